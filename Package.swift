@@ -1,0 +1,85 @@
+// swift-tools-version: 6.1
+// Tollgate: the package. One executable, `tollgate`, over a pure core and thin wrappers; see docs/internals/architecture.md.
+import PackageDescription
+
+/// CI sets TOLLGATE_WARNINGS_AS_ERRORS=1; a developer's build only shows warnings.
+let strict = Context.environment["TOLLGATE_WARNINGS_AS_ERRORS"] == "1"
+let swiftSettings: [SwiftSetting] =
+  [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]
+  + (strict ? [.unsafeFlags(["-warnings-as-errors"])] : [])
+
+func library(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil) -> Target {
+  .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: swiftSettings)
+}
+func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+  .testTarget(name: name + "Tests", dependencies: dependencies, exclude: exclude, swiftSettings: swiftSettings)
+}
+func system(_ name: String, pkgConfig: String, apt: String) -> Target {
+  .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
+
+let package = Package(
+  name: "tollgate",
+  platforms: [.macOS(.v15)],
+  products: [.executable(name: "tollgate", targets: ["tollgate"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+  ],
+  targets: [
+    // The C libraries, one small shim each.
+    system("CUV", pkgConfig: "libuv", apt: "libuv1-dev"),
+    system("CNghttp2", pkgConfig: "libnghttp2", apt: "libnghttp2-dev"),
+    system("COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
+    system("CCurl", pkgConfig: "libcurl", apt: "libcurl4-openssl-dev"),
+    system("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
+    system("CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
+    .target(
+      name: "CSimdjson",
+      cxxSettings: [.unsafeFlags(["-std=c++17"])],
+      linkerSettings: [.linkedLibrary("simdjson")]),
+
+    // Pure: no I/O, no clock, no randomness.
+    library("AdmissionCore", [deque, heap]),
+    library("HTTPMessage"),
+    library("PolicyFile", ["AdmissionCore", .product(name: "Yams", package: "Yams")]),
+    library("ProviderWire", ["AdmissionCore", "HTTPMessage", "CSimdjson", "CZlib", "CZstd"]),
+
+    // Shells.
+    library("EventLoop", ["CUV"]),
+    library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
+    library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl"]),
+    library("BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop"]),
+    library("AdminConsole", ["BrokerEngine"]),
+    library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", "ProviderWire", "AdmissionCore"]),
+    library("TollgateTesting", ["AdmissionCore"]),
+    .executableTarget(
+      name: "tollgate",
+      dependencies: [
+        "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
+        "BrokerEngine", "AdminConsole", "ProviderSimulator", "TollgateTesting",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: swiftSettings),
+
+    tests("AdmissionCore", ["AdmissionCore", "TollgateTesting"]),
+    tests("HTTPMessage", ["HTTPMessage"]),
+    tests("PolicyFile", ["PolicyFile"], exclude: ["Fixtures"]),
+    tests("ProviderWire", ["ProviderWire"]),
+    tests("EventLoop", ["EventLoop"]),
+    tests("HTTPEndpoint", ["HTTPEndpoint"]),
+    tests("UpstreamHTTP", ["UpstreamHTTP", "HTTPEndpoint"]),
+    tests("BrokerEngine", ["BrokerEngine"]),
+    tests("AdminConsole", ["AdminConsole"]),
+    tests("ProviderSimulator", ["ProviderSimulator"]),
+    tests("TollgateTesting", ["TollgateTesting"]),
+    tests("Tidy", []),
+  ],
+  cxxLanguageStandard: .cxx17
+)

@@ -1,0 +1,97 @@
+// What the core orders the shells to do.
+
+public enum AdmissionAction: Sendable {
+  /// Send the request now. Every grant is settled exactly once.
+  case grant(Grant)
+  /// The request is over: answer the client if nobody has, and forget it. Exactly one for each `submitted`.
+  case conclude(Conclusion)
+  /// Something an operator may want to know; never needed for correctness.
+  case note(Notice)
+  /// After `drainRequested`: nothing is queued and nothing runs.
+  case drained
+}
+
+/// A committed placement.
+public struct Grant: Sendable {
+  public var request: RequestID
+  public var lease: LeaseID
+  public var provider: ProviderID
+  /// nil where the provider has no keys (`pass_through`, local models).
+  public var key: KeyID?
+  /// 1 for the first try.
+  public var attempt: Int
+  /// How long the request has been queued in all.
+  public var queued: Span
+  /// What was reserved.
+  public var reservedInput: TokenCount
+  public var reservedOutput: TokenCount
+}
+
+public struct Conclusion: Sendable {
+  public var request: RequestID
+  public var outcome: Outcome
+  /// For outcomes that the broker answers itself: when to come back, from the queue's real drain rate. 1...60 s.
+  public var retryAfter: Span?
+  /// What stood in the way, for the error text and `explain`.
+  public var blocker: Blocker?
+  /// How long the request was queued in all.
+  public var queued: Span
+  public var attempts: Int
+}
+
+/// Why a request cannot be placed now.
+public enum Blocker: Sendable, Hashable {
+  /// Another request of its lane goes first.
+  case behindInLane
+  /// Its band or flow has not had its turn.
+  case notItsTurn
+  case providerConcurrency(ProviderID)
+  /// Free permits are kept for higher bands.
+  case headroom(ProviderID)
+  case providerBucket(ProviderID, Dimension)
+  case modelConcurrency(ProviderID, model: String)
+  case modelBucket(ProviderID, model: String, Dimension)
+  case tenantConcurrency(TenantID)
+  case tenantBucket(TenantID, Dimension)
+  /// A head before it in the pass has claimed the provider.
+  case claimed(ProviderID, by: RequestID)
+  case breakerOpen(ProviderID)
+  case noUsableKey(ProviderID)
+  case providerClosed(ProviderID)
+  case budget(String)
+  /// Its own retry may not start yet.
+  case backoff
+
+  /// The sort of blocker, for labels and JSON: `provider_concurrency`, ...
+  public var name: String {
+    switch self {
+    case .behindInLane: "behind_in_lane"
+    case .notItsTurn: "not_its_turn"
+    case .providerConcurrency: "provider_concurrency"
+    case .headroom: "headroom"
+    case .providerBucket: "provider_bucket"
+    case .modelConcurrency: "model_concurrency"
+    case .modelBucket: "model_bucket"
+    case .tenantConcurrency: "tenant_concurrency"
+    case .tenantBucket: "tenant_bucket"
+    case .claimed: "claimed"
+    case .breakerOpen: "breaker_open"
+    case .noUsableKey: "no_usable_key"
+    case .providerClosed: "provider_closed"
+    case .budget: "budget"
+    case .backoff: "backoff"
+    }
+  }
+}
+
+/// A notable change, for logs, the event stream and `explain`.
+public enum Notice: Sendable {
+  /// The request waits; emitted when the reason changes, at most 16 times a request.
+  case waiting(RequestID, Blocker)
+  /// The request goes back to the front of its lane.
+  case requeued(RequestID, notBefore: Instant, because: Verdict)
+  case limitLearned(ProviderID, Dimension, perMinute: Int64)
+  case concurrencyChanged(ProviderID, limit: Int)
+  case breakerChanged(ProviderID, state: String, reason: String)
+  case keyChanged(ProviderID, KeyID, state: String, reason: String)
+}

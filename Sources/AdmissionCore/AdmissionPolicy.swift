@@ -1,0 +1,245 @@
+// The operator's rules as the core needs them: checked, with every default filled in. PolicyFile makes it from text.
+
+public struct AdmissionPolicy: Sendable, Equatable {
+  public var providers: [ProviderPolicy]
+  /// Indexed by `Priority.rawValue`; always three.
+  public var bands: [BandPolicy]
+  public var tenants: [TenantPolicy]
+  /// Used for tenants that are not listed (`id: "*"`); nil where unknown tenants are refused before they come here.
+  public var tenantTemplate: TenantPolicy?
+  /// The most bytes that all queued requests together may hold.
+  public var queueBytes: Int
+
+  public init(
+    providers: [ProviderPolicy], bands: [BandPolicy] = Priority.allCases.map(BandPolicy.standard),
+    tenants: [TenantPolicy] = [TenantPolicy(id: "default")], tenantTemplate: TenantPolicy? = nil,
+    queueBytes: Int = 256 << 20
+  ) {
+    self.providers = providers
+    self.bands = bands
+    self.tenants = tenants
+    self.tenantTemplate = tenantTemplate
+    self.queueBytes = queueBytes
+  }
+}
+
+/// Limits of a provider, a model, a key or a tenant; nil is no limit.
+public struct Limits: Sendable, Equatable {
+  public var concurrency: Int?
+  public var requestsPerMinute: Int64?
+  public var inputTokensPerMinute: Int64?
+  public var outputTokensPerMinute: Int64?
+  public var tokensPerMinute: Int64?
+
+  public init(
+    concurrency: Int? = nil, requestsPerMinute: Int64? = nil, inputTokensPerMinute: Int64? = nil,
+    outputTokensPerMinute: Int64? = nil, tokensPerMinute: Int64? = nil
+  ) {
+    self.concurrency = concurrency
+    self.requestsPerMinute = requestsPerMinute
+    self.inputTokensPerMinute = inputTokensPerMinute
+    self.outputTokensPerMinute = outputTokensPerMinute
+    self.tokensPerMinute = tokensPerMinute
+  }
+
+  /// Capacity per minute of one dimension.
+  public func perMinute(_ dimension: Dimension) -> Int64? {
+    switch dimension {
+    case .requests: requestsPerMinute
+    case .inputTokens: inputTokensPerMinute
+    case .outputTokens: outputTokensPerMinute
+    case .tokens: tokensPerMinute
+    }
+  }
+}
+
+public struct ProviderPolicy: Sendable, Equatable {
+  public var id: ProviderID
+  public var limits: Limits
+  /// First match wins; beside the provider's own limits, never instead.
+  public var modelLimits: [ModelLimits]
+  public var keys: [KeyPolicy]
+  public var quota: Quota
+  public var admissionTokens: AdmissionTokens
+  public var learnLimits: Bool
+  public var breaker: BreakerPolicy
+  public var retry: RetryPolicy
+  /// How long a freed permit stays counted, for providers that count late.
+  public var settleLag: Span
+
+  public init(
+    id: ProviderID, limits: Limits = Limits(), modelLimits: [ModelLimits] = [], keys: [KeyPolicy] = [],
+    quota: Quota = .shared, admissionTokens: AdmissionTokens = .produced, learnLimits: Bool = true,
+    breaker: BreakerPolicy = .api, retry: RetryPolicy = RetryPolicy(), settleLag: Span = .zero
+  ) {
+    self.id = id
+    self.limits = limits
+    self.modelLimits = modelLimits
+    self.keys = keys
+    self.quota = quota
+    self.admissionTokens = admissionTokens
+    self.learnLimits = learnLimits
+    self.breaker = breaker
+    self.retry = retry
+    self.settleLag = settleLag
+  }
+}
+
+public struct ModelLimits: Sendable, Equatable {
+  public var models: Glob
+  public var limits: Limits
+  public init(models: Glob, limits: Limits) {
+    self.models = models
+    self.limits = limits
+  }
+}
+
+public struct KeyPolicy: Sendable, Equatable {
+  public var id: KeyID
+  /// 1...1000.
+  public var weight: Int
+  public var limits: Limits
+  /// Models that this key may be used for; empty is all.
+  public var models: [Glob]
+  /// Changes whenever the secret does, so that a disabled key is tried again.
+  public var secretGeneration: Int
+  public init(id: KeyID, weight: Int = 1, limits: Limits = Limits(), models: [Glob] = [], secretGeneration: Int = 0) {
+    self.id = id
+    self.weight = weight
+    self.limits = limits
+    self.models = models
+    self.secretGeneration = secretGeneration
+  }
+}
+
+public enum Quota: String, Sendable { case shared, perKey = "per_key" }
+
+/// What the provider charges at the start of a call.
+public enum AdmissionTokens: String, Sendable { case produced, maxTokens = "max_tokens" }
+
+public struct BreakerPolicy: Sendable, Equatable {
+  public enum WhenOpen: String, Sendable { case wait, reject }
+  /// Consecutive failures that open it.
+  public var failures: Int
+  /// Failures further apart than this do not add up; nil is no window.
+  public var window: Span?
+  public var recovery: Span
+  /// Calls let through at a time while half open.
+  public var probes: Int
+  public var whenOpen: WhenOpen
+  public init(failures: Int, window: Span? = nil, recovery: Span, probes: Int = 1, whenOpen: WhenOpen = .wait) {
+    self.failures = failures
+    self.window = window
+    self.recovery = recovery
+    self.probes = probes
+    self.whenOpen = whenOpen
+  }
+  public static let api = BreakerPolicy(failures: 5, recovery: .seconds(30))
+  public static let external = BreakerPolicy(failures: 3, recovery: .seconds(60))
+  public static let database = BreakerPolicy(failures: 2, recovery: .seconds(10))
+}
+
+public struct RetryPolicy: Sendable, Equatable {
+  /// All tries together, the first included.
+  public var attempts: Int
+  public var base: Span
+  public var max: Span
+  /// Retries as a share of requests, in percent.
+  public var budgetPercent: Int
+  public init(attempts: Int = 3, base: Span = .milliseconds(500), max: Span = .seconds(20), budgetPercent: Int = 20) {
+    self.attempts = attempts
+    self.base = base
+    self.max = max
+    self.budgetPercent = budgetPercent
+  }
+}
+
+/// A share of a capacity, or a whole number of permits.
+public enum Reserve: Sendable, Equatable {
+  /// 0...100 in hundredths of a percent: 1000 is 10 %. Holds for permits (rounded down) and for every bucket.
+  case share(basisPoints: Int)
+  /// Holds for permits only.
+  case permits(Int)
+}
+
+public struct BandPolicy: Sendable, Equatable {
+  public var reserve: Reserve
+  /// The most requests that may wait in this band.
+  public var queueLimit: Int
+  public var maxWait: Span
+  public var promoteAfter: Span
+  /// The floor share in basis points: 500 is 5 %.
+  public var shareBasisPoints: Int
+
+  public init(reserve: Reserve, queueLimit: Int, maxWait: Span, promoteAfter: Span, shareBasisPoints: Int) {
+    self.reserve = reserve
+    self.queueLimit = queueLimit
+    self.maxWait = maxWait
+    self.promoteAfter = promoteAfter
+    self.shareBasisPoints = shareBasisPoints
+  }
+
+  /// The contract's defaults.
+  public static func standard(_ priority: Priority) -> BandPolicy {
+    switch priority {
+    case .high:
+      BandPolicy(
+        reserve: .share(basisPoints: 1000), queueLimit: 256, maxWait: .seconds(60), promoteAfter: .seconds(5),
+        shareBasisPoints: 0)
+    case .normal:
+      BandPolicy(
+        reserve: .share(basisPoints: 0), queueLimit: 1024, maxWait: .seconds(120), promoteAfter: .seconds(30),
+        shareBasisPoints: 1000)
+    case .low:
+      BandPolicy(
+        reserve: .share(basisPoints: 0), queueLimit: 4096, maxWait: .seconds(280), promoteAfter: .seconds(120),
+        shareBasisPoints: 500)
+    }
+  }
+}
+
+public struct TenantPolicy: Sendable, Equatable {
+  public var id: TenantID
+  /// Share among tenants of one band, 1...1000.
+  public var weight: Int
+  public var limits: Limits
+  public init(id: TenantID, weight: Int = 1, limits: Limits = Limits()) {
+    self.id = id
+    self.weight = weight
+    self.limits = limits
+  }
+}
+
+/// A shell-like pattern: `*` is any run of bytes, `?` one byte, everything else itself. Compared with case.
+public struct Glob: Sendable, Hashable, ExpressibleByStringLiteral {
+  public let pattern: String
+  public init(_ pattern: String) { self.pattern = pattern }
+  public init(stringLiteral value: String) { pattern = value }
+
+  public func matches(_ text: some StringProtocol) -> Bool {
+    let pattern = self.pattern.utf8
+    let text = text.utf8
+    var p = pattern.startIndex
+    var t = text.startIndex
+    var star: String.UTF8View.Index?
+    var resume = t
+    while t != text.endIndex {
+      if p != pattern.endIndex, pattern[p] == UInt8(ascii: "*") {
+        star = p
+        p = pattern.index(after: p)
+        resume = t
+      } else if p != pattern.endIndex, pattern[p] == UInt8(ascii: "?") || pattern[p] == text[t] {
+        p = pattern.index(after: p)
+        t = text.index(after: t)
+      } else if let last = star {
+        p = pattern.index(after: last)
+        resume = text.index(after: resume)
+        t = resume
+      } else {
+        return false
+      }
+    }
+    while p != pattern.endIndex, pattern[p] == UInt8(ascii: "*") { p = pattern.index(after: p) }
+    return p == pattern.endIndex
+  }
+}

@@ -1,0 +1,120 @@
+// What the shells tell the core: things that happened.
+
+public enum AdmissionEvent: Sendable {
+  case submitted(Ticket)
+  /// The client left; queued or running. For a running request the lease is still to be settled, with verdict `clientLeft`.
+  case cancelled(RequestID)
+  /// Tokens seen so far in a running stream, for true-up.
+  case progressed(LeaseID, Progress)
+  case settled(LeaseID, Settlement)
+  case limitsObserved(ProviderID, KeyID, ObservedLimits)
+  case policyReplaced(AdmissionPolicy)
+  case operatorCommanded(OperatorCommand)
+  /// The instant that `nextDeadline` gave has come.
+  case deadlineReached
+  case drainRequested
+}
+
+/// What a provider charged, or will be taken to have charged.
+public struct Usage: Sendable, Equatable {
+  /// All input, cached parts included.
+  public var inputTokens: TokenCount
+  public var cacheReadTokens: TokenCount
+  public var cacheWriteTokens: TokenCount
+  /// All output, reasoning included.
+  public var outputTokens: TokenCount
+  public var reasoningTokens: TokenCount
+  /// True where the numbers were counted from bytes because the provider gave none.
+  public var isEstimated: Bool
+
+  public init(
+    inputTokens: TokenCount = 0, cacheReadTokens: TokenCount = 0, cacheWriteTokens: TokenCount = 0,
+    outputTokens: TokenCount = 0, reasoningTokens: TokenCount = 0, isEstimated: Bool = false
+  ) {
+    self.inputTokens = inputTokens
+    self.cacheReadTokens = cacheReadTokens
+    self.cacheWriteTokens = cacheWriteTokens
+    self.outputTokens = outputTokens
+    self.reasoningTokens = reasoningTokens
+    self.isEstimated = isEstimated
+  }
+}
+
+public struct Progress: Sendable {
+  /// nil where not known yet.
+  public var inputTokens: TokenCount?
+  public var outputTokens: TokenCount
+  public init(inputTokens: TokenCount?, outputTokens: TokenCount) {
+    self.inputTokens = inputTokens
+    self.outputTokens = outputTokens
+  }
+}
+
+/// What an attempt's end says about the provider, the key and the request.
+public enum Verdict: Sendable, Equatable {
+  case success
+  /// 429, 529, 498: slow down; not before `retryAfter` where the provider said so.
+  case throttled(retryAfter: Span?)
+  /// 5xx, broken transport, timeouts: the provider's fault.
+  case failed
+  /// 401, 403.
+  case keyRefused
+  /// 402, `insufficient_quota`: unpaid.
+  case quotaExhausted
+  /// Our client left; says nothing about the provider.
+  case clientLeft
+  /// 400, 404, 413, 422: nobody's failure.
+  case clientError
+  /// The stream broke after bytes had reached the client; counts as a failure, cannot be retried.
+  case truncated
+  /// Our own fault: no descriptor, no memory.
+  case ownFault
+}
+
+/// How a lease ends.
+public struct Settlement: Sendable {
+  public var verdict: Verdict
+  /// nil where nothing was charged as far as we know: refused connections, 4xx, 5xx.
+  public var usage: Usage?
+  /// False where the provider cannot have seen the request.
+  public var wasSent: Bool
+  /// True once a byte of this attempt's answer has gone to the client: no retry is possible.
+  public var answerBegan: Bool
+  /// True where the provider gave an answer (of any status) that can be passed on when attempts are used up.
+  public var hasAnswer: Bool
+
+  public init(verdict: Verdict, usage: Usage? = nil, wasSent: Bool = true, answerBegan: Bool = false, hasAnswer: Bool = false) {
+    self.verdict = verdict
+    self.usage = usage
+    self.wasSent = wasSent
+    self.answerBegan = answerBegan
+    self.hasAnswer = hasAnswer
+  }
+}
+
+/// A provider's own word on its limits, from answer headers.
+public struct ObservedLimits: Sendable, Equatable {
+  public struct Reading: Sendable, Equatable {
+    public var dimension: Dimension
+    public var limit: Int64?
+    public var remaining: Int64?
+    /// Until the bucket is full again.
+    public var fullIn: Span?
+    public init(dimension: Dimension, limit: Int64? = nil, remaining: Int64? = nil, fullIn: Span? = nil) {
+      self.dimension = dimension
+      self.limit = limit
+      self.remaining = remaining
+      self.fullIn = fullIn
+    }
+  }
+  public var readings: [Reading]
+  public init(readings: [Reading]) { self.readings = readings }
+}
+
+public enum OperatorCommand: Sendable, Equatable {
+  case disableKey(ProviderID, KeyID)
+  case enableKey(ProviderID, KeyID)
+  case openBreaker(ProviderID)
+  case closeBreaker(ProviderID)
+  case automateBreaker(ProviderID)
+}

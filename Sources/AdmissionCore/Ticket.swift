@@ -1,0 +1,67 @@
+// The facts about a request that the core may know, and where it may be sent.
+
+/// Everything that admission decides upon. Made once by the shell when the body is complete.
+public struct Ticket: Sendable {
+  public var id: RequestID
+  public var tenant: TenantID
+  public var session: SessionID
+  /// The effective class, after the tenant's clamp.
+  public var priority: Priority
+  /// Providers in the route's order of preference; never empty.
+  public var candidates: [Candidate]
+  /// The model as the client named it; empty where the request names none.
+  public var model: String
+  /// What the request holds in memory while it waits, in bytes; counted against `queue_bytes`.
+  public var heldBytes: Int
+  /// Text bytes / 4 plus media by rule, before any learned ratio.
+  public var estimatedInput: TokenCount
+  /// The most output that the client allows, over all choices (`max_tokens` × `n`); nil where it set none.
+  public var outputCap: TokenCount?
+  /// False for requests that produce no output tokens: embeddings, count_tokens, lists.
+  public var producesOutput: Bool
+  /// When the client gives up waiting; can only shorten the class's `max_wait`.
+  public var deadline: Instant?
+  /// How often the client's SDK has already retried this call; above 0 it does not lose its place behind newcomers.
+  public var clientRetryCount: Int
+
+  public init(
+    id: RequestID, tenant: TenantID, session: SessionID, priority: Priority, candidates: [Candidate], model: String,
+    heldBytes: Int, estimatedInput: TokenCount, outputCap: TokenCount? = nil, producesOutput: Bool = true,
+    deadline: Instant? = nil, clientRetryCount: Int = 0
+  ) {
+    self.id = id
+    self.tenant = tenant
+    self.session = session
+    self.priority = priority
+    self.candidates = candidates
+    self.model = model
+    self.heldBytes = heldBytes
+    self.estimatedInput = estimatedInput
+    self.outputCap = outputCap
+    self.producesOutput = producesOutput
+    self.deadline = deadline
+    self.clientRetryCount = clientRetryCount
+  }
+}
+
+/// One provider that could serve the request.
+public struct Candidate: Sendable {
+  public var provider: ProviderID
+  /// Price of this call there, for budget holds; nil where unknown or free.
+  public var price: CallPrice?
+
+  public init(provider: ProviderID, price: CallPrice? = nil) {
+    self.provider = provider
+    self.price = price
+  }
+}
+
+/// Nano-dollars per token, times 1,000 (so that USD per 1M tokens × 1,000,000): whole numbers for every listed price.
+public struct CallPrice: Sendable, Hashable {
+  public var inputMicroPerToken: Int64
+  public var outputMicroPerToken: Int64
+  public init(inputMicroPerToken: Int64, outputMicroPerToken: Int64) {
+    self.inputMicroPerToken = inputMicroPerToken
+    self.outputMicroPerToken = outputMicroPerToken
+  }
+}

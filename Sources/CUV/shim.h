@@ -1,0 +1,3 @@
+// Makes <uv.h> visible to Swift. It must not define _GNU_SOURCE: debug and sanitizer builds fail with it.
+#pragma once
+#include <uv.h>

@@ -1,0 +1,154 @@
+// One thread's event loop over libuv: descriptors, timers, signals, a mailbox for other threads, and work put off to the end of a turn.
+//
+// Promises: every callback runs on the thread that calls `run()`; a handle that was closed or cancelled is never heard again,
+// even when its event was already picked up; dropping the last reference to a handle closes it.
+import CUV
+import Synchronization
+
+/// A libuv call that failed.
+public struct EventLoopError: Error, CustomStringConvertible {
+  public let operation: String
+  /// libuv's negative errno.
+  public let code: Int32
+  public var description: String { "\(operation): \(String(cString: uv_strerror(code)))" }
+
+  init(_ operation: String, _ code: Int32) {
+    self.operation = operation
+    self.code = code
+  }
+}
+
+public final class EventLoop {
+  let handle: UnsafeMutablePointer<uv_loop_t>
+  private let check: UnsafeMutablePointer<uv_check_t>
+  private let prepare: UnsafeMutablePointer<uv_prepare_t>
+  private var deferred: [() -> Void] = []
+  private var running: [() -> Void] = []
+  /// Work from other threads comes in here.
+  public let mailbox: Mailbox
+
+  public init() throws {
+    handle = .allocate(capacity: 1)
+    var code = uv_loop_init(handle)
+    guard code == 0 else {
+      handle.deallocate()
+      throw EventLoopError("uv_loop_init", code)
+    }
+    check = .allocate(capacity: 1)
+    prepare = .allocate(capacity: 1)
+    uv_check_init(handle, check)
+    uv_prepare_init(handle, prepare)
+    mailbox = try Mailbox(loop: handle)
+    let context = Unmanaged.passUnretained(self).toOpaque()
+    check.pointee.data = context
+    prepare.pointee.data = context
+    code = uv_check_start(check) { handle in
+      guard let handle else { return }
+      Unmanaged<EventLoop>.fromOpaque(handle.pointee.data).takeUnretainedValue().runDeferred()
+    }
+    guard code == 0 else { throw EventLoopError("uv_check_start", code) }
+    code = uv_prepare_start(prepare) { handle in
+      guard let handle else { return }
+      Unmanaged<EventLoop>.fromOpaque(handle.pointee.data).takeUnretainedValue().runDeferred()
+    }
+    guard code == 0 else { throw EventLoopError("uv_prepare_start", code) }
+  }
+
+  deinit {
+    check.pointee.data = nil
+    uv_check_stop(check)
+    uv_prepare_stop(prepare)
+    uv_close(UnsafeMutableRawPointer(check).assumingMemoryBound(to: uv_handle_t.self)) { $0?.deallocate() }
+    uv_close(UnsafeMutableRawPointer(prepare).assumingMemoryBound(to: uv_handle_t.self)) { $0?.deallocate() }
+    mailbox.close()
+    // Lets the close callbacks of all handles run; every other handle keeps its loop alive, so none is open any more.
+    while uv_run(handle, UV_RUN_NOWAIT) != 0 {}
+    uv_loop_close(handle)
+    handle.deallocate()
+  }
+
+  /// Nanoseconds of the monotonic clock, read afresh.
+  public var now: UInt64 { uv_hrtime() }
+
+  /// Turns until `stop()`.
+  public func run() {
+    runDeferred()
+    uv_run(handle, UV_RUN_DEFAULT)
+  }
+
+  /// One turn; waits for an event where `waiting` is true.
+  public func turn(waiting: Bool) {
+    runDeferred()
+    uv_run(handle, waiting ? UV_RUN_ONCE : UV_RUN_NOWAIT)
+  }
+
+  /// Makes `run()` return after this turn.
+  public func stop() { uv_stop(handle) }
+
+  /// Runs `work` once at the end of this turn, before the loop waits again. What is put off meanwhile runs in the same go.
+  public func atEndOfTurn(_ work: @escaping () -> Void) { deferred.append(work) }
+
+  private func runDeferred() {
+    while !deferred.isEmpty {
+      swap(&deferred, &running)
+      for work in running { work() }
+      running.removeAll(keepingCapacity: running.capacity <= 1024)
+    }
+  }
+}
+
+/// Carries closures from any thread to the loop's thread.
+public final class Mailbox: Sendable {
+  private struct Box: @unchecked Sendable {
+    // Reason for unchecked: uv_async_send is the one libuv call that is safe from any thread, and the pointer
+    // is only read under the lock, which `close` takes too.
+    var async: UnsafeMutablePointer<uv_async_t>?
+    var letters: [@Sendable () -> Void] = []
+  }
+  private let box: Mutex<Box>
+
+  fileprivate init(loop: UnsafeMutablePointer<uv_loop_t>) throws {
+    let async = UnsafeMutablePointer<uv_async_t>.allocate(capacity: 1)
+    box = Mutex(Box(async: nil))
+    let code = uv_async_init(loop, async) { handle in
+      guard let handle, let data = handle.pointee.data else { return }
+      Unmanaged<Mailbox>.fromOpaque(data).takeUnretainedValue().open()
+    }
+    guard code == 0 else {
+      async.deallocate()
+      throw EventLoopError("uv_async_init", code)
+    }
+    async.pointee.data = Unmanaged.passUnretained(self).toOpaque()
+    // The mailbox alone does not keep `run()` from returning.
+    uv_unref(UnsafeMutableRawPointer(async).assumingMemoryBound(to: uv_handle_t.self))
+    let address = UInt(bitPattern: async)
+    box.withLock { $0.async = UnsafeMutablePointer(bitPattern: address) }
+  }
+
+  /// Runs `letter` on the loop's thread in one of its next turns; dropped where the loop is gone. Any thread may call it.
+  public func post(_ letter: @escaping @Sendable () -> Void) {
+    box.withLock { box in
+      guard let async = box.async else { return }
+      box.letters.append(letter)
+      uv_async_send(async)
+    }
+  }
+
+  private func open() {
+    let letters = box.withLock { box in
+      defer { box.letters = [] }
+      return box.letters
+    }
+    for letter in letters { letter() }
+  }
+
+  fileprivate func close() {
+    box.withLock { box in
+      guard let async = box.async else { return }
+      box.async = nil
+      box.letters = []
+      async.pointee.data = nil
+      uv_close(UnsafeMutableRawPointer(async).assumingMemoryBound(to: uv_handle_t.self)) { $0?.deallocate() }
+    }
+  }
+}

@@ -1,0 +1,101 @@
+// The client's side as the broker, the console and the simulator see it: one object per exchange, free of HTTP versions.
+// HTTPEndpoint implements `HTTPExchange`; whoever answers requests implements `HTTPHandler`.
+//
+// The rules. All calls come on the loop's thread. For each exchange the handler sees, in this order:
+// `exchangeBegan` once; then `exchangeReady` once, unless it answered or the client left before the body was complete;
+// `exchangeDrained` any number of times; `exchangeEnded` exactly once, last, whatever happened.
+// A handler may answer inside any of these calls or at any later time. It never sees bytes that broke a limit: the
+// endpoint answers those itself, in the shape that `HTTPHandler.refusal` gives.
+
+/// One request and its answer, from the server's side.
+public protocol HTTPExchange: AnyObject {
+  var head: RequestHead { get }
+  /// The whole request body; complete when `exchangeReady` is called, with transfer codings removed. Content codings stay.
+  var body: [UInt8] { get }
+  /// True where the request's body would be, or is, empty.
+  var hasEmptyBody: Bool { get }
+  /// For the handler's own use: what it knows of this exchange.
+  var context: AnyObject? { get set }
+  /// Bytes given to `send` that have not reached the socket.
+  var pendingBytes: Int { get }
+  /// True once the answer can no longer be sent: client left, or the answer is complete.
+  var isClosed: Bool { get }
+  /// The client's address for logs: `127.0.0.1:53122`, `unix`.
+  var peer: String { get }
+
+  /// Frees the request body's memory; the broker calls it when no retry can need it.
+  func releaseBody()
+  /// Starts the answer. Fields that frame a message (`connection`, `transfer-encoding`, `keep-alive`) are the endpoint's own and must not
+  /// be in `head`; a `content-length` in it is trusted and checked. Without one, HTTP/1.1 answers are chunked.
+  /// With HEAD, 204 and 304 no body is sent whatever follows.
+  func respond(_ head: ResponseHead)
+  /// Appends to the body. Never blocks; look at `pendingBytes` and wait for `exchangeDrained`.
+  func send(_ bytes: ArraySlice<UInt8>)
+  /// Completes the answer. `trailers` reach HTTP/2 clients, and HTTP/1.1 ones that sent `TE: trailers` and get a chunked answer.
+  func finish(trailers: HeaderFields?)
+  /// Breaks the answer off so that the client sees it as incomplete: RST_STREAM, or the connection closed.
+  func abort()
+}
+
+extension HTTPExchange {
+  public func send(_ bytes: [UInt8]) { send(bytes[...]) }
+  /// A whole answer at once; adds `content-length`.
+  public func respond(status: Int, fields: [(name: String, value: String)], body: [UInt8]) {
+    var list = HeaderFields(fields)
+    list.append(name: "content-length", value: String(body.count))
+    respond(ResponseHead(status: status, fields: list))
+    send(body[...])
+    finish(trailers: nil)
+  }
+}
+
+/// How an exchange ended, for its handler.
+public enum ExchangeEnding: Sendable, Equatable {
+  /// The whole answer was handed to the socket.
+  case completed
+  /// The client closed, reset, or broke a limit after the head; what was still to be sent is lost.
+  case clientLeft
+  /// The handler called `abort`, or the endpoint is shutting down.
+  case aborted
+}
+
+/// Wrong requests that the endpoint answers itself, before or instead of the handler.
+public enum RequestRefusal: Sendable, Equatable {
+  /// 400: broken syntax, smuggling attempts, bad framing. The text says what.
+  case malformed(String)
+  /// 408: head or body did not arrive in time.
+  case timedOut(String)
+  /// 413: body above the limit, in bytes.
+  case bodyTooLarge(limit: Int)
+  /// 431: too many or too long header fields.
+  case headTooLarge(String)
+  /// 501: a transfer coding or method that we do not implement.
+  case notImplemented(String)
+  /// 503: too many connections.
+  case overloaded(String)
+
+  public var status: Int {
+    switch self {
+    case .malformed: 400
+    case .timedOut: 408
+    case .bodyTooLarge: 413
+    case .headTooLarge: 431
+    case .notImplemented: 501
+    case .overloaded: 503
+    }
+  }
+}
+
+/// Who answers requests.
+public protocol HTTPHandler: AnyObject {
+  /// The head is complete. Answer now to refuse early (the body is then drained or the connection closed), or do nothing and wait.
+  func exchangeBegan(_ exchange: any HTTPExchange)
+  /// The body is complete.
+  func exchangeReady(_ exchange: any HTTPExchange)
+  /// `pendingBytes` fell below the low-water mark (64 KiB) after it had been above.
+  func exchangeDrained(_ exchange: any HTTPExchange)
+  /// The last call for this exchange.
+  func exchangeEnded(_ exchange: any HTTPExchange, _ ending: ExchangeEnding)
+  /// The body of the endpoint's own error answer, and its fields. `target` is nil where the request line could not be read.
+  func refusal(_ refusal: RequestRefusal, target: String?) -> (fields: [(name: String, value: String)], body: [UInt8])
+}

@@ -1,0 +1,157 @@
+// Header fields as they came over the wire: names keep their case, values keep their bytes.
+//
+// One allocation holds the text of all fields and one their positions, so that a message of thirty
+// fields costs two allocations and can be forwarded without being copied field by field.
+
+/// An ordered list of header fields; names may repeat. Lookup ignores ASCII case (RFC 9110 section 5.1).
+public struct HeaderFields: Sendable {
+  /// Where one field lies in ``storage``.
+  struct Position: Sendable {
+    var nameStart: UInt32
+    var nameLength: UInt32
+    var valueLength: UInt32
+    var valueStart: UInt32 { nameStart + nameLength }
+  }
+
+  /// Names and values, back to back: name, value, name, value.
+  var storage: [UInt8] = []
+  var positions: [Position] = []
+
+  public init() {}
+
+  public init(reservingBytes bytes: Int, fields: Int) {
+    storage.reserveCapacity(bytes)
+    positions.reserveCapacity(fields)
+  }
+
+  /// Makes fields from text, for messages of our own.
+  public init(_ fields: [(name: String, value: String)]) {
+    for field in fields { append(name: field.name, value: field.value) }
+  }
+
+  public var count: Int { positions.count }
+  public var isEmpty: Bool { positions.isEmpty }
+
+  /// Bytes of all names and values together.
+  public var byteCount: Int { storage.count }
+
+  public mutating func append(name: String, value: String) {
+    append(name: name.utf8, value: value.utf8)
+  }
+
+  public mutating func append(name: some Collection<UInt8>, value: some Collection<UInt8>) {
+    let start = storage.count
+    storage.append(contentsOf: name)
+    let middle = storage.count
+    storage.append(contentsOf: value)
+    positions.append(
+      Position(
+        nameStart: UInt32(truncatingIfNeeded: start), nameLength: UInt32(truncatingIfNeeded: middle - start),
+        valueLength: UInt32(truncatingIfNeeded: storage.count - middle)))
+  }
+
+  /// Appends the field at `index` of another list, without going through text.
+  public mutating func append(fieldAt index: Int, of other: HeaderFields) {
+    let position = other.positions[index]
+    let start = Int(position.nameStart)
+    let length = Int(position.nameLength) + Int(position.valueLength)
+    let newStart = UInt32(truncatingIfNeeded: storage.count)
+    storage.append(contentsOf: other.storage[start..<start + length])
+    positions.append(
+      Position(nameStart: newStart, nameLength: position.nameLength, valueLength: position.valueLength))
+  }
+
+  /// Appends every field of another list.
+  public mutating func append(contentsOf other: HeaderFields) {
+    let offset = UInt32(truncatingIfNeeded: storage.count)
+    storage.append(contentsOf: other.storage)
+    positions.reserveCapacity(positions.count + other.positions.count)
+    for position in other.positions {
+      positions.append(
+        Position(
+          nameStart: position.nameStart + offset, nameLength: position.nameLength, valueLength: position.valueLength))
+    }
+  }
+
+  /// The bytes of the name at `index`, in the sender's case.
+  public func nameBytes(at index: Int) -> ArraySlice<UInt8> {
+    let position = positions[index]
+    return storage[Int(position.nameStart)..<Int(position.nameStart) + Int(position.nameLength)]
+  }
+
+  /// The bytes of the value at `index`.
+  public func valueBytes(at index: Int) -> ArraySlice<UInt8> {
+    let position = positions[index]
+    let start = Int(position.valueStart)
+    return storage[start..<start + Int(position.valueLength)]
+  }
+
+  public func name(at index: Int) -> String { String(decoding: nameBytes(at: index), as: UTF8.self) }
+  public func value(at index: Int) -> String { String(decoding: valueBytes(at: index), as: UTF8.self) }
+
+  /// True where the name at `index` is `lowercased`, a name in lower-case ASCII.
+  public func nameIs(_ lowercased: StaticString, at index: Int) -> Bool {
+    let position = positions[index]
+    guard Int(position.nameLength) == lowercased.utf8CodeUnitCount else { return false }
+    return lowercased.withUTF8Buffer { expected in
+      var at = Int(position.nameStart)
+      for byte in expected {
+        let found = storage[at]
+        let folded = found >= 0x41 && found <= 0x5A ? found | 0x20 : found
+        if folded != byte { return false }
+        at += 1
+      }
+      return true
+    }
+  }
+
+  /// True where the name at `index` starts with `lowercased`, a text in lower-case ASCII.
+  public func nameStarts(with lowercased: StaticString, at index: Int) -> Bool {
+    let position = positions[index]
+    guard Int(position.nameLength) >= lowercased.utf8CodeUnitCount else { return false }
+    return lowercased.withUTF8Buffer { expected in
+      var at = Int(position.nameStart)
+      for byte in expected {
+        let found = storage[at]
+        let folded = found >= 0x41 && found <= 0x5A ? found | 0x20 : found
+        if folded != byte { return false }
+        at += 1
+      }
+      return true
+    }
+  }
+
+  /// The position of the first field called `lowercased`, a name in lower-case ASCII.
+  public func firstIndex(of lowercased: StaticString) -> Int? {
+    for index in positions.indices where nameIs(lowercased, at: index) { return index }
+    return nil
+  }
+
+  /// The value of the first field called `lowercased`, as text.
+  public func first(_ lowercased: StaticString) -> String? {
+    firstIndex(of: lowercased).map { value(at: $0) }
+  }
+
+  /// The value of the first field whose name equals `name` when ASCII case is ignored.
+  public func first(named name: String) -> String? {
+    let wanted = Array(name.utf8)
+    for index in positions.indices {
+      let found = nameBytes(at: index)
+      guard found.count == wanted.count else { continue }
+      if zip(found, wanted).allSatisfy({ asciiLowercased($0) == asciiLowercased($1) }) { return value(at: index) }
+    }
+    return nil
+  }
+
+  public func contains(_ lowercased: StaticString) -> Bool { firstIndex(of: lowercased) != nil }
+
+  /// The fields as pairs of text, for tests and for code off the hot path.
+  public var pairs: [(name: String, value: String)] {
+    positions.indices.map { (name(at: $0), value(at: $0)) }
+  }
+}
+
+/// The byte in lower case where it is an ASCII capital.
+@inlinable public func asciiLowercased(_ byte: UInt8) -> UInt8 {
+  byte >= 0x41 && byte <= 0x5A ? byte | 0x20 : byte
+}

@@ -1,0 +1,108 @@
+// The provider's side as the broker sees it. UpstreamHTTP implements `Upstream`; tests implement it in memory.
+//
+// The rules. All calls come on the loop's thread. For each call that was begun, the events see: at most one `upstreamResponded`;
+// then any number of `upstreamReceived`; then exactly one `upstreamEnded`. After `cancel()` nothing more is heard.
+// No event is delivered inside `begin`, `pause`, `resume` or `cancel`.
+
+/// One attempt, ready to be sent.
+public struct UpstreamRequest: Sendable {
+  /// Names the connection pool and settings: the provider's id.
+  public var provider: String
+  public var method: String
+  /// Absolute: `https://api.openai.com/v1/chat/completions?x=y`. Sent as it stands, dots and escapes untouched.
+  public var url: String
+  /// All fields to send, in order, the credential among them. Without `Host`, `Content-Length` and hop-by-hop fields: the adapter makes these.
+  public var fields: HeaderFields
+  public var body: [UInt8]
+  public var timeouts: UpstreamTimeouts
+
+  public init(
+    provider: String, method: String, url: String, fields: HeaderFields, body: [UInt8], timeouts: UpstreamTimeouts
+  ) {
+    self.provider = provider
+    self.method = method
+    self.url = url
+    self.fields = fields
+    self.body = body
+    self.timeouts = timeouts
+  }
+}
+
+/// Durations; `nil` is none.
+public struct UpstreamTimeouts: Sendable, Equatable {
+  /// TCP, TLS and proxy handshakes.
+  public var connect: Duration?
+  /// From begin to the response head.
+  public var firstByte: Duration?
+  /// Silence inside the body. Time in which we paused the provider does not count.
+  public var idle: Duration?
+  /// The whole attempt.
+  public var total: Duration?
+
+  public init(connect: Duration?, firstByte: Duration?, idle: Duration?, total: Duration?) {
+    self.connect = connect
+    self.firstByte = firstByte
+    self.idle = idle
+    self.total = total
+  }
+}
+
+/// How an attempt ended.
+public enum UpstreamEnding: Sendable, Equatable {
+  /// The response is complete by its own framing.
+  case completed
+  case failed(UpstreamFailure)
+}
+
+/// Why an attempt broke; the closed set that verdicts are made from.
+public struct UpstreamFailure: Error, Sendable, Equatable {
+  public enum Kind: String, Sendable, CaseIterable {
+    case resolveFailed = "resolve_failed"
+    case connectRefused = "connect_refused"
+    case connectTimedOut = "connect_timed_out"
+    case tlsFailed = "tls_failed"
+    case proxyFailed = "proxy_failed"
+    /// The connection broke before any byte of the response.
+    case resetBeforeResponse = "reset_before_response"
+    /// The connection broke, or the framing ended early, after the head.
+    case truncated = "truncated"
+    case firstByteTimedOut = "first_byte_timed_out"
+    case idleTimedOut = "idle_timed_out"
+    case totalTimedOut = "total_timed_out"
+    /// Not HTTP, endless headers, a second head, a bad chunk.
+    case malformedResponse = "malformed_response"
+    /// Out of memory or descriptors; ours, not the provider's.
+    case local = "local"
+  }
+  public var kind: Kind
+  /// For logs and error texts; never holds a secret or a header value.
+  public var detail: String
+  /// True where the provider can have seen the request: a retry may then run it twice.
+  public var requestMayHaveArrived: Bool
+
+  public init(kind: Kind, detail: String, requestMayHaveArrived: Bool) {
+    self.kind = kind
+    self.detail = detail
+    self.requestMayHaveArrived = requestMayHaveArrived
+  }
+}
+
+/// One attempt under way.
+public protocol UpstreamCall: AnyObject {
+  /// Stop reading from the provider; at most what is in its socket buffers still comes.
+  func pause()
+  func resume()
+  /// Ends the attempt now: an HTTP/1.1 connection is closed, so that the provider notices at once.
+  func cancel()
+}
+
+public protocol UpstreamEvents: AnyObject {
+  func upstreamResponded(_ head: ResponseHead)
+  func upstreamReceived(_ bytes: ArraySlice<UInt8>)
+  func upstreamEnded(_ ending: UpstreamEnding)
+}
+
+public protocol Upstream: AnyObject {
+  /// Begins an attempt; `events` is held until it ended or was cancelled.
+  func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall
+}

@@ -1,0 +1,234 @@
+// The operator's policy, checked and with every default filled in (docs/reference/policy.md). `PolicyParser` makes it from YAML text.
+import AdmissionCore
+
+/// The whole policy file. Secrets are references: nothing in here is secret but `ClientKeyHash`, which is a hash.
+public struct Policy: Sendable, Equatable {
+  public var listen: [ListenAddress] = [.tcp(host: "127.0.0.1", port: 4141)]
+  public var tls: TLSFiles?
+  public var admin = AdminSettings()
+  public var store: StoreLocation = .file("tollgate.db")
+  public var durability: Durability = .batched
+  public var drainTimeout: Duration = .seconds(30)
+  /// Bytes.
+  public var maxBody = 32 << 20
+  public var providers: [Provider] = []
+  public var routes: [Route] = []
+  /// Indexed by `Priority.rawValue`; always three.
+  public var bands: [BandPolicy] = Priority.allCases.map(BandPolicy.standard)
+  public var defaultPriority: Priority = .normal
+  /// Bytes.
+  public var queueBytes = 256 << 20
+  /// Built-in kinds with the file's own on top. Names are lower case.
+  public var kinds: [String: Priority] = Policy.builtInKinds
+  public var rules: [Rule] = []
+  public var trustTenantHeader = false
+  /// Empty: one tenant, `default`, and no client key asked.
+  public var tenants: [Tenant] = []
+  public var budgets: [Budget] = []
+  /// Path of the prices file, relative to the policy file; nil is the built-in table.
+  public var prices: String?
+  public var unknownPrice: UnknownPrice = .allow
+
+  public init() {}
+
+  public static let builtInKinds: [String: Priority] = [
+    "steer": .high, "follow-up": .normal, "compaction": .low, "embedding": .normal, "background": .low,
+  ]
+}
+
+public enum ListenAddress: Sendable, Hashable, CustomStringConvertible {
+  /// `host` without brackets.
+  case tcp(host: String, port: Int)
+  case unix(path: String)
+
+  public var description: String {
+    switch self {
+    case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    case .unix(let path): "unix:\(path)"
+    }
+  }
+  /// True where only this machine can connect.
+  public var isLoopback: Bool {
+    switch self {
+    case .tcp(let host, _): host.hasPrefix("127.") || host == "::1" || host == "localhost"
+    case .unix: true
+    }
+  }
+}
+
+public struct TLSFiles: Sendable, Equatable {
+  public var certificate: String
+  public var key: String
+  public init(certificate: String, key: String) {
+    self.certificate = certificate
+    self.key = key
+  }
+}
+
+public struct AdminSettings: Sendable, Equatable {
+  /// nil is `off`.
+  public var listen: ListenAddress? = .tcp(host: "127.0.0.1", port: 4142)
+  public var token: Secret?
+  public init() {}
+}
+
+/// A text that must not be shown: prints as bullets and its last four characters.
+public struct Secret: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+  public let revealed: String
+  public init(_ text: String) { revealed = text }
+  /// `•••abcd`; nothing of a secret shorter than 12 characters is shown.
+  public var description: String { "•••" + (revealed.count >= 12 ? String(revealed.suffix(4)) : "") }
+  public var debugDescription: String { description }
+  public var customMirror: Mirror { Mirror(self, children: []) }
+}
+
+public enum StoreLocation: Sendable, Equatable { case file(String), memory }
+public enum Durability: String, Sendable { case batched, full }
+public enum UnknownPrice: String, Sendable { case allow, reject }
+public enum DialectName: String, Sendable, CaseIterable { case openai, anthropic, gemini }
+
+public struct Provider: Sendable, Equatable {
+  public var id: String
+  public var dialect: DialectName
+  /// Scheme, host, port and path prefix, without a slash at the end: `https://api.openai.com/v1`.
+  public var baseURL: String
+  public var keys: [ProviderKey] = []
+  public var limits = Limits()
+  public var modelLimits: [ModelLimits] = []
+  public var quota: Quota = .shared
+  public var admissionTokens: AdmissionTokens
+  public var learnLimits = true
+  public var breaker: BreakerPolicy = .api
+  public var connectTimeout: Duration = .seconds(5)
+  public var firstByteTimeout: Duration = .seconds(300)
+  public var idleTimeout: Duration = .seconds(120)
+  public var totalTimeout: Duration = .seconds(900)
+  public var retry = RetryPolicy()
+  public var injectUsage = true
+  public var passThrough = false
+  public var settleLag: Duration = .zero
+  /// A PEM file of extra certificate authorities; nil is the system's.
+  public var caFile: String?
+  /// `1.1` (default) or `2` (over TLS only).
+  public var httpVersion = "1.1"
+
+  public init(id: String, dialect: DialectName, baseURL: String) {
+    self.id = id
+    self.dialect = dialect
+    self.baseURL = baseURL
+    admissionTokens = dialect == .openai ? .maxTokens : .produced
+  }
+}
+
+public struct ProviderKey: Sendable, Equatable {
+  public enum Source: Sendable, Equatable {
+    case text(Secret)
+    case file(path: String)
+    case command([String])
+  }
+  public var id: String
+  public var source: Source
+  public var weight = 1
+  public var limits = Limits()
+  public var models: [Glob] = []
+  public init(id: String, source: Source) {
+    self.id = id
+    self.source = source
+  }
+}
+
+public struct Route: Sendable, Equatable {
+  public var models: [Glob]
+  /// Provider ids in order of preference.
+  public var to: [String]
+  public init(models: [Glob], to: [String]) {
+    self.models = models
+    self.to = to
+  }
+}
+
+/// `when` gives the patterns, all of which must match; then the class is `priority`.
+public struct Rule: Sendable, Equatable {
+  public var path: Glob?
+  public var model: Glob?
+  public var tenant: Glob?
+  /// Lower-case names.
+  public var headers: [(name: String, value: Glob)] = []
+  public var priority: Priority
+  public init(priority: Priority) { self.priority = priority }
+  public static func == (left: Rule, right: Rule) -> Bool {
+    left.path == right.path && left.model == right.model && left.tenant == right.tenant
+      && left.priority == right.priority && left.headers.count == right.headers.count
+      && zip(left.headers, right.headers).allSatisfy { $0.name == $1.name && $0.value == $1.value }
+  }
+}
+
+public struct Tenant: Sendable, Equatable {
+  /// `*` is the template for names that are not listed.
+  public var id: String
+  public var keys: [ClientKeyHash] = []
+  /// nil: the tenant does not decide the class.
+  public var priority: Priority?
+  public var maxPriority: Priority = .high
+  public var weight = 1
+  /// Empty is all.
+  public var models: [Glob] = []
+  public var limits = Limits()
+  public var budgets: [Budget] = []
+  public init(id: String) { self.id = id }
+}
+
+/// SHA-256 of a client key, 32 bytes.
+public struct ClientKeyHash: Sendable, Hashable {
+  public var bytes: [UInt8]
+  public init(bytes: [UInt8]) { self.bytes = bytes }
+}
+
+public struct Budget: Sendable, Equatable {
+  public enum Window: String, Sendable, CaseIterable { case hour, day, week, month, total }
+  public enum OnExceed: String, Sendable, CaseIterable { case reject, low, warn }
+  public var limit: Money
+  public var per: Window
+  /// IANA name.
+  public var timeZone = "UTC"
+  public var onExceed: OnExceed = .reject
+  /// Percent of the limit.
+  public var warnAtPercent = 80
+  public init(limit: Money, per: Window) {
+    self.limit = limit
+    self.per = per
+  }
+}
+
+extension Policy {
+  /// What the admission core needs of it.
+  public var admission: AdmissionPolicy {
+    AdmissionPolicy(
+      providers: providers.map { provider in
+        ProviderPolicy(
+          id: ProviderID(provider.id), limits: provider.limits, modelLimits: provider.modelLimits,
+          keys: provider.keys.map {
+            KeyPolicy(id: KeyID($0.id), weight: $0.weight, limits: $0.limits, models: $0.models)
+          },
+          quota: provider.quota, admissionTokens: provider.admissionTokens, learnLimits: provider.learnLimits,
+          breaker: provider.breaker, retry: provider.retry, settleLag: Span(provider.settleLag))
+      },
+      bands: bands,
+      tenants: tenants.isEmpty
+        ? [TenantPolicy(id: "default")]
+        : tenants.filter { $0.id != "*" }.map {
+          TenantPolicy(id: TenantID($0.id), weight: $0.weight, limits: $0.limits)
+        },
+      tenantTemplate: tenants.first { $0.id == "*" }.map {
+        TenantPolicy(id: "*", weight: $0.weight, limits: $0.limits)
+      },
+      queueBytes: queueBytes)
+  }
+}
+
+extension Span {
+  public init(_ duration: Duration) {
+    let (seconds, attoseconds) = duration.components
+    self.init(nanoseconds: seconds &* 1_000_000_000 &+ attoseconds / 1_000_000_000)
+  }
+}
