@@ -1,0 +1,255 @@
+// Errors that the broker makes itself, in the words of the path's vendor, so that each SDK raises the class it raises against the vendor and retries
+// exactly when a retry can help (docs/reference/wire.md).
+import AdmissionCore
+
+/// The broker's own answers.
+public enum BrokerError {
+  /// One whole answer.
+  public struct Answer: Sendable {
+    public var status: Int
+    /// Without `content-length` and without `x-tollgate-*`: these are the caller's.
+    public var fields: [(name: String, value: String)]
+    public var body: [UInt8]
+  }
+
+  /// What an outcome is called in one dialect.
+  struct Words: Equatable {
+    var status: Int
+    var type: String
+    var code: String
+    /// nil leaves the decision to the client's own rules.
+    var shouldRetry: Bool?
+    var mayCarryRetryAfter: Bool
+  }
+
+  /// The answer for an outcome that the broker decided.
+  ///
+  /// - Parameters:
+  ///   - endpoint: reserved for shapes that differ below one dialect.
+  ///   - message: for people; escaped here.
+  ///   - retryAfter: sent as whole seconds, rounded up, 1 to 60, and exactly in `retry-after-ms`; ignored for outcomes that no retry can help.
+  ///   - requestID: the ULID that the client sees.
+  ///   - timedOut: for `failedUpstream`: 504 instead of 502.
+  public static func answer(
+    outcome: Outcome, dialect: Dialect, endpoint: WireEndpoint, message: String, retryAfter: Span?, requestID: String,
+    timedOut: Bool = false
+  ) -> Answer {
+    let words = words(outcome, dialect, timedOut: timedOut)
+    var fields: [(name: String, value: String)] = [("content-type", "application/json")]
+    var pause: Span?
+    if words.mayCarryRetryAfter {
+      let nanoseconds = min(max((retryAfter ?? .seconds(1)).nanoseconds, 1_000_000_000), 60_000_000_000)
+      pause = Span(nanoseconds: nanoseconds)
+      fields.append(("retry-after", String((nanoseconds + 999_999_999) / 1_000_000_000)))
+      fields.append(("retry-after-ms", String((nanoseconds + 999_999) / 1_000_000)))
+    }
+    if let shouldRetry = words.shouldRetry { fields.append(("x-should-retry", shouldRetry ? "true" : "false")) }
+    fields.append((dialect == .anthropic ? "request-id" : "x-request-id", requestID))
+    return Answer(
+      status: words.status, fields: fields,
+      body: body(dialect, words, message: message, requestID: requestID, pause: pause))
+  }
+
+  /// The answer for a path that is no API path.
+  public static func unknownPath(_ path: String, requestID: String) -> Answer {
+    let words = Words(
+      status: 404, type: "invalid_request_error", code: "unknown_url", shouldRetry: nil, mayCarryRetryAfter: false)
+    return Answer(
+      status: 404, fields: [("content-type", "application/json"), ("x-request-id", requestID)],
+      body: body(.openai, words, message: "Unknown request URL: \(path)", requestID: requestID, pause: nil))
+  }
+
+  /// The answer for a request that the endpoint refuses before anything of it is known, by status.
+  public static func refusal(status: Int, dialect: Dialect, message: String, requestID: String) -> Answer {
+    let type =
+      dialect == .anthropic
+      ? (status == 413 ? "request_too_large" : status >= 500 ? "api_error" : "invalid_request_error")
+      : status >= 500 ? "server_error" : "invalid_request_error"
+    let words = Words(
+      status: status, type: type, code: status == 413 ? "request_too_large" : "invalid_request", shouldRetry: nil,
+      mayCarryRetryAfter: false)
+    return Answer(
+      status: status,
+      fields: [
+        ("content-type", "application/json"), (dialect == .anthropic ? "request-id" : "x-request-id", requestID),
+      ],
+      body: body(dialect, words, message: message, requestID: requestID, pause: nil))
+  }
+
+  /// Status, type and code of an outcome. Outcomes that the broker never answers itself come out as a server error.
+  static func words(_ outcome: Outcome, _ dialect: Dialect, timedOut: Bool) -> Words {
+    let isAnthropic = dialect == .anthropic
+    func words(
+      _ status: Int, _ anthropicStatus: Int, openai: String, code: String, anthropic: String, shouldRetry: Bool? = nil,
+      retryAfter: Bool = false
+    ) -> Words {
+      Words(
+        status: isAnthropic ? anthropicStatus : status, type: isAnthropic ? anthropic : openai, code: code,
+        shouldRetry: shouldRetry, mayCarryRetryAfter: retryAfter)
+    }
+    switch outcome {
+    case .rejectedQueueFull, .evictedMaxWait:
+      return words(
+        429, 429, openai: "requests", code: "rate_limit_exceeded", anthropic: "rate_limit_error", retryAfter: true)
+    case .rejectedNoCapacity, .rejectedDraining:
+      return words(
+        503, 529, openai: "service_unavailable_error", code: "server_is_overloaded", anthropic: "overloaded_error",
+        retryAfter: true)
+    case .rejectedBudget:
+      return words(
+        429, 402, openai: "insufficient_quota", code: "insufficient_quota", anthropic: "billing_error",
+        shouldRetry: false)
+    case .rejectedTenantLimit:
+      return words(
+        400, 400, openai: "invalid_request_error", code: "request_exceeds_limit", anthropic: "invalid_request_error",
+        shouldRetry: false)
+    case .rejectedUnauthenticated:
+      return words(
+        401, 401, openai: "invalid_request_error", code: "invalid_api_key", anthropic: "authentication_error")
+    case .rejectedModel:
+      return words(404, 404, openai: "invalid_request_error", code: "model_not_found", anthropic: "not_found_error")
+    case .rejectedMalformed:
+      return words(
+        400, 400, openai: "invalid_request_error", code: "invalid_request", anthropic: "invalid_request_error")
+    case .rejectedTooLarge:
+      return words(
+        413, 413, openai: "invalid_request_error", code: "request_too_large", anthropic: "request_too_large")
+    case .failedUpstream, .completed, .clientLeftQueued, .clientLeftRunning, .truncated, .upstreamError:
+      let status = timedOut ? 504 : 502
+      return words(
+        status, status, openai: "server_error", code: timedOut ? "upstream_timeout" : "upstream_failed",
+        anthropic: timedOut ? "timeout_error" : "api_error")
+    }
+  }
+
+  /// Gemini's canonical status of an HTTP status.
+  static func geminiStatus(_ status: Int) -> StaticString {
+    switch status {
+    case 400, 413: "INVALID_ARGUMENT"
+    case 401: "UNAUTHENTICATED"
+    case 403: "PERMISSION_DENIED"
+    case 404: "NOT_FOUND"
+    case 408, 504: "DEADLINE_EXCEEDED"
+    case 429: "RESOURCE_EXHAUSTED"
+    case 501: "UNIMPLEMENTED"
+    case 503, 529: "UNAVAILABLE"
+    default: "INTERNAL"
+    }
+  }
+
+  private static func body(
+    _ dialect: Dialect, _ words: Words, message: String, requestID: String, pause: Span?
+  ) -> [UInt8] {
+    var text = JSONText(reserving: 192 + message.utf8.count)
+    switch dialect {
+    case .openai:
+      text.raw("{\"error\":{\"message\":")
+      text.string(message)
+      text.raw(",\"type\":")
+      text.string(words.type)
+      text.raw(",\"param\":null,\"code\":")
+      text.string(words.code)
+      text.raw("}}")
+    case .anthropic:
+      text.raw("{\"type\":\"error\",\"error\":{\"type\":")
+      text.string(words.type)
+      text.raw(",\"message\":")
+      text.string(message)
+      text.raw("},\"request_id\":")
+      text.string(requestID)
+      text.raw("}")
+    case .gemini:
+      text.raw("{\"error\":{\"code\":")
+      text.integer(words.status)
+      text.raw(",\"message\":")
+      text.string(message)
+      text.raw(",\"status\":\"")
+      text.raw(geminiStatus(words.status))
+      text.raw("\"")
+      if let pause {
+        text.raw(",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"")
+        text.integer(Int((pause.nanoseconds + 999_999_999) / 1_000_000_000))
+        text.raw("s\"}]")
+      }
+      text.raw("}}")
+    case .cohere:
+      text.raw("{\"message\":")
+      text.string(message)
+      text.raw("}")
+    }
+    return text.bytes
+  }
+
+  /// The frame that tells a client in the middle of a stream that it broke. The caller ends the stream after it.
+  ///
+  /// - Parameter code: OpenAI's word (`server_error`, `rate_limit_exceeded`); translated for the others.
+  public static func inStreamFrame(
+    dialect: Dialect, endpoint: WireEndpoint, message: String, code: String, requestID: String = ""
+  ) -> [UInt8] {
+    var text = JSONText(reserving: 256 + 2 * message.utf8.count)
+    switch (dialect, endpoint) {
+    case (.anthropic, _):
+      text.raw("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":")
+      text.string(anthropicType(code))
+      text.raw(",\"message\":")
+      text.string(message)
+      text.raw("}}\n\n")
+    case (_, .responses), (_, .responsesCompact):
+      // Both forms: SDKs raise on the top-level `error`, others read `response.error`.
+      text.raw("event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":0,\"response\":{\"id\":")
+      text.string("resp_" + requestID)
+      text.raw(",\"object\":\"response\",\"created_at\":0,\"status\":\"failed\",\"model\":\"\",\"output\":[],\"error\":{\"code\":")
+      text.string(code)
+      text.raw(",\"message\":")
+      text.string(message)
+      text.raw("},\"usage\":null},\"error\":{\"type\":")
+      text.string(openaiType(code))
+      text.raw(",\"code\":")
+      text.string(code)
+      text.raw(",\"message\":")
+      text.string(message)
+      text.raw("}}\n\n")
+    case (.gemini, _):
+      let status = code == "rate_limit_exceeded" ? 429 : code == "server_is_overloaded" ? 503 : 500
+      text.raw("data: {\"error\":{\"code\":")
+      text.integer(status)
+      text.raw(",\"message\":")
+      text.string(message)
+      text.raw(",\"status\":\"")
+      text.raw(geminiStatus(status))
+      text.raw("\"}}\n\n")
+    case (.cohere, _):
+      text.raw("event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"ERROR\",\"error\":")
+      text.string(message)
+      text.raw("}}\n\n")
+    case (.openai, _):
+      text.raw("data: {\"error\":{\"message\":")
+      text.string(message)
+      text.raw(",\"type\":")
+      text.string(openaiType(code))
+      text.raw(",\"param\":null,\"code\":")
+      text.string(code)
+      text.raw("}}\n\n")
+    }
+    return text.bytes
+  }
+
+  private static func openaiType(_ code: String) -> String {
+    switch code {
+    case "rate_limit_exceeded": "rate_limit_error"
+    case "server_is_overloaded": "service_unavailable_error"
+    case "insufficient_quota": "insufficient_quota"
+    default: "server_error"
+    }
+  }
+
+  private static func anthropicType(_ code: String) -> String {
+    switch code {
+    case "rate_limit_exceeded": "rate_limit_error"
+    case "server_is_overloaded": "overloaded_error"
+    case "insufficient_quota": "billing_error"
+    case "upstream_timeout": "timeout_error"
+    default: "api_error"
+    }
+  }
+}

@@ -1,0 +1,72 @@
+// Which fields carry a credential: what the broker sends upstream, and what of the client's must never get there.
+import HTTPMessage
+
+public enum Credentials {
+  /// The field that shows `secret` to a provider of this dialect.
+  public static func field(dialect: Dialect, secret: String) -> (name: String, value: String) {
+    switch dialect {
+    case .openai, .cohere: ("authorization", "Bearer " + secret)
+    case .anthropic: ("x-api-key", secret)
+    case .gemini: ("x-goog-api-key", secret)
+    }
+  }
+
+  /// True where the client's field at `index` must not be sent upstream: credentials (unless `passThrough`), our own hints, hop-by-hop
+  /// fields, and what the upstream adapter makes itself. Fields that `Connection` names are the caller's to add.
+  public static func isStripped(_ fields: HeaderFields, at index: Int, passThrough: Bool) -> Bool {
+    guard let first = fields.nameBytes(at: index).first else { return true }
+    switch asciiLowercased(first) {
+    case UInt8(ascii: "a"):
+      return !passThrough && (fields.nameIs("authorization", at: index) || fields.nameIs("api-key", at: index))
+    case UInt8(ascii: "c"):
+      return fields.nameIs("connection", at: index) || fields.nameIs("content-length", at: index)
+    case UInt8(ascii: "e"):
+      return fields.nameIs("expect", at: index)
+    case UInt8(ascii: "h"):
+      return fields.nameIs("host", at: index) || fields.nameIs("http2-settings", at: index)
+    case UInt8(ascii: "k"):
+      return fields.nameIs("keep-alive", at: index)
+    case UInt8(ascii: "p"):
+      return fields.nameIs("proxy-authorization", at: index) || fields.nameIs("proxy-connection", at: index)
+        || fields.nameIs("proxy-authenticate", at: index)
+    case UInt8(ascii: "t"):
+      return fields.nameIs("te", at: index) || fields.nameIs("transfer-encoding", at: index)
+        || fields.nameIs("trailer", at: index)
+    case UInt8(ascii: "u"):
+      return fields.nameIs("upgrade", at: index)
+    case UInt8(ascii: "x"):
+      if fields.nameStarts(with: "x-tollgate-", at: index) { return true }
+      return !passThrough && (fields.nameIs("x-api-key", at: index) || fields.nameIs("x-goog-api-key", at: index))
+    default:
+      return false
+    }
+  }
+
+  /// A query (without `?`) without its `key` parameter; nil where it has none, so that the usual target passes as it is.
+  public static func queryWithoutKey(_ query: Substring) -> String? {
+    guard query.utf8.contains(UInt8(ascii: "k")) || query.utf8.contains(UInt8(ascii: "%")) else { return nil }
+    let parts = query.split(separator: "&", omittingEmptySubsequences: false)
+    let kept = parts.filter { PathFacts.percentDecoded(String($0.prefix { $0 != "=" })) != "key" }
+    return kept.count == parts.count ? nil : kept.joined(separator: "&")
+  }
+
+  /// The secret that a client shows, from whichever field or `key` parameter its SDK uses; nil where it shows none.
+  public static func clientSecret(_ fields: HeaderFields, query: Substring = "") -> String? {
+    if let value = fields.first("authorization") {
+      let parts = value.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)
+      if parts.count == 2, parts[0].lowercased() == "bearer" {
+        let token = parts[1].drop { $0 == " " }
+        if !token.isEmpty { return String(token) }
+      }
+    }
+    if let value = fields.first("x-api-key") ?? fields.first("x-goog-api-key") ?? fields.first("api-key"),
+      !value.isEmpty
+    {
+      return value
+    }
+    for part in query.split(separator: "&") where part.hasPrefix("key=") {
+      return PathFacts.percentDecoded(String(part.dropFirst(4)))
+    }
+    return nil
+  }
+}

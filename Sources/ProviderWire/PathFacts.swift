@@ -1,0 +1,191 @@
+// What a request's path says: which vendor's dialect it speaks, which endpoint it names, and, for the paths that carry them,
+// the model and whether a stream is asked. Reads bytes of the path only; a query is cut off before.
+
+/// In whose words a client is answered when the answer is the broker's own.
+public enum Dialect: String, Sendable, CaseIterable {
+  case openai, anthropic, gemini, cohere
+}
+
+/// The endpoints whose bodies are understood. Everything else is `other` and is metered by what its body shows.
+public enum WireEndpoint: String, Sendable, CaseIterable {
+  case chatCompletions = "chat_completions"
+  case responses
+  case responsesCompact = "responses_compact"
+  case responsesInputTokens = "responses_input_tokens"
+  case completions
+  case embeddings
+  case moderations
+  case images
+  case transcription
+  case speech
+  case models
+  case messages
+  case countTokens = "count_tokens"
+  case messageBatches = "message_batches"
+  case geminiGenerate = "gemini_generate"
+  case geminiStream = "gemini_stream"
+  case geminiCountTokens = "gemini_count_tokens"
+  case geminiEmbed = "gemini_embed"
+  case cohereChat = "cohere_chat"
+  case cohereEmbed = "cohere_embed"
+  case rerank
+  case other
+
+  /// True where a call can produce output tokens. `other` may.
+  public var producesOutput: Bool {
+    switch self {
+    case .chatCompletions, .responses, .responsesCompact, .completions, .images, .transcription, .speech, .messages,
+      .messageBatches, .geminiGenerate, .geminiStream, .cohereChat, .other:
+      true
+    case .responsesInputTokens, .embeddings, .moderations, .models, .countTokens, .geminiCountTokens, .geminiEmbed,
+      .cohereEmbed, .rerank:
+      false
+    }
+  }
+
+  /// True where vendors charge no tokens for the call.
+  public var isFree: Bool {
+    switch self {
+    case .responsesInputTokens, .moderations, .models, .countTokens, .geminiCountTokens: true
+    default: false
+    }
+  }
+}
+
+/// What one path says.
+public struct PathFacts: Sendable, Equatable {
+  public var dialect: Dialect
+  public var endpoint: WireEndpoint
+  /// The model that the path names, percent-decoded: Gemini's `models/{model}:verb`, Azure's `deployments/{model}`.
+  public var modelInPath: String?
+  /// True where the path itself asks for a stream (`:streamGenerateContent`).
+  public var streamInPath: Bool
+
+  public init(dialect: Dialect, endpoint: WireEndpoint, modelInPath: String? = nil, streamInPath: Bool = false) {
+    self.dialect = dialect
+    self.endpoint = endpoint
+    self.modelInPath = modelInPath
+    self.streamInPath = streamInPath
+  }
+
+  /// Reads a path without its query, after `/x/` and `/p/` prefixes have been taken off.
+  ///
+  /// - Parameter anyPath: true below `/p/{provider}/`, where every path goes through: then the answer is never nil.
+  /// - Returns: nil where the path is no API path at all, which is answered with 404.
+  public static func read(path: Substring, anyPath: Bool = false) -> PathFacts? {
+    let path = path.utf8.last == UInt8(ascii: "/") ? path.dropLast() : path
+    if let facts = exact[path] { return facts }
+    let parts = path.split(separator: "/", omittingEmptySubsequences: true)
+    if let facts = gemini(parts) ?? azure(parts) { return facts }
+    guard let first = parts.first else { return anyPath ? PathFacts(dialect: .openai, endpoint: .other) : nil }
+    if first == "v1" || first == "v2" || first == "v1beta" {
+      let isAnthropic = parts.count > 1 && parts[1] == "messages"
+      let isModels = parts.count == 3 && parts[1] == "models" && first == "v1"
+      let isGemini = first == "v1beta" && !(parts.count > 1 && parts[1] == "openai")
+      return PathFacts(
+        dialect: isAnthropic ? .anthropic : isGemini ? .gemini : .openai, endpoint: isModels ? .models : .other)
+    }
+    guard anyPath else { return nil }
+    // Below a named provider the API may lie under a prefix of its own: `/openai/v1/...`, `/api/v1/...`, or directly below it.
+    for start in parts.indices.dropFirst() where parts[start] == "v1" || parts[start] == "v2" {
+      let rest = "/" + parts[start...].joined(separator: "/")
+      return exact[rest[...]] ?? PathFacts(dialect: .openai, endpoint: .other)
+    }
+    let bare = "/v1/" + parts.joined(separator: "/")
+    return exact[bare[...]] ?? PathFacts(dialect: .openai, endpoint: .other)
+  }
+
+  private static let exact: [Substring: PathFacts] = {
+    func openai(_ endpoint: WireEndpoint) -> PathFacts { PathFacts(dialect: .openai, endpoint: endpoint) }
+    var table: [Substring: PathFacts] = [
+      "/v1/chat/completions": openai(.chatCompletions),
+      "/v1/responses": openai(.responses),
+      "/v1/responses/compact": openai(.responsesCompact),
+      "/v1/responses/input_tokens": openai(.responsesInputTokens),
+      "/v1/completions": openai(.completions),
+      "/v1/embeddings": openai(.embeddings),
+      "/v1/multimodalembeddings": openai(.embeddings),
+      "/v1/moderations": openai(.moderations),
+      "/v1/images/generations": openai(.images),
+      "/v1/images/edits": openai(.images),
+      "/v1/images/variations": openai(.images),
+      "/v1/audio/transcriptions": openai(.transcription),
+      "/v1/audio/translations": openai(.transcription),
+      "/v1/audio/speech": openai(.speech),
+      "/v1/models": openai(.models),
+      "/v1/rerank": openai(.rerank),
+      "/v1/messages": PathFacts(dialect: .anthropic, endpoint: .messages),
+      "/v1/messages/count_tokens": PathFacts(dialect: .anthropic, endpoint: .countTokens),
+      "/v1/messages/batches": PathFacts(dialect: .anthropic, endpoint: .messageBatches),
+      "/v1beta/models": PathFacts(dialect: .gemini, endpoint: .models),
+      "/v2/chat": PathFacts(dialect: .cohere, endpoint: .cohereChat),
+      "/v2/embed": PathFacts(dialect: .cohere, endpoint: .cohereEmbed),
+      "/v2/rerank": PathFacts(dialect: .cohere, endpoint: .rerank),
+    ]
+    // Gemini's own OpenAI-compatible door.
+    for name in ["chat/completions", "embeddings", "models"] {
+      table["/v1beta/openai/\(name)"] = table["/v1/\(name)"]
+    }
+    return table
+  }()
+
+  /// `/v1beta/models/{model}:{verb}`, also under `/v1/` and with the model's own slashes (`tunedModels/x`).
+  private static func gemini(_ parts: [Substring]) -> PathFacts? {
+    guard parts.count >= 3, parts[0] == "v1beta" || parts[0] == "v1" || parts[0] == "v1alpha", let last = parts.last,
+      let colon = last.lastIndex(of: ":")
+    else { return nil }
+    let isModels = parts[1] == "models"
+    guard isModels || parts[1] == "tunedModels" else { return nil }
+    let model = (isModels ? parts.dropFirst(2).dropLast() : parts.dropFirst(1).dropLast()) + [last[..<colon]]
+    let endpoint: WireEndpoint
+    switch last[last.index(after: colon)...] {
+    case "generateContent": endpoint = .geminiGenerate
+    case "streamGenerateContent": endpoint = .geminiStream
+    case "countTokens": endpoint = .geminiCountTokens
+    case "embedContent", "batchEmbedContents": endpoint = .geminiEmbed
+    default: endpoint = .other
+    }
+    return PathFacts(
+      dialect: .gemini, endpoint: endpoint, modelInPath: percentDecoded(model.joined(separator: "/")),
+      streamInPath: endpoint == .geminiStream)
+  }
+
+  /// `/openai/deployments/{deployment}/chat/completions`: the deployment is the model.
+  private static func azure(_ parts: [Substring]) -> PathFacts? {
+    guard parts.count >= 4, parts[0] == "openai", parts[1] == "deployments" else { return nil }
+    let rest = "/v1/" + parts[3...].joined(separator: "/")
+    var facts = exact[rest[...]] ?? PathFacts(dialect: .openai, endpoint: .other)
+    facts.modelInPath = percentDecoded(String(parts[2]))
+    return facts
+  }
+
+  /// Text with `%XX` resolved; what is no valid escape stays as it is.
+  static func percentDecoded(_ text: String) -> String {
+    guard text.utf8.contains(UInt8(ascii: "%")) else { return text }
+    let bytes = Array(text.utf8)
+    var decoded: [UInt8] = []
+    var at = 0
+    while at < bytes.count {
+      if bytes[at] == UInt8(ascii: "%"), at + 2 < bytes.count, let high = hexValue(bytes[at + 1]),
+        let low = hexValue(bytes[at + 2])
+      {
+        decoded.append(high << 4 | low)
+        at += 3
+      } else {
+        decoded.append(bytes[at])
+        at += 1
+      }
+    }
+    return String(decoding: decoded, as: UTF8.self)
+  }
+}
+
+/// The value of an ASCII hexadecimal digit.
+func hexValue(_ byte: UInt8) -> UInt8? {
+  switch byte {
+  case 0x30...0x39: byte - 0x30
+  case 0x41...0x46: byte - 0x41 + 10
+  case 0x61...0x66: byte - 0x61 + 10
+  default: nil
+  }
+}

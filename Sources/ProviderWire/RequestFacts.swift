@@ -1,0 +1,66 @@
+// What the broker needs to know of a request's body, and nothing more: never a word of its text.
+import AdmissionCore
+
+/// The facts of one request body.
+public struct RequestFacts: Sendable, Equatable {
+  /// As the client wrote it; nil where body and path name none.
+  public var model: String?
+  /// True where the client asked for a stream, in the body or by the path.
+  public var isStreaming = false
+  /// True where the client itself asked for the usage frame of a Chat Completions stream.
+  public var asksForUsage = false
+  /// The most output that the client allows over all choices; nil where it set no cap.
+  public var outputCap: TokenCount?
+  /// How many answers are asked (`n`, `best_of`, `candidateCount`); at least 1.
+  public var choices = 1
+  /// Text bytes / 4 plus media by rule; at least 0.
+  public var estimatedInput: TokenCount = 0
+  /// False where the endpoint gives no output tokens.
+  public var producesOutput = true
+  /// How to ask for usage where the client did not; nil where that is impossible or already so.
+  public var usageSplice: UsageSplice?
+  /// The tier that the client asks for; the answer's tier decides the price.
+  public var serviceTier: String?
+  /// What groups calls for the provider's prompt cache: `prompt_cache_key`, `metadata.user_id`, `safety_identifier`, `user`.
+  public var sessionHint: String?
+  /// True where the provider adds input that is not in the body (`previous_response_id`, `conversation`, a prompt template): the estimate is too low.
+  public var hasInputElsewhere = false
+  /// True where the answer comes later than this call's (`background`): its usage is not in this answer.
+  public var isBackground = false
+
+  public init() {}
+}
+
+/// One replacement inside a request body: `removedBytes` from `offset` on give way to `inserted`.
+public struct UsageSplice: Sendable, Equatable {
+  public var offset: Int
+  public var removedBytes: Int
+  public var inserted: [UInt8]
+
+  public init(offset: Int, removedBytes: Int, inserted: [UInt8]) {
+    self.offset = offset
+    self.removedBytes = removedBytes
+    self.inserted = inserted
+  }
+
+  /// The body with the replacement made. `body` must be the one that was read.
+  public func applied(to body: [UInt8]) -> [UInt8] {
+    var result: [UInt8] = []
+    result.reserveCapacity(body.count - removedBytes + inserted.count)
+    result.append(contentsOf: body[..<offset])
+    result.append(contentsOf: inserted)
+    result.append(contentsOf: body[(offset + removedBytes)...])
+    return result
+  }
+}
+
+/// What reading a body came to.
+public enum RequestReading: Sendable, Equatable {
+  case facts(RequestFacts)
+  /// 400. `reason` is a text for the client; `position` is the byte of the (decoded) body where reading stopped.
+  case malformed(reason: String, position: Int)
+  /// 413: more than `decodedLimit` bytes after decoding.
+  case decodedTooLarge
+  /// 400 or 415: a content coding that we do not know, so that the request cannot be metered.
+  case unsupportedEncoding(String)
+}
