@@ -1,1 +1,78 @@
+// The project checks its own sources: imports, bans, names, links. A finding reads `path:line: error: X is banned here, use Y`.
+import Foundation
 import Testing
+
+@Suite struct TidyTests {
+  static let tree = ProjectTree.load()
+
+  @Test func swiftSourcesKeepTheirRules() {
+    #expect(Self.tree.files.filter(\.isSwift).count > 20, "the sources were not found")
+    report(Self.tree.files.filter(\.isSwift).flatMap { SwiftChecker($0).findings() })
+  }
+
+  @Test func filesKeepTheirRules() {
+    report(Self.tree.files.flatMap { FileChecker(file: $0).findings() })
+  }
+
+  @Test func documentationLinksLeadSomewhere() {
+    report(Self.tree.files.flatMap { LinkChecker(file: $0, paths: Self.tree.paths).findings() })
+  }
+
+  @Test func everyTargetHasItsTests() {
+    let folders = Self.tree.paths.filter { $0.hasPrefix("Sources/") && $0.split(separator: "/").count == 2 }
+    let targets = folders.map { String($0.dropFirst("Sources/".count)) }
+    // The C shims hold no code of ours to test by themselves; the command line is tested from outside, in Tests/EndToEnd.
+    let untested = targets.filter { target in
+      SwiftRules.imports[target] != nil && target != "tollgate" && !Self.tree.paths.contains("Tests/\(target)Tests")
+    }
+    #expect(untested.isEmpty, "targets without a folder in Tests: \(untested)")
+  }
+
+  private func report(_ findings: [Finding]) {
+    for finding in findings { Issue.record(Comment(rawValue: finding.description)) }
+    #expect(findings.isEmpty, "\(findings.count) findings")
+  }
+}
+
+/// The text files that people write, read from disk: everything but what is built, fetched or hidden.
+struct ProjectTree {
+  let files: [ProjectFile]
+  let paths: Set<String>
+
+  static func load() -> ProjectTree {
+    let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    var files: [ProjectFile] = []
+    var paths: Set<String> = []
+    for top in ["Sources", "Tests", "docs", "examples", "policies", "scripts", ".ci", "Benchmarks"] {
+      walk(root.appending(path: top), as: top, into: &files, paths: &paths)
+    }
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: root.path)) ?? [] {
+      let isText = name.hasSuffix(".md") || ["Package.swift", "Dockerfile", "LICENSE", ".gitignore"].contains(name)
+      if isText { read(root.appending(path: name), as: name, into: &files, paths: &paths) }
+    }
+    return ProjectTree(files: files.sorted { $0.path < $1.path }, paths: paths)
+  }
+
+  private static func walk(_ folder: URL, as path: String, into files: inout [ProjectFile], paths: inout Set<String>) {
+    guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder.path) else { return }
+    paths.insert(path)
+    for name in names where !(name.hasPrefix(".") || name == "__pycache__" || name == "node_modules") {
+      let item = folder.appending(path: name)
+      var isFolder: ObjCBool = false
+      FileManager.default.fileExists(atPath: item.path, isDirectory: &isFolder)
+      if isFolder.boolValue {
+        walk(item, as: path + "/" + name, into: &files, paths: &paths)
+      } else {
+        read(item, as: path + "/" + name, into: &files, paths: &paths)
+      }
+    }
+  }
+
+  private static func read(_ item: URL, as path: String, into files: inout [ProjectFile], paths: inout Set<String>) {
+    paths.insert(path)
+    if let data = try? Data(contentsOf: item), let text = String(data: data, encoding: .utf8) {
+      files.append(ProjectFile(path: path, text: text))
+    }
+  }
+}

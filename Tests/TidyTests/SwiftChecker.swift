@@ -1,0 +1,97 @@
+// Applies the Swift rules to one file. Promises: every broken rule is reported, with its line; the same file, the same findings.
+
+struct SwiftChecker {
+  let file: ProjectFile
+  private let text: SwiftText
+  private let imported: [(name: String, line: Int)]
+
+  init(_ file: ProjectFile) {
+    self.file = file
+    text = SwiftText(file.text)
+    imported = text.lines.enumerated().compactMap { index, line in
+      SwiftChecker.importedModule(line.code).map { ($0, index + 1) }
+    }
+  }
+
+  func findings() -> [Finding] {
+    var findings: [Finding] = []
+    if let target = file.target {
+      findings += checkImports(of: target)
+      findings += check(bans(for: target))
+      findings += check(SwiftRules.unlessReasoned, liftedByReason: true)
+    } else if file.testTarget != nil {
+      findings += check(SwiftRules.tests)
+      findings += checkThatTestsAssert()
+    }
+    return findings.sorted { $0.line < $1.line }
+  }
+
+  private func bans(for target: String) -> [Ban] {
+    var bans: [Ban] = []
+    if SwiftRules.pureTargets.contains(target) { bans += SwiftRules.pure } else { bans += SwiftRules.singleThread }
+    let isShim = target == "ProviderWire" && imported.contains { SwiftRules.pointerShims.contains($0.name) }
+    if !SwiftRules.pointerTargets.contains(target) && !isShim { bans += SwiftRules.pointers }
+    if target != "tollgate" { bans += SwiftRules.outsideCommands }
+    return bans
+  }
+
+  private func checkImports(of target: String) -> [Finding] {
+    guard let allowed = SwiftRules.imports[target] else {
+      let message = "target \(target) has no row in SwiftRules.imports: say there what it may import"
+      return [Finding(path: file.path, line: 1, message: message)]
+    }
+    let use = allowed.isEmpty ? "the standard library alone" : "one of: " + allowed.sorted().joined(separator: ", ")
+    return imported.filter { !allowed.contains($0.name) }.map {
+      .banned("import \($0.name)", use: use, path: file.path, line: $0.line)
+    }
+  }
+
+  private func check(_ bans: [Ban], liftedByReason: Bool = false) -> [Finding] {
+    var findings: [Finding] = []
+    for (index, line) in text.lines.enumerated() where !line.isBlank {
+      let bytes = Array(line.code.utf8)
+      for ban in bans where ban.occurs(in: bytes) {
+        if liftedByReason && hasReason(at: index) { continue }
+        findings.append(.banned(ban.token, use: ban.use, path: file.path, line: index + 1))
+      }
+    }
+    return findings
+  }
+
+  /// A comment on the line, right above it, or, where the line opens a block, right below it.
+  private func hasReason(at index: Int) -> Bool {
+    let isProse = { (line: SwiftText.Line) in line.comment.filter(\.isLetter).count >= 10 }
+    if isProse(text.lines[index]) { return true }
+    let below = index + 1
+    if text.lines[index].code.last(where: { !$0.isWhitespace }) == "{", below < text.lines.count,
+      text.lines[below].isBlank, isProse(text.lines[below])
+    {
+      return true
+    }
+    return index > 0 && text.lines[index - 1].isBlank && isProse(text.lines[index - 1])
+  }
+
+  /// Each `@Test` says `#expect`, `#require`, `Issue.record` or calls something whose name says that it does.
+  private func checkThatTestsAssert() -> [Finding] {
+    let starts = text.lines.indices.filter { text.lines[$0].code.contains("@Test") }
+    return starts.enumerated().compactMap { order, start in
+      let end = order + 1 < starts.count ? starts[order + 1] : text.lines.count
+      let body = text.lines[start..<end].map(\.code).joined(separator: "\n")
+      let marks = [
+        "#expect", "#require", "Issue.record", "expect", "assert", "check", "verify", "report", "confirmation(",
+      ]
+      if marks.contains(where: body.contains) { return nil }
+      return .banned("a test that asserts nothing", use: "#expect", path: file.path, line: start + 1)
+    }
+  }
+
+  private static func importedModule(_ code: String) -> String? {
+    let words = code.split(whereSeparator: \.isWhitespace)
+    guard let keyword = words.firstIndex(of: "import"), keyword + 1 < words.count,
+      words[..<keyword].allSatisfy({ $0.hasPrefix("@") || ["public", "internal", "package", "private"].contains($0) })
+    else { return nil }
+    let kinds: Set<Substring> = ["struct", "class", "enum", "protocol", "func", "var", "let", "typealias"]
+    let name = kinds.contains(words[keyword + 1]) && keyword + 2 < words.count ? words[keyword + 2] : words[keyword + 1]
+    return name.split(separator: ".").first.map(String.init)
+  }
+}

@@ -1,0 +1,143 @@
+// The rules for Swift sources: which target may import what, and which words are banned where (docs/internals/architecture.md).
+// Every rule names what to use instead; a rule that can be lifted by a reason wants the comment on the line or right above it.
+
+enum SwiftRules {
+  /// What each target may import. Adapters never import one another; the pure targets see neither platform nor Foundation.
+  static let imports: [String: Set<String>] = [
+    "AdmissionCore": ["DequeModule", "HeapModule"],
+    "HTTPMessage": [],
+    "PolicyFile": ["AdmissionCore", "Yams"],
+    "ProviderWire": ["AdmissionCore", "HTTPMessage", "CSimdjson", "CZlib", "CZstd"],
+    "EventLoop": platform.union(["CUV"]),
+    "HTTPEndpoint": platform.union(["EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
+    "UpstreamHTTP": platform.union(["EventLoop", "HTTPMessage", "CCurl"]),
+    "BrokerEngine": platform.union([
+      "AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop", "DequeModule", "HeapModule", "Logging",
+    ]),
+    "LedgerStore": platform.union(["AdmissionCore", "GRDB", "Foundation"]),
+    "AdminConsole": platform.union([
+      "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "EventLoop",
+    ]),
+    "ProviderSimulator": platform.union([
+      "HTTPEndpoint", "HTTPMessage", "EventLoop", "ProviderWire", "AdmissionCore", "DequeModule", "HeapModule",
+      "Foundation",
+    ]),
+    "TollgateTesting": ["AdmissionCore", "DequeModule", "HeapModule"],
+    "tollgate": platform.union([
+      "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
+      "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "TollgateTesting", "ArgumentParser",
+      "Logging",
+      "Foundation",
+    ]),
+  ]
+  private static let platform: Set<String> = ["Glibc", "Darwin", "Musl", "Synchronization"]
+
+  static let pureTargets: Set<String> = ["AdmissionCore", "HTTPMessage", "PolicyFile", "ProviderWire"]
+  static let pointerTargets: Set<String> = ["EventLoop", "HTTPEndpoint", "UpstreamHTTP"]
+  /// A file of ProviderWire that imports one of these may hold pointers: it is the shim of that library.
+  static let pointerShims: Set<String> = ["CSimdjson", "CZlib", "CZstd"]
+
+  static let pointers: [Ban] = [
+    Ban("Unsafe", .prefix, use: "a safe type, and leave pointers to the wrappers of the C libraries"),
+    Ban("OpaquePointer", use: "a safe type, and leave pointers to the wrappers of the C libraries"),
+    Ban("Unmanaged", use: "an ordinary reference"),
+    Ban("withUnsafe", .prefix, use: "Span, or a method of the wrapper of the C library"),
+    Ban("unsafeBitCast", use: "an initialiser that checks"),
+    Ban("unsafeDowncast", use: "as?"),
+    Ban("unowned(unsafe)", use: "weak, or a strong reference"),
+  ]
+
+  static let pure: [Ban] = [
+    Ban("ContinuousClock", use: "the Instant that is handed in"),
+    Ban("SuspendingClock", use: "the Instant that is handed in"),
+    Ban("Date(", use: "the Instant that is handed in"),
+    Ban(".random(", use: "a value that the shell drew"),
+    Ban(".randomElement(", use: "a value that the shell drew"),
+    Ban(".shuffled(", use: "a value that the shell drew"),
+    Ban("SystemRandomNumberGenerator", use: "a value that the shell drew"),
+    Ban("async", use: "an event and an action"),
+    Ban("await", use: "an event and an action"),
+    Ban("Task", use: "an event and an action"),
+    Ban("actor", use: "a struct"),
+    Ban("Mutex", use: "a value that one thread owns"),
+    Ban("Atomic", use: "a value that one thread owns"),
+    Ban("NSLock", use: "a value that one thread owns"),
+    Ban("DispatchQueue", use: "an action that the shell carries out"),
+    Ban("FileManager", use: "bytes that the shell read"),
+    Ban("fopen", use: "bytes that the shell read"),
+    Ban("getenv", use: "values that the shell read"),
+    Ban("ProcessInfo", use: "values that the shell read"),
+  ]
+
+  /// In every source but the command line's own.
+  static let outsideCommands: [Ban] = [
+    Ban("print(", use: "a notice or the logger; only the commands write to standard output")
+  ]
+
+  /// One thread owns everything: no structured concurrency in the shells either.
+  static let singleThread: [Ban] = [
+    Ban(") async", use: "a callback on the event loop's thread"),
+    Ban("async let", use: "a callback on the event loop's thread"),
+    Ban("await", use: "a callback on the event loop's thread"),
+    Ban("actor", use: "a plain class on the event loop's thread"),
+    Ban("DispatchQueue", use: "the event loop's mailbox"),
+    Ban("sleep(", use: "a timer of the event loop"),
+    Ban("usleep(", use: "a timer of the event loop"),
+  ]
+
+  /// Allowed with the reason beside it.
+  static let unlessReasoned: [Ban] = [
+    Ban("try!", use: "try, or say beside it why it cannot fail"),
+    Ban("as!", use: "as?, or say beside it why it cannot fail"),
+    Ban("@unchecked Sendable", use: "a Sendable type, or say beside it why it is safe"),
+    Ban("nonisolated(unsafe)", use: "a let, or say beside it why it is safe"),
+    Ban("fatalError(", use: "a thrown error, or say beside it why it cannot happen"),
+  ]
+
+  static let tests: [Ban] = [
+    Ban("usleep(", use: "a condition that the test waits for"),
+    Ban("nanosleep(", use: "a condition that the test waits for"),
+    Ban("sleep(", use: "a condition that the test waits for"),
+  ]
+}
+
+/// A word that may not stand in the code of some files.
+struct Ban {
+  enum Extent { case word, prefix }
+
+  let token: String
+  let extent: Extent
+  let use: String
+  private let bytes: [UInt8]
+
+  init(_ token: String, _ extent: Extent = .word, use: String) {
+    self.token = token
+    self.extent = extent
+    self.use = use
+    bytes = Array(token.utf8)
+  }
+
+  /// True where the token stands as a word of its own: `async` is not in `asyncHandle`, and `as!` is not in `alias!`.
+  func occurs(in line: [UInt8]) -> Bool {
+    guard line.count >= bytes.count else { return false }
+    for start in 0...(line.count - bytes.count) where line[start] == bytes[0] {
+      guard line[start..<(start + bytes.count)].elementsEqual(bytes) else { continue }
+      if Ban.isWord(bytes[0]), start > 0, Ban.isWord(line[start - 1]) || line[start - 1] == UInt8(ascii: "`") {
+        continue
+      }
+      let end = start + bytes.count
+      if extent == .word, Ban.isWord(bytes[bytes.count - 1]), end < line.count, Ban.isWord(line[end]) { continue }
+      return true
+    }
+    return false
+  }
+
+  private static func isWord(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"):
+      true
+    default: false
+    }
+  }
+}
