@@ -57,7 +57,7 @@ let package = Package(
     library("BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop"]),
     library("AdminConsole", ["BrokerEngine"]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", "ProviderWire", "AdmissionCore"]),
-    library("TollgateTesting", ["AdmissionCore"]),
+    library("TollgateTesting", ["AdmissionCore", heap]),
     .executableTarget(
       name: "tollgate",
       dependencies: [

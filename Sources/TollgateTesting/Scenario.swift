@@ -1,0 +1,154 @@
+// A scenario: a policy, clients that ask, and what happens beside them. Plain data, so that one can be made by hand, drawn from a
+// seed, or shortened while a failure is hunted. What a client asks depends on its own seed alone, never on the decider under test.
+import AdmissionCore
+
+public struct Scenario: Sendable {
+  public var seed: UInt64
+  public var policy: AdmissionPolicy
+  public var clients: [ClientScript]
+  public var happenings: [Happening]
+  /// What the providers really enforce; by default what the policy says they do.
+  public var truths: [ProviderTruth]
+  /// Clients begin nothing after this; the run goes on until everything has ended.
+  public var horizon: Instant
+  public var expectations: Expectations
+
+  public init(
+    seed: UInt64, policy: AdmissionPolicy, clients: [ClientScript], happenings: [Happening] = [],
+    truths: [ProviderTruth]? = nil, horizon: Instant, expectations: Expectations = Expectations()
+  ) {
+    self.seed = seed
+    self.policy = policy
+    self.clients = clients
+    self.happenings = happenings
+    self.truths = truths ?? policy.providers.map(ProviderTruth.init)
+    self.horizon = horizon
+    self.expectations = expectations
+  }
+
+  /// What may be held against a decider beside the invariants that always hold.
+  public struct Expectations: Sendable {
+    /// Estimates are exact and the policy tells the truth: not one refusal is excusable.
+    public var noRefusals = true
+    /// Costs are exact and nothing is promoted: backlogged flows must be served alike.
+    public var fairShares = false
+    public init(noRefusals: Bool = true, fairShares: Bool = false) {
+      self.noRefusals = noRefusals
+      self.fairShares = fairShares
+    }
+  }
+}
+
+/// One source of requests.
+public struct ClientScript: Sendable {
+  public enum Pacing: Sendable {
+    /// `parallel` chains, each beginning its next call `think` after its last one ended.
+    case closed(parallel: Int, think: ClosedRange<Span>)
+    /// A call each `every`, whatever became of the others; `burst` of them at once.
+    case open(every: ClosedRange<Span>, burst: Int)
+  }
+  public var tenant: TenantID
+  public var session: SessionID
+  public var priority: Priority
+  /// Providers in order of preference.
+  public var route: [ProviderID]
+  public var model: String
+  public var start: Instant
+  /// The most requests that it makes in all.
+  public var requests: Int
+  public var pacing: Pacing
+  /// How long the provider works on a call.
+  public var execute: ClosedRange<Span>
+  public var input: ClosedRange<Int64>
+  /// What is really produced; 0...0 is a call without output.
+  public var output: ClosedRange<Int64>
+  /// nil: the client names no cap. Never below what is produced.
+  public var outputCap: Int64?
+  public var heldBytes: Int
+  public var patience: Span?
+  /// Of 100 calls, how many are given up `leaveAfter` their start, wherever they are then.
+  public var leavePercent: Int
+  public var leaveAfter: ClosedRange<Span>
+  /// Real input in percent of the estimate.
+  public var inputErrorPercent: ClosedRange<Int>
+
+  public init(
+    tenant: TenantID = "default", session: SessionID, priority: Priority, route: [ProviderID], model: String = "m",
+    start: Instant = Instant(nanoseconds: 0), requests: Int, pacing: Pacing, execute: ClosedRange<Span>,
+    input: ClosedRange<Int64> = 100...100, output: ClosedRange<Int64> = 0...0, outputCap: Int64? = nil,
+    heldBytes: Int = 1000, patience: Span? = nil, leavePercent: Int = 0,
+    leaveAfter: ClosedRange<Span> = .zero ... .zero, inputErrorPercent: ClosedRange<Int> = 100...100
+  ) {
+    self.tenant = tenant
+    self.session = session
+    self.priority = priority
+    self.route = route
+    self.model = model
+    self.start = start
+    self.requests = requests
+    self.pacing = pacing
+    self.execute = execute
+    self.input = input
+    self.output = output
+    self.outputCap = outputCap
+    self.heldBytes = heldBytes
+    self.patience = patience
+    self.leavePercent = leavePercent
+    self.leaveAfter = leaveAfter
+    self.inputErrorPercent = inputErrorPercent
+  }
+}
+
+/// Something that happens beside the clients.
+public struct Happening: Sendable {
+  public enum What: Sendable {
+    case policyReplaced(AdmissionPolicy)
+    case operatorCommanded(OperatorCommand)
+    case drainRequested
+    /// The provider answers so, until told otherwise.
+    case providerMood(ProviderID, ProviderMood)
+  }
+  public var at: Instant
+  public var what: What
+  public init(at: Instant, _ what: What) {
+    self.at = at
+    self.what = what
+  }
+}
+
+/// How a simulated provider answers calls that its limits would allow.
+public enum ProviderMood: Sendable, Equatable {
+  case well
+  /// 429 to every call, with or without a time to come back.
+  case throttling(retryAfter: Span?)
+  /// 5xx to this share of the calls, after half of their time.
+  case failing(percent: Int)
+  /// 401 to every call.
+  case refusingKeys
+}
+
+/// What a provider enforces.
+public struct ProviderTruth: Sendable {
+  public var id: ProviderID
+  public var limits: Limits
+  public var modelLimits: [ModelLimits]
+  public var admissionTokens: AdmissionTokens
+  /// What it tells with a refusal: when to come back.
+  public var tellsRetryAfter: Bool
+
+  public init(
+    id: ProviderID, limits: Limits, modelLimits: [ModelLimits] = [], admissionTokens: AdmissionTokens = .produced,
+    tellsRetryAfter: Bool = true
+  ) {
+    self.id = id
+    self.limits = limits
+    self.modelLimits = modelLimits
+    self.admissionTokens = admissionTokens
+    self.tellsRetryAfter = tellsRetryAfter
+  }
+
+  public init(_ policy: ProviderPolicy) {
+    self.init(
+      id: policy.id, limits: policy.limits, modelLimits: policy.modelLimits, admissionTokens: policy.admissionTokens)
+  }
+}

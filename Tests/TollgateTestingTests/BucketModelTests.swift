@@ -1,0 +1,76 @@
+import AdmissionCore
+import Testing
+
+@testable import TollgateTesting
+
+@Suite struct BucketModelTests {
+  private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: milliseconds * 1_000_000) }
+
+  @Test func coversUpToItsLevelAndNotMore() {
+    var bucket = BucketModel(capacity: 60, at: at(0))
+    #expect(bucket.covers(59, at: at(0)) && bucket.covers(60, at: at(0)))
+    bucket.take(10, at: at(0))
+    #expect(bucket.covers(50, at: at(0)) && !bucket.covers(51, at: at(0)))
+    #expect(bucket.covers(51, at: at(0), slack: 1))
+    #expect(bucket.covers(40, at: at(0), keeping: 10) && !bucket.covers(41, at: at(0), keeping: 10))
+  }
+
+  @Test func refillsOneCapacityAMinuteAndNoMore() {
+    var bucket = BucketModel(capacity: 60, at: at(0))
+    bucket.take(60, at: at(0))
+    #expect(bucket.available(at: at(999)) == 0)
+    #expect(bucket.available(at: at(1000)) == 1)
+    #expect(bucket.available(at: at(59_999)) == 59)
+    #expect(bucket.available(at: at(600_000)) == 60)
+  }
+
+  @Test func worksOffADebt() {
+    var bucket = BucketModel(capacity: 60, at: at(0))
+    bucket.take(90, at: at(0))
+    #expect(bucket.available(at: at(0)) == -30)
+    #expect(bucket.instant(covering: 1, at: at(0)) == at(31_000))
+    #expect(!bucket.covers(1, at: at(30_999)))
+    #expect(bucket.covers(1, at: at(31_000)))
+  }
+
+  @Test func aRequestLargerThanTheBucketNeedsAllOfIt() {
+    var bucket = BucketModel(capacity: 60, at: at(0))
+    #expect(bucket.covers(1000, at: at(0)))
+    bucket.take(1, at: at(0))
+    #expect(!bucket.covers(1000, at: at(0)))
+    #expect(bucket.instant(covering: 1000, at: at(0)) == at(1000))
+  }
+
+  @Test func givingBackStopsAtTheCapacity() {
+    var bucket = BucketModel(capacity: 60, at: at(0))
+    bucket.take(10, at: at(0))
+    bucket.give(50, at: at(0))
+    #expect(bucket.available(at: at(0)) == 60)
+  }
+
+  @Test func resizingIsReadGenerously() {
+    var full = BucketModel(capacity: 60, at: at(0))
+    full.resizeGenerously(to: 120, at: at(0))
+    #expect(full.available(at: at(0)) == 120)
+    var empty = BucketModel(capacity: 60, at: at(0))
+    empty.take(60, at: at(0))
+    empty.resizeGenerously(to: 120, at: at(0))
+    #expect(empty.available(at: at(0)) == 60)
+    empty.resizeGenerously(to: 30, at: at(0))
+    #expect(empty.available(at: at(0)) == 30)
+  }
+
+  @Test func setsOfBucketsDecideTogether() {
+    var buckets = BucketModels(Limits(requestsPerMinute: 2, tokensPerMinute: 100), at: at(0))
+    let charge = Charge(requests: 1, input: 50, output: 20)
+    #expect(!buckets.isEmpty && BucketModels(Limits(concurrency: 3), at: at(0)).isEmpty)
+    #expect(buckets.covers(charge, at: at(0)))
+    buckets.take(charge, at: at(0))
+    #expect(!buckets.covers(charge, at: at(0)))
+    #expect(buckets.covers(Charge(requests: 1, input: 30, output: 0), at: at(0)))
+    #expect(!buckets.covers(Charge(requests: 2, input: 0, output: 0), at: at(0)))
+    buckets.give(charge, at: at(0))
+    #expect(buckets.covers(Charge(requests: 2, input: 60, output: 40), at: at(0)))
+    #expect(buckets.clamped(Charge(requests: 9, input: 400, output: 0)).tokens == 100)
+  }
+}
