@@ -50,7 +50,7 @@ public enum ListenAddress: Sendable, Hashable, CustomStringConvertible {
   /// True where only this machine can connect.
   public var isLoopback: Bool {
     switch self {
-    case .tcp(let host, _): host.hasPrefix("127.") || host == "::1" || host == "localhost"
+    case .tcp(let host, _): IPAddress.isLoopback(host)
     case .unix: true
     }
   }

@@ -1,0 +1,66 @@
+// Questions that the broker asks a checked policy for each request.
+import AdmissionCore
+
+extension Policy {
+  /// The rules for a tenant of that name: listed, else made from the template `*`, else (where the policy lists no tenants) the one tenant
+  /// `default`. nil: nobody of that name may call.
+  public func tenant(named name: String) -> Tenant? {
+    if tenants.isEmpty { return name == "default" ? Tenant(id: name) : nil }
+    var template: Tenant?
+    for tenant in tenants {
+      if tenant.id == "*" {
+        template = tenant
+      } else if tenant.id == name {
+        return tenant
+      }
+    }
+    guard var made = template, name != "*", !name.isEmpty else { return nil }
+    made.id = name
+    made.keys = []
+    return made
+  }
+
+  /// Who owns each client key. Empty where no client key is asked.
+  public var tenantsByKey: [ClientKeyHash: String] {
+    var owners: [ClientKeyHash: String] = [:]
+    for tenant in tenants { for key in tenant.keys { owners[key] = tenant.id } }
+    return owners
+  }
+
+  /// The first route one of whose globs matches.
+  public func route(forModel model: String) -> Route? {
+    for route in routes {
+      for glob in route.models where glob.matches(model) { return route }
+    }
+    return nil
+  }
+
+  /// The providers that may serve the model, in order of preference; empty where no route matches.
+  public func providers(forModel model: String) -> [Provider] {
+    route(forModel: model).map { $0.to.compactMap(provider(named:)) } ?? []
+  }
+
+  public func provider(named id: String) -> Provider? { providers.first { $0.id == id } }
+
+  /// Where a call goes that names no model: the first provider of the last route.
+  public var providerWithoutModel: Provider? { routes.last?.to.first.flatMap(provider(named:)) }
+
+  /// The limits that the policy sets for one model of a provider, beside the provider's own.
+  public func modelLimits(of provider: Provider, model: String) -> ModelLimits? {
+    provider.modelLimits.first { $0.models.matches(model) }
+  }
+}
+
+extension Tenant {
+  /// True where the tenant may use the model; a list that is empty allows all.
+  public func allows(model: String) -> Bool {
+    models.isEmpty || models.contains { $0.matches(model) }
+  }
+}
+
+extension ProviderKey {
+  /// True where the key may be used for the model; a list that is empty allows all.
+  public func allows(model: String) -> Bool {
+    models.isEmpty || models.contains { $0.matches(model) }
+  }
+}

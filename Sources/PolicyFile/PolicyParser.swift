@@ -1,0 +1,98 @@
+// The policy file's text into a checked `Policy` (docs/reference/policy.md gives every field).
+//
+// Promises: pure (no file is opened: secret files, certificates and price files are only named); all mistakes are reported,
+// sorted by place; a policy comes out only where there is none.
+import AdmissionCore
+
+/// What came of a policy file: a policy, or why not.
+public struct PolicyParsing: Sendable, Equatable {
+  /// nil exactly where `diagnostics` is not empty.
+  public var policy: Policy?
+  /// In the file's order.
+  public var diagnostics: [Diagnostic]
+}
+
+public enum PolicyParser {
+  /// - Parameters:
+  ///   - text: the file's content, YAML 1.2, at most 4 MiB.
+  ///   - file: its name, for diagnostics only.
+  ///   - environment: where `${NAME}` is looked up.
+  public static func parse(text: String, file: String, environment: [String: String]) -> PolicyParsing {
+    let reader = FieldReader(file: file)
+    let document = YAMLDocument(text: text, environment: environment)
+    for mistake in document.mistakes { reader.report(mistake.position, mistake.field, mistake.message) }
+    var policy = Policy()
+    if let root = document.root, let top = reader.fields(root, "", known: topFields) {
+      policy = PolicyBuilder(reader: reader).policy(top)
+    }
+    let diagnostics = reader.diagnostics
+    return PolicyParsing(policy: diagnostics.isEmpty ? policy : nil, diagnostics: diagnostics)
+  }
+
+  static let topFields = [
+    "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "providers", "routes",
+    "priorities", "default_priority", "queue_bytes", "kinds", "rules", "trust_tenant_header", "tenants", "budgets",
+    "prices", "unknown_price",
+  ]
+}
+
+/// Builds the policy, section by section; the sections are in files of their own.
+struct PolicyBuilder {
+  let reader: FieldReader
+
+  func policy(_ top: Fields) -> Policy {
+    var policy = Policy()
+    if let (text, node) = top.scalar("version", allowed: "1"), text != "1" {
+      reader.report(node.position, "version", "found \(node.found), allowed: 1")
+    }
+    readListeners(top, &policy)
+    readProcess(top, &policy)
+    let providerIDs = readProviders(top, &policy)
+    readRoutes(top, providerIDs, &policy)
+    readPriorities(top, &policy)
+    readKinds(top, &policy)
+    readRules(top, &policy)
+    readTenants(top, &policy)
+    policy.budgets = budgets(top)
+    checkListeners(top, policy)
+    return policy
+  }
+
+  private func readProcess(_ top: Fields, _ policy: inout Policy) {
+    if let (text, node) = top.scalar("store", allowed: StoreLocation.allowed) {
+      if let store = StoreLocation(text) {
+        policy.store = store
+      } else {
+        reader.report(node.position, "store", "found \(node.found), allowed: \(StoreLocation.allowed)")
+      }
+    }
+    policy.durability = top.choice("durability", [("batched", .batched), ("full", .full)]) ?? policy.durability
+    policy.drainTimeout = top.duration("drain_timeout", .zero ... .seconds(3600)) ?? policy.drainTimeout
+    policy.maxBody = top.size("max_body", 1 << 10...1 << 30) ?? policy.maxBody
+    policy.queueBytes = top.size("queue_bytes", 1 << 10...1 << 40) ?? policy.queueBytes
+    policy.trustTenantHeader = top.flag("trust_tenant_header") ?? policy.trustTenantHeader
+    policy.prices = top.filePath("prices")
+    policy.unknownPrice = top.choice("unknown_price", [("allow", .allow), ("reject", .reject)]) ?? policy.unknownPrice
+  }
+}
+
+extension StoreLocation {
+  static let allowed = "a path such as tollgate.db, sqlite:///PATH, memory:"
+
+  /// From the text of the policy or of `--store`; nil where it is neither a path nor a known scheme.
+  public init?(_ text: String) {
+    if text == "memory:" {
+      self = .memory
+    } else if text.hasPrefix("sqlite://") {
+      let path = text.dropFirst("sqlite://".count)
+      guard path.hasPrefix("/"), path.utf8.count > 1, path.last != "/" else { return nil }
+      self = .file(String(path))
+    } else {
+      // `postgres://...`, `:memory:` and the like are not file names that anybody wants.
+      guard !text.isEmpty, !text.contains("://"), !text.hasPrefix(":"), !text.hasPrefix("sqlite:"), text.last != "/",
+        !text.utf8.contains(0)
+      else { return nil }
+      self = .file(text)
+    }
+  }
+}

@@ -1,0 +1,249 @@
+// Classes, kinds, rules, tenants and budgets.
+import AdmissionCore
+
+extension PolicyBuilder {
+  func readPriorities(_ top: Fields, _ policy: inout Policy) {
+    policy.defaultPriority = top.priority("default_priority") ?? policy.defaultPriority
+    guard let node = top["priorities"],
+      let classes = reader.fields(node, "priorities", known: Priority.allCases.map(\.name))
+    else { return }
+    let day = Duration.seconds(86400)
+    for priority in Priority.allCases {
+      guard let node = classes[priority.name] else { continue }
+      let known = ["reserve", "queue", "max_wait", "promote_after", "share"]
+      guard let fields = reader.fields(node, classes.path(of: priority.name), known: known) else { continue }
+      var band = policy.bands[Int(priority.rawValue)]
+      band.reserve = reserve(fields) ?? band.reserve
+      band.queueLimit = fields.integer("queue", 1...1_000_000).map { Int($0) } ?? band.queueLimit
+      band.maxWait = fields.duration("max_wait", .milliseconds(1) ... day).map { Span($0) } ?? band.maxWait
+      band.promoteAfter = fields.duration("promote_after", .milliseconds(1) ... day).map { Span($0) } ?? band.promoteAfter
+      band.shareBasisPoints = fields.share("share") ?? band.shareBasisPoints
+      policy.bands[Int(priority.rawValue)] = band
+    }
+    var reserved = 0
+    var shares = 0
+    for band in policy.bands {
+      if case .share(let basisPoints) = band.reserve { reserved += basisPoints }
+      shares += band.shareBasisPoints
+    }
+    func culprit(_ field: String) -> Position {
+      for priority in Priority.allCases.reversed() {
+        guard case .mapping(let entries)? = classes[priority.name]?.content else { continue }
+        if let entry = entries.first(where: { $0.key == field }) { return entry.value.position }
+      }
+      return node.position
+    }
+    if reserved > 10_000 {
+      reader.report(
+        culprit("reserve"), "priorities",
+        "reserve of all classes together is \(shareText(reserved)), allowed: 100% at most")
+    }
+    if shares > 10_000 {
+      reader.report(
+        culprit("share"), "priorities", "share of all classes together is \(shareText(shares)), allowed: 100% at most")
+    }
+  }
+
+  private func reserve(_ fields: Fields) -> Reserve? {
+    let allowed = "0% to 100%, or a whole number of permits from 0 to 1000000"
+    guard let (text, node) = fields.scalar("reserve", allowed: allowed) else { return nil }
+    if let share = shareValue(text), share <= 10_000 { return .share(basisPoints: share) }
+    if let permits = wholeNumber(text), permits <= 1_000_000 { return .permits(Int(permits)) }
+    reader.report(node.position, fields.path(of: "reserve"), "found \(node.found), allowed: \(allowed)")
+    return nil
+  }
+
+  private func shareText(_ basisPoints: Int) -> String {
+    let rest = basisPoints % 100
+    return "\(basisPoints / 100)" + (rest == 0 ? "" : ".\(rest / 10)" + (rest % 10 == 0 ? "" : "\(rest % 10)")) + "%"
+  }
+
+  func readKinds(_ top: Fields, _ policy: inout Policy) {
+    guard let node = top["kinds"],
+      let kinds = reader.fields(node, "kinds", known: nil, shape: "a mapping of kinds to high, normal, low")
+    else { return }
+    var seen: Set<String> = []
+    for entry in kinds.entries {
+      let path = kinds.path(of: entry.name)
+      if !reader.isName(entry.name) {
+        reader.report(entry.position, path, "found \(quoted(entry.name)), allowed: \(FieldReader.nameRule)")
+      }
+      if !seen.insert(entry.name.lowercased()).inserted {
+        reader.report(entry.position, path, "given more than once, case does not count, allowed: once")
+      }
+      if entry.value.isNull {
+        reader.report(entry.position, path, "is missing, allowed: high, normal, low")
+      } else if let priority = kinds.priority(entry.name) {
+        policy.kinds[entry.name.lowercased()] = priority
+      }
+    }
+  }
+
+  func readRules(_ top: Fields, _ policy: inout Policy) {
+    for item in top.list("rules", of: "rules, such as {when: {path: \"/v1/embeddings\"}, priority: low}") ?? [] {
+      guard let fields = reader.fields(item.node, item.path, known: ["when", "priority"]) else { continue }
+      var rule = Rule(priority: fields.priority("priority", isRequired: true) ?? .normal)
+      let known = ["path", "model", "tenant", "header"]
+      let allowed = "at least one of \(known.joined(separator: ", "))"
+      guard let node = fields.required("when", allowed: allowed),
+        let when = reader.fields(node, fields.path(of: "when"), known: known)
+      else { continue }
+      rule.path = when["path"].flatMap { reader.glob($0, when.path(of: "path")) }
+      rule.model = when["model"].flatMap { reader.glob($0, when.path(of: "model")) }
+      rule.tenant = when["tenant"].flatMap { reader.glob($0, when.path(of: "tenant")) }
+      if let node = when["header"],
+        let headers = reader.fields(
+          node, when.path(of: "header"), known: nil, shape: "a mapping of header names to globs")
+      {
+        for entry in headers.entries { readHeader(entry, headers.path(of: entry.name), &rule) }
+      }
+      if !known.contains(where: { name in
+        guard let node = when[name] else { return false }
+        if case .mapping(let entries) = node.content { return !entries.isEmpty }
+        return true
+      }) {
+        reader.report(node.position, fields.path(of: "when"), "no condition, allowed: \(allowed)")
+      }
+      policy.rules.append(rule)
+    }
+  }
+
+  private func readHeader(_ entry: Fields.Entry, _ path: String, _ rule: inout Rule) {
+    let isToken =
+      !entry.name.isEmpty
+      && entry.name.utf8.allSatisfy { byte in
+        (byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7A) || (byte >= 0x30 && byte <= 0x39)
+          || "!#$%&'*+-.^_`|~".utf8.contains(byte)
+      }
+    if !isToken {
+      reader.report(entry.position, path, "found \(quoted(entry.name)), allowed: the name of a header field")
+    }
+    let name = entry.name.lowercased()
+    if rule.headers.contains(where: { $0.name == name }) {
+      reader.report(entry.position, path, "given more than once, case does not count, allowed: once")
+    }
+    if let glob = reader.glob(entry.value, path) { rule.headers.append((name, glob)) }
+  }
+
+  func readTenants(_ top: Fields, _ policy: inout Policy) {
+    guard let items = top.list("tenants", of: "tenants, such as {id: acme, keys: [\"sha256:...\"]}") else { return }
+    if items.isEmpty { top.report("tenants", "an empty list, allowed: at least one tenant, or no tenants: at all") }
+    let known = ["id", "keys", "priority", "max_priority", "weight", "models", "limits", "budgets"]
+    var ids: [String: Int] = [:]
+    var owners: [ClientKeyHash: Int] = [:]
+    for item in items {
+      guard let fields = reader.fields(item.node, item.path, known: known) else { continue }
+      var tenant = Tenant(id: "")
+      let allowed = FieldReader.nameRule + ", or \"*\" for names that are not listed"
+      if let (text, node) = fields.scalar("id", allowed: allowed, isRequired: true) {
+        if text == "*" || reader.isName(text) {
+          tenant.id = text
+          if let line = ids.updateValue(node.position.line, forKey: text) {
+            fields.report("id", "\(quoted(text)) is the id of another tenant, at line \(line), allowed: each id once")
+          }
+        } else {
+          fields.report("id", "found \(node.found), allowed: \(allowed)")
+        }
+      }
+      for key in fields.list("keys", of: "hashes, such as \"sha256:...\" as tollgate tenant-key prints it") ?? [] {
+        guard let hash = clientKeyHash(key.node, key.path) else { continue }
+        if let line = owners.updateValue(key.node.position.line, forKey: hash) {
+          reader.report(key.node.position, key.path, "the same key is at line \(line), allowed: each key once")
+        }
+        tenant.keys.append(hash)
+      }
+      if tenant.id == "*", !tenant.keys.isEmpty {
+        fields.report("keys", "the template \"*\" stands for many tenants, allowed: no keys, or a tenant with a name")
+      }
+      tenant.priority = fields.priority("priority")
+      tenant.maxPriority = fields.priority("max_priority") ?? tenant.maxPriority
+      if let priority = tenant.priority, priority > tenant.maxPriority {
+        let most = tenant.maxPriority.name
+        fields.report("priority", "\(priority.name) is above max_priority, allowed: \(most) or lower")
+      }
+      tenant.weight = fields.integer("weight", 1...1000).map { Int($0) } ?? tenant.weight
+      tenant.models = fields.globs("models") ?? []
+      tenant.limits = limits(fields)
+      tenant.budgets = budgets(fields)
+      policy.tenants.append(tenant)
+    }
+  }
+
+  private func clientKeyHash(_ node: YAMLNode, _ path: String) -> ClientKeyHash? {
+    let allowed = "sha256: and 64 hexadecimal digits, as tollgate tenant-key prints it"
+    guard let text = reader.scalar(node, path, allowed: allowed) else { return nil }
+    let digits = text.hasPrefix("sha256:") ? Array(text.utf8.dropFirst(7)) : []
+    var bytes: [UInt8] = []
+    var isHex = digits.count == 64
+    for index in stride(from: 0, to: isHex ? 64 : 0, by: 2) {
+      guard let high = hexValue(digits[index]), let low = hexValue(digits[index + 1]) else {
+        isHex = false
+        break
+      }
+      bytes.append(high << 4 | low)
+    }
+    if isHex { return ClientKeyHash(bytes: bytes) }
+    // What stands here may be the key itself: never show it.
+    let problem = text.hasPrefix("sha256:") ? "not 64 hexadecimal digits behind sha256:" : "not a hash (keys themselves are never kept)"
+    reader.report(node.position, path, "\(problem), allowed: \(allowed)")
+    return nil
+  }
+
+  private func hexValue(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case 0x30...0x39: byte - 0x30
+    case 0x41...0x46: byte - 0x41 + 10
+    case 0x61...0x66: byte - 0x61 + 10
+    default: nil
+    }
+  }
+
+  /// The `budgets` of the whole broker or of a tenant.
+  func budgets(_ parent: Fields) -> [Budget] {
+    var budgets: [Budget] = []
+    for item in parent.list("budgets", of: "budgets, such as {usd: 50, per: day}") ?? [] {
+      let known = ["usd", "per", "time_zone", "on_exceed", "warn_at"]
+      guard let fields = reader.fields(item.node, item.path, known: known) else { continue }
+      let allowed = "0 to 1000000000 US dollars, at most nine decimals"
+      var limit = Money.zero
+      if let (text, node) = fields.scalar("usd", allowed: allowed, isRequired: true) {
+        if let nanodollars = decimalValue(text, places: 9), nanodollars <= 1_000_000_000_000_000_000 {
+          limit = Money(nanodollars: nanodollars)
+        } else {
+          reader.report(node.position, fields.path(of: "usd"), "found \(node.found), allowed: \(allowed)")
+        }
+      }
+      let windows = Budget.Window.allCases.map { ($0.rawValue, $0) }
+      var budget = Budget(limit: limit, per: fields.choice("per", windows, isRequired: true) ?? .total)
+      let zones = "the name of a time zone, such as UTC or Europe/Berlin"
+      if let (text, node) = fields.scalar("time_zone", allowed: zones) {
+        budget.timeZone = text
+        if !isTimeZoneName(text) {
+          reader.report(node.position, fields.path(of: "time_zone"), "found \(node.found), allowed: \(zones)")
+        }
+      }
+      let actions = Budget.OnExceed.allCases.map { ($0.rawValue, $0) }
+      budget.onExceed = fields.choice("on_exceed", actions) ?? budget.onExceed
+      budget.warnAtPercent = fields.percent("warn_at", 0...100) ?? budget.warnAtPercent
+      budgets.append(budget)
+    }
+    return budgets
+  }
+
+  /// The form of an IANA name. Whether this machine has rules for the zone is only known where the broker starts.
+  private func isTimeZoneName(_ text: String) -> Bool {
+    if text == "UTC" || text == "GMT" { return true }
+    let areas = [
+      "Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Brazil", "Canada", "Chile", "Etc",
+      "Europe", "Indian", "Mexico", "Pacific", "US",
+    ]
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+    return (2...3).contains(parts.count) && areas.contains(String(parts[0]))
+      && parts.dropFirst().allSatisfy { part in
+        !part.isEmpty
+          && part.utf8.allSatisfy {
+            ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || ($0 >= 0x30 && $0 <= 0x39) || $0 == 0x5F || $0 == 0x2D || $0 == 0x2B
+          }
+      }
+  }
+}
