@@ -1,0 +1,115 @@
+// One attempt as its owner holds it: events, deadlines, and what the owner asked for. The handle that does the work is lent.
+import EventLoop
+import HTTPMessage
+
+final class CurlCall: UpstreamCall {
+  private let upstream: CurlUpstream
+  /// Nil once the call ended or was cancelled: nothing is heard from then on.
+  private var events: (any UpstreamEvents)?
+  /// Until the work starts at the end of the turn.
+  private var request: UpstreamRequest?
+  /// The handle at work; nil before the start and after the end.
+  var transfer: CurlTransfer?
+
+  private(set) var isCancelled = false
+  /// What the owner wants.
+  private(set) var wantsPause = false
+  /// What libcurl was told.
+  var isPaused = false
+  /// It stands in the upstream's list of calls to look at when libcurl is left.
+  var awaitsReview = false
+
+  // Nanoseconds of the loop's clock; .max is never.
+  private let firstByteDeadline: UInt64
+  private let totalDeadline: UInt64
+  private let idleLimit: UInt64
+  private var lastActivity: UInt64
+
+  init(_ request: UpstreamRequest, events: any UpstreamEvents, upstream: CurlUpstream, now: UInt64) {
+    self.upstream = upstream
+    self.events = events
+    self.request = request
+    func deadline(_ timeout: Duration?) -> UInt64 { timeout.map { now &+ $0.wholeNanoseconds } ?? .max }
+    firstByteDeadline = deadline(request.timeouts.firstByte)
+    totalDeadline = deadline(request.timeouts.total)
+    idleLimit = request.timeouts.idle.map { $0.wholeNanoseconds } ?? .max
+    lastActivity = now
+  }
+
+  var isOver: Bool { events == nil }
+
+  func takeRequest() -> UpstreamRequest? {
+    defer { request = nil }
+    return request
+  }
+
+  // MARK: the owner's orders
+
+  func pause() { setPause(true) }
+  func resume() { setPause(false) }
+
+  private func setPause(_ wanted: Bool) {
+    guard !isOver, wantsPause != wanted else { return }
+    wantsPause = wanted
+    upstream.reviewLater(self)
+  }
+
+  func cancel() {
+    guard !isOver else { return }
+    isCancelled = true
+    events = nil
+    request = nil
+    upstream.cancelled(self)
+  }
+
+  // MARK: what happened
+
+  func deliver(_ head: ResponseHead) {
+    lastActivity = upstream.now
+    upstream.wantSweep(at: nextDeadline)
+    events?.upstreamResponded(head)
+  }
+
+  func deliver(_ bytes: ArraySlice<UInt8>) {
+    lastActivity = upstream.now
+    events?.upstreamReceived(bytes)
+  }
+
+  func deliver(_ ending: UpstreamEnding) {
+    guard let events else { return }
+    self.events = nil
+    request = nil
+    events.upstreamEnded(ending)
+  }
+
+  // MARK: time
+
+  /// Silence counts afresh from here.
+  func noteResumed(at now: UInt64) {
+    lastActivity = now
+    upstream.wantSweep(at: nextDeadline)
+  }
+
+  private var idleDeadline: UInt64 {
+    let (sum, overflow) = lastActivity.addingReportingOverflow(idleLimit)
+    return overflow || wantsPause || isPaused ? .max : sum
+  }
+
+  /// When time may next run out.
+  var nextDeadline: UInt64 {
+    min(totalDeadline, transfer?.headComplete == true ? idleDeadline : firstByteDeadline)
+  }
+
+  /// The timeout that ran out, if one did.
+  func expired(at now: UInt64) -> UpstreamFailure? {
+    let mayHaveArrived = transfer?.requestMayHaveArrived ?? false
+    func failure(_ kind: UpstreamFailure.Kind, _ detail: String) -> UpstreamFailure {
+      UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived)
+    }
+    if totalDeadline <= now { return failure(.totalTimedOut, "the attempt took longer than its total timeout") }
+    if transfer?.headComplete == true {
+      return idleDeadline <= now ? failure(.idleTimedOut, "the provider fell silent inside the answer") : nil
+    }
+    return firstByteDeadline <= now ? failure(.firstByteTimedOut, "the provider sent no response head in time") : nil
+  }
+}

@@ -1,0 +1,427 @@
+// The Upstream port over libcurl's multi interface, driven by our event loop.
+//
+// Promises, beyond those of the port: libcurl is never called from inside one of its own callbacks; one timer serves all
+// calls; a descriptor stays registered with the loop for as long as its connection lives, so that a call over a kept-alive
+// connection costs no epoll_ctl; a call that is cancelled closes its HTTP/1.1 connection before `cancel` returns, or, where
+// the cancel comes from inside an event, before that socket's event is done with.
+import CCurl
+import EventLoop
+import HTTPMessage
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+public struct CurlUpstreamError: Error, CustomStringConvertible {
+  public let description: String
+}
+
+public final class CurlUpstream: Upstream {
+  /// Told of descriptors that the loop refused to watch; the calls on them end by their timeouts.
+  public var onSocketWarning: ((String) -> Void)?
+
+  let loop: EventLoop
+  /// Resolved names and TLS sessions, shared by all shards.
+  let share: UnsafeMutableRawPointer
+  /// The clock as it was when the loop last came in.
+  private(set) var now: UInt64
+
+  private var pools: [String: ProviderPool] = [:]
+  private var retiredPools: [ProviderPool] = []
+  private var active: [CurlTransfer] = []
+  private var sockets: [CurlSocket?] = []
+  private var isInsideCurl = false
+  private var isClosed = false
+
+  // What waits for the end of the turn, or for libcurl to return.
+  private var starting: [CurlCall] = []
+  private var reviewed: [CurlCall] = []
+  private var dueShards: [CurlShard] = []
+  private var flushIsComing = false
+
+  // The one timer: libcurl's timers, call timeouts, upkeep.
+  private var timer: LoopTimer?
+  private var timerAt = UInt64.max
+  private var sweepAt = UInt64.max
+  private var upkeepAt = UInt64.max
+  private var callsSinceUpkeep = 0
+
+  private static let processPreparation: Int32 = tg_curl_prepare_process()
+
+  /// Throws where libcurl cannot be initialized. Also makes the process ignore SIGPIPE, and sets malloc up for large bodies.
+  public init(loop: EventLoop) throws {
+    guard Self.processPreparation == 0, let share = curl_share_init() else {
+      throw CurlUpstreamError(description: "libcurl cannot be initialized")
+    }
+    tg_curl_share(share, CURL_LOCK_DATA_DNS)
+    tg_curl_share(share, CURL_LOCK_DATA_SSL_SESSION)
+    self.loop = loop
+    self.share = share
+    now = loop.now
+    timer = LoopTimer(loop) { [unowned self] in timerFired() }
+  }
+
+  deinit {
+    close()
+    curl_share_cleanup(share)
+  }
+
+  /// Calls begun and not yet ended or cancelled.
+  public var activeCalls: Int { active.count + starting.count { !$0.isOver } }
+
+  /// Sets how `provider` is reached by calls that begin from now on; those under way finish as they began.
+  public func configure(provider: String, _ settings: ProviderTransport) {
+    if let old = pools[provider] {
+      guard old.settings != settings else { return }
+      old.isRetired = true
+      retiredPools.append(old)
+      wantUpkeep(at: now)
+    }
+    pools[provider] = ProviderPool(settings, environmentNamesProxy: Self.environmentNamesProxy())
+  }
+
+  public func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall {
+    let call = CurlCall(request, events: events, upstream: self, now: loop.now)
+    starting.append(call)
+    flushLater()
+    return call
+  }
+
+  /// Cancels every call and closes every connection. Nothing is heard afterwards, and calls begun later are never heard of.
+  public func close() {
+    guard !isClosed else { return }
+    guard !isInsideCurl else {
+      loop.atEndOfTurn { self.close() }
+      return
+    }
+    isClosed = true
+    timer = nil
+    let begun = starting
+    starting = []
+    for call in begun { call.cancel() }
+    for transfer in active { transfer.call?.cancel() }
+    reviewed = []
+    for pool in pools.values { pool.close() }
+    for pool in retiredPools { pool.close() }
+    pools = [:]
+    retiredPools = []
+    dueShards = []
+    for socket in sockets { socket?.watch?.close() }
+    sockets = []
+  }
+
+  private static func environmentNamesProxy() -> Bool {
+    let names: [String] = ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+    return names.contains { name in getenv(name).map { $0.pointee != 0 } ?? false }
+  }
+
+  // MARK: the end of the turn
+
+  private func flushLater() {
+    guard !flushIsComing, !isClosed else { return }
+    flushIsComing = true
+    loop.atEndOfTurn { [weak self] in self?.flush() }
+  }
+
+  private func flush() {
+    flushIsComing = false
+    guard !isClosed else { return }
+    now = loop.now
+    let begun = starting
+    starting.removeAll(keepingCapacity: true)
+    for call in begun where !call.isOver { start(call) }
+    review()
+    let due = dueShards
+    dueShards.removeAll(keepingCapacity: true)
+    for shard in due {
+      shard.isDue = false
+      drive(shard, CURL_SOCKET_TIMEOUT, 0)
+    }
+  }
+
+  private func start(_ call: CurlCall) {
+    guard let request = call.takeRequest() else { return }
+    let pool: ProviderPool
+    if let known = pools[request.provider] {
+      pool = known
+    } else {
+      pool = ProviderPool(ProviderTransport(), environmentNamesProxy: Self.environmentNamesProxy())
+      pools[request.provider] = pool
+    }
+    do throws(TransferSetupFailure) {
+      guard let shard = pool.shardWithRoom(self) else {
+        throw TransferSetupFailure(option: "curl_multi_init", code: CURLE_OUT_OF_MEMORY)
+      }
+      let transfer: CurlTransfer
+      if let spare = pool.takeSpare() {
+        transfer = spare
+      } else {
+        transfer = try CurlTransfer(upstream: self, pool: pool)
+      }
+      try transfer.prepare(call, request)
+      let code = shard.add(transfer)
+      guard code == CURLM_OK else {
+        throw TransferSetupFailure(option: "curl_multi_add_handle: \(code.rawValue)", code: CURLE_FAILED_INIT)
+      }
+      transfer.shard = shard
+      transfer.activeIndex = active.count
+      active.append(transfer)
+      call.transfer = transfer
+      callsSinceUpkeep += 1
+      wantSweep(at: call.nextDeadline)
+    } catch {
+      call.deliver(.failed(error.failure))
+    }
+  }
+
+  // MARK: orders that must wait until libcurl has returned
+
+  /// Looks at the call once libcurl has returned: pause, resume, cancel, memory to give back.
+  func reviewLater(_ call: CurlCall) {
+    guard !call.awaitsReview else { return }
+    call.awaitsReview = true
+    reviewed.append(call)
+    if !isInsideCurl { flushLater() }
+  }
+
+  func cancelled(_ call: CurlCall) {
+    guard call.transfer != nil else { return }
+    if isInsideCurl { reviewLater(call) } else { retire(call) }
+  }
+
+  private func review() {
+    guard !reviewed.isEmpty else { return }
+    let calls = reviewed
+    reviewed.removeAll(keepingCapacity: true)
+    for call in calls {
+      call.awaitsReview = false
+      guard let transfer = call.transfer else { continue }
+      if call.isCancelled {
+        retire(call)
+        continue
+      }
+      if transfer.headComplete { transfer.releaseSentBody() }
+      guard call.wantsPause != call.isPaused else { continue }
+      call.isPaused = call.wantsPause
+      isInsideCurl = true
+      curl_easy_pause(transfer.easy, call.isPaused ? CURLPAUSE_RECV : CURLPAUSE_CONT)
+      isInsideCurl = false
+      if !call.isPaused {
+        call.noteResumed(at: now)
+        if let shard = transfer.shard { driveLater(shard) }
+      }
+    }
+    if !reviewed.isEmpty { flushLater() }
+  }
+
+  /// Takes the call's handle away from libcurl and makes it spare. An unfinished HTTP/1.1 transfer loses its connection.
+  private func retire(_ call: CurlCall) {
+    guard let transfer = call.transfer, let shard = transfer.shard else { return }
+    // Closing a connection and ending a transfer may call the socket and timer callbacks, and nothing else.
+    isInsideCurl = true
+    shard.remove(transfer)
+    isInsideCurl = false
+    call.transfer = nil
+    let index = transfer.activeIndex
+    let last = active.removeLast()
+    if last !== transfer {
+      active[index] = last
+      last.activeIndex = index
+    }
+    transfer.shard = nil
+    transfer.finish()
+    transfer.pool.giveBack(transfer)
+    if shard.active == 0 { wantUpkeep(at: now &+ 2_000_000_000) }
+  }
+
+  // MARK: libcurl at work
+
+  /// Has libcurl called with `CURL_SOCKET_TIMEOUT` at the end of this turn.
+  func driveLater(_ shard: CurlShard) {
+    guard !shard.isDue else { return }
+    shard.isDue = true
+    dueShards.append(shard)
+    flushLater()
+  }
+
+  private func drive(_ shard: CurlShard, _ descriptor: Int32, _ mask: Int32) {
+    guard !shard.isClosed else { return }
+    isInsideCurl = true
+    let code = shard.act(descriptor, mask)
+    isInsideCurl = false
+    if code != CURLM_OK { onSocketWarning?("libcurl: \(String(cString: curl_multi_strerror(code)))") }
+    var result = CURLE_OK
+    while !shard.isClosed, let easy = tg_curl_next_done(shard.multi, &result) {
+      let transfer = Unmanaged<CurlTransfer>.fromOpaque(tg_curl_get_context(easy)).takeUnretainedValue()
+      guard let call = transfer.call else { continue }
+      let ending = transfer.ending(result)
+      retire(call)
+      call.deliver(ending)
+    }
+    review()
+  }
+
+  // MARK: descriptors
+
+  func adoptSocket(_ descriptor: Int32) { entry(of: descriptor).isConnection = true }
+
+  /// Libcurl closes a connection.
+  func closeSocket(_ descriptor: Int32) {
+    forget(descriptor)
+    _ = Self.closeDescriptor(descriptor)
+  }
+
+  private static func closeDescriptor(_ descriptor: Int32) -> Int32 {
+    #if canImport(Glibc)
+      Glibc.close(descriptor)
+    #else
+      Darwin.close(descriptor)
+    #endif
+  }
+
+  private func forget(_ descriptor: Int32) {
+    let index = Int(descriptor)
+    guard index < sockets.count, let socket = sockets[index] else { return }
+    socket.watch?.close()
+    sockets[index] = nil
+  }
+
+  private func entry(of descriptor: Int32) -> CurlSocket {
+    let index = Int(descriptor)
+    if index >= sockets.count {
+      sockets.append(contentsOf: repeatElement(nil, count: index + 16 - sockets.count))
+    }
+    if let socket = sockets[index] { return socket }
+    let socket = CurlSocket()
+    sockets[index] = socket
+    return socket
+  }
+
+  /// Libcurl says what it waits for on a descriptor.
+  func watch(_ descriptor: Int32, _ what: Int32, for shard: CurlShard) {
+    guard !isClosed else { return }
+    if what == CURL_POLL_REMOVE {
+      let index = Int(descriptor)
+      guard index < sockets.count, let socket = sockets[index] else { return }
+      socket.shard = nil
+      // A resolver's pipe is closed without our being told, so it cannot stay; a connection stays registered as it is.
+      if !socket.isConnection { forget(descriptor) }
+      return
+    }
+    let socket = entry(of: descriptor)
+    socket.shard = shard
+    if socket.watch == nil {
+      do {
+        socket.watch = try DescriptorWatch(loop, descriptor: descriptor) { [unowned self, unowned socket] readiness in
+          ready(descriptor, socket, readiness)
+        }
+      } catch {
+        onSocketWarning?("descriptor \(descriptor): \(error)")
+        return
+      }
+    }
+    var interest: Readiness = []
+    if what & CURL_POLL_IN != 0 { interest.insert(.readable) }
+    if what & CURL_POLL_OUT != 0 { interest.insert(.writable) }
+    socket.watch?.wait(for: interest)
+  }
+
+  private func ready(_ descriptor: Int32, _ socket: CurlSocket, _ readiness: Readiness) {
+    guard let shard = socket.shard else {
+      // An idle connection that the provider closed: libcurl finds out before it would use it again.
+      socket.watch?.wait(for: [])
+      return
+    }
+    now = loop.now
+    var mask: Int32 = 0
+    if readiness.contains(.readable) { mask |= CURL_CSELECT_IN }
+    if readiness.contains(.writable) { mask |= CURL_CSELECT_OUT }
+    drive(shard, descriptor, mask)
+  }
+
+  // MARK: time
+
+  func wantTimer(at deadline: UInt64) {
+    guard deadline < timerAt else { return }
+    timerAt = deadline
+    timer?.schedule(at: deadline)
+  }
+
+  /// Has the calls' timeouts looked at no later than then, and no more often than every few milliseconds.
+  func wantSweep(at deadline: UInt64) {
+    guard deadline < sweepAt else { return }
+    sweepAt = deadline
+    wantTimer(at: deadline)
+  }
+
+  private func wantUpkeep(at deadline: UInt64) {
+    guard deadline < upkeepAt else { return }
+    upkeepAt = deadline
+    wantTimer(at: deadline)
+  }
+
+  private func timerFired() {
+    timerAt = .max
+    now = loop.now
+    for pool in Array(pools.values) + retiredPools {
+      for shard in pool.shards where shard.deadline <= now {
+        shard.deadline = .max
+        drive(shard, CURL_SOCKET_TIMEOUT, 0)
+      }
+    }
+    if sweepAt <= now { sweep() }
+    if upkeepAt <= now { keepUp() }
+    guard !isClosed else { return }
+    var next = min(sweepAt, upkeepAt)
+    for pool in pools.values { for shard in pool.shards { next = min(next, shard.deadline) } }
+    for pool in retiredPools { for shard in pool.shards { next = min(next, shard.deadline) } }
+    if next < .max { wantTimer(at: next) }
+  }
+
+  /// Ends the calls whose time ran out.
+  private func sweep() {
+    sweepAt = .max
+    var next = UInt64.max
+    var late: [(CurlCall, UpstreamFailure)] = []
+    for transfer in active {
+      guard let call = transfer.call else { continue }
+      if let failure = call.expired(at: now) {
+        late.append((call, failure))
+      } else {
+        next = min(next, call.nextDeadline)
+      }
+    }
+    if next < .max { wantSweep(at: max(next, now &+ 5_000_000)) }
+    for (call, failure) in late where !call.isOver {
+      retire(call)
+      call.deliver(.failed(failure))
+    }
+  }
+
+  /// Gives back what a quiet time does not need: connections, handles, heap pages.
+  private func keepUp() {
+    upkeepAt = .max
+    var next = UInt64.max
+    for pool in pools.values { if let at = pool.closeIdle(at: now) { next = min(next, at) } }
+    retiredPools.removeAll { pool in
+      _ = pool.closeIdle(at: now)
+      return pool.active == 0
+    }
+    if active.isEmpty {
+      if callsSinceUpkeep > 0 { tg_curl_release_free_memory() }
+      callsSinceUpkeep = 0
+    }
+    if next < .max { wantUpkeep(at: next) }
+  }
+}
+
+/// One descriptor that libcurl told us of.
+private final class CurlSocket {
+  var watch: DescriptorWatch?
+  /// Whose transfer waits on it; nil while the connection idles.
+  var shard: CurlShard?
+  /// Opened for a connection, so its closing is announced.
+  var isConnection = false
+}

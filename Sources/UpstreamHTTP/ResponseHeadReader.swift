@@ -1,0 +1,97 @@
+// Makes a ResponseHead of the header lines that libcurl hands over one by one. Names, values and their order stay as sent.
+//
+// Promises: informational answers (1xx) and trailers never show; the bytes kept are bounded; a line that is no header
+// field makes the whole answer malformed instead of being guessed at.
+import HTTPMessage
+
+struct ResponseHeadReader {
+  enum Step: Equatable {
+    case more
+    /// The head is complete: `makeHead` gives it.
+    case complete
+    /// Not a head that we pass on; the text says why and holds nothing of the line.
+    case malformed(String)
+  }
+
+  private enum Phase {
+    case statusLine, fields, complete
+  }
+
+  private(set) var status = 0
+  private var fields = HeaderFields()
+  private var phase = Phase.statusLine
+  private var seenBytes = 0
+
+  /// True once any byte of an answer came.
+  var hasBegun: Bool { seenBytes > 0 }
+  var isComplete: Bool { phase == .complete }
+
+  /// The complete head; the reader's own fields are empty afterwards.
+  mutating func makeHead() -> ResponseHead {
+    let head = ResponseHead(status: status, fields: fields)
+    fields = HeaderFields()
+    return head
+  }
+
+  /// Takes one line with its line end.
+  mutating func take(_ line: UnsafeBufferPointer<UInt8>, limit: Int) -> Step {
+    // What comes after the head is trailers.
+    if phase == .complete { return .more }
+    seenBytes += line.count
+    guard seenBytes <= limit else { return .malformed("the header lines are longer than \(limit) bytes") }
+    var end = line.count
+    while end > 0, line[end - 1] == UInt8(ascii: "\n") || line[end - 1] == UInt8(ascii: "\r") { end -= 1 }
+    if phase == .statusLine { return takeStatusLine(line, end) }
+    if end == 0 { return endHead() }
+    return takeField(line, end)
+  }
+
+  private mutating func takeStatusLine(_ line: UnsafeBufferPointer<UInt8>, _ end: Int) -> Step {
+    // `HTTP/1.1 200 OK`, `HTTP/2 200`
+    var at = 0
+    while at < end, line[at] != UInt8(ascii: " ") { at += 1 }
+    while at < end, line[at] == UInt8(ascii: " ") { at += 1 }
+    guard at + 3 <= end, at + 3 == end || line[at + 3] == UInt8(ascii: " ") else {
+      return .malformed("the status line has no three-digit status")
+    }
+    var value = 0
+    for digit in line[at..<at + 3] {
+      guard digit >= 0x30, digit <= 0x39 else { return .malformed("the status line has no three-digit status") }
+      value = value * 10 + Int(digit - 0x30)
+    }
+    guard value >= 100, value <= 599 else { return .malformed("the status is outside 100 to 599") }
+    guard value != 101 else { return .malformed("101 came without having been asked for") }
+    status = value
+    fields = value < 200 ? HeaderFields() : HeaderFields(reservingBytes: 768, fields: 24)
+    phase = .fields
+    return .more
+  }
+
+  private mutating func endHead() -> Step {
+    if status < 200 {
+      phase = .statusLine
+      return .more
+    }
+    phase = .complete
+    return .complete
+  }
+
+  private mutating func takeField(_ line: UnsafeBufferPointer<UInt8>, _ end: Int) -> Step {
+    if line[0] == UInt8(ascii: " ") || line[0] == UInt8(ascii: "\t") {
+      return .malformed("a header field is folded over lines")
+    }
+    var colon = 0
+    while colon < end, line[colon] != UInt8(ascii: ":") { colon += 1 }
+    guard colon > 0, colon < end else { return .malformed("a header line has no name") }
+    var start = colon + 1
+    var last = end
+    while start < last, isBlank(line[start]) { start += 1 }
+    while last > start, isBlank(line[last - 1]) { last -= 1 }
+    guard !isBlank(line[colon - 1]) else { return .malformed("blanks stand before a header line's colon") }
+    fields.append(
+      name: UnsafeBufferPointer(rebasing: line[0..<colon]), value: UnsafeBufferPointer(rebasing: line[start..<last]))
+    return .more
+  }
+
+  private func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+}
