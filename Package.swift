@@ -56,7 +56,7 @@ let package = Package(
     library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl"]),
     library("BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop"]),
     library("AdminConsole", ["BrokerEngine"]),
-    library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", "ProviderWire", "AdmissionCore"]),
+    library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", heap]),
     library("TollgateTesting", ["AdmissionCore", heap]),
     .executableTarget(
       name: "tollgate",

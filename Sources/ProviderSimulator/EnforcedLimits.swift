@@ -1,0 +1,158 @@
+// What a vendor enforces, as the vendor sees it: permits and continuously refilling buckets.
+// Pure: the caller says what time it is. A refusal takes nothing.
+
+/// A store that refills evenly up to its capacity. It may go below zero where output is counted as it is produced.
+struct EnforcedBucket {
+  let perMinute: Int
+  let capacity: Double
+  private let perNanosecond: Double
+  private var level: Double
+  private var touched: UInt64
+  /// When the first unit was taken: from then on a refill can be lost.
+  private(set) var began: UInt64?
+  private(set) var used: Double = 0
+
+  init(perMinute: Int, burst: Duration, now: UInt64) {
+    self.perMinute = perMinute
+    let (seconds, attoseconds) = burst.components
+    capacity = max(1, Double(perMinute) * (Double(seconds) + Double(attoseconds) * 1e-18) / 60)
+    perNanosecond = Double(perMinute) / 60e9
+    level = capacity
+    touched = now
+  }
+
+  func available(at now: UInt64) -> Double {
+    min(capacity, level + Double(now &- min(touched, now)) * perNanosecond)
+  }
+
+  /// Nanoseconds until `amount`, or the whole capacity where that is less, is there; 0 where it is there now.
+  func wait(for amount: Double, at now: UInt64) -> UInt64 {
+    let missing = min(amount, capacity) - available(at: now)
+    // A millionth of a unit is the rounding of the sum, not a limit.
+    guard missing > 1e-6 else { return 0 }
+    return perNanosecond > 0 ? UInt64(min(missing / perNanosecond, 3.6e12).rounded(.up)) : 3_600_000_000_000
+  }
+
+  /// Nanoseconds until the bucket is full.
+  func untilFull(at now: UInt64) -> UInt64 { wait(for: capacity, at: now) }
+
+  mutating func take(_ amount: Double, at now: UInt64) {
+    level = available(at: now) - amount
+    touched = max(now, touched)
+    used += amount
+    if began == nil { began = now }
+  }
+
+  /// What could have been taken until now: the first fill and every refill since the first use.
+  func budget(at now: UInt64) -> Double {
+    guard let began else { return capacity }
+    return capacity + Double(now &- min(began, now)) * perNanosecond
+  }
+}
+
+/// The dimensions that a call can be refused by.
+enum EnforcedDimension: String, CaseIterable {
+  case concurrency
+  case requests
+  case inputTokens = "input_tokens"
+  case outputTokens = "output_tokens"
+  case tokens
+}
+
+/// Why a call was not let in, and when it would be.
+struct EnforcedRefusal: Equatable {
+  var dimension: EnforcedDimension
+  /// Nanoseconds.
+  var wait: UInt64
+  var limit: Int
+  var used: Int
+  var requested: Int
+}
+
+/// What one call asks of the limits at its start.
+struct EnforcedDemand {
+  var input: Int = 0
+  /// Charged to the common token bucket.
+  var tokens: Int = 0
+  /// True where the call produces tokens, so that an output bucket in debt refuses it.
+  var producesOutput = false
+}
+
+/// The limits of one organisation, or of one key.
+struct EnforcedLimits {
+  let concurrency: Int?
+  private(set) var inFlight = 0
+  private(set) var peak = 0
+  private(set) var buckets: [(dimension: EnforcedDimension, bucket: EnforcedBucket)] = []
+
+  init(_ configuration: SimulatorConfiguration, now: UInt64) {
+    concurrency = configuration.concurrency
+    let limits: [(EnforcedDimension, Int?)] = [
+      (.requests, configuration.requestsPerMinute), (.inputTokens, configuration.inputTokensPerMinute),
+      (.outputTokens, configuration.outputTokensPerMinute), (.tokens, configuration.tokensPerMinute),
+    ]
+    for (dimension, limit) in limits {
+      guard let limit else { continue }
+      buckets.append((dimension, EnforcedBucket(perMinute: limit, burst: configuration.burst, now: now)))
+    }
+  }
+
+  func bucket(_ dimension: EnforcedDimension) -> EnforcedBucket? {
+    buckets.first { $0.dimension == dimension }?.bucket
+  }
+
+  /// Takes a permit and all units, or says which limit stands in the way first and takes nothing.
+  mutating func admit(_ demand: EnforcedDemand, at now: UInt64) -> EnforcedRefusal? {
+    if let concurrency, inFlight >= concurrency {
+      return EnforcedRefusal(
+        dimension: .concurrency, wait: 1_000_000_000, limit: concurrency, used: inFlight, requested: 1)
+    }
+    for (dimension, bucket) in buckets {
+      let amount = Self.amount(of: demand, in: dimension)
+      guard amount > 0 else { continue }
+      let wait = bucket.wait(for: amount, at: now)
+      guard wait > 0 else { continue }
+      return EnforcedRefusal(
+        dimension: dimension, wait: wait, limit: bucket.perMinute,
+        used: max(0, Int((bucket.capacity - bucket.available(at: now)).rounded())), requested: Int(amount))
+    }
+    for index in buckets.indices where buckets[index].dimension != .outputTokens {
+      let amount = Self.amount(of: demand, in: buckets[index].dimension)
+      if amount > 0 { buckets[index].bucket.take(amount, at: now) }
+    }
+    inFlight += 1
+    peak = max(peak, inFlight)
+    return nil
+  }
+
+  /// Counts output that was produced; `common` also draws it from the common token bucket.
+  mutating func produce(_ tokens: Int, common: Bool, at now: UInt64) {
+    guard tokens > 0 else { return }
+    for index in buckets.indices {
+      let dimension = buckets[index].dimension
+      if dimension == .outputTokens || (common && dimension == .tokens) {
+        buckets[index].bucket.take(Double(tokens), at: now)
+      }
+    }
+  }
+
+  mutating func release() { inFlight -= 1 }
+
+  /// Full buckets, counted from now; permits stay with the calls that hold them.
+  mutating func refill(_ configuration: SimulatorConfiguration, now: UInt64) {
+    let running = inFlight
+    self = EnforcedLimits(configuration, now: now)
+    inFlight = running
+    peak = running
+  }
+
+  private static func amount(of demand: EnforcedDemand, in dimension: EnforcedDimension) -> Double {
+    switch dimension {
+    case .concurrency, .requests: 1
+    case .inputTokens: Double(demand.input)
+    // Nobody knows yet how much: one token must be there.
+    case .outputTokens: demand.producesOutput ? 1 : 0
+    case .tokens: Double(demand.tokens)
+    }
+  }
+}

@@ -1,0 +1,73 @@
+// Answers that are no model's: the echo of a request, bodies of any size, status, coding and fields.
+// For tests of fidelity.
+import HTTPMessage
+
+extension ProviderSimulator {
+  /// Bytes of a generated body between two looks at the client's pace.
+  static let pieceSize = 65_536
+  /// Above this many bytes waiting for the client, the simulator waits too.
+  static let pendingLimit = 262_144
+
+  func answerRaw(_ call: SimulatedCall) {
+    var fields: [(name: String, value: String)] = []
+    fields.append(("content-type", call.directives.contentType ?? "application/json"))
+    fields += answerFields(call)
+    let status = call.directives.status ?? 200
+    if let count = call.directives.bodyBytes, !call.directives.isEcho, !call.directives.isGzip {
+      if !call.directives.isChunked { fields.append(("content-length", String(count))) }
+      begin(call, status: status, fields: fields)
+      call.fillerLeft = count
+      fill(call)
+      return
+    }
+    var body: [UInt8]
+    if call.directives.isEcho {
+      body = Array(echo(call.exchange).utf8)
+    } else if let count = call.directives.bodyBytes {
+      body = Self.filler(0..<count)
+    } else if status >= 400 {
+      body = Array(OpenAIWire.error(type: "server_error", code: nil, message: "as ordered").utf8)
+    } else {
+      body = Array("{}".utf8)
+    }
+    if call.directives.isGzip {
+      body = StoredGzip.encode(body)
+      fields.append(("content-encoding", "gzip"))
+    }
+    if !call.directives.isChunked { fields.append(("content-length", String(body.count))) }
+    begin(call, status: status, fields: fields)
+    emit(call, body)
+    complete(call)
+  }
+
+  /// Sends more of a generated body, as far as the client keeps up.
+  func fill(_ call: SimulatedCall) {
+    while call.fillerLeft > 0 {
+      if call.exchange.isClosed { return }
+      if call.exchange.pendingBytes > Self.pendingLimit {
+        call.isStalled = true
+        return
+      }
+      let count = min(call.fillerLeft, Self.pieceSize)
+      emit(call, Self.filler(call.fillerAt..<call.fillerAt + count))
+      call.fillerAt += count
+      call.fillerLeft -= count
+    }
+    complete(call)
+  }
+
+  /// Byte `i` of every generated body: printable, of a period that is no power of two.
+  static func filler(_ range: Range<Int>) -> [UInt8] {
+    range.map { UInt8(truncatingIfNeeded: 0x21 + $0 % 93) }
+  }
+
+  private func echo(_ exchange: any HTTPExchange) -> String {
+    let fields = exchange.head.fields.pairs.map { "[\(JSONText.quoted($0.name)),\(JSONText.quoted($0.value))]" }
+    return """
+      {"method":\(JSONText.quoted(exchange.head.method)),"target":\(JSONText.quoted(exchange.head.target)),\
+      "authority":\(JSONText.quoted(exchange.head.authority)),"version":"\(exchange.head.version.rawValue)",\
+      "headers":[\(fields.joined(separator: ","))],"body_bytes":\(exchange.body.count),\
+      "body_sha256":"\(SHA256.hexadecimal(exchange.body))","body_base64":"\(Base64.encode(exchange.body))"}
+      """
+  }
+}

@@ -1,0 +1,40 @@
+// What a simulated provider enforces and how fast it answers. Values only; `nil` means that nothing is enforced.
+
+/// The settings of one simulated provider.
+public struct SimulatorConfiguration: Sendable {
+  /// Who shares the limits.
+  public enum Quota: String, Sendable, CaseIterable {
+    /// One organisation: all keys draw on the same limits.
+    case shared
+    /// Each key has the limits for itself.
+    case perKey = "per-key"
+  }
+
+  /// Calls in flight at one time, from the complete request to the last byte of the answer.
+  public var concurrency: Int?
+  public var requestsPerMinute: Int?
+  /// Uncached input, by both dialects.
+  public var inputTokensPerMinute: Int?
+  /// Output as it is produced, by both dialects.
+  public var outputTokensPerMinute: Int?
+  /// OpenAI: the larger of the output cap and characters / 4, charged at admission and never given back.
+  /// Anthropic: uncached input at admission and output as it is produced.
+  public var tokensPerMinute: Int?
+  /// The buckets hold what refills in this time; vendors allow a minute's worth at once. Above 0.
+  public var burst: Duration = .seconds(60)
+  public var quota: Quota = .shared
+
+  /// From the complete request to the first byte of the answer.
+  public var firstToken: Duration = .milliseconds(50)
+  /// Pace of the output after the first token; 0 is at once.
+  public var tokensPerSecond: Double = 0
+  /// The length of an answer lies evenly between these, chosen by seed and request; the client's cap cuts it.
+  public var outputTokens: ClosedRange<Int> = 20...60
+  /// True tokens per estimated token (UTF-8 bytes of text / 4), so that an estimator has something to learn. Above 0.
+  public var tokenRatio: Double = 1
+  /// Accepted API keys; empty accepts every key and none.
+  public var keys: [String] = []
+  public var seed: UInt64 = 1
+
+  public init() {}
+}
