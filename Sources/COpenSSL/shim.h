@@ -1,4 +1,8 @@
-// Makes OpenSSL visible to Swift. It must not define _GNU_SOURCE: debug and sanitizer builds fail with it.
+// Makes OpenSSL visible to Swift, with typed forms of macros that Swift cannot read. It must not define _GNU_SOURCE: debug and
+// sanitizer builds fail with it.
 #pragma once
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+
+static const uint64_t tg_ssl_server_options =
+    SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE;

@@ -50,6 +50,17 @@ public struct HeaderFields: Sendable {
         valueLength: UInt32(truncatingIfNeeded: storage.count - middle)))
   }
 
+  /// The same for bytes that lie in arrays: the way of the parsers, without the cost of a generic call.
+  public mutating func append(nameBytes name: ArraySlice<UInt8>, valueBytes value: ArraySlice<UInt8>) {
+    let start = storage.count
+    storage.append(contentsOf: name)
+    storage.append(contentsOf: value)
+    positions.append(
+      Position(
+        nameStart: UInt32(truncatingIfNeeded: start), nameLength: UInt32(truncatingIfNeeded: name.count),
+        valueLength: UInt32(truncatingIfNeeded: value.count)))
+  }
+
   /// Appends the field at `index` of another list, without going through text.
   public mutating func append(fieldAt index: Int, of other: HeaderFields) {
     let position = other.positions[index]

@@ -1,0 +1,60 @@
+// A request's body while it arrives. With a known length the bytes are received in place: the array is made without being
+// zeroed, so that untouched pages cost nothing, and grows in steps, so that a client cannot make us reserve what it only announces.
+
+struct BodyBuffer {
+  /// The first allocation for a body of known length is at most this.
+  private static let firstStep = 1 << 20
+
+  private var storage: [UInt8] = []
+  private var filled = 0
+
+  var count: Int { filled }
+
+  /// What came so far.
+  var bytes: [UInt8] {
+    filled == storage.count ? storage : Array(storage[..<filled])
+  }
+
+  mutating func append(_ bytes: ArraySlice<UInt8>, expecting left: Int) {
+    if filled == 0, storage.isEmpty, bytes.count >= left {
+      storage = Array(bytes)
+      filled = bytes.count
+      return
+    }
+    withSpace(expecting: left, atLeast: bytes.count) { space in
+      bytes.withUnsafeBytes { space.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<min($0.count, space.count)])) }
+      return bytes.count
+    }
+  }
+
+  /// Lets `decode` append to the array itself, for a body of unknown length.
+  mutating func appendInPlace<Failure: Error>(_ decode: (inout [UInt8]) throws(Failure) -> Int) throws(Failure) -> Int {
+    defer { filled = storage.count }
+    return try decode(&storage)
+  }
+
+  /// Calls `fill` with free space of at most `left` bytes; `fill` returns how many it put there.
+  mutating func withSpace(
+    expecting left: Int, atLeast minimum: Int = 1, _ fill: (UnsafeMutableRawBufferPointer) -> Int
+  ) {
+    if storage.count - filled < minimum {
+      let capacity = min(filled + left, max(Self.firstStep, filled * 2, filled + minimum))
+      let old = storage
+      let count = filled
+      storage = Array(unsafeUninitializedCapacity: capacity) { buffer, initialized in
+        old.withUnsafeBufferPointer { source in
+          if let from = source.baseAddress, let to = buffer.baseAddress, count > 0 { to.update(from: from, count: count) }
+        }
+        // The rest is never read before it is written: `bytes` shows the first `filled` only.
+        initialized = capacity
+      }
+    }
+    let start = filled
+    let taken = storage.withUnsafeMutableBytes { all in
+      fill(UnsafeMutableRawBufferPointer(rebasing: all[start..<min(all.count, start + left)]))
+    }
+    filled += taken
+  }
+
+  mutating func release() { self = BodyBuffer() }
+}

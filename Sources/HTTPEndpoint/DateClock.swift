@@ -1,0 +1,61 @@
+// The value of `date`, made once per second (RFC 9110 section 6.6.1). No Foundation: it runs on the hot path.
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+final class DateClock {
+  private var second = -1
+  private var cached: [UInt8] = []
+
+  /// `Sun, 06 Nov 1994 08:49:37 GMT`, 29 bytes.
+  var value: [UInt8] {
+    let now = time(nil)
+    if now != second {
+      second = now
+      cached = Self.format(secondsSince1970: now)
+    }
+    return cached
+  }
+
+  static func format(secondsSince1970 seconds: Int) -> [UInt8] {
+    let days = seconds / 86_400
+    let rest = seconds % 86_400
+    // Civil date from a day count: years that begin in March put the leap day last.
+    let shifted = days + 719_468
+    let era = shifted / 146_097
+    let dayOfEra = shifted - era * 146_097
+    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let monthFromMarch = (5 * dayOfYear + 2) / 153
+    let day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
+    let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
+    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+
+    let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    var text: [UInt8] = []
+    text.reserveCapacity(29)
+    func two(_ value: Int) {
+      text.append(UInt8(ascii: "0") + UInt8(value / 10 % 10))
+      text.append(UInt8(ascii: "0") + UInt8(value % 10))
+    }
+    text.append(contentsOf: weekdays[days % 7].utf8)
+    text.append(contentsOf: ", ".utf8)
+    two(day)
+    text.append(UInt8(ascii: " "))
+    text.append(contentsOf: months[month - 1].utf8)
+    text.append(UInt8(ascii: " "))
+    two(year / 100)
+    two(year % 100)
+    text.append(UInt8(ascii: " "))
+    two(rest / 3600)
+    text.append(UInt8(ascii: ":"))
+    two(rest % 3600 / 60)
+    text.append(UInt8(ascii: ":"))
+    two(rest % 60)
+    text.append(contentsOf: " GMT".utf8)
+    return text
+  }
+}

@@ -1,0 +1,115 @@
+// Writes response heads of HTTP/1.1: status line, the handler's fields, and the fields that frame the message.
+import HTTPMessage
+
+/// How the end of a response's body is told.
+enum ResponseFraming: Equatable {
+  /// There is none: HEAD, 204, 304.
+  case bodiless
+  case length(Int)
+  case chunked
+  /// HTTP/1.0 without a length: the end of the connection.
+  case untilClose
+}
+
+enum HTTP1ResponseWriter {
+  /// Fields that are the endpoint's own are left out, as is a field whose value would break the message apart.
+  static func write(
+    _ head: ResponseHead, framing: ResponseFraming, connection: StaticString?, date: [UInt8], into out: inout [UInt8]
+  ) {
+    out.reserveCapacity(out.count + head.fields.byteCount + 4 * head.fields.count + 192)
+    out.append("HTTP/1.1 ")
+    appendDecimal(head.status, into: &out)
+    out.append(0x20)
+    out.append(reason(head.status))
+    out.append("\r\n")
+    var hasDate = false
+    for index in 0..<head.fields.count {
+      let name = head.fields.nameBytes(at: index)
+      switch name.count {
+      case 4 where ByteSyntax.equal(name, "date"): hasDate = true
+      case 10 where ByteSyntax.equal(name, "connection") || ByteSyntax.equal(name, "keep-alive"): continue
+      case 14 where head.status == 204 && ByteSyntax.equal(name, "content-length"): continue
+      case 17 where ByteSyntax.equal(name, "transfer-encoding"): continue
+      default: break
+      }
+      appendField(name: name, value: head.fields.valueBytes(at: index), into: &out)
+    }
+    if !hasDate {
+      out.append("date: ")
+      out.append(contentsOf: date)
+      out.append("\r\n")
+    }
+    if framing == .chunked { out.append("transfer-encoding: chunked\r\n") }
+    if let connection {
+      out.append("connection: ")
+      out.append(connection)
+      out.append("\r\n")
+    }
+    out.append("\r\n")
+  }
+
+  static func appendField(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>, into out: inout [UInt8]) {
+    guard ByteSyntax.all(value, in: ByteSyntax.fieldValue), ByteSyntax.all(name, in: ByteSyntax.token) else { return }
+    out.append(contentsOf: name)
+    out.append(": ")
+    out.append(contentsOf: value)
+    out.append("\r\n")
+  }
+
+  static func appendDecimal(_ value: Int, into out: inout [UInt8]) {
+    if value >= 10 { appendDecimal(value / 10, into: &out) }
+    out.append(UInt8(ascii: "0") + UInt8(value % 10))
+  }
+
+  static func appendHexadecimal(_ value: Int, into out: inout [UInt8]) {
+    if value >= 16 { appendHexadecimal(value >> 4, into: &out) }
+    let digit = UInt8(value & 15)
+    out.append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
+  }
+
+  static func reason(_ status: Int) -> StaticString {
+    switch status {
+    case 200: "OK"
+    case 201: "Created"
+    case 202: "Accepted"
+    case 204: "No Content"
+    case 206: "Partial Content"
+    case 301: "Moved Permanently"
+    case 302: "Found"
+    case 303: "See Other"
+    case 304: "Not Modified"
+    case 307: "Temporary Redirect"
+    case 308: "Permanent Redirect"
+    case 400: "Bad Request"
+    case 401: "Unauthorized"
+    case 402: "Payment Required"
+    case 403: "Forbidden"
+    case 404: "Not Found"
+    case 405: "Method Not Allowed"
+    case 406: "Not Acceptable"
+    case 408: "Request Timeout"
+    case 409: "Conflict"
+    case 410: "Gone"
+    case 411: "Length Required"
+    case 412: "Precondition Failed"
+    case 413: "Content Too Large"
+    case 415: "Unsupported Media Type"
+    case 422: "Unprocessable Content"
+    case 424: "Failed Dependency"
+    case 429: "Too Many Requests"
+    case 431: "Request Header Fields Too Large"
+    case 500: "Internal Server Error"
+    case 501: "Not Implemented"
+    case 502: "Bad Gateway"
+    case 503: "Service Unavailable"
+    case 504: "Gateway Timeout"
+    default: ""
+    }
+  }
+}
+
+extension [UInt8] {
+  mutating func append(_ text: StaticString) {
+    text.withUTF8Buffer { append(contentsOf: $0) }
+  }
+}

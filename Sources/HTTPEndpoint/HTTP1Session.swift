@@ -1,0 +1,448 @@
+// One HTTP/1.1 connection without its socket: requests one after the other, each answered before the next is read.
+//
+// Promises: at most one exchange at a time; further requests wait as bytes, bounded; an exchange's end is reported from `receive`,
+// `outputMoved`, `tick` or `connectionLost`, never inside the handler's own call.
+import HTTPMessage
+
+final class HTTP1Session: Session {
+  /// What the next bytes are.
+  private enum Input {
+    case head
+    case body(left: Int)
+    case chunks(ChunkDecoder)
+    /// The request is complete; what comes is the next one's.
+    case held
+  }
+
+  private unowned let carrier: any SessionCarrier
+  private let handler: any HTTPHandler
+  private let limits: SessionLimits
+  private let output: OutputQueue
+
+  private var input = Input.head
+  private var scan = HeadScan()
+  /// Bytes that came but could not be read yet: an incomplete head, or requests behind the current one.
+  private var kept: [UInt8] = []
+  private var keptStart = 0
+  private var exchange: HTTP1Exchange?
+  private(set) var fate = SessionFate.open
+  private var closesAfterAnswer = false
+  private var isDraining = false
+  private var inputEnded = false
+  /// Empty lines before a request line; one is forgiven (RFC 9112 section 2.2).
+  private var emptyLines = 0
+  /// When the current head or body, or the silence between requests, began.
+  private var phaseStart: UInt64
+  private var lastBodyByte: UInt64 = 0
+
+  init(carrier: any SessionCarrier, handler: any HTTPHandler, limits: SessionLimits, output: OutputQueue) {
+    self.carrier = carrier
+    self.handler = handler
+    self.limits = limits
+    self.output = output
+    phaseStart = carrier.now
+  }
+
+  // MARK: Input
+
+  var wantsInput: Bool {
+    guard !inputEnded, fate == .open else { return false }
+    return kept.count - keptStart < limits.values.pipelinedBytes
+  }
+
+  var wantsDirectInput: Bool {
+    guard case .body(let left) = input, fate == .open, let exchange else { return false }
+    return left >= 4096 && exchange.isWaiting
+  }
+
+  func receive(_ bytes: ArraySlice<UInt8>) {
+    guard fate == .open else { return }
+    if keptStart == kept.count {
+      if case .head = input, exchange == nil { phaseStart = carrier.now }
+      let end = consume(bytes)
+      if end < bytes.endIndex, fate == .open {
+        kept = Array(bytes[end...])
+        keptStart = 0
+      }
+    } else {
+      if keptStart > kept.count / 2 {
+        kept.removeFirst(keptStart)
+        keptStart = 0
+      }
+      kept.append(contentsOf: bytes)
+      resume()
+    }
+  }
+
+  func receiveDirectly(_ read: (UnsafeMutableRawBufferPointer) -> Int) {
+    guard case .body(let left) = input, let exchange else { return }
+    let before = exchange.received.count
+    exchange.received.withSpace(expecting: left, read)
+    let taken = exchange.received.count - before
+    if taken > 0 { lastBodyByte = carrier.now }
+    input = .body(left: left - taken)
+    if left == taken { bodyCompleted() }
+  }
+
+  /// Goes on with bytes that were kept.
+  private func resume() {
+    guard keptStart < kept.count else { return }
+    let end = consume(kept[keptStart...])
+    keptStart = end
+    if keptStart == kept.count || fate != .open {
+      kept = []
+      keptStart = 0
+    }
+  }
+
+  /// Reads as far as it can; returns the index of the first byte that it could not.
+  private func consume(_ bytes: ArraySlice<UInt8>) -> Int {
+    var at = bytes.startIndex
+    while fate == .open {
+      switch input {
+      case .held: return at
+      case .head:
+        guard at < bytes.endIndex else { return at }
+        if bytes[at] == 0x0D, emptyLines == 0, bytes.endIndex - at >= 2, bytes[at + 1] == 0x0A {
+          emptyLines = 1
+          at += 2
+          continue
+        }
+        switch scan.look(in: bytes[at...], limit: limits.values.headerBytes) {
+        case .incomplete: return at
+        case .refused(let refusal): refuse(refusal, target: nil)
+        case .complete(let length):
+          scan = HeadScan()
+          emptyLines = 0
+          let head = bytes[at..<at + length]
+          at += length
+          begin(head, hasMore: at < bytes.endIndex)
+        }
+      case .body(let left):
+        guard at < bytes.endIndex else { return at }
+        let taken = min(left, bytes.endIndex - at)
+        if let exchange, exchange.isWaiting { exchange.received.append(bytes[at..<at + taken], expecting: left) }
+        at += taken
+        lastBodyByte = carrier.now
+        input = .body(left: left - taken)
+        if left == taken { bodyCompleted() }
+      case .chunks(var decoder):
+        guard at < bytes.endIndex else { return at }
+        at = decode(bytes[at...], with: &decoder)
+      }
+    }
+    return bytes.endIndex
+  }
+
+  private func decode(_ bytes: ArraySlice<UInt8>, with decoder: inout ChunkDecoder) -> Int {
+    // While the decoder is with us the state holds none, so that its buffers are not copied.
+    input = .held
+    lastBodyByte = carrier.now
+    do throws(HeadError) {
+      let end: Int
+      if let exchange, exchange.isWaiting {
+        end = try exchange.received.appendInPlace { body throws(HeadError) in try decoder.decode(bytes, into: &body) }
+      } else {
+        var dropped: [UInt8] = []
+        end = try decoder.decode(bytes, into: &dropped)
+      }
+      if decoder.isComplete { bodyCompleted() } else { input = .chunks(decoder) }
+      return end
+    } catch {
+      refuse(error.refusal, target: exchange?.head.target)
+      return bytes.endIndex
+    }
+  }
+
+  private func begin(_ bytes: ArraySlice<UInt8>, hasMore: Bool) {
+    let parsed: ParsedRequestHead
+    do throws(HeadError) {
+      parsed = try RequestHeadParser(maxFields: limits.values.headerFields).parse(bytes)
+    } catch {
+      refuse(error.refusal, target: error.target)
+      return
+    }
+    switch parsed.framing {
+    case .none: input = .held
+    case .length(let length):
+      guard length <= limits.values.bodyBytes else {
+        refuse(.bodyTooLarge(limit: limits.values.bodyBytes), target: parsed.head.target)
+        return
+      }
+      input = .body(left: length)
+    case .chunked: input = .chunks(ChunkDecoder(bodyLimit: limits.values.bodyBytes))
+    }
+    closesAfterAnswer = !parsed.keepsAlive || isDraining
+    phaseStart = carrier.now
+    lastBodyByte = phaseStart
+    let exchange = HTTP1Exchange(self, parsed, peer: carrier.peer)
+    self.exchange = exchange
+    carrier.exchangeOpened()
+    handler.exchangeBegan(exchange)
+    guard fate == .open, exchange.isWaiting else { return }
+    if parsed.framing == .none {
+      handler.exchangeReady(exchange)
+    } else if parsed.expectsContinue, !hasMore {
+      output.append("HTTP/1.1 100 Continue\r\n\r\n")
+      carrier.needsFlush()
+    }
+  }
+
+  private func bodyCompleted() {
+    input = .held
+    if let exchange {
+      if exchange.isWaiting { handler.exchangeReady(exchange) }
+    } else if fate == .open {
+      // The answer came early and is gone; the rest of its request was drained.
+      awaitNextRequest()
+    }
+  }
+
+  func receivedEnd() {
+    guard fate == .open, !inputEnded else { return }
+    inputEnded = true
+    guard let exchange else {
+      fate = .closing(lingers: false)
+      carrier.needsFlush()
+      return
+    }
+    if case .finished = exchange.phase { return }
+    if case .held = input, keptStart < kept.count {
+      var lookahead = HeadScan()
+      if case .complete = lookahead.look(in: kept[keptStart...], limit: limits.values.headerBytes) { return }
+    }
+    // A client that is through with sending before it has the answer has left (HAProxy's `abortonclose`).
+    fate = .broken
+    end(exchange, .clientLeft)
+    carrier.needsFlush()
+  }
+
+  // MARK: Answers
+
+  var pendingBytes: Int { output.pending }
+
+  func respond(_ exchange: HTTP1Exchange, _ head: ResponseHead) {
+    guard case .waiting = exchange.phase, exchange === self.exchange else { return }
+    let isOld = exchange.head.version == .http1_0
+    let framing: ResponseFraming
+    if exchange.head.method == "HEAD" || head.status == 204 || head.status == 304 {
+      framing = .bodiless
+    } else if let index = head.fields.firstIndex(of: "content-length"),
+      let length = ByteSyntax.decimal(head.fields.valueBytes(at: index))
+    {
+      framing = .length(length)
+    } else {
+      framing = isOld ? .untilClose : .chunked
+    }
+    if framing == .untilClose || isDraining || !canDrainInput { closesAfterAnswer = true }
+    let connection: StaticString? = closesAfterAnswer ? "close" : isOld ? "keep-alive" : nil
+    let date = carrier.date
+    output.appendInPlace { out in
+      HTTP1ResponseWriter.write(head, framing: framing, connection: connection, date: date, into: &out)
+    }
+    exchange.phase = .streaming(framing)
+    // Nobody will read what came of the request when it was answered before it was complete.
+    if case .held = input {} else { exchange.releaseBody() }
+    carrier.needsFlush()
+  }
+
+  /// True where the rest of the request is short enough to be read and dropped.
+  private var canDrainInput: Bool {
+    switch input {
+    case .held: true
+    case .body(let left): left <= limits.values.drainedBytes
+    case .head, .chunks: false
+    }
+  }
+
+  func send(_ exchange: HTTP1Exchange, _ bytes: ArraySlice<UInt8>) {
+    guard case .streaming(let framing) = exchange.phase, !bytes.isEmpty else { return }
+    switch framing {
+    case .bodiless: return
+    case .length(let left):
+      // More than was announced: the surplus would be read as the next answer.
+      output.append(bytes.prefix(left))
+      exchange.phase = .streaming(.length(max(0, left - bytes.count)))
+    case .chunked:
+      output.appendInPlace { out in
+        HTTP1ResponseWriter.appendHexadecimal(bytes.count, into: &out)
+        out.append("\r\n")
+      }
+      output.append(bytes)
+      output.append("\r\n")
+    case .untilClose: output.append(bytes)
+    }
+    if output.pending > limits.values.lowWater { exchange.isAboveLowWater = true }
+    carrier.needsFlush()
+  }
+
+  func finish(_ exchange: HTTP1Exchange, _ trailers: HeaderFields?) {
+    guard case .streaming(let framing) = exchange.phase else { return }
+    switch framing {
+    case .length(let left) where left > 0:
+      // Less than was announced: only a broken connection tells the client.
+      abort(exchange)
+      return
+    case .chunked:
+      output.appendInPlace { out in
+        out.append("0\r\n")
+        if let trailers, exchange.acceptsTrailers {
+          for index in 0..<trailers.count {
+            HTTP1ResponseWriter.appendField(
+              name: trailers.nameBytes(at: index), value: trailers.valueBytes(at: index), into: &out)
+          }
+        }
+        out.append("\r\n")
+      }
+    case .bodiless, .length, .untilClose: break
+    }
+    exchange.phase = .finished(mark: output.enqueued)
+    carrier.needsFlush()
+  }
+
+  func abort(_ exchange: HTTP1Exchange) {
+    guard !exchange.isClosed else { return }
+    if case .streaming(.untilClose) = exchange.phase {
+      exchange.phase = .aborted(resets: true)
+    } else {
+      exchange.phase = .aborted(resets: false)
+    }
+    carrier.needsFlush()
+  }
+
+  // MARK: Output
+
+  func produce() {}
+
+  func outputMoved() {
+    guard let exchange else {
+      if inputEnded, fate == .open { fate = .closing(lingers: false) }
+      return
+    }
+    switch exchange.phase {
+    case .finished(let mark) where output.flushed >= mark:
+      end(exchange, .completed)
+      answered()
+    case .aborted(let resets):
+      fate = resets ? .reset : .broken
+      end(exchange, .aborted)
+    case .waiting, .streaming:
+      if exchange.isAboveLowWater, output.pending < limits.values.lowWater {
+        exchange.isAboveLowWater = false
+        handler.exchangeDrained(exchange)
+      }
+    case .finished, .ended: break
+    }
+  }
+
+  private func end(_ exchange: HTTP1Exchange, _ ending: ExchangeEnding) {
+    exchange.detach()
+    self.exchange = nil
+    carrier.exchangeClosed()
+    handler.exchangeEnded(exchange, ending)
+    exchange.releaseBody()
+    exchange.context = nil
+  }
+
+  private func answered() {
+    guard fate == .open else { return }
+    guard !closesAfterAnswer else {
+      if case .held = input {
+        fate = .closing(lingers: keptStart < kept.count)
+      } else {
+        fate = .closing(lingers: true)
+      }
+      return
+    }
+    if case .held = input {
+      awaitNextRequest()
+    } else if inputEnded {
+      fate = .closing(lingers: false)
+    }
+  }
+
+  private func awaitNextRequest() {
+    input = .head
+    phaseStart = carrier.now
+    if isDraining, keptStart == kept.count {
+      fate = .closing(lingers: false)
+      carrier.needsFlush()
+      return
+    }
+    resume()
+    if exchange == nil, inputEnded, fate == .open { fate = .closing(lingers: false) }
+  }
+
+  /// Answers a wrong request in the handler's words and closes.
+  private func refuse(_ refusal: RequestRefusal, target: String?) {
+    let ongoing = exchange
+    let isUnanswered: Bool
+    if let ongoing {
+      isUnanswered = ongoing.isWaiting
+    } else if case .head = input {
+      isUnanswered = true
+    } else {
+      isUnanswered = false
+    }
+    if isUnanswered {
+      let answer = handler.refusal(refusal, target: target)
+      var fields = HeaderFields(answer.fields)
+      fields.append(name: "content-length", value: String(answer.body.count))
+      let date = carrier.date
+      output.appendInPlace { out in
+        HTTP1ResponseWriter.write(
+          ResponseHead(status: refusal.status, fields: fields), framing: .length(answer.body.count),
+          connection: "close", date: date, into: &out)
+      }
+      if ongoing?.head.method != "HEAD" { output.append(answer.body[...]) }
+      fate = .closing(lingers: true)
+    } else {
+      fate = .broken
+    }
+    kept = []
+    keptStart = 0
+    if let ongoing { end(ongoing, .clientLeft) }
+    carrier.needsFlush()
+  }
+
+  // MARK: Ends
+
+  func connectionLost(_ ending: ExchangeEnding) {
+    fate = .broken
+    if let exchange { end(exchange, ending) }
+  }
+
+  func tick(now: UInt64) {
+    guard fate == .open else { return }
+    let elapsed = now > phaseStart ? now - phaseStart : 0
+    switch input {
+    case .head:
+      if keptStart < kept.count {
+        if elapsed > limits.headNanoseconds {
+          refuse(.timedOut("the head of the request did not arrive within \(limits.values.headTimeout)"), target: nil)
+        }
+      } else {
+        output.releaseMemory()
+        if elapsed > limits.idleNanoseconds {
+          fate = .closing(lingers: false)
+          carrier.needsFlush()
+        }
+      }
+    case .body, .chunks:
+      let count = exchange?.received.count ?? Int.max
+      if let reason = limits.slowBody(start: phaseStart, last: lastBodyByte, count: count, now: now) {
+        refuse(.timedOut(reason), target: exchange?.head.target)
+      }
+    case .held: break
+    }
+  }
+
+  func drain() {
+    isDraining = true
+    closesAfterAnswer = true
+    if exchange == nil, fate == .open, keptStart == kept.count, case .head = input {
+      fate = .closing(lingers: false)
+      carrier.needsFlush()
+    }
+  }
+}

@@ -1,0 +1,182 @@
+// The server: listeners, connections, and the two things that happen to all of them: one flush at the end of a turn, one
+// look at the clock per second.
+import EventLoop
+import HTTPMessage
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+/// Serves HTTP/1.1 and HTTP/2 on any number of addresses. Lives on its loop's thread. Holds its handler, and
+/// is held by its open connections: `close()` it before letting go.
+///
+/// In the clear both protocols share one port: a connection that begins with HTTP/2's preface speaks HTTP/2 (prior knowledge),
+/// any other HTTP/1.1. With TLS, ALPN decides.
+public final class HTTPServer {
+  let loop: EventLoop
+  let handler: any HTTPHandler
+  let limits: SessionLimits
+  let dateClock = DateClock()
+  /// Every read goes here first; sessions copy what they keep.
+  var readBuffer = [UInt8](repeating: 0, count: 64 * 1024)
+  private let tls: TLSContext?
+  private var listeners: [Listener] = []
+  private var connections: [Connection] = []
+  private var dirty: [Connection] = []
+  private var flushing: [Connection] = []
+  private var isFlushScheduled = false
+  private var flushAll: () -> Void = {}
+  private var clock: LoopTimer?
+  private var isAccepting = true
+  private var pausedListeners: [Listener] = []
+  private var lastNotice: UInt64 = 0
+
+  /// Told in a sentence what an operator should know and no client can be told: out of descriptors, too many connections.
+  /// At most once per second.
+  public var onNotice: ((String) -> Void)?
+  /// Exchanges that began and have not ended.
+  public internal(set) var openExchanges = 0
+  /// Open connections, idle ones too.
+  public var connectionCount: Int { connections.count }
+
+  /// `tls` nil serves in the clear. SIGPIPE is ignored in the whole process from now on.
+  public init(loop: EventLoop, handler: any HTTPHandler, limits: EndpointLimits = EndpointLimits(), tls: TLSContext? = nil) {
+    self.loop = loop
+    self.handler = handler
+    self.limits = SessionLimits(limits)
+    self.tls = tls
+    signal(SIGPIPE, SIG_IGN)
+    flushAll = { [weak self] in self?.flushDirty() }
+    clock = LoopTimer(loop) { [weak self] in self?.tick() }
+  }
+
+  /// Begins to accept connections and returns the address with its real port.
+  ///
+  /// A Unix socket is made with mode 0600; a stale file of a dead process is replaced, a live one refused.
+  /// - Throws: ``EndpointError``, which names the address, the reason and how to mend it.
+  @discardableResult
+  public func listen(_ address: EndpointAddress) throws -> EndpointAddress {
+    let listener = try Listener(
+      loop, address,
+      accepted: { [unowned self] descriptor, peer in self.accepted(descriptor, peer) },
+      exhausted: { [unowned self] listener, code in self.pause(listener, code) })
+    listeners.append(listener)
+    return listener.address
+  }
+
+  /// Closes the listeners and idle connections; requests under way are answered, with `connection: close` or GOAWAY.
+  public func stopAccepting() {
+    isAccepting = false
+    for listener in listeners { listener.close() }
+    listeners = []
+    pausedListeners = []
+    for connection in connections { connection.drain() }
+  }
+
+  /// Closes everything now; each open exchange ends with `.aborted`.
+  public func close() {
+    isAccepting = false
+    for listener in listeners { listener.close() }
+    listeners = []
+    pausedListeners = []
+    while let connection = connections.last { connection.close(.aborted) }
+    clock?.cancel()
+  }
+
+  // MARK: Connections
+
+  private func accepted(_ descriptor: Int32, _ peer: sockaddr_storage) {
+    guard connections.count < limits.values.maxConnections else {
+      refuse(descriptor)
+      return
+    }
+    if Int32(peer.ss_family) != AF_UNIX { Socket.tuneTCP(descriptor) }
+    do {
+      let connection = try Connection(
+        self, descriptor: descriptor, peer: Socket.describe(peer), tls: try tls?.accept(descriptor))
+      connection.index = connections.count
+      connections.append(connection)
+    } catch {
+      Socket.closeDescriptor(descriptor)
+      notice("a connection was dropped: \(error)")
+    }
+    if clock?.isScheduled == false { clock?.schedule(after: .seconds(1)) }
+  }
+
+  func remove(_ connection: Connection) {
+    let index = connection.index
+    guard index < connections.count, connections[index] === connection else { return }
+    let last = connections.removeLast()
+    if last !== connection {
+      connections[index] = last
+      last.index = index
+    }
+    if !pausedListeners.isEmpty { resumeListeners() }
+  }
+
+  /// Answers one client too many. Best effort: the socket is new, so its buffer takes the few bytes.
+  private func refuse(_ descriptor: Int32) {
+    let maximum = limits.values.maxConnections
+    if tls == nil {
+      let answer = handler.refusal(.overloaded("more than \(maximum) connections are open"), target: nil)
+      var fields = HeaderFields(answer.fields)
+      fields.append(name: "content-length", value: String(answer.body.count))
+      var bytes: [UInt8] = []
+      HTTP1ResponseWriter.write(
+        ResponseHead(status: 503, fields: fields), framing: .length(answer.body.count), connection: "close",
+        date: dateClock.value, into: &bytes)
+      bytes.append(contentsOf: answer.body)
+      _ = bytes.withUnsafeBytes { Socket.write(descriptor, $0) }
+      Socket.shutdownSending(descriptor)
+    }
+    Socket.closeDescriptor(descriptor)
+    notice("a connection was refused: \(maximum) are open, which is the limit")
+  }
+
+  /// Out of descriptors or memory: accepting would spin. It goes on when a connection closes, or in a second.
+  private func pause(_ listener: Listener, _ code: Int32) {
+    listener.pause()
+    pausedListeners.append(listener)
+    if clock?.isScheduled == false { clock?.schedule(after: .seconds(1)) }
+    notice("no more connections are accepted for now: \(Socket.errorText(code)); raise the limit of open files")
+  }
+
+  private func resumeListeners() {
+    let paused = pausedListeners
+    pausedListeners = []
+    for listener in paused { listener.resume() }
+  }
+
+  private func notice(_ text: String) {
+    let now = loop.now
+    guard lastNotice == 0 || now - lastNotice >= 1_000_000_000 else { return }
+    lastNotice = now
+    onNotice?(text)
+  }
+
+  // MARK: Turns and seconds
+
+  func schedule(_ connection: Connection) {
+    dirty.append(connection)
+    guard !isFlushScheduled else { return }
+    isFlushScheduled = true
+    loop.atEndOfTurn(flushAll)
+  }
+
+  private func flushDirty() {
+    isFlushScheduled = false
+    swap(&dirty, &flushing)
+    for connection in flushing { connection.flush() }
+    flushing.removeAll(keepingCapacity: flushing.capacity <= 1024)
+  }
+
+  private func tick() {
+    resumeListeners()
+    let now = loop.turnTime
+    // From the back: a connection that closes is replaced by the last one, which was already looked at.
+    for index in connections.indices.reversed() where index < connections.count { connections[index].tick(now) }
+    if !connections.isEmpty || !pausedListeners.isEmpty { clock?.schedule(after: .seconds(1)) }
+  }
+}

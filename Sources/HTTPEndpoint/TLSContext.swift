@@ -1,0 +1,139 @@
+// TLS for the server, over OpenSSL: versions 1.2 and 1.3, ALPN, session tickets.
+import COpenSSL
+
+/// A certificate and its key, loaded once and shared by all connections.
+public final class TLSContext {
+  private let context: OpaquePointer
+
+  /// Loads a certificate chain and its private key, both PEM.
+  /// - Throws: ``EndpointError`` that names the file and says what is wrong with it.
+  public init(certificateFile: String, keyFile: String) throws {
+    guard let context = SSL_CTX_new(TLS_server_method()) else {
+      throw EndpointError("TLS cannot start: \(Self.lastError())")
+    }
+    self.context = context
+    _ = SSL_CTX_ctrl(context, SSL_CTRL_SET_MIN_PROTO_VERSION, Int(TLS1_2_VERSION), nil)
+    SSL_CTX_set_options(context, tg_ssl_server_options)
+    _ = SSL_CTX_ctrl(
+      context, SSL_CTRL_MODE,
+      Int(SSL_MODE_ENABLE_PARTIAL_WRITE) | Int(SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER) | Int(SSL_MODE_RELEASE_BUFFERS), nil)
+    ERR_clear_error()
+    guard SSL_CTX_use_certificate_chain_file(context, certificateFile) == 1 else {
+      throw EndpointError("certificate file \(certificateFile): \(Self.lastError())")
+    }
+    guard SSL_CTX_use_PrivateKey_file(context, keyFile, SSL_FILETYPE_PEM) == 1 else {
+      throw EndpointError("key file \(keyFile): \(Self.lastError())")
+    }
+    guard SSL_CTX_check_private_key(context) == 1 else {
+      throw EndpointError("key file \(keyFile) is not the key of certificate file \(certificateFile)")
+    }
+    // Session ids are not shared between processes; tickets suffice for resumption.
+    _ = SSL_CTX_ctrl(context, SSL_CTRL_SET_SESS_CACHE_MODE, Int(SSL_SESS_CACHE_OFF), nil)
+    SSL_CTX_set_alpn_select_cb(
+      context,
+      { _, chosen, chosenLength, offered, offeredLength, _ in
+        guard let chosen, let chosenLength, let offered else { return SSL_TLSEXT_ERR_NOACK }
+        // Server's preference; the client sends a list of length-prefixed names.
+        let names: StaticString = "\u{2}h2\u{8}http/1.1"
+        let found = chosen.withMemoryRebound(to: UnsafeMutablePointer<UInt8>?.self, capacity: 1) { place in
+          SSL_select_next_proto(
+            place, chosenLength, names.utf8Start, UInt32(names.utf8CodeUnitCount), offered, offeredLength)
+        }
+        return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL
+      }, nil)
+  }
+
+  deinit { SSL_CTX_free(context) }
+
+  func accept(_ descriptor: Int32) throws -> TLSStream {
+    guard let ssl = SSL_new(context) else { throw EndpointError("TLS: \(Self.lastError())") }
+    SSL_set_fd(ssl, descriptor)
+    SSL_set_accept_state(ssl)
+    return TLSStream(ssl)
+  }
+
+  /// The reason at the bottom of OpenSSL's error queue, in words.
+  private static func lastError() -> String {
+    let code = ERR_peek_error()
+    ERR_clear_error()
+    guard code != 0 else { return "unknown error" }
+    if let reason = ERR_reason_error_string(code) { return String(cString: reason) }
+    // System errors (a missing file) have no reason string of their own.
+    return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { text in
+      ERR_error_string_n(code, text.baseAddress, text.count)
+      return text.baseAddress.map { String(cString: $0) } ?? "unknown error"
+    }
+  }
+}
+
+/// One connection's TLS. The descriptor stays the connection's.
+final class TLSStream {
+  enum Handshake: Equatable {
+    case done
+    case wantsRead
+    case wantsWrite
+    case failed
+  }
+
+  private var ssl: OpaquePointer?
+  private(set) var isReady = false
+
+  init(_ ssl: OpaquePointer) { self.ssl = ssl }
+  deinit { free() }
+
+  func free() {
+    SSL_free(ssl)
+    ssl = nil
+  }
+
+  func continueHandshake() -> Handshake {
+    ERR_clear_error()
+    let result = SSL_do_handshake(ssl)
+    if result == 1 {
+      isReady = true
+      return .done
+    }
+    switch SSL_get_error(ssl, result) {
+    case SSL_ERROR_WANT_READ: return .wantsRead
+    case SSL_ERROR_WANT_WRITE: return .wantsWrite
+    default: return .failed
+    }
+  }
+
+  /// `h2`, `http/1.1`, or empty where the client did not ask.
+  var negotiatedProtocol: String {
+    var name: UnsafePointer<UInt8>?
+    var length: UInt32 = 0
+    SSL_get0_alpn_selected(ssl, &name, &length)
+    return name.map { String(decoding: UnsafeBufferPointer(start: $0, count: Int(length)), as: UTF8.self) } ?? ""
+  }
+
+  func read(into space: UnsafeMutableRawBufferPointer) -> Socket.ReadResult {
+    ERR_clear_error()
+    let result = SSL_read(ssl, space.baseAddress, Int32(clamping: space.count))
+    if result > 0 { return .bytes(Int(result)) }
+    switch SSL_get_error(ssl, result) {
+    case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return .wouldBlock
+    case SSL_ERROR_ZERO_RETURN: return .end
+    default: return .failed
+    }
+  }
+
+  /// Writes the queue's first piece, or part of it.
+  func write(_ queue: OutputQueue) -> Socket.WriteResult {
+    ERR_clear_error()
+    var result: Int32 = 0
+    queue.withPieces(upTo: 1) { result = SSL_write(ssl, $0.baseAddress, Int32(clamping: $0.count)) }
+    if result > 0 { return .bytes(Int(result)) }
+    switch SSL_get_error(ssl, result) {
+    case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return .wouldBlock
+    default: return .failed
+    }
+  }
+
+  /// Sends close_notify, so that the client can tell the end from a cut.
+  func sayGoodbye() {
+    ERR_clear_error()
+    _ = SSL_shutdown(ssl)
+  }
+}
