@@ -281,6 +281,11 @@ final class CurlTransfer {
 
   private func receivedBody(_ bytes: UnsafeBufferPointer<UInt8>) -> Int {
     guard let call, !call.isCancelled, head.isComplete else { return Int(CURL_WRITEFUNC_ERROR) }
+    if call.wantsPause {
+      // Libcurl goes on reading for a hundred buffers; this stops it now. It keeps these bytes and gives them again on resume.
+      call.isPaused = true
+      return Int(CURL_WRITEFUNC_PAUSE)
+    }
     call.deliver(Array(bytes)[...])
     return bytes.count
   }

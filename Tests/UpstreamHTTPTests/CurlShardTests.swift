@@ -1,0 +1,191 @@
+// Connections: kept alive, found dead, shared out over shards, closed when idle or replaced.
+import Foundation
+import HTTPMessage
+import Synchronization
+import Testing
+
+@testable import UpstreamHTTP
+
+private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+private func answering(_ answer: String = ok) throws -> ScriptedServer {
+  try ScriptedServer { connection in
+    while true {
+      _ = try connection.readRequest()
+      try connection.send(answer)
+    }
+  }
+}
+
+@Suite struct Connections {
+  @Test func oneConnectionServesManyCalls() throws {
+    let bench = try Bench()
+    let server = try answering()
+    defer { server.stop() }
+    for _ in 0..<20 { #expect(bench.run(server.url + "/", body: [0x61]).text == "ok") }
+    #expect(server.connections == 1)
+    #expect(bench.upstream.activeCalls == 0)
+  }
+
+  @Test func callsAtOnceGetTheirOwnConnectionsAndKeepThem() throws {
+    let bench = try Bench()
+    let server = try answering()
+    defer { server.stop() }
+    for _ in 0..<3 {
+      let recorders = (0..<10).map { _ in Recorder() }
+      for recorder in recorders { bench.begin(server.url + "/", events: recorder) }
+      #expect(bench.upstream.activeCalls == 10)
+      bench.turn(until: { recorders.allSatisfy { $0.ending == .completed } })
+    }
+    #expect(server.connections == 10)
+  }
+
+  @Test func moreThanOneShardsWorthOfCalls() throws {
+    let bench = try Bench()
+    let gate = Mutex(false)
+    let server = try ScriptedServer { connection in
+      while true {
+        _ = try connection.readRequest()
+        while !gate.withLock({ $0 }) { Thread.sleep(forTimeInterval: 0.005) }
+        try connection.send(ok)
+      }
+    }
+    defer { server.stop() }
+    let recorders = (0..<CurlShard.capacity + 20).map { _ in Recorder() }
+    for recorder in recorders { bench.begin(server.url + "/", events: recorder) }
+    bench.turn(until: { server.connections == recorders.count })
+    #expect(bench.upstream.activeCalls == recorders.count)
+    gate.withLock { $0 = true }
+    bench.turn(until: { recorders.allSatisfy { $0.ending == .completed } })
+    #expect(recorders.allSatisfy { $0.text == "ok" && $0.violations.isEmpty })
+    #expect(bench.upstream.activeCalls == 0)
+  }
+
+  @Test func aConnectionThatTheServerClosedMeanwhileIsReplaced() throws {
+    let bench = try Bench()
+    let closed = Mutex(0)
+    let server = try ScriptedServer { connection in
+      _ = try connection.readRequest()
+      try connection.send(ok)
+      shutdown(connection.descriptor, Int32(SHUT_RDWR))
+      closed.withLock { $0 += 1 }
+    }
+    defer { server.stop() }
+    for round in 1...5 {
+      let recorder = bench.run(server.url + "/", body: [0x61])
+      #expect(recorder.ending == .completed)
+      bench.turn(until: { closed.withLock { $0 } == round })
+    }
+    #expect(server.connections == 5)
+  }
+
+  /// The server reads the second request of a connection and hangs up: it may have acted on it.
+  private func hangUpOnReuse(method: String) throws -> (Recorder, requests: Int) {
+    let bench = try Bench()
+    let requests = Mutex(0)
+    let server = try ScriptedServer { connection in
+      _ = try connection.readRequest()
+      requests.withLock { $0 += 1 }
+      try connection.send(ok)
+      if connection.number > 1 { return connection.waitForClose() }
+      _ = try connection.readRequest()
+      requests.withLock { $0 += 1 }
+    }
+    defer { server.stop() }
+    #expect(bench.run(server.url + "/", method: method).ending == .completed)
+    let recorder = bench.run(server.url + "/", method: method)
+    return (recorder, requests.withLock { $0 })
+  }
+
+  @Test(arguments: ["POST", "PATCH"]) func aRequestThatMayHaveArrivedIsNotSentTwice(_ method: String) throws {
+    let (recorder, requests) = try hangUpOnReuse(method: method)
+    #expect(recorder.failure?.kind == .resetBeforeResponse)
+    #expect(recorder.failure?.requestMayHaveArrived == true)
+    #expect(requests == 2)
+  }
+
+  @Test(arguments: ["GET", "HEAD", "PUT", "DELETE"]) func anIdempotentRequestIsSentAgain(_ method: String) throws {
+    let bench = try Bench()
+    let answer = method == "HEAD" ? "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" : ok
+    let server = try ScriptedServer { connection in
+      _ = try connection.readRequest()
+      try connection.send(answer)
+      if connection.number > 1 { return connection.waitForClose() }
+      _ = try connection.readRequest()
+    }
+    defer { server.stop() }
+    #expect(bench.run(server.url + "/", method: method).ending == .completed)
+    #expect(bench.run(server.url + "/", method: method).ending == .completed)
+    #expect(server.connections == 2)
+  }
+
+  @Test func newSettingsOpenNewConnections() throws {
+    let bench = try Bench()
+    let server = try answering()
+    defer { server.stop() }
+    #expect(bench.run(server.url + "/").ending == .completed)
+    bench.upstream.configure(provider: "p", ProviderTransport())
+    #expect(bench.run(server.url + "/").ending == .completed)
+    #expect(server.connections == 1)
+    bench.upstream.configure(provider: "p", ProviderTransport(maxIdleConnections: 5))
+    #expect(bench.run(server.url + "/").ending == .completed)
+    #expect(server.connections == 2)
+  }
+
+  @Test func newSettingsLeaveRunningCallsAlone() throws {
+    let bench = try Bench()
+    let gate = Mutex(false)
+    let server = try ScriptedServer { connection in
+      _ = try connection.readRequest()
+      while !gate.withLock({ $0 }) { Thread.sleep(forTimeInterval: 0.002) }
+      try connection.send(ok)
+    }
+    defer { server.stop() }
+    let recorder = Recorder()
+    bench.begin(server.url + "/", events: recorder)
+    bench.turn(until: { server.connections == 1 })
+    bench.upstream.configure(provider: "p", ProviderTransport(maxIdleConnections: 5))
+    gate.withLock { $0 = true }
+    bench.turn(until: { recorder.ending != nil })
+    #expect(recorder.ending == .completed)
+  }
+
+  @Test func idleConnectionsAreBounded() throws {
+    let bench = try Bench()
+    bench.upstream.configure(provider: "p", ProviderTransport(maxIdleConnections: 2))
+    let left = Mutex(0)
+    let server = try ScriptedServer { connection in
+      defer { left.withLock { $0 += 1 } }
+      while true {
+        _ = try connection.readRequest()
+        try connection.send(ok)
+      }
+    }
+    defer { server.stop() }
+    let recorders = (0..<10).map { _ in Recorder() }
+    for recorder in recorders { bench.begin(server.url + "/", events: recorder) }
+    bench.turn(until: { recorders.allSatisfy { $0.ending == .completed } })
+    bench.turn(until: { left.withLock { $0 } >= 7 })
+    #expect(server.connections == 10)
+  }
+
+  @Test func closeEndsEverythingInSilence() throws {
+    let bench = try Bench()
+    let left = Mutex(0)
+    let server = try ScriptedServer { connection in
+      _ = try connection.readRequest()
+      connection.waitForClose()
+      left.withLock { $0 += 1 }
+    }
+    defer { server.stop() }
+    let recorders = (0..<3).map { _ in Recorder() }
+    for recorder in recorders { bench.begin(server.url + "/", events: recorder) }
+    bench.turn(until: { server.connections == 3 })
+    let late = Recorder()
+    bench.begin(server.url + "/", events: late)
+    bench.upstream.close()
+    bench.turn(until: { left.withLock { $0 } == 3 })
+    #expect(bench.upstream.activeCalls == 0)
+    #expect((recorders + [late]).allSatisfy { $0.ending == nil && $0.head == nil })
+  }
+}
