@@ -1,0 +1,57 @@
+"""Memory: what an idle broker, a queued request and a running stream take, and that it comes back."""
+
+import asyncio
+
+import pytest
+
+from fleet import Client, chat, get_json, reach
+from processes import policy_for
+from rawhttp import address_of
+from test_limits import memory_mib
+
+
+@pytest.mark.timeout(120)
+def test_memory_of_queued_and_streaming_calls(start):
+    simulator = start.simulator(first_token="1ms", output_tokens="100000-100000", tokens_per_second=2)
+    broker = start.broker(policy_for(simulator.url, limits={"concurrency": 500}), "--log-format", "json")
+    address = address_of(broker.url)
+
+    async def count(name):
+        status = await get_json(address_of(broker.admin), "/api/v1/status")
+        provider = next(entry for entry in status["providers"] if entry["id"] == "openai")
+        return provider["in_flight"] if name == "in_flight" else sum(provider["queued"].values())
+
+    async def is_at(name, wanted):
+        return await count(name) == wanted
+
+    async def round_of(streams, queued):
+        clients = [Client(address) for _ in range(streams + queued)]
+        for client in clients[:streams]:
+            await client.send(chat(stream=True))
+        await reach(lambda: is_at("in_flight", streams), f"{streams} running streams", 30)
+        for client in clients[:streams]:
+            await client.reader.readuntil(b"data: ")
+        streaming = memory_mib(broker)
+        for client in clients[streams:]:
+            await client.send(chat())
+        await reach(lambda: is_at("queued", queued), f"{queued} queued calls", 30)
+        queueing = memory_mib(broker)
+        for client in clients:
+            client.abort()
+        await reach(lambda: is_at("in_flight", 0), "no running call", 30)
+        await reach(lambda: is_at("queued", 0), "no queued call", 30)
+        return streaming, queueing
+
+    async def run():
+        warm = memory_mib(broker)
+        await round_of(20, 0)
+        idle = memory_mib(broker)
+        streaming, queueing = await round_of(500, 1000)
+        return warm, idle, streaming, queueing, memory_mib(broker)
+
+    warm, idle, streaming, queueing, after = asyncio.run(run())
+    print(f"\nmemory (this build): started {warm:.1f} MiB, idle {idle:.1f} MiB, {(streaming - idle) * 1024 / 500:.1f} KiB per stream, "
+          f"{(queueing - streaming) * 1024 / 1000:.1f} KiB per queued call, afterwards {after:.1f} MiB")
+    # A debug or sanitizer build takes more than the release; the script in Benchmarks measures that one.
+    assert (streaming - idle) * 1024 / 500 < 400
+    assert (queueing - streaming) * 1024 / 1000 < 100

@@ -1,0 +1,296 @@
+"""Who goes first, over real sockets: steering before background, order of the classes, the floor share, fairness, tokens.
+
+The figures that are printed are what matters on a quiet machine; the bounds here are wide enough for a busy one.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+
+import pytest
+
+from fleet import Client, chat, get_json, percentile, reach
+from processes import policy_for
+from rawhttp import address_of
+
+
+def fields(priority=None, session=None, key=None):
+    pairs = []
+    if priority:
+        pairs.append(("x-tollgate-priority", priority))
+    if session:
+        pairs.append(("x-tollgate-session", session))
+    if key:
+        pairs.append(("Authorization", f"Bearer {key}"))
+    return pairs
+
+
+async def queued(broker):
+    status = await get_json(address_of(broker.admin), "/api/v1/status")
+    return sum(sum(provider["queued"].values()) for provider in status["providers"])
+
+
+async def in_flight(broker):
+    status = await get_json(address_of(broker.admin), "/api/v1/status")
+    return sum(provider["in_flight"] for provider in status["providers"])
+
+
+def stats(http, simulator):
+    return http.get(simulator.url + "/sim/stats").json()
+
+
+@pytest.mark.timeout(120)
+def test_fifty_background_sessions_do_not_delay_a_steering_user(start, http):
+    """50 permits, 50 background sessions back to back with calls of 0.4 s, a high call every 100 ms."""
+    permits, seconds = 50, 6.0
+    simulator = start.simulator(concurrency=permits, first_token="400ms", output_tokens="5-5")
+    broker = start.broker(policy_for(simulator.url, limits={"concurrency": permits}))
+    address = address_of(broker.url)
+
+    async def background(number, end, done):
+        client = Client(address)
+        while time.monotonic() < end:
+            result = await client.call(chat(), fields("low", f"background-{number}"))
+            assert result.status == 200, result.body
+            if result.ended < end:
+                done.append(result)
+        client.close()
+
+    async def steer(number, done):
+        client = Client(address)
+        result = await client.call(chat(), fields("high", "user"), number=number)
+        client.close()
+        assert result.status == 200, result.body
+        done.append(result)
+
+    async def run():
+        begin = time.monotonic()
+        end = begin + seconds
+        low, high = [], []
+        sessions = [asyncio.create_task(background(n, end, low)) for n in range(permits)]
+        steers = []
+        for number in itertools.count():
+            at = begin + 0.5 + number * 0.1
+            if at >= end:
+                break
+            await asyncio.sleep(max(0, at - time.monotonic()))  # Reason: the offered load has this pace.
+            steers.append(asyncio.create_task(steer(number, high)))
+        await asyncio.gather(*sessions, *steers)
+        return low, high
+
+    low, high = asyncio.run(run())
+    counted = stats(http, simulator)
+    waits = [result.queue_ms for result in high]
+    busy = sum(0.4 for _ in high)
+    # What the reserve of 5 permits and the high calls leave to the background.
+    possible = ((permits - 5) * seconds) / 0.4
+    kept = len(low) / possible
+    print(f"\nsteer: {len(high)} high calls, queue wait p50 {percentile(waits, 0.5)} p99 {percentile(waits, 0.99)} ms; background "
+          f"{len(low) / seconds:.0f}/s, {kept:.1%} of what is left; refused {counted['refused_total']}, peak {counted['peak']}, "
+          f"high permits {busy / seconds:.1f}")
+    assert counted["refused_total"] == 0
+    assert counted["peak"] <= permits
+    assert percentile(waits, 0.99) <= 50
+    assert kept >= 0.75
+
+
+@pytest.mark.timeout(90)
+def test_high_before_normal_before_low(start, http):
+    """4 permits; 120 low, 20 normal and 20 high wait at once. The floor share may put single lows earlier."""
+    simulator = start.simulator(concurrency=4, first_token="15ms", output_tokens="2-2")
+    policy = policy_for(simulator.url, limits={"concurrency": 4})
+    policy["priorities"] = {"high": {"reserve": "0%"}, "normal": {"share": "0%"}, "low": {"share": "0%"}}
+    broker = start.broker(policy)
+    address = address_of(broker.url)
+
+    async def run():
+        blockers = [asyncio.create_task(Client(address).call(
+            chat(), [*fields("high"), ("x-sim-first-token-ms", "1500")])) for _ in range(4)]
+        await reach(lambda: in_flight_is(4), "4 calls in flight")
+        order, tasks = [], []
+
+        async def one(priority, number):
+            result = await Client(address).call(chat(), fields(priority, f"{priority}-{number}"))
+            assert result.status == 200, result.body
+            order.append((result.first_byte, priority))
+
+        for priority, count in (("low", 120), ("normal", 20), ("high", 20)):
+            tasks += [asyncio.create_task(one(priority, n)) for n in range(count)]
+        await reach(lambda: queued_is(160), "160 queued calls")
+        await asyncio.gather(*blockers, *tasks)
+        return [priority for _, priority in sorted(order)]
+
+    async def in_flight_is(count):
+        return await in_flight(broker) == count
+
+    async def queued_is(count):
+        return await queued(broker) == count
+
+    order = asyncio.run(run())
+    # Four run at a time, so answers of neighbours may swap; a class is done before the next has more than these.
+    last_high = max(index for index, priority in enumerate(order) if priority == "high")
+    last_normal = max(index for index, priority in enumerate(order) if priority == "normal")
+    print(f"\norder: last high at {last_high}, last normal at {last_normal} of {len(order)}")
+    assert last_high <= 20 + 4
+    assert last_normal <= 40 + 4
+    assert stats(http, simulator)["refused_total"] == 0
+
+
+@pytest.mark.timeout(90)
+def test_low_keeps_its_floor_share_under_endless_high(start, http):
+    """Highs without end on 4 permits: lows get 5 % of the grants, not none and not more than twice that."""
+    simulator = start.simulator(concurrency=4, first_token="10ms", output_tokens="2-2")
+    broker = start.broker(policy_for(simulator.url, limits={"concurrency": 4}))
+    address = address_of(broker.url)
+
+    async def loop(priority, number, end, counts):
+        client = Client(address)
+        while time.monotonic() < end:
+            result = await client.call(chat(), fields(priority, f"{priority}-{number}"))
+            assert result.status == 200, result.body
+            counts[priority] += 1
+        client.close()
+
+    async def run():
+        end, counts = time.monotonic() + 6, Counter()
+        await asyncio.gather(*[loop("high", n, end, counts) for n in range(12)], *[loop("low", n, end, counts) for n in range(4)])
+        return counts
+
+    counts = asyncio.run(run())
+    share = counts["low"] / sum(counts.values())
+    print(f"\nfloor share: {counts['high']} high, {counts['low']} low, {share:.1%}")
+    assert 0.02 <= share <= 0.12
+
+
+@pytest.mark.timeout(90)
+def test_tenants_share_equally_whatever_their_sessions(start, http):
+    """A tenant with 50 sessions and one with 1: equal tokens. The one keeps enough calls open to use its half."""
+    import hashlib
+    simulator = start.simulator(concurrency=4, first_token="20ms", output_tokens="10-10")
+    tenants = [{"id": name, "keys": ["sha256:" + hashlib.sha256(name.encode()).hexdigest()]} for name in ("many", "one")]
+    broker = start.broker(policy_for(simulator.url, limits={"concurrency": 4}, tenants=tenants))
+    address = address_of(broker.url)
+
+    async def loop(tenant, session, end, counts):
+        client = Client(address)
+        while time.monotonic() < end:
+            result = await client.call(chat(max_tokens=10), fields(None, session, tenant))
+            assert result.status == 200, result.body
+            counts[tenant] += 1
+        client.close()
+
+    async def run():
+        end, counts = time.monotonic() + 6, Counter()
+        await asyncio.gather(*[loop("many", f"s{n}", end, counts) for n in range(50)],
+                             *[loop("one", "single", end, counts) for _ in range(8)])
+        return counts
+
+    counts = asyncio.run(run())
+    share = counts["one"] / sum(counts.values())
+    print(f"\nfairness between tenants: {dict(counts)}, the single session has {share:.1%}")
+    assert 0.42 <= share <= 0.58
+
+
+@pytest.mark.timeout(90)
+def test_subagents_of_one_session_count_as_one(start, http):
+    """One session with 50 parallel subagents and four plain sessions: each session gets a fifth."""
+    simulator = start.simulator(concurrency=5, first_token="20ms", output_tokens="10-10")
+    broker = start.broker(policy_for(simulator.url, limits={"concurrency": 5}))
+    address = address_of(broker.url)
+
+    async def loop(session, end, counts):
+        client = Client(address)
+        while time.monotonic() < end:
+            result = await client.call(chat(max_tokens=10), fields("normal", session))
+            assert result.status == 200, result.body
+            counts[session] += 1
+        client.close()
+
+    async def run():
+        end, counts = time.monotonic() + 6, Counter()
+        await asyncio.gather(*[loop("tree", end, counts) for _ in range(50)],
+                             *[loop(f"plain-{n}", end, counts) for n in range(4) for _ in range(6)])
+        return counts
+
+    counts = asyncio.run(run())
+    share = counts["tree"] / sum(counts.values())
+    print(f"\nsubagents: {dict(counts)}, the tree has {share:.1%}")
+    assert 0.15 <= share <= 0.26
+
+
+@pytest.mark.timeout(150)
+def test_three_times_the_token_budget(start, http):
+    """Offered load of 3 times an enforced token budget, mixed sizes, 20 % high: nothing refused, the budget used."""
+    per_minute, seconds = 240_000, 20.0
+    simulator = start.simulator(tokens_per_minute=per_minute, burst="1s", first_token="20ms", output_tokens="40-40")
+    policy = policy_for(simulator.url, limits={"tokens_per_minute": per_minute}, learn_limits=True)
+    broker = start.broker(policy)
+    address = address_of(broker.url)
+    sizes = itertools.cycle([200, 800, 2000, 400, 1200])
+
+    async def loop(number, end, done):
+        client = Client(address)
+        priority = "high" if number % 5 == 0 else "normal"
+        while time.monotonic() < end:
+            text = "word " * (next(sizes) * 4 // 5)
+            result = await client.call(chat(max_tokens=40, text=text), [*fields(priority, f"s{number}"), ("x-tollgate-timeout", "60")])
+            done.append(result)
+        client.abort()
+
+    async def run():
+        end, done = time.monotonic() + seconds, []
+        tasks = [asyncio.create_task(loop(n, end, done)) for n in range(30)]
+        await asyncio.wait(tasks, timeout=seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return done
+
+    http.post(simulator.url + "/sim/reset")
+    done = asyncio.run(run())
+    counted = stats(http, simulator)
+    bucket = next(bucket for bucket in counted["buckets"] if bucket["dimension"] in ("tokens", "tokens_per_minute"))
+    errors = Counter(result.status for result in done if result.status != 200)
+    print(f"\ntokens: {len(done)} calls, refused {counted['refused_total']} of {counted['calls']}, used {bucket['used_share']:.1%} of the "
+          f"budget, client errors {dict(errors)}")
+    assert counted["refused_total"] <= max(1, counted["calls"] * 0.01)
+    assert not errors
+    assert bucket["used_share"] >= 0.75
+
+
+def test_queue_full_and_timeout_answers(start, http):
+    """A full queue and a client's own patience: 429 in the dialect, Retry-After from 1 to 60, outcome in the header."""
+    simulator = start.simulator(first_token="5s", output_tokens="2-2")
+    policy = policy_for(simulator.url, limits={"concurrency": 1})
+    policy["priorities"] = {"normal": {"queue": 1, "max_wait": "30s"}}
+    broker = start.broker(policy)
+    address = address_of(broker.url)
+
+    async def run():
+        first, second = Client(address), Client(address)
+        await first.send(chat(), fields("normal", "a"))
+        await reach(lambda: check(in_flight, 1), "one call in flight")
+        await second.send(chat(), fields("normal", "b"))
+        await reach(lambda: check(queued, 1), "one queued call")
+        refused = await Client(address).call(chat(), fields("normal", "c"))
+        claude = await Client(address).call(
+            b'{"model":"claude-x","max_tokens":5,"messages":[]}', fields("normal", "c"), path="/v1/messages")
+        impatient = await Client(address).call(chat(), [*fields("high", "d"), ("x-tollgate-timeout", "0.2")])
+        first.abort()
+        second.abort()
+        return refused, claude, impatient
+
+    async def check(what, count):
+        return await what(broker) == count
+
+    refused, claude, impatient = asyncio.run(run())
+    assert refused.status == 429
+    assert refused.fields["x-tollgate-outcome"] == "rejected_queue_full"
+    assert 1 <= int(refused.fields["retry-after"]) <= 60
+    assert int(refused.fields["retry-after-ms"]) > 0
+    assert b'"rate_limit_exceeded"' in refused.body
+    assert claude.status in (200, 429)
+    assert impatient.status == 429
+    assert impatient.fields["x-tollgate-outcome"] == "evicted_max_wait"
+    assert impatient.queue_ms >= 150
