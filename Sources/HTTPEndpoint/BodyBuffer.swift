@@ -22,7 +22,21 @@ struct BodyBuffer {
       return
     }
     withSpace(expecting: left, atLeast: bytes.count) { space in
-      bytes.withUnsafeBytes { space.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[..<min($0.count, space.count)])) }
+      bytes.withUnsafeBytes { space.copyMemory(from: $0) }
+      return bytes.count
+    }
+  }
+
+  /// Appends bytes of a C library; `left` nil where the body's length is unknown.
+  mutating func append(_ bytes: UnsafeBufferPointer<UInt8>, expecting left: Int?) {
+    guard let left, left >= bytes.count else {
+      if filled < storage.count { storage.removeLast(storage.count - filled) }
+      storage.append(contentsOf: bytes)
+      filled = storage.count
+      return
+    }
+    withSpace(expecting: left, atLeast: bytes.count) { space in
+      space.copyMemory(from: UnsafeRawBufferPointer(bytes))
       return bytes.count
     }
   }

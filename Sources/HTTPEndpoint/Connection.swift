@@ -145,7 +145,7 @@ final class Connection: SessionCarrier {
   private func begin(with bytes: ArraySlice<UInt8>) -> Bool {
     switch Self.sniff(bytes) {
     case nil: return false
-    case .some(true): session = HTTP2Session(carrier: self, server: server, output: output)
+    case .some(true): session = HTTP2Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
     case .some(false):
       session = HTTP1Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
     }
@@ -167,7 +167,7 @@ final class Connection: SessionCarrier {
     case .done:
       // With ALPN the protocol is settled; without, the first bytes tell as they do in the clear.
       switch tls.negotiatedProtocol {
-      case "h2": session = HTTP2Session(carrier: self, server: server, output: output)
+      case "h2": session = HTTP2Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
       case "http/1.1":
         session = HTTP1Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
       default: break
@@ -275,6 +275,7 @@ final class Connection: SessionCarrier {
       if lingers, !inputEnded {
         Socket.shutdownSending(descriptor)
         phase = .lingering(since: now)
+        session.connectionLost(.clientLeft)
       } else {
         close(.clientLeft)
       }

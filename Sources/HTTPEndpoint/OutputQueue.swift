@@ -97,6 +97,23 @@ final class OutputQueue {
     }
   }
 
+  /// Takes `count` bytes off the front and appends them to another queue; large pieces are not copied.
+  func move(_ count: Int, to other: OutputQueue) {
+    var left = count
+    while left > 0 {
+      if firstSegment < segments.count {
+        let piece = segments[firstSegment].prefix(left)
+        other.append(piece)
+        left -= piece.count
+        consume(piece.count)
+      } else {
+        other.append(tail[tailStart..<tailStart + left])
+        consume(left)
+        left = 0
+      }
+    }
+  }
+
   /// Gives back the memory that an empty queue keeps for the next answer.
   func releaseMemory() {
     if isEmpty {

@@ -29,6 +29,19 @@ public struct HeaderFields: Sendable {
     for field in fields { append(name: field.name, value: field.value) }
   }
 
+  /// Takes text that already lies as this type keeps it: name, value, name, value. `lengths` are theirs, in order, and must
+  /// add up to the text's.
+  public init(packed text: [UInt8], lengths: [(name: UInt32, value: UInt32)]) {
+    precondition(lengths.reduce(0) { $0 + Int($1.name) + Int($1.value) } == text.count, "lengths do not fit the text")
+    storage = text
+    positions.reserveCapacity(lengths.count)
+    var start: UInt32 = 0
+    for length in lengths {
+      positions.append(Position(nameStart: start, nameLength: length.name, valueLength: length.value))
+      start += length.name + length.value
+    }
+  }
+
   public var count: Int { positions.count }
   public var isEmpty: Bool { positions.isEmpty }
 

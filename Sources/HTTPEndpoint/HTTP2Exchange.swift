@@ -1,0 +1,147 @@
+// One HTTP/2 stream: a request that is put together from header callbacks and DATA frames, and its answer.
+import HTTPMessage
+
+final class HTTP2Exchange: HTTPExchange {
+  /// Where the answer stands.
+  enum Phase {
+    case waiting
+    /// The head was given to nghttp2; `left` counts down a `content-length`, nil where there is none. `isBodiless`: HEAD, 204, 304.
+    case streaming(left: Int?, isBodiless: Bool)
+    case finished
+    case aborted
+    case ended
+  }
+
+  let streamID: Int32
+  let peer: String
+  private(set) var head = RequestHead(method: "", target: "", version: .http2)
+  var hasEmptyBody = false
+  var context: (any AnyObject)?
+  var received = BodyBuffer()
+  var phase = Phase.waiting
+  /// The answer's bytes that nghttp2 has not framed yet.
+  let queue = OutputQueue()
+  var trailers: HeaderFields?
+  /// nghttp2 waits for `nghttp2_session_resume_data`.
+  var isDeferred = false
+  var isAboveLowWater = false
+  var isHeadComplete = false
+  var isRequestComplete = false
+  /// The handler has seen `exchangeBegan`, and `exchangeEnded`.
+  var hasBegun = false
+  var isReported = false
+  var contentLength: Int?
+  var expectsContinue = false
+  var headBytes = 0
+  var headFields = 0
+  /// Set while the head is read; answered when it is complete, since header compression needs every field to be read.
+  var refusal: RequestRefusal?
+  var start: UInt64
+  var lastBodyByte: UInt64
+  /// When the client last took bytes of the answer.
+  var lastProgress: UInt64
+  /// Nil when the exchange ended.
+  private var session: HTTP2Session?
+
+  private var method = ""
+  private var path: String?
+  private var authority: String?
+  private var packed: [UInt8] = []
+  private var lengths: [(name: UInt32, value: UInt32)] = []
+
+  init(_ session: HTTP2Session, streamID: Int32, peer: String, now: UInt64) {
+    self.session = session
+    self.streamID = streamID
+    self.peer = peer
+    start = now
+    lastBodyByte = now
+    lastProgress = now
+  }
+
+  // MARK: Request head
+
+  /// Takes one field. nghttp2 has checked names, values and the order of pseudo fields.
+  func append(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>, limits: EndpointLimits) {
+    headBytes += name.count + value.count
+    guard refusal == nil else { return }
+    guard headBytes <= limits.headerBytes else {
+      refusal = .headTooLarge("the head of the request is larger than \(limits.headerBytes) bytes")
+      packed = []
+      lengths = []
+      return
+    }
+    if name.first == UInt8(ascii: ":") {
+      switch name.count {
+      case 7 where name[1] == UInt8(ascii: "m"): method = String(decoding: value, as: UTF8.self)
+      case 5: path = String(decoding: value, as: UTF8.self)
+      case 10: authority = String(decoding: value, as: UTF8.self)
+      default: break
+      }
+      return
+    }
+    headFields += 1
+    guard headFields <= limits.headerFields else {
+      refusal = .headTooLarge("the request has more than \(limits.headerFields) fields")
+      return
+    }
+    if packed.isEmpty {
+      packed.reserveCapacity(512)
+      lengths.reserveCapacity(16)
+    }
+    packed.append(contentsOf: name)
+    packed.append(contentsOf: value)
+    lengths.append((UInt32(name.count), UInt32(value.count)))
+  }
+
+  /// Makes `head` of what was gathered, and finds what cannot be served.
+  func completeHead(limits: EndpointLimits) {
+    isHeadComplete = true
+    head = RequestHead(
+      method: method, target: path ?? "", authority: authority ?? "",
+      fields: HeaderFields(packed: packed, lengths: lengths), version: .http2)
+    packed = []
+    lengths = []
+    guard refusal == nil else { return }
+    if authority == nil, let host = head.fields.first("host") { head.authority = host }
+    if let index = head.fields.firstIndex(of: "content-length") {
+      contentLength = ByteSyntax.decimal(head.fields.valueBytes(at: index))
+    }
+    if let index = head.fields.firstIndex(of: "expect") {
+      expectsContinue = ByteSyntax.equal(head.fields.valueBytes(at: index), "100-continue")
+    }
+    let first = head.target.utf8.first
+    if method == "CONNECT" || method == "TRACE" || method.utf8.count > 32 {
+      refusal = .notImplemented("the method is not implemented")
+    } else if first != UInt8(ascii: "/"), !(first == UInt8(ascii: "*") && method == "OPTIONS") {
+      refusal = .malformed("the :path is not a path")
+    } else if !head.target.utf8.allSatisfy({ ByteSyntax.target[Int($0)] }) {
+      refusal = .malformed("the :path holds a byte that paths may not have")
+    } else if let contentLength, contentLength > limits.bodyBytes {
+      refusal = .bodyTooLarge(limit: limits.bodyBytes)
+    }
+  }
+
+  // MARK: HTTPExchange
+
+  func detach() {
+    phase = .ended
+    session = nil
+  }
+
+  var body: [UInt8] { received.bytes }
+  /// What nghttp2 has framed but the socket has not taken, at most 64 KiB for all streams together, is not counted.
+  var pendingBytes: Int { queue.pending }
+  var isWaiting: Bool { if case .waiting = phase { true } else { false } }
+  var isClosed: Bool {
+    switch phase {
+    case .waiting, .streaming: false
+    case .finished, .aborted, .ended: true
+    }
+  }
+
+  func releaseBody() { received.release() }
+  func respond(_ head: ResponseHead) { session?.respond(self, head) }
+  func send(_ bytes: ArraySlice<UInt8>) { session?.send(self, bytes) }
+  func finish(trailers: HeaderFields?) { session?.finish(self, trailers) }
+  func abort() { session?.abort(self) }
+}
