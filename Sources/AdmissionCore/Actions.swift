@@ -25,6 +25,20 @@ public struct Grant: Sendable {
   /// What was reserved.
   public var reservedInput: TokenCount
   public var reservedOutput: TokenCount
+
+  public init(
+    request: RequestID, lease: LeaseID, provider: ProviderID, key: KeyID? = nil, attempt: Int, queued: Span,
+    reservedInput: TokenCount, reservedOutput: TokenCount
+  ) {
+    self.request = request
+    self.lease = lease
+    self.provider = provider
+    self.key = key
+    self.attempt = attempt
+    self.queued = queued
+    self.reservedInput = reservedInput
+    self.reservedOutput = reservedOutput
+  }
 }
 
 public struct Conclusion: Sendable {
@@ -37,6 +51,18 @@ public struct Conclusion: Sendable {
   /// How long the request was queued in all.
   public var queued: Span
   public var attempts: Int
+
+  public init(
+    request: RequestID, outcome: Outcome, retryAfter: Span? = nil, blocker: Blocker? = nil, queued: Span,
+    attempts: Int
+  ) {
+    self.request = request
+    self.outcome = outcome
+    self.retryAfter = retryAfter
+    self.blocker = blocker
+    self.queued = queued
+    self.attempts = attempts
+  }
 }
 
 /// Why a request cannot be placed now.

@@ -6,6 +6,12 @@ public struct AdmissionSnapshot: Sendable {
     /// Units there now; negative while a debt is worked off.
     public var available: Int64
     public var capacity: Int64
+
+    public init(dimension: Dimension, available: Int64, capacity: Int64) {
+      self.dimension = dimension
+      self.available = available
+      self.capacity = capacity
+    }
   }
   public struct Key: Sendable {
     public var id: KeyID
@@ -13,18 +19,38 @@ public struct AdmissionSnapshot: Sendable {
     public var state: String
     public var until: Instant?
     public var inFlight: Int
+
+    public init(id: KeyID, state: String, until: Instant? = nil, inFlight: Int) {
+      self.id = id
+      self.state = state
+      self.until = until
+      self.inFlight = inFlight
+    }
   }
   public struct Breaker: Sendable {
     /// `closed`, `half_open`, `open`.
     public var state: String
     public var reason: String?
     public var until: Instant?
+
+    public init(state: String, reason: String? = nil, until: Instant? = nil) {
+      self.state = state
+      self.reason = reason
+      self.until = until
+    }
   }
   public struct Model: Sendable {
     public var pattern: String
     public var inFlight: Int
     public var concurrencyLimit: Int?
     public var buckets: [Bucket]
+
+    public init(pattern: String, inFlight: Int, concurrencyLimit: Int? = nil, buckets: [Bucket]) {
+      self.pattern = pattern
+      self.inFlight = inFlight
+      self.concurrencyLimit = concurrencyLimit
+      self.buckets = buckets
+    }
   }
   public struct Provider: Sendable {
     public var id: ProviderID
@@ -37,6 +63,21 @@ public struct AdmissionSnapshot: Sendable {
     public var keys: [Key]
     /// Requests whose first candidate this is, by `Priority.rawValue`.
     public var queuedByBand: [Int]
+
+    public init(
+      id: ProviderID, inFlight: Int, concurrencyLimit: Int? = nil, inFlightByBand: [Int], buckets: [Bucket],
+      models: [Model], breaker: Breaker, keys: [Key], queuedByBand: [Int]
+    ) {
+      self.id = id
+      self.inFlight = inFlight
+      self.concurrencyLimit = concurrencyLimit
+      self.inFlightByBand = inFlightByBand
+      self.buckets = buckets
+      self.models = models
+      self.breaker = breaker
+      self.keys = keys
+      self.queuedByBand = queuedByBand
+    }
   }
   public struct Tenant: Sendable {
     public var id: TenantID
@@ -45,6 +86,17 @@ public struct AdmissionSnapshot: Sendable {
     public var concurrencyLimit: Int?
     public var buckets: [Bucket]
     public var weight: Int
+
+    public init(
+      id: TenantID, inFlight: Int, queued: Int, concurrencyLimit: Int? = nil, buckets: [Bucket], weight: Int
+    ) {
+      self.id = id
+      self.inFlight = inFlight
+      self.queued = queued
+      self.concurrencyLimit = concurrencyLimit
+      self.buckets = buckets
+      self.weight = weight
+    }
   }
   public var providers: [Provider]
   public var tenants: [Tenant]
@@ -56,4 +108,18 @@ public struct AdmissionSnapshot: Sendable {
   /// Slots of queue storage in use or kept, tombstones included; bounded in the number queued.
   public var queueStorage: Int
   public var isDraining: Bool
+
+  public init(
+    providers: [Provider], tenants: [Tenant], queuedByBand: [Int], queuedBytes: Int, running: Int, openLeases: Int,
+    queueStorage: Int, isDraining: Bool
+  ) {
+    self.providers = providers
+    self.tenants = tenants
+    self.queuedByBand = queuedByBand
+    self.queuedBytes = queuedBytes
+    self.running = running
+    self.openLeases = openLeases
+    self.queueStorage = queueStorage
+    self.isDraining = isDraining
+  }
 }

@@ -1,0 +1,466 @@
+// The rules of dispatch written down as plainly as possible: lists, full scans, no cleverness. It is what the checkers are tried on
+// (they must find nothing in it), and what the broken subjects are made of: each `Defect` spoils it in one way. It knows no
+// failures: every attempt that does not succeed ends its request.
+import AdmissionCore
+
+/// One way of being wrong.
+public enum Defect: String, CaseIterable, Sendable {
+  case ignoresBands
+  case servesBandsBackwards
+  case starvesLow
+  case neverPromotes
+  case leaksPermitOnCancel
+  case grantsTwice
+  case ignoresBuckets
+  case forgetsOutputInBuckets
+  case neverChargesModels
+  case refillsTwiceAsFast
+  case overshootsByOne
+  case ignoresHeadroom
+  case ignoresTenantLimits
+  case ignoresSessions
+  case ignoresTenants
+  case lastInFirstOut
+  case forgetsConclusion
+  case concludesTwice
+  case ignoresDrain
+  case neverSaysDrained
+  case neverEvicts
+  case losesWakeUps
+  case ignoresQueueLimit
+  case keepsMemory
+  case prefersLastProvider
+  case reusesLeases
+  case spinsOnDeadline
+  case isNotDeterministic
+}
+
+/// What a type of subject is spoiled by; the types exist because `AdmissionSubject` is made by `init`.
+public protocol DefectChoice { static var defect: Defect? { get } }
+public enum NoDefect: DefectChoice { public static var defect: Defect? { nil } }
+
+public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
+  private struct Entry {
+    var ticket: Ticket
+    var band: Int
+    var since: Instant
+    var order: Int
+    var bound: Instant
+  }
+  private struct Running {
+    var entry: Entry
+    var provider: ProviderID
+    var charge: Charge
+    var leaks = false
+  }
+  private struct Pool {
+    var id: String
+    var limits: Limits
+    var inUse = [0, 0, 0]
+    var buckets: BucketModels
+    /// Until when each freed permit still counts.
+    var lagging: [Instant] = []
+    var total: Int { inUse[0] + inUse[1] + inUse[2] + lagging.count }
+  }
+  private struct Flow: Hashable {
+    var band: Int
+    var tenant: TenantID
+    var session: SessionID?
+  }
+
+  private var policy: AdmissionPolicy
+  private var queue: [Entry] = []
+  private var running: [UInt64: Running] = [:]
+  private var pools: [Pool] = []
+  private var tags: [Flow: Double] = [:]
+  private var served: [Flow: Double] = [:]
+  private var credit: [Int64] = [0, 0, 0]
+  private var nextLease: UInt64 = 1
+  private var nextOrder = 0
+  private var isDraining = false
+  private var hasDrained = false
+  private var now: Instant
+  private var refillStretch: Int64 { defect == .refillsTwiceAsFast ? 2 : 1 }
+  private var kept = 0
+  private var noise: UInt64
+
+  private var defect: Defect? { Choice.defect }
+
+  public init(policy: AdmissionPolicy, seed: UInt64, at now: Instant) {
+    self.policy = policy
+    self.now = now
+    noise = Choice.defect == .isNotDeterministic ? UInt64.random(in: 0...UInt64.max) : seed
+  }
+
+  // MARK: - Pools
+
+  /// The instant that the buckets believe in.
+  private var bucketTime: Instant { Instant(nanoseconds: now.nanoseconds * refillStretch) }
+
+  private mutating func pool(_ id: String, _ limits: Limits) -> Int {
+    if let index = pools.firstIndex(where: { $0.id == id }) {
+      if pools[index].limits != limits {
+        pools[index].limits = limits
+        var used: [Int64?] = []
+        for bucket in pools[index].buckets.byDimension {
+          used.append(bucket.map { $0.capacity - $0.available(at: bucketTime) })
+        }
+        pools[index].buckets = BucketModels(limits, at: bucketTime)
+        for position in 0..<4 {
+          let time = bucketTime
+          if let taken = used[position] { pools[index].buckets.byDimension[position]?.take(taken, at: time) }
+        }
+      }
+      return index
+    }
+    pools.append(Pool(id: id, limits: limits, buckets: BucketModels(limits, at: bucketTime)))
+    return pools.count - 1
+  }
+
+  /// The pools that a request draws on at a provider: the provider's own first, its tenant's last.
+  private mutating func pools(for entry: Entry, at provider: ProviderPolicy) -> [Int] {
+    var result = [pool("p/\(provider.id)", provider.limits)]
+    if let model = provider.modelLimits.firstIndex(where: { $0.models.matches(entry.ticket.model) }) {
+      result.append(pool("m/\(provider.id)/\(model)", provider.modelLimits[model].limits))
+    }
+    result.append(tenantPool(entry.ticket.tenant))
+    return result
+  }
+
+  private mutating func tenantPool(_ id: TenantID) -> Int {
+    let limits = (policy.tenants.first { $0.id == id } ?? policy.tenantTemplate)?.limits ?? Limits()
+    return pool("t/\(id)", limits)
+  }
+
+  private func weight(_ id: TenantID) -> Double {
+    Double((policy.tenants.first { $0.id == id } ?? policy.tenantTemplate)?.weight ?? 1)
+  }
+
+  private func charge(_ entry: Entry, at provider: ProviderPolicy) -> Charge {
+    let cap = entry.ticket.outputCap
+    var output: Int64 = 0
+    if entry.ticket.producesOutput {
+      output = provider.admissionTokens == .maxTokens ? cap ?? 1000 : min(cap ?? 1000, 1000)
+    }
+    return Charge(requests: 1, input: entry.ticket.estimatedInput, output: output)
+  }
+
+  private func keptBasisPoints(above band: Int) -> Int64 {
+    var sum: Int64 = 0
+    for upper in 0..<band { if case .share(let points) = policy.bands[upper].reserve { sum += Int64(points) } }
+    return min(sum, 10_000)
+  }
+
+  private enum Obstacle { case tenant, capacity }
+
+  private mutating func obstacle(_ entry: Entry, at provider: ProviderPolicy) -> Obstacle? {
+    let members = pools(for: entry, at: provider)
+    var charge = charge(entry, at: provider)
+    if defect == .forgetsOutputInBuckets {
+      charge.tokens -= charge.output
+      charge.output = 0
+    }
+    let kept = keptBasisPoints(above: entry.band)
+    for member in members.reversed() {
+      let isTenant = member == members.last
+      if isTenant, defect == .ignoresTenantLimits { continue }
+      let isModel = !isTenant && member != members.first
+      if let limit = pools[member].limits.concurrency {
+        var allowed = defect == .overshootsByOne && member == members[0] ? limit + 1 : limit
+        if member == members[0], defect != .ignoresHeadroom {
+          for upper in 0..<entry.band {
+            let reserve: Int
+            switch policy.bands[upper].reserve {
+            case .share(let points): reserve = limit * points / 10_000
+            case .permits(let count): reserve = count
+            }
+            allowed -= max(0, reserve - pools[member].inUse[upper])
+          }
+        }
+        if pools[member].total >= allowed { return isTenant ? .tenant : .capacity }
+      }
+      if defect == .ignoresBuckets || isModel && defect == .neverChargesModels { continue }
+      if !pools[member].buckets.covers(charge, at: bucketTime, keepingBasisPoints: kept) {
+        return isTenant ? .tenant : .capacity
+      }
+    }
+    return nil
+  }
+
+  // MARK: - Order
+
+  /// Heads in the order of the pass: promoted, due by floor share, then band by band in fair order.
+  private func heads() -> [Int] {
+    var seen: Set<Flow> = []
+    var heads: [Int] = []
+    let order = defect == .lastInFirstOut ? Array(queue.indices.reversed()) : Array(queue.indices)
+    for index in order {
+      let entry = queue[index]
+      let lane = Flow(band: entry.band, tenant: entry.ticket.tenant, session: entry.ticket.session)
+      if seen.insert(lane).inserted { heads.append(index) }
+    }
+    if defect == .ignoresBands { return order }
+    func isPromoted(_ index: Int) -> Bool {
+      defect != .neverPromotes && now >= queue[index].since + policy.bands[queue[index].band].promoteAfter
+    }
+    var result = heads.filter(isPromoted).sorted { queue[$0].order < queue[$1].order }
+    let rest = heads.filter { !isPromoted($0) }
+    var byBand: [[Int]] = []
+    for band in 0..<3 {
+      let members = rest.filter { queue[$0].band == band }
+      byBand.append(members.sorted { before($0, $1) })
+    }
+    for band in 0..<3 where defect != .starvesLow {
+      if let head = byBand[band].first, policy.bands[band].shareBasisPoints > 0, credit[band] >= price(queue[head]) {
+        result.append(head)
+      }
+    }
+    if defect == .servesBandsBackwards { byBand.reverse() }
+    for band in byBand { for head in band where !result.contains(head) { result.append(head) } }
+    if noise & 1 == 1, defect == .isNotDeterministic { result.reverse() }
+    return result
+  }
+
+  private func price(_ entry: Entry) -> Int64 {
+    guard let provider = policy.providers.first(where: { $0.id == entry.ticket.candidates.first?.provider }) else { return 0 }
+    return 10_000 * max(1, charge(entry, at: provider).tokens)
+  }
+
+  private func before(_ left: Int, _ right: Int) -> Bool {
+    let one = queue[left]
+    let two = queue[right]
+    if one.ticket.tenant != two.ticket.tenant, defect != .ignoresTenants {
+      let a = tags[Flow(band: one.band, tenant: one.ticket.tenant)] ?? 0
+      let b = tags[Flow(band: two.band, tenant: two.ticket.tenant)] ?? 0
+      if a != b { return a < b }
+      return one.ticket.tenant.name < two.ticket.tenant.name
+    }
+    if defect != .ignoresSessions, one.ticket.tenant == two.ticket.tenant {
+      let a = tags[Flow(band: one.band, tenant: one.ticket.tenant, session: one.ticket.session)] ?? 0
+      let b = tags[Flow(band: two.band, tenant: two.ticket.tenant, session: two.ticket.session)] ?? 0
+      if a != b { return a < b }
+    }
+    return one.order < two.order
+  }
+
+  /// A flow that comes back from idling starts where its neighbours are.
+  private mutating func arrive(_ entry: Entry) {
+    let tenant = Flow(band: entry.band, tenant: entry.ticket.tenant)
+    let session = Flow(band: entry.band, tenant: entry.ticket.tenant, session: entry.ticket.session)
+    if !queue.contains(where: { $0.band == entry.band && $0.ticket.tenant == entry.ticket.tenant }) {
+      let clock = served[Flow(band: entry.band, tenant: "", session: nil)] ?? 0
+      tags[tenant] = max(tags[tenant] ?? 0, clock)
+    }
+    let isIdle = !queue.contains {
+      $0.band == entry.band && $0.ticket.tenant == entry.ticket.tenant && $0.ticket.session == entry.ticket.session
+    }
+    if isIdle { tags[session] = max(tags[session] ?? 0, served[tenant] ?? 0) }
+  }
+
+  // MARK: - Events
+
+  public mutating func handle(_ event: AdmissionEvent, at instant: Instant, into actions: inout ActionList) {
+    now = max(now, instant)
+    for index in pools.indices where !pools[index].lagging.isEmpty { pools[index].lagging.removeAll { $0 <= now } }
+    switch event {
+    case .submitted(let ticket):
+      let band = Int(ticket.priority.rawValue)
+      let bound = min(now + policy.bands[band].maxWait, ticket.deadline ?? .distantFuture)
+      let entry = Entry(ticket: ticket, band: band, since: now, order: nextOrder, bound: bound)
+      nextOrder += 1
+      kept += 1
+      if isDraining, defect != .ignoresDrain {
+        conclude(entry, .rejectedDraining, attempts: 0, into: &actions)
+      } else {
+        let waiting = queue.count { $0.band == band }
+        let bytes = queue.reduce(0) { $0 + $1.ticket.heldBytes }
+        let isFull = waiting >= policy.bands[band].queueLimit || bytes + ticket.heldBytes > policy.queueBytes
+        arrive(entry)
+        queue.append(entry)
+        dispatch(into: &actions)
+        if isFull, defect != .ignoresQueueLimit, let index = queue.firstIndex(where: { $0.order == entry.order }) {
+          queue.remove(at: index)
+          conclude(entry, .rejectedQueueFull, attempts: 0, into: &actions)
+        }
+      }
+    case .cancelled(let id):
+      if let index = queue.firstIndex(where: { $0.ticket.id == id }) {
+        let entry = queue.remove(at: index)
+        conclude(entry, .clientLeftQueued, attempts: 0, into: &actions)
+      } else if defect == .leaksPermitOnCancel, let lease = running.first(where: { $0.value.entry.ticket.id == id })?.key {
+        running[lease]?.leaks = true
+      }
+    case .progressed: break
+    case .settled(let lease, let settlement): settle(lease, settlement, into: &actions)
+    case .limitsObserved, .operatorCommanded: break
+    case .policyReplaced(let new): policy = new
+    case .deadlineReached: break
+    case .drainRequested:
+      isDraining = true
+      if defect != .ignoresDrain {
+        for entry in queue { conclude(entry, .rejectedDraining, attempts: 0, into: &actions) }
+        queue = []
+      }
+    }
+    if defect != .neverEvicts {
+      for entry in queue where entry.bound <= now { conclude(entry, .evictedMaxWait, attempts: 0, into: &actions) }
+      queue.removeAll { $0.bound <= now }
+    }
+    if defect == .losesWakeUps, case .settled = event { return }
+    dispatch(into: &actions)
+    if isDraining, !hasDrained, queue.isEmpty, running.isEmpty, defect != .neverSaysDrained {
+      hasDrained = true
+      actions.append(.drained)
+    }
+  }
+
+  private mutating func conclude(_ entry: Entry, _ outcome: Outcome, attempts: Int, into actions: inout ActionList) {
+    if defect == .forgetsConclusion, outcome == .clientLeftQueued { return }
+    let conclusion = Conclusion(
+      request: entry.ticket.id, outcome: outcome, retryAfter: nil, blocker: nil, queued: now - entry.since,
+      attempts: attempts)
+    actions.append(.conclude(conclusion))
+    if defect == .concludesTwice, outcome == .completed, entry.order % 7 == 3 { actions.append(.conclude(conclusion)) }
+    if defect != .keepsMemory { kept -= 1 }
+  }
+
+  private mutating func settle(_ lease: LeaseID, _ settlement: Settlement, into actions: inout ActionList) {
+    guard let ended = running.removeValue(forKey: lease.rawValue) else { return }
+    guard let provider = policy.providers.first(where: { $0.id == ended.provider }) else { return }
+    let actual = Charge(
+      requests: 1, input: settlement.usage?.inputTokens ?? 0, output: settlement.usage?.outputTokens ?? 0)
+    for member in pools(for: ended.entry, at: provider) {
+      if !ended.leaks {
+        pools[member].inUse[ended.entry.band] -= 1
+        let isTenant = pools[member].id.hasPrefix("t/")
+        if provider.settleLag > .zero, !isTenant { pools[member].lagging.append(now + provider.settleLag) }
+      }
+      let taken = pools[member].buckets.clamped(ended.charge)
+      pools[member].buckets.give(taken, at: bucketTime)
+      pools[member].buckets.take(actual, at: bucketTime)
+    }
+    if ended.leaks { running[lease.rawValue | 1 << 63] = ended }
+    let outcome: Outcome
+    switch settlement.verdict {
+    case .success: outcome = .completed
+    case .clientLeft: outcome = .clientLeftRunning
+    default: outcome = .upstreamError
+    }
+    conclude(ended.entry, outcome, attempts: 1, into: &actions)
+  }
+
+  private mutating func dispatch(into actions: inout ActionList) {
+    while let (index, provider) = choose() {
+      let entry = queue.remove(at: index)
+      let charge = charge(entry, at: provider)
+      for member in pools(for: entry, at: provider) {
+        pools[member].inUse[entry.band] += 1
+        pools[member].buckets.take(pools[member].buckets.clamped(charge), at: bucketTime)
+      }
+      count(entry, charge)
+      let lease = LeaseID(rawValue: defect == .reusesLeases && nextLease > 3 ? nextLease - 3 : nextLease)
+      nextLease += 1
+      running[lease.rawValue] = Running(entry: entry, provider: provider.id, charge: charge)
+      let grant = Grant(
+        request: entry.ticket.id, lease: lease, provider: provider.id, key: nil, attempt: 1,
+        queued: now - entry.since, reservedInput: charge.input, reservedOutput: charge.output)
+      actions.append(.grant(grant))
+      if defect == .grantsTwice, entry.order % 5 == 4 {
+        var again = grant
+        again.lease = LeaseID(rawValue: nextLease)
+        nextLease += 1
+        actions.append(.grant(again))
+      }
+    }
+  }
+
+  private mutating func count(_ entry: Entry, _ charge: Charge) {
+    let cost = Double(max(1, charge.tokens))
+    let tenant = Flow(band: entry.band, tenant: entry.ticket.tenant)
+    let session = Flow(band: entry.band, tenant: entry.ticket.tenant, session: entry.ticket.session)
+    served[Flow(band: entry.band, tenant: "", session: nil)] = tags[tenant] ?? 0
+    served[tenant] = tags[session] ?? 0
+    tags[tenant, default: 0] += cost / weight(entry.ticket.tenant)
+    tags[session, default: 0] += cost
+    let price = 10_000 * max(1, charge.tokens)
+    credit[entry.band] = max(0, credit[entry.band] - price)
+    for band in 0..<3 where band != entry.band {
+      if queue.contains(where: { $0.band == band }) {
+        credit[band] += Int64(policy.bands[band].shareBasisPoints) * max(1, charge.tokens)
+      } else {
+        credit[band] = 0
+      }
+    }
+  }
+
+  private mutating func choose() -> (Int, ProviderPolicy)? {
+    var claimed: [ProviderID] = []
+    for index in heads() {
+      let entry = queue[index]
+      var candidates = entry.ticket.candidates.map(\.provider)
+      if defect == .prefersLastProvider { candidates.reverse() }
+      for id in candidates where !claimed.contains(id) {
+        guard let provider = policy.providers.first(where: { $0.id == id }) else { continue }
+        switch obstacle(entry, at: provider) {
+        case nil: return (index, provider)
+        case .tenant: break
+        case .capacity: claimed.append(id)
+        }
+      }
+    }
+    return nil
+  }
+
+  // MARK: - Time and state
+
+  public var nextDeadline: Instant? {
+    guard !queue.isEmpty else { return nil }
+    if defect == .spinsOnDeadline { return now }
+    var earliest: Instant?
+    func consider(_ instant: Instant) {
+      if instant > now, instant < earliest ?? .distantFuture { earliest = instant }
+    }
+    for pool in pools { for lag in pool.lagging { consider(lag) } }
+    for entry in queue {
+      if defect != .neverEvicts { consider(entry.bound) }
+      consider(entry.since + policy.bands[entry.band].promoteAfter)
+      for candidate in entry.ticket.candidates {
+        guard let provider = policy.providers.first(where: { $0.id == candidate.provider }) else { continue }
+        let charge = charge(entry, at: provider)
+        for pool in pools {
+          for (position, bucket) in pool.buckets.byDimension.enumerated() {
+            guard let bucket else { continue }
+            let reserve = bucket.capacity * keptBasisPoints(above: entry.band) / 10_000
+            let need = min(charge[position], bucket.capacity - reserve) + reserve
+            if let due = bucket.instant(covering: need, at: bucketTime), due > bucketTime {
+              consider(now + Span(nanoseconds: ((due - bucketTime).nanoseconds + refillStretch - 1) / refillStretch))
+            }
+          }
+        }
+      }
+    }
+    return earliest
+  }
+
+  public func snapshot(at now: Instant) -> AdmissionSnapshot {
+    var byBand = [0, 0, 0]
+    for entry in queue { byBand[entry.band] += 1 }
+    let providers = policy.providers.map { provider in
+      let pool = pools.first { $0.id == "p/\(provider.id)" }
+      return AdmissionSnapshot.Provider(
+        id: provider.id, inFlight: pool?.total ?? 0, concurrencyLimit: provider.limits.concurrency,
+        inFlightByBand: pool?.inUse ?? [0, 0, 0], buckets: [], models: [],
+        breaker: .init(state: "closed", reason: nil, until: nil), keys: [], queuedByBand: byBand)
+    }
+    let tenants = policy.tenants.map { tenant in
+      AdmissionSnapshot.Tenant(
+        id: tenant.id, inFlight: pools.first { $0.id == "t/\(tenant.id)" }?.total ?? 0,
+        queued: queue.count { $0.ticket.tenant == tenant.id }, concurrencyLimit: tenant.limits.concurrency, buckets: [],
+        weight: tenant.weight)
+    }
+    return AdmissionSnapshot(
+      providers: providers, tenants: tenants, queuedByBand: byBand,
+      queuedBytes: queue.reduce(0) { $0 + $1.ticket.heldBytes }, running: running.count, openLeases: running.count,
+      queueStorage: defect == .keepsMemory ? kept * 8 : queue.count, isDraining: isDraining)
+  }
+}

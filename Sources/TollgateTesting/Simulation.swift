@@ -1,0 +1,451 @@
+// Drives a decider through a scenario in virtual time: clients ask, providers answer, deadlines fire exactly when the decider wants
+// them. Event-driven, single-threaded, and with the same seed the same to the last bit.
+import AdmissionCore
+
+/// What came of a run.
+public struct SimulationResult: Sendable {
+  public var violations: [Violation]
+  /// Of every event and every action, in order.
+  public var hash: UInt64
+  public var events: Int
+  public var grants: Int
+  /// Calls that a provider's own limits refused: overshoot.
+  public var refusals: Int
+  public var outcomes: [Outcome: Int]
+  public var requests: [RequestRecord]
+  public var providers: [ProviderRecord]
+  /// When the last request ended.
+  public var end: Instant
+  /// One line for each event and action; empty unless asked for.
+  public var trace: [String]
+
+  public struct RequestRecord: Sendable {
+    public var tenant: TenantID
+    public var session: SessionID
+    public var priority: Priority
+    public var submittedAt: Instant
+    /// When it was last granted; nil for those that never were.
+    public var grantedAt: Instant?
+    /// In all; nil where it never was granted.
+    public var queued: Span?
+    public var attempts: Int
+    public var outcome: Outcome?
+    /// Input and output that the provider charged.
+    public var tokens: Int64
+    public var client: Int
+  }
+  public struct ProviderRecord: Sendable {
+    public var id: ProviderID
+    public var refusals: Int
+    /// Calls that failed because the provider was ill.
+    public var ill: Int
+    public var accepted: Int
+    public var tokens: Int64
+    /// Permit time used, in nanoseconds.
+    public var busy: Int64
+  }
+}
+
+/// One run of one subject through one scenario.
+public struct Simulation<Subject: AdmissionSubject> {
+  private enum Due {
+    case submit(client: Int, chain: Int)
+    case leave(request: Int)
+    case progress(request: Int, grant: Int)
+    case end(request: Int, grant: Int)
+    case happening(Int)
+  }
+  private struct Client {
+    var generator: SeededGenerator
+    var left: Int
+  }
+  private struct Call {
+    var client: Int
+    var chain: Int
+    var execute: Span
+    var input: Int64
+    var output: Int64
+    var leaves: Bool
+    var draw: Int
+    // The running attempt.
+    var lease: LeaseID?
+    var provider = 0
+    var doorCharge = Charge(requests: 0, input: 0, output: 0)
+    var answer = SimulatedProvider.Answer.accepted
+    var grantedAt = Instant(nanoseconds: 0)
+    var grants = 0
+    var queued: Span?
+    var tokens: Int64 = 0
+    var isOver = false
+  }
+
+  private let scenario: Scenario
+  private var subject: Subject
+  private var clock: ManualClock
+  private var timeline = Timeline<Due>()
+  private var clients: [Client]
+  private var calls: [Call] = []
+  private var providers: [SimulatedProvider]
+  private let scene: Scene
+  private let checkers: [any InvariantChecker]
+  private var hash = TraceHash()
+  private var actions: ActionList = []
+  private var events = 0
+  private var grants = 0
+  private var trace: [String] = []
+  private let keepsTrace: Bool
+  private let snapshotEvery: Int
+  private var seenLeases: Set<UInt64> = []
+  /// The request whose lease was settled last: one that is not concluded then has gone back into its lane.
+  private var lastSettled: Int?
+
+  private init(scenario: Scenario, checkers: [any InvariantChecker], keepsTrace: Bool, snapshotEvery: Int) {
+    let start = Instant(nanoseconds: 0)
+    self.scenario = scenario
+    self.keepsTrace = keepsTrace
+    self.snapshotEvery = snapshotEvery
+    self.checkers = checkers
+    clock = ManualClock(at: start)
+    subject = Subject(policy: scenario.policy, seed: scenario.seed, at: start)
+    scene = Scene(scenario: scenario, witness: Witness(policy: scenario.policy, at: start))
+    providers = scenario.truths.map { SimulatedProvider(truth: $0, at: start) }
+    clients = scenario.clients.indices.map {
+      Client(generator: SeededGenerator(seed: scenario.seed, part: UInt64($0) + 1), left: scenario.clients[$0].requests)
+    }
+  }
+
+  /// - Parameters:
+  ///   - snapshotEvery: after how many events the core is asked for a snapshot to compare; 0 is only at the end.
+  ///   - checkers: none makes a run for figures only.
+  public static func run(
+    _ scenario: Scenario, checkers: [any InvariantChecker] = InvariantCheckers.all(), keepsTrace: Bool = false,
+    snapshotEvery: Int = 1
+  ) -> SimulationResult {
+    var simulation = Simulation(
+      scenario: scenario, checkers: checkers, keepsTrace: keepsTrace, snapshotEvery: snapshotEvery)
+    simulation.runToTheEnd()
+    return simulation.result()
+  }
+
+  // MARK: - The loop
+
+  private mutating func runToTheEnd() {
+    for (index, script) in scenario.clients.enumerated() {
+      switch script.pacing {
+      case .closed(let parallel, _):
+        for chain in 0..<parallel { timeline.schedule(.submit(client: index, chain: chain), at: script.start) }
+      case .open: timeline.schedule(.submit(client: index, chain: 0), at: script.start)
+      }
+    }
+    for (index, happening) in scenario.happenings.enumerated() {
+      timeline.schedule(.happening(index), at: happening.at)
+    }
+    let most = 2000 + 400 * scenario.clients.reduce(0) { $0 + $1.requests }
+    var stuckAt = clock.now
+    var wakes = 0
+    while true {
+      let due = timeline.nextDue
+      let wake = subject.nextDeadline
+      if let wake, due == nil || wake < due! {
+        // With nobody left, what the core still waits for (a probe, a refill) is its own affair.
+        if due == nil, scene.witness.queued.isEmpty, scene.witness.leases.isEmpty { break }
+        clock.advance(to: wake)
+        wakes = stuckAt == clock.now ? wakes + 1 : 1
+        stuckAt = clock.now
+        if wakes > 100 {
+          scene.report("makes_progress", "nextDeadline asks for the same instant again and again")
+          break
+        }
+        deliver(.deadlineReached)
+      } else if let due {
+        clock.advance(to: due)
+        if let next = timeline.popDue(at: clock.now) { carryOut(next) }
+      } else {
+        if !scene.witness.queued.isEmpty {
+          scene.report(StallChecker.name, "\(scene.witness.queued.count) wait for ever: nothing is due")
+        }
+        break
+      }
+      if events > most {
+        scene.report("makes_progress", "no end after \(events) events")
+        break
+      }
+    }
+    if !scene.witness.isDraining { deliver(.drainRequested) }
+    let snapshot = subject.snapshot(at: clock.now)
+    for checker in checkers { checker.finish(snapshot, scene) }
+    if scenario.expectations.noRefusals, !checkers.isEmpty {
+      for provider in providers where provider.refusals > 0 {
+        scene.report("provider_refusals", "provider \(provider.truth.id) refused \(provider.refusals) calls")
+      }
+    }
+  }
+
+  private mutating func carryOut(_ due: Due) {
+    switch due {
+    case .submit(let client, let chain): submit(client: client, chain: chain)
+    case .leave(let request): leave(request)
+    case .progress(let request, let grant):
+      guard calls[request].grants == grant, let lease = calls[request].lease else { return }
+      deliver(.progressed(lease, Progress(inputTokens: calls[request].input, outputTokens: calls[request].output / 2)))
+    case .end(let request, let grant):
+      guard calls[request].grants == grant, calls[request].lease != nil else { return }
+      end(request)
+    case .happening(let index):
+      switch scenario.happenings[index].what {
+      case .policyReplaced(let policy): deliver(.policyReplaced(policy))
+      case .operatorCommanded(let command): deliver(.operatorCommanded(command))
+      case .drainRequested: if !scene.witness.isDraining { deliver(.drainRequested) }
+      case .providerMood(let id, let mood):
+        for index in providers.indices where providers[index].truth.id == id { providers[index].mood = mood }
+      }
+    }
+  }
+
+  // MARK: - Clients
+
+  private mutating func submit(client: Int, chain: Int) {
+    let script = scenario.clients[client]
+    guard clients[client].left > 0, clock.now <= scenario.horizon else { return }
+    var burst = 1
+    if case .open(let every, let count) = script.pacing {
+      burst = count
+      timeline.schedule(.submit(client: client, chain: 0), at: clock.now + clients[client].generator.span(every))
+    }
+    for _ in 0..<min(burst, clients[client].left) { submitOne(script, client: client, chain: chain) }
+  }
+
+  private mutating func submitOne(_ script: ClientScript, client: Int, chain: Int) {
+    clients[client].left -= 1
+    // Always the same number of draws, so that one request's numbers do not depend on another's fate.
+    let estimate = clients[client].generator.int64(script.input)
+    let output = clients[client].generator.int64(script.output)
+    let execute = clients[client].generator.span(script.execute)
+    let error = clients[client].generator.int(script.inputErrorPercent)
+    let leaves = clients[client].generator.chance(script.leavePercent)
+    let patience = clients[client].generator.span(script.leaveAfter)
+    let draw = clients[client].generator.int(0...99)
+    let number = calls.count
+    let ticket = Ticket(
+      id: RequestID(high: scenario.seed, low: UInt64(number) + 1), tenant: script.tenant, session: script.session,
+      priority: script.priority, candidates: script.route.map { Candidate(provider: $0) }, model: script.model,
+      heldBytes: script.heldBytes, estimatedInput: estimate, outputCap: script.outputCap,
+      producesOutput: script.output.upperBound > 0, deadline: script.patience.map { clock.now + $0 })
+    calls.append(
+      Call(
+        client: client, chain: chain, execute: execute, input: estimate * Int64(error) / 100, output: output,
+        leaves: leaves, draw: draw))
+    if leaves { timeline.schedule(.leave(request: number), at: clock.now + patience) }
+    deliver(.submitted(ticket))
+  }
+
+  private mutating func leave(_ request: Int) {
+    let id = RequestID(high: scenario.seed, low: UInt64(request) + 1)
+    if calls[request].isOver {
+      // A client that leaves just as its answer ends: the core has forgotten it and must not mind.
+      if calls[request].draw < 10 { deliver(.cancelled(id)) }
+      return
+    }
+    scene.witness.requests[request].clientLeft = true
+    deliver(.cancelled(id))
+    // The shell closes the upstream call and then reports its end.
+    if calls[request].lease != nil { end(request) }
+  }
+
+  private mutating func concluded(_ request: Int) {
+    calls[request].isOver = true
+    let client = calls[request].client
+    if case .closed(_, let think) = scenario.clients[client].pacing {
+      let pause = clients[client].generator.span(think)
+      timeline.schedule(.submit(client: client, chain: calls[request].chain), at: clock.now + pause)
+    }
+  }
+
+  // MARK: - Providers
+
+  private mutating func send(_ request: Int, _ grant: Grant) {
+    guard let provider = providers.firstIndex(where: { $0.truth.id == grant.provider }) else { return }
+    let ticket = scene.witness.requests[request].ticket
+    let model = providers[provider].modelIndex(ticket.model)
+    let door = providers[provider].doorCharge(input: calls[request].input, outputCap: ticket.outputCap)
+    calls[request].lease = grant.lease
+    calls[request].provider = provider
+    calls[request].doorCharge = door
+    calls[request].grantedAt = clock.now
+    calls[request].grants += 1
+    calls[request].queued = grant.queued
+    let answer = providers[provider].receive(
+      door, model: model, draw: (calls[request].draw + 37 * calls[request].grants) % 100, at: clock.now)
+    calls[request].answer = answer
+    let number = calls[request].grants
+    let execute = calls[request].execute
+    switch answer {
+    case .accepted:
+      if calls[request].output > 0, calls[request].draw % 2 == 0 {
+        let half = Span(nanoseconds: execute.nanoseconds / 2)
+        timeline.schedule(.progress(request: request, grant: number), at: clock.now + half)
+      }
+      timeline.schedule(.end(request: request, grant: number), at: clock.now + execute)
+    case .failing:
+      timeline.schedule(
+        .end(request: request, grant: number), at: clock.now + Span(nanoseconds: execute.nanoseconds / 2))
+    case .refused, .keyRefused:
+      timeline.schedule(.end(request: request, grant: number), at: clock.now + .milliseconds(1))
+    }
+  }
+
+  private mutating func end(_ request: Int) {
+    guard let lease = calls[request].lease else { return }
+    let call = calls[request]
+    calls[request].lease = nil
+    let hasLeft = scene.witness.requests[request].clientLeft
+    let model = providers[call.provider].modelIndex(scene.witness.requests[request].ticket.model)
+    var settlement: Settlement
+    switch call.answer {
+    case .accepted:
+      var output = call.output
+      if hasLeft {
+        let span = max(1, call.execute.nanoseconds)
+        output = Int64(Double(call.output) * Double((clock.now - call.grantedAt).nanoseconds) / Double(span))
+      }
+      let actual = Charge(requests: 1, input: call.input, output: output)
+      providers[call.provider].end(atDoor: call.doorCharge, actual: actual, model: model, at: clock.now)
+      calls[request].tokens += call.input + output
+      settlement = Settlement(
+        verdict: hasLeft ? .clientLeft : .success,
+        usage: Usage(inputTokens: call.input, outputTokens: output, isEstimated: hasLeft), answerBegan: true,
+        hasAnswer: true)
+    case .failing:
+      let actual = Charge(requests: 1, input: 0, output: 0)
+      providers[call.provider].end(atDoor: call.doorCharge, actual: actual, model: model, at: clock.now)
+      settlement = Settlement(verdict: .failed, hasAnswer: true)
+    case .refused(let retryAfter):
+      settlement = Settlement(verdict: .throttled(retryAfter: retryAfter), hasAnswer: true)
+    case .keyRefused: settlement = Settlement(verdict: .keyRefused, hasAnswer: true)
+    }
+    if hasLeft { settlement.verdict = .clientLeft }
+    deliver(.settled(lease, settlement))
+  }
+
+  // MARK: - The subject
+
+  private mutating func deliver(_ event: AdmissionEvent) {
+    events += 1
+    scene.witness.moved(to: clock.now)
+    note(event)
+    actions.removeAll(keepingCapacity: true)
+    subject.handle(event, at: clock.now, into: &actions)
+    // Taken out of the property: carrying out an action delivers no event, but may schedule some.
+    let ordered = actions
+    for action in ordered { obey(action) }
+    if case .settled = event, let settled = lastSettled { scene.witness.requeued(settled, notBefore: clock.now) }
+    let snapshot = snapshotEvery > 0 && events % snapshotEvery == 0 ? subject.snapshot(at: clock.now) : nil
+    for checker in checkers { checker.didHandle(snapshot, scene) }
+  }
+
+  private mutating func note(_ event: AdmissionEvent) {
+    let witness = scene.witness
+    hash.mix(clock.now.nanoseconds)
+    switch event {
+    case .submitted(let ticket):
+      hash.mix(UInt64(1) << 32 ^ ticket.id.low)
+      witness.submitted(ticket)
+    case .cancelled(let id): hash.mix(UInt64(2) << 32 ^ id.low)
+    case .progressed(let lease, let progress):
+      hash.mix(UInt64(3) << 32 ^ lease.rawValue)
+      witness.progressed(lease, progress)
+    case .settled(let lease, let settlement):
+      hash.mix(UInt64(4) << 32 ^ lease.rawValue)
+      lastSettled = witness.settled(lease, settlement)
+    case .limitsObserved: hash.mix(UInt64(5) << 32)
+    case .policyReplaced(let policy):
+      hash.mix(UInt64(6) << 32)
+      witness.policyReplaced(policy)
+    case .operatorCommanded: hash.mix(UInt64(7) << 32)
+    case .deadlineReached: hash.mix(UInt64(8) << 32)
+    case .drainRequested:
+      hash.mix(UInt64(9) << 32)
+      witness.isDraining = true
+    }
+    if keepsTrace { trace.append(TraceText.line(event, at: clock.now)) }
+  }
+
+  private mutating func obey(_ action: AdmissionAction) {
+    if keepsTrace { trace.append(TraceText.line(action)) }
+    let witness = scene.witness
+    switch action {
+    case .grant(let grant):
+      grants += 1
+      hash.mix(UInt64(11) << 32 ^ grant.request.low)
+      hash.mix(grant.lease.rawValue)
+      for byte in grant.provider.name.utf8 { hash.mix(UInt64(byte)) }
+      hash.mix(grant.reservedInput)
+      hash.mix(grant.reservedOutput)
+      guard let request = witness.index(of: grant.request), let provider = witness.providerIndex(grant.provider) else {
+        return scene.report("grants_once", "a grant of something unknown")
+      }
+      guard seenLeases.insert(grant.lease.rawValue).inserted else {
+        return scene.report("grants_once", "lease \(grant.lease.rawValue) was used before")
+      }
+      witness.requeued(request, notBefore: clock.now)
+      guard witness.requests[request].phase == .queued else {
+        return scene.report("grants_once", "request \(request) was granted while \(witness.requests[request].phase)")
+      }
+      if grant.attempt != witness.requests[request].grants + 1 {
+        scene.report("grants_once", "request \(request) attempt \(grant.attempt), expected another")
+      }
+      for checker in checkers { checker.willGrant(grant, request: request, provider: provider, scene) }
+      witness.granted(grant, request: request, provider: provider)
+      send(request, grant)
+    case .conclude(let conclusion):
+      hash.mix(UInt64(12) << 32 ^ conclusion.request.low)
+      for byte in conclusion.outcome.rawValue.utf8 { hash.mix(UInt64(byte)) }
+      guard let request = witness.index(of: conclusion.request), witness.requests[request].phase != .concluded else {
+        return scene.report(ConclusionChecker.name, "a request was concluded that was not open")
+      }
+      for checker in checkers { checker.willConclude(conclusion, request: request, scene) }
+      witness.concluded(request, conclusion.outcome)
+      concluded(request)
+    case .note(.requeued(let id, let notBefore, _)):
+      hash.mix(UInt64(13) << 32 ^ id.low)
+      if let request = witness.index(of: id) { witness.requeued(request, notBefore: notBefore) }
+    case .note: break
+    case .drained:
+      hash.mix(UInt64(14) << 32)
+      witness.drainedCount += 1
+      if !witness.leases.isEmpty || !witness.queued.isEmpty {
+        scene.report(DrainChecker.name, "drained with \(witness.queued.count) queued, \(witness.leases.count) running")
+      }
+    }
+  }
+
+  private func result() -> SimulationResult {
+    var outcomes: [Outcome: Int] = [:]
+    for request in scene.witness.requests { if let outcome = request.outcome { outcomes[outcome, default: 0] += 1 } }
+    let records = zip(scene.witness.requests, calls).map { request, call in
+      SimulationResult.RequestRecord(
+        tenant: request.ticket.tenant, session: request.ticket.session, priority: request.ticket.priority,
+        submittedAt: request.submittedAt, grantedAt: request.grantedAt, queued: call.queued, attempts: call.grants,
+        outcome: request.outcome, tokens: call.tokens, client: call.client)
+    }
+    return SimulationResult(
+      violations: scene.violations, hash: hash.value, events: events, grants: grants,
+      refusals: providers.reduce(0) { $0 + $1.refusals }, outcomes: outcomes, requests: records,
+      providers: providers.map {
+        .init(
+          id: $0.truth.id, refusals: $0.refusals, ill: $0.ill, accepted: $0.accepted, tokens: $0.charged, busy: $0.busy)
+      },
+      end: clock.now, trace: trace)
+  }
+}
+
+public enum InvariantCheckers {
+  /// One of each.
+  public static func all() -> [any InvariantChecker] {
+    [
+      ConclusionChecker(), PermitChecker(), ConcurrencyChecker(), BucketChecker(), QueueBoundChecker(), WaitChecker(),
+      StorageChecker(), DrainChecker(), BandOrderChecker(), LaneOrderChecker(), PromotionChecker(), FloorChecker(),
+      StallChecker(), RouteChecker(), FairnessChecker(),
+    ]
+  }
+}

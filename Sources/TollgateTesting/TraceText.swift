@@ -1,0 +1,47 @@
+// Events and actions as lines of text, for traces that people read.
+import AdmissionCore
+
+enum TraceText {
+  static func line(_ event: AdmissionEvent, at now: Instant) -> String {
+    let text: String
+    switch event {
+    case .submitted(let ticket):
+      text =
+        "submitted \(ticket.id.low) \(ticket.priority.name) \(ticket.tenant)/\(ticket.session) model=\(ticket.model) "
+        + "input=\(ticket.estimatedInput) cap=\(ticket.outputCap.map { "\($0)" } ?? "-") "
+        + "route=\(ticket.candidates.map(\.provider.name).joined(separator: ","))"
+        + (ticket.deadline.map { " deadline=\(micros($0))" } ?? "")
+    case .cancelled(let id): text = "cancelled \(id.low)"
+    case .progressed(let lease, let progress): text = "progressed lease=\(lease.rawValue) output=\(progress.outputTokens)"
+    case .settled(let lease, let settlement):
+      text =
+        "settled lease=\(lease.rawValue) \(settlement.verdict)"
+        + (settlement.usage.map { " input=\($0.inputTokens) output=\($0.outputTokens)" } ?? "")
+    case .limitsObserved(let provider, _, _): text = "limitsObserved \(provider)"
+    case .policyReplaced: text = "policyReplaced"
+    case .operatorCommanded(let command): text = "operatorCommanded \(command)"
+    case .deadlineReached: text = "deadlineReached"
+    case .drainRequested: text = "drainRequested"
+    }
+    let stamp = micros(now)
+    return String(repeating: " ", count: max(0, 12 - stamp.count)) + stamp + "  " + text
+  }
+
+  static func line(_ action: AdmissionAction) -> String {
+    let text: String
+    switch action {
+    case .grant(let grant):
+      text =
+        "grant \(grant.request.low) lease=\(grant.lease.rawValue) at \(grant.provider) attempt=\(grant.attempt) "
+        + "queued_us=\(grant.queued.nanoseconds / 1000) input=\(grant.reservedInput) output=\(grant.reservedOutput)"
+    case .conclude(let conclusion):
+      text = "conclude \(conclusion.request.low) \(conclusion.outcome.rawValue)"
+    case .note(let notice): text = "note \(notice)"
+    case .drained: text = "drained"
+    }
+    return String(repeating: " ", count: 16) + "-> " + text
+  }
+
+  /// Microseconds since the start.
+  static func micros(_ instant: Instant) -> String { "\(instant.nanoseconds / 1000)" }
+}

@@ -1,0 +1,380 @@
+// What somebody who sees every event and every action knows: who waits, who runs, which permits are taken, and what each bucket can
+// hold at most and at least. Kept from the outside, so that it can contradict the core. The checkers read it.
+import AdmissionCore
+
+public final class Witness {
+  public enum Phase: Sendable { case queued, running, concluded }
+
+  public struct Request {
+    public let ticket: Ticket
+    public let band: Int
+    public let tenant: Int
+    /// One number for each (band, tenant, session).
+    public let lane: Int
+    public let route: [Int]
+    public let order: Int
+    public let submittedAt: Instant
+    public internal(set) var phase = Phase.queued
+    /// The earliest and the latest instant at which its wait may be ended for being too long.
+    public internal(set) var earliestBound: Instant
+    public internal(set) var latestBound: Instant
+    public internal(set) var earliestPromotion: Instant
+    public internal(set) var latestPromotion: Instant
+    public internal(set) var requeues = 0
+    /// When the checkers may be sure that its back-off is over.
+    public internal(set) var notBefore: Instant?
+    public internal(set) var grants = 0
+    public internal(set) var clientLeft = false
+    public internal(set) var lastVerdict: Verdict?
+    public internal(set) var lease: LeaseID?
+    public internal(set) var submittedWhileDraining = false
+    public internal(set) var grantedAt: Instant?
+    public internal(set) var outcome: Outcome?
+  }
+
+  struct Lease {
+    var request: Int
+    var provider: Int
+    var model: Int?
+    var tenant: Int
+    var band: Int
+    var charge: Charge
+    /// Charged to the low books since, for output beyond the reserve.
+    var extra = Charge(requests: 0, input: 0, output: 0)
+  }
+
+  /// Books of a provider, one of its models, or a tenant.
+  struct Books {
+    var limits: Limits
+    var inUse = 0
+    /// Freed permits that still count because of `settleLag`.
+    var lagging = 0
+    /// What the buckets can hold at most, and at least.
+    var most: BucketModels
+    var least: BucketModels
+    var hasBuckets: Bool
+
+    init(_ limits: Limits, at now: Instant) {
+      self.limits = limits
+      most = BucketModels(limits, at: now)
+      least = most
+      hasBuckets = !most.isEmpty
+    }
+    mutating func replace(_ new: Limits, at now: Instant) {
+      if new == limits { return }
+      limits = new
+      most.resizeGenerously(to: new, at: now)
+      // Nothing is sure after a change but that the bucket is not below empty by more than it was.
+      least = BucketModels(new, at: now)
+      for index in 0..<4 {
+        if let capacity = least.byDimension[index]?.capacity { least.byDimension[index]?.take(capacity * 2, at: now) }
+      }
+      hasBuckets = !most.isEmpty
+    }
+  }
+
+  struct ProviderBooks {
+    var id: ProviderID
+    var own: Books
+    var inUseByBand = [0, 0, 0]
+    var models: [Books]
+    var laggards: [(until: Instant, band: Int, model: Int?)] = []
+    var policy: ProviderPolicy
+    /// Something happened (failures, refusals, learned limits) after which only the core knows what is usable.
+    var isUncertain = false
+  }
+
+  public internal(set) var now: Instant
+  public internal(set) var policy: AdmissionPolicy
+  public internal(set) var requests: [Request] = []
+  /// Indices into `requests`, in order of arrival.
+  public internal(set) var queued: [Int] = []
+  public internal(set) var queuedByBand = [0, 0, 0]
+  public internal(set) var queuedBytes = 0
+  public internal(set) var isDraining = false
+  public internal(set) var drainedCount = 0
+  public internal(set) var concluded = 0
+  var providers: [ProviderBooks] = []
+  var tenants: [(id: TenantID, weight: Int, books: Books)] = []
+  var leases: [UInt64: Lease] = [:]
+  private var laneIndex: [String: Int] = [:]
+  /// Queued requests of each lane, in order of arrival.
+  private(set) var lanes: [[Int]] = []
+  /// Upper bound of the credit that each band has gathered by its floor share, in tokens × 10,000.
+  var credit: [Int64] = [0, 0, 0]
+
+  init(policy: AdmissionPolicy, at now: Instant) {
+    self.now = now
+    self.policy = policy
+    providers = policy.providers.map { provider in
+      ProviderBooks(
+        id: provider.id, own: Books(provider.limits, at: now),
+        models: provider.modelLimits.map { Books($0.limits, at: now) }, policy: provider)
+    }
+    for tenant in policy.tenants { tenants.append((tenant.id, tenant.weight, Books(tenant.limits, at: now))) }
+  }
+
+  // MARK: - Names
+
+  func providerIndex(_ id: ProviderID) -> Int? { providers.firstIndex { $0.id == id } }
+
+  func tenantIndex(_ id: TenantID) -> Int {
+    if let known = tenants.firstIndex(where: { $0.id == id }) { return known }
+    let template = policy.tenantTemplate
+    tenants.append((id, template?.weight ?? 1, Books(template?.limits ?? Limits(), at: now)))
+    return tenants.count - 1
+  }
+
+  /// The simulation names requests by position.
+  func index(of id: RequestID) -> Int? {
+    let position = Int(id.low) - 1
+    return requests.indices.contains(position) ? position : nil
+  }
+
+  func modelIndex(_ provider: Int, _ model: String) -> Int? {
+    let limits = providers[provider].policy.modelLimits
+    return limits.isEmpty ? nil : limits.firstIndex { $0.models.matches(model) }
+  }
+
+  // MARK: - Events
+
+  func moved(to instant: Instant) {
+    now = instant
+    for index in providers.indices where !providers[index].laggards.isEmpty {
+      for laggard in providers[index].laggards where laggard.until <= now {
+        providers[index].own.lagging -= 1
+        if let model = laggard.model { providers[index].models[model].lagging -= 1 }
+      }
+      providers[index].laggards.removeAll { $0.until <= now }
+    }
+  }
+
+  func submitted(_ ticket: Ticket) {
+    let band = Int(ticket.priority.rawValue)
+    let tenant = tenantIndex(ticket.tenant)
+    let laneName = "\(band)/\(ticket.tenant)/\(ticket.session)"
+    let lane = laneIndex[laneName] ?? lanes.count
+    if lane == lanes.count {
+      laneIndex[laneName] = lane
+      lanes.append([])
+    }
+    let rules = policy.bands[band]
+    let bound = min(now + rules.maxWait, ticket.deadline ?? .distantFuture)
+    let promotion = now + rules.promoteAfter
+    var request = Request(
+      ticket: ticket, band: band, tenant: tenant, lane: lane,
+      route: ticket.candidates.compactMap { providerIndex($0.provider) }, order: requests.count, submittedAt: now,
+      earliestBound: bound, latestBound: bound, earliestPromotion: promotion, latestPromotion: promotion)
+    request.submittedWhileDraining = isDraining
+    requests.append(request)
+    enqueue(requests.count - 1)
+  }
+
+  func enqueue(_ index: Int) {
+    requests[index].phase = .queued
+    queued.append(index)
+    lanes[requests[index].lane].append(index)
+    queuedByBand[requests[index].band] += 1
+    queuedBytes += requests[index].ticket.heldBytes
+  }
+
+  func dequeue(_ index: Int) {
+    if let position = queued.firstIndex(of: index) { queued.remove(at: position) }
+    let lane = requests[index].lane
+    if let position = lanes[lane].firstIndex(of: index) { lanes[lane].remove(at: position) }
+    queuedByBand[requests[index].band] -= 1
+    queuedBytes -= requests[index].ticket.heldBytes
+  }
+
+  func progressed(_ id: LeaseID, _ progress: Progress) {
+    guard let lease = leases[id.rawValue] else { return }
+    let seen = Charge(
+      requests: lease.charge.requests, input: max(lease.charge.input, progress.inputTokens ?? 0),
+      output: max(lease.charge.output, progress.outputTokens))
+    let extra = seen - lease.charge
+    if extra == lease.extra { return }
+    let more = extra - lease.extra
+    leases[id.rawValue]?.extra = extra
+    change(lease) { $0.least.take(more, at: $1) }
+  }
+
+  private func change(_ lease: Lease, _ body: (inout Books, Instant) -> Void) {
+    if providers[lease.provider].own.hasBuckets { body(&providers[lease.provider].own, now) }
+    if let model = lease.model, providers[lease.provider].models[model].hasBuckets {
+      body(&providers[lease.provider].models[model], now)
+    }
+    if tenants[lease.tenant].books.hasBuckets { body(&tenants[lease.tenant].books, now) }
+  }
+
+  /// Returns the request whose lease it was.
+  func settled(_ id: LeaseID, _ settlement: Settlement) -> Int? {
+    guard let lease = leases.removeValue(forKey: id.rawValue) else { return nil }
+    requests[lease.request].lastVerdict = settlement.verdict
+    requests[lease.request].lease = nil
+    let lag = providers[lease.provider].policy.settleLag
+    providers[lease.provider].own.inUse -= 1
+    providers[lease.provider].inUseByBand[lease.band] -= 1
+    tenants[lease.tenant].books.inUse -= 1
+    if let model = lease.model { providers[lease.provider].models[model].inUse -= 1 }
+    if lag > .zero {
+      providers[lease.provider].laggards.append((now + lag, lease.band, lease.model))
+      providers[lease.provider].own.lagging += 1
+      if let model = lease.model { providers[lease.provider].models[model].lagging += 1 }
+    }
+    switch settlement.verdict {
+    case .success, .clientLeft, .clientError: break
+    default: providers[lease.provider].isUncertain = true
+    }
+    guard let usage = settlement.usage else {
+      // Nothing charged that we know of: at most all tokens come back, at least nothing does.
+      let back = Charge(requests: settlement.wasSent ? 0 : 1, input: lease.charge.input, output: lease.charge.output)
+      change(lease) { books, now in books.most.give(books.most.clamped(back), at: now) }
+      return lease.request
+    }
+    let actual = Charge(requests: 1, input: usage.inputTokens, output: usage.outputTokens)
+    change(lease) { books, now in
+      books.most.give(books.most.clamped(lease.charge), at: now)
+      books.most.take(actual, at: now)
+      books.least.give(lease.charge, at: now)
+      books.least.give(lease.extra, at: now)
+      books.least.take(actual, at: now)
+    }
+    return lease.request
+  }
+
+  func policyReplaced(_ new: AdmissionPolicy) {
+    policy = new
+    for provider in new.providers {
+      guard let index = providerIndex(provider.id) else { continue }
+      providers[index].policy = provider
+      providers[index].own.replace(provider.limits, at: now)
+      if provider.modelLimits.count == providers[index].models.count {
+        for (position, limits) in provider.modelLimits.enumerated() {
+          providers[index].models[position].replace(limits.limits, at: now)
+        }
+      }
+    }
+    for tenant in new.tenants {
+      let index = tenantIndex(tenant.id)
+      tenants[index].weight = tenant.weight
+      tenants[index].books.replace(tenant.limits, at: now)
+    }
+    for index in queued {
+      let rules = new.bands[requests[index].band]
+      let submitted = requests[index].submittedAt
+      let bound = min(submitted + rules.maxWait, requests[index].ticket.deadline ?? .distantFuture)
+      // A shorter wait may be applied to those who have waited longer than it already.
+      requests[index].earliestBound = min(requests[index].earliestBound, max(bound, now))
+      requests[index].latestBound = max(requests[index].latestBound, bound)
+      requests[index].earliestPromotion = min(requests[index].earliestPromotion, submitted + rules.promoteAfter)
+      requests[index].latestPromotion = max(requests[index].latestPromotion, submitted + rules.promoteAfter)
+    }
+  }
+
+  // MARK: - Actions
+
+  func granted(_ grant: Grant, request index: Int, provider: Int) {
+    let request = requests[index]
+    dequeue(index)
+    let charge = Charge(requests: 1, input: grant.reservedInput, output: grant.reservedOutput)
+    let model = modelIndex(provider, request.ticket.model)
+    let lease = Lease(
+      request: index, provider: provider, model: model, tenant: request.tenant, band: request.band, charge: charge)
+    providers[provider].own.inUse += 1
+    providers[provider].inUseByBand[request.band] += 1
+    tenants[request.tenant].books.inUse += 1
+    if let model { providers[provider].models[model].inUse += 1 }
+    change(lease) { books, now in
+      books.most.take(books.most.clamped(charge), at: now)
+      books.least.take(charge, at: now)
+    }
+    leases[grant.lease.rawValue] = lease
+    requests[index].phase = .running
+    requests[index].lease = grant.lease
+    requests[index].grants += 1
+    requests[index].grantedAt = now
+    for band in 0..<3 where queuedByBand[band] > 0 && band != request.band {
+      credit[band] += cost(grant) * Int64(policy.bands[band].shareBasisPoints)
+    }
+  }
+
+  func concluded(_ index: Int, _ outcome: Outcome) {
+    if requests[index].phase == .queued { dequeue(index) }
+    requests[index].phase = .concluded
+    requests[index].outcome = outcome
+    concluded += 1
+  }
+
+  /// A request whose lease has ended and that is not concluded waits again. Anything else is left as it is.
+  func requeued(_ index: Int, notBefore: Instant) {
+    guard requests[index].phase == .running, requests[index].lease == nil else { return }
+    requests[index].requeues += 1
+    requests[index].notBefore = notBefore
+    requests[index].latestBound = max(requests[index].latestBound, now + policy.bands[requests[index].band].maxWait)
+    enqueue(index)
+  }
+
+  // MARK: - Judgements
+
+  func cost(_ grant: Grant) -> Int64 { max(1, grant.reservedInput + grant.reservedOutput) }
+
+  /// More than any sensible estimate of what `request` needs.
+  func generousNeed(_ request: Request) -> Charge {
+    let cap = request.ticket.outputCap ?? 65_536
+    return Charge(
+      requests: 1, input: request.ticket.estimatedInput * 2, output: request.ticket.producesOutput ? cap : 0)
+  }
+
+  /// Permits kept on `provider` for the bands above `band`.
+  func headroom(_ provider: Int, above band: Int) -> Int {
+    guard let limit = providers[provider].own.limits.concurrency else { return 0 }
+    var kept = 0
+    for upper in 0..<band {
+      let reserve: Int
+      switch policy.bands[upper].reserve {
+      case .share(let basisPoints): reserve = limit * basisPoints / 10_000
+      case .permits(let count): reserve = count
+      }
+      kept += max(0, reserve - providers[provider].inUseByBand[upper])
+    }
+    return kept
+  }
+
+  /// Basis points of each bucket that are kept for the bands above `band`.
+  func reservedBasisPoints(above band: Int) -> Int64 {
+    var sum: Int64 = 0
+    for upper in 0..<band {
+      if case .share(let basisPoints) = policy.bands[upper].reserve { sum += Int64(basisPoints) }
+    }
+    return min(sum, 10_000)
+  }
+
+  /// True only where the request could be granted on the provider beyond any doubt, claims aside.
+  func isSurelyPlaceable(_ index: Int, on provider: Int) -> Bool {
+    let request = requests[index]
+    if providers[provider].isUncertain || request.requeues > 0 { return false }
+    if let limit = providers[provider].own.limits.concurrency {
+      let taken = providers[provider].own.inUse + providers[provider].own.lagging
+      if taken + 1 > limit - headroom(provider, above: request.band) { return false }
+    }
+    let model = modelIndex(provider, request.ticket.model)
+    if let model, let limit = providers[provider].models[model].limits.concurrency {
+      if providers[provider].models[model].inUse + providers[provider].models[model].lagging + 1 > limit { return false }
+    }
+    let tenant = tenants[request.tenant].books
+    if let limit = tenant.limits.concurrency, tenant.inUse + providers[provider].own.lagging + 1 > limit { return false }
+    let modelHasBuckets = model.map { providers[provider].models[$0].hasBuckets } ?? false
+    guard tenant.hasBuckets || providers[provider].own.hasBuckets || modelHasBuckets else { return true }
+    let need = generousNeed(request)
+    let kept = reservedBasisPoints(above: request.band)
+    if !tenant.least.covers(need, at: now, slack: -1, keepingBasisPoints: kept) { return false }
+    if !providers[provider].own.least.covers(need, at: now, slack: -1, keepingBasisPoints: kept) { return false }
+    if let model, modelHasBuckets {
+      return providers[provider].models[model].least.covers(need, at: now, slack: -1, keepingBasisPoints: kept)
+    }
+    return true
+  }
+
+  /// True where nothing of its own lane is before it.
+  func isHead(_ index: Int) -> Bool { lanes[requests[index].lane].first == index }
+}

@@ -1,0 +1,83 @@
+import AdmissionCore
+import Testing
+
+@testable import TollgateTesting
+
+/// Checkers that never find anything are worth nothing: each way of being wrong must be caught, by the checker that is there for it,
+/// and the plain reference must be found right.
+@Suite struct BrokenSubjectTests {
+  /// The checkers that may be the first to see a defect, and those of which at least one must.
+  static let expected: [Defect: Set<String>] = [
+    .ignoresBands: ["band_order"],
+    .servesBandsBackwards: ["band_order"],
+    .starvesLow: ["floor_share"],
+    .neverPromotes: ["promotion"],
+    .leaksPermitOnCancel: ["permits_match_leases"],
+    .grantsTwice: ["grants_once"],
+    .ignoresBuckets: ["bucket_balance"],
+    .forgetsOutputInBuckets: ["bucket_balance"],
+    .neverChargesModels: ["bucket_balance"],
+    .refillsTwiceAsFast: ["bucket_balance"],
+    .overshootsByOne: ["concurrency_limit"],
+    .ignoresHeadroom: ["concurrency_limit"],
+    .ignoresTenantLimits: ["concurrency_limit"],
+    .ignoresSessions: ["fair_shares"],
+    .ignoresTenants: ["fair_shares"],
+    .lastInFirstOut: ["lane_order"],
+    .forgetsConclusion: ["concludes_once"],
+    .concludesTwice: ["concludes_once"],
+    .ignoresDrain: ["drain"],
+    .neverSaysDrained: ["drain"],
+    .neverEvicts: ["bounded_wait"],
+    .losesWakeUps: ["no_stall"],
+    .ignoresQueueLimit: ["queue_bounds"],
+    .keepsMemory: ["storage_bounded"],
+    .prefersLastProvider: ["route_preference"],
+    .reusesLeases: ["grants_once"],
+    .spinsOnDeadline: ["makes_progress"],
+  ]
+
+  /// The names of the checkers that found fault with a subject in a few hundred scenarios.
+  private func findings<Choice: DefectChoice>(_ choice: Choice.Type, seeds: Range<UInt64> = 0..<400) -> Set<String> {
+    var names: Set<String> = []
+    let wanted = choice.defect.flatMap { Self.expected[$0] } ?? []
+    for seed in seeds {
+      let scenario = ScenarioGenerator.scenario(seed: seed)
+      let result = Simulation<NaiveAdmission<Choice>>.run(scenario)
+      names.formUnion(result.violations.map(\.checker))
+      if !wanted.isEmpty, wanted.isSubset(of: names) { break }
+    }
+    return names
+  }
+
+  @Test func theReferenceIsFoundRight() {
+    for failure in ScenarioReplay.failures(of: NaiveAdmission<NoDefect>.self, seeds: 0..<1000 as Range<UInt64>) {
+      Issue.record("\(failure)")
+    }
+  }
+
+  @Test(arguments: Defect.allCases.filter { $0 != .isNotDeterministic })
+  func eachDefectIsCaught(_ defect: Defect) {
+    let found = BrokenSubjects.visit(defect, self.visitor)
+    let wanted = Self.expected[defect] ?? []
+    #expect(!wanted.isEmpty, "no checker is named for \(defect)")
+    #expect(wanted.isSubset(of: found), "\(defect): \(wanted) was to find it, \(found) did")
+  }
+
+  private var visitor: any BrokenSubjects.Visitor { Finder(suite: self) }
+
+  private struct Finder: BrokenSubjects.Visitor {
+    let suite: BrokenSubjectTests
+    func visit<Choice: DefectChoice>(_ choice: Choice.Type) -> Set<String> { suite.findings(choice) }
+  }
+
+  @Test func aSubjectThatIsNotDeterministicHasOtherHashes() {
+    let scenario = ScenarioGenerator.scenario(seed: 1, sort: .contended, size: 30)
+    var hashes: Set<UInt64> = []
+    for _ in 0..<30 { hashes.insert(Simulation<NaiveAdmission<BrokenSubjects.IsNotDeterministic>>.run(scenario).hash) }
+    #expect(hashes.count > 1)
+    var same: Set<UInt64> = []
+    for _ in 0..<5 { same.insert(Simulation<NaiveAdmission<NoDefect>>.run(scenario).hash) }
+    #expect(same.count == 1)
+  }
+}
