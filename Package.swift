@@ -55,14 +55,14 @@ let package = Package(
     library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
     library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl"]),
     library("BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop"]),
-    library("AdminConsole", ["BrokerEngine"]),
+    library("AdminConsole", ["BrokerEngine", "HTTPMessage", "AdmissionCore"]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", heap]),
     library("TollgateTesting", ["AdmissionCore", heap]),
     .executableTarget(
       name: "tollgate",
       dependencies: [
         "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
-        "BrokerEngine", "AdminConsole", "ProviderSimulator", "TollgateTesting",
+        "BrokerEngine", "AdminConsole", "ProviderSimulator", "TollgateTesting", "COpenSSL",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

@@ -1,1 +1,285 @@
-// Skeleton.
+// The admin plane: health, metrics, status and requests as JSON, and the few changes an operator may make.
+//
+// Every path:
+//   GET  /healthz                              200 while the loop turns
+//   GET  /readyz                               200, or 503 while draining
+//   GET  /metrics                              Prometheus text
+//   GET  /api/v1/status                        providers, queues, tenants
+//   GET  /api/v1/requests?state=&limit=        queued, running or recent requests
+//   GET  /api/v1/requests/{id}                 one request with its waits and attempts
+//   POST /api/v1/reload                        read the policy again
+//   POST /api/v1/drain                         stop admitting, finish, exit
+//   POST /api/v1/keys/{provider}/{key}/{disable|enable}
+//   POST /api/v1/breakers/{provider}/{open|close|auto}
+// Changes are made by POST only. Where a token is set, all but the two health paths ask for it.
+import AdmissionCore
+import BrokerEngine
+import HTTPMessage
+
+/// What the composition root does for the console.
+public struct AdminActions {
+  /// Reads and applies the policy again; the texts say what was wrong, none on success.
+  public var reload: () -> [String]
+  /// Starts the drain.
+  public var drain: () -> Void
+  /// Resident memory in bytes, CPU seconds, open descriptors, start time in seconds since 1970.
+  public var processFigures: () -> ProcessFigures
+
+  public init(
+    reload: @escaping () -> [String], drain: @escaping () -> Void, processFigures: @escaping () -> ProcessFigures
+  ) {
+    self.reload = reload
+    self.drain = drain
+    self.processFigures = processFigures
+  }
+}
+
+public struct ProcessFigures: Sendable {
+  public var residentBytes = 0
+  public var virtualBytes = 0
+  public var cpuSeconds = 0.0
+  public var openDescriptors = 0
+  public var startTimeSeconds = 0.0
+  public init() {}
+}
+
+public final class AdminConsole: HTTPHandler {
+  private let broker: Broker
+  private let actions: AdminActions
+  private let version: String
+  /// Compared byte by byte without an early way out; nil asks for none.
+  public var token: [UInt8]?
+  /// True where only this machine can reach the listener and no token is set: then the `Host` must be one of this machine's names, so that a
+  /// web page cannot reach the console under a name of its own.
+  public var checksHost = true
+
+  public init(broker: Broker, actions: AdminActions, version: String, token: [UInt8]?) {
+    self.broker = broker
+    self.actions = actions
+    self.version = version
+    self.token = token
+  }
+
+  // MARK: HTTPHandler
+
+  public func exchangeBegan(_ exchange: any HTTPExchange) {}
+
+  public func exchangeReady(_ exchange: any HTTPExchange) {
+    let reply = reply(to: exchange.head)
+    exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
+  }
+
+  public func exchangeDrained(_ exchange: any HTTPExchange) {}
+  public func exchangeEnded(_ exchange: any HTTPExchange, _ ending: ExchangeEnding) {}
+
+  public func refusal(
+    _ refusal: RequestRefusal, target: String?
+  ) -> (fields: [(name: String, value: String)], body: [UInt8]) {
+    let message =
+      switch refusal {
+      case .malformed(let text), .timedOut(let text), .headTooLarge(let text), .notImplemented(let text),
+        .overloaded(let text):
+        text
+      case .bodyTooLarge(let limit): "the body is larger than \(limit) bytes"
+      }
+    let reply = Reply.error(refusal.status, message)
+    return (reply.fields, reply.body)
+  }
+
+  // MARK: Routes
+
+  func reply(to head: RequestHead) -> Reply {
+    let path = String(head.path)
+    let isRead = head.method == "GET" || head.method == "HEAD"
+    if path == "/healthz" { return isRead ? .text("ok\n") : .methodNotAllowed("GET") }
+    if path == "/readyz" {
+      guard isRead else { return .methodNotAllowed("GET") }
+      return broker.isDraining ? .text("draining\n", status: 503) : .text("ready\n")
+    }
+    if let refusal = refusalOfAccess(head) { return refusal }
+    let parts = path.split(separator: "/").map(String.init)
+    if path == "/metrics" {
+      guard isRead else { return .methodNotAllowed("GET") }
+      return Reply(
+        status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
+        body: MetricsText.render(broker, actions.processFigures(), version: version))
+    }
+    guard parts.count >= 3, parts[0] == "api", parts[1] == "v1" else { return .error(404, "there is no \(path) here") }
+    switch (parts[2], parts.count) {
+    case ("status", 3): return isRead ? .json(StatusJSON.status(broker, version: version)) : .methodNotAllowed("GET")
+    case ("requests", 3): return isRead ? requests(head) : .methodNotAllowed("GET")
+    case ("requests", 4): return isRead ? request(parts[3]) : .methodNotAllowed("GET")
+    case ("reload", 3): return head.method == "POST" ? reload() : .methodNotAllowed("POST")
+    case ("drain", 3): return head.method == "POST" ? drain() : .methodNotAllowed("POST")
+    case ("keys", 6): return head.method == "POST" ? key(parts[3], parts[4], parts[5]) : .methodNotAllowed("POST")
+    case ("breakers", 5): return head.method == "POST" ? breaker(parts[3], parts[4]) : .methodNotAllowed("POST")
+    default: return .error(404, "there is no \(path) here")
+    }
+  }
+
+  /// 401 or 403 where the caller may not come in.
+  private func refusalOfAccess(_ head: RequestHead) -> Reply? {
+    if let token {
+      let shown = head.fields.first("authorization").map { Array($0.utf8) } ?? []
+      let expected = Array("Bearer ".utf8) + token
+      guard AdminConsole.isEqualInConstantTime(shown, expected) else {
+        var reply = Reply.error(401, "give the admin token: Authorization: Bearer TOKEN")
+        reply.fields.append((name: "www-authenticate", value: "Bearer"))
+        return reply
+      }
+      return nil
+    }
+    if checksHost, !AdminConsole.isNameOfThisMachine(head.authority) {
+      return .error(403, "the admin console answers to localhost and to addresses only; set admin.token to use other names")
+    }
+    // A page of another site can send a POST here, but not without saying where it comes from.
+    if let origin = head.fields.first("origin"), origin != "http://\(head.authority)",
+      origin != "https://\(head.authority)"
+    {
+      return .error(403, "requests from other sites are refused")
+    }
+    return nil
+  }
+
+  static func isEqualInConstantTime(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+    var difference = left.count ^ right.count
+    for index in 0..<max(left.count, right.count) {
+      difference |= Int((index < left.count ? left[index] : 0) ^ (index < right.count ? right[index] : 0))
+    }
+    return difference == 0
+  }
+
+  static func isNameOfThisMachine(_ authority: String) -> Bool {
+    if authority.isEmpty || authority.hasPrefix("[") { return true }
+    let host = authority.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).first ?? ""
+    if host == "localhost" || host.hasSuffix(".localhost") { return true }
+    return host.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") || $0 == UInt8(ascii: ".") }
+  }
+
+  // MARK: Reads
+
+  private func requests(_ head: RequestHead) -> Reply {
+    var state: String?
+    var limit = 100
+    for (name, value) in AdminConsole.query(head.target) {
+      switch name {
+      case "state":
+        guard ["queued", "running", "recent"].contains(value) else {
+          return .error(400, "state: found '\(value)', allowed are queued, running and recent")
+        }
+        state = value
+      case "limit":
+        guard let number = Int(value), number >= 1, number <= 1000 else {
+          return .error(400, "limit: found '\(value)', allowed is a whole number from 1 to 1000")
+        }
+        limit = number
+      default: return .error(400, "there is no parameter '\(name)', allowed are state and limit")
+      }
+    }
+    var records: [RequestRecord] = []
+    if state == nil || state == "queued" { records += broker.book.alive(.queued, limit: limit) }
+    if state == nil || state == "running" { records += broker.book.alive(.running, limit: limit) }
+    if state == nil || state == "recent" { records += broker.book.recent(limit: limit) }
+    return .json(StatusJSON.requests(Array(records.prefix(limit)), broker))
+  }
+
+  private func request(_ text: String) -> Reply {
+    guard let id = RequestID(text: text) else {
+      return .error(400, "'\(text)' is no request id: 26 letters and digits, as in x-tollgate-request-id")
+    }
+    guard let record = broker.book.record(id) else {
+      return .error(404, "request \(text) is not known: it is older than the last 1000, or it was never here")
+    }
+    return .json(StatusJSON.request(record, broker))
+  }
+
+  // MARK: Changes
+
+  private func reload() -> Reply {
+    let mistakes = actions.reload()
+    var json = JSONWriter()
+    json.object { json in
+      json.member("reloaded", mistakes.isEmpty)
+      json.key("errors")
+      json.array(mistakes) { $0.value($1) }
+    }
+    return Reply(status: mistakes.isEmpty ? 200 : 422, contentType: "application/json", body: json.bytes)
+  }
+
+  private func drain() -> Reply {
+    actions.drain()
+    var json = JSONWriter()
+    json.object { $0.member("draining", true) }
+    return Reply(status: 202, contentType: "application/json", body: json.bytes)
+  }
+
+  private func key(_ provider: String, _ key: String, _ verb: String) -> Reply {
+    guard let policy = broker.policy.providers.first(where: { $0.id == provider }) else {
+      return .error(404, "there is no provider '\(provider)'")
+    }
+    guard policy.keys.contains(where: { $0.id == key }) else {
+      return .error(404, "provider '\(provider)' has no key '\(key)'")
+    }
+    switch verb {
+    case "disable": broker.command(.disableKey(ProviderID(provider), KeyID(key)))
+    case "enable": broker.command(.enableKey(ProviderID(provider), KeyID(key)))
+    default: return .error(404, "'\(verb)' is no change of a key: allowed are disable and enable")
+    }
+    return .json(StatusJSON.status(broker, version: version))
+  }
+
+  private func breaker(_ provider: String, _ verb: String) -> Reply {
+    guard broker.policy.providers.contains(where: { $0.id == provider }) else {
+      return .error(404, "there is no provider '\(provider)'")
+    }
+    switch verb {
+    case "open": broker.command(.openBreaker(ProviderID(provider)))
+    case "close": broker.command(.closeBreaker(ProviderID(provider)))
+    case "auto": broker.command(.automateBreaker(ProviderID(provider)))
+    default: return .error(404, "'\(verb)' is no change of a breaker: allowed are open, close and auto")
+    }
+    return .json(StatusJSON.status(broker, version: version))
+  }
+
+  static func query(_ target: String) -> [(name: String, value: String)] {
+    guard let mark = target.firstIndex(of: "?") else { return [] }
+    return target[target.index(after: mark)...].split(separator: "&").map { pair in
+      let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      return (name: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : "")
+    }
+  }
+}
+
+/// One whole answer of the console.
+struct Reply {
+  var status: Int
+  var fields: [(name: String, value: String)]
+  var body: [UInt8]
+
+  init(status: Int, contentType: String, body: [UInt8]) {
+    self.status = status
+    fields = [
+      (name: "content-type", value: contentType), (name: "cache-control", value: "no-store"),
+      (name: "x-content-type-options", value: "nosniff"),
+    ]
+    self.body = body
+  }
+
+  static func json(_ body: [UInt8]) -> Reply { Reply(status: 200, contentType: "application/json", body: body) }
+  static func text(_ text: String, status: Int = 200) -> Reply {
+    Reply(status: status, contentType: "text/plain; charset=utf-8", body: Array(text.utf8))
+  }
+  static func error(_ status: Int, _ message: String) -> Reply {
+    var json = JSONWriter()
+    json.object { json in
+      json.key("error")
+      json.object { $0.member("message", message) }
+    }
+    return Reply(status: status, contentType: "application/json", body: json.bytes)
+  }
+  static func methodNotAllowed(_ allowed: String) -> Reply {
+    var reply = Reply.error(405, "only \(allowed) is allowed here")
+    reply.fields.append((name: "allow", value: allowed))
+    return reply
+  }
+}

@@ -158,11 +158,12 @@ public struct HeaderFields: Sendable {
 
   /// The value of the first field whose name equals `name` when ASCII case is ignored.
   public func first(named name: String) -> String? {
-    let wanted = Array(name.utf8)
-    for index in positions.indices {
-      let found = nameBytes(at: index)
-      guard found.count == wanted.count else { continue }
-      if zip(found, wanted).allSatisfy({ asciiLowercased($0) == asciiLowercased($1) }) { return value(at: index) }
+    let wanted = name.utf8
+    let length = wanted.count
+    for index in positions.indices where Int(positions[index].nameLength) == length {
+      if zip(nameBytes(at: index), wanted).allSatisfy({ asciiLowercased($0) == asciiLowercased($1) }) {
+        return value(at: index)
+      }
     }
     return nil
   }

@@ -1,7 +1,63 @@
+// The `tollgate` executable: the list of its commands, and how a run ends.
+// Exit codes: 0 fine, 1 said no, 2 wrong usage, 70 our bug.
 import ArgumentParser
+import Foundation
+
+let tollgateVersion = "0.1.0"
 
 @main
+enum Main {
+  static func main() {
+    do {
+      var command = try Tollgate.parseAsRoot()
+      try command.run()
+    } catch let refusal as Refusal {
+      Terminal.error(refusal.description)
+      exit(1)
+    } catch {
+      let message = Tollgate.fullMessage(for: error)
+      let code = Tollgate.exitCode(for: error)
+      if code == .success {
+        print(message)
+        exit(0)
+      }
+      if code == .validationFailure {
+        Terminal.error(message)
+        exit(2)
+      }
+      if !message.isEmpty { Terminal.error(message) }
+      exit(code.rawValue == 1 ? (error is ExitCode ? 1 : 70) : code.rawValue)
+    }
+  }
+}
+
 struct Tollgate: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "tollgate", version: "0.1.0")
-  func run() throws {}
+  static let configuration = CommandConfiguration(
+    commandName: "tollgate",
+    abstract: "A sidecar that shares scarce LLM quotas between agents: the call that matters most goes first.",
+    discussion: """
+      Point your agents at it instead of at the vendor:
+        OPENAI_BASE_URL=http://127.0.0.1:4141/v1
+        ANTHROPIC_BASE_URL=http://127.0.0.1:4141
+
+      Start with:
+        tollgate demo                       see it work, without a key and without a network
+        tollgate serve                      serve every vendor whose usual key variable is set
+        tollgate serve --policy FILE        serve what FILE says
+        tollgate check FILE                 find every mistake in a policy
+        tollgate status                     what runs and what waits
+      """,
+    version: tollgateVersion,
+    subcommands: commands)
+
+  static let commands: [any ParsableCommand.Type] = [
+    ServeCommand.self, CheckCommand.self, StatusCommand.self, ExplainCommand.self, KeysCommand.self,
+    BreakersCommand.self, TenantKeyCommand.self, ReloadCommand.self, DrainCommand.self, ProviderSimulatorCommand.self,
+  ]
+}
+
+/// A run that ends with "no": the text says what, where, and what helps. Exit code 1.
+struct Refusal: Error, CustomStringConvertible {
+  var description: String
+  init(_ description: String) { self.description = description }
 }

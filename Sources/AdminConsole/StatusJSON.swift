@@ -1,0 +1,182 @@
+// The JSON shapes of the API. Times are RFC 3339 in UTC, durations whole milliseconds, money a decimal string with nine places.
+import AdmissionCore
+import BrokerEngine
+
+enum StatusJSON {
+  static func status(_ broker: Broker, version: String) -> [UInt8] {
+    let snapshot = broker.snapshot()
+    var json = JSONWriter()
+    json.object { json in
+      json.member("version", version)
+      json.member("draining", broker.isDraining)
+      json.member("started_at", Timestamp.text(broker.wallNanoseconds(at: broker.startInstant)))
+      json.key("queued")
+      bands(&json, snapshot.queuedByBand)
+      json.member("queued_bytes", snapshot.queuedBytes)
+      json.member("running", snapshot.running)
+      json.key("providers")
+      json.array(snapshot.providers) { provider(&$0, $1, broker) }
+      json.key("tenants")
+      json.array(snapshot.tenants) { json, tenant in
+        json.object { json in
+          json.member("id", tenant.id.name)
+          json.member("weight", tenant.weight)
+          json.member("in_flight", tenant.inFlight)
+          json.member("queued", tenant.queued)
+          json.member("concurrency_limit", tenant.concurrencyLimit)
+          json.key("buckets")
+          buckets(&json, tenant.buckets)
+        }
+      }
+      json.key("budgets")
+      json.array([Int]()) { $0.value($1) }
+    }
+    return json.bytes
+  }
+
+  private static func provider(
+    _ json: inout JSONWriter, _ provider: AdmissionSnapshot.Provider, _ broker: Broker
+  ) {
+    let policy = broker.policy.providers.first { $0.id == provider.id.name }
+    json.object { json in
+      json.member("id", provider.id.name)
+      json.member("dialect", policy?.dialect.rawValue)
+      json.member("base_url", policy?.baseURL)
+      json.member("in_flight", provider.inFlight)
+      json.member("concurrency_limit", provider.concurrencyLimit)
+      json.key("in_flight_by_priority")
+      bands(&json, provider.inFlightByBand)
+      json.key("buckets")
+      buckets(&json, provider.buckets)
+      json.key("models")
+      json.array(provider.models) { json, model in
+        json.object { json in
+          json.member("models", model.pattern)
+          json.member("in_flight", model.inFlight)
+          json.member("concurrency_limit", model.concurrencyLimit)
+          json.key("buckets")
+          buckets(&json, model.buckets)
+        }
+      }
+      json.key("breaker")
+      json.object { json in
+        json.member("state", provider.breaker.state)
+        json.member("reason", provider.breaker.reason)
+        json.member("until", time(provider.breaker.until, broker))
+      }
+      json.key("keys")
+      json.array(provider.keys) { json, key in
+        json.object { json in
+          json.member("id", key.id.name)
+          json.member("state", key.state)
+          json.member("until", time(key.until, broker))
+          json.member("in_flight", key.inFlight)
+        }
+      }
+      json.key("queued")
+      bands(&json, provider.queuedByBand)
+    }
+  }
+
+  private static func bands(_ json: inout JSONWriter, _ counts: [Int]) {
+    json.object { json in
+      json.member("high", counts[Int(Priority.high.rawValue)])
+      json.member("normal", counts[Int(Priority.normal.rawValue)])
+      json.member("low", counts[Int(Priority.low.rawValue)])
+    }
+  }
+
+  private static func buckets(_ json: inout JSONWriter, _ buckets: [AdmissionSnapshot.Bucket]) {
+    json.array(buckets) { json, bucket in
+      json.object { json in
+        json.member("dimension", bucket.dimension.name)
+        json.member("available", bucket.available)
+        json.member("capacity", bucket.capacity)
+      }
+    }
+  }
+
+  private static func time(_ instant: Instant?, _ broker: Broker) -> String? {
+    instant.map { Timestamp.text(broker.wallNanoseconds(at: UInt64(max(0, $0.nanoseconds)))) }
+  }
+
+  // MARK: Requests
+
+  static func requests(_ records: [RequestRecord], _ broker: Broker) -> [UInt8] {
+    var json = JSONWriter()
+    json.object { json in
+      json.key("requests")
+      json.array(records) { json, record in json.object { members(&$0, record, broker) } }
+    }
+    return json.bytes
+  }
+
+  static func request(_ record: RequestRecord, _ broker: Broker) -> [UInt8] {
+    var json = JSONWriter()
+    json.object { json in
+      members(&json, record, broker)
+      json.key("waits")
+      json.array(waits(record, broker)) { json, wait in
+        json.object { json in
+          json.member("blocker", wait.blocker.name)
+          json.member("reason", ErrorText.describe(wait.blocker))
+          json.member("from_ms", Int64((wait.since &- record.arrivedAt) / 1_000_000))
+        }
+      }
+      json.key("tries")
+      json.array(record.attempts) { json, attempt in
+        json.object { json in
+          json.member("number", attempt.number)
+          json.member("provider", attempt.provider)
+          json.member("key", attempt.key)
+          json.member("status", attempt.status)
+          json.member("verdict", attempt.verdict)
+          json.member("failure", attempt.failure)
+          json.member("from_ms", milliseconds(record.arrivedAt, attempt.began))
+          json.member("first_byte_ms", milliseconds(record.arrivedAt, attempt.firstByte))
+          json.member("until_ms", milliseconds(record.arrivedAt, attempt.ended))
+        }
+      }
+    }
+    return json.bytes
+  }
+
+  /// The waits that were noted, and for one that still waits the present one.
+  private static func waits(_ record: RequestRecord, _ broker: Broker) -> [RequestRecord.Wait] {
+    guard record.state == .queued, let blocker = broker.blocker(of: record.id), record.waits.last?.blocker != blocker
+    else { return record.waits }
+    return record.waits + [RequestRecord.Wait(since: broker.now, blocker: blocker)]
+  }
+
+  private static func members(_ json: inout JSONWriter, _ record: RequestRecord, _ broker: Broker) {
+    json.member("id", record.text)
+    json.member("state", record.state.rawValue)
+    json.member("outcome", record.outcome?.rawValue)
+    json.member("status", record.status == 0 ? nil : record.status)
+    json.member("arrived_at", Timestamp.text(record.arrivedAtWall))
+    json.member("method", record.method)
+    json.member("path", record.path)
+    json.member("tenant", record.tenant)
+    json.member("session", record.session)
+    json.member("priority", record.priority.name)
+    json.member("priority_reason", record.priorityReason)
+    json.member("kind", record.kind)
+    json.member("model", record.model)
+    json.member("provider", record.provider)
+    json.member("key", record.key)
+    json.member("queued_ms", record.queuedMilliseconds(at: broker.now))
+    json.member("first_byte_ms", milliseconds(record.arrivedAt, record.firstByteAt))
+    json.member("total_ms", milliseconds(record.arrivedAt, record.endedAt))
+    json.member("attempts", record.attemptCount)
+    json.member("input_tokens", record.usage?.inputTokens ?? record.estimatedInput)
+    json.member("output_tokens", record.usage?.outputTokens ?? 0)
+    json.member("estimated", record.usage?.isEstimated ?? true)
+    json.key("cost_usd")
+    json.null()
+    json.member("message", record.message)
+  }
+
+  private static func milliseconds(_ start: UInt64, _ end: UInt64?) -> Int64? {
+    end.map { Int64(($0 &- start) / 1_000_000) }
+  }
+}

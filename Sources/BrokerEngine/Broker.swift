@@ -1,0 +1,308 @@
+// The broker: takes requests from the endpoint, asks the core, calls the providers, and keeps the books.
+// Everything runs on the loop's thread.
+import AdmissionCore
+import EventLoop
+import HTTPMessage
+import PolicyFile
+import ProviderWire
+
+/// What the broker is made of besides its policy. All of it is handed in, so that tests can put their own in.
+public struct BrokerParts {
+  public var upstream: any Upstream
+  public var clock: BrokerClock
+  /// nil in tests that drive the timer themselves.
+  public var loop: EventLoop?
+  /// SHA-256, for client keys.
+  public var hash: ([UInt8]) -> [UInt8]
+  /// Called once for each request when its outcome is set.
+  public var requestEnded: (RequestRecord) -> Void
+  /// Called for what an operator may want to read.
+  public var noticed: (Notice) -> Void
+
+  public init(
+    upstream: any Upstream, clock: BrokerClock, loop: EventLoop?, hash: @escaping ([UInt8]) -> [UInt8],
+    requestEnded: @escaping (RequestRecord) -> Void = { _ in }, noticed: @escaping (Notice) -> Void = { _ in }
+  ) {
+    self.upstream = upstream
+    self.clock = clock
+    self.loop = loop
+    self.hash = hash
+    self.requestEnded = requestEnded
+    self.noticed = noticed
+  }
+}
+
+public final class Broker: HTTPHandler, DispatcherDelegate {
+  let clock: BrokerClock
+  let upstream: any Upstream
+  let dispatcher: Dispatcher
+  var reader = RequestReader()
+  private(set) var rules: BrokerRules
+  private let hash: ([UInt8]) -> [UInt8]
+  private let requestEnded: (RequestRecord) -> Void
+  private let noticed: (Notice) -> Void
+  private let loop: EventLoop?
+  private var wallClock: WallClock
+  private var ids: ULIDMaker
+  private lazy var models = ModelCatalog(broker: self)
+  private var exchanges: [RequestID: Exchange] = [:]
+  public internal(set) var metrics = BrokerMetrics()
+  /// Live and recent requests.
+  public private(set) var book = RequestBook(capacity: 1000)
+  public private(set) var isDraining = false
+  /// Called once after `drain()`, when nothing is queued and nothing runs.
+  public var onDrained: (() -> Void)?
+  private let startedAt: UInt64
+  /// Exchanges that the endpoint still holds: some of them have their outcome and wait for a slow client.
+  private var openExchanges = 0
+  private var coreIsDrained = false
+
+  public init(policy: Policy, secrets: KeySecrets, parts: BrokerParts) {
+    clock = parts.clock
+    upstream = parts.upstream
+    hash = parts.hash
+    requestEnded = parts.requestEnded
+    noticed = parts.noticed
+    loop = parts.loop
+    startedAt = parts.clock.monotonic()
+    wallClock = WallClock(parts.clock)
+    ids = ULIDMaker(seed: parts.clock.seed)
+    rules = BrokerRules(policy: policy, secrets: secrets)
+    dispatcher = Dispatcher(policy: policy.admission, clock: parts.clock, loop: parts.loop)
+    dispatcher.delegate = self
+  }
+
+  // MARK: For the operator
+
+  public var policy: Policy { rules.policy }
+
+  /// Puts a checked policy in the place of the old one; requests that are under way go on.
+  public func replacePolicy(_ policy: Policy, secrets: KeySecrets) {
+    rules = BrokerRules(policy: policy, secrets: secrets)
+    models.forget()
+    dispatcher.replacePolicy(policy.admission)
+  }
+
+  /// Stops admitting. `onDrained` follows when nothing is left.
+  public func drain() {
+    guard !isDraining else { return }
+    isDraining = true
+    dispatcher.drain()
+  }
+
+  /// Breaks off what still runs: the drain's time is up.
+  public func abortAll() {
+    for exchange in exchanges.values.sorted(by: { $0.record.id < $1.record.id }) {
+      exchange.downstream.abort()
+      exchange.clientLeft()
+    }
+  }
+
+  public func command(_ command: OperatorCommand) { dispatcher.command(command) }
+  public func snapshot() -> AdmissionSnapshot { dispatcher.snapshot() }
+  public func blocker(of request: RequestID) -> Blocker? { dispatcher.blocker(of: request) }
+  /// Leases that were dropped unsettled; anything but 0 is our bug.
+  public var abandonedLeases: Int { dispatcher.abandonedLeases }
+  /// Monotonic nanoseconds.
+  public var now: UInt64 { clock.monotonic() }
+  /// Nanoseconds since 1970 for a monotonic instant.
+  public func wallNanoseconds(at instant: UInt64) -> Int64 { wallClock.nanoseconds(at: instant) }
+  /// Since when the broker runs, as monotonic nanoseconds.
+  public var startInstant: UInt64 { startedAt }
+
+  func epochSeconds(at instant: UInt64) -> Int64 { wallClock.nanoseconds(at: instant) / 1_000_000_000 }
+
+  // MARK: HTTPHandler
+
+  public func exchangeBegan(_ downstream: any HTTPExchange) {
+    openExchanges += 1
+    let head = downstream.head
+    let record = newRecord(method: head.method, path: head.path)
+    let target: RequestTarget
+    do {
+      target = try RequestTarget(head.target)
+    } catch {
+      return refuse(downstream, record, .rejectedMalformed, dialect: .openai, message: error.message)
+    }
+    let path = target.rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { target.rest[..<$0] } ?? target.rest[...]
+    record.path = String(path)
+    guard let facts = PathFacts.read(path: path, anyPath: target.provider != nil) else {
+      return refuseUnknownPath(downstream, record, path: path)
+    }
+    guard let caller = rules.caller(head: head, target: target, hash: hash) else {
+      return refuse(
+        downstream, record, .rejectedUnauthenticated, dialect: facts.dialect,
+        message: "The client key is missing or unknown. Give a key that the operator made with 'tollgate tenant-key'.")
+    }
+    record.tenant = caller.name
+    let exchange = Exchange(
+      broker: self, downstream: downstream, record: record, target: target, path: facts, rules: rules, caller: caller)
+    downstream.context = exchange
+    exchanges[record.id] = exchange
+    book.began(record)
+    if isDraining {
+      exchange.reject(.rejectedDraining, "The broker is shutting down and takes no new requests.", retryAfter: .seconds(1))
+    }
+  }
+
+  public func exchangeReady(_ downstream: any HTTPExchange) {
+    guard let exchange = downstream.context as? Exchange else { return }
+    if exchange.path.endpoint == .models, exchange.path.modelInPath == nil, exchange.target.provider == nil,
+      downstream.head.method == "GET", isModelList(exchange)
+    {
+      models.answer(exchange)
+      return
+    }
+    exchange.bodyCompleted()
+  }
+
+  /// True for the list itself, false for `/v1/models/{id}`.
+  private func isModelList(_ exchange: Exchange) -> Bool { exchange.record.path.hasSuffix("/models") }
+
+  public func exchangeDrained(_ downstream: any HTTPExchange) {
+    (downstream.context as? Exchange)?.drained()
+  }
+
+  public func exchangeEnded(_ downstream: any HTTPExchange, _ ending: ExchangeEnding) {
+    openExchanges -= 1
+    if let exchange = downstream.context as? Exchange {
+      downstream.context = nil
+      if ending != .completed { exchange.clientLeft() }
+    }
+    reportIfDrained()
+  }
+
+  public func refusal(
+    _ refusal: RequestRefusal, target: String?
+  ) -> (fields: [(name: String, value: String)], body: [UInt8]) {
+    let rest = target.flatMap { try? RequestTarget($0) }?.rest ?? target ?? ""
+    let path = rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { rest[..<$0] } ?? rest[...]
+    let dialect = PathFacts.read(path: path, anyPath: true)?.dialect ?? .openai
+    let record = newRecord(method: "", path: path)
+    let outcome: Outcome
+    let message: String
+    switch refusal {
+    case .malformed(let reason), .timedOut(let reason), .headTooLarge(let reason), .notImplemented(let reason):
+      (outcome, message) = (.rejectedMalformed, reason)
+    case .bodyTooLarge(let limit):
+      (outcome, message) = (.rejectedTooLarge, "The request body is larger than the limit of \(limit) bytes.")
+    case .overloaded(let reason): (outcome, message) = (.rejectedNoCapacity, reason)
+    }
+    let answer = BrokerError.refusal(
+      status: refusal.status, dialect: dialect, message: message, requestID: record.text)
+    finish(record, outcome, status: refusal.status, message: message)
+    return (answer.fields + TollgateFields.pairs(record, outcome: outcome), answer.body)
+  }
+
+  // MARK: Refusals before there is an exchange
+
+  private func newRecord(method: String, path: Substring) -> RequestRecord {
+    let now = clock.monotonic()
+    let wall = wallClock.nanoseconds(at: now)
+    return RequestRecord(
+      id: ids.next(wallNanoseconds: wall), method: method, path: String(path), priority: rules.policy.defaultPriority,
+      arrivedAt: now, arrivedAtWall: wall)
+  }
+
+  private func refuse(
+    _ downstream: any HTTPExchange, _ record: RequestRecord, _ outcome: Outcome, dialect: Dialect, message: String
+  ) {
+    let answer = BrokerError.answer(
+      outcome: outcome, dialect: dialect, endpoint: .other, message: message, retryAfter: nil, requestID: record.text)
+    downstream.respond(
+      status: answer.status, fields: answer.fields + TollgateFields.pairs(record, outcome: outcome), body: answer.body)
+    finish(record, outcome, status: answer.status, message: message)
+  }
+
+  private func refuseUnknownPath(_ downstream: any HTTPExchange, _ record: RequestRecord, path: Substring) {
+    let answer = BrokerError.unknownPath(String(path), requestID: record.text)
+    downstream.respond(
+      status: answer.status, fields: answer.fields + TollgateFields.pairs(record, outcome: .rejectedModel),
+      body: answer.body)
+    finish(record, .rejectedModel, status: answer.status, message: "unknown path")
+  }
+
+  private func finish(_ record: RequestRecord, _ outcome: Outcome, status: Int, message: String) {
+    record.outcome = outcome
+    record.status = status
+    record.message = message
+    record.state = .ended
+    record.endedAt = clock.monotonic()
+    book.ended(record)
+    count(record)
+  }
+
+  // MARK: For exchanges
+
+  func submit(_ ticket: Ticket, of exchange: Exchange) { dispatcher.submit(ticket) }
+
+  /// The outcome is set: out of the live table, into the books.
+  func ended(_ exchange: Exchange) {
+    exchanges[exchange.record.id] = nil
+    book.ended(exchange.record)
+    count(exchange.record)
+  }
+
+  private func count(_ record: RequestRecord) {
+    guard let outcome = record.outcome else { return }
+    metrics.requests[
+      BrokerMetrics.RequestLabels(provider: record.provider ?? "none", priority: record.priority, outcome: outcome),
+      default: 0] += 1
+    requestEnded(record)
+  }
+
+  func count(_ usage: Usage, of exchange: Exchange) {
+    let record = exchange.record
+    let provider = record.provider ?? "none"
+    let model = metrics.modelLabel(record.model.isEmpty ? "none" : record.model)
+    metrics.count(usage, provider: provider, model: model, tenant: record.tenant)
+    if !usage.isEstimated, record.estimatedInput > 0, usage.inputTokens > 0 {
+      let labels = BrokerMetrics.EstimateLabels(provider: provider, model: model)
+      metrics.estimates[labels, default: BrokerMetrics.EstimateSums()].estimated += record.estimatedInput
+      metrics.estimates[labels, default: BrokerMetrics.EstimateSums()].actual += usage.inputTokens
+    }
+  }
+
+  // MARK: DispatcherDelegate
+
+  func dispatcherGranted(_ grant: Grant, lease: consuming Lease) {
+    guard let exchange = exchanges[grant.request] else {
+      // The exchange ended and its cancellation is on the way: give the place back.
+      return lease.settle(Settlement(verdict: .clientLeft, wasSent: false))
+    }
+    exchange.granted(grant, lease: lease)
+  }
+
+  func dispatcherConcluded(_ conclusion: Conclusion) {
+    guard let exchange = exchanges[conclusion.request] else { return }
+    if conclusion.outcome == .evictedMaxWait {
+      metrics.queueWait[Int(exchange.record.priority.rawValue)].observe(conclusion.queued.inSeconds)
+    }
+    exchange.conclude(conclusion)
+  }
+
+  func dispatcherNoted(_ notice: Notice) {
+    switch notice {
+    case .waiting(let request, let blocker): exchanges[request]?.waiting(blocker)
+    case .requeued(let request, _, let verdict):
+      if let exchange = exchanges[request] {
+        metrics.upstreamRetries[
+          BrokerMetrics.RetryLabels(provider: exchange.record.provider ?? "none", reason: verdict.name), default: 0] += 1
+        exchange.requeued()
+      }
+    default: noticed(notice)
+    }
+  }
+
+  func dispatcherDrained() {
+    coreIsDrained = true
+    reportIfDrained()
+  }
+
+  /// Drained is when the core has nothing left and every answer has gone to its socket.
+  private func reportIfDrained() {
+    guard coreIsDrained, openExchanges == 0, let report = onDrained else { return }
+    onDrained = nil
+    report()
+  }
+}

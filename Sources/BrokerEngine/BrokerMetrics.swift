@@ -1,0 +1,106 @@
+// The counters and histograms that the engine keeps; AdminConsole renders them. Labels come from the policy, never from free text.
+import AdmissionCore
+
+/// A histogram with fixed bounds, in the unit of its name.
+public struct Histogram: Sendable {
+  /// Upper bounds, ascending; the last bucket is what lies above.
+  public let bounds: [Double]
+  public private(set) var counts: [Int]
+  public private(set) var sum = 0.0
+  public var count: Int { counts.reduce(0, +) }
+
+  public init(bounds: [Double]) {
+    self.bounds = bounds
+    counts = Array(repeating: 0, count: bounds.count + 1)
+  }
+
+  public mutating func observe(_ value: Double) {
+    var index = 0
+    while index < bounds.count, value > bounds[index] { index += 1 }
+    counts[index] += 1
+    sum += value
+  }
+
+  /// From 1 ms to 280 s: the waits that a queue of this kind can have.
+  static let wait = Histogram(
+    bounds: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 280])
+  /// From 1 ms to 300 s.
+  static let firstByte = Histogram(
+    bounds: [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300])
+  /// From 5 µs to 50 ms.
+  static let overhead = Histogram(
+    bounds: [0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.01, 0.05])
+}
+
+/// Everything counted since the start.
+public struct BrokerMetrics {
+  public struct RequestLabels: Hashable, Sendable {
+    public var provider: String
+    public var priority: Priority
+    public var outcome: Outcome
+  }
+  public struct TokenLabels: Hashable, Sendable {
+    public var provider: String
+    public var model: String
+    public var tenant: String
+  }
+  public struct TokenCounts: Sendable {
+    public var input: Int64 = 0
+    public var cacheRead: Int64 = 0
+    public var cacheWrite: Int64 = 0
+    public var output: Int64 = 0
+    public var reasoning: Int64 = 0
+  }
+  public struct StatusLabels: Hashable, Sendable {
+    public var provider: String
+    public var status: Int
+  }
+  public struct RetryLabels: Hashable, Sendable {
+    public var provider: String
+    public var reason: String
+  }
+  public struct EstimateLabels: Hashable, Sendable {
+    public var provider: String
+    public var model: String
+  }
+  public struct EstimateSums: Sendable {
+    public var estimated: Int64 = 0
+    public var actual: Int64 = 0
+  }
+
+  public internal(set) var requests: [RequestLabels: Int] = [:]
+  public internal(set) var tokens: [TokenLabels: TokenCounts] = [:]
+  public internal(set) var upstreamResponses: [StatusLabels: Int] = [:]
+  public internal(set) var upstreamRetries: [RetryLabels: Int] = [:]
+  public internal(set) var queueWait = Array(repeating: Histogram.wait, count: Priority.allCases.count)
+  public internal(set) var firstByte: [String: Histogram] = [:]
+  public internal(set) var overhead = Histogram.overhead
+  public internal(set) var unknownHints: [String: Int] = [:]
+  /// Actual over estimated input, by provider and model.
+  public internal(set) var estimates: [EstimateLabels: EstimateSums] = [:]
+  private var modelNames: Set<String> = []
+
+  /// A label for a model: names past the first 100, and absurdly long ones, are `other`.
+  mutating func modelLabel(_ name: String) -> String {
+    if modelNames.contains(name) { return name }
+    guard modelNames.count < 100, name.utf8.count <= 128 else { return "other" }
+    modelNames.insert(name)
+    return name
+  }
+
+  mutating func count(_ usage: Usage, provider: String, model: String, tenant: String) {
+    let fresh = max(0, usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens)
+    tokens[TokenLabels(provider: provider, model: model, tenant: tenant), default: TokenCounts()].add(usage, fresh)
+  }
+}
+
+extension BrokerMetrics.TokenCounts {
+  /// `input` counts what was neither read from nor written to a cache, so that the types add up.
+  mutating func add(_ usage: Usage, _ fresh: Int64) {
+    input += fresh
+    cacheRead += usage.cacheReadTokens
+    cacheWrite += usage.cacheWriteTokens
+    output += usage.outputTokens
+    reasoning += usage.reasoningTokens
+  }
+}

@@ -1,0 +1,97 @@
+// A policy prepared for the hot path: providers and tenants by name, routes, the classifier, the hashes of client keys.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import ProviderWire
+
+/// Who calls, once that is settled.
+struct Caller {
+  /// The tenant's name as metrics and the ledger know it.
+  var name: String
+  /// Its rules; nil where the policy has no tenants.
+  var tenant: Tenant?
+}
+
+struct BrokerRules {
+  let policy: Policy
+  let classifier: Classifier
+  let secrets: KeySecrets
+  private let providers: [String: ProviderTarget]
+  private let tenantsByKey: [[UInt8]: Int]
+  private let tenantsByName: [String: Int]
+  private let template: Tenant?
+  private let someTenantHasKeys: Bool
+
+  init(policy: Policy, secrets: KeySecrets) {
+    self.policy = policy
+    self.secrets = secrets
+    classifier = Classifier(policy)
+    providers = Dictionary(policy.providers.map { ($0.id, ProviderTarget($0)) }) { first, _ in first }
+    var byKey: [[UInt8]: Int] = [:]
+    var byName: [String: Int] = [:]
+    for (index, tenant) in policy.tenants.enumerated() {
+      byName[tenant.id] = index
+      for key in tenant.keys { byKey[key.bytes] = index }
+    }
+    tenantsByKey = byKey
+    tenantsByName = byName
+    template = policy.tenants.first { $0.id == "*" }
+    someTenantHasKeys = !byKey.isEmpty
+  }
+
+  func provider(_ id: String) -> ProviderTarget? { providers[id] }
+
+  /// The caller of a request, or nil where it must be refused with 401.
+  /// - Parameter hash: SHA-256 of the given bytes. Looking a hash up reveals nothing of the keys by its timing.
+  func caller(head: RequestHead, target: RequestTarget, hash: ([UInt8]) -> [UInt8]) -> Caller? {
+    guard !policy.tenants.isEmpty else { return Caller(name: "default", tenant: nil) }
+    var found: Caller?
+    if someTenantHasKeys {
+      guard let key = BrokerRules.clientKey(head, target: target), let index = tenantsByKey[hash(key)] else {
+        return nil
+      }
+      found = Caller(name: policy.tenants[index].id, tenant: policy.tenants[index])
+    }
+    if policy.trustTenantHeader, let name = head.fields.first("x-tollgate-tenant"), !name.isEmpty {
+      return named(name)
+    }
+    if let found { return found }
+    return named("default") ?? (policy.tenants.count == 1 ? named(policy.tenants[0].id) : nil)
+  }
+
+  private func named(_ name: String) -> Caller? {
+    if name != "*", let index = tenantsByName[name] { return Caller(name: name, tenant: policy.tenants[index]) }
+    // A name from a header becomes a label and a log field: only what an id may look like is taken.
+    guard let template, name.utf8.count <= 64, name != "*", name.utf8.allSatisfy(BrokerRules.isNameByte) else {
+      return nil
+    }
+    return Caller(name: name, tenant: template)
+  }
+
+  private static func isNameByte(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."),
+      UInt8(ascii: "@"), UInt8(ascii: ":"):
+      true
+    default: false
+    }
+  }
+
+  /// What the client shows as its key: a bearer token, or one of the vendors' fields, or Gemini's query parameter.
+  static func clientKey(_ head: RequestHead, target: RequestTarget) -> [UInt8]? {
+    let query = target.rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { target.rest[target.rest.index(after: $0)...] }
+    return Credentials.clientSecret(head.fields, query: query ?? "").map { Array($0.utf8) }
+  }
+
+  /// Providers for a model in order of preference; empty where no route takes it.
+  func candidates(model: String?) -> [String] {
+    guard let model else { return policy.routes.last?.to.first.map { [$0] } ?? [] }
+    return policy.routes.first { $0.models.contains { $0.matches(model) } }?.to ?? []
+  }
+
+  static func mayUse(_ model: String, _ caller: Caller) -> Bool {
+    guard let tenant = caller.tenant, !tenant.models.isEmpty else { return true }
+    return tenant.models.contains { $0.matches(model) }
+  }
+}

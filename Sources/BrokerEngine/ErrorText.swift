@@ -1,0 +1,80 @@
+// The sentences of our own errors: what happened, what stood in the way, what helps.
+import AdmissionCore
+import HTTPMessage
+
+public enum ErrorText {
+  static func rejected(_ conclusion: Conclusion, record: RequestRecord, rules: BrokerRules) -> String {
+    let again = conclusion.retryAfter.map { " Please try again in \(seconds($0))." } ?? ""
+    let reason = conclusion.blocker.map { ": \(describe($0))" } ?? ""
+    switch conclusion.outcome {
+    case .rejectedQueueFull:
+      return "The queue for \(record.priority.name) priority is full\(reason).\(again)"
+    case .evictedMaxWait:
+      return "Waited \(seconds(conclusion.queued)) in the \(record.priority.name) queue without being served\(reason)."
+        + again
+    case .rejectedNoCapacity:
+      return "No provider of the route can serve this request before its deadline\(reason).\(again)"
+    case .rejectedDraining:
+      return "The broker is shutting down and takes no new requests.\(again)"
+    case .rejectedBudget:
+      return "The budget is used up\(reason)."
+    case .rejectedTenantLimit:
+      return "The request is larger than the limit of tenant '\(record.tenant)' and can never fit\(reason)."
+    case .rejectedUnauthenticated:
+      return "The client key is missing or unknown."
+    case .rejectedModel:
+      return "No provider serves the model '\(record.model)' any more."
+    default:
+      return "The request cannot be served\(reason).\(again)"
+    }
+  }
+
+  static func failedUpstream(_ failure: UpstreamFailure?, provider: String?) -> String {
+    let name = provider.map { "The provider '\($0)'" } ?? "The provider"
+    guard let failure else { return "\(name) gave no answer that could be passed on." }
+    let what =
+      switch failure.kind {
+      case .resolveFailed: "could not be reached: its name does not resolve"
+      case .connectRefused: "could not be reached: the connection was refused"
+      case .connectTimedOut: "could not be reached: connecting took too long"
+      case .tlsFailed: "could not be reached: the TLS handshake failed"
+      case .proxyFailed: "could not be reached through the proxy"
+      case .resetBeforeResponse: "closed the connection before it answered"
+      case .truncated: "broke off its answer"
+      case .firstByteTimedOut: "did not begin to answer in time"
+      case .idleTimedOut: "fell silent in the middle of its answer"
+      case .totalTimedOut: "did not finish its answer in time"
+      case .malformedResponse: "sent something that is not HTTP"
+      case .local: "was not called: the broker is out of resources"
+      }
+    return failure.detail.isEmpty ? "\(name) \(what)." : "\(name) \(what) (\(failure.detail))."
+  }
+
+  /// One blocker in words.
+  public static func describe(_ blocker: Blocker) -> String {
+    switch blocker {
+    case .behindInLane: "another request of the same session goes first"
+    case .notItsTurn: "other requests go first"
+    case .providerConcurrency(let id): "all places of provider '\(id)' are taken"
+    case .headroom(let id): "the free places of provider '\(id)' are kept for higher priorities"
+    case .providerBucket(let id, let dimension): "provider '\(id)' has no \(dimension.name) left for now"
+    case .modelConcurrency(let id, let model): "all places of '\(model)' at provider '\(id)' are taken"
+    case .modelBucket(let id, let model, let dimension):
+      "'\(model)' at provider '\(id)' has no \(dimension.name) left for now"
+    case .tenantConcurrency(let id): "tenant '\(id)' runs as many calls as it may"
+    case .tenantBucket(let id, let dimension): "tenant '\(id)' has no \(dimension.name) left for now"
+    case .claimed(let id, _): "a request before it waits for provider '\(id)'"
+    case .breakerOpen(let id): "the circuit breaker of provider '\(id)' is open"
+    case .noUsableKey(let id): "provider '\(id)' has no usable key"
+    case .providerClosed(let id): "provider '\(id)' asked to slow down"
+    case .budget(let name): "the budget '\(name)' is used up"
+    case .backoff: "its retry may not start yet"
+    }
+  }
+
+  /// `1.2s`: the form that clients parse out of OpenAI's messages.
+  static func seconds(_ span: Span) -> String {
+    let tenths = (span.nanoseconds + 50_000_000) / 100_000_000
+    return tenths % 10 == 0 ? "\(tenths / 10)s" : "\(tenths / 10).\(tenths % 10)s"
+  }
+}

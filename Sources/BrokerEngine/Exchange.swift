@@ -1,0 +1,335 @@
+// One client's request on its way through the broker: body, ticket, attempts, answer, end.
+//
+// The machine. `reading` → `queued` → `attempting` → `concluded`; from `attempting` back to `queued` when the core decides on a retry;
+// from every state to `concluded` when the client leaves or the request is refused. Exactly one outcome, set on entering `concluded`.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import ProviderWire
+
+final class Exchange {
+  enum Phase {
+    /// The body is still coming. Next: queued, concluded.
+    case reading
+    /// The core has the ticket. Next: attempting, concluded.
+    case queued
+    /// An attempt runs upstream. Next: queued (retry), concluded.
+    case attempting(Attempt)
+    /// The outcome is set; bytes may still be on their way to the client.
+    case concluded
+  }
+
+  /// A provider's error answer, kept until the core has decided whether there is another attempt.
+  struct HeldAnswer {
+    var head: ResponseHead
+    var body: [UInt8]
+  }
+
+  unowned let broker: Broker
+  let downstream: any HTTPExchange
+  let record: RequestRecord
+  let target: RequestTarget
+  let path: PathFacts
+  /// The rules under which the request came in; a reload does not change them for it.
+  let rules: BrokerRules
+  let caller: Caller
+  private(set) var facts = RequestFacts()
+  private(set) var phase = Phase.reading
+  /// The answer that is passed on when attempts are used up.
+  private var held: HeldAnswer?
+  private var lastFailure: UpstreamFailure?
+  /// Bodies of requests go on as they came, unless usage is asked for.
+  private(set) var injectsUsage = false
+  /// When the body was complete.
+  private var readyAt: UInt64 = 0
+  /// Our own time so far, in nanoseconds: queue and provider excluded.
+  private var ownTime: UInt64 = 0
+
+  init(
+    broker: Broker, downstream: any HTTPExchange, record: RequestRecord, target: RequestTarget, path: PathFacts,
+    rules: BrokerRules, caller: Caller
+  ) {
+    self.broker = broker
+    self.downstream = downstream
+    self.record = record
+    self.target = target
+    self.path = path
+    self.rules = rules
+    self.caller = caller
+  }
+
+  var dialect: Dialect { path.dialect }
+
+  // MARK: From the client
+
+  /// The body is complete: read it, route it, class it, and hand the ticket to the core.
+  func bodyCompleted() {
+    guard case .reading = phase else { return }
+    readyAt = broker.clock.monotonic()
+    record.bytesIn = downstream.body.count
+    switch readFacts() {
+    case .facts(let facts): self.facts = facts
+    case .malformed(let reason, let position):
+      return reject(.rejectedMalformed, "the request body cannot be read: \(reason) at byte \(position)")
+    case .decodedTooLarge:
+      return reject(
+        .rejectedTooLarge, "the decoded request body is larger than the limit of \(rules.policy.maxBody) bytes")
+    case .unsupportedEncoding(let name):
+      return reject(
+        .rejectedMalformed, "the content-encoding '\(name)' is not understood; allowed are gzip, deflate and zstd")
+    }
+    record.isStreaming = facts.isStreaming
+    record.model = facts.model ?? ""
+    record.estimatedInput = facts.estimatedInput
+    let fields = downstream.head.fields
+    let classification = rules.classifier.classify(
+      ClassificationFacts(
+        path: String(record.path), model: facts.model, tenant: caller.name, pathHints: target.hints),
+      header: { fields.first(named: $0) })
+    record.priority = classification.priority
+    record.priorityReason = classification.reason
+    record.kind = classification.kind
+    for hint in classification.unknownHints { broker.metrics.unknownHints[hint.header, default: 0] += 1 }
+    guard let candidates = candidates() else { return }
+    record.session = sessionName()
+    record.submittedAt = broker.clock.monotonic()
+    phase = .queued
+    broker.submit(ticket(candidates), of: self)
+    ownTime += (record.submittedAt ?? readyAt) &- readyAt
+  }
+
+  private func readFacts() -> RequestReading {
+    guard !downstream.body.isEmpty else {
+      var facts = RequestFacts()
+      facts.model = path.modelInPath
+      facts.isStreaming = path.streamInPath
+      facts.producesOutput = false
+      return .facts(facts)
+    }
+    let fields = downstream.head.fields
+    return broker.reader.read(
+      downstream.body, path: path, contentType: fields.first("content-type"),
+      contentEncoding: fields.first("content-encoding"), decodedLimit: rules.policy.maxBody)
+  }
+
+  /// The providers that may serve it; nil when the request was refused.
+  private func candidates() -> [Candidate]? {
+    if let model = facts.model, !BrokerRules.mayUse(model, caller) {
+      reject(.rejectedModel, "the model '\(model)' is not allowed for this client")
+      return nil
+    }
+    if let name = target.provider ?? downstream.head.fields.first("x-tollgate-provider") {
+      guard rules.provider(name) != nil else {
+        reject(.rejectedModel, "there is no provider '\(name)' here")
+        return nil
+      }
+      return [Candidate(provider: ProviderID(name))]
+    }
+    let names = rules.candidates(model: facts.model)
+    guard !names.isEmpty else {
+      reject(
+        .rejectedModel,
+        facts.model.map { "no route takes the model '\($0)'" } ?? "no provider is configured for this path")
+      return nil
+    }
+    return names.map { Candidate(provider: ProviderID($0)) }
+  }
+
+  /// Our own header first, then the path's hint, then what agents send of themselves, then the body's cache key.
+  private func sessionName() -> String {
+    let fields = downstream.head.fields
+    let name =
+      fields.first("x-tollgate-session") ?? target.hints["session"] ?? fields.first("x-claude-code-session-id")
+      ?? fields.first("session_id") ?? fields.first("session-id") ?? facts.sessionHint ?? ""
+    return name.utf8.count <= 128 ? name : String(decoding: name.utf8.prefix(128), as: UTF8.self)
+  }
+
+  private func ticket(_ candidates: [Candidate]) -> Ticket {
+    let fields = downstream.head.fields
+    var deadline: Instant?
+    if let text = fields.first("x-tollgate-timeout") {
+      if let seconds = Double(text), seconds >= 0, seconds < 1e9 {
+        deadline = broker.clock.instant + Span(nanoseconds: Int64(seconds * 1e9))
+      } else {
+        broker.metrics.unknownHints["x-tollgate-timeout", default: 0] += 1
+      }
+    }
+    return Ticket(
+      id: record.id, tenant: TenantID(caller.name), session: SessionID(record.session), priority: record.priority,
+      candidates: candidates, model: facts.model ?? "", heldBytes: downstream.body.count + 2048,
+      estimatedInput: facts.estimatedInput, outputCap: facts.outputCap,
+      producesOutput: facts.producesOutput && !path.endpoint.isFree, deadline: deadline,
+      clientRetryCount: fields.first("x-stainless-retry-count").flatMap { Int($0) } ?? 0)
+  }
+
+  /// The client closed or reset, in whatever state.
+  func clientLeft() {
+    switch phase {
+    case .reading:
+      phase = .concluded
+      end(.clientLeftQueued)
+    case .queued: broker.dispatcher.cancel(record.id)
+    case .attempting(let attempt): attempt.clientLeft()
+    case .concluded: break
+    }
+  }
+
+  /// The client's side took up what it was given.
+  func drained() {
+    if case .attempting(let attempt) = phase { attempt.clientCaughtUp() }
+  }
+
+  // MARK: From the core
+
+  func granted(_ grant: Grant, lease: consuming Lease) {
+    // A reload may have brought the provider after this request came in.
+    guard let provider = rules.provider(grant.provider.name) ?? broker.rules.provider(grant.provider.name) else {
+      lease.settle(Settlement(verdict: .ownFault, wasSent: false))
+      return
+    }
+    let now = broker.clock.monotonic()
+    if record.grantedAt == nil {
+      broker.metrics.queueWait[Int(record.priority.rawValue)].observe(grant.queued.inSeconds)
+    }
+    record.grantedAt = now
+    record.state = .running
+    record.queued = grant.queued
+    record.provider = grant.provider.name
+    record.key = grant.key?.name
+    record.attemptCount = grant.attempt
+    record.attempts.append(
+      RequestRecord.Attempt(number: grant.attempt, provider: grant.provider.name, key: grant.key?.name, began: now))
+    held = nil
+    let attempt = Attempt(exchange: self, grant: grant, lease: lease)
+    phase = .attempting(attempt)
+    attempt.begin(upstreamRequest(provider, grant))
+    ownTime += broker.clock.monotonic() &- now
+  }
+
+  private func upstreamRequest(_ provider: ProviderTarget, _ grant: Grant) -> UpstreamRequest {
+    var body = downstream.body
+    injectsUsage = false
+    if provider.policy.injectUsage, provider.policy.dialect == .openai, facts.isStreaming, !facts.asksForUsage,
+      let splice = facts.usageSplice
+    {
+      body = splice.applied(to: body)
+      injectsUsage = true
+    }
+    var credential: (name: String, value: String)?
+    if let key = grant.key,
+      let secret = rules.secrets.secret(provider: grant.provider.name, key: key.name)
+        ?? broker.rules.secrets.secret(provider: grant.provider.name, key: key.name)
+    {
+      credential = provider.credential(secret.revealed)
+    }
+    return UpstreamRequest(
+      provider: grant.provider.name, method: downstream.head.method, url: provider.url(for: target.rest),
+      fields: ForwardedFields.forProvider(
+        downstream.head.fields, credential: credential, passThrough: provider.policy.passThrough,
+        identityOnly: injectsUsage),
+      body: body, timeouts: provider.timeouts)
+  }
+
+  func waiting(_ blocker: Blocker) {
+    guard record.waits.count < 16 else { return }
+    record.waits.append(RequestRecord.Wait(since: broker.clock.monotonic(), blocker: blocker))
+  }
+
+  /// The core will try again: the request is queued once more.
+  func requeued() {
+    phase = .queued
+    record.state = .queued
+  }
+
+  /// The one end. Answers the client where nobody has.
+  func conclude(_ conclusion: Conclusion) {
+    if case .concluded = phase { return }
+    let attempt: Attempt? = if case .attempting(let running) = phase { running } else { nil }
+    phase = .concluded
+    record.queued = max(record.queued, conclusion.queued)
+    switch conclusion.outcome {
+    case .completed, .truncated, .clientLeftQueued, .clientLeftRunning: break
+    case .upstreamError:
+      if attempt?.answerBegan != true { answerHeld() }
+    case .failedUpstream:
+      if attempt?.answerBegan != true {
+        answer(.failedUpstream, ErrorText.failedUpstream(lastFailure, provider: record.provider), retryAfter: nil)
+      }
+    default:
+      answer(
+        conclusion.outcome, ErrorText.rejected(conclusion, record: record, rules: rules),
+        retryAfter: conclusion.retryAfter)
+    }
+    if record.grantedAt != nil { broker.metrics.overhead.observe(Double(ownTime) / 1e9) }
+    end(conclusion.outcome)
+  }
+
+  // MARK: Answers of our own
+
+  /// Refuses without asking the core.
+  func reject(_ outcome: Outcome, _ message: String, retryAfter: Span? = nil) {
+    if case .concluded = phase { return }
+    phase = .concluded
+    answer(outcome, message, retryAfter: retryAfter)
+    end(outcome)
+  }
+
+  private func end(_ outcome: Outcome) {
+    record.outcome = outcome
+    downstream.releaseBody()
+    record.state = .ended
+    record.endedAt = broker.clock.monotonic()
+    broker.ended(self)
+  }
+
+  /// Answers something that is no error: the model list.
+  func complete(status: Int, fields: [(name: String, value: String)], body: [UInt8]) {
+    if case .concluded = phase { return }
+    phase = .concluded
+    record.status = status
+    record.bytesOut = body.count
+    if !downstream.isClosed {
+      downstream.respond(status: status, fields: fields + TollgateFields.pairs(record, outcome: nil), body: body)
+    }
+    end(.completed)
+  }
+
+  private func answer(_ outcome: Outcome, _ message: String, retryAfter: Span?) {
+    record.message = message
+    let timedOut =
+      switch lastFailure?.kind {
+      case .firstByteTimedOut, .idleTimedOut, .totalTimedOut, .connectTimedOut: true
+      default: false
+      }
+    let answer = BrokerError.answer(
+      outcome: outcome, dialect: dialect, endpoint: path.endpoint, message: message, retryAfter: retryAfter,
+      requestID: record.text, timedOut: timedOut)
+    record.status = answer.status
+    record.bytesOut = answer.body.count
+    guard !downstream.isClosed else { return }
+    downstream.respond(
+      status: answer.status, fields: answer.fields + TollgateFields.pairs(record, outcome: outcome), body: answer.body)
+  }
+
+  /// Passes the provider's last answer on, unchanged.
+  private func answerHeld() {
+    guard let held else {
+      return answer(.failedUpstream, ErrorText.failedUpstream(lastFailure, provider: record.provider), retryAfter: nil)
+    }
+    record.status = held.head.status
+    record.bytesOut = held.body.count
+    guard !downstream.isClosed else { return }
+    var fields = ForwardedFields.forClient(held.head.fields, bodyMayShrink: true)
+    TollgateFields.append(to: &fields, record, outcome: nil)
+    fields.append(name: "content-length", value: String(held.body.count))
+    downstream.respond(ResponseHead(status: held.head.status, fields: fields))
+    downstream.send(held.body)
+    downstream.finish(trailers: nil)
+  }
+
+  // MARK: From the attempt
+
+  func keep(_ answer: HeldAnswer) { held = answer }
+  func keep(_ failure: UpstreamFailure) { lastFailure = failure }
+  func addOwnTime(_ nanoseconds: UInt64) { ownTime += nanoseconds }
+}

@@ -1,0 +1,80 @@
+// Which header fields go on: to the provider, and back to the client. Everything else passes in order, with its case and bytes.
+//
+// Hop-by-hop fields (RFC 9110 section 7.6.1) end here in both directions, with those that `Connection` names. Towards the provider
+// also our own `x-tollgate-*`, and the client's credential unless the policy lets it pass through.
+import HTTPMessage
+import ProviderWire
+
+enum ForwardedFields {
+  /// The client's fields for a provider.
+  /// - Parameters:
+  ///   - credential: replaces the client's own; nil sends none, unless `passThrough`.
+  ///   - identityOnly: true drops `accept-encoding`, because the answer will be edited.
+  static func forProvider(
+    _ fields: HeaderFields, credential: (name: String, value: String)?, passThrough: Bool, identityOnly: Bool
+  ) -> HeaderFields {
+    var result = HeaderFields(reservingBytes: fields.byteCount + 128, fields: fields.count + 2)
+    let named = connectionNames(fields)
+    for index in 0..<fields.count {
+      if Credentials.isStripped(fields, at: index, passThrough: passThrough) { continue }
+      if identityOnly, fields.nameIs("accept-encoding", at: index) { continue }
+      if !named.isEmpty, names(named, contain: fields.nameBytes(at: index)) { continue }
+      result.append(fieldAt: index, of: fields)
+    }
+    if let credential { result.append(name: credential.name, value: credential.value) }
+    return result
+  }
+
+  /// The provider's fields for the client, with room for ours.
+  /// - Parameter bodyMayShrink: true drops `content-length`, because a frame may be removed.
+  static func forClient(_ fields: HeaderFields, bodyMayShrink: Bool) -> HeaderFields {
+    var result = HeaderFields(reservingBytes: fields.byteCount + 256, fields: fields.count + 8)
+    let named = connectionNames(fields)
+    for index in 0..<fields.count {
+      if isHopByHop(fields, index) || fields.nameStarts(with: "x-tollgate-", at: index) { continue }
+      if bodyMayShrink, fields.nameIs("content-length", at: index) { continue }
+      if !named.isEmpty, names(named, contain: fields.nameBytes(at: index)) { continue }
+      result.append(fieldAt: index, of: fields)
+    }
+    return result
+  }
+
+  /// First a look at the first letter: most fields leave after one comparison.
+  private static func isHopByHop(_ fields: HeaderFields, _ index: Int) -> Bool {
+    switch firstLetter(fields, index) {
+    case UInt8(ascii: "c"): fields.nameIs("connection", at: index)
+    case UInt8(ascii: "k"): fields.nameIs("keep-alive", at: index)
+    case UInt8(ascii: "p"):
+      fields.nameIs("proxy-connection", at: index) || fields.nameIs("proxy-authenticate", at: index)
+        || fields.nameIs("proxy-authorization", at: index)
+    case UInt8(ascii: "t"):
+      fields.nameIs("te", at: index) || fields.nameIs("trailer", at: index)
+        || fields.nameIs("transfer-encoding", at: index)
+    case UInt8(ascii: "u"): fields.nameIs("upgrade", at: index)
+    default: false
+    }
+  }
+
+  private static func firstLetter(_ fields: HeaderFields, _ index: Int) -> UInt8 {
+    fields.nameBytes(at: index).first.map(asciiLowercased) ?? 0
+  }
+
+  /// The names in `Connection`, lower case. Mostly none beyond `close` and `keep-alive`.
+  private static func connectionNames(_ fields: HeaderFields) -> [[UInt8]] {
+    var result: [[UInt8]] = []
+    for index in 0..<fields.count where fields.nameIs("connection", at: index) {
+      for name in fields.valueBytes(at: index).split(separator: UInt8(ascii: ",")) {
+        let trimmed = name.drop { $0 == 0x20 || $0 == 0x09 }.map(asciiLowercased)
+        let end = trimmed.lastIndex { $0 != 0x20 && $0 != 0x09 }.map { $0 + 1 } ?? 0
+        let word = Array(trimmed[..<end])
+        if word.isEmpty || word.elementsEqual("close".utf8) || word.elementsEqual("keep-alive".utf8) { continue }
+        result.append(word)
+      }
+    }
+    return result
+  }
+
+  private static func names(_ names: [[UInt8]], contain name: ArraySlice<UInt8>) -> Bool {
+    names.contains { $0.count == name.count && zip($0, name).allSatisfy { $0 == asciiLowercased($1) } }
+  }
+}

@@ -1,0 +1,60 @@
+// The provider as the engine calls it: where its base URL puts a path, and which credential goes along.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import ProviderWire
+
+/// A provider of the policy, prepared for calls.
+struct ProviderTarget {
+  let policy: Provider
+  let id: ProviderID
+  let timeouts: UpstreamTimeouts
+  /// The base URL without the version at its end: what paths that bring their own version are put behind.
+  private let root: String
+  /// True where `/v1` of a client's path stands for the end of the base URL, as with the OpenAI SDKs.
+  private let versionIsInBase: Bool
+
+  init(_ policy: Provider) {
+    self.policy = policy
+    id = ProviderID(policy.id)
+    timeouts = UpstreamTimeouts(
+      connect: policy.connectTimeout, firstByte: policy.firstByteTimeout, idle: policy.idleTimeout,
+      total: policy.totalTimeout)
+    versionIsInBase = policy.dialect == .openai
+    root = policy.baseURL.hasSuffix("/v1") ? String(policy.baseURL.dropLast(3)) : policy.baseURL
+  }
+
+  /// The absolute URL for a client's path and query.
+  ///
+  /// OpenAI SDKs are given a base URL that holds the version (`.../v1`, `.../openai/v1`, `.../v4`), so the client's `/v1` stands for
+  /// all of it. The others are given a base URL without one, and the client's path is put behind it.
+  func url(for target: String) -> String {
+    let target = policy.passThrough ? target : ProviderTarget.withoutKeyParameter(target)
+    if versionIsInBase, target.utf8.starts(with: "/v1".utf8) {
+      let rest = target.dropFirst(3)
+      if rest.isEmpty || rest.utf8.first == UInt8(ascii: "/") || rest.utf8.first == UInt8(ascii: "?") {
+        return policy.baseURL + rest
+      }
+    }
+    return root + target
+  }
+
+  /// The field that carries `secret`, as this dialect's SDK sends it.
+  func credential(_ secret: String) -> (name: String, value: String) {
+    let dialect: Dialect =
+      switch policy.dialect {
+      case .openai: .openai
+      case .anthropic: .anthropic
+      case .gemini: .gemini
+      }
+    return Credentials.field(dialect: dialect, secret: secret)
+  }
+
+  /// Takes `key=...` out of the query: Gemini clients put their credential there.
+  static func withoutKeyParameter(_ target: String) -> String {
+    guard let mark = target.utf8.firstIndex(of: UInt8(ascii: "?")),
+      let query = Credentials.queryWithoutKey(target[target.index(after: mark)...])
+    else { return target }
+    return query.isEmpty ? String(target[..<mark]) : target[...mark] + query
+  }
+}

@@ -1,0 +1,128 @@
+// What is known about one request, from its head to its end: for the API, the log, `explain` and metrics. No content, no secret.
+import AdmissionCore
+
+/// One request's story so far.
+public final class RequestRecord {
+  public enum State: String, Sendable { case queued, running, ended }
+
+  /// One try upstream.
+  public struct Attempt: Sendable {
+    public var number: Int
+    public var provider: String
+    public var key: String?
+    /// Monotonic nanoseconds.
+    public var began: UInt64
+    public var firstByte: UInt64?
+    public var ended: UInt64?
+    public var status: Int?
+    /// `success`, `throttled`, ...; nil while it runs.
+    public var verdict: String?
+    /// Why the transport broke, where it did.
+    public var failure: String?
+  }
+
+  /// One reason for which it waited, from `since` until the next one or the grant.
+  public struct Wait: Sendable {
+    public var since: UInt64
+    public var blocker: Blocker
+
+    public init(since: UInt64, blocker: Blocker) {
+      self.since = since
+      self.blocker = blocker
+    }
+  }
+
+  public let id: RequestID
+  public let text: String
+  public internal(set) var state: State = .queued
+  public internal(set) var outcome: Outcome?
+  public internal(set) var method: String
+  /// Without query: a query may hold a key.
+  public internal(set) var path: String
+  public internal(set) var tenant = ""
+  public internal(set) var session = ""
+  public internal(set) var priority: Priority
+  public internal(set) var priorityReason = ""
+  public internal(set) var kind: String?
+  public internal(set) var model = ""
+  public internal(set) var provider: String?
+  public internal(set) var key: String?
+  public internal(set) var attempts: [Attempt] = []
+  public internal(set) var attemptCount = 0
+  public internal(set) var waits: [Wait] = []
+  public internal(set) var usage: Usage?
+  public internal(set) var estimatedInput: TokenCount = 0
+  /// The status that the client got; 0 where it got none.
+  public internal(set) var status = 0
+  public internal(set) var isStreaming = false
+  /// Nanoseconds since 1970.
+  public internal(set) var arrivedAtWall: Int64
+  /// Monotonic nanoseconds.
+  public internal(set) var arrivedAt: UInt64
+  public internal(set) var submittedAt: UInt64?
+  public internal(set) var grantedAt: UInt64?
+  public internal(set) var firstByteAt: UInt64?
+  public internal(set) var endedAt: UInt64?
+  /// Time in the queue, all waits together.
+  public internal(set) var queued: Span = .zero
+  public internal(set) var bytesIn = 0
+  public internal(set) var bytesOut = 0
+  /// Our own error's text, where we made one.
+  public internal(set) var message: String?
+
+  init(id: RequestID, method: String, path: String, priority: Priority, arrivedAt: UInt64, arrivedAtWall: Int64) {
+    self.id = id
+    text = id.text
+    self.method = method
+    self.path = path
+    self.priority = priority
+    self.arrivedAt = arrivedAt
+    self.arrivedAtWall = arrivedAtWall
+  }
+
+  /// Milliseconds in the queue; for one that still waits, until `now`.
+  public func queuedMilliseconds(at now: UInt64) -> Int64 {
+    if state == .queued, let submittedAt, now > submittedAt, grantedAt == nil {
+      return Int64((now - submittedAt) / 1_000_000)
+    }
+    return queued.wholeMilliseconds
+  }
+}
+
+/// All requests that are alive, and the last ones that ended, in a ring of fixed size.
+public struct RequestBook {
+  public private(set) var live: [RequestID: RequestRecord] = [:]
+  private var ring: [RequestRecord] = []
+  private var next = 0
+  private let capacity: Int
+
+  init(capacity: Int) { self.capacity = capacity }
+
+  mutating func began(_ record: RequestRecord) { live[record.id] = record }
+
+  mutating func ended(_ record: RequestRecord) {
+    live[record.id] = nil
+    guard capacity > 0 else { return }
+    if ring.count < capacity {
+      ring.append(record)
+    } else {
+      ring[next] = record
+      next = (next + 1) % capacity
+    }
+  }
+
+  /// The newest first.
+  public func recent(limit: Int) -> [RequestRecord] {
+    let ordered = ring[next...] + ring[..<next]
+    return Array(ordered.suffix(max(0, limit)).reversed())
+  }
+
+  /// Oldest first.
+  public func alive(_ state: RequestRecord.State, limit: Int) -> [RequestRecord] {
+    Array(live.values.filter { $0.state == state }.sorted { $0.id < $1.id }.prefix(max(0, limit)))
+  }
+
+  public func record(_ id: RequestID) -> RequestRecord? {
+    live[id] ?? ring.last { $0.id == id }
+  }
+}

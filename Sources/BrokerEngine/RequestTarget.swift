@@ -1,0 +1,88 @@
+// Tollgate's own path prefixes: `/x/{name=value,...}/` carries hints, `/p/{provider}/` names the provider.
+// What is left is the path that the provider sees, byte for byte.
+
+/// A request target with our prefixes taken off.
+struct RequestTarget: Equatable {
+  /// `x-tollgate-*` hints by their short names: `priority`, `kind`, `session`, `provider`.
+  var hints: [String: String] = [:]
+  /// From `/p/` or the hint `provider`.
+  var provider: String?
+  /// Path and query for the provider.
+  var rest: String
+
+  static let hintNames: Set<String> = ["priority", "kind", "session", "provider"]
+
+  /// Why a target with our prefix cannot be read.
+  struct Mistake: Error, Equatable {
+    var message: String
+  }
+
+  init(_ target: String) throws(Mistake) {
+    // The common case costs two byte comparisons.
+    rest = target
+    guard target.utf8.starts(with: "/x/".utf8) || target.utf8.starts(with: "/p/".utf8) else { return }
+    if rest.utf8.starts(with: "/x/".utf8) {
+      let list = RequestTarget.segment(of: rest, after: 3)
+      for pair in list.text.split(separator: ",") {
+        guard let equals = pair.firstIndex(of: "=") else {
+          throw Mistake(
+            message: "the path prefix /x/ takes name=value pairs, found '\(pair)'; allowed names are "
+              + "priority, kind, session and provider")
+        }
+        let name = String(pair[..<equals])
+        guard RequestTarget.hintNames.contains(name) else {
+          throw Mistake(
+            message: "the path prefix /x/ has no hint '\(name)'; allowed are priority, kind, session and provider")
+        }
+        hints[name] = RequestTarget.percentDecoded(pair[pair.index(after: equals)...])
+      }
+      rest = list.rest
+      provider = hints["provider"]
+    }
+    if rest.utf8.starts(with: "/p/".utf8) {
+      let name = RequestTarget.segment(of: rest, after: 3)
+      guard !name.text.isEmpty else {
+        throw Mistake(message: "the path prefix /p/ must name a provider: /p/{provider}/v1/...")
+      }
+      provider = RequestTarget.percentDecoded(name.text)
+      rest = name.rest
+    }
+  }
+
+  /// The text from `offset` to the next slash or question mark, and all from there on.
+  private static func segment(of target: String, after offset: Int) -> (text: Substring, rest: String) {
+    let start = target.utf8.index(target.startIndex, offsetBy: offset)
+    var end = start
+    while end != target.endIndex, target.utf8[end] != UInt8(ascii: "/"), target.utf8[end] != UInt8(ascii: "?") {
+      end = target.utf8.index(after: end)
+    }
+    let rest = target[end...]
+    return (target[start..<end], rest.utf8.first == UInt8(ascii: "/") ? String(rest) : "/" + rest)
+  }
+
+  static func percentDecoded(_ text: Substring) -> String {
+    guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
+    var bytes: [UInt8] = []
+    var rest = text.utf8[...]
+    while let byte = rest.popFirst() {
+      if byte == UInt8(ascii: "%"), let high = rest.first.flatMap(hexDigit),
+        let low = rest.dropFirst().first.flatMap(hexDigit)
+      {
+        bytes.append(high << 4 | low)
+        rest = rest.dropFirst(2)
+      } else {
+        bytes.append(byte)
+      }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  private static func hexDigit(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+    default: nil
+    }
+  }
+}

@@ -1,0 +1,71 @@
+// Request ids: ULIDs, 48 bits of milliseconds since 1970 and 80 bits of chance, so that they sort by time.
+// Within one millisecond the random part counts up (the monotonic form of the ULID specification).
+import AdmissionCore
+
+/// Makes request ids; the seed decides the random part.
+struct ULIDMaker {
+  private var state: UInt64
+  private var millisecond: UInt64 = 0
+  private var high16: UInt64 = 0
+  private var low64: UInt64 = 0
+
+  init(seed: UInt64) { state = seed }
+
+  mutating func next(wallNanoseconds: Int64) -> RequestID {
+    let now = UInt64(max(0, wallNanoseconds)) / 1_000_000
+    if now > millisecond {
+      millisecond = now
+      high16 = random() & 0x7FFF  // the top bit stays free, so that counting up cannot overflow
+      low64 = random()
+    } else {
+      let (sum, overflow) = low64.addingReportingOverflow(1)
+      low64 = sum
+      if overflow { high16 += 1 }
+    }
+    return RequestID(high: (millisecond << 16) | high16, low: low64)
+  }
+
+  /// SplitMix64: enough for names that need not be secret.
+  private mutating func random() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+    return mixed ^ (mixed >> 31)
+  }
+}
+
+extension RequestID {
+  private static let alphabet = Array("0123456789ABCDEFGHJKMNPQRSTVWXYZ".utf8)
+
+  /// 26 characters of Crockford's base 32.
+  public var text: String {
+    String(unsafeUninitializedCapacity: 26) { buffer in
+      var high = high
+      var low = low
+      var index = 25
+      while index >= 0 {
+        buffer[index] = RequestID.alphabet[Int(low & 31)]
+        low = (low >> 5) | (high << 59)
+        high >>= 5
+        index -= 1
+      }
+      return 26
+    }
+  }
+
+  /// Reads 26 characters of Crockford's base 32, in either case; nil for anything else.
+  public init?(text: String) {
+    let bytes = Array(text.utf8)
+    guard bytes.count == 26, bytes[0] <= UInt8(ascii: "7") else { return nil }
+    var high: UInt64 = 0
+    var low: UInt64 = 0
+    for byte in bytes {
+      let upper = byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") ? byte - 32 : byte
+      guard let value = RequestID.alphabet.firstIndex(of: upper) else { return nil }
+      high = (high << 5) | (low >> 59)
+      low = (low << 5) | UInt64(value)
+    }
+    self.init(high: high, low: low)
+  }
+}

@@ -1,0 +1,91 @@
+// The commands' way to a running broker: one HTTP call to its admin address, over the same upstream adapter that the broker uses.
+import ArgumentParser
+import EventLoop
+import Foundation
+import HTTPMessage
+import UpstreamHTTP
+
+/// How every command that talks to a broker finds it.
+struct AdminOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp("The broker's admin address. Default: TOLLGATE_ADMIN or 127.0.0.1:4142.", valueName: "addr"))
+  var admin: String?
+
+  @Option(help: ArgumentHelp("The admin token. Default: TOLLGATE_ADMIN_TOKEN.", valueName: "token"))
+  var token: String?
+
+  var address: String {
+    let text = admin ?? ProcessInfo.processInfo.environment["TOLLGATE_ADMIN"] ?? "127.0.0.1:4142"
+    return text.hasPrefix("http://") || text.hasPrefix("https://") ? text : "http://\(text)"
+  }
+  var secret: String? { token ?? ProcessInfo.processInfo.environment["TOLLGATE_ADMIN_TOKEN"] }
+}
+
+struct AdminClient {
+  let options: AdminOptions
+
+  /// One call; throws a refusal with the broker's own words where it says no.
+  func call(_ method: String, _ path: String) throws -> Data {
+    let loop = try EventLoop()
+    let upstream = try CurlUpstream(loop: loop)
+    var fields = HeaderFields([(name: "accept", value: "application/json")])
+    if let secret = options.secret { fields.append(name: "authorization", value: "Bearer \(secret)") }
+    let base = options.address.hasSuffix("/") ? String(options.address.dropLast()) : options.address
+    let answer = AdminAnswer(loop: loop)
+    upstream.configure(provider: "admin", ProviderTransport())
+    let call = upstream.begin(
+      UpstreamRequest(
+        provider: "admin", method: method, url: base + path, fields: fields, body: [],
+        timeouts: UpstreamTimeouts(
+          connect: .seconds(3), firstByte: .seconds(10), idle: .seconds(10), total: .seconds(30))),
+      events: answer)
+    loop.run()
+    withExtendedLifetime(call) {}
+    upstream.close()
+    if let failure = answer.failure {
+      throw Refusal(
+        """
+        tollgate: no broker answers at \(base) (\(failure.detail.isEmpty ? failure.kind.rawValue : failure.detail)).
+        Is 'tollgate serve' running? Another address is given with --admin.
+        """)
+    }
+    guard (200..<300).contains(answer.status) else {
+      throw Refusal("tollgate: the broker said \(answer.status): \(AdminClient.message(of: answer.body))")
+    }
+    return Data(answer.body)
+  }
+
+  func get<Value: Decodable>(_ type: Value.Type, _ path: String) throws -> Value {
+    let decoder = JSONDecoder()
+    decoder.keyDecodingStrategy = .convertFromSnakeCase
+    do { return try decoder.decode(type, from: try call("GET", path)) } catch let error as DecodingError {
+      throw Refusal("tollgate: the answer of \(options.address)\(path) is not what this version expects: \(error)")
+    }
+  }
+
+  private static func message(of body: [UInt8]) -> String {
+    struct Failure: Decodable {
+      struct Message: Decodable { var message: String }
+      var error: Message?
+      var errors: [String]?
+    }
+    let failure = try? JSONDecoder().decode(Failure.self, from: Data(body))
+    return failure?.error?.message ?? failure?.errors?.joined(separator: "\n") ?? String(decoding: body, as: UTF8.self)
+  }
+}
+
+private final class AdminAnswer: UpstreamEvents {
+  private let loop: EventLoop
+  private(set) var status = 0
+  private(set) var body: [UInt8] = []
+  private(set) var failure: UpstreamFailure?
+
+  init(loop: EventLoop) { self.loop = loop }
+
+  func upstreamResponded(_ head: ResponseHead) { status = head.status }
+  func upstreamReceived(_ bytes: ArraySlice<UInt8>) { body.append(contentsOf: bytes) }
+  func upstreamEnded(_ ending: UpstreamEnding) {
+    if case .failed(let failure) = ending { self.failure = failure }
+    loop.stop()
+  }
+}

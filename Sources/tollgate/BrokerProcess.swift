@@ -1,0 +1,240 @@
+// The composition root of `serve`: loop, upstream, broker, listeners, console and signals, put together and taken down again.
+import AdminConsole
+import AdmissionCore
+import BrokerEngine
+import COpenSSL
+import EventLoop
+import Foundation
+import HTTPEndpoint
+import HTTPMessage
+import Logging
+import PolicyFile
+import UpstreamHTTP
+
+final class BrokerProcess {
+  struct Options {
+    /// nil: the built-in policy.
+    var policyFile: String?
+    /// Flags that win over the file, again after each reload.
+    var adjust: (inout Policy) throws -> Void
+    var logFormat: AccessLogFormat
+  }
+
+  private let options: Options
+  private let logger: Logger
+  private let loop: EventLoop
+  private let upstream: CurlUpstream
+  private let broker: Broker
+  private var dataServer: HTTPServer
+  private var adminServer: HTTPServer?
+  private let console: AdminConsole
+  private var signals: [SignalWatch] = []
+  private lazy var drainTimer = LoopTimer(loop) { [weak self] in self?.drainTimedOut() }
+  private var isStopping = false
+
+  init(_ options: Options) throws {
+    self.options = options
+    let policy = try BrokerProcess.load(options)
+    let secrets = try PolicyLoading.secrets(of: policy, relativeTo: options.policyFile)
+    let format = options.logFormat
+    LoggingSystem.bootstrap { _ in OperatorLog(format: format) }
+    logger = Logger(label: "tollgate")
+    let loop = try EventLoop()
+    self.loop = loop
+    upstream = try CurlUpstream(loop: loop)
+    BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
+    let sink = LogSink(loop: loop)
+    let clock = BrokerClock(
+      monotonic: { loop.now }, wall: BrokerProcess.wallNanoseconds, seed: UInt64.random(in: .min ... .max))
+    let logger = logger
+    let broker = Broker(
+      policy: policy, secrets: secrets,
+      parts: BrokerParts(
+        upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256,
+        requestEnded: { record in
+          guard format != .off else { return }
+          let lasted = Int64((record.endedAt ?? record.arrivedAt) &- record.arrivedAt)
+          sink.write(AccessLog.line(record, format, at: record.arrivedAtWall + lasted))
+        },
+        noticed: { BrokerProcess.log($0, logger) }))
+    self.broker = broker
+    let requests = requests
+    console = AdminConsole(
+      broker: broker,
+      actions: AdminActions(
+        reload: { requests.reload() }, drain: { requests.drain() }, processFigures: ProcessReading.figures),
+      version: tollgateVersion, token: policy.admin.token.map { Array($0.revealed.utf8) })
+    var limits = EndpointLimits()
+    limits.bodyBytes = policy.maxBody
+    dataServer = HTTPServer(
+      loop: loop, handler: broker, limits: limits,
+      tls: try policy.tls.map {
+        try TLSContext(
+          certificateFile: PolicyLoading.resolved($0.certificate, relativeTo: options.policyFile),
+          keyFile: PolicyLoading.resolved($0.key, relativeTo: options.policyFile))
+      })
+    if policy.admin.listen != nil {
+      var adminLimits = EndpointLimits()
+      adminLimits.bodyBytes = 64 << 10
+      adminLimits.maxConnections = 256
+      adminServer = HTTPServer(loop: loop, handler: console, limits: adminLimits, tls: nil)
+    }
+    upstream.onSocketWarning = { text in logger.warning("upstream socket", metadata: ["detail": "\(text)"]) }
+    requests.reload = { [weak self] in self?.reload() ?? [] }
+    requests.drain = { [weak self] in self?.drain() }
+  }
+
+  /// What the console may ask of this object, which is made after it.
+  private final class ConsoleRequests {
+    var reload: () -> [String] = { [] }
+    var drain: () -> Void = {}
+  }
+  private let requests = ConsoleRequests()
+
+  /// Serves until drained. Throws when a listener cannot be opened.
+  func run() throws {
+    let scheme = broker.policy.tls == nil ? "http" : "https"
+    for address in broker.policy.listen {
+      let bound = try dataServer.listen(BrokerProcess.endpoint(address))
+      Terminal.line("listening on \(BrokerProcess.display(bound, scheme)) (data)")
+    }
+    if let address = broker.policy.admin.listen, let adminServer {
+      let bound = try adminServer.listen(BrokerProcess.endpoint(address))
+      Terminal.line("listening on \(BrokerProcess.display(bound, "http")) (admin)")
+      if case .tcp(let host, _) = address { console.checksHost = host.hasPrefix("127.") || host == "::1" }
+    }
+    signals = try [SIGTERM, SIGINT].map { signal in
+      try SignalWatch(loop, signal: signal) { [weak self] in self?.stopRequested() }
+    }
+    signals.append(try SignalWatch(loop, signal: SIGHUP) { [weak self] in _ = self?.reload() })
+    broker.onDrained = { [weak self] in self?.stop() }
+    loop.run()
+    dataServer.close()
+    adminServer?.close()
+    upstream.close()
+  }
+
+  // MARK: Stopping
+
+  private func stopRequested() {
+    if broker.isDraining {
+      logger.warning("stopped at once by a second signal")
+      exit(1)
+    }
+    drain()
+  }
+
+  func drain() {
+    guard !broker.isDraining else { return }
+    logger.info("draining", metadata: ["timeout": "\(broker.policy.drainTimeout)"])
+    drainTimer.schedule(after: broker.policy.drainTimeout)
+    // Not inside the call that asked for it: its answer goes out first.
+    loop.atEndOfTurn { [broker] in broker.drain() }
+  }
+
+  private func drainTimedOut() {
+    logger.warning("drain timeout: calls that still run are broken off")
+    broker.abortAll()
+    stop()
+  }
+
+  private func stop() {
+    guard !isStopping else { return }
+    isStopping = true
+    drainTimer.cancel()
+    dataServer.stopAccepting()
+    adminServer?.stopAccepting()
+    // One more turn, so that the last answers and log lines leave.
+    loop.atEndOfTurn { [loop] in loop.atEndOfTurn { loop.stop() } }
+  }
+
+  // MARK: Policy
+
+  /// Reads the policy again; the texts say what was wrong, and then the old one stays.
+  func reload() -> [String] {
+    do {
+      let policy = try BrokerProcess.load(options)
+      let secrets = try PolicyLoading.secrets(of: policy, relativeTo: options.policyFile)
+      if policy.listen != broker.policy.listen || policy.admin.listen != broker.policy.admin.listen
+        || policy.tls != broker.policy.tls
+      {
+        logger.warning("listen, tls and admin.listen change only with a restart")
+      }
+      BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
+      broker.replacePolicy(policy, secrets: secrets)
+      console.token = policy.admin.token.map { Array($0.revealed.utf8) }
+      logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
+      return []
+    } catch {
+      let mistakes = "\(error)".split(separator: "\n").map(String.init)
+      for mistake in mistakes { logger.error("policy refused, the old one stays", metadata: ["mistake": "\(mistake)"]) }
+      return mistakes
+    }
+  }
+
+  private static func load(_ options: Options) throws -> Policy {
+    var policy = try options.policyFile.map { try PolicyLoading.policy(at: $0) } ?? PolicyLoading.builtIn()
+    try options.adjust(&policy)
+    return policy
+  }
+
+  private static func configure(_ upstream: CurlUpstream, _ policy: Policy, relativeTo file: String?) {
+    for provider in policy.providers {
+      upstream.configure(
+        provider: provider.id,
+        ProviderTransport(
+          caFile: provider.caFile.map { PolicyLoading.resolved($0, relativeTo: file) },
+          httpVersion: provider.httpVersion == "2" ? .http2OverTLS : .http1_1,
+          maxIdleConnections: max(64, provider.limits.concurrency ?? 0)))
+    }
+  }
+
+  // MARK: Small things
+
+  private static func endpoint(_ address: ListenAddress) -> EndpointAddress {
+    switch address {
+    case .tcp(let host, let port): .tcp(host: host, port: port)
+    case .unix(let path): .unix(path: path)
+    }
+  }
+
+  private static func display(_ address: EndpointAddress, _ scheme: String) -> String {
+    switch address {
+    case .tcp: "\(scheme)://\(address)"
+    case .unix: "\(address)"
+    }
+  }
+
+  private static func wallNanoseconds() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+  }
+
+  private static func log(_ notice: Notice, _ logger: Logger) {
+    switch notice {
+    case .waiting, .requeued: break
+    case .limitLearned(let provider, let dimension, let limit):
+      logger.info(
+        "limit learned",
+        metadata: ["provider": "\(provider)", "dimension": "\(dimension.name)", "per_minute": "\(limit)"])
+    case .concurrencyChanged(let provider, let limit):
+      logger.info("concurrency changed", metadata: ["provider": "\(provider)", "limit": "\(limit)"])
+    case .breakerChanged(let provider, let state, let reason):
+      logger.warning(
+        "breaker changed", metadata: ["provider": "\(provider)", "state": "\(state)", "reason": "\(reason)"])
+    case .keyChanged(let provider, let key, let state, let reason):
+      logger.warning(
+        "key changed", metadata: ["key": "\(provider)/\(key)", "state": "\(state)", "reason": "\(reason)"])
+    }
+  }
+}
+
+/// OpenSSL's digests.
+enum Digest {
+  static func sha256(_ bytes: [UInt8]) -> [UInt8] {
+    var digest = [UInt8](repeating: 0, count: 32)
+    _ = SHA256(bytes, bytes.count, &digest)
+    return digest
+  }
+}

@@ -1,0 +1,81 @@
+// `tollgate explain`: why one request went as it went.
+import ArgumentParser
+import Foundation
+
+struct ExplainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "explain", abstract: "Tell the story of one request: class and why, each wait, each attempt.",
+    discussion: "The id is in the header x-tollgate-request-id of every answer. The last 1000 requests are kept.")
+
+  @Argument(help: "The request's id.") var requestID: String
+  @OptionGroup var admin: AdminOptions
+
+  struct Story: Decodable {
+    struct Wait: Decodable {
+      var blocker: String
+      var reason: String
+      var fromMs: Int64
+    }
+    struct Try: Decodable {
+      var number: Int
+      var provider: String
+      var key: String?
+      var status: Int?
+      var verdict: String?
+      var failure: String?
+      var fromMs: Int64?
+      var firstByteMs: Int64?
+      var untilMs: Int64?
+    }
+    var id: String
+    var state: String
+    var outcome: String?
+    var arrivedAt: String
+    var method: String
+    var path: String
+    var tenant: String
+    var session: String
+    var priority: String
+    var priorityReason: String
+    var model: String
+    var queuedMs: Int64
+    var totalMs: Int64?
+    var inputTokens: Int64
+    var outputTokens: Int64
+    var estimated: Bool
+    var message: String?
+    var waits: [Wait]
+    var tries: [Try]
+  }
+
+  func run() throws {
+    let story = try AdminClient(options: admin).get(Story.self, "/api/v1/requests/\(requestID)")
+    Terminal.line(ExplainCommand.text(story))
+  }
+
+  static func text(_ story: Story) -> String {
+    var lines = [
+      "\(story.id)  \(story.outcome ?? story.state)",
+      "  \(story.arrivedAt)  \(story.method) \(story.path)"
+        + (story.model.isEmpty ? "" : "  model \(story.model)"),
+      "  tenant \(story.tenant)" + (story.session.isEmpty ? "" : ", session \(story.session)"),
+      "  \(story.priority) priority, by \(story.priorityReason)",
+    ]
+    for wait in story.waits { lines.append("  +\(wait.fromMs) ms  waited: \(wait.reason)") }
+    lines.append("  queued \(story.queuedMs) ms in all")
+    for attempt in story.tries {
+      var line = "  +\(attempt.fromMs ?? 0) ms  attempt \(attempt.number) at \(attempt.provider)"
+      if let key = attempt.key { line += " with key \(key)" }
+      if let status = attempt.status { line += ": \(status)" }
+      if let first = attempt.firstByteMs { line += ", answered at +\(first) ms" }
+      if let until = attempt.untilMs { line += ", over at +\(until) ms" }
+      if let verdict = attempt.verdict { line += " (\(verdict)\(attempt.failure.map { ", \($0)" } ?? ""))" }
+      lines.append(line)
+    }
+    lines.append(
+      "  tokens: \(story.inputTokens) in, \(story.outputTokens) out\(story.estimated ? " (estimated)" : "")")
+    if let message = story.message { lines.append("  told the client: \(message)") }
+    if let total = story.totalMs { lines.append("  \(total) ms in all") }
+    return lines.joined(separator: "\n")
+  }
+}

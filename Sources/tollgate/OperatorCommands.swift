@@ -1,0 +1,114 @@
+// The operator's commands to a running broker: keys, breakers, reload, drain.
+import ArgumentParser
+import Foundation
+
+struct KeysCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "keys", abstract: "List the providers' keys, or take one out of use.",
+    subcommands: [List.self, Disable.self, Enable.self], defaultSubcommand: List.self)
+
+  static func table(_ keys: [(provider: String, key: StatusReport.Key)]) -> String {
+    var table = TextTable(["KEY", "STATE", "UNTIL", "RUNNING"], right: [3])
+    for (provider, key) in keys { table.row(["\(provider)/\(key.id)", key.state, key.until ?? "-", "\(key.inFlight)"]) }
+    return table.text
+  }
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List all keys by id; secrets are never shown.")
+    @OptionGroup var admin: AdminOptions
+    func run() throws {
+      let report = try AdminClient(options: admin).get(StatusReport.self, "/api/v1/status")
+      Terminal.line(KeysCommand.table(report.providers.flatMap { provider in provider.keys.map { (provider.id, $0) } }))
+    }
+  }
+
+  struct Disable: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Use a key no more; calls that run finish.")
+    @Argument(help: "PROVIDER/KEY, as 'tollgate keys' lists it.") var key: String
+    @OptionGroup var admin: AdminOptions
+    func run() throws { try change(key, "disable", admin) }
+  }
+
+  struct Enable: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Use a key again.")
+    @Argument(help: "PROVIDER/KEY, as 'tollgate keys' lists it.") var key: String
+    @OptionGroup var admin: AdminOptions
+    func run() throws { try change(key, "enable", admin) }
+  }
+
+  private static func change(_ key: String, _ verb: String, _ admin: AdminOptions) throws {
+    let parts = key.split(separator: "/", omittingEmptySubsequences: false)
+    guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty }) else {
+      throw ValidationError("'\(key)' is no key: give PROVIDER/KEY, as 'tollgate keys' lists it")
+    }
+    _ = try AdminClient(options: admin).call("POST", "/api/v1/keys/\(parts[0])/\(parts[1])/\(verb)")
+    Terminal.line("\(key): \(verb)d")
+  }
+}
+
+struct BreakersCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "breakers", abstract: "List the providers' circuit breakers, or set one by hand.",
+    discussion: "closed: calls flow. open: none does. 'auto' gives the breaker back to its own judgement.",
+    subcommands: [List.self, Open.self, Close.self, Auto.self], defaultSubcommand: List.self)
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List all breakers.")
+    @OptionGroup var admin: AdminOptions
+    func run() throws {
+      let report = try AdminClient(options: admin).get(StatusReport.self, "/api/v1/status")
+      var table = TextTable(["PROVIDER", "STATE", "UNTIL"])
+      for provider in report.providers {
+        table.row([provider.id, provider.breaker.state, provider.breaker.until ?? "-"])
+      }
+      Terminal.line(table.text)
+    }
+  }
+
+  struct Open: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Let no call through.")
+    @Argument(help: "The provider's id.") var provider: String
+    @OptionGroup var admin: AdminOptions
+    func run() throws { try change(provider, "open", admin) }
+  }
+
+  struct Close: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Let every call through, whatever happens.")
+    @Argument(help: "The provider's id.") var provider: String
+    @OptionGroup var admin: AdminOptions
+    func run() throws { try change(provider, "close", admin) }
+  }
+
+  struct Auto: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Let the breaker judge for itself again.")
+    @Argument(help: "The provider's id.") var provider: String
+    @OptionGroup var admin: AdminOptions
+    func run() throws { try change(provider, "auto", admin) }
+  }
+
+  private static func change(_ provider: String, _ verb: String, _ admin: AdminOptions) throws {
+    _ = try AdminClient(options: admin).call("POST", "/api/v1/breakers/\(provider)/\(verb)")
+    Terminal.line("\(provider): \(verb)")
+  }
+}
+
+struct ReloadCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "reload", abstract: "Make a running broker read its policy again, as SIGHUP does.",
+    discussion: "A policy with a mistake is refused whole: the mistakes are printed and the old policy stays.")
+  @OptionGroup var admin: AdminOptions
+  func run() throws {
+    _ = try AdminClient(options: admin).call("POST", "/api/v1/reload")
+    Terminal.line("reloaded")
+  }
+}
+
+struct DrainCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "drain", abstract: "Make a running broker stop admitting, finish and exit, as SIGTERM does.")
+  @OptionGroup var admin: AdminOptions
+  func run() throws {
+    _ = try AdminClient(options: admin).call("POST", "/api/v1/drain")
+    Terminal.line("draining")
+  }
+}

@@ -1,0 +1,42 @@
+// swift-log's handler for everything that is not the access log: constant messages, facts as metadata, one line each on standard error.
+import BrokerEngine
+import Foundation
+import Logging
+
+struct OperatorLog: LogHandler {
+  let isJSON: Bool
+  var logLevel: Logger.Level = .info
+  var metadata: Logger.Metadata = [:]
+
+  init(format: AccessLogFormat) { isJSON = format == .json }
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    let facts = metadata.merging(event.metadata ?? [:]) { _, new in new }.sorted { $0.key < $1.key }
+    let time = Timestamp.text(Int64(Date().timeIntervalSince1970 * 1e9))
+    var line: [UInt8] = []
+    if isJSON {
+      line.append(contentsOf: "{\"time\":\"\(time)\",\"level\":\"\(event.level)\",\"message\":".utf8)
+      JSONWriter.appendString("\(event.message)", to: &line)
+      for (name, value) in facts {
+        line.append(UInt8(ascii: ","))
+        JSONWriter.appendString(name, to: &line)
+        line.append(UInt8(ascii: ":"))
+        JSONWriter.appendString("\(value)", to: &line)
+      }
+      line.append(contentsOf: "}\n".utf8)
+    } else {
+      line.append(contentsOf: "\(time) \(event.level): \(event.message)".utf8)
+      for (name, value) in facts {
+        line.append(contentsOf: " \(name)=".utf8)
+        JSONWriter.appendString("\(value)", to: &line)
+      }
+      line.append(UInt8(ascii: "\n"))
+    }
+    FileHandle.standardError.write(Data(line))
+  }
+}

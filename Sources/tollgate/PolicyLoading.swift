@@ -1,0 +1,101 @@
+// From a policy file to a checked policy and the secrets of its keys.
+import Foundation
+import BrokerEngine
+import PolicyFile
+
+enum PolicyLoading {
+  /// Reads and checks a file; throws all mistakes as one text.
+  static func policy(at path: String) throws -> Policy {
+    let parsing = PolicyParser.parse(
+      text: try text(of: path), file: path, environment: ProcessInfo.processInfo.environment)
+    guard let policy = parsing.policy, parsing.diagnostics.isEmpty else {
+      throw Refusal(parsing.diagnostics.map(\.description).joined(separator: "\n"))
+    }
+    return policy
+  }
+
+  static func text(of path: String) throws -> String {
+    guard let data = FileManager.default.contents(atPath: path) else {
+      throw Refusal("\(path): error: the file cannot be read; does it exist, and may you read it?")
+    }
+    guard let text = String(data: data, encoding: .utf8) else {
+      throw Refusal("\(path): error: the file is not UTF-8 text")
+    }
+    return text
+  }
+
+  /// The policy for `serve` without a file.
+  static func builtIn() throws -> Policy {
+    let policy = Policy.builtIn(environment: ProcessInfo.processInfo.environment)
+    guard !policy.providers.isEmpty else {
+      throw Refusal(
+        """
+        tollgate: there is no provider to serve. Set one of
+          \(Policy.builtInVariables.joined(separator: "\n  "))
+        or give a policy: tollgate serve --policy FILE. To see it work without a key: tollgate demo
+        """)
+    }
+    return policy
+  }
+
+  /// The secrets of all keys, from the text, a file or a command. Paths are taken relative to the policy file.
+  static func secrets(of policy: Policy, relativeTo file: String?) throws -> KeySecrets {
+    var secrets = KeySecrets()
+    for provider in policy.providers {
+      for key in provider.keys {
+        let name = "key \(provider.id)/\(key.id)"
+        let secret: Secret
+        switch key.source {
+        case .text(let text): secret = text
+        case .file(let path):
+          let path = resolved(path, relativeTo: file)
+          guard let data = FileManager.default.contents(atPath: path),
+            let text = String(data: data, encoding: .utf8)
+          else { throw Refusal("\(name): the secret's file \(path) cannot be read") }
+          secret = Secret(trimmed(text))
+        case .command(let words): secret = Secret(trimmed(try output(of: words, for: name)))
+        }
+        guard isSendable(secret.revealed) else {
+          throw Refusal("\(name): the secret is empty or holds characters that a header field cannot carry")
+        }
+        secrets.set(secret, provider: provider.id, key: key.id)
+      }
+    }
+    return secrets
+  }
+
+  static func resolved(_ path: String, relativeTo file: String?) -> String {
+    guard !path.hasPrefix("/"), let file else { return path }
+    return URL(fileURLWithPath: file).deletingLastPathComponent().appendingPathComponent(path).path
+  }
+
+  private static func trimmed(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines) }
+
+  /// Visible ASCII only: what a field value may hold without question.
+  private static func isSendable(_ text: String) -> Bool {
+    !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
+  }
+
+  /// Runs a command that prints a secret; at most ten seconds.
+  private static func output(of words: [String], for name: String) throws -> String {
+    guard let program = words.first else { throw Refusal("\(name): the command is empty") }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+    process.arguments = words
+    let pipe = Pipe()
+    process.standardOutput = pipe
+    process.standardInput = FileHandle.nullDevice
+    do { try process.run() } catch { throw Refusal("\(name): the command '\(program)' cannot be started: \(error)") }
+    let deadline = DispatchTime.now() + .seconds(10)
+    let running = process.processIdentifier
+    let guardian = DispatchWorkItem { kill(running, SIGKILL) }
+    DispatchQueue.global().asyncAfter(deadline: deadline, execute: guardian)
+    let data = pipe.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    guardian.cancel()
+    guard process.terminationStatus == 0, process.terminationReason == .exit else {
+      throw Refusal("\(name): the command '\(program)' failed with status \(process.terminationStatus)")
+    }
+    return String(decoding: data, as: UTF8.self)
+  }
+}

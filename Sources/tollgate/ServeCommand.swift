@@ -1,0 +1,85 @@
+// `tollgate serve`: the broker in the foreground.
+import ArgumentParser
+import BrokerEngine
+import Foundation
+import PolicyFile
+
+extension AccessLogFormat: ExpressibleByArgument {}
+
+struct ServeCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve", abstract: "Run the broker in the foreground.",
+    discussion: """
+      Without --policy it serves every vendor whose usual variable is set (OPENAI_API_KEY, ANTHROPIC_API_KEY, ...).
+      Flags win over the policy file. Standard output gets one line for each listener, standard error the log.
+
+      Signals: SIGHUP reads the policy again (a bad file is refused and the old one stays); SIGTERM and SIGINT stop
+      admitting, finish what runs and exit with 0; a second one stops at once.
+
+      Examples:
+        tollgate serve
+        tollgate serve --policy policies/coding-agents.yaml
+        tollgate serve --listen 127.0.0.1:4141 --listen unix:/run/tollgate.sock --admin off
+      """)
+
+  @Option(help: "The policy file; 'tollgate check FILE' finds its mistakes.", completion: .file())
+  var policy: String?
+
+  @Option(
+    help: ArgumentHelp("Where clients connect; may be repeated. IP:PORT or unix:/PATH. Port 0 takes a free one.", valueName: "addr"))
+  var listen: [String] = []
+
+  @Option(help: ArgumentHelp("Where status and metrics are served, or 'off'.", valueName: "addr"))
+  var admin: String?
+
+  @Option(help: ArgumentHelp("The ledger: a path, sqlite:///PATH or memory:.", valueName: "path"))
+  var store: String?
+
+  @Option(help: "The access log on standard error: text, json or off.")
+  var logFormat: AccessLogFormat = .text
+
+  func validate() throws {
+    for text in listen where ListenAddress(text) == nil {
+      throw ValidationError("--listen: '\(text)' is no address; allowed are IP:PORT such as 127.0.0.1:4141 and unix:/PATH")
+    }
+    if let admin, admin != "off", ListenAddress(admin) == nil {
+      throw ValidationError("--admin: '\(admin)' is no address; allowed are IP:PORT such as 127.0.0.1:4142, unix:/PATH and off")
+    }
+    if let store, StoreLocation(store) == nil {
+      throw ValidationError("--store: '\(store)' is no store; allowed are a path, sqlite:///PATH and memory:")
+    }
+  }
+
+  func run() throws {
+    let process = try BrokerProcess(
+      BrokerProcess.Options(policyFile: policy, adjust: adjust, logFormat: logFormat))
+    do { try process.run() } catch let refusal as Refusal { throw refusal } catch {
+      throw Refusal("tollgate: \(error)")
+    }
+  }
+
+  private func adjust(_ policy: inout Policy) throws {
+    if !listen.isEmpty { policy.listen = listen.compactMap { ListenAddress($0) } }
+    if let admin { policy.admin.listen = admin == "off" ? nil : ListenAddress(admin) }
+    if let store, let location = StoreLocation(store) { policy.store = location }
+    for address in policy.listen where !address.isLoopback && policy.tenants.isEmpty {
+      throw Refusal(
+        "tollgate: \(address) can be reached from other machines, so clients must show a key: give the policy tenants, "
+          + "or listen on 127.0.0.1")
+    }
+    if let address = policy.admin.listen, !address.isLoopback, policy.admin.token == nil {
+      throw Refusal(
+        "tollgate: the admin address \(address) can be reached from other machines: set admin.token, or use 127.0.0.1")
+    }
+    if let address = policy.admin.listen, policy.listen.contains(address), !BrokerPorts.isFreeChoice(address) {
+      throw Refusal("tollgate: \(address) is given for data and for admin; the two need different addresses")
+    }
+  }
+}
+
+enum BrokerPorts {
+  /// Port 0: the system chooses, so two of them never collide.
+  static func isFreeChoice(_ address: ListenAddress) -> Bool {
+    if case .tcp(_, 0) = address { true } else { false }
+  }
+}

@@ -1,0 +1,106 @@
+// `tollgate status`: one snapshot of a running broker.
+import ArgumentParser
+import Foundation
+
+/// The parts of `/api/v1/status` that are shown.
+struct StatusReport: Decodable {
+  struct Bands: Decodable {
+    var high: Int
+    var normal: Int
+    var low: Int
+    var all: Int { high + normal + low }
+  }
+  struct Bucket: Decodable {
+    var dimension: String
+    var available: Int64
+    var capacity: Int64
+  }
+  struct Breaker: Decodable {
+    var state: String
+    var until: String?
+  }
+  struct Key: Decodable {
+    var id: String
+    var state: String
+    var until: String?
+    var inFlight: Int
+  }
+  struct Provider: Decodable {
+    var id: String
+    var inFlight: Int
+    var concurrencyLimit: Int?
+    var buckets: [Bucket]
+    var breaker: Breaker
+    var keys: [Key]
+    var queued: Bands
+  }
+  struct Tenant: Decodable {
+    var id: String
+    var inFlight: Int
+    var queued: Int
+    var weight: Int
+  }
+  var version: String
+  var draining: Bool
+  var startedAt: String
+  var queued: Bands
+  var queuedBytes: Int
+  var running: Int
+  var providers: [Provider]
+  var tenants: [Tenant]
+}
+
+struct StatusCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "status", abstract: "Show what runs and what waits, once.",
+    discussion: "Exits with 0 when a broker answers, with 1 when none does: fit for a health check.")
+
+  @OptionGroup var admin: AdminOptions
+  @Flag(help: "The answer of /api/v1/status as it is.") var json = false
+
+  func run() throws {
+    let client = AdminClient(options: admin)
+    if json {
+      Terminal.line(String(decoding: try client.call("GET", "/api/v1/status"), as: UTF8.self))
+      return
+    }
+    let report = try client.get(StatusReport.self, "/api/v1/status")
+    Terminal.line(StatusCommand.text(report))
+  }
+
+  static func text(_ report: StatusReport) -> String {
+    var lines = [
+      "tollgate \(report.version), since \(report.startedAt)"
+        + (report.draining ? Terminal.coloured(", draining", 33) : ""),
+      "running \(report.running), waiting \(report.queued.all) "
+        + "(high \(report.queued.high), normal \(report.queued.normal), low \(report.queued.low))", "",
+    ]
+    var providers = TextTable(
+      ["PROVIDER", "RUNNING", "LIMIT", "HIGH", "NORMAL", "LOW", "BREAKER"], right: [1, 2, 3, 4, 5])
+    for provider in report.providers {
+      providers.row([
+        provider.id, "\(provider.inFlight)", provider.concurrencyLimit.map { "\($0)" } ?? "-",
+        "\(provider.queued.high)", "\(provider.queued.normal)", "\(provider.queued.low)", provider.breaker.state,
+      ])
+    }
+    lines.append(providers.text)
+    let buckets = report.providers.flatMap { provider in provider.buckets.map { (provider.id, $0) } }
+    if !buckets.isEmpty {
+      var table = TextTable(["BUCKET", "DIMENSION", "AVAILABLE", "CAPACITY"], right: [2, 3])
+      for (provider, bucket) in buckets {
+        table.row([provider, bucket.dimension, "\(bucket.available)", "\(bucket.capacity)"])
+      }
+      lines += ["", table.text]
+    }
+    let keys = report.providers.flatMap { provider in provider.keys.map { (provider.id, $0) } }
+    if !keys.isEmpty { lines += ["", KeysCommand.table(keys)] }
+    if report.tenants.count > 1 {
+      var table = TextTable(["TENANT", "RUNNING", "WAITING", "WEIGHT"], right: [1, 2, 3])
+      for tenant in report.tenants {
+        table.row([tenant.id, "\(tenant.inFlight)", "\(tenant.queued)", "\(tenant.weight)"])
+      }
+      lines += ["", table.text]
+    }
+    return lines.joined(separator: "\n")
+  }
+}
