@@ -55,14 +55,16 @@ struct KnownVendor {
 }
 
 extension Policy {
-  /// The built-in policy: one provider with one key, `env`, for each known variable that is set and not empty. Vendors' own models go
-  /// to them; the rest goes to OpenAI, then OpenRouter, or where neither is there to the first provider of the OpenAI dialect.
-  /// No provider at all where no variable is set.
+  /// The built-in policy: one provider with one key, `env`, for each known variable that is set and not empty.
+  /// Vendors' own models go to them; the rest goes to OpenAI, then OpenRouter, or where neither is there to the first
+  /// provider of the OpenAI dialect. No provider at all where no variable is set.
   public static func builtIn(environment: [String: String]) -> Policy {
     var policy = Policy()
     var present: [KnownVendor] = []
     for vendor in KnownVendor.all {
-      guard let secret = vendor.variables.compactMap({ environment[$0] }).first(where: { !$0.isEmpty }) else { continue }
+      guard let secret = vendor.variables.compactMap({ environment[$0] }).first(where: { !$0.isEmpty }) else {
+        continue
+      }
       var provider = Provider(id: vendor.id, dialect: vendor.dialect, baseURL: vendor.baseURL)
       provider.keys = [ProviderKey(id: "env", source: .text(Secret(secret)))]
       policy.providers.append(provider)
@@ -79,8 +81,8 @@ extension Policy {
   /// The environment variables that `builtIn` looks at, for the error text where none is set.
   public static let builtInVariables: [String] = KnownVendor.all.flatMap(\.variables)
 
-  /// The routes of a policy that gives none. One dialect: everything to all providers in the file's order. Several: each
-  /// dialect's well-known models to its providers, and the rest to those of the OpenAI dialect.
+  /// The routes of a policy that gives none. One dialect: everything to all providers in the file's order. Several:
+  /// each dialect's well-known models to its providers, and the rest to those of the OpenAI dialect.
   static func defaultRoutes(for providers: [Provider]) -> [Route] {
     let anthropic = providers.filter { $0.dialect == .anthropic }.map(\.id)
     let gemini = providers.filter { $0.dialect == .gemini }.map(\.id)

@@ -1,8 +1,8 @@
 // Which class a request belongs to, and why (CONTRACT: "Class of a request").
 //
 // Promises: the first source that says something valid decides, the tenant's `max_priority` clamps it afterwards, and
-// the reason is kept in words. An unknown value is no error: it is reported for a metric and the next source is asked. Without rules and
-// headers a decision allocates nothing.
+// the reason is kept in words. An unknown value is no error: it is reported for a metric and the next source is
+// asked. Without rules and headers a decision allocates nothing.
 import AdmissionCore
 
 /// What classification looks at beside header fields.
@@ -28,7 +28,8 @@ public struct ClassificationFacts: Sendable {
 public struct Classification: Sendable {
   /// The effective class, clamp applied.
   public var priority: Priority
-  /// For people: `header x-tollgate-priority`, `rule 2`, `default_priority`, `rule 2, clamped by tenant acme to normal`.
+  /// For people: `header x-tollgate-priority`, `rule 2`, `default_priority`, `rule 2, clamped by tenant acme to
+  /// normal`.
   public var reason: String
   /// A known kind that the request named, in lower case; kept even where something else decided the class.
   public var kind: String?
@@ -71,7 +72,7 @@ public struct Classifier: Sendable {
     self.template = template
   }
 
-  /// - Parameter header: the value of the first field of that name, which is given in lower case; nil where there is none.
+  /// - Parameter header: the value of the first field of a name, given in lower case; nil where there is none.
   public func classify(_ facts: ClassificationFacts, header: (String) -> String?) -> Classification {
     let tenant = tenants.isEmpty ? template : tenants[facts.tenant] ?? template
     var result = Classification(priority: defaultPriority, reason: "default_priority", kind: nil, unknownHints: [])
@@ -185,8 +186,8 @@ enum ClientHints {
     return nil
   }
 
-  /// Codex's turn metadata, a JSON object: `request_kind` is `turn`, `prewarm`, `compaction` or `memory`; `thread_source` is
-  /// `user` where the thread belongs to a person.
+  /// Codex's turn metadata, a JSON object: `request_kind` is `turn`, `prewarm`, `compaction` or `memory`;
+  /// `thread_source` is `user` where the thread belongs to a person.
   static func codex(_ value: String) -> Priority? {
     guard let kind = codexKind(value) else { return nil }
     if equalIgnoringCase(kind, "turn") {

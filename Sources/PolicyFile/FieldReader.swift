@@ -1,5 +1,5 @@
-// Typed reading of a YAML tree: every read either gives a checked value or reports where and why not, and reading goes on, so that
-// one run finds all mistakes. A field that is null counts as not given.
+// Typed reading of a YAML tree: every read either gives a checked value or reports where and why not, and reading
+// goes on, so that one run finds all mistakes. A field that is null counts as not given.
 import AdmissionCore
 
 /// Collects the mistakes of one file.
@@ -42,7 +42,9 @@ final class FieldReader {
       let field = fieldPath(path, key)
       if let known, !known.contains(key) {
         let guess = nearest(to: key, among: known).map { ", did you mean \"\($0)\"?" } ?? ""
-        report(entry.position, field, "unknown field\(guess.isEmpty ? "," : guess) allowed: \(known.joined(separator: ", "))")
+        report(
+          entry.position, field, "unknown field\(guess.isEmpty ? "," : guess) allowed: \(known.joined(separator: ", "))"
+        )
       } else if let first = fields.entries.first(where: { $0.name == key }) {
         report(entry.position, field, "given more than once, first at line \(first.position.line), allowed: once")
       } else {
@@ -104,7 +106,9 @@ struct Fields {
     return reader.scalar(node, path(of: name), allowed: allowed).map { ($0, node) }
   }
 
-  private func read<Value>(_ name: String, allowed: String, isRequired: Bool = false, _ parse: (String) -> Value?) -> Value? {
+  private func read<Value>(_ name: String, allowed: String, isRequired: Bool = false, _ parse: (String) -> Value?)
+    -> Value?
+  {
     guard let (text, node) = scalar(name, allowed: allowed, isRequired: isRequired) else { return nil }
     if let value = parse(text) { return value }
     reader.report(node.position, path(of: name), "found \(node.found), allowed: \(allowed)")
@@ -232,7 +236,9 @@ extension FieldReader {
       (byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7A) || (byte >= 0x30 && byte <= 0x39)
     }
     return isWord(first)
-      && text.utf8.allSatisfy { isWord($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: ".") }
+      && text.utf8.allSatisfy {
+        isWord($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: ".")
+      }
   }
   static let nameRule = "a letter or digit, then letters, digits, - _ . (64 at most)"
 }
@@ -289,8 +295,8 @@ func shareValue(_ text: String) -> Int? {
   return decimalValue(text.dropLast(), places: 2).map { Int($0) }
 }
 
-/// A decimal number without sign or exponent, times ten to the power of `places`; nil where it has more decimals or does not fit.
-/// Exact: no binary fractions are involved.
+/// A decimal number without sign or exponent, times ten to the power of `places`; nil where it has more decimals or
+/// does not fit. Exact: no binary fractions are involved.
 func decimalValue(_ text: some StringProtocol, places: Int) -> Int64? {
   let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
   guard let whole = wholeNumber(parts[0]) else { return nil }
@@ -315,7 +321,7 @@ func nearest(to word: String, among known: [String]) -> String? {
   var best: (word: String, distance: Int)?
   for candidate in known {
     let distance = editDistance(word, candidate)
-    if distance <= max(1, candidate.utf8.count / 3), distance < best?.distance ?? .max {
+    if candidate.utf8.count > 2, distance <= max(1, candidate.utf8.count / 3), distance < best?.distance ?? .max {
       best = (candidate, distance)
     }
   }

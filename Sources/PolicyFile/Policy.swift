@@ -1,4 +1,5 @@
-// The operator's policy, checked and with every default filled in (docs/reference/policy.md). `PolicyParser` makes it from YAML text.
+// The operator's policy, checked and with every default filled in (docs/reference/policy.md). `PolicyParser` makes it
+// from YAML text.
 import AdmissionCore
 
 /// The whole policy file. Secrets are references: nothing in here is secret but `ClientKeyHash`, which is a hash.
@@ -82,7 +83,10 @@ public struct Secret: Sendable, Hashable, CustomStringConvertible, CustomDebugSt
   public var customMirror: Mirror { Mirror(self, children: []) }
 }
 
-public enum StoreLocation: Sendable, Equatable { case file(String), memory }
+public enum StoreLocation: Sendable, Equatable {
+  case file(String)
+  case memory
+}
 public enum Durability: String, Sendable { case batched, full }
 public enum UnknownPrice: String, Sendable { case allow, reject }
 public enum DialectName: String, Sendable, CaseIterable { case openai, anthropic, gemini }

@@ -5,8 +5,8 @@ extension ListenAddress {
   /// A Unix socket's path must fit the system's address structure with its closing zero.
   static let longestSocketPath = 107
 
-  /// From the text of the policy or of `--listen`; nil where it is none of the allowed forms. `localhost` is 127.0.0.1; port 0 lets the
-  /// system choose.
+  /// From the text of the policy or of `--listen`; nil where it is none of the allowed forms. `localhost` is
+  /// 127.0.0.1; port 0 lets the system choose.
   public init?(_ text: String) {
     if text.hasPrefix("unix:") {
       let path = String(text.dropFirst(5))
@@ -113,7 +113,8 @@ extension Substring {
 }
 
 extension Policy {
-  /// What is wrong with the listeners as a whole; to be asked again after command-line flags have replaced some. Empty: nothing.
+  /// What is wrong with the listeners as a whole; to be asked again after command-line flags have replaced some.
+  /// Empty: nothing.
   public var listenerMistakes: [(field: String, message: String)] {
     var mistakes: [(field: String, message: String)] = []
     if listen.isEmpty { mistakes.append(("listen", "an empty list, allowed: at least one address")) }
@@ -136,8 +137,8 @@ extension Policy {
         mistakes.append(
           (
             "admin.listen",
-            "\(address) can be reached from other machines and without admin.token anyone there could command the broker, "
-              + "allowed: a loopback address (127.0.0.1, [::1], unix:), off, or admin.token"
+            "\(address) can be reached from other machines and without admin.token: anyone there could command the "
+              + "broker, allowed: a loopback address (127.0.0.1, [::1], unix:), off, or admin.token"
           ))
       }
       if listen.contains(where: { $0.collides(with: address) }) {
@@ -157,7 +158,9 @@ extension PolicyBuilder {
       policy.listen = items.compactMap { address($0.node, $0.path, allowed: ListenAddress.allowed) }
     }
     if let node = top["tls"], let tls = reader.fields(node, "tls", known: ["certificate", "key"]) {
-      if let certificate = tls.filePath("certificate", isRequired: true), let key = tls.filePath("key", isRequired: true) {
+      if let certificate = tls.filePath("certificate", isRequired: true),
+        let key = tls.filePath("key", isRequired: true)
+      {
         policy.tls = TLSFiles(certificate: certificate, key: key)
       } else if tls["certificate"] == nil {
         _ = tls.filePath("key", isRequired: true)
@@ -193,8 +196,11 @@ extension PolicyBuilder {
     if let address = ListenAddress(text) { return address }
     let reason: String
     if text.hasPrefix("unix:") {
-      reason = text.utf8.count > ListenAddress.longestSocketPath + 5
+      reason =
+        text.utf8.count > ListenAddress.longestSocketPath + 5
         ? "the path is longer than \(ListenAddress.longestSocketPath) bytes" : "the path is not absolute"
+    } else if !text.hasPrefix("["), text.utf8.count(where: { $0 == UInt8(ascii: ":") }) > 1 {
+      reason = "an IPv6 address stands in brackets"
     } else if wholeNumber(text) != nil || text.hasPrefix(":") {
       reason = "the address is missing"
     } else if let colon = text.lastIndex(of: ":"), !text.hasSuffix("]"),
@@ -210,7 +216,8 @@ extension PolicyBuilder {
     return nil
   }
 
-  /// Rules that span several fields; only where each field by itself is right, or the reader would be told of one mistake twice.
+  /// Rules that span several fields; only where each field by itself is right, or the reader would be told of one
+  /// mistake twice.
   func checkListeners(_ top: Fields, _ policy: Policy) {
     var policy = policy
     // Tenants that are wrong are reported as such.
@@ -238,7 +245,7 @@ extension PolicyBuilder {
           continue
         }
         guard case .sequence(let items) = node.content else {
-          reader.report(node.position, mistake.field, mistake.message)
+          if !policy.listen.isEmpty { reader.report(node.position, mistake.field, mistake.message) }
           continue
         }
         // An item that could not be read has been left out, and would shift those behind it.

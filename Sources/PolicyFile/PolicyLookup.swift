@@ -2,8 +2,8 @@
 import AdmissionCore
 
 extension Policy {
-  /// The rules for a tenant of that name: listed, else made from the template `*`, else (where the policy lists no tenants) the one tenant
-  /// `default`. nil: nobody of that name may call.
+  /// The rules for a tenant of that name: listed, else made from the template `*`, else (where the policy lists no
+  /// tenants) the one tenant `default`. nil: nobody of that name may call.
   public func tenant(named name: String) -> Tenant? {
     if tenants.isEmpty { return name == "default" ? Tenant(id: name) : nil }
     var template: Tenant?

@@ -1,7 +1,7 @@
 // The policy file's text into a checked `Policy` (docs/reference/policy.md gives every field).
 //
-// Promises: pure (no file is opened: secret files, certificates and price files are only named); all mistakes are reported,
-// sorted by place; a policy comes out only where there is none.
+// Promises: pure (no file is opened: secret files, certificates and price files are only named); all mistakes are
+// reported, sorted by place; a policy comes out only where there is none.
 import AdmissionCore
 
 /// What came of a policy file: a policy, or why not.
@@ -19,7 +19,7 @@ public enum PolicyParser {
   ///   - environment: where `${NAME}` is looked up.
   public static func parse(text: String, file: String, environment: [String: String]) -> PolicyParsing {
     let reader = FieldReader(file: file)
-    let document = YAMLDocument(text: text, environment: environment)
+    let document = YAMLDocument(text: quotingMemoryStore(text), environment: environment)
     for mistake in document.mistakes { reader.report(mistake.position, mistake.field, mistake.message) }
     var policy = Policy()
     if let root = document.root, let top = reader.fields(root, "", known: topFields) {
@@ -27,6 +27,18 @@ public enum PolicyParser {
     }
     let diagnostics = reader.diagnostics
     return PolicyParsing(policy: diagnostics.isEmpty ? policy : nil, diagnostics: diagnostics)
+  }
+
+  /// `store: memory:` as people will write it, which YAML takes for the start of a mapping: the value is put in quotes.
+  private static func quotingMemoryStore(_ text: String) -> String {
+    guard text.utf8.count <= YAMLDocument.byteLimit, text.contains("memory:") else { return text }
+    return text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
+      guard line.hasPrefix("store:") else { return String(line) }
+      let value = line.dropFirst("store:".count)
+      let comment = value.firstRange(of: " #")?.lowerBound ?? value.endIndex
+      guard trimmed(String(value[..<comment])) == "memory:", value.first == " " else { return String(line) }
+      return "store: \"memory:\"" + value[comment...]
+    }.joined(separator: "\n")
   }
 
   static let topFields = [

@@ -37,7 +37,8 @@ extension PolicyBuilder {
       switch BaseURL.parse(text, dialect: dialect) {
       case .success(let parsed): url = parsed
       case .failure(let flaw):
-        reader.report(node.position, fields.path(of: "base_url"), "\(flaw.problem), allowed: \(flaw.allowed ?? allowed)")
+        reader.report(
+          node.position, fields.path(of: "base_url"), "\(flaw.problem), allowed: \(flaw.allowed ?? allowed)")
       }
     }
     var provider = Provider(id: entry.name, dialect: dialect ?? .openai, baseURL: url?.text ?? "")
@@ -70,12 +71,14 @@ extension PolicyBuilder {
     var keys: [ProviderKey] = []
     var seen: [String: Int] = [:]
     for item in fields.list("keys", of: "keys, such as {id: main, secret: \"${NAME}\"}") ?? [] {
-      guard let entry = reader.fields(item.node, item.path, known: ["id", "secret", "weight", "limits", "models"]) else {
+      guard let entry = reader.fields(item.node, item.path, known: ["id", "secret", "weight", "limits", "models"])
+      else {
         continue
       }
       let id = name(entry, "id")
       if let id, let line = seen.updateValue(item.node.position.line, forKey: id) {
-        entry.report("id", "\(quoted(id)) is the id of another key of this provider, at line \(line), allowed: each id once")
+        entry.report(
+          "id", "\(quoted(id)) is the id of another key of this provider, at line \(line), allowed: each id once")
       }
       var key = ProviderKey(id: id ?? "", source: .text(Secret("")))
       if let source = secret(entry) { key.source = source }
@@ -112,7 +115,8 @@ extension PolicyBuilder {
     case .mapping:
       guard let source = reader.fields(node, path, known: ["file", "command"]) else { return nil }
       if (source["file"] == nil) == (source["command"] == nil) {
-        if source.entries.contains(where: { !$0.value.isNull }) || source.entries.isEmpty {
+        // An unknown field has been reported already; one mistake, one line.
+        if source.entries.contains(where: { !$0.value.isNull }) || entryCount(node) == source.entries.count {
           reader.report(node.position, path, "needs exactly one of file and command, allowed: \(allowed)")
         }
         return nil
@@ -126,6 +130,12 @@ extension PolicyBuilder {
       }
       return words.count == items.count ? .command(words) : nil
     }
+  }
+
+  /// How many fields a mapping has, unknown ones included.
+  func entryCount(_ node: YAMLNode) -> Int {
+    if case .mapping(let entries) = node.content { return entries.count }
+    return 0
   }
 
   func limits(_ fields: Fields, _ name: String = "limits") -> Limits {
@@ -178,10 +188,10 @@ extension PolicyBuilder {
     else { return }
     let hour = Duration.seconds(3600)
     let day = Duration.seconds(86400)
-    provider.connectTimeout = entry.duration("connect", .milliseconds(1) ... hour) ?? provider.connectTimeout
-    provider.firstByteTimeout = entry.duration("first_byte", .milliseconds(1) ... day) ?? provider.firstByteTimeout
-    provider.idleTimeout = entry.duration("idle", .milliseconds(1) ... day) ?? provider.idleTimeout
-    provider.totalTimeout = entry.duration("total", .milliseconds(1) ... day) ?? provider.totalTimeout
+    provider.connectTimeout = entry.duration("connect", .milliseconds(1)...hour) ?? provider.connectTimeout
+    provider.firstByteTimeout = entry.duration("first_byte", .milliseconds(1)...day) ?? provider.firstByteTimeout
+    provider.idleTimeout = entry.duration("idle", .milliseconds(1)...day) ?? provider.idleTimeout
+    provider.totalTimeout = entry.duration("total", .milliseconds(1)...day) ?? provider.totalTimeout
   }
 
   private func retry(_ fields: Fields) -> RetryPolicy {
@@ -189,7 +199,7 @@ extension PolicyBuilder {
     guard let node = fields["retry"],
       let entry = reader.fields(node, fields.path(of: "retry"), known: ["attempts", "base", "max", "budget"])
     else { return retry }
-    let range = Duration.milliseconds(1) ... Duration.seconds(3600)
+    let range = Duration.milliseconds(1)...Duration.seconds(3600)
     retry.attempts = entry.integer("attempts", 1...100).map { Int($0) } ?? retry.attempts
     retry.base = entry.duration("base", range).map { Span($0) } ?? retry.base
     retry.max = entry.duration("max", range).map { Span($0) } ?? retry.max
@@ -211,7 +221,9 @@ extension PolicyBuilder {
       let models = entry.globs("models", isRequired: true) ?? []
       let what = "provider ids" + (providers.isEmpty ? "" : ": " + providers.joined(separator: ", "))
       var to: [String] = []
-      guard entry.required("to", allowed: "a list of \(what)") != nil, let targets = entry.list("to", of: what) else { continue }
+      guard entry.required("to", allowed: "a list of \(what)") != nil, let targets = entry.list("to", of: what) else {
+        continue
+      }
       if targets.isEmpty { entry.report("to", "an empty list, allowed: at least one of the \(what)") }
       for target in targets {
         guard let id = reader.scalar(target.node, target.path, allowed: "one of the \(what)") else { continue }
@@ -275,7 +287,8 @@ struct BaseURL {
     guard
       host.hasPrefix("[")
         || host.utf8.allSatisfy({
-          ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || ($0 >= 0x30 && $0 <= 0x39) || $0 == 0x2D || $0 == 0x2E || $0 == 0x5F
+          ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || ($0 >= 0x30 && $0 <= 0x39) || $0 == 0x2D || $0 == 0x2E
+            || $0 == 0x5F
         })
     else { return flaw("a host with characters that no host name has") }
     if !port.isEmpty {
@@ -292,6 +305,7 @@ struct BaseURL {
       return flaw("/v1beta at the end, which the paths of this dialect bring along", allowed: "the URL without /v1beta")
     default: break
     }
-    return .success(BaseURL(text: (isSecure ? "https://" : "http://") + authority.lowercased() + path, isSecure: isSecure))
+    return .success(
+      BaseURL(text: (isSecure ? "https://" : "http://") + authority.lowercased() + path, isSecure: isSecure))
   }
 }

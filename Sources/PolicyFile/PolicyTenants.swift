@@ -15,8 +15,8 @@ extension PolicyBuilder {
       var band = policy.bands[Int(priority.rawValue)]
       band.reserve = reserve(fields) ?? band.reserve
       band.queueLimit = fields.integer("queue", 1...1_000_000).map { Int($0) } ?? band.queueLimit
-      band.maxWait = fields.duration("max_wait", .milliseconds(1) ... day).map { Span($0) } ?? band.maxWait
-      band.promoteAfter = fields.duration("promote_after", .milliseconds(1) ... day).map { Span($0) } ?? band.promoteAfter
+      band.maxWait = fields.duration("max_wait", .milliseconds(1)...day).map { Span($0) } ?? band.maxWait
+      band.promoteAfter = fields.duration("promote_after", .milliseconds(1)...day).map { Span($0) } ?? band.promoteAfter
       band.shareBasisPoints = fields.share("share") ?? band.shareBasisPoints
       policy.bands[Int(priority.rawValue)] = band
     }
@@ -97,11 +97,14 @@ extension PolicyBuilder {
       {
         for entry in headers.entries { readHeader(entry, headers.path(of: entry.name), &rule) }
       }
-      if !known.contains(where: { name in
-        guard let node = when[name] else { return false }
-        if case .mapping(let entries) = node.content { return !entries.isEmpty }
-        return true
-      }) {
+      let isComplete = entryCount(node) == when.entries.count
+      if isComplete,
+        !known.contains(where: { name in
+          guard let node = when[name] else { return false }
+          if case .mapping(let entries) = node.content { return !entries.isEmpty }
+          return true
+        })
+      {
         reader.report(node.position, fields.path(of: "when"), "no condition, allowed: \(allowed)")
       }
       policy.rules.append(rule)
@@ -184,7 +187,9 @@ extension PolicyBuilder {
     }
     if isHex { return ClientKeyHash(bytes: bytes) }
     // What stands here may be the key itself: never show it.
-    let problem = text.hasPrefix("sha256:") ? "not 64 hexadecimal digits behind sha256:" : "not a hash (keys themselves are never kept)"
+    let problem =
+      text.hasPrefix("sha256:")
+      ? "not 64 hexadecimal digits behind sha256:" : "not a hash (keys themselves are never kept)"
     reader.report(node.position, path, "\(problem), allowed: \(allowed)")
     return nil
   }
@@ -242,7 +247,8 @@ extension PolicyBuilder {
       && parts.dropFirst().allSatisfy { part in
         !part.isEmpty
           && part.utf8.allSatisfy {
-            ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || ($0 >= 0x30 && $0 <= 0x39) || $0 == 0x5F || $0 == 0x2D || $0 == 0x2B
+            ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || ($0 >= 0x30 && $0 <= 0x39) || $0 == 0x5F || $0 == 0x2D
+              || $0 == 0x2B
           }
       }
   }

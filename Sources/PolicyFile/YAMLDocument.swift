@@ -1,8 +1,8 @@
 // YAML text as a tree that knows where each of its parts stands, over Yams.
 //
 // Promises: never traps, whatever the text; finds every repeated key, not only the first; replaces `${NAME}` inside
-// scalars after parsing, so that a variable's value can never change the structure. Bounded: at most `nodeLimit` nodes, so that
-// aliases cannot multiply without end.
+// scalars after parsing, so that a variable's value can never change the structure. Bounded: at most `nodeLimit`
+// nodes, so that aliases cannot multiply without end.
 import Yams
 
 /// One value of the document.
@@ -76,8 +76,8 @@ struct YAMLDocument {
     }
     var source = SourceText(text)
     var root: Node?
-    // Yams gives up at the first repeated key. Each round hides one of the repeated ones behind a name that no text has; the
-    // walk below brings it back.
+    // Yams gives up at the first repeated key. Each round hides one of the repeated ones behind a name that no text
+    // has; the walk below brings it back.
     while true {
       do {
         root = try Parser(yaml: source.text, encoding: .utf8).singleRoot()
@@ -111,7 +111,8 @@ struct YAMLDocument {
     of error: any Error, in source: SourceText
   ) -> (position: Position, field: String, message: String) {
     switch error {
-    case YamlError.scanner(let context, let problem, let mark, _), YamlError.parser(let context, let problem, let mark, _),
+    case YamlError.scanner(let context, let problem, let mark, _),
+      YamlError.parser(let context, let problem, let mark, _),
       YamlError.composer(let context, let problem, let mark, _):
       let place = context.map { ", \($0.text) that began at line \($0.mark.line)" } ?? ""
       return (Position(mark), "yaml", problem + place)
@@ -189,14 +190,16 @@ private struct Walk {
         let name = rest.dropFirst(2).prefix { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_") }
         let after = rest.dropFirst(2 + name.count)
         guard after.first == "}", let first = name.first, !first.isNumber else {
-          let message = "\"${\" begins the name of a variable, allowed: ${NAME} with letters, digits and _, or $${ for the text ${"
+          let message =
+            "\"${\" begins the name of a variable, allowed: ${NAME} with letters, digits and _, or $${ for the text ${"
           mistakes.append((position, path, message))
           return YAMLNode(content: .unresolved, position: position, written: written)
         }
         if let value = environment[String(name)] {
           out += value
         } else {
-          mistakes.append((position, path, "the environment variable \(name) is not set, allowed: a variable that is set"))
+          mistakes.append(
+            (position, path, "the environment variable \(name) is not set, allowed: a variable that is set"))
           isResolved = false
         }
         rest = after.dropFirst()
@@ -270,7 +273,9 @@ private struct SourceText {
       guard end < scalars.count else { return false }
       end += 1
     } else {
-      while end < scalars.count, scalars[end].properties.isAlphabetic || "0123456789_-./".unicodeScalars.contains(scalars[end]) {
+      while end < scalars.count,
+        scalars[end].properties.isAlphabetic || "0123456789_-./".unicodeScalars.contains(scalars[end])
+      {
         name.append(scalars[end])
         end += 1
       }
