@@ -1,0 +1,57 @@
+"""The configuration files among the examples: they parse, and calls shaped as those clients make them pass."""
+
+import json
+import tomllib
+
+import zstandard
+
+from processes import ROOT
+
+EXAMPLES = ROOT / "examples"
+
+
+def test_every_example_says_what_it_is():
+    folders = [folder for folder in EXAMPLES.iterdir() if folder.is_dir()]
+    assert {"curl", "python-sdk", "claude-code", "codex"} <= {folder.name for folder in folders}
+    for folder in folders:
+        assert (folder / "README.md").read_text().startswith("# "), folder
+
+
+def test_claude_code(http, broker):
+    env = json.loads((EXAMPLES / "claude-code/settings.json").read_text())["env"]
+    assert env["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:4141"
+    custom = dict(line.split(": ", 1) for line in env["ANTHROPIC_CUSTOM_HEADERS"].split("\n"))
+    body = {"model": "claude-test", "max_tokens": 32000, "stream": True, "system": [{"type": "text", "text": "x"}],
+            "messages": [{"role": "user", "content": "hello"}], "metadata": {"user_id": "u"}}
+    fields = {"authorization": f"Bearer {env['ANTHROPIC_AUTH_TOKEN']}", "anthropic-version": "2023-06-01",
+              "anthropic-beta": "claude-code-20250219,some-new-beta", "x-claude-code-session-id": "session-7"}
+    answer = http.post(broker.url + "/v1/messages?beta=true", json=body, headers={**fields, **custom})
+    assert answer.status_code == 200
+    assert "event: message_stop" in answer.text
+    assert answer.headers["x-tollgate-priority"] == custom["x-tollgate-priority"]
+    record = http.get(f"{broker.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
+    assert record.get("request", record)["session"] == "session-7"
+    for request_class, priority in (("main", "high"), ("subagent", "normal"), ("compaction", "low")):
+        answer = http.post(broker.url + "/v1/messages?beta=true", json=body, headers={
+            **fields, "x-claude-code-request-class": request_class})
+        assert answer.headers["x-tollgate-priority"] == priority
+    counted = http.post(broker.url + "/v1/messages/count_tokens?beta=true", headers=fields, json={
+        "model": "claude-test", "messages": body["messages"]})
+    assert counted.json()["input_tokens"] > 0
+    assert http.head(broker.url + "/api/hello").status_code == 404
+
+
+def test_codex(http, broker):
+    provider = tomllib.loads((EXAMPLES / "codex/config.toml").read_text())["model_providers"]["tollgate"]
+    assert provider["base_url"] == "http://127.0.0.1:4141/v1"
+    assert provider["wire_api"] == "responses"
+    body = {"model": "gpt-test", "instructions": "x", "input": [{"type": "message", "role": "user", "content": [
+        {"type": "input_text", "text": "hello"}]}], "stream": True, "store": False, "prompt_cache_key": "thread-1"}
+    fields = {"authorization": "Bearer any", "content-type": "application/json", "content-encoding": "zstd",
+              "session_id": "thread-1", "originator": "codex_cli_rs", **provider["http_headers"]}
+    answer = http.post(broker.url + "/v1/responses", content=zstandard.compress(json.dumps(body).encode()), headers=fields)
+    assert answer.status_code == 200, answer.text
+    assert "event: response.completed" in answer.text
+    record = http.get(f"{broker.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
+    record = record.get("request", record)
+    assert (record["session"], record["model"]) == ("thread-1", "gpt-test")
