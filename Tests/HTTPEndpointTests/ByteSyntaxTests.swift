@@ -1,0 +1,36 @@
+import Testing
+
+@testable import HTTPEndpoint
+
+@Suite struct ByteSyntaxTests {
+  @Test func tokensAreWhatRFC9110Says() {
+    let allowed = Set("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ".utf8)
+    for byte in UInt8.min...UInt8.max { #expect(ByteSyntax.token[Int(byte)] == allowed.contains(byte)) }
+  }
+
+  @Test func valuesHaveNoControlsButTab() {
+    for byte in UInt8.min...UInt8.max {
+      #expect(ByteSyntax.fieldValue[Int(byte)] == (byte == 9 || (byte >= 32 && byte != 127)))
+    }
+  }
+
+  @Test(arguments: [
+    ("0", 0), ("007", 7), ("1000000000000000", 1_000_000_000_000_000), ("1000000000000001", nil), ("", nil), (" 1", nil),
+    ("1a", nil), ("99999999999999999999", nil), ("18446744073709551617", nil),
+  ])
+  func readsDecimals(text: String, value: Int?) {
+    #expect(ByteSyntax.decimal(Array(text.utf8)[...]) == value)
+  }
+
+  @Test func splitsLists() {
+    var found: [String] = []
+    ByteSyntax.forEachElement(Array(" a, ,b c ,\t,d".utf8)[...]) { found.append(String(decoding: $0, as: UTF8.self)) }
+    #expect(found == ["a", "b c", "d"])
+  }
+
+  @Test func comparesWithoutCase() {
+    #expect(ByteSyntax.equal(Array("Content-LENGTH".utf8)[...], "content-length"))
+    #expect(!ByteSyntax.equal(Array("content_length".utf8)[...], "content-length"))
+    #expect(!ByteSyntax.equal(Array("content".utf8)[...], "content-length"))
+  }
+}
