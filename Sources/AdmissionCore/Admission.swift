@@ -1,24 +1,198 @@
 // The admission core: one value that decides which request may go where, and when.
+//
+// `Admission` alone holds the control flow; its parts (lanes, fairness, bands, permits, buckets, keys, ...) know nothing of one
+// another. docs/internals/admission.md tells how a decision is made.
+
+import DequeModule
 
 /// Orders to the shells, in the order in which they are to be carried out. Reused between calls so that it does not allocate.
 public typealias ActionList = [AdmissionAction]
 
 public struct Admission: Sendable {
+  // Rules.
+  var policy: AdmissionPolicy
+  var scheduler: BandScheduler
+  var random: SeededRandom
+
+  // Names turned into numbers.
+  var providers: [ProviderState] = []
+  var providerIndex: [ProviderID: Int32] = [:]
+  var tenants: [TenantState] = []
+  var tenantIndex: [TenantID: Int32] = [:]
+  var freeTenants: [Int32] = []
+  var tenantSweepAbove = 256
+  var routes = RouteTable()
+
+  // The queue: slots of waiting requests, and the structures that order them.
+  var waiting: [Request?] = []
+  var freeSlots: [Int32] = []
+  var waitingCount = 0
+  var waitingByBand = [0, 0, 0]
+  var waitingBytes = 0
+  var lanes = LaneQueue()
+  var fair = [FairShare(), FairShare(), FairShare()]
+  var promotions = PromotionQueue()
+  /// Each waiting request's next instant: its retry, its promotion, its deadline.
+  var timers = IndexedHeap()
+  var timerPositions: [Int32] = []
+  /// Tenants that wait for their own bucket.
+  var tenantTimers = IndexedHeap()
+  var tenantTimerPositions: [Int32] = []
+  var nextSequence: UInt64 = 0
+  var drainRate = DrainRate()
+
+  // What runs.
+  var leases: [Lease?] = []
+  var freeLeases: [Int32] = []
+  var leaseCount = 0
+  var leaseSerial: UInt64 = 0
+  /// Where a request is: its slot in the queue, or the complement of its lease's.
+  var locations: [RequestID: Int32] = [:]
+
+  // The pass.
+  var pass: UInt64 = 1
+  /// By route, the pass that closed it.
+  var closedRoutes: [UInt64] = []
+  /// When something that a head waits for will be there.
+  var wake = Instant.distantFuture
+  var needsPass = false
+  /// When the next permit that lags behind its call is free.
+  var lagEnd = Instant.distantFuture
+
+  var isDraining = false
+  var saidDrained = false
+
   /// - Parameter seed: for jitter and tie-breaks; the same seed and events give the same actions.
-  public init(policy: AdmissionPolicy, seed: UInt64, at now: Instant) {}
-
-  /// Takes in one event and appends what follows from it.
-  public mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {}
-
-  /// When `deadlineReached` must be sent, unless another event comes first; nil where nothing waits for time.
-  public var nextDeadline: Instant? { nil }
-
-  public func snapshot(at now: Instant) -> AdmissionSnapshot {
-    AdmissionSnapshot(
-      providers: [], tenants: [], queuedByBand: [0, 0, 0], queuedBytes: 0, running: 0, openLeases: 0, queueStorage: 0,
-      isDraining: false)
+  public init(policy: AdmissionPolicy, seed: UInt64, at now: Instant) {
+    self.policy = policy
+    scheduler = BandScheduler(bands: policy.bands)
+    random = SeededRandom(seed: seed)
+    install(policy, at: now)
   }
 
-  /// Why a queued request waits right now; nil where it is not queued.
-  public func blocker(of request: RequestID, at now: Instant) -> Blocker? { nil }
+  /// Takes in one event and appends what follows from it.
+  public mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {
+    advance(to: now, into: &actions)
+    switch event {
+    case .submitted(let ticket): submit(ticket, at: now, into: &actions)
+    case .cancelled(let request): cancel(request, at: now, into: &actions)
+    case .progressed(let lease, let progress): trueUp(lease, progress, at: now)
+    case .settled(let lease, let settlement): settle(lease, settlement, at: now, into: &actions)
+    case .limitsObserved(let provider, let key, let limits):
+      observe(limits, provider: provider, key: key, at: now, into: &actions)
+    case .policyReplaced(let policy): replace(policy, at: now, into: &actions)
+    case .operatorCommanded(let command): obey(command, at: now, into: &actions)
+    case .deadlineReached: break
+    case .drainRequested: isDraining = true
+    }
+    if needsPass { dispatch(at: now, into: &actions) }
+    if isDraining, !saidDrained, waitingCount == 0, leaseCount == 0 {
+      saidDrained = true
+      actions.append(.drained)
+    }
+  }
+
+  /// When `deadlineReached` must be sent, unless another event comes first; nil where nothing waits for time.
+  public var nextDeadline: Instant? {
+    guard waitingCount > 0 else { return nil }
+    var earliest = wake
+    if let first = timers.first { earliest = min(earliest, Instant(nanoseconds: first.key)) }
+    if let first = tenantTimers.first { earliest = min(earliest, Instant(nanoseconds: first.key)) }
+    return earliest == .distantFuture ? nil : earliest
+  }
+
+  // MARK: Time
+
+  /// Everything that only time brings: freed lags, refills, retries that may start, promotions, evictions.
+  private mutating func advance(to now: Instant, into actions: inout ActionList) {
+    if lagEnd <= now { expireLags(at: now) }
+    guard waitingCount > 0 else { return }
+    if wake <= now {
+      wake = .distantFuture
+      needsPass = true
+    }
+    while let first = tenantTimers.first, first.key <= now.nanoseconds { unpark(first.element) }
+    while let first = timers.first, first.key <= now.nanoseconds {
+      guard let request = waiting[Int(first.element)] else { break }
+      if request.deadline <= now {
+        evict(first.element, outcome: .evictedMaxWait, at: now, into: &actions)
+      } else if let notBefore = request.notBefore, notBefore <= now {
+        waiting[Int(first.element)]?.notBefore = nil
+        enterLane(first.element, isRetry: true)
+        schedule(first.element, at: now)
+      } else {
+        schedule(first.element, at: now)
+      }
+    }
+  }
+
+  private mutating func expireLags(at now: Instant) {
+    var next = Instant.distantFuture
+    for index in providers.indices {
+      if providers[index].capacity.permits.expire(at: now) { needsPass = true }
+      next = min(next, providers[index].capacity.permits.nextExpiry ?? .distantFuture)
+      for model in providers[index].models.indices {
+        _ = providers[index].models[model].capacity.permits.expire(at: now)
+        next = min(next, providers[index].models[model].capacity.permits.nextExpiry ?? .distantFuture)
+      }
+      for key in providers[index].keys.indices {
+        _ = providers[index].keys[key].capacity.permits.expire(at: now)
+        next = min(next, providers[index].keys[key].capacity.permits.nextExpiry ?? .distantFuture)
+      }
+    }
+    lagEnd = next
+    needsPass = true
+  }
+
+  /// Promotes the request if it is old enough, and sets its timer to whatever comes next for it.
+  mutating func schedule(_ slot: Int32, at now: Instant) {
+    guard let request = waiting[Int(slot)] else { return }
+    var next = request.deadline
+    if let notBefore = request.notBefore {
+      next = min(next, notBefore)
+    } else if !promotions.contains(slot) {
+      if request.promoteAt > now {
+        next = min(next, request.promoteAt)
+      } else {
+        promotions.insert(slot, tenant: request.tenant, route: request.route, age: request.sequence)
+        if tenants[Int(request.tenant)].parking != nil { promotions.park(tenant: request.tenant) }
+        needsPass = true
+      }
+    }
+    if timerPositions[Int(slot)] >= 0 {
+      timers.update(slot, key: next.nanoseconds, stamp: request.sequence, positions: &timerPositions)
+    } else {
+      timers.insert(slot, key: next.nanoseconds, stamp: request.sequence, positions: &timerPositions)
+    }
+  }
+
+  // MARK: Commands
+
+  private mutating func obey(_ command: OperatorCommand, at now: Instant, into actions: inout ActionList) {
+    needsPass = true
+  }
+
+  private mutating func observe(
+    _ limits: ObservedLimits, provider: ProviderID, key: KeyID, at now: Instant, into actions: inout ActionList
+  ) {}
+}
+
+/// SplitMix64: small, fast, the same on every platform.
+struct SeededRandom: Sendable {
+  private var state: UInt64
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+    return mixed ^ (mixed >> 31)
+  }
+
+  /// 0...bound, every value as likely.
+  mutating func upTo(_ bound: Int64) -> Int64 {
+    guard bound > 0 else { return 0 }
+    return Int64(next().multipliedFullWidth(by: UInt64(bound) + 1).high)
+  }
 }

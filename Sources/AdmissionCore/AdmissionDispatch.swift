@@ -1,0 +1,143 @@
+// One pass over the heads: who goes next, and what the blocked ones claim.
+//
+// A pass takes heads in order: promoted ones, oldest first; then bands whose floor credit covers their head; then the bands from high to
+// low, each in the order of fairness. A head that is placed is granted, and the order is asked anew. A head that its tenant's own
+// limit blocks parks the tenant. A head that no candidate can take claims what it waits for at each of them, and nobody after it in the
+// pass may take from there; a route whose every leg is claimed is closed. So every step either grants, parks a tenant or claims
+// something, and the pass ends when no open route has a head.
+
+extension Admission {
+  private enum Turn { case promotion, floor, order }
+
+  mutating func dispatch(at now: Instant, into actions: inout ActionList) {
+    needsPass = false
+    pass += 1
+    wake = .distantFuture
+    guard waitingCount > 0 else { return }
+    while true {
+      if let slot = promotions.next(closed: closedRoutes, pass: pass) {
+        attempt(slot, .promotion, at: now, into: &actions)
+        continue
+      }
+      if let slot = nextCovered() {
+        attempt(slot, .floor, at: now, into: &actions)
+        continue
+      }
+      guard let slot = nextInOrder() else { break }
+      attempt(slot, .order, at: now, into: &actions)
+    }
+  }
+
+  private mutating func nextCovered() -> Int32? {
+    for band in 1..<3 where scheduler.hasCredit(band) && fair[band].backlogged > 0 {
+      if let slot = head(of: band), let request = waiting[Int(slot)], scheduler.isCovered(band, cost: request.cost) {
+        return slot
+      }
+    }
+    return nil
+  }
+
+  private mutating func nextInOrder() -> Int32? {
+    for band in 0..<3 where fair[band].backlogged > 0 {
+      if let slot = head(of: band) { return slot }
+    }
+    return nil
+  }
+
+  private mutating func head(of band: Int) -> Int32? {
+    fair[band].next(closed: closedRoutes, pass: pass).flatMap { lanes.head(of: $0.lane) }
+  }
+
+  private mutating func attempt(_ slot: Int32, _ turn: Turn, at now: Instant, into actions: inout ActionList) {
+    guard let request = waiting[Int(slot)] else { return }
+    switch place(request, ignoringHeadroom: turn != .order, at: now) {
+    case .placed(let placement):
+      grant(slot, placement, at: now, into: &actions)
+    case .tenantLimited(let obstacle, let readyAt):
+      note(slot, obstacle, into: &actions)
+      park(request, obstacle, until: readyAt)
+    case .blocked:
+      claim(slot, request, ignoringHeadroom: turn != .order, at: now, into: &actions)
+    }
+  }
+
+  private mutating func grant(_ slot: Int32, _ placement: Placement, at now: Instant, into actions: inout ActionList) {
+    guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot) else { return }
+    let band = request.band
+    var heads = SIMD4<Int64>(repeating: -1)
+    for other in 1..<3 where other != band && scheduler.hasShare(other) && fair[other].backlogged > 0 {
+      if let head = head(of: other), let waiting = waiting[Int(head)] { heads[other] = waiting.cost }
+    }
+    scheduler.granted(band, cost: request.cost, heads: heads)
+    fair[band].charge(lane: lane, cost: request.cost, weight: tenants[Int(request.tenant)].weight)
+    drainRate.count(at: now)
+    remove(slot)
+    commit(request, placement, lane: lane, at: now, into: &actions)
+  }
+
+  // MARK: Claims
+
+  /// Claims at each candidate what the head waits for there.
+  private mutating func claim(
+    _ slot: Int32, _ request: Request, ignoringHeadroom: Bool, at now: Instant, into actions: inout ActionList
+  ) {
+    var first: Obstacle?
+    for leg in routes.routes[Int(request.route)].legs {
+      guard case .blocked(let obstacle, let readyAt) = place(request, leg, ignoringHeadroom: ignoringHeadroom, at: now)
+      else { continue }
+      if first == nil { first = obstacle }
+      wake = min(wake, readyAt)
+      let provider = Int(leg.provider)
+      switch obstacle.kind {
+      case .claimed: break
+      case .modelPermits, .modelBucket: providers[provider].models[Int(leg.model)].claimedInPass = pass
+      case .keys where !leg.hasNoKey:
+        for key in leg.keys { providers[provider].keys[Int(key)].claimedInPass = pass }
+      case .keys: break
+      default:
+        providers[provider].claimedInPass = pass
+        providers[provider].claimant = request.ticket.id
+      }
+    }
+    closeRoutes()
+    // The head's own route is shut in any case: nothing else would end the pass.
+    closedRoutes[Int(request.route)] = pass
+    if let first { note(slot, first, into: &actions) }
+  }
+
+  private mutating func closeRoutes() {
+    for index in routes.routes.indices where closedRoutes[index] != pass {
+      if routes.routes[index].legs.allSatisfy({ isClaimed($0) }) { closedRoutes[index] = pass }
+    }
+  }
+
+  private func isClaimed(_ leg: Route.Leg) -> Bool {
+    let provider = Int(leg.provider)
+    if leg.hasNoKey || providers[provider].claimedInPass == pass { return true }
+    if leg.model >= 0, providers[provider].models[Int(leg.model)].claimedInPass == pass { return true }
+    return !leg.keys.isEmpty && leg.keys.allSatisfy { providers[provider].keys[Int($0)].claimedInPass == pass }
+  }
+
+  // MARK: Parking
+
+  private mutating func park(_ request: Request, _ obstacle: Obstacle, until: Instant) {
+    let tenant = request.tenant
+    tenants[Int(tenant)].parking = TenantState.Parking(
+      request: request.ticket.id, band: request.band, obstacle: obstacle, until: until)
+    for band in 0..<3 { fair[band].park(tenant: tenant) }
+    promotions.park(tenant: tenant)
+    if until != .distantFuture {
+      tenantTimers.insert(tenant, key: until.nanoseconds, stamp: 0, positions: &tenantTimerPositions)
+    }
+  }
+
+  /// Something may have changed for the tenant: its heads take part again.
+  mutating func unpark(_ tenant: Int32) {
+    guard tenants[Int(tenant)].parking != nil else { return }
+    tenants[Int(tenant)].parking = nil
+    for band in 0..<3 { fair[band].unpark(tenant: tenant) }
+    promotions.unpark(tenant: tenant)
+    tenantTimers.remove(tenant, positions: &tenantTimerPositions)
+    needsPass = true
+  }
+}

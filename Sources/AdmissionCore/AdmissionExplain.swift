@@ -1,0 +1,100 @@
+// Why a request waits: notes while it happens, and an answer to whoever asks; and the picture of the whole.
+
+extension Admission {
+  private static let mostNotes: UInt8 = 16
+
+  /// Says why the request waits, if that is news.
+  mutating func note(_ slot: Int32, _ obstacle: Obstacle, into actions: inout ActionList) {
+    guard let request = waiting[Int(slot)], request.lastNoted != obstacle, request.notes < Self.mostNotes else { return }
+    waiting[Int(slot)]?.lastNoted = obstacle
+    waiting[Int(slot)]?.notes += 1
+    actions.append(.note(.waiting(request.ticket.id, blocker(for: obstacle, request))))
+  }
+
+  /// Why a queued request waits right now; nil where it is not queued.
+  public func blocker(of request: RequestID, at now: Instant) -> Blocker? {
+    guard let slot = locations[request], slot >= 0, let waiting = waiting[Int(slot)] else { return nil }
+    return blocker(for: currentObstacle(of: slot, at: now), waiting)
+  }
+
+  /// The obstacle as things stand after the last pass.
+  func currentObstacle(of slot: Int32, at now: Instant) -> Obstacle {
+    guard let request = waiting[Int(slot)], request.notBefore == nil, let lane = lanes.lane(of: slot) else {
+      return Obstacle(kind: .backoff)
+    }
+    if let parking = tenants[Int(request.tenant)].parking { return parking.obstacle }
+    guard lanes.head(of: lane) == slot else { return Obstacle(kind: .behindInLane) }
+    var obstacle: Obstacle?
+    for leg in routes.routes[Int(request.route)].legs {
+      guard case .blocked(let found, _) = place(request, leg, ignoringHeadroom: false, at: now) else {
+        return Obstacle(kind: .notItsTurn)
+      }
+      // The claimant itself waits for what it claims.
+      if found.kind == .claimed, found.model < 0, providers[Int(leg.provider)].claimant == request.ticket.id,
+        let noted = request.lastNoted, noted.provider == leg.provider {
+        obstacle = obstacle ?? noted
+      } else {
+        obstacle = obstacle ?? found
+      }
+    }
+    return obstacle ?? Obstacle(kind: .notItsTurn)
+  }
+
+  func blocker(for obstacle: Obstacle, _ request: Request) -> Blocker {
+    let provider = obstacle.provider >= 0 ? providers[Int(obstacle.provider)].policy.id : ProviderID("")
+    let model =
+      obstacle.provider >= 0 && obstacle.model >= 0
+      ? providers[Int(obstacle.provider)].models[Int(obstacle.model)].pattern.pattern : ""
+    switch obstacle.kind {
+    case .behindInLane: return .behindInLane
+    case .notItsTurn: return .notItsTurn
+    case .permits: return .providerConcurrency(provider)
+    case .headroom: return .headroom(provider)
+    case .bucket: return .providerBucket(provider, obstacle.dimension)
+    case .modelPermits: return .modelConcurrency(provider, model: model)
+    case .modelBucket: return .modelBucket(provider, model: model, obstacle.dimension)
+    case .tenantPermits: return .tenantConcurrency(request.ticket.tenant)
+    case .tenantBucket: return .tenantBucket(request.ticket.tenant, obstacle.dimension)
+    case .claimed:
+      let claimant = providers[Int(obstacle.provider)].claimant
+      guard let claimant, claimant != request.ticket.id else { return .notItsTurn }
+      return .claimed(provider, by: claimant)
+    case .breaker: return .breakerOpen(provider)
+    case .keys: return .noUsableKey(provider)
+    case .closed: return .providerClosed(provider)
+    case .backoff: return .backoff
+    }
+  }
+
+  public func snapshot(at now: Instant) -> AdmissionSnapshot {
+    AdmissionSnapshot(
+      providers: providers.filter { !$0.isRetired }.map { provider in
+        AdmissionSnapshot.Provider(
+          id: provider.policy.id, inFlight: provider.capacity.permits.running,
+          concurrencyLimit: provider.capacity.permits.limit,
+          inFlightByBand: (0..<3).map { provider.capacity.permits.running(in: $0) },
+          buckets: provider.capacity.bucketSnapshots(at: now),
+          models: provider.modelOrder.map { number in
+            let model = provider.models[Int(number)]
+            return AdmissionSnapshot.Model(
+              pattern: model.pattern.pattern, inFlight: model.capacity.permits.running,
+              concurrencyLimit: model.capacity.permits.limit, buckets: model.capacity.bucketSnapshots(at: now))
+          },
+          breaker: AdmissionSnapshot.Breaker(state: "closed", reason: nil, until: nil),
+          keys: provider.keyOrder.map { number in
+            let key = provider.keys[Int(number)]
+            return AdmissionSnapshot.Key(
+              id: key.policy.id, state: "usable", until: nil, inFlight: key.capacity.permits.running)
+          },
+          queuedByBand: provider.queued)
+      },
+      tenants: tenants.filter(\.inUse).map { tenant in
+        AdmissionSnapshot.Tenant(
+          id: tenant.id, inFlight: tenant.capacity.permits.running, queued: tenant.queued,
+          concurrencyLimit: tenant.capacity.permits.limit, buckets: tenant.capacity.bucketSnapshots(at: now),
+          weight: tenant.weight)
+      },
+      queuedByBand: waitingByBand, queuedBytes: waitingBytes, running: leaseCount, openLeases: leaseCount,
+      queueStorage: waiting.count, isDraining: isDraining)
+  }
+}

@@ -1,0 +1,207 @@
+// Can this request go somewhere now? `place` only reads; `commit` takes everything together.
+
+extension Admission {
+  enum Attempt {
+    case placed(Placement)
+    /// The tenant's own limit: its lanes are skipped.
+    case tenantLimited(Obstacle, readyAt: Instant)
+    /// No candidate can take it.
+    case blocked
+  }
+
+  /// Finds a permit, units and a key for the request at the first of its candidates that has them all.
+  /// - Parameter ignoringHeadroom: for a promoted head and for one that the floor share covers.
+  func place(_ request: Request, ignoringHeadroom: Bool, at now: Instant) -> Attempt {
+    let route = routes.routes[Int(request.route)]
+    let tenant = Int(request.tenant)
+    if !tenants[tenant].capacity.isUnlimited, let leg = route.legs.first {
+      let (input, output) = estimate(request, leg: leg)
+      let units = Units(1, input, output, input + output)
+      if let shortage = shortage(tenants[tenant].capacity, units, band: -1, at: now) {
+        let obstacle = Obstacle(
+          kind: shortage.dimension == nil ? .tenantPermits : .tenantBucket, dimension: shortage.dimension ?? .requests)
+        return .tenantLimited(obstacle, readyAt: shortage.readyAt)
+      }
+    }
+    for leg in route.legs {
+      if case .placed(let placement) = place(request, leg, ignoringHeadroom: ignoringHeadroom, at: now) {
+        return .placed(placement)
+      }
+    }
+    return .blocked
+  }
+
+  enum LegAttempt {
+    case placed(Placement)
+    case blocked(Obstacle, readyAt: Instant)
+  }
+
+  func place(_ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, at now: Instant) -> LegAttempt {
+    let index = Int(leg.provider)
+    let band = ignoringHeadroom ? -1 : request.band
+    if leg.hasNoKey { return .blocked(Obstacle(kind: .keys, provider: leg.provider), readyAt: .distantFuture) }
+    if providers[index].claimedInPass == pass {
+      return .blocked(Obstacle(kind: .claimed, provider: leg.provider), readyAt: .distantFuture)
+    }
+    let (input, output) = estimate(request, leg: leg)
+    let units = units(request, leg: leg, input: input, output: output)
+    if let shortage = shortage(providers[index].capacity, units, band: band, at: now) {
+      return .blocked(obstacle(shortage, leg.provider), readyAt: shortage.readyAt)
+    }
+    if leg.model >= 0 {
+      if providers[index].models[Int(leg.model)].claimedInPass == pass {
+        return .blocked(Obstacle(kind: .claimed, provider: leg.provider, model: leg.model), readyAt: .distantFuture)
+      }
+      if let shortage = shortage(providers[index].models[Int(leg.model)].capacity, units, band: band, at: now) {
+        let obstacle = Obstacle(
+          kind: shortage.dimension == nil ? .modelPermits : .modelBucket, provider: leg.provider, model: leg.model,
+          dimension: shortage.dimension ?? .requests)
+        return .blocked(obstacle, readyAt: shortage.readyAt)
+      }
+    }
+    var key: Int32 = -1
+    if !leg.keys.isEmpty {
+      switch chooseKey(request, leg, units, band: band, at: now) {
+      case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
+      case .chosen(let chosen): key = chosen
+      }
+    }
+    return .placed(
+      Placement(
+        candidate: leg.candidate, provider: leg.provider, model: leg.model, key: key, units: units, input: input,
+        output: output))
+  }
+
+  private enum KeyChoice {
+    case chosen(Int32)
+    case blocked(Obstacle, readyAt: Instant)
+  }
+
+  /// The session's preferred key among those that have room.
+  private func chooseKey(_ request: Request, _ leg: Route.Leg, _ units: Units, band: Int, at now: Instant) -> KeyChoice {
+    let index = Int(leg.provider)
+    var best: Int32 = -1
+    var bestScore = Double.infinity
+    var obstacle = Obstacle(kind: .keys, provider: leg.provider)
+    var readyAt = Instant.distantFuture
+    for key in leg.keys {
+      let number = Int(key)
+      if providers[index].keys[number].claimedInPass == pass { continue }
+      if let shortage = shortage(providers[index].keys[number].capacity, units, band: band, at: now) {
+        readyAt = min(readyAt, shortage.readyAt)
+        if providers[index].policy.quota == .perKey { obstacle = self.obstacle(shortage, leg.provider) }
+        continue
+      }
+      if leg.keys.count == 1 { return .chosen(key) }
+      let score = KeyPool.score(
+        session: request.sessionHash, key: providers[index].keys[number].hash,
+        weight: providers[index].keys[number].policy.weight)
+      if score < bestScore {
+        bestScore = score
+        best = key
+      }
+    }
+    return best >= 0 ? .chosen(best) : .blocked(obstacle, readyAt: readyAt)
+  }
+
+  private func obstacle(_ shortage: Shortage, _ provider: Int32) -> Obstacle {
+    Obstacle(
+      kind: shortage.dimension != nil ? .bucket : shortage.isHeadroom ? .headroom : .permits, provider: provider,
+      dimension: shortage.dimension ?? .requests)
+  }
+
+  /// What a capacity lacks for this call; nil where it has everything.
+  /// - Parameter band: -1 where headroom does not apply.
+  func shortage(_ capacity: Capacity, _ units: Units, band: Int, at now: Instant) -> Shortage? {
+    if let limit = capacity.permits.limit {
+      let inUse = capacity.permits.inUse
+      let allowed =
+        band <= 0 ? limit : scheduler.permits(for: band, limit: limit) { capacity.permits.running(in: $0) }
+      if inUse >= allowed {
+        return Shortage(isHeadroom: inUse < limit, readyAt: capacity.permits.nextExpiry ?? .distantFuture)
+      }
+    }
+    for bucket in capacity.buckets {
+      let kept = band <= 0 ? 0 : scheduler.kept(from: band, capacity: bucket.capacity)
+      let wanted = units[Int(bucket.dimension.rawValue)]
+      if !bucket.isCovered(wanted, keeping: kept, at: now) {
+        return Shortage(
+          dimension: bucket.dimension, readyAt: bucket.instantCovered(wanted, keeping: kept, at: now))
+      }
+    }
+    return nil
+  }
+
+  // MARK: Estimates
+
+  /// Expected tokens of the call at this candidate.
+  func estimate(_ request: Request, leg: Route.Leg) -> (input: TokenCount, output: TokenCount) {
+    (request.ticket.estimatedInput, expectedOutput(of: request.ticket))
+  }
+
+  func expectedOutput(of ticket: Ticket) -> TokenCount {
+    guard ticket.producesOutput else { return 0 }
+    return min(ticket.outputCap ?? 512, 512)
+  }
+
+  /// What the provider will charge at the start, as far as it can be known.
+  func units(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> Units {
+    switch providers[Int(leg.provider)].policy.admissionTokens {
+    case .produced:
+      return Units(1, input, output, input + output)
+    case .maxTokens:
+      // OpenAI's rule: the larger of the cap and the estimate of the input.
+      guard request.ticket.producesOutput, let cap = request.ticket.outputCap else {
+        return Units(1, input, output, input + output)
+      }
+      return Units(1, input, cap, max(cap, input))
+    }
+  }
+
+  // MARK: Commit
+
+  /// Takes the permit, the units and the key, and orders the grant. The request is in no queue any more.
+  mutating func commit(
+    _ granted: Request, _ placement: Placement, lane: Int32, at now: Instant, into actions: inout ActionList
+  ) {
+    var request = granted
+    let index = Int(placement.provider)
+    let band = request.band
+    let taken = providers[index].capacity.take(placement.units, band: band, at: now)
+    var fromModel = Units.zero
+    var fromKey = Units.zero
+    if placement.model >= 0 {
+      fromModel = providers[index].models[Int(placement.model)].capacity.take(placement.units, band: band, at: now)
+    }
+    var key: KeyID?
+    if placement.key >= 0 {
+      fromKey = providers[index].keys[Int(placement.key)].capacity.take(placement.units, band: band, at: now)
+      key = providers[index].keys[Int(placement.key)].policy.id
+    }
+    let tenantUnits = Units(1, placement.input, placement.output, placement.input + placement.output)
+    let fromTenant = tenants[Int(request.tenant)].capacity.take(tenantUnits, band: band, at: now)
+
+    request.queuedBefore = request.queued(at: now)
+    request.tries += 1
+    request.notBefore = nil
+    leaseSerial += 1
+    let slot: Int32
+    if let free = freeLeases.popLast() {
+      slot = free
+    } else {
+      slot = Int32(leases.count)
+      leases.append(nil)
+    }
+    let id = LeaseID(rawValue: leaseSerial << 24 | UInt64(slot))
+    locations[request.ticket.id] = ~slot
+    leaseCount += 1
+    actions.append(
+      .grant(
+        Grant(
+          request: request.ticket.id, lease: id, provider: providers[index].policy.id, key: key, attempt: request.tries,
+          queued: request.queuedBefore, reservedInput: placement.input, reservedOutput: placement.output)))
+    leases[Int(slot)] = Lease(
+      id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
+      takenFromKey: fromKey, takenFromTenant: fromTenant, lane: lane)
+  }
+}

@@ -1,0 +1,247 @@
+// Into the queue and out of it: submission, cancelling, eviction, and the slots in which waiting requests live.
+
+extension Admission {
+  // MARK: Submission
+
+  mutating func submit(_ ticket: Ticket, at now: Instant, into actions: inout ActionList) {
+    // A request that is here already is the shell's mistake; the first one counts.
+    guard locations[ticket.id] == nil else { return }
+    if isDraining {
+      reject(ticket, .rejectedDraining, blocker: nil, at: now, into: &actions)
+      return
+    }
+    guard let route = route(of: ticket) else {
+      reject(ticket, .rejectedModel, blocker: nil, at: now, into: &actions)
+      return
+    }
+    if let provider = keyless(route) {
+      reject(ticket, .rejectedNoCapacity, blocker: .noUsableKey(provider), at: now, into: &actions)
+      return
+    }
+    let tenant = tenantNumber(for: ticket.tenant, at: now)
+    if let dimension = neverFits(ticket, tenant: tenant) {
+      let blocker: Blocker =
+        dimension.map { .tenantBucket(ticket.tenant, $0) } ?? .tenantConcurrency(ticket.tenant)
+      reject(ticket, .rejectedTenantLimit, blocker: blocker, at: now, into: &actions)
+      return
+    }
+    let band = Int(ticket.priority.rawValue)
+    let rules = scheduler.policy(band)
+    var deadline = now + rules.maxWait
+    if let own = ticket.deadline { deadline = min(deadline, own) }
+    let expected = expectedOutput(of: ticket)
+    nextSequence += 1
+    let request = Request(
+      ticket: ticket, tenant: tenant, band: band, route: route, sequence: nextSequence, submitted: now, queuedSince: now,
+      deadline: deadline, promoteAt: now + rules.promoteAfter, sessionHash: KeyPool.hash(ticket.session.name),
+      cost: max(1, ticket.estimatedInput + expected))
+
+    if waitingCount == 0, case .placed(let placement) = place(request, ignoringHeadroom: false, at: now) {
+      // Nobody waits: there is no order to keep.
+      commit(request, placement, lane: -1, at: now, into: &actions)
+      return
+    }
+    enqueue(request, at: now, into: &actions)
+  }
+
+  private mutating func enqueue(_ request: Request, at now: Instant, into actions: inout ActionList) {
+    let id = request.ticket.id
+    let slot = store(request)
+    enterLane(slot, isRetry: request.ticket.clientRetryCount > 0)
+    schedule(slot, at: now)
+    if let parking = tenants[Int(request.tenant)].parking, request.band < parking.band { unpark(request.tenant) }
+    if let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot { needsPass = true }
+    if needsPass { dispatch(at: now, into: &actions) }
+
+    guard let slot = locations[id], slot >= 0 else { return }
+    if waitingByBand[request.band] > scheduler.policy(request.band).queueLimit || waitingBytes > policy.queueBytes {
+      evict(slot, outcome: .rejectedQueueFull, at: now, into: &actions)
+    } else if request.deadline <= now {
+      evict(slot, outcome: .evictedMaxWait, at: now, into: &actions)
+    } else {
+      note(slot, currentObstacle(of: slot, at: now), into: &actions)
+    }
+  }
+
+  private mutating func reject(
+    _ ticket: Ticket, _ outcome: Outcome, blocker: Blocker?, at now: Instant, into actions: inout ActionList
+  ) {
+    let band = Int(ticket.priority.rawValue)
+    actions.append(
+      .conclude(
+        Conclusion(
+          request: ticket.id, outcome: outcome, retryAfter: retryAfter(outcome, band: band, at: now), blocker: blocker,
+          queued: .zero, attempts: 0)))
+  }
+
+  /// nil where coming back does not help.
+  func retryAfter(_ outcome: Outcome, band: Int, at now: Instant) -> Span? {
+    switch outcome {
+    case .rejectedQueueFull, .evictedMaxWait, .rejectedNoCapacity, .rejectedDraining, .failedUpstream:
+      drainRate.estimate(ahead: waitingByBand[0...band].reduce(0, +), at: now)
+    default: nil
+    }
+  }
+
+  /// The dimension (nil: permits) of a tenant's limit that is smaller than the request itself.
+  private func neverFits(_ ticket: Ticket, tenant: Int32) -> Dimension?? {
+    let capacity = tenants[Int(tenant)].capacity
+    if let limit = capacity.permits.limit, limit <= 0 { return .some(nil) }
+    for bucket in capacity.buckets {
+      let least: Int64
+      switch bucket.dimension {
+      case .requests: least = 1
+      case .inputTokens, .tokens: least = max(1, ticket.estimatedInput)
+      case .outputTokens: least = ticket.producesOutput ? 1 : 0
+      }
+      if least > bucket.capacity { return .some(bucket.dimension) }
+    }
+    return nil
+  }
+
+  // MARK: Leaving
+
+  mutating func cancel(_ id: RequestID, at now: Instant, into actions: inout ActionList) {
+    guard let location = locations[id] else { return }
+    if location >= 0 {
+      evict(location, outcome: .clientLeftQueued, at: now, into: &actions)
+    } else {
+      leases[Int(~location)]?.request.isCancelled = true
+    }
+  }
+
+  /// Takes a request out of the queue and concludes it.
+  mutating func evict(_ slot: Int32, outcome: Outcome, at now: Instant, into actions: inout ActionList) {
+    guard let request = waiting[Int(slot)] else { return }
+    let blocker = outcome == .clientLeftQueued ? nil : self.blocker(for: currentObstacle(of: slot, at: now), request)
+    let retryAfter = retryAfter(outcome, band: request.band, at: now)
+    let wasHead = lanes.lane(of: slot).map { lanes.head(of: $0) == slot } ?? false
+    remove(slot)
+    locations[request.ticket.id] = nil
+    if wasHead { needsPass = true }
+    actions.append(
+      .conclude(
+        Conclusion(
+          request: request.ticket.id, outcome: outcome, retryAfter: retryAfter, blocker: blocker,
+          queued: request.queued(at: now), attempts: request.tries)))
+  }
+
+  // MARK: Slots
+
+  /// Gives the request a slot and counts it as queued; it is in no lane yet.
+  mutating func store(_ request: Request) -> Int32 {
+    var slot: Int32 = -1
+    while let free = freeSlots.popLast() {
+      // Slots beyond the end were given back since.
+      if Int(free) < waiting.count, waiting[Int(free)] == nil {
+        slot = free
+        break
+      }
+    }
+    if slot < 0 {
+      slot = Int32(waiting.count)
+      waiting.append(nil)
+      timerPositions.append(-1)
+    }
+    waiting[Int(slot)] = request
+    locations[request.ticket.id] = slot
+    waitingCount += 1
+    waitingByBand[request.band] += 1
+    waitingBytes += request.ticket.heldBytes
+    tenants[Int(request.tenant)].queued += 1
+    if let first = routes.routes[Int(request.route)].legs.first {
+      providers[Int(first.provider)].queued[request.band] += 1
+    }
+    return slot
+  }
+
+  mutating func enterLane(_ slot: Int32, isRetry: Bool) {
+    guard let request = waiting[Int(slot)] else { return }
+    let lane = lanes.openLane(
+      for: LaneKey(tenantAndBand: request.tenant * 4 + Int32(request.band), session: request.ticket.session))
+    if isRetry {
+      let slots = waiting
+      lanes.insertRetry(slot, to: lane) { (slots[Int($0)]?.sequence ?? 0) < request.sequence }
+      needsPass = true
+    } else {
+      lanes.append(slot, to: lane)
+    }
+    refreshHead(lane, band: request.band, tenant: request.tenant)
+    if tenants[Int(request.tenant)].parking != nil { fair[request.band].park(tenant: request.tenant) }
+  }
+
+  /// Tells fairness which request stands first in the lane.
+  mutating func refreshHead(_ lane: Int32, band: Int, tenant: Int32) {
+    if let head = lanes.head(of: lane), let request = waiting[Int(head)] {
+      fair[band].setHead(lane: lane, tenant: tenant, route: request.route)
+    } else {
+      fair[band].clearHead(lane: lane)
+      closeForgottenLanes(band)
+    }
+  }
+
+  mutating func closeForgottenLanes(_ band: Int) {
+    guard !fair[band].forgotten.isEmpty else { return }
+    for lane in fair[band].forgotten { lanes.closeLane(lane) }
+    fair[band].forgotten.removeAll(keepingCapacity: true)
+  }
+
+  /// Takes the request out of every structure of the queue. It keeps its entry in `locations`.
+  mutating func remove(_ slot: Int32) {
+    guard let request = waiting[Int(slot)] else { return }
+    if let parking = tenants[Int(request.tenant)].parking, parking.request == request.ticket.id {
+      unpark(request.tenant)
+    }
+    timers.remove(slot, positions: &timerPositions)
+    promotions.remove(slot)
+    if let lane = lanes.lane(of: slot) {
+      let wasHead = lanes.head(of: lane) == slot
+      lanes.remove(slot)
+      if wasHead { refreshHead(lane, band: request.band, tenant: request.tenant) }
+    }
+    waiting[Int(slot)] = nil
+    waitingCount -= 1
+    waitingByBand[request.band] -= 1
+    waitingBytes -= request.ticket.heldBytes
+    tenants[Int(request.tenant)].queued -= 1
+    if let first = routes.routes[Int(request.route)].legs.first {
+      providers[Int(first.provider)].queued[request.band] -= 1
+    }
+    freeSlots.append(slot)
+    compact()
+  }
+
+  /// Keeps the storage within twice what is queued: free slots at the end go, and if that is not enough the last request moves down.
+  private mutating func compact() {
+    while let last = waiting.last, last == nil { waiting.removeLast() }
+    while waiting.count > 2 * waitingCount + 64, let free = freeSlots.popLast() {
+      if Int(free) < waiting.count, waiting[Int(free)] == nil { move(Int32(waiting.count - 1), to: free) }
+      while let last = waiting.last, last == nil { waiting.removeLast() }
+    }
+    if freeSlots.count > 2 * waiting.count + 64 { freeSlots.removeAll { Int($0) >= waiting.count } }
+    guard timerPositions.count > waiting.count else { return }
+    timerPositions.removeLast(timerPositions.count - waiting.count)
+    lanes.trimSlots(to: waiting.count)
+    promotions.trimSlots(to: waiting.count)
+    if waiting.isEmpty {
+      freeSlots.removeAll(keepingCapacity: freeSlots.capacity <= 256)
+      if waiting.capacity > 256 {
+        waiting = []
+        timerPositions = []
+      }
+      if locations.count < 64, locations.capacity > 1024 {
+        locations = Dictionary(uniqueKeysWithValues: locations.map { ($0.key, $0.value) })
+      }
+    }
+  }
+
+  private mutating func move(_ old: Int32, to new: Int32) {
+    guard let request = waiting[Int(old)] else { return }
+    waiting[Int(new)] = request
+    waiting[Int(old)] = nil
+    locations[request.ticket.id] = new
+    timers.rename(old, to: new, positions: &timerPositions)
+    lanes.rename(old, to: new)
+    promotions.rename(old, to: new)
+  }
+}

@@ -1,0 +1,207 @@
+// The operator's rules put to work: providers, limits, keys and tenants come and go while requests wait and run.
+
+extension Admission {
+  /// Takes over a policy. Numbers of providers, models and keys that leases hold stay good.
+  mutating func install(_ new: AdmissionPolicy, at now: Instant) {
+    policy = new
+    scheduler.replace(bands: new.bands)
+    for index in providers.indices { providers[index].isRetired = true }
+    providerIndex.removeAll()
+    for rules in new.providers {
+      let number: Int
+      if let known = providers.firstIndex(where: { $0.policy.id == rules.id }) {
+        number = known
+        providers[number].isRetired = false
+        install(rules, number, at: now)
+      } else {
+        number = providers.count
+        providers.append(ProviderState(policy: rules, capacity: Capacity(Limits(), at: now)))
+        install(rules, number, at: now)
+      }
+      providerIndex[rules.id] = Int32(number)
+    }
+    for index in tenants.indices where tenants[index].inUse { tenants[index].isListed = false }
+    for rules in new.tenants {
+      let number = tenantIndex[rules.id] ?? addTenant(rules.id, rules, isListed: true, at: now)
+      install(rules, tenant: Int(number), isListed: true, at: now)
+    }
+    for index in tenants.indices where tenants[index].inUse && !tenants[index].isListed {
+      let template = new.tenantTemplate ?? TenantPolicy(id: tenants[index].id)
+      install(template, tenant: index, isListed: false, at: now)
+    }
+    for index in tenants.indices { unpark(Int32(index)) }
+    sweepTenants(at: now)
+    routes.removeAll()
+  }
+
+  private mutating func install(_ rules: ProviderPolicy, _ number: Int, at now: Instant) {
+    let isPerKey = rules.quota == .perKey && !rules.keys.isEmpty
+    providers[number].policy = rules
+    providers[number].capacity.replace(isPerKey ? Limits() : rules.limits, at: now)
+    for index in providers[number].models.indices { providers[number].models[index].isRetired = true }
+    providers[number].modelOrder = rules.modelLimits.map { limits in
+      if let known = providers[number].models.firstIndex(where: { $0.pattern == limits.models }) {
+        providers[number].models[known].isRetired = false
+        providers[number].models[known].capacity.replace(limits.limits, at: now)
+        return Int32(known)
+      }
+      providers[number].models.append(
+        ModelState(pattern: limits.models, capacity: Capacity(limits.limits, at: now)))
+      return Int32(providers[number].models.count - 1)
+    }
+    for index in providers[number].keys.indices { providers[number].keys[index].isRetired = true }
+    providers[number].keyOrder = rules.keys.map { key in
+      let limits = isPerKey ? key.limits.tightened(by: rules.limits) : key.limits
+      if let known = providers[number].keys.firstIndex(where: { $0.policy.id == key.id }) {
+        providers[number].keys[known].isRetired = false
+        providers[number].keys[known].capacity.replace(limits, at: now)
+        providers[number].keys[known].policy = key
+        return Int32(known)
+      }
+      providers[number].keys.append(
+        KeyState(policy: key, hash: KeyPool.hash(key.id.name), capacity: Capacity(limits, at: now)))
+      return Int32(providers[number].keys.count - 1)
+    }
+  }
+
+  /// A new policy while requests wait and run: those that wait are routed anew; where no candidate is left they are concluded.
+  mutating func replace(_ new: AdmissionPolicy, at now: Instant, into actions: inout ActionList) {
+    install(new, at: now)
+    let queued = waiting.indices.compactMap { index in waiting[index].map { (slot: Int32(index), order: $0.sequence) } }
+      .sorted { $0.order < $1.order }.map(\.slot)
+    let ids = queued.compactMap { waiting[Int($0)]?.ticket.id }
+    for index in providers.indices { providers[index].queued = [0, 0, 0] }
+    var orphans: [RequestID] = []
+    // The old numbers of routes mean nothing any more: take every head and promotion out, then put them back under the new ones.
+    for slot in queued {
+      promotions.remove(slot)
+      if let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band { fair[band].suspendHead(lane: lane) }
+    }
+    closedRoutes.removeAll()
+    for slot in queued {
+      guard let request = waiting[Int(slot)] else { continue }
+      if let route = route(of: request.ticket) {
+        waiting[Int(slot)]?.route = route
+        if let first = routes.routes[Int(route)].legs.first {
+          providers[Int(first.provider)].queued[request.band] += 1
+        }
+      } else {
+        orphans.append(request.ticket.id)
+      }
+    }
+    // An orphan needs some route until it is out; it is never placed by it.
+    let anywhere = Route(legs: [])
+    for id in orphans {
+      guard let slot = locations[id] else { continue }
+      waiting[Int(slot)]?.route = routes.add(anywhere, model: "", candidates: [])
+    }
+    while closedRoutes.count < routes.routes.count { closedRoutes.append(0) }
+    for slot in queued {
+      guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot else { continue }
+      fair[request.band].setHead(lane: lane, tenant: request.tenant, route: request.route)
+    }
+    for id in orphans {
+      if let slot = locations[id], slot >= 0 { evict(slot, outcome: .rejectedModel, at: now, into: &actions) }
+    }
+    for id in ids {
+      if let slot = locations[id], slot >= 0 { schedule(slot, at: now) }
+    }
+    needsPass = true
+  }
+
+  // MARK: Routes
+
+  /// The number of the ticket's route; nil where none of its candidates exists.
+  mutating func route(of ticket: Ticket) -> Int32? {
+    if let known = routes.cached(model: ticket.model, candidates: ticket.candidates) {
+      return routes.routes[Int(known)].legs.isEmpty ? nil : known
+    }
+    var legs: [Route.Leg] = []
+    for (index, candidate) in ticket.candidates.enumerated() {
+      guard let provider = providerIndex[candidate.provider] else { continue }
+      let state = providers[Int(provider)]
+      let model = state.modelOrder.first { state.models[Int($0)].pattern.matches(ticket.model) }
+      let keys = state.keyOrder.filter { number in
+        let models = state.keys[Int(number)].policy.models
+        return models.isEmpty || models.contains { $0.matches(ticket.model) }
+      }
+      legs.append(
+        Route.Leg(
+          provider: provider, model: model ?? -1, keys: keys, hasNoKey: keys.isEmpty && !state.keyOrder.isEmpty,
+          candidate: index))
+    }
+    let number = routes.add(Route(legs: legs), model: ticket.model, candidates: ticket.candidates)
+    while closedRoutes.count < routes.routes.count { closedRoutes.append(0) }
+    return legs.isEmpty ? nil : number
+  }
+
+  /// The provider to name where no candidate has a key for this model at all.
+  func keyless(_ route: Int32) -> ProviderID? {
+    let legs = routes.routes[Int(route)].legs
+    guard legs.allSatisfy(\.hasNoKey) else { return nil }
+    return legs.first.map { providers[Int($0.provider)].policy.id }
+  }
+
+  // MARK: Tenants
+
+  mutating func tenantNumber(for id: TenantID, at now: Instant) -> Int32 {
+    if let known = tenantIndex[id] { return known }
+    if tenantIndex.count > tenantSweepAbove {
+      sweepTenants(at: now)
+      tenantSweepAbove = max(256, 2 * tenantIndex.count)
+    }
+    return addTenant(id, policy.tenantTemplate ?? TenantPolicy(id: id), isListed: false, at: now)
+  }
+
+  private mutating func addTenant(_ id: TenantID, _ rules: TenantPolicy, isListed: Bool, at now: Instant) -> Int32 {
+    let state = TenantState(
+      id: id, weight: rules.weight, capacity: Capacity(rules.limits, at: now), isListed: isListed)
+    let number: Int32
+    if let free = freeTenants.popLast() {
+      number = free
+      tenants[Int(free)] = state
+    } else {
+      number = Int32(tenants.count)
+      tenants.append(state)
+      tenantTimerPositions.append(-1)
+    }
+    tenantIndex[id] = number
+    return number
+  }
+
+  private mutating func install(_ rules: TenantPolicy, tenant: Int, isListed: Bool, at now: Instant) {
+    tenants[tenant].weight = rules.weight
+    tenants[tenant].isListed = isListed
+    tenants[tenant].capacity.replace(rules.limits, at: now)
+  }
+
+  /// Forgets unlisted tenants that have nothing here and whose buckets are full again.
+  private mutating func sweepTenants(at now: Instant) {
+    for index in tenants.indices where tenants[index].inUse && !tenants[index].isListed {
+      let tenant = tenants[index]
+      guard tenant.queued == 0, tenant.capacity.permits.inUse == 0,
+        tenant.capacity.buckets.allSatisfy({ $0.isFull(at: now) })
+      else { continue }
+      tenantIndex[tenant.id] = nil
+      tenants[index].inUse = false
+      for band in 0..<3 { fair[band].forget(tenant: Int32(index)) }
+      freeTenants.append(Int32(index))
+    }
+  }
+}
+
+extension Limits {
+  /// The smaller of both in each dimension.
+  func tightened(by other: Limits) -> Limits {
+    func least<T: Comparable>(_ left: T?, _ right: T?) -> T? {
+      guard let left, let right else { return left ?? right }
+      return min(left, right)
+    }
+    return Limits(
+      concurrency: least(concurrency, other.concurrency),
+      requestsPerMinute: least(requestsPerMinute, other.requestsPerMinute),
+      inputTokensPerMinute: least(inputTokensPerMinute, other.inputTokensPerMinute),
+      outputTokensPerMinute: least(outputTokensPerMinute, other.outputTokensPerMinute),
+      tokensPerMinute: least(tokensPerMinute, other.tokensPerMinute))
+  }
+}

@@ -1,0 +1,112 @@
+// The end of an attempt: what was taken goes back, what was charged is charged, and the request is concluded.
+
+extension Admission {
+  func lease(_ id: LeaseID) -> Int? {
+    let slot = Int(id.rawValue & 0xFF_FFFF)
+    guard slot < leases.count, let lease = leases[slot], lease.id == id else { return nil }
+    return slot
+  }
+
+  mutating func trueUp(_ id: LeaseID, _ progress: Progress, at now: Instant) {
+    guard let slot = lease(id), let lease = leases[slot] else { return }
+    let placement = lease.placement
+    let input = max(placement.input, progress.inputTokens ?? 0)
+    let floor = Units(0, input, progress.outputTokens, input + progress.outputTokens)
+    let index = Int(placement.provider)
+    leases[slot]?.takenFromProvider = providers[index].capacity.trueUp(
+      taken: lease.takenFromProvider, floor: floor, at: now)
+    if placement.model >= 0 {
+      leases[slot]?.takenFromModel = providers[index].models[Int(placement.model)].capacity.trueUp(
+        taken: lease.takenFromModel, floor: floor, at: now)
+    }
+    if placement.key >= 0 {
+      leases[slot]?.takenFromKey = providers[index].keys[Int(placement.key)].capacity.trueUp(
+        taken: lease.takenFromKey, floor: floor, at: now)
+    }
+    let tenant = Int(lease.request.tenant)
+    leases[slot]?.takenFromTenant = tenants[tenant].capacity.trueUp(taken: lease.takenFromTenant, floor: floor, at: now)
+  }
+
+  mutating func settle(
+    _ id: LeaseID, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
+  ) {
+    guard let slot = lease(id), let lease = leases[slot] else { return }
+    leases[slot] = nil
+    freeLeases.append(Int32(slot))
+    leaseCount -= 1
+    if leaseCount == 0, leases.count > 1024 {
+      leases = []
+      freeLeases = []
+    }
+    release(lease, settlement, at: now)
+    conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
+    if waitingCount > 0 { needsPass = true }
+  }
+
+  private mutating func release(_ lease: Lease, _ settlement: Settlement, at now: Instant) {
+    let placement = lease.placement
+    let index = Int(placement.provider)
+    let band = lease.request.band
+    let lag = settlement.wasSent ? providers[index].policy.settleLag : .zero
+    if lag > .zero { lagEnd = min(lagEnd, now + lag) }
+    let usage = settlement.usage ?? Usage()
+    let requests: Int64 = settlement.wasSent ? 1 : 0
+    let all = Units(
+      requests, usage.inputTokens, usage.outputTokens, usage.inputTokens + usage.outputTokens)
+    let capped = lease.request.ticket.producesOutput ? lease.request.ticket.outputCap : nil
+    // Who charges at the start does not give back; who counts what is produced does not count what was read from its cache.
+    let keepsCharge =
+      providers[index].policy.admissionTokens == .maxTokens && capped != nil && settlement.usage != nil
+    let counted = usage.inputTokens - max(0, min(usage.cacheReadTokens, usage.inputTokens))
+    let actual =
+      providers[index].policy.admissionTokens == .maxTokens
+      ? all : Units(requests, counted, usage.outputTokens, counted + usage.outputTokens)
+
+    func charge(_ taken: Units) -> Units {
+      guard keepsCharge else { return actual }
+      return Units(actual[0], actual[1], max(actual[2], taken[2]), max(actual[3], taken[3]))
+    }
+    providers[index].capacity.settle(
+      taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), band: band, lag: lag, at: now)
+    if placement.model >= 0 {
+      providers[index].models[Int(placement.model)].capacity.settle(
+        taken: lease.takenFromModel, actual: charge(lease.takenFromModel), band: band, lag: lag, at: now)
+    }
+    if placement.key >= 0 {
+      providers[index].keys[Int(placement.key)].capacity.settle(
+        taken: lease.takenFromKey, actual: charge(lease.takenFromKey), band: band, lag: lag, at: now)
+    }
+    let tenant = lease.request.tenant
+    tenants[Int(tenant)].capacity.settle(
+      taken: lease.takenFromTenant, actual: all, band: band, lag: .zero, at: now)
+    if tenants[Int(tenant)].parking != nil { unpark(tenant) }
+    if lease.lane >= 0 {
+      let real = usage.inputTokens + usage.outputTokens
+      fair[band].correct(
+        lane: lease.lane, by: real - lease.request.cost, weight: tenants[Int(tenant)].weight, isOver: true)
+      closeForgottenLanes(band)
+    }
+  }
+
+  private func outcome(of settlement: Settlement, isCancelled: Bool) -> Outcome {
+    switch settlement.verdict {
+    case .success: return .completed
+    case .clientLeft: return .clientLeftRunning
+    case .truncated: return isCancelled ? .clientLeftRunning : .truncated
+    case .clientError: return .upstreamError
+    case .throttled, .failed, .keyRefused, .quotaExhausted, .ownFault:
+      if isCancelled { return .clientLeftRunning }
+      return settlement.hasAnswer || settlement.answerBegan ? .upstreamError : .failedUpstream
+    }
+  }
+
+  mutating func conclude(_ request: Request, _ outcome: Outcome, at now: Instant, into actions: inout ActionList) {
+    locations[request.ticket.id] = nil
+    actions.append(
+      .conclude(
+        Conclusion(
+          request: request.ticket.id, outcome: outcome,
+          retryAfter: retryAfter(outcome, band: request.band, at: now), blocker: nil, queued: request.queuedBefore,
+          attempts: request.tries)))
+  }
+}

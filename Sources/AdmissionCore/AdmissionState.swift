@@ -1,0 +1,108 @@
+// What the core remembers about requests, leases, providers and tenants.
+
+/// A request, queued or running.
+struct Request: Sendable {
+  var ticket: Ticket
+  var tenant: Int32
+  var band: Int
+  /// -1 where none of its candidates exists any more.
+  var route: Int32
+  /// Order of arrival.
+  var sequence: UInt64
+  var submitted: Instant
+  /// When the present stay in the queue began.
+  var queuedSince: Instant
+  /// Earlier stays together.
+  var queuedBefore: Span = .zero
+  var deadline: Instant
+  var promoteAt: Instant
+  /// Its own retry may not start before this.
+  var notBefore: Instant?
+  /// Grants so far.
+  var tries = 0
+  /// Attempts that count against the provider's `attempts`.
+  var spentAttempts = 0
+  var sessionHash: UInt64
+  /// What fairness counts: input and expected output.
+  var cost: Int64
+  var isCancelled = false
+  var notes: UInt8 = 0
+  var lastNoted: Obstacle?
+
+  func queued(at now: Instant) -> Span { Span(nanoseconds: queuedBefore.nanoseconds + (now - queuedSince).nanoseconds) }
+}
+
+/// A committed placement.
+struct Lease: Sendable {
+  var id: LeaseID
+  var request: Request
+  var placement: Placement
+  var takenFromProvider: Units
+  var takenFromModel: Units
+  var takenFromKey: Units
+  var takenFromTenant: Units
+  /// The lane that fairness charged; -1 where nobody waited.
+  var lane: Int32
+}
+
+struct ModelState: Sendable {
+  var pattern: Glob
+  var capacity: Capacity
+  var isRetired = false
+  var claimedInPass: UInt64 = 0
+}
+
+struct KeyState: Sendable {
+  var policy: KeyPolicy
+  var hash: UInt64
+  var capacity: Capacity
+  var isRetired = false
+  var claimedInPass: UInt64 = 0
+}
+
+struct ProviderState: Sendable {
+  var policy: ProviderPolicy
+  var isRetired = false
+  var capacity: Capacity
+  /// Never reordered, so that a lease's number stays good; `policy.modelLimits` order is `modelOrder`.
+  var models: [ModelState] = []
+  var modelOrder: [Int32] = []
+  var keys: [KeyState] = []
+  var keyOrder: [Int32] = []
+  /// Queued requests whose first candidate this is, by band.
+  var queued: [Int] = [0, 0, 0]
+  var claimedInPass: UInt64 = 0
+  var claimant: RequestID?
+}
+
+struct TenantState: Sendable {
+  struct Parking: Sendable {
+    var request: RequestID
+    var band: Int
+    var obstacle: Obstacle
+    var until: Instant
+  }
+  var id: TenantID
+  var weight: Int
+  var capacity: Capacity
+  var isListed: Bool
+  var inUse = true
+  var queued = 0
+  var parking: Parking?
+}
+
+/// A way to providers that many models share: requests of one route wait for the same things.
+struct Route: Hashable, Sendable {
+  struct Leg: Hashable, Sendable {
+    var provider: Int32
+    /// -1 where no model limit applies.
+    var model: Int32
+    /// The keys that may serve this model; empty where the provider has none.
+    var keys: [Int32]
+    /// True where the provider has keys, but none for this model.
+    var hasNoKey: Bool
+    /// Index into the ticket's candidates.
+    var candidate: Int
+  }
+  var legs: [Leg]
+}

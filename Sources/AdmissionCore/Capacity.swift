@@ -1,0 +1,75 @@
+// The permits and buckets of one provider, model, key or tenant, and the units that a call takes from them.
+
+/// Units of each dimension, indexed by `Dimension.rawValue`: requests, input tokens, output tokens, tokens.
+typealias Units = SIMD4<Int64>
+
+struct Capacity: Sendable {
+  var permits: ConcurrencyLimiter
+  /// Only the dimensions that have a limit.
+  var buckets: [TokenBucket] = []
+
+  init(_ limits: Limits, at now: Instant) {
+    permits = ConcurrencyLimiter(limit: limits.concurrency)
+    for dimension in Dimension.allCases {
+      if let perMinute = limits.perMinute(dimension) {
+        buckets.append(TokenBucket(dimension, perMinute: perMinute, at: now))
+      }
+    }
+  }
+
+  var isUnlimited: Bool { permits.limit == nil && buckets.isEmpty }
+
+  /// Other limits: permits and units that are out stay out.
+  mutating func replace(_ limits: Limits, at now: Instant) {
+    permits.limit = limits.concurrency
+    var kept: [TokenBucket] = []
+    for dimension in Dimension.allCases {
+      guard let perMinute = limits.perMinute(dimension) else { continue }
+      if var bucket = buckets.first(where: { $0.dimension == dimension }) {
+        if bucket.capacity != perMinute { bucket.resize(perMinute: perMinute, at: now) }
+        kept.append(bucket)
+      } else {
+        kept.append(TokenBucket(dimension, perMinute: perMinute, at: now))
+      }
+    }
+    buckets = kept
+  }
+
+  /// Takes a permit and the units; returns the units taken.
+  mutating func take(_ units: Units, band: Int, at now: Instant) -> Units {
+    permits.take(in: band)
+    var taken = Units.zero
+    for index in buckets.indices {
+      let dimension = Int(buckets[index].dimension.rawValue)
+      taken[dimension] = buckets[index].reserve(units[dimension], at: now)
+    }
+    return taken
+  }
+
+  /// Charges at least `floor` while the call runs; returns the units now taken.
+  mutating func trueUp(taken: Units, floor: Units, at now: Instant) -> Units {
+    var result = taken
+    for index in buckets.indices {
+      let dimension = Int(buckets[index].dimension.rawValue)
+      guard floor[dimension] > taken[dimension] else { continue }
+      buckets[index].settle(taken: taken[dimension], actual: floor[dimension], at: now)
+      result[dimension] = floor[dimension]
+    }
+    return result
+  }
+
+  /// Gives the permit back and puts what was really charged in the place of what was taken.
+  mutating func settle(taken: Units, actual: Units, band: Int, lag: Span, at now: Instant) {
+    permits.release(in: band, lag: lag, at: now)
+    for index in buckets.indices {
+      let dimension = Int(buckets[index].dimension.rawValue)
+      buckets[index].settle(taken: taken[dimension], actual: actual[dimension], at: now)
+    }
+  }
+
+  func bucketSnapshots(at now: Instant) -> [AdmissionSnapshot.Bucket] {
+    buckets.map {
+      AdmissionSnapshot.Bucket(dimension: $0.dimension, available: $0.available(at: now), capacity: $0.capacity)
+    }
+  }
+}

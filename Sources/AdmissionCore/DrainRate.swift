@@ -1,0 +1,44 @@
+// How fast the queue has been moving: requests that left it for a provider, over the last ten seconds. For `Retry-After`.
+//
+// Whole seconds in a ring, so that it costs one addition per grant and needs no decay arithmetic.
+
+struct DrainRate: Sendable {
+  private static let second: Int64 = 1_000_000_000
+  private var counts: [Int32] = Array(repeating: 0, count: 10)
+  private var current: Int64 = .min
+  private var began: Instant?
+
+  mutating func count(at now: Instant) {
+    advance(to: now)
+    counts[Self.slot(current)] += 1
+  }
+
+  private mutating func advance(to now: Instant) {
+    let second = now.nanoseconds / Self.second
+    if began == nil { began = now }
+    guard second > current else { return }
+    if current == .min || second - current >= 10 {
+      for index in counts.indices { counts[index] = 0 }
+    } else {
+      for passed in (current + 1)...second { counts[Self.slot(passed)] = 0 }
+    }
+    current = second
+  }
+
+  private static func slot(_ second: Int64) -> Int { Int(((second % 10) + 10) % 10) }
+
+  /// How long `ahead` requests take at this rate: 1...60 s, 60 s where nothing has moved.
+  func estimate(ahead: Int, at now: Instant) -> Span {
+    let second = now.nanoseconds / Self.second
+    var moved: Int64 = 0
+    if current != .min, second >= current {
+      for passed in max(current - 9, second - 9)...max(current, second - 9) where passed <= current {
+        moved += Int64(counts[Self.slot(passed)])
+      }
+    }
+    guard moved > 0, let began else { return .seconds(60) }
+    let observed = min(max((now - began).nanoseconds, Self.second), 10 * Self.second)
+    let wait = Int128(max(1, ahead)) * Int128(observed) / Int128(moved)
+    return Span(nanoseconds: min(max(Int64(clamping: wait), Self.second), 60 * Self.second))
+  }
+}

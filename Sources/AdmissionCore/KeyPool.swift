@@ -1,0 +1,38 @@
+// Which upstream key a session uses: weighted rendezvous hashing.
+//
+// Promise: the same session gets the same key while that key is usable, whatever happens to the others, so that the provider's
+// prompt cache stays warm; over many sessions a key gets its part of the weights; a key that goes away moves only its own sessions.
+// Why rendezvous: no ring to keep, the order of all keys for a session falls out of it, and weights are exact.
+
+struct KeyPool: Sendable {
+  /// -ln(u) / weight of the session's draw for a key: the smallest wins, and wins in proportion to its weight.
+  static func score(session: UInt64, key: UInt64, weight: Int) -> Double {
+    var mixed = session ^ (key &* 0x9E37_79B9_7F4A_7C15)
+    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+    mixed ^= mixed >> 31
+    let draw = (Double(mixed >> 12) + 0.5) / Double(UInt64(1) << 52)
+    return -naturalLogarithm(draw) / Double(max(1, weight))
+  }
+
+  /// 64-bit FNV-1a of a name's bytes.
+  static func hash(_ name: String) -> UInt64 {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+    return hash
+  }
+
+  /// ln of a number in 0<..<1, by its own series so that every platform gives the same bits. Error below 1e-9.
+  private static func naturalLogarithm(_ value: Double) -> Double {
+    let mantissa = value.significand
+    let z = (mantissa - 1) / (mantissa + 1)
+    let square = z * z
+    var term = z
+    var sum = 0.0
+    for odd in stride(from: 1, through: 17, by: 2) {
+      sum += term / Double(odd)
+      term *= square
+    }
+    return 2 * sum + Double(value.exponent) * 0.693_147_180_559_945_3
+  }
+}

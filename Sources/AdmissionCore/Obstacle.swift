@@ -1,0 +1,34 @@
+// Why a request cannot be placed, in the core's own numbers: cheap to compare on every pass, turned into a `Blocker` when somebody asks.
+
+struct Obstacle: Equatable, Sendable {
+  enum Kind: UInt8, Sendable {
+    case behindInLane, notItsTurn, permits, headroom, bucket, modelPermits, modelBucket, tenantPermits, tenantBucket
+    case claimed, breaker, keys, closed, backoff
+  }
+  var kind: Kind
+  var provider: Int32 = -1
+  var model: Int32 = -1
+  var dimension: Dimension = .requests
+
+  /// Something that all requests share: what is behind in the pass must not take it away.
+  var isTenants: Bool { kind == .tenantPermits || kind == .tenantBucket }
+}
+
+/// What is missing in a capacity, and when it will be there if nothing is given back.
+struct Shortage: Sendable {
+  /// nil: permits.
+  var dimension: Dimension?
+  var isHeadroom = false
+  var readyAt: Instant
+}
+
+/// The resources found for a request.
+struct Placement: Sendable {
+  var candidate: Int
+  var provider: Int32
+  var model: Int32
+  var key: Int32
+  var units: Units
+  var input: TokenCount
+  var output: TokenCount
+}

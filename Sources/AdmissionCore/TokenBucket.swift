@@ -1,0 +1,118 @@
+// A store of units that refills all the time: requests, input tokens, output tokens or both per minute.
+//
+// Promise: whole-number arithmetic, so that after any number of readings the level is exactly what one reading at the end would
+// give (no drift); a reservation needs its units there, a correction does not: what was too little becomes a debt that the
+// refill works off; what was too much returns at once; the level never passes the capacity.
+// Why continuous: providers refill this way, and a window that resets at once would hand out two minutes in a moment.
+
+struct TokenBucket: Sendable {
+  private static let minute: Int64 = 60_000_000_000
+
+  let dimension: Dimension
+  /// Units when full, and units that come in each minute. 0 never grants anything.
+  private(set) var capacity: Int64
+  /// Whole units at `updated`; negative is a debt.
+  private var level: Int64
+  /// The broken part of a unit at `updated`, in 1 / 60,000,000,000: 0..<60,000,000,000.
+  private var fraction: Int64 = 0
+  private var updated: Instant
+
+  /// Full at the start.
+  init(_ dimension: Dimension, perMinute: Int64, at now: Instant) {
+    self.dimension = dimension
+    capacity = max(0, perMinute)
+    level = capacity
+    updated = now
+  }
+
+  /// Units there now.
+  func available(at now: Instant) -> Int64 { refilled(at: now).level }
+
+  private func refilled(at now: Instant) -> (level: Int64, fraction: Int64) {
+    let elapsed = now.nanoseconds &- updated.nanoseconds
+    guard elapsed > 0, level < capacity else { return (level, fraction) }
+    var gain: Int64
+    var rest: Int64
+    if elapsed <= Self.minute, capacity < 1 << 26 {
+      let sum = elapsed &* capacity &+ fraction
+      gain = sum / Self.minute
+      rest = sum &- gain &* Self.minute
+    } else {
+      let sum = Int128(elapsed) * Int128(capacity) + Int128(fraction)
+      gain = Int64(clamping: sum / Int128(Self.minute))
+      rest = Int64(truncatingIfNeeded: sum % Int128(Self.minute))
+    }
+    let (total, overflow) = level.addingReportingOverflow(gain)
+    return overflow || total >= capacity ? (capacity, 0) : (total, rest)
+  }
+
+  private mutating func refill(at now: Instant) {
+    guard now > updated else { return }
+    (level, fraction) = refilled(at: now)
+    updated = now
+  }
+
+  /// What a reservation of `units` needs: a request larger than the bucket takes the whole bucket.
+  /// - Parameter kept: units that must stay for others; a request larger than the rest needs only the rest.
+  func isCovered(_ units: Int64, keeping kept: Int64, at now: Instant) -> Bool {
+    units <= 0 || (capacity > 0 && available(at: now) >= need(units, keeping: kept))
+  }
+
+  private func need(_ units: Int64, keeping kept: Int64) -> Int64 {
+    let kept = min(max(0, kept), capacity)
+    return kept + min(units, capacity - kept)
+  }
+
+  /// When `isCovered` becomes true if nothing else is taken.
+  func instantCovered(_ units: Int64, keeping kept: Int64, at now: Instant) -> Instant {
+    guard units > 0 else { return now }
+    guard capacity > 0 else { return .distantFuture }
+    let (level, fraction) = refilled(at: now)
+    let missing = need(units, keeping: kept) - level
+    guard missing > 0 else { return now }
+    let work = Int128(missing) * Int128(Self.minute) - Int128(fraction)
+    return now + Span(nanoseconds: Int64(clamping: (work + Int128(capacity) - 1) / Int128(capacity)))
+  }
+
+  /// Takes the units and returns how many were taken: the whole bucket where the request is larger.
+  mutating func reserve(_ units: Int64, at now: Instant) -> Int64 {
+    refill(at: now)
+    let taken = min(max(0, units), capacity)
+    level &-= taken
+    return taken
+  }
+
+  /// Corrects a reservation: `taken` returns, `actual` is charged, as debt where it is not there.
+  mutating func settle(taken: Int64, actual: Int64, at now: Instant) {
+    refill(at: now)
+    level = min(capacity, level + taken - min(actual, 1 << 53))
+    if level == capacity { fraction = 0 }
+  }
+
+  /// A new limit: what was used stays used, so that a raise gives at once what it adds and a cut takes it.
+  mutating func resize(perMinute: Int64, at now: Instant) {
+    refill(at: now)
+    let used = capacity - level
+    capacity = max(0, perMinute)
+    level = capacity - used
+    if level == capacity { fraction = 0 }
+  }
+
+  /// The provider says that this much is left: lower it at once.
+  mutating func lower(to remaining: Int64, at now: Instant) {
+    refill(at: now)
+    if remaining < level {
+      level = remaining
+      fraction = 0
+    }
+  }
+
+  /// The provider says that more is left than we think: give back `share` / 16 of the difference.
+  mutating func raise(towards remaining: Int64, share: Int64, at now: Instant) {
+    refill(at: now)
+    let target = min(remaining, capacity)
+    if target > level { level += (target - level) * share / 16 }
+  }
+
+  func isFull(at now: Instant) -> Bool { available(at: now) >= capacity }
+}

@@ -1,0 +1,87 @@
+// A core with short-hands for tests: a clock that the test moves, and what came out.
+@testable import AdmissionCore
+
+struct Bench {
+  var core: Admission
+  var now = Instant(nanoseconds: 1_000_000_000)
+  private(set) var grants: [Grant] = []
+  private(set) var conclusions: [Conclusion] = []
+  private(set) var notices: [Notice] = []
+  private(set) var drained = 0
+  private var next: UInt64 = 0
+
+  init(_ policy: AdmissionPolicy, seed: UInt64 = 1) {
+    core = Admission(policy: policy, seed: seed, at: now)
+  }
+
+  init(limits: Limits, bands: [BandPolicy] = Priority.allCases.map(BandPolicy.standard), tenants: [TenantPolicy] = []) {
+    self.init(AdmissionPolicy(providers: [ProviderPolicy(id: "p", limits: limits)], bands: bands, tenants: tenants))
+  }
+
+  mutating func send(_ event: AdmissionEvent) {
+    var actions: ActionList = []
+    core.handle(event, at: now, into: &actions)
+    for action in actions {
+      switch action {
+      case .grant(let grant): grants.append(grant)
+      case .conclude(let conclusion): conclusions.append(conclusion)
+      case .note(let notice): notices.append(notice)
+      case .drained: drained += 1
+      }
+    }
+  }
+
+  @discardableResult
+  mutating func submit(
+    _ priority: Priority = .normal, tenant: TenantID = "t", session: SessionID = "s", to providers: [ProviderID] = ["p"],
+    model: String = "m", input: Int64 = 100, cap: Int64? = 0, output: Bool = true, bytes: Int = 10,
+    deadline: Instant? = nil, retries: Int = 0
+  ) -> RequestID {
+    next += 1
+    let id = RequestID(high: 0, low: next)
+    send(
+      .submitted(
+        Ticket(
+          id: id, tenant: tenant, session: session, priority: priority,
+          candidates: providers.map { Candidate(provider: $0) }, model: model, heldBytes: bytes, estimatedInput: input,
+          outputCap: cap, producesOutput: output, deadline: deadline, clientRetryCount: retries)))
+    return id
+  }
+
+  func grant(_ id: RequestID) -> Grant? { grants.last { $0.request == id } }
+  func isGranted(_ id: RequestID) -> Bool { grant(id) != nil }
+  func outcome(_ id: RequestID) -> Outcome? { conclusions.first { $0.request == id }?.outcome }
+  var order: [UInt64] { grants.map(\.request.low) }
+
+  /// Settles the request's running attempt, by default as it was estimated.
+  mutating func settle(
+    _ id: RequestID, _ verdict: Verdict = .success, input: Int64? = nil, output: Int64? = nil, sent: Bool = true,
+    answer: Bool = false, began: Bool = false
+  ) {
+    guard let grant = grant(id) else { return }
+    let charged = verdict == .success || input != nil || output != nil
+    let usage =
+      charged
+      ? Usage(inputTokens: input ?? grant.reservedInput, outputTokens: output ?? grant.reservedOutput) : nil
+    send(
+      .settled(
+        grant.lease,
+        Settlement(verdict: verdict, usage: usage, wasSent: sent, answerBegan: began, hasAnswer: answer)))
+  }
+
+  mutating func pass(_ span: Span) { now = now + span }
+
+  /// Moves the clock from deadline to deadline up to the end of the span.
+  mutating func run(for span: Span) {
+    let end = now + span
+    while let deadline = core.nextDeadline, deadline <= end {
+      now = max(now, deadline)
+      send(.deadlineReached)
+    }
+    now = end
+  }
+
+  var blockers: [String] {
+    notices.compactMap { if case .waiting(_, let blocker) = $0 { blocker.name } else { nil } }
+  }
+}
