@@ -1,1 +1,146 @@
+// The admin plane's routes, access rules and shapes.
+import AdmissionCore
+import BrokerEngine
+import Foundation
+import HTTPMessage
+import PolicyFile
 import Testing
+
+@testable import AdminConsole
+
+@Suite struct AdminConsoleTests {
+  private final class NoUpstream: Upstream {
+    final class Call: UpstreamCall {
+      func pause() {}
+      func resume() {}
+      func cancel() {}
+    }
+    func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall { Call() }
+  }
+
+  private let broker: Broker
+  private let console: AdminConsole
+
+  init() {
+    var policy = Policy()
+    var provider = Provider(id: "sim", dialect: .openai, baseURL: "http://sim/v1")
+    provider.keys = [ProviderKey(id: "main", source: .text(Secret("sk-never-shown-1234")))]
+    provider.limits = Limits(concurrency: 4, requestsPerMinute: 60)
+    policy.providers = [provider]
+    policy.routes = [Route(models: ["*"], to: ["sim"])]
+    broker = Broker(
+      policy: policy, secrets: KeySecrets(),
+      parts: BrokerParts(
+        upstream: NoUpstream(),
+        clock: BrokerClock(monotonic: { 5_000_000_000 }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: nil,
+        hash: { $0 }))
+    console = AdminConsole(
+      broker: broker,
+      actions: AdminActions(reload: { ["p.yaml:1:1: error: x"] }, drain: {}, processFigures: { ProcessFigures() }),
+      version: "test", token: nil)
+  }
+
+  private func ask(_ method: String, _ target: String, _ fields: [(String, String)] = [], host: String = "127.0.0.1:1")
+    -> Reply
+  {
+    console.reply(
+      to: RequestHead(
+        method: method, target: target, authority: host, fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) })))
+  }
+
+  @Test func healthAndReadiness() {
+    #expect(ask("GET", "/healthz").status == 200)
+    #expect(ask("GET", "/readyz").status == 200)
+    broker.drain()
+    #expect(ask("GET", "/healthz").status == 200)
+    #expect(ask("GET", "/readyz").status == 503)
+  }
+
+  @Test func changesAreMadeByPostOnly() {
+    for target in ["/api/v1/reload", "/api/v1/drain", "/api/v1/keys/sim/main/disable", "/api/v1/breakers/sim/open"] {
+      let reply = ask("GET", target)
+      #expect(reply.status == 405)
+      #expect(reply.fields.contains { $0.name == "allow" && $0.value == "POST" })
+    }
+    #expect(ask("POST", "/api/v1/status").status == 405)
+    #expect(ask("POST", "/metrics").status == 405)
+    #expect(ask("POST", "/api/v1/drain").status == 202)
+    #expect(ask("POST", "/api/v1/breakers/sim/open").status == 200)
+  }
+
+  @Test(arguments: [
+    ("POST", "/api/v1/keys/none/main/disable", 404), ("POST", "/api/v1/keys/sim/none/disable", 404),
+    ("POST", "/api/v1/keys/sim/main/burn", 404), ("POST", "/api/v1/breakers/none/open", 404),
+    ("POST", "/api/v1/breakers/sim/ajar", 404), ("GET", "/api/v1/nothing", 404), ("GET", "/favicon.ico", 404),
+    ("GET", "/api/v1/requests?state=past", 400), ("GET", "/api/v1/requests?limit=0", 400),
+    ("GET", "/api/v1/requests?limit=1000", 200), ("GET", "/api/v1/requests?limit=1001", 400),
+    ("GET", "/api/v1/requests?colour=red", 400), ("GET", "/api/v1/requests/xyz", 400),
+    ("GET", "/api/v1/requests/01ARYZ6S41TSV4RRFFQ69G5FAV", 404), ("POST", "/api/v1/reload", 422),
+  ])
+  func wrongQuestionsGetTheReason(_ method: String, _ target: String, _ status: Int) {
+    let reply = ask(method, target)
+    #expect(reply.status == status)
+    #expect(throws: Never.self) { try JSONSerialization.jsonObject(with: Data(reply.body)) }
+  }
+
+  @Test func theTokenIsAskedForEverywhereButHealth() {
+    console.token = Array("secret".utf8)
+    #expect(ask("GET", "/healthz").status == 200)
+    #expect(ask("GET", "/api/v1/status").status == 401)
+    #expect(ask("GET", "/metrics", [("authorization", "Bearer secre")]).status == 401)
+    #expect(ask("GET", "/metrics", [("authorization", "Bearer secret1")]).status == 401)
+    #expect(ask("GET", "/metrics", [("authorization", "Bearer secret")]).status == 200)
+  }
+
+  @Test func webPagesOfOthersStayOutside() {
+    #expect(ask("GET", "/api/v1/status", host: "evil.example:4142").status == 403)
+    #expect(ask("GET", "/api/v1/status", host: "localhost:4142").status == 200)
+    #expect(ask("GET", "/api/v1/status", host: "[::1]:4142").status == 200)
+    #expect(ask("POST", "/api/v1/drain", [("origin", "http://evil.example")]).status == 403)
+    #expect(ask("POST", "/api/v1/drain", [("origin", "http://127.0.0.1:1")]).status == 202)
+  }
+
+  @Test func statusHasTheShapeOthersBuildOn() throws {
+    let object = try JSONSerialization.jsonObject(with: Data(ask("GET", "/api/v1/status").body))
+    let status = try #require(object as? [String: Any])
+    #expect(status["draining"] as? Bool == false)
+    #expect(status["version"] as? String == "test")
+    #expect(status["budgets"] is [Any])
+    let provider = try #require((status["providers"] as? [[String: Any]])?.first)
+    #expect(provider["id"] as? String == "sim")
+    #expect(provider["in_flight"] as? Int == 0)
+    #expect(provider["concurrency_limit"] as? Int == 4)
+    #expect((provider["queued"] as? [String: Int]) == ["high": 0, "normal": 0, "low": 0])
+    let bucket = try #require((provider["buckets"] as? [[String: Any]])?.first)
+    #expect(bucket["dimension"] as? String == "requests")
+    #expect(bucket["capacity"] as? Int == 60)
+    #expect((provider["breaker"] as? [String: Any])?["state"] as? String == "closed")
+    #expect((provider["keys"] as? [[String: Any]])?.first?["state"] as? String == "usable")
+    #expect(!String(decoding: ask("GET", "/api/v1/status").body, as: UTF8.self).contains("never-shown"))
+  }
+
+  @Test func metricsAreWellFormed() {
+    let text = String(decoding: ask("GET", "/metrics").body, as: UTF8.self)
+    var families: Set<String> = []
+    for line in text.split(separator: "\n") {
+      if line.hasPrefix("# TYPE ") {
+        #expect(families.insert(String(line.split(separator: " ")[2])).inserted)
+      } else if !line.hasPrefix("#") {
+        let parts = line.split(separator: " ")
+        #expect(parts.count == 2)
+        #expect(Double(parts.last ?? "") != nil)
+      }
+    }
+    for name in ["tollgate_requests_total", "tollgate_queue_depth", "tollgate_concurrency_limit", "process_open_fds"] {
+      #expect(families.contains(name))
+    }
+    #expect(text.contains("tollgate_concurrency_limit{provider=\"sim\"} 4\n"))
+    #expect(text.contains("tollgate_queue_wait_seconds_bucket{priority=\"high\",le=\"+Inf\"} 0\n"))
+  }
+
+  @Test func labelsAreEscaped() {
+    var page = MetricsPage()
+    page.sample("x", [("a", "q\"b\\c\nd")], 1.5)
+    #expect(String(decoding: page.bytes, as: UTF8.self) == "x{a=\"q\\\"b\\\\c\\nd\"} 1.5\n")
+  }
+}

@@ -1,0 +1,50 @@
+// One line a request, which a client's text cannot break out of.
+import AdmissionCore
+import Testing
+
+@testable import BrokerEngine
+
+@Suite struct AccessLogTests {
+  private func record() -> RequestRecord {
+    let record = RequestRecord(
+      id: RequestID(high: 1 << 16, low: 2), method: "POST", path: "/v1/messages", priority: .high, arrivedAt: 1_000_000,
+      arrivedAtWall: 0)
+    record.outcome = .completed
+    record.status = 200
+    record.tenant = "default"
+    record.endedAt = 9_500_000
+    return record
+  }
+
+  @Test func textHoldsTheFacts() {
+    let line = String(decoding: AccessLog.line(record(), .text, at: 1_763_720_000_123_000_000), as: UTF8.self)
+    #expect(line.hasPrefix("2025-11-21T10:13:20.123Z 00000000010000000000000002 completed 200 POST /v1/messages "))
+    #expect(line.hasSuffix("\n"))
+    #expect(line.contains(" priority=high tenant=default "))
+    #expect(line.contains(" total_ms=8 "))
+  }
+
+  @Test func clientsTextCannotForgeALine() {
+    let record = record()
+    record.session = "a\nfake \"line\""
+    record.model = "m\u{1B}[31m"
+    for format in [AccessLogFormat.text, .json] {
+      let line = AccessLog.line(record, format, at: 0)
+      #expect(line.count { $0 == 0x0A } == 1)
+      #expect(line.last == 0x0A)
+      #expect(!line.contains(0x1B))
+    }
+  }
+
+  @Test func offWritesNothing() {
+    #expect(AccessLog.line(record(), .off, at: 0).isEmpty)
+  }
+
+  @Test(arguments: [
+    (0, "1970-01-01T00:00:00.000Z"), (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+    (1_709_164_799_999, "2024-02-28T23:59:59.999Z"), (4_102_444_800_000, "2100-01-01T00:00:00.000Z"),
+  ])
+  func writesTimes(_ milliseconds: Int64, _ text: String) {
+    #expect(Timestamp.text(milliseconds * 1_000_000) == text)
+  }
+}

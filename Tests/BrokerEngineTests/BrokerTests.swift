@@ -1,0 +1,231 @@
+// The broker from a client's request to its one outcome.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import Testing
+
+@testable import BrokerEngine
+
+@Suite struct BrokerTests {
+  @Test func passesAnAnswerUnchanged() {
+    let rig = Rig()
+    let client = rig.send(fields: [("authorization", "Bearer client"), ("x-tollgate-priority", "high")])
+    let call = rig.upstream.last
+    #expect(call?.request.url == "http://sim/v1/chat/completions")
+    #expect(call?.request.fields.first("authorization") == "Bearer sk-upstream")
+    #expect(call?.request.fields.contains("x-tollgate-priority") == false)
+    let body = #"{"id":"1","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#
+    call?.respond(200, [("content-type", "application/json"), ("X-Odd", "Ä")], [body])
+    #expect(client.answer?.status == 200)
+    #expect(client.text == body)
+    #expect(client.field("x-odd") == "Ä")
+    #expect(client.field("x-tollgate-provider") == "sim")
+    #expect(client.field("x-tollgate-key") == "main")
+    #expect(client.field("x-tollgate-attempts") == "1")
+    #expect(client.field("x-tollgate-priority") == "high")
+    #expect(client.field("x-tollgate-queue-ms") == "0")
+    #expect(client.field("x-tollgate-outcome") == nil)
+    #expect(client.isFinished)
+    #expect(rig.ended.map(\.outcome) == [.completed])
+    #expect(rig.ended.first?.usage?.inputTokens == 7)
+    #expect(rig.ended.first?.usage?.outputTokens == 3)
+  }
+
+  @Test func theHighCallGetsTheFreedPlace() {
+    let rig = Rig { $0.providers[0].limits.concurrency = 1 }
+    let first = rig.send()
+    let low = rig.send(fields: [("x-tollgate-priority", "low")])
+    let high = rig.send(fields: [("x-tollgate-priority", "high")])
+    #expect(rig.upstream.calls.count == 1)
+    rig.advance(.milliseconds(1500))
+    rig.upstream.calls[0].respond(200)
+    #expect(first.isFinished)
+    #expect(rig.upstream.calls.count == 2)
+    rig.upstream.calls[1].respond(200)
+    #expect(high.isFinished && !low.isFinished)
+    #expect(high.field("x-tollgate-queue-ms") == "1500")
+    rig.upstream.calls[2].respond(200)
+    #expect(low.isFinished)
+    #expect(rig.ended.map(\.outcome) == [.completed, .completed, .completed])
+  }
+
+  @Test func aClientThatLeavesInTheQueueIsNeverSent() {
+    let rig = Rig { $0.providers[0].limits.concurrency = 1 }
+    rig.send()
+    let waiting = rig.send()
+    rig.leave(waiting)
+    #expect(rig.ended.map(\.outcome) == [.clientLeftQueued])
+    rig.upstream.calls[0].respond(200)
+    #expect(rig.upstream.calls.count == 1)
+    #expect(rig.broker.snapshot().running == 0)
+    #expect(rig.broker.snapshot().queuedBytes == 0)
+  }
+
+  @Test func aClientThatLeavesMidStreamEndsTheCall() {
+    let rig = Rig { $0.providers[0].limits.concurrency = 1 }
+    let client = rig.send()
+    rig.upstream.calls[0].respond(200, [("content-type", "text/event-stream")], ["data: {}\n\n"], ends: false)
+    rig.leave(client)
+    #expect(rig.upstream.calls[0].isCancelled)
+    #expect(rig.ended.map(\.outcome) == [.clientLeftRunning])
+    #expect(rig.broker.snapshot().running == 0)
+    #expect(rig.broker.abandonedLeases == 0)
+  }
+
+  @Test func aSlowClientPausesTheProvider() {
+    let rig = Rig()
+    let client = rig.send()
+    let call = rig.upstream.calls[0]
+    call.respond(200, [], [], ends: false)
+    client.pendingBytes = Attempt.highWater
+    call.events.upstreamReceived([1])
+    #expect(!call.isPaused)
+    client.pendingBytes = Attempt.highWater + 1
+    call.events.upstreamReceived([2])
+    #expect(call.isPaused)
+    rig.broker.exchangeDrained(client)
+    #expect(!call.isPaused)
+  }
+
+  @Test func aStreamThatBreaksEndsWithAnErrorFrame() {
+    let rig = Rig()
+    let client = rig.send()
+    rig.upstream.calls[0].respond(200, [("content-type", "text/event-stream")], ["data: {\"a\":1}\n\n"], ends: false)
+    rig.upstream.calls[0].fail(.truncated)
+    #expect(client.text.hasPrefix("data: {\"a\":1}\n\n"))
+    #expect(client.text.contains("data: {\"error\":"))
+    #expect(client.isFinished)
+    #expect(rig.ended.map(\.outcome) == [.truncated])
+  }
+
+  @Test func anAnswerThatBreaksIsBrokenOffForTheClient() {
+    let rig = Rig()
+    let client = rig.send()
+    rig.upstream.calls[0].respond(200, [("content-length", "100")], ["half"], ends: false)
+    rig.upstream.calls[0].fail(.truncated)
+    #expect(client.isAborted)
+    #expect(rig.ended.map(\.outcome) == [.truncated])
+  }
+
+  @Test func theProvidersErrorPassesUnchanged() {
+    let rig = Rig()
+    let client = rig.send()
+    let body = #"{"error":{"message":"no","type":"invalid_request_error","param":null,"code":"x"}}"#
+    rig.upstream.calls[0].respond(400, [("x-request-id", "r1")], [body])
+    #expect(client.answer?.status == 400)
+    #expect(client.text == body)
+    #expect(client.field("x-request-id") == "r1")
+    #expect(client.field("x-tollgate-outcome") == nil)
+    #expect(rig.ended.map(\.outcome) == [.upstreamError])
+  }
+
+  @Test func aLongErrorBodyPassesWhole() {
+    let rig = Rig()
+    let client = rig.send()
+    let chunk = String(repeating: "e", count: Attempt.heldLimit)
+    rig.upstream.calls[0].respond(400, [], [chunk, "x", chunk])
+    #expect(client.received.count == 2 * Attempt.heldLimit + 1)
+    #expect(rig.ended.map(\.outcome) == [.upstreamError])
+  }
+
+  @Test(arguments: [
+    ("/v2000/x", 404, "rejected_model"), ("/", 404, "rejected_model"), ("/x/bad/v1/x", 400, "rejected_malformed"),
+    ("/p/nobody/v1/chat/completions", 404, "rejected_model"),
+  ])
+  func refusesWrongPaths(_ target: String, _ status: Int, _ outcome: String) {
+    let rig = Rig()
+    let client = rig.send(target)
+    #expect(client.answer?.status == status)
+    #expect(client.field("x-tollgate-outcome") == outcome)
+    #expect(client.field("x-tollgate-request-id")?.utf8.count == 26)
+    #expect(rig.upstream.calls.isEmpty)
+    #expect(rig.ended.map { $0.outcome?.rawValue } == [outcome])
+  }
+
+  @Test func refusesBodiesThatAreNoJSON() {
+    let rig = Rig()
+    let client = rig.send(body: "{\"model\":")
+    #expect(client.answer?.status == 400)
+    #expect(client.field("x-tollgate-outcome") == "rejected_malformed")
+    #expect(rig.upstream.calls.isEmpty)
+  }
+
+  @Test func asksForUsageAndTakesTheExtraFrameOut() {
+    let rig = Rig()
+    let client = rig.send(body: #"{"model":"m","stream":true,"messages":[]}"#)
+    let sent = String(decoding: rig.upstream.calls[0].request.body, as: UTF8.self)
+    #expect(sent.contains("\"include_usage\":true"))
+    let frames = [
+      "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}],\"usage\":null}\n\n",
+      "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,\"total_tokens\":11}}\n\n",
+      "data: [DONE]\n\n",
+    ]
+    rig.upstream.calls[0].respond(200, [("content-type", "text/event-stream")], frames)
+    #expect(client.text == frames[0] + frames[2])
+    #expect(rig.ended.first?.usage?.inputTokens == 9)
+    #expect(rig.ended.first?.usage?.outputTokens == 2)
+  }
+
+  @Test func drainRefusesNewOnesAndFinishesOldOnes() {
+    let rig = Rig()
+    let running = rig.send()
+    var drained = false
+    rig.broker.onDrained = { drained = true }
+    rig.broker.drain()
+    let late = rig.send()
+    #expect(late.answer?.status == 503)
+    #expect(late.field("x-tollgate-outcome") == "rejected_draining")
+    #expect(late.field("retry-after") == "1")
+    rig.broker.exchangeEnded(late, .completed)
+    #expect(!drained)
+    rig.upstream.calls[0].respond(200)
+    #expect(!drained)
+    rig.broker.exchangeEnded(running, .completed)
+    #expect(drained)
+  }
+
+  @Test func tenantsShowTheirKey() {
+    var acme = Tenant(id: "acme")
+    acme.keys = [ClientKeyHash(bytes: Array("tg-acme".utf8))]
+    acme.models = ["m*"]
+    let rig = Rig { $0.tenants = [acme] }
+    let stranger = rig.send(fields: [("authorization", "Bearer tg-other")])
+    #expect(stranger.answer?.status == 401)
+    #expect(stranger.field("x-tollgate-outcome") == "rejected_unauthenticated")
+    let nobody = rig.send("/v1/messages", body: #"{"model":"m","max_tokens":1,"messages":[]}"#)
+    #expect(nobody.answer?.status == 401)
+    #expect(nobody.text.contains("authentication_error"))
+    let known = rig.send("/v1/messages", fields: [("x-api-key", "tg-acme")], body: #"{"model":"m","messages":[]}"#)
+    #expect(known.answer == nil)
+    let wrong = rig.send(fields: [("x-api-key", "tg-acme")], body: #"{"model":"other","messages":[]}"#)
+    #expect(wrong.answer?.status == 404)
+    #expect(wrong.field("x-tollgate-outcome") == "rejected_model")
+    #expect(rig.upstream.calls.count == 1)
+    #expect(rig.ended.last?.tenant == "acme")
+  }
+
+  @Test func aTrustedPlatformNamesItsTenant() {
+    var template = Tenant(id: "*")
+    template.maxPriority = .normal
+    let rig = Rig {
+      $0.tenants = [template]
+      $0.trustTenantHeader = true
+    }
+    rig.send(fields: [("x-tollgate-tenant", "team-7"), ("x-tollgate-priority", "high")])
+    let odd = rig.send(fields: [("x-tollgate-tenant", "a b\u{e9}")])
+    #expect(odd.answer?.status == 401)
+    rig.upstream.calls[0].respond(200)
+    #expect(rig.ended.last?.tenant == "team-7")
+    #expect(rig.ended.last?.priority == .normal)
+  }
+
+  @Test func secretsAppearNowhere() {
+    let rig = Rig()
+    let client = rig.send()
+    rig.upstream.calls[0].fail(.connectRefused)
+    let record = rig.ended.first
+    #expect(record?.outcome == .failedUpstream || record == nil)
+    let lines = rig.ended.map { String(decoding: AccessLog.line($0, .json, at: 0), as: UTF8.self) }.joined()
+    #expect(!(lines + client.text + "\(KeySecrets())").contains("sk-upstream"))
+  }
+}

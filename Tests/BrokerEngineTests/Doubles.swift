@@ -1,0 +1,135 @@
+// A client and a provider in memory, and a clock that moves when told: the broker's tests run without sockets.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+
+@testable import BrokerEngine
+
+/// One exchange as a client sees it.
+final class FakeExchange: HTTPExchange {
+  let head: RequestHead
+  var body: [UInt8]
+  var context: AnyObject?
+  var pendingBytes = 0
+  var isClosed = false
+  var peer: String { "test" }
+  var hasEmptyBody: Bool { body.isEmpty }
+  private(set) var answer: ResponseHead?
+  private(set) var received: [UInt8] = []
+  private(set) var isFinished = false
+  private(set) var isAborted = false
+
+  init(_ method: String, _ target: String, fields: [(String, String)] = [], body: String = "") {
+    head = RequestHead(
+      method: method, target: target, authority: "localhost",
+      fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) }))
+    self.body = Array(body.utf8)
+  }
+
+  func releaseBody() { body = [] }
+  func respond(_ head: ResponseHead) { answer = head }
+  func send(_ bytes: ArraySlice<UInt8>) { received.append(contentsOf: bytes) }
+  func finish(trailers: HeaderFields?) {
+    isFinished = true
+    isClosed = true
+  }
+  func abort() {
+    isAborted = true
+    isClosed = true
+  }
+  var text: String { String(decoding: received, as: UTF8.self) }
+  func field(_ name: String) -> String? { answer?.fields.first(named: name) }
+}
+
+/// A provider that does what the test says.
+final class FakeUpstream: Upstream {
+  final class Call: UpstreamCall {
+    let request: UpstreamRequest
+    let events: any UpstreamEvents
+    var isPaused = false
+    var isCancelled = false
+    init(_ request: UpstreamRequest, _ events: any UpstreamEvents) {
+      self.request = request
+      self.events = events
+    }
+    func pause() { isPaused = true }
+    func resume() { isPaused = false }
+    func cancel() { isCancelled = true }
+
+    func respond(_ status: Int, _ fields: [(String, String)] = [], _ chunks: [String] = [], ends: Bool = true) {
+      events.upstreamResponded(
+        ResponseHead(status: status, fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) })))
+      for chunk in chunks { events.upstreamReceived(Array(chunk.utf8)[...]) }
+      if ends { events.upstreamEnded(.completed) }
+    }
+    func fail(_ kind: UpstreamFailure.Kind) {
+      events.upstreamEnded(.failed(UpstreamFailure(kind: kind, detail: "", requestMayHaveArrived: true)))
+    }
+  }
+  private(set) var calls: [Call] = []
+  var last: Call? { calls.last }
+
+  func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall {
+    let call = Call(request, events)
+    calls.append(call)
+    return call
+  }
+}
+
+/// Broker, provider and clock together.
+final class Rig {
+  let upstream = FakeUpstream()
+  let broker: Broker
+  var ended: [RequestRecord] = []
+  private let time = Time()
+
+  final class Time { var now: UInt64 = 1_000_000_000_000 }
+
+  init(_ change: (inout Policy) -> Void = { _ in }) {
+    var policy = Policy()
+    var provider = Provider(id: "sim", dialect: .openai, baseURL: "http://sim/v1")
+    provider.keys = [ProviderKey(id: "main", source: .text(Secret("sk-upstream")))]
+    policy.providers = [provider]
+    policy.routes = [Route(models: ["*"], to: ["sim"])]
+    change(&policy)
+    var secrets = KeySecrets()
+    for provider in policy.providers {
+      for key in provider.keys { secrets.set(Secret("sk-upstream"), provider: provider.id, key: key.id) }
+    }
+    let time = time
+    let box = Box()
+    broker = Broker(
+      policy: policy, secrets: secrets,
+      parts: BrokerParts(
+        upstream: upstream,
+        clock: BrokerClock(monotonic: { time.now }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: nil,
+        hash: { $0 }, requestEnded: { box.rig?.ended.append($0) }))
+    box.rig = self
+  }
+
+  private final class Box { weak var rig: Rig? }
+
+  func advance(_ span: Span) {
+    time.now += UInt64(span.nanoseconds)
+    while let deadline = broker.dispatcher.nextDeadline, deadline.nanoseconds <= Int64(time.now) {
+      broker.dispatcher.deadlineReached()
+    }
+  }
+
+  /// Sends a whole request.
+  @discardableResult func send(
+    _ target: String = "/v1/chat/completions", fields: [(String, String)] = [],
+    body: String = #"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#, method: String = "POST"
+  ) -> FakeExchange {
+    let exchange = FakeExchange(
+      method, target, fields: [("content-type", "application/json")] + fields, body: body)
+    broker.exchangeBegan(exchange)
+    if !exchange.isClosed { broker.exchangeReady(exchange) }
+    return exchange
+  }
+
+  func leave(_ exchange: FakeExchange) {
+    exchange.isClosed = true
+    broker.exchangeEnded(exchange, .clientLeft)
+  }
+}

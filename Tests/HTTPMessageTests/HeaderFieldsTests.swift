@@ -1,0 +1,44 @@
+// Header fields keep what was sent and are found in any case.
+import Testing
+
+@testable import HTTPMessage
+
+@Suite struct HeaderFieldsTests {
+  @Test func keepsOrderCaseAndBytes() {
+    var fields = HeaderFields()
+    fields.append(name: "X-One".utf8, value: [0x61, 0xFF, 0x62])
+    fields.append(name: "x-two", value: "")
+    fields.append(name: "X-One", value: "again")
+    #expect(fields.count == 3)
+    #expect(fields.name(at: 0) == "X-One")
+    #expect(Array(fields.valueBytes(at: 0)) == [0x61, 0xFF, 0x62])
+    #expect(fields.value(at: 1) == "")
+    #expect(fields.value(at: 2) == "again")
+    #expect(fields.byteCount == 5 + 3 + 5 + 5 + 5)
+  }
+
+  @Test func findsNamesInAnyCase() {
+    let fields = HeaderFields([("Content-Type", "a"), ("content-length", "1"), ("CONTENT-TYPE", "b")])
+    #expect(fields.first("content-type") == "a")
+    #expect(fields.first(named: "content-TYPE") == "a")
+    #expect(fields.firstIndex(of: "content-length") == 1)
+    #expect(fields.first("content-typ") == nil)
+    #expect(fields.first(named: "content-types") == nil)
+    #expect(fields.nameStarts(with: "content-", at: 2))
+    #expect(!fields.nameStarts(with: "content-type-x", at: 0))
+  }
+
+  @Test func appendsFromOtherLists() {
+    let source = HeaderFields([("a", "1"), ("b", "22"), ("c", "333")])
+    var fields = HeaderFields([("z", "0")])
+    fields.append(fieldAt: 1, of: source)
+    fields.append(contentsOf: source)
+    #expect(fields.pairs.map { "\($0.name)=\($0.value)" } == ["z=0", "b=22", "a=1", "b=22", "c=333"])
+  }
+
+  @Test func cutsThePathOffTheQuery() {
+    #expect(RequestHead(method: "GET", target: "/v1/x?y=/z?").path == "/v1/x")
+    #expect(RequestHead(method: "GET", target: "/v1/x").path == "/v1/x")
+    #expect(RequestHead(method: "GET", target: "").path == "")
+  }
+}
