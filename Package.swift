@@ -55,7 +55,7 @@ let package = Package(
     library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
     library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl"]),
     library("BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop"]),
-    library("AdminConsole", ["BrokerEngine", "HTTPMessage", "AdmissionCore"]),
+    library("AdminConsole", ["BrokerEngine", "HTTPMessage", "AdmissionCore"], resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", heap]),
     library("TollgateTesting", ["AdmissionCore", heap]),
     .executableTarget(

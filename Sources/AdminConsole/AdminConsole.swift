@@ -4,6 +4,7 @@
 //   GET  /healthz                              200 while the loop turns
 //   GET  /readyz                               200, or 503 while draining
 //   GET  /metrics                              Prometheus text
+//   GET  /                                     the dashboard
 //   GET  /api/v1/status                        providers, queues, tenants
 //   GET  /api/v1/requests?state=&limit=        queued, running or recent requests
 //   GET  /api/v1/requests/{id}                 one request with its waits and attempts
@@ -96,7 +97,10 @@ public final class AdminConsole: HTTPHandler {
       guard isRead else { return .methodNotAllowed("GET") }
       return broker.isDraining ? .text("draining\n", status: 503) : .text("ready\n")
     }
+    // The page itself holds nothing secret; what it then asks for does need the token.
+    if isRead, token != nil, let page = Dashboard.reply(path) { return page }
     if let refusal = refusalOfAccess(head) { return refusal }
+    if let page = Dashboard.reply(path) { return isRead ? page : .methodNotAllowed("GET") }
     let parts = path.split(separator: "/").map(String.init)
     if path == "/metrics" {
       guard isRead else { return .methodNotAllowed("GET") }
