@@ -220,7 +220,8 @@ let everyFieldText = """
     #expect(diagnostic.description == "a.yaml:3:5: error: listen: wrong, allowed: right")
   }
 
-  /// Whatever bytes an operator's editor leaves behind: no trap, no endless loop, and a policy exactly where there is no mistake.
+  /// Whatever bytes an operator's editor leaves behind: no trap, no endless loop, and a policy exactly where there is
+  /// no mistake.
   @Test(arguments: 0..<8) func mutatedTextsNeverCrash(_ seed: UInt64) {
     var random = SplitMix(state: seed &* 0x9E37_79B9_7F4A_7C15 &+ 1)
     let base = Array(everyFieldText.unicodeScalars)
