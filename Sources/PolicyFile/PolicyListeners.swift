@@ -120,11 +120,13 @@ extension Policy {
     if listen.isEmpty { mistakes.append(("listen", "an empty list, allowed: at least one address")) }
     for (index, address) in listen.enumerated() {
       let field = listen.count == 1 ? "listen" : "listen[\(index)]"
-      if !address.isLoopback, tenants.isEmpty {
+      let isGuarded = trustTenantHeader ? !tenants.isEmpty : tenants.contains { !$0.keys.isEmpty }
+      if !address.isLoopback, !isGuarded {
+        let lack = tenants.isEmpty ? "without tenants" : "no tenant has client keys"
         mistakes.append(
           (
             field,
-            "\(address) can be reached from other machines and without tenants: anyone there could spend your keys, "
+            "\(address) can be reached from other machines and \(lack): anyone there could spend your keys, "
               + "allowed: a loopback address (127.0.0.1, [::1], unix:) or tenants: with client keys"
           ))
       }
@@ -216,13 +218,19 @@ extension PolicyBuilder {
     return nil
   }
 
+  /// True where a tenant or a client key was left out because it is wrong.
+  private var tenantsHaveMistakes: Bool {
+    reader.diagnostics.contains { $0.field == "tenants" || $0.field.hasPrefix("tenants[") }
+  }
+
   /// Rules that span several fields; only where each field by itself is right, or the reader would be told of one
   /// mistake twice.
   func checkListeners(_ top: Fields, _ policy: Policy) {
     var policy = policy
     // Tenants that are wrong are reported as such.
-    if case .sequence(let items)? = top["tenants"]?.content, !items.isEmpty, policy.tenants.isEmpty {
+    if case .sequence(let items)? = top["tenants"]?.content, !items.isEmpty, tenantsHaveMistakes {
       policy.tenants = [Tenant(id: "default")]
+      policy.trustTenantHeader = true
     }
     let adminNode = top["admin"]
     if case .mapping(let entries)? = adminNode?.content, policy.admin.token == nil,

@@ -39,6 +39,11 @@ import Testing
     #expect(policy.listenerMistakes.map(\.field) == ["listen", "admin.listen"])
     policy.tenants = [Tenant(id: "acme")]
     policy.admin.listen = .tcp(host: "10.0.0.1", port: 1)
+    #expect(policy.listenerMistakes.map(\.field) == ["listen", "admin.listen"])
+    policy.trustTenantHeader = true
+    #expect(policy.listenerMistakes.map(\.field) == ["admin.listen"])
+    policy.trustTenantHeader = false
+    policy.tenants[0].keys = [ClientKeyHash(bytes: [])]
     #expect(policy.listenerMistakes.map(\.field) == ["admin.listen"])
     policy.admin.token = Secret("t")
     #expect(policy.listenerMistakes.isEmpty)
