@@ -1,4 +1,5 @@
-// What the simulation drives: anything that decides like the core. The core itself, the naive reference, and broken ones.
+// What the simulation drives: anything that decides like the core. The core itself, the naive reference, and broken
+// ones.
 import AdmissionCore
 
 /// A decider that the simulation can put under test. Same meaning as the members of `Admission`.

@@ -1,4 +1,5 @@
-// The broken subjects: the naive reference, spoiled in one way each. Every one of them must be caught by the checker that is there
+// The broken subjects: the naive reference, spoiled in one way each. Every one of them must be caught by the checker
+// that is there
 // for it; a checker that lets its own pass is no checker.
 import AdmissionCore
 

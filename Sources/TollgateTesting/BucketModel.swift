@@ -1,4 +1,5 @@
-// A continuous token bucket in exact whole numbers: the yardstick for the core's own, and what the simulated providers enforce.
+// A continuous token bucket in exact whole numbers: the yardstick for the core's own, and what the simulated providers
+// enforce.
 // Kept apart from `AdmissionCore` on purpose: it shares no line with the code that it judges.
 import AdmissionCore
 
@@ -32,7 +33,8 @@ public struct BucketModel: Sendable {
     asOf = max(asOf, now)
   }
 
-  /// True where `need` units are there, or the whole bucket where `need` is more than it holds. `slack` units are forgiven.
+  /// True where `need` units are there, or the whole bucket where `need` is more than it holds. `slack` units are
+  /// forgiven.
   public func covers(_ need: Int64, at now: Instant, slack: Int64 = 0, keeping reserve: Int64 = 0) -> Bool {
     level(at: now) >= (min(need, max(0, capacity - reserve)) + reserve - slack) * Self.unit
   }
@@ -49,6 +51,11 @@ public struct BucketModel: Sendable {
     level = min(capacity * Self.unit, level + amount * Self.unit)
   }
 
+  /// Gives `taken` back and takes `actual`, in one step: only what is left of the difference can pass the capacity.
+  public mutating func settle(taken: Int64, actual: Int64, at now: Instant) {
+    if taken >= actual { give(taken - actual, at: now) } else { take(actual - taken, at: now) }
+  }
+
   /// Whole units there now, rounded down.
   public func available(at now: Instant) -> Int64 {
     let level = level(at: now)
@@ -63,7 +70,8 @@ public struct BucketModel: Sendable {
     return now + Span(nanoseconds: (missing + capacity - 1) / capacity)
   }
 
-  /// A new capacity, read as generously as anyone could: the level kept, kept in proportion, or raised by the difference.
+  /// A new capacity, read as generously as anyone could: the level kept, kept in proportion, or raised by the
+  /// difference.
   public mutating func resizeGenerously(to new: Int64, at now: Instant) {
     refill(at: now)
     let old = capacity
@@ -100,6 +108,12 @@ public struct BucketModels: Sendable {
 
   public mutating func give(_ charge: Charge, at now: Instant) {
     for index in 0..<4 where byDimension[index] != nil { byDimension[index]?.give(charge[index], at: now) }
+  }
+
+  public mutating func settle(taken: Charge, actual: Charge, at now: Instant) {
+    for index in 0..<4 where byDimension[index] != nil {
+      byDimension[index]?.settle(taken: taken[index], actual: actual[index], at: now)
+    }
   }
 
   /// `charge` with no part above its bucket's capacity.

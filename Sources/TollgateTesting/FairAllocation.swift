@@ -1,4 +1,5 @@
-// The max-min fair allocation: what each of several demands gets of one capacity when nobody may gain at the cost of somebody who
+// The max-min fair allocation: what each of several demands gets of one capacity when nobody may gain at the cost of
+// somebody who
 // has less for his weight. By filling: raise the level for all, and drop out whoever has enough.
 
 public enum FairAllocation {

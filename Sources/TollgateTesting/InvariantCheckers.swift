@@ -1,4 +1,5 @@
-// The rules that always hold, one checker each, with the name under which it reports. A checker reads the witness and what the core
+// The rules that always hold, one checker each, with the name under which it reports. A checker reads the witness and
+// what the core
 // says; it never asks the core to explain itself.
 import AdmissionCore
 
@@ -47,7 +48,8 @@ public final class Scene {
   }
 }
 
-/// Every request concludes exactly once, for a reason that was there. (Doubles are reported by the simulation, under this name.)
+/// Every request concludes exactly once, for a reason that was there. (Doubles are reported by the simulation, under
+/// this name.)
 final class ConclusionChecker: InvariantChecker {
   static let name = "concludes_once"
   var name: String { Self.name }
@@ -58,7 +60,8 @@ final class ConclusionChecker: InvariantChecker {
       scene.report(name, "request \(index) concluded \(conclusion.outcome.rawValue) with its lease open")
     }
     if conclusion.attempts != request.grants {
-      scene.report(name, "request \(index) concluded after \(conclusion.attempts) attempts, \(request.grants) were granted")
+      scene.report(
+        name, "request \(index) concluded after \(conclusion.attempts) attempts, \(request.grants) were granted")
     }
     let isRightful: Bool
     switch conclusion.outcome {
@@ -145,21 +148,26 @@ final class ConcurrencyChecker: InvariantChecker {
       let kept = witness.headroom(provider, above: request.band)
       if taken >= limit {
         scene.report(name, "provider \(books.id): \(taken) of \(limit) taken, one more granted to request \(index)")
-      } else if taken >= limit - kept {
-        scene.report(name, "provider \(books.id): \(taken) of \(limit) taken, \(kept) kept, granted to request \(index)")
+      } else if taken >= limit - kept, !witness.isSoftened(grant, request: index) {
+        scene.report(
+          name, "provider \(books.id): \(taken) of \(limit) taken, \(kept) kept, granted to request \(index)")
       }
     }
     if let model = witness.modelIndex(provider, request.ticket.model),
       let limit = books.models[model].limits.concurrency
     {
       let taken = books.models[model].inUse + books.models[model].lagging
-      if taken >= limit { scene.report(name, "model \(request.ticket.model) at \(books.id): \(taken) of \(limit) taken") }
+      if taken >= limit {
+        scene.report(name, "model \(request.ticket.model) at \(books.id): \(taken) of \(limit) taken")
+      }
     }
     let tenant = witness.tenants[request.tenant]
     if let limit = tenant.books.limits.concurrency, tenant.books.inUse >= limit {
       scene.report(name, "tenant \(tenant.id): \(tenant.books.inUse) of \(limit) taken")
     }
-    if !request.route.contains(provider) { scene.report(name, "request \(index) granted at \(books.id), not its route") }
+    if !request.route.contains(provider) {
+      scene.report(name, "request \(index) granted at \(books.id), not its route")
+    }
   }
 }
 
@@ -171,9 +179,9 @@ final class BucketChecker: InvariantChecker {
   func willGrant(_ grant: Grant, request index: Int, provider: Int, _ scene: Scene) {
     let witness = scene.witness
     let request = witness.requests[index]
-    let charge = Charge(requests: 1, input: grant.reservedInput, output: grant.reservedOutput)
-    let kept = witness.reservedBasisPoints(above: request.band)
-    func check(_ what: @autoclosure () -> String, _ books: Witness.Books, kept: Int64) {
+    let charges = witness.charges(grant, request: index, provider: provider)
+    let kept = witness.isSoftened(grant, request: index) ? 0 : witness.reservedBasisPoints(above: request.band)
+    func check(_ what: @autoclosure () -> String, _ books: Witness.Books, _ charge: Charge, kept: Int64) {
       guard books.hasBuckets else { return }
       for position in 0..<4 {
         guard let bucket = books.most.byDimension[position], charge[position] > 0 else { continue }
@@ -188,14 +196,15 @@ final class BucketChecker: InvariantChecker {
       }
     }
     let books = witness.providers[provider]
-    check("provider \(books.id)", books.own, kept: kept)
+    check("provider \(books.id)", books.own, charges.provider, kept: kept)
     if let model = witness.modelIndex(provider, request.ticket.model) {
-      check("model \(request.ticket.model)", books.models[model], kept: kept)
+      check("model \(request.ticket.model)", books.models[model], charges.provider, kept: kept)
     }
-    check("tenant \(request.ticket.tenant)", witness.tenants[request.tenant].books, kept: kept)
+    check("tenant \(request.ticket.tenant)", witness.tenants[request.tenant].books, charges.tenant, kept: 0)
     // The model has not moved yet; a reservation below the estimate would hide an overshoot from the account above.
     if scene.scenario.expectations.noRefusals, grant.reservedInput < request.ticket.estimatedInput {
-      scene.report(name, "request \(index): \(grant.reservedInput) reserved, estimated \(request.ticket.estimatedInput)")
+      scene.report(
+        name, "request \(index): \(grant.reservedInput) reserved, estimated \(request.ticket.estimatedInput)")
     }
   }
 }

@@ -1,4 +1,5 @@
-// Time that only moves when a test moves it, and a timeline of things to come. Promises: time never goes back; things due at the
+// Time that only moves when a test moves it, and a timeline of things to come. Promises: time never goes back; things
+// due at the
 // same instant come out in the order in which they were put in, so that a run is the same on every machine.
 import AdmissionCore
 import HeapModule

@@ -1,5 +1,7 @@
-// The rules of dispatch written down as plainly as possible: lists, full scans, no cleverness. It is what the checkers are tried on
-// (they must find nothing in it), and what the broken subjects are made of: each `Defect` spoils it in one way. It knows no
+// The rules of dispatch written down as plainly as possible: lists, full scans, no cleverness. It is what the checkers
+// are tried on
+// (they must find nothing in it), and what the broken subjects are made of: each `Defect` spoils it in one way. It
+// knows no
 // failures: every attempt that does not succeed ends its request.
 import AdmissionCore
 
@@ -51,6 +53,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     var entry: Entry
     var provider: ProviderID
     var charge: Charge
+    var expected: Charge
     var leaks = false
   }
   private struct Pool {
@@ -136,13 +139,21 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     Double((policy.tenants.first { $0.id == id } ?? policy.tenantTemplate)?.weight ?? 1)
   }
 
-  private func charge(_ entry: Entry, at provider: ProviderPolicy) -> Charge {
-    let cap = entry.ticket.outputCap
-    var output: Int64 = 0
-    if entry.ticket.producesOutput {
-      output = provider.admissionTokens == .maxTokens ? cap ?? 1000 : min(cap ?? 1000, 1000)
-    }
+  /// What is expected of the call: taken from its tenant, and its cost in turns.
+  private func expected(_ entry: Entry) -> Charge {
+    let output = entry.ticket.producesOutput ? min(entry.ticket.outputCap ?? 1000, 1000) : 0
     return Charge(requests: 1, input: entry.ticket.estimatedInput, output: output)
+  }
+
+  /// What its provider takes at the door.
+  private func charge(_ entry: Entry, at provider: ProviderPolicy) -> Charge {
+    var charge = expected(entry)
+    guard provider.admissionTokens == .maxTokens, entry.ticket.producesOutput, let cap = entry.ticket.outputCap else {
+      return charge
+    }
+    charge.output = cap
+    charge.tokens = max(cap, charge.input)
+    return charge
   }
 
   private func keptBasisPoints(above band: Int) -> Int64 {
@@ -155,11 +166,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
 
   private mutating func obstacle(_ entry: Entry, at provider: ProviderPolicy) -> Obstacle? {
     let members = pools(for: entry, at: provider)
-    var charge = charge(entry, at: provider)
-    if defect == .forgetsOutputInBuckets {
-      charge.tokens -= charge.output
-      charge.output = 0
-    }
+    let atProvider = charge(entry, at: provider)
     let kept = keptBasisPoints(above: entry.band)
     for member in members.reversed() {
       let isTenant = member == members.last
@@ -179,8 +186,13 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
         }
         if pools[member].total >= allowed { return isTenant ? .tenant : .capacity }
       }
+      var charge = isTenant ? expected(entry) : atProvider
+      if defect == .forgetsOutputInBuckets {
+        charge.tokens = charge.input
+        charge.output = 0
+      }
       if defect == .ignoresBuckets || isModel && defect == .neverChargesModels { continue }
-      if !pools[member].buckets.covers(charge, at: bucketTime, keepingBasisPoints: kept) {
+      if !pools[member].buckets.covers(charge, at: bucketTime, keepingBasisPoints: isTenant ? 0 : kept) {
         return isTenant ? .tenant : .capacity
       }
     }
@@ -222,8 +234,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   }
 
   private func price(_ entry: Entry) -> Int64 {
-    guard let provider = policy.providers.first(where: { $0.id == entry.ticket.candidates.first?.provider }) else { return 0 }
-    return 10_000 * max(1, charge(entry, at: provider).tokens)
+    10_000 * max(1, expected(entry).tokens)
   }
 
   private func before(_ left: Int, _ right: Int) -> Bool {
@@ -287,7 +298,9 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       if let index = queue.firstIndex(where: { $0.ticket.id == id }) {
         let entry = queue.remove(at: index)
         conclude(entry, .clientLeftQueued, attempts: 0, into: &actions)
-      } else if defect == .leaksPermitOnCancel, let lease = running.first(where: { $0.value.entry.ticket.id == id })?.key {
+      } else if defect == .leaksPermitOnCancel,
+        let lease = running.first(where: { $0.value.entry.ticket.id == id })?.key
+      {
         running[lease]?.leaks = true
       }
     case .progressed: break
@@ -332,12 +345,18 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     for member in pools(for: ended.entry, at: provider) {
       if !ended.leaks {
         pools[member].inUse[ended.entry.band] -= 1
-        let isTenant = pools[member].id.hasPrefix("t/")
-        if provider.settleLag > .zero, !isTenant { pools[member].lagging.append(now + provider.settleLag) }
+        if provider.settleLag > .zero, !pools[member].id.hasPrefix("t/") {
+          pools[member].lagging.append(now + provider.settleLag)
+        }
       }
-      let taken = pools[member].buckets.clamped(ended.charge)
-      pools[member].buckets.give(taken, at: bucketTime)
-      pools[member].buckets.take(actual, at: bucketTime)
+      let isTenant = pools[member].id.hasPrefix("t/")
+      let taken = isTenant ? ended.expected : ended.charge
+      var due = actual
+      if !isTenant, ended.charge != ended.expected, settlement.usage != nil {
+        due.output = max(due.output, taken.output)
+        due.tokens = max(due.tokens, taken.tokens)
+      }
+      pools[member].buckets.settle(taken: pools[member].buckets.clamped(taken), actual: due, at: bucketTime)
     }
     if ended.leaks { running[lease.rawValue | 1 << 63] = ended }
     let outcome: Outcome
@@ -353,17 +372,19 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     while let (index, provider) = choose() {
       let entry = queue.remove(at: index)
       let charge = charge(entry, at: provider)
+      let expected = expected(entry)
       for member in pools(for: entry, at: provider) {
         pools[member].inUse[entry.band] += 1
-        pools[member].buckets.take(pools[member].buckets.clamped(charge), at: bucketTime)
+        let taken = pools[member].id.hasPrefix("t/") ? expected : charge
+        pools[member].buckets.take(pools[member].buckets.clamped(taken), at: bucketTime)
       }
-      count(entry, charge)
+      count(entry, expected)
       let lease = LeaseID(rawValue: defect == .reusesLeases && nextLease > 3 ? nextLease - 3 : nextLease)
       nextLease += 1
-      running[lease.rawValue] = Running(entry: entry, provider: provider.id, charge: charge)
+      running[lease.rawValue] = Running(entry: entry, provider: provider.id, charge: charge, expected: expected)
       let grant = Grant(
         request: entry.ticket.id, lease: lease, provider: provider.id, key: nil, attempt: 1,
-        queued: now - entry.since, reservedInput: charge.input, reservedOutput: charge.output)
+        queued: now - entry.since, reservedInput: expected.input, reservedOutput: expected.output)
       actions.append(.grant(grant))
       if defect == .grantsTwice, entry.order % 5 == 4 {
         var again = grant
@@ -384,8 +405,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     tags[session, default: 0] += cost
     let price = 10_000 * max(1, charge.tokens)
     credit[entry.band] = max(0, credit[entry.band] - price)
-    for band in 0..<3 where band != entry.band {
-      if queue.contains(where: { $0.band == band }) {
+    for band in 0..<3 {
+      if band == entry.band || queue.contains(where: { $0.band == band }) {
         credit[band] += Int64(policy.bands[band].shareBasisPoints) * max(1, charge.tokens)
       } else {
         credit[band] = 0
@@ -430,8 +451,9 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
         for pool in pools {
           for (position, bucket) in pool.buckets.byDimension.enumerated() {
             guard let bucket else { continue }
-            let reserve = bucket.capacity * keptBasisPoints(above: entry.band) / 10_000
-            let need = min(charge[position], bucket.capacity - reserve) + reserve
+            let isTenant = pool.id.hasPrefix("t/")
+            let reserve = isTenant ? 0 : bucket.capacity * keptBasisPoints(above: entry.band) / 10_000
+            let need = min((isTenant ? expected(entry) : charge)[position], bucket.capacity - reserve) + reserve
             if let due = bucket.instant(covering: need, at: bucketTime), due > bucketTime {
               consider(now + Span(nanoseconds: ((due - bucketTime).nanoseconds + refillStretch - 1) / refillStretch))
             }

@@ -1,8 +1,10 @@
-// The rules about who goes before whom. Each claims a fault only where no reading of the rules would excuse it: a request counts as
+// The rules about who goes before whom. Each claims a fault only where no reading of the rules would excuse it: a
+// request counts as
 // placeable only when it surely was, and credit and age count in favour of who was granted.
 import AdmissionCore
 
-/// No lower band is granted while a higher head was placeable, but for floor share and promotion (headroom is in `placeable`).
+/// No lower band is granted while a higher head was placeable, but for floor share and promotion (headroom is in
+/// `placeable`).
 final class BandOrderChecker: InvariantChecker {
   static let name = "band_order"
   var name: String { Self.name }
@@ -94,14 +96,16 @@ final class FloorChecker: InvariantChecker {
       var dearest: Int64 = 0
       var isSure = true
       for other in witness.queued where witness.requests[other].band == waiting && witness.isHead(other) {
-        isSure = isSure && witness.requests[other].route.contains(provider)
+        isSure =
+          isSure && witness.requests[other].route.contains(provider)
           && witness.isSurelyPlaceable(other, on: provider)
         let need = witness.generousNeed(witness.requests[other])
         dearest = max(dearest, need.tokens)
       }
       guard isSure else { continue }
       if due[waiting] > 3 * (dearest + 1) * 10_000 {
-        scene.report(name, "band \(waiting) is due \(due[waiting] / 10_000) tokens and waits, request \(index) was granted")
+        scene.report(
+          name, "band \(waiting) is due \(due[waiting] / 10_000) tokens and waits, request \(index) was granted")
         due[waiting] = 0
       }
       due[waiting] += share * witness.cost(grant)
@@ -155,7 +159,8 @@ final class RouteChecker: InvariantChecker {
   }
 }
 
-/// Backlogged flows of one band are served alike: tenants by weight, sessions of a tenant evenly, to within a request each. Only for
+/// Backlogged flows of one band are served alike: tenants by weight, sessions of a tenant evenly, to within a request
+/// each. Only for
 /// scenarios that expect it (`Expectations.fairShares`): exact costs, one provider, no promotion, no limits of tenants.
 final class FairnessChecker: InvariantChecker {
   static let name = "fair_shares"
@@ -202,7 +207,8 @@ final class FairnessChecker: InvariantChecker {
       if new.highest - new.lowest > bound + 1e-6 {
         let name = self.name
         scene.report(
-          name, "tenant \(pair.left.tenant) lane \(pair.left.lane) and tenant \(pair.right.tenant) lane \(pair.right.lane) "
+          name,
+          "tenant \(pair.left.tenant) lane \(pair.left.lane) and tenant \(pair.right.tenant) lane \(pair.right.lane) "
             + "differ by \(new.highest - new.lowest), allowed are \(bound)")
         gaps[pair] = Gap()
       }

@@ -1,5 +1,7 @@
-// A scenario: a policy, clients that ask, and what happens beside them. Plain data, so that one can be made by hand, drawn from a
-// seed, or shortened while a failure is hunted. What a client asks depends on its own seed alone, never on the decider under test.
+// A scenario: a policy, clients that ask, and what happens beside them. Plain data, so that one can be made by hand,
+// drawn from a
+// seed, or shortened while a failure is hunted. What a client asks depends on its own seed alone, never on the decider
+// under test.
 import AdmissionCore
 
 public struct Scenario: Sendable {

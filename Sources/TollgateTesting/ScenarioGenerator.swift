@@ -1,4 +1,5 @@
-// Scenarios drawn from a seed: random policies and workloads, small enough that ten thousand run in a minute in a debug build, of
+// Scenarios drawn from a seed: random policies and workloads, small enough that ten thousand run in a minute in a debug
+// build, of
 // several sorts so that each rule is met often. The sort is decided by the seed; so is everything else.
 import AdmissionCore
 
@@ -111,7 +112,7 @@ public enum ScenarioGenerator {
       heldBytes: generator.int(100...2000))
     if generator.chance(restless) {
       script.leavePercent = generator.int(10...100)
-      script.leaveAfter = .zero ... generator.span(.milliseconds(1) ... .seconds(4))
+      script.leaveAfter = .zero...generator.span(.milliseconds(1) ... .seconds(4))
     }
     if generator.chance(restless / 3) { script.patience = generator.span(.milliseconds(10) ... .seconds(5)) }
     // A provider that charges the cap takes no call without one: nobody could say what it holds back.
@@ -212,7 +213,8 @@ public enum ScenarioGenerator {
     return finished(scenario)
   }
 
-  /// Where limits of a tenant could never hold a request, the rules allow a rejection; everything else is left as drawn.
+  /// Where limits of a tenant could never hold a request, the rules allow a rejection; everything else is left as
+  /// drawn.
   private static func finished(_ scenario: Scenario) -> Scenario {
     var scenario = scenario
     // A provider in produced mode with an output limit refuses while in debt; estimates of output are not exact there.

@@ -1,4 +1,5 @@
-// Numbers that look random and are the same for the same seed on every machine and in every release: xoshiro256** (Blackman and
+// Numbers that look random and are the same for the same seed on every machine and in every release: xoshiro256**
+// (Blackman and
 // Vigna), its state filled by SplitMix64 so that neighbouring seeds give unrelated streams. The standard library's own
 // `random(in:using:)` may change its method between releases, hence the bounded draw here.
 import AdmissionCore
@@ -17,7 +18,8 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
     s3 = mixer.next()
   }
 
-  /// A stream of its own for part `part` of what `seed` describes: adding draws to one part leaves the others as they were.
+  /// A stream of its own for part `part` of what `seed` describes: adding draws to one part leaves the others as they
+  /// were.
   public init(seed: UInt64, part: UInt64) {
     var mixer = SplitMix64(state: seed ^ (part &* 0xD1B5_4A32_D192_ED03))
     self.init(seed: mixer.next() ^ part)

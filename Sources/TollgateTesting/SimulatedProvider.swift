@@ -1,4 +1,5 @@
-// A provider in virtual time that enforces its own limits and counts what it refuses: the honest measure of overshoot. It knows
+// A provider in virtual time that enforces its own limits and counts what it refuses: the honest measure of overshoot.
+// It knows
 // nothing of the broker's books.
 import AdmissionCore
 
@@ -40,7 +41,12 @@ public struct SimulatedProvider {
 
   /// What this provider takes at the door: its input, and its cap where that is what it charges.
   public func doorCharge(input: Int64, outputCap: Int64?) -> Charge {
-    Charge(requests: 1, input: input, output: truth.admissionTokens == .maxTokens ? outputCap ?? 0 : 0)
+    guard truth.admissionTokens == .maxTokens, let cap = outputCap else {
+      return Charge(requests: 1, input: input, output: 0)
+    }
+    var charge = Charge(requests: 1, input: input, output: cap)
+    charge.tokens = max(input, cap)
+    return charge
   }
 
   private mutating func count(_ change: Int, model: Int?, at now: Instant) {
@@ -62,7 +68,9 @@ public struct SimulatedProvider {
     case .well, .failing: break
     }
     var fits = truth.limits.concurrency.map { inFlight < $0 } ?? true
-    if let model, let limit = truth.modelLimits[model].limits.concurrency { fits = fits && models[model].inFlight < limit }
+    if let model, let limit = truth.modelLimits[model].limits.concurrency {
+      fits = fits && models[model].inFlight < limit
+    }
     // Providers that count what is produced refuse while that bucket is in debt.
     var atDoor = charge
     if truth.admissionTokens == .produced { atDoor.output = 1 }
@@ -91,12 +99,16 @@ public struct SimulatedProvider {
   /// A call ends, having been charged `atDoor` and having really cost `actual`.
   public mutating func end(atDoor: Charge, actual: Charge, model: Int?, at now: Instant) {
     count(-1, model: model, at: now)
-    charged += actual.tokens
-    buckets.give(buckets.clamped(atDoor), at: now)
-    buckets.take(actual, at: now)
+    var due = actual
+    if truth.admissionTokens == .maxTokens, atDoor.output > 0, actual.tokens > 0 {
+      // Charged at the door and not given back.
+      due.output = max(due.output, atDoor.output)
+      due.tokens = max(due.tokens, atDoor.tokens)
+    }
+    charged += due.tokens
+    buckets.settle(taken: buckets.clamped(atDoor), actual: due, at: now)
     if let model {
-      models[model].buckets.give(models[model].buckets.clamped(atDoor), at: now)
-      models[model].buckets.take(actual, at: now)
+      models[model].buckets.settle(taken: models[model].buckets.clamped(atDoor), actual: due, at: now)
     }
   }
 

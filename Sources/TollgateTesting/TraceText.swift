@@ -12,7 +12,8 @@ enum TraceText {
         + "route=\(ticket.candidates.map(\.provider.name).joined(separator: ","))"
         + (ticket.deadline.map { " deadline=\(micros($0))" } ?? "")
     case .cancelled(let id): text = "cancelled \(id.low)"
-    case .progressed(let lease, let progress): text = "progressed lease=\(lease.rawValue) output=\(progress.outputTokens)"
+    case .progressed(let lease, let progress):
+      text = "progressed lease=\(lease.rawValue) output=\(progress.outputTokens)"
     case .settled(let lease, let settlement):
       text =
         "settled lease=\(lease.rawValue) \(settlement.verdict)"

@@ -1,4 +1,5 @@
-// What somebody who sees every event and every action knows: who waits, who runs, which permits are taken, and what each bucket can
+// What somebody who sees every event and every action knows: who waits, who runs, which permits are taken, and what
+// each bucket can
 // hold at most and at least. Kept from the outside, so that it can contradict the core. The checkers read it.
 import AdmissionCore
 
@@ -38,7 +39,11 @@ public final class Witness {
     var model: Int?
     var tenant: Int
     var band: Int
+    /// Taken from the provider and the model, and from the tenant.
     var charge: Charge
+    var tenantCharge: Charge
+    /// The provider keeps what it took at the door, whatever the call really costs.
+    var keepsCharge: Bool
     /// Charged to the low books since, for output beyond the reserve.
     var extra = Charge(requests: 0, input: 0, output: 0)
   }
@@ -195,15 +200,16 @@ public final class Witness {
     if extra == lease.extra { return }
     let more = extra - lease.extra
     leases[id.rawValue]?.extra = extra
-    change(lease) { $0.least.take(more, at: $1) }
+    change(lease) { books, _, now in books.least.take(more, at: now) }
   }
 
-  private func change(_ lease: Lease, _ body: (inout Books, Instant) -> Void) {
-    if providers[lease.provider].own.hasBuckets { body(&providers[lease.provider].own, now) }
+  /// Does the same to each of the books that the lease draws on; `body` is told what it took there.
+  private func change(_ lease: Lease, _ body: (inout Books, Charge, Instant) -> Void) {
+    if providers[lease.provider].own.hasBuckets { body(&providers[lease.provider].own, lease.charge, now) }
     if let model = lease.model, providers[lease.provider].models[model].hasBuckets {
-      body(&providers[lease.provider].models[model], now)
+      body(&providers[lease.provider].models[model], lease.charge, now)
     }
-    if tenants[lease.tenant].books.hasBuckets { body(&tenants[lease.tenant].books, now) }
+    if tenants[lease.tenant].books.hasBuckets { body(&tenants[lease.tenant].books, lease.tenantCharge, now) }
   }
 
   /// Returns the request whose lease it was.
@@ -227,17 +233,24 @@ public final class Witness {
     }
     guard let usage = settlement.usage else {
       // Nothing charged that we know of: at most all tokens come back, at least nothing does.
-      let back = Charge(requests: settlement.wasSent ? 0 : 1, input: lease.charge.input, output: lease.charge.output)
-      change(lease) { books, now in books.most.give(books.most.clamped(back), at: now) }
+      change(lease) { books, taken, now in
+        var back = taken
+        if settlement.wasSent { back.requests = 0 }
+        books.most.give(books.most.clamped(back), at: now)
+      }
       return lease.request
     }
     let actual = Charge(requests: 1, input: usage.inputTokens, output: usage.outputTokens)
-    change(lease) { books, now in
-      books.most.give(books.most.clamped(lease.charge), at: now)
-      books.most.take(actual, at: now)
-      books.least.give(lease.charge, at: now)
-      books.least.give(lease.extra, at: now)
-      books.least.take(actual, at: now)
+    var kept = actual
+    if lease.keepsCharge {
+      kept.output = max(kept.output, lease.charge.output)
+      kept.tokens = max(kept.tokens, lease.charge.tokens)
+    }
+    let atTenant = lease.tenantCharge
+    change(lease) { books, taken, now in
+      let due = taken == atTenant ? actual : kept
+      books.most.settle(taken: books.most.clamped(taken), actual: due, at: now)
+      books.least.settle(taken: taken, actual: due - lease.extra, at: now)
     }
     return lease.request
   }
@@ -275,16 +288,21 @@ public final class Witness {
 
   func granted(_ grant: Grant, request index: Int, provider: Int) {
     let request = requests[index]
+    // Each grant made while a band waits, its own included, credits it.
+    for band in 0..<3 where queuedByBand[band] > 0 {
+      credit[band] += cost(grant) * Int64(policy.bands[band].shareBasisPoints)
+    }
     dequeue(index)
-    let charge = Charge(requests: 1, input: grant.reservedInput, output: grant.reservedOutput)
+    let charges = charges(grant, request: index, provider: provider)
     let model = modelIndex(provider, request.ticket.model)
     let lease = Lease(
-      request: index, provider: provider, model: model, tenant: request.tenant, band: request.band, charge: charge)
+      request: index, provider: provider, model: model, tenant: request.tenant, band: request.band,
+      charge: charges.provider, tenantCharge: charges.tenant, keepsCharge: charges.provider != charges.tenant)
     providers[provider].own.inUse += 1
     providers[provider].inUseByBand[request.band] += 1
     tenants[request.tenant].books.inUse += 1
     if let model { providers[provider].models[model].inUse += 1 }
-    change(lease) { books, now in
+    change(lease) { books, charge, now in
       books.most.take(books.most.clamped(charge), at: now)
       books.least.take(charge, at: now)
     }
@@ -293,9 +311,6 @@ public final class Witness {
     requests[index].lease = grant.lease
     requests[index].grants += 1
     requests[index].grantedAt = now
-    for band in 0..<3 where queuedByBand[band] > 0 && band != request.band {
-      credit[band] += cost(grant) * Int64(policy.bands[band].shareBasisPoints)
-    }
   }
 
   func concluded(_ index: Int, _ outcome: Outcome) {
@@ -316,6 +331,25 @@ public final class Witness {
 
   // MARK: - Judgements
 
+  /// What a grant takes from the provider (and its model), and from the tenant: a provider that charges the cap at the
+  /// door takes the
+  /// cap, and of both together the larger of cap and input, as OpenAI does.
+  func charges(_ grant: Grant, request index: Int, provider: Int) -> (provider: Charge, tenant: Charge) {
+    let reserved = Charge(requests: 1, input: grant.reservedInput, output: grant.reservedOutput)
+    let ticket = requests[index].ticket
+    guard providers[provider].policy.admissionTokens == .maxTokens, ticket.producesOutput, let cap = ticket.outputCap
+    else { return (reserved, reserved) }
+    var charge = Charge(requests: 1, input: grant.reservedInput, output: cap)
+    charge.tokens = max(cap, grant.reservedInput)
+    return (charge, reserved)
+  }
+
+  /// True where the grant may be due to a softener that outranks the reserves of the bands above: promotion or floor
+  /// share.
+  func isSoftened(_ grant: Grant, request index: Int) -> Bool {
+    requests[index].earliestPromotion <= now || credit[requests[index].band] >= cost(grant) * 10_000
+  }
+
   func cost(_ grant: Grant) -> Int64 { max(1, grant.reservedInput + grant.reservedOutput) }
 
   /// More than any sensible estimate of what `request` needs.
@@ -330,14 +364,16 @@ public final class Witness {
     guard let limit = providers[provider].own.limits.concurrency else { return 0 }
     var kept = 0
     for upper in 0..<band {
-      let reserve: Int
-      switch policy.bands[upper].reserve {
-      case .share(let basisPoints): reserve = limit * basisPoints / 10_000
-      case .permits(let count): reserve = count
-      }
-      kept += max(0, reserve - providers[provider].inUseByBand[upper])
+      kept += max(0, reserve(of: upper, limit: limit) - providers[provider].inUseByBand[upper])
     }
     return kept
+  }
+
+  private func reserve(of band: Int, limit: Int) -> Int {
+    switch policy.bands[band].reserve {
+    case .share(let basisPoints): limit * basisPoints / 10_000
+    case .permits(let count): min(count, limit)
+    }
   }
 
   /// Basis points of each bucket that are kept for the bands above `band`.
@@ -359,14 +395,26 @@ public final class Witness {
     }
     let model = modelIndex(provider, request.ticket.model)
     if let model, let limit = providers[provider].models[model].limits.concurrency {
-      if providers[provider].models[model].inUse + providers[provider].models[model].lagging + 1 > limit { return false }
+      // The reserves may hold for the model's permits too, and all of them may be free.
+      let taken = providers[provider].models[model].inUse + providers[provider].models[model].lagging
+      var kept = 0
+      for upper in 0..<request.band { kept += reserve(of: upper, limit: limit) }
+      if taken + 1 > limit - kept { return false }
     }
     let tenant = tenants[request.tenant].books
-    if let limit = tenant.limits.concurrency, tenant.inUse + providers[provider].own.lagging + 1 > limit { return false }
+    if let limit = tenant.limits.concurrency, tenant.inUse + providers[provider].own.lagging + 1 > limit {
+      return false
+    }
     let modelHasBuckets = model.map { providers[provider].models[$0].hasBuckets } ?? false
     guard tenant.hasBuckets || providers[provider].own.hasBuckets || modelHasBuckets else { return true }
     let need = generousNeed(request)
     let kept = reservedBasisPoints(above: request.band)
+    if tenant.hasBuckets {
+      // The tenant's units may be gathering for another of its heads.
+      for other in queued where other != index && requests[other].tenant == request.tenant && isHead(other) {
+        if !tenant.least.covers(generousNeed(requests[other]), at: now, slack: -1) { return false }
+      }
+    }
     if !tenant.least.covers(need, at: now, slack: -1, keepingBasisPoints: kept) { return false }
     if !providers[provider].own.least.covers(need, at: now, slack: -1, keepingBasisPoints: kept) { return false }
     if let model, modelHasBuckets {

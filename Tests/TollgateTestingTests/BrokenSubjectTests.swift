@@ -3,7 +3,8 @@ import Testing
 
 @testable import TollgateTesting
 
-/// Checkers that never find anything are worth nothing: each way of being wrong must be caught, by the checker that is there for it,
+/// Checkers that never find anything are worth nothing: each way of being wrong must be caught, by the checker that is
+/// there for it,
 /// and the plain reference must be found right.
 @Suite struct BrokenSubjectTests {
   /// The checkers that may be the first to see a defect, and those of which at least one must.

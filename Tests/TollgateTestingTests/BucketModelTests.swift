@@ -48,6 +48,17 @@ import Testing
     #expect(bucket.available(at: at(0)) == 60)
   }
 
+  @Test func settlingLosesNoRefill() {
+    var bucket = BucketModel(capacity: 60, at: at(0))
+    bucket.take(50, at: at(0))
+    bucket.settle(taken: 50, actual: 50, at: at(30_000))
+    #expect(bucket.available(at: at(30_000)) == 40)
+    bucket.settle(taken: 50, actual: 70, at: at(30_000))
+    #expect(bucket.available(at: at(30_000)) == 20)
+    bucket.settle(taken: 50, actual: 0, at: at(30_000))
+    #expect(bucket.available(at: at(30_000)) == 60)
+  }
+
   @Test func resizingIsReadGenerously() {
     var full = BucketModel(capacity: 60, at: at(0))
     full.resizeGenerously(to: 120, at: at(0))

@@ -33,7 +33,8 @@ import Testing
     #expect(close(given[1], [2.5, 1, 2.5]))
   }
 
-  /// Nobody gets more than he asks; nothing is left while somebody wants; whoever is left wanting has the highest share by weight.
+  /// Nobody gets more than he asks; nothing is left while somebody wants; whoever is left wanting has the highest share
+  /// by weight.
   @Test func definitionHoldsForRandomDemands() {
     for seed in UInt64(0)..<500 {
       var generator = SeededGenerator(seed: seed)

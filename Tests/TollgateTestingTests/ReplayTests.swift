@@ -5,7 +5,9 @@ import Testing
 @testable import TollgateTesting
 
 @Suite struct ReplayTests {
-  private static func value(_ name: String) -> String? { ProcessInfo.processInfo.environment["TOLLGATE_REPLAY_" + name] }
+  private static func value(_ name: String) -> String? {
+    ProcessInfo.processInfo.environment["TOLLGATE_REPLAY_" + name]
+  }
 
   /// What `scripts/replay-seed` runs.
   @Test(.enabled(if: value("SEED") != nil)) func replaysTheSeedThatWasAskedFor() throws {
