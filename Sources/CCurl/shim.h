@@ -104,8 +104,8 @@ static inline CURLSHcode tg_curl_share(CURLSH *share, curl_lock_data what) {
 
 // The process.
 
-/// Once per process, before any other call: libcurl's own state; large upload buffers from the heap instead of a fresh mapping
-/// each; and no death by SIGPIPE, which OpenSSL's writes to a closed socket raise.
+/// Once per process, before any other call: libcurl's own state; large upload buffers from the heap instead of a
+/// fresh mapping each; and no death by SIGPIPE, which OpenSSL's writes to a closed socket raise.
 static inline int tg_curl_prepare_process(void) {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_THRESHOLD, 4 << 20);

@@ -1,4 +1,5 @@
-// One attempt as its owner holds it: events, deadlines, and what the owner asked for. The handle that does the work is lent.
+// One attempt as its owner holds it: events, deadlines, and what the owner asked for. The handle that does the work
+// is lent.
 import EventLoop
 import HTTPMessage
 

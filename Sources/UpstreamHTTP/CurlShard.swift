@@ -1,5 +1,5 @@
-// One libcurl multi handle and its connections. A multi walks its connections per host for each new call, so a provider gets
-// another shard for every hundred calls that run at once.
+// One libcurl multi handle and its connections. A multi walks its connections per host for each new call, so a
+// provider gets another shard for every hundred calls that run at once.
 import CCurl
 import EventLoop
 
@@ -129,7 +129,8 @@ final class ProviderPool {
     if spare.count < CurlShard.capacity, !isRetired { spare.append(transfer) }
   }
 
-  /// Closes shards that were idle for long, the later ones soon. Returns when to look again; nil if nothing is open and idle.
+  /// Closes shards that were idle for long, the later ones soon. Returns when to look again; nil if nothing is open
+  /// and idle.
   func closeIdle(at now: UInt64) -> UInt64? {
     var next: UInt64?
     var index = shards.count - 1

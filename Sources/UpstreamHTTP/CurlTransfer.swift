@@ -22,6 +22,7 @@ final class CurlTransfer {
   private let upstream: Unmanaged<CurlUpstream>
   private let maxHeaderBytes: Int
   private let errorText: UnsafeMutablePointer<CChar>
+  private let parsedURL: OpaquePointer
 
   /// Whom it works for; nil while it is spare.
   private(set) var call: CurlCall?
@@ -33,7 +34,7 @@ final class CurlTransfer {
 
   // What libcurl reads until the transfer is done.
   private var body: [UInt8] = []
-  private var fieldList: RequestFieldList?
+  private let fieldList = RequestFieldList()
 
   // What the handle was told last, so that it is only told what changed.
   private var url = ""
@@ -53,8 +54,15 @@ final class CurlTransfer {
   var headComplete: Bool { head.isComplete }
 
   init(upstream: CurlUpstream, pool: ProviderPool) throws(TransferSetupFailure) {
-    guard let easy = curl_easy_init() else { throw TransferSetupFailure(option: "curl_easy_init", code: CURLE_FAILED_INIT) }
+    guard let easy = curl_easy_init() else {
+      throw TransferSetupFailure(option: "curl_easy_init", code: CURLE_FAILED_INIT)
+    }
+    guard let parsedURL = curl_url() else {
+      curl_easy_cleanup(easy)
+      throw TransferSetupFailure(option: "curl_url", code: CURLE_OUT_OF_MEMORY)
+    }
     self.easy = easy
+    self.parsedURL = parsedURL
     self.upstream = .passUnretained(upstream)
     self.pool = pool
     maxHeaderBytes = pool.settings.maxHeaderBytes
@@ -65,6 +73,7 @@ final class CurlTransfer {
 
   deinit {
     curl_easy_cleanup(easy)
+    curl_url_cleanup(parsedURL)
     errorText.deallocate()
   }
 
@@ -96,7 +105,11 @@ final class CurlTransfer {
     try set(CURLOPT_TCP_KEEPALIVE, 1)
     try set(CURLOPT_BUFFERSIZE, 16 << 10)
     if let caFile = pool.settings.caFile { try set(CURLOPT_CAINFO, text: caFile) }
-    if let proxy = pool.proxy { try set(CURLOPT_PROXY, text: proxy) }
+    if let proxy = pool.proxy {
+      try set(CURLOPT_PROXY, text: proxy)
+      // Without a proxy there is nothing to be excepted from, and no need to ask the environment.
+      if proxy.isEmpty { try set(CURLOPT_NOPROXY, text: "") }
+    }
     switch pool.settings.httpVersion {
     case .http1_1: try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1)
     case .http2OverTLS:
@@ -157,24 +170,19 @@ final class CurlTransfer {
 
   /// Takes up a call; the handle is ready to be added to its shard.
   func prepare(_ call: CurlCall, _ request: UpstreamRequest) throws(TransferSetupFailure) {
-    guard RequestFieldList.isSendable(request.fields) else {
+    guard fieldList.fill(request.fields) else {
       throw TransferSetupFailure(option: "a request header field", code: CURLE_BAD_FUNCTION_ARGUMENT)
     }
     errorText[0] = 0
-    head = ResponseHeadReader()
+    head.reset()
     timesSent = 0
     vetoedResend = false
     socketRefused = false
     malformed = nil
     isIdempotent = Self.isIdempotent(request.method)
-    if url != request.url {
-      try set(CURLOPT_URL, text: request.url)
-      url = request.url
-    }
+    if url != request.url { try setURL(request.url) }
     body = request.body
-    let list = RequestFieldList(request.fields)
-    try check(tg_curl_set_pointer(easy, CURLOPT_HTTPHEADER, list.head), "headers")
-    fieldList = consume list
+    try check(tg_curl_set_pointer(easy, CURLOPT_HTTPHEADER, fieldList.head), "headers")
     try setMethod(request.method)
     let wanted = request.timeouts.connect.map { Int(max(1, min($0.wholeNanoseconds / 1_000_000, 1 << 30))) } ?? 1 << 30
     if wanted != connectMilliseconds {
@@ -182,6 +190,16 @@ final class CurlTransfer {
       connectMilliseconds = wanted
     }
     self.call = call
+  }
+
+  /// Parsed here once, so that libcurl need not parse and print it again for each call to the same place.
+  private func setURL(_ text: String) throws(TransferSetupFailure) {
+    url = ""
+    let code = curl_url_set(parsedURL, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS))
+    guard code == CURLUE_OK else { throw TransferSetupFailure(option: "the URL", code: CURLE_URL_MALFORMAT) }
+    try set(CURLOPT_URL, text: text)
+    try check(tg_curl_set_pointer(easy, CURLOPT_CURLU, UnsafeRawPointer(parsedURL)), "URL")
+    url = text
   }
 
   private func setMethod(_ wanted: String) throws(TransferSetupFailure) {
@@ -202,7 +220,8 @@ final class CurlTransfer {
       sendsBody = withBody
     }
     guard withBody else { return }
-    // The array's storage stays where it is as long as `body` holds it unchanged, which `finish` ends after libcurl let go.
+    // The array's storage stays where it is as long as `body` holds it unchanged, which `finish` ends after libcurl
+    // let go.
     let start = body.withUnsafeBufferPointer { $0.baseAddress.map { UnsafeRawPointer($0) } }
     try check(tg_curl_set_size(easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count)), "body size")
     try check(tg_curl_set_pointer(easy, CURLOPT_POSTFIELDS, start ?? UnsafeRawPointer(errorText)), "body")
@@ -222,7 +241,8 @@ final class CurlTransfer {
     }
   }
 
-  /// Once the answer's head is here a sent body is not needed again: gives its memory back, and that of the upload buffer.
+  /// Once the answer's head is here a sent body is not needed again: gives its memory back, and that of the upload
+  /// buffer.
   func releaseSentBody() {
     guard body.count > 0, head.isComplete,
       tg_curl_get_size(easy, CURLINFO_SIZE_UPLOAD_T) >= curl_off_t(body.count)
@@ -236,8 +256,7 @@ final class CurlTransfer {
   func finish() {
     call = nil
     body = []
-    fieldList = nil
-    head = ResponseHeadReader()
+    head.reset()
     if uploadBuffer > Self.smallUploadBuffer { try? setUploadBuffer(Self.smallUploadBuffer) }
   }
 
@@ -248,7 +267,8 @@ final class CurlTransfer {
       transferFailure(
         code,
         TransferProgress(
-          reachedRequest: timesSent > 0, sentBytes: sentBytes, answerBegan: head.hasBegun, headComplete: head.isComplete,
+          reachedRequest: timesSent > 0, sentBytes: sentBytes, answerBegan: head.hasBegun,
+          headComplete: head.isComplete,
           socketRefused: socketRefused, malformed: malformed, vetoedResend: vetoedResend,
           message: String(cString: errorText))))
   }
@@ -282,7 +302,8 @@ final class CurlTransfer {
   private func receivedBody(_ bytes: UnsafeBufferPointer<UInt8>) -> Int {
     guard let call, !call.isCancelled, head.isComplete else { return Int(CURL_WRITEFUNC_ERROR) }
     if call.wantsPause {
-      // Libcurl goes on reading for a hundred buffers; this stops it now. It keeps these bytes and gives them again on resume.
+      // Libcurl goes on reading for a hundred buffers; this stops it now. It keeps these bytes and gives them again
+      // on resume.
       call.isPaused = true
       return Int(CURL_WRITEFUNC_PAUSE)
     }

@@ -1,9 +1,9 @@
 // The Upstream port over libcurl's multi interface, driven by our event loop.
 //
-// Promises, beyond those of the port: libcurl is never called from inside one of its own callbacks; one timer serves all
-// calls; a descriptor stays registered with the loop for as long as its connection lives, so that a call over a kept-alive
-// connection costs no epoll_ctl; a call that is cancelled closes its HTTP/1.1 connection before `cancel` returns, or, where
-// the cancel comes from inside an event, before that socket's event is done with.
+// Promises, beyond those of the port: libcurl is never called from inside one of its own callbacks; one timer
+// serves all calls; a descriptor stays registered with the loop for as long as its connection lives, so that a call
+// over a kept-alive connection costs no epoll_ctl; a call that is cancelled closes its HTTP/1.1 connection before
+// `cancel` returns, or, where the cancel comes from inside an event, before that socket's event is done with.
 import CCurl
 import EventLoop
 import HTTPMessage
@@ -50,7 +50,8 @@ public final class CurlUpstream: Upstream {
 
   private static let processPreparation: Int32 = tg_curl_prepare_process()
 
-  /// Throws where libcurl cannot be initialized. Also makes the process ignore SIGPIPE, and sets malloc up for large bodies.
+  /// Throws where libcurl cannot be initialized. Also makes the process ignore SIGPIPE, and sets malloc up for
+  /// large bodies.
   public init(loop: EventLoop) throws {
     guard Self.processPreparation == 0, let share = curl_share_init() else {
       throw CurlUpstreamError(description: "libcurl cannot be initialized")
@@ -89,7 +90,8 @@ public final class CurlUpstream: Upstream {
     return call
   }
 
-  /// Cancels every call and closes every connection. Nothing is heard afterwards, and calls begun later are never heard of.
+  /// Cancels every call and closes every connection. Nothing is heard afterwards, and calls begun later are never
+  /// heard of.
   public func close() {
     guard !isClosed else { return }
     guard !isInsideCurl else {
@@ -216,7 +218,8 @@ public final class CurlUpstream: Upstream {
     if !reviewed.isEmpty { flushLater() }
   }
 
-  /// Takes the call's handle away from libcurl and makes it spare. An unfinished HTTP/1.1 transfer loses its connection.
+  /// Takes the call's handle away from libcurl and makes it spare. An unfinished HTTP/1.1 transfer loses its
+  /// connection.
   private func retire(_ call: CurlCall) {
     guard let transfer = call.transfer, let shard = transfer.shard else { return }
     // Closing a connection and ending a transfer may call the socket and timer callbacks, and nothing else.

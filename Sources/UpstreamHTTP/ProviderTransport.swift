@@ -14,8 +14,8 @@ public struct ProviderTransport: Sendable, Equatable {
   public var httpVersion: Version
   /// Connections kept open without a call, per hundred calls that ran at once; at least 1.
   public var maxIdleConnections: Int
-  /// `nil` follows `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` as they are when the provider is configured or first
-  /// used; an empty text is no proxy at all; anything else is the proxy's URL.
+  /// `nil` follows `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` as they are when the provider is
+  /// configured or first used; an empty text is no proxy at all; anything else is the proxy's URL.
   public var proxy: String?
   /// Bytes of all header lines of one answer; above, the attempt fails as `malformedResponse`.
   public var maxHeaderBytes: Int

@@ -1,4 +1,5 @@
-// Makes a ResponseHead of the header lines that libcurl hands over one by one. Names, values and their order stay as sent.
+// Makes a ResponseHead of the header lines that libcurl hands over one by one. Names, values and their order stay
+// as sent.
 //
 // Promises: informational answers (1xx) and trailers never show; the bytes kept are bounded; a line that is no header
 // field makes the whole answer malformed instead of being guessed at.
@@ -19,12 +20,22 @@ struct ResponseHeadReader {
 
   private(set) var status = 0
   private var fields = HeaderFields()
+  /// The line at hand, in an array that is used again and again.
+  private var line: [UInt8] = []
   private var phase = Phase.statusLine
   private var seenBytes = 0
 
   /// True once any byte of an answer came.
   var hasBegun: Bool { seenBytes > 0 }
   var isComplete: Bool { phase == .complete }
+
+  /// Ready for another call's answer.
+  mutating func reset() {
+    status = 0
+    fields = HeaderFields()
+    phase = .statusLine
+    seenBytes = 0
+  }
 
   /// The complete head; the reader's own fields are empty afterwards.
   mutating func makeHead() -> ResponseHead {
@@ -34,35 +45,35 @@ struct ResponseHeadReader {
   }
 
   /// Takes one line with its line end.
-  mutating func take(_ line: UnsafeBufferPointer<UInt8>, limit: Int) -> Step {
+  mutating func take(_ bytes: UnsafeBufferPointer<UInt8>, limit: Int) -> Step {
     // What comes after the head is trailers.
     if phase == .complete { return .more }
-    seenBytes += line.count
+    seenBytes += bytes.count
     guard seenBytes <= limit else { return .malformed("the header lines are longer than \(limit) bytes") }
-    var end = line.count
-    while end > 0, line[end - 1] == UInt8(ascii: "\n") || line[end - 1] == UInt8(ascii: "\r") { end -= 1 }
-    if phase == .statusLine { return takeStatusLine(line, end) }
+    var end = bytes.count
+    while end > 0, bytes[end - 1] == UInt8(ascii: "\n") || bytes[end - 1] == UInt8(ascii: "\r") { end -= 1 }
+    if phase == .statusLine { return takeStatusLine(bytes, end) }
     if end == 0 { return endHead() }
-    return takeField(line, end)
+    return takeField(bytes, end)
   }
 
-  private mutating func takeStatusLine(_ line: UnsafeBufferPointer<UInt8>, _ end: Int) -> Step {
+  private mutating func takeStatusLine(_ bytes: UnsafeBufferPointer<UInt8>, _ end: Int) -> Step {
     // `HTTP/1.1 200 OK`, `HTTP/2 200`
     var at = 0
-    while at < end, line[at] != UInt8(ascii: " ") { at += 1 }
-    while at < end, line[at] == UInt8(ascii: " ") { at += 1 }
-    guard at + 3 <= end, at + 3 == end || line[at + 3] == UInt8(ascii: " ") else {
+    while at < end, bytes[at] != UInt8(ascii: " ") { at += 1 }
+    while at < end, bytes[at] == UInt8(ascii: " ") { at += 1 }
+    guard at + 3 <= end, at + 3 == end || bytes[at + 3] == UInt8(ascii: " ") else {
       return .malformed("the status line has no three-digit status")
     }
     var value = 0
-    for digit in line[at..<at + 3] {
+    for digit in bytes[at..<at + 3] {
       guard digit >= 0x30, digit <= 0x39 else { return .malformed("the status line has no three-digit status") }
       value = value * 10 + Int(digit - 0x30)
     }
     guard value >= 100, value <= 599 else { return .malformed("the status is outside 100 to 599") }
     guard value != 101 else { return .malformed("101 came without having been asked for") }
     status = value
-    fields = value < 200 ? HeaderFields() : HeaderFields(reservingBytes: 768, fields: 24)
+    fields = value < 200 ? HeaderFields() : HeaderFields(reservingBytes: 512, fields: 16)
     phase = .fields
     return .more
   }
@@ -76,20 +87,19 @@ struct ResponseHeadReader {
     return .complete
   }
 
-  private mutating func takeField(_ line: UnsafeBufferPointer<UInt8>, _ end: Int) -> Step {
-    if line[0] == UInt8(ascii: " ") || line[0] == UInt8(ascii: "\t") {
-      return .malformed("a header field is folded over lines")
-    }
+  private mutating func takeField(_ bytes: UnsafeBufferPointer<UInt8>, _ end: Int) -> Step {
+    if isBlank(bytes[0]) { return .malformed("a header field is folded over lines") }
     var colon = 0
-    while colon < end, line[colon] != UInt8(ascii: ":") { colon += 1 }
+    while colon < end, bytes[colon] != UInt8(ascii: ":") { colon += 1 }
     guard colon > 0, colon < end else { return .malformed("a header line has no name") }
+    guard !isBlank(bytes[colon - 1]) else { return .malformed("blanks stand before a header line's colon") }
     var start = colon + 1
     var last = end
-    while start < last, isBlank(line[start]) { start += 1 }
-    while last > start, isBlank(line[last - 1]) { last -= 1 }
-    guard !isBlank(line[colon - 1]) else { return .malformed("blanks stand before a header line's colon") }
-    fields.append(
-      name: UnsafeBufferPointer(rebasing: line[0..<colon]), value: UnsafeBufferPointer(rebasing: line[start..<last]))
+    while start < last, isBlank(bytes[start]) { start += 1 }
+    while last > start, isBlank(bytes[last - 1]) { last -= 1 }
+    line.removeAll(keepingCapacity: true)
+    line.append(contentsOf: bytes)
+    fields.append(nameBytes: line[..<colon], valueBytes: line[start..<last])
     return .more
   }
 

@@ -308,7 +308,8 @@ private final class Hanging: Sendable {
     var running: [(any UpstreamCall, Recorder)] = []
     for _ in 0..<1000 {
       let recorder = Recorder()
-      let call = bench.begin(server.url + "/", body: [UInt8](repeating: 0x62, count: Int(random(3)) * 40_000), events: recorder)
+      let call = bench.begin(
+        server.url + "/", body: [UInt8](repeating: 0x62, count: Int(random(3)) * 40_000), events: recorder)
       running.append((call, recorder))
       if random(4) == 0 { recorder.onBytes = { call.cancel() } }
       if random(2) == 0 { bench.loop.turn(waiting: false) }

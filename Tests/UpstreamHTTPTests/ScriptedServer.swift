@@ -1,4 +1,5 @@
-// A server on a thread of its own that does to each connection what a test tells it, byte by byte, over blocking sockets.
+// A server on a thread of its own that does to each connection what a test tells it, byte by byte, over blocking
+// sockets.
 import Foundation
 import Synchronization
 
