@@ -1,11 +1,12 @@
 // The admission core: one value that decides which request may go where, and when.
 //
-// `Admission` alone holds the control flow; its parts (lanes, fairness, bands, permits, buckets, keys, ...) know nothing of one
-// another. docs/internals/admission.md tells how a decision is made.
+// `Admission` alone holds the control flow; its parts (lanes, fairness, bands, permits, buckets, keys, ...) know
+// nothing of one another. docs/internals/admission.md tells how a decision is made.
 
 import DequeModule
 
-/// Orders to the shells, in the order in which they are to be carried out. Reused between calls so that it does not allocate.
+/// Orders to the shells, in the order in which they are to be carried out. Reused between calls so that it does not
+/// allocate.
 public typealias ActionList = [AdmissionAction]
 
 public struct Admission: Sendable {

@@ -1,10 +1,11 @@
 // One pass over the heads: who goes next, and what the blocked ones claim.
 //
-// A pass takes heads in order: promoted ones, oldest first; then bands whose floor credit covers their head; then the bands from high to
-// low, each in the order of fairness. A head that is placed is granted, and the order is asked anew. A head that its tenant's own
-// limit blocks parks the tenant. A head that no candidate can take claims what it waits for at each of them, and nobody after it in the
-// pass may take from there; a route whose every leg is claimed is closed. So every step either grants, parks a tenant or claims
-// something, and the pass ends when no open route has a head.
+// A pass takes heads in order: promoted ones, oldest first; then bands whose floor credit covers their head; then the
+// bands from high to low, each in the order of fairness. A head that is placed is granted, and the order is asked anew.
+// A head that its tenant's own limit blocks parks the tenant. A head that no candidate can take claims what it waits
+// for at each of them, and nobody after it in the pass may take from there; a route whose every leg is claimed is
+// closed. So every step either grants, parks a tenant or claims something, and the pass ends when no open route has a
+// head.
 
 extension Admission {
   private enum Turn { case promotion, floor, order }
@@ -28,7 +29,7 @@ extension Admission {
     }
   }
 
-  private mutating func nextCovered() -> Int32? {
+  private func nextCovered() -> Int32? {
     for band in 1..<3 where scheduler.hasCredit(band) && fair[band].backlogged > 0 {
       if let slot = head(of: band), let request = waiting[Int(slot)], scheduler.isCovered(band, cost: request.cost) {
         return slot
@@ -37,14 +38,14 @@ extension Admission {
     return nil
   }
 
-  private mutating func nextInOrder() -> Int32? {
+  private func nextInOrder() -> Int32? {
     for band in 0..<3 where fair[band].backlogged > 0 {
       if let slot = head(of: band) { return slot }
     }
     return nil
   }
 
-  private mutating func head(of band: Int) -> Int32? {
+  private func head(of band: Int) -> Int32? {
     fair[band].next(closed: closedRoutes, pass: pass).flatMap { lanes.head(of: $0.lane) }
   }
 
@@ -83,7 +84,9 @@ extension Admission {
   ) {
     var first: Obstacle?
     for leg in routes.routes[Int(request.route)].legs {
-      guard case .blocked(let obstacle, let readyAt) = place(request, leg, ignoringHeadroom: ignoringHeadroom, at: now)
+      guard
+        case .blocked(let obstacle, let readyAt) = place(
+          request, leg, ignoringHeadroom: ignoringHeadroom, claims: pass, at: now)
       else { continue }
       if first == nil { first = obstacle }
       wake = min(wake, readyAt)
@@ -91,13 +94,11 @@ extension Admission {
       switch obstacle.kind {
       case .claimed: break
       case .modelPermits, .modelBucket: providers[provider].models[Int(leg.model)].claimedInPass = pass
-      case .keys where !leg.hasNoKey:
+      case .keys:
         for key in leg.keys { providers[provider].keys[Int(key)].claimedInPass = pass }
-      case .keys: break
-      default:
-        providers[provider].claimedInPass = pass
-        providers[provider].claimant = request.ticket.id
+      default: providers[provider].claimedInPass = pass
       }
+      if obstacle.kind != .claimed { providers[provider].claimant = request.ticket.id }
     }
     closeRoutes()
     // The head's own route is shut in any case: nothing else would end the pass.

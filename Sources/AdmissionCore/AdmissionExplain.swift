@@ -5,7 +5,9 @@ extension Admission {
 
   /// Says why the request waits, if that is news.
   mutating func note(_ slot: Int32, _ obstacle: Obstacle, into actions: inout ActionList) {
-    guard let request = waiting[Int(slot)], request.lastNoted != obstacle, request.notes < Self.mostNotes else { return }
+    guard let request = waiting[Int(slot)], request.lastNoted != obstacle, request.notes < Self.mostNotes else {
+      return
+    }
     waiting[Int(slot)]?.lastNoted = obstacle
     waiting[Int(slot)]?.notes += 1
     actions.append(.note(.waiting(request.ticket.id, blocker(for: obstacle, request))))
@@ -24,20 +26,18 @@ extension Admission {
     }
     if let parking = tenants[Int(request.tenant)].parking { return parking.obstacle }
     guard lanes.head(of: lane) == slot else { return Obstacle(kind: .behindInLane) }
-    var obstacle: Obstacle?
+    var first: Obstacle?
     for leg in routes.routes[Int(request.route)].legs {
-      guard case .blocked(let found, _) = place(request, leg, ignoringHeadroom: false, at: now) else {
+      // What is really missing comes before what somebody else has claimed.
+      if case .blocked(let missing, _) = place(request, leg, ignoringHeadroom: false, claims: .max, at: now) {
+        first = first ?? missing
+      } else if case .blocked(let claim, _) = place(request, leg, ignoringHeadroom: false, claims: pass, at: now) {
+        first = first ?? claim
+      } else {
         return Obstacle(kind: .notItsTurn)
       }
-      // The claimant itself waits for what it claims.
-      if found.kind == .claimed, found.model < 0, providers[Int(leg.provider)].claimant == request.ticket.id,
-        let noted = request.lastNoted, noted.provider == leg.provider {
-        obstacle = obstacle ?? noted
-      } else {
-        obstacle = obstacle ?? found
-      }
     }
-    return obstacle ?? Obstacle(kind: .notItsTurn)
+    return first ?? Obstacle(kind: .notItsTurn)
   }
 
   func blocker(for obstacle: Obstacle, _ request: Request) -> Blocker {

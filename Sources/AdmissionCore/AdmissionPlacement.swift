@@ -24,7 +24,7 @@ extension Admission {
       }
     }
     for leg in route.legs {
-      if case .placed(let placement) = place(request, leg, ignoringHeadroom: ignoringHeadroom, at: now) {
+      if case .placed(let placement) = place(request, leg, ignoringHeadroom: ignoringHeadroom, claims: pass, at: now) {
         return .placed(placement)
       }
     }
@@ -36,11 +36,14 @@ extension Admission {
     case blocked(Obstacle, readyAt: Instant)
   }
 
-  func place(_ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, at now: Instant) -> LegAttempt {
+  /// - Parameter claims: the pass whose claims count.
+  func place(
+    _ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, claims: UInt64, at now: Instant
+  ) -> LegAttempt {
     let index = Int(leg.provider)
     let band = ignoringHeadroom ? -1 : request.band
     if leg.hasNoKey { return .blocked(Obstacle(kind: .keys, provider: leg.provider), readyAt: .distantFuture) }
-    if providers[index].claimedInPass == pass {
+    if providers[index].claimedInPass == claims {
       return .blocked(Obstacle(kind: .claimed, provider: leg.provider), readyAt: .distantFuture)
     }
     let (input, output) = estimate(request, leg: leg)
@@ -49,7 +52,7 @@ extension Admission {
       return .blocked(obstacle(shortage, leg.provider), readyAt: shortage.readyAt)
     }
     if leg.model >= 0 {
-      if providers[index].models[Int(leg.model)].claimedInPass == pass {
+      if providers[index].models[Int(leg.model)].claimedInPass == claims {
         return .blocked(Obstacle(kind: .claimed, provider: leg.provider, model: leg.model), readyAt: .distantFuture)
       }
       if let shortage = shortage(providers[index].models[Int(leg.model)].capacity, units, band: band, at: now) {
@@ -61,7 +64,7 @@ extension Admission {
     }
     var key: Int32 = -1
     if !leg.keys.isEmpty {
-      switch chooseKey(request, leg, units, band: band, at: now) {
+      switch chooseKey(request, leg, units, band: band, claims: claims, at: now) {
       case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
       case .chosen(let chosen): key = chosen
       }
@@ -78,7 +81,9 @@ extension Admission {
   }
 
   /// The session's preferred key among those that have room.
-  private func chooseKey(_ request: Request, _ leg: Route.Leg, _ units: Units, band: Int, at now: Instant) -> KeyChoice {
+  private func chooseKey(
+    _ request: Request, _ leg: Route.Leg, _ units: Units, band: Int, claims: UInt64, at now: Instant
+  ) -> KeyChoice {
     let index = Int(leg.provider)
     var best: Int32 = -1
     var bestScore = Double.infinity
@@ -86,7 +91,10 @@ extension Admission {
     var readyAt = Instant.distantFuture
     for key in leg.keys {
       let number = Int(key)
-      if providers[index].keys[number].claimedInPass == pass { continue }
+      if providers[index].keys[number].claimedInPass == claims {
+        obstacle = Obstacle(kind: .claimed, provider: leg.provider)
+        continue
+      }
       if let shortage = shortage(providers[index].keys[number].capacity, units, band: band, at: now) {
         readyAt = min(readyAt, shortage.readyAt)
         if providers[index].policy.quota == .perKey { obstacle = self.obstacle(shortage, leg.provider) }

@@ -32,7 +32,8 @@ extension Admission {
     let expected = expectedOutput(of: ticket)
     nextSequence += 1
     let request = Request(
-      ticket: ticket, tenant: tenant, band: band, route: route, sequence: nextSequence, submitted: now, queuedSince: now,
+      ticket: ticket, tenant: tenant, band: band, route: route, sequence: nextSequence, submitted: now,
+      queuedSince: now,
       deadline: deadline, promoteAt: now + rules.promoteAfter, sessionHash: KeyPool.hash(ticket.session.name),
       cost: max(1, ticket.estimatedInput + expected))
 
@@ -211,7 +212,8 @@ extension Admission {
     compact()
   }
 
-  /// Keeps the storage within twice what is queued: free slots at the end go, and if that is not enough the last request moves down.
+  /// Keeps the storage within twice what is queued: free slots at the end go, and if that is not enough the last
+  /// request moves down.
   private mutating func compact() {
     while let last = waiting.last, last == nil { waiting.removeLast() }
     while waiting.count > 2 * waitingCount + 64, let free = freeSlots.popLast() {

@@ -64,7 +64,8 @@ extension Admission {
     }
   }
 
-  /// A new policy while requests wait and run: those that wait are routed anew; where no candidate is left they are concluded.
+  /// A new policy while requests wait and run: those that wait are routed anew; where no candidate is left they are
+  /// concluded.
   mutating func replace(_ new: AdmissionPolicy, at now: Instant, into actions: inout ActionList) {
     install(new, at: now)
     let queued = waiting.indices.compactMap { index in waiting[index].map { (slot: Int32(index), order: $0.sequence) } }
@@ -72,7 +73,8 @@ extension Admission {
     let ids = queued.compactMap { waiting[Int($0)]?.ticket.id }
     for index in providers.indices { providers[index].queued = [0, 0, 0] }
     var orphans: [RequestID] = []
-    // The old numbers of routes mean nothing any more: take every head and promotion out, then put them back under the new ones.
+    // The old numbers of routes mean nothing any more: take every head and promotion out, then put them back under the
+    // new ones.
     for slot in queued {
       promotions.remove(slot)
       if let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band { fair[band].suspendHead(lane: lane) }
@@ -97,7 +99,9 @@ extension Admission {
     }
     while closedRoutes.count < routes.routes.count { closedRoutes.append(0) }
     for slot in queued {
-      guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot else { continue }
+      guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot else {
+        continue
+      }
       fair[request.band].setHead(lane: lane, tenant: request.tenant, route: request.route)
     }
     for id in orphans {

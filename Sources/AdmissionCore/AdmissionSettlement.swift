@@ -54,7 +54,8 @@ extension Admission {
     let all = Units(
       requests, usage.inputTokens, usage.outputTokens, usage.inputTokens + usage.outputTokens)
     let capped = lease.request.ticket.producesOutput ? lease.request.ticket.outputCap : nil
-    // Who charges at the start does not give back; who counts what is produced does not count what was read from its cache.
+    // Who charges at the start does not give back; who counts what is produced does not count what was read from its
+    // cache.
     let keepsCharge =
       providers[index].policy.admissionTokens == .maxTokens && capped != nil && settlement.usage != nil
     let counted = usage.inputTokens - max(0, min(usage.cacheReadTokens, usage.inputTokens))

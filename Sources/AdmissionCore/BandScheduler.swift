@@ -1,11 +1,12 @@
 // The bands: strict order, softened by headroom and by the floor share. (Promotion is in `PromotionQueue`.)
 //
-// Headroom: permits and units that are kept for the bands above. Floor share: each grant made while a band waits credits it with
-// share × cost; when the credit covers the cost of its head, that head goes next. What a band gets in its ordinary turn is taken from its
-// credit, never below zero, so that a band that already has more than its share saves up nothing.
+// Headroom: permits and units that are kept for the bands above. Floor share: each grant made while a band waits
+// credits it with share × cost; when the credit covers the cost of its head, that head goes next. What a band gets in
+// its ordinary turn is taken from its credit, never below zero, so that a band that already has more than its share
+// saves up nothing.
 //
-// Promise: with bands above that never end, a band's part of all served cost is its share exactly, to within one request. Credits are
-// whole numbers (basis points × tokens): nothing is lost to rounding.
+// Promise: with bands above that never end, a band's part of all served cost is its share exactly, to within one
+// request. Credits are whole numbers (basis points × tokens): nothing is lost to rounding.
 
 struct BandScheduler: Sendable {
   private var bands: [BandPolicy]
@@ -62,8 +63,8 @@ struct BandScheduler: Sendable {
   }
 
   /// Counts a grant.
-  /// - Parameter heads: by band, the cost of the head that waited beside this grant; negative where none did. The granted band's own entry
-  ///   is not read.
+  /// - Parameter heads: by band, the cost of the head that waited beside this grant; negative where none did. The granted
+  ///   band's own entry is not read.
   mutating func granted(_ band: Int, cost: Int64, heads: SIMD4<Int64>) {
     credits[band] = max(0, credits[band] - Self.price(cost))
     for waiting in 0..<3 where bands[waiting].shareBasisPoints > 0 {

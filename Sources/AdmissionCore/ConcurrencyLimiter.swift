@@ -1,7 +1,7 @@
 // Permits of one provider, model, key or tenant.
 //
-// Promise: `inUse` is the number of takes less the number of releases that are over; a released permit stays counted for the
-// settle lag, for providers that notice late that a call has ended.
+// Promise: `inUse` is the number of takes less the number of releases that are over; a released permit stays counted
+// for the settle lag, for providers that notice late that a call has ended.
 
 import DequeModule
 

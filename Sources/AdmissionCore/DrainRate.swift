@@ -1,4 +1,5 @@
-// How fast the queue has been moving: requests that left it for a provider, over the last ten seconds. For `Retry-After`.
+// How fast the queue has been moving: requests that left it for a provider, over the last ten seconds. For
+// `Retry-After`.
 //
 // Whole seconds in a ring, so that it costs one addition per grant and needs no decay arithmetic.
 

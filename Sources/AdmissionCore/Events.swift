@@ -2,7 +2,8 @@
 
 public enum AdmissionEvent: Sendable {
   case submitted(Ticket)
-  /// The client left; queued or running. For a running request the lease is still to be settled, with verdict `clientLeft`.
+  /// The client left; queued or running. For a running request the lease is still to be settled, with verdict
+  /// `clientLeft`.
   case cancelled(RequestID)
   /// Tokens seen so far in a running stream, for true-up.
   case progressed(LeaseID, Progress)
@@ -83,7 +84,9 @@ public struct Settlement: Sendable {
   /// True where the provider gave an answer (of any status) that can be passed on when attempts are used up.
   public var hasAnswer: Bool
 
-  public init(verdict: Verdict, usage: Usage? = nil, wasSent: Bool = true, answerBegan: Bool = false, hasAnswer: Bool = false) {
+  public init(
+    verdict: Verdict, usage: Usage? = nil, wasSent: Bool = true, answerBegan: Bool = false, hasAnswer: Bool = false
+  ) {
     self.verdict = verdict
     self.usage = usage
     self.wasSent = wasSent

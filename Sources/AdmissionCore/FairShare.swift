@@ -1,15 +1,18 @@
 // Whose turn it is inside one band: weighted start-time fair queueing on two levels, tenant then session.
 //
-// Each flow (a tenant; a session inside its tenant) has a tag, the virtual time at which its next request starts. The flow with
-// the smallest tag goes next; a grant moves its tag on by cost / weight. Virtual time is the tag of the last flow that was
-// served; a flow that comes back from idling starts there, so that nobody saves up turns.
+// Each flow (a tenant; a session inside its tenant) has a tag, the virtual time at which its next request starts. The
+// flow with the smallest tag goes next; a grant moves its tag on by cost / weight. Virtual time moves on with each
+// grant by cost / (all weights that wait), and is never behind the flow that was served last; a flow that comes back
+// from idling starts there, so that nobody saves up turns, and a stream of flows that nobody has seen before cannot
+// keep the known ones waiting.
 //
-// Promise: over any time in which two tenants both have something placeable, their served cost differs from the ratio of their
-// weights by at most one request each; likewise sessions. Costs are estimates until `correct` gives the real ones.
-// Why this one: O(log n), no rounds or quanta to tune, and requests may differ in size by a factor of 100,000.
+// Promise: over any time in which two tenants both have something placeable, their served cost differs from the ratio
+// of their weights by at most two requests each; likewise sessions. Costs are estimates until `correct` gives the real
+// ones. Why this one: O(log n), no rounds or quanta to tune, and requests may differ in size by a factor of 100,000.
 //
-// Heads are kept apart by route (the set of providers they may go to): when a provider is full, all heads that only it can
-// serve are passed over at once instead of one by one. A route's heap holds branches (one for each tenant), a branch holds lanes.
+// Heads are kept apart by route (the set of providers they may go to): when a provider is full, all heads that only it
+// can serve are passed over at once instead of one by one. A route's heap holds branches (one for each tenant), a
+// branch holds lanes.
 
 struct FairShare: Sendable {
   private struct Flow: Sendable {
@@ -19,6 +22,7 @@ struct FairShare: Sendable {
     var virtualTime: Int64 = 0
     var lastCharge: Int64 = 0
     var isParked = false
+    var weight: Int32 = 1
     var backlogged: Int32 = 0
     var running: Int32 = 0
     var branches: [Int32] = []
@@ -41,6 +45,8 @@ struct FairShare: Sendable {
   }
 
   private var virtualTime: Int64 = 0
+  /// The weights of all flows with a head together.
+  private var backloggedWeight = 0
   private var flows: [Flow] = []
   private var lanes: [LaneState] = []
   private var lanePositions: [Int32] = []
@@ -77,6 +83,7 @@ struct FairShare: Sendable {
         flows[Int(tenant)].tag = max(flows[Int(tenant)].tag, virtualTime)
         stamp += 1
         flows[Int(tenant)].stamp = stamp
+        backloggedWeight += Int(flows[Int(tenant)].weight)
       }
       flows[Int(tenant)].backlogged += 1
       lanes[Int(lane)].tenant = tenant
@@ -91,8 +98,7 @@ struct FairShare: Sendable {
   mutating func clearHead(lane: Int32) {
     guard Int(lane) < lanes.count, lanes[Int(lane)].branch >= 0 else { return }
     detach(lane)
-    backlogged -= 1
-    flows[Int(lanes[Int(lane)].tenant)].backlogged -= 1
+    subtractBacklog(of: Int(lanes[Int(lane)].tenant))
     retire(lane)
   }
 
@@ -100,26 +106,25 @@ struct FairShare: Sendable {
   mutating func suspendHead(lane: Int32) {
     guard hasHead(lane: lane) else { return }
     detach(lane)
+    subtractBacklog(of: Int(lanes[Int(lane)].tenant))
+  }
+
+  private mutating func subtractBacklog(of tenant: Int) {
     backlogged -= 1
-    flows[Int(lanes[Int(lane)].tenant)].backlogged -= 1
+    flows[tenant].backlogged -= 1
+    if flows[tenant].backlogged == 0 { backloggedWeight -= Int(flows[tenant].weight) }
   }
 
   func hasHead(lane: Int32) -> Bool { Int(lane) < lanes.count && lanes[Int(lane)].branch >= 0 }
 
   /// The lane whose turn it is among the routes that are open, tenants that are parked left out.
   /// - Parameter closed: by route, the number of the pass that closed it; a route is open in any other pass.
-  mutating func next(closed: [UInt64], pass: UInt64) -> Choice? {
+  func next(closed: [UInt64], pass: UInt64) -> Choice? {
     var best: (tenant: IndexedHeap.Entry, lane: IndexedHeap.Entry, route: Int32)?
-    var index = 0
-    while index < activeRoutes.count {
-      let route = activeRoutes[index]
-      guard let branch = routes[Int(route)].first else {
-        activeRoutes.swapAt(index, activeRoutes.count - 1)
-        activeRoutes.removeLast()
-        continue
-      }
-      index += 1
-      guard closed[Int(route)] != pass, let lane = branches[Int(branch.element)].lanes.first else { continue }
+    for route in activeRoutes {
+      guard let branch = routes[Int(route)].first, closed[Int(route)] != pass,
+        let lane = branches[Int(branch.element)].lanes.first
+      else { continue }
       if let found = best {
         let sameTenant = branch.key == found.tenant.key && branch.stamp == found.tenant.stamp
         guard sameTenant ? lane < found.lane : branch < found.tenant else { continue }
@@ -131,15 +136,20 @@ struct FairShare: Sendable {
 
   // MARK: Cost
 
-  /// The lane's head has been granted. A `correct` with `isOver` must follow.
+  /// The lane's head has been granted; it is still its head. A `correct` with `isOver` must follow.
   mutating func charge(lane: Int32, cost: Int64, weight: Int) {
     let tenant = Int(lanes[Int(lane)].tenant)
-    virtualTime = max(virtualTime, flows[tenant].tag)
+    if flows[tenant].weight != Int32(weight) {
+      backloggedWeight += weight - Int(flows[tenant].weight)
+      flows[tenant].weight = Int32(weight)
+    }
+    virtualTime = max(virtualTime + Self.scaled(cost, weight: backloggedWeight), flows[tenant].tag)
     let charge = Self.scaled(cost, weight: weight)
     flows[tenant].tag += charge
     flows[tenant].lastCharge = charge
     flows[tenant].running += 1
-    flows[tenant].virtualTime = max(flows[tenant].virtualTime, lanes[Int(lane)].tag)
+    flows[tenant].virtualTime = max(
+      flows[tenant].virtualTime + Self.scaled(cost, weight: Int(flows[tenant].backlogged)), lanes[Int(lane)].tag)
     lanes[Int(lane)].tag += Self.scaled(cost, weight: 1)
     lanes[Int(lane)].running += 1
     stamp += 1
@@ -177,7 +187,8 @@ struct FairShare: Sendable {
     }
   }
 
-  /// Back into the turns. What it could not use while its own limit held it back is not owed to it, but for one request.
+  /// Back into the turns. What it could not use while its own limit held it back is not owed to it, but for one
+  /// request.
   mutating func unpark(tenant: Int32) {
     guard Int(tenant) < flows.count, flows[Int(tenant)].isParked else { return }
     flows[Int(tenant)].isParked = false
@@ -235,7 +246,10 @@ struct FairShare: Sendable {
 
   private mutating func insertBranch(_ branch: Int32) {
     let route = branches[Int(branch)].route
-    if routes[Int(route)].isEmpty, !activeRoutes.contains(route) { activeRoutes.append(route) }
+    if routes[Int(route)].isEmpty, !activeRoutes.contains(route) {
+      activeRoutes.removeAll { routes[Int($0)].isEmpty }
+      activeRoutes.append(route)
+    }
     let flow = flows[Int(branches[Int(branch)].tenant)]
     routes[Int(route)].insert(branch, key: flow.tag, stamp: flow.stamp, positions: &branchPositions)
   }

@@ -1,6 +1,7 @@
-// A binary min-heap of small element numbers that knows where each element stands, so that any of them can be re-keyed or
-// removed in O(log n). Positions live in an array that the owner keeps, indexed by element, because one element may move
-// between heaps (a lane between the routes of its head) and because a lookup by dictionary would cost more than the sift.
+// A binary min-heap of small element numbers that knows where each element stands, so that any of them can be re-keyed
+// or removed in O(log n). Positions live in an array that the owner keeps, indexed by element, because one element may
+// move between heaps (a lane between the routes of its head) and because a lookup by dictionary would cost more than
+// the sift.
 
 struct IndexedHeap: Sendable {
   struct Entry: Sendable {

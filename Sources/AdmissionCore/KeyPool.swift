@@ -1,8 +1,9 @@
 // Which upstream key a session uses: weighted rendezvous hashing.
 //
-// Promise: the same session gets the same key while that key is usable, whatever happens to the others, so that the provider's
-// prompt cache stays warm; over many sessions a key gets its part of the weights; a key that goes away moves only its own sessions.
-// Why rendezvous: no ring to keep, the order of all keys for a session falls out of it, and weights are exact.
+// Promise: the same session gets the same key while that key is usable, whatever happens to the others, so that the
+// provider's prompt cache stays warm; over many sessions a key gets its part of the weights; a key that goes away moves
+// only its own sessions. Why rendezvous: no ring to keep, the order of all keys for a session falls out of it, and
+// weights are exact.
 
 struct KeyPool: Sendable {
   /// -ln(u) / weight of the session's draw for a key: the smallest wins, and wins in proportion to its weight.

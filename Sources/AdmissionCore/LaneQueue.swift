@@ -1,8 +1,10 @@
-// The queues of the sessions: one lane for each band, tenant and session that has something queued or was served lately.
+// The queues of the sessions: one lane for each band, tenant and session that has something queued or was served
+// lately.
 //
-// Promise: first in, first out inside a lane, except that retries (the broker's and the client's) stand in front of newcomers,
-// in the order of their arrival; insert at the end, removal from anywhere and the head are O(1). Requests are slot numbers of the
-// owner; the lists are threaded through arrays indexed by slot, so that a removed request leaves no tombstone.
+// Promise: first in, first out inside a lane, except that retries (the broker's and the client's) stand in front of
+// newcomers, in the order of their arrival; insert at the end, removal from anywhere and the head are O(1). Requests
+// are slot numbers of the owner; the lists are threaded through arrays indexed by slot, so that a removed request
+// leaves no tombstone.
 
 struct LaneKey: Hashable, Sendable {
   /// Tenant × 4 + band.

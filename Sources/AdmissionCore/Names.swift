@@ -1,4 +1,5 @@
-// The names that the core knows things by, and the units it counts in. Never a secret, never a client's text beyond a name.
+// The names that the core knows things by, and the units it counts in. Never a secret, never a client's text beyond a
+// name.
 
 /// A request, once, as its client sent it. 128 bits so that it can be the ULID that the client sees.
 public struct RequestID: Hashable, Comparable, Sendable {

@@ -1,4 +1,5 @@
-// Why a request cannot be placed, in the core's own numbers: cheap to compare on every pass, turned into a `Blocker` when somebody asks.
+// Why a request cannot be placed, in the core's own numbers: cheap to compare on every pass, turned into a `Blocker`
+// when somebody asks.
 
 struct Obstacle: Equatable, Sendable {
   enum Kind: UInt8, Sendable {

@@ -1,7 +1,8 @@
 // Requests that have waited longer than their band's `promote_after`, oldest first.
 //
-// Promise: `next` is the oldest of those whose route is open and whose tenant is not parked, in O(routes); insert and remove are
-// O(log n). A branch holds one tenant's promoted requests of one route, so that a tenant at its own limit is passed over at once.
+// Promise: `next` is the oldest of those whose route is open and whose tenant is not parked, in O(routes); insert and
+// remove are O(log n). A branch holds one tenant's promoted requests of one route, so that a tenant at its own limit is
+// passed over at once.
 
 struct PromotionQueue: Sendable {
   private struct Branch: Sendable {

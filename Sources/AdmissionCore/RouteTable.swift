@@ -1,7 +1,8 @@
-// Which routes there are, and which one a request takes: the request's model and candidates looked up once, then by number.
+// Which routes there are, and which one a request takes: the request's model and candidates looked up once, then by
+// number.
 //
-// Many model names share a route, because a route only says which providers, model limits and keys apply. The cache by model name is
-// bounded, since clients choose the names.
+// Many model names share a route, because a route only says which providers, model limits and keys apply. The cache by
+// model name is bounded, since clients choose the names.
 
 struct RouteTable: Sendable {
   private struct Entry: Sendable {

@@ -1,9 +1,9 @@
 // A store of units that refills all the time: requests, input tokens, output tokens or both per minute.
 //
-// Promise: whole-number arithmetic, so that after any number of readings the level is exactly what one reading at the end would
-// give (no drift); a reservation needs its units there, a correction does not: what was too little becomes a debt that the
-// refill works off; what was too much returns at once; the level never passes the capacity.
-// Why continuous: providers refill this way, and a window that resets at once would hand out two minutes in a moment.
+// Promise: whole-number arithmetic, so that after any number of readings the level is exactly what one reading at the
+// end would give (no drift); a reservation needs its units there, a correction does not: what was too little becomes a
+// debt that the refill works off; what was too much returns at once; the level never passes the capacity. Why
+// continuous: providers refill this way, and a window that resets at once would hand out two minutes in a moment.
 
 struct TokenBucket: Sendable {
   private static let minute: Int64 = 60_000_000_000

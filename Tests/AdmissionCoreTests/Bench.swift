@@ -33,7 +33,8 @@ struct Bench {
 
   @discardableResult
   mutating func submit(
-    _ priority: Priority = .normal, tenant: TenantID = "t", session: SessionID = "s", to providers: [ProviderID] = ["p"],
+    _ priority: Priority = .normal, tenant: TenantID = "t", session: SessionID = "s",
+    to providers: [ProviderID] = ["p"],
     model: String = "m", input: Int64 = 100, cap: Int64? = 0, output: Bool = true, bytes: Int = 10,
     deadline: Instant? = nil, retries: Int = 0
   ) -> RequestID {

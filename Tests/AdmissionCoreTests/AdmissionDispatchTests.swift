@@ -1,0 +1,276 @@
+// The rules of dispatch, each by the smallest case that shows it.
+import Testing
+
+@testable import AdmissionCore
+
+@Suite struct AdmissionDispatchTests {
+  static func bands(_ change: (inout [BandPolicy]) -> Void) -> [BandPolicy] {
+    var bands = Bench.plainBands
+    change(&bands)
+    return bands
+  }
+
+  // MARK: Softeners
+
+  @Test func headroomIsKeptForTheHighBand() {
+    var bench = Bench(limits: Limits(concurrency: 10), bands: Self.bands { $0[0].reserve = .share(basisPoints: 1000) })
+    for _ in 0..<10 { bench.submit(.low) }
+    #expect(bench.grants.count == 9)
+    #expect(bench.blockers.last == "headroom")
+    let steer = bench.submit(.high)
+    #expect(bench.isGranted(steer))
+    #expect(bench.grants.count == 10)
+  }
+
+  @Test func endlessHighsLeaveTheLowBandItsShare() {
+    var bench = Bench(limits: Limits(concurrency: 4), bands: Self.bands { $0[2].shareBasisPoints = 500 })
+    var running: [RequestID] = []
+    for _ in 0..<8 { bench.submit(.high, session: "h") }
+    for _ in 0..<400 { bench.submit(.low, session: "l") }
+    var seen = 0
+    for _ in 0..<4000 {
+      running += bench.grants[seen...].map(\.request)
+      seen = bench.grants.count
+      bench.settle(running.removeFirst())
+      bench.submit(.high, session: "h")
+    }
+    let low = bench.grants.filter { (9...408).contains($0.request.low) }.count
+    #expect(abs(low - bench.grants.count / 20) <= 1)
+  }
+
+  @Test func aHeadThatIsOldEnoughGoesNextOldestFirst() {
+    var bench = Bench(
+      limits: Limits(concurrency: 1),
+      bands: Self.bands {
+        $0[1].promoteAfter = .seconds(30)
+        $0[2].promoteAfter = .seconds(120)
+      })
+    let running = bench.submit()
+    let low = bench.submit(.low, session: "a")
+    bench.run(for: .seconds(100))
+    let normal = bench.submit(.normal, session: "b")
+    bench.run(for: .seconds(31))
+    let high = bench.submit(.high, session: "c")
+    var last = running
+    for id in [low, normal, high] {
+      bench.settle(last)
+      #expect(bench.isGranted(id))
+      last = id
+    }
+  }
+
+  // MARK: Fairness
+
+  @Test func sessionsOfATenantTakeTurnsAndTenantsShareByWeight() {
+    var bench = Bench(
+      limits: Limits(concurrency: 1), bands: Bench.plainBands,
+      tenants: [TenantPolicy(id: "a", weight: 2), TenantPolicy(id: "b", weight: 1)])
+    var owner: [UInt64: String] = [:]
+    let first = bench.submit()
+    for number in 0..<300 {
+      owner[bench.submit(tenant: "a", session: SessionID("a\(number % 50)")).low] = "a"
+      owner[bench.submit(tenant: "b", session: "only").low] = "b"
+    }
+    bench.settle(first)
+    for _ in 0..<150 { bench.settle(bench.grants[bench.grants.count - 1].request) }
+    let served = bench.order.dropFirst().compactMap { owner[$0] }
+    #expect(abs(served.filter { $0 == "a" }.count - 100) <= 1)
+  }
+
+  // MARK: Claims
+
+  @Test func aLargeHeadClaimsTheBucketAndTokensGather() {
+    var bench = Bench(limits: Limits(tokensPerMinute: 600), bands: Bench.plainBands)
+    bench.submit(input: 600)
+    let large = bench.submit(session: "a", input: 500)
+    let small = bench.submit(session: "b", input: 10)
+    bench.run(for: .seconds(49))
+    #expect(!bench.isGranted(small))
+    bench.run(for: .seconds(1))
+    #expect(bench.isGranted(large))
+    #expect(!bench.isGranted(small))
+    bench.run(for: .seconds(1))
+    #expect(bench.isGranted(small))
+    #expect(bench.core.blocker(of: small, at: bench.now) == nil)
+  }
+
+  @Test func aTenantAtItsLimitIsSkippedAndOnlyIt() {
+    var bench = Bench(
+      limits: Limits(concurrency: 3), bands: Bench.plainBands,
+      tenants: [TenantPolicy(id: "a", limits: Limits(concurrency: 1))])
+    let first = bench.submit(.high, tenant: "a")
+    let second = bench.submit(.high, tenant: "a", session: "x")
+    let other = bench.submit(.low, tenant: "b")
+    #expect(bench.isGranted(other))
+    #expect(bench.core.blocker(of: second, at: bench.now) == .tenantConcurrency("a"))
+    bench.settle(first)
+    #expect(bench.isGranted(second))
+  }
+
+  @Test func aTenantOverItsRateWaitsForItsOwnBucket() {
+    var bench = Bench(
+      limits: Limits(), bands: Bench.plainBands,
+      tenants: [TenantPolicy(id: "a", limits: Limits(requestsPerMinute: 1))])
+    bench.submit(tenant: "a")
+    let second = bench.submit(tenant: "a")
+    let third = bench.submit(tenant: "b")
+    #expect(bench.isGranted(third))
+    #expect(bench.core.nextDeadline == bench.now + .seconds(60))
+    bench.run(for: .seconds(60))
+    #expect(bench.isGranted(second))
+  }
+
+  @Test func whatCanNeverFitATenantsLimitIsRefusedAndNothingElse() {
+    var bench = Bench(
+      limits: Limits(), bands: Bench.plainBands,
+      tenants: [
+        TenantPolicy(id: "a", limits: Limits(tokensPerMinute: 1000)),
+        TenantPolicy(id: "b", limits: Limits(concurrency: 0)),
+      ])
+    let over = bench.submit(tenant: "a", input: 1001)
+    let at = bench.submit(tenant: "a", input: 1000, cap: 32_000)
+    #expect(bench.outcome(over) == .rejectedTenantLimit)
+    #expect(bench.outcome(at) == nil)
+    #expect(bench.isGranted(at))
+    let none = bench.submit(tenant: "b")
+    #expect(bench.outcome(none) == .rejectedTenantLimit)
+  }
+
+  @Test func goesToTheNextCandidateAndClaimsOnlyWhenNoneIsPlaceable() {
+    let providers = [
+      ProviderPolicy(id: "p", limits: Limits(concurrency: 1)), ProviderPolicy(id: "q", limits: Limits(concurrency: 1)),
+    ]
+    var bench = Bench(AdmissionPolicy(providers: providers, bands: Bench.plainBands))
+    let first = bench.submit(to: ["p", "q"])
+    let second = bench.submit(to: ["p", "q"])
+    #expect(bench.grant(first)?.provider == "p")
+    #expect(bench.grant(second)?.provider == "q")
+    let third = bench.submit(session: "a", to: ["p", "q"])
+    let fourth = bench.submit(session: "b", to: ["q"])
+    bench.settle(second)
+    #expect(bench.grant(third)?.provider == "q")
+    bench.settle(first)
+    #expect(!bench.isGranted(fourth))
+    bench.settle(third)
+    #expect(bench.isGranted(fourth))
+  }
+
+  @Test func oneFullProviderDoesNotHoldUpAnother() {
+    let providers = [ProviderPolicy(id: "p", limits: Limits(concurrency: 1)), ProviderPolicy(id: "q")]
+    var bench = Bench(AdmissionPolicy(providers: providers, bands: Bench.plainBands))
+    bench.submit(to: ["p"])
+    bench.submit(.high, session: "a", to: ["p"])
+    let other = bench.submit(.low, session: "b", to: ["q"])
+    #expect(bench.isGranted(other))
+  }
+
+  @Test func aModelLimitStandsBesideTheProviders() {
+    let provider = ProviderPolicy(
+      id: "p", limits: Limits(concurrency: 3),
+      modelLimits: [ModelLimits(models: "opus*", limits: Limits(concurrency: 1))])
+    var bench = Bench(AdmissionPolicy(providers: [provider], bands: Bench.plainBands))
+    bench.submit(model: "opus-5")
+    let second = bench.submit(session: "a", model: "opus-4")
+    #expect(bench.core.blocker(of: second, at: bench.now) == .modelConcurrency("p", model: "opus*"))
+    let small = bench.submit(session: "b", model: "haiku")
+    #expect(bench.isGranted(small))
+  }
+
+  @Test func keysByAffinityAndTheOtherWhenFull() {
+    let provider = ProviderPolicy(
+      id: "p",
+      keys: [
+        KeyPolicy(id: "a", limits: Limits(concurrency: 1)), KeyPolicy(id: "b", limits: Limits(concurrency: 1)),
+      ])
+    var bench = Bench(AdmissionPolicy(providers: [provider], bands: Bench.plainBands))
+    let first = bench.submit()
+    let second = bench.submit()
+    let third = bench.submit()
+    #expect(bench.grant(first)?.key != bench.grant(second)?.key)
+    #expect(bench.core.blocker(of: third, at: bench.now) == .noUsableKey("p"))
+    bench.settle(first)
+    #expect(bench.grant(third)?.key == bench.grant(first)?.key)
+  }
+
+  @Test func aModelThatNoKeyServesIsRefused() {
+    let provider = ProviderPolicy(id: "p", keys: [KeyPolicy(id: "a", models: ["gpt-*"])])
+    var bench = Bench(AdmissionPolicy(providers: [provider]))
+    let id = bench.submit(model: "claude")
+    #expect(bench.outcome(id) == .rejectedNoCapacity)
+    let unknown = bench.submit(to: ["nobody"])
+    #expect(bench.outcome(unknown) == .rejectedModel)
+  }
+
+  // MARK: Tokens
+
+  @Test func whoChargesTheCapKeepsItAndWhoCountsOutputReturnsIt() {
+    let limits = Limits(tokensPerMinute: 10_000)
+    let providers = [
+      ProviderPolicy(id: "max", limits: limits, admissionTokens: .maxTokens),
+      ProviderPolicy(id: "made", limits: limits, admissionTokens: .produced),
+    ]
+    var bench = Bench(AdmissionPolicy(providers: providers))
+    let first = bench.submit(to: ["max"], input: 100, cap: 4000)
+    let second = bench.submit(to: ["made"], input: 100, cap: 4000)
+    var buckets = bench.core.snapshot(at: bench.now).providers.map { $0.buckets[0].available }
+    #expect(buckets[0] == 6000)
+    #expect(buckets[1] > 6000)
+    bench.settle(first, input: 100, output: 50)
+    bench.settle(second, input: 100, output: 50)
+    buckets = bench.core.snapshot(at: bench.now).providers.map { $0.buckets[0].available }
+    #expect(buckets == [6000, 9850])
+  }
+
+  @Test func progressRaisesTheReservation() {
+    var bench = Bench(limits: Limits(outputTokensPerMinute: 10_000))
+    let id = bench.submit(cap: 100)
+    guard let lease = bench.grant(id)?.lease else { return }
+    bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 3000)))
+    #expect(bench.core.snapshot(at: bench.now).providers[0].buckets[0].available == 7000)
+    bench.settle(id, input: 10, output: 3500)
+    #expect(bench.core.snapshot(at: bench.now).providers[0].buckets[0].available == 6500)
+  }
+
+  @Test func cachedInputCountsOnlyWhereTheProviderCountsIt() {
+    var bench = Bench(limits: Limits(inputTokensPerMinute: 10_000))
+    let id = bench.submit(input: 1000)
+    guard let lease = bench.grant(id)?.lease else { return }
+    let usage = Usage(inputTokens: 1000, cacheReadTokens: 900, outputTokens: 1)
+    bench.send(.settled(lease, Settlement(verdict: .success, usage: usage)))
+    #expect(bench.core.snapshot(at: bench.now).providers[0].buckets[0].available == 9900)
+  }
+
+  @Test func aPermitLagsBehindItsCall() {
+    let provider = ProviderPolicy(id: "p", limits: Limits(concurrency: 1), settleLag: .milliseconds(200))
+    var bench = Bench(AdmissionPolicy(providers: [provider]))
+    let first = bench.submit()
+    let second = bench.submit()
+    bench.settle(first)
+    #expect(!bench.isGranted(second))
+    bench.run(for: .milliseconds(199))
+    #expect(!bench.isGranted(second))
+    bench.run(for: .milliseconds(1))
+    #expect(bench.isGranted(second))
+  }
+
+  // MARK: Explaining
+
+  @Test func notesAreWrittenWhenTheReasonChanges() {
+    var bench = Bench(limits: Limits(concurrency: 1), bands: Bench.plainBands)
+    let first = bench.submit()
+    bench.submit()
+    bench.submit()
+    #expect(bench.blockers == ["provider_concurrency", "behind_in_lane"])
+    bench.settle(first)
+    #expect(bench.blockers == ["provider_concurrency", "behind_in_lane", "provider_concurrency"])
+  }
+
+  @Test func aClientsOwnRetryStandsBeforeNewcomers() {
+    var bench = Bench(limits: Limits(concurrency: 1), bands: Bench.plainBands)
+    let first = bench.submit()
+    bench.submit()
+    let retry = bench.submit(retries: 1)
+    bench.settle(first)
+    #expect(bench.isGranted(retry))
+  }
+}
