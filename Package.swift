@@ -71,7 +71,7 @@ let package = Package(
     tests("AdmissionCore", ["AdmissionCore", "TollgateTesting"]),
     tests("HTTPMessage", ["HTTPMessage"]),
     tests("PolicyFile", ["PolicyFile"], exclude: ["Fixtures"]),
-    tests("ProviderWire", ["ProviderWire"]),
+    tests("ProviderWire", ["ProviderWire", "CSimdjson", "CZlib", "CZstd"]),
     tests("EventLoop", ["EventLoop"]),
     tests("HTTPEndpoint", ["HTTPEndpoint"]),
     tests("UpstreamHTTP", ["UpstreamHTTP", "HTTPEndpoint"]),

@@ -1,2 +1,472 @@
+// The walk over simdjson's token positions; see CSimdjson.h.
 #include "CSimdjson.h"
+
 #include <simdjson.h>
+
+#include <cstring>
+#include <memory>
+#include <new>
+
+namespace {
+
+constexpr size_t depthLimit = 512;
+constexpr size_t longestKey = 40;
+
+struct Name {
+  const char *text;
+  uint8_t length;
+  uint16_t id;
+};
+
+constexpr Name names[] = {
+#define TG_KEY_ROW(name) {#name, sizeof(#name) - 1, TG_KEY_##name},
+    TG_KEYS(TG_KEY_ROW)
+#undef TG_KEY_ROW
+};
+constexpr size_t nameCount = sizeof(names) / sizeof(names[0]);
+
+// Names by length, so that a lookup compares only those that can be equal.
+struct NameTable {
+  uint8_t order[nameCount];
+  uint8_t first[longestKey + 2];
+  static_assert(nameCount < 256, "positions are bytes");
+
+  NameTable() {
+    uint8_t next = 0;
+    for (size_t length = 0; length <= longestKey; length++) {
+      first[length] = next;
+      for (size_t i = 0; i < nameCount; i++) {
+        if (names[i].length == length) order[next++] = static_cast<uint8_t>(i);
+      }
+    }
+    first[longestKey + 1] = next;
+  }
+
+  uint16_t find(const uint8_t *text, size_t length) const {
+    if (length > longestKey) return TG_KEY_OTHER;
+    for (uint8_t at = first[length]; at < first[length + 1]; at++) {
+      const Name &name = names[order[at]];
+      if (std::memcmp(name.text, text, length) == 0) return name.id;
+    }
+    return TG_KEY_OTHER;
+  }
+};
+
+const NameTable table;
+
+bool isSpace(uint8_t byte) { return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t'; }
+bool isDigit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
+
+int hexDigit(uint8_t byte) {
+  if (isDigit(byte)) return byte - '0';
+  byte |= 0x20;
+  return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
+}
+
+int32_t hexQuad(const uint8_t *at) {
+  int32_t value = 0;
+  for (int i = 0; i < 4; i++) {
+    int digit = hexDigit(at[i]);
+    if (digit < 0) return -1;
+    value = value << 4 | digit;
+  }
+  return value;
+}
+
+struct Frame {
+  bool isObject;
+  uint16_t key;
+  size_t count;
+  size_t numbers;
+};
+
+}  // namespace
+
+struct tg_json {
+  std::unique_ptr<simdjson::internal::dom_parser_implementation> implementation;
+  const uint8_t *text = nullptr;
+  size_t length = 0;
+  const uint32_t *index = nullptr;
+  size_t indexCount = 0;
+  size_t at = 0;
+  size_t depth = 0;
+  bool isStarted = false;
+  const char *error = nullptr;
+  size_t errorPosition = 0;
+  Frame frames[depthLimit];
+
+  uint8_t fail(const char *what, size_t position) {
+    if (!error) {
+      error = what;
+      errorPosition = position < length ? position : length;
+    }
+    return TG_JSON_ERROR;
+  }
+
+  size_t tokenEnd() const { return at + 1 < indexCount ? index[at + 1] : length; }
+
+  // Where the scalar at `start` ends: the next token, less the white space before it.
+  size_t scalarEnd(size_t start) const {
+    size_t end = tokenEnd();
+    while (end > start && isSpace(text[end - 1])) end--;
+    return end;
+  }
+
+  // Reads the string whose quote is at `start`; gives its content and decoded length.
+  bool readString(size_t start, size_t &contentEnd, size_t &decoded, bool &hasEscapes) {
+    size_t end = scalarEnd(start);
+    if (end < start + 2 || text[end - 1] != '"') {
+      fail("string is not closed", start);
+      return false;
+    }
+    contentEnd = end - 1;
+    const uint8_t *from = text + start + 1;
+    const uint8_t *stop = text + contentEnd;
+    decoded = static_cast<size_t>(stop - from);
+    hasEscapes = false;
+    while (from < stop) {
+      auto slash = static_cast<const uint8_t *>(std::memchr(from, '\\', static_cast<size_t>(stop - from)));
+      if (!slash) break;
+      hasEscapes = true;
+      size_t position = static_cast<size_t>(slash - text);
+      if (slash + 1 >= stop) {
+        fail("string is not closed", start);
+        return false;
+      }
+      switch (slash[1]) {
+        case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
+          decoded -= 1;
+          from = slash + 2;
+          break;
+        case 'u': {
+          int32_t unit = stop - slash >= 6 ? hexQuad(slash + 2) : -1;
+          if (unit < 0) {
+            fail("bad \\u escape in string", position);
+            return false;
+          }
+          from = slash + 6;
+          if (unit >= 0xD800 && unit < 0xDC00 && stop - from >= 6 && from[0] == '\\' && from[1] == 'u') {
+            int32_t low = hexQuad(from + 2);
+            if (low >= 0xDC00 && low < 0xE000) {
+              decoded -= 8;  // twelve bytes for four
+              from += 6;
+              break;
+            }
+          }
+          decoded -= unit < 0x80 ? 5 : unit < 0x800 ? 4 : 3;
+          break;
+        }
+        default:
+          fail("bad escape in string", position);
+          return false;
+      }
+    }
+    return true;
+  }
+
+  bool isNumber(size_t start, size_t end) const {
+    const uint8_t *p = text + start, *stop = text + end;
+    if (p < stop && *p == '-') p++;
+    if (p >= stop || !isDigit(*p)) return false;
+    if (*p == '0') {
+      p++;
+    } else {
+      while (p < stop && isDigit(*p)) p++;
+    }
+    if (p < stop && *p == '.') {
+      p++;
+      if (p >= stop || !isDigit(*p)) return false;
+      while (p < stop && isDigit(*p)) p++;
+    }
+    if (p < stop && (*p == 'e' || *p == 'E')) {
+      p++;
+      if (p < stop && (*p == '+' || *p == '-')) p++;
+      if (p >= stop || !isDigit(*p)) return false;
+      while (p < stop && isDigit(*p)) p++;
+    }
+    return p == stop;
+  }
+
+  // Only run when simdjson found something wrong with the bytes: finds where.
+  void locate(simdjson::error_code code) {
+    bool inString = false;
+    for (size_t i = 0; i < length; i++) {
+      uint8_t byte = text[i];
+      if (code == simdjson::UTF8_ERROR) {
+        size_t more = byte < 0x80 ? 0 : byte >= 0xC2 && byte < 0xE0 ? 1 : byte >= 0xE0 && byte < 0xF0 ? 2
+            : byte >= 0xF0 && byte < 0xF5 ? 3 : 9;
+        bool bad = more == 9 || i + more >= length + (more == 0 ? 1 : 0);
+        if (!bad && more > 0) {
+          uint8_t low = byte == 0xE0 ? 0xA0 : byte == 0xF0 ? 0x90 : 0x80;
+          uint8_t high = byte == 0xED ? 0x9F : byte == 0xF4 ? 0x8F : 0xBF;
+          bad = text[i + 1] < low || text[i + 1] > high;
+          for (size_t k = 2; !bad && k <= more; k++) bad = (text[i + k] & 0xC0) != 0x80;
+        }
+        if (bad) {
+          fail("not UTF-8", i);
+          return;
+        }
+        i += more;
+      } else if (inString && byte == '\\') {
+        i++;
+      } else if (byte == '"') {
+        inString = !inString;
+      } else if (inString && byte < 0x20) {
+        fail("control character in string", i);
+        return;
+      }
+    }
+    fail(code == simdjson::UTF8_ERROR ? "not UTF-8" : inString ? "string is not closed" : "not JSON", length);
+  }
+};
+
+tg_json *tg_json_make(void) { return new (std::nothrow) tg_json; }
+void tg_json_free(tg_json *json) { delete json; }
+
+bool tg_json_begin(tg_json *json, const uint8_t *text, size_t length) {
+  json->text = text;
+  json->length = length;
+  json->at = json->depth = json->indexCount = 0;
+  json->isStarted = false;
+  json->error = nullptr;
+  json->errorPosition = 0;
+  if (length == 0) {
+    json->fail("empty", 0);
+    return false;
+  }
+  if (length > 0xFFFFFFF0) {
+    json->fail("larger than 4 GiB", length);
+    return false;
+  }
+  if (!json->implementation || json->implementation->capacity() < length) {
+    size_t capacity = length < 4096 ? 4096 : length;
+    simdjson::error_code code =
+        json->implementation ? json->implementation->set_capacity(capacity)
+                             : simdjson::get_active_implementation()->create_dom_parser_implementation(
+                                   capacity, 1, json->implementation);
+    if (code) {
+      json->implementation.reset();
+      json->fail("out of memory", 0);
+      return false;
+    }
+  }
+  simdjson::error_code code = json->implementation->stage1(text, length, simdjson::stage1_mode::regular);
+  if (code == simdjson::EMPTY) {
+    json->fail("empty", 0);
+    return false;
+  }
+  if (code) {
+    json->locate(code);
+    return false;
+  }
+  json->index = json->implementation->structural_indexes.get();
+  json->indexCount = json->implementation->n_structural_indexes;
+  return true;
+}
+
+uint8_t tg_json_next(tg_json *json, tg_json_token *token) {
+  if (json->error) return token->kind = TG_JSON_ERROR;
+  const uint8_t *text = json->text;
+  for (;;) {
+    if (json->depth == 0 && json->isStarted) {
+      if (json->at < json->indexCount) {
+        return token->kind = json->fail("more text after the value", json->index[json->at]);
+      }
+      return token->kind = TG_JSON_END;
+    }
+    if (json->at >= json->indexCount) return token->kind = json->fail("text ends too early", json->length);
+    size_t position = json->index[json->at];
+    uint16_t key = TG_KEY_NONE;
+    token->key_start = token->key_end = position;
+    Frame *frame = json->depth ? &json->frames[json->depth - 1] : nullptr;
+    if (frame) {
+      uint8_t close = frame->isObject ? '}' : ']';
+      if (text[position] == close) {
+        token->kind = frame->isObject ? TG_JSON_OBJECT_END : TG_JSON_ARRAY_END;
+        token->key = frame->key;
+        token->parent = json->depth > 1 ? json->frames[json->depth - 2].key : static_cast<uint16_t>(TG_KEY_NONE);
+        token->depth = static_cast<uint16_t>(json->depth - 1);
+        token->start = position;
+        token->end = position + 1;
+        token->count = frame->count;
+        token->numbers = frame->numbers;
+        json->depth--;
+        json->at++;
+        return token->kind;
+      }
+      if (frame->count > 0) {
+        if (text[position] != ',') {
+          return token->kind = json->fail(frame->isObject ? "expected , or }" : "expected , or ]", position);
+        }
+        if (++json->at >= json->indexCount) return token->kind = json->fail("text ends too early", json->length);
+        position = json->index[json->at];
+      }
+      if (frame->isObject) {
+        if (text[position] != '"') return token->kind = json->fail("expected a member name", position);
+        size_t contentEnd, decoded;
+        bool hasEscapes;
+        if (!json->readString(position, contentEnd, decoded, hasEscapes)) return token->kind = TG_JSON_ERROR;
+        token->key_start = position + 1;
+        token->key_end = contentEnd;
+        if (!hasEscapes) {
+          key = table.find(text + position + 1, decoded);
+        } else if (decoded <= longestKey) {
+          uint8_t name[longestKey];
+          size_t length = tg_json_unescape(text + position + 1, contentEnd - position - 1, name, sizeof name);
+          key = table.find(name, length);
+        } else {
+          key = TG_KEY_OTHER;
+        }
+        if (++json->at >= json->indexCount) return token->kind = json->fail("text ends too early", json->length);
+        if (text[json->index[json->at]] != ':') return token->kind = json->fail("expected :", json->index[json->at]);
+        if (++json->at >= json->indexCount) return token->kind = json->fail("text ends too early", json->length);
+        position = json->index[json->at];
+      }
+      frame->count++;
+    }
+    json->isStarted = true;
+    token->key = key;
+    token->parent = frame ? frame->key : static_cast<uint16_t>(TG_KEY_NONE);
+    token->depth = static_cast<uint16_t>(json->depth);
+    token->start = position;
+    token->end = position + 1;
+    token->has_escapes = false;
+    switch (text[position]) {
+      case '{':
+      case '[': {
+        if (json->depth >= depthLimit) return token->kind = json->fail("nested too deeply", position);
+        bool isObject = text[position] == '{';
+        json->frames[json->depth++] = Frame{isObject, key, 0, 0};
+        json->at++;
+        return token->kind = isObject ? TG_JSON_OBJECT_BEGIN : TG_JSON_ARRAY_BEGIN;
+      }
+      case '"': {
+        size_t contentEnd;
+        if (!json->readString(position, contentEnd, token->decoded_length, token->has_escapes)) {
+          return token->kind = TG_JSON_ERROR;
+        }
+        token->start = position + 1;
+        token->end = contentEnd;
+        json->at++;
+        return token->kind = TG_JSON_STRING;
+      }
+      case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': case '8': case '9': {
+        size_t end = json->scalarEnd(position);
+        if (!json->isNumber(position, end)) return token->kind = json->fail("bad number", position);
+        token->end = end;
+        json->at++;
+        if (frame && !frame->isObject) {
+          frame->numbers++;
+          continue;
+        }
+        return token->kind = TG_JSON_NUMBER;
+      }
+      default: {
+        size_t end = json->scalarEnd(position);
+        size_t length = end - position;
+        token->end = end;
+        if (length == 4 && std::memcmp(text + position, "true", 4) == 0) {
+          token->kind = TG_JSON_TRUE;
+        } else if (length == 5 && std::memcmp(text + position, "false", 5) == 0) {
+          token->kind = TG_JSON_FALSE;
+        } else if (length == 4 && std::memcmp(text + position, "null", 4) == 0) {
+          token->kind = TG_JSON_NULL;
+        } else {
+          return token->kind = json->fail("expected a value", position);
+        }
+        json->at++;
+        return token->kind;
+      }
+    }
+  }
+}
+
+bool tg_json_skip(tg_json *json) {
+  if (json->error || json->depth == 0) return false;
+  size_t open = 1;
+  for (; json->at < json->indexCount; json->at++) {
+    switch (json->text[json->index[json->at]]) {
+      case '{': case '[':
+        open++;
+        break;
+      case '}': case ']':
+        if (--open == 0) {
+          json->at++;
+          json->depth--;
+          return true;
+        }
+        break;
+      default:
+        break;
+    }
+  }
+  json->fail("text ends too early", json->length);
+  return false;
+}
+
+const char *tg_json_error(const tg_json *json) { return json->error ? json->error : ""; }
+size_t tg_json_error_position(const tg_json *json) { return json->errorPosition; }
+
+void tg_json_trim(tg_json *json, size_t keep) {
+  if (json->implementation && json->implementation->capacity() > keep) json->implementation.reset();
+  json->at = json->indexCount = json->depth = 0;
+}
+
+size_t tg_json_unescape(const uint8_t *raw, size_t length, uint8_t *out, size_t capacity) {
+  size_t written = 0;
+  auto put = [&](uint32_t byte) {
+    if (written < capacity) out[written++] = static_cast<uint8_t>(byte);
+  };
+  for (size_t i = 0; i < length; i++) {
+    if (raw[i] != '\\' || i + 1 >= length) {
+      put(raw[i]);
+      continue;
+    }
+    i++;
+    switch (raw[i]) {
+      case 'b': put('\b'); break;
+      case 'f': put('\f'); break;
+      case 'n': put('\n'); break;
+      case 'r': put('\r'); break;
+      case 't': put('\t'); break;
+      case 'u': {
+        int32_t unit = i + 4 < length ? hexQuad(raw + i + 1) : -1;
+        if (unit < 0) break;
+        i += 4;
+        uint32_t scalar = static_cast<uint32_t>(unit);
+        if (unit >= 0xD800 && unit < 0xE000) {
+          int32_t low = unit < 0xDC00 && i + 6 < length && raw[i + 1] == '\\' && raw[i + 2] == 'u' ? hexQuad(raw + i + 3) : -1;
+          if (low >= 0xDC00 && low < 0xE000) {
+            scalar = 0x10000 + ((static_cast<uint32_t>(unit) - 0xD800) << 10) + (static_cast<uint32_t>(low) - 0xDC00);
+            i += 6;
+          } else {
+            scalar = 0xFFFD;
+          }
+        }
+        if (scalar < 0x80) {
+          put(scalar);
+        } else if (scalar < 0x800) {
+          put(0xC0 | scalar >> 6);
+          put(0x80 | (scalar & 63));
+        } else if (scalar < 0x10000) {
+          put(0xE0 | scalar >> 12);
+          put(0x80 | (scalar >> 6 & 63));
+          put(0x80 | (scalar & 63));
+        } else {
+          put(0xF0 | scalar >> 18);
+          put(0x80 | (scalar >> 12 & 63));
+          put(0x80 | (scalar >> 6 & 63));
+          put(0x80 | (scalar & 63));
+        }
+        break;
+      }
+      default: put(raw[i]); break;
+    }
+  }
+  return written;
+}
+
+ptrdiff_t tg_find(const uint8_t *bytes, size_t length, const uint8_t *wanted, size_t wanted_length) {
+  auto found = static_cast<const uint8_t *>(memmem(bytes, length, wanted, wanted_length));
+  return found ? found - bytes : -1;
+}

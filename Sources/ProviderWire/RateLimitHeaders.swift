@@ -3,11 +3,158 @@ import AdmissionCore
 import HTTPMessage
 
 public enum RateLimitHeaders {
+  /// What one dimension's fields say.
+  private struct Parts {
+    var limit: Int64?
+    var remaining: Int64?
+    var fullIn: Span?
+    /// True where `fullIn` came with a unit: exact enough to be reckoned with.
+    var isExact = false
+    /// True where the name says that the limit is one of a day or a month.
+    var isLong = false
+  }
+
   /// The limits that an answer's fields show; nil where they show none.
   ///
+  /// Limits of longer windows than a minute (Groq's requests a day) give `remaining` and `fullIn` only, since `limit` counts per minute.
+  ///
   /// - Parameter epochSeconds: the wall clock, for families that give an instant.
-  public static func read(_ fields: HeaderFields, dialect: Dialect, epochSeconds: Int64) -> ObservedLimits? { nil }
+  public static func read(_ fields: HeaderFields, dialect: Dialect, epochSeconds: Int64) -> ObservedLimits? {
+    var parts: [Parts?] = [nil, nil, nil, nil]
+    for index in 0..<fields.count {
+      if fields.nameStarts(with: "x-ratelimit-", at: index) {
+        readCommon(fields, index, epochSeconds, &parts)
+      } else if fields.nameStarts(with: "anthropic-ratelimit-", at: index) {
+        readAnthropic(fields, index, epochSeconds, &parts)
+      }
+    }
+    // Anthropic's `tokens` names whichever limit is the tightest: with the others there it says nothing new.
+    if parts[Int(Dimension.inputTokens.rawValue)] != nil || parts[Int(Dimension.outputTokens.rawValue)] != nil {
+      parts[Int(Dimension.tokens.rawValue)] = nil
+    }
+    let readings = Dimension.allCases.compactMap { reading($0, parts[Int($0.rawValue)]) }
+    return readings.isEmpty ? nil : ObservedLimits(readings: readings)
+  }
+
+  private static func reading(_ dimension: Dimension, _ parts: Parts?) -> ObservedLimits.Reading? {
+    guard var parts, parts.limit != 0 else { return nil }
+    if let limit = parts.limit, let remaining = parts.remaining, remaining > limit { parts.remaining = nil }
+    if parts.isLong { parts.limit = nil }
+    if let limit = parts.limit, let remaining = parts.remaining, let fullIn = parts.fullIn, parts.isExact,
+      limit > remaining, fullIn.inSeconds * Double(limit) / Double(limit - remaining) > 600
+    {
+      parts.limit = nil
+    }
+    guard parts.limit != nil || parts.remaining != nil else { return nil }
+    return ObservedLimits.Reading(
+      dimension: dimension, limit: parts.limit, remaining: parts.remaining, fullIn: parts.fullIn)
+  }
+
+  /// `x-ratelimit-{limit,remaining,reset}` alone or with `-requests`, `-tokens`, `-project-tokens`, `-req-minute`, `-tokens-minute`, `-requests-day`.
+  private static func readCommon(
+    _ fields: HeaderFields, _ index: Int, _ epochSeconds: Int64, _ parts: inout [Parts?]
+  ) {
+    let name = String(decoding: fields.nameBytes(at: index).dropFirst("x-ratelimit-".utf8.count), as: UTF8.self)
+      .lowercased()
+    let words = name.split(separator: "-", maxSplits: 1)
+    guard let what = words.first else { return }
+    let dimension: Dimension
+    var isLong = false
+    switch words.count > 1 ? words[1] : "" {
+    case "", "requests", "req-minute", "requests-minute": dimension = .requests
+    case "tokens", "tokens-minute", "project-tokens": dimension = .tokens
+    case "requests-day", "req-day", "req-month", "requests-month": (dimension, isLong) = (.requests, true)
+    case "tokens-day", "tokens-month": (dimension, isLong) = (.tokens, true)
+    default: return
+    }
+    let place = Int(dimension.rawValue)
+    let value = fields.valueBytes(at: index)
+    var found = parts[place] ?? Parts()
+    // A minute's limit beside a day's: the minute's decides.
+    if parts[place] != nil, found.isLong != isLong {
+      if isLong { return }
+      found = Parts()
+    }
+    found.isLong = isLong
+    switch what {
+    case "limit":
+      guard let number = WireTimes.digits(WireTimes.trimmed(value)) else { return }
+      found.limit = min(found.limit ?? .max, number)
+    case "remaining":
+      guard let number = WireTimes.digits(WireTimes.trimmed(value)) else { return }
+      found.remaining = min(found.remaining ?? .max, number)
+    case "reset":
+      guard let span = reset(value, epochSeconds) else { return }
+      found.fullIn = max(found.fullIn ?? .zero, span)
+      found.isExact = value.contains { $0 >= 0x61 }
+    default: return
+    }
+    parts[place] = found
+  }
+
+  /// A duration, seconds, or an instant in seconds or milliseconds since 1970.
+  private static func reset(_ value: ArraySlice<UInt8>, _ epochSeconds: Int64) -> Span? {
+    if let number = WireTimes.digits(WireTimes.trimmed(value)), number > 1_000_000_000 {
+      let instant = number > 100_000_000_000 ? number / 1000 : number
+      return span(until: instant, epochSeconds)
+    }
+    return WireTimes.duration(value)
+  }
+
+  private static func span(until instant: Int64, _ epochSeconds: Int64) -> Span? {
+    let seconds = instant - epochSeconds
+    return seconds > 86_400 || seconds < -86_400 ? nil : Span.seconds(max(seconds, 0))
+  }
+
+  /// `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`; `unified-*` is another thing.
+  private static func readAnthropic(
+    _ fields: HeaderFields, _ index: Int, _ epochSeconds: Int64, _ parts: inout [Parts?]
+  ) {
+    let name = String(
+      decoding: fields.nameBytes(at: index).dropFirst("anthropic-ratelimit-".utf8.count), as: UTF8.self
+    ).lowercased()
+    guard let dash = name.lastIndex(of: "-") else { return }
+    let dimension: Dimension
+    switch name[..<dash] {
+    case "requests": dimension = .requests
+    case "tokens": dimension = .tokens
+    case "input-tokens": dimension = .inputTokens
+    case "output-tokens": dimension = .outputTokens
+    default: return
+    }
+    let place = Int(dimension.rawValue)
+    var found = parts[place] ?? Parts()
+    let value = fields.valueBytes(at: index)
+    switch name[name.index(after: dash)...] {
+    case "limit":
+      guard let number = WireTimes.digits(WireTimes.trimmed(value)) else { return }
+      found.limit = number
+    case "remaining":
+      guard let number = WireTimes.digits(WireTimes.trimmed(value)) else { return }
+      found.remaining = number
+    case "reset":
+      guard let instant = WireTimes.rfc3339(value), let span = span(until: instant, epochSeconds) else { return }
+      found.fullIn = span
+    default: return
+    }
+    parts[place] = found
+  }
 
   /// How long the provider asks to wait; nil where it does not say or says nonsense. 0 up to a day.
-  public static func retryAfter(_ fields: HeaderFields, epochSeconds: Int64) -> Span? { nil }
+  ///
+  /// `retry-after-ms` before `retry-after`, which may be seconds (also with a fraction) or an HTTP date.
+  public static func retryAfter(_ fields: HeaderFields, epochSeconds: Int64) -> Span? {
+    if let index = fields.firstIndex(of: "retry-after-ms"),
+      let span = WireTimes.milliseconds(fields.valueBytes(at: index))
+    {
+      return span
+    }
+    guard let index = fields.firstIndex(of: "retry-after") else { return nil }
+    let value = fields.valueBytes(at: index)
+    if let instant = WireTimes.httpDate(value) { return span(until: instant, epochSeconds) }
+    guard let nanoseconds = DecimalText.scaled(WireTimes.trimmed(value), by: 9),
+      nanoseconds <= WireTimes.longest.nanoseconds
+    else { return nil }
+    return Span(nanoseconds: nanoseconds)
+  }
 }

@@ -1,11 +1,18 @@
-// Reads request bodies into facts.
+// Reads request bodies into facts: one walk over the JSON, no tree, no copy of a body that is not compressed.
 import AdmissionCore
+import CSimdjson
 
-/// Reads bodies one after another; keep one per loop, it holds the parser's memory.
+/// Reads bodies one after another.
 public struct RequestReader {
-  public init() {}
+  private let scratch: WireScratch
 
-  /// Reads one body. Work is linear in its length; a body that is not compressed is not copied if its array has 64 bytes of spare capacity.
+  /// - Parameter scratch: the loop's memory for reading JSON, shared with its taps.
+  public init(scratch: WireScratch = WireScratch()) { self.scratch = scratch }
+
+  /// Reads one body. Work is linear in its length.
+  ///
+  /// JSON endpoints need a strictly valid UTF-8 JSON object; of a name given twice the last value counts. Endpoints that are not known are read as far as
+  /// they can be.
   ///
   /// - Parameters:
   ///   - body: as it came, content coding included.
@@ -14,11 +21,264 @@ public struct RequestReader {
   public mutating func read(
     _ body: [UInt8], path: PathFacts, contentType: String?, contentEncoding: String?, decodedLimit: Int
   ) -> RequestReading {
-    var facts = RequestFacts()
+    let coding = ContentCoding(contentEncoding)
+    guard coding != .identity, !body.isEmpty else { return readPlain(body, path, contentType) }
+    guard coding != .unsupported else { return .unsupportedEncoding(contentEncoding ?? "") }
+    let (decoded, progress) = ContentDecoder.decoded(body, coding, limit: decodedLimit)
+    guard let decoded else {
+      if progress == .tooLarge { return .decodedTooLarge }
+      return .malformed(reason: "body is not valid \(contentEncoding ?? "")", position: 0)
+    }
+    var reading = readPlain(decoded, path, contentType)
+    // Positions in the copy say nothing about the body that is forwarded.
+    if case .facts(var facts) = reading {
+      facts.usageSplice = nil
+      reading = .facts(facts)
+    }
+    return reading
+  }
+
+  private func readPlain(_ body: [UInt8], _ path: PathFacts, _ contentType: String?) -> RequestReading {
+    var reading = BodyReading(path: path)
+    let isStrict = Self.needsJSON(path.endpoint)
+    if let boundary = contentType.flatMap(FormData.boundary) {
+      reading.addForm(body, boundary: boundary)
+      return .facts(reading.facts)
+    }
+    if !isStrict, body.isEmpty || contentType.map(Self.isNotJSON) ?? false {
+      reading.addOpaque(body.count)
+      return .facts(reading.facts)
+    }
+    let fault = scratch.walk(body[...]) { reading.addJSON(&$0) }
+    guard let fault else { return .facts(reading.facts) }
+    if isStrict { return .malformed(reason: fault.reason, position: fault.position) }
+    reading = BodyReading(path: path)
+    reading.addOpaque(body.count)
+    return .facts(reading.facts)
+  }
+
+  /// True where a vendor takes nothing but a JSON object.
+  private static func needsJSON(_ endpoint: WireEndpoint) -> Bool {
+    switch endpoint {
+    case .models, .other, .images, .transcription, .messageBatches: false
+    default: true
+    }
+  }
+
+  private static func isNotJSON(_ contentType: String) -> Bool {
+    !contentType.lowercased().contains("json")
+  }
+}
+
+/// One body's facts under construction.
+private struct BodyReading {
+  var facts = RequestFacts()
+  private let path: PathFacts
+  private var estimate: InputEstimate
+  private var caps: (total: TokenCount?, older: TokenCount?) = (nil, nil)
+  private var bestOf = 1
+
+  init(path: PathFacts) {
+    self.path = path
+    estimate = InputEstimate(dialect: path.dialect)
     facts.model = path.modelInPath
     facts.isStreaming = path.streamInPath
     facts.producesOutput = path.endpoint.producesOutput
-    facts.estimatedInput = TokenCount(body.count / 4)
-    return .facts(facts)
+  }
+
+  /// A body that cannot be understood: text until proven otherwise.
+  mutating func addOpaque(_ bytes: Int) {
+    facts.estimatedInput = TokenCount(bytes / 4)
+  }
+
+  mutating func addForm(_ body: [UInt8], boundary: String) {
+    let form = FormData.read(body, boundary: boundary)
+    if facts.model == nil { facts.model = form.model }
+    facts.isStreaming = form.stream || path.streamInPath
+    facts.choices = form.choices
+    // Files are counted by the rule for files, never as text.
+    facts.estimatedInput =
+      TokenCount((form.textBytes + 3) / 4) + (form.fileBytes > 0 ? max(100, TokenCount(form.fileBytes / 1000)) : 0)
+  }
+
+  /// Walks over the whole body; gives what is wrong with it.
+  mutating func addJSON(_ walk: inout JSONWalk) -> (reason: String, position: Int)? {
+    guard walk.next() == .objectBegin else {
+      return walk.kind == .error ? walk.fault : ("expected a JSON object", walk.start)
+    }
+    let open = walk.start
+    var splice: UsageSplice? = UsageSplice(
+      offset: open + 1, removedBytes: 0, inserted: Array("\"stream_options\":{\"include_usage\":true},".utf8))
+    members: while true {
+      switch walk.next() {
+      case .error: return walk.fault
+      case .end: break members
+      case .objectEnd: continue
+      default: member(&walk, &splice)
+      }
+    }
+    finish(splice)
+    return nil
+  }
+
+  private mutating func member(_ walk: inout JSONWalk, _ splice: inout UsageSplice?) {
+    switch walk.key {
+    case TG_KEY_model:
+      guard walk.kind == .string else { return estimate.add(&walk) }
+      if path.modelInPath == nil { facts.model = walk.string(limit: 512) }
+    case TG_KEY_stream:
+      facts.isStreaming = walk.kind == .isTrue || path.streamInPath
+      skipContainer(&walk)
+    case TG_KEY_stream_options: streamOptions(&walk, &splice)
+    case TG_KEY_max_completion_tokens, TG_KEY_max_output_tokens: caps.total = number(&walk) ?? caps.total
+    case TG_KEY_max_tokens: caps.older = number(&walk) ?? caps.older
+    case TG_KEY_n: facts.choices = number(&walk).map { Int(min(max($0, 1), 1024)) } ?? 1
+    case TG_KEY_best_of: bestOf = number(&walk).map { Int(min(max($0, 1), 1024)) } ?? 1
+    case TG_KEY_generationConfig, TG_KEY_generation_config: generationConfig(&walk)
+    case TG_KEY_service_tier, TG_KEY_serviceTier:
+      if walk.kind == .string { facts.serviceTier = walk.string(limit: 64) } else { skipContainer(&walk) }
+    case TG_KEY_prompt_cache_key: hint(&walk, over: true)
+    case TG_KEY_user, TG_KEY_safety_identifier: hint(&walk, over: false)
+    case TG_KEY_metadata: metadata(&walk)
+    case TG_KEY_previous_response_id, TG_KEY_conversation:
+      if walk.kind != .null { facts.hasInputElsewhere = true }
+      skipContainer(&walk)
+    case TG_KEY_background:
+      facts.isBackground = walk.kind == .isTrue
+      skipContainer(&walk)
+    case TG_KEY_prompt:
+      if path.endpoint == .responses, walk.kind == .objectBegin { facts.hasInputElsewhere = true }
+      estimate.add(&walk)
+    case TG_KEY_tools, TG_KEY_functions, TG_KEY_response_format, TG_KEY_output_config, TG_KEY_tool_choice:
+      estimate.addStructure(&walk)
+    case TG_KEY_text where walk.kind == .objectBegin:
+      estimate.addStructure(&walk)
+    case TG_KEY_requests where path.endpoint == .messageBatches:
+      batches(&walk)
+    default: estimate.add(&walk)
+    }
+  }
+
+  private mutating func finish(_ splice: UsageSplice?) {
+    facts.choices = max(facts.choices, bestOf)
+    if facts.producesOutput, let cap = caps.total ?? caps.older {
+      // 2^53 at most, whatever the client wrote.
+      facts.outputCap = min(min(cap, 1 << 43) * TokenCount(facts.choices), 1 << 53)
+    }
+    facts.estimatedInput = estimate.tokens
+    let canAsk = path.endpoint == .chatCompletions || path.endpoint == .completions
+    if canAsk, facts.isStreaming, !facts.asksForUsage { facts.usageSplice = splice }
+  }
+
+  private func skipContainer(_ walk: inout JSONWalk) {
+    if walk.kind == .objectBegin || walk.kind == .arrayBegin { walk.skipChecked() }
+  }
+
+  private func number(_ walk: inout JSONWalk) -> TokenCount? {
+    guard walk.kind == .number else {
+      skipContainer(&walk)
+      return nil
+    }
+    return walk.tokenCount
+  }
+
+  private mutating func hint(_ walk: inout JSONWalk, over: Bool) {
+    guard walk.kind == .string else { return skipContainer(&walk) }
+    if over || facts.sessionHint == nil { facts.sessionHint = walk.string(limit: 256) }
+  }
+
+  private mutating func metadata(_ walk: inout JSONWalk) {
+    guard walk.kind == .objectBegin else { return skipContainer(&walk) }
+    let depth = walk.depth
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .objectEnd where walk.depth == depth: return
+      case .string where walk.key == TG_KEY_user_id && walk.depth == depth + 1:
+        if facts.sessionHint == nil { facts.sessionHint = walk.string(limit: 256) }
+      default: continue
+      }
+    }
+  }
+
+  private mutating func generationConfig(_ walk: inout JSONWalk) {
+    guard walk.kind == .objectBegin else { return skipContainer(&walk) }
+    let depth = walk.depth
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .objectEnd where walk.depth == depth: return
+      case .number where walk.depth == depth + 1 && (walk.key == TG_KEY_maxOutputTokens || walk.key == TG_KEY_max_output_tokens):
+        caps.total = walk.tokenCount
+      case .number where walk.depth == depth + 1 && walk.key == TG_KEY_candidateCount:
+        facts.choices = Int(min(max(walk.tokenCount, 1), 1024))
+      // A schema for the answer counts like a tool's.
+      case .objectBegin, .arrayBegin: estimate.addStructure(&walk)
+      default: continue
+      }
+    }
+  }
+
+  /// A batch's model is that of its first request.
+  private mutating func batches(_ walk: inout JSONWalk) {
+    let depth = walk.depth
+    guard walk.kind == .arrayBegin else { return skipContainer(&walk) }
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .arrayEnd where walk.depth == depth: return
+      case .string where walk.key == TG_KEY_model && walk.parent == TG_KEY_params:
+        if facts.model == nil { facts.model = walk.string(limit: 512) }
+      case .objectBegin where walk.key == TG_KEY_params: continue
+      case .objectBegin where walk.depth == depth + 1: continue
+      case .objectBegin, .arrayBegin, .string: estimate.add(&walk)
+      default: continue
+      }
+    }
+  }
+
+  /// Finds where `include_usage` is, or should be. What is of no type that we know is left for the provider to refuse.
+  private mutating func streamOptions(_ walk: inout JSONWalk, _ splice: inout UsageSplice?) {
+    facts.asksForUsage = false
+    switch walk.kind {
+    case .null:
+      splice = UsageSplice(
+        offset: walk.start, removedBytes: walk.end - walk.start, inserted: Array("{\"include_usage\":true}".utf8))
+    case .objectBegin:
+      let depth = walk.depth
+      let open = walk.start
+      var found = false
+      splice = nil
+      while true {
+        switch walk.next() {
+        case .end, .error: return
+        case .objectEnd where walk.depth == depth:
+          if !found {
+            splice = UsageSplice(
+              offset: open + 1, removedBytes: 0,
+              inserted: Array((walk.count == 0 ? "\"include_usage\":true" : "\"include_usage\":true,").utf8))
+          }
+          return
+        case .isTrue where walk.key == TG_KEY_include_usage && walk.depth == depth + 1:
+          found = true
+          facts.asksForUsage = true
+          splice = nil
+        case .isFalse where walk.key == TG_KEY_include_usage && walk.depth == depth + 1,
+          .null where walk.key == TG_KEY_include_usage && walk.depth == depth + 1:
+          found = true
+          facts.asksForUsage = false
+          splice = UsageSplice(
+            offset: walk.start, removedBytes: walk.end - walk.start, inserted: Array("true".utf8))
+        case .string where walk.key == TG_KEY_include_usage && walk.depth == depth + 1,
+          .number where walk.key == TG_KEY_include_usage && walk.depth == depth + 1:
+          found = true
+          splice = nil
+        default: continue
+        }
+      }
+    default:
+      splice = nil
+      skipContainer(&walk)
+    }
   }
 }

@@ -1,0 +1,247 @@
+// Reads one JSON object of an answer, the data of a stream's frame or a whole body, whatever vendor it comes from: the members tell.
+import AdmissionCore
+import CSimdjson
+
+/// What is known of an answer so far.
+struct AnswerReading {
+  private(set) var usage = UsageReading()
+  private(set) var serviceTier: String?
+  private(set) var model: String?
+  /// Bytes of generated text.
+  private(set) var outputBytes = 0
+  private(set) var sawTerminalEvent = false
+  private(set) var inStreamError: InStreamError?
+
+  /// What the last object was, for the decision whether its frame is the one that only we asked for.
+  private(set) var lastChoices: Int?
+  private(set) var lastHadUsage = false
+
+  /// True until the first object was read.
+  private(set) var isUntouched = true
+  private let endpoint: WireEndpoint
+  /// Frames of a stream count their text as they come; a whole body only needs it where it says nothing of usage.
+  private let countsText: Bool
+
+  init(endpoint: WireEndpoint, countsText: Bool) {
+    self.endpoint = endpoint
+    self.countsText = countsText
+  }
+
+  /// Reads one object, or each object of an array. False where the text is not valid JSON.
+  mutating func read(_ walk: inout JSONWalk) -> Bool {
+    isUntouched = false
+    lastChoices = nil
+    lastHadUsage = false
+    switch walk.next() {
+    case .objectBegin: object(&walk)
+    case .arrayBegin:
+      while walk.next() == .objectBegin { object(&walk) }
+    case .end, .error: return false
+    default: break
+    }
+    // A free call's answer counts tokens that nobody charges.
+    if endpoint.isFree { usage.makeFree() }
+    return walk.kind != .error
+  }
+
+  /// Takes over the count of text that another reading made.
+  mutating func takeText(of other: AnswerReading) { outputBytes = other.outputBytes }
+
+  /// `[DONE]` came.
+  mutating func sawDone() {
+    lastChoices = nil
+    lastHadUsage = false
+    sawTerminalEvent = true
+  }
+
+  private mutating func object(_ walk: inout JSONWalk) {
+    let depth = walk.depth
+    var type = EventType.other
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .objectEnd where walk.depth == depth:
+        if type == .error, inStreamError == nil { inStreamError = InStreamError(type: "error") }
+        return
+      default: member(&walk, &type)
+      }
+    }
+  }
+
+  /// The event types that mean something here; all others pass.
+  private enum EventType { case error, responseFailed, other }
+
+  private mutating func member(_ walk: inout JSONWalk, _ type: inout EventType) {
+    switch walk.key {
+    case TG_KEY_type:
+      guard walk.kind == .string else { return skip(&walk) }
+      type = eventType(walk)
+    case TG_KEY_usage, TG_KEY_usageMetadata, TG_KEY_usage_metadata, TG_KEY_meta: readUsage(&walk)
+    case TG_KEY_model, TG_KEY_modelVersion: if walk.kind == .string { model = walk.string(limit: 256) } else { skip(&walk) }
+    case TG_KEY_service_tier, TG_KEY_serviceTier:
+      if walk.kind == .string { serviceTier = walk.string(limit: 64) } else { skip(&walk) }
+    case TG_KEY_error: readError(&walk)
+    case TG_KEY_message:
+      if walk.kind == .string {
+        if type == .error { note(message: walk.string(limit: 512)) }
+      } else {
+        wrapped(&walk)
+      }
+    case TG_KEY_code where type == .error && walk.kind == .string: note(code: walk.string(limit: 128))
+    case TG_KEY_response, TG_KEY_x_groq: wrapped(&walk)
+    case TG_KEY_choices: choices(&walk)
+    case TG_KEY_candidates, TG_KEY_delta: generated(&walk)
+    case TG_KEY_content, TG_KEY_output, TG_KEY_text:
+      if countsText, endpoint != .responses { generated(&walk) } else { skip(&walk) }
+    case TG_KEY_stop_reason: if walk.kind == .string { sawTerminalEvent = true } else { skip(&walk) }
+    case TG_KEY_done: if walk.kind == .isTrue { sawTerminalEvent = true } else { skip(&walk) }
+    case TG_KEY_prompt_eval_count, TG_KEY_eval_count:
+      if walk.kind == .number { usage.readTopLevel(walk) } else { skip(&walk) }
+    default: skip(&walk)
+    }
+  }
+
+  private mutating func skip(_ walk: inout JSONWalk) {
+    if walk.kind == .objectBegin || walk.kind == .arrayBegin { walk.skip() }
+  }
+
+  private mutating func eventType(_ walk: JSONWalk) -> EventType {
+    // One byte tells most events from the few that matter.
+    switch walk.decodedLength {
+    case 5 where walk.isString("error"): return .error
+    case 12 where walk.isString("message_stop"): sawTerminalEvent = true
+    case 11 where walk.isString("message-end"): sawTerminalEvent = true
+    case 18 where walk.isString("response.completed"): sawTerminalEvent = true
+    case 19 where walk.isString("response.incomplete"): sawTerminalEvent = true
+    case 15 where walk.isString("response.failed"):
+      sawTerminalEvent = true
+      return .responseFailed
+    case 20 where walk.isString("image_edit.completed"): sawTerminalEvent = true
+    case 26 where walk.isString("image_generation.completed"): sawTerminalEvent = true
+    case 17 where walk.isString("speech.audio.done"): sawTerminalEvent = true
+    case 20 where walk.isString("transcript.text.done"): sawTerminalEvent = true
+    default: break
+    }
+    return .other
+  }
+
+  private mutating func readUsage(_ walk: inout JSONWalk) {
+    guard walk.kind == .objectBegin else { return skip(&walk) }
+    lastHadUsage = true
+    usage.read(&walk)
+    if let tier = usage.serviceTier { serviceTier = tier }
+  }
+
+  /// `response`, `message`, `x_groq`: the same members, one level down.
+  private mutating func wrapped(_ walk: inout JSONWalk) {
+    guard walk.kind == .objectBegin else { return skip(&walk) }
+    let depth = walk.depth
+    let isResponse = walk.key == TG_KEY_response
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .objectEnd where walk.depth == depth: return
+      default: break
+      }
+      switch walk.key {
+      case TG_KEY_usage: readUsage(&walk)
+      case TG_KEY_model: if walk.kind == .string { model = walk.string(limit: 256) } else { skip(&walk) }
+      case TG_KEY_service_tier:
+        if walk.kind == .string { serviceTier = walk.string(limit: 64) } else { skip(&walk) }
+      case TG_KEY_error where isResponse || walk.kind == .string: readError(&walk)
+      case TG_KEY_content where !isResponse && countsText: generated(&walk)
+      default: skip(&walk)
+      }
+    }
+  }
+
+  private mutating func choices(_ walk: inout JSONWalk) {
+    guard walk.kind == .arrayBegin else { return skip(&walk) }
+    let depth = walk.depth
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .arrayEnd where walk.depth == depth:
+        lastChoices = walk.count
+        return
+      case .string:
+        if walk.depth == depth + 2, walk.key == TG_KEY_finish_reason { sawTerminalEvent = true } else { addText(walk) }
+      case .objectBegin where walk.key == TG_KEY_error && walk.depth == depth + 2: readError(&walk)
+      case .objectBegin where !countsText && walk.key == TG_KEY_message: walk.skip()
+      case .objectBegin where walk.key == TG_KEY_OTHER, .arrayBegin where walk.key == TG_KEY_OTHER: walk.skip()
+      default: continue
+      }
+    }
+  }
+
+  /// Generated content of any vendor: the strings under names that carry text count.
+  private mutating func generated(_ walk: inout JSONWalk) {
+    if walk.kind == .string {
+      // Responses: `response.output_text.delta` and its kin carry the text itself.
+      outputBytes += walk.decodedLength
+      return
+    }
+    guard walk.kind == .objectBegin || walk.kind == .arrayBegin else { return }
+    let depth = walk.depth
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .objectEnd, .arrayEnd: if walk.depth == depth { return }
+      case .objectBegin where walk.key == TG_KEY_usage: readUsage(&walk)
+      case .objectBegin where walk.key == TG_KEY_input || walk.key == TG_KEY_args: structure(&walk)
+      case .string:
+        switch walk.key {
+        case TG_KEY_finishReason, TG_KEY_stop_reason, TG_KEY_finish_reason: sawTerminalEvent = true
+        default: addText(walk)
+        }
+      default: continue
+      }
+    }
+  }
+
+  /// A tool call's arguments given as an object.
+  private mutating func structure(_ walk: inout JSONWalk) {
+    let start = walk.start
+    walk.skipChecked()
+    outputBytes += max(walk.end - start, 0)
+  }
+
+  private mutating func addText(_ walk: JSONWalk) {
+    switch walk.key {
+    case TG_KEY_text, TG_KEY_content, TG_KEY_reasoning_content, TG_KEY_reasoning, TG_KEY_refusal, TG_KEY_arguments,
+      TG_KEY_partial_json, TG_KEY_thinking, TG_KEY_output_text, TG_KEY_name, TG_KEY_input, TG_KEY_NONE:
+      outputBytes += walk.decodedLength
+    default: break
+    }
+  }
+
+  private mutating func note(type: String? = nil, code: String? = nil, message: String? = nil) {
+    var error = inStreamError ?? InStreamError()
+    error.type = type ?? error.type
+    error.code = code ?? error.code
+    error.message = message ?? error.message
+    inStreamError = error
+  }
+
+  private mutating func readError(_ walk: inout JSONWalk) {
+    if walk.kind == .string { return note(message: walk.string(limit: 512)) }
+    guard walk.kind == .objectBegin else { return skip(&walk) }
+    inStreamError = inStreamError ?? InStreamError()
+    let depth = walk.depth
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .objectEnd where walk.depth == depth: return
+      case .string where walk.depth == depth + 1:
+        switch walk.key {
+        case TG_KEY_type, TG_KEY_status: note(type: walk.string(limit: 128))
+        case TG_KEY_code: note(code: walk.string(limit: 128))
+        case TG_KEY_message: note(message: walk.string(limit: 512))
+        default: continue
+        }
+      case .number where walk.depth == depth + 1 && walk.key == TG_KEY_code: note(code: String(walk.numberText))
+      default: continue
+      }
+    }
+  }
+}

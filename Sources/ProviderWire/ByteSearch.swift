@@ -1,0 +1,47 @@
+// Finds bytes in bytes with the C library's SIMD search. Unsafe pointers stay in here.
+import CSimdjson
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#else
+  import Darwin
+#endif
+
+enum ByteSearch {
+  /// The first place in `bytes` at or after `from` where `byte` stands.
+  @inline(__always)
+  static func first(_ byte: UInt8, in bytes: ArraySlice<UInt8>, from: Int) -> Int? {
+    bytes.withUnsafeBufferPointer { buffer -> Int? in
+      let skipped = from - bytes.startIndex
+      guard let base = buffer.baseAddress, skipped < buffer.count,
+        let found = memchr(base + skipped, Int32(byte), buffer.count - skipped)
+      else { return nil }
+      return bytes.startIndex + (UnsafeRawPointer(found) - UnsafeRawPointer(base))
+    }
+  }
+
+  /// The first place in `bytes` at or after `from` where all of `wanted` stands.
+  static func first(_ wanted: [UInt8], in bytes: ArraySlice<UInt8>, from: Int) -> Int? {
+    bytes.withUnsafeBufferPointer { buffer -> Int? in
+      let skipped = from - bytes.startIndex
+      guard let base = buffer.baseAddress, skipped < buffer.count else { return nil }
+      let found = wanted.withUnsafeBufferPointer {
+        tg_find(base + skipped, buffer.count - skipped, $0.baseAddress, $0.count)
+      }
+      return found < 0 ? nil : from + found
+    }
+  }
+
+  /// The last place in `bytes` where all of `wanted` stands.
+  static func last(_ wanted: [UInt8], in bytes: ArraySlice<UInt8>) -> Int? {
+    var found: Int?
+    var from = bytes.startIndex
+    while let next = first(wanted, in: bytes, from: from) {
+      found = next
+      from = next + 1
+    }
+    return found
+  }
+}

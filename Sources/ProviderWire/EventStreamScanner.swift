@@ -1,0 +1,161 @@
+// Cuts a server-sent event stream into frames (WHATWG HTML section 9.2) wherever the pieces of its bytes end. Frames that lie in one piece are not
+// copied; of a frame that does not, at most that one is kept.
+
+/// One scanner per stream. Feed with `take`, ask `nextFrame` until nil, then `park`.
+struct EventStreamScanner {
+  /// A frame's bytes, blank line included, and what its `data:` lines say.
+  struct Frame {
+    /// Where it lies in the scanner's bytes.
+    var range: Range<Int>
+    /// The data lines, joined by line feeds; empty where there are none.
+    var data: ArraySlice<UInt8>
+    var hasData: Bool
+  }
+
+  /// What is being scanned; starts with the first frame that is not complete once parked.
+  private(set) var bytes: ArraySlice<UInt8> = []
+  /// Where the current frame starts.
+  private(set) var frameStart = 0
+  private var lineStart = 0
+  private var scan = 0
+  private var dataLines: [Range<Int>] = []
+  /// True where `bytes` is our own memory, not the sender's.
+  private var isOwned = false
+  private var isFirstFrame = true
+  /// The last byte seen was a carriage return that ended a line: a line feed right after it belongs to it.
+  private var sawReturn = false
+  /// Bytes of the line feed that belongs to the frame before; see `nextFrame`.
+  private(set) var strayLineFeed = false
+
+  /// Bytes of the frame that is not complete.
+  var pendingCount: Int { bytes.endIndex - frameStart }
+  /// The bytes of the frame that is not complete.
+  var pending: ArraySlice<UInt8> { bytes[frameStart...] }
+
+  /// Adds the next piece.
+  mutating func take(_ piece: ArraySlice<UInt8>) {
+    if bytes.isEmpty {
+      bytes = piece
+      isOwned = false
+      frameStart = piece.startIndex
+      lineStart = frameStart
+      scan = frameStart
+    } else {
+      bytes.append(contentsOf: piece)
+    }
+    strayLineFeed = false
+    if sawReturn, let first = piece.first {
+      sawReturn = false
+      // Only where the return ended the frame is its line feed not already behind a line start.
+      if first == 0x0A, scan < bytes.endIndex, bytes[scan] == 0x0A {
+        scan += 1
+        lineStart = scan
+        if dataLines.isEmpty, frameStart == scan - 1 {
+          frameStart = scan
+          strayLineFeed = true
+        }
+      }
+    }
+  }
+
+  /// The next frame that is complete.
+  mutating func nextFrame() -> Frame? {
+    // Most streams have no carriage return at all: then each line costs one search.
+    var nextReturn = ByteSearch.first(0x0D, in: bytes, from: scan)
+    while true {
+      var end = ByteSearch.first(0x0A, in: bytes, from: scan)
+      var width = 1
+      if let found = nextReturn, found < end ?? .max {
+        end = found
+        if found + 1 < bytes.endIndex {
+          if bytes[found + 1] == 0x0A { width = 2 }
+        } else {
+          sawReturn = true
+        }
+        nextReturn = ByteSearch.first(0x0D, in: bytes, from: found + 1)
+      }
+      guard let end else {
+        scan = bytes.endIndex
+        return nil
+      }
+      let line = lineStart..<end
+      lineStart = end + width
+      scan = lineStart
+      if !line.isEmpty {
+        noteData(line)
+        continue
+      }
+      let frame = Frame(range: frameStart..<lineStart, data: data(), hasData: !dataLines.isEmpty)
+      frameStart = lineStart
+      dataLines.removeAll(keepingCapacity: true)
+      isFirstFrame = false
+      return frame
+    }
+  }
+
+  /// What the unfinished frame at the stream's end says; servers that forget the last blank line are understood.
+  mutating func lastFrame() -> Frame? {
+    guard frameStart < bytes.endIndex else { return nil }
+    if lineStart < bytes.endIndex { noteData(lineStart..<bytes.endIndex) }
+    let frame = Frame(range: frameStart..<bytes.endIndex, data: data(), hasData: !dataLines.isEmpty)
+    reset()
+    return frame
+  }
+
+  /// Lets go of what was handed out; keeps a copy of the frame that is not complete.
+  mutating func park() {
+    if frameStart == bytes.endIndex {
+      reset()
+      return
+    }
+    if isOwned, frameStart == bytes.startIndex { return }
+    let moved = frameStart
+    bytes = ArraySlice(Array(bytes[moved...]))
+    isOwned = true
+    frameStart = 0
+    lineStart -= moved
+    scan -= moved
+    for index in dataLines.indices {
+      dataLines[index] = dataLines[index].lowerBound - moved..<dataLines[index].upperBound - moved
+    }
+  }
+
+  /// Forgets the unfinished frame: it is too large to be kept.
+  mutating func abandon() { reset() }
+
+  private mutating func reset() {
+    bytes = []
+    dataLines.removeAll(keepingCapacity: true)
+    frameStart = 0
+    lineStart = 0
+    scan = 0
+  }
+
+  private mutating func noteData(_ line: Range<Int>) {
+    var start = line.lowerBound
+    if isFirstFrame, line.count >= 3, bytes[start] == 0xEF, bytes[start + 1] == 0xBB, bytes[start + 2] == 0xBF {
+      start += 3
+    }
+    guard line.upperBound - start >= 4, bytes[start] == UInt8(ascii: "d"), bytes[start + 1] == UInt8(ascii: "a"),
+      bytes[start + 2] == UInt8(ascii: "t"), bytes[start + 3] == UInt8(ascii: "a")
+    else { return }
+    start += 4
+    if start < line.upperBound {
+      guard bytes[start] == UInt8(ascii: ":") else { return }
+      start += 1
+      if start < line.upperBound, bytes[start] == UInt8(ascii: " ") { start += 1 }
+    }
+    dataLines.append(start..<line.upperBound)
+  }
+
+  private func data() -> ArraySlice<UInt8> {
+    guard let first = dataLines.first else { return [] }
+    if dataLines.count == 1 { return bytes[first] }
+    var joined: [UInt8] = []
+    for (index, line) in dataLines.enumerated() {
+      if index > 0 { joined.append(0x0A) }
+      joined.append(contentsOf: bytes[line])
+    }
+    return joined[...]
+  }
+}

@@ -1,0 +1,207 @@
+// The one place of ProviderWire that holds the JSON reader of CSimdjson: its memory, and a safe face on its tokens.
+// Unsafe pointers stay in here.
+import CSimdjson
+
+/// Memory for reading JSON, used for one text after another. Keep one per loop and hand it to every reader and tap; it grows to what the largest
+/// text needs and gives back what is above 256 KiB of text.
+public final class WireScratch {
+  fileprivate let json: OpaquePointer
+  fileprivate var isBusy = false
+
+  public init() {
+    guard let made = tg_json_make() else { fatalError("out of memory") }
+    json = made
+  }
+
+  deinit { tg_json_free(json) }
+
+  /// Text length in bytes up to which memory is kept between texts.
+  private static let kept = 256 << 10
+
+  /// Walks over one text. Where its bytes cannot even be split into tokens, the first `next` gives `.error`.
+  func walk<Result>(_ bytes: ArraySlice<UInt8>, _ body: (inout JSONWalk) -> Result) -> Result {
+    // A reader inside a reader would share the token list: give it memory of its own.
+    guard !isBusy else { return WireScratch().walk(bytes, body) }
+    isBusy = true
+    defer {
+      isBusy = false
+      if bytes.count > Self.kept { tg_json_trim(json, Self.kept) }
+    }
+    return bytes.withUnsafeBufferPointer { text in
+      var walk = JSONWalk(json: json, text: text)
+      walk.begin()
+      return body(&walk)
+    }
+  }
+}
+
+/// A walk over one JSON text, token by token. Strict (RFC 8259): what it ends with `.end` was valid to the last byte.
+struct JSONWalk {
+  enum Kind: UInt8 {
+    case end, error, objectBegin, objectEnd, arrayBegin, arrayEnd, string, number, isTrue, isFalse, null
+  }
+
+  private let json: OpaquePointer
+  private let text: UnsafeBufferPointer<UInt8>
+  private var token = tg_json_token()
+  private(set) var kind: Kind = .error
+
+  fileprivate init(json: OpaquePointer, text: UnsafeBufferPointer<UInt8>) {
+    self.json = json
+    self.text = text
+  }
+
+  fileprivate mutating func begin() {
+    _ = tg_json_begin(json, text.baseAddress, text.count)
+  }
+
+  /// Goes to the next token.
+  @discardableResult mutating func next() -> Kind {
+    kind = Kind(rawValue: tg_json_next(json, &token)) ?? .error
+    return kind
+  }
+
+  /// Skips the container that has just begun, unchecked; its end is not given.
+  mutating func skip() {
+    if !tg_json_skip(json) { kind = .error }
+  }
+
+  /// Goes on until the container that has just begun has ended; everything in it is checked.
+  mutating func skipChecked() {
+    let depth = token.depth
+    while true {
+      switch next() {
+      case .end, .error: return
+      case .objectEnd, .arrayEnd: if token.depth == depth { return }
+      default: continue
+      }
+    }
+  }
+
+  /// What is wrong with the text and where, once `kind` is `.error`.
+  var fault: (reason: String, position: Int) {
+    (String(cString: tg_json_error(json)), tg_json_error_position(json))
+  }
+
+  /// The member's name, of the known ones.
+  var key: tg_json_key { tg_json_key(UInt32(token.key)) }
+  /// The name of the container around it.
+  var parent: tg_json_key { tg_json_key(UInt32(token.parent)) }
+  var depth: Int { Int(token.depth) }
+  /// Byte positions of the value in the text; of a string without its quotes.
+  var start: Int { token.start }
+  var end: Int { token.end }
+  var keyLength: Int { token.key_end - token.key_start }
+  /// Bytes of a string once its escapes are resolved.
+  var decodedLength: Int { token.decoded_length }
+  /// True where a string's bytes differ from its content.
+  var hasEscapes: Bool { token.has_escapes }
+  /// Members or elements of the container that ended.
+  var count: Int { token.count }
+  /// Elements of the array that ended that were numbers.
+  var numbers: Int { token.numbers }
+
+  /// One byte of the text.
+  func byte(at position: Int) -> UInt8 { text[position] }
+
+  /// True where a string starts with `prefix`; looks at the bytes as written.
+  func stringStarts(with prefix: StaticString) -> Bool {
+    let length = prefix.utf8CodeUnitCount
+    guard token.end - token.start >= length else { return false }
+    return prefix.withUTF8Buffer { wanted in
+      for index in 0..<length where text[token.start + index] != wanted[index] { return false }
+      return true
+    }
+  }
+
+  /// True where the value is this string.
+  func isString(_ wanted: StaticString) -> Bool {
+    kind == .string && decodedLength == wanted.utf8CodeUnitCount
+      && (hasEscapes ? string() == wanted.description : stringStarts(with: wanted))
+  }
+
+  /// A string's content, cut to `limit` bytes as written.
+  func string(limit: Int = 4096) -> String {
+    let raw = UnsafeBufferPointer(rebasing: text[token.start..<min(token.end, token.start + limit)])
+    guard hasEscapes, let base = raw.baseAddress else { return String(decoding: raw, as: UTF8.self) }
+    return String(unsafeUninitializedCapacity: raw.count * 3) {
+      guard let out = $0.baseAddress else { return 0 }
+      return tg_json_unescape(base, raw.count, out, $0.count)
+    }
+  }
+
+  /// A number's text.
+  var numberText: Substring { Substring(decoding: text[token.start..<token.end], as: UTF8.self) }
+
+  /// A number as a count: fractions cut off, 0...2^53.
+  var tokenCount: Int64 {
+    var value: Int64 = 0
+    for byte in text[token.start..<token.end] {
+      guard byte >= 0x30, byte <= 0x39 else {
+        switch byte {
+        case UInt8(ascii: "e"), UInt8(ascii: "E"):
+          let double = Double(numberText) ?? 0
+          return double > 0 ? Int64(min(double, 9_007_199_254_740_992)) : 0
+        case UInt8(ascii: "."):
+          if text[token.start..<token.end].contains(where: { $0 | 0x20 == UInt8(ascii: "e") }) {
+            let double = Double(numberText) ?? 0
+            return double > 0 ? Int64(min(double, 9_007_199_254_740_992)) : 0
+          }
+          return value
+        default: return 0
+        }
+      }
+      value = min(value * 10 + Int64(byte - 0x30), 9_007_199_254_740_992)
+    }
+    return value
+  }
+
+  /// A decimal number times 10^9, rounded to nearest; nil where it is negative or too large.
+  var nano: Int64? { DecimalText.scaled(text[token.start..<token.end], by: 9) }
+}
+
+/// Reads decimal numbers without going through binary fractions.
+enum DecimalText {
+  /// The number in `text` times 10^`power`, rounded to nearest; nil where it is no number, negative, or above 2^62.
+  static func scaled(_ text: some Collection<UInt8>, by power: Int) -> Int64? {
+    var digits: Int64 = 0
+    var kept = 0
+    var exponent = power
+    var sawPoint = false
+    var sawDigit = false
+    var rest = text[...]
+    while let byte = rest.first, byte != UInt8(ascii: "e"), byte != UInt8(ascii: "E") {
+      rest = rest.dropFirst()
+      if byte == UInt8(ascii: ".") {
+        guard !sawPoint else { return nil }
+        sawPoint = true
+        continue
+      }
+      guard byte >= 0x30, byte <= 0x39 else { return nil }
+      sawDigit = true
+      if kept < 18 {
+        digits = digits * 10 + Int64(byte - 0x30)
+        if digits > 0 { kept += 1 }
+        if sawPoint { exponent -= 1 }
+      } else if !sawPoint {
+        exponent += 1
+      }
+    }
+    guard sawDigit else { return nil }
+    if !rest.isEmpty {
+      guard let written = Int(String(decoding: rest.dropFirst(), as: UTF8.self)), abs(written) < 400 else { return nil }
+      exponent += written
+    }
+    while exponent > 0, digits > 0 {
+      guard digits < (1 << 62) / 10 else { return nil }
+      digits *= 10
+      exponent -= 1
+    }
+    guard exponent < 0 else { return digits }
+    while exponent < -1, digits > 0 {
+      digits /= 10
+      exponent += 1
+    }
+    return digits == 0 ? 0 : (digits + 5) / 10
+  }
+}

@@ -1,0 +1,118 @@
+// The ways in which providers write lengths of time and instants. Each reader gives nil for what makes no sense.
+import AdmissionCore
+
+enum WireTimes {
+  /// Longer waits than a day are nonsense, or no concern of a running process.
+  static let longest = Span.seconds(86_400)
+
+  /// Go's `time.Duration.String()` (`1m30.5s`, `20ms`), protobuf's (`46.5s`), or a bare number of seconds (Azure). 0 up to a day.
+  static func duration(_ text: some Collection<UInt8>) -> Span? {
+    var rest = trimmed(text)
+    guard !rest.isEmpty else { return nil }
+    var total: Int64 = 0
+    while !rest.isEmpty {
+      let number = rest.prefix { $0 >= 0x30 && $0 <= 0x39 || $0 == UInt8(ascii: ".") }
+      rest = rest.dropFirst(number.count)
+      let unit = rest.prefix { !($0 >= 0x30 && $0 <= 0x39 || $0 == UInt8(ascii: ".")) }
+      rest = rest.dropFirst(unit.count)
+      let seconds: Int64
+      let power: Int
+      switch String(decoding: unit, as: UTF8.self) {
+      case "h": (seconds, power) = (3600, 9)
+      case "m": (seconds, power) = (60, 9)
+      case "s", "": (seconds, power) = (1, 9)
+      case "ms": (seconds, power) = (1, 6)
+      case "us", "µs", "μs": (seconds, power) = (1, 3)
+      case "ns": (seconds, power) = (1, 0)
+      default: return nil
+      }
+      // A number without a unit stands alone.
+      if unit.isEmpty, total != 0 || !rest.isEmpty { return nil }
+      guard let value = DecimalText.scaled(number, by: power), value <= longest.nanoseconds else { return nil }
+      total += value * seconds
+      guard total <= longest.nanoseconds else { return nil }
+    }
+    return Span(nanoseconds: total)
+  }
+
+  /// Milliseconds as a decimal number, 0 up to a day.
+  static func milliseconds(_ text: some Collection<UInt8>) -> Span? {
+    guard let value = DecimalText.scaled(trimmed(text), by: 6), value <= longest.nanoseconds else { return nil }
+    return Span(nanoseconds: value)
+  }
+
+  /// Seconds since 1970 of an RFC 3339 instant (`2026-11-20T21:00:00Z`), fractions rounded up.
+  static func rfc3339(_ text: some Collection<UInt8>) -> Int64? {
+    let bytes = Array(trimmed(text))
+    guard bytes.count >= 20, bytes.count <= 40, bytes[4] == UInt8(ascii: "-"), bytes[7] == UInt8(ascii: "-"),
+      bytes[10] | 0x20 == UInt8(ascii: "t"), bytes[13] == UInt8(ascii: ":"), bytes[16] == UInt8(ascii: ":"),
+      let year = digits(bytes[0..<4]), let month = digits(bytes[5..<7]), let day = digits(bytes[8..<10]),
+      let hour = digits(bytes[11..<13]), let minute = digits(bytes[14..<16]), let second = digits(bytes[17..<19]),
+      let date = days(year: year, month: month, day: day), hour < 24, minute < 60, second < 61
+    else { return nil }
+    var seconds = date * 86_400 + hour * 3600 + minute * 60 + second
+    var rest = bytes[19...]
+    if rest.first == UInt8(ascii: ".") {
+      let fraction = rest.dropFirst().prefix { $0 >= 0x30 && $0 <= 0x39 }
+      guard !fraction.isEmpty else { return nil }
+      if fraction.contains(where: { $0 != 0x30 }) { seconds += 1 }
+      rest = rest.dropFirst(1 + fraction.count)
+    }
+    guard let sign = rest.first else { return nil }
+    if sign | 0x20 == UInt8(ascii: "z") { return rest.count == 1 ? seconds : nil }
+    let offset = rest.dropFirst()
+    guard sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-"), offset.count == 5,
+      let hours = digits(offset.prefix(2)), let minutes = digits(offset.suffix(2)), hours < 24, minutes < 60
+    else { return nil }
+    let shift = hours * 3600 + minutes * 60
+    return sign == UInt8(ascii: "+") ? seconds - shift : seconds + shift
+  }
+
+  /// Seconds since 1970 of an HTTP date in its preferred form: `Sun, 06 Nov 1994 08:49:37 GMT`.
+  static func httpDate(_ text: some Collection<UInt8>) -> Int64? {
+    let parts = trimmed(text).split(whereSeparator: { $0 == 0x20 })
+    guard parts.count == 6, parts[0].last == UInt8(ascii: ","), String(decoding: parts[5], as: UTF8.self) == "GMT",
+      let day = digits(parts[1]), let year = digits(parts[3]),
+      let month = months.firstIndex(of: String(decoding: parts[2], as: UTF8.self)),
+      let date = days(year: year, month: Int64(month) + 1, day: day)
+    else { return nil }
+    let clock = parts[4].split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
+    guard clock.count == 3, let hour = digits(clock[0]), let minute = digits(clock[1]), let second = digits(clock[2]),
+      hour < 24, minute < 60, second < 61
+    else { return nil }
+    return date * 86_400 + hour * 3600 + minute * 60 + second
+  }
+
+  private static let months = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+  ]
+
+  /// A whole number of at most 16 digits.
+  static func digits(_ text: some Collection<UInt8>) -> Int64? {
+    guard !text.isEmpty, text.count <= 16 else { return nil }
+    var value: Int64 = 0
+    for byte in text {
+      guard byte >= 0x30, byte <= 0x39 else { return nil }
+      value = value * 10 + Int64(byte - 0x30)
+    }
+    return value
+  }
+
+  static func trimmed(_ text: some Collection<UInt8>) -> ArraySlice<UInt8> {
+    var bytes = Array(text)[...]
+    while let first = bytes.first, first == 0x20 || first == 0x09 { bytes.removeFirst() }
+    while let last = bytes.last, last == 0x20 || last == 0x09 { bytes.removeLast() }
+    return bytes
+  }
+
+  /// Days since 1970-01-01 in the proleptic Gregorian calendar; years 1970 to 9999.
+  static func days(year: Int64, month: Int64, day: Int64) -> Int64? {
+    guard year >= 1970, year <= 9999, month >= 1, month <= 12, day >= 1 else { return nil }
+    let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    let lengths: [Int64] = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+    guard day <= lengths[Int(month) - 1] else { return nil }
+    let before = year - 1
+    let whole = before * 365 + before / 4 - before / 100 + before / 400 - 719_162
+    return whole + lengths[..<(Int(month) - 1)].reduce(0, +) + day - 1
+  }
+}
