@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <vector>
 
 namespace {
 
@@ -93,7 +94,8 @@ struct tg_json {
   bool isStarted = false;
   const char *error = nullptr;
   size_t errorPosition = 0;
-  Frame frames[depthLimit];
+  // Grows with the deepest text so far: most need no more than ten.
+  std::vector<Frame> frames;
 
   uint8_t fail(const char *what, size_t position) {
     if (!error) {
@@ -336,6 +338,7 @@ uint8_t tg_json_next(tg_json *json, tg_json_token *token) {
       case '[': {
         if (json->depth >= depthLimit) return token->kind = json->fail("nested too deeply", position);
         bool isObject = text[position] == '{';
+        if (json->frames.size() <= json->depth) json->frames.resize(json->depth + 16);
         json->frames[json->depth++] = Frame{isObject, key, 0, 0};
         json->at++;
         return token->kind = isObject ? TG_JSON_OBJECT_BEGIN : TG_JSON_ARRAY_BEGIN;
@@ -468,5 +471,10 @@ size_t tg_json_unescape(const uint8_t *raw, size_t length, uint8_t *out, size_t 
 
 ptrdiff_t tg_find(const uint8_t *bytes, size_t length, const uint8_t *wanted, size_t wanted_length) {
   auto found = static_cast<const uint8_t *>(memmem(bytes, length, wanted, wanted_length));
+  return found ? found - bytes : -1;
+}
+
+ptrdiff_t tg_find_byte(const uint8_t *bytes, size_t length, uint8_t wanted) {
+  auto found = static_cast<const uint8_t *>(std::memchr(bytes, wanted, length));
   return found ? found - bytes : -1;
 }

@@ -77,7 +77,8 @@ struct AnswerReading {
       guard walk.kind == .string else { return skip(&walk) }
       type = eventType(walk)
     case TG_KEY_usage, TG_KEY_usageMetadata, TG_KEY_usage_metadata, TG_KEY_meta: readUsage(&walk)
-    case TG_KEY_model, TG_KEY_modelVersion: if walk.kind == .string { model = walk.string(limit: 256) } else { skip(&walk) }
+    case TG_KEY_model, TG_KEY_modelVersion:
+      if walk.kind == .string { model = walk.string(limit: 256) } else { skip(&walk) }
     case TG_KEY_service_tier, TG_KEY_serviceTier:
       if walk.kind == .string { serviceTier = walk.string(limit: 64) } else { skip(&walk) }
     case TG_KEY_error: readError(&walk)

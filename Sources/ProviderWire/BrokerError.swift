@@ -196,9 +196,12 @@ public enum BrokerError {
       text.raw("}}\n\n")
     case (_, .responses), (_, .responsesCompact):
       // Both forms: SDKs raise on the top-level `error`, others read `response.error`.
-      text.raw("event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":0,\"response\":{\"id\":")
+      text.raw(
+        "event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":0,\"response\":{\"id\":")
       text.string("resp_" + requestID)
-      text.raw(",\"object\":\"response\",\"created_at\":0,\"status\":\"failed\",\"model\":\"\",\"output\":[],\"error\":{\"code\":")
+      text.raw(
+        ",\"object\":\"response\",\"created_at\":0,\"status\":\"failed\",\"model\":\"\",\"output\":[],\"error\":{\"code\":"
+      )
       text.string(code)
       text.raw(",\"message\":")
       text.string(message)

@@ -1,24 +1,15 @@
 // Finds bytes in bytes with the C library's SIMD search. Unsafe pointers stay in here.
 import CSimdjson
 
-#if canImport(Glibc)
-  import Glibc
-#elseif canImport(Musl)
-  import Musl
-#else
-  import Darwin
-#endif
-
 enum ByteSearch {
   /// The first place in `bytes` at or after `from` where `byte` stands.
   @inline(__always)
   static func first(_ byte: UInt8, in bytes: ArraySlice<UInt8>, from: Int) -> Int? {
     bytes.withUnsafeBufferPointer { buffer -> Int? in
       let skipped = from - bytes.startIndex
-      guard let base = buffer.baseAddress, skipped < buffer.count,
-        let found = memchr(base + skipped, Int32(byte), buffer.count - skipped)
-      else { return nil }
-      return bytes.startIndex + (UnsafeRawPointer(found) - UnsafeRawPointer(base))
+      guard let base = buffer.baseAddress, skipped < buffer.count else { return nil }
+      let found = tg_find_byte(base + skipped, buffer.count - skipped, byte)
+      return found < 0 ? nil : from + found
     }
   }
 

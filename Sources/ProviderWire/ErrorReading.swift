@@ -21,7 +21,9 @@ struct ErrorReading: Equatable {
 
   /// Reads a body; of one that is not JSON nothing is known.
   init(_ body: [UInt8]) {
-    guard let first = body.first(where: { $0 > 0x20 }), first == UInt8(ascii: "{") || first == UInt8(ascii: "[") else { return }
+    guard let first = body.first(where: { $0 > 0x20 }), first == UInt8(ascii: "{") || first == UInt8(ascii: "[") else {
+      return
+    }
     WireScratch().walk(body[...]) { walk in
       while true {
         switch walk.next() {

@@ -9,6 +9,7 @@ public final class WireScratch {
   fileprivate var isBusy = false
 
   public init() {
+    // A few hundred bytes could not be had: Swift itself would stop at its next allocation.
     guard let made = tg_json_make() else { fatalError("out of memory") }
     json = made
   }

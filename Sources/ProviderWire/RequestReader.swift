@@ -208,7 +208,8 @@ private struct BodyReading {
       switch walk.next() {
       case .end, .error: return
       case .objectEnd where walk.depth == depth: return
-      case .number where walk.depth == depth + 1 && (walk.key == TG_KEY_maxOutputTokens || walk.key == TG_KEY_max_output_tokens):
+      case .number
+      where walk.depth == depth + 1 && (walk.key == TG_KEY_maxOutputTokens || walk.key == TG_KEY_max_output_tokens):
         caps.total = walk.tokenCount
       case .number where walk.depth == depth + 1 && walk.key == TG_KEY_candidateCount:
         facts.choices = Int(min(max(walk.tokenCount, 1), 1024))

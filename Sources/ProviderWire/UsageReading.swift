@@ -96,7 +96,8 @@ struct UsageReading {
       case .objectBegin:
         switch walk.key {
         case TG_KEY_prompt_tokens_details, TG_KEY_input_tokens_details, TG_KEY_completion_tokens_details,
-          TG_KEY_output_tokens_details, TG_KEY_cache_creation, TG_KEY_server_tool_use, TG_KEY_billed_units, TG_KEY_tokens:
+          TG_KEY_output_tokens_details, TG_KEY_cache_creation, TG_KEY_server_tool_use, TG_KEY_billed_units,
+          TG_KEY_tokens:
           continue
         default: walk.skip()
         }

@@ -22,7 +22,9 @@ public enum VerdictReader {
       return .keyRefused
     case 402:
       // Some say so of money that is only held by calls still running.
-      if let pause = RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds) { return .throttled(retryAfter: pause) }
+      if let pause = RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds) {
+        return .throttled(retryAfter: pause)
+      }
       return .quotaExhausted
     case 429, 498, 529:
       let error = ErrorReading(body)

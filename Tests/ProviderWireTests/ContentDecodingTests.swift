@@ -47,7 +47,10 @@ enum Coded {
   private let plain = (0..<200_000).map { UInt8(truncatingIfNeeded: $0 &* $0 >> 7) }
 
   private func codings(_ bytes: [UInt8]) -> [(ContentCoding, [UInt8])] {
-    [(.gzip, Coded.gzip(bytes)), (.deflate, Coded.zlib(bytes)), (.deflate, Coded.rawDeflate(bytes)), (.zstd, Coded.zstd(bytes))]
+    [
+      (.gzip, Coded.gzip(bytes)), (.deflate, Coded.zlib(bytes)), (.deflate, Coded.rawDeflate(bytes)),
+      (.zstd, Coded.zstd(bytes)),
+    ]
   }
 
   @Test func readsNames() {

@@ -21,8 +21,10 @@ import Testing
   }
 
   @Test(arguments: [
-    "{}", "[]", "0", "-0", "1e9", "-1.5E-3", "\"\"", "true", "false", "null", " { \"a\" : [ 1 , 2.0 , \"x\" , { } ] } \n",
-    "[[[[]]]]", "\"\\u00e9\\ud83d\\ude00\\n\\/\"", "{\"a\":{\"b\":{\"c\":null}}}", "123456789012345678901234567890", "1e400",
+    "{}", "[]", "0", "-0", "1e9", "-1.5E-3", "\"\"", "true", "false", "null",
+    " { \"a\" : [ 1 , 2.0 , \"x\" , { } ] } \n",
+    "[[[[]]]]", "\"\\u00e9\\ud83d\\ude00\\n\\/\"", "{\"a\":{\"b\":{\"c\":null}}}", "123456789012345678901234567890",
+    "1e400",
     "[\"\\\\\",\"\\\"\"]", "{\"\":1}", "\"é€😀\"", "\"\u{7f}\"",
   ])
   func acceptsValidText(_ text: String) {
@@ -30,9 +32,12 @@ import Testing
   }
 
   @Test(arguments: [
-    ("", 0), ("   ", 0), ("{", 1), ("[1,]", 3), ("{\"a\":1,}", 7), ("{\"a\" 1}", 5), ("{a:1}", 1), ("[1 2]", 3), ("01", 0),
-    ("1.", 0), ("-", 0), ("+1", 0), (".5", 0), ("1e", 0), ("tru", 0), ("truee", 0), ("nul", 0), ("\"a", 2), ("[\"a\"b]", 4),
-    ("\"\\x\"", 1), ("\"\\u12\"", 1), ("\"\\u12g4\"", 1), ("{} {}", 3), ("[1]]", 3), ("{\"a\":}", 5), ("{1:2}", 1), ("[}", 1),
+    ("", 0), ("   ", 0), ("{", 1), ("[1,]", 3), ("{\"a\":1,}", 7), ("{\"a\" 1}", 5), ("{a:1}", 1), ("[1 2]", 3),
+    ("01", 0),
+    ("1.", 0), ("-", 0), ("+1", 0), (".5", 0), ("1e", 0), ("tru", 0), ("truee", 0), ("nul", 0), ("\"a", 2),
+    ("[\"a\"b]", 4),
+    ("\"\\x\"", 1), ("\"\\u12\"", 1), ("\"\\u12g4\"", 1), ("{} {}", 3), ("[1]]", 3), ("{\"a\":}", 5), ("{1:2}", 1),
+    ("[}", 1),
     ("{\"a\":1]", 6), ("NaN", 0), ("[,1]", 1), ("1\"a\"", 0), ("\u{feff}{}", 0),
   ])
   func refusesInvalidTextAtItsPosition(_ text: String, _ position: Int) {
@@ -74,7 +79,9 @@ import Testing
         guard walk.kind != .error else { return }
         switch walk.kind {
         case .string:
-          seen.append("\(walk.key == TG_KEY_content) \(walk.parent == TG_KEY_NONE) \(walk.string()) \(walk.decodedLength) \(walk.start)")
+          seen.append(
+            "\(walk.key == TG_KEY_content) \(walk.parent == TG_KEY_NONE) \(walk.string()) \(walk.decodedLength) \(walk.start)"
+          )
         case .number: seen.append("\(walk.key == TG_KEY_n) \(walk.tokenCount) \(walk.depth)")
         default: break
         }
@@ -95,7 +102,9 @@ import Testing
 
   @Test func decodedLengthEqualsDecodedText() {
     var random = SeededRandom(seed: 7)
-    let pieces = ["a", "é", "€", "😀", "\\n", "\\\"", "\\u0041", "\\u00e9", "\\u20ac", "\\ud83d\\ude00", "\\ud800", "\\udc00", "\\/"]
+    let pieces = [
+      "a", "é", "€", "😀", "\\n", "\\\"", "\\u0041", "\\u00e9", "\\u20ac", "\\ud83d\\ude00", "\\ud800", "\\udc00", "\\/",
+    ]
     for _ in 0..<500 {
       let content = (0..<random.next(below: 12)).map { _ in pieces[random.next(below: pieces.count)] }.joined()
       let text = Array("\"\(content)\"".utf8)
@@ -145,21 +154,26 @@ import Testing
     }
   }
 
-  @Test(arguments: [
-    ("12", 12), ("12.0", 12), ("12.9", 12), ("-3", 0), ("1e3", 1000), ("1.5e1", 15), ("9007199254740993", 9_007_199_254_740_992),
-    ("99999999999999999999999", 9_007_199_254_740_992), ("1e300", 9_007_199_254_740_992), ("0", 0), ("1E-2", 0),
-  ] as [(String, Int64)])
+  @Test(
+    arguments: [
+      ("12", 12), ("12.0", 12), ("12.9", 12), ("-3", 0), ("1e3", 1000), ("1.5e1", 15),
+      ("9007199254740993", 9_007_199_254_740_992),
+      ("99999999999999999999999", 9_007_199_254_740_992), ("1e300", 9_007_199_254_740_992), ("0", 0), ("1E-2", 0),
+    ] as [(String, Int64)])
   func readsCounts(_ text: String, _ count: Int64) {
     let bytes = Array(text.utf8)
     let found = WireScratch().walk(bytes[...]) { walk -> Int64? in walk.next() == .number ? walk.tokenCount : nil }
     #expect(found == count)
   }
 
-  @Test(arguments: [
-    ("0", 0), ("1", 1_000_000_000), ("0.0001234", 123_400), ("1.2e-05", 12_000), ("0.0000000004", 0), ("0.0000000005", 1),
-    ("12.5", 12_500_000_000), ("1E2", 100_000_000_000), ("0.123456789012345678901", 123_456_789), ("-1", nil), ("1e30", nil),
-    ("0e300", 0),
-  ] as [(String, Int64?)])
+  @Test(
+    arguments: [
+      ("0", 0), ("1", 1_000_000_000), ("0.0001234", 123_400), ("1.2e-05", 12_000), ("0.0000000004", 0),
+      ("0.0000000005", 1),
+      ("12.5", 12_500_000_000), ("1E2", 100_000_000_000), ("0.123456789012345678901", 123_456_789), ("-1", nil),
+      ("1e30", nil),
+      ("0e300", 0),
+    ] as [(String, Int64?)])
   func readsDecimalsExactly(_ text: String, _ nano: Int64?) {
     #expect(DecimalText.scaled(Array(text.utf8), by: 9) == nano)
   }

@@ -67,7 +67,8 @@ import Testing
 
   @Test func readsCompletionsAndTokenArrays() throws {
     #expect(try facts(#"{"model":"m","prompt":[1,2,3],"best_of":3}"#, "/v1/completions").estimatedInput == 3)
-    #expect(try facts(#"{"model":"m","prompt":"x","n":2,"best_of":3,"max_tokens":10}"#, "/v1/completions").outputCap == 30)
+    #expect(
+      try facts(#"{"model":"m","prompt":"x","n":2,"best_of":3,"max_tokens":10}"#, "/v1/completions").outputCap == 30)
     #expect(try facts(#"{"model":"m","input":[[1,2],[3,4,5]]}"#, "/v1/embeddings").estimatedInput == 5)
     #expect(try facts(#"{"model":"m","input":["abcd","efgh"]}"#, "/v1/embeddings").estimatedInput == 2)
     #expect(try facts(#"{"model":"m","input":"x","max_tokens":4}"#, "/v1/embeddings").outputCap == nil)
@@ -102,7 +103,8 @@ import Testing
   @Test func membersInsideOthersAreNotTakenForTheRequests() throws {
     let facts = try facts(
       #"{"model":"a","messages":[{"role":"user","content":"x","model":"evil","stream":true,"max_tokens":1}],"#
-        + #""metadata":{"model":"evil","nested":{"user_id":"no"}},"tools":[{"function":{"parameters":{"model":{"n":9}}}}]}"#)
+        + #""metadata":{"model":"evil","nested":{"user_id":"no"}},"tools":[{"function":{"parameters":{"model":{"n":9}}}}]}"#
+    )
     #expect(facts.model == "a")
     #expect(!facts.isStreaming)
     #expect(facts.outputCap == nil)
@@ -128,13 +130,22 @@ import Testing
     (#"  { "stream" : true } "#, #"  {"stream_options":{"include_usage":true}, "stream" : true } "#),
     (#"{"stream":true,"stream_options":null}"#, #"{"stream":true,"stream_options":{"include_usage":true}}"#),
     (#"{"stream_options":{},"stream":true}"#, #"{"stream_options":{"include_usage":true},"stream":true}"#),
-    (#"{"stream_options":{"include_obfuscation":false},"stream":true}"#,
-      #"{"stream_options":{"include_usage":true,"include_obfuscation":false},"stream":true}"#),
-    (#"{"stream":true,"stream_options":{"include_usage":false}}"#, #"{"stream":true,"stream_options":{"include_usage":true}}"#),
-    (#"{"stream":true,"stream_options":{"include_usage":null,"a":{"include_usage":1}}}"#,
-      #"{"stream":true,"stream_options":{"include_usage":true,"a":{"include_usage":1}}}"#),
-    (#"{"stream":true,"stream_options":{"include_usage":true},"stream_options":{}}"#,
-      #"{"stream":true,"stream_options":{"include_usage":true},"stream_options":{"include_usage":true}}"#),
+    (
+      #"{"stream_options":{"include_obfuscation":false},"stream":true}"#,
+      #"{"stream_options":{"include_usage":true,"include_obfuscation":false},"stream":true}"#
+    ),
+    (
+      #"{"stream":true,"stream_options":{"include_usage":false}}"#,
+      #"{"stream":true,"stream_options":{"include_usage":true}}"#
+    ),
+    (
+      #"{"stream":true,"stream_options":{"include_usage":null,"a":{"include_usage":1}}}"#,
+      #"{"stream":true,"stream_options":{"include_usage":true,"a":{"include_usage":1}}}"#
+    ),
+    (
+      #"{"stream":true,"stream_options":{"include_usage":true},"stream_options":{}}"#,
+      #"{"stream":true,"stream_options":{"include_usage":true},"stream_options":{"include_usage":true}}"#
+    ),
   ])
   func splicesUsageIn(_ body: String, _ expected: String) throws {
     let facts = try facts(body)
@@ -155,11 +166,14 @@ import Testing
   }
 
   @Test(arguments: [
-    ("", 0), ("[]", 0), ("7", 0), ("{\"model\":}", 9), ("{\"model\":\"a\"", 12), ("{\"a\":\"\\q\"}", 6), ("{\"a\":1}x", 7),
+    ("", 0), ("[]", 0), ("7", 0), ("{\"model\":}", 9), ("{\"model\":\"a\"", 12), ("{\"a\":\"\\q\"}", 6),
+    ("{\"a\":1}x", 7),
     ("{\"tools\":[{\"a\":tru}]}", 15), ("{\"metadata\":{\"a\":01}}", 17),
   ])
   func refusesWrongBodies(_ body: String, _ position: Int) throws {
-    for path in ["/v1/chat/completions", "/v1/messages", "/v1/embeddings", "/v1beta/models/m:generateContent"] as [Substring] {
+    for path in ["/v1/chat/completions", "/v1/messages", "/v1/embeddings", "/v1beta/models/m:generateContent"]
+      as [Substring]
+    {
       guard case .malformed(let reason, let found) = try read(body, path) else {
         Issue.record("\(body) was taken at \(path)")
         continue
@@ -187,7 +201,8 @@ import Testing
     #expect(facts.model == "whisper-9")
     #expect(facts.isStreaming)
     #expect(facts.estimatedInput == 300)
-    let quoted = try self.facts(body, "/v1/audio/transcriptions", contentType: "Multipart/Form-Data; charset=x; Boundary=\"B1\"")
+    let quoted = try self.facts(
+      body, "/v1/audio/transcriptions", contentType: "Multipart/Form-Data; charset=x; Boundary=\"B1\"")
     #expect(quoted.model == "whisper-9")
     let broken = try self.facts("--B1\r\nContent-Disp", "/v1/files", contentType: "multipart/form-data; boundary=B1")
     #expect(broken.model == nil)
@@ -195,7 +210,8 @@ import Testing
 
   @Test func readsCompressedBodiesFromACopy() throws {
     let plain = Array(
-      (#"{"model":"m","stream":true,"messages":[{"role":"user","content":""# + String(repeating: "ab", count: 5000) + #""}]}"#).utf8)
+      (#"{"model":"m","stream":true,"messages":[{"role":"user","content":""# + String(repeating: "ab", count: 5000)
+        + #""}]}"#).utf8)
     let path = try #require(PathFacts.read(path: "/v1/chat/completions"))
     for (encoding, body) in [
       ("gzip", Coded.gzip(plain)), ("X-GZIP", Coded.gzip(plain)), ("deflate", Coded.zlib(plain)),
@@ -213,14 +229,16 @@ import Testing
       #expect(facts.estimatedInput == 2500)
       #expect(facts.usageSplice == nil, "positions in the copy are of no use")
       #expect(read(body, plain.count - 1) == .decodedTooLarge)
-      guard case .malformed = read(Array(body.dropLast(9)), 1 << 20), case .malformed = read([1, 2, 3, 4], 1 << 20) else {
+      guard case .malformed = read(Array(body.dropLast(9)), 1 << 20), case .malformed = read([1, 2, 3, 4], 1 << 20)
+      else {
         Issue.record("\(encoding): broken bodies were taken")
         continue
       }
     }
     var reader = RequestReader()
     #expect(
-      reader.read(plain, path: path, contentType: nil, contentEncoding: "br", decodedLimit: 1) == .unsupportedEncoding("br"))
+      reader.read(plain, path: path, contentType: nil, contentEncoding: "br", decodedLimit: 1)
+        == .unsupportedEncoding("br"))
     #expect(
       reader.read(plain, path: path, contentType: nil, contentEncoding: "gzip, zstd", decodedLimit: 1)
         == .unsupportedEncoding("gzip, zstd"))
@@ -231,9 +249,12 @@ import Testing
     let seed = Array(
       (#"{"model":"m","stream":true,"stream_options":{"include_usage":false},"tools":[{"type":"function","function":{"name":"f","#
         + #""parameters":{"type":"object"}}}],"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"#
-        + #""data:image/png;base64,iVBORw0KGgo="}}]}],"metadata":{"user_id":"x"},"generationConfig":{"maxOutputTokens":1}}"#).utf8)
+        + #""data:image/png;base64,iVBORw0KGgo="}}]}],"metadata":{"user_id":"x"},"generationConfig":{"maxOutputTokens":1}}"#)
+        .utf8)
     var reader = RequestReader()
-    let paths = try ["/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1beta/models/m:generateContent", "/v1/x"].map {
+    let paths = try [
+      "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1beta/models/m:generateContent", "/v1/x",
+    ].map {
       try #require(PathFacts.read(path: Substring($0)))
     }
     for _ in 0..<20_000 {
@@ -246,7 +267,8 @@ import Testing
         }
       }
       let reading = reader.read(
-        body, path: paths[random.next(below: paths.count)], contentType: nil, contentEncoding: nil, decodedLimit: 1 << 20)
+        body, path: paths[random.next(below: paths.count)], contentType: nil, contentEncoding: nil,
+        decodedLimit: 1 << 20)
       if case .facts(let facts) = reading, let splice = facts.usageSplice {
         // What we would send must be what the provider can read, and must ask.
         let again = reader.read(

@@ -36,7 +36,7 @@ extern "C" {
   X(seconds) X(search_units) X(audio_tokens) X(image_tokens) X(speed) X(inference_geo) X(stop_reason) \
   X(finishReason) X(candidates) X(output_text) X(partial_json) X(thinking) X(reasoning) X(reasoning_content) \
   X(tool_calls) X(function) X(name) X(output) X(summary) X(refusal) X(incomplete_details) X(part) X(item) \
-  X(promptFeedback) X(blockReason) X(functionCall) X(args)
+  X(promptFeedback) X(blockReason) X(functionCall) X(args) X(models)
 
 enum tg_json_key {
   TG_KEY_NONE = 0,
@@ -108,6 +108,7 @@ size_t tg_json_unescape(const uint8_t *raw, size_t length, uint8_t *out, size_t 
 
 // The first place of `wanted` in `bytes`, or -1. (The C library's memmem is hidden from Swift.)
 ptrdiff_t tg_find(const uint8_t *bytes, size_t length, const uint8_t *wanted, size_t wanted_length);
+ptrdiff_t tg_find_byte(const uint8_t *bytes, size_t length, uint8_t wanted);
 
 #ifdef __cplusplus
 }

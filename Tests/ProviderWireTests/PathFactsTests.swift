@@ -1,0 +1,80 @@
+// Paths: every known endpoint, the near misses, what has no place here.
+import Testing
+
+@testable import ProviderWire
+
+@Suite struct PathFactsTests {
+  @Test(
+    arguments: [
+      ("/v1/chat/completions", Dialect.openai, WireEndpoint.chatCompletions),
+      ("/v1/chat/completions/", .openai, .chatCompletions),
+      ("/v1/responses", .openai, .responses), ("/v1/responses/compact", .openai, .responsesCompact),
+      ("/v1/responses/input_tokens", .openai, .responsesInputTokens), ("/v1/responses/resp_1", .openai, .other),
+      ("/v1/completions", .openai, .completions), ("/v1/embeddings", .openai, .embeddings),
+      ("/v1/models", .openai, .models),
+      ("/v1/models/gpt-6-sol", .openai, .models), ("/v1/audio/transcriptions", .openai, .transcription),
+      ("/v1/images/edits", .openai, .images), ("/v1/files", .openai, .other), ("/v1/audio/speech", .openai, .speech),
+      ("/v1/messages", .anthropic, .messages), ("/v1/messages/count_tokens", .anthropic, .countTokens),
+      ("/v1/messages/batches", .anthropic, .messageBatches), ("/v1/messages/batches/b/results", .anthropic, .other),
+      ("/v1/rerank", .openai, .rerank), ("/v2/chat", .cohere, .cohereChat), ("/v2/embed", .cohere, .cohereEmbed),
+      ("/v2/rerank", .cohere, .rerank), ("/v1beta/models", .gemini, .models), ("/v1beta/files", .gemini, .other),
+      ("/v1beta/openai/chat/completions", .openai, .chatCompletions), ("/v1beta/openai/files", .openai, .other),
+      ("/v1//chat/completions", .openai, .other), ("/v1/Chat/Completions", .openai, .other),
+      ("/v1/chat%2Fcompletions", .openai, .other), ("/v1", .openai, .other),
+    ] as [(String, Dialect, WireEndpoint)])
+  func readsPaths(_ path: String, _ dialect: Dialect, _ endpoint: WireEndpoint) {
+    #expect(PathFacts.read(path: path[...]) == PathFacts(dialect: dialect, endpoint: endpoint))
+  }
+
+  @Test(
+    arguments: [
+      ("/v1beta/models/gemini-4:generateContent", WireEndpoint.geminiGenerate, "gemini-4", false),
+      ("/v1beta/models/gemini-4:streamGenerateContent", .geminiStream, "gemini-4", true),
+      ("/v1/models/gemini-4:generateContent", .geminiGenerate, "gemini-4", false),
+      ("/v1beta/models/g:countTokens", .geminiCountTokens, "g", false),
+      ("/v1beta/models/g:embedContent", .geminiEmbed, "g", false),
+      ("/v1beta/models/g:batchEmbedContents", .geminiEmbed, "g", false), ("/v1beta/models/g:fly", .other, "g", false),
+      ("/v1beta/tunedModels/mine-1:generateContent", .geminiGenerate, "tunedModels/mine-1", false),
+      ("/v1beta/models/a%2Fb:generateContent", .geminiGenerate, "a/b", false),
+      ("/v1beta/models/:generateContent", .geminiGenerate, "", false),
+    ] as [(String, WireEndpoint, String, Bool)])
+  func readsGeminiPaths(_ path: String, _ endpoint: WireEndpoint, _ model: String, _ streams: Bool) {
+    #expect(
+      PathFacts.read(path: path[...])
+        == PathFacts(dialect: .gemini, endpoint: endpoint, modelInPath: model, streamInPath: streams))
+  }
+
+  @Test func readsAzurePaths() {
+    let facts = PathFacts.read(path: "/openai/deployments/my-gpt/chat/completions")
+    #expect(facts == PathFacts(dialect: .openai, endpoint: .chatCompletions, modelInPath: "my-gpt"))
+    #expect(PathFacts.read(path: "/openai/deployments/my-gpt/new/thing")?.endpoint == .other)
+  }
+
+  @Test(arguments: ["/", "", "/favicon.ico", "/v1x/models", "/api/v1/chat/completions", "/v3/chat", "/healthz"])
+  func otherPathsAreNone(_ path: Substring) {
+    #expect(PathFacts.read(path: path[...]) == nil)
+    #expect(PathFacts.read(path: path, anyPath: true) != nil)
+  }
+
+  @Test(
+    arguments: [
+      ("/api/v1/chat/completions", WireEndpoint.chatCompletions), ("/openai/v1/responses", .responses),
+      ("/chat/completions", .chatCompletions),
+      ("/anthropic/v1/messages", .messages), ("/messages", .messages), ("/v1/messages", .messages),
+      ("/api/chat", .other),
+    ] as [(String, WireEndpoint)])
+  func belowAProviderPrefixesAreSeenThrough(_ path: String, _ endpoint: WireEndpoint) {
+    #expect(PathFacts.read(path: path[...], anyPath: true)?.endpoint == endpoint)
+  }
+
+  @Test func brokenEscapesStay() {
+    #expect(PathFacts.percentDecoded("a%2") == "a%2")
+    #expect(PathFacts.percentDecoded("%zz%41") == "%zzA")
+    #expect(PathFacts.percentDecoded("%") == "%")
+  }
+
+  @Test func everyEndpointSaysWhetherItProduces() {
+    #expect(WireEndpoint.allCases.filter(\.isFree).allSatisfy { !$0.producesOutput })
+    #expect(WireEndpoint.chatCompletions.producesOutput && !WireEndpoint.embeddings.producesOutput)
+  }
+}
