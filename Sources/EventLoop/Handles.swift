@@ -42,10 +42,10 @@ public final class DescriptorWatch {
       uv_poll_start(handle, interest.rawValue) { handle, status, events in
         guard let handle, let data = handle.pointee.data else { return }
         let watch = Unmanaged<DescriptorWatch>.fromOpaque(data).takeUnretainedValue()
-        // An error (EBADF, POLLERR) wakes both directions: the next read or write tells what it is. libuv has
+        // An error (EBADF, POLLERR) counts as everything: the next read or write tells what it is. libuv has
         // stopped the watch then, so that the next `wait(for:)` must start it again.
         if status < 0 { watch.interest = [] }
-        watch.handler?(status < 0 ? [.readable, .writable] : Readiness(rawValue: events))
+        watch.handler?(status < 0 ? [.readable, .writable, .disconnected] : Readiness(rawValue: events))
       }
     }
   }

@@ -64,7 +64,7 @@ final class Connection: SessionCarrier {
       isBlocked = false
       needsFlush()
     }
-    if readiness.contains(.readable) {
+    if readiness.contains(.readable), isReading {
       read()
     } else if readiness.contains(.disconnected), !inputEnded {
       reachedEnd()

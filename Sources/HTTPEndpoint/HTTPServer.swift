@@ -49,7 +49,9 @@ public final class HTTPServer {
     self.tls = tls
     signal(SIGPIPE, SIG_IGN)
     flushAll = { [weak self] in self?.flushDirty() }
-    clock = LoopTimer(loop) { [weak self] in self?.tick() }
+    clock = LoopTimer(loop) { [weak self] in
+      if let self { self.tick(now: self.loop.turnTime) }
+    }
   }
 
   /// Begins to accept connections and returns the address with its real port.
@@ -172,9 +174,9 @@ public final class HTTPServer {
     flushing.removeAll(keepingCapacity: flushing.capacity <= 1024)
   }
 
-  private func tick() {
+  /// Once per second while there are connections.
+  func tick(now: UInt64) {
     resumeListeners()
-    let now = loop.turnTime
     // From the back: a connection that closes is replaced by the last one, which was already looked at.
     for index in connections.indices.reversed() where index < connections.count { connections[index].tick(now) }
     if !connections.isEmpty || !pausedListeners.isEmpty { clock?.schedule(after: .seconds(1)) }
