@@ -1,7 +1,8 @@
-// One thread's event loop over libuv: descriptors, timers, signals, a mailbox for other threads, and work put off to the end of a turn.
+// One thread's event loop over libuv: descriptors, timers, signals, a mailbox for other threads, and work put off to
+// the end of a turn.
 //
-// Promises: every callback runs on the thread that calls `run()`; a handle that was closed or cancelled is never heard again,
-// even when its event was already picked up; dropping the last reference to a handle closes it.
+// Promises: every callback runs on the thread that calls `run()`; a handle that was closed or cancelled is never heard
+// again, even when its event was already picked up; dropping the last reference to a handle closes it.
 import CUV
 import Synchronization
 
@@ -73,7 +74,7 @@ public final class EventLoop {
   /// Nanoseconds of the same clock when this turn began, in whole milliseconds; costs no system call.
   public var turnTime: UInt64 { uv_now(handle) &* 1_000_000 }
 
-  /// Turns until `stop()`.
+  /// Turns until `stop()`, even while there is nothing to wait for but the mailbox.
   public func run() {
     runDeferred()
     uv_run(handle, UV_RUN_DEFAULT)
@@ -88,7 +89,8 @@ public final class EventLoop {
   /// Makes `run()` return after this turn.
   public func stop() { uv_stop(handle) }
 
-  /// Runs `work` once at the end of this turn, before the loop waits again. What is put off meanwhile runs in the same go.
+  /// Runs `work` once at the end of this turn, before the loop waits again. What is put off meanwhile runs in the same
+  /// go.
   public func atEndOfTurn(_ work: @escaping () -> Void) { deferred.append(work) }
 
   private func runDeferred() {
@@ -122,13 +124,12 @@ public final class Mailbox: Sendable {
       throw EventLoopError("uv_async_init", code)
     }
     async.pointee.data = Unmanaged.passUnretained(self).toOpaque()
-    // The mailbox alone does not keep `run()` from returning.
-    uv_unref(UnsafeMutableRawPointer(async).assumingMemoryBound(to: uv_handle_t.self))
     let address = UInt(bitPattern: async)
     box.withLock { $0.async = UnsafeMutablePointer(bitPattern: address) }
   }
 
-  /// Runs `letter` on the loop's thread in one of its next turns; dropped where the loop is gone. Any thread may call it.
+  /// Runs `letter` on the loop's thread in one of its next turns; dropped where the loop is gone. Any thread may call
+  /// it.
   public func post(_ letter: @escaping @Sendable () -> Void) {
     box.withLock { box in
       guard let async = box.async else { return }

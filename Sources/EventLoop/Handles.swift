@@ -25,6 +25,8 @@ public final class DescriptorWatch {
     handle = .allocate(capacity: 1)
     let code = uv_poll_init(loop.handle, handle, descriptor)
     guard code == 0 else {
+      // Throwing from here runs `deinit`, which must find nothing to close.
+      isOpen = false
       handle.deallocate()
       throw EventLoopError("uv_poll_init", code)
     }
@@ -76,7 +78,8 @@ public final class LoopTimer {
     handle.pointee.data = Unmanaged.passUnretained(self).toOpaque()
   }
 
-  /// Fires when the monotonic clock reaches `deadline` (nanoseconds, as ``EventLoop/now``); replaces what was scheduled.
+  /// Fires when the monotonic clock reaches `deadline` (nanoseconds, as ``EventLoop/now``); replaces what was
+  /// scheduled.
   public func schedule(at deadline: UInt64) {
     let now = uv_hrtime()
     let wait = deadline > now ? (deadline - now + 999_999) / 1_000_000 : 0
@@ -113,6 +116,7 @@ public final class SignalWatch {
   private let handle: UnsafeMutablePointer<uv_signal_t>
   private let action: () -> Void
   private let loop: EventLoop
+  private var isOpen = true
 
   public init(_ loop: EventLoop, signal: Int32, action: @escaping () -> Void) throws {
     self.loop = loop
@@ -120,6 +124,7 @@ public final class SignalWatch {
     handle = .allocate(capacity: 1)
     var code = uv_signal_init(loop.handle, handle)
     guard code == 0 else {
+      isOpen = false
       handle.deallocate()
       throw EventLoopError("uv_signal_init", code)
     }
@@ -135,6 +140,7 @@ public final class SignalWatch {
   }
 
   deinit {
+    guard isOpen else { return }
     handle.pointee.data = nil
     uv_signal_stop(handle)
     uv_close(UnsafeMutableRawPointer(handle).assumingMemoryBound(to: uv_handle_t.self)) { $0?.deallocate() }

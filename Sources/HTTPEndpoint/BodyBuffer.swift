@@ -1,5 +1,6 @@
-// A request's body while it arrives. With a known length the bytes are received in place: the array is made without being
-// zeroed, so that untouched pages cost nothing, and grows in steps, so that a client cannot make us reserve what it only announces.
+// A request's body while it arrives. With a known length the bytes are received in place: the array is made without
+// being zeroed, so that untouched pages cost nothing, and grows in steps, so that a client cannot make us reserve what
+// it only announces.
 
 struct BodyBuffer {
   /// The first allocation for a body of known length is at most this.
@@ -57,7 +58,9 @@ struct BodyBuffer {
       let count = filled
       storage = Array(unsafeUninitializedCapacity: capacity) { buffer, initialized in
         old.withUnsafeBufferPointer { source in
-          if let from = source.baseAddress, let to = buffer.baseAddress, count > 0 { to.update(from: from, count: count) }
+          if let from = source.baseAddress, let to = buffer.baseAddress, count > 0 {
+            to.update(from: from, count: count)
+          }
         }
         // The rest is never read before it is written: `bytes` shows the first `filled` only.
         initialized = capacity

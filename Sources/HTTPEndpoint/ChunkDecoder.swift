@@ -1,5 +1,5 @@
-// The chunked transfer coding of request bodies (RFC 9112 section 7.1), in pieces of any size. Extensions and trailers are
-// checked, bounded and dropped.
+// The chunked transfer coding of request bodies (RFC 9112 section 7.1), in pieces of any size. Extensions and trailers
+// are checked, bounded and dropped.
 import HTTPMessage
 
 struct ChunkDecoder {

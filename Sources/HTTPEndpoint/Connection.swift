@@ -1,5 +1,5 @@
-// One client's socket: reads, finds out which protocol is spoken, carries a session's bytes, and closes in the way that lets
-// the client see its answer.
+// One client's socket: reads, finds out which protocol is spoken, carries a session's bytes, and closes in the way that
+// lets the client see its answer.
 import EventLoop
 import HTTPMessage
 
@@ -145,7 +145,8 @@ final class Connection: SessionCarrier {
   private func begin(with bytes: ArraySlice<UInt8>) -> Bool {
     switch Self.sniff(bytes) {
     case nil: return false
-    case .some(true): session = HTTP2Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
+    case .some(true):
+      session = HTTP2Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
     case .some(false):
       session = HTTP1Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
     }
@@ -310,7 +311,9 @@ final class Connection: SessionCarrier {
     } else if now > openedAt {
       // Nothing told the protocol yet: a slow handshake or first line, or a connection that was opened in advance.
       let isSilent = tls == nil && sniffed.isEmpty
-      if now - openedAt > (isSilent ? server.limits.idleNanoseconds : server.limits.headNanoseconds) { close(.clientLeft) }
+      if now - openedAt > (isSilent ? server.limits.idleNanoseconds : server.limits.headNanoseconds) {
+        close(.clientLeft)
+      }
     }
   }
 

@@ -1,5 +1,6 @@
-// Counts frames that cost us work and a client nothing (PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA): a client that sends them
-// faster than any honest one is cut off. Rapid reset (CVE-2023-44487) and the floods of 2019 (CVE-2019-9512 and its kin) end here.
+// Counts frames that cost us work and a client nothing (PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA): a client
+// that sends them faster than any honest one is cut off. Rapid reset (CVE-2023-44487) and the floods of 2019
+// (CVE-2019-9512 and its kin) end here.
 
 /// A bucket that is full at first and refills steadily.
 struct ControlFrameMeter {

@@ -8,17 +8,20 @@ public struct EndpointLimits: Sendable {
   public var headerFields = 128
   /// Bytes of a request's body, without transfer coding. Above: 413.
   public var bodyBytes = 32 << 20
-  /// From the first byte of a head to its last, and from accepting a connection to the end of the TLS handshake. Above: 408.
+  /// From the first byte of a head to its last, and from accepting a connection to the end of the TLS handshake. Above:
+  /// 408.
   public var headTimeout: Duration = .seconds(10)
   /// Silence inside a request's body. Above: 408.
   public var bodyTimeout: Duration = .seconds(30)
-  /// A body that takes longer than `bodyTimeout` must have come at this rate on average, in bytes per second. Below: 408.
+  /// A body that takes longer than `bodyTimeout` must have come at this rate on average, in bytes per second. Below:
+  /// 408.
   public var bodyBytesPerSecond = 256
   /// A connection without a request under way is closed after this.
   public var idleTimeout: Duration = .seconds(75)
   /// A client that takes none of the bytes which wait for it loses the connection (HTTP/1.1) or the stream (HTTP/2).
   public var writeTimeout: Duration = .seconds(120)
-  /// For how long an endpoint that refused a request goes on reading, so that the client sees the answer and not a reset.
+  /// For how long an endpoint that refused a request goes on reading, so that the client sees the answer and not a
+  /// reset.
   public var lingerTimeout: Duration = .seconds(5)
   /// Open connections of the whole server. Above: 503 and closed.
   public var maxConnections = 10_000
@@ -28,7 +31,8 @@ public struct EndpointLimits: Sendable {
   public var lowWater = 64 * 1024
   /// HTTP/1.1: bytes of further requests that are read while one is being answered; then reading stops.
   public var pipelinedBytes = 64 * 1024
-  /// HTTP/1.1: what is left of a body is read and dropped to keep the connection, where the answer came early, up to this.
+  /// HTTP/1.1: what is left of a body is read and dropped to keep the connection, where the answer came early, up to
+  /// this.
   public var drainedBytes = 256 * 1024
   /// HTTP/2: PING, SETTINGS, RST_STREAM, PRIORITY and empty frames that a connection may send at once, and per second.
   public var controlFrameBurst = 1_000

@@ -17,8 +17,8 @@ struct FieldBlock {
     lengths.append((name.utf8CodeUnitCount, value.count))
   }
 
-  /// Appends a handler's fields but for those that HTTP/2 forbids (RFC 9113 section 8.2.2) and broken ones; tells whether
-  /// `date` is among them.
+  /// Appends a handler's fields but for those that HTTP/2 forbids (RFC 9113 section 8.2.2) and broken ones; tells
+  /// whether `date` is among them.
   mutating func append(_ fields: HeaderFields, status: Int) -> Bool {
     var hasDate = false
     for index in 0..<fields.count {

@@ -1,7 +1,7 @@
 // One HTTP/1.1 connection without its socket: requests one after the other, each answered before the next is read.
 //
-// Promises: at most one exchange at a time; further requests wait as bytes, bounded; an exchange's end is reported from `receive`,
-// `outputMoved`, `tick` or `connectionLost`, never inside the handler's own call.
+// Promises: at most one exchange at a time; further requests wait as bytes, bounded; an exchange's end is reported from
+// `receive`, `outputMoved`, `tick` or `connectionLost`, never inside the handler's own call.
 import HTTPMessage
 
 final class HTTP1Session: Session {

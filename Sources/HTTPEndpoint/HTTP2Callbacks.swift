@@ -1,5 +1,5 @@
-// nghttp2's callbacks: C functions that find the session again and hand on. nghttp2 allows `submit` calls inside them, not
-// `mem_recv` and `mem_send`.
+// nghttp2's callbacks: C functions that find the session again and hand on. nghttp2 allows `submit` calls inside them,
+// not `mem_recv` and `mem_send`.
 import CNghttp2
 
 enum HTTP2Callbacks {

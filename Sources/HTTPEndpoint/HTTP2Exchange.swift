@@ -5,7 +5,8 @@ final class HTTP2Exchange: HTTPExchange {
   /// Where the answer stands.
   enum Phase {
     case waiting
-    /// The head was given to nghttp2; `left` counts down a `content-length`, nil where there is none. `isBodiless`: HEAD, 204, 304.
+    /// The head was given to nghttp2; `left` counts down a `content-length`, nil where there is none. `isBodiless`:
+    /// HEAD, 204, 304.
     case streaming(left: Int?, isBodiless: Bool)
     case finished
     case aborted

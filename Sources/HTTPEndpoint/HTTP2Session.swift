@@ -1,7 +1,7 @@
 // One HTTP/2 connection without its socket, over nghttp2: streams become exchanges.
 //
-// Promises: an exchange's end is reported from `outputMoved` or `connectionLost`, never inside the handler's own call; output
-// is framed only while less than `framedBytes` wait for the socket; floods are answered with GOAWAY.
+// Promises: an exchange's end is reported from `outputMoved` or `connectionLost`, never inside the handler's own call;
+// output is framed only while less than `framedBytes` wait for the socket; floods are answered with GOAWAY.
 import CNghttp2
 import HTTPMessage
 
@@ -359,7 +359,8 @@ final class HTTP2Session: Session {
   func outputMoved() {
     if !ended.isEmpty { reportEnded() }
     if !highExchanges.isEmpty { reportDrained() }
-    if fate == .open, output.isEmpty, nghttp2_session_want_read(session) == 0, nghttp2_session_want_write(session) == 0 {
+    if fate == .open, output.isEmpty, nghttp2_session_want_read(session) == 0, nghttp2_session_want_write(session) == 0
+    {
       fate = .closing(lingers: true)
     }
     if draining == .final, exchanges.isEmpty, ended.isEmpty, fate == .open { fate = .closing(lingers: true) }

@@ -1,5 +1,5 @@
-// The server: listeners, connections, and the two things that happen to all of them: one flush at the end of a turn, one
-// look at the clock per second.
+// The server: listeners, connections, and the two things that happen to all of them: one flush at the end of a turn,
+// one look at the clock per second.
 import EventLoop
 import HTTPMessage
 
@@ -12,8 +12,8 @@ import HTTPMessage
 /// Serves HTTP/1.1 and HTTP/2 on any number of addresses. Lives on its loop's thread. Holds its handler, and
 /// is held by its open connections: `close()` it before letting go.
 ///
-/// In the clear both protocols share one port: a connection that begins with HTTP/2's preface speaks HTTP/2 (prior knowledge),
-/// any other HTTP/1.1. With TLS, ALPN decides.
+/// In the clear both protocols share one port: a connection that begins with HTTP/2's preface speaks HTTP/2 (prior
+/// knowledge), any other HTTP/1.1. With TLS, ALPN decides.
 public final class HTTPServer {
   let loop: EventLoop
   let handler: any HTTPHandler
@@ -33,8 +33,8 @@ public final class HTTPServer {
   private var pausedListeners: [Listener] = []
   private var lastNotice: UInt64 = 0
 
-  /// Told in a sentence what an operator should know and no client can be told: out of descriptors, too many connections.
-  /// At most once per second.
+  /// Told in a sentence what an operator should know and no client can be told: out of descriptors, too many
+  /// connections. At most once per second.
   public var onNotice: ((String) -> Void)?
   /// Exchanges that began and have not ended.
   public internal(set) var openExchanges = 0
@@ -42,7 +42,9 @@ public final class HTTPServer {
   public var connectionCount: Int { connections.count }
 
   /// `tls` nil serves in the clear. SIGPIPE is ignored in the whole process from now on.
-  public init(loop: EventLoop, handler: any HTTPHandler, limits: EndpointLimits = EndpointLimits(), tls: TLSContext? = nil) {
+  public init(
+    loop: EventLoop, handler: any HTTPHandler, limits: EndpointLimits = EndpointLimits(), tls: TLSContext? = nil
+  ) {
     self.loop = loop
     self.handler = handler
     self.limits = SessionLimits(limits)

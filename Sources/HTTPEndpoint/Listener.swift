@@ -84,7 +84,8 @@ final class Listener {
     let code = getaddrinfo(host, String(port), &hints, &list)
     guard code == 0, let first = list else {
       throw EndpointError(
-        "cannot listen on \(name): \(String(cString: gai_strerror(code))); give an address of this machine, as 127.0.0.1 or ::1"
+        "cannot listen on \(name): \(String(cString: gai_strerror(code))); "
+          + "give an address of this machine, as 127.0.0.1 or ::1"
       )
     }
     defer { freeaddrinfo(list) }
@@ -114,7 +115,8 @@ final class Listener {
     }
   }
 
-  /// A socket file that nobody listens on any more is replaced; one that is in use, or that is no socket, is left alone.
+  /// A socket file that nobody listens on any more is replaced; one that is in use, or that is no socket, is left
+  /// alone.
   private static func openUnix(_ path: String) throws -> Int32 {
     let name = EndpointAddress.unix(path: path)
     var address = sockaddr_un()
@@ -122,13 +124,15 @@ final class Listener {
     let bytes = Array(path.utf8)
     let capacity = MemoryLayout.size(ofValue: address.sun_path)
     guard !bytes.isEmpty, bytes.count < capacity, !bytes.contains(0) else {
-      throw EndpointError("cannot listen on \(name): the path must have 1 to \(capacity - 1) bytes, it has \(bytes.count)")
+      throw EndpointError(
+        "cannot listen on \(name): the path must have 1 to \(capacity - 1) bytes, it has \(bytes.count)")
     }
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
     var status = stat()
     if lstat(path, &status) == 0 {
       guard status.st_mode & S_IFMT == S_IFSOCK else {
-        throw EndpointError("cannot listen on \(name): a file that is no socket is there; move it or choose another path")
+        throw EndpointError(
+          "cannot listen on \(name): a file that is no socket is there; move it or choose another path")
       }
       let probe = socket(AF_UNIX, Socket.streamType, 0)
       guard probe >= 0 else { throw EndpointError("cannot listen on \(name): \(Socket.errorText(errno))") }

@@ -1,5 +1,5 @@
-// The bytes that wait for one socket. Small pieces are copied together so that head and body leave in one call; large ones
-// are kept as they came and never copied. An empty queue holds at most `keptCapacity` bytes of memory.
+// The bytes that wait for one socket. Small pieces are copied together so that head and body leave in one call; large
+// ones are kept as they came and never copied. An empty queue holds at most `keptCapacity` bytes of memory.
 
 final class OutputQueue {
   /// Pieces of this size or more are not copied.

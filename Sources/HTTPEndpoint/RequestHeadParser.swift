@@ -1,5 +1,6 @@
-// HTTP/1.1 request heads: finds the end of a head in bytes that arrive in pieces, then reads it. Strict where leniency has let
-// requests be smuggled past proxies (RFC 9112 sections 2 to 6): what two parsers could read in two ways is refused.
+// HTTP/1.1 request heads: finds the end of a head in bytes that arrive in pieces, then reads it. Strict where leniency
+// has let requests be smuggled past proxies (RFC 9112 sections 2 to 6): what two parsers could read in two ways is
+// refused.
 import HTTPMessage
 
 /// How the length of a request's body is known.

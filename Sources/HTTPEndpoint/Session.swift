@@ -1,12 +1,12 @@
-// What a protocol's session promises to the connection that carries its bytes, and what it may ask. A session never sees a
-// socket or a clock: bytes come in by `receive`, bytes go out through the `OutputQueue` that both share.
+// What a protocol's session promises to the connection that carries its bytes, and what it may ask. A session never
+// sees a socket or a clock: bytes come in by `receive`, bytes go out through the `OutputQueue` that both share.
 import HTTPMessage
 
 /// What becomes of the connection.
 enum SessionFate: Equatable {
   case open
-  /// Close when the output is flushed. Where the client may still be sending, first shut the sending side and read on for a
-  /// while (`lingers`): closing a socket with unread bytes resets it, and the client would lose the answer.
+  /// Close when the output is flushed. Where the client may still be sending, first shut the sending side and read on
+  /// for a while (`lingers`): closing a socket with unread bytes resets it, and the client would lose the answer.
   case closing(lingers: Bool)
   /// Close now; of the output goes what the socket takes at once.
   case broken
@@ -77,7 +77,8 @@ struct SessionLimits {
     return UInt64(min(seconds, 1_000_000_000)) * 1_000_000_000 + UInt64(attoseconds) / 1_000_000_000
   }
 
-  /// Why a body that began at `start`, of which `count` bytes came, the last at `last`, is too slow; nil where it is not.
+  /// Why a body that began at `start`, of which `count` bytes came, the last at `last`, is too slow; nil where it is
+  /// not.
   func slowBody(start: UInt64, last: UInt64, count: Int, now: UInt64) -> String? {
     if now > last, now - last > bodyNanoseconds {
       return "no byte of the body came for \(values.bodyTimeout)"

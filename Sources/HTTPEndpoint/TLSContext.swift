@@ -16,7 +16,8 @@ public final class TLSContext {
     SSL_CTX_set_options(context, tg_ssl_server_options)
     _ = SSL_CTX_ctrl(
       context, SSL_CTRL_MODE,
-      Int(SSL_MODE_ENABLE_PARTIAL_WRITE) | Int(SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER) | Int(SSL_MODE_RELEASE_BUFFERS), nil)
+      Int(SSL_MODE_ENABLE_PARTIAL_WRITE) | Int(SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER) | Int(SSL_MODE_RELEASE_BUFFERS), nil
+    )
     ERR_clear_error()
     guard SSL_CTX_use_certificate_chain_file(context, certificateFile) == 1 else {
       throw EndpointError("certificate file \(certificateFile): \(Self.lastError())")

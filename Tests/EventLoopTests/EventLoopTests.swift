@@ -19,15 +19,6 @@ import Testing
     #expect(order == [1, 2])
   }
 
-  @Test func runReturnsWhenNothingIsLeftToDo() throws {
-    let loop = try EventLoop()
-    var fired = false
-    let timer = LoopTimer(loop) { fired = true }
-    timer.schedule(after: .milliseconds(1))
-    loop.run()
-    #expect(fired)
-  }
-
   @Test func stopEndsRun() throws {
     let loop = try EventLoop()
     var count = 0
@@ -90,11 +81,5 @@ import Testing
     loop = nil
     mailbox?.post { opened.withLock { $0 = true } }
     #expect(opened.withLock { $0 } == false)
-  }
-
-  @Test func theMailboxAloneDoesNotKeepTheLoopRunning() throws {
-    let loop = try EventLoop()
-    loop.run()
-    #expect(loop.now > 0)
   }
 }

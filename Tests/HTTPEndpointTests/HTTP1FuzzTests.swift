@@ -1,5 +1,5 @@
-// Seeded fuzz of the HTTP/1.1 side: whatever bytes come, in whatever pieces, nothing traps, every exchange ends once, and the
-// outcome does not depend on where the bytes were split.
+// Seeded fuzz of the HTTP/1.1 side: whatever bytes come, in whatever pieces, nothing traps, every exchange ends once,
+// and the outcome does not depend on where the bytes were split.
 import HTTPMessage
 import Testing
 
@@ -7,10 +7,13 @@ import Testing
 
 @Suite struct HTTP1FuzzTests {
   private static let pieces: [String] = [
-    "GET ", "POST ", "/ ", "/a?b ", "http://h/ ", "HTTP/1.1", "HTTP/1.0", "\r\n", "\r\n\r\n", "\n", "\r", "\u{0}", " ", "\t",
+    "GET ", "POST ", "/ ", "/a?b ", "http://h/ ", "HTTP/1.1", "HTTP/1.0", "\r\n", "\r\n\r\n", "\n", "\r", "\u{0}", " ",
+    "\t",
     "Host: h\r\n", "Host: h\r\n\r\n", "Content-Length: 3\r\n", "Content-Length: 0\r\n", "Content-Length: 99999999\r\n",
-    "Transfer-Encoding: chunked\r\n", "Expect: 100-continue\r\n", "Connection: close\r\n", "TE: trailers\r\n", "X: y\r\n",
-    "0\r\n", "3\r\nabc\r\n", "ffffffffffffffff\r\n", "1;e=f\r\nz\r\n", "abc", ":", "\u{7f}", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n", "Expect: 100-continue\r\n", "Connection: close\r\n", "TE: trailers\r\n",
+    "X: y\r\n",
+    "0\r\n", "3\r\nabc\r\n", "ffffffffffffffff\r\n", "1;e=f\r\nz\r\n", "abc", ":", "\u{7f}",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: h\r\n\r\n", "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
     "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
   ]

@@ -5,7 +5,8 @@ import Testing
 
 @Suite struct HTTP1ResponseWriterTests {
   private func write(
-    _ status: Int, _ fields: [(name: String, value: String)], _ framing: ResponseFraming, _ connection: StaticString? = nil
+    _ status: Int, _ fields: [(name: String, value: String)], _ framing: ResponseFraming,
+    _ connection: StaticString? = nil
   ) -> String {
     var out: [UInt8] = []
     HTTP1ResponseWriter.write(
@@ -16,12 +17,15 @@ import Testing
 
   @Test func keepsFieldsAsTheyCame() {
     #expect(
-      write(200, [("X-A", "1"), ("x-a", "2")], .length(0)) == "HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\ndate: now\r\n\r\n")
+      write(200, [("X-A", "1"), ("x-a", "2")], .length(0)) == "HTTP/1.1 200 OK\r\nX-A: 1\r\nx-a: 2\r\ndate: now\r\n\r\n"
+    )
   }
 
   @Test func leavesOutWhatIsOursOrBroken() {
     #expect(
-      write(200, [("Connection", "a"), ("Transfer-Encoding", "b"), ("keep-alive", "c"), ("x y", "d"), ("e", "\n")], .bodiless)
+      write(
+        200, [("Connection", "a"), ("Transfer-Encoding", "b"), ("keep-alive", "c"), ("x y", "d"), ("e", "\n")],
+        .bodiless)
         == "HTTP/1.1 200 OK\r\ndate: now\r\n\r\n")
   }
 

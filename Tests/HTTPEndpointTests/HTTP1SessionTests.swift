@@ -76,7 +76,9 @@ import Testing
     bench.feed("GET / HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n\r\n")
     let exchange = handler.exchanges[0]
     exchange.respond(ResponseHead(status: 200, fields: HeaderFields([("Content-Type", "text/event-stream")])))
-    #expect(bench.flushText().hasSuffix("Content-Type: text/event-stream\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ntransfer-encoding: chunked\r\n\r\n"))
+    #expect(
+      bench.flushText().hasSuffix(
+        "Content-Type: text/event-stream\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ntransfer-encoding: chunked\r\n\r\n"))
     exchange.send(Array("0123456789abcdef!".utf8))
     exchange.send([])
     #expect(bench.flushText() == "11\r\n0123456789abcdef!\r\n")
@@ -267,7 +269,8 @@ import Testing
       ResponseHead(
         status: 200,
         fields: HeaderFields([
-          ("Transfer-Encoding", "gzip"), ("Connection", "x"), ("Keep-Alive", "y"), ("Date", "mine"), ("Bad", "a\r\nb: c"),
+          ("Transfer-Encoding", "gzip"), ("Connection", "x"), ("Keep-Alive", "y"), ("Date", "mine"),
+          ("Bad", "a\r\nb: c"),
         ])))
     #expect(bench.flushText() == "HTTP/1.1 200 OK\r\nDate: mine\r\ntransfer-encoding: chunked\r\n\r\n")
   }

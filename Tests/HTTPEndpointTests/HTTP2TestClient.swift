@@ -1,5 +1,5 @@
-// Test support: the client's side of an HTTP/2 connection over nghttp2, joined to a session without a socket, and raw frames for what
-// no well-behaved client sends.
+// Test support: the client's side of an HTTP/2 connection over nghttp2, joined to a session without a socket, and raw
+// frames for what no well-behaved client sends.
 import CNghttp2
 import HTTPMessage
 
@@ -24,12 +24,14 @@ final class HTTP2TestClient {
   private(set) var settings: [Int32: UInt32] = [:]
   private var bodies: [Int32: (bytes: [UInt8], sent: Int, ends: Bool)] = [:]
 
-  /// `window`: how many bytes of an answer the server may send before the client takes them; they are taken at once unless it is set.
+  /// `window`: how many bytes of an answer the server may send before the client takes them; they are taken at once
+  /// unless it is set.
   init(_ bench: SessionBench, window: UInt32? = nil) {
     self.bench = bench
     var callbacks: OpaquePointer?
     nghttp2_session_callbacks_new(&callbacks)
-    nghttp2_session_callbacks_set_on_header_callback(callbacks) { _, frame, name, nameLength, value, valueLength, _, user in
+    nghttp2_session_callbacks_set_on_header_callback(callbacks) {
+      _, frame, name, nameLength, value, valueLength, _, user in
       guard let frame, let user else { return 0 }
       let client = Unmanaged<HTTP2TestClient>.fromOpaque(user).takeUnretainedValue()
       let name = String(decoding: UnsafeBufferPointer(start: name, count: nameLength), as: UTF8.self)

@@ -60,7 +60,10 @@ import Testing
     #expect(bench.handler.exchanges[0].head.version == .http2)
   }
 
-  @Test(arguments: [("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true), ("PRI * HTTP/2", nil), ("P", nil), ("POST", false), ("PRI * HTTP/2.1", false)])
+  @Test(arguments: [
+    ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true), ("PRI * HTTP/2", nil), ("P", nil), ("POST", false),
+    ("PRI * HTTP/2.1", false),
+  ])
   func tellsTheProtocolByTheFirstBytes(text: String, isHTTP2: Bool?) {
     #expect(Connection.sniff(Array(text.utf8)[...]) == isHTTP2)
   }

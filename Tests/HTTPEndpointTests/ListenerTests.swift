@@ -32,7 +32,8 @@ import Testing
     let port = try bench.listen()
     #expect(
       failure(bench, .tcp(host: "127.0.0.1", port: port))
-        == "cannot listen on 127.0.0.1:\(port): Address already in use; another process has port \(port): stop it or choose another port"
+        == "cannot listen on 127.0.0.1:\(port): Address already in use; "
+        + "another process has port \(port): stop it or choose another port"
     )
   }
 

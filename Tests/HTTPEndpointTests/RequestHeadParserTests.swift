@@ -53,7 +53,8 @@ import Testing
     #expect(try parse("GET / HTTP/1.1\r\nHost: a\r\n\r\n").framing == .none)
     #expect(try parse("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n").framing == .none)
     #expect(try parse("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n").framing == .chunked)
-    #expect(try parse("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n").expectsContinue)
+    #expect(
+      try parse("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n").expectsContinue)
     #expect(try parse("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n").expectsContinue == false)
     #expect(try parse("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n").expectsContinue == false)
     #expect(try parse("GET / HTTP/1.1\r\nHost: a\r\nTE: gzip, trailers\r\n\r\n").acceptsTrailers)

@@ -1,5 +1,5 @@
-// Test support: a server on a real socket and its clients, all on one loop and one thread; a test turns the loop until what it
-// waits for has happened.
+// Test support: a server on a real socket and its clients, all on one loop and one thread; a test turns the loop until
+// what it waits for has happened.
 import COpenSSL
 import EventLoop
 import Foundation
