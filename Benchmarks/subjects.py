@@ -1,0 +1,268 @@
+"""What the benchmarks measure and what they measure against: a provider, HAProxy, nginx and Tollgate, each a process of ours.
+
+Needs nothing but Python and the Debian packages haproxy, nginx-light and nghttp2-client. Every process that was started is ended
+by its id, whatever happens.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(what, condition, seconds=20):
+    """Waits until the condition holds; ends the program if it does not."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.02)
+    sys.exit(f"{what}: not within {seconds} s")
+
+
+def listens(port):
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def need(*tools):
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    if missing:
+        sys.exit(f"not installed: {', '.join(missing)} (Debian: haproxy nginx-light nghttp2-client)")
+
+
+def build():
+    """Builds the release binary and returns its path."""
+    command = ["swift", "build", "-c", "release", "--product", "tollgate", "--static-swift-stdlib"]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+    folder = subprocess.run(command + ["--show-bin-path"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return pathlib.Path(folder.stdout.strip()) / "tollgate"
+
+
+class Process:
+    """A process of ours, with what /proc knows of it and of its children."""
+
+    def __init__(self, name, command, port, folder, environment=None):
+        self.name = name
+        self.port = port
+        self.log = open(folder / f"{name}.log", "wb")
+        self.child = subprocess.Popen(
+            [str(part) for part in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+            env={**os.environ, **(environment or {})})
+
+    def wait_until_ready(self):
+        wait_for(self.name, lambda: self.child.poll() is not None or listens(self.port))
+        if self.child.poll() is not None:
+            with open(self.log.name, errors="replace") as log:
+                sys.exit(f"{self.name} ended at once:\n" + log.read()[-2000:])
+
+    def family(self):
+        """Its process ids: itself and all below."""
+        found, todo = [], [self.child.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            try:
+                for thread in os.listdir(f"/proc/{pid}/task"):
+                    todo += [int(word) for word in pathlib.Path(f"/proc/{pid}/task/{thread}/children").read_text().split()]
+            except OSError:
+                pass
+        return found
+
+    def cpu_seconds(self):
+        """User and system time of the family, threads that ended included."""
+        ticks = 0
+        for pid in self.family():
+            try:
+                fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICKS
+
+    def resident_bytes(self):
+        return sum(int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE for pid in self.family())
+
+    def end(self):
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+            try:
+                self.child.wait(5)
+            except subprocess.TimeoutExpired:
+                self.child.kill()
+                self.child.wait()
+        self.log.close()
+
+
+class Stage:
+    """A folder and the processes in it; leaves neither behind."""
+
+    def __init__(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tollgate-bench-"))
+        # nginx's workers run as somebody else when root starts it.
+        self.folder.chmod(0o755)
+        self.processes = []
+
+    def __enter__(self):
+        # So that a terminated benchmark still ends what it started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes):
+            process.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self, name, command, port, environment=None):
+        process = Process(name, command, port, self.folder, environment)
+        self.processes.append(process)
+        process.wait_until_ready()
+        return process
+
+    def end(self, process):
+        self.processes.remove(process)
+        process.end()
+
+    # What is started.
+
+    def provider(self):
+        """nginx that answers every POST with an OpenAI-shaped body of 2 KiB, or of 200 KiB where `x-answer: 200k` asks for it."""
+        home = self.folder / "provider"
+        home.mkdir()
+        for name, size in (("2k", 2 << 10), ("200k", 200 << 10)):
+            (home / name).write_text(answer(size))
+        port = free_port()
+        (home / "nginx.conf").write_text(f"""
+worker_processes 1; daemon off; pid provider.pid; error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 600; client_body_buffer_size 1m; client_max_body_size 64m;
+  {temporary_paths("provider")}
+  map $http_x_answer $answer {{ default /2k; 200k /200k; }}
+  open_file_cache max=8;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096; default_type application/json; root {home}; error_page 405 =200 $answer;
+    location / {{ rewrite ^ $answer break; }}
+  }}
+}}
+""")
+        return self.start("provider", ["nginx", "-p", home, "-c", home / "nginx.conf"], port)
+
+    def nginx(self, provider):
+        home = self.folder / "nginx"
+        home.mkdir()
+        port, port2 = free_port(), free_port()
+        server = f"""default_type application/json;
+    location / {{ proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection ""; }}"""
+        (home / "nginx.conf").write_text(f"""
+worker_processes 1; daemon off; pid nginx.pid; error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; keepalive_requests 1000000000; keepalive_timeout 600; client_body_buffer_size 1m; client_max_body_size 64m;
+  {temporary_paths("nginx")}
+  upstream provider {{ server 127.0.0.1:{provider.port}; keepalive 512; keepalive_requests 1000000000; }}
+  server {{ listen 127.0.0.1:{port} backlog=4096; {server} }}
+  server {{ listen 127.0.0.1:{port2} http2 backlog=4096; {server} }}
+}}
+""")
+        process = self.start("nginx", ["nginx", "-p", home, "-c", home / "nginx.conf"], port)
+        process.h2_port = port2
+        return process
+
+    def haproxy(self, provider):
+        port, port2 = free_port(), free_port()
+        (self.folder / "haproxy.cfg").write_text(f"""
+global
+  nbthread 1
+  maxconn 8192
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 600s
+  timeout server 600s
+  http-reuse always
+frontend clients
+  bind 127.0.0.1:{port}
+  bind 127.0.0.1:{port2} proto h2
+  default_backend provider
+backend provider
+  server provider 127.0.0.1:{provider.port} pool-max-conn 512
+""")
+        process = self.start("haproxy", ["haproxy", "-db", "-f", self.folder / "haproxy.cfg"], port)
+        process.h2_port = port2
+        return process
+
+    def tollgate(self, provider, binary, log="off", policy=""):
+        """The broker with limits on every dimension, none of which the load reaches."""
+        port = free_port()
+        path = self.folder / "policy.yaml"
+        path.write_text(policy or f"""
+version: 1
+listen: ["127.0.0.1:{port}"]
+store: "memory:"
+providers:
+  bench:
+    dialect: openai
+    base_url: http://127.0.0.1:{provider.port}/v1
+    keys: [{{id: main, secret: "sk-benchmark"}}]
+    limits:
+      concurrency: 512
+      requests_per_minute: 100000000
+      tokens_per_minute: 1000000000000
+    timeouts: {{connect: 5s, first_byte: 300s, idle: 120s, total: 900s}}
+routes:
+  - {{models: ["*"], to: [bench]}}
+priorities:
+  high: {{queue: 20000}}
+  normal: {{queue: 20000}}
+""")
+        process = self.start(
+            "tollgate",
+            [binary, "serve", "--policy", path, "--listen", f"127.0.0.1:{port}", "--admin", "off", "--log-format", log], port)
+        process.h2_port = port
+        return process
+
+
+def temporary_paths(name):
+    return " ".join(
+        f"{kind}_temp_path {name}-{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+
+
+def answer(size):
+    """A chat completion of about that many bytes."""
+    def body(filler):
+        return json.dumps({
+            "id": "chatcmpl-benchmark", "object": "chat.completion", "created": 1760000000, "model": "gpt-benchmark",
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": "x" * filler}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 480, "completion_tokens": 120, "total_tokens": 600},
+        })
+    return body(max(0, size - len(body(0))))
+
+
+def question(size):
+    """A chat request of about that many bytes."""
+    def body(filler):
+        words = ("The quick brown fox jumps over the lazy dog. " * (filler // 45 + 1))[:filler]
+        return json.dumps({
+            "model": "gpt-benchmark",
+            "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": words}],
+            "max_tokens": 256, "temperature": 0.2,
+        })
+    return body(max(0, size - len(body(0))))
