@@ -106,9 +106,13 @@ class ScriptedProvider:
         return Received(method, target, fields, body, head)
 
 
+# An answer without a date would get one on its way, as RFC 9110 section 6.6.1 asks for.
+DATE = "Date: Fri, 20 Nov 2026 08:00:00 GMT"
+
+
 def reply(status=200, fields=(), body=b"", reason="OK", content_type="application/json"):
     """An answer with a Content-Length."""
-    lines = [f"HTTP/1.1 {status} {reason}"]
+    lines = [f"HTTP/1.1 {status} {reason}", DATE]
     if content_type:
         lines.append(f"Content-Type: {content_type}")
     lines += [f"{name}: {value}" for name, value in fields]
@@ -118,7 +122,7 @@ def reply(status=200, fields=(), body=b"", reason="OK", content_type="applicatio
 
 def chunked(parts, status=200, fields=(), reason="OK", content_type="text/event-stream; charset=utf-8"):
     """An answer in chunks, one for each part."""
-    lines = [f"HTTP/1.1 {status} {reason}", f"Content-Type: {content_type}"]
+    lines = [f"HTTP/1.1 {status} {reason}", DATE, f"Content-Type: {content_type}"]
     lines += [f"{name}: {value}" for name, value in fields]
     lines.append("Transfer-Encoding: chunked")
     body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts if part)

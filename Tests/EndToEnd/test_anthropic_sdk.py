@@ -67,7 +67,7 @@ def test_async(broker):
 
 @pytest.mark.parametrize("fault, expected", [
     ("400", anthropic.BadRequestError), ("404", anthropic.NotFoundError), ("500", anthropic.InternalServerError),
-    ("cut", None), ("error-frame", None),
+    ("error-frame", None),
 ])
 def test_errors_are_of_the_same_class(start, simulator, fault, expected):
     broker = start.broker(policy_for(simulator.url, retry={"attempts": 1}))
@@ -108,3 +108,12 @@ def test_client_key_as_bearer_and_as_x_api_key(start, simulator, http):
     refused = http.post(broker.url + "/v1/messages", json=ASK, headers={"x-api-key": "wrong"})
     assert refused.status_code == 401
     assert refused.json()["error"]["type"] == "authentication_error"
+
+
+def test_stream_that_breaks_off_ends_with_the_error_frame_of_the_dialect(start, simulator):
+    """From the provider itself this is a bare broken connection; through the broker the client learns what happened."""
+    broker = start.broker(policy_for(simulator.url, retry={"attempts": 1}))
+    with anthropic.Anthropic(base_url=broker.url, api_key="client", max_retries=0, timeout=20) as client:
+        with pytest.raises(anthropic.APIStatusError, match="broke off"):
+            wish = {"x-sim-fault": "cut", "x-sim-output-tokens": "50"}
+            list(client.messages.create(**ASK, stream=True, extra_headers=wish))

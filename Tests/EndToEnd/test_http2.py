@@ -136,11 +136,12 @@ def test_reset_stream_frees_its_place(broker, http):
         assert peer.answers(other)[other][0] == 200
 
 
-def test_h2load(broker):
+def test_h2load(broker, tmp_path):
     """2,000 requests over 4 connections with 25 streams each: all answered."""
-    command = ["h2load", "-n", "2000", "-c", "4", "-m", "25", "-d", "/dev/stdin", "-H", "content-type: application/json",
+    (tmp_path / "body.json").write_bytes(BODY)
+    command = ["h2load", "-n", "2000", "-c", "4", "-m", "25", "-d", tmp_path / "body.json", "-H", "content-type: application/json",
                broker.url + "/v1/chat/completions"]
-    done = subprocess.run(command, input=BODY, capture_output=True, timeout=50)
+    done = subprocess.run(command, capture_output=True, timeout=50)
     text = done.stdout.decode()
     assert re.search(r"2000 succeeded, 0 failed, 0 errored, 0 timeout", text), text
     assert re.search(r"2000 2xx", text), text

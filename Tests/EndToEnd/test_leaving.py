@@ -6,7 +6,7 @@ import time
 import pytest
 
 from fleet import Client, chat, get_json, percentile, reach
-from processes import policy_for
+from processes import NO_RESERVE, policy_for
 from rawhttp import address_of
 
 
@@ -24,7 +24,7 @@ async def is_idle(broker):
 def test_sixty_clients_leave(start, http):
     """20 permits: 10 clients leave before the first byte, 10 in mid-stream, 40 from the queue."""
     simulator = start.simulator(concurrency=20, first_token="20s", output_tokens="4000-4000", tokens_per_second=200)
-    broker = start.broker(policy_for(simulator.url, limits={"concurrency": 20}))
+    broker = start.broker(policy_for(simulator.url, limits={"concurrency": 20}, priorities=NO_RESERVE))
     address, sim = address_of(broker.url), address_of(simulator.url)
 
     async def run():

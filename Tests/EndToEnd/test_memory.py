@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fleet import Client, chat, get_json, reach
-from processes import policy_for
+from processes import NO_RESERVE, policy_for
 from rawhttp import address_of
 from test_limits import memory_mib
 
@@ -13,7 +13,7 @@ from test_limits import memory_mib
 @pytest.mark.timeout(120)
 def test_memory_of_queued_and_streaming_calls(start):
     simulator = start.simulator(first_token="1ms", output_tokens="100000-100000", tokens_per_second=2)
-    broker = start.broker(policy_for(simulator.url, limits={"concurrency": 500}), "--log-format", "json")
+    broker = start.broker(policy_for(simulator.url, limits={"concurrency": 500}, priorities=NO_RESERVE), "--log-format", "json")
     address = address_of(broker.url)
 
     async def count(name):

@@ -107,8 +107,7 @@ def test_async(broker):
 
 @pytest.mark.parametrize("fault, expected", [
     ("400", openai.BadRequestError), ("404", openai.NotFoundError), ("429-quota", openai.RateLimitError),
-    ("500", openai.InternalServerError), ("503", openai.InternalServerError), ("cut", None),
-    ("error-frame", None),
+    ("500", openai.InternalServerError), ("503", openai.InternalServerError), ("error-frame", None),
 ])
 def test_errors_are_of_the_same_class(start, simulator, fault, expected):
     """No retries in the policy, so that the provider's own error comes through; a broker of its own, as faults leave marks."""
@@ -163,3 +162,12 @@ def test_client_key_is_asked_where_tenants_are_listed(start, simulator):
             client.chat.completions.create(**CHAT)
     assert info.value.code == "invalid_api_key"
     assert info.value.response.headers["x-tollgate-outcome"] == "rejected_unauthenticated"
+
+
+def test_stream_that_breaks_off_ends_with_the_error_frame_of_the_dialect(start, simulator):
+    """From the provider itself this is a bare broken connection; through the broker the client learns what happened."""
+    broker = start.broker(policy_for(simulator.url, retry={"attempts": 1}))
+    with openai.OpenAI(base_url=broker.openai_url, api_key="client", max_retries=0, timeout=20) as client:
+        with pytest.raises(openai.APIError, match="broke off"):
+            wish = {"x-sim-fault": "cut", "x-sim-output-tokens": "50"}
+            list(client.chat.completions.create(**CHAT, stream=True, extra_headers=wish))
