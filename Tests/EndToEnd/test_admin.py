@@ -77,7 +77,7 @@ def test_status_of_buckets_and_queues(start, http):
 
     async def run():
         for client in clients:
-            await client.send(chat(max_tokens=10), [("x-tollgate-priority", "low")])
+            await client.send(chat(max_tokens=40_000), [("x-tollgate-priority", "low")])
         await asyncio.to_thread(wait_until, lambda: provider(http, broker)["queued"]["low"] == 2, "two queued calls")
         return provider(http, broker)
 
