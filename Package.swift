@@ -57,12 +57,13 @@ let package = Package(
     library("BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop"]),
     library("AdminConsole", ["BrokerEngine", "HTTPMessage", "AdmissionCore"], resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", heap]),
+    library("FleetSimulator", ["UpstreamHTTP", "HTTPMessage", "EventLoop"]),
     library("TollgateTesting", ["AdmissionCore", heap]),
     .executableTarget(
       name: "tollgate",
       dependencies: [
         "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
-        "BrokerEngine", "AdminConsole", "ProviderSimulator", "TollgateTesting", "COpenSSL",
+        "BrokerEngine", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting", "COpenSSL",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -78,6 +79,7 @@ let package = Package(
     tests("BrokerEngine", ["BrokerEngine", "AdmissionCore", "HTTPMessage", "PolicyFile", "ProviderWire"]),
     tests("AdminConsole", ["AdminConsole", "BrokerEngine", "AdmissionCore", "HTTPMessage", "PolicyFile"]),
     tests("ProviderSimulator", ["ProviderSimulator"]),
+    tests("FleetSimulator", ["FleetSimulator", "ProviderSimulator", "HTTPEndpoint"]),
     tests("TollgateTesting", ["TollgateTesting"]),
     tests("Tidy", []),
   ],

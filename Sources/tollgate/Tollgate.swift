@@ -53,6 +53,7 @@ struct Tollgate: ParsableCommand {
   static let commands: [any ParsableCommand.Type] = [
     ServeCommand.self, CheckCommand.self, StatusCommand.self, ExplainCommand.self, KeysCommand.self,
     BreakersCommand.self, TenantKeyCommand.self, ReloadCommand.self, DrainCommand.self, ProviderSimulatorCommand.self,
+    FleetCommand.self, DemoCommand.self,
   ]
 }
 

@@ -22,10 +22,11 @@ enum SwiftRules {
       "HTTPEndpoint", "HTTPMessage", "EventLoop", "ProviderWire", "AdmissionCore", "DequeModule", "HeapModule",
       "Foundation",
     ]),
+    "FleetSimulator": platform.union(["UpstreamHTTP", "HTTPMessage", "EventLoop", "Foundation"]),
     "TollgateTesting": ["AdmissionCore", "DequeModule", "HeapModule"],
     "tollgate": platform.union([
       "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
-      "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "TollgateTesting", "ArgumentParser",
+      "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting", "ArgumentParser",
       "Logging",
       "Foundation",
     ]),

@@ -1,0 +1,83 @@
+// What a fleet is made of: groups of alike agents and what they ask for. Values only.
+
+/// Agents that behave alike.
+public struct AgentGroup: Sendable, Equatable {
+  /// When an agent makes its next call.
+  public enum Pace: Sendable, Equatable {
+    /// When the last one is answered, after some milliseconds of thought.
+    case backToBack(think: ClosedRange<Int>)
+    /// Every so many milliseconds, whether or not earlier calls are answered.
+    case every(milliseconds: Int)
+    /// Never: one call for each agent.
+    case once
+  }
+
+  /// Whether agents wait for their answers.
+  public enum Patience: Sendable, Equatable {
+    case endless
+    /// Leaves so long after the call, answered or not.
+    case leavesAfter(milliseconds: Int)
+    /// Leaves so long after the first byte of the body.
+    case leavesAfterFirstByte(milliseconds: Int)
+  }
+
+  public var name: String
+  public var agents: Int
+  public var pace: Pace
+  public var patience: Patience = .endless
+  /// `x-tollgate-priority`.
+  public var priority: String?
+  /// `x-tollgate-kind`.
+  public var kind: String?
+  /// `x-tollgate-tenant`.
+  public var tenant: String?
+  /// `x-tollgate-session` of all; nil gives each agent its own.
+  public var session: String?
+  /// Bytes of text in the prompt.
+  public var inputBytes: ClosedRange<Int> = 1500...2500
+  /// The true length of the answers.
+  public var outputTokens: ClosedRange<Int> = 30...30
+  /// The cap that the client sends.
+  public var outputCap = 200
+  /// Milliseconds until the provider's first token.
+  public var firstToken = 100
+  public var tokensPerSecond = 100
+  public var isStream = true
+  /// Milliseconds from the start of the run to the first calls.
+  public var delay = 0
+
+  public init(name: String, agents: Int, pace: Pace) {
+    self.name = name
+    self.agents = agents
+    self.pace = pace
+  }
+
+  /// The same group after a change, for lists of groups.
+  func with(_ change: (inout AgentGroup) -> Void) -> AgentGroup {
+    var copy = self
+    change(&copy)
+    return copy
+  }
+
+  /// Milliseconds that a call takes at an idle provider, on average.
+  var serviceMilliseconds: Double {
+    let output = Double(outputTokens.lowerBound + outputTokens.upperBound) / 2
+    return Double(firstToken) + (tokensPerSecond > 0 ? output * 1000 / Double(tokensPerSecond) : 0)
+  }
+}
+
+/// A small generator with a fixed sequence for each seed (SplitMix64).
+struct SeededSequence {
+  private var state: UInt64
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var value = state
+    value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
+    return value ^ (value >> 31)
+  }
+
+  mutating func pick(_ range: ClosedRange<Int>) -> Int { range.lowerBound + Int(next() % UInt64(range.count)) }
+}
