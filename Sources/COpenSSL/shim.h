@@ -6,3 +6,4 @@
 
 static const uint64_t tg_ssl_server_options =
     SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE;
+static const unsigned long tg_err_system_flag = ERR_SYSTEM_FLAG;

@@ -23,10 +23,11 @@ public final class TLSContext {
       throw EndpointError("certificate file \(certificateFile): \(Self.lastError())")
     }
     guard SSL_CTX_use_PrivateKey_file(context, keyFile, SSL_FILETYPE_PEM) == 1 else {
-      throw EndpointError("key file \(keyFile): \(Self.lastError())")
-    }
-    guard SSL_CTX_check_private_key(context) == 1 else {
-      throw EndpointError("key file \(keyFile) is not the key of certificate file \(certificateFile)")
+      let reason = Self.lastError()
+      // OpenSSL compares the two while it loads the second.
+      throw EndpointError(
+        "key file \(keyFile): "
+          + (reason == "key values mismatch" ? "it is not the key of certificate file \(certificateFile)" : reason))
     }
     // Session ids are not shared between processes; tickets suffice for resumption.
     _ = SSL_CTX_ctrl(context, SSL_CTRL_SET_SESS_CACHE_MODE, Int(SSL_SESS_CACHE_OFF), nil)
@@ -58,12 +59,9 @@ public final class TLSContext {
     let code = ERR_peek_error()
     ERR_clear_error()
     guard code != 0 else { return "unknown error" }
-    if let reason = ERR_reason_error_string(code) { return String(cString: reason) }
-    // System errors (a missing file) have no reason string of their own.
-    return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { text in
-      ERR_error_string_n(code, text.baseAddress, text.count)
-      return text.baseAddress.map { String(cString: $0) } ?? "unknown error"
-    }
+    // Errors of the system (a missing file) carry its number and have no text of OpenSSL's.
+    if code & UInt(tg_err_system_flag) != 0 { return Socket.errorText(Int32(truncatingIfNeeded: code & 0x7FFF_FFFF)) }
+    return ERR_reason_error_string(code).map { String(cString: $0) } ?? "error \(code) of OpenSSL"
   }
 }
 
