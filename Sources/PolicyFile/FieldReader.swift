@@ -7,7 +7,13 @@ final class FieldReader {
   let file: String
   private var mistakes: [(position: Position, field: String, message: String)] = []
 
-  init(file: String) { self.file = file }
+  /// What the file as a whole is called where no field can be named.
+  let subject: String
+
+  init(file: String, subject: String = "policy") {
+    self.file = file
+    self.subject = subject
+  }
 
   func report(_ position: Position, _ field: String, _ message: String) {
     mistakes.append((position, field, message))
@@ -30,13 +36,13 @@ final class FieldReader {
     guard case .mapping(let entries) = node.content else {
       if case .unresolved = node.content { return nil }
       let allowed = shape ?? "a mapping" + (known.map { " of \($0.joined(separator: ", "))" } ?? "")
-      report(node.position, path.isEmpty ? "policy" : path, "found \(node.found), allowed: \(allowed)")
+      report(node.position, path.isEmpty ? subject : path, "found \(node.found), allowed: \(allowed)")
       return nil
     }
     var fields = Fields(reader: self, path: path, position: node.position)
     for entry in entries {
       guard let key = entry.key else {
-        report(entry.position, path.isEmpty ? "policy" : path, "a field's name is a list or a mapping, allowed: a text")
+        report(entry.position, path.isEmpty ? subject : path, "a field's name is a list or a mapping, allowed: a text")
         continue
       }
       let field = fieldPath(path, key)

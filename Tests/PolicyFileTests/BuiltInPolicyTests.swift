@@ -1,3 +1,4 @@
+// The policy without a file: which variable makes which provider, and where models go.
 import PolicyFile
 import Testing
 

@@ -1,3 +1,4 @@
+// Each source of a class, in its order, valid and invalid; the clamp; the reasons in words.
 import AdmissionCore
 import Testing
 

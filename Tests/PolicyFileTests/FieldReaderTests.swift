@@ -1,3 +1,4 @@
+// Texts of durations, sizes, shares, decimals and names: right, wrong, at the edge.
 import Testing
 
 @testable import PolicyFile

@@ -1,4 +1,4 @@
-// Each rule of the policy file as a text: the file, a line of dashes, then `ok` or the mistakes as `tollgate check`
+// Each rule of the policy file (Fixtures/) and of the prices file (Fixtures/prices/) as a text: the file, a line of dashes, then `ok` or the mistakes as `tollgate check`
 // prints them. To add a rule, add a file to Fixtures/. Where only `?` is expected, the test fills in what came out
 // and fails, so that a person reads it before the next run.
 import Foundation
@@ -27,26 +27,45 @@ private struct Fixture {
   }
 }
 
+/// The names of the fixtures in a folder.
+private func fixtures(in folder: URL) -> [String] {
+  let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path())) ?? []
+  return names.filter { $0.hasSuffix(".txt") }.sorted()
+}
+
+/// Compares, or fills in what came out where only `?` is expected.
+private func check(_ url: URL, _ diagnose: (_ input: String) -> (isAccepted: Bool, diagnostics: [Diagnostic])) throws {
+  let fixture = try Fixture(url)
+  let (isAccepted, diagnostics) = diagnose(fixture.input)
+  #expect(isAccepted == diagnostics.isEmpty)
+  let lines = diagnostics.isEmpty ? ["ok"] : diagnostics.map(\.description)
+  let found = lines.joined(separator: "\n") + "\n"
+  if fixture.expected == "?\n" { try Data((fixture.input + "----------\n" + found).utf8).write(to: url) }
+  #expect(found == fixture.expected)
+  // Neither values of the environment nor literal secrets may show up in what people paste into tickets.
+  #expect(!found.contains("0123456789abcdef") && !found.contains("tg-secret"))
+}
+
 @Suite struct PolicyFixtureTests {
-  static let names: [String] = {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path())) ?? []
-    return names.filter { $0.hasSuffix(".txt") }.sorted()
-  }()
+  static let names = fixtures(in: folder)
+  static let priceNames = fixtures(in: folder.appending(path: "prices"))
 
   @Test func thereAreFixtures() {
     #expect(Self.names.count >= 80)
+    #expect(Self.priceNames.count >= 30)
   }
 
-  @Test(arguments: names) func givesTheExpectedMistakes(_ name: String) throws {
-    let url = folder.appending(path: name)
-    let fixture = try Fixture(url)
-    let parsing = PolicyParser.parse(text: fixture.input, file: "policy.yaml", environment: environment)
-    #expect((parsing.policy == nil) == !parsing.diagnostics.isEmpty)
-    let lines = parsing.diagnostics.isEmpty ? ["ok"] : parsing.diagnostics.map(\.description)
-    let found = lines.joined(separator: "\n") + "\n"
-    if fixture.expected == "?\n" { try Data((fixture.input + "----------\n" + found).utf8).write(to: url) }
-    #expect(found == fixture.expected)
-    // Neither values of the environment nor literal secrets may show up in what people paste into tickets.
-    #expect(!found.contains("0123456789abcdef") && !found.contains("tg-secret"))
+  @Test(arguments: names) func policyGivesTheExpectedMistakes(_ name: String) throws {
+    try check(folder.appending(path: name)) { input in
+      let parsing = PolicyParser.parse(text: input, file: "policy.yaml", environment: environment)
+      return (parsing.policy != nil, parsing.diagnostics)
+    }
+  }
+
+  @Test(arguments: priceNames) func pricesGiveTheExpectedMistakes(_ name: String) throws {
+    try check(folder.appending(path: "prices/" + name)) { input in
+      let parsing = PriceListParser.parse(text: input, file: "prices.yaml", environment: environment)
+      return (parsing.prices != nil, parsing.diagnostics)
+    }
   }
 }

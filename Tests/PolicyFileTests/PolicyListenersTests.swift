@@ -1,3 +1,4 @@
+// Addresses and what listeners may not do together, as the file and the flags say it.
 import PolicyFile
 import Testing
 

@@ -1,3 +1,4 @@
+// What the broker asks a policy: tenants, routes, providers, model limits.
 import AdmissionCore
 import PolicyFile
 import Testing

@@ -1,3 +1,4 @@
+// Values of every field, defaults, and seeded mutations that must never trap. Mistakes are in Fixtures/.
 import AdmissionCore
 import PolicyFile
 import Testing

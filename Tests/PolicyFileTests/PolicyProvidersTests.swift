@@ -1,3 +1,4 @@
+// Base URLs: the form they get, and what is refused.
 import Testing
 
 @testable import PolicyFile

@@ -1,3 +1,4 @@
+// The policy as a value: secrets that do not print, and what the admission core gets of it.
 import AdmissionCore
 import PolicyFile
 import Testing

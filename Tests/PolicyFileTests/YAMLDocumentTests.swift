@@ -1,3 +1,4 @@
+// Places, repeated keys, variables, and the bounds that keep hostile texts harmless.
 import Testing
 
 @testable import PolicyFile

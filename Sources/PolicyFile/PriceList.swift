@@ -1,0 +1,218 @@
+// Prices as the prices file gives them: exact whole numbers, by model glob. What a call costs is worked out elsewhere.
+import AdmissionCore
+
+/// Millionths of a US dollar per 1M tokens: `2.5` in the file is 2,500,000. Never negative.
+public typealias PriceRate = Int64
+
+/// A prices file, checked.
+public struct PriceList: Sendable, Equatable {
+  /// As the file says it; kept with every cost.
+  public var version: String
+  /// In the file's order: the first that matches and is valid counts.
+  public var entries: [ModelPrice]
+
+  public init(version: String, entries: [ModelPrice]) {
+    self.version = version
+    self.entries = entries
+  }
+
+  /// The price of a model on a day (UTC); nil where the file has none.
+  public func price(forModel model: String, on day: CalendarDay) -> ModelPrice? {
+    entries.first { entry in
+      if let from = entry.validFrom, day < from { return false }
+      if let until = entry.validUntil, until < day { return false }
+      return entry.models.matches(model)
+    }
+  }
+}
+
+/// USD per 1M tokens of each sort of token; nil is "not named".
+public struct PriceRates: Sendable, Equatable {
+  public var input: PriceRate?
+  public var output: PriceRate?
+  /// Reasoning tokens, where they do not cost what output costs.
+  public var reasoning: PriceRate?
+  public var cacheRead: PriceRate?
+  /// Kept for five minutes, or for as long as the provider does by itself.
+  public var cacheWrite: PriceRate?
+  public var cacheWrite1h: PriceRate?
+  public var audioInput: PriceRate?
+  public var audioOutput: PriceRate?
+  public var imageInput: PriceRate?
+  public var imageOutput: PriceRate?
+
+  public init(
+    input: PriceRate? = nil, output: PriceRate? = nil, reasoning: PriceRate? = nil, cacheRead: PriceRate? = nil,
+    cacheWrite: PriceRate? = nil, cacheWrite1h: PriceRate? = nil, audioInput: PriceRate? = nil,
+    audioOutput: PriceRate? = nil, imageInput: PriceRate? = nil, imageOutput: PriceRate? = nil
+  ) {
+    self.input = input
+    self.output = output
+    self.reasoning = reasoning
+    self.cacheRead = cacheRead
+    self.cacheWrite = cacheWrite
+    self.cacheWrite1h = cacheWrite1h
+    self.audioInput = audioInput
+    self.audioOutput = audioOutput
+    self.imageInput = imageInput
+    self.imageOutput = imageOutput
+  }
+
+  /// These rates completed from `base`: what is not named follows the rate that it belongs to. Where `input` doubles,
+  /// the cache's rates double; where `output` grows by half, so does reasoning. Rounded half up to a whole
+  /// `PriceRate`.
+  public func completed(from base: PriceRates) -> PriceRates {
+    var all = self
+    all.input = input ?? base.input
+    all.output = output ?? base.output
+    all.reasoning = reasoning ?? scaled(base.reasoning, by: output, over: base.output)
+    all.cacheRead = cacheRead ?? scaled(base.cacheRead, by: input, over: base.input)
+    all.cacheWrite = cacheWrite ?? scaled(base.cacheWrite, by: input, over: base.input)
+    all.cacheWrite1h = cacheWrite1h ?? scaled(base.cacheWrite1h, by: input, over: base.input)
+    all.audioInput = audioInput ?? scaled(base.audioInput, by: input, over: base.input)
+    all.audioOutput = audioOutput ?? scaled(base.audioOutput, by: output, over: base.output)
+    all.imageInput = imageInput ?? scaled(base.imageInput, by: input, over: base.input)
+    all.imageOutput = imageOutput ?? scaled(base.imageOutput, by: output, over: base.output)
+    return all
+  }
+}
+
+/// The tier by which a provider says it has served a call.
+public enum PriceTier: String, Sendable, CaseIterable { case standard, batch, flex, priority }
+
+/// What one model costs.
+public struct ModelPrice: Sendable, Equatable {
+  public var models: Glob
+  public var rates: PriceRates
+  /// As the file names them; see `rates(tier:inputTokens:)` for what is not named.
+  public var batch: PriceRates?
+  public var flex: PriceRates?
+  public var priority: PriceRates?
+  public var above: LongContextPrice?
+  /// For each request, whatever its tokens.
+  public var perRequest: Money = .zero
+  /// For each second of audio, where that is what is charged.
+  public var perAudioSecond: Money = .zero
+  /// First and last day, UTC; nil is open.
+  public var validFrom: CalendarDay?
+  public var validUntil: CalendarDay?
+  public var offPeak: OffPeakPrice?
+  /// What a region or speed multiplies all rates by, in millionths: `{us: 1.1}` is 1,100,000. Names are lower case.
+  public var factors: [String: Int64] = [:]
+
+  public init(models: Glob, rates: PriceRates) {
+    self.models = models
+    self.rates = rates
+  }
+
+  /// The rates of a call, complete but for sorts of tokens that the file prices nowhere.
+  /// - Parameters:
+  ///   - tier: of the answer, not of the request. Flex costs what batch does where the file does not say; a tier that
+  ///     it does not price costs the standard rates.
+  ///   - inputTokens: all input, cached parts included; above the threshold *all* tokens cost the higher rates.
+  public func rates(tier: PriceTier, inputTokens: TokenCount) -> PriceRates {
+    let named: PriceRates? =
+      switch tier {
+      case .standard: nil
+      case .batch: batch
+      case .flex: flex ?? batch
+      case .priority: priority
+      }
+    let base = named.map { $0.completed(from: rates) } ?? rates
+    guard let above, inputTokens > above.tokens else { return base }
+    let long = above.rates.completed(from: rates)
+    guard named != nil else { return long }
+    // The file gives the threshold for the standard tier; the others grow by the same measure.
+    let grown = PriceRates(
+      input: scaled(base.input, by: long.input, over: rates.input),
+      output: scaled(base.output, by: long.output, over: rates.output))
+    return grown.completed(from: base)
+  }
+}
+
+/// `rate` in the measure of `numerator` to `denominator`, rounded half up; unchanged where there is no such measure.
+private func scaled(_ rate: PriceRate?, by numerator: PriceRate?, over denominator: PriceRate?) -> PriceRate? {
+  guard let rate, let numerator, let denominator, denominator > 0 else { return rate }
+  let (product, overflow) = rate.multipliedReportingOverflow(by: numerator)
+  // Beyond 64 bits would be a price beyond all sense.
+  guard !overflow else { return rate }
+  let (quotient, remainder) = product.quotientAndRemainder(dividingBy: denominator)
+  return remainder >= denominator - remainder ? quotient + 1 : quotient
+}
+
+/// More input tokens than this, and every token of the call costs these rates.
+public struct LongContextPrice: Sendable, Equatable {
+  public var tokens: TokenCount
+  public var rates: PriceRates
+  public init(tokens: TokenCount, rates: PriceRates) {
+    self.tokens = tokens
+    self.rates = rates
+  }
+}
+
+/// Cheaper hours of the day.
+public struct OffPeakPrice: Sendable, Equatable {
+  /// UTC, from the first minute up to but without the last; may pass midnight.
+  public struct Window: Sendable, Equatable {
+    /// Minutes since midnight, 0...1439.
+    public var from: Int
+    public var until: Int
+    public init(from: Int, until: Int) {
+      self.from = from
+      self.until = until
+    }
+    public func contains(minute: Int) -> Bool {
+      from < until ? minute >= from && minute < until : minute >= from || minute < until
+    }
+  }
+  public var windows: [Window]
+  /// Multiplies all rates, in millionths; 1,000,000 where the rates below say it all.
+  public var factor: Int64
+  /// Rates that hold instead of the standard ones.
+  public var rates: PriceRates
+  public init(windows: [Window], factor: Int64 = 1_000_000, rates: PriceRates = PriceRates()) {
+    self.windows = windows
+    self.factor = factor
+    self.rates = rates
+  }
+  /// True at that minute of a UTC day, 0...1439.
+  public func applies(atMinute minute: Int) -> Bool { windows.contains { $0.contains(minute: minute) } }
+}
+
+/// A day of the Gregorian calendar.
+public struct CalendarDay: Sendable, Hashable, Comparable, CustomStringConvertible {
+  public var year: Int
+  /// 1...12.
+  public var month: Int
+  /// 1...31.
+  public var day: Int
+
+  /// nil where there is no such day.
+  public init?(year: Int, month: Int, day: Int) {
+    guard (1...9999).contains(year), (1...12).contains(month), day >= 1 else { return nil }
+    let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+    let lengths = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+    guard day <= lengths[month - 1] else { return nil }
+    self.year = year
+    self.month = month
+    self.day = day
+  }
+
+  /// From `2026-11-20`.
+  public init?(_ text: String) {
+    let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+    guard parts.count == 3, parts[0].utf8.count == 4, parts[1].utf8.count == 2, parts[2].utf8.count == 2,
+      let year = wholeNumber(parts[0]), let month = wholeNumber(parts[1]), let day = wholeNumber(parts[2])
+    else { return nil }
+    self.init(year: Int(year), month: Int(month), day: Int(day))
+  }
+
+  public static func < (left: CalendarDay, right: CalendarDay) -> Bool {
+    (left.year, left.month, left.day) < (right.year, right.month, right.day)
+  }
+
+  public var description: String {
+    func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    return String(repeating: "0", count: 4 - String(year).count) + "\(year)-\(two(month))-\(two(day))"
+  }
+}
