@@ -1,6 +1,6 @@
-// Each rule of the policy file (Fixtures/) and of the prices file (Fixtures/prices/) as a text: the file, a line of dashes, then `ok` or the mistakes as `tollgate check`
-// prints them. To add a rule, add a file to Fixtures/. Where only `?` is expected, the test fills in what came out
-// and fails, so that a person reads it before the next run.
+// Each rule of the policy file (Fixtures/) and of the prices file (Fixtures/prices/) as a text: the file, a line of
+// dashes, then `ok` or the mistakes as `tollgate check` prints them. To add a rule, add a file to Fixtures/. Where
+// only `?` is expected, the test fills in what came out and fails, so that a person reads it before the next run.
 import Foundation
 import PolicyFile
 import Testing
