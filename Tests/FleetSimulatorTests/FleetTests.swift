@@ -94,8 +94,8 @@ import UpstreamHTTP
     let factor = FleetProfile.tokens3x.paceFactor(tokensPerMinute: 600_000)
     #expect(FleetProfile.tokens3x.paceFactor(tokensPerMinute: 1_200_000) == factor / 2)
     #expect(FleetProfile.steer.paceFactor(tokensPerMinute: 600_000) == 1)
-    // 1500, 550 and 2500 tokens at 4, 10 and 10 calls per second.
-    #expect(abs(factor - (1500.0 * 4 + 550 * 10 + 2500 * 10) * 60 / 1_800_000) < 1e-9)
+    // 1500, 550 and 5000 tokens at 4, 10 and 10 calls per second.
+    #expect(abs(factor - (1500.0 * 4 + 550 * 10 + 5000 * 10) * 60 / 1_800_000) < 1e-9)
   }
 
   private func run(
