@@ -77,7 +77,7 @@ public struct Admission: Sendable {
     switch event {
     case .submitted(let ticket): submit(ticket, at: now, into: &actions)
     case .cancelled(let request): cancel(request, at: now, into: &actions)
-    case .progressed(let lease, let progress): trueUp(lease, progress, at: now)
+    case .progressed(let lease, let progress): trueUp(lease, progress, at: now, into: &actions)
     case .settled(let lease, let settlement): settle(lease, settlement, at: now, into: &actions)
     case .limitsObserved(let provider, let key, let limits):
       observe(limits, provider: provider, key: key, at: now, into: &actions)
@@ -166,16 +166,6 @@ public struct Admission: Sendable {
       timers.insert(slot, key: next.nanoseconds, stamp: request.sequence, positions: &timerPositions)
     }
   }
-
-  // MARK: Commands
-
-  private mutating func obey(_ command: OperatorCommand, at now: Instant, into actions: inout ActionList) {
-    needsPass = true
-  }
-
-  private mutating func observe(
-    _ limits: ObservedLimits, provider: ProviderID, key: KeyID, at now: Instant, into actions: inout ActionList
-  ) {}
 }
 
 /// SplitMix64: small, fast, the same on every platform.

@@ -83,7 +83,13 @@ extension Admission {
     _ slot: Int32, _ request: Request, ignoringHeadroom: Bool, at now: Instant, into actions: inout ActionList
   ) {
     var first: Obstacle?
-    for leg in routes.routes[Int(request.route)].legs {
+    for (number, leg) in routes.routes[Int(request.route)].legs.enumerated() {
+      if isBackingOff(request, leg: number, at: now) {
+        // Its own matter: nobody else is kept from there.
+        wake = min(wake, request.backoffUntil)
+        if first == nil { first = Obstacle(kind: .backoff) }
+        continue
+      }
       guard
         case .blocked(let obstacle, let readyAt) = place(
           request, leg, ignoringHeadroom: ignoringHeadroom, claims: pass, at: now)

@@ -27,7 +27,11 @@ extension Admission {
     if let parking = tenants[Int(request.tenant)].parking { return parking.obstacle }
     guard lanes.head(of: lane) == slot else { return Obstacle(kind: .behindInLane) }
     var first: Obstacle?
-    for leg in routes.routes[Int(request.route)].legs {
+    for (number, leg) in routes.routes[Int(request.route)].legs.enumerated() {
+      if isBackingOff(request, leg: number, at: now) {
+        first = first ?? Obstacle(kind: .backoff)
+        continue
+      }
       // What is really missing comes before what somebody else has claimed.
       if case .blocked(let missing, _) = place(request, leg, ignoringHeadroom: false, claims: .max, at: now) {
         first = first ?? missing
@@ -80,11 +84,13 @@ extension Admission {
               pattern: model.pattern.pattern, inFlight: model.capacity.permits.running,
               concurrencyLimit: model.capacity.permits.limit, buckets: model.capacity.bucketSnapshots(at: now))
           },
-          breaker: AdmissionSnapshot.Breaker(state: "closed", reason: nil, until: nil),
+          breaker: AdmissionSnapshot.Breaker(
+            state: provider.breaker.name(at: now), reason: provider.breaker.reason, until: provider.breaker.until),
           keys: provider.keyOrder.map { number in
             let key = provider.keys[Int(number)]
             return AdmissionSnapshot.Key(
-              id: key.policy.id, state: "usable", until: nil, inFlight: key.capacity.permits.running)
+              id: key.policy.id, state: key.health.name, until: key.health.until, inFlight: key.capacity.permits.running
+            )
           },
           queuedByBand: provider.queued)
       },

@@ -23,12 +23,20 @@ extension Admission {
         return .tenantLimited(obstacle, readyAt: shortage.readyAt)
       }
     }
-    for leg in route.legs {
-      if case .placed(let placement) = place(request, leg, ignoringHeadroom: ignoringHeadroom, claims: pass, at: now) {
+    for index in route.legs.indices {
+      let leg = route.legs[index]
+      if isBackingOff(request, leg: index, at: now) { continue }
+      if case .placed(var placement) = place(request, leg, ignoringHeadroom: ignoringHeadroom, claims: pass, at: now) {
+        placement.leg = index
         return .placed(placement)
       }
     }
     return .blocked
+  }
+
+  /// True where this leg has failed the request and its turn has not come again.
+  func isBackingOff(_ request: Request, leg: Int, at now: Instant) -> Bool {
+    request.failedLegs != 0 && request.failedLegs & (1 << UInt64(min(leg, 63))) != 0 && request.backoffUntil > now
   }
 
   enum LegAttempt {
@@ -45,6 +53,12 @@ extension Admission {
     if leg.hasNoKey { return .blocked(Obstacle(kind: .keys, provider: leg.provider), readyAt: .distantFuture) }
     if providers[index].claimedInPass == claims {
       return .blocked(Obstacle(kind: .claimed, provider: leg.provider), readyAt: .distantFuture)
+    }
+    if let until = providers[index].breaker.closedUntil(at: now) {
+      return .blocked(Obstacle(kind: .breaker, provider: leg.provider), readyAt: until)
+    }
+    if let until = providers[index].gate.closedUntil(at: now) {
+      return .blocked(Obstacle(kind: .closed, provider: leg.provider), readyAt: until)
     }
     let (input, output) = estimate(request, leg: leg)
     let units = units(request, leg: leg, input: input, output: output)
@@ -71,7 +85,7 @@ extension Admission {
     }
     return .placed(
       Placement(
-        candidate: leg.candidate, provider: leg.provider, model: leg.model, key: key, units: units, input: input,
+        leg: 0, provider: leg.provider, model: leg.model, key: key, units: units, input: input,
         output: output))
   }
 
@@ -93,6 +107,10 @@ extension Admission {
       let number = Int(key)
       if providers[index].keys[number].claimedInPass == claims {
         obstacle = Obstacle(kind: .claimed, provider: leg.provider)
+        continue
+      }
+      if let until = providers[index].keys[number].health.unusableUntil(at: now) {
+        readyAt = min(readyAt, until)
         continue
       }
       if let shortage = shortage(providers[index].keys[number].capacity, units, band: band, at: now) {
@@ -144,12 +162,11 @@ extension Admission {
 
   /// Expected tokens of the call at this candidate.
   func estimate(_ request: Request, leg: Route.Leg) -> (input: TokenCount, output: TokenCount) {
-    (request.ticket.estimatedInput, expectedOutput(of: request.ticket))
-  }
-
-  func expectedOutput(of ticket: Ticket) -> TokenCount {
-    guard ticket.producesOutput else { return 0 }
-    return min(ticket.outputCap ?? 512, 512)
+    let provider = Int(leg.provider)
+    let input = providers[provider].predictor.expectedInput(request.ticket.estimatedInput, model: request.model)
+    guard request.ticket.producesOutput else { return (input, 0) }
+    let output = providers[provider].predictor.expectedOutput(model: request.model, band: request.band)
+    return (input, min(request.ticket.outputCap ?? output, output))
   }
 
   /// What the provider will charge at the start, as far as it can be known.
@@ -175,6 +192,13 @@ extension Admission {
     var request = granted
     let index = Int(placement.provider)
     let band = request.band
+    let (breakerGeneration, change) = providers[index].breaker.pass(at: now)
+    if let change {
+      actions.append(.note(.breakerChanged(providers[index].policy.id, state: change, reason: "recovery time over")))
+    }
+    let gateGeneration = providers[index].gate.pass(at: now)
+    var keyGeneration: UInt64 = 0
+    if request.tries == 0 { providers[index].retries.deposit(percent: providers[index].policy.retry.budgetPercent) }
     let taken = providers[index].capacity.take(placement.units, band: band, at: now)
     var fromModel = Units.zero
     var fromKey = Units.zero
@@ -185,6 +209,7 @@ extension Admission {
     if placement.key >= 0 {
       fromKey = providers[index].keys[Int(placement.key)].capacity.take(placement.units, band: band, at: now)
       key = providers[index].keys[Int(placement.key)].policy.id
+      keyGeneration = providers[index].keys[Int(placement.key)].health.pass(at: now)
     }
     let tenantUnits = Units(1, placement.input, placement.output, placement.input + placement.output)
     let fromTenant = tenants[Int(request.tenant)].capacity.take(tenantUnits, band: band, at: now)
@@ -210,6 +235,8 @@ extension Admission {
           queued: request.queuedBefore, reservedInput: placement.input, reservedOutput: placement.output)))
     leases[Int(slot)] = Lease(
       id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
-      takenFromKey: fromKey, takenFromTenant: fromTenant, lane: lane)
+      takenFromKey: fromKey, takenFromTenant: fromTenant, lane: lane, leg: placement.leg,
+      breakerGeneration: breakerGeneration,
+      gateGeneration: gateGeneration, keyGeneration: keyGeneration)
   }
 }

@@ -10,7 +10,7 @@ extension Admission {
       reject(ticket, .rejectedDraining, blocker: nil, at: now, into: &actions)
       return
     }
-    guard let route = route(of: ticket) else {
+    guard let (route, model) = route(of: ticket) else {
       reject(ticket, .rejectedModel, blocker: nil, at: now, into: &actions)
       return
     }
@@ -29,13 +29,15 @@ extension Admission {
     let rules = scheduler.policy(band)
     var deadline = now + rules.maxWait
     if let own = ticket.deadline { deadline = min(deadline, own) }
-    let expected = expectedOutput(of: ticket)
     nextSequence += 1
-    let request = Request(
+    var request = Request(
       ticket: ticket, tenant: tenant, band: band, route: route, sequence: nextSequence, submitted: now,
       queuedSince: now,
       deadline: deadline, promoteAt: now + rules.promoteAfter, sessionHash: KeyPool.hash(ticket.session.name),
-      cost: max(1, ticket.estimatedInput + expected))
+      cost: 1)
+    request.model = model
+    let (input, output) = estimate(request, leg: routes.routes[Int(route)].legs[0])
+    request.cost = max(1, input + output)
 
     if waitingCount == 0, case .placed(let placement) = place(request, ignoringHeadroom: false, at: now) {
       // Nobody waits: there is no order to keep.
@@ -59,6 +61,8 @@ extension Admission {
       evict(slot, outcome: .rejectedQueueFull, at: now, into: &actions)
     } else if request.deadline <= now {
       evict(slot, outcome: .evictedMaxWait, at: now, into: &actions)
+    } else if isHopeless(request, at: now) {
+      evict(slot, outcome: .rejectedNoCapacity, at: now, into: &actions)
     } else {
       note(slot, currentObstacle(of: slot, at: now), into: &actions)
     }
@@ -114,6 +118,7 @@ extension Admission {
   /// Takes a request out of the queue and concludes it.
   mutating func evict(_ slot: Int32, outcome: Outcome, at now: Instant, into actions: inout ActionList) {
     guard let request = waiting[Int(slot)] else { return }
+    // What the request has waited for is not asked for again when it just leaves.
     let blocker = outcome == .clientLeftQueued ? nil : self.blocker(for: currentObstacle(of: slot, at: now), request)
     let retryAfter = retryAfter(outcome, band: request.band, at: now)
     let wasHead = lanes.lane(of: slot).map { lanes.head(of: $0) == slot } ?? false

@@ -15,7 +15,9 @@ extension Admission {
         install(rules, number, at: now)
       } else {
         number = providers.count
-        providers.append(ProviderState(policy: rules, capacity: Capacity(Limits(), at: now)))
+        providers.append(
+          ProviderState(
+            policy: rules, capacity: Capacity(Limits(), at: now), breaker: CircuitBreaker(policy: rules.breaker)))
         install(rules, number, at: now)
       }
       providerIndex[rules.id] = Int32(number)
@@ -35,9 +37,12 @@ extension Admission {
   }
 
   private mutating func install(_ rules: ProviderPolicy, _ number: Int, at now: Instant) {
-    let isPerKey = rules.quota == .perKey && !rules.keys.isEmpty
     providers[number].policy = rules
-    providers[number].capacity.replace(isPerKey ? Limits() : rules.limits, at: now)
+    providers[number].breaker.policy = rules.breaker
+    if !rules.learnLimits {
+      providers[number].learner = QuotaLearner()
+      for key in providers[number].keys.indices { providers[number].keys[key].learner = QuotaLearner() }
+    }
     for index in providers[number].models.indices { providers[number].models[index].isRetired = true }
     providers[number].modelOrder = rules.modelLimits.map { limits in
       if let known = providers[number].models.firstIndex(where: { $0.pattern == limits.models }) {
@@ -51,16 +56,34 @@ extension Admission {
     }
     for index in providers[number].keys.indices { providers[number].keys[index].isRetired = true }
     providers[number].keyOrder = rules.keys.map { key in
-      let limits = isPerKey ? key.limits.tightened(by: rules.limits) : key.limits
       if let known = providers[number].keys.firstIndex(where: { $0.policy.id == key.id }) {
         providers[number].keys[known].isRetired = false
-        providers[number].keys[known].capacity.replace(limits, at: now)
+        // A key that was refused may be right now.
+        let isNew = providers[number].keys[known].policy.secretGeneration != key.secretGeneration
+        if isNew, providers[number].keys[known].health.trouble != .byOperator {
+          providers[number].keys[known].health.enable()
+        }
         providers[number].keys[known].policy = key
         return Int32(known)
       }
       providers[number].keys.append(
-        KeyState(policy: key, hash: KeyPool.hash(key.id.name), capacity: Capacity(limits, at: now)))
+        KeyState(policy: key, hash: KeyPool.hash(key.id.name), capacity: Capacity(Limits(), at: now)))
       return Int32(providers[number].keys.count - 1)
+    }
+    applyLimits(of: number, at: now)
+  }
+
+  /// Puts the operator's limits, tightened by what was learned, into force.
+  mutating func applyLimits(of number: Int, at now: Instant) {
+    let rules = providers[number].policy
+    let isPerKey = providers[number].isPerKey
+    providers[number].capacity.replace(
+      isPerKey ? Limits() : providers[number].learner.effective(rules.limits), at: now)
+    for key in providers[number].keyOrder.map({ Int($0) }) {
+      let own = providers[number].keys[key].policy.limits
+      let limits =
+        isPerKey ? providers[number].keys[key].learner.effective(own.tightened(by: rules.limits)) : own
+      providers[number].keys[key].capacity.replace(limits, at: now)
     }
   }
 
@@ -82,9 +105,10 @@ extension Admission {
     closedRoutes.removeAll()
     for slot in queued {
       guard let request = waiting[Int(slot)] else { continue }
-      if let route = route(of: request.ticket) {
-        waiting[Int(slot)]?.route = route
-        if let first = routes.routes[Int(route)].legs.first {
+      if let known = route(of: request.ticket) {
+        waiting[Int(slot)]?.route = known.route
+        waiting[Int(slot)]?.failedLegs = 0
+        if let first = routes.routes[Int(known.route)].legs.first {
           providers[Int(first.provider)].queued[request.band] += 1
         }
       } else {
@@ -95,7 +119,7 @@ extension Admission {
     let anywhere = Route(legs: [])
     for id in orphans {
       guard let slot = locations[id] else { continue }
-      waiting[Int(slot)]?.route = routes.add(anywhere, model: "", candidates: [])
+      waiting[Int(slot)]?.route = routes.add(anywhere, model: "", candidates: []).route
     }
     while closedRoutes.count < routes.routes.count { closedRoutes.append(0) }
     for slot in queued {
@@ -115,10 +139,10 @@ extension Admission {
 
   // MARK: Routes
 
-  /// The number of the ticket's route; nil where none of its candidates exists.
-  mutating func route(of ticket: Ticket) -> Int32? {
+  /// The numbers of the ticket's route and model; nil where none of its candidates exists.
+  mutating func route(of ticket: Ticket) -> (route: Int32, model: Int32)? {
     if let known = routes.cached(model: ticket.model, candidates: ticket.candidates) {
-      return routes.routes[Int(known)].legs.isEmpty ? nil : known
+      return routes.routes[Int(known.route)].legs.isEmpty ? nil : known
     }
     var legs: [Route.Leg] = []
     for (index, candidate) in ticket.candidates.enumerated() {
@@ -134,9 +158,9 @@ extension Admission {
           provider: provider, model: model ?? -1, keys: keys, hasNoKey: keys.isEmpty && !state.keyOrder.isEmpty,
           candidate: index))
     }
-    let number = routes.add(Route(legs: legs), model: ticket.model, candidates: ticket.candidates)
+    let numbers = routes.add(Route(legs: legs), model: ticket.model, candidates: ticket.candidates)
     while closedRoutes.count < routes.routes.count { closedRoutes.append(0) }
-    return legs.isEmpty ? nil : number
+    return legs.isEmpty ? nil : numbers
   }
 
   /// The provider to name where no candidate has a key for this model at all.

@@ -7,8 +7,12 @@ extension Admission {
     return slot
   }
 
-  mutating func trueUp(_ id: LeaseID, _ progress: Progress, at now: Instant) {
+  mutating func trueUp(_ id: LeaseID, _ progress: Progress, at now: Instant, into actions: inout ActionList) {
     guard let slot = lease(id), let lease = leases[slot] else { return }
+    if !lease.isAnswering {
+      leases[slot]?.isAnswering = true
+      answerBegan(lease, at: now, into: &actions)
+    }
     let placement = lease.placement
     let input = max(placement.input, progress.inputTokens ?? 0)
     let floor = Units(0, input, progress.outputTokens, input + progress.outputTokens)
@@ -38,8 +42,12 @@ extension Admission {
       leases = []
       freeLeases = []
     }
+    let running = providers[Int(lease.placement.provider)].capacity.permits.running
     release(lease, settlement, at: now)
-    conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
+    learn(from: lease, settlement, running: running, at: now, into: &actions)
+    if !requeue(lease, settlement, at: now, into: &actions) {
+      conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
+    }
     if waitingCount > 0 { needsPass = true }
   }
 

@@ -28,6 +28,11 @@ struct Request: Sendable {
   var isCancelled = false
   var notes: UInt8 = 0
   var lastNoted: Obstacle?
+  /// The number that its model's name has in the predictors.
+  var model: Int32 = 0
+  /// Legs of its route that have failed it, by bit; not tried again before `backoffUntil`.
+  var failedLegs: UInt64 = 0
+  var backoffUntil = Instant(nanoseconds: .min)
 
   func queued(at now: Instant) -> Span { Span(nanoseconds: queuedBefore.nanoseconds + (now - queuedSince).nanoseconds) }
 }
@@ -43,6 +48,12 @@ struct Lease: Sendable {
   var takenFromTenant: Units
   /// The lane that fairness charged; -1 where nobody waited.
   var lane: Int32
+  var leg: Int
+  var breakerGeneration: UInt64
+  var gateGeneration: UInt64
+  var keyGeneration: UInt64
+  /// Tokens have come: the provider has taken the call.
+  var isAnswering = false
 }
 
 struct ModelState: Sendable {
@@ -56,6 +67,8 @@ struct KeyState: Sendable {
   var policy: KeyPolicy
   var hash: UInt64
   var capacity: Capacity
+  var health = KeyHealth()
+  var learner = QuotaLearner()
   var isRetired = false
   var claimedInPass: UInt64 = 0
 }
@@ -64,6 +77,12 @@ struct ProviderState: Sendable {
   var policy: ProviderPolicy
   var isRetired = false
   var capacity: Capacity
+  var breaker: CircuitBreaker
+  /// Shut while the provider has told everybody to slow down.
+  var gate = ProbeGate()
+  var retries = RetryBudget()
+  var learner = QuotaLearner()
+  var predictor = OutputPredictor()
   /// Never reordered, so that a lease's number stays good; `policy.modelLimits` order is `modelOrder`.
   var models: [ModelState] = []
   var modelOrder: [Int32] = []
@@ -73,6 +92,9 @@ struct ProviderState: Sendable {
   var queued: [Int] = [0, 0, 0]
   var claimedInPass: UInt64 = 0
   var claimant: RequestID?
+
+  /// Each key has the provider's limits for itself.
+  var isPerKey: Bool { policy.quota == .perKey && !policy.keys.isEmpty }
 }
 
 struct TenantState: Sendable {

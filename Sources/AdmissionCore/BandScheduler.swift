@@ -63,8 +63,8 @@ struct BandScheduler: Sendable {
   }
 
   /// Counts a grant.
-  /// - Parameter heads: by band, the cost of the head that waited beside this grant; negative where none did. The granted
-  ///   band's own entry is not read.
+  /// - Parameter heads: by band, the cost of the head that waited beside this grant; negative where none did. The
+  ///   granted band's own entry is not read.
   mutating func granted(_ band: Int, cost: Int64, heads: SIMD4<Int64>) {
     credits[band] = max(0, credits[band] - Self.price(cost))
     for waiting in 0..<3 where bands[waiting].shareBasisPoints > 0 {

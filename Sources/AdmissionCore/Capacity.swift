@@ -7,6 +7,8 @@ struct Capacity: Sendable {
   var permits: ConcurrencyLimiter
   /// Only the dimensions that have a limit.
   var buckets: [TokenBucket] = []
+  /// Units reserved by running calls.
+  private(set) var outstanding = Units.zero
 
   init(_ limits: Limits, at now: Instant) {
     permits = ConcurrencyLimiter(limit: limits.concurrency)
@@ -43,6 +45,7 @@ struct Capacity: Sendable {
       let dimension = Int(buckets[index].dimension.rawValue)
       taken[dimension] = buckets[index].reserve(units[dimension], at: now)
     }
+    outstanding &+= taken
     return taken
   }
 
@@ -55,12 +58,14 @@ struct Capacity: Sendable {
       buckets[index].settle(taken: taken[dimension], actual: floor[dimension], at: now)
       result[dimension] = floor[dimension]
     }
+    outstanding &+= result &- taken
     return result
   }
 
   /// Gives the permit back and puts what was really charged in the place of what was taken.
   mutating func settle(taken: Units, actual: Units, band: Int, lag: Span, at now: Instant) {
     permits.release(in: band, lag: lag, at: now)
+    outstanding &-= taken
     for index in buckets.indices {
       let dimension = Int(buckets[index].dimension.rawValue)
       buckets[index].settle(taken: taken[dimension], actual: actual[dimension], at: now)
@@ -70,6 +75,18 @@ struct Capacity: Sendable {
   func bucketSnapshots(at now: Instant) -> [AdmissionSnapshot.Bucket] {
     buckets.map {
       AdmissionSnapshot.Bucket(dimension: $0.dimension, available: $0.available(at: now), capacity: $0.capacity)
+    }
+  }
+}
+
+extension Capacity {
+  /// Takes over what the provider says is left: less counts at once, more by a quarter of the difference.
+  mutating func follow(remaining: Int64, of dimension: Dimension, chargesAtStart: Bool, at now: Instant) {
+    for index in buckets.indices where buckets[index].dimension == dimension {
+      buckets[index].lower(to: remaining, at: now)
+      // What running calls have reserved and the provider has not yet counted will still be taken.
+      let outstanding = chargesAtStart ? 0 : outstanding[Int(dimension.rawValue)]
+      buckets[index].raise(towards: remaining - outstanding, share: 4, at: now)
     }
   }
 }

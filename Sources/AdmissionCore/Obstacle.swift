@@ -25,7 +25,8 @@ struct Shortage: Sendable {
 
 /// The resources found for a request.
 struct Placement: Sendable {
-  var candidate: Int
+  /// Index into the route's legs.
+  var leg: Int
   var provider: Int32
   var model: Int32
   var key: Int32

@@ -1,0 +1,140 @@
+// Keeps calls away from a provider that fails, and finds out with few of them when it is well again.
+//
+// States: closed (traffic flows) → open after `failures` in a row → half open after the recovery time → closed by the
+// first success of a probe, or open again for twice as long, up to eight times. Recovery is jittered down by up to a
+// tenth, so that several brokers do not probe as one.
+//
+// Promise: half open lets `probes` through at a time; a result counts only in the generation that let its call through,
+// so a call that began before the trip can neither close nor trip it again; nothing but failures trips it: a client
+// that left, a 429 and a 400 say nothing about a provider's health. Why consecutive failures and not a rate: with few
+// calls a rate means nothing.
+
+struct CircuitBreaker: Sendable {
+  enum State: Equatable, Sendable {
+    case closed
+    case open(until: Instant)
+    case halfOpen
+  }
+  enum Override: Sendable { case none, open, closed }
+  enum Result: Sendable {
+    case success, failure
+    /// Says nothing, but a probe has ended.
+    case neutral
+  }
+
+  var policy: BreakerPolicy
+  private(set) var state = State.closed
+  private(set) var override = Override.none
+  private(set) var reason: String?
+  private var generation: UInt64 = 0
+  private var failures = 0
+  private var lastFailure: Instant?
+  private var probing = 0
+  /// Trips in a row without a success between: doubles the recovery time.
+  private var trips = 0
+
+  init(policy: BreakerPolicy) { self.policy = policy }
+
+  /// nil where a call may pass now; else when one may, as far as is known: `.distantFuture` while probes are out or by
+  /// operator's order.
+  func closedUntil(at now: Instant) -> Instant? {
+    switch override {
+    case .closed: return nil
+    case .open: return .distantFuture
+    case .none: break
+    }
+    switch state {
+    case .closed: return nil
+    case .open(let until): return until <= now ? nil : until
+    case .halfOpen: return probing < max(1, policy.probes) ? nil : .distantFuture
+    }
+  }
+
+  /// The earliest instant at which waiting may end; nil where it may end any time.
+  func hopeBegins(at now: Instant) -> Instant? {
+    if override == .open { return .distantFuture }
+    if override == .none, case .open(let until) = state, until > now { return until }
+    return nil
+  }
+
+  /// A call passes. Returns the generation that its result belongs to, and the new state's name where it changed.
+  mutating func pass(at now: Instant) -> (generation: UInt64, change: String?) {
+    guard override == .none else { return (generation, nil) }
+    var change: String?
+    if case .open(let until) = state, until <= now {
+      move(to: .halfOpen)
+      change = name(at: now)
+    }
+    if state == .halfOpen { probing += 1 }
+    return (generation, change)
+  }
+
+  /// Takes in a call's result. Returns true where the state changed.
+  /// - Parameter jitter: 0...1023, for the recovery time.
+  mutating func record(_ result: Result, generation: UInt64, jitter: Int64, reason: String, at now: Instant) -> Bool {
+    guard generation == self.generation, override == .none else { return false }
+    switch (state, result) {
+    case (.closed, .success):
+      failures = 0
+      trips = 0
+      return false
+    case (.closed, .failure):
+      if let last = lastFailure, let window = policy.window, now - last > window { failures = 0 }
+      lastFailure = now
+      failures += 1
+      guard failures >= policy.failures else { return false }
+      trip(jitter: jitter, reason: "\(failures) failures in a row, the last: \(reason)", at: now)
+      return true
+    case (.halfOpen, .success):
+      move(to: .closed)
+      trips = 0
+      self.reason = nil
+      return true
+    case (.halfOpen, .failure):
+      trip(jitter: jitter, reason: "probe failed: \(reason)", at: now)
+      return true
+    case (.halfOpen, .neutral):
+      probing -= 1
+      return false
+    case (.closed, .neutral), (.open, _):
+      return false
+    }
+  }
+
+  /// The operator's word: open, closed, or back to automatic (closed and without history).
+  mutating func command(_ override: Override) {
+    self.override = override
+    move(to: .closed)
+    trips = 0
+    reason = override == .none ? nil : "operator"
+  }
+
+  private mutating func trip(jitter: Int64, reason: String, at now: Instant) {
+    let recovery = policy.recovery.nanoseconds << Int64(min(trips, 3))
+    let shortened = recovery - recovery / 10 * max(0, min(jitter, 1023)) / 1024
+    trips += 1
+    self.reason = reason
+    move(to: .open(until: now + Span(nanoseconds: shortened)))
+  }
+
+  private mutating func move(to next: State) {
+    state = next
+    generation += 1
+    failures = 0
+    lastFailure = nil
+    probing = 0
+  }
+
+  func name(at now: Instant) -> String {
+    switch (override, state) {
+    case (.open, _): "open"
+    case (.closed, _), (.none, .closed): "closed"
+    case (.none, .open): "open"
+    case (.none, .halfOpen): "half_open"
+    }
+  }
+
+  var until: Instant? {
+    if override == .none, case .open(let until) = state { until } else { nil }
+  }
+}

@@ -1,0 +1,114 @@
+// What a call will really use: the ratio of counted to estimated input per provider and model, and a high quantile of
+// output per provider, model and class.
+//
+// Promise: constant time and memory per (provider, model, class); old calls fade (all counts are halved each 512
+// calls); until there are eight calls to learn from, the answer is a plain guess. Why a quantile on a logarithmic
+// scale: outputs spread over five decades, and the mean of such numbers is ruled by a few.
+
+struct OutputPredictor: Sendable {
+  static let guess: TokenCount = 512
+  private static let percent = 90
+  private static let enough = 8
+
+  struct Output: Sendable {
+    /// Four steps to each doubling: 4 × 20 cover 1...1,048,576 tokens.
+    private var counts: [UInt16] = []
+    private var total = 0
+    private var expected = OutputPredictor.guess
+
+    /// A high quantile of the outputs so far.
+    var expectation: TokenCount { expected }
+
+    mutating func learn(_ tokens: TokenCount) {
+      if counts.isEmpty { counts = Array(repeating: 0, count: 84) }
+      counts[Self.step(tokens)] += 1
+      total += 1
+      if total >= 512 {
+        total = 0
+        for index in counts.indices {
+          counts[index] /= 2
+          total += Int(counts[index])
+        }
+      }
+      guard total >= OutputPredictor.enough else { return }
+      var below = 0
+      for index in counts.indices {
+        below += Int(counts[index])
+        if below * 100 >= total * OutputPredictor.percent {
+          expected = Self.upperEdge(index)
+          break
+        }
+      }
+    }
+
+    static func step(_ tokens: TokenCount) -> Int {
+      guard tokens > 0 else { return 0 }
+      let value = min(tokens, 1 << 20)
+      let octave = 63 - value.leadingZeroBitCount
+      let quarter = octave >= 2 ? Int(value >> Int64(octave - 2)) & 3 : Int(value << Int64(2 - octave)) & 3
+      return min(1 + octave * 4 + quarter, 83)
+    }
+
+    /// The largest number of tokens in the step.
+    static func upperEdge(_ step: Int) -> TokenCount {
+      guard step > 0 else { return 0 }
+      let octave = Int64((step - 1) / 4)
+      let quarter = Int64((step - 1) % 4)
+      let next = (4 + quarter + 1) << octave
+      return max(1, (next + 3) / 4 - 1)
+    }
+  }
+
+  struct Input: Sendable {
+    /// Counted per estimated token, in 1/1024.
+    private(set) var ratio: Int64 = 1024
+
+    mutating func learn(estimated: TokenCount, counted: TokenCount) {
+      guard estimated >= 16, counted >= 0 else { return }
+      let sample = min(max(counted * 1024 / estimated, 64), 8 * 1024)
+      ratio += (sample - ratio) / 16
+    }
+
+    func apply(to estimate: TokenCount) -> TokenCount { min(estimate, 1 << 50) * ratio / 1024 }
+  }
+
+  /// Models that have numbers of their own; the rest share one.
+  static let models = 128
+  private var outputs: [Output?] = []
+  private var inputs: [Input] = []
+
+  private static func index(_ model: Int32, _ band: Int) -> Int { Int(model) * 3 + band }
+
+  func expectedInput(_ estimate: TokenCount, model: Int32) -> TokenCount {
+    Int(model) < inputs.count ? inputs[Int(model)].apply(to: estimate) : estimate
+  }
+
+  func expectedOutput(model: Int32, band: Int) -> TokenCount {
+    let index = Self.index(model, band)
+    return index < outputs.count ? outputs[index]?.expectation ?? Self.guess : Self.guess
+  }
+
+  /// What estimates have to be multiplied with, in 1/1024.
+  func ratio(model: Int32) -> Int64 { Int(model) < inputs.count ? inputs[Int(model)].ratio : 1024 }
+
+  /// - Parameter output: nil for a call that produces none.
+  mutating func learn(
+    estimated: TokenCount, counted: TokenCount, output: TokenCount?, model: Int32, band: Int
+  ) {
+    while inputs.count <= Int(model) { inputs.append(Input()) }
+    inputs[Int(model)].learn(estimated: estimated, counted: counted)
+    guard let output else { return }
+    let index = Self.index(model, band)
+    while outputs.count <= index { outputs.append(nil) }
+    outputs[index, default: Output()].learn(output)
+  }
+}
+
+extension [OutputPredictor.Output?] {
+  fileprivate subscript(index: Int, default fallback: @autoclosure () -> OutputPredictor.Output)
+    -> OutputPredictor.Output
+  {
+    get { self[index] ?? fallback() }
+    set { self[index] = newValue }
+  }
+}

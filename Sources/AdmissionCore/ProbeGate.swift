@@ -1,0 +1,82 @@
+// A gate that a provider's "slow down" shuts: closed until it said, then one call goes first, and its success opens the
+// gate.
+//
+// Promise: N waiting clients never become N probes; a result counts only for the call that was the probe (generation
+// number).
+
+struct ProbeGate: Sendable {
+  enum State: Equatable, Sendable {
+    case open
+    case closed(until: Instant)
+    case probing
+  }
+  private(set) var state = State.open
+  private(set) var generation: UInt64 = 0
+  /// Closings without a success between.
+  private(set) var closings = 0
+
+  /// nil where a call may pass now; else when one may: `.distantFuture` while the probe is out.
+  func closedUntil(at now: Instant) -> Instant? {
+    switch state {
+    case .open: nil
+    case .closed(let until): until <= now ? nil : until
+    case .probing: .distantFuture
+    }
+  }
+
+  /// The earliest instant at which waiting may end; nil where it may end any time.
+  func hopeBegins(at now: Instant) -> Instant? {
+    if case .closed(let until) = state, until > now { until } else { nil }
+  }
+
+  /// A call passes. Returns the generation that its result belongs to.
+  mutating func pass(at now: Instant) -> UInt64 {
+    if case .closed(let until) = state, until <= now {
+      state = .probing
+      generation += 1
+    }
+    return generation
+  }
+
+  /// Shuts the gate, or keeps it shut for longer. Returns true where this is news: not one of many calls that were
+  /// refused together.
+  mutating func close(until: Instant, generation: UInt64) -> Bool {
+    switch state {
+    case .closed(let earlier):
+      state = .closed(until: max(earlier, until))
+      return false
+    case .probing where generation != self.generation:
+      return false
+    case .open where generation != self.generation:
+      // Sent before the gate last opened: an old word.
+      return false
+    case .open, .probing:
+      state = .closed(until: until)
+      self.generation += 1
+      closings += 1
+      return true
+    }
+  }
+
+  /// The call was let through by the provider. Returns true where this opens the gate.
+  mutating func succeed(generation: UInt64) -> Bool {
+    guard generation == self.generation else { return false }
+    closings = 0
+    guard state == .probing else { return false }
+    state = .open
+    self.generation += 1
+    return true
+  }
+
+  /// The call ended without telling anything: if it was the probe, another may go.
+  mutating func yield(generation: UInt64, at now: Instant) {
+    if state == .probing, generation == self.generation { state = .closed(until: now) }
+  }
+
+  /// By operator's order or because the reason has gone.
+  mutating func open() {
+    state = .open
+    generation += 1
+    closings = 0
+  }
+}

@@ -1,0 +1,254 @@
+// Providers that fail, throttle and refuse keys: what clients see, what providers see.
+import Testing
+
+@testable import AdmissionCore
+
+@Suite struct AdmissionFailureTests {
+  static func bench(_ providers: [ProviderPolicy]) -> Bench {
+    Bench(AdmissionPolicy(providers: providers, bands: Bench.plainBands))
+  }
+
+  @Test func aFailedCallGoesAgainWithinItsAttempts() {
+    var bench = Self.bench([ProviderPolicy(id: "p")])
+    let id = bench.submit()
+    for attempt in 1...3 {
+      #expect(bench.grant(id)?.attempt == attempt)
+      #expect(bench.outcome(id) == nil)
+      bench.settle(id, .failed, answer: attempt == 2)
+      if attempt < 3, bench.grant(id)?.attempt == attempt {
+        #expect(bench.core.blocker(of: id, at: bench.now) == .backoff)
+      }
+      bench.run(for: .seconds(2))
+    }
+    #expect(bench.outcome(id) == .failedUpstream)
+    #expect(bench.conclusions.first?.attempts == 3)
+  }
+
+  @Test func theLastRealAnswerIsPassedOn() {
+    var bench = Self.bench([ProviderPolicy(id: "p", retry: RetryPolicy(attempts: 1))])
+    let id = bench.submit()
+    bench.settle(id, .failed, answer: true)
+    #expect(bench.outcome(id) == .upstreamError)
+  }
+
+  @Test func nothingIsRetriedAfterTheFirstByteOrWhenTheClientHasLeft() {
+    var bench = Self.bench([ProviderPolicy(id: "p")])
+    let begun = bench.submit()
+    bench.settle(begun, .failed, began: true)
+    #expect(bench.outcome(begun) == .upstreamError)
+    let left = bench.submit()
+    bench.send(.cancelled(left))
+    bench.settle(left, .failed)
+    #expect(bench.outcome(left) == .clientLeftRunning)
+    let cut = bench.submit()
+    bench.settle(cut, .truncated, began: true)
+    #expect(bench.outcome(cut) == .truncated)
+    let wrong = bench.submit()
+    bench.settle(wrong, .clientError, answer: true)
+    #expect(bench.outcome(wrong) == .upstreamError)
+  }
+
+  @Test func theNextProviderIsTriedAtOnce() {
+    var bench = Self.bench([ProviderPolicy(id: "p"), ProviderPolicy(id: "q")])
+    for _ in 0..<1000 {
+      let id = bench.submit(to: ["p", "q"])
+      if bench.grant(id)?.provider == "p" { bench.settle(id, .failed) }
+      #expect(bench.grant(id)?.provider == "q")
+      bench.settle(id)
+      #expect(bench.outcome(id) == .completed)
+    }
+    #expect(bench.grants.filter { $0.provider == "p" }.count == 5)
+  }
+
+  @Test func aThrottleCostsNoAttemptAndOneProbeGoesFirst() {
+    var bench = Self.bench([ProviderPolicy(id: "p", limits: Limits(concurrency: 10), retry: RetryPolicy(attempts: 1))])
+    let first = bench.submit(.low, session: "a")
+    bench.settle(first, .throttled(retryAfter: .seconds(1)), answer: true)
+    #expect(bench.outcome(first) == nil)
+    #expect(bench.core.blocker(of: first, at: bench.now) == .providerClosed("p"))
+    var ids: [RequestID] = []
+    for number in 0..<29 { ids.append(bench.submit(.normal, session: SessionID("s\(number)"))) }
+    let steer = bench.submit(.high, session: "u")
+    #expect(bench.grants.count == 1)
+    // Each second the provider refuses the probe, and only the probe.
+    for second in 1...3 {
+      bench.run(for: .seconds(1))
+      #expect(bench.grants.count == 1 + second)
+      #expect(bench.isGranted(steer))
+      if second < 3 { bench.settle(steer, .throttled(retryAfter: .seconds(1)), answer: true) }
+    }
+    bench.settle(steer)
+    #expect(bench.grants.count > 4)
+    var seen = 4
+    while seen < bench.grants.count {
+      bench.settle(bench.grants[seen].request)
+      seen += 1
+    }
+    for id in ids + [first, steer] { #expect(bench.outcome(id) == .completed) }
+    #expect(bench.order.last == first.low)
+  }
+
+  @Test func aThrottleBeyondTheDeadlineIsPassedOn() {
+    var bench = Self.bench([ProviderPolicy(id: "p")])
+    let id = bench.submit(deadline: bench.now + .seconds(5))
+    bench.settle(id, .throttled(retryAfter: .seconds(10)), answer: true)
+    #expect(bench.outcome(id) == .upstreamError)
+    let late = bench.submit(deadline: bench.now + .seconds(5))
+    #expect(bench.outcome(late) == .rejectedNoCapacity)
+    let patient = bench.submit(deadline: bench.now + .seconds(15))
+    #expect(bench.outcome(patient) == nil)
+  }
+
+  @Test func aStreamThatAnswersIsProofEnough() {
+    var bench = Self.bench([ProviderPolicy(id: "p")])
+    let id = bench.submit()
+    bench.settle(id, .throttled(retryAfter: .seconds(1)), answer: true)
+    let other = bench.submit(session: "b")
+    bench.run(for: .seconds(1))
+    #expect(bench.isGranted(id) && !bench.isGranted(other))
+    guard let lease = bench.grant(id)?.lease else { return }
+    bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 1)))
+    #expect(bench.isGranted(other))
+  }
+
+  @Test func anOpenBreakerMakesWaitAndProbes() {
+    let breaker = BreakerPolicy(failures: 2, recovery: .seconds(10))
+    var bench = Self.bench([ProviderPolicy(id: "p", breaker: breaker, retry: RetryPolicy(attempts: 1))])
+    let running = [bench.submit(), bench.submit()]
+    let waitingShort = { (bench: inout Bench) in bench.submit(deadline: bench.now + .seconds(2)) }
+    for id in running { bench.settle(id, .failed) }
+    let short = waitingShort(&bench)
+    #expect(bench.outcome(short) == .rejectedNoCapacity)
+    let waiting = (0..<5).map { bench.submit(session: SessionID("\($0)")) }
+    #expect(bench.core.blocker(of: waiting[0], at: bench.now) == .breakerOpen("p"))
+    bench.run(for: .seconds(10))
+    #expect(bench.grants.count == 3)
+    bench.settle(waiting[0])
+    for id in waiting { #expect(bench.isGranted(id)) }
+  }
+
+  @Test func whenOpenRejectDoesNotWait() {
+    let breaker = BreakerPolicy(failures: 1, recovery: .seconds(1), whenOpen: .reject)
+    var bench = Self.bench([
+      ProviderPolicy(id: "p", limits: Limits(concurrency: 1), breaker: breaker, retry: RetryPolicy(attempts: 1))
+    ])
+    let first = bench.submit()
+    let queued = bench.submit()
+    bench.settle(first, .failed)
+    #expect(bench.outcome(queued) == .rejectedNoCapacity)
+    let late = bench.submit()
+    #expect(bench.outcome(late) == .rejectedNoCapacity)
+    bench.pass(.seconds(1))
+    let probe = bench.submit()
+    #expect(bench.isGranted(probe))
+  }
+
+  @Test func anotherKeyIsTriedAndWithoutOneTheRefusalGoesToTheClient() {
+    var bench = Self.bench([ProviderPolicy(id: "p", keys: [KeyPolicy(id: "a"), KeyPolicy(id: "b")])])
+    let id = bench.submit()
+    let first = bench.grant(id)?.key
+    bench.settle(id, .keyRefused, answer: true)
+    #expect(bench.grant(id)?.key != first)
+    #expect(bench.grant(id)?.attempt == 2)
+    bench.settle(id, .keyRefused, answer: true)
+    #expect(bench.outcome(id) == .upstreamError)
+    let keys = bench.core.snapshot(at: bench.now).providers[0].keys
+    #expect(keys.map(\.state) == ["disabled", "disabled"])
+    let next = bench.submit()
+    #expect(bench.core.blocker(of: next, at: bench.now) == .noUsableKey("p"))
+    bench.run(for: .seconds(60))
+    #expect(bench.isGranted(next))
+    bench.settle(next)
+    #expect(bench.core.snapshot(at: bench.now).providers[0].keys.filter { $0.state == "usable" }.count == 1)
+  }
+
+  @Test func aChangedSecretAndTheOperatorBringAKeyBack() {
+    func policy(_ generation: Int) -> AdmissionPolicy {
+      AdmissionPolicy(providers: [
+        ProviderPolicy(id: "p", keys: [KeyPolicy(id: "a", secretGeneration: generation)])
+      ])
+    }
+    var bench = Bench(policy(0))
+    let id = bench.submit()
+    bench.settle(id, .keyRefused, answer: true)
+    bench.send(.policyReplaced(policy(0)))
+    #expect(bench.core.snapshot(at: bench.now).providers[0].keys[0].state == "disabled")
+    bench.send(.policyReplaced(policy(1)))
+    #expect(bench.core.snapshot(at: bench.now).providers[0].keys[0].state == "usable")
+    bench.send(.operatorCommanded(.disableKey("p", "a")))
+    let refused = bench.submit()
+    #expect(bench.outcome(refused) == .rejectedNoCapacity)
+    bench.send(.operatorCommanded(.enableKey("p", "a")))
+    let fine = bench.submit()
+    #expect(bench.isGranted(fine))
+  }
+
+  @Test func anUnpaidKeyLeavesTheWorkToTheOther() {
+    var bench = Self.bench([ProviderPolicy(id: "p", keys: [KeyPolicy(id: "a"), KeyPolicy(id: "b")])])
+    let id = bench.submit()
+    let first = bench.grant(id)?.key
+    bench.settle(id, .quotaExhausted, answer: true)
+    #expect(bench.grant(id)?.key != first)
+    bench.settle(id)
+    for _ in 0..<20 {
+      let next = bench.submit()
+      #expect(bench.grant(next)?.key != first)
+      bench.settle(next)
+    }
+  }
+
+  @Test func perKeyQuotaCoolsTheKeyAndSharedTheProvider() {
+    for quota in [Quota.perKey, .shared] {
+      var bench = Self.bench([ProviderPolicy(id: "p", keys: [KeyPolicy(id: "a"), KeyPolicy(id: "b")], quota: quota)])
+      let id = bench.submit()
+      bench.settle(id, .throttled(retryAfter: .seconds(5)), answer: true)
+      #expect((bench.grant(id)?.attempt == 2) == (quota == .perKey))
+    }
+  }
+
+  @Test func theOperatorOpensAndClosesABreaker() {
+    var bench = Self.bench([ProviderPolicy(id: "p", limits: Limits(concurrency: 1))])
+    let running = bench.submit()
+    let queued = bench.submit()
+    bench.send(.operatorCommanded(.openBreaker("p")))
+    #expect(bench.outcome(queued) == .rejectedNoCapacity)
+    bench.settle(running)
+    #expect(bench.outcome(running) == .completed)
+    bench.send(.operatorCommanded(.automateBreaker("p")))
+    let fine = bench.submit()
+    #expect(bench.isGranted(fine))
+  }
+
+  @Test func headersPullTheBucketDownAndTheLimitIn() {
+    var bench = Self.bench([ProviderPolicy(id: "p", limits: Limits(tokensPerMinute: 1000))])
+    func bucket() -> AdmissionSnapshot.Bucket? { bench.core.snapshot(at: bench.now).providers[0].buckets.first }
+    let reading = ObservedLimits.Reading(dimension: .tokens, limit: 500, remaining: 100)
+    bench.send(.limitsObserved("p", "", ObservedLimits(readings: [reading])))
+    #expect(bucket()?.capacity == 500)
+    #expect(bucket()?.available == 100)
+    let requests = ObservedLimits.Reading(dimension: .requests, limit: 60, remaining: 59)
+    bench.send(.limitsObserved("p", "", ObservedLimits(readings: [requests])))
+    #expect(bench.core.snapshot(at: bench.now).providers[0].buckets.count == 2)
+  }
+
+  @Test func a429WithoutNumbersShrinksConcurrency() {
+    var bench = Self.bench([ProviderPolicy(id: "p")])
+    let ids = (0..<20).map { _ in bench.submit() }
+    for id in ids[15...] { bench.settle(id, .throttled(retryAfter: .milliseconds(100)), answer: true) }
+    #expect(bench.core.snapshot(at: bench.now).providers[0].concurrencyLimit == 10)
+    #expect(bench.conclusions.isEmpty)
+  }
+
+  @Test func estimatesAreLearned() {
+    var bench = Self.bench([ProviderPolicy(id: "p")])
+    for _ in 0..<50 {
+      let id = bench.submit(input: 1000, cap: 32_000)
+      bench.settle(id, input: 1300, output: 90)
+    }
+    let id = bench.submit(input: 1000, cap: 32_000)
+    #expect((1250...1300).contains(bench.grant(id)?.reservedInput ?? 0))
+    #expect((90...112).contains(bench.grant(id)?.reservedOutput ?? 0))
+    let small = bench.submit(input: 1000, cap: 5)
+    #expect(bench.grant(small)?.reservedOutput == 5)
+  }
+}

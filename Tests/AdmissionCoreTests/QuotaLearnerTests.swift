@@ -1,0 +1,49 @@
+// Down at once, up carefully, nonsense ignored; a hidden limit found and kept.
+import Testing
+
+@testable import AdmissionCore
+
+@Suite struct QuotaLearnerTests {
+  let now = Instant(nanoseconds: 0)
+
+  @Test func limitsGoDownAtOnceAndUpByAQuarter() {
+    var learner = QuotaLearner()
+    #expect(!learner.tellsNumbers(at: now))
+    let first = learner.observe(limit: 1000, of: .tokens, at: now)
+    let same = learner.observe(limit: 1000, of: .tokens, at: now)
+    let down = learner.observe(limit: 400, of: .tokens, at: now)
+    let up = learner.observe(limit: 800, of: .tokens, at: now)
+    #expect([first, same, down, up] == [1000, nil, 400, 500])
+    #expect(learner.effective(Limits(tokensPerMinute: 450)).tokensPerMinute == 450)
+    #expect(learner.effective(Limits()).tokensPerMinute == 500)
+    #expect(learner.tellsNumbers(at: now + .seconds(59)))
+    #expect(!learner.tellsNumbers(at: now + .seconds(60)))
+  }
+
+  @Test(arguments: [(-1, nil), (0, nil), (100, 101), (nil, -5), (nil, nil)] as [(Int64?, Int64?)])
+  func nonsenseIsIgnored(limit: Int64?, remaining: Int64?) {
+    #expect(!QuotaLearner.isSensible(.init(dimension: .tokens, limit: limit, remaining: remaining)))
+  }
+
+  @Test(arguments: [1, 7, 20, 100])
+  func aHiddenLimitIsFoundAndMostOfItUsed(hidden: Int) {
+    var learner = QuotaLearner()
+    var calls = 0
+    var refused = 0
+    var used = 0
+    var rounds = 0
+    for round in 0..<20_000 {
+      let running = min(learner.concurrency ?? 200, 200)
+      let over = max(0, running - hidden)
+      for index in 0..<over { _ = learner.refused(running: running, isFirst: index == 0) }
+      if over == 0 { for _ in 0..<running { _ = learner.succeeded(running: running) } }
+      guard round >= 100 else { continue }
+      rounds += 1
+      calls += running
+      refused += over
+      used += min(running, hidden)
+    }
+    #expect(Double(refused) < 0.01 * Double(calls))
+    #expect(Double(used) >= 0.9 * Double(hidden * rounds))
+  }
+}
