@@ -68,7 +68,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     wallClock = WallClock(parts.clock)
     ids = ULIDMaker(seed: parts.clock.seed)
     rules = BrokerRules(policy: policy, secrets: secrets)
-    dispatcher = Dispatcher(policy: policy.admission, clock: parts.clock, loop: parts.loop)
+    dispatcher = Dispatcher(policy: Broker.admission(policy, secrets), clock: parts.clock, loop: parts.loop)
     dispatcher.delegate = self
   }
 
@@ -78,9 +78,32 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
 
   /// Puts a checked policy in the place of the old one; requests that are under way go on.
   public func replacePolicy(_ policy: Policy, secrets: KeySecrets) {
+    var secrets = secrets
+    _ = secrets.succeed(rules.secrets)
     rules = BrokerRules(policy: policy, secrets: secrets)
     models.forget()
-    dispatcher.replacePolicy(policy.admission)
+    dispatcher.replacePolicy(Broker.admission(policy, secrets))
+  }
+
+  /// Takes up secrets that changed outside the policy; false where none did.
+  @discardableResult public func replaceSecrets(_ secrets: KeySecrets) -> Bool {
+    var secrets = secrets
+    guard secrets.succeed(rules.secrets) else { return false }
+    rules = BrokerRules(policy: rules.policy, secrets: secrets)
+    dispatcher.replacePolicy(Broker.admission(rules.policy, secrets))
+    return true
+  }
+
+  /// What the core needs of a policy, with the secrets' generations in place of the secrets.
+  private static func admission(_ policy: Policy, _ secrets: KeySecrets) -> AdmissionPolicy {
+    var admission = policy.admission
+    for provider in admission.providers.indices {
+      for key in admission.providers[provider].keys.indices {
+        admission.providers[provider].keys[key].secretGeneration = secrets.generation(
+          provider: admission.providers[provider].id.name, key: admission.providers[provider].keys[key].id.name)
+      }
+    }
+    return admission
   }
 
   /// Stops admitting. `onDrained` follows when nothing is left.
@@ -90,12 +113,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     dispatcher.drain()
   }
 
-  /// Breaks off what still runs: the drain's time is up.
+  /// The drain's time is up: what still waits is refused, what still runs is broken off.
   public func abortAll() {
-    for exchange in exchanges.values.sorted(by: { $0.record.id < $1.record.id }) {
-      exchange.downstream.abort()
-      exchange.clientLeft()
-    }
+    for exchange in exchanges.values.sorted(by: { $0.record.id < $1.record.id }) { exchange.drainTimedOut() }
   }
 
   public func command(_ command: OperatorCommand) { dispatcher.command(command) }

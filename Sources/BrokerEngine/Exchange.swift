@@ -104,6 +104,9 @@ final class Exchange {
       facts.model = path.modelInPath
       facts.isStreaming = path.streamInPath
       facts.producesOutput = false
+      if path.endpoint == .models, !record.path.hasSuffix("/models"), let slash = record.path.utf8.lastIndex(of: UInt8(ascii: "/")) {
+        facts.model = RequestTarget.percentDecoded(record.path[record.path.index(after: slash)...])
+      }
       return .facts(facts)
     }
     let fields = downstream.head.fields
@@ -174,6 +177,19 @@ final class Exchange {
     }
   }
 
+  func drainTimedOut() {
+    switch phase {
+    case .reading, .queued:
+      reject(
+        .rejectedDraining, "The broker is shutting down before this request could be served.", retryAfter: .seconds(1))
+      broker.dispatcher.cancel(record.id)
+    case .attempting:
+      downstream.abort()
+      clientLeft()
+    case .concluded: downstream.abort()
+    }
+  }
+
   /// The client's side took up what it was given.
   func drained() {
     if case .attempting(let attempt) = phase { attempt.clientCaughtUp() }
@@ -217,8 +233,9 @@ final class Exchange {
     }
     var credential: (name: String, value: String)?
     if let key = grant.key,
-      let secret = rules.secrets.secret(provider: grant.provider.name, key: key.name)
-        ?? broker.rules.secrets.secret(provider: grant.provider.name, key: key.name)
+      // The newest secret first: it may have changed while the request waited.
+      let secret = broker.rules.secrets.secret(provider: grant.provider.name, key: key.name)
+        ?? rules.secrets.secret(provider: grant.provider.name, key: key.name)
     {
       credential = provider.credential(secret.revealed)
     }

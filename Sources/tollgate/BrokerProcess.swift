@@ -29,6 +29,9 @@ final class BrokerProcess {
   private var adminServer: HTTPServer?
   private let console: AdminConsole
   private var signals: [SignalWatch] = []
+  /// Directories in which secrets' files lie, and the pause after a change in which its neighbours are awaited.
+  private var secretWatches: [DirectoryWatch] = []
+  private lazy var secretTimer = LoopTimer(loop) { [weak self] in self?.readSecretsAgain() }
   private lazy var drainTimer = LoopTimer(loop) { [weak self] in self?.drainTimedOut() }
   private var isStopping = false
 
@@ -108,6 +111,7 @@ final class BrokerProcess {
     }
     signals.append(try SignalWatch(loop, signal: SIGHUP) { [weak self] in _ = self?.reload() })
     broker.onDrained = { [weak self] in self?.stop() }
+    watchSecrets()
     loop.run()
     dataServer.close()
     adminServer?.close()
@@ -163,12 +167,45 @@ final class BrokerProcess {
       BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
       broker.replacePolicy(policy, secrets: secrets)
       console.token = policy.admin.token.map { Array($0.revealed.utf8) }
+      watchSecrets()
       logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
       return []
     } catch {
       let mistakes = "\(error)".split(separator: "\n").map(String.init)
       for mistake in mistakes { logger.error("policy refused, the old one stays", metadata: ["mistake": "\(mistake)"]) }
       return mistakes
+    }
+  }
+
+  /// Follows the files that hold secrets: their directories, because secrets are replaced by renaming or by turning a link.
+  private func watchSecrets() {
+    var directories: Set<String> = []
+    for provider in broker.policy.providers {
+      for key in provider.keys {
+        guard case .file(let path) = key.source else { continue }
+        let resolved = PolicyLoading.resolved(path, relativeTo: options.policyFile)
+        directories.insert(URL(fileURLWithPath: resolved).deletingLastPathComponent().path)
+      }
+    }
+    secretWatches = directories.sorted().compactMap { directory in
+      do {
+        return try DirectoryWatch(loop, directory: directory) { [weak self] in
+          self?.secretTimer.schedule(after: .milliseconds(100))
+        }
+      } catch {
+        logger.warning("secrets are not followed", metadata: ["reason": "\(error)"])
+        return nil
+      }
+    }
+  }
+
+  private func readSecretsAgain() {
+    do {
+      if broker.replaceSecrets(try PolicyLoading.secrets(of: broker.policy, relativeTo: options.policyFile)) {
+        logger.info("secrets changed")
+      }
+    } catch {
+      logger.error("secrets cannot be read, the old ones stay", metadata: ["mistake": "\(error)"])
     }
   }
 

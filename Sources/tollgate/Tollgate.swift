@@ -51,7 +51,7 @@ struct Tollgate: ParsableCommand {
     subcommands: commands)
 
   static let commands: [any ParsableCommand.Type] = [
-    ServeCommand.self, CheckCommand.self, StatusCommand.self, ExplainCommand.self, KeysCommand.self,
+    ServeCommand.self, CheckCommand.self, StatusCommand.self, TopCommand.self, ExplainCommand.self, KeysCommand.self,
     BreakersCommand.self, TenantKeyCommand.self, ReloadCommand.self, DrainCommand.self, ProviderSimulatorCommand.self,
     FleetCommand.self, DemoCommand.self,
   ]

@@ -184,6 +184,21 @@ import Testing
     #expect(drained)
   }
 
+  @Test func whenTheDrainsTimeIsUpWaitingOnesAreRefusedAndRunningOnesBrokenOff() {
+    let rig = Rig { $0.providers[0].limits.concurrency = 1 }
+    let running = rig.send()
+    let waiting = rig.send()
+    rig.broker.drain()
+    #expect(!waiting.isClosed)
+    rig.broker.abortAll()
+    #expect(waiting.answer?.status == 503)
+    #expect(waiting.field("x-tollgate-outcome") == "rejected_draining")
+    #expect(running.isAborted)
+    #expect(rig.upstream.calls[0].isCancelled)
+    #expect(Set(rig.ended.map(\.outcome)) == [.rejectedDraining, .clientLeftRunning])
+    #expect(rig.upstream.calls.count == 1)
+  }
+
   @Test func tenantsShowTheirKey() {
     var acme = Tenant(id: "acme")
     acme.keys = [ClientKeyHash(bytes: Array("tg-acme".utf8))]

@@ -1,0 +1,40 @@
+// Tells when something in a directory changed. Files that are replaced (a new file renamed over the old one, a symbolic link that is
+// turned) keep no descriptor of their own, so the directory is watched, never the file.
+import CUV
+
+/// Calls its action, on the loop's thread, after each change in one directory; several changes may come as one call.
+public final class DirectoryWatch {
+  private let handle: UnsafeMutablePointer<uv_fs_event_t>
+  private let action: () -> Void
+  private let loop: EventLoop
+
+  /// - Throws: `EventLoopError` where the directory does not exist or the system's watches are used up.
+  public init(_ loop: EventLoop, directory: String, action: @escaping () -> Void) throws {
+    self.loop = loop
+    self.action = action
+    handle = .allocate(capacity: 1)
+    var code = uv_fs_event_init(loop.handle, handle)
+    guard code == 0 else {
+      handle.deallocate()
+      throw EventLoopError("uv_fs_event_init", code)
+    }
+    handle.pointee.data = nil
+    code = uv_fs_event_start(
+      handle,
+      { handle, _, _, _ in
+        guard let handle, let data = handle.pointee.data else { return }
+        let watch = Unmanaged<DirectoryWatch>.fromOpaque(data).takeUnretainedValue()
+        watch.action()
+      }, directory, 0)
+    // From here on `deinit` runs when the initialiser throws, and closes the handle.
+    guard code == 0 else { throw EventLoopError("watching \(directory)", code) }
+    handle.pointee.data = Unmanaged.passUnretained(self).toOpaque()
+    uv_unref(UnsafeMutableRawPointer(handle).assumingMemoryBound(to: uv_handle_t.self))
+  }
+
+  deinit {
+    handle.pointee.data = nil
+    uv_fs_event_stop(handle)
+    uv_close(UnsafeMutableRawPointer(handle).assumingMemoryBound(to: uv_handle_t.self)) { $0?.deallocate() }
+  }
+}
