@@ -51,9 +51,14 @@ struct ServeCommand: ParsableCommand {
   }
 
   func run() throws {
-    let process = try BrokerProcess(
-      BrokerProcess.Options(policyFile: policy, adjust: adjust, logFormat: logFormat))
-    do { try process.run() } catch let refusal as Refusal { throw refusal } catch {
+    do {
+      let process = try BrokerProcess(
+        BrokerProcess.Options(policyFile: policy, adjust: adjust, logFormat: logFormat))
+      try process.run()
+    } catch let refusal as Refusal {
+      throw refusal
+    } catch {
+      // A port in use, a certificate that cannot be read: the adapters' errors say what and what helps.
       throw Refusal("tollgate: \(error)")
     }
   }
