@@ -21,7 +21,8 @@ final class Attempt: UpstreamEvents {
   /// New output tokens after which the core hears of a running stream.
   private static let progressStep: TokenCount = 128
 
-  unowned let exchange: Exchange
+  /// A cycle with the exchange's phase, which ends with the attempt.
+  let exchange: Exchange
   let grant: Grant
   private var lease: Lease?
   private var call: (any UpstreamCall)?

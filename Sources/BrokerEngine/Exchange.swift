@@ -25,7 +25,7 @@ final class Exchange {
     var body: [UInt8]
   }
 
-  unowned let broker: Broker
+  let broker: Broker
   let downstream: any HTTPExchange
   let record: RequestRecord
   let target: RequestTarget

@@ -6,20 +6,26 @@
 /// An ordered list of header fields; names may repeat. Lookup ignores ASCII case (RFC 9110 section 5.1).
 public struct HeaderFields: Sendable {
   /// Where one field lies in ``storage``.
-  struct Position: Sendable {
-    var nameStart: UInt32
-    var nameLength: UInt32
-    var valueLength: UInt32
-    var valueStart: UInt32 { nameStart + nameLength }
+  @usableFromInline struct Position: Sendable {
+    @usableFromInline var nameStart: UInt32
+    @usableFromInline var nameLength: UInt32
+    @usableFromInline var valueLength: UInt32
+    @inlinable var valueStart: UInt32 { nameStart + nameLength }
+
+    @inlinable init(nameStart: UInt32, nameLength: UInt32, valueLength: UInt32) {
+      self.nameStart = nameStart
+      self.nameLength = nameLength
+      self.valueLength = valueLength
+    }
   }
 
   /// Names and values, back to back: name, value, name, value.
-  var storage: [UInt8] = []
-  var positions: [Position] = []
+  @usableFromInline var storage: [UInt8] = []
+  @usableFromInline var positions: [Position] = []
 
-  public init() {}
+  @inlinable public init() {}
 
-  public init(reservingBytes bytes: Int, fields: Int) {
+  @inlinable public init(reservingBytes bytes: Int, fields: Int) {
     storage.reserveCapacity(bytes)
     positions.reserveCapacity(fields)
   }
@@ -42,17 +48,17 @@ public struct HeaderFields: Sendable {
     }
   }
 
-  public var count: Int { positions.count }
-  public var isEmpty: Bool { positions.isEmpty }
+  @inlinable public var count: Int { positions.count }
+  @inlinable public var isEmpty: Bool { positions.isEmpty }
 
   /// Bytes of all names and values together.
-  public var byteCount: Int { storage.count }
+  @inlinable public var byteCount: Int { storage.count }
 
-  public mutating func append(name: String, value: String) {
+  @inlinable public mutating func append(name: String, value: String) {
     append(name: name.utf8, value: value.utf8)
   }
 
-  public mutating func append(name: some Collection<UInt8>, value: some Collection<UInt8>) {
+  @inlinable public mutating func append(name: some Collection<UInt8>, value: some Collection<UInt8>) {
     let start = storage.count
     storage.append(contentsOf: name)
     let middle = storage.count
@@ -64,7 +70,7 @@ public struct HeaderFields: Sendable {
   }
 
   /// The same for bytes that lie in arrays: the way of the parsers, without the cost of a generic call.
-  public mutating func append(nameBytes name: ArraySlice<UInt8>, valueBytes value: ArraySlice<UInt8>) {
+  @inlinable public mutating func append(nameBytes name: ArraySlice<UInt8>, valueBytes value: ArraySlice<UInt8>) {
     let start = storage.count
     storage.append(contentsOf: name)
     storage.append(contentsOf: value)
@@ -75,7 +81,7 @@ public struct HeaderFields: Sendable {
   }
 
   /// Appends the field at `index` of another list, without going through text.
-  public mutating func append(fieldAt index: Int, of other: HeaderFields) {
+  @inlinable public mutating func append(fieldAt index: Int, of other: HeaderFields) {
     let position = other.positions[index]
     let start = Int(position.nameStart)
     let length = Int(position.nameLength) + Int(position.valueLength)
@@ -86,7 +92,7 @@ public struct HeaderFields: Sendable {
   }
 
   /// Appends every field of another list.
-  public mutating func append(contentsOf other: HeaderFields) {
+  @inlinable public mutating func append(contentsOf other: HeaderFields) {
     let offset = UInt32(truncatingIfNeeded: storage.count)
     storage.append(contentsOf: other.storage)
     positions.reserveCapacity(positions.count + other.positions.count)
@@ -98,23 +104,23 @@ public struct HeaderFields: Sendable {
   }
 
   /// The bytes of the name at `index`, in the sender's case.
-  public func nameBytes(at index: Int) -> ArraySlice<UInt8> {
+  @inlinable public func nameBytes(at index: Int) -> ArraySlice<UInt8> {
     let position = positions[index]
     return storage[Int(position.nameStart)..<Int(position.nameStart) + Int(position.nameLength)]
   }
 
   /// The bytes of the value at `index`.
-  public func valueBytes(at index: Int) -> ArraySlice<UInt8> {
+  @inlinable public func valueBytes(at index: Int) -> ArraySlice<UInt8> {
     let position = positions[index]
     let start = Int(position.valueStart)
     return storage[start..<start + Int(position.valueLength)]
   }
 
-  public func name(at index: Int) -> String { String(decoding: nameBytes(at: index), as: UTF8.self) }
-  public func value(at index: Int) -> String { String(decoding: valueBytes(at: index), as: UTF8.self) }
+  @inlinable public func name(at index: Int) -> String { String(decoding: nameBytes(at: index), as: UTF8.self) }
+  @inlinable public func value(at index: Int) -> String { String(decoding: valueBytes(at: index), as: UTF8.self) }
 
   /// True where the name at `index` is `lowercased`, a name in lower-case ASCII.
-  public func nameIs(_ lowercased: StaticString, at index: Int) -> Bool {
+  @inlinable public func nameIs(_ lowercased: StaticString, at index: Int) -> Bool {
     let position = positions[index]
     guard Int(position.nameLength) == lowercased.utf8CodeUnitCount else { return false }
     return lowercased.withUTF8Buffer { expected in
@@ -130,7 +136,7 @@ public struct HeaderFields: Sendable {
   }
 
   /// True where the name at `index` starts with `lowercased`, a text in lower-case ASCII.
-  public func nameStarts(with lowercased: StaticString, at index: Int) -> Bool {
+  @inlinable public func nameStarts(with lowercased: StaticString, at index: Int) -> Bool {
     let position = positions[index]
     guard Int(position.nameLength) >= lowercased.utf8CodeUnitCount else { return false }
     return lowercased.withUTF8Buffer { expected in
@@ -146,18 +152,18 @@ public struct HeaderFields: Sendable {
   }
 
   /// The position of the first field called `lowercased`, a name in lower-case ASCII.
-  public func firstIndex(of lowercased: StaticString) -> Int? {
+  @inlinable public func firstIndex(of lowercased: StaticString) -> Int? {
     for index in positions.indices where nameIs(lowercased, at: index) { return index }
     return nil
   }
 
   /// The value of the first field called `lowercased`, as text.
-  public func first(_ lowercased: StaticString) -> String? {
+  @inlinable public func first(_ lowercased: StaticString) -> String? {
     firstIndex(of: lowercased).map { value(at: $0) }
   }
 
   /// The value of the first field whose name equals `name` when ASCII case is ignored.
-  public func first(named name: String) -> String? {
+  @inlinable public func first(named name: String) -> String? {
     let wanted = name.utf8
     let length = wanted.count
     for index in positions.indices where Int(positions[index].nameLength) == length {
@@ -168,7 +174,7 @@ public struct HeaderFields: Sendable {
     return nil
   }
 
-  public func contains(_ lowercased: StaticString) -> Bool { firstIndex(of: lowercased) != nil }
+  @inlinable public func contains(_ lowercased: StaticString) -> Bool { firstIndex(of: lowercased) != nil }
 
   /// The fields as pairs of text, for tests and for code off the hot path.
   public var pairs: [(name: String, value: String)] {
