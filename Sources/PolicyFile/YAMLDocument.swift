@@ -68,6 +68,7 @@ struct YAMLDocument {
 
   static let nodeLimit = 100_000
   static let byteLimit = 4 << 20
+  static let rereadLimit = 2 << 20
 
   init(text: String, environment: [String: String]) {
     guard text.utf8.count <= YAMLDocument.byteLimit else {
@@ -78,13 +79,16 @@ struct YAMLDocument {
     var root: Node?
     // Yams gives up at the first repeated key. Each round hides one of the repeated ones behind a name that no text
     // has; the walk below brings it back.
+    // Bounded by the bytes that all rounds together read.
+    var rounds = max(8, YAMLDocument.rereadLimit / max(1, text.utf8.count))
     while true {
       do {
         root = try Parser(yaml: source.text, encoding: .utf8).singleRoot()
         break
       } catch YamlError.duplicatedKeysInMapping(let names, let context) {
         let position = Position(context.mark)
-        guard source.hideKey(at: position) else {
+        rounds -= 1
+        guard rounds > 0, source.hideKey(at: position) else {
           mistakes.append((position, names.first ?? "yaml", "given more than once, allowed: once"))
           return
         }

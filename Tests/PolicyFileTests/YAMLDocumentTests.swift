@@ -83,6 +83,15 @@ import Testing
     #expect(document.mistakes.map(\.message) == ["more than 100000 values, aliases counted"])
   }
 
+  @Test func repeatedKeysWithoutEndAreGivenUp() {
+    let few = YAMLDocument(text: String(repeating: "a: 1\n", count: 30), environment: [:])
+    #expect(few.mistakes.isEmpty && few.root != nil)
+    let filler = "#" + String(repeating: "x", count: YAMLDocument.rereadLimit / 8) + "\n"
+    let many = YAMLDocument(text: filler + String(repeating: "a: 1\n", count: 30), environment: [:])
+    #expect(many.root == nil)
+    #expect(many.mistakes.map(\.message) == ["given more than once, allowed: once"])
+  }
+
   @Test func sizeIsBounded() {
     let limit = YAMLDocument.byteLimit
     #expect(YAMLDocument(text: "#" + String(repeating: "x", count: limit - 1), environment: [:]).mistakes.isEmpty)
