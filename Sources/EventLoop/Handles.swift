@@ -81,10 +81,11 @@ public final class LoopTimer {
   /// Fires when the monotonic clock reaches `deadline` (nanoseconds, as ``EventLoop/now``); replaces what was
   /// scheduled.
   public func schedule(at deadline: UInt64) {
-    let now = uv_hrtime()
-    let wait = deadline > now ? (deadline - now + 999_999) / 1_000_000 : 0
-    // The loop's cached clock may lag behind the true one; libuv counts from the cached one.
-    uv_update_time(loop.handle)
+    // libuv counts in whole milliseconds of the same clock, from the time of this turn: the deadline is rounded up and
+    // not the wait, or the part of a millisecond that the turn's time leaves out would make the timer early.
+    let due = deadline / 1_000_000 + (deadline % 1_000_000 == 0 ? 0 : 1)
+    let turn = uv_now(loop.handle)
+    let wait = due > turn ? due - turn : 0
     uv_timer_start(
       handle,
       { handle in

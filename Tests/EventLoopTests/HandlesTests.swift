@@ -183,6 +183,18 @@ import Testing
     #expect(loop.now - start >= 10_000_000, "a timer fired early")
   }
 
+  @Test func noTimerIsEarlyByAPartOfAMillisecond() throws {
+    let loop = try EventLoop()
+    for step in 0..<20 {
+      let deadline = loop.now + 1_000_000 + UInt64(step) * 90_000
+      var firedAt: UInt64 = 0
+      let timer = LoopTimer(loop) { firedAt = loop.now }
+      timer.schedule(at: deadline)
+      turn(loop) { firedAt > 0 }
+      #expect(firedAt >= deadline)
+    }
+  }
+
   @Test func aTimerThatWasCancelledOrReplacedDoesNotFire() throws {
     let loop = try EventLoop()
     var count = 0
