@@ -26,34 +26,73 @@ constexpr Name names[] = {
 };
 constexpr size_t nameCount = sizeof(names) / sizeof(names[0]);
 
-// Names by length, so that a lookup compares only those that can be equal.
+static_assert(TG_KEY_COUNT <= 256, "sets of names have 256 bits");
+
+// The first eight bytes of a name as a number; shorter names are filled with zeros.
+uint64_t prefix(const uint8_t *text, size_t length) {
+  uint64_t word = 0;
+  if (length >= 8) {
+    std::memcpy(&word, text, 8);
+  } else {
+    for (size_t i = 0; i < length; i++) word |= static_cast<uint64_t>(text[i]) << (8 * i);
+  }
+  return word;
+}
+
+// Names by a hash of length and first eight bytes, so that most lookups look at one place.
 struct NameTable {
-  uint8_t order[nameCount];
-  uint8_t first[longestKey + 2];
-  static_assert(nameCount < 256, "positions are bytes");
+  struct Slot {
+    uint64_t word;
+    const char *text;
+    uint8_t length;
+    uint16_t id;
+  };
+  static constexpr size_t size = 1024;
+  Slot slots[size] = {};
+
+  static size_t place(uint64_t word, size_t length) {
+    return static_cast<size_t>(((word + length) * 0x9E3779B97F4A7C15u) >> 54);
+  }
 
   NameTable() {
-    uint8_t next = 0;
-    for (size_t length = 0; length <= longestKey; length++) {
-      first[length] = next;
-      for (size_t i = 0; i < nameCount; i++) {
-        if (names[i].length == length) order[next++] = static_cast<uint8_t>(i);
-      }
+    for (const Name &name : names) {
+      uint64_t word = prefix(reinterpret_cast<const uint8_t *>(name.text), name.length);
+      size_t at = place(word, name.length);
+      while (slots[at].text) at = (at + 1) % size;
+      slots[at] = Slot{word, name.text, name.length, name.id};
     }
-    first[longestKey + 1] = next;
   }
 
   uint16_t find(const uint8_t *text, size_t length) const {
-    if (length > longestKey) return TG_KEY_OTHER;
-    for (uint8_t at = first[length]; at < first[length + 1]; at++) {
-      const Name &name = names[order[at]];
-      if (std::memcmp(name.text, text, length) == 0) return name.id;
+    uint64_t word = prefix(text, length);
+    for (size_t at = place(word, length); slots[at].text; at = (at + 1) % size) {
+      const Slot &slot = slots[at];
+      if (slot.word != word || slot.length != length) continue;
+      if (length <= 8 || std::memcmp(slot.text + 8, text + 8, length - 8) == 0) return slot.id;
     }
     return TG_KEY_OTHER;
   }
 };
 
 const NameTable table;
+
+// The first backslash in `from..<stop`, or null. Short strings are the most; for them a call would cost more than the search.
+const uint8_t *findSlash(const uint8_t *from, const uint8_t *stop) {
+  if (stop - from > 64) {
+    return static_cast<const uint8_t *>(std::memchr(from, '\\', static_cast<size_t>(stop - from)));
+  }
+  constexpr uint64_t low = 0x0101010101010101u, high = 0x8080808080808080u;
+  for (; stop - from >= 8; from += 8) {
+    uint64_t word;
+    std::memcpy(&word, from, 8);
+    word ^= low * '\\';
+    if ((word - low) & ~word & high) break;
+  }
+  for (; from < stop; from++) {
+    if (*from == '\\') return from;
+  }
+  return nullptr;
+}
 
 bool isSpace(uint8_t byte) { return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t'; }
 bool isDigit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
@@ -127,7 +166,7 @@ struct tg_json {
     decoded = static_cast<size_t>(stop - from);
     hasEscapes = false;
     while (from < stop) {
-      auto slash = static_cast<const uint8_t *>(std::memchr(from, '\\', static_cast<size_t>(stop - from)));
+      const uint8_t *slash = findSlash(from, stop);
       if (!slash) break;
       hasEscapes = true;
       size_t position = static_cast<size_t>(slash - text);
@@ -266,7 +305,32 @@ bool tg_json_begin(tg_json *json, const uint8_t *text, size_t length) {
   return true;
 }
 
-uint8_t tg_json_next(tg_json *json, tg_json_token *token) {
+namespace {
+
+// Skips the value at the current token; false where the text ends in it.
+bool skipValue(tg_json *json) {
+  size_t open = 0;
+  for (; json->at < json->indexCount; json->at++) {
+    switch (json->text[json->index[json->at]]) {
+      case '{': case '[':
+        open++;
+        continue;
+      case '}': case ']':
+        if (open <= 1) break;
+        open--;
+        continue;
+      default:
+        if (open > 0) continue;
+        break;
+    }
+    json->at++;
+    return true;
+  }
+  return false;
+}
+
+template <bool isPicky>
+uint8_t nextToken(tg_json *json, tg_json_token *token, const tg_json_keys *wanted) {
   if (json->error) return token->kind = TG_JSON_ERROR;
   const uint8_t *text = json->text;
   for (;;) {
@@ -323,6 +387,14 @@ uint8_t tg_json_next(tg_json *json, tg_json_token *token) {
         if (text[json->index[json->at]] != ':') return token->kind = json->fail("expected :", json->index[json->at]);
         if (++json->at >= json->indexCount) return token->kind = json->fail("text ends too early", json->length);
         position = json->index[json->at];
+        if (isPicky && !(wanted->words[key >> 6] >> (key & 63) & 1)) {
+          uint8_t first = text[position];
+          if (first == '}' || first == ']' || first == ',' || first == ':' || !skipValue(json)) {
+            return token->kind = json->fail("expected a value", position);
+          }
+          frame->count++;
+          continue;
+        }
       }
       frame->count++;
     }
@@ -382,6 +454,14 @@ uint8_t tg_json_next(tg_json *json, tg_json_token *token) {
       }
     }
   }
+}
+
+}  // namespace
+
+uint8_t tg_json_next(tg_json *json, tg_json_token *token) { return nextToken<false>(json, token, nullptr); }
+
+uint8_t tg_json_next_of(tg_json *json, tg_json_token *token, const tg_json_keys *wanted) {
+  return nextToken<true>(json, token, wanted);
 }
 
 bool tg_json_skip(tg_json *json) {

@@ -58,7 +58,7 @@ struct AnswerReading {
     let depth = walk.depth
     var type = EventType.other
     while true {
-      switch walk.next() {
+      switch walk.next(of: Self.names) {
       case .end, .error: return
       case .objectEnd where walk.depth == depth:
         if type == .error, inStreamError == nil { inStreamError = InStreamError(type: "error") }
@@ -67,6 +67,23 @@ struct AnswerReading {
       }
     }
   }
+
+  /// The members of an answer, or of an event, that mean something here.
+  private static let names = JSONNames([
+    TG_KEY_type, TG_KEY_usage, TG_KEY_usageMetadata, TG_KEY_usage_metadata, TG_KEY_meta, TG_KEY_model, TG_KEY_modelVersion,
+    TG_KEY_service_tier, TG_KEY_serviceTier, TG_KEY_error, TG_KEY_message, TG_KEY_code, TG_KEY_response, TG_KEY_x_groq,
+    TG_KEY_choices, TG_KEY_candidates, TG_KEY_delta, TG_KEY_content, TG_KEY_output, TG_KEY_text, TG_KEY_stop_reason, TG_KEY_done,
+    TG_KEY_prompt_eval_count, TG_KEY_eval_count,
+  ])
+  private static let wrappedNames = JSONNames([
+    TG_KEY_usage, TG_KEY_model, TG_KEY_service_tier, TG_KEY_error, TG_KEY_content,
+  ])
+  /// The members of a choice that mean something, at any depth.
+  private static let choiceNames = JSONNames([
+    TG_KEY_finish_reason, TG_KEY_error, TG_KEY_message, TG_KEY_delta, TG_KEY_tool_calls, TG_KEY_function, TG_KEY_text, TG_KEY_content,
+    TG_KEY_reasoning_content, TG_KEY_reasoning, TG_KEY_refusal, TG_KEY_arguments, TG_KEY_thinking, TG_KEY_name, TG_KEY_input,
+    TG_KEY_parts, TG_KEY_code,
+  ])
 
   /// The event types that mean something here; all others pass.
   private enum EventType { case error, responseFailed, other }
@@ -78,9 +95,8 @@ struct AnswerReading {
       type = eventType(walk)
     case TG_KEY_usage, TG_KEY_usageMetadata, TG_KEY_usage_metadata, TG_KEY_meta: readUsage(&walk)
     case TG_KEY_model, TG_KEY_modelVersion:
-      if walk.kind == .string { model = walk.string(limit: 256) } else { skip(&walk) }
-    case TG_KEY_service_tier, TG_KEY_serviceTier:
-      if walk.kind == .string { serviceTier = walk.string(limit: 64) } else { skip(&walk) }
+      noteModel(&walk)
+    case TG_KEY_service_tier, TG_KEY_serviceTier: noteTier(&walk)
     case TG_KEY_error: readError(&walk)
     case TG_KEY_message:
       if walk.kind == .string {
@@ -104,6 +120,19 @@ struct AnswerReading {
 
   private mutating func skip(_ walk: inout JSONWalk) {
     if walk.kind == .objectBegin || walk.kind == .arrayBegin { walk.skip() }
+  }
+
+  /// Every chunk repeats it: read once.
+  private mutating func noteModel(_ walk: inout JSONWalk) {
+    guard walk.kind == .string else { return skip(&walk) }
+    if model == nil { model = walk.string(limit: 256) }
+  }
+
+  /// Every chunk repeats it, and a later one may differ.
+  private mutating func noteTier(_ walk: inout JSONWalk) {
+    guard walk.kind == .string else { return skip(&walk) }
+    if let serviceTier, walk.isString(serviceTier) { return }
+    serviceTier = walk.string(limit: 64)
   }
 
   private mutating func eventType(_ walk: JSONWalk) -> EventType {
@@ -139,16 +168,15 @@ struct AnswerReading {
     let depth = walk.depth
     let isResponse = walk.key == TG_KEY_response
     while true {
-      switch walk.next() {
+      switch walk.next(of: Self.wrappedNames) {
       case .end, .error: return
       case .objectEnd where walk.depth == depth: return
       default: break
       }
       switch walk.key {
       case TG_KEY_usage: readUsage(&walk)
-      case TG_KEY_model: if walk.kind == .string { model = walk.string(limit: 256) } else { skip(&walk) }
-      case TG_KEY_service_tier:
-        if walk.kind == .string { serviceTier = walk.string(limit: 64) } else { skip(&walk) }
+      case TG_KEY_model: noteModel(&walk)
+      case TG_KEY_service_tier: noteTier(&walk)
       case TG_KEY_error where isResponse || walk.kind == .string: readError(&walk)
       case TG_KEY_content where !isResponse && countsText: generated(&walk)
       default: skip(&walk)
@@ -160,7 +188,7 @@ struct AnswerReading {
     guard walk.kind == .arrayBegin else { return skip(&walk) }
     let depth = walk.depth
     while true {
-      switch walk.next() {
+      switch walk.next(of: Self.choiceNames) {
       case .end, .error: return
       case .arrayEnd where walk.depth == depth:
         lastChoices = walk.count
@@ -169,7 +197,6 @@ struct AnswerReading {
         if walk.depth == depth + 2, walk.key == TG_KEY_finish_reason { sawTerminalEvent = true } else { addText(walk) }
       case .objectBegin where walk.key == TG_KEY_error && walk.depth == depth + 2: readError(&walk)
       case .objectBegin where !countsText && walk.key == TG_KEY_message: walk.skip()
-      case .objectBegin where walk.key == TG_KEY_OTHER, .arrayBegin where walk.key == TG_KEY_OTHER: walk.skip()
       default: continue
       }
     }

@@ -40,11 +40,13 @@ final class ContentDecoder {
   private var sawInput = false
   /// True once the coded stream reached its own end.
   private(set) var isComplete = false
-  private var chunk = [UInt8](repeating: 0, count: 32 << 10)
+  private var chunk: [UInt8] = []
 
   /// nil for codings that are not decoded.
   init?(_ coding: ContentCoding) {
+    guard coding != .identity, coding != .unsupported else { return nil }
     self.coding = coding
+    chunk = [UInt8](repeating: 0, count: 16 << 10)
     zlib = .allocate(capacity: 1)
     zlib.initialize(to: z_stream())
     switch coding {

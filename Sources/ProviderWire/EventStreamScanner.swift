@@ -22,6 +22,8 @@ struct EventStreamScanner {
   /// True where `bytes` is our own memory, not the sender's.
   private var isOwned = false
   private var isFirstFrame = true
+  /// Where the next carriage return is; the end where there is none, as in most streams: then each line costs one search.
+  private var nextReturn = 0
   /// The last byte seen was a carriage return that ended a line: a line feed right after it belongs to it.
   private var sawReturn = false
   /// Bytes of the line feed that belongs to the frame before; see `nextFrame`.
@@ -44,6 +46,7 @@ struct EventStreamScanner {
       bytes.append(contentsOf: piece)
     }
     strayLineFeed = false
+    findReturn(from: scan)
     if sawReturn, let first = piece.first {
       sawReturn = false
       // Only where the return ended the frame is its line feed not already behind a line start.
@@ -58,21 +61,24 @@ struct EventStreamScanner {
     }
   }
 
+  private mutating func findReturn(from start: Int) {
+    nextReturn = ByteSearch.first(0x0D, in: bytes, from: start) ?? bytes.endIndex
+  }
+
   /// The next frame that is complete.
   mutating func nextFrame() -> Frame? {
-    // Most streams have no carriage return at all: then each line costs one search.
-    var nextReturn = ByteSearch.first(0x0D, in: bytes, from: scan)
     while true {
       var end = ByteSearch.first(0x0A, in: bytes, from: scan)
       var width = 1
-      if let found = nextReturn, found < end ?? .max {
+      if nextReturn < end ?? bytes.endIndex {
+        let found = nextReturn
         end = found
         if found + 1 < bytes.endIndex {
           if bytes[found + 1] == 0x0A { width = 2 }
         } else {
           sawReturn = true
         }
-        nextReturn = ByteSearch.first(0x0D, in: bytes, from: found + 1)
+        findReturn(from: found + 1)
       }
       guard let end else {
         scan = bytes.endIndex

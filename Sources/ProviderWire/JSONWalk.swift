@@ -62,6 +62,12 @@ struct JSONWalk {
     return kind
   }
 
+  /// Goes to the next token; of an object's members only those in `names` are given, the others are skipped, unchecked.
+  @discardableResult mutating func next(of names: JSONNames) -> Kind {
+    kind = withUnsafePointer(to: names.bits) { Kind(rawValue: tg_json_next_of(json, &token, $0)) ?? .error }
+    return kind
+  }
+
   /// Skips the container that has just begun, unchecked; its end is not given.
   mutating func skip() {
     if !tg_json_skip(json) { kind = .error }
@@ -121,6 +127,12 @@ struct JSONWalk {
       && (hasEscapes ? string() == wanted.description : stringStarts(with: wanted))
   }
 
+  /// True where a string, free of escapes, is `wanted`.
+  func isString(_ wanted: String) -> Bool {
+    guard kind == .string, !hasEscapes, decodedLength == wanted.utf8.count else { return false }
+    return text[token.start..<token.end].elementsEqual(wanted.utf8)
+  }
+
   /// A string's content, cut to `limit` bytes as written.
   func string(limit: Int = 4096) -> String {
     let raw = UnsafeBufferPointer(rebasing: text[token.start..<min(token.end, token.start + limit)])
@@ -159,6 +171,23 @@ struct JSONWalk {
 
   /// A decimal number times 10^9, rounded to nearest; nil where it is negative or too large.
   var nano: Int64? { DecimalText.scaled(text[token.start..<token.end], by: 9) }
+}
+
+/// A set of member names.
+struct JSONNames {
+  fileprivate var bits = tg_json_keys()
+
+  init(_ names: [tg_json_key]) {
+    for name in names {
+      let bit: UInt64 = 1 << UInt64(name.rawValue & 63)
+      switch name.rawValue >> 6 {
+      case 0: bits.words.0 |= bit
+      case 1: bits.words.1 |= bit
+      case 2: bits.words.2 |= bit
+      default: bits.words.3 |= bit
+      }
+    }
+  }
 }
 
 /// Reads decimal numbers without going through binary fractions.

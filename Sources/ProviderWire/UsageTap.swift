@@ -91,6 +91,9 @@ public struct UsageTap {
 
   private static func form(_ contentType: String?, isStreaming: Bool) -> Form {
     guard let contentType, !contentType.isEmpty else { return isStreaming ? .eventStream : .whole }
+    // As most vendors write them; comparing is cheaper than folding case.
+    if contentType == "application/json" { return .whole }
+    if contentType == "text/event-stream" || contentType == "text/event-stream; charset=utf-8" { return .eventStream }
     let type = contentType.lowercased()
     if type.hasPrefix("text/event-stream") { return .eventStream }
     if type.hasPrefix("application/json") { return .whole }
@@ -190,7 +193,7 @@ public struct UsageTap {
 
   /// False where the unfinished frame cannot become the one that is to go: then its bytes need not wait.
   private func mayBeInjectedUsage(_ frame: ArraySlice<UInt8>) -> Bool {
-    guard zip(frame, "data:".utf8).allSatisfy({ $0 == $1 }) || answer.isUntouched else { return false }
+    if frame.count >= 5, !answer.isUntouched, !frame.starts(with: "data:".utf8) { return false }
     return ByteSearch.first(Self.openChoice, in: frame, from: frame.startIndex) == nil
   }
 

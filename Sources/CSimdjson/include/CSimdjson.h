@@ -47,6 +47,8 @@ enum tg_json_key {
   TG_KEY_COUNT
 };
 
+
+
 enum tg_json_kind {
   TG_JSON_END = 0,  // the text is over and was valid
   TG_JSON_ERROR = 1,  // see tg_json_error
@@ -86,6 +88,11 @@ typedef struct tg_json_token {
 
 typedef struct tg_json tg_json;
 
+// A set of enum tg_json_key, one bit each.
+typedef struct tg_json_keys {
+  uint64_t words[4];
+} tg_json_keys;
+
 // NULL where memory is short.
 tg_json *tg_json_make(void);
 void tg_json_free(tg_json *json);
@@ -94,6 +101,8 @@ void tg_json_free(tg_json *json);
 bool tg_json_begin(tg_json *json, const uint8_t *text, size_t length);
 // Gives the next token and its kind; END and ERROR repeat.
 uint8_t tg_json_next(tg_json *json, tg_json_token *token);
+// The same inside an object, for members with a name in `wanted`; all others are skipped, unchecked but for balance.
+uint8_t tg_json_next_of(tg_json *json, tg_json_token *token, const tg_json_keys *wanted);
 // Skips the rest of the innermost open container, unchecked but for balance; its end is not given.
 bool tg_json_skip(tg_json *json);
 
