@@ -168,7 +168,8 @@ final class Attempt: UpstreamEvents {
     let strips = exchange.injectsUsage && head.status < 300
     tap = UsageTap(
       endpoint: exchange.path.endpoint, isStreaming: facts.isStreaming, contentType: head.fields.first("content-type"),
-      contentEncoding: head.fields.first("content-encoding"), stripInjectedUsage: strips)
+      contentEncoding: head.fields.first("content-encoding"), stripInjectedUsage: strips,
+      scratch: broker.scratch)
     var fields = ForwardedFields.forClient(head.fields, bodyMayShrink: strips)
     record.status = head.status
     TollgateFields.append(to: &fields, record, outcome: nil)

@@ -36,7 +36,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   let clock: BrokerClock
   let upstream: any Upstream
   let dispatcher: Dispatcher
-  var reader = RequestReader()
+  /// Memory for reading JSON, shared by all readers and taps of the loop.
+  let scratch = WireScratch()
+  lazy var reader = RequestReader(scratch: scratch)
   private(set) var rules: BrokerRules
   private let hash: ([UInt8]) -> [UInt8]
   private let requestEnded: (RequestRecord) -> Void

@@ -70,9 +70,11 @@ struct AnswerReading {
 
   /// The members of an answer, or of an event, that mean something here.
   private static let names = JSONNames([
-    TG_KEY_type, TG_KEY_usage, TG_KEY_usageMetadata, TG_KEY_usage_metadata, TG_KEY_meta, TG_KEY_model, TG_KEY_modelVersion,
+    TG_KEY_type, TG_KEY_usage, TG_KEY_usageMetadata, TG_KEY_usage_metadata, TG_KEY_meta, TG_KEY_model,
+    TG_KEY_modelVersion,
     TG_KEY_service_tier, TG_KEY_serviceTier, TG_KEY_error, TG_KEY_message, TG_KEY_code, TG_KEY_response, TG_KEY_x_groq,
-    TG_KEY_choices, TG_KEY_candidates, TG_KEY_delta, TG_KEY_content, TG_KEY_output, TG_KEY_text, TG_KEY_stop_reason, TG_KEY_done,
+    TG_KEY_choices, TG_KEY_candidates, TG_KEY_delta, TG_KEY_content, TG_KEY_output, TG_KEY_text, TG_KEY_stop_reason,
+    TG_KEY_done,
     TG_KEY_prompt_eval_count, TG_KEY_eval_count,
   ])
   private static let wrappedNames = JSONNames([
@@ -80,8 +82,10 @@ struct AnswerReading {
   ])
   /// The members of a choice that mean something, at any depth.
   private static let choiceNames = JSONNames([
-    TG_KEY_finish_reason, TG_KEY_error, TG_KEY_message, TG_KEY_delta, TG_KEY_tool_calls, TG_KEY_function, TG_KEY_text, TG_KEY_content,
-    TG_KEY_reasoning_content, TG_KEY_reasoning, TG_KEY_refusal, TG_KEY_arguments, TG_KEY_thinking, TG_KEY_name, TG_KEY_input,
+    TG_KEY_finish_reason, TG_KEY_error, TG_KEY_message, TG_KEY_delta, TG_KEY_tool_calls, TG_KEY_function, TG_KEY_text,
+    TG_KEY_content,
+    TG_KEY_reasoning_content, TG_KEY_reasoning, TG_KEY_refusal, TG_KEY_arguments, TG_KEY_thinking, TG_KEY_name,
+    TG_KEY_input,
     TG_KEY_parts, TG_KEY_code,
   ])
 

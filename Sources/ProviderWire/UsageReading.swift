@@ -7,6 +7,11 @@ public struct UsageExtras: Sendable, Equatable {
   /// Of the cache writes, those that are kept for an hour.
   public var cacheWriteHourTokens: TokenCount = 0
   public var webSearches: Int64 = 0
+  /// Parts of the input and of the output.
+  public var audioInputTokens: TokenCount = 0
+  public var audioOutputTokens: TokenCount = 0
+  public var imageInputTokens: TokenCount = 0
+  public var imageOutputTokens: TokenCount = 0
   /// Length of audio, where the provider charges by time.
   public var audioMilliseconds: Int64 = 0
   /// Anthropic's `speed` and `inference_geo`.
@@ -95,7 +100,8 @@ struct UsageReading {
       case .string: string(walk)
       case .objectBegin:
         switch walk.key {
-        case TG_KEY_prompt_tokens_details, TG_KEY_input_tokens_details, TG_KEY_completion_tokens_details,
+        case TG_KEY_prompt_tokens_details, TG_KEY_input_tokens_details, TG_KEY_input_token_details,
+          TG_KEY_completion_tokens_details,
           TG_KEY_output_tokens_details, TG_KEY_cache_creation, TG_KEY_server_tool_use, TG_KEY_billed_units,
           TG_KEY_tokens:
           continue
@@ -127,12 +133,20 @@ struct UsageReading {
     case TG_KEY_ephemeral_1h_input_tokens: extras.cacheWriteHourTokens = value
     case TG_KEY_thoughtsTokenCount: thoughts = value
     case TG_KEY_toolUsePromptTokenCount: toolPrompt = value
+    case TG_KEY_audio_tokens:
+      if isOutput(walk) { extras.audioOutputTokens = value } else { extras.audioInputTokens = value }
+    case TG_KEY_image_tokens:
+      if isOutput(walk) { extras.imageOutputTokens = value } else { extras.imageInputTokens = value }
     case TG_KEY_web_search_requests: extras.webSearches = value
     case TG_KEY_seconds: extras.audioMilliseconds = walk.nano.map { $0 / 1_000_000 } ?? 0
     case TG_KEY_cost: cost = walk.nano.map(Money.init(nanodollars:)) ?? cost
     case TG_KEY_cost_in_usd_ticks: cost = Money(nanodollars: value / 10)
     default: break
     }
+  }
+
+  private func isOutput(_ walk: JSONWalk) -> Bool {
+    walk.parent == TG_KEY_completion_tokens_details || walk.parent == TG_KEY_output_tokens_details
   }
 
   private mutating func string(_ walk: JSONWalk) {

@@ -361,6 +361,10 @@ import Testing
     #expect(
       tap(#"{"usage":{"prompt_tokens":1,"cost_in_usd_ticks":25000000}}"#, .chatCompletions, Self.json).cost
         == Money(nanodollars: 2_500_000))
+    let images = tap(Self.goldens.first { $0.name == "images" }?.body ?? "", .images, Self.json)
+    #expect(images.extras.imageInputTokens == 40)
+    let speech = tap(Self.goldens.first { $0.name == "transcription by tokens" }?.body ?? "", .transcription, Self.json)
+    #expect(speech.extras.audioInputTokens == 14)
     let seconds = tap(#"{"text":"x","usage":{"type":"duration","seconds":12.5}}"#, .transcription, Self.json)
     #expect(seconds.extras.audioMilliseconds == 12_500)
   }

@@ -1,0 +1,72 @@
+// What a call costs, from what the provider counted and the rates that apply: whole numbers, exact to the nano-dollar.
+// The rates of a model, tier, size and day are picked by whoever holds the price list.
+import AdmissionCore
+
+/// Rates of one call. Unit: millionths of a US dollar per 1M tokens, which is thousandths of a nano-dollar per token; `nil` is "no price".
+public struct CallRates: Sendable, Equatable {
+  public var input: Int64?
+  public var output: Int64?
+  /// What `output` costs where nil.
+  public var reasoning: Int64?
+  /// What `input` costs where nil.
+  public var cacheRead: Int64?
+  /// What `input` costs where nil.
+  public var cacheWrite: Int64?
+  /// What `cacheWrite` costs where nil.
+  public var cacheWriteHour: Int64?
+  /// What `input` and `output` cost where nil.
+  public var audioInput: Int64?
+  public var audioOutput: Int64?
+  public var imageInput: Int64?
+  public var imageOutput: Int64?
+  public var perRequest = Money.zero
+  public var perAudioSecond = Money.zero
+  /// Multiplies all that tokens cost, in millionths: region, speed, off-peak hours.
+  public var factor: Int64 = 1_000_000
+
+  public init(input: Int64? = nil, output: Int64? = nil) {
+    self.input = input
+    self.output = output
+  }
+}
+
+public enum CallCost {
+  /// A million US dollars per 1M tokens: what is above is cut to it.
+  private static let highestRate: Int64 = 1_000_000_000_000
+
+  /// The cost of a call, rounded half up once, at the end. Never negative, at most `Int64.max` nano-dollars.
+  ///
+  /// - Returns: nil where tokens were counted that have no price.
+  public static func cost(of usage: Usage, extras: UsageExtras = UsageExtras(), at rates: CallRates) -> Money? {
+    let written = min(max(usage.cacheWriteTokens, 0), max(usage.inputTokens, 0))
+    let writtenHour = min(max(extras.cacheWriteHourTokens, 0), written)
+    let read = min(max(usage.cacheReadTokens, 0), max(usage.inputTokens, 0) - written)
+    let fresh = max(usage.inputTokens, 0) - written - read
+    let audioIn = min(max(extras.audioInputTokens, 0), fresh)
+    let imageIn = min(max(extras.imageInputTokens, 0), fresh - audioIn)
+    let reasoning = min(max(usage.reasoningTokens, 0), max(usage.outputTokens, 0))
+    let plain = max(usage.outputTokens, 0) - reasoning
+    let audioOut = min(max(extras.audioOutputTokens, 0), plain)
+    let imageOut = min(max(extras.imageOutputTokens, 0), plain - audioOut)
+    let cacheWrite = rates.cacheWrite ?? rates.input
+    let parts: [(TokenCount, Int64?)] = [
+      (fresh - audioIn - imageIn, rates.input), (audioIn, rates.audioInput ?? rates.input),
+      (imageIn, rates.imageInput ?? rates.input), (read, rates.cacheRead ?? rates.input),
+      (written - writtenHour, cacheWrite), (writtenHour, rates.cacheWriteHour ?? cacheWrite),
+      (plain - audioOut - imageOut, rates.output), (audioOut, rates.audioOutput ?? rates.output),
+      (imageOut, rates.imageOutput ?? rates.output), (reasoning, rates.reasoning ?? rates.output),
+    ]
+    let factor = Int128(min(max(rates.factor, 0), 1_000_000_000))
+    // Thousandths of a nano-dollar, times a million for the factor.
+    var sum: Int128 = 0
+    for (tokens, rate) in parts where tokens > 0 {
+      guard let rate else { return nil }
+      sum += Int128(min(tokens, 1 << 53)) * Int128(min(max(rate, 0), highestRate)) * factor
+    }
+    sum += Int128(max(rates.perRequest.nanodollars, 0)) * 1_000_000_000
+    // Nano-dollars a second times milliseconds are thousandths of a nano-dollar already.
+    let second = Int128(min(max(rates.perAudioSecond.nanodollars, 0), 1 << 50))
+    sum += second * Int128(min(max(extras.audioMilliseconds, 0), 1 << 40)) * 1_000_000
+    return Money(nanodollars: Int64(clamping: (sum + 500_000_000) / 1_000_000_000))
+  }
+}
