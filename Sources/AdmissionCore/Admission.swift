@@ -60,6 +60,9 @@ public struct Admission: Sendable {
   /// When the next permit that lags behind its call is free.
   var lagEnd = Instant.distantFuture
 
+  /// The instant of the event in hand.
+  var clock: Instant
+
   var isDraining = false
   var saidDrained = false
 
@@ -68,11 +71,13 @@ public struct Admission: Sendable {
     self.policy = policy
     scheduler = BandScheduler(bands: policy.bands)
     random = SeededRandom(seed: seed)
+    clock = now
     install(policy, at: now)
   }
 
   /// Takes in one event and appends what follows from it.
   public mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {
+    clock = now
     advance(to: now, into: &actions)
     switch event {
     case .submitted(let ticket): submit(ticket, at: now, into: &actions)
@@ -127,6 +132,14 @@ public struct Admission: Sendable {
     }
   }
 
+  /// The head goes before all bands from now on.
+  mutating func promote(_ slot: Int32) {
+    guard let request = waiting[Int(slot)], !promotions.contains(slot) else { return }
+    promotions.insert(slot, tenant: request.tenant, route: request.route, age: request.sequence)
+    if tenants[Int(request.tenant)].parking != nil { promotions.park(tenant: request.tenant) }
+    needsPass = true
+  }
+
   private mutating func expireLags(at now: Instant) {
     var next = Instant.distantFuture
     for index in providers.indices {
@@ -145,20 +158,16 @@ public struct Admission: Sendable {
     needsPass = true
   }
 
-  /// Promotes the request if it is old enough, and sets its timer to whatever comes next for it.
+  /// Promotes the request if it is a head and old enough, and sets its timer to whatever comes next for it.
   mutating func schedule(_ slot: Int32, at now: Instant) {
     guard let request = waiting[Int(slot)] else { return }
     var next = request.deadline
     if let notBefore = request.notBefore {
       next = min(next, notBefore)
-    } else if !promotions.contains(slot) {
-      if request.promoteAt > now {
-        next = min(next, request.promoteAt)
-      } else {
-        promotions.insert(slot, tenant: request.tenant, route: request.route, age: request.sequence)
-        if tenants[Int(request.tenant)].parking != nil { promotions.park(tenant: request.tenant) }
-        needsPass = true
-      }
+    } else if request.promoteAt > now {
+      next = min(next, request.promoteAt)
+    } else if let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot {
+      promote(slot)
     }
     if timerPositions[Int(slot)] >= 0 {
       timers.update(slot, key: next.nanoseconds, stamp: request.sequence, positions: &timerPositions)

@@ -220,6 +220,10 @@ extension Admission {
   mutating func requeue(
     _ lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) -> Bool {
+    switch settlement.verdict {
+    case .success, .clientLeft, .clientError, .truncated: return false
+    case .throttled, .failed, .keyRefused, .quotaExhausted, .ownFault: break
+    }
     var request = lease.request
     guard !settlement.answerBegan, !request.isCancelled, now < request.deadline,
       let known = route(of: request.ticket)

@@ -31,7 +31,7 @@ extension Admission {
     if let own = ticket.deadline { deadline = min(deadline, own) }
     nextSequence += 1
     var request = Request(
-      ticket: ticket, tenant: tenant, band: band, route: route, sequence: nextSequence, submitted: now,
+      box: TicketBox(ticket), tenant: tenant, band: band, route: route, sequence: nextSequence, submitted: now,
       queuedSince: now,
       deadline: deadline, promoteAt: now + rules.promoteAfter, sessionHash: KeyPool.hash(ticket.session.name),
       cost: 1)
@@ -166,6 +166,8 @@ extension Admission {
     let lane = lanes.openLane(
       for: LaneKey(tenantAndBand: request.tenant * 4 + Int32(request.band), session: request.ticket.session))
     if isRetry {
+      // Whoever stood first does no longer: only heads are promoted.
+      if let head = lanes.head(of: lane) { promotions.remove(head) }
       let slots = waiting
       lanes.insertRetry(slot, to: lane) { (slots[Int($0)]?.sequence ?? 0) < request.sequence }
       needsPass = true
@@ -180,6 +182,7 @@ extension Admission {
   mutating func refreshHead(_ lane: Int32, band: Int, tenant: Int32) {
     if let head = lanes.head(of: lane), let request = waiting[Int(head)] {
       fair[band].setHead(lane: lane, tenant: tenant, route: request.route)
+      if request.promoteAt <= clock { promote(head) }
     } else {
       fair[band].clearHead(lane: lane)
       closeForgottenLanes(band)

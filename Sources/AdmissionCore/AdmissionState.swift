@@ -1,8 +1,16 @@
 // What the core remembers about requests, leases, providers and tenants.
 
+/// A ticket that never changes, behind one reference: requests move between queue and leases, and copying the ticket's
+/// texts each time would be the largest part of a decision's cost.
+final class TicketBox: Sendable {
+  let ticket: Ticket
+  init(_ ticket: Ticket) { self.ticket = ticket }
+}
+
 /// A request, queued or running.
 struct Request: Sendable {
-  var ticket: Ticket
+  let box: TicketBox
+  var ticket: Ticket { box.ticket }
   var tenant: Int32
   var band: Int
   /// -1 where none of its candidates exists any more.

@@ -274,3 +274,18 @@ import Testing
     #expect(bench.isGranted(retry))
   }
 }
+
+extension AdmissionDispatchTests {
+  @Test func promotionDoesNotJumpInsideALane() {
+    var bench = Bench(
+      limits: Limits(requestsPerMinute: 60, tokensPerMinute: 1000),
+      bands: Self.bands { $0[2].promoteAfter = .seconds(1) })
+    bench.submit(.low, input: 1000)
+    let large = bench.submit(.low, input: 900)
+    let small = bench.submit(.low, input: 10)
+    bench.run(for: .seconds(53))
+    #expect(!bench.isGranted(large) && !bench.isGranted(small))
+    bench.run(for: .seconds(3))
+    #expect(bench.order == [1, large.low, small.low])
+  }
+}
