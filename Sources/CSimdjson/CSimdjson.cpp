@@ -76,7 +76,8 @@ struct NameTable {
 
 const NameTable table;
 
-// The first backslash in `from..<stop`, or null. Short strings are the most; for them a call would cost more than the search.
+// The first backslash in `from..<stop`, or null. Short strings are the most; for them a call would cost more than the
+// search.
 const uint8_t *findSlash(const uint8_t *from, const uint8_t *stop) {
   if (stop - from > 64) {
     return static_cast<const uint8_t *>(std::memchr(from, '\\', static_cast<size_t>(stop - from)));

@@ -1,4 +1,5 @@
-// Reads one JSON object of an answer, the data of a stream's frame or a whole body, whatever vendor it comes from: the members tell.
+// Reads one JSON object of an answer, the data of a stream's frame or a whole body, whatever vendor it comes from: the
+// members tell.
 import AdmissionCore
 import CSimdjson
 

@@ -1,4 +1,5 @@
-// Errors that the broker makes itself, in the words of the path's vendor, so that each SDK raises the class it raises against the vendor and retries
+// Errors that the broker makes itself, in the words of the path's vendor, so that each SDK raises the class it raises
+// against the vendor and retries
 // exactly when a retry can help (docs/reference/wire.md).
 import AdmissionCore
 
@@ -27,7 +28,8 @@ public enum BrokerError {
   /// - Parameters:
   ///   - endpoint: reserved for shapes that differ below one dialect.
   ///   - message: for people; escaped here.
-  ///   - retryAfter: sent as whole seconds, rounded up, 1 to 60, and exactly in `retry-after-ms`; ignored for outcomes that no retry can help.
+  ///   - retryAfter: sent as whole seconds, rounded up, 1 to 60, and exactly in `retry-after-ms`; ignored for outcomes
+  ///     that no retry can help.
   ///   - requestID: the ULID that the client sees.
   ///   - timedOut: for `failedUpstream`: 504 instead of 502.
   public static func answer(

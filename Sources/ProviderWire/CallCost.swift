@@ -2,7 +2,8 @@
 // The rates of a model, tier, size and day are picked by whoever holds the price list.
 import AdmissionCore
 
-/// Rates of one call. Unit: millionths of a US dollar per 1M tokens, which is thousandths of a nano-dollar per token; `nil` is "no price".
+/// Rates of one call. Unit: millionths of a US dollar per 1M tokens, which is thousandths of a nano-dollar per token;
+/// `nil` is "no price".
 public struct CallRates: Sendable, Equatable {
   public var input: Int64?
   public var output: Int64?

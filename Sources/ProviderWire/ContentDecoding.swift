@@ -1,4 +1,5 @@
-// Resolves content codings into a copy, piece by piece and within a bound, through zlib and libzstd. The copy is for reading only; what is forwarded
+// Resolves content codings into a copy, piece by piece and within a bound, through zlib and libzstd. The copy is for
+// reading only; what is forwarded
 // stays as it came. Unsafe pointers stay in here.
 import CZlib
 import CZstd

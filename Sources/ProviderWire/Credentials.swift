@@ -11,7 +11,8 @@ public enum Credentials {
     }
   }
 
-  /// True where the client's field at `index` must not be sent upstream: credentials (unless `passThrough`), our own hints, hop-by-hop
+  /// True where the client's field at `index` must not be sent upstream: credentials (unless `passThrough`), our own
+  /// hints, hop-by-hop
   /// fields, and what the upstream adapter makes itself. Fields that `Connection` names are the caller's to add.
   public static func isStripped(_ fields: HeaderFields, at index: Int, passThrough: Bool) -> Bool {
     guard let first = fields.nameBytes(at: index).first else { return true }
@@ -42,7 +43,8 @@ public enum Credentials {
     }
   }
 
-  /// A query (without `?`) without its `key` parameter; nil where it has none, so that the usual target passes as it is.
+  /// A query (without `?`) without its `key` parameter; nil where it has none, so that the usual target passes as it
+  /// is.
   public static func queryWithoutKey(_ query: Substring) -> String? {
     guard query.utf8.contains(UInt8(ascii: "k")) || query.utf8.contains(UInt8(ascii: "%")) else { return nil }
     let parts = query.split(separator: "&", omittingEmptySubsequences: false)

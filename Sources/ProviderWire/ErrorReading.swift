@@ -1,4 +1,5 @@
-// What an error body says, whichever vendor wrote it: OpenAI's object, Anthropic's, Google's (also in an array), Mistral's flat one, a bare text.
+// What an error body says, whichever vendor wrote it: OpenAI's object, Anthropic's, Google's (also in an array),
+// Mistral's flat one, a bare text.
 import AdmissionCore
 import CSimdjson
 

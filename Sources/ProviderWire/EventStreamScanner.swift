@@ -1,4 +1,5 @@
-// Cuts a server-sent event stream into frames (WHATWG HTML section 9.2) wherever the pieces of its bytes end. Frames that lie in one piece are not
+// Cuts a server-sent event stream into frames (WHATWG HTML section 9.2) wherever the pieces of its bytes end. Frames
+// that lie in one piece are not
 // copied; of a frame that does not, at most that one is kept.
 
 /// One scanner per stream. Feed with `take`, ask `nextFrame` until nil, then `park`.
@@ -22,7 +23,8 @@ struct EventStreamScanner {
   /// True where `bytes` is our own memory, not the sender's.
   private var isOwned = false
   private var isFirstFrame = true
-  /// Where the next carriage return is; the end where there is none, as in most streams: then each line costs one search.
+  /// Where the next carriage return is; the end where there is none, as in most streams: then each line costs one
+  /// search.
   private var nextReturn = 0
   /// The last byte seen was a carriage return that ended a line: a line feed right after it belongs to it.
   private var sawReturn = false

@@ -1,4 +1,5 @@
-// Reads the few form fields of a multipart body that matter: which model, whether a stream, how much text and file there is (RFC 7578).
+// Reads the few form fields of a multipart body that matter: which model, whether a stream, how much text and file
+// there is (RFC 7578).
 
 enum FormData {
   struct Facts: Equatable {

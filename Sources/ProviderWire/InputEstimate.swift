@@ -1,4 +1,5 @@
-// Estimates the input tokens of a request while its body is walked over: UTF-8 bytes of text / 4, media by rule, base64 never as text
+// Estimates the input tokens of a request while its body is walked over: UTF-8 bytes of text / 4, media by rule, base64
+// never as text
 // (docs/reference/wire.md). The core's learned ratio corrects what this gets wrong.
 import AdmissionCore
 import CSimdjson
@@ -46,7 +47,8 @@ struct InputEstimate {
     }
   }
 
-  /// Tools and schemas, of which the model sees the names and the structure too: counts what the compact text would have.
+  /// Tools and schemas, of which the model sees the names and the structure too: counts what the compact text would
+  /// have.
   mutating func addStructure(_ walk: inout JSONWalk) {
     let depth = walk.depth
     textBytes += 2

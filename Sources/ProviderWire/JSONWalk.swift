@@ -2,7 +2,8 @@
 // Unsafe pointers stay in here.
 import CSimdjson
 
-/// Memory for reading JSON, used for one text after another. Keep one per loop and hand it to every reader and tap; it grows to what the largest
+/// Memory for reading JSON, used for one text after another. Keep one per loop and hand it to every reader and tap; it
+/// grows to what the largest
 /// text needs and gives back what is above 256 KiB of text.
 public final class WireScratch {
   fileprivate let json: OpaquePointer

@@ -12,7 +12,8 @@ public enum ModelList {
     }
   }
 
-  /// The body of `/v1/models`; of two entries with one id the first stays. Anthropic's SDK is told from others by its `anthropic-version` field.
+  /// The body of `/v1/models`; of two entries with one id the first stays. Anthropic's SDK is told from others by its
+  /// `anthropic-version` field.
   public static func body(_ entries: [Entry], dialect: Dialect) -> [UInt8] {
     var seen: Set<String> = []
     let entries = entries.filter { seen.insert($0.id).inserted }

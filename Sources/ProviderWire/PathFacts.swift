@@ -1,4 +1,5 @@
-// What a request's path says: which vendor's dialect it speaks, which endpoint it names, and, for the paths that carry them,
+// What a request's path says: which vendor's dialect it speaks, which endpoint it names, and, for the paths that carry
+// them,
 // the model and whether a stream is asked. Reads bytes of the path only; a query is cut off before.
 
 /// In whose words a client is answered when the answer is the broker's own.
@@ -86,7 +87,8 @@ public struct PathFacts: Sendable, Equatable {
         dialect: isAnthropic ? .anthropic : isGemini ? .gemini : .openai, endpoint: isModels ? .models : .other)
     }
     guard anyPath else { return nil }
-    // Below a named provider the API may lie under a prefix of its own: `/openai/v1/...`, `/api/v1/...`, or directly below it.
+    // Below a named provider the API may lie under a prefix of its own: `/openai/v1/...`, `/api/v1/...`, or directly
+    // below it.
     for start in parts.indices.dropFirst() where parts[start] == "v1" || parts[start] == "v2" {
       let rest = "/" + parts[start...].joined(separator: "/")
       return exact[rest[...]] ?? PathFacts(dialect: .openai, endpoint: .other)

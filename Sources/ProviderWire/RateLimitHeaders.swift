@@ -1,4 +1,5 @@
-// A provider's own word on its limits, from answer headers of every family. What makes no sense is ignored, never guessed at.
+// A provider's own word on its limits, from answer headers of every family. What makes no sense is ignored, never
+// guessed at.
 import AdmissionCore
 import HTTPMessage
 
@@ -16,7 +17,8 @@ public enum RateLimitHeaders {
 
   /// The limits that an answer's fields show; nil where they show none.
   ///
-  /// Limits of longer windows than a minute (Groq's requests a day) give `remaining` and `fullIn` only, since `limit` counts per minute.
+  /// Limits of longer windows than a minute (Groq's requests a day) give `remaining` and `fullIn` only, since `limit`
+  /// counts per minute.
   ///
   /// - Parameter epochSeconds: the wall clock, for families that give an instant.
   public static func read(_ fields: HeaderFields, dialect: Dialect, epochSeconds: Int64) -> ObservedLimits? {
@@ -50,7 +52,8 @@ public enum RateLimitHeaders {
       dimension: dimension, limit: parts.limit, remaining: parts.remaining, fullIn: parts.fullIn)
   }
 
-  /// `x-ratelimit-{limit,remaining,reset}` alone or with `-requests`, `-tokens`, `-project-tokens`, `-req-minute`, `-tokens-minute`, `-requests-day`.
+  /// `x-ratelimit-{limit,remaining,reset}` alone or with `-requests`, `-tokens`, `-project-tokens`, `-req-minute`,
+  /// `-tokens-minute`, `-requests-day`.
   private static func readCommon(
     _ fields: HeaderFields, _ index: Int, _ epochSeconds: Int64, _ parts: inout [Parts?]
   ) {
@@ -106,7 +109,8 @@ public enum RateLimitHeaders {
     return seconds > 86_400 || seconds < -86_400 ? nil : Span.seconds(max(seconds, 0))
   }
 
-  /// `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`; `unified-*` is another thing.
+  /// `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`; `unified-*` is another
+  /// thing.
   private static func readAnthropic(
     _ fields: HeaderFields, _ index: Int, _ epochSeconds: Int64, _ parts: inout [Parts?]
   ) {

@@ -21,9 +21,11 @@ public struct RequestFacts: Sendable, Equatable {
   public var usageSplice: UsageSplice?
   /// The tier that the client asks for; the answer's tier decides the price.
   public var serviceTier: String?
-  /// What groups calls for the provider's prompt cache: `prompt_cache_key`, `metadata.user_id`, `safety_identifier`, `user`.
+  /// What groups calls for the provider's prompt cache: `prompt_cache_key`, `metadata.user_id`, `safety_identifier`,
+  /// `user`.
   public var sessionHint: String?
-  /// True where the provider adds input that is not in the body (`previous_response_id`, `conversation`, a prompt template): the estimate is too low.
+  /// True where the provider adds input that is not in the body (`previous_response_id`, `conversation`, a prompt
+  /// template): the estimate is too low.
   public var hasInputElsewhere = false
   /// True where the answer comes later than this call's (`background`): its usage is not in this answer.
   public var isBackground = false

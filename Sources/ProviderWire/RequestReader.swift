@@ -11,7 +11,8 @@ public struct RequestReader {
 
   /// Reads one body. Work is linear in its length.
   ///
-  /// JSON endpoints need a strictly valid UTF-8 JSON object; of a name given twice the last value counts. Endpoints that are not known are read as far as
+  /// JSON endpoints need a strictly valid UTF-8 JSON object; of a name given twice the last value counts. Endpoints
+  /// that are not known are read as far as
   /// they can be.
   ///
   /// - Parameters:

@@ -89,7 +89,8 @@ struct UsageReading {
     return usage
   }
 
-  /// Takes a usage object that has just begun; walks to its end. Objects inside it are read by the names of their members.
+  /// Takes a usage object that has just begun; walks to its end. Objects inside it are read by the names of their
+  /// members.
   mutating func read(_ walk: inout JSONWalk) {
     let depth = walk.depth
     while true {

@@ -1,4 +1,5 @@
-// From an answer, or the lack of one, to a verdict: what it says about provider, key and request. One pure function per source;
+// From an answer, or the lack of one, to a verdict: what it says about provider, key and request. One pure function per
+// source;
 // the table is in docs/reference/wire.md and in the tests.
 import AdmissionCore
 import HTTPMessage
@@ -7,7 +8,8 @@ public enum VerdictReader {
   /// The verdict of an answer.
   ///
   /// - Parameters:
-  ///   - body: as much of it as is known, decoded; 64 KiB are plenty. For 2xx only needed where an error may hide in it; pass `[]` otherwise.
+  ///   - body: as much of it as is known, decoded; 64 KiB are plenty. For 2xx only needed where an error may hide in
+  ///     it; pass `[]` otherwise.
   ///   - epochSeconds: the wall clock, for `Retry-After` as a date.
   public static func verdict(
     status: Int, fields: HeaderFields, body: [UInt8], dialect: Dialect, epochSeconds: Int64

@@ -5,7 +5,8 @@ enum WireTimes {
   /// Longer waits than a day are nonsense, or no concern of a running process.
   static let longest = Span.seconds(86_400)
 
-  /// Go's `time.Duration.String()` (`1m30.5s`, `20ms`), protobuf's (`46.5s`), or a bare number of seconds (Azure). 0 up to a day.
+  /// Go's `time.Duration.String()` (`1m30.5s`, `20ms`), protobuf's (`46.5s`), or a bare number of seconds (Azure). 0 up
+  /// to a day.
   static func duration(_ text: some Collection<UInt8>) -> Span? {
     var rest = trimmed(text)
     guard !rest.isEmpty else { return nil }

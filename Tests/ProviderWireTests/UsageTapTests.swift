@@ -1,4 +1,5 @@
-// The tap: golden answers of every vendor, cut at every byte; what passes is byte for byte what came, but for the frame that only we asked for.
+// The tap: golden answers of every vendor, cut at every byte; what passes is byte for byte what came, but for the frame
+// that only we asked for.
 import AdmissionCore
 import Testing
 

@@ -1,7 +1,9 @@
 // A C face on simdjson: strict JSON, read value by value without a tree and without a copy.
 //
-// simdjson's first stage checks UTF-8 and control characters and finds every token with SIMD instructions; the walk over these tokens is
-// ours, because it must be strict (simdjson's on-demand front end does not check what it skips), must give byte positions, and must
+// simdjson's first stage checks UTF-8 and control characters and finds every token with SIMD instructions; the walk
+// over these tokens is
+// ours, because it must be strict (simdjson's on-demand front end does not check what it skips), must give byte
+// positions, and must
 // need no padding behind the text, so that a request body is never copied to be read.
 #pragma once
 #include <stdbool.h>
@@ -112,7 +114,8 @@ size_t tg_json_error_position(const tg_json *json);
 // Gives back memory that only large texts need.
 void tg_json_trim(tg_json *json, size_t keep);
 
-// Writes a string's content with escapes resolved; half surrogates become U+FFFD. Returns the bytes written, at most `capacity`.
+// Writes a string's content with escapes resolved; half surrogates become U+FFFD. Returns the bytes written, at most
+// `capacity`.
 size_t tg_json_unescape(const uint8_t *raw, size_t length, uint8_t *out, size_t capacity);
 
 // The first place of `wanted` in `bytes`, or -1. (The C library's memmem is hidden from Swift.)
