@@ -9,6 +9,8 @@ public struct Readiness: OptionSet, Sendable {
   public static let writable = Readiness(rawValue: Int32(UV_WRITABLE.rawValue))
   /// The peer closed its sending side.
   public static let disconnected = Readiness(rawValue: Int32(UV_DISCONNECT.rawValue))
+  /// Waited for alone, it wakes for a reset or an error and nothing else that an honest peer does (it is urgent data).
+  public static let broken = Readiness(rawValue: Int32(UV_PRIORITIZED.rawValue))
 }
 
 /// Watches one descriptor. The descriptor belongs to the caller, who must `close()` the watch before closing it.
@@ -47,7 +49,7 @@ public final class DescriptorWatch {
         // An error (EBADF, POLLERR) counts as everything: the next read or write tells what it is. libuv has
         // stopped the watch then, so that the next `wait(for:)` must start it again.
         if status < 0 { watch.interest = [] }
-        watch.handler?(status < 0 ? [.readable, .writable, .disconnected] : Readiness(rawValue: events))
+        watch.handler?(status < 0 ? [.readable, .writable, .disconnected, .broken] : Readiness(rawValue: events))
       }
     }
   }

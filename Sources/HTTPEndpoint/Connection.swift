@@ -60,6 +60,10 @@ final class Connection: SessionCarrier {
   // MARK: Reading
 
   private func ready(_ readiness: Readiness) {
+    if inputEnded, readiness.contains(.broken) {
+      close(.clientLeft)
+      return
+    }
     if readiness.contains(.writable) {
       isBlocked = false
       needsFlush()
@@ -286,7 +290,12 @@ final class Connection: SessionCarrier {
   private func updateInterest() {
     guard let watch else { return }
     var interest: Readiness = []
-    if isReading { interest.insert(.readable) } else if !inputEnded { interest.insert(.disconnected) }
+    if isReading {
+      interest.insert(.readable)
+    } else {
+      // Requests that came before the client's end are still served; only a reset tells that it is gone altogether.
+      interest.insert(inputEnded ? .broken : .disconnected)
+    }
     if isBlocked { interest.insert(.writable) }
     watch.wait(for: interest)
   }

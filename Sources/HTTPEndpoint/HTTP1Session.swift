@@ -27,6 +27,8 @@ final class HTTP1Session: Session {
   private var exchange: HTTP1Exchange?
   private(set) var fate = SessionFate.open
   private var closesAfterAnswer = false
+  /// The client waits for 100 before it sends the body; without it nobody can tell whether the body will come.
+  private var awaitsContinue = false
   private var isDraining = false
   private var inputEnded = false
   /// Empty lines before a request line; one is forgiven (RFC 9112 section 2.2).
@@ -173,6 +175,7 @@ final class HTTP1Session: Session {
     case .chunked: input = .chunks(ChunkDecoder(bodyLimit: limits.values.bodyBytes))
     }
     closesAfterAnswer = !parsed.keepsAlive || isDraining
+    awaitsContinue = parsed.expectsContinue && !hasMore
     phaseStart = carrier.now
     lastBodyByte = phaseStart
     let exchange = HTTP1Exchange(self, parsed, peer: carrier.peer)
@@ -182,7 +185,8 @@ final class HTTP1Session: Session {
     guard fate == .open, exchange.isWaiting else { return }
     if parsed.framing == .none {
       handler.exchangeReady(exchange)
-    } else if parsed.expectsContinue, !hasMore {
+    } else if awaitsContinue {
+      awaitsContinue = false
       output.append("HTTP/1.1 100 Continue\r\n\r\n")
       carrier.needsFlush()
     }
@@ -250,7 +254,7 @@ final class HTTP1Session: Session {
   private var canDrainInput: Bool {
     switch input {
     case .held: true
-    case .body(let left): left <= limits.values.drainedBytes
+    case .body(let left): left <= limits.values.drainedBytes && !awaitsContinue
     case .head, .chunks: false
     }
   }

@@ -113,6 +113,38 @@ import Testing
     bench.turn { bench.handler.endings == ["ended clientLeft"] }
   }
 
+  @Test func servesWhatAClientAskedForBeforeItShutItsSide() throws {
+    let handler = RecordingHandler()
+    let bench = try ServerBench(handler)
+    let client = try TestClient(bench, port: bench.listen())
+    client.send(get + get)
+    client.shutDownSending()
+    bench.turn { handler.log.count == 2 }
+    for _ in 0..<3 { bench.loop.turn(waiting: false) }
+    #expect(handler.endings == [])
+    handler.exchanges[0].respond(status: 200, fields: [], body: [])
+    bench.turn { handler.exchanges.count == 2 }
+    handler.exchanges[1].respond(status: 200, fields: [], body: Array("last".utf8))
+    bench.turn { client.isAtEnd }
+    #expect(client.text.hasSuffix("last"))
+    #expect(handler.endings == ["ended completed", "ended completed"])
+  }
+
+  @Test func noticesAResetAfterTheClientShutItsSide() throws {
+    let handler = RecordingHandler()
+    let bench = try ServerBench(handler)
+    let client = try TestClient(bench, port: bench.listen())
+    client.send(get + get)
+    client.shutDownSending()
+    bench.turn { handler.log.count == 2 }
+    for _ in 0..<3 { bench.loop.turn(waiting: false) }
+    handler.exchanges[0].respond(ResponseHead(status: 200))
+    bench.turn { client.text.hasPrefix("HTTP/1.1 200") }
+    client.leave(resets: true)
+    bench.turn { handler.endings == ["ended clientLeft"] }
+    #expect(bench.server.connectionCount == 0)
+  }
+
   @Test func noticesAnHTTP2ClientThatLeft() throws {
     let bench = try ServerBench(RecordingHandler())
     let client = try TestClient(bench, port: bench.listen())
