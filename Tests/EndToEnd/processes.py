@@ -107,10 +107,15 @@ class Child:
         """Fails if the process crashed, or if a sanitizer or the Swift runtime complained."""
         text = "\n".join(self.stderr)
         for mark in ("AddressSanitizer", "Fatal error", "runtime error:", "SUMMARY: "):
-            assert mark not in text, f"{mark} in the log\n{self.logs()}"
+            assert mark not in text, f"{mark} in the log\n{text[-4000:]}"
         code = self.process.poll()
         assert code is None or code >= 0 or -code in (signal.SIGTERM, signal.SIGINT, signal.SIGKILL), \
-            f"ended by signal {-code}\n{self.logs()}"
+            f"ended by signal {-code}: {self.death()}"
+
+    def death(self):
+        """What the process said when it crashed."""
+        said = [line for line in self.stderr if "Assertion" in line or "Fatal error" in line or re.search(r" in .*\.swift:\d+", line)]
+        return "\n".join(said or self.stderr[-20:])
 
 
 class Broker(Child):

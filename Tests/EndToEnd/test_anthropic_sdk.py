@@ -103,8 +103,9 @@ def test_client_key_as_bearer_and_as_x_api_key(start, simulator, http):
     secret = "tg-test-client-key"
     digest = "sha256:" + hashlib.sha256(secret.encode()).hexdigest()
     broker = start.broker(policy_for(simulator.url, tenants=[{"id": "acme", "keys": [digest]}]))
+    version = {"anthropic-version": "2023-06-01"}
     for fields in ({"x-api-key": secret}, {"authorization": f"Bearer {secret}"}):
-        assert http.post(broker.url + "/v1/messages", json=ASK, headers=fields).status_code == 200
+        assert http.post(broker.url + "/v1/messages", json=ASK, headers={**version, **fields}).status_code == 200
     refused = http.post(broker.url + "/v1/messages", json=ASK, headers={"x-api-key": "wrong"})
     assert refused.status_code == 401
     assert refused.json()["error"]["type"] == "authentication_error"

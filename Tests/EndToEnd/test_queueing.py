@@ -225,12 +225,12 @@ def test_subagents_of_one_session_count_as_one(start, http):
 @pytest.mark.timeout(150)
 def test_three_times_the_token_budget(start, http):
     """Offered load of 3 times an enforced token budget, mixed sizes, 20 % high: nothing refused, the budget used."""
-    per_minute, seconds = 240_000, 20.0
-    simulator = start.simulator(tokens_per_minute=per_minute, burst="1s", first_token="20ms", output_tokens="40-40")
+    per_minute, seconds = 120_000, 20.0
+    simulator = start.simulator(tokens_per_minute=per_minute, first_token="20ms", output_tokens="40-40")
     policy = policy_for(simulator.url, limits={"tokens_per_minute": per_minute}, learn_limits=True)
     broker = start.broker(policy)
     address = address_of(broker.url)
-    sizes = itertools.cycle([200, 800, 2000, 400, 1200])
+    sizes = itertools.cycle([50, 200, 500, 100, 300])
 
     async def loop(number, end, done):
         client = Client(address)
@@ -277,8 +277,9 @@ def test_queue_full_and_timeout_answers(start, http):
         await second.send(chat(), fields("normal", "b"))
         await reach(lambda: check(queued, 1), "one queued call")
         refused = await Client(address).call(chat(), fields("normal", "c"))
-        claude = await Client(address).call(
-            b'{"model":"claude-x","max_tokens":5,"messages":[]}', fields("normal", "c"), path="/v1/messages")
+        claude = await Client(address).call(  # One provider's queue says nothing about the other's.
+            b'{"model":"claude-x","max_tokens":5,"messages":[]}', [*fields("normal", "c"), ("anthropic-version", "2023-06-01")],
+            path="/v1/messages")
         impatient = await Client(address).call(chat(), [*fields("high", "d"), ("x-tollgate-timeout", "0.2")])
         first.abort()
         second.abort()
@@ -293,7 +294,7 @@ def test_queue_full_and_timeout_answers(start, http):
     assert 1 <= int(refused.fields["retry-after"]) <= 60
     assert int(refused.fields["retry-after-ms"]) > 0
     assert b'"rate_limit_exceeded"' in refused.body
-    assert claude.status in (200, 429)
+    assert claude.status == 200, "the other provider has a free place"
     assert impatient.status == 429
     assert impatient.fields["x-tollgate-outcome"] == "evicted_max_wait"
     assert impatient.queue_ms >= 150
