@@ -1,5 +1,5 @@
-// Tells when something in a directory changed. Files that are replaced (a new file renamed over the old one, a symbolic link that is
-// turned) keep no descriptor of their own, so the directory is watched, never the file.
+// Tells when something in a directory changed. Files that are replaced (a new file renamed over the old one, a symbolic
+// link that is turned) keep no descriptor of their own, so the directory is watched, never the file.
 import CUV
 
 /// Calls its action, on the loop's thread, after each change in one directory; several changes may come as one call.
@@ -7,6 +7,7 @@ public final class DirectoryWatch {
   private let handle: UnsafeMutablePointer<uv_fs_event_t>
   private let action: () -> Void
   private let loop: EventLoop
+  private var isInitialized = true
 
   /// - Throws: `EventLoopError` where the directory does not exist or the system's watches are used up.
   public init(_ loop: EventLoop, directory: String, action: @escaping () -> Void) throws {
@@ -15,6 +16,8 @@ public final class DirectoryWatch {
     handle = .allocate(capacity: 1)
     var code = uv_fs_event_init(loop.handle, handle)
     guard code == 0 else {
+      // Throwing from here runs `deinit`, which must find nothing to close.
+      isInitialized = false
       handle.deallocate()
       throw EventLoopError("uv_fs_event_init", code)
     }
@@ -26,13 +29,13 @@ public final class DirectoryWatch {
         let watch = Unmanaged<DirectoryWatch>.fromOpaque(data).takeUnretainedValue()
         watch.action()
       }, directory, 0)
-    // From here on `deinit` runs when the initialiser throws, and closes the handle.
     guard code == 0 else { throw EventLoopError("watching \(directory)", code) }
     handle.pointee.data = Unmanaged.passUnretained(self).toOpaque()
     uv_unref(UnsafeMutableRawPointer(handle).assumingMemoryBound(to: uv_handle_t.self))
   }
 
   deinit {
+    guard isInitialized else { return }
     handle.pointee.data = nil
     uv_fs_event_stop(handle)
     uv_close(UnsafeMutableRawPointer(handle).assumingMemoryBound(to: uv_handle_t.self)) { $0?.deallocate() }
