@@ -1,3 +1,4 @@
+// The directory watch: it hears of new, replaced and removed files, and is not heard once it was dropped.
 import EventLoop
 import Foundation
 import Testing

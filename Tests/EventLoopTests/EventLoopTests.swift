@@ -1,3 +1,4 @@
+// The loop itself: work at the end of a turn, stopping, the two clocks, and letters from other threads.
 import EventLoop
 import Foundation
 import Synchronization

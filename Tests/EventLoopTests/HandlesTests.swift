@@ -1,3 +1,4 @@
+// Watches, timers and signals: what they tell, and that none is heard once it was closed, cancelled or dropped.
 import EventLoop
 import Foundation
 import Testing

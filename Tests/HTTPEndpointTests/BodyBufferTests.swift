@@ -1,3 +1,4 @@
+// A body comes out as it went in, whatever the pieces, and shows only what came.
 import Testing
 
 @testable import HTTPEndpoint

@@ -1,3 +1,4 @@
+// The tables of HTTP syntax, byte by byte.
 import Testing
 
 @testable import HTTPEndpoint

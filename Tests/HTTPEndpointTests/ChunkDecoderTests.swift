@@ -1,3 +1,4 @@
+// The chunked coding: right bodies in pieces of any size, wrong ones refused, each bound at, under and over.
 import HTTPMessage
 import Testing
 

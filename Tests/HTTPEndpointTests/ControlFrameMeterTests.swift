@@ -1,3 +1,4 @@
+// The meter of control frames: a burst, then a rate.
 import Testing
 
 @testable import HTTPEndpoint

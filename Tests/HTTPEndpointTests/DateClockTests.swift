@@ -1,3 +1,4 @@
+// The date field, at leap days and the ends of years.
 import Testing
 
 @testable import HTTPEndpoint

@@ -1,3 +1,4 @@
+// Response heads of HTTP/1.1, byte by byte.
 import HTTPMessage
 import Testing
 

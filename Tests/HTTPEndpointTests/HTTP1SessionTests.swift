@@ -1,3 +1,4 @@
+// HTTP/1.1 connections without sockets: every state with every event, split at every byte, on a clock that stands still.
 import HTTPMessage
 import Testing
 

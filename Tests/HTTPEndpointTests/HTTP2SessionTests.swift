@@ -1,3 +1,4 @@
+// HTTP/2 connections without sockets, against a real client and against raw frames, floods and random ones among them.
 import CNghttp2
 import HTTPMessage
 import Testing

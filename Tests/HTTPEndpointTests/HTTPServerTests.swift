@@ -1,3 +1,4 @@
+// The server on real sockets: clients that leave, read slowly, are refused or are one too many, and both ways to stop.
 import EventLoop
 import Foundation
 import HTTPMessage
@@ -110,7 +111,8 @@ import Testing
     client.send(String(repeating: "x", count: 1000))
     for _ in 0..<3 { bench.loop.turn(waiting: false) }
     client.leave(resets: true)
-    bench.turn { bench.handler.endings == ["ended clientLeft"] }
+    bench.turn { !bench.handler.endings.isEmpty }
+    #expect(bench.handler.endings == ["ended clientLeft"])
   }
 
   @Test func servesWhatAClientAskedForBeforeItShutItsSide() throws {
@@ -287,6 +289,7 @@ import Testing
     bench.loop.turn(waiting: false)
     bench.pass(seconds: 12)
     bench.turn { client.isAtEnd }
+    #expect(bench.server.connectionCount == 0)
   }
 
   // MARK: Ends

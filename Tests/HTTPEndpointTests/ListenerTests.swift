@@ -1,3 +1,4 @@
+// Listening addresses: what is opened, replaced or left alone, and what the errors say.
 import EventLoop
 import Foundation
 import HTTPMessage

@@ -1,3 +1,4 @@
+// The output queue keeps the order and the count of its bytes, whatever is appended, moved and taken.
 import Testing
 
 @testable import HTTPEndpoint

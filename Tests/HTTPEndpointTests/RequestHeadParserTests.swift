@@ -1,3 +1,4 @@
+// Request heads of HTTP/1.1: what is read, and a table of everything that is refused.
 import HTTPMessage
 import Testing
 

@@ -1,3 +1,4 @@
+// TLS against a real client: ALPN, versions, goodbyes, stalled handshakes, and what the errors of wrong files say.
 import COpenSSL
 import EventLoop
 import Foundation
@@ -92,7 +93,8 @@ import Testing
     client.send(Array("GET / HTTP/1.1\r\nHost: h\r\n\r\n".utf8))
     bench.turn { handler.log.count == 2 }
     client.leave()
-    bench.turn { handler.endings == ["ended clientLeft"] }
+    bench.turn { !handler.endings.isEmpty }
+    #expect(handler.endings == ["ended clientLeft"])
   }
 
   @Test func saysGoodbyeWhenItCloses() throws {
