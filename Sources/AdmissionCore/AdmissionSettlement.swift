@@ -62,8 +62,8 @@ extension Admission {
     let all = Units(
       requests, usage.inputTokens, usage.outputTokens, usage.inputTokens + usage.outputTokens)
     let capped = lease.request.ticket.producesOutput ? lease.request.ticket.outputCap : nil
-    // Who charges at the start does not give back; who counts what is produced does not count what was read from its
-    // cache.
+    // Who charges at the start neither gives back nor asks for more; who counts what is produced does not count what was
+    // read from its cache.
     let keepsCharge =
       providers[index].policy.admissionTokens == .maxTokens && capped != nil && settlement.usage != nil
     let counted = usage.inputTokens - max(0, min(usage.cacheReadTokens, usage.inputTokens))
@@ -73,7 +73,7 @@ extension Admission {
 
     func charge(_ taken: Units) -> Units {
       guard keepsCharge else { return actual }
-      return Units(actual[0], actual[1], max(actual[2], taken[2]), max(actual[3], taken[3]))
+      return Units(actual[0], actual[1], taken[2], taken[3])
     }
     providers[index].capacity.settle(
       taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), band: band, lag: lag, at: now)

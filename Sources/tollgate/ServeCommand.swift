@@ -67,24 +67,7 @@ struct ServeCommand: ParsableCommand {
     if !listen.isEmpty { policy.listen = listen.compactMap { ListenAddress($0) } }
     if let admin { policy.admin.listen = admin == "off" ? nil : ListenAddress(admin) }
     if let store, let location = StoreLocation(store) { policy.store = location }
-    for address in policy.listen where !address.isLoopback && policy.tenants.isEmpty {
-      throw Refusal(
-        "tollgate: \(address) can be reached from other machines, so clients must show a key: give the policy tenants, "
-          + "or listen on 127.0.0.1")
-    }
-    if let address = policy.admin.listen, !address.isLoopback, policy.admin.token == nil {
-      throw Refusal(
-        "tollgate: the admin address \(address) can be reached from other machines: set admin.token, or use 127.0.0.1")
-    }
-    if let address = policy.admin.listen, policy.listen.contains(address), !BrokerPorts.isFreeChoice(address) {
-      throw Refusal("tollgate: \(address) is given for data and for admin; the two need different addresses")
-    }
-  }
-}
-
-enum BrokerPorts {
-  /// Port 0: the system chooses, so two of them never collide.
-  static func isFreeChoice(_ address: ListenAddress) -> Bool {
-    if case .tcp(_, 0) = address { true } else { false }
+    let mistakes = policy.listenerMistakes
+    if !mistakes.isEmpty { throw Refusal(mistakes.map { "tollgate: \($0.field): \($0.message)" }.joined(separator: "\n")) }
   }
 }
