@@ -31,7 +31,7 @@ extension Admission {
 
   private func nextCovered() -> Int32? {
     for band in 1..<3 where scheduler.hasCredit(band) && fair[band].backlogged > 0 {
-      if let slot = head(of: band), let request = waiting[Int(slot)], scheduler.isCovered(band, cost: request.cost) {
+      if let slot = head(of: band), let cost = waiting[Int(slot)]?.cost, scheduler.isCovered(band, cost: cost) {
         return slot
       }
     }
@@ -63,16 +63,17 @@ extension Admission {
   }
 
   private mutating func grant(_ slot: Int32, _ placement: Placement, at now: Instant, into actions: inout ActionList) {
-    guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot) else { return }
-    let band = request.band
+    guard let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band, let cost = waiting[Int(slot)]?.cost,
+      let tenant = waiting[Int(slot)]?.tenant
+    else { return }
     var heads = SIMD4<Int64>(repeating: -1)
     for other in 1..<3 where other != band && scheduler.hasShare(other) && fair[other].backlogged > 0 {
-      if let head = head(of: other), let waiting = waiting[Int(head)] { heads[other] = waiting.cost }
+      if let head = head(of: other), let waitingCost = waiting[Int(head)]?.cost { heads[other] = waitingCost }
     }
-    scheduler.granted(band, cost: request.cost, heads: heads)
-    fair[band].charge(lane: lane, cost: request.cost, weight: tenants[Int(request.tenant)].weight)
+    scheduler.granted(band, cost: cost, heads: heads)
+    fair[band].charge(lane: lane, cost: cost, weight: tenants[Int(tenant)].weight)
     drainRate.count(at: now)
-    remove(slot)
+    guard let request = remove(slot) else { return }
     commit(request, placement, lane: lane, at: now, into: &actions)
   }
 

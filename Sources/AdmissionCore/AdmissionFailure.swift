@@ -280,7 +280,8 @@ extension Admission {
     return true
   }
 
-  private func usableSoonest(_ legs: [Route.Leg], at now: Instant) -> Instant? {
+  /// When the first of the legs may be used again; nil where one may be used any time.
+  func usableSoonest(_ legs: [Route.Leg], at now: Instant) -> Instant? {
     var earliest = Instant.distantFuture
     for leg in legs {
       guard let from = usableFrom(leg, at: now) else { return nil }

@@ -82,8 +82,11 @@ extension Admission {
   /// nil where coming back does not help.
   func retryAfter(_ outcome: Outcome, band: Int, at now: Instant) -> Span? {
     switch outcome {
-    case .rejectedQueueFull, .evictedMaxWait, .rejectedNoCapacity, .rejectedDraining, .failedUpstream:
+    case .rejectedQueueFull, .evictedMaxWait, .rejectedNoCapacity:
       drainRate.estimate(ahead: waitingByBand[0...band].reduce(0, +), at: now)
+    case .rejectedDraining:
+      // Whoever takes our place has an empty queue.
+      .seconds(5)
     default: nil
     }
   }
@@ -120,7 +123,12 @@ extension Admission {
     guard let request = waiting[Int(slot)] else { return }
     // What the request has waited for is not asked for again when it just leaves.
     let blocker = outcome == .clientLeftQueued ? nil : self.blocker(for: currentObstacle(of: slot, at: now), request)
-    let retryAfter = retryAfter(outcome, band: request.band, at: now)
+    var retryAfter = retryAfter(outcome, band: request.band, at: now)
+    if outcome == .rejectedNoCapacity,
+      let usable = usableSoonest(routes.routes[Int(request.route)].legs, at: now)
+    {
+      retryAfter = min(max(usable - now, .seconds(1)), .seconds(60))
+    }
     let wasHead = lanes.lane(of: slot).map { lanes.head(of: $0) == slot } ?? false
     remove(slot)
     locations[request.ticket.id] = nil
@@ -180,9 +188,9 @@ extension Admission {
 
   /// Tells fairness which request stands first in the lane.
   mutating func refreshHead(_ lane: Int32, band: Int, tenant: Int32) {
-    if let head = lanes.head(of: lane), let request = waiting[Int(head)] {
-      fair[band].setHead(lane: lane, tenant: tenant, route: request.route)
-      if request.promoteAt <= clock { promote(head) }
+    if let head = lanes.head(of: lane), let route = waiting[Int(head)]?.route {
+      fair[band].setHead(lane: lane, tenant: tenant, route: route)
+      if let promoteAt = waiting[Int(head)]?.promoteAt, promoteAt <= clock { promote(head) }
     } else {
       fair[band].clearHead(lane: lane)
       closeForgottenLanes(band)
@@ -196,8 +204,9 @@ extension Admission {
   }
 
   /// Takes the request out of every structure of the queue. It keeps its entry in `locations`.
-  mutating func remove(_ slot: Int32) {
-    guard let request = waiting[Int(slot)] else { return }
+  @discardableResult
+  mutating func remove(_ slot: Int32) -> Request? {
+    guard let request = waiting[Int(slot)].take() else { return nil }
     if let parking = tenants[Int(request.tenant)].parking, parking.request == request.ticket.id {
       unpark(request.tenant)
     }
@@ -208,7 +217,6 @@ extension Admission {
       lanes.remove(slot)
       if wasHead { refreshHead(lane, band: request.band, tenant: request.tenant) }
     }
-    waiting[Int(slot)] = nil
     waitingCount -= 1
     waitingByBand[request.band] -= 1
     waitingBytes -= request.ticket.heldBytes
@@ -218,15 +226,16 @@ extension Admission {
     }
     freeSlots.append(slot)
     compact()
+    return request
   }
 
   /// Keeps the storage within twice what is queued: free slots at the end go, and if that is not enough the last
   /// request moves down.
   private mutating func compact() {
-    while let last = waiting.last, last == nil { waiting.removeLast() }
+    while !waiting.isEmpty, waiting[waiting.count - 1] == nil { waiting.removeLast() }
     while waiting.count > 2 * waitingCount + 64, let free = freeSlots.popLast() {
       if Int(free) < waiting.count, waiting[Int(free)] == nil { move(Int32(waiting.count - 1), to: free) }
-      while let last = waiting.last, last == nil { waiting.removeLast() }
+      while !waiting.isEmpty, waiting[waiting.count - 1] == nil { waiting.removeLast() }
     }
     if freeSlots.count > 2 * waiting.count + 64 { freeSlots.removeAll { Int($0) >= waiting.count } }
     guard timerPositions.count > waiting.count else { return }
@@ -246,9 +255,8 @@ extension Admission {
   }
 
   private mutating func move(_ old: Int32, to new: Int32) {
-    guard let request = waiting[Int(old)] else { return }
+    guard let request = waiting[Int(old)].take() else { return }
     waiting[Int(new)] = request
-    waiting[Int(old)] = nil
     locations[request.ticket.id] = new
     timers.rename(old, to: new, positions: &timerPositions)
     lanes.rename(old, to: new)

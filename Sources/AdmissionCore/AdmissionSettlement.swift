@@ -3,7 +3,7 @@
 extension Admission {
   func lease(_ id: LeaseID) -> Int? {
     let slot = Int(id.rawValue & 0xFF_FFFF)
-    guard slot < leases.count, let lease = leases[slot], lease.id == id else { return nil }
+    guard slot < leases.count, leases[slot]?.id == id else { return nil }
     return slot
   }
 
@@ -34,8 +34,7 @@ extension Admission {
   mutating func settle(
     _ id: LeaseID, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
-    guard let slot = lease(id), let lease = leases[slot] else { return }
-    leases[slot] = nil
+    guard let slot = lease(id), let lease = leases[slot].take() else { return }
     freeLeases.append(Int32(slot))
     leaseCount -= 1
     if leaseCount == 0, leases.count > 1024 {

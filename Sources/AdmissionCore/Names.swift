@@ -9,6 +9,8 @@ public struct RequestID: Hashable, Comparable, Sendable {
     self.high = high
     self.low = low
   }
+  /// The low half is random in a ULID: hashing the high half, a time, would only cost.
+  public func hash(into hasher: inout Hasher) { hasher.combine(low) }
   public static func < (left: RequestID, right: RequestID) -> Bool {
     left.high == right.high ? left.low < right.low : left.high < right.high
   }

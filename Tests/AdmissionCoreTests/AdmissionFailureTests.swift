@@ -119,6 +119,7 @@ import Testing
     for id in running { bench.settle(id, .failed) }
     let short = waitingShort(&bench)
     #expect(bench.outcome(short) == .rejectedNoCapacity)
+    #expect((9...10).contains((bench.conclusions.last?.retryAfter?.wholeMilliseconds ?? 0) / 1000))
     let waiting = (0..<5).map { bench.submit(session: SessionID("\($0)")) }
     #expect(bench.core.blocker(of: waiting[0], at: bench.now) == .breakerOpen("p"))
     bench.run(for: .seconds(10))
