@@ -3,6 +3,8 @@
 #pragma once
 #include <curl/curl.h>
 #include <signal.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -66,6 +68,26 @@ static inline void *tg_curl_get_context(CURL *handle) {
   char *value = 0;
   curl_easy_getinfo(handle, CURLINFO_PRIVATE, &value);
   return value;
+}
+
+/// The socket of a handle that only connected; -1 where there is none.
+static inline int tg_curl_get_socket(CURL *handle) {
+  curl_socket_t value = CURL_SOCKET_BAD;
+  curl_easy_getinfo(handle, CURLINFO_ACTIVESOCKET, &value);
+  return (int)value;
+}
+
+/// One system call for both parts; as `send`, and never a SIGPIPE where the system can be told so.
+static inline ssize_t tg_send_two(int socket, const void *first, size_t first_length, const void *second, size_t second_length) {
+  struct iovec parts[2] = {{(void *)first, first_length}, {(void *)second, second_length}};
+  struct msghdr message = {0};
+  message.msg_iov = first_length ? parts : parts + 1;
+  message.msg_iovlen = first_length && second_length ? 2 : 1;
+#ifdef MSG_NOSIGNAL
+  return sendmsg(socket, &message, MSG_NOSIGNAL);
+#else
+  return sendmsg(socket, &message, 0);
+#endif
 }
 
 // Multi and share handles.

@@ -9,8 +9,8 @@ final class CurlCall: UpstreamCall {
   private var events: (any UpstreamEvents)?
   /// Until the work starts at the end of the turn.
   private var request: UpstreamRequest?
-  /// The handle at work; nil before the start and after the end.
-  var transfer: CurlTransfer?
+  /// What does the work; nil before the start and after the end.
+  var carrier: CallCarrier?
 
   private(set) var isCancelled = false
   /// What the owner wants.
@@ -25,6 +25,7 @@ final class CurlCall: UpstreamCall {
   private let totalDeadline: UInt64
   private let idleLimit: UInt64
   private var lastActivity: UInt64
+  let connectTimeout: Duration?
 
   init(_ request: UpstreamRequest, events: any UpstreamEvents, upstream: CurlUpstream, now: UInt64) {
     self.upstream = upstream
@@ -35,6 +36,7 @@ final class CurlCall: UpstreamCall {
     totalDeadline = deadline(request.timeouts.total)
     idleLimit = request.timeouts.idle.map { $0.wholeNanoseconds } ?? .max
     lastActivity = now
+    connectTimeout = request.timeouts.connect
   }
 
   var isOver: Bool { events == nil }
@@ -98,17 +100,17 @@ final class CurlCall: UpstreamCall {
 
   /// When time may next run out.
   var nextDeadline: UInt64 {
-    min(totalDeadline, transfer?.headComplete == true ? idleDeadline : firstByteDeadline)
+    min(totalDeadline, carrier?.headComplete == true ? idleDeadline : firstByteDeadline)
   }
 
   /// The timeout that ran out, if one did.
   func expired(at now: UInt64) -> UpstreamFailure? {
-    let mayHaveArrived = transfer?.requestMayHaveArrived ?? false
+    let mayHaveArrived = carrier?.requestMayHaveArrived ?? false
     func failure(_ kind: UpstreamFailure.Kind, _ detail: String) -> UpstreamFailure {
       UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived)
     }
     if totalDeadline <= now { return failure(.totalTimedOut, "the attempt took longer than its total timeout") }
-    if transfer?.headComplete == true {
+    if carrier?.headComplete == true {
       return idleDeadline <= now ? failure(.idleTimedOut, "the provider fell silent inside the answer") : nil
     }
     return firstByteDeadline <= now ? failure(.firstByteTimedOut, "the provider sent no response head in time") : nil

@@ -1,4 +1,5 @@
-// One reusable easy handle: the options that never change are set once, the rest per call.
+// One transfer of libcurl's own: HTTP/2, and whatever goes through a proxy. The options that never change are set once,
+// the rest per call.
 //
 // Promises: nothing is sent but what the request holds; the answer's bytes reach the call unchanged, copied once;
 // a request that may have reached the provider is never sent twice unless its method is idempotent.
@@ -6,31 +7,24 @@ import CCurl
 import EventLoop
 import HTTPMessage
 
-#if canImport(Glibc)
-  import Glibc
-#else
-  import Darwin
-#endif
-
-final class CurlTransfer {
+final class CurlTransfer: CallCarrier {
   /// Above this, libcurl sends a body through its upload buffer instead of beside the head.
   static let largeBody = 60 << 10
   private static let smallUploadBuffer = 16 << 10
   private static let largeUploadBuffer = 512 << 10
 
-  let easy: UnsafeMutableRawPointer
-  private let upstream: Unmanaged<CurlUpstream>
+  let handle: EasyHandle
+  private unowned(unsafe) let upstream: CurlUpstream
+  /// Its owner: a pool goes only when no call of it runs.
+  private unowned(unsafe) let pool: ProviderPool
   private let maxHeaderBytes: Int
-  private let errorText: UnsafeMutablePointer<CChar>
+  /// Libcurl wants some memory to point at for an empty body.
+  private let nothing: UnsafeMutablePointer<UInt8>
   private let parsedURL: OpaquePointer
+  private var easy: UnsafeMutableRawPointer { handle.raw }
 
-  /// Whom it works for; nil while it is spare.
-  private(set) var call: CurlCall?
-  unowned let pool: ProviderPool
   /// Where it runs; nil while it is spare.
-  var shard: CurlShard?
-  /// Its place in the upstream's list of running transfers.
-  var activeIndex = 0
+  private var shard: CurlShard?
 
   // What libcurl reads until the transfer is done.
   private var body: [UInt8] = []
@@ -40,82 +34,57 @@ final class CurlTransfer {
   private var url = ""
   private var method = ""
   private var sendsBody = false
-  private var connectMilliseconds = -1
   private var uploadBuffer = 0
 
   // Of the call under way.
   private var head = ResponseHeadReader()
   private var timesSent = 0
   private var vetoedResend = false
-  private var socketRefused = false
   private var malformed: String?
   private var isIdempotent = false
 
-  var headComplete: Bool { head.isComplete }
+  override var headComplete: Bool { head.isComplete }
+  override var requestMayHaveArrived: Bool { timesSent > 0 && sentBytes > 0 }
 
-  init(upstream: CurlUpstream, pool: ProviderPool) throws(TransferSetupFailure) {
-    guard let easy = curl_easy_init() else {
-      throw TransferSetupFailure(option: "curl_easy_init", code: CURLE_FAILED_INIT)
-    }
+  init(_ upstream: CurlUpstream, _ pool: ProviderPool) throws(TransferSetupFailure) {
     guard let parsedURL = curl_url() else {
-      curl_easy_cleanup(easy)
       throw TransferSetupFailure(option: "curl_url", code: CURLE_OUT_OF_MEMORY)
     }
-    self.easy = easy
+    do throws(TransferSetupFailure) {
+      handle = try EasyHandle(upstream, pool)
+    } catch {
+      curl_url_cleanup(parsedURL)
+      throw error
+    }
     self.parsedURL = parsedURL
-    self.upstream = .passUnretained(upstream)
+    self.upstream = upstream
     self.pool = pool
     maxHeaderBytes = pool.settings.maxHeaderBytes
-    errorText = .allocate(capacity: Int(CURL_ERROR_SIZE))
-    errorText[0] = 0
-    try configure(upstream, pool)
+    nothing = .allocate(capacity: 1)
+    nothing.pointee = 0
+    super.init()
+    try configure()
   }
 
   deinit {
-    curl_easy_cleanup(easy)
+    // The handle still points to these, but is at rest: cleaning it up looks at neither.
     curl_url_cleanup(parsedURL)
-    errorText.deallocate()
+    nothing.deallocate()
   }
 
-  private func set(_ option: CURLoption, _ value: Int) throws(TransferSetupFailure) {
-    try check(tg_curl_set_long(easy, option, value), "\(option.rawValue)")
-  }
-
-  private func set(_ option: CURLoption, text: String) throws(TransferSetupFailure) {
-    try check(tg_curl_set_text(easy, option, text), "\(option.rawValue)")
-  }
+  private func set(_ option: CURLoption, _ value: Int) throws(TransferSetupFailure) { try handle.set(option, value) }
 
   private func check(_ code: CURLcode, _ option: @autoclosure () -> String) throws(TransferSetupFailure) {
-    guard code == CURLE_OK else { throw TransferSetupFailure(option: option(), code: code) }
+    try handle.check(code, option())
   }
 
   /// Everything that holds for each call to this provider.
-  private func configure(_ upstream: CurlUpstream, _ pool: ProviderPool) throws(TransferSetupFailure) {
+  private func configure() throws(TransferSetupFailure) {
     let context = Unmanaged.passUnretained(self).toOpaque()
-    try check(tg_curl_set_pointer(easy, CURLOPT_PRIVATE, context), "private")
-    try check(tg_curl_set_pointer(easy, CURLOPT_ERRORBUFFER, errorText), "error buffer")
-    try check(tg_curl_set_pointer(easy, CURLOPT_SHARE, UnsafeRawPointer(upstream.share)), "share")
-    try set(CURLOPT_NOSIGNAL, 1)
-    // A cancelled call must not wait for getaddrinfo to come back.
-    try set(CURLOPT_QUICK_EXIT, 1)
-    try set(CURLOPT_PROTOCOLS_STR, text: "http,https")
-    try set(CURLOPT_PATH_AS_IS, 1)
+    try handle.serve(self)
     try set(CURLOPT_HTTP_CONTENT_DECODING, 0)
     try set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1)
-    try set(CURLOPT_TCP_KEEPALIVE, 1)
     try set(CURLOPT_BUFFERSIZE, 16 << 10)
-    if let caFile = pool.settings.caFile { try set(CURLOPT_CAINFO, text: caFile) }
-    if let proxy = pool.proxy {
-      try set(CURLOPT_PROXY, text: proxy)
-      // Without a proxy there is nothing to be excepted from, and no need to ask the environment.
-      if proxy.isEmpty { try set(CURLOPT_NOPROXY, text: "") }
-    }
-    switch pool.settings.httpVersion {
-    case .http1_1: try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1)
-    case .http2OverTLS:
-      try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS)
-      try set(CURLOPT_PIPEWAIT, 1)
-    }
     try check(
       tg_curl_set_body_sink(
         easy,
@@ -146,24 +115,6 @@ final class CurlTransfer {
           return Unmanaged<CurlTransfer>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.mayBeSent() }
             ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT
         }, context), "before request")
-    try check(
-      tg_curl_set_open_socket(
-        easy,
-        { context, _, address in
-          guard let context, let address else { return -1 }
-          return Unmanaged<CurlTransfer>.fromOpaque(context)._withUnsafeGuaranteedRef { transfer in
-            transfer.openSocket(address.pointee.family, address.pointee.socktype, address.pointee.protocol)
-          }
-        }, context), "open socket")
-    // A connection outlives the transfer that opened it, so closing goes to the upstream.
-    try check(
-      tg_curl_set_close_socket(
-        easy,
-        { context, descriptor in
-          guard let context else { return 1 }
-          Unmanaged<CurlUpstream>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.closeSocket(descriptor) }
-          return 0
-        }, Unmanaged.passUnretained(upstream).toOpaque()), "close socket")
   }
 
   // MARK: a call's life
@@ -173,22 +124,17 @@ final class CurlTransfer {
     guard fieldList.fill(request.fields) else {
       throw TransferSetupFailure(option: "a request header field", code: CURLE_BAD_FUNCTION_ARGUMENT)
     }
-    errorText[0] = 0
+    handle.forget()
     head.reset()
     timesSent = 0
     vetoedResend = false
-    socketRefused = false
     malformed = nil
-    isIdempotent = Self.isIdempotent(request.method)
+    isIdempotent = isIdempotentMethod(request.method)
     if url != request.url { try setURL(request.url) }
     body = request.body
     try check(tg_curl_set_pointer(easy, CURLOPT_HTTPHEADER, fieldList.head), "headers")
     try setMethod(request.method)
-    let wanted = request.timeouts.connect.map { Int(max(1, min($0.wholeNanoseconds / 1_000_000, 1 << 30))) } ?? 1 << 30
-    if wanted != connectMilliseconds {
-      try set(CURLOPT_CONNECTTIMEOUT_MS, wanted)
-      connectMilliseconds = wanted
-    }
+    try handle.setConnectTimeout(request.timeouts.connect)
     self.call = call
   }
 
@@ -197,7 +143,7 @@ final class CurlTransfer {
     url = ""
     let code = curl_url_set(parsedURL, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS))
     guard code == CURLUE_OK else { throw TransferSetupFailure(option: "the URL", code: CURLE_URL_MALFORMAT) }
-    try set(CURLOPT_URL, text: text)
+    try handle.set(CURLOPT_URL, text: text)
     try check(tg_curl_set_pointer(easy, CURLOPT_CURLU, UnsafeRawPointer(parsedURL)), "URL")
     url = text
   }
@@ -224,7 +170,7 @@ final class CurlTransfer {
     // let go.
     let start = body.withUnsafeBufferPointer { $0.baseAddress.map { UnsafeRawPointer($0) } }
     try check(tg_curl_set_size(easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count)), "body size")
-    try check(tg_curl_set_pointer(easy, CURLOPT_POSTFIELDS, start ?? UnsafeRawPointer(errorText)), "body")
+    try check(tg_curl_set_pointer(easy, CURLOPT_POSTFIELDS, start ?? UnsafeRawPointer(nothing)), "body")
     try setUploadBuffer(body.count > Self.largeBody ? Self.largeUploadBuffer : Self.smallUploadBuffer)
   }
 
@@ -234,16 +180,9 @@ final class CurlTransfer {
     uploadBuffer = bytes
   }
 
-  private static func isIdempotent(_ method: String) -> Bool {
-    switch method {
-    case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE": true
-    default: false
-    }
-  }
-
   /// Once the answer's head is here a sent body is not needed again: gives its memory back, and that of the upload
   /// buffer.
-  func releaseSentBody() {
+  private func releaseSentBody() {
     guard body.count > 0, head.isComplete,
       tg_curl_get_size(easy, CURLINFO_SIZE_UPLOAD_T) >= curl_off_t(body.count)
     else { return }
@@ -252,16 +191,50 @@ final class CurlTransfer {
     if uploadBuffer > Self.smallUploadBuffer { try? setUploadBuffer(Self.smallUploadBuffer) }
   }
 
-  /// Lets go of the call; libcurl must have let go of the handle.
-  func finish() {
-    call = nil
+  /// Starts in a shard with room.
+  func begin() throws(TransferSetupFailure) {
+    guard let shard = pool.shardWithRoom(upstream) else {
+      throw TransferSetupFailure(option: "curl_multi_init", code: CURLE_OUT_OF_MEMORY)
+    }
+    let code = shard.add(easy)
+    guard code == CURLM_OK else {
+      throw TransferSetupFailure(option: "curl_multi_add_handle: \(code.rawValue)", code: CURLE_FAILED_INIT)
+    }
+    self.shard = shard
+  }
+
+  override func libcurlFinished(_ code: CURLcode) {
+    guard let call else { return }
+    let ending = ending(code)
+    upstream.detach(call)
+    abandon()
+    call.deliver(ending)
+  }
+
+  /// Takes the handle away from libcurl and makes it spare. An unfinished HTTP/1.1 transfer loses its connection.
+  override func abandon() {
+    guard let shard else { return }
+    upstream.insideCurl { shard.remove(easy) }
+    self.shard = nil
     body = []
     head.reset()
     if uploadBuffer > Self.smallUploadBuffer { try? setUploadBuffer(Self.smallUploadBuffer) }
+    pool.giveBack(self)
+  }
+
+  override func review(_ call: CurlCall) {
+    if head.isComplete { releaseSentBody() }
+    guard call.wantsPause != call.isPaused else { return }
+    call.isPaused = call.wantsPause
+    upstream.insideCurl { _ = curl_easy_pause(easy, call.isPaused ? CURLPAUSE_RECV : CURLPAUSE_CONT) }
+    if !call.isPaused {
+      call.noteResumed(at: upstream.now)
+      if let shard { upstream.driveLater(shard) }
+    }
   }
 
   /// How libcurl's result reads for the call.
-  func ending(_ code: CURLcode) -> UpstreamEnding {
+  private func ending(_ code: CURLcode) -> UpstreamEnding {
     if code == CURLE_OK, head.isComplete, malformed == nil { return .completed }
     return .failed(
       transferFailure(
@@ -269,11 +242,10 @@ final class CurlTransfer {
         TransferProgress(
           reachedRequest: timesSent > 0, sentBytes: sentBytes, answerBegan: head.hasBegun,
           headComplete: head.isComplete,
-          socketRefused: socketRefused, malformed: malformed, vetoedResend: vetoedResend,
-          message: String(cString: errorText))))
+          socketRefused: handle.socketRefused, malformed: malformed, vetoedResend: vetoedResend,
+          message: handle.message)))
   }
 
-  var requestMayHaveArrived: Bool { timesSent > 0 && sentBytes > 0 }
   private var sentBytes: Int { tg_curl_get_long(easy, CURLINFO_REQUEST_SIZE) }
 
   // MARK: libcurl calls
@@ -293,7 +265,7 @@ final class CurlTransfer {
       malformed = why
       return Int(CURL_WRITEFUNC_ERROR)
     case .complete:
-      if body.count > Self.smallUploadBuffer { upstream._withUnsafeGuaranteedRef { $0.reviewLater(call) } }
+      if body.count > Self.smallUploadBuffer { upstream.reviewLater(call) }
       call.deliver(head.makeHead())
     }
     return line.count
@@ -309,31 +281,5 @@ final class CurlTransfer {
     }
     call.deliver(Array(bytes)[...])
     return bytes.count
-  }
-
-  private func openSocket(_ family: Int32, _ type: Int32, _ proto: Int32) -> Int32 {
-    #if canImport(Glibc)
-      let descriptor = socket(family, type | Int32(SOCK_CLOEXEC.rawValue), proto)
-    #else
-      let descriptor = socket(family, type, proto)
-      if descriptor >= 0 { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
-    #endif
-    guard descriptor >= 0 else {
-      socketRefused = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM
-      return -1
-    }
-    upstream._withUnsafeGuaranteedRef { $0.adoptSocket(descriptor) }
-    return descriptor
-  }
-}
-
-/// An option that libcurl would not take, or a request that cannot be sent as it is.
-struct TransferSetupFailure: Error {
-  var option: String
-  var code: CURLcode
-
-  var failure: UpstreamFailure {
-    UpstreamFailure(
-      kind: .local, detail: "\(option): \(String(cString: curl_easy_strerror(code)))", requestMayHaveArrived: false)
   }
 }

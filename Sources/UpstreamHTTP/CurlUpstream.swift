@@ -25,12 +25,14 @@ public final class CurlUpstream: Upstream {
   let loop: EventLoop
   /// Resolved names and TLS sessions, shared by all shards.
   let share: UnsafeMutableRawPointer
+  /// Where connections read into; what is in it is handed out before anything else is read.
+  let receiveBuffer = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 64 << 10)
   /// The clock as it was when the loop last came in.
   private(set) var now: UInt64
 
   private var pools: [String: ProviderPool] = [:]
   private var retiredPools: [ProviderPool] = []
-  private var active: [CurlTransfer] = []
+  private var active: [CallCarrier] = []
   private var sockets: [CurlSocket?] = []
   private var isInsideCurl = false
   private var isClosed = false
@@ -61,12 +63,13 @@ public final class CurlUpstream: Upstream {
     self.loop = loop
     self.share = share
     now = loop.now
-    timer = LoopTimer(loop) { [unowned self] in timerFired() }
+    timer = LoopTimer(loop) { [unowned(unsafe) self] in timerFired() }
   }
 
   deinit {
     close()
     curl_share_cleanup(share)
+    receiveBuffer.deallocate()
   }
 
   /// Calls begun and not yet ended or cancelled.
@@ -103,7 +106,7 @@ public final class CurlUpstream: Upstream {
     let begun = starting
     starting = []
     for call in begun { call.cancel() }
-    for transfer in active { transfer.call?.cancel() }
+    for carrier in active { carrier.call?.cancel() }
     reviewed = []
     for pool in pools.values { pool.close() }
     for pool in retiredPools { pool.close() }
@@ -124,7 +127,8 @@ public final class CurlUpstream: Upstream {
   private func flushLater() {
     guard !flushIsComing, !isClosed else { return }
     flushIsComing = true
-    loop.atEndOfTurn { [weak self] in self?.flush() }
+    // Held until then: a weak reference would make every retain and release of this object slow for good.
+    loop.atEndOfTurn { self.flush() }
   }
 
   private func flush() {
@@ -153,29 +157,60 @@ public final class CurlUpstream: Upstream {
       pools[request.provider] = pool
     }
     do throws(TransferSetupFailure) {
-      guard let shard = pool.shardWithRoom(self) else {
-        throw TransferSetupFailure(option: "curl_multi_init", code: CURLE_OUT_OF_MEMORY)
-      }
-      let transfer: CurlTransfer
-      if let spare = pool.takeSpare() {
-        transfer = spare
+      if pool.speaksDirectly, let destination = try pool.destination(of: request.url) {
+        guard let head = requestHeadText(request, destination) else {
+          throw TransferSetupFailure(option: "a request header field", code: CURLE_BAD_FUNCTION_ARGUMENT)
+        }
+        let connection = pool.takeIdle(destination.origin) ?? DirectConnection(self, pool, destination)
+        connection.take(call, head: head, body: request.body, method: request.method)
+        attach(call, connection)
+        try connection.begin(connectTimeout: request.timeouts.connect)
       } else {
-        transfer = try CurlTransfer(upstream: self, pool: pool)
+        let transfer: CurlTransfer
+        if let spare = pool.takeSpare() {
+          transfer = spare
+        } else {
+          transfer = try CurlTransfer(self, pool)
+        }
+        try transfer.prepare(call, request)
+        attach(call, transfer)
+        try transfer.begin()
       }
-      try transfer.prepare(call, request)
-      let code = shard.add(transfer)
-      guard code == CURLM_OK else {
-        throw TransferSetupFailure(option: "curl_multi_add_handle: \(code.rawValue)", code: CURLE_FAILED_INIT)
-      }
-      transfer.shard = shard
-      transfer.activeIndex = active.count
-      active.append(transfer)
-      call.transfer = transfer
-      callsSinceUpkeep += 1
-      wantSweep(at: call.nextDeadline)
     } catch {
+      detach(call)
       call.deliver(.failed(error.failure))
     }
+  }
+
+  private func attach(_ call: CurlCall, _ carrier: CallCarrier) {
+    carrier.activeIndex = active.count
+    active.append(carrier)
+    call.carrier = carrier
+    callsSinceUpkeep += 1
+    wantSweep(at: call.nextDeadline)
+  }
+
+  /// The call and what carried it have nothing more to do with each other.
+  func detach(_ call: CurlCall) {
+    guard let carrier = call.carrier else { return }
+    call.carrier = nil
+    carrier.call = nil
+    let index = carrier.activeIndex
+    let last = active.removeLast()
+    if last !== carrier {
+      active[index] = last
+      last.activeIndex = index
+    }
+    if active.isEmpty { wantUpkeep(at: now &+ 2_000_000_000) }
+  }
+
+  /// Another connection takes the call over.
+  func handOver(_ call: CurlCall, from old: CallCarrier, to new: CallCarrier) {
+    new.activeIndex = old.activeIndex
+    active[old.activeIndex] = new
+    old.call = nil
+    new.call = call
+    call.carrier = new
   }
 
   // MARK: orders that must wait until libcurl has returned
@@ -189,7 +224,7 @@ public final class CurlUpstream: Upstream {
   }
 
   func cancelled(_ call: CurlCall) {
-    guard call.transfer != nil else { return }
+    guard call.carrier != nil else { return }
     if isInsideCurl { reviewLater(call) } else { retire(call) }
   }
 
@@ -199,44 +234,29 @@ public final class CurlUpstream: Upstream {
     reviewed.removeAll(keepingCapacity: true)
     for call in calls {
       call.awaitsReview = false
-      guard let transfer = call.transfer else { continue }
+      guard let carrier = call.carrier else { continue }
       if call.isCancelled {
         retire(call)
-        continue
-      }
-      if transfer.headComplete { transfer.releaseSentBody() }
-      guard call.wantsPause != call.isPaused else { continue }
-      call.isPaused = call.wantsPause
-      isInsideCurl = true
-      curl_easy_pause(transfer.easy, call.isPaused ? CURLPAUSE_RECV : CURLPAUSE_CONT)
-      isInsideCurl = false
-      if !call.isPaused {
-        call.noteResumed(at: now)
-        if let shard = transfer.shard { driveLater(shard) }
+      } else {
+        carrier.review(call)
       }
     }
     if !reviewed.isEmpty { flushLater() }
   }
 
-  /// Takes the call's handle away from libcurl and makes it spare. An unfinished HTTP/1.1 transfer loses its
-  /// connection.
+  /// Ends what carries the call, at once.
   private func retire(_ call: CurlCall) {
-    guard let transfer = call.transfer, let shard = transfer.shard else { return }
-    // Closing a connection and ending a transfer may call the socket and timer callbacks, and nothing else.
+    guard let carrier = call.carrier else { return }
+    detach(call)
+    carrier.abandon()
+  }
+
+  /// Calls libcurl where it may call the socket and timer callbacks.
+  func insideCurl(_ work: () -> Void) {
+    let before = isInsideCurl
     isInsideCurl = true
-    shard.remove(transfer)
-    isInsideCurl = false
-    call.transfer = nil
-    let index = transfer.activeIndex
-    let last = active.removeLast()
-    if last !== transfer {
-      active[index] = last
-      last.activeIndex = index
-    }
-    transfer.shard = nil
-    transfer.finish()
-    transfer.pool.giveBack(transfer)
-    if shard.active == 0 { wantUpkeep(at: now &+ 2_000_000_000) }
+    work()
+    isInsideCurl = before
   }
 
   // MARK: libcurl at work
@@ -257,11 +277,7 @@ public final class CurlUpstream: Upstream {
     if code != CURLM_OK { onSocketWarning?("libcurl: \(String(cString: curl_multi_strerror(code)))") }
     var result = CURLE_OK
     while !shard.isClosed, let easy = tg_curl_next_done(shard.multi, &result) {
-      let transfer = Unmanaged<CurlTransfer>.fromOpaque(tg_curl_get_context(easy)).takeUnretainedValue()
-      guard let call = transfer.call else { continue }
-      let ending = transfer.ending(result)
-      retire(call)
-      call.deliver(ending)
+      Unmanaged<CallCarrier>.fromOpaque(tg_curl_get_context(easy)).takeUnretainedValue().libcurlFinished(result)
     }
     review()
   }
@@ -270,7 +286,23 @@ public final class CurlUpstream: Upstream {
 
   func adoptSocket(_ descriptor: Int32) { entry(of: descriptor).isConnection = true }
 
-  /// Libcurl closes a connection.
+  /// Libcurl closes a connection, unless we took it over.
+  func libcurlCloses(_ descriptor: Int32) {
+    let index = Int(descriptor)
+    if index < sockets.count, let socket = sockets[index], socket.isTaken { return }
+    closeSocket(descriptor)
+  }
+
+  /// `direct` speaks on this connection from now on, and closes it itself where it is taken from libcurl.
+  func own(_ descriptor: Int32, _ direct: DirectConnection, takingFromLibcurl isTaken: Bool) -> CurlSocket {
+    let socket = entry(of: descriptor)
+    socket.isConnection = true
+    socket.isTaken = isTaken
+    socket.direct = direct
+    ensureWatch(descriptor, socket)
+    return socket
+  }
+
   func closeSocket(_ descriptor: Int32) {
     forget(descriptor)
     _ = Self.closeDescriptor(descriptor)
@@ -288,6 +320,7 @@ public final class CurlUpstream: Upstream {
     let index = Int(descriptor)
     guard index < sockets.count, let socket = sockets[index] else { return }
     socket.watch?.close()
+    socket.direct = nil
     sockets[index] = nil
   }
 
@@ -315,23 +348,35 @@ public final class CurlUpstream: Upstream {
     }
     let socket = entry(of: descriptor)
     socket.shard = shard
-    if socket.watch == nil {
-      do {
-        socket.watch = try DescriptorWatch(loop, descriptor: descriptor) { [unowned self, unowned socket] readiness in
-          ready(descriptor, socket, readiness)
-        }
-      } catch {
-        onSocketWarning?("descriptor \(descriptor): \(error)")
-        return
-      }
-    }
+    guard ensureWatch(descriptor, socket) else { return }
     var interest: Readiness = []
     if what & CURL_POLL_IN != 0 { interest.insert(.readable) }
     if what & CURL_POLL_OUT != 0 { interest.insert(.writable) }
     socket.watch?.wait(for: interest)
   }
 
+  @discardableResult
+  private func ensureWatch(_ descriptor: Int32, _ socket: CurlSocket) -> Bool {
+    guard socket.watch == nil else { return true }
+    do {
+      // Both outlive the watch: the socket owns it, and `close` closes it before this object goes.
+      socket.watch = try DescriptorWatch(loop, descriptor: descriptor) {
+        [unowned(unsafe) self, unowned(unsafe) socket] readiness in
+        ready(descriptor, socket, readiness)
+      }
+      return true
+    } catch {
+      onSocketWarning?("descriptor \(descriptor): \(error)")
+      return false
+    }
+  }
+
   private func ready(_ descriptor: Int32, _ socket: CurlSocket, _ readiness: Readiness) {
+    if let direct = socket.direct {
+      now = loop.now
+      direct.ready(readiness)
+      return
+    }
     guard let shard = socket.shard else {
       // An idle connection that the provider closed: libcurl finds out before it would use it again.
       socket.watch?.wait(for: [])
@@ -359,7 +404,7 @@ public final class CurlUpstream: Upstream {
     wantTimer(at: deadline)
   }
 
-  private func wantUpkeep(at deadline: UInt64) {
+  func wantUpkeep(at deadline: UInt64) {
     guard deadline < upkeepAt else { return }
     upkeepAt = deadline
     wantTimer(at: deadline)
@@ -388,8 +433,8 @@ public final class CurlUpstream: Upstream {
     sweepAt = .max
     var next = UInt64.max
     var late: [(CurlCall, UpstreamFailure)] = []
-    for transfer in active {
-      guard let call = transfer.call else { continue }
+    for carrier in active {
+      guard let call = carrier.call else { continue }
       if let failure = call.expired(at: now) {
         late.append((call, failure))
       } else {
@@ -413,7 +458,8 @@ public final class CurlUpstream: Upstream {
       return pool.active == 0
     }
     if active.isEmpty {
-      if callsSinceUpkeep > 0 { tg_curl_release_free_memory() }
+      // Worth its millisecond after a load, not after each single call.
+      if callsSinceUpkeep >= 32 { tg_curl_release_free_memory() }
       callsSinceUpkeep = 0
     }
     if next < .max { wantUpkeep(at: next) }
@@ -421,10 +467,14 @@ public final class CurlUpstream: Upstream {
 }
 
 /// One descriptor that libcurl told us of.
-private final class CurlSocket {
+final class CurlSocket {
   var watch: DescriptorWatch?
   /// Whose transfer waits on it; nil while the connection idles.
   var shard: CurlShard?
+  /// Who speaks on it, where that is not libcurl.
+  var direct: DirectConnection?
+  /// Taken over from libcurl, which believes it closed.
+  var isTaken = false
   /// Opened for a connection, so its closing is announced.
   var isConnection = false
 }

@@ -34,18 +34,10 @@ final class RequestFieldList {
     var hasAccept = false
     var hasContentType = false
     for index in 0..<count {
+      if isFramingField(fields, index) { continue }
+      if fields.nameIs("accept", at: index) { hasAccept = true }
+      if fields.nameIs("content-type", at: index) { hasContentType = true }
       let name = fields.nameBytes(at: index)
-      switch name.count {
-      case 2 where fields.nameIs("te", at: index), 4 where fields.nameIs("host", at: index),
-        6 where fields.nameIs("expect", at: index), 7 where fields.nameIs("upgrade", at: index),
-        7 where fields.nameIs("trailer", at: index), 10 where fields.nameIs("connection", at: index),
-        10 where fields.nameIs("keep-alive", at: index), 14 where fields.nameIs("content-length", at: index),
-        16 where fields.nameIs("proxy-connection", at: index), 17 where fields.nameIs("transfer-encoding", at: index):
-        continue
-      case 6 where fields.nameIs("accept", at: index): hasAccept = true
-      case 12 where fields.nameIs("content-type", at: index): hasContentType = true
-      default: break
-      }
       let start = at
       guard write(name, isName: true) else { return false }
       let value = fields.valueBytes(at: index)

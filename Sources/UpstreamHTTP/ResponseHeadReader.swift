@@ -19,6 +19,8 @@ struct ResponseHeadReader {
   }
 
   private(set) var status = 0
+  /// Of `HTTP/1.x`; -1 for any other version.
+  private(set) var minorVersion = -1
   private var fields = HeaderFields()
   /// The line at hand, in an array that is used again and again.
   private var line: [UInt8] = []
@@ -59,7 +61,13 @@ struct ResponseHeadReader {
 
   private mutating func takeStatusLine(_ bytes: UnsafeBufferPointer<UInt8>, _ end: Int) -> Step {
     // `HTTP/1.1 200 OK`, `HTTP/2 200`
-    var at = 0
+    guard end >= 8, bytes[0] == 0x48, bytes[1] == 0x54, bytes[2] == 0x54, bytes[3] == 0x50, bytes[4] == 0x2F else {
+      return .malformed("the answer is not HTTP")
+    }
+    let isOne = bytes[5] == UInt8(ascii: "1") && bytes[6] == UInt8(ascii: ".")
+    let minor = Int(bytes[7]) - 0x30
+    minorVersion = isOne && (minor == 0 || minor == 1) ? minor : -1
+    var at = 5
     while at < end, bytes[at] != UInt8(ascii: " ") { at += 1 }
     while at < end, bytes[at] == UInt8(ascii: " ") { at += 1 }
     guard at + 3 <= end, at + 3 == end || bytes[at + 3] == UInt8(ascii: " ") else {

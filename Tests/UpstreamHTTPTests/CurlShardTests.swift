@@ -42,11 +42,11 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
 
   @Test func moreThanOneShardsWorthOfCalls() throws {
     let bench = try Bench()
-    let gate = Mutex(false)
+    let gate = Gate()
     let server = try ScriptedServer { connection in
       while true {
         _ = try connection.readRequest()
-        while !gate.withLock({ $0 }) { Thread.sleep(forTimeInterval: 0.005) }
+        gate.waitUntilOpen()
         try connection.send(ok)
       }
     }
@@ -55,7 +55,7 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
     for recorder in recorders { bench.begin(server.url + "/", events: recorder) }
     bench.turn(until: { server.connections == recorders.count })
     #expect(bench.upstream.activeCalls == recorders.count)
-    gate.withLock { $0 = true }
+    gate.open()
     bench.turn(until: { recorders.allSatisfy { $0.ending == .completed } })
     #expect(recorders.allSatisfy { $0.text == "ok" && $0.violations.isEmpty })
     #expect(bench.upstream.activeCalls == 0)
@@ -134,10 +134,10 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
 
   @Test func newSettingsLeaveRunningCallsAlone() throws {
     let bench = try Bench()
-    let gate = Mutex(false)
+    let gate = Gate()
     let server = try ScriptedServer { connection in
       _ = try connection.readRequest()
-      while !gate.withLock({ $0 }) { Thread.sleep(forTimeInterval: 0.002) }
+      gate.waitUntilOpen()
       try connection.send(ok)
     }
     defer { server.stop() }
@@ -145,7 +145,7 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
     bench.begin(server.url + "/", events: recorder)
     bench.turn(until: { server.connections == 1 })
     bench.upstream.configure(provider: "p", ProviderTransport(maxIdleConnections: 5))
-    gate.withLock { $0 = true }
+    gate.open()
     bench.turn(until: { recorder.ending != nil })
     #expect(recorder.ending == .completed)
   }

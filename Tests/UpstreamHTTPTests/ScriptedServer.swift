@@ -154,3 +154,22 @@ final class ScriptedConnection: Sendable {
     setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
   }
 }
+
+/// Holds back a script until the test opens it.
+final class Gate: Sendable {
+  private let condition = NSCondition()
+  private let isOpen = Mutex(false)
+
+  func open() {
+    condition.lock()
+    isOpen.withLock { $0 = true }
+    condition.broadcast()
+    condition.unlock()
+  }
+
+  func waitUntilOpen() {
+    condition.lock()
+    while !isOpen.withLock({ $0 }) { condition.wait() }
+    condition.unlock()
+  }
+}

@@ -1,0 +1,384 @@
+// One HTTP/1.1 connection that libcurl opened and that we then speak on ourselves, call after call.
+//
+// Libcurl resolves, connects, checks certificates and encrypts. Its HTTP/1.1 costs 75,000 instructions per call (header
+// bytes go through its printf one by one), which is half of what the whole broker needs; this costs a fifth of that.
+//
+// Promises: at most one call at a time; a connection goes back to the pool only after an answer that was whole,
+// with the request wholly sent and nothing left over; a request that may have arrived is not sent twice unless its
+// method is idempotent; what arrives is read from the socket into one buffer of the upstream and copied once.
+import CCurl
+import EventLoop
+import HTTPMessage
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+final class DirectConnection: CallCarrier {
+  /// Bodies up to this are copied behind the head, so that one call of `send` takes both.
+  static let smallBody = 16 << 10
+
+  private enum Phase {
+    case connecting, ready, closed
+  }
+
+  private unowned(unsafe) let upstream: CurlUpstream
+  /// Held, since a pool that other settings replaced lives on in its running calls only.
+  private let pool: ProviderPool
+  let origin: String
+  private let isTLS: Bool
+  private let maxHeaderBytes: Int
+
+  private var phase = Phase.connecting
+  private var descriptor: Int32 = -1
+  private var socket: CurlSocket?
+  /// Connects; stays for as long as the connection lives where that is TLS.
+  private var handle: EasyHandle?
+  private var shard: CurlShard?
+  /// When its last call ended.
+  private(set) var idleSince: UInt64 = 0
+
+  // Of the call under way.
+  private var head: [UInt8] = []
+  private var body: [UInt8] = []
+  private var sent = 0
+  private var sendFailed = false
+  private var isIdempotent = false
+  private var isHeadRequest = false
+  /// It served a call before this one, so the provider may have closed it without our knowing.
+  private var isReused = false
+  private var reader = AnswerReader()
+
+  override var headComplete: Bool { reader.headComplete }
+  override var requestMayHaveArrived: Bool { sent > 0 || reader.hasBegun }
+
+  init(_ upstream: CurlUpstream, _ pool: ProviderPool, _ destination: Destination) {
+    self.upstream = upstream
+    self.pool = pool
+    origin = destination.origin
+    isTLS = destination.isTLS
+    maxHeaderBytes = pool.settings.maxHeaderBytes
+  }
+
+  // MARK: a call's life
+
+  /// Takes up a call; `head` is its head as bytes, with the body behind it where that is small.
+  func take(_ call: CurlCall, head: [UInt8], body: [UInt8], method: String) {
+    self.call = call
+    self.head = head
+    self.body = body.count > Self.smallBody ? body : []
+    isIdempotent = isIdempotentMethod(method)
+    isHeadRequest = method == "HEAD"
+    sent = 0
+    sendFailed = false
+    reader.reset(isHeadRequest: isHeadRequest)
+  }
+
+  /// Sends, or connects first.
+  func begin(connectTimeout: Duration?) throws(TransferSetupFailure) {
+    if phase == .ready {
+      isReused = true
+      send()
+      return
+    }
+    guard let shard = pool.shardWithRoom(upstream) else {
+      throw TransferSetupFailure(option: "curl_multi_init", code: CURLE_OUT_OF_MEMORY)
+    }
+    let handle: EasyHandle
+    if let connector = pool.takeConnector() {
+      handle = connector
+    } else {
+      handle = try EasyHandle(upstream, pool)
+    }
+    handle.forget()
+    try handle.set(CURLOPT_CONNECT_ONLY, 1)
+    try handle.set(CURLOPT_BUFFERSIZE, 1024)
+    try handle.set(CURLOPT_URL, text: origin)
+    try handle.setConnectTimeout(connectTimeout)
+    try handle.serve(self)
+    let code = shard.add(handle.raw)
+    guard code == CURLM_OK else {
+      throw TransferSetupFailure(option: "curl_multi_add_handle: \(code.rawValue)", code: CURLE_FAILED_INIT)
+    }
+    self.handle = handle
+    self.shard = shard
+  }
+
+  override func libcurlFinished(_ code: CURLcode) {
+    guard phase == .connecting, let handle else { return }
+    let opened = tg_curl_get_socket(handle.raw)
+    guard code == CURLE_OK, opened >= 0 else {
+      let failure = transferFailure(
+        code == CURLE_OK ? CURLE_COULDNT_CONNECT : code,
+        TransferProgress(
+          reachedRequest: false, sentBytes: 0, answerBegan: false, headComplete: false,
+          socketRefused: handle.socketRefused, malformed: nil, vetoedResend: false, message: handle.message))
+      end(.failed(failure))
+      return
+    }
+    phase = .ready
+    descriptor = opened
+    socket = upstream.own(opened, self, takingFromLibcurl: !isTLS)
+    if !isTLS { releaseHandle() }
+    isReused = false
+    send()
+  }
+
+  private func releaseHandle() {
+    guard let handle, let shard else { return }
+    upstream.insideCurl { shard.remove(handle.raw) }
+    self.shard = nil
+    self.handle = nil
+    if !isTLS { pool.giveBack(handle) }
+  }
+
+  override func abandon() { close() }
+
+  /// Closes for good; harmless when it is closed.
+  func close() {
+    guard phase != .closed else { return }
+    let wasReady = phase == .ready
+    phase = .closed
+    releaseRequest()
+    if isTLS || !wasReady {
+      // Libcurl closes what is its own.
+      releaseHandle()
+    } else {
+      upstream.closeSocket(descriptor)
+    }
+    socket?.direct = nil
+    socket = nil
+    descriptor = -1
+  }
+
+  private func releaseRequest() {
+    head = []
+    body = []
+  }
+
+  /// The call is over; the connection waits for another or closes.
+  private func end(_ ending: UpstreamEnding) {
+    guard let call else { return }
+    let isReusable =
+      ending == .completed && phase == .ready && reader.keepsAlive && !sendFailed && sent == total
+    upstream.detach(call)
+    releaseRequest()
+    if isReusable {
+      idleSince = upstream.now
+      socket?.watch?.wait(for: .readable)
+      pool.keep(self)
+      upstream.wantUpkeep(at: idleSince &+ ProviderPool.patience)
+    } else {
+      close()
+    }
+    call.deliver(ending)
+  }
+
+  private func fail(_ kind: UpstreamFailure.Kind, _ detail: String) {
+    end(.failed(UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: requestMayHaveArrived)))
+  }
+
+  override func review(_ call: CurlCall) {
+    guard call.wantsPause != call.isPaused else { return }
+    call.isPaused = call.wantsPause
+    if !call.isPaused { call.noteResumed(at: upstream.now) }
+    guard phase == .ready else { return }
+    updateInterest()
+    // What TLS has already deciphered raises no event.
+    if isTLS, !call.isPaused { receive() }
+  }
+
+  // MARK: the socket
+
+  private var total: Int { head.count + body.count }
+
+  private func updateInterest() {
+    guard phase == .ready else { return }
+    var interest: Readiness = call?.isPaused == true ? [] : .readable
+    if sent < total, !sendFailed { interest.insert(.writable) }
+    socket?.watch?.wait(for: interest)
+  }
+
+  func ready(_ readiness: Readiness) {
+    guard call != nil else {
+      readWhileIdle()
+      return
+    }
+    // Both at once without having waited for both is how the loop reports an error.
+    let isError = readiness == [.readable, .writable] && (sent == total || sendFailed)
+    if readiness.contains(.writable), sent < total, !sendFailed { send() }
+    if call?.isPaused == false, readiness.contains(.readable) { receive(untilEmpty: isError) }
+  }
+
+  /// False where the provider closed it meanwhile and the loop has not said so yet.
+  func isStillOpen() -> Bool {
+    guard phase == .ready else { return false }
+    var byte: UInt8 = 0
+    if recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) < 0, errno == EAGAIN {
+      return true
+    }
+    return isTLS && hasOnlyTLSMessages()
+  }
+
+  private func hasOnlyTLSMessages() -> Bool {
+    guard let handle else { return false }
+    var count = 0
+    var byte: UInt8 = 0
+    return curl_easy_recv(handle.raw, &byte, 1, &count) == CURLE_AGAIN
+  }
+
+  /// Nothing can be due while no call runs: an end, or bytes that nobody asked for, close the connection. TLS also has
+  /// messages of its own.
+  private func readWhileIdle() {
+    if isTLS, hasOnlyTLSMessages() { return }
+    pool.drop(self)
+    close()
+  }
+
+  private func send() {
+    while sent < total {
+      let count = sendSome()
+      if count > 0 {
+        sent += count
+      } else {
+        // An answer may be on its way nevertheless: reading tells.
+        if count < 0 { sendFailed = true }
+        break
+      }
+    }
+    updateInterest()
+  }
+
+  /// The bytes that were taken; 0 where the socket is full, -1 where it is broken.
+  private func sendSome() -> Int {
+    if isTLS { return sendSomeEncrypted() }
+    while true {
+      let count = head.withUnsafeBytes { head in
+        body.withUnsafeBytes { body in
+          let fromHead = UnsafeRawBufferPointer(rebasing: head[min(sent, head.count)...])
+          let fromBody = UnsafeRawBufferPointer(rebasing: body[max(0, sent - head.count)...])
+          return tg_send_two(descriptor, fromHead.baseAddress, fromHead.count, fromBody.baseAddress, fromBody.count)
+        }
+      }
+      if count >= 0 { return count }
+      if errno == EINTR { continue }
+      return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1
+    }
+  }
+
+  private func sendSomeEncrypted() -> Int {
+    guard let handle else { return -1 }
+    let part = sent < head.count ? head[sent...] : body[(sent - head.count)...]
+    var count = 0
+    let code = part.withUnsafeBytes { curl_easy_send(handle.raw, $0.baseAddress, $0.count, &count) }
+    if code == CURLE_AGAIN { return 0 }
+    return code == CURLE_OK ? count : -1
+  }
+
+  /// Reads what is there. A short read is taken as all of it, unless `untilEmpty`: after an error the loop reports
+  /// no more.
+  private func receive(untilEmpty: Bool = false) {
+    let call = self.call
+    var rounds = 0
+    while let call, self.call === call, !call.wantsPause {
+      let buffer = upstream.receiveBuffer
+      let count = receiveSome(buffer)
+      if count > 0 {
+        consume(UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[..<count]), call)
+        // A short read emptied the socket; TLS knows only by asking again.
+        rounds += 1
+        if !isTLS, !untilEmpty, count < buffer.count || rounds == 8 { break }
+      } else if count == 0 {
+        connectionEnded("the connection was closed", orderly: true)
+        break
+      } else if errno == EINTR {
+        continue
+      } else {
+        if errno != EAGAIN { connectionEnded("the connection was reset", orderly: false) }
+        break
+      }
+    }
+  }
+
+  /// As `recv`: 0 is the end, -1 with `errno`.
+  private func receiveSome(_ buffer: UnsafeMutableBufferPointer<UInt8>) -> Int {
+    guard isTLS else { return recv(descriptor, buffer.baseAddress, buffer.count, 0) }
+    var count = 0
+    let code = handle.map { curl_easy_recv($0.raw, buffer.baseAddress, buffer.count, &count) } ?? CURLE_RECV_ERROR
+    if code == CURLE_OK { return count }
+    errno = code == CURLE_AGAIN ? EAGAIN : ECONNRESET
+    return -1
+  }
+
+  private func consume(_ received: UnsafeBufferPointer<UInt8>, _ call: CurlCall) {
+    var bytes = received
+    while self.call === call {
+      switch reader.next(&bytes, maxHeaderBytes: maxHeaderBytes) {
+      case .needsMore: return
+      case .head(let head):
+        // No retry can need it now; what is not sent yet still goes out.
+        if sent == total {
+          releaseRequest()
+          sent = 0
+        }
+        call.deliver(head)
+      case .body(let part): call.deliver(Array(part)[...])
+      case .malformed(let why): fail(.malformedResponse, why)
+      case .end:
+        if !bytes.isEmpty { sendFailed = true }
+        end(.completed)
+      }
+    }
+  }
+
+  private func connectionEnded(_ how: String, orderly: Bool) {
+    if orderly, reader.mayEndHere() {
+      sendFailed = true
+      end(.completed)
+    } else if reader.headComplete {
+      fail(.truncated, "\(how) inside the answer's body")
+    } else if reader.hasBegun {
+      fail(.resetBeforeResponse, "\(how) inside the answer's head")
+    } else if isReused, isIdempotent || sent == 0 {
+      sendAgain()
+    } else {
+      fail(.resetBeforeResponse, "\(how) before any answer\(isReused ? "; the request may have been read" : "")")
+    }
+  }
+
+  /// The provider had closed this kept-alive connection: a fresh one takes the call over.
+  private func sendAgain() {
+    guard let call else { return }
+    let fresh = DirectConnection(upstream, pool, origin: origin, isTLS: isTLS)
+    fresh.head = head
+    fresh.body = body
+    fresh.isIdempotent = isIdempotent
+    fresh.isHeadRequest = isHeadRequest
+    fresh.reader.reset(isHeadRequest: isHeadRequest)
+    upstream.handOver(call, from: self, to: fresh)
+    close()
+    do throws(TransferSetupFailure) {
+      try fresh.begin(connectTimeout: call.connectTimeout)
+    } catch {
+      fresh.end(.failed(error.failure))
+    }
+  }
+
+  private init(_ upstream: CurlUpstream, _ pool: ProviderPool, origin: String, isTLS: Bool) {
+    self.upstream = upstream
+    self.pool = pool
+    self.origin = origin
+    self.isTLS = isTLS
+    maxHeaderBytes = pool.settings.maxHeaderBytes
+  }
+}
+
+/// Whether sending a request of this method twice means the same as once (RFC 9110 section 9.2.2).
+func isIdempotentMethod(_ method: String) -> Bool {
+  switch method {
+  case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE": true
+  default: false
+  }
+}

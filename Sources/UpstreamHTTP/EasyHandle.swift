@@ -1,0 +1,156 @@
+// A libcurl easy handle with what holds for every use of it: trust, sockets, signals, proxies.
+import CCurl
+import EventLoop
+import HTTPMessage
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+final class EasyHandle {
+  let raw: UnsafeMutableRawPointer
+  private let errorText: UnsafeMutablePointer<CChar>
+  private let upstream: Unmanaged<CurlUpstream>
+  /// The operating system refused it a socket: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`.
+  private(set) var socketRefused = false
+  private var connectMilliseconds = -1
+
+  init(_ upstream: CurlUpstream, _ pool: ProviderPool) throws(TransferSetupFailure) {
+    guard let raw = curl_easy_init() else {
+      throw TransferSetupFailure(option: "curl_easy_init", code: CURLE_FAILED_INIT)
+    }
+    self.raw = raw
+    self.upstream = .passUnretained(upstream)
+    errorText = .allocate(capacity: Int(CURL_ERROR_SIZE))
+    errorText[0] = 0
+    try configure(upstream, pool)
+  }
+
+  deinit {
+    curl_easy_cleanup(raw)
+    errorText.deallocate()
+  }
+
+  /// Libcurl's own words about what went wrong since ``forget()``.
+  var message: String { String(cString: errorText) }
+
+  func forget() {
+    errorText[0] = 0
+    socketRefused = false
+  }
+
+  func set(_ option: CURLoption, _ value: Int) throws(TransferSetupFailure) {
+    try check(tg_curl_set_long(raw, option, value), "\(option.rawValue)")
+  }
+
+  func set(_ option: CURLoption, text: String?) throws(TransferSetupFailure) {
+    try check(tg_curl_set_text(raw, option, text), "\(option.rawValue)")
+  }
+
+  func set(_ option: CURLoption, pointer: UnsafeRawPointer?) throws(TransferSetupFailure) {
+    try check(tg_curl_set_pointer(raw, option, pointer), "\(option.rawValue)")
+  }
+
+  func check(_ code: CURLcode, _ option: @autoclosure () -> String) throws(TransferSetupFailure) {
+    guard code == CURLE_OK else { throw TransferSetupFailure(option: option(), code: code) }
+  }
+
+  /// Who is told when libcurl is done with it.
+  func serve(_ carrier: CallCarrier) throws(TransferSetupFailure) {
+    try set(CURLOPT_PRIVATE, pointer: Unmanaged.passUnretained(carrier).toOpaque())
+  }
+
+  func setConnectTimeout(_ timeout: Duration?) throws(TransferSetupFailure) {
+    let wanted = timeout.map { Int(max(1, min($0.wholeNanoseconds / 1_000_000, 1 << 30))) } ?? 1 << 30
+    guard wanted != connectMilliseconds else { return }
+    try set(CURLOPT_CONNECTTIMEOUT_MS, wanted)
+    connectMilliseconds = wanted
+  }
+
+  private func configure(_ upstream: CurlUpstream, _ pool: ProviderPool) throws(TransferSetupFailure) {
+    try set(CURLOPT_ERRORBUFFER, pointer: errorText)
+    try set(CURLOPT_SHARE, pointer: upstream.share)
+    try set(CURLOPT_NOSIGNAL, 1)
+    // A cancelled call must not wait for getaddrinfo to come back.
+    try set(CURLOPT_QUICK_EXIT, 1)
+    try set(CURLOPT_PROTOCOLS_STR, text: "http,https")
+    try set(CURLOPT_PATH_AS_IS, 1)
+    try set(CURLOPT_TCP_KEEPALIVE, 1)
+    if let caFile = pool.settings.caFile { try set(CURLOPT_CAINFO, text: caFile) }
+    if let proxy = pool.proxy {
+      try set(CURLOPT_PROXY, text: proxy)
+      // Without a proxy there is nothing to be excepted from, and no need to ask the environment.
+      if proxy.isEmpty { try set(CURLOPT_NOPROXY, text: "") }
+    }
+    switch pool.settings.httpVersion {
+    case .http1_1: try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1)
+    case .http2OverTLS:
+      try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS)
+      try set(CURLOPT_PIPEWAIT, 1)
+    }
+    try check(
+      tg_curl_set_open_socket(
+        raw,
+        { context, _, address in
+          guard let context, let address else { return -1 }
+          return Unmanaged<EasyHandle>.fromOpaque(context)._withUnsafeGuaranteedRef { handle in
+            handle.openSocket(address.pointee.family, address.pointee.socktype, address.pointee.protocol)
+          }
+        }, Unmanaged.passUnretained(self).toOpaque()), "open socket")
+    // A connection outlives the handle that opened it, so closing goes to the upstream.
+    try check(
+      tg_curl_set_close_socket(
+        raw,
+        { context, descriptor in
+          guard let context else { return 1 }
+          Unmanaged<CurlUpstream>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.libcurlCloses(descriptor) }
+          return 0
+        }, Unmanaged.passUnretained(upstream).toOpaque()), "close socket")
+  }
+
+  private func openSocket(_ family: Int32, _ type: Int32, _ proto: Int32) -> Int32 {
+    #if canImport(Glibc)
+      let descriptor = socket(family, type | Int32(SOCK_CLOEXEC.rawValue), proto)
+    #else
+      let descriptor = socket(family, type, proto)
+      if descriptor >= 0 { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+    #endif
+    guard descriptor >= 0 else {
+      socketRefused = errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM
+      return -1
+    }
+    upstream._withUnsafeGuaranteedRef { $0.adoptSocket(descriptor) }
+    return descriptor
+  }
+}
+
+/// What carries a call over the wire: a transfer of libcurl's, or a connection that libcurl opened and we speak on.
+class CallCarrier {
+  /// Whom it works for; nil while it is spare.
+  var call: CurlCall?
+  /// Its place in the upstream's list of carriers at work.
+  var activeIndex = 0
+
+  var headComplete: Bool { false }
+  var requestMayHaveArrived: Bool { false }
+
+  /// Libcurl is done with its handle: the transfer, or the connecting.
+  func libcurlFinished(_ code: CURLcode) {}
+  /// The call is over before its end: the provider must notice at once.
+  func abandon() {}
+  /// Libcurl and the events have returned: do what the call asks for now.
+  func review(_ call: CurlCall) {}
+}
+
+/// An option that libcurl would not take, or a request that cannot be sent as it is.
+struct TransferSetupFailure: Error {
+  var option: String
+  var code: CURLcode
+
+  var failure: UpstreamFailure {
+    UpstreamFailure(
+      kind: .local, detail: "\(option): \(String(cString: curl_easy_strerror(code)))", requestMayHaveArrived: false)
+  }
+}

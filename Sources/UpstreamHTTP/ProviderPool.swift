@@ -1,0 +1,124 @@
+// What is kept per provider between calls: idle connections, libcurl's shards, spare handles.
+import CCurl
+import EventLoop
+
+/// The shards of one provider and the handles that wait for their next call.
+final class ProviderPool {
+  let settings: ProviderTransport
+  /// As `CURLOPT_PROXY` wants it; nil lets libcurl read the environment for each call.
+  let proxy: String?
+  /// An idle connection is closed after this many nanoseconds, before middle boxes forget it.
+  static let patience: UInt64 = 110_000_000_000
+
+  private(set) var shards: [CurlShard] = []
+  /// Connections without a call, the one used last at the end.
+  private var idle: [DirectConnection] = []
+  private var connectors: [EasyHandle] = []
+  private var destinations: [String: Destination] = [:]
+  private var spare: [CurlTransfer] = []
+  /// Replaced by other settings; goes when its last call ended.
+  var isRetired = false
+
+  init(_ settings: ProviderTransport, environmentNamesProxy: Bool) {
+    self.settings = settings
+    // Six lookups in the environment per call are saved where it names no proxy.
+    proxy = settings.proxy ?? (environmentNamesProxy ? nil : "")
+  }
+
+  /// True where we speak HTTP/1.1 ourselves over connections that libcurl opens.
+  var speaksDirectly: Bool { settings.httpVersion == .http1_1 && proxy == "" }
+
+  /// The URL taken apart, remembered for the next call; nil where only libcurl's own transfers can handle it.
+  func destination(of url: String) throws(TransferSetupFailure) -> Destination? {
+    if let known = destinations[url] { return known }
+    guard let found = try Destination(url) else { return nil }
+    // Paths are few; clients that make up their own must not fill the memory.
+    if destinations.count >= 64 { destinations.removeAll() }
+    destinations[url] = found
+    return found
+  }
+
+  // MARK: connections of our own
+
+  /// The connection of this origin that was used last.
+  func takeIdle(_ origin: String) -> DirectConnection? {
+    while let index = idle.lastIndex(where: { $0.origin == origin }) {
+      let connection = idle.remove(at: index)
+      if connection.isStillOpen() { return connection }
+      connection.close()
+    }
+    return nil
+  }
+
+  func keep(_ connection: DirectConnection) {
+    idle.append(connection)
+    if isRetired || idle.count > max(1, settings.maxIdleConnections) { idle.removeFirst().close() }
+  }
+
+  /// It closed while idle.
+  func drop(_ connection: DirectConnection) {
+    if let index = idle.firstIndex(where: { $0 === connection }) { idle.remove(at: index) }
+  }
+
+  func takeConnector() -> EasyHandle? { connectors.popLast() }
+
+  func giveBack(_ connector: EasyHandle) {
+    if connectors.count < 8, !isRetired { connectors.append(connector) }
+  }
+
+  // MARK: libcurl's transfers
+
+  var active: Int { shards.reduce(0) { $0 + $1.active } }
+
+  /// The first shard with room; nil where libcurl has no memory for another.
+  func shardWithRoom(_ upstream: CurlUpstream) -> CurlShard? {
+    for shard in shards where shard.active < CurlShard.capacity { return shard }
+    guard let shard = CurlShard(upstream: upstream, settings: settings) else { return nil }
+    shards.append(shard)
+    return shard
+  }
+
+  func takeSpare() -> CurlTransfer? { spare.popLast() }
+
+  func giveBack(_ transfer: CurlTransfer) {
+    if spare.count < CurlShard.capacity, !isRetired { spare.append(transfer) }
+  }
+
+  /// Closes shards that were idle for long, the later ones soon. Returns when to look again; nil if nothing is open
+  /// and idle.
+  func closeIdle(at now: UInt64) -> UInt64? {
+    var next: UInt64?
+    while let oldest = idle.first, isRetired || oldest.idleSince &+ Self.patience <= now {
+      idle.removeFirst()
+      oldest.close()
+    }
+    if let oldest = idle.first { next = oldest.idleSince &+ Self.patience }
+    if idle.isEmpty { connectors.removeAll() }
+    var index = shards.count - 1
+    while index >= 0 {
+      let shard = shards[index]
+      if shard.active == 0 {
+        let patience: UInt64 = isRetired ? 0 : index == 0 ? Self.patience : 10_000_000_000
+        if shard.idleSince &+ patience <= now {
+          shard.close()
+          shards.remove(at: index)
+        } else {
+          next = min(next ?? .max, shard.idleSince &+ patience)
+        }
+      }
+      index -= 1
+    }
+    if active == 0 { spare.removeAll() }
+    return next
+  }
+
+  func close() {
+    let connections = idle
+    idle = []
+    for connection in connections { connection.close() }
+    connectors.removeAll()
+    spare.removeAll()
+    for shard in shards { shard.close() }
+    shards.removeAll()
+  }
+}
