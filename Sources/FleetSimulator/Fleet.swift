@@ -54,8 +54,9 @@ public final class Fleet {
 
   public func start() {
     began = loop.now
-    for (index, group) in groups.enumerated() {
-      for number in 0..<group.agents {
+    // One of each group in turn, so that no group takes every place before the others come.
+    for number in 0..<(groups.map(\.agents).max() ?? 0) {
+      for (index, group) in groups.enumerated() where number < group.agents {
         let agent = Agent(fleet: self, group: index, number: number, loop: loop)
         agents.append(agent)
         agent.start()
@@ -162,6 +163,7 @@ public final class Fleet {
     switch result.ending {
     case .completed:
       measures.groups[index].completed += 1
+      if !isStopped { measures.groups[index].completedInTime += 1 }
       measures.groups[index].inputTokens += (input + 3) / 4
       measures.groups[index].outputTokens += min(output, group.outputCap)
     case .failed(let status):

@@ -10,6 +10,8 @@ public struct FleetProfile: Sendable {
   public var groups: [AgentGroup]
   /// The calls are made at this share of a token budget; nil where tokens do not matter.
   public var tokenLoad: Double?
+  /// Seconds that calls have to finish after the last one was begun. None where the figures are about what finished in time.
+  public var drain = 10.0
 
   public static let all: [FleetProfile] = [
     demo, steer, order, endlessHigh, tokens3x, fairTenants, fairSessions, leave,
@@ -31,7 +33,7 @@ public struct FleetProfile: Sendable {
   /// Everything at once, as the demonstration shows it.
   public static let demo = FleetProfile(
     name: "demo", purpose: "a working day: background sessions, subagents, compaction, a user who steers",
-    provider: "--concurrency 50 --tokens-per-minute 3000000",
+    provider: "--concurrency 50 --tokens-per-minute 900000",
     groups: [
       AgentGroup(name: "steer", agents: 4, pace: .every(milliseconds: 800)).with {
         $0.kind = "steer"
@@ -87,7 +89,7 @@ public struct FleetProfile: Sendable {
         $0.priority = "low"
         $0.delay = 200
       },
-    ].map { $0.with { $0.outputTokens = 10...10 } })
+    ].map { $0.with { $0.outputTokens = 10...10 } }, drain: 0)
 
   public static let tokens3x = FleetProfile(
     name: "tokens-3x", purpose: "three times the token budget in calls of mixed sizes, 20 % of them high",
@@ -107,7 +109,7 @@ public struct FleetProfile: Sendable {
         $0.outputTokens = 100...400
         $0.tokensPerSecond = 400
       },
-    ], tokenLoad: 3)
+    ], tokenLoad: 3, drain: 0)
 
   public static let fairTenants = FleetProfile(
     name: "fair-tenants", purpose: "a tenant with 50 sessions and one with a single session get equal tokens",
@@ -118,7 +120,7 @@ public struct FleetProfile: Sendable {
         $0.tenant = "one"
         $0.session = "only"
       },
-    ])
+    ], drain: 0)
 
   public static let fairSessions = FleetProfile(
     name: "fair-sessions", purpose: "a session with 50 parallel subagents gets what a session with 20 gets",
@@ -127,7 +129,7 @@ public struct FleetProfile: Sendable {
       AgentGroup(name: "tree", agents: 50, pace: .backToBack(think: 0...0)).with { $0.session = "tree" },
       AgentGroup(name: "single-1", agents: 20, pace: .backToBack(think: 0...0)).with { $0.session = "single-1" },
       AgentGroup(name: "single-2", agents: 20, pace: .backToBack(think: 0...0)).with { $0.session = "single-2" },
-    ])
+    ], drain: 0)
 
   public static let leave = FleetProfile(
     name: "leave", purpose: "60 clients leave: while queued, before the first byte, in mid-stream",

@@ -16,7 +16,7 @@ public final class FleetRun {
   private let loop: EventLoop
   private let probe: SimulatorProbe?
   private let seconds: Double
-  private let drain: Double
+  private var drain: Double
   private var timer: LoopTimer?
   private var provider: String?
   private var counts: ProviderCounts?
@@ -45,10 +45,8 @@ public final class FleetRun {
 
   /// Ends the run early, without time to finish.
   public func interrupt() {
-    guard !isDone else { return }
-    isEnding = true
-    fleet.abandon()
-    finish()
+    drain = 0
+    if isEnding { stopCalls() } else { endCalls() }
   }
 
   private func wait(_ seconds: Double, _ work: @escaping () -> Void) {
@@ -71,6 +69,7 @@ public final class FleetRun {
   }
 
   private func stopCalls() {
+    guard !isDone else { return }
     wait(drain) { [unowned self] in
       fleet.abandon()
       finish()

@@ -38,6 +38,8 @@ public struct GroupMeasures: Sendable {
   public var name: String
   public var started = 0
   public var completed = 0
+  /// Those that were complete before the last call was begun.
+  public var completedInTime = 0
   /// Final failures as the client saw them, by status; `connection` where there was none.
   public var errors: [String: Int] = [:]
   public var left = 0
@@ -62,7 +64,7 @@ public struct GroupMeasures: Sendable {
     let failures = errors.sorted { $0.key < $1.key }.map { "\"\($0.key)\":\($0.value)" }.joined(separator: ",")
     return """
       {"name":"\(name)","started":\(started),"completed":\(completed),\
-      "per_second":\(Times.text(seconds > 0 ? Double(completed) / seconds : 0)),"errors":{\(failures)},"left":\(left),\
+      "per_second":\(Times.text(seconds > 0 ? Double(completedInTime) / seconds : 0)),"errors":{\(failures)},"left":\(left),\
       "unfinished":\(unfinished),"retries":\(retries),"refusals_seen":\(refusalsSeen),\
       "tokens":{"input":\(inputTokens),"output":\(outputTokens)},"queue_ms":\(queue.json()),"wait_ms":\(wait.json()),\
       "first_byte_ms":\(firstByte.json())}

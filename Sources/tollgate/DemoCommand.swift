@@ -32,8 +32,7 @@ struct DemoCommand: ParsableCommand {
     withExtendedLifetime(signals) { loop.run() }
     demo.cleanUp()
     if let failure = demo.failure {
-      FileHandle.standardError.write(Data("error: \(failure)\n".utf8))
-      throw ExitCode(1)
+      throw Refusal(failure.description)
     }
   }
 }
@@ -41,7 +40,7 @@ struct DemoCommand: ParsableCommand {
 /// The acts of the demonstration, one after the other.
 final class Demonstration {
   private static let permits = 50
-  private static let tokensPerMinute = 3_000_000
+  private static let tokensPerMinute = 900_000
 
   private(set) var failure: ChildProcessError?
   private let loop: EventLoop
@@ -69,7 +68,7 @@ final class Demonstration {
     folder = FileManager.default.temporaryDirectory.appendingPathComponent("tollgate-demo-\(UUID().uuidString)")
     try FileManager.default.createDirectory(
       at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-    table = FleetTable(colours: isTerminal && ProcessInfo.processInfo.environment["NO_COLOR"] == nil)
+    table = FleetTable(colours: Terminal.hasColours)
   }
 
   // MARK: Acts

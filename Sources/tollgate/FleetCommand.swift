@@ -18,7 +18,7 @@ struct FleetCommand: ParsableCommand {
   var profile: String
   @Option(help: "For how long calls are begun.")
   var seconds = 10.0
-  @Option(help: "Seconds that running calls have to finish afterwards; the default is 10, for token loads 0.")
+  @Option(help: "Seconds that running calls have to finish afterwards; the default is the profile's.")
   var drain: Double?
   @Option(help: "The provider simulator behind it, such as http://127.0.0.1:9000; its counts join the figures.")
   var simulatorURL: String?
@@ -61,7 +61,7 @@ struct FleetCommand: ParsableCommand {
     let fleet = Fleet(loop: loop, upstream: upstream, groups: profile.groups, options: options)
     let probe = simulatorURL.map { SimulatorProbe(upstream: upstream, url: trimmed($0)) }
     let run = FleetRun(
-      loop: loop, fleet: fleet, probe: probe, seconds: seconds, drain: drain ?? (profile.tokenLoad == nil ? 10 : 0))
+      loop: loop, fleet: fleet, probe: probe, seconds: seconds, drain: drain ?? profile.drain)
     let signals = try [SIGTERM, SIGINT].map { signal in try SignalWatch(loop, signal: signal) { run.interrupt() } }
     var outcome: FleetOutcome?
     run.start {

@@ -84,7 +84,12 @@ struct ProviderSimulatorCommand: ParsableCommand {
     limits.bodyBytes = 64 << 20
     let server = HTTPServer(loop: loop, handler: simulator, limits: limits)
     let place = try ListenArgument(listen)
-    let address = try server.listen(.tcp(host: place.host, port: place.port))
+    let address: EndpointAddress
+    do {
+      address = try server.listen(.tcp(host: place.host, port: place.port))
+    } catch let error as EndpointError {
+      throw Refusal(error.description)
+    }
     let signals = try [SIGTERM, SIGINT].map { signal in try SignalWatch(loop, signal: signal) { loop.stop() } }
     // Whoever started us waits for this line, through a pipe as well.
     FileHandle.standardOutput.write(Data("provider-simulator listening on http://\(address)\n".utf8))

@@ -99,7 +99,7 @@ import UpstreamHTTP
   }
 
   private func run(
-    concurrency: Int, _ groups: [AgentGroup], seconds: Double
+    concurrency: Int, _ groups: [AgentGroup], seconds: Double, interrupts: Bool = false
   ) throws -> (outcome: FleetOutcome, statistics: String) {
     let loop = try EventLoop()
     var configuration = SimulatorConfiguration()
@@ -115,6 +115,10 @@ import UpstreamHTTP
     let run = FleetRun(loop: loop, fleet: fleet, probe: probe, seconds: seconds, drain: 10)
     var outcome: FleetOutcome?
     run.start { outcome = $0 }
+    if interrupts {
+      turn(loop) { fleet.callsUnderWay > 0 }
+      run.interrupt()
+    }
     turn(loop) { outcome != nil }
     upstream.close()
     server.close()
@@ -156,5 +160,23 @@ import UpstreamHTTP
     #expect(outcome.departures?.clients == 4)
     #expect(outcome.departures?.noticed == 4)
     #expect(outcome.departures?.unnoticed == 0)
+  }
+
+  @Test func interruptedRunStillHasItsFigures() throws {
+    let (outcome, _) = try run(
+      concurrency: 100, [quick("a", agents: 3).with { $0.firstToken = 60_000 }], seconds: 60, interrupts: true)
+    #expect(outcome.measures.started == outcome.measures.unfinished)
+    #expect(outcome.measures.unfinished > 0)
+    #expect(outcome.counts != nil)
+  }
+
+  @Test func groupsStartInTurn() throws {
+    let loop = try EventLoop()
+    let upstream = ScriptedUpstream()
+    let fleet = fleet(loop, upstream, [quick("a", agents: 3), quick("b", agents: 2)])
+    fleet.start()
+    turn(loop) { upstream.calls.count == 5 }
+    #expect(upstream.calls.compactMap { $0.field("x-tollgate-session") } == ["a-0", "b-0", "a-1", "b-1", "a-2"])
+    fleet.abandon()
   }
 }

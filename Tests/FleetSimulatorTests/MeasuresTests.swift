@@ -27,7 +27,8 @@ import Testing
   @Test func textIsJSON() throws {
     var measures = FleetMeasures(groups: ["a"])
     measures.seconds = 2
-    measures.groups[0].completed = 3
+    measures.groups[0].completed = 4
+    measures.groups[0].completedInTime = 3
     measures.groups[0].errors = ["429": 1, "connection": 2]
     measures.groups[0].wait.append(1.234)
     var departures = Departures()
