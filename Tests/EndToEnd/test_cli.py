@@ -221,4 +221,4 @@ def test_demo_runs_without_key_and_network(start):
     assert demo.wait(50) == 0
     output = "\n".join(demo.stdout)
     assert "http://127.0.0.1:" in output
-    assert "high" in output and "low" in output
+    assert "steer" in output and "refused" in output
