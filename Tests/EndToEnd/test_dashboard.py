@@ -1,0 +1,41 @@
+"""The dashboard: a real browser shows it, with what the broker knows, and asks no other host for anything."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from processes import policy_for
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    assert found, "scripts/setup installs chromium"
+    return found
+
+
+def test_files_name_no_other_host(http, broker):
+    page = http.get(broker.admin + "/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    linked = re.findall(r"(?:src|href)=\"([^\"#]+)\"", page.text)
+    assert linked
+    for link in linked:
+        assert not link.startswith(("http:", "https:", "//")), link
+        file = http.get(f"{broker.admin}/{link.lstrip('/')}")
+        assert file.status_code == 200, link
+        assert not re.search(r"https?://(?!www\.w3\.org/)", file.text), link
+
+
+def test_browser_shows_the_providers(start, http, simulator, browser, tmp_path):
+    broker = start.broker(policy_for(simulator.url, limits={"concurrency": 7}))
+    http.post(broker.url + "/v1/chat/completions", json={"model": "gpt-test", "messages": []})
+    common = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path}",
+              "--virtual-time-budget=4000"]
+    shown = subprocess.run([*common, "--dump-dom", broker.admin + "/"], capture_output=True, text=True, timeout=50)
+    assert "openai" in shown.stdout and "anthropic" in shown.stdout, shown.stdout[-2000:]
+    picture = tmp_path / "dashboard.png"
+    subprocess.run([*common, f"--screenshot={picture}", "--window-size=1280,900", broker.admin + "/"], capture_output=True, timeout=50)
+    assert picture.read_bytes()[:4] == b"\x89PNG"
