@@ -5,6 +5,7 @@ import re
 import signal
 import threading
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -27,8 +28,13 @@ def provider(http, broker, name="openai"):
 def in_background(http, broker, **fields):
     """Sends one call that the simulator holds for a while; returns the thread and a list that will have its answer."""
     answers = []
-    thread = threading.Thread(target=lambda: answers.append(
-        http.post(broker.url + "/v1/chat/completions", json=CHAT, headers=fields)))
+
+    def call():
+        try:
+            answers.append(http.post(broker.url + "/v1/chat/completions", json=CHAT, headers=fields))
+        except httpx.TransportError as error:
+            answers.append(error)
+    thread = threading.Thread(target=call)
     thread.start()
     return thread, answers
 
@@ -263,8 +269,8 @@ def test_drain_has_an_end(start, http):
     wait_until(lambda: provider(http, broker)["in_flight"] == 1, "one call in flight")
     broker.signal(signal.SIGTERM)
     assert broker.wait(15) == 0
-    http.close()
     thread.join(20)
+    assert answers, "the client must learn of the end"
 
 
 def test_second_signal_stops_at_once(start, http):

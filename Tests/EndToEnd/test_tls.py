@@ -81,6 +81,7 @@ def test_stream_and_large_body(tls_broker, certificate):
             assert stream.content.endswith(b"data: [DONE]\n\n")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tls_11_is_refused(tls_broker):
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
