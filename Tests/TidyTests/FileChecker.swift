@@ -48,7 +48,7 @@ struct FileChecker {
       return [Finding(path: file.path, line: 1, message: "open the file with a docstring that says what it is")]
     }
     if first.hasPrefix("#!") {
-      if file.lines.count > 1, file.lines[1].hasPrefix("#") { return [] }
+      if file.lines.count > 1, file.lines[1].hasPrefix("#") || file.lines[1].hasPrefix("\"\"\"") { return [] }
       return [Finding(path: file.path, line: 2, message: "say in a comment below the first line what the script does")]
     }
     return []

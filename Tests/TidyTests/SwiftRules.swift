@@ -26,7 +26,8 @@ enum SwiftRules {
     "TollgateTesting": ["AdmissionCore", "DequeModule", "HeapModule"],
     "tollgate": platform.union([
       "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
-      "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting", "ArgumentParser",
+      "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting",
+      "ArgumentParser",
       "Logging",
       "Foundation",
     ]),
@@ -81,13 +82,13 @@ enum SwiftRules {
     Ban("async let", use: "a callback on the event loop's thread"),
     Ban("await", use: "a callback on the event loop's thread"),
     Ban("actor", use: "a plain class on the event loop's thread"),
-    Ban("DispatchQueue", use: "the event loop's mailbox"),
-    Ban("sleep(", use: "a timer of the event loop"),
-    Ban("usleep(", use: "a timer of the event loop"),
   ]
 
   /// Allowed with the reason beside it.
   static let unlessReasoned: [Ban] = [
+    Ban("DispatchQueue", use: "the event loop's mailbox, or say beside it what blocks"),
+    Ban("sleep(", use: "a timer of the event loop, or say beside it why nothing else waits"),
+    Ban("usleep(", use: "a timer of the event loop, or say beside it why nothing else waits"),
     Ban("try!", use: "try, or say beside it why it cannot fail"),
     Ban("as!", use: "as?, or say beside it why it cannot fail"),
     Ban("@unchecked Sendable", use: "a Sendable type, or say beside it why it is safe"),
