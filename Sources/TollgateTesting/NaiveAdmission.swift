@@ -353,8 +353,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       let taken = isTenant ? ended.expected : ended.charge
       var due = actual
       if !isTenant, ended.charge != ended.expected, settlement.usage != nil {
-        due.output = max(due.output, taken.output)
-        due.tokens = max(due.tokens, taken.tokens)
+        due.output = taken.output
+        due.tokens = taken.tokens
       }
       pools[member].buckets.settle(taken: pools[member].buckets.clamped(taken), actual: due, at: bucketTime)
     }

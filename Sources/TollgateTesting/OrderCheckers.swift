@@ -22,7 +22,7 @@ final class BandOrderChecker: InvariantChecker {
       break
     }
     guard let passed else { return }
-    let price = witness.cost(grant) * 10_000
+    let price = witness.price(grant, request: index)
     if witness.credit[request.band] >= price {
       witness.credit[request.band] -= price
       return
@@ -66,7 +66,7 @@ final class PromotionChecker: InvariantChecker {
         older.route.contains(provider), witness.isHead(other), witness.isSurelyPlaceable(other, on: provider)
       else { continue }
       // The floor share may come first.
-      if witness.credit[request.band] >= witness.cost(grant) * 10_000 { return }
+      if witness.credit[request.band] >= witness.price(grant, request: index) { return }
       scene.report(name, "request \(index) was granted before request \(other), which had waited past its promotion")
       return
     }

@@ -6,9 +6,11 @@ public enum ScenarioReplay {
   /// A seed that broke a rule.
   public struct Failure: Sendable, CustomStringConvertible {
     public var seed: UInt64
+    public var size: Int
     public var violations: [Violation]
     public var description: String {
-      "seed \(seed): \(violations.first.map { "\($0)" } ?? "?") [replay: scripts/replay-seed \(seed)]"
+      let command = "scripts/replay-seed \(seed)" + (size == 12 ? "" : " \(size)")
+      return "seed \(seed): \(violations.first.map { "\($0)" } ?? "?") [replay: \(command)]"
     }
   }
 
@@ -20,7 +22,7 @@ public enum ScenarioReplay {
     for seed in seeds {
       let scenario = ScenarioGenerator.scenario(seed: seed, size: size)
       let result = Simulation<Subject>.run(scenario, snapshotEvery: snapshotEvery)
-      if !result.violations.isEmpty { found.append(Failure(seed: seed, violations: result.violations)) }
+      if !result.violations.isEmpty { found.append(Failure(seed: seed, size: size, violations: result.violations)) }
       if found.count >= most { break }
     }
     return found

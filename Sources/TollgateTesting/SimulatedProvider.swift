@@ -101,9 +101,9 @@ public struct SimulatedProvider {
     count(-1, model: model, at: now)
     var due = actual
     if truth.admissionTokens == .maxTokens, atDoor.output > 0, actual.tokens > 0 {
-      // Charged at the door and not given back.
-      due.output = max(due.output, atDoor.output)
-      due.tokens = max(due.tokens, atDoor.tokens)
+      // Charged at the door: nothing is given back, nothing more is asked.
+      due.output = atDoor.output
+      due.tokens = atDoor.tokens
     }
     charged += due.tokens
     buckets.settle(taken: buckets.clamped(atDoor), actual: due, at: now)

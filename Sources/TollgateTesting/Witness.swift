@@ -184,11 +184,25 @@ public final class Witness {
   }
 
   func dequeue(_ index: Int) {
-    if let position = queued.firstIndex(of: index) { queued.remove(at: position) }
-    let lane = requests[index].lane
-    if let position = lanes[lane].firstIndex(of: index) { lanes[lane].remove(at: position) }
+    Self.remove(index, from: &queued)
+    Self.remove(index, from: &lanes[requests[index].lane])
     queuedByBand[requests[index].band] -= 1
     queuedBytes -= requests[index].ticket.heldBytes
+  }
+
+  /// Those who came back from an attempt stand at the end, out of order; the others are sorted.
+  private static func remove(_ index: Int, from list: inout [Int]) {
+    var low = 0
+    var high = list.count
+    while low < high {
+      let middle = (low + high) / 2
+      if list[middle] < index { low = middle + 1 } else { high = middle }
+    }
+    if low < list.count, list[low] == index {
+      list.remove(at: low)
+    } else if let position = list.firstIndex(of: index) {
+      list.remove(at: position)
+    }
   }
 
   func progressed(_ id: LeaseID, _ progress: Progress) {
@@ -243,8 +257,8 @@ public final class Witness {
     let actual = Charge(requests: 1, input: usage.inputTokens, output: usage.outputTokens)
     var kept = actual
     if lease.keepsCharge {
-      kept.output = max(kept.output, lease.charge.output)
-      kept.tokens = max(kept.tokens, lease.charge.tokens)
+      kept.output = lease.charge.output
+      kept.tokens = lease.charge.tokens
     }
     let atTenant = lease.tenantCharge
     change(lease) { books, taken, now in
@@ -290,7 +304,7 @@ public final class Witness {
     let request = requests[index]
     // Each grant made while a band waits, its own included, credits it.
     for band in 0..<3 where queuedByBand[band] > 0 {
-      credit[band] += cost(grant) * Int64(policy.bands[band].shareBasisPoints)
+      credit[band] += max(cost(grant), firstCost(request.ticket)) * Int64(policy.bands[band].shareBasisPoints)
     }
     dequeue(index)
     let charges = charges(grant, request: index, provider: provider)
@@ -347,7 +361,18 @@ public final class Witness {
   /// True where the grant may be due to a softener that outranks the reserves of the bands above: promotion or floor
   /// share.
   func isSoftened(_ grant: Grant, request index: Int) -> Bool {
-    requests[index].earliestPromotion <= now || credit[requests[index].band] >= cost(grant) * 10_000
+    requests[index].earliestPromotion <= now || credit[requests[index].band] >= price(grant, request: index)
+  }
+
+  /// What a call costs by the estimate that holds before anything is learned: costs may be counted from when it was
+  /// submitted.
+  private func firstCost(_ ticket: Ticket) -> Int64 {
+    max(1, ticket.estimatedInput + (ticket.producesOutput ? min(ticket.outputCap ?? 512, 512) : 0))
+  }
+
+  /// The least credit that may have paid for the grant, in tokens × 10,000.
+  func price(_ grant: Grant, request index: Int) -> Int64 {
+    min(cost(grant), firstCost(requests[index].ticket)) * 10_000
   }
 
   func cost(_ grant: Grant) -> Int64 { max(1, grant.reservedInput + grant.reservedOutput) }

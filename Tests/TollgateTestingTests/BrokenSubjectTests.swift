@@ -1,3 +1,4 @@
+// Every broken subject is caught by the checker that is there for it, and the reference is found right.
 import AdmissionCore
 import Testing
 

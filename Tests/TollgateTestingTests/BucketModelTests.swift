@@ -1,3 +1,4 @@
+// The yardstick bucket: levels at, under and over, refill, debt, settlement, sets.
 import AdmissionCore
 import Testing
 

@@ -1,3 +1,4 @@
+// The max-min oracle: worked examples, two levels, and the definition on random demands.
 import Testing
 
 @testable import TollgateTesting

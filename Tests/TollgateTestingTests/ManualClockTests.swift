@@ -1,3 +1,4 @@
+// The manual clock and the timeline: time never goes back, equals keep their order.
 import AdmissionCore
 import Testing
 

@@ -1,3 +1,4 @@
+// Replays: the same text each time, failures that name their seed; and what scripts/replay-seed runs.
 import AdmissionCore
 import Foundation
 import Testing

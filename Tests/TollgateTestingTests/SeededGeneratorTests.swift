@@ -1,3 +1,4 @@
+// The generator: reference outputs, ranges, chances, streams that do not depend on one another.
 import AdmissionCore
 import Testing
 

@@ -1,3 +1,4 @@
+// The simulated provider: each limit at and over, both ways of charging, moods.
 import AdmissionCore
 import Testing
 

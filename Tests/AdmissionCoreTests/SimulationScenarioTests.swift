@@ -1,0 +1,30 @@
+// Ten thousand seeded scenarios, and longer ones, against the core.
+import AdmissionCore
+import Testing
+import TollgateTesting
+
+/// Ten thousand seeded scenarios against the core, every rule checked after every event; and a few long ones. Two tests
+/// for the ten thousand, so that two cores share the work. A failing seed is printed with the command that replays it.
+@Suite struct SimulationScenarioTests {
+  private func run(_ seeds: some Sequence<UInt64>, size: Int = 12, snapshotEvery: Int = 3) {
+    let failures = ScenarioReplay.failures(of: Admission.self, seeds: seeds, size: size, snapshotEvery: snapshotEvery)
+    for failure in failures { Issue.record("\(failure)") }
+  }
+
+  @Test func scenariosWithEvenSeedsBreakNoRule() { run(stride(from: UInt64(0), to: 10_000, by: 2)) }
+
+  @Test func scenariosWithOddSeedsBreakNoRule() { run(stride(from: UInt64(1), to: 10_000, by: 2)) }
+
+  @Test func longerScenariosBreakNoRule() { run(UInt64(20_000)..<20_060, size: 80, snapshotEvery: 10) }
+
+  @Test func longScenariosBreakNoRule() { run(UInt64(30_000)..<30_006, size: 400, snapshotEvery: 50) }
+
+  @Test func theSameSeedGivesTheSameTrace() {
+    for seed in UInt64(0)..<150 {
+      let scenario = ScenarioGenerator.scenario(seed: seed)
+      let one = Simulation<Admission>.run(scenario, checkers: [])
+      let two = Simulation<Admission>.run(ScenarioGenerator.scenario(seed: seed), checkers: [], snapshotEvery: 0)
+      #expect(one.hash == two.hash, "seed \(seed)")
+    }
+  }
+}
