@@ -56,8 +56,11 @@ struct FileChecker {
 
   private func checkLines() -> [Finding] {
     // Written in pieces so that this file passes its own check.
-    let unfinished = ["TO" + "DO", "FIX" + "ME", "X" + "XX"].map { Ban($0, use: "an issue, or finished work") }
-    let machine = ["/ho" + "me/", "/Us" + "ers/", "/ro" + "ot/", "/wo" + "rk/", "/op" + "t/", "/tm" + "p/wt"]
+    let marks: [String] = ["TO" + "DO", "FIX" + "ME", "X" + "XX"]
+    let roots: [String] = ["/ho" + "me/", "/Us" + "ers/", "/ro" + "ot/", "/wo" + "rk/", "/op" + "t/", "/tm" + "p/wt"]
+    let unfinished = marks.filter { file.text.contains($0) }.map { Ban($0, use: "an issue, or finished work") }
+    let machine = roots.filter { file.text.contains($0) }
+    if unfinished.isEmpty && machine.isEmpty { return [] }
     var findings: [Finding] = []
     for (index, line) in file.lines.enumerated() {
       let bytes = Array(line.utf8)

@@ -27,7 +27,7 @@ enum SwiftRules {
     "tollgate": platform.union([
       "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
       "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting",
-      "ArgumentParser",
+      "ArgumentParser", "COpenSSL",
       "Logging",
       "Foundation",
     ]),

@@ -5,7 +5,7 @@
 
 struct SwiftText {
   struct Line: Equatable {
-    /// The line with comments and string contents replaced by spaces.
+    /// The line with comments and string contents replaced by spaces, one for each byte.
     var code = ""
     /// What the comments on this line say, without their marks.
     var comment = ""
@@ -15,7 +15,7 @@ struct SwiftText {
   let lines: [Line]
 
   init(_ text: String) {
-    var scanner = Scanner(characters: Array(text))
+    var scanner = Scanner(bytes: Array(text.utf8))
     lines = scanner.scan()
   }
 }
@@ -27,60 +27,69 @@ private struct Scanner {
     case string(hashes: Int, multiline: Bool)
   }
 
-  let characters: [Character]
+  let bytes: [UInt8]
   private var position = 0
+  private var code: [UInt8] = []
+  private var comment: [UInt8] = []
   private var states: [State] = [.code(parentheses: 0)]
-  private var line = SwiftText.Line()
   private var lines: [SwiftText.Line] = []
 
-  init(characters: [Character]) { self.characters = characters }
+  init(bytes: [UInt8]) { self.bytes = bytes }
 
   mutating func scan() -> [SwiftText.Line] {
-    while position < characters.count {
+    while position < bytes.count {
       switch states[states.count - 1] {
       case .code(let parentheses): scanCode(parentheses: parentheses)
       case .string(let hashes, let multiline): scanString(hashes: hashes, multiline: multiline)
       }
     }
-    lines.append(line)
-    if characters.last == "\n" { lines.removeLast() }
+    endLine()
+    if bytes.last == UInt8(ascii: "\n") { lines.removeLast() }
     return lines
   }
 
-  private func matches(_ text: String, at offset: Int = 0) -> Bool {
-    var index = position + offset
-    for character in text {
-      guard index < characters.count, characters[index] == character else { return false }
-      index += 1
-    }
+  private func matches(_ text: StaticString, at offset: Int = 0) -> Bool {
+    let start = position + offset
+    guard start + text.utf8CodeUnitCount <= bytes.count else { return false }
+    for index in 0..<text.utf8CodeUnitCount where bytes[start + index] != text.utf8Start[index] { return false }
+    return true
+  }
+
+  /// True where so many number signs follow at `offset`.
+  private func hasHashes(_ count: Int, at offset: Int) -> Bool {
+    let start = position + offset
+    guard start + count <= bytes.count else { return false }
+    for index in 0..<count where bytes[start + index] != UInt8(ascii: "#") { return false }
     return true
   }
 
   private mutating func takeCode(_ count: Int = 1) {
-    for _ in 0..<count where position < characters.count {
-      let character = characters[position]
+    for _ in 0..<count where position < bytes.count {
+      let byte = bytes[position]
       position += 1
-      if character == "\n" { endLine() } else { line.code.append(character) }
+      if byte == UInt8(ascii: "\n") { endLine() } else { code.append(byte) }
     }
   }
 
   private mutating func takeBlank(_ count: Int = 1) {
-    for _ in 0..<count where position < characters.count {
-      let character = characters[position]
+    for _ in 0..<count where position < bytes.count {
+      let byte = bytes[position]
       position += 1
-      if character == "\n" { endLine() } else { line.code.append(" ") }
+      if byte == UInt8(ascii: "\n") { endLine() } else { code.append(UInt8(ascii: " ")) }
     }
   }
 
   private mutating func endLine() {
-    lines.append(line)
-    line = SwiftText.Line()
+    lines.append(
+      SwiftText.Line(code: String(decoding: code, as: UTF8.self), comment: String(decoding: comment, as: UTF8.self)))
+    code.removeAll(keepingCapacity: true)
+    comment.removeAll(keepingCapacity: true)
   }
 
   private mutating func scanCode(parentheses: Int) {
     if matches("//") {
-      while position < characters.count, characters[position] != "\n" {
-        line.comment.append(characters[position])
+      while position < bytes.count, bytes[position] != UInt8(ascii: "\n") {
+        comment.append(bytes[position])
         position += 1
       }
     } else if matches("/*") {
@@ -105,21 +114,22 @@ private struct Scanner {
 
   private func stringOpening() -> (hashes: Int, multiline: Bool)? {
     var hashes = 0
-    while position + hashes < characters.count, characters[position + hashes] == "#" { hashes += 1 }
+    while position + hashes < bytes.count, bytes[position + hashes] == UInt8(ascii: "#") { hashes += 1 }
     guard matches("\"", at: hashes) else { return nil }
     return (hashes, matches("\"\"\"", at: hashes))
   }
 
   private mutating func scanString(hashes: Int, multiline: Bool) {
-    let marks = String(repeating: "#", count: hashes)
-    let end = (multiline ? "\"\"\"" : "\"") + marks
-    if matches("\\" + marks + "(") {
-      takeBlank(1 + hashes)
-      states.append(.code(parentheses: 0))
-    } else if matches("\\" + marks) {
-      takeBlank(2 + hashes)
-    } else if matches(end) {
-      takeBlank(end.count)
+    let quotes = multiline ? 3 : 1
+    if matches("\\"), hasHashes(hashes, at: 1) {
+      if matches("(", at: 1 + hashes) {
+        takeBlank(1 + hashes)
+        states.append(.code(parentheses: 0))
+      } else {
+        takeBlank(2 + hashes)
+      }
+    } else if multiline ? matches("\"\"\"") : matches("\""), hasHashes(hashes, at: quotes) {
+      takeBlank(quotes + hashes)
       states.removeLast()
     } else if !multiline, matches("\n") {
       states.removeLast()
@@ -138,9 +148,9 @@ private struct Scanner {
         depth -= 1
         position += 2
       } else {
-        if characters[position] == "\n" { endLine() } else { line.comment.append(characters[position]) }
+        if bytes[position] == UInt8(ascii: "\n") { endLine() } else { comment.append(bytes[position]) }
         position += 1
       }
-    } while depth > 0 && position < characters.count
+    } while depth > 0 && position < bytes.count
   }
 }
