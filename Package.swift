@@ -65,7 +65,7 @@ let package = Package(
       name: "tollgate",
       dependencies: [
         "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
-        "BrokerEngine", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting", "COpenSSL",
+        "BrokerEngine", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

@@ -31,9 +31,7 @@ extension Admission {
 
   private func nextCovered() -> Int32? {
     for band in 1..<3 where scheduler.hasCredit(band) && fair[band].backlogged > 0 {
-      if let slot = head(of: band), let cost = waiting[Int(slot)]?.cost, scheduler.isCovered(band, cost: cost) {
-        return slot
-      }
+      if let slot = head(of: band), scheduler.isCovered(band, cost: presentCost(of: slot)) { return slot }
     }
     return nil
   }
@@ -53,7 +51,7 @@ extension Admission {
     guard let request = waiting[Int(slot)] else { return }
     switch place(request, ignoringHeadroom: turn != .order, at: now) {
     case .placed(let placement):
-      grant(slot, placement, at: now, into: &actions)
+      grant(slot, placement, isFloorTurn: turn == .floor, at: now, into: &actions)
     case .tenantLimited(let obstacle, let readyAt):
       note(slot, obstacle, into: &actions)
       park(request, obstacle, until: readyAt)
@@ -62,15 +60,26 @@ extension Admission {
     }
   }
 
-  private mutating func grant(_ slot: Int32, _ placement: Placement, at now: Instant, into actions: inout ActionList) {
-    guard let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band, let cost = waiting[Int(slot)]?.cost,
+  /// What a waiting request will cost, by what is known now: what was expected when it came may be long out of date.
+  private func presentCost(of slot: Int32) -> Int64 {
+    guard let request = waiting[Int(slot)], let leg = routes.routes[Int(request.route)].legs.first else { return 1 }
+    let (input, output) = estimate(request, leg: leg)
+    return max(1, input + output)
+  }
+
+  private mutating func grant(
+    _ slot: Int32, _ placement: Placement, isFloorTurn: Bool, at now: Instant, into actions: inout ActionList
+  ) {
+    guard let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band,
       let tenant = waiting[Int(slot)]?.tenant
     else { return }
+    let cost = presentCost(of: slot)
+    waiting[Int(slot)]?.cost = cost
     var heads = SIMD4<Int64>(repeating: -1)
     for other in 1..<3 where other != band && scheduler.hasShare(other) && fair[other].backlogged > 0 {
-      if let head = head(of: other), let waitingCost = waiting[Int(head)]?.cost { heads[other] = waitingCost }
+      if let head = head(of: other) { heads[other] = presentCost(of: head) }
     }
-    scheduler.granted(band, cost: cost, heads: heads)
+    scheduler.granted(band, cost: cost, heads: heads, isFloorTurn: isFloorTurn)
     fair[band].charge(lane: lane, cost: cost, weight: tenants[Int(tenant)].weight)
     drainRate.count(at: now)
     guard let request = remove(slot) else { return }

@@ -63,13 +63,16 @@ struct BandScheduler: Sendable {
   }
 
   /// Counts a grant.
-  /// - Parameter heads: by band, the cost of the head that waited beside this grant; negative where none did. The
-  ///   granted band's own entry is not read.
-  mutating func granted(_ band: Int, cost: Int64, heads: SIMD4<Int64>) {
+  /// - Parameters:
+  ///   - heads: by band, the cost of the head that waited beside this grant; negative where none did. The granted band's
+  ///     own entry is not read.
+  ///   - isFloorTurn: true where the floor share brought it about. Only then does the band's own grant credit it: so its
+  ///     part of everything served is the share exactly, and a band that is served in order anyway saves up nothing.
+  mutating func granted(_ band: Int, cost: Int64, heads: SIMD4<Int64>, isFloorTurn: Bool = true) {
     credits[band] = max(0, credits[band] - Self.price(cost))
     for waiting in 0..<3 where bands[waiting].shareBasisPoints > 0 {
       // A head that is covered goes next; if it cannot, its band does not save up for a burst.
-      guard waiting == band || (heads[waiting] >= 0 && credits[waiting] < Self.price(heads[waiting])) else { continue }
+      guard waiting == band ? isFloorTurn : (heads[waiting] >= 0 && credits[waiting] < Self.price(heads[waiting])) else { continue }
       credits[waiting] += Int64(bands[waiting].shareBasisPoints) * Self.clamped(cost)
     }
   }

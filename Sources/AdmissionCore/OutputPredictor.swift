@@ -2,7 +2,7 @@
 // output per provider, model and class.
 //
 // Promise: constant time and memory per (provider, model, class); old calls fade (all counts are halved each 512
-// calls); until there are eight calls to learn from, the answer is a plain guess. Why a quantile on a logarithmic
+// calls); until there are eight calls to learn from, the answer is that of the model's other classes, or a plain guess. Why a quantile on a logarithmic
 // scale: outputs spread over five decades, and the mean of such numbers is ruled by a few.
 
 struct OutputPredictor: Sendable {
@@ -16,8 +16,8 @@ struct OutputPredictor: Sendable {
     private var total = 0
     private var expected = OutputPredictor.guess
 
-    /// A high quantile of the outputs so far.
-    var expectation: TokenCount { expected }
+    /// A high quantile of the outputs so far; nil until there are enough of them.
+    var expectation: TokenCount? { total >= OutputPredictor.enough ? expected : nil }
 
     mutating func learn(_ tokens: TokenCount) {
       if counts.isEmpty { counts = Array(repeating: 0, count: 84) }
@@ -83,9 +83,20 @@ struct OutputPredictor: Sendable {
     Int(model) < inputs.count ? inputs[Int(model)].apply(to: estimate) : estimate
   }
 
+  /// The class's own quantile; until it has one, the largest that another class of the model has: a plain guess beside
+  /// learned numbers would make the classes' costs incomparable, and with them their shares.
   func expectedOutput(model: Int32, band: Int) -> TokenCount {
+    if let own = learned(model, band) { return own }
+    var largest: TokenCount?
+    for other in 0..<3 where other != band {
+      if let quantile = learned(model, other) { largest = max(largest ?? 0, quantile) }
+    }
+    return largest ?? Self.guess
+  }
+
+  private func learned(_ model: Int32, _ band: Int) -> TokenCount? {
     let index = Self.index(model, band)
-    return index < outputs.count ? outputs[index]?.expectation ?? Self.guess : Self.guess
+    return index < outputs.count ? outputs[index]?.expectation : nil
   }
 
   /// What estimates have to be multiplied with, in 1/1024.

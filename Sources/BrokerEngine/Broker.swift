@@ -117,7 +117,10 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
 
   /// The drain's time is up: what still waits is refused, what still runs is broken off.
   public func abortAll() {
-    for exchange in exchanges.values.sorted(by: { $0.record.id < $1.record.id }) { exchange.drainTimedOut() }
+    let all = exchanges.values.sorted { $0.record.id < $1.record.id }
+    // The waiting ones first: a place that a broken-off call frees is for nobody any more.
+    for exchange in all where exchange.record.state == .queued { exchange.drainTimedOut() }
+    for exchange in all { exchange.drainTimedOut() }
   }
 
   public func command(_ command: OperatorCommand) { dispatcher.command(command) }

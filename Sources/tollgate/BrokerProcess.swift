@@ -2,7 +2,6 @@
 import AdminConsole
 import AdmissionCore
 import BrokerEngine
-import COpenSSL
 import EventLoop
 import Foundation
 import HTTPEndpoint
@@ -264,14 +263,5 @@ final class BrokerProcess {
       logger.warning(
         "key changed", metadata: ["key": "\(provider)/\(key)", "state": "\(state)", "reason": "\(reason)"])
     }
-  }
-}
-
-/// OpenSSL's digests.
-enum Digest {
-  static func sha256(_ bytes: [UInt8]) -> [UInt8] {
-    var digest = [UInt8](repeating: 0, count: 32)
-    _ = SHA256(bytes, bytes.count, &digest)
-    return digest
   }
 }

@@ -86,16 +86,28 @@ enum PolicyLoading {
     process.standardOutput = pipe
     process.standardInput = FileHandle.nullDevice
     do { try process.run() } catch { throw Refusal("\(name): the command '\(program)' cannot be started: \(error)") }
-    let deadline = DispatchTime.now() + .seconds(10)
-    let running = process.processIdentifier
-    let guardian = DispatchWorkItem { kill(running, SIGKILL) }
-    DispatchQueue.global().asyncAfter(deadline: deadline, execute: guardian)
-    let data = pipe.fileHandleForReading.readDataToEndOfFile()
+    let data = read(pipe.fileHandleForReading.fileDescriptor, until: Date().addingTimeInterval(10))
+    if data == nil { kill(process.processIdentifier, SIGKILL) }
     process.waitUntilExit()
-    guardian.cancel()
+    guard let data else { throw Refusal("\(name): the command '\(program)' took longer than ten seconds") }
     guard process.terminationStatus == 0, process.terminationReason == .exit else {
       throw Refusal("\(name): the command '\(program)' failed with status \(process.terminationStatus)")
     }
     return String(decoding: data, as: UTF8.self)
+  }
+
+  /// All that comes from a descriptor up to its end, at most 64 KiB; nil where the end does not come in time.
+  private static func read(_ descriptor: Int32, until deadline: Date) -> Data? {
+    var data = Data()
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while data.count < 64 << 10 {
+      var ready = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      let wait = Int32(max(0, deadline.timeIntervalSinceNow * 1000))
+      guard poll(&ready, 1, wait) == 1 else { return nil }
+      let count = Glibc.read(descriptor, &chunk, chunk.count)
+      guard count > 0 else { break }
+      data.append(contentsOf: chunk[..<count])
+    }
+    return data
   }
 }

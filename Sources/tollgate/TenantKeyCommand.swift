@@ -1,6 +1,7 @@
 // `tollgate tenant-key`: makes a client key. It is printed once and stored nowhere.
 import ArgumentParser
 import Foundation
+import HTTPEndpoint
 
 struct TenantKeyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -1,5 +1,6 @@
 // `tollgate top`: the state of a running broker, drawn again each second.
 import ArgumentParser
+import EventLoop
 import Foundation
 
 struct TopCommand: ParsableCommand {
@@ -15,18 +16,33 @@ struct TopCommand: ParsableCommand {
 
   func run() throws {
     let client = AdminClient(options: admin)
+    let loop = try EventLoop()
     // The first look may fail and ends the command; a later one only says so, since a broker may restart.
-    var report = StatusCommand.text(try client.get(StatusReport.self, "/api/v1/status"))
-    while true {
-      if isatty(1) == 1 {
-        Terminal.line("\u{1B}[H\u{1B}[2J" + report)
-      } else {
-        Terminal.line(report + "\n")
+    TopCommand.draw(StatusCommand.text(try client.get(StatusReport.self, "/api/v1/status")))
+    let pause = Duration.seconds(every)
+    let ticker = Ticker(loop) { timer in
+      do {
+        TopCommand.draw(StatusCommand.text(try client.get(StatusReport.self, "/api/v1/status")))
+      } catch {
+        TopCommand.draw("\(error)")
       }
-      Thread.sleep(forTimeInterval: Double(every))
-      do { report = StatusCommand.text(try client.get(StatusReport.self, "/api/v1/status")) } catch let no as Refusal {
-        report = no.description
-      }
+      timer.schedule(after: pause)
     }
+    ticker.timer.schedule(after: pause)
+    loop.run()
+  }
+
+  private final class Ticker {
+    private(set) lazy var timer: LoopTimer = LoopTimer(loop) { [unowned self] in action(timer) }
+    private let loop: EventLoop
+    private let action: (LoopTimer) -> Void
+    init(_ loop: EventLoop, action: @escaping (LoopTimer) -> Void) {
+      self.loop = loop
+      self.action = action
+    }
+  }
+
+  private static func draw(_ text: String) {
+    Terminal.line(isatty(1) == 1 ? "\u{1B}[H\u{1B}[2J" + text : text + "\n")
   }
 }

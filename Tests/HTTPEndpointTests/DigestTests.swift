@@ -1,0 +1,14 @@
+// Digests, by the examples of FIPS 180-4.
+import HTTPEndpoint
+import Testing
+
+@Suite struct DigestTests {
+  @Test(arguments: [
+    ("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+    ("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+  ])
+  func hashes(_ text: String, _ hex: String) {
+    let digest = Digest.sha256(Array(text.utf8))
+    #expect(digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() == hex)
+  }
+}
