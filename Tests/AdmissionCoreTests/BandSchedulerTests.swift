@@ -60,4 +60,13 @@ import Testing
     scheduler.granted(2, cost: 100, heads: SIMD4(-1, -1, -1, -1))
     #expect(!scheduler.isCovered(2, cost: 100))
   }
+
+  /// A band that is served in its ordinary turn saves up nothing: its floor must not eat what is kept for the bands above.
+  @Test func ordinaryGrantsDoNotCreditTheirOwnBand() {
+    var scheduler = BandScheduler(bands: Priority.allCases.map(BandPolicy.standard))
+    for _ in 0..<1000 {
+      scheduler.granted(2, cost: 5000, heads: SIMD4(repeating: -1), isFloorTurn: false)
+      #expect(!scheduler.isCovered(2, cost: 10))
+    }
+  }
 }

@@ -22,7 +22,11 @@ import Testing
     #expect(predictor.expectedOutput(model: 1, band: 0) == 512)
     predictor.learn(estimated: 100, counted: 100, output: 40, model: 1, band: 0)
     #expect((40...50).contains(predictor.expectedOutput(model: 1, band: 0)))
-    #expect(predictor.expectedOutput(model: 1, band: 1) == 512)
+    // A class without samples borrows the model's other classes; another model does not.
+    #expect(predictor.expectedOutput(model: 1, band: 1) == predictor.expectedOutput(model: 1, band: 0))
+    for _ in 0..<8 { predictor.learn(estimated: 100, counted: 100, output: 900, model: 1, band: 2) }
+    #expect(predictor.expectedOutput(model: 1, band: 1) == predictor.expectedOutput(model: 1, band: 2))
+    #expect((40...50).contains(predictor.expectedOutput(model: 1, band: 0)))
     #expect(predictor.expectedOutput(model: 2, band: 0) == 512)
   }
 
