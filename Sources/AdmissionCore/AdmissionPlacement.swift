@@ -142,7 +142,8 @@ extension Admission {
     if let limit = capacity.permits.limit {
       let inUse = capacity.permits.inUse
       let allowed =
-        band <= 0 ? limit : scheduler.permits(for: band, limit: limit) { capacity.permits.running(in: $0) }
+        band <= 0 || capacity.permits.isLearned
+        ? limit : scheduler.permits(for: band, limit: limit) { capacity.permits.running(in: $0) }
       if inUse >= allowed {
         return Shortage(isHeadroom: inUse < limit, readyAt: capacity.permits.nextExpiry ?? .distantFuture)
       }

@@ -79,11 +79,15 @@ extension Admission {
     let isPerKey = providers[number].isPerKey
     providers[number].capacity.replace(
       isPerKey ? Limits() : providers[number].learner.effective(rules.limits), at: now)
+    providers[number].capacity.permits.isLearned =
+      !isPerKey && providers[number].capacity.permits.limit != rules.limits.concurrency
     for key in providers[number].keyOrder.map({ Int($0) }) {
       let own = providers[number].keys[key].policy.limits
       let limits =
         isPerKey ? providers[number].keys[key].learner.effective(own.tightened(by: rules.limits)) : own
       providers[number].keys[key].capacity.replace(limits, at: now)
+      providers[number].keys[key].capacity.permits.isLearned =
+        isPerKey && limits.concurrency != own.tightened(by: rules.limits).concurrency
     }
   }
 

@@ -15,8 +15,11 @@ extension Admission {
     }
     let placement = lease.placement
     let input = max(placement.input, progress.inputTokens ?? 0)
-    let floor = Units(0, input, progress.outputTokens, input + progress.outputTokens)
+    let produced = Units(0, input, progress.outputTokens, input + progress.outputTokens)
     let index = Int(placement.provider)
+    // What was charged in full at the start does not grow while it streams.
+    let chargedInFull = chargesInFull(lease)
+    let floor = chargedInFull ? Units(0, input, 0, 0) : produced
     leases[slot]?.takenFromProvider = providers[index].capacity.trueUp(
       taken: lease.takenFromProvider, floor: floor, at: now)
     if placement.model >= 0 {
@@ -28,7 +31,14 @@ extension Admission {
         taken: lease.takenFromKey, floor: floor, at: now)
     }
     let tenant = Int(lease.request.tenant)
-    leases[slot]?.takenFromTenant = tenants[tenant].capacity.trueUp(taken: lease.takenFromTenant, floor: floor, at: now)
+    leases[slot]?.takenFromTenant = tenants[tenant].capacity.trueUp(
+      taken: lease.takenFromTenant, floor: produced, at: now)
+  }
+
+  /// True where the provider charged the client's cap at the start, and so knows the price of the whole call.
+  private func chargesInFull(_ lease: Lease) -> Bool {
+    providers[Int(lease.placement.provider)].policy.admissionTokens == .maxTokens
+      && lease.request.ticket.producesOutput && lease.request.ticket.outputCap != nil
   }
 
   mutating func settle(
@@ -60,11 +70,9 @@ extension Admission {
     let requests: Int64 = settlement.wasSent ? 1 : 0
     let all = Units(
       requests, usage.inputTokens, usage.outputTokens, usage.inputTokens + usage.outputTokens)
-    let capped = lease.request.ticket.producesOutput ? lease.request.ticket.outputCap : nil
-    // Who charges at the start neither gives back nor asks for more; who counts what is produced does not count what was
-    // read from its cache.
-    let keepsCharge =
-      providers[index].policy.admissionTokens == .maxTokens && capped != nil && settlement.usage != nil
+    // Who charges at the start neither gives back nor asks for more; who counts what is produced does not count what
+    // was read from its cache.
+    let keepsCharge = chargesInFull(lease) && settlement.usage != nil
     let counted = usage.inputTokens - max(0, min(usage.cacheReadTokens, usage.inputTokens))
     let actual =
       providers[index].policy.admissionTokens == .maxTokens

@@ -8,6 +8,8 @@ import DequeModule
 struct ConcurrencyLimiter: Sendable {
   /// nil is no limit.
   var limit: Int?
+  /// True where the limit was found by being refused: a guess from which nothing is kept for the bands above.
+  var isLearned = false
   /// Permits held by running calls, by `Priority.rawValue`.
   private(set) var held: (Int, Int, Int) = (0, 0, 0)
   /// Permits that are released but still counted.

@@ -2,9 +2,10 @@
 //
 // Per minute: a lower limit or remainder in a header counts at once, a higher one moves a quarter of the way; the
 // operator's own limit is never passed. Concurrency: a 429 from a provider that tells no numbers halves what was
-// running; then one more per success up to just under the number at which it was refused, and from there one more only
-// after a hundred rounds of successes. So the broker stays near a hidden limit and touches it rarely, where plain
-// halving would use three quarters of it.
+// running; then one more per success up to just under the number at which it was refused. There it holds for a round of
+// successes before it tries one more; each refusal near the same number makes the hold four times as long. So the
+// broker stays near a hidden limit and touches it rarely, where plain halving would use three quarters of it; and a 429
+// that had another cause is soon forgotten.
 
 struct QuotaLearner: Sendable {
   /// Learned limits per minute; nil where nothing is known.
@@ -18,7 +19,11 @@ struct QuotaLearner: Sendable {
   private var refusals = 0
   private var lastReading: Instant?
 
+  /// Rounds of successes at the ceiling before one more is tried.
+  private var hold = 1
+
   static let mostConcurrency = 1024
+  static let longestHold = 256
 
   /// Whether the provider has lately told numbers.
   func tellsNumbers(at now: Instant) -> Bool { lastReading.map { now - $0 < .seconds(60) } ?? false }
@@ -54,6 +59,9 @@ struct QuotaLearner: Sendable {
   mutating func refused(running: Int, isFirst: Bool) -> Int? {
     guard running > 1 || !isFirst else { return nil }
     if isFirst || burst == 0 {
+      // Refused again where it was refused before: concurrency is what is short. Elsewhere it may be something else.
+      let isNear = ceiling < Int.max && abs(running - 1 - ceiling) * 8 <= ceiling + 8
+      hold = isNear ? min(Self.longestHold, hold * 4) : 1
       burst = running
       refusals = 0
     }
@@ -71,15 +79,11 @@ struct QuotaLearner: Sendable {
     // What is not used up teaches nothing.
     guard let limit = concurrency, running >= limit else { return false }
     successes += 1
-    if limit < ceiling {
-      concurrency = limit + 1
-    } else {
-      guard successes >= 100 * limit else { return false }
-      concurrency = limit + 1
-      ceiling = limit + 1
-    }
+    // Quickly to where it was well before; there it holds; beyond, one more for each round.
+    let needed = limit < ceiling ? 1 : limit == ceiling ? hold * limit : limit
+    guard successes >= needed else { return false }
     successes = 0
-    if limit + 1 >= Self.mostConcurrency { concurrency = nil }
+    concurrency = limit + 1 >= Self.mostConcurrency ? nil : limit + 1
     return true
   }
 
