@@ -27,7 +27,9 @@ struct DemoCommand: ParsableCommand {
   func run() throws {
     let loop = try EventLoop()
     let demo = try Demonstration(loop: loop, seconds: seconds, comparesBaseline: baseline)
-    let signals = try [SIGTERM, SIGINT].map { signal in try SignalWatch(loop, signal: signal) { demo.interrupt() } }
+    let signals = try [SIGTERM, SIGINT, SIGHUP].map { signal in
+      try SignalWatch(loop, signal: signal) { demo.interrupt() }
+    }
     demo.start()
     withExtendedLifetime(signals) { loop.run() }
     demo.cleanUp()
