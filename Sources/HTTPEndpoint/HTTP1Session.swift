@@ -49,6 +49,10 @@ final class HTTP1Session: Session {
 
   var wantsInput: Bool {
     guard !inputEnded, fate == .open else { return false }
+    // A head that is on its way may grow past its limit by one byte, so that it is refused and not merely left unread.
+    if case .head = input, exchange == nil {
+      return kept.count - keptStart <= max(limits.values.headerBytes, limits.values.pipelinedBytes)
+    }
     return kept.count - keptStart < limits.values.pipelinedBytes
   }
 
@@ -109,6 +113,11 @@ final class HTTP1Session: Session {
           emptyLines = 1
           at += 2
           continue
+        }
+        // A method begins with a letter: other protocols (TLS among them) are told so at once.
+        guard ByteSyntax.token[Int(bytes[at])] || bytes[at] == 0x0D || bytes[at] == 0x0A else {
+          refuse(.malformed("the request does not begin with a method; this port speaks HTTP"), target: nil)
+          return bytes.endIndex
         }
         switch scan.look(in: bytes[at...], limit: limits.values.headerBytes) {
         case .incomplete: return at

@@ -284,7 +284,9 @@ public final class CurlUpstream: Upstream {
 
   // MARK: descriptors
 
-  func adoptSocket(_ descriptor: Int32) { entry(of: descriptor).isConnection = true }
+  /// Libcurl opened a socket for a connection. It counts as one only when it is connected: libcurl 7.88 closes a socket that is still
+  /// connecting without a word, so until then its watch goes when libcurl stops waiting for it.
+  func adoptSocket(_ descriptor: Int32) { entry(of: descriptor).isAdopted = true }
 
   /// Libcurl closes a connection, unless we took it over.
   func libcurlCloses(_ descriptor: Int32) {
@@ -347,6 +349,8 @@ public final class CurlUpstream: Upstream {
       return
     }
     let socket = entry(of: descriptor)
+    // While it connects, libcurl waits for writability alone.
+    if socket.isAdopted, what & CURL_POLL_IN != 0 { socket.isConnection = true }
     socket.shard = shard
     guard ensureWatch(descriptor, socket) else { return }
     var interest: Readiness = []
@@ -477,4 +481,6 @@ final class CurlSocket {
   var isTaken = false
   /// Opened for a connection, so its closing is announced.
   var isConnection = false
+  /// Opened for a connection, which may not have come about yet.
+  var isAdopted = false
 }

@@ -241,6 +241,25 @@ import Testing
     #expect(large.flushText().hasPrefix("HTTP/1.1 431 Request Header Fields Too Large"))
   }
 
+  /// A head without an end is refused when it passes the limit, not left unread until it times out.
+  @Test func anEndlessHeadIsRefusedAtItsLimit() {
+    let bench = SessionBench(.echo())
+    let piece = String(repeating: "x", count: 16 << 10)
+    bench.feed("GET /")
+    for _ in 0..<4 {
+      #expect(bench.session.wantsInput)
+      bench.feed(piece)
+    }
+    #expect(bench.flushText().hasPrefix("HTTP/1.1 431"))
+  }
+
+  @Test(arguments: ["\u{16}\u{3}\u{1}", " GET / HTTP/1.1", "{\"a\":1}", "\0"])
+  func whatIsNoRequestIsRefusedAtItsFirstByte(_ text: String) {
+    let bench = SessionBench(.echo())
+    bench.feed(text)
+    #expect(bench.flushText().hasPrefix("HTTP/1.1 400"))
+  }
+
   // MARK: Content-Length of answers
 
   @Test func anAnswerIsNeverLongerThanItSays() {
