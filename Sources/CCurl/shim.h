@@ -78,7 +78,8 @@ static inline int tg_curl_get_socket(CURL *handle) {
 }
 
 /// One system call for both parts; as `send`, and never a SIGPIPE where the system can be told so.
-static inline ssize_t tg_send_two(int socket, const void *first, size_t first_length, const void *second, size_t second_length) {
+static inline ssize_t tg_send_two(
+    int socket, const void *first, size_t first_length, const void *second, size_t second_length) {
   struct iovec parts[2] = {{(void *)first, first_length}, {(void *)second, second_length}};
   struct msghdr message = {0};
   message.msg_iov = first_length ? parts : parts + 1;

@@ -55,9 +55,12 @@ final class Bench {
   let loop: EventLoop
   let upstream: CurlUpstream
 
-  init() throws {
+  /// With `libcurl`, provider `p` is reached by libcurl's own transfers: opted into HTTP/2, which cleartext URLs do
+  /// not get.
+  init(libcurl: Bool = false) throws {
     loop = try EventLoop()
     upstream = try CurlUpstream(loop: loop)
+    if libcurl { upstream.configure(provider: "p", ProviderTransport(httpVersion: .http2OverTLS)) }
   }
 
   deinit { upstream.close() }

@@ -167,6 +167,8 @@ final class Gate: Sendable {
     condition.unlock()
   }
 
+  var hasOpened: Bool { isOpen.withLock { $0 } }
+
   func waitUntilOpen() {
     condition.lock()
     while !isOpen.withLock({ $0 }) { condition.wait() }
