@@ -148,7 +148,8 @@ final class ConcurrencyChecker: InvariantChecker {
       let kept = witness.headroom(provider, above: request.band)
       if taken >= limit {
         scene.report(name, "provider \(books.id): \(taken) of \(limit) taken, one more granted to request \(index)")
-      } else if taken >= limit - kept, !witness.isSoftened(grant, request: index) {
+      } else if taken >= limit - kept, !books.isUncertain, !witness.isSoftened(grant, request: index) {
+        // (A limit that was learned lower has smaller reserves.)
         scene.report(
           name, "provider \(books.id): \(taken) of \(limit) taken, \(kept) kept, granted to request \(index)")
       }

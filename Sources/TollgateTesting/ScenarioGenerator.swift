@@ -15,18 +15,23 @@ public enum ScenarioGenerator {
     case fair
     /// Clients that give up, policies that change, drains.
     case restless
+    /// Providers that fail. Drawn for seeds from `firstAilingSeed` on.
+    case ailing
+
+    static let healthy: [Sort] = [.mixed, .contended, .thirsty, .fair, .restless]
   }
 
   /// - Parameter size: about how many requests; 12 is the size of the ten thousand.
   public static func scenario(seed: UInt64, sort: Sort? = nil, size: Int = 12) -> Scenario {
     var generator = SeededGenerator(seed: seed)
-    let drawn = Sort.allCases[generator.int(0...Sort.allCases.count - 1)]
-    switch sort ?? drawn {
+    let drawn = Sort.healthy[generator.int(0...Sort.healthy.count - 1)]
+    switch sort ?? (seed >= firstAilingSeed ? .ailing : drawn) {
     case .mixed: return mixed(seed, &generator, size: size)
     case .contended: return contended(seed, &generator, size: size)
     case .thirsty: return thirsty(seed, &generator, size: size)
     case .fair: return fair(seed, &generator, size: size)
     case .restless: return restless(seed, &generator, size: size)
+    case .ailing: return ailing(seed, &generator, size: size)
     }
   }
 

@@ -362,7 +362,9 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .policyReplaced(let policy):
       hash.mix(UInt64(6) << 32)
       witness.policyReplaced(policy)
-    case .operatorCommanded: hash.mix(UInt64(7) << 32)
+    case .operatorCommanded:
+      hash.mix(UInt64(7) << 32)
+      witness.operatorCommanded()
     case .deadlineReached: hash.mix(UInt64(8) << 32)
     case .drainRequested:
       hash.mix(UInt64(9) << 32)

@@ -178,7 +178,9 @@ public final class Witness {
   func enqueue(_ index: Int) {
     requests[index].phase = .queued
     queued.append(index)
-    lanes[requests[index].lane].append(index)
+    // Who comes back stands in front of his lane.
+    let lane = requests[index].lane
+    lanes[lane].insert(index, at: requests[index].requeues > 0 ? 0 : lanes[lane].count)
     queuedByBand[requests[index].band] += 1
     queuedBytes += requests[index].ticket.heldBytes
   }
@@ -267,6 +269,11 @@ public final class Witness {
       books.least.settle(taken: taken, actual: due - lease.extra, at: now)
     }
     return lease.request
+  }
+
+  /// From here on only the core knows what is usable.
+  func operatorCommanded() {
+    for index in providers.indices { providers[index].isUncertain = true }
   }
 
   func policyReplaced(_ new: AdmissionPolicy) {

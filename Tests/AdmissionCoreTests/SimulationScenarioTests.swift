@@ -6,18 +6,24 @@ import TollgateTesting
 /// Ten thousand seeded scenarios against the core, every rule checked after every event; and a few long ones. Two tests
 /// for the ten thousand, so that two cores share the work. A failing seed is printed with the command that replays it.
 @Suite struct SimulationScenarioTests {
-  private func run(_ seeds: some Sequence<UInt64>, size: Int = 12, snapshotEvery: Int = 3) {
+  private func expectNoRuleBroken(_ seeds: some Sequence<UInt64>, size: Int = 12, snapshotEvery: Int = 3) {
     let failures = ScenarioReplay.failures(of: Admission.self, seeds: seeds, size: size, snapshotEvery: snapshotEvery)
     for failure in failures { Issue.record("\(failure)") }
   }
 
-  @Test func scenariosWithEvenSeedsBreakNoRule() { run(stride(from: UInt64(0), to: 10_000, by: 2)) }
+  @Test func scenariosWithEvenSeedsBreakNoRule() { expectNoRuleBroken(stride(from: UInt64(0), to: 10_000, by: 2)) }
 
-  @Test func scenariosWithOddSeedsBreakNoRule() { run(stride(from: UInt64(1), to: 10_000, by: 2)) }
+  @Test func scenariosWithOddSeedsBreakNoRule() { expectNoRuleBroken(stride(from: UInt64(1), to: 10_000, by: 2)) }
 
-  @Test func longerScenariosBreakNoRule() { run(UInt64(20_000)..<20_060, size: 80, snapshotEvery: 10) }
+  @Test func longerScenariosBreakNoRule() { expectNoRuleBroken(UInt64(20_000)..<20_060, size: 80, snapshotEvery: 10) }
 
-  @Test func longScenariosBreakNoRule() { run(UInt64(30_000)..<30_006, size: 400, snapshotEvery: 50) }
+  @Test func longScenariosBreakNoRule() { expectNoRuleBroken(UInt64(30_000)..<30_006, size: 400, snapshotEvery: 50) }
+
+  /// Providers that answer 5xx, 429 and 401, with breakers, retries and keys.
+  @Test func scenariosWithFailingProvidersBreakNoRule() {
+    let first = ScenarioGenerator.firstAilingSeed
+    expectNoRuleBroken(first..<first + 1500)
+  }
 
   @Test func theSameSeedGivesTheSameTrace() {
     for seed in UInt64(0)..<150 {
