@@ -60,8 +60,7 @@ struct ProjectTree {
     for name in names where !(name.hasPrefix(".") || name == "__pycache__" || name == "node_modules") {
       let item = folder.appending(path: name)
       var isFolder: ObjCBool = false
-      FileManager.default.fileExists(atPath: item.path, isDirectory: &isFolder)
-      if isFolder.boolValue {
+      if FileManager.default.fileExists(atPath: item.path, isDirectory: &isFolder), isFolder.boolValue {
         walk(item, as: path + "/" + name, into: &files, paths: &paths)
       } else {
         read(item, as: path + "/" + name, into: &files, paths: &paths)
