@@ -134,7 +134,8 @@ public final class AdminConsole: HTTPHandler {
       return nil
     }
     if checksHost, !AdminConsole.isNameOfThisMachine(head.authority) {
-      return .error(403, "the admin console answers to localhost and to addresses only; set admin.token to use other names")
+      return .error(
+        403, "the admin console answers to localhost and to addresses only; set admin.token to use other names")
     }
     // A page of another site can send a POST here, but not without saying where it comes from.
     if let origin = head.fields.first("origin"), origin != "http://\(head.authority)",

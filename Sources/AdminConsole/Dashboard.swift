@@ -17,7 +17,8 @@ enum Dashboard {
     reply.fields.append(
       (
         name: "content-security-policy",
-        value: "default-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
+        value:
+          "default-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
       ))
     reply.fields.append((name: "referrer-policy", value: "no-referrer"))
     return reply

@@ -241,8 +241,9 @@ extension Admission {
       // Costs no attempt: it waits out the closure.
       break
     case .keyRefused, .quotaExhausted:
-      // Only another key or another provider can help.
-      guard legs.contains(where: { isServiceable($0, at: now) }) else { return false }
+      // Only another key or another provider can help. A provider without keys of ours refused the client's own: that answer
+      // is the client's, and asking again at once would never end.
+      guard lease.placement.key >= 0, legs.contains(where: { isServiceable($0, at: now) }) else { return false }
     case .failed, .ownFault:
       request.spentAttempts += 1
       guard request.spentAttempts < retry.attempts else { return false }

@@ -72,7 +72,8 @@ struct BandScheduler: Sendable {
     credits[band] = max(0, credits[band] - Self.price(cost))
     for waiting in 0..<3 where bands[waiting].shareBasisPoints > 0 {
       // A head that is covered goes next; if it cannot, its band does not save up for a burst.
-      guard waiting == band ? isFloorTurn : (heads[waiting] >= 0 && credits[waiting] < Self.price(heads[waiting])) else { continue }
+      guard waiting == band ? isFloorTurn : (heads[waiting] >= 0 && credits[waiting] < Self.price(heads[waiting]))
+      else { continue }
       credits[waiting] += Int64(bands[waiting].shareBasisPoints) * Self.clamped(cost)
     }
   }

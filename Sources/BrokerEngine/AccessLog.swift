@@ -92,7 +92,9 @@ public enum AccessLog {
 
   /// The text as it is where it is plain, else quoted with escapes.
   private static func word(_ text: String, _ line: inout [UInt8]) {
-    let isPlain = text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }
+    let isPlain = text.utf8.allSatisfy {
+      $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
+    }
     if isPlain { line.append(contentsOf: text.utf8) } else { JSONWriter.appendString(text, to: &line) }
   }
 

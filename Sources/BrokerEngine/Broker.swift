@@ -166,7 +166,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     exchanges[record.id] = exchange
     book.began(record)
     if isDraining {
-      exchange.reject(.rejectedDraining, "The broker is shutting down and takes no new requests.", retryAfter: .seconds(1))
+      exchange.reject(
+        .rejectedDraining, "The broker is shutting down and takes no new requests.", retryAfter: .seconds(1))
     }
   }
 
@@ -312,7 +313,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     case .requeued(let request, _, let verdict):
       if let exchange = exchanges[request] {
         metrics.upstreamRetries[
-          BrokerMetrics.RetryLabels(provider: exchange.record.provider ?? "none", reason: verdict.name), default: 0] += 1
+          BrokerMetrics.RetryLabels(provider: exchange.record.provider ?? "none", reason: verdict.name), default: 0] +=
+          1
         exchange.requeued()
       }
     default: noticed(notice)

@@ -22,14 +22,15 @@ final class Dispatcher {
   private var events: [AdmissionEvent] = []
   private var isRunning = false
   private var actions: ActionList = []
-  weak var delegate: (any DispatcherDelegate)?
+  /// The broker, which owns this and outlives it. Not weak: that would make each retain of the broker slow.
+  unowned var delegate: (any DispatcherDelegate)?
   /// Leases that were dropped without being settled: always 0 unless we have a bug.
   private(set) var abandonedLeases = 0
 
   init(policy: AdmissionPolicy, clock: BrokerClock, loop: EventLoop?) {
     self.clock = clock
     core = Admission(policy: policy, seed: clock.seed, at: clock.instant)
-    if let loop { timer = LoopTimer(loop) { [weak self] in self?.timerFired() } }
+    if let loop { timer = LoopTimer(loop) { [unowned self] in timerFired() } }
   }
 
   func submit(_ ticket: Ticket) { take(.submitted(ticket)) }

@@ -104,7 +104,9 @@ final class Exchange {
       facts.model = path.modelInPath
       facts.isStreaming = path.streamInPath
       facts.producesOutput = false
-      if path.endpoint == .models, !record.path.hasSuffix("/models"), let slash = record.path.utf8.lastIndex(of: UInt8(ascii: "/")) {
+      if path.endpoint == .models, !record.path.hasSuffix("/models"),
+        let slash = record.path.utf8.lastIndex(of: UInt8(ascii: "/"))
+      {
         facts.model = RequestTarget.percentDecoded(record.path[record.path.index(after: slash)...])
       }
       return .facts(facts)

@@ -27,7 +27,6 @@ public final class HTTPServer {
   private var dirty: [Connection] = []
   private var flushing: [Connection] = []
   private var isFlushScheduled = false
-  private var flushAll: () -> Void = {}
   private var clock: LoopTimer?
   private var isAccepting = true
   private var pausedListeners: [Listener] = []
@@ -50,9 +49,9 @@ public final class HTTPServer {
     self.limits = SessionLimits(limits)
     self.tls = tls
     signal(SIGPIPE, SIG_IGN)
-    flushAll = { [weak self] in self?.flushDirty() }
-    clock = LoopTimer(loop) { [weak self] in
-      if let self { self.tick(now: self.loop.turnTime) }
+    // A weak reference would make every retain of the server slow; the timer goes with it.
+    clock = LoopTimer(loop) { [unowned self] in
+      tick(now: self.loop.turnTime)
     }
   }
 
@@ -166,7 +165,7 @@ public final class HTTPServer {
     dirty.append(connection)
     guard !isFlushScheduled else { return }
     isFlushScheduled = true
-    loop.atEndOfTurn(flushAll)
+    loop.atEndOfTurn { [self] in flushDirty() }
   }
 
   private func flushDirty() {

@@ -14,6 +14,9 @@ enum FormData {
 
   /// The boundary of a `multipart/form-data` content type; nil for other types and without one.
   static func boundary(_ contentType: String) -> String? {
+    // Nearly every request is JSON: one look at the first letter ends it.
+    guard let first = contentType.utf8.first(where: { $0 != 0x20 && $0 != 0x09 }), first | 0x20 == UInt8(ascii: "m")
+    else { return nil }
     let parts = contentType.split(separator: ";")
     guard let type = parts.first, trimmed(type).lowercased() == "multipart/form-data" else { return nil }
     for part in parts.dropFirst() {

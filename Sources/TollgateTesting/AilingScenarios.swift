@@ -48,7 +48,7 @@ extension ScenarioGenerator {
       switch generator.int(0...4) {
       case 0: mood = .throttling(retryAfter: generator.span(.milliseconds(100) ... .seconds(4)))
       case 1: mood = .throttling(retryAfter: nil)
-      case 2 where !provider.keys.isEmpty: mood = .refusingKeys
+      case 2: mood = .refusingKeys
       default: mood = .failing(percent: generator.pick([30, 70, 100]))
       }
       scenario.happenings.append(Happening(at: at, .providerMood(provider.id, mood)))

@@ -9,7 +9,9 @@ struct KeysCommand: ParsableCommand {
 
   static func table(_ keys: [(provider: String, key: StatusReport.Key)]) -> String {
     var table = TextTable(["KEY", "STATE", "UNTIL", "RUNNING"], right: [3])
-    for (provider, key) in keys { table.row(["\(provider)/\(key.id)", key.state, key.until ?? "-", "\(key.inFlight)"]) }
+    for (provider, key) in keys {
+      table.row(["\(provider)/\(key.id)", key.state, key.until ?? "-", "\(key.inFlight)"])
+    }
     return table.text
   }
 

@@ -1,6 +1,6 @@
 // From a policy file to a checked policy and the secrets of its keys.
-import Foundation
 import BrokerEngine
+import Foundation
 import PolicyFile
 
 enum PolicyLoading {

@@ -26,7 +26,8 @@ struct ServeCommand: ParsableCommand {
   var policy: String?
 
   @Option(
-    help: ArgumentHelp("Where clients connect; may be repeated. IP:PORT or unix:/PATH. Port 0 takes a free one.", valueName: "addr"))
+    help: ArgumentHelp(
+      "Where clients connect; may be repeated. IP:PORT or unix:/PATH. Port 0 takes a free one.", valueName: "addr"))
   var listen: [String] = []
 
   @Option(help: ArgumentHelp("Where status and metrics are served, or 'off'.", valueName: "addr"))
@@ -40,10 +41,12 @@ struct ServeCommand: ParsableCommand {
 
   func validate() throws {
     for text in listen where ListenAddress(text) == nil {
-      throw ValidationError("--listen: '\(text)' is no address; allowed are IP:PORT such as 127.0.0.1:4141 and unix:/PATH")
+      throw ValidationError(
+        "--listen: '\(text)' is no address; allowed are IP:PORT such as 127.0.0.1:4141 and unix:/PATH")
     }
     if let admin, admin != "off", ListenAddress(admin) == nil {
-      throw ValidationError("--admin: '\(admin)' is no address; allowed are IP:PORT such as 127.0.0.1:4142, unix:/PATH and off")
+      throw ValidationError(
+        "--admin: '\(admin)' is no address; allowed are IP:PORT such as 127.0.0.1:4142, unix:/PATH and off")
     }
     if let store, StoreLocation(store) == nil {
       throw ValidationError("--store: '\(store)' is no store; allowed are a path, sqlite:///PATH and memory:")
@@ -68,6 +71,8 @@ struct ServeCommand: ParsableCommand {
     if let admin { policy.admin.listen = admin == "off" ? nil : ListenAddress(admin) }
     if let store, let location = StoreLocation(store) { policy.store = location }
     let mistakes = policy.listenerMistakes
-    if !mistakes.isEmpty { throw Refusal(mistakes.map { "tollgate: \($0.field): \($0.message)" }.joined(separator: "\n")) }
+    if !mistakes.isEmpty {
+      throw Refusal(mistakes.map { "tollgate: \($0.field): \($0.message)" }.joined(separator: "\n"))
+    }
   }
 }

@@ -52,8 +52,8 @@ struct Tollgate: ParsableCommand {
 
   static let commands: [any ParsableCommand.Type] = [
     ServeCommand.self, CheckCommand.self, StatusCommand.self, TopCommand.self, ExplainCommand.self, KeysCommand.self,
-    BreakersCommand.self, TenantKeyCommand.self, ReloadCommand.self, DrainCommand.self, ProviderSimulatorCommand.self,
-    FleetCommand.self, DemoCommand.self,
+    BreakersCommand.self, TenantKeyCommand.self, ReloadCommand.self, DrainCommand.self, SimulateCommand.self,
+    ProviderSimulatorCommand.self, FleetCommand.self, DemoCommand.self,
   ]
 }
 

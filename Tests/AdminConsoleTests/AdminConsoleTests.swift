@@ -45,7 +45,8 @@ import Testing
   {
     console.reply(
       to: RequestHead(
-        method: method, target: target, authority: host, fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) })))
+        method: method, target: target, authority: host, fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) }))
+    )
   }
 
   @Test func healthAndReadiness() {

@@ -6,15 +6,24 @@ import Testing
 
 @Suite struct ProviderTargetTests {
   @Test(arguments: [
-    (DialectName.openai, "https://api.openai.com/v1", "/v1/chat/completions", "https://api.openai.com/v1/chat/completions"),
+    (
+      DialectName.openai, "https://api.openai.com/v1", "/v1/chat/completions",
+      "https://api.openai.com/v1/chat/completions"
+    ),
     (.openai, "https://api.groq.com/openai/v1", "/v1/models?a=b", "https://api.groq.com/openai/v1/models?a=b"),
     (.openai, "https://host/api/v4", "/v1/embeddings", "https://host/api/v4/embeddings"),
     (.openai, "http://127.0.0.1:11434/v1", "/api/chat", "http://127.0.0.1:11434/api/chat"),
     (.openai, "http://h/v1", "/v1beta/x", "http://h/v1beta/x"),
     (.openai, "http://h/v1", "/v1", "http://h/v1"),
-    (.anthropic, "https://api.anthropic.com", "/v1/messages?beta=true", "https://api.anthropic.com/v1/messages?beta=true"),
+    (
+      .anthropic, "https://api.anthropic.com", "/v1/messages?beta=true",
+      "https://api.anthropic.com/v1/messages?beta=true"
+    ),
     (.anthropic, "https://gw/anthropic", "/v1/messages", "https://gw/anthropic/v1/messages"),
-    (.gemini, "https://g", "/v1beta/models/m:generateContent?key=secret&alt=sse", "https://g/v1beta/models/m:generateContent?alt=sse"),
+    (
+      .gemini, "https://g", "/v1beta/models/m:generateContent?key=secret&alt=sse",
+      "https://g/v1beta/models/m:generateContent?alt=sse"
+    ),
     (.gemini, "https://g", "/v1beta/models/m:x?key=secret", "https://g/v1beta/models/m:x"),
     (.openai, "http://h/v1", "/v1/x/../y/%2e%2E", "http://h/v1/x/../y/%2e%2E"),
   ])
@@ -24,8 +33,17 @@ import Testing
 
   @Test func showsTheSecretAsTheVendorsSDKDoes() {
     let secret = "s3cret"
-    #expect(ProviderTarget(Provider(id: "p", dialect: .openai, baseURL: "http://h/v1")).credential(secret) == ("authorization", "Bearer s3cret"))
-    #expect(ProviderTarget(Provider(id: "p", dialect: .anthropic, baseURL: "http://h")).credential(secret) == ("x-api-key", "s3cret"))
-    #expect(ProviderTarget(Provider(id: "p", dialect: .gemini, baseURL: "http://h")).credential(secret) == ("x-goog-api-key", "s3cret"))
+    #expect(
+      ProviderTarget(Provider(id: "p", dialect: .openai, baseURL: "http://h/v1")).credential(secret) == (
+        "authorization", "Bearer s3cret"
+      ))
+    #expect(
+      ProviderTarget(Provider(id: "p", dialect: .anthropic, baseURL: "http://h")).credential(secret) == (
+        "x-api-key", "s3cret"
+      ))
+    #expect(
+      ProviderTarget(Provider(id: "p", dialect: .gemini, baseURL: "http://h")).credential(secret) == (
+        "x-goog-api-key", "s3cret"
+      ))
   }
 }

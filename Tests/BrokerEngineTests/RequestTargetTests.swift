@@ -27,7 +27,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("/x/priority/v1/x", "name=value"), ("/x/colour=red/v1/x", "no hint 'colour'"), ("/p//v1/x", "must name a provider"),
+    ("/x/priority/v1/x", "name=value"), ("/x/colour=red/v1/x", "no hint 'colour'"),
+    ("/p//v1/x", "must name a provider"),
   ])
   func saysWhatIsWrong(_ target: String, _ part: String) {
     let mistake = #expect(throws: RequestTarget.Mistake.self) { try RequestTarget(target) }

@@ -33,7 +33,9 @@ import Testing
     #expect(maker.next(wallNanoseconds: 1_469_918_176_385_000_000).text.hasPrefix("01ARYZ6S41"))
   }
 
-  @Test(arguments: ["", "01ARYZ6S41", "81ARYZ6S41TSV4RRFFQ69G5FAV", "01ARYZ6S41TSV4RRFFQ69G5FAU", "01ARYZ6S41TSV4RRFFQ69G5FA!"])
+  @Test(arguments: [
+    "", "01ARYZ6S41", "81ARYZ6S41TSV4RRFFQ69G5FAV", "01ARYZ6S41TSV4RRFFQ69G5FAU", "01ARYZ6S41TSV4RRFFQ69G5FA!",
+  ])
   func refusesWhatIsNoULID(_ text: String) {
     #expect(RequestID(text: text) == nil)
   }

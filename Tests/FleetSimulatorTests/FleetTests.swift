@@ -74,9 +74,11 @@ import UpstreamHTTP
     let upstream = ScriptedUpstream()
     let fleet = fleet(loop, upstream, [AgentGroup(name: "g", agents: 1, pace: .every(milliseconds: 1))])
     fleet.start()
-    turn(loop) { upstream.calls.count == 3 }
+    // A late turn may start several calls at once.
+    turn(loop) { upstream.calls.count >= 3 }
+    let started = upstream.calls.count
     fleet.abandon()
-    #expect(fleet.measures.unfinished == 3)
+    #expect(fleet.measures.unfinished == started)
     #expect(upstream.calls.allSatisfy { $0.isCancelled })
     #expect(fleet.callsUnderWay == 0)
   }

@@ -105,12 +105,14 @@ private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     }
     defer { server.stop() }
     for _ in 0..<3 { #expect(bench.run(server.url + "/").text == "ok") }
+    #expect(server.connections == 1)
     let broken = bench.run(server.url + "/")
     #expect(broken.failure?.kind == .resetBeforeResponse)
     #expect(broken.failure?.requestMayHaveArrived == true)
     #expect(requests.withLock { $0 } == 4)
-    #expect(server.connections == 1)
+    // Libcurl may have opened a connection to try again before it learned that it may not; nothing was sent on it.
     #expect(bench.run(server.url + "/", method: "GET").text == "ok")
+    #expect(requests.withLock { $0 } == 5)
   }
 
   @Test func pausesLoseNothing() throws {
