@@ -89,8 +89,8 @@ def test_fifty_background_sessions_do_not_delay_a_steering_user(start, http):
           f"{finished / (until - since):.0f}/s, {kept:.1%} of what is left; refused {counted['refused_total']}, peak {counted['peak']}")
     assert counted["refused_total"] == 0
     assert counted["peak"] <= permits
-    assert percentile(waits, 0.99) <= 50
-    assert kept >= 0.9
+    assert percentile(waits, 0.99) <= 5
+    assert kept >= 0.97
 
 
 @pytest.mark.timeout(90)
@@ -255,9 +255,9 @@ def test_three_times_the_token_budget(start, http):
     errors = Counter(result.status for result in done if result.status != 200)
     print(f"\ntokens: {len(done)} calls, refused {counted['refused_total']} of {counted['calls']}, used {bucket['used_share']:.1%} of the "
           f"budget, client errors {dict(errors)}")
-    assert counted["refused_total"] <= max(1, counted["calls"] * 0.01)
+    assert counted["refused_total"] <= max(1, counted["calls"] * 0.001)
     assert not errors
-    assert bucket["used_share"] >= 0.75
+    assert bucket["used_share"] >= 0.95
 
 
 def test_queue_full_and_timeout_answers(start, http):
