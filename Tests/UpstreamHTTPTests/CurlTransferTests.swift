@@ -86,7 +86,9 @@ private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     let short = UpstreamTimeouts(
       connect: nil, firstByte: .milliseconds(60), idle: .milliseconds(60), total: .seconds(20))
     #expect(try run("", timeouts: short).0.failure?.kind == .firstByteTimedOut)
-    let (silent, _) = try run("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", timeouts: short)
+    let silence = UpstreamTimeouts(
+      connect: nil, firstByte: .seconds(20), idle: .milliseconds(60), total: .seconds(20))
+    let (silent, _) = try run("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", timeouts: silence)
     #expect(silent.failure?.kind == .idleTimedOut)
     #expect(silent.text == "abc")
   }

@@ -35,7 +35,12 @@ final class ScriptedServer: Sendable {
     Thread.detachNewThread { [self] in
       while true {
         let accepted = accept(descriptor, nil, nil)
-        guard accepted >= 0 else { return }
+        guard accepted >= 0 else {
+          if errno == EINTR { continue }
+          // Closed here and not in `stop`: its number could be another server's by the time that `accept` is called again.
+          close(descriptor)
+          return
+        }
         let number = counts.withLock {
           $0 += 1
           return $0
@@ -55,7 +60,6 @@ final class ScriptedServer: Sendable {
   /// Ends the listener and breaks what is open, so that no thread stays blocked.
   func stop() {
     shutdown(listener, Int32(SHUT_RDWR))
-    close(listener)
     open.withLock { descriptors in for descriptor in descriptors { shutdown(descriptor, Int32(SHUT_RDWR)) } }
   }
 }
