@@ -31,6 +31,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
   ],
   targets: [
@@ -57,6 +58,7 @@ let package = Package(
     library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
     library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl"]),
     library("BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop"]),
+    library("LedgerStore", ["AdmissionCore", .product(name: "GRDB", package: "GRDB.swift")]),
     library("AdminConsole", ["BrokerEngine", "HTTPMessage", "AdmissionCore"], resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", heap]),
     library("FleetSimulator", ["UpstreamHTTP", "HTTPMessage", "EventLoop"]),
@@ -65,7 +67,7 @@ let package = Package(
       name: "tollgate",
       dependencies: [
         "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
-        "BrokerEngine", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting",
+        "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -79,6 +81,7 @@ let package = Package(
     tests("HTTPEndpoint", ["HTTPEndpoint"]),
     tests("UpstreamHTTP", ["UpstreamHTTP", "HTTPEndpoint"]),
     tests("BrokerEngine", ["BrokerEngine", "AdmissionCore", "HTTPMessage", "PolicyFile", "ProviderWire"]),
+    tests("LedgerStore", ["LedgerStore", "AdmissionCore"]),
     tests("AdminConsole", ["AdminConsole", "BrokerEngine", "AdmissionCore", "HTTPMessage", "PolicyFile"]),
     tests("ProviderSimulator", ["ProviderSimulator"]),
     tests("FleetSimulator", ["FleetSimulator", "ProviderSimulator", "HTTPEndpoint"]),

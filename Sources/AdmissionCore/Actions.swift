@@ -25,10 +25,12 @@ public struct Grant: Sendable {
   /// What was reserved.
   public var reservedInput: TokenCount
   public var reservedOutput: TokenCount
+  /// The estimate of its cost, held in every budget that it counts against; nil where the price is unknown.
+  public var held: Money?
 
   public init(
     request: RequestID, lease: LeaseID, provider: ProviderID, key: KeyID? = nil, attempt: Int, queued: Span,
-    reservedInput: TokenCount, reservedOutput: TokenCount
+    reservedInput: TokenCount, reservedOutput: TokenCount, held: Money? = nil
   ) {
     self.request = request
     self.lease = lease
@@ -38,6 +40,7 @@ public struct Grant: Sendable {
     self.queued = queued
     self.reservedInput = reservedInput
     self.reservedOutput = reservedOutput
+    self.held = held
   }
 }
 

@@ -77,6 +77,8 @@ public struct Settlement: Sendable {
   public var verdict: Verdict
   /// nil where nothing was charged as far as we know: refused connections, 4xx, 5xx.
   public var usage: Usage?
+  /// What it cost; nil where nothing was charged, or where the price is unknown.
+  public var cost: Money?
   /// False where the provider cannot have seen the request.
   public var wasSent: Bool
   /// True once a byte of this attempt's answer has gone to the client: no retry is possible.
@@ -85,10 +87,12 @@ public struct Settlement: Sendable {
   public var hasAnswer: Bool
 
   public init(
-    verdict: Verdict, usage: Usage? = nil, wasSent: Bool = true, answerBegan: Bool = false, hasAnswer: Bool = false
+    verdict: Verdict, usage: Usage? = nil, cost: Money? = nil, wasSent: Bool = true, answerBegan: Bool = false,
+    hasAnswer: Bool = false
   ) {
     self.verdict = verdict
     self.usage = usage
+    self.cost = cost
     self.wasSent = wasSent
     self.answerBegan = answerBegan
     self.hasAnswer = hasAnswer

@@ -5,6 +5,8 @@ public struct Ticket: Sendable {
   public var id: RequestID
   public var tenant: TenantID
   public var session: SessionID
+  /// The client key that the request came with; nil where none was asked.
+  public var clientKey: ClientKeyID?
   /// The effective class, after the tenant's clamp.
   public var priority: Priority
   /// Providers in the route's order of preference; never empty.
@@ -27,7 +29,7 @@ public struct Ticket: Sendable {
   public init(
     id: RequestID, tenant: TenantID, session: SessionID, priority: Priority, candidates: [Candidate], model: String,
     heldBytes: Int, estimatedInput: TokenCount, outputCap: TokenCount? = nil, producesOutput: Bool = true,
-    deadline: Instant? = nil, clientRetryCount: Int = 0
+    deadline: Instant? = nil, clientRetryCount: Int = 0, clientKey: ClientKeyID? = nil
   ) {
     self.id = id
     self.tenant = tenant
@@ -41,6 +43,7 @@ public struct Ticket: Sendable {
     self.producesOutput = producesOutput
     self.deadline = deadline
     self.clientRetryCount = clientRetryCount
+    self.clientKey = clientKey
   }
 }
 

@@ -1,0 +1,236 @@
+// What the ledger is told, as values: one entry before an attempt's bytes leave, one at its end, one at the request's end, and
+// one for each change of keys, breakers, budgets and rules. Never a prompt, an answer or a secret.
+
+/// Nanoseconds since 1970, UTC.
+public struct WallInstant: Hashable, Comparable, Sendable {
+  public var nanoseconds: Int64
+  public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+  public static func < (left: WallInstant, right: WallInstant) -> Bool { left.nanoseconds < right.nanoseconds }
+}
+
+/// The start of a client key's hash, in hexadecimal: enough to tell a tenant's keys apart, nothing to call with.
+public struct ClientKeyID: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+  public var name: String
+  public init(_ name: String) { self.name = name }
+  public init(stringLiteral value: String) { name = value }
+  public var description: String { name }
+}
+
+/// One thing to be written down. Entries are written in the order in which they are given.
+public enum LedgerEntry: Sendable, Equatable {
+  /// Before the attempt's bytes leave.
+  case held(AttemptHold)
+  /// The attempt is over: posted, or void where nothing was sent.
+  case settled(AttemptEnd)
+  /// The request is over. Requests that were never granted have this entry alone.
+  case concluded(RequestEnd)
+  case changed(LedgerChange)
+}
+
+/// An attempt is about to be sent: the estimate that stands if nothing is heard of it again.
+public struct AttemptHold: Sendable, Equatable {
+  public var request: RequestID
+  /// 1 for the first try.
+  public var attempt: Int
+  public var at: WallInstant
+  public var tenant: TenantID
+  public var clientKey: ClientKeyID?
+  public var session: SessionID
+  public var provider: ProviderID
+  public var key: KeyID?
+  public var model: String
+  public var priority: Priority
+  public var kind: String?
+  public var reservedInput: TokenCount
+  public var reservedOutput: TokenCount
+  /// nil where the price is unknown.
+  public var held: Money?
+  /// The version of the prices that the estimate was made with.
+  public var priceVersion: String
+
+  public init(
+    request: RequestID, attempt: Int, at: WallInstant, tenant: TenantID, clientKey: ClientKeyID? = nil,
+    session: SessionID, provider: ProviderID, key: KeyID? = nil, model: String, priority: Priority,
+    kind: String? = nil, reservedInput: TokenCount, reservedOutput: TokenCount, held: Money?, priceVersion: String
+  ) {
+    self.request = request
+    self.attempt = attempt
+    self.at = at
+    self.tenant = tenant
+    self.clientKey = clientKey
+    self.session = session
+    self.provider = provider
+    self.key = key
+    self.model = model
+    self.priority = priority
+    self.kind = kind
+    self.reservedInput = reservedInput
+    self.reservedOutput = reservedOutput
+    self.held = held
+    self.priceVersion = priceVersion
+  }
+}
+
+/// Where a cost came from.
+public enum CostSource: String, Sendable, CaseIterable {
+  /// The price list.
+  case prices
+  /// The provider's own `usage.cost`.
+  case provider
+  /// Nothing was charged: nothing sent, an error answer, a free call.
+  case free
+  /// Tokens without a price.
+  case unknown
+}
+
+/// How an attempt ended, and what it cost.
+public struct AttemptEnd: Sendable, Equatable {
+  public var request: RequestID
+  public var attempt: Int
+  public var at: WallInstant
+  /// `success`, `throttled`, ... as `Verdict` names them.
+  public var verdict: String
+  /// nil where no answer came.
+  public var status: Int?
+  /// False where the provider cannot have seen it: the hold is void.
+  public var wasSent: Bool
+  /// Zeros where nothing was charged.
+  public var usage: Usage
+  /// Of `usage.cacheWriteTokens`, those kept for an hour.
+  public var cacheWriteHourTokens: TokenCount
+  public var audioMilliseconds: Int64
+  /// nil where the price is unknown.
+  public var cost: Money?
+  public var costSource: CostSource
+  public var priceVersion: String
+  /// The tier that the provider says it used.
+  public var serviceTier: String?
+
+  public init(
+    request: RequestID, attempt: Int, at: WallInstant, verdict: String, status: Int? = nil, wasSent: Bool = true,
+    usage: Usage = Usage(), cacheWriteHourTokens: TokenCount = 0, audioMilliseconds: Int64 = 0, cost: Money?,
+    costSource: CostSource, priceVersion: String, serviceTier: String? = nil
+  ) {
+    self.request = request
+    self.attempt = attempt
+    self.at = at
+    self.verdict = verdict
+    self.status = status
+    self.wasSent = wasSent
+    self.usage = usage
+    self.cacheWriteHourTokens = cacheWriteHourTokens
+    self.audioMilliseconds = audioMilliseconds
+    self.cost = cost
+    self.costSource = costSource
+    self.priceVersion = priceVersion
+    self.serviceTier = serviceTier
+  }
+}
+
+/// How a request ended. Its tokens and cost are those of its attempts.
+public struct RequestEnd: Sendable, Equatable {
+  public var request: RequestID
+  public var arrived: WallInstant
+  public var ended: WallInstant
+  public var tenant: TenantID
+  public var clientKey: ClientKeyID?
+  public var session: SessionID
+  /// The effective class.
+  public var priority: Priority
+  public var priorityReason: String
+  public var kind: String?
+  public var model: String
+  /// The last attempt's, where there was one.
+  public var provider: ProviderID?
+  public var key: KeyID?
+  public var outcome: Outcome
+  /// What the client got; 0 where it got none.
+  public var status: Int
+  /// Attempts that were granted.
+  public var attempts: Int
+  public var queued: Span
+  /// From arrival; nil where no answer began.
+  public var firstByte: Span?
+
+  public init(
+    request: RequestID, arrived: WallInstant, ended: WallInstant, tenant: TenantID, clientKey: ClientKeyID? = nil,
+    session: SessionID, priority: Priority, priorityReason: String = "", kind: String? = nil, model: String,
+    provider: ProviderID? = nil, key: KeyID? = nil, outcome: Outcome, status: Int, attempts: Int, queued: Span,
+    firstByte: Span? = nil
+  ) {
+    self.request = request
+    self.arrived = arrived
+    self.ended = ended
+    self.tenant = tenant
+    self.clientKey = clientKey
+    self.session = session
+    self.priority = priority
+    self.priorityReason = priorityReason
+    self.kind = kind
+    self.model = model
+    self.provider = provider
+    self.key = key
+    self.outcome = outcome
+    self.status = status
+    self.attempts = attempts
+    self.queued = queued
+    self.firstByte = firstByte
+  }
+}
+
+/// Something changed that the books should know of.
+public struct LedgerChange: Sendable, Equatable {
+  public enum Subject: String, Sendable, CaseIterable { case key, breaker, budget, policy, broker }
+  public var at: WallInstant
+  public var subject: Subject
+  /// `openai/main`, `anthropic`, `acme/day`.
+  public var name: String
+  /// The new state: `disabled`, `open`, `raised`, `started`.
+  public var state: String
+  public var reason: String
+  /// Who asked: an operator's name for the change, or nil where it came of itself.
+  public var actor: String?
+  /// Of raised budgets.
+  public var amount: Money?
+  public var until: WallInstant?
+
+  public init(
+    at: WallInstant, subject: Subject, name: String, state: String, reason: String = "", actor: String? = nil,
+    amount: Money? = nil, until: WallInstant? = nil
+  ) {
+    self.at = at
+    self.subject = subject
+    self.name = name
+    self.state = state
+    self.reason = reason
+    self.actor = actor
+    self.amount = amount
+    self.until = until
+  }
+}
+
+/// What the books know about an attempt of the last minutes, for limiters that start again.
+public struct PastAttempt: Sendable, Equatable {
+  public var request: RequestID
+  /// How long ago it was sent.
+  public var age: Span
+  public var tenant: TenantID
+  public var provider: ProviderID
+  public var key: KeyID?
+  public var model: String
+  /// What it used, or what was reserved for it where its end is not known.
+  public var usage: Usage
+
+  public init(
+    request: RequestID, age: Span, tenant: TenantID, provider: ProviderID, key: KeyID? = nil, model: String,
+    usage: Usage
+  ) {
+    self.request = request
+    self.age = age
+    self.tenant = tenant
+    self.provider = provider
+    self.key = key
+    self.model = model
+    self.usage = usage
+  }
+}
