@@ -1,10 +1,12 @@
 // Where the books are kept, as the broker sees it. The composition root puts the store behind it.
 import AdmissionCore
 
-/// Takes entries and tells when they are safe. All calls come on the loop's thread.
+/// Takes entries and tells when they are safe. All calls come on the loop's thread, and none of them from inside `append`.
 public protocol LedgerPort: AnyObject {
-  /// Called on the loop's thread when every entry up to and including this number is safe.
+  /// Called when every entry up to and including this number is safe.
   var onCommitted: ((UInt64) -> Void)? { get set }
+  /// Called when `obstacle` begins or ends.
+  var onObstacleChanged: (() -> Void)? { get set }
   /// Why no new work may be taken: the disk is full, the file is locked; nil where all is well.
   var obstacle: String? { get }
   /// Takes an entry and returns its number: 1, 2, 3, ...
