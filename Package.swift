@@ -80,7 +80,7 @@ let package = Package(
     tests("EventLoop", ["EventLoop"]),
     tests("HTTPEndpoint", ["HTTPEndpoint"]),
     tests("UpstreamHTTP", ["UpstreamHTTP", "HTTPEndpoint"]),
-    tests("BrokerEngine", ["BrokerEngine", "AdmissionCore", "HTTPMessage", "PolicyFile", "ProviderWire"]),
+    tests("BrokerEngine", ["BrokerEngine", "AdmissionCore", "EventLoop", "HTTPMessage", "PolicyFile", "ProviderWire"]),
     tests("LedgerStore", ["LedgerStore", "AdmissionCore"]),
     tests("AdminConsole", ["AdminConsole", "BrokerEngine", "AdmissionCore", "HTTPMessage", "PolicyFile"]),
     tests("ProviderSimulator", ["ProviderSimulator"]),

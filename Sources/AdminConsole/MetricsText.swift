@@ -142,6 +142,16 @@ enum MetricsText {
           Double(count))
       }
     }
+    page.family("tollgate_cost_usd_total", "counter", "US dollars, where the price is known.")
+    let costs = metrics.costs.sorted {
+      ($0.key.provider, $0.key.model, $0.key.tenant) < ($1.key.provider, $1.key.model, $1.key.tenant)
+    }
+    for (labels, cost) in costs {
+      page.sample(
+        "tollgate_cost_usd_total",
+        [("provider", labels.provider), ("model", labels.model), ("tenant", labels.tenant)],
+        Double(cost.nanodollars) / 1e9)
+    }
     page.family("tollgate_estimate_ratio", "gauge", "Input tokens as charged over input tokens as estimated.")
     let estimates = metrics.estimates.sorted { ($0.key.provider, $0.key.model) < ($1.key.provider, $1.key.model) }
     for (labels, sums) in estimates where sums.estimated > 0 {

@@ -132,6 +132,9 @@ enum StatusJSON {
           json.member("status", attempt.status)
           json.member("verdict", attempt.verdict)
           json.member("failure", attempt.failure)
+          json.member("held_usd", attempt.held?.text)
+          json.member("cost_usd", attempt.cost?.text)
+          json.member("cost_source", attempt.costSource?.rawValue)
           json.member("from_ms", milliseconds(record.arrivedAt, attempt.began))
           json.member("first_byte_ms", milliseconds(record.arrivedAt, attempt.firstByte))
           json.member("until_ms", milliseconds(record.arrivedAt, attempt.ended))
@@ -171,8 +174,7 @@ enum StatusJSON {
     json.member("input_tokens", record.usage?.inputTokens ?? record.estimatedInput)
     json.member("output_tokens", record.usage?.outputTokens ?? 0)
     json.member("estimated", record.usage?.isEstimated ?? true)
-    json.key("cost_usd")
-    json.null()
+    json.member("cost_usd", record.cost?.text)
     json.member("message", record.message)
   }
 

@@ -189,13 +189,13 @@ public struct LedgerChange: Sendable, Equatable {
   public var state: String
   public var reason: String
   /// Who asked: an operator's name for the change, or nil where it came of itself.
-  public var actor: String?
+  public var askedBy: String?
   /// Of raised budgets.
   public var amount: Money?
   public var until: WallInstant?
 
   public init(
-    at: WallInstant, subject: Subject, name: String, state: String, reason: String = "", actor: String? = nil,
+    at: WallInstant, subject: Subject, name: String, state: String, reason: String = "", askedBy: String? = nil,
     amount: Money? = nil, until: WallInstant? = nil
   ) {
     self.at = at
@@ -203,7 +203,7 @@ public struct LedgerChange: Sendable, Equatable {
     self.name = name
     self.state = state
     self.reason = reason
-    self.actor = actor
+    self.askedBy = askedBy
     self.amount = amount
     self.until = until
   }

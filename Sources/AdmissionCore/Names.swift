@@ -61,6 +61,18 @@ public struct Money: Hashable, Comparable, Sendable {
   public init(nanodollars: Int64) { self.nanodollars = nanodollars }
   public static let zero = Money(nanodollars: 0)
   public static func < (left: Money, right: Money) -> Bool { left.nanodollars < right.nanodollars }
+  /// Stops at the largest amount instead of overflowing.
+  public mutating func add(_ other: Money) {
+    let (sum, overflow) = nanodollars.addingReportingOverflow(other.nanodollars)
+    nanodollars = overflow ? (other.nanodollars > 0 ? .max : .min) : sum
+  }
+  /// A decimal with nine places: `0.012300000`.
+  public var text: String {
+    let magnitude = nanodollars.magnitude
+    let places = String(magnitude % 1_000_000_000)
+    return (nanodollars < 0 ? "-" : "") + String(magnitude / 1_000_000_000) + "."
+      + String(repeating: "0", count: 9 - places.utf8.count) + places
+  }
 }
 
 /// A request's class, served from the band of the same name.

@@ -46,6 +46,7 @@ public enum AccessLog {
       field(" output_tokens=", String(usage.outputTokens), &line)
       if usage.isEstimated { field(" estimated=", "true", &line) }
     }
+    if let cost = record.cost { field(" cost_usd=", cost.text, &line) }
     if let failure = record.attempts.last?.failure { field(" failure=", failure, &line) }
     if let message = record.message { field(" message=", message, &line) }
   }
@@ -77,6 +78,7 @@ public enum AccessLog {
       member("output_tokens", Int(usage.outputTokens), &line)
       line.append(contentsOf: ",\"estimated\":\(usage.isEstimated)".utf8)
     }
+    if record.attemptCount > 0 { member("cost_usd", record.cost?.text, &line) }
     if let failure = record.attempts.last?.failure { member("failure", failure, &line) }
     if let message = record.message { member("message", message, &line) }
     line.append(UInt8(ascii: "}"))

@@ -1,13 +1,17 @@
 // One attempt upstream and the relay of its answer: bytes to the client as they come, a copy of their facts to the tap.
 //
-// The machine. `awaitingHead` → `relaying` for answers that the client gets as they come; `awaitingHead` → `holding` for errors, whose
-// (short) body decides the verdict; all → `ended`. The lease is settled exactly once, on entering `ended`.
+// The machine. `awaitingHold` → `awaitingHead` when the books have the hold; → `relaying` for answers that the client gets as they come,
+// → `holding` for errors, whose (short) body decides the verdict; all → `ended`. The lease is settled exactly once, on entering `ended`.
+//
+// The last bytes of an answer, by which its client takes it for finished, are withheld until the books have its end.
 import AdmissionCore
+import EventLoop
 import HTTPMessage
 import ProviderWire
 
 final class Attempt: UpstreamEvents {
   private enum Phase {
+    case awaitingHold
     case awaitingHead
     case holding(ResponseHead, [UInt8])
     case relaying(ResponseHead)
@@ -18,6 +22,10 @@ final class Attempt: UpstreamEvents {
   static let highWater = 256 << 10
   /// Error bodies up to this size are read whole before the verdict.
   static let heldLimit = 64 << 10
+  /// The first bytes of an answer that is no stream wait for the rest of their turn, up to this many: mostly they are all.
+  private static let coalesced = 16 << 10
+  /// A stream that said its last word ends this much later even if its provider leaves it open.
+  private static let grace = Duration.milliseconds(100)
   /// New output tokens after which the core hears of a running stream.
   private static let progressStep: TokenCount = 128
 
@@ -26,12 +34,20 @@ final class Attempt: UpstreamEvents {
   let grant: Grant
   private var lease: Lease?
   private var call: (any UpstreamCall)?
-  private var phase = Phase.awaitingHead
+  private var phase = Phase.awaitingHold
   private var tap: UsageTap?
   private var isPaused = false
   private var reportedOutput: TokenCount = 0
   /// The first bytes of a relayed error, for the verdict.
   private var errorPrefix: [UInt8] = []
+  /// The head while it waits for the first of its body.
+  private var pendingHead: ResponseHead?
+  /// What waits: for the rest of its turn, or for the end to be in the books.
+  private var withheld: [UInt8] = []
+  /// What is left of the `content-length`; -1 where there is none.
+  private var remaining = -1
+  private var isEventStream = false
+  private var graceTimer: LoopTimer?
   /// True once something of this attempt's answer has gone to the client.
   private(set) var answerBegan = false
 
@@ -44,8 +60,34 @@ final class Attempt: UpstreamEvents {
   private var broker: Broker { exchange.broker }
   private var record: RequestRecord { exchange.record }
 
-  func begin(_ request: UpstreamRequest) {
+  /// Has the estimate written down; the call follows when it is safe.
+  func begin() {
+    broker.books.held(
+      self,
+      AttemptHold(
+        request: record.id, attempt: grant.attempt, at: WallInstant(nanoseconds: broker.wallNanoseconds(at: began)),
+        tenant: TenantID(record.tenant), clientKey: record.clientKey, session: SessionID(record.session),
+        provider: grant.provider, key: grant.key, model: record.model, priority: record.priority, kind: record.kind,
+        reservedInput: grant.reservedInput, reservedOutput: grant.reservedOutput, held: grant.held,
+        priceVersion: exchange.rules.prices.version))
+  }
+
+  private var began: UInt64 { record.attempts[record.attempts.count - 1].began }
+
+  func holdIsSafe() {
+    guard case .awaitingHold = phase else { return }
+    guard let request = exchange.upstreamRequest(grant) else {
+      return end(Settlement(verdict: .ownFault, wasSent: false), failure: "the provider is gone")
+    }
+    phase = .awaitingHead
+    record.attempts[record.attempts.count - 1].began = broker.clock.monotonic()
     call = broker.upstream.begin(request, events: self)
+  }
+
+  func holdIsStuck(_ obstacle: String) {
+    guard case .awaitingHold = phase else { return }
+    exchange.reject(.rejectedNoCapacity, ErrorText.ledgerInTrouble(obstacle), retryAfter: .seconds(5))
+    end(Settlement(verdict: .clientLeft, wasSent: false), failure: "the ledger cannot be written")
   }
 
   // MARK: From the provider
@@ -86,7 +128,7 @@ final class Attempt: UpstreamEvents {
         relay(body[...])
       }
     case .relaying: relay(bytes)
-    case .awaitingHead, .ended: break
+    case .awaitingHold, .awaitingHead, .ended: break
     }
   }
 
@@ -102,15 +144,16 @@ final class Attempt: UpstreamEvents {
 
   private func completed() {
     switch phase {
-    case .awaitingHead, .ended: break
+    case .awaitingHold, .awaitingHead, .ended: break
     case .holding(let head, let body):
       exchange.keep(Exchange.HeldAnswer(head: head, body: body))
       let verdict = verdict(head, body)
       end(Settlement(verdict: verdict, hasAnswer: true), failure: nil)
     case .relaying(let head):
-      let downstream = exchange.downstream
-      tap?.finish { downstream.send($0) }
-      downstream.finish(trailers: nil)
+      tap?.finish { withheld.append(contentsOf: $0) }
+      exchange.deliverAtEnd(Exchange.Delivery(head: pendingHead, body: withheld))
+      pendingHead = nil
+      withheld = []
       if head.status >= 400 {
         end(
           Settlement(verdict: verdict(head, errorPrefix), answerBegan: true, hasAnswer: true), failure: nil)
@@ -128,27 +171,29 @@ final class Attempt: UpstreamEvents {
   private func failed(_ failure: UpstreamFailure) {
     exchange.keep(failure)
     switch phase {
-    case .ended: break
+    case .awaitingHold, .ended: break
     case .awaitingHead, .holding:
       end(
         Settlement(
           verdict: VerdictReader.verdict(failure: failure, answerBegan: false), wasSent: failure.requestMayHaveArrived),
         failure: failure.kind.rawValue)
-    case .relaying(let head):
-      let downstream = exchange.downstream
-      tap?.finish { downstream.send($0) }
-      if isEventStream(head), !downstream.isClosed {
+    case .relaying:
+      tap?.finish { withheld.append(contentsOf: $0) }
+      if isEventStream {
         // The client may stand inside a frame: an empty line closes it.
-        downstream.send(Array("\n\n".utf8))
-        downstream.send(
-          BrokerError.inStreamFrame(
+        withheld.append(contentsOf: "\n\n".utf8)
+        withheld.append(
+          contentsOf: BrokerError.inStreamFrame(
             dialect: exchange.dialect, endpoint: exchange.path.endpoint,
             message: ErrorText.failedUpstream(failure, provider: grant.provider.name), code: "server_error",
             requestID: record.text))
-        downstream.finish(trailers: nil)
+        exchange.deliverAtEnd(Exchange.Delivery(head: pendingHead, body: withheld))
       } else {
-        downstream.abort()
+        giveOn()
+        exchange.downstream.abort()
       }
+      pendingHead = nil
+      withheld = []
       end(
         Settlement(verdict: .truncated, usage: usage(), answerBegan: true, hasAnswer: true),
         failure: failure.kind.rawValue)
@@ -176,13 +221,45 @@ final class Attempt: UpstreamEvents {
     phase = .relaying(head)
     answerBegan = true
     exchange.downstream.releaseBody()
-    exchange.downstream.respond(ResponseHead(status: head.status, fields: fields))
+    let answer = ResponseHead(status: head.status, fields: fields)
+    isEventStream = Attempt.isEventStream(head)
+    guard !isEventStream, let loop = broker.loop else { return exchange.downstream.respond(answer) }
+    remaining = fields.first("content-length").flatMap { Int($0) } ?? -1
+    pendingHead = answer
+    loop.atEndOfTurn { self.turnEnded() }
+  }
+
+  /// What came of the answer in this turn goes out, but for the very last of it.
+  private func turnEnded() {
+    guard case .relaying = phase, pendingHead != nil, remaining != 0 else { return }
+    giveOn()
+  }
+
+  private func giveOn() {
+    if let head = pendingHead {
+      pendingHead = nil
+      exchange.downstream.respond(head)
+    }
+    if !withheld.isEmpty {
+      exchange.downstream.send(withheld)
+      withheld = []
+    }
   }
 
   private func relay(_ bytes: ArraySlice<UInt8>) {
     let downstream = exchange.downstream
     record.bytesOut += bytes.count
-    tap?.feed(bytes) { downstream.send($0) }
+    if isEventStream {
+      relayStream(bytes)
+    } else {
+      if remaining >= 0 { remaining = max(0, remaining - bytes.count) }
+      if remaining == 0 || (pendingHead != nil && withheld.count + bytes.count < Attempt.coalesced) {
+        tap?.feed(bytes) { withheld.append(contentsOf: $0) }
+      } else {
+        giveOn()
+        tap?.feed(bytes) { downstream.send($0) }
+      }
+    }
     if !isPaused, downstream.pendingBytes > Attempt.highWater {
       isPaused = true
       call?.pause()
@@ -194,6 +271,40 @@ final class Attempt: UpstreamEvents {
     }
   }
 
+  /// A stream's bytes go on at once, until the frame that says that it is over.
+  private func relayStream(_ bytes: ArraySlice<UInt8>) {
+    guard var tap else { return }
+    // Out of the property while it is fed, so that it is not copied.
+    self.tap = nil
+    var first: ArraySlice<UInt8> = []
+    var others: [ArraySlice<UInt8>] = []
+    tap.feed(bytes) { if first.isEmpty { first = $0 } else { others.append($0) } }
+    let isOver = tap.sawEndMark
+    self.tap = tap
+    guard isOver, let loop = broker.loop else {
+      if !first.isEmpty { exchange.downstream.send(first) }
+      for bytes in others { exchange.downstream.send(bytes) }
+      return
+    }
+    withheld.append(contentsOf: first)
+    for bytes in others { withheld.append(contentsOf: bytes) }
+    if graceTimer == nil {
+      loop.atEndOfTurn { self.awaitEnd(loop) }
+    }
+  }
+
+  /// The stream is over, but its provider has not ended the answer.
+  private func awaitEnd(_ loop: EventLoop) {
+    guard case .relaying = phase, graceTimer == nil else { return }
+    graceTimer = LoopTimer(loop) { [unowned self] in
+      guard case .relaying = phase else { return }
+      call?.cancel()
+      call = nil
+      completed()
+    }
+    graceTimer?.schedule(after: Attempt.grace)
+  }
+
   func clientCaughtUp() {
     guard isPaused else { return }
     isPaused = false
@@ -201,29 +312,60 @@ final class Attempt: UpstreamEvents {
   }
 
   func clientLeft() {
-    if case .ended = phase { return }
+    let wasSent: Bool
+    switch phase {
+    case .ended: return
+    case .awaitingHold: wasSent = false
+    case .awaitingHead, .holding, .relaying: wasSent = true
+    }
     call?.cancel()
     call = nil
     tap?.finish { _ in }
+    pendingHead = nil
+    withheld = []
     end(
-      Settlement(verdict: .clientLeft, usage: answerBegan ? usage() : nil, answerBegan: answerBegan),
+      Settlement(
+        verdict: .clientLeft, usage: answerBegan ? usage() : nil, wasSent: wasSent, answerBegan: answerBegan),
       failure: nil)
   }
 
   // MARK: The end
 
-  private func end(_ settlement: Settlement, failure: String?) {
+  private func end(_ ending: Settlement, failure: String?) {
+    var settlement = ending
     phase = .ended
+    graceTimer = nil
     let index = record.attempts.count - 1
-    record.attempts[index].ended = broker.clock.monotonic()
+    let now = broker.clock.monotonic()
+    record.attempts[index].ended = now
     record.attempts[index].verdict = settlement.verdict.name
     record.attempts[index].failure = failure
+    let (cost, source) = cost(of: settlement.usage)
+    settlement.cost = cost
+    record.attempts[index].cost = cost
+    record.attempts[index].costSource = source
+    record.addCost(cost)
+    if let cost, cost > .zero { broker.count(cost, of: exchange) }
     if let usage = settlement.usage {
       record.usage = usage
       broker.count(usage, of: exchange)
     }
+    broker.books.settled(
+      AttemptEnd(
+        request: record.id, attempt: grant.attempt, at: WallInstant(nanoseconds: broker.wallNanoseconds(at: now)),
+        verdict: settlement.verdict.name, status: record.attempts[index].status, wasSent: settlement.wasSent,
+        usage: settlement.usage ?? Usage(), cacheWriteHourTokens: tap?.extras.cacheWriteHourTokens ?? 0,
+        audioMilliseconds: tap?.extras.audioMilliseconds ?? 0, cost: cost, costSource: source,
+        priceVersion: exchange.rules.prices.version, serviceTier: tap?.serviceTier))
     tap = nil
     if let lease = lease.take() { lease.settle(settlement) }
+  }
+
+  private func cost(of usage: Usage?) -> (Money?, CostSource) {
+    guard let usage, !exchange.path.endpoint.isFree else { return (.zero, .free) }
+    return exchange.rules.prices.cost(
+      of: usage, extras: tap?.extras ?? UsageExtras(), model: record.model, answeredBy: tap?.model,
+      reported: tap?.cost, tier: tap?.serviceTier, at: broker.wallNanoseconds(at: began))
   }
 
   /// What the provider said it charged, or what the bytes let us guess.
@@ -234,7 +376,7 @@ final class Attempt: UpstreamEvents {
       inputTokens: exchange.facts.estimatedInput, outputTokens: tap?.estimatedOutput ?? 0, isEstimated: true)
   }
 
-  private func isEventStream(_ head: ResponseHead) -> Bool {
+  private static func isEventStream(_ head: ResponseHead) -> Bool {
     guard let index = head.fields.firstIndex(of: "content-type") else { return false }
     let mark = Array("text/event-stream".utf8)
     let value = head.fields.valueBytes(at: index)

@@ -14,6 +14,9 @@ public struct BrokerParts {
   public var loop: EventLoop?
   /// SHA-256, for client keys.
   public var hash: ([UInt8]) -> [UInt8]
+  /// Where the books are kept; nil keeps none.
+  public var ledger: (any LedgerPort)?
+  public var prices: PriceBook
   /// Called once for each request when its outcome is set.
   public var requestEnded: (RequestRecord) -> Void
   /// Called for what an operator may want to read.
@@ -21,12 +24,15 @@ public struct BrokerParts {
 
   public init(
     upstream: any Upstream, clock: BrokerClock, loop: EventLoop?, hash: @escaping ([UInt8]) -> [UInt8],
+    ledger: (any LedgerPort)? = nil, prices: PriceBook = PriceBook(PriceList(version: "none", entries: [])),
     requestEnded: @escaping (RequestRecord) -> Void = { _ in }, noticed: @escaping (Notice) -> Void = { _ in }
   ) {
     self.upstream = upstream
     self.clock = clock
     self.loop = loop
     self.hash = hash
+    self.ledger = ledger
+    self.prices = prices
     self.requestEnded = requestEnded
     self.noticed = noticed
   }
@@ -43,7 +49,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   private let hash: ([UInt8]) -> [UInt8]
   private let requestEnded: (RequestRecord) -> Void
   private let noticed: (Notice) -> Void
-  private let loop: EventLoop?
+  let loop: EventLoop?
+  let books: Books
   private var wallClock: WallClock
   private var ids: ULIDMaker
   private lazy var models = ModelCatalog(broker: self)
@@ -69,7 +76,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     startedAt = parts.clock.monotonic()
     wallClock = WallClock(parts.clock)
     ids = ULIDMaker(seed: parts.clock.seed)
-    rules = BrokerRules(policy: policy, secrets: secrets)
+    rules = BrokerRules(policy: policy, secrets: secrets, prices: parts.prices)
+    books = Books(parts.ledger)
     dispatcher = Dispatcher(policy: Broker.admission(policy, secrets), clock: parts.clock, loop: parts.loop)
     dispatcher.delegate = self
   }
@@ -79,10 +87,11 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   public var policy: Policy { rules.policy }
 
   /// Puts a checked policy in the place of the old one; requests that are under way go on.
-  public func replacePolicy(_ policy: Policy, secrets: KeySecrets) {
+  /// - Parameter prices: nil keeps the present ones.
+  public func replacePolicy(_ policy: Policy, secrets: KeySecrets, prices: PriceBook? = nil) {
     var secrets = secrets
     _ = secrets.succeed(rules.secrets)
-    rules = BrokerRules(policy: policy, secrets: secrets)
+    rules = BrokerRules(policy: policy, secrets: secrets, prices: prices ?? rules.prices)
     models.forget()
     dispatcher.replacePolicy(Broker.admission(policy, secrets))
   }
@@ -91,7 +100,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   @discardableResult public func replaceSecrets(_ secrets: KeySecrets) -> Bool {
     var secrets = secrets
     guard secrets.succeed(rules.secrets) else { return false }
-    rules = BrokerRules(policy: rules.policy, secrets: secrets)
+    rules = BrokerRules(policy: rules.policy, secrets: secrets, prices: rules.prices)
     dispatcher.replacePolicy(Broker.admission(rules.policy, secrets))
     return true
   }
@@ -160,6 +169,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
         message: "The client key is missing or unknown. Give a key that the operator made with 'tollgate tenant-key'.")
     }
     record.tenant = caller.name
+    record.clientKey = caller.key
     let exchange = Exchange(
       broker: self, downstream: downstream, record: record, target: target, path: facts, rules: rules, caller: caller)
     downstream.context = exchange
@@ -262,11 +272,13 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
 
   func submit(_ ticket: Ticket, of exchange: Exchange) { dispatcher.submit(ticket) }
 
-  /// The outcome is set: out of the live table, into the books.
+  /// The outcome is set: out of the live table, into the books; the client's last bytes follow when they are safe there.
   func ended(_ exchange: Exchange) {
-    exchanges[exchange.record.id] = nil
-    book.ended(exchange.record)
-    count(exchange.record)
+    let record = exchange.record
+    exchanges[record.id] = nil
+    book.ended(record)
+    count(record)
+    books.concluded(exchange, at: wallNanoseconds(at: record.endedAt ?? clock.monotonic()))
   }
 
   private func count(_ record: RequestRecord) {
@@ -275,6 +287,13 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
       BrokerMetrics.RequestLabels(provider: record.provider ?? "none", priority: record.priority, outcome: outcome),
       default: 0] += 1
     requestEnded(record)
+  }
+
+  func count(_ cost: Money, of exchange: Exchange) {
+    let record = exchange.record
+    metrics.count(
+      cost, provider: record.provider ?? "none",
+      model: metrics.modelLabel(record.model.isEmpty ? "none" : record.model), tenant: record.tenant)
   }
 
   func count(_ usage: Usage, of exchange: Exchange) {

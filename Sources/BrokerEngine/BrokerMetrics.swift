@@ -70,6 +70,7 @@ public struct BrokerMetrics {
 
   public internal(set) var requests: [RequestLabels: Int] = [:]
   public internal(set) var tokens: [TokenLabels: TokenCounts] = [:]
+  public internal(set) var costs: [TokenLabels: Money] = [:]
   public internal(set) var upstreamResponses: [StatusLabels: Int] = [:]
   public internal(set) var upstreamRetries: [RetryLabels: Int] = [:]
   public internal(set) var queueWait = Array(repeating: Histogram.wait, count: Priority.allCases.count)
@@ -86,6 +87,10 @@ public struct BrokerMetrics {
     guard modelNames.count < 100, name.utf8.count <= 128 else { return "other" }
     modelNames.insert(name)
     return name
+  }
+
+  mutating func count(_ cost: Money, provider: String, model: String, tenant: String) {
+    costs[TokenLabels(provider: provider, model: model, tenant: tenant), default: .zero].add(cost)
   }
 
   mutating func count(_ usage: Usage, provider: String, model: String, tenant: String) {

@@ -8,6 +8,8 @@ import ProviderWire
 struct Caller {
   /// The tenant's name as metrics and the ledger know it.
   var name: String
+  /// The client key that was shown, by the start of its hash.
+  var key: ClientKeyID?
   /// Its rules; nil where the policy has no tenants.
   var tenant: Tenant?
 }
@@ -16,22 +18,24 @@ struct BrokerRules {
   let policy: Policy
   let classifier: Classifier
   let secrets: KeySecrets
+  let prices: PriceBook
   private let providers: [String: ProviderTarget]
-  private let tenantsByKey: [[UInt8]: Int]
+  private let tenantsByKey: [[UInt8]: (tenant: Int, id: ClientKeyID)]
   private let tenantsByName: [String: Int]
   private let template: Tenant?
   private let someTenantHasKeys: Bool
 
-  init(policy: Policy, secrets: KeySecrets) {
+  init(policy: Policy, secrets: KeySecrets, prices: PriceBook) {
     self.policy = policy
     self.secrets = secrets
+    self.prices = prices
     classifier = Classifier(policy)
     providers = Dictionary(policy.providers.map { ($0.id, ProviderTarget($0)) }) { first, _ in first }
-    var byKey: [[UInt8]: Int] = [:]
+    var byKey: [[UInt8]: (tenant: Int, id: ClientKeyID)] = [:]
     var byName: [String: Int] = [:]
     for (index, tenant) in policy.tenants.enumerated() {
       byName[tenant.id] = index
-      for key in tenant.keys { byKey[key.bytes] = index }
+      for key in tenant.keys { byKey[key.bytes] = (index, ClientKeyID(BrokerRules.shortHash(key.bytes))) }
     }
     tenantsByKey = byKey
     tenantsByName = byName
@@ -44,28 +48,41 @@ struct BrokerRules {
   /// The caller of a request, or nil where it must be refused with 401.
   /// - Parameter hash: SHA-256 of the given bytes. Looking a hash up reveals nothing of the keys by its timing.
   func caller(head: RequestHead, target: RequestTarget, hash: ([UInt8]) -> [UInt8]) -> Caller? {
-    guard !policy.tenants.isEmpty else { return Caller(name: "default", tenant: nil) }
+    guard !policy.tenants.isEmpty else { return Caller(name: "default", key: nil, tenant: nil) }
     var found: Caller?
     if someTenantHasKeys {
-      guard let key = BrokerRules.clientKey(head, target: target), let index = tenantsByKey[hash(key)] else {
+      guard let key = BrokerRules.clientKey(head, target: target), let known = tenantsByKey[hash(key)] else {
         return nil
       }
-      found = Caller(name: policy.tenants[index].id, tenant: policy.tenants[index])
+      let tenant = policy.tenants[known.tenant]
+      found = Caller(name: tenant.id, key: known.id, tenant: tenant)
     }
     if policy.trustTenantHeader, let name = head.fields.first("x-tollgate-tenant"), !name.isEmpty {
-      return named(name)
+      var caller = named(name)
+      caller?.key = found?.key
+      return caller
     }
     if let found { return found }
     return named("default") ?? (policy.tenants.count == 1 ? named(policy.tenants[0].id) : nil)
   }
 
   private func named(_ name: String) -> Caller? {
-    if name != "*", let index = tenantsByName[name] { return Caller(name: name, tenant: policy.tenants[index]) }
+    if name != "*", let index = tenantsByName[name] {
+      return Caller(name: name, key: nil, tenant: policy.tenants[index])
+    }
     // A name from a header becomes a label and a log field: only what an id may look like is taken.
     guard let template, name.utf8.count <= 64, name != "*", name.utf8.allSatisfy(BrokerRules.isNameByte) else {
       return nil
     }
-    return Caller(name: name, tenant: template)
+    return Caller(name: name, key: nil, tenant: template)
+  }
+
+  /// The first six bytes of a key's hash in hexadecimal.
+  private static func shortHash(_ hash: [UInt8]) -> String {
+    let digits = Array("0123456789abcdef".utf8)
+    var text: [UInt8] = []
+    for byte in hash.prefix(6) { text += [digits[Int(byte >> 4)], digits[Int(byte & 15)]] }
+    return String(decoding: text, as: UTF8.self)
   }
 
   private static func isNameByte(_ byte: UInt8) -> Bool {

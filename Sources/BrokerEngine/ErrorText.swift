@@ -29,6 +29,10 @@ public enum ErrorText {
     }
   }
 
+  static func ledgerInTrouble(_ obstacle: String) -> String {
+    "The broker takes no new work, because its ledger cannot be written: \(obstacle)."
+  }
+
   static func failedUpstream(_ failure: UpstreamFailure?, provider: String?) -> String {
     let name = provider.map { "The provider '\($0)'" } ?? "The provider"
     guard let failure else { return "\(name) gave no answer that could be passed on." }

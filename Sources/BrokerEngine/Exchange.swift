@@ -25,6 +25,13 @@ final class Exchange {
     var body: [UInt8]
   }
 
+  /// What the client still has to get when the books have the request's end.
+  struct Delivery {
+    /// nil where it went before.
+    var head: ResponseHead?
+    var body: [UInt8]
+  }
+
   let broker: Broker
   let downstream: any HTTPExchange
   let record: RequestRecord
@@ -38,6 +45,9 @@ final class Exchange {
   /// The answer that is passed on when attempts are used up.
   private var held: HeldAnswer?
   private var lastFailure: UpstreamFailure?
+  private var delivery: Delivery?
+  /// What its tokens cost, for holds; nil where that is unknown.
+  private var price: CallPrice?
   /// Bodies of requests go on as they came, unless usage is asked for.
   private(set) var injectsUsage = false
   /// When the body was complete.
@@ -67,6 +77,9 @@ final class Exchange {
     guard case .reading = phase else { return }
     readyAt = broker.clock.monotonic()
     record.bytesIn = downstream.body.count
+    if let obstacle = broker.books.obstacle {
+      return reject(.rejectedNoCapacity, ErrorText.ledgerInTrouble(obstacle), retryAfter: .seconds(5))
+    }
     switch readFacts() {
     case .facts(let facts): self.facts = facts
     case .malformed(let reason, let position):
@@ -123,12 +136,26 @@ final class Exchange {
       reject(.rejectedModel, "the model '\(model)' is not allowed for this client")
       return nil
     }
+    price = facts.model.flatMap { model in
+      rules.prices.callPrice(
+        model: model, tier: facts.serviceTier, estimatedInput: facts.estimatedInput,
+        at: broker.wallNanoseconds(at: readyAt))
+    }
+    if let model = facts.model, price == nil, rules.policy.unknownPrice == .reject, !path.endpoint.isFree {
+      reject(
+        .rejectedModel,
+        "the model '\(model)' has no price in the list of \(rules.prices.version), and 'unknown_price: reject' refuses such"
+      )
+      return nil
+    }
+    // A free call holds nothing.
+    if path.endpoint.isFree { price = nil }
     if let name = target.provider ?? downstream.head.fields.first("x-tollgate-provider") {
       guard rules.provider(name) != nil else {
         reject(.rejectedModel, "there is no provider '\(name)' here")
         return nil
       }
-      return [Candidate(provider: ProviderID(name))]
+      return [Candidate(provider: ProviderID(name), price: price)]
     }
     let names = rules.candidates(model: facts.model)
     guard !names.isEmpty else {
@@ -137,7 +164,7 @@ final class Exchange {
         facts.model.map { "no route takes the model '\($0)'" } ?? "no provider is configured for this path")
       return nil
     }
-    return names.map { Candidate(provider: ProviderID($0)) }
+    return names.map { Candidate(provider: ProviderID($0), price: price) }
   }
 
   /// Our own header first, then the path's hint, then what agents send of themselves, then the body's cache key.
@@ -164,7 +191,7 @@ final class Exchange {
       candidates: candidates, model: facts.model ?? "", heldBytes: downstream.body.count + 2048,
       estimatedInput: facts.estimatedInput, outputCap: facts.outputCap,
       producesOutput: facts.producesOutput && !path.endpoint.isFree, deadline: deadline,
-      clientRetryCount: fields.first("x-stainless-retry-count").flatMap { Int($0) } ?? 0)
+      clientRetryCount: fields.first("x-stainless-retry-count").flatMap { Int($0) } ?? 0, clientKey: record.clientKey)
   }
 
   /// The client closed or reset, in whatever state.
@@ -200,11 +227,6 @@ final class Exchange {
   // MARK: From the core
 
   func granted(_ grant: Grant, lease: consuming Lease) {
-    // A reload may have brought the provider after this request came in.
-    guard let provider = rules.provider(grant.provider.name) ?? broker.rules.provider(grant.provider.name) else {
-      lease.settle(Settlement(verdict: .ownFault, wasSent: false))
-      return
-    }
     let now = broker.clock.monotonic()
     if record.grantedAt == nil {
       broker.metrics.queueWait[Int(record.priority.rawValue)].observe(grant.queued.inSeconds)
@@ -217,14 +239,20 @@ final class Exchange {
     record.attemptCount = grant.attempt
     record.attempts.append(
       RequestRecord.Attempt(number: grant.attempt, provider: grant.provider.name, key: grant.key?.name, began: now))
+    record.attempts[record.attempts.count - 1].held = grant.held
     held = nil
     let attempt = Attempt(exchange: self, grant: grant, lease: lease)
     phase = .attempting(attempt)
-    attempt.begin(upstreamRequest(provider, grant))
+    attempt.begin()
     ownTime += broker.clock.monotonic() &- now
   }
 
-  private func upstreamRequest(_ provider: ProviderTarget, _ grant: Grant) -> UpstreamRequest {
+  /// The call for a grant; nil where its provider is in no policy any more.
+  func upstreamRequest(_ grant: Grant) -> UpstreamRequest? {
+    // A reload may have brought the provider after this request came in.
+    guard let provider = rules.provider(grant.provider.name) ?? broker.rules.provider(grant.provider.name) else {
+      return nil
+    }
     var body = downstream.body
     injectsUsage = false
     if provider.policy.injectUsage, provider.policy.dialect == .openai, facts.isStreaming, !facts.asksForUsage,
@@ -307,9 +335,7 @@ final class Exchange {
     phase = .concluded
     record.status = status
     record.bytesOut = body.count
-    if !downstream.isClosed {
-      downstream.respond(status: status, fields: fields + TollgateFields.pairs(record, outcome: nil), body: body)
-    }
+    deliverAtEnd(status, fields + TollgateFields.pairs(record, outcome: nil), body)
     end(.completed)
   }
 
@@ -325,9 +351,7 @@ final class Exchange {
       requestID: record.text, timedOut: timedOut)
     record.status = answer.status
     record.bytesOut = answer.body.count
-    guard !downstream.isClosed else { return }
-    downstream.respond(
-      status: answer.status, fields: answer.fields + TollgateFields.pairs(record, outcome: outcome), body: answer.body)
+    deliverAtEnd(answer.status, answer.fields + TollgateFields.pairs(record, outcome: outcome), answer.body)
   }
 
   /// Passes the provider's last answer on, unchanged.
@@ -337,13 +361,44 @@ final class Exchange {
     }
     record.status = held.head.status
     record.bytesOut = held.body.count
-    guard !downstream.isClosed else { return }
     var fields = ForwardedFields.forClient(held.head.fields, bodyMayShrink: true)
     TollgateFields.append(to: &fields, record, outcome: nil)
     fields.append(name: "content-length", value: String(held.body.count))
-    downstream.respond(ResponseHead(status: held.head.status, fields: fields))
-    downstream.send(held.body)
-    downstream.finish(trailers: nil)
+    deliverAtEnd(Delivery(head: ResponseHead(status: held.head.status, fields: fields), body: held.body))
+  }
+
+  // MARK: The last bytes
+
+  private func deliverAtEnd(_ status: Int, _ fields: [(name: String, value: String)], _ body: [UInt8]) {
+    var list = HeaderFields(fields)
+    list.append(name: "content-length", value: String(body.count))
+    deliverAtEnd(Delivery(head: ResponseHead(status: status, fields: list), body: body))
+  }
+
+  /// Keeps what completes the answer until the books have the request's end.
+  func deliverAtEnd(_ delivery: Delivery) { self.delivery = delivery }
+
+  var awaitsDelivery: Bool { delivery != nil && !downstream.isClosed }
+
+  /// The books have the request's end: the client may have it too.
+  func endIsSafe() {
+    guard let delivery else { return }
+    self.delivery = nil
+    guard !downstream.isClosed else { return }
+    var trailers: HeaderFields?
+    if record.grantedAt != nil, let cost = record.cost {
+      // HTTP/1.1 has no place for it behind a body of known length; a head that has not gone yet has.
+      if var head = delivery.head, downstream.head.version != .http2 {
+        head.fields.append(name: "x-tollgate-cost-usd", value: cost.text)
+        downstream.respond(head)
+        downstream.send(delivery.body)
+        return downstream.finish(trailers: nil)
+      }
+      trailers = HeaderFields([(name: "x-tollgate-cost-usd", value: cost.text)])
+    }
+    if let head = delivery.head { downstream.respond(head) }
+    if !delivery.body.isEmpty { downstream.send(delivery.body) }
+    downstream.finish(trailers: trailers)
   }
 
   // MARK: From the attempt

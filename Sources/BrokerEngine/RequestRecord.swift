@@ -19,6 +19,11 @@ public final class RequestRecord {
     public var verdict: String?
     /// Why the transport broke, where it did.
     public var failure: String?
+    /// The estimate that was held while it ran; nil where the price is unknown.
+    public var held: Money?
+    /// nil while it runs, and where the price is unknown.
+    public var cost: Money?
+    public var costSource: CostSource?
   }
 
   /// One reason for which it waited, from `since` until the next one or the grant.
@@ -40,6 +45,7 @@ public final class RequestRecord {
   /// Without query: a query may hold a key.
   public internal(set) var path: String
   public internal(set) var tenant = ""
+  public internal(set) var clientKey: ClientKeyID?
   public internal(set) var session = ""
   public internal(set) var priority: Priority
   public internal(set) var priorityReason = ""
@@ -51,6 +57,8 @@ public final class RequestRecord {
   public internal(set) var attemptCount = 0
   public internal(set) var waits: [Wait] = []
   public internal(set) var usage: Usage?
+  /// All its attempts together; nil while none has ended, and where the price of one is unknown.
+  public internal(set) var cost: Money?
   public internal(set) var estimatedInput: TokenCount = 0
   /// The status that the client got; 0 where it got none.
   public internal(set) var status = 0
@@ -79,6 +87,20 @@ public final class RequestRecord {
     self.arrivedAt = arrivedAt
     self.arrivedAtWall = arrivedAtWall
   }
+
+  /// An attempt ended; nil is a cost that nobody knows, and one such makes the sum unknown.
+  func addCost(_ attempt: Money?) {
+    guard let attempt else {
+      costIsUnknown = true
+      cost = nil
+      return
+    }
+    guard !costIsUnknown else { return }
+    var sum = cost ?? .zero
+    sum.add(attempt)
+    cost = sum
+  }
+  private var costIsUnknown = false
 
   /// Milliseconds in the queue; for one that still waits, until `now`.
   public func queuedMilliseconds(at now: UInt64) -> Int64 {

@@ -11,6 +11,8 @@ struct AnswerReading {
   /// Bytes of generated text.
   private(set) var outputBytes = 0
   private(set) var sawTerminalEvent = false
+  /// The event after which nothing of the answer comes: stricter than `sawTerminalEvent`, which one choice's finish sets.
+  private(set) var sawEndMark = false
   private(set) var inStreamError: InStreamError?
 
   /// What the last object was, for the decision whether its frame is the one that only we asked for.
@@ -52,7 +54,12 @@ struct AnswerReading {
   mutating func sawDone() {
     lastChoices = nil
     lastHadUsage = false
+    endMark()
+  }
+
+  private mutating func endMark() {
     sawTerminalEvent = true
+    sawEndMark = true
   }
 
   private mutating func object(_ walk: inout JSONWalk) {
@@ -144,17 +151,17 @@ struct AnswerReading {
     // One byte tells most events from the few that matter.
     switch walk.decodedLength {
     case 5 where walk.isString("error"): return .error
-    case 12 where walk.isString("message_stop"): sawTerminalEvent = true
-    case 11 where walk.isString("message-end"): sawTerminalEvent = true
-    case 18 where walk.isString("response.completed"): sawTerminalEvent = true
-    case 19 where walk.isString("response.incomplete"): sawTerminalEvent = true
+    case 12 where walk.isString("message_stop"): endMark()
+    case 11 where walk.isString("message-end"): endMark()
+    case 18 where walk.isString("response.completed"): endMark()
+    case 19 where walk.isString("response.incomplete"): endMark()
     case 15 where walk.isString("response.failed"):
-      sawTerminalEvent = true
+      endMark()
       return .responseFailed
-    case 20 where walk.isString("image_edit.completed"): sawTerminalEvent = true
-    case 26 where walk.isString("image_generation.completed"): sawTerminalEvent = true
-    case 17 where walk.isString("speech.audio.done"): sawTerminalEvent = true
-    case 20 where walk.isString("transcript.text.done"): sawTerminalEvent = true
+    case 20 where walk.isString("image_edit.completed"): endMark()
+    case 26 where walk.isString("image_generation.completed"): endMark()
+    case 17 where walk.isString("speech.audio.done"): endMark()
+    case 20 where walk.isString("transcript.text.done"): endMark()
     default: break
     }
     return .other

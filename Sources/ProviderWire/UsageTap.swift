@@ -59,6 +59,9 @@ public struct UsageTap {
   public var cost: Money? { answer.usage.cost }
   /// True once the stream gave its own end mark: `[DONE]`, `message_stop`, `response.completed`, a finish reason.
   public var sawTerminalEvent: Bool { answer.sawTerminalEvent }
+  /// True once the event came after which a stream holds nothing more: `[DONE]`, `message_stop`, `response.completed`.
+  /// A client may take the answer for finished with it, whatever the framing still has to say.
+  public var sawEndMark: Bool { answer.sawEndMark }
   public var inStreamError: InStreamError? { answer.inStreamError }
   /// The model that answered.
   public var model: String? { answer.model }

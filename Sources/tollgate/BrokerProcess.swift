@@ -38,6 +38,7 @@ final class BrokerProcess {
     self.options = options
     let policy = try BrokerProcess.load(options)
     let secrets = try PolicyLoading.secrets(of: policy, relativeTo: options.policyFile)
+    let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
     let format = options.logFormat
     LoggingSystem.bootstrap { _ in OperatorLog(format: format) }
     logger = Logger(label: "tollgate")
@@ -52,7 +53,7 @@ final class BrokerProcess {
     let broker = Broker(
       policy: policy, secrets: secrets,
       parts: BrokerParts(
-        upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256,
+        upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, prices: prices,
         requestEnded: { record in
           guard format != .off else { return }
           let lasted = Int64((record.endedAt ?? record.arrivedAt) &- record.arrivedAt)
@@ -158,13 +159,14 @@ final class BrokerProcess {
     do {
       let policy = try BrokerProcess.load(options)
       let secrets = try PolicyLoading.secrets(of: policy, relativeTo: options.policyFile)
+      let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
       if policy.listen != broker.policy.listen || policy.admin.listen != broker.policy.admin.listen
         || policy.tls != broker.policy.tls
       {
         logger.warning("listen, tls and admin.listen change only with a restart")
       }
       BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
-      broker.replacePolicy(policy, secrets: secrets)
+      broker.replacePolicy(policy, secrets: secrets, prices: prices)
       console.token = policy.admin.token.map { Array($0.revealed.utf8) }
       watchSecrets()
       logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])

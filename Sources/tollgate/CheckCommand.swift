@@ -22,6 +22,8 @@ struct CheckCommand: ParsableCommand {
         let text = try PolicyLoading.text(of: file)
         let parsing = PolicyParser.parse(text: text, file: file, environment: ProcessInfo.processInfo.environment)
         lines += parsing.diagnostics.map(\.description)
+        // The prices that it names are part of what it says.
+        if let policy = parsing.policy { _ = try PolicyLoading.prices(of: policy, relativeTo: file) }
       } catch let refusal as Refusal {
         lines.append(refusal.description)
       }

@@ -38,6 +38,21 @@ enum PolicyLoading {
     return policy
   }
 
+  /// The prices that a policy names, or the built-in ones. Throws all mistakes of the file as one text.
+  static func prices(of policy: Policy, relativeTo file: String?) throws -> PriceBook {
+    guard let path = policy.prices else { return PriceBook(.builtIn) }
+    return PriceBook(try priceList(at: resolved(path, relativeTo: file)))
+  }
+
+  static func priceList(at path: String) throws -> PriceList {
+    let parsing = PriceListParser.parse(
+      text: try text(of: path), file: path, environment: ProcessInfo.processInfo.environment)
+    guard let prices = parsing.prices, parsing.diagnostics.isEmpty else {
+      throw Refusal(parsing.diagnostics.map(\.description).joined(separator: "\n"))
+    }
+    return prices
+  }
+
   /// The secrets of all keys, from the text, a file or a command. Paths are taken relative to the policy file.
   static func secrets(of policy: Policy, relativeTo file: String?) throws -> KeySecrets {
     var secrets = KeySecrets()

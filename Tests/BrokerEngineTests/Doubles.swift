@@ -1,5 +1,6 @@
 // A client and a provider in memory, and a clock that moves when told: the broker's tests run without sockets.
 import AdmissionCore
+import EventLoop
 import HTTPMessage
 import PolicyFile
 
@@ -18,11 +19,15 @@ final class FakeExchange: HTTPExchange {
   private(set) var received: [UInt8] = []
   private(set) var isFinished = false
   private(set) var isAborted = false
+  private(set) var trailers: HeaderFields?
 
-  init(_ method: String, _ target: String, fields: [(String, String)] = [], body: String = "") {
+  init(
+    _ method: String, _ target: String, fields: [(String, String)] = [], body: String = "",
+    version: HTTPVersion = .http1_1
+  ) {
     head = RequestHead(
       method: method, target: target, authority: "localhost",
-      fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) }))
+      fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) }), version: version)
     self.body = Array(body.utf8)
   }
 
@@ -32,6 +37,7 @@ final class FakeExchange: HTTPExchange {
   func finish(trailers: HeaderFields?) {
     isFinished = true
     isClosed = true
+    self.trailers = trailers
   }
   func abort() {
     isAborted = true
@@ -76,6 +82,32 @@ final class FakeUpstream: Upstream {
   }
 }
 
+/// A ledger that says that its entries are safe when the test says so.
+final class FakeLedger: LedgerPort {
+  var onCommitted: ((UInt64) -> Void)?
+  var onObstacleChanged: (() -> Void)?
+  var obstacle: String? { didSet { onObstacleChanged?() } }
+  private(set) var entries: [LedgerEntry] = []
+  private var committed = 0
+
+  func append(_ entry: LedgerEntry) -> UInt64 {
+    entries.append(entry)
+    return UInt64(entries.count)
+  }
+
+  /// All that was appended so far is safe, and what follows from that too where `settles`.
+  func commit(settles: Bool = false) {
+    repeat {
+      committed = entries.count
+      onCommitted?(UInt64(committed))
+    } while settles && committed < entries.count
+  }
+
+  var holds: [AttemptHold] { entries.compactMap { if case .held(let hold) = $0 { hold } else { nil } } }
+  var settlements: [AttemptEnd] { entries.compactMap { if case .settled(let end) = $0 { end } else { nil } } }
+  var conclusions: [RequestEnd] { entries.compactMap { if case .concluded(let end) = $0 { end } else { nil } } }
+}
+
 /// Broker, provider and clock together.
 final class Rig {
   let upstream = FakeUpstream()
@@ -85,7 +117,10 @@ final class Rig {
 
   final class Time { var now: UInt64 = 1_000_000_000_000 }
 
-  init(_ change: (inout Policy) -> Void = { _ in }) {
+  init(
+    ledger: FakeLedger? = nil, prices: PriceList = PriceList(version: "none", entries: []), loop: EventLoop? = nil,
+    _ change: (inout Policy) -> Void = { _ in }
+  ) {
     var policy = Policy()
     var provider = Provider(id: "sim", dialect: .openai, baseURL: "http://sim/v1")
     provider.keys = [ProviderKey(id: "main", source: .text(Secret("sk-upstream")))]
@@ -102,8 +137,8 @@ final class Rig {
       policy: policy, secrets: secrets,
       parts: BrokerParts(
         upstream: upstream,
-        clock: BrokerClock(monotonic: { time.now }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: nil,
-        hash: { $0 }, requestEnded: { box.rig?.ended.append($0) }))
+        clock: BrokerClock(monotonic: { time.now }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: loop,
+        hash: { $0 }, ledger: ledger, prices: PriceBook(prices), requestEnded: { box.rig?.ended.append($0) }))
     box.rig = self
   }
 
@@ -119,10 +154,11 @@ final class Rig {
   /// Sends a whole request.
   @discardableResult func send(
     _ target: String = "/v1/chat/completions", fields: [(String, String)] = [],
-    body: String = #"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#, method: String = "POST"
+    body: String = #"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#, method: String = "POST",
+    version: HTTPVersion = .http1_1
   ) -> FakeExchange {
     let exchange = FakeExchange(
-      method, target, fields: [("content-type", "application/json")] + fields, body: body)
+      method, target, fields: [("content-type", "application/json")] + fields, body: body, version: version)
     broker.exchangeBegan(exchange)
     if !exchange.isClosed { broker.exchangeReady(exchange) }
     return exchange
@@ -132,4 +168,10 @@ final class Rig {
     exchange.isClosed = true
     broker.exchangeEnded(exchange, .clientLeft)
   }
+}
+
+/// A loop that the test turns.
+final class TestLoop {
+  let loop: EventLoop
+  init() throws { loop = try EventLoop() }
 }

@@ -1,0 +1,89 @@
+// Keeps the ledger up to date and holds back what must not happen before it is: an attempt's first byte until its hold is safe,
+// an answer's last byte until its end is.
+//
+// Promises: entries are appended in the order in which things happen; what waits is let go in that order; while the ledger is in
+// trouble, ends are not held back (what runs is finished) and attempts that were not sent are refused. Without a ledger nothing waits.
+import AdmissionCore
+import DequeModule
+
+final class Books {
+  private let ledger: (any LedgerPort)?
+  private enum Waiting {
+    /// To be sent.
+    case hold(Attempt)
+    /// To give its client the last bytes.
+    case end(Exchange)
+  }
+
+  /// Who waits for which entry, ascending.
+  private var waiting = Deque<(number: UInt64, who: Waiting)>()
+
+  init(_ ledger: (any LedgerPort)?) {
+    self.ledger = ledger
+    ledger?.onCommitted = { [unowned self] number in committed(upTo: number) }
+    ledger?.onObstacleChanged = { [unowned self] in obstacleChanged() }
+  }
+
+  /// Why no new work may be taken; nil where all is well.
+  var obstacle: String? { ledger?.obstacle }
+
+  /// The attempt is about to be sent: `holdIsSafe` or `holdIsStuck` follows, at once where there is no ledger.
+  func held(_ attempt: Attempt, _ hold: @autoclosure () -> AttemptHold) {
+    guard let ledger else { return attempt.holdIsSafe() }
+    let number = ledger.append(.held(hold()))
+    if let obstacle = ledger.obstacle { return attempt.holdIsStuck(obstacle) }
+    waiting.append((number, .hold(attempt)))
+  }
+
+  func settled(_ end: @autoclosure () -> AttemptEnd) {
+    _ = ledger?.append(.settled(end()))
+  }
+
+  /// The request is over: `endIsSafe` follows.
+  func concluded(_ exchange: Exchange, at wall: Int64) {
+    guard let ledger else { return exchange.endIsSafe() }
+    let number = ledger.append(.concluded(RequestEnd(exchange.record, at: WallInstant(nanoseconds: wall))))
+    guard exchange.awaitsDelivery else { return }
+    if ledger.obstacle != nil { return exchange.endIsSafe() }
+    waiting.append((number, .end(exchange)))
+  }
+
+  func changed(_ change: LedgerChange) {
+    _ = ledger?.append(.changed(change))
+  }
+
+  private func committed(upTo number: UInt64) {
+    while let first = waiting.first, first.number <= number {
+      waiting.removeFirst()
+      switch first.who {
+      case .hold(let attempt): attempt.holdIsSafe()
+      case .end(let exchange): exchange.endIsSafe()
+      }
+    }
+  }
+
+  private func obstacleChanged() {
+    guard let obstacle = ledger?.obstacle else { return }
+    let stuck = waiting
+    waiting.removeAll()
+    for (_, who) in stuck {
+      switch who {
+      case .hold(let attempt): attempt.holdIsStuck(obstacle)
+      case .end(let exchange): exchange.endIsSafe()
+      }
+    }
+  }
+}
+
+extension RequestEnd {
+  init(_ record: RequestRecord, at ended: WallInstant) {
+    self.init(
+      request: record.id, arrived: WallInstant(nanoseconds: record.arrivedAtWall), ended: ended,
+      tenant: TenantID(record.tenant), clientKey: record.clientKey, session: SessionID(record.session),
+      priority: record.priority, priorityReason: record.priorityReason, kind: record.kind, model: record.model,
+      provider: record.provider.map { ProviderID($0) }, key: record.key.map { KeyID($0) },
+      outcome: record.outcome ?? .failedUpstream, status: record.status, attempts: record.attemptCount,
+      queued: record.queued,
+      firstByte: record.firstByteAt.map { Span(nanoseconds: Int64($0 &- record.arrivedAt)) })
+  }
+}

@@ -1,0 +1,218 @@
+// Nothing is sent before its hold is safe, and no client has its last byte before the request's end is.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import Testing
+
+@testable import BrokerEngine
+
+private let answer = #"{"id":"1","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#
+/// $2 and $10 per 1M tokens.
+private let prices = PriceList(
+  version: "v7", entries: [ModelPrice(models: "m", rates: PriceRates(input: 2_000_000, output: 10_000_000))])
+
+@Suite struct BooksTests {
+  @Test func nothingIsSentBeforeItsHoldIsSafe() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger, prices: prices)
+    rig.send(fields: [("x-tollgate-session", "s1")])
+    #expect(rig.upstream.calls.isEmpty)
+    #expect(ledger.holds.count == 1)
+    #expect(ledger.holds.first?.provider == "sim" && ledger.holds.first?.key == "main")
+    #expect(ledger.holds.first?.session == "s1" && ledger.holds.first?.model == "m")
+    #expect(ledger.holds.first?.priceVersion == "v7")
+    ledger.commit()
+    #expect(rig.upstream.calls.count == 1)
+  }
+
+  @Test func theClientHasItsLastByteWhenTheEndIsSafe() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger, prices: prices)
+    let client = rig.send()
+    ledger.commit()
+    rig.upstream.last?.respond(200, [("content-type", "application/json")], [answer])
+    #expect(!client.isFinished)
+    // The place is free all the same.
+    #expect(rig.broker.snapshot().running == 0)
+    #expect(ledger.settlements.map(\.cost) == [Money(nanodollars: 44_000)])
+    #expect(ledger.settlements.first?.costSource == .prices)
+    #expect(ledger.settlements.first?.usage.inputTokens == 7)
+    #expect(ledger.conclusions.map(\.outcome) == [.completed])
+    ledger.commit()
+    #expect(client.isFinished && client.text == answer)
+    #expect(rig.ended.first?.cost?.text == "0.000044000")
+  }
+
+  @Test func aStreamsLastWordWaitsAndTheRestDoesNot() throws {
+    let loop = try TestLoop()
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger, loop: loop.loop)
+    let client = rig.send(body: #"{"model":"m","stream":true,"messages":[]}"#)
+    ledger.commit()
+    let call = try #require(rig.upstream.last)
+    call.respond(200, [("content-type", "text/event-stream")], ["data: {\"choices\":[]}\n\n"], ends: false)
+    #expect(client.text == "data: {\"choices\":[]}\n\n")
+    call.events.upstreamReceived(Array("data: [DONE]\n\n".utf8)[...])
+    call.events.upstreamEnded(.completed)
+    loop.loop.turn(waiting: false)
+    #expect(client.text == "data: {\"choices\":[]}\n\n" && !client.isFinished)
+    ledger.commit()
+    #expect(client.text == "data: {\"choices\":[]}\n\ndata: [DONE]\n\n" && client.isFinished)
+  }
+
+  @Test func aStreamThatIsOverEndsEvenIfItsProviderLeavesItOpen() throws {
+    let loop = try TestLoop()
+    let rig = Rig(loop: loop.loop)
+    let client = rig.send(body: #"{"model":"m","stream":true,"messages":[]}"#)
+    let call = try #require(rig.upstream.last)
+    call.respond(200, [("content-type", "text/event-stream")], ["data: [DONE]\n\n"], ends: false)
+    #expect(!client.isFinished)
+    while !client.isFinished { loop.loop.turn(waiting: true) }
+    #expect(client.text == "data: [DONE]\n\n")
+    #expect(call.isCancelled)
+    #expect(rig.ended.map(\.outcome) == [.completed])
+  }
+
+  @Test func aShortAnswerLeavesInOnePiece() throws {
+    let loop = try TestLoop()
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger, prices: prices, loop: loop.loop)
+    let client = rig.send()
+    ledger.commit()
+    rig.upstream.last?.respond(
+      200, [("content-type", "application/json"), ("content-length", String(answer.utf8.count))], [answer])
+    loop.loop.turn(waiting: false)
+    #expect(client.answer == nil)
+    ledger.commit()
+    #expect(client.text == answer && client.isFinished)
+    // There is no trailer behind a body of known length in HTTP/1.1.
+    #expect(client.field("x-tollgate-cost-usd") == "0.000044000")
+    #expect(client.trailers == nil)
+  }
+
+  @Test func theLastByteOfAKnownLengthWaits() throws {
+    let loop = try TestLoop()
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger, loop: loop.loop)
+    let client = rig.send()
+    ledger.commit()
+    let call = try #require(rig.upstream.last)
+    call.respond(200, [("content-type", "application/json"), ("content-length", "4")], ["ab"], ends: false)
+    loop.loop.turn(waiting: false)
+    #expect(client.text == "ab")
+    call.events.upstreamReceived(Array("cd".utf8)[...])
+    loop.loop.turn(waiting: false)
+    #expect(client.text == "ab")
+    call.events.upstreamEnded(.completed)
+    #expect(client.text == "ab")
+    ledger.commit()
+    #expect(client.text == "abcd" && client.isFinished)
+  }
+
+  @Test func costIsATrailerInHTTP2() {
+    let rig = Rig(prices: prices)
+    let client = rig.send(version: .http2)
+    rig.upstream.last?.respond(200, [("content-type", "application/json")], [answer])
+    #expect(client.trailers?.first("x-tollgate-cost-usd") == "0.000044000")
+    #expect(client.field("x-tollgate-cost-usd") == nil)
+  }
+
+  @Test func anUnknownPriceIsSaidToBeUnknown() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger)
+    let client = rig.send(version: .http2)
+    ledger.commit()
+    rig.upstream.last?.respond(200, [("content-type", "application/json")], [answer])
+    ledger.commit()
+    #expect(ledger.settlements.map(\.costSource) == [.unknown])
+    #expect(ledger.settlements.map(\.cost) == [nil])
+    #expect(client.trailers == nil && rig.ended.first?.cost == nil)
+  }
+
+  @Test func anUnknownPriceMayBeRefused() {
+    let rig = Rig { $0.unknownPrice = .reject }
+    let client = rig.send()
+    #expect(client.answer?.status == 404)
+    #expect(client.text.contains("has no price"))
+    #expect(rig.upstream.calls.isEmpty)
+  }
+
+  @Test func aClientThatLeavesBeforeTheHoldIsSafeIsNeverSent() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger)
+    let client = rig.send()
+    rig.leave(client)
+    ledger.commit()
+    #expect(rig.upstream.calls.isEmpty)
+    #expect(ledger.settlements.map(\.wasSent) == [false])
+    #expect(ledger.settlements.map(\.cost) == [.zero])
+    #expect(ledger.conclusions.map(\.outcome) == [.clientLeftRunning])
+    #expect(rig.broker.snapshot().running == 0)
+  }
+
+  @Test func aClientThatLeavesAfterTheEndGetsNothingMore() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger)
+    let client = rig.send()
+    ledger.commit()
+    rig.upstream.last?.respond(200, [("content-type", "application/json")], [answer])
+    rig.leave(client)
+    ledger.commit()
+    #expect(!client.isFinished)
+    #expect(ledger.conclusions.map(\.outcome) == [.completed])
+  }
+
+  @Test func refusalsAreBookedTooBeforeTheyAreSaid() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger)
+    let client = rig.send(body: "{")
+    #expect(client.answer == nil)
+    #expect(ledger.conclusions.map(\.outcome) == [.rejectedMalformed])
+    ledger.commit()
+    #expect(client.answer?.status == 400)
+  }
+
+  @Test func aRetryHasAHoldOfItsOwn() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger)
+    let client = rig.send()
+    ledger.commit()
+    rig.upstream.last?.respond(503, [], ["busy"])
+    rig.advance(.seconds(30))
+    ledger.commit()
+    rig.upstream.last?.respond(200, [("content-type", "application/json")], [answer])
+    ledger.commit()
+    #expect(client.isFinished)
+    #expect(ledger.holds.map(\.attempt) == [1, 2])
+    #expect(ledger.settlements.map(\.verdict) == ["failed", "success"])
+    #expect(ledger.conclusions.map(\.attempts) == [2])
+  }
+
+  @Test func aLedgerInTroubleTakesNoNewWorkAndFinishesWhatRuns() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger) { $0.providers[0].limits.concurrency = 2 }
+    let running = rig.send()
+    ledger.commit()
+    let ending = rig.send()
+    ledger.commit()
+    rig.upstream.last?.respond(200, [("content-type", "application/json")], [answer])
+    let unsent = rig.send()
+    #expect(!ending.isFinished && rig.upstream.calls.count == 2)
+    ledger.obstacle = "the disk is full"
+    // What was sent is finished, what was not is refused.
+    #expect(ending.isFinished && ending.answer?.status == 200)
+    #expect(unsent.answer?.status == 503)
+    #expect(unsent.field("x-tollgate-outcome") == "rejected_no_capacity")
+    #expect(unsent.text.contains("the disk is full"))
+    let late = rig.send()
+    #expect(late.answer?.status == 503)
+    rig.upstream.calls[0].respond(200, [("content-type", "application/json")], [answer])
+    #expect(running.isFinished && running.answer?.status == 200)
+    #expect(rig.broker.snapshot().running == 0)
+    ledger.obstacle = nil
+    let again = rig.send()
+    ledger.commit()
+    #expect(rig.upstream.calls.count == 3 && !again.isFinished)
+    #expect(rig.broker.abandonedLeases == 0)
+  }
+}
