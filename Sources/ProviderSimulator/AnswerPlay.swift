@@ -132,6 +132,7 @@ extension ProviderSimulator {
         type: isRequests ? "requests" : "tokens", code: "rate_limit_exceeded", message: message)
       extra.append(("retry-after-ms", String(milliseconds)))
     }
+    if configuration.telling == .nothing { extra = [] }
     sendError(call, status: 429, extra: extra, body: body, .refused)
   }
 
@@ -211,6 +212,7 @@ extension ProviderSimulator {
 
   /// Fields that the vendor adds to every answer, and those that the request ordered.
   func answerFields(_ call: SimulatedCall, withLimits: Bool = true) -> [(name: String, value: String)] {
+    let withLimits = withLimits && configuration.telling == .all
     var fields: [(name: String, value: String)] = []
     if call.dialect == .anthropic {
       fields.append(("request-id", call.requestID))

@@ -293,6 +293,15 @@ public final class ProviderSimulator: HTTPHandler {
     return false
   }
 
+  /// Frees a permit, now or as late as the vendor does.
+  private func release(_ name: String) {
+    guard configuration.permitLag > .zero else {
+      limits[name]?.release()
+      return
+    }
+    agenda.schedule(after: Self.nanoseconds(configuration.permitLag)) { [weak self] in self?.limits[name]?.release() }
+  }
+
   /// Counts output tokens as the vendor does, while they are made.
   func charge(_ call: SimulatedCall, upTo produced: Int) {
     let tokens = (produced - call.charged) * call.choices
@@ -316,7 +325,7 @@ public final class ProviderSimulator: HTTPHandler {
     guard !call.isEnded else { return }
     call.isEnded = true
     if call.holdsPermit {
-      limits[quotaKey(call)]?.release()
+      release(quotaKey(call))
       statistics.inFlight -= 1
     }
     call.holdsPermit = false

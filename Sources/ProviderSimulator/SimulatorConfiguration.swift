@@ -10,6 +10,16 @@ public struct SimulatorConfiguration: Sendable {
     case perKey = "per-key"
   }
 
+  /// What answers tell about the limits.
+  public enum Telling: String, Sendable, CaseIterable {
+    /// The vendor's limit fields on every answer, Retry-After on refusals.
+    case all
+    /// Retry-After on refusals, and no other field.
+    case retryAfter = "retry-after"
+    /// Nothing: a refusal is a bare 429.
+    case nothing
+  }
+
   /// Calls in flight at one time, from the complete request to the last byte of the answer.
   public var concurrency: Int?
   public var requestsPerMinute: Int?
@@ -23,6 +33,9 @@ public struct SimulatorConfiguration: Sendable {
   /// The buckets hold what refills in this time; vendors allow a minute's worth at once. Above 0.
   public var burst: Duration = .seconds(60)
   public var quota: Quota = .shared
+  public var telling: Telling = .all
+  /// How long the permit of a finished call stays counted, as with vendors that count late. 0 or more.
+  public var permitLag: Duration = .zero
 
   /// From the complete request to the first byte of the answer.
   public var firstToken: Duration = .milliseconds(50)

@@ -32,6 +32,10 @@ struct ProviderSimulatorCommand: ParsableCommand {
   var burst = DurationArgument(.seconds(60))
   @Option(help: "Who shares the limits: shared (all keys) or per-key.")
   var quota: SimulatorConfiguration.Quota = .shared
+  @Option(help: "What answers tell about the limits: all (the vendor's fields), retry-after (on refusals), nothing.")
+  var telling: SimulatorConfiguration.Telling = .all
+  @Option(help: "How long the permit of a finished call stays counted (0ms to 1h).")
+  var permitLag = DurationArgument(.zero)
   @Option(help: "From the complete request to the first byte of the answer (0ms to 1h).")
   var firstToken = DurationArgument(.milliseconds(50))
   @Option(help: "Pace of the output after that; 0 is at once.")
@@ -71,6 +75,8 @@ struct ProviderSimulatorCommand: ParsableCommand {
     configuration.tokensPerMinute = tokensPerMinute
     configuration.burst = burst.duration
     configuration.quota = quota
+    configuration.telling = telling
+    configuration.permitLag = permitLag.duration
     configuration.firstToken = firstToken.duration
     configuration.tokensPerSecond = tokensPerSecond
     configuration.outputTokens = outputTokens.range
@@ -157,3 +163,4 @@ struct LengthArgument: ExpressibleByArgument, CustomStringConvertible {
 }
 
 extension SimulatorConfiguration.Quota: ExpressibleByArgument {}
+extension SimulatorConfiguration.Telling: ExpressibleByArgument {}

@@ -68,6 +68,41 @@ import Testing
     #expect(bench.stat("completed") == 2)
   }
 
+  @Test(arguments: SimulatorConfiguration.Telling.allCases)
+  func tellsOfItsLimitsAsMuchAsItIsTold(_ telling: SimulatorConfiguration.Telling) {
+    let bench = Bench {
+      $0.requestsPerMinute = 1
+      $0.telling = telling
+    }
+    let first = bench.chat()
+    bench.time.advance(milliseconds: 10)
+    #expect(first.status == 200)
+    #expect((first.field("x-ratelimit-limit-requests") != nil) == (telling == .all))
+    for refused in [bench.chat(), bench.message()] {
+      #expect(refused.status == 429)
+      #expect((refused.field("retry-after") != nil) == (telling != .nothing))
+    }
+    #expect((bench.chat().field("x-ratelimit-remaining-requests") != nil) == (telling == .all))
+    #expect((bench.message().field("anthropic-ratelimit-requests-limit") != nil) == (telling == .all))
+  }
+
+  @Test func permitStaysCountedForItsLag() {
+    let bench = Bench {
+      $0.concurrency = 1
+      $0.permitLag = .milliseconds(200)
+    }
+    let first = bench.chat()
+    bench.time.advance(milliseconds: 10)
+    #expect(first.status == 200)
+    #expect(bench.stat("in_flight") == 0)
+    bench.time.advance(milliseconds: 199)
+    #expect(bench.chat().status == 429)
+    bench.time.advance(milliseconds: 1)
+    let next = bench.chat()
+    bench.time.advance(milliseconds: 10)
+    #expect(next.status == 200)
+  }
+
   @Test func openAIChargesTheCapAndAnthropicWhatIsProduced() {
     let bench = Bench { $0.tokensPerMinute = 1100 }
     #expect(bench.message().status == nil)
