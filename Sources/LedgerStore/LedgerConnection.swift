@@ -1,0 +1,104 @@
+// How the database is opened: one connection that writes, others that only read. Each PRAGMA has its reason in
+// docs/reference/ledger-schema.md.
+import Foundation
+import GRDB
+
+enum LedgerConnection {
+  /// Bytes of WAL after which a commit also carries its pages into the database file.
+  static let checkpointBytes = 16 << 20
+  static let pageSize = 4096
+
+  /// Opens the writer's connection and brings the tables up to date.
+  static func writer(_ location: LedgerLocation, _ durability: LedgerDurability) throws -> DatabaseQueue {
+    switch location {
+    case .memory:
+      let queue = try DatabaseQueue(configuration: configuration(durability, isMemory: true))
+      try LedgerSchema.migrate(queue, path: location.name)
+      return queue
+    case .file(let path):
+      do {
+        try checkDirectory(of: path)
+        let queue = try DatabaseQueue(path: path, configuration: configuration(durability, isMemory: false))
+        try LedgerSchema.migrate(queue, path: path)
+        return queue
+      } catch {
+        throw LedgerError(error, at: path)
+      }
+    }
+  }
+
+  /// Opens a connection that only reads. It sees whole commits and holds up nobody.
+  static func reader(_ path: String) throws -> DatabaseQueue {
+    guard FileManager.default.fileExists(atPath: path) else {
+      throw LedgerError(
+        .unusable,
+        "ledger \(path): there is no such file; 'tollgate serve' makes it, another path is given with --store")
+    }
+    do {
+      var configuration = Configuration()
+      configuration.readonly = true
+      configuration.label = "ledger reader"
+      configuration.busyMode = .timeout(2)
+      configuration.foreignKeysEnabled = false
+      let queue = try DatabaseQueue(path: path, configuration: configuration)
+      try queue.read { db in
+        if try LedgerSchema.check(db, path: path) {
+          throw LedgerError(.unusable, "ledger \(path): it is empty; 'tollgate serve' fills it")
+        }
+      }
+      return queue
+    } catch {
+      throw LedgerError(error, at: path)
+    }
+  }
+
+  static func checkDirectory(of path: String) throws {
+    let directory = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    var isDirectory: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory.boolValue else {
+      throw LedgerError(
+        .unusable,
+        "ledger \(path): the directory \(directory) does not exist; make it ('mkdir -p \(directory)') or give another path with --store"
+      )
+    }
+    if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue {
+      throw LedgerError(.unusable, "ledger \(path): this is a directory; give the path of a file with --store")
+    }
+  }
+
+  private static func configuration(_ durability: LedgerDurability, isMemory: Bool) -> Configuration {
+    var configuration = Configuration()
+    configuration.label = "ledger writer"
+    // Someone who looks into the file with a tool holds its lock for moments; longer is trouble, and told as such.
+    configuration.busyMode = .timeout(0.25)
+    // One writer inserts a series and the words before the rows that name them, in the same transaction.
+    configuration.foreignKeysEnabled = false
+    configuration.prepareDatabase { db in
+      try db.execute(sql: "PRAGMA page_size = \(pageSize)")
+      if !isMemory {
+        let mode = try String.fetchOne(db, sql: "PRAGMA journal_mode = WAL")
+        guard mode == "wal" else {
+          throw LedgerError(
+            .unusable,
+            "the ledger's file system does not allow WAL mode (SQLite answers '\(mode ?? "")'); give a local disk")
+        }
+        try db.execute(sql: "PRAGMA synchronous = \(durability == .full ? "FULL" : "NORMAL")")
+        try db.execute(sql: "PRAGMA wal_autocheckpoint = \(checkpointBytes / pageSize)")
+        try db.execute(sql: "PRAGMA journal_size_limit = \(checkpointBytes * 2)")
+      }
+      try db.execute(sql: "PRAGMA cache_size = -4096")
+      try db.execute(sql: "PRAGMA temp_store = MEMORY")
+    }
+    return configuration
+  }
+}
+
+extension LedgerLocation {
+  /// As it is shown in messages.
+  var name: String {
+    switch self {
+    case .file(let path): path
+    case .memory: "memory:"
+    }
+  }
+}

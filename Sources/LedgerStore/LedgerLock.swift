@@ -1,0 +1,40 @@
+// One broker per ledger: a lock on a file beside it, which the system gives back when the process ends, however it ends.
+import Foundation
+import Synchronization
+
+final class LedgerLock: Sendable {
+  private let held: Mutex<Int32?>
+
+  /// Throws where another process has it, or where the file cannot be made.
+  init(of path: String) throws {
+    let file = path + ".lock"
+    let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else {
+      throw LedgerError(
+        .unusable,
+        "ledger \(path): \(file) cannot be opened (\(String(cString: strerror(errno)))); give this user write permission to its directory"
+      )
+    }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      let owner = (try? String(contentsOfFile: file, encoding: .utf8)) ?? ""
+      close(descriptor)
+      throw LedgerError(
+        .unusable,
+        "ledger \(path): another tollgate uses it (process \(owner.isEmpty ? "unknown" : owner)); stop that one or give another path with --store"
+      )
+    }
+    let owner = Array("\(getpid())".utf8)
+    _ = ftruncate(descriptor, 0)
+    _ = write(descriptor, owner, owner.count)
+    held = Mutex(descriptor)
+  }
+
+  func release() {
+    held.withLock { descriptor in
+      if let open = descriptor { close(open) }
+      descriptor = nil
+    }
+  }
+
+  deinit { release() }
+}

@@ -1,0 +1,187 @@
+// The tables and how they came to be: migrations that only go forward, each named by a sentence.
+// docs/reference/ledger-schema.md shows the result with example questions.
+import GRDB
+
+enum LedgerSchema {
+  /// `Tlgt`: tells a ledger from other SQLite files (`PRAGMA application_id`).
+  static let applicationID = 0x546C_6774
+
+  /// Brings a database up to date. Throws where it is newer than this program, or something else than a ledger.
+  static func migrate(_ database: DatabaseQueue, path: String) throws {
+    let isNew = try database.read { try check($0, path: path) }
+    if isNew {
+      try database.writeWithoutTransaction { try $0.execute(sql: "PRAGMA application_id = \(applicationID)") }
+    }
+    try migrator.migrate(database)
+  }
+
+  /// True for an empty file. Throws where the file cannot be read by this program.
+  @discardableResult
+  static func check(_ db: Database, path: String) throws -> Bool {
+    let tables = try Int.fetchOne(db, sql: "SELECT count(*) FROM sqlite_schema") ?? 0
+    if tables == 0 { return true }
+    guard try Int.fetchOne(db, sql: "PRAGMA application_id") == applicationID else {
+      throw LedgerError(
+        .unusable, "ledger \(path): this is the SQLite database of something else; give another path with --store")
+    }
+    let applied = try migrator.appliedIdentifiers(db)
+    let unknown = applied.subtracting(migrator.migrations).sorted()
+    if !unknown.isEmpty {
+      throw LedgerError(
+        .unusable,
+        """
+        ledger \(path): a newer tollgate has written it (it knows of '\(unknown.joined(separator: "', '"))'); \
+        run that version, or restore the backup from before
+        """)
+    }
+    return false
+  }
+
+  static var migrator: DatabaseMigrator {
+    var migrator = DatabaseMigrator()
+    migrator.registerMigration("keep attempts, requests and changes") { db in
+      try db.execute(sql: first)
+    }
+    return migrator
+  }
+
+  /// A request's id is its ULID in two halves: the first is the time of its arrival in milliseconds, times 65,536. The rows of
+  /// a table without rowid lie in the order of their key, so a stretch of time is a stretch of the table and needs no index.
+  private static let first = """
+    CREATE TABLE words (
+      id INTEGER PRIMARY KEY,
+      text TEXT NOT NULL UNIQUE
+    ) STRICT;
+
+    CREATE TABLE series (
+      id INTEGER PRIMARY KEY,
+      tenant TEXT NOT NULL,
+      client_key TEXT NOT NULL,
+      session TEXT NOT NULL,
+      provider TEXT NOT NULL,
+      key TEXT NOT NULL,
+      model TEXT NOT NULL,
+      priority TEXT NOT NULL CHECK (priority IN ('high', 'normal', 'low')),
+      kind TEXT NOT NULL,
+      UNIQUE (session, model, provider, key, tenant, client_key, priority, kind)
+    ) STRICT;
+
+    CREATE TABLE attempts (
+      request_high INTEGER NOT NULL,
+      request_low INTEGER NOT NULL,
+      attempt INTEGER NOT NULL CHECK (attempt >= 1),
+      state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3),
+      series INTEGER NOT NULL REFERENCES series (id),
+      held_at INTEGER NOT NULL,
+      reserved_input INTEGER NOT NULL CHECK (reserved_input >= 0),
+      reserved_output INTEGER NOT NULL CHECK (reserved_output >= 0),
+      held INTEGER CHECK (held >= 0),
+      prices INTEGER NOT NULL REFERENCES words (id),
+      ended_at INTEGER,
+      verdict INTEGER REFERENCES words (id),
+      status INTEGER,
+      input_tokens INTEGER NOT NULL DEFAULT 0 CHECK (input_tokens >= 0),
+      cache_read_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_read_tokens >= 0),
+      cache_write_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_tokens >= 0),
+      cache_write_hour_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_hour_tokens >= 0),
+      output_tokens INTEGER NOT NULL DEFAULT 0 CHECK (output_tokens >= 0),
+      reasoning_tokens INTEGER NOT NULL DEFAULT 0 CHECK (reasoning_tokens >= 0),
+      audio_ms INTEGER NOT NULL DEFAULT 0 CHECK (audio_ms >= 0),
+      estimated INTEGER NOT NULL DEFAULT 0 CHECK (estimated IN (0, 1)),
+      cost INTEGER CHECK (cost >= 0),
+      cost_source INTEGER REFERENCES words (id),
+      service_tier INTEGER REFERENCES words (id),
+      CHECK ((state = 0) = (ended_at IS NULL)),
+      PRIMARY KEY (request_high, request_low, attempt)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE requests (
+      request_high INTEGER NOT NULL,
+      request_low INTEGER NOT NULL,
+      series INTEGER NOT NULL REFERENCES series (id),
+      arrived_at INTEGER NOT NULL,
+      ended_at INTEGER NOT NULL,
+      outcome INTEGER NOT NULL REFERENCES words (id),
+      priority_reason INTEGER NOT NULL REFERENCES words (id),
+      status INTEGER NOT NULL CHECK (status BETWEEN 0 AND 999),
+      attempts INTEGER NOT NULL CHECK (attempts >= 0),
+      queued_us INTEGER NOT NULL CHECK (queued_us >= 0),
+      first_byte_us INTEGER CHECK (first_byte_us >= 0),
+      PRIMARY KEY (request_high, request_low)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE changes (
+      id INTEGER PRIMARY KEY,
+      at INTEGER NOT NULL,
+      subject TEXT NOT NULL CHECK (subject IN ('key', 'breaker', 'budget', 'policy', 'broker')),
+      name TEXT NOT NULL,
+      state TEXT NOT NULL,
+      reason TEXT NOT NULL,
+      asked_by TEXT,
+      amount INTEGER,
+      until INTEGER
+    ) STRICT;
+
+    CREATE TABLE marks (
+      name TEXT PRIMARY KEY,
+      value INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE pruned_spending (
+      tenant TEXT NOT NULL,
+      client_key TEXT NOT NULL,
+      attempts INTEGER NOT NULL CHECK (attempts >= 0),
+      cost INTEGER NOT NULL CHECK (cost >= 0),
+      PRIMARY KEY (tenant, client_key)
+    ) STRICT, WITHOUT ROWID;
+    """ + "\n" + views
+
+  private static let views = """
+    CREATE VIEW attempt_log AS
+    SELECT \(ulid("a")) AS request_id, a.attempt,
+      CASE a.state WHEN 0 THEN 'held' WHEN 1 THEN 'posted' WHEN 2 THEN 'void' ELSE 'presumed' END AS state,
+      strftime('%Y-%m-%dT%H:%M:%fZ', a.held_at / 1e9, 'unixepoch') AS held_at,
+      strftime('%Y-%m-%dT%H:%M:%fZ', a.ended_at / 1e9, 'unixepoch') AS ended_at,
+      s.tenant, nullif(s.client_key, '') AS client_key, s.session, s.provider, nullif(s.key, '') AS key, s.model,
+      s.priority, nullif(s.kind, '') AS kind, a.reserved_input, a.reserved_output,
+      v.text AS verdict, a.status, a.input_tokens, a.cache_read_tokens, a.cache_write_tokens,
+      a.cache_write_hour_tokens, a.output_tokens, a.reasoning_tokens, a.audio_ms, a.estimated,
+      a.held AS held_nanousd, a.cost AS cost_nanousd, c.text AS cost_source, p.text AS price_version,
+      t.text AS service_tier, a.request_high, a.request_low
+    FROM attempts a JOIN series s ON s.id = a.series JOIN words p ON p.id = a.prices
+    LEFT JOIN words v ON v.id = a.verdict LEFT JOIN words c ON c.id = a.cost_source
+    LEFT JOIN words t ON t.id = a.service_tier;
+
+    CREATE VIEW request_log AS
+    SELECT \(ulid("r")) AS request_id,
+      strftime('%Y-%m-%dT%H:%M:%fZ', r.arrived_at / 1e9, 'unixepoch') AS arrived_at,
+      strftime('%Y-%m-%dT%H:%M:%fZ', r.ended_at / 1e9, 'unixepoch') AS ended_at,
+      s.tenant, nullif(s.client_key, '') AS client_key, s.session, s.priority, w.text AS priority_reason,
+      nullif(s.kind, '') AS kind, s.model, nullif(s.provider, '') AS provider, nullif(s.key, '') AS key,
+      o.text AS outcome, r.status, r.attempts, r.queued_us / 1000.0 AS queued_ms,
+      r.first_byte_us / 1000.0 AS first_byte_ms, r.request_high, r.request_low
+    FROM requests r JOIN series s ON s.id = r.series JOIN words o ON o.id = r.outcome
+    JOIN words w ON w.id = r.priority_reason;
+    """
+
+  /// SQL for the 26 characters of the id as headers and logs show it: 130 bits in fives, the first two of them nought.
+  private static func ulid(_ table: String) -> String {
+    let alphabet = "'0123456789ABCDEFGHJKMNPQRSTVWXYZ'"
+    let high = "\(table).request_high"
+    let low = "\(table).request_low"
+    let digits = (0..<26).map { index -> String in
+      // The digit's lowest bit, counted from the end of the 128.
+      let shift = (25 - index) * 5
+      let five =
+        if shift >= 64 {
+          "((\(high) >> \(shift - 64)) & 31)"
+        } else if shift + 5 <= 64 {
+          "((\(low) >> \(shift)) & 31)"
+        } else {
+          "(((\(low) >> \(shift)) & \((1 << (64 - shift)) - 1)) | ((\(high) << \(64 - shift)) & 31))"
+        }
+      return "substr(\(alphabet), \(five) + 1, 1)"
+    }
+    return digits.joined(separator: " || ")
+  }
+}

@@ -1,0 +1,114 @@
+// The books: takes entries on any thread, writes them on its own, many in one transaction, and says up to which number they are
+// safe.
+//
+// Promises: entries are written in the order of their numbers, each once. What was reported as committed survives what the
+// durability says. While the database cannot be written, `obstacle` says why; entries stay in memory, at most
+// `LedgerOptions.memoryLimit`, and are written when the trouble ends. What finds no place is counted and told.
+import AdmissionCore
+import Foundation
+import GRDB
+import Synchronization
+
+public struct LedgerOptions: Sendable {
+  /// Entries that are kept in memory while they cannot be written.
+  public var memoryLimit = 100_000
+  /// The least time between two commits: the shorter with few entries, up to the longer with many.
+  public var shortestPause: Duration = .microseconds(500)
+  public var longestPause: Duration = .milliseconds(2)
+  /// How long another process may hold the lock before new work is refused.
+  public var lockPatience: Duration = .seconds(1)
+  /// The pause between two tries while there is trouble.
+  public var retryPause: Duration = .milliseconds(200)
+  /// How long a closed store still tries while there is trouble.
+  public var closePatience: Duration = .seconds(3)
+  public init() {}
+}
+
+public final class LedgerStore: Sendable {
+  public let location: LedgerLocation
+  /// What the start found and settled.
+  public let recovered: LedgerRecovery
+  private let queue: EntryQueue
+  private let ended = DispatchSemaphore(value: 0)
+  private let lock: LedgerLock?
+  /// Reports on a ledger in memory share the writer's connection; on a file they have their own.
+  private let memory: DatabaseQueue?
+
+  /// Opens or makes the books, settles what a crash left open, and starts the writer.
+  /// - Parameters:
+  ///   - now: the wall clock, for what is settled.
+  ///   - onCommitted: called on the writer's thread after each commit with the highest number that is safe.
+  ///   - onObstacleChanged: called on the writer's thread when the obstacle begins, changes or ends.
+  /// - Throws: `LedgerError`, which says what to do.
+  public init(
+    _ location: LedgerLocation, durability: LedgerDurability = .batched, options: LedgerOptions = LedgerOptions(),
+    now: WallInstant, onCommitted: @escaping @Sendable (UInt64) -> Void,
+    onObstacleChanged: @escaping @Sendable (String?) -> Void = { _ in }
+  ) throws {
+    self.location = location
+    if case .file(let path) = location {
+      try LedgerConnection.checkDirectory(of: path)
+      lock = try LedgerLock(of: path)
+    } else {
+      lock = nil
+    }
+    let database = try LedgerConnection.writer(location, durability)
+    memory = location == .memory ? database : nil
+    do {
+      recovered = try database.writeWithoutTransaction { try LedgerRecovery.run($0, now: now) }
+    } catch {
+      throw LedgerError(error, at: location.name)
+    }
+    let queue = EntryQueue(limit: options.memoryLimit)
+    self.queue = queue
+    let ended = ended
+    let thread = Thread {
+      LedgerWriter(
+        queue, database, location, durability, options, onCommitted: onCommitted, onObstacleChanged: onObstacleChanged
+      ).run()
+      ended.signal()
+    }
+    thread.name = "ledger"
+    thread.start()
+  }
+
+  /// Takes one entry from any thread; returns its number: 1, 2, 3, ...
+  @discardableResult
+  public func append(_ entry: LedgerEntry) -> UInt64 { queue.append(entry) }
+
+  /// Takes some entries at once; returns the number of the last.
+  @discardableResult
+  public func append(contentsOf entries: [LedgerEntry]) -> UInt64 { queue.append(contentsOf: entries) }
+
+  /// Why nothing can be written now; nil where all is well.
+  public var obstacle: String? { queue.obstacle }
+
+  /// Entries that are not committed yet.
+  public var pending: Int { queue.pending }
+
+  /// Entries that found no place in memory while nothing could be written.
+  public var lost: Int { queue.lost }
+
+  /// Writes what waits and ends the thread; what comes later is not written. Blocks for at most `closePatience` and a moment.
+  /// - Returns: the number of entries that could not be written.
+  @discardableResult
+  public func close() -> Int {
+    if queue.close() {
+      ended.wait()
+      lock?.release()
+    }
+    return queue.pending
+  }
+
+  deinit { _ = queue.close() }
+
+  /// Runs a question on a connection of its own; blocks this thread, and neither the writer nor the loop.
+  func read<Answer>(_ question: (Database) throws -> Answer) throws -> Answer {
+    do {
+      if let memory { return try memory.read(question) }
+      return try LedgerConnection.reader(location.name).read(question)
+    } catch {
+      throw LedgerError(error, at: location.name)
+    }
+  }
+}

@@ -1,0 +1,170 @@
+// The writer's thread: takes what waits, writes it as one transaction, and when that fails keeps it and tries again until it works.
+//
+// Commits are shared: after a commit the writer lets a short time pass in which entries gather, longer when many come. The
+// first entry after a quiet moment is written at once.
+import AdmissionCore
+import Foundation
+import GRDB
+
+final class LedgerWriter {
+  /// How often the mark of the oldest open request moves forward, and the file is checked to be the one that was opened.
+  private static let checkInterval: UInt64 = 5_000_000_000
+  /// The pause grows with the last transaction: this much for each entry.
+  private static let pausePerEntry: UInt64 = 40_000
+
+  private let queue: EntryQueue
+  private let location: LedgerLocation
+  private let durability: LedgerDurability
+  private let options: LedgerOptions
+  private let onCommitted: @Sendable (UInt64) -> Void
+  private let onObstacleChanged: @Sendable (String?) -> Void
+  private var database: DatabaseQueue
+  private var writer: EntryWriter?
+  /// The one whose transaction failed: it still knows what is open.
+  private var failed: EntryWriter?
+  private var file: FileIdentity?
+  private var lastBegan: UInt64 = 0
+  private var lastCount = 0
+  private var lastChecked: UInt64 = 0
+
+  init(
+    _ queue: EntryQueue, _ database: DatabaseQueue, _ location: LedgerLocation, _ durability: LedgerDurability,
+    _ options: LedgerOptions, onCommitted: @escaping @Sendable (UInt64) -> Void,
+    onObstacleChanged: @escaping @Sendable (String?) -> Void
+  ) {
+    self.queue = queue
+    self.database = database
+    self.location = location
+    self.durability = durability
+    self.options = options
+    self.onCommitted = onCommitted
+    self.onObstacleChanged = onObstacleChanged
+    file = FileIdentity(location)
+  }
+
+  /// Until the queue is closed and empty, or closed and in trouble.
+  func run() {
+    while queue.awaitEntries() {
+      linger()
+      let (entries, through) = queue.take()
+      guard write(entries) else { return }
+      queue.wrote()
+      onCommitted(through)
+    }
+    writer = nil
+    try? database.close()
+  }
+
+  private func linger() {
+    let now = DispatchTime.now().uptimeNanoseconds
+    let pause = min(
+      max(LedgerWriter.pausePerEntry * UInt64(lastCount), LedgerWriter.nanoseconds(options.shortestPause)),
+      LedgerWriter.nanoseconds(options.longestPause))
+    let due = lastBegan &+ pause
+    if now < due { queue.pause(nanoseconds: due - now) }
+    lastBegan = max(now, due)
+  }
+
+  /// Tries until it works. False where the queue was closed while it did not.
+  private func write(_ entries: [LedgerEntry]) -> Bool {
+    lastCount = entries.count
+    let began = DispatchTime.now().uptimeNanoseconds
+    while true {
+      do {
+        let strays = try attempt(entries)
+        if !strays.isEmpty { _ = try attempt(strays.map(LedgerWriter.note)) }
+        if queue.setObstacle(nil) { onObstacleChanged(nil) }
+        return true
+      } catch {
+        giveUpTransaction()
+        let trouble = LedgerError(error, at: location.name)
+        let waited = DispatchTime.now().uptimeNanoseconds - began
+        if trouble.kind != .locked || waited >= LedgerWriter.nanoseconds(options.lockPatience) { tell(trouble) }
+        if queue.isClosing && waited >= LedgerWriter.nanoseconds(options.closePatience) { return false }
+        queue.pause(nanoseconds: LedgerWriter.nanoseconds(options.retryPause))
+        if trouble.kind == .unusable, case .file = location { reopen() }
+      }
+    }
+  }
+
+  private func attempt(_ entries: [LedgerEntry]) throws -> [LedgerEntry] {
+    let now = DispatchTime.now().uptimeNanoseconds
+    let isCheckDue = now &- lastChecked >= LedgerWriter.checkInterval
+    if isCheckDue {
+      guard file == FileIdentity(location) else {
+        throw LedgerError(
+          .unusable,
+          "ledger \(location.name): the file was moved or removed while in use; it is made anew, without what it held")
+      }
+      lastChecked = now
+    }
+    return try database.writeWithoutTransaction { db in
+      let current = try writer ?? EntryWriter(db, after: failed)
+      // Put back only after a commit: one whose transaction failed knows numbers of words that were rolled back.
+      writer = nil
+      failed = current
+      let strays = try current.write(entries, advancesMark: isCheckDue, db)
+      writer = current
+      failed = nil
+      return strays
+    }
+  }
+
+  private func giveUpTransaction() {
+    try? database.writeWithoutTransaction { db in
+      if db.isInsideTransaction { try db.rollback() }
+    }
+  }
+
+  private func tell(_ trouble: LedgerError) {
+    let lost = queue.lost
+    let text =
+      lost == 0 ? trouble.description : trouble.description + "; \(lost) entries found no place in memory and are lost"
+    if queue.setObstacle(text) { onObstacleChanged(text) }
+  }
+
+  /// A connection to what now lies at the path. Where that fails, the next try tells why.
+  private func reopen() {
+    guard let fresh = try? LedgerConnection.writer(location, durability) else { return }
+    try? database.close()
+    database = fresh
+    file = FileIdentity(location)
+    writer = nil
+  }
+
+  /// An end that fits no open hold stays in the books as a change.
+  private static func note(_ entry: LedgerEntry) -> LedgerEntry {
+    switch entry {
+    case .settled(let end):
+      .changed(
+        LedgerChange(
+          at: end.at, subject: .broker, name: "\(end.request.high):\(end.request.low)/\(end.attempt)",
+          state: "unmatched_end", reason: "this attempt had no open hold", amount: end.cost))
+    case .concluded(let end):
+      .changed(
+        LedgerChange(
+          at: end.ended, subject: .broker, name: "\(end.request.high):\(end.request.low)", state: "repeated_end",
+          reason: "this request had its end already: \(end.outcome.rawValue)"))
+    case .held, .changed: entry
+    }
+  }
+
+  private static func nanoseconds(_ duration: Duration) -> UInt64 {
+    UInt64(duration.components.seconds) * 1_000_000_000 + UInt64(duration.components.attoseconds / 1_000_000_000)
+  }
+}
+
+/// Which file a path leads to.
+private struct FileIdentity: Equatable {
+  var device: UInt64
+  var inode: UInt64
+
+  /// nil for memory, and where there is no file.
+  init?(_ location: LedgerLocation) {
+    guard case .file(let path) = location else { return nil }
+    var status = stat()
+    guard stat(path, &status) == 0 else { return nil }
+    device = UInt64(status.st_dev)
+    inode = UInt64(status.st_ino)
+  }
+}

@@ -1,0 +1,131 @@
+// Entries become rows: in order, once, shared commits, and nothing is lost at the close.
+import AdmissionCore
+import Foundation
+import Testing
+
+@testable import LedgerStore
+
+@Suite struct LedgerStoreTests {
+  @Test func entriesAreNumberedFromOneAndCommitted() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    #expect(store.append(Scene.held(1)) == 1)
+    #expect(store.append(contentsOf: [Scene.settled(1), Scene.concluded(1)]) == 3)
+    #expect(watcher.reached(3))
+    #expect(store.pending == 0)
+    #expect(store.obstacle == nil)
+    #expect(try Scene.query(place.path(), "SELECT state || ':' || cost FROM attempts", as: String.self) == ["1:4000"])
+    #expect(
+      try Scene.query(place.path(), "SELECT outcome || '/' || request_id FROM request_log", as: String.self).count == 1)
+    #expect(store.close() == 0)
+  }
+
+  @Test func everyColumnIsKept() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    var end = AttemptEnd(
+      request: Scene.request(7), attempt: 2, at: Scene.at(2), verdict: "throttled", status: 429, wasSent: true,
+      usage: Usage(
+        inputTokens: 1, cacheReadTokens: 2, cacheWriteTokens: 3, outputTokens: 4, reasoningTokens: 5, isEstimated: true),
+      cacheWriteHourTokens: 6, audioMilliseconds: 7, cost: Money(nanodollars: 8), costSource: .provider,
+      priceVersion: "v2", serviceTier: "flex")
+    store.append(contentsOf: [Scene.held(7, attempt: 2, clientKey: "ab12", key: nil), .settled(end)])
+    end.attempt = 3
+    end.wasSent = false
+    end.cost = .zero
+    end.status = nil
+    end.serviceTier = nil
+    store.append(contentsOf: [Scene.held(7, attempt: 3, held: nil), .settled(end)])
+    #expect(watcher.reached(4))
+    let columns =
+      "attempt, state, tenant, client_key, session, provider, key, model, priority, kind, reserved_input, "
+      + "reserved_output, held_nanousd, verdict, status, input_tokens, cache_read_tokens, cache_write_tokens, "
+      + "output_tokens, reasoning_tokens, cache_write_hour_tokens, audio_ms, cost_nanousd, cost_source, price_version, "
+      + "service_tier, estimated"
+    let joined = columns.split(separator: ",").map { "coalesce(\($0), '-')" }.joined(separator: " || ' ' || ")
+    #expect(
+      try Scene.query(place.path(), "SELECT \(joined) FROM attempt_log ORDER BY attempt", as: String.self) == [
+        "2 posted acme ab12 s1 openai - gpt-6-sol normal follow-up 100 50 5000 throttled 429 1 2 3 4 5 6 7 8 provider v2 flex 1",
+        "3 void acme - s1 openai main gpt-6-sol normal follow-up 100 50 - throttled - 1 2 3 4 5 6 7 0 provider v2 - 1",
+      ])
+  }
+
+  @Test func changesAreKept() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    store.append(
+      .changed(
+        LedgerChange(
+          at: Scene.start, subject: .budget, name: "acme/day", state: "raised", reason: "asked", askedBy: "ops",
+          amount: Money(nanodollars: 20), until: Scene.at(9))))
+    store.append(.changed(LedgerChange(at: Scene.start, subject: .key, name: "openai/main", state: "disabled")))
+    #expect(watcher.reached(2))
+    #expect(
+      try Scene.query(
+        place.path(),
+        "SELECT subject||name||state||reason||coalesce(asked_by,'-')||coalesce(amount,'-')||coalesce(until - at,'-') FROM changes",
+        as: String.self) == ["budgetacme/dayraisedaskedops209000000000", "keyopenai/maindisabled---"])
+  }
+
+  @Test func anEndWithoutItsHoldIsToldNotDropped() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    store.append(contentsOf: Scene.call(1) + [Scene.settled(1), Scene.concluded(1), Scene.settled(2)])
+    #expect(watcher.reached(6))
+    #expect(
+      try Scene.query(place.path(), "SELECT state FROM changes ORDER BY id", as: String.self) == [
+        "unmatched_end", "repeated_end", "unmatched_end",
+      ])
+    #expect(try Scene.query(place.path(), "SELECT count(*) FROM attempts", as: Int.self) == [1])
+  }
+
+  @Test func manyEntriesShareCommits() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    for number in 1...2000 { store.append(contentsOf: Scene.call(number, at: Double(number) / 1000)) }
+    #expect(watcher.reached(6000))
+    #expect(try Scene.query(place.path(), "SELECT count(*) FROM attempts WHERE state = 1", as: Int.self) == [2000])
+    #expect(try Scene.query(place.path(), "SELECT count(*) FROM requests", as: Int.self) == [2000])
+    #expect(try Scene.query(place.path(), "SELECT count(*) FROM series", as: Int.self) == [1])
+  }
+
+  @Test func closeWritesWhatWaits() throws {
+    let place = Place()
+    let store = try Scene.store(place.path(), Watcher())
+    for number in 1...500 { store.append(contentsOf: Scene.call(number)) }
+    #expect(store.close() == 0)
+    #expect(store.close() == 0)
+    #expect(try Scene.query(place.path(), "SELECT count(*) FROM requests", as: Int.self) == [500])
+  }
+
+  @Test func memoryNeedsNoFile() throws {
+    let watcher = Watcher()
+    let store = try LedgerStore(.memory, now: Scene.start, onCommitted: { watcher.sawCommit($0) })
+    store.append(contentsOf: Scene.call(1))
+    #expect(watcher.reached(3))
+    #expect(try store.spending(since: [WallInstant(nanoseconds: 0)]).map(\.spent) == [[Money(nanodollars: 4000)]])
+    #expect(store.close() == 0)
+  }
+
+  @Test func fullDurabilityWorksTheSame() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try LedgerStore(
+      .file(place.path()), durability: .full, now: Scene.start, onCommitted: { watcher.sawCommit($0) })
+    store.append(contentsOf: Scene.call(1))
+    #expect(watcher.reached(3))
+  }
+
+  @Test func aSecondBrokerIsRefused() throws {
+    let place = Place()
+    let first = try Scene.store(place.path(), Watcher())
+    let error = #expect(throws: LedgerError.self) { try Scene.store(place.path(), Watcher()) }
+    #expect(error?.description.contains("another tollgate uses it (process \(getpid()))") == true)
+    first.close()
+  }
+}
