@@ -235,7 +235,8 @@ priorities:
 """)
         process = self.start(
             "tollgate",
-            [binary, "serve", "--policy", path, "--listen", f"127.0.0.1:{port}", "--admin", "off", "--log-format", log], port)
+            [binary, "serve", "--policy", path, "--listen", f"127.0.0.1:{port}", "--admin", "off", "--log-format", log,
+             "--store", f"{path}.db"], port)
         process.h2_port = port
         return process
 

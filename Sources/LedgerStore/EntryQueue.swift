@@ -1,5 +1,6 @@
 // The entries on their way to the writer: numbered, in order, bounded, handed over under one short lock.
 import AdmissionCore
+import Foundation
 import Synchronization
 
 final class EntryQueue: Sendable {

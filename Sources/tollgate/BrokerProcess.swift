@@ -6,6 +6,7 @@ import EventLoop
 import Foundation
 import HTTPEndpoint
 import HTTPMessage
+import LedgerStore
 import Logging
 import PolicyFile
 import UpstreamHTTP
@@ -24,6 +25,7 @@ final class BrokerProcess {
   private let loop: EventLoop
   private let upstream: CurlUpstream
   private let broker: Broker
+  private let ledger: LedgerBridge
   private var dataServer: HTTPServer
   private var adminServer: HTTPServer?
   private let console: AdminConsole
@@ -50,10 +52,16 @@ final class BrokerProcess {
     let clock = BrokerClock(
       monotonic: { loop.now }, wall: BrokerProcess.wallNanoseconds, seed: UInt64.random(in: .min ... .max))
     let logger = logger
+    let ledger = try LedgerBridge(
+      LedgerLocation(policy.store), LedgerDurability(policy.durability), loop: loop,
+      now: WallInstant(nanoseconds: BrokerProcess.wallNanoseconds()),
+      report: { BrokerProcess.log(obstacle: $0, logger) })
+    self.ledger = ledger
+    BrokerProcess.log(ledger.store.recovered, logger)
     let broker = Broker(
       policy: policy, secrets: secrets,
       parts: BrokerParts(
-        upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, prices: prices,
+        upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, ledger: ledger, prices: prices,
         requestEnded: { record in
           guard format != .off else { return }
           let lasted = Int64((record.endedAt ?? record.arrivedAt) &- record.arrivedAt)
@@ -116,6 +124,10 @@ final class BrokerProcess {
     dataServer.close()
     adminServer?.close()
     upstream.close()
+    let unwritten = ledger.close()
+    if unwritten > 0 {
+      throw Refusal("tollgate: \(unwritten) ledger entries could not be written: \(ledger.obstacle ?? "unknown")")
+    }
   }
 
   // MARK: Stopping
@@ -164,6 +176,9 @@ final class BrokerProcess {
         || policy.tls != broker.policy.tls
       {
         logger.warning("listen, tls and admin.listen change only with a restart")
+      }
+      if policy.store != broker.policy.store || policy.durability != broker.policy.durability {
+        logger.warning("store and durability change only with a restart")
       }
       BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
       broker.replacePolicy(policy, secrets: secrets, prices: prices)
@@ -247,6 +262,24 @@ final class BrokerProcess {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+  }
+
+  private static func log(obstacle: String?, _ logger: Logger) {
+    if let obstacle {
+      logger.error("the ledger cannot be written: new work is refused", metadata: ["reason": "\(obstacle)"])
+    } else {
+      logger.info("the ledger can be written again")
+    }
+  }
+
+  private static func log(_ recovery: LedgerRecovery, _ logger: Logger) {
+    guard recovery.presumedAttempts + recovery.concludedRequests > 0 else { return }
+    logger.warning(
+      "calls without an end since the last run count at their estimate",
+      metadata: [
+        "attempts": "\(recovery.presumedAttempts)", "nano_usd": "\(recovery.presumedCost.nanodollars)",
+        "requests": "\(recovery.concludedRequests)",
+      ])
   }
 
   private static func log(_ notice: Notice, _ logger: Logger) {

@@ -1,0 +1,94 @@
+// Between the broker's loop and the ledger's thread: entries of one turn go over together, and commits come back through the
+// mailbox.
+import AdmissionCore
+import BrokerEngine
+import EventLoop
+import LedgerStore
+import PolicyFile
+
+final class LedgerBridge: LedgerPort {
+  var onCommitted: ((UInt64) -> Void)?
+  var onObstacleChanged: (() -> Void)?
+  private(set) var obstacle: String?
+  let store: LedgerStore
+
+  /// The store's callbacks are made before this object is.
+  private final class Address: @unchecked Sendable {
+    // Reason for unchecked: it is written once before the store can call, and read on the loop's thread only.
+    weak var bridge: LedgerBridge?
+  }
+
+  /// Entries that go over before the turn ends where it brings this many.
+  private static let handOverCount = 128
+  private let loop: EventLoop
+  private let report: (String?) -> Void
+  private var gathered: [LedgerEntry] = []
+  private var appended: UInt64 = 0
+
+  /// Opens the books and settles what a crash left open.
+  /// - Parameters:
+  ///   - report: told on the loop's thread why nothing can be written, and with nil when it can again.
+  /// - Throws: `LedgerError` with what to do.
+  init(
+    _ location: LedgerLocation, _ durability: LedgerDurability, loop: EventLoop, now: WallInstant,
+    report: @escaping (String?) -> Void
+  ) throws {
+    self.loop = loop
+    self.report = report
+    let address = Address()
+    let mailbox = loop.mailbox
+    store = try LedgerStore(
+      location, durability: durability, now: now,
+      onCommitted: { number in mailbox.post { address.bridge?.committed(number) } },
+      onObstacleChanged: { text in mailbox.post { address.bridge?.obstacleChanged(text) } })
+    address.bridge = self
+  }
+
+  func append(_ entry: LedgerEntry) -> UInt64 {
+    if gathered.isEmpty { loop.atEndOfTurn { [weak self] in self?.handOver() } }
+    gathered.append(entry)
+    appended += 1
+    if gathered.count >= LedgerBridge.handOverCount { handOver() }
+    return appended
+  }
+
+  /// Writes what is left, after the loop has ended. Blocks.
+  /// - Returns: the number of entries that could not be written.
+  func close() -> Int {
+    handOver()
+    return store.close()
+  }
+
+  private func handOver() {
+    guard !gathered.isEmpty else { return }
+    store.append(contentsOf: gathered)
+    gathered.removeAll(keepingCapacity: true)
+  }
+
+  private func committed(_ number: UInt64) { onCommitted?(number) }
+
+  private func obstacleChanged(_ text: String?) {
+    let isNews = (obstacle == nil) != (text == nil)
+    obstacle = text
+    report(text)
+    if isNews { onObstacleChanged?() }
+  }
+}
+
+extension LedgerLocation {
+  init(_ store: StoreLocation) {
+    switch store {
+    case .file(let path): self = .file(path)
+    case .memory: self = .memory
+    }
+  }
+}
+
+extension LedgerDurability {
+  init(_ durability: Durability) {
+    switch durability {
+    case .batched: self = .batched
+    case .full: self = .full
+    }
+  }
+}
