@@ -8,6 +8,7 @@
 //   GET  /api/v1/status                        providers, queues, tenants
 //   GET  /api/v1/requests?state=&limit=        queued, running or recent requests
 //   GET  /api/v1/requests/{id}                 one request with its waits and attempts
+//   GET  /api/v1/events                        server-sent events: a snapshot each second, and each notable change
 //   POST /api/v1/reload                        read the policy again
 //   POST /api/v1/drain                         stop admitting, finish, exit
 //   POST /api/v1/keys/{provider}/{key}/{disable|enable}
@@ -15,6 +16,7 @@
 // Changes are made by POST only. Where a token is set, all but the two health paths ask for it.
 import AdmissionCore
 import BrokerEngine
+import EventLoop
 import HTTPMessage
 
 /// What the composition root does for the console.
@@ -50,11 +52,17 @@ public final class AdminConsole: HTTPHandler {
   private let version: String
   /// Compared byte by byte without an early way out; nil asks for none.
   public var token: [UInt8]?
+  /// Tokens that show one tenant's own, and change nothing.
+  public var tenantTokens: [(tenant: String, token: [UInt8])] = []
+  /// The open event streams.
+  private let feed: EventFeed?
   /// True where only this machine can reach the listener and no token is set: then the `Host` must be one of this machine's names, so that a
   /// web page cannot reach the console under a name of its own.
   public var checksHost = true
 
-  public init(broker: Broker, actions: AdminActions, version: String, token: [UInt8]?) {
+  /// - Parameter loop: nil in tests that need no event stream.
+  public init(broker: Broker, actions: AdminActions, version: String, token: [UInt8]?, loop: EventLoop? = nil) {
+    feed = loop.map { EventFeed(loop: $0, broker: broker, version: version) }
     self.broker = broker
     self.actions = actions
     self.version = version
@@ -66,12 +74,25 @@ public final class AdminConsole: HTTPHandler {
   public func exchangeBegan(_ exchange: any HTTPExchange) {}
 
   public func exchangeReady(_ exchange: any HTTPExchange) {
+    if exchange.head.path == "/api/v1/events", exchange.head.method == "GET", let feed {
+      switch access(exchange.head) {
+      case .refused(let reply): exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
+      case .full: feed.open(exchange, tenant: nil)
+      case .tenant(let tenant): feed.open(exchange, tenant: tenant)
+      }
+      return
+    }
     let reply = reply(to: exchange.head)
     exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
   }
 
   public func exchangeDrained(_ exchange: any HTTPExchange) {}
-  public func exchangeEnded(_ exchange: any HTTPExchange, _ ending: ExchangeEnding) {}
+  public func exchangeEnded(_ exchange: any HTTPExchange, _ ending: ExchangeEnding) { feed?.close(exchange) }
+
+  /// Tells the open event streams of a notable change.
+  public func noticed(_ notice: Notice) { feed?.tell(notice) }
+  /// The same for what the composition root does: a reload, a drain.
+  public func changed(_ subject: String, _ state: String) { feed?.tell(subject: subject, state: state) }
 
   public func refusal(
     _ refusal: RequestRefusal, target: String?
@@ -99,20 +120,29 @@ public final class AdminConsole: HTTPHandler {
     }
     // The page itself holds nothing secret; what it then asks for does need the token.
     if isRead, token != nil, let page = Dashboard.reply(path) { return page }
-    if let refusal = refusalOfAccess(head) { return refusal }
+    /// Where the token is a tenant's.
+    var scope: String?
+    switch access(head) {
+    case .refused(let reply): return reply
+    case .full: break
+    case .tenant(let tenant):
+      guard isRead else { return .error(403, "the token of tenant '\(tenant)' may only read") }
+      scope = tenant
+    }
     if let page = Dashboard.reply(path) { return isRead ? page : .methodNotAllowed("GET") }
     let parts = path.split(separator: "/").map(String.init)
     if path == "/metrics" {
       guard isRead else { return .methodNotAllowed("GET") }
+      if let scope { return .error(403, "the metrics are of all tenants: the token of tenant '\(scope)' may not read them") }
       return Reply(
         status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
         body: MetricsText.render(broker, actions.processFigures(), version: version))
     }
     guard parts.count >= 3, parts[0] == "api", parts[1] == "v1" else { return .error(404, "there is no \(path) here") }
     switch (parts[2], parts.count) {
-    case ("status", 3): return isRead ? .json(StatusJSON.status(broker, version: version)) : .methodNotAllowed("GET")
-    case ("requests", 3): return isRead ? requests(head) : .methodNotAllowed("GET")
-    case ("requests", 4): return isRead ? request(parts[3]) : .methodNotAllowed("GET")
+    case ("status", 3): return isRead ? .json(StatusJSON.status(broker, version: version, tenant: scope)) : .methodNotAllowed("GET")
+    case ("requests", 3): return isRead ? requests(head, tenant: scope) : .methodNotAllowed("GET")
+    case ("requests", 4): return isRead ? request(parts[3], tenant: scope) : .methodNotAllowed("GET")
     case ("reload", 3): return head.method == "POST" ? reload() : .methodNotAllowed("POST")
     case ("drain", 3): return head.method == "POST" ? drain() : .methodNotAllowed("POST")
     case ("keys", 6): return head.method == "POST" ? key(parts[3], parts[4], parts[5]) : .methodNotAllowed("POST")
@@ -121,29 +151,41 @@ public final class AdminConsole: HTTPHandler {
     }
   }
 
-  /// 401 or 403 where the caller may not come in.
-  private func refusalOfAccess(_ head: RequestHead) -> Reply? {
+  /// What a caller may see and do.
+  enum Access {
+    case full
+    /// One tenant's own, and no changes.
+    case tenant(String)
+    /// 401 or 403.
+    case refused(Reply)
+  }
+
+  func access(_ head: RequestHead) -> Access {
     if let token {
       let shown = head.fields.first("authorization").map { Array($0.utf8) } ?? []
-      let expected = Array("Bearer ".utf8) + token
-      guard AdminConsole.isEqualInConstantTime(shown, expected) else {
-        var reply = Reply.error(401, "give the admin token: Authorization: Bearer TOKEN")
-        reply.fields.append((name: "www-authenticate", value: "Bearer"))
-        return reply
+      let bearer = Array("Bearer ".utf8)
+      if AdminConsole.isEqualInConstantTime(shown, bearer + token) { return .full }
+      // All of them, whichever fits: the time taken tells nothing.
+      var found: String?
+      for (tenant, token) in tenantTokens where AdminConsole.isEqualInConstantTime(shown, bearer + token) {
+        found = tenant
       }
-      return nil
+      if let found { return .tenant(found) }
+      var reply = Reply.error(401, "give the admin token: Authorization: Bearer TOKEN")
+      reply.fields.append((name: "www-authenticate", value: "Bearer"))
+      return .refused(reply)
     }
     if checksHost, !AdminConsole.isNameOfThisMachine(head.authority) {
-      return .error(
-        403, "the admin console answers to localhost and to addresses only; set admin.token to use other names")
+      return .refused(
+        .error(403, "the admin console answers to localhost and to addresses only; set admin.token to use other names"))
     }
     // A page of another site can send a POST here, but not without saying where it comes from.
     if let origin = head.fields.first("origin"), origin != "http://\(head.authority)",
       origin != "https://\(head.authority)"
     {
-      return .error(403, "requests from other sites are refused")
+      return .refused(.error(403, "requests from other sites are refused"))
     }
-    return nil
+    return .full
   }
 
   static func isEqualInConstantTime(_ left: [UInt8], _ right: [UInt8]) -> Bool {
@@ -163,7 +205,7 @@ public final class AdminConsole: HTTPHandler {
 
   // MARK: Reads
 
-  private func requests(_ head: RequestHead) -> Reply {
+  private func requests(_ head: RequestHead, tenant: String?) -> Reply {
     var state: String?
     var limit = 100
     for (name, value) in AdminConsole.query(head.target) {
@@ -182,17 +224,18 @@ public final class AdminConsole: HTTPHandler {
       }
     }
     var records: [RequestRecord] = []
-    if state == nil || state == "queued" { records += broker.book.alive(.queued, limit: limit) }
-    if state == nil || state == "running" { records += broker.book.alive(.running, limit: limit) }
-    if state == nil || state == "recent" { records += broker.book.recent(limit: limit) }
+    if state == nil || state == "queued" { records += broker.book.alive(.queued, limit: limit, tenant: tenant) }
+    if state == nil || state == "running" { records += broker.book.alive(.running, limit: limit, tenant: tenant) }
+    if state == nil || state == "recent" { records += broker.book.recent(limit: limit, tenant: tenant) }
     return .json(StatusJSON.requests(Array(records.prefix(limit)), broker))
   }
 
-  private func request(_ text: String) -> Reply {
+  private func request(_ text: String, tenant: String?) -> Reply {
     guard let id = RequestID(text: text) else {
       return .error(400, "'\(text)' is no request id: 26 letters and digits, as in x-tollgate-request-id")
     }
-    guard let record = broker.book.record(id) else {
+    // Another tenant's request is as unknown as one that never was.
+    guard let record = broker.book.record(id), tenant == nil || record.tenant == tenant else {
       return .error(404, "request \(text) is not known: it is older than the last 1000, or it was never here")
     }
     return .json(StatusJSON.request(record, broker))

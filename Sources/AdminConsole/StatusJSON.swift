@@ -3,21 +3,25 @@ import AdmissionCore
 import BrokerEngine
 
 enum StatusJSON {
-  static func status(_ broker: Broker, version: String) -> [UInt8] {
+  /// - Parameter tenant: shows this tenant's own alone; nil shows everything.
+  static func status(_ broker: Broker, version: String, tenant: String? = nil) -> [UInt8] {
     let snapshot = broker.snapshot()
     var json = JSONWriter()
     json.object { json in
       json.member("version", version)
       json.member("draining", broker.isDraining)
       json.member("started_at", Timestamp.text(broker.wallNanoseconds(at: broker.startInstant)))
-      json.key("queued")
-      bands(&json, snapshot.queuedByBand)
-      json.member("queued_bytes", snapshot.queuedBytes)
-      json.member("running", snapshot.running)
-      json.key("providers")
-      json.array(snapshot.providers) { provider(&$0, $1, broker) }
+      if tenant == nil {
+        json.member("ledger", broker.ledgerObstacle ?? "ok")
+        json.key("queued")
+        bands(&json, snapshot.queuedByBand)
+        json.member("queued_bytes", snapshot.queuedBytes)
+        json.member("running", snapshot.running)
+        json.key("providers")
+        json.array(snapshot.providers) { provider(&$0, $1, broker) }
+      }
       json.key("tenants")
-      json.array(snapshot.tenants) { json, tenant in
+      json.array(snapshot.tenants.filter { tenant == nil || $0.id.name == tenant }) { json, tenant in
         json.object { json in
           json.member("id", tenant.id.name)
           json.member("weight", tenant.weight)

@@ -135,6 +135,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   public func command(_ command: OperatorCommand) { dispatcher.command(command) }
   public func snapshot() -> AdmissionSnapshot { dispatcher.snapshot() }
   public func blocker(of request: RequestID) -> Blocker? { dispatcher.blocker(of: request) }
+  /// Why the ledger cannot be written, and no new work is taken; nil where all is well.
+  public var ledgerObstacle: String? { books.obstacle }
   /// Leases that were dropped unsettled; anything but 0 is our bug.
   public var abandonedLeases: Int { dispatcher.abandonedLeases }
   /// Monotonic nanoseconds.

@@ -134,14 +134,16 @@ public struct RequestBook {
   }
 
   /// The newest first.
-  public func recent(limit: Int) -> [RequestRecord] {
-    let ordered = ring[next...] + ring[..<next]
+  /// - Parameter tenant: nil gives every tenant's.
+  public func recent(limit: Int, tenant: String? = nil) -> [RequestRecord] {
+    let ordered = (ring[next...] + ring[..<next]).filter { tenant == nil || $0.tenant == tenant }
     return Array(ordered.suffix(max(0, limit)).reversed())
   }
 
   /// Oldest first.
-  public func alive(_ state: RequestRecord.State, limit: Int) -> [RequestRecord] {
-    Array(live.values.filter { $0.state == state }.sorted { $0.id < $1.id }.prefix(max(0, limit)))
+  public func alive(_ state: RequestRecord.State, limit: Int, tenant: String? = nil) -> [RequestRecord] {
+    let some = live.values.filter { $0.state == state && (tenant == nil || $0.tenant == tenant) }
+    return Array(some.sorted { $0.id < $1.id }.prefix(max(0, limit)))
   }
 
   public func record(_ id: RequestID) -> RequestRecord? {

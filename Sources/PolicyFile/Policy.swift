@@ -69,8 +69,21 @@ public struct TLSFiles: Sendable, Equatable {
 public struct AdminSettings: Sendable, Equatable {
   /// nil is `off`.
   public var listen: ListenAddress? = .tcp(host: "127.0.0.1", port: 4142)
+  /// May do everything.
   public var token: Secret?
+  /// Read-only tokens for one tenant each.
+  public var tenantTokens: [TenantToken] = []
   public init() {}
+}
+
+/// A token with which the admin plane shows one tenant's requests, usage and budgets, and changes nothing.
+public struct TenantToken: Sendable, Equatable {
+  public var tenant: String
+  public var token: Secret
+  public init(tenant: String, token: Secret) {
+    self.tenant = tenant
+    self.token = token
+  }
 }
 
 /// A text that must not be shown: prints as bullets and its last four characters.

@@ -173,8 +173,10 @@ extension PolicyBuilder {
         policy.admin.listen = nil
         return
       }
-      let shape = "off, or a mapping of listen, token"
-      guard let admin = reader.fields(node, "admin", known: ["listen", "token"], shape: shape) else { return }
+      let shape = "off, or a mapping of listen, token, tenant_tokens"
+      guard let admin = reader.fields(node, "admin", known: ["listen", "token", "tenant_tokens"], shape: shape) else {
+        return
+      }
       if let node = admin["listen"] {
         if case .scalar("off", _) = node.content {
           policy.admin.listen = nil
@@ -190,6 +192,32 @@ extension PolicyBuilder {
           reader.report(node.position, "admin.token", "\(flaw(ofCredential: text)), allowed: \(allowed)")
         }
       }
+      readTenantTokens(admin, &policy, allowed: allowed)
+    }
+  }
+
+  private func readTenantTokens(_ admin: Fields, _ policy: inout Policy, allowed: String) {
+    let shape = "tokens, such as {tenant: acme, token: \"${ACME_ADMIN_TOKEN}\"}"
+    for item in admin.list("tenant_tokens", of: shape) ?? [] {
+      guard let fields = reader.fields(item.node, item.path, known: ["tenant", "token"]) else { continue }
+      let tenant = fields.scalar("tenant", allowed: "a tenant's id", isRequired: true)
+      guard let (text, node) = fields.scalar("token", allowed: allowed, isRequired: true) else { continue }
+      guard isCredential(text) else {
+        reader.report(node.position, fields.path(of: "token"), "\(flaw(ofCredential: text)), allowed: \(allowed)")
+        continue
+      }
+      if policy.admin.token?.revealed == text || policy.admin.tenantTokens.contains(where: { $0.token.revealed == text })
+      {
+        reader.report(
+          node.position, fields.path(of: "token"), "is given to another too, allowed: a token of its own for each")
+        continue
+      }
+      if let (name, _) = tenant { policy.admin.tenantTokens.append(TenantToken(tenant: name, token: Secret(text))) }
+    }
+    if !policy.admin.tenantTokens.isEmpty, policy.admin.token == nil {
+      reader.report(
+        admin.position(of: "tenant_tokens"), "admin.tenant_tokens",
+        "without admin.token the console is open to all, allowed: beside admin.token")
     }
   }
 

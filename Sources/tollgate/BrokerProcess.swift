@@ -58,6 +58,7 @@ final class BrokerProcess {
       report: { BrokerProcess.log(obstacle: $0, logger) })
     self.ledger = ledger
     BrokerProcess.log(ledger.store.recovered, logger)
+    let requests = requests
     let broker = Broker(
       policy: policy, secrets: secrets,
       parts: BrokerParts(
@@ -67,14 +68,17 @@ final class BrokerProcess {
           let lasted = Int64((record.endedAt ?? record.arrivedAt) &- record.arrivedAt)
           sink.write(AccessLog.line(record, format, at: record.arrivedAtWall + lasted))
         },
-        noticed: { BrokerProcess.log($0, logger) }))
+        noticed: {
+          BrokerProcess.log($0, logger)
+          requests.noticed($0)
+        }))
     self.broker = broker
-    let requests = requests
     console = AdminConsole(
       broker: broker,
       actions: AdminActions(
         reload: { requests.reload() }, drain: { requests.drain() }, processFigures: ProcessReading.figures),
-      version: tollgateVersion, token: policy.admin.token.map { Array($0.revealed.utf8) })
+      version: tollgateVersion, token: policy.admin.token.map { Array($0.revealed.utf8) }, loop: loop)
+    console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
     var limits = EndpointLimits()
     limits.bodyBytes = policy.maxBody
     dataServer = HTTPServer(
@@ -93,12 +97,15 @@ final class BrokerProcess {
     upstream.onSocketWarning = { text in logger.warning("upstream socket", metadata: ["detail": "\(text)"]) }
     requests.reload = { [weak self] in self?.reload() ?? [] }
     requests.drain = { [weak self] in self?.drain() }
+    requests.noticed = { [console] in console.noticed($0) }
   }
 
   /// What the console may ask of this object, which is made after it.
   private final class ConsoleRequests {
     var reload: () -> [String] = { [] }
     var drain: () -> Void = {}
+    /// The way back: what the broker notices, for the console's event streams.
+    var noticed: (Notice) -> Void = { _ in }
   }
   private let requests = ConsoleRequests()
 
@@ -142,6 +149,7 @@ final class BrokerProcess {
 
   func drain() {
     guard !broker.isDraining else { return }
+    console.changed("broker", "draining")
     logger.info("draining", metadata: ["timeout": "\(broker.policy.drainTimeout)"])
     drainTimer.schedule(after: broker.policy.drainTimeout)
     // Not inside the call that asked for it: its answer goes out first.
@@ -183,6 +191,8 @@ final class BrokerProcess {
       BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
       broker.replacePolicy(policy, secrets: secrets, prices: prices)
       console.token = policy.admin.token.map { Array($0.revealed.utf8) }
+      console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
+      console.changed("policy", "reloaded")
       watchSecrets()
       logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
       return []

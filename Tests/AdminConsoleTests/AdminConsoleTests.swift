@@ -145,3 +145,101 @@ import Testing
     #expect(String(decoding: page.bytes, as: UTF8.self) == "x{a=\"q\\\"b\\\\c\\nd\"} 1.5\n")
   }
 }
+
+/// What a token that is one tenant's shows, and what it does not.
+@Suite struct TenantTokenTests {
+  private let bench = AdminBench()
+
+  private func ask(_ method: String, _ target: String, token: String) -> Reply {
+    bench.console.reply(
+      to: RequestHead(
+        method: method, target: target, authority: "127.0.0.1:1",
+        fields: HeaderFields([(name: "authorization", value: "Bearer \(token)")])))
+  }
+
+  @Test func readsItsOwnAndChangesNothing() {
+    let status = String(decoding: ask("GET", "/api/v1/status", token: "of-acme").body, as: UTF8.self)
+    #expect(!status.contains("providers"))
+    #expect(ask("GET", "/api/v1/status", token: "of-all").status == 200)
+    #expect(ask("GET", "/metrics", token: "of-acme").status == 403)
+    #expect(ask("GET", "/metrics", token: "of-all").status == 200)
+    for target in ["/api/v1/reload", "/api/v1/drain", "/api/v1/keys/sim/main/disable", "/api/v1/breakers/sim/open"] {
+      #expect(ask("POST", target, token: "of-acme").status == 403)
+    }
+    #expect(ask("GET", "/api/v1/status", token: "of-nobody").status == 401)
+    #expect(ask("GET", "/api/v1/status", token: "").status == 401)
+  }
+
+  @Test func anothersRequestIsUnknown() throws {
+    bench.send(tenant: "acme")
+    bench.send(tenant: "other")
+    let mine = try #require(bench.broker.book.recent(limit: 9).first { $0.tenant == "acme" })
+    let others = try #require(bench.broker.book.recent(limit: 9).first { $0.tenant == "other" })
+    #expect(ask("GET", "/api/v1/requests/\(mine.text)", token: "of-acme").status == 200)
+    #expect(ask("GET", "/api/v1/requests/\(others.text)", token: "of-acme").status == 404)
+    #expect(ask("GET", "/api/v1/requests/\(others.text)", token: "of-all").status == 200)
+    let list = String(decoding: ask("GET", "/api/v1/requests", token: "of-acme").body, as: UTF8.self)
+    #expect(list.contains(mine.text) && !list.contains(others.text))
+  }
+}
+
+/// A console with a token for all and one for the tenant `acme`.
+private final class AdminBench {
+  let broker: Broker
+  let console: AdminConsole
+
+  private final class NoUpstream: Upstream {
+    final class Call: UpstreamCall {
+      func pause() {}
+      func resume() {}
+      func cancel() {}
+    }
+    func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall { Call() }
+  }
+
+  private final class Client: HTTPExchange {
+    let head: RequestHead
+    let body: [UInt8] = Array("{".utf8)
+    var context: AnyObject?
+    var pendingBytes: Int { 0 }
+    private(set) var isClosed = false
+    var peer: String { "test" }
+    var hasEmptyBody: Bool { false }
+    init(tenant: String) {
+      head = RequestHead(
+        method: "POST", target: "/v1/chat/completions", authority: "x",
+        fields: HeaderFields([(name: "x-tollgate-tenant", value: tenant)]))
+    }
+    func releaseBody() {}
+    func respond(_ head: ResponseHead) {}
+    func send(_ bytes: ArraySlice<UInt8>) {}
+    func finish(trailers: HeaderFields?) { isClosed = true }
+    func abort() { isClosed = true }
+  }
+
+  init() {
+    var policy = Policy()
+    policy.providers = [Provider(id: "sim", dialect: .openai, baseURL: "http://sim/v1")]
+    policy.routes = [Route(models: ["*"], to: ["sim"])]
+    policy.tenants = [Tenant(id: "acme"), Tenant(id: "other")]
+    policy.trustTenantHeader = true
+    broker = Broker(
+      policy: policy, secrets: KeySecrets(),
+      parts: BrokerParts(
+        upstream: NoUpstream(),
+        clock: BrokerClock(monotonic: { 5_000_000_000 }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: nil,
+        hash: { $0 }))
+    console = AdminConsole(
+      broker: broker, actions: AdminActions(reload: { [] }, drain: {}, processFigures: { ProcessFigures() }),
+      version: "test", token: Array("of-all".utf8))
+    console.tenantTokens = [("acme", Array("of-acme".utf8))]
+  }
+
+  /// A request that ends at once, because its body is no JSON.
+  func send(tenant: String) {
+    let client = Client(tenant: tenant)
+    broker.exchangeBegan(client)
+    if !client.isClosed { broker.exchangeReady(client) }
+    broker.exchangeEnded(client, .completed)
+  }
+}

@@ -1,0 +1,95 @@
+// `GET /api/v1/events`: server-sent events, a snapshot every second and each notable change as it happens.
+//
+// Promises: nothing is computed while nobody listens; a listener that does not read is skipped rather than buffered for.
+import AdmissionCore
+import BrokerEngine
+import EventLoop
+import HTTPMessage
+
+final class EventFeed {
+  private struct Listener {
+    var exchange: any HTTPExchange
+    var tenant: String?
+  }
+
+  /// A listener with more than this under way is not given more.
+  private static let mostPending = 256 << 10
+
+  private let loop: EventLoop
+  /// It outlives the console, which owns this.
+  private unowned let broker: Broker
+  private let version: String
+  private var listeners: [ObjectIdentifier: Listener] = [:]
+  private lazy var timer = LoopTimer(loop) { [unowned self] in tick() }
+
+  init(loop: EventLoop, broker: Broker, version: String) {
+    self.loop = loop
+    self.broker = broker
+    self.version = version
+  }
+
+  func open(_ exchange: any HTTPExchange, tenant: String?) {
+    exchange.respond(
+      ResponseHead(
+        status: 200,
+        fields: HeaderFields([
+          (name: "content-type", value: "text/event-stream"), (name: "cache-control", value: "no-store"),
+          (name: "x-content-type-options", value: "nosniff"),
+        ])))
+    let listener = Listener(exchange: exchange, tenant: tenant)
+    listeners[ObjectIdentifier(exchange)] = listener
+    sendSnapshot(to: listener)
+    if listeners.count == 1 { timer.schedule(after: .seconds(1)) }
+  }
+
+  func close(_ exchange: any HTTPExchange) {
+    guard listeners.removeValue(forKey: ObjectIdentifier(exchange)) != nil else { return }
+    if listeners.isEmpty { timer.cancel() }
+  }
+
+  private func tick() {
+    for listener in listeners.values { sendSnapshot(to: listener) }
+    if !listeners.isEmpty { timer.schedule(after: .seconds(1)) }
+  }
+
+  private func sendSnapshot(to listener: Listener) {
+    send("snapshot", StatusJSON.status(broker, version: version, tenant: listener.tenant), to: listener)
+  }
+
+  private func send(_ event: String, _ json: [UInt8], to listener: Listener) {
+    guard !listener.exchange.isClosed, listener.exchange.pendingBytes < Self.mostPending else { return }
+    listener.exchange.send(Array("event: \(event)\ndata: ".utf8) + json + Array("\n\n".utf8))
+  }
+
+  // MARK: Changes
+
+  func tell(_ notice: Notice) {
+    guard !listeners.isEmpty else { return }
+    switch notice {
+    case .waiting, .requeued: break
+    case .limitLearned(let provider, let dimension, let perMinute):
+      tell(subject: "limit", name: provider.name, state: "\(dimension.name) \(perMinute)", reason: "learned")
+    case .concurrencyChanged(let provider, let limit):
+      tell(subject: "concurrency", name: provider.name, state: "\(limit)", reason: "learned")
+    case .breakerChanged(let provider, let state, let reason):
+      tell(subject: "breaker", name: provider.name, state: state, reason: reason)
+    case .keyChanged(let provider, let key, let state, let reason):
+      tell(subject: "key", name: "\(provider)/\(key)", state: state, reason: reason)
+    }
+  }
+
+  /// Changes are of the whole broker: a tenant's listener does not hear of them.
+  func tell(subject: String, name: String = "", state: String, reason: String = "") {
+    let all = listeners.values.filter { $0.tenant == nil }
+    guard !all.isEmpty else { return }
+    var json = JSONWriter()
+    json.object { json in
+      json.member("at", Timestamp.text(broker.wallNanoseconds(at: broker.now)))
+      json.member("subject", subject)
+      json.member("name", name)
+      json.member("state", state)
+      json.member("reason", reason)
+    }
+    for listener in all { send("change", json.bytes, to: listener) }
+  }
+}

@@ -1,0 +1,134 @@
+"""What calls cost: as trailer and header, in the API, the log and the metrics; prices files, unknown prices, `tollgate prices`."""
+
+import json
+import subprocess
+
+import httpx
+import pytest
+
+from processes import BINARY, policy_for
+
+CHAT = {"model": "sim-model", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 20}
+PRICES = """version: test-7
+models:
+  "sim-model": {input: 2, output: 10}
+  "sim-dear*": {input: 4000, output: 20000}
+"""
+
+
+@pytest.fixture(scope="module")
+def priced(start_for_module, simulator, tmp_path_factory):
+    """A broker whose models have prices, one of them none."""
+    prices = tmp_path_factory.mktemp("prices") / "prices.yaml"
+    prices.write_text(PRICES)
+    return start_for_module.broker(policy_for(simulator.url, prices=str(prices)))
+
+
+def expected(usage: dict) -> str:
+    """$2 and $10 per 1M tokens, exact."""
+    nano = usage["prompt_tokens"] * 2000 + usage["completion_tokens"] * 10000
+    return f"{nano // 10**9}.{nano % 10**9:09d}"
+
+
+def test_a_short_answer_says_what_it_cost_in_its_head(priced):
+    answer = httpx.post(f"{priced.url}/v1/chat/completions", json=CHAT)
+    assert answer.status_code == 200
+    assert answer.headers["x-tollgate-cost-usd"] == expected(answer.json()["usage"])
+
+
+def test_cost_is_the_same_in_api_and_metrics(priced):
+    answer = httpx.post(f"{priced.url}/v1/chat/completions", json=CHAT)
+    story = httpx.get(f"{priced.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
+    assert story["cost_usd"] == expected(answer.json()["usage"])
+    assert story["tries"][0]["cost_source"] == "prices"
+    page = httpx.get(f"{priced.admin}/metrics").text
+    assert 'tollgate_cost_usd_total{provider="openai",model="sim-model",tenant="default"}' in page
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_http2_has_it_as_a_trailer(priced, stream):
+    body = json.dumps({**CHAT, "stream": stream, "stream_options": {"include_usage": True}} if stream else CHAT)
+    run = subprocess.run(
+        ["curl", "-sS", "--http2-prior-knowledge", "-D", "-", "-o", "/dev/null", "-H", "content-type: application/json",
+         "-d", body, f"{priced.url}/v1/chat/completions"], capture_output=True, text=True, timeout=20, check=True)
+    head, _, rest = run.stdout.replace("\r\n", "\n").partition("\n\n")
+    assert "HTTP/2 200" in head
+    assert "x-tollgate-cost-usd" not in head
+    # curl writes trailers behind the head.
+    assert "x-tollgate-cost-usd: 0.000" in rest
+
+
+def test_chunked_http1_has_a_trailer_where_it_is_asked_for(priced):
+    body = json.dumps({**CHAT, "stream": True, "stream_options": {"include_usage": True}})
+    for asks in [True, False]:
+        fields = ["-H", "TE: trailers"] if asks else []
+        run = subprocess.run(
+            ["curl", "-sS", "--http1.1", "-D", "-", "-o", "/dev/null", "-H", "content-type: application/json", *fields,
+             "-d", body, f"{priced.url}/v1/chat/completions"], capture_output=True, text=True, timeout=20, check=True)
+        assert ("x-tollgate-cost-usd: 0.000" in run.stdout) == asks
+
+
+def test_an_unknown_price_is_null_and_not_zero(priced):
+    answer = httpx.post(f"{priced.url}/v1/chat/completions", json={**CHAT, "model": "nobody-knows"})
+    assert answer.status_code == 200
+    assert "x-tollgate-cost-usd" not in answer.headers
+    story = httpx.get(f"{priced.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
+    assert story["cost_usd"] is None
+    assert story["tries"][0]["cost_source"] == "unknown"
+
+
+def test_a_policy_may_refuse_unknown_prices(start, simulator, tmp_path):
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    broker = start.broker(policy_for(simulator.url, prices=str(tmp_path / "prices.yaml"), unknown_price="reject"))
+    assert httpx.post(f"{broker.url}/v1/chat/completions", json=CHAT).status_code == 200
+    refused = httpx.post(f"{broker.url}/v1/chat/completions", json={**CHAT, "model": "nobody-knows"})
+    assert refused.status_code == 404
+    assert refused.headers["x-tollgate-outcome"] == "rejected_model"
+    assert "x-tollgate-provider" not in refused.headers
+    assert "no price" in refused.json()["error"]["message"] and "test-7" in refused.json()["error"]["message"]
+
+
+def test_a_bad_prices_file_is_refused_with_its_place(tmp_path):
+    (tmp_path / "prices.yaml").write_text('version: v\nmodels:\n  "m": {input: cheap}\n')
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(
+        'prices: prices.yaml\nproviders: {a: {dialect: openai, base_url: "http://127.0.0.1:9"}}\n')
+    for command in [["check", str(policy)], ["serve", "--policy", str(policy), "--listen", "127.0.0.1:0", "--admin", "off"]]:
+        run = subprocess.run([BINARY, *command], capture_output=True, text=True, timeout=20)
+        assert run.returncode == 1
+        assert "prices.yaml:3:16: error: models" in run.stderr and "cheap" in run.stderr
+
+
+def test_prices_are_shown(tmp_path):
+    def show(*arguments):
+        return subprocess.run([BINARY, "prices", *arguments], capture_output=True, text=True, timeout=20)
+
+    assert "claude-opus-5 " in show().stdout
+    one = show("gpt-6-sol").stdout
+    assert "standard, over 272000 tokens      4      15" in one
+    unknown = show("nobody-knows")
+    assert unknown.returncode == 1 and "has no price" in unknown.stderr
+    # The built-in list as a file is a good prices file.
+    (tmp_path / "prices.yaml").write_text(show("--yaml").stdout)
+    assert show("--file", str(tmp_path / "prices.yaml"), "gpt-6-sol").stdout == one
+    assert show("--yaml", "gpt-6-sol").returncode == 2
+
+
+def test_events_stream_snapshots_and_changes(priced):
+    with httpx.stream("GET", f"{priced.admin}/api/v1/events", timeout=10) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "event: snapshot"
+        assert json.loads(next(lines).removeprefix("data: "))["providers"][0]["id"] == "openai"
+        httpx.post(f"{priced.admin}/api/v1/keys/openai/main/disable")
+        httpx.post(f"{priced.admin}/api/v1/keys/openai/main/enable")
+        changes = []
+        snapshots = 0
+        for line in lines:
+            if line == "event: snapshot":
+                snapshots += 1
+            elif line == "event: change":
+                changes.append(json.loads(next(lines).removeprefix("data: ")))
+            if len(changes) == 2 and snapshots >= 1:
+                break
+        assert [change["subject"] for change in changes] == ["key", "key"]
+        assert changes[0]["name"] == "openai/main" and changes[0]["state"] == "disabled"
