@@ -1,12 +1,18 @@
 """What calls cost: as trailer and header, in the API, the log and the metrics; prices files, unknown prices, `tollgate prices`."""
 
 import json
+import re
+import socket
 import subprocess
 
+import h2.config
+import h2.connection
+import h2.events
 import httpx
 import pytest
 
 from processes import BINARY, policy_for
+from rawhttp import address_of
 
 CHAT = {"model": "sim-model", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 20}
 PRICES = """version: test-7
@@ -48,14 +54,23 @@ def test_cost_is_the_same_in_api_and_metrics(priced):
 @pytest.mark.parametrize("stream", [False, True])
 def test_http2_has_it_as_a_trailer(priced, stream):
     body = json.dumps({**CHAT, "stream": stream, "stream_options": {"include_usage": True}} if stream else CHAT)
-    run = subprocess.run(
-        ["curl", "-sS", "--http2-prior-knowledge", "-D", "-", "-o", "/dev/null", "-H", "content-type: application/json",
-         "-d", body, f"{priced.url}/v1/chat/completions"], capture_output=True, text=True, timeout=20, check=True)
-    head, _, rest = run.stdout.replace("\r\n", "\n").partition("\n\n")
-    assert "HTTP/2 200" in head
-    assert "x-tollgate-cost-usd" not in head
-    # curl writes trailers behind the head.
-    assert "x-tollgate-cost-usd: 0.000" in rest
+    client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+    client.initiate_connection()
+    client.send_headers(1, [(":method", "POST"), (":path", "/v1/chat/completions"), (":scheme", "http"),
+                            (":authority", "a"), ("content-type", "application/json")])
+    client.send_data(1, body.encode(), end_stream=True)
+    head = trailers = None
+    with socket.create_connection(address_of(priced.url), timeout=15) as connection:
+        connection.sendall(client.data_to_send())
+        while trailers is None:
+            for event in client.receive_data(connection.recv(65536)):
+                if isinstance(event, h2.events.ResponseReceived):
+                    head = dict(event.headers)
+                elif isinstance(event, h2.events.TrailersReceived):
+                    trailers = dict(event.headers)
+                assert not isinstance(event, h2.events.StreamEnded) or trailers is not None
+    assert head[":status"] == "200" and "x-tollgate-cost-usd" not in head
+    assert re.fullmatch(r"0\.000\d{6}", trailers["x-tollgate-cost-usd"])
 
 
 def test_chunked_http1_has_a_trailer_where_it_is_asked_for(priced):
