@@ -91,10 +91,11 @@ final class DirectConnection: CallCarrier {
       handle = connector
     } else {
       handle = try EasyHandle(upstream, pool)
+      // Once: libcurl keeps the buffer of a connecting that failed, and then takes no other size.
+      try handle.set(CURLOPT_CONNECT_ONLY, 1)
+      try handle.set(CURLOPT_BUFFERSIZE, 1024)
     }
     handle.forget()
-    try handle.set(CURLOPT_CONNECT_ONLY, 1)
-    try handle.set(CURLOPT_BUFFERSIZE, 1024)
     try handle.set(CURLOPT_URL, text: origin)
     try handle.setConnectTimeout(connectTimeout)
     try handle.serve(self)
@@ -206,8 +207,8 @@ final class DirectConnection: CallCarrier {
       readWhileIdle()
       return
     }
-    // Both at once without having waited for both is how the loop reports an error.
-    let isError = readiness == [.readable, .writable] && (sent == total || sendFailed)
+    // The loop reports an error as everything, and this was never waited for.
+    let isError = readiness.contains(.disconnected)
     if readiness.contains(.writable), sent < total, !sendFailed { send() }
     if call?.isPaused == false, readiness.contains(.readable) { receive(untilEmpty: isError) }
   }

@@ -52,6 +52,12 @@ import Testing
     #expect(recorder.failure?.requestMayHaveArrived == false)
   }
 
+  /// Libcurl keeps the buffer of a connecting that failed; the handle must serve again nevertheless.
+  @Test func resolveFailedAgain() throws {
+    let bench = try Bench()
+    for _ in 0..<4 { #expect(bench.run("http://tollgate-test.invalid/").failure?.kind == .resolveFailed) }
+  }
+
   @Test func connectTimedOut() throws {
     // A listener whose backlog is full drops further SYNs without a word.
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
@@ -125,6 +131,17 @@ import Testing
     bench.turn(until: { recorder.ending != nil })
     #expect(recorder.failure?.kind == .truncated)
     #expect(recorder.text == "abc")
+  }
+
+  /// Bytes and the reset behind them, mostly in one event of the loop.
+  @Test func resetRightBehindBytes() throws {
+    for _ in 0..<20 {
+      let recorder = try fail(timeouts: timeouts(idle: .milliseconds(500))) {
+        try $0.send("HTTP/1.1 200 OK\r\n\r\nabc")
+        $0.reset()
+      }
+      #expect(recorder.failure?.kind == .truncated || recorder.failure?.kind == .resetBeforeResponse)
+    }
   }
 
   @Test func firstByteTimedOut() throws {
