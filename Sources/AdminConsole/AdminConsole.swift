@@ -21,15 +21,17 @@ import HTTPMessage
 
 /// What the composition root does for the console.
 public struct AdminActions {
-  /// Reads and applies the policy again; the texts say what was wrong, none on success.
-  public var reload: () -> [String]
+  /// Reads and applies the policy again, which may take seconds, and then tells on the loop's thread what was wrong: nothing on
+  /// success.
+  public var reload: (@escaping ([String]) -> Void) -> Void
   /// Starts the drain.
   public var drain: () -> Void
   /// Resident memory in bytes, CPU seconds, open descriptors, start time in seconds since 1970.
   public var processFigures: () -> ProcessFigures
 
   public init(
-    reload: @escaping () -> [String], drain: @escaping () -> Void, processFigures: @escaping () -> ProcessFigures
+    reload: @escaping (@escaping ([String]) -> Void) -> Void, drain: @escaping () -> Void,
+    processFigures: @escaping () -> ProcessFigures
   ) {
     self.reload = reload
     self.drain = drain
@@ -82,8 +84,10 @@ public final class AdminConsole: HTTPHandler {
       }
       return
     }
-    let reply = reply(to: exchange.head)
-    exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
+    answer(exchange.head) { reply in
+      guard !exchange.isClosed else { return }
+      exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
+    }
   }
 
   public func exchangeDrained(_ exchange: any HTTPExchange) {}
@@ -110,7 +114,15 @@ public final class AdminConsole: HTTPHandler {
 
   // MARK: Routes
 
-  func reply(to head: RequestHead) -> Reply {
+  /// Answers at once, or for a reload when it is over.
+  func answer(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
+    guard head.method == "POST", head.path == "/api/v1/reload", case .full = access(head) else {
+      return send(reply(to: head))
+    }
+    actions.reload { send(AdminConsole.reloaded(mistakes: $0)) }
+  }
+
+  private func reply(to head: RequestHead) -> Reply {
     let path = String(head.path)
     let isRead = head.method == "GET" || head.method == "HEAD"
     if path == "/healthz" { return isRead ? .text("ok\n") : .methodNotAllowed("GET") }
@@ -143,7 +155,7 @@ public final class AdminConsole: HTTPHandler {
     case ("status", 3): return isRead ? .json(StatusJSON.status(broker, version: version, tenant: scope)) : .methodNotAllowed("GET")
     case ("requests", 3): return isRead ? requests(head, tenant: scope) : .methodNotAllowed("GET")
     case ("requests", 4): return isRead ? request(parts[3], tenant: scope) : .methodNotAllowed("GET")
-    case ("reload", 3): return head.method == "POST" ? reload() : .methodNotAllowed("POST")
+    case ("reload", 3): return .methodNotAllowed("POST")
     case ("drain", 3): return head.method == "POST" ? drain() : .methodNotAllowed("POST")
     case ("keys", 6): return head.method == "POST" ? key(parts[3], parts[4], parts[5]) : .methodNotAllowed("POST")
     case ("breakers", 5): return head.method == "POST" ? breaker(parts[3], parts[4]) : .methodNotAllowed("POST")
@@ -243,8 +255,7 @@ public final class AdminConsole: HTTPHandler {
 
   // MARK: Changes
 
-  private func reload() -> Reply {
-    let mistakes = actions.reload()
+  private static func reloaded(mistakes: [String]) -> Reply {
     var json = JSONWriter()
     json.object { json in
       json.member("reloaded", mistakes.isEmpty)

@@ -72,6 +72,7 @@ enum StatusJSON {
       json.array(provider.keys) { json, key in
         json.object { json in
           json.member("id", key.id.name)
+          json.member("secret", broker.secretMark(provider: provider.id.name, key: key.id.name))
           json.member("state", key.state)
           json.member("until", time(key.until, broker))
           json.member("in_flight", key.inFlight)

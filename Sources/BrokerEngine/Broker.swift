@@ -105,6 +105,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     return true
   }
 
+  /// A key's secret as it may be shown: `•••abcd`; nil where there is none.
+  public func secretMark(provider: String, key: String) -> String? { rules.secrets.mark(provider: provider, key: key) }
+
   /// What the core needs of a policy, with the secrets' generations in place of the secrets.
   private static func admission(_ policy: Policy, _ secrets: KeySecrets) -> AdmissionPolicy {
     var admission = policy.admission

@@ -2,7 +2,7 @@
 import PolicyFile
 
 /// Secrets by provider and key. Prints none of them. The core knows a secret only by its generation, a number that grows with each change.
-public struct KeySecrets: CustomStringConvertible, CustomReflectable {
+public struct KeySecrets: Sendable, CustomStringConvertible, CustomReflectable {
   private struct Entry {
     var secret: Secret
     var generation: Int
@@ -16,6 +16,8 @@ public struct KeySecrets: CustomStringConvertible, CustomReflectable {
   }
 
   func secret(provider: String, key: String) -> Secret? { entries[provider]?[key]?.secret }
+  /// How a secret may be shown: by bullets and its last four characters; nil where there is none.
+  func mark(provider: String, key: String) -> String? { secret(provider: provider, key: key)?.description }
   func generation(provider: String, key: String) -> Int { entries[provider]?[key]?.generation ?? 0 }
 
   /// Counts generations on from what was there before; returns true where a secret is new, gone or other.

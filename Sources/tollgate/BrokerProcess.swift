@@ -33,6 +33,7 @@ final class BrokerProcess {
   /// Directories in which secrets' files lie, and the pause after a change in which its neighbours are awaited.
   private var secretWatches: [DirectoryWatch] = []
   private lazy var secretTimer = LoopTimer(loop) { [weak self] in self?.readSecretsAgain() }
+  private lazy var secretReader = SecretReader(loop: loop)
   private lazy var drainTimer = LoopTimer(loop) { [weak self] in self?.drainTimedOut() }
   private var isStopping = false
 
@@ -76,7 +77,7 @@ final class BrokerProcess {
     console = AdminConsole(
       broker: broker,
       actions: AdminActions(
-        reload: { requests.reload() }, drain: { requests.drain() }, processFigures: ProcessReading.figures),
+        reload: { requests.reload($0) }, drain: { requests.drain() }, processFigures: ProcessReading.figures),
       version: tollgateVersion, token: policy.admin.token.map { Array($0.revealed.utf8) }, loop: loop)
     console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
     var limits = EndpointLimits()
@@ -95,14 +96,14 @@ final class BrokerProcess {
       adminServer = HTTPServer(loop: loop, handler: console, limits: adminLimits, tls: nil)
     }
     upstream.onSocketWarning = { text in logger.warning("upstream socket", metadata: ["detail": "\(text)"]) }
-    requests.reload = { [weak self] in self?.reload() ?? [] }
+    requests.reload = { [weak self] in self?.reload($0) }
     requests.drain = { [weak self] in self?.drain() }
     requests.noticed = { [console] in console.noticed($0) }
   }
 
   /// What the console may ask of this object, which is made after it.
   private final class ConsoleRequests {
-    var reload: () -> [String] = { [] }
+    var reload: (@escaping ([String]) -> Void) -> Void = { $0([]) }
     var drain: () -> Void = {}
     /// The way back: what the broker notices, for the console's event streams.
     var noticed: (Notice) -> Void = { _ in }
@@ -124,7 +125,7 @@ final class BrokerProcess {
     signals = try [SIGTERM, SIGINT].map { signal in
       try SignalWatch(loop, signal: signal) { [weak self] in self?.stopRequested() }
     }
-    signals.append(try SignalWatch(loop, signal: SIGHUP) { [weak self] in _ = self?.reload() })
+    signals.append(try SignalWatch(loop, signal: SIGHUP) { [weak self] in self?.reload() })
     broker.onDrained = { [weak self] in self?.stop() }
     watchSecrets()
     loop.run()
@@ -174,33 +175,47 @@ final class BrokerProcess {
 
   // MARK: Policy
 
-  /// Reads the policy again; the texts say what was wrong, and then the old one stays.
-  func reload() -> [String] {
+  /// Reads the policy and its secrets again and takes them up together; tells what was wrong, and then the old one stays.
+  func reload(_ tell: @escaping ([String]) -> Void = { _ in }) {
     do {
       let policy = try BrokerProcess.load(options)
-      let secrets = try PolicyLoading.secrets(of: policy, relativeTo: options.policyFile)
       let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
-      if policy.listen != broker.policy.listen || policy.admin.listen != broker.policy.admin.listen
-        || policy.tls != broker.policy.tls
-      {
-        logger.warning("listen, tls and admin.listen change only with a restart")
+      secretReader.read(policy, relativeTo: options.policyFile) { [weak self] result in
+        guard let self else { return }
+        switch result {
+        case .success(let secrets):
+          replace(policy, secrets, prices)
+          tell([])
+        case .failure(let error): tell(refused(error))
+        }
       }
-      if policy.store != broker.policy.store || policy.durability != broker.policy.durability {
-        logger.warning("store and durability change only with a restart")
-      }
-      BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
-      broker.replacePolicy(policy, secrets: secrets, prices: prices)
-      console.token = policy.admin.token.map { Array($0.revealed.utf8) }
-      console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
-      console.changed("policy", "reloaded")
-      watchSecrets()
-      logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
-      return []
     } catch {
-      let mistakes = "\(error)".split(separator: "\n").map(String.init)
-      for mistake in mistakes { logger.error("policy refused, the old one stays", metadata: ["mistake": "\(mistake)"]) }
-      return mistakes
+      tell(refused(error))
     }
+  }
+
+  private func refused(_ error: any Error) -> [String] {
+    let mistakes = "\(error)".split(separator: "\n").map(String.init)
+    for mistake in mistakes { logger.error("policy refused, the old one stays", metadata: ["mistake": "\(mistake)"]) }
+    return mistakes
+  }
+
+  private func replace(_ policy: Policy, _ secrets: KeySecrets, _ prices: PriceBook) {
+    if policy.listen != broker.policy.listen || policy.admin.listen != broker.policy.admin.listen
+      || policy.tls != broker.policy.tls
+    {
+      logger.warning("listen, tls and admin.listen change only with a restart")
+    }
+    if policy.store != broker.policy.store || policy.durability != broker.policy.durability {
+      logger.warning("store and durability change only with a restart")
+    }
+    BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
+    broker.replacePolicy(policy, secrets: secrets, prices: prices)
+    console.token = policy.admin.token.map { Array($0.revealed.utf8) }
+    console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
+    console.changed("policy", "reloaded")
+    watchSecrets()
+    logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
   }
 
   /// Follows the files that hold secrets: their directories, because secrets are replaced by renaming or by turning a link.
@@ -226,12 +241,14 @@ final class BrokerProcess {
   }
 
   private func readSecretsAgain() {
-    do {
-      if broker.replaceSecrets(try PolicyLoading.secrets(of: broker.policy, relativeTo: options.policyFile)) {
-        logger.info("secrets changed")
+    secretReader.read(broker.policy, relativeTo: options.policyFile) { [weak self] result in
+      guard let self else { return }
+      switch result {
+      case .success(let secrets):
+        if broker.replaceSecrets(secrets) { logger.info("secrets changed") }
+      case .failure(let error):
+        logger.error("secrets cannot be read, the old ones stay", metadata: ["mistake": "\(error)"])
       }
-    } catch {
-      logger.error("secrets cannot be read, the old ones stay", metadata: ["mistake": "\(error)"])
     }
   }
 

@@ -8,15 +8,15 @@ struct KeysCommand: ParsableCommand {
     subcommands: [List.self, Disable.self, Enable.self], defaultSubcommand: List.self)
 
   static func table(_ keys: [(provider: String, key: StatusReport.Key)]) -> String {
-    var table = TextTable(["KEY", "STATE", "UNTIL", "RUNNING"], right: [3])
+    var table = TextTable(["KEY", "SECRET", "STATE", "UNTIL", "RUNNING"], right: [4])
     for (provider, key) in keys {
-      table.row(["\(provider)/\(key.id)", key.state, key.until ?? "-", "\(key.inFlight)"])
+      table.row(["\(provider)/\(key.id)", key.secret ?? "-", key.state, key.until ?? "-", "\(key.inFlight)"])
     }
     return table.text
   }
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List all keys by id; secrets are never shown.")
+    static let configuration = CommandConfiguration(abstract: "List all keys by id; of a secret the last four characters are shown.")
     @OptionGroup var admin: AdminOptions
     func run() throws {
       let report = try AdminClient(options: admin).get(StatusReport.self, "/api/v1/status")
@@ -59,9 +59,9 @@ struct BreakersCommand: ParsableCommand {
     @OptionGroup var admin: AdminOptions
     func run() throws {
       let report = try AdminClient(options: admin).get(StatusReport.self, "/api/v1/status")
-      var table = TextTable(["PROVIDER", "STATE", "UNTIL"])
+      var table = TextTable(["PROVIDER", "STATE", "UNTIL", "REASON"])
       for provider in report.providers {
-        table.row([provider.id, provider.breaker.state, provider.breaker.until ?? "-"])
+        table.row([provider.id, provider.breaker.state, provider.breaker.until ?? "-", provider.breaker.reason ?? "-"])
       }
       Terminal.line(table.text)
     }

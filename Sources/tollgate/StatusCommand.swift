@@ -17,10 +17,12 @@ struct StatusReport: Decodable {
   }
   struct Breaker: Decodable {
     var state: String
+    var reason: String?
     var until: String?
   }
   struct Key: Decodable {
     var id: String
+    var secret: String?
     var state: String
     var until: String?
     var inFlight: Int

@@ -36,17 +36,20 @@ import Testing
         hash: { $0 }))
     console = AdminConsole(
       broker: broker,
-      actions: AdminActions(reload: { ["p.yaml:1:1: error: x"] }, drain: {}, processFigures: { ProcessFigures() }),
+      actions: AdminActions(reload: { $0(["p.yaml:1:1: error: x"]) }, drain: {}, processFigures: { ProcessFigures() }),
       version: "test", token: nil)
   }
 
   private func ask(_ method: String, _ target: String, _ fields: [(String, String)] = [], host: String = "127.0.0.1:1")
     -> Reply
   {
-    console.reply(
-      to: RequestHead(
+    var replies: [Reply] = []
+    console.answer(
+      RequestHead(
         method: method, target: target, authority: host, fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) }))
-    )
+    ) { replies.append($0) }
+    #expect(replies.count == 1)
+    return replies.last ?? .error(500, "no reply")
   }
 
   @Test func healthAndReadiness() {
@@ -151,10 +154,14 @@ import Testing
   private let bench = AdminBench()
 
   private func ask(_ method: String, _ target: String, token: String) -> Reply {
-    bench.console.reply(
-      to: RequestHead(
+    var replies: [Reply] = []
+    bench.console.answer(
+      RequestHead(
         method: method, target: target, authority: "127.0.0.1:1",
-        fields: HeaderFields([(name: "authorization", value: "Bearer \(token)")])))
+        fields: HeaderFields([(name: "authorization", value: "Bearer \(token)")]))
+    ) { replies.append($0) }
+    #expect(replies.count == 1)
+    return replies.last ?? .error(500, "no reply")
   }
 
   @Test func readsItsOwnAndChangesNothing() {
@@ -230,7 +237,7 @@ private final class AdminBench {
         clock: BrokerClock(monotonic: { 5_000_000_000 }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: nil,
         hash: { $0 }))
     console = AdminConsole(
-      broker: broker, actions: AdminActions(reload: { [] }, drain: {}, processFigures: { ProcessFigures() }),
+      broker: broker, actions: AdminActions(reload: { $0([]) }, drain: {}, processFigures: { ProcessFigures() }),
       version: "test", token: Array("of-all".utf8))
     console.tenantTokens = [("acme", Array("of-acme".utf8))]
   }

@@ -1,0 +1,54 @@
+// Reads the secrets of a policy's keys on a thread of their own: a command, or a file on a slow disk, must not hold up the loop.
+import BrokerEngine
+import EventLoop
+import Foundation
+import PolicyFile
+
+/// Reads one policy's secrets after the other, in the order in which they were asked for.
+final class SecretReader {
+  typealias Continuation = (Result<KeySecrets, any Error>) -> Void
+
+  private struct Job {
+    var policy: Policy
+    var file: String?
+    var then: Continuation
+  }
+
+  /// How the thread's result finds back.
+  private final class Address: @unchecked Sendable {
+    // Reason for unchecked: it is written once before any thread starts, and read on the loop's thread only.
+    weak var reader: SecretReader?
+  }
+
+  private let loop: EventLoop
+  private let address = Address()
+  private var jobs: [Job] = []
+
+  init(loop: EventLoop) {
+    self.loop = loop
+    address.reader = self
+  }
+
+  /// Reads the secrets and calls `then` with them, or with what was wrong, in a later turn of the loop.
+  func read(_ policy: Policy, relativeTo file: String?, then: @escaping Continuation) {
+    jobs.append(Job(policy: policy, file: file, then: then))
+    if jobs.count == 1 { start() }
+  }
+
+  private func start() {
+    guard let job = jobs.first else { return }
+    let (policy, file, mailbox, address) = (job.policy, job.file, loop.mailbox, address)
+    let thread = Thread {
+      let result = Result { try PolicyLoading.secrets(of: policy, relativeTo: file) }
+      mailbox.post { address.reader?.finish(result) }
+    }
+    thread.name = "secrets"
+    thread.start()
+  }
+
+  private func finish(_ result: Result<KeySecrets, any Error>) {
+    let job = jobs.removeFirst()
+    job.then(result)
+    start()
+  }
+}
