@@ -66,7 +66,11 @@ final class EventFeed {
   func tell(_ notice: Notice) {
     guard !listeners.isEmpty else { return }
     switch notice {
-    case .waiting, .requeued: break
+    case .waiting, .requeued, .demoted: break
+    case .budgetWarned(let reading):
+      tell(subject: "budget", name: reading.id, state: "warned", reason: "\(reading.warnAtPercent) % of the limit")
+    case .budgetExceeded(let reading):
+      tell(subject: "budget", name: reading.id, state: "exceeded", reason: reading.onExceed.rawValue)
     case .limitLearned(let provider, let dimension, let perMinute):
       tell(subject: "limit", name: provider.name, state: "\(dimension.name) \(perMinute)", reason: "learned")
     case .concurrencyChanged(let provider, let limit):

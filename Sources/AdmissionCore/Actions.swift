@@ -27,10 +27,12 @@ public struct Grant: Sendable {
   public var reservedOutput: TokenCount
   /// The estimate of its cost, held in every budget that it counts against; nil where the price is unknown.
   public var held: Money?
+  /// What the tightest of the tenant's budgets leaves after this hold; nil where it has none.
+  public var budgetRemaining: Money?
 
   public init(
     request: RequestID, lease: LeaseID, provider: ProviderID, key: KeyID? = nil, attempt: Int, queued: Span,
-    reservedInput: TokenCount, reservedOutput: TokenCount, held: Money? = nil
+    reservedInput: TokenCount, reservedOutput: TokenCount, held: Money? = nil, budgetRemaining: Money? = nil
   ) {
     self.request = request
     self.lease = lease
@@ -41,6 +43,7 @@ public struct Grant: Sendable {
     self.reservedInput = reservedInput
     self.reservedOutput = reservedOutput
     self.held = held
+    self.budgetRemaining = budgetRemaining
   }
 }
 
@@ -54,10 +57,14 @@ public struct Conclusion: Sendable {
   /// How long the request was queued in all.
   public var queued: Span
   public var attempts: Int
+  /// The budget that refused it.
+  public var budget: BudgetReading?
+  /// What the tightest of the tenant's budgets leaves; nil where it has none.
+  public var budgetRemaining: Money?
 
   public init(
     request: RequestID, outcome: Outcome, retryAfter: Span? = nil, blocker: Blocker? = nil, queued: Span,
-    attempts: Int
+    attempts: Int, budget: BudgetReading? = nil, budgetRemaining: Money? = nil
   ) {
     self.request = request
     self.outcome = outcome
@@ -65,6 +72,8 @@ public struct Conclusion: Sendable {
     self.blocker = blocker
     self.queued = queued
     self.attempts = attempts
+    self.budget = budget
+    self.budgetRemaining = budgetRemaining
   }
 }
 
@@ -123,4 +132,10 @@ public enum Notice: Sendable {
   case concurrencyChanged(ProviderID, limit: Int)
   case breakerChanged(ProviderID, state: String, reason: String)
   case keyChanged(ProviderID, KeyID, state: String, reason: String)
+  /// A budget that is used up has made the request's class `low`; said before anything else about the request.
+  case demoted(RequestID, BudgetReading)
+  /// A budget's spending has passed its `warn_at`; once in each window.
+  case budgetWarned(BudgetReading)
+  /// A budget is used up, or was too small for a request; once in each window.
+  case budgetExceeded(BudgetReading)
 }

@@ -41,6 +41,9 @@ public struct Admission: Sendable {
   var tenantTimerPositions: [Int32] = []
   var nextSequence: UInt64 = 0
   var drainRate = DrainRate()
+  var book = BudgetBook()
+  /// The broker's budgets are the only tenant's own.
+  var isSingleTenant = false
 
   // What runs.
   var leases: [Lease?] = []
@@ -88,6 +91,10 @@ public struct Admission: Sendable {
       observe(limits, provider: provider, key: key, at: now, into: &actions)
     case .policyReplaced(let policy): replace(policy, at: now, into: &actions)
     case .operatorCommanded(let command): obey(command, at: now, into: &actions)
+    case .budgetWindowsBegan(let windows): beginWindows(windows, at: now, into: &actions)
+    case .budgetRaisesReplaced(let raises): replaceRaises(raises, at: now, into: &actions)
+    case .budgetsRestored(let spent): restoreBudgets(spent, at: now, into: &actions)
+    case .restored(let attempts): restore(attempts, at: now)
     case .deadlineReached: break
     case .drainRequested: isDraining = true
     }

@@ -55,6 +55,12 @@ extension Admission {
     case .tenantLimited(let obstacle, let readyAt):
       note(slot, obstacle, into: &actions)
       park(request, obstacle, until: readyAt)
+    case .unaffordable(let account, let isForGood):
+      if isForGood {
+        evict(slot, outcome: .rejectedBudget, budget: account, at: now, into: &actions)
+      } else {
+        waitForBudget(slot, account: account, into: &actions)
+      }
     case .blocked:
       claim(slot, request, ignoringHeadroom: turn != .order, at: now, into: &actions)
     }

@@ -21,6 +21,7 @@ extension Admission {
 
   /// The obstacle as things stand after the last pass.
   func currentObstacle(of slot: Int32, at now: Instant) -> Obstacle {
+    if let account = waiting[Int(slot)]?.waitsFor, account >= 0 { return Obstacle(kind: .budget, account: account) }
     guard let request = waiting[Int(slot)], request.notBefore == nil, let lane = lanes.lane(of: slot) else {
       return Obstacle(kind: .backoff)
     }
@@ -30,6 +31,10 @@ extension Admission {
     for (number, leg) in routes.routes[Int(request.route)].legs.enumerated() {
       if isBackingOff(request, leg: number, at: now) {
         first = first ?? Obstacle(kind: .backoff)
+        continue
+      }
+      if case .unaffordable(let account, _) = place(request, leg, ignoringHeadroom: false, claims: .max, at: now) {
+        first = first ?? Obstacle(kind: .budget, account: account)
         continue
       }
       // What is really missing comes before what somebody else has claimed.
@@ -67,6 +72,7 @@ extension Admission {
     case .keys: return .noUsableKey(provider)
     case .closed: return .providerClosed(provider)
     case .backoff: return .backoff
+    case .budget: return .budget(book.id(obstacle.account))
     }
   }
 
@@ -101,6 +107,6 @@ extension Admission {
           weight: tenant.weight)
       },
       queuedByBand: waitingByBand, queuedBytes: waitingBytes, running: leaseCount, openLeases: leaseCount,
-      queueStorage: waiting.count, isDraining: isDraining)
+      queueStorage: waiting.count, isDraining: isDraining, budgets: book.readings(others: 100, at: now))
   }
 }

@@ -7,6 +7,8 @@ extension Admission {
     case tenantLimited(Obstacle, readyAt: Instant)
     /// No candidate can take it.
     case blocked
+    /// No candidate that it can pay for; for good, or until a running call gives its hold back.
+    case unaffordable(account: Int32, isForGood: Bool)
   }
 
   /// Finds a permit, units and a key for the request at the first of its candidates that has them all.
@@ -23,13 +25,26 @@ extension Admission {
         return .tenantLimited(obstacle, readyAt: shortage.readyAt)
       }
     }
+    var unaffordable: (account: Int32, isForGood: Bool)?
+    var isBlocked = route.legs.isEmpty
     for index in route.legs.indices {
       let leg = route.legs[index]
-      if isBackingOff(request, leg: index, at: now) { continue }
-      if case .placed(var placement) = place(request, leg, ignoringHeadroom: ignoringHeadroom, claims: pass, at: now) {
+      if isBackingOff(request, leg: index, at: now) {
+        isBlocked = true
+        continue
+      }
+      switch place(request, leg, ignoringHeadroom: ignoringHeadroom, claims: pass, at: now) {
+      case .placed(var placement):
         placement.leg = index
         return .placed(placement)
+      case .blocked: isBlocked = true
+      case .unaffordable(let account, let isForGood):
+        // What may still fit somewhere is not refused.
+        if unaffordable?.isForGood ?? true { unaffordable = (account, isForGood) }
       }
+    }
+    if !isBlocked, let unaffordable {
+      return .unaffordable(account: unaffordable.account, isForGood: unaffordable.isForGood)
     }
     return .blocked
   }
@@ -42,6 +57,7 @@ extension Admission {
   enum LegAttempt {
     case placed(Placement)
     case blocked(Obstacle, readyAt: Instant)
+    case unaffordable(account: Int32, isForGood: Bool)
   }
 
   /// - Parameter claims: the pass whose claims count.
@@ -50,6 +66,16 @@ extension Admission {
   ) -> LegAttempt {
     let index = Int(leg.provider)
     let band = ignoringHeadroom ? -1 : request.band
+    let (input, output) = estimate(request, leg: leg)
+    let cost = cost(request, leg: leg, input: input, output: output)
+    // First of all: what it cannot pay for it does not wait for.
+    if !request.accounts.isEmpty {
+      switch book.fit(request.accounts, estimate: cost, at: now) {
+      case .fits: break
+      case .waits(let account): return .unaffordable(account: account, isForGood: false)
+      case .exceeds(let account): return .unaffordable(account: account, isForGood: true)
+      }
+    }
     if leg.hasNoKey { return .blocked(Obstacle(kind: .keys, provider: leg.provider), readyAt: .distantFuture) }
     if providers[index].claimedInPass == claims {
       return .blocked(Obstacle(kind: .claimed, provider: leg.provider), readyAt: .distantFuture)
@@ -60,7 +86,6 @@ extension Admission {
     if let until = providers[index].gate.closedUntil(at: now) {
       return .blocked(Obstacle(kind: .closed, provider: leg.provider), readyAt: until)
     }
-    let (input, output) = estimate(request, leg: leg)
     let units = units(request, leg: leg, input: input, output: output)
     if let shortage = shortage(providers[index].capacity, units, band: band, at: now) {
       return .blocked(obstacle(shortage, leg.provider), readyAt: shortage.readyAt)
@@ -86,7 +111,7 @@ extension Admission {
     return .placed(
       Placement(
         leg: 0, provider: leg.provider, model: leg.model, key: key, units: units, input: input,
-        output: output))
+        output: output, cost: cost))
   }
 
   private enum KeyChoice {
@@ -215,6 +240,12 @@ extension Admission {
     let tenantUnits = Units(1, placement.input, placement.output, placement.input + placement.output)
     let fromTenant = tenants[Int(request.tenant)].capacity.take(tenantUnits, band: band, at: now)
 
+    var remaining: Money?
+    if !request.accounts.isEmpty {
+      book.hold(request.accounts, placement.cost ?? 0)
+      remaining = book.remaining(request.accounts, withBroker: isSingleTenant, at: now)
+    }
+
     request.queuedBefore = request.queued(at: now)
     request.tries += 1
     request.notBefore = nil
@@ -233,11 +264,12 @@ extension Admission {
       .grant(
         Grant(
           request: request.ticket.id, lease: id, provider: providers[index].policy.id, key: key, attempt: request.tries,
-          queued: request.queuedBefore, reservedInput: placement.input, reservedOutput: placement.output)))
+          queued: request.queuedBefore, reservedInput: placement.input, reservedOutput: placement.output,
+          held: placement.cost.map { Money(nanodollars: $0) }, budgetRemaining: remaining)))
     leases[Int(slot)] = Lease(
       id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
       takenFromKey: fromKey, takenFromTenant: fromTenant, lane: lane, leg: placement.leg,
       breakerGeneration: breakerGeneration,
-      gateGeneration: gateGeneration, keyGeneration: keyGeneration)
+      gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.cost ?? 0, epoch: book.epoch)
   }
 }

@@ -9,17 +9,20 @@ public struct AdmissionPolicy: Sendable, Equatable {
   public var tenantTemplate: TenantPolicy?
   /// The most bytes that all queued requests together may hold.
   public var queueBytes: Int
+  /// Budgets of the whole broker.
+  public var budgets: [BudgetPolicy]
 
   public init(
     providers: [ProviderPolicy], bands: [BandPolicy] = Priority.allCases.map(BandPolicy.standard),
     tenants: [TenantPolicy] = [TenantPolicy(id: "default")], tenantTemplate: TenantPolicy? = nil,
-    queueBytes: Int = 256 << 20
+    queueBytes: Int = 256 << 20, budgets: [BudgetPolicy] = []
   ) {
     self.providers = providers
     self.bands = bands
     self.tenants = tenants
     self.tenantTemplate = tenantTemplate
     self.queueBytes = queueBytes
+    self.budgets = budgets
   }
 }
 
@@ -203,10 +206,13 @@ public struct TenantPolicy: Sendable, Equatable {
   /// Share among tenants of one band, 1...1000.
   public var weight: Int
   public var limits: Limits
-  public init(id: TenantID, weight: Int = 1, limits: Limits = Limits()) {
+  /// Of the tenant, of each of its client keys, and of each of its sessions.
+  public var budgets: [BudgetPolicy]
+  public init(id: TenantID, weight: Int = 1, limits: Limits = Limits(), budgets: [BudgetPolicy] = []) {
     self.id = id
     self.weight = weight
     self.limits = limits
+    self.budgets = budgets
   }
 }
 

@@ -25,7 +25,12 @@ extension Admission {
       reject(ticket, .rejectedTenantLimit, blocker: blocker, at: now, into: &actions)
       return
     }
-    let band = Int(ticket.priority.rawValue)
+    let accounts = budgetAccounts(ticket, tenant: tenant)
+    var band = Int(ticket.priority.rawValue)
+    if band < 2, let account = book.demoting(accounts, at: now), let reading = book.reading(account, at: now) {
+      band = 2
+      actions.append(.note(.demoted(ticket.id, reading)))
+    }
     let rules = scheduler.policy(band)
     var deadline = now + rules.maxWait
     if let own = ticket.deadline { deadline = min(deadline, own) }
@@ -38,6 +43,12 @@ extension Admission {
     request.model = model
     let (input, output) = estimate(request, leg: routes.routes[Int(route)].legs[0])
     request.cost = max(1, input + output)
+    request.accounts = accounts
+    if let account = refusingAccount(request, at: now) {
+      reject(ticket, .rejectedBudget, blocker: nil, budget: account, accounts, at: now, into: &actions)
+      return
+    }
+    book.use(accounts)
 
     if waitingCount == 0, case .placed(let placement) = place(request, ignoringHeadroom: false, at: now) {
       // Nobody waits: there is no order to keep.
@@ -69,14 +80,19 @@ extension Admission {
   }
 
   private mutating func reject(
-    _ ticket: Ticket, _ outcome: Outcome, blocker: Blocker?, at now: Instant, into actions: inout ActionList
+    _ ticket: Ticket, _ outcome: Outcome, blocker: Blocker?, budget: Int32? = nil, _ accounts: [Int32]? = nil,
+    at now: Instant, into actions: inout ActionList
   ) {
     let band = Int(ticket.priority.rawValue)
+    if let budget { tellMarks(budget, refused: true, at: now, into: &actions) }
     actions.append(
       .conclude(
         Conclusion(
-          request: ticket.id, outcome: outcome, retryAfter: retryAfter(outcome, band: band, at: now), blocker: blocker,
-          queued: .zero, attempts: 0)))
+          request: ticket.id, outcome: outcome, retryAfter: retryAfter(outcome, band: band, at: now),
+          blocker: budget.map { .budget(book.id($0)) } ?? blocker, queued: .zero, attempts: 0,
+          budget: budget.flatMap { book.reading($0, at: now) },
+          budgetRemaining: accounts.map { book.remaining($0, withBroker: isSingleTenant, at: now) }
+            ?? budgetRemaining(tenant: ticket.tenant, at: now))))
   }
 
   /// nil where coming back does not help.
@@ -119,10 +135,17 @@ extension Admission {
   }
 
   /// Takes a request out of the queue and concludes it.
-  mutating func evict(_ slot: Int32, outcome: Outcome, at now: Instant, into actions: inout ActionList) {
+  /// - Parameter budget: the account that refuses it.
+  mutating func evict(
+    _ slot: Int32, outcome: Outcome, budget: Int32? = nil, at now: Instant, into actions: inout ActionList
+  ) {
     guard let request = waiting[Int(slot)] else { return }
     // What the request has waited for is not asked for again when it just leaves.
-    let blocker = outcome == .clientLeftQueued ? nil : self.blocker(for: currentObstacle(of: slot, at: now), request)
+    let obstacle = budget.map { Obstacle(kind: .budget, account: $0) }
+    let blocker =
+      outcome == .clientLeftQueued
+      ? nil : self.blocker(for: obstacle ?? currentObstacle(of: slot, at: now), request)
+    if let budget { tellMarks(budget, refused: true, at: now, into: &actions) }
     var retryAfter = retryAfter(outcome, band: request.band, at: now)
     if outcome == .rejectedNoCapacity,
       let usable = usableSoonest(routes.routes[Int(request.route)].legs, at: now)
@@ -133,11 +156,16 @@ extension Admission {
     remove(slot)
     locations[request.ticket.id] = nil
     if wasHead { needsPass = true }
+    book.leave(request.accounts)
     actions.append(
       .conclude(
         Conclusion(
           request: request.ticket.id, outcome: outcome, retryAfter: retryAfter, blocker: blocker,
-          queued: request.queued(at: now), attempts: request.tries)))
+          queued: request.queued(at: now), attempts: request.tries,
+          budget: budget.flatMap { book.reading($0, at: now) },
+          budgetRemaining: book.remaining(request.accounts, withBroker: isSingleTenant, at: now))))
+    // Whoever stands behind it may fit.
+    if request.waitsFor >= 0, budget == nil { wakeBudgetWaiters([request.waitsFor], at: now, into: &actions) }
   }
 
   // MARK: Slots
@@ -211,6 +239,7 @@ extension Admission {
       unpark(request.tenant)
     }
     timers.remove(slot, positions: &timerPositions)
+    if request.waitsFor >= 0 { book.stopWaiting(slot, for: request.waitsFor) }
     promotions.remove(slot)
     if let lane = lanes.lane(of: slot) {
       let wasHead = lanes.head(of: lane) == slot
@@ -261,5 +290,6 @@ extension Admission {
     timers.rename(old, to: new, positions: &timerPositions)
     lanes.rename(old, to: new)
     promotions.rename(old, to: new)
+    if request.waitsFor >= 0 { book.rename(old, to: new, waitingFor: request.waitsFor) }
   }
 }

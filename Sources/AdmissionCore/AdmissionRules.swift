@@ -22,6 +22,7 @@ extension Admission {
       }
       providerIndex[rules.id] = Int32(number)
     }
+    installBudgets(new)
     for index in tenants.indices where tenants[index].inUse { tenants[index].isListed = false }
     for rules in new.tenants {
       let number = tenantIndex[rules.id] ?? addTenant(rules.id, rules, isListed: true, at: now)
@@ -132,6 +133,7 @@ extension Admission {
       }
       fair[request.band].setHead(lane: lane, tenant: request.tenant, route: request.route)
     }
+    reopenBudgets(at: now)
     for id in orphans {
       if let slot = locations[id], slot >= 0 { evict(slot, outcome: .rejectedModel, at: now, into: &actions) }
     }
@@ -198,6 +200,7 @@ extension Admission {
       tenantTimerPositions.append(-1)
     }
     tenantIndex[id] = number
+    install(rules, tenant: Int(number), isListed: isListed, at: now)
     return number
   }
 
@@ -205,6 +208,8 @@ extension Admission {
     tenants[tenant].weight = rules.weight
     tenants[tenant].isListed = isListed
     tenants[tenant].capacity.replace(rules.limits, at: now)
+    tenants[tenant].budgets = rules.budgets
+    tenants[tenant].accounts = book.shared(by: tenants[tenant].id, rules: rules.budgets, isListed: isListed)
   }
 
   /// Forgets unlisted tenants that have nothing here and whose buckets are full again.

@@ -33,6 +33,7 @@ extension Admission {
     let tenant = Int(lease.request.tenant)
     leases[slot]?.takenFromTenant = tenants[tenant].capacity.trueUp(
       taken: lease.takenFromTenant, floor: produced, at: now)
+    raiseHold(slot, lease, input: input, output: progress.outputTokens)
   }
 
   /// True where the provider charged the client's cap at the start, and so knows the price of the whole call.
@@ -53,11 +54,15 @@ extension Admission {
     }
     let running = providers[Int(lease.placement.provider)].capacity.permits.running
     release(lease, settlement, at: now)
+    postCost(of: lease, settlement, at: now, into: &actions)
     learn(from: lease, settlement, running: running, at: now, into: &actions)
     if !requeue(lease, settlement, at: now, into: &actions) {
       conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
     }
-    if waitingCount > 0 { needsPass = true }
+    if waitingCount > 0 {
+      needsPass = true
+      wakeBudgetWaiters(lease.request.accounts, at: now, into: &actions)
+    }
   }
 
   private mutating func release(_ lease: Lease, _ settlement: Settlement, at now: Instant) {
@@ -118,11 +123,13 @@ extension Admission {
 
   mutating func conclude(_ request: Request, _ outcome: Outcome, at now: Instant, into actions: inout ActionList) {
     locations[request.ticket.id] = nil
+    book.leave(request.accounts)
     actions.append(
       .conclude(
         Conclusion(
           request: request.ticket.id, outcome: outcome,
           retryAfter: retryAfter(outcome, band: request.band, at: now), blocker: nil, queued: request.queuedBefore,
-          attempts: request.tries)))
+          attempts: request.tries,
+          budgetRemaining: book.remaining(request.accounts, withBroker: isSingleTenant, at: now))))
   }
 }

@@ -41,6 +41,10 @@ struct Request: Sendable {
   /// Legs of its route that have failed it, by bit; not tried again before `backoffUntil`.
   var failedLegs: UInt64 = 0
   var backoffUntil = Instant(nanoseconds: .min)
+  /// The budget accounts that it counts against.
+  var accounts: [Int32] = []
+  /// The account at which it waits, outside its lane, for a hold to come back; -1 where it does not.
+  var waitsFor: Int32 = -1
 
   func queued(at now: Instant) -> Span { Span(nanoseconds: queuedBefore.nanoseconds + (now - queuedSince).nanoseconds) }
 }
@@ -60,6 +64,9 @@ struct Lease: Sendable {
   var breakerGeneration: UInt64
   var gateGeneration: UInt64
   var keyGeneration: UInt64
+  /// What is held in the request's accounts, in nano-dollars, and the epoch in which it was taken.
+  var held: Int64 = 0
+  var epoch: UInt32 = 0
   /// Tokens have come: the provider has taken the call.
   var isAnswering = false
 }
@@ -119,6 +126,9 @@ struct TenantState: Sendable {
   var inUse = true
   var queued = 0
   var parking: Parking?
+  var budgets: [BudgetPolicy] = []
+  /// The accounts of the broker's and the tenant's own budgets.
+  var accounts: [Int32] = []
 }
 
 /// A way to providers that many models share: requests of one route wait for the same things.

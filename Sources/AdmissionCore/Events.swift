@@ -11,6 +11,14 @@ public enum AdmissionEvent: Sendable {
   case limitsObserved(ProviderID, KeyID, ObservedLimits)
   case policyReplaced(AdmissionPolicy)
   case operatorCommanded(OperatorCommand)
+  /// The windows of budgets that hold now; those that are not named stay as they are.
+  case budgetWindowsBegan([BudgetWindowState])
+  /// All raises of budgets that hold, in the place of those that held before.
+  case budgetRaisesReplaced([BudgetRaise])
+  /// At the start: what the books say was spent in the windows that hold now.
+  case budgetsRestored([BudgetSpent])
+  /// At the start: what was sent in the last minutes, so that limits go on where they were.
+  case restored([PastAttempt])
   /// The instant that `nextDeadline` gave has come.
   case deadlineReached
   case drainRequested

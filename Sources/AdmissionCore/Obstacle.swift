@@ -4,12 +4,14 @@
 struct Obstacle: Equatable, Sendable {
   enum Kind: UInt8, Sendable {
     case behindInLane, notItsTurn, permits, headroom, bucket, modelPermits, modelBucket, tenantPermits, tenantBucket
-    case claimed, breaker, keys, closed, backoff
+    case claimed, breaker, keys, closed, backoff, budget
   }
   var kind: Kind
   var provider: Int32 = -1
   var model: Int32 = -1
   var dimension: Dimension = .requests
+  /// Of a budget.
+  var account: Int32 = -1
 
   /// Something that all requests share: what is behind in the pass must not take it away.
   var isTenants: Bool { kind == .tenantPermits || kind == .tenantBucket }
@@ -33,4 +35,6 @@ struct Placement: Sendable {
   var units: Units
   var input: TokenCount
   var output: TokenCount
+  /// Expected, in nano-dollars; nil where the price is unknown.
+  var cost: Int64?
 }

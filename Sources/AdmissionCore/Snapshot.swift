@@ -108,10 +108,12 @@ public struct AdmissionSnapshot: Sendable {
   /// Slots of queue storage in use or kept, tombstones included; bounded in the number queued.
   public var queueStorage: Int
   public var isDraining: Bool
+  /// All budgets that the policy lists, and of sessions, client keys and unlisted tenants the 100 with the most spent.
+  public var budgets: [BudgetReading]
 
   public init(
     providers: [Provider], tenants: [Tenant], queuedByBand: [Int], queuedBytes: Int, running: Int, openLeases: Int,
-    queueStorage: Int, isDraining: Bool
+    queueStorage: Int, isDraining: Bool, budgets: [BudgetReading] = []
   ) {
     self.providers = providers
     self.tenants = tenants
@@ -121,5 +123,6 @@ public struct AdmissionSnapshot: Sendable {
     self.openLeases = openLeases
     self.queueStorage = queueStorage
     self.isDraining = isDraining
+    self.budgets = budgets
   }
 }

@@ -341,6 +341,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
           1
         exchange.requeued()
       }
+    case .demoted(let request, let budget): exchanges[request]?.demoted(by: budget)
     default: noticed(notice)
     }
   }

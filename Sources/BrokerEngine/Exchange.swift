@@ -148,8 +148,8 @@ final class Exchange {
       )
       return nil
     }
-    // A free call holds nothing.
-    if path.endpoint.isFree { price = nil }
+    // What a free call costs is known: nothing.
+    if path.endpoint.isFree { price = CallPrice(inputMicroPerToken: 0, outputMicroPerToken: 0) }
     if let name = target.provider ?? downstream.head.fields.first("x-tollgate-provider") {
       guard rules.provider(name) != nil else {
         reject(.rejectedModel, "there is no provider '\(name)' here")
@@ -275,6 +275,12 @@ final class Exchange {
         downstream.head.fields, credential: credential, passThrough: provider.policy.passThrough,
         identityOnly: injectsUsage),
       body: body, timeouts: provider.timeouts)
+  }
+
+  /// A budget that is used up has lowered the class.
+  func demoted(by budget: BudgetReading) {
+    record.priority = .low
+    record.priorityReason = "budget \(budget.id) is used up"
   }
 
   func waiting(_ blocker: Blocker) {

@@ -202,8 +202,10 @@ public struct ClientKeyHash: Sendable, Hashable {
 }
 
 public struct Budget: Sendable, Equatable {
-  public enum Window: String, Sendable, CaseIterable { case hour, day, week, month, total }
-  public enum OnExceed: String, Sendable, CaseIterable { case reject, low, warn }
+  public typealias Window = BudgetWindow.Period
+  public typealias OnExceed = BudgetPolicy.OnExceed
+  /// Whose spending is added up; `broker` for the budgets of the whole broker, and only for those.
+  public var scope: BudgetPolicy.Scope = .tenant
   public var limit: Money
   public var per: Window
   /// IANA name.
@@ -214,6 +216,13 @@ public struct Budget: Sendable, Equatable {
   public init(limit: Money, per: Window) {
     self.limit = limit
     self.per = per
+  }
+
+  /// What the core needs of it.
+  var admission: BudgetPolicy {
+    BudgetPolicy(
+      scope: scope, window: BudgetWindow(per, timeZone: timeZone), limit: limit, onExceed: onExceed,
+      warnAtPercent: warnAtPercent)
   }
 }
 
@@ -234,12 +243,13 @@ extension Policy {
       tenants: tenants.isEmpty
         ? [TenantPolicy(id: "default")]
         : tenants.filter { $0.id != "*" }.map {
-          TenantPolicy(id: TenantID($0.id), weight: $0.weight, limits: $0.limits)
+          TenantPolicy(
+            id: TenantID($0.id), weight: $0.weight, limits: $0.limits, budgets: $0.budgets.map(\.admission))
         },
       tenantTemplate: tenants.first { $0.id == "*" }.map {
-        TenantPolicy(id: "*", weight: $0.weight, limits: $0.limits)
+        TenantPolicy(id: "*", weight: $0.weight, limits: $0.limits, budgets: $0.budgets.map(\.admission))
       },
-      queueBytes: queueBytes)
+      queueBytes: queueBytes, budgets: budgets.map(\.admission))
   }
 }
 

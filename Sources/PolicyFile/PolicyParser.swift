@@ -65,7 +65,7 @@ struct PolicyBuilder {
     readKinds(top, &policy)
     readRules(top, &policy)
     readTenants(top, &policy)
-    policy.budgets = budgets(top)
+    policy.budgets = budgets(top, ofBroker: true)
     checkListeners(top, policy)
     return policy
   }

@@ -204,10 +204,10 @@ extension PolicyBuilder {
   }
 
   /// The `budgets` of the whole broker or of a tenant.
-  func budgets(_ parent: Fields) -> [Budget] {
+  func budgets(_ parent: Fields, ofBroker: Bool = false) -> [Budget] {
     var budgets: [Budget] = []
     for item in parent.list("budgets", of: "budgets, such as {usd: 50, per: day}") ?? [] {
-      let known = ["usd", "per", "time_zone", "on_exceed", "warn_at"]
+      let known = ["usd", "per", "time_zone", "on_exceed", "warn_at"] + (ofBroker ? [] : ["scope"])
       guard let fields = reader.fields(item.node, item.path, known: known) else { continue }
       let allowed = "0 to 1000000000 US dollars, at most nine decimals"
       var limit = Money.zero
@@ -225,7 +225,17 @@ extension PolicyBuilder {
         budget.timeZone = text
         if !isTimeZoneName(text) {
           reader.report(node.position, fields.path(of: "time_zone"), "found \(node.found), allowed: \(zones)")
+        } else if !BudgetCalendar.knows(text) {
+          reader.report(
+            node.position, fields.path(of: "time_zone"),
+            "found \(node.found), which this machine has no rules for, allowed: \(zones)")
         }
+      }
+      if ofBroker {
+        budget.scope = .broker
+      } else {
+        let scopes = [BudgetPolicy.Scope.tenant, .clientKey, .session].map { ($0.rawValue, $0) }
+        budget.scope = fields.choice("scope", scopes) ?? budget.scope
       }
       let actions = Budget.OnExceed.allCases.map { ($0.rawValue, $0) }
       budget.onExceed = fields.choice("on_exceed", actions) ?? budget.onExceed
@@ -235,7 +245,7 @@ extension PolicyBuilder {
     return budgets
   }
 
-  /// The form of an IANA name. Whether this machine has rules for the zone is only known where the broker starts.
+  /// The form of an IANA name: it goes into a path of the machine's time zone files.
   private func isTimeZoneName(_ text: String) -> Bool {
     if text == "UTC" || text == "GMT" { return true }
     let areas = [

@@ -365,6 +365,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .operatorCommanded:
       hash.mix(UInt64(7) << 32)
       witness.operatorCommanded()
+    case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .restored: hash.mix(UInt64(10) << 32)
     case .deadlineReached: hash.mix(UInt64(8) << 32)
     case .drainRequested:
       hash.mix(UInt64(9) << 32)

@@ -21,6 +21,10 @@ enum TraceText {
     case .limitsObserved(let provider, _, _): text = "limitsObserved \(provider)"
     case .policyReplaced: text = "policyReplaced"
     case .operatorCommanded(let command): text = "operatorCommanded \(command)"
+    case .budgetWindowsBegan(let windows): text = "budgetWindowsBegan \(windows.map(\.serial))"
+    case .budgetRaisesReplaced(let raises): text = "budgetRaisesReplaced \(raises.map(\.amount.nanodollars))"
+    case .budgetsRestored(let spent): text = "budgetsRestored \(spent.map(\.spent.nanodollars))"
+    case .restored(let attempts): text = "restored \(attempts.count)"
     case .deadlineReached: text = "deadlineReached"
     case .drainRequested: text = "drainRequested"
     }

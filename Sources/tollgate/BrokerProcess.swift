@@ -309,9 +309,18 @@ final class BrokerProcess {
       ])
   }
 
+  private static func metadata(_ reading: BudgetReading) -> Logger.Metadata {
+    [
+      "budget": "\(reading.id)", "spent_usd": "\(reading.spent.text)", "held_usd": "\(reading.held.text)",
+      "limit_usd": "\(reading.limit.text)", "on_exceed": "\(reading.onExceed.rawValue)",
+    ]
+  }
+
   private static func log(_ notice: Notice, _ logger: Logger) {
     switch notice {
-    case .waiting, .requeued: break
+    case .waiting, .requeued, .demoted: break
+    case .budgetWarned(let reading): logger.warning("budget nearly used up", metadata: BrokerProcess.metadata(reading))
+    case .budgetExceeded(let reading): logger.warning("budget used up", metadata: BrokerProcess.metadata(reading))
     case .limitLearned(let provider, let dimension, let limit):
       logger.info(
         "limit learned",

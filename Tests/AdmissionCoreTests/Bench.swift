@@ -36,7 +36,7 @@ struct Bench {
     _ priority: Priority = .normal, tenant: TenantID = "t", session: SessionID = "s",
     to providers: [ProviderID] = ["p"],
     model: String = "m", input: Int64 = 100, cap: Int64? = 0, output: Bool = true, bytes: Int = 10,
-    deadline: Instant? = nil, retries: Int = 0
+    deadline: Instant? = nil, retries: Int = 0, price: CallPrice? = nil, clientKey: ClientKeyID? = nil
   ) -> RequestID {
     next += 1
     let id = RequestID(high: 0, low: next)
@@ -44,8 +44,9 @@ struct Bench {
       .submitted(
         Ticket(
           id: id, tenant: tenant, session: session, priority: priority,
-          candidates: providers.map { Candidate(provider: $0) }, model: model, heldBytes: bytes, estimatedInput: input,
-          outputCap: cap, producesOutput: output, deadline: deadline, clientRetryCount: retries)))
+          candidates: providers.map { Candidate(provider: $0, price: price) }, model: model, heldBytes: bytes,
+          estimatedInput: input, outputCap: cap, producesOutput: output, deadline: deadline,
+          clientRetryCount: retries, clientKey: clientKey)))
     return id
   }
 
@@ -57,7 +58,7 @@ struct Bench {
   /// Settles the request's running attempt, by default as it was estimated.
   mutating func settle(
     _ id: RequestID, _ verdict: Verdict = .success, input: Int64? = nil, output: Int64? = nil, sent: Bool = true,
-    answer: Bool = false, began: Bool = false
+    answer: Bool = false, began: Bool = false, cost: Money? = nil
   ) {
     guard let grant = grant(id) else { return }
     let charged = verdict == .success || input != nil || output != nil
@@ -67,7 +68,7 @@ struct Bench {
     send(
       .settled(
         grant.lease,
-        Settlement(verdict: verdict, usage: usage, wasSent: sent, answerBegan: began, hasAnswer: answer)))
+        Settlement(verdict: verdict, usage: usage, cost: cost, wasSent: sent, answerBegan: began, hasAnswer: answer)))
   }
 
   mutating func pass(_ span: Span) { now = now + span }

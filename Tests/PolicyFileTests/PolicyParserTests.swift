@@ -116,6 +116,7 @@ let everyFieldText = """
     expected.trustTenantHeader = true
     expected.tenants = [acme, Tenant(id: "*")]
     var budget = Budget(limit: Money(nanodollars: 500_000_000_000), per: .month)
+    budget.scope = .broker
     budget.onExceed = .warn
     expected.budgets = [budget]
     expected.prices = "prices.yaml"

@@ -32,6 +32,11 @@ import Testing
     #expect(swift("Sources/\(target)/Sample.swift", statement).isEmpty)
   }
 
+  @Test func oneFileMayImportMore() {
+    #expect(swift("Sources/PolicyFile/BudgetCalendar.swift", "import Foundation").isEmpty)
+    #expect(swift("Sources/PolicyFile/BudgetCalendar.swift", "import Glibc").count == 1)
+  }
+
   @Test func unknownTargetMustBeDeclared() {
     #expect(swift("Sources/NewTarget/Sample.swift", "let a = 1").first?.contains("SwiftRules.imports") == true)
   }

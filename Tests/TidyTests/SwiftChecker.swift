@@ -41,7 +41,8 @@ struct SwiftChecker {
       return [Finding(path: file.path, line: 1, message: message)]
     }
     let use = allowed.isEmpty ? "the standard library alone" : "one of: " + allowed.sorted().joined(separator: ", ")
-    return imported.filter { !allowed.contains($0.name) }.map {
+    let also = SwiftRules.importsOfFiles[file.path] ?? []
+    return imported.filter { !allowed.contains($0.name) && !also.contains($0.name) }.map {
       .banned("import \($0.name)", use: use, path: file.path, line: $0.line)
     }
   }

@@ -32,6 +32,8 @@ enum SwiftRules {
       "Foundation",
     ]),
   ]
+  /// What single files may import besides: the calendar of budgets needs the machine's time zone rules.
+  static let importsOfFiles: [String: Set<String>] = ["Sources/PolicyFile/BudgetCalendar.swift": ["Foundation"]]
   private static let platform: Set<String> = ["Glibc", "Darwin", "Musl", "Synchronization"]
 
   static let pureTargets: Set<String> = ["AdmissionCore", "HTTPMessage", "PolicyFile", "ProviderWire"]

@@ -1,0 +1,202 @@
+// Budgets in the control flow: which accounts a request counts against, who waits for a hold to come back, and what is
+// told of all that.
+//
+// A head that only the holds of running calls keep out leaves its lane and waits at the account that is tightest, so
+// that neither its session nor anybody else is held back. When a hold comes back, waiters go back to the front of
+// their lanes in the order of band and age, as many as what is left can take.
+
+extension Admission {
+  // MARK: Rules
+
+  /// Takes over the budgets of a policy; the tenants' accounts are opened as the tenants are installed.
+  mutating func installBudgets(_ new: AdmissionPolicy) {
+    let isEmpty =
+      new.budgets.isEmpty && new.tenants.allSatisfy(\.budgets.isEmpty) && (new.tenantTemplate?.budgets.isEmpty ?? true)
+    book.replace(broker: new.budgets, isEmpty: isEmpty)
+    isSingleTenant = new.tenants.count <= 1 && new.tenantTemplate == nil
+  }
+
+  /// The accounts that a ticket counts against; empty where there are no budgets.
+  mutating func budgetAccounts(_ ticket: Ticket, tenant: Int32) -> [Int32] {
+    guard !book.isEmpty else { return [] }
+    let state = tenants[Int(tenant)]
+    let shared =
+      state.isListed || state.budgets.isEmpty
+      ? state.accounts : book.shared(by: state.id, rules: state.budgets, isListed: false)
+    return book.all(
+      shared: shared, rules: state.budgets, tenant: state.id, clientKey: ticket.clientKey, session: ticket.session)
+  }
+
+  /// After other rules: everybody's accounts anew, and whoever waited for one looks again.
+  mutating func reopenBudgets(at now: Instant) {
+    for slot in waiting.indices {
+      guard let request = waiting[slot] else { continue }
+      let accounts = budgetAccounts(request.ticket, tenant: request.tenant)
+      book.use(accounts)
+      book.leave(request.accounts)
+      if request.waitsFor >= 0 { rejoin(Int32(slot), at: now) }
+      waiting[slot]?.accounts = accounts
+    }
+  }
+
+  // MARK: Admission
+
+  /// What the call is expected to cost at this candidate; nil where the price is unknown.
+  func cost(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> Int64? {
+    request.box.ticket.candidates[leg.candidate].price?.cost(input: input, output: output)
+  }
+
+  /// The account that refuses the request at every candidate, for good.
+  func refusingAccount(_ request: Request, at now: Instant) -> Int32? {
+    guard !request.accounts.isEmpty else { return nil }
+    var refusing: Int32?
+    for leg in routes.routes[Int(request.route)].legs {
+      let (input, output) = estimate(request, leg: leg)
+      let cost = cost(request, leg: leg, input: input, output: output)
+      guard case .exceeds(let account) = book.fit(request.accounts, estimate: cost, at: now) else { return nil }
+      refusing = refusing ?? account
+    }
+    return refusing
+  }
+
+  /// The head waits for a hold to come back: out of its lane, so that nobody else waits with it.
+  mutating func waitForBudget(_ slot: Int32, account: Int32, into actions: inout ActionList) {
+    note(slot, Obstacle(kind: .budget, account: account), into: &actions)
+    guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot) else { return }
+    promotions.remove(slot)
+    lanes.remove(slot)
+    refreshHead(lane, band: request.band, tenant: request.tenant)
+    waiting[Int(slot)]?.waitsFor = account
+    book.wait(slot, for: account, band: request.band, sequence: request.sequence)
+  }
+
+  private mutating func rejoin(_ slot: Int32, at now: Instant) {
+    guard let account = waiting[Int(slot)]?.waitsFor, account >= 0 else { return }
+    book.stopWaiting(slot, for: account)
+    waiting[Int(slot)]?.waitsFor = -1
+    enterLane(slot, isRetry: true)
+    schedule(slot, at: now)
+  }
+
+  /// Something was given back, or the limit changed: those that fit now go back to their lanes, those that never will
+  /// are refused.
+  mutating func wakeBudgetWaiters(_ accounts: [Int32], at now: Instant, into actions: inout ActionList) {
+    guard book.hasWaiters else { return }
+    for account in accounts {
+      var left = book.left(account, at: now) ?? .max
+      while let slot = book.firstWaiter(for: account), let request = waiting[Int(slot)] {
+        if let refusing = refusingAccount(request, at: now) {
+          evict(slot, outcome: .rejectedBudget, budget: refusing, at: now, into: &actions)
+          continue
+        }
+        let estimate = leastCost(request)
+        guard estimate <= left else { break }
+        left -= estimate
+        rejoin(slot, at: now)
+      }
+    }
+  }
+
+  private func leastCost(_ request: Request) -> Int64 {
+    var least = Int64.max
+    for leg in routes.routes[Int(request.route)].legs {
+      let (input, output) = estimate(request, leg: leg)
+      least = min(least, cost(request, leg: leg, input: input, output: output) ?? 0)
+    }
+    return least == .max ? 0 : least
+  }
+
+  // MARK: Hold and post
+
+  /// A stream runs on: what is held keeps up with it.
+  mutating func raiseHold(_ slot: Int, _ lease: Lease, input: TokenCount, output: TokenCount) {
+    guard lease.held > 0, !lease.request.accounts.isEmpty,
+      let price = price(of: lease)
+    else { return }
+    let cost = price.cost(input: input, output: max(output, lease.placement.output))
+    guard cost > lease.held else { return }
+    book.raiseHold(lease.request.accounts, by: cost - lease.held, takenIn: lease.epoch)
+    leases[slot]?.held = cost
+  }
+
+  /// The attempt is over: its cost takes the place of its hold.
+  mutating func postCost(
+    of lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
+  ) {
+    guard !lease.request.accounts.isEmpty else { return }
+    // Where the shell knows tokens but no cost, the price of the hold is the best that there is.
+    let cost =
+      settlement.cost?.nanodollars
+      ?? settlement.usage.flatMap { usage in
+        price(of: lease)?.cost(input: usage.inputTokens, output: usage.outputTokens)
+      } ?? 0
+    book.post(lease.request.accounts, held: lease.held, cost: cost, takenIn: lease.epoch)
+    for account in lease.request.accounts { tellMarks(account, refused: false, at: now, into: &actions) }
+  }
+
+  private func price(of lease: Lease) -> CallPrice? {
+    let provider = providers[Int(lease.placement.provider)].policy.id
+    return lease.request.box.ticket.candidates.first { $0.provider == provider }?.price
+  }
+
+  mutating func tellMarks(_ account: Int32, refused: Bool, at now: Instant, into actions: inout ActionList) {
+    for mark in book.marks(account, refused: refused, at: now) {
+      guard let reading = book.reading(account, at: now) else { continue }
+      actions.append(.note(mark == .warned ? .budgetWarned(reading) : .budgetExceeded(reading)))
+    }
+  }
+
+  // MARK: From the shell
+
+  mutating func beginWindows(_ states: [BudgetWindowState], at now: Instant, into actions: inout ActionList) {
+    book.begin(states)
+    wakeBudgetWaiters(book.awaited, at: now, into: &actions)
+    needsPass = true
+  }
+
+  mutating func replaceRaises(_ raises: [BudgetRaise], at now: Instant, into actions: inout ActionList) {
+    book.replace(raises: raises.filter { $0.until > now })
+    wakeBudgetWaiters(book.awaited, at: now, into: &actions)
+    needsPass = true
+  }
+
+  mutating func restoreBudgets(_ spent: [BudgetSpent], at now: Instant, into actions: inout ActionList) {
+    guard !book.isEmpty else { return }
+    for entry in spent {
+      let rules: [BudgetPolicy]
+      var isListed = false
+      if entry.account.scope == .broker {
+        rules = book.rulesOfBroker
+        isListed = true
+      } else if let tenant = tenantIndex[entry.account.tenant] {
+        rules = tenants[Int(tenant)].budgets
+        isListed = tenants[Int(tenant)].isListed && entry.account.scope == .tenant
+      } else {
+        rules = policy.tenantTemplate?.budgets ?? []
+      }
+      let accounts = book.accounts(of: entry.account, rules: rules, window: entry.window, isListed: isListed)
+      book.restore(accounts, spent: entry.spent.nanodollars)
+      for account in accounts { tellMarks(account, refused: false, at: now, into: &actions) }
+    }
+  }
+
+  // MARK: For whoever asks
+
+  /// What is left to the tenant by its tightest budget; nil where it has none or is not known.
+  public func budgetRemaining(tenant: TenantID, at now: Instant) -> Money? {
+    guard !book.isEmpty, let number = tenantIndex[tenant], tenants[Int(number)].isListed else { return nil }
+    return book.remaining(tenants[Int(number)].accounts, withBroker: isSingleTenant, at: now)
+  }
+
+  /// The windows that the budgets in force need to be told of.
+  public var budgetWindows: [BudgetWindow] {
+    var windows: [BudgetWindow] = []
+    func add(_ rules: [BudgetPolicy]) {
+      for rule in rules where !windows.contains(rule.window) { windows.append(rule.window) }
+    }
+    add(policy.budgets)
+    for tenant in policy.tenants { add(tenant.budgets) }
+    add(policy.tenantTemplate?.budgets ?? [])
+    return windows
+  }
+}

@@ -1,0 +1,503 @@
+// What may be spent, what is spent, and what running calls may still cost: one account for each rule and whoever it
+// applies to (the broker, a tenant, a client key, a session).
+//
+// Promises: money moves in two phases. A *hold* takes the estimate before anything is sent; then the actual cost is
+// *posted* in its place, or the hold is *void*. A `reject` rule admits only if `posted + held + estimate <= limit`, so
+// that calls at the same time cannot pass it by more than the error of their estimates. Several rules: the one with the
+// least left decides. A hold belongs to the window in which it was taken: what ends later changes nothing in the sum of
+// the window after it. Whole nano-dollars, no rounding, no overflow: sums stop at 3 x 10^18. Accounts that come and go
+// with clients (sessions, client keys, tenants that the policy does not list) are bounded in number.
+//
+// Why windows by serial number: the shell's clock may be set back or on. Each account remembers its present window's
+// sum and the one before, so that a clock that is set back over a border, or on and back again, finds what was spent.
+
+struct BudgetBook: Sendable {
+  /// Accounts that a client's words have made, at most.
+  static let mostAccounts = 65_536
+  private static let mostSum: Int64 = 3_000_000_000_000_000_000
+
+  /// The sum of one window.
+  private struct Sum: Sendable {
+    var serial: Int64 = 0
+    var posted: Int64 = 0
+    var held: Int64 = 0
+    var hasWarned = false
+    var hasExceeded = false
+
+    mutating func post(_ amount: Int64) { posted = min(posted + amount, BudgetBook.mostSum) }
+    mutating func hold(_ amount: Int64) { held = min(held + amount, BudgetBook.mostSum) }
+    mutating func release(_ amount: Int64) { held = max(0, held - amount) }
+  }
+
+  /// Only numbers: it is read for each decision.
+  private struct Account: Sendable {
+    var isOpen = true
+    /// False where the policy has no such rule any more.
+    var hasRule = false
+    var onExceed = BudgetPolicy.OnExceed.reject
+    var isBrokers: Bool
+    var isListed = false
+    var window: Int32
+    var warnAtPercent: Int32 = 0
+    /// Requests that wait or run and count against it.
+    var users: Int32 = 0
+    var limit: Int64 = 0
+    var used: UInt64 = 0
+    var current = Sum()
+    /// Of the window before, or after where the clock was set back.
+    var other: Sum?
+  }
+
+  private struct Key: Hashable, Sendable {
+    var account: BudgetAccount
+    var window: BudgetWindow
+    /// Among the rules of one scope that have the same window.
+    var ordinal: Int32
+  }
+
+  private struct Window: Sendable {
+    var window: BudgetWindow
+    var end = Instant.distantFuture
+    /// The serials of this sort's windows, and the epoch in which each began; the newest last.
+    var history: [(epoch: UInt32, serial: Int64)] = [(0, 0)]
+    var serial: Int64 = 0
+  }
+
+  private var accounts: [Account] = []
+  private var keys: [Key?] = []
+  /// Slots of requests that wait for a hold of this account to come back, by band, then age.
+  private var waiters: [Int32: IndexedHeap] = [:]
+  private var free: [Int32] = []
+  private var numbers: [Key: Int32] = [:]
+  private var windows: [Window] = []
+  private var raises: [BudgetRaise] = []
+  private var brokerRules: [BudgetPolicy] = []
+  private var brokerAccounts: [Int32] = []
+  private var stamp: UInt64 = 0
+  private var unlisted = 0
+  private var waiterPositions: [Int32] = []
+  private let most: Int
+
+  /// Grows when any window gives way to another; a hold remembers the epoch in which it was taken.
+  private(set) var epoch: UInt32 = 0
+  /// True where no rule exists at all.
+  private(set) var isEmpty = true
+
+  init(mostAccounts: Int = BudgetBook.mostAccounts) { most = mostAccounts }
+
+  // MARK: Rules
+
+  /// Takes over the broker's rules and prepares for the tenants'. Sums stay.
+  mutating func replace(broker: [BudgetPolicy], isEmpty: Bool) {
+    self.isEmpty = isEmpty
+    brokerRules = broker
+    for index in accounts.indices where accounts[index].isOpen {
+      accounts[index].hasRule = false
+      if accounts[index].isListed {
+        accounts[index].isListed = false
+        unlisted += 1
+      }
+    }
+    brokerAccounts = open(.broker, rules: broker, isListed: true)
+  }
+
+  /// The accounts of a tenant's own budgets, those of the broker first; empty where there are none.
+  mutating func shared(by tenant: TenantID, rules: [BudgetPolicy], isListed: Bool) -> [Int32] {
+    guard !isEmpty else { return [] }
+    return brokerAccounts + open(.tenant(tenant), rules: rules, isListed: isListed)
+  }
+
+  /// The accounts that a request counts against: `shared`, and those of its client key and session; makes new ones.
+  mutating func all(
+    shared: [Int32], rules: [BudgetPolicy], tenant: TenantID, clientKey: ClientKeyID?, session: SessionID
+  ) -> [Int32] {
+    guard rules.contains(where: { $0.scope == .clientKey || $0.scope == .session }) else { return shared }
+    var all = shared
+    if let clientKey { all += open(.clientKey(clientKey, of: tenant), rules: rules, isListed: false) }
+    all += open(.session(session, of: tenant), rules: rules, isListed: false)
+    return all
+  }
+
+  private mutating func open(_ account: BudgetAccount, rules: [BudgetPolicy], isListed: Bool) -> [Int32] {
+    var found: [Int32] = []
+    for (index, rule) in rules.enumerated() where rule.scope == account.scope {
+      var ordinal: Int32 = 0
+      for earlier in rules[..<index] where earlier.scope == rule.scope && earlier.window == rule.window { ordinal += 1 }
+      let key = Key(account: account, window: rule.window, ordinal: ordinal)
+      stamp += 1
+      let number = numbers[key] ?? add(key)
+      accounts[Int(number)].hasRule = true
+      accounts[Int(number)].limit = min(max(0, rule.limit.nanodollars), CallPrice.most)
+      accounts[Int(number)].onExceed = rule.onExceed
+      accounts[Int(number)].warnAtPercent = Int32(min(max(0, rule.warnAtPercent), 100))
+      accounts[Int(number)].used = stamp
+      if isListed, !accounts[Int(number)].isListed {
+        accounts[Int(number)].isListed = true
+        unlisted -= 1
+      }
+      found.append(number)
+    }
+    return found
+  }
+
+  private mutating func add(_ key: Key) -> Int32 {
+    if unlisted >= most { sweep() }
+    let window = windowNumber(key.window)
+    var account = Account(isBrokers: key.account.scope == .broker, window: window)
+    account.current.serial = windows[Int(window)].serial
+    if key.ordinal > 0, let sibling = numbers[Key(account: key.account, window: key.window, ordinal: 0)] {
+      // A second rule for the same spending begins with what the first one knows.
+      account.current.posted = sum(of: accounts[Int(sibling)]).posted
+    }
+    unlisted += 1
+    let number: Int32
+    if let reused = free.popLast() {
+      number = reused
+      accounts[Int(reused)] = account
+      keys[Int(reused)] = key
+    } else {
+      number = Int32(accounts.count)
+      accounts.append(account)
+      keys.append(key)
+    }
+    numbers[key] = number
+    return number
+  }
+
+  /// Forgets accounts that nobody uses: those with nothing spent in their window, and of the others those unused for
+  /// longest.
+  private mutating func sweep() {
+    var idle: [(number: Int32, used: UInt64)] = []
+    for index in accounts.indices {
+      let account = accounts[index]
+      guard account.isOpen, !account.isListed, account.users == 0 else { continue }
+      let sum = sum(of: account)
+      idle.append((Int32(index), sum.posted == 0 && sum.held == 0 ? 0 : account.used))
+    }
+    idle.sort { $0.used < $1.used }
+    for (position, entry) in idle.enumerated() where entry.used == 0 || position < idle.count / 8 + 1 {
+      if let key = keys[Int(entry.number)].take() { numbers[key] = nil }
+      accounts[Int(entry.number)].isOpen = false
+      accounts[Int(entry.number)].hasRule = false
+      free.append(entry.number)
+      unlisted -= 1
+    }
+  }
+
+  /// Accounts that exist, for tests of the bound.
+  var count: Int { numbers.count }
+
+  // MARK: Windows
+
+  private mutating func windowNumber(_ window: BudgetWindow) -> Int32 {
+    if let known = windows.firstIndex(where: { $0.window == window }) { return Int32(known) }
+    windows.append(Window(window: window))
+    return Int32(windows.count - 1)
+  }
+
+  /// The windows that hold now. The first word about a sort of window names what has been counted so far.
+  mutating func begin(_ states: [BudgetWindowState]) {
+    for state in states {
+      let number = Int(windowNumber(state.window))
+      windows[number].end = state.end
+      let known = windows[number].serial
+      guard known != state.serial else { continue }
+      if windows[number].history.count == 1, known == 0 {
+        windows[number].history = [(0, state.serial)]
+        windows[number].serial = state.serial
+        for index in accounts.indices where Int(accounts[index].window) == number {
+          accounts[index].current.serial = state.serial
+        }
+        continue
+      }
+      epoch += 1
+      windows[number].serial = state.serial
+      windows[number].history.append((epoch, state.serial))
+      if windows[number].history.count > 8 { windows[number].history.removeFirst() }
+      // A clock that is set back is rare: what the accounts know is settled at once, before another step hides it.
+      guard state.serial < known else { continue }
+      for index in accounts.indices where Int(accounts[index].window) == number { roll(index) }
+    }
+  }
+
+  /// The sum that counts now, without changing anything.
+  private func sum(of account: Account) -> Sum {
+    let serial = windows[Int(account.window)].serial
+    if account.current.serial == serial { return account.current }
+    if let other = account.other, other.serial == serial { return other }
+    var fresh = Sum(serial: serial)
+    // The clock was set back into a window that is not remembered: what is known to be spent stays spent.
+    if serial < account.current.serial {
+      fresh.posted = min(account.current.posted + account.current.held, Self.mostSum)
+    }
+    return fresh
+  }
+
+  /// Makes the window that holds now the account's current one.
+  private mutating func roll(_ number: Int) {
+    let account = accounts[number]
+    guard account.current.serial != windows[Int(account.window)].serial else { return }
+    let sum = sum(of: account)
+    accounts[number].other = account.current
+    accounts[number].current = sum
+  }
+
+  /// The serial of the account's window in an earlier epoch; nil where that is forgotten.
+  private func serial(of account: Account, in epoch: UInt32) -> Int64? {
+    windows[Int(account.window)].history.last { $0.epoch <= epoch }?.serial
+  }
+
+  /// The end of the window that ends first; nil where none ends.
+  var nextWindowEnd: Instant? {
+    let first = windows.map(\.end).min() ?? .distantFuture
+    return first == .distantFuture ? nil : first
+  }
+
+  // MARK: Raises
+
+  /// All raises that hold, in the place of those that held before.
+  mutating func replace(raises new: [BudgetRaise]) { raises = new }
+
+  private func raised(_ number: Int32, at now: Instant) -> Int64 {
+    guard !raises.isEmpty, let key = keys[Int(number)] else { return 0 }
+    var sum: Int64 = 0
+    for raise in raises where raise.until > now {
+      let isBrokers = key.account.scope == .broker
+      guard raise.tenant == nil ? isBrokers : !isBrokers && raise.tenant == key.account.tenant else { continue }
+      if let budget = raise.budget {
+        guard budget == id(number) else { continue }
+      } else if key.account.scope == .clientKey || key.account.scope == .session {
+        continue
+      }
+      sum = min(sum + min(max(0, raise.amount.nanodollars), CallPrice.most), CallPrice.most)
+    }
+    return sum
+  }
+
+  private func limit(_ number: Int32, at now: Instant) -> Int64 {
+    raises.isEmpty ? accounts[Int(number)].limit : accounts[Int(number)].limit + raised(number, at: now)
+  }
+
+  // MARK: Admission
+
+  enum Fit: Equatable, Sendable {
+    case fits
+    /// Only the holds of running calls are in the way.
+    case waits(Int32)
+    case exceeds(Int32)
+  }
+
+  /// Whether a call of this estimate may be made now.
+  /// - Parameter estimate: nil where the price is unknown: such a call holds nothing and goes while anything is left.
+  func fit(_ numbers: [Int32], estimate: Int64?, at now: Instant) -> Fit {
+    // What is known to be free is free in every budget.
+    if estimate == 0 { return .fits }
+    let wanted = estimate ?? 1
+    var waits: (account: Int32, left: Int64)?
+    var exceeds: (account: Int32, left: Int64)?
+    for number in numbers {
+      let account = accounts[Int(number)]
+      guard account.hasRule, account.onExceed == .reject else { continue }
+      let sum = sum(of: account)
+      let limit = limit(number, at: now)
+      if sum.posted + wanted > limit {
+        let left = limit - sum.posted
+        if exceeds.map({ left < $0.left }) ?? true { exceeds = (number, left) }
+      } else if estimate != nil, sum.posted + sum.held + wanted > limit {
+        let left = limit - sum.posted - sum.held
+        if waits.map({ left < $0.left }) ?? true { waits = (number, left) }
+      }
+    }
+    if let exceeds { return .exceeds(exceeds.account) }
+    if let waits { return .waits(waits.account) }
+    return .fits
+  }
+
+  /// The `low` rule that is used up, if any.
+  func demoting(_ numbers: [Int32], at now: Instant) -> Int32? {
+    for number in numbers {
+      let account = accounts[Int(number)]
+      guard account.hasRule, account.onExceed == .low else { continue }
+      let sum = sum(of: account)
+      if sum.posted + sum.held >= limit(number, at: now) { return number }
+    }
+    return nil
+  }
+
+  // MARK: Hold, post, void
+
+  mutating func hold(_ numbers: [Int32], _ amount: Int64) {
+    guard amount > 0 else { return }
+    for number in numbers {
+      roll(Int(number))
+      accounts[Int(number)].current.hold(amount)
+    }
+  }
+
+  /// More was used than was held.
+  mutating func raiseHold(_ numbers: [Int32], by amount: Int64, takenIn epoch: UInt32) {
+    guard amount > 0 else { return }
+    for number in numbers { change(Int(number), takenIn: epoch) { $0.hold(amount) } }
+  }
+
+  /// The call is over: what it cost takes the place of what was held. 0 is a void hold.
+  mutating func post(_ numbers: [Int32], held: Int64, cost: Int64, takenIn epoch: UInt32) {
+    for number in numbers {
+      change(Int(number), takenIn: epoch) {
+        $0.release(held)
+        $0.post(min(max(0, cost), CallPrice.most))
+      }
+    }
+  }
+
+  private mutating func change(_ number: Int, takenIn epoch: UInt32, _ body: (inout Sum) -> Void) {
+    roll(number)
+    guard let serial = serial(of: accounts[number], in: epoch) else { return }
+    if accounts[number].current.serial == serial {
+      body(&accounts[number].current)
+    } else if var other = accounts[number].other, other.serial == serial {
+      body(&other)
+      accounts[number].other = other
+    }
+  }
+
+  /// What the books say was spent before this process began, in the window that holds now.
+  mutating func restore(_ numbers: [Int32], spent: Int64) {
+    for number in numbers {
+      roll(Int(number))
+      accounts[Int(number)].current.posted = min(max(0, spent), Self.mostSum)
+    }
+  }
+
+  /// The accounts of a scope for one sort of window, made where they are missing; for `restore`.
+  mutating func accounts(
+    of account: BudgetAccount, rules: [BudgetPolicy], window: BudgetWindow, isListed: Bool
+  ) -> [Int32] {
+    open(account, rules: rules, isListed: isListed).filter { keys[Int($0)]?.window == window }
+  }
+
+  /// The rules of the whole broker.
+  var rulesOfBroker: [BudgetPolicy] { brokerRules }
+
+  // MARK: Who uses it
+
+  mutating func use(_ numbers: [Int32]) { for number in numbers { accounts[Int(number)].users += 1 } }
+  mutating func leave(_ numbers: [Int32]) { for number in numbers { accounts[Int(number)].users -= 1 } }
+
+  // MARK: Waiting
+
+  mutating func wait(_ slot: Int32, for number: Int32, band: Int, sequence: UInt64) {
+    while waiterPositions.count <= Int(slot) { waiterPositions.append(-1) }
+    waiters[number, default: IndexedHeap()].insert(
+      slot, key: Int64(band), stamp: sequence, positions: &waiterPositions)
+  }
+
+  mutating func stopWaiting(_ slot: Int32, for number: Int32) {
+    waiters[number]?.remove(slot, positions: &waiterPositions)
+    if waiters[number]?.isEmpty == true { waiters[number] = nil }
+    if waiters.isEmpty, waiterPositions.count > 256 { waiterPositions = [] }
+  }
+
+  mutating func rename(_ old: Int32, to new: Int32, waitingFor number: Int32) {
+    waiters[number]?.rename(old, to: new, positions: &waiterPositions)
+  }
+
+  var hasWaiters: Bool { !waiters.isEmpty }
+  func firstWaiter(for number: Int32) -> Int32? { waiters[number]?.first?.element }
+
+  /// What is left for calls that begin now; nil where there is no `reject` rule.
+  func left(_ number: Int32, at now: Instant) -> Int64? {
+    let account = accounts[Int(number)]
+    guard account.hasRule, account.onExceed == .reject else { return nil }
+    let sum = sum(of: account)
+    return limit(number, at: now) - sum.posted - sum.held
+  }
+
+  /// Accounts for which somebody waits.
+  var awaited: [Int32] { waiters.keys.sorted() }
+
+  // MARK: Notices
+
+  enum Mark: Sendable { case warned, exceeded }
+
+  /// The marks that the sum has passed and that nobody has been told of in this window.
+  /// - Parameter refused: a request did not fit, though the limit itself may not be reached.
+  mutating func marks(_ number: Int32, refused: Bool, at now: Instant) -> [Mark] {
+    roll(Int(number))
+    let account = accounts[Int(number)]
+    guard account.hasRule else { return [] }
+    let limit = limit(number, at: now)
+    let sum = account.current
+    var marks: [Mark] = []
+    if !sum.hasWarned, sum.posted > 0, sum.posted >= Self.share(limit, percent: Int64(account.warnAtPercent)) {
+      accounts[Int(number)].current.hasWarned = true
+      if sum.posted < limit, !refused { marks.append(.warned) }
+    }
+    if !sum.hasExceeded, refused || (sum.posted > 0 && sum.posted >= limit) {
+      accounts[Int(number)].current.hasExceeded = true
+      accounts[Int(number)].current.hasWarned = true
+      marks.append(.exceeded)
+    }
+    return marks
+  }
+
+  private static func share(_ limit: Int64, percent: Int64) -> Int64 {
+    limit / 100 * percent + limit % 100 * percent / 100
+  }
+
+  // MARK: Reading
+
+  func id(_ number: Int32) -> String {
+    guard let key = keys[Int(number)] else { return "" }
+    let suffix = key.ordinal == 0 ? "" : "#\(key.ordinal + 1)"
+    return "\(key.account.label)/\(key.window.period.rawValue)\(suffix)"
+  }
+
+  func reading(_ number: Int32, at now: Instant) -> BudgetReading? {
+    let account = accounts[Int(number)]
+    guard account.hasRule, let key = keys[Int(number)] else { return nil }
+    let sum = sum(of: account)
+    let end = windows[Int(account.window)].end
+    let raised = raised(number, at: now)
+    return BudgetReading(
+      id: id(number), account: key.account, window: key.window,
+      limit: Money(nanodollars: account.limit + raised), raised: Money(nanodollars: raised),
+      spent: Money(nanodollars: sum.posted), held: Money(nanodollars: sum.held), onExceed: account.onExceed,
+      warnAtPercent: Int(account.warnAtPercent), windowEnd: end == .distantFuture ? nil : end,
+      waiting: waiters[number]?.count ?? 0)
+  }
+
+  /// What the tightest of them leaves: of those that reject where there are any, else of all.
+  func remaining(_ numbers: [Int32], withBroker: Bool, at now: Instant) -> Money? {
+    var least: (rejects: Bool, left: Int64)?
+    for number in numbers {
+      let account = accounts[Int(number)]
+      guard account.hasRule, withBroker || !account.isBrokers else { continue }
+      let sum = sum(of: account)
+      let left = max(0, limit(number, at: now) - sum.posted - sum.held)
+      let rejects = account.onExceed == .reject
+      if let known = least, known.rejects && !rejects || known.rejects == rejects && known.left <= left { continue }
+      least = (rejects, left)
+    }
+    return least.map { Money(nanodollars: $0.left) }
+  }
+
+  /// All budgets that the policy lists, and of the others those with the most spent.
+  func readings(others: Int, at now: Instant) -> [BudgetReading] {
+    guard !isEmpty else { return [] }
+    var listed: [Int32] = []
+    var rest: [(number: Int32, spent: Int64)] = []
+    for index in accounts.indices {
+      let account = accounts[index]
+      guard account.hasRule else { continue }
+      if account.isListed {
+        listed.append(Int32(index))
+      } else {
+        let sum = sum(of: account)
+        if sum.posted + sum.held > 0 { rest.append((Int32(index), sum.posted + sum.held)) }
+      }
+    }
+    rest.sort { $0.spent != $1.spent ? $0.spent > $1.spent : $0.number < $1.number }
+    return (listed + rest.prefix(others).map(\.number)).compactMap { reading($0, at: now) }
+  }
+}

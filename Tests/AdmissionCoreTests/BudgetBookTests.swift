@@ -1,0 +1,214 @@
+// The book of budgets by itself: holds and posts, windows, raises, the bound on accounts.
+import Testing
+
+@testable import AdmissionCore
+
+@Suite struct BudgetBookTests {
+  private let now = Instant(nanoseconds: 1_000)
+  private let day = BudgetWindow(.day)
+
+  private func rule(
+    _ limit: Int64, _ scope: BudgetPolicy.Scope = .tenant, _ onExceed: BudgetPolicy.OnExceed = .reject,
+    window: BudgetWindow = BudgetWindow(.day), warnAt: Int = 80
+  ) -> BudgetPolicy {
+    BudgetPolicy(
+      scope: scope, window: window, limit: Money(nanodollars: limit), onExceed: onExceed, warnAtPercent: warnAt)
+  }
+
+  private func book(_ rules: [BudgetPolicy]) -> (BudgetBook, [Int32]) {
+    var book = BudgetBook()
+    book.replace(broker: rules.filter { $0.scope == .broker }, isEmpty: false)
+    let accounts = book.shared(by: "acme", rules: rules.filter { $0.scope != .broker }, isListed: true)
+    return (book, accounts)
+  }
+
+  @Test func admitsAtTheLimitAndNotAboveIt() {
+    var (book, accounts) = book([rule(100)])
+    #expect(book.fit(accounts, estimate: 100, at: now) == .fits)
+    #expect(book.fit(accounts, estimate: 101, at: now) == .exceeds(accounts[0]))
+    book.hold(accounts, 60)
+    #expect(book.fit(accounts, estimate: 40, at: now) == .fits)
+    #expect(book.fit(accounts, estimate: 41, at: now) == .waits(accounts[0]))
+    book.post(accounts, held: 60, cost: 59, takenIn: 0)
+    #expect(book.fit(accounts, estimate: 41, at: now) == .fits)
+    #expect(book.fit(accounts, estimate: 42, at: now) == .exceeds(accounts[0]))
+  }
+
+  @Test func aVoidHoldLeavesNothing() {
+    var (book, accounts) = book([rule(100)])
+    book.hold(accounts, 100)
+    book.post(accounts, held: 100, cost: 0, takenIn: 0)
+    #expect(book.reading(accounts[0], at: now)?.spent == .zero)
+    #expect(book.reading(accounts[0], at: now)?.held == .zero)
+  }
+
+  @Test func theHoldGrowsWithTheStream() {
+    var (book, accounts) = book([rule(100)])
+    book.hold(accounts, 10)
+    book.raiseHold(accounts, by: 85, takenIn: 0)
+    #expect(book.fit(accounts, estimate: 6, at: now) == .waits(accounts[0]))
+    book.post(accounts, held: 95, cost: 120, takenIn: 0)
+    #expect(book.reading(accounts[0], at: now)?.spent.nanodollars == 120)
+    #expect(book.remaining(accounts, withBroker: false, at: now) == .zero)
+  }
+
+  @Test func theTightestDecides() {
+    var (book, accounts) = book([
+      rule(1000, .broker), rule(300), rule(200, window: BudgetWindow(.hour)), rule(150, .tenant, .warn),
+    ])
+    #expect(accounts.count == 4)
+    book.hold(accounts, 150)
+    guard case .waits(let tightest) = book.fit(accounts, estimate: 180, at: now) else {
+      Issue.record("fits")
+      return
+    }
+    #expect(book.id(tightest) == "acme/hour")
+    #expect(book.fit(accounts, estimate: 250, at: now) == .exceeds(tightest))
+    #expect(book.remaining(accounts, withBroker: false, at: now)?.nanodollars == 50)
+  }
+
+  @Test func freeCallsAlwaysGoAndUnknownPricesWhileAnythingIsLeft() {
+    var (book, accounts) = book([rule(100)])
+    book.hold(accounts, 100)
+    #expect(book.fit(accounts, estimate: nil, at: now) == .fits)
+    book.post(accounts, held: 100, cost: 100, takenIn: 0)
+    #expect(book.fit(accounts, estimate: nil, at: now) == .exceeds(accounts[0]))
+    #expect(book.fit(accounts, estimate: 0, at: now) == .fits)
+  }
+
+  @Test func aNewWindowBeginsEmptyAndLateResultsBelongToTheOldOne() {
+    var (book, accounts) = book([rule(100)])
+    book.begin([BudgetWindowState(window: day, serial: 1000, end: Instant(nanoseconds: 50))])
+    #expect(book.nextWindowEnd == Instant(nanoseconds: 50))
+    let taken = book.epoch
+    book.hold(accounts, 70)
+    book.begin([BudgetWindowState(window: day, serial: 2000, end: Instant(nanoseconds: 90))])
+    #expect(book.fit(accounts, estimate: 100, at: now) == .fits)
+    book.hold(accounts, 100)
+    book.raiseHold(accounts, by: 5, takenIn: taken)
+    book.post(accounts, held: 75, cost: 80, takenIn: taken)
+    #expect(book.reading(accounts[0], at: now)?.spent == .zero)
+    #expect(book.reading(accounts[0], at: now)?.held.nanodollars == 100)
+    // The clock is set back over the border: what the old window has spent is still known.
+    book.begin([BudgetWindowState(window: day, serial: 1000, end: Instant(nanoseconds: 50))])
+    #expect(book.reading(accounts[0], at: now)?.spent.nanodollars == 80)
+    #expect(book.reading(accounts[0], at: now)?.held == .zero)
+    book.begin([BudgetWindowState(window: day, serial: 2000, end: Instant(nanoseconds: 90))])
+    #expect(book.reading(accounts[0], at: now)?.held.nanodollars == 100)
+  }
+
+  @Test func aClockSetFarAheadAndBackAgainFindsWhatWasSpent() {
+    var (book, accounts) = book([rule(100)])
+    book.begin([BudgetWindowState(window: day, serial: 1000, end: .distantFuture)])
+    book.hold(accounts, 40)
+    book.post(accounts, held: 40, cost: 40, takenIn: book.epoch)
+    book.begin([BudgetWindowState(window: day, serial: 900_000, end: .distantFuture)])
+    book.hold(accounts, 1)
+    book.begin([BudgetWindowState(window: day, serial: 1000, end: .distantFuture)])
+    #expect(book.reading(accounts[0], at: now)?.spent.nanodollars == 40)
+    book.begin([BudgetWindowState(window: day, serial: 2000, end: .distantFuture)])
+    #expect(book.reading(accounts[0], at: now)?.spent == .zero)
+  }
+
+  @Test func aClockSetBackIntoAnUnknownWindowKeepsWhatIsSpent() {
+    var (book, accounts) = book([rule(100)])
+    book.begin([BudgetWindowState(window: day, serial: 5000, end: .distantFuture)])
+    book.hold(accounts, 30)
+    book.post(accounts, held: 0, cost: 40, takenIn: book.epoch)
+    book.begin([BudgetWindowState(window: day, serial: 1000, end: .distantFuture)])
+    #expect(book.fit(accounts, estimate: 30, at: now) == .fits)
+    #expect(book.fit(accounts, estimate: 31, at: now) == .exceeds(accounts[0]))
+  }
+
+  @Test func holdsOfManyWindowsAgoChangeNothing() {
+    var (book, accounts) = book([rule(100)])
+    let taken = book.epoch
+    book.hold(accounts, 50)
+    for serial in 1...20 { book.begin([BudgetWindowState(window: day, serial: Int64(serial), end: .distantFuture)]) }
+    book.hold(accounts, 10)
+    book.post(accounts, held: 50, cost: 50, takenIn: taken)
+    #expect(book.reading(accounts[0], at: now)?.spent == .zero)
+    #expect(book.reading(accounts[0], at: now)?.held.nanodollars == 10)
+  }
+
+  @Test func raisesHoldUntilTheirEnd() {
+    var (book, accounts) = book([rule(1000, .broker), rule(100), rule(50, .session)])
+    accounts = book.all(
+      shared: accounts, rules: [rule(100), rule(50, .session)], tenant: "acme", clientKey: nil, session: "s")
+    let until = now + .seconds(10)
+    book.replace(raises: [BudgetRaise(tenant: "acme", amount: Money(nanodollars: 20), until: until)])
+    let tenants = accounts.first { book.id($0) == "acme/day" } ?? -1
+    let sessions = accounts.first { book.id($0) == "acme/session/s/day" } ?? -1
+    #expect(book.reading(tenants, at: now)?.limit.nanodollars == 120)
+    #expect(book.reading(tenants, at: now)?.raised.nanodollars == 20)
+    #expect(book.reading(sessions, at: now)?.limit.nanodollars == 50)
+    #expect(book.reading(accounts[0], at: now)?.limit.nanodollars == 1000)
+    #expect(book.reading(tenants, at: until)?.limit.nanodollars == 100)
+    book.replace(raises: [
+      BudgetRaise(tenant: "acme", budget: "acme/session/s/day", amount: Money(nanodollars: 7), until: until),
+      BudgetRaise(tenant: nil, amount: Money(nanodollars: 5), until: until),
+    ])
+    #expect(book.reading(tenants, at: now)?.limit.nanodollars == 100)
+    #expect(book.reading(sessions, at: now)?.limit.nanodollars == 57)
+    #expect(book.reading(accounts[0], at: now)?.limit.nanodollars == 1005)
+  }
+
+  @Test func marksAreToldOnceInEachWindow() {
+    var (book, accounts) = book([rule(100, warnAt: 80)])
+    let account = accounts[0]
+    func post(_ cost: Int64) { book.post(accounts, held: 0, cost: cost, takenIn: book.epoch) }
+    post(79)
+    #expect(book.marks(account, refused: false, at: now) == [])
+    post(1)
+    #expect(book.marks(account, refused: false, at: now) == [.warned])
+    post(10)
+    #expect(book.marks(account, refused: false, at: now) == [])
+    post(10)
+    #expect(book.marks(account, refused: false, at: now) == [.exceeded])
+    #expect(book.marks(account, refused: true, at: now) == [])
+    book.begin([BudgetWindowState(window: day, serial: 1, end: .distantFuture)])
+    book.begin([BudgetWindowState(window: day, serial: 2, end: .distantFuture)])
+    #expect(book.marks(account, refused: true, at: now) == [.exceeded])
+  }
+
+  @Test func otherLimitsKeepWhatIsSpent() {
+    var (book, accounts) = book([rule(100)])
+    book.hold(accounts, 10)
+    book.post(accounts, held: 0, cost: 50, takenIn: 0)
+    book.replace(broker: [], isEmpty: false)
+    #expect(book.fit(accounts, estimate: 1_000_000, at: now) == .fits)
+    accounts = book.shared(by: "acme", rules: [rule(60), rule(55)], isListed: true)
+    #expect(book.reading(accounts[0], at: now)?.spent.nanodollars == 50)
+    #expect(book.fit(accounts, estimate: 1, at: now) == .waits(accounts[0]))
+    #expect(book.fit(accounts, estimate: 6, at: now) == .exceeds(accounts[1]))
+    #expect(book.id(accounts[1]) == "acme/day#2")
+  }
+
+  @Test func accountsOfSessionsAreBounded() {
+    var book = BudgetBook(mostAccounts: 100)
+    book.replace(broker: [], isEmpty: false)
+    let rules = [rule(100, .session)]
+    let held = book.all(shared: [], rules: rules, tenant: "acme", clientKey: nil, session: "held")
+    book.use(held)
+    book.hold(held, 100)
+    for number in 0..<1000 {
+      let accounts = book.all(
+        shared: [], rules: rules, tenant: "acme", clientKey: nil, session: SessionID("s\(number)"))
+      book.post(accounts, held: 0, cost: 1, takenIn: 0)
+      #expect(book.count <= 100)
+    }
+    let again = book.all(shared: [], rules: rules, tenant: "acme", clientKey: nil, session: "held")
+    #expect(again == held)
+    #expect(book.fit(again, estimate: 1, at: now) == .waits(held[0]))
+  }
+
+  @Test func hugeAmountsStopInsteadOfOverflowing() {
+    var (book, accounts) = book([rule(.max)])
+    for _ in 0..<20 { book.post(accounts, held: 0, cost: .max, takenIn: 0) }
+    for _ in 0..<20 { book.hold(accounts, CallPrice.most) }
+    #expect(book.fit(accounts, estimate: CallPrice.most, at: now) == .exceeds(accounts[0]))
+    let price = CallPrice(inputMicroPerToken: .max, outputMicroPerToken: 5)
+    #expect(price.cost(input: 10, output: 1) == CallPrice.most)
+    #expect(CallPrice(inputMicroPerToken: 2_500_000, outputMicroPerToken: 1).cost(input: 2, output: 1) == 5001)
+  }
+}
