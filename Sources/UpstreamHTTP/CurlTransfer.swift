@@ -24,7 +24,7 @@ final class CurlTransfer: CallCarrier {
   private var easy: UnsafeMutableRawPointer { handle.raw }
 
   /// Where it runs; nil while it is spare.
-  private var shard: CurlShard?
+  private(set) var shard: CurlShard?
 
   // What libcurl reads until the transfer is done.
   private var body: [UInt8] = []
@@ -207,12 +207,33 @@ final class CurlTransfer: CallCarrier {
     guard let call else { return }
     let ending = ending(code)
     upstream.detach(call)
-    abandon()
+    release()
     call.deliver(ending)
   }
 
-  /// Takes the handle away from libcurl and makes it spare. An unfinished HTTP/1.1 transfer loses its connection.
+  /// An unfinished HTTP/1.1 transfer loses its connection. One over HTTP/2 has its stream reset, which libcurl 7.88 keeps to itself until
+  /// something else goes over the connection: so its neighbours are made to send, and where there is none the connection goes too.
   override func abandon() {
+    guard let shard else { return }
+    try? set(CURLOPT_FORBID_REUSE, 1)
+    release()
+    try? set(CURLOPT_FORBID_REUSE, 0)
+    // Libcurl does not say which of them share the connection; a shard has few.
+    for neighbour in upstream.transfers(in: shard) { neighbour.sendWhatIsDue() }
+  }
+
+  /// A change of pause and back, which libcurl tells the provider of at once, together with all else that waits.
+  private func sendWhatIsDue() {
+    let now = call?.isPaused == true ? CURLPAUSE_RECV : CURLPAUSE_CONT
+    upstream.insideCurl {
+      _ = curl_easy_pause(easy, now | CURLPAUSE_SEND)
+      _ = curl_easy_pause(easy, now)
+    }
+    if let shard { upstream.driveLater(shard) }
+  }
+
+  /// Takes the handle away from libcurl and makes it spare.
+  private func release() {
     guard let shard else { return }
     upstream.insideCurl { shard.remove(easy) }
     self.shard = nil

@@ -244,6 +244,14 @@ public final class CurlUpstream: Upstream {
     if !reviewed.isEmpty { flushLater() }
   }
 
+  /// Libcurl's transfers at work in a shard.
+  func transfers(in shard: CurlShard) -> [CurlTransfer] {
+    active.compactMap { carrier in
+      guard let transfer = carrier as? CurlTransfer, transfer.shard === shard else { return nil }
+      return transfer
+    }
+  }
+
   /// Ends what carries the call, at once.
   private func retire(_ call: CurlCall) {
     guard let carrier = call.carrier else { return }
