@@ -16,7 +16,8 @@ struct KeysCommand: ParsableCommand {
   }
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List all keys by id; of a secret the last four characters are shown.")
+    static let configuration = CommandConfiguration(
+      abstract: "List all keys by id; of a secret the last four characters are shown.")
     @OptionGroup var admin: AdminOptions
     func run() throws {
       let report = try AdminClient(options: admin).get(StatusReport.self, "/api/v1/status")
