@@ -9,6 +9,8 @@
 //   GET  /api/v1/requests?state=&limit=        queued, running or recent requests
 //   GET  /api/v1/requests/{id}                 one request with its waits and attempts
 //   GET  /api/v1/events                        server-sent events: a snapshot each second, and each notable change
+//   GET  /api/v1/budgets                       how each budget stands
+//   POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]
 //   POST /api/v1/reload                        read the policy again
 //   POST /api/v1/drain                         stop admitting, finish, exit
 //   POST /api/v1/keys/{provider}/{key}/{disable|enable}
@@ -49,7 +51,7 @@ public struct ProcessFigures: Sendable {
 }
 
 public final class AdminConsole: HTTPHandler {
-  private let broker: Broker
+  let broker: Broker
   private let actions: AdminActions
   private let version: String
   /// Compared byte by byte without an early way out; nil asks for none.
@@ -155,6 +157,10 @@ public final class AdminConsole: HTTPHandler {
     case ("status", 3): return isRead ? .json(StatusJSON.status(broker, version: version, tenant: scope)) : .methodNotAllowed("GET")
     case ("requests", 3): return isRead ? requests(head, tenant: scope) : .methodNotAllowed("GET")
     case ("requests", 4): return isRead ? request(parts[3], tenant: scope) : .methodNotAllowed("GET")
+    case ("budgets", 3):
+      return isRead ? .json(BudgetRoutes.json(broker, tenant: scope)) : .methodNotAllowed("GET")
+    case ("budgets", 4) where parts[3] == "raise":
+      return head.method == "POST" ? raiseBudget(head) : .methodNotAllowed("POST")
     case ("reload", 3): return .methodNotAllowed("POST")
     case ("drain", 3): return head.method == "POST" ? drain() : .methodNotAllowed("POST")
     case ("keys", 6): return head.method == "POST" ? key(parts[3], parts[4], parts[5]) : .methodNotAllowed("POST")

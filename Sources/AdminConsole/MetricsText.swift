@@ -12,6 +12,7 @@ enum MetricsText {
     histograms(&page, metrics)
     upstream(&page, metrics)
     tokens(&page, metrics)
+    budgets(&page, snapshot)
     page.family("tollgate_unknown_hints_total", "counter", "Hint headers whose value is not known, by header.")
     for (header, count) in metrics.unknownHints.sorted(by: { $0.key < $1.key }) {
       page.sample("tollgate_unknown_hints_total", [("header", header)], Double(count))
@@ -86,6 +87,35 @@ enum MetricsText {
       for bucket in provider.buckets {
         body([("provider", provider.id.name), ("dimension", bucket.dimension.name)], bucket)
       }
+    }
+  }
+
+  /// Sessions have none: clients choose their names.
+  private static func budgets(_ page: inout MetricsPage, _ snapshot: AdmissionSnapshot) {
+    let readings = snapshot.budgets.filter { reading in
+      switch reading.account.scope {
+      case .broker: true
+      case .tenant, .clientKey: snapshot.listedTenants.contains(reading.account.tenant)
+      case .session: false
+      }
+    }
+    func labels(_ reading: BudgetReading) -> [(String, String)] {
+      // A second budget of the same account and period needs another name.
+      let mark = reading.id.firstIndex(of: "#").map { String(reading.id[$0...]) } ?? ""
+      return [("scope", reading.account.label), ("window", reading.window.period.rawValue + mark)]
+    }
+    page.family(
+      "tollgate_budget_spent_usd", "gauge", "US dollars spent in the window that holds; running calls not counted.")
+    for reading in readings {
+      page.sample("tollgate_budget_spent_usd", labels(reading), Double(reading.spent.nanodollars) / 1e9)
+    }
+    page.family("tollgate_budget_held_usd", "gauge", "US dollars that running calls hold.")
+    for reading in readings {
+      page.sample("tollgate_budget_held_usd", labels(reading), Double(reading.held.nanodollars) / 1e9)
+    }
+    page.family("tollgate_budget_limit_usd", "gauge", "US dollars that may be spent in the window, raises included.")
+    for reading in readings {
+      page.sample("tollgate_budget_limit_usd", labels(reading), Double(reading.limit.nanodollars) / 1e9)
     }
   }
 

@@ -33,7 +33,7 @@ enum StatusJSON {
         }
       }
       json.key("budgets")
-      json.array([Int]()) { $0.value($1) }
+      BudgetRoutes.array(&json, snapshot.budgets, broker, tenant: tenant)
     }
     return json.bytes
   }

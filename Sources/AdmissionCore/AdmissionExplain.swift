@@ -104,7 +104,7 @@ extension Admission {
         AdmissionSnapshot.Tenant(
           id: tenant.id, inFlight: tenant.capacity.permits.running, queued: tenant.queued,
           concurrencyLimit: tenant.capacity.permits.limit, buckets: tenant.capacity.bucketSnapshots(at: now),
-          weight: tenant.weight)
+          weight: tenant.weight, isListed: tenant.isListed)
       },
       queuedByBand: waitingByBand, queuedBytes: waitingBytes, running: leaseCount, openLeases: leaseCount,
       queueStorage: waiting.count, isDraining: isDraining, budgets: book.readings(others: 100, at: now))

@@ -86,9 +86,12 @@ public struct AdmissionSnapshot: Sendable {
     public var concurrencyLimit: Int?
     public var buckets: [Bucket]
     public var weight: Int
+    /// False for tenants that the policy does not name: their names are a client's words.
+    public var isListed: Bool
 
     public init(
-      id: TenantID, inFlight: Int, queued: Int, concurrencyLimit: Int? = nil, buckets: [Bucket], weight: Int
+      id: TenantID, inFlight: Int, queued: Int, concurrencyLimit: Int? = nil, buckets: [Bucket], weight: Int,
+      isListed: Bool = true
     ) {
       self.id = id
       self.inFlight = inFlight
@@ -96,6 +99,7 @@ public struct AdmissionSnapshot: Sendable {
       self.concurrencyLimit = concurrencyLimit
       self.buckets = buckets
       self.weight = weight
+      self.isListed = isListed
     }
   }
   public var providers: [Provider]
@@ -108,6 +112,7 @@ public struct AdmissionSnapshot: Sendable {
   /// Slots of queue storage in use or kept, tombstones included; bounded in the number queued.
   public var queueStorage: Int
   public var isDraining: Bool
+  public var listedTenants: Set<TenantID> { Set(tenants.filter(\.isListed).map(\.id)) }
   /// All budgets that the policy lists, and of sessions, client keys and unlisted tenants the 100 with the most spent.
   public var budgets: [BudgetReading]
 

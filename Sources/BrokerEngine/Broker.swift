@@ -51,6 +51,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   private let noticed: (Notice) -> Void
   let loop: EventLoop?
   let books: Books
+  private(set) lazy var budgets = BudgetKeeper(
+    loop: loop, now: { [unowned self] in clock.monotonic() }, wall: { [unowned self] in wallNanoseconds(at: $0) },
+    tell: { [unowned self] in dispatcher.tell($0) })
   private var wallClock: WallClock
   private var ids: ULIDMaker
   private lazy var models = ModelCatalog(broker: self)
@@ -80,6 +83,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     books = Books(parts.ledger)
     dispatcher = Dispatcher(policy: Broker.admission(policy, secrets), clock: parts.clock, loop: parts.loop)
     dispatcher.delegate = self
+    budgets.policyChanged(dispatcher.budgetWindows)
   }
 
   // MARK: For the operator
@@ -94,6 +98,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     rules = BrokerRules(policy: policy, secrets: secrets, prices: prices ?? rules.prices)
     models.forget()
     dispatcher.replacePolicy(Broker.admission(policy, secrets))
+    budgets.policyChanged(dispatcher.budgetWindows)
   }
 
   /// Takes up secrets that changed outside the policy; false where none did.
@@ -275,7 +280,10 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
 
   // MARK: For exchanges
 
-  func submit(_ ticket: Ticket, of exchange: Exchange) { dispatcher.submit(ticket) }
+  func submit(_ ticket: Ticket, of exchange: Exchange) {
+    budgets.check(at: exchange.record.submittedAt ?? clock.monotonic())
+    dispatcher.submit(ticket)
+  }
 
   /// The outcome is set: out of the live table, into the books; the client's last bytes follow when they are safe there.
   func ended(_ exchange: Exchange) {

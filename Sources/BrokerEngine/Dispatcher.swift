@@ -43,6 +43,10 @@ final class Dispatcher {
   func replacePolicy(_ policy: AdmissionPolicy) { take(.policyReplaced(policy)) }
   func command(_ command: OperatorCommand) { take(.operatorCommanded(command)) }
   func drain() { take(.drainRequested) }
+  /// Events about budgets and the past.
+  func tell(_ event: AdmissionEvent) { take(event) }
+  var budgetWindows: [BudgetWindow] { core.budgetWindows }
+  func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: clock.instant) }
 
   func abandon(_ lease: LeaseID) {
     abandonedLeases += 1

@@ -3,7 +3,8 @@ import AdmissionCore
 import HTTPMessage
 
 public enum ErrorText {
-  static func rejected(_ conclusion: Conclusion, record: RequestRecord, rules: BrokerRules) -> String {
+  /// - Parameter budgetEnds: when the window of the budget that refused ends, RFC 3339.
+  static func rejected(_ conclusion: Conclusion, record: RequestRecord, budgetEnds: String?) -> String {
     let again = conclusion.retryAfter.map { " Please try again in \(seconds($0))." } ?? ""
     let reason = conclusion.blocker.map { ": \(describe($0))" } ?? ""
     switch conclusion.outcome {
@@ -17,7 +18,11 @@ public enum ErrorText {
     case .rejectedDraining:
       return "The broker is shutting down and takes no new requests.\(again)"
     case .rejectedBudget:
-      return "The budget is used up\(reason)."
+      guard let budget = conclusion.budget else { return "The budget is used up\(reason)." }
+      let held = budget.held > .zero ? ", running calls hold \(dollars(budget.held))" : ""
+      return "The budget '\(budget.id)' cannot pay for this request: \(dollars(budget.spent)) of "
+        + "\(dollars(budget.limit)) is spent\(held). "
+        + (budgetEnds.map { "Its window ends at \($0)." } ?? "Its window does not end; ask the operator to raise it.")
     case .rejectedTenantLimit:
       return "The request is larger than the limit of tenant '\(record.tenant)' and can never fit\(reason)."
     case .rejectedUnauthenticated:
@@ -71,9 +76,18 @@ public enum ErrorText {
     case .breakerOpen(let id): "the circuit breaker of provider '\(id)' is open"
     case .noUsableKey(let id): "provider '\(id)' has no usable key"
     case .providerClosed(let id): "provider '\(id)' asked to slow down"
-    case .budget(let name): "the budget '\(name)' is used up"
+    case .budget(let name): "what is left of the budget '\(name)' is held by running calls"
     case .backoff: "its retry may not start yet"
     }
+  }
+
+  /// `$0.0123`: at least two decimals.
+  static func dollars(_ money: Money) -> String {
+    var text = Array(money.text.utf8)
+    while text.count > 4, text[text.count - 1] == UInt8(ascii: "0"), text[text.count - 3] != UInt8(ascii: ".") {
+      text.removeLast()
+    }
+    return "$" + String(decoding: text, as: UTF8.self)
   }
 
   /// `1.2s`: the form that clients parse out of OpenAI's messages.

@@ -237,6 +237,7 @@ final class Exchange {
     record.provider = grant.provider.name
     record.key = grant.key?.name
     record.attemptCount = grant.attempt
+    record.budgetRemaining = grant.budgetRemaining
     record.attempts.append(
       RequestRecord.Attempt(number: grant.attempt, provider: grant.provider.name, key: grant.key?.name, began: now))
     record.attempts[record.attempts.count - 1].held = grant.held
@@ -300,6 +301,7 @@ final class Exchange {
     let attempt: Attempt? = if case .attempting(let running) = phase { running } else { nil }
     phase = .concluded
     record.queued = max(record.queued, conclusion.queued)
+    record.budgetRemaining = conclusion.budgetRemaining
     switch conclusion.outcome {
     case .completed, .truncated, .clientLeftQueued, .clientLeftRunning: break
     case .upstreamError:
@@ -310,7 +312,10 @@ final class Exchange {
       }
     default:
       answer(
-        conclusion.outcome, ErrorText.rejected(conclusion, record: record, rules: rules),
+        conclusion.outcome,
+        ErrorText.rejected(
+          conclusion, record: record,
+          budgetEnds: conclusion.budget?.windowEnd.map { broker.text(ofWindowEnd: $0) }),
         retryAfter: conclusion.retryAfter)
     }
     if record.grantedAt != nil { broker.metrics.overhead.observe(Double(ownTime) / 1e9) }
@@ -339,13 +344,20 @@ final class Exchange {
   func complete(status: Int, fields: [(name: String, value: String)], body: [UInt8]) {
     if case .concluded = phase { return }
     phase = .concluded
+    readBudget()
     record.status = status
     record.bytesOut = body.count
     deliverAtEnd(status, fields + TollgateFields.pairs(record, outcome: nil), body)
     end(.completed)
   }
 
+  /// For answers that the core did not decide about.
+  private func readBudget() {
+    if record.budgetRemaining == nil { record.budgetRemaining = broker.budgetRemaining(tenant: record.tenant) }
+  }
+
   private func answer(_ outcome: Outcome, _ message: String, retryAfter: Span?) {
+    readBudget()
     record.message = message
     let timedOut =
       switch lastFailure?.kind {

@@ -60,6 +60,8 @@ public final class RequestRecord {
   /// All its attempts together; nil while none has ended, and where the price of one is unknown.
   public internal(set) var cost: Money?
   public internal(set) var estimatedInput: TokenCount = 0
+  /// What the tightest of the tenant's budgets left when it was granted or concluded; nil where it has none.
+  public internal(set) var budgetRemaining: Money?
   /// The status that the client got; 0 where it got none.
   public internal(set) var status = 0
   public internal(set) var isStreaming = false

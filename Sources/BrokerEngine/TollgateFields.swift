@@ -12,6 +12,9 @@ enum TollgateFields {
       if let key = record.key { fields.append(name: "x-tollgate-key", value: key) }
       fields.append(name: "x-tollgate-attempts", value: String(record.attemptCount))
     }
+    if let remaining = record.budgetRemaining {
+      fields.append(name: "x-tollgate-budget-remaining-usd", value: remaining.text)
+    }
     if let outcome { fields.append(name: "x-tollgate-outcome", value: outcome.rawValue) }
   }
 

@@ -74,6 +74,8 @@ final class BrokerProcess {
           requests.noticed($0)
         }))
     self.broker = broker
+    try BudgetRestoring.restore(
+      broker, from: ledger.store, now: WallInstant(nanoseconds: BrokerProcess.wallNanoseconds()))
     console = AdminConsole(
       broker: broker,
       actions: AdminActions(

@@ -12,7 +12,7 @@ EXAMPLES = ROOT / "examples"
 
 def test_every_example_says_what_it_is():
     folders = [folder for folder in EXAMPLES.iterdir() if folder.is_dir()]
-    assert {"curl", "python-sdk", "claude-code", "codex"} <= {folder.name for folder in folders}
+    assert {"curl", "python-sdk", "claude-code", "codex", "multi-tenant"} <= {folder.name for folder in folders}
     for folder in folders:
         assert (folder / "README.md").read_text().startswith("# "), folder
 

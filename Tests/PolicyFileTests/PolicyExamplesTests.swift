@@ -9,7 +9,7 @@ import Testing
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().appending(path: "policies")
   private static let environment = [
     "OPENAI_API_KEY": "sk-test", "ANTHROPIC_API_KEY": "sk-ant-test", "VLLM_BASE_URL": "http://10.0.0.7:8000/v1",
-    "VLLM_API_KEY": "token",
+    "VLLM_API_KEY": "token", "TOLLGATE_ADMIN_TOKEN": "admin-token-for-tests",
   ]
 
   static let names: [String] = {
@@ -28,6 +28,7 @@ import Testing
     #expect(
       Set(Self.names).isSuperset(of: [
         "default.yaml", "coding-agents.yaml", "anthropic-tier.yaml", "local-models.yaml",
+        "multi-tenant.yaml",
       ]))
   }
 
@@ -59,7 +60,7 @@ import Testing
       "prices", "unknown_price", "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens",
       "learn_limits", "breaker", "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ca_file",
       "http_version", "certificate", "token", "weight", "models", "reserve", "queue", "max_wait", "promote_after",
-      "share", "max_priority", "usd", "per", "time_zone", "on_exceed", "warn_at",
+      "share", "max_priority", "usd", "per", "time_zone", "on_exceed", "warn_at", "scope",
     ]
     for field in fields { #expect(text.contains("\(field):"), "\(field)") }
   }
@@ -71,6 +72,11 @@ import Testing
     let tier = try policy("anthropic-tier.yaml")
     #expect(tier.provider(named: "anthropic")?.keys.last?.source == .file(path: "/run/secrets/anthropic-spare"))
     #expect(tier.providers.first.flatMap { tier.modelLimits(of: $0, model: "claude-opus-5")?.limits.concurrency } == 20)
+    let teams = try policy("multi-tenant.yaml")
+    #expect(teams.tenants.map(\.id) == ["product", "research"])
+    #expect(teams.tenants.map { $0.budgets.map(\.scope) } == [[.tenant, .session], [.tenant, .tenant]])
+    #expect(teams.tenants[1].budgets.map(\.onExceed) == [.low, .reject])
+    #expect(teams.budgets.first?.limit == Money(nanodollars: 4_000_000_000_000))
     let local = try policy("local-models.yaml")
     #expect(local.provider(named: "ollama")?.limits.concurrency == 2)
     #expect(local.provider(named: "vllm")?.baseURL == "http://10.0.0.7:8000/v1")

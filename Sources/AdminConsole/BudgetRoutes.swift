@@ -1,0 +1,159 @@
+// `/api/v1/budgets`: how each budget stands, and raises.
+import AdmissionCore
+import BrokerEngine
+import HTTPMessage
+
+extension AdminConsole {
+  /// Answers `GET /api/v1/budgets`, and with `POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]` a change.
+  func raiseBudget(_ head: RequestHead) -> Reply {
+    var tenant: String?
+    var budget: String?
+    var amount: Money?
+    var until: WallInstant?
+    for (name, text) in AdminConsole.query(head.target) {
+      let value = BudgetRoutes.percentDecoded(text)
+      switch name {
+      case "tenant": tenant = value
+      case "budget": budget = value
+      case "usd":
+        guard let money = BudgetRoutes.money(value) else {
+          return .error(
+            400, "usd: found '\(value)', allowed is more than 0 and at most 1000000000, with at most nine decimals")
+        }
+        amount = money
+      case "until":
+        guard let instant = BudgetRoutes.instant(value) else {
+          return .error(
+            400, "until: found '\(value)', allowed is a time such as 2026-11-22T00:00:00Z, or seconds since 1970")
+        }
+        until = instant
+      default: return .error(400, "there is no parameter '\(name)', allowed are tenant, budget, usd and until")
+      }
+    }
+    guard let amount, let until else { return .error(400, "usd and until are missing: how much more, and until when") }
+    let now = broker.wallNanoseconds(at: broker.now)
+    guard until.nanoseconds > now else { return .error(400, "until: that time has passed, allowed is a later one") }
+    let readings = broker.budgetReadings
+    let own = readings.filter { reading in
+      if let budget { return reading.id == budget }
+      return tenant == nil
+        ? reading.account.scope == .broker : reading.account.scope == .tenant && reading.account.tenant.name == tenant
+    }
+    guard let first = own.first else {
+      let whose = tenant.map { "tenant '\($0)' has" } ?? "the broker has"
+      return .error(404, budget.map { "there is no budget '\($0)'" } ?? "\(whose) no budget")
+    }
+    let owner = first.account.scope == .broker ? nil : first.account.tenant
+    if let tenant, owner?.name != tenant {
+      return .error(400, "the budget '\(budget ?? "")' is not of tenant '\(tenant)'")
+    }
+    broker.raiseBudget(
+      HeldRaise(tenant: owner, budget: budget, amount: amount, until: until), askedBy: "admin")
+    return .json(BudgetRoutes.json(broker))
+  }
+}
+
+enum BudgetRoutes {
+  /// - Parameter tenant: shows this tenant's own alone.
+  static func json(_ broker: Broker, tenant: String? = nil) -> [UInt8] {
+    var json = JSONWriter()
+    json.object { json in
+      json.key("budgets")
+      array(&json, broker.budgetReadings, broker, tenant: tenant)
+      json.key("raises")
+      json.array(broker.budgetRaises.filter { tenant == nil || $0.tenant?.name == tenant }) { json, raise in
+        json.object { json in
+          json.member("tenant", raise.tenant?.name)
+          json.member("budget", raise.budget)
+          json.member("usd", raise.amount.text)
+          json.member("until", Timestamp.text(raise.until.nanoseconds))
+        }
+      }
+    }
+    return json.bytes
+  }
+
+  static func array(_ json: inout JSONWriter, _ readings: [BudgetReading], _ broker: Broker, tenant: String?) {
+    json.array(readings.filter { tenant == nil || $0.account.scope != .broker && $0.account.tenant.name == tenant }) {
+      json, reading in
+      json.object { json in
+        json.member("id", reading.id)
+        json.member("scope", reading.account.scope.rawValue)
+        json.member("tenant", reading.account.scope == .broker ? nil : reading.account.tenant.name)
+        json.member("name", reading.account.name.isEmpty ? nil : reading.account.name)
+        json.member("per", reading.window.period.rawValue)
+        json.member("time_zone", reading.window.timeZone)
+        json.member("on_exceed", reading.onExceed.rawValue)
+        json.member("limit_usd", reading.limit.text)
+        json.member("raised_usd", reading.raised.text)
+        json.member("spent_usd", reading.spent.text)
+        json.member("held_usd", reading.held.text)
+        json.member("remaining_usd", reading.remaining.text)
+        json.member("warn_at_percent", reading.warnAtPercent)
+        json.member("waiting", reading.waiting)
+        json.member("window_ends", reading.windowEnd.map { broker.text(ofWindowEnd: $0) })
+      }
+    }
+  }
+
+  /// A decimal number of dollars, above zero, in nano-dollars.
+  static func money(_ text: String) -> Money? {
+    let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
+    guard let whole = parts.first, !whole.isEmpty, whole.utf8.count <= 10, isDigits(whole), let dollars = Int64(whole)
+    else { return nil }
+    var nanodollars = dollars * 1_000_000_000
+    if parts.count == 2 {
+      guard !parts[1].isEmpty, parts[1].utf8.count <= 9, isDigits(parts[1]),
+        let fraction = Int64(parts[1] + String(repeating: "0", count: 9 - parts[1].utf8.count))
+      else { return nil }
+      nanodollars += fraction
+    }
+    return nanodollars > 0 && nanodollars <= 1_000_000_000_000_000_000 ? Money(nanodollars: nanodollars) : nil
+  }
+
+  private static func isDigits(_ text: Substring) -> Bool {
+    text.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
+  }
+
+  /// RFC 3339 in UTC to the second, or whole seconds since 1970.
+  static func instant(_ text: String) -> WallInstant? {
+    if isDigits(text[...]), let seconds = Int64(text), seconds < 4_000_000_000 {
+      return WallInstant(nanoseconds: seconds * 1_000_000_000)
+    }
+    let bytes = Array(text.utf8)
+    let marks = [4: "-", 7: "-", 10: "T", 13: ":", 16: ":", 19: "Z"]
+    guard bytes.count == 20,
+      marks.allSatisfy({ bytes[$0.key] == Array($0.value.utf8)[0] || $0.key == 10 && bytes[10] == UInt8(ascii: "t") })
+    else { return nil }
+    func number(_ range: Range<Int>) -> Int64? {
+      let part = Substring(decoding: bytes[range], as: UTF8.self)
+      return isDigits(part) ? Int64(part) : nil
+    }
+    guard let year = number(0..<4), let month = number(5..<7), let day = number(8..<10), let hour = number(11..<13),
+      let minute = number(14..<16), let second = number(17..<19), (1...12).contains(month), (1...31).contains(day),
+      hour < 24, minute < 60, second < 61, (1970...2200).contains(year)
+    else { return nil }
+    // Days since 1970 by the Gregorian rule, with years that begin in March.
+    let shifted = month > 2 ? year : year - 1
+    let days =
+      shifted * 365 + shifted / 4 - shifted / 100 + shifted / 400 + (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5
+      + day - 1 - 719_468
+    return WallInstant(nanoseconds: ((days * 24 + hour) * 60 + minute) * 60 * 1_000_000_000 + second * 1_000_000_000)
+  }
+
+  static func percentDecoded(_ text: String) -> String {
+    var bytes: [UInt8] = []
+    var rest = Array(text.utf8)[...]
+    while let byte = rest.popFirst() {
+      if byte == UInt8(ascii: "%"), rest.count >= 2,
+        let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+      {
+        bytes.append(value)
+        rest = rest.dropFirst(2)
+      } else {
+        bytes.append(byte)
+      }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}

@@ -1,0 +1,126 @@
+// The calendar side of budgets: tells the core which windows hold and which raises do, again whenever a window or a raise ends or
+// the machine's clock is set.
+//
+// Promises: nothing is computed, and no timer runs, where the policy has no budgets; while requests come, a clock that was set is
+// noticed with the next one; without requests a new window begins on time by the timer.
+import AdmissionCore
+import EventLoop
+import PolicyFile
+
+/// A budget's limit lifted until a moment of the wall clock.
+public struct HeldRaise: Sendable, Equatable {
+  /// nil is the broker.
+  public var tenant: TenantID?
+  /// One budget by its id; nil is every budget of the tenant's own, or of the broker.
+  public var budget: String?
+  public var amount: Money
+  public var until: WallInstant
+
+  public init(tenant: TenantID?, budget: String? = nil, amount: Money, until: WallInstant) {
+    self.tenant = tenant
+    self.budget = budget
+    self.amount = amount
+    self.until = until
+  }
+}
+
+final class BudgetKeeper {
+  /// A difference between the two clocks beyond this is a clock that was set.
+  private static let step: Int64 = 1_000_000_000
+  private var calendars: [String: BudgetCalendar] = [:]
+  private var windows: [BudgetWindow] = []
+  private(set) var raises: [HeldRaise] = []
+  /// Monotonic nanoseconds at which something ends; `.max` where nothing does.
+  private var nextEnd = UInt64.max
+  /// Wall minus monotonic, as they were when the core was told.
+  private var offset: Int64 = 0
+  private var timer: LoopTimer?
+  private let tell: (AdmissionEvent) -> Void
+  /// Monotonic now, and the wall clock at a monotonic instant.
+  private let now: () -> UInt64
+  private let wall: (UInt64) -> Int64
+
+  init(
+    loop: EventLoop?, now: @escaping () -> UInt64, wall: @escaping (UInt64) -> Int64,
+    tell: @escaping (AdmissionEvent) -> Void
+  ) {
+    self.now = now
+    self.wall = wall
+    self.tell = tell
+    if let loop { timer = LoopTimer(loop) { [unowned self] in timerFired() } }
+  }
+
+  /// Other rules: other windows may be needed.
+  func policyChanged(_ windows: [BudgetWindow]) {
+    self.windows = windows.filter { $0.period != .total }
+    for window in windows where calendars[window.timeZone] == nil {
+      // The policy's check knows the zone; where its rules have gone since, UTC is better than no window.
+      calendars[window.timeZone] = BudgetCalendar(timeZone: window.timeZone) ?? BudgetCalendar(timeZone: "UTC")
+    }
+    tellAll(at: now())
+  }
+
+  /// Adds a raise; it holds at once.
+  func raise(_ raise: HeldRaise) {
+    raises.append(raise)
+    tellAll(at: now())
+  }
+
+  func restore(_ earlier: [HeldRaise]) {
+    raises += earlier
+    tellAll(at: now())
+  }
+
+  /// Called before each decision about a new request: cheap where nothing has ended.
+  func check(at now: UInt64) {
+    guard !windows.isEmpty || !raises.isEmpty else { return }
+    let drift = wall(now) &- Int64(truncatingIfNeeded: now) &- offset
+    if now >= nextEnd || drift > Self.step || drift < -Self.step { tellAll(at: now) }
+  }
+
+  /// When each window that holds now began; 0 for `total`.
+  func begins(_ windows: [BudgetWindow]) -> [WallInstant] {
+    let wall = WallInstant(nanoseconds: wall(now()))
+    return windows.map { window in
+      calendars[window.timeZone]?.window(window.period, at: wall)?.begin ?? WallInstant(nanoseconds: 0)
+    }
+  }
+
+  private func timerFired() {
+    let now = now()
+    if now >= nextEnd { tellAll(at: now) } else { arm() }
+  }
+
+  private func tellAll(at now: UInt64) {
+    let wallNow = wall(now)
+    offset = wallNow &- Int64(truncatingIfNeeded: now)
+    nextEnd = .max
+    func instant(_ end: WallInstant) -> Instant {
+      let core = end.nanoseconds &- offset
+      nextEnd = min(nextEnd, UInt64(max(0, core)))
+      return Instant(nanoseconds: core)
+    }
+    let states = windows.compactMap { window -> BudgetWindowState? in
+      guard
+        let (begin, end) = calendars[window.timeZone]?.window(
+          window.period, at: WallInstant(nanoseconds: wallNow))
+      else { return nil }
+      return BudgetWindowState(window: window, serial: begin.nanoseconds / 1_000_000_000, end: instant(end))
+    }
+    if !states.isEmpty { tell(.budgetWindowsBegan(states)) }
+    let hadRaises = !raises.isEmpty
+    raises.removeAll { $0.until.nanoseconds <= wallNow }
+    if hadRaises {
+      tell(
+        .budgetRaisesReplaced(
+          raises.map {
+            BudgetRaise(tenant: $0.tenant, budget: $0.budget, amount: $0.amount, until: instant($0.until))
+          }))
+    }
+    arm()
+  }
+
+  private func arm() {
+    if nextEnd == .max { timer?.cancel() } else { timer?.schedule(at: nextEnd) }
+  }
+}

@@ -1,0 +1,23 @@
+// The raises of budgets that still hold, for a broker that starts again.
+import AdmissionCore
+import GRDB
+
+extension LedgerStore {
+  /// Changes by which a budget was raised until later than `now`, in the order in which they were made.
+  public func budgetRaises(now: WallInstant) throws -> [LedgerChange] {
+    try read { db in
+      try Row.fetchAll(
+        db,
+        sql: """
+          SELECT at, name, state, reason, asked_by, amount, until FROM changes
+          WHERE subject = 'budget' AND state = 'raised' AND until > ? ORDER BY id
+          """, arguments: [now.nanoseconds]
+      ).map { row in
+        LedgerChange(
+          at: WallInstant(nanoseconds: row[0]), subject: .budget, name: row[1], state: row[2], reason: row[3],
+          askedBy: row[4], amount: (row[5] as Int64?).map { Money(nanodollars: $0) },
+          until: (row[6] as Int64?).map { WallInstant(nanoseconds: $0) })
+      }
+    }
+  }
+}

@@ -1,0 +1,117 @@
+// `tollgate budgets`: how each budget stands, and how to raise one for a while.
+import ArgumentParser
+import Foundation
+
+struct BudgetsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "budgets", abstract: "List the budgets, or raise one for a while.",
+    subcommands: [List.self, Raise.self], defaultSubcommand: List.self)
+
+  struct Report: Decodable {
+    struct Budget: Decodable {
+      var id: String
+      var onExceed: String
+      var limitUsd: String
+      var raisedUsd: String
+      var spentUsd: String
+      var heldUsd: String
+      var remainingUsd: String
+      var waiting: Int
+      var windowEnds: String?
+    }
+    var budgets: [Budget]
+  }
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "List all budgets: what is spent, held by calls that run, and left.")
+    @OptionGroup var admin: AdminOptions
+    @Flag(help: "The answer of /api/v1/budgets as it is.") var json = false
+
+    func run() throws {
+      let client = AdminClient(options: admin)
+      if json {
+        Terminal.line(String(decoding: try client.call("GET", "/api/v1/budgets"), as: UTF8.self))
+        return
+      }
+      let report = try client.get(Report.self, "/api/v1/budgets")
+      if report.budgets.isEmpty {
+        Terminal.line("The policy has no budgets.")
+        return
+      }
+      var table = TextTable(
+        ["BUDGET", "SPENT", "HELD", "LIMIT", "LEFT", "BEYOND IT", "WAITING", "WINDOW ENDS"], right: [1, 2, 3, 4, 6])
+      for budget in report.budgets {
+        table.row([
+          budget.id, short(budget.spentUsd), short(budget.heldUsd),
+          short(budget.limitUsd) + (isZero(budget.raisedUsd) ? "" : " (+\(short(budget.raisedUsd)))"),
+          short(budget.remainingUsd), budget.onExceed, "\(budget.waiting)", budget.windowEnds ?? "never",
+        ])
+      }
+      Terminal.line(table.text)
+    }
+
+    private func isZero(_ usd: String) -> Bool { usd.allSatisfy { $0 == "0" || $0 == "." } }
+
+    /// Without the zeros behind the fourth decimal, which few prices need.
+    private func short(_ usd: String) -> String {
+      var text = usd
+      while text.hasSuffix("0"), let point = text.firstIndex(of: "."), text.distance(from: point, to: text.endIndex) > 3
+      {
+        text.removeLast()
+      }
+      return "$" + text
+    }
+  }
+
+  struct Raise: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Add to a limit for a while.",
+      discussion: """
+        Adds to each of the tenant's own budgets, or to the one that --budget names. Raises add up, hold across a restart, and are
+        written into the ledger.
+          tollgate budgets raise acme --usd 20 --until 18h
+          tollgate budgets raise acme --usd 5 --budget acme/session/nightly/day --until 2026-11-22T00:00:00Z
+          tollgate budgets raise --broker --usd 100 --until 24h
+        """)
+    @Argument(help: "The tenant; not with --broker.") var tenant: String?
+    @Flag(help: "The budgets of the whole broker.") var broker = false
+    @Option(help: "US dollars to add, such as 20 or 0.5.") var usd: String
+    @Option(help: "Until when: a time such as 2026-11-22T00:00:00Z, or how long: 30m, 18h, 2d.") var until: String
+    @Option(help: "One budget by its id, as 'tollgate budgets' lists it.") var budget: String?
+    @OptionGroup var admin: AdminOptions
+
+    func validate() throws {
+      guard (tenant == nil) == broker else { throw ValidationError("name a tenant, or give --broker") }
+      if BudgetsCommand.seconds(until, now: 0) == nil {
+        throw ValidationError(
+          "--until: found '\(until)', allowed is a time such as 2026-11-22T00:00:00Z, or a length such as 30m, 18h, 2d")
+      }
+    }
+
+    func run() throws {
+      let end = BudgetsCommand.seconds(until, now: Int64(Date().timeIntervalSince1970)) ?? 0
+      var parameters = ["usd=\(BudgetsCommand.escaped(usd))", "until=\(end)"]
+      if let tenant { parameters.append("tenant=\(BudgetsCommand.escaped(tenant))") }
+      if let budget { parameters.append("budget=\(BudgetsCommand.escaped(budget))") }
+      _ = try AdminClient(options: admin).call(
+        "POST", "/api/v1/budgets/raise?" + parameters.joined(separator: "&"))
+      let text = ISO8601DateFormatter().string(from: Date(timeIntervalSince1970: Double(end)))
+      Terminal.line("\(budget ?? tenant ?? "broker"): raised by $\(usd) until \(text)")
+    }
+  }
+
+  /// Seconds since 1970; nil where the text is neither a time nor a length.
+  static func seconds(_ text: String, now: Int64) -> Int64? {
+    if let date = ISO8601DateFormatter().date(from: text) { return Int64(date.timeIntervalSince1970) }
+    let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
+    guard let last = text.last, let unit = units[last], let number = Int64(text.dropLast()), number > 0,
+      number < 100_000
+    else { return nil }
+    return now + number * unit
+  }
+
+  private static func escaped(_ text: String) -> String {
+    text.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(CharacterSet(charactersIn: "-_.~/"))) ?? text
+  }
+}

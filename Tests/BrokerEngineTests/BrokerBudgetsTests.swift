@@ -1,0 +1,102 @@
+// Budgets through the whole broker: refusals, headers, notes, raises in the ledger.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import Testing
+
+@testable import BrokerEngine
+
+@Suite struct BrokerBudgetsTests {
+  private static let header = "x-tollgate-budget-remaining-usd"
+
+  private func broker(_ budgets: [Budget], ledger: FakeLedger? = nil) -> Rig {
+    Rig(
+      ledger: ledger,
+      prices: PriceList(
+        version: "test",
+        entries: [ModelPrice(models: "m", rates: PriceRates(input: 0, output: 1_000_000_000))])
+    ) { policy in
+      policy.budgets = budgets.map { budget in
+        var budget = budget
+        budget.scope = .broker
+        return budget
+      }
+    }
+  }
+
+  /// One output token costs a thousandth of a dollar.
+  private func ask(_ rig: Rig, cap: Int = 10) -> FakeExchange {
+    let exchange = FakeExchange(
+      "POST", "/v1/chat/completions", fields: [("content-type", "application/json")],
+      body: #"{"model": "m", "max_tokens": \#(cap), "messages": [{"role": "user", "content": "hello"}]}"#)
+    rig.broker.exchangeBegan(exchange)
+    rig.broker.exchangeReady(exchange)
+    return exchange
+  }
+
+  private func answer(_ rig: Rig, output: Int) {
+    rig.upstream.last?.respond(
+      200, [("content-type", "application/json")],
+      [#"{"usage": {"prompt_tokens": 5, "completion_tokens": \#(output)}}"#])
+  }
+
+  @Test func aBudgetRefusesWithItsFigures() {
+    let rig = broker([Budget(limit: Money(nanodollars: 15_000_000), per: .day)])
+    let first = ask(rig)
+    answer(rig, output: 10)
+    #expect(first.field(Self.header) == "0.005000000")
+    let second = ask(rig)
+    #expect(second.answer?.status == 429)
+    #expect(second.field(Self.header) == "0.005000000")
+    #expect(
+      second.text.contains("'broker/day' cannot pay for this request: $0.01 of $0.015 is spent. Its window ends at "))
+    #expect(rig.broker.budgetReadings.map(\.id) == ["broker/day"])
+  }
+
+  @Test func aTotalBudgetSaysThatItDoesNotEnd() {
+    let rig = broker([Budget(limit: Money(nanodollars: 1_000_000), per: .total)])
+    #expect(ask(rig).text.contains("Its window does not end"))
+  }
+
+  @Test func aLowBudgetShowsInRecordAndHeader() {
+    var low = Budget(limit: .zero, per: .day)
+    low.onExceed = .low
+    let rig = broker([low])
+    let exchange = ask(rig)
+    answer(rig, output: 1)
+    #expect(exchange.field("x-tollgate-priority") == "low")
+    #expect(rig.ended.first?.priorityReason == "budget broker/day is used up")
+  }
+
+  @Test func aRaiseIsWrittenDownAndHolds() {
+    let ledger = FakeLedger()
+    let rig = broker([Budget(limit: Money(nanodollars: 1_000_000), per: .total)], ledger: ledger)
+    let until = WallInstant(nanoseconds: 1_763_720_060_000_000_000)
+    rig.broker.raiseBudget(
+      HeldRaise(tenant: nil, amount: Money(nanodollars: 9_000_000), until: until), askedBy: "admin")
+    let changes = ledger.entries.compactMap { if case .changed(let change) = $0 { change } else { nil } }
+    #expect(changes.map(\.name) == ["broker/*"])
+    #expect(changes.first?.askedBy == "admin")
+    #expect(changes.compactMap { HeldRaise($0) } == rig.broker.budgetRaises)
+    _ = ask(rig)
+    ledger.commit()
+    #expect(rig.upstream.calls.count == 1)
+  }
+
+  @Test func thePastIsRestored() {
+    let rig = broker([Budget(limit: Money(nanodollars: 15_000_000), per: .day)])
+    #expect(rig.broker.budgetWindows.map(\.window) == [BudgetWindow(.day)])
+    rig.broker.restore(
+      spent: [BudgetSpent(account: .broker, window: BudgetWindow(.day), spent: Money(nanodollars: 6_000_000))],
+      raises: [], attempts: [])
+    #expect(ask(rig).answer?.status == 429)
+    #expect(rig.broker.budgetReadings.first?.spent.nanodollars == 6_000_000)
+  }
+
+  @Test func dollarsAreShort() {
+    #expect(ErrorText.dollars(Money(nanodollars: 1_000_000_000)) == "$1.00")
+    #expect(ErrorText.dollars(Money(nanodollars: 12_340_000_000)) == "$12.34")
+    #expect(ErrorText.dollars(Money(nanodollars: 1)) == "$0.000000001")
+    #expect(ErrorText.dollars(Money(nanodollars: 500_000_000)) == "$0.50")
+  }
+}
