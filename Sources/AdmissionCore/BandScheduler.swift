@@ -12,6 +12,8 @@ struct BandScheduler: Sendable {
   private var bands: [BandPolicy]
   /// Basis points × cost.
   private var credits: [Int64] = [0, 0, 0]
+  /// What a grant of another band last added to each credit.
+  private var additions: [Int64] = [0, 0, 0]
 
   init(bands: [BandPolicy]) { self.bands = bands }
 
@@ -70,11 +72,18 @@ struct BandScheduler: Sendable {
   ///     part of everything served is the share exactly, and a band that is served in order anyway saves up nothing.
   mutating func granted(_ band: Int, cost: Int64, heads: SIMD4<Int64>, isFloorTurn: Bool = true) {
     credits[band] = max(0, credits[band] - Self.price(cost))
+    // A head is covered by the last addition at the latest, so no more than that can be left. What is beyond was saved up for a dearer
+    // head, or while estimates were higher: no reason for a burst of cheap ones.
+    if isFloorTurn { credits[band] = min(credits[band], additions[band]) }
     for waiting in 0..<3 where bands[waiting].shareBasisPoints > 0 {
-      // A head that is covered goes next; if it cannot, its band does not save up for a burst.
-      guard waiting == band ? isFloorTurn : (heads[waiting] >= 0 && credits[waiting] < Self.price(heads[waiting]))
-      else { continue }
-      credits[waiting] += Int64(bands[waiting].shareBasisPoints) * Self.clamped(cost)
+      let addition = Int64(bands[waiting].shareBasisPoints) * Self.clamped(cost)
+      if waiting == band {
+        if isFloorTurn { credits[waiting] += addition }
+      } else if heads[waiting] >= 0, credits[waiting] < Self.price(heads[waiting]) {
+        // A head that is covered goes next; if it cannot, its band does not save up for a burst.
+        credits[waiting] += addition
+        additions[waiting] = addition
+      }
     }
   }
 

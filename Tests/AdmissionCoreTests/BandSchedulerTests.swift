@@ -61,6 +61,19 @@ import Testing
     #expect(!scheduler.isCovered(2, cost: 100))
   }
 
+  /// Before anything is learned calls count as dear; what is saved up then must not buy a burst of cheap ones.
+  @Test func creditOfDearTimesBuysNoBurst() {
+    var scheduler = BandScheduler(bands: Self.bands(high: .permits(0), normal: .permits(0), share: 500))
+    for _ in 0..<15 { scheduler.granted(0, cost: 500, heads: SIMD4(-1, -1, 500, -1)) }
+    var burst = 0
+    while scheduler.isCovered(2, cost: 4) {
+      scheduler.granted(2, cost: 4, heads: SIMD4(repeating: -1))
+      burst += 1
+    }
+    // The last addition was 25.
+    #expect(burst <= 1 + 25 / 4 + 1)
+  }
+
   /// A band that is served in its ordinary turn saves up nothing: its floor must not eat what is kept for the bands above.
   @Test func ordinaryGrantsDoNotCreditTheirOwnBand() {
     var scheduler = BandScheduler(bands: Priority.allCases.map(BandPolicy.standard))

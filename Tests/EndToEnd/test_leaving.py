@@ -74,7 +74,8 @@ def test_sixty_clients_leave(start, http):
     delays = [(call["ended_ns"] - left_at) / 1e6 for call in calls if call["ending"] in ("left_waiting", "left_reading")]
     print(f"\nleaving: the provider saw {len(delays)} calls end after p50 {percentile(delays, 0.5):.1f} ms, worst {max(delays):.1f} ms")
     assert counted["calls"] == 20, "a queued call must never reach the provider"
-    assert max(delays) < 500
+    # 20 ms is what is promised; the rest is for a machine with other work.
+    assert max(delays) < 60
     outcomes = sorted(request["outcome"] for request in requests)
     assert outcomes == ["client_left_queued"] * 40 + ["client_left_running"] * 20
     assert status["in_flight"] == 0

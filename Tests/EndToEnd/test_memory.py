@@ -1,6 +1,7 @@
 """Memory: what an idle broker, a queued request and a running stream take, and that it comes back."""
 
 import asyncio
+import os
 
 import pytest
 
@@ -8,6 +9,10 @@ from fleet import Client, chat, get_json, reach
 from processes import NO_RESERVE, policy_for
 from rawhttp import address_of
 from test_limits import memory_mib
+
+
+# Debug code keeps more of what it once had; the release is held to 20 % by the script in Benchmarks.
+SLACK_MIB = 4
 
 
 @pytest.mark.timeout(120)
@@ -52,6 +57,8 @@ def test_memory_of_queued_and_streaming_calls(start):
     warm, idle, streaming, queueing, after = asyncio.run(run())
     print(f"\nmemory (this build): started {warm:.1f} MiB, idle {idle:.1f} MiB, {(streaming - idle) * 1024 / 500:.1f} KiB per stream, "
           f"{(queueing - streaming) * 1024 / 1000:.1f} KiB per queued call, afterwards {after:.1f} MiB")
-    # A debug or sanitizer build takes more than the release; the script in Benchmarks measures that one.
-    assert (streaming - idle) * 1024 / 500 < 400
-    assert (queueing - streaming) * 1024 / 1000 < 100
+    # What is promised of a release. A debug build takes about as much; a sanitizer's shadow memory is nobody's measure.
+    if "ASAN_OPTIONS" not in os.environ:
+        assert (streaming - idle) * 1024 / 500 < 40
+        assert (queueing - streaming) * 1024 / 1000 < 8
+        assert after <= 1.2 * idle + SLACK_MIB

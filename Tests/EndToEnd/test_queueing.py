@@ -137,8 +137,8 @@ def test_high_before_normal_before_low(start, http):
 
 @pytest.mark.timeout(90)
 def test_low_keeps_its_floor_share_under_endless_high(start, http):
-    """Highs without end on 4 permits: lows get 5 % of the grants, not none and not more than twice that."""
-    simulator = start.simulator(concurrency=4, first_token="10ms", output_tokens="2-2")
+    """Highs without end on 4 permits: to 100 of them come 5 lows, not none and not more."""
+    simulator = start.simulator(concurrency=4, first_token="25ms", output_tokens="2-2")
     broker = start.broker(policy_for(simulator.url, limits={"concurrency": 4}))
     address = address_of(broker.url)
 
@@ -153,13 +153,14 @@ def test_low_keeps_its_floor_share_under_endless_high(start, http):
 
     async def run():
         end, counts = time.monotonic() + 6, Counter()
-        await asyncio.gather(*[loop("high", n, end, counts) for n in range(12)], *[loop("low", n, end, counts) for n in range(4)])
+        await asyncio.gather(*[loop("high", n, end, counts) for n in range(24)], *[loop("low", n, end, counts) for n in range(4)])
         return counts
 
     counts = asyncio.run(run())
-    share = counts["low"] / sum(counts.values())
+    share = counts["low"] / counts["high"]
     print(f"\nfloor share: {counts['high']} high, {counts['low']} low, {share:.1%}")
-    assert 0.02 <= share <= 0.12
+    # A moment without a waiting high call, which a busy machine's clients may leave, gives the lows a few more.
+    assert 0.045 <= share <= 0.07
 
 
 @pytest.mark.timeout(90)
@@ -189,7 +190,7 @@ def test_tenants_share_equally_whatever_their_sessions(start, http):
     counts = asyncio.run(run())
     share = counts["one"] / sum(counts.values())
     print(f"\nfairness between tenants: {dict(counts)}, the single session has {share:.1%}")
-    assert 0.42 <= share <= 0.58
+    assert 0.475 <= share <= 0.525
 
 
 @pytest.mark.timeout(90)
@@ -217,7 +218,7 @@ def test_subagents_of_one_session_count_as_one(start, http):
     counts = asyncio.run(run())
     share = counts["tree"] / sum(counts.values())
     print(f"\nsubagents: {dict(counts)}, the tree has {share:.1%}")
-    assert 0.15 <= share <= 0.26
+    assert 0.18 <= share <= 0.22
 
 
 @pytest.mark.timeout(150)
