@@ -58,7 +58,12 @@ let package = Package(
     library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
     library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl"]),
     library("BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop"]),
-    library("LedgerStore", ["AdmissionCore", .product(name: "GRDB", package: "GRDB.swift")]),
+    library(
+      "LedgerStore",
+      [
+        "AdmissionCore", .product(name: "GRDB", package: "GRDB.swift"),
+        .product(name: "GRDBSQLite", package: "GRDB.swift"),
+      ]),
     library("AdminConsole", ["BrokerEngine", "HTTPMessage", "AdmissionCore"], resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", heap]),
     library("FleetSimulator", ["UpstreamHTTP", "HTTPMessage", "EventLoop"]),

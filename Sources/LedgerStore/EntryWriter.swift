@@ -1,9 +1,12 @@
-// Writes entries as rows: prepared statements, positional arguments, and words and series by number.
+// Writes entries as rows: prepared statements, numbers bound one by one, and words and series by number.
 //
-// Promises: `write` puts a list of entries into one transaction, or nothing of it; entries that were written before are not
-// written twice; an end without its hold is told, not dropped. Used on one thread, with one connection.
+// Promises: `write` puts a list of entries into one transaction, or nothing of it; an end without its hold is told, not dropped.
+// Used on one thread, with one connection. Rows go through SQLite's own calls on GRDB's statements: a list of arguments would cost
+// more than the row (docs/decisions/2026-11-21-ledger-layout.md).
 import AdmissionCore
+import Foundation
 import GRDB
+import GRDBSQLite
 
 /// What attempts and requests of one caller have in common. Absent names are empty.
 struct Series: Hashable {
@@ -54,16 +57,23 @@ enum AttemptState: Int64 {
 }
 
 final class EntryWriter {
-  /// Series that are remembered by number; past that they are looked up again.
+  /// Series and words that are remembered by number; past that they are looked up again.
   static let seriesLimit = 20_000
   static let wordsLimit = 5_000
+  /// After this long an open hold gets its row.
+  static let listTime: UInt64 = 5_000_000_000
+  static let housekeepingInterval: UInt64 = 1_000_000_000
 
+  private let database: Database
   private let begin: Statement
   private let commit: Statement
   private let insertHold: Statement
-  private let updateEnd: Statement
+  private let insertAttempt: Statement
+  private let updateAttempt: Statement
   private let insertRequest: Statement
   private let insertChange: Statement
+  private let insertHolds: Statement
+  private let deleteHolds: Statement
   private let findSeries: Statement
   private let insertSeries: Statement
   private let insertWord: Statement
@@ -71,34 +81,56 @@ final class EntryWriter {
 
   private var series: [Series: Int64] = [:]
   private var words: [String: Int64] = [:]
-  /// Requests with a hold whose end is not in the books yet.
-  private(set) var open: Set<RequestID> = []
-  /// No open request is older than this half of an id; what lies before needs no look after a crash.
-  private(set) var mark: Int64
-  private var newest: Int64
+  private var open = OpenHolds()
+  private var fresh: [AttemptKey] = []
+  private var bytes: [UInt8] = []
+  private var rows: RowNumbers
+  /// Lists of holds that are still in the database, oldest first: which, since when, and the newest attempt when it was written.
+  private var lists: [(id: Int64, since: UInt64, row: Int64)] = []
+  private var lastHousekeeping: UInt64 = 0
 
-  /// - Parameter earlier: the writer that this one takes over from, where its connection failed.
+  /// The last ids that were given out; attempts and requests share theirs, so that of two rows the later has the larger.
+  private struct RowNumbers {
+    var last: Int64
+    var list: Int64
+
+    mutating func next(at nanoseconds: Int64) -> Int64 {
+      last = max(last + 1, LedgerSchema.firstRow(nanoseconds))
+      return last
+    }
+  }
+
+  /// - Parameter earlier: the writer that this one takes over from, where its connection failed; not where the file is another.
   init(_ db: Database, after earlier: EntryWriter?) throws {
+    database = db
     begin = try db.makeStatement(sql: "BEGIN IMMEDIATE")
     commit = try db.makeStatement(sql: "COMMIT")
     insertHold = try db.makeStatement(
       sql: """
-        INSERT OR IGNORE INTO attempts (request_high, request_low, attempt, state, series, held_at, reserved_input,
-          reserved_output, held, prices) VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?, ?)
+        INSERT INTO attempts (id, request_high, request_low, attempt, state, series, held_at, reserved_input,
+          reserved_output, held, prices) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)
         """)
-    updateEnd = try db.makeStatement(
+    insertAttempt = try db.makeStatement(
       sql: """
-        UPDATE attempts SET state = ?, ended_at = ?, verdict = ?, status = ?, input_tokens = ?, cache_read_tokens = ?,
-          cache_write_tokens = ?, cache_write_hour_tokens = ?, output_tokens = ?, reasoning_tokens = ?, audio_ms = ?,
-          estimated = ?, cost = ?, cost_source = ?, prices = ?, service_tier = ?
-        WHERE request_high = ? AND request_low = ? AND attempt = ? AND state = 0
+        INSERT INTO attempts (ended_at, state, prices, verdict, cost_source, cost, input_tokens, output_tokens,
+          cache_read_tokens, status, reasoning_tokens, cache_write_tokens, cache_write_hour_tokens, audio_ms, estimated,
+          service_tier, id, request_high, request_low, attempt, series, held_at, reserved_input, reserved_output, held)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """)
-    insertRequest = try db.makeStatement(
-      sql: "INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    updateAttempt = try db.makeStatement(
+      sql: """
+        UPDATE attempts SET ended_at = ?, state = ?, prices = ?, verdict = ?, cost_source = ?, cost = ?,
+          input_tokens = ?, output_tokens = ?, cache_read_tokens = ?, status = ?, reasoning_tokens = ?,
+          cache_write_tokens = ?, cache_write_hour_tokens = ?, audio_ms = ?, estimated = ?, service_tier = ?
+        WHERE id = ? AND state = 0
+        """)
+    insertRequest = try db.makeStatement(sql: "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
     insertChange = try db.makeStatement(
       sql: """
         INSERT INTO changes (at, subject, name, state, reason, asked_by, amount, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         """)
+    insertHolds = try db.makeStatement(sql: "INSERT INTO new_holds (id, holds) VALUES (?, ?)")
+    deleteHolds = try db.makeStatement(sql: "DELETE FROM new_holds WHERE id <= ?")
     findSeries = try db.makeStatement(
       sql: """
         SELECT id FROM series WHERE session = ? AND model = ? AND provider = ? AND key = ? AND tenant = ?
@@ -111,208 +143,242 @@ final class EntryWriter {
         """)
     insertWord = try db.makeStatement(sql: "INSERT INTO words (text) VALUES (?)")
     writeMark = try db.makeStatement(
-      sql: "INSERT INTO marks VALUES ('open_since', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
-    for row in try Row.fetchAll(db, sql: "SELECT id, text FROM words LIMIT ?", arguments: [EntryWriter.wordsLimit]) {
-      words[row[1]] = row[0]
-    }
-    let stored = try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = 'open_since'")
-    mark = stored ?? 0
-    newest = mark
+      sql: "INSERT INTO marks VALUES ('unfinished_since', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
+    func last(_ table: String) throws -> Int64 { try Int64.fetchOne(db, sql: "SELECT max(id) FROM \(table)") ?? 0 }
+    rows = RowNumbers(last: max(try last("attempts"), try last("requests")), list: try last("new_holds"))
     if let earlier {
       open = earlier.open
-      newest = max(newest, earlier.newest)
+      lists = earlier.lists
+      rows.list = max(rows.list, earlier.rows.list)
+    }
+    try loadWords()
+  }
+
+  private func loadWords() throws {
+    words = [:]
+    for row in try Row.fetchAll(
+      database, sql: "SELECT id, text FROM words LIMIT ?", arguments: [EntryWriter.wordsLimit])
+    {
+      words[row[1]] = row[0]
     }
   }
 
-  /// Writes all of them in one transaction. Where it throws, nothing is written, and another writer must take over.
-  /// - Parameter advancesMark: also remember from where on a start after a crash must look.
+  /// Writes all of them in one transaction. Where it throws, nothing is written, and `rolledBack` must be called.
+  /// - Parameter now: nanoseconds of a monotonic clock.
   /// - Returns: the entries that fit nothing in the books: ends without an open hold.
-  func write(_ entries: [LedgerEntry], advancesMark: Bool, _ db: Database) throws -> [LedgerEntry] {
+  func write(_ entries: [LedgerEntry], now: UInt64) throws -> [LedgerEntry] {
+    let before = (rows, lists)
+    fresh.removeAll(keepingCapacity: true)
     var strays: [LedgerEntry] = []
-    var lowest = Int64.max
-    try run(begin)
-    for entry in entries {
-      switch entry {
-      case .held(let hold):
-        try write(hold, db)
-        lowest = min(lowest, Int64(bitPattern: hold.request.high))
-      case .settled(let end):
-        if try !write(end, db) { strays.append(entry) }
-      case .concluded(let end):
-        if try !write(end, db) { strays.append(entry) }
-      case .changed(let change):
-        try write(change)
+    do {
+      try run(begin)
+      for entry in entries {
+        switch entry {
+        case .held(let hold): try write(hold)
+        case .settled(let end): if try !write(end) { strays.append(entry) }
+        case .concluded(let end): try write(end)
+        case .changed(let change): try write(change)
+        }
       }
+      try writeFreshHolds(now)
+      if now &- lastHousekeeping >= EntryWriter.housekeepingInterval { try keepHouse(now) }
+      try run(commit)
+    } catch {
+      (rows, lists) = before
+      open.rolledBack()
+      series.removeAll()
+      words.removeAll()
+      throw error
     }
-    var next = min(mark, lowest)
-    if advancesMark { next = open.reduce(min(newest, lowest)) { min($0, Int64(bitPattern: $1.high)) } }
-    if next != mark {
-      clear(writeMark)
-      bind(writeMark, 1, next)
-      try writeMark.execute()
-    }
-    try run(commit)
-    mark = next
-    for entry in entries {
-      switch entry {
-      case .held(let hold):
-        open.insert(hold.request)
-        newest = max(newest, Int64(bitPattern: hold.request.high))
-      case .concluded(let end): open.remove(end.request)
-      case .settled, .changed: break
-      }
-    }
+    open.committed()
     return strays
   }
 
-  // MARK: Rows
+  // MARK: Holds
 
-  private func write(_ hold: AttemptHold, _ db: Database) throws {
-    let series = try number(of: Series(hold), db)
-    let prices = try number(of: hold.priceVersion, db)
-    let statement = insertHold
-    clear(statement)
-    bind(statement, 1, Int64(bitPattern: hold.request.high))
-    bind(statement, 2, Int64(bitPattern: hold.request.low))
-    bind(statement, 3, Int64(hold.attempt))
-    bind(statement, 4, series)
-    bind(statement, 5, hold.at.nanoseconds)
-    bind(statement, 6, max(0, hold.reservedInput))
-    bind(statement, 7, max(0, hold.reservedOutput))
-    if let held = hold.held { bind(statement, 8, max(0, held.nanodollars)) }
-    bind(statement, 9, prices)
-    try statement.execute()
+  private func write(_ hold: AttemptHold) throws {
+    let open = OpenHold(
+      hold, series: try number(of: Series(hold)), prices: try number(of: hold.priceVersion), list: rows.list + 1)
+    self.open.insert(open, hold)
+    fresh.append(open.key)
   }
+
+  /// The holds of this transaction that it did not end itself.
+  private func writeFreshHolds(_ now: UInt64) throws {
+    bytes.removeAll(keepingCapacity: true)
+    for key in fresh { open.holds[key]?.append(to: &bytes) }
+    guard !bytes.isEmpty else { return }
+    rows.list += 1
+    let statement = insertHolds.sqliteStatement
+    sqlite3_bind_int64(statement, 1, rows.list)
+    _ = Data(bytes).bind(to: statement, at: 2)
+    try step(statement)
+    lists.append((rows.list, now, rows.last))
+  }
+
+  /// Gives rows to holds that stayed open, deletes their lists, and remembers from where on a start after a crash must look.
+  private func keepHouse(_ now: UInt64) throws {
+    lastHousekeeping = now
+    let old = lists.prefix { now &- $0.since >= EntryWriter.listTime }
+    if let last = old.last {
+      // What younger lists hold is left to them.
+      for hold in open.holds.values.filter({ $0.row == 0 && $0.list <= last.id }) { try giveRow(hold) }
+      sqlite3_bind_int64(deleteHolds.sqliteStatement, 1, last.id)
+      try step(deleteHolds.sqliteStatement)
+      lists.removeFirst(old.count)
+    }
+    let mark = open.begun.values.reduce(lists.first?.row ?? rows.last) { min($0, $1.firstRow) }
+    sqlite3_bind_int64(writeMark.sqliteStatement, 1, mark)
+    try step(writeMark.sqliteStatement)
+  }
+
+  private func giveRow(_ hold: OpenHold) throws {
+    let row = rows.next(at: hold.at)
+    let statement = insertHold.sqliteStatement
+    sqlite3_bind_int64(statement, 1, row)
+    sqlite3_bind_int64(statement, 2, Int64(bitPattern: hold.key.request.high))
+    sqlite3_bind_int64(statement, 3, Int64(bitPattern: hold.key.request.low))
+    sqlite3_bind_int64(statement, 4, hold.key.attempt)
+    sqlite3_bind_int64(statement, 5, hold.series)
+    sqlite3_bind_int64(statement, 6, hold.at)
+    sqlite3_bind_int64(statement, 7, hold.reservedInput)
+    sqlite3_bind_int64(statement, 8, hold.reservedOutput)
+    bind(statement, 9, hold.held >= 0 ? hold.held : nil)
+    sqlite3_bind_int64(statement, 10, hold.prices)
+    try step(statement)
+    open.gave(row: row, to: hold.key)
+  }
+
+  // MARK: Ends
 
   /// False where there is no open hold for it.
-  private func write(_ end: AttemptEnd, _ db: Database) throws -> Bool {
-    let verdict = try number(of: end.verdict, db)
-    let source = try number(of: end.costSource.rawValue, db)
-    let prices = try number(of: end.priceVersion, db)
-    let tier = try end.serviceTier.map { try number(of: $0, db) }
-    let statement = updateEnd
-    clear(statement)
-    bind(statement, 1, (end.wasSent ? AttemptState.posted : .void).rawValue)
-    bind(statement, 2, end.at.nanoseconds)
-    bind(statement, 3, verdict)
-    if let status = end.status { bind(statement, 4, Int64(status)) }
-    bind(statement, 5, max(0, end.usage.inputTokens))
-    bind(statement, 6, max(0, end.usage.cacheReadTokens))
-    bind(statement, 7, max(0, end.usage.cacheWriteTokens))
-    bind(statement, 8, max(0, end.cacheWriteHourTokens))
-    bind(statement, 9, max(0, end.usage.outputTokens))
-    bind(statement, 10, max(0, end.usage.reasoningTokens))
-    bind(statement, 11, max(0, end.audioMilliseconds))
-    bind(statement, 12, end.usage.isEstimated ? 1 : 0)
-    if let cost = end.cost { bind(statement, 13, max(0, cost.nanodollars)) }
-    bind(statement, 14, source)
-    bind(statement, 15, prices)
-    if let tier { bind(statement, 16, tier) }
-    bind(statement, 17, Int64(bitPattern: end.request.high))
-    bind(statement, 18, Int64(bitPattern: end.request.low))
-    bind(statement, 19, Int64(end.attempt))
-    try statement.execute()
-    return db.changesCount == 1
+  private func write(_ end: AttemptEnd) throws -> Bool {
+    guard let hold = open.end(AttemptKey(request: end.request, attempt: Int64(end.attempt))) else { return false }
+    let statement = (hold.row == 0 ? insertAttempt : updateAttempt).sqliteStatement
+    sqlite3_bind_int64(statement, 1, end.at.nanoseconds)
+    sqlite3_bind_int64(statement, 2, (end.wasSent ? AttemptState.posted : .void).rawValue)
+    sqlite3_bind_int64(statement, 3, try number(of: end.priceVersion))
+    sqlite3_bind_int64(statement, 4, try number(of: end.verdict))
+    sqlite3_bind_int64(statement, 5, try number(of: end.costSource.rawValue))
+    bind(statement, 6, end.cost.map { max(0, $0.nanodollars) })
+    sqlite3_bind_int64(statement, 7, max(0, end.usage.inputTokens))
+    sqlite3_bind_int64(statement, 8, max(0, end.usage.outputTokens))
+    sqlite3_bind_int64(statement, 9, max(0, end.usage.cacheReadTokens))
+    bind(statement, 10, end.status.map { Int64($0) })
+    sqlite3_bind_int64(statement, 11, max(0, end.usage.reasoningTokens))
+    sqlite3_bind_int64(statement, 12, max(0, end.usage.cacheWriteTokens))
+    sqlite3_bind_int64(statement, 13, max(0, end.cacheWriteHourTokens))
+    sqlite3_bind_int64(statement, 14, max(0, end.audioMilliseconds))
+    sqlite3_bind_int64(statement, 15, end.usage.isEstimated ? 1 : 0)
+    bind(statement, 16, try end.serviceTier.map { try number(of: $0) })
+    guard hold.row == 0 else {
+      sqlite3_bind_int64(statement, 17, hold.row)
+      try step(statement)
+      return true
+    }
+    let row = rows.next(at: max(end.at.nanoseconds, hold.at))
+    sqlite3_bind_int64(statement, 17, row)
+    sqlite3_bind_int64(statement, 18, Int64(bitPattern: end.request.high))
+    sqlite3_bind_int64(statement, 19, Int64(bitPattern: end.request.low))
+    sqlite3_bind_int64(statement, 20, hold.key.attempt)
+    sqlite3_bind_int64(statement, 21, hold.series)
+    sqlite3_bind_int64(statement, 22, hold.at)
+    sqlite3_bind_int64(statement, 23, hold.reservedInput)
+    sqlite3_bind_int64(statement, 24, hold.reservedOutput)
+    bind(statement, 25, hold.held >= 0 ? hold.held : nil)
+    try step(statement)
+    open.wrote(row: row, of: end.request)
+    return true
   }
 
-  /// False where the request has its end already.
-  private func write(_ end: RequestEnd, _ db: Database) throws -> Bool {
-    let series = try number(of: Series(end), db)
-    let outcome = try number(of: end.outcome.rawValue, db)
-    let reason = try number(of: end.priorityReason, db)
-    let statement = insertRequest
-    clear(statement)
-    bind(statement, 1, Int64(bitPattern: end.request.high))
-    bind(statement, 2, Int64(bitPattern: end.request.low))
-    bind(statement, 3, series)
-    bind(statement, 4, end.arrived.nanoseconds)
-    bind(statement, 5, end.ended.nanoseconds)
-    bind(statement, 6, outcome)
-    bind(statement, 7, reason)
-    bind(statement, 8, Int64(end.status))
-    bind(statement, 9, Int64(end.attempts))
-    bind(statement, 10, max(0, end.queued.nanoseconds / 1000))
-    if let firstByte = end.firstByte { bind(statement, 11, max(0, firstByte.nanoseconds / 1000)) }
-    try statement.execute()
-    return db.changesCount == 1
+  private func write(_ end: RequestEnd) throws {
+    let begun = open.conclude(end.request)
+    let series: Int64
+    if let begun, begun.provider == end.provider, begun.key == end.key, begun.model == end.model {
+      series = begun.series
+    } else {
+      series = try number(of: Series(end))
+    }
+    let statement = insertRequest.sqliteStatement
+    sqlite3_bind_int64(statement, 1, rows.next(at: max(end.ended, end.arrived).nanoseconds))
+    sqlite3_bind_int64(statement, 2, Int64(bitPattern: end.request.high))
+    sqlite3_bind_int64(statement, 3, Int64(bitPattern: end.request.low))
+    sqlite3_bind_int64(statement, 4, series)
+    sqlite3_bind_int64(statement, 5, end.arrived.nanoseconds)
+    sqlite3_bind_int64(statement, 6, end.ended.nanoseconds)
+    sqlite3_bind_int64(statement, 7, try number(of: end.outcome.rawValue))
+    sqlite3_bind_int64(statement, 8, try number(of: end.priorityReason))
+    sqlite3_bind_int64(statement, 9, Int64(max(0, end.status)))
+    sqlite3_bind_int64(statement, 10, Int64(max(0, end.attempts)))
+    sqlite3_bind_int64(statement, 11, max(0, end.queued.nanoseconds / 1000))
+    bind(statement, 12, end.firstByte.map { max(0, $0.nanoseconds / 1000) })
+    try step(statement)
   }
 
   private func write(_ change: LedgerChange) throws {
-    let statement = insertChange
-    clear(statement)
-    bind(statement, 1, change.at.nanoseconds)
+    let statement = insertChange.sqliteStatement
+    sqlite3_bind_int64(statement, 1, change.at.nanoseconds)
     bind(statement, 2, change.subject.rawValue)
     bind(statement, 3, change.name)
     bind(statement, 4, change.state)
     bind(statement, 5, change.reason)
-    if let askedBy = change.askedBy { bind(statement, 6, askedBy) }
-    if let amount = change.amount { bind(statement, 7, amount.nanodollars) }
-    if let until = change.until { bind(statement, 8, until.nanoseconds) }
-    try statement.execute()
+    if let askedBy = change.askedBy { bind(statement, 6, askedBy) } else { sqlite3_bind_null(statement, 6) }
+    bind(statement, 7, change.amount?.nanodollars)
+    bind(statement, 8, change.until?.nanoseconds)
+    try step(statement)
   }
 
   // MARK: Names by number
 
-  func number(of word: String, _ db: Database) throws -> Int64 {
+  private func number(of word: String) throws -> Int64 {
     if let number = words[word] { return number }
-    if words.count >= EntryWriter.wordsLimit { words.removeAll() }
+    if words.count >= EntryWriter.wordsLimit || words.isEmpty { try loadWords() }
     let number: Int64
-    if let known = try Int64.fetchOne(db, sql: "SELECT id FROM words WHERE text = ?", arguments: [word]) {
+    if let known = try Int64.fetchOne(database, sql: "SELECT id FROM words WHERE text = ?", arguments: [word]) {
       number = known
     } else {
-      clear(insertWord)
-      bind(insertWord, 1, word)
-      try insertWord.execute()
-      number = db.lastInsertedRowID
+      bind(insertWord.sqliteStatement, 1, word)
+      try step(insertWord.sqliteStatement)
+      number = database.lastInsertedRowID
     }
     words[word] = number
     return number
   }
 
-  private func number(of key: Series, _ db: Database) throws -> Int64 {
+  private func number(of key: Series) throws -> Int64 {
     if let number = series[key] { return number }
     if series.count >= EntryWriter.seriesLimit { series.removeAll(keepingCapacity: true) }
-    bind(key, to: findSeries)
+    let names: StatementArguments = [
+      key.session, key.model, key.provider, key.key, key.tenant, key.clientKey, key.priority.name, key.kind,
+    ]
     let number: Int64
-    if let known = try Int64.fetchOne(findSeries) {
+    if let known = try Int64.fetchOne(findSeries, arguments: names) {
       number = known
     } else {
-      bind(key, to: insertSeries)
-      try insertSeries.execute()
-      number = db.lastInsertedRowID
+      try insertSeries.execute(arguments: names)
+      number = database.lastInsertedRowID
     }
     series[key] = number
     return number
   }
 
-  private func bind(_ key: Series, to statement: Statement) {
-    clear(statement)
-    bind(statement, 1, key.session)
-    bind(statement, 2, key.model)
-    bind(statement, 3, key.provider)
-    bind(statement, 4, key.key)
-    bind(statement, 5, key.tenant)
-    bind(statement, 6, key.clientKey)
-    bind(statement, 7, key.priority.name)
-    bind(statement, 8, key.kind)
+  // MARK: Statements
+
+  private func bind(_ statement: SQLiteStatement, _ position: Int32, _ value: Int64?) {
+    if let value { sqlite3_bind_int64(statement, position, value) } else { sqlite3_bind_null(statement, position) }
   }
 
-  // MARK: Arguments
-
-  /// Empties a statement for new arguments. The positions are bound one by one afterwards: a list of arguments would be an array
-  /// of boxed values for each row.
-  private func clear(_ statement: Statement) { statement.setUncheckedArguments(StatementArguments()) }
-
-  private func bind(_ statement: Statement, _ position: Int32, _ value: Int64) {
-    _ = value.bind(to: statement.sqliteStatement, at: position)
+  private func bind(_ statement: SQLiteStatement, _ position: Int32, _ value: String) {
+    _ = value.bind(to: statement, at: position)
   }
 
-  private func bind(_ statement: Statement, _ position: Int32, _ value: String) {
-    _ = value.bind(to: statement.sqliteStatement, at: position)
-  }
+  private func run(_ statement: Statement) throws { try statement.execute() }
 
-  private func run(_ statement: Statement) throws {
-    clear(statement)
-    try statement.execute()
+  private func step(_ statement: SQLiteStatement) throws {
+    let code = sqlite3_step(statement)
+    sqlite3_reset(statement)
+    guard code == SQLITE_DONE else {
+      throw DatabaseError(resultCode: ResultCode(rawValue: code), message: database.lastErrorMessage)
+    }
   }
 }

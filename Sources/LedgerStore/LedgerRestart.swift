@@ -13,9 +13,6 @@ public struct CallerSpending: Sendable, Equatable {
 }
 
 extension LedgerStore {
-  /// A request is written under the time of its arrival, and its attempts are held later: never this much later.
-  private static let longestWait: Int64 = 86_400 * 1_000_000_000
-
   /// Posted and presumed costs since each of these instants, counted by the time of the hold. An instant of 0 or less means
   /// everything, pruned years too. One pass over the rows since the earliest.
   public func spending(since starts: [WallInstant]) throws -> [CallerSpending] {
@@ -26,8 +23,8 @@ extension LedgerStore {
         db,
         sql: """
           SELECT series, held_at, cost FROM attempts
-          WHERE request_high >= ? AND held_at >= ? AND state IN (1, 3) AND cost > 0
-          """, arguments: [LedgerStore.requestHigh(first - LedgerStore.longestWait), first])
+          WHERE id >= ? AND held_at >= ? AND state IN (1, 3) AND cost > 0
+          """, arguments: [LedgerSchema.firstRow(first), first])
       while let row = try rows.next() {
         for (index, start) in starts.enumerated() where row.at >= start.nanoseconds {
           sums[row.series, default: [Int64](repeating: 0, count: starts.count)][index] += row.cost
@@ -67,10 +64,10 @@ extension LedgerStore {
           SELECT a.request_high, a.request_low, a.held_at, s.tenant, s.provider, s.key, s.model, a.input_tokens,
             a.cache_read_tokens, a.cache_write_tokens, a.output_tokens, a.reasoning_tokens, a.estimated
           FROM attempts a JOIN series s ON s.id = a.series
-          WHERE a.request_high >= ? AND a.held_at >= ? AND a.held_at <= ? AND a.state IN (1, 3)
+          WHERE a.id >= ? AND a.held_at >= ? AND a.held_at <= ? AND a.state IN (1, 3)
           ORDER BY a.held_at LIMIT 100000
           """,
-        arguments: [LedgerStore.requestHigh(since - LedgerStore.longestWait), since, now.nanoseconds])
+        arguments: [LedgerSchema.firstRow(since), since, now.nanoseconds])
       var attempts: [PastAttempt] = []
       while let row = try rows.next() {
         let key: String = row[5]

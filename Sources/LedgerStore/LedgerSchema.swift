@@ -6,6 +6,9 @@ enum LedgerSchema {
   /// `Tlgt`: tells a ledger from other SQLite files (`PRAGMA application_id`).
   static let applicationID = 0x546C_6774
 
+  /// The least id of a row that is written at this instant or later.
+  static func firstRow(_ nanoseconds: Int64) -> Int64 { nanoseconds <= 0 ? 0 : (nanoseconds / 1_000_000) << 20 }
+
   /// Brings a database up to date. Throws where it is newer than this program, or something else than a ledger.
   static func migrate(_ database: DatabaseQueue, path: String) throws {
     let isNew = try database.read { try check($0, path: path) }
@@ -45,8 +48,8 @@ enum LedgerSchema {
     return migrator
   }
 
-  /// A request's id is its ULID in two halves: the first is the time of its arrival in milliseconds, times 65,536. The rows of
-  /// a table without rowid lie in the order of their key, so a stretch of time is a stretch of the table and needs no index.
+  /// A row's id is the time of its writing in milliseconds, times 1,048,576, and a running number: rows are only ever added at the
+  /// end, and a stretch of time is a stretch of ids. A request's own id is its ULID in two halves.
   private static let first = """
     CREATE TABLE words (
       id INTEGER PRIMARY KEY,
@@ -67,35 +70,40 @@ enum LedgerSchema {
     ) STRICT;
 
     CREATE TABLE attempts (
+      id INTEGER PRIMARY KEY,
       request_high INTEGER NOT NULL,
       request_low INTEGER NOT NULL,
       attempt INTEGER NOT NULL CHECK (attempt >= 1),
       state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 3),
       series INTEGER NOT NULL REFERENCES series (id),
       held_at INTEGER NOT NULL,
-      reserved_input INTEGER NOT NULL CHECK (reserved_input >= 0),
-      reserved_output INTEGER NOT NULL CHECK (reserved_output >= 0),
-      held INTEGER CHECK (held >= 0),
+      reserved_input INTEGER NOT NULL,
+      reserved_output INTEGER NOT NULL,
+      held INTEGER,
       prices INTEGER NOT NULL REFERENCES words (id),
       ended_at INTEGER,
       verdict INTEGER REFERENCES words (id),
-      status INTEGER,
-      input_tokens INTEGER NOT NULL DEFAULT 0 CHECK (input_tokens >= 0),
-      cache_read_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_read_tokens >= 0),
-      cache_write_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_tokens >= 0),
-      cache_write_hour_tokens INTEGER NOT NULL DEFAULT 0 CHECK (cache_write_hour_tokens >= 0),
-      output_tokens INTEGER NOT NULL DEFAULT 0 CHECK (output_tokens >= 0),
-      reasoning_tokens INTEGER NOT NULL DEFAULT 0 CHECK (reasoning_tokens >= 0),
-      audio_ms INTEGER NOT NULL DEFAULT 0 CHECK (audio_ms >= 0),
-      estimated INTEGER NOT NULL DEFAULT 0 CHECK (estimated IN (0, 1)),
-      cost INTEGER CHECK (cost >= 0),
       cost_source INTEGER REFERENCES words (id),
+      cost INTEGER,
+      input_tokens INTEGER NOT NULL DEFAULT 0,
+      output_tokens INTEGER NOT NULL DEFAULT 0,
+      cache_read_tokens INTEGER NOT NULL DEFAULT 0,
+      status INTEGER,
+      reasoning_tokens INTEGER NOT NULL DEFAULT 0,
+      cache_write_tokens INTEGER NOT NULL DEFAULT 0,
+      cache_write_hour_tokens INTEGER NOT NULL DEFAULT 0,
+      audio_ms INTEGER NOT NULL DEFAULT 0,
+      estimated INTEGER NOT NULL DEFAULT 0 CHECK (estimated BETWEEN 0 AND 1),
       service_tier INTEGER REFERENCES words (id),
-      CHECK ((state = 0) = (ended_at IS NULL)),
-      PRIMARY KEY (request_high, request_low, attempt)
-    ) STRICT, WITHOUT ROWID;
+      CHECK ((reserved_input | reserved_output | input_tokens | output_tokens | cache_read_tokens | reasoning_tokens
+        | cache_write_tokens | cache_write_hour_tokens | audio_ms | coalesce(held, 0) | coalesce(cost, 0)) >= 0),
+      CHECK ((state = 0) = (ended_at IS NULL))
+    ) STRICT;
+
+    CREATE INDEX open_attempts ON attempts (id) WHERE state = 0;
 
     CREATE TABLE requests (
+      id INTEGER PRIMARY KEY,
       request_high INTEGER NOT NULL,
       request_low INTEGER NOT NULL,
       series INTEGER NOT NULL REFERENCES series (id),
@@ -103,12 +111,17 @@ enum LedgerSchema {
       ended_at INTEGER NOT NULL,
       outcome INTEGER NOT NULL REFERENCES words (id),
       priority_reason INTEGER NOT NULL REFERENCES words (id),
-      status INTEGER NOT NULL CHECK (status BETWEEN 0 AND 999),
-      attempts INTEGER NOT NULL CHECK (attempts >= 0),
-      queued_us INTEGER NOT NULL CHECK (queued_us >= 0),
-      first_byte_us INTEGER CHECK (first_byte_us >= 0),
-      PRIMARY KEY (request_high, request_low)
-    ) STRICT, WITHOUT ROWID;
+      status INTEGER NOT NULL,
+      attempts INTEGER NOT NULL,
+      queued_us INTEGER NOT NULL,
+      first_byte_us INTEGER,
+      CHECK ((status | attempts | queued_us | coalesce(first_byte_us, 0)) >= 0)
+    ) STRICT;
+
+    CREATE TABLE new_holds (
+      id INTEGER PRIMARY KEY,
+      holds BLOB NOT NULL CHECK (length(holds) % 72 = 0 AND length(holds) > 0)
+    ) STRICT;
 
     CREATE TABLE changes (
       id INTEGER PRIMARY KEY,
@@ -138,7 +151,7 @@ enum LedgerSchema {
 
   private static let views = """
     CREATE VIEW attempt_log AS
-    SELECT \(ulid("a")) AS request_id, a.attempt,
+    SELECT \(ulid("a")) AS request_id, a.id, a.attempt,
       CASE a.state WHEN 0 THEN 'held' WHEN 1 THEN 'posted' WHEN 2 THEN 'void' ELSE 'presumed' END AS state,
       strftime('%Y-%m-%dT%H:%M:%fZ', a.held_at / 1e9, 'unixepoch') AS held_at,
       strftime('%Y-%m-%dT%H:%M:%fZ', a.ended_at / 1e9, 'unixepoch') AS ended_at,
@@ -153,7 +166,7 @@ enum LedgerSchema {
     LEFT JOIN words t ON t.id = a.service_tier;
 
     CREATE VIEW request_log AS
-    SELECT \(ulid("r")) AS request_id,
+    SELECT \(ulid("r")) AS request_id, r.id,
       strftime('%Y-%m-%dT%H:%M:%fZ', r.arrived_at / 1e9, 'unixepoch') AS arrived_at,
       strftime('%Y-%m-%dT%H:%M:%fZ', r.ended_at / 1e9, 'unixepoch') AS ended_at,
       s.tenant, nullif(s.client_key, '') AS client_key, s.session, s.priority, w.text AS priority_reason,

@@ -7,7 +7,7 @@ import Foundation
 import GRDB
 
 final class LedgerWriter {
-  /// How often the mark of the oldest open request moves forward, and the file is checked to be the one that was opened.
+  /// How often the file is checked to be the one that was opened.
   private static let checkInterval: UInt64 = 5_000_000_000
   /// The pause grows with the last transaction: this much for each entry.
   private static let pausePerEntry: UInt64 = 40_000
@@ -20,7 +20,7 @@ final class LedgerWriter {
   private let onObstacleChanged: @Sendable (String?) -> Void
   private var database: DatabaseQueue
   private var writer: EntryWriter?
-  /// The one whose transaction failed: it still knows what is open.
+  /// The one whose connection failed: it still knows what is open.
   private var failed: EntryWriter?
   private var file: FileIdentity?
   private var lastBegan: UInt64 = 0
@@ -89,8 +89,7 @@ final class LedgerWriter {
 
   private func attempt(_ entries: [LedgerEntry]) throws -> [LedgerEntry] {
     let now = DispatchTime.now().uptimeNanoseconds
-    let isCheckDue = now &- lastChecked >= LedgerWriter.checkInterval
-    if isCheckDue {
+    if now &- lastChecked >= LedgerWriter.checkInterval {
       guard file == FileIdentity(location) else {
         throw LedgerError(
           .unusable,
@@ -100,13 +99,9 @@ final class LedgerWriter {
     }
     return try database.writeWithoutTransaction { db in
       let current = try writer ?? EntryWriter(db, after: failed)
-      // Put back only after a commit: one whose transaction failed knows numbers of words that were rolled back.
-      writer = nil
-      failed = current
-      let strays = try current.write(entries, advancesMark: isCheckDue, db)
       writer = current
       failed = nil
-      return strays
+      return try current.write(entries, now: now)
     }
   }
 
@@ -126,10 +121,14 @@ final class LedgerWriter {
   /// A connection to what now lies at the path. Where that fails, the next try tells why.
   private func reopen() {
     guard let fresh = try? LedgerConnection.writer(location, durability) else { return }
+    let earlier = writer
+    writer = nil
     try? database.close()
     database = fresh
-    file = FileIdentity(location)
-    writer = nil
+    let lies = FileIdentity(location)
+    // In another file the numbers of names are others: ends of what is open there are told as unmatched.
+    failed = lies == file ? earlier ?? failed : nil
+    file = lies
   }
 
   /// An end that fits no open hold stays in the books as a change.
@@ -140,12 +139,7 @@ final class LedgerWriter {
         LedgerChange(
           at: end.at, subject: .broker, name: "\(end.request.high):\(end.request.low)/\(end.attempt)",
           state: "unmatched_end", reason: "this attempt had no open hold", amount: end.cost))
-    case .concluded(let end):
-      .changed(
-        LedgerChange(
-          at: end.ended, subject: .broker, name: "\(end.request.high):\(end.request.low)", state: "repeated_end",
-          reason: "this request had its end already: \(end.outcome.rawValue)"))
-    case .held, .changed: entry
+    case .held, .changed, .concluded: entry
     }
   }
 

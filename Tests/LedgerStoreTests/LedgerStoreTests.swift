@@ -74,11 +74,11 @@ import Testing
     let place = Place()
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
-    store.append(contentsOf: Scene.call(1) + [Scene.settled(1), Scene.concluded(1), Scene.settled(2)])
-    #expect(watcher.reached(6))
+    store.append(contentsOf: Scene.call(1) + [Scene.settled(1), Scene.settled(2)])
+    #expect(watcher.reached(5))
     #expect(
       try Scene.query(place.path(), "SELECT state FROM changes ORDER BY id", as: String.self) == [
-        "unmatched_end", "repeated_end", "unmatched_end",
+        "unmatched_end", "unmatched_end",
       ])
     #expect(try Scene.query(place.path(), "SELECT count(*) FROM attempts", as: Int.self) == [1])
   }

@@ -14,7 +14,7 @@ enum SwiftRules {
     "BrokerEngine": platform.union([
       "AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop", "DequeModule", "HeapModule", "Logging",
     ]),
-    "LedgerStore": platform.union(["AdmissionCore", "GRDB", "Foundation"]),
+    "LedgerStore": platform.union(["AdmissionCore", "GRDB", "GRDBSQLite", "Foundation"]),
     "AdminConsole": platform.union([
       "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "EventLoop",
     ]),

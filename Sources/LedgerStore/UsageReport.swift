@@ -1,0 +1,249 @@
+// What was used and spent, summed by whatever was asked: exact whole numbers, and a total that is the sum of the rows.
+//
+// A request counts at the time of its arrival, and so do its attempts: a report by hour never splits a call. Tokens and costs are
+// those of posted and presumed attempts, by the provider and key of each attempt; requests count where their last attempt went.
+import AdmissionCore
+import GRDB
+
+/// By what a report is summed.
+public enum UsageDimension: String, Sendable, CaseIterable {
+  case tenant, session, model, provider, key, priority, kind, day, hour
+  case clientKey = "client_key"
+}
+
+/// A checked question.
+public struct UsageQuery: Sendable, Equatable {
+  public var by: [UsageDimension]
+  public var since: WallInstant
+  /// Not included.
+  public var until: WallInstant
+  /// Only this tenant's rows; nil for all.
+  public var tenant: String?
+
+  public init(by: [UsageDimension], since: WallInstant, until: WallInstant, tenant: String? = nil) {
+    self.by = by
+    self.since = since
+    self.until = until
+    self.tenant = tenant
+  }
+
+  /// From the texts of a command line or of a query string; nil takes the default: by tenant and model, the last 24 hours.
+  /// - Parameters:
+  ///   - bucket: `hour` or `day`, as if it stood first in `by`.
+  /// - Throws: `LedgerError` of kind `wrongQuestion` with what is allowed.
+  public init(by: String?, since: String?, until: String?, bucket: String?, now: WallInstant) throws {
+    var dimensions: [UsageDimension] = []
+    if let bucket, !bucket.isEmpty {
+      guard bucket == "hour" || bucket == "day", let dimension = UsageDimension(rawValue: bucket) else {
+        throw LedgerError(.wrongQuestion, "bucket: found '\(bucket)', allowed are hour and day")
+      }
+      dimensions.append(dimension)
+    }
+    for name in (by ?? "tenant,model").split(separator: ",", omittingEmptySubsequences: true) {
+      let trimmed = name.filter { $0 != " " }
+      guard let dimension = UsageDimension(rawValue: trimmed) else {
+        let allowed = UsageDimension.allCases.map(\.rawValue).joined(separator: ", ")
+        throw LedgerError(.wrongQuestion, "by: found '\(trimmed)', allowed are \(allowed)")
+      }
+      if !dimensions.contains(dimension) { dimensions.append(dimension) }
+    }
+    func instant(_ field: String, _ text: String?, _ other: WallInstant) throws -> WallInstant {
+      guard let text, !text.isEmpty else { return other }
+      guard let instant = UTCTime.instant(text, now: now) else {
+        throw LedgerError(
+          .wrongQuestion,
+          "\(field): found '\(text)', allowed are a duration such as 24h or 7d, a date such as 2026-11-21, and RFC 3339"
+        )
+      }
+      return instant
+    }
+    self.by = dimensions
+    // A millisecond further, so that the requests of this one are in.
+    self.until = try instant("until", until, WallInstant(nanoseconds: now.nanoseconds + 1_000_000))
+    self.since = try instant("since", since, WallInstant(nanoseconds: now.nanoseconds - UTCTime.day))
+    if self.since > self.until { throw LedgerError(.wrongQuestion, "since: it is later than until") }
+  }
+}
+
+/// Sums of one row or of all.
+public struct UsageSums: Sendable, Equatable {
+  public var requests: Int64 = 0
+  public var attempts: Int64 = 0
+  /// Attempts whose end nobody heard of: charged at their estimate.
+  public var presumed: Int64 = 0
+  /// Attempts whose tokens were counted from bytes.
+  public var estimated: Int64 = 0
+  /// Attempts with tokens and without a price.
+  public var unpriced: Int64 = 0
+  public var inputTokens: Int64 = 0
+  public var cacheReadTokens: Int64 = 0
+  public var cacheWriteTokens: Int64 = 0
+  public var outputTokens: Int64 = 0
+  public var reasoningTokens: Int64 = 0
+  public var nanodollars: Int64 = 0
+  public init() {}
+
+  mutating func add(_ other: UsageSums) throws {
+    requests += other.requests
+    attempts += other.attempts
+    presumed += other.presumed
+    estimated += other.estimated
+    unpriced += other.unpriced
+    inputTokens += other.inputTokens
+    cacheReadTokens += other.cacheReadTokens
+    cacheWriteTokens += other.cacheWriteTokens
+    outputTokens += other.outputTokens
+    reasoningTokens += other.reasoningTokens
+    let (sum, overflow) = nanodollars.addingReportingOverflow(other.nanodollars)
+    guard !overflow else {
+      throw LedgerError(.wrongQuestion, "the costs pass 9.2 billion dollars; ask for a shorter time")
+    }
+    nanodollars = sum
+  }
+}
+
+public struct UsageReport: Sendable, Equatable {
+  public struct Row: Sendable, Equatable {
+    /// One for each of the query's dimensions, in its order; empty where there is none.
+    public var labels: [String]
+    public var sums: UsageSums
+  }
+  public var query: UsageQuery
+  /// Sorted by their labels.
+  public var rows: [Row]
+  public var total: UsageSums
+}
+
+extension LedgerStore {
+  /// Sums the books; blocks this thread for about half a second for each million rows, and nobody else.
+  public func usage(_ query: UsageQuery) throws -> UsageReport { try read { try UsageReport.make(query, $0) } }
+
+  /// The same of a file that no store has open here; the broker that writes it is not held up.
+  public static func usage(_ query: UsageQuery, at path: String) throws -> UsageReport {
+    do {
+      return try LedgerConnection.reader(path).read { try UsageReport.make(query, $0) }
+    } catch {
+      throw LedgerError(error, at: path)
+    }
+  }
+}
+
+extension UsageReport {
+  private struct Group: Hashable {
+    var series: Int64
+    var bucket: Int64
+  }
+
+  static func make(_ query: UsageQuery, _ db: Database) throws -> UsageReport {
+    let bucket =
+      query.by.contains(.hour)
+      ? UTCTime.hour / 1_000_000 : query.by.contains(.day) ? UTCTime.day / 1_000_000 : Int64.max
+    // Rows are written after the request's arrival, and less than a day after.
+    let span: StatementArguments = [
+      LedgerSchema.firstRow(query.since.nanoseconds),
+      LedgerSchema.firstRow(min(query.until.nanoseconds, Int64.max - UTCTime.day) + UTCTime.day),
+      LedgerStore.requestHigh(query.since.nanoseconds), LedgerStore.requestHigh(query.until.nanoseconds),
+    ]
+    var sums: [Group: UsageSums] = [:]
+    let attempts = try UsedRow.fetchCursor(
+      db,
+      sql: """
+        SELECT series, request_high, state, estimated, coalesce(cost, -1), input_tokens, cache_read_tokens,
+          cache_write_tokens, output_tokens, reasoning_tokens
+        FROM attempts WHERE id BETWEEN ? AND ? AND request_high >= ? AND request_high < ? AND state > 0
+        """, arguments: span)
+    while let row = try attempts.next() {
+      try sums[Group(series: row.series, bucket: (row.high >> 16) / bucket), default: UsageSums()].add(row.sums)
+    }
+    let requests = try RequestRow.fetchCursor(
+      db,
+      sql: """
+        SELECT series, request_high FROM requests
+        WHERE id BETWEEN ? AND ? AND request_high >= ? AND request_high < ?
+        """,
+      arguments: span)
+    while let row = try requests.next() {
+      sums[Group(series: row.series, bucket: (row.high >> 16) / bucket), default: UsageSums()].requests += 1
+    }
+    return try labelled(sums, query, db)
+  }
+
+  /// Series that differ only in what was not asked become one row.
+  private static func labelled(_ sums: [Group: UsageSums], _ query: UsageQuery, _ db: Database) throws -> UsageReport {
+    var bySeries: [Int64: [(bucket: Int64, sums: UsageSums)]] = [:]
+    for (group, sums) in sums { bySeries[group.series, default: []].append((group.bucket, sums)) }
+    var rows: [[String]: UsageSums] = [:]
+    var total = UsageSums()
+    let series = try GRDB.Row.fetchCursor(
+      db, sql: "SELECT id, tenant, session, model, provider, key, priority, kind, client_key FROM series")
+    while let row = try series.next() {
+      guard let parts = bySeries[row[0]] else { continue }
+      let tenant: String = row[1]
+      if let only = query.tenant, only != tenant { continue }
+      for part in parts {
+        let labels = query.by.map { dimension -> String in
+          switch dimension {
+          case .tenant: tenant
+          case .session: row[2]
+          case .model: row[3]
+          case .provider: row[4]
+          case .key: row[5]
+          case .priority: row[6]
+          case .kind: row[7]
+          case .clientKey: row[8]
+          case .day:
+            UTCTime.date(query.by.contains(.hour) ? part.bucket / 24 : part.bucket)
+          case .hour: UTCTime.text(WallInstant(nanoseconds: part.bucket * UTCTime.hour))
+          }
+        }
+        try rows[labels, default: UsageSums()].add(part.sums)
+        try total.add(part.sums)
+      }
+    }
+    return UsageReport(
+      query: query,
+      rows: rows.map { Row(labels: $0, sums: $1) }.sorted { $0.labels.lexicographicallyPrecedes($1.labels) },
+      total: total)
+  }
+}
+
+/// The columns of an attempt that are summed, read without boxes: a report reads millions of them.
+private struct UsedRow: DatabaseValueConvertible, StatementColumnConvertible {
+  var series: Int64
+  var high: Int64
+  var sums = UsageSums()
+
+  init?(sqliteStatement: SQLiteStatement, index: CInt) {
+    func column(_ index: CInt) -> Int64 { Int64(sqliteStatement: sqliteStatement, index: index) }
+    series = column(0)
+    high = column(1)
+    let state = AttemptState(rawValue: column(2))
+    sums.attempts = 1
+    sums.presumed = state == .presumed ? 1 : 0
+    sums.estimated = column(3)
+    let cost = column(4)
+    sums.unpriced = cost < 0 && state != .void ? 1 : 0
+    sums.nanodollars = max(0, cost)
+    sums.inputTokens = column(5)
+    sums.cacheReadTokens = column(6)
+    sums.cacheWriteTokens = column(7)
+    sums.outputTokens = column(8)
+    sums.reasoningTokens = column(9)
+  }
+
+  var databaseValue: DatabaseValue { series.databaseValue }
+  static func fromDatabaseValue(_ value: DatabaseValue) -> UsedRow? { nil }
+}
+
+private struct RequestRow: DatabaseValueConvertible, StatementColumnConvertible {
+  var series: Int64
+  var high: Int64
+
+  init?(sqliteStatement: SQLiteStatement, index: CInt) {
+    series = Int64(sqliteStatement: sqliteStatement, index: 0)
+    high = Int64(sqliteStatement: sqliteStatement, index: 1)
+  }
+
+  var databaseValue: DatabaseValue { series.databaseValue }
+  static func fromDatabaseValue(_ value: DatabaseValue) -> RequestRow? { nil }
+}

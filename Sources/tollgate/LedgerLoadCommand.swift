@@ -1,0 +1,175 @@
+// `tollgate ledger-load` (not in the help): writes made-up calls into a ledger of its own, for Benchmarks/ledger and
+// scripts/crash-test. It says on standard output what is committed, as a client or a provider would have seen it.
+import AdmissionCore
+import ArgumentParser
+import Foundation
+import LedgerStore
+import Synchronization
+
+struct LedgerLoadCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "ledger-load", abstract: "Write made-up calls into a new ledger, and measure it.", shouldDisplay: false
+  )
+
+  @Option(help: "The ledger's file.") var store: String
+  @Option(help: "Requests per second; 0: as fast as it goes.") var rate = 5000
+  @Option(help: "How many requests.") var requests = 50_000
+  @Option(help: "Calls that are open at a time.") var open = 500
+  @Option(help: "Sessions among which they are spread.") var sessions = 50
+  @Option(help: "The time of the first request, in nanoseconds since 1970; 0: now.") var start: Int64 = 0
+  @Option(help: "batched or full.") var durability = "batched"
+  @Flag(help: "Say `N COUNT` for each commit, so that somebody can end this process and compare.") var tells = false
+
+  func run() throws {
+    let began = LedgerLoadCommand.wall()
+    let first = start == 0 ? began : start
+    let meter = CommitMeter(tells: tells)
+    let ledger = try LedgerStore(
+      .file(store), durability: durability == "full" ? .full : .batched, now: WallInstant(nanoseconds: began),
+      onCommitted: { meter.committed($0) })
+    let opened = LedgerLoadCommand.wall()
+    if tells { Terminal.line("R \(ledger.recovered.presumedAttempts)") }
+    let clock = ContinuousClock()
+    let start = clock.now
+    // Each round appends what arrives in a millisecond, as a turn of the loop does.
+    let perRound = rate == 0 ? 64 : max(1, rate / 1000)
+    let calls = MadeUpCalls(first: first, sessions: sessions, seed: UInt64(bitPattern: began))
+    var number: UInt64 = 0
+    var gathered: [LedgerEntry] = []
+    var ownCPU = LedgerLoadCommand.threadCPU()
+    var round = 0
+    while round * perRound < requests + open {
+      gathered.removeAll(keepingCapacity: true)
+      for request in (round * perRound)..<((round + 1) * perRound) {
+        if request < requests { gathered.append(.held(calls.hold(request))) }
+        let old = request - open
+        if old >= 0, old < requests {
+          gathered.append(.settled(calls.end(old)))
+          gathered.append(.concluded(calls.conclusion(old)))
+        }
+      }
+      number += UInt64(gathered.count)
+      meter.appended(number, ends: gathered.count)
+      ledger.append(contentsOf: gathered)
+      round += 1
+      if rate == 0 {
+        // No more than the memory limit waits.
+        while ledger.pending > 50_000 { Thread.sleep(forTimeInterval: 0.001) }  // Nothing else waits on this thread.
+      } else {
+        let due = start + .nanoseconds(Int64(round * perRound) * 1_000_000_000 / Int64(rate))
+        let left = due - clock.now
+        if left > .zero {
+          Thread.sleep(forTimeInterval: Double(left.components.attoseconds) / 1e18)  // Paces the load.
+        }
+      }
+    }
+    ownCPU = LedgerLoadCommand.threadCPU() - ownCPU
+    let unwritten = ledger.close()
+    let lasted = clock.now - start
+    guard unwritten == 0 else { throw Refusal("tollgate: \(unwritten) entries were not written") }
+    if !tells { Terminal.line(report(lasted, meter, ownCPU: ownCPU, opening: opened - began)) }
+  }
+
+  private func report(_ lasted: Duration, _ meter: CommitMeter, ownCPU: Int64, opening: Int64) -> String {
+    let seconds = Double(lasted.components.seconds) + Double(lasted.components.attoseconds) / 1e18
+    let (commits, delays) = meter.figures
+    let writerCPU = Double(LedgerLoadCommand.processCPU() - ownCPU)
+    let entries = Double(requests * 3)
+    return """
+      opened in \(opening / 1_000_000) ms; \(requests) requests, \(requests * 3) entries in \(String(format: "%.2f", seconds)) s
+      rows/s \(Int(Double(requests * 2) / seconds)), requests/s \(Int(Double(requests) / seconds))
+      commits \(commits), \(String(format: "%.1f", entries / Double(max(1, commits)))) entries each
+      writer CPU us/request \(String(format: "%.2f", writerCPU / 1000 / Double(requests)))
+      ms from append to commit: p50 \(String(format: "%.2f", delays.p50)), p99 \(String(format: "%.2f", delays.p99)), \
+      worst \(String(format: "%.2f", delays.worst))
+      """
+  }
+
+  static func wall() -> Int64 { nanoseconds(CLOCK_REALTIME) }
+  private static func threadCPU() -> Int64 { nanoseconds(CLOCK_THREAD_CPUTIME_ID) }
+  private static func processCPU() -> Int64 { nanoseconds(CLOCK_PROCESS_CPUTIME_ID) }
+  static func nanoseconds(_ clock: clockid_t) -> Int64 {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
+  }
+}
+
+/// The calls of a load: everything about one follows from its number.
+private struct MadeUpCalls {
+  var first: Int64
+  var sessions: Int
+  var seed: UInt64
+
+  private func request(_ number: Int) -> RequestID {
+    RequestID(
+      high: UInt64(at(number) / 1_000_000) << 16 | UInt64(number & 0xFFFF),
+      low: (UInt64(number) &+ seed) &* 0x9E37_79B9_7F4A_7C15)
+  }
+  private func at(_ number: Int) -> Int64 { first + Int64(number) * 100_000 }
+  private func session(_ number: Int) -> SessionID { SessionID("session-\(number % sessions)") }
+
+  func hold(_ number: Int) -> AttemptHold {
+    AttemptHold(
+      request: request(number), attempt: 1, at: WallInstant(nanoseconds: at(number)), tenant: "acme",
+      session: session(number), provider: "openai", key: "main", model: "gpt-6-sol-2026-10", priority: .normal,
+      kind: "follow-up", reservedInput: 2000, reservedOutput: 400, held: Money(nanodollars: 8_000_000),
+      priceVersion: "2026-11-20")
+  }
+
+  func end(_ number: Int) -> AttemptEnd {
+    AttemptEnd(
+      request: request(number), attempt: 1, at: WallInstant(nanoseconds: at(number) + 50_000_000), verdict: "success",
+      status: 200, usage: Usage(inputTokens: 1900, cacheReadTokens: 1000, outputTokens: 300),
+      cost: Money(nanodollars: 5_000_000 + Int64(number % 1000)), costSource: .prices, priceVersion: "2026-11-20")
+  }
+
+  func conclusion(_ number: Int) -> RequestEnd {
+    RequestEnd(
+      request: request(number), arrived: WallInstant(nanoseconds: at(number)),
+      ended: WallInstant(nanoseconds: at(number) + 50_000_000), tenant: "acme", session: session(number),
+      priority: .normal, priorityReason: "x-tollgate-priority", kind: "follow-up", model: "gpt-6-sol-2026-10",
+      provider: "openai", key: "main", outcome: .completed, status: 200, attempts: 1, queued: .milliseconds(1),
+      firstByte: .milliseconds(40))
+  }
+}
+
+/// How long entries wait for their commit.
+private final class CommitMeter: Sendable {
+  private struct Box {
+    var waiting: [(number: UInt64, at: Int64)] = []
+    var next = 0
+    var commits = 0
+    var delays: [Double] = []
+  }
+  private let box = Mutex(Box())
+  private let tells: Bool
+
+  init(tells: Bool) { self.tells = tells }
+
+  func appended(_ number: UInt64, ends: Int) {
+    guard !tells, ends > 0 else { return }
+    let now = LedgerLoadCommand.nanoseconds(CLOCK_MONOTONIC)
+    box.withLock { $0.waiting.append((number, now)) }
+  }
+
+  func committed(_ number: UInt64) {
+    if tells { return Terminal.line("N \(number)") }
+    let now = LedgerLoadCommand.nanoseconds(CLOCK_MONOTONIC)
+    box.withLock { box in
+      box.commits += 1
+      while box.next < box.waiting.count, box.waiting[box.next].number <= number {
+        box.delays.append(Double(now - box.waiting[box.next].at) / 1e6)
+        box.next += 1
+      }
+    }
+  }
+
+  var figures: (commits: Int, delays: (p50: Double, p99: Double, worst: Double)) {
+    box.withLock { box in
+      let sorted = box.delays.sorted()
+      guard let worst = sorted.last else { return (box.commits, (0, 0, 0)) }
+      return (box.commits, (sorted[sorted.count / 2], sorted[sorted.count * 99 / 100], worst))
+    }
+  }
+}
