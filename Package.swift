@@ -64,7 +64,9 @@ let package = Package(
         "AdmissionCore", .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "GRDBSQLite", package: "GRDB.swift"),
       ]),
-    library("AdminConsole", ["BrokerEngine", "HTTPMessage", "AdmissionCore"], resources: [.embedInCode("Dashboard")]),
+    library(
+      "AdminConsole", ["BrokerEngine", "LedgerStore", "HTTPMessage", "AdmissionCore"],
+      resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", heap]),
     library("FleetSimulator", ["UpstreamHTTP", "HTTPMessage", "EventLoop"]),
     library("TollgateTesting", ["AdmissionCore", heap]),

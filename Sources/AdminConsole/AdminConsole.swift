@@ -8,6 +8,8 @@
 //   GET  /api/v1/status                        providers, queues, tenants
 //   GET  /api/v1/requests?state=&limit=        queued, running or recent requests
 //   GET  /api/v1/requests/{id}                 one request with its waits and attempts
+//   GET  /api/v1/usage?by=&since=&until=&bucket=&format=   what was used and spent
+//   GET  /api/v1/ledger                        where the books are and how they stand
 //   GET  /api/v1/events                        server-sent events: a snapshot each second, and each notable change
 //   GET  /api/v1/budgets                       how each budget stands
 //   POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]
@@ -58,6 +60,8 @@ public final class AdminConsole: HTTPHandler {
   public var token: [UInt8]?
   /// Tokens that show one tenant's own, and change nothing.
   public var tenantTokens: [(tenant: String, token: [UInt8])] = []
+  /// Where reports come from; nil where there is no ledger.
+  public var ledgerDesk: LedgerDesk?
   /// The open event streams.
   private let feed: EventFeed?
   /// True where only this machine can reach the listener and no token is set: then the `Host` must be one of this machine's names, so that a
@@ -116,8 +120,15 @@ public final class AdminConsole: HTTPHandler {
 
   // MARK: Routes
 
-  /// Answers at once, or for a reload when it is over.
+  /// Answers at once, or for a reload and a report when they are over.
   func answer(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
+    if head.path == "/api/v1/usage", head.method == "GET" || head.method == "HEAD" {
+      switch access(head) {
+      case .refused(let reply): return send(reply)
+      case .full: return usage(head, tenant: nil, send)
+      case .tenant(let tenant): return usage(head, tenant: tenant, send)
+      }
+    }
     guard head.method == "POST", head.path == "/api/v1/reload", case .full = access(head) else {
       return send(reply(to: head))
     }
@@ -157,10 +168,17 @@ public final class AdminConsole: HTTPHandler {
     case ("status", 3): return isRead ? .json(StatusJSON.status(broker, version: version, tenant: scope)) : .methodNotAllowed("GET")
     case ("requests", 3): return isRead ? requests(head, tenant: scope) : .methodNotAllowed("GET")
     case ("requests", 4): return isRead ? request(parts[3], tenant: scope) : .methodNotAllowed("GET")
+<<<<<<< HEAD
     case ("budgets", 3):
       return isRead ? .json(BudgetRoutes.json(broker, tenant: scope)) : .methodNotAllowed("GET")
     case ("budgets", 4) where parts[3] == "raise":
       return head.method == "POST" ? raiseBudget(head) : .methodNotAllowed("POST")
+=======
+    case ("usage", 3): return .methodNotAllowed("GET")
+    case ("ledger", 3):
+      if let scope { return .error(403, "the ledger is of all tenants: the token of tenant '\(scope)' may not read it") }
+      return isRead ? ledgerState() : .methodNotAllowed("GET")
+>>>>>>> 4c0fac4 (Sum the books, care for their file, and survive its trouble)
     case ("reload", 3): return .methodNotAllowed("POST")
     case ("drain", 3): return head.method == "POST" ? drain() : .methodNotAllowed("POST")
     case ("keys", 6): return head.method == "POST" ? key(parts[3], parts[4], parts[5]) : .methodNotAllowed("POST")

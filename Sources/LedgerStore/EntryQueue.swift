@@ -1,6 +1,7 @@
 // The entries on their way to the writer: numbered, in order, bounded, handed over under one short lock.
 import AdmissionCore
 import Foundation
+import GRDB
 import Synchronization
 
 final class EntryQueue: Sendable {
@@ -17,6 +18,7 @@ final class EntryQueue: Sendable {
     var obstacle: String?
     /// Entries past the limit.
     var lost = 0
+    var jobs: [@Sendable (Database) throws -> Void] = []
   }
 
   private let box = Mutex(Box())
@@ -112,6 +114,17 @@ final class EntryQueue: Sendable {
   }
 
   func wrote() { box.withLock { $0.writing = 0 } }
+
+  /// Work for the writer's connection, done right before its next transaction.
+  func perform(_ job: @escaping @Sendable (Database) throws -> Void) { box.withLock { $0.jobs.append(job) } }
+
+  func takeJobs() -> [@Sendable (Database) throws -> Void] {
+    box.withLock { box in
+      guard !box.jobs.isEmpty else { return [] }
+      defer { box.jobs = [] }
+      return box.jobs
+    }
+  }
 
   /// True where this is news.
   func setObstacle(_ text: String?) -> Bool {

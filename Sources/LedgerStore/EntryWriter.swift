@@ -60,11 +60,9 @@ final class EntryWriter {
   /// Series and words that are remembered by number; past that they are looked up again.
   static let seriesLimit = 20_000
   static let wordsLimit = 5_000
-  /// After this long an open hold gets its row.
-  static let listTime: UInt64 = 5_000_000_000
-  static let housekeepingInterval: UInt64 = 1_000_000_000
-
   private let database: Database
+  private let listTime: UInt64
+  private let housekeepingInterval: UInt64
   private let begin: Statement
   private let commit: Statement
   private let insertHold: Statement
@@ -81,6 +79,11 @@ final class EntryWriter {
 
   private var series: [Series: Int64] = [:]
   private var words: [String: Int64] = [:]
+  /// The newest word of each column: mostly the next one too, and comparing costs less than hashing.
+  private var newest = [(text: String, number: Int64)](repeating: ("", 0), count: Column.allCases.count)
+  private enum Column: Int, CaseIterable {
+    case holdPrices, endPrices, verdict, costSource, serviceTier, outcome, reason
+  }
   private var open = OpenHolds()
   private var fresh: [AttemptKey] = []
   private var bytes: [UInt8] = []
@@ -101,8 +104,10 @@ final class EntryWriter {
   }
 
   /// - Parameter earlier: the writer that this one takes over from, where its connection failed; not where the file is another.
-  init(_ db: Database, after earlier: EntryWriter?) throws {
+  init(_ db: Database, options: LedgerOptions, after earlier: EntryWriter?) throws {
     database = db
+    listTime = options.listTime.wholeNanoseconds
+    housekeepingInterval = options.housekeepingInterval.wholeNanoseconds
     begin = try db.makeStatement(sql: "BEGIN IMMEDIATE")
     commit = try db.makeStatement(sql: "COMMIT")
     insertHold = try db.makeStatement(
@@ -181,13 +186,14 @@ final class EntryWriter {
         }
       }
       try writeFreshHolds(now)
-      if now &- lastHousekeeping >= EntryWriter.housekeepingInterval { try keepHouse(now) }
+      if now &- lastHousekeeping >= housekeepingInterval { try keepHouse(now) }
       try run(commit)
     } catch {
       (rows, lists) = before
       open.rolledBack()
       series.removeAll()
       words.removeAll()
+      for index in newest.indices { newest[index].number = 0 }
       throw error
     }
     open.committed()
@@ -198,7 +204,8 @@ final class EntryWriter {
 
   private func write(_ hold: AttemptHold) throws {
     let open = OpenHold(
-      hold, series: try number(of: Series(hold)), prices: try number(of: hold.priceVersion), list: rows.list + 1)
+      hold, series: try number(of: Series(hold)), prices: try number(of: hold.priceVersion, .holdPrices),
+      list: rows.list + 1)
     self.open.insert(open, hold)
     fresh.append(open.key)
   }
@@ -219,7 +226,7 @@ final class EntryWriter {
   /// Gives rows to holds that stayed open, deletes their lists, and remembers from where on a start after a crash must look.
   private func keepHouse(_ now: UInt64) throws {
     lastHousekeeping = now
-    let old = lists.prefix { now &- $0.since >= EntryWriter.listTime }
+    let old = lists.prefix { now &- $0.since >= listTime }
     if let last = old.last {
       // What younger lists hold is left to them.
       for hold in open.holds.values.filter({ $0.row == 0 && $0.list <= last.id }) { try giveRow(hold) }
@@ -257,9 +264,9 @@ final class EntryWriter {
     let statement = (hold.row == 0 ? insertAttempt : updateAttempt).sqliteStatement
     sqlite3_bind_int64(statement, 1, end.at.nanoseconds)
     sqlite3_bind_int64(statement, 2, (end.wasSent ? AttemptState.posted : .void).rawValue)
-    sqlite3_bind_int64(statement, 3, try number(of: end.priceVersion))
-    sqlite3_bind_int64(statement, 4, try number(of: end.verdict))
-    sqlite3_bind_int64(statement, 5, try number(of: end.costSource.rawValue))
+    sqlite3_bind_int64(statement, 3, try number(of: end.priceVersion, .endPrices))
+    sqlite3_bind_int64(statement, 4, try number(of: end.verdict, .verdict))
+    sqlite3_bind_int64(statement, 5, try number(of: end.costSource.rawValue, .costSource))
     bind(statement, 6, end.cost.map { max(0, $0.nanodollars) })
     sqlite3_bind_int64(statement, 7, max(0, end.usage.inputTokens))
     sqlite3_bind_int64(statement, 8, max(0, end.usage.outputTokens))
@@ -270,7 +277,7 @@ final class EntryWriter {
     sqlite3_bind_int64(statement, 13, max(0, end.cacheWriteHourTokens))
     sqlite3_bind_int64(statement, 14, max(0, end.audioMilliseconds))
     sqlite3_bind_int64(statement, 15, end.usage.isEstimated ? 1 : 0)
-    bind(statement, 16, try end.serviceTier.map { try number(of: $0) })
+    bind(statement, 16, try end.serviceTier.map { try number(of: $0, .serviceTier) })
     guard hold.row == 0 else {
       sqlite3_bind_int64(statement, 17, hold.row)
       try step(statement)
@@ -306,8 +313,8 @@ final class EntryWriter {
     sqlite3_bind_int64(statement, 4, series)
     sqlite3_bind_int64(statement, 5, end.arrived.nanoseconds)
     sqlite3_bind_int64(statement, 6, end.ended.nanoseconds)
-    sqlite3_bind_int64(statement, 7, try number(of: end.outcome.rawValue))
-    sqlite3_bind_int64(statement, 8, try number(of: end.priorityReason))
+    sqlite3_bind_int64(statement, 7, try number(of: end.outcome.rawValue, .outcome))
+    sqlite3_bind_int64(statement, 8, try number(of: end.priorityReason, .reason))
     sqlite3_bind_int64(statement, 9, Int64(max(0, end.status)))
     sqlite3_bind_int64(statement, 10, Int64(max(0, end.attempts)))
     sqlite3_bind_int64(statement, 11, max(0, end.queued.nanoseconds / 1000))
@@ -329,6 +336,14 @@ final class EntryWriter {
   }
 
   // MARK: Names by number
+
+  private func number(of word: String, _ column: Column) throws -> Int64 {
+    let last = newest[column.rawValue]
+    if last.number != 0, last.text == word { return last.number }
+    let number = try number(of: word)
+    newest[column.rawValue] = (word, number)
+    return number
+  }
 
   private func number(of word: String) throws -> Int64 {
     if let number = words[word] { return number }

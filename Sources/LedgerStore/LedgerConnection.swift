@@ -52,6 +52,17 @@ enum LedgerConnection {
     }
   }
 
+  /// Opens a connection for the care of an existing ledger, beside the one that writes it.
+  static func caretaker(_ path: String) throws -> DatabaseQueue {
+    // Refuses what is no ledger, or a newer one.
+    try reader(path).close()
+    var configuration = Configuration()
+    configuration.label = "ledger caretaker"
+    configuration.busyMode = .timeout(10)
+    configuration.foreignKeysEnabled = false
+    return try DatabaseQueue(path: path, configuration: configuration)
+  }
+
   static func checkDirectory(of path: String) throws {
     let directory = URL(fileURLWithPath: path).deletingLastPathComponent().path
     var isDirectory: ObjCBool = false

@@ -13,8 +13,14 @@ public struct LedgerOptions: Sendable {
   /// Entries that are kept in memory while they cannot be written.
   public var memoryLimit = 100_000
   /// The least time between two commits: the shorter with few entries, up to the longer with many.
-  public var shortestPause: Duration = .microseconds(500)
+  public var shortestPause: Duration = .microseconds(400)
   public var longestPause: Duration = .milliseconds(2)
+  /// After this long an open hold gets its row in `attempts`.
+  public var listTime: Duration = .seconds(5)
+  /// How often the writer looks for such holds.
+  public var housekeepingInterval: Duration = .seconds(1)
+  /// How often the file is checked to be the one that was opened.
+  public var fileCheckInterval: Duration = .seconds(5)
   /// How long another process may hold the lock before new work is refused.
   public var lockPatience: Duration = .seconds(1)
   /// The pause between two tries while there is trouble.
@@ -22,6 +28,12 @@ public struct LedgerOptions: Sendable {
   /// How long a closed store still tries while there is trouble.
   public var closePatience: Duration = .seconds(3)
   public init() {}
+}
+
+extension Duration {
+  var wholeNanoseconds: UInt64 {
+    UInt64(components.seconds) * 1_000_000_000 + UInt64(components.attoseconds / 1_000_000_000)
+  }
 }
 
 public final class LedgerStore: Sendable {
@@ -101,6 +113,9 @@ public final class LedgerStore: Sendable {
   }
 
   deinit { _ = queue.close() }
+
+  /// Work on the writer's connection, right before its next transaction.
+  func perform(_ job: @escaping @Sendable (Database) throws -> Void) { queue.perform(job) }
 
   /// Runs a question on a connection of its own; blocks this thread, and neither the writer nor the loop.
   func read<Answer>(_ question: (Database) throws -> Answer) throws -> Answer {

@@ -7,10 +7,8 @@ import Foundation
 import GRDB
 
 final class LedgerWriter {
-  /// How often the file is checked to be the one that was opened.
-  private static let checkInterval: UInt64 = 5_000_000_000
-  /// The pause grows with the last transaction: this much for each entry.
-  private static let pausePerEntry: UInt64 = 40_000
+  /// Where so many entries come in a millisecond, the pause is the longest.
+  private static let busyRate = 12.0
 
   private let queue: EntryQueue
   private let location: LedgerLocation
@@ -25,6 +23,7 @@ final class LedgerWriter {
   private var file: FileIdentity?
   private var lastBegan: UInt64 = 0
   private var lastCount = 0
+  private var pause: UInt64 = 0
   private var lastChecked: UInt64 = 0
 
   init(
@@ -57,12 +56,16 @@ final class LedgerWriter {
 
   private func linger() {
     let now = DispatchTime.now().uptimeNanoseconds
-    let pause = min(
-      max(LedgerWriter.pausePerEntry * UInt64(lastCount), LedgerWriter.nanoseconds(options.shortestPause)),
-      LedgerWriter.nanoseconds(options.longestPause))
     let due = lastBegan &+ pause
     if now < due { queue.pause(nanoseconds: due - now) }
-    lastBegan = max(now, due)
+    let begins = max(now, due)
+    // What came since the last time tells how much will come: the more, the longer it pays to wait.
+    let rate = Double(lastCount) / (Double(max(1, begins &- lastBegan)) / 1e6)
+    let share = min(1, rate / LedgerWriter.busyRate)
+    let shortest = options.shortestPause.wholeNanoseconds
+    let longest = options.longestPause.wholeNanoseconds
+    pause = shortest + UInt64(share * Double(longest - min(shortest, longest)))
+    lastBegan = begins
   }
 
   /// Tries until it works. False where the queue was closed while it did not.
@@ -79,9 +82,9 @@ final class LedgerWriter {
         giveUpTransaction()
         let trouble = LedgerError(error, at: location.name)
         let waited = DispatchTime.now().uptimeNanoseconds - began
-        if trouble.kind != .locked || waited >= LedgerWriter.nanoseconds(options.lockPatience) { tell(trouble) }
-        if queue.isClosing && waited >= LedgerWriter.nanoseconds(options.closePatience) { return false }
-        queue.pause(nanoseconds: LedgerWriter.nanoseconds(options.retryPause))
+        if trouble.kind != .locked || waited >= options.lockPatience.wholeNanoseconds { tell(trouble) }
+        if queue.isClosing && waited >= options.closePatience.wholeNanoseconds { return false }
+        queue.pause(nanoseconds: options.retryPause.wholeNanoseconds)
         if trouble.kind == .unusable, case .file = location { reopen() }
       }
     }
@@ -89,7 +92,7 @@ final class LedgerWriter {
 
   private func attempt(_ entries: [LedgerEntry]) throws -> [LedgerEntry] {
     let now = DispatchTime.now().uptimeNanoseconds
-    if now &- lastChecked >= LedgerWriter.checkInterval {
+    if now &- lastChecked >= options.fileCheckInterval.wholeNanoseconds {
       guard file == FileIdentity(location) else {
         throw LedgerError(
           .unusable,
@@ -97,8 +100,10 @@ final class LedgerWriter {
       }
       lastChecked = now
     }
+    let jobs = queue.takeJobs()
     return try database.writeWithoutTransaction { db in
-      let current = try writer ?? EntryWriter(db, after: failed)
+      for job in jobs { try job(db) }
+      let current = try writer ?? EntryWriter(db, options: options, after: failed)
       writer = current
       failed = nil
       return try current.write(entries, now: now)
@@ -141,10 +146,6 @@ final class LedgerWriter {
           state: "unmatched_end", reason: "this attempt had no open hold", amount: end.cost))
     case .held, .changed, .concluded: entry
     }
-  }
-
-  private static func nanoseconds(_ duration: Duration) -> UInt64 {
-    UInt64(duration.components.seconds) * 1_000_000_000 + UInt64(duration.components.attoseconds / 1_000_000_000)
   }
 }
 

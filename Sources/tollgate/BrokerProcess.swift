@@ -81,6 +81,8 @@ final class BrokerProcess {
       actions: AdminActions(
         reload: { requests.reload($0) }, drain: { requests.drain() }, processFigures: ProcessReading.figures),
       version: tollgateVersion, token: policy.admin.token.map { Array($0.revealed.utf8) }, loop: loop)
+    console.ledgerDesk = LedgerDesk(
+      ledger, loop: loop, now: { WallInstant(nanoseconds: BrokerProcess.wallNanoseconds()) })
     console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
     var limits = EndpointLimits()
     limits.bodyBytes = policy.maxBody

@@ -1,0 +1,104 @@
+// `GET /api/v1/usage` and `GET /api/v1/ledger`: what was spent, and how the books stand. A report runs on another thread, so its
+// answer comes later than the call.
+import AdmissionCore
+import BrokerEngine
+import HTTPMessage
+import LedgerStore
+
+/// What the console may ask of the books. The composition root answers, on the loop's thread.
+public struct LedgerDesk {
+  /// The file, as an absolute path, or `memory:`.
+  public var store: String
+  public var now: () -> WallInstant
+  /// Entries that are not committed yet, and entries that were lost.
+  public var counts: () -> (pending: Int, lost: Int)
+  public var usage: (UsageQuery, @escaping (Result<UsageReport, LedgerError>) -> Void) -> Void
+
+  public init(
+    store: String, now: @escaping () -> WallInstant, counts: @escaping () -> (pending: Int, lost: Int),
+    usage: @escaping (UsageQuery, @escaping (Result<UsageReport, LedgerError>) -> Void) -> Void
+  ) {
+    self.store = store
+    self.now = now
+    self.counts = counts
+    self.usage = usage
+  }
+}
+
+extension AdminConsole {
+  /// - Parameter tenant: the one whose token was shown; nil where everything may be seen.
+  func usage(_ head: RequestHead, tenant: String?, _ send: @escaping (Reply) -> Void) {
+    guard let desk = ledgerDesk else { return send(.error(503, "there is no ledger")) }
+    var given: [String: String] = [:]
+    for (name, value) in AdminConsole.query(head.target) {
+      guard ["by", "since", "until", "bucket", "format"].contains(name) else {
+        return send(
+          .error(400, "there is no parameter '\(name)', allowed are by, since, until, bucket and format"))
+      }
+      guard let text = AdminConsole.decoded(value) else {
+        return send(.error(400, "\(name): '\(value)' has a wrong escape, %2B stands for +"))
+      }
+      given[name] = text
+    }
+    let format = given["format"] ?? "json"
+    guard format == "json" || format == "csv" else {
+      return send(.error(400, "format: found '\(format)', allowed are json and csv"))
+    }
+    do {
+      var query = try UsageQuery(
+        by: given["by"], since: given["since"], until: given["until"], bucket: given["bucket"], now: desk.now())
+      query.tenant = tenant
+      desk.usage(query) { result in
+        switch result {
+        case .success(let report):
+          send(
+            format == "csv"
+              ? Reply(status: 200, contentType: "text/csv; charset=utf-8", body: Array(report.csv.utf8))
+              : .json(Array(report.json.utf8)))
+        case .failure(let error): send(.error(503, error.description))
+        }
+      }
+    } catch {
+      send(.error(400, "\(error)"))
+    }
+  }
+
+  func ledgerState() -> Reply {
+    guard let desk = ledgerDesk else { return .error(503, "there is no ledger") }
+    let (pending, lost) = desk.counts()
+    var json = JSONWriter()
+    json.object { json in
+      json.member("store", desk.store)
+      json.member("obstacle", broker.ledgerObstacle)
+      json.member("pending", pending)
+      json.member("lost", lost)
+    }
+    return .json(json.bytes)
+  }
+
+  /// A value of a query string with its escapes undone; nil where one is wrong.
+  static func decoded(_ text: String) -> String? {
+    var bytes: [UInt8] = []
+    var rest = text.utf8[...]
+    while let byte = rest.popFirst() {
+      guard byte == UInt8(ascii: "%") else {
+        bytes.append(byte)
+        continue
+      }
+      guard let high = rest.popFirst().flatMap(hexadecimal), let low = rest.popFirst().flatMap(hexadecimal) else {
+        return nil
+      }
+      bytes.append(high << 4 | low)
+    }
+    return String(validating: bytes, as: UTF8.self)
+  }
+
+  private static func hexadecimal(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
+    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
+    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
+    default: nil
+    }
+  }
+}

@@ -1,0 +1,88 @@
+// The care of a ledger's file, while a broker writes it or without one: removing what is old, and copies.
+import AdmissionCore
+import Foundation
+import GRDB
+
+public enum LedgerCare {
+  /// Rows that go in one transaction: it lasts a few milliseconds, less than a broker waits for its lock.
+  static let step = 2000
+
+  /// Removes attempts, requests and changes that were written before this instant. What they cost stays in the sums of each tenant and
+  /// client key, so that budgets without an end hold. Open holds stay.
+  /// - Returns: the number of removed attempts and requests.
+  /// - Throws: `LedgerError`.
+  public static func prune(_ path: String, before instant: WallInstant) throws -> (attempts: Int, requests: Int) {
+    do {
+      return try LedgerConnection.caretaker(path).writeWithoutTransaction { try prune(before: instant, $0) }
+    } catch {
+      throw LedgerError(error, at: path)
+    }
+  }
+
+  static func prune(before instant: WallInstant, _ db: Database) throws -> (attempts: Int, requests: Int) {
+    let end = LedgerSchema.firstRow(instant.nanoseconds)
+    var attempts = 0
+    while true {
+      var removed = 0
+      try db.inTransaction(.immediate) {
+        let last = try Int64.fetchOne(
+          db, sql: "SELECT max(id) FROM (SELECT id FROM attempts WHERE id < ? AND state > 0 ORDER BY id LIMIT ?)",
+          arguments: [end, step])
+        guard let last else { return .commit }
+        try db.execute(
+          sql: """
+            INSERT INTO pruned_spending
+            SELECT s.tenant, s.client_key, count(*), coalesce(sum(a.cost), 0)
+            FROM attempts a JOIN series s ON s.id = a.series
+            WHERE a.id <= ? AND a.state IN (1, 3) GROUP BY 1, 2
+            ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts, cost = cost + excluded.cost
+            """, arguments: [last])
+        try db.execute(sql: "DELETE FROM attempts WHERE id <= ? AND state > 0", arguments: [last])
+        removed = db.changesCount
+        return .commit
+      }
+      attempts += removed
+      if removed == 0 { break }
+    }
+    var requests = 0
+    while true {
+      let last = try Int64.fetchOne(
+        db, sql: "SELECT max(id) FROM (SELECT id FROM requests WHERE id < ? ORDER BY id LIMIT ?)",
+        arguments: [end, step])
+      guard let last else { break }
+      try db.execute(sql: "DELETE FROM requests WHERE id <= ?", arguments: [last])
+      requests += db.changesCount
+    }
+    try db.execute(sql: "DELETE FROM changes WHERE at < ?", arguments: [instant.nanoseconds])
+    return (attempts, requests)
+  }
+
+  /// Copies the ledger while it is written: the copy is whole, as of one commit, and needs no WAL beside it.
+  /// - Parameter replaces: an existing file is replaced; otherwise it is refused.
+  /// - Throws: `LedgerError`.
+  public static func backup(_ path: String, to file: String, replaces: Bool) throws {
+    guard URL(fileURLWithPath: path).standardizedFileURL != URL(fileURLWithPath: file).standardizedFileURL else {
+      throw LedgerError(.wrongQuestion, "backup \(file): this is the ledger itself; give another file")
+    }
+    if !replaces, FileManager.default.fileExists(atPath: file) {
+      throw LedgerError(.wrongQuestion, "backup \(file): the file exists; give another name, or --force to replace it")
+    }
+    // Beside the file first: a copy that breaks off leaves the old one alone.
+    let unfinished = file + ".unfinished"
+    do {
+      try? FileManager.default.removeItem(atPath: unfinished)
+      try LedgerConnection.checkDirectory(of: file)
+      let source = try LedgerConnection.reader(path)
+      let copy = try DatabaseQueue(path: unfinished)
+      try source.backup(to: copy)
+      try copy.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = DELETE") }
+      try copy.close()
+      guard rename(unfinished, file) == 0 else {
+        throw LedgerError(.unusable, "backup \(file): \(String(cString: strerror(errno)))")
+      }
+    } catch {
+      try? FileManager.default.removeItem(atPath: unfinished)
+      throw LedgerError(error, at: path)
+    }
+  }
+}

@@ -1,0 +1,79 @@
+// Questions to the books that take a while: each on a thread of its own, a few at a time, answered on the loop's thread.
+import AdminConsole
+import AdmissionCore
+import EventLoop
+import Foundation
+import LedgerStore
+
+final class LedgerQuestions {
+  typealias Continuation = (Result<UsageReport, LedgerError>) -> Void
+
+  /// Reports at the same time, so that curious clients do not take the processor from the loop.
+  private static let limit = 2
+  /// Questions that wait for their turn.
+  private static let queueLimit = 32
+
+  /// How a thread's result finds back.
+  private final class Address: @unchecked Sendable {
+    // Reason for unchecked: it is written once before any thread starts, and read on the loop's thread only.
+    weak var questions: LedgerQuestions?
+  }
+
+  private let store: LedgerStore
+  private let mailbox: Mailbox
+  private let address = Address()
+  private var waiting: [(query: UsageQuery, then: Continuation)] = []
+  private var running: [Int: Continuation] = [:]
+  private var number = 0
+
+  init(_ store: LedgerStore, loop: EventLoop) {
+    self.store = store
+    mailbox = loop.mailbox
+    address.questions = self
+  }
+
+  func usage(_ query: UsageQuery, then: @escaping Continuation) {
+    guard waiting.count < LedgerQuestions.queueLimit else {
+      return then(.failure(LedgerError(.locked, "too many reports are asked for at once; try again in a moment")))
+    }
+    waiting.append((query, then))
+    start()
+  }
+
+  private func start() {
+    while running.count < LedgerQuestions.limit, !waiting.isEmpty {
+      let (query, then) = waiting.removeFirst()
+      number += 1
+      let (number, store, mailbox, address) = (number, store, mailbox, address)
+      running[number] = then
+      let thread = Thread {
+        let result: Result<UsageReport, LedgerError>
+        do { result = .success(try store.usage(query)) } catch let error as LedgerError {
+          result = .failure(error)
+        } catch { result = .failure(LedgerError(.unusable, "\(error)")) }
+        mailbox.post { address.questions?.finish(number, result) }
+      }
+      thread.name = "report"
+      thread.start()
+    }
+  }
+
+  private func finish(_ number: Int, _ result: Result<UsageReport, LedgerError>) {
+    running.removeValue(forKey: number)?(result)
+    start()
+  }
+}
+
+extension LedgerDesk {
+  init(_ bridge: LedgerBridge, loop: EventLoop, now: @escaping () -> WallInstant) {
+    let questions = LedgerQuestions(bridge.store, loop: loop)
+    let store =
+      switch bridge.store.location {
+      case .file(let path): URL(fileURLWithPath: path).standardizedFileURL.path
+      case .memory: "memory:"
+      }
+    self.init(
+      store: store, now: now, counts: { (bridge.store.pending, bridge.store.lost) },
+      usage: { questions.usage($0, then: $1) })
+  }
+}

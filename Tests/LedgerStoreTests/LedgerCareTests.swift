@@ -1,0 +1,83 @@
+// Pruning removes what is old and keeps what budgets need; a backup is whole and never replaces a file unasked.
+import AdmissionCore
+import Foundation
+import Testing
+
+@testable import LedgerStore
+
+@Suite struct LedgerCareTests {
+  private let place = Place()
+  private let always = [WallInstant(nanoseconds: 0)]
+
+  @Test func pruneRemovesTheOldAndKeepsTheirSums() throws {
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    // More than one step's worth of old calls, and a young one.
+    var entries: [LedgerEntry] = []
+    for number in 1...2500 { entries += Scene.call(number, at: Double(number) / 100, cost: 2) }
+    entries += Scene.call(9_000, at: 1_000, cost: 7)
+    entries += [Scene.held(9_001, at: 5)]
+    #expect(watcher.reached(store.append(contentsOf: entries)))
+    let before = try store.spending(since: always).reduce(0) { $0 + $1.spent[0].nanodollars }
+    #expect(before == 5_007)
+    let removed = try LedgerCare.prune(place.path(), before: Scene.at(900))
+    #expect(removed == (2500, 2500))
+    #expect(try Scene.query(place.path(), "SELECT count(*) FROM attempts WHERE state = 1", as: Int.self) == [1])
+    #expect(try store.spending(since: always).reduce(0) { $0 + $1.spent[0].nanodollars } == before)
+    #expect(try store.spending(since: [Scene.at(0)]).map { $0.spent[0].nanodollars } == [7])
+    // Again: nothing is left to remove, and nothing is counted twice.
+    #expect(try LedgerCare.prune(place.path(), before: Scene.at(900)) == (0, 0))
+    #expect(try store.spending(since: always).reduce(0) { $0 + $1.spent[0].nanodollars } == before)
+    // The writer goes on, and what was open has its end.
+    #expect(
+      watcher.reached(store.append(contentsOf: [Scene.settled(9_001, at: 5, cost: 1), Scene.concluded(9_001, at: 5)])))
+    #expect(try store.spending(since: always).reduce(0) { $0 + $1.spent[0].nanodollars } == before + 1)
+  }
+
+  @Test func anOpenHoldIsNeverPruned() throws {
+    let watcher = Watcher()
+    var options = LedgerOptions()
+    options.listTime = .zero
+    options.housekeepingInterval = .zero
+    let store = try Scene.store(place.path(), watcher, options: options)
+    #expect(watcher.reached(store.append(Scene.held(1))))
+    // The next transaction gives it its row.
+    #expect(watcher.reached(store.append(contentsOf: Scene.call(2))))
+    #expect(try Scene.query(place.path(), "SELECT count(*) FROM attempts WHERE state = 0", as: Int.self) == [1])
+    _ = try LedgerCare.prune(place.path(), before: Scene.at(900))
+    #expect(try Scene.query(place.path(), "SELECT state FROM attempts", as: Int.self) == [0])
+    #expect(watcher.reached(store.append(Scene.settled(1))))
+    #expect(try Scene.query(place.path(), "SELECT state FROM attempts", as: Int.self) == [1])
+  }
+
+  @Test func aBackupIsWholeWhileTheBrokerWrites() throws {
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    #expect(watcher.reached(store.append(contentsOf: Scene.call(1))))
+    try LedgerCare.backup(place.path(), to: place.path("copy.db"), replaces: false)
+    #expect(try Scene.query(place.path("copy.db"), "SELECT count(*) FROM requests", as: Int.self) == [1])
+    #expect(!FileManager.default.fileExists(atPath: place.path("copy.db-wal")))
+    let error = #expect(throws: LedgerError.self) {
+      try LedgerCare.backup(place.path(), to: place.path("copy.db"), replaces: false)
+    }
+    #expect(error?.description.contains("the file exists; give another name, or --force") == true)
+    #expect(watcher.reached(store.append(contentsOf: Scene.call(2))))
+    try LedgerCare.backup(place.path(), to: place.path("copy.db"), replaces: true)
+    #expect(try Scene.query(place.path("copy.db"), "SELECT count(*) FROM requests", as: Int.self) == [2])
+    #expect(throws: LedgerError.self) { try LedgerCare.backup(place.path(), to: place.path(), replaces: true) }
+    #expect(throws: LedgerError.self) {
+      try LedgerCare.backup(place.path("none.db"), to: place.path("other.db"), replaces: false)
+    }
+    #expect(!FileManager.default.fileExists(atPath: place.path("other.db")))
+    // A copy is a ledger that a broker can start with.
+    let again = try Scene.store(place.path("copy.db"), Watcher())
+    #expect(try again.spending(since: always).map { $0.spent[0].nanodollars } == [8000])
+  }
+
+  @Test func careIsOnlyForLedgers() throws {
+    try Data("hello".utf8).write(to: URL(fileURLWithPath: place.path("text")))
+    #expect(throws: LedgerError.self) { try LedgerCare.prune(place.path("text"), before: Scene.start) }
+    #expect(throws: LedgerError.self) { try LedgerCare.prune(place.path("none"), before: Scene.start) }
+    #expect(!FileManager.default.fileExists(atPath: place.path("none")))
+  }
+}
