@@ -168,17 +168,14 @@ public final class AdminConsole: HTTPHandler {
     case ("status", 3): return isRead ? .json(StatusJSON.status(broker, version: version, tenant: scope)) : .methodNotAllowed("GET")
     case ("requests", 3): return isRead ? requests(head, tenant: scope) : .methodNotAllowed("GET")
     case ("requests", 4): return isRead ? request(parts[3], tenant: scope) : .methodNotAllowed("GET")
-<<<<<<< HEAD
     case ("budgets", 3):
       return isRead ? .json(BudgetRoutes.json(broker, tenant: scope)) : .methodNotAllowed("GET")
     case ("budgets", 4) where parts[3] == "raise":
       return head.method == "POST" ? raiseBudget(head) : .methodNotAllowed("POST")
-=======
     case ("usage", 3): return .methodNotAllowed("GET")
     case ("ledger", 3):
       if let scope { return .error(403, "the ledger is of all tenants: the token of tenant '\(scope)' may not read it") }
       return isRead ? ledgerState() : .methodNotAllowed("GET")
->>>>>>> 4c0fac4 (Sum the books, care for their file, and survive its trouble)
     case ("reload", 3): return .methodNotAllowed("POST")
     case ("drain", 3): return head.method == "POST" ? drain() : .methodNotAllowed("POST")
     case ("keys", 6): return head.method == "POST" ? key(parts[3], parts[4], parts[5]) : .methodNotAllowed("POST")

@@ -52,7 +52,9 @@ struct Tollgate: ParsableCommand {
 
   static let commands: [any ParsableCommand.Type] = [
     ServeCommand.self, CheckCommand.self, StatusCommand.self, TopCommand.self, ExplainCommand.self, KeysCommand.self,
-    BreakersCommand.self, BudgetsCommand.self, PricesCommand.self, TenantKeyCommand.self, ReloadCommand.self, DrainCommand.self, SimulateCommand.self, ProviderSimulatorCommand.self, FleetCommand.self, DemoCommand.self, LedgerLoadCommand.self, UsageCommand.self,
+    BreakersCommand.self, BudgetsCommand.self, UsageCommand.self, PricesCommand.self, TenantKeyCommand.self,
+    ReloadCommand.self, DrainCommand.self, SimulateCommand.self, ProviderSimulatorCommand.self, FleetCommand.self,
+    DemoCommand.self, LedgerLoadCommand.self,
   ]
 }
 
