@@ -158,14 +158,17 @@ public final class AdminConsole: HTTPHandler {
     let parts = path.split(separator: "/").map(String.init)
     if path == "/metrics" {
       guard isRead else { return .methodNotAllowed("GET") }
-      if let scope { return .error(403, "the metrics are of all tenants: the token of tenant '\(scope)' may not read them") }
+      if let scope {
+        return .error(403, "the metrics are of all tenants: the token of tenant '\(scope)' may not read them")
+      }
       return Reply(
         status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
         body: MetricsText.render(broker, actions.processFigures(), version: version))
     }
     guard parts.count >= 3, parts[0] == "api", parts[1] == "v1" else { return .error(404, "there is no \(path) here") }
     switch (parts[2], parts.count) {
-    case ("status", 3): return isRead ? .json(StatusJSON.status(broker, version: version, tenant: scope)) : .methodNotAllowed("GET")
+    case ("status", 3):
+      return isRead ? .json(StatusJSON.status(broker, version: version, tenant: scope)) : .methodNotAllowed("GET")
     case ("requests", 3): return isRead ? requests(head, tenant: scope) : .methodNotAllowed("GET")
     case ("requests", 4): return isRead ? request(parts[3], tenant: scope) : .methodNotAllowed("GET")
     case ("budgets", 3):
@@ -174,7 +177,9 @@ public final class AdminConsole: HTTPHandler {
       return head.method == "POST" ? raiseBudget(head) : .methodNotAllowed("POST")
     case ("usage", 3): return .methodNotAllowed("GET")
     case ("ledger", 3):
-      if let scope { return .error(403, "the ledger is of all tenants: the token of tenant '\(scope)' may not read it") }
+      if let scope {
+        return .error(403, "the ledger is of all tenants: the token of tenant '\(scope)' may not read it")
+      }
       return isRead ? ledgerState() : .methodNotAllowed("GET")
     case ("reload", 3): return .methodNotAllowed("POST")
     case ("drain", 3): return head.method == "POST" ? drain() : .methodNotAllowed("POST")
