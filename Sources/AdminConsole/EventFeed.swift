@@ -75,8 +75,9 @@ final class EventFeed {
       tell(subject: "limit", name: provider.name, state: "\(dimension.name) \(perMinute)", reason: "learned")
     case .concurrencyChanged(let provider, let limit):
       tell(subject: "concurrency", name: provider.name, state: "\(limit)", reason: "learned")
-    case .breakerChanged(let provider, let state, let reason):
-      tell(subject: "breaker", name: provider.name, state: state, reason: reason)
+    case .breakerChanged(let provider, let model, let state, let reason):
+      let name = model.map { "\(provider)/\($0)" } ?? provider.name
+      tell(subject: "breaker", name: name, state: state, reason: reason)
     case .keyChanged(let provider, let key, let state, let reason):
       tell(subject: "key", name: "\(provider)/\(key)", state: state, reason: reason)
     }

@@ -67,9 +67,19 @@ enum MetricsText {
     page.family("tollgate_bucket_capacity", "gauge", "Units that a bucket can hold.")
     eachBucket(snapshot) { page.sample("tollgate_bucket_capacity", $0, Double($1.capacity)) }
     page.family("tollgate_breaker_state", "gauge", "0 closed, 1 half open, 2 open.")
+    func number(_ breaker: AdmissionSnapshot.Breaker) -> Double {
+      breaker.state == "open" ? 2 : breaker.state == "half_open" ? 1 : 0
+    }
     for provider in snapshot.providers {
-      let state = provider.breaker.state == "open" ? 2.0 : provider.breaker.state == "half_open" ? 1 : 0
-      page.sample("tollgate_breaker_state", [("provider", provider.id.name)], state)
+      page.sample("tollgate_breaker_state", [("provider", provider.id.name)], number(provider.breaker))
+    }
+    page.family("tollgate_model_breaker_state", "gauge", "As tollgate_breaker_state, of models with their own breaker.")
+    for provider in snapshot.providers {
+      for model in provider.models {
+        guard let breaker = model.breaker else { continue }
+        page.sample(
+          "tollgate_model_breaker_state", [("provider", provider.id.name), ("model", model.pattern)], number(breaker))
+      }
     }
     page.family("tollgate_key_state", "gauge", "0 usable, 1 cooling, 2 disabled.")
     for provider in snapshot.providers {

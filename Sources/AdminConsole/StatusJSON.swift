@@ -60,14 +60,14 @@ enum StatusJSON {
           json.member("concurrency_limit", model.concurrencyLimit)
           json.key("buckets")
           buckets(&json, model.buckets)
+          if let own = model.breaker {
+            json.key("breaker")
+            breaker(&json, own, broker)
+          }
         }
       }
       json.key("breaker")
-      json.object { json in
-        json.member("state", provider.breaker.state)
-        json.member("reason", provider.breaker.reason)
-        json.member("until", time(provider.breaker.until, broker))
-      }
+      breaker(&json, provider.breaker, broker)
       json.key("keys")
       json.array(provider.keys) { json, key in
         json.object { json in
@@ -80,6 +80,14 @@ enum StatusJSON {
       }
       json.key("queued")
       bands(&json, provider.queuedByBand)
+    }
+  }
+
+  private static func breaker(_ json: inout JSONWriter, _ breaker: AdmissionSnapshot.Breaker, _ broker: Broker) {
+    json.object { json in
+      json.member("state", breaker.state)
+      json.member("reason", breaker.reason)
+      json.member("until", time(breaker.until, broker))
     }
   }
 

@@ -94,8 +94,11 @@ public enum Blocker: Sendable, Hashable {
   /// A head before it in the pass has claimed the provider.
   case claimed(ProviderID, by: RequestID)
   case breakerOpen(ProviderID)
+  case modelBreakerOpen(ProviderID, model: String)
   case noUsableKey(ProviderID)
   case providerClosed(ProviderID)
+  /// The provider has told calls for these models to slow down.
+  case modelClosed(ProviderID, model: String)
   case budget(String)
   /// Its own retry may not start yet.
   case backoff
@@ -114,8 +117,10 @@ public enum Blocker: Sendable, Hashable {
     case .tenantBucket: "tenant_bucket"
     case .claimed: "claimed"
     case .breakerOpen: "breaker_open"
+    case .modelBreakerOpen: "model_breaker_open"
     case .noUsableKey: "no_usable_key"
     case .providerClosed: "provider_closed"
+    case .modelClosed: "model_closed"
     case .budget: "budget"
     case .backoff: "backoff"
     }
@@ -130,7 +135,8 @@ public enum Notice: Sendable {
   case requeued(RequestID, notBefore: Instant, because: Verdict)
   case limitLearned(ProviderID, Dimension, perMinute: Int64)
   case concurrencyChanged(ProviderID, limit: Int)
-  case breakerChanged(ProviderID, state: String, reason: String)
+  /// `model` is the glob of a model limit that has a breaker of its own; nil is the provider's.
+  case breakerChanged(ProviderID, model: String?, state: String, reason: String)
   case keyChanged(ProviderID, KeyID, state: String, reason: String)
   /// A budget that is used up has made the request's class `low`; said before anything else about the request.
   case demoted(RequestID, BudgetReading)

@@ -87,8 +87,7 @@ public struct Admission: Sendable {
     case .cancelled(let request): cancel(request, at: now, into: &actions)
     case .progressed(let lease, let progress): trueUp(lease, progress, at: now, into: &actions)
     case .settled(let lease, let settlement): settle(lease, settlement, at: now, into: &actions)
-    case .limitsObserved(let provider, let key, let limits):
-      observe(limits, provider: provider, key: key, at: now, into: &actions)
+    case .limitsObserved(let lease, let limits): observe(limits, lease, at: now, into: &actions)
     case .policyReplaced(let policy): replace(policy, at: now, into: &actions)
     case .operatorCommanded(let command): obey(command, at: now, into: &actions)
     case .budgetWindowsBegan(let windows): beginWindows(windows, at: now, into: &actions)

@@ -115,7 +115,8 @@ extension Admission {
       let provider = Int(leg.provider)
       switch obstacle.kind {
       case .claimed: break
-      case .modelPermits, .modelBucket: providers[provider].models[Int(leg.model)].claimedInPass = pass
+      case .modelPermits, .modelBucket, .modelBreaker, .modelClosed:
+        providers[provider].models[Int(leg.model)].claimedInPass = pass
       case .keys:
         for key in leg.keys { providers[provider].keys[Int(key)].claimedInPass = pass }
       default: providers[provider].claimedInPass = pass

@@ -71,6 +71,8 @@ extension Admission {
     case .breaker: return .breakerOpen(provider)
     case .keys: return .noUsableKey(provider)
     case .closed: return .providerClosed(provider)
+    case .modelBreaker: return .modelBreakerOpen(provider, model: model)
+    case .modelClosed: return .modelClosed(provider, model: model)
     case .backoff: return .backoff
     case .budget: return .budget(book.id(obstacle.account))
     }
@@ -88,10 +90,10 @@ extension Admission {
             let model = provider.models[Int(number)]
             return AdmissionSnapshot.Model(
               pattern: model.pattern.pattern, inFlight: model.capacity.permits.running,
-              concurrencyLimit: model.capacity.permits.limit, buckets: model.capacity.bucketSnapshots(at: now))
+              concurrencyLimit: model.capacity.permits.limit, buckets: model.capacity.bucketSnapshots(at: now),
+              breaker: model.breaker?.snapshot(at: now))
           },
-          breaker: AdmissionSnapshot.Breaker(
-            state: provider.breaker.name(at: now), reason: provider.breaker.reason, until: provider.breaker.until),
+          breaker: provider.breaker.snapshot(at: now),
           keys: provider.keyOrder.map { number in
             let key = provider.keys[Int(number)]
             return AdmissionSnapshot.Key(

@@ -7,7 +7,11 @@ extension Admission {
   /// The provider has begun to answer: a probe has told what it was sent for, however long its stream goes on.
   mutating func answerBegan(_ lease: Lease, at now: Instant, into actions: inout ActionList) {
     let index = Int(lease.placement.provider)
+    let model = Int(lease.placement.model)
     if providers[index].gate.succeed(generation: lease.gateGeneration) { needsPass = true }
+    if model >= 0, providers[index].models[model].gate.succeed(generation: lease.modelGateGeneration) {
+      needsPass = true
+    }
     record(.success, lease, reason: "", at: now, into: &actions)
     guard lease.placement.key >= 0 else { return }
     if providers[index].keys[Int(lease.placement.key)].health.succeed(generation: lease.keyGeneration) {
@@ -20,33 +24,56 @@ extension Admission {
     _ result: CircuitBreaker.Result, _ lease: Lease, reason: String, at now: Instant, into actions: inout ActionList
   ) {
     let index = Int(lease.placement.provider)
+    let model = Int(lease.placement.model)
     let jitter = result == .failure ? random.upTo(1023) : 0
-    let changed = providers[index].breaker.record(
+    var result = result
+    var changed = false
+    if model >= 0,
+      let isChange = providers[index].models[model].breaker?.record(
+        result, generation: lease.modelBreakerGeneration, jitter: jitter, reason: reason, at: now)
+    {
+      if isChange {
+        noteBreaker(index, model: model, at: now, into: &actions)
+        changed = true
+      }
+      // To the provider's own breaker these calls say nothing, unless they are its probes and go well.
+      if result == .failure || providers[index].breaker.state != .halfOpen { result = .neutral }
+    }
+    if providers[index].breaker.record(
       result, generation: lease.breakerGeneration, jitter: jitter, reason: reason, at: now)
+    {
+      noteBreaker(index, model: nil, at: now, into: &actions)
+      changed = true
+    }
     guard changed else { return }
-    noteBreaker(index, at: now, into: &actions)
     sweepHopeless(at: now, into: &actions)
     needsPass = true
   }
 
-  /// Takes the verdict to breaker, gate, key and the learners.
+  /// Takes the verdict to breakers, gates, key and the learners.
   mutating func learn(
-    from lease: Lease, _ settlement: Settlement, running: Int, at now: Instant, into actions: inout ActionList
+    from lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
     let index = Int(lease.placement.provider)
     let key = Int(lease.placement.key)
     switch settlement.verdict {
     case .success:
       answerBegan(lease, at: now, into: &actions)
-      if providers[index].policy.learnLimits { grow(lease, running: running, at: now, into: &actions) }
+      if providers[index].policy.learnLimits { grow(lease, settlement, at: now, into: &actions) }
       if let usage = settlement.usage, !usage.isEstimated { predict(lease, usage) }
       return
     case .throttled(let retryAfter):
       record(.neutral, lease, reason: "", at: now, into: &actions)
-      throttle(lease, retryAfter, running: running, at: now, into: &actions)
+      throttle(lease, retryAfter, at: now, into: &actions)
       return
-    case .failed:
+    case .failed(let retryAfter, let closesProvider):
       record(.failure, lease, reason: settlement.hasAnswer ? "error answer" : "no answer", at: now, into: &actions)
+      if closesProvider, let retryAfter {
+        let until = now + Self.bounded(retryAfter)
+        if providers[index].gate.close(until: until, generation: lease.gateGeneration) {
+          sweepHopeless(at: now, into: &actions)
+        }
+      }
     case .truncated:
       record(.failure, lease, reason: "stream broke", at: now, into: &actions)
     case .keyRefused:
@@ -65,63 +92,108 @@ extension Admission {
       record(.neutral, lease, reason: "", at: now, into: &actions)
     }
     // Whatever it was, it did not tell whether the provider lets calls in again.
-    providers[index].gate.yield(generation: lease.gateGeneration, at: now)
-    if key >= 0 { providers[index].keys[key].health.yield(generation: lease.keyGeneration, at: now) }
+    yieldGates(lease, at: now)
   }
 
-  /// "Slow down": shuts the key, or the provider where all its keys draw on one quota.
+  /// A probe that told nothing makes room for another.
+  private mutating func yieldGates(_ lease: Lease, at now: Instant) {
+    let index = Int(lease.placement.provider)
+    providers[index].gate.yield(generation: lease.gateGeneration, at: now)
+    if lease.placement.model >= 0 {
+      providers[index].models[Int(lease.placement.model)].gate.yield(generation: lease.modelGateGeneration, at: now)
+    }
+    if lease.placement.key >= 0 {
+      providers[index].keys[Int(lease.placement.key)].health.yield(generation: lease.keyGeneration, at: now)
+    }
+  }
+
+  /// A provider's wait as far as it is believed: at least a millisecond, an hour at most.
+  private static func bounded(_ wait: Span) -> Span { min(max(wait, .milliseconds(1)), .seconds(3600)) }
+
+  /// "Slow down": shuts what the quota is counted for: the key, the model family, or the provider.
   private mutating func throttle(
-    _ lease: Lease, _ retryAfter: Span?, running: Int, at now: Instant, into actions: inout ActionList
+    _ lease: Lease, _ retryAfter: Span?, at now: Instant, into actions: inout ActionList
   ) {
     let index = Int(lease.placement.provider)
-    let key = Int(lease.placement.key)
-    let isKeys = providers[index].isPerKey && key >= 0
-    let closings = isKeys ? providers[index].keys[key].health.gate.closings : providers[index].gate.closings
+    let holder = providers[index].holder(of: lease.placement)
+    let closings: Int
+    switch holder {
+    case .provider: closings = providers[index].gate.closings
+    case .key(let key): closings = providers[index].keys[key].health.gate.closings
+    case .model(let model): closings = providers[index].models[model].gate.closings
+    }
     // Where the provider gives no time: 1, 2, 4 .. 32 s, jittered down by up to a quarter.
     let own = Int64(1_000_000_000) << Int64(min(closings, 5))
-    let wait = retryAfter.map { max($0, .milliseconds(1)) } ?? Span(nanoseconds: own - random.upTo(own / 4))
-    let until = now + min(wait, .seconds(3600))
+    let until = now + Self.bounded(retryAfter ?? Span(nanoseconds: own - random.upTo(own / 4)))
     let isNews: Bool
-    if isKeys {
+    switch holder {
+    case .provider:
+      isNews = providers[index].gate.close(until: until, generation: lease.gateGeneration)
+    case .key(let key):
       isNews = providers[index].keys[key].health.throttled(until: until, generation: lease.keyGeneration)
       if isNews { noteKey(index, key, into: &actions) }
-      providers[index].gate.yield(generation: lease.gateGeneration, at: now)
-    } else {
-      isNews = providers[index].gate.close(until: until, generation: lease.gateGeneration)
-      if key >= 0 { providers[index].keys[key].health.yield(generation: lease.keyGeneration, at: now) }
+    case .model(let model):
+      isNews = providers[index].models[model].gate.close(until: until, generation: lease.modelGateGeneration)
     }
+    yieldGates(lease, at: now)
+    providers[index][capacityOf: holder].ramp.refused(at: now)
     if providers[index].policy.learnLimits {
-      let running = isKeys ? providers[index].keys[key].capacity.permits.running + 1 : running
-      let learner = isKeys ? providers[index].keys[key].learner : providers[index].learner
-      if !learner.tellsNumbers(at: now) {
-        let limit: Int?
-        if isKeys {
-          limit = providers[index].keys[key].learner.refused(running: running, isFirst: isNews)
-        } else {
-          limit = providers[index].learner.refused(running: running, isFirst: isNews)
-        }
-        applyLimits(of: index, at: now)
-        if isNews, let limit { actions.append(.note(.concurrencyChanged(providers[index].policy.id, limit: limit))) }
-      }
+      learnRefusal(lease, holder, isNews: isNews, at: now, into: &actions)
     }
     if isNews { sweepHopeless(at: now, into: &actions) }
   }
 
   // MARK: Learning
 
-  private mutating func grow(_ lease: Lease, running: Int, at now: Instant, into actions: inout ActionList) {
+  /// A refusal that the provider's numbers do not explain is about calls at a time where more ran than ever went well,
+  /// else about a rate.
+  private mutating func learnRefusal(
+    _ lease: Lease, _ holder: QuotaHolder, isNews: Bool, at now: Instant, into actions: inout ActionList
+  ) {
     let index = Int(lease.placement.provider)
-    let key = Int(lease.placement.key)
-    let changed: Bool
-    if providers[index].isPerKey, key >= 0 {
-      guard providers[index].keys[key].learner.concurrency != nil else { return }
-      changed = providers[index].keys[key].learner.succeeded(
-        running: providers[index].keys[key].capacity.permits.running + 1)
+    let isExplained = lease.numbersRefuse ?? providers[index][learnerOf: holder].tellsNumbers(at: now)
+    guard !isExplained else { return }
+    providers[index][learnerOf: holder].taint(lease.id.serial...leaseSerial)
+    if providers[index][learnerOf: holder].isAboutRate(running: lease.running) {
+      guard isNews else { return }
+      let changed = providers[index][learnerOf: holder].refusedForRate(running: lease.running, at: now)
+      guard let pace = providers[index][learnerOf: holder].pace.perMinute else { return }
+      let level = providers[index][capacityOf: holder].available(.tokens, at: now) ?? 0
+      if changed {
+        applyLimits(of: index, at: now)
+        actions.append(.note(.limitLearned(providers[index].policy.id, .tokens, perMinute: pace)))
+      }
+      // Whatever the provider keeps is empty.
+      providers[index][capacityOf: holder].set(.tokens, to: min(level, 0), at: now)
     } else {
-      guard providers[index].learner.concurrency != nil else { return }
-      changed = providers[index].learner.succeeded(running: running)
+      let running = providers[index].running(at: holder) + 1
+      let limit = providers[index][learnerOf: holder].refused(running: running, isFirst: isNews)
+      applyLimits(of: index, at: now)
+      if isNews, let limit { actions.append(.note(.concurrencyChanged(providers[index].policy.id, limit: limit))) }
+    }
+  }
+
+  private mutating func grow(
+    _ lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
+  ) {
+    let index = Int(lease.placement.provider)
+    let holder = providers[index].holder(of: lease.placement)
+    let isPaced = providers[index][learnerOf: holder].accepted(
+      running: lease.running, serial: lease.id.serial,
+      tokens: charged(lease, settlement)[Int(Dimension.tokens.rawValue)])
+    var changed = false
+    if providers[index][learnerOf: holder].concurrency != nil {
+      let running = providers[index].running(at: holder) + 1
+      changed = providers[index][learnerOf: holder].succeeded(running: running)
     }
     if changed { applyLimits(of: index, at: now) }
+    guard isPaced, let level = providers[index][capacityOf: holder].available(.tokens, at: now) else { return }
+    let isShort = providers[index][capacityOf: holder].isShort(of: .tokens, at: now)
+    if providers[index][learnerOf: holder].pace.succeeded(isShort: isShort, at: now) {
+      applyLimits(of: index, at: now)
+      // A quicker refill, not a gift.
+      providers[index][capacityOf: holder].set(.tokens, to: level, at: now)
+    }
   }
 
   private mutating func predict(_ lease: Lease, _ usage: Usage) {
@@ -133,37 +205,37 @@ extension Admission {
       output: request.ticket.producesOutput ? usage.outputTokens : nil, model: request.model, band: request.band)
   }
 
-  /// The provider's own word on its limits.
-  mutating func observe(
-    _ limits: ObservedLimits, provider: ProviderID, key: KeyID, at now: Instant, into actions: inout ActionList
-  ) {
-    guard let number = providerIndex[provider] else { return }
-    let index = Int(number)
+  /// The provider's own word on its limits, which are the model family's where the policy has limits for it.
+  mutating func observe(_ limits: ObservedLimits, _ id: LeaseID, at now: Instant, into actions: inout ActionList) {
+    guard let slot = lease(id), let lease = leases[slot] else { return }
+    let index = Int(lease.placement.provider)
     guard providers[index].policy.learnLimits else { return }
-    let keyIndex = providers[index].isPerKey ? providers[index].keys.firstIndex { $0.policy.id == key } : nil
-    if providers[index].isPerKey, keyIndex == nil { return }
+    let holder = providers[index].holder(of: lease.placement)
+    var numbersRefuse = false
     for reading in limits.readings where QuotaLearner.isSensible(reading) {
-      let changed: Int64?
-      if let keyIndex {
-        changed = providers[index].keys[keyIndex].learner.observe(
-          limit: reading.limit, of: reading.dimension, at: now)
+      if let remaining = reading.remaining {
+        let wanted = max(lease.placement.units[Int(reading.dimension.rawValue)], (reading.limit ?? 0) / 20)
+        if remaining <= wanted { numbersRefuse = true }
       } else {
-        changed = providers[index].learner.observe(limit: reading.limit, of: reading.dimension, at: now)
+        numbersRefuse = true
       }
+      let changed = providers[index][learnerOf: holder].observe(
+        limit: reading.limit, of: reading.dimension, model: lease.request.model, at: now)
       if let changed {
         applyLimits(of: index, at: now)
         needsPass = true
-        actions.append(.note(.limitLearned(provider, reading.dimension, perMinute: changed)))
+        actions.append(
+          .note(.limitLearned(providers[index].policy.id, reading.dimension, perMinute: changed)))
       }
-      guard let remaining = reading.remaining else { continue }
-      let before = keyIndex.map { providers[index].keys[$0].capacity } ?? providers[index].capacity
-      var after = before
-      after.follow(
+      guard let remaining = reading.remaining, !providers[index][learnerOf: holder].isMixed(reading.dimension) else {
+        continue
+      }
+      providers[index][capacityOf: holder].follow(
         remaining: remaining, of: reading.dimension,
         chargesAtStart: providers[index].policy.admissionTokens == .maxTokens, at: now)
-      if let keyIndex { providers[index].keys[keyIndex].capacity = after } else { providers[index].capacity = after }
       needsPass = true
     }
+    leases[slot]?.numbersRefuse = numbersRefuse
   }
 
   // MARK: Hope
@@ -185,6 +257,14 @@ extension Admission {
       from = hope
     }
     if let hope = providers[index].gate.hopeBegins(at: now) { from = max(from ?? hope, hope) }
+    if leg.model >= 0 {
+      let model = Int(leg.model)
+      if let hope = providers[index].models[model].breaker?.hopeBegins(at: now) {
+        if providers[index].models[model].breaker?.policy.whenOpen == .reject { return .distantFuture }
+        from = max(from ?? hope, hope)
+      }
+      if let hope = providers[index].models[model].gate.hopeBegins(at: now) { from = max(from ?? hope, hope) }
+    }
     if !leg.keys.isEmpty {
       var earliest: Instant? = .distantFuture
       for key in leg.keys {
@@ -243,22 +323,30 @@ extension Admission {
     case .keyRefused, .quotaExhausted:
       // Only another key or another provider can help. A provider without keys of ours refused the client's own: that answer
       // is the client's, and asking again at once would never end.
-      guard lease.placement.key >= 0, legs.contains(where: { isServiceable($0, at: now) }) else { return false }
+      guard lease.placement.key >= 0,
+        legs.contains(where: { isServiceable($0, after: lease.placement.provider, at: now) })
+      else { return false }
     case .failed, .ownFault:
       request.spentAttempts += 1
       guard request.spentAttempts < retry.attempts else { return false }
-      if settlement.verdict == .failed { request.failedLegs |= 1 << UInt64(min(lease.leg, 63)) }
+      var isProviders = false
+      var floor = now
+      if case .failed(let retryAfter, _) = settlement.verdict {
+        isProviders = true
+        request.failedLegs |= 1 << UInt64(min(lease.leg, 63))
+        if let retryAfter { floor = now + Self.bounded(retryAfter) }
+      }
       let other = legs.indices.contains {
         request.failedLegs & (1 << UInt64(min($0, 63))) == 0 && usableFrom(legs[$0], at: now) == nil
       }
-      if !other || settlement.verdict == .ownFault {
+      if !other || !isProviders {
         // The same provider again: within its budget, after a wait of anything up to the backoff.
         guard providers[Int(lease.placement.provider)].retries.withdraw(at: now) else { return false }
       }
       let doublings = Int64(min(request.spentAttempts - 1, 30))
       let ceiling = min(retry.max.nanoseconds, retry.base.nanoseconds << min(doublings, 20))
-      let backoff = now + Span(nanoseconds: random.upTo(max(0, ceiling)))
-      if other, settlement.verdict == .failed {
+      let backoff = max(floor, now + Span(nanoseconds: random.upTo(max(0, ceiling))))
+      if other, isProviders {
         request.backoffUntil = backoff
       } else {
         guard backoff < request.deadline else { return false }
@@ -292,9 +380,15 @@ extension Admission {
   }
 
   /// True where the leg has a key (or needs none) that is not out of service for longer.
-  private func isServiceable(_ leg: Route.Leg, at now: Instant) -> Bool {
+  private func isServiceable(_ leg: Route.Leg, after refuser: Int32, at now: Instant) -> Bool {
     if leg.hasNoKey || providers[Int(leg.provider)].breaker.hopeBegins(at: now) != nil { return false }
-    // Without keys it is the client's own credential that was refused, and another try with it is the same.
+    if leg.model >= 0,
+      providers[Int(leg.provider)].models[Int(leg.model)].breaker?.hopeBegins(at: now) != nil
+    {
+      return false
+    }
+    // A provider without keys of ours takes the client's own credential, or none: what the refuser said is not about it.
+    if leg.keys.isEmpty { return leg.provider != refuser }
     return leg.keys.contains { !providers[Int(leg.provider)].keys[Int($0)].health.isOut }
   }
 
@@ -321,6 +415,7 @@ extension Admission {
       let index = providers[Int(number)].keys.firstIndex(where: { $0.policy.id == key && !$0.isRetired })
     else { return }
     body(&providers[Int(number)].keys[index].health)
+    providers[Int(number)].keys[index].capacity.ramp.begin(at: clock)
     noteKey(Int(number), index, into: &actions)
   }
 
@@ -329,15 +424,21 @@ extension Admission {
   ) {
     guard let number = providerIndex[provider] else { return }
     providers[Int(number)].breaker.command(override)
-    noteBreaker(Int(number), at: now, into: &actions)
+    // The operator speaks of the provider, its models' breakers included.
+    for model in providers[Int(number)].models.indices {
+      providers[Int(number)].models[model].breaker?.command(override)
+    }
+    noteBreaker(Int(number), model: nil, at: now, into: &actions)
   }
 
-  private func noteBreaker(_ index: Int, at now: Instant, into actions: inout ActionList) {
-    let breaker = providers[index].breaker
+  private func noteBreaker(_ index: Int, model: Int?, at now: Instant, into actions: inout ActionList) {
+    let own = model.flatMap { providers[index].models[$0].breaker }
+    let breaker = own ?? providers[index].breaker
     actions.append(
       .note(
         .breakerChanged(
-          providers[index].policy.id, state: breaker.name(at: now), reason: breaker.reason ?? "recovered")))
+          providers[index].policy.id, model: model.map { providers[index].models[$0].pattern.pattern },
+          state: breaker.name(at: now), reason: breaker.reason ?? "recovered")))
   }
 
   private func noteKey(_ index: Int, _ key: Int, into actions: inout ActionList) {

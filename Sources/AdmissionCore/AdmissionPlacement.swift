@@ -86,15 +86,19 @@ extension Admission {
     if let until = providers[index].gate.closedUntil(at: now) {
       return .blocked(Obstacle(kind: .closed, provider: leg.provider), readyAt: until)
     }
+    if leg.model >= 0, let (obstacle, until) = illness(of: Int(leg.model), at: leg.provider, now) {
+      return .blocked(obstacle, readyAt: until)
+    }
     let units = units(request, leg: leg, input: input, output: output)
-    if let shortage = shortage(providers[index].capacity, units, band: band, at: now) {
+    let needed = withMargin(units, request, leg: leg, input: input)
+    if let shortage = shortage(providers[index].capacity, needed, band: band, at: now) {
       return .blocked(obstacle(shortage, leg.provider), readyAt: shortage.readyAt)
     }
     if leg.model >= 0 {
       if providers[index].models[Int(leg.model)].claimedInPass == claims {
         return .blocked(Obstacle(kind: .claimed, provider: leg.provider, model: leg.model), readyAt: .distantFuture)
       }
-      if let shortage = shortage(providers[index].models[Int(leg.model)].capacity, units, band: band, at: now) {
+      if let shortage = shortage(providers[index].models[Int(leg.model)].capacity, needed, band: band, at: now) {
         let obstacle = Obstacle(
           kind: shortage.dimension == nil ? .modelPermits : .modelBucket, provider: leg.provider, model: leg.model,
           dimension: shortage.dimension ?? .requests)
@@ -103,7 +107,7 @@ extension Admission {
     }
     var key: Int32 = -1
     if !leg.keys.isEmpty {
-      switch chooseKey(request, leg, units, band: band, claims: claims, at: now) {
+      switch chooseKey(request, leg, needed, band: band, claims: claims, at: now) {
       case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
       case .chosen(let chosen): key = chosen
       }
@@ -112,6 +116,18 @@ extension Admission {
       Placement(
         leg: 0, provider: leg.provider, model: leg.model, key: key, units: units, input: input,
         output: output, cost: cost))
+  }
+
+  /// What keeps calls away from a model that has a breaker or a quota of its own.
+  private func illness(of model: Int, at provider: Int32, _ now: Instant) -> (Obstacle, until: Instant)? {
+    let index = Int(provider)
+    if let until = providers[index].models[model].breaker?.closedUntil(at: now) {
+      return (Obstacle(kind: .modelBreaker, provider: provider, model: Int32(model)), until)
+    }
+    if let until = providers[index].models[model].gate.closedUntil(at: now) {
+      return (Obstacle(kind: .modelClosed, provider: provider, model: Int32(model)), until)
+    }
+    return nil
   }
 
   private enum KeyChoice {
@@ -164,6 +180,9 @@ extension Admission {
   /// What a capacity lacks for this call; nil where it has everything.
   /// - Parameter band: -1 where headroom does not apply.
   func shortage(_ capacity: Capacity, _ units: Units, band: Int, at now: Instant) -> Shortage? {
+    if let ramp = capacity.ramp.bound(at: now), capacity.permits.inUse >= ramp.permits {
+      return Shortage(isHeadroom: false, readyAt: min(ramp.next, capacity.permits.nextExpiry ?? .distantFuture))
+    }
     if let limit = capacity.permits.limit {
       let inUse = capacity.permits.inUse
       let allowed =
@@ -209,6 +228,20 @@ extension Admission {
     }
   }
 
+  /// What must be there: the provider refuses by what it counts, which is more than we expect half of the time. Only
+  /// what is expected is taken.
+  private func withMargin(_ units: Units, _ request: Request, leg: Route.Leg, input: TokenCount) -> Units {
+    let provider = Int(leg.provider)
+    let running = providers[provider].capacity.outstanding
+    guard
+      let margin = providers[provider].predictor.inputMargins(
+        input, model: request.model, running: max(running[1], running[3]))
+    else { return units }
+    // A cap that is charged up front and larger than the input stays what it is.
+    let tokens = units[3] == units[1] + units[2] ? units[3] + margin.own : max(units[3], units[1] + margin.own)
+    return Units(units[0], units[1] + margin.own + margin.running, units[2], tokens + margin.running)
+  }
+
   // MARK: Commit
 
   /// Takes the permit, the units and the key, and orders the grant. The request is in no queue any more.
@@ -220,7 +253,25 @@ extension Admission {
     let band = request.band
     let (breakerGeneration, change) = providers[index].breaker.pass(at: now)
     if let change {
-      actions.append(.note(.breakerChanged(providers[index].policy.id, state: change, reason: "recovery time over")))
+      actions.append(
+        .note(
+          .breakerChanged(providers[index].policy.id, model: nil, state: change, reason: "recovery time over")))
+    }
+    let model = Int(placement.model)
+    var modelBreakerGeneration: UInt64 = 0
+    var modelGateGeneration: UInt64 = 0
+    if model >= 0 {
+      if let passed = providers[index].models[model].breaker?.pass(at: now) {
+        modelBreakerGeneration = passed.generation
+        if let change = passed.change {
+          actions.append(
+            .note(
+              .breakerChanged(
+                providers[index].policy.id, model: providers[index].models[model].pattern.pattern, state: change,
+                reason: "recovery time over")))
+        }
+      }
+      modelGateGeneration = providers[index].models[model].gate.pass(at: now)
     }
     let gateGeneration = providers[index].gate.pass(at: now)
     var keyGeneration: UInt64 = 0
@@ -270,6 +321,8 @@ extension Admission {
       id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
       takenFromKey: fromKey, takenFromTenant: fromTenant, lane: lane, leg: placement.leg,
       breakerGeneration: breakerGeneration,
-      gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.cost ?? 0, epoch: book.epoch)
+      gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.cost ?? 0, epoch: book.epoch,
+      modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,
+      running: providers[index].running(at: providers[index].holder(of: placement)))
   }
 }

@@ -69,11 +69,14 @@ public struct ProviderPolicy: Sendable, Equatable {
   public var retry: RetryPolicy
   /// How long a freed permit stays counted, for providers that count late.
   public var settleLag: Span
+  /// Over how long the calls at a time grow after an idle minute or with a new key; zero is at once.
+  public var ramp: Span
 
   public init(
     id: ProviderID, limits: Limits = Limits(), modelLimits: [ModelLimits] = [], keys: [KeyPolicy] = [],
     quota: Quota = .shared, admissionTokens: AdmissionTokens = .produced, learnLimits: Bool = true,
-    breaker: BreakerPolicy = .api, retry: RetryPolicy = RetryPolicy(), settleLag: Span = .zero
+    breaker: BreakerPolicy = .api, retry: RetryPolicy = RetryPolicy(), settleLag: Span = .zero,
+    ramp: Span = .zero
   ) {
     self.id = id
     self.limits = limits
@@ -85,15 +88,19 @@ public struct ProviderPolicy: Sendable, Equatable {
     self.breaker = breaker
     self.retry = retry
     self.settleLag = settleLag
+    self.ramp = ramp
   }
 }
 
 public struct ModelLimits: Sendable, Equatable {
   public var models: Glob
   public var limits: Limits
-  public init(models: Glob, limits: Limits) {
+  /// nil: failures of these models count for the provider's breaker.
+  public var breaker: BreakerPolicy?
+  public init(models: Glob, limits: Limits, breaker: BreakerPolicy? = nil) {
     self.models = models
     self.limits = limits
+    self.breaker = breaker
   }
 }
 

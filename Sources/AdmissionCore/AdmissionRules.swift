@@ -8,20 +8,23 @@ extension Admission {
     for index in providers.indices { providers[index].isRetired = true }
     providerIndex.removeAll()
     for rules in new.providers {
-      let number: Int
-      if let known = providers.firstIndex(where: { $0.policy.id == rules.id }) {
-        number = known
-        providers[number].isRetired = false
-        install(rules, number, at: now)
-      } else {
-        number = providers.count
-        providers.append(
-          ProviderState(
-            policy: rules, capacity: Capacity(Limits(), at: now), breaker: CircuitBreaker(policy: rules.breaker)))
-        install(rules, number, at: now)
-      }
-      providerIndex[rules.id] = Int32(number)
+      guard let known = providers.firstIndex(where: { $0.policy.id == rules.id }) else { continue }
+      providers[known].isRetired = false
+      providerIndex[rules.id] = Int32(known)
     }
+    for rules in new.providers {
+      let number: Int
+      if let known = providerIndex[rules.id] {
+        number = Int(known)
+      } else {
+        let state = ProviderState(
+          policy: rules, capacity: Capacity(Limits(), at: now), breaker: CircuitBreaker(policy: rules.breaker))
+        number = Self.put(state, into: &providers, isFree: \.isFree)
+        providerIndex[rules.id] = Int32(number)
+      }
+      install(rules, number, at: now)
+    }
+    while providers.last?.isFree == true { providers.removeLast() }
     installBudgets(new)
     for index in tenants.indices where tenants[index].inUse { tenants[index].isListed = false }
     for rules in new.tenants {
@@ -44,34 +47,71 @@ extension Admission {
       providers[number].learner = QuotaLearner()
       for key in providers[number].keys.indices { providers[number].keys[key].learner = QuotaLearner() }
     }
-    for index in providers[number].models.indices { providers[number].models[index].isRetired = true }
+    installModels(rules, number, at: now)
+    installKeys(rules, number, at: now)
+    providers[number].capacity.ramp.length = rules.ramp
+    applyLimits(of: number, at: now)
+  }
+
+  /// Puts a new state where an old one is not needed any more, or at the end. Returns its number.
+  private static func put<State>(_ state: State, into states: inout [State], isFree: (State) -> Bool) -> Int {
+    if let free = states.firstIndex(where: isFree) {
+      states[free] = state
+      return free
+    }
+    states.append(state)
+    return states.count - 1
+  }
+
+  private mutating func installModels(_ rules: ProviderPolicy, _ number: Int, at now: Instant) {
+    for index in providers[number].models.indices {
+      providers[number].models[index].isRetired = !rules.modelLimits.contains {
+        $0.models == providers[number].models[index].pattern
+      }
+    }
     providers[number].modelOrder = rules.modelLimits.map { limits in
-      if let known = providers[number].models.firstIndex(where: { $0.pattern == limits.models }) {
-        providers[number].models[known].isRetired = false
-        providers[number].models[known].capacity.replace(limits.limits, at: now)
+      if let known = providers[number].models.firstIndex(where: { $0.pattern == limits.models && !$0.isRetired }) {
+        providers[number].models[known].limits = limits.limits
+        if let policy = limits.breaker, providers[number].models[known].breaker != nil {
+          providers[number].models[known].breaker?.policy = policy
+        } else {
+          providers[number].models[known].breaker = limits.breaker.map { CircuitBreaker(policy: $0) }
+        }
+        if !rules.learnLimits { providers[number].models[known].learner = QuotaLearner() }
         return Int32(known)
       }
-      providers[number].models.append(
-        ModelState(pattern: limits.models, capacity: Capacity(limits.limits, at: now)))
-      return Int32(providers[number].models.count - 1)
+      let state = ModelState(
+        pattern: limits.models, limits: limits.limits, capacity: Capacity(limits.limits, at: now),
+        breaker: limits.breaker.map { CircuitBreaker(policy: $0) })
+      return Int32(Self.put(state, into: &providers[number].models, isFree: \.isFree))
     }
-    for index in providers[number].keys.indices { providers[number].keys[index].isRetired = true }
+    while providers[number].models.last?.isFree == true { providers[number].models.removeLast() }
+  }
+
+  private mutating func installKeys(_ rules: ProviderPolicy, _ number: Int, at now: Instant) {
+    for index in providers[number].keys.indices {
+      providers[number].keys[index].isRetired = !rules.keys.contains {
+        $0.id == providers[number].keys[index].policy.id
+      }
+    }
     providers[number].keyOrder = rules.keys.map { key in
-      if let known = providers[number].keys.firstIndex(where: { $0.policy.id == key.id }) {
-        providers[number].keys[known].isRetired = false
+      if let known = providers[number].keys.firstIndex(where: { $0.policy.id == key.id && !$0.isRetired }) {
         // A key that was refused may be right now.
         let isNew = providers[number].keys[known].policy.secretGeneration != key.secretGeneration
         if isNew, providers[number].keys[known].health.trouble != .byOperator {
           providers[number].keys[known].health.enable()
         }
         providers[number].keys[known].policy = key
+        providers[number].keys[known].capacity.ramp.length = rules.ramp
+        if isNew { providers[number].keys[known].capacity.ramp.begin(at: now) }
         return Int32(known)
       }
-      providers[number].keys.append(
-        KeyState(policy: key, hash: KeyPool.hash(key.id.name), capacity: Capacity(Limits(), at: now)))
-      return Int32(providers[number].keys.count - 1)
+      var state = KeyState(policy: key, hash: KeyPool.hash(key.id.name), capacity: Capacity(Limits(), at: now))
+      state.capacity.ramp.length = rules.ramp
+      state.capacity.ramp.begin(at: now)
+      return Int32(Self.put(state, into: &providers[number].keys, isFree: \.isFree))
     }
-    applyLimits(of: number, at: now)
+    while providers[number].keys.last?.isFree == true { providers[number].keys.removeLast() }
   }
 
   /// Puts the operator's limits, tightened by what was learned, into force.
@@ -82,6 +122,12 @@ extension Admission {
       isPerKey ? Limits() : providers[number].learner.effective(rules.limits), at: now)
     providers[number].capacity.permits.isLearned =
       !isPerKey && providers[number].capacity.permits.limit != rules.limits.concurrency
+    for model in providers[number].modelOrder.map({ Int($0) }) {
+      let own = providers[number].models[model].limits
+      let limits = isPerKey ? own : providers[number].models[model].learner.effective(own)
+      providers[number].models[model].capacity.replace(limits, at: now)
+      providers[number].models[model].capacity.permits.isLearned = limits.concurrency != own.concurrency
+    }
     for key in providers[number].keyOrder.map({ Int($0) }) {
       let own = providers[number].keys[key].policy.limits
       let limits =

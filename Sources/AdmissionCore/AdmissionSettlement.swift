@@ -1,5 +1,10 @@
 // The end of an attempt: what was taken goes back, what was charged is charged, and the request is concluded.
 
+extension LeaseID {
+  /// Its number in order of grants; the rest is its slot.
+  var serial: UInt64 { rawValue >> 24 }
+}
+
 extension Admission {
   func lease(_ id: LeaseID) -> Int? {
     let slot = Int(id.rawValue & 0xFF_FFFF)
@@ -52,10 +57,9 @@ extension Admission {
       leases = []
       freeLeases = []
     }
-    let running = providers[Int(lease.placement.provider)].capacity.permits.running
     release(lease, settlement, at: now)
     postCost(of: lease, settlement, at: now, into: &actions)
-    learn(from: lease, settlement, running: running, at: now, into: &actions)
+    learn(from: lease, settlement, at: now, into: &actions)
     if !requeue(lease, settlement, at: now, into: &actions) {
       conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
     }
@@ -72,20 +76,17 @@ extension Admission {
     let lag = settlement.wasSent ? providers[index].policy.settleLag : .zero
     if lag > .zero { lagEnd = min(lagEnd, now + lag) }
     let usage = settlement.usage ?? Usage()
-    let requests: Int64 = settlement.wasSent ? 1 : 0
     let all = Units(
-      requests, usage.inputTokens, usage.outputTokens, usage.inputTokens + usage.outputTokens)
-    // Who charges at the start neither gives back nor asks for more; who counts what is produced does not count what
-    // was read from its cache.
+      settlement.wasSent ? 1 : 0, usage.inputTokens, usage.outputTokens, usage.inputTokens + usage.outputTokens)
+    let actual = counted(usage, wasSent: settlement.wasSent, at: index)
     let keepsCharge = chargesInFull(lease) && settlement.usage != nil
-    let counted = usage.inputTokens - max(0, min(usage.cacheReadTokens, usage.inputTokens))
-    let actual =
-      providers[index].policy.admissionTokens == .maxTokens
-      ? all : Units(requests, counted, usage.outputTokens, counted + usage.outputTokens)
+    let cap = lease.request.ticket.outputCap ?? 0
 
     func charge(_ taken: Units) -> Units {
       guard keepsCharge else { return actual }
-      return Units(actual[0], actual[1], taken[2], taken[3])
+      // The larger of cap and input, as counted; a call larger than a whole bucket has taken the whole bucket.
+      let isWhole = taken[3] < placement.units[3]
+      return Units(actual[0], actual[1], taken[2], isWhole ? taken[3] : max(cap, actual[1]))
     }
     providers[index].capacity.settle(
       taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), band: band, lag: lag, at: now)
@@ -107,6 +108,21 @@ extension Admission {
         lane: lease.lane, by: real - lease.request.cost, weight: tenants[Int(tenant)].weight, isOver: true)
       closeForgottenLanes(band)
     }
+  }
+
+  /// What the provider counts of a usage. Who charges at the start neither gives back nor asks for more; who counts what
+  /// is produced does not count what was read from its cache.
+  private func counted(_ usage: Usage, wasSent: Bool, at provider: Int) -> Units {
+    let isProduced = providers[provider].policy.admissionTokens == .produced
+    let cached = isProduced ? max(0, min(usage.cacheReadTokens, usage.inputTokens)) : 0
+    let input = usage.inputTokens - cached
+    return Units(wasSent ? 1 : 0, input, usage.outputTokens, input + usage.outputTokens)
+  }
+
+  /// What the provider has charged for a call that is over, as far as it can be known.
+  func charged(_ lease: Lease, _ settlement: Settlement) -> Units {
+    guard let usage = settlement.usage, !chargesInFull(lease) else { return lease.placement.units }
+    return counted(usage, wasSent: true, at: Int(lease.placement.provider))
   }
 
   private func outcome(of settlement: Settlement, isCancelled: Bool) -> Outcome {

@@ -67,14 +67,30 @@ struct Lease: Sendable {
   /// What is held in the request's accounts, in nano-dollars, and the epoch in which it was taken.
   var held: Int64 = 0
   var epoch: UInt32 = 0
+  var modelBreakerGeneration: UInt64 = 0
+  var modelGateGeneration: UInt64 = 0
+  /// How many drew on the same quota when this one was sent, itself included.
+  var running = 0
+  /// Whether what the answer's head told of limits would be reason enough to refuse the call; nil where it told
+  /// nothing.
+  var numbersRefuse: Bool?
   /// Tokens have come: the provider has taken the call.
   var isAnswering = false
 }
 
 struct ModelState: Sendable {
   var pattern: Glob
+  /// The operator's.
+  var limits: Limits
   var capacity: Capacity
+  /// nil where failures count for the provider's.
+  var breaker: CircuitBreaker?
+  /// Shut while the provider has told calls for these models to slow down.
+  var gate = ProbeGate()
+  var learner = QuotaLearner()
   var isRetired = false
+  /// Nothing refers to it: the slot may be given away.
+  var isFree: Bool { isRetired && capacity.permits.running == 0 }
   var claimedInPass: UInt64 = 0
 }
 
@@ -86,11 +102,23 @@ struct KeyState: Sendable {
   var learner = QuotaLearner()
   var isRetired = false
   var claimedInPass: UInt64 = 0
+  /// Nothing refers to it: the slot may be given away.
+  var isFree: Bool { isRetired && capacity.permits.running == 0 }
+}
+
+/// Whose limits a call draws on, as far as the provider's own words are concerned: vendors count by model family, or by
+/// key where each key has an account of its own.
+enum QuotaHolder: Sendable {
+  case provider
+  case key(Int)
+  case model(Int)
 }
 
 struct ProviderState: Sendable {
   var policy: ProviderPolicy
   var isRetired = false
+  /// Nothing refers to it: the slot may be given away.
+  var isFree: Bool { isRetired && capacity.permits.running == 0 }
   var capacity: Capacity
   var breaker: CircuitBreaker
   /// Shut while the provider has told everybody to slow down.
@@ -110,6 +138,54 @@ struct ProviderState: Sendable {
 
   /// Each key has the provider's limits for itself.
   var isPerKey: Bool { policy.quota == .perKey && !policy.keys.isEmpty }
+
+  func holder(of placement: Placement) -> QuotaHolder {
+    if isPerKey, placement.key >= 0 { return .key(Int(placement.key)) }
+    return placement.model >= 0 ? .model(Int(placement.model)) : .provider
+  }
+
+  subscript(learnerOf holder: QuotaHolder) -> QuotaLearner {
+    get {
+      switch holder {
+      case .provider: learner
+      case .key(let key): keys[key].learner
+      case .model(let model): models[model].learner
+      }
+    }
+    _modify {
+      switch holder {
+      case .provider: yield &learner
+      case .key(let key): yield &keys[key].learner
+      case .model(let model): yield &models[model].learner
+      }
+    }
+  }
+
+  /// Calls that draw on the holder's quota now.
+  func running(at holder: QuotaHolder) -> Int {
+    switch holder {
+    case .provider: capacity.permits.running
+    case .key(let key): keys[key].capacity.permits.running
+    case .model(let model): models[model].capacity.permits.running
+    }
+  }
+
+  subscript(capacityOf holder: QuotaHolder) -> Capacity {
+    get {
+      switch holder {
+      case .provider: capacity
+      case .key(let key): keys[key].capacity
+      case .model(let model): models[model].capacity
+      }
+    }
+    _modify {
+      switch holder {
+      case .provider: yield &capacity
+      case .key(let key): yield &keys[key].capacity
+      case .model(let model): yield &models[model].capacity
+      }
+    }
+  }
 }
 
 struct TenantState: Sendable {

@@ -9,6 +9,7 @@ struct Capacity: Sendable {
   var buckets: [TokenBucket] = []
   /// Units reserved by running calls.
   private(set) var outstanding = Units.zero
+  var ramp = Ramp()
 
   init(_ limits: Limits, at now: Instant) {
     permits = ConcurrencyLimiter(limit: limits.concurrency)
@@ -39,6 +40,7 @@ struct Capacity: Sendable {
 
   /// Takes a permit and the units; returns the units taken.
   mutating func take(_ units: Units, band: Int, at now: Instant) -> Units {
+    ramp.take(isFirst: permits.running == 0, at: now)
     permits.take(in: band)
     var taken = Units.zero
     for index in buckets.indices {
@@ -65,6 +67,7 @@ struct Capacity: Sendable {
   /// Gives the permit back and puts what was really charged in the place of what was taken.
   mutating func settle(taken: Units, actual: Units, band: Int, lag: Span, at now: Instant) {
     permits.release(in: band, lag: lag, at: now)
+    ramp.release(at: now)
     outstanding &-= taken
     for index in buckets.indices {
       let dimension = Int(buckets[index].dimension.rawValue)
@@ -80,6 +83,19 @@ struct Capacity: Sendable {
 }
 
 extension Capacity {
+  func available(_ dimension: Dimension, at now: Instant) -> Int64? {
+    buckets.first { $0.dimension == dimension }?.available(at: now)
+  }
+
+  mutating func set(_ dimension: Dimension, to units: Int64, at now: Instant) {
+    for index in buckets.indices where buckets[index].dimension == dimension { buckets[index].set(to: units, at: now) }
+  }
+
+  /// True where little of this dimension is left, so that it may be what holds calls back.
+  func isShort(of dimension: Dimension, at now: Instant) -> Bool {
+    buckets.contains { $0.dimension == dimension && $0.available(at: now) < $0.capacity / 4 }
+  }
+
   /// Takes over what the provider says is left: less counts at once, more by a quarter of the difference.
   mutating func follow(remaining: Int64, of dimension: Dimension, chargesAtStart: Bool, at now: Instant) {
     for index in buckets.indices where buckets[index].dimension == dimension {

@@ -94,7 +94,7 @@ struct CircuitBreaker: Sendable {
       trip(jitter: jitter, reason: "probe failed: \(reason)", at: now)
       return true
     case (.halfOpen, .neutral):
-      probing -= 1
+      probing = max(0, probing - 1)
       return false
     case (.closed, .neutral), (.open, _):
       return false
@@ -132,6 +132,10 @@ struct CircuitBreaker: Sendable {
     case (.none, .open): "open"
     case (.none, .halfOpen): "half_open"
     }
+  }
+
+  func snapshot(at now: Instant) -> AdmissionSnapshot.Breaker {
+    AdmissionSnapshot.Breaker(state: name(at: now), reason: reason, until: until)
   }
 
   var until: Instant? {

@@ -8,7 +8,8 @@ public enum AdmissionEvent: Sendable {
   /// Tokens seen so far in a running stream, for true-up.
   case progressed(LeaseID, Progress)
   case settled(LeaseID, Settlement)
-  case limitsObserved(ProviderID, KeyID, ObservedLimits)
+  /// The head of a running attempt's answer told the provider's limits.
+  case limitsObserved(LeaseID, ObservedLimits)
   case policyReplaced(AdmissionPolicy)
   case operatorCommanded(OperatorCommand)
   /// The windows of budgets that hold now; those that are not named stay as they are.
@@ -64,8 +65,10 @@ public enum Verdict: Sendable, Equatable {
   case success
   /// 429, 529, 498: slow down; not before `retryAfter` where the provider said so.
   case throttled(retryAfter: Span?)
-  /// 5xx, broken transport, timeouts: the provider's fault.
-  case failed
+  /// 5xx, broken transport, timeouts: the provider's fault. It counts against `attempts` and the breaker. The request
+  /// does not go there again before `retryAfter` where the answer said so; `closesProvider`: nor does any other (a 503
+  /// tells of the whole service, a 500 of one call).
+  case failed(retryAfter: Span? = nil, closesProvider: Bool = false)
   /// 401, 403.
   case keyRefused
   /// 402, `insufficient_quota`: unpaid.

@@ -4,7 +4,7 @@
 struct Obstacle: Equatable, Sendable {
   enum Kind: UInt8, Sendable {
     case behindInLane, notItsTurn, permits, headroom, bucket, modelPermits, modelBucket, tenantPermits, tenantBucket
-    case claimed, breaker, keys, closed, backoff, budget
+    case claimed, breaker, keys, closed, backoff, modelBreaker, modelClosed, budget
   }
   var kind: Kind
   var provider: Int32 = -1

@@ -62,11 +62,25 @@ struct OutputPredictor: Sendable {
   struct Input: Sendable {
     /// Counted per estimated token, in 1/1024.
     private(set) var ratio: Int64 = 1024
+    /// How far samples lie from the ratio, in 1/1024: quick to rise, slow to fall.
+    private var spread: Int64 = 0
 
     mutating func learn(estimated: TokenCount, counted: TokenCount) {
       guard estimated >= 16, counted >= 0 else { return }
       let sample = min(max(counted * 1024 / estimated, 64), 8 * 1024)
+      let error = abs(sample - ratio)
+      spread += error > spread ? (error - spread) / 4 : (error - spread) / 64
       ratio += (sample - ratio) / 16
+    }
+
+    /// What should be there beside the expectation, since the provider counts for itself: four times the usual error of a
+    /// call, and twice that of those that run; of neither more than itself.
+    func margins(of expected: TokenCount, running: TokenCount) -> (own: TokenCount, running: TokenCount)? {
+      guard spread >= 8 else { return nil }
+      let error = min(spread * 1024 / max(1, ratio), 1024)
+      return (
+        min(expected, 1 << 50) * min(4 * error, 1024) / 1024, min(max(0, running), 1 << 50) * min(2 * error, 1024) / 1024
+      )
     }
 
     func apply(to estimate: TokenCount) -> TokenCount { min(estimate, 1 << 50) * ratio / 1024 }
@@ -81,6 +95,13 @@ struct OutputPredictor: Sendable {
 
   func expectedInput(_ estimate: TokenCount, model: Int32) -> TokenCount {
     Int(model) < inputs.count ? inputs[Int(model)].apply(to: estimate) : estimate
+  }
+
+  /// - Parameter running: tokens that running calls have reserved.
+  func inputMargins(
+    _ expected: TokenCount, model: Int32, running: TokenCount
+  ) -> (own: TokenCount, running: TokenCount)? {
+    Int(model) < inputs.count ? inputs[Int(model)].margins(of: expected, running: running) : nil
   }
 
   /// The class's own quantile; until it has one, the largest that another class of the model has: a plain guess beside

@@ -5,7 +5,11 @@
 // running; then one more per success up to just under the number at which it was refused. There it holds for a round of
 // successes before it tries one more; each refusal near the same number makes the hold four times as long. So the
 // broker stays near a hidden limit and touches it rarely, where plain halving would use three quarters of it; and a 429
-// that had another cause is soon forgotten.
+// that had another cause is soon forgotten. A refusal of a call beside which no more ran than had gone well before is
+// not about calls at a time: it teaches a pace (`PaceLearner`).
+//
+// Limits are a model family's. A learner that hears of several models with different limits, because the policy has no
+// limits for them, cannot tell their buckets apart: it follows the largest limit and no remainder.
 
 struct QuotaLearner: Sendable {
   /// Learned limits per minute; nil where nothing is known.
@@ -18,6 +22,22 @@ struct QuotaLearner: Sendable {
   private var burst = 0
   private var refusals = 0
   private var lastReading: Instant?
+  /// The most that ran beside a call that went well, that call included.
+  private var mostAccepted = 0
+  /// The last ranges of leases that were sent while a call was out that was then refused.
+  private var tainted: [ClosedRange<UInt64>] = []
+  var pace = PaceLearner()
+  /// What each model's answers said of their limits last, in order of first mention.
+  private var models: [ModelReading] = []
+  private var mixed: UInt8 = 0
+
+  private struct ModelReading: Sendable {
+    var model: Int32
+    var limits: Units
+    var at: Instant
+  }
+  private static let mostModels = 16
+  private static let readingLife = Span.seconds(600)
 
   /// Rounds of successes at the ceiling before one more is tried.
   private var hold = 1
@@ -38,12 +58,18 @@ struct QuotaLearner: Sendable {
     return reading.limit != nil || reading.remaining != nil
   }
 
+  /// True where several models share this learner and have different limits.
+  func isMixed(_ dimension: Dimension) -> Bool { mixed & (1 << dimension.rawValue) != 0 }
+
   /// Takes in a limit. Returns the limit now in force where it changed.
-  mutating func observe(limit: Int64?, of dimension: Dimension, at now: Instant) -> Int64? {
+  /// - Parameter model: the number of the model whose answer told it.
+  mutating func observe(limit told: Int64?, of dimension: Dimension, model: Int32 = 0, at now: Instant) -> Int64? {
     lastReading = now
-    guard let limit else { return nil }
+    guard let told else { return nil }
+    let limit = remember(told, of: dimension, model: model, at: now)
     let index = Int(dimension.rawValue)
-    guard let known = perMinute[index] else {
+    guard let known = perMinute[index], !isMixed(dimension) || limit < known else {
+      guard perMinute[index] != limit else { return nil }
       perMinute[index] = limit
       return limit
     }
@@ -51,6 +77,61 @@ struct QuotaLearner: Sendable {
     let next = limit < known ? limit : known + max(1, (limit - known) / 4)
     perMinute[index] = next
     return next
+  }
+
+  /// Returns the limit to follow: the model's own, or the largest of several that differ.
+  private mutating func remember(_ limit: Int64, of dimension: Dimension, model: Int32, at now: Instant) -> Int64 {
+    let place = Int(dimension.rawValue)
+    if models.count == 1, models[0].model == model, models[0].limits[place] == limit {
+      models[0].at = now
+      return limit
+    }
+    models.removeAll { now - $0.at > Self.readingLife }
+    if let known = models.firstIndex(where: { $0.model == model }) {
+      models[known].limits[place] = limit
+      models[known].at = now
+    } else {
+      if models.count >= Self.mostModels { models.removeFirst() }
+      var limits = Units.zero
+      limits[place] = limit
+      models.append(ModelReading(model: model, limits: limits, at: now))
+    }
+    var largest = limit
+    for known in models { largest = max(largest, known.limits[place]) }
+    mixed &= ~(1 << dimension.rawValue)
+    for known in models where known.limits[place] > 0 && known.limits[place] != largest {
+      mixed |= 1 << dimension.rawValue
+    }
+    return largest
+  }
+
+  /// A call went well that had been sent as the `running`th at a time. Returns true where there is a pace.
+  /// - Parameter serial: of its lease.
+  mutating func accepted(running: Int, serial: UInt64, tokens: Int64) -> Bool {
+    if running > mostAccepted, !tainted.contains(where: { $0.contains(serial) }) { mostAccepted = running }
+    pace.charge(tokens)
+    return pace.perMinute != nil
+  }
+
+  /// A call was refused: those that were sent while it was out counted it in vain.
+  mutating func taint(_ serials: ClosedRange<UInt64>) {
+    if let last = tainted.last, last.overlaps(serials) {
+      tainted[tainted.count - 1] =
+        min(last.lowerBound, serials.lowerBound)...max(last.upperBound, serials.upperBound)
+    } else {
+      if tainted.count >= 4 { tainted.removeFirst() }
+      tainted.append(serials)
+    }
+  }
+
+  /// True where as many at a time have gone well as ran beside the refused call: it was refused for another reason.
+  func isAboutRate(running: Int) -> Bool { running <= mostAccepted }
+
+  /// A refusal that is about a rate. Returns true where the pace changed.
+  mutating func refusedForRate(running: Int, at now: Instant) -> Bool {
+    // A limit on calls at a time that has come down looks like this at first, and not for long.
+    mostAccepted -= (mostAccepted - running + 7) / 8
+    return pace.refused(at: now)
   }
 
   /// A 429 without numbers. Returns the new limit; nil where the call was alone, which tells nothing about concurrency.
@@ -92,6 +173,11 @@ struct QuotaLearner: Sendable {
     limits.tightened(
       by: Limits(
         concurrency: concurrency, requestsPerMinute: perMinute[0], inputTokensPerMinute: perMinute[1],
-        outputTokensPerMinute: perMinute[2], tokensPerMinute: perMinute[3]))
+        outputTokensPerMinute: perMinute[2], tokensPerMinute: least(perMinute[3], pace.perMinute)))
+  }
+
+  private func least(_ left: Int64?, _ right: Int64?) -> Int64? {
+    guard let left, let right else { return left ?? right }
+    return min(left, right)
   }
 }

@@ -44,12 +44,17 @@ public struct AdmissionSnapshot: Sendable {
     public var inFlight: Int
     public var concurrencyLimit: Int?
     public var buckets: [Bucket]
+    /// nil where the models have no breaker of their own.
+    public var breaker: Breaker?
 
-    public init(pattern: String, inFlight: Int, concurrencyLimit: Int? = nil, buckets: [Bucket]) {
+    public init(
+      pattern: String, inFlight: Int, concurrencyLimit: Int? = nil, buckets: [Bucket], breaker: Breaker? = nil
+    ) {
       self.pattern = pattern
       self.inFlight = inFlight
       self.concurrencyLimit = concurrencyLimit
       self.buckets = buckets
+      self.breaker = breaker
     }
   }
   public struct Provider: Sendable {

@@ -107,6 +107,13 @@ struct TokenBucket: Sendable {
     }
   }
 
+  /// What is there is known from elsewhere.
+  mutating func set(to units: Int64, at now: Instant) {
+    refill(at: now)
+    level = min(capacity, units)
+    fraction = 0
+  }
+
   /// The provider says that more is left than we think: give back `share` / 16 of the difference.
   mutating func raise(towards remaining: Int64, share: Int64, at now: Instant) {
     refill(at: now)

@@ -101,11 +101,12 @@ final class Attempt: UpstreamEvents {
     broker.metrics.firstByte[grant.provider.name, default: Histogram.firstByte].observe(waited)
     broker.metrics.upstreamResponses[
       BrokerMetrics.StatusLabels(provider: grant.provider.name, status: head.status), default: 0] += 1
-    if let key = grant.key,
+    // Of a client's own credential the limits are that client's.
+    if grant.key != nil,
       let limits = RateLimitHeaders.read(
         head.fields, dialect: exchange.dialect, epochSeconds: broker.epochSeconds(at: now))
     {
-      broker.dispatcher.observe(limits, provider: grant.provider, key: key)
+      broker.dispatcher.observe(limits, grant.lease)
     }
     if head.status >= 400 {
       phase = .holding(head, [])

@@ -37,9 +37,7 @@ final class Dispatcher {
   func cancel(_ request: RequestID) { take(.cancelled(request)) }
   func progress(_ lease: LeaseID, _ progress: Progress) { take(.progressed(lease, progress)) }
   func settle(_ lease: LeaseID, _ settlement: Settlement) { take(.settled(lease, settlement)) }
-  func observe(_ limits: ObservedLimits, provider: ProviderID, key: KeyID) {
-    take(.limitsObserved(provider, key, limits))
-  }
+  func observe(_ limits: ObservedLimits, _ lease: LeaseID) { take(.limitsObserved(lease, limits)) }
   func replacePolicy(_ policy: AdmissionPolicy) { take(.policyReplaced(policy)) }
   func command(_ command: OperatorCommand) { take(.operatorCommanded(command)) }
   func drain() { take(.drainRequested) }

@@ -74,6 +74,8 @@ public enum ErrorText {
     case .tenantBucket(let id, let dimension): "tenant '\(id)' has no \(dimension.name) left for now"
     case .claimed(let id, _): "a request before it waits for provider '\(id)'"
     case .breakerOpen(let id): "the circuit breaker of provider '\(id)' is open"
+    case .modelBreakerOpen(let id, let model): "the circuit breaker of '\(model)' at provider '\(id)' is open"
+    case .modelClosed(let id, let model): "provider '\(id)' asked '\(model)' to slow down"
     case .noUsableKey(let id): "provider '\(id)' has no usable key"
     case .providerClosed(let id): "provider '\(id)' asked to slow down"
     case .budget(let name): "what is left of the budget '\(name)' is held by running calls"

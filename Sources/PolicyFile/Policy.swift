@@ -124,6 +124,8 @@ public struct Provider: Sendable, Equatable {
   public var injectUsage = true
   public var passThrough = false
   public var settleLag: Duration = .zero
+  /// Zero is off.
+  public var ramp: Duration = .zero
   /// A PEM file of extra certificate authorities; nil is the system's.
   public var caFile: String?
   /// `1.1` (default) or `2` (over TLS only).
@@ -237,7 +239,8 @@ extension Policy {
             KeyPolicy(id: KeyID($0.id), weight: $0.weight, limits: $0.limits, models: $0.models)
           },
           quota: provider.quota, admissionTokens: provider.admissionTokens, learnLimits: provider.learnLimits,
-          breaker: provider.breaker, retry: provider.retry, settleLag: Span(provider.settleLag))
+          breaker: provider.breaker, retry: provider.retry, settleLag: Span(provider.settleLag),
+          ramp: Span(provider.ramp))
       },
       bands: bands,
       tenants: tenants.isEmpty

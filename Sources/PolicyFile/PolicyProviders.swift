@@ -4,7 +4,8 @@ import AdmissionCore
 extension PolicyBuilder {
   static let providerFields = [
     "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens", "learn_limits", "breaker",
-    "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ca_file", "http_version",
+    "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "ca_file",
+    "http_version",
   ]
   static let limitFields = [
     "concurrency", "requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute", "tokens_per_minute",
@@ -50,12 +51,13 @@ extension PolicyBuilder {
       fields.choice("admission_tokens", [("produced", .produced), ("max_tokens", .maxTokens)])
       ?? provider.admissionTokens
     provider.learnLimits = fields.flag("learn_limits") ?? provider.learnLimits
-    provider.breaker = breaker(fields)
+    provider.breaker = breaker(fields) ?? .api
     readTimeouts(fields, &provider)
     provider.retry = retry(fields)
     provider.injectUsage = fields.flag("inject_usage") ?? provider.injectUsage
     provider.passThrough = fields.flag("pass_through") ?? provider.passThrough
     provider.settleLag = fields.duration("settle_lag", .zero ... .seconds(60)) ?? provider.settleLag
+    provider.ramp = fields.duration("ramp", .zero ... .seconds(3600)) ?? provider.ramp
     provider.caFile = fields.filePath("ca_file")
     if let version = fields.choice("http_version", [("1.1", "1.1"), ("2", "2")]) {
       provider.httpVersion = version
@@ -143,8 +145,11 @@ extension PolicyBuilder {
   }
 
   private func limits(_ node: YAMLNode, _ path: String) -> Limits {
-    guard let fields = reader.fields(node, path, known: PolicyBuilder.limitFields) else { return Limits() }
-    return Limits(
+    reader.fields(node, path, known: PolicyBuilder.limitFields).map { limits(of: $0) } ?? Limits()
+  }
+
+  private func limits(of fields: Fields) -> Limits {
+    Limits(
       concurrency: fields.integer("concurrency", 1...1_000_000).map { Int($0) },
       requestsPerMinute: fields.integer("requests_per_minute", 1...1_000_000_000),
       inputTokensPerMinute: fields.integer("input_tokens_per_minute", 1...1_000_000_000_000),
@@ -161,16 +166,21 @@ extension PolicyBuilder {
       let path = entries.path(of: entry.name)
       let name = YAMLNode(
         content: .scalar(entry.name, isPlain: false), position: entry.position, written: entry.name)
-      return ModelLimits(models: reader.glob(name, path) ?? "*", limits: limits(entry.value, path))
+      let models = reader.glob(name, path) ?? "*"
+      guard let fields = reader.fields(entry.value, path, known: PolicyBuilder.limitFields + ["breaker"]) else {
+        return ModelLimits(models: models, limits: Limits())
+      }
+      return ModelLimits(models: models, limits: limits(of: fields), breaker: breaker(fields))
     }
   }
 
-  private func breaker(_ fields: Fields) -> BreakerPolicy {
+  /// nil where the fields name none.
+  private func breaker(_ fields: Fields) -> BreakerPolicy? {
     guard let node = fields["breaker"],
       let entry = reader.fields(
         node, fields.path(of: "breaker"),
         known: ["preset", "failures", "window", "recovery", "probes", "when_open"])
-    else { return .api }
+    else { return nil }
     let presets: [(String, BreakerPolicy)] = [("api", .api), ("external", .external), ("database", .database)]
     var breaker = entry.choice("preset", presets) ?? .api
     breaker.failures = entry.integer("failures", 1...1000).map { Int($0) } ?? breaker.failures

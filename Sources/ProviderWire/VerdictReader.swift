@@ -19,7 +19,7 @@ public enum VerdictReader {
       guard !body.isEmpty else { return .success }
       let error = ErrorReading(body)
       guard error.isError else { return .success }
-      return verdict(words: error.words, otherwise: .failed, retryAfter: nil)
+      return verdict(words: error.words, otherwise: .failed(), retryAfter: nil)
     case 401, 403:
       return .keyRefused
     case 402:
@@ -34,16 +34,17 @@ public enum VerdictReader {
       return .throttled(
         retryAfter: RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds) ?? error.retryDelay)
     case 408:
-      return .failed
+      return .failed(retryAfter: RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds))
     case 503:
       let words = ErrorReading(body).words
       let pause = RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds)
       if words.contains("slow_down") { return .throttled(retryAfter: pause) }
       // Overloaded and able to say until when: waiting is enough. Without that it is a failure like any other.
       if let pause, words.contains(where: isOverloaded) { return .throttled(retryAfter: pause) }
-      return .failed
+      // Of a 503 the time tells when the service will be there again, for whomever (RFC 9110, section 10.2.3).
+      return .failed(retryAfter: pause, closesProvider: pause != nil)
     case 500...:
-      return .failed
+      return .failed(retryAfter: RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds))
     case 400:
       let error = ErrorReading(body)
       if isUnpaid(error.words) || isSpendLimit(error.message) { return .quotaExhausted }
@@ -60,14 +61,15 @@ public enum VerdictReader {
     case .local: .ownFault
     case .resolveFailed, .connectRefused, .connectTimedOut, .tlsFailed, .proxyFailed, .resetBeforeResponse, .truncated,
       .firstByteTimedOut, .idleTimedOut, .totalTimedOut, .malformedResponse:
-      answerBegan ? .truncated : .failed
+      answerBegan ? .truncated : .failed()
     }
   }
 
   /// The verdict of an error that came inside an answer of status 200.
   public static func verdict(inStream error: InStreamError, answerBegan: Bool) -> Verdict {
     verdict(
-      words: [error.type, error.code].compactMap { $0 }, otherwise: answerBegan ? .truncated : .failed, retryAfter: nil)
+      words: [error.type, error.code].compactMap { $0 }, otherwise: answerBegan ? .truncated : .failed(),
+      retryAfter: nil)
   }
 
   /// What an error means that has words but no status of its own.

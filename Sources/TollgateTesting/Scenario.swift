@@ -109,6 +109,8 @@ public struct Happening: Sendable {
     case drainRequested
     /// The provider answers so, until told otherwise.
     case providerMood(ProviderID, ProviderMood)
+    /// Only calls for these models are answered so; `well` ends it.
+    case modelMood(ProviderID, Glob, ProviderMood)
   }
   public var at: Instant
   public var what: What
@@ -123,8 +125,8 @@ public enum ProviderMood: Sendable, Equatable {
   case well
   /// 429 to every call, with or without a time to come back.
   case throttling(retryAfter: Span?)
-  /// 5xx to this share of the calls, after half of their time.
-  case failing(percent: Int)
+  /// 5xx to this share of the calls, after half of their time; `retryAfter` where it says when to come back.
+  case failing(percent: Int, retryAfter: Span? = nil)
   /// 401 to every call.
   case refusingKeys
 }
@@ -137,20 +139,29 @@ public struct ProviderTruth: Sendable {
   public var admissionTokens: AdmissionTokens
   /// What it tells with a refusal: when to come back.
   public var tellsRetryAfter: Bool
+  /// Whether the heads of its answers tell limits and what is left of them.
+  public var tellsLimits: Bool
+  public var quota: Quota
+  /// How long a call that has ended still counts.
+  public var countsLate: Span
 
   public init(
     id: ProviderID, limits: Limits, modelLimits: [ModelLimits] = [], admissionTokens: AdmissionTokens = .produced,
-    tellsRetryAfter: Bool = true
+    tellsRetryAfter: Bool = true, tellsLimits: Bool = false, quota: Quota = .shared, countsLate: Span = .zero
   ) {
     self.id = id
     self.limits = limits
     self.modelLimits = modelLimits
     self.admissionTokens = admissionTokens
     self.tellsRetryAfter = tellsRetryAfter
+    self.tellsLimits = tellsLimits
+    self.quota = quota
+    self.countsLate = countsLate
   }
 
   public init(_ policy: ProviderPolicy) {
     self.init(
-      id: policy.id, limits: policy.limits, modelLimits: policy.modelLimits, admissionTokens: policy.admissionTokens)
+      id: policy.id, limits: policy.limits, modelLimits: policy.modelLimits, admissionTokens: policy.admissionTokens,
+      quota: policy.keys.isEmpty ? .shared : policy.quota)
   }
 }

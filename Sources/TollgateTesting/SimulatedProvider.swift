@@ -1,6 +1,5 @@
 // A provider in virtual time that enforces its own limits and counts what it refuses: the honest measure of overshoot.
-// It knows
-// nothing of the broker's books.
+// It knows nothing of the broker's books.
 import AdmissionCore
 
 public struct SimulatedProvider {
@@ -8,16 +7,54 @@ public struct SimulatedProvider {
     case accepted
     /// 429; `retryAfter` where it tells.
     case refused(retryAfter: Span?)
-    /// 5xx, after half of the call's time.
-    case failing
+    /// 5xx, after half of the call's time; `retryAfter` where it tells.
+    case failing(retryAfter: Span?)
     case keyRefused
+  }
+
+  /// One set of limits and what draws on it.
+  private struct Books {
+    var limits: Limits
+    var buckets: BucketModels
+    var inFlight = 0
+    /// Calls that have ended and still count, by when that is over.
+    var late: [Instant] = []
+
+    init(_ limits: Limits, at now: Instant) {
+      self.limits = limits
+      buckets = BucketModels(limits, at: now)
+    }
+
+    mutating func hasRoom(_ charge: Charge, at now: Instant) -> Bool {
+      while let first = late.first, first <= now { late.removeFirst() }
+      let hasPermit = limits.concurrency.map { inFlight + late.count < $0 } ?? true
+      return hasPermit && buckets.covers(charge, at: now, slack: 1)
+    }
+
+    // A call larger than a bucket is let in when the bucket is full, and the rest is charged at its end.
+    mutating func take(_ charge: Charge, at now: Instant) {
+      inFlight += 1
+      buckets.take(buckets.clamped(charge), at: now)
+    }
+
+    mutating func end(atDoor: Charge, due: Charge, countsLate: Span, at now: Instant) {
+      inFlight -= 1
+      if countsLate > .zero { late.append(now + countsLate) }
+      buckets.settle(taken: buckets.clamped(atDoor), actual: due, at: now)
+    }
   }
 
   public let truth: ProviderTruth
   public var mood = ProviderMood.well
+  /// Models that are ill while the provider is well.
+  public var modelMood: (models: Glob, mood: ProviderMood)?
   public private(set) var inFlight = 0
   /// Calls that its limits refused.
   public private(set) var refusals = 0
+  /// When it refused, for its limits or its mood, in order.
+  public private(set) var refusedAt: [Instant] = []
+  /// When it accepted, in order.
+  public private(set) var acceptedAt: [Instant] = []
   /// Calls answered with an error because of its mood.
   public private(set) var ill = 0
   public private(set) var accepted = 0
@@ -25,14 +62,15 @@ public struct SimulatedProvider {
   public private(set) var charged: Int64 = 0
   /// Permit time that was used, in nanoseconds.
   public private(set) var busy: Int64 = 0
-  private var buckets: BucketModels
-  private var models: [(buckets: BucketModels, inFlight: Int)]
+  private var own: Books
+  private var models: [Books]
+  private var keys: [(id: KeyID, books: Books)] = []
   private var lastChange: Instant
 
   public init(truth: ProviderTruth, at now: Instant) {
     self.truth = truth
-    buckets = BucketModels(truth.limits, at: now)
-    models = truth.modelLimits.map { (BucketModels($0.limits, at: now), 0) }
+    own = Books(truth.quota == .perKey ? Limits() : truth.limits, at: now)
+    models = truth.modelLimits.map { Books($0.limits, at: now) }
     lastChange = now
   }
 
@@ -49,56 +87,64 @@ public struct SimulatedProvider {
     return charge
   }
 
-  private mutating func count(_ change: Int, model: Int?, at now: Instant) {
+  private mutating func count(_ change: Int, at now: Instant) {
     busy += Int64(inFlight) * (now - lastChange).nanoseconds
     lastChange = now
     inFlight += change
-    if let model { models[model].inFlight += change }
+  }
+
+  /// Where the key's own quota is kept; nil where keys share one.
+  private mutating func keyIndex(_ key: KeyID?, at now: Instant) -> Int? {
+    guard truth.quota == .perKey, let key else { return nil }
+    if let known = keys.firstIndex(where: { $0.id == key }) { return known }
+    keys.append((key, Books(truth.limits, at: now)))
+    return keys.count - 1
   }
 
   /// A call comes in. Only an accepted or failing one counts as in flight and must be ended.
-  public mutating func receive(_ charge: Charge, model: Int?, draw: Int, at now: Instant) -> Answer {
+  public mutating func receive(
+    _ charge: Charge, model: Int?, modelName: String = "", key: KeyID? = nil, draw: Int, at now: Instant
+  ) -> Answer {
+    var mood = mood
+    if mood == .well, let ill = modelMood, ill.models.matches(modelName) { mood = ill.mood }
     switch mood {
     case .throttling(let retryAfter):
       ill += 1
+      refusedAt.append(now)
       return .refused(retryAfter: retryAfter)
     case .refusingKeys:
       ill += 1
       return .keyRefused
     case .well, .failing: break
     }
-    var fits = truth.limits.concurrency.map { inFlight < $0 } ?? true
-    if let model, let limit = truth.modelLimits[model].limits.concurrency {
-      fits = fits && models[model].inFlight < limit
-    }
     // Providers that count what is produced refuse while that bucket is in debt.
     var atDoor = charge
     if truth.admissionTokens == .produced { atDoor.output = 1 }
-    fits = fits && buckets.covers(atDoor, at: now, slack: 1)
-    if let model { fits = fits && models[model].buckets.covers(atDoor, at: now, slack: 1) }
+    let key = keyIndex(key, at: now)
+    var fits = own.hasRoom(atDoor, at: now)
+    if let model { fits = models[model].hasRoom(atDoor, at: now) && fits }
+    if let key { fits = keys[key].books.hasRoom(atDoor, at: now) && fits }
     guard fits else {
       refusals += 1
+      refusedAt.append(now)
       return .refused(retryAfter: truth.tellsRetryAfter ? .seconds(1) : nil)
     }
-    take(charge, model: model, at: now)
-    count(1, model: model, at: now)
-    if case .failing(let percent) = mood, draw < percent {
+    own.take(charge, at: now)
+    if let model { models[model].take(charge, at: now) }
+    if let key { keys[key].books.take(charge, at: now) }
+    count(1, at: now)
+    if case .failing(let percent, let retryAfter) = mood, draw < percent {
       ill += 1
-      return .failing
+      return .failing(retryAfter: retryAfter)
     }
     accepted += 1
+    acceptedAt.append(now)
     return .accepted
   }
 
-  private mutating func take(_ charge: Charge, model: Int?, at now: Instant) {
-    // A call larger than a bucket is let in when the bucket is full, and the rest is charged at its end.
-    buckets.take(buckets.clamped(charge), at: now)
-    if let model { models[model].buckets.take(models[model].buckets.clamped(charge), at: now) }
-  }
-
   /// A call ends, having been charged `atDoor` and having really cost `actual`.
-  public mutating func end(atDoor: Charge, actual: Charge, model: Int?, at now: Instant) {
-    count(-1, model: model, at: now)
+  public mutating func end(atDoor: Charge, actual: Charge, model: Int?, key: KeyID? = nil, at now: Instant) {
+    count(-1, at: now)
     var due = actual
     if truth.admissionTokens == .maxTokens, atDoor.output > 0, actual.tokens > 0 {
       // Charged at the door: nothing is given back, nothing more is asked.
@@ -106,13 +152,28 @@ public struct SimulatedProvider {
       due.tokens = atDoor.tokens
     }
     charged += due.tokens
-    buckets.settle(taken: buckets.clamped(atDoor), actual: due, at: now)
-    if let model {
-      models[model].buckets.settle(taken: models[model].buckets.clamped(atDoor), actual: due, at: now)
+    own.end(atDoor: atDoor, due: due, countsLate: truth.countsLate, at: now)
+    if let model { models[model].end(atDoor: atDoor, due: due, countsLate: truth.countsLate, at: now) }
+    if let key = keyIndex(key, at: now) {
+      keys[key].books.end(atDoor: atDoor, due: due, countsLate: truth.countsLate, at: now)
     }
   }
 
+  /// What the head of an answer tells of the limits that the call draws on; nil where this provider tells nothing.
+  public mutating func told(model: Int?, key: KeyID?, at now: Instant) -> ObservedLimits? {
+    guard truth.tellsLimits else { return nil }
+    var books = own
+    if let key = keyIndex(key, at: now) { books = keys[key].books }
+    if let model { books = models[model] }
+    let readings = Dimension.allCases.compactMap { dimension -> ObservedLimits.Reading? in
+      guard let bucket = books.buckets.byDimension[Int(dimension.rawValue)] else { return nil }
+      let left = max(0, bucket.available(at: now))
+      return ObservedLimits.Reading(dimension: dimension, limit: bucket.capacity, remaining: left)
+    }
+    return readings.isEmpty ? nil : ObservedLimits(readings: readings)
+  }
+
   public func available(_ dimension: Dimension, at now: Instant) -> Int64? {
-    buckets.byDimension[Int(dimension.rawValue)]?.available(at: now)
+    own.buckets.byDimension[Int(dimension.rawValue)]?.available(at: now)
   }
 }

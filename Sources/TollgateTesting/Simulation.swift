@@ -44,6 +44,9 @@ public struct SimulationResult: Sendable {
     public var tokens: Int64
     /// Permit time used, in nanoseconds.
     public var busy: Int64
+    /// When it refused, and when it accepted, in order.
+    public var refusedAt: [Instant]
+    public var acceptedAt: [Instant]
   }
 }
 
@@ -52,6 +55,7 @@ public struct Simulation<Subject: AdmissionSubject> {
   private enum Due {
     case submit(client: Int, chain: Int)
     case leave(request: Int)
+    case head(request: Int, grant: Int)
     case progress(request: Int, grant: Int)
     case end(request: Int, grant: Int)
     case happening(Int)
@@ -71,6 +75,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     // The running attempt.
     var lease: LeaseID?
     var provider = 0
+    var key: KeyID?
     var doorCharge = Charge(requests: 0, input: 0, output: 0)
     var answer = SimulatedProvider.Answer.accepted
     var grantedAt = Instant(nanoseconds: 0)
@@ -186,6 +191,8 @@ public struct Simulation<Subject: AdmissionSubject> {
     switch due {
     case .submit(let client, let chain): submit(client: client, chain: chain)
     case .leave(let request): leave(request)
+    case .head(let request, let grant):
+      if calls[request].grants == grant { tellLimits(request) }
     case .progress(let request, let grant):
       guard calls[request].grants == grant, let lease = calls[request].lease else { return }
       deliver(.progressed(lease, Progress(inputTokens: calls[request].input, outputTokens: calls[request].output / 2)))
@@ -199,6 +206,10 @@ public struct Simulation<Subject: AdmissionSubject> {
       case .drainRequested: if !scene.witness.isDraining { deliver(.drainRequested) }
       case .providerMood(let id, let mood):
         for index in providers.indices where providers[index].truth.id == id { providers[index].mood = mood }
+      case .modelMood(let id, let models, let mood):
+        for index in providers.indices where providers[index].truth.id == id {
+          providers[index].modelMood = mood == .well ? nil : (models, mood)
+        }
       }
     }
   }
@@ -275,13 +286,19 @@ public struct Simulation<Subject: AdmissionSubject> {
     calls[request].grantedAt = clock.now
     calls[request].grants += 1
     calls[request].queued = grant.queued
+    calls[request].key = grant.key
     let answer = providers[provider].receive(
-      door, model: model, draw: (calls[request].draw + 37 * calls[request].grants) % 100, at: clock.now)
+      door, model: model, modelName: ticket.model, key: grant.key,
+      draw: (calls[request].draw + 37 * calls[request].grants) % 100, at: clock.now)
     calls[request].answer = answer
     let number = calls[request].grants
     let execute = calls[request].execute
     switch answer {
     case .accepted:
+      if providers[provider].truth.tellsLimits {
+        timeline.schedule(
+          .head(request: request, grant: number), at: clock.now + Span(nanoseconds: execute.nanoseconds / 4))
+      }
       if calls[request].output > 0, calls[request].draw % 2 == 0 {
         let half = Span(nanoseconds: execute.nanoseconds / 2)
         timeline.schedule(.progress(request: request, grant: number), at: clock.now + half)
@@ -295,7 +312,18 @@ public struct Simulation<Subject: AdmissionSubject> {
     }
   }
 
+  /// The answer's head is there.
+  private mutating func tellLimits(_ request: Int) {
+    let call = calls[request]
+    guard let lease = call.lease else { return }
+    let model = providers[call.provider].modelIndex(scene.witness.requests[request].ticket.model)
+    if let told = providers[call.provider].told(model: model, key: call.key, at: clock.now) {
+      deliver(.limitsObserved(lease, told))
+    }
+  }
+
   private mutating func end(_ request: Int) {
+    if case .refused = calls[request].answer, calls[request].lease != nil { tellLimits(request) }
     guard let lease = calls[request].lease else { return }
     let call = calls[request]
     calls[request].lease = nil
@@ -310,16 +338,19 @@ public struct Simulation<Subject: AdmissionSubject> {
         output = Int64(Double(call.output) * Double((clock.now - call.grantedAt).nanoseconds) / Double(span))
       }
       let actual = Charge(requests: 1, input: call.input, output: output)
-      providers[call.provider].end(atDoor: call.doorCharge, actual: actual, model: model, at: clock.now)
+      providers[call.provider].end(
+        atDoor: call.doorCharge, actual: actual, model: model, key: call.key, at: clock.now)
       calls[request].tokens += call.input + output
       settlement = Settlement(
         verdict: hasLeft ? .clientLeft : .success,
         usage: Usage(inputTokens: call.input, outputTokens: output, isEstimated: hasLeft), answerBegan: true,
         hasAnswer: true)
-    case .failing:
+    case .failing(let retryAfter):
       let actual = Charge(requests: 1, input: 0, output: 0)
-      providers[call.provider].end(atDoor: call.doorCharge, actual: actual, model: model, at: clock.now)
-      settlement = Settlement(verdict: .failed, hasAnswer: true)
+      providers[call.provider].end(
+        atDoor: call.doorCharge, actual: actual, model: model, key: call.key, at: clock.now)
+      settlement = Settlement(
+        verdict: .failed(retryAfter: retryAfter, closesProvider: retryAfter != nil), hasAnswer: true)
     case .refused(let retryAfter):
       settlement = Settlement(verdict: .throttled(retryAfter: retryAfter), hasAnswer: true)
     case .keyRefused: settlement = Settlement(verdict: .keyRefused, hasAnswer: true)
@@ -358,7 +389,9 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .settled(let lease, let settlement):
       hash.mix(UInt64(4) << 32 ^ lease.rawValue)
       lastSettled = witness.settled(lease, settlement)
-    case .limitsObserved: hash.mix(UInt64(5) << 32)
+    case .limitsObserved(let lease, _):
+      hash.mix(UInt64(5) << 32 ^ lease.rawValue)
+      witness.limitsObserved(lease)
     case .policyReplaced(let policy):
       hash.mix(UInt64(6) << 32)
       witness.policyReplaced(policy)
@@ -437,7 +470,8 @@ public struct Simulation<Subject: AdmissionSubject> {
       refusals: providers.reduce(0) { $0 + $1.refusals }, outcomes: outcomes, requests: records,
       providers: providers.map {
         .init(
-          id: $0.truth.id, refusals: $0.refusals, ill: $0.ill, accepted: $0.accepted, tokens: $0.charged, busy: $0.busy)
+          id: $0.truth.id, refusals: $0.refusals, ill: $0.ill, accepted: $0.accepted, tokens: $0.charged, busy: $0.busy,
+          refusedAt: $0.refusedAt, acceptedAt: $0.acceptedAt)
       },
       end: clock.now, trace: trace)
   }

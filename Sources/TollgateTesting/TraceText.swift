@@ -18,7 +18,7 @@ enum TraceText {
       text =
         "settled lease=\(lease.rawValue) \(settlement.verdict)"
         + (settlement.usage.map { " input=\($0.inputTokens) output=\($0.outputTokens)" } ?? "")
-    case .limitsObserved(let provider, _, _): text = "limitsObserved \(provider)"
+    case .limitsObserved(let lease, let limits): text = "limitsObserved \(lease.rawValue) \(limits.readings)"
     case .policyReplaced: text = "policyReplaced"
     case .operatorCommanded(let command): text = "operatorCommanded \(command)"
     case .budgetWindowsBegan(let windows): text = "budgetWindowsBegan \(windows.map(\.serial))"

@@ -271,6 +271,11 @@ public final class Witness {
     return lease.request
   }
 
+  /// What is learned from an answer's head only the core knows.
+  func limitsObserved(_ id: LeaseID) {
+    if let lease = leases[id.rawValue] { providers[lease.provider].isUncertain = true }
+  }
+
   /// From here on only the core knows what is usable.
   func operatorCommanded() {
     for index in providers.indices { providers[index].isUncertain = true }

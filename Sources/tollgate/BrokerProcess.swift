@@ -331,9 +331,10 @@ final class BrokerProcess {
         metadata: ["provider": "\(provider)", "dimension": "\(dimension.name)", "per_minute": "\(limit)"])
     case .concurrencyChanged(let provider, let limit):
       logger.info("concurrency changed", metadata: ["provider": "\(provider)", "limit": "\(limit)"])
-    case .breakerChanged(let provider, let state, let reason):
-      logger.warning(
-        "breaker changed", metadata: ["provider": "\(provider)", "state": "\(state)", "reason": "\(reason)"])
+    case .breakerChanged(let provider, let model, let state, let reason):
+      var metadata: Logger.Metadata = ["provider": "\(provider)", "state": "\(state)", "reason": "\(reason)"]
+      if let model { metadata["model"] = "\(model)" }
+      logger.warning("breaker changed", metadata: metadata)
     case .keyChanged(let provider, let key, let state, let reason):
       logger.warning(
         "key changed", metadata: ["key": "\(provider)/\(key)", "state": "\(state)", "reason": "\(reason)"])

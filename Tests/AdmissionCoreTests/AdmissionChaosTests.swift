@@ -96,7 +96,7 @@ import Testing
       guard !leases.isEmpty else { return }
       let lease = leases.remove(at: Int(random.upTo(Int64(leases.count) - 1)))
       let verdicts: [Verdict] = [
-        .success, .success, .success, .failed, .throttled(retryAfter: .seconds(1)), .clientLeft, .clientError,
+        .success, .success, .success, .failed(), .throttled(retryAfter: .seconds(1)), .clientLeft, .clientError,
         .truncated,
         .keyRefused, .quotaExhausted, .ownFault,
       ]

@@ -14,7 +14,7 @@ import Testing
     for attempt in 1...3 {
       #expect(bench.grant(id)?.attempt == attempt)
       #expect(bench.outcome(id) == nil)
-      bench.settle(id, .failed, answer: attempt == 2)
+      bench.settle(id, .failed(), answer: attempt == 2)
       if attempt < 3, bench.grant(id)?.attempt == attempt {
         #expect(bench.core.blocker(of: id, at: bench.now) == .backoff)
       }
@@ -24,21 +24,61 @@ import Testing
     #expect(bench.conclusions.first?.attempts == 3)
   }
 
+  /// The time that a 500 gives is a floor for its own request alone, that of a 503 for everybody.
+  @Test(arguments: [false, true]) func aTimeInAFailureIsAFloorForItsBackoff(closesProvider: Bool) {
+    var bench = Self.bench([ProviderPolicy(id: "p")])
+    let id = bench.submit(session: "a")
+    bench.settle(id, .failed(retryAfter: .seconds(7), closesProvider: closesProvider), answer: true)
+    let other = bench.submit(session: "b")
+    #expect(bench.isGranted(other) == !closesProvider)
+    bench.run(for: Span(nanoseconds: 6_999_999_999))
+    #expect(bench.grants.count == (closesProvider ? 1 : 2))
+    bench.run(for: Span(nanoseconds: 1))
+    // After a closure one goes first, whoever's turn it is.
+    if closesProvider {
+      #expect(bench.grants.count == 2)
+      bench.settle(bench.grants[1].request)
+    }
+    #expect(bench.grants.count == 3)
+    #expect(bench.grant(id)?.attempt == 2 && bench.isGranted(other))
+  }
+
+  @Test func aTimeBeyondTheDeadlineIsNotWaitedFor() {
+    var bench = Self.bench([ProviderPolicy(id: "p")])
+    let id = bench.submit(deadline: bench.now + .seconds(5))
+    bench.settle(id, .failed(retryAfter: .seconds(6)), answer: true)
+    #expect(bench.outcome(id) == .upstreamError)
+    // No more than an hour is believed, and no less than a millisecond.
+    let long = bench.submit(deadline: bench.now + .seconds(3700))
+    bench.settle(long, .failed(retryAfter: .seconds(86_400), closesProvider: true), answer: true)
+    #expect(bench.outcome(long) == .upstreamError)
+    bench.run(for: .seconds(3600))
+    let late = bench.submit()
+    #expect(bench.isGranted(late))
+  }
+
+  @Test func anotherProviderIsTriedAtOnceWhateverTheTime() {
+    var bench = Self.bench([ProviderPolicy(id: "p"), ProviderPolicy(id: "q")])
+    let id = bench.submit(to: ["p", "q"])
+    bench.settle(id, .failed(retryAfter: .seconds(60)), answer: true)
+    #expect(bench.grant(id)?.provider == "q")
+  }
+
   @Test func theLastRealAnswerIsPassedOn() {
     var bench = Self.bench([ProviderPolicy(id: "p", retry: RetryPolicy(attempts: 1))])
     let id = bench.submit()
-    bench.settle(id, .failed, answer: true)
+    bench.settle(id, .failed(), answer: true)
     #expect(bench.outcome(id) == .upstreamError)
   }
 
   @Test func nothingIsRetriedAfterTheFirstByteOrWhenTheClientHasLeft() {
     var bench = Self.bench([ProviderPolicy(id: "p")])
     let begun = bench.submit()
-    bench.settle(begun, .failed, began: true)
+    bench.settle(begun, .failed(), began: true)
     #expect(bench.outcome(begun) == .upstreamError)
     let left = bench.submit()
     bench.send(.cancelled(left))
-    bench.settle(left, .failed)
+    bench.settle(left, .failed())
     #expect(bench.outcome(left) == .clientLeftRunning)
     let cut = bench.submit()
     bench.settle(cut, .truncated, began: true)
@@ -52,7 +92,7 @@ import Testing
     var bench = Self.bench([ProviderPolicy(id: "p"), ProviderPolicy(id: "q")])
     for _ in 0..<1000 {
       let id = bench.submit(to: ["p", "q"])
-      if bench.grant(id)?.provider == "p" { bench.settle(id, .failed) }
+      if bench.grant(id)?.provider == "p" { bench.settle(id, .failed()) }
       #expect(bench.grant(id)?.provider == "q")
       bench.settle(id)
       #expect(bench.outcome(id) == .completed)
@@ -116,7 +156,7 @@ import Testing
     var bench = Self.bench([ProviderPolicy(id: "p", breaker: breaker, retry: RetryPolicy(attempts: 1))])
     let running = [bench.submit(), bench.submit()]
     let waitingShort = { (bench: inout Bench) in bench.submit(deadline: bench.now + .seconds(2)) }
-    for id in running { bench.settle(id, .failed) }
+    for id in running { bench.settle(id, .failed()) }
     let short = waitingShort(&bench)
     #expect(bench.outcome(short) == .rejectedNoCapacity)
     #expect((9...10).contains((bench.conclusions.last?.retryAfter?.wholeMilliseconds ?? 0) / 1000))
@@ -135,7 +175,7 @@ import Testing
     ])
     let first = bench.submit()
     let queued = bench.submit()
-    bench.settle(first, .failed)
+    bench.settle(first, .failed())
     #expect(bench.outcome(queued) == .rejectedNoCapacity)
     let late = bench.submit()
     #expect(bench.outcome(late) == .rejectedNoCapacity)
@@ -218,18 +258,6 @@ import Testing
     bench.send(.operatorCommanded(.automateBreaker("p")))
     let fine = bench.submit()
     #expect(bench.isGranted(fine))
-  }
-
-  @Test func headersPullTheBucketDownAndTheLimitIn() {
-    var bench = Self.bench([ProviderPolicy(id: "p", limits: Limits(tokensPerMinute: 1000))])
-    func bucket() -> AdmissionSnapshot.Bucket? { bench.core.snapshot(at: bench.now).providers[0].buckets.first }
-    let reading = ObservedLimits.Reading(dimension: .tokens, limit: 500, remaining: 100)
-    bench.send(.limitsObserved("p", "", ObservedLimits(readings: [reading])))
-    #expect(bucket()?.capacity == 500)
-    #expect(bucket()?.available == 100)
-    let requests = ObservedLimits.Reading(dimension: .requests, limit: 60, remaining: 59)
-    bench.send(.limitsObserved("p", "", ObservedLimits(readings: [requests])))
-    #expect(bench.core.snapshot(at: bench.now).providers[0].buckets.count == 2)
   }
 
   @Test func a429WithoutNumbersShrinksConcurrency() {

@@ -58,7 +58,7 @@ import Testing
       "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "providers", "routes",
       "priorities", "default_priority", "queue_bytes", "kinds", "rules", "trust_tenant_header", "tenants", "budgets",
       "prices", "unknown_price", "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens",
-      "learn_limits", "breaker", "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ca_file",
+      "learn_limits", "breaker", "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "ca_file",
       "http_version", "certificate", "token", "weight", "models", "reserve", "queue", "max_wait", "promote_after",
       "share", "max_priority", "usd", "per", "time_zone", "on_exceed", "warn_at", "scope",
     ]

@@ -39,6 +39,7 @@ let everyFieldText = """
       inject_usage: false
       pass_through: true
       settle_lag: 200ms
+      ramp: 30s
       ca_file: ca.pem
       http_version: "2"
     openai: {dialect: openai, base_url: "https://api.openai.com", breaker: {preset: database}}
@@ -158,6 +159,7 @@ let everyFieldText = """
     provider.injectUsage = false
     provider.passThrough = true
     provider.settleLag = .milliseconds(200)
+    provider.ramp = .seconds(30)
     provider.caFile = "ca.pem"
     provider.httpVersion = "2"
     return provider

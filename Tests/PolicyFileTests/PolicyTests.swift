@@ -32,11 +32,13 @@ import Testing
     var provider = Provider(id: "a", dialect: .anthropic, baseURL: "http://h")
     provider.limits.concurrency = 5
     provider.settleLag = .milliseconds(200)
+    provider.ramp = .seconds(30)
     policy.providers = [provider]
     #expect(policy.admission.tenants == [TenantPolicy(id: "default")])
     #expect(policy.admission.tenantTemplate == nil)
     #expect(policy.admission.providers.first?.limits.concurrency == 5)
     #expect(policy.admission.providers.first?.settleLag == .milliseconds(200))
+    #expect(policy.admission.providers.first?.ramp == .seconds(30))
     #expect(policy.admission.providers.first?.admissionTokens == .produced)
     policy.tenants = [Tenant(id: "acme"), Tenant(id: "*")]
     #expect(policy.admission.tenants == [TenantPolicy(id: "acme")])

@@ -44,13 +44,20 @@ import Testing
       "unpaid, newer word", 429, openai("insufficient_quota", "credit_balance_exhausted"), .quotaExhausted,
       retryAfter: "5"),
     Row("ramp too steep", 429, openai("rate_limit_error", "slow_down"), .throttled(retryAfter: nil)),
-    Row("server error", 500, openai("server_error", "x"), .failed),
+    Row("server error", 500, openai("server_error", "x"), .failed()),
     Row(
       "overloaded, says until when", 503, openai("service_unavailable_error", "server_is_overloaded"),
       .throttled(retryAfter: .seconds(3)), retryAfter: "3"),
-    Row("overloaded", 503, openai("service_unavailable_error", "server_is_overloaded"), .failed),
+    Row("overloaded", 503, openai("service_unavailable_error", "server_is_overloaded"), .failed()),
     Row("slow down as 503", 503, openai("service_unavailable_error", "slow_down"), .throttled(retryAfter: nil)),
-    Row("503 of a proxy", 503, "<html>upstream connect error</html>", .failed, retryAfter: "3"),
+    Row(
+      "503 of a proxy", 503, "<html>upstream connect error</html>",
+      .failed(retryAfter: .seconds(3), closesProvider: true), retryAfter: "3"),
+    Row("503 that says nothing", 503, "", .failed()),
+    Row("500 with a time", 500, openai("server_error", "x"), .failed(retryAfter: .seconds(2)), retryAfter: "2"),
+    Row("502 with a time", 502, "<html>", .failed(retryAfter: .seconds(4)), retryAfter: "4"),
+    Row("529 with a time", 529, anthropic("overloaded_error"), .throttled(retryAfter: .seconds(3)), retryAfter: "3"),
+    Row("500 with nonsense for a time", 500, "", .failed(), retryAfter: "soon"),
     Row("flex has no room", 429, openai("invalid_request_error", "resource_unavailable"), .throttled(retryAfter: nil)),
     // Anthropic
     Row("anthropic bad request", 400, anthropic("invalid_request_error"), .clientError),
@@ -78,8 +85,8 @@ import Testing
     Row(
       "acceleration limit", 429, anthropic("rate_limit_error", #","details":{"error_code":"ramp_limit_exceeded"}"#),
       .throttled(retryAfter: .seconds(1)), retryAfter: "1"),
-    Row("api error", 500, anthropic("api_error"), .failed),
-    Row("timeout", 504, anthropic("timeout_error"), .failed),
+    Row("api error", 500, anthropic("api_error"), .failed()),
+    Row("timeout", 504, anthropic("timeout_error"), .failed()),
     Row("overloaded 529", 529, anthropic("overloaded_error"), .throttled(retryAfter: nil)),
     // Others
     Row(
@@ -94,8 +101,8 @@ import Testing
       "gemini in an array", 429,
       #"[{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"retryDelay":"3s"}]}}]"#,
       .throttled(retryAfter: .seconds(3))),
-    Row("gemini unavailable", 503, #"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#, .failed),
-    Row("gemini deadline", 504, #"{"error":{"code":504,"status":"DEADLINE_EXCEEDED"}}"#, .failed),
+    Row("gemini unavailable", 503, #"{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}"#, .failed()),
+    Row("gemini deadline", 504, #"{"error":{"code":504,"status":"DEADLINE_EXCEEDED"}}"#, .failed()),
     Row(
       "gemini bad key", 400,
       #"{"error":{"code":400,"status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}"#, .keyRefused),
@@ -109,23 +116,23 @@ import Testing
     Row(
       "openrouter, money held by running calls", 402, #"{"error":{"code":402,"message":"m"}}"#,
       .throttled(retryAfter: .seconds(1)), retryAfter: "1"),
-    Row("openrouter bad gateway", 502, #"{"error":{"code":502,"message":"m"}}"#, .failed),
-    Row("openrouter timeout", 408, #"{"error":{"code":408,"message":"m"}}"#, .failed),
+    Row("openrouter bad gateway", 502, #"{"error":{"code":502,"message":"m"}}"#, .failed()),
+    Row("openrouter timeout", 408, #"{"error":{"code":408,"message":"m"}}"#, .failed()),
     Row(
       "azure", 429, #"{"error":{"code":"429","message":"Please retry after 37 seconds"}}"#,
       .throttled(retryAfter: .seconds(37)), retryAfter: "37"),
-    Row("ollama queue full", 503, #"{"error":"server busy"}"#, .failed),
+    Row("ollama queue full", 503, #"{"error":"server busy"}"#, .failed()),
     Row("cohere", 429, #"{"message":"trial key"}"#, .throttled(retryAfter: nil)),
     Row("voyage", 400, #"{"detail":"x"}"#, .clientError),
     Row("redirect", 302, "", .clientError),
-    Row("cloudflare", 522, "<html>", .failed),
+    Row("cloudflare", 522, "<html>", .failed()),
     // Status 200
     Row("fine", 200, "", .success),
     Row("fine with body", 200, #"{"choices":[],"usage":{"prompt_tokens":1}}"#, .success),
     Row("fine, null error", 200, #"{"status":"completed","error":null,"output":[{"type":"message"}]}"#, .success),
     Row("fine, not JSON", 201, "RIFF", .success),
     Row("error inside", 200, #"{"error":{"code":429,"message":"m"}}"#, .throttled(retryAfter: nil)),
-    Row("error inside, server's", 200, #"{"error":{"code":502,"message":"m"}}"#, .failed),
+    Row("error inside, server's", 200, #"{"error":{"code":502,"message":"m"}}"#, .failed()),
     Row("error inside, unpaid", 200, #"{"error":{"code":402,"message":"m"}}"#, .quotaExhausted),
     Row("error inside, anthropic", 200, anthropic("overloaded_error"), .throttled(retryAfter: nil)),
     Row("error inside, client's", 200, openai("invalid_request_error", "invalid_value"), .clientError),
@@ -143,7 +150,7 @@ import Testing
   @Test(arguments: UpstreamFailure.Kind.allCases)
   func readsEveryBrokenTransport(_ kind: UpstreamFailure.Kind) {
     let failure = UpstreamFailure(kind: kind, detail: "", requestMayHaveArrived: true)
-    #expect(VerdictReader.verdict(failure: failure, answerBegan: false) == (kind == .local ? .ownFault : .failed))
+    #expect(VerdictReader.verdict(failure: failure, answerBegan: false) == (kind == .local ? .ownFault : .failed()))
     #expect(VerdictReader.verdict(failure: failure, answerBegan: true) == (kind == .local ? .ownFault : .truncated))
   }
 
@@ -161,6 +168,6 @@ import Testing
 
   @Test func unknownErrorsInsideStreamsAreTheProvidersFault() {
     #expect(VerdictReader.verdict(inStream: InStreamError(type: "server_error"), answerBegan: true) == .truncated)
-    #expect(VerdictReader.verdict(inStream: InStreamError(), answerBegan: false) == .failed)
+    #expect(VerdictReader.verdict(inStream: InStreamError(), answerBegan: false) == .failed())
   }
 }

@@ -70,7 +70,7 @@ import Testing
     #expect(answer13 == .keyRefused)
     provider.mood = .failing(percent: 50)
     let answer14 = provider.receive(call(1), model: nil, draw: 49, at: start)
-    #expect(answer14 == .failing)
+    #expect(answer14 == .failing(retryAfter: nil))
     let answer15 = provider.receive(call(1), model: nil, draw: 50, at: start)
     #expect(answer15 == .accepted)
     #expect(provider.refusals == 0 && provider.ill == 3 && provider.inFlight == 2)

@@ -1,0 +1,98 @@
+// The tokens per minute that a provider lets through, learned from its refusals alone: for providers that tell no
+// numbers.
+//
+// Whatever bucket the provider keeps, it is empty when it refuses. So what it let through between two refusals, over
+// the time between them, is its rate, however large the bucket is. From just below that rate the pace grows by a
+// twenty-fifth, later a fiftieth at a time while it is what holds calls back; refused again near the same pace, it waits four times as long
+// with the next step. So the broker uses nearly all of a hidden rate and touches it once in some minutes.
+//
+// Promise: constant memory; whole numbers; no pace is made up from a storm in which nothing came through, nor from two
+// refusals that lie far apart; ten minutes without a refusal, and the pace is forgotten.
+
+struct PaceLearner: Sendable {
+  /// nil where nothing is known.
+  private(set) var perMinute: Int64?
+  /// Since when `charged` and `calls` count: a refusal.
+  private var since: Instant?
+  private var charged: Int64 = 0
+  private var calls = 0
+  /// A call was let through since the last refusal.
+  private var hasPassed = false
+  private var lastRefusal = Instant(nanoseconds: 0)
+  private var lastStep = Instant(nanoseconds: 0)
+  private var refusedAt: Int64 = 0
+  /// How long the first step after a refusal waits, and how long the next one does: each two thirds of the one before.
+  private var hold = PaceLearner.shortestHold
+  private var wait = PaceLearner.shortestHold
+
+  static let enoughCalls = 8
+  static let shortestSpan = Span.seconds(4)
+  /// Refusals further apart than this say nothing about a rate together.
+  static let longestSpan = Span.seconds(120)
+  static let shortestHold = Span.seconds(4)
+  static let longestHold = Span.seconds(64)
+  static let memory = Span.seconds(600)
+
+  /// The provider has let a call through and charged it.
+  mutating func charge(_ tokens: Int64) {
+    guard since != nil else { return }
+    hasPassed = true
+    charged += min(max(0, tokens), 1 << 40)
+    calls += 1
+  }
+
+  /// Refused, and not for too many calls at a time. Returns true where the pace changed.
+  mutating func refused(at now: Instant) -> Bool {
+    lastRefusal = now
+    lastStep = now
+    // Nothing came through since the last one: the same refusal still.
+    guard since == nil || hasPassed else { return false }
+    hasPassed = false
+    let estimate = measure(at: now)
+    guard let pace = perMinute else {
+      guard let estimate else { return false }
+      refusedAt = estimate
+      perMinute = max(1, estimate * 98 / 100)
+      return true
+    }
+    let isNear = abs(pace - refusedAt) * 8 <= refusedAt
+    hold = isNear ? min(Self.longestHold, Span(nanoseconds: hold.nanoseconds * 4)) : Self.shortestHold
+    wait = hold
+    refusedAt = pace
+    perMinute = max(1, min(pace * 97 / 100, estimate.map { $0 * 99 / 100 } ?? .max))
+    return true
+  }
+
+  /// What came through since the refusal that counting began with, per minute; begins anew where that was enough or
+  /// too long ago.
+  private mutating func measure(at now: Instant) -> Int64? {
+    guard let began = since else {
+      since = now
+      return nil
+    }
+    let span = now - began
+    guard span >= Self.shortestSpan, calls >= Self.enoughCalls || span > Self.longestSpan else { return nil }
+    let estimate = Int64(clamping: Int128(charged) * 60_000_000_000 / Int128(span.nanoseconds))
+    let isGood = span <= Self.longestSpan && calls >= Self.enoughCalls && estimate > 0
+    since = now
+    charged = 0
+    calls = 0
+    return isGood ? estimate : nil
+  }
+
+  /// A call was let through. Returns true where the pace changed.
+  /// - Parameter isShort: the pace is what holds calls back.
+  mutating func succeeded(isShort: Bool, at now: Instant) -> Bool {
+    guard let pace = perMinute else { return false }
+    if now - lastRefusal > Self.memory {
+      self = PaceLearner()
+      return true
+    }
+    guard isShort, now - lastStep >= wait else { return false }
+    lastStep = now
+    perMinute = min(pace + max(1, pace / 50), 1 << 50)
+    // Past where it was refused before, the rate is another: ever quicker.
+    if pace > refusedAt { wait = max(Span.seconds(2), Span(nanoseconds: wait.nanoseconds / 2)) }
+    return true
+  }
+}
