@@ -79,7 +79,8 @@ struct OutputPredictor: Sendable {
       guard spread >= 8 else { return nil }
       let error = min(spread * 1024 / max(1, ratio), 1024)
       return (
-        min(expected, 1 << 50) * min(4 * error, 1024) / 1024, min(max(0, running), 1 << 50) * min(2 * error, 1024) / 1024
+        min(expected, 1 << 50) * min(4 * error, 1024) / 1024,
+        min(max(0, running), 1 << 50) * min(2 * error, 1024) / 1024
       )
     }
 
