@@ -234,9 +234,23 @@ final class EntryWriter {
       try step(deleteHolds.sqliteStatement)
       lists.removeFirst(old.count)
     }
-    let mark = open.begun.values.reduce(lists.first?.row ?? rows.last) { min($0, $1.firstRow) }
+    try remember()
+  }
+
+  /// From where on a start after a crash must look: before it nothing is open, and no request is without its row.
+  private func remember() throws {
+    let mark = open.begun.values.reduce(lists.first?.row ?? rows.last + 1) { min($0, $1.firstRow) }
     sqlite3_bind_int64(writeMark.sqliteStatement, 1, mark)
     try step(writeMark.sqliteStatement)
+  }
+
+  /// At an orderly end: where nothing is open, the next start has nothing to look for.
+  func finish() throws {
+    guard open.holds.isEmpty, open.begun.isEmpty else { return }
+    sqlite3_bind_int64(deleteHolds.sqliteStatement, 1, rows.list)
+    try step(deleteHolds.sqliteStatement)
+    lists.removeAll()
+    try remember()
   }
 
   private func giveRow(_ hold: OpenHold) throws {

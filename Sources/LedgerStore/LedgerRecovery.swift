@@ -25,7 +25,7 @@ public struct LedgerRecovery: Sendable, Equatable {
       recovery.concludedRequests = try conclude(from: min(since, open?[2] ?? since), db)
       try db.execute(
         sql: "INSERT INTO marks VALUES ('unfinished_since', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-        arguments: [newest(db)])
+        arguments: [newest(db) + 1])
       return .commit
     }
     return recovery
@@ -83,21 +83,31 @@ public struct LedgerRecovery: Sendable, Equatable {
   /// Gives requests their row whose attempts are all over, and which had not come to their end. The last attempt stands for the
   /// request; its arrival is in its id, in milliseconds.
   private static func conclude(from since: Int64, _ db: Database) throws -> Int {
-    try db.execute(
-      sql: """
-        INSERT INTO requests
-        SELECT ? + row_number() OVER (ORDER BY id), request_high, request_low,
-          series, (request_high >> 16) * 1000000, max(ended_at, (request_high >> 16) * 1000000), ?, ?, 0, attempt, 0, NULL
-        FROM (
-          SELECT *, max(attempt) FROM attempts WHERE id >= ? GROUP BY request_high, request_low
-        )
-        WHERE (request_high, request_low) NOT IN (
-          SELECT request_high, request_low FROM requests WHERE id >= ?)
-        """,
-      arguments: [
-        try newest(db), try word(Outcome.truncated.rawValue, db), try word("", db), since, since - hour,
+    var unfinished: [RequestID: (attempt: Int64, series: Int64, ended: Int64)] = [:]
+    let attempts = try Row.fetchCursor(
+      db, sql: "SELECT request_high, request_low, attempt, series, ended_at FROM attempts WHERE id >= ?",
+      arguments: [since])
+    while let row = try attempts.next() {
+      let request = RequestID(high: UInt64(bitPattern: row[0] as Int64), low: UInt64(bitPattern: row[1] as Int64))
+      let attempt: Int64 = row[2]
+      if unfinished[request].map({ attempt > $0.attempt }) ?? true { unfinished[request] = (attempt, row[3], row[4]) }
+    }
+    guard !unfinished.isEmpty else { return 0 }
+    let requests = try EndedRow.fetchCursor(
+      db, sql: "SELECT request_high, request_low FROM requests WHERE id >= ?", arguments: [since - margin])
+    while let row = try requests.next() { unfinished[row.request] = nil }
+    let insert = try db.makeStatement(sql: "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, NULL)")
+    let (outcome, reason) = (try word(Outcome.truncated.rawValue, db), try word("", db))
+    var last = try newest(db)
+    for (request, end) in unfinished.sorted(by: { $0.key < $1.key }) {
+      last += 1
+      let (high, low) = (Int64(bitPattern: request.high), Int64(bitPattern: request.low))
+      let arrived = (high >> 16) * 1_000_000
+      try insert.execute(arguments: [
+        last, high, low, end.series, arrived, max(end.ended, arrived), outcome, reason, end.attempt,
       ])
-    return db.changesCount
+    }
+    return unfinished.count
   }
 
   private static func newest(_ db: Database) throws -> Int64 {
@@ -106,8 +116,8 @@ public struct LedgerRecovery: Sendable, Equatable {
       try Int64.fetchOne(db, sql: "SELECT max(id) FROM requests") ?? 0)
   }
 
-  /// In ids: a request that had its end before its last attempt lies before it by less.
-  private static let hour = LedgerSchema.firstRow(3_600_000_000_000)
+  /// In ids, ten minutes: a request whose end was written before that of its last attempt lies before it by less.
+  private static let margin = LedgerSchema.firstRow(600_000_000_000)
 
   private static func word(_ text: String, _ db: Database) throws -> Int64 {
     if let known = try Int64.fetchOne(db, sql: "SELECT id FROM words WHERE text = ?", arguments: [text]) {
@@ -116,4 +126,17 @@ public struct LedgerRecovery: Sendable, Equatable {
     try db.execute(sql: "INSERT INTO words (text) VALUES (?)", arguments: [text])
     return db.lastInsertedRowID
   }
+}
+
+private struct EndedRow: DatabaseValueConvertible, StatementColumnConvertible {
+  var request: RequestID
+
+  init?(sqliteStatement: SQLiteStatement, index: CInt) {
+    request = RequestID(
+      high: UInt64(bitPattern: Int64(sqliteStatement: sqliteStatement, index: 0)),
+      low: UInt64(bitPattern: Int64(sqliteStatement: sqliteStatement, index: 1)))
+  }
+
+  var databaseValue: DatabaseValue { 0.databaseValue }
+  static func fromDatabaseValue(_ value: DatabaseValue) -> EndedRow? { nil }
 }

@@ -50,6 +50,8 @@ final class LedgerWriter {
       queue.wrote()
       onCommitted(through)
     }
+    // Without it a start looks a little further back; that is all.
+    try? database.writeWithoutTransaction { _ in try writer?.finish() }
     writer = nil
     try? database.close()
   }

@@ -18,22 +18,30 @@ struct LedgerLoadCommand: ParsableCommand {
   @Option(help: "Sessions among which they are spread.") var sessions = 50
   @Option(help: "The time of the first request, in nanoseconds since 1970; 0: now.") var start: Int64 = 0
   @Option(help: "batched or full.") var durability = "batched"
+  @Option(help: "The same seed gives the same request ids.") var seed: UInt64 = 0
+  @Option(help: "Whose calls they are.") var tenant = "acme"
+  @Option(help: "Milliseconds after which an open hold gets its row.") var listTime = 5000
   @Flag(help: "Say `N COUNT` for each commit, so that somebody can end this process and compare.") var tells = false
 
   func run() throws {
     let began = LedgerLoadCommand.wall()
     let first = start == 0 ? began : start
     let meter = CommitMeter(tells: tells)
+    var options = LedgerOptions()
+    options.listTime = .milliseconds(listTime)
+    if listTime < 1000 { options.housekeepingInterval = .milliseconds(listTime) }
     let ledger = try LedgerStore(
-      .file(store), durability: durability == "full" ? .full : .batched, now: WallInstant(nanoseconds: began),
-      onCommitted: { meter.committed($0) })
+      .file(store), durability: durability == "full" ? .full : .batched, options: options,
+      now: WallInstant(nanoseconds: began), onCommitted: { meter.committed($0) })
     let opened = LedgerLoadCommand.wall()
+    if requests == 0 { return Terminal.line(try start(ledger, opening: opened - began)) }
     if tells { Terminal.line("R \(ledger.recovered.presumedAttempts)") }
     let clock = ContinuousClock()
     let start = clock.now
     // Each round appends what arrives in a millisecond, as a turn of the loop does.
     let perRound = rate == 0 ? 64 : max(1, rate / 1000)
-    let calls = MadeUpCalls(first: first, sessions: sessions, seed: UInt64(bitPattern: began))
+    let calls = MadeUpCalls(
+      first: first, tenant: TenantID(tenant), sessions: sessions, seed: seed == 0 ? UInt64(bitPattern: began) : seed)
     var number: UInt64 = 0
     var gathered: [LedgerEntry] = []
     var ownCPU = LedgerLoadCommand.threadCPU()
@@ -41,7 +49,13 @@ struct LedgerLoadCommand: ParsableCommand {
     while round * perRound < requests + open {
       gathered.removeAll(keepingCapacity: true)
       for request in (round * perRound)..<((round + 1) * perRound) {
-        if request < requests { gathered.append(.held(calls.hold(request))) }
+        if request < requests {
+          gathered.append(.held(calls.hold(request, 1)))
+          if calls.attempts(request) == 2 {
+            gathered.append(.settled(calls.void(request)))
+            gathered.append(.held(calls.hold(request, 2)))
+          }
+        }
         let old = request - open
         if old >= 0, old < requests {
           gathered.append(.settled(calls.end(old)))
@@ -68,6 +82,20 @@ struct LedgerLoadCommand: ParsableCommand {
     let lasted = clock.now - start
     guard unwritten == 0 else { throw Refusal("tollgate: \(unwritten) entries were not written") }
     if !tells { Terminal.line(report(lasted, meter, ownCPU: ownCPU, opening: opened - began)) }
+  }
+
+  /// What a broker asks before it listens: the sums of two budgets, and the last two minutes.
+  private func start(_ ledger: LedgerStore, opening: Int64) throws -> String {
+    let now = LedgerLoadCommand.wall()
+    let spending = try ledger.spending(since: [
+      WallInstant(nanoseconds: 0), WallInstant(nanoseconds: now - 86_400_000_000_000),
+    ])
+    let summed = LedgerLoadCommand.wall()
+    let past = try ledger.pastAttempts(now: WallInstant(nanoseconds: now))
+    let ready = LedgerLoadCommand.wall()
+    return
+      "opened in \(opening / 1_000_000) ms, budgets of \(spending.count) sessions in \((summed - now) / 1_000_000) ms, "
+      + "\(past.count) attempts of the last minutes in \((ready - summed) / 1_000_000) ms"
   }
 
   private func report(_ lasted: Duration, _ meter: CommitMeter, ownCPU: Int64, opening: Int64) -> String {
@@ -98,6 +126,7 @@ struct LedgerLoadCommand: ParsableCommand {
 /// The calls of a load: everything about one follows from its number.
 private struct MadeUpCalls {
   var first: Int64
+  var tenant: TenantID
   var sessions: Int
   var seed: UInt64
 
@@ -109,9 +138,18 @@ private struct MadeUpCalls {
   private func at(_ number: Int) -> Int64 { first + Int64(number) * 100_000 }
   private func session(_ number: Int) -> SessionID { SessionID("session-\(number % sessions)") }
 
-  func hold(_ number: Int) -> AttemptHold {
+  /// Every seventh is tried twice.
+  func attempts(_ number: Int) -> Int { number % 7 == 3 ? 2 : 1 }
+
+  func void(_ number: Int) -> AttemptEnd {
+    AttemptEnd(
+      request: request(number), attempt: 1, at: WallInstant(nanoseconds: at(number)), verdict: "failed", wasSent: false,
+      cost: .zero, costSource: .free, priceVersion: "2026-11-20")
+  }
+
+  func hold(_ number: Int, _ attempt: Int) -> AttemptHold {
     AttemptHold(
-      request: request(number), attempt: 1, at: WallInstant(nanoseconds: at(number)), tenant: "acme",
+      request: request(number), attempt: attempt, at: WallInstant(nanoseconds: at(number)), tenant: tenant,
       session: session(number), provider: "openai", key: "main", model: "gpt-6-sol-2026-10", priority: .normal,
       kind: "follow-up", reservedInput: 2000, reservedOutput: 400, held: Money(nanodollars: 8_000_000),
       priceVersion: "2026-11-20")
@@ -119,7 +157,8 @@ private struct MadeUpCalls {
 
   func end(_ number: Int) -> AttemptEnd {
     AttemptEnd(
-      request: request(number), attempt: 1, at: WallInstant(nanoseconds: at(number) + 50_000_000), verdict: "success",
+      request: request(number), attempt: attempts(number), at: WallInstant(nanoseconds: at(number) + 50_000_000),
+      verdict: "success",
       status: 200, usage: Usage(inputTokens: 1900, cacheReadTokens: 1000, outputTokens: 300),
       cost: Money(nanodollars: 5_000_000 + Int64(number % 1000)), costSource: .prices, priceVersion: "2026-11-20")
   }
@@ -127,9 +166,10 @@ private struct MadeUpCalls {
   func conclusion(_ number: Int) -> RequestEnd {
     RequestEnd(
       request: request(number), arrived: WallInstant(nanoseconds: at(number)),
-      ended: WallInstant(nanoseconds: at(number) + 50_000_000), tenant: "acme", session: session(number),
+      ended: WallInstant(nanoseconds: at(number) + 50_000_000), tenant: tenant, session: session(number),
       priority: .normal, priorityReason: "x-tollgate-priority", kind: "follow-up", model: "gpt-6-sol-2026-10",
-      provider: "openai", key: "main", outcome: .completed, status: 200, attempts: 1, queued: .milliseconds(1),
+      provider: "openai", key: "main", outcome: .completed, status: 200, attempts: attempts(number),
+      queued: .milliseconds(1),
       firstByte: .milliseconds(40))
   }
 }

@@ -49,8 +49,9 @@ struct UsageCommand: ParsableCommand {
       } catch { throw ValidationError("--\(error)") }
       let text: String
       if let store {
+        let path = try UsageCommand.file(store)
         let report: UsageReport
-        do { report = try LedgerStore.usage(query, at: UsageCommand.file(store)) } catch {
+        do { report = try LedgerStore.usage(query, at: path) } catch {
           throw Refusal("tollgate: \(error)")
         }
         text = format == .csv ? report.csv : report.json
