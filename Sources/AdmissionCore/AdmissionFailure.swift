@@ -166,11 +166,17 @@ extension Admission {
       // Whatever the provider keeps is empty.
       providers[index][capacityOf: holder].set(.tokens, to: min(level, 0), at: now)
     } else {
-      let running = providers[index].running(at: holder) + 1
+      let running = counted(at: holder, index)
       let limit = providers[index][learnerOf: holder].refused(running: running, isFirst: isNews)
       applyLimits(of: index, at: now)
       if isNews, let limit { actions.append(.note(.concurrencyChanged(providers[index].policy.id, limit: limit))) }
     }
+  }
+
+  /// What counts against a learned limit, the call that is just over included: with a lag it still counts by itself.
+  private func counted(at holder: QuotaHolder, _ index: Int) -> Int {
+    let permits = providers[index][capacityOf: holder].permits
+    return permits.inUse + (providers[index].policy.settleLag > .zero ? 0 : 1)
   }
 
   private mutating func grow(
@@ -183,7 +189,7 @@ extension Admission {
       tokens: charged(lease, settlement)[Int(Dimension.tokens.rawValue)])
     var changed = false
     if providers[index][learnerOf: holder].concurrency != nil {
-      let running = providers[index].running(at: holder) + 1
+      let running = counted(at: holder, index)
       changed = providers[index][learnerOf: holder].succeeded(running: running)
     }
     if changed { applyLimits(of: index, at: now) }
@@ -230,9 +236,7 @@ extension Admission {
       guard let remaining = reading.remaining, !providers[index][learnerOf: holder].isMixed(reading.dimension) else {
         continue
       }
-      providers[index][capacityOf: holder].follow(
-        remaining: remaining, of: reading.dimension,
-        chargesAtStart: providers[index].policy.admissionTokens == .maxTokens, at: now)
+      providers[index][capacityOf: holder].follow(remaining: remaining, of: reading.dimension, at: now)
       needsPass = true
     }
     leases[slot]?.numbersRefuse = numbersRefuse

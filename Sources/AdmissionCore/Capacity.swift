@@ -97,12 +97,11 @@ extension Capacity {
   }
 
   /// Takes over what the provider says is left: less counts at once, more by a quarter of the difference.
-  mutating func follow(remaining: Int64, of dimension: Dimension, chargesAtStart: Bool, at now: Instant) {
+  mutating func follow(remaining: Int64, of dimension: Dimension, at now: Instant) {
     for index in buckets.indices where buckets[index].dimension == dimension {
       buckets[index].lower(to: remaining, at: now)
       // What running calls have reserved and the provider has not yet counted will still be taken.
-      let outstanding = chargesAtStart ? 0 : outstanding[Int(dimension.rawValue)]
-      buckets[index].raise(towards: remaining - outstanding, share: 4, at: now)
+      buckets[index].raise(towards: remaining - outstanding[Int(dimension.rawValue)], share: 4, at: now)
     }
   }
 }

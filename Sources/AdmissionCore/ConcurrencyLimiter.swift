@@ -28,7 +28,8 @@ struct ConcurrencyLimiter: Sendable {
   /// - Parameter lag: how long the permit stays counted.
   mutating func release(in band: Int, lag: Span, at now: Instant) {
     add(-1, to: band)
-    guard lag > .zero, limit != nil else { return }
+    // Also without a limit: one may be set or learned while it lags.
+    guard lag > .zero else { return }
     let end = now + lag
     // The lag may have been shortened; the order of the queue is that of release.
     lagging.append(max(end, lagging.last ?? end))

@@ -33,10 +33,13 @@ import Testing
     #expect(limiter.inUse == 0)
   }
 
-  @Test func withoutALimitNothingLags() {
+  /// A limit may be set or learned while a permit lags.
+  @Test func withoutALimitItLagsAllTheSame() {
     var limiter = ConcurrencyLimiter(limit: nil)
     limiter.take(in: 1)
     limiter.release(in: 1, lag: .seconds(1), at: now)
-    #expect(limiter.inUse == 0)
+    #expect(limiter.inUse == 1)
+    let freed = limiter.expire(at: now + .seconds(1))
+    #expect(freed && limiter.inUse == 0)
   }
 }

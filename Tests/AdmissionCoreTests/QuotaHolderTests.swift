@@ -90,6 +90,18 @@ import Testing
     #expect(bench.grant(second)?.key != bench.grant(first)?.key)
   }
 
+  /// What is under way to the provider has not been counted there yet, whoever charges at the start.
+  @Test(arguments: [AdmissionTokens.produced, .maxTokens]) func remaindersAreLessWhatIsUnderWay(mode: AdmissionTokens) {
+    var bench = bench(ProviderPolicy(id: "p", limits: Limits(tokensPerMinute: 10_000), admissionTokens: mode))
+    let ids = (0..<5).map {
+      bench.submit(session: SessionID("\($0)"), input: 1000, cap: 1000, output: mode != .produced)
+    }
+    let before = provider(bench).buckets.first?.available ?? 0
+    #expect(before == 5000)
+    tell(&bench, ids[0], limit: 10_000, remaining: 9000)
+    #expect(provider(bench).buckets.first?.available == before)
+  }
+
   /// A 429 beside numbers that would have let the call in is about something else.
   @Test(arguments: [(Int64(90_000), true), (0, false)]) func numbersThatDoNotExplainARefusalAreNotBelieved(
     remaining: Int64, shrinks: Bool
