@@ -1,46 +1,71 @@
-// The entries on their way to the writer: numbered, in order, bounded, handed over under one short lock.
+// The entries on their way to the writer: numbered, in order, bounded, handed over under one short lock, and put into the journal
+// on the way where there is one.
 import AdmissionCore
 import Foundation
 import GRDB
 import Synchronization
 
+/// What an append came to.
+public struct LedgerReceipt: Sendable, Equatable {
+  /// The number of the last entry.
+  public var number: UInt64
+  /// Every entry up to this number is safe now.
+  public var safe: UInt64
+}
+
 final class EntryQueue: Sendable {
   /// Entries in one transaction at most: what piled up during trouble must not make one that lasts a second.
   static let batchLimit = 4096
+  /// So many waiting entries end the writer's pause.
+  private static let manyEntries = 2048
+
+  /// What makes an entry safe.
+  enum Safety: Sendable {
+    /// The journal, at once.
+    case journal(Journal)
+    /// Nothing: a ledger in memory is gone with the process, so that nothing is worth waiting for.
+    case nothing
+    /// The database's commit.
+    case commit
+  }
 
   private struct Box {
     var waiting: [LedgerEntry] = []
     /// Taken by the writer and not committed yet.
     var writing = 0
     var appended: UInt64 = 0
+    /// In the database.
+    var applied: UInt64 = 0
+    /// The last entry that the journal did not take.
+    var unjournaled: UInt64 = 0
     var isAsleep = false
+    var isPausing = false
     var isClosing = false
     var obstacle: String?
     /// Entries past the limit.
     var lost = 0
     var jobs: [@Sendable (Database) throws -> Void] = []
+    /// Who waits for the database to have everything up to a number.
+    var readers: [(number: UInt64, bell: DispatchSemaphore)] = []
   }
 
   private let box = Mutex(Box())
   private let bell = DispatchSemaphore(value: 0)
   private let limit: Int
+  private let safety: Safety
+  /// The journal's number of the entry before our first.
+  private let base: UInt64
 
-  init(limit: Int) { self.limit = limit }
+  init(limit: Int, safety: Safety, base: UInt64) {
+    self.limit = limit
+    self.safety = safety
+    self.base = base
+  }
 
   // MARK: The appending side
 
-  func append(_ entry: LedgerEntry) -> UInt64 {
-    let (number, wakes) = box.withLock { box in
-      if box.waiting.count + box.writing < limit { box.waiting.append(entry) } else { box.lost += 1 }
-      box.appended += 1
-      return (box.appended, EntryQueue.wakes(&box))
-    }
-    if wakes { bell.signal() }
-    return number
-  }
-
-  func append(contentsOf entries: [LedgerEntry]) -> UInt64 {
-    let (number, wakes) = box.withLock { box in
+  func append(contentsOf entries: [LedgerEntry]) -> LedgerReceipt {
+    let (receipt, wakes) = box.withLock { box in
       let room = max(0, limit - box.waiting.count - box.writing)
       if entries.count <= room {
         box.waiting.append(contentsOf: entries)
@@ -48,21 +73,52 @@ final class EntryQueue: Sendable {
         box.waiting.append(contentsOf: entries.prefix(room))
         box.lost += entries.count - room
       }
+      let first = box.appended + 1
       box.appended += UInt64(entries.count)
-      return (box.appended, EntryQueue.wakes(&box))
+      if case .journal(let journal) = safety, journal.append(entries, first: base + first) != nil {
+        // The database may still take them; if it cannot either, its writer tells.
+        box.unjournaled = box.appended
+      }
+      var wakes = box.isAsleep
+      if box.isPausing {
+        let isWaitedFor = box.unjournaled > box.applied
+        if isWaitedFor || box.waiting.count >= EntryQueue.manyEntries {
+          wakes = true
+          box.isPausing = false
+        }
+      }
+      box.isAsleep = false
+      return (LedgerReceipt(number: box.appended, safe: safeThrough(box)), wakes)
     }
     if wakes { bell.signal() }
-    return number
+    return receipt
   }
 
-  private static func wakes(_ box: inout Box) -> Bool {
-    defer { box.isAsleep = false }
-    return box.isAsleep
+  private func safeThrough(_ box: Box) -> UInt64 {
+    switch safety {
+    case .journal: box.unjournaled <= box.applied ? box.appended : box.applied
+    case .nothing: box.appended
+    case .commit: box.applied
+    }
   }
 
   var obstacle: String? { box.withLock { $0.obstacle } }
   var pending: Int { box.withLock { $0.waiting.count + $0.writing } }
   var lost: Int { box.withLock { $0.lost } }
+
+  /// Waits until the database has all that was appended before, at most this long.
+  func settle(within patience: DispatchTimeInterval) {
+    let waiter: DispatchSemaphore? = box.withLock { box in
+      guard box.applied < box.appended, box.obstacle == nil else { return nil }
+      let waiter = DispatchSemaphore(value: 0)
+      box.readers.append((box.appended, waiter))
+      box.isPausing = false
+      return waiter
+    }
+    guard let waiter else { return }
+    bell.signal()
+    _ = waiter.wait(timeout: .now() + patience)
+  }
 
   /// False where it was closed before.
   func close() -> Bool {
@@ -75,6 +131,17 @@ final class EntryQueue: Sendable {
   }
 
   // MARK: The writer's side
+
+  /// True where somebody waits for a commit: then it may not be put off for long.
+  var isCommitAwaited: Bool {
+    box.withLock { box in
+      switch safety {
+      case .commit: true
+      case .nothing: !box.readers.isEmpty
+      case .journal: !box.readers.isEmpty || box.unjournaled > box.applied
+      }
+    }
+  }
 
   /// Blocks until there are entries; false where the queue is closed and empty.
   func awaitEntries() -> Bool {
@@ -90,10 +157,15 @@ final class EntryQueue: Sendable {
     }
   }
 
-  /// Blocks for this long; less where the queue is closed meanwhile.
+  /// Blocks for this long; less where the queue is closed meanwhile, where many entries wait, or where somebody waits for a commit.
   func pause(nanoseconds: UInt64) {
-    guard !isClosing else { return }
+    let pauses = box.withLock { box in
+      box.isPausing = !box.isClosing
+      return box.isPausing
+    }
+    guard pauses else { return }
     _ = bell.wait(timeout: .now() + .nanoseconds(Int(nanoseconds)))
+    box.withLock { $0.isPausing = false }
   }
 
   var isClosing: Bool { box.withLock { $0.isClosing } }
@@ -113,7 +185,23 @@ final class EntryQueue: Sendable {
     }
   }
 
-  func wrote() { box.withLock { $0.writing = 0 } }
+  /// As the journal counts: what a transaction notes as done.
+  func journalNumber(_ number: UInt64) -> UInt64 { base + number }
+
+  /// The database has everything up to this number.
+  /// - Returns: up to where everything is safe.
+  func wrote(through number: UInt64) -> UInt64 {
+    let (safe, bells) = box.withLock { box in
+      box.writing = 0
+      box.applied = number
+      let bells = box.readers.filter { $0.number <= number }.map(\.bell)
+      box.readers.removeAll { $0.number <= number }
+      return (safeThrough(box), bells)
+    }
+    for bell in bells { bell.signal() }
+    if case .journal(let journal) = safety { journal.applied(through: base + number) }
+    return safe
+  }
 
   /// Work for the writer's connection, done right before its next transaction.
   func perform(_ job: @escaping @Sendable (Database) throws -> Void) { box.withLock { $0.jobs.append(job) } }
@@ -128,9 +216,13 @@ final class EntryQueue: Sendable {
 
   /// True where this is news.
   func setObstacle(_ text: String?) -> Bool {
-    box.withLock { box in
+    let (isNews, bells) = box.withLock { box in
       defer { box.obstacle = text }
-      return box.obstacle != text
+      let bells = text == nil ? [] : box.readers.map(\.bell)
+      if text != nil { box.readers = [] }
+      return (box.obstacle != text, bells)
     }
+    for bell in bells { bell.signal() }
+    return isNews
   }
 }

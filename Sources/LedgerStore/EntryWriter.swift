@@ -76,6 +76,7 @@ final class EntryWriter {
   private let insertSeries: Statement
   private let insertWord: Statement
   private let writeMark: Statement
+  private let writeApplied: Statement
 
   private var series: [Series: Int64] = [:]
   private var words: [String: Int64] = [:]
@@ -91,6 +92,9 @@ final class EntryWriter {
   /// Lists of holds that are still in the database, oldest first: which, since when, and the newest attempt when it was written.
   private var lists: [(id: Int64, since: UInt64, row: Int64)] = []
   private var lastHousekeeping: UInt64 = 0
+  /// While a start writes what the journal has: requests that an earlier process left open are looked for afterwards, from the mark on
+  /// that it left.
+  private var isReplaying = false
 
   /// The last ids that were given out; attempts and requests share theirs, so that of two rows the later has the larger.
   private struct RowNumbers {
@@ -149,6 +153,8 @@ final class EntryWriter {
     insertWord = try db.makeStatement(sql: "INSERT INTO words (text) VALUES (?)")
     writeMark = try db.makeStatement(
       sql: "INSERT INTO marks VALUES ('unfinished_since', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
+    writeApplied = try db.makeStatement(
+      sql: "INSERT INTO marks VALUES ('applied', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
     func last(_ table: String) throws -> Int64 { try Int64.fetchOne(db, sql: "SELECT max(id) FROM \(table)") ?? 0 }
     rows = RowNumbers(last: max(try last("attempts"), try last("requests")), list: try last("new_holds"))
     if let earlier {
@@ -169,9 +175,11 @@ final class EntryWriter {
   }
 
   /// Writes all of them in one transaction. Where it throws, nothing is written, and `rolledBack` must be called.
-  /// - Parameter now: nanoseconds of a monotonic clock.
+  /// - Parameters:
+  ///   - now: nanoseconds of a monotonic clock.
+  ///   - number: the journal's number of the last entry; noted in the same transaction.
   /// - Returns: the entries that fit nothing in the books: ends without an open hold.
-  func write(_ entries: [LedgerEntry], now: UInt64) throws -> [LedgerEntry] {
+  func write(_ entries: [LedgerEntry], now: UInt64, through number: UInt64) throws -> [LedgerEntry] {
     let before = (rows, lists)
     fresh.removeAll(keepingCapacity: true)
     var strays: [LedgerEntry] = []
@@ -187,6 +195,8 @@ final class EntryWriter {
       }
       try writeFreshHolds(now)
       if now &- lastHousekeeping >= housekeepingInterval { try keepHouse(now) }
+      sqlite3_bind_int64(writeApplied.sqliteStatement, 1, Int64(bitPattern: number))
+      try step(writeApplied.sqliteStatement)
       try run(commit)
     } catch {
       (rows, lists) = before
@@ -198,6 +208,54 @@ final class EntryWriter {
     }
     open.committed()
     return strays
+  }
+
+  /// Takes over what an earlier process left open, for ends of which the journal tells.
+  func takeUpOpenHolds() throws {
+    isReplaying = true
+    let names = try Row.fetchAll(database, sql: "SELECT id, provider, key, model FROM series")
+    let series = Dictionary(uniqueKeysWithValues: names.map { ($0[0] as Int64, $0) })
+    func takeUp(_ hold: OpenHold) {
+      guard let names = series[hold.series] else { return }
+      let key: String = names[2]
+      open.takeUp(
+        hold,
+        OpenHolds.Begun(
+          series: hold.series, provider: ProviderID(names[1] as String), key: key.isEmpty ? nil : KeyID(key),
+          model: names[3], firstRow: hold.row == 0 ? .max : hold.row))
+    }
+    for row in try Row.fetchAll(database, sql: "SELECT id, holds FROM new_holds ORDER BY id") {
+      let bytes = [UInt8](row[1] as Data)
+      for start in stride(from: 0, to: bytes.count - OpenHold.size + 1, by: OpenHold.size) {
+        var hold = OpenHold(bytes[start..<(start + OpenHold.size)])
+        hold.list = row[0]
+        if try !hasRow(hold.key) { takeUp(hold) }
+      }
+      lists.append((row[0], 0, rows.last))
+    }
+    for row in try Row.fetchAll(
+      database,
+      sql: """
+        SELECT request_high, request_low, attempt, series, held_at, reserved_input, reserved_output,
+          coalesce(held, -1), prices, id FROM attempts WHERE state = 0
+        """)
+    {
+      var bytes: [UInt8] = []
+      for column in 0..<9 { OpenHold.append(row[column] as Int64, to: &bytes) }
+      var hold = OpenHold(bytes[...])
+      hold.row = row[9]
+      takeUp(hold)
+    }
+  }
+
+  private func hasRow(_ key: AttemptKey) throws -> Bool {
+    try Bool.fetchOne(
+      database,
+      sql: "SELECT EXISTS (SELECT 1 FROM attempts WHERE id >= ? AND request_high = ? AND request_low = ? AND attempt = ?)",
+      arguments: [
+        LedgerSchema.firstRow(Int64(key.request.high >> 16) * 1_000_000), Int64(bitPattern: key.request.high),
+        Int64(bitPattern: key.request.low), key.attempt,
+      ]) ?? false
   }
 
   // MARK: Holds
@@ -239,6 +297,7 @@ final class EntryWriter {
 
   /// From where on a start after a crash must look: before it nothing is open, and no request is without its row.
   private func remember() throws {
+    guard !isReplaying else { return }
     let mark = open.begun.values.reduce(lists.first?.row ?? rows.last + 1) { min($0, $1.firstRow) }
     sqlite3_bind_int64(writeMark.sqliteStatement, 1, mark)
     try step(writeMark.sqliteStatement)

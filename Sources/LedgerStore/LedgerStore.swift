@@ -1,8 +1,9 @@
 // The books: takes entries on any thread, writes them on its own, many in one transaction, and says up to which number they are
 // safe.
 //
-// Promises: entries are written in the order of their numbers, each once. What was reported as committed survives what the
-// durability says. While the database cannot be written, `obstacle` says why; entries stay in memory, at most
+// Promises: entries are written in the order of their numbers, each once. What was reported as safe survives what the durability
+// says: with `batched` the journal makes entries safe against the end of the process as they are appended, with `full` the commit
+// makes them safe against the end of the machine. While the database cannot be written, `obstacle` says why; entries stay in memory, at most
 // `LedgerOptions.memoryLimit`, and are written when the trouble ends. What finds no place is counted and told.
 import AdmissionCore
 import Foundation
@@ -21,6 +22,8 @@ public struct LedgerOptions: Sendable {
   public var housekeepingInterval: Duration = .seconds(1)
   /// How often the file is checked to be the one that was opened.
   public var fileCheckInterval: Duration = .seconds(5)
+  /// How long entries gather that are safe already.
+  public var gatherTime: Duration = .milliseconds(50)
   /// How long another process may hold the lock before new work is refused.
   public var lockPatience: Duration = .seconds(1)
   /// The pause between two tries while there is trouble.
@@ -49,7 +52,8 @@ public final class LedgerStore: Sendable {
   /// Opens or makes the books, settles what a crash left open, and starts the writer.
   /// - Parameters:
   ///   - now: the wall clock, for what is settled.
-  ///   - onCommitted: called on the writer's thread after each commit with the highest number that is safe.
+  ///   - onCommitted: called on the writer's thread after each commit with the highest number that is safe. What `append` told to be safe
+  ///     need not wait for it.
   ///   - onObstacleChanged: called on the writer's thread when the obstacle begins, changes or ends.
   /// - Throws: `LedgerError`, which says what to do.
   public init(
@@ -66,17 +70,31 @@ public final class LedgerStore: Sendable {
     }
     let database = try LedgerConnection.writer(location, durability)
     memory = location == .memory ? database : nil
+    let safety: EntryQueue.Safety
+    let base: UInt64
+    let ledger: UInt64
     do {
+      let replay = try database.writeWithoutTransaction { try LedgerReplay(location, $0) }
       recovered = try database.writeWithoutTransaction { try LedgerRecovery.run($0, now: now) }
+      base = replay.last
+      ledger = replay.ledger
+      safety =
+        switch (location, durability) {
+        case (.memory, _): .nothing
+        case (.file(let path), .batched): .journal(try replay.journal(path))
+        case (.file(let path), .full):
+          // What an earlier process with another durability left there is in the database now.
+          replay.removeJournal(path)
+        }
     } catch {
       throw LedgerError(error, at: location.name)
     }
-    let queue = EntryQueue(limit: options.memoryLimit)
+    let queue = EntryQueue(limit: options.memoryLimit, safety: safety, base: base)
     self.queue = queue
     let ended = ended
     let thread = Thread {
       LedgerWriter(
-        queue, database, location, durability, options, onCommitted: onCommitted, onObstacleChanged: onObstacleChanged
+        queue, ledger: ledger, database, location, durability, options, onCommitted: onCommitted, onObstacleChanged: onObstacleChanged
       ).run()
       ended.signal()
     }
@@ -86,16 +104,19 @@ public final class LedgerStore: Sendable {
 
   /// Takes one entry from any thread; returns its number: 1, 2, 3, ...
   @discardableResult
-  public func append(_ entry: LedgerEntry) -> UInt64 { queue.append(entry) }
+  public func append(_ entry: LedgerEntry) -> UInt64 { handOver([entry]).number }
 
   /// Takes some entries at once; returns the number of the last.
   @discardableResult
-  public func append(contentsOf entries: [LedgerEntry]) -> UInt64 { queue.append(contentsOf: entries) }
+  public func append(contentsOf entries: [LedgerEntry]) -> UInt64 { handOver(entries).number }
+
+  /// Takes some entries at once, and tells what is safe with that.
+  public func handOver(_ entries: [LedgerEntry]) -> LedgerReceipt { queue.append(contentsOf: entries) }
 
   /// Why nothing can be written now; nil where all is well.
   public var obstacle: String? { queue.obstacle }
 
-  /// Entries that are not committed yet.
+  /// Entries that are not in the database yet.
   public var pending: Int { queue.pending }
 
   /// Entries that found no place in memory while nothing could be written.
@@ -117,8 +138,10 @@ public final class LedgerStore: Sendable {
   /// Work on the writer's connection, right before its next transaction.
   func perform(_ job: @escaping @Sendable (Database) throws -> Void) { queue.perform(job) }
 
-  /// Runs a question on a connection of its own; blocks this thread, and neither the writer nor the loop.
+  /// Runs a question on a connection of its own, when all that was appended before is in the database; blocks this thread, and
+  /// neither the writer nor the loop.
   func read<Answer>(_ question: (Database) throws -> Answer) throws -> Answer {
+    queue.settle(within: .seconds(2))
     do {
       if let memory { return try memory.read(question) }
       return try LedgerConnection.reader(location.name).read(question)

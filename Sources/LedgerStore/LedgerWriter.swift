@@ -1,7 +1,8 @@
 // The writer's thread: takes what waits, writes it as one transaction, and when that fails keeps it and tries again until it works.
 //
-// Commits are shared: after a commit the writer lets a short time pass in which entries gather, longer when many come. The
-// first entry after a quiet moment is written at once.
+// Commits are shared. Where somebody waits for one, the writer lets a short time pass after a commit in which entries gather, longer
+// when many come, and writes the first entry after a quiet moment at once. Where nobody does, because the journal has made
+// the entries safe, it lets them gather for longer.
 import AdmissionCore
 import Foundation
 import GRDB
@@ -11,6 +12,8 @@ final class LedgerWriter {
   private static let busyRate = 12.0
 
   private let queue: EntryQueue
+  /// What the journal knows the database by.
+  private let ledger: UInt64
   private let location: LedgerLocation
   private let durability: LedgerDurability
   private let options: LedgerOptions
@@ -27,11 +30,12 @@ final class LedgerWriter {
   private var lastChecked: UInt64 = 0
 
   init(
-    _ queue: EntryQueue, _ database: DatabaseQueue, _ location: LedgerLocation, _ durability: LedgerDurability,
+    _ queue: EntryQueue, ledger: UInt64, _ database: DatabaseQueue, _ location: LedgerLocation, _ durability: LedgerDurability,
     _ options: LedgerOptions, onCommitted: @escaping @Sendable (UInt64) -> Void,
     onObstacleChanged: @escaping @Sendable (String?) -> Void
   ) {
     self.queue = queue
+    self.ledger = ledger
     self.database = database
     self.location = location
     self.durability = durability
@@ -46,9 +50,8 @@ final class LedgerWriter {
     while queue.awaitEntries() {
       linger()
       let (entries, through) = queue.take()
-      guard write(entries) else { return }
-      queue.wrote()
-      onCommitted(through)
+      guard write(entries, through: queue.journalNumber(through)) else { return }
+      onCommitted(queue.wrote(through: through))
     }
     // Without it a start looks a little further back; that is all.
     try? database.writeWithoutTransaction { _ in try writer?.finish() }
@@ -57,6 +60,7 @@ final class LedgerWriter {
   }
 
   private func linger() {
+    if !queue.isCommitAwaited { return queue.pause(nanoseconds: LedgerWriter.nanoseconds(options.gatherTime)) }
     let now = DispatchTime.now().uptimeNanoseconds
     let due = lastBegan &+ pause
     if now < due { queue.pause(nanoseconds: due - now) }
@@ -71,13 +75,13 @@ final class LedgerWriter {
   }
 
   /// Tries until it works. False where the queue was closed while it did not.
-  private func write(_ entries: [LedgerEntry]) -> Bool {
+  private func write(_ entries: [LedgerEntry], through: UInt64) -> Bool {
     lastCount = entries.count
     let began = DispatchTime.now().uptimeNanoseconds
     while true {
       do {
-        let strays = try attempt(entries)
-        if !strays.isEmpty { _ = try attempt(strays.map(LedgerWriter.note)) }
+        let strays = try attempt(entries, through: through)
+        if !strays.isEmpty { _ = try attempt(strays.map(LedgerWriter.note), through: through) }
         if queue.setObstacle(nil) { onObstacleChanged(nil) }
         return true
       } catch {
@@ -92,7 +96,7 @@ final class LedgerWriter {
     }
   }
 
-  private func attempt(_ entries: [LedgerEntry]) throws -> [LedgerEntry] {
+  private func attempt(_ entries: [LedgerEntry], through: UInt64) throws -> [LedgerEntry] {
     let now = DispatchTime.now().uptimeNanoseconds
     if now &- lastChecked >= options.fileCheckInterval.wholeNanoseconds {
       guard file == FileIdentity(location) else {
@@ -108,7 +112,7 @@ final class LedgerWriter {
       let current = try writer ?? EntryWriter(db, options: options, after: failed)
       writer = current
       failed = nil
-      return try current.write(entries, now: now)
+      return try current.write(entries, now: now, through: through)
     }
   }
 
@@ -132,6 +136,12 @@ final class LedgerWriter {
     writer = nil
     try? database.close()
     database = fresh
+    // Another file belongs to the same journal from now on.
+    try? fresh.writeWithoutTransaction {
+      try $0.execute(
+        sql: "INSERT INTO marks VALUES ('ledger', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        arguments: [Int64(bitPattern: ledger)])
+    }
     let lies = FileIdentity(location)
     // In another file the numbers of names are others: ends of what is open there are told as unmatched.
     failed = lies == file ? earlier ?? failed : nil
@@ -139,7 +149,7 @@ final class LedgerWriter {
   }
 
   /// An end that fits no open hold stays in the books as a change.
-  private static func note(_ entry: LedgerEntry) -> LedgerEntry {
+  static func note(_ entry: LedgerEntry) -> LedgerEntry {
     switch entry {
     case .settled(let end):
       .changed(

@@ -38,11 +38,15 @@ struct OpenHold: Equatable {
       Int64(bitPattern: key.request.high), Int64(bitPattern: key.request.low), key.attempt, series, at, reservedInput,
       reservedOutput, held, prices,
     ] {
-      var rest = UInt64(bitPattern: number)
-      for _ in 0..<8 {
-        bytes.append(UInt8(truncatingIfNeeded: rest))
-        rest >>= 8
-      }
+      OpenHold.append(number, to: &bytes)
+    }
+  }
+
+  static func append(_ number: Int64, to bytes: inout [UInt8]) {
+    var rest = UInt64(bitPattern: number)
+    for _ in 0..<8 {
+      bytes.append(UInt8(truncatingIfNeeded: rest))
+      rest >>= 8
     }
   }
 
@@ -104,6 +108,12 @@ struct OpenHolds {
       series: hold.series, provider: source.provider, key: source.key, model: source.model,
       firstRow: earlier?.firstRow ?? .max)
     undo.append(.begun(source.request, earlier))
+  }
+
+  /// What an earlier process left open.
+  mutating func takeUp(_ hold: OpenHold, _ request: Begun) {
+    holds[hold.key] = hold
+    begun[hold.key.request] = request
   }
 
   /// The hold that ends; nil where none is open.

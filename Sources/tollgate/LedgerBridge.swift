@@ -1,5 +1,5 @@
-// Between the broker's loop and the ledger's thread: entries of one turn go over together, and commits come back through the
-// mailbox.
+// Between the broker's loop and the ledger: entries of one turn go over together at its end. Mostly they are safe with that; where a
+// commit makes them so, word of it comes back through the mailbox.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
@@ -18,12 +18,11 @@ final class LedgerBridge: LedgerPort {
     weak var bridge: LedgerBridge?
   }
 
-  /// Entries that go over before the turn ends where it brings this many.
-  private static let handOverCount = 128
   private let loop: EventLoop
   private let report: (String?) -> Void
   private var gathered: [LedgerEntry] = []
   private var appended: UInt64 = 0
+  private var committed: UInt64 = 0
 
   /// Opens the books and settles what a crash left open.
   /// - Parameters:
@@ -48,7 +47,6 @@ final class LedgerBridge: LedgerPort {
     if gathered.isEmpty { loop.atEndOfTurn { [weak self] in self?.handOver() } }
     gathered.append(entry)
     appended += 1
-    if gathered.count >= LedgerBridge.handOverCount { handOver() }
     return appended
   }
 
@@ -61,11 +59,16 @@ final class LedgerBridge: LedgerPort {
 
   private func handOver() {
     guard !gathered.isEmpty else { return }
-    store.append(contentsOf: gathered)
+    let receipt = store.handOver(gathered)
     gathered.removeAll(keepingCapacity: true)
+    committed(receipt.safe)
   }
 
-  private func committed(_ number: UInt64) { onCommitted?(number) }
+  private func committed(_ number: UInt64) {
+    guard number > committed else { return }
+    committed = number
+    onCommitted?(number)
+  }
 
   private func obstacleChanged(_ text: String?) {
     let isNews = (obstacle == nil) != (text == nil)
