@@ -306,8 +306,8 @@ public final class AdminConsole: HTTPHandler {
       return .error(404, "provider '\(provider)' has no key '\(key)'")
     }
     switch verb {
-    case "disable": broker.command(.disableKey(ProviderID(provider), KeyID(key)))
-    case "enable": broker.command(.enableKey(ProviderID(provider), KeyID(key)))
+    case "disable": broker.command(.disableKey(ProviderID(provider), KeyID(key)), askedBy: "admin")
+    case "enable": broker.command(.enableKey(ProviderID(provider), KeyID(key)), askedBy: "admin")
     default: return .error(404, "'\(verb)' is no change of a key: allowed are disable and enable")
     }
     return .json(StatusJSON.status(broker, version: version))
@@ -318,9 +318,9 @@ public final class AdminConsole: HTTPHandler {
       return .error(404, "there is no provider '\(provider)'")
     }
     switch verb {
-    case "open": broker.command(.openBreaker(ProviderID(provider)))
-    case "close": broker.command(.closeBreaker(ProviderID(provider)))
-    case "auto": broker.command(.automateBreaker(ProviderID(provider)))
+    case "open": broker.command(.openBreaker(ProviderID(provider)), askedBy: "admin")
+    case "close": broker.command(.closeBreaker(ProviderID(provider)), askedBy: "admin")
+    case "auto": broker.command(.automateBreaker(ProviderID(provider)), askedBy: "admin")
     default: return .error(404, "'\(verb)' is no change of a breaker: allowed are open, close and auto")
     }
     return .json(StatusJSON.status(broker, version: version))

@@ -17,6 +17,7 @@ enum StatusJSON {
         bands(&json, snapshot.queuedByBand)
         json.member("queued_bytes", snapshot.queuedBytes)
         json.member("running", snapshot.running)
+        json.member("spent_usd", broker.metrics.spent.text)
         json.key("providers")
         json.array(snapshot.providers) { provider(&$0, $1, broker) }
       }

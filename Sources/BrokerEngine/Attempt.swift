@@ -314,10 +314,13 @@ final class Attempt: UpstreamEvents {
 
   func clientLeft() {
     let wasSent: Bool
+    let mayBeCharged: Bool
     switch phase {
     case .ended: return
-    case .awaitingHold: wasSent = false
-    case .awaitingHead, .holding, .relaying: wasSent = true
+    case .awaitingHold: (wasSent, mayBeCharged) = (false, false)
+    // The provider has read the request, and nobody will hear what it makes of it: its input counts.
+    case .awaitingHead, .relaying: (wasSent, mayBeCharged) = (true, true)
+    case .holding: (wasSent, mayBeCharged) = (true, false)
     }
     call?.cancel()
     call = nil
@@ -326,7 +329,7 @@ final class Attempt: UpstreamEvents {
     withheld = []
     end(
       Settlement(
-        verdict: .clientLeft, usage: answerBegan ? usage() : nil, wasSent: wasSent, answerBegan: answerBegan),
+        verdict: .clientLeft, usage: mayBeCharged ? usage() : nil, wasSent: wasSent, answerBegan: answerBegan),
       failure: nil)
   }
 

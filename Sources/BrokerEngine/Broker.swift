@@ -68,6 +68,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   /// Exchanges that the endpoint still holds: some of them have their outcome and wait for a slow client.
   private var openExchanges = 0
   private var coreIsDrained = false
+  /// While an operator's command is carried out: who gave it.
+  private var asker: String?
 
   public init(policy: Policy, secrets: KeySecrets, parts: BrokerParts) {
     clock = parts.clock
@@ -140,7 +142,12 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     for exchange in all { exchange.drainTimedOut() }
   }
 
-  public func command(_ command: OperatorCommand) { dispatcher.command(command) }
+  /// - Parameter askedBy: who stands in the books for what follows from it.
+  public func command(_ command: OperatorCommand, askedBy: String? = nil) {
+    asker = askedBy
+    dispatcher.command(command)
+    asker = nil
+  }
   public func snapshot() -> AdmissionSnapshot { dispatcher.snapshot() }
   public func blocker(of request: RequestID) -> Blocker? { dispatcher.blocker(of: request) }
   /// Why the ledger cannot be written, and no new work is taken; nil where all is well.
@@ -350,8 +357,22 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
         exchange.requeued()
       }
     case .demoted(let request, let budget): exchanges[request]?.demoted(by: budget)
+    case .breakerChanged(let provider, let state, let reason):
+      writeDown(.breaker, name: provider.name, state: state, reason: reason)
+      noticed(notice)
+    case .keyChanged(let provider, let key, let state, let reason):
+      writeDown(.key, name: "\(provider)/\(key)", state: state, reason: reason)
+      noticed(notice)
     default: noticed(notice)
     }
+  }
+
+  /// Notes in the books that something changed, with the operator who asked for it where one did.
+  public func writeDown(_ subject: LedgerChange.Subject, name: String, state: String, reason: String = "") {
+    books.changed(
+      LedgerChange(
+        at: WallInstant(nanoseconds: wallNanoseconds(at: now)), subject: subject, name: name, state: state,
+        reason: reason, askedBy: asker))
   }
 
   func dispatcherDrained() {

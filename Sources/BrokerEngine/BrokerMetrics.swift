@@ -71,6 +71,8 @@ public struct BrokerMetrics {
   public internal(set) var requests: [RequestLabels: Int] = [:]
   public internal(set) var tokens: [TokenLabels: TokenCounts] = [:]
   public internal(set) var costs: [TokenLabels: Money] = [:]
+  /// All costs together.
+  public private(set) var spent = Money.zero
   public internal(set) var upstreamResponses: [StatusLabels: Int] = [:]
   public internal(set) var upstreamRetries: [RetryLabels: Int] = [:]
   public internal(set) var queueWait = Array(repeating: Histogram.wait, count: Priority.allCases.count)
@@ -91,6 +93,7 @@ public struct BrokerMetrics {
 
   mutating func count(_ cost: Money, provider: String, model: String, tenant: String) {
     costs[TokenLabels(provider: provider, model: model, tenant: tenant), default: .zero].add(cost)
+    spent.add(cost)
   }
 
   mutating func count(_ usage: Usage, provider: String, model: String, tenant: String) {

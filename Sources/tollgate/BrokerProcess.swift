@@ -132,6 +132,7 @@ final class BrokerProcess {
     signals.append(try SignalWatch(loop, signal: SIGHUP) { [weak self] in self?.reload() })
     broker.onDrained = { [weak self] in self?.stop() }
     watchSecrets()
+    broker.writeDown(.broker, name: tollgateVersion, state: "started")
     loop.run()
     dataServer.close()
     adminServer?.close()
@@ -155,6 +156,7 @@ final class BrokerProcess {
   func drain() {
     guard !broker.isDraining else { return }
     console.changed("broker", "draining")
+    broker.writeDown(.broker, name: tollgateVersion, state: "draining")
     logger.info("draining", metadata: ["timeout": "\(broker.policy.drainTimeout)"])
     drainTimer.schedule(after: broker.policy.drainTimeout)
     // Not inside the call that asked for it: its answer goes out first.
@@ -218,6 +220,7 @@ final class BrokerProcess {
     console.token = policy.admin.token.map { Array($0.revealed.utf8) }
     console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
     console.changed("policy", "reloaded")
+    broker.writeDown(.policy, name: options.policyFile ?? "built-in", state: "reloaded")
     watchSecrets()
     logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
   }

@@ -23,6 +23,9 @@ struct ExplainCommand: ParsableCommand {
       var status: Int?
       var verdict: String?
       var failure: String?
+      var heldUsd: String?
+      var costUsd: String?
+      var costSource: String?
       var fromMs: Int64?
       var firstByteMs: Int64?
       var untilMs: Int64?
@@ -43,6 +46,7 @@ struct ExplainCommand: ParsableCommand {
     var inputTokens: Int64
     var outputTokens: Int64
     var estimated: Bool
+    var costUsd: String?
     var message: String?
     var waits: [Wait]
     var tries: [Try]
@@ -71,9 +75,15 @@ struct ExplainCommand: ParsableCommand {
       if let until = attempt.untilMs { line += ", over at +\(until) ms" }
       if let verdict = attempt.verdict { line += " (\(verdict)\(attempt.failure.map { ", \($0)" } ?? ""))" }
       lines.append(line)
+      if let cost = attempt.costUsd {
+        lines.append("      cost $\(cost) by \(attempt.costSource ?? "-")" + (attempt.heldUsd.map { ", held $\($0)" } ?? ""))
+      } else if attempt.costSource == "unknown" {
+        lines.append("      cost unknown: the model has no price")
+      }
     }
     lines.append(
       "  tokens: \(story.inputTokens) in, \(story.outputTokens) out\(story.estimated ? " (estimated)" : "")")
+    if let cost = story.costUsd { lines.append("  cost: $\(cost)") }
     if let message = story.message { lines.append("  told the client: \(message)") }
     if let total = story.totalMs { lines.append("  \(total) ms in all") }
     return lines.joined(separator: "\n")

@@ -36,6 +36,13 @@ struct StatusReport: Decodable {
     var keys: [Key]
     var queued: Bands
   }
+  struct Budget: Decodable {
+    var id: String
+    var limitUsd: String
+    var spentUsd: String
+    var heldUsd: String
+    var remainingUsd: String
+  }
   struct Tenant: Decodable {
     var id: String
     var inFlight: Int
@@ -50,6 +57,11 @@ struct StatusReport: Decodable {
   var running: Int
   var providers: [Provider]
   var tenants: [Tenant]
+  var budgets: [Budget]?
+  /// `ok`, or why the ledger cannot be written.
+  var ledger: String?
+  /// US dollars since the start, as far as prices are known.
+  var spentUsd: String?
 }
 
 struct StatusCommand: ParsableCommand {
@@ -75,8 +87,11 @@ struct StatusCommand: ParsableCommand {
       "tollgate \(report.version), since \(report.startedAt)"
         + (report.draining ? Terminal.coloured(", draining", 33) : ""),
       "running \(report.running), waiting \(report.queued.all) "
-        + "(high \(report.queued.high), normal \(report.queued.normal), low \(report.queued.low))", "",
+        + "(high \(report.queued.high), normal \(report.queued.normal), low \(report.queued.low))",
     ]
+    if let spent = report.spentUsd { lines.append("spent $\(spent) since then") }
+    if let ledger = report.ledger, ledger != "ok" { lines.append(Terminal.coloured("ledger: \(ledger)", 31)) }
+    lines.append("")
     var providers = TextTable(
       ["PROVIDER", "RUNNING", "LIMIT", "HIGH", "NORMAL", "LOW", "BREAKER"], right: [1, 2, 3, 4, 5])
     for provider in report.providers {
@@ -100,6 +115,14 @@ struct StatusCommand: ParsableCommand {
       var table = TextTable(["TENANT", "RUNNING", "WAITING", "WEIGHT"], right: [1, 2, 3])
       for tenant in report.tenants {
         table.row([tenant.id, "\(tenant.inFlight)", "\(tenant.queued)", "\(tenant.weight)"])
+      }
+      lines += ["", table.text]
+    }
+    if let budgets = report.budgets, !budgets.isEmpty {
+      var table = TextTable(["BUDGET", "SPENT", "HELD", "LIMIT", "LEFT"], right: [1, 2, 3, 4])
+      for budget in budgets {
+        table.row(
+          [budget.id] + [budget.spentUsd, budget.heldUsd, budget.limitUsd, budget.remainingUsd].map { "$\($0)" })
       }
       lines += ["", table.text]
     }

@@ -48,10 +48,10 @@ import Testing
     for presumed in [1, 0] {
       try reopened { store in
         #expect(store.recovered.presumedAttempts == presumed)
-        #expect(try count(store, "SELECT count(*) FROM attempts WHERE state = 1") == 3)
-        #expect(try count(store, "SELECT count(*) FROM attempts WHERE state = 3") == 1)
-        #expect(try count(store, "SELECT count(*) FROM requests") == 4)
-        #expect(try count(store, "SELECT count(*) FROM changes") == 0)
+        try #expect(count(store, "SELECT count(*) FROM attempts WHERE state = 1") == 3)
+        try #expect(count(store, "SELECT count(*) FROM attempts WHERE state = 3") == 1)
+        try #expect(count(store, "SELECT count(*) FROM requests") == 4)
+        try #expect(count(store, "SELECT count(*) FROM changes") == 0)
       }
     }
   }
@@ -69,9 +69,9 @@ import Testing
     ]
     #expect(journal.append(frame, first: 2) == nil)
     try reopened { store in
-      #expect(try count(store, "SELECT count(*) FROM attempts WHERE state = 1") == 2)
-      #expect(try count(store, "SELECT count(*) FROM requests") == 2)
-      #expect(try count(store, "SELECT count(*) FROM changes") == 0)
+      try #expect(count(store, "SELECT count(*) FROM attempts WHERE state = 1") == 2)
+      try #expect(count(store, "SELECT count(*) FROM requests") == 2)
+      try #expect(count(store, "SELECT count(*) FROM changes") == 0)
     }
   }
 
@@ -90,9 +90,9 @@ import Testing
     let bytes = try Data(contentsOf: URL(fileURLWithPath: Journal.name(place.path(), 0)))
     #expect(!bytes.isEmpty)
     // A reader waits until the database has them, whatever the writer's leisure.
-    #expect(try count(store, "SELECT count(*) FROM requests") == 1)
+    try #expect(count(store, "SELECT count(*) FROM requests") == 1)
     store.close()
-    #expect(try Data(contentsOf: URL(fileURLWithPath: Journal.name(place.path(), 0))).isEmpty)
+    try #expect(Data(contentsOf: URL(fileURLWithPath: Journal.name(place.path(), 0))).isEmpty)
   }
 
   @Test func withFullDurabilityOnlyTheCommitCounts() throws {

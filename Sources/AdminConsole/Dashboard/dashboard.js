@@ -37,6 +37,14 @@ function short(number) {
   if (size >= 1e4) return (number / 1e3).toFixed(0) + "k";
   return count(number);
 }
+/** Dollars from a decimal string: cents from a dollar on, two digits that count below. */
+function money(text) {
+  if (text === null || text === undefined) return "–";
+  const amount = Number(text);
+  if (amount === 0) return "$0";
+  if (amount >= 1) return `$${amount.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
+  return `$${amount.toFixed(Math.min(9, 1 - Math.floor(Math.log10(amount))))}`;
+}
 function time(milliseconds) {
   if (milliseconds === null || milliseconds === undefined) return "–";
   return milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(milliseconds < 10000 ? 2 : 1)} s`;
@@ -90,6 +98,15 @@ function providerCard(provider) {
   return card;
 }
 
+/** Spent, and behind it what running calls hold. */
+function budgetMeter(budget) {
+  const limit = Number(budget.limit_usd) + Number(budget.raised_usd) || 1;
+  const spent = Number(budget.spent_usd) / limit, held = Number(budget.held_usd) / limit;
+  return make("div", { class: "card" }, meter(budget.id,
+    `${money(budget.spent_usd)} of ${money(limit)}${held ? `, ${money(budget.held_usd)} held` : ""}`,
+    [[spent + held < .8 ? "good" : spent + held < 1 ? "warn" : "bad", spent], ["held", held]]));
+}
+
 function chart(name) {
   const points = history[name];
   const width = 360, height = 70;
@@ -127,6 +144,7 @@ function tiles(status, rate) {
     [count(status.queued.high), "high waiting", "high"], [count(status.queued.normal), "normal waiting", "normal"],
     [count(status.queued.low), "low waiting", "low"],
     [`${short(status.queued_bytes)}B`, "held by the queue"], [rate === null ? "–" : rate.toFixed(rate < 10 ? 1 : 0), "ended each second"],
+    [money(status.spent_usd), "spent since the start"],
   ];
   at("tiles").replaceChildren(...facts.map(([value, label, kind]) =>
     make("div", { class: "tile" }, make("b", { class: kind }, value), make("span", {}, label))));
@@ -148,7 +166,8 @@ function requestRows(requests) {
       make("td", { class: "number" }, time(request.queued_ms)),
       make("td", { class: "number wide" }, time(request.first_byte_ms)),
       make("td", { class: "number" }, time(request.total_ms)),
-      make("td", { class: "number wide" }, `${short(request.input_tokens)} / ${short(request.output_tokens)}${request.estimated ? " ~" : ""}`));
+      make("td", { class: "number wide" }, `${short(request.input_tokens)} / ${short(request.output_tokens)}${request.estimated ? " ~" : ""}`),
+      make("td", { class: "number" }, money(request.cost_usd)));
     row.addEventListener("click", () => tell(request.id));
     return row;
   });
@@ -165,6 +184,7 @@ async function tell(id) {
       `attempt ${attempt.number} at ${attempt.provider}${attempt.key ? "/" + attempt.key : ""}: ${attempt.status ?? attempt.failure ?? "running"}`
       + (attempt.verdict ? ` (${attempt.verdict})` : "")]),
     ["tokens", `${count(story.input_tokens)} in, ${count(story.output_tokens)} out${story.estimated ? " (estimated)" : ""}`],
+    ["cost", story.cost_usd === null ? "unknown" : `$${story.cost_usd}`],
     ["in all", time(story.total_ms)],
   ];
   if (story.message) facts.push(["told the client", story.message]);
@@ -208,11 +228,13 @@ async function turn() {
     table(at("tenants"), [["tenant"], ["running", "number"], ["waiting", "number"], ["weight", "number"]], status.tenants.map(tenant =>
       make("tr", {}, make("td", {}, tenant.id), make("td", { class: "number" }, count(tenant.in_flight)),
         make("td", { class: "number" }, count(tenant.queued)), make("td", { class: "number" }, count(tenant.weight)))));
+    at("budgets-section").hidden = status.budgets.length === 0;
+    at("budgets").replaceChildren(...status.budgets.map(budgetMeter));
     const shown = tab === "recent" ? recent.requests.slice(0, 30) : (await ask(`/api/v1/requests?state=${tab}&limit=30`)).requests;
     at("empty").hidden = shown.length > 0;
     at("requests").hidden = shown.length === 0;
     table(at("requests"), [["outcome"], ["class"], ["model"], ["session", "wide"], ["provider", "wide"], ["queued", "number"],
-      ["first byte", "number wide"], ["in all", "number"], ["tokens in / out", "number wide"]], requestRows(shown));
+      ["first byte", "number wide"], ["in all", "number"], ["tokens in / out", "number wide"], ["cost", "number"]], requestRows(shown));
   } catch (error) {
     at("state").textContent = "no answer";
     at("state").className = "badge bad";
