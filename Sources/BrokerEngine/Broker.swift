@@ -357,8 +357,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
         exchange.requeued()
       }
     case .demoted(let request, let budget): exchanges[request]?.demoted(by: budget)
-    case .breakerChanged(let provider, let state, let reason):
-      writeDown(.breaker, name: provider.name, state: state, reason: reason)
+    case .breakerChanged(let provider, let model, let state, let reason):
+      writeDown(
+        .breaker, name: model.map { "\(provider)/\($0)" } ?? provider.name, state: state, reason: reason)
       noticed(notice)
     case .keyChanged(let provider, let key, let state, let reason):
       writeDown(.key, name: "\(provider)/\(key)", state: state, reason: reason)

@@ -189,18 +189,16 @@ final class EntryQueue: Sendable {
   func journalNumber(_ number: UInt64) -> UInt64 { base + number }
 
   /// The database has everything up to this number.
-  /// - Returns: up to where everything is safe.
-  func wrote(through number: UInt64) -> UInt64 {
-    let (safe, bells) = box.withLock { box in
+  func wrote(through number: UInt64) {
+    let bells = box.withLock { box in
       box.writing = 0
       box.applied = number
       let bells = box.readers.filter { $0.number <= number }.map(\.bell)
       box.readers.removeAll { $0.number <= number }
-      return (safeThrough(box), bells)
+      return bells
     }
     for bell in bells { bell.signal() }
     if case .journal(let journal) = safety { journal.applied(through: base + number) }
-    return safe
   }
 
   /// Work for the writer's connection, done right before its next transaction.

@@ -30,7 +30,7 @@ struct LedgerReplay {
         // Frames are written whole, but a transaction may have ended inside one.
         let entries = Array(frame.entries.dropFirst(Int(applied + 1 > frame.first ? applied + 1 - frame.first : 0)))
         if writer == nil {
-          writer = try EntryWriter(db, after: nil)
+          writer = try EntryWriter(db, options: LedgerOptions(), after: nil)
           try writer?.takeUpOpenHolds()
         }
         let now = DispatchTime.now().uptimeNanoseconds

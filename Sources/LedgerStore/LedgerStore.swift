@@ -52,7 +52,7 @@ public final class LedgerStore: Sendable {
   /// Opens or makes the books, settles what a crash left open, and starts the writer.
   /// - Parameters:
   ///   - now: the wall clock, for what is settled.
-  ///   - onCommitted: called on the writer's thread after each commit with the highest number that is safe. What `append` told to be safe
+  ///   - onCommitted: called on the writer's thread after each commit with the highest number that the database has. What `append` told to be safe
   ///     need not wait for it.
   ///   - onObstacleChanged: called on the writer's thread when the obstacle begins, changes or ends.
   /// - Throws: `LedgerError`, which says what to do.

@@ -51,7 +51,8 @@ final class LedgerWriter {
       linger()
       let (entries, through) = queue.take()
       guard write(entries, through: queue.journalNumber(through)) else { return }
-      onCommitted(queue.wrote(through: through))
+      queue.wrote(through: through)
+      onCommitted(through)
     }
     // Without it a start looks a little further back; that is all.
     try? database.writeWithoutTransaction { _ in try writer?.finish() }
@@ -60,7 +61,7 @@ final class LedgerWriter {
   }
 
   private func linger() {
-    if !queue.isCommitAwaited { return queue.pause(nanoseconds: LedgerWriter.nanoseconds(options.gatherTime)) }
+    if !queue.isCommitAwaited { return queue.pause(nanoseconds: options.gatherTime.wholeNanoseconds) }
     let now = DispatchTime.now().uptimeNanoseconds
     let due = lastBegan &+ pause
     if now < due { queue.pause(nanoseconds: due - now) }
