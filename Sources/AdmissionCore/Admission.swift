@@ -42,6 +42,8 @@ public struct Admission: Sendable {
   var nextSequence: UInt64 = 0
   var drainRate = DrainRate()
   var book = BudgetBook()
+  /// Who was sent back to its lane in this pass because an account has enough for it.
+  var promised: [(request: RequestID, account: Int32)] = []
   /// The broker's budgets are the only tenant's own.
   var isSingleTenant = false
 

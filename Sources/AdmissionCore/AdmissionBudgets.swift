@@ -92,9 +92,29 @@ extension Admission {
         let estimate = leastCost(request)
         guard estimate <= left else { break }
         left -= estimate
+        promised.append((request.ticket.id, account))
         rejoin(slot, at: now)
+        needsPass = true
       }
     }
+  }
+
+  /// At the end of a pass: where somebody who was sent back to its lane did not take what was left for it (its provider is
+  /// full, another budget is in its way), the next one may. Returns false where nobody is left to look.
+  mutating func handOn(_ handed: inout Int, at now: Instant, into actions: inout ActionList) -> Bool {
+    // Bounded, so that a full provider does not move a long list of waiters in one pass.
+    guard !promised.isEmpty, handed < 64 else {
+      promised.removeAll(keepingCapacity: true)
+      return false
+    }
+    let looked = promised
+    promised.removeAll(keepingCapacity: true)
+    handed += looked.count
+    for (id, account) in looked {
+      if let slot = locations[id], slot >= 0, waiting[Int(slot)]?.waitsFor == account { continue }
+      wakeBudgetWaiters([account], at: now, into: &actions)
+    }
+    return !promised.isEmpty
   }
 
   private func leastCost(_ request: Request) -> Int64 {

@@ -14,7 +14,12 @@ extension Admission {
     needsPass = false
     pass += 1
     wake = .distantFuture
-    guard waitingCount > 0 else { return }
+    guard waitingCount > 0 else { return promised.removeAll(keepingCapacity: true) }
+    var handed = 0
+    repeat { attemptHeads(at: now, into: &actions) } while handOn(&handed, at: now, into: &actions)
+  }
+
+  private mutating func attemptHeads(at now: Instant, into actions: inout ActionList) {
     while true {
       if let slot = promotions.next(closed: closedRoutes, pass: pass) {
         attempt(slot, .promotion, at: now, into: &actions)

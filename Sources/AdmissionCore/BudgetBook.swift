@@ -226,8 +226,9 @@ struct BudgetBook: Sendable {
     if account.current.serial == serial { return account.current }
     if let other = account.other, other.serial == serial { return other }
     var fresh = Sum(serial: serial)
-    // The clock was set back into a window that is not remembered: what is known to be spent stays spent.
-    if serial < account.current.serial {
+    // The clock was set back into a window that is not remembered: what is known to be spent stays spent. (One that lies
+    // between the two that are was passed over, with nothing in it.)
+    if serial < account.current.serial, (account.other?.serial ?? .max) > serial {
       fresh.posted = min(account.current.posted + account.current.held, Self.mostSum)
     }
     return fresh

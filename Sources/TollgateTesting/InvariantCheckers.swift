@@ -80,7 +80,8 @@ final class ConclusionChecker: InvariantChecker {
       isRightful = tenant.least.clamped(need) != need || tenant.limits.concurrency == 0
     case .upstreamError, .failedUpstream:
       isRightful = request.lastVerdict != nil && request.lastVerdict != .success
-    case .rejectedBudget, .rejectedUnauthenticated, .rejectedModel, .rejectedMalformed, .rejectedTooLarge:
+    case .rejectedBudget: isRightful = request.phase == .queued
+    case .rejectedUnauthenticated, .rejectedModel, .rejectedMalformed, .rejectedTooLarge:
       isRightful = false
     }
     if !isRightful {

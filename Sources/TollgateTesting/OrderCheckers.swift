@@ -43,7 +43,8 @@ final class LaneOrderChecker: InvariantChecker {
     let request = scene.witness.requests[index]
     guard request.requeues == 0, request.ticket.clientRetryCount == 0 else { return }
     for other in scene.witness.lanes[request.lane] where other < index {
-      if scene.witness.requests[other].requeues == 0 {
+      // Who waits for money stands aside.
+      if scene.witness.requests[other].requeues == 0, scene.witness.isSurelyAffordable(other) {
         scene.report(name, "request \(index) was granted before request \(other) of its own lane")
         return
       }

@@ -28,6 +28,9 @@ public struct Scenario: Sendable {
     self.expectations = expectations
   }
 
+  /// Some clients' calls have a price: the books of money are compared.
+  var isPriced: Bool { clients.contains { $0.price != nil } }
+
   /// What may be held against a decider beside the invariants that always hold.
   public struct Expectations: Sendable {
     /// Estimates are exact and the policy tells the truth: not one refusal is excusable.
@@ -73,6 +76,8 @@ public struct ClientScript: Sendable {
   public var leaveAfter: ClosedRange<Span>
   /// Real input in percent of the estimate.
   public var inputErrorPercent: ClosedRange<Int>
+  /// What a token costs, at every provider; nil is unknown.
+  public var price: CallPrice?
 
   public init(
     tenant: TenantID = "default", session: SessionID, priority: Priority, route: [ProviderID], model: String = "m",
@@ -107,6 +112,8 @@ public struct Happening: Sendable {
     case policyReplaced(AdmissionPolicy)
     case operatorCommanded(OperatorCommand)
     case drainRequested
+    case budgetWindowsBegan([BudgetWindowState])
+    case budgetRaisesReplaced([BudgetRaise])
     /// The provider answers so, until told otherwise.
     case providerMood(ProviderID, ProviderMood)
     /// Only calls for these models are answered so; `well` ends it.

@@ -17,6 +17,8 @@ public enum ScenarioGenerator {
     case restless
     /// Providers that fail. Drawn for seeds from `firstAilingSeed` on.
     case ailing
+    /// Budgets. Drawn for seeds from `firstThriftySeed` on.
+    case thrifty
 
     static let healthy: [Sort] = [.mixed, .contended, .thirsty, .fair, .restless]
   }
@@ -25,13 +27,14 @@ public enum ScenarioGenerator {
   public static func scenario(seed: UInt64, sort: Sort? = nil, size: Int = 12) -> Scenario {
     var generator = SeededGenerator(seed: seed)
     let drawn = Sort.healthy[generator.int(0...Sort.healthy.count - 1)]
-    switch sort ?? (seed >= firstAilingSeed ? .ailing : drawn) {
+    switch sort ?? (seed >= firstThriftySeed ? .thrifty : seed >= firstAilingSeed ? .ailing : drawn) {
     case .mixed: return mixed(seed, &generator, size: size)
     case .contended: return contended(seed, &generator, size: size)
     case .thirsty: return thirsty(seed, &generator, size: size)
     case .fair: return fair(seed, &generator, size: size)
     case .restless: return restless(seed, &generator, size: size)
     case .ailing: return ailing(seed, &generator, size: size)
+    case .thrifty: return thrifty(seed, &generator, size: size)
     }
   }
 

@@ -203,6 +203,8 @@ public struct Simulation<Subject: AdmissionSubject> {
       switch scenario.happenings[index].what {
       case .policyReplaced(let policy): deliver(.policyReplaced(policy))
       case .operatorCommanded(let command): deliver(.operatorCommanded(command))
+      case .budgetWindowsBegan(let windows): deliver(.budgetWindowsBegan(windows))
+      case .budgetRaisesReplaced(let raises): deliver(.budgetRaisesReplaced(raises))
       case .drainRequested: if !scene.witness.isDraining { deliver(.drainRequested) }
       case .providerMood(let id, let mood):
         for index in providers.indices where providers[index].truth.id == id { providers[index].mood = mood }
@@ -240,7 +242,8 @@ public struct Simulation<Subject: AdmissionSubject> {
     let number = calls.count
     let ticket = Ticket(
       id: RequestID(high: scenario.seed, low: UInt64(number) + 1), tenant: script.tenant, session: script.session,
-      priority: script.priority, candidates: script.route.map { Candidate(provider: $0) }, model: script.model,
+      priority: script.priority, candidates: script.route.map { Candidate(provider: $0, price: script.price) },
+      model: script.model,
       heldBytes: script.heldBytes, estimatedInput: estimate, outputCap: script.outputCap,
       producesOutput: script.output.upperBound > 0, deadline: script.patience.map { clock.now + $0 })
     calls.append(
@@ -343,8 +346,10 @@ public struct Simulation<Subject: AdmissionSubject> {
       calls[request].tokens += call.input + output
       settlement = Settlement(
         verdict: hasLeft ? .clientLeft : .success,
-        usage: Usage(inputTokens: call.input, outputTokens: output, isEstimated: hasLeft), answerBegan: true,
-        hasAnswer: true)
+        usage: Usage(inputTokens: call.input, outputTokens: output, isEstimated: hasLeft),
+        cost: scenario.clients[call.client].price.map {
+          Money(nanodollars: MoneyWitness.cost($0, input: call.input, output: output))
+        }, answerBegan: true, hasAnswer: true)
     case .failing(let retryAfter):
       let actual = Charge(requests: 1, input: 0, output: 0)
       providers[call.provider].end(
@@ -398,7 +403,13 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .operatorCommanded:
       hash.mix(UInt64(7) << 32)
       witness.operatorCommanded()
-    case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .restored: hash.mix(UInt64(10) << 32)
+    case .budgetWindowsBegan(let windows):
+      hash.mix(UInt64(10) << 32)
+      witness.money.began(windows)
+    case .budgetRaisesReplaced(let raises):
+      hash.mix(UInt64(16) << 32)
+      witness.money.replaced(raises)
+    case .budgetsRestored, .restored: hash.mix(UInt64(17) << 32)
     case .deadlineReached: hash.mix(UInt64(8) << 32)
     case .drainRequested:
       hash.mix(UInt64(9) << 32)
@@ -446,6 +457,9 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .note(.requeued(let id, let notBefore, _)):
       hash.mix(UInt64(13) << 32 ^ id.low)
       if let request = witness.index(of: id) { witness.requeued(request, notBefore: notBefore) }
+    case .note(.demoted(let id, _)):
+      hash.mix(UInt64(15) << 32 ^ id.low)
+      if let request = witness.index(of: id) { witness.demoted(request) }
     case .note: break
     case .drained:
       hash.mix(UInt64(14) << 32)
@@ -483,7 +497,8 @@ public enum InvariantCheckers {
     [
       ConclusionChecker(), PermitChecker(), ConcurrencyChecker(), BucketChecker(), QueueBoundChecker(), WaitChecker(),
       StorageChecker(), DrainChecker(), BandOrderChecker(), LaneOrderChecker(), PromotionChecker(), FloorChecker(),
-      StallChecker(), RouteChecker(), FairnessChecker(),
+      StallChecker(), RouteChecker(), FairnessChecker(), BudgetLimitChecker(), BudgetBooksChecker(),
+      BudgetWaitChecker(),
     ]
   }
 }

@@ -8,10 +8,10 @@ public final class Witness {
 
   public struct Request {
     public let ticket: Ticket
-    public let band: Int
+    public internal(set) var band: Int
     public let tenant: Int
     /// One number for each (band, tenant, session).
-    public let lane: Int
+    public internal(set) var lane: Int
     public let route: [Int]
     public let order: Int
     public let submittedAt: Instant
@@ -102,6 +102,7 @@ public final class Witness {
   var providers: [ProviderBooks] = []
   var tenants: [(id: TenantID, weight: Int, books: Books)] = []
   var leases: [UInt64: Lease] = [:]
+  var money: MoneyWitness
   private var laneIndex: [String: Int] = [:]
   /// Queued requests of each lane, in order of arrival.
   private(set) var lanes: [[Int]] = []
@@ -111,6 +112,7 @@ public final class Witness {
   init(policy: AdmissionPolicy, at now: Instant) {
     self.now = now
     self.policy = policy
+    money = MoneyWitness(policy: policy)
     providers = policy.providers.map { provider in
       ProviderBooks(
         id: provider.id, own: Books(provider.limits, at: now),
@@ -157,12 +159,7 @@ public final class Witness {
   func submitted(_ ticket: Ticket) {
     let band = Int(ticket.priority.rawValue)
     let tenant = tenantIndex(ticket.tenant)
-    let laneName = "\(band)/\(ticket.tenant)/\(ticket.session)"
-    let lane = laneIndex[laneName] ?? lanes.count
-    if lane == lanes.count {
-      laneIndex[laneName] = lane
-      lanes.append([])
-    }
+    let lane = lane(of: ticket, band: band)
     let rules = policy.bands[band]
     let bound = min(now + rules.maxWait, ticket.deadline ?? .distantFuture)
     let promotion = now + rules.promoteAfter
@@ -173,6 +170,28 @@ public final class Witness {
     request.submittedWhileDraining = isDraining
     requests.append(request)
     enqueue(requests.count - 1)
+  }
+
+  private func lane(of ticket: Ticket, band: Int) -> Int {
+    let name = "\(band)/\(ticket.tenant)/\(ticket.session)"
+    if let known = laneIndex[name] { return known }
+    laneIndex[name] = lanes.count
+    lanes.append([])
+    return lanes.count - 1
+  }
+
+  /// A budget has made the request's class low, just after it came.
+  func demoted(_ index: Int) {
+    dequeue(index)
+    let rules = policy.bands[2]
+    let bound = min(now + rules.maxWait, requests[index].ticket.deadline ?? .distantFuture)
+    requests[index].band = 2
+    requests[index].lane = lane(of: requests[index].ticket, band: 2)
+    requests[index].earliestBound = bound
+    requests[index].latestBound = bound
+    requests[index].earliestPromotion = now + rules.promoteAfter
+    requests[index].latestPromotion = now + rules.promoteAfter
+    enqueue(index)
   }
 
   func enqueue(_ index: Int) {
@@ -209,6 +228,7 @@ public final class Witness {
 
   func progressed(_ id: LeaseID, _ progress: Progress) {
     guard let lease = leases[id.rawValue] else { return }
+    money.progressed(id, progress)
     let seen = Charge(
       requests: lease.charge.requests, input: max(lease.charge.input, progress.inputTokens ?? 0),
       output: max(lease.charge.output, progress.outputTokens))
@@ -231,6 +251,7 @@ public final class Witness {
   /// Returns the request whose lease it was.
   func settled(_ id: LeaseID, _ settlement: Settlement) -> Int? {
     guard let lease = leases.removeValue(forKey: id.rawValue) else { return nil }
+    money.settled(id, settlement, requests[lease.request].ticket)
     requests[lease.request].lastVerdict = settlement.verdict
     requests[lease.request].lease = nil
     let lag = providers[lease.provider].policy.settleLag
@@ -283,6 +304,7 @@ public final class Witness {
 
   func policyReplaced(_ new: AdmissionPolicy) {
     policy = new
+    money.replaced(new)
     for provider in new.providers {
       guard let index = providerIndex(provider.id) else { continue }
       providers[index].policy = provider
@@ -333,6 +355,7 @@ public final class Witness {
       books.least.take(charge, at: now)
     }
     leases[grant.lease.rawValue] = lease
+    money.granted(grant, request.ticket)
     requests[index].phase = .running
     requests[index].lease = grant.lease
     requests[index].grants += 1
@@ -422,9 +445,24 @@ public final class Witness {
     return min(sum, 10_000)
   }
 
+  /// True only where its budgets leave enough for it beyond any doubt, and for whoever may stand before it there.
+  func isSurelyAffordable(_ index: Int) -> Bool {
+    if money.isIdle { return true }
+    let mine = Set(money.rules(for: requests[index].ticket).map(\.account))
+    return queued.allSatisfy { other in
+      let ticket = requests[other].ticket
+      guard other == index || money.rules(for: ticket).contains(where: { mine.contains($0.account) }) else {
+        return true
+      }
+      return !money.mayLack(ticket, estimate: MoneyWitness.most(ticket), countingHolds: true, at: now)
+    }
+  }
+
   /// True only where the request could be granted on the provider beyond any doubt, claims aside.
-  func isSurelyPlaceable(_ index: Int, on provider: Int) -> Bool {
+  /// - Parameter atAnyCost: leaves budgets out of account.
+  func isSurelyPlaceable(_ index: Int, on provider: Int, atAnyCost: Bool = false) -> Bool {
     let request = requests[index]
+    if !atAnyCost, !isSurelyAffordable(index) { return false }
     if providers[provider].isUncertain || request.requeues > 0 { return false }
     if let limit = providers[provider].own.limits.concurrency {
       let taken = providers[provider].own.inUse + providers[provider].own.lagging

@@ -111,6 +111,25 @@ import Testing
     #expect(bench.isGranted(small))
   }
 
+  /// Found by the scenario of seed 2002442: the first that was woken had to wait for another budget, and the one behind it
+  /// was forgotten.
+  @Test func whoDoesNotTakeWhatIsLeftHandsItOn() {
+    var bench = bench([rule(100), rule(30, .session)], broker: [rule(1000, .broker)])
+    let sessions = bench.submit(session: "s", input: 25, price: price)
+    let running = bench.submit(session: "r", input: 30, price: price)
+    let other = bench.submit(session: "q", input: 30, price: price)
+    let stuck = bench.submit(session: "s", input: 20, price: price)
+    let behind = bench.submit(session: "b", input: 20, price: price)
+    #expect(bench.core.blocker(of: stuck, at: bench.now)?.name == "budget")
+    #expect(bench.core.blocker(of: behind, at: bench.now)?.name == "budget")
+    bench.settle(running, cost: Money(nanodollars: 20))
+    bench.settle(other, cost: Money(nanodollars: 20))
+    #expect(bench.isGranted(behind))
+    #expect(!bench.isGranted(stuck))
+    bench.settle(sessions, cost: .zero)
+    #expect(bench.isGranted(stuck))
+  }
+
   @Test func waitingEndsAtTheDeadlineAndTheOutcomeSaysSo() {
     var bench = bench([rule(100)])
     bench.submit(input: 100, price: price)

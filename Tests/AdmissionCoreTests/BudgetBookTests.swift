@@ -120,6 +120,17 @@ import Testing
     #expect(book.fit(accounts, estimate: 31, at: now) == .exceeds(accounts[0]))
   }
 
+  @Test func aClockSetBackIntoAWindowThatWasPassedOverFindsNothingInIt() {
+    let (made, accounts) = book([rule(100)])
+    var book = made
+    for serial in [1000, 2000, 3000] as [Int64] {
+      book.begin([BudgetWindowState(window: day, serial: serial, end: .distantFuture)])
+      if serial != 2000 { book.hold(accounts, 30) }
+    }
+    book.begin([BudgetWindowState(window: day, serial: 2000, end: .distantFuture)])
+    #expect(book.fit(accounts, estimate: 100, at: now) == .fits)
+  }
+
   @Test func holdsOfManyWindowsAgoChangeNothing() {
     var (book, accounts) = book([rule(100)])
     let taken = book.epoch

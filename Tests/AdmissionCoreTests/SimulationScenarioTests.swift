@@ -25,6 +25,12 @@ import TollgateTesting
     expectNoRuleBroken(first..<first + 1500)
   }
 
+  /// Budgets of the broker, tenants and sessions, with windows that end and raises.
+  @Test func scenariosWithBudgetsBreakNoRule() {
+    let first = ScenarioGenerator.firstThriftySeed
+    expectNoRuleBroken(first..<first + 1500)
+  }
+
   @Test func theSameSeedGivesTheSameTrace() {
     for seed in UInt64(0)..<150 {
       let scenario = ScenarioGenerator.scenario(seed: seed)
