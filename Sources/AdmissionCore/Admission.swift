@@ -32,6 +32,8 @@ public struct Admission: Sendable {
   var waitingBytes = 0
   var lanes = LaneQueue()
   var fair = [FairShare(), FairShare(), FairShare()]
+  /// From 1, never given anew: lanes keep them over a change of policy.
+  var clusterNumbers: [ProviderID: Int32] = [:]
   var promotions = PromotionQueue()
   /// Each waiting request's next instant: its retry, its promotion, its deadline.
   var timers = IndexedHeap()

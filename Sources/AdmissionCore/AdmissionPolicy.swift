@@ -71,6 +71,9 @@ public struct ProviderPolicy: Sendable, Equatable {
   public var settleLag: Span
   /// Over how long the calls at a time grow after an idle minute or with a new key; zero is at once.
   public var ramp: Span
+  /// The same for providers that some route puts together: one of them. Between clusters there is no order of turns. nil is the cluster
+  /// of all that name none.
+  public var cluster: ProviderID?
 
   public init(
     id: ProviderID, limits: Limits = Limits(), modelLimits: [ModelLimits] = [], keys: [KeyPolicy] = [],

@@ -200,7 +200,9 @@ extension Admission {
   mutating func enterLane(_ slot: Int32, isRetry: Bool) {
     guard let request = waiting[Int(slot)] else { return }
     let lane = lanes.openLane(
-      for: LaneKey(tenantAndBand: request.tenant * 4 + Int32(request.band), session: request.ticket.session))
+      for: LaneKey(
+        tenantAndBand: request.tenant * 4 + Int32(request.band), cluster: cluster(of: request.route),
+        session: request.ticket.session))
     if isRetry {
       // Whoever stood first does no longer: only heads are promoted.
       if let head = lanes.head(of: lane) { promotions.remove(head) }
@@ -214,10 +216,15 @@ extension Admission {
     if tenants[Int(request.tenant)].parking != nil { fair[request.band].park(tenant: request.tenant) }
   }
 
+  /// The number of the cluster in which the route's providers are.
+  private func cluster(of route: Int32) -> Int32 {
+    routes.routes[Int(route)].legs.first.map { providers[Int($0.provider)].cluster } ?? 0
+  }
+
   /// Tells fairness which request stands first in the lane.
   mutating func refreshHead(_ lane: Int32, band: Int, tenant: Int32) {
     if let head = lanes.head(of: lane), let route = waiting[Int(head)]?.route {
-      fair[band].setHead(lane: lane, tenant: tenant, route: route)
+      fair[band].setHead(lane: lane, tenant: tenant, route: route, cluster: lanes.key(of: lane)?.cluster ?? 0)
       if let promoteAt = waiting[Int(head)]?.promoteAt, promoteAt <= clock { promote(head) }
     } else {
       fair[band].clearHead(lane: lane)

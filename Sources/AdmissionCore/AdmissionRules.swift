@@ -42,6 +42,13 @@ extension Admission {
 
   private mutating func install(_ rules: ProviderPolicy, _ number: Int, at now: Instant) {
     providers[number].policy = rules
+    if let name = rules.cluster {
+      let known = clusterNumbers[name] ?? Int32(clusterNumbers.count + 1)
+      clusterNumbers[name] = known
+      providers[number].cluster = known
+    } else {
+      providers[number].cluster = 0
+    }
     providers[number].breaker.policy = rules.breaker
     if !rules.learnLimits {
       providers[number].learner = QuotaLearner()
@@ -177,7 +184,9 @@ extension Admission {
       guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot else {
         continue
       }
-      fair[request.band].setHead(lane: lane, tenant: request.tenant, route: request.route)
+      // Those that wait stay in the cluster in which they came.
+      fair[request.band].setHead(
+        lane: lane, tenant: request.tenant, route: request.route, cluster: lanes.key(of: lane)?.cluster ?? 0)
     }
     reopenBudgets(at: now)
     for id in orphans {

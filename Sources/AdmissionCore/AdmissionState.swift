@@ -116,6 +116,8 @@ enum QuotaHolder: Sendable {
 
 struct ProviderState: Sendable {
   var policy: ProviderPolicy
+  /// The number of `policy.cluster`; 0 where it names none.
+  var cluster: Int32 = 0
   var isRetired = false
   /// Nothing refers to it: the slot may be given away.
   var isFree: Bool { isRetired && capacity.permits.running == 0 }

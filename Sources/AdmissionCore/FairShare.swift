@@ -10,6 +10,10 @@
 // of their weights by at most two requests each; likewise sessions. Costs are estimates until `correct` gives the real
 // ones. Why this one: O(log n), no rounds or quanta to tune, and requests may differ in size by a factor of 100,000.
 //
+// Providers that no route puts together (different clusters) have nothing to share, and their flows nothing to compare: a flow has a tag for
+// each cluster, and each cluster its own virtual time. With one time for all, a flood at a full provider lags behind the time that
+// others move on, and whoever comes new would stand behind all of it. Between clusters the one that was served longest ago goes first.
+//
 // Heads are kept apart by route (the set of providers they may go to): when a provider is full, all heads that only it
 // can serve are passed over at once instead of one by one. A route's heap holds branches (one for each tenant), a
 // branch holds lanes.
@@ -30,24 +34,34 @@ struct FairShare: Sendable {
     var kept: [Int32] = []
     var sweepAbove = 64
   }
+  /// The flows of providers that routes put together.
+  private struct Cluster: Sendable {
+    var virtualTime: Int64 = 0
+    /// The weights of all flows with a head together.
+    var backloggedWeight = 0
+    /// Of its last grant.
+    var stamp: UInt64 = 0
+    /// By tenant.
+    var flows: [Flow] = []
+  }
   private struct LaneState: Sendable {
     var tag: Int64 = 0
     var stamp: UInt64 = 0
     var tenant: Int32 = -1
+    /// Stays the lane's until it is forgotten.
+    var cluster: Int32 = 0
     var branch: Int32 = -1
     var running: Int32 = 0
     var isKept = false
   }
   private struct Branch: Sendable {
     var tenant: Int32 = -1
+    var cluster: Int32 = 0
     var route: Int32 = -1
     var lanes = IndexedHeap()
   }
 
-  private var virtualTime: Int64 = 0
-  /// The weights of all flows with a head together.
-  private var backloggedWeight = 0
-  private var flows: [Flow] = []
+  private var clusters: [Cluster] = []
   private var lanes: [LaneState] = []
   private var lanePositions: [Int32] = []
   private var branches: [Branch] = []
@@ -70,24 +84,26 @@ struct FairShare: Sendable {
 
   // MARK: Heads
 
-  /// The lane's head may be placed on this route. The lane must belong to the same tenant until it is forgotten.
-  mutating func setHead(lane: Int32, tenant: Int32, route: Int32) {
-    grow(lane: lane, tenant: tenant, route: route)
+  /// The lane's head may be placed on this route. The lane must belong to the same tenant and cluster until it is forgotten.
+  mutating func setHead(lane: Int32, tenant: Int32, route: Int32, cluster: Int32 = 0) {
+    grow(lane: lane, tenant: tenant, route: route, cluster: cluster)
     let current = lanes[Int(lane)].branch
     if current >= 0, branches[Int(current)].route == route { return }
     if current >= 0 {
       detach(lane)
     } else {
       backlogged += 1
-      if flows[Int(tenant)].backlogged == 0 {
-        flows[Int(tenant)].tag = max(flows[Int(tenant)].tag, virtualTime)
+      let own = Int(cluster)
+      if clusters[own].flows[Int(tenant)].backlogged == 0 {
+        clusters[own].flows[Int(tenant)].tag = max(clusters[own].flows[Int(tenant)].tag, clusters[own].virtualTime)
         stamp += 1
-        flows[Int(tenant)].stamp = stamp
-        backloggedWeight += Int(flows[Int(tenant)].weight)
+        clusters[own].flows[Int(tenant)].stamp = stamp
+        clusters[own].backloggedWeight += Int(clusters[own].flows[Int(tenant)].weight)
       }
-      flows[Int(tenant)].backlogged += 1
+      clusters[own].flows[Int(tenant)].backlogged += 1
       lanes[Int(lane)].tenant = tenant
-      lanes[Int(lane)].tag = max(lanes[Int(lane)].tag, flows[Int(tenant)].virtualTime)
+      lanes[Int(lane)].cluster = cluster
+      lanes[Int(lane)].tag = max(lanes[Int(lane)].tag, clusters[own].flows[Int(tenant)].virtualTime)
       stamp += 1
       lanes[Int(lane)].stamp = stamp
     }
@@ -98,7 +114,7 @@ struct FairShare: Sendable {
   mutating func clearHead(lane: Int32) {
     guard Int(lane) < lanes.count, lanes[Int(lane)].branch >= 0 else { return }
     detach(lane)
-    subtractBacklog(of: Int(lanes[Int(lane)].tenant))
+    subtractBacklog(of: lane)
     retire(lane)
   }
 
@@ -106,13 +122,16 @@ struct FairShare: Sendable {
   mutating func suspendHead(lane: Int32) {
     guard hasHead(lane: lane) else { return }
     detach(lane)
-    subtractBacklog(of: Int(lanes[Int(lane)].tenant))
+    subtractBacklog(of: lane)
   }
 
-  private mutating func subtractBacklog(of tenant: Int) {
+  private mutating func subtractBacklog(of lane: Int32) {
+    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
     backlogged -= 1
-    flows[tenant].backlogged -= 1
-    if flows[tenant].backlogged == 0 { backloggedWeight -= Int(flows[tenant].weight) }
+    clusters[own].flows[tenant].backlogged -= 1
+    if clusters[own].flows[tenant].backlogged == 0 {
+      clusters[own].backloggedWeight -= Int(clusters[own].flows[tenant].weight)
+    }
   }
 
   func hasHead(lane: Int32) -> Bool { Int(lane) < lanes.count && lanes[Int(lane)].branch >= 0 }
@@ -120,16 +139,19 @@ struct FairShare: Sendable {
   /// The lane whose turn it is among the routes that are open, tenants that are parked left out.
   /// - Parameter closed: by route, the number of the pass that closed it; a route is open in any other pass.
   func next(closed: [UInt64], pass: UInt64) -> Choice? {
-    var best: (tenant: IndexedHeap.Entry, lane: IndexedHeap.Entry, route: Int32)?
+    var best: (tenant: IndexedHeap.Entry, lane: IndexedHeap.Entry, route: Int32, cluster: Int32)?
     for route in activeRoutes {
       guard let branch = routes[Int(route)].first, closed[Int(route)] != pass,
         let lane = branches[Int(branch.element)].lanes.first
       else { continue }
-      if let found = best {
+      let own = branches[Int(branch.element)].cluster
+      if let found = best, own != found.cluster {
+        guard clusters[Int(own)].stamp < clusters[Int(found.cluster)].stamp else { continue }
+      } else if let found = best {
         let sameTenant = branch.key == found.tenant.key && branch.stamp == found.tenant.stamp
         guard sameTenant ? lane < found.lane : branch < found.tenant else { continue }
       }
-      best = (branch, lane, route)
+      best = (branch, lane, route, own)
     }
     return best.map { Choice(lane: $0.lane.element, route: $0.route) }
   }
@@ -138,36 +160,42 @@ struct FairShare: Sendable {
 
   /// The lane's head has been granted; it is still its head. A `correct` with `isOver` must follow.
   mutating func charge(lane: Int32, cost: Int64, weight: Int) {
-    let tenant = Int(lanes[Int(lane)].tenant)
-    if flows[tenant].weight != Int32(weight) {
-      backloggedWeight += weight - Int(flows[tenant].weight)
-      flows[tenant].weight = Int32(weight)
+    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
+    var flow = Flow()
+    // Out of the array while it changes, so that nothing is copied.
+    swap(&flow, &clusters[own].flows[tenant])
+    if flow.weight != Int32(weight) {
+      clusters[own].backloggedWeight += weight - Int(flow.weight)
+      flow.weight = Int32(weight)
     }
-    virtualTime = max(virtualTime + Self.scaled(cost, weight: backloggedWeight), flows[tenant].tag)
+    clusters[own].virtualTime = max(
+      clusters[own].virtualTime + Self.scaled(cost, weight: clusters[own].backloggedWeight), flow.tag)
     let charge = Self.scaled(cost, weight: weight)
-    flows[tenant].tag += charge
-    flows[tenant].lastCharge = charge
-    flows[tenant].running += 1
-    flows[tenant].virtualTime = max(
-      flows[tenant].virtualTime + Self.scaled(cost, weight: Int(flows[tenant].backlogged)), lanes[Int(lane)].tag)
+    flow.tag += charge
+    flow.lastCharge = charge
+    flow.running += 1
+    flow.virtualTime = max(
+      flow.virtualTime + Self.scaled(cost, weight: Int(flow.backlogged)), lanes[Int(lane)].tag)
     lanes[Int(lane)].tag += Self.scaled(cost, weight: 1)
     lanes[Int(lane)].running += 1
     stamp += 1
-    flows[tenant].stamp = stamp
+    flow.stamp = stamp
+    clusters[own].stamp = stamp
     lanes[Int(lane)].stamp = stamp
+    swap(&flow, &clusters[own].flows[tenant])
     rekey(lane)
   }
 
   /// What was granted turned out to cost `difference` more (or less, below zero).
   mutating func correct(lane: Int32, by difference: Int64, weight: Int, isOver: Bool) {
-    let tenant = Int(lanes[Int(lane)].tenant)
+    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
     if difference != 0 {
-      flows[tenant].tag += Self.scaled(difference, weight: weight)
+      clusters[own].flows[tenant].tag += Self.scaled(difference, weight: weight)
       lanes[Int(lane)].tag += Self.scaled(difference, weight: 1)
       rekey(lane)
     }
     guard isOver else { return }
-    flows[tenant].running -= 1
+    clusters[own].flows[tenant].running -= 1
     lanes[Int(lane)].running -= 1
     if lanes[Int(lane)].branch < 0 { retire(lane) }
   }
@@ -180,41 +208,52 @@ struct FairShare: Sendable {
 
   /// Leaves the tenant out of `next` until it is unparked: its own limit stands in its way.
   mutating func park(tenant: Int32) {
-    guard Int(tenant) < flows.count, !flows[Int(tenant)].isParked else { return }
-    flows[Int(tenant)].isParked = true
-    for branch in flows[Int(tenant)].branches {
-      routes[Int(branches[Int(branch)].route)].remove(branch, positions: &branchPositions)
+    for own in clusters.indices where Int(tenant) < clusters[own].flows.count {
+      guard !clusters[own].flows[Int(tenant)].isParked else { continue }
+      clusters[own].flows[Int(tenant)].isParked = true
+      for branch in clusters[own].flows[Int(tenant)].branches {
+        routes[Int(branches[Int(branch)].route)].remove(branch, positions: &branchPositions)
+      }
     }
   }
 
   /// Back into the turns. What it could not use while its own limit held it back is not owed to it, but for one
   /// request.
   mutating func unpark(tenant: Int32) {
-    guard Int(tenant) < flows.count, flows[Int(tenant)].isParked else { return }
-    flows[Int(tenant)].isParked = false
-    flows[Int(tenant)].tag = max(flows[Int(tenant)].tag, virtualTime - flows[Int(tenant)].lastCharge)
-    for branch in flows[Int(tenant)].branches { insertBranch(branch) }
+    for own in clusters.indices where Int(tenant) < clusters[own].flows.count {
+      let flow = clusters[own].flows[Int(tenant)]
+      guard flow.isParked else { continue }
+      clusters[own].flows[Int(tenant)].isParked = false
+      clusters[own].flows[Int(tenant)].tag = max(flow.tag, clusters[own].virtualTime - flow.lastCharge)
+      for branch in flow.branches { insertBranch(branch) }
+    }
   }
 
   /// The tenant's number will be used for another one.
   mutating func forget(tenant: Int32) {
-    if Int(tenant) < flows.count { flows[Int(tenant)] = Flow() }
+    for own in clusters.indices where Int(tenant) < clusters[own].flows.count {
+      clusters[own].flows[Int(tenant)] = Flow()
+    }
   }
 
   // MARK: Structure
 
-  private mutating func grow(lane: Int32, tenant: Int32, route: Int32) {
+  private mutating func grow(lane: Int32, tenant: Int32, route: Int32, cluster: Int32) {
     while lanes.count <= Int(lane) {
       lanes.append(LaneState())
       lanePositions.append(-1)
     }
-    while flows.count <= Int(tenant) { flows.append(Flow()) }
+    while clusters.count <= Int(cluster) { clusters.append(Cluster()) }
+    while clusters[Int(cluster)].flows.count <= Int(tenant) { clusters[Int(cluster)].flows.append(Flow()) }
     while routes.count <= Int(route) { routes.append(IndexedHeap()) }
   }
 
   private mutating func attach(_ lane: Int32, tenant: Int32, route: Int32) {
+    let own = Int(lanes[Int(lane)].cluster)
     var branch: Int32 = -1
-    for candidate in flows[Int(tenant)].branches where branches[Int(candidate)].route == route { branch = candidate }
+    for candidate in clusters[own].flows[Int(tenant)].branches where branches[Int(candidate)].route == route {
+      branch = candidate
+    }
     if branch < 0 {
       if let free = freeBranches.popLast() {
         branch = free
@@ -224,9 +263,10 @@ struct FairShare: Sendable {
         branchPositions.append(-1)
       }
       branches[Int(branch)].tenant = tenant
+      branches[Int(branch)].cluster = Int32(own)
       branches[Int(branch)].route = route
-      flows[Int(tenant)].branches.append(branch)
-      if !flows[Int(tenant)].isParked { insertBranch(branch) }
+      clusters[own].flows[Int(tenant)].branches.append(branch)
+      if !clusters[own].flows[Int(tenant)].isParked { insertBranch(branch) }
     }
     lanes[Int(lane)].branch = branch
     branches[Int(branch)].lanes.insert(
@@ -238,9 +278,11 @@ struct FairShare: Sendable {
     lanes[Int(lane)].branch = -1
     branches[Int(branch)].lanes.remove(lane, positions: &lanePositions)
     guard branches[Int(branch)].lanes.isEmpty else { return }
-    let tenant = Int(branches[Int(branch)].tenant)
+    let (tenant, own) = (Int(branches[Int(branch)].tenant), Int(branches[Int(branch)].cluster))
     routes[Int(branches[Int(branch)].route)].remove(branch, positions: &branchPositions)
-    if let index = flows[tenant].branches.firstIndex(of: branch) { flows[tenant].branches.remove(at: index) }
+    if let index = clusters[own].flows[tenant].branches.firstIndex(of: branch) {
+      clusters[own].flows[tenant].branches.remove(at: index)
+    }
     freeBranches.append(branch)
   }
 
@@ -250,21 +292,23 @@ struct FairShare: Sendable {
       activeRoutes.removeAll { routes[Int($0)].isEmpty }
       activeRoutes.append(route)
     }
-    let flow = flows[Int(branches[Int(branch)].tenant)]
+    let own = Int(branches[Int(branch)].cluster)
+    let flow = clusters[own].flows[Int(branches[Int(branch)].tenant)]
     routes[Int(route)].insert(branch, key: flow.tag, stamp: flow.stamp, positions: &branchPositions)
   }
 
   private mutating func rekey(_ lane: Int32) {
-    let tenant = Int(lanes[Int(lane)].tenant)
+    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
     if lanes[Int(lane)].branch >= 0 {
       branches[Int(lanes[Int(lane)].branch)].lanes.update(
         lane, key: lanes[Int(lane)].tag, stamp: lanes[Int(lane)].stamp, positions: &lanePositions)
     }
-    guard !flows[tenant].isParked else { return }
-    for index in flows[tenant].branches.indices {
-      let branch = flows[tenant].branches[index]
+    guard !clusters[own].flows[tenant].isParked else { return }
+    for index in clusters[own].flows[tenant].branches.indices {
+      let branch = clusters[own].flows[tenant].branches[index]
       routes[Int(branches[Int(branch)].route)].update(
-        branch, key: flows[tenant].tag, stamp: flows[tenant].stamp, positions: &branchPositions)
+        branch, key: clusters[own].flows[tenant].tag, stamp: clusters[own].flows[tenant].stamp,
+        positions: &branchPositions)
     }
   }
 
@@ -272,37 +316,37 @@ struct FairShare: Sendable {
 
   /// Remembers an idle lane only while it is ahead of virtual time, so that leaving and coming back gains nothing.
   private mutating func retire(_ lane: Int32) {
-    let tenant = Int(lanes[Int(lane)].tenant)
-    if flows[tenant].backlogged == 0, flows[tenant].running == 0 {
+    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
+    if clusters[own].flows[tenant].backlogged == 0, clusters[own].flows[tenant].running == 0 {
       // The end of the tenant's busy time: everybody starts anew.
-      flows[tenant].kept.append(lane)
-      for kept in flows[tenant].kept { forget(lane: kept) }
-      flows[tenant].kept = []
-      flows[tenant].sweepAbove = 64
+      let kept = clusters[own].flows[tenant].kept + [lane]
+      clusters[own].flows[tenant].kept = []
+      clusters[own].flows[tenant].sweepAbove = 64
+      for lane in kept { forget(lane: lane) }
     } else if lanes[Int(lane)].running == 0, !lanes[Int(lane)].isKept {
-      if lanes[Int(lane)].tag <= flows[tenant].virtualTime {
+      if lanes[Int(lane)].tag <= clusters[own].flows[tenant].virtualTime {
         forget(lane: lane)
       } else {
         lanes[Int(lane)].isKept = true
-        flows[tenant].kept.append(lane)
-        if flows[tenant].kept.count > flows[tenant].sweepAbove { sweep(tenant) }
+        clusters[own].flows[tenant].kept.append(lane)
+        if clusters[own].flows[tenant].kept.count > clusters[own].flows[tenant].sweepAbove { sweep(tenant, own) }
       }
     }
   }
 
-  private mutating func sweep(_ tenant: Int) {
+  private mutating func sweep(_ tenant: Int, _ own: Int) {
     var remaining: [Int32] = []
-    for lane in flows[tenant].kept {
+    for lane in clusters[own].flows[tenant].kept {
       let state = lanes[Int(lane)]
-      if state.branch < 0, state.running == 0, state.tag > flows[tenant].virtualTime {
+      if state.branch < 0, state.running == 0, state.tag > clusters[own].flows[tenant].virtualTime {
         remaining.append(lane)
       } else {
         lanes[Int(lane)].isKept = false
         if state.branch < 0, state.running == 0 { forget(lane: lane) }
       }
     }
-    flows[tenant].kept = remaining
-    flows[tenant].sweepAbove = max(64, 2 * remaining.count)
+    clusters[own].flows[tenant].kept = remaining
+    clusters[own].flows[tenant].sweepAbove = max(64, 2 * remaining.count)
   }
 
   private mutating func forget(lane: Int32) {

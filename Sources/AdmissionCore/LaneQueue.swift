@@ -9,6 +9,8 @@
 struct LaneKey: Hashable, Sendable {
   /// Tenant × 4 + band.
   var tenantAndBand: Int32
+  /// Calls to providers that have nothing to do with each other do not wait for each other.
+  var cluster: Int32 = 0
   var session: SessionID
 }
 

@@ -241,7 +241,7 @@ extension Policy {
           quota: provider.quota, admissionTokens: provider.admissionTokens, learnLimits: provider.learnLimits,
           breaker: provider.breaker, retry: provider.retry, settleLag: Span(provider.settleLag),
           ramp: Span(provider.ramp))
-      },
+      }.clustered(by: routes),
       bands: bands,
       tenants: tenants.isEmpty
         ? [TenantPolicy(id: "default")]

@@ -115,4 +115,54 @@ import Testing
     for gone in fair.forgotten { open.remove(gone) }
     #expect(open.isEmpty)
   }
+
+  /// A flood at a slow provider, 100 grants at a fast one for each of its own, and then somebody new at the slow one.
+  @Test(arguments: [(Int32(0), Int32(0), false), (0, 1, true)])
+  func whoComesNewToASlowProviderStandsBesideTheFloodThere(slow: Int32, fast: Int32, isFair: Bool) {
+    var fair = FairShare()
+    fair.setHead(lane: 0, tenant: 0, route: 0, cluster: slow)
+    fair.setHead(lane: 1, tenant: 1, route: 1, cluster: fast)
+    func serve(closed: [UInt64]) -> Int32? {
+      guard let choice = fair.next(closed: closed, pass: 1) else { return nil }
+      fair.charge(lane: choice.lane, cost: 10, weight: 1)
+      fair.correct(lane: choice.lane, by: 0, weight: 1, isOver: true)
+      return choice.lane
+    }
+    for _ in 0..<20 {
+      #expect(serve(closed: [0, 1]) == 0)
+      for _ in 0..<100 { #expect(serve(closed: [1, 0]) == 1) }
+    }
+    fair.setHead(lane: 2, tenant: 2, route: 0, cluster: slow)
+    let turns = (0..<10).compactMap { _ in serve(closed: [0, 1]) }
+    // With one virtual time for both it has to wait until the flood has caught up.
+    #expect(turns.count { $0 == 2 } == (isFair ? 5 : 0))
+  }
+
+  @Test func betweenClustersTheOneServedLongestAgoGoesFirst() {
+    var fair = FairShare()
+    fair.setHead(lane: 0, tenant: 0, route: 0, cluster: 0)
+    fair.setHead(lane: 1, tenant: 0, route: 1, cluster: 1)
+    fair.setHead(lane: 2, tenant: 1, route: 1, cluster: 1)
+    var turns: [Int32] = []
+    for _ in 0..<8 {
+      guard let choice = fair.next(closed: [0, 0], pass: 1) else { break }
+      turns.append(choice.lane)
+      fair.charge(lane: choice.lane, cost: choice.lane == 0 ? 1000 : 1, weight: 1)
+      fair.correct(lane: choice.lane, by: 0, weight: 1, isOver: true)
+    }
+    #expect(turns.count { $0 == 0 } == 4)
+    #expect(turns.count { $0 == 1 } == 2)
+    #expect(turns.count { $0 == 2 } == 2)
+  }
+
+  @Test func aParkedTenantIsLeftOutInEveryCluster() {
+    var fair = FairShare()
+    fair.setHead(lane: 0, tenant: 0, route: 0, cluster: 1)
+    fair.setHead(lane: 1, tenant: 0, route: 1, cluster: 2)
+    fair.park(tenant: 0)
+    #expect(fair.next(closed: [0, 0], pass: 1) == nil)
+    fair.unpark(tenant: 0)
+    #expect(fair.next(closed: [1, 0], pass: 1)?.lane == 1)
+    #expect(fair.next(closed: [0, 1], pass: 1)?.lane == 0)
+  }
 }

@@ -9,11 +9,11 @@ from collections import Counter
 import pytest
 
 from fleet import Client, chat, percentile
-from processes import NO_RESERVE, policy_for
+from processes import NO_RESERVE
 from rawhttp import address_of
 
 CALL_MS = 250
-# The limits of the tenant that floods, in a broker each.
+# By provider, the limits of the tenant that floods it. All are in one broker: what happens at one provider is nothing to the others.
 PAIRS = {
     "limited": {"concurrency": 5},
     "rated": {"requests_per_minute": 60},
@@ -25,13 +25,15 @@ PAIRS = {
 def test_a_flood_is_its_tenants_own(start, http):
     """8 permits at each provider; one tenant calls now and then, alone at first and then beside 24 clients of another."""
     simulators = {name: start.simulator(concurrency=8, first_token=f"{CALL_MS}ms", output_tokens="2-2") for name in PAIRS}
-    brokers = {}
+    tenants = []
     for name, limits in PAIRS.items():
-        keys = {role: ["sha256:" + hashlib.sha256(f"{name}-{role}".encode()).hexdigest()] for role in ("flood", "other")}
-        brokers[name] = start.broker(policy_for(
-            simulators[name].url, limits={"concurrency": 8}, priorities=NO_RESERVE, tenants=[
-                {"id": "flood", "keys": keys["flood"], "limits": limits}, {"id": "other", "keys": keys["other"]}]))
-    addresses, rng = {name: address_of(broker.url) for name, broker in brokers.items()}, random.Random(1)
+        for role in ("flood", "other"):
+            key = "sha256:" + hashlib.sha256(f"{name}-{role}".encode()).hexdigest()
+            tenants.append({"id": f"{name}-{role}", "keys": [key], "limits": limits if role == "flood" else {}})
+    broker = start.broker({"version": 1, "providers": {
+        name: {"dialect": "openai", "base_url": simulators[name].openai_url, "limits": {"concurrency": 8}} for name in PAIRS},
+        "routes": [{"models": [name], "to": [name]} for name in PAIRS], "tenants": tenants, "priorities": NO_RESERVE})
+    address, rng = address_of(broker.url), random.Random(1)
 
     def fields(name, role, session):
         # Calls of different length, so that the places do not come free all at once.
@@ -42,17 +44,17 @@ def test_a_flood_is_its_tenants_own(start, http):
     durations = []
 
     async def flood(name, number, end, results):
-        client = Client(addresses[name])
+        client = Client(address)
         while time.monotonic() < end:
-            results.append(await client.call(chat(), fields(name, "flood", number)))
+            results.append(await client.call(chat(name), fields(name, "flood", number)))
         client.close()
 
     async def now_and_then(name, end, waits):
         tasks = []
 
         async def one(number):
-            client = Client(addresses[name])
-            result = await client.call(chat(), fields(name, "other", number))
+            client = Client(address)
+            result = await client.call(chat(name), fields(name, "other", number))
             client.close()
             assert result.status == 200, result.body
             waits.append(result.queue_ms)

@@ -29,14 +29,22 @@ def policy_of(providers):
 
 async def call(address, name, dialect="openai", priority="normal", number=0, fields=()):
     """One call to one provider by its path. The simulator logs it by its number."""
-    path = f"/p/{name}/v1/" + ("chat/completions" if dialect == "openai" else "messages")
-    pairs = [("x-tollgate-priority", priority), ("x-tollgate-session", f"{name}-{number}"), ("x-sim-id", str(number)), *fields]
-    if dialect == "anthropic":
-        pairs.append(("anthropic-version", "2023-06-01"))
     client = Client(address)
-    result = await client.call(chat() if dialect == "openai" else MESSAGES, pairs, path=path)
+    result = await client.call(*message(name, dialect, priority, number, fields))
     client.close()
     return result
+
+
+async def send(client, *arguments):
+    await client.send(*message(*arguments))
+
+
+def message(name, dialect, priority, number, fields=()):
+    """Body, fields and path. Without a session: the calls of all providers come from one, and those to one must not hold up others."""
+    pairs = [("x-tollgate-priority", priority), ("x-sim-id", str(number)), *fields]
+    if dialect == "openai":
+        return chat(), pairs, f"/p/{name}/v1/chat/completions"
+    return MESSAGES, [*pairs, ("anthropic-version", "2023-06-01")], f"/p/{name}/v1/messages"
 
 
 def order(http, simulator, fault, milliseconds, **more):
@@ -62,8 +70,9 @@ async def crowd(http, broker, simulator, name, dialect, fault, milliseconds, **m
     """30 clients that wait for 4 places, which come free one after the other once the provider has begun to misbehave.
     Returns when that was, and all answers."""
     address = address_of(broker.url)
-    holders = [asyncio.create_task(call(address, name, dialect, "high", f"holder-{number}", [
-        ("x-sim-first-token-ms", str(600 + 60 * number))])) for number in range(4)]
+    holders = [Client(address) for _ in range(4)]
+    for holder in holders:
+        await send(holder, name, dialect, "high", "holder", [("x-sim-first-token-ms", "60000")])
 
     async def all_held():
         return (await get_json(address_of(simulator.url), "/sim/stats"))["in_flight"] == 4
@@ -73,11 +82,14 @@ async def crowd(http, broker, simulator, name, dialect, fault, milliseconds, **m
         return sum(next(entry for entry in status["providers"] if entry["id"] == name)["queued"].values()) == 30
 
     await reach(all_held, "four calls at the provider")
-    began = order(http, simulator, fault, milliseconds, **more)
     waiting = [asyncio.create_task(call(address, name, dialect, priority, f"{priority}-{number}"))
                for priority in ("low", "normal", "high") for number in range(10)]
     await reach(all_queued, "30 queued calls")
-    return began, await asyncio.gather(*holders, *waiting)
+    began = order(http, simulator, fault, milliseconds, **more)
+    for holder in holders:
+        holder.abort()
+        await asyncio.sleep(0.2)  # Reason: the places come free one after the other.
+    return began, await asyncio.gather(*waiting)
 
 
 @pytest.mark.timeout(60)
@@ -99,7 +111,7 @@ def test_thirty_waiting_clients_sit_out_a_throttled_provider(start, http):
 
     async def run():
         return dict(zip(dialects, await asyncio.gather(*[
-            crowd(http, broker, simulators[name], name, dialect, fault, 3600, **more)
+            crowd(http, broker, simulators[name], name, dialect, fault, 3000, **more)
             for name, (dialect, fault, more) in sorts.items()], arrive())))
 
     everything = asyncio.run(run())
@@ -114,8 +126,8 @@ def test_thirty_waiting_clients_sit_out_a_throttled_provider(start, http):
 
     for name, (began, results) in everything.items():
         records = calls_since(http, simulators[name], began)
-        refused = [record["at"] for record in records if record["status"] != 200]
-        answered = [record for record in records if record["status"] == 200 and "holder" not in record["id"]]
+        refused = [record["at"] for record in records if record["status"] >= 400]
+        answered = [record for record in records if record["status"] == 200]
         failed = Counter(result.status for result in results if result.status != 200)
         sequence = "".join(record["id"][0] for record in answered)
         print(f"\n{name}: {len(refused)} refused upstream, at {' '.join(f'{at:.2f}' for at in refused)} s; first success "
@@ -127,7 +139,7 @@ def test_thirty_waiting_clients_sit_out_a_throttled_provider(start, http):
         assert closest(refused) >= (0.95 if "retry_after" in sorts[name][2] else 0.7)
         assert sequence == "h" * 10 + "n" * 10 + "l" * 10
         attempts = sorted(int(result.fields["x-tollgate-attempts"]) for result in results)
-        assert sum(attempts) == 34 + len(refused)
+        assert sum(attempts) == 30 + len(refused)
 
 
 @pytest.mark.timeout(60)
@@ -162,8 +174,8 @@ def test_thirty_clients_sit_out_a_failing_provider(start, http):
         await task
         task = asyncio.create_task(neighbour(over, during))
         storms = await asyncio.gather(
-            crowd(http, broker, simulators["openai"], "openai", "openai", "503", 5600),
-            crowd(http, broker, simulators["claude"], "claude", "anthropic", "503", 5600))
+            crowd(http, broker, simulators["openai"], "openai", "openai", "503", 5000),
+            crowd(http, broker, simulators["claude"], "claude", "anthropic", "503", 5000))
         over.set()
         await task
         status = await get_json(address_of(broker.admin), "/api/v1/status")
@@ -175,16 +187,16 @@ def test_thirty_clients_sit_out_a_failing_provider(start, http):
     before, during, storms, status = asyncio.run(run())
     for name, (began, results) in storms.items():
         records = calls_since(http, simulators[name], began)
-        failing = [record["at"] for record in records if record["status"] != 200]
-        first = min(record["at"] for record in records if record["status"] == 200 and "holder" not in record["id"])
+        failing = [record["at"] for record in records if record["status"] >= 400]
+        first = min(record["at"] for record in records if record["status"] == 200)
         outcomes = Counter(result.status for result in results)
-        print(f"\n{name}: {len(failing)} attempts in 5.6 s of 503, at {' '.join(f'{at:.2f}' for at in failing)} s; first success {first - 5.6:.2f} s "
+        print(f"\n{name}: {len(failing)} attempts in 5 s of 503, at {' '.join(f'{at:.2f}' for at in failing)} s; first success {first - 5:.2f} s "
               f"after the end; clients {dict(outcomes)}")
         assert len(failing) <= 8
         # Doubled by the probe that failed.
-        assert 0 <= first - 5.6 <= 2 * recovery
-        assert outcomes == {200: 34}
+        assert 0 <= first - 5 <= 2 * recovery
+        assert outcomes == {200: 30}
     print(f"neighbour: p95 {percentile(before, 0.95):.1f} ms before, {percentile(during, 0.95):.1f} ms during ({len(during)} calls)")
-    assert percentile(during, 0.95) - percentile(before, 0.95) < 20
+    assert percentile(during, 0.95) - percentile(before, 0.95) < 25
     states = {entry["id"]: entry["breaker"]["state"] for entry in status["providers"]}
     assert states == {"openai": "closed", "claude": "closed", "healthy": "closed"}
