@@ -1,6 +1,7 @@
 // Entries become rows: in order, once, shared commits, and nothing is lost at the close.
 import AdmissionCore
 import Foundation
+import GRDB
 import Testing
 
 @testable import LedgerStore
@@ -50,6 +51,39 @@ import Testing
         "2 posted acme ab12 s1 openai - gpt-6-sol normal follow-up 100 50 5000 throttled 429 1 2 3 4 5 6 7 8 provider v2 flex 1",
         "3 void acme - s1 openai main gpt-6-sol normal follow-up 100 50 - throttled - 1 2 3 4 5 6 7 0 provider v2 - 1",
       ])
+  }
+
+  @Test func namesAreThereBeforeTheRowsThatUseThem() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    let last = store.append(contentsOf: Scene.call(1) + Scene.call(2, tenant: "beta") + [Scene.held(3)])
+    #expect(watcher.reached(last))
+    store.close()
+    _ = try Scene.store(place.path(), Watcher())
+    let broken = try DatabaseQueue(path: place.path()).read { try Row.fetchAll($0, sql: "PRAGMA foreign_key_check") }
+    #expect(broken.isEmpty)
+  }
+
+  @Test func theSchemaRefusesWhatMakesNoSense() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    #expect(watcher.reached(store.append(contentsOf: Scene.call(1))))
+    let database = try DatabaseQueue(path: place.path())
+    for change in [
+      "UPDATE attempts SET state = 4", "UPDATE attempts SET state = 0", "UPDATE attempts SET ended_at = NULL",
+      "UPDATE attempts SET cost = -1", "UPDATE attempts SET input_tokens = -1",
+      "UPDATE attempts SET reserved_input = -1",
+      "UPDATE attempts SET attempt = 0", "UPDATE attempts SET estimated = 2", "UPDATE attempts SET cost = 'much'",
+      "UPDATE requests SET status = -1", "UPDATE requests SET queued_us = NULL",
+      "UPDATE series SET priority = 'urgent'",
+      "INSERT INTO series SELECT 99, tenant, client_key, session, provider, key, model, priority, kind FROM series",
+      "INSERT INTO words VALUES (99, 'success')", "INSERT INTO new_holds VALUES (1, x'00')",
+      "INSERT INTO changes (at, subject, name, state, reason) VALUES (1, 'weather', 'n', 's', 'r')",
+    ] {
+      #expect(throws: DatabaseError.self, "\(change)") { try database.write { try $0.execute(sql: change) } }
+    }
   }
 
   @Test func changesAreKept() throws {
