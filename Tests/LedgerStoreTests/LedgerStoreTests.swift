@@ -60,7 +60,8 @@ import Testing
     let last = store.append(contentsOf: Scene.call(1) + Scene.call(2, tenant: "beta") + [Scene.held(3)])
     #expect(watcher.reached(last))
     store.close()
-    _ = try Scene.store(place.path(), Watcher())
+    let again = try Scene.store(place.path(), Watcher())
+    again.close()
     let broken = try DatabaseQueue(path: place.path()).read { try Row.fetchAll($0, sql: "PRAGMA foreign_key_check") }
     #expect(broken.isEmpty)
   }
