@@ -224,12 +224,13 @@ final class EntryWriter {
           series: hold.series, provider: ProviderID(names[1] as String), key: key.isEmpty ? nil : KeyID(key),
           model: names[3], firstRow: hold.row == 0 ? .max : hold.row))
     }
+    let written = try writtenAttempts()
     for row in try Row.fetchAll(database, sql: "SELECT id, holds FROM new_holds ORDER BY id") {
       let bytes = [UInt8](row[1] as Data)
       for start in stride(from: 0, to: bytes.count - OpenHold.size + 1, by: OpenHold.size) {
         var hold = OpenHold(bytes[start..<(start + OpenHold.size)])
         hold.list = row[0]
-        if try !hasRow(hold.key) { takeUp(hold) }
+        if !written.contains(hold.key) { takeUp(hold) }
       }
       lists.append((row[0], 0, rows.last))
     }
@@ -248,14 +249,23 @@ final class EntryWriter {
     }
   }
 
-  private func hasRow(_ key: AttemptKey) throws -> Bool {
-    try Bool.fetchOne(
+  /// Attempts that have their row, from the mark on: no row of a listed hold is older. One pass; a search for each hold would take
+  /// a start minutes after a crash under load.
+  private func writtenAttempts() throws -> Set<AttemptKey> {
+    var written: Set<AttemptKey> = []
+    let rows = try Row.fetchCursor(
       database,
-      sql: "SELECT EXISTS (SELECT 1 FROM attempts WHERE id >= ? AND request_high = ? AND request_low = ? AND attempt = ?)",
-      arguments: [
-        LedgerSchema.firstRow(Int64(key.request.high >> 16) * 1_000_000), Int64(bitPattern: key.request.high),
-        Int64(bitPattern: key.request.low), key.attempt,
-      ]) ?? false
+      sql: """
+        SELECT request_high, request_low, attempt FROM attempts
+        WHERE id >= (SELECT coalesce(max(value), 0) FROM marks WHERE name = 'unfinished_since')
+        """)
+    while let row = try rows.next() {
+      written.insert(
+        AttemptKey(
+          request: RequestID(high: UInt64(bitPattern: row[0] as Int64), low: UInt64(bitPattern: row[1] as Int64)),
+          attempt: row[2]))
+    }
+    return written
   }
 
   // MARK: Holds

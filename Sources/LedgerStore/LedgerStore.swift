@@ -94,7 +94,8 @@ public final class LedgerStore: Sendable {
     let ended = ended
     let thread = Thread {
       LedgerWriter(
-        queue, ledger: ledger, database, location, durability, options, onCommitted: onCommitted, onObstacleChanged: onObstacleChanged
+        queue, ledger: ledger, database, location, durability, options, onCommitted: onCommitted,
+        onObstacleChanged: onObstacleChanged
       ).run()
       ended.signal()
     }

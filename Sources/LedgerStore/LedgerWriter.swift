@@ -30,7 +30,8 @@ final class LedgerWriter {
   private var lastChecked: UInt64 = 0
 
   init(
-    _ queue: EntryQueue, ledger: UInt64, _ database: DatabaseQueue, _ location: LedgerLocation, _ durability: LedgerDurability,
+    _ queue: EntryQueue, ledger: UInt64, _ database: DatabaseQueue, _ location: LedgerLocation,
+    _ durability: LedgerDurability,
     _ options: LedgerOptions, onCommitted: @escaping @Sendable (UInt64) -> Void,
     onObstacleChanged: @escaping @Sendable (String?) -> Void
   ) {
