@@ -116,6 +116,12 @@ final class BrokerProcess {
 
   /// Serves until drained. Throws when a listener cannot be opened.
   func run() throws {
+    // Before anybody reads that it listens, and sends a signal.
+    signals = try [SIGTERM, SIGINT].map { signal in
+      try SignalWatch(loop, signal: signal) { [weak self] in self?.stopRequested() }
+    }
+    signals.append(try SignalWatch(loop, signal: SIGHUP) { [weak self] in self?.reload() })
+    broker.onDrained = { [weak self] in self?.stop() }
     let scheme = broker.policy.tls == nil ? "http" : "https"
     for address in broker.policy.listen {
       let bound = try dataServer.listen(BrokerProcess.endpoint(address))
@@ -126,11 +132,6 @@ final class BrokerProcess {
       Terminal.line("listening on \(BrokerProcess.display(bound, "http")) (admin)")
       if case .tcp(let host, _) = address { console.checksHost = host.hasPrefix("127.") || host == "::1" }
     }
-    signals = try [SIGTERM, SIGINT].map { signal in
-      try SignalWatch(loop, signal: signal) { [weak self] in self?.stopRequested() }
-    }
-    signals.append(try SignalWatch(loop, signal: SIGHUP) { [weak self] in self?.reload() })
-    broker.onDrained = { [weak self] in self?.stop() }
     watchSecrets()
     broker.writeDown(.broker, name: tollgateVersion, state: "started")
     loop.run()
