@@ -81,7 +81,10 @@ final class ConclusionChecker: InvariantChecker {
     case .upstreamError, .failedUpstream:
       isRightful = request.lastVerdict != nil && request.lastVerdict != .success
     case .rejectedBudget: isRightful = request.phase == .queued
-    case .rejectedUnauthenticated, .rejectedModel, .rejectedMalformed, .rejectedTooLarge:
+    case .rejectedModel:
+      let known = Set(scene.witness.policy.providers.map(\.id))
+      isRightful = request.ticket.candidates.allSatisfy { !known.contains($0.provider) }
+    case .rejectedUnauthenticated, .rejectedMalformed, .rejectedTooLarge:
       isRightful = false
     }
     if !isRightful {
@@ -304,5 +307,34 @@ final class DrainChecker: InvariantChecker {
 
   func finish(_ snapshot: AdmissionSnapshot, _ scene: Scene) {
     if scene.witness.drainedCount != 1 { scene.report(name, "drained \(scene.witness.drainedCount) times at the end") }
+  }
+}
+
+/// A grant goes to a provider and by a key that the policy in force has, and keys keep their own limits.
+final class TargetChecker: InvariantChecker {
+  static let name = "known_targets"
+  var name: String { Self.name }
+
+  func willGrant(_ grant: Grant, request index: Int, provider: Int, _ scene: Scene) {
+    guard let rules = scene.witness.policy.providers.first(where: { $0.id == grant.provider }) else {
+      return scene.report(name, "request \(index) granted at \(grant.provider), which the policy does not have")
+    }
+    guard let id = grant.key else {
+      if !rules.keys.isEmpty { scene.report(name, "request \(index) granted at \(rules.id) without a key") }
+      return
+    }
+    guard let key = rules.keys.first(where: { $0.id == id }) else {
+      return scene.report(name, "request \(index) granted by key \(id), which \(rules.id) does not have")
+    }
+    let model = scene.witness.requests[index].ticket.model
+    if !key.models.isEmpty, !key.models.contains(where: { $0.matches(model) }) {
+      scene.report(name, "request \(index) for \(model) granted by key \(id), which is not for it")
+    }
+    let shared = rules.quota == .perKey ? rules.limits.concurrency : nil
+    guard let limit = [key.limits.concurrency, shared].compactMap({ $0 }).min() else { return }
+    let running = scene.witness.leases.values.count { $0.provider == provider && $0.key == id }
+    if running >= limit {
+      scene.report(name, "key \(id) of \(rules.id): \(running) of \(limit) taken, one more granted")
+    }
   }
 }

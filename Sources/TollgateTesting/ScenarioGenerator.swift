@@ -19,6 +19,8 @@ public enum ScenarioGenerator {
     case ailing
     /// Budgets. Drawn for seeds from `firstThriftySeed` on.
     case thrifty
+    /// Keys, providers and quotas that change. Drawn for seeds from `firstShiftingSeed` on.
+    case shifting
 
     static let healthy: [Sort] = [.mixed, .contended, .thirsty, .fair, .restless]
   }
@@ -27,7 +29,10 @@ public enum ScenarioGenerator {
   public static func scenario(seed: UInt64, sort: Sort? = nil, size: Int = 12) -> Scenario {
     var generator = SeededGenerator(seed: seed)
     let drawn = Sort.healthy[generator.int(0...Sort.healthy.count - 1)]
-    switch sort ?? (seed >= firstThriftySeed ? .thrifty : seed >= firstAilingSeed ? .ailing : drawn) {
+    let later: Sort? =
+      seed >= firstShiftingSeed
+      ? .shifting : seed >= firstThriftySeed ? .thrifty : seed >= firstAilingSeed ? .ailing : nil
+    switch sort ?? later ?? drawn {
     case .mixed: return mixed(seed, &generator, size: size)
     case .contended: return contended(seed, &generator, size: size)
     case .thirsty: return thirsty(seed, &generator, size: size)
@@ -35,6 +40,7 @@ public enum ScenarioGenerator {
     case .restless: return restless(seed, &generator, size: size)
     case .ailing: return ailing(seed, &generator, size: size)
     case .thrifty: return thrifty(seed, &generator, size: size)
+    case .shifting: return shifting(seed, &generator, size: size)
     }
   }
 

@@ -498,7 +498,7 @@ public enum InvariantCheckers {
       ConclusionChecker(), PermitChecker(), ConcurrencyChecker(), BucketChecker(), QueueBoundChecker(), WaitChecker(),
       StorageChecker(), DrainChecker(), BandOrderChecker(), LaneOrderChecker(), PromotionChecker(), FloorChecker(),
       StallChecker(), RouteChecker(), FairnessChecker(), BudgetLimitChecker(), BudgetBooksChecker(),
-      BudgetWaitChecker(),
+      BudgetWaitChecker(), TargetChecker(),
     ]
   }
 }

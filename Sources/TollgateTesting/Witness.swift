@@ -36,6 +36,7 @@ public final class Witness {
   struct Lease {
     var request: Int
     var provider: Int
+    var key: KeyID?
     var model: Int?
     var tenant: Int
     var band: Int
@@ -115,10 +116,16 @@ public final class Witness {
     money = MoneyWitness(policy: policy)
     providers = policy.providers.map { provider in
       ProviderBooks(
-        id: provider.id, own: Books(provider.limits, at: now),
-        models: provider.modelLimits.map { Books($0.limits, at: now) }, policy: provider)
+        id: provider.id, own: Books(Self.ownLimits(provider), at: now),
+        models: provider.modelLimits.map { Books($0.limits, at: now) }, policy: provider,
+        isUncertain: provider.quota == .perKey && !provider.keys.isEmpty || provider.ramp > .zero)
     }
     for tenant in policy.tenants { tenants.append((tenant.id, tenant.weight, Books(tenant.limits, at: now))) }
+  }
+
+  /// Where each key has the limits for itself, the provider has none.
+  private static func ownLimits(_ provider: ProviderPolicy) -> Limits {
+    provider.quota == .perKey && !provider.keys.isEmpty ? Limits() : provider.limits
   }
 
   // MARK: - Names
@@ -305,10 +312,13 @@ public final class Witness {
   func policyReplaced(_ new: AdmissionPolicy) {
     policy = new
     money.replaced(new)
+    for index in providers.indices where !new.providers.contains(where: { $0.id == providers[index].id }) {
+      providers[index].isUncertain = true
+    }
     for provider in new.providers {
       guard let index = providerIndex(provider.id) else { continue }
       providers[index].policy = provider
-      providers[index].own.replace(provider.limits, at: now)
+      providers[index].own.replace(Self.ownLimits(provider), at: now)
       if provider.modelLimits.count == providers[index].models.count {
         for (position, limits) in provider.modelLimits.enumerated() {
           providers[index].models[position].replace(limits.limits, at: now)
@@ -344,7 +354,7 @@ public final class Witness {
     let charges = charges(grant, request: index, provider: provider)
     let model = modelIndex(provider, request.ticket.model)
     let lease = Lease(
-      request: index, provider: provider, model: model, tenant: request.tenant, band: request.band,
+      request: index, provider: provider, key: grant.key, model: model, tenant: request.tenant, band: request.band,
       charge: charges.provider, tenantCharge: charges.tenant, keepsCharge: charges.provider != charges.tenant)
     providers[provider].own.inUse += 1
     providers[provider].inUseByBand[request.band] += 1

@@ -31,6 +31,12 @@ import TollgateTesting
     expectNoRuleBroken(first..<first + 1500)
   }
 
+  /// Keys and providers that come, go and change, quotas of keys and models, limits in answers, breakers of models.
+  @Test func scenariosOnShiftingGroundBreakNoRule() {
+    let first = ScenarioGenerator.firstShiftingSeed
+    expectNoRuleBroken(first..<first + 800)
+  }
+
   @Test func theSameSeedGivesTheSameTrace() {
     for seed in UInt64(0)..<150 {
       let scenario = ScenarioGenerator.scenario(seed: seed)

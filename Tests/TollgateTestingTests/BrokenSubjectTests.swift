@@ -73,6 +73,16 @@ import Testing
     func visit<Choice: DefectChoice>(_ choice: Choice.Type) -> Set<String> { suite.findings(choice) }
   }
 
+  @Test func aPolicyMisreadIsCaught() {
+    func finds<Choice: Misreading>(_ choice: Choice.Type) -> Bool {
+      let first = ScenarioGenerator.firstShiftingSeed
+      return ScenarioReplay.failures(of: MisreadingAdmission<Choice>.self, seeds: first..<first + 60, most: 60)
+        .contains { $0.violations.contains { $0.checker == "known_targets" } }
+    }
+    #expect(finds(KeepsWhatWasRemoved.self))
+    #expect(finds(OvershootsKeys.self))
+  }
+
   @Test func aSubjectThatIsNotDeterministicHasOtherHashes() {
     let scenario = ScenarioGenerator.scenario(seed: 1, sort: .contended, size: 30)
     var hashes: Set<UInt64> = []
