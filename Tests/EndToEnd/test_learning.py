@@ -45,8 +45,11 @@ def hidden():
     return {
         "permits": Hidden({**call, "concurrency": 12}, clients=24),
         "permits-untold": Hidden({**call, "concurrency": 12, "telling": "nothing"}, clients=24),
+        # With a permit that stays counted for 200 ms beside 300 ms of work, growth takes longer than a minute.
+        "permits-late": Hidden({**call, "concurrency": 12, "permit_lag": "200ms"}, clients=24, policy={"settle_lag": "200ms"}, use=0.7),
         "requests": Hidden({**call, "requests_per_minute": 600}, clients=16),
         "tokens": Hidden(tokens, clients=20, **speech),
+        "tokens-retry-after": Hidden({**tokens, "burst": "5s", "telling": "retry-after"}, clients=20, **speech),
     }
 
 
@@ -134,6 +137,7 @@ class Budget:
 # One charges the cap when a call begins, as OpenAI does; the others count what is read or produced, as Anthropic does, one of them in
 # tokens that are smaller than those of our estimate.
 BUDGETS = {
+    "charges the cap": Budget("openai", "tokens", 3_000_000, agents=60),
     "counts output": Budget("anthropic", "output_tokens", 150_000, agents=40),
     "counts input": Budget("anthropic", "input_tokens", 400_000, agents=40, ratio=1.4),
     "counts both": Budget("anthropic", "tokens", 400_000, agents=40),

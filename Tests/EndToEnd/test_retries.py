@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fleet import Client, chat, get_json, reach
+from fleet import Client, chat, reach
 from rawhttp import address_of, exchange
 from scripted import ScriptedProvider, reply
 
@@ -51,6 +51,7 @@ SCRIPTS = {
     "told": [error(429, fields=[("Retry-After", "1")]), OK],
     "told-exactly": [error(429, fields=[("Retry-After", "30"), ("retry-after-ms", "300")]), OK],
     "overloaded": [error(503, fields=[("retry-after-ms", "400")], **OVERLOADED), OK],
+    "failed-and-told": [error(500, fields=[("retry-after-ms", "500")]), OK],
     "too-late": [error(429, "come back in half a minute", [("Retry-After", "30")]), OK],
     "broke": [error(500)], "frugal": [error(500)],
     "throttled-often": [error(429, fields=[("retry-after-ms", "50")])] * 6 + [OK],
@@ -108,7 +109,7 @@ def test_used_up_attempts_pass_the_last_answer(setting, http):
 
 
 @pytest.mark.parametrize("name, least, most", [
-    ("told", 1.0, 2.0), ("told-exactly", 0.3, 1.0), ("overloaded", 0.4, 1.1)])
+    ("told", 1.0, 2.0), ("told-exactly", 0.3, 1.0), ("overloaded", 0.4, 1.1), ("failed-and-told", 0.5, 1.2)])
 def test_the_provider_says_when(setting, name, least, most):
     """`Retry-After` is a floor, `retry-after-ms` goes before it."""
     answer = call(setting, name)
@@ -172,6 +173,7 @@ def test_places_in_the_queue(start):
             tasks.append(asyncio.create_task(one(name, *fields)))
 
             async def queued():
+                from fleet import get_json
                 status = await get_json(address_of(broker.admin), "/api/v1/status")
                 return sum(status["providers"][0]["queued"].values()) == count
             await reach(queued, f"{count} queued calls")
