@@ -61,7 +61,7 @@ let package = Package(
     library(
       "LedgerStore",
       [
-        "AdmissionCore", .product(name: "GRDB", package: "GRDB.swift"),
+        "AdmissionCore", deque, .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "GRDBSQLite", package: "GRDB.swift"),
       ]),
     library(

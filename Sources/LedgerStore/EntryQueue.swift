@@ -1,6 +1,7 @@
 // The entries on their way to the writer: numbered, in order, bounded, handed over under one short lock, and put into the journal
 // on the way where there is one.
 import AdmissionCore
+import DequeModule
 import Foundation
 import GRDB
 import Synchronization
@@ -30,7 +31,9 @@ final class EntryQueue: Sendable {
   }
 
   private struct Box {
-    var waiting: [LedgerEntry] = []
+    /// As they were handed over: copying an entry would touch each of its texts.
+    var waiting = Deque<[LedgerEntry]>()
+    var waitingCount = 0
     /// Taken by the writer and not committed yet.
     var writing = 0
     var appended: UInt64 = 0
@@ -66,11 +69,13 @@ final class EntryQueue: Sendable {
 
   func append(contentsOf entries: [LedgerEntry]) -> LedgerReceipt {
     let (receipt, wakes) = box.withLock { box in
-      let room = max(0, limit - box.waiting.count - box.writing)
+      let room = max(0, limit - box.waitingCount - box.writing)
       if entries.count <= room {
-        box.waiting.append(contentsOf: entries)
+        box.waiting.append(entries)
+        box.waitingCount += entries.count
       } else {
-        box.waiting.append(contentsOf: entries.prefix(room))
+        if room > 0 { box.waiting.append(Array(entries.prefix(room))) }
+        box.waitingCount += room
         box.lost += entries.count - room
       }
       let first = box.appended + 1
@@ -82,7 +87,7 @@ final class EntryQueue: Sendable {
       var wakes = box.isAsleep
       if box.isPausing {
         let isWaitedFor = box.unjournaled > box.applied
-        if isWaitedFor || box.waiting.count >= EntryQueue.manyEntries {
+        if isWaitedFor || box.waitingCount >= EntryQueue.manyEntries {
           wakes = true
           box.isPausing = false
         }
@@ -103,7 +108,7 @@ final class EntryQueue: Sendable {
   }
 
   var obstacle: String? { box.withLock { $0.obstacle } }
-  var pending: Int { box.withLock { $0.waiting.count + $0.writing } }
+  var pending: Int { box.withLock { $0.waitingCount + $0.writing } }
   var lost: Int { box.withLock { $0.lost } }
 
   /// Waits until the database has all that was appended before, at most this long.
@@ -171,17 +176,18 @@ final class EntryQueue: Sendable {
   var isClosing: Bool { box.withLock { $0.isClosing } }
 
   /// The next entries, and the number of the last one once they are committed.
-  func take() -> (entries: [LedgerEntry], through: UInt64) {
+  func take() -> (entries: [[LedgerEntry]], through: UInt64) {
     box.withLock { box in
-      var taken: [LedgerEntry] = []
-      if box.waiting.count <= EntryQueue.batchLimit {
-        swap(&taken, &box.waiting)
-      } else {
-        taken = Array(box.waiting.prefix(EntryQueue.batchLimit))
-        box.waiting.removeFirst(EntryQueue.batchLimit)
+      var taken: [[LedgerEntry]] = []
+      var count = 0
+      while let next = box.waiting.first, count == 0 || count + next.count <= EntryQueue.batchLimit {
+        taken.append(next)
+        count += next.count
+        box.waiting.removeFirst()
       }
-      box.writing = taken.count
-      return (taken, box.appended - UInt64(box.waiting.count))
+      box.writing = count
+      box.waitingCount -= count
+      return (taken, box.appended - UInt64(box.waitingCount))
     }
   }
 

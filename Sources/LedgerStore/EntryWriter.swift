@@ -179,18 +179,20 @@ final class EntryWriter {
   ///   - now: nanoseconds of a monotonic clock.
   ///   - number: the journal's number of the last entry; noted in the same transaction.
   /// - Returns: the entries that fit nothing in the books: ends without an open hold.
-  func write(_ entries: [LedgerEntry], now: UInt64, through number: UInt64) throws -> [LedgerEntry] {
-    let before = (rows, lists)
+  func write(_ lists: [[LedgerEntry]], now: UInt64, through number: UInt64) throws -> [LedgerEntry] {
+    let before = (rows, self.lists)
     fresh.removeAll(keepingCapacity: true)
     var strays: [LedgerEntry] = []
     do {
       try run(begin)
-      for entry in entries {
-        switch entry {
-        case .held(let hold): try write(hold)
-        case .settled(let end): if try !write(end) { strays.append(entry) }
-        case .concluded(let end): try write(end)
-        case .changed(let change): try write(change)
+      for entries in lists {
+        for entry in entries {
+          switch entry {
+          case .held(let hold): try write(hold)
+          case .settled(let end): if try !write(end) { strays.append(entry) }
+          case .concluded(let end): try write(end)
+          case .changed(let change): try write(change)
+          }
         }
       }
       try writeFreshHolds(now)
@@ -199,7 +201,7 @@ final class EntryWriter {
       try step(writeApplied.sqliteStatement)
       try run(commit)
     } catch {
-      (rows, lists) = before
+      (rows, self.lists) = before
       open.rolledBack()
       series.removeAll()
       words.removeAll()

@@ -77,13 +77,13 @@ final class LedgerWriter {
   }
 
   /// Tries until it works. False where the queue was closed while it did not.
-  private func write(_ entries: [LedgerEntry], through: UInt64) -> Bool {
-    lastCount = entries.count
+  private func write(_ entries: [[LedgerEntry]], through: UInt64) -> Bool {
+    lastCount = entries.reduce(0) { $0 + $1.count }
     let began = DispatchTime.now().uptimeNanoseconds
     while true {
       do {
         let strays = try attempt(entries, through: through)
-        if !strays.isEmpty { _ = try attempt(strays.map(LedgerWriter.note), through: through) }
+        if !strays.isEmpty { _ = try attempt([strays.map(LedgerWriter.note)], through: through) }
         if queue.setObstacle(nil) { onObstacleChanged(nil) }
         return true
       } catch {
@@ -98,7 +98,7 @@ final class LedgerWriter {
     }
   }
 
-  private func attempt(_ entries: [LedgerEntry], through: UInt64) throws -> [LedgerEntry] {
+  private func attempt(_ entries: [[LedgerEntry]], through: UInt64) throws -> [LedgerEntry] {
     let now = DispatchTime.now().uptimeNanoseconds
     if now &- lastChecked >= options.fileCheckInterval.wholeNanoseconds {
       guard file == FileIdentity(location) else {

@@ -59,8 +59,11 @@ final class LedgerBridge: LedgerPort {
 
   private func handOver() {
     guard !gathered.isEmpty else { return }
-    let receipt = store.handOver(gathered)
-    gathered.removeAll(keepingCapacity: true)
+    // Given away, not copied.
+    let entries = gathered
+    gathered = []
+    gathered.reserveCapacity(min(entries.count, 256))
+    let receipt = store.handOver(entries)
     committed(receipt.safe)
   }
 

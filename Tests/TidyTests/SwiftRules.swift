@@ -14,7 +14,7 @@ enum SwiftRules {
     "BrokerEngine": platform.union([
       "AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop", "DequeModule", "HeapModule", "Logging",
     ]),
-    "LedgerStore": platform.union(["AdmissionCore", "GRDB", "GRDBSQLite", "Foundation"]),
+    "LedgerStore": platform.union(["AdmissionCore", "DequeModule", "GRDB", "GRDBSQLite", "Foundation"]),
     "AdminConsole": platform.union([
       "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "EventLoop",
     ]),
