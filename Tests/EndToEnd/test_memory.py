@@ -11,8 +11,9 @@ from rawhttp import address_of
 from test_limits import memory_mib
 
 
-# Debug code keeps more of what it once had; the release is held to 20 % by the script in Benchmarks.
-SLACK_MIB = 4
+# The ledger of this test is in memory and keeps its 1,500 rows, and debug code keeps more of what it once had; the release is held to
+# 20 % by the script in Benchmarks.
+SLACK_MIB = 10
 
 
 @pytest.mark.timeout(120)

@@ -182,7 +182,7 @@ def test_tenants_share_equally_whatever_their_sessions(start, http):
         client.close()
 
     async def run():
-        end, counts = time.monotonic() + 6, Counter()
+        end, counts = time.monotonic() + 4.5, Counter()
         await asyncio.gather(*[loop("many", f"s{n}", end, counts) for n in range(50)],
                              *[loop("one", "single", end, counts) for _ in range(8)])
         return counts
@@ -210,7 +210,7 @@ def test_subagents_of_one_session_count_as_one(start, http):
         client.close()
 
     async def run():
-        end, counts = time.monotonic() + 6, Counter()
+        end, counts = time.monotonic() + 4.5, Counter()
         await asyncio.gather(*[loop("tree", end, counts) for _ in range(50)],
                              *[loop(f"plain-{n}", end, counts) for n in range(4) for _ in range(6)])
         return counts
