@@ -115,7 +115,7 @@ extension Admission {
     _ lease: Lease, _ retryAfter: Span?, at now: Instant, into actions: inout ActionList
   ) {
     let index = Int(lease.placement.provider)
-    let holder = providers[index].holder(of: lease.placement)
+    let holder = holder(of: lease.placement)
     let closings: Int
     switch holder {
     case .provider: closings = providers[index].gate.closings
@@ -183,17 +183,18 @@ extension Admission {
     _ lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
     let index = Int(lease.placement.provider)
-    let holder = providers[index].holder(of: lease.placement)
-    let isPaced = providers[index][learnerOf: holder].accepted(
-      running: lease.running, serial: lease.id.serial,
-      tokens: charged(lease, settlement)[Int(Dimension.tokens.rawValue)])
+    let holder = holder(of: lease.placement)
+    let tokens = charged(lease, settlement)[Int(Dimension.tokens.rawValue)]
+    let learned = providers[index][learnerOf: holder].accepted(
+      running: lease.running, serial: lease.id.serial, tokens: tokens)
+    guard learned.isLimited || learned.isPaced else { return }
     var changed = false
-    if providers[index][learnerOf: holder].concurrency != nil {
+    if learned.isLimited {
       let running = counted(at: holder, index)
       changed = providers[index][learnerOf: holder].succeeded(running: running)
     }
     if changed { applyLimits(of: index, at: now) }
-    guard isPaced, let level = providers[index][capacityOf: holder].available(.tokens, at: now) else { return }
+    guard learned.isPaced, let level = providers[index][capacityOf: holder].available(.tokens, at: now) else { return }
     let isShort = providers[index][capacityOf: holder].isShort(of: .tokens, at: now)
     if providers[index][learnerOf: holder].pace.succeeded(isShort: isShort, at: now) {
       applyLimits(of: index, at: now)
@@ -216,7 +217,7 @@ extension Admission {
     guard let slot = lease(id), let lease = leases[slot] else { return }
     let index = Int(lease.placement.provider)
     guard providers[index].policy.learnLimits else { return }
-    let holder = providers[index].holder(of: lease.placement)
+    let holder = holder(of: lease.placement)
     var numbersRefuse = false
     for reading in limits.readings where QuotaLearner.isSensible(reading) {
       if let remaining = reading.remaining {
@@ -233,13 +234,21 @@ extension Admission {
         actions.append(
           .note(.limitLearned(providers[index].policy.id, reading.dimension, perMinute: changed)))
       }
-      guard let remaining = reading.remaining, !providers[index][learnerOf: holder].isMixed(reading.dimension) else {
+      guard let remaining = reading.remaining, !isMixed(reading.dimension, holder, index) else {
         continue
       }
       providers[index][capacityOf: holder].follow(remaining: remaining, of: reading.dimension, at: now)
       needsPass = true
     }
     leases[slot]?.numbersRefuse = numbersRefuse
+  }
+
+  private func isMixed(_ dimension: Dimension, _ holder: QuotaHolder, _ index: Int) -> Bool {
+    switch holder {
+    case .provider: providers[index].learner.isMixed(dimension)
+    case .key(let key): providers[index].keys[key].learner.isMixed(dimension)
+    case .model(let model): providers[index].models[model].learner.isMixed(dimension)
+    }
   }
 
   // MARK: Hope

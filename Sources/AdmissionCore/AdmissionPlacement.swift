@@ -242,6 +242,22 @@ extension Admission {
     return Units(units[0], units[1] + margin.own + margin.running, units[2], tokens + margin.running)
   }
 
+  // Not methods of the provider's state, since calling one would copy all of it.
+  func holder(of placement: Placement) -> QuotaHolder {
+    let index = Int(placement.provider)
+    if placement.key >= 0, providers[index].policy.quota == .perKey { return .key(Int(placement.key)) }
+    return placement.model >= 0 ? .model(Int(placement.model)) : .provider
+  }
+
+  /// Calls that draw on the holder's quota now.
+  func running(at holder: QuotaHolder, _ index: Int) -> Int {
+    switch holder {
+    case .provider: providers[index].capacity.permits.running
+    case .key(let key): providers[index].keys[key].capacity.permits.running
+    case .model(let model): providers[index].models[model].capacity.permits.running
+    }
+  }
+
   // MARK: Commit
 
   /// Takes the permit, the units and the key, and orders the grant. The request is in no queue any more.
@@ -323,6 +339,6 @@ extension Admission {
       breakerGeneration: breakerGeneration,
       gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.cost ?? 0, epoch: book.epoch,
       modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,
-      running: providers[index].running(at: providers[index].holder(of: placement)))
+      running: running(at: holder(of: placement), index))
   }
 }

@@ -141,11 +141,6 @@ struct ProviderState: Sendable {
   /// Each key has the provider's limits for itself.
   var isPerKey: Bool { policy.quota == .perKey && !policy.keys.isEmpty }
 
-  func holder(of placement: Placement) -> QuotaHolder {
-    if isPerKey, placement.key >= 0 { return .key(Int(placement.key)) }
-    return placement.model >= 0 ? .model(Int(placement.model)) : .provider
-  }
-
   subscript(learnerOf holder: QuotaHolder) -> QuotaLearner {
     get {
       switch holder {
@@ -160,15 +155,6 @@ struct ProviderState: Sendable {
       case .key(let key): yield &keys[key].learner
       case .model(let model): yield &models[model].learner
       }
-    }
-  }
-
-  /// Calls that draw on the holder's quota now.
-  func running(at holder: QuotaHolder) -> Int {
-    switch holder {
-    case .provider: capacity.permits.running
-    case .key(let key): keys[key].capacity.permits.running
-    case .model(let model): models[model].capacity.permits.running
     }
   }
 

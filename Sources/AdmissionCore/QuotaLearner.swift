@@ -105,12 +105,14 @@ struct QuotaLearner: Sendable {
     return largest
   }
 
-  /// A call went well that had been sent as the `running`th at a time. Returns true where there is a pace.
+  /// A call went well that had been sent as the `running`th at a time. Returns what has been learned so far.
   /// - Parameter serial: of its lease.
-  mutating func accepted(running: Int, serial: UInt64, tokens: Int64) -> Bool {
+  mutating func accepted(
+    running: Int, serial: UInt64, tokens: Int64
+  ) -> (isLimited: Bool, isPaced: Bool) {
     if running > mostAccepted, !tainted.contains(where: { $0.contains(serial) }) { mostAccepted = running }
     pace.charge(tokens)
-    return pace.perMinute != nil
+    return (concurrency != nil, pace.perMinute != nil)
   }
 
   /// A call was refused: those that were sent while it was out counted it in vain.
