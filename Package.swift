@@ -89,7 +89,8 @@ let package = Package(
     tests("UpstreamHTTP", ["UpstreamHTTP", "HTTPEndpoint"]),
     tests("BrokerEngine", ["BrokerEngine", "AdmissionCore", "EventLoop", "HTTPMessage", "PolicyFile", "ProviderWire"]),
     tests("LedgerStore", ["LedgerStore", "AdmissionCore", .product(name: "GRDB", package: "GRDB.swift")]),
-    tests("AdminConsole", ["AdminConsole", "BrokerEngine", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile"]),
+    tests(
+      "AdminConsole", ["AdminConsole", "BrokerEngine", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile"]),
     tests("ProviderSimulator", ["ProviderSimulator"]),
     tests("FleetSimulator", ["FleetSimulator", "ProviderSimulator", "HTTPEndpoint"]),
     tests("TollgateTesting", ["TollgateTesting"]),

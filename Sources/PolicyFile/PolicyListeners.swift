@@ -206,7 +206,8 @@ extension PolicyBuilder {
         reader.report(node.position, fields.path(of: "token"), "\(flaw(ofCredential: text)), allowed: \(allowed)")
         continue
       }
-      if policy.admin.token?.revealed == text || policy.admin.tenantTokens.contains(where: { $0.token.revealed == text })
+      if policy.admin.token?.revealed == text
+        || policy.admin.tenantTokens.contains(where: { $0.token.revealed == text })
       {
         reader.report(
           node.position, fields.path(of: "token"), "is given to another too, allowed: a token of its own for each")

@@ -76,7 +76,8 @@ struct ExplainCommand: ParsableCommand {
       if let verdict = attempt.verdict { line += " (\(verdict)\(attempt.failure.map { ", \($0)" } ?? ""))" }
       lines.append(line)
       if let cost = attempt.costUsd {
-        lines.append("      cost $\(cost) by \(attempt.costSource ?? "-")" + (attempt.heldUsd.map { ", held $\($0)" } ?? ""))
+        lines.append(
+          "      cost $\(cost) by \(attempt.costSource ?? "-")" + (attempt.heldUsd.map { ", held $\($0)" } ?? ""))
       } else if attempt.costSource == "unknown" {
         lines.append("      cost unknown: the model has no price")
       }

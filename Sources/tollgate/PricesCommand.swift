@@ -88,7 +88,9 @@ struct PricesCommand: ParsableCommand {
     for (name, rate) in parts { if let rate { lines.append("\(name): \(dollars(rate))") } }
     if price.perRequest > .zero { lines.append("each request: $\(price.perRequest.text)") }
     if price.perAudioSecond > .zero { lines.append("each second of audio: $\(price.perAudioSecond.text)") }
-    for (name, factor) in price.factors.sorted(by: { $0.key < $1.key }) { lines.append("\(name): × \(dollars(factor))") }
+    for (name, factor) in price.factors.sorted(by: { $0.key < $1.key }) {
+      lines.append("\(name): × \(dollars(factor))")
+    }
     if let offPeak = price.offPeak {
       func time(_ minute: Int) -> String { String(format: "%02d:%02d", minute / 60, minute % 60) }
       let windows = offPeak.windows.map { "\(time($0.from)) to \(time($0.until)) UTC" }.joined(separator: ", ")

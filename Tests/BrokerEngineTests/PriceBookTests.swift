@@ -125,7 +125,8 @@ private let answers: [PricedAnswer] = [
     cost: 200_000 * 4_000 + 12_000),
   PricedAnswer(
     name: "nobody's model", model: "llama-home", endpoint: .chatCompletions,
-    body: #"{"choices":[],"model":"llama-home","usage":{"prompt_tokens":100,"completion_tokens":20,"total_tokens":120}}"#,
+    body:
+      #"{"choices":[],"model":"llama-home","usage":{"prompt_tokens":100,"completion_tokens":20,"total_tokens":120}}"#,
     cost: nil, source: .unknown),
   // The name in the answer counts where the asked one has no price.
   PricedAnswer(
