@@ -6,7 +6,6 @@ All sorts of trouble are providers of one broker; each is scripted call by call.
 import asyncio
 import json
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -157,7 +156,7 @@ def test_places_in_the_queue(start):
         if name == "holder":
             first.wait(10)
         if name.startswith("later"):
-            time.sleep(0.02)  # How long these calls take: longer than the failed one's backoff.
+            threading.Event().wait(0.02)  # How long these calls take: longer than the failed one's backoff.
         return error(500) if name == "unlucky" and order.count("unlucky") == 1 else OK
 
     provider = start.provider(answer)
