@@ -6,6 +6,7 @@ All sorts of trouble are providers of one broker; each is scripted call by call.
 import asyncio
 import json
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
