@@ -127,8 +127,9 @@ struct QuotaLearner: Sendable {
   }
 
   /// True where clearly more at a time have gone well than ran beside the refused call: it was refused for another reason. Clearly,
-  /// because an answer on its way to us has its permit free at the provider already, and we still count it as running.
-  func isAboutRate(running: Int) -> Bool { running + running / 8 + 1 <= mostAccepted }
+  /// because an answer on its way to us has its permit free at the provider already, and we still count it as running. A call that was
+  /// alone had no neighbours to be refused for.
+  func isAboutRate(running: Int) -> Bool { running <= 1 || running + running / 8 + 1 <= mostAccepted }
 
   /// A refusal that is about a rate. Returns true where the pace changed.
   mutating func refusedForRate(running: Int, at now: Instant) -> Bool {

@@ -46,4 +46,37 @@ import Testing
     #expect(Double(refused) < 0.01 * Double(calls))
     #expect(Double(used) >= 0.9 * Double(hidden * rounds))
   }
+
+  @Test func aRefusalIsAboutARateWhereClearlyMoreHaveGoneWellOrNobodyElseRan() {
+    var learner = QuotaLearner()
+    #expect(learner.isAboutRate(running: 1))
+    #expect(!learner.isAboutRate(running: 2))
+    _ = learner.accepted(running: 16, serial: 1, tokens: 0)
+    // 14 and an eighth and one are 16; 15 are too near to it to tell.
+    #expect(learner.isAboutRate(running: 14))
+    #expect(!learner.isAboutRate(running: 15))
+  }
+
+  @Test func aRateIsStillLearnedWhereRefusalsHaveBroughtItDownToOneCallAtATime() {
+    var learner = QuotaLearner()
+    let begin = Instant(nanoseconds: 1_000_000_000_000)
+    var serial: UInt64 = 0
+    // Ten calls of 100 tokens, then one that is refused, every six seconds: alone each time.
+    for second in stride(from: Int64(0), to: 18, by: 6) {
+      let now = begin + .seconds(second)
+      if learner.isAboutRate(running: 1) {
+        _ = learner.refusedForRate(running: 1, at: now)
+      } else {
+        _ = learner.refused(running: 1, isFirst: true)
+      }
+      for _ in 0..<10 {
+        serial += 1
+        _ = learner.accepted(running: 1, serial: serial, tokens: 100)
+      }
+    }
+    // 1,000 tokens in six seconds are 10,000 a minute; refused again, it stays a little below.
+    let pace = learner.pace.perMinute ?? 0
+    #expect(pace > 9_000 && pace < 10_000)
+    #expect(learner.concurrency == nil)
+  }
 }
