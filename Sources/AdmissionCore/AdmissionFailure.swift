@@ -154,9 +154,9 @@ extension Admission {
     let isExplained = lease.numbersRefuse ?? providers[index][learnerOf: holder].tellsNumbers(at: now)
     guard !isExplained else { return }
     providers[index][learnerOf: holder].taint(lease.id.serial...leaseSerial)
-    if providers[index][learnerOf: holder].isAboutRate(running: lease.running) {
+    if providers[index][learnerOf: holder].isAboutRate(running: lease.counted) {
       guard isNews else { return }
-      let changed = providers[index][learnerOf: holder].refusedForRate(running: lease.running, at: now)
+      let changed = providers[index][learnerOf: holder].refusedForRate(running: lease.counted, at: now)
       guard let pace = providers[index][learnerOf: holder].pace.perMinute else { return }
       let level = providers[index][capacityOf: holder].available(.tokens, at: now) ?? 0
       if changed {
@@ -166,7 +166,7 @@ extension Admission {
       // Whatever the provider keeps is empty.
       providers[index][capacityOf: holder].set(.tokens, to: min(level, 0), at: now)
     } else {
-      let running = counted(at: holder, index)
+      let running = countedWithThis(at: holder, index)
       let limit = providers[index][learnerOf: holder].refused(running: running, isFirst: isNews)
       applyLimits(of: index, at: now)
       if isNews, let limit { actions.append(.note(.concurrencyChanged(providers[index].policy.id, limit: limit))) }
@@ -174,9 +174,8 @@ extension Admission {
   }
 
   /// What counts against a learned limit, the call that is just over included: with a lag it still counts by itself.
-  private func counted(at holder: QuotaHolder, _ index: Int) -> Int {
-    let permits = providers[index][capacityOf: holder].permits
-    return permits.inUse + (providers[index].policy.settleLag > .zero ? 0 : 1)
+  private func countedWithThis(at holder: QuotaHolder, _ index: Int) -> Int {
+    counted(at: holder, index) + (providers[index].policy.settleLag > .zero ? 0 : 1)
   }
 
   private mutating func grow(
@@ -186,11 +185,11 @@ extension Admission {
     let holder = holder(of: lease.placement)
     let tokens = charged(lease, settlement)[Int(Dimension.tokens.rawValue)]
     let learned = providers[index][learnerOf: holder].accepted(
-      running: lease.running, serial: lease.id.serial, tokens: tokens)
+      running: lease.counted, serial: lease.id.serial, tokens: tokens)
     guard learned.isLimited || learned.isPaced else { return }
     var changed = false
     if learned.isLimited {
-      let running = counted(at: holder, index)
+      let running = countedWithThis(at: holder, index)
       changed = providers[index][learnerOf: holder].succeeded(running: running)
     }
     if changed { applyLimits(of: index, at: now) }

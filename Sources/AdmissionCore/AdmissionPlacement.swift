@@ -249,12 +249,12 @@ extension Admission {
     return placement.model >= 0 ? .model(Int(placement.model)) : .provider
   }
 
-  /// Calls that draw on the holder's quota now.
-  func running(at holder: QuotaHolder, _ index: Int) -> Int {
+  /// Calls that count against the holder's quota now, those that ended within the settle lag included.
+  func counted(at holder: QuotaHolder, _ index: Int) -> Int {
     switch holder {
-    case .provider: providers[index].capacity.permits.running
-    case .key(let key): providers[index].keys[key].capacity.permits.running
-    case .model(let model): providers[index].models[model].capacity.permits.running
+    case .provider: providers[index].capacity.permits.inUse
+    case .key(let key): providers[index].keys[key].capacity.permits.inUse
+    case .model(let model): providers[index].models[model].capacity.permits.inUse
     }
   }
 
@@ -339,6 +339,6 @@ extension Admission {
       breakerGeneration: breakerGeneration,
       gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.cost ?? 0, epoch: book.epoch,
       modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,
-      running: running(at: holder(of: placement), index))
+      counted: counted(at: holder(of: placement), index))
   }
 }

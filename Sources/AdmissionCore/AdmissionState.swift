@@ -69,8 +69,8 @@ struct Lease: Sendable {
   var epoch: UInt32 = 0
   var modelBreakerGeneration: UInt64 = 0
   var modelGateGeneration: UInt64 = 0
-  /// How many drew on the same quota when this one was sent, itself included.
-  var running = 0
+  /// How many counted against the same quota when this one was sent, itself included.
+  var counted = 0
   /// Whether what the answer's head told of limits would be reason enough to refuse the call; nil where it told
   /// nothing.
   var numbersRefuse: Bool?

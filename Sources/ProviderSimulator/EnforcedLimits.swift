@@ -83,6 +83,8 @@ struct EnforcedLimits {
   let concurrency: Int?
   private(set) var inFlight = 0
   private(set) var peak = 0
+  /// When permits that are given back, and still counted, become free; ascending.
+  private var lagging: [UInt64] = []
   private(set) var buckets: [(dimension: EnforcedDimension, bucket: EnforcedBucket)] = []
 
   init(_ configuration: SimulatorConfiguration, now: UInt64) {
@@ -103,6 +105,9 @@ struct EnforcedLimits {
 
   /// Takes a permit and all units, or says which limit stands in the way first and takes nothing.
   mutating func admit(_ demand: EnforcedDemand, at now: UInt64) -> EnforcedRefusal? {
+    let freed = lagging.prefix { $0 <= now }.count
+    lagging.removeFirst(freed)
+    inFlight -= freed
     if let concurrency, inFlight >= concurrency {
       return EnforcedRefusal(
         dimension: .concurrency, wait: 1_000_000_000, limit: concurrency, used: inFlight, requested: 1)
@@ -136,14 +141,18 @@ struct EnforcedLimits {
     }
   }
 
-  mutating func release() { inFlight -= 1 }
+  /// Gives a permit back, which stays counted until `end`.
+  mutating func release(at end: UInt64 = 0) {
+    if end == 0 { inFlight -= 1 } else { lagging.append(max(end, lagging.last ?? 0)) }
+  }
 
   /// Full buckets, counted from now; permits stay with the calls that hold them.
   mutating func refill(_ configuration: SimulatorConfiguration, now: UInt64) {
-    let running = inFlight
+    let (running, lagging) = (inFlight, lagging)
     self = EnforcedLimits(configuration, now: now)
     inFlight = running
     peak = running
+    self.lagging = lagging
   }
 
   private static func amount(of demand: EnforcedDemand, in dimension: EnforcedDimension) -> Double {

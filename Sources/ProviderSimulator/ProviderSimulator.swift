@@ -295,11 +295,8 @@ public final class ProviderSimulator: HTTPHandler {
 
   /// Frees a permit, now or as late as the vendor does.
   private func release(_ name: String) {
-    guard configuration.permitLag > .zero else {
-      limits[name]?.release()
-      return
-    }
-    agenda.schedule(after: Self.nanoseconds(configuration.permitLag)) { [weak self] in self?.limits[name]?.release() }
+    let isLate = configuration.permitLag > .zero
+    limits[name]?.release(at: isLate ? time.now + Self.nanoseconds(configuration.permitLag) : 0)
   }
 
   /// Counts output tokens as the vendor does, while they are made.

@@ -268,6 +268,16 @@ import Testing
     #expect(bench.conclusions.isEmpty)
   }
 
+  /// Permits that lag are the provider's neighbours of a refused call, though nobody runs any more.
+  @Test func aRefusalBesideLaggingPermitsIsAboutCallsAtATime() {
+    var bench = Self.bench([ProviderPolicy(id: "p", settleLag: .milliseconds(200))])
+    for id in (0..<12).map({ _ in bench.submit() }) { bench.settle(id) }
+    let refused = bench.submit()
+    bench.settle(refused, .throttled(retryAfter: .milliseconds(100)), answer: true)
+    #expect(bench.core.snapshot(at: bench.now).providers[0].concurrencyLimit == 6)
+    #expect(!bench.notices.contains { if case .limitLearned = $0 { true } else { false } })
+  }
+
   @Test func estimatesAreLearned() {
     var bench = Self.bench([ProviderPolicy(id: "p")])
     for _ in 0..<50 {

@@ -45,8 +45,7 @@ def hidden():
     return {
         "permits": Hidden({**call, "concurrency": 12}, clients=24),
         "permits-untold": Hidden({**call, "concurrency": 12, "telling": "nothing"}, clients=24),
-        # With a permit that stays counted for 200 ms beside 300 ms of work, growth takes longer than a minute.
-        "permits-late": Hidden({**call, "concurrency": 12, "permit_lag": "200ms"}, clients=24, policy={"settle_lag": "200ms"}, use=0.7),
+        "permits-late": Hidden({**call, "concurrency": 12, "permit_lag": "200ms"}, clients=24, policy={"settle_lag": "200ms"}),
         "requests": Hidden({**call, "requests_per_minute": 600}, clients=16),
         "tokens": Hidden(tokens, clients=20, **speech),
         # A rate that nobody tells is used to 100 % over a minute, but unevenly: each touch closes the provider for seconds.

@@ -21,6 +21,15 @@ import Testing
     #expect(limits.peak == 2)
   }
 
+  @Test func aPermitThatLagsIsFreeWhenItsTimeHasCome() {
+    var limits = limits { $0.concurrency = 1 }
+    #expect(limits.admit(EnforcedDemand(), at: 0) == nil)
+    limits.release(at: second)
+    #expect(limits.admit(EnforcedDemand(), at: second - 1)?.dimension == .concurrency)
+    #expect(limits.admit(EnforcedDemand(), at: second) == nil)
+    #expect(limits.admit(EnforcedDemand(), at: second)?.dimension == .concurrency)
+  }
+
   @Test func bucketRefillsEvenlyUpToItsCapacity() {
     var bucket = EnforcedBucket(perMinute: 60, burst: .seconds(10), now: 0)
     #expect(bucket.capacity == 10)
