@@ -30,26 +30,26 @@ final class Books {
   /// The attempt is about to be sent: `holdIsSafe` or `holdIsStuck` follows, at once where there is no ledger.
   func held(_ attempt: Attempt, _ hold: @autoclosure () -> AttemptHold) {
     guard let ledger else { return attempt.holdIsSafe() }
-    let number = ledger.append(.held(hold()))
+    let number = ledger.append(hold())
     if let obstacle = ledger.obstacle { return attempt.holdIsStuck(obstacle) }
     waiting.append((number, .hold(attempt)))
   }
 
   func settled(_ end: @autoclosure () -> AttemptEnd) {
-    _ = ledger?.append(.settled(end()))
+    _ = ledger?.append(end())
   }
 
   /// The request is over: `endIsSafe` follows.
   func concluded(_ exchange: Exchange, at wall: Int64) {
     guard let ledger else { return exchange.endIsSafe() }
-    let number = ledger.append(.concluded(RequestEnd(exchange.record, at: WallInstant(nanoseconds: wall))))
+    let number = ledger.append(RequestEnd(exchange.record, at: WallInstant(nanoseconds: wall)))
     guard exchange.awaitsDelivery else { return }
     if ledger.obstacle != nil { return exchange.endIsSafe() }
     waiting.append((number, .end(exchange)))
   }
 
   func changed(_ change: LedgerChange) {
-    _ = ledger?.append(.changed(change))
+    _ = ledger?.append(change)
   }
 
   private func committed(upTo number: UInt64) {

@@ -201,7 +201,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   public func exchangeReady(_ downstream: any HTTPExchange) {
     guard let exchange = downstream.context as? Exchange else { return }
     if exchange.path.endpoint == .models, exchange.path.modelInPath == nil, exchange.target.provider == nil,
-      downstream.head.method == "GET", isModelList(exchange)
+      exchange.head.method == "GET", isModelList(exchange)
     {
       models.answer(exchange)
       return

@@ -14,7 +14,8 @@ struct Caller {
   var tenant: Tenant?
 }
 
-struct BrokerRules {
+/// A class: every request holds on to the rules under which it came in.
+final class BrokerRules {
   let policy: Policy
   let classifier: Classifier
   let secrets: KeySecrets

@@ -34,6 +34,7 @@ final class Exchange {
 
   let broker: Broker
   let downstream: any HTTPExchange
+  let head: RequestHead
   let record: RequestRecord
   let target: RequestTarget
   let path: PathFacts
@@ -61,6 +62,7 @@ final class Exchange {
   ) {
     self.broker = broker
     self.downstream = downstream
+    head = downstream.head
     self.record = record
     self.target = target
     self.path = path
@@ -94,7 +96,7 @@ final class Exchange {
     record.isStreaming = facts.isStreaming
     record.model = facts.model ?? ""
     record.estimatedInput = facts.estimatedInput
-    let fields = downstream.head.fields
+    let fields = head.fields
     let classification = rules.classifier.classify(
       ClassificationFacts(
         path: String(record.path), model: facts.model, tenant: caller.name, pathHints: target.hints),
@@ -124,7 +126,7 @@ final class Exchange {
       }
       return .facts(facts)
     }
-    let fields = downstream.head.fields
+    let fields = head.fields
     return broker.reader.read(
       downstream.body, path: path, contentType: fields.first("content-type"),
       contentEncoding: fields.first("content-encoding"), decodedLimit: rules.policy.maxBody)
@@ -150,7 +152,7 @@ final class Exchange {
     }
     // What a free call costs is known: nothing.
     if path.endpoint.isFree { price = CallPrice(inputMicroPerToken: 0, outputMicroPerToken: 0) }
-    if let name = target.provider ?? downstream.head.fields.first("x-tollgate-provider") {
+    if let name = target.provider ?? head.fields.first("x-tollgate-provider") {
       guard rules.provider(name) != nil else {
         reject(.rejectedModel, "there is no provider '\(name)' here")
         return nil
@@ -169,7 +171,7 @@ final class Exchange {
 
   /// Our own header first, then the path's hint, then what agents send of themselves, then the body's cache key.
   private func sessionName() -> String {
-    let fields = downstream.head.fields
+    let fields = head.fields
     let name =
       fields.first("x-tollgate-session") ?? target.hints["session"] ?? fields.first("x-claude-code-session-id")
       ?? fields.first("session_id") ?? fields.first("session-id") ?? facts.sessionHint ?? ""
@@ -177,7 +179,7 @@ final class Exchange {
   }
 
   private func ticket(_ candidates: [Candidate]) -> Ticket {
-    let fields = downstream.head.fields
+    let fields = head.fields
     var deadline: Instant?
     if let text = fields.first("x-tollgate-timeout") {
       if let seconds = Double(text), seconds >= 0, seconds < 1e9 {
@@ -271,9 +273,9 @@ final class Exchange {
       credential = provider.credential(secret.revealed)
     }
     return UpstreamRequest(
-      provider: grant.provider.name, method: downstream.head.method, url: provider.url(for: target.rest),
+      provider: grant.provider.name, method: head.method, url: provider.url(for: target.rest),
       fields: ForwardedFields.forProvider(
-        downstream.head.fields, credential: credential, passThrough: provider.policy.passThrough,
+        head.fields, credential: credential, passThrough: provider.policy.passThrough,
         identityOnly: injectsUsage),
       body: body, timeouts: provider.timeouts)
   }
@@ -406,7 +408,7 @@ final class Exchange {
     var trailers: HeaderFields?
     if record.grantedAt != nil, let cost = record.cost {
       // HTTP/1.1 has no place for it behind a body of known length; a head that has not gone yet has.
-      if var head = delivery.head, downstream.head.version != .http2 {
+      if var head = delivery.head, self.head.version != .http2 {
         head.fields.append(name: "x-tollgate-cost-usd", value: cost.text)
         downstream.respond(head)
         downstream.send(delivery.body)

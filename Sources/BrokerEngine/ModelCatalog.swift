@@ -68,7 +68,7 @@ final class ModelCatalog {
     if let credential { fields.append(name: credential.name, value: credential.value) }
     if provider.policy.passThrough {
       fields = ForwardedFields.forProvider(
-        exchange.downstream.head.fields, credential: nil, passThrough: true, identityOnly: true)
+        exchange.head.fields, credential: nil, passThrough: true, identityOnly: true)
     }
     let fetch = ModelFetch { [weak self] ids in
       self?.fetched(name, ids, isShareable: !provider.policy.passThrough)
@@ -110,7 +110,7 @@ final class ModelCatalog {
     guard someList else {
       return exchange.reject(.failedUpstream, "No provider gave a list of its models.")
     }
-    let isAnthropic = exchange.downstream.head.fields.contains("anthropic-version")
+    let isAnthropic = exchange.head.fields.contains("anthropic-version")
     let dialect = isAnthropic ? .anthropic : exchange.dialect
     exchange.complete(
       status: 200, fields: [(name: "content-type", value: "application/json")],

@@ -1,16 +1,27 @@
-// Entries as bytes, for the journal: whole numbers in groups of seven bits, texts behind their length. A coded entry is read by
+// Entries as bytes, on their way to the journal and to the writer: whole numbers in groups of seven bits, texts behind their length. A coded entry is read by
 // the program that wrote it, or by a newer one that knows its version (`EntryCoding.version`).
 import AdmissionCore
 
-struct EntryEncoder {
-  private(set) var bytes: [UInt8]
+/// Entries in the order in which they happened, coded as they come: nothing of them is kept but their bytes.
+public struct EntryBatch: Sendable {
+  private(set) var bytes: [UInt8] = []
+  public private(set) var count = 0
 
-  init(reusing bytes: [UInt8]) {
-    self.bytes = bytes
-    self.bytes.removeAll(keepingCapacity: true)
+  public init() {}
+  public init(_ entries: [LedgerEntry]) { for entry in entries { append(entry) } }
+
+  public var isEmpty: Bool { count == 0 }
+
+  /// Gives away what was gathered, and begins anew with room for as much.
+  public mutating func take() -> EntryBatch {
+    var next = EntryBatch()
+    next.bytes.reserveCapacity(min(bytes.count, EntryBatch.mostReserved))
+    swap(&self, &next)
+    return next
   }
+  private static let mostReserved = 64 << 10
 
-  mutating func append(_ entry: LedgerEntry) {
+  public mutating func append(_ entry: LedgerEntry) {
     switch entry {
     case .held(let hold): append(hold)
     case .settled(let end): append(end)
@@ -19,127 +30,171 @@ struct EntryEncoder {
     }
   }
 
-  private mutating func append(_ hold: AttemptHold) {
-    bytes.append(EntryCoding.Sort.held.rawValue)
-    append(hold.request)
-    append(Int64(hold.attempt))
-    append(hold.at.nanoseconds)
-    append(hold.tenant.name)
-    append(hold.clientKey?.name)
-    append(hold.session.name)
-    append(hold.provider.name)
-    append(hold.key?.name)
-    append(hold.model)
-    bytes.append(hold.priority.rawValue)
-    append(hold.kind)
-    append(hold.reservedInput)
-    append(hold.reservedOutput)
-    append(hold.held?.nanodollars)
-    append(hold.priceVersion)
+  public mutating func append(_ hold: AttemptHold) {
+    count += 1
+    let texts =
+      hold.tenant.name.utf8.count + EntryCoding.length(hold.clientKey?.name) + hold.session.name.utf8.count
+      + hold.provider.name.utf8.count + EntryCoding.length(hold.key?.name) + hold.model.utf8.count
+      + EntryCoding.length(hold.kind) + hold.priceVersion.utf8.count
+    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
+      span.append(EntryCoding.Sort.held.rawValue)
+      span.put(hold.request)
+      span.put(Int64(hold.attempt))
+      span.put(hold.at.nanoseconds)
+      span.putSeries(
+        hold.tenant, hold.clientKey, hold.session, hold.provider, hold.key, hold.model, hold.priority, hold.kind)
+      span.put(hold.reservedInput)
+      span.put(hold.reservedOutput)
+      span.put(hold.held?.nanodollars)
+      span.put(hold.priceVersion)
+    }
   }
 
-  private mutating func append(_ end: AttemptEnd) {
-    bytes.append(EntryCoding.Sort.settled.rawValue)
-    append(end.request)
-    append(Int64(end.attempt))
-    append(end.at.nanoseconds)
-    append(end.verdict)
-    append(end.status.map { Int64($0) })
-    bytes.append((end.wasSent ? 1 : 0) | (end.usage.isEstimated ? 2 : 0))
-    append(end.usage.inputTokens)
-    append(end.usage.cacheReadTokens)
-    append(end.usage.cacheWriteTokens)
-    append(end.usage.outputTokens)
-    append(end.usage.reasoningTokens)
-    append(end.cacheWriteHourTokens)
-    append(end.audioMilliseconds)
-    append(end.cost?.nanodollars)
-    append(end.costSource.rawValue)
-    append(end.priceVersion)
-    append(end.serviceTier)
+  public mutating func append(_ end: AttemptEnd) {
+    count += 1
+    let texts =
+      end.verdict.utf8.count + end.costSource.rawValue.utf8.count + end.priceVersion.utf8.count
+      + EntryCoding.length(end.serviceTier)
+    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
+      span.append(EntryCoding.Sort.settled.rawValue)
+      span.put(end.request)
+      span.put(Int64(end.attempt))
+      span.put(end.at.nanoseconds)
+      span.put(end.verdict)
+      span.put(end.status.map { Int64($0) })
+      span.append((end.wasSent ? 1 : 0) | (end.usage.isEstimated ? 2 : 0))
+      span.put(end.usage.inputTokens)
+      span.put(end.usage.cacheReadTokens)
+      span.put(end.usage.cacheWriteTokens)
+      span.put(end.usage.outputTokens)
+      span.put(end.usage.reasoningTokens)
+      span.put(end.cacheWriteHourTokens)
+      span.put(end.audioMilliseconds)
+      span.put(end.cost?.nanodollars)
+      span.put(end.costSource.rawValue)
+      span.put(end.priceVersion)
+      span.put(end.serviceTier)
+    }
   }
 
-  private mutating func append(_ end: RequestEnd) {
-    bytes.append(EntryCoding.Sort.concluded.rawValue)
-    append(end.request)
-    append(end.arrived.nanoseconds)
-    append(end.ended.nanoseconds)
-    append(end.tenant.name)
-    append(end.clientKey?.name)
-    append(end.session.name)
-    bytes.append(end.priority.rawValue)
-    append(end.priorityReason)
-    append(end.kind)
-    append(end.model)
-    append(end.provider?.name)
-    append(end.key?.name)
-    append(end.outcome.rawValue)
-    append(Int64(end.status))
-    append(Int64(end.attempts))
-    append(end.queued.nanoseconds)
-    append(end.firstByte?.nanoseconds)
+  public mutating func append(_ end: RequestEnd) {
+    count += 1
+    let texts =
+      end.tenant.name.utf8.count + EntryCoding.length(end.clientKey?.name) + end.session.name.utf8.count
+      + end.priorityReason.utf8.count + EntryCoding.length(end.kind) + end.model.utf8.count
+      + EntryCoding.length(end.provider?.name) + EntryCoding.length(end.key?.name) + end.outcome.rawValue.utf8.count
+    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
+      span.append(EntryCoding.Sort.concluded.rawValue)
+      span.put(end.request)
+      span.put(end.arrived.nanoseconds)
+      span.put(end.ended.nanoseconds)
+      span.putSeries(
+        end.tenant, end.clientKey, end.session, end.provider, end.key, end.model, end.priority, end.kind)
+      span.put(end.priorityReason)
+      span.put(end.outcome.rawValue)
+      span.put(Int64(end.status))
+      span.put(Int64(end.attempts))
+      span.put(end.queued.nanoseconds)
+      span.put(end.firstByte?.nanoseconds)
+    }
   }
 
-  private mutating func append(_ change: LedgerChange) {
-    bytes.append(EntryCoding.Sort.changed.rawValue)
-    append(change.at.nanoseconds)
-    append(change.subject.rawValue)
-    append(change.name)
-    append(change.state)
-    append(change.reason)
-    append(change.askedBy)
-    append(change.amount?.nanodollars)
-    append(change.until?.nanoseconds)
+  public mutating func append(_ change: LedgerChange) {
+    count += 1
+    let texts =
+      change.subject.rawValue.utf8.count + change.name.utf8.count + change.state.utf8.count
+      + change.reason.utf8.count + EntryCoding.length(change.askedBy)
+    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
+      span.append(EntryCoding.Sort.changed.rawValue)
+      span.put(change.at.nanoseconds)
+      span.put(change.subject.rawValue)
+      span.put(change.name)
+      span.put(change.state)
+      span.put(change.reason)
+      span.put(change.askedBy)
+      span.put(change.amount?.nanodollars)
+      span.put(change.until?.nanoseconds)
+    }
   }
 
-  // MARK: Parts
+  /// The entries again.
+  func entries() -> [LedgerEntry] {
+    var entries: [LedgerEntry] = []
+    var decoder = EntryDecoder(bytes[...])
+    while !decoder.isAtEnd {
+      guard let entry = try? decoder.entry() else { preconditionFailure("entries that were coded here cannot be read") }
+      entries.append(entry)
+    }
+    return entries
+  }
+}
 
-  private mutating func append(_ id: RequestID) {
+extension OutputSpan<UInt8> {
+  /// What attempts and requests of one caller have in common, in the same bytes for both.
+  mutating func putSeries(
+    _ tenant: TenantID, _ clientKey: ClientKeyID?, _ session: SessionID, _ provider: ProviderID?, _ key: KeyID?,
+    _ model: String, _ priority: Priority, _ kind: String?
+  ) {
+    put(tenant.name)
+    put(clientKey?.name)
+    put(session.name)
+    put(provider?.name)
+    put(key?.name)
+    put(model)
+    append(priority.rawValue)
+    put(kind)
+  }
+
+  mutating func put(_ id: RequestID) {
     fixed(id.high)
     fixed(id.low)
   }
 
-  mutating func appendByte(_ byte: UInt8) { bytes.append(byte) }
-
   mutating func fixed(_ number: UInt64) {
     var rest = number
     for _ in 0..<8 {
-      bytes.append(UInt8(truncatingIfNeeded: rest))
+      append(UInt8(truncatingIfNeeded: rest))
       rest >>= 8
     }
   }
 
   /// Small numbers of either sign are short.
-  private mutating func append(_ number: Int64) {
+  mutating func put(_ number: Int64) {
     var rest = UInt64(bitPattern: (number << 1) ^ (number >> 63))
     while rest >= 0x80 {
-      bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
+      append(UInt8(truncatingIfNeeded: rest) | 0x80)
       rest >>= 7
     }
-    bytes.append(UInt8(truncatingIfNeeded: rest))
+    append(UInt8(truncatingIfNeeded: rest))
   }
 
-  private mutating func append(_ number: Int64?) {
-    bytes.append(number == nil ? 0 : 1)
-    if let number { append(number) }
+  mutating func put(_ number: Int64?) {
+    append(number == nil ? 0 : 1)
+    if let number { put(number) }
   }
 
-  private mutating func append(_ text: String) {
-    append(Int64(text.utf8.count))
-    bytes.append(contentsOf: text.utf8)
+  mutating func put(_ text: String) {
+    let span = text.utf8.span
+    put(Int64(span.count))
+    for index in span.indices { append(span[index]) }
   }
 
-  private mutating func append(_ text: String?) {
-    bytes.append(text == nil ? 0 : 1)
-    if let text { append(text) }
+  mutating func put(_ text: String?) {
+    append(text == nil ? 0 : 1)
+    if let text { put(text) }
   }
 }
 
 enum EntryCoding {
   /// Of the shape of entries; a journal of another version is not read.
-  static let version: UInt8 = 1
+  static let version: UInt8 = 2
 
   enum Sort: UInt8 { case held = 1, settled, concluded, changed }
+
+  /// Enough for the numbers of any entry, and for the lengths of its texts.
+  static let room = 256
+
+  static func length(_ text: String?) -> Int { text?.utf8.count ?? 0 }
 
   /// What does not read as what it should be: a torn or foreign journal.
   struct Unreadable: Error {}
@@ -156,9 +211,16 @@ struct EntryDecoder {
 
   var isAtEnd: Bool { at == bytes.endIndex }
 
-  mutating func entry() throws(EntryCoding.Unreadable) -> LedgerEntry {
+  /// Of the next entry; nil at the end of the bytes.
+  mutating func sort() throws(EntryCoding.Unreadable) -> EntryCoding.Sort? {
+    guard !isAtEnd else { return nil }
     guard let sort = EntryCoding.Sort(rawValue: try byte()) else { throw EntryCoding.Unreadable() }
-    switch sort {
+    return sort
+  }
+
+  mutating func entry() throws(EntryCoding.Unreadable) -> LedgerEntry {
+    switch try sort() {
+    case nil: throw EntryCoding.Unreadable()
     case .held: return .held(try hold())
     case .settled: return .settled(try attemptEnd())
     case .concluded: return .concluded(try requestEnd())
@@ -167,16 +229,21 @@ struct EntryDecoder {
   }
 
   private mutating func hold() throws(EntryCoding.Unreadable) -> AttemptHold {
-    AttemptHold(
-      request: try id(), attempt: Int(try number()), at: WallInstant(nanoseconds: try number()),
-      tenant: TenantID(try text()), clientKey: try optionalText().map { ClientKeyID($0) },
-      session: SessionID(try text()), provider: ProviderID(try text()), key: try optionalText().map { KeyID($0) },
-      model: try text(), priority: try priority(), kind: try optionalText(), reservedInput: try number(),
+    let request = try id()
+    let attempt = Int(try number())
+    let at = WallInstant(nanoseconds: try number())
+    let series = try series()
+    guard !series.provider.isEmpty else { throw EntryCoding.Unreadable() }
+    return AttemptHold(
+      request: request, attempt: attempt, at: at, tenant: TenantID(series.tenant),
+      clientKey: series.clientKey.isEmpty ? nil : ClientKeyID(series.clientKey), session: SessionID(series.session),
+      provider: ProviderID(series.provider), key: series.key.isEmpty ? nil : KeyID(series.key), model: series.model,
+      priority: series.priority, kind: series.kind.isEmpty ? nil : series.kind, reservedInput: try number(),
       reservedOutput: try number(), held: try optionalNumber().map { Money(nanodollars: $0) },
       priceVersion: try text())
   }
 
-  private mutating func attemptEnd() throws(EntryCoding.Unreadable) -> AttemptEnd {
+  mutating func attemptEnd() throws(EntryCoding.Unreadable) -> AttemptEnd {
     let request = try id()
     let attempt = Int(try number())
     let at = WallInstant(nanoseconds: try number())
@@ -200,30 +267,72 @@ struct EntryDecoder {
     let request = try id()
     let arrived = WallInstant(nanoseconds: try number())
     let ended = WallInstant(nanoseconds: try number())
-    let tenant = TenantID(try text())
-    let clientKey = try optionalText().map { ClientKeyID($0) }
-    let session = SessionID(try text())
-    let priority = try priority()
+    let series = try series()
     let reason = try text()
-    let kind = try optionalText()
-    let model = try text()
-    let provider = try optionalText().map { ProviderID($0) }
-    let key = try optionalText().map { KeyID($0) }
     guard let outcome = Outcome(rawValue: try text()) else { throw EntryCoding.Unreadable() }
     return RequestEnd(
-      request: request, arrived: arrived, ended: ended, tenant: tenant, clientKey: clientKey, session: session,
-      priority: priority, priorityReason: reason, kind: kind, model: model, provider: provider, key: key,
-      outcome: outcome, status: Int(try number()), attempts: Int(try number()),
-      queued: Span(nanoseconds: try number()), firstByte: try optionalNumber().map { Span(nanoseconds: $0) })
+      request: request, arrived: arrived, ended: ended, tenant: TenantID(series.tenant),
+      clientKey: series.clientKey.isEmpty ? nil : ClientKeyID(series.clientKey), session: SessionID(series.session),
+      priority: series.priority, priorityReason: reason, kind: series.kind.isEmpty ? nil : series.kind,
+      model: series.model, provider: series.provider.isEmpty ? nil : ProviderID(series.provider),
+      key: series.key.isEmpty ? nil : KeyID(series.key), outcome: outcome, status: Int(try number()),
+      attempts: Int(try number()), queued: Span(nanoseconds: try number()),
+      firstByte: try optionalNumber().map { Span(nanoseconds: $0) })
   }
 
-  private mutating func change() throws(EntryCoding.Unreadable) -> LedgerChange {
+  mutating func change() throws(EntryCoding.Unreadable) -> LedgerChange {
     let at = WallInstant(nanoseconds: try number())
     guard let subject = LedgerChange.Subject(rawValue: try text()) else { throw EntryCoding.Unreadable() }
     return LedgerChange(
       at: at, subject: subject, name: try text(), state: try text(), reason: try text(),
       askedBy: try optionalText(), amount: try optionalNumber().map { Money(nanodollars: $0) },
       until: try optionalNumber().map { WallInstant(nanoseconds: $0) })
+  }
+
+  mutating func series() throws(EntryCoding.Unreadable) -> Series {
+    Series(
+      tenant: try text(), clientKey: try optionalText() ?? "", session: try text(),
+      provider: try optionalText() ?? "", key: try optionalText() ?? "", model: try text(), priority: try priority(),
+      kind: try optionalText() ?? "")
+  }
+
+  // MARK: Parts that are compared, not made
+
+  /// Where a text lies.
+  mutating func textRange() throws(EntryCoding.Unreadable) -> Range<Int> {
+    let length = try number()
+    guard length >= 0, length <= bytes.endIndex - at else { throw EntryCoding.Unreadable() }
+    defer { at += Int(length) }
+    return at..<at + Int(length)
+  }
+
+  mutating func optionalTextRange() throws(EntryCoding.Unreadable) -> Range<Int>? {
+    try byte() == 0 ? nil : try textRange()
+  }
+
+  mutating func seriesRange() throws(EntryCoding.Unreadable) -> Range<Int> {
+    let start = at
+    _ = try textRange()
+    _ = try optionalTextRange()
+    _ = try textRange()
+    _ = try optionalTextRange()
+    _ = try optionalTextRange()
+    _ = try textRange()
+    _ = try byte()
+    _ = try optionalTextRange()
+    return start..<at
+  }
+
+  /// A decoder of these bytes alone.
+  func part(_ range: Range<Int>) -> EntryDecoder { EntryDecoder(bytes[range]) }
+  func bytes(_ range: Range<Int>) -> [UInt8] { Array(bytes[range]) }
+  func string(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }
+  func checksum(_ range: Range<Int>) -> UInt64 { Journal.checksum(bytes[range]) }
+
+  func holds(_ other: [UInt8], at range: Range<Int>) -> Bool {
+    guard other.count == range.count else { return false }
+    for index in other.indices where other[index] != bytes[range.lowerBound + index] { return false }
+    return true
   }
 
   // MARK: Parts
@@ -240,11 +349,11 @@ struct EntryDecoder {
     return value
   }
 
-  private mutating func id() throws(EntryCoding.Unreadable) -> RequestID {
+  mutating func id() throws(EntryCoding.Unreadable) -> RequestID {
     RequestID(high: try fixed(), low: try fixed())
   }
 
-  private mutating func number() throws(EntryCoding.Unreadable) -> Int64 {
+  mutating func number() throws(EntryCoding.Unreadable) -> Int64 {
     var value: UInt64 = 0
     var shift: UInt64 = 0
     while true {
@@ -257,16 +366,11 @@ struct EntryDecoder {
     return Int64(bitPattern: value >> 1) ^ -Int64(bitPattern: value & 1)
   }
 
-  private mutating func optionalNumber() throws(EntryCoding.Unreadable) -> Int64? {
+  mutating func optionalNumber() throws(EntryCoding.Unreadable) -> Int64? {
     try byte() == 0 ? nil : try number()
   }
 
-  private mutating func text() throws(EntryCoding.Unreadable) -> String {
-    let length = try number()
-    guard length >= 0, length <= bytes.endIndex - at else { throw EntryCoding.Unreadable() }
-    defer { at += Int(length) }
-    return String(decoding: bytes[at..<at + Int(length)], as: UTF8.self)
-  }
+  private mutating func text() throws(EntryCoding.Unreadable) -> String { string(try textRange()) }
 
   private mutating func optionalText() throws(EntryCoding.Unreadable) -> String? {
     try byte() == 0 ? nil : try text()

@@ -31,8 +31,8 @@ final class EntryQueue: Sendable {
   }
 
   private struct Box {
-    /// As they were handed over: copying an entry would touch each of its texts.
-    var waiting = Deque<[LedgerEntry]>()
+    /// As they were handed over.
+    var waiting = Deque<EntryBatch>()
     var waitingCount = 0
     /// Taken by the writer and not committed yet.
     var writing = 0
@@ -67,14 +67,14 @@ final class EntryQueue: Sendable {
 
   // MARK: The appending side
 
-  func append(contentsOf entries: [LedgerEntry]) -> LedgerReceipt {
+  func append(contentsOf entries: EntryBatch) -> LedgerReceipt {
     let (receipt, wakes) = box.withLock { box in
       let room = max(0, limit - box.waitingCount - box.writing)
       if entries.count <= room {
         box.waiting.append(entries)
         box.waitingCount += entries.count
       } else {
-        if room > 0 { box.waiting.append(Array(entries.prefix(room))) }
+        if room > 0 { box.waiting.append(EntryBatch(Array(entries.entries().prefix(room)))) }
         box.waitingCount += room
         box.lost += entries.count - room
       }
@@ -176,9 +176,9 @@ final class EntryQueue: Sendable {
   var isClosing: Bool { box.withLock { $0.isClosing } }
 
   /// The next entries, and the number of the last one once they are committed.
-  func take() -> (entries: [[LedgerEntry]], through: UInt64) {
+  func take() -> (entries: [EntryBatch], through: UInt64) {
     box.withLock { box in
-      var taken: [[LedgerEntry]] = []
+      var taken: [EntryBatch] = []
       var count = 0
       while let next = box.waiting.first, count == 0 || count + next.count <= EntryQueue.batchLimit {
         taken.append(next)

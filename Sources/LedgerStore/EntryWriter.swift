@@ -8,46 +8,6 @@ import Foundation
 import GRDB
 import GRDBSQLite
 
-/// What attempts and requests of one caller have in common. Absent names are empty.
-struct Series: Hashable {
-  var tenant: String
-  var clientKey: String
-  var session: String
-  var provider: String
-  var key: String
-  var model: String
-  var priority: Priority
-  var kind: String
-
-  init(_ hold: AttemptHold) {
-    tenant = hold.tenant.name
-    clientKey = hold.clientKey?.name ?? ""
-    session = hold.session.name
-    provider = hold.provider.name
-    key = hold.key?.name ?? ""
-    model = hold.model
-    priority = hold.priority
-    kind = hold.kind ?? ""
-  }
-
-  init(_ end: RequestEnd) {
-    tenant = end.tenant.name
-    clientKey = end.clientKey?.name ?? ""
-    session = end.session.name
-    provider = end.provider?.name ?? ""
-    key = end.key?.name ?? ""
-    model = end.model
-    priority = end.priority
-    kind = end.kind ?? ""
-  }
-
-  /// Equal series have equal sessions and models; hashing the rest as well would only cost.
-  func hash(into hasher: inout Hasher) {
-    hasher.combine(session)
-    hasher.combine(model)
-  }
-}
-
 /// What the states in `attempts.state` mean.
 enum AttemptState: Int64 {
   case held = 0
@@ -57,8 +17,7 @@ enum AttemptState: Int64 {
 }
 
 final class EntryWriter {
-  /// Series and words that are remembered by number; past that they are looked up again.
-  static let seriesLimit = 20_000
+  /// Words that are remembered by number; past that they are looked up again.
   static let wordsLimit = 5_000
   private let database: Database
   private let listTime: UInt64
@@ -66,9 +25,7 @@ final class EntryWriter {
   private let begin: Statement
   private let commit: Statement
   private let insertHold: Statement
-  private let insertAttempt: Statement
   private let updateAttempt: Statement
-  private let insertRequest: Statement
   private let insertChange: Statement
   private let insertHolds: Statement
   private let deleteHolds: Statement
@@ -78,10 +35,12 @@ final class EntryWriter {
   private let writeMark: Statement
   private let writeApplied: Statement
 
-  private var series: [Series: Int64] = [:]
+  private var attemptRows: RowBuffer
+  private var requestRows: RowBuffer
+  private var series = SeriesNumbers()
   private var words: [String: Int64] = [:]
   /// The newest word of each column: mostly the next one too, and comparing costs less than hashing.
-  private var newest = [(text: String, number: Int64)](repeating: ("", 0), count: Column.allCases.count)
+  private var newest = [(text: [UInt8], number: Int64)](repeating: ([], 0), count: Column.allCases.count)
   private enum Column: Int, CaseIterable {
     case holdPrices, endPrices, verdict, costSource, serviceTier, outcome, reason
   }
@@ -119,13 +78,6 @@ final class EntryWriter {
         INSERT INTO attempts (id, request_high, request_low, attempt, state, series, held_at, reserved_input,
           reserved_output, held, prices) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)
         """)
-    insertAttempt = try db.makeStatement(
-      sql: """
-        INSERT INTO attempts (ended_at, state, prices, verdict, cost_source, cost, input_tokens, output_tokens,
-          cache_read_tokens, status, reasoning_tokens, cache_write_tokens, cache_write_hour_tokens, audio_ms, estimated,
-          service_tier, id, request_high, request_low, attempt, series, held_at, reserved_input, reserved_output, held)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        """)
     updateAttempt = try db.makeStatement(
       sql: """
         UPDATE attempts SET ended_at = ?, state = ?, prices = ?, verdict = ?, cost_source = ?, cost = ?,
@@ -133,7 +85,20 @@ final class EntryWriter {
           cache_write_tokens = ?, cache_write_hour_tokens = ?, audio_ms = ?, estimated = ?, service_tier = ?
         WHERE id = ? AND state = 0
         """)
-    insertRequest = try db.makeStatement(sql: "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    attemptRows = try RowBuffer(
+      db, table: "attempts",
+      columns: [
+        "id", "request_high", "request_low", "attempt", "series", "held_at", "reserved_input", "reserved_output",
+        "held", "ended_at", "state", "prices", "verdict", "cost_source", "cost", "input_tokens", "output_tokens",
+        "cache_read_tokens", "status", "reasoning_tokens", "cache_write_tokens", "cache_write_hour_tokens", "audio_ms",
+        "estimated", "service_tier",
+      ])
+    requestRows = try RowBuffer(
+      db, table: "requests",
+      columns: [
+        "id", "request_high", "request_low", "series", "arrived_at", "ended_at", "outcome", "priority_reason",
+        "status", "attempts", "queued_us", "first_byte_us",
+      ])
     insertChange = try db.makeStatement(
       sql: """
         INSERT INTO changes (at, subject, name, state, reason, asked_by, amount, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -174,36 +139,47 @@ final class EntryWriter {
     }
   }
 
-  /// Writes all of them in one transaction. Where it throws, nothing is written, and `rolledBack` must be called.
+  /// Writes all of them in one transaction. Where it throws, nothing is written.
   /// - Parameters:
   ///   - now: nanoseconds of a monotonic clock.
   ///   - number: the journal's number of the last entry; noted in the same transaction.
   /// - Returns: the entries that fit nothing in the books: ends without an open hold.
-  func write(_ lists: [[LedgerEntry]], now: UInt64, through number: UInt64) throws -> [LedgerEntry] {
+  func write(_ batches: [EntryBatch], now: UInt64, through number: UInt64) throws -> [LedgerEntry] {
     let before = (rows, self.lists)
     fresh.removeAll(keepingCapacity: true)
     var strays: [LedgerEntry] = []
     do {
       try run(begin)
-      for entries in lists {
-        for entry in entries {
-          switch entry {
-          case .held(let hold): try write(hold)
-          case .settled(let end): if try !write(end) { strays.append(entry) }
-          case .concluded(let end): try write(end)
-          case .changed(let change): try write(change)
+      for batch in batches {
+        var decoder = EntryDecoder(batch.bytes[...])
+        var start = decoder
+        while let sort = try decoder.sort() {
+          switch sort {
+          case .held: try writeHold(&decoder)
+          case .settled: if try !writeAttemptEnd(&decoder) { strays.append(try start.entry()) }
+          case .concluded: try writeRequestEnd(&decoder)
+          case .changed: try write(try decoder.change())
           }
+          start = decoder
         }
       }
+      try attemptRows.flush()
+      try requestRows.flush()
       try writeFreshHolds(now)
       if now &- lastHousekeeping >= housekeepingInterval { try keepHouse(now) }
-      sqlite3_bind_int64(writeApplied.sqliteStatement, 1, Int64(bitPattern: number))
-      try step(writeApplied.sqliteStatement)
+      writeApplied.bind(Int64(bitPattern: number), at: 1)
+      try step(writeApplied)
       try run(commit)
+    } catch is EntryCoding.Unreadable {
+      preconditionFailure("entries that were coded here cannot be read")
     } catch {
+      // A full disk ends the transaction only where a statement of one row met it.
+      if database.isInsideTransaction { try? database.rollback() }
+      attemptRows.clear()
+      requestRows.clear()
       (rows, self.lists) = before
       open.rolledBack()
-      series.removeAll()
+      series.forget()
       words.removeAll()
       for index in newest.indices { newest[index].number = 0 }
       throw error
@@ -215,17 +191,7 @@ final class EntryWriter {
   /// Takes over what an earlier process left open, for ends of which the journal tells.
   func takeUpOpenHolds() throws {
     isReplaying = true
-    let names = try Row.fetchAll(database, sql: "SELECT id, provider, key, model FROM series")
-    let series = Dictionary(uniqueKeysWithValues: names.map { ($0[0] as Int64, $0) })
-    func takeUp(_ hold: OpenHold) {
-      guard let names = series[hold.series] else { return }
-      let key: String = names[2]
-      open.takeUp(
-        hold,
-        OpenHolds.Begun(
-          series: hold.series, provider: ProviderID(names[1] as String), key: key.isEmpty ? nil : KeyID(key),
-          model: names[3], firstRow: hold.row == 0 ? .max : hold.row))
-    }
+    func takeUp(_ hold: OpenHold) { open.takeUp(hold, firstRow: hold.row == 0 ? .max : hold.row) }
     let written = try writtenAttempts()
     for row in try Row.fetchAll(database, sql: "SELECT id, holds FROM new_holds ORDER BY id") {
       let bytes = [UInt8](row[1] as Data)
@@ -272,12 +238,19 @@ final class EntryWriter {
 
   // MARK: Holds
 
-  private func write(_ hold: AttemptHold) throws {
-    let open = OpenHold(
-      hold, series: try number(of: Series(hold)), prices: try number(of: hold.priceVersion, .holdPrices),
-      list: rows.list + 1)
-    self.open.insert(open, hold)
-    fresh.append(open.key)
+  private func writeHold(_ decoder: inout EntryDecoder) throws {
+    let key = AttemptKey(request: try decoder.id(), attempt: try decoder.number())
+    let at = try decoder.number()
+    let series = try number(ofSeries: try decoder.seriesRange(), in: decoder)
+    let reservedInput = try decoder.number()
+    let reservedOutput = try decoder.number()
+    let held = try decoder.optionalNumber()
+    let prices = try number(of: try decoder.textRange(), in: decoder, .holdPrices)
+    open.insert(
+      OpenHold(
+        key, series: series, at: at, reservedInput: reservedInput, reservedOutput: reservedOutput, held: held,
+        prices: prices, list: rows.list + 1))
+    fresh.append(key)
   }
 
   /// The holds of this transaction that it did not end itself.
@@ -286,10 +259,9 @@ final class EntryWriter {
     for key in fresh { open.holds[key]?.append(to: &bytes) }
     guard !bytes.isEmpty else { return }
     rows.list += 1
-    let statement = insertHolds.sqliteStatement
-    sqlite3_bind_int64(statement, 1, rows.list)
-    _ = Data(bytes).bind(to: statement, at: 2)
-    try step(statement)
+    insertHolds.bind(rows.list, at: 1)
+    _ = Data(bytes).bind(to: insertHolds.sqliteStatement, at: 2)
+    try step(insertHolds)
     lists.append((rows.list, now, rows.last))
   }
 
@@ -300,8 +272,8 @@ final class EntryWriter {
     if let last = old.last {
       // What younger lists hold is left to them.
       for hold in open.holds.values.filter({ $0.row == 0 && $0.list <= last.id }) { try giveRow(hold) }
-      sqlite3_bind_int64(deleteHolds.sqliteStatement, 1, last.id)
-      try step(deleteHolds.sqliteStatement)
+      deleteHolds.bind(last.id, at: 1)
+      try step(deleteHolds)
       lists.removeFirst(old.count)
     }
     try remember()
@@ -310,123 +282,150 @@ final class EntryWriter {
   /// From where on a start after a crash must look: before it nothing is open, and no request is without its row.
   private func remember() throws {
     guard !isReplaying else { return }
-    let mark = open.begun.values.reduce(lists.first?.row ?? rows.last + 1) { min($0, $1.firstRow) }
-    sqlite3_bind_int64(writeMark.sqliteStatement, 1, mark)
-    try step(writeMark.sqliteStatement)
+    let mark = open.begun.values.reduce(lists.first?.row ?? rows.last + 1) { min($0, $1) }
+    writeMark.bind(mark, at: 1)
+    try step(writeMark)
   }
 
   /// At an orderly end: where nothing is open, the next start has nothing to look for.
   func finish() throws {
     guard open.holds.isEmpty, open.begun.isEmpty else { return }
-    sqlite3_bind_int64(deleteHolds.sqliteStatement, 1, rows.list)
-    try step(deleteHolds.sqliteStatement)
+    deleteHolds.bind(rows.list, at: 1)
+    try step(deleteHolds)
     lists.removeAll()
     try remember()
   }
 
   private func giveRow(_ hold: OpenHold) throws {
     let row = rows.next(at: hold.at)
-    let statement = insertHold.sqliteStatement
-    sqlite3_bind_int64(statement, 1, row)
-    sqlite3_bind_int64(statement, 2, Int64(bitPattern: hold.key.request.high))
-    sqlite3_bind_int64(statement, 3, Int64(bitPattern: hold.key.request.low))
-    sqlite3_bind_int64(statement, 4, hold.key.attempt)
-    sqlite3_bind_int64(statement, 5, hold.series)
-    sqlite3_bind_int64(statement, 6, hold.at)
-    sqlite3_bind_int64(statement, 7, hold.reservedInput)
-    sqlite3_bind_int64(statement, 8, hold.reservedOutput)
-    bind(statement, 9, hold.held >= 0 ? hold.held : nil)
-    sqlite3_bind_int64(statement, 10, hold.prices)
-    try step(statement)
+    let values = [
+      row, Int64(bitPattern: hold.key.request.high), Int64(bitPattern: hold.key.request.low), hold.key.attempt,
+      hold.series, hold.at, hold.reservedInput, hold.reservedOutput, hold.held >= 0 ? hold.held : nil, hold.prices,
+    ]
+    for (index, value) in values.enumerated() { insertHold.bind(value, at: Int32(index) + 1) }
+    try step(insertHold)
     open.gave(row: row, to: hold.key)
   }
 
   // MARK: Ends
 
   /// False where there is no open hold for it.
-  private func write(_ end: AttemptEnd) throws -> Bool {
-    guard let hold = open.end(AttemptKey(request: end.request, attempt: Int64(end.attempt))) else { return false }
-    let statement = (hold.row == 0 ? insertAttempt : updateAttempt).sqliteStatement
-    sqlite3_bind_int64(statement, 1, end.at.nanoseconds)
-    sqlite3_bind_int64(statement, 2, (end.wasSent ? AttemptState.posted : .void).rawValue)
-    sqlite3_bind_int64(statement, 3, try number(of: end.priceVersion, .endPrices))
-    sqlite3_bind_int64(statement, 4, try number(of: end.verdict, .verdict))
-    sqlite3_bind_int64(statement, 5, try number(of: end.costSource.rawValue, .costSource))
-    bind(statement, 6, end.cost.map { max(0, $0.nanodollars) })
-    sqlite3_bind_int64(statement, 7, max(0, end.usage.inputTokens))
-    sqlite3_bind_int64(statement, 8, max(0, end.usage.outputTokens))
-    sqlite3_bind_int64(statement, 9, max(0, end.usage.cacheReadTokens))
-    bind(statement, 10, end.status.map { Int64($0) })
-    sqlite3_bind_int64(statement, 11, max(0, end.usage.reasoningTokens))
-    sqlite3_bind_int64(statement, 12, max(0, end.usage.cacheWriteTokens))
-    sqlite3_bind_int64(statement, 13, max(0, end.cacheWriteHourTokens))
-    sqlite3_bind_int64(statement, 14, max(0, end.audioMilliseconds))
-    sqlite3_bind_int64(statement, 15, end.usage.isEstimated ? 1 : 0)
-    bind(statement, 16, try end.serviceTier.map { try number(of: $0, .serviceTier) })
+  private func writeAttemptEnd(_ decoder: inout EntryDecoder) throws -> Bool {
+    let request = try decoder.id()
+    let attempt = try decoder.number()
+    let at = try decoder.number()
+    let verdict = try decoder.textRange()
+    let status = try decoder.optionalNumber()
+    let flags = try decoder.byte()
+    let input = max(0, try decoder.number())
+    let cacheRead = max(0, try decoder.number())
+    let cacheWrite = max(0, try decoder.number())
+    let output = max(0, try decoder.number())
+    let reasoning = max(0, try decoder.number())
+    let hour = max(0, try decoder.number())
+    let audio = max(0, try decoder.number())
+    let cost = try decoder.optionalNumber().map { max(0, $0) }
+    let source = try decoder.textRange()
+    let prices = try decoder.textRange()
+    let tier = try decoder.optionalTextRange()
+    guard let hold = open.end(AttemptKey(request: request, attempt: attempt)) else { return false }
+    let state = (flags & 1 != 0 ? AttemptState.posted : .void).rawValue
+    let words = (
+      prices: try number(of: prices, in: decoder, .endPrices), verdict: try number(of: verdict, in: decoder, .verdict),
+      source: try number(of: source, in: decoder, .costSource),
+      tier: try tier.map { try number(of: $0, in: decoder, .serviceTier) }
+    )
+    // In the order of the columns, which are the same ones in both statements.
+    func eachEndColumn(_ put: (Int64?) -> Void) {
+      put(at)
+      put(state)
+      put(words.prices)
+      put(words.verdict)
+      put(words.source)
+      put(cost)
+      put(input)
+      put(output)
+      put(cacheRead)
+      put(status)
+      put(reasoning)
+      put(cacheWrite)
+      put(hour)
+      put(audio)
+      put(flags & 2 != 0 ? 1 : 0)
+      put(words.tier)
+    }
     guard hold.row == 0 else {
-      sqlite3_bind_int64(statement, 17, hold.row)
-      try step(statement)
+      var position: Int32 = 0
+      eachEndColumn {
+        position += 1
+        updateAttempt.bind($0, at: position)
+      }
+      updateAttempt.bind(hold.row, at: position + 1)
+      try step(updateAttempt)
       return true
     }
-    let row = rows.next(at: max(end.at.nanoseconds, hold.at))
-    sqlite3_bind_int64(statement, 17, row)
-    sqlite3_bind_int64(statement, 18, Int64(bitPattern: end.request.high))
-    sqlite3_bind_int64(statement, 19, Int64(bitPattern: end.request.low))
-    sqlite3_bind_int64(statement, 20, hold.key.attempt)
-    sqlite3_bind_int64(statement, 21, hold.series)
-    sqlite3_bind_int64(statement, 22, hold.at)
-    sqlite3_bind_int64(statement, 23, hold.reservedInput)
-    sqlite3_bind_int64(statement, 24, hold.reservedOutput)
-    bind(statement, 25, hold.held >= 0 ? hold.held : nil)
-    try step(statement)
-    open.wrote(row: row, of: end.request)
+    let row = rows.next(at: max(at, hold.at))
+    attemptRows.append(row)
+    attemptRows.append(Int64(bitPattern: request.high))
+    attemptRows.append(Int64(bitPattern: request.low))
+    attemptRows.append(attempt)
+    attemptRows.append(hold.series)
+    attemptRows.append(hold.at)
+    attemptRows.append(hold.reservedInput)
+    attemptRows.append(hold.reservedOutput)
+    attemptRows.append(hold.held >= 0 ? hold.held : nil)
+    eachEndColumn { attemptRows.append($0) }
+    try attemptRows.endRow()
+    open.wrote(row: row, of: request)
     return true
   }
 
-  private func write(_ end: RequestEnd) throws {
-    let begun = open.conclude(end.request)
-    let series: Int64
-    if let begun, begun.provider == end.provider, begun.key == end.key, begun.model == end.model {
-      series = begun.series
-    } else {
-      series = try number(of: Series(end))
-    }
-    let statement = insertRequest.sqliteStatement
-    sqlite3_bind_int64(statement, 1, rows.next(at: max(end.ended, end.arrived).nanoseconds))
-    sqlite3_bind_int64(statement, 2, Int64(bitPattern: end.request.high))
-    sqlite3_bind_int64(statement, 3, Int64(bitPattern: end.request.low))
-    sqlite3_bind_int64(statement, 4, series)
-    sqlite3_bind_int64(statement, 5, end.arrived.nanoseconds)
-    sqlite3_bind_int64(statement, 6, end.ended.nanoseconds)
-    sqlite3_bind_int64(statement, 7, try number(of: end.outcome.rawValue, .outcome))
-    sqlite3_bind_int64(statement, 8, try number(of: end.priorityReason, .reason))
-    sqlite3_bind_int64(statement, 9, Int64(max(0, end.status)))
-    sqlite3_bind_int64(statement, 10, Int64(max(0, end.attempts)))
-    sqlite3_bind_int64(statement, 11, max(0, end.queued.nanoseconds / 1000))
-    bind(statement, 12, end.firstByte.map { max(0, $0.nanoseconds / 1000) })
-    try step(statement)
+  private func writeRequestEnd(_ decoder: inout EntryDecoder) throws {
+    let request = try decoder.id()
+    let arrived = try decoder.number()
+    let ended = try decoder.number()
+    let series = try number(ofSeries: try decoder.seriesRange(), in: decoder)
+    let reason = try number(of: try decoder.textRange(), in: decoder, .reason)
+    let outcome = try number(of: try decoder.textRange(), in: decoder, .outcome)
+    let status = max(0, try decoder.number())
+    let attempts = max(0, try decoder.number())
+    let queued = max(0, try decoder.number() / 1000)
+    let firstByte = try decoder.optionalNumber().map { max(0, $0 / 1000) }
+    open.conclude(request)
+    requestRows.append(rows.next(at: max(ended, arrived)))
+    requestRows.append(Int64(bitPattern: request.high))
+    requestRows.append(Int64(bitPattern: request.low))
+    requestRows.append(series)
+    requestRows.append(arrived)
+    requestRows.append(ended)
+    requestRows.append(outcome)
+    requestRows.append(reason)
+    requestRows.append(status)
+    requestRows.append(attempts)
+    requestRows.append(queued)
+    requestRows.append(firstByte)
+    try requestRows.endRow()
   }
 
   private func write(_ change: LedgerChange) throws {
-    let statement = insertChange.sqliteStatement
-    sqlite3_bind_int64(statement, 1, change.at.nanoseconds)
-    bind(statement, 2, change.subject.rawValue)
-    bind(statement, 3, change.name)
-    bind(statement, 4, change.state)
-    bind(statement, 5, change.reason)
-    if let askedBy = change.askedBy { bind(statement, 6, askedBy) } else { sqlite3_bind_null(statement, 6) }
-    bind(statement, 7, change.amount?.nanodollars)
-    bind(statement, 8, change.until?.nanoseconds)
-    try step(statement)
+    insertChange.bind(change.at.nanoseconds, at: 1)
+    for (index, text) in [change.subject.rawValue, change.name, change.state, change.reason, change.askedBy]
+      .enumerated()
+    {
+      bind(insertChange, Int32(index) + 2, text)
+    }
+    insertChange.bind(change.amount?.nanodollars, at: 7)
+    insertChange.bind(change.until?.nanoseconds, at: 8)
+    try step(insertChange)
   }
 
   // MARK: Names by number
 
-  private func number(of word: String, _ column: Column) throws -> Int64 {
-    let last = newest[column.rawValue]
-    if last.number != 0, last.text == word { return last.number }
-    let number = try number(of: word)
-    newest[column.rawValue] = (word, number)
+  private func number(of word: Range<Int>, in decoder: EntryDecoder, _ column: Column) throws -> Int64 {
+    let index = column.rawValue
+    if newest[index].number != 0, decoder.holds(newest[index].text, at: word) { return newest[index].number }
+    let number = try number(of: decoder.string(word))
+    newest[index] = (decoder.bytes(word), number)
     return number
   }
 
@@ -437,17 +436,18 @@ final class EntryWriter {
     if let known = try Int64.fetchOne(database, sql: "SELECT id FROM words WHERE text = ?", arguments: [word]) {
       number = known
     } else {
-      bind(insertWord.sqliteStatement, 1, word)
-      try step(insertWord.sqliteStatement)
+      bind(insertWord, 1, word)
+      try step(insertWord)
       number = database.lastInsertedRowID
     }
     words[word] = number
     return number
   }
 
-  private func number(of key: Series) throws -> Int64 {
-    if let number = series[key] { return number }
-    if series.count >= EntryWriter.seriesLimit { series.removeAll(keepingCapacity: true) }
+  private func number(ofSeries range: Range<Int>, in decoder: EntryDecoder) throws -> Int64 {
+    if let number = series.number(of: range, in: decoder) { return number }
+    var part = decoder.part(range)
+    let key = try part.series()
     let names: StatementArguments = [
       key.session, key.model, key.provider, key.key, key.tenant, key.clientKey, key.priority.name, key.kind,
     ]
@@ -458,27 +458,21 @@ final class EntryWriter {
       try insertSeries.execute(arguments: names)
       number = database.lastInsertedRowID
     }
-    series[key] = number
+    series.remember(number, of: range, in: decoder)
     return number
   }
 
   // MARK: Statements
 
-  private func bind(_ statement: SQLiteStatement, _ position: Int32, _ value: Int64?) {
-    if let value { sqlite3_bind_int64(statement, position, value) } else { sqlite3_bind_null(statement, position) }
-  }
-
-  private func bind(_ statement: SQLiteStatement, _ position: Int32, _ value: String) {
-    _ = value.bind(to: statement, at: position)
+  private func bind(_ statement: Statement, _ position: Int32, _ text: String?) {
+    if let text {
+      _ = text.bind(to: statement.sqliteStatement, at: position)
+    } else {
+      sqlite3_bind_null(statement.sqliteStatement, position)
+    }
   }
 
   private func run(_ statement: Statement) throws { try statement.execute() }
 
-  private func step(_ statement: SQLiteStatement) throws {
-    let code = sqlite3_step(statement)
-    sqlite3_reset(statement)
-    guard code == SQLITE_DONE else {
-      throw DatabaseError(resultCode: ResultCode(rawValue: code), message: database.lastErrorMessage)
-    }
-  }
+  private func step(_ statement: Statement) throws { try statement.step(in: database) }
 }

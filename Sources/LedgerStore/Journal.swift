@@ -19,6 +19,8 @@ import Synchronization
 
 final class Journal: Sendable {
   private static let mark: UInt8 = 0xA0 | EntryCoding.version
+  private static let sumStart = 5
+  private static let payloadStart = 13
   private static let headSize = 29
   /// A file past this size gives way to the other one, if that is empty.
   private static let turnSize = 4 << 20
@@ -33,7 +35,6 @@ final class Journal: Sendable {
     var files: [File]
     var active = 0
     var frame: [UInt8] = []
-    var payload: [UInt8] = []
   }
 
   private let state: Mutex<State>
@@ -63,22 +64,25 @@ final class Journal: Sendable {
 
   /// Writes the entries, of which the first has this number.
   /// - Returns: nil when they are safe, else why not; then nothing of them is in the journal.
-  func append(_ entries: [LedgerEntry], first: UInt64) -> String? {
+  func append(_ entries: EntryBatch, first: UInt64) -> String? {
     state.withLock { state in
       if state.files[state.active].size >= Journal.turnSize, state.files[1 - state.active].size == 0 {
         state.active = 1 - state.active
       }
-      var encoder = EntryEncoder(reusing: state.payload)
-      state.payload = []
-      encoder.fixed(ledger)
-      encoder.fixed(first)
-      for entry in entries { encoder.append(entry) }
-      state.payload = encoder.bytes
-      var head = EntryEncoder(reusing: state.frame)
-      state.frame = []
-      head.frameHead(mark: Journal.mark, payload: state.payload)
-      state.frame = head.bytes
-      state.frame.append(contentsOf: state.payload)
+      state.frame.removeAll(keepingCapacity: true)
+      let length = entries.bytes.count + Journal.headSize - Journal.payloadStart
+      state.frame.append(addingCapacity: Journal.headSize + entries.bytes.count) { span in
+        span.append(Journal.mark)
+        for shift in stride(from: 0, to: 32, by: 8) { span.append(UInt8(truncatingIfNeeded: length >> shift)) }
+        span.fixed(0)
+        span.fixed(ledger)
+        span.fixed(first)
+      }
+      state.frame.append(contentsOf: entries.bytes)
+      let sum = Journal.checksum(state.frame[Journal.payloadStart...])
+      for index in 0..<8 {
+        state.frame[Journal.sumStart + index] = UInt8(truncatingIfNeeded: sum >> (8 * UInt64(index)))
+      }
       let active = state.active
       let size = state.files[active].size
       let written = write(state.files[active].descriptor, state.frame, state.frame.count)
@@ -138,7 +142,7 @@ final class Journal: Sendable {
     guard bytes.count - at >= headSize, bytes[at] == mark else { return nil }
     var head = EntryDecoder(bytes[(at + 1)..<(at + headSize)])
     guard let sizes = try? head.frameHead() else { return nil }
-    let begin = at + EntryEncoder.frameHeadSize
+    let begin = at + payloadStart
     guard sizes.length >= 16, sizes.length <= bytes.count - begin else { return nil }
     let payload = bytes[begin..<(begin + sizes.length)]
     guard checksum(payload) == sizes.checksum else { return nil }
@@ -179,18 +183,6 @@ final class Journal: Sendable {
       weighted &+= plain
     }
     return plain &* 0x9E37_79B9_7F4A_7C15 ^ weighted
-  }
-}
-
-extension EntryEncoder {
-  /// Mark, length and checksum.
-  static let frameHeadSize = 13
-
-  mutating func frameHead(mark: UInt8, payload: [UInt8]) {
-    appendByte(mark)
-    let length = UInt32(payload.count)
-    for shift in stride(from: UInt32(0), to: 32, by: 8) { appendByte(UInt8(truncatingIfNeeded: length >> shift)) }
-    fixed(Journal.checksum(payload[...]))
   }
 }
 

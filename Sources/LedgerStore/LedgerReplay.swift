@@ -34,8 +34,10 @@ struct LedgerReplay {
           try writer?.takeUpOpenHolds()
         }
         let now = DispatchTime.now().uptimeNanoseconds
-        let strays = try writer?.write([entries], now: now, through: end - 1) ?? []
-        if !strays.isEmpty { _ = try writer?.write([strays.map(LedgerWriter.note)], now: now, through: end - 1) }
+        let strays = try writer?.write([EntryBatch(entries)], now: now, through: end - 1) ?? []
+        if !strays.isEmpty {
+          _ = try writer?.write([EntryBatch(strays.map(LedgerWriter.note))], now: now, through: end - 1)
+        }
         applied = end - 1
       }
     }

@@ -105,14 +105,14 @@ public final class LedgerStore: Sendable {
 
   /// Takes one entry from any thread; returns its number: 1, 2, 3, ...
   @discardableResult
-  public func append(_ entry: LedgerEntry) -> UInt64 { handOver([entry]).number }
+  public func append(_ entry: LedgerEntry) -> UInt64 { append(contentsOf: [entry]) }
 
   /// Takes some entries at once; returns the number of the last.
   @discardableResult
-  public func append(contentsOf entries: [LedgerEntry]) -> UInt64 { handOver(entries).number }
+  public func append(contentsOf entries: [LedgerEntry]) -> UInt64 { handOver(EntryBatch(entries)).number }
 
   /// Takes some entries at once, and tells what is safe with that.
-  public func handOver(_ entries: [LedgerEntry]) -> LedgerReceipt { queue.append(contentsOf: entries) }
+  public func handOver(_ entries: EntryBatch) -> LedgerReceipt { queue.append(contentsOf: entries) }
 
   /// Why nothing can be written now; nil where all is well.
   public var obstacle: String? { queue.obstacle }

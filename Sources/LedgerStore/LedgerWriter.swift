@@ -77,17 +77,16 @@ final class LedgerWriter {
   }
 
   /// Tries until it works. False where the queue was closed while it did not.
-  private func write(_ entries: [[LedgerEntry]], through: UInt64) -> Bool {
+  private func write(_ entries: [EntryBatch], through: UInt64) -> Bool {
     lastCount = entries.reduce(0) { $0 + $1.count }
     let began = DispatchTime.now().uptimeNanoseconds
     while true {
       do {
         let strays = try attempt(entries, through: through)
-        if !strays.isEmpty { _ = try attempt([strays.map(LedgerWriter.note)], through: through) }
+        if !strays.isEmpty { _ = try attempt([EntryBatch(strays.map(LedgerWriter.note))], through: through) }
         if queue.setObstacle(nil) { onObstacleChanged(nil) }
         return true
       } catch {
-        giveUpTransaction()
         let trouble = LedgerError(error, at: location.name)
         let waited = DispatchTime.now().uptimeNanoseconds - began
         if trouble.kind != .locked || waited >= options.lockPatience.wholeNanoseconds { tell(trouble) }
@@ -98,7 +97,7 @@ final class LedgerWriter {
     }
   }
 
-  private func attempt(_ entries: [[LedgerEntry]], through: UInt64) throws -> [LedgerEntry] {
+  private func attempt(_ entries: [EntryBatch], through: UInt64) throws -> [LedgerEntry] {
     let now = DispatchTime.now().uptimeNanoseconds
     if now &- lastChecked >= options.fileCheckInterval.wholeNanoseconds {
       guard file == FileIdentity(location) else {
@@ -115,12 +114,6 @@ final class LedgerWriter {
       writer = current
       failed = nil
       return try current.write(entries, now: now, through: through)
-    }
-  }
-
-  private func giveUpTransaction() {
-    try? database.writeWithoutTransaction { db in
-      if db.isInsideTransaction { try db.rollback() }
     }
   }
 

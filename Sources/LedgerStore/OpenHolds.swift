@@ -68,52 +68,44 @@ struct OpenHold: Equatable {
     prices = number(8)
   }
 
-  init(_ hold: AttemptHold, series: Int64, prices: Int64, list: Int64) {
-    key = AttemptKey(request: hold.request, attempt: Int64(hold.attempt))
+  init(
+    _ key: AttemptKey, series: Int64, at: Int64, reservedInput: Int64, reservedOutput: Int64, held: Int64?,
+    prices: Int64, list: Int64
+  ) {
+    self.key = key
     self.series = series
     self.prices = prices
     self.list = list
-    at = hold.at.nanoseconds
-    reservedInput = max(0, hold.reservedInput)
-    reservedOutput = max(0, hold.reservedOutput)
-    held = hold.held.map { max(0, $0.nanodollars) } ?? -1
+    self.at = at
+    self.reservedInput = max(0, reservedInput)
+    self.reservedOutput = max(0, reservedOutput)
+    self.held = held.map { max(0, $0) } ?? -1
   }
 }
 
 struct OpenHolds {
-  /// A request that has begun and has no row yet.
-  struct Begun {
-    /// The series of its newest hold, and what of it can differ from the request's own.
-    var series: Int64
-    var provider: ProviderID
-    var key: KeyID?
-    var model: String
-    /// Its first row in `attempts`; `Int64.max` where it has none.
-    var firstRow: Int64
-  }
-
   private(set) var holds: [AttemptKey: OpenHold] = [:]
-  private(set) var begun: [RequestID: Begun] = [:]
+  /// The requests that have begun and have no row yet: the first row of each in `attempts`, `Int64.max` where it has none.
+  private(set) var begun: [RequestID: Int64] = [:]
 
   private enum Undo {
     case hold(AttemptKey, OpenHold?)
-    case begun(RequestID, Begun?)
+    case begun(RequestID, Int64?)
   }
   private var undo: [Undo] = []
 
-  mutating func insert(_ hold: OpenHold, _ source: AttemptHold) {
+  mutating func insert(_ hold: OpenHold) {
     undo.append(.hold(hold.key, holds.updateValue(hold, forKey: hold.key)))
-    let earlier = begun[source.request]
-    begun[source.request] = Begun(
-      series: hold.series, provider: source.provider, key: source.key, model: source.model,
-      firstRow: earlier?.firstRow ?? .max)
-    undo.append(.begun(source.request, earlier))
+    // A later attempt of the same request.
+    guard begun[hold.key.request] == nil else { return }
+    begun[hold.key.request] = .max
+    undo.append(.begun(hold.key.request, nil))
   }
 
   /// What an earlier process left open.
-  mutating func takeUp(_ hold: OpenHold, _ request: Begun) {
+  mutating func takeUp(_ hold: OpenHold, firstRow: Int64) {
     holds[hold.key] = hold
-    begun[hold.key.request] = request
+    begun[hold.key.request] = firstRow
   }
 
   /// The hold that ends; nil where none is open.
@@ -125,16 +117,15 @@ struct OpenHolds {
 
   /// Its attempt has this row; the request has none.
   mutating func wrote(row: Int64, of request: RequestID) {
-    guard let earlier = begun[request], row < earlier.firstRow else { return }
+    guard let earlier = begun[request], row < earlier else { return }
     undo.append(.begun(request, earlier))
-    begun[request]?.firstRow = row
+    begun[request] = row
   }
 
   /// The request is over.
-  mutating func conclude(_ request: RequestID) -> Begun? {
-    guard let earlier = begun.removeValue(forKey: request) else { return nil }
+  mutating func conclude(_ request: RequestID) {
+    guard let earlier = begun.removeValue(forKey: request) else { return }
     undo.append(.begun(request, earlier))
-    return earlier
   }
 
   /// A hold that stayed open has its row now.

@@ -20,7 +20,7 @@ final class LedgerBridge: LedgerPort {
 
   private let loop: EventLoop
   private let report: (String?) -> Void
-  private var gathered: [LedgerEntry] = []
+  private var gathered = EntryBatch()
   private var appended: UInt64 = 0
   private var committed: UInt64 = 0
 
@@ -43,9 +43,29 @@ final class LedgerBridge: LedgerPort {
     address.bridge = self
   }
 
-  func append(_ entry: LedgerEntry) -> UInt64 {
-    if gathered.isEmpty { loop.atEndOfTurn { [weak self] in self?.handOver() } }
-    gathered.append(entry)
+  func append(_ hold: AttemptHold) -> UInt64 {
+    gathered.append(hold)
+    return counted()
+  }
+
+  func append(_ end: AttemptEnd) -> UInt64 {
+    gathered.append(end)
+    return counted()
+  }
+
+  func append(_ end: RequestEnd) -> UInt64 {
+    gathered.append(end)
+    return counted()
+  }
+
+  func append(_ change: LedgerChange) -> UInt64 {
+    gathered.append(change)
+    return counted()
+  }
+
+  /// The number of the entry that was gathered last.
+  private func counted() -> UInt64 {
+    if gathered.count == 1 { loop.atEndOfTurn { [weak self] in self?.handOver() } }
     appended += 1
     return appended
   }
@@ -59,12 +79,7 @@ final class LedgerBridge: LedgerPort {
 
   private func handOver() {
     guard !gathered.isEmpty else { return }
-    // Given away, not copied.
-    let entries = gathered
-    gathered = []
-    gathered.reserveCapacity(min(entries.count, 256))
-    let receipt = store.handOver(entries)
-    committed(receipt.safe)
+    committed(store.handOver(gathered.take()).safe)
   }
 
   private func committed(_ number: UInt64) {

@@ -44,28 +44,27 @@ struct LedgerLoadCommand: ParsableCommand {
     let calls = MadeUpCalls(
       first: first, tenant: TenantID(tenant), sessions: sessions, seed: seed == 0 ? UInt64(bitPattern: began) : seed)
     var number: UInt64 = 0
-    var gathered: [LedgerEntry] = []
+    var gathered = EntryBatch()
     var ownCPU = LedgerLoadCommand.threadCPU()
     var round = 0
     while round * perRound < requests + open {
-      gathered.removeAll(keepingCapacity: true)
       for request in (round * perRound)..<((round + 1) * perRound) {
         if request < requests {
-          gathered.append(.held(calls.hold(request, 1)))
+          gathered.append(calls.hold(request, 1))
           if calls.attempts(request) == 2 {
-            gathered.append(.settled(calls.void(request)))
-            gathered.append(.held(calls.hold(request, 2)))
+            gathered.append(calls.void(request))
+            gathered.append(calls.hold(request, 2))
           }
         }
         let old = request - open
         if old >= 0, old < requests {
-          gathered.append(.settled(calls.end(old)))
-          gathered.append(.concluded(calls.conclusion(old)))
+          gathered.append(calls.end(old))
+          gathered.append(calls.conclusion(old))
         }
       }
       number += UInt64(gathered.count)
       meter.appended(number, ends: gathered.count)
-      meter.safe(ledger.handOver(gathered).safe)
+      meter.safe(ledger.handOver(gathered.take()).safe)
       round += 1
       if rate == 0 {
         // No more than the memory limit waits.

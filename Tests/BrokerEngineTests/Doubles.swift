@@ -90,7 +90,12 @@ final class FakeLedger: LedgerPort {
   private(set) var entries: [LedgerEntry] = []
   private var committed = 0
 
-  func append(_ entry: LedgerEntry) -> UInt64 {
+  func append(_ hold: AttemptHold) -> UInt64 { take(.held(hold)) }
+  func append(_ end: AttemptEnd) -> UInt64 { take(.settled(end)) }
+  func append(_ end: RequestEnd) -> UInt64 { take(.concluded(end)) }
+  func append(_ change: LedgerChange) -> UInt64 { take(.changed(change)) }
+
+  private func take(_ entry: LedgerEntry) -> UInt64 {
     entries.append(entry)
     return UInt64(entries.count)
   }

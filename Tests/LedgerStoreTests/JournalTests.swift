@@ -31,8 +31,8 @@ import Testing
   @Test func entriesComeBackAsTheyWere() throws {
     let journal = try Journal(path: place.path(), ledger: 7)
     let some = entries(20)
-    #expect(journal.append(some, first: 5) == nil)
-    #expect(journal.append([Self.changed], first: 85) == nil)
+    #expect(journal.append(EntryBatch(some), first: 5) == nil)
+    #expect(journal.append(EntryBatch([Self.changed]), first: 85) == nil)
     let frames = contents()
     #expect(frames.map(\.first) == [5, 85])
     #expect(frames.first?.entries == some)
@@ -46,16 +46,16 @@ import Testing
       LedgerEntry.changed(
         LedgerChange(at: Scene.at(0), subject: .key, name: "", state: "s", amount: Money(nanodollars: amount)))
     }
-    #expect(journal.append(some, first: 1) == nil)
+    #expect(journal.append(EntryBatch(some), first: 1) == nil)
     #expect(contents().first?.entries == some)
   }
 
   @Test func aFrameThatIsCutAnywhereEndsTheReading() throws {
     let journal = try Journal(path: place.path(), ledger: 7)
-    #expect(journal.append(entries(1), first: 1) == nil)
+    #expect(journal.append(EntryBatch(entries(1)), first: 1) == nil)
     let name = Journal.name(place.path(), 0)
     let whole = try Data(contentsOf: URL(fileURLWithPath: name)).count
-    #expect(journal.append(entries(1), first: 5) == nil)
+    #expect(journal.append(EntryBatch(entries(1)), first: 5) == nil)
     let both = try Data(contentsOf: URL(fileURLWithPath: name))
     for length in whole..<both.count {
       try both.prefix(length).write(to: URL(fileURLWithPath: name))
@@ -72,9 +72,9 @@ import Testing
 
   @Test func anotherLedgersEntriesStayOut() throws {
     let other = try Journal(path: place.path(), ledger: 8)
-    #expect(other.append(entries(1), first: 1) == nil)
+    #expect(other.append(EntryBatch(entries(1)), first: 1) == nil)
     let journal = try Journal(path: place.path(), ledger: 7)
-    #expect(journal.append(entries(2), first: 5) == nil)
+    #expect(journal.append(EntryBatch(entries(2)), first: 5) == nil)
     #expect(contents().map(\.first) == [5])
   }
 
@@ -86,7 +86,7 @@ import Testing
       try Data(contentsOf: URL(fileURLWithPath: Journal.name(place.path(), index))).count
     }
     while try size(1) == 0 {
-      #expect(journal.append(some, first: number) == nil)
+      #expect(journal.append(EntryBatch(some), first: number) == nil)
       number += UInt64(some.count)
     }
     try #expect(size(0) >= 4 << 20)
@@ -105,7 +105,7 @@ import Testing
     try FileManager.default.createSymbolicLink(
       atPath: Journal.name(place.path(), 0), withDestinationPath: "/dev/full")
     let journal = try Journal(path: place.path(), ledger: 7)
-    #expect(journal.append(entries(1), first: 1)?.contains("No space left") == true)
+    #expect(journal.append(EntryBatch(entries(1)), first: 1)?.contains("No space left") == true)
     #expect(contents().isEmpty)
   }
 }

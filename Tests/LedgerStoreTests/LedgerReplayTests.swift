@@ -25,7 +25,7 @@ import Testing
     var number = try mark("applied")
     #expect(number == UInt64(inDatabase.count))
     for entries in beyond {
-      #expect(journal.append(entries, first: number + 1) == nil)
+      #expect(journal.append(EntryBatch(entries), first: number + 1) == nil)
       number += UInt64(entries.count)
     }
   }
@@ -67,7 +67,7 @@ import Testing
     let frame = [
       Scene.settled(1), Scene.concluded(1), Scene.held(2), Scene.settled(2), Scene.concluded(2),
     ]
-    #expect(journal.append(frame, first: 2) == nil)
+    #expect(journal.append(EntryBatch(frame), first: 2) == nil)
     try reopened { store in
       try #expect(count(store, "SELECT count(*) FROM attempts WHERE state = 1") == 2)
       try #expect(count(store, "SELECT count(*) FROM requests") == 2)
@@ -86,7 +86,7 @@ import Testing
     options.gatherTime = .seconds(1000)
     let store = try LedgerStore(.file(place.path()), options: options, now: Scene.start, onCommitted: { _ in })
     let entries = [Scene.held(1), Scene.settled(1), Scene.concluded(1)]
-    #expect(store.handOver(entries) == LedgerReceipt(number: 3, safe: 3))
+    #expect(store.handOver(EntryBatch(entries)) == LedgerReceipt(number: 3, safe: 3))
     let bytes = try Data(contentsOf: URL(fileURLWithPath: Journal.name(place.path(), 0)))
     #expect(!bytes.isEmpty)
     // A reader waits until the database has them, whatever the writer's leisure.
@@ -100,7 +100,7 @@ import Testing
     let store = try LedgerStore(
       .file(place.path()), durability: .full, now: Scene.start, onCommitted: { watcher.sawCommit($0) })
     #expect(!FileManager.default.fileExists(atPath: Journal.name(place.path(), 0)))
-    let receipt = store.handOver([Scene.held(1)])
+    let receipt = store.handOver(EntryBatch([Scene.held(1)]))
     #expect(receipt.number == 1)
     #expect(watcher.reached(1))
     store.close()
@@ -111,7 +111,7 @@ import Testing
       atPath: Journal.name(place.path(), 0), withDestinationPath: "/dev/full")
     let watcher = Watcher()
     let store = try LedgerStore(.file(place.path()), now: Scene.start, onCommitted: { watcher.sawCommit($0) })
-    let receipt = store.handOver([Scene.held(1)])
+    let receipt = store.handOver(EntryBatch([Scene.held(1)]))
     #expect(receipt == LedgerReceipt(number: 1, safe: 0))
     #expect(watcher.reached(1))
     store.close()

@@ -53,6 +53,31 @@ import Testing
       ])
   }
 
+  /// Rows that share a statement, and those that are too few for one.
+  @Test(arguments: [1, 15, 16, 17, 33]) func everyRowOfATransactionIsThere(calls: Int) throws {
+    let place = Place()
+    let store = try Scene.store(place.path(), Watcher())
+    let all = (1...calls).flatMap { number -> [LedgerEntry] in
+      let tenant = TenantID("t\(number % 3)")
+      return [
+        Scene.held(number, at: Double(number), tenant: tenant),
+        Scene.settled(number, at: Double(number), cost: number % 4 == 0 ? nil : Int64(number)),
+        Scene.concluded(number, at: Double(number), tenant: tenant),
+      ]
+    }
+    store.append(contentsOf: all)
+    #expect(store.close() == 0)
+    let attempts = try Scene.query(
+      place.path(),
+      "SELECT tenant || ' ' || request_low || ' ' || coalesce(cost_nanousd, '-') FROM attempt_log ORDER BY id",
+      as: String.self)
+    let requests = try Scene.query(
+      place.path(), "SELECT tenant || ' ' || request_low FROM request_log ORDER BY id", as: String.self)
+    let expected = (1...calls).map { ("t\($0 % 3) \(Int64(bitPattern: Scene.request($0, at: Double($0)).low))", $0) }
+    #expect(attempts == expected.map { "\($0.0) \($0.1 % 4 == 0 ? "-" : "\($0.1)")" })
+    #expect(requests == expected.map(\.0))
+  }
+
   @Test func namesAreThereBeforeTheRowsThatUseThem() throws {
     let place = Place()
     let watcher = Watcher()
