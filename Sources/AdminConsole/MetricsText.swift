@@ -183,14 +183,11 @@ enum MetricsText {
       }
     }
     page.family("tollgate_cost_usd_total", "counter", "US dollars, where the price is known.")
-    let costs = metrics.costs.sorted {
-      ($0.key.provider, $0.key.model, $0.key.tenant) < ($1.key.provider, $1.key.model, $1.key.tenant)
-    }
-    for (labels, cost) in costs {
+    for (labels, counts) in rows where counts.cost > .zero {
       page.sample(
         "tollgate_cost_usd_total",
         [("provider", labels.provider), ("model", labels.model), ("tenant", labels.tenant)],
-        Double(cost.nanodollars) / 1e9)
+        Double(counts.cost.nanodollars) / 1e9)
     }
     page.family("tollgate_estimate_ratio", "gauge", "Input tokens as charged over input tokens as estimated.")
     let estimates = metrics.estimates.sorted { ($0.key.provider, $0.key.model) < ($1.key.provider, $1.key.model) }

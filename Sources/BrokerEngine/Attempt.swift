@@ -341,34 +341,31 @@ final class Attempt: UpstreamEvents {
     graceTimer = nil
     let index = record.attempts.count - 1
     let now = broker.clock.monotonic()
-    record.attempts[index].ended = now
-    record.attempts[index].verdict = settlement.verdict.name
-    record.attempts[index].failure = failure
-    let (cost, source) = cost(of: settlement.usage)
+    let extras = tap?.extras ?? UsageExtras()
+    let (cost, source) = cost(of: settlement.usage, extras)
     settlement.cost = cost
-    record.attempts[index].cost = cost
-    record.attempts[index].costSource = source
+    record.attempts[index].end(
+      at: now, verdict: settlement.verdict.name, failure: failure, cost: cost, costSource: source)
     record.addCost(cost)
-    if let cost, cost > .zero { broker.count(cost, of: exchange) }
     if let usage = settlement.usage {
       record.usage = usage
-      broker.count(usage, of: exchange)
+      broker.count(usage, cost ?? .zero, of: exchange)
     }
     broker.books.settled(
       AttemptEnd(
         request: record.id, attempt: grant.attempt, at: WallInstant(nanoseconds: broker.wallNanoseconds(at: now)),
         verdict: settlement.verdict.name, status: record.attempts[index].status, wasSent: settlement.wasSent,
-        usage: settlement.usage ?? Usage(), cacheWriteHourTokens: tap?.extras.cacheWriteHourTokens ?? 0,
-        audioMilliseconds: tap?.extras.audioMilliseconds ?? 0, cost: cost, costSource: source,
+        usage: settlement.usage ?? Usage(), cacheWriteHourTokens: extras.cacheWriteHourTokens,
+        audioMilliseconds: extras.audioMilliseconds, cost: cost, costSource: source,
         priceVersion: exchange.rules.prices.version, serviceTier: tap?.serviceTier))
     tap = nil
     if let lease = lease.take() { lease.settle(settlement) }
   }
 
-  private func cost(of usage: Usage?) -> (Money?, CostSource) {
+  private func cost(of usage: Usage?, _ extras: UsageExtras) -> (Money?, CostSource) {
     guard let usage, !exchange.path.endpoint.isFree else { return (.zero, .free) }
     return exchange.rules.prices.cost(
-      of: usage, extras: tap?.extras ?? UsageExtras(), model: record.model, answeredBy: tap?.model,
+      of: usage, extras: extras, model: record.model, answeredBy: tap?.model,
       reported: tap?.cost, tier: tap?.serviceTier, at: broker.wallNanoseconds(at: began))
   }
 

@@ -309,22 +309,14 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     requestEnded(record)
   }
 
-  func count(_ cost: Money, of exchange: Exchange) {
-    let record = exchange.record
-    metrics.count(
-      cost, provider: record.provider ?? "none",
-      model: metrics.modelLabel(record.model.isEmpty ? "none" : record.model), tenant: record.tenant)
-  }
-
-  func count(_ usage: Usage, of exchange: Exchange) {
+  /// - Parameter cost: zero where nobody knows it.
+  func count(_ usage: Usage, _ cost: Money, of exchange: Exchange) {
     let record = exchange.record
     let provider = record.provider ?? "none"
     let model = metrics.modelLabel(record.model.isEmpty ? "none" : record.model)
-    metrics.count(usage, provider: provider, model: model, tenant: record.tenant)
+    metrics.count(usage, cost, provider: provider, model: model, tenant: record.tenant)
     if !usage.isEstimated, record.estimatedInput > 0, usage.inputTokens > 0 {
-      let labels = BrokerMetrics.EstimateLabels(provider: provider, model: model)
-      metrics.estimates[labels, default: BrokerMetrics.EstimateSums()].estimated += record.estimatedInput
-      metrics.estimates[labels, default: BrokerMetrics.EstimateSums()].actual += usage.inputTokens
+      metrics.count(estimated: record.estimatedInput, actual: usage.inputTokens, provider: provider, model: model)
     }
   }
 

@@ -44,12 +44,14 @@ public struct BrokerMetrics {
     public var model: String
     public var tenant: String
   }
+  /// What one provider, model and tenant used, and what that cost where the price is known.
   public struct TokenCounts: Sendable {
     public var input: Int64 = 0
     public var cacheRead: Int64 = 0
     public var cacheWrite: Int64 = 0
     public var output: Int64 = 0
     public var reasoning: Int64 = 0
+    public var cost = Money.zero
   }
   public struct StatusLabels: Hashable, Sendable {
     public var provider: String
@@ -70,7 +72,6 @@ public struct BrokerMetrics {
 
   public internal(set) var requests: [RequestLabels: Int] = [:]
   public internal(set) var tokens: [TokenLabels: TokenCounts] = [:]
-  public internal(set) var costs: [TokenLabels: Money] = [:]
   /// All costs together.
   public private(set) var spent = Money.zero
   public internal(set) var upstreamResponses: [StatusLabels: Int] = [:]
@@ -91,24 +92,34 @@ public struct BrokerMetrics {
     return name
   }
 
-  mutating func count(_ cost: Money, provider: String, model: String, tenant: String) {
-    costs[TokenLabels(provider: provider, model: model, tenant: tenant), default: .zero].add(cost)
+  mutating func count(_ usage: Usage, _ cost: Money, provider: String, model: String, tenant: String) {
+    let fresh = max(0, usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens)
+    tokens[TokenLabels(provider: provider, model: model, tenant: tenant), default: TokenCounts()]
+      .add(usage, fresh, cost)
     spent.add(cost)
   }
 
-  mutating func count(_ usage: Usage, provider: String, model: String, tenant: String) {
-    let fresh = max(0, usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens)
-    tokens[TokenLabels(provider: provider, model: model, tenant: tenant), default: TokenCounts()].add(usage, fresh)
+  /// What a call was estimated to read, and what it read.
+  mutating func count(estimated: Int64, actual: Int64, provider: String, model: String) {
+    estimates[EstimateLabels(provider: provider, model: model), default: EstimateSums()].add(estimated, actual)
+  }
+}
+
+extension BrokerMetrics.EstimateSums {
+  mutating func add(_ estimated: Int64, _ actual: Int64) {
+    self.estimated += estimated
+    self.actual += actual
   }
 }
 
 extension BrokerMetrics.TokenCounts {
   /// `input` counts what was neither read from nor written to a cache, so that the types add up.
-  mutating func add(_ usage: Usage, _ fresh: Int64) {
+  mutating func add(_ usage: Usage, _ fresh: Int64, _ cost: Money) {
     input += fresh
     cacheRead += usage.cacheReadTokens
     cacheWrite += usage.cacheWriteTokens
     output += usage.outputTokens
     reasoning += usage.reasoningTokens
+    self.cost.add(cost)
   }
 }

@@ -11,9 +11,15 @@ public final class PriceBook {
   public let list: PriceList
   /// What the provider says it used is priced; this is the price's own day and hour.
   private var day: Int64 = .min
-  private var known: [String: ModelPrice?] = [:]
+  private var known: [String: Known] = [:]
   /// Clients choose model names: what is remembered is bounded.
   private static let mostKnown = 1024
+
+  /// What the list has for a model. By reference: a price is a kilobyte of rates, and each call looks at it twice.
+  private final class Known {
+    let price: ModelPrice?
+    init(_ price: ModelPrice?) { self.price = price }
+  }
 
   public init(_ list: PriceList) { self.list = list }
 
@@ -21,28 +27,31 @@ public final class PriceBook {
 
   /// The price of a model at a moment; nil where the list has none.
   /// - Parameter wall: nanoseconds since 1970.
-  public func price(of model: String, at wall: Int64) -> ModelPrice? {
+  public func price(of model: String, at wall: Int64) -> ModelPrice? { lookUp(model, at: wall).price }
+
+  private func lookUp(_ model: String, at wall: Int64) -> Known {
     let today = wall / 86_400_000_000_000
     if today != day {
       day = today
       known.removeAll(keepingCapacity: true)
     }
-    if let price = known[model] { return price }
+    if let found = known[model] { return found }
     if known.count >= Self.mostKnown { known.removeAll(keepingCapacity: true) }
-    let price = CalendarDay(daysSince1970: today).flatMap { list.price(forModel: model, on: $0) }
-    known[model] = .some(price)
-    return price
+    let found = Known(CalendarDay(daysSince1970: today).flatMap { list.price(forModel: model, on: $0) })
+    known[model] = found
+    return found
   }
 
   /// What a hold is reckoned with: the rates for the tier that the client asks for and the size of its input.
   public func callPrice(
     model: String, tier: String?, estimatedInput: TokenCount, at wall: Int64
   ) -> CallPrice? {
-    guard let price = price(of: model, at: wall) else { return nil }
-    let rates = callRates(
-      price, tier: Self.tier(tier), inputTokens: estimatedInput, extras: UsageExtras(), at: wall)
+    guard
+      let rates = lookUp(model, at: wall).price?.callRates(
+        tier: Self.tier(tier), inputTokens: estimatedInput, extras: UsageExtras(), at: wall),
+      rates.input != nil || rates.output != nil
+    else { return nil }
     let input = rates.input ?? 0
-    guard rates.input != nil || rates.output != nil else { return nil }
     func scaled(_ rate: Int64) -> Int64 {
       let (product, overflow) = rate.multipliedReportingOverflow(by: rates.factor)
       return overflow ? rate : (product + 999_999) / 1_000_000
@@ -61,43 +70,14 @@ public final class PriceBook {
   ) -> (cost: Money?, source: CostSource) {
     if let reported { return (reported, .provider) }
     let isNothing = usage.inputTokens == 0 && usage.outputTokens == 0 && extras.audioMilliseconds == 0
-    guard let price = price(of: model, at: wall) ?? answeredBy.flatMap({ self.price(of: $0, at: wall) }) else {
-      return isNothing ? (.zero, .free) : (nil, .unknown)
-    }
-    let rates = callRates(
-      price, tier: Self.tier(tier), inputTokens: usage.inputTokens, extras: extras, at: wall)
+    var known = lookUp(model, at: wall)
+    if known.price == nil, let answeredBy { known = lookUp(answeredBy, at: wall) }
+    guard
+      let rates = known.price?.callRates(
+        tier: Self.tier(tier), inputTokens: usage.inputTokens, extras: extras, at: wall)
+    else { return isNothing ? (.zero, .free) : (nil, .unknown) }
     guard let cost = CallCost.cost(of: usage, extras: extras, at: rates) else { return (nil, .unknown) }
     return (cost, .prices)
-  }
-
-  private func callRates(
-    _ price: ModelPrice, tier: PriceTier, inputTokens: TokenCount, extras: UsageExtras, at wall: Int64
-  ) -> CallRates {
-    var list = price.rates(tier: tier, inputTokens: inputTokens)
-    var factor: Int64 = 1_000_000
-    let minute = Int(wall / 60_000_000_000 % 1440)
-    if let offPeak = price.offPeak, offPeak.applies(atMinute: minute) {
-      // The cheaper hours are the standard tier's; named rates complete themselves from those of the day.
-      if tier == .standard { list = offPeak.rates.completed(from: list) }
-      factor = offPeak.factor
-    }
-    for name in [extras.region, extras.speed] {
-      guard let name, !price.factors.isEmpty, let times = price.factors[name.lowercased()] else { continue }
-      factor = Int64((Int128(factor) * Int128(times) + 500_000) / 1_000_000)
-    }
-    var rates = CallRates(input: list.input, output: list.output)
-    rates.reasoning = list.reasoning
-    rates.cacheRead = list.cacheRead
-    rates.cacheWrite = list.cacheWrite
-    rates.cacheWriteHour = list.cacheWrite1h
-    rates.audioInput = list.audioInput
-    rates.audioOutput = list.audioOutput
-    rates.imageInput = list.imageInput
-    rates.imageOutput = list.imageOutput
-    rates.perRequest = price.perRequest
-    rates.perAudioSecond = price.perAudioSecond
-    rates.factor = factor
-    return rates
   }
 
   /// The vendors' words for a tier; what is none of the dearer or cheaper ones costs the standard rates.
@@ -108,6 +88,41 @@ public final class PriceBook {
     case "batch": .batch
     default: .standard
     }
+  }
+}
+
+extension ModelPrice {
+  /// The rates of one call: by its tier, size and hour, and by what its answer says of itself.
+  fileprivate func callRates(
+    tier: PriceTier, inputTokens: TokenCount, extras: UsageExtras, at wall: Int64
+  ) -> CallRates {
+    var list = rates(tier: tier, inputTokens: inputTokens)
+    var factor: Int64 = 1_000_000
+    let minute = Int(wall / 60_000_000_000 % 1440)
+    if let offPeak, offPeak.applies(atMinute: minute) {
+      // The cheaper hours are the standard tier's; named rates complete themselves from those of the day.
+      if tier == .standard { list = offPeak.rates.completed(from: list) }
+      factor = offPeak.factor
+    }
+    if !factors.isEmpty {
+      for name in [extras.region, extras.speed] {
+        guard let name, let times = factors[name.lowercased()] else { continue }
+        factor = Int64((Int128(factor) * Int128(times) + 500_000) / 1_000_000)
+      }
+    }
+    var rates = CallRates(input: list.input, output: list.output)
+    rates.reasoning = list.reasoning
+    rates.cacheRead = list.cacheRead
+    rates.cacheWrite = list.cacheWrite
+    rates.cacheWriteHour = list.cacheWrite1h
+    rates.audioInput = list.audioInput
+    rates.audioOutput = list.audioOutput
+    rates.imageInput = list.imageInput
+    rates.imageOutput = list.imageOutput
+    rates.perRequest = perRequest
+    rates.perAudioSecond = perAudioSecond
+    rates.factor = factor
+    return rates
   }
 }
 

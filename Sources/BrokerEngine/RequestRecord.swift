@@ -24,6 +24,14 @@ public final class RequestRecord {
     /// nil while it runs, and where the price is unknown.
     public var cost: Money?
     public var costSource: CostSource?
+
+    mutating func end(at now: UInt64, verdict: String, failure: String?, cost: Money?, costSource: CostSource) {
+      ended = now
+      self.verdict = verdict
+      self.failure = failure
+      self.cost = cost
+      self.costSource = costSource
+    }
   }
 
   /// One reason for which it waited, from `since` until the next one or the grant.

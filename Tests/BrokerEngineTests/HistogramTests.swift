@@ -27,12 +27,14 @@ import Testing
     var metrics = BrokerMetrics()
     metrics.count(
       Usage(inputTokens: 100, cacheReadTokens: 60, cacheWriteTokens: 10, outputTokens: 5, reasoningTokens: 3),
-      provider: "p", model: "m", tenant: "t")
+      Money(nanodollars: 7), provider: "p", model: "m", tenant: "t")
     let counts = metrics.tokens[BrokerMetrics.TokenLabels(provider: "p", model: "m", tenant: "t")]
     #expect(counts?.input == 30)
     #expect(counts?.cacheRead == 60)
     #expect(counts?.cacheWrite == 10)
     #expect(counts?.output == 5)
     #expect(counts?.reasoning == 3)
+    #expect(counts?.cost.nanodollars == 7)
+    #expect(metrics.spent.nanodollars == 7)
   }
 }
