@@ -97,7 +97,8 @@ enum LedgerConnection {
         try db.execute(sql: "PRAGMA wal_autocheckpoint = \(checkpointBytes / pageSize)")
         try db.execute(sql: "PRAGMA journal_size_limit = \(checkpointBytes * 2)")
       }
-      try db.execute(sql: "PRAGMA cache_size = -4096")
+      // Kibibytes. Rows are added at the end: more pages would only be kept.
+      try db.execute(sql: "PRAGMA cache_size = -1024")
       try db.execute(sql: "PRAGMA temp_store = MEMORY")
     }
     return configuration

@@ -52,6 +52,13 @@ public final class CurlUpstream: Upstream {
 
   private static let processPreparation: Int32 = tg_curl_prepare_process()
 
+  /// Gives back what the process needs no more of: free heap, and code that is not run for now. A millisecond of work, for the end of
+  /// the start and of a load.
+  public static func releaseMemory() {
+    tg_curl_release_free_memory()
+    tg_process_release_code()
+  }
+
   /// Throws where libcurl cannot be initialized. Also makes the process ignore SIGPIPE, and sets malloc up for
   /// large bodies.
   public init(loop: EventLoop) throws {
@@ -471,7 +478,7 @@ public final class CurlUpstream: Upstream {
     }
     if active.isEmpty {
       // Worth its millisecond after a load, not after each single call.
-      if callsSinceUpkeep >= 32 { tg_curl_release_free_memory() }
+      if callsSinceUpkeep >= 32 { Self.releaseMemory() }
       callsSinceUpkeep = 0
     }
     if next < .max { wantUpkeep(at: next) }

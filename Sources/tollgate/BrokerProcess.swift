@@ -134,6 +134,7 @@ final class BrokerProcess {
     }
     watchSecrets()
     broker.writeDown(.broker, name: tollgateVersion, state: "started")
+    CurlUpstream.releaseMemory()
     loop.run()
     dataServer.close()
     adminServer?.close()
