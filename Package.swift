@@ -49,38 +49,42 @@ let package = Package(
 
     // Pure: no I/O, no clock, no randomness.
     library("AdmissionCore", [deque, heap]),
+    library("TextForms"),
     library("HTTPMessage"),
-    library("PolicyFile", ["AdmissionCore", .product(name: "Yams", package: "Yams")]),
-    library("ProviderWire", ["AdmissionCore", "HTTPMessage", "CSimdjson", "CZlib", "CZstd"]),
+    library("PolicyFile", ["AdmissionCore", "TextForms", .product(name: "Yams", package: "Yams")]),
+    library("ProviderWire", ["AdmissionCore", "HTTPMessage", "TextForms", "CSimdjson", "CZlib", "CZstd"]),
 
     // Shells.
     library("EventLoop", ["CUV"]),
-    library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
+    library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
     library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl"]),
-    library("BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop"]),
+    library(
+      "BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "TextForms", "EventLoop"]),
     library(
       "LedgerStore",
       [
-        "AdmissionCore", deque, .product(name: "GRDB", package: "GRDB.swift"),
+        "AdmissionCore", "TextForms", deque, .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "GRDBSQLite", package: "GRDB.swift"),
       ]),
     library(
-      "AdminConsole", ["BrokerEngine", "LedgerStore", "HTTPMessage", "AdmissionCore"],
+      "AdminConsole", ["BrokerEngine", "LedgerStore", "HTTPMessage", "AdmissionCore", "TextForms"],
       resources: [.embedInCode("Dashboard")]),
-    library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "EventLoop", heap]),
+    library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", heap]),
     library("FleetSimulator", ["UpstreamHTTP", "HTTPMessage", "EventLoop"]),
     library("TollgateTesting", ["AdmissionCore", heap]),
     .executableTarget(
       name: "tollgate",
       dependencies: [
-        "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
-        "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting",
+        "AdmissionCore", "TextForms", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint",
+        "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator",
+        "TollgateTesting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: swiftSettings),
 
     tests("AdmissionCore", ["AdmissionCore", "TollgateTesting"]),
+    tests("TextForms", ["TextForms"]),
     tests("HTTPMessage", ["HTTPMessage"]),
     tests("PolicyFile", ["PolicyFile"], exclude: ["Fixtures"]),
     tests("ProviderWire", ["ProviderWire", "CSimdjson", "CZlib", "CZstd"]),

@@ -2,6 +2,7 @@
 import AdmissionCore
 import BrokerEngine
 import HTTPMessage
+import TextForms
 
 extension AdminConsole {
   /// Answers `GET /api/v1/budgets`, and with `POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]` a change.
@@ -11,7 +12,7 @@ extension AdminConsole {
     var amount: Money?
     var until: WallInstant?
     for (name, text) in AdminConsole.query(head.target) {
-      let value = BudgetRoutes.percentDecoded(text)
+      let value = PercentEscapes.decoded(text[...])
       switch name {
       case "tenant": tenant = value
       case "budget": budget = value
@@ -133,27 +134,7 @@ enum BudgetRoutes {
       let minute = number(14..<16), let second = number(17..<19), (1...12).contains(month), (1...31).contains(day),
       hour < 24, minute < 60, second < 61, (1970...2200).contains(year)
     else { return nil }
-    // Days since 1970 by the Gregorian rule, with years that begin in March.
-    let shifted = month > 2 ? year : year - 1
-    let days =
-      shifted * 365 + shifted / 4 - shifted / 100 + shifted / 400 + (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5
-      + day - 1 - 719_468
+    let days = CivilDate(year: year, month: month, day: day).daysSince1970
     return WallInstant(nanoseconds: ((days * 24 + hour) * 60 + minute) * 60 * 1_000_000_000 + second * 1_000_000_000)
-  }
-
-  static func percentDecoded(_ text: String) -> String {
-    var bytes: [UInt8] = []
-    var rest = Array(text.utf8)[...]
-    while let byte = rest.popFirst() {
-      if byte == UInt8(ascii: "%"), rest.count >= 2,
-        let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
-      {
-        bytes.append(value)
-        rest = rest.dropFirst(2)
-      } else {
-        bytes.append(byte)
-      }
-    }
-    return String(decoding: bytes, as: UTF8.self)
   }
 }

@@ -4,6 +4,7 @@ import AdmissionCore
 import BrokerEngine
 import HTTPMessage
 import LedgerStore
+import TextForms
 
 /// What the console may ask of the books. The composition root answers, on the loop's thread.
 public struct LedgerDesk {
@@ -35,7 +36,7 @@ extension AdminConsole {
         return send(
           .error(400, "there is no parameter '\(name)', allowed are by, since, until, bucket and format"))
       }
-      guard let text = AdminConsole.decoded(value) else {
+      guard let text = PercentEscapes.strictlyDecoded(value[...]) else {
         return send(.error(400, "\(name): '\(value)' has a wrong escape, %2B stands for +"))
       }
       given[name] = text
@@ -74,31 +75,5 @@ extension AdminConsole {
       json.member("lost", lost)
     }
     return .json(json.bytes)
-  }
-
-  /// A value of a query string with its escapes undone; nil where one is wrong.
-  static func decoded(_ text: String) -> String? {
-    var bytes: [UInt8] = []
-    var rest = text.utf8[...]
-    while let byte = rest.popFirst() {
-      guard byte == UInt8(ascii: "%") else {
-        bytes.append(byte)
-        continue
-      }
-      guard let high = rest.popFirst().flatMap(hexadecimal), let low = rest.popFirst().flatMap(hexadecimal) else {
-        return nil
-      }
-      bytes.append(high << 4 | low)
-    }
-    return String(validating: bytes, as: UTF8.self)
-  }
-
-  private static func hexadecimal(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
-    default: nil
-    }
   }
 }

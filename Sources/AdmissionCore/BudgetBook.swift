@@ -248,12 +248,6 @@ struct BudgetBook: Sendable {
     windows[Int(account.window)].history.last { $0.epoch <= epoch }?.serial
   }
 
-  /// The end of the window that ends first; nil where none ends.
-  var nextWindowEnd: Instant? {
-    let first = windows.map(\.end).min() ?? .distantFuture
-    return first == .distantFuture ? nil : first
-  }
-
   // MARK: Raises
 
   /// All raises that hold, in the place of those that held before.

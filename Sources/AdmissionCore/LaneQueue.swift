@@ -37,7 +37,6 @@ struct LaneQueue: Sendable {
 
   /// Lane numbers in use are below this.
   var laneCapacity: Int { lanes.count }
-  var laneCount: Int { byKey.count }
 
   func lane(for key: LaneKey) -> Int32? { byKey[key] }
 

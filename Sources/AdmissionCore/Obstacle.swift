@@ -12,9 +12,6 @@ struct Obstacle: Equatable, Sendable {
   var dimension: Dimension = .requests
   /// Of a budget.
   var account: Int32 = -1
-
-  /// Something that all requests share: what is behind in the pass must not take it away.
-  var isTenants: Bool { kind == .tenantPermits || kind == .tenantBucket }
 }
 
 /// What is missing in a capacity, and when it will be there if nothing is given back.

@@ -1,5 +1,6 @@
 // One line for each request, as text or JSON. No content, no secret; text from clients is quoted so that it cannot forge a line.
 import AdmissionCore
+import TextForms
 
 public enum AccessLogFormat: String, Sendable, CaseIterable { case text, json, off }
 
@@ -97,14 +98,14 @@ public enum AccessLog {
     let isPlain = text.utf8.allSatisfy {
       $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
     }
-    if isPlain { line.append(contentsOf: text.utf8) } else { JSONWriter.appendString(text, to: &line) }
+    if isPlain { line.append(contentsOf: text.utf8) } else { JSONString.append(text, to: &line) }
   }
 
   private static func member(_ name: StaticString, _ value: String?, _ line: inout [UInt8]) {
     line.append(contentsOf: ",\"".utf8)
     name.withUTF8Buffer { line.append(contentsOf: $0) }
     line.append(contentsOf: "\":".utf8)
-    if let value { JSONWriter.appendString(value, to: &line) } else { line.append(contentsOf: "null".utf8) }
+    if let value { JSONString.append(value, to: &line) } else { line.append(contentsOf: "null".utf8) }
   }
 
   private static func member(_ name: StaticString, _ value: Int, _ line: inout [UInt8]) {
@@ -115,7 +116,7 @@ public enum AccessLog {
   }
 }
 
-/// RFC 3339 in UTC with milliseconds, by the civil-from-days arithmetic of the proleptic Gregorian calendar.
+/// RFC 3339 in UTC with milliseconds.
 public enum Timestamp {
   public static func text(_ wallNanoseconds: Int64) -> String {
     var bytes: [UInt8] = []
@@ -128,21 +129,12 @@ public enum Timestamp {
     let seconds = milliseconds / 1000
     let days = seconds / 86_400
     let second = seconds % 86_400
-    // Days since 0000-03-01, in eras of 400 years.
-    let shifted = days + 719_468
-    let era = shifted / 146_097
-    let dayOfEra = shifted % 146_097
-    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-    let monthFromMarch = (5 * dayOfYear + 2) / 153
-    let day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
-    let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
-    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-    digits(year, 4, &bytes)
+    let date = CivilDate(daysSince1970: days)
+    digits(date.year, 4, &bytes)
     bytes.append(UInt8(ascii: "-"))
-    digits(month, 2, &bytes)
+    digits(date.month, 2, &bytes)
     bytes.append(UInt8(ascii: "-"))
-    digits(day, 2, &bytes)
+    digits(date.day, 2, &bytes)
     bytes.append(UInt8(ascii: "T"))
     digits(second / 3600, 2, &bytes)
     bytes.append(UInt8(ascii: ":"))

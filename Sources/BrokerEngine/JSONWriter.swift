@@ -1,4 +1,5 @@
 // Writes JSON text: for the API and the log. Keys come in the order in which they are written.
+import TextForms
 
 public struct JSONWriter {
   public private(set) var bytes: [UInt8] = []
@@ -29,7 +30,7 @@ public struct JSONWriter {
 
   public mutating func value(_ text: String?) {
     comma()
-    if let text { JSONWriter.appendString(text, to: &bytes) } else { bytes.append(contentsOf: "null".utf8) }
+    if let text { JSONString.append(text, to: &bytes) } else { bytes.append(contentsOf: "null".utf8) }
   }
 
   public mutating func value(_ number: (some BinaryInteger)?) {
@@ -76,27 +77,5 @@ public struct JSONWriter {
   private mutating func comma() {
     if needsComma { bytes.append(UInt8(ascii: ",")) }
     needsComma = true
-  }
-
-  /// Appends a quoted, escaped string (RFC 8259 section 7).
-  public static func appendString(_ text: String, to bytes: inout [UInt8]) {
-    bytes.append(UInt8(ascii: "\""))
-    for byte in text.utf8 {
-      switch byte {
-      case UInt8(ascii: "\""), UInt8(ascii: "\\"):
-        bytes.append(UInt8(ascii: "\\"))
-        bytes.append(byte)
-      case 0x0A: bytes.append(contentsOf: "\\n".utf8)
-      case 0x0D: bytes.append(contentsOf: "\\r".utf8)
-      case 0x09: bytes.append(contentsOf: "\\t".utf8)
-      case 0..<0x20, 0x7F:
-        let hex = Array("0123456789abcdef".utf8)
-        bytes.append(contentsOf: "\\u00".utf8)
-        bytes.append(hex[Int(byte >> 4)])
-        bytes.append(hex[Int(byte & 15)])
-      default: bytes.append(byte)
-      }
-    }
-    bytes.append(UInt8(ascii: "\""))
   }
 }

@@ -1,5 +1,6 @@
 // Tollgate's own path prefixes: `/x/{name=value,...}/` carries hints, `/p/{provider}/` names the provider.
 // What is left is the path that the provider sees, byte for byte.
+import TextForms
 
 /// A request target with our prefixes taken off.
 struct RequestTarget: Equatable {
@@ -60,29 +61,5 @@ struct RequestTarget: Equatable {
     return (target[start..<end], rest.utf8.first == UInt8(ascii: "/") ? String(rest) : "/" + rest)
   }
 
-  static func percentDecoded(_ text: Substring) -> String {
-    guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
-    var bytes: [UInt8] = []
-    var rest = text.utf8[...]
-    while let byte = rest.popFirst() {
-      if byte == UInt8(ascii: "%"), let high = rest.first.flatMap(hexDigit),
-        let low = rest.dropFirst().first.flatMap(hexDigit)
-      {
-        bytes.append(high << 4 | low)
-        rest = rest.dropFirst(2)
-      } else {
-        bytes.append(byte)
-      }
-    }
-    return String(decoding: bytes, as: UTF8.self)
-  }
-
-  private static func hexDigit(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
-    default: nil
-    }
-  }
+  static func percentDecoded(_ text: Substring) -> String { PercentEscapes.decoded(text) }
 }

@@ -58,12 +58,6 @@ public struct AgentGroup: Sendable, Equatable {
     change(&copy)
     return copy
   }
-
-  /// Milliseconds that a call takes at an idle provider, on average.
-  var serviceMilliseconds: Double {
-    let output = Double(outputTokens.lowerBound + outputTokens.upperBound) / 2
-    return Double(firstToken) + (tokensPerSecond > 0 ? output * 1000 / Double(tokensPerSecond) : 0)
-  }
 }
 
 /// A small generator with a fixed sequence for each seed (SplitMix64).

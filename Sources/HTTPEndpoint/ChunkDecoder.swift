@@ -1,6 +1,7 @@
 // The chunked transfer coding of request bodies (RFC 9112 section 7.1), in pieces of any size. Extensions and trailers
 // are checked, bounded and dropped.
 import HTTPMessage
+import TextForms
 
 struct ChunkDecoder {
   private enum State {
@@ -51,9 +52,9 @@ struct ChunkDecoder {
   private mutating func step(_ byte: UInt8, bodyCount: Int) throws(HeadError) {
     switch state {
     case .size(let digits, let value):
-      if let digit = Self.hexadecimal(byte) {
+      if let digit = Hexadecimal.value(byte) {
         guard digits < 15 else { throw Self.malformed("a chunk's size has too many digits") }
-        state = .size(digits: digits + 1, value: value << 4 | digit)
+        state = .size(digits: digits + 1, value: value << 4 | Int(digit))
         return
       }
       guard digits > 0 else { throw Self.malformed("a chunk's size is not a hexadecimal number") }
@@ -115,15 +116,6 @@ struct ChunkDecoder {
 
   private func lineFeed(_ byte: UInt8) throws(HeadError) {
     guard byte == 0x0A else { throw Self.malformed("a line of the chunked body does not end with CR LF") }
-  }
-
-  private static func hexadecimal(_ byte: UInt8) -> Int? {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): Int(byte) - 0x30
-    case UInt8(ascii: "a")...UInt8(ascii: "f"): Int(byte) - 0x61 + 10
-    case UInt8(ascii: "A")...UInt8(ascii: "F"): Int(byte) - 0x41 + 10
-    default: nil
-    }
   }
 
   private static func malformed(_ reason: String) -> HeadError { HeadError(refusal: .malformed(reason), target: nil) }

@@ -1,4 +1,6 @@
 // The value of `date`, made once per second (RFC 9110 section 6.6.1). No Foundation: it runs on the hot path.
+import TextForms
+
 #if canImport(Glibc)
   import Glibc
 #else
@@ -22,16 +24,8 @@ final class DateClock {
   static func format(secondsSince1970 seconds: Int) -> [UInt8] {
     let days = seconds / 86_400
     let rest = seconds % 86_400
-    // Civil date from a day count: years that begin in March put the leap day last.
-    let shifted = days + 719_468
-    let era = shifted / 146_097
-    let dayOfEra = shifted - era * 146_097
-    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-    let monthFromMarch = (5 * dayOfYear + 2) / 153
-    let day = dayOfYear - (153 * monthFromMarch + 2) / 5 + 1
-    let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
-    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
+    let date = CivilDate(daysSince1970: Int64(days))
+    let year = Int(date.year)
 
     let weekdays = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
     let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -43,9 +37,9 @@ final class DateClock {
     }
     text.append(contentsOf: weekdays[days % 7].utf8)
     text.append(contentsOf: ", ".utf8)
-    two(day)
+    two(Int(date.day))
     text.append(UInt8(ascii: " "))
-    text.append(contentsOf: months[month - 1].utf8)
+    text.append(contentsOf: months[Int(date.month) - 1].utf8)
     text.append(UInt8(ascii: " "))
     two(year / 100)
     two(year % 100)

@@ -24,15 +24,15 @@ struct FieldBlock {
     for index in 0..<fields.count {
       let name = fields.nameBytes(at: index)
       switch name.count {
-      case 4 where ByteSyntax.equal(name, "date"): hasDate = true
-      case 7 where ByteSyntax.equal(name, "upgrade"): continue
-      case 10 where ByteSyntax.equal(name, "connection") || ByteSyntax.equal(name, "keep-alive"): continue
-      case 14 where status == 204 && ByteSyntax.equal(name, "content-length"): continue
-      case 16 where ByteSyntax.equal(name, "proxy-connection"): continue
-      case 17 where ByteSyntax.equal(name, "transfer-encoding"): continue
+      case 4 where FieldSyntax.equal(name, "date"): hasDate = true
+      case 7 where FieldSyntax.equal(name, "upgrade"): continue
+      case 10 where FieldSyntax.equal(name, "connection") || FieldSyntax.equal(name, "keep-alive"): continue
+      case 14 where status == 204 && FieldSyntax.equal(name, "content-length"): continue
+      case 16 where FieldSyntax.equal(name, "proxy-connection"): continue
+      case 17 where FieldSyntax.equal(name, "transfer-encoding"): continue
       default: break
       }
-      let value = ByteSyntax.trimmed(fields.valueBytes(at: index))
+      let value = FieldSyntax.trimmed(fields.valueBytes(at: index))
       guard !name.isEmpty, ByteSyntax.all(name, in: ByteSyntax.token), ByteSyntax.all(value, in: ByteSyntax.fieldValue)
       else { continue }
       for byte in name { text.append(asciiLowercased(byte)) }

@@ -26,10 +26,10 @@ enum HTTP1ResponseWriter {
     for index in 0..<head.fields.count {
       let name = head.fields.nameBytes(at: index)
       switch name.count {
-      case 4 where ByteSyntax.equal(name, "date"): hasDate = true
-      case 10 where ByteSyntax.equal(name, "connection") || ByteSyntax.equal(name, "keep-alive"): continue
-      case 14 where head.status == 204 && ByteSyntax.equal(name, "content-length"): continue
-      case 17 where ByteSyntax.equal(name, "transfer-encoding"): continue
+      case 4 where FieldSyntax.equal(name, "date"): hasDate = true
+      case 10 where FieldSyntax.equal(name, "connection") || FieldSyntax.equal(name, "keep-alive"): continue
+      case 14 where head.status == 204 && FieldSyntax.equal(name, "content-length"): continue
+      case 17 where FieldSyntax.equal(name, "transfer-encoding"): continue
       default: break
       }
       appendField(name: name, value: head.fields.valueBytes(at: index), into: &out)

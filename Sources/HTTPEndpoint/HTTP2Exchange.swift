@@ -108,7 +108,7 @@ final class HTTP2Exchange: HTTPExchange {
       contentLength = ByteSyntax.decimal(head.fields.valueBytes(at: index))
     }
     if let index = head.fields.firstIndex(of: "expect") {
-      expectsContinue = ByteSyntax.equal(head.fields.valueBytes(at: index), "100-continue")
+      expectsContinue = FieldSyntax.equal(head.fields.valueBytes(at: index), "100-continue")
     }
     let first = head.target.utf8.first
     if method == "CONNECT" || method == "TRACE" || method.utf8.count > 32 {

@@ -108,7 +108,7 @@ struct RequestHeadParser {
     guard !name.isEmpty, ByteSyntax.all(name, in: ByteSyntax.token) else {
       throw malformed("a field's name is empty or holds a byte that names may not have", target)
     }
-    let value = ByteSyntax.trimmed(line[(colon + 1)...])
+    let value = FieldSyntax.trimmed(line[(colon + 1)...])
     guard ByteSyntax.all(value, in: ByteSyntax.fieldValue) else {
       throw malformed("the value of a field holds a control character", target)
     }
@@ -155,9 +155,9 @@ struct RequestHeadParser {
     if target.first == UInt8(ascii: "/") { return (String(decoding: target, as: UTF8.self), "") }
     if target.count == 1, target.first == UInt8(ascii: "*"), method == "OPTIONS" { return ("*", "") }
     var rest: ArraySlice<UInt8>
-    if ByteSyntax.equal(target.prefix(7), "http://") {
+    if FieldSyntax.equal(target.prefix(7), "http://") {
       rest = target.dropFirst(7)
-    } else if ByteSyntax.equal(target.prefix(8), "https://") {
+    } else if FieldSyntax.equal(target.prefix(8), "https://") {
       rest = target.dropFirst(8)
     } else {
       throw malformed("the request target is neither a path nor an http URL", String(decoding: target, as: UTF8.self))
@@ -189,28 +189,28 @@ private struct FramingFacts {
 
   mutating func note(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>, target: String) throws(HeadError) {
     switch name.count {
-    case 2 where ByteSyntax.equal(name, "te"):
-      ByteSyntax.forEachElement(value) { if ByteSyntax.equal($0, "trailers") { acceptsTrailers = true } }
-    case 4 where ByteSyntax.equal(name, "host"):
+    case 2 where FieldSyntax.equal(name, "te"):
+      FieldSyntax.forEachElement(value) { if FieldSyntax.equal($0, "trailers") { acceptsTrailers = true } }
+    case 4 where FieldSyntax.equal(name, "host"):
       guard host == nil else { throw RequestHeadParser.malformed("Host is there twice", target) }
       guard ByteSyntax.all(value, in: ByteSyntax.authority) else {
         throw RequestHeadParser.malformed("Host holds a byte that hosts may not have", target)
       }
       host = value
-    case 6 where ByteSyntax.equal(name, "expect"):
-      if ByteSyntax.equal(value, "100-continue") { expectsContinue = true }
-    case 10 where ByteSyntax.equal(name, "connection"):
-      ByteSyntax.forEachElement(value) { element in
-        if ByteSyntax.equal(element, "close") { closes = true }
-        if ByteSyntax.equal(element, "keep-alive") { staysOpen = true }
+    case 6 where FieldSyntax.equal(name, "expect"):
+      if FieldSyntax.equal(value, "100-continue") { expectsContinue = true }
+    case 10 where FieldSyntax.equal(name, "connection"):
+      FieldSyntax.forEachElement(value) { element in
+        if FieldSyntax.equal(element, "close") { closes = true }
+        if FieldSyntax.equal(element, "keep-alive") { staysOpen = true }
       }
-    case 14 where ByteSyntax.equal(name, "content-length"):
+    case 14 where FieldSyntax.equal(name, "content-length"):
       guard contentLength == nil else { throw RequestHeadParser.malformed("Content-Length is there twice", target) }
       guard let length = ByteSyntax.decimal(value) else {
         throw RequestHeadParser.malformed("Content-Length is not one whole number", target)
       }
       contentLength = length
-    case 17 where ByteSyntax.equal(name, "transfer-encoding"):
+    case 17 where FieldSyntax.equal(name, "transfer-encoding"):
       guard transferEncoding == nil else {
         throw RequestHeadParser.malformed("Transfer-Encoding is there twice", target)
       }
@@ -232,14 +232,14 @@ private struct FramingFacts {
       guard contentLength == nil else {
         throw RequestHeadParser.malformed("Content-Length and Transfer-Encoding are both there", target)
       }
-      guard ByteSyntax.equal(transferEncoding, "chunked") else {
+      guard FieldSyntax.equal(transferEncoding, "chunked") else {
         var last: ArraySlice<UInt8> = []
         var chunkedCodings = 0
-        ByteSyntax.forEachElement(transferEncoding) { element in
+        FieldSyntax.forEachElement(transferEncoding) { element in
           last = element
-          if ByteSyntax.equal(element, "chunked") { chunkedCodings += 1 }
+          if FieldSyntax.equal(element, "chunked") { chunkedCodings += 1 }
         }
-        guard chunkedCodings <= 1, chunkedCodings == 0 || ByteSyntax.equal(last, "chunked") else {
+        guard chunkedCodings <= 1, chunkedCodings == 0 || FieldSyntax.equal(last, "chunked") else {
           throw RequestHeadParser.malformed("chunked must be the last transfer coding, once", target)
         }
         throw HeadError(

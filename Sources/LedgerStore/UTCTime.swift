@@ -1,5 +1,6 @@
 // Dates and times of day in UTC, as questions give them and reports show them; without locale, zone data or formatters.
 import AdmissionCore
+import TextForms
 
 enum UTCTime {
   static let second: Int64 = 1_000_000_000
@@ -19,17 +20,8 @@ enum UTCTime {
 
   /// `2026-11-21`, of a number of days since 1970.
   static func date(_ day: Int64) -> String {
-    // Howard Hinnant's days-to-civil: years begin in March, so that the leap day is the last.
-    let shifted = day + 719_468
-    let era = floorDivided(shifted, 146_097)
-    let dayOfEra = shifted - era * 146_097
-    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-    let month = (5 * dayOfYear + 2) / 153
-    let number = dayOfYear - (153 * month + 2) / 5 + 1
-    let calendarMonth = month < 10 ? month + 3 : month - 9
-    return
-      "\(padded(yearOfEra + era * 400 + (calendarMonth <= 2 ? 1 : 0), 4))-\(padded(calendarMonth, 2))-\(padded(number, 2))"
+    let date = CivilDate(daysSince1970: day)
+    return "\(padded(date.year, 4))-\(padded(date.month, 2))-\(padded(date.day, 2))"
   }
 
   /// `24h` before `now`, `2026-11-21` (its first instant), or RFC 3339 with any offset; nil for anything else.
@@ -38,9 +30,9 @@ enum UTCTime {
     var scan = Scan(text)
     guard let year = scan.number(4), scan.take("-"), let month = scan.number(2), scan.take("-"),
       let number = scan.number(2), (1970...2200).contains(year), (1...12).contains(month),
-      (1...length(ofMonth: month, year)).contains(number)
+      (1...CivilDate.length(ofMonth: month, year)).contains(number)
     else { return nil }
-    let midnight = days(year, month, number) * day
+    let midnight = CivilDate(year: year, month: month, day: number).daysSince1970 * day
     if scan.isAtEnd { return WallInstant(nanoseconds: midnight) }
     guard scan.take("T") || scan.take("t") || scan.take(" "), let hours = scan.number(2), hours < 24, scan.take(":"),
       let minutes = scan.number(2), minutes < 60
@@ -75,22 +67,6 @@ enum UTCTime {
     else { return nil }
     let (span, overflow) = count.multipliedReportingOverflow(by: unit)
     return overflow || span > 36_525 * day ? nil : span
-  }
-
-  private static func days(_ year: Int64, _ month: Int64, _ number: Int64) -> Int64 {
-    let shifted = month <= 2 ? year - 1 : year
-    let era = floorDivided(shifted, 400)
-    let yearOfEra = shifted - era * 400
-    let dayOfYear = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + number - 1
-    return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
-  }
-
-  private static func length(ofMonth month: Int64, _ year: Int64) -> Int64 {
-    switch month {
-    case 2: year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) ? 29 : 28
-    case 4, 6, 9, 11: 30
-    default: 31
-    }
   }
 
   private static func floorDivided(_ value: Int64, _ divisor: Int64) -> Int64 {

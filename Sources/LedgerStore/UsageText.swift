@@ -1,5 +1,6 @@
 // A report as JSON and as CSV: the same for the command line and the API. Money is a decimal string with nine places.
 import AdmissionCore
+import TextForms
 
 extension UsageReport {
   /// `{"rows": [...], "total": {...}, "since": ..., "until": ...}`; each row has its dimensions first.
@@ -9,7 +10,7 @@ extension UsageReport {
     for (index, row) in rows.enumerated() {
       text += index == 0 ? "\n" : ",\n"
       text += "  {"
-      for (name, label) in zip(names, row.labels) { text += "\"\(name)\": \(UsageText.quoted(label)), " }
+      for (name, label) in zip(names, row.labels) { text += "\"\(name)\": \(JSONString.quoted(label)), " }
       text += UsageText.members(row.sums) + "}"
     }
     text += rows.isEmpty ? "],\n" : "\n],\n"
@@ -29,7 +30,7 @@ extension UsageReport {
 }
 
 /// Amounts and names in texts.
-public enum UsageText {
+enum UsageText {
   static let names = [
     "requests", "attempts", "presumed", "estimated", "unpriced", "input_tokens", "cache_read_tokens",
     "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_usd",
@@ -39,15 +40,7 @@ public enum UsageText {
     [
       sums.requests, sums.attempts, sums.presumed, sums.estimated, sums.unpriced, sums.inputTokens,
       sums.cacheReadTokens, sums.cacheWriteTokens, sums.outputTokens, sums.reasoningTokens,
-    ].map { String($0) } + [dollars(sums.nanodollars)]
-  }
-
-  /// `0.012300000`.
-  public static func dollars(_ nanodollars: Int64) -> String {
-    let magnitude = nanodollars.magnitude
-    let fraction = String(magnitude % 1_000_000_000)
-    return (nanodollars < 0 ? "-" : "") + String(magnitude / 1_000_000_000) + "."
-      + String(repeating: "0", count: 9 - fraction.utf8.count) + fraction
+    ].map { String($0) } + [Money(nanodollars: sums.nanodollars).text]
   }
 
   static func members(_ sums: UsageSums) -> String {
@@ -59,23 +52,5 @@ public enum UsageText {
   static func cell(_ text: String) -> String {
     guard text.utf8.contains(where: { $0 == 0x22 || $0 == 0x2C || $0 == 0x0A || $0 == 0x0D }) else { return text }
     return "\"" + text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
-  }
-
-  static func quoted(_ text: String) -> String {
-    var quoted = "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": quoted += "\\\""
-      case "\\": quoted += "\\\\"
-      case "\n": quoted += "\\n"
-      case "\r": quoted += "\\r"
-      case "\t": quoted += "\\t"
-      case _ where scalar.value < 0x20:
-        let digits = String(scalar.value, radix: 16)
-        quoted += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: quoted.unicodeScalars.append(scalar)
-      }
-    }
-    return quoted + "\""
   }
 }

@@ -1,5 +1,6 @@
 // Classes, kinds, rules, tenants and budgets.
 import AdmissionCore
+import TextForms
 
 extension PolicyBuilder {
   func readPriorities(_ top: Fields, _ policy: inout Policy) {
@@ -179,7 +180,7 @@ extension PolicyBuilder {
     var bytes: [UInt8] = []
     var isHex = digits.count == 64
     for index in stride(from: 0, to: isHex ? 64 : 0, by: 2) {
-      guard let high = hexValue(digits[index]), let low = hexValue(digits[index + 1]) else {
+      guard let high = Hexadecimal.value(digits[index]), let low = Hexadecimal.value(digits[index + 1]) else {
         isHex = false
         break
       }
@@ -192,15 +193,6 @@ extension PolicyBuilder {
       ? "not 64 hexadecimal digits behind sha256:" : "not a hash (keys themselves are never kept)"
     reader.report(node.position, path, "\(problem), allowed: \(allowed)")
     return nil
-  }
-
-  private func hexValue(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case 0x30...0x39: byte - 0x30
-    case 0x41...0x46: byte - 0x41 + 10
-    case 0x61...0x66: byte - 0x61 + 10
-    default: nil
-    }
   }
 
   /// The `budgets` of the whole broker or of a tenant.

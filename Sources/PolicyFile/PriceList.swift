@@ -1,5 +1,6 @@
 // Prices as the prices file gives them: exact whole numbers, by model glob. What a call costs is worked out elsewhere.
 import AdmissionCore
+import TextForms
 
 /// Millionths of a US dollar per 1M tokens: `2.5` in the file is 2,500,000. Never negative.
 public typealias PriceRate = Int64
@@ -189,10 +190,9 @@ public struct CalendarDay: Sendable, Hashable, Comparable, CustomStringConvertib
 
   /// nil where there is no such day.
   public init?(year: Int, month: Int, day: Int) {
-    guard (1...9999).contains(year), (1...12).contains(month), day >= 1 else { return nil }
-    let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-    let lengths = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-    guard day <= lengths[month - 1] else { return nil }
+    guard (1...9999).contains(year), (1...12).contains(month), day >= 1,
+      day <= CivilDate.length(ofMonth: Int64(month), Int64(year))
+    else { return nil }
     self.year = year
     self.month = month
     self.day = day

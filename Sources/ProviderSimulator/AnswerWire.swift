@@ -1,4 +1,5 @@
 // How an answer of a model looks on the wire, whichever endpoint made it: whole, or as frames of a stream.
+import TextForms
 
 /// The tokens of one answer, in the terms of the simulator: `input` counts cached tokens too.
 struct AnswerUsage {
@@ -24,7 +25,7 @@ struct AnswerFacts {
     let digits = String(number)
     return "sim" + String(repeating: "0", count: max(0, 12 - digits.count)) + digits
   }
-  var quotedModel: String { JSONText.quoted(model) }
+  var quotedModel: String { JSONString.quoted(model) }
 }
 
 /// Makes the bytes of one answer. `text` is what goes between quotation marks, already escaped.

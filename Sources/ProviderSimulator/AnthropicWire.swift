@@ -1,25 +1,26 @@
 // Anthropic's answers: messages, token counts, models, errors, rate-limit fields.
 import HTTPMessage
+import TextForms
 
 enum AnthropicWire {
   static func error(type: String, message: String, requestID: String, code: String? = nil) -> String {
     let details = code.map { ",\"details\":{\"error_code\":\"\($0)\"}" } ?? ""
     return """
-      {"type":"error","error":{"type":"\(type)","message":\(JSONText.quoted(message))\(details)},\
+      {"type":"error","error":{"type":"\(type)","message":\(JSONString.quoted(message))\(details)},\
       "request_id":"\(requestID)"}
       """
   }
 
   static func model(_ id: String) -> String {
     """
-    {"type":"model","id":\(JSONText.quoted(id)),"display_name":\(JSONText.quoted(id)),\
+    {"type":"model","id":\(JSONString.quoted(id)),"display_name":\(JSONString.quoted(id)),\
     "created_at":"2026-01-01T00:00:00Z"}
     """
   }
 
   static func models(_ ids: [String]) -> String {
-    let first = ids.first.map(JSONText.quoted) ?? "null"
-    let last = ids.last.map(JSONText.quoted) ?? "null"
+    let first = ids.first.map(JSONString.quoted) ?? "null"
+    let last = ids.last.map(JSONString.quoted) ?? "null"
     return """
       {"data":[\(ids.map(model).joined(separator: ","))],"has_more":false,"first_id":\(first),"last_id":\(last)}
       """
@@ -60,20 +61,12 @@ enum AnthropicWire {
 
   /// RFC 3339 in UTC, whole seconds.
   static func date(_ seconds: Double) -> String {
-    let total = Int(seconds)
+    let total = Int64(seconds)
     let (days, second) = (total / 86_400, total % 86_400)
-    // Days since 1970 to a date in the proleptic Gregorian calendar, by eras of 400 years that begin in March.
-    let shifted = days + 719_468
-    let era = shifted / 146_097
-    let dayOfEra = shifted % 146_097
-    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-    let shiftedMonth = (5 * dayOfYear + 2) / 153
-    let day = dayOfYear - (153 * shiftedMonth + 2) / 5 + 1
-    let month = shiftedMonth < 10 ? shiftedMonth + 3 : shiftedMonth - 9
-    let year = yearOfEra + era * 400 + (month <= 2 ? 1 : 0)
-    func two(_ value: Int) -> String { value < 10 ? "0\(value)" : String(value) }
-    return "\(year)-\(two(month))-\(two(day))T\(two(second / 3600)):\(two(second / 60 % 60)):\(two(second % 60))Z"
+    let date = CivilDate(daysSince1970: days)
+    func two(_ value: Int64) -> String { value < 10 ? "0\(value)" : String(value) }
+    return
+      "\(date.year)-\(two(date.month))-\(two(date.day))T\(two(second / 3600)):\(two(second / 60 % 60)):\(two(second % 60))Z"
   }
 }
 

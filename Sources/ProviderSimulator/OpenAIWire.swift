@@ -1,5 +1,6 @@
 // OpenAI's answers: chat completions, legacy completions, responses, embeddings, models, errors, rate-limit fields.
 import HTTPMessage
+import TextForms
 
 enum OpenAIWire {
   static func usage(_ usage: AnswerUsage) -> String {
@@ -13,13 +14,13 @@ enum OpenAIWire {
 
   static func error(type: String, code: String?, message: String, param: String? = nil) -> String {
     """
-    {"error":{"message":\(JSONText.quoted(message)),"type":"\(type)","param":\(param.map(JSONText.quoted) ?? "null"),\
-    "code":\(code.map(JSONText.quoted) ?? "null")}}
+    {"error":{"message":\(JSONString.quoted(message)),"type":"\(type)","param":\(param.map(JSONString.quoted) ?? "null"),\
+    "code":\(code.map(JSONString.quoted) ?? "null")}}
     """
   }
 
   static func model(_ id: String) -> String {
-    "{\"id\":\(JSONText.quoted(id)),\"object\":\"model\",\"created\":1764000000,\"owned_by\":\"simulator\"}"
+    "{\"id\":\(JSONString.quoted(id)),\"object\":\"model\",\"created\":1764000000,\"owned_by\":\"simulator\"}"
   }
 
   static func models(_ ids: [String]) -> String {
@@ -43,7 +44,7 @@ enum OpenAIWire {
       rows.append("{\"object\":\"embedding\",\"index\":\(row),\"embedding\":\(text)}")
     }
     return """
-      {"object":"list","data":[\(rows.joined(separator: ","))],"model":\(JSONText.quoted(model)),\
+      {"object":"list","data":[\(rows.joined(separator: ","))],"model":\(JSONString.quoted(model)),\
       "usage":{"prompt_tokens":\(tokens),"total_tokens":\(tokens)}}
       """
   }

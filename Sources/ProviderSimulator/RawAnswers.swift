@@ -1,6 +1,7 @@
 // Answers that are no model's: the echo of a request, bodies of any size, status, coding and fields.
 // For tests of fidelity.
 import HTTPMessage
+import TextForms
 
 extension ProviderSimulator {
   /// Bytes of a generated body between two looks at the client's pace.
@@ -62,10 +63,10 @@ extension ProviderSimulator {
   }
 
   private func echo(_ exchange: any HTTPExchange) -> String {
-    let fields = exchange.head.fields.pairs.map { "[\(JSONText.quoted($0.name)),\(JSONText.quoted($0.value))]" }
+    let fields = exchange.head.fields.pairs.map { "[\(JSONString.quoted($0.name)),\(JSONString.quoted($0.value))]" }
     return """
-      {"method":\(JSONText.quoted(exchange.head.method)),"target":\(JSONText.quoted(exchange.head.target)),\
-      "authority":\(JSONText.quoted(exchange.head.authority)),"version":"\(exchange.head.version.rawValue)",\
+      {"method":\(JSONString.quoted(exchange.head.method)),"target":\(JSONString.quoted(exchange.head.target)),\
+      "authority":\(JSONString.quoted(exchange.head.authority)),"version":"\(exchange.head.version.rawValue)",\
       "headers":[\(fields.joined(separator: ","))],"body_bytes":\(exchange.body.count),\
       "body_sha256":"\(SHA256.hexadecimal(exchange.body))","body_base64":"\(Base64.encode(exchange.body))"}
       """

@@ -1,4 +1,5 @@
 // What the simulator counted since its start or its last reset: the honest measure of whether a broker overshoots.
+import TextForms
 
 /// How a call ended, as `/sim/calls` shows it.
 enum CallEnding: String {
@@ -27,8 +28,8 @@ struct CallRecord {
 
   var json: String {
     """
-    {"number":\(number),"id":\(id.map(JSONText.quoted) ?? "null"),"key":\(JSONText.quoted(key)),\
-    "path":\(JSONText.quoted(path)),"status":\(status),"ending":\(ending.map { "\"\($0.rawValue)\"" } ?? "null"),\
+    {"number":\(number),"id":\(id.map(JSONString.quoted) ?? "null"),"key":\(JSONString.quoted(key)),\
+    "path":\(JSONString.quoted(path)),"status":\(status),"ending":\(ending.map { "\"\($0.rawValue)\"" } ?? "null"),\
     "arrived_ns":\(arrived),"first_byte_ns":\(firstByte),"ended_ns":\(ended)}
     """
   }
@@ -75,13 +76,13 @@ struct SimulatorStatistics {
 
   func json(limits: [(key: String, limits: EnforcedLimits)], at now: UInt64) -> String {
     func object(_ pairs: [(String, Int)]) -> String {
-      "{" + pairs.map { "\(JSONText.quoted($0.0)):\($0.1)" }.joined(separator: ",") + "}"
+      "{" + pairs.map { "\(JSONString.quoted($0.0)):\($0.1)" }.joined(separator: ",") + "}"
     }
     let buckets = limits.flatMap { entry in
       entry.limits.buckets.map { dimension, bucket in
         let budget = bucket.budget(at: now)
         return """
-          {"key":\(JSONText.quoted(entry.key)),"dimension":"\(dimension.rawValue)","per_minute":\(bucket.perMinute),\
+          {"key":\(JSONString.quoted(entry.key)),"dimension":"\(dimension.rawValue)","per_minute":\(bucket.perMinute),\
           "capacity":\(Int(bucket.capacity)),"available":\(Int(bucket.available(at: now).rounded(.down))),\
           "used":\(Int(bucket.used)),"budget":\(Int(budget)),"used_share":\(rounded(bucket.used / max(1, budget)))}
           """

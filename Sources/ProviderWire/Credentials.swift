@@ -1,5 +1,6 @@
 // Which fields carry a credential: what the broker sends upstream, and what of the client's must never get there.
 import HTTPMessage
+import TextForms
 
 public enum Credentials {
   /// The field that shows `secret` to a provider of this dialect.
@@ -48,7 +49,7 @@ public enum Credentials {
   public static func queryWithoutKey(_ query: Substring) -> String? {
     guard query.utf8.contains(UInt8(ascii: "k")) || query.utf8.contains(UInt8(ascii: "%")) else { return nil }
     let parts = query.split(separator: "&", omittingEmptySubsequences: false)
-    let kept = parts.filter { PathFacts.percentDecoded(String($0.prefix { $0 != "=" })) != "key" }
+    let kept = parts.filter { PercentEscapes.decoded($0.prefix { $0 != "=" }) != "key" }
     return kept.count == parts.count ? nil : kept.joined(separator: "&")
   }
 
@@ -67,7 +68,7 @@ public enum Credentials {
       return value
     }
     for part in query.split(separator: "&") where part.hasPrefix("key=") {
-      return PathFacts.percentDecoded(String(part.dropFirst(4)))
+      return PercentEscapes.decoded(part.dropFirst(4))
     }
     return nil
   }

@@ -1,6 +1,7 @@
 // What a request's path says: which vendor's dialect it speaks, which endpoint it names, and, for the paths that carry
 // them,
 // the model and whether a stream is asked. Reads bytes of the path only; a query is cut off before.
+import TextForms
 
 /// In whose words a client is answered when the answer is the broker's own.
 public enum Dialect: String, Sendable, CaseIterable {
@@ -148,7 +149,7 @@ public struct PathFacts: Sendable, Equatable {
     default: endpoint = .other
     }
     return PathFacts(
-      dialect: .gemini, endpoint: endpoint, modelInPath: percentDecoded(model.joined(separator: "/")),
+      dialect: .gemini, endpoint: endpoint, modelInPath: PercentEscapes.decoded(model.joined(separator: "/")[...]),
       streamInPath: endpoint == .geminiStream)
   }
 
@@ -157,37 +158,7 @@ public struct PathFacts: Sendable, Equatable {
     guard parts.count >= 4, parts[0] == "openai", parts[1] == "deployments" else { return nil }
     let rest = "/v1/" + parts[3...].joined(separator: "/")
     var facts = exact[rest[...]] ?? PathFacts(dialect: .openai, endpoint: .other)
-    facts.modelInPath = percentDecoded(String(parts[2]))
+    facts.modelInPath = PercentEscapes.decoded(parts[2])
     return facts
-  }
-
-  /// Text with `%XX` resolved; what is no valid escape stays as it is.
-  static func percentDecoded(_ text: String) -> String {
-    guard text.utf8.contains(UInt8(ascii: "%")) else { return text }
-    let bytes = Array(text.utf8)
-    var decoded: [UInt8] = []
-    var at = 0
-    while at < bytes.count {
-      if bytes[at] == UInt8(ascii: "%"), at + 2 < bytes.count, let high = hexValue(bytes[at + 1]),
-        let low = hexValue(bytes[at + 2])
-      {
-        decoded.append(high << 4 | low)
-        at += 3
-      } else {
-        decoded.append(bytes[at])
-        at += 1
-      }
-    }
-    return String(decoding: decoded, as: UTF8.self)
-  }
-}
-
-/// The value of an ASCII hexadecimal digit.
-func hexValue(_ byte: UInt8) -> UInt8? {
-  switch byte {
-  case 0x30...0x39: byte - 0x30
-  case 0x41...0x46: byte - 0x41 + 10
-  case 0x61...0x66: byte - 0x61 + 10
-  default: nil
   }
 }

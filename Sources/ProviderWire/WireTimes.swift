@@ -1,5 +1,6 @@
 // The ways in which providers write lengths of time and instants. Each reader gives nil for what makes no sense.
 import AdmissionCore
+import TextForms
 
 enum WireTimes {
   /// Longer waits than a day are nonsense, or no concern of a running process.
@@ -108,12 +109,9 @@ enum WireTimes {
 
   /// Days since 1970-01-01 in the proleptic Gregorian calendar; years 1970 to 9999.
   static func days(year: Int64, month: Int64, day: Int64) -> Int64? {
-    guard year >= 1970, year <= 9999, month >= 1, month <= 12, day >= 1 else { return nil }
-    let isLeap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-    let lengths: [Int64] = [31, isLeap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-    guard day <= lengths[Int(month) - 1] else { return nil }
-    let before = year - 1
-    let whole = before * 365 + before / 4 - before / 100 + before / 400 - 719_162
-    return whole + lengths[..<(Int(month) - 1)].reduce(0, +) + day - 1
+    guard (1970...9999).contains(year), (1...12).contains(month), day >= 1,
+      day <= CivilDate.length(ofMonth: month, year)
+    else { return nil }
+    return CivilDate(year: year, month: month, day: day).daysSince1970
   }
 }

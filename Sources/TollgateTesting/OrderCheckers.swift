@@ -1,10 +1,9 @@
 // The rules about who goes before whom. Each claims a fault only where no reading of the rules would excuse it: a
-// request counts as
-// placeable only when it surely was, and credit and age count in favour of who was granted.
+// request counts as placeable only when it surely was, and credit and age count in favour of who was granted.
 import AdmissionCore
 
 /// No lower band is granted while a higher head was placeable, but for floor share and promotion (headroom is in
-/// `placeable`).
+/// `isSurelyPlaceable`).
 final class BandOrderChecker: InvariantChecker {
   static let name = "band_order"
   var name: String { Self.name }

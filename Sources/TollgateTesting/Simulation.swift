@@ -1,6 +1,5 @@
 // Drives a decider through a scenario in virtual time: clients ask, providers answer, deadlines fire exactly when the
-// decider wants
-// them. Event-driven, single-threaded, and with the same seed the same to the last bit.
+// decider wants them. Event-driven, single-threaded, and with the same seed the same to the last bit.
 import AdmissionCore
 
 /// What came of a run.

@@ -173,9 +173,9 @@ struct AnswerReader {
     for index in 0..<fields.count {
       switch fields.nameBytes(at: index).count {
       case 10 where fields.nameIs("connection", at: index):
-        forEachToken(fields.valueBytes(at: index)) { token in
-          if equals(token, "close") { keepsAlive = false }
-          if minor == 0, equals(token, "keep-alive") { keepsAlive = true }
+        FieldSyntax.forEachElement(fields.valueBytes(at: index)) { token in
+          if FieldSyntax.equal(token, "close") { keepsAlive = false }
+          if minor == 0, FieldSyntax.equal(token, "keep-alive") { keepsAlive = true }
         }
       case 14 where fields.nameIs("content-length", at: index):
         guard let value = decimal(fields.valueBytes(at: index)), length == nil || length == value else {
@@ -183,9 +183,9 @@ struct AnswerReader {
         }
         length = value
       case 17 where fields.nameIs("transfer-encoding", at: index):
-        forEachToken(fields.valueBytes(at: index)) { token in
+        FieldSyntax.forEachElement(fields.valueBytes(at: index)) { token in
           codings += 1
-          isChunked = equals(token, "chunked")
+          isChunked = FieldSyntax.equal(token, "chunked")
         }
       default: break
       }
@@ -215,31 +215,4 @@ struct AnswerReader {
     }
     return value
   }
-}
-
-/// The comma-separated parts without the blanks around them; empty ones are left out.
-private func forEachToken(_ list: ArraySlice<UInt8>, _ body: (ArraySlice<UInt8>) -> Void) {
-  var start = list.startIndex
-  while start < list.endIndex {
-    var end = start
-    while end < list.endIndex, list[end] != UInt8(ascii: ",") { end += 1 }
-    var last = end
-    while start < last, isBlank(list[start]) { start += 1 }
-    while last > start, isBlank(list[last - 1]) { last -= 1 }
-    if start < last { body(list[start..<last]) }
-    start = end + 1
-  }
-}
-
-private func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
-
-/// Equality when ASCII case is ignored; `lowercased` is in lower case.
-private func equals(_ token: ArraySlice<UInt8>, _ lowercased: StaticString) -> Bool {
-  guard token.count == lowercased.utf8CodeUnitCount else { return false }
-  var at = lowercased.utf8Start
-  for byte in token {
-    if asciiLowercased(byte) != at.pointee { return false }
-    at += 1
-  }
-  return true
 }

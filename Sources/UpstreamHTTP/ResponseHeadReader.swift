@@ -101,13 +101,9 @@ struct ResponseHeadReader {
     while colon < end, bytes[colon] != UInt8(ascii: ":") { colon += 1 }
     guard colon > 0, colon < end else { return .malformed("a header line has no name") }
     guard !isBlank(bytes[colon - 1]) else { return .malformed("blanks stand before a header line's colon") }
-    var start = colon + 1
-    var last = end
-    while start < last, isBlank(bytes[start]) { start += 1 }
-    while last > start, isBlank(bytes[last - 1]) { last -= 1 }
     line.removeAll(keepingCapacity: true)
     line.append(contentsOf: bytes)
-    fields.append(nameBytes: line[..<colon], valueBytes: line[start..<last])
+    fields.append(nameBytes: line[..<colon], valueBytes: FieldSyntax.trimmed(line[(colon + 1)..<end]))
     return .more
   }
 

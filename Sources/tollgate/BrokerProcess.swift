@@ -51,11 +51,11 @@ final class BrokerProcess {
     BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
     let sink = LogSink(loop: loop)
     let clock = BrokerClock(
-      monotonic: { loop.now }, wall: BrokerProcess.wallNanoseconds, seed: UInt64.random(in: .min ... .max))
+      monotonic: { loop.now }, wall: SystemClock.wall, seed: UInt64.random(in: .min ... .max))
     let logger = logger
     let ledger = try LedgerBridge(
       LedgerLocation(policy.store), LedgerDurability(policy.durability), loop: loop,
-      now: WallInstant(nanoseconds: BrokerProcess.wallNanoseconds()),
+      now: WallInstant(nanoseconds: SystemClock.wall()),
       report: { BrokerProcess.log(obstacle: $0, logger) })
     self.ledger = ledger
     BrokerProcess.log(ledger.store.recovered, logger)
@@ -75,14 +75,14 @@ final class BrokerProcess {
         }))
     self.broker = broker
     try BudgetRestoring.restore(
-      broker, from: ledger.store, now: WallInstant(nanoseconds: BrokerProcess.wallNanoseconds()))
+      broker, from: ledger.store, now: WallInstant(nanoseconds: SystemClock.wall()))
     console = AdminConsole(
       broker: broker,
       actions: AdminActions(
         reload: { requests.reload($0) }, drain: { requests.drain() }, processFigures: ProcessReading.figures),
       version: tollgateVersion, token: policy.admin.token.map { Array($0.revealed.utf8) }, loop: loop)
     console.ledgerDesk = LedgerDesk(
-      ledger, loop: loop, now: { WallInstant(nanoseconds: BrokerProcess.wallNanoseconds()) })
+      ledger, loop: loop, now: { WallInstant(nanoseconds: SystemClock.wall()) })
     console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
     var limits = EndpointLimits()
     limits.bodyBytes = policy.maxBody
@@ -292,12 +292,6 @@ final class BrokerProcess {
     case .tcp: "\(scheme)://\(address)"
     case .unix: "\(address)"
     }
-  }
-
-  private static func wallNanoseconds() -> Int64 {
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
-    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
   }
 
   private static func log(obstacle: String?, _ logger: Logger) {

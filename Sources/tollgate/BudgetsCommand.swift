@@ -1,6 +1,20 @@
 // `tollgate budgets`: how each budget stands, and how to raise one for a while.
 import ArgumentParser
 import Foundation
+import TextForms
+
+/// The parts of a budget in `/api/v1/budgets` and `/api/v1/status` that are shown.
+struct BudgetRow: Decodable {
+  var id: String
+  var onExceed: String
+  var limitUsd: String
+  var raisedUsd: String
+  var spentUsd: String
+  var heldUsd: String
+  var remainingUsd: String
+  var waiting: Int
+  var windowEnds: String?
+}
 
 struct BudgetsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -8,18 +22,7 @@ struct BudgetsCommand: ParsableCommand {
     subcommands: [List.self, Raise.self], defaultSubcommand: List.self)
 
   struct Report: Decodable {
-    struct Budget: Decodable {
-      var id: String
-      var onExceed: String
-      var limitUsd: String
-      var raisedUsd: String
-      var spentUsd: String
-      var heldUsd: String
-      var remainingUsd: String
-      var waiting: Int
-      var windowEnds: String?
-    }
-    var budgets: [Budget]
+    var budgets: [BudgetRow]
   }
 
   struct List: ParsableCommand {
@@ -53,7 +56,7 @@ struct BudgetsCommand: ParsableCommand {
 
     private func isZero(_ usd: String) -> Bool { usd.allSatisfy { $0 == "0" || $0 == "." } }
 
-    /// Without the zeros behind the fourth decimal, which few prices need.
+    /// Without the zeros behind the second decimal.
     private func short(_ usd: String) -> String {
       var text = usd
       while text.hasSuffix("0"), let point = text.firstIndex(of: "."), text.distance(from: point, to: text.endIndex) > 3
@@ -91,9 +94,9 @@ struct BudgetsCommand: ParsableCommand {
 
     func run() throws {
       let end = BudgetsCommand.seconds(until, now: Int64(Date().timeIntervalSince1970)) ?? 0
-      var parameters = ["usd=\(BudgetsCommand.escaped(usd))", "until=\(end)"]
-      if let tenant { parameters.append("tenant=\(BudgetsCommand.escaped(tenant))") }
-      if let budget { parameters.append("budget=\(BudgetsCommand.escaped(budget))") }
+      var parameters = ["usd=\(PercentEscapes.encoded(usd))", "until=\(end)"]
+      if let tenant { parameters.append("tenant=\(PercentEscapes.encoded(tenant))") }
+      if let budget { parameters.append("budget=\(PercentEscapes.encoded(budget))") }
       _ = try AdminClient(options: admin).call(
         "POST", "/api/v1/budgets/raise?" + parameters.joined(separator: "&"))
       let text = ISO8601DateFormatter().string(from: Date(timeIntervalSince1970: Double(end)))
@@ -109,9 +112,5 @@ struct BudgetsCommand: ParsableCommand {
       number < 100_000
     else { return nil }
     return now + number * unit
-  }
-
-  private static func escaped(_ text: String) -> String {
-    text.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(CharacterSet(charactersIn: "-_.~/"))) ?? text
   }
 }

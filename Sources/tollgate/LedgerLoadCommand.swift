@@ -24,7 +24,7 @@ struct LedgerLoadCommand: ParsableCommand {
   @Flag(help: "Say `N COUNT` for each commit, so that somebody can end this process and compare.") var tells = false
 
   func run() throws {
-    let began = LedgerLoadCommand.wall()
+    let began = SystemClock.wall()
     let first = start == 0 ? began : start
     let meter = CommitMeter(tells: tells)
     var options = LedgerOptions()
@@ -34,7 +34,7 @@ struct LedgerLoadCommand: ParsableCommand {
       .file(store), durability: durability == "full" ? .full : .batched, options: options,
       now: WallInstant(nanoseconds: began), onCommitted: { meter.committed($0) })
     // What `handOver` tells to be safe is told at once; the rest when its commit is heard of.
-    let opened = LedgerLoadCommand.wall()
+    let opened = SystemClock.wall()
     if requests == 0 { return Terminal.line(try start(ledger, opening: opened - began)) }
     if tells { Terminal.line("R \(ledger.recovered.presumedAttempts)") }
     let clock = ContinuousClock()
@@ -45,7 +45,7 @@ struct LedgerLoadCommand: ParsableCommand {
       first: first, tenant: TenantID(tenant), sessions: sessions, seed: seed == 0 ? UInt64(bitPattern: began) : seed)
     var number: UInt64 = 0
     var gathered = EntryBatch()
-    var ownCPU = LedgerLoadCommand.threadCPU()
+    var ownCPU = SystemClock.nanoseconds(CLOCK_THREAD_CPUTIME_ID)
     var round = 0
     while round * perRound < requests + open {
       for request in (round * perRound)..<((round + 1) * perRound) {
@@ -77,7 +77,7 @@ struct LedgerLoadCommand: ParsableCommand {
         }
       }
     }
-    ownCPU = LedgerLoadCommand.threadCPU() - ownCPU
+    ownCPU = SystemClock.nanoseconds(CLOCK_THREAD_CPUTIME_ID) - ownCPU
     let unwritten = ledger.close()
     let lasted = clock.now - start
     guard unwritten == 0 else { throw Refusal("tollgate: \(unwritten) entries were not written") }
@@ -86,13 +86,13 @@ struct LedgerLoadCommand: ParsableCommand {
 
   /// What a broker asks before it listens: the sums of two budgets, and the last two minutes.
   private func start(_ ledger: LedgerStore, opening: Int64) throws -> String {
-    let now = LedgerLoadCommand.wall()
+    let now = SystemClock.wall()
     let spending = try ledger.spending(since: [
       WallInstant(nanoseconds: 0), WallInstant(nanoseconds: now - 86_400_000_000_000),
     ])
-    let summed = LedgerLoadCommand.wall()
+    let summed = SystemClock.wall()
     let past = try ledger.pastAttempts(now: WallInstant(nanoseconds: now))
-    let ready = LedgerLoadCommand.wall()
+    let ready = SystemClock.wall()
     return
       "opened in \(opening / 1_000_000) ms, budgets of \(spending.count) sessions in \((summed - now) / 1_000_000) ms, "
       + "\(past.count) attempts of the last minutes in \((ready - summed) / 1_000_000) ms"
@@ -101,7 +101,7 @@ struct LedgerLoadCommand: ParsableCommand {
   private func report(_ lasted: Duration, _ meter: CommitMeter, ownCPU: Int64, opening: Int64) -> String {
     let seconds = Double(lasted.components.seconds) + Double(lasted.components.attoseconds) / 1e18
     let (commits, delays) = meter.figures
-    let writerCPU = Double(LedgerLoadCommand.processCPU() - ownCPU)
+    let writerCPU = Double(SystemClock.nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - ownCPU)
     let entries = Double(requests * 3)
     return """
       opened in \(opening / 1_000_000) ms; \(requests) requests, \(requests * 3) entries in \(String(format: "%.2f", seconds)) s
@@ -111,15 +111,6 @@ struct LedgerLoadCommand: ParsableCommand {
       ms from append to safe: p50 \(String(format: "%.2f", delays.p50)), p99 \(String(format: "%.2f", delays.p99)), \
       worst \(String(format: "%.2f", delays.worst))
       """
-  }
-
-  static func wall() -> Int64 { nanoseconds(CLOCK_REALTIME) }
-  private static func threadCPU() -> Int64 { nanoseconds(CLOCK_THREAD_CPUTIME_ID) }
-  private static func processCPU() -> Int64 { nanoseconds(CLOCK_PROCESS_CPUTIME_ID) }
-  static func nanoseconds(_ clock: clockid_t) -> Int64 {
-    var time = timespec()
-    clock_gettime(clock, &time)
-    return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
   }
 }
 
@@ -190,7 +181,7 @@ private final class CommitMeter: Sendable {
 
   func appended(_ number: UInt64, ends: Int) {
     guard !tells, ends > 0 else { return }
-    let now = LedgerLoadCommand.nanoseconds(CLOCK_MONOTONIC)
+    let now = SystemClock.nanoseconds(CLOCK_MONOTONIC)
     box.withLock { $0.waiting.append((number, now)) }
   }
 
@@ -210,7 +201,7 @@ private final class CommitMeter: Sendable {
       if isNews { Terminal.line("N \(number)") }
       return
     }
-    let now = LedgerLoadCommand.nanoseconds(CLOCK_MONOTONIC)
+    let now = SystemClock.nanoseconds(CLOCK_MONOTONIC)
     box.withLock { box in
       while box.next < box.waiting.count, box.waiting[box.next].number <= number {
         box.delays.append(Double(now - box.waiting[box.next].at) / 1e6)

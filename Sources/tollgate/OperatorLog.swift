@@ -2,6 +2,7 @@
 import BrokerEngine
 import Foundation
 import Logging
+import TextForms
 
 struct OperatorLog: LogHandler {
   let isJSON: Bool
@@ -21,19 +22,19 @@ struct OperatorLog: LogHandler {
     var line: [UInt8] = []
     if isJSON {
       line.append(contentsOf: "{\"time\":\"\(time)\",\"level\":\"\(event.level)\",\"message\":".utf8)
-      JSONWriter.appendString("\(event.message)", to: &line)
+      JSONString.append("\(event.message)", to: &line)
       for (name, value) in facts {
         line.append(UInt8(ascii: ","))
-        JSONWriter.appendString(name, to: &line)
+        JSONString.append(name, to: &line)
         line.append(UInt8(ascii: ":"))
-        JSONWriter.appendString("\(value)", to: &line)
+        JSONString.append("\(value)", to: &line)
       }
       line.append(contentsOf: "}\n".utf8)
     } else {
       line.append(contentsOf: "\(time) \(event.level): \(event.message)".utf8)
       for (name, value) in facts {
         line.append(contentsOf: " \(name)=".utf8)
-        JSONWriter.appendString("\(value)", to: &line)
+        JSONString.append("\(value)", to: &line)
       }
       line.append(UInt8(ascii: "\n"))
     }

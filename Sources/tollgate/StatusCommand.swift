@@ -36,13 +36,6 @@ struct StatusReport: Decodable {
     var keys: [Key]
     var queued: Bands
   }
-  struct Budget: Decodable {
-    var id: String
-    var limitUsd: String
-    var spentUsd: String
-    var heldUsd: String
-    var remainingUsd: String
-  }
   struct Tenant: Decodable {
     var id: String
     var inFlight: Int
@@ -57,7 +50,7 @@ struct StatusReport: Decodable {
   var running: Int
   var providers: [Provider]
   var tenants: [Tenant]
-  var budgets: [Budget]?
+  var budgets: [BudgetRow]?
   /// `ok`, or why the ledger cannot be written.
   var ledger: String?
   /// US dollars since the start, as far as prices are known.

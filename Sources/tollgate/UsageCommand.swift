@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import LedgerStore
 import PolicyFile
+import TextForms
 
 struct UsageCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -56,8 +57,8 @@ struct UsageCommand: ParsableCommand {
         }
         text = format == .csv ? report.csv : report.json
       } else {
-        var path = "/api/v1/usage?by=\(UsageCommand.escaped(by))&since=\(UsageCommand.escaped(since))"
-        if let until { path += "&until=\(UsageCommand.escaped(until))" }
+        var path = "/api/v1/usage?by=\(PercentEscapes.encoded(by))&since=\(PercentEscapes.encoded(since))"
+        if let until { path += "&until=\(PercentEscapes.encoded(until))" }
         if format == .csv { path += "&format=csv" }
         text = String(decoding: try AdminClient(options: admin).call("GET", path), as: UTF8.self)
       }
@@ -116,7 +117,7 @@ struct UsageCommand: ParsableCommand {
 
   // MARK: Finding the books
 
-  static func now() -> WallInstant { WallInstant(nanoseconds: LedgerLoadCommand.wall()) }
+  static func now() -> WallInstant { WallInstant(nanoseconds: SystemClock.wall()) }
 
   /// The file that was named, or the one that the running broker uses.
   private static func path(_ store: String?, _ admin: AdminOptions) throws -> String {
@@ -132,18 +133,6 @@ struct UsageCommand: ParsableCommand {
       throw ValidationError("--store: '\(text)' is no file; allowed are a path and sqlite:///PATH")
     }
     return path
-  }
-
-  private static func escaped(_ text: String) -> String {
-    text.utf8.map { byte in
-      switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-        UInt8(ascii: ","), UInt8(ascii: ":"):
-        String(UnicodeScalar(byte))
-      default: "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
-      }
-    }.joined()
   }
 }
 

@@ -9,15 +9,6 @@ import Testing
 @testable import AdminConsole
 
 @Suite struct AdminConsoleTests {
-  private final class NoUpstream: Upstream {
-    final class Call: UpstreamCall {
-      func pause() {}
-      func resume() {}
-      func cancel() {}
-    }
-    func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall { Call() }
-  }
-
   private let broker: Broker
   private let console: AdminConsole
 
@@ -194,15 +185,6 @@ import Testing
 private final class AdminBench {
   let broker: Broker
   let console: AdminConsole
-
-  private final class NoUpstream: Upstream {
-    final class Call: UpstreamCall {
-      func pause() {}
-      func resume() {}
-      func cancel() {}
-    }
-    func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall { Call() }
-  }
 
   private final class Client: HTTPExchange {
     let head: RequestHead

@@ -25,10 +25,4 @@ import Testing
   func times(_ text: String, _ seconds: Int64?) {
     #expect(BudgetRoutes.instant(text)?.nanoseconds == seconds.map { $0 * 1_000_000_000 })
   }
-
-  @Test func escapes() {
-    #expect(BudgetRoutes.percentDecoded("acme/session/a%20b/day") == "acme/session/a b/day")
-    #expect(BudgetRoutes.percentDecoded("100%") == "100%")
-    #expect(BudgetRoutes.percentDecoded("%zz%41") == "%zzA")
-  }
 }

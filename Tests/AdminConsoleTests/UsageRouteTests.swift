@@ -10,14 +10,6 @@ import Testing
 @testable import LedgerStore
 
 @Suite struct UsageRouteTests {
-  private final class NoUpstream: Upstream {
-    final class Call: UpstreamCall {
-      func pause() {}
-      func resume() {}
-      func cancel() {}
-    }
-    func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall { Call() }
-  }
   /// The questions that came, and the way back to who asked.
   private final class Desk {
     var asked: [UsageQuery] = []
@@ -111,11 +103,5 @@ import Testing
     console.ledgerDesk = nil
     #expect(ask("/api/v1/ledger").all.map(\.status) == [503])
     #expect(ask("/api/v1/usage").all.map(\.status) == [503])
-  }
-
-  @Test func escapesAreUndone() {
-    #expect(AdminConsole.decoded("a%2Cb+c%20%C3%A4") == "a,b+c ä")
-    #expect(AdminConsole.decoded("") == "")
-    for wrong in ["%", "%1", "%g0", "%0g", "%FF"] { #expect(AdminConsole.decoded(wrong) == nil) }
   }
 }

@@ -79,7 +79,6 @@ import Testing
   @Test func aNewWindowBeginsEmptyAndLateResultsBelongToTheOldOne() {
     var (book, accounts) = book([rule(100)])
     book.begin([BudgetWindowState(window: day, serial: 1000, end: Instant(nanoseconds: 50))])
-    #expect(book.nextWindowEnd == Instant(nanoseconds: 50))
     let taken = book.epoch
     book.hold(accounts, 70)
     book.begin([BudgetWindowState(window: day, serial: 2000, end: Instant(nanoseconds: 90))])

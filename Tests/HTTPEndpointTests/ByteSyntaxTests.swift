@@ -23,16 +23,4 @@ import Testing
   func readsDecimals(text: String, value: Int?) {
     #expect(ByteSyntax.decimal(Array(text.utf8)[...]) == value)
   }
-
-  @Test func splitsLists() {
-    var found: [String] = []
-    ByteSyntax.forEachElement(Array(" a, ,b c ,\t,d".utf8)[...]) { found.append(String(decoding: $0, as: UTF8.self)) }
-    #expect(found == ["a", "b c", "d"])
-  }
-
-  @Test func comparesWithoutCase() {
-    #expect(ByteSyntax.equal(Array("Content-LENGTH".utf8)[...], "content-length"))
-    #expect(!ByteSyntax.equal(Array("content_length".utf8)[...], "content-length"))
-    #expect(!ByteSyntax.equal(Array("content".utf8)[...], "content-length"))
-  }
 }

@@ -52,15 +52,6 @@ import Testing
     #expect(lines[3].isEmpty)
   }
 
-  @Test(
-    arguments: [
-      (0, "0.000000000"), (1, "0.000000001"), (999_999_999, "0.999999999"), (1_000_000_000, "1.000000000"),
-      (-1, "-0.000000001"), (Int64.max, "9223372036.854775807"), (Int64.min, "-9223372036.854775808"),
-    ] as [(Int64, String)])
-  func dollars(amount: Int64, text: String) {
-    #expect(UsageText.dollars(amount) == text)
-  }
-
   @Test func sumsThatOverflowAreTold() throws {
     var sums = UsageSums()
     sums.nanodollars = .max

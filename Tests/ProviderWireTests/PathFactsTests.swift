@@ -67,12 +67,6 @@ import Testing
     #expect(PathFacts.read(path: path[...], anyPath: true)?.endpoint == endpoint)
   }
 
-  @Test func brokenEscapesStay() {
-    #expect(PathFacts.percentDecoded("a%2") == "a%2")
-    #expect(PathFacts.percentDecoded("%zz%41") == "%zzA")
-    #expect(PathFacts.percentDecoded("%") == "%")
-  }
-
   @Test func everyEndpointSaysWhetherItProduces() {
     #expect(WireEndpoint.allCases.filter(\.isFree).allSatisfy { !$0.producesOutput })
     #expect(WireEndpoint.chatCompletions.producesOutput && !WireEndpoint.embeddings.producesOutput)

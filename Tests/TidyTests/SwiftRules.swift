@@ -5,27 +5,32 @@ enum SwiftRules {
   /// What each target may import. Adapters never import one another; the pure targets see neither platform nor Foundation.
   static let imports: [String: Set<String>] = [
     "AdmissionCore": ["DequeModule", "HeapModule"],
+    "TextForms": [],
     "HTTPMessage": [],
-    "PolicyFile": ["AdmissionCore", "Yams"],
-    "ProviderWire": ["AdmissionCore", "HTTPMessage", "CSimdjson", "CZlib", "CZstd"],
+    "PolicyFile": ["AdmissionCore", "TextForms", "Yams"],
+    "ProviderWire": ["AdmissionCore", "HTTPMessage", "TextForms", "CSimdjson", "CZlib", "CZstd"],
     "EventLoop": platform.union(["CUV"]),
-    "HTTPEndpoint": platform.union(["EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
+    "HTTPEndpoint": platform.union(["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
     "UpstreamHTTP": platform.union(["EventLoop", "HTTPMessage", "CCurl"]),
     "BrokerEngine": platform.union([
-      "AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "EventLoop", "DequeModule", "HeapModule", "Logging",
+      "AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "TextForms", "EventLoop", "DequeModule",
+      "HeapModule",
+      "Logging",
     ]),
-    "LedgerStore": platform.union(["AdmissionCore", "DequeModule", "GRDB", "GRDBSQLite", "Foundation"]),
+    "LedgerStore": platform.union(["AdmissionCore", "TextForms", "DequeModule", "GRDB", "GRDBSQLite", "Foundation"]),
     "AdminConsole": platform.union([
-      "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "EventLoop",
+      "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "TextForms", "EventLoop",
     ]),
     "ProviderSimulator": platform.union([
-      "HTTPEndpoint", "HTTPMessage", "EventLoop", "ProviderWire", "AdmissionCore", "DequeModule", "HeapModule",
+      "HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "ProviderWire", "AdmissionCore", "DequeModule",
+      "HeapModule",
       "Foundation",
     ]),
     "FleetSimulator": platform.union(["UpstreamHTTP", "HTTPMessage", "EventLoop", "Foundation"]),
     "TollgateTesting": ["AdmissionCore", "DequeModule", "HeapModule"],
     "tollgate": platform.union([
-      "AdmissionCore", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP",
+      "AdmissionCore", "TextForms", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint",
+      "UpstreamHTTP",
       "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting",
       "ArgumentParser", "COpenSSL",
       "Logging",
@@ -36,7 +41,7 @@ enum SwiftRules {
   static let importsOfFiles: [String: Set<String>] = ["Sources/PolicyFile/BudgetCalendar.swift": ["Foundation"]]
   private static let platform: Set<String> = ["Glibc", "Darwin", "Musl", "Synchronization"]
 
-  static let pureTargets: Set<String> = ["AdmissionCore", "HTTPMessage", "PolicyFile", "ProviderWire"]
+  static let pureTargets: Set<String> = ["AdmissionCore", "TextForms", "HTTPMessage", "PolicyFile", "ProviderWire"]
   static let pointerTargets: Set<String> = ["EventLoop", "HTTPEndpoint", "UpstreamHTTP"]
   /// A file of ProviderWire that imports one of these may hold pointers: it is the shim of that library.
   static let pointerShims: Set<String> = ["CSimdjson", "CZlib", "CZstd"]

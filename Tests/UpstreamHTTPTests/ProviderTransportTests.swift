@@ -166,7 +166,7 @@ private final class TLSServer {
   @Test func aProxyThatIsNotThere() throws {
     let bench = try Bench()
     bench.upstream.configure(provider: "p", ProviderTransport(proxy: "http://tollgate-test-proxy.invalid:3128"))
-    let recorder = bench.run("http://127.0.0.1:9/")
+    let recorder = bench.run("http://provider.invalid/")
     #expect(recorder.failure?.kind == .proxyFailed)
     #expect(recorder.failure?.requestMayHaveArrived == false)
   }

@@ -1,0 +1,13 @@
+// Digits in both cases, and bytes that are none.
+import Testing
+import TextForms
+
+@Suite struct HexadecimalTests {
+  @Test func digitsHaveTheirValueAndNothingElseDoes() {
+    for byte in UInt8.min...UInt8.max {
+      let character = Character(UnicodeScalar(byte))
+      let expected = character.isASCII ? character.hexDigitValue : nil
+      #expect(Hexadecimal.value(byte).map { Int($0) } == expected)
+    }
+  }
+}
