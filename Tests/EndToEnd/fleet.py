@@ -5,7 +5,7 @@ import json
 import time
 from dataclasses import dataclass
 
-from rawhttp import request_bytes
+from rawhttp import address_of, request_bytes
 
 
 @dataclass
@@ -95,6 +95,21 @@ async def get_json(address, path):
             rest = rest[int(size, 16) + 2:]
         body = b"".join(parts)
     return json.loads(body)
+
+
+async def _providers(broker, name):
+    status = await get_json(address_of(broker.admin), "/api/v1/status")
+    return [provider for provider in status["providers"] if name in (None, provider["id"])]
+
+
+async def queued(broker, name=None):
+    """Calls that wait, at all providers or at one."""
+    return sum(sum(provider["queued"].values()) for provider in await _providers(broker, name))
+
+
+async def in_flight(broker, name=None):
+    """Calls that run, at all providers or at one."""
+    return sum(provider["in_flight"] for provider in await _providers(broker, name))
 
 
 async def reach(condition, what, timeout=10.0):

@@ -1,5 +1,6 @@
 """Child processes of the tests: the broker and the provider simulator, started, watched and ended by their own id."""
 
+import hashlib
 import os
 import pathlib
 import re
@@ -9,6 +10,7 @@ import threading
 
 import yaml
 
+from rawhttp import Answer
 from waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -25,6 +27,12 @@ def environment(extra=None):
     values["SIM_KEY"] = PROVIDER_KEY
     values.update(extra or {})
     return values
+
+
+def run(*arguments, env=None, **options):
+    """`tollgate` with these arguments, run to its end."""
+    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=30,
+                          env=environment(env), **options)
 
 
 class Child:
@@ -192,6 +200,17 @@ def policy_for(url, **changes):
     }
     policy.update(changes)
     return policy
+
+
+def key_hash(key):
+    """A client key as policies hold it."""
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+
+
+def record_of(http, broker, answer):
+    """What the admin API tells of the request that got this answer, of httpx or of `rawhttp`."""
+    request = answer.first("x-tollgate-request-id") if isinstance(answer, Answer) else answer.headers["x-tollgate-request-id"]
+    return http.get(f"{broker.admin}/api/v1/requests/{request}").json()
 
 
 # Every permit is for every class; without it the high class keeps a tenth for itself.

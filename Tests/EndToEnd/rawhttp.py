@@ -4,9 +4,19 @@ import socket
 from dataclasses import dataclass, field
 
 
+class Message:
+    """What has `fields`, in order and with names as written."""
+
+    def all(self, name):
+        return [value for key, value in self.fields if key.lower() == name.lower()]
+
+    def first(self, name):
+        return next(iter(self.all(name)), None)
+
+
 @dataclass
-class Answer:
-    """An answer as it stood on the wire; `fields` in order, names as written."""
+class Answer(Message):
+    """An answer as it stood on the wire."""
 
     version: str
     status: int
@@ -15,12 +25,6 @@ class Answer:
     body: bytes = b""
     framing: str = ""
     chunks: list = field(default_factory=list)
-
-    def all(self, name):
-        return [value for key, value in self.fields if key.lower() == name.lower()]
-
-    def first(self, name):
-        return next(iter(self.all(name)), None)
 
 
 class Connection:
@@ -83,6 +87,16 @@ class Connection:
         """True where the other side closes without another byte."""
         return self.rest() == b""
 
+    def chunks(self):
+        """The chunks of a body up to and with its trailers, which are skipped."""
+        chunks = []
+        while size := int(self.until(b"\r\n").split(b";")[0], 16):
+            chunks.append(self.exactly(size))
+            self.exactly(2)
+        while self.until(b"\r\n") != b"\r\n":
+            pass
+        return chunks
+
     def head(self):
         lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         version, status, reason = (lines[0] + " ").split(" ", 2)
@@ -99,14 +113,7 @@ class Connection:
             answer.framing = "none"
         elif (answer.first("transfer-encoding") or "").lower() == "chunked":
             answer.framing = "chunked"
-            while True:
-                size = int(self.until(b"\r\n").split(b";")[0], 16)
-                if size == 0:
-                    while self.until(b"\r\n") != b"\r\n":
-                        pass
-                    break
-                answer.chunks.append(self.exactly(size))
-                self.exactly(2)
+            answer.chunks = self.chunks()
             answer.body = b"".join(answer.chunks)
         elif answer.first("content-length") is not None:
             answer.framing = "length"

@@ -4,11 +4,11 @@ import socket
 import threading
 from dataclasses import dataclass
 
-from rawhttp import Connection
+from rawhttp import Connection, Message
 
 
 @dataclass
-class Received:
+class Received(Message):
     """One request as it stood on the wire."""
 
     method: str
@@ -16,12 +16,6 @@ class Received:
     fields: list
     body: bytes
     head: bytes
-
-    def all(self, name):
-        return [value for key, value in self.fields if key.lower() == name.lower()]
-
-    def first(self, name):
-        return next(iter(self.all(name)), None)
 
 
 class ScriptedProvider:
@@ -92,15 +86,8 @@ class ScriptedProvider:
         values = {name.lower(): value for name, value in fields}
         if values.get("expect", "").lower() == "100-continue":
             connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = b""
         if values.get("transfer-encoding", "").lower() == "chunked":
-            while True:
-                size = int(connection.until(b"\r\n").split(b";")[0], 16)
-                if size == 0:
-                    connection.until(b"\r\n")
-                    break
-                body += connection.exactly(size)
-                connection.exactly(2)
+            body = b"".join(connection.chunks())
         else:
             body = connection.exactly(int(values.get("content-length", "0")))
         return Received(method, target, fields, body, head)

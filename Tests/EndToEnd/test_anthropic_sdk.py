@@ -5,7 +5,7 @@ import asyncio
 import anthropic
 import pytest
 
-from processes import PROVIDER_KEY, policy_for
+from processes import PROVIDER_KEY, key_hash, policy_for
 
 ASK = {"model": "claude-test", "max_tokens": 64, "messages": [{"role": "user", "content": "Grüße 日本語 🚦"}]}
 
@@ -99,10 +99,8 @@ def test_own_errors_are_of_the_dialect(start, simulator):
 
 
 def test_client_key_as_bearer_and_as_x_api_key(start, simulator, http):
-    import hashlib
     secret = "tg-test-client-key"
-    digest = "sha256:" + hashlib.sha256(secret.encode()).hexdigest()
-    broker = start.broker(policy_for(simulator.url, tenants=[{"id": "acme", "keys": [digest]}]))
+    broker = start.broker(policy_for(simulator.url, tenants=[{"id": "acme", "keys": [key_hash(secret)]}]))
     version = {"anthropic-version": "2023-06-01"}
     for fields in ({"x-api-key": secret}, {"authorization": f"Bearer {secret}"}):
         assert http.post(broker.url + "/v1/messages", json=ASK, headers={**version, **fields}).status_code == 200

@@ -6,7 +6,6 @@ All sorts are providers of one broker; each has a provider behind it that fails 
 import asyncio
 import json
 import re
-import subprocess
 import threading
 import time
 from datetime import datetime, timezone
@@ -15,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from fleet import Client, chat, reach
-from processes import BINARY, environment
+from processes import run
 from rawhttp import Connection, address_of, exchange, request_bytes
 from scripted import ScriptedProvider, reply
 from waiting import wait_until
@@ -187,8 +186,7 @@ def test_the_operators_word(setting, http):
     provider = setting.ailing["operated"]
 
     def tollgate(*words):
-        done = subprocess.run([BINARY, "breakers", *words, "--admin", setting.broker.admin], capture_output=True, text=True, timeout=30,
-                              env=environment())
+        done = run("breakers", *words, "--admin", setting.broker.admin)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -3,7 +3,6 @@ after kill -9 that goes on where the ledger stands."""
 
 import asyncio
 import signal
-import subprocess
 import time
 from decimal import Decimal
 
@@ -13,7 +12,7 @@ import openai
 import pytest
 
 from fleet import Client, chat
-from processes import BINARY, PROVIDER_KEY, environment, policy_for
+from processes import PROVIDER_KEY, policy_for, record_of, run
 from rawhttp import address_of
 from waiting import wait_until
 
@@ -143,16 +142,13 @@ def test_a_raise_lets_the_tenant_go_on(http, priced):
     assert [a.status_code for a in answers] == [200] * 4 + [429] * 2 or [a.status_code for a in answers] == [200] * 5 + [429]
     remaining = [Decimal(a.headers["x-tollgate-budget-remaining-usd"]) for a in answers]
     assert remaining == sorted(remaining, reverse=True)
-    done = subprocess.run(
-        [BINARY, "budgets", "raise", "raised", "--usd", "0.02", "--until", "2h", "--admin", priced.admin],
-        capture_output=True, text=True, env=environment(), timeout=20, check=False)
+    done = run("budgets", "raise", "raised", "--usd", "0.02", "--until", "2h", "--admin", priced.admin)
     assert done.returncode == 0, done.stderr
     assert "raised by $0.02 until 20" in done.stdout
     assert ask(http, priced, "raised").status_code == 200
     row = budgets(http, priced)["raised/day"]
     assert (row["limit_usd"], row["raised_usd"]) == ("0.070000000", "0.020000000")
-    listed = subprocess.run(
-        [BINARY, "budgets", "--admin", priced.admin], capture_output=True, text=True, env=environment(), timeout=20, check=True)
+    listed = run("budgets", "--admin", priced.admin, check=True)
     assert "raised/day" in listed.stdout and "$0.07 (+$0.02)" in listed.stdout, listed.stdout
     for bad, status in (("tenant=nobody&usd=1&until=9999999", 400), ("tenant=nobody&usd=1&until=2999-01-01T00:00:00Z", 400),
                         ("tenant=nobody&usd=1&until=2190-01-01T00:00:00Z", 404), ("usd=1", 400),
@@ -165,7 +161,7 @@ def test_low_lowers_the_class_and_says_why(http, priced):
     first = ask(http, priced, "lowered", x_tollgate_priority="high", text=CENT * 3)
     second = ask(http, priced, "lowered", x_tollgate_priority="high")
     assert (first.headers["x-tollgate-priority"], second.headers["x-tollgate-priority"]) == ("high", "low")
-    story = http.get(f"{priced.admin}/api/v1/requests/{second.headers['x-tollgate-request-id']}").json()
+    story = record_of(http, priced, second)
     assert story["priority"] == "low"
     assert "lowered/day" in story["priority_reason"]
 

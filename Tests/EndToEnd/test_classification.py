@@ -1,17 +1,12 @@
 """Which class a request gets, in the order of the reference: header, kind, rules, client hints, RFC 9218, tenant, default; clamp."""
 
-import hashlib
 
 import pytest
 
-from processes import policy_for
+from processes import key_hash, policy_for, record_of
 
 CHAT = {"model": "gpt-test", "messages": [{"role": "user", "content": "hello"}]}
 EMBEDDING = {"model": "text-embedding-3-small", "input": "hello"}
-
-
-def digest(secret):
-    return "sha256:" + hashlib.sha256(secret.encode()).hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +69,8 @@ def test_rule_by_path(http, plain):
 @pytest.fixture(scope="module")
 def tenanted(start_for_module, simulator):
     return start_for_module.broker(policy_for(simulator.url, default_priority="normal", tenants=[
-        {"id": "batch", "keys": [digest("tg-batch")], "priority": "low", "max_priority": "normal"},
-        {"id": "people", "keys": [digest("tg-people")], "priority": "high"}]))
+        {"id": "batch", "keys": [key_hash("tg-batch")], "priority": "low", "max_priority": "normal"},
+        {"id": "people", "keys": [key_hash("tg-people")], "priority": "high"}]))
 
 
 @pytest.mark.parametrize("key, fields, expected", [
@@ -91,17 +86,16 @@ def test_tenant_and_clamp(http, tenanted, key, fields, expected):
 
 def test_reason_is_kept(http, plain):
     answer = http.post(plain.url + "/v1/chat/completions", json=CHAT, headers={"x-tollgate-kind": "steer"})
-    record = http.get(f"{plain.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
-    record = record.get("request", record)
+    record = record_of(http, plain, answer)
     assert record["priority"] == "high"
     assert "kind" in record["priority_reason"] or "steer" in record["priority_reason"]
 
 
 def test_trusted_tenant_header(start, http, simulator):
     broker = start.broker(policy_for(simulator.url, trust_tenant_header=True, tenants=[
-        {"id": "platform", "keys": [digest("tg-platform")]}, {"id": "*", "priority": "low"}]))
+        {"id": "platform", "keys": [key_hash("tg-platform")]}, {"id": "*", "priority": "low"}]))
     fields = {"authorization": "Bearer tg-platform", "x-tollgate-tenant": "customer-7"}
     answer = http.post(broker.url + "/v1/chat/completions", json=CHAT, headers=fields)
     assert answer.headers["x-tollgate-priority"] == "low"
-    record = http.get(f"{broker.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
-    assert record.get("request", record)["tenant"] == "customer-7"
+    record = record_of(http, broker, answer)
+    assert record["tenant"] == "customer-7"

@@ -3,19 +3,13 @@
 import re
 import signal
 import socket
-import subprocess
 
 import pytest
 
-from processes import BINARY, ROOT, environment, policy_for, write_policy
+from processes import ROOT, policy_for, run, write_policy
 from waiting import wait_until
 
 COMMANDS = ["serve", "check", "demo", "status"]
-
-
-def run(*arguments, env=None, **options):
-    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=30,
-                          env=environment(env), **options)
 
 
 def test_version():

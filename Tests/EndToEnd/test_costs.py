@@ -11,7 +11,7 @@ import h2.events
 import httpx
 import pytest
 
-from processes import BINARY, policy_for
+from processes import policy_for, record_of, run
 from rawhttp import address_of
 
 CHAT = {"model": "sim-model", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 20}
@@ -44,7 +44,7 @@ def test_a_short_answer_says_what_it_cost_in_its_head(priced):
 
 def test_cost_is_the_same_in_api_and_metrics(priced):
     answer = httpx.post(f"{priced.url}/v1/chat/completions", json=CHAT)
-    story = httpx.get(f"{priced.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
+    story = record_of(httpx, priced, answer)
     assert story["cost_usd"] == expected(answer.json()["usage"])
     assert story["tries"][0]["cost_source"] == "prices"
     page = httpx.get(f"{priced.admin}/metrics").text
@@ -77,17 +77,17 @@ def test_chunked_http1_has_a_trailer_where_it_is_asked_for(priced):
     body = json.dumps({**CHAT, "stream": True, "stream_options": {"include_usage": True}})
     for asks in [True, False]:
         fields = ["-H", "TE: trailers"] if asks else []
-        run = subprocess.run(
+        done = subprocess.run(
             ["curl", "-sS", "--http1.1", "-D", "-", "-o", "/dev/null", "-H", "content-type: application/json", *fields,
              "-d", body, f"{priced.url}/v1/chat/completions"], capture_output=True, text=True, timeout=20, check=True)
-        assert ("x-tollgate-cost-usd: 0.000" in run.stdout) == asks
+        assert ("x-tollgate-cost-usd: 0.000" in done.stdout) == asks
 
 
 def test_an_unknown_price_is_null_and_not_zero(priced):
     answer = httpx.post(f"{priced.url}/v1/chat/completions", json={**CHAT, "model": "nobody-knows"})
     assert answer.status_code == 200
     assert "x-tollgate-cost-usd" not in answer.headers
-    story = httpx.get(f"{priced.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
+    story = record_of(httpx, priced, answer)
     assert story["cost_usd"] is None
     assert story["tries"][0]["cost_source"] == "unknown"
 
@@ -109,14 +109,14 @@ def test_a_bad_prices_file_is_refused_with_its_place(tmp_path):
     policy.write_text(
         'prices: prices.yaml\nproviders: {a: {dialect: openai, base_url: "http://127.0.0.1:9"}}\n')
     for command in [["check", str(policy)], ["serve", "--policy", str(policy), "--listen", "127.0.0.1:0", "--admin", "off"]]:
-        run = subprocess.run([BINARY, *command], capture_output=True, text=True, timeout=20)
-        assert run.returncode == 1
-        assert "prices.yaml:3:16: error: models" in run.stderr and "cheap" in run.stderr
+        done = run(*command)
+        assert done.returncode == 1
+        assert "prices.yaml:3:16: error: models" in done.stderr and "cheap" in done.stderr
 
 
 def test_prices_are_shown(tmp_path):
     def show(*arguments):
-        return subprocess.run([BINARY, "prices", *arguments], capture_output=True, text=True, timeout=20)
+        return run("prices", *arguments)
 
     assert "claude-opus-5 " in show().stdout
     one = show("gpt-6-sol").stdout

@@ -4,13 +4,12 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import threading
 
 import httpx
 
 from crashing import crash
-from processes import BINARY, policy_for
+from processes import BINARY, policy_for, run
 from waiting import wait_until
 
 SEED = int(os.environ.get("TOLLGATE_CRASH_SEED", "20261121"))
@@ -54,8 +53,7 @@ class Load:
 
 
 def usage(store, *flags):
-    done = subprocess.run(
-        [BINARY, "usage", "--store", store, "--format", "json", *flags], capture_output=True, text=True, timeout=30)
+    done = run("usage", "--store", store, "--format", "json", *flags)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -5,7 +5,7 @@ import tomllib
 
 import zstandard
 
-from processes import ROOT
+from processes import ROOT, record_of
 
 EXAMPLES = ROOT / "examples"
 
@@ -29,8 +29,8 @@ def test_claude_code(http, broker):
     assert answer.status_code == 200
     assert "event: message_stop" in answer.text
     assert answer.headers["x-tollgate-priority"] == custom["x-tollgate-priority"]
-    record = http.get(f"{broker.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
-    assert record.get("request", record)["session"] == "session-7"
+    record = record_of(http, broker, answer)
+    assert record["session"] == "session-7"
     for request_class, priority in (("main", "high"), ("subagent", "normal"), ("compaction", "low")):
         answer = http.post(broker.url + "/v1/messages?beta=true", json=body, headers={
             **fields, "x-claude-code-request-class": request_class})
@@ -56,6 +56,5 @@ def test_codex(http, broker):
         **fields, "content-type": "application/json", "content-encoding": "zstd"})
     assert packed.status_code == 200, packed.text
     for answer in (plain, packed):
-        record = http.get(f"{broker.admin}/api/v1/requests/{answer.headers['x-tollgate-request-id']}").json()
-        record = record.get("request", record)
+        record = record_of(http, broker, answer)
         assert (record["session"], record["model"]) == ("thread-1", "gpt-test")

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from rawhttp import address_of
+from waiting import wait_until
 
 CHAT = {"model": "gpt-test", "messages": [{"role": "user", "content": "hello"}]}
 BODY = json.dumps(CHAT).encode()
@@ -127,7 +128,6 @@ def test_reset_stream_frees_its_place(broker, http):
 
         def in_flight():
             return sum(p["in_flight"] for p in http.get(broker.admin + "/api/v1/status").json()["providers"])
-        from waiting import wait_until
         wait_until(lambda: in_flight() == 1, "one call in flight")
         peer.h2.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
         peer.flush()

@@ -1,7 +1,6 @@
 """Tenants among each other: a flood of one changes nobody else's wait by more than a call, and a tenant over its limit waits."""
 
 import asyncio
-import hashlib
 import random
 import time
 from collections import Counter
@@ -9,7 +8,7 @@ from collections import Counter
 import pytest
 
 from fleet import Client, chat, percentile
-from processes import NO_RESERVE
+from processes import NO_RESERVE, key_hash
 from rawhttp import address_of
 
 CALL_MS = 250
@@ -28,7 +27,7 @@ def test_a_flood_is_its_tenants_own(start, http):
     tenants = []
     for name, limits in PAIRS.items():
         for role in ("flood", "other"):
-            key = "sha256:" + hashlib.sha256(f"{name}-{role}".encode()).hexdigest()
+            key = key_hash(f"{name}-{role}")
             tenants.append({"id": f"{name}-{role}", "keys": [key], "limits": limits if role == "flood" else {}})
     broker = start.broker({"version": 1, "providers": {
         name: {"dialect": "openai", "base_url": simulators[name].openai_url, "limits": {"concurrency": 8}} for name in PAIRS},

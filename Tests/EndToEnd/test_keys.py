@@ -4,7 +4,6 @@ affinity, the operator's word, and that no secret is ever shown."""
 import asyncio
 import json
 import os
-import subprocess
 import time
 from collections import Counter
 
@@ -12,7 +11,7 @@ import httpx
 import pytest
 
 from fleet import Client, chat, reach
-from processes import BINARY, environment, write_policy
+from processes import run, write_policy
 from rawhttp import address_of
 from waiting import wait_until
 
@@ -350,7 +349,7 @@ def test_the_operator_takes_a_key_out_and_back(start, fresh, http):
         two=provider(fresh.url, [key("one", "${SECRET_FIRST}"), key("two", "${SECRET_SECOND}")])), env=environment_of_secrets())
 
     def tollgate(*words):
-        done = subprocess.run([BINARY, *words, "--admin", broker.admin], capture_output=True, text=True, timeout=30, env=environment())
+        done = run(*words, "--admin", broker.admin)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -5,19 +5,13 @@ import time
 
 import pytest
 
-from fleet import Client, chat, get_json, percentile, reach
+from fleet import Client, chat, get_json, in_flight, percentile, queued, reach
 from processes import NO_RESERVE, policy_for
 from rawhttp import address_of
 
 
-async def provider_status(broker):
-    status = await get_json(address_of(broker.admin), "/api/v1/status")
-    return next(provider for provider in status["providers"] if provider["id"] == "openai")
-
-
 async def is_idle(broker):
-    status = await provider_status(broker)
-    return status["in_flight"] == 0 and sum(status["queued"].values()) == 0
+    return await in_flight(broker) == 0 and await queued(broker) == 0
 
 
 @pytest.mark.timeout(90)
@@ -44,7 +38,7 @@ def test_sixty_clients_leave(start, http):
             await client.send(chat())
 
         async def all_queued():
-            return sum((await provider_status(broker))["queued"].values()) == 40
+            return await queued(broker) == 40
         await reach(all_queued, "40 queued calls")
 
         # The queued ones first: a place that is freed would go to one of them before it is seen to have left.
@@ -52,7 +46,7 @@ def test_sixty_clients_leave(start, http):
             client.abort()
 
         async def none_queued():
-            return sum((await provider_status(broker))["queued"].values()) == 0
+            return await queued(broker) == 0
         await reach(none_queued, "an empty queue")
         left_at = time.monotonic_ns()
         for client in waiting + reading:
@@ -66,10 +60,9 @@ def test_sixty_clients_leave(start, http):
         calls = (await get_json(sim, "/sim/calls"))["calls"]
         counted = await get_json(sim, "/sim/stats")
         requests = await get_json(address_of(broker.admin), "/api/v1/requests?state=recent&limit=100")
-        status = await provider_status(broker)
-        return left_at, calls, counted, requests["requests"], status
+        return left_at, calls, counted, requests["requests"], await in_flight(broker)
 
-    left_at, calls, counted, requests, status = asyncio.run(run())
+    left_at, calls, counted, requests, running = asyncio.run(run())
     # Both processes read CLOCK_MONOTONIC, as Python does.
     delays = [(call["ended_ns"] - left_at) / 1e6 for call in calls if call["ending"] in ("left_waiting", "left_reading")]
     print(f"\nleaving: the provider saw {len(delays)} calls end after p50 {percentile(delays, 0.5):.1f} ms, worst {max(delays):.1f} ms")
@@ -78,7 +71,7 @@ def test_sixty_clients_leave(start, http):
     assert max(delays) < 60
     outcomes = sorted(request["outcome"] for request in requests)
     assert outcomes == ["client_left_queued"] * 40 + ["client_left_running"] * 20
-    assert status["in_flight"] == 0
+    assert running == 0
 
     # The places are free again: 20 calls run at once.
     async def again():

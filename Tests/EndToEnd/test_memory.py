@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from fleet import Client, chat, get_json, reach
+from fleet import Client, chat, in_flight, queued, reach
 from processes import NO_RESERVE, policy_for
 from rawhttp import address_of
 from test_limits import memory_mib
@@ -22,30 +22,25 @@ def test_memory_of_queued_and_streaming_calls(start):
     broker = start.broker(policy_for(simulator.url, limits={"concurrency": 500}, priorities=NO_RESERVE), "--log-format", "json")
     address = address_of(broker.url)
 
-    async def count(name):
-        status = await get_json(address_of(broker.admin), "/api/v1/status")
-        provider = next(entry for entry in status["providers"] if entry["id"] == "openai")
-        return provider["in_flight"] if name == "in_flight" else sum(provider["queued"].values())
+    async def is_at(count, wanted):
+        return await count(broker) == wanted
 
-    async def is_at(name, wanted):
-        return await count(name) == wanted
-
-    async def round_of(streams, queued):
-        clients = [Client(address) for _ in range(streams + queued)]
+    async def round_of(streams, waiting):
+        clients = [Client(address) for _ in range(streams + waiting)]
         for client in clients[:streams]:
             await client.send(chat(stream=True))
-        await reach(lambda: is_at("in_flight", streams), f"{streams} running streams", 30)
+        await reach(lambda: is_at(in_flight, streams), f"{streams} running streams", 30)
         for client in clients[:streams]:
             await client.reader.readuntil(b"data: ")
         streaming = memory_mib(broker)
         for client in clients[streams:]:
             await client.send(chat())
-        await reach(lambda: is_at("queued", queued), f"{queued} queued calls", 30)
+        await reach(lambda: is_at(queued, waiting), f"{waiting} queued calls", 30)
         queueing = memory_mib(broker)
         for client in clients:
             client.abort()
-        await reach(lambda: is_at("in_flight", 0), "no running call", 30)
-        await reach(lambda: is_at("queued", 0), "no queued call", 30)
+        await reach(lambda: is_at(in_flight, 0), "no running call", 30)
+        await reach(lambda: is_at(queued, 0), "no queued call", 30)
         return streaming, queueing
 
     async def run():

@@ -5,7 +5,7 @@ import asyncio
 import openai
 import pytest
 
-from processes import PROVIDER_KEY, policy_for
+from processes import PROVIDER_KEY, key_hash, policy_for
 
 CHAT = {"model": "gpt-test", "messages": [{"role": "user", "content": "Grüße 日本語 🚦"}]}
 
@@ -149,10 +149,8 @@ def test_unknown_model_raises_not_found(start, simulator):
 
 
 def test_client_key_is_asked_where_tenants_are_listed(start, simulator):
-    import hashlib
     secret = "tg-test-client-key"
-    digest = "sha256:" + hashlib.sha256(secret.encode()).hexdigest()
-    broker = start.broker(policy_for(simulator.url, tenants=[{"id": "acme", "keys": [digest], "models": ["gpt-*"]}]))
+    broker = start.broker(policy_for(simulator.url, tenants=[{"id": "acme", "keys": [key_hash(secret)], "models": ["gpt-*"]}]))
     with openai.OpenAI(base_url=broker.openai_url, api_key=secret, max_retries=0) as client:
         assert client.chat.completions.create(**CHAT).choices
         with pytest.raises(openai.NotFoundError):

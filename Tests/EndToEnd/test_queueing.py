@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fleet import Client, chat, get_json, percentile, reach
-from processes import policy_for
+from fleet import Client, chat, in_flight, percentile, queued, reach
+from processes import key_hash, policy_for
 from rawhttp import address_of
 
 
@@ -24,16 +24,6 @@ def fields(priority=None, session=None, key=None):
     if key:
         pairs.append(("Authorization", f"Bearer {key}"))
     return pairs
-
-
-async def queued(broker):
-    status = await get_json(address_of(broker.admin), "/api/v1/status")
-    return sum(sum(provider["queued"].values()) for provider in status["providers"])
-
-
-async def in_flight(broker):
-    status = await get_json(address_of(broker.admin), "/api/v1/status")
-    return sum(provider["in_flight"] for provider in status["providers"])
 
 
 def stats(http, simulator):
@@ -169,9 +159,8 @@ def test_low_keeps_its_floor_share_under_endless_high(start, http):
 @pytest.mark.timeout(90)
 def test_tenants_share_equally_whatever_their_sessions(start, http):
     """A tenant with 50 sessions and one with 1: equal tokens. The one keeps enough calls open to use its half."""
-    import hashlib
     simulator = start.simulator(concurrency=4, first_token="20ms", output_tokens="10-10")
-    tenants = [{"id": name, "keys": ["sha256:" + hashlib.sha256(name.encode()).hexdigest()]} for name in ("many", "one")]
+    tenants = [{"id": name, "keys": [key_hash(name)]} for name in ("many", "one")]
     broker = start.broker(policy_for(simulator.url, limits={"concurrency": 4}, tenants=tenants))
     address = address_of(broker.url)
 

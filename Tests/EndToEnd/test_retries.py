@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fleet import Client, chat, reach
+from fleet import Client, chat, queued, reach
+from processes import record_of
 from rawhttp import address_of, exchange
 from scripted import ScriptedProvider, reply
 
@@ -75,7 +76,7 @@ def call(setting, name, *fields):
 
 
 def outcome(setting, http, answer):
-    return http.get(setting.broker.admin + "/api/v1/requests/" + answer.first("x-tollgate-request-id")).json()["outcome"]
+    return record_of(http, setting.broker, answer)["outcome"]
 
 
 @pytest.mark.parametrize("name, status", [("bad-request", 400), ("missing", 404), ("unprocessable", 422)])
@@ -174,11 +175,9 @@ def test_places_in_the_queue(start):
         async def begin(name, count, *fields):
             tasks.append(asyncio.create_task(one(name, *fields)))
 
-            async def queued():
-                from fleet import get_json
-                status = await get_json(address_of(broker.admin), "/api/v1/status")
-                return sum(status["providers"][0]["queued"].values()) == count
-            await reach(queued, f"{count} queued calls")
+            async def all_wait():
+                return await queued(broker) == count
+            await reach(all_wait, f"{count} queued calls")
 
         tasks = [asyncio.create_task(one("holder"))]
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from fleet import Client, chat, get_json, percentile, reach
+from fleet import Client, chat, get_json, percentile, queued, reach
 from processes import NO_RESERVE
 from rawhttp import address_of
 
@@ -78,8 +78,7 @@ async def crowd(http, broker, simulator, name, dialect, fault, milliseconds, **m
         return (await get_json(address_of(simulator.url), "/sim/stats"))["in_flight"] == 4
 
     async def all_queued():
-        status = await get_json(address_of(broker.admin), "/api/v1/status")
-        return sum(next(entry for entry in status["providers"] if entry["id"] == name)["queued"].values()) == 30
+        return await queued(broker, name) == 30
 
     await reach(all_held, "four calls at the provider")
     waiting = [asyncio.create_task(call(address, name, dialect, priority, f"{priority}-{number}"))

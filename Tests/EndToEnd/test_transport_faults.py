@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from certificates import make_certificate
-from processes import policy_for
+from processes import policy_for, record_of
 from rawhttp import Connection, address_of, exchange, request_bytes
 from scripted import ScriptedProvider, chunked, reply
 
@@ -175,10 +175,6 @@ def body(stream=False):
     return json.dumps({"model": "m", "max_tokens": 5, "stream": stream, "messages": [{"role": "user", "content": "hello"}]}).encode()
 
 
-def details(setting, http, answer):
-    return http.get(setting.broker.admin + "/api/v1/requests/" + answer.first("x-tollgate-request-id")).json()
-
-
 def asked(setting, name):
     return len(setting.providers[name].received) if name in setting.providers else None
 
@@ -190,7 +186,7 @@ def test_before_the_answer(setting, http, name, dialect):
     before = asked(setting, name)
     answer = exchange(address_of(setting.broker.url), "POST", target(dialect, name), [*JSON, ("anthropic-version", "2023-06-01")], body())
     error = json.loads(answer.body)["error"]
-    record = details(setting, http, answer)
+    record = record_of(http, setting.broker, answer)
     print(f"\n{dialect}-{name}: {answer.status} {error}; {record['outcome']} after {[tried['failure'] for tried in record['tries']]}")
     assert answer.status == status
     assert answer.first("x-tollgate-outcome") == record["outcome"] == "failed_upstream"
@@ -211,7 +207,7 @@ def test_inside_a_stream(setting, http, name, dialect):
     before = asked(setting, name)
     answer = exchange(
         address_of(setting.broker.url), "POST", target(dialect, name), [*JSON, ("anthropic-version", "2023-06-01")], body(stream=True))
-    record = details(setting, http, answer)
+    record = record_of(http, setting.broker, answer)
     assert answer.status == 200
     frames = answer.body.split(b"\n\n")
     # What the provider sent, as far as it came, then one frame of ours, whole.
@@ -236,7 +232,7 @@ def test_inside_a_whole_answer(setting, http, name):
         assert head.status == 200
         rest = connection.rest()
     assert b'{"id"' in rest and not rest.endswith(b"0\r\n\r\n")
-    record = details(setting, http, head)
+    record = record_of(http, setting.broker, head)
     assert (record["outcome"], [tried["failure"] for tried in record["tries"]]) == ("truncated", [WHOLE[name][1]])
     assert asked(setting, name) - before == 1
 
@@ -257,7 +253,7 @@ def test_what_is_passed_on(setting, http, name, status, content):
         assert connection.head().status >= 400
     if status in (302, 307):
         assert answer.first("location") in ("http://127.0.0.1:9/elsewhere", "/v1/elsewhere")
-    assert details(setting, http, answer)["outcome"] == "completed"
+    assert record_of(http, setting.broker, answer)["outcome"] == "completed"
     assert asked(setting, name) - before == 1
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import threading
 import time
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ import pytest
 from certificates import make_certificate
 from fleet import Client, chat
 from h2provider import H2Provider
-from processes import BINARY, environment, policy_for, write_policy
+from processes import policy_for, record_of, run, write_policy
 from rawhttp import Connection, address_of, exchange, request_bytes
 from waiting import wait_until
 
@@ -80,14 +79,10 @@ def call(setting, wish="", stream=False):
     return exchange(address_of(setting.broker.url), "POST", "/v1/chat/completions", [*JSON, ("x-wish", wish)], chat(stream=stream))
 
 
-def details(setting, http, reply):
-    return http.get(setting.broker.admin + "/api/v1/requests/" + reply.first("x-tollgate-request-id")).json()
-
-
 def test_calls_streams_and_large_answers(setting, http):
     reply = call(setting)
     assert (reply.status, reply.body) == (200, ANSWER)
-    record = details(setting, http, reply)
+    record = record_of(http, setting.broker, reply)
     assert (record["outcome"], record["input_tokens"], record["output_tokens"]) == ("completed", 7, 3)
     request = setting.provider.received[0]
     assert request.fields[":method"] == "POST" and request.fields[":path"] == "/v1/chat/completions"
@@ -139,7 +134,7 @@ def test_a_client_that_leaves_ends_its_stream_alone(setting, http):
 def test_goaway_loses_no_call(setting, http, wish):
     """A provider that sends GOAWAY before it began a request, or behind an answer: the next attempt goes over a new connection."""
     first, second = call(setting, wish), call(setting)
-    record = details(setting, http, first)
+    record = record_of(http, setting.broker, first)
     print(f"\n{wish}: {first.status}, attempts {[(tried['status'], tried['failure']) for tried in record['tries']]}, "
           f"{len(setting.provider.connections)} connections")
     assert (first.status, first.body) == (200, ANSWER)
@@ -150,14 +145,14 @@ def test_goaway_loses_no_call(setting, http, wish):
 def test_a_stream_that_is_reset(setting, http):
     """Before the answer: tried again, then an error of ours. Inside: the error frame, and no second attempt."""
     before = call(setting, "reset")
-    record = details(setting, http, before)
+    record = record_of(http, setting.broker, before)
     assert (before.status, before.first("x-tollgate-outcome")) == (502, "failed_upstream")
     assert [tried["failure"] for tried in record["tries"]] == ["reset_before_response"] * 3
     assert len(setting.provider.received) == 3
     inside = call(setting, "reset-inside", stream=True)
     assert inside.status == 200 and inside.body.startswith(FRAMES[0])
     assert b'"error"' in inside.body and b"broke off its answer" in inside.body
-    assert details(setting, http, inside)["outcome"] == "truncated"
+    assert record_of(http, setting.broker, inside)["outcome"] == "truncated"
     assert len(setting.provider.received) == 4
 
 
@@ -199,7 +194,7 @@ def test_check_refuses_http_2_without_tls(tmp_path):
     for entry in policy["providers"].values():
         entry["http_version"] = "2"
     path = write_policy(tmp_path, policy)
-    done = subprocess.run([BINARY, "check", path], capture_output=True, text=True, timeout=30, env=environment())
+    done = run("check", path)
     assert done.returncode == 1
     mistakes = [line for line in (done.stdout + done.stderr).splitlines() if "http_version" in line]
     assert len(mistakes) == 2

@@ -1,24 +1,17 @@
 """`tollgate usage` and `GET /api/v1/usage` against real calls, the care of the file, and a ledger that cannot be written."""
 
 import csv
-import hashlib
 import io
 import json
 import sqlite3
-import subprocess
 
 import httpx
 import pytest
 
-from processes import BINARY, environment, policy_for, write_policy
+from processes import key_hash, policy_for, run, write_policy
 from waiting import wait_until
 
 BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 20}
-
-
-def run(*arguments):
-    return subprocess.run(
-        [BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=30, env=environment())
 
 
 def call(broker, session, tenant_key=None, model="gpt-4o-mini"):
@@ -150,7 +143,7 @@ def test_where_the_books_are(setting):
 def test_a_tenants_token_sees_its_own(start):
     simulator = start.simulator(first_token="1ms", output_tokens="5-5")
     keys = {tenant: f"tg-{tenant}" for tenant in ("acme", "beta")}
-    hashes = {tenant: run_hash(key) for tenant, key in keys.items()}
+    hashes = {tenant: key_hash(key) for tenant, key in keys.items()}
     broker = start.broker(policy_for(
         simulator.url, tenants=[{"id": tenant, "keys": [hashes[tenant]]} for tenant in keys],
         admin={"token": "boss-token-0123456789", "tenant_tokens": [{"tenant": "acme", "token": "acme-token-0123456789"}]}))
@@ -166,10 +159,6 @@ def test_a_tenants_token_sees_its_own(start):
     own = ask("acme-token-0123456789").json()
     assert [row["tenant"] for row in own["rows"]] == ["acme"] and own["total"]["requests"] == 2
     assert ask("acme-token-0123456789", "/api/v1/ledger").status_code == 403
-
-
-def run_hash(key):
-    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
 
 
 def test_a_locked_ledger_refuses_new_work_and_heals(start, tmp_path):
