@@ -132,7 +132,8 @@ enum BudgetRoutes {
     }
     guard let year = number(0..<4), let month = number(5..<7), let day = number(8..<10), let hour = number(11..<13),
       let minute = number(14..<16), let second = number(17..<19), (1...12).contains(month), (1...31).contains(day),
-      hour < 24, minute < 60, second < 61, (1970...2200).contains(year)
+      hour < 24, minute < 60, second < 61, (1970...2200).contains(year),
+      day <= CivilDate.length(ofMonth: month, year)
     else { return nil }
     let days = CivilDate(year: year, month: month, day: day).daysSince1970
     return WallInstant(nanoseconds: ((days * 24 + hour) * 60 + minute) * 60 * 1_000_000_000 + second * 1_000_000_000)

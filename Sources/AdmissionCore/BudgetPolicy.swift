@@ -178,6 +178,7 @@ extension CallPrice {
     let (second, overflowsSecond) = max(0, output).multipliedReportingOverflow(by: max(0, outputMicroPerToken))
     let (sum, overflows) = first.addingReportingOverflow(second)
     guard !overflowsFirst, !overflowsSecond, !overflows, sum <= Int64.max - 999 else { return Self.most }
-    return min((sum + 999) / 1000, Self.most)
+    let tokens = min((sum + 999) / 1000, Self.most)
+    return min(tokens + min(max(0, perRequest.nanodollars), Self.most), Self.most)
   }
 }

@@ -59,12 +59,16 @@ public struct Candidate: Sendable {
   }
 }
 
-/// Nano-dollars per token, times 1,000 (so that USD per 1M tokens × 1,000,000): whole numbers for every listed price.
+/// What a hold is reckoned with. Per token in nano-dollars times 1,000 (so that USD per 1M tokens × 1,000,000): whole numbers for
+/// every listed price.
 public struct CallPrice: Sendable, Hashable {
   public var inputMicroPerToken: Int64
   public var outputMicroPerToken: Int64
-  public init(inputMicroPerToken: Int64, outputMicroPerToken: Int64) {
+  /// For the call itself, whatever its tokens.
+  public var perRequest: Money
+  public init(inputMicroPerToken: Int64, outputMicroPerToken: Int64, perRequest: Money = .zero) {
     self.inputMicroPerToken = inputMicroPerToken
     self.outputMicroPerToken = outputMicroPerToken
+    self.perRequest = perRequest
   }
 }

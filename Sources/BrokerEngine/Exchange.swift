@@ -6,6 +6,7 @@ import AdmissionCore
 import HTTPMessage
 import PolicyFile
 import ProviderWire
+import TextForms
 
 final class Exchange {
   enum Phase {
@@ -122,7 +123,7 @@ final class Exchange {
       if path.endpoint == .models, !record.path.hasSuffix("/models"),
         let slash = record.path.utf8.lastIndex(of: UInt8(ascii: "/"))
       {
-        facts.model = RequestTarget.percentDecoded(record.path[record.path.index(after: slash)...])
+        facts.model = PercentEscapes.decoded(record.path[record.path.index(after: slash)...])
       }
       return .facts(facts)
     }

@@ -5,6 +5,7 @@
 import AdmissionCore
 import PolicyFile
 import ProviderWire
+import TextForms
 
 /// One policy's prices. A class, because it remembers what it looked up.
 public final class PriceBook {
@@ -56,7 +57,9 @@ public final class PriceBook {
       let (product, overflow) = rate.multipliedReportingOverflow(by: rates.factor)
       return overflow ? rate : (product + 999_999) / 1_000_000
     }
-    return CallPrice(inputMicroPerToken: scaled(input), outputMicroPerToken: scaled(rates.output ?? input))
+    return CallPrice(
+      inputMicroPerToken: scaled(input), outputMicroPerToken: scaled(rates.output ?? input),
+      perRequest: rates.perRequest)
   }
 
   /// What a call cost, and where the number comes from.
@@ -127,18 +130,10 @@ extension ModelPrice {
 }
 
 extension CalendarDay {
-  /// Days after 1970-01-01, by the civil-from-days arithmetic of the proleptic Gregorian calendar; nil before year 1.
+  /// Days after 1970-01-01; nil before year 1.
   init?(daysSince1970: Int64) {
-    let shifted = daysSince1970 + 719_468
-    guard shifted >= 0 else { return nil }
-    let era = shifted / 146_097
-    let dayOfEra = shifted % 146_097
-    let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-    let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
-    let monthFromMarch = (5 * dayOfYear + 2) / 153
-    let month = monthFromMarch < 10 ? monthFromMarch + 3 : monthFromMarch - 9
-    self.init(
-      year: Int(yearOfEra + era * 400 + (month <= 2 ? 1 : 0)), month: Int(month),
-      day: Int(dayOfYear - (153 * monthFromMarch + 2) / 5 + 1))
+    let date = CivilDate(daysSince1970: daysSince1970)
+    guard date.year >= 1 else { return nil }
+    self.init(year: Int(date.year), month: Int(date.month), day: Int(date.day))
   }
 }

@@ -35,7 +35,7 @@ struct RequestTarget: Equatable {
           throw Mistake(
             message: "the path prefix /x/ has no hint '\(name)'; allowed are priority, kind, session and provider")
         }
-        hints[name] = RequestTarget.percentDecoded(pair[pair.index(after: equals)...])
+        hints[name] = PercentEscapes.decoded(pair[pair.index(after: equals)...])
       }
       rest = list.rest
       provider = hints["provider"]
@@ -45,7 +45,7 @@ struct RequestTarget: Equatable {
       guard !name.text.isEmpty else {
         throw Mistake(message: "the path prefix /p/ must name a provider: /p/{provider}/v1/...")
       }
-      provider = RequestTarget.percentDecoded(name.text)
+      provider = PercentEscapes.decoded(name.text)
       rest = name.rest
     }
   }
@@ -60,6 +60,4 @@ struct RequestTarget: Equatable {
     let rest = target[end...]
     return (target[start..<end], rest.utf8.first == UInt8(ascii: "/") ? String(rest) : "/" + rest)
   }
-
-  static func percentDecoded(_ text: Substring) -> String { PercentEscapes.decoded(text) }
 }

@@ -126,7 +126,7 @@ struct MoneyWitness {
 
   /// The prices of whole numbers that scenarios use never overflow.
   static func cost(_ price: CallPrice, input: Int64, output: Int64) -> Int64 {
-    (input * price.inputMicroPerToken + output * price.outputMicroPerToken + 999) / 1000
+    (input * price.inputMicroPerToken + output * price.outputMicroPerToken + 999) / 1000 + price.perRequest.nanodollars
   }
 
   /// No sensible estimate of a ticket's cost is above this.

@@ -93,6 +93,7 @@ public enum BookDefects {
       for index in ticket.candidates.indices {
         ticket.candidates[index].price?.inputMicroPerToken /= 2
         ticket.candidates[index].price?.outputMicroPerToken /= 2
+        ticket.candidates[index].price?.perRequest = .zero
       }
       event = .submitted(ticket)
     }

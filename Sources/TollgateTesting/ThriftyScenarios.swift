@@ -20,7 +20,8 @@ extension ScenarioGenerator {
       }
       if generator.chance(90) {
         scenario.clients[index].price = CallPrice(
-          inputMicroPerToken: generator.int64(100...3000), outputMicroPerToken: generator.int64(0...6000))
+          inputMicroPerToken: generator.int64(100...3000), outputMicroPerToken: generator.int64(0...6000),
+          perRequest: Money(nanodollars: generator.int64(0...3) == 0 ? generator.int64(0...500_000) : 0))
       }
       if scenario.clients[index].output.upperBound > 0, scenario.clients[index].outputCap == nil {
         scenario.clients[index].outputCap = scenario.clients[index].output.upperBound + generator.int64(0...300)

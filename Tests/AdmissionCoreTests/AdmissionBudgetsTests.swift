@@ -41,6 +41,19 @@ import Testing
     #expect(bench.conclusions.last?.budgetRemaining?.nanodollars == 880)
   }
 
+  @Test func aFeeForTheRequestIsPartOfItsHold() {
+    var bench = bench([rule(1000)])
+    var fee = price
+    fee.perRequest = Money(nanodollars: 400)
+    let both = [bench.submit(input: 100, price: fee), bench.submit(input: 100, price: fee)]
+    #expect(both.map { bench.grant($0)?.held?.nanodollars } == [500, 500])
+    let third = bench.submit(input: 100, price: fee)
+    #expect(!bench.isGranted(third))
+    fee.perRequest = Money(nanodollars: .max)
+    let never = bench.submit(input: 100, price: fee)
+    #expect(bench.outcome(never) == .rejectedBudget)
+  }
+
   @Test func whatCanNeverFitIsRefusedAtOnce() {
     var bench = bench([rule(150)])
     let fits = bench.submit(input: 150, price: price)

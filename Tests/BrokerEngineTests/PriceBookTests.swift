@@ -193,6 +193,15 @@ private let answers: [PricedAnswer] = [
     #expect(book.callPrice(model: "llama-home", tier: nil, estimatedInput: 1, at: noon) == nil)
   }
 
+  @Test func aFeeForEachRequestIsHeldToo() {
+    var price = ModelPrice(models: "m", rates: PriceRates(input: 1_000_000, output: 2_000_000))
+    price.perRequest = Money(nanodollars: 5_000_000)
+    let book = PriceBook(PriceList(version: "v", entries: [price]))
+    #expect(
+      book.callPrice(model: "m", tier: nil, estimatedInput: 1, at: noon)
+        == CallPrice(inputMicroPerToken: 1_000_000, outputMicroPerToken: 2_000_000, perRequest: price.perRequest))
+  }
+
   @Test func whatIsRememberedIsBounded() {
     let book = PriceBook(PriceList(version: "v", entries: [ModelPrice(models: "*", rates: PriceRates(input: 1))]))
     for number in 0..<5000 { #expect(book.price(of: "m\(number)", at: noon) != nil) }
