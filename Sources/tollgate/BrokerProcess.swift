@@ -70,7 +70,7 @@ final class BrokerProcess {
           sink.write(AccessLog.line(record, format, at: record.arrivedAtWall + lasted))
         },
         noticed: {
-          BrokerProcess.log($0, logger)
+          BrokerProcess.log($0, logger, secretMark: requests.secretMark)
           requests.noticed($0)
         }))
     self.broker = broker
@@ -103,6 +103,7 @@ final class BrokerProcess {
     requests.reload = { [weak self] in self?.reload($0) }
     requests.drain = { [weak self] in self?.drain() }
     requests.noticed = { [console] in console.noticed($0) }
+    requests.secretMark = { [unowned broker] in broker.secretMark(provider: $0, key: $1) }
   }
 
   /// What the console may ask of this object, which is made after it.
@@ -111,6 +112,8 @@ final class BrokerProcess {
     var drain: () -> Void = {}
     /// The way back: what the broker notices, for the console's event streams.
     var noticed: (Notice) -> Void = { _ in }
+    /// A key's secret as it may be shown, by the names of provider and key.
+    var secretMark: (String, String) -> String? = { _, _ in nil }
   }
   private let requests = ConsoleRequests()
 
@@ -319,7 +322,7 @@ final class BrokerProcess {
     ]
   }
 
-  private static func log(_ notice: Notice, _ logger: Logger) {
+  private static func log(_ notice: Notice, _ logger: Logger, secretMark: (String, String) -> String?) {
     switch notice {
     case .waiting, .requeued, .demoted: break
     case .budgetWarned(let reading): logger.warning("budget nearly used up", metadata: BrokerProcess.metadata(reading))
@@ -335,8 +338,9 @@ final class BrokerProcess {
       if let model { metadata["model"] = "\(model)" }
       logger.warning("breaker changed", metadata: metadata)
     case .keyChanged(let provider, let key, let state, let reason):
-      logger.warning(
-        "key changed", metadata: ["key": "\(provider)/\(key)", "state": "\(state)", "reason": "\(reason)"])
+      var metadata: Logger.Metadata = ["key": "\(provider)/\(key)", "state": "\(state)", "reason": "\(reason)"]
+      if let mark = secretMark(provider.name, key.name) { metadata["secret"] = "\(mark)" }
+      logger.warning("key changed", metadata: metadata)
     }
   }
 }

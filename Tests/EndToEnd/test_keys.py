@@ -223,6 +223,8 @@ def test_a_refused_key_is_disabled_until_its_secret_changes(start, fresh, http, 
     state = keys_of(http, broker, "two")
     assert (state["bad"]["state"], state["good"]["state"]) == ("disabled", "usable")
     assert state["bad"]["until"]
+    said = broker.wait_for_line("key changed.*two/bad.*disabled")
+    assert "•••" + SECRETS["wrong"][-4:] in said.group(0)
     secret.write_text(SECRETS["second"])
     wait_until(lambda: keys_of(http, broker, "two")["bad"]["state"] == "usable", "the key to come back")
     answers = [ask(http, broker, "two", session=f"s{number}") for number in range(40)]
