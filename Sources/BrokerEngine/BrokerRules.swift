@@ -72,7 +72,9 @@ final class BrokerRules {
       return Caller(name: name, key: nil, tenant: policy.tenants[index])
     }
     // A name from a header becomes a label and a log field: only what an id may look like is taken.
-    guard let template, name.utf8.count <= 64, name != "*", name.utf8.allSatisfy(BrokerRules.isNameByte) else {
+    guard let template, name.utf8.count <= 64, name != "*", name != Tenant.reservedID,
+      name.utf8.allSatisfy(BrokerRules.isNameByte)
+    else {
       return nil
     }
     return Caller(name: name, key: nil, tenant: template)

@@ -183,6 +183,9 @@ public struct Rule: Sendable, Equatable {
 }
 
 public struct Tenant: Sendable, Equatable {
+  /// No tenant may have it: budgets of the broker itself are named so (`broker/day`).
+  public static let reservedID = "broker"
+
   /// `*` is the template for names that are not listed.
   public var id: String
   public var keys: [ClientKeyHash] = []

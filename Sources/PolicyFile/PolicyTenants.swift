@@ -145,6 +145,9 @@ extension PolicyBuilder {
           if let line = ids.updateValue(node.position.line, forKey: text) {
             fields.report("id", "\(quoted(text)) is the id of another tenant, at line \(line), allowed: each id once")
           }
+          if text == Tenant.reservedID {
+            fields.report("id", "\(quoted(text)) is what the broker's own budgets are called by, allowed: another id")
+          }
         } else {
           fields.report("id", "found \(node.found), allowed: \(allowed)")
         }

@@ -229,6 +229,8 @@ import Testing
     rig.send(fields: [("x-tollgate-tenant", "team-7"), ("x-tollgate-priority", "high")])
     let odd = rig.send(fields: [("x-tollgate-tenant", "a b\u{e9}")])
     #expect(odd.answer?.status == 401)
+    let reserved = rig.send(fields: [("x-tollgate-tenant", "broker")])
+    #expect(reserved.answer?.status == 401)
     rig.upstream.calls[0].respond(200)
     #expect(rig.ended.last?.tenant == "team-7")
     #expect(rig.ended.last?.priority == .normal)
