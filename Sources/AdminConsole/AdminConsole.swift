@@ -109,7 +109,7 @@ public final class AdminConsole: HTTPHandler {
   ) -> (fields: [(name: String, value: String)], body: [UInt8]) {
     let message =
       switch refusal {
-      case .malformed(let text), .timedOut(let text), .headTooLarge(let text), .notImplemented(let text),
+      case .malformed(let text), .timedOut(let text), .headTooLarge(let text), .unsupported(let text),
         .overloaded(let text):
         text
       case .bodyTooLarge(let limit): "the body is larger than \(limit) bytes"

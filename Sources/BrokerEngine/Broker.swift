@@ -235,7 +235,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     let outcome: Outcome
     let message: String
     switch refusal {
-    case .malformed(let reason), .timedOut(let reason), .headTooLarge(let reason), .notImplemented(let reason):
+    case .malformed(let reason), .timedOut(let reason), .headTooLarge(let reason), .unsupported(let reason):
       (outcome, message) = (.rejectedMalformed, reason)
     case .bodyTooLarge(let limit):
       (outcome, message) = (.rejectedTooLarge, "The request body is larger than the limit of \(limit) bytes.")

@@ -112,7 +112,7 @@ final class HTTP2Exchange: HTTPExchange {
     }
     let first = head.target.utf8.first
     if method == "CONNECT" || method == "TRACE" || method.utf8.count > 32 {
-      refusal = .notImplemented("the method is not implemented")
+      refusal = .unsupported(RequestHeadParser.unsupportedMethod)
     } else if first != UInt8(ascii: "/"), !(first == UInt8(ascii: "*") && method == "OPTIONS") {
       refusal = .malformed("the :path is not a path")
     } else if !head.target.utf8.allSatisfy({ ByteSyntax.target[Int($0)] }) {

@@ -115,6 +115,10 @@ struct RequestHeadParser {
     return (name, value)
   }
 
+  /// A forward proxy's methods, and names that no method has.
+  static let unsupportedMethod =
+    "CONNECT, TRACE and methods of more than 32 letters are not supported, allowed is any other"
+
   private func requestLine(_ line: ArraySlice<UInt8>) throws(HeadError) -> ParsedRequestHead {
     guard let methodEnd = line.firstIndex(of: 0x20), let targetEnd = line.lastIndex(of: 0x20), methodEnd < targetEnd
     else { throw Self.malformed("the request line is not METHOD TARGET VERSION", nil) }
@@ -129,7 +133,8 @@ struct RequestHeadParser {
     let methodText = String(decoding: method, as: UTF8.self)
     guard method.count <= 32, methodText != "CONNECT", methodText != "TRACE" else {
       throw HeadError(
-        refusal: .notImplemented("the method is not implemented"), target: String(decoding: wholeTarget, as: UTF8.self))
+        refusal: .unsupported(RequestHeadParser.unsupportedMethod), target: String(decoding: wholeTarget, as: UTF8.self)
+      )
     }
     let version: HTTPVersion
     let versionBytes = line[(targetEnd + 1)...]
@@ -243,7 +248,7 @@ private struct FramingFacts {
           throw RequestHeadParser.malformed("chunked must be the last transfer coding, once", target)
         }
         throw HeadError(
-          refusal: .notImplemented("chunked is the only transfer coding that is implemented"), target: target)
+          refusal: .unsupported("the transfer coding is not supported, allowed is chunked alone"), target: target)
       }
       parsed.framing = .chunked
     } else if let contentLength {

@@ -69,8 +69,8 @@ public enum RequestRefusal: Sendable, Equatable {
   case bodyTooLarge(limit: Int)
   /// 431: too many or too long header fields.
   case headTooLarge(String)
-  /// 501: a transfer coding or method that we do not implement.
-  case notImplemented(String)
+  /// 501: a transfer coding or method that no server here has a use for.
+  case unsupported(String)
   /// 503: too many connections.
   case overloaded(String)
 
@@ -80,7 +80,7 @@ public enum RequestRefusal: Sendable, Equatable {
     case .timedOut: 408
     case .bodyTooLarge: 413
     case .headTooLarge: 431
-    case .notImplemented: 501
+    case .unsupported: 501
     case .overloaded: 503
     }
   }

@@ -124,10 +124,20 @@ final class Journal: Sendable {
   }
 
   /// What the journal of this ledger holds, in the order of its numbers. Reading a file ends at its first frame that is not whole.
-  static func frames(path: String, ledger: UInt64) -> [Frame] {
+  /// Throws where another version of this program left entries there that this one cannot read: they must not be lost in silence.
+  static func frames(path: String, ledger: UInt64) throws -> [Frame] {
     var frames: [Frame] = []
     for index in 0..<2 {
       guard let bytes = contents(of: name(path, index)) else { continue }
+      if let version = otherVersion(bytes, ledger: ledger) {
+        throw LedgerError(
+          .unusable,
+          """
+          ledger \(path): its journal \(name(path, index)) has entries that another version of tollgate wrote \
+          (format \(version), this one reads \(EntryCoding.version)); start that version once so that it takes them up, or remove the \
+          file and lose them
+          """)
+      }
       var at = 0
       while let (frame, next) = frame(bytes, at, ledger: ledger) {
         if let frame { frames.append(frame) }
@@ -135,6 +145,13 @@ final class Journal: Sendable {
       }
     }
     return frames.sorted { $0.first < $1.first }
+  }
+
+  /// The version of a file of this ledger's whose entries are coded in another way. The head of a frame is the same in all versions.
+  private static func otherVersion(_ bytes: [UInt8], ledger: UInt64) -> UInt8? {
+    guard bytes.count >= headSize, bytes[0] & 0xF0 == mark & 0xF0, bytes[0] != mark else { return nil }
+    var payload = EntryDecoder(bytes[payloadStart...])
+    return (try? payload.fixed()) == ledger ? bytes[0] & 0x0F : nil
   }
 
   /// The frame at an offset; nil inside where it is another ledger's, nil where there is none.

@@ -9,7 +9,7 @@ struct LedgerReplay {
   /// Tells this ledger's journal from another's.
   let ledger: UInt64
 
-  /// Throws where the database cannot be written.
+  /// Throws where the database cannot be written, or where another version's journal lies beside it.
   init(_ location: LedgerLocation, _ db: Database) throws {
     func mark(_ name: String) throws -> Int64? {
       try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = ?", arguments: [name])
@@ -24,7 +24,7 @@ struct LedgerReplay {
     var applied = UInt64(bitPattern: try mark("applied") ?? 0)
     if case .file(let path) = location {
       var writer: EntryWriter?
-      for frame in Journal.frames(path: path, ledger: ledger) {
+      for frame in try Journal.frames(path: path, ledger: ledger) {
         let end = frame.first + UInt64(frame.entries.count)
         guard end > applied + 1 else { continue }
         // Frames are written whole, but a transaction may have ended inside one.

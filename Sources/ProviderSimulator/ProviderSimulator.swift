@@ -68,7 +68,7 @@ public final class ProviderSimulator: HTTPHandler {
   ) -> (fields: [(name: String, value: String)], body: [UInt8]) {
     let text =
       switch refusal {
-      case .malformed(let text), .timedOut(let text), .headTooLarge(let text), .notImplemented(let text),
+      case .malformed(let text), .timedOut(let text), .headTooLarge(let text), .unsupported(let text),
         .overloaded(let text):
         text
       case .bodyTooLarge(let limit): "request exceeds \(limit) bytes"

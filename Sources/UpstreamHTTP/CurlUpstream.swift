@@ -49,6 +49,10 @@ public final class CurlUpstream: Upstream {
   private var sweepAt = UInt64.max
   private var upkeepAt = UInt64.max
   private var callsSinceUpkeep = 0
+  /// When the last running call ended, and none was left.
+  private var quietSince: UInt64 = 0
+  /// Only after a quiet time of this length is there memory to give back: a steady load of short calls has many empty moments.
+  private static let quietTime: UInt64 = 2_000_000_000
 
   private static let processPreparation: Int32 = tg_curl_prepare_process()
 
@@ -208,7 +212,10 @@ public final class CurlUpstream: Upstream {
       active[index] = last
       last.activeIndex = index
     }
-    if active.isEmpty { wantUpkeep(at: now &+ 2_000_000_000) }
+    if active.isEmpty {
+      quietSince = now
+      wantUpkeep(at: now &+ Self.quietTime)
+    }
   }
 
   /// Another connection takes the call over.
@@ -476,10 +483,12 @@ public final class CurlUpstream: Upstream {
       _ = pool.closeIdle(at: now)
       return pool.active == 0
     }
-    if active.isEmpty {
+    if active.isEmpty, now &- quietSince >= Self.quietTime {
       // Worth its millisecond after a load, not after each single call.
       if callsSinceUpkeep >= 32 { Self.releaseMemory() }
       callsSinceUpkeep = 0
+    } else if active.isEmpty {
+      next = min(next, quietSince &+ Self.quietTime)
     }
     if next < .max { wantUpkeep(at: next) }
   }

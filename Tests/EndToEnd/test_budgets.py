@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from fleet import Client, chat
+from fleet import Client, chat, get_json, reach
 from processes import PROVIDER_KEY, policy_for, record_of, run
 from rawhttp import address_of
 from waiting import wait_until
@@ -189,24 +189,28 @@ def test_sessions_have_their_own(http, priced):
     assert "session/a" not in http.get(f"{priced.admin}/metrics").text
 
 
-def test_only_holds_make_wait(http, priced):
+def test_only_holds_make_wait(priced):
+    admin = address_of(priced.admin)
+
+    async def listed(state):
+        return (await get_json(admin, f"/api/v1/requests?state={state}"))["requests"]
+
     async def two():
         fields = [("x-tollgate-tenant", "waits"), ("x-sim-first-token-ms", "400")]
         first, second = Client(address_of(priced.url)), Client(address_of(priced.url))
         try:
             running = asyncio.create_task(first.call(chat("sim-cent", max_tokens=5, text=CENT), fields))
-            while not http.get(f"{priced.admin}/api/v1/requests?state=running").json()["requests"]:
-                await asyncio.sleep(0.005)  # Reason: the poll of a condition that comes or the test times out.
+            await reach(lambda: listed("running"), "the first call to run")
             other = asyncio.create_task(second.call(chat("sim-cent", max_tokens=5, text=CENT), fields))
-            while True:
-                queued = http.get(f"{priced.admin}/api/v1/requests?state=queued").json()["requests"]
-                if queued:
-                    story = http.get(f"{priced.admin}/api/v1/requests/{queued[0]['id']}").json()
-                    assert story["waits"][0]["blocker"] == "budget"
-                    assert "waits/day" in story["waits"][0]["reason"]
-                    break
+
+            async def waits():
                 assert not other.done(), (await other).body
-                await asyncio.sleep(0.005)  # Reason: as above.
+                return await listed("queued")
+
+            queued = await reach(waits, "the second call to wait")
+            story = await get_json(admin, f"/api/v1/requests/{queued[0]['id']}")
+            assert story["waits"][0]["blocker"] == "budget"
+            assert "waits/day" in story["waits"][0]["reason"]
             return await running, await other
         finally:
             first.close()

@@ -26,14 +26,14 @@ import Testing
     return all
   }
 
-  private func contents() -> [Journal.Frame] { Journal.frames(path: place.path(), ledger: 7) }
+  private func contents() throws -> [Journal.Frame] { try Journal.frames(path: place.path(), ledger: 7) }
 
   @Test func entriesComeBackAsTheyWere() throws {
     let journal = try Journal(path: place.path(), ledger: 7)
     let some = entries(20)
     #expect(journal.append(EntryBatch(some), first: 5) == nil)
     #expect(journal.append(EntryBatch([Self.changed]), first: 85) == nil)
-    let frames = contents()
+    let frames = try contents()
     #expect(frames.map(\.first) == [5, 85])
     #expect(frames.first?.entries == some)
     #expect(frames.last?.entries == [Self.changed])
@@ -47,7 +47,7 @@ import Testing
         LedgerChange(at: Scene.at(0), subject: .key, name: "", state: "s", amount: Money(nanodollars: amount)))
     }
     #expect(journal.append(EntryBatch(some), first: 1) == nil)
-    #expect(contents().first?.entries == some)
+    try #expect(contents().first?.entries == some)
   }
 
   @Test func aFrameThatIsCutAnywhereEndsTheReading() throws {
@@ -59,14 +59,14 @@ import Testing
     let both = try Data(contentsOf: URL(fileURLWithPath: name))
     for length in whole..<both.count {
       try both.prefix(length).write(to: URL(fileURLWithPath: name))
-      #expect(contents().map(\.first) == [1], "cut at \(length)")
+      try #expect(contents().map(\.first) == [1], "cut at \(length)")
     }
     // And where a byte is another.
     for index in stride(from: whole, to: both.count, by: 3) {
       var bytes = both
       bytes[index] ^= 0x10
       try bytes.write(to: URL(fileURLWithPath: name))
-      #expect(contents().map(\.first) == [1], "changed at \(index)")
+      try #expect(contents().map(\.first) == [1], "changed at \(index)")
     }
   }
 
@@ -75,7 +75,7 @@ import Testing
     #expect(other.append(EntryBatch(entries(1)), first: 1) == nil)
     let journal = try Journal(path: place.path(), ledger: 7)
     #expect(journal.append(EntryBatch(entries(2)), first: 5) == nil)
-    #expect(contents().map(\.first) == [5])
+    try #expect(contents().map(\.first) == [5])
   }
 
   @Test func filesTakeTurnsAndAreEmptiedWhenTheDatabaseHasThem() throws {
@@ -95,9 +95,23 @@ import Testing
     try #expect(size(0) > 0)
     journal.applied(through: firstFile)
     try #expect(size(0) == 0 && size(1) > 0)
-    #expect(contents().map(\.first) == [firstFile + 1])
+    try #expect(contents().map(\.first) == [firstFile + 1])
     journal.applied(through: number - 1)
     try #expect(size(1) == 0)
+  }
+
+  @Test func anotherVersionsEntriesAreNotLostInSilence() throws {
+    let journal = try Journal(path: place.path(), ledger: 7)
+    #expect(journal.append(EntryBatch(entries(1)), first: 1) == nil)
+    let file = URL(fileURLWithPath: Journal.name(place.path(), 0))
+    var bytes = try Data(contentsOf: file)
+    bytes[0] = 0xA0 | (EntryCoding.version + 1)
+    try bytes.write(to: file)
+    let trouble = #expect(throws: LedgerError.self) { try contents() }
+    #expect(trouble?.kind == .unusable)
+    #expect(trouble?.description.contains("start that version once") == true)
+    // Of another ledger, whatever its version, nothing is taken.
+    try #expect(Journal.frames(path: place.path(), ledger: 8).isEmpty)
   }
 
   @Test func aFullDiskIsSaid() throws {
@@ -106,6 +120,6 @@ import Testing
       atPath: Journal.name(place.path(), 0), withDestinationPath: "/dev/full")
     let journal = try Journal(path: place.path(), ledger: 7)
     #expect(journal.append(EntryBatch(entries(1)), first: 1)?.contains("No space left") == true)
-    #expect(contents().isEmpty)
+    try #expect(contents().isEmpty)
   }
 }
