@@ -94,7 +94,7 @@ struct AnswerReading {
     TG_KEY_content,
     TG_KEY_reasoning_content, TG_KEY_reasoning, TG_KEY_refusal, TG_KEY_arguments, TG_KEY_thinking, TG_KEY_name,
     TG_KEY_input,
-    TG_KEY_parts, TG_KEY_code,
+    TG_KEY_parts, TG_KEY_code, TG_KEY_usage,
   ])
 
   /// The event types that mean something here; all others pass.
@@ -208,6 +208,7 @@ struct AnswerReading {
       case .string:
         if walk.depth == depth + 2, walk.key == TG_KEY_finish_reason { sawTerminalEvent = true } else { addText(walk) }
       case .objectBegin where walk.key == TG_KEY_error && walk.depth == depth + 2: readError(&walk)
+      case .objectBegin where walk.key == TG_KEY_usage && walk.depth == depth + 2: readUsage(&walk)
       case .objectBegin where !countsText && walk.key == TG_KEY_message: walk.skip()
       default: continue
       }

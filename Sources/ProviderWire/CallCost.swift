@@ -64,7 +64,9 @@ public enum CallCost {
       guard let rate else { return nil }
       sum += Int128(min(tokens, 1 << 53)) * Int128(min(max(rate, 0), highestRate)) * factor
     }
-    sum += Int128(max(rates.perRequest.nanodollars, 0)) * 1_000_000_000
+    // A reranker's `search_units` are requests to its price.
+    let requests = Int128(min(max(extras.searchUnits, 1), 1 << 20))
+    sum += Int128(max(rates.perRequest.nanodollars, 0)) * requests * 1_000_000_000
     // Nano-dollars a second times milliseconds are thousandths of a nano-dollar already.
     let second = Int128(min(max(rates.perAudioSecond.nanodollars, 0), 1 << 50))
     sum += second * Int128(min(max(extras.audioMilliseconds, 0), 1 << 40)) * 1_000_000

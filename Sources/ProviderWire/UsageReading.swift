@@ -1,4 +1,9 @@
-// The usage objects of every vendor, merged field by field (the last value of each wins) and brought to one form.
+// The usage objects of every vendor, merged field by field and brought to one form.
+//
+// The rules. Of each field the last value wins, but a zero never wins over a positive count of the same answer. What was read
+// from a cache or written to it stands beside `input_tokens` and inside of `prompt_tokens`, and is counted once where an
+// answer says it in both words. Counts that grow are running totals; counts on each frame that stay far below the text that
+// came are parts, and are added up.
 import AdmissionCore
 import CSimdjson
 
@@ -14,6 +19,8 @@ public struct UsageExtras: Sendable, Equatable {
   public var imageOutputTokens: TokenCount = 0
   /// Length of audio, where the provider charges by time.
   public var audioMilliseconds: Int64 = 0
+  /// Searches that a reranker charges for; 0 where it said nothing.
+  public var searchUnits: Int64 = 0
   /// Anthropic's `speed` and `inference_geo`.
   public var speed: String?
   public var region: String?
@@ -23,36 +30,58 @@ public struct UsageExtras: Sendable, Equatable {
 
 /// The numbers as they came; nil where the provider gave none.
 struct UsageReading {
-  // OpenAI's words; `input_tokens` and `output_tokens` are everybody's.
+  /// `prompt_tokens`, `promptTokenCount`: all input, what a cache has to do with included.
+  private var prompt: TokenCount?
+  /// `input_tokens`: all input in OpenAI's Responses, what no cache has to do with in Anthropic's words.
   private var input: TokenCount?
   private var output: TokenCount?
   private var total: TokenCount?
   private var reasoning: TokenCount?
-  /// Inside the input (OpenAI, Gemini, DeepSeek).
+  /// `cached_tokens`, `cache_write_tokens` and their kin: inside of the input, whatever it is called.
   private var cachedInside: TokenCount?
   private var writtenInside: TokenCount?
-  /// Beside the input (Anthropic).
-  private var readBeside: TokenCount?
-  private var writtenBeside: TokenCount?
-  private var writtenHour: TokenCount?
+  /// Anthropic's words: beside `input_tokens`, inside of `prompt_tokens`.
+  private var cacheRead: TokenCount?
+  private var cacheWritten: TokenCount?
+  /// Parts of what was written, by how long it is kept.
+  private var writtenMinutes: TokenCount?
+  /// DeepSeek's: what no cache had.
+  private var missed: TokenCount?
   /// Gemini's own.
   private var thoughts: TokenCount?
   private var toolPrompt: TokenCount?
-  /// Cohere's `billed_units`: used where there are no `tokens`.
+  /// Cohere's `billed_units`: what is charged; `tokens` beside it is what the model saw.
   private var billedInput: TokenCount?
   private var billedOutput: TokenCount?
   /// Sums over Anthropic's `iterations`, whose compaction steps the top level leaves out.
   private var iterations: (input: TokenCount, read: TokenCount, written: TokenCount, output: TokenCount)?
+  /// Usage objects that named an output, and the sum of what they named: where each frame counts only itself.
+  private var outputWords = 0
+  private var outputSum: TokenCount = 0
 
   private(set) var extras = UsageExtras()
   private(set) var serviceTier: String?
-  private(set) var cost: Money?
+  private var ownCost: Money?
+  /// OpenRouter's, where the caller's own key was used: what that key's vendor charges beside OpenRouter's fee.
+  private var upstreamCost: Money?
+  private var isOwnKey = false
   private var isPresent = false
 
   init() {}
 
   /// One form for all; nil where nothing was said.
-  var usage: Usage? {
+  var usage: Usage? { usage(textBytes: 0) }
+
+  /// The provider's own price of the call; nil where it named none, or not all of it.
+  var cost: Money? {
+    guard isOwnKey else { return ownCost }
+    guard var sum = upstreamCost else { return nil }
+    if let ownCost { sum.add(ownCost) }
+    return sum
+  }
+
+  /// - Parameter textBytes: generated text that was seen, to tell running totals from parts.
+  func usage(textBytes: Int) -> Usage? {
     guard isPresent else { return nil }
     var usage = Usage()
     if let iterations {
@@ -63,48 +92,82 @@ struct UsageReading {
       usage.reasoningTokens = min(reasoning ?? 0, usage.outputTokens)
       return usage
     }
-    let said = input ?? billedInput
-    var out = output ?? billedOutput ?? 0
+    var out = Self.positive(billedOutput) ?? output ?? 0
+    if arePartsOfOutput(out, textBytes) { out = outputSum }
     if let thoughts {
       // Some models count thinking inside the answer's tokens; then the sum without it is the total already.
-      let isInside = total.map { (said ?? 0) + (toolPrompt ?? 0) + out == $0 } ?? false
+      let isInside = total.map { (prompt ?? input ?? 0) + (toolPrompt ?? 0) + out == $0 } ?? false
       if !isInside { out += thoughts }
       usage.reasoningTokens = min(thoughts, out)
     } else {
       usage.reasoningTokens = reasoning ?? 0
     }
-    let base: TokenCount
-    if let said {
-      base = said + (toolPrompt ?? 0)
-      // Some vendors leave reasoning out of the completion but not out of the total.
-      if readBeside == nil, writtenBeside == nil, thoughts == nil, let total { out = max(out, total - base) }
+    let written = Self.positive(cacheWritten) ?? (writtenMinutes ?? 0) + extras.cacheWriteHourTokens
+    let read = cacheRead ?? 0
+    let beside = read + written
+    let billed = Self.positive(billedInput)
+    if let billed {
+      usage.inputTokens = billed
+    } else if let base = Self.positive(prompt) ?? hitAndMissed {
+      // Of two words for the input the larger is the whole. What does not fit inside can only stand beside.
+      let all = max(base, input ?? 0)
+      usage.inputTokens = all + (toolPrompt ?? 0) + (all < beside ? beside : 0)
+    } else if let base = input ?? prompt {
+      usage.inputTokens = base + (toolPrompt ?? 0) + (standsBeside(base, beside, out) ? beside : 0)
     } else {
-      base = max((total ?? 0) - out, 0)
+      usage.inputTokens = beside > 0 ? beside : max((total ?? 0) - out, 0)
     }
+    // Some vendors leave reasoning out of the completion but not out of the total.
+    if billed == nil, thoughts == nil, let total { out = max(out, total - max(usage.inputTokens, beside)) }
     usage.outputTokens = out
     usage.reasoningTokens = min(usage.reasoningTokens, out)
-    usage.inputTokens = base + (readBeside ?? 0) + (writtenBeside ?? 0)
-    usage.cacheReadTokens = min(readBeside ?? cachedInside ?? 0, usage.inputTokens)
-    usage.cacheWriteTokens = min(writtenBeside ?? writtenInside ?? 0, usage.inputTokens - usage.cacheReadTokens)
+    usage.cacheReadTokens = min(max(read, cachedInside ?? 0), usage.inputTokens)
+    usage.cacheWriteTokens = min(max(written, writtenInside ?? 0), usage.inputTokens - usage.cacheReadTokens)
     return usage
+  }
+
+  /// DeepSeek's two halves of a prompt that is not named itself.
+  private var hitAndMissed: TokenCount? { missed.map { $0 + (cachedInside ?? 0) } }
+
+  /// Whether what the cache had to do with stands beside `input_tokens`, as in Anthropic's words. Inside of it only where OpenAI's
+  /// details say it too, unless the total tells otherwise.
+  private func standsBeside(_ base: TokenCount, _ beside: TokenCount, _ out: TokenCount) -> Bool {
+    guard base >= beside, (cachedInside ?? 0) + (writtenInside ?? 0) > 0 else { return true }
+    return total == base + beside + out
+  }
+
+  /// True where each frame counted only itself: many frames named an output, and the last name is less than one token for 32
+  /// bytes of the text that came.
+  private func arePartsOfOutput(_ last: TokenCount, _ textBytes: Int) -> Bool {
+    outputWords >= 4 && textBytes > 128 && last < TokenCount(textBytes / 32) && outputSum > last
   }
 
   /// Takes a usage object that has just begun; walks to its end. Objects inside it are read by the names of their
   /// members.
   mutating func read(_ walk: inout JSONWalk) {
     let depth = walk.depth
+    let before = output
+    output = nil
+    defer {
+      if let said = output {
+        outputWords += 1
+        outputSum = outputSum + said
+      }
+      output = Self.merged(before, output)
+    }
     while true {
       switch walk.next() {
       case .end, .error: return
       case .objectEnd: if walk.depth == depth { return }
       case .number: number(walk)
       case .string: string(walk)
+      case .isTrue: if walk.key == TG_KEY_is_byok { isOwnKey = true }
       case .objectBegin:
         switch walk.key {
         case TG_KEY_prompt_tokens_details, TG_KEY_input_tokens_details, TG_KEY_input_token_details,
           TG_KEY_completion_tokens_details,
           TG_KEY_output_tokens_details, TG_KEY_cache_creation, TG_KEY_server_tool_use, TG_KEY_billed_units,
-          TG_KEY_tokens:
+          TG_KEY_tokens, TG_KEY_cost_details:
           continue
         default: walk.skip()
         }
@@ -115,33 +178,70 @@ struct UsageReading {
     }
   }
 
+  /// A later word on the same thing: a zero says nothing where something was counted.
+  private static func merged(_ known: TokenCount?, _ said: TokenCount?) -> TokenCount? {
+    guard let said else { return known }
+    return said == 0 ? known ?? 0 : said
+  }
+
+  private static func positive(_ count: TokenCount?) -> TokenCount? {
+    guard let count, count > 0 else { return nil }
+    return count
+  }
+
+  private static func take(_ said: TokenCount, into known: inout TokenCount?) { known = merged(known, said) }
+  private static func take(_ said: TokenCount, into known: inout TokenCount) { if said != 0 { known = said } }
+
   private mutating func number(_ walk: JSONWalk) {
     let value = walk.tokenCount
     isPresent = isPresent || walk.key != TG_KEY_OTHER
     switch walk.key {
-    case TG_KEY_prompt_tokens, TG_KEY_promptTokenCount, TG_KEY_prompt_eval_count: input = value
+    case TG_KEY_prompt_tokens, TG_KEY_promptTokenCount, TG_KEY_prompt_eval_count: Self.take(value, into: &prompt)
     case TG_KEY_input_tokens:
-      if walk.parent == TG_KEY_billed_units { billedInput = value } else { input = value }
-    case TG_KEY_completion_tokens, TG_KEY_candidatesTokenCount, TG_KEY_eval_count: output = value
+      if walk.parent == TG_KEY_billed_units {
+        Self.take(value, into: &billedInput)
+      } else {
+        Self.take(value, into: &input)
+      }
+    case TG_KEY_completion_tokens, TG_KEY_candidatesTokenCount, TG_KEY_eval_count: Self.take(value, into: &output)
     case TG_KEY_output_tokens:
-      if walk.parent == TG_KEY_billed_units { billedOutput = value } else { output = value }
-    case TG_KEY_total_tokens, TG_KEY_totalTokenCount: total = value
-    case TG_KEY_cached_tokens, TG_KEY_cachedContentTokenCount, TG_KEY_prompt_cache_hit_tokens: cachedInside = value
-    case TG_KEY_cache_write_tokens: writtenInside = value
-    case TG_KEY_reasoning_tokens, TG_KEY_thinking_tokens: reasoning = value
-    case TG_KEY_cache_read_input_tokens: readBeside = value
-    case TG_KEY_cache_creation_input_tokens: writtenBeside = value
-    case TG_KEY_ephemeral_1h_input_tokens: extras.cacheWriteHourTokens = value
-    case TG_KEY_thoughtsTokenCount: thoughts = value
-    case TG_KEY_toolUsePromptTokenCount: toolPrompt = value
+      if walk.parent == TG_KEY_billed_units {
+        Self.take(value, into: &billedOutput)
+      } else {
+        Self.take(value, into: &output)
+      }
+    case TG_KEY_total_tokens, TG_KEY_totalTokenCount: Self.take(value, into: &total)
+    case TG_KEY_cached_tokens, TG_KEY_cachedContentTokenCount, TG_KEY_prompt_cache_hit_tokens:
+      Self.take(value, into: &cachedInside)
+    case TG_KEY_prompt_cache_miss_tokens: Self.take(value, into: &missed)
+    case TG_KEY_cache_write_tokens, TG_KEY_cache_creation_tokens: Self.take(value, into: &writtenInside)
+    case TG_KEY_reasoning_tokens, TG_KEY_thinking_tokens: Self.take(value, into: &reasoning)
+    case TG_KEY_cache_read_input_tokens: Self.take(value, into: &cacheRead)
+    case TG_KEY_cache_creation_input_tokens: Self.take(value, into: &cacheWritten)
+    case TG_KEY_ephemeral_5m_input_tokens: Self.take(value, into: &writtenMinutes)
+    case TG_KEY_ephemeral_1h_input_tokens: Self.take(value, into: &extras.cacheWriteHourTokens)
+    case TG_KEY_thoughtsTokenCount: Self.take(value, into: &thoughts)
+    case TG_KEY_toolUsePromptTokenCount: Self.take(value, into: &toolPrompt)
     case TG_KEY_audio_tokens:
-      if isOutput(walk) { extras.audioOutputTokens = value } else { extras.audioInputTokens = value }
+      if isOutput(walk) {
+        Self.take(value, into: &extras.audioOutputTokens)
+      } else {
+        Self.take(value, into: &extras.audioInputTokens)
+      }
     case TG_KEY_image_tokens:
-      if isOutput(walk) { extras.imageOutputTokens = value } else { extras.imageInputTokens = value }
-    case TG_KEY_web_search_requests: extras.webSearches = value
-    case TG_KEY_seconds: extras.audioMilliseconds = walk.nano.map { $0 / 1_000_000 } ?? 0
-    case TG_KEY_cost: cost = walk.nano.map(Money.init(nanodollars:)) ?? cost
-    case TG_KEY_cost_in_usd_ticks: cost = Money(nanodollars: value / 10)
+      if isOutput(walk) {
+        Self.take(value, into: &extras.imageOutputTokens)
+      } else {
+        Self.take(value, into: &extras.imageInputTokens)
+      }
+    case TG_KEY_web_search_requests: if value != 0 { extras.webSearches = value }
+    case TG_KEY_search_units: if value != 0 { extras.searchUnits = value }
+    case TG_KEY_seconds: if let length = walk.nano, length > 0 { extras.audioMilliseconds = length / 1_000_000 }
+    case TG_KEY_cost:
+      if let said = walk.nano.map(Money.init(nanodollars:)), said > .zero || ownCost == nil { ownCost = said }
+    case TG_KEY_upstream_inference_cost:
+      if let said = walk.nano.map(Money.init(nanodollars:)), said > .zero || upstreamCost == nil { upstreamCost = said }
+    case TG_KEY_cost_in_usd_ticks: if value != 0 || ownCost == nil { ownCost = Money(nanodollars: value / 10) }
     default: break
     }
   }
@@ -166,7 +266,8 @@ struct UsageReading {
       switch walk.next() {
       case .end, .error: return
       case .arrayEnd where walk.depth == depth:
-        if walk.count > 0 { iterations = sums }
+        let isSomething = sums.input + sums.read + sums.written + sums.output > 0
+        if walk.count > 0, isSomething || iterations == nil { iterations = sums }
         return
       case .number where walk.depth == depth + 2:
         switch walk.key {

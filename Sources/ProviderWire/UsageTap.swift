@@ -47,7 +47,7 @@ public struct UsageTap {
   static let tailLimit = 64 << 10
 
   /// What the provider said it charged; the last word on each field wins. nil where it said nothing.
-  public var usage: Usage? { answer.usage.usage }
+  public var usage: Usage? { answer.usage.usage(textBytes: answer.outputBytes) }
   /// What a price may depend on beside the counts.
   public var extras: UsageExtras { answer.usage.extras }
   /// Bytes of generated text seen so far; of bodies that are no stream, 0 until the end, and then only where usage is

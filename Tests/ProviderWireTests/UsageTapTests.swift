@@ -63,7 +63,7 @@ import Testing
       name: "Cohere embed", endpoint: .cohereEmbed, contentType: json,
       body:
         #"{"embeddings":{},"meta":{"billed_units":{"input_tokens":12.0},"tokens":{"input_tokens":13.0,"output_tokens":0.0}}}"#,
-      usage: usage(13, 0)),
+      usage: usage(12, 0)),
     Golden(
       name: "Cohere embed, billed only", endpoint: .cohereEmbed, contentType: json,
       body: #"{"meta":{"billed_units":{"input_tokens":12.0}}}"#, usage: usage(12, 0)),
@@ -71,7 +71,7 @@ import Testing
       name: "Cohere chat", endpoint: .cohereChat, contentType: json,
       body:
         #"{"message":{"content":[{"type":"text","text":"hi"}]},"usage":{"billed_units":{"input_tokens":5,"output_tokens":2},"tokens":{"input_tokens":70,"output_tokens":3}}}"#,
-      usage: usage(70, 3)),
+      usage: usage(5, 2)),
     Golden(
       name: "images", endpoint: .images, contentType: json,
       body:

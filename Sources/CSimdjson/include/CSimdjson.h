@@ -38,7 +38,9 @@ extern "C" {
   X(seconds) X(search_units) X(audio_tokens) X(image_tokens) X(speed) X(inference_geo) X(stop_reason) \
   X(finishReason) X(candidates) X(output_text) X(partial_json) X(thinking) X(reasoning) X(reasoning_content) \
   X(tool_calls) X(function) X(name) X(output) X(summary) X(refusal) X(incomplete_details) X(part) X(item) \
-  X(promptFeedback) X(blockReason) X(functionCall) X(args) X(models)
+  X(promptFeedback) X(blockReason) X(functionCall) X(args) X(models) \
+  X(cache_creation_tokens) X(cost_details) X(upstream_inference_cost) X(is_byok) X(result) X(body) X(output_file_id) \
+  X(processing_status)
 
 enum tg_json_key {
   TG_KEY_NONE = 0,
