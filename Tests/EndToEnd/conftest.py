@@ -16,6 +16,18 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Each file's share of the time, so that a slow one is seen before it hurts."""
+    shares = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if hasattr(report, "duration") and hasattr(report, "nodeid"):
+                name = report.nodeid.split("::")[0].rsplit("/", 1)[-1]
+                shares[name] = shares.get(name, 0) + report.duration
+    slowest = sorted(shares.items(), key=lambda share: -share[1])
+    terminalreporter.write_line("seconds by file: " + ", ".join(f"{name} {seconds:.0f}" for name, seconds in slowest))
+
+
 class Starter:
     """Starts things and ends them in reverse order."""
 
