@@ -56,6 +56,7 @@ let package = Package(
 
     // Shells.
     library("EventLoop", ["CUV"]),
+    library("ProcessOutput"),
     library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
     library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl"]),
     library(
@@ -77,7 +78,7 @@ let package = Package(
       dependencies: [
         "AdmissionCore", "TextForms", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint",
         "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator",
-        "TollgateTesting",
+        "ProcessOutput", "TollgateTesting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -89,6 +90,7 @@ let package = Package(
     tests("PolicyFile", ["PolicyFile"], exclude: ["Fixtures"]),
     tests("ProviderWire", ["ProviderWire", "CSimdjson", "CZlib", "CZstd"]),
     tests("EventLoop", ["EventLoop"]),
+    tests("ProcessOutput", ["ProcessOutput"]),
     tests("HTTPEndpoint", ["HTTPEndpoint"]),
     tests("UpstreamHTTP", ["UpstreamHTTP", "HTTPEndpoint"]),
     tests("BrokerEngine", ["BrokerEngine", "AdmissionCore", "EventLoop", "HTTPMessage", "PolicyFile", "ProviderWire"]),

@@ -49,6 +49,8 @@ public struct ProcessFigures: Sendable {
   public var cpuSeconds = 0.0
   public var openDescriptors = 0
   public var startTimeSeconds = 0.0
+  /// Lines for standard output and standard error that nobody took, since the start.
+  public var logLinesDropped = 0
   public init() {}
 }
 

@@ -19,6 +19,9 @@ enum MetricsText {
     }
     page.family("tollgate_abandoned_leases_total", "counter", "Leases dropped unsettled: anything but 0 is a bug.")
     page.sample("tollgate_abandoned_leases_total", [], Double(broker.abandonedLeases))
+    page.family(
+      "tollgate_log_lines_dropped_total", "counter", "Lines of the log that were lost: not read, or not writable.")
+    page.sample("tollgate_log_lines_dropped_total", [], Double(process.logLinesDropped))
     page.family("tollgate_draining", "gauge", "1 while the broker drains.")
     page.sample("tollgate_draining", [], broker.isDraining ? 1 : 0)
     page.family("tollgate_build_info", "gauge", "Always 1; the version is a label.")

@@ -25,6 +25,7 @@ final class BrokerProcess {
   private let loop: EventLoop
   private let upstream: CurlUpstream
   private let broker: Broker
+  private let sink: LogSink
   private let ledger: LedgerBridge
   private var dataServer: HTTPServer
   private var adminServer: HTTPServer?
@@ -44,12 +45,16 @@ final class BrokerProcess {
     let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
     let format = options.logFormat
     LoggingSystem.bootstrap { _ in OperatorLog(format: format) }
+    Terminal.errors.tellLosses { count in
+      OperatorLog.line("warning", "log lines were lost before this", [("lines", "\(count)")], isJSON: format == .json)
+    }
     logger = Logger(label: "tollgate")
     let loop = try EventLoop()
     self.loop = loop
     upstream = try CurlUpstream(loop: loop)
     BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
-    let sink = LogSink(loop: loop)
+    sink = LogSink(loop: loop, writer: Terminal.errors)
+    let sink = sink
     let clock = BrokerClock(
       monotonic: { loop.now }, wall: SystemClock.wall, seed: UInt64.random(in: .min ... .max))
     let logger = logger
@@ -128,17 +133,18 @@ final class BrokerProcess {
     let scheme = broker.policy.tls == nil ? "http" : "https"
     for address in broker.policy.listen {
       let bound = try dataServer.listen(BrokerProcess.endpoint(address))
-      Terminal.line("listening on \(BrokerProcess.display(bound, scheme)) (data)")
+      Terminal.post("listening on \(BrokerProcess.display(bound, scheme)) (data)")
     }
     if let address = broker.policy.admin.listen, let adminServer {
       let bound = try adminServer.listen(BrokerProcess.endpoint(address))
-      Terminal.line("listening on \(BrokerProcess.display(bound, "http")) (admin)")
+      Terminal.post("listening on \(BrokerProcess.display(bound, "http")) (admin)")
       if case .tcp(let host, _) = address { console.checksHost = host.hasPrefix("127.") || host == "::1" }
     }
     watchSecrets()
     broker.writeDown(.broker, name: tollgateVersion, state: "started")
     CurlUpstream.releaseMemory()
     loop.run()
+    sink.flush()
     dataServer.close()
     adminServer?.close()
     upstream.close()
@@ -153,7 +159,8 @@ final class BrokerProcess {
   private func stopRequested() {
     if broker.isDraining {
       logger.warning("stopped at once by a second signal")
-      exit(1)
+      sink.flush()
+      Terminal.end(1, patience: .milliseconds(200))
     }
     drain()
   }

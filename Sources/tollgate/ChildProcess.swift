@@ -29,6 +29,7 @@ final class ChildProcess {
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = output
+    // The child writes to it, by its own writer; we never do.
     process.standardError = try FileHandle(forWritingTo: errors)
     try process.run()
     watch = try DescriptorWatch(loop, descriptor: output.fileHandleForReading.fileDescriptor) { [weak self] _ in

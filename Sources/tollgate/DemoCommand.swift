@@ -184,7 +184,11 @@ final class Demonstration {
     show(back + text)
   }
 
-  private func show(_ text: String) { FileHandle.standardOutput.write(Data((text + "\n").utf8)) }
+  /// Never waits: the fleet calls on while a reader takes its time. Ends the demonstration where the reader has gone.
+  private func show(_ text: String) {
+    Terminal.post(text)
+    if Terminal.output.hasNoReader { interrupt() }
+  }
 
   // MARK: Errors
 

@@ -72,10 +72,11 @@ struct FleetCommand: ParsableCommand {
     upstream.close()
     guard var outcome else { return }
     if json {
-      print(outcome.measures.json(profile: profile.name, provider: outcome.provider, departures: outcome.departures))
+      Terminal.line(
+        outcome.measures.json(profile: profile.name, provider: outcome.provider, departures: outcome.departures))
     } else {
       var table = FleetTable(colours: false)
-      print(table.text(outcome.measures, counts: outcome.counts, title: profile.name))
+      Terminal.line(table.text(outcome.measures, counts: outcome.counts, title: profile.name))
     }
   }
 

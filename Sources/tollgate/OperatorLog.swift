@@ -18,26 +18,34 @@ struct OperatorLog: LogHandler {
 
   func log(event: LogEvent) {
     let facts = metadata.merging(event.metadata ?? [:]) { _, new in new }.sorted { $0.key < $1.key }
+    Terminal.errors.write(
+      OperatorLog.line("\(event.level)", "\(event.message)", facts.map { ($0.key, "\($0.value)") }, isJSON: isJSON))
+  }
+
+  /// One line with its line feed, stamped with the time of day.
+  static func line(_ level: String, _ message: String, _ facts: [(name: String, value: String)], isJSON: Bool)
+    -> [UInt8]
+  {
     let time = Timestamp.text(Int64(Date().timeIntervalSince1970 * 1e9))
     var line: [UInt8] = []
     if isJSON {
-      line.append(contentsOf: "{\"time\":\"\(time)\",\"level\":\"\(event.level)\",\"message\":".utf8)
-      JSONString.append("\(event.message)", to: &line)
+      line.append(contentsOf: "{\"time\":\"\(time)\",\"level\":\"\(level)\",\"message\":".utf8)
+      JSONString.append(message, to: &line)
       for (name, value) in facts {
         line.append(UInt8(ascii: ","))
         JSONString.append(name, to: &line)
         line.append(UInt8(ascii: ":"))
-        JSONString.append("\(value)", to: &line)
+        JSONString.append(value, to: &line)
       }
       line.append(contentsOf: "}\n".utf8)
     } else {
-      line.append(contentsOf: "\(time) \(event.level): \(event.message)".utf8)
+      line.append(contentsOf: "\(time) \(level): \(message)".utf8)
       for (name, value) in facts {
         line.append(contentsOf: " \(name)=".utf8)
-        JSONString.append("\(value)", to: &line)
+        JSONString.append(value, to: &line)
       }
       line.append(UInt8(ascii: "\n"))
     }
-    FileHandle.standardError.write(Data(line))
+    return line
   }
 }

@@ -25,6 +25,7 @@ enum ProcessReading {
         }
       }
     }
+    figures.logLinesDropped = Terminal.output.dropped + Terminal.errors.dropped
     figures.openDescriptors = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count) ?? 0
     return figures
   }

@@ -98,7 +98,7 @@ struct ProviderSimulatorCommand: ParsableCommand {
     }
     let signals = try [SIGTERM, SIGINT].map { signal in try SignalWatch(loop, signal: signal) { loop.stop() } }
     // Whoever started us waits for this line, through a pipe as well.
-    FileHandle.standardOutput.write(Data("provider-simulator listening on http://\(address)\n".utf8))
+    Terminal.post("provider-simulator listening on http://\(address)")
     withExtendedLifetime((server, signals)) { loop.run() }
     server.close()
   }

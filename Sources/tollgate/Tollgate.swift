@@ -2,31 +2,36 @@
 // Exit codes: 0 fine, 1 said no, 2 wrong usage, 70 our bug.
 import ArgumentParser
 import Foundation
+import ProcessOutput
 
 let tollgateVersion = "0.1.0"
 
 @main
 enum Main {
   static func main() {
+    StandardStream.prepare()
+    Terminal.end(run())
+  }
+
+  /// The exit code.
+  private static func run() -> Int32 {
     do {
       var command = try Tollgate.parseAsRoot()
       try command.run()
+      return 0
     } catch let refusal as Refusal {
       Terminal.error(refusal.description)
-      exit(1)
+      return 1
     } catch {
       let message = Tollgate.fullMessage(for: error)
       let code = Tollgate.exitCode(for: error)
       if code == .success {
-        print(message)
-        exit(0)
-      }
-      if code == .validationFailure {
-        Terminal.error(message)
-        exit(2)
+        Terminal.line(message)
+        return 0
       }
       if !message.isEmpty { Terminal.error(message) }
-      exit(code.rawValue == 1 ? (error is ExitCode ? 1 : 70) : code.rawValue)
+      if code == .validationFailure { return 2 }
+      return code.rawValue == 1 ? (error is ExitCode ? 1 : 70) : code.rawValue
     }
   }
 }

@@ -63,7 +63,7 @@ struct UsageCommand: ParsableCommand {
         text = String(decoding: try AdminClient(options: admin).call("GET", path), as: UTF8.self)
       }
       guard format == .table else {
-        return FileHandle.standardOutput.write(Data(text.utf8))
+        return Terminal.answer(text)
       }
       Terminal.line(try UsageTable(json: text, by: query.by.map(\.rawValue)).text)
     }

@@ -59,6 +59,16 @@ import Testing
     #expect(swift("Sources/AdmissionCore/Sample.swift", body).isEmpty)
   }
 
+  @Test(arguments: [
+    "print(x)", "FileHandle.standardError.write(Data(x))", "let out = FileHandle.standardOutput", "fputs(x, stderr)",
+    "_ = Glibc.write(1, x, 1)",
+  ])
+  func standardStreamsAreWrittenInOnePlace(body: String) {
+    #expect(swift("Sources/tollgate/A.swift", body).count == 1)
+    #expect(swift("Sources/BrokerEngine/A.swift", body).count == 1)
+    #expect(swift("Sources/ProcessOutput/A.swift", body).isEmpty)
+  }
+
   @Test func pointersStayInTheWrappers() {
     let body = "let p: UnsafeMutablePointer<Int>"
     #expect(swift("Sources/EventLoop/A.swift", body).isEmpty)
@@ -68,7 +78,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "try! f()", "x as! Y", "struct A: @unchecked Sendable {}", "nonisolated(unsafe) var a = 1", "fatalError()",
+    "try! f()", "x as! Y", "let h = try FileHandle(forWritingTo: url)", "struct A: @unchecked Sendable {}",
+    "nonisolated(unsafe) var a = 1", "fatalError()",
   ])
   func forcedStatementNeedsItsReason(body: String) {
     let path = "Sources/BrokerEngine/A.swift"

@@ -31,7 +31,7 @@ struct SwiftChecker {
     if SwiftRules.pureTargets.contains(target) { bans += SwiftRules.pure } else { bans += SwiftRules.singleThread }
     let isShim = target == "ProviderWire" && imported.contains { SwiftRules.pointerShims.contains($0.name) }
     if !SwiftRules.pointerTargets.contains(target) && !isShim { bans += SwiftRules.pointers }
-    if target != "tollgate" { bans += SwiftRules.outsideCommands }
+    if target != "ProcessOutput" { bans += SwiftRules.standardStreams }
     return bans
   }
 

@@ -10,6 +10,7 @@ enum SwiftRules {
     "PolicyFile": ["AdmissionCore", "TextForms", "Yams"],
     "ProviderWire": ["AdmissionCore", "HTTPMessage", "TextForms", "CSimdjson", "CZlib", "CZstd"],
     "EventLoop": platform.union(["CUV"]),
+    "ProcessOutput": platform.union(["Foundation"]),
     "HTTPEndpoint": platform.union(["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
     "UpstreamHTTP": platform.union(["EventLoop", "HTTPMessage", "CCurl"]),
     "BrokerEngine": platform.union([
@@ -31,7 +32,8 @@ enum SwiftRules {
     "tollgate": platform.union([
       "AdmissionCore", "TextForms", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint",
       "UpstreamHTTP",
-      "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "TollgateTesting",
+      "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "ProcessOutput",
+      "TollgateTesting",
       "ArgumentParser", "COpenSSL",
       "Logging",
       "Foundation",
@@ -78,10 +80,12 @@ enum SwiftRules {
     Ban("ProcessInfo", use: "values that the shell read"),
   ]
 
-  /// In every source but the command line's own.
-  static let outsideCommands: [Ban] = [
-    Ban("print(", use: "a notice or the logger; only the commands write to standard output")
-  ]
+  /// Other ways to the standard streams than the one that neither traps nor waits: a closed, full or unread stream would
+  /// end the process or hold up its loop. In every target but `ProcessOutput`.
+  static let standardStreams: [Ban] = [
+    "print(", "debugPrint(", "dump(", "puts(", "fputs(", "printf(", "fwrite(", "perror(", "FileHandle.standardOutput",
+    "FileHandle.standardError", "Glibc.write(", "Darwin.write(",
+  ].map { Ban($0, use: "a notice or the logger; in the commands Terminal, which writes by ProcessOutput") }
 
   /// One thread owns everything: no structured concurrency in the shells either.
   static let singleThread: [Ban] = [
@@ -96,6 +100,7 @@ enum SwiftRules {
     Ban("DispatchQueue", use: "the event loop's mailbox, or say beside it what blocks"),
     Ban("sleep(", use: "a timer of the event loop, or say beside it why nothing else waits"),
     Ban("usleep(", use: "a timer of the event loop, or say beside it why nothing else waits"),
+    Ban("FileHandle(for", .prefix, use: "ProcessOutput for text, or say beside it who writes to it"),
     Ban("try!", use: "try, or say beside it why it cannot fail"),
     Ban("as!", use: "as?, or say beside it why it cannot fail"),
     Ban("@unchecked Sendable", use: "a Sendable type, or say beside it why it is safe"),

@@ -1,0 +1,146 @@
+// A standard stream of a process that serves: lines go into a bounded queue, and a thread of its own writes them.
+//
+// Promises: `write` never waits and never fails, whatever is at the other end of the stream (a full pipe that nobody
+// reads, a full disk, a terminal that has hung up); lines that are lost are counted, and told in their place once the
+// stream takes lines again; lines come out whole and in order. A thread, because no other way is without a pause:
+// O_NONBLOCK on a shared stream would change it for the other processes too, and between a poll and a write somebody
+// else may fill the pipe.
+import Foundation
+import Synchronization
+
+public final class OutputWriter: Sendable {
+  /// Bytes that wait for the thread at most; beside them, as much may be in its hands.
+  public static let limit = 1 << 20
+
+  private struct Box {
+    var waiting: [UInt8] = []
+    var isStarted = false
+    var isWriting = false
+    /// Lines lost since the start.
+    var dropped = 0
+    /// Lines lost before the first that waits, of which the stream's reader was not told.
+    var lostBefore = 0
+    /// Lines lost behind the last that waits. Until the thread takes those, all that come are lost too: the notice
+    /// stands in their place.
+    var lostBehind = 0
+    /// The reader is slow, not broken: it is told of a loss even if no line comes after it.
+    var tellsAlone = false
+    var hasNoReader = false
+    var idleBells: [DispatchSemaphore] = []
+    var notice: @Sendable (Int) -> [UInt8] = {
+      let lost = $0 == 1 ? "1 line was lost" : "\($0) lines were lost"
+      return Array("tollgate: \(lost) before this: nobody read, or nothing could be written\n".utf8)
+    }
+  }
+
+  private let box = Mutex(Box())
+  private let bell = DispatchSemaphore(value: 0)
+  private let descriptor: Int32
+  private let limit: Int
+
+  /// The thread starts with the first line.
+  public init(descriptor: Int32, limit: Int = OutputWriter.limit) {
+    self.descriptor = descriptor
+    self.limit = limit
+  }
+
+  /// Lines lost since the start.
+  public var dropped: Int { box.withLock { $0.dropped } }
+
+  /// True once a write found that the reader has closed its end.
+  public var hasNoReader: Bool { box.withLock { $0.hasNoReader } }
+
+  /// The line, with its line feed, that tells a reader how many lines are missing before it.
+  public func tellLosses(by notice: @escaping @Sendable (Int) -> [UInt8]) { box.withLock { $0.notice = notice } }
+
+  /// Takes whole lines, each with its line feed. Those that the queue has no room for are lost and counted. Any thread
+  /// may call it.
+  public func write(_ lines: [UInt8]) {
+    guard !lines.isEmpty else { return }
+    let (wakes, starts) = box.withLock { box in
+      let room = box.lostBehind > 0 ? 0 : limit - box.waiting.count
+      let wasEmpty = box.waiting.isEmpty
+      if lines.count <= room {
+        if wasEmpty { box.waiting = lines } else { box.waiting.append(contentsOf: lines) }
+      } else {
+        // As many of them as fit, whole.
+        let end = lines.prefix(max(0, room)).lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+        box.waiting.append(contentsOf: lines[..<end])
+        let lost = OutputWriter.lines(in: lines[end...])
+        box.dropped += lost
+        if box.waiting.isEmpty { box.lostBefore += lost } else { box.lostBehind += lost }
+      }
+      defer { box.isStarted = true }
+      return (wasEmpty && !box.waiting.isEmpty, !box.isStarted)
+    }
+    if starts { start() }
+    if wakes { bell.signal() }
+  }
+
+  /// Waits until everything has been written or lost.
+  /// - Returns: false where the reader did not take it before `deadline`.
+  @discardableResult
+  public func flush(until deadline: DispatchTime) -> Bool {
+    let idle: DispatchSemaphore? = box.withLock { box in
+      guard box.isWriting || !box.waiting.isEmpty else { return nil }
+      let idle = DispatchSemaphore(value: 0)
+      box.idleBells.append(idle)
+      return idle
+    }
+    return idle.map { $0.wait(timeout: deadline) == .success } ?? true
+  }
+
+  private func start() {
+    let thread = Thread { [self] in
+      var isCut = false
+      while true {
+        bell.wait()
+        while let (lines, untold, notice) = take() { deliver(lines, untold, notice, &isCut) }
+      }
+    }
+    thread.name = "output \(descriptor)"
+    thread.stackSize = 128 << 10
+    thread.start()
+  }
+
+  private func take() -> ([UInt8], untold: Int, notice: @Sendable (Int) -> [UInt8])? {
+    box.withLock { box in
+      box.isWriting = !box.waiting.isEmpty || box.tellsAlone
+      guard box.isWriting else {
+        for idle in box.idleBells { idle.signal() }
+        box.idleBells = []
+        return nil
+      }
+      let (lines, lost) = (box.waiting, box.lostBefore)
+      box.waiting = []
+      box.tellsAlone = box.lostBehind > 0
+      (box.lostBefore, box.lostBehind) = (box.lostBehind, 0)
+      return (lines, lost, box.notice)
+    }
+  }
+
+  /// - Parameter isCut: true where the stream's last line has no end, because the disk was full in the middle of it.
+  private func deliver(
+    _ lines: [UInt8], _ untold: Int, _ notice: @Sendable (Int) -> [UInt8], _ isCut: inout Bool
+  ) {
+    var bytes: [UInt8] = isCut ? [UInt8(ascii: "\n")] : []
+    if untold > 0 { bytes += notice(untold) }
+    // The notice is no line of the log: it is not counted where it is lost, and told again.
+    let start = bytes.count
+    bytes += lines
+    let ending = StandardStream.write(bytes, to: descriptor)
+    if ending.written > 0 { isCut = bytes[ending.written - 1] != UInt8(ascii: "\n") }
+    let lost = ending.isWhole ? 0 : OutputWriter.lines(in: bytes[max(start, ending.written)...])
+    box.withLock { box in
+      box.lostBefore += lost + (ending.written < start ? untold : 0)
+      box.dropped += lost
+      if !ending.isWhole { box.tellsAlone = false }
+      box.hasNoReader = ending.hasNoReader
+    }
+  }
+
+  private static func lines(in bytes: ArraySlice<UInt8>) -> Int {
+    let ends = bytes.reduce(into: 0) { if $1 == UInt8(ascii: "\n") { $0 += 1 } }
+    return bytes.isEmpty || bytes.last == UInt8(ascii: "\n") ? ends : ends + 1
+  }
+}
