@@ -205,6 +205,7 @@ extension Admission {
   private mutating func predict(_ lease: Lease, _ usage: Usage) {
     let index = Int(lease.placement.provider)
     let request = lease.request
+    routes.taught(request.model)
     let cached = providers[index].policy.admissionTokens == .produced ? max(0, usage.cacheReadTokens) : 0
     providers[index].predictor.learn(
       estimated: request.ticket.estimatedInput, counted: max(0, usage.inputTokens - cached),

@@ -177,7 +177,7 @@ extension Admission {
     let anywhere = Route(legs: [])
     for id in orphans {
       guard let slot = locations[id] else { continue }
-      waiting[Int(slot)]?.route = routes.add(anywhere, model: "", candidates: []).route
+      waiting[Int(slot)]?.route = routes.add(anywhere, model: "", candidates: [], isListed: true).route
     }
     while closedRoutes.count < routes.routes.count { closedRoutes.append(0) }
     for slot in queued {
@@ -219,7 +219,9 @@ extension Admission {
           provider: provider, model: model ?? -1, keys: keys, hasNoKey: keys.isEmpty && !state.keyOrder.isEmpty,
           candidate: index))
     }
-    let numbers = routes.add(Route(legs: legs), model: ticket.model, candidates: ticket.candidates)
+    let numbers = routes.add(
+      Route(legs: legs), model: ticket.model, candidates: ticket.candidates,
+      isListed: ticket.candidates.contains { $0.price?.isFree == false } || legs.contains { $0.model >= 0 })
     while closedRoutes.count < routes.routes.count { closedRoutes.append(0) }
     return legs.isEmpty ? nil : numbers
   }

@@ -18,6 +18,10 @@ struct RouteTable: Sendable {
   private var firstEntry: [String: Int32] = [:]
   /// Numbers for the predictors; 0 is every model beyond those.
   private var modelNumbers: [String: Int32] = [:]
+  /// Whose a number is, and whether a call of it has ended well: one that never taught anything makes room for another name.
+  private var owners: [(model: String?, hasTaught: Bool)] = []
+  /// Clients invent names freely where a route takes all: those have numbers of their own, the first ones.
+  static let unlistedNumbers = OutputPredictor.models / 4
 
   static let cacheLimit = 4096
 
@@ -36,7 +40,10 @@ struct RouteTable: Sendable {
   }
 
   /// Remembers how this model and these candidates are routed, and returns the route's and the model's number.
-  mutating func add(_ route: Route, model: String, candidates: [Candidate]) -> (route: Int32, model: Int32) {
+  /// - Parameter isListed: true where the policy has a price or a limit for the model.
+  mutating func add(
+    _ route: Route, model: String, candidates: [Candidate], isListed: Bool
+  ) -> (route: Int32, model: Int32) {
     let number: Int32
     if let known = numbers[route] {
       number = known
@@ -49,11 +56,7 @@ struct RouteTable: Sendable {
       entries = []
       firstEntry = [:]
     }
-    var modelNumber = modelNumbers[model] ?? 0
-    if modelNumber == 0, modelNumbers.count < OutputPredictor.models {
-      modelNumber = Int32(modelNumbers.count + 1)
-      modelNumbers[model] = modelNumber
-    }
+    let modelNumber = modelNumbers[model] ?? assignNumber(to: model, isListed: isListed)
     entries.append(
       Entry(
         candidates: candidates.map(\.provider), route: number, model: modelNumber, next: firstEntry[model] ?? -1))
@@ -61,10 +64,36 @@ struct RouteTable: Sendable {
     return (number, modelNumber)
   }
 
+  /// The first number that nobody has, or whose owner never taught its predictor anything; 0 where all are taken.
+  private mutating func assignNumber(to model: String, isListed: Bool) -> Int32 {
+    if owners.isEmpty { owners = Array(repeating: (nil, false), count: OutputPredictor.models) }
+    let own = isListed ? Self.unlistedNumbers..<owners.count : 0..<Self.unlistedNumbers
+    guard let index = own.first(where: { owners[$0].model == nil }) ?? own.first(where: { !owners[$0].hasTaught })
+    else {
+      return 0
+    }
+    if let former = owners[index].model {
+      modelNumbers[former] = nil
+      // What was cached with the number of before is looked up anew.
+      entries = []
+      firstEntry = [:]
+    }
+    owners[index] = (model, false)
+    modelNumbers[model] = Int32(index + 1)
+    return Int32(index + 1)
+  }
+
+  /// A call of the model with this number has ended, and its provider told what it used.
+  mutating func taught(_ number: Int32) {
+    guard number > 0, Int(number) <= owners.count else { return }
+    owners[Int(number) - 1].hasTaught = true
+  }
+
   /// Forgets all routes; models keep their numbers.
   mutating func removeAll() {
-    let kept = modelNumbers
+    let (numbers, kept) = (modelNumbers, owners)
     self = RouteTable()
-    modelNumbers = kept
+    modelNumbers = numbers
+    owners = kept
   }
 }

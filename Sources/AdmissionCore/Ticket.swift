@@ -71,4 +71,7 @@ public struct CallPrice: Sendable, Hashable {
     self.outputMicroPerToken = outputMicroPerToken
     self.perRequest = perRequest
   }
+
+  /// True where nothing of a call costs anything.
+  var isFree: Bool { inputMicroPerToken == 0 && outputMicroPerToken == 0 && perRequest == .zero }
 }

@@ -17,6 +17,8 @@ public struct BrokerParts {
   /// Where the books are kept; nil keeps none.
   public var ledger: (any LedgerPort)?
   public var prices: PriceBook
+  /// The endpoint's account of memory; its limit is the policy's.
+  public var memory = MemoryAccount()
   /// Called once for each request when its outcome is set.
   public var requestEnded: (RequestRecord) -> Void
   /// Called for what an operator may want to read.
@@ -42,6 +44,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   let clock: BrokerClock
   let upstream: any Upstream
   let dispatcher: Dispatcher
+  /// What the process holds of clients' making; the endpoint keeps the same account.
+  public let memory: MemoryAccount
   /// Memory for reading JSON, shared by all readers and taps of the loop.
   let scratch = WireScratch()
   lazy var reader = RequestReader(scratch: scratch)
@@ -59,6 +63,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   private lazy var models = ModelCatalog(broker: self)
   private var exchanges: [RequestID: Exchange] = [:]
   public internal(set) var metrics = BrokerMetrics()
+  private var labels: LabelPolicy
   /// Live and recent requests.
   public private(set) var book = RequestBook(capacity: 1000)
   public private(set) var isDraining = false
@@ -78,10 +83,13 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     requestEnded = parts.requestEnded
     noticed = parts.noticed
     loop = parts.loop
+    memory = parts.memory
+    memory.limit = policy.memory
     startedAt = parts.clock.monotonic()
     wallClock = WallClock(parts.clock)
     ids = ULIDMaker(seed: parts.clock.seed)
     rules = BrokerRules(policy: policy, secrets: secrets, prices: parts.prices)
+    labels = LabelPolicy(policy: policy, prices: parts.prices.list)
     books = Books(parts.ledger)
     dispatcher = Dispatcher(policy: Broker.admission(policy, secrets), clock: parts.clock, loop: parts.loop)
     dispatcher.delegate = self
@@ -98,6 +106,10 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     var secrets = secrets
     _ = secrets.succeed(rules.secrets)
     rules = BrokerRules(policy: policy, secrets: secrets, prices: prices ?? rules.prices)
+    var labels = LabelPolicy(policy: policy, prices: rules.prices.list)
+    labels.succeed(self.labels)
+    self.labels = labels
+    memory.limit = policy.memory
     models.forget()
     dispatcher.replacePolicy(Broker.admission(policy, secrets))
     budgets.policyChanged(dispatcher.budgetWindows)
@@ -210,7 +222,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   }
 
   /// True for the list itself, false for `/v1/models/{id}`.
-  private func isModelList(_ exchange: Exchange) -> Bool { exchange.record.path.hasSuffix("/models") }
+  private func isModelList(_ exchange: Exchange) -> Bool { exchange.requestPath.hasSuffix("/models") }
 
   public func exchangeDrained(_ downstream: any HTTPExchange) {
     (downstream.context as? Exchange)?.drained()
@@ -313,8 +325,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   func count(_ usage: Usage, _ cost: Money, of exchange: Exchange) {
     let record = exchange.record
     let provider = record.provider ?? "none"
-    let model = metrics.modelLabel(record.model.isEmpty ? "none" : record.model)
-    metrics.count(usage, cost, provider: provider, model: model, tenant: record.tenant)
+    let model = labels.model(
+      record.model, tenant: record.tenant, isPriced: exchange.isPriced, wasUsed: !usage.isEstimated)
+    metrics.count(usage, cost, provider: provider, model: model, tenant: labels.tenant(record.tenant))
     if !usage.isEstimated, record.estimatedInput > 0, usage.inputTokens > 0 {
       metrics.count(estimated: record.estimatedInput, actual: usage.inputTokens, provider: provider, model: model)
     }

@@ -82,15 +82,6 @@ public struct BrokerMetrics {
   public internal(set) var unknownHints: [String: Int] = [:]
   /// Actual over estimated input, by provider and model.
   public internal(set) var estimates: [EstimateLabels: EstimateSums] = [:]
-  private var modelNames: Set<String> = []
-
-  /// A label for a model: names past the first 100, and absurdly long ones, are `other`.
-  mutating func modelLabel(_ name: String) -> String {
-    if modelNames.contains(name) { return name }
-    guard modelNames.count < 100, name.utf8.count <= 128 else { return "other" }
-    modelNames.insert(name)
-    return name
-  }
 
   mutating func count(_ usage: Usage, _ cost: Money, provider: String, model: String, tenant: String) {
     let fresh = max(0, usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens)

@@ -34,6 +34,10 @@ public enum ErrorText {
     }
   }
 
+  static let memoryFull =
+    "The broker holds as much of its clients' requests in memory as it may. Please try again in 5s."
+  static let memoryFullRetry = Span.seconds(5)
+
   static func ledgerInTrouble(_ obstacle: String) -> String {
     "The broker takes no new work, because its ledger cannot be written: \(obstacle)."
   }

@@ -50,6 +50,8 @@ final class Exchange {
   private var delivery: Delivery?
   /// What its tokens cost, for holds; nil where that is unknown.
   private var price: CallPrice?
+  /// Whether the price list knows what its model costs.
+  private(set) var isPriced = false
   /// Bodies of requests go on as they came, unless usage is asked for.
   private(set) var injectsUsage = false
   /// When the body was complete.
@@ -72,6 +74,10 @@ final class Exchange {
   }
 
   var dialect: Dialect { path.dialect }
+  /// Without our prefixes and the query, and whole, where a record has but its beginning.
+  var requestPath: Substring {
+    target.rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { target.rest[..<$0] } ?? target.rest[...]
+  }
 
   // MARK: From the client
 
@@ -87,9 +93,13 @@ final class Exchange {
     case .facts(let facts): self.facts = facts
     case .malformed(let reason, let position):
       return reject(.rejectedMalformed, "the request body cannot be read: \(reason) at byte \(position)")
-    case .decodedTooLarge:
+    case .decodedTooLarge(let limit):
       return reject(
-        .rejectedTooLarge, "the decoded request body is larger than the limit of \(rules.policy.maxBody) bytes")
+        .rejectedTooLarge,
+        limit < rules.policy.maxBody
+          ? "the request body unfolds to more than \(limit) bytes, a hundred times what was sent"
+          : "the decoded request body is larger than the limit of \(limit) bytes")
+    case .noRoom: return reject(.rejectedNoCapacity, ErrorText.memoryFull, retryAfter: ErrorText.memoryFullRetry)
     case .unsupportedEncoding(let name):
       return reject(
         .rejectedMalformed, "the content-encoding '\(name)' is not understood; allowed are gzip, deflate and zstd")
@@ -100,7 +110,7 @@ final class Exchange {
     let fields = head.fields
     let classification = rules.classifier.classify(
       ClassificationFacts(
-        path: String(record.path), model: facts.model, tenant: caller.name, pathHints: target.hints),
+        path: String(requestPath), model: facts.model, tenant: caller.name, pathHints: target.hints),
       header: { fields.first(named: $0) })
     record.priority = classification.priority
     record.priorityReason = classification.reason
@@ -120,17 +130,19 @@ final class Exchange {
       facts.model = path.modelInPath
       facts.isStreaming = path.streamInPath
       facts.producesOutput = false
-      if path.endpoint == .models, !record.path.hasSuffix("/models"),
-        let slash = record.path.utf8.lastIndex(of: UInt8(ascii: "/"))
+      let whole = requestPath
+      if path.endpoint == .models, !whole.hasSuffix("/models"),
+        let slash = whole.utf8.lastIndex(of: UInt8(ascii: "/"))
       {
-        facts.model = PercentEscapes.decoded(record.path[record.path.index(after: slash)...])
+        facts.model = PercentEscapes.decoded(whole[whole.index(after: slash)...])
       }
       return .facts(facts)
     }
     let fields = head.fields
     return broker.reader.read(
       downstream.body, path: path, contentType: fields.first("content-type"),
-      contentEncoding: fields.first("content-encoding"), decodedLimit: rules.policy.maxBody)
+      contentEncoding: fields.first("content-encoding"), decodedLimit: rules.policy.maxBody,
+      room: broker.memory.wholeRoom)
   }
 
   /// The providers that may serve it; nil when the request was refused.
@@ -151,6 +163,7 @@ final class Exchange {
       )
       return nil
     }
+    isPriced = price != nil
     // What a free call costs is known: nothing.
     if path.endpoint.isFree { price = CallPrice(inputMicroPerToken: 0, outputMicroPerToken: 0) }
     if let name = target.provider ?? head.fields.first("x-tollgate-provider") {

@@ -28,7 +28,7 @@ public final class RequestRecord {
     mutating func end(at now: UInt64, verdict: String, failure: String?, cost: Money?, costSource: CostSource) {
       ended = now
       self.verdict = verdict
-      self.failure = failure
+      self.failure = failure.map { RecordText.cut($0) }
       self.cost = cost
       self.costSource = costSource
     }
@@ -50,8 +50,10 @@ public final class RequestRecord {
   public internal(set) var state: State = .queued
   public internal(set) var outcome: Outcome?
   public internal(set) var method: String
-  /// Without query: a query may hold a key.
-  public internal(set) var path: String
+  /// Without query: a query may hold a key. Cut to 256 bytes.
+  public internal(set) var path: String {
+    didSet { path = RecordText.cut(path) }
+  }
   public internal(set) var tenant = ""
   public internal(set) var clientKey: ClientKeyID?
   public internal(set) var session = ""
@@ -85,14 +87,16 @@ public final class RequestRecord {
   public internal(set) var queued: Span = .zero
   public internal(set) var bytesIn = 0
   public internal(set) var bytesOut = 0
-  /// Our own error's text, where we made one.
-  public internal(set) var message: String?
+  /// Our own error's text, where we made one; it may quote the client. Cut to 256 bytes.
+  public internal(set) var message: String? {
+    didSet { if let text = message { message = RecordText.cut(text) } }
+  }
 
   init(id: RequestID, method: String, path: String, priority: Priority, arrivedAt: UInt64, arrivedAtWall: Int64) {
     self.id = id
     text = id.text
     self.method = method
-    self.path = path
+    self.path = RecordText.cut(path)
     self.priority = priority
     self.arrivedAt = arrivedAt
     self.arrivedAtWall = arrivedAtWall

@@ -27,13 +27,16 @@ struct RequestTarget: Equatable {
       for pair in list.text.split(separator: ",") {
         guard let equals = pair.firstIndex(of: "=") else {
           throw Mistake(
-            message: "the path prefix /x/ takes name=value pairs, found '\(pair)'; allowed names are "
+            message:
+              "the path prefix /x/ takes name=value pairs, found '\(RecordText.cut(String(pair), to: 64))'; allowed names are "
               + "priority, kind, session and provider")
         }
         let name = String(pair[..<equals])
         guard RequestTarget.hintNames.contains(name) else {
           throw Mistake(
-            message: "the path prefix /x/ has no hint '\(name)'; allowed are priority, kind, session and provider")
+            message:
+              "the path prefix /x/ has no hint '\(RecordText.cut(name, to: 64))'; allowed are priority, kind, session and provider"
+          )
         }
         hints[name] = PercentEscapes.decoded(pair[pair.index(after: equals)...])
       }

@@ -12,6 +12,9 @@ namespace {
 
 constexpr size_t depthLimit = 512;
 constexpr size_t longestKey = 40;
+// Texts are split into tokens window by window, since the list of tokens takes four bytes for each: of a text that is all brackets and
+// commas it would be four times the text. Most texts are one window.
+constexpr size_t usualWindow = 1 << 20;
 
 struct Name {
   const char *text;
@@ -96,6 +99,9 @@ const uint8_t *findSlash(const uint8_t *from, const uint8_t *stop) {
 }
 
 bool isSpace(uint8_t byte) { return byte == ' ' || byte == '\n' || byte == '\r' || byte == '\t'; }
+bool isOperator(uint8_t byte) {
+  return byte == ',' || byte == ':' || byte == '[' || byte == ']' || byte == '{' || byte == '}';
+}
 bool isDigit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
 
 int hexDigit(uint8_t byte) {
@@ -127,6 +133,10 @@ struct tg_json {
   std::unique_ptr<simdjson::internal::dom_parser_implementation> implementation;
   const uint8_t *text = nullptr;
   size_t length = 0;
+  size_t windowLimit = usualWindow;
+  // The window under the walk, and the positions of its tokens counted from its start.
+  size_t windowStart = 0;
+  size_t windowEnd = 0;
   const uint32_t *index = nullptr;
   size_t indexCount = 0;
   size_t at = 0;
@@ -145,7 +155,85 @@ struct tg_json {
     return TG_JSON_ERROR;
   }
 
-  size_t tokenEnd() const { return at + 1 < indexCount ? index[at + 1] : length; }
+  // True where there is a current token; splits the next window where the last one is used up.
+  bool has() { return at < indexCount || nextWindow(); }
+  // Where the current token is.
+  size_t here() const { return windowStart + index[at]; }
+
+  // No token lies across the end of a window.
+  size_t tokenEnd() const { return at + 1 < indexCount ? windowStart + index[at + 1] : windowEnd; }
+
+  // Behind the string whose quote is at `start`; `length` where it does not end.
+  size_t stringEnd(size_t start) const {
+    size_t from = start + 1;
+    while (from < length) {
+      auto found = static_cast<const uint8_t *>(std::memchr(text + from, '"', length - from));
+      if (!found) break;
+      size_t quote = static_cast<size_t>(found - text), slash = quote;
+      while (slash > start + 1 && text[slash - 1] == '\\') slash--;
+      if ((quote - slash) % 2 == 0) return quote + 1;
+      from = quote + 1;
+    }
+    return length;
+  }
+
+  // Where the window that starts at `start` ends: at most `windowLimit` on, but behind a string or number that is longer than that, and
+  // always where no token goes on.
+  size_t findWindowEnd(size_t start) const {
+    if (length - start <= windowLimit) return length;
+    size_t wanted = start + windowLimit, from = start, best = start;
+    while (from < wanted) {
+      auto found = static_cast<const uint8_t *>(std::memchr(text + from, '"', wanted - from));
+      if (!found) break;
+      size_t quote = static_cast<size_t>(found - text), end = stringEnd(quote);
+      if (end > wanted && quote > start && (isOperator(text[quote - 1]) || isSpace(text[quote - 1]))) return quote;
+      from = end;
+    }
+    // Outside of strings from here on.
+    for (size_t i = wanted; i > from; i--) {
+      if (isOperator(text[i - 1]) || isSpace(text[i - 1])) {
+        best = i;
+        break;
+      }
+    }
+    if (best > start) return best;
+    for (size_t i = from > wanted ? from : wanted; i < length; i++) {
+      if (isOperator(text[i]) || isSpace(text[i])) return i + 1;
+      if (text[i] == '"') return i;
+    }
+    return length;
+  }
+
+  // Splits the next window that holds a token; false at the end of the text, and where something is wrong with it.
+  bool nextWindow() {
+    while (!error && windowEnd < length) {
+      windowStart = windowEnd;
+      windowEnd = findWindowEnd(windowStart);
+      at = indexCount = 0;
+      size_t size = windowEnd - windowStart;
+      if (!implementation || implementation->capacity() < size) {
+        size_t capacity = size < 4096 ? 4096 : size;
+        simdjson::error_code code = implementation
+            ? implementation->set_capacity(capacity)
+            : simdjson::get_active_implementation()->create_dom_parser_implementation(capacity, 1, implementation);
+        if (code) {
+          implementation.reset();
+          fail("out of memory", windowStart);
+          return false;
+        }
+      }
+      simdjson::error_code code = implementation->stage1(text + windowStart, size, simdjson::stage1_mode::regular);
+      if (code == simdjson::EMPTY) continue;
+      if (code) {
+        locate(code);
+        return false;
+      }
+      index = implementation->structural_indexes.get();
+      indexCount = implementation->n_structural_indexes;
+      if (indexCount > 0) return true;
+    }
+    return false;
+  }
 
   // Where the scalar at `start` ends: the next token, less the white space before it.
   size_t scalarEnd(size_t start) const {
@@ -264,11 +352,16 @@ struct tg_json {
 
 tg_json *tg_json_make(void) { return new (std::nothrow) tg_json; }
 void tg_json_free(tg_json *json) { delete json; }
+void tg_json_set_window(tg_json *json, size_t bytes) { json->windowLimit = bytes < 1 ? 1 : bytes; }
+
+size_t tg_json_list_bytes(const tg_json *json) {
+  return json->implementation ? 4 * json->implementation->capacity() : 0;
+}
 
 bool tg_json_begin(tg_json *json, const uint8_t *text, size_t length) {
   json->text = text;
   json->length = length;
-  json->at = json->depth = json->indexCount = 0;
+  json->at = json->depth = json->indexCount = json->windowStart = json->windowEnd = 0;
   json->isStarted = false;
   json->error = nullptr;
   json->errorPosition = 0;
@@ -280,29 +373,10 @@ bool tg_json_begin(tg_json *json, const uint8_t *text, size_t length) {
     json->fail("larger than 4 GiB", length);
     return false;
   }
-  if (!json->implementation || json->implementation->capacity() < length) {
-    size_t capacity = length < 4096 ? 4096 : length;
-    simdjson::error_code code =
-        json->implementation ? json->implementation->set_capacity(capacity)
-                             : simdjson::get_active_implementation()->create_dom_parser_implementation(
-                                   capacity, 1, json->implementation);
-    if (code) {
-      json->implementation.reset();
-      json->fail("out of memory", 0);
-      return false;
-    }
-  }
-  simdjson::error_code code = json->implementation->stage1(text, length, simdjson::stage1_mode::regular);
-  if (code == simdjson::EMPTY) {
+  if (!json->nextWindow()) {
     json->fail("empty", 0);
     return false;
   }
-  if (code) {
-    json->locate(code);
-    return false;
-  }
-  json->index = json->implementation->structural_indexes.get();
-  json->indexCount = json->implementation->n_structural_indexes;
   return true;
 }
 
@@ -311,8 +385,8 @@ namespace {
 // Skips the value at the current token; false where the text ends in it.
 bool skipValue(tg_json *json) {
   size_t open = 0;
-  for (; json->at < json->indexCount; json->at++) {
-    switch (json->text[json->index[json->at]]) {
+  for (; json->has(); json->at++) {
+    switch (json->text[json->here()]) {
       case '{': case '[':
         open++;
         continue;
@@ -336,13 +410,11 @@ uint8_t nextToken(tg_json *json, tg_json_token *token, const tg_json_keys *wante
   const uint8_t *text = json->text;
   for (;;) {
     if (json->depth == 0 && json->isStarted) {
-      if (json->at < json->indexCount) {
-        return token->kind = json->fail("more text after the value", json->index[json->at]);
-      }
-      return token->kind = TG_JSON_END;
+      if (json->has()) return token->kind = json->fail("more text after the value", json->here());
+      return token->kind = json->error ? TG_JSON_ERROR : TG_JSON_END;
     }
-    if (json->at >= json->indexCount) return token->kind = json->fail("text ends too early", json->length);
-    size_t position = json->index[json->at];
+    if (!json->has()) return token->kind = json->fail("text ends too early", json->length);
+    size_t position = json->here();
     uint16_t key = TG_KEY_NONE;
     token->key_start = token->key_end = position;
     Frame *frame = json->depth ? &json->frames[json->depth - 1] : nullptr;
@@ -365,8 +437,9 @@ uint8_t nextToken(tg_json *json, tg_json_token *token, const tg_json_keys *wante
         if (text[position] != ',') {
           return token->kind = json->fail(frame->isObject ? "expected , or }" : "expected , or ]", position);
         }
-        if (++json->at >= json->indexCount) return token->kind = json->fail("text ends too early", json->length);
-        position = json->index[json->at];
+        json->at++;
+        if (!json->has()) return token->kind = json->fail("text ends too early", json->length);
+        position = json->here();
       }
       if (frame->isObject) {
         if (text[position] != '"') return token->kind = json->fail("expected a member name", position);
@@ -384,10 +457,12 @@ uint8_t nextToken(tg_json *json, tg_json_token *token, const tg_json_keys *wante
         } else {
           key = TG_KEY_OTHER;
         }
-        if (++json->at >= json->indexCount) return token->kind = json->fail("text ends too early", json->length);
-        if (text[json->index[json->at]] != ':') return token->kind = json->fail("expected :", json->index[json->at]);
-        if (++json->at >= json->indexCount) return token->kind = json->fail("text ends too early", json->length);
-        position = json->index[json->at];
+        json->at++;
+        if (!json->has()) return token->kind = json->fail("text ends too early", json->length);
+        if (text[json->here()] != ':') return token->kind = json->fail("expected :", json->here());
+        json->at++;
+        if (!json->has()) return token->kind = json->fail("text ends too early", json->length);
+        position = json->here();
         if (isPicky && !(wanted->words[key >> 6] >> (key & 63) & 1)) {
           uint8_t first = text[position];
           if (first == '}' || first == ']' || first == ',' || first == ':' || !skipValue(json)) {
@@ -468,8 +543,8 @@ uint8_t tg_json_next_of(tg_json *json, tg_json_token *token, const tg_json_keys 
 bool tg_json_skip(tg_json *json) {
   if (json->error || json->depth == 0) return false;
   size_t open = 1;
-  for (; json->at < json->indexCount; json->at++) {
-    switch (json->text[json->index[json->at]]) {
+  for (; json->has(); json->at++) {
+    switch (json->text[json->here()]) {
       case '{': case '[':
         open++;
         break;
@@ -494,6 +569,7 @@ size_t tg_json_error_position(const tg_json *json) { return json->errorPosition;
 void tg_json_trim(tg_json *json, size_t keep) {
   if (json->implementation && json->implementation->capacity() > keep) json->implementation.reset();
   json->at = json->indexCount = json->depth = 0;
+  json->windowEnd = json->length;
 }
 
 size_t tg_json_unescape(const uint8_t *raw, size_t length, uint8_t *out, size_t capacity) {

@@ -289,7 +289,7 @@ func sizeValue(_ text: String) -> Int? {
   }
 }
 
-private func sizeText(_ bytes: Int) -> String {
+func sizeText(_ bytes: Int) -> String {
   if bytes >= 1 << 30, bytes % (1 << 30) == 0 { return "\(bytes >> 30)GiB" }
   if bytes >= 1 << 20, bytes % (1 << 20) == 0 { return "\(bytes >> 20)MiB" }
   return "\(bytes >> 10)KiB"

@@ -12,6 +12,8 @@ public struct Policy: Sendable, Equatable {
   public var drainTimeout: Duration = .seconds(30)
   /// Bytes.
   public var maxBody = 32 << 20
+  /// Bytes of clients' bodies and texts, in whatever state, that the process holds at most.
+  public var memory = Policy.defaultMemory
   public var providers: [Provider] = []
   public var routes: [Route] = []
   /// Indexed by `Priority.rawValue`; always three.
@@ -31,6 +33,8 @@ public struct Policy: Sendable, Equatable {
   public var unknownPrice: UnknownPrice = .allow
 
   public init() {}
+
+  static let defaultMemory = 512 << 20
 
   public static let builtInKinds: [String: Priority] = [
     "steer": .high, "follow-up": .normal, "compaction": .low, "embedding": .normal, "background": .low,

@@ -42,7 +42,8 @@ public enum PolicyParser {
   }
 
   static let topFields = [
-    "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "providers", "routes",
+    "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "memory",
+    "providers", "routes",
     "priorities", "default_priority", "queue_bytes", "kinds", "rules", "trust_tenant_header", "tenants", "budgets",
     "prices", "unknown_price",
   ]
@@ -81,10 +82,25 @@ struct PolicyBuilder {
     policy.durability = top.choice("durability", [("batched", .batched), ("full", .full)]) ?? policy.durability
     policy.drainTimeout = top.duration("drain_timeout", .zero ... .seconds(3600)) ?? policy.drainTimeout
     policy.maxBody = top.size("max_body", 1 << 10...1 << 30) ?? policy.maxBody
-    policy.queueBytes = top.size("queue_bytes", 1 << 10...1 << 40) ?? policy.queueBytes
+    readMemory(top, &policy)
     policy.trustTenantHeader = top.flag("trust_tenant_header") ?? policy.trustTenantHeader
     policy.prices = top.filePath("prices")
     policy.unknownPrice = top.choice("unknown_price", [("allow", .allow), ("reject", .reject)]) ?? policy.unknownPrice
+  }
+
+  /// What waits is part of what is held: without a number of its own the queue takes all that there is.
+  private func readMemory(_ top: Fields, _ policy: inout Policy) {
+    policy.memory = top.size("memory", 1 << 20...1 << 40) ?? policy.memory
+    guard let queueBytes = top.size("queue_bytes", 1 << 10...1 << 40) else {
+      policy.queueBytes = min(policy.queueBytes, policy.memory)
+      return
+    }
+    policy.queueBytes = queueBytes
+    if queueBytes > policy.memory, let node = top["queue_bytes"] {
+      reader.report(
+        node.position, "queue_bytes",
+        "found \(node.found), allowed: at most memory, which is \(sizeText(policy.memory)): what waits is part of it")
+    }
   }
 }
 

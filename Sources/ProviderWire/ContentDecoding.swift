@@ -111,7 +111,7 @@ final class ContentDecoder {
       }
       input = input.dropFirst(taken)
       if output.count + made > limit { return .tooLarge }
-      output.append(contentsOf: chunk[..<made])
+      add(made, to: &output, limit)
       switch status {
       case Z_STREAM_END:
         isComplete = true
@@ -141,11 +141,18 @@ final class ContentDecoder {
       if ZSTD_isError(left) != 0 { return .corrupt }
       input = input.dropFirst(taken)
       if output.count + made > limit { return .tooLarge }
-      output.append(contentsOf: chunk[..<made])
+      add(made, to: &output, limit)
       isComplete = left == 0
       if input.isEmpty && made < chunk.count { return .ok }
       if taken == 0 && made == 0 { return .corrupt }
     }
+  }
+
+  /// A large output gets all the room that it may ever need: pages that are not touched cost nothing, where growing by doubling would
+  /// hold it twice while it is copied.
+  private func add(_ made: Int, to output: inout [UInt8], _ limit: Int) {
+    if output.count + made > output.capacity, output.count >= 4 << 20 { output.reserveCapacity(limit) }
+    output.append(contentsOf: chunk[..<made])
   }
 
   /// A whole body at once; nil with the reason where that fails.

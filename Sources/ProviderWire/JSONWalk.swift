@@ -4,7 +4,7 @@ import CSimdjson
 
 /// Memory for reading JSON, used for one text after another. Keep one per loop and hand it to every reader and tap; it
 /// grows to what the largest
-/// text needs and gives back what is above 256 KiB of text.
+/// text needs, at most that of a window of 1 MiB (4 MiB), and gives back what is above 256 KiB of text.
 public final class WireScratch {
   fileprivate let json: OpaquePointer
   fileprivate var isBusy = false
@@ -13,6 +13,13 @@ public final class WireScratch {
     // A few hundred bytes could not be had: Swift itself would stop at its next allocation.
     guard let made = tg_json_make() else { fatalError("out of memory") }
     json = made
+  }
+
+  /// For tests: as if texts were larger.
+  /// - Parameter window: bytes that are split into tokens at a time, at least 1.
+  convenience init(window: Int) {
+    self.init()
+    tg_json_set_window(json, window)
   }
 
   deinit { tg_json_free(json) }
@@ -85,6 +92,9 @@ struct JSONWalk {
       }
     }
   }
+
+  /// Bytes that the list of tokens takes.
+  var listBytes: Int { tg_json_list_bytes(json) }
 
   /// What is wrong with the text and where, once `kind` is `.error`.
   var fault: (reason: String, position: Int) {

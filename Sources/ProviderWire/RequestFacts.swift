@@ -61,8 +61,10 @@ public enum RequestReading: Sendable, Equatable {
   case facts(RequestFacts)
   /// 400. `reason` is a text for the client; `position` is the byte of the (decoded) body where reading stopped.
   case malformed(reason: String, position: Int)
-  /// 413: more than `decodedLimit` bytes after decoding.
-  case decodedTooLarge
+  /// 413: more than `limit` bytes after decoding.
+  case decodedTooLarge(limit: Int)
+  /// 503: there is no memory now in which it could be decoded.
+  case noRoom
   /// 400 or 415: a content coding that we do not know, so that the request cannot be metered.
   case unsupportedEncoding(String)
 }

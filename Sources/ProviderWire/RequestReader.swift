@@ -5,6 +5,8 @@ import CSimdjson
 /// Reads bodies one after another.
 public struct RequestReader {
   private let scratch: WireScratch
+  /// Bytes up to which any compressed body may unfold.
+  static let alwaysDecoded = 4 << 20
 
   /// - Parameter scratch: the loop's memory for reading JSON, shared with its taps.
   public init(scratch: WireScratch = WireScratch()) { self.scratch = scratch }
@@ -18,16 +20,20 @@ public struct RequestReader {
   /// - Parameters:
   ///   - body: as it came, content coding included.
   ///   - path: what the path said.
-  ///   - decodedLimit: the most bytes that a compressed body may have after decoding.
+  ///   - decodedLimit: the most bytes that a compressed body may have after decoding. One that unfolds to more than a hundred times
+  ///     its size is too large above 4 MiB already: no real body does, and its reader pays for what its sender did not.
+  ///   - room: bytes of memory that the decoded copy may take now.
   public mutating func read(
-    _ body: [UInt8], path: PathFacts, contentType: String?, contentEncoding: String?, decodedLimit: Int
+    _ body: [UInt8], path: PathFacts, contentType: String?, contentEncoding: String?, decodedLimit: Int,
+    room: Int = .max
   ) -> RequestReading {
     let coding = ContentCoding(contentEncoding)
     guard coding != .identity, !body.isEmpty else { return readPlain(body, path, contentType) }
     guard coding != .unsupported else { return .unsupportedEncoding(contentEncoding ?? "") }
-    let (decoded, progress) = ContentDecoder.decoded(body, coding, limit: decodedLimit)
+    let likely = min(decodedLimit, max(Self.alwaysDecoded, body.count &* 100))
+    let (decoded, progress) = ContentDecoder.decoded(body, coding, limit: min(likely, room))
     guard let decoded else {
-      if progress == .tooLarge { return .decodedTooLarge }
+      if progress == .tooLarge { return room < likely ? .noRoom : .decodedTooLarge(limit: likely) }
       return .malformed(reason: "body is not valid \(contentEncoding ?? "")", position: 0)
     }
     var reading = readPlain(decoded, path, contentType)

@@ -13,16 +13,6 @@ import Testing
     #expect(abs(histogram.sum - 7.0001) < 1e-9)
   }
 
-  @Test func modelLabelsAreBounded() {
-    var metrics = BrokerMetrics()
-    for number in 0..<100 { #expect(metrics.modelLabel("m\(number)") == "m\(number)") }
-    #expect(metrics.modelLabel("m100") == "other")
-    #expect(metrics.modelLabel("m7") == "m7")
-    var fresh = BrokerMetrics()
-    #expect(fresh.modelLabel(String(repeating: "x", count: 129)) == "other")
-    #expect(fresh.modelLabel(String(repeating: "x", count: 128)).count == 128)
-  }
-
   @Test func tokenTypesDoNotOverlap() {
     var metrics = BrokerMetrics()
     metrics.count(

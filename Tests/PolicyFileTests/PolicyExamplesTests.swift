@@ -55,7 +55,8 @@ import Testing
     // As the file `docs/reference/policy.md` and the parser know them: an unknown one would be refused, so only
     // absence can go unnoticed.
     let fields = [
-      "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "providers", "routes",
+      "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "memory", "providers",
+      "routes",
       "priorities", "default_priority", "queue_bytes", "kinds", "rules", "trust_tenant_header", "tenants", "budgets",
       "prices", "unknown_price", "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens",
       "learn_limits", "breaker", "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "ca_file",

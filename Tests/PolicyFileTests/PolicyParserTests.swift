@@ -13,6 +13,7 @@ let everyFieldText = """
   durability: full
   drain_timeout: 2m
   max_body: 64MiB
+  memory: 2GiB
   providers:
     anthropic:
       dialect: anthropic
@@ -95,6 +96,7 @@ let everyFieldText = """
     expected.durability = .full
     expected.drainTimeout = .seconds(120)
     expected.maxBody = 64 << 20
+    expected.memory = 2 << 30
     expected.providers = [anthropic, openai]
     expected.routes = [
       Route(models: ["claude-*"], to: ["anthropic"]), Route(models: ["*"], to: ["openai", "anthropic"]),

@@ -101,6 +101,10 @@ typedef struct tg_json_keys {
 tg_json *tg_json_make(void);
 void tg_json_free(tg_json *json);
 
+// Splits texts into tokens so many bytes at a time (1 MiB from the start), and more only where a string or number is longer.
+void tg_json_set_window(tg_json *json, size_t bytes);
+// Bytes that the list of tokens takes, used or not.
+size_t tg_json_list_bytes(const tg_json *json);
 // Starts on a text, which must stay unchanged until the walk is over. False: see tg_json_error.
 bool tg_json_begin(tg_json *json, const uint8_t *text, size_t length);
 // Gives the next token and its kind; END and ERROR repeat.

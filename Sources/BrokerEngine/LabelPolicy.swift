@@ -1,0 +1,58 @@
+// Which names may be labels of metrics: what the policy lists, never what a client invents.
+//
+// Promises: a tenant is a label where the policy lists it; a model where a price, a limit or a route names it exactly, or where it
+// has been used under a priced glob, which means that a provider told what a call of it used. At most 500 models, those that are
+// named exactly first; one tenant of several brings a quarter of the others at most. Every other name is `other`.
+import AdmissionCore
+import PolicyFile
+
+struct LabelPolicy {
+  static let mostModels = 500
+  static let other = "other"
+
+  private let tenants: Set<String>
+  /// Named exactly.
+  private let listed: Set<String>
+  /// Used under a priced glob, with whose call brought them.
+  private var adopted: [String: String] = [:]
+  private var adoptedBy: [String: Int] = [:]
+
+  init(policy: Policy, prices: PriceList) {
+    tenants = policy.tenants.isEmpty ? ["default"] : Set(policy.tenants.map(\.id).filter { $0 != "*" })
+    var globs = prices.entries.map(\.models)
+    globs += policy.providers.flatMap { $0.modelLimits.map(\.models) }
+    globs += policy.routes.flatMap(\.models)
+    var listed: Set<String> = []
+    for glob in globs where listed.count < Self.mostModels && !glob.pattern.contains(where: { $0 == "*" || $0 == "?" })
+    {
+      listed.insert(glob.pattern)
+    }
+    self.listed = listed
+  }
+
+  func tenant(_ name: String) -> String { tenants.contains(name) ? name : Self.other }
+
+  /// - Parameters:
+  ///   - isPriced: whether the price list has a price for it.
+  ///   - wasUsed: whether a provider told what the call used.
+  mutating func model(_ name: String, tenant: String, isPriced: Bool, wasUsed: Bool) -> String {
+    if name.isEmpty { return "none" }
+    if listed.contains(name) || adopted[name] != nil { return name }
+    guard isPriced, wasUsed, name.utf8.count <= 128 else { return Self.other }
+    let free = Self.mostModels - listed.count
+    let most = tenants.count > 1 ? max(1, free / 4) : free
+    guard adopted.count < free, adoptedBy[tenant, default: 0] < most else { return Self.other }
+    adopted[name] = tenant
+    adoptedBy[tenant, default: 0] += 1
+    return name
+  }
+
+  /// Takes over what the policy before it had adopted, as far as there is room.
+  mutating func succeed(_ old: LabelPolicy) {
+    for (name, tenant) in old.adopted.sorted(by: { $0.key < $1.key })
+    where !listed.contains(name) && listed.count + adopted.count < Self.mostModels {
+      adopted[name] = tenant
+      adoptedBy[tenant, default: 0] += 1
+    }
+  }
+}

@@ -1,0 +1,23 @@
+// Text of clients and providers as it is kept in records and written to logs: cut where it is recorded, so that no sender decides
+// how much memory a record takes or how long a line is.
+
+enum RecordText {
+  /// The most bytes of UTF-8 that a recorded text has, the mark of a cut included.
+  static let limit = 256
+  private static let mark = "…"
+
+  /// The text itself, or its beginning with `…` behind it, cut where a character ends.
+  static func cut(_ text: String, to limit: Int = RecordText.limit) -> String {
+    let bytes = text.utf8
+    guard bytes.count > limit else { return text }
+    var end = bytes.index(bytes.startIndex, offsetBy: max(0, limit - mark.utf8.count))
+    // Marks without end on one letter are no character to wait for: then the scalar's border has to do.
+    var steps = 0
+    while end > bytes.startIndex, steps < 64, String.Index(end, within: text) == nil {
+      end = bytes.index(before: end)
+      steps += 1
+    }
+    while end > bytes.startIndex, end.samePosition(in: text.unicodeScalars) == nil { end = bytes.index(before: end) }
+    return text[..<end] + mark
+  }
+}
