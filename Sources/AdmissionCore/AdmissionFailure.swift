@@ -318,7 +318,7 @@ extension Admission {
     case .throttled, .failed, .keyRefused, .quotaExhausted, .ownFault: break
     }
     var request = lease.request
-    guard !settlement.answerBegan, !request.isCancelled, now < request.deadline,
+    guard settlement.mayGoAgain, !settlement.answerBegan, !request.isCancelled, now < request.deadline,
       let known = route(of: request.ticket)
     else { return false }
     if known.route != request.route {

@@ -159,7 +159,13 @@ public struct RetryPolicy: Sendable, Equatable {
   public var max: Span
   /// Retries as a share of requests, in percent.
   public var budgetPercent: Int
-  public init(attempts: Int = 3, base: Span = .milliseconds(500), max: Span = .seconds(20), budgetPercent: Int = 20) {
+  /// A request that was wholly sent and got no answer in time goes again, though the provider may charge for both.
+  public var afterSent: Bool
+  public init(
+    attempts: Int = 3, base: Span = .milliseconds(500), max: Span = .seconds(20), budgetPercent: Int = 20,
+    afterSent: Bool = false
+  ) {
+    self.afterSent = afterSent
     self.attempts = attempts
     self.base = base
     self.max = max

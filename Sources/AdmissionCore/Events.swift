@@ -96,11 +96,14 @@ public struct Settlement: Sendable {
   public var answerBegan: Bool
   /// True where the provider gave an answer (of any status) that can be passed on when attempts are used up.
   public var hasAnswer: Bool
+  /// False where trying again would run, and charge, the request twice.
+  public var mayGoAgain: Bool
 
   public init(
     verdict: Verdict, usage: Usage? = nil, cost: Money? = nil, wasSent: Bool = true, answerBegan: Bool = false,
-    hasAnswer: Bool = false
+    hasAnswer: Bool = false, mayGoAgain: Bool = true
   ) {
+    self.mayGoAgain = mayGoAgain
     self.verdict = verdict
     self.usage = usage
     self.cost = cost

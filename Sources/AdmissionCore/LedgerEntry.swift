@@ -25,6 +25,7 @@ public enum LedgerEntry: Sendable, Equatable {
   /// The request is over. Requests that were never granted have this entry alone.
   case concluded(RequestEnd)
   case changed(LedgerChange)
+  case remembered(LedgerMemo)
 }
 
 /// An attempt is about to be sent: the estimate that stands if nothing is heard of it again.
@@ -206,6 +207,35 @@ public struct LedgerChange: Sendable, Equatable {
     self.askedBy = askedBy
     self.amount = amount
     self.until = until
+  }
+}
+
+/// Something that a broker wants to know again after a restart. Of one kind and name the newest counts.
+public struct LedgerMemo: Sendable, Equatable {
+  public enum Kind: String, Sendable, CaseIterable {
+    /// What was charged for work that one call began and others read.
+    case work
+    /// What was learned of a model's calls at a provider.
+    case learned
+
+    /// Memos of this kind that are kept; the oldest go first.
+    public var most: Int {
+      switch self {
+      case .work: 16_384
+      case .learned: 4_096
+      }
+    }
+  }
+  public var kind: Kind
+  /// At most 512 bytes.
+  public var name: String
+  /// At most 4,096 bytes.
+  public var value: String
+
+  public init(kind: Kind, name: String, value: String) {
+    self.kind = kind
+    self.name = name
+    self.value = value
   }
 }
 

@@ -48,6 +48,8 @@ final class Attempt: UpstreamEvents {
   private var remaining = -1
   private var isEventStream = false
   private var graceTimer: LoopTimer?
+  /// What the lines of a batch's results have come to.
+  private var sums = LineSums()
   /// True once something of this attempt's answer has gone to the client.
   private(set) var answerBegan = false
 
@@ -174,10 +176,14 @@ final class Attempt: UpstreamEvents {
     switch phase {
     case .awaitingHold, .ended: break
     case .awaitingHead, .holding:
-      end(
-        Settlement(
-          verdict: VerdictReader.verdict(failure: failure, answerBegan: false), wasSent: failure.requestMayHaveArrived),
-        failure: failure.kind.rawValue)
+      var settlement = Settlement(
+        verdict: VerdictReader.verdict(failure: failure, answerBegan: false), wasSent: failure.requestMayHaveArrived)
+      if failure.isLateAnswer {
+        // The provider works on it, and will charge for what nobody hears.
+        settlement.usage = usage()
+        settlement.mayGoAgain = exchange.head.method != "POST" || repeatsAfterSending
+      }
+      end(settlement, failure: failure.kind.rawValue)
     case .relaying:
       tap?.finish { withheld.append(contentsOf: $0) }
       if isEventStream {
@@ -201,6 +207,11 @@ final class Attempt: UpstreamEvents {
     }
   }
 
+  private var repeatsAfterSending: Bool {
+    let provider = exchange.rules.provider(grant.provider.name) ?? broker.rules.provider(grant.provider.name)
+    return provider?.policy.retry.afterSent ?? false
+  }
+
   private func verdict(_ head: ResponseHead, _ body: [UInt8]) -> Verdict {
     VerdictReader.verdict(
       status: head.status, fields: head.fields, body: body, dialect: exchange.dialect,
@@ -215,6 +226,7 @@ final class Attempt: UpstreamEvents {
     tap = UsageTap(
       endpoint: exchange.path.endpoint, isStreaming: facts.isStreaming, contentType: head.fields.first("content-type"),
       contentEncoding: head.fields.first("content-encoding"), stripInjectedUsage: strips,
+      watchesWork: head.status < 300 && watchesWork, collectsLines: head.status < 300 && collectsLines,
       scratch: broker.scratch)
     var fields = ForwardedFields.forClient(head.fields, bodyMayShrink: strips)
     record.status = head.status
@@ -261,6 +273,7 @@ final class Attempt: UpstreamEvents {
         tap?.feed(bytes) { downstream.send($0) }
       }
     }
+    if collectsLines { addLines() }
     if !isPaused, downstream.pendingBytes > Attempt.highWater {
       isPaused = true
       call?.pause()
@@ -337,17 +350,24 @@ final class Attempt: UpstreamEvents {
 
   private func end(_ ending: Settlement, failure: String?) {
     var settlement = ending
+    let later = laterCharge()
     phase = .ended
     graceTimer = nil
     let index = record.attempts.count - 1
     let now = broker.clock.monotonic()
-    let extras = tap?.extras ?? UsageExtras()
-    let (cost, source) = cost(of: settlement.usage, extras)
+    var extras = tap?.extras ?? UsageExtras()
+    var (cost, source) = cost(of: settlement.usage, extras)
+    var usage = settlement.usage
+    if let later {
+      // Its tokens were taken from limits of another kind, at another time: only its money, and what is told, is of now.
+      (usage, extras.cacheWriteHourTokens) = (later.charge.usage, later.charge.cacheWriteHour)
+      (cost, source) = (later.charge.cost, later.source)
+    }
     settlement.cost = cost
     record.attempts[index].end(
       at: now, verdict: settlement.verdict.name, failure: failure, cost: cost, costSource: source)
     record.addCost(cost)
-    if let usage = settlement.usage {
+    if let usage {
       record.usage = usage
       broker.count(usage, cost ?? .zero, of: exchange)
     }
@@ -355,15 +375,34 @@ final class Attempt: UpstreamEvents {
       AttemptEnd(
         request: record.id, attempt: grant.attempt, at: WallInstant(nanoseconds: broker.wallNanoseconds(at: now)),
         verdict: settlement.verdict.name, status: record.attempts[index].status, wasSent: settlement.wasSent,
-        usage: settlement.usage ?? Usage(), cacheWriteHourTokens: extras.cacheWriteHourTokens,
+        usage: usage ?? Usage(), cacheWriteHourTokens: extras.cacheWriteHourTokens,
         audioMilliseconds: extras.audioMilliseconds, cost: cost, costSource: source,
         priceVersion: exchange.rules.prices.version, serviceTier: tap?.serviceTier))
     tap = nil
     if let lease = lease.take() { lease.settle(settlement) }
   }
 
+  private func addLines() {
+    guard let lines = tap?.takeLines(), !lines.isEmpty else { return }
+    add(lines, to: &sums)
+  }
+
+  private func laterCharge() -> (charge: WorkBook.Charge, source: CostSource)? {
+    guard let tap, answerBegan else { return nil }
+    if collectsLines { addLines() }
+    return laterCharge(tap, sums)
+  }
+
+  /// What tokens cost at the time of the attempt.
+  /// - Parameter model: as the line of a batch names it; empty counts as that of the call.
+  func price(_ usage: Usage, _ extras: UsageExtras, model: String, tier: String?) -> (Money?, CostSource) {
+    exchange.rules.prices.cost(
+      of: usage, extras: extras, model: model.isEmpty ? record.model : model, answeredBy: tap?.model, reported: nil,
+      tier: tier, at: broker.wallNanoseconds(at: began))
+  }
+
   private func cost(of usage: Usage?, _ extras: UsageExtras) -> (Money?, CostSource) {
-    guard let usage, !exchange.path.endpoint.isFree else { return (.zero, .free) }
+    guard let usage, !exchange.charge.isFree else { return (.zero, .free) }
     return exchange.rules.prices.cost(
       of: usage, extras: extras, model: record.model, answeredBy: tap?.model,
       reported: tap?.cost, tier: tap?.serviceTier, at: broker.wallNanoseconds(at: began))
@@ -371,8 +410,9 @@ final class Attempt: UpstreamEvents {
 
   /// What the provider said it charged, or what the bytes let us guess.
   private func usage() -> Usage {
+    guard !exchange.charge.isFree else { return Usage() }
     if let usage = tap?.usage { return usage }
-    guard !exchange.path.endpoint.isFree else { return Usage() }
+    if exchange.charge == .onlyAsAnswered || tap?.work?.isUnderWay == true { return Usage() }
     return Usage(
       inputTokens: exchange.facts.estimatedInput, outputTokens: tap?.estimatedOutput ?? 0, isEstimated: true)
   }
@@ -382,6 +422,16 @@ final class Attempt: UpstreamEvents {
     let mark = Array("text/event-stream".utf8)
     let value = head.fields.valueBytes(at: index)
     return value.count >= mark.count && zip(value, mark).allSatisfy { asciiLowercased($0) == $1 }
+  }
+}
+
+extension UpstreamFailure {
+  /// True where the provider has the whole request and did not answer in the time that it was given.
+  var isLateAnswer: Bool {
+    switch kind {
+    case .firstByteTimedOut, .idleTimedOut, .totalTimedOut: requestWasSent
+    default: false
+    }
   }
 }
 

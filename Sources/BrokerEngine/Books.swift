@@ -52,6 +52,10 @@ final class Books {
     _ = ledger?.append(change)
   }
 
+  func remembered(_ memo: LedgerMemo) {
+    _ = ledger?.append(memo)
+  }
+
   private func committed(upTo number: UInt64) {
     while let first = waiting.first, first.number <= number {
       waiting.removeFirst()

@@ -58,6 +58,12 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   private(set) lazy var budgets = BudgetKeeper(
     loop: loop, now: { [unowned self] in clock.monotonic() }, wall: { [unowned self] in wallNanoseconds(at: $0) },
     tell: { [unowned self] in dispatcher.tell($0) })
+  /// Work that is charged when its end is read.
+  lazy var works: WorkBook = {
+    var book = WorkBook()
+    book.keep = { [unowned self] in books.remembered($0) }
+    return book
+  }()
   private var wallClock: WallClock
   private var ids: ULIDMaker
   private lazy var models = ModelCatalog(broker: self)

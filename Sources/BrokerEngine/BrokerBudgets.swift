@@ -16,6 +16,11 @@ extension Broker {
     if !attempts.isEmpty { dispatcher.tell(.restored(attempts)) }
   }
 
+  /// What an earlier process wanted to be known. To be called once, before the first request; the oldest first.
+  public func restore(memos: [LedgerMemo]) {
+    works.restore(memos)
+  }
+
   /// Adds to the limit of a tenant's own budgets (or the broker's, or of one budget) until a moment, and writes it down.
   public func raiseBudget(_ raise: HeldRaise, askedBy: String) {
     budgets.raise(raise)

@@ -42,6 +42,8 @@ final class Exchange {
   /// The rules under which the request came in; a reload does not change them for it.
   let rules: BrokerRules
   let caller: Caller
+  /// What its answer is charged for.
+  let charge: ChargeRule
   private(set) var facts = RequestFacts()
   private(set) var phase = Phase.reading
   /// The answer that is passed on when attempts are used up.
@@ -71,6 +73,7 @@ final class Exchange {
     self.path = path
     self.rules = rules
     self.caller = caller
+    charge = ChargeRule(method: head.method, path: record.path[...], endpoint: path.endpoint)
   }
 
   var dialect: Dialect { path.dialect }
@@ -90,7 +93,10 @@ final class Exchange {
       return reject(.rejectedNoCapacity, ErrorText.ledgerInTrouble(obstacle), retryAfter: .seconds(5))
     }
     switch readFacts() {
-    case .facts(let facts): self.facts = facts
+    case .facts(let facts):
+      self.facts = facts
+      // What is read goes where it was begun, and is counted under that model.
+      if facts.model == nil, case .later(let work) = charge { self.facts.model = broker.works.model(of: work.id) }
     case .malformed(let reason, let position):
       return reject(.rejectedMalformed, "the request body cannot be read: \(reason) at byte \(position)")
     case .decodedTooLarge(let limit):
@@ -104,6 +110,7 @@ final class Exchange {
       return reject(
         .rejectedMalformed, "the content-encoding '\(name)' is not understood; allowed are gzip, deflate and zstd")
     }
+    let facts = facts
     record.isStreaming = facts.isStreaming
     record.model = facts.model ?? ""
     record.estimatedInput = facts.estimatedInput
@@ -156,7 +163,7 @@ final class Exchange {
         model: model, tier: facts.serviceTier, estimatedInput: facts.estimatedInput,
         at: broker.wallNanoseconds(at: readyAt))
     }
-    if let model = facts.model, price == nil, rules.policy.unknownPrice == .reject, !path.endpoint.isFree {
+    if let model = facts.model, price == nil, rules.policy.unknownPrice == .reject, !charge.isFree {
       reject(
         .rejectedModel,
         "the model '\(model)' has no price in the list of \(rules.prices.version), and 'unknown_price: reject' refuses such"
@@ -165,7 +172,7 @@ final class Exchange {
     }
     isPriced = price != nil
     // What a free call costs is known: nothing.
-    if path.endpoint.isFree { price = CallPrice(inputMicroPerToken: 0, outputMicroPerToken: 0) }
+    if charge.isFree { price = CallPrice(inputMicroPerToken: 0, outputMicroPerToken: 0) }
     if let name = target.provider ?? head.fields.first("x-tollgate-provider") {
       guard rules.provider(name) != nil else {
         reject(.rejectedModel, "there is no provider '\(name)' here")
@@ -206,7 +213,7 @@ final class Exchange {
       id: record.id, tenant: TenantID(caller.name), session: SessionID(record.session), priority: record.priority,
       candidates: candidates, model: facts.model ?? "", heldBytes: downstream.body.count + 2048,
       estimatedInput: facts.estimatedInput, outputCap: facts.outputCap,
-      producesOutput: facts.producesOutput && !path.endpoint.isFree, deadline: deadline,
+      producesOutput: facts.producesOutput && !charge.isFree, deadline: deadline,
       clientRetryCount: fields.first("x-stainless-retry-count").flatMap { Int($0) } ?? 0, clientKey: record.clientKey)
   }
 

@@ -17,13 +17,43 @@ enum ForwardedFields {
     let named = connectionNames(fields)
     for index in 0..<fields.count {
       if Credentials.isStripped(fields, at: index, passThrough: passThrough) { continue }
-      if identityOnly, fields.nameIs("accept-encoding", at: index) { continue }
+      if fields.nameIs("accept-encoding", at: index) {
+        if identityOnly { continue }
+        if let readable = readableCodings(fields.valueBytes(at: index)) {
+          if named.isEmpty || !names(named, contain: fields.nameBytes(at: index)) {
+            result.append(name: fields.nameBytes(at: index), value: readable)
+          }
+          continue
+        }
+      }
       if !named.isEmpty, names(named, contain: fields.nameBytes(at: index)) { continue }
       result.append(fieldAt: index, of: fields)
     }
     if let credential { result.append(name: credential.name, value: credential.value) }
     return result
   }
+
+  /// The codings in which an answer may come, without those in which its usage could not be read; nil where all of them may stay.
+  private static func readableCodings(_ value: ArraySlice<UInt8>) -> [UInt8]? {
+    for (common, result) in common where value.elementsEqual(common) { return result }
+    var kept: [ArraySlice<UInt8>] = []
+    var dropped = false
+    for element in value.split(separator: UInt8(ascii: ",")) {
+      let name = element.prefix { $0 != UInt8(ascii: ";") }.filter { $0 != 0x20 && $0 != 0x09 }.map(asciiLowercased)
+      if readable.contains(name) { kept.append(element) } else { dropped = true }
+    }
+    guard dropped else { return nil }
+    if kept.isEmpty { return Array("identity".utf8) }
+    return Array(kept.joined(separator: [UInt8(ascii: ",")]).drop { $0 == 0x20 })
+  }
+  /// What most clients send, so that it need not be taken apart.
+  private static let common: [(value: [UInt8], readable: [UInt8]?)] = [
+    ("gzip, deflate", nil), ("gzip, deflate, br", "gzip, deflate"), ("gzip, deflate, zstd", nil),
+    ("gzip, deflate, br, zstd", "gzip, deflate, zstd"), ("br, gzip, deflate", "gzip, deflate"), ("identity", nil),
+    ("gzip", nil),
+  ].map { (Array($0.0.utf8), $0.1.map { Array($0.utf8) }) }
+  private static let readable: Set<[UInt8]> = Set(
+    ["gzip", "x-gzip", "deflate", "zstd", "identity"].map { Array($0.utf8) })
 
   /// The provider's fields for the client, with room for ours.
   /// - Parameter bodyMayShrink: true drops `content-length`, because a frame may be removed.

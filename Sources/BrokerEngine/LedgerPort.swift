@@ -14,4 +14,5 @@ public protocol LedgerPort: AnyObject {
   func append(_ end: AttemptEnd) -> UInt64
   func append(_ end: RequestEnd) -> UInt64
   func append(_ change: LedgerChange) -> UInt64
+  func append(_ memo: LedgerMemo) -> UInt64
 }

@@ -50,7 +50,7 @@ public final class PriceBook {
     guard
       let rates = lookUp(model, at: wall).price?.callRates(
         tier: Self.tier(tier), inputTokens: estimatedInput, extras: UsageExtras(), at: wall),
-      rates.input != nil || rates.output != nil
+      rates.input != nil || rates.output != nil || rates.isByCall
     else { return nil }
     let input = rates.input ?? 0
     func scaled(_ rate: Int64) -> Int64 {
@@ -59,7 +59,8 @@ public final class PriceBook {
     }
     return CallPrice(
       inputMicroPerToken: scaled(input), outputMicroPerToken: scaled(rates.output ?? input),
-      perRequest: rates.perRequest)
+      // Nobody knows how long the audio is: what is held for it is the least that it can be.
+      perRequest: rates.perRequest > .zero ? rates.perRequest : rates.perAudioSecond)
   }
 
   /// What a call cost, and where the number comes from.

@@ -79,11 +79,14 @@ public struct UpstreamFailure: Error, Sendable, Equatable {
   public var detail: String
   /// True where the provider can have seen the request: a retry may then run it twice.
   public var requestMayHaveArrived: Bool
+  /// True where all of the request went out: the provider works on it, and charges for that.
+  public var requestWasSent: Bool
 
-  public init(kind: Kind, detail: String, requestMayHaveArrived: Bool) {
+  public init(kind: Kind, detail: String, requestMayHaveArrived: Bool, requestWasSent: Bool = false) {
     self.kind = kind
     self.detail = detail
     self.requestMayHaveArrived = requestMayHaveArrived
+    self.requestWasSent = requestWasSent
   }
 }
 

@@ -27,6 +27,7 @@ public struct EntryBatch: Sendable {
     case .settled(let end): append(end)
     case .concluded(let end): append(end)
     case .changed(let change): append(change)
+    case .remembered(let memo): append(memo)
     }
   }
 
@@ -117,6 +118,17 @@ public struct EntryBatch: Sendable {
     }
   }
 
+  public mutating func append(_ memo: LedgerMemo) {
+    count += 1
+    let texts = memo.kind.rawValue.utf8.count + memo.name.utf8.count + memo.value.utf8.count
+    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
+      span.append(EntryCoding.Sort.remembered.rawValue)
+      span.put(memo.kind.rawValue)
+      span.put(memo.name)
+      span.put(memo.value)
+    }
+  }
+
   /// The entries again.
   func entries() -> [LedgerEntry] {
     var entries: [LedgerEntry] = []
@@ -189,7 +201,7 @@ enum EntryCoding {
   /// Of the shape of entries; a journal of another version is not read.
   static let version: UInt8 = 2
 
-  enum Sort: UInt8 { case held = 1, settled, concluded, changed }
+  enum Sort: UInt8 { case held = 1, settled, concluded, changed, remembered }
 
   /// Enough for the numbers of any entry, and for the lengths of its texts.
   static let room = 256
@@ -225,6 +237,7 @@ struct EntryDecoder {
     case .settled: return .settled(try attemptEnd())
     case .concluded: return .concluded(try requestEnd())
     case .changed: return .changed(try change())
+    case .remembered: return .remembered(try memo())
     }
   }
 
@@ -287,6 +300,11 @@ struct EntryDecoder {
       at: at, subject: subject, name: try text(), state: try text(), reason: try text(),
       askedBy: try optionalText(), amount: try optionalNumber().map { Money(nanodollars: $0) },
       until: try optionalNumber().map { WallInstant(nanoseconds: $0) })
+  }
+
+  mutating func memo() throws(EntryCoding.Unreadable) -> LedgerMemo {
+    guard let kind = LedgerMemo.Kind(rawValue: try text()) else { throw EntryCoding.Unreadable() }
+    return LedgerMemo(kind: kind, name: try text(), value: try text())
   }
 
   mutating func series() throws(EntryCoding.Unreadable) -> Series {

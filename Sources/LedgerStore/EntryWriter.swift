@@ -32,6 +32,7 @@ final class EntryWriter {
   private let findSeries: Statement
   private let insertSeries: Statement
   private let insertWord: Statement
+  private let memos: MemoTable
   private let writeMark: Statement
   private let writeApplied: Statement
 
@@ -116,6 +117,7 @@ final class EntryWriter {
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         """)
     insertWord = try db.makeStatement(sql: "INSERT INTO words (text) VALUES (?)")
+    memos = try MemoTable(db)
     writeMark = try db.makeStatement(
       sql: "INSERT INTO marks VALUES ('unfinished_since', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
     writeApplied = try db.makeStatement(
@@ -159,6 +161,7 @@ final class EntryWriter {
           case .settled: if try !writeAttemptEnd(&decoder) { strays.append(try start.entry()) }
           case .concluded: try writeRequestEnd(&decoder)
           case .changed: try write(try decoder.change())
+          case .remembered: try memos.write(try decoder.memo())
           }
           start = decoder
         }

@@ -45,6 +45,18 @@ enum LedgerSchema {
     migrator.registerMigration("keep attempts, requests and changes") { db in
       try db.execute(sql: first)
     }
+    migrator.registerMigration("keep what a broker wants to know again") { db in
+      try db.execute(
+        sql: """
+          CREATE TABLE memos (
+            id INTEGER PRIMARY KEY,
+            kind TEXT NOT NULL,
+            name TEXT NOT NULL,
+            value TEXT NOT NULL,
+            UNIQUE (kind, name)
+          ) STRICT;
+          """)
+    }
     return migrator
   }
 

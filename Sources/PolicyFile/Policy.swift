@@ -121,9 +121,9 @@ public struct Provider: Sendable, Equatable {
   public var learnLimits = true
   public var breaker: BreakerPolicy = .api
   public var connectTimeout: Duration = .seconds(5)
-  public var firstByteTimeout: Duration = .seconds(300)
-  public var idleTimeout: Duration = .seconds(120)
-  public var totalTimeout: Duration = .seconds(900)
+  public var firstByteTimeout: Duration = .seconds(600)
+  public var idleTimeout: Duration = .seconds(600)
+  public var totalTimeout: Duration = .seconds(3600)
   public var retry = RetryPolicy()
   public var injectUsage = true
   public var passThrough = false

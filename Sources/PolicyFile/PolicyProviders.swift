@@ -207,13 +207,15 @@ extension PolicyBuilder {
   private func retry(_ fields: Fields) -> RetryPolicy {
     var retry = RetryPolicy()
     guard let node = fields["retry"],
-      let entry = reader.fields(node, fields.path(of: "retry"), known: ["attempts", "base", "max", "budget"])
+      let entry = reader.fields(
+        node, fields.path(of: "retry"), known: ["attempts", "base", "max", "budget", "after_sent"])
     else { return retry }
     let range = Duration.milliseconds(1)...Duration.seconds(3600)
     retry.attempts = entry.integer("attempts", 1...100).map { Int($0) } ?? retry.attempts
     retry.base = entry.duration("base", range).map { Span($0) } ?? retry.base
     retry.max = entry.duration("max", range).map { Span($0) } ?? retry.max
     retry.budgetPercent = entry.percent("budget", 0...100) ?? retry.budgetPercent
+    retry.afterSent = entry.flag("after_sent") ?? retry.afterSent
     if retry.max < retry.base {
       entry.report(entry["max"] != nil ? "max" : "base", "max is shorter than base, allowed: max of base or longer")
     }

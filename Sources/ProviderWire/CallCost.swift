@@ -29,6 +29,11 @@ public struct CallRates: Sendable, Equatable {
     self.input = input
     self.output = output
   }
+
+  /// True where the price is of calls or of seconds, and not of tokens.
+  public var isByCall: Bool {
+    input == nil && output == nil && (perRequest > .zero || perAudioSecond > .zero)
+  }
 }
 
 public enum CallCost {
@@ -61,7 +66,10 @@ public enum CallCost {
     // Thousandths of a nano-dollar, times a million for the factor.
     var sum: Int128 = 0
     for (tokens, rate) in parts where tokens > 0 {
-      guard let rate else { return nil }
+      guard let rate else {
+        if rates.isByCall { continue }
+        return nil
+      }
       sum += Int128(min(tokens, 1 << 53)) * Int128(min(max(rate, 0), highestRate)) * factor
     }
     // A reranker's `search_units` are requests to its price.

@@ -106,8 +106,9 @@ final class CurlCall: UpstreamCall {
   /// The timeout that ran out, if one did.
   func expired(at now: UInt64) -> UpstreamFailure? {
     let mayHaveArrived = carrier?.requestMayHaveArrived ?? false
+    let wasSent = carrier?.requestWasSent ?? false
     func failure(_ kind: UpstreamFailure.Kind, _ detail: String) -> UpstreamFailure {
-      UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived)
+      UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived, requestWasSent: wasSent)
     }
     if totalDeadline <= now { return failure(.totalTimedOut, "the attempt took longer than its total timeout") }
     if carrier?.headComplete == true {

@@ -53,6 +53,7 @@ final class DirectConnection: CallCarrier {
 
   override var headComplete: Bool { reader.headComplete }
   override var requestMayHaveArrived: Bool { sent > 0 || reader.hasBegun }
+  override var requestWasSent: Bool { reader.hasBegun || (sent > 0 && sent == total) }
 
   init(_ upstream: CurlUpstream, _ pool: ProviderPool, _ destination: Destination) {
     self.upstream = upstream

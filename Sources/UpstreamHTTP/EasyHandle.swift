@@ -135,6 +135,8 @@ class CallCarrier {
 
   var headComplete: Bool { false }
   var requestMayHaveArrived: Bool { false }
+  /// All of the request went out, as far as that is known.
+  var requestWasSent: Bool { requestMayHaveArrived }
 
   /// Libcurl is done with its handle: the transfer, or the connecting.
   func libcurlFinished(_ code: CURLcode) {}

@@ -12,6 +12,7 @@ enum BudgetRestoring {
       spent: spent(spending, windows: windows.map(\.window)),
       raises: try store.budgetRaises(now: now).compactMap { HeldRaise($0) },
       attempts: try store.pastAttempts(now: now))
+    broker.restore(memos: try LedgerMemo.Kind.allCases.flatMap { try store.memos($0) })
   }
 
   /// - Parameter windows: in the order of each caller's sums.

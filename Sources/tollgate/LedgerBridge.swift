@@ -63,6 +63,11 @@ final class LedgerBridge: LedgerPort {
     return counted()
   }
 
+  func append(_ memo: LedgerMemo) -> UInt64 {
+    gathered.append(memo)
+    return counted()
+  }
+
   /// The number of the entry that was gathered last.
   private func counted() -> UInt64 {
     if gathered.count == 1 { loop.atEndOfTurn { [weak self] in self?.handOver() } }

@@ -68,8 +68,9 @@ final class FakeUpstream: Upstream {
       for chunk in chunks { events.upstreamReceived(Array(chunk.utf8)[...]) }
       if ends { events.upstreamEnded(.completed) }
     }
-    func fail(_ kind: UpstreamFailure.Kind) {
-      events.upstreamEnded(.failed(UpstreamFailure(kind: kind, detail: "", requestMayHaveArrived: true)))
+    func fail(_ kind: UpstreamFailure.Kind, wasSent: Bool = false) {
+      events.upstreamEnded(
+        .failed(UpstreamFailure(kind: kind, detail: "", requestMayHaveArrived: true, requestWasSent: wasSent)))
     }
   }
   private(set) var calls: [Call] = []
@@ -94,6 +95,7 @@ final class FakeLedger: LedgerPort {
   func append(_ end: AttemptEnd) -> UInt64 { take(.settled(end)) }
   func append(_ end: RequestEnd) -> UInt64 { take(.concluded(end)) }
   func append(_ change: LedgerChange) -> UInt64 { take(.changed(change)) }
+  func append(_ memo: LedgerMemo) -> UInt64 { take(.remembered(memo)) }
 
   private func take(_ entry: LedgerEntry) -> UInt64 {
     entries.append(entry)
@@ -110,6 +112,7 @@ final class FakeLedger: LedgerPort {
 
   var holds: [AttemptHold] { entries.compactMap { if case .held(let hold) = $0 { hold } else { nil } } }
   var settlements: [AttemptEnd] { entries.compactMap { if case .settled(let end) = $0 { end } else { nil } } }
+  var memos: [LedgerMemo] { entries.compactMap { if case .remembered(let memo) = $0 { memo } else { nil } } }
   var conclusions: [RequestEnd] { entries.compactMap { if case .concluded(let end) = $0 { end } else { nil } } }
 }
 

@@ -36,6 +36,19 @@ import Testing
     #expect(names(sent) == ["Accept"])
   }
 
+  @Test(arguments: [
+    ("gzip, deflate", "gzip, deflate"), ("gzip, deflate, br", "gzip, deflate"),
+    ("gzip, deflate, br, zstd", "gzip, deflate, zstd"), ("br", "identity"), ("*", "identity"),
+    ("br;q=1.0, *;q=0.5", "identity"),
+    ("GZIP;q=0.8 , BR , zstd", "GZIP;q=0.8 , zstd"), ("br, gzip", "gzip"), ("identity", "identity"), ("", ""),
+  ])
+  func codingsInWhichUsageCouldNotBeReadAreNotAskedFor(_ asked: String, _ sent: String) {
+    let fields = HeaderFields([("Accept-Encoding", asked), ("Accept", "*/*")])
+    let result = ForwardedFields.forProvider(fields, credential: nil, passThrough: false, identityOnly: false)
+    #expect(names(result) == ["Accept-Encoding", "Accept"])
+    #expect(result.first("accept-encoding") == sent)
+  }
+
   @Test func towardsTheClientKeepsEverythingElse() {
     let fields = HeaderFields([
       ("Content-Type", "text/event-stream"), ("Connection", "close"), ("Transfer-Encoding", "chunked"),

@@ -36,7 +36,7 @@ let everyFieldText = """
       learn_limits: false
       breaker: {failures: 7, window: 10s, recovery: 15s, probes: 2, when_open: reject}
       timeouts: {connect: 1s, first_byte: 2s, idle: 3s, total: 4s}
-      retry: {attempts: 5, base: 100ms, max: 1s, budget: 50%}
+      retry: {attempts: 5, base: 100ms, max: 1s, budget: 50%, after_sent: true}
       inject_usage: false
       pass_through: true
       settle_lag: 200ms
@@ -157,7 +157,8 @@ let everyFieldText = """
     provider.firstByteTimeout = .seconds(2)
     provider.idleTimeout = .seconds(3)
     provider.totalTimeout = .seconds(4)
-    provider.retry = RetryPolicy(attempts: 5, base: .milliseconds(100), max: .seconds(1), budgetPercent: 50)
+    provider.retry = RetryPolicy(
+      attempts: 5, base: .milliseconds(100), max: .seconds(1), budgetPercent: 50, afterSent: true)
     provider.injectUsage = false
     provider.passThrough = true
     provider.settleLag = .milliseconds(200)

@@ -1,0 +1,73 @@
+// An attempt whose answer begins work that goes on after it, or shows how such work has ended.
+import AdmissionCore
+import ProviderWire
+
+/// What the lines of a batch's results have come to.
+struct LineSums {
+  var usage = Usage()
+  var cacheWriteHour: TokenCount = 0
+  /// nil once a line had no price.
+  var cost: Money? = .zero
+  var source = CostSource.prices
+}
+
+extension Attempt {
+  /// True where the answer tells of work that goes on after it, or before.
+  var watchesWork: Bool {
+    switch exchange.charge {
+    case .asAnswered: exchange.facts.isBackground
+    case .onlyAsAnswered: exchange.path.endpoint == .messageBatches || exchange.record.path.hasSuffix("/batches")
+    case .later(let work): !work.isLines
+    case .nothing: false
+    }
+  }
+
+  var collectsLines: Bool {
+    if case .later(let work) = exchange.charge { work.isLines } else { false }
+  }
+
+  /// Each line of a batch's results is a call of its own, at the batch's price.
+  func add(_ lines: [LineUsage], to sums: inout LineSums) {
+    for line in lines {
+      sums.usage.inputTokens = sums.usage.inputTokens + line.usage.inputTokens
+      sums.usage.cacheReadTokens = sums.usage.cacheReadTokens + line.usage.cacheReadTokens
+      sums.usage.cacheWriteTokens = sums.usage.cacheWriteTokens + line.usage.cacheWriteTokens
+      sums.usage.outputTokens = sums.usage.outputTokens + line.usage.outputTokens
+      sums.usage.reasoningTokens = sums.usage.reasoningTokens + line.usage.reasoningTokens
+      sums.cacheWriteHour = sums.cacheWriteHour + line.extras.cacheWriteHourTokens
+      let (cost, source) = price(line.usage, line.extras, model: line.model, tier: "batch")
+      sums.source = cost == nil ? .unknown : sums.source == .unknown ? .unknown : source
+      if let cost { sums.cost?.add(cost) } else { sums.cost = nil }
+    }
+  }
+
+  /// What an answer that has gone to the client says of such work: remembers what it begins, and gives what is to be charged for
+  /// what it ends.
+  func laterCharge(
+    _ tap: UsageTap, _ sums: LineSums
+  ) -> (charge: WorkBook.Charge, source: CostSource)? {
+    let broker = exchange.broker
+    guard case .later(let work) = exchange.charge else {
+      if watchesWork, let id = tap.work?.id, tap.usage == nil || tap.work?.isUnderWay == true {
+        broker.works.began(id, model: exchange.record.model)
+      }
+      return nil
+    }
+    if work.isLines {
+      guard sums.usage != Usage() else { return nil }
+      return broker.works.show(work.id, sums.usage, cacheWriteHour: sums.cacheWriteHour, cost: sums.cost)
+        .map { ($0, sums.source) }
+    }
+    if work.kind == .batch, let file = tap.work?.outputFile { broker.works.link(file: file, to: work.id) }
+    // A response that was not begun here, or not left open here, was paid for by whoever began it.
+    guard work.kind == .batch || broker.works.knows(work.id) else { return nil }
+    guard let usage = tap.usage, usage != Usage(), tap.work?.isUnderWay != true else { return nil }
+    let tier = work.kind == .batch ? "batch" : tap.serviceTier
+    let (cost, source) = price(usage, tap.extras, model: exchange.record.model, tier: tier)
+    // A batch's own state does not always name a model: its lines will.
+    if cost == nil, work.kind == .batch { return nil }
+    return broker.works.show(
+      work.id, usage, cacheWriteHour: tap.extras.cacheWriteHourTokens, cost: cost
+    ).map { ($0, source) }
+  }
+}

@@ -1,0 +1,186 @@
+// What an answer is charged for, by the method and the path of its request. Usage is charged where it arises, and nowhere else:
+// who reads what was made before pays nothing for it, but for work that was begun earlier and whose end nobody has seen
+// (background responses, batches): that is charged by the first answer that shows it.
+import AdmissionCore
+import CSimdjson
+
+/// Work that one call begins and later ones read.
+public struct LaterWork: Sendable, Equatable {
+  public enum Kind: String, Sendable {
+    /// A response: `GET /v1/responses/{id}`, and its `cancel`.
+    case response
+    /// A batch's own state: `GET /v1/batches/{id}`.
+    case batch
+    /// A batch's results, a line for each request: `GET /v1/messages/batches/{id}/results`.
+    case batchResults
+    /// A file that may hold a batch's results: `GET /v1/files/{id}/content`.
+    case file
+  }
+  public var kind: Kind
+  public var id: String
+
+  public init(_ kind: Kind, _ id: String) {
+    self.kind = kind
+    self.id = id
+  }
+
+  /// True where the answer is read line by line.
+  public var isLines: Bool { kind == .batchResults || kind == .file }
+}
+
+public enum ChargeRule: Sendable, Equatable {
+  /// What the answer says was used; where it says nothing, an estimate.
+  case asAnswered
+  /// What the answer says was used; where it says nothing, nothing: files, batches and other things that are made, not generated.
+  case onlyAsAnswered
+  /// Nothing: it reads, lists, counts, cancels or deletes.
+  case nothing
+  /// Nothing, but for the work's own usage, where nobody has been charged for it yet.
+  case later(LaterWork)
+
+  /// True where the call itself costs nothing, whatever its answer says.
+  public var isFree: Bool {
+    switch self {
+    case .nothing, .later: true
+    case .asAnswered, .onlyAsAnswered: false
+    }
+  }
+
+  /// - Parameter path: without query, and without our own prefixes; a provider's own prefix before it does no harm.
+  public init(method: String, path: Substring, endpoint: WireEndpoint) {
+    // Most calls are told by their endpoint: only others have their paths taken apart.
+    switch method {
+    case "POST", "PUT", "PATCH":
+      if endpoint == .other {
+        let parts = Self.parts(path)
+        if parts.last == "cancel" {
+          self =
+            Self.work("responses", in: parts, tail: ["cancel"]).map { .later(LaterWork(.response, $0)) } ?? .nothing
+        } else {
+          self = Self.makesThings(parts) ? .onlyAsAnswered : .asAnswered
+        }
+      } else {
+        self = endpoint.isFree ? .nothing : endpoint == .messageBatches ? .onlyAsAnswered : .asAnswered
+      }
+    case "GET":
+      self = endpoint.isFree ? .nothing : Self.reading(Self.parts(path)).map { .later($0) } ?? .nothing
+    default: self = .nothing
+    }
+  }
+
+  private static func parts(_ path: Substring) -> [Substring] {
+    path.split(separator: "/", omittingEmptySubsequences: true)
+  }
+
+  private static func reading(_ parts: [Substring]) -> LaterWork? {
+    if let id = work("responses", in: parts, tail: []) { return LaterWork(.response, id) }
+    if let id = work("batches", in: parts, tail: ["results"]) { return LaterWork(.batchResults, id) }
+    if let id = work("batches", in: parts, tail: []) { return LaterWork(.batch, id) }
+    if let id = work("files", in: parts, tail: ["content"]) { return LaterWork(.file, id) }
+    return nil
+  }
+
+  /// The id in `.../{collection}/{id}/{tail}`.
+  private static func work(_ collection: Substring, in parts: [Substring], tail: [Substring]) -> String? {
+    let rest = parts.dropLast(tail.count)
+    guard parts.count >= 2 + tail.count, Array(parts.suffix(tail.count)) == tail, let id = rest.last,
+      rest.dropLast().last == collection, id.utf8.count <= 128
+    else { return nil }
+    return String(id)
+  }
+
+  /// Collections in which something is made without a model's work.
+  private static let collections: Set<Substring> = [
+    "files", "uploads", "batches", "vector_stores", "conversations", "containers", "parts", "complete", "items",
+    "file_batches", "cachedContents", "skills",
+  ]
+
+  private static func makesThings(_ parts: [Substring]) -> Bool {
+    parts.last.map { collections.contains($0) } ?? false
+  }
+}
+
+/// What one line of a batch's results says.
+public struct LineUsage: Sendable, Equatable {
+  /// Empty where the line names none.
+  public var model: String
+  public var usage: Usage
+  public var extras: UsageExtras
+  public var serviceTier: String?
+}
+
+/// What an answer says of the work that it begins or shows.
+public struct WorkReading: Sendable, Equatable {
+  /// Of the object itself, or of the event's `response`.
+  public internal(set) var id: String?
+  /// `status` or `processing_status`; the last word.
+  public internal(set) var status: String?
+  /// The file with a batch's results.
+  public internal(set) var outputFile: String?
+
+  /// True where the work goes on, so that its usage is still to come.
+  public var isUnderWay: Bool {
+    switch status {
+    case "queued", "in_progress", "validating", "finalizing", "cancelling", "canceling": true
+    default: false
+    }
+  }
+
+  static let longestID = 128
+
+  /// Takes the facts of one JSON object: a whole body, or a frame's data.
+  mutating func read(_ walk: inout JSONWalk) {
+    guard walk.next() == .objectBegin else { return }
+    let depth = walk.depth
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .objectEnd where walk.depth == depth: return
+      case .string where walk.depth <= depth + 2 && (walk.depth == depth + 1 || walk.parent == TG_KEY_response):
+        string(walk)
+      case .objectBegin where walk.key == TG_KEY_response && walk.depth == depth + 1: continue
+      case .objectBegin, .arrayBegin: walk.skip()
+      default: continue
+      }
+    }
+  }
+
+  private mutating func string(_ walk: JSONWalk) {
+    switch walk.key {
+    case TG_KEY_id: if id == nil { id = walk.string(limit: Self.longestID) }
+    case TG_KEY_status, TG_KEY_processing_status: status = walk.string(limit: 32)
+    case TG_KEY_output_file_id: outputFile = walk.string(limit: Self.longestID)
+    default: break
+    }
+  }
+}
+
+extension LineUsage {
+  /// Reads one line: the usage lies in `result.message`, in `response.body`, or in `response` itself. nil where there is none.
+  init?(_ walk: inout JSONWalk) {
+    var reading = UsageReading()
+    var model = ""
+    var tier: String?
+    guard walk.next() == .objectBegin else { return nil }
+    let depth = walk.depth
+    scan: while true {
+      switch walk.next() {
+      case .error: return nil
+      case .end: break scan
+      case .objectEnd where walk.depth == depth: break scan
+      case .objectBegin:
+        switch walk.key {
+        case TG_KEY_result, TG_KEY_response, TG_KEY_message, TG_KEY_body: if walk.depth > depth + 3 { walk.skip() }
+        case TG_KEY_usage, TG_KEY_usageMetadata, TG_KEY_usage_metadata: reading.read(&walk)
+        default: walk.skip()
+        }
+      case .arrayBegin: walk.skip()
+      case .string where walk.key == TG_KEY_model || walk.key == TG_KEY_modelVersion: model = walk.string(limit: 256)
+      case .string where walk.key == TG_KEY_service_tier: tier = walk.string(limit: 64)
+      default: continue
+      }
+    }
+    guard let usage = reading.usage else { return nil }
+    self.init(model: model, usage: usage, extras: reading.extras, serviceTier: reading.serviceTier ?? tier)
+  }
+}
