@@ -1,11 +1,14 @@
 // Request ids: ULIDs, 48 bits of milliseconds since 1970 and 80 bits of chance, so that they sort by time.
-// Within one millisecond the random part counts up (the monotonic form of the ULID specification).
+// Within one millisecond the random part counts up (the monotonic form of the ULID specification), and so it does while the clock is a
+// little behind; where it was set back for good, ids follow it, with chance of their own, so that a call's id tells when it came.
 import AdmissionCore
 
 /// Makes request ids; the seed decides the random part.
 struct ULIDMaker {
   private var state: UInt64
   private var millisecond: UInt64 = 0
+  /// A clock that is further behind than this was set back.
+  private static let patience: UInt64 = 10_000
   private var high16: UInt64 = 0
   private var low64: UInt64 = 0
 
@@ -13,7 +16,7 @@ struct ULIDMaker {
 
   mutating func next(wallNanoseconds: Int64) -> RequestID {
     let now = UInt64(max(0, wallNanoseconds)) / 1_000_000
-    if now > millisecond {
+    if now > millisecond || millisecond - now > Self.patience {
       millisecond = now
       high16 = random() & 0x7FFF  // the top bit stays free, so that counting up cannot overflow
       low64 = random()

@@ -129,12 +129,12 @@ public struct EntryBatch: Sendable {
     }
   }
 
-  /// The entries again.
-  func entries() -> [LedgerEntry] {
+  /// The entries again; nil where the bytes are not what was coded.
+  func readable() -> [LedgerEntry]? {
     var entries: [LedgerEntry] = []
     var decoder = EntryDecoder(bytes[...])
     while !decoder.isAtEnd {
-      guard let entry = try? decoder.entry() else { preconditionFailure("entries that were coded here cannot be read") }
+      guard let entry = try? decoder.entry() else { return nil }
       entries.append(entry)
     }
     return entries

@@ -47,6 +47,8 @@ final class EntryQueue: Sendable {
     var obstacle: String?
     /// Entries past the limit.
     var lost = 0
+    /// Entries that the database does not take.
+    var putAside = 0
     var jobs: [@Sendable (Database) throws -> Void] = []
     /// Who waits for the database to have everything up to a number.
     var readers: [(number: UInt64, bell: DispatchSemaphore)] = []
@@ -74,7 +76,7 @@ final class EntryQueue: Sendable {
         box.waiting.append(entries)
         box.waitingCount += entries.count
       } else {
-        if room > 0 { box.waiting.append(EntryBatch(Array(entries.entries().prefix(room)))) }
+        if room > 0 { box.waiting.append(EntryBatch(Array((entries.readable() ?? []).prefix(room)))) }
         box.waitingCount += room
         box.lost += entries.count - room
       }
@@ -110,6 +112,8 @@ final class EntryQueue: Sendable {
   var obstacle: String? { box.withLock { $0.obstacle } }
   var pending: Int { box.withLock { $0.waitingCount + $0.writing } }
   var lost: Int { box.withLock { $0.lost } }
+  var putAside: Int { box.withLock { $0.putAside } }
+  func countPutAside(_ count: Int) { box.withLock { $0.putAside += count } }
 
   /// Waits until the database has all that was appended before, at most this long.
   func settle(within patience: DispatchTimeInterval) {

@@ -60,12 +60,19 @@ final class EntryWriter {
   private struct RowNumbers {
     var last: Int64
     var list: Int64
+    /// The last id that told of a time more than an hour after its row's, because the clock had been ahead; 0 where there is none.
+    var ahead: Int64 = 0
 
     mutating func next(at nanoseconds: Int64) -> Int64 {
-      last = max(last + 1, LedgerSchema.firstRow(nanoseconds))
+      let first = LedgerSchema.firstRow(nanoseconds)
+      last = max(last + 1, first)
+      if last - first > RowNumbers.hour { ahead = last }
       return last
     }
+    private static let hour = LedgerSchema.firstRow(UTCTime.hour)
   }
+  /// What the database knows of `RowNumbers.ahead`.
+  private var notedAhead: Int64 = 0
 
   /// - Parameter earlier: the writer that this one takes over from, where its connection failed; not where the file is another.
   init(_ db: Database, options: LedgerOptions, after earlier: EntryWriter?) throws {
@@ -172,14 +179,14 @@ final class EntryWriter {
       if now &- lastHousekeeping >= housekeepingInterval { try keepHouse(now) }
       writeApplied.bind(Int64(bitPattern: number), at: 1)
       try step(writeApplied)
+      if rows.ahead > notedAhead { try noteAhead() }
       try run(commit)
-    } catch is EntryCoding.Unreadable {
-      preconditionFailure("entries that were coded here cannot be read")
     } catch {
       // A full disk ends the transaction only where a statement of one row met it.
       if database.isInsideTransaction { try? database.rollback() }
       attemptRows.clear()
       requestRows.clear()
+      notedAhead = 0
       (rows, self.lists) = before
       open.rolledBack()
       series.forget()
@@ -288,6 +295,15 @@ final class EntryWriter {
     let mark = open.begun.values.reduce(lists.first?.row ?? rows.last + 1) { min($0, $1) }
     writeMark.bind(mark, at: 1)
     try step(writeMark)
+  }
+
+  /// Rare: a report may not rely on ids where they are ahead of their rows' times.
+  private func noteAhead() throws {
+    // Some way further, so that not each row of a long time ahead is noted.
+    notedAhead = rows.ahead + LedgerSchema.firstRow(UTCTime.hour)
+    try database.execute(
+      sql: "INSERT INTO marks VALUES (?, ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",
+      arguments: [LedgerSchema.idsAhead, notedAhead])
   }
 
   /// At an orderly end: where nothing is open, the next start has nothing to look for.

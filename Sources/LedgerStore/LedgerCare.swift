@@ -7,8 +7,14 @@ public enum LedgerCare {
   /// Rows that go in one transaction: it lasts a few milliseconds, less than a broker waits for its lock.
   static let step = 2000
 
-  /// Removes attempts, requests and changes that were written before this instant. What they cost stays in the sums of each tenant and
-  /// client key, so that budgets without an end hold. Open holds stay.
+  /// Nano-dollars that one attempt counts with at most, and a sum: whatever an older version let in, sums of sums fit 64 bits.
+  private static let mostCost: Int64 = 1_000_000_000_000_000
+  private static let mostSum: Int64 = 3_000_000_000_000_000_000
+  /// Hours for which sums are kept one by one: longer than any window of a budget that has an end.
+  static let keptHours: Int64 = 24 * 93
+
+  /// Removes attempts, requests and changes that were written before this instant. What they cost stays in the sums of each tenant, client
+  /// key and session, by the hour, so that all budgets hold. Open holds stay.
   /// - Returns: the number of removed attempts and requests.
   /// - Throws: `LedgerError`.
   public static func prune(_ path: String, before instant: WallInstant) throws -> (attempts: Int, requests: Int) {
@@ -31,11 +37,13 @@ public enum LedgerCare {
         guard let last else { return .commit }
         try db.execute(
           sql: """
-            INSERT INTO pruned_spending
-            SELECT s.tenant, s.client_key, count(*), coalesce(sum(a.cost), 0)
+            INSERT INTO pruned_sums
+            SELECT max(0, a.held_at) / \(UTCTime.hour), s.tenant, s.client_key, s.session, count(*),
+              coalesce(sum(min(a.cost, \(mostCost))), 0)
             FROM attempts a JOIN series s ON s.id = a.series
-            WHERE a.id <= ? AND a.state IN (1, 3) GROUP BY 1, 2
-            ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts, cost = cost + excluded.cost
+            WHERE a.id <= ? AND a.state IN (1, 3) GROUP BY 1, 2, 3, 4
+            ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts,
+              cost = min(cost + excluded.cost, \(mostSum))
             """, arguments: [last])
         try db.execute(sql: "DELETE FROM attempts WHERE id <= ? AND state > 0", arguments: [last])
         removed = db.changesCount
@@ -54,7 +62,25 @@ public enum LedgerCare {
       requests += db.changesCount
     }
     try db.execute(sql: "DELETE FROM changes WHERE at < ?", arguments: [instant.nanoseconds])
+    try foldOldSums(before: instant.nanoseconds / UTCTime.hour - keptHours, db)
     return (attempts, requests)
+  }
+
+  /// Sums of hours that are in no window any more become one for each caller.
+  private static func foldOldSums(before hour: Int64, _ db: Database) throws {
+    guard hour > 0 else { return }
+    try db.inTransaction(.immediate) {
+      try db.execute(
+        sql: """
+          INSERT INTO pruned_sums
+          SELECT -1, tenant, client_key, session, sum(attempts), CAST(min(total(cost), \(mostSum)) AS INTEGER)
+          FROM pruned_sums WHERE hour >= 0 AND hour < ? GROUP BY 2, 3, 4
+          ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts,
+            cost = min(cost + excluded.cost, \(mostSum))
+          """, arguments: [hour])
+      try db.execute(sql: "DELETE FROM pruned_sums WHERE hour >= 0 AND hour < ?", arguments: [hour])
+      return .commit
+    }
   }
 
   /// Copies the ledger while it is written: the copy is whole, as of one commit, and needs no WAL beside it.

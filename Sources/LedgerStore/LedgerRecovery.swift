@@ -11,6 +11,10 @@ public struct LedgerRecovery: Sendable, Equatable {
   public var presumedCost = Money.zero
   /// Requests that got their row now.
   public var concludedRequests = 0
+  /// What is damaged or missing, and which file keeps it, a sentence each.
+  public var damage: [String] = []
+  /// Entries of the journal that the database does not take.
+  public var putAside = 0
 
   static func run(_ db: Database, now: WallInstant) throws -> LedgerRecovery {
     var recovery = LedgerRecovery()

@@ -6,7 +6,7 @@ import GRDB
 public struct CallerSpending: Sendable, Equatable {
   public var tenant: TenantID
   public var clientKey: ClientKeyID?
-  /// nil for what was pruned: its sessions are forgotten.
+  /// nil for what was pruned before sessions were kept.
   public var session: SessionID?
   /// One for each asked instant, in its order.
   public var spent: [Money]
@@ -14,9 +14,15 @@ public struct CallerSpending: Sendable, Equatable {
 
 extension LedgerStore {
   /// Posted and presumed costs since each of these instants, counted by the time of the hold. An instant of 0 or less means
-  /// everything, pruned years too. One pass over the rows since the earliest.
-  public func spending(since starts: [WallInstant]) throws -> [CallerSpending] {
+  /// everything. What was pruned is known by the hour, and an hour counts whole. One pass over the rows since the earliest.
+  /// - Parameter now: what a clock that was ahead has dated later than a minute from here counts in no window but the endless one.
+  public func spending(since starts: [WallInstant], now: WallInstant) throws -> [CallerSpending] {
     guard let first = starts.map(\.nanoseconds).min() else { return [] }
+    let last = now.nanoseconds.addingReportingOverflow(60_000_000_000)
+    let until = last.overflow ? Int64.max : last.partialValue
+    func counts(_ at: Int64, since start: WallInstant) -> Bool {
+      start.nanoseconds <= 0 || (at >= start.nanoseconds && at < until)
+    }
     return try read { db in
       // Series are numbered from 1 without gaps: a flat table is several times faster than a dictionary of a million additions.
       let count = Int(try Int64.fetchOne(db, sql: "SELECT coalesce(max(id), 0) FROM series") ?? 0) + 1
@@ -28,7 +34,7 @@ extension LedgerStore {
         arguments: [LedgerSchema.firstRow(first), first])
       while let row = try rows.next() {
         let base = Int(row.series) * starts.count
-        for (index, start) in starts.enumerated() where row.at >= start.nanoseconds { sums[base + index] += row.cost }
+        for (index, start) in starts.enumerated() where counts(row.at, since: start) { sums[base + index] += row.cost }
       }
       var callers: [Caller: [Int64]] = [:]
       let series = try Row.fetchCursor(db, sql: "SELECT id, tenant, client_key, session FROM series")
@@ -39,14 +45,24 @@ extension LedgerStore {
         let caller = Caller(tenant: row[1], clientKey: row[2], session: row[3])
         callers[caller] = callers[caller].map { zip($0, spent).map(+) } ?? Array(spent)
       }
-      if first <= 0 {
-        let pruned = try Row.fetchCursor(db, sql: "SELECT tenant, client_key, cost FROM pruned_spending")
-        while let row = try pruned.next() {
-          let cost: Int64 = row[2]
-          callers[Caller(tenant: row[0], clientKey: row[1], session: nil)] = starts.map {
-            $0.nanoseconds <= 0 ? cost : 0
-          }
+      let pruned = try Row.fetchCursor(
+        db, sql: "SELECT hour, tenant, client_key, session, cost FROM pruned_sums WHERE hour >= ?",
+        arguments: [first <= 0 ? -1 : first / UTCTime.hour])
+      while let row = try pruned.next() {
+        let hour: Int64 = row[0]
+        let cost: Int64 = row[4]
+        let session: String = row[3]
+        let caller = Caller(
+          tenant: row[1], clientKey: row[2], session: hour < 0 && session.isEmpty ? nil : session)
+        var spent = callers[caller] ?? Array(repeating: 0, count: starts.count)
+        // The hour's last moment: it counts where any of it lies in the window.
+        let end = hour < 0 ? -1 : (hour + 1) * UTCTime.hour - 1
+        for (index, start) in starts.enumerated()
+        where counts(end, since: start) || counts(end - UTCTime.hour, since: start) {
+          let (sum, overflow) = spent[index].addingReportingOverflow(cost)
+          spent[index] = overflow ? .max : sum
         }
+        callers[caller] = spent
       }
       return callers.map { caller, spent in
         CallerSpending(

@@ -9,6 +9,20 @@ enum LedgerSchema {
   /// The least id of a row that is written at this instant or later.
   static func firstRow(_ nanoseconds: Int64) -> Int64 { nanoseconds <= 0 ? 0 : (nanoseconds / 1_000_000) << 20 }
 
+  /// True where some row's id may tell of a later time than the row was written at: the clock was ahead once, and ids never go back.
+  /// - Parameter row: the id that matters: ids that were ahead below it are of no account.
+  static func idsAreAhead(of row: Int64, _ db: Database) throws -> Bool {
+    let ahead = try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = '\(idsAhead)'") ?? 0
+    if ahead >= row { return true }
+    // Ledgers from before there was a mark: rows at the end that are younger than their ids.
+    let newest = try Row.fetchOne(db, sql: "SELECT id, held_at FROM attempts ORDER BY id DESC LIMIT 1")
+    guard let newest, let id = newest[0] as Int64?, let at = newest[1] as Int64? else { return false }
+    return id >= row && id - firstRow(at) > firstRow(UTCTime.day)
+  }
+
+  /// The mark that holds the last id that was ahead of its time.
+  static let idsAhead = "ids_ahead"
+
   /// Brings a database up to date. Throws where it is newer than this program, or something else than a ledger.
   static func migrate(_ database: DatabaseQueue, path: String) throws {
     let isNew = try database.read { try check($0, path: path) }
@@ -56,6 +70,9 @@ enum LedgerSchema {
             UNIQUE (kind, name)
           ) STRICT;
           """)
+    }
+    migrator.registerMigration("keep pruned sums by hour and session") { db in
+      try db.execute(sql: prunedSums)
     }
     return migrator
   }
@@ -160,6 +177,22 @@ enum LedgerSchema {
       PRIMARY KEY (tenant, client_key)
     ) STRICT, WITHOUT ROWID;
     """ + "\n" + views
+
+  /// What pruned attempts cost, by the hour of their hold (hours since 1970), so that every window of a budget finds what was spent in
+  /// it. Hour -1 holds what is older than any window, and what was pruned before hours were kept.
+  private static let prunedSums = """
+    CREATE TABLE pruned_sums (
+      hour INTEGER NOT NULL,
+      tenant TEXT NOT NULL,
+      client_key TEXT NOT NULL,
+      session TEXT NOT NULL,
+      attempts INTEGER NOT NULL CHECK (attempts >= 0),
+      cost INTEGER NOT NULL CHECK (cost >= 0),
+      PRIMARY KEY (hour, tenant, client_key, session)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO pruned_sums SELECT -1, tenant, client_key, '', attempts, cost FROM pruned_spending;
+    DROP TABLE pruned_spending;
+    """
 
   private static let views = """
     CREATE VIEW attempt_log AS

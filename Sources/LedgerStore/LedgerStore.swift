@@ -74,8 +74,11 @@ public final class LedgerStore: Sendable {
     let base: UInt64
     let ledger: UInt64
     do {
-      let replay = try database.writeWithoutTransaction { try LedgerReplay(location, $0) }
-      recovered = try database.writeWithoutTransaction { try LedgerRecovery.run($0, now: now) }
+      let replay = try database.writeWithoutTransaction { try LedgerReplay(location, $0, now: now) }
+      var recovered = try database.writeWithoutTransaction { try LedgerRecovery.run($0, now: now) }
+      recovered.damage = replay.damage
+      recovered.putAside = replay.putAside
+      self.recovered = recovered
       base = replay.last
       ledger = replay.ledger
       safety =
@@ -122,6 +125,9 @@ public final class LedgerStore: Sendable {
 
   /// Entries that found no place in memory while nothing could be written.
   public var lost: Int { queue.lost }
+
+  /// Entries since the start that the database does not take, each with a row in `changes`: our bug, or a damaged database.
+  public var putAside: Int { recovered.putAside + queue.putAside }
 
   /// Writes what waits and ends the thread; what comes later is not written. Blocks for at most `closePatience` and a moment.
   /// - Returns: the number of entries that could not be written.

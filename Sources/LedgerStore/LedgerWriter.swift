@@ -76,14 +76,14 @@ final class LedgerWriter {
     lastBegan = begins
   }
 
-  /// Tries until it works. False where the queue was closed while it did not.
+  /// Tries until it works: what the database will never take is put aside. False where the queue was closed while it did not.
   private func write(_ entries: [EntryBatch], through: UInt64) -> Bool {
     lastCount = entries.reduce(0) { $0 + $1.count }
     let began = DispatchTime.now().uptimeNanoseconds
     while true {
       do {
-        let strays = try attempt(entries, through: through)
-        if !strays.isEmpty { _ = try attempt([EntryBatch(strays.map(LedgerWriter.note))], through: through) }
+        let putAside = try attempt(entries, through: through)
+        if putAside > 0 { queue.countPutAside(putAside) }
         if queue.setObstacle(nil) { onObstacleChanged(nil) }
         return true
       } catch {
@@ -97,7 +97,7 @@ final class LedgerWriter {
     }
   }
 
-  private func attempt(_ entries: [EntryBatch], through: UInt64) throws -> [LedgerEntry] {
+  private func attempt(_ entries: [EntryBatch], through: UInt64) throws -> Int {
     let now = DispatchTime.now().uptimeNanoseconds
     if now &- lastChecked >= options.fileCheckInterval.wholeNanoseconds {
       guard file == FileIdentity(location) else {
@@ -113,7 +113,7 @@ final class LedgerWriter {
       let current = try writer ?? EntryWriter(db, options: options, after: failed)
       writer = current
       failed = nil
-      return try current.write(entries, now: now, through: through)
+      return try current.writeWhatFits(entries, now: now, through: through)
     }
   }
 

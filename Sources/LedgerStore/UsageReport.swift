@@ -19,6 +19,8 @@ public struct UsageQuery: Sendable, Equatable {
   public var until: WallInstant
   /// Only this tenant's rows; nil for all.
   public var tenant: String?
+  /// True where nobody asked for an end: then rows from after `until` are in too, which a clock that was ahead has left.
+  public var hasOpenEnd = false
 
   public init(by: [UsageDimension], since: WallInstant, until: WallInstant, tenant: String? = nil) {
     self.by = by
@@ -60,6 +62,7 @@ public struct UsageQuery: Sendable, Equatable {
     self.by = dimensions
     // A millisecond further, so that the requests of this one are in.
     self.until = try instant("until", until, WallInstant(nanoseconds: now.nanoseconds + 1_000_000))
+    hasOpenEnd = until?.isEmpty ?? true
     self.since = try instant("since", since, WallInstant(nanoseconds: now.nanoseconds - UTCTime.day))
     if self.since > self.until { throw LedgerError(.wrongQuestion, "since: it is later than until") }
   }
@@ -138,34 +141,44 @@ extension UsageReport {
     let bucket =
       query.by.contains(.hour)
       ? UTCTime.hour / 1_000_000 : query.by.contains(.day) ? UTCTime.day / 1_000_000 : Int64.max
-    // Rows are written after the request's arrival, and less than a day after.
+    let (since, until) = (
+      query.since.nanoseconds / 1_000_000, query.hasOpenEnd ? Int64.max : query.until.nanoseconds / 1_000_000
+    )
+    // A row's id is never less than its time tells, and more than a day more only where a clock was ahead.
+    let lastRow = LedgerSchema.firstRow(min(query.until.nanoseconds, Int64.max - UTCTime.day) + UTCTime.day)
+    let areAhead = query.hasOpenEnd ? true : try LedgerSchema.idsAreAhead(of: lastRow, db)
     let span: StatementArguments = [
-      LedgerSchema.firstRow(query.since.nanoseconds),
-      LedgerSchema.firstRow(min(query.until.nanoseconds, Int64.max - UTCTime.day) + UTCTime.day),
-      LedgerStore.requestHigh(query.since.nanoseconds), LedgerStore.requestHigh(query.until.nanoseconds),
+      LedgerSchema.firstRow(query.since.nanoseconds), areAhead ? Int64.max : lastRow,
+      query.since.nanoseconds <= 0 ? Int64.min : since, until,
     ]
     var sums: [Group: UsageSums] = [:]
     let attempts = try UsedRow.fetchCursor(
       db,
       sql: """
-        SELECT series, request_high, state, estimated, coalesce(cost, -1), input_tokens, cache_read_tokens,
-          cache_write_tokens, output_tokens, reasoning_tokens
-        FROM attempts WHERE id BETWEEN ? AND ? AND request_high >= ? AND request_high < ? AND state > 0
+        SELECT series, \(arrival(of: "held_at")) AS arrived, state, estimated, coalesce(cost, -1), input_tokens,
+          cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens
+        FROM attempts WHERE id BETWEEN ? AND ? AND arrived >= ? AND arrived < ? AND state > 0
         """, arguments: span)
     while let row = try attempts.next() {
-      try sums[Group(series: row.series, bucket: (row.high >> 16) / bucket), default: UsageSums()].add(row.sums)
+      try sums[Group(series: row.series, bucket: row.arrived / bucket), default: UsageSums()].add(row.sums)
     }
     let requests = try RequestRow.fetchCursor(
       db,
       sql: """
-        SELECT series, request_high FROM requests
-        WHERE id BETWEEN ? AND ? AND request_high >= ? AND request_high < ?
+        SELECT series, \(arrival(of: "arrived_at")) AS arrived FROM requests
+        WHERE id BETWEEN ? AND ? AND arrived >= ? AND arrived < ?
         """,
       arguments: span)
     while let row = try requests.next() {
-      sums[Group(series: row.series, bucket: (row.high >> 16) / bucket), default: UsageSums()].requests += 1
+      sums[Group(series: row.series, bucket: row.arrived / bucket), default: UsageSums()].requests += 1
     }
     return try labelled(sums, query, db)
+  }
+
+  /// SQL for the arrival of a row's request in milliseconds: the time in its id, which all its rows share. An id that lies after its row was
+  /// begun comes from a clock that was ahead and ids that did not follow it back: then the row's own time is right.
+  private static func arrival(of column: String) -> String {
+    "CASE WHEN (request_high >> 16) > \(column) / 1000000 + 60000 THEN \(column) / 1000000 ELSE request_high >> 16 END"
   }
 
   /// Series that differ only in what was not asked become one row.
@@ -210,13 +223,14 @@ extension UsageReport {
 /// The columns of an attempt that are summed, read without boxes: a report reads millions of them.
 private struct UsedRow: DatabaseValueConvertible, StatementColumnConvertible {
   var series: Int64
-  var high: Int64
+  /// Milliseconds since 1970.
+  var arrived: Int64
   var sums = UsageSums()
 
   init?(sqliteStatement: SQLiteStatement, index: CInt) {
     func column(_ index: CInt) -> Int64 { Int64(sqliteStatement: sqliteStatement, index: index) }
     series = column(0)
-    high = column(1)
+    arrived = column(1)
     let state = AttemptState(rawValue: column(2))
     sums.attempts = 1
     sums.presumed = state == .presumed ? 1 : 0
@@ -237,11 +251,12 @@ private struct UsedRow: DatabaseValueConvertible, StatementColumnConvertible {
 
 private struct RequestRow: DatabaseValueConvertible, StatementColumnConvertible {
   var series: Int64
-  var high: Int64
+  /// Milliseconds since 1970.
+  var arrived: Int64
 
   init?(sqliteStatement: SQLiteStatement, index: CInt) {
     series = Int64(sqliteStatement: sqliteStatement, index: 0)
-    high = Int64(sqliteStatement: sqliteStatement, index: 1)
+    arrived = Int64(sqliteStatement: sqliteStatement, index: 1)
   }
 
   var databaseValue: DatabaseValue { series.databaseValue }

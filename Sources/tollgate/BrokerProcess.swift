@@ -313,6 +313,11 @@ final class BrokerProcess {
   }
 
   private static func log(_ recovery: LedgerRecovery, _ logger: Logger) {
+    for sentence in recovery.damage { logger.error("the ledger is damaged", metadata: ["found": "\(sentence)"]) }
+    if recovery.putAside > 0 {
+      logger.error(
+        "entries that the ledger does not take stand in its changes", metadata: ["count": "\(recovery.putAside)"])
+    }
     guard recovery.presumedAttempts + recovery.concludedRequests > 0 else { return }
     logger.warning(
       "calls without an end since the last run count at their estimate",

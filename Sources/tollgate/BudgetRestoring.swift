@@ -7,7 +7,7 @@ enum BudgetRestoring {
   /// Gives a broker that starts what was spent in its budgets' windows, the raises that hold, and the calls of the last minutes.
   static func restore(_ broker: Broker, from store: LedgerStore, now: WallInstant) throws {
     let windows = broker.budgetWindows
-    let spending = windows.isEmpty ? [] : try store.spending(since: windows.map(\.began))
+    let spending = windows.isEmpty ? [] : try store.spending(since: windows.map(\.began), now: now)
     broker.restore(
       spent: spent(spending, windows: windows.map(\.window)),
       raises: try store.budgetRaises(now: now).compactMap { HeldRaise($0) },

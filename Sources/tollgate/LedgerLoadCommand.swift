@@ -87,9 +87,9 @@ struct LedgerLoadCommand: ParsableCommand {
   /// What a broker asks before it listens: the sums of two budgets, and the last two minutes.
   private func start(_ ledger: LedgerStore, opening: Int64) throws -> String {
     let now = SystemClock.wall()
-    let spending = try ledger.spending(since: [
-      WallInstant(nanoseconds: 0), WallInstant(nanoseconds: now - 86_400_000_000_000),
-    ])
+    let spending = try ledger.spending(
+      since: [WallInstant(nanoseconds: 0), WallInstant(nanoseconds: now - 86_400_000_000_000)],
+      now: WallInstant(nanoseconds: now))
     let summed = SystemClock.wall()
     let past = try ledger.pastAttempts(now: WallInstant(nanoseconds: now))
     let ready = SystemClock.wall()

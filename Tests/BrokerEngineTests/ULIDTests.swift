@@ -9,12 +9,26 @@ import Testing
     var maker = ULIDMaker(seed: 7)
     let first = maker.next(wallNanoseconds: 1_700_000_000_000_000_000)
     let second = maker.next(wallNanoseconds: 1_700_000_000_000_500_000)
-    let earlier = maker.next(wallNanoseconds: 1_600_000_000_000_000_000)
+    let earlier = maker.next(wallNanoseconds: 1_699_999_990_000_000_000)
     let later = maker.next(wallNanoseconds: 1_700_000_000_001_000_000)
     let all = [first, second, earlier, later]
     #expect(all == all.sorted())
     #expect(Set(all).count == 4)
     #expect(all.map(\.text) == all.map(\.text).sorted())
+  }
+
+  @Test func followsAClockThatWasSetBack() {
+    var maker = ULIDMaker(seed: 7)
+    func milliseconds(_ id: RequestID) -> UInt64 { id.high >> 16 }
+    let right = maker.next(wallNanoseconds: 1_700_000_000_000_000_000)
+    let ahead = maker.next(wallNanoseconds: 1_700_010_800_000_000_000)
+    // Ten seconds are the limit: at it ids go on, past it they follow.
+    #expect(milliseconds(maker.next(wallNanoseconds: 1_700_010_790_000_000_000)) == 1_700_010_800_000)
+    #expect(milliseconds(maker.next(wallNanoseconds: 1_700_010_789_999_000_000)) == 1_700_010_789_999)
+    let back = maker.next(wallNanoseconds: 1_700_000_000_000_000_000)
+    #expect(milliseconds(back) == 1_700_000_000_000)
+    #expect(Set([right, ahead, back]).count == 3)
+    #expect(milliseconds(maker.next(wallNanoseconds: .min)) == 0)
   }
 
   @Test func readsBackItsText() {

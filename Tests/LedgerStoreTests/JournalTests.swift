@@ -26,7 +26,10 @@ import Testing
     return all
   }
 
-  private func contents() throws -> [Journal.Frame] { try Journal.frames(path: place.path(), ledger: 7) }
+  private func contents() throws -> [Journal.Frame] {
+    try Journal.contents(path: place.path(), ledger: 7).frames.filter { !$0.entries.isEmpty }
+  }
+  private func damage() throws -> [Journal.Damage] { try Journal.contents(path: place.path(), ledger: 7).damage }
 
   @Test func entriesComeBackAsTheyWere() throws {
     let journal = try Journal(path: place.path(), ledger: 7)
@@ -60,14 +63,62 @@ import Testing
     for length in whole..<both.count {
       try both.prefix(length).write(to: URL(fileURLWithPath: name))
       try #expect(contents().map(\.first) == [1], "cut at \(length)")
+      // Nobody was told that a last frame that is not whole is safe.
+      try #expect(damage().isEmpty, "cut at \(length)")
     }
-    // And where a byte is another.
+    // And where a byte is another: that is damage, wherever it is.
     for index in stride(from: whole, to: both.count, by: 3) {
       var bytes = both
       bytes[index] ^= 0x10
       try bytes.write(to: URL(fileURLWithPath: name))
       try #expect(contents().map(\.first) == [1], "changed at \(index)")
+      try #expect(
+        damage() == [Journal.Damage(file: name, offset: whole, bytes: both.count - whole)], "changed at \(index)")
     }
+  }
+
+  @Test func framesBehindDamageAreFound() throws {
+    let journal = try Journal(path: place.path(), ledger: 7)
+    let name = Journal.name(place.path(), 0)
+    func size() throws -> Int { try Data(contentsOf: URL(fileURLWithPath: name)).count }
+    #expect(journal.append(EntryBatch(entries(1)), first: 1) == nil)
+    let begin = try size()
+    #expect(journal.append(EntryBatch(entries(2)), first: 5) == nil)
+    let end = try size()
+    #expect(journal.append(EntryBatch(entries(1)), first: 13) == nil)
+    let all = try Data(contentsOf: URL(fileURLWithPath: name))
+    for index in stride(from: begin, to: end, by: 7) {
+      var bytes = all
+      bytes[index] ^= 0x01
+      try bytes.write(to: URL(fileURLWithPath: name))
+      try #expect(contents().map(\.first) == [1, 13], "changed at \(index)")
+      try #expect(damage() == [Journal.Damage(file: name, offset: begin, bytes: end - begin)], "changed at \(index)")
+    }
+    // A piece that is missing in the middle.
+    try (all.prefix(begin + 20) + all.dropFirst(end)).write(to: URL(fileURLWithPath: name))
+    try #expect(contents().map(\.first) == [1, 13])
+    try #expect(damage() == [Journal.Damage(file: name, offset: begin, bytes: 20)])
+    // A megabyte that looks like the heads of frames is passed over in one go.
+    var hostile = Data()
+    for _ in 0..<35_000 { hostile += all.prefix(29) + [0xFF] }
+    try (all.prefix(begin) + hostile + all.dropFirst(end)).write(to: URL(fileURLWithPath: name))
+    try #expect(contents().map(\.first) == [1, 13])
+    try #expect(damage().map(\.bytes) == [hostile.count])
+  }
+
+  @Test func anEmptiedFileTellsTheNextNumber() throws {
+    let journal = try Journal(path: place.path(), ledger: 7)
+    #expect(journal.append(EntryBatch(entries(1)), first: 41) == nil)
+    journal.applied(through: 44)
+    func all() throws -> [Journal.Frame] { try Journal.contents(path: place.path(), ledger: 7).frames }
+    try #expect(all().map(\.first) == [45])
+    try #expect(all().map(\.next) == [45])
+    journal.applied(through: 44)
+    #expect(journal.append(EntryBatch(entries(1)), first: 45) == nil)
+    try #expect(all().map(\.next) == [45, 49])
+    journal.clear(next: 90)
+    try #expect(all().map(\.first) == [90])
+    try #expect(damage().isEmpty)
   }
 
   @Test func anotherLedgersEntriesStayOut() throws {
@@ -76,6 +127,7 @@ import Testing
     let journal = try Journal(path: place.path(), ledger: 7)
     #expect(journal.append(EntryBatch(entries(2)), first: 5) == nil)
     try #expect(contents().map(\.first) == [5])
+    try #expect(damage().map(\.isOfAnotherLedger) == [true])
   }
 
   @Test func filesTakeTurnsAndAreEmptiedWhenTheDatabaseHasThem() throws {
@@ -94,10 +146,10 @@ import Testing
     journal.applied(through: firstFile - 1)
     try #expect(size(0) > 0)
     journal.applied(through: firstFile)
-    try #expect(size(0) == 0 && size(1) > 0)
+    try #expect(size(0) == 0 && size(1) > 100)
     try #expect(contents().map(\.first) == [firstFile + 1])
     journal.applied(through: number - 1)
-    try #expect(size(1) == 0)
+    try #expect(contents().isEmpty)
   }
 
   @Test func anotherVersionsEntriesAreNotLostInSilence() throws {
@@ -111,7 +163,7 @@ import Testing
     #expect(trouble?.kind == .unusable)
     #expect(trouble?.description.contains("start that version once") == true)
     // Of another ledger, whatever its version, nothing is taken.
-    try #expect(Journal.frames(path: place.path(), ledger: 8).isEmpty)
+    try #expect(Journal.contents(path: place.path(), ledger: 8).frames.isEmpty)
   }
 
   @Test func aFullDiskIsSaid() throws {

@@ -18,20 +18,56 @@ import Testing
     entries += Scene.call(9_000, at: 1_000, cost: 7)
     entries += [Scene.held(9_001, at: 5)]
     #expect(watcher.reached(store.append(contentsOf: entries)))
-    let before = try store.spending(since: always).reduce(0) { $0 + $1.spent[0].nanodollars }
+    let before = try store.spending(since: always, now: Scene.at(10_000)).reduce(0) { $0 + $1.spent[0].nanodollars }
     #expect(before == 5_007)
     let removed = try LedgerCare.prune(place.path(), before: Scene.at(900))
     #expect(removed == (2500, 2500))
     #expect(try Scene.query(place.path(), "SELECT count(*) FROM attempts WHERE state = 1", as: Int.self) == [1])
-    #expect(try store.spending(since: always).reduce(0) { $0 + $1.spent[0].nanodollars } == before)
-    #expect(try store.spending(since: [Scene.at(0)]).map { $0.spent[0].nanodollars } == [7])
+    #expect(
+      try store.spending(since: always, now: Scene.at(10_000)).reduce(0) { $0 + $1.spent[0].nanodollars } == before)
+    // A window that began meanwhile finds what was pruned of it, by whole hours.
+    #expect(
+      try store.spending(since: [Scene.at(20)], now: Scene.at(10_000)).map { $0.spent[0].nanodollars } == [before])
+    #expect(try store.spending(since: [Scene.at(5_000)], now: Scene.at(10_000)).isEmpty)
     // Again: nothing is left to remove, and nothing is counted twice.
     #expect(try LedgerCare.prune(place.path(), before: Scene.at(900)) == (0, 0))
-    #expect(try store.spending(since: always).reduce(0) { $0 + $1.spent[0].nanodollars } == before)
+    #expect(
+      try store.spending(since: always, now: Scene.at(10_000)).reduce(0) { $0 + $1.spent[0].nanodollars } == before)
     // The writer goes on, and what was open has its end.
     #expect(
       watcher.reached(store.append(contentsOf: [Scene.settled(9_001, at: 5, cost: 1), Scene.concluded(9_001, at: 5)])))
-    #expect(try store.spending(since: always).reduce(0) { $0 + $1.spent[0].nanodollars } == before + 1)
+    #expect(
+      try store.spending(since: always, now: Scene.at(10_000)).reduce(0) { $0 + $1.spent[0].nanodollars } == before + 1)
+  }
+
+  @Test func aWindowAndASessionFindWhatWasPrunedOfThem() throws {
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    let day = 86_400.0
+    var entries: [LedgerEntry] = []
+    for (number, session) in ["s1", "s1", "s2"].enumerated() {
+      let at = Double(number) * day
+      entries += [
+        Scene.held(number + 1, at: at, session: SessionID(session)), Scene.settled(number + 1, at: at, cost: 10),
+        Scene.concluded(number + 1, at: at, session: SessionID(session)),
+      ]
+    }
+    #expect(watcher.reached(store.append(contentsOf: entries)))
+    func spent(since days: Double) throws -> [String: Int64] {
+      let callers = try store.spending(since: [Scene.at(days * day)], now: Scene.at(10 * day))
+      return Dictionary(callers.map { ($0.session?.name ?? "-", $0.spent[0].nanodollars) }, uniquingKeysWith: +)
+    }
+    let expected: [(Double, [String: Int64])] = [
+      (-1, ["s1": 20, "s2": 10]), (0.5, ["s1": 10, "s2": 10]), (1.5, ["s2": 10]),
+    ]
+    for (since, sums) in expected { #expect(try spent(since: since) == sums) }
+    _ = try LedgerCare.prune(place.path(), before: Scene.at(5 * day))
+    for (since, sums) in expected { #expect(try spent(since: since) == sums) }
+    // Years later the days are no window's any more; the sums without an end keep them.
+    _ = try LedgerCare.prune(place.path(), before: Scene.at(400 * day))
+    #expect(try spent(since: 0.5).isEmpty)
+    let always = try store.spending(since: [WallInstant(nanoseconds: 0)], now: Scene.at(500 * day))
+    #expect(always.reduce(0) { $0 + $1.spent[0].nanodollars } == 30)
   }
 
   @Test func anOpenHoldIsNeverPruned() throws {
@@ -71,7 +107,7 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: place.path("other.db")))
     // A copy is a ledger that a broker can start with.
     let again = try Scene.store(place.path("copy.db"), Watcher())
-    #expect(try again.spending(since: always).map { $0.spent[0].nanodollars } == [8000])
+    #expect(try again.spending(since: always, now: Scene.at(10_000)).map { $0.spent[0].nanodollars } == [8000])
   }
 
   @Test func careIsOnlyForLedgers() throws {

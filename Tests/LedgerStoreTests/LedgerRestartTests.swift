@@ -16,14 +16,15 @@ import Testing
     store.append(contentsOf: [Scene.held(4), Scene.settled(4, cost: 0, sent: false), Scene.held(5)])
     let last = store.append(contentsOf: Scene.call(6, cost: nil))
     #expect(watcher.reached(last))
-    let spending = try store.spending(since: [Scene.at(0), Scene.at(10), Scene.at(20.5)]).sorted {
+    let spending = try store.spending(since: [Scene.at(0), Scene.at(10), Scene.at(20.5)], now: Scene.at(10_000)).sorted
+    {
       $0.tenant.name < $1.tenant.name
     }
     #expect(spending.map(\.tenant) == ["acme", "beta"])
     #expect(spending.map { $0.spent.map(\.nanodollars) } == [[4001, 1, 0], [4000, 4000, 0]])
     #expect(spending[0].session == "s1")
     #expect(spending[0].clientKey == nil)
-    #expect(try store.spending(since: []).isEmpty)
+    #expect(try store.spending(since: [], now: Scene.at(10_000)).isEmpty)
   }
 
   @Test func aLongWaitBeforeTheHoldStillCounts() throws {
@@ -34,8 +35,10 @@ import Testing
     hold.at = Scene.at(600)
     store.append(contentsOf: [.held(hold), .settled(end)])
     #expect(watcher.reached(2))
-    #expect(try store.spending(since: [Scene.at(500)]).map { $0.spent } == [[Money(nanodollars: 4000)]])
-    #expect(try store.spending(since: [Scene.at(601)]).isEmpty)
+    #expect(
+      try store.spending(since: [Scene.at(500)], now: Scene.at(10_000)).map { $0.spent } == [[Money(nanodollars: 4000)]]
+    )
+    #expect(try store.spending(since: [Scene.at(601)], now: Scene.at(10_000)).isEmpty)
   }
 
   @Test func pastAttemptsTellAgeAndUse() throws {

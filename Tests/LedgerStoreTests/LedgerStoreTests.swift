@@ -168,7 +168,10 @@ import Testing
     let store = try LedgerStore(.memory, now: Scene.start, onCommitted: { watcher.sawCommit($0) })
     store.append(contentsOf: Scene.call(1))
     #expect(watcher.reached(3))
-    #expect(try store.spending(since: [WallInstant(nanoseconds: 0)]).map(\.spent) == [[Money(nanodollars: 4000)]])
+    #expect(
+      try store.spending(since: [WallInstant(nanoseconds: 0)], now: Scene.at(10_000)).map(\.spent) == [
+        [Money(nanodollars: 4000)]
+      ])
     #expect(store.close() == 0)
   }
 

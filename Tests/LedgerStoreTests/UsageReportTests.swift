@@ -39,6 +39,7 @@ import Testing
     var query = try UsageQuery(by: by, since: nil, until: nil, bucket: nil, now: Scene.start)
     query.since = Scene.at(since)
     query.until = Scene.at(until)
+    query.hasOpenEnd = false
     return try store.usage(query)
   }
 
@@ -140,5 +141,48 @@ import Testing
       }
       #expect(error?.kind == .wrongQuestion && error?.description.hasPrefix(said) == true)
     }
+  }
+
+  @Test func aClockThatWasAheadHidesNoCall() throws {
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    let year = 400 * 86_400.0
+    // Right, ahead, right again: rows are written in this order, and the ids of the last ones are ahead of their times.
+    var entries = Scene.call(1, at: 0) + Scene.call(2, at: year) + Scene.call(3, at: 60)
+    // An older version's request ids did not follow the clock back either.
+    entries += [
+      .held(
+        AttemptHold(
+          request: Scene.request(4, at: year), attempt: 1, at: Scene.at(90), tenant: "acme", clientKey: nil,
+          session: "s1", provider: "openai", key: "main", model: "gpt-6-sol", priority: .normal, kind: nil,
+          reservedInput: 1, reservedOutput: 1, held: Money(nanodollars: 5), priceVersion: "p")),
+      .settled(
+        AttemptEnd(
+          request: Scene.request(4, at: year), attempt: 1, at: Scene.at(91), verdict: "success", status: 200,
+          wasSent: true, cost: Money(nanodollars: 4_000), costSource: .prices, priceVersion: "p")),
+      .concluded(
+        RequestEnd(
+          request: Scene.request(4, at: year), arrived: Scene.at(90), ended: Scene.at(91), tenant: "acme",
+          session: "s1", priority: .normal, priorityReason: "header", kind: nil, model: "gpt-6-sol",
+          provider: "openai", key: "main", outcome: .completed, status: 200, attempts: 1, queued: .zero,
+          firstByte: nil)),
+    ]
+    #expect(watcher.reached(store.append(contentsOf: entries)))
+    let within = try report(store, "tenant", since: -3_600, until: 3_600).total
+    #expect(within.requests == 3 && within.attempts == 3 && within.nanodollars == 12_000)
+    // Asked without an end, as a dashboard does: what the clock dated into the future is there too.
+    let open = try store.usage(UsageQuery(by: "tenant", since: "1h", until: nil, bucket: nil, now: Scene.at(120)))
+    #expect(open.total.requests == 4 && open.total.attempts == 4)
+    #expect(try report(store, "tenant", since: year - 60, until: year + 60).total.requests == 1)
+    // And what was spent in the future is in no window that holds now.
+    #expect(
+      try store.spending(since: [Scene.at(-3_600)], now: Scene.at(120)).map(\.spent) == [[Money(nanodollars: 12_000)]])
+    // The same after another start.
+    store.close()
+    let again = try Scene.store(place.path(), Watcher(), now: Scene.at(130))
+    again.append(contentsOf: Scene.call(5, at: 131))
+    let later = try report(again, "tenant", since: -3_600, until: 3_600).total
+    #expect(later.requests == 4)
+    again.close()
   }
 }

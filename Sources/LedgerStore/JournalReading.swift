@@ -1,0 +1,191 @@
+// What a start finds in the journal's files: whole frames, and what is damaged.
+//
+// Promises: every whole frame of this ledger is found, those behind damaged bytes too; a last frame that was cut is no damage, because
+// whoever wrote it was not told that it is safe; everything else that is no frame is told, with its file, place and size, and its file is kept aside
+// before the journal is used again. Reading is linear in the size of the files, whatever is in them.
+import AdmissionCore
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+extension Journal {
+  struct Frame {
+    var first: UInt64
+    var entries: [LedgerEntry]
+    /// The number of the first entry behind it.
+    var next: UInt64
+  }
+
+  /// Bytes that are no frame of any ledger, or entries of another ledger.
+  struct Damage: Equatable {
+    var file: String
+    /// Of its first byte in the file.
+    var offset: Int
+    var bytes: Int
+    var isOfAnotherLedger = false
+
+    var text: String {
+      isOfAnotherLedger
+        ? "\(file): entries of another ledger, \(bytes) bytes from byte \(offset) on"
+        : "\(file): \(bytes) damaged bytes from byte \(offset) on"
+    }
+  }
+
+  struct Contents {
+    /// In the order of their numbers; some may be without entries.
+    var frames: [Frame] = []
+    var damage: [Damage] = []
+  }
+
+  /// What the journal of this ledger holds.
+  /// Throws where another version of this program left entries there that this one cannot read: they must not be lost in silence.
+  static func contents(path: String, ledger: UInt64) throws -> Contents {
+    var contents = Contents()
+    for index in 0..<2 {
+      let file = name(path, index)
+      guard let bytes = bytes(of: file) else { continue }
+      if let version = otherVersion(bytes, ledger: ledger) {
+        throw LedgerError(
+          .unusable,
+          """
+          ledger \(path): its journal \(file) has entries that another version of tollgate wrote \
+          (format \(version), this one reads \(EntryCoding.version)); start that version once so that it takes them up, or remove the \
+          file and lose them
+          """)
+      }
+      scan(bytes, of: file, ledger: ledger, into: &contents)
+    }
+    contents.frames.sort { $0.first < $1.first }
+    return contents
+  }
+
+  private static func scan(_ bytes: [UInt8], of file: String, ledger: UInt64, into contents: inout Contents) {
+    var at = 0
+    func spoiled(_ range: Range<Int>, isOfAnotherLedger: Bool = false) {
+      if let last = contents.damage.last, last.file == file, last.offset + last.bytes == range.lowerBound,
+        last.isOfAnotherLedger == isOfAnotherLedger
+      {
+        contents.damage[contents.damage.count - 1].bytes += range.count
+      } else {
+        contents.damage.append(
+          Damage(
+            file: file, offset: range.lowerBound, bytes: range.count, isOfAnotherLedger: isOfAnotherLedger))
+      }
+    }
+    while at < bytes.count {
+      if let (frame, end) = frame(bytes, at, ledger: ledger) {
+        if let frame {
+          contents.frames.append(frame)
+        } else if end - at > headSize {
+          spoiled(at..<end, isOfAnotherLedger: true)
+        }
+        at = end
+      } else if let next = nextFrame(bytes, after: at, ledger: ledger) {
+        spoiled(at..<next)
+        at = next
+      } else {
+        if !isCut(bytes, at) { spoiled(at..<bytes.count) }
+        return
+      }
+    }
+  }
+
+  /// Where the next whole frame of this ledger begins. Its name is compared before its checksum, so that bytes of a stranger's choice
+  /// do not make the search slow.
+  private static func nextFrame(_ bytes: [UInt8], after start: Int, ledger: UInt64) -> Int? {
+    var at = start + 1
+    while at + headSize <= bytes.count {
+      if bytes[at] == mark, number(bytes, at + payloadStart) == ledger, frame(bytes, at, ledger: ledger) != nil {
+        return at
+      }
+      at += 1
+    }
+    return nil
+  }
+
+  /// True where what follows can be the begin of a frame whose end was never written.
+  private static func isCut(_ bytes: [UInt8], _ at: Int) -> Bool {
+    guard bytes[at] == mark else { return false }
+    guard bytes.count - at >= headSize else { return true }
+    let begin = at + payloadStart
+    guard let sizes = head(bytes, at), sizes.length > bytes.count - begin else { return false }
+    // Whole, but for its length.
+    return checksum(bytes[begin...]) != sizes.checksum
+  }
+
+  /// The version of a file of this ledger's whose entries are coded in another way. The head of a frame is the same in all versions.
+  private static func otherVersion(_ bytes: [UInt8], ledger: UInt64) -> UInt8? {
+    guard bytes.count >= headSize, bytes[0] & 0xF0 == mark & 0xF0, bytes[0] != mark else { return nil }
+    return number(bytes, payloadStart) == ledger ? bytes[0] & 0x0F : nil
+  }
+
+  /// The frame at an offset, and where it ends; nil inside where it is another ledger's, nil where there is none.
+  private static func frame(_ bytes: [UInt8], _ at: Int, ledger: UInt64) -> (Frame?, Int)? {
+    guard bytes.count - at >= headSize, bytes[at] == mark, let sizes = head(bytes, at) else { return nil }
+    let begin = at + payloadStart
+    guard sizes.length >= headSize - payloadStart, sizes.length <= bytes.count - begin else { return nil }
+    let payload = bytes[begin..<(begin + sizes.length)]
+    guard checksum(payload) == sizes.checksum else { return nil }
+    var decoder = EntryDecoder(payload)
+    do {
+      guard try decoder.fixed() == ledger else { return (nil, payload.endIndex) }
+      let first = try decoder.fixed()
+      var entries: [LedgerEntry] = []
+      while !decoder.isAtEnd { entries.append(try decoder.entry()) }
+      let (next, overflow) = first.addingReportingOverflow(UInt64(entries.count))
+      guard !overflow else { return nil }
+      return (Frame(first: first, entries: entries, next: next), payload.endIndex)
+    } catch {
+      return nil
+    }
+  }
+
+  private static func head(_ bytes: [UInt8], _ at: Int) -> (length: Int, checksum: UInt64)? {
+    var head = EntryDecoder(bytes[(at + 1)..<(at + headSize)])
+    return try? head.frameHead()
+  }
+
+  /// Eight bytes, little end first.
+  private static func number(_ bytes: [UInt8], _ at: Int) -> UInt64 {
+    (0..<8).reversed().reduce(0) { $0 << 8 | UInt64(bytes[at + $1]) }
+  }
+
+  private static func bytes(of name: String) -> [UInt8]? {
+    let descriptor = open(name, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    defer { _ = close(descriptor) }
+    // A device may have no end.
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 1 << 20)
+    while true {
+      let count = read(descriptor, &chunk, chunk.count)
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { return bytes }
+      bytes.append(contentsOf: chunk[..<count])
+    }
+  }
+
+  /// Two running sums, folded: finds cut and torn frames, at about a cycle for each byte.
+  static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+    var plain: UInt64 = 1
+    var weighted: UInt64 = 0
+    for byte in bytes {
+      plain &+= UInt64(byte)
+      weighted &+= plain
+    }
+    return plain &* 0x9E37_79B9_7F4A_7C15 ^ weighted
+  }
+}
+
+extension EntryDecoder {
+  fileprivate mutating func frameHead() throws(EntryCoding.Unreadable) -> (length: Int, checksum: UInt64) {
+    var length = 0
+    for shift in stride(from: 0, to: 32, by: 8) { length |= Int(try byte()) << shift }
+    return (length, try fixed())
+  }
+}

@@ -1,0 +1,67 @@
+// One entry that the database will never take stops nobody: it is put aside, told and counted, and all others are written.
+import AdmissionCore
+import Foundation
+import GRDB
+import Testing
+
+@testable import LedgerStore
+
+@Suite struct EntryQuarantineTests {
+  private let place = Place()
+
+  /// A rule that breaks a call by its amount stands for whatever a damaged or foreign table refuses.
+  private func refuse(_ what: String) throws {
+    let store = try LedgerStore(.file(place.path()), now: Scene.start, onCommitted: { _ in })
+    store.close()
+    try DatabaseQueue(path: place.path()).write { try $0.execute(sql: what) }
+  }
+
+  @Test func aRefusedEntryIsPutAsideAndTheOthersAreWritten() throws {
+    try refuse(
+      "CREATE TRIGGER refusal BEFORE INSERT ON attempts WHEN NEW.cost = 666 BEGIN SELECT RAISE(ABORT, 'refused'); END")
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    var entries: [LedgerEntry] = []
+    for number in 1...50 { entries += Scene.call(number, cost: number % 25 == 0 ? 666 : 10) }
+    #expect(watcher.reached(store.append(contentsOf: entries)))
+    #expect(watcher.reached(store.append(contentsOf: Scene.call(99, cost: 10))))
+    #expect(store.putAside == 2)
+    #expect(store.obstacle == nil)
+    #expect(try store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM attempts WHERE cost = 10") } == 49)
+    #expect(try store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM requests") } == 51)
+    let told = try store.read { try String.fetchAll($0, sql: "SELECT name FROM changes WHERE state = 'put_aside'") }
+    #expect(told.count == 2 && told.allSatisfy { $0.hasPrefix("end of ") })
+    store.close()
+    // Their holds are still open; the next start counts them at their estimate.
+    let again = try Scene.store(place.path(), Watcher())
+    #expect(again.recovered.presumedAttempts == 2)
+    again.close()
+  }
+
+  @Test func whereEvenTheNoteIsRefusedItIsCountedAndDropped() throws {
+    try refuse("CREATE TRIGGER refusal BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'refused'); END")
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    let change = LedgerEntry.changed(LedgerChange(at: Scene.at(0), subject: .key, name: "a/b", state: "disabled"))
+    #expect(watcher.reached(store.append(contentsOf: Scene.call(1) + [change] + Scene.call(2))))
+    #expect(store.putAside == 1)
+    #expect(try store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM requests") } == 2)
+    store.close()
+  }
+
+  @Test func aJournalWithARefusedEntryStarts() throws {
+    try refuse(
+      "CREATE TRIGGER refusal BEFORE INSERT ON requests WHEN NEW.status = 200 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )
+    let ledger = try DatabaseQueue(path: place.path()).read {
+      try Int64.fetchOne($0, sql: "SELECT value FROM marks WHERE name = 'ledger'")
+    }
+    let journal = try Journal(path: place.path(), ledger: UInt64(bitPattern: try #require(ledger)))
+    #expect(journal.append(EntryBatch(Scene.call(1)), first: 1) == nil)
+    let store = try Scene.store(place.path(), Watcher())
+    #expect(store.recovered.putAside == 1)
+    #expect(store.putAside == 1)
+    #expect(try store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM attempts WHERE state = 1") } == 1)
+    store.close()
+  }
+}
