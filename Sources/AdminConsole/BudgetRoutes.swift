@@ -9,7 +9,7 @@ extension AdminConsole {
   func raiseBudget(_ head: RequestHead) -> Reply {
     var tenant: String?
     var budget: String?
-    var amount: Money?
+    var amount: (unit: BudgetUnit, value: Money)?
     var until: WallInstant?
     for (name, text) in AdminConsole.query(head.target) {
       let value = PercentEscapes.decoded(text[...])
@@ -21,35 +21,46 @@ extension AdminConsole {
           return .error(
             400, "usd: found '\(value)', allowed is more than 0 and at most 1000000000, with at most nine decimals")
         }
-        amount = money
+        amount = (.usd, money)
+      case "tokens", "requests":
+        guard let count = Int64(value), count > 0, count <= 1_000_000_000_000_000 else {
+          return .error(400, "\(name): found '\(value)', allowed is a whole number, 1 to 1000000000000000")
+        }
+        amount = (name == "tokens" ? .tokens : .requests, Money(nanodollars: count))
       case "until":
         guard let instant = BudgetRoutes.instant(value) else {
           return .error(
             400, "until: found '\(value)', allowed is a time such as 2026-11-22T00:00:00Z, or seconds since 1970")
         }
         until = instant
-      default: return .error(400, "there is no parameter '\(name)', allowed are tenant, budget, usd and until")
+      default:
+        return .error(
+          400, "there is no parameter '\(name)', allowed are tenant, budget, usd, tokens, requests and until")
       }
     }
-    guard let amount, let until else { return .error(400, "usd and until are missing: how much more, and until when") }
+    guard let amount, let until else {
+      return .error(400, "usd (or tokens, or requests) and until are missing: how much more, and until when")
+    }
     let now = broker.wallNanoseconds(at: broker.now)
     guard until.nanoseconds > now else { return .error(400, "until: that time has passed, allowed is a later one") }
     let readings = broker.budgetReadings
     let own = readings.filter { reading in
+      guard reading.unit == amount.unit else { return false }
       if let budget { return reading.id == budget }
       return tenant == nil
         ? reading.account.scope == .broker : reading.account.scope == .tenant && reading.account.tenant.name == tenant
     }
     guard let first = own.first else {
       let whose = tenant.map { "tenant '\($0)' has" } ?? "the broker has"
-      return .error(404, budget.map { "there is no budget '\($0)'" } ?? "\(whose) no budget")
+      let unit = amount.unit == .usd ? "" : " in \(amount.unit.rawValue)"
+      return .error(404, budget.map { "there is no budget '\($0)'\(unit)" } ?? "\(whose) no budget\(unit)")
     }
     let owner = first.account.scope == .broker ? nil : first.account.tenant
     if let tenant, owner?.name != tenant {
       return .error(400, "the budget '\(budget ?? "")' is not of tenant '\(tenant)'")
     }
     broker.raiseBudget(
-      HeldRaise(tenant: owner, budget: budget, amount: amount, until: until), askedBy: "admin")
+      HeldRaise(tenant: owner, budget: budget, amount: amount.value, unit: amount.unit, until: until), askedBy: "admin")
     return .json(BudgetRoutes.json(broker))
   }
 }
@@ -66,7 +77,11 @@ enum BudgetRoutes {
         json.object { json in
           json.member("tenant", raise.tenant?.name)
           json.member("budget", raise.budget)
-          json.member("usd", raise.amount.text)
+          switch raise.unit {
+          case .usd: json.member("usd", raise.amount.text)
+          case .tokens: json.member("tokens", raise.amount.nanodollars)
+          case .requests: json.member("requests", raise.amount.nanodollars)
+          }
           json.member("until", Timestamp.text(raise.until.nanoseconds))
         }
       }
@@ -82,18 +97,39 @@ enum BudgetRoutes {
         json.member("scope", reading.account.scope.rawValue)
         json.member("tenant", reading.account.scope == .broker ? nil : reading.account.tenant.name)
         json.member("name", reading.account.name.isEmpty ? nil : reading.account.name)
-        json.member("per", reading.window.period.rawValue)
+        json.member("per", reading.window.name)
+        json.member("unit", reading.unit.rawValue)
         json.member("time_zone", reading.window.timeZone)
         json.member("on_exceed", reading.onExceed.rawValue)
-        json.member("limit_usd", reading.limit.text)
-        json.member("raised_usd", reading.raised.text)
-        json.member("spent_usd", reading.spent.text)
-        json.member("held_usd", reading.held.text)
-        json.member("remaining_usd", reading.remaining.text)
+        amounts(&json, reading)
         json.member("warn_at_percent", reading.warnAtPercent)
         json.member("waiting", reading.waiting)
         json.member("window_ends", reading.windowEnd.map { broker.text(ofWindowEnd: $0) })
       }
+    }
+  }
+
+  /// Dollars are texts with nine decimals, whole numbers are numbers; the name tells the unit.
+  private static func amounts(_ json: inout JSONWriter, _ reading: BudgetReading) {
+    switch reading.unit {
+    case .usd:
+      json.member("limit_usd", reading.limit.text)
+      json.member("raised_usd", reading.raised.text)
+      json.member("spent_usd", reading.spent.text)
+      json.member("held_usd", reading.held.text)
+      json.member("remaining_usd", reading.remaining.text)
+    case .tokens:
+      json.member("limit_tokens", reading.limit.nanodollars)
+      json.member("raised_tokens", reading.raised.nanodollars)
+      json.member("spent_tokens", reading.spent.nanodollars)
+      json.member("held_tokens", reading.held.nanodollars)
+      json.member("remaining_tokens", reading.remaining.nanodollars)
+    case .requests:
+      json.member("limit_requests", reading.limit.nanodollars)
+      json.member("raised_requests", reading.raised.nanodollars)
+      json.member("spent_requests", reading.spent.nanodollars)
+      json.member("held_requests", reading.held.nanodollars)
+      json.member("remaining_requests", reading.remaining.nanodollars)
     }
   }
 

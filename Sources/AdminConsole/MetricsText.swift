@@ -115,21 +115,42 @@ enum MetricsText {
     func labels(_ reading: BudgetReading) -> [(String, String)] {
       // A second budget of the same account and period needs another name.
       let mark = reading.id.firstIndex(of: "#").map { String(reading.id[$0...]) } ?? ""
-      return [("scope", reading.account.label), ("window", reading.window.period.rawValue + mark)]
+      return [("scope", reading.account.label), ("window", reading.window.name + mark)]
+    }
+    let all = readings
+    let inDollars = all.filter { $0.unit == .usd }
+    page.family("tollgate_budget_spent", "gauge", "Spent in the window that holds, in the budget's unit.")
+    for reading in all {
+      page.sample("tollgate_budget_spent", labels(reading) + unit(reading), amount(reading.spent, reading))
+    }
+    page.family("tollgate_budget_held", "gauge", "What running calls hold, in the budget's unit.")
+    for reading in all {
+      page.sample("tollgate_budget_held", labels(reading) + unit(reading), amount(reading.held, reading))
+    }
+    page.family(
+      "tollgate_budget_limit", "gauge", "What may be spent in the window, raises included, in the budget's unit.")
+    for reading in all {
+      page.sample("tollgate_budget_limit", labels(reading) + unit(reading), amount(reading.limit, reading))
     }
     page.family(
       "tollgate_budget_spent_usd", "gauge", "US dollars spent in the window that holds; running calls not counted.")
-    for reading in readings {
+    for reading in inDollars {
       page.sample("tollgate_budget_spent_usd", labels(reading), Double(reading.spent.nanodollars) / 1e9)
     }
     page.family("tollgate_budget_held_usd", "gauge", "US dollars that running calls hold.")
-    for reading in readings {
+    for reading in inDollars {
       page.sample("tollgate_budget_held_usd", labels(reading), Double(reading.held.nanodollars) / 1e9)
     }
     page.family("tollgate_budget_limit_usd", "gauge", "US dollars that may be spent in the window, raises included.")
-    for reading in readings {
+    for reading in inDollars {
       page.sample("tollgate_budget_limit_usd", labels(reading), Double(reading.limit.nanodollars) / 1e9)
     }
+  }
+
+  private static func unit(_ reading: BudgetReading) -> [(String, String)] { [("unit", reading.unit.rawValue)] }
+
+  private static func amount(_ amount: Money, _ reading: BudgetReading) -> Double {
+    Double(amount.nanodollars) / (reading.unit == .usd ? 1e9 : 1)
   }
 
   private static func histograms(_ page: inout MetricsPage, _ metrics: BrokerMetrics) {

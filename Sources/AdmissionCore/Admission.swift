@@ -98,6 +98,7 @@ public struct Admission: Sendable {
     case .budgetRaisesReplaced(let raises): replaceRaises(raises, at: now, into: &actions)
     case .budgetsRestored(let spent): restoreBudgets(spent, at: now, into: &actions)
     case .restored(let attempts): restore(attempts, at: now)
+    case .learnedRestored(let models): restore(models)
     case .deadlineReached: break
     case .drainRequested: isDraining = true
     }

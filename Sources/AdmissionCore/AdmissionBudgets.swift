@@ -12,7 +12,8 @@ extension Admission {
   mutating func installBudgets(_ new: AdmissionPolicy) {
     let isEmpty =
       new.budgets.isEmpty && new.tenants.allSatisfy(\.budgets.isEmpty) && (new.tenantTemplate?.budgets.isEmpty ?? true)
-    book.replace(broker: new.budgets, isEmpty: isEmpty)
+    let all = new.budgets + new.tenants.flatMap(\.budgets) + (new.tenantTemplate?.budgets ?? [])
+    book.replace(broker: new.budgets, isEmpty: isEmpty, areAllInDollars: all.allSatisfy { $0.unit == .usd })
     isSingleTenant = new.tenants.count <= 1 && new.tenantTemplate == nil
   }
 
@@ -46,14 +47,33 @@ extension Admission {
     request.box.ticket.candidates[leg.candidate].price?.cost(input: input, output: output)
   }
 
+  /// What the call asks of budgets at this candidate. Until enough is known of its model, as much may be held as its client
+  /// allows: what it is expected to use is a guess.
+  func demand(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> BudgetDemand {
+    let ticket = request.box.ticket
+    let cost = cost(request, leg: leg, input: input, output: output)
+    let tokens = min(Int64(input), CallPrice.most / 4) + min(Int64(output), CallPrice.most / 4)
+    var demand = BudgetDemand(
+      usd: cost, mostUSD: cost ?? 0, tokens: tokens, mostTokens: tokens,
+      isFree: ticket.isFree || (cost == 0 && book.areAllInDollars))
+    let provider = Int(leg.provider)
+    guard ticket.producesOutput, !providers[provider].predictor.knows(model: request.model, band: request.band) else {
+      return demand
+    }
+    let most = max(output, ticket.outputCap ?? OutputPredictor.unknown)
+    if cost != nil { demand.mostUSD = self.cost(request, leg: leg, input: input, output: most) ?? 0 }
+    demand.mostTokens = tokens - min(Int64(output), CallPrice.most / 4) + min(Int64(most), CallPrice.most / 4)
+    return demand
+  }
+
   /// The account that refuses the request at every candidate, for good.
   func refusingAccount(_ request: Request, at now: Instant) -> Int32? {
     guard !request.accounts.isEmpty else { return nil }
     var refusing: Int32?
     for leg in routes.routes[Int(request.route)].legs {
       let (input, output) = estimate(request, leg: leg)
-      let cost = cost(request, leg: leg, input: input, output: output)
-      guard case .exceeds(let account) = book.fit(request.accounts, estimate: cost, at: now) else { return nil }
+      let demand = demand(request, leg: leg, input: input, output: output)
+      guard case .exceeds(let account) = book.fit(request.accounts, demand, at: now).fit else { return nil }
       refusing = refusing ?? account
     }
     return refusing
@@ -89,7 +109,7 @@ extension Admission {
           evict(slot, outcome: .rejectedBudget, budget: refusing, at: now, into: &actions)
           continue
         }
-        let estimate = leastCost(request)
+        let estimate = leastHold(request, of: account, at: now)
         guard estimate <= left else { break }
         left -= estimate
         promised.append((request.ticket.id, account))
@@ -117,11 +137,14 @@ extension Admission {
     return !promised.isEmpty
   }
 
-  private func leastCost(_ request: Request) -> Int64 {
+  /// What the account would have to hold for the request, where that is least.
+  private func leastHold(_ request: Request, of account: Int32, at now: Instant) -> Int64 {
     var least = Int64.max
+    let unit = book.unit(account)
     for leg in routes.routes[Int(request.route)].legs {
       let (input, output) = estimate(request, leg: leg)
-      least = min(least, cost(request, leg: leg, input: input, output: output) ?? 0)
+      let demand = demand(request, leg: leg, input: input, output: output)
+      least = min(least, book.fit(request.accounts, demand, at: now).hold[unit])
     }
     return least == .max ? 0 : least
   }
@@ -130,13 +153,18 @@ extension Admission {
 
   /// A stream runs on: what is held keeps up with it.
   mutating func raiseHold(_ slot: Int, _ lease: Lease, input: TokenCount, output: TokenCount) {
-    guard lease.held > 0, !lease.request.accounts.isEmpty,
-      let price = price(of: lease)
-    else { return }
-    let cost = price.cost(input: input, output: max(output, lease.placement.output))
-    guard cost > lease.held else { return }
-    book.raiseHold(lease.request.accounts, by: cost - lease.held, takenIn: lease.epoch)
-    leases[slot]?.held = cost
+    guard !lease.held.isZero, !lease.request.accounts.isEmpty else { return }
+    let output = max(output, lease.placement.output)
+    var more = BudgetAmounts()
+    if lease.held.usd > 0, let price = price(of: lease) {
+      more.usd = max(0, price.cost(input: input, output: output) - lease.held.usd)
+    }
+    more.tokens = max(
+      0, min(Int64(input), CallPrice.most / 4) + min(Int64(output), CallPrice.most / 4) - lease.held.tokens)
+    guard !more.isZero else { return }
+    book.raiseHold(lease.request.accounts, by: more, takenIn: lease.epoch)
+    leases[slot]?.held.usd += more.usd
+    leases[slot]?.held.tokens += more.tokens
   }
 
   /// The attempt is over: its cost takes the place of its hold.
@@ -150,7 +178,12 @@ extension Admission {
       ?? settlement.usage.flatMap { usage in
         price(of: lease)?.cost(input: usage.inputTokens, output: usage.outputTokens)
       } ?? 0
-    book.post(lease.request.accounts, held: lease.held, cost: cost, takenIn: lease.epoch)
+    var spent = BudgetAmounts(usd: max(0, cost))
+    if let usage = settlement.usage { spent.tokens = Int64(usage.inputTokens) + Int64(usage.outputTokens) }
+    spent.tokens += Int64(settlement.laterTokens)
+    // A request counts where something was charged for it.
+    spent.requests = spent.usd > 0 || spent.tokens > 0 ? 1 : 0
+    book.post(lease.request.accounts, held: lease.held, spent: spent, takenIn: lease.epoch)
     for account in lease.request.accounts { tellMarks(account, refused: false, at: now, into: &actions) }
   }
 
@@ -195,7 +228,7 @@ extension Admission {
         rules = policy.tenantTemplate?.budgets ?? []
       }
       let accounts = book.accounts(of: entry.account, rules: rules, window: entry.window, isListed: isListed)
-      book.restore(accounts, spent: entry.spent.nanodollars)
+      book.restore(accounts, entry)
       for account in accounts { tellMarks(account, refused: false, at: now, into: &actions) }
     }
   }

@@ -68,9 +68,13 @@ extension Admission {
     let band = ignoringHeadroom ? -1 : request.band
     let (input, output) = estimate(request, leg: leg)
     let cost = cost(request, leg: leg, input: input, output: output)
+    var hold = BudgetAmounts(usd: cost ?? 0)
     // First of all: what it cannot pay for it does not wait for.
     if !request.accounts.isEmpty {
-      switch book.fit(request.accounts, estimate: cost, at: now) {
+      let fitting = book.fit(
+        request.accounts, demand(request, leg: leg, input: input, output: output), at: now)
+      hold = fitting.hold
+      switch fitting.fit {
       case .fits: break
       case .waits(let account): return .unaffordable(account: account, isForGood: false)
       case .exceeds(let account): return .unaffordable(account: account, isForGood: true)
@@ -115,7 +119,7 @@ extension Admission {
     return .placed(
       Placement(
         leg: 0, provider: leg.provider, model: leg.model, key: key, units: units, input: input,
-        output: output, cost: cost))
+        output: output, cost: cost.map { max($0, hold.usd) }, hold: hold))
   }
 
   /// What keeps calls away from a model that has a breaker or a quota of its own.
@@ -309,7 +313,7 @@ extension Admission {
 
     var remaining: Money?
     if !request.accounts.isEmpty {
-      book.hold(request.accounts, placement.cost ?? 0)
+      book.hold(request.accounts, placement.hold)
       remaining = book.remaining(request.accounts, withBroker: isSingleTenant, at: now)
     }
 
@@ -337,7 +341,7 @@ extension Admission {
       id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
       takenFromKey: fromKey, takenFromTenant: fromTenant, lane: lane, leg: placement.leg,
       breakerGeneration: breakerGeneration,
-      gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.cost ?? 0, epoch: book.epoch,
+      gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.hold, epoch: book.epoch,
       modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,
       counted: counted(at: holder(of: placement), index))
   }

@@ -64,8 +64,8 @@ struct Lease: Sendable {
   var breakerGeneration: UInt64
   var gateGeneration: UInt64
   var keyGeneration: UInt64
-  /// What is held in the request's accounts, in nano-dollars, and the epoch in which it was taken.
-  var held: Int64 = 0
+  /// What is held in the request's accounts, and the epoch in which it was taken.
+  var held = BudgetAmounts()
   var epoch: UInt32 = 0
   var modelBreakerGeneration: UInt64 = 0
   var modelGateGeneration: UInt64 = 0

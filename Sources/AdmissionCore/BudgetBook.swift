@@ -5,7 +5,9 @@
 // *posted* in its place, or the hold is *void*. A `reject` rule admits only if `posted + held + estimate <= limit`, so
 // that calls at the same time cannot pass it by more than the error of their estimates. Several rules: the one with the
 // least left decides. A hold belongs to the window in which it was taken: what ends later changes nothing in the sum of
-// the window after it. Whole nano-dollars, no rounding, no overflow: sums stop at 3 x 10^18. Accounts that come and go
+// the window after it. Whole nano-dollars, tokens or requests, no rounding, no overflow: sums stop at 3 x 10^18. Until enough is
+// known of a model the hold is what the client allows, bounded by what is left, so that one call always fits. A rolling
+// window is counted in pieces (`BudgetWindow.pieces`), and calls count in the piece in which they end. Accounts that come and go
 // with clients (sessions, client keys, tenants that the policy does not list) are bounded in number.
 //
 // Why windows by serial number: the shell's clock may be set back or on. Each account remembers its present window's
@@ -38,6 +40,8 @@ struct BudgetBook: Sendable {
     var isBrokers: Bool
     var isListed = false
     var window: Int32
+    var unit = BudgetUnit.usd
+    var isRolling = false
     var warnAtPercent: Int32 = 0
     /// Requests that wait or run and count against it.
     var users: Int32 = 0
@@ -51,8 +55,15 @@ struct BudgetBook: Sendable {
   private struct Key: Hashable, Sendable {
     var account: BudgetAccount
     var window: BudgetWindow
-    /// Among the rules of one scope that have the same window.
+    var unit: BudgetUnit
+    /// Among the rules of one scope that have the same window and unit.
     var ordinal: Int32
+  }
+
+  /// A piece of a rolling window.
+  private struct Piece: Sendable {
+    var serial: Int64
+    var posted: Int64
   }
 
   private struct Window: Sendable {
@@ -64,6 +75,8 @@ struct BudgetBook: Sendable {
   }
 
   private var accounts: [Account] = []
+  /// The pieces of accounts with a rolling window, the oldest first; at most `BudgetWindow.pieces`.
+  private var pieces: [Int32: [Piece]] = [:]
   private var keys: [Key?] = []
   /// Slots of requests that wait for a hold of this account to come back, by band, then age.
   private var waiters: [Int32: IndexedHeap] = [:]
@@ -83,13 +96,17 @@ struct BudgetBook: Sendable {
   /// True where no rule exists at all.
   private(set) var isEmpty = true
 
+  /// True where no rule counts tokens or requests: then what costs nothing takes nothing.
+  private(set) var areAllInDollars = true
+
   init(mostAccounts: Int = BudgetBook.mostAccounts) { most = mostAccounts }
 
   // MARK: Rules
 
   /// Takes over the broker's rules and prepares for the tenants'. Sums stay.
-  mutating func replace(broker: [BudgetPolicy], isEmpty: Bool) {
+  mutating func replace(broker: [BudgetPolicy], isEmpty: Bool, areAllInDollars: Bool = true) {
     self.isEmpty = isEmpty
+    self.areAllInDollars = areAllInDollars
     brokerRules = broker
     for index in accounts.indices where accounts[index].isOpen {
       accounts[index].hasRule = false
@@ -122,8 +139,11 @@ struct BudgetBook: Sendable {
     var found: [Int32] = []
     for (index, rule) in rules.enumerated() where rule.scope == account.scope {
       var ordinal: Int32 = 0
-      for earlier in rules[..<index] where earlier.scope == rule.scope && earlier.window == rule.window { ordinal += 1 }
-      let key = Key(account: account, window: rule.window, ordinal: ordinal)
+      for earlier in rules[..<index]
+      where earlier.scope == rule.scope && earlier.window == rule.window
+        && earlier.unit == rule.unit
+      { ordinal += 1 }
+      let key = Key(account: account, window: rule.window, unit: rule.unit, ordinal: ordinal)
       stamp += 1
       let number = numbers[key] ?? add(key)
       accounts[Int(number)].hasRule = true
@@ -144,10 +164,16 @@ struct BudgetBook: Sendable {
     if unlisted >= most { sweep() }
     let window = windowNumber(key.window)
     var account = Account(isBrokers: key.account.scope == .broker, window: window)
+    account.unit = key.unit
+    account.isRolling = key.window.period == .rolling
     account.current.serial = windows[Int(window)].serial
-    if key.ordinal > 0, let sibling = numbers[Key(account: key.account, window: key.window, ordinal: 0)] {
+    var known: [Piece]?
+    if key.ordinal > 0,
+      let sibling = numbers[Key(account: key.account, window: key.window, unit: key.unit, ordinal: 0)]
+    {
       // A second rule for the same spending begins with what the first one knows.
-      account.current.posted = sum(of: accounts[Int(sibling)]).posted
+      account.current.posted = sum(of: sibling).posted
+      known = pieces[sibling]
     }
     unlisted += 1
     let number: Int32
@@ -161,6 +187,7 @@ struct BudgetBook: Sendable {
       keys.append(key)
     }
     numbers[key] = number
+    pieces[number] = known
     return number
   }
 
@@ -171,12 +198,13 @@ struct BudgetBook: Sendable {
     for index in accounts.indices {
       let account = accounts[index]
       guard account.isOpen, !account.isListed, account.users == 0 else { continue }
-      let sum = sum(of: account)
+      let sum = sum(of: Int32(index))
       idle.append((Int32(index), sum.posted == 0 && sum.held == 0 ? 0 : account.used))
     }
     idle.sort { $0.used < $1.used }
     for (position, entry) in idle.enumerated() where entry.used == 0 || position < idle.count / 8 + 1 {
       if let key = keys[Int(entry.number)].take() { numbers[key] = nil }
+      pieces[entry.number] = nil
       accounts[Int(entry.number)].isOpen = false
       accounts[Int(entry.number)].hasRule = false
       free.append(entry.number)
@@ -202,6 +230,12 @@ struct BudgetBook: Sendable {
       windows[number].end = state.end
       let known = windows[number].serial
       guard known != state.serial else { continue }
+      if state.window.period == .rolling {
+        // Where the clock was set back, what is spent stays spent until its time has come again.
+        windows[number].serial = max(known, state.serial)
+        windows[number].history = [(0, windows[number].serial)]
+        continue
+      }
       if windows[number].history.count == 1, known == 0 {
         windows[number].history = [(0, state.serial)]
         windows[number].serial = state.serial
@@ -221,9 +255,22 @@ struct BudgetBook: Sendable {
   }
 
   /// The sum that counts now, without changing anything.
-  private func sum(of account: Account) -> Sum {
+  private func sum(of number: Int32) -> Sum {
+    let account = accounts[Int(number)]
     let serial = windows[Int(account.window)].serial
     if account.current.serial == serial { return account.current }
+    if account.isRolling {
+      var rolled = account.current
+      rolled.serial = serial
+      rolled.posted = 0
+      for piece in pieces[number] ?? [] where piece.serial > serial - BudgetWindow.pieces {
+        rolled.posted = min(rolled.posted + piece.posted, Self.mostSum)
+      }
+      // Falling below a mark, it may be passed and told again.
+      if rolled.posted < Self.share(account.limit, percent: Int64(account.warnAtPercent)) { rolled.hasWarned = false }
+      if rolled.posted < account.limit { rolled.hasExceeded = false }
+      return rolled
+    }
     if let other = account.other, other.serial == serial { return other }
     var fresh = Sum(serial: serial)
     // The clock was set back into a window that is not remembered: what is known to be spent stays spent. (One that lies
@@ -237,10 +284,29 @@ struct BudgetBook: Sendable {
   /// Makes the window that holds now the account's current one.
   private mutating func roll(_ number: Int) {
     let account = accounts[number]
-    guard account.current.serial != windows[Int(account.window)].serial else { return }
-    let sum = sum(of: account)
-    accounts[number].other = account.current
+    let serial = windows[Int(account.window)].serial
+    guard account.current.serial != serial else { return }
+    let sum = sum(of: Int32(number))
+    if account.isRolling {
+      pieces[Int32(number)]?.removeAll { $0.serial <= serial - BudgetWindow.pieces }
+    } else {
+      accounts[number].other = account.current
+    }
     accounts[number].current = sum
+  }
+
+  /// Counts an amount in a piece of a rolling window; the newest is the last.
+  private mutating func add(_ amount: Int64, toPiece serial: Int64, of number: Int32) {
+    guard amount > 0 else { return }
+    var list = pieces[number] ?? []
+    if let index = list.lastIndex(where: { $0.serial == serial }) {
+      list[index].posted = min(list[index].posted + amount, Self.mostSum)
+    } else {
+      list.append(Piece(serial: serial, posted: amount))
+      list.sort { $0.serial < $1.serial }
+      if list.count > Int(BudgetWindow.pieces) { list.removeFirst() }
+    }
+    pieces[number] = list
   }
 
   /// The serial of the account's window in an earlier epoch; nil where that is forgotten.
@@ -256,7 +322,7 @@ struct BudgetBook: Sendable {
   private func raised(_ number: Int32, at now: Instant) -> Int64 {
     guard !raises.isEmpty, let key = keys[Int(number)] else { return 0 }
     var sum: Int64 = 0
-    for raise in raises where raise.until > now {
+    for raise in raises where raise.until > now && raise.unit == key.unit {
       let isBrokers = key.account.scope == .broker
       guard raise.tenant == nil ? isBrokers : !isBrokers && raise.tenant == key.account.tenant else { continue }
       if let budget = raise.budget {
@@ -282,38 +348,50 @@ struct BudgetBook: Sendable {
     case exceeds(Int32)
   }
 
-  /// Whether a call of this estimate may be made now.
-  /// - Parameter estimate: nil where the price is unknown: such a call holds nothing and goes while anything is left.
-  func fit(_ numbers: [Int32], estimate: Int64?, at now: Instant) -> Fit {
+  /// Whether a call of this demand may be made now, and what it then holds.
+  func fit(
+    _ numbers: [Int32], _ demand: BudgetDemand, at now: Instant
+  ) -> (fit: Fit, hold: BudgetAmounts) {
     // What is known to be free is free in every budget.
-    if estimate == 0 { return .fits }
-    let wanted = estimate ?? 1
-    var waits: (account: Int32, left: Int64)?
+    if demand.isFree { return (.fits, BudgetAmounts()) }
+    var hold = demand.most
     var exceeds: (account: Int32, left: Int64)?
     for number in numbers {
       let account = accounts[Int(number)]
       guard account.hasRule, account.onExceed == .reject else { continue }
-      let sum = sum(of: account)
-      let limit = limit(number, at: now)
-      if sum.posted + wanted > limit {
-        let left = limit - sum.posted
+      let expected = demand.expected(account.unit)
+      // A model that costs nothing takes nothing of a budget in dollars.
+      if expected == 0 { continue }
+      let wanted = expected ?? 1
+      let left = limit(number, at: now) - sum(of: number).posted
+      if wanted > left {
         if exceeds.map({ left < $0.left }) ?? true { exceeds = (number, left) }
-      } else if estimate != nil, sum.posted + sum.held + wanted > limit {
-        let left = limit - sum.posted - sum.held
-        if waits.map({ left < $0.left }) ?? true { waits = (number, left) }
+      } else if hold[account.unit] > left {
+        hold[account.unit] = left
       }
     }
-    if let exceeds { return .exceeds(exceeds.account) }
-    if let waits { return .waits(waits.account) }
-    return .fits
+    if let exceeds { return (.exceeds(exceeds.account), hold) }
+    var waits: (account: Int32, left: Int64)?
+    for number in numbers {
+      let account = accounts[Int(number)]
+      guard account.hasRule, account.onExceed == .reject, (demand.expected(account.unit) ?? 0) > 0 else { continue }
+      let sum = sum(of: number)
+      let left = limit(number, at: now) - sum.posted - sum.held
+      if hold[account.unit] > left, waits.map({ left < $0.left }) ?? true { waits = (number, left) }
+    }
+    if let waits { return (.waits(waits.account), hold) }
+    return (.fits, hold)
   }
+
+  /// What the account is counted in.
+  func unit(_ number: Int32) -> BudgetUnit { accounts[Int(number)].unit }
 
   /// The `low` rule that is used up, if any.
   func demoting(_ numbers: [Int32], at now: Instant) -> Int32? {
     for number in numbers {
       let account = accounts[Int(number)]
       guard account.hasRule, account.onExceed == .low else { continue }
-      let sum = sum(of: account)
+      let sum = sum(of: number)
       if sum.posted + sum.held >= limit(number, at: now) { return number }
     }
     return nil
@@ -321,32 +399,43 @@ struct BudgetBook: Sendable {
 
   // MARK: Hold, post, void
 
-  mutating func hold(_ numbers: [Int32], _ amount: Int64) {
-    guard amount > 0 else { return }
+  mutating func hold(_ numbers: [Int32], _ amounts: BudgetAmounts) {
     for number in numbers {
+      let amount = amounts[accounts[Int(number)].unit]
+      guard amount > 0 else { continue }
       roll(Int(number))
       accounts[Int(number)].current.hold(amount)
     }
   }
 
   /// More was used than was held.
-  mutating func raiseHold(_ numbers: [Int32], by amount: Int64, takenIn epoch: UInt32) {
-    guard amount > 0 else { return }
-    for number in numbers { change(Int(number), takenIn: epoch) { $0.hold(amount) } }
+  mutating func raiseHold(_ numbers: [Int32], by amounts: BudgetAmounts, takenIn epoch: UInt32) {
+    for number in numbers {
+      let amount = amounts[accounts[Int(number)].unit]
+      guard amount > 0 else { continue }
+      change(Int(number), takenIn: epoch) { $0.hold(amount) }
+    }
   }
 
-  /// The call is over: what it cost takes the place of what was held. 0 is a void hold.
-  mutating func post(_ numbers: [Int32], held: Int64, cost: Int64, takenIn epoch: UInt32) {
+  /// The call is over: what it took takes the place of what was held. Zeros are a void hold.
+  mutating func post(
+    _ numbers: [Int32], held: BudgetAmounts, spent: BudgetAmounts, takenIn epoch: UInt32
+  ) {
     for number in numbers {
+      let unit = accounts[Int(number)].unit
+      let amount = min(max(0, spent[unit]), CallPrice.most)
       change(Int(number), takenIn: epoch) {
-        $0.release(held)
-        $0.post(min(max(0, cost), CallPrice.most))
+        $0.release(held[unit])
+        $0.post(amount)
       }
+      if accounts[Int(number)].isRolling { add(amount, toPiece: accounts[Int(number)].current.serial, of: number) }
     }
   }
 
   private mutating func change(_ number: Int, takenIn epoch: UInt32, _ body: (inout Sum) -> Void) {
     roll(number)
+    // What a rolling window holds and counts, it does when it happens.
+    if accounts[number].isRolling { return body(&accounts[number].current) }
     guard let serial = serial(of: accounts[number], in: epoch) else { return }
     if accounts[number].current.serial == serial {
       body(&accounts[number].current)
@@ -357,10 +446,19 @@ struct BudgetBook: Sendable {
   }
 
   /// What the books say was spent before this process began, in the window that holds now.
-  mutating func restore(_ numbers: [Int32], spent: Int64) {
+  mutating func restore(_ numbers: [Int32], _ spent: BudgetSpent) {
     for number in numbers {
       roll(Int(number))
-      accounts[Int(number)].current.posted = min(max(0, spent), Self.mostSum)
+      let amount = min(max(0, spent.amount(accounts[Int(number)].unit)), Self.mostSum)
+      if accounts[Int(number)].isRolling {
+        let serial = accounts[Int(number)].current.serial
+        let piece = min(spent.piece ?? serial, serial)
+        guard piece > serial - BudgetWindow.pieces else { continue }
+        add(amount, toPiece: piece, of: number)
+        accounts[Int(number)].current.post(amount)
+      } else {
+        accounts[Int(number)].current.posted = amount
+      }
     }
   }
 
@@ -404,7 +502,7 @@ struct BudgetBook: Sendable {
   func left(_ number: Int32, at now: Instant) -> Int64? {
     let account = accounts[Int(number)]
     guard account.hasRule, account.onExceed == .reject else { return nil }
-    let sum = sum(of: account)
+    let sum = sum(of: number)
     return limit(number, at: now) - sum.posted - sum.held
   }
 
@@ -445,17 +543,19 @@ struct BudgetBook: Sendable {
   func id(_ number: Int32) -> String {
     guard let key = keys[Int(number)] else { return "" }
     let suffix = key.ordinal == 0 ? "" : "#\(key.ordinal + 1)"
-    return "\(key.account.label)/\(key.window.period.rawValue)\(suffix)"
+    // Budgets in dollars came first, and keep their names.
+    let unit = key.unit == .usd ? "" : "/\(key.unit.rawValue)"
+    return "\(key.account.label)/\(key.window.name)\(unit)\(suffix)"
   }
 
   func reading(_ number: Int32, at now: Instant) -> BudgetReading? {
     let account = accounts[Int(number)]
     guard account.hasRule, let key = keys[Int(number)] else { return nil }
-    let sum = sum(of: account)
+    let sum = sum(of: number)
     let end = windows[Int(account.window)].end
     let raised = raised(number, at: now)
     return BudgetReading(
-      id: id(number), account: key.account, window: key.window,
+      id: id(number), account: key.account, window: key.window, unit: key.unit,
       limit: Money(nanodollars: account.limit + raised), raised: Money(nanodollars: raised),
       spent: Money(nanodollars: sum.posted), held: Money(nanodollars: sum.held), onExceed: account.onExceed,
       warnAtPercent: Int(account.warnAtPercent), windowEnd: end == .distantFuture ? nil : end,
@@ -467,8 +567,8 @@ struct BudgetBook: Sendable {
     var least: (rejects: Bool, left: Int64)?
     for number in numbers {
       let account = accounts[Int(number)]
-      guard account.hasRule, withBroker || !account.isBrokers else { continue }
-      let sum = sum(of: account)
+      guard account.hasRule, account.unit == .usd, withBroker || !account.isBrokers else { continue }
+      let sum = sum(of: number)
       let left = max(0, limit(number, at: now) - sum.posted - sum.held)
       let rejects = account.onExceed == .reject
       if let known = least, known.rejects && !rejects || known.rejects == rejects && known.left <= left { continue }
@@ -488,7 +588,7 @@ struct BudgetBook: Sendable {
       if account.isListed {
         listed.append(Int32(index))
       } else {
-        let sum = sum(of: account)
+        let sum = sum(of: Int32(index))
         if sum.posted + sum.held > 0 { rest.append((Int32(index), sum.posted + sum.held)) }
       }
     }

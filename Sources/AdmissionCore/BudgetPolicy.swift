@@ -1,5 +1,14 @@
 // The words that shells and core share about budgets: rules, windows, raises, and how an account stands.
 
+/// What a budget is counted in.
+public enum BudgetUnit: String, Sendable, CaseIterable {
+  case usd
+  /// Input and output together.
+  case tokens
+  /// Calls that were charged something.
+  case requests
+}
+
 /// An amount that may be spent in a window, and what happens beyond it.
 public struct BudgetPolicy: Sendable, Hashable {
   /// Whose spending is added up.
@@ -13,15 +22,18 @@ public struct BudgetPolicy: Sendable, Hashable {
 
   public var scope: Scope
   public var window: BudgetWindow
-  /// 0...10^18 nano-dollars.
+  public var unit: BudgetUnit
+  /// 0...10^18: nano-dollars, whole tokens or whole requests, as `unit` says.
   public var limit: Money
   public var onExceed: OnExceed
   /// Percent of the limit at which a notice is given, 0...100.
   public var warnAtPercent: Int
 
   public init(
-    scope: Scope = .tenant, window: BudgetWindow, limit: Money, onExceed: OnExceed = .reject, warnAtPercent: Int = 80
+    scope: Scope = .tenant, window: BudgetWindow, unit: BudgetUnit = .usd, limit: Money, onExceed: OnExceed = .reject,
+    warnAtPercent: Int = 80
   ) {
+    self.unit = unit
     self.scope = scope
     self.window = window
     self.limit = limit
@@ -33,21 +45,50 @@ public struct BudgetPolicy: Sendable, Hashable {
 /// A sort of window. The core knows no calendar: for it this is a name, and the shell says when one window of that name
 /// gives way to the next.
 public struct BudgetWindow: Hashable, Sendable {
-  public enum Period: String, Sendable, CaseIterable { case hour, day, week, month, total }
+  public enum Period: String, Sendable, CaseIterable {
+    case hour, day, week, month, total
+    /// The last so many seconds, whenever one asks.
+    case rolling
+  }
   public var period: Period
   /// IANA name.
   public var timeZone: String
+  /// Of rolling windows, in seconds: 60...31,622,400; else 0.
+  public var length: Int64
 
   public init(_ period: Period, timeZone: String = "UTC") {
     self.period = period
     self.timeZone = timeZone
+    length = 0
+  }
+
+  /// The last `seconds`.
+  public init(rolling seconds: Int64) {
+    period = .rolling
+    timeZone = "UTC"
+    length = min(max(seconds, 60), 366 * 86_400)
+  }
+
+  /// A rolling window is counted in so many pieces: what was spent leaves it with the piece in which it was spent, at
+  /// most this part of the window late.
+  public static let pieces: Int64 = 60
+  /// Length of a piece of a rolling window, in seconds; at least 1.
+  public var pieceLength: Int64 { max(1, (length + Self.pieces - 1) / Self.pieces) }
+
+  /// As the policy names it: `day`, `5h`, `90m`.
+  public var name: String {
+    guard period == .rolling else { return period.rawValue }
+    if length % 86_400 == 0 { return "\(length / 86_400)d" }
+    if length % 3600 == 0 { return "\(length / 3600)h" }
+    return length % 60 == 0 ? "\(length / 60)m" : "\(length)s"
   }
 }
 
 /// The window of one sort that holds now.
 public struct BudgetWindowState: Sendable, Equatable {
   public var window: BudgetWindow
-  /// Tells the windows of one sort apart and orders them: seconds since 1970 at which it began; 0 for `total`.
+  /// Tells the windows of one sort apart and orders them: seconds since 1970 at which it began; 0 for `total`; for a
+  /// rolling one the number of the piece that runs.
   public var serial: Int64
   /// When the next one begins; `distantFuture` for `total`.
   public var end: Instant
@@ -67,9 +108,14 @@ public struct BudgetRaise: Sendable, Equatable {
   public var budget: String?
   /// What is added to the limit; above zero.
   public var amount: Money
+  /// Budgets in other units are not raised by it.
+  public var unit: BudgetUnit
   public var until: Instant
 
-  public init(tenant: TenantID?, budget: String? = nil, amount: Money, until: Instant) {
+  public init(
+    tenant: TenantID?, budget: String? = nil, amount: Money, unit: BudgetUnit = .usd, until: Instant
+  ) {
+    self.unit = unit
     self.tenant = tenant
     self.budget = budget
     self.amount = amount
@@ -116,11 +162,29 @@ public struct BudgetSpent: Sendable, Equatable {
   public var account: BudgetAccount
   public var window: BudgetWindow
   public var spent: Money
+  public var tokens: Int64
+  public var requests: Int64
+  /// Of a rolling window, the piece in which it was spent.
+  public var piece: Int64?
 
-  public init(account: BudgetAccount, window: BudgetWindow, spent: Money) {
+  public init(
+    account: BudgetAccount, window: BudgetWindow, spent: Money, tokens: Int64 = 0, requests: Int64 = 0,
+    piece: Int64? = nil
+  ) {
     self.account = account
     self.window = window
     self.spent = spent
+    self.tokens = tokens
+    self.requests = requests
+    self.piece = piece
+  }
+
+  func amount(_ unit: BudgetUnit) -> Int64 {
+    switch unit {
+    case .usd: spent.nanodollars
+    case .tokens: tokens
+    case .requests: requests
+    }
   }
 }
 
@@ -130,6 +194,8 @@ public struct BudgetReading: Sendable, Equatable {
   public var id: String
   public var account: BudgetAccount
   public var window: BudgetWindow
+  /// What the amounts are counted in: nano-dollars only where it says `usd`.
+  public var unit: BudgetUnit
   /// Raises included.
   public var limit: Money
   /// Of the limit, what was raised for a while.
@@ -145,13 +211,15 @@ public struct BudgetReading: Sendable, Equatable {
   public var waiting: Int
 
   public init(
-    id: String, account: BudgetAccount, window: BudgetWindow, limit: Money, raised: Money = .zero,
+    id: String, account: BudgetAccount, window: BudgetWindow, unit: BudgetUnit = .usd, limit: Money,
+    raised: Money = .zero,
     spent: Money, held: Money, onExceed: BudgetPolicy.OnExceed, warnAtPercent: Int, windowEnd: Instant? = nil,
     waiting: Int = 0
   ) {
     self.id = id
     self.account = account
     self.window = window
+    self.unit = unit
     self.limit = limit
     self.raised = raised
     self.spent = spent
@@ -161,6 +229,9 @@ public struct BudgetReading: Sendable, Equatable {
     self.windowEnd = windowEnd
     self.waiting = waiting
   }
+
+  /// An amount of this budget as the API and the log show it: dollars with nine decimals, else a whole number.
+  public func text(_ amount: Money) -> String { unit == .usd ? amount.text : "\(amount.nanodollars)" }
 
   /// What may still be spent; never below zero.
   public var remaining: Money {

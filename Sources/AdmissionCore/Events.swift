@@ -20,6 +20,8 @@ public enum AdmissionEvent: Sendable {
   case budgetsRestored([BudgetSpent])
   /// At the start: what was sent in the last minutes, so that limits go on where they were.
   case restored([PastAttempt])
+  /// At the start: what was known of models' calls.
+  case learnedRestored([LearnedModel])
   /// The instant that `nextDeadline` gave has come.
   case deadlineReached
   case drainRequested
@@ -96,6 +98,8 @@ public struct Settlement: Sendable {
   public var answerBegan: Bool
   /// True where the provider gave an answer (of any status) that can be passed on when attempts are used up.
   public var hasAnswer: Bool
+  /// Tokens that other calls used, earlier, and that are charged with this one: they count in budgets, in no limit.
+  public var laterTokens: TokenCount = 0
   /// False where trying again would run, and charge, the request twice.
   public var mayGoAgain: Bool
 

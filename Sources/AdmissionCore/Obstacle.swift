@@ -32,6 +32,9 @@ struct Placement: Sendable {
   var units: Units
   var input: TokenCount
   var output: TokenCount
-  /// Expected, in nano-dollars; nil where the price is unknown.
+  /// What is held in the books, in nano-dollars: what is expected, or more while too little is known; nil where the price is
+  /// unknown.
   var cost: Int64?
+  /// What is held in budgets.
+  var hold = BudgetAmounts()
 }

@@ -7,6 +7,8 @@
 
 struct OutputPredictor: Sendable {
   static let guess: TokenCount = 512
+  /// What a call without a cap may use of a model of which too little is known, as far as budgets are concerned.
+  static let unknown: TokenCount = 4096
   private static let percent = 90
   private static let enough = 8
 
@@ -16,11 +18,25 @@ struct OutputPredictor: Sendable {
     private var total = 0
     private var expected = OutputPredictor.guess
 
+    /// How many calls ended in which step; empty where none did.
+    var numbers: [UInt16] { counts }
+
+    init() {}
+
+    /// From what an earlier process knew; nil where these are no such numbers.
+    init?(numbers: [UInt16]) {
+      guard numbers.count == Self.steps, numbers.reduce(0, { $0 + Int($1) }) < 512 else { return nil }
+      counts = numbers
+      total = numbers.reduce(0) { $0 + Int($1) }
+      expect()
+    }
+    static let steps = 84
+
     /// A high quantile of the outputs so far; nil until there are enough of them.
     var expectation: TokenCount? { total >= OutputPredictor.enough ? expected : nil }
 
     mutating func learn(_ tokens: TokenCount) {
-      if counts.isEmpty { counts = Array(repeating: 0, count: 84) }
+      if counts.isEmpty { counts = Array(repeating: 0, count: Self.steps) }
       counts[Self.step(tokens)] += 1
       total += 1
       if total >= 512 {
@@ -30,6 +46,10 @@ struct OutputPredictor: Sendable {
           total += Int(counts[index])
         }
       }
+      expect()
+    }
+
+    private mutating func expect() {
       guard total >= OutputPredictor.enough else { return }
       var below = 0
       for index in counts.indices {
@@ -63,7 +83,15 @@ struct OutputPredictor: Sendable {
     /// Counted per estimated token, in 1/1024.
     private(set) var ratio: Int64 = 1024
     /// How far samples lie from the ratio, in 1/1024: quick to rise, slow to fall.
-    private var spread: Int64 = 0
+    private(set) var spread: Int64 = 0
+
+    init() {}
+
+    /// From what an earlier process knew, within the bounds of what can be learned.
+    init(ratio: Int64, spread: Int64) {
+      self.ratio = min(max(ratio, 64), 8 * 1024)
+      self.spread = min(max(spread, 0), 8 * 1024)
+    }
 
     mutating func learn(estimated: TokenCount, counted: TokenCount) {
       guard estimated >= 16, counted >= 0 else { return }
@@ -91,6 +119,8 @@ struct OutputPredictor: Sendable {
   static let models = 128
   private var outputs: [Output?] = []
   private var inputs: [Input] = []
+  /// Models of which something was learned since somebody asked.
+  private var changed: [Bool] = []
 
   private static func index(_ model: Int32, _ band: Int) -> Int { Int(model) * 3 + band }
 
@@ -116,6 +146,39 @@ struct OutputPredictor: Sendable {
     return largest ?? Self.guess
   }
 
+  /// True once enough calls of the model have ended for their outputs to be more than a guess.
+  func knows(model: Int32, band: Int) -> Bool {
+    learned(model, band) != nil || (0..<3).contains { learned(model, $0) != nil }
+  }
+
+  /// The models of which something was learned since the last time.
+  mutating func takeChanged() -> [Int32] {
+    let numbers = changed.indices.filter { changed[$0] }.map { Int32($0) }
+    changed.removeAll(keepingCapacity: true)
+    return numbers
+  }
+
+  /// What is known of a model, to be kept.
+  func numbers(of model: Int32) -> (ratio: Int64, spread: Int64, outputs: [[UInt16]]) {
+    let input = Int(model) < inputs.count ? inputs[Int(model)] : Input()
+    let outputs = (0..<3).map { band in
+      let index = Self.index(model, band)
+      return index < self.outputs.count ? self.outputs[index]?.numbers ?? [] : []
+    }
+    return (input.ratio, input.spread, outputs)
+  }
+
+  mutating func restore(ratio: Int64, spread: Int64, outputs known: [[UInt16]], model: Int32) {
+    while inputs.count <= Int(model) { inputs.append(Input()) }
+    inputs[Int(model)] = Input(ratio: ratio, spread: spread)
+    for (band, numbers) in known.prefix(3).enumerated() {
+      guard let output = Output(numbers: numbers) else { continue }
+      let index = Self.index(model, band)
+      while outputs.count <= index { outputs.append(nil) }
+      outputs[index] = output
+    }
+  }
+
   private func learned(_ model: Int32, _ band: Int) -> TokenCount? {
     let index = Self.index(model, band)
     return index < outputs.count ? outputs[index]?.expectation : nil
@@ -130,6 +193,8 @@ struct OutputPredictor: Sendable {
   ) {
     while inputs.count <= Int(model) { inputs.append(Input()) }
     inputs[Int(model)].learn(estimated: estimated, counted: counted)
+    while changed.count <= Int(model) { changed.append(false) }
+    changed[Int(model)] = true
     guard let output else { return }
     let index = Self.index(model, band)
     while outputs.count <= index { outputs.append(nil) }

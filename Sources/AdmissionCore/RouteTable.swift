@@ -89,6 +89,19 @@ struct RouteTable: Sendable {
     owners[Int(number) - 1].hasTaught = true
   }
 
+  /// The number of a model of which something is known already; 0 where there is no room for it.
+  mutating func numberOfKnown(_ model: String, isListed: Bool) -> Int32 {
+    if let known = modelNumbers[model] { return known }
+    let number = assignNumber(to: model, isListed: isListed)
+    if number > 0 { taught(number) }
+    return number
+  }
+
+  static func isListed(_ number: Int32) -> Bool { number > unlistedNumbers }
+
+  /// The names of the models by their numbers.
+  var modelNames: [Int32: String] { Dictionary(modelNumbers.map { ($1, $0) }) { first, _ in first } }
+
   /// Forgets all routes; models keep their numbers.
   mutating func removeAll() {
     let (numbers, kept) = (modelNumbers, owners)

@@ -21,6 +21,8 @@ public struct Ticket: Sendable {
   public var outputCap: TokenCount?
   /// False for requests that produce no output tokens: embeddings, count_tokens, lists.
   public var producesOutput: Bool
+  /// True where nothing is charged for the call, whatever it moves: lists, counts, reading what was made before.
+  public var isFree: Bool
   /// When the client gives up waiting; can only shorten the class's `max_wait`.
   public var deadline: Instant?
   /// How often the client's SDK has already retried this call; above 0 it does not lose its place behind newcomers.
@@ -29,8 +31,9 @@ public struct Ticket: Sendable {
   public init(
     id: RequestID, tenant: TenantID, session: SessionID, priority: Priority, candidates: [Candidate], model: String,
     heldBytes: Int, estimatedInput: TokenCount, outputCap: TokenCount? = nil, producesOutput: Bool = true,
-    deadline: Instant? = nil, clientRetryCount: Int = 0, clientKey: ClientKeyID? = nil
+    deadline: Instant? = nil, clientRetryCount: Int = 0, clientKey: ClientKeyID? = nil, isFree: Bool = false
   ) {
+    self.isFree = isFree
     self.id = id
     self.tenant = tenant
     self.session = session

@@ -362,6 +362,7 @@ final class Attempt: UpstreamEvents {
       // Its tokens were taken from limits of another kind, at another time: only its money, and what is told, is of now.
       (usage, extras.cacheWriteHourTokens) = (later.charge.usage, later.charge.cacheWriteHour)
       (cost, source) = (later.charge.cost, later.source)
+      settlement.laterTokens = later.charge.usage.inputTokens + later.charge.usage.outputTokens
     }
     settlement.cost = cost
     record.attempts[index].end(
@@ -380,6 +381,7 @@ final class Attempt: UpstreamEvents {
         priceVersion: exchange.rules.prices.version, serviceTier: tap?.serviceTier))
     tap = nil
     if let lease = lease.take() { lease.settle(settlement) }
+    broker.noteLearning()
   }
 
   private func addLines() {

@@ -58,6 +58,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   private(set) lazy var budgets = BudgetKeeper(
     loop: loop, now: { [unowned self] in clock.monotonic() }, wall: { [unowned self] in wallNanoseconds(at: $0) },
     tell: { [unowned self] in dispatcher.tell($0) })
+  /// Armed while something is learned that the books do not have.
+  var learnedTimer: LoopTimer?
+  var savesLearned = false
   /// Work that is charged when its end is read.
   lazy var works: WorkBook = {
     var book = WorkBook()
@@ -395,6 +398,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   /// Drained is when the core has nothing left and every answer has gone to its socket.
   private func reportIfDrained() {
     guard coreIsDrained, openExchanges == 0, let report = onDrained else { return }
+    saveLearned()
     onDrained = nil
     report()
   }

@@ -1,13 +1,11 @@
 // Budgets, for the operator and for the start: what was spent before, raises, and what is left to a tenant.
 import AdmissionCore
+import EventLoop
 import PolicyFile
 
 extension Broker {
   /// What a starting broker needs to know of the past: the windows of its budgets, and when each of them began.
-  public var budgetWindows: [(window: BudgetWindow, began: WallInstant)] {
-    let windows = dispatcher.budgetWindows
-    return Array(zip(windows, budgets.begins(windows)))
-  }
+  public var budgetSpans: [BudgetSpan] { budgets.spans(dispatcher.budgetWindows) }
 
   /// What the books know from before the start. To be called once, before the first request.
   public func restore(spent: [BudgetSpent], raises: [HeldRaise], attempts: [PastAttempt]) {
@@ -19,6 +17,30 @@ extension Broker {
   /// What an earlier process wanted to be known. To be called once, before the first request; the oldest first.
   public func restore(memos: [LedgerMemo]) {
     works.restore(memos)
+    let learned = memos.filter { $0.kind == .learned }.compactMap { memo -> LearnedModel? in
+      guard let slash = memo.name.utf8.firstIndex(of: UInt8(ascii: "/")) else { return nil }
+      return LearnedModel(
+        provider: ProviderID(String(memo.name[..<slash])), model: String(memo.name[memo.name.index(after: slash)...]),
+        text: memo.value)
+    }
+    if !learned.isEmpty { dispatcher.tell(.learnedRestored(learned)) }
+  }
+
+  /// An attempt has ended: what was learned of it is in the books a moment later.
+  func noteLearning() {
+    guard !savesLearned, let loop else { return }
+    savesLearned = true
+    if learnedTimer == nil { learnedTimer = LoopTimer(loop) { [unowned self] in saveLearned() } }
+    learnedTimer?.schedule(after: .seconds(1))
+  }
+
+  /// Writes down what was learned since the last time.
+  public func saveLearned() {
+    savesLearned = false
+    for learned in dispatcher.takeLearned() where learned.model.utf8.count <= 256 {
+      books.remembered(
+        LedgerMemo(kind: .learned, name: "\(learned.provider.name)/\(learned.model)", value: learned.text))
+    }
   }
 
   /// Adds to the limit of a tenant's own budgets (or the broker's, or of one budget) until a moment, and writes it down.
@@ -28,7 +50,8 @@ extension Broker {
     changed(
       LedgerChange(
         at: WallInstant(nanoseconds: wallNanoseconds(at: now)), subject: .budget, name: raise.budget ?? "\(owner)/*",
-        state: "raised", askedBy: askedBy, amount: raise.amount, until: raise.until))
+        state: "raised", reason: raise.unit == .usd ? "" : raise.unit.rawValue, askedBy: askedBy, amount: raise.amount,
+        until: raise.until))
   }
 
   /// The raises that hold.
@@ -61,6 +84,7 @@ extension HeldRaise {
     let owner = String(change.name[..<slash])
     self.init(
       tenant: owner == BudgetAccount.broker.label ? nil : TenantID(owner),
-      budget: change.name.hasSuffix("/*") ? nil : change.name, amount: amount, until: until)
+      budget: change.name.hasSuffix("/*") ? nil : change.name, amount: amount,
+      unit: BudgetUnit(rawValue: change.reason) ?? .usd, until: until)
   }
 }

@@ -13,14 +13,33 @@ public struct HeldRaise: Sendable, Equatable {
   public var tenant: TenantID?
   /// One budget by its id; nil is every budget of the tenant's own, or of the broker.
   public var budget: String?
+  /// In nano-dollars, tokens or requests, as `unit` says; budgets in other units are not raised by it.
   public var amount: Money
+  public var unit: BudgetUnit
   public var until: WallInstant
 
-  public init(tenant: TenantID?, budget: String? = nil, amount: Money, until: WallInstant) {
+  public init(
+    tenant: TenantID?, budget: String? = nil, amount: Money, unit: BudgetUnit = .usd, until: WallInstant
+  ) {
+    self.unit = unit
     self.tenant = tenant
     self.budget = budget
     self.amount = amount
     self.until = until
+  }
+}
+
+/// A stretch of time that counts in a budget's window, up to now or to the next span of the same window.
+public struct BudgetSpan: Sendable, Equatable {
+  public var window: BudgetWindow
+  public var began: WallInstant
+  /// Of a rolling window.
+  public var piece: Int64?
+
+  public init(window: BudgetWindow, began: WallInstant, piece: Int64? = nil) {
+    self.window = window
+    self.began = began
+    self.piece = piece
   }
 }
 
@@ -78,12 +97,36 @@ final class BudgetKeeper {
     if now >= nextEnd || drift > Self.step || drift < -Self.step { tellAll(at: now) }
   }
 
-  /// When each window that holds now began; 0 for `total`.
-  func begins(_ windows: [BudgetWindow]) -> [WallInstant] {
+  /// The spans of the windows that hold now, whose spending a start has to ask for: one for each, from its beginning; for `total`
+  /// from 0; for a rolling one each of its pieces.
+  func spans(_ windows: [BudgetWindow]) -> [BudgetSpan] {
     let wall = WallInstant(nanoseconds: wall(now()))
-    return windows.map { window in
-      calendars[window.timeZone]?.window(window.period, at: wall)?.begin ?? WallInstant(nanoseconds: 0)
+    return windows.flatMap { window -> [BudgetSpan] in
+      guard window.period == .rolling else {
+        let begin = calendars[window.timeZone]?.window(window.period, at: wall)?.begin
+        return [BudgetSpan(window: window, began: begin ?? WallInstant(nanoseconds: 0))]
+      }
+      let piece = Self.piece(of: window, at: wall.nanoseconds)
+      return ((piece - BudgetWindow.pieces + 1)...piece).map {
+        BudgetSpan(
+          window: window, began: WallInstant(nanoseconds: $0 * window.pieceLength * 1_000_000_000), piece: $0)
+      }
     }
+  }
+
+  /// The number of the piece of a rolling window that runs at `wall`.
+  private static func piece(of window: BudgetWindow, at wall: Int64) -> Int64 {
+    max(0, wall) / 1_000_000_000 / window.pieceLength
+  }
+
+  private func state(of window: BudgetWindow, at wall: Int64) -> (serial: Int64, end: WallInstant)? {
+    guard window.period == .rolling else {
+      return calendars[window.timeZone]?.window(window.period, at: WallInstant(nanoseconds: wall)).map {
+        ($0.begin.nanoseconds / 1_000_000_000, $0.end)
+      }
+    }
+    let piece = Self.piece(of: window, at: wall)
+    return (piece, WallInstant(nanoseconds: (piece + 1) * window.pieceLength * 1_000_000_000))
   }
 
   private func timerFired() {
@@ -101,11 +144,8 @@ final class BudgetKeeper {
       return Instant(nanoseconds: core)
     }
     let states = windows.compactMap { window -> BudgetWindowState? in
-      guard
-        let (begin, end) = calendars[window.timeZone]?.window(
-          window.period, at: WallInstant(nanoseconds: wallNow))
-      else { return nil }
-      return BudgetWindowState(window: window, serial: begin.nanoseconds / 1_000_000_000, end: instant(end))
+      guard let (serial, end) = state(of: window, at: wallNow) else { return nil }
+      return BudgetWindowState(window: window, serial: serial, end: instant(end))
     }
     if !states.isEmpty { tell(.budgetWindowsBegan(states)) }
     let hadRaises = !raises.isEmpty
@@ -114,7 +154,8 @@ final class BudgetKeeper {
       tell(
         .budgetRaisesReplaced(
           raises.map {
-            BudgetRaise(tenant: $0.tenant, budget: $0.budget, amount: $0.amount, until: instant($0.until))
+            BudgetRaise(
+              tenant: $0.tenant, budget: $0.budget, amount: $0.amount, unit: $0.unit, until: instant($0.until))
           }))
     }
     arm()

@@ -44,6 +44,7 @@ final class Dispatcher {
   /// Events about budgets and the past.
   func tell(_ event: AdmissionEvent) { take(event) }
   var budgetWindows: [BudgetWindow] { core.budgetWindows }
+  func takeLearned() -> [LearnedModel] { core.takeLearned() }
   func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: clock.instant) }
 
   func abandon(_ lease: LeaseID) {

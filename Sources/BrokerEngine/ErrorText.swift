@@ -19,10 +19,16 @@ public enum ErrorText {
       return "The broker is shutting down and takes no new requests.\(again)"
     case .rejectedBudget:
       guard let budget = conclusion.budget else { return "The budget is used up\(reason)." }
-      let held = budget.held > .zero ? ", running calls hold \(dollars(budget.held))" : ""
-      return "The budget '\(budget.id)' cannot pay for this request: \(dollars(budget.spent)) of "
-        + "\(dollars(budget.limit)) is spent\(held). "
-        + (budgetEnds.map { "Its window ends at \($0)." } ?? "Its window does not end; ask the operator to raise it.")
+      let held = budget.held > .zero ? ", running calls hold \(amount(budget.held, budget.unit))" : ""
+      let spent =
+        budget.unit == .usd
+        ? "\(dollars(budget.spent)) of \(dollars(budget.limit)) is spent"
+        : "\(budget.spent.nanodollars) of \(amount(budget.limit, budget.unit)) are used"
+      let rolls = "It counts the last \(budget.window.name), and has more room from time to time."
+      return "The budget '\(budget.id)' cannot pay for this request: \(spent)\(held). "
+        + (budget.window.period == .rolling
+          ? rolls
+          : budgetEnds.map { "Its window ends at \($0)." } ?? "Its window does not end; ask the operator to raise it.")
     case .rejectedTenantLimit:
       return "The request is larger than the limit of tenant '\(record.tenant)' and can never fit\(reason)."
     case .rejectedUnauthenticated:
@@ -37,6 +43,10 @@ public enum ErrorText {
   static let memoryFull =
     "The broker holds as much of its clients' requests in memory as it may. Please try again in 5s."
   static let memoryFullRetry = Span.seconds(5)
+
+  private static func amount(_ amount: Money, _ unit: BudgetUnit) -> String {
+    unit == .usd ? dollars(amount) : "\(amount.nanodollars) \(unit.rawValue)"
+  }
 
   static func ledgerInTrouble(_ obstacle: String) -> String {
     "The broker takes no new work, because its ledger cannot be written: \(obstacle)."

@@ -214,7 +214,8 @@ final class Exchange {
       candidates: candidates, model: facts.model ?? "", heldBytes: downstream.body.count + 2048,
       estimatedInput: facts.estimatedInput, outputCap: facts.outputCap,
       producesOutput: facts.producesOutput && !charge.isFree, deadline: deadline,
-      clientRetryCount: fields.first("x-stainless-retry-count").flatMap { Int($0) } ?? 0, clientKey: record.clientKey)
+      clientRetryCount: fields.first("x-stainless-retry-count").flatMap { Int($0) } ?? 0, clientKey: record.clientKey,
+      isFree: charge.isFree)
   }
 
   /// The client closed or reset, in whatever state.

@@ -10,6 +10,27 @@ public struct CallerSpending: Sendable, Equatable {
   public var session: SessionID?
   /// One for each asked instant, in its order.
   public var spent: [Money]
+  /// Input and output, and calls that were charged something.
+  public var tokens: [Int64]
+  public var requests: [Int64]
+}
+
+/// What is summed up for each instant.
+private struct Spent {
+  var cost: Int64 = 0
+  var tokens: Int64 = 0
+  var requests: Int64 = 0
+  var isZero: Bool { cost == 0 && tokens == 0 && requests == 0 }
+
+  static func + (left: Spent, right: Spent) -> Spent {
+    func sum(_ one: Int64, _ other: Int64) -> Int64 {
+      let (total, overflow) = one.addingReportingOverflow(other)
+      return overflow ? .max : total
+    }
+    return Spent(
+      cost: sum(left.cost, right.cost), tokens: sum(left.tokens, right.tokens),
+      requests: sum(left.requests, right.requests))
+  }
 }
 
 extension LedgerStore {
@@ -26,48 +47,54 @@ extension LedgerStore {
     return try read { db in
       // Series are numbered from 1 without gaps: a flat table is several times faster than a dictionary of a million additions.
       let count = Int(try Int64.fetchOne(db, sql: "SELECT coalesce(max(id), 0) FROM series") ?? 0) + 1
-      var sums = [Int64](repeating: 0, count: count * starts.count)
+      var sums = [Spent](repeating: Spent(), count: count * starts.count)
       let rows = try PaidRow.fetchCursor(
         db,
         sql:
-          "SELECT series, held_at, cost FROM attempts WHERE id >= ? AND held_at >= ? AND cost > 0 AND state IN (1, 3)",
+          """
+          SELECT series, held_at, coalesce(cost, 0), input_tokens + output_tokens FROM attempts
+          WHERE id >= ? AND held_at >= ? AND (cost > 0 OR input_tokens + output_tokens > 0) AND state IN (1, 3)
+          """,
         arguments: [LedgerSchema.firstRow(first), first])
       while let row = try rows.next() {
         let base = Int(row.series) * starts.count
-        for (index, start) in starts.enumerated() where counts(row.at, since: start) { sums[base + index] += row.cost }
+        for (index, start) in starts.enumerated() where counts(row.at, since: start) {
+          sums[base + index] = sums[base + index] + row.spent
+        }
       }
-      var callers: [Caller: [Int64]] = [:]
+      var callers: [Caller: [Spent]] = [:]
       let series = try Row.fetchCursor(db, sql: "SELECT id, tenant, client_key, session FROM series")
       while let row = try series.next() {
         let base = Int(row[0] as Int64) * starts.count
         let spent = sums[base..<(base + starts.count)]
-        guard spent.contains(where: { $0 != 0 }) else { continue }
+        guard spent.contains(where: { !$0.isZero }) else { continue }
         let caller = Caller(tenant: row[1], clientKey: row[2], session: row[3])
         callers[caller] = callers[caller].map { zip($0, spent).map(+) } ?? Array(spent)
       }
       let pruned = try Row.fetchCursor(
-        db, sql: "SELECT hour, tenant, client_key, session, cost FROM pruned_sums WHERE hour >= ?",
+        db, sql: "SELECT hour, tenant, client_key, session, cost, attempts FROM pruned_sums WHERE hour >= ?",
         arguments: [first <= 0 ? -1 : first / UTCTime.hour])
       while let row = try pruned.next() {
         let hour: Int64 = row[0]
-        let cost: Int64 = row[4]
+        // What was pruned is known in dollars and calls, not in tokens.
+        let known = Spent(cost: row[4], requests: row[5])
         let session: String = row[3]
         let caller = Caller(
           tenant: row[1], clientKey: row[2], session: hour < 0 && session.isEmpty ? nil : session)
-        var spent = callers[caller] ?? Array(repeating: 0, count: starts.count)
+        var spent = callers[caller] ?? Array(repeating: Spent(), count: starts.count)
         // The hour's last moment: it counts where any of it lies in the window.
         let end = hour < 0 ? -1 : (hour + 1) * UTCTime.hour - 1
         for (index, start) in starts.enumerated()
         where counts(end, since: start) || counts(end - UTCTime.hour, since: start) {
-          let (sum, overflow) = spent[index].addingReportingOverflow(cost)
-          spent[index] = overflow ? .max : sum
+          spent[index] = spent[index] + known
         }
         callers[caller] = spent
       }
       return callers.map { caller, spent in
         CallerSpending(
           tenant: TenantID(caller.tenant), clientKey: caller.clientKey.isEmpty ? nil : ClientKeyID(caller.clientKey),
-          session: caller.session.map { SessionID($0) }, spent: spent.map { Money(nanodollars: $0) })
+          session: caller.session.map { SessionID($0) }, spent: spent.map { Money(nanodollars: $0.cost) },
+          tokens: spent.map(\.tokens), requests: spent.map(\.requests))
       }
     }
   }
@@ -117,15 +144,18 @@ private struct Caller: Hashable {
 private struct PaidRow: DatabaseValueConvertible, StatementColumnConvertible {
   var series: Int64
   var at: Int64
-  var cost: Int64
+  var spent: Spent
 
   init?(sqliteStatement: SQLiteStatement, index: CInt) {
     series = Int64(sqliteStatement: sqliteStatement, index: 0)
     at = Int64(sqliteStatement: sqliteStatement, index: 1)
-    cost = Int64(sqliteStatement: sqliteStatement, index: 2)
+    spent = Spent(
+      cost: Int64(sqliteStatement: sqliteStatement, index: 2),
+      tokens: Int64(sqliteStatement: sqliteStatement, index: 3),
+      requests: 1)
   }
 
-  var databaseValue: DatabaseValue { cost.databaseValue }
+  var databaseValue: DatabaseValue { spent.cost.databaseValue }
   static func fromDatabaseValue(_ value: DatabaseValue) -> PaidRow? { nil }
 }
 

@@ -33,7 +33,7 @@ public struct BudgetCalendar {
     case .day: component = .day
     case .week: component = .weekOfYear
     case .month: component = .month
-    case .total: return nil
+    case .total, .rolling: return nil
     }
     let seconds = floorSeconds(wall)
     guard let interval = calendar.dateInterval(of: component, for: date(seconds)) else {

@@ -215,8 +215,12 @@ public struct Budget: Sendable, Equatable {
   public typealias OnExceed = BudgetPolicy.OnExceed
   /// Whose spending is added up; `broker` for the budgets of the whole broker, and only for those.
   public var scope: BudgetPolicy.Scope = .tenant
+  /// What `limit` counts: nano-dollars only where it says `usd`.
+  public var unit: BudgetUnit = .usd
   public var limit: Money
   public var per: Window
+  /// Of a rolling window, in seconds; 0 for the others.
+  public var rolling: Int64 = 0
   /// IANA name.
   public var timeZone = "UTC"
   public var onExceed: OnExceed = .reject
@@ -230,7 +234,8 @@ public struct Budget: Sendable, Equatable {
   /// What the core needs of it.
   var admission: BudgetPolicy {
     BudgetPolicy(
-      scope: scope, window: BudgetWindow(per, timeZone: timeZone), limit: limit, onExceed: onExceed,
+      scope: scope, window: rolling > 0 ? BudgetWindow(rolling: rolling) : BudgetWindow(per, timeZone: timeZone),
+      unit: unit, limit: limit, onExceed: onExceed,
       warnAtPercent: warnAtPercent)
   }
 }

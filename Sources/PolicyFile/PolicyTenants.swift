@@ -198,23 +198,59 @@ extension PolicyBuilder {
     return nil
   }
 
+  /// One of `usd`, `tokens` and `requests`.
+  private func budgetLimit(_ fields: Fields) -> (unit: BudgetUnit, limit: Money) {
+    let given = BudgetUnit.allCases.filter { fields[$0.rawValue] != nil }
+    if given.count > 1 {
+      fields.report(
+        given[1].rawValue, "given beside \(given[0].rawValue), allowed: one of usd, tokens and requests in a budget")
+    }
+    switch given.first {
+    case .tokens, .requests:
+      let unit = given[0]
+      let count = fields.integer(unit.rawValue, 0...1_000_000_000_000_000) ?? 0
+      return (unit, Money(nanodollars: count))
+    case .usd, nil:
+      let allowed =
+        given.isEmpty
+        ? "0 to 1000000000 US dollars, at most nine decimals, or tokens or requests in its place"
+        : "0 to 1000000000 US dollars, at most nine decimals"
+      guard let (text, node) = fields.scalar("usd", allowed: allowed, isRequired: true) else { return (.usd, .zero) }
+      guard let nanodollars = decimalValue(text, places: 9), nanodollars <= 1_000_000_000_000_000_000 else {
+        reader.report(node.position, fields.path(of: "usd"), "found \(node.found), allowed: \(allowed)")
+        return (.usd, .zero)
+      }
+      return (.usd, Money(nanodollars: nanodollars))
+    }
+  }
+
+  /// `per`: a window of the calendar by its name, or a length, for a window that rolls.
+  private func readWindow(_ fields: Fields, _ budget: inout Budget) {
+    let allowed = "hour, day, week, month, total, or a rolling window of 1m to 366d, such as 5h"
+    guard let (text, node) = fields.scalar("per", allowed: allowed, isRequired: true) else { return }
+    if let window = Budget.Window(rawValue: text), window != .rolling {
+      budget.per = window
+    } else if let length = durationValue(text), length >= .seconds(60), length <= .seconds(366 * 86_400),
+      length.components.attoseconds == 0
+    {
+      budget.per = .rolling
+      budget.rolling = length.components.seconds
+    } else {
+      reader.report(node.position, fields.path(of: "per"), "found \(node.found), allowed: \(allowed)")
+    }
+  }
+
   /// The `budgets` of the whole broker or of a tenant.
   func budgets(_ parent: Fields, ofBroker: Bool = false) -> [Budget] {
     var budgets: [Budget] = []
     for item in parent.list("budgets", of: "budgets, such as {usd: 50, per: day}") ?? [] {
-      let known = ["usd", "per", "time_zone", "on_exceed", "warn_at"] + (ofBroker ? [] : ["scope"])
+      let known =
+        ["usd", "tokens", "requests", "per", "time_zone", "on_exceed", "warn_at"] + (ofBroker ? [] : ["scope"])
       guard let fields = reader.fields(item.node, item.path, known: known) else { continue }
-      let allowed = "0 to 1000000000 US dollars, at most nine decimals"
-      var limit = Money.zero
-      if let (text, node) = fields.scalar("usd", allowed: allowed, isRequired: true) {
-        if let nanodollars = decimalValue(text, places: 9), nanodollars <= 1_000_000_000_000_000_000 {
-          limit = Money(nanodollars: nanodollars)
-        } else {
-          reader.report(node.position, fields.path(of: "usd"), "found \(node.found), allowed: \(allowed)")
-        }
-      }
-      let windows = Budget.Window.allCases.map { ($0.rawValue, $0) }
-      var budget = Budget(limit: limit, per: fields.choice("per", windows, isRequired: true) ?? .total)
+      let (unit, limit) = budgetLimit(fields)
+      var budget = Budget(limit: limit, per: .total)
+      budget.unit = unit
+      readWindow(fields, &budget)
       let zones = "the name of a time zone, such as UTC or Europe/Berlin"
       if let (text, node) = fields.scalar("time_zone", allowed: zones) {
         budget.timeZone = text

@@ -13,18 +13,22 @@ final class BudgetLimitChecker: InvariantChecker {
     let price = ticket.candidates.first { $0.provider == grant.provider }?.price
     let expected = price.map { MoneyWitness.cost($0, input: grant.reservedInput, output: grant.reservedOutput) }
     if !scene.scenario.isPriced { return }
-    if grant.held?.nanodollars != expected {
-      scene.report(name, "request \(index) holds \(grant.held?.nanodollars ?? -1), expected \(expected ?? -1)")
+    // While too little is known of the model, up to what the client allows.
+    let output = ticket.producesOutput ? max(grant.reservedOutput, ticket.outputCap ?? 4096) : grant.reservedOutput
+    let most = price.map { MoneyWitness.cost($0, input: grant.reservedInput, output: output) }
+    let held = grant.held?.nanodollars
+    if (held == nil) != (expected == nil) || held ?? 0 < expected ?? 0 || held ?? 0 > most ?? 0 {
+      scene.report(name, "request \(index) holds \(held ?? -1), expected \(expected ?? -1) to \(most ?? -1)")
     }
     for (account, rule) in witness.money.rules(for: ticket) where rule.onExceed == .reject {
       let sum = witness.money.sum(account, rule.window)
       let spent = witness.money.spent(sum)
-      let held = expected == nil ? 0 : witness.money.holds(sum)
+      let holds = expected == nil ? 0 : witness.money.holds(sum)
       let limit = witness.money.limit(account, rule, at: witness.now)
-      if expected != 0, spent + held + (expected ?? 1) > limit {
+      if expected != 0, spent + holds + (held ?? 1) > limit {
         scene.report(
           name,
-          "\(account.label): request \(index) was granted, \(spent) spent + \(held) held + \(expected ?? 1) > \(limit)")
+          "\(account.label): request \(index) was granted, \(spent) spent + \(holds) held + \(held ?? 1) > \(limit)")
       }
     }
   }

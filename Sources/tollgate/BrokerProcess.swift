@@ -178,6 +178,7 @@ final class BrokerProcess {
   private func drainTimedOut() {
     logger.warning("drain timeout: calls that still run are broken off")
     broker.abortAll()
+    broker.saveLearned()
     stop()
   }
 
@@ -329,8 +330,9 @@ final class BrokerProcess {
 
   private static func metadata(_ reading: BudgetReading) -> Logger.Metadata {
     [
-      "budget": "\(reading.id)", "spent_usd": "\(reading.spent.text)", "held_usd": "\(reading.held.text)",
-      "limit_usd": "\(reading.limit.text)", "on_exceed": "\(reading.onExceed.rawValue)",
+      "budget": "\(reading.id)", "spent_\(reading.unit.rawValue)": "\(reading.text(reading.spent))",
+      "held_\(reading.unit.rawValue)": "\(reading.text(reading.held))",
+      "limit_\(reading.unit.rawValue)": "\(reading.text(reading.limit))", "on_exceed": "\(reading.onExceed.rawValue)",
     ]
   }
 

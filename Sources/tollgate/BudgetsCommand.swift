@@ -7,13 +7,53 @@ import TextForms
 struct BudgetRow: Decodable {
   var id: String
   var onExceed: String
-  var limitUsd: String
-  var raisedUsd: String
-  var spentUsd: String
-  var heldUsd: String
-  var remainingUsd: String
+  var unit: String
+  var limit: String
+  var raised: String
+  var spent: String
+  var held: String
+  var remaining: String
   var waiting: Int
   var windowEnds: String?
+
+  private struct Name: CodingKey {
+    var stringValue: String
+    var intValue: Int? { nil }
+    init(stringValue: String) { self.stringValue = stringValue }
+    init?(intValue: Int) { nil }
+  }
+
+  init(from decoder: any Decoder) throws {
+    let fields = try decoder.container(keyedBy: Name.self)
+    func text(_ name: String) throws -> String { try fields.decode(String.self, forKey: Name(stringValue: name)) }
+    id = try text("id")
+    onExceed = try text("onExceed")
+    let unit = try text("unit")
+    self.unit = unit
+    // `limitUsd` is a text with decimals, `limitTokens` a whole number.
+    func amount(_ name: String) throws -> String {
+      let name = Name(stringValue: name + unit.prefix(1).uppercased() + unit.dropFirst())
+      return unit == "usd"
+        ? try fields.decode(String.self, forKey: name) : "\(try fields.decode(Int64.self, forKey: name))"
+    }
+    limit = try amount("limit")
+    raised = try amount("raised")
+    spent = try amount("spent")
+    held = try amount("held")
+    remaining = try amount("remaining")
+    waiting = try fields.decode(Int.self, forKey: Name(stringValue: "waiting"))
+    windowEnds = try fields.decodeIfPresent(String.self, forKey: Name(stringValue: "windowEnds"))
+  }
+
+  /// An amount as a table shows it: dollars without the zeros behind the second decimal, else a number and its unit.
+  func shown(_ amount: String) -> String {
+    guard unit == "usd" else { return "\(amount) \(unit)" }
+    var text = amount
+    while text.hasSuffix("0"), let point = text.firstIndex(of: "."), text.distance(from: point, to: text.endIndex) > 3 {
+      text.removeLast()
+    }
+    return "$" + text
+  }
 }
 
 struct BudgetsCommand: ParsableCommand {
@@ -46,25 +86,15 @@ struct BudgetsCommand: ParsableCommand {
         ["BUDGET", "SPENT", "HELD", "LIMIT", "LEFT", "BEYOND IT", "WAITING", "WINDOW ENDS"], right: [1, 2, 3, 4, 6])
       for budget in report.budgets {
         table.row([
-          budget.id, short(budget.spentUsd), short(budget.heldUsd),
-          short(budget.limitUsd) + (isZero(budget.raisedUsd) ? "" : " (+\(short(budget.raisedUsd)))"),
-          short(budget.remainingUsd), budget.onExceed, "\(budget.waiting)", budget.windowEnds ?? "never",
+          budget.id, budget.shown(budget.spent), budget.shown(budget.held),
+          budget.shown(budget.limit) + (isZero(budget.raised) ? "" : " (+\(budget.shown(budget.raised)))"),
+          budget.shown(budget.remaining), budget.onExceed, "\(budget.waiting)", budget.windowEnds ?? "never",
         ])
       }
       Terminal.line(table.text)
     }
 
-    private func isZero(_ usd: String) -> Bool { usd.allSatisfy { $0 == "0" || $0 == "." } }
-
-    /// Without the zeros behind the second decimal.
-    private func short(_ usd: String) -> String {
-      var text = usd
-      while text.hasSuffix("0"), let point = text.firstIndex(of: "."), text.distance(from: point, to: text.endIndex) > 3
-      {
-        text.removeLast()
-      }
-      return "$" + text
-    }
+    private func isZero(_ amount: String) -> Bool { amount.allSatisfy { $0 == "0" || $0 == "." } }
   }
 
   struct Raise: ParsableCommand {
@@ -79,13 +109,22 @@ struct BudgetsCommand: ParsableCommand {
         """)
     @Argument(help: "The tenant; not with --broker.") var tenant: String?
     @Flag(help: "The budgets of the whole broker.") var broker = false
-    @Option(help: "US dollars to add, such as 20 or 0.5.") var usd: String
+    @Option(help: "US dollars to add, such as 20 or 0.5.") var usd: String?
+    @Option(help: "Tokens to add, for budgets in tokens.") var tokens: Int64?
+    @Option(help: "Requests to add, for budgets in requests.") var requests: Int64?
     @Option(help: "Until when: a time such as 2026-11-22T00:00:00Z, or how long: 30m, 18h, 2d.") var until: String
     @Option(help: "One budget by its id, as 'tollgate budgets' lists it.") var budget: String?
     @OptionGroup var admin: AdminOptions
 
+    private var amount: String {
+      usd.map { "$\($0)" } ?? tokens.map { "\($0) tokens" } ?? "\(requests ?? 0) requests"
+    }
+
     func validate() throws {
       guard (tenant == nil) == broker else { throw ValidationError("name a tenant, or give --broker") }
+      guard [usd != nil, tokens != nil, requests != nil].filter({ $0 }).count == 1 else {
+        throw ValidationError("give one of --usd, --tokens and --requests")
+      }
       if BudgetsCommand.seconds(until, now: 0) == nil {
         throw ValidationError(
           "--until: found '\(until)', allowed is a time such as 2026-11-22T00:00:00Z, or a length such as 30m, 18h, 2d")
@@ -94,13 +133,16 @@ struct BudgetsCommand: ParsableCommand {
 
     func run() throws {
       let end = BudgetsCommand.seconds(until, now: Int64(Date().timeIntervalSince1970)) ?? 0
-      var parameters = ["usd=\(PercentEscapes.encoded(usd))", "until=\(end)"]
+      var parameters = ["until=\(end)"]
+      if let usd { parameters.append("usd=\(PercentEscapes.encoded(usd))") }
+      if let tokens { parameters.append("tokens=\(tokens)") }
+      if let requests { parameters.append("requests=\(requests)") }
       if let tenant { parameters.append("tenant=\(PercentEscapes.encoded(tenant))") }
       if let budget { parameters.append("budget=\(PercentEscapes.encoded(budget))") }
       _ = try AdminClient(options: admin).call(
         "POST", "/api/v1/budgets/raise?" + parameters.joined(separator: "&"))
       let text = ISO8601DateFormatter().string(from: Date(timeIntervalSince1970: Double(end)))
-      Terminal.line("\(budget ?? tenant ?? "broker"): raised by $\(usd) until \(text)")
+      Terminal.line("\(budget ?? tenant ?? "broker"): raised by \(amount) until \(text)")
     }
   }
 

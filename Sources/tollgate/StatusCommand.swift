@@ -115,7 +115,7 @@ struct StatusCommand: ParsableCommand {
       var table = TextTable(["BUDGET", "SPENT", "HELD", "LIMIT", "LEFT"], right: [1, 2, 3, 4])
       for budget in budgets {
         table.row(
-          [budget.id] + [budget.spentUsd, budget.heldUsd, budget.limitUsd, budget.remainingUsd].map { "$\($0)" })
+          [budget.id] + [budget.spent, budget.held, budget.limit, budget.remaining].map(budget.shown))
       }
       lines += ["", table.text]
     }

@@ -222,3 +222,21 @@ import Testing
     #expect(CallPrice(inputMicroPerToken: 2_500_000, outputMicroPerToken: 1).cost(input: 2, output: 1) == 5001)
   }
 }
+
+/// In dollars alone.
+extension BudgetBook {
+  fileprivate func fit(_ numbers: [Int32], estimate: Int64?, at now: Instant) -> Fit {
+    fit(numbers, BudgetDemand(usd: estimate), at: now).fit
+  }
+  fileprivate mutating func hold(_ numbers: [Int32], _ amount: Int64) { hold(numbers, BudgetAmounts(usd: amount)) }
+  fileprivate mutating func raiseHold(_ numbers: [Int32], by amount: Int64, takenIn epoch: UInt32) {
+    raiseHold(numbers, by: BudgetAmounts(usd: amount), takenIn: epoch)
+  }
+  fileprivate mutating func post(_ numbers: [Int32], held: Int64, cost: Int64, takenIn epoch: UInt32) {
+    post(numbers, held: BudgetAmounts(usd: held), spent: BudgetAmounts(usd: cost), takenIn: epoch)
+  }
+  fileprivate mutating func restore(_ numbers: [Int32], spent: Int64) {
+    restore(
+      numbers, BudgetSpent(account: .broker, window: BudgetWindow(.total), spent: Money(nanodollars: spent)))
+  }
+}

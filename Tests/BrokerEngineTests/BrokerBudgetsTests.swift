@@ -83,9 +83,56 @@ import Testing
     #expect(rig.upstream.calls.count == 1)
   }
 
+  @Test func aBudgetInTokensRefusesInItsOwnWords() {
+    var budget = Budget(limit: Money(nanodollars: 20), per: .rolling)
+    budget.unit = .tokens
+    budget.rolling = 18_000
+    let ledger = FakeLedger()
+    let rig = broker([budget], ledger: ledger)
+    _ = ask(rig)
+    ledger.commit()
+    answer(rig, output: 10)
+    ledger.commit(settles: true)
+    #expect(rig.broker.budgetReadings.map(\.id) == ["broker/5h/tokens"])
+    #expect(rig.broker.budgetReadings.first?.spent.nanodollars == 15)
+    let refused = ask(rig)
+    ledger.commit(settles: true)
+    #expect(refused.answer?.status == 429)
+    #expect(
+      refused.text.contains(
+        "'broker/5h/tokens' cannot pay for this request: 15 of 20 tokens are used. It counts the last 5h"))
+    #expect(refused.field(Self.header) == nil)
+    let until = WallInstant(nanoseconds: 1_763_720_060_000_000_000)
+    rig.broker.raiseBudget(
+      HeldRaise(tenant: nil, amount: Money(nanodollars: 100), unit: .tokens, until: until), askedBy: "admin")
+    let changes = ledger.entries.compactMap { if case .changed(let change) = $0 { change } else { nil } }
+    #expect(changes.compactMap { HeldRaise($0) } == rig.broker.budgetRaises)
+    _ = ask(rig)
+    ledger.commit()
+    #expect(rig.upstream.calls.count == 2)
+  }
+
+  @Test func whatIsLearnedIsWrittenDown() throws {
+    let ledger = FakeLedger()
+    let rig = broker([Budget(limit: Money(nanodollars: 1_000_000_000), per: .day)], ledger: ledger)
+    for _ in 0..<8 {
+      _ = ask(rig, cap: 500)
+      ledger.commit()
+      answer(rig, output: 10)
+      ledger.commit(settles: true)
+    }
+    rig.broker.saveLearned()
+    #expect(ledger.memos.filter { $0.kind == .learned }.map(\.name) == ["sim/m"])
+    let next = broker([Budget(limit: Money(nanodollars: 1_000_000_000), per: .day)])
+    next.broker.restore(memos: ledger.memos)
+    _ = ask(next, cap: 500)
+    // Eleven tokens are expected, not 500.
+    #expect(next.broker.budgetReadings.first?.held.nanodollars == 11_000_000)
+  }
+
   @Test func thePastIsRestored() {
     let rig = broker([Budget(limit: Money(nanodollars: 15_000_000), per: .day)])
-    #expect(rig.broker.budgetWindows.map(\.window) == [BudgetWindow(.day)])
+    #expect(rig.broker.budgetSpans.map(\.window) == [BudgetWindow(.day)])
     rig.broker.restore(
       spent: [BudgetSpent(account: .broker, window: BudgetWindow(.day), spent: Money(nanodollars: 6_000_000))],
       raises: [], attempts: [])

@@ -43,8 +43,27 @@ import Testing
     #expect(desk.windows[1][0].serial == 1_795_269_600)
     #expect(desk.windows[1][1].serial == desk.windows[0][1].serial)
     #expect(
-      desk.keeper.begins([BudgetWindow(.day), BudgetWindow(.total)]).map(\.nanoseconds)
+      desk.keeper.spans([BudgetWindow(.day), BudgetWindow(.total)]).map(\.began.nanoseconds)
         == [desk.windows[0][1].serial * 1_000_000_000, 0])
+  }
+
+  @Test func aRollingWindowIsToldPieceByPiece() {
+    let desk = Desk()
+    let window = BudgetWindow(rolling: 3600)
+    desk.keeper.policyChanged([window])
+    #expect(desk.windows[0][0].serial == 1_795_266_000 / 60)
+    #expect(desk.windows[0][0].end == Instant(nanoseconds: 7_000_000_000 + 60 * 1_000_000_000))
+    desk.pass(seconds: 59)
+    #expect(desk.windows.count == 1)
+    desk.pass(seconds: 1)
+    #expect(desk.windows[1][0].serial == 1_795_266_060 / 60)
+    let spans = desk.keeper.spans([window])
+    #expect(spans.count == 60)
+    #expect(
+      spans.last
+        == BudgetSpan(
+          window: window, began: WallInstant(nanoseconds: 1_795_266_060_000_000_000), piece: 1_795_266_060 / 60))
+    #expect(spans.first?.began == WallInstant(nanoseconds: (1_795_266_060 - 59 * 60) * 1_000_000_000))
   }
 
   @Test func aClockThatIsSetIsNoticed() {

@@ -100,10 +100,13 @@ function providerCard(provider) {
 
 /** Spent, and behind it what running calls hold. */
 function budgetMeter(budget) {
-  const limit = Number(budget.limit_usd) + Number(budget.raised_usd) || 1;
-  const spent = Number(budget.spent_usd) / limit, held = Number(budget.held_usd) / limit;
+  const amount = name => Number(budget[`${name}_${budget.unit}`]);
+  const shown = value => budget.unit === "usd" ? money(value) : `${value.toLocaleString("en")} ${budget.unit}`;
+  // The limit holds what it was raised by.
+  const limit = amount("limit") || 1;
+  const spent = amount("spent") / limit, held = amount("held") / limit;
   return make("div", { class: "card" }, meter(budget.id,
-    `${money(budget.spent_usd)} of ${money(limit)}${held ? `, ${money(budget.held_usd)} held` : ""}`,
+    `${shown(amount("spent"))} of ${shown(limit)}${held ? `, ${shown(amount("held"))} held` : ""}`,
     [[spent + held < .8 ? "good" : spent + held < 1 ? "warn" : "bad", spent], ["held", held]]));
 }
 

@@ -1,0 +1,85 @@
+// What was learned of a model's calls at a provider, in a form that can be kept and read again: so that budgets and limits hold from
+// the first call after a start.
+
+public struct LearnedModel: Sendable, Equatable {
+  public var provider: ProviderID
+  public var model: String
+  /// Counted per estimated input token, and how far calls lie from it, in 1/1024.
+  var ratio: Int64
+  var spread: Int64
+  /// For each class, how many calls ended in which step of output tokens; empty where none did.
+  var outputs: [[UInt16]]
+  /// Whether the policy had a price or a limit for it.
+  var isListed: Bool
+
+  /// The numbers as text: `listed ratio spread`, and for each class `step:count,...`.
+  public var text: String {
+    let classes = outputs.map { counts in
+      counts.enumerated().filter { $0.element > 0 }.map { "\($0.offset):\($0.element)" }.joined(separator: ",")
+    }
+    return (["\(isListed ? 1 : 0)", "\(ratio)", "\(spread)"] + classes).joined(separator: " ")
+  }
+
+  init(provider: ProviderID, model: String, ratio: Int64, spread: Int64, outputs: [[UInt16]], isListed: Bool) {
+    self.isListed = isListed
+    self.provider = provider
+    self.model = model
+    self.ratio = ratio
+    self.spread = spread
+    self.outputs = outputs
+  }
+
+  /// nil where the text is not what `text` gives.
+  public init?(provider: ProviderID, model: String, text: String) {
+    let parts = text.split(separator: " ", omittingEmptySubsequences: false)
+    guard parts.count == 6, let ratio = Int64(parts[1]), let spread = Int64(parts[2]) else { return nil }
+    var outputs: [[UInt16]] = []
+    for part in parts[3...] {
+      guard !part.isEmpty else {
+        outputs.append([])
+        continue
+      }
+      var counts = [UInt16](repeating: 0, count: OutputPredictor.Output.steps)
+      for pair in part.split(separator: ",") {
+        let numbers = pair.split(separator: ":")
+        guard numbers.count == 2, let step = Int(numbers[0]), let count = UInt16(numbers[1]),
+          counts.indices.contains(step)
+        else { return nil }
+        counts[step] = count
+      }
+      outputs.append(counts)
+    }
+    self.init(
+      provider: provider, model: model, ratio: ratio, spread: spread, outputs: outputs, isListed: parts[0] == "1")
+  }
+}
+
+extension Admission {
+  /// What was learned since the last time, by provider and model.
+  public mutating func takeLearned() -> [LearnedModel] {
+    var learned: [LearnedModel] = []
+    let names = routes.modelNames
+    for index in providers.indices where !providers[index].isRetired {
+      for model in providers[index].predictor.takeChanged() {
+        guard let name = names[model] else { continue }
+        let numbers = providers[index].predictor.numbers(of: model)
+        learned.append(
+          LearnedModel(
+            provider: providers[index].policy.id, model: name, ratio: numbers.ratio, spread: numbers.spread,
+            outputs: numbers.outputs, isListed: RouteTable.isListed(model)))
+      }
+    }
+    return learned
+  }
+
+  /// The newest last: where there are too many models, those are the ones that keep numbers of their own.
+  mutating func restore(_ models: [LearnedModel]) {
+    for learned in models.reversed() {
+      guard let provider = providerIndex[learned.provider] else { continue }
+      let model = routes.numberOfKnown(learned.model, isListed: learned.isListed)
+      guard model > 0 else { continue }
+      providers[Int(provider)].predictor.restore(
+        ratio: learned.ratio, spread: learned.spread, outputs: learned.outputs, model: model)
+    }
+  }
+}
