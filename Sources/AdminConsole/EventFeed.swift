@@ -66,7 +66,7 @@ final class EventFeed {
   func tell(_ notice: Notice) {
     guard !listeners.isEmpty else { return }
     switch notice {
-    case .waiting, .requeued, .demoted: break
+    case .waiting, .promoted, .requeued, .demoted: break
     case .budgetWarned(let reading):
       tell(subject: "budget", name: reading.id, state: "warned", reason: "\(reading.warnAtPercent) % of the limit")
     case .budgetExceeded(let reading):

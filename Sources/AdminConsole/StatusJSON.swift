@@ -129,6 +129,7 @@ enum StatusJSON {
     var json = JSONWriter()
     json.object { json in
       members(&json, record, broker)
+      json.member("promoted_ms", milliseconds(record.arrivedAt, record.promotedAt))
       json.key("waits")
       json.array(waits(record, broker)) { json, wait in
         json.object { json in

@@ -131,6 +131,8 @@ public enum Blocker: Sendable, Hashable {
 public enum Notice: Sendable {
   /// The request waits; emitted when the reason changes, at most 16 times a request.
   case waiting(RequestID, Blocker)
+  /// The request has waited past its class' `promote_after`; once, at most.
+  case promoted(RequestID)
   /// The request goes back to the front of its lane.
   case requeued(RequestID, notBefore: Instant, because: Verdict)
   case limitLearned(ProviderID, Dimension, perMinute: Int64)

@@ -34,8 +34,7 @@ public struct Admission: Sendable {
   var fair = [FairShare(), FairShare(), FairShare()]
   /// From 1, never given anew: lanes keep them over a change of policy.
   var clusterNumbers: [ProviderID: Int32] = [:]
-  var promotions = PromotionQueue()
-  /// Each waiting request's next instant: its retry, its promotion, its deadline.
+  /// Each waiting request's next instant: its retry, its `promote_after`, its deadline.
   var timers = IndexedHeap()
   var timerPositions: [Int32] = []
   /// Tenants that wait for their own bucket.
@@ -120,7 +119,7 @@ public struct Admission: Sendable {
 
   // MARK: Time
 
-  /// Everything that only time brings: freed lags, refills, retries that may start, promotions, evictions.
+  /// Everything that only time brings: freed lags, refills, retries that may start, requests that grow old, evictions.
   private mutating func advance(to now: Instant, into actions: inout ActionList) {
     if lagEnd <= now { expireLags(at: now) }
     guard waitingCount > 0 else { return }
@@ -136,19 +135,20 @@ public struct Admission: Sendable {
       } else if let notBefore = request.notBefore, notBefore <= now {
         waiting[Int(first.element)]?.notBefore = nil
         enterLane(first.element, isRetry: true)
-        schedule(first.element, at: now)
+        schedule(first.element, at: now, into: &actions)
       } else {
-        schedule(first.element, at: now)
+        schedule(first.element, at: now, into: &actions)
       }
     }
   }
 
-  /// The head goes before all bands from now on.
-  mutating func promote(_ slot: Int32) {
-    guard let request = waiting[Int(slot)], !promotions.contains(slot) else { return }
-    promotions.insert(slot, tenant: request.tenant, route: request.route, age: request.sequence)
-    if tenants[Int(request.tenant)].parking != nil { promotions.park(tenant: request.tenant) }
-    needsPass = true
+  /// The request has waited past its band's `promote_after`: told once, and where it stands first its band gets its raised share.
+  private mutating func mark(_ slot: Int32, _ request: Request, into actions: inout ActionList) {
+    if !request.isOld {
+      waiting[Int(slot)]?.isOld = true
+      actions.append(.note(.promoted(request.ticket.id)))
+    }
+    if let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot { fair[request.band].setOld(lane: lane, true) }
   }
 
   private mutating func expireLags(at now: Instant) {
@@ -169,16 +169,16 @@ public struct Admission: Sendable {
     needsPass = true
   }
 
-  /// Promotes the request if it is a head and old enough, and sets its timer to whatever comes next for it.
-  mutating func schedule(_ slot: Int32, at now: Instant) {
+  /// Marks the request if it is old, and sets its timer to whatever comes next for it.
+  mutating func schedule(_ slot: Int32, at now: Instant, into actions: inout ActionList) {
     guard let request = waiting[Int(slot)] else { return }
     var next = request.deadline
     if let notBefore = request.notBefore {
       next = min(next, notBefore)
     } else if request.promoteAt > now {
       next = min(next, request.promoteAt)
-    } else if let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot {
-      promote(slot)
+    } else {
+      mark(slot, request, into: &actions)
     }
     if timerPositions[Int(slot)] >= 0 {
       timers.update(slot, key: next.nanoseconds, stamp: request.sequence, positions: &timerPositions)

@@ -29,13 +29,13 @@ extension Admission {
   }
 
   /// After other rules: everybody's accounts anew, and whoever waited for one looks again.
-  mutating func reopenBudgets(at now: Instant) {
+  mutating func reopenBudgets(at now: Instant, into actions: inout ActionList) {
     for slot in waiting.indices {
       guard let request = waiting[slot] else { continue }
       let accounts = budgetAccounts(request.ticket, tenant: request.tenant)
       book.use(accounts)
       book.leave(request.accounts)
-      if request.waitsFor >= 0 { rejoin(Int32(slot), at: now) }
+      if request.waitsFor >= 0 { rejoin(Int32(slot), at: now, into: &actions) }
       waiting[slot]?.accounts = accounts
     }
   }
@@ -83,19 +83,18 @@ extension Admission {
   mutating func waitForBudget(_ slot: Int32, account: Int32, into actions: inout ActionList) {
     note(slot, Obstacle(kind: .budget, account: account), into: &actions)
     guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot) else { return }
-    promotions.remove(slot)
     lanes.remove(slot)
     refreshHead(lane, band: request.band, tenant: request.tenant)
     waiting[Int(slot)]?.waitsFor = account
     book.wait(slot, for: account, band: request.band, sequence: request.sequence)
   }
 
-  private mutating func rejoin(_ slot: Int32, at now: Instant) {
+  private mutating func rejoin(_ slot: Int32, at now: Instant, into actions: inout ActionList) {
     guard let account = waiting[Int(slot)]?.waitsFor, account >= 0 else { return }
     book.stopWaiting(slot, for: account)
     waiting[Int(slot)]?.waitsFor = -1
     enterLane(slot, isRetry: true)
-    schedule(slot, at: now)
+    schedule(slot, at: now, into: &actions)
   }
 
   /// Something was given back, or the limit changed: those that fit now go back to their lanes, those that never will
@@ -113,7 +112,7 @@ extension Admission {
         guard estimate <= left else { break }
         left -= estimate
         promised.append((request.ticket.id, account))
-        rejoin(slot, at: now)
+        rejoin(slot, at: now, into: &actions)
         needsPass = true
       }
     }

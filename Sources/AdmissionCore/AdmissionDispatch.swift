@@ -1,14 +1,15 @@
 // One pass over the heads: who goes next, and what the blocked ones claim.
 //
-// A pass takes heads in order: promoted ones, oldest first; then bands whose floor credit covers their head; then the
-// bands from high to low, each in the order of fairness. A head that is placed is granted, and the order is asked anew.
+// A pass takes heads in order: those of bands whose floor credit covers them; then the bands from high to low, each in the order of
+// fairness. (An old head raises its band's share, see `BandScheduler`; it never goes before a higher band for its age.)
+// A head that is placed is granted, and the order is asked anew.
 // A head that its tenant's own limit blocks parks the tenant. A head that no candidate can take claims what it waits
 // for at each of them, and nobody after it in the pass may take from there; a route whose every leg is claimed is
 // closed. So every step either grants, parks a tenant or claims something, and the pass ends when no open route has a
 // head.
 
 extension Admission {
-  private enum Turn { case promotion, floor, order }
+  private enum Turn { case floor, order }
 
   mutating func dispatch(at now: Instant, into actions: inout ActionList) {
     needsPass = false
@@ -21,10 +22,6 @@ extension Admission {
 
   private mutating func attemptHeads(at now: Instant, into actions: inout ActionList) {
     while true {
-      if let slot = promotions.next(closed: closedRoutes, pass: pass) {
-        attempt(slot, .promotion, at: now, into: &actions)
-        continue
-      }
       if let slot = nextCovered() {
         attempt(slot, .floor, at: now, into: &actions)
         continue
@@ -35,8 +32,15 @@ extension Admission {
   }
 
   private func nextCovered() -> Int32? {
-    for band in 1..<3 where scheduler.hasCredit(band) && fair[band].backlogged > 0 {
-      if let slot = head(of: band), scheduler.isCovered(band, cost: presentCost(of: slot)) { return slot }
+    for band in 1..<3 where scheduler.hasShare(band) && fair[band].backlogged > 0 {
+      for cluster in 0..<min(scheduler.clusterCount, fair[band].clusterCount)
+      where scheduler.hasCredit(band, in: cluster) {
+        if let slot = head(of: band, in: cluster),
+          scheduler.isCovered(band, in: cluster, cost: presentCost(of: slot))
+        {
+          return slot
+        }
+      }
     }
     return nil
   }
@@ -52,9 +56,15 @@ extension Admission {
     fair[band].next(closed: closedRoutes, pass: pass).flatMap { lanes.head(of: $0.lane) }
   }
 
+  private func head(of band: Int, in cluster: Int32) -> Int32? {
+    fair[band].next(in: cluster, closed: closedRoutes, pass: pass).flatMap { lanes.head(of: $0.lane) }
+  }
+
   private mutating func attempt(_ slot: Int32, _ turn: Turn, at now: Instant, into actions: inout ActionList) {
     guard let request = waiting[Int(slot)] else { return }
-    switch place(request, ignoringHeadroom: turn != .order, at: now) {
+    var attempt = place(request, ignoringHeadroom: turn != .order, at: now)
+    if turn == .order, case .blocked = attempt, let rescue = placeOld(request, at: now) { attempt = .placed(rescue) }
+    switch attempt {
     case .placed(let placement):
       grant(slot, placement, isFloorTurn: turn == .floor, at: now, into: &actions)
     case .tenantLimited(let obstacle, let readyAt):
@@ -71,6 +81,16 @@ extension Admission {
     }
   }
 
+  /// Where an old head of a band of which nothing runs may go in spite of the headroom, if no higher band waits: reserves that leave
+  /// nothing over must not keep a band from its providers for ever.
+  private func placeOld(_ request: Request, at now: Instant) -> Placement? {
+    guard request.band > 0, request.promoteAt <= now, (0..<request.band).allSatisfy({ fair[$0].backlogged == 0 }),
+      case .placed(let placement) = place(request, ignoringHeadroom: true, at: now),
+      providers[Int(placement.provider)].capacity.permits.running(in: request.band) == 0
+    else { return nil }
+    return placement
+  }
+
   /// What a waiting request will cost, by what is known now: what was expected when it came may be long out of date.
   private func presentCost(of slot: Int32) -> Int64 {
     guard let request = waiting[Int(slot)], let leg = routes.routes[Int(request.route)].legs.first else { return 1 }
@@ -85,16 +105,19 @@ extension Admission {
       let tenant = waiting[Int(slot)]?.tenant
     else { return }
     let cost = presentCost(of: slot)
-    waiting[Int(slot)]?.cost = cost
+    let cluster = fair[band].cluster(of: lane)
     var heads = SIMD4<Int64>(repeating: -1)
-    for other in 1..<3 where other != band && scheduler.hasShare(other) && fair[other].backlogged > 0 {
-      if let head = head(of: other) { heads[other] = presentCost(of: head) }
+    var old = SIMD4<Int8>(repeating: 0)
+    for other in 1..<3 where scheduler.hasShare(other) && fair[other].backlogged > 0 {
+      if other != band, let head = head(of: other, in: cluster) { heads[other] = presentCost(of: head) }
+      if fair[other].hasOld(in: cluster) { old[other] = 1 }
     }
-    scheduler.granted(band, cost: cost, heads: heads, isFloorTurn: isFloorTurn)
-    fair[band].charge(lane: lane, cost: cost, weight: tenants[Int(tenant)].weight)
+    let turn = LeaseTurn(
+      share: fair[band].charge(lane: lane, cost: cost, weight: tenants[Int(tenant)].weight),
+      credit: scheduler.granted(band, in: cluster, cost: cost, heads: heads, old: old, isFloorTurn: isFloorTurn))
     drainRate.count(at: now)
     guard let request = remove(slot) else { return }
-    commit(request, placement, lane: lane, at: now, into: &actions)
+    commit(request, placement, turn: turn, at: now, into: &actions)
   }
 
   // MARK: Claims
@@ -154,7 +177,6 @@ extension Admission {
     tenants[Int(tenant)].parking = TenantState.Parking(
       request: request.ticket.id, band: request.band, obstacle: obstacle, until: until)
     for band in 0..<3 { fair[band].park(tenant: tenant) }
-    promotions.park(tenant: tenant)
     if until != .distantFuture {
       tenantTimers.insert(tenant, key: until.nanoseconds, stamp: 0, positions: &tenantTimerPositions)
     }
@@ -165,7 +187,6 @@ extension Admission {
     guard tenants[Int(tenant)].parking != nil else { return }
     tenants[Int(tenant)].parking = nil
     for band in 0..<3 { fair[band].unpark(tenant: tenant) }
-    promotions.unpark(tenant: tenant)
     tenantTimers.remove(tenant, positions: &tenantTimerPositions)
     needsPass = true
   }

@@ -372,7 +372,7 @@ extension Admission {
     request.lastNoted = nil
     let slot = store(request)
     if request.notBefore == nil { enterLane(slot, isRetry: true) }
-    schedule(slot, at: now)
+    schedule(slot, at: now, into: &actions)
     needsPass = true
     actions.append(
       .note(

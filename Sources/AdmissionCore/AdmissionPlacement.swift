@@ -12,7 +12,7 @@ extension Admission {
   }
 
   /// Finds a permit, units and a key for the request at the first of its candidates that has them all.
-  /// - Parameter ignoringHeadroom: for a promoted head and for one that the floor share covers.
+  /// - Parameter ignoringHeadroom: for one that the floor share covers.
   func place(_ request: Request, ignoringHeadroom: Bool, at now: Instant) -> Attempt {
     let route = routes.routes[Int(request.route)]
     let tenant = Int(request.tenant)
@@ -265,8 +265,9 @@ extension Admission {
   // MARK: Commit
 
   /// Takes the permit, the units and the key, and orders the grant. The request is in no queue any more.
+  /// - Parameter turn: nil where nobody waited.
   mutating func commit(
-    _ granted: Request, _ placement: Placement, lane: Int32, at now: Instant, into actions: inout ActionList
+    _ granted: Request, _ placement: Placement, turn: LeaseTurn?, at now: Instant, into actions: inout ActionList
   ) {
     var request = granted
     let index = Int(placement.provider)
@@ -339,7 +340,7 @@ extension Admission {
           held: placement.cost.map { Money(nanodollars: $0) }, budgetRemaining: remaining)))
     leases[Int(slot)] = Lease(
       id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
-      takenFromKey: fromKey, takenFromTenant: fromTenant, lane: lane, leg: placement.leg,
+      takenFromKey: fromKey, takenFromTenant: fromTenant, turn: turn, leg: placement.leg,
       breakerGeneration: breakerGeneration,
       gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.hold, epoch: book.epoch,
       modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,

@@ -186,16 +186,23 @@ public struct BandPolicy: Sendable, Equatable {
   /// The most requests that may wait in this band.
   public var queueLimit: Int
   public var maxWait: Span
+  /// After this long a request is old: it is marked, and where it is a head its band gets `promotedShareBasisPoints`.
   public var promoteAfter: Span
   /// The floor share in basis points: 500 is 5 %.
   public var shareBasisPoints: Int
+  /// The floor share while the band's oldest head has waited for `promoteAfter`, where it is more than `shareBasisPoints`.
+  public var promotedShareBasisPoints: Int
 
-  public init(reserve: Reserve, queueLimit: Int, maxWait: Span, promoteAfter: Span, shareBasisPoints: Int) {
+  public init(
+    reserve: Reserve, queueLimit: Int, maxWait: Span, promoteAfter: Span, shareBasisPoints: Int,
+    promotedShareBasisPoints: Int = 0
+  ) {
     self.reserve = reserve
     self.queueLimit = queueLimit
     self.maxWait = maxWait
     self.promoteAfter = promoteAfter
     self.shareBasisPoints = shareBasisPoints
+    self.promotedShareBasisPoints = promotedShareBasisPoints
   }
 
   /// The contract's defaults.
@@ -208,11 +215,11 @@ public struct BandPolicy: Sendable, Equatable {
     case .normal:
       BandPolicy(
         reserve: .share(basisPoints: 0), queueLimit: 1024, maxWait: .seconds(120), promoteAfter: .seconds(30),
-        shareBasisPoints: 1000)
+        shareBasisPoints: 1000, promotedShareBasisPoints: 2500)
     case .low:
       BandPolicy(
         reserve: .share(basisPoints: 0), queueLimit: 4096, maxWait: .seconds(280), promoteAfter: .seconds(120),
-        shareBasisPoints: 500)
+        shareBasisPoints: 500, promotedShareBasisPoints: 1500)
     }
   }
 }

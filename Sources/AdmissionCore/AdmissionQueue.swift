@@ -38,11 +38,8 @@ extension Admission {
     var request = Request(
       box: TicketBox(ticket), tenant: tenant, band: band, route: route, sequence: nextSequence, submitted: now,
       queuedSince: now,
-      deadline: deadline, promoteAt: now + rules.promoteAfter, sessionHash: KeyPool.hash(ticket.session.name),
-      cost: 1)
+      deadline: deadline, promoteAt: now + rules.promoteAfter, sessionHash: KeyPool.hash(ticket.session.name))
     request.model = model
-    let (input, output) = estimate(request, leg: routes.routes[Int(route)].legs[0])
-    request.cost = max(1, input + output)
     request.accounts = accounts
     if let account = refusingAccount(request, at: now) {
       reject(ticket, .rejectedBudget, blocker: nil, budget: account, accounts, at: now, into: &actions)
@@ -52,7 +49,7 @@ extension Admission {
 
     if waitingCount == 0, case .placed(let placement) = place(request, ignoringHeadroom: false, at: now) {
       // Nobody waits: there is no order to keep.
-      commit(request, placement, lane: -1, at: now, into: &actions)
+      commit(request, placement, turn: nil, at: now, into: &actions)
       return
     }
     enqueue(request, at: now, into: &actions)
@@ -62,7 +59,7 @@ extension Admission {
     let id = request.ticket.id
     let slot = store(request)
     enterLane(slot, isRetry: request.ticket.clientRetryCount > 0)
-    schedule(slot, at: now)
+    schedule(slot, at: now, into: &actions)
     if let parking = tenants[Int(request.tenant)].parking, request.band < parking.band { unpark(request.tenant) }
     if let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot { needsPass = true }
     if needsPass { dispatch(at: now, into: &actions) }
@@ -204,8 +201,6 @@ extension Admission {
         tenantAndBand: request.tenant * 4 + Int32(request.band), cluster: cluster(of: request.route),
         session: request.ticket.session))
     if isRetry {
-      // Whoever stood first does no longer: only heads are promoted.
-      if let head = lanes.head(of: lane) { promotions.remove(head) }
       let slots = waiting
       lanes.insertRetry(slot, to: lane) { (slots[Int($0)]?.sequence ?? 0) < request.sequence }
       needsPass = true
@@ -225,7 +220,7 @@ extension Admission {
   mutating func refreshHead(_ lane: Int32, band: Int, tenant: Int32) {
     if let head = lanes.head(of: lane), let route = waiting[Int(head)]?.route {
       fair[band].setHead(lane: lane, tenant: tenant, route: route, cluster: lanes.key(of: lane)?.cluster ?? 0)
-      if let promoteAt = waiting[Int(head)]?.promoteAt, promoteAt <= clock { promote(head) }
+      if let promoteAt = waiting[Int(head)]?.promoteAt { fair[band].setOld(lane: lane, promoteAt <= clock) }
     } else {
       fair[band].clearHead(lane: lane)
       closeForgottenLanes(band)
@@ -247,13 +242,13 @@ extension Admission {
     }
     timers.remove(slot, positions: &timerPositions)
     if request.waitsFor >= 0 { book.stopWaiting(slot, for: request.waitsFor) }
-    promotions.remove(slot)
     if let lane = lanes.lane(of: slot) {
       let wasHead = lanes.head(of: lane) == slot
       lanes.remove(slot)
       if wasHead { refreshHead(lane, band: request.band, tenant: request.tenant) }
     }
     waitingCount -= 1
+    if waitingCount == 0 { scheduler.rest() }
     waitingByBand[request.band] -= 1
     waitingBytes -= request.ticket.heldBytes
     tenants[Int(request.tenant)].queued -= 1
@@ -277,7 +272,6 @@ extension Admission {
     guard timerPositions.count > waiting.count else { return }
     timerPositions.removeLast(timerPositions.count - waiting.count)
     lanes.trimSlots(to: waiting.count)
-    promotions.trimSlots(to: waiting.count)
     if waiting.isEmpty {
       freeSlots.removeAll(keepingCapacity: freeSlots.capacity <= 256)
       if waiting.capacity > 256 {
@@ -296,7 +290,6 @@ extension Admission {
     locations[request.ticket.id] = new
     timers.rename(old, to: new, positions: &timerPositions)
     lanes.rename(old, to: new)
-    promotions.rename(old, to: new)
     if request.waitsFor >= 0 { book.rename(old, to: new, waitingFor: request.waitsFor) }
   }
 }

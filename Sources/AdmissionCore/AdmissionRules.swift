@@ -154,11 +154,10 @@ extension Admission {
     let ids = queued.compactMap { waiting[Int($0)]?.ticket.id }
     for index in providers.indices { providers[index].queued = [0, 0, 0] }
     var orphans: [RequestID] = []
-    // The old numbers of routes mean nothing any more: take every head and promotion out, then put them back under the
+    // The old numbers of routes mean nothing any more: take every head out, then put them back under the
     // new ones.
     for slot in queued {
-      promotions.remove(slot)
-      if let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band { fair[band].suspendHead(lane: lane) }
+        if let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band { fair[band].suspendHead(lane: lane) }
     }
     closedRoutes.removeAll()
     for slot in queued {
@@ -188,12 +187,12 @@ extension Admission {
       fair[request.band].setHead(
         lane: lane, tenant: request.tenant, route: request.route, cluster: lanes.key(of: lane)?.cluster ?? 0)
     }
-    reopenBudgets(at: now)
+    reopenBudgets(at: now, into: &actions)
     for id in orphans {
       if let slot = locations[id], slot >= 0 { evict(slot, outcome: .rejectedModel, at: now, into: &actions) }
     }
     for id in ids {
-      if let slot = locations[id], slot >= 0 { schedule(slot, at: now) }
+      if let slot = locations[id], slot >= 0 { schedule(slot, at: now, into: &actions) }
     }
     needsPass = true
   }

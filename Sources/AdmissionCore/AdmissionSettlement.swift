@@ -102,10 +102,10 @@ extension Admission {
     tenants[Int(tenant)].capacity.settle(
       taken: lease.takenFromTenant, actual: all, band: band, lag: .zero, at: now)
     if tenants[Int(tenant)].parking != nil { unpark(tenant) }
-    if lease.lane >= 0 {
+    if let turn = lease.turn {
       let real = usage.inputTokens + usage.outputTokens
-      fair[band].correct(
-        lane: lease.lane, by: real - lease.request.cost, weight: tenants[Int(tenant)].weight, isOver: true)
+      fair[band].settle(turn.share, real: real)
+      scheduler.settle(turn.credit, real: real)
       closeForgottenLanes(band)
     }
   }

@@ -23,7 +23,9 @@ struct Request: Sendable {
   /// Earlier stays together.
   var queuedBefore: Span = .zero
   var deadline: Instant
+  /// When it is old, and what has been told of it.
   var promoteAt: Instant
+  var isOld = false
   /// Its own retry may not start before this.
   var notBefore: Instant?
   /// Grants so far.
@@ -31,8 +33,6 @@ struct Request: Sendable {
   /// Attempts that count against the provider's `attempts`.
   var spentAttempts = 0
   var sessionHash: UInt64
-  /// What fairness counts: input and expected output.
-  var cost: Int64
   var isCancelled = false
   var notes: UInt8 = 0
   var lastNoted: Obstacle?
@@ -49,6 +49,12 @@ struct Request: Sendable {
   func queued(at now: Instant) -> Span { Span(nanoseconds: queuedBefore.nanoseconds + (now - queuedSince).nanoseconds) }
 }
 
+/// What a grant was counted as in the order of turns, until its real cost is known.
+struct LeaseTurn: Sendable {
+  var share: FairShare.Charge
+  var credit: BandScheduler.Entry
+}
+
 /// A committed placement.
 struct Lease: Sendable {
   var id: LeaseID
@@ -58,8 +64,8 @@ struct Lease: Sendable {
   var takenFromModel: Units
   var takenFromKey: Units
   var takenFromTenant: Units
-  /// The lane that fairness charged; -1 where nobody waited.
-  var lane: Int32
+  /// What fairness and the bands counted it as; nil where nobody waited.
+  var turn: LeaseTurn?
   var leg: Int
   var breakerGeneration: UInt64
   var gateGeneration: UInt64

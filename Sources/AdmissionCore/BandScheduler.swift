@@ -1,19 +1,36 @@
-// The bands: strict order, softened by headroom and by the floor share. (Promotion is in `PromotionQueue`.)
+// The bands: strict order, softened by headroom and by the floor share.
 //
 // Headroom: permits and units that are kept for the bands above. Floor share: each grant made while a band waits
 // credits it with share × cost; when the credit covers the cost of its head, that head goes next. What a band gets in
 // its ordinary turn is taken from its credit, never below zero, so that a band that already has more than its share
-// saves up nothing.
+// saves up nothing. While an old head waits (longer than `promote_after`), the band's `promoted_share` takes the place of its
+// share: promotion raises a share, it never jumps the line.
 //
-// Promise: with bands above that never end, a band's part of all served cost is its share exactly, to within one
-// request. Credits are whole numbers (basis points × tokens): nothing is lost to rounding.
+// Costs are expectations until a call has ended; then every credit that it has moved is moved by the difference. Without that,
+// a band whose calls are dearer than expected would get more than its share, and one beside cheap ones too.
+//
+// Credits are kept for each cluster of providers apart: what one provider serves is no reason to prefer anybody at another that no route
+// connects with it.
+//
+// Promise: with bands above that never end, a band's part of all real cost is its share exactly, to within what runs and one request.
+// Credits are whole numbers (basis points × tokens): nothing is lost to rounding.
 
 struct BandScheduler: Sendable {
+  /// A grant, until its real cost is known.
+  struct Entry: Sendable {
+    var cluster: Int32 = 0
+    var band: Int8 = 0
+    var cost: Int64 = 0
+    /// The basis points of its cost that each band was credited with.
+    fileprivate var shares = SIMD4<Int32>(repeating: 0)
+    /// What the band's credit paid in an ordinary turn; -1 in a floor turn, which pays all.
+    fileprivate var paid: Int64 = -1
+  }
+
   private var bands: [BandPolicy]
-  /// Basis points × cost.
-  private var credits: [Int64] = [0, 0, 0]
-  /// What a grant of another band last added to each credit.
-  private var additions: [Int64] = [0, 0, 0]
+  /// By cluster × 4 + band, in basis points × cost. Below zero where a call turned out dearer than expected.
+  private var credits: [Int64] = []
+  private var hasDebt = false
 
   init(bands: [BandPolicy]) { self.bands = bands }
 
@@ -55,38 +72,97 @@ struct BandScheduler: Sendable {
 
   // MARK: Floor share
 
-  func hasShare(_ band: Int) -> Bool { bands[band].shareBasisPoints > 0 }
+  private func share(_ band: Int, isOld: Bool) -> Int {
+    isOld ? max(bands[band].shareBasisPoints, bands[band].promotedShareBasisPoints) : bands[band].shareBasisPoints
+  }
 
-  func hasCredit(_ band: Int) -> Bool { credits[band] > 0 && hasShare(band) }
+  /// Cluster numbers that have credits are below this.
+  var clusterCount: Int32 { Int32(credits.count / 4) }
+
+  func hasShare(_ band: Int) -> Bool { share(band, isOld: true) > 0 }
+
+  func hasCredit(_ band: Int, in cluster: Int32 = 0) -> Bool {
+    Int(cluster) * 4 + band < credits.count && credits[Int(cluster) * 4 + band] > 0
+  }
 
   /// True where the band's credit covers a head of this cost.
-  func isCovered(_ band: Int, cost: Int64) -> Bool {
-    bands[band].shareBasisPoints > 0 && credits[band] >= Self.price(cost)
+  func isCovered(_ band: Int, in cluster: Int32 = 0, cost: Int64) -> Bool {
+    hasCredit(band, in: cluster) && credits[Int(cluster) * 4 + band] >= Self.price(cost)
   }
 
   /// Counts a grant.
   /// - Parameters:
+  ///   - cost: what is expected, in tokens. `settle` must follow.
   ///   - heads: by band, the cost of the head that waited beside this grant; negative where none did. The granted band's
   ///     own entry is not read.
+  ///   - old: by band, whether an old head waits.
   ///   - isFloorTurn: true where the floor share brought it about. Only then does the band's own grant credit it: so its
   ///     part of everything served is the share exactly, and a band that is served in order anyway saves up nothing.
-  mutating func granted(_ band: Int, cost: Int64, heads: SIMD4<Int64>, isFloorTurn: Bool = true) {
-    credits[band] = max(0, credits[band] - Self.price(cost))
-    // A head is covered by the last addition at the latest, so no more than that can be left. What is beyond was saved up for a dearer
-    // head, or while estimates were higher: no reason for a burst of cheap ones.
-    if isFloorTurn { credits[band] = min(credits[band], additions[band]) }
-    for waiting in 0..<3 where bands[waiting].shareBasisPoints > 0 {
-      let addition = Int64(bands[waiting].shareBasisPoints) * Self.clamped(cost)
+  @discardableResult
+  mutating func granted(
+    _ band: Int, in cluster: Int32 = 0, cost: Int64, heads: SIMD4<Int64>, old: SIMD4<Int8> = SIMD4(repeating: 0),
+    isFloorTurn: Bool = true
+  ) -> Entry {
+    while credits.count <= Int(cluster) * 4 + 3 { credits.append(0) }
+    let base = Int(cluster) * 4
+    var entry = Entry(cluster: cluster, band: Int8(band), cost: FairLevel.clamped(cost))
+    if isFloorTurn {
+      move(base + band, by: -Self.price(cost))
+    } else {
+      entry.paid = min(max(0, credits[base + band]), Self.price(cost))
+      credits[base + band] -= entry.paid
+    }
+    for waiting in 0..<3 {
+      let share = Int64(share(waiting, isOld: old[waiting] != 0))
+      guard share > 0 else { continue }
       if waiting == band {
-        if isFloorTurn { credits[waiting] += addition }
-      } else if heads[waiting] >= 0, credits[waiting] < Self.price(heads[waiting]) {
-        // A head that is covered goes next; if it cannot, its band does not save up for a burst.
-        credits[waiting] += addition
-        additions[waiting] = addition
+        guard isFloorTurn else { continue }
+        credits[base + waiting] += share * entry.cost
+      } else {
+        // A head that is covered goes next, or after the floor turn of another band; if it cannot, its band does not save up for a burst.
+        guard heads[waiting] >= 0, isFloorTurn || credits[base + waiting] < Self.price(heads[waiting])
+        else { continue }
+        credits[base + waiting] += share * entry.cost
+      }
+      entry.shares[waiting] = Int32(share)
+    }
+    return entry
+  }
+
+  /// The real cost of a grant is known: all that it has moved moves by the difference.
+  mutating func settle(_ entry: Entry, real: Int64) {
+    let (base, own) = (Int(entry.cluster) * 4, Int(entry.band))
+    let difference = FairLevel.clamped(real) - entry.cost
+    guard difference != 0 else { return }
+    for band in 0..<3 where entry.shares[band] > 0 {
+      move(base + band, by: Int64(entry.shares[band]) * difference)
+    }
+    if entry.paid < 0 {
+      move(base + own, by: -10_000 * difference)
+    } else {
+      // In an ordinary turn the credit pays what it has.
+      let due = Self.price(real)
+      if entry.paid >= due {
+        move(base + own, by: entry.paid - due)
+      } else if entry.paid == Self.price(entry.cost) {
+        move(base + own, by: -min(max(0, credits[base + own]), due - entry.paid))
       }
     }
   }
 
-  private static func clamped(_ cost: Int64) -> Int64 { min(max(0, cost), 1 << 40) }
-  private static func price(_ cost: Int64) -> Int64 { 10_000 * clamped(cost) }
+  /// Nobody waits any more: what is owed is forgiven.
+  mutating func rest() {
+    guard hasDebt else { return }
+    hasDebt = false
+    for index in credits.indices { credits[index] = max(0, credits[index]) }
+  }
+
+  private mutating func move(_ account: Int, by amount: Int64) {
+    // A few calls of the largest cost: beyond it nothing can be true.
+    let most = 4 * Self.price(FairLevel.mostCost)
+    credits[account] = min(max(credits[account] + amount, -most), most)
+    if credits[account] < 0 { hasDebt = true }
+  }
+
+  private static func price(_ cost: Int64) -> Int64 { 10_000 * FairLevel.clamped(cost) }
 }

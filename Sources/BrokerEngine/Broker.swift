@@ -363,6 +363,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   func dispatcherNoted(_ notice: Notice) {
     switch notice {
     case .waiting(let request, let blocker): exchanges[request]?.waiting(blocker)
+    case .promoted(let request): exchanges[request]?.promoted()
     case .requeued(let request, _, let verdict):
       if let exchange = exchanges[request] {
         metrics.upstreamRetries[

@@ -313,6 +313,9 @@ final class Exchange {
     record.waits.append(RequestRecord.Wait(since: broker.clock.monotonic(), blocker: blocker))
   }
 
+  /// It has waited past its class' `promote_after`.
+  func promoted() { record.promotedAt = broker.clock.monotonic() }
+
   /// The core will try again: the request is queued once more.
   func requeued() {
     phase = .queued

@@ -80,6 +80,8 @@ public final class RequestRecord {
   /// Monotonic nanoseconds.
   public internal(set) var arrivedAt: UInt64
   public internal(set) var submittedAt: UInt64?
+  /// When it had waited for `promote_after`; nil where it has not.
+  public internal(set) var promotedAt: UInt64?
   public internal(set) var grantedAt: UInt64?
   public internal(set) var firstByteAt: UInt64?
   public internal(set) var endedAt: UInt64?

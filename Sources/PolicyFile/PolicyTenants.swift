@@ -9,9 +9,10 @@ extension PolicyBuilder {
       let classes = reader.fields(node, "priorities", known: Priority.allCases.map(\.name))
     else { return }
     let day = Duration.seconds(86400)
+    var hasPromotedShare = [false, false, false]
     for priority in Priority.allCases {
       guard let node = classes[priority.name] else { continue }
-      let known = ["reserve", "queue", "max_wait", "promote_after", "share"]
+      let known = ["reserve", "queue", "max_wait", "promote_after", "share", "promoted_share"]
       guard let fields = reader.fields(node, classes.path(of: priority.name), known: known) else { continue }
       var band = policy.bands[Int(priority.rawValue)]
       band.reserve = reserve(fields) ?? band.reserve
@@ -19,6 +20,15 @@ extension PolicyBuilder {
       band.maxWait = fields.duration("max_wait", .milliseconds(1)...day).map { Span($0) } ?? band.maxWait
       band.promoteAfter = fields.duration("promote_after", .milliseconds(1)...day).map { Span($0) } ?? band.promoteAfter
       band.shareBasisPoints = fields.share("share") ?? band.shareBasisPoints
+      if let promoted = fields.share("promoted_share") {
+        band.promotedShareBasisPoints = promoted
+        hasPromotedShare[Int(priority.rawValue)] = true
+        if promoted < band.shareBasisPoints, let node = fields["promoted_share"] {
+          reader.report(
+            node.position, fields.path(of: "promoted_share"),
+            "found \(node.found), allowed: \(shareText(band.shareBasisPoints)) (its share) to 100%")
+        }
+      }
       policy.bands[Int(priority.rawValue)] = band
     }
     var reserved = 0
@@ -27,6 +37,15 @@ extension PolicyBuilder {
       if case .share(let basisPoints) = band.reserve { reserved += basisPoints }
       shares += band.shareBasisPoints
     }
+    // A promoted share that is not written is the usual one, never below the share, and no more than the others leave.
+    for index in policy.bands.indices.reversed() where !hasPromotedShare[index] {
+      let others = policy.bands.indices.reduce(0) {
+        $1 == index ? $0 : $0 + max(policy.bands[$1].shareBasisPoints, policy.bands[$1].promotedShareBasisPoints)
+      }
+      policy.bands[index].promotedShareBasisPoints = max(
+        policy.bands[index].shareBasisPoints, min(policy.bands[index].promotedShareBasisPoints, 10_000 - others))
+    }
+    let promoted = policy.bands.reduce(0) { $0 + max($1.shareBasisPoints, $1.promotedShareBasisPoints) }
     func culprit(_ field: String) -> Position {
       for priority in Priority.allCases.reversed() {
         guard case .mapping(let entries)? = classes[priority.name]?.content else { continue }
@@ -42,6 +61,10 @@ extension PolicyBuilder {
     if shares > 10_000 {
       reader.report(
         culprit("share"), "priorities", "share of all classes together is \(shareText(shares)), allowed: 100% at most")
+    } else if promoted > 10_000 {
+      reader.report(
+        culprit("promoted_share"), "priorities",
+        "promoted_share of all classes together is \(shareText(promoted)), allowed: 100% at most")
     }
   }
 

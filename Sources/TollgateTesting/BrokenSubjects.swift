@@ -9,6 +9,9 @@ public enum BrokenSubjects {
   public enum ServesBandsBackwards: DefectChoice { public static var defect: Defect? { .servesBandsBackwards } }
   public enum StarvesLow: DefectChoice { public static var defect: Defect? { .starvesLow } }
   public enum NeverPromotes: DefectChoice { public static var defect: Defect? { .neverPromotes } }
+  public enum PromotesBeforeAll: DefectChoice { public static var defect: Defect? { .promotesBeforeAll } }
+  public enum MovesTimeByEstimates: DefectChoice { public static var defect: Defect? { .movesTimeByEstimates } }
+  public enum NeverCorrects: DefectChoice { public static var defect: Defect? { .neverCorrects } }
   public enum LeaksPermitOnCancel: DefectChoice { public static var defect: Defect? { .leaksPermitOnCancel } }
   public enum GrantsTwice: DefectChoice { public static var defect: Defect? { .grantsTwice } }
   public enum IgnoresBuckets: DefectChoice { public static var defect: Defect? { .ignoresBuckets } }
@@ -45,6 +48,9 @@ public enum BrokenSubjects {
     case .servesBandsBackwards: visitor.visit(ServesBandsBackwards.self)
     case .starvesLow: visitor.visit(StarvesLow.self)
     case .neverPromotes: visitor.visit(NeverPromotes.self)
+    case .promotesBeforeAll: visitor.visit(PromotesBeforeAll.self)
+    case .movesTimeByEstimates: visitor.visit(MovesTimeByEstimates.self)
+    case .neverCorrects: visitor.visit(NeverCorrects.self)
     case .leaksPermitOnCancel: visitor.visit(LeaksPermitOnCancel.self)
     case .grantsTwice: visitor.visit(GrantsTwice.self)
     case .ignoresBuckets: visitor.visit(IgnoresBuckets.self)

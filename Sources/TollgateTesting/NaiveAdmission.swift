@@ -11,6 +11,11 @@ public enum Defect: String, CaseIterable, Sendable {
   case servesBandsBackwards
   case starvesLow
   case neverPromotes
+  /// The rule of old: promoted heads before everybody.
+  case promotesBeforeAll
+  /// The rule of old: virtual time moves by what is expected.
+  case movesTimeByEstimates
+  case neverCorrects
   case leaksPermitOnCancel
   case grantsTwice
   case ignoresBuckets
@@ -54,7 +59,17 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     var provider: ProviderID
     var charge: Charge
     var expected: Charge
+    var counted: Counted
     var leaks = false
+  }
+  /// What a grant was counted as in the order of turns.
+  private struct Counted {
+    var cost: Int64
+    var ofTenant = NaiveTurns.Charge()
+    var ofSession = NaiveTurns.Charge()
+    /// By band: the basis points of its cost that it was credited with.
+    var shares: [Int64] = [0, 0, 0]
+    var isFloorTurn = false
   }
   private struct Pool {
     var id: String
@@ -65,18 +80,17 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     var lagging: [Instant] = []
     var total: Int { inUse[0] + inUse[1] + inUse[2] + lagging.count }
   }
-  private struct Flow: Hashable {
+  private struct Lane: Hashable {
     var band: Int
     var tenant: TenantID
-    var session: SessionID?
+    var session: SessionID
   }
 
   private var policy: AdmissionPolicy
   private var queue: [Entry] = []
   private var running: [UInt64: Running] = [:]
   private var pools: [Pool] = []
-  private var tags: [Flow: Double] = [:]
-  private var served: [Flow: Double] = [:]
+  private var turns: [String: NaiveTurns] = [:]
   private var credit: [Int64] = [0, 0, 0]
   private var nextLease: UInt64 = 1
   private var nextOrder = 0
@@ -201,19 +215,19 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
 
   // MARK: - Order
 
-  /// Heads in the order of the pass: promoted, due by floor share, then band by band in fair order.
+  /// Heads in the order of the pass: due by floor share, then band by band in fair order.
   private func heads() -> [Int] {
-    var seen: Set<Flow> = []
+    var seen: Set<Lane> = []
     var heads: [Int] = []
     let order = defect == .lastInFirstOut ? Array(queue.indices.reversed()) : Array(queue.indices)
     for index in order {
       let entry = queue[index]
-      let lane = Flow(band: entry.band, tenant: entry.ticket.tenant, session: entry.ticket.session)
+      let lane = Lane(band: entry.band, tenant: entry.ticket.tenant, session: entry.ticket.session)
       if seen.insert(lane).inserted { heads.append(index) }
     }
     if defect == .ignoresBands { return order }
     func isPromoted(_ index: Int) -> Bool {
-      defect != .neverPromotes && now >= queue[index].since + policy.bands[queue[index].band].promoteAfter
+      defect == .promotesBeforeAll && now >= queue[index].since + policy.bands[queue[index].band].promoteAfter
     }
     var result = heads.filter(isPromoted).sorted { queue[$0].order < queue[$1].order }
     let rest = heads.filter { !isPromoted($0) }
@@ -223,7 +237,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       byBand.append(members.sorted { before($0, $1) })
     }
     for band in 0..<3 where defect != .starvesLow {
-      if let head = byBand[band].first, policy.bands[band].shareBasisPoints > 0, credit[band] >= price(queue[head]) {
+      if let head = byBand[band].first, share(band) > 0, credit[band] >= price(queue[head]) {
         result.append(head)
       }
     }
@@ -241,31 +255,57 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     let one = queue[left]
     let two = queue[right]
     if one.ticket.tenant != two.ticket.tenant, defect != .ignoresTenants {
-      let a = tags[Flow(band: one.band, tenant: one.ticket.tenant)] ?? 0
-      let b = tags[Flow(band: two.band, tenant: two.ticket.tenant)] ?? 0
-      if a != b { return a < b }
-      return one.ticket.tenant.name < two.ticket.tenant.name
+      let a = seat(tenantLevel(one), one.ticket.tenant.name)
+      let b = seat(tenantLevel(two), two.ticket.tenant.name)
+      return (a.tag, a.order) < (b.tag, b.order)
     }
     if defect != .ignoresSessions, one.ticket.tenant == two.ticket.tenant {
-      let a = tags[Flow(band: one.band, tenant: one.ticket.tenant, session: one.ticket.session)] ?? 0
-      let b = tags[Flow(band: two.band, tenant: two.ticket.tenant, session: two.ticket.session)] ?? 0
-      if a != b { return a < b }
+      let a = seat(sessionLevel(one), one.ticket.session.name)
+      let b = seat(sessionLevel(two), two.ticket.session.name)
+      if (a.tag, a.order) != (b.tag, b.order) { return (a.tag, a.order) < (b.tag, b.order) }
     }
     return one.order < two.order
   }
 
-  /// A flow that comes back from idling starts where its neighbours are.
+  // MARK: - Turns
+
+  private var rule: NaiveTurns.Rule {
+    switch defect {
+    case .movesTimeByEstimates: .estimatedTime
+    case .neverCorrects: .uncorrected
+    default: .real
+    }
+  }
+  private func tenantLevel(_ entry: Entry) -> String { "\(entry.band)" }
+  private func sessionLevel(_ entry: Entry) -> String { "\(entry.band)/\(entry.ticket.tenant)" }
+
   private mutating func arrive(_ entry: Entry) {
-    let tenant = Flow(band: entry.band, tenant: entry.ticket.tenant)
-    let session = Flow(band: entry.band, tenant: entry.ticket.tenant, session: entry.ticket.session)
-    if !queue.contains(where: { $0.band == entry.band && $0.ticket.tenant == entry.ticket.tenant }) {
-      let clock = served[Flow(band: entry.band, tenant: "", session: nil)] ?? 0
-      tags[tenant] = max(tags[tenant] ?? 0, clock)
-    }
-    let isIdle = !queue.contains {
-      $0.band == entry.band && $0.ticket.tenant == entry.ticket.tenant && $0.ticket.session == entry.ticket.session
-    }
-    if isIdle { tags[session] = max(tags[session] ?? 0, served[tenant] ?? 0) }
+    let (rule, weight) = (rule, weight(entry.ticket.tenant))
+    turns[tenantLevel(entry), default: NaiveTurns()].arrived(entry.ticket.tenant.name, weight: weight, rule: rule)
+    turns[sessionLevel(entry), default: NaiveTurns()].arrived(entry.ticket.session.name, weight: 1, rule: rule)
+  }
+
+  /// Out of the queue without having been served.
+  private mutating func leave(_ entry: Entry) {
+    turns[tenantLevel(entry)]?.left(entry.ticket.tenant.name)
+    turns[sessionLevel(entry)]?.left(entry.ticket.session.name)
+  }
+
+  private func seat(_ level: String, _ name: String) -> NaiveTurns.Seat { turns[level]?.seats[name] ?? .init() }
+
+  /// Whoever waits at the level and would have gone before.
+  private func passed(_ level: String, _ name: String) -> [String] {
+    let mine = seat(level, name)
+    return (turns[level]?.seats ?? [:]).filter {
+      $0.key != name && $0.value.waiting > 0 && ($0.value.tag, $0.value.order) < (mine.tag, mine.order)
+    }.map(\.key)
+  }
+
+  private func share(_ band: Int) -> Int64 {
+    let rules = policy.bands[band]
+    let isOld =
+      defect != .neverPromotes && queue.contains { $0.band == band && $0.since + rules.promoteAfter <= now }
+    return Int64(isOld ? max(rules.shareBasisPoints, rules.promotedShareBasisPoints) : rules.shareBasisPoints)
   }
 
   // MARK: - Events
@@ -291,12 +331,14 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
         dispatch(into: &actions)
         if isFull, defect != .ignoresQueueLimit, let index = queue.firstIndex(where: { $0.order == entry.order }) {
           queue.remove(at: index)
+          leave(entry)
           conclude(entry, .rejectedQueueFull, attempts: 0, into: &actions)
         }
       }
     case .cancelled(let id):
       if let index = queue.firstIndex(where: { $0.ticket.id == id }) {
         let entry = queue.remove(at: index)
+        leave(entry)
         conclude(entry, .clientLeftQueued, attempts: 0, into: &actions)
       } else if defect == .leaksPermitOnCancel,
         let lease = running.first(where: { $0.value.entry.ticket.id == id })?.key
@@ -312,12 +354,18 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     case .drainRequested:
       isDraining = true
       if defect != .ignoresDrain {
-        for entry in queue { conclude(entry, .rejectedDraining, attempts: 0, into: &actions) }
+        for entry in queue {
+          leave(entry)
+          conclude(entry, .rejectedDraining, attempts: 0, into: &actions)
+        }
         queue = []
       }
     }
     if defect != .neverEvicts {
-      for entry in queue where entry.bound <= now { conclude(entry, .evictedMaxWait, attempts: 0, into: &actions) }
+      for entry in queue where entry.bound <= now {
+        leave(entry)
+        conclude(entry, .evictedMaxWait, attempts: 0, into: &actions)
+      }
       queue.removeAll { $0.bound <= now }
     }
     if defect == .losesWakeUps, case .settled = event { return }
@@ -359,6 +407,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       }
       pools[member].buckets.settle(taken: pools[member].buckets.clamped(taken), actual: due, at: bucketTime)
     }
+    correct(ended, real: (settlement.usage?.inputTokens ?? 0) + (settlement.usage?.outputTokens ?? 0))
     if ended.leaks { running[lease.rawValue | 1 << 63] = ended }
     let outcome: Outcome
     switch settlement.verdict {
@@ -371,18 +420,19 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
 
   private mutating func dispatch(into actions: inout ActionList) {
     while let (index, provider) = choose() {
-      let entry = queue.remove(at: index)
+      let entry = queue[index]
       let charge = charge(entry, at: provider)
       let expected = expected(entry)
+      let counted = count(entry, expected)
+      queue.remove(at: index)
       for member in pools(for: entry, at: provider) {
         pools[member].inUse[entry.band] += 1
         let taken = pools[member].id.hasPrefix("t/") ? expected : charge
         pools[member].buckets.take(pools[member].buckets.clamped(taken), at: bucketTime)
       }
-      count(entry, expected)
       let lease = LeaseID(rawValue: defect == .reusesLeases && nextLease > 3 ? nextLease - 3 : nextLease)
       nextLease += 1
-      running[lease.rawValue] = Running(entry: entry, provider: provider.id, charge: charge, expected: expected)
+      running[lease.rawValue] = Running(entry: entry, provider: provider.id, charge: charge, expected: expected, counted: counted)
       let grant = Grant(
         request: entry.ticket.id, lease: lease, provider: provider.id, key: nil, attempt: 1,
         queued: now - entry.since, reservedInput: expected.input, reservedOutput: expected.output)
@@ -396,23 +446,40 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     }
   }
 
-  private mutating func count(_ entry: Entry, _ charge: Charge) {
-    let cost = Double(max(1, charge.tokens))
-    let tenant = Flow(band: entry.band, tenant: entry.ticket.tenant)
-    let session = Flow(band: entry.band, tenant: entry.ticket.tenant, session: entry.ticket.session)
-    served[Flow(band: entry.band, tenant: "", session: nil)] = tags[tenant] ?? 0
-    served[tenant] = tags[session] ?? 0
-    tags[tenant, default: 0] += cost / weight(entry.ticket.tenant)
-    tags[session, default: 0] += cost
-    let price = 10_000 * max(1, charge.tokens)
-    credit[entry.band] = max(0, credit[entry.band] - price)
+  /// Counts the grant of an entry that is still queued.
+  private mutating func count(_ entry: Entry, _ charge: Charge) -> Counted {
+    let cost = max(1, charge.tokens)
+    var counted = Counted(cost: cost)
+    let (tenants, sessions) = (tenantLevel(entry), sessionLevel(entry))
+    let (tenant, session) = (entry.ticket.tenant.name, entry.ticket.session.name)
+    let (rule, before, beside) = (rule, passed(tenants, tenant), passed(sessions, session))
+    counted.ofTenant = turns[tenants]?.granted(tenant, cost: Double(cost), passed: before, rule: rule) ?? .init()
+    counted.ofSession = turns[sessions]?.granted(session, cost: Double(cost), passed: beside, rule: rule) ?? .init()
+    counted.isFloorTurn = share(entry.band) > 0 && credit[entry.band] >= 10_000 * cost
     for band in 0..<3 {
-      if band == entry.band || queue.contains(where: { $0.band == band }) {
-        credit[band] += Int64(policy.bands[band].shareBasisPoints) * max(1, charge.tokens)
+      if band == entry.band {
+        if counted.isFloorTurn {
+          counted.shares[band] = share(band)
+          credit[band] += (counted.shares[band] - 10_000) * cost
+        } else {
+          credit[band] = max(min(0, credit[band]), credit[band] - 10_000 * cost)
+        }
+      } else if queue.contains(where: { $0.band == band }) {
+        counted.shares[band] = share(band)
+        credit[band] += counted.shares[band] * cost
       } else {
-        credit[band] = 0
+        credit[band] = min(0, credit[band])
       }
     }
+    return counted
+  }
+
+  private mutating func correct(_ ended: Running, real: Int64) {
+    let (entry, rule) = (ended.entry, rule)
+    turns[tenantLevel(entry)]?.ended(entry.ticket.tenant.name, ended.counted.ofTenant, real: Double(real), rule: rule)
+    turns[sessionLevel(entry)]?.ended(entry.ticket.session.name, ended.counted.ofSession, real: Double(real), rule: rule)
+    for band in 0..<3 { credit[band] += ended.counted.shares[band] * (real - ended.counted.cost) }
+    if ended.counted.isFloorTurn { credit[entry.band] -= 10_000 * (real - ended.counted.cost) }
   }
 
   private mutating func choose() -> (Int, ProviderPolicy)? {

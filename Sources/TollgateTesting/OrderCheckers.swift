@@ -2,8 +2,8 @@
 // request counts as placeable only when it surely was, and credit and age count in favour of who was granted.
 import AdmissionCore
 
-/// No lower band is granted while a higher head was placeable, but for floor share and promotion (headroom is in
-/// `isSurelyPlaceable`).
+/// No lower band is granted while a higher head was placeable, but for the floor share (headroom is in `isSurelyPlaceable`). However old
+/// it is.
 final class BandOrderChecker: InvariantChecker {
   static let name = "band_order"
   var name: String { Self.name }
@@ -11,7 +11,7 @@ final class BandOrderChecker: InvariantChecker {
   func willGrant(_ grant: Grant, request index: Int, provider: Int, _ scene: Scene) {
     let witness = scene.witness
     let request = witness.requests[index]
-    guard request.band > 0, request.earliestPromotion > witness.now else { return }
+    guard request.band > 0 else { return }
     var passed: Int?
     for other in witness.queued where witness.requests[other].band < request.band {
       guard witness.requests[other].route.contains(provider), witness.isHead(other),
@@ -51,64 +51,67 @@ final class LaneOrderChecker: InvariantChecker {
   }
 }
 
-/// A head that is older than `promote_after` goes next, oldest first.
-final class PromotionChecker: InvariantChecker {
-  static let name = "promotion"
-  var name: String { Self.name }
-
-  func willGrant(_ grant: Grant, request index: Int, provider: Int, _ scene: Scene) {
-    let witness = scene.witness
-    let request = witness.requests[index]
-    guard request.requeues == 0 else { return }
-    for other in witness.queued where other != index {
-      let older = witness.requests[other]
-      guard older.latestPromotion < witness.now, older.submittedAt < request.submittedAt, older.lane != request.lane,
-        older.route.contains(provider), witness.isHead(other), witness.isSurelyPlaceable(other, on: provider)
-      else { continue }
-      // The floor share may come first.
-      if witness.credit[request.band] >= witness.price(grant, request: index) { return }
-      scene.report(name, "request \(index) was granted before request \(other), which had waited past its promotion")
-      return
-    }
-  }
-}
-
-/// A band with a floor share is not starved: what it is due never grows far beyond its head.
+/// A band with a floor share is not starved: what it is due never grows far beyond its head. What is due is counted by real costs, when all is
+/// known: of what was expected and what was, the smaller one credits, the larger one pays.
 final class FloorChecker: InvariantChecker {
   static let name = "floor_share"
   var name: String { Self.name }
-  /// Tokens × 10,000 that each band is due at least.
-  private var due: [Int64] = [0, 0, 0]
+  private struct Turn {
+    var at: Instant
+    var request: Int
+    var band: Int
+    var expected: Int64
+    /// By band: its share where it surely could have had this grant, what its dearest head needs, and whether nobody of it waited.
+    var share: [Int64] = [0, 0, 0]
+    var dearest: [Int64] = [0, 0, 0]
+  }
+  private var turns: [Turn] = []
 
   func willGrant(_ grant: Grant, request index: Int, provider: Int, _ scene: Scene) {
     let witness = scene.witness
     let band = witness.requests[index].band
-    due[band] = 0
-    // Those who waited past their promotion go before everybody.
-    if witness.requests[index].earliestPromotion <= witness.now { return }
+    var turn = Turn(at: witness.now, request: index, band: band, expected: witness.cost(grant))
     for waiting in 0..<3 where waiting != band {
       let share = Int64(witness.policy.bands[waiting].shareBasisPoints)
       guard share > 0, witness.queuedByBand[waiting] > 0 else {
-        due[waiting] = 0
+        turn.share[waiting] = -1
         continue
       }
       // Only where each of its heads could have had this very grant.
-      var dearest: Int64 = 0
       var isSure = true
       for other in witness.queued where witness.requests[other].band == waiting && witness.isHead(other) {
         isSure =
           isSure && witness.requests[other].route.contains(provider)
           && witness.isSurelyPlaceable(other, on: provider)
-        let need = witness.generousNeed(witness.requests[other])
-        dearest = max(dearest, need.tokens)
+        turn.dearest[waiting] = max(turn.dearest[waiting], witness.generousNeed(witness.requests[other]).tokens)
       }
-      guard isSure else { continue }
-      if due[waiting] > 3 * (dearest + 1) * 10_000 {
-        scene.report(
-          name, "band \(waiting) is due \(due[waiting] / 10_000) tokens and waits, request \(index) was granted")
-        due[waiting] = 0
+      if isSure { turn.share[waiting] = share }
+    }
+    turns.append(turn)
+  }
+
+  func finish(_ snapshot: AdmissionSnapshot, _ scene: Scene) {
+    var due: [Int64] = [0, 0, 0]
+    for turn in turns {
+      let request = scene.witness.requests[turn.request]
+      // Tried again: what each attempt has cost is not known apart.
+      let real = request.grants == 1 ? request.spent : 0
+      let own = turn.band
+      due[own] = min(due[own], 0) - 10_000 * max(0, max(real, request.spent) - turn.expected)
+      for waiting in 0..<3 where waiting != own && turn.share[waiting] != 0 {
+        if turn.share[waiting] < 0 {
+          due[waiting] = min(due[waiting], 0)
+          continue
+        }
+        if due[waiting] > 3 * (turn.dearest[waiting] + 1) * 10_000 {
+          scene.report(
+            name,
+            "band \(waiting) is due \(due[waiting] / 10_000) tokens and waits, request \(turn.request) was granted at "
+              + "\(turn.at.nanoseconds / 1000) us")
+          due[waiting] = 0
+        }
+        due[waiting] += turn.share[waiting] * min(real, turn.expected)
       }
-      due[waiting] += share * witness.cost(grant)
     }
   }
 }

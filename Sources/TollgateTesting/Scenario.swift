@@ -37,9 +37,12 @@ public struct Scenario: Sendable {
     public var noRefusals = true
     /// Costs are exact and nothing is promoted: backlogged flows must be served alike.
     public var fairShares = false
-    public init(noRefusals: Bool = true, fairShares: Bool = false) {
+    /// One provider, permits only, nobody leaves or fails: real costs must be shared, whatever was expected.
+    public var realShares = false
+    public init(noRefusals: Bool = true, fairShares: Bool = false, realShares: Bool = false) {
       self.noRefusals = noRefusals
       self.fairShares = fairShares
+      self.realShares = realShares
     }
   }
 }
@@ -78,6 +81,9 @@ public struct ClientScript: Sendable {
   public var inputErrorPercent: ClosedRange<Int>
   /// What a token costs, at every provider; nil is unknown.
   public var price: CallPrice?
+  /// Of 100 calls, how many produce `longOutput` instead.
+  public var longPercent = 0
+  public var longOutput: Int64 = 0
 
   public init(
     tenant: TenantID = "default", session: SessionID, priority: Priority, route: [ProviderID], model: String = "m",

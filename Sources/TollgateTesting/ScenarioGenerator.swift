@@ -21,6 +21,8 @@ public enum ScenarioGenerator {
     case thrifty
     /// Keys, providers and quotas that change. Drawn for seeds from `firstShiftingSeed` on.
     case shifting
+    /// Deep queues, old backlogs, and estimates that are worth nothing. Drawn for seeds from `firstMisjudgedSeed` on.
+    case misjudged
 
     static let healthy: [Sort] = [.mixed, .contended, .thirsty, .fair, .restless]
   }
@@ -30,7 +32,8 @@ public enum ScenarioGenerator {
     var generator = SeededGenerator(seed: seed)
     let drawn = Sort.healthy[generator.int(0...Sort.healthy.count - 1)]
     let later: Sort? =
-      seed >= firstShiftingSeed
+      seed >= firstMisjudgedSeed
+      ? .misjudged : seed >= firstShiftingSeed
       ? .shifting : seed >= firstThriftySeed ? .thrifty : seed >= firstAilingSeed ? .ailing : nil
     switch sort ?? later ?? drawn {
     case .mixed: return mixed(seed, &generator, size: size)
@@ -41,6 +44,7 @@ public enum ScenarioGenerator {
     case .ailing: return ailing(seed, &generator, size: size)
     case .thrifty: return thrifty(seed, &generator, size: size)
     case .shifting: return shifting(seed, &generator, size: size)
+    case .misjudged: return misjudged(seed, &generator, size: size)
     }
   }
 

@@ -71,7 +71,8 @@ public enum ScenarioReplay {
     for (priority, band) in zip(Priority.allCases, policy.bands) {
       lines.append(
         "\(priority.name): reserve \(band.reserve), queue \(band.queueLimit), max_wait \(band.maxWait.inSeconds) s, "
-          + "promote_after \(band.promoteAfter.inSeconds) s, share \(band.shareBasisPoints) bp")
+          + "promote_after \(band.promoteAfter.inSeconds) s, share \(band.shareBasisPoints) bp, "
+          + "promoted_share \(band.promotedShareBasisPoints) bp")
     }
     for tenant in policy.tenants {
       lines.append("tenant \(tenant.id): weight \(tenant.weight) \(describe(tenant.limits))")

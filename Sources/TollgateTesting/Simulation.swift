@@ -249,6 +249,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       Call(
         client: client, chain: chain, execute: execute, input: estimate * Int64(error) / 100, output: output,
         leaves: leaves, draw: draw))
+    if draw < script.longPercent { calls[number].output = script.longOutput }
     if leaves { timeline.schedule(.leave(request: number), at: clock.now + patience) }
     deliver(.submitted(ticket))
   }
@@ -495,8 +496,8 @@ public enum InvariantCheckers {
   public static func all() -> [any InvariantChecker] {
     [
       ConclusionChecker(), PermitChecker(), ConcurrencyChecker(), BucketChecker(), QueueBoundChecker(), WaitChecker(),
-      StorageChecker(), DrainChecker(), BandOrderChecker(), LaneOrderChecker(), PromotionChecker(), FloorChecker(),
-      StallChecker(), RouteChecker(), FairnessChecker(), BudgetLimitChecker(), BudgetBooksChecker(),
+      StorageChecker(), DrainChecker(), BandOrderChecker(), LaneOrderChecker(), FloorChecker(), BandShareChecker(),
+      StallChecker(), RealShareChecker(), ReturnChecker(), RouteChecker(), FairnessChecker(), BudgetLimitChecker(), BudgetBooksChecker(),
       BudgetWaitChecker(), TargetChecker(),
     ]
   }

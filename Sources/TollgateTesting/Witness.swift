@@ -30,6 +30,9 @@ public final class Witness {
     public internal(set) var lease: LeaseID?
     public internal(set) var submittedWhileDraining = false
     public internal(set) var grantedAt: Instant?
+    /// What its last grant was expected to cost, and what its attempts have really cost, in tokens.
+    public internal(set) var expected: Int64 = 0
+    public internal(set) var spent: Int64 = 0
     public internal(set) var outcome: Outcome?
   }
 
@@ -260,6 +263,7 @@ public final class Witness {
     guard let lease = leases.removeValue(forKey: id.rawValue) else { return nil }
     money.settled(id, settlement, requests[lease.request].ticket)
     requests[lease.request].lastVerdict = settlement.verdict
+    correctCredit(lease, settlement.usage)
     requests[lease.request].lease = nil
     let lag = providers[lease.provider].policy.settleLag
     providers[lease.provider].own.inUse -= 1
@@ -297,6 +301,27 @@ public final class Witness {
       books.least.settle(taken: taken, actual: due - lease.extra, at: now)
     }
     return lease.request
+  }
+
+  /// The difference to what was expected moves every credit that the grant has moved; only what adds to one counts here.
+  private func correctCredit(_ lease: Lease, _ usage: Usage?) {
+    let real = (usage?.inputTokens ?? 0) + (usage?.outputTokens ?? 0)
+    let expected = requests[lease.request].expected
+    requests[lease.request].spent += real
+    for band in 0..<3 where real > expected { credit[band] += (real - expected) * largestShare(band) }
+    if real < expected { credit[lease.band] += 10_000 * (expected - real) }
+  }
+
+  private func largestShare(_ band: Int) -> Int64 {
+    Int64(max(policy.bands[band].shareBasisPoints, policy.bands[band].promotedShareBasisPoints))
+  }
+
+  /// What a band is credited with for each grant, by its oldest request that may be promoted now.
+  func presentShare(_ band: Int) -> Int64 {
+    // In order of arrival: the first one of the band is the oldest.
+    let oldest = queued.first { requests[$0].band == band }
+    let isOld = oldest.map { requests[$0].earliestPromotion <= now } ?? false
+    return isOld ? largestShare(band) : Int64(policy.bands[band].shareBasisPoints)
   }
 
   /// What is learned from an answer's head only the core knows.
@@ -348,7 +373,7 @@ public final class Witness {
     let request = requests[index]
     // Each grant made while a band waits, its own included, credits it.
     for band in 0..<3 where queuedByBand[band] > 0 {
-      credit[band] += max(cost(grant), firstCost(request.ticket)) * Int64(policy.bands[band].shareBasisPoints)
+      credit[band] += max(cost(grant), firstCost(request.ticket)) * presentShare(band)
     }
     dequeue(index)
     let charges = charges(grant, request: index, provider: provider)
@@ -370,6 +395,7 @@ public final class Witness {
     requests[index].lease = grant.lease
     requests[index].grants += 1
     requests[index].grantedAt = now
+    requests[index].expected = cost(grant)
   }
 
   func concluded(_ index: Int, _ outcome: Outcome) {
@@ -403,10 +429,14 @@ public final class Witness {
     return (charge, reserved)
   }
 
-  /// True where the grant may be due to a softener that outranks the reserves of the bands above: promotion or floor
-  /// share.
+  /// True where the grant may be due to a softener that outranks the reserves of the bands above: the floor share, or that an
+  /// old one of a band of which nothing runs goes where no higher one waits.
   func isSoftened(_ grant: Grant, request index: Int) -> Bool {
-    requests[index].earliestPromotion <= now || credit[requests[index].band] >= price(grant, request: index)
+    let band = requests[index].band
+    if credit[band] >= price(grant, request: index) { return true }
+    guard requests[index].earliestPromotion <= now, let provider = providerIndex(grant.provider) else { return false }
+    return providers[provider].inUseByBand[band] == 0
+      && !queued.contains { requests[$0].band < band && isHead($0) && requests[$0].requeues == 0 && isSurelyAffordable($0) }
   }
 
   /// What a call costs by the estimate that holds before anything is learned: costs may be counted from when it was

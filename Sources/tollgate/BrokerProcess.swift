@@ -338,7 +338,7 @@ final class BrokerProcess {
 
   private static func log(_ notice: Notice, _ logger: Logger, secretMark: (String, String) -> String?) {
     switch notice {
-    case .waiting, .requeued, .demoted: break
+    case .waiting, .promoted, .requeued, .demoted: break
     case .budgetWarned(let reading): logger.warning("budget nearly used up", metadata: BrokerProcess.metadata(reading))
     case .budgetExceeded(let reading): logger.warning("budget used up", metadata: BrokerProcess.metadata(reading))
     case .limitLearned(let provider, let dimension, let limit):

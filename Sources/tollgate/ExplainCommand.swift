@@ -48,6 +48,8 @@ struct ExplainCommand: ParsableCommand {
     var estimated: Bool
     var costUsd: String?
     var message: String?
+    /// When it had waited for its class' `promote_after`.
+    var promotedMs: Int64?
     var waits: [Wait]
     var tries: [Try]
   }
@@ -66,6 +68,11 @@ struct ExplainCommand: ParsableCommand {
       "  \(story.priority) priority, by \(story.priorityReason)",
     ]
     for wait in story.waits { lines.append("  +\(wait.fromMs) ms  waited: \(wait.reason)") }
+    if let promoted = story.promotedMs {
+      lines.append(
+        "  +\(promoted) ms  promoted: it had waited for its class' promote_after"
+          + (story.priority == "high" ? "" : ", and its class gets promoted_share while such calls come first"))
+    }
     lines.append("  queued \(story.queuedMs) ms in all")
     for attempt in story.tries {
       var line = "  +\(attempt.fromMs ?? 0) ms  attempt \(attempt.number) at \(attempt.provider)"

@@ -38,7 +38,8 @@ import Testing
     #expect(abs(low - bench.grants.count / 20) <= 1)
   }
 
-  @Test func aHeadThatIsOldEnoughGoesNextOldestFirst() {
+  /// However old: a higher class goes first, and within a class the turns stay as they were.
+  @Test func anOldHeadIsMarkedAndJumpsNoLine() {
     var bench = Bench(
       limits: Limits(concurrency: 1),
       bands: Self.bands {
@@ -50,13 +51,59 @@ import Testing
     bench.run(for: .seconds(100))
     let normal = bench.submit(.normal, session: "b")
     bench.run(for: .seconds(31))
+    #expect(bench.promoted == [low, normal])
     let high = bench.submit(.high, session: "c")
     var last = running
-    for id in [low, normal, high] {
+    for id in [high, normal, low] {
       bench.settle(last)
       #expect(bench.isGranted(id))
       last = id
     }
+    bench.run(for: .seconds(500))
+    #expect(bench.promoted == [low, normal])
+  }
+
+  /// Reserves that leave nothing over keep nobody away for ever: an old head goes where nothing of its band runs and nobody higher waits.
+  @Test func anOldHeadGoesWhereTheReserveLeavesNothing() {
+    var bench = Bench(
+      limits: Limits(concurrency: 2),
+      bands: Self.bands {
+        $0[0].reserve = .permits(2)
+        $0[2].promoteAfter = .seconds(120)
+      })
+    let first = bench.submit(.low, session: "a")
+    let second = bench.submit(.low, session: "b")
+    bench.run(for: .seconds(119))
+    #expect(!bench.isGranted(first))
+    bench.run(for: .seconds(2))
+    #expect(bench.isGranted(first) && !bench.isGranted(second))
+    let high = bench.submit(.high, session: "c")
+    #expect(bench.isGranted(high))
+    let waiting = bench.submit(.high, session: "d")
+    bench.settle(first)
+    #expect(bench.isGranted(waiting) && !bench.isGranted(second))
+    bench.settle(high)
+    #expect(bench.isGranted(second))
+  }
+
+  /// What another provider serves, which no route connects with this one, is no reason to let its low calls go first.
+  @Test func aClassIsCreditedOnlyByWhatItsOwnProvidersServe() {
+    let providers = [
+      ProviderPolicy(id: "busy", limits: Limits(concurrency: 1), cluster: "busy"),
+      ProviderPolicy(id: "p", limits: Limits(concurrency: 1), cluster: "p"),
+    ]
+    var bench = Bench(AdmissionPolicy(providers: providers, bands: Self.bands { $0[2].shareBasisPoints = 1000 }))
+    var busy = bench.submit(.high, session: "x", to: ["busy"])
+    let running = bench.submit(.high, session: "y")
+    let low = bench.submit(.low, session: "l")
+    for _ in 0..<100 {
+      let next = bench.submit(.high, session: "x", to: ["busy"])
+      bench.settle(busy)
+      busy = next
+    }
+    let high = bench.submit(.high, session: "z")
+    bench.settle(running)
+    #expect(bench.isGranted(high) && !bench.isGranted(low))
   }
 
   // MARK: Fairness
@@ -276,7 +323,7 @@ import Testing
 }
 
 extension AdmissionDispatchTests {
-  @Test func promotionDoesNotJumpInsideALane() {
+  @Test func anOldSmallOneDoesNotJumpInsideItsLane() {
     var bench = Bench(
       limits: Limits(requestsPerMinute: 60, tokensPerMinute: 1000),
       bands: Self.bands { $0[2].promoteAfter = .seconds(1) })

@@ -61,17 +61,15 @@ import Testing
     #expect(!scheduler.isCovered(2, cost: 100))
   }
 
-  /// Before anything is learned calls count as dear; what is saved up then must not buy a burst of cheap ones.
+  /// Before anything is learned calls count as dear; what is saved up then does not buy a burst of cheap ones, once it is known what they were.
   @Test func creditOfDearTimesBuysNoBurst() {
     var scheduler = BandScheduler(bands: Self.bands(high: .permits(0), normal: .permits(0), share: 500))
-    for _ in 0..<15 { scheduler.granted(0, cost: 500, heads: SIMD4(-1, -1, 500, -1)) }
-    var burst = 0
-    while scheduler.isCovered(2, cost: 4) {
-      scheduler.granted(2, cost: 4, heads: SIMD4(repeating: -1))
-      burst += 1
+    for _ in 0..<15 {
+      scheduler.settle(scheduler.granted(0, cost: 500, heads: SIMD4(-1, -1, 500, -1), isFloorTurn: false), real: 4)
     }
-    // The last addition was 25.
-    #expect(burst <= 1 + 25 / 4 + 1)
+    // 5 % of 15 times 4.
+    #expect(!scheduler.isCovered(2, cost: 4))
+    #expect(scheduler.isCovered(2, cost: 3))
   }
 
   /// A band that is served in its ordinary turn saves up nothing: its floor must not eat what is kept for the bands above.
@@ -81,5 +79,62 @@ import Testing
       scheduler.granted(2, cost: 5000, heads: SIMD4(repeating: -1), isFloorTurn: false)
       #expect(!scheduler.isCovered(2, cost: 10))
     }
+  }
+
+  /// While an old head waits the promoted share holds; two bands at once, each its own.
+  @Test func anOldHeadRaisesTheShareAndNothingElse() {
+    var bands = Self.bands(high: .permits(0), normal: .permits(0))
+    bands[1].promotedShareBasisPoints = 2500
+    bands[2].promotedShareBasisPoints = 1500
+    for (old, shares) in [((0, 0), (1000, 500)), ((0, 1), (1000, 1500)), ((1, 0), (2500, 500)), ((1, 1), (2500, 1500))] {
+      var scheduler = BandScheduler(bands: bands)
+      var served: [Int64] = [0, 0, 0]
+      for _ in 0..<20_000 {
+        let band = scheduler.isCovered(1, cost: 100) ? 1 : scheduler.isCovered(2, cost: 100) ? 2 : 0
+        scheduler.granted(
+          band, cost: 100, heads: SIMD4(100, 100, 100, -1), old: SIMD4(0, Int8(old.0), Int8(old.1), 0),
+          isFloorTurn: band > 0)
+        served[band] += 100
+      }
+      #expect(abs(served[1] - Int64(200 * shares.0)) <= 200, "\(old): \(served)")
+      #expect(abs(served[2] - Int64(200 * shares.1)) <= 200, "\(old): \(served)")
+    }
+  }
+
+  /// Shares are of what calls really cost, ten times more or less than they were expected to.
+  @Test(arguments: [(100, 1000, 100, 10), (1000, 100, 10, 100), (100, 10, 1000, 100), (512, 4000, 512, 5)] as [(Int64, Int64, Int64, Int64)])
+  func theShareIsOfRealCosts(highExpected: Int64, highReal: Int64, lowExpected: Int64, lowReal: Int64) {
+    var scheduler = BandScheduler(bands: Self.bands(high: .permits(0), normal: .permits(0), share: 1500))
+    var running: [(entry: BandScheduler.Entry, real: Int64)] = []
+    var high: Int64 = 0
+    var low: Int64 = 0
+    for _ in 0..<50_000 {
+      if scheduler.isCovered(2, cost: lowExpected) {
+        running.append((scheduler.granted(2, cost: lowExpected, heads: SIMD4(1, -1, lowExpected, -1)), lowReal))
+        low += lowReal
+      } else {
+        running.append(
+          (scheduler.granted(0, cost: highExpected, heads: SIMD4(1, -1, lowExpected, -1), isFloorTurn: false), highReal))
+        high += highReal
+      }
+      if running.count == 4 {
+        let ended = running.removeFirst()
+        scheduler.settle(ended.entry, real: ended.real)
+      }
+    }
+    #expect(abs(Double(low) / Double(low + high) - 0.15) <= 0.0015, "\(low) of \(low + high)")
+  }
+
+  @Test func absurdCostsAreBoundedAndForgivenWhenNobodyWaits() {
+    var scheduler = BandScheduler(bands: Self.bands(high: .permits(0), normal: .permits(0)))
+    for real in [Int64.max, .min, 1 << 53, 0] {
+      let entry = scheduler.granted(2, cost: .max, heads: SIMD4(repeating: .max))
+      scheduler.settle(entry, real: real)
+    }
+    scheduler.settle(scheduler.granted(2, cost: 1, heads: SIMD4(repeating: -1)), real: .max)
+    #expect(!scheduler.hasCredit(2))
+    scheduler.rest()
+    for _ in 0..<20 { scheduler.granted(0, cost: 100, heads: SIMD4(-1, -1, 100, -1)) }
+    #expect(scheduler.isCovered(2, cost: 100))
   }
 }

@@ -86,4 +86,9 @@ struct Bench {
   var blockers: [String] {
     notices.compactMap { if case .waiting(_, let blocker) = $0 { blocker.name } else { nil } }
   }
+
+  /// Who was told to have waited past `promote_after`, in order.
+  var promoted: [RequestID] {
+    notices.compactMap { if case .promoted(let id) = $0 { id } else { nil } }
+  }
 }

@@ -11,8 +11,8 @@ import Testing
     var served: [Int32: Int64] = [:]
     for _ in 0..<rounds {
       guard let choice = fair.next(closed: [0, 0], pass: 1), let tenant = tenantOf[choice.lane] else { break }
-      fair.charge(lane: choice.lane, cost: cost(choice.lane), weight: weights[tenant] ?? 1)
-      fair.correct(lane: choice.lane, by: 0, weight: weights[tenant] ?? 1, isOver: true)
+      let charge = fair.charge(lane: choice.lane, cost: cost(choice.lane), weight: weights[tenant] ?? 1)
+      fair.settle(charge, real: cost(choice.lane))
       served[choice.lane, default: 0] += cost(choice.lane)
     }
     return served
@@ -54,10 +54,10 @@ import Testing
     for _ in 0..<100 {
       guard let choice = fair.next(closed: [0], pass: 1) else { break }
       served[choice.lane, default: 0] += 1
-      fair.charge(lane: choice.lane, cost: 10, weight: 1)
+      let charge = fair.charge(lane: choice.lane, cost: 10, weight: 1)
       // Lane 1 has one request at a time: it goes idle while it runs.
       if choice.lane == 1 { fair.clearHead(lane: 1) }
-      fair.correct(lane: choice.lane, by: 0, weight: 1, isOver: true)
+      fair.settle(charge, real: 10)
       if choice.lane == 1 { fair.setHead(lane: 1, tenant: 0, route: 0) }
     }
     #expect(abs((served[0] ?? 0) - (served[1] ?? 0)) <= 1)
@@ -71,8 +71,8 @@ import Testing
     for _ in 0..<300 {
       guard let choice = fair.next(closed: [0], pass: 1) else { break }
       let actual: Int64 = choice.lane == 0 ? 40 : 10
-      fair.charge(lane: choice.lane, cost: 10, weight: 1)
-      fair.correct(lane: choice.lane, by: actual - 10, weight: 1, isOver: true)
+      let charge = fair.charge(lane: choice.lane, cost: 10, weight: 1)
+      fair.settle(charge, real: actual)
       real[choice.lane, default: 0] += actual
     }
     #expect(abs((real[0] ?? 0) - (real[1] ?? 0)) <= 50)
@@ -101,12 +101,11 @@ import Testing
       fair.setHead(lane: lane, tenant: 0, route: 0)
       open.insert(lane)
       while let choice = fair.next(closed: [0], pass: 1), choice.lane != lane {
-        fair.charge(lane: 0, cost: 10, weight: 1)
-        fair.correct(lane: 0, by: 0, weight: 1, isOver: true)
+        fair.settle(fair.charge(lane: 0, cost: 10, weight: 1), real: 10)
       }
-      fair.charge(lane: lane, cost: 10, weight: 1)
+      let charge = fair.charge(lane: lane, cost: 10, weight: 1)
       fair.clearHead(lane: lane)
-      fair.correct(lane: lane, by: 0, weight: 1, isOver: true)
+      fair.settle(charge, real: 10)
       for gone in fair.forgotten { open.remove(gone) }
       fair.forgotten = []
       #expect(open.count <= 140)
@@ -124,8 +123,7 @@ import Testing
     fair.setHead(lane: 1, tenant: 1, route: 1, cluster: fast)
     func serve(closed: [UInt64]) -> Int32? {
       guard let choice = fair.next(closed: closed, pass: 1) else { return nil }
-      fair.charge(lane: choice.lane, cost: 10, weight: 1)
-      fair.correct(lane: choice.lane, by: 0, weight: 1, isOver: true)
+      fair.settle(fair.charge(lane: choice.lane, cost: 10, weight: 1), real: 10)
       return choice.lane
     }
     for _ in 0..<20 {
@@ -147,8 +145,8 @@ import Testing
     for _ in 0..<8 {
       guard let choice = fair.next(closed: [0, 0], pass: 1) else { break }
       turns.append(choice.lane)
-      fair.charge(lane: choice.lane, cost: choice.lane == 0 ? 1000 : 1, weight: 1)
-      fair.correct(lane: choice.lane, by: 0, weight: 1, isOver: true)
+      let cost: Int64 = choice.lane == 0 ? 1000 : 1
+      fair.settle(fair.charge(lane: choice.lane, cost: cost, weight: 1), real: cost)
     }
     #expect(turns.count { $0 == 0 } == 4)
     #expect(turns.count { $0 == 1 } == 2)
@@ -164,5 +162,139 @@ import Testing
     fair.unpark(tenant: 0)
     #expect(fair.next(closed: [1, 0], pass: 1)?.lane == 1)
     #expect(fair.next(closed: [0, 1], pass: 1)?.lane == 0)
+  }
+
+  // MARK: Real costs
+
+  /// A tenant with a backlog whose calls were taken for a hundred times what they cost; then somebody else comes.
+  @Test func whoComesWaitsForNobodysEstimates() {
+    var fair = FairShare()
+    fair.setHead(lane: 0, tenant: 0, route: 0)
+    var running: [FairShare.Charge] = []
+    for _ in 0..<1000 {
+      running.append(fair.charge(lane: 0, cost: 4000, weight: 1))
+      fair.setHead(lane: 0, tenant: 0, route: 0)
+      if running.count == 4 { fair.settle(running.removeFirst(), real: 40) }
+    }
+    fair.setHead(lane: 1, tenant: 1, route: 0)
+    #expect(fair.next(closed: [0], pass: 1)?.lane == 1)
+    fair.settle(running.removeFirst(), real: 40)
+    fair.settle(running.removeFirst(), real: 40)
+    fair.settle(running.removeFirst(), real: 40)
+    // Nothing of the other runs any more: both are at the same place, and it was there first.
+    #expect(fair.next(closed: [0], pass: 1)?.lane == 0)
+    fair.settle(fair.charge(lane: 0, cost: 4000, weight: 1), real: 40)
+    #expect(fair.next(closed: [0], pass: 1)?.lane == 1)
+  }
+
+  /// Who has used much while it was idle otherwise owes one call at most, even if several were far dearer than expected.
+  @Test func whoComesBackOwesOneCallAtMost() {
+    var fair = FairShare()
+    fair.setHead(lane: 0, tenant: 0, route: 0)
+    fair.setHead(lane: 1, tenant: 1, route: 0)
+    var burst: [FairShare.Charge] = []
+    for _ in 0..<4 { burst.append(fair.charge(lane: 1, cost: 1, weight: 1)) }
+    fair.clearHead(lane: 1)
+    for charge in burst { fair.settle(charge, real: 1000) }
+    fair.setHead(lane: 1, tenant: 1, route: 0)
+    var before: Int64 = 0
+    while let choice = fair.next(closed: [0], pass: 1), choice.lane == 0 {
+      fair.settle(fair.charge(lane: 0, cost: 100, weight: 1), real: 100)
+      fair.setHead(lane: 0, tenant: 0, route: 0)
+      before += 100
+      if before > 5000 { break }
+    }
+    #expect((1000...1100).contains(before), "\(before)")
+  }
+
+  /// A tenant that something stood in the way of (a provider that was down, its own limit) has saved up nothing, and nobody's newcomers wait for it.
+  @Test(arguments: [false, true]) func whoCouldNotGoHasSavedUpNothing(isParked: Bool) {
+    var fair = FairShare()
+    fair.setHead(lane: 0, tenant: 0, route: 0)
+    fair.setHead(lane: 1, tenant: 1, route: 1)
+    // Once in turn, then shut out.
+    for lane in [Int32(0), 1] {
+      fair.settle(fair.charge(lane: lane, cost: 10, weight: 1), real: 10)
+      fair.setHead(lane: lane, tenant: lane, route: lane)
+    }
+    if isParked { fair.park(tenant: 0) }
+    let closed: [UInt64] = isParked ? [0, 0] : [1, 0]
+    for _ in 0..<1000 {
+      guard let choice = fair.next(closed: closed, pass: 1) else { break }
+      #expect(choice.lane == 1)
+      fair.settle(fair.charge(lane: 1, cost: 10, weight: 1), real: 10)
+      fair.setHead(lane: 1, tenant: 1, route: 1)
+    }
+    // Somebody new beside the one who was served: they take turns, and the old place is no start.
+    fair.setHead(lane: 2, tenant: 2, route: 1)
+    var turns: [Int32] = []
+    for _ in 0..<10 {
+      guard let choice = fair.next(closed: closed, pass: 1) else { break }
+      turns.append(choice.lane)
+      fair.settle(fair.charge(lane: choice.lane, cost: 10, weight: 1), real: 10)
+      fair.setHead(lane: choice.lane, tenant: choice.lane, route: 1)
+    }
+    #expect(turns.count { $0 == 2 } == 5)
+    if isParked { fair.unpark(tenant: 0) }
+    turns = []
+    for _ in 0..<12 {
+      guard let choice = fair.next(closed: [0, 0], pass: 1) else { break }
+      turns.append(choice.lane)
+      fair.settle(fair.charge(lane: choice.lane, cost: 10, weight: 1), real: 10)
+      fair.setHead(lane: choice.lane, tenant: choice.lane, route: choice.lane == 0 ? 0 : 1)
+    }
+    #expect((4...5).contains(turns.count { $0 == 0 }), "\(turns)")
+  }
+
+  /// Sessions that nobody has seen before, as many as can be served, beside one with a backlog.
+  @Test func newSessionsWithoutEndDoNotStarveAKnownOne() {
+    var fair = FairShare()
+    fair.setHead(lane: 0, tenant: 0, route: 0)
+    var running: [FairShare.Charge] = []
+    var known = 0
+    for number in Int32(1)...2000 {
+      fair.setHead(lane: number, tenant: 0, route: 0)
+      guard let choice = fair.next(closed: [0], pass: 1) else { break }
+      running.append(fair.charge(lane: choice.lane, cost: 10, weight: 1))
+      if choice.lane == 0 {
+        known += 1
+        fair.setHead(lane: 0, tenant: 0, route: 0)
+      } else {
+        fair.clearHead(lane: choice.lane)
+      }
+      if running.count == 4 { fair.settle(running.removeFirst(), real: 10) }
+    }
+    // It has a turn each time that all who came before its last call's end have had theirs: those are more and more.
+    #expect(known >= 40, "\(known)")
+  }
+
+  @Test func anOldHeadIsKnownUntilItGoesAndNotWhileItsTenantIsParked() {
+    var fair = FairShare()
+    fair.setHead(lane: 0, tenant: 0, route: 0, cluster: 1)
+    #expect(!fair.hasOld(in: 1))
+    fair.setOld(lane: 0, true)
+    fair.setOld(lane: 0, true)
+    #expect(fair.hasOld(in: 1) && !fair.hasOld(in: 0) && !fair.hasOld(in: 7))
+    fair.park(tenant: 0)
+    #expect(!fair.hasOld(in: 1))
+    fair.unpark(tenant: 0)
+    fair.suspendHead(lane: 0)
+    fair.setHead(lane: 0, tenant: 0, route: 2, cluster: 1)
+    #expect(fair.hasOld(in: 1))
+    fair.clearHead(lane: 0)
+    #expect(!fair.hasOld(in: 1))
+  }
+
+  /// No number makes it trap or puts a flow behind for ever.
+  @Test func absurdCostsAreBounded() {
+    var fair = FairShare()
+    fair.setHead(lane: 0, tenant: 0, route: 0)
+    fair.setHead(lane: 1, tenant: 1, route: 0)
+    for cost in [Int64.max, .min, 1 << 53, -1, 0] {
+      let charge = fair.charge(lane: 0, cost: cost, weight: 1000)
+      fair.settle(charge, real: cost)
+      fair.settle(fair.charge(lane: 1, cost: 1, weight: 1), real: .max)
+    }
+    #expect(fair.next(closed: [0], pass: 1) != nil)
   }
 }

@@ -1,5 +1,6 @@
 // Ten thousand seeded scenarios, and longer ones, against the core.
 import AdmissionCore
+import Foundation
 import Testing
 import TollgateTesting
 
@@ -29,6 +30,19 @@ import TollgateTesting
   @Test func scenariosWithBudgetsBreakNoRule() {
     let first = ScenarioGenerator.firstThriftySeed
     expectNoRuleBroken(first..<first + 1500)
+  }
+
+  /// Estimates wrong by 0.1 to 10 times, backlogs older than every `promote_after`, deep queues: who gets what is judged by real costs. Two tests
+  /// for two cores. `TOLLGATE_SEEDS` is how many there are.
+  @Test(arguments: [0, 1]) func scenariosInWhichEstimatesAreWorthNothingBreakNoRule(_ half: UInt64) {
+    let count = ProcessInfo.processInfo.environment["TOLLGATE_SEEDS"].flatMap { UInt64($0) } ?? 10_000
+    let first = ScenarioGenerator.firstMisjudgedSeed
+    expectNoRuleBroken(stride(from: first + half, to: first + count, by: 2), size: 24, snapshotEvery: 20)
+  }
+
+  @Test func longScenariosInWhichEstimatesAreWorthNothingBreakNoRule() {
+    let first = ScenarioGenerator.firstMisjudgedSeed + 1_000_000
+    expectNoRuleBroken(first..<first + 60, size: 300, snapshotEvery: 100)
   }
 
   /// Keys and providers that come, go and change, quotas of keys and models, limits in answers, breakers of models.

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fleet import Client, chat, in_flight, percentile, queued, reach
+from fleet import Client, chat, get_json, in_flight, percentile, queued, reach
 from processes import key_hash, policy_for
+from processes import run as run_tollgate
 from rawhttp import address_of
 
 
@@ -126,6 +127,56 @@ def test_high_before_normal_before_low(start, http):
     assert last_high <= 20 + 4
     assert last_normal <= 40 + 4
     assert stats(http, simulator)["refused_total"] == 0
+
+
+@pytest.mark.timeout(60)
+def test_high_goes_before_low_calls_that_have_waited_long(start, http):
+    """2 permits; 60 low calls, all older than their `promote_after`, wait when 8 high ones come: age raises a share, it jumps no line."""
+    simulator = start.simulator(concurrency=2, first_token="15ms", output_tokens="2-2")
+    policy = policy_for(simulator.url, limits={"concurrency": 2})
+    policy["priorities"] = {"high": {"reserve": "0%"}, "low": {"promote_after": "50ms"}}
+    broker = start.broker(policy)
+    address = address_of(broker.url)
+
+    async def counted(what, count):
+        return await what(broker) == count
+
+    async def run():
+        blockers = [asyncio.create_task(Client(address).call(
+            chat(), [*fields("high"), ("x-sim-first-token-ms", "1500")])) for _ in range(2)]
+        await reach(lambda: counted(in_flight, 2), "2 calls in flight")
+        order, tasks = [], []
+
+        async def one(priority, number):
+            result = await Client(address).call(chat(), fields(priority, f"{priority}-{number}"))
+            assert result.status == 200, result.body
+            order.append((result.first_byte, priority, result))
+
+        tasks += [asyncio.create_task(one("low", n)) for n in range(60)]
+        await reach(lambda: counted(queued, 60), "60 queued calls")
+
+        async def are_old():
+            listed = await get_json(address_of(broker.admin), "/api/v1/requests?state=queued&limit=100")
+            return sum(request["queued_ms"] >= 60 for request in listed["requests"]) == 60
+
+        await reach(are_old, "60 low calls older than 50 ms")
+        tasks += [asyncio.create_task(one("high", n)) for n in range(8)]
+        await reach(lambda: counted(queued, 68), "68 queued calls")
+        await asyncio.gather(*blockers, *tasks)
+        return sorted(order, key=lambda entry: entry[0])
+
+    order = asyncio.run(run())
+    last_high = max(index for index, entry in enumerate(order) if entry[1] == "high")
+    print(f"\nold low calls: last high at {last_high} of {len(order)}")
+    # 15 % of the units of 8 calls are one or two low ones, and answers of neighbours may swap.
+    assert last_high <= 8 + 2 + 1
+    low = next(entry[2] for entry in reversed(order) if entry[1] == "low")
+    high = next(entry[2] for entry in order if entry[1] == "high")
+    stories = [http.get(f"{broker.admin}/api/v1/requests/{call.fields['x-tollgate-request-id']}").json() for call in (low, high)]
+    assert stories[0]["promoted_ms"] >= 50
+    assert stories[1]["promoted_ms"] is None
+    told = run_tollgate("explain", low.fields["x-tollgate-request-id"], "--admin", broker.admin).stdout
+    assert "promote_after" in told and "promoted_share" in told, told
 
 
 @pytest.mark.timeout(90)

@@ -61,7 +61,7 @@ import Testing
       "prices", "unknown_price", "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens",
       "learn_limits", "breaker", "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "ca_file",
       "http_version", "certificate", "token", "weight", "models", "reserve", "queue", "max_wait", "promote_after",
-      "share", "max_priority", "usd", "per", "time_zone", "on_exceed", "warn_at", "scope",
+      "share", "promoted_share", "max_priority", "usd", "per", "time_zone", "on_exceed", "warn_at", "scope",
     ]
     for field in fields { #expect(text.contains("\(field):"), "\(field)") }
   }

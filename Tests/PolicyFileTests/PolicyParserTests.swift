@@ -49,8 +49,8 @@ let everyFieldText = """
     - {models: ["*"], to: [openai, anthropic]}
   priorities:
     high: {reserve: 4, queue: 1, max_wait: 2s, promote_after: 3s, share: 1%}
-    normal: {reserve: 12.5%, queue: 2, max_wait: 4s, promote_after: 5s, share: 2.25%}
-    low: {reserve: 1%, queue: 3, max_wait: 6s, promote_after: 7s, share: 3%}
+    normal: {reserve: 12.5%, queue: 2, max_wait: 4s, promote_after: 5s, share: 2.25%, promoted_share: 30.5%}
+    low: {reserve: 1%, queue: 3, max_wait: 6s, promote_after: 7s, share: 3%, promoted_share: 3%}
   default_priority: low
   queue_bytes: 1GiB
   kinds: {Nightly: low, steer: normal}
@@ -102,9 +102,9 @@ let everyFieldText = """
       Route(models: ["claude-*"], to: ["anthropic"]), Route(models: ["*"], to: ["openai", "anthropic"]),
     ]
     expected.bands = [
-      band(.permits(4), queue: 1, wait: 2, promote: 3, share: 100),
-      band(.share(basisPoints: 1250), queue: 2, wait: 4, promote: 5, share: 225),
-      band(.share(basisPoints: 100), queue: 3, wait: 6, promote: 7, share: 300),
+      band(.permits(4), queue: 1, wait: 2, promote: 3, share: 100, promoted: 100),
+      band(.share(basisPoints: 1250), queue: 2, wait: 4, promote: 5, share: 225, promoted: 3050),
+      band(.share(basisPoints: 100), queue: 3, wait: 6, promote: 7, share: 300, promoted: 300),
     ]
     expected.defaultPriority = .low
     expected.queueBytes = 1 << 30
@@ -127,10 +127,12 @@ let everyFieldText = """
     #expect(parsing.policy == expected)
   }
 
-  private func band(_ reserve: Reserve, queue: Int, wait: Int64, promote: Int64, share: Int) -> BandPolicy {
+  private func band(_ reserve: Reserve, queue: Int, wait: Int64, promote: Int64, share: Int, promoted: Int)
+    -> BandPolicy
+  {
     BandPolicy(
       reserve: reserve, queueLimit: queue, maxWait: .seconds(wait), promoteAfter: .seconds(promote),
-      shareBasisPoints: share)
+      shareBasisPoints: share, promotedShareBasisPoints: promoted)
   }
 
   private var anthropic: Provider {
