@@ -135,43 +135,18 @@ enum BudgetRoutes {
 
   /// A decimal number of dollars, above zero, in nano-dollars.
   static func money(_ text: String) -> Money? {
-    let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-    guard let whole = parts.first, !whole.isEmpty, whole.utf8.count <= 10, isDigits(whole), let dollars = Int64(whole)
-    else { return nil }
-    var nanodollars = dollars * 1_000_000_000
-    if parts.count == 2 {
-      guard !parts[1].isEmpty, parts[1].utf8.count <= 9, isDigits(parts[1]),
-        let fraction = Int64(parts[1] + String(repeating: "0", count: 9 - parts[1].utf8.count))
-      else { return nil }
-      nanodollars += fraction
+    guard let amount = DecimalText.exact(text.utf8, places: 9), amount > 0, amount <= 1_000_000_000_000_000_000 else {
+      return nil
     }
-    return nanodollars > 0 && nanodollars <= 1_000_000_000_000_000_000 ? Money(nanodollars: nanodollars) : nil
+    return Money(nanodollars: amount)
   }
 
-  private static func isDigits(_ text: Substring) -> Bool {
-    text.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") }
-  }
-
-  /// RFC 3339 in UTC to the second, or whole seconds since 1970.
+  /// RFC 3339 to the year 2200, or whole seconds since 1970.
   static func instant(_ text: String) -> WallInstant? {
-    if isDigits(text[...]), let seconds = Int64(text), seconds < 4_000_000_000 {
+    if let seconds = DecimalText.exact(text.utf8, places: 0), seconds < 4_000_000_000 {
       return WallInstant(nanoseconds: seconds * 1_000_000_000)
     }
-    let bytes = Array(text.utf8)
-    let marks = [4: "-", 7: "-", 10: "T", 13: ":", 16: ":", 19: "Z"]
-    guard bytes.count == 20,
-      marks.allSatisfy({ bytes[$0.key] == Array($0.value.utf8)[0] || $0.key == 10 && bytes[10] == UInt8(ascii: "t") })
-    else { return nil }
-    func number(_ range: Range<Int>) -> Int64? {
-      let part = Substring(decoding: bytes[range], as: UTF8.self)
-      return isDigits(part) ? Int64(part) : nil
-    }
-    guard let year = number(0..<4), let month = number(5..<7), let day = number(8..<10), let hour = number(11..<13),
-      let minute = number(14..<16), let second = number(17..<19), (1...12).contains(month), (1...31).contains(day),
-      hour < 24, minute < 60, second < 61, (1970...2200).contains(year),
-      day <= CivilDate.length(ofMonth: month, year)
-    else { return nil }
-    let days = CivilDate(year: year, month: month, day: day).daysSince1970
-    return WallInstant(nanoseconds: ((days * 24 + hour) * 60 + minute) * 60 * 1_000_000_000 + second * 1_000_000_000)
+    guard let moment = RFC3339.read(text.utf8), moment.seconds < 7_258_118_400 else { return nil }
+    return WallInstant(nanoseconds: moment.seconds * 1_000_000_000 + moment.nanoseconds)
   }
 }

@@ -78,6 +78,9 @@ final class EventFeed {
     case .breakerChanged(let provider, let model, let state, let reason):
       let name = model.map { "\(provider)/\($0)" } ?? provider.name
       tell(subject: "breaker", name: name, state: state, reason: reason)
+    case .ourBug(let kind): tell(subject: "our_bug", name: kind.rawValue, state: "met", reason: "thrown out")
+    case .impossibleNumber(let provider, let source):
+      tell(subject: "impossible_number", name: provider.name, state: "cut", reason: source.rawValue)
     case .keyChanged(let provider, let key, let state, let reason):
       tell(subject: "key", name: "\(provider)/\(key)", state: state, reason: reason)
     }

@@ -22,6 +22,18 @@ enum MetricsText {
     page.family(
       "tollgate_log_lines_dropped_total", "counter", "Lines of the log that were lost: not read, or not writable.")
     page.sample("tollgate_log_lines_dropped_total", [], Double(process.logLinesDropped))
+    page.family(
+      "tollgate_our_bugs_total", "counter", "What should be impossible, thrown out and served around: anything but 0 is a bug.")
+    for kind in OurBug.allCases {
+      page.sample("tollgate_our_bugs_total", [("kind", kind.rawValue)], Double(broker.ourBugs(kind)))
+    }
+    page.family(
+      "tollgate_impossible_numbers_total", "counter", "Numbers of providers that cannot be true and were cut or ignored.")
+    for source in ImpossibleNumber.allCases {
+      page.sample(
+        "tollgate_impossible_numbers_total", [("source", source.rawValue)],
+        Double(metrics.impossibleNumbers[source, default: 0]))
+    }
     page.family("tollgate_draining", "gauge", "1 while the broker drains.")
     page.sample("tollgate_draining", [], broker.isDraining ? 1 : 0)
     page.family("tollgate_build_info", "gauge", "Always 1; the version is a label.")
@@ -281,6 +293,6 @@ struct MetricsPage {
 
   /// Whole numbers without a fraction, others in Swift's shortest form.
   static func number(_ value: Double) -> String {
-    value == value.rounded() && abs(value) < 1e15 ? String(Int64(value)) : "\(value)"
+    value == value.rounded() && value.magnitude < 1e15 ? String(Int64(value)) : "\(value)"
   }
 }

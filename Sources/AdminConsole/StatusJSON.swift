@@ -186,9 +186,10 @@ enum StatusJSON {
     json.member("first_byte_ms", milliseconds(record.arrivedAt, record.firstByteAt))
     json.member("total_ms", milliseconds(record.arrivedAt, record.endedAt))
     json.member("attempts", record.attemptCount)
-    json.member("input_tokens", record.usage?.inputTokens ?? record.estimatedInput)
-    json.member("output_tokens", record.usage?.outputTokens ?? 0)
+    json.member("input_tokens", (record.usage?.inputTokens ?? record.estimatedInput).value)
+    json.member("output_tokens", record.usage?.outputTokens.value ?? 0)
     json.member("estimated", record.usage?.isEstimated ?? true)
+    json.member("impossible_numbers", record.hadImpossibleNumbers)
     json.member("cost_usd", record.cost?.text)
     json.member("message", record.message)
   }

@@ -146,4 +146,8 @@ public enum Notice: Sendable {
   case budgetWarned(BudgetReading)
   /// A budget is used up, or was too small for a request; once in each window.
   case budgetExceeded(BudgetReading)
+  /// What should be impossible was met and thrown out.
+  case ourBug(OurBug)
+  /// A provider gave a number that cannot be true; once for each provider and source.
+  case impossibleNumber(ProviderID, ImpossibleNumber)
 }

@@ -82,7 +82,10 @@ extension Admission {
   /// The head waits for a hold to come back: out of its lane, so that nobody else waits with it.
   mutating func waitForBudget(_ slot: Int32, account: Int32, into actions: inout ActionList) {
     note(slot, Obstacle(kind: .budget, account: account), into: &actions)
-    guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot) else { return }
+    guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot) else {
+      actions.append(.note(.ourBug(.staleHead)))
+      return
+    }
     lanes.remove(slot)
     refreshHead(lane, band: request.band, tenant: request.tenant)
     waiting[Int(slot)]?.waitsFor = account

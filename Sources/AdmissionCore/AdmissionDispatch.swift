@@ -21,7 +21,11 @@ extension Admission {
   }
 
   private mutating func attemptHeads(at now: Instant, into actions: inout ActionList) {
+    // Each step grants, parks a tenant, claims something or takes a head out: more steps than there is to take are our bug.
+    var steps = 8 * (waitingCount + tenants.count + routes.routes.count) + 64
     while true {
+      steps -= 1
+      guard steps > 0 else { return actions.append(.note(.ourBug(.endlessPass))) }
       if let slot = nextCovered() {
         attempt(slot, .floor, at: now, into: &actions)
         continue
@@ -61,7 +65,9 @@ extension Admission {
   }
 
   private mutating func attempt(_ slot: Int32, _ turn: Turn, at now: Instant, into actions: inout ActionList) {
-    guard let request = waiting[Int(slot)] else { return }
+    guard Int(slot) < waiting.count, let request = waiting[Int(slot)] else {
+      return throwOut(slot, at: now, into: &actions)
+    }
     var attempt = place(request, ignoringHeadroom: turn != .order, at: now)
     if turn == .order, case .blocked = attempt, let rescue = placeOld(request, at: now) { attempt = .placed(rescue) }
     switch attempt {
@@ -95,7 +101,7 @@ extension Admission {
   private func presentCost(of slot: Int32) -> Int64 {
     guard let request = waiting[Int(slot)], let leg = routes.routes[Int(request.route)].legs.first else { return 1 }
     let (input, output) = estimate(request, leg: leg)
-    return max(1, input + output)
+    return max(1, (input + output).value)
   }
 
   private mutating func grant(
@@ -103,7 +109,7 @@ extension Admission {
   ) {
     guard let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band,
       let tenant = waiting[Int(slot)]?.tenant
-    else { return }
+    else { return throwOut(slot, at: now, into: &actions) }
     let cost = presentCost(of: slot)
     let cluster = fair[band].cluster(of: lane)
     var heads = SIMD4<Int64>(repeating: -1)
@@ -118,6 +124,17 @@ extension Admission {
     drainRate.count(at: now)
     guard let request = remove(slot) else { return }
     commit(request, placement, turn: turn, at: now, into: &actions)
+  }
+
+  /// A head that is no waiting request, or that has no lane: our own bug. It leaves every structure, so that the pass goes on.
+  private mutating func throwOut(_ slot: Int32, at now: Instant, into actions: inout ActionList) {
+    actions.append(.note(.ourBug(.staleHead)))
+    if let lane = lanes.lane(of: slot) {
+      let key = lanes.key(of: lane)
+      lanes.remove(slot)
+      if let key { refreshHead(lane, band: Int(key.tenantAndBand & 3), tenant: key.tenantAndBand >> 2) }
+    }
+    if Int(slot) < waiting.count { evict(slot, outcome: .rejectedNoCapacity, at: now, into: &actions) }
   }
 
   // MARK: Claims

@@ -206,9 +206,9 @@ extension Admission {
     let index = Int(lease.placement.provider)
     let request = lease.request
     routes.taught(request.model)
-    let cached = providers[index].policy.admissionTokens == .produced ? max(0, usage.cacheReadTokens) : 0
+    let cached = providers[index].policy.admissionTokens == .produced ? usage.cacheReadTokens : 0
     providers[index].predictor.learn(
-      estimated: request.ticket.estimatedInput, counted: max(0, usage.inputTokens - cached),
+      estimated: request.ticket.estimatedInput, counted: usage.inputTokens - cached,
       output: request.ticket.producesOutput ? usage.outputTokens : nil, model: request.model, band: request.band)
   }
 
@@ -219,7 +219,11 @@ extension Admission {
     guard providers[index].policy.learnLimits else { return }
     let holder = holder(of: lease.placement)
     var numbersRefuse = false
-    for reading in limits.readings where QuotaLearner.isSensible(reading) {
+    for reading in limits.readings {
+      guard QuotaLearner.isSensible(reading) else {
+        actions.append(.note(.impossibleNumber(providers[index].policy.id, .limits)))
+        continue
+      }
       if let remaining = reading.remaining {
         let wanted = max(lease.placement.units[Int(reading.dimension.rawValue)], (reading.limit ?? 0) / 20)
         if remaining <= wanted { numbersRefuse = true }
@@ -346,7 +350,7 @@ extension Admission {
       var floor = now
       if case .failed(let retryAfter, _) = settlement.verdict {
         isProviders = true
-        request.failedLegs |= 1 << UInt64(min(lease.leg, 63))
+        if lease.leg >= 0 { request.failedLegs |= 1 << UInt64(min(lease.leg, 63)) }
         if let retryAfter { floor = now + Self.bounded(retryAfter) }
       }
       let other = legs.indices.contains {
@@ -357,7 +361,7 @@ extension Admission {
         guard providers[Int(lease.placement.provider)].retries.withdraw(at: now) else { return false }
       }
       let doublings = Int64(min(request.spentAttempts - 1, 30))
-      let ceiling = min(retry.max.nanoseconds, retry.base.nanoseconds << min(doublings, 20))
+      let ceiling = min(retry.max.nanoseconds, retry.base.nanoseconds.saturatingMultiplied(by: 1 << min(doublings, 20)))
       let backoff = max(floor, now + Span(nanoseconds: random.upTo(max(0, ceiling))))
       if other, isProviders {
         request.backoffUntil = backoff

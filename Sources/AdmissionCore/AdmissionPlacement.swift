@@ -18,7 +18,7 @@ extension Admission {
     let tenant = Int(request.tenant)
     if !tenants[tenant].capacity.isUnlimited, let leg = route.legs.first {
       let (input, output) = estimate(request, leg: leg)
-      let units = Units(1, input, output, input + output)
+      let units = Units(1, input: input, output: output)
       if let shortage = shortage(tenants[tenant].capacity, units, band: -1, at: now) {
         let obstacle = Obstacle(
           kind: shortage.dimension == nil ? .tenantPermits : .tenantBucket, dimension: shortage.dimension ?? .requests)
@@ -222,13 +222,13 @@ extension Admission {
   func units(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> Units {
     switch providers[Int(leg.provider)].policy.admissionTokens {
     case .produced:
-      return Units(1, input, output, input + output)
+      return Units(1, input: input, output: output)
     case .maxTokens:
       // OpenAI's rule: the larger of the cap and the estimate of the input.
       guard request.ticket.producesOutput, let cap = request.ticket.outputCap else {
-        return Units(1, input, output, input + output)
+        return Units(1, input: input, output: output)
       }
-      return Units(1, input, cap, max(cap, input))
+      return Units(1, input.value, cap.value, max(cap, input).value)
     }
   }
 
@@ -239,11 +239,12 @@ extension Admission {
     let running = providers[provider].capacity.outstanding
     guard
       let margin = providers[provider].predictor.inputMargins(
-        input, model: request.model, running: max(running[1], running[3]))
+        input, model: request.model, running: TokenCount(max(running[1], running[3])))
     else { return units }
     // A cap that is charged up front and larger than the input stays what it is.
-    let tokens = units[3] == units[1] + units[2] ? units[3] + margin.own : max(units[3], units[1] + margin.own)
-    return Units(units[0], units[1] + margin.own + margin.running, units[2], tokens + margin.running)
+    let (own, others) = (margin.own.value, margin.running.value)
+    let tokens = units[3] == units[1] + units[2] ? units[3] + own : max(units[3], units[1] + own)
+    return Units(units[0], units[1] + own + others, units[2], tokens + others)
   }
 
   // Not methods of the provider's state, since calling one would copy all of it.
@@ -309,7 +310,7 @@ extension Admission {
       key = providers[index].keys[Int(placement.key)].policy.id
       keyGeneration = providers[index].keys[Int(placement.key)].health.pass(at: now)
     }
-    let tenantUnits = Units(1, placement.input, placement.output, placement.input + placement.output)
+    let tenantUnits = Units(1, input: placement.input, output: placement.output)
     let fromTenant = tenants[Int(request.tenant)].capacity.take(tenantUnits, band: band, at: now)
 
     var remaining: Money?

@@ -112,7 +112,7 @@ extension Admission {
       let least: Int64
       switch bucket.dimension {
       case .requests: least = 1
-      case .inputTokens, .tokens: least = max(1, ticket.estimatedInput)
+      case .inputTokens, .tokens: least = max(1, ticket.estimatedInput.value)
       case .outputTokens: least = ticket.producesOutput ? 1 : 0
       }
       if least > bucket.capacity { return .some(bucket.dimension) }

@@ -13,9 +13,8 @@ extension Admission {
       guard !calls.isEmpty else { continue }
       let isProduced = providers[index].policy.admissionTokens == .produced
       func units(_ call: PastAttempt) -> Units {
-        let cached = isProduced ? max(0, min(call.usage.cacheReadTokens, call.usage.inputTokens)) : 0
-        let input = call.usage.inputTokens - cached
-        return Units(1, input, call.usage.outputTokens, input + call.usage.outputTokens)
+        let input = call.usage.inputTokens - (isProduced ? call.usage.cacheReadTokens : 0)
+        return Units(1, input: input, output: call.usage.outputTokens)
       }
       let all = calls.map { (age: $0.age, units: units($0)) }
       providers[index].capacity.restore(all, at: now)
@@ -36,8 +35,7 @@ extension Admission {
     for tenant in Set(past.map(\.tenant)).sorted(by: { $0.name < $1.name }) {
       let number = Int(tenantNumber(for: tenant, at: now))
       let own = past.filter { $0.tenant == tenant }.map { call in
-        let (input, output) = (call.usage.inputTokens, call.usage.outputTokens)
-        return (age: call.age, units: Units(1, input, output, input + output))
+        (age: call.age, units: Units(1, input: call.usage.inputTokens, output: call.usage.outputTokens))
       }
       tenants[number].capacity.restore(own, at: now)
     }

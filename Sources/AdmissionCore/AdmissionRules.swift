@@ -148,7 +148,11 @@ extension Admission {
   /// A new policy while requests wait and run: those that wait are routed anew; where no candidate is left they are
   /// concluded.
   mutating func replace(_ new: AdmissionPolicy, at now: Instant, into actions: inout ActionList) {
+    let candidates = leases.map { lease in
+      lease.flatMap { $0.leg < 0 ? nil : routes.routes[Int($0.request.route)].legs[$0.leg].candidate }
+    }
     install(new, at: now)
+    rerouteLeases(candidates)
     let queued = waiting.indices.compactMap { index in waiting[index].map { (slot: Int32(index), order: $0.sequence) } }
       .sorted { $0.order < $1.order }.map(\.slot)
     let ids = queued.compactMap { waiting[Int($0)]?.ticket.id }
@@ -195,6 +199,18 @@ extension Admission {
       if let slot = locations[id], slot >= 0 { schedule(slot, at: now, into: &actions) }
     }
     needsPass = true
+  }
+
+  /// The numbers of routes and legs that running calls know are those of the rules that they were granted under: they get the
+  /// new ones, so that what fails later is noted where it failed.
+  private mutating func rerouteLeases(_ candidates: [Int?]) {
+    for slot in leases.indices {
+      guard let lease = leases[slot], let known = route(of: lease.request.ticket) else { continue }
+      let legs = routes.routes[Int(known.route)].legs
+      leases[slot]?.request.route = known.route
+      leases[slot]?.request.failedLegs = 0
+      leases[slot]?.leg = candidates[slot].flatMap { old in legs.firstIndex { $0.candidate == old } } ?? -1
+    }
   }
 
   // MARK: Routes

@@ -20,11 +20,11 @@ extension Admission {
     }
     let placement = lease.placement
     let input = max(placement.input, progress.inputTokens ?? 0)
-    let produced = Units(0, input, progress.outputTokens, input + progress.outputTokens)
+    let produced = Units(0, input: input, output: progress.outputTokens)
     let index = Int(placement.provider)
     // What was charged in full at the start does not grow while it streams.
     let chargedInFull = chargesInFull(lease)
-    let floor = chargedInFull ? Units(0, input, 0, 0) : produced
+    let floor = chargedInFull ? Units(0, input.value, 0, 0) : produced
     leases[slot]?.takenFromProvider = providers[index].capacity.trueUp(
       taken: lease.takenFromProvider, floor: floor, at: now)
     if placement.model >= 0 {
@@ -76,11 +76,10 @@ extension Admission {
     let lag = settlement.wasSent ? providers[index].policy.settleLag : .zero
     if lag > .zero { lagEnd = min(lagEnd, now + lag) }
     let usage = settlement.usage ?? Usage()
-    let all = Units(
-      settlement.wasSent ? 1 : 0, usage.inputTokens, usage.outputTokens, usage.inputTokens + usage.outputTokens)
+    let all = Units(settlement.wasSent ? 1 : 0, input: usage.inputTokens, output: usage.outputTokens)
     let actual = counted(usage, wasSent: settlement.wasSent, at: index)
     let keepsCharge = chargesInFull(lease) && settlement.usage != nil
-    let cap = lease.request.ticket.outputCap ?? 0
+    let cap = lease.request.ticket.outputCap?.value ?? 0
 
     func charge(_ taken: Units) -> Units {
       guard keepsCharge else { return actual }
@@ -103,7 +102,7 @@ extension Admission {
       taken: lease.takenFromTenant, actual: all, band: band, lag: .zero, at: now)
     if tenants[Int(tenant)].parking != nil { unpark(tenant) }
     if let turn = lease.turn {
-      let real = usage.inputTokens + usage.outputTokens
+      let real = (usage.inputTokens + usage.outputTokens).value
       fair[band].settle(turn.share, real: real)
       scheduler.settle(turn.credit, real: real)
       closeForgottenLanes(band)
@@ -114,9 +113,9 @@ extension Admission {
   /// is produced does not count what was read from its cache.
   private func counted(_ usage: Usage, wasSent: Bool, at provider: Int) -> Units {
     let isProduced = providers[provider].policy.admissionTokens == .produced
-    let cached = isProduced ? max(0, min(usage.cacheReadTokens, usage.inputTokens)) : 0
+    let cached = isProduced ? usage.cacheReadTokens : 0
     let input = usage.inputTokens - cached
-    return Units(wasSent ? 1 : 0, input, usage.outputTokens, input + usage.outputTokens)
+    return Units(wasSent ? 1 : 0, input: input, output: usage.outputTokens)
   }
 
   /// What the provider has charged for a call that is over, as far as it can be known.

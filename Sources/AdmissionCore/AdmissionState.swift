@@ -66,6 +66,7 @@ struct Lease: Sendable {
   var takenFromTenant: Units
   /// What fairness and the bands counted it as; nil where nobody waited.
   var turn: LeaseTurn?
+  /// Among the legs of its route; -1 where new rules have none for its candidate.
   var leg: Int
   var breakerGeneration: UInt64
   var gateGeneration: UInt64

@@ -17,6 +17,8 @@ struct BudgetBook: Sendable {
   /// Accounts that a client's words have made, at most.
   static let mostAccounts = 65_536
   private static let mostSum: Int64 = 3_000_000_000_000_000_000
+  /// Of limits, and of raises together: a billion dollars.
+  private static let mostLimit: Int64 = 1_000_000_000_000_000_000
 
   /// The sum of one window.
   private struct Sum: Sendable {
@@ -147,7 +149,7 @@ struct BudgetBook: Sendable {
       stamp += 1
       let number = numbers[key] ?? add(key)
       accounts[Int(number)].hasRule = true
-      accounts[Int(number)].limit = min(max(0, rule.limit.nanodollars), CallPrice.most)
+      accounts[Int(number)].limit = min(max(0, rule.limit.nanodollars), Self.mostLimit)
       accounts[Int(number)].onExceed = rule.onExceed
       accounts[Int(number)].warnAtPercent = Int32(min(max(0, rule.warnAtPercent), 100))
       accounts[Int(number)].used = stamp
@@ -330,7 +332,7 @@ struct BudgetBook: Sendable {
       } else if key.account.scope == .clientKey || key.account.scope == .session {
         continue
       }
-      sum = min(sum + min(max(0, raise.amount.nanodollars), CallPrice.most), CallPrice.most)
+      sum = min(sum + min(max(0, raise.amount.nanodollars), Self.mostLimit), Self.mostLimit)
     }
     return sum
   }
@@ -423,7 +425,7 @@ struct BudgetBook: Sendable {
   ) {
     for number in numbers {
       let unit = accounts[Int(number)].unit
-      let amount = min(max(0, spent[unit]), CallPrice.most)
+      let amount = min(max(0, spent[unit]), Self.mostLimit)
       change(Int(number), takenIn: epoch) {
         $0.release(held[unit])
         $0.post(amount)

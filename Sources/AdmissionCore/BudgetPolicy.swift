@@ -235,18 +235,18 @@ public struct BudgetReading: Sendable, Equatable {
 
   /// What may still be spent; never below zero.
   public var remaining: Money {
-    Money(nanodollars: max(0, limit.nanodollars - spent.nanodollars - held.nanodollars))
+    max(.zero, limit - spent - held)
   }
 }
 
 extension CallPrice {
-  /// The largest amount that one call can be taken to cost: a billion dollars.
-  static let most: Int64 = 1_000_000_000_000_000_000
+  /// The largest amount that one call can be taken to cost, in nano-dollars.
+  static let most = Money.mostPerCall.nanodollars
 
   /// What a call of this size costs in nano-dollars, rounded up, 0...`most`.
   func cost(input: TokenCount, output: TokenCount) -> Int64 {
-    let (first, overflowsFirst) = max(0, input).multipliedReportingOverflow(by: max(0, inputMicroPerToken))
-    let (second, overflowsSecond) = max(0, output).multipliedReportingOverflow(by: max(0, outputMicroPerToken))
+    let (first, overflowsFirst) = input.value.multipliedReportingOverflow(by: max(0, inputMicroPerToken))
+    let (second, overflowsSecond) = output.value.multipliedReportingOverflow(by: max(0, outputMicroPerToken))
     let (sum, overflows) = first.addingReportingOverflow(second)
     guard !overflowsFirst, !overflowsSecond, !overflows, sum <= Int64.max - 999 else { return Self.most }
     let tokens = min((sum + 999) / 1000, Self.most)

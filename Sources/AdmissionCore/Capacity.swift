@@ -3,6 +3,13 @@
 /// Units of each dimension, indexed by `Dimension.rawValue`: requests, input tokens, output tokens, tokens.
 typealias Units = SIMD4<Int64>
 
+extension Units {
+  /// What a number of calls with these tokens draw from each dimension.
+  init(_ requests: Int64, input: TokenCount, output: TokenCount) {
+    self.init(requests, input.value, output.value, (input + output).value)
+  }
+}
+
 struct Capacity: Sendable {
   var permits: ConcurrencyLimiter
   /// Only the dimensions that have a limit.
@@ -57,8 +64,7 @@ struct Capacity: Sendable {
     for index in buckets.indices {
       let dimension = Int(buckets[index].dimension.rawValue)
       guard floor[dimension] > taken[dimension] else { continue }
-      buckets[index].settle(taken: taken[dimension], actual: floor[dimension], at: now)
-      result[dimension] = floor[dimension]
+      result[dimension] += buckets[index].charge(floor[dimension] - taken[dimension], at: now)
     }
     outstanding &+= result &- taken
     return result
@@ -101,7 +107,8 @@ extension Capacity {
     for index in buckets.indices where buckets[index].dimension == dimension {
       buckets[index].lower(to: remaining, at: now)
       // What running calls have reserved and the provider has not yet counted will still be taken.
-      buckets[index].raise(towards: remaining - outstanding[Int(dimension.rawValue)], share: 4, at: now)
+      buckets[index].raise(
+        towards: remaining.saturatingSubtracting(outstanding[Int(dimension.rawValue)]), share: 4, at: now)
     }
   }
 }

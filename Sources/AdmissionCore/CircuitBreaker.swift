@@ -110,7 +110,7 @@ struct CircuitBreaker: Sendable {
   }
 
   private mutating func trip(jitter: Int64, reason: String, at now: Instant) {
-    let recovery = policy.recovery.nanoseconds << Int64(min(trips, 3))
+    let recovery = policy.recovery.nanoseconds.saturatingMultiplied(by: 1 << Int64(min(trips, 3)))
     let shortened = recovery - recovery / 10 * max(0, min(jitter, 1023)) / 1024
     trips += 1
     self.reason = reason

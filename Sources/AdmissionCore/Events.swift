@@ -36,7 +36,8 @@ public struct Usage: Sendable, Equatable {
   /// All output, reasoning included.
   public var outputTokens: TokenCount
   public var reasoningTokens: TokenCount
-  /// True where the numbers were counted from bytes because the provider gave none.
+  /// True where the numbers were counted from bytes because the provider gave none, and where one that it gave cannot be true
+  /// and was cut.
   public var isEstimated: Bool
 
   public init(

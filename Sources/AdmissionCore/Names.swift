@@ -52,20 +52,40 @@ public struct SessionID: Hashable, Sendable, ExpressibleByStringLiteral, CustomS
   public var description: String { name }
 }
 
-/// LLM tokens. 0...2^53.
-public typealias TokenCount = Int64
+extension Int64 {
+  /// Stop at the ends of the range instead of overflowing.
+  public func saturatingAdding(_ other: Int64) -> Int64 {
+    let (sum, overflow) = addingReportingOverflow(other)
+    return overflow ? (other > 0 ? .max : .min) : sum
+  }
+  public func saturatingSubtracting(_ other: Int64) -> Int64 {
+    let (difference, overflow) = subtractingReportingOverflow(other)
+    return overflow ? (other < 0 ? .max : .min) : difference
+  }
+  public func saturatingMultiplied(by other: Int64) -> Int64 {
+    let (product, overflow) = multipliedReportingOverflow(by: other)
+    return overflow ? ((self < 0) == (other < 0) ? .max : .min) : product
+  }
+}
 
 /// Nano-dollars: 1 USD is 1,000,000,000.
 public struct Money: Hashable, Comparable, Sendable {
   public var nanodollars: Int64
   public init(nanodollars: Int64) { self.nanodollars = nanodollars }
   public static let zero = Money(nanodollars: 0)
+  /// 1,000 USD: what one call can be taken to cost, whatever its provider says.
+  public static let mostPerCall = Money(nanodollars: 1_000_000_000_000)
   public static func < (left: Money, right: Money) -> Bool { left.nanodollars < right.nanodollars }
-  /// Stops at the largest amount instead of overflowing.
-  public mutating func add(_ other: Money) {
-    let (sum, overflow) = nanodollars.addingReportingOverflow(other.nanodollars)
-    nanodollars = overflow ? (other.nanodollars > 0 ? .max : .min) : sum
+  /// Stops at the ends of the range instead of overflowing.
+  public static func + (left: Money, right: Money) -> Money {
+    Money(nanodollars: left.nanodollars.saturatingAdding(right.nanodollars))
   }
+  /// Stops at the ends of the range instead of overflowing.
+  public static func - (left: Money, right: Money) -> Money {
+    Money(nanodollars: left.nanodollars.saturatingSubtracting(right.nanodollars))
+  }
+  /// Stops at the ends of the range instead of overflowing.
+  public mutating func add(_ other: Money) { self = self + other }
   /// A decimal with nine places: `0.012300000`.
   public var text: String {
     let magnitude = nanodollars.magnitude

@@ -63,7 +63,7 @@ struct OutputPredictor: Sendable {
 
     static func step(_ tokens: TokenCount) -> Int {
       guard tokens > 0 else { return 0 }
-      let value = min(tokens, 1 << 20)
+      let value = min(tokens.value, 1 << 20)
       let octave = 63 - value.leadingZeroBitCount
       let quarter = octave >= 2 ? Int(value >> Int64(octave - 2)) & 3 : Int(value << Int64(2 - octave)) & 3
       return min(1 + octave * 4 + quarter, 83)
@@ -75,7 +75,7 @@ struct OutputPredictor: Sendable {
       let octave = Int64((step - 1) / 4)
       let quarter = Int64((step - 1) % 4)
       let next = (4 + quarter + 1) << octave
-      return max(1, (next + 3) / 4 - 1)
+      return TokenCount(max(1, (next + 3) / 4 - 1))
     }
   }
 
@@ -94,9 +94,10 @@ struct OutputPredictor: Sendable {
     }
 
     mutating func learn(estimated: TokenCount, counted: TokenCount) {
-      guard estimated >= 16, counted >= 0 else { return }
-      let sample = min(max(counted * 1024 / estimated, 64), 8 * 1024)
-      let error = abs(sample - ratio)
+      guard estimated >= 16 else { return }
+      // 2^40 tokens times 1024 fit.
+      let sample = min(max(counted.value * 1024 / estimated.value, 64), 8 * 1024)
+      let error = sample > ratio ? sample - ratio : ratio - sample
       spread += error > spread ? (error - spread) / 4 : (error - spread) / 64
       ratio += (sample - ratio) / 16
     }
@@ -107,12 +108,12 @@ struct OutputPredictor: Sendable {
       guard spread >= 8 else { return nil }
       let error = min(spread * 1024 / max(1, ratio), 1024)
       return (
-        min(expected, 1 << 50) * min(4 * error, 1024) / 1024,
-        min(max(0, running), 1 << 50) * min(2 * error, 1024) / 1024
+        expected.scaled(by: min(4 * error, 1024), over: 1024),
+        running.scaled(by: min(2 * error, 1024), over: 1024)
       )
     }
 
-    func apply(to estimate: TokenCount) -> TokenCount { min(estimate, 1 << 50) * ratio / 1024 }
+    func apply(to estimate: TokenCount) -> TokenCount { estimate.scaled(by: ratio, over: 1024) }
   }
 
   /// Models that have numbers of their own; the rest share one.

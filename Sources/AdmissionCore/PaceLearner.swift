@@ -37,7 +37,7 @@ struct PaceLearner: Sendable {
   mutating func charge(_ tokens: Int64) {
     guard since != nil else { return }
     hasPassed = true
-    charged += min(max(0, tokens), 1 << 40)
+    charged = charged.saturatingAdding(min(max(0, tokens), 1 << 40))
     calls += 1
   }
 
@@ -55,7 +55,7 @@ struct PaceLearner: Sendable {
       perMinute = max(1, estimate * 98 / 100)
       return true
     }
-    let isNear = abs(pace - refusedAt) * 8 <= refusedAt
+    let isNear = (max(pace, refusedAt) - min(pace, refusedAt)).saturatingMultiplied(by: 8) <= refusedAt
     hold = isNear ? min(Self.longestHold, Span(nanoseconds: hold.nanoseconds * 4)) : Self.shortestHold
     wait = hold
     refusedAt = pace
@@ -72,7 +72,7 @@ struct PaceLearner: Sendable {
     }
     let span = now - began
     guard span >= Self.shortestSpan, calls >= Self.enoughCalls || span > Self.longestSpan else { return nil }
-    let estimate = Int64(clamping: Int128(charged) * 60_000_000_000 / Int128(span.nanoseconds))
+    let estimate = min(Int64(clamping: Int128(charged) * 60_000_000_000 / Int128(span.nanoseconds)), 1 << 50)
     let isGood = span <= Self.longestSpan && calls >= Self.enoughCalls && estimate > 0
     since = now
     charged = 0

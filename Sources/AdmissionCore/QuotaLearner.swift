@@ -50,9 +50,9 @@ struct QuotaLearner: Sendable {
 
   /// Readings that can be true.
   static func isSensible(_ reading: ObservedLimits.Reading) -> Bool {
-    if let limit = reading.limit, limit <= 0 || limit > 1 << 50 { return false }
+    if let limit = reading.limit, limit <= 0 || limit > TokenCount.most.value { return false }
     if let remaining = reading.remaining {
-      if remaining < 0 || remaining > 1 << 50 { return false }
+      if remaining < 0 || remaining > TokenCount.most.value { return false }
       if let limit = reading.limit, remaining > limit { return false }
     }
     return reading.limit != nil || reading.remaining != nil
@@ -145,7 +145,7 @@ struct QuotaLearner: Sendable {
     guard running > 1 || !isFirst else { return nil }
     if isFirst || burst == 0 {
       // Refused again where it was refused before: concurrency is what is short. Elsewhere it may be something else.
-      let isNear = ceiling < Int.max && abs(running - 1 - ceiling) * 8 <= ceiling + 8
+      let isNear = ceiling < Int.max && (max(running - 1, ceiling) - min(running - 1, ceiling)) * 8 <= ceiling + 8
       hold = isNear ? min(Self.longestHold, hold * 4) : 1
       burst = running
       refusals = 0

@@ -2,7 +2,8 @@
 //
 // Promise: whole-number arithmetic, so that after any number of readings the level is exactly what one reading at the
 // end would give (no drift); a reservation needs its units there, a correction does not: what was too little becomes a
-// debt that the refill works off; what was too much returns at once; the level never passes the capacity. Why
+// debt that the refill works off; what was too much returns at once; the level never passes the capacity, and a debt
+// never five capacities: a longer one can only come of a number that is wrong. Why
 // continuous: providers refill this way, and a window that resets at once would hand out two minutes in a moment.
 
 struct TokenBucket: Sendable {
@@ -20,10 +21,15 @@ struct TokenBucket: Sendable {
   /// Full at the start.
   init(_ dimension: Dimension, perMinute: Int64, at now: Instant) {
     self.dimension = dimension
-    capacity = max(0, perMinute)
+    capacity = Self.bounded(perMinute)
     level = capacity
     updated = now
   }
+
+  /// The largest limit whose debts and products fit: 10^15 units a minute.
+  private static func bounded(_ perMinute: Int64) -> Int64 { min(max(0, perMinute), 1_000_000_000_000_000) }
+  static let deepestDebt: Int64 = 5
+  private var floor: Int64 { -Self.deepestDebt * capacity }
 
   /// Units there now.
   func available(at now: Instant) -> Int64 { refilled(at: now).level }
@@ -85,16 +91,24 @@ struct TokenBucket: Sendable {
   /// Corrects a reservation: `taken` returns, `actual` is charged, as debt where it is not there.
   mutating func settle(taken: Int64, actual: Int64, at now: Instant) {
     refill(at: now)
-    level = min(capacity, level + taken - min(actual, 1 << 53))
+    level = min(capacity, max(floor, level.saturatingAdding(taken).saturatingSubtracting(actual)))
     if level == capacity { fraction = 0 }
+  }
+
+  /// Takes `units` more, as debt where they are not there. Returns how many were taken: no more than the debt allows.
+  mutating func charge(_ units: Int64, at now: Instant) -> Int64 {
+    refill(at: now)
+    let taken = min(max(0, units), level - floor)
+    level -= taken
+    return taken
   }
 
   /// A new limit: what was used stays used, so that a raise gives at once what it adds and a cut takes it.
   mutating func resize(perMinute: Int64, at now: Instant) {
     refill(at: now)
     let used = capacity - level
-    capacity = max(0, perMinute)
-    level = capacity - used
+    capacity = Self.bounded(perMinute)
+    level = max(floor, capacity - used)
     if level == capacity { fraction = 0 }
   }
 
@@ -102,7 +116,7 @@ struct TokenBucket: Sendable {
   mutating func lower(to remaining: Int64, at now: Instant) {
     refill(at: now)
     if remaining < level {
-      level = remaining
+      level = max(floor, remaining)
       fraction = 0
     }
   }
@@ -110,7 +124,7 @@ struct TokenBucket: Sendable {
   /// What is there is known from elsewhere.
   mutating func set(to units: Int64, at now: Instant) {
     refill(at: now)
-    level = min(capacity, units)
+    level = min(capacity, max(floor, units))
     fraction = 0
   }
 

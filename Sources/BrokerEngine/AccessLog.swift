@@ -43,8 +43,8 @@ public enum AccessLog {
     field(" bytes_in=", String(record.bytesIn), &line)
     field(" bytes_out=", String(record.bytesOut), &line)
     if let usage = record.usage {
-      field(" input_tokens=", String(usage.inputTokens), &line)
-      field(" output_tokens=", String(usage.outputTokens), &line)
+      field(" input_tokens=", String(usage.inputTokens.value), &line)
+      field(" output_tokens=", String(usage.outputTokens.value), &line)
       if usage.isEstimated { field(" estimated=", "true", &line) }
     }
     if let cost = record.cost { field(" cost_usd=", cost.text, &line) }
@@ -125,7 +125,8 @@ public enum Timestamp {
   }
 
   static func append(_ wallNanoseconds: Int64, to bytes: inout [UInt8]) {
-    let milliseconds = wallNanoseconds / 1_000_000
+    // Nothing was logged before 1970, whatever a clock says.
+    let milliseconds = max(0, wallNanoseconds) / 1_000_000
     let seconds = milliseconds / 1000
     let days = seconds / 86_400
     let second = seconds % 86_400
@@ -150,7 +151,7 @@ public enum Timestamp {
     var divisor: Int64 = 1
     for _ in 1..<width { divisor *= 10 }
     for _ in 0..<width {
-      bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: value / divisor % 10))
+      bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: max(0, value) / divisor % 10))
       divisor /= 10
     }
   }

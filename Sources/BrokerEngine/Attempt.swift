@@ -379,6 +379,10 @@ final class Attempt: UpstreamEvents {
         usage: usage ?? Usage(), cacheWriteHourTokens: extras.cacheWriteHourTokens,
         audioMilliseconds: extras.audioMilliseconds, cost: cost, costSource: source,
         priceVersion: exchange.rules.prices.version, serviceTier: tap?.serviceTier))
+    if tap?.usageWasCut == true {
+      record.hadImpossibleNumbers = true
+      broker.foundImpossible(.usage, from: grant.provider)
+    }
     tap = nil
     if let lease = lease.take() { lease.settle(settlement) }
     broker.noteLearning()

@@ -24,6 +24,9 @@ final class Books {
     ledger?.onObstacleChanged = { [unowned self] in obstacleChanged() }
   }
 
+  /// Entries that the ledger did not take.
+  var putAside: Int { ledger?.putAside ?? 0 }
+
   /// Why no new work may be taken; nil where all is well.
   var obstacle: String? { ledger?.obstacle }
 

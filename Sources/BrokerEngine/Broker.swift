@@ -53,6 +53,12 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   private let hash: ([UInt8]) -> [UInt8]
   private let requestEnded: (RequestRecord) -> Void
   private let noticed: (Notice) -> Void
+  /// Who has been told of: a provider that counts wrong does so in each of its answers.
+  private var toldNumbers: Set<ImpossibleSource> = []
+  private struct ImpossibleSource: Hashable {
+    var provider: ProviderID
+    var number: ImpossibleNumber
+  }
   let loop: EventLoop?
   let books: Books
   private(set) lazy var budgets = BudgetKeeper(
@@ -175,6 +181,15 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   public var ledgerObstacle: String? { books.obstacle }
   /// Leases that were dropped unsettled; anything but 0 is our bug.
   public var abandonedLeases: Int { dispatcher.abandonedLeases }
+
+  /// What should be impossible and was met since the start.
+  public func ourBugs(_ kind: OurBug) -> Int {
+    switch kind {
+    case .abandonedLease: abandonedLeases
+    case .refusedEntry: books.putAside
+    case .staleHead, .endlessPass: metrics.ourBugs[kind, default: 0]
+    }
+  }
   /// Monotonic nanoseconds.
   public var now: UInt64 { clock.monotonic() }
   /// Nanoseconds since 1970 for a monotonic instant.
@@ -338,7 +353,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
       record.model, tenant: record.tenant, isPriced: exchange.isPriced, wasUsed: !usage.isEstimated)
     metrics.count(usage, cost, provider: provider, model: model, tenant: labels.tenant(record.tenant))
     if !usage.isEstimated, record.estimatedInput > 0, usage.inputTokens > 0 {
-      metrics.count(estimated: record.estimatedInput, actual: usage.inputTokens, provider: provider, model: model)
+      metrics.count(
+        estimated: record.estimatedInput.value, actual: usage.inputTokens.value, provider: provider, model: model)
     }
   }
 
@@ -379,7 +395,19 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     case .keyChanged(let provider, let key, let state, let reason):
       writeDown(.key, name: "\(provider)/\(key)", state: state, reason: reason)
       noticed(notice)
+    case .ourBug(let kind):
+      metrics.ourBugs[kind, default: 0] += 1
+      if metrics.ourBugs[kind] == 1 { noticed(notice) }
+    case .impossibleNumber(let provider, let number): foundImpossible(number, from: provider)
     default: noticed(notice)
+    }
+  }
+
+  /// Counts a number that cannot be true, and tells of the first of its sort that the provider gives.
+  func foundImpossible(_ number: ImpossibleNumber, from provider: ProviderID) {
+    metrics.impossibleNumbers[number, default: 0] += 1
+    if toldNumbers.insert(ImpossibleSource(provider: provider, number: number)).inserted {
+      noticed(.impossibleNumber(provider, number))
     }
   }
 

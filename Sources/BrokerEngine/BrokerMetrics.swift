@@ -80,13 +80,17 @@ public struct BrokerMetrics {
   public internal(set) var firstByte: [String: Histogram] = [:]
   public internal(set) var overhead = Histogram.overhead
   public internal(set) var unknownHints: [String: Int] = [:]
+  /// What should be impossible and was met all the same.
+  public internal(set) var ourBugs: [OurBug: Int] = [:]
+  /// Numbers from outside that cannot be true.
+  public internal(set) var impossibleNumbers: [ImpossibleNumber: Int] = [:]
   /// Actual over estimated input, by provider and model.
   public internal(set) var estimates: [EstimateLabels: EstimateSums] = [:]
 
   mutating func count(_ usage: Usage, _ cost: Money, provider: String, model: String, tenant: String) {
-    let fresh = max(0, usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens)
+    let fresh = usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens
     tokens[TokenLabels(provider: provider, model: model, tenant: tenant), default: TokenCounts()]
-      .add(usage, fresh, cost)
+      .add(usage, fresh.value, cost)
     spent.add(cost)
   }
 
@@ -98,19 +102,19 @@ public struct BrokerMetrics {
 
 extension BrokerMetrics.EstimateSums {
   mutating func add(_ estimated: Int64, _ actual: Int64) {
-    self.estimated += estimated
-    self.actual += actual
+    self.estimated = self.estimated.saturatingAdding(estimated)
+    self.actual = self.actual.saturatingAdding(actual)
   }
 }
 
 extension BrokerMetrics.TokenCounts {
   /// `input` counts what was neither read from nor written to a cache, so that the types add up.
   mutating func add(_ usage: Usage, _ fresh: Int64, _ cost: Money) {
-    input += fresh
-    cacheRead += usage.cacheReadTokens
-    cacheWrite += usage.cacheWriteTokens
-    output += usage.outputTokens
-    reasoning += usage.reasoningTokens
+    input = input.saturatingAdding(fresh)
+    cacheRead = cacheRead.saturatingAdding(usage.cacheReadTokens.value)
+    cacheWrite = cacheWrite.saturatingAdding(usage.cacheWriteTokens.value)
+    output = output.saturatingAdding(usage.outputTokens.value)
+    reasoning = reasoning.saturatingAdding(usage.reasoningTokens.value)
     self.cost.add(cost)
   }
 }

@@ -9,10 +9,16 @@ public protocol LedgerPort: AnyObject {
   var onObstacleChanged: (() -> Void)? { get set }
   /// Why no new work may be taken: the disk is full, the file is locked; nil where all is well.
   var obstacle: String? { get }
+  /// Entries that the books did not take, and that were put aside: our bug.
+  var putAside: Int { get }
   // Each takes an entry and returns its number: 1, 2, 3, ... One for each sort: an entry of any sort is large, and copying it costs.
   func append(_ hold: AttemptHold) -> UInt64
   func append(_ end: AttemptEnd) -> UInt64
   func append(_ end: RequestEnd) -> UInt64
   func append(_ change: LedgerChange) -> UInt64
   func append(_ memo: LedgerMemo) -> UInt64
+}
+
+extension LedgerPort {
+  public var putAside: Int { 0 }
 }

@@ -55,7 +55,7 @@ public final class PriceBook {
     let input = rates.input ?? 0
     func scaled(_ rate: Int64) -> Int64 {
       let (product, overflow) = rate.multipliedReportingOverflow(by: rates.factor)
-      return overflow ? rate : (product + 999_999) / 1_000_000
+      return overflow || product > .max - 999_999 ? .max : (product + 999_999) / 1_000_000
     }
     return CallPrice(
       inputMicroPerToken: scaled(input), outputMicroPerToken: scaled(rates.output ?? input),
@@ -72,7 +72,7 @@ public final class PriceBook {
     of usage: Usage, extras: UsageExtras, model: String, answeredBy: String?, reported: Money?, tier: String?,
     at wall: Int64
   ) -> (cost: Money?, source: CostSource) {
-    if let reported { return (reported, .provider) }
+    if let reported { return (min(max(.zero, reported), .mostPerCall), .provider) }
     let isNothing = usage.inputTokens == 0 && usage.outputTokens == 0 && extras.audioMilliseconds == 0
     var known = lookUp(model, at: wall)
     if known.price == nil, let answeredBy { known = lookUp(answeredBy, at: wall) }
@@ -81,7 +81,7 @@ public final class PriceBook {
         tier: Self.tier(tier), inputTokens: usage.inputTokens, extras: extras, at: wall)
     else { return isNothing ? (.zero, .free) : (nil, .unknown) }
     guard let cost = CallCost.cost(of: usage, extras: extras, at: rates) else { return (nil, .unknown) }
-    return (cost, .prices)
+    return (min(cost, .mostPerCall), .prices)
   }
 
   /// The vendors' words for a tier; what is none of the dearer or cheaper ones costs the standard rates.
@@ -102,7 +102,7 @@ extension ModelPrice {
   ) -> CallRates {
     var list = rates(tier: tier, inputTokens: inputTokens)
     var factor: Int64 = 1_000_000
-    let minute = Int(wall / 60_000_000_000 % 1440)
+    let minute = Int(max(0, wall) / 60_000_000_000 % 1440)
     if let offPeak, offPeak.applies(atMinute: minute) {
       // The cheaper hours are the standard tier's; named rates complete themselves from those of the day.
       if tier == .standard { list = offPeak.rates.completed(from: list) }

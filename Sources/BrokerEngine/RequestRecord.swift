@@ -67,6 +67,8 @@ public final class RequestRecord {
   public internal(set) var attemptCount = 0
   public internal(set) var waits: [Wait] = []
   public internal(set) var usage: Usage?
+  /// A provider gave a count or a price that cannot be true; it was cut.
+  public internal(set) var hadImpossibleNumbers = false
   /// All its attempts together; nil while none has ended, and where the price of one is unknown.
   public internal(set) var cost: Money?
   public internal(set) var estimatedInput: TokenCount = 0

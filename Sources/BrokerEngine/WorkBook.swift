@@ -150,12 +150,13 @@ struct WorkBook {
     let parts = text.split(separator: " ", maxSplits: 8, omittingEmptySubsequences: false)
     guard parts.count == 9 else { return nil }
     let numbers = parts.prefix(7).compactMap { Int64($0) }.filter { $0 >= 0 }
+    func tokens(_ index: Int) -> TokenCount { TokenCount(numbers[index]) }
     guard numbers.count == 7 else { return nil }
     return Entry(
       model: String(parts[8]),
       charged: Usage(
-        inputTokens: numbers[0], cacheReadTokens: numbers[1], cacheWriteTokens: numbers[2], outputTokens: numbers[3],
-        reasoningTokens: numbers[4]), cacheWriteHour: numbers[5], cost: Money(nanodollars: numbers[6]),
+        inputTokens: tokens(0), cacheReadTokens: tokens(1), cacheWriteTokens: tokens(2), outputTokens: tokens(3),
+        reasoningTokens: tokens(4)), cacheWriteHour: tokens(5), cost: Money(nanodollars: numbers[6]),
       partOf: String(parts[7]))
   }
 }

@@ -4,7 +4,7 @@ import AdmissionCore
 
 /// Entries in the order in which they happened, coded as they come: nothing of them is kept but their bytes.
 public struct EntryBatch: Sendable {
-  private(set) var bytes: [UInt8] = []
+  var bytes: [UInt8] = []
   public private(set) var count = 0
 
   public init() {}
@@ -44,8 +44,8 @@ public struct EntryBatch: Sendable {
       span.put(hold.at.nanoseconds)
       span.putSeries(
         hold.tenant, hold.clientKey, hold.session, hold.provider, hold.key, hold.model, hold.priority, hold.kind)
-      span.put(hold.reservedInput)
-      span.put(hold.reservedOutput)
+      span.put(hold.reservedInput.value)
+      span.put(hold.reservedOutput.value)
       span.put(hold.held?.nanodollars)
       span.put(hold.priceVersion)
     }
@@ -64,12 +64,12 @@ public struct EntryBatch: Sendable {
       span.put(end.verdict)
       span.put(end.status.map { Int64($0) })
       span.append((end.wasSent ? 1 : 0) | (end.usage.isEstimated ? 2 : 0))
-      span.put(end.usage.inputTokens)
-      span.put(end.usage.cacheReadTokens)
-      span.put(end.usage.cacheWriteTokens)
-      span.put(end.usage.outputTokens)
-      span.put(end.usage.reasoningTokens)
-      span.put(end.cacheWriteHourTokens)
+      span.put(end.usage.inputTokens.value)
+      span.put(end.usage.cacheReadTokens.value)
+      span.put(end.usage.cacheWriteTokens.value)
+      span.put(end.usage.outputTokens.value)
+      span.put(end.usage.reasoningTokens.value)
+      span.put(end.cacheWriteHourTokens.value)
       span.put(end.audioMilliseconds)
       span.put(end.cost?.nanodollars)
       span.put(end.costSource.rawValue)
@@ -251,8 +251,8 @@ struct EntryDecoder {
       request: request, attempt: attempt, at: at, tenant: TenantID(series.tenant),
       clientKey: series.clientKey.isEmpty ? nil : ClientKeyID(series.clientKey), session: SessionID(series.session),
       provider: ProviderID(series.provider), key: series.key.isEmpty ? nil : KeyID(series.key), model: series.model,
-      priority: series.priority, kind: series.kind.isEmpty ? nil : series.kind, reservedInput: try number(),
-      reservedOutput: try number(), held: try optionalNumber().map { Money(nanodollars: $0) },
+      priority: series.priority, kind: series.kind.isEmpty ? nil : series.kind, reservedInput: try tokens(),
+      reservedOutput: try tokens(), held: try optionalNumber().map { Money(nanodollars: $0) },
       priceVersion: try text())
   }
 
@@ -264,9 +264,9 @@ struct EntryDecoder {
     let status = try optionalNumber().map { Int($0) }
     let flags = try byte()
     let usage = Usage(
-      inputTokens: try number(), cacheReadTokens: try number(), cacheWriteTokens: try number(),
-      outputTokens: try number(), reasoningTokens: try number(), isEstimated: flags & 2 != 0)
-    let hour = try number()
+      inputTokens: try tokens(), cacheReadTokens: try tokens(), cacheWriteTokens: try tokens(),
+      outputTokens: try tokens(), reasoningTokens: try tokens(), isEstimated: flags & 2 != 0)
+    let hour = try tokens()
     let audio = try number()
     let cost = try optionalNumber().map { Money(nanodollars: $0) }
     guard let source = CostSource(rawValue: try text()) else { throw EntryCoding.Unreadable() }
@@ -370,6 +370,8 @@ struct EntryDecoder {
   mutating func id() throws(EntryCoding.Unreadable) -> RequestID {
     RequestID(high: try fixed(), low: try fixed())
   }
+
+  mutating func tokens() throws(EntryCoding.Unreadable) -> TokenCount { TokenCount(try number()) }
 
   mutating func number() throws(EntryCoding.Unreadable) -> Int64 {
     var value: UInt64 = 0

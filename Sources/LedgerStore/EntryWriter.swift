@@ -252,8 +252,8 @@ final class EntryWriter {
     let key = AttemptKey(request: try decoder.id(), attempt: try decoder.number())
     let at = try decoder.number()
     let series = try number(ofSeries: try decoder.seriesRange(), in: decoder)
-    let reservedInput = try decoder.number()
-    let reservedOutput = try decoder.number()
+    let reservedInput = try decoder.tokens().value
+    let reservedOutput = try decoder.tokens().value
     let held = try decoder.optionalNumber()
     let prices = try number(of: try decoder.textRange(), in: decoder, .holdPrices)
     open.insert(
@@ -336,12 +336,12 @@ final class EntryWriter {
     let verdict = try decoder.textRange()
     let status = try decoder.optionalNumber()
     let flags = try decoder.byte()
-    let input = max(0, try decoder.number())
-    let cacheRead = max(0, try decoder.number())
-    let cacheWrite = max(0, try decoder.number())
-    let output = max(0, try decoder.number())
-    let reasoning = max(0, try decoder.number())
-    let hour = max(0, try decoder.number())
+    let input = try decoder.tokens().value
+    let cacheRead = try decoder.tokens().value
+    let cacheWrite = try decoder.tokens().value
+    let output = try decoder.tokens().value
+    let reasoning = try decoder.tokens().value
+    let hour = try decoder.tokens().value
     let audio = max(0, try decoder.number())
     let cost = try decoder.optionalNumber().map { max(0, $0) }
     let source = try decoder.textRange()

@@ -101,7 +101,7 @@ extension LedgerStore {
 
   /// The attempts that were sent within the last `span`, oldest first; the newest 100,000 at most.
   public func pastAttempts(now: WallInstant, within span: Span = .seconds(120)) throws -> [PastAttempt] {
-    let since = now.nanoseconds - span.nanoseconds
+    let since = now.nanoseconds.saturatingSubtracting(span.nanoseconds)
     return try read { db in
       let rows = try SentRow.fetchAll(
         db,
@@ -122,7 +122,7 @@ extension LedgerStore {
       return rows.sorted { $0.at < $1.at }.compactMap { row in
         guard let names = series[row.series] else { return nil }
         return PastAttempt(
-          request: row.request, age: Span(nanoseconds: now.nanoseconds - row.at), tenant: names.tenant,
+          request: row.request, age: Span(nanoseconds: now.nanoseconds.saturatingSubtracting(row.at)), tenant: names.tenant,
           provider: names.provider, key: names.key, model: names.model, usage: row.usage)
       }
     }
@@ -150,8 +150,8 @@ private struct PaidRow: DatabaseValueConvertible, StatementColumnConvertible {
     series = Int64(sqliteStatement: sqliteStatement, index: 0)
     at = Int64(sqliteStatement: sqliteStatement, index: 1)
     spent = Spent(
-      cost: Int64(sqliteStatement: sqliteStatement, index: 2),
-      tokens: Int64(sqliteStatement: sqliteStatement, index: 3),
+      cost: LedgerAmount.bounded(Int64(sqliteStatement: sqliteStatement, index: 2)),
+      tokens: LedgerAmount.bounded(Int64(sqliteStatement: sqliteStatement, index: 3)),
       requests: 1)
   }
 
@@ -170,9 +170,10 @@ private struct SentRow: DatabaseValueConvertible, StatementColumnConvertible {
     request = RequestID(high: UInt64(bitPattern: column(0)), low: UInt64(bitPattern: column(1)))
     at = column(2)
     series = column(3)
+    func tokens(_ index: CInt) -> TokenCount { TokenCount(column(index)) }
     usage = Usage(
-      inputTokens: column(4), cacheReadTokens: column(5), cacheWriteTokens: column(6), outputTokens: column(7),
-      reasoningTokens: column(8), isEstimated: column(9) == 1)
+      inputTokens: tokens(4), cacheReadTokens: tokens(5), cacheWriteTokens: tokens(6), outputTokens: tokens(7),
+      reasoningTokens: tokens(8), isEstimated: column(9) == 1)
   }
 
   var databaseValue: DatabaseValue { at.databaseValue }

@@ -61,9 +61,10 @@ public struct UsageQuery: Sendable, Equatable {
     }
     self.by = dimensions
     // A millisecond further, so that the requests of this one are in.
-    self.until = try instant("until", until, WallInstant(nanoseconds: now.nanoseconds + 1_000_000))
+    self.until = try instant("until", until, WallInstant(nanoseconds: now.nanoseconds.saturatingAdding(1_000_000)))
     hasOpenEnd = until?.isEmpty ?? true
-    self.since = try instant("since", since, WallInstant(nanoseconds: now.nanoseconds - UTCTime.day))
+    self.since = try instant(
+      "since", since, WallInstant(nanoseconds: now.nanoseconds.saturatingSubtracting(UTCTime.day)))
     if self.since > self.until { throw LedgerError(.wrongQuestion, "since: it is later than until") }
   }
 }
@@ -86,22 +87,19 @@ public struct UsageSums: Sendable, Equatable {
   public var nanodollars: Int64 = 0
   public init() {}
 
-  mutating func add(_ other: UsageSums) throws {
-    requests += other.requests
-    attempts += other.attempts
-    presumed += other.presumed
-    estimated += other.estimated
-    unpriced += other.unpriced
-    inputTokens += other.inputTokens
-    cacheReadTokens += other.cacheReadTokens
-    cacheWriteTokens += other.cacheWriteTokens
-    outputTokens += other.outputTokens
-    reasoningTokens += other.reasoningTokens
-    let (sum, overflow) = nanodollars.addingReportingOverflow(other.nanodollars)
-    guard !overflow else {
-      throw LedgerError(.wrongQuestion, "the costs pass 9.2 billion dollars; ask for a shorter time")
-    }
-    nanodollars = sum
+  /// Sums stop at the ends of the range: books of an earlier version may hold numbers that cannot be true.
+  mutating func add(_ other: UsageSums) {
+    requests = requests.saturatingAdding(other.requests)
+    attempts = attempts.saturatingAdding(other.attempts)
+    presumed = presumed.saturatingAdding(other.presumed)
+    estimated = estimated.saturatingAdding(other.estimated)
+    unpriced = unpriced.saturatingAdding(other.unpriced)
+    inputTokens = inputTokens.saturatingAdding(other.inputTokens)
+    cacheReadTokens = cacheReadTokens.saturatingAdding(other.cacheReadTokens)
+    cacheWriteTokens = cacheWriteTokens.saturatingAdding(other.cacheWriteTokens)
+    outputTokens = outputTokens.saturatingAdding(other.outputTokens)
+    reasoningTokens = reasoningTokens.saturatingAdding(other.reasoningTokens)
+    nanodollars = nanodollars.saturatingAdding(other.nanodollars)
   }
 }
 
@@ -160,7 +158,7 @@ extension UsageReport {
         FROM attempts WHERE id BETWEEN ? AND ? AND arrived >= ? AND arrived < ? AND state > 0
         """, arguments: span)
     while let row = try attempts.next() {
-      try sums[Group(series: row.series, bucket: row.arrived / bucket), default: UsageSums()].add(row.sums)
+      sums[Group(series: row.series, bucket: row.arrived / bucket), default: UsageSums()].add(row.sums)
     }
     let requests = try RequestRow.fetchCursor(
       db,
@@ -209,8 +207,8 @@ extension UsageReport {
           case .hour: UTCTime.text(WallInstant(nanoseconds: part.bucket * UTCTime.hour))
           }
         }
-        try rows[labels, default: UsageSums()].add(part.sums)
-        try total.add(part.sums)
+        rows[labels, default: UsageSums()].add(part.sums)
+        total.add(part.sums)
       }
     }
     return UsageReport(
@@ -218,6 +216,11 @@ extension UsageReport {
       rows: rows.map { Row(labels: $0, sums: $1) }.sorted { $0.labels.lexicographicallyPrecedes($1.labels) },
       total: total)
   }
+}
+
+/// What a row says that a call cost, as far as it can be true: the books of version 0.1.0 took any amount that a provider named.
+enum LedgerAmount {
+  static func bounded(_ nanodollars: Int64) -> Int64 { min(max(0, nanodollars), Money.mostPerCall.nanodollars) }
 }
 
 /// The columns of an attempt that are summed, read without boxes: a report reads millions of them.
@@ -234,15 +237,15 @@ private struct UsedRow: DatabaseValueConvertible, StatementColumnConvertible {
     let state = AttemptState(rawValue: column(2))
     sums.attempts = 1
     sums.presumed = state == .presumed ? 1 : 0
-    sums.estimated = column(3)
+    sums.estimated = column(3) == 0 ? 0 : 1
     let cost = column(4)
     sums.unpriced = cost < 0 && state != .void ? 1 : 0
-    sums.nanodollars = max(0, cost)
-    sums.inputTokens = column(5)
-    sums.cacheReadTokens = column(6)
-    sums.cacheWriteTokens = column(7)
-    sums.outputTokens = column(8)
-    sums.reasoningTokens = column(9)
+    sums.nanodollars = LedgerAmount.bounded(cost)
+    sums.inputTokens = TokenCount(column(5)).value
+    sums.cacheReadTokens = TokenCount(column(6)).value
+    sums.cacheWriteTokens = TokenCount(column(7)).value
+    sums.outputTokens = TokenCount(column(8)).value
+    sums.reasoningTokens = TokenCount(column(9)).value
   }
 
   var databaseValue: DatabaseValue { series.databaseValue }

@@ -1,6 +1,7 @@
 // Typed reading of a YAML tree: every read either gives a checked value or reports where and why not, and reading
 // goes on, so that one run finds all mistakes. A field that is null counts as not given.
 import AdmissionCore
+import TextForms
 
 /// Collects the mistakes of one file.
 final class FieldReader {
@@ -298,28 +299,7 @@ func sizeText(_ bytes: Int) -> String {
 /// In basis points.
 func shareValue(_ text: String) -> Int? {
   guard text.last == "%" else { return nil }
-  return decimalValue(text.dropLast(), places: 2).map { Int($0) }
-}
-
-/// A decimal number without sign or exponent, times ten to the power of `places`; nil where it has more decimals or
-/// does not fit. Exact: no binary fractions are involved.
-func decimalValue(_ text: some StringProtocol, places: Int) -> Int64? {
-  let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-  guard let whole = wholeNumber(parts[0]) else { return nil }
-  var scale: Int64 = 1
-  for _ in 0..<places { scale *= 10 }
-  var fraction: Int64 = 0
-  if parts.count == 2 {
-    guard !parts[1].isEmpty, parts[1].utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else { return nil }
-    var digits = parts[1][...]
-    while digits.last == "0" { digits = digits.dropLast() }
-    guard digits.count <= places else { return nil }
-    fraction = digits.isEmpty ? 0 : (Int64(digits) ?? 0)
-    for _ in digits.count..<places { fraction *= 10 }
-  }
-  let (product, overflow) = whole.multipliedReportingOverflow(by: scale)
-  let (sum, carry) = product.addingReportingOverflow(fraction)
-  return overflow || carry ? nil : sum
+  return DecimalText.exact(text.utf8.dropLast(), places: 2).map { Int($0) }
 }
 
 /// The known word that was probably meant.

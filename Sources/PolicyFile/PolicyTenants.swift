@@ -239,7 +239,7 @@ extension PolicyBuilder {
         ? "0 to 1000000000 US dollars, at most nine decimals, or tokens or requests in its place"
         : "0 to 1000000000 US dollars, at most nine decimals"
       guard let (text, node) = fields.scalar("usd", allowed: allowed, isRequired: true) else { return (.usd, .zero) }
-      guard let nanodollars = decimalValue(text, places: 9), nanodollars <= 1_000_000_000_000_000_000 else {
+      guard let nanodollars = DecimalText.exact(text.utf8, places: 9), nanodollars <= 1_000_000_000_000_000_000 else {
         reader.report(node.position, fields.path(of: "usd"), "found \(node.found), allowed: \(allowed)")
         return (.usd, .zero)
       }

@@ -1,6 +1,7 @@
 // The prices file's text into a checked `PriceList`. Pure, and reports all mistakes with their place, as the policy's
 // parser does. Decimals become whole numbers without passing through binary fractions.
 import AdmissionCore
+import TextForms
 
 /// What came of a prices file.
 public struct PriceListParsing: Sendable, Equatable {
@@ -84,7 +85,8 @@ private struct PriceBuilder {
     if let above = block(fields, "above", ["tokens"]) {
       let range: ClosedRange<Int64> = 1...1_000_000_000
       _ = above.required("tokens", allowed: "a whole number from \(range.lowerBound) to \(range.upperBound)")
-      price.above = LongContextPrice(tokens: above.integer("tokens", range) ?? 0, rates: rates(above))
+      price.above = LongContextPrice(
+        tokens: TokenCount(above.integer("tokens", range) ?? 0), rates: rates(above))
     }
     price.perRequest = fee(fields, "request")
     price.perAudioSecond = fee(fields, "audio_second")
@@ -131,7 +133,7 @@ private struct PriceBuilder {
 
   private func decimal(_ fields: Fields, _ name: String, places: Int, upTo most: Int64, _ allowed: String) -> Int64? {
     guard let (text, node) = fields.scalar(name, allowed: allowed) else { return nil }
-    if let value = decimalValue(text, places: places), value <= most { return value }
+    if let value = DecimalText.exact(text.utf8, places: places), value <= most { return value }
     reader.report(node.position, fields.path(of: name), "found \(node.found), allowed: \(allowed)")
     return nil
   }

@@ -45,13 +45,18 @@ extension ProviderSimulator {
       reply(exchange, 400, "{\"error\":\"fault must be one of: \(names)\"}")
       return
     }
-    let from = time.now &+ UInt64(max(0, order.after_ms ?? 0)) * 1_000_000
+    let from = time.now &+ Self.nanoseconds(order.after_ms ?? 0)
     faults.add(
       ScheduledFault(
-        fault: fault, from: from, until: order.for_ms.map { from &+ UInt64(max(0, $0)) * 1_000_000 } ?? .max,
+        fault: fault, from: from, until: order.for_ms.map { from &+ Self.nanoseconds($0) } ?? .max,
         remaining: order.times, key: order.key, model: order.model, pathPrefix: order.path,
         retryAfter: order.retry_after))
     reply(exchange, 200, "{\"from_ns\":\(from)}")
+  }
+
+  /// Of milliseconds, at most the year that a test can be long.
+  private static func nanoseconds(_ milliseconds: Int) -> UInt64 {
+    UInt64(min(max(0, milliseconds), 31_536_000_000)) * 1_000_000
   }
 
   private func reply(_ exchange: any HTTPExchange, _ status: Int, _ json: String) {

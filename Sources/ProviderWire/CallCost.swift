@@ -44,16 +44,16 @@ public enum CallCost {
   ///
   /// - Returns: nil where tokens were counted that have no price.
   public static func cost(of usage: Usage, extras: UsageExtras = UsageExtras(), at rates: CallRates) -> Money? {
-    let written = min(max(usage.cacheWriteTokens, 0), max(usage.inputTokens, 0))
-    let writtenHour = min(max(extras.cacheWriteHourTokens, 0), written)
-    let read = min(max(usage.cacheReadTokens, 0), max(usage.inputTokens, 0) - written)
-    let fresh = max(usage.inputTokens, 0) - written - read
-    let audioIn = min(max(extras.audioInputTokens, 0), fresh)
-    let imageIn = min(max(extras.imageInputTokens, 0), fresh - audioIn)
-    let reasoning = min(max(usage.reasoningTokens, 0), max(usage.outputTokens, 0))
-    let plain = max(usage.outputTokens, 0) - reasoning
-    let audioOut = min(max(extras.audioOutputTokens, 0), plain)
-    let imageOut = min(max(extras.imageOutputTokens, 0), plain - audioOut)
+    let written = min(usage.cacheWriteTokens, usage.inputTokens)
+    let writtenHour = min(extras.cacheWriteHourTokens, written)
+    let read = min(usage.cacheReadTokens, usage.inputTokens - written)
+    let fresh = usage.inputTokens - written - read
+    let audioIn = min(extras.audioInputTokens, fresh)
+    let imageIn = min(extras.imageInputTokens, fresh - audioIn)
+    let reasoning = min(usage.reasoningTokens, usage.outputTokens)
+    let plain = usage.outputTokens - reasoning
+    let audioOut = min(extras.audioOutputTokens, plain)
+    let imageOut = min(extras.imageOutputTokens, plain - audioOut)
     let cacheWrite = rates.cacheWrite ?? rates.input
     let parts: [(TokenCount, Int64?)] = [
       (fresh - audioIn - imageIn, rates.input), (audioIn, rates.audioInput ?? rates.input),
@@ -70,7 +70,7 @@ public enum CallCost {
         if rates.isByCall { continue }
         return nil
       }
-      sum += Int128(min(tokens, 1 << 53)) * Int128(min(max(rate, 0), highestRate)) * factor
+      sum += Int128(tokens.value) * Int128(min(max(rate, 0), highestRate)) * factor
     }
     // A reranker's `search_units` are requests to its price.
     let requests = Int128(min(max(extras.searchUnits, 1), 1 << 20))

@@ -1,6 +1,8 @@
 // The one place of ProviderWire that holds the JSON reader of CSimdjson: its memory, and a safe face on its tokens.
 // Unsafe pointers stay in here.
+import AdmissionCore
 import CSimdjson
+import TextForms
 
 /// Memory for reading JSON, used for one text after another. Keep one per loop and hand it to every reader and tap; it
 /// grows to what the largest
@@ -157,8 +159,17 @@ struct JSONWalk {
   /// A number's text.
   var numberText: Substring { Substring(decoding: text[token.start..<token.end], as: UTF8.self) }
 
-  /// A number as a count: fractions cut off, 0...2^53.
-  var tokenCount: Int64 {
+  /// A number as a count: fractions cut off.
+  var tokenCount: TokenCount { TokenCount(wholeNumber) }
+
+  /// True where a number is no count that can be true: above 2^40, or below zero.
+  var isImpossibleCount: Bool {
+    if text[token.start] == UInt8(ascii: "-") { return nano != 0 }
+    return wholeNumber > TokenCount.most.value
+  }
+
+  /// A number without its fraction, 0...2^53.
+  var wholeNumber: Int64 {
     var value: Int64 = 0
     for byte in text[token.start..<token.end] {
       guard byte >= 0x30, byte <= 0x39 else {
@@ -180,6 +191,9 @@ struct JSONWalk {
     return value
   }
 
+  /// A number of dollars in nano-dollars.
+  var dollars: DecimalText.Reading { DecimalText.read(text[token.start..<token.end], timesTenTo: 9) }
+
   /// A decimal number times 10^9, rounded to nearest; nil where it is negative or too large.
   var nano: Int64? { DecimalText.scaled(text[token.start..<token.end], by: 9) }
 }
@@ -198,51 +212,5 @@ struct JSONNames {
       default: bits.words.3 |= bit
       }
     }
-  }
-}
-
-/// Reads decimal numbers without going through binary fractions.
-enum DecimalText {
-  /// The number in `text` times 10^`power`, rounded to nearest; nil where it is no number, negative, or above 2^62.
-  static func scaled(_ text: some Collection<UInt8>, by power: Int) -> Int64? {
-    var digits: Int64 = 0
-    var kept = 0
-    var exponent = power
-    var sawPoint = false
-    var sawDigit = false
-    var rest = text[...]
-    while let byte = rest.first, byte != UInt8(ascii: "e"), byte != UInt8(ascii: "E") {
-      rest = rest.dropFirst()
-      if byte == UInt8(ascii: ".") {
-        guard !sawPoint else { return nil }
-        sawPoint = true
-        continue
-      }
-      guard byte >= 0x30, byte <= 0x39 else { return nil }
-      sawDigit = true
-      if kept < 18 {
-        digits = digits * 10 + Int64(byte - 0x30)
-        if digits > 0 { kept += 1 }
-        if sawPoint { exponent -= 1 }
-      } else if !sawPoint {
-        exponent += 1
-      }
-    }
-    guard sawDigit else { return nil }
-    if !rest.isEmpty {
-      guard let written = Int(String(decoding: rest.dropFirst(), as: UTF8.self)), abs(written) < 400 else { return nil }
-      exponent += written
-    }
-    while exponent > 0, digits > 0 {
-      guard digits < (1 << 62) / 10 else { return nil }
-      digits *= 10
-      exponent -= 1
-    }
-    guard exponent < 0 else { return digits }
-    while exponent < -1, digits > 0 {
-      digits /= 10
-      exponent += 1
-    }
-    return digits == 0 ? 0 : (digits + 5) / 10
   }
 }

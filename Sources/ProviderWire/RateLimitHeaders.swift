@@ -2,6 +2,7 @@
 // guessed at.
 import AdmissionCore
 import HTTPMessage
+import TextForms
 
 public enum RateLimitHeaders {
   /// What one dimension's fields say.

@@ -169,8 +169,7 @@ private struct BodyReading {
   private mutating func finish(_ splice: UsageSplice?) {
     facts.choices = max(facts.choices, bestOf)
     if facts.producesOutput, let cap = caps.total ?? caps.older {
-      // 2^53 at most, whatever the client wrote.
-      facts.outputCap = min(min(cap, 1 << 43) * TokenCount(facts.choices), 1 << 53)
+      facts.outputCap = cap.multiplied(by: Int64(facts.choices))
     }
     facts.estimatedInput = estimate.tokens
     let canAsk = path.endpoint == .chatCompletions || path.endpoint == .completions

@@ -66,6 +66,8 @@ struct UsageReading {
   private var upstreamCost: Money?
   private var isOwnKey = false
   private var isPresent = false
+  /// A count or a price was given that cannot be true; it was cut.
+  private(set) var wasCut = false
 
   init() {}
 
@@ -84,6 +86,7 @@ struct UsageReading {
   func usage(textBytes: Int) -> Usage? {
     guard isPresent else { return nil }
     var usage = Usage()
+    usage.isEstimated = wasCut
     if let iterations {
       usage.inputTokens = iterations.input + iterations.read + iterations.written
       usage.cacheReadTokens = iterations.read
@@ -115,7 +118,7 @@ struct UsageReading {
     } else if let base = input ?? prompt {
       usage.inputTokens = base + (toolPrompt ?? 0) + (standsBeside(base, beside, out) ? beside : 0)
     } else {
-      usage.inputTokens = beside > 0 ? beside : max((total ?? 0) - out, 0)
+      usage.inputTokens = beside > 0 ? beside : (total ?? 0) - out
     }
     // Some vendors leave reasoning out of the completion but not out of the total.
     if billed == nil, thoughts == nil, let total { out = max(out, total - max(usage.inputTokens, beside)) }
@@ -151,7 +154,7 @@ struct UsageReading {
     defer {
       if let said = output {
         outputWords += 1
-        outputSum = outputSum + said
+        outputSum += said
       }
       output = Self.merged(before, output)
     }
@@ -195,6 +198,7 @@ struct UsageReading {
   private mutating func number(_ walk: JSONWalk) {
     let value = walk.tokenCount
     isPresent = isPresent || walk.key != TG_KEY_OTHER
+    if walk.isImpossibleCount, walk.key != TG_KEY_OTHER, !Self.isAmount(walk.key) { wasCut = true }
     switch walk.key {
     case TG_KEY_prompt_tokens, TG_KEY_promptTokenCount, TG_KEY_prompt_eval_count: Self.take(value, into: &prompt)
     case TG_KEY_input_tokens:
@@ -234,16 +238,38 @@ struct UsageReading {
       } else {
         Self.take(value, into: &extras.imageInputTokens)
       }
-    case TG_KEY_web_search_requests: if value != 0 { extras.webSearches = value }
-    case TG_KEY_search_units: if value != 0 { extras.searchUnits = value }
+    case TG_KEY_web_search_requests: if value != 0 { extras.webSearches = value.value }
+    case TG_KEY_search_units: if value != 0 { extras.searchUnits = value.value }
     case TG_KEY_seconds: if let length = walk.nano, length > 0 { extras.audioMilliseconds = length / 1_000_000 }
     case TG_KEY_cost:
-      if let said = walk.nano.map(Money.init(nanodollars:)), said > .zero || ownCost == nil { ownCost = said }
+      if let said = dollars(walk), said > .zero || ownCost == nil { ownCost = said }
     case TG_KEY_upstream_inference_cost:
-      if let said = walk.nano.map(Money.init(nanodollars:)), said > .zero || upstreamCost == nil { upstreamCost = said }
-    case TG_KEY_cost_in_usd_ticks: if value != 0 || ownCost == nil { ownCost = Money(nanodollars: value / 10) }
+      if let said = dollars(walk), said > .zero || upstreamCost == nil { upstreamCost = said }
+    case TG_KEY_cost_in_usd_ticks:
+      if walk.wholeNumber != 0 || ownCost == nil { ownCost = bounded(Money(nanodollars: walk.wholeNumber / 10)) }
     default: break
     }
+  }
+
+  private static func isAmount(_ key: tg_json_key) -> Bool {
+    key == TG_KEY_cost || key == TG_KEY_upstream_inference_cost || key == TG_KEY_cost_in_usd_ticks || key == TG_KEY_seconds
+  }
+
+  /// A price as the provider names it, as far as it can be true; nil where it is none.
+  private mutating func dollars(_ walk: JSONWalk) -> Money? {
+    switch walk.dollars {
+    case .number(let nanodollars, _): return bounded(Money(nanodollars: nanodollars))
+    case .tooLarge: return bounded(Money(nanodollars: .max))
+    case .negative:
+      wasCut = true
+      return nil
+    case .malformed: return nil
+    }
+  }
+
+  private mutating func bounded(_ said: Money) -> Money {
+    if said > .mostPerCall { wasCut = true }
+    return min(said, .mostPerCall)
   }
 
   private func isOutput(_ walk: JSONWalk) -> Bool {
@@ -270,11 +296,12 @@ struct UsageReading {
         if walk.count > 0, isSomething || iterations == nil { iterations = sums }
         return
       case .number where walk.depth == depth + 2:
+        if walk.isImpossibleCount, walk.key != TG_KEY_OTHER { wasCut = true }
         switch walk.key {
-        case TG_KEY_input_tokens: sums.input = min(sums.input + walk.tokenCount, 1 << 53)
-        case TG_KEY_cache_read_input_tokens: sums.read = min(sums.read + walk.tokenCount, 1 << 53)
-        case TG_KEY_cache_creation_input_tokens: sums.written = min(sums.written + walk.tokenCount, 1 << 53)
-        case TG_KEY_output_tokens: sums.output = min(sums.output + walk.tokenCount, 1 << 53)
+        case TG_KEY_input_tokens: sums.input += walk.tokenCount
+        case TG_KEY_cache_read_input_tokens: sums.read += walk.tokenCount
+        case TG_KEY_cache_creation_input_tokens: sums.written += walk.tokenCount
+        case TG_KEY_output_tokens: sums.output += walk.tokenCount
         default: continue
         }
       default: continue

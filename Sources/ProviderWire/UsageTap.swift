@@ -64,6 +64,8 @@ public struct UsageTap {
   public var serviceTier: String? { answer.serviceTier }
   /// The provider's own price of the call.
   public var cost: Money? { answer.usage.cost }
+  /// True where a count or a price was given that cannot be true; it was cut, and the usage counts as estimated.
+  public var usageWasCut: Bool { answer.usage.wasCut }
   /// True once the stream gave its own end mark: `[DONE]`, `message_stop`, `response.completed`, a finish reason.
   public var sawTerminalEvent: Bool { answer.sawTerminalEvent }
   /// True once the event came after which a stream holds nothing more: `[DONE]`, `message_stop`, `response.completed`.

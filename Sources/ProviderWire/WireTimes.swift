@@ -45,29 +45,7 @@ enum WireTimes {
 
   /// Seconds since 1970 of an RFC 3339 instant (`2026-11-20T21:00:00Z`), fractions rounded up.
   static func rfc3339(_ text: some Collection<UInt8>) -> Int64? {
-    let bytes = Array(trimmed(text))
-    guard bytes.count >= 20, bytes.count <= 40, bytes[4] == UInt8(ascii: "-"), bytes[7] == UInt8(ascii: "-"),
-      bytes[10] | 0x20 == UInt8(ascii: "t"), bytes[13] == UInt8(ascii: ":"), bytes[16] == UInt8(ascii: ":"),
-      let year = digits(bytes[0..<4]), let month = digits(bytes[5..<7]), let day = digits(bytes[8..<10]),
-      let hour = digits(bytes[11..<13]), let minute = digits(bytes[14..<16]), let second = digits(bytes[17..<19]),
-      let date = days(year: year, month: month, day: day), hour < 24, minute < 60, second < 61
-    else { return nil }
-    var seconds = date * 86_400 + hour * 3600 + minute * 60 + second
-    var rest = bytes[19...]
-    if rest.first == UInt8(ascii: ".") {
-      let fraction = rest.dropFirst().prefix { $0 >= 0x30 && $0 <= 0x39 }
-      guard !fraction.isEmpty else { return nil }
-      if fraction.contains(where: { $0 != 0x30 }) { seconds += 1 }
-      rest = rest.dropFirst(1 + fraction.count)
-    }
-    guard let sign = rest.first else { return nil }
-    if sign | 0x20 == UInt8(ascii: "z") { return rest.count == 1 ? seconds : nil }
-    let offset = rest.dropFirst()
-    guard sign == UInt8(ascii: "+") || sign == UInt8(ascii: "-"), offset.count == 5,
-      let hours = digits(offset.prefix(2)), let minutes = digits(offset.suffix(2)), hours < 24, minutes < 60
-    else { return nil }
-    let shift = hours * 3600 + minutes * 60
-    return sign == UInt8(ascii: "+") ? seconds - shift : seconds + shift
+    RFC3339.read(trimmed(text)).map { $0.nanoseconds > 0 ? $0.seconds + 1 : $0.seconds }
   }
 
   /// Seconds since 1970 of an HTTP date in its preferred form: `Sun, 06 Nov 1994 08:49:37 GMT`.

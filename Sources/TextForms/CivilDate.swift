@@ -45,6 +45,6 @@ public struct CivilDate: Sendable, Equatable {
   }
 
   private static func floorDivided(_ value: Int64, _ divisor: Int64) -> Int64 {
-    value >= 0 ? value / divisor : -((-value + divisor - 1) / divisor)
+    value / divisor - (value % divisor < 0 ? 1 : 0)
   }
 }

@@ -11,7 +11,9 @@ final class BudgetLimitChecker: InvariantChecker {
     let witness = scene.witness
     let ticket = witness.requests[index].ticket
     let price = ticket.candidates.first { $0.provider == grant.provider }?.price
-    let expected = price.map { MoneyWitness.cost($0, input: grant.reservedInput, output: grant.reservedOutput) }
+    let expected = price.map {
+      MoneyWitness.cost($0, input: grant.reservedInput.value, output: grant.reservedOutput.value)
+    }
     if !scene.scenario.isPriced { return }
     // While too little is known of the model, up to what the client allows.
     let output = ticket.producesOutput ? max(grant.reservedOutput, ticket.outputCap ?? 4096) : grant.reservedOutput

@@ -61,13 +61,15 @@ struct MoneyWitness {
     let sums = Set(rules(for: ticket).map { sum($0.account, $0.rule.window) })
     for sum in sums { held[sum, default: 0] += amount }
     holds[grant.lease.rawValue] = Hold(
-      amount: amount, price: price, input: grant.reservedInput, output: grant.reservedOutput, sums: Array(sums))
+      amount: amount, price: price, input: grant.reservedInput.value, output: grant.reservedOutput.value,
+      sums: Array(sums))
   }
 
   mutating func progressed(_ lease: LeaseID, _ progress: Progress) {
     guard let hold = holds[lease.rawValue] else { return }
     let amount = Self.cost(
-      hold.price, input: max(hold.input, progress.inputTokens ?? 0), output: max(hold.output, progress.outputTokens))
+      hold.price, input: max(hold.input, progress.inputTokens?.value ?? 0),
+      output: max(hold.output, progress.outputTokens.value))
     guard amount > hold.amount else { return }
     for sum in hold.sums { held[sum, default: 0] += amount - hold.amount }
     holds[lease.rawValue]?.amount = amount
@@ -132,7 +134,9 @@ struct MoneyWitness {
   /// No sensible estimate of a ticket's cost is above this.
   static func most(_ ticket: Ticket) -> Int64 {
     ticket.candidates.compactMap(\.price).map {
-      cost($0, input: ticket.estimatedInput * 2, output: ticket.producesOutput ? ticket.outputCap ?? 65_536 : 0)
+      cost(
+        $0, input: ticket.estimatedInput.value * 2,
+        output: ticket.producesOutput ? ticket.outputCap?.value ?? 65_536 : 0)
     }.max() ?? 0
   }
 }

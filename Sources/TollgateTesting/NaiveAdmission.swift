@@ -155,14 +155,15 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
 
   /// What is expected of the call: taken from its tenant, and its cost in turns.
   private func expected(_ entry: Entry) -> Charge {
-    let output = entry.ticket.producesOutput ? min(entry.ticket.outputCap ?? 1000, 1000) : 0
-    return Charge(requests: 1, input: entry.ticket.estimatedInput, output: output)
+    let output = entry.ticket.producesOutput ? min(entry.ticket.outputCap?.value ?? 1000, 1000) : 0
+    return Charge(requests: 1, input: entry.ticket.estimatedInput.value, output: output)
   }
 
   /// What its provider takes at the door.
   private func charge(_ entry: Entry, at provider: ProviderPolicy) -> Charge {
     var charge = expected(entry)
-    guard provider.admissionTokens == .maxTokens, entry.ticket.producesOutput, let cap = entry.ticket.outputCap else {
+    guard provider.admissionTokens == .maxTokens, entry.ticket.producesOutput, let cap = entry.ticket.outputCap?.value
+    else {
       return charge
     }
     charge.output = cap
@@ -390,7 +391,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     guard let ended = running.removeValue(forKey: lease.rawValue) else { return }
     guard let provider = policy.providers.first(where: { $0.id == ended.provider }) else { return }
     let actual = Charge(
-      requests: 1, input: settlement.usage?.inputTokens ?? 0, output: settlement.usage?.outputTokens ?? 0)
+      requests: 1, input: settlement.usage?.inputTokens.value ?? 0, output: settlement.usage?.outputTokens.value ?? 0)
     for member in pools(for: ended.entry, at: provider) {
       if !ended.leaks {
         pools[member].inUse[ended.entry.band] -= 1
@@ -435,7 +436,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       running[lease.rawValue] = Running(entry: entry, provider: provider.id, charge: charge, expected: expected, counted: counted)
       let grant = Grant(
         request: entry.ticket.id, lease: lease, provider: provider.id, key: nil, attempt: 1,
-        queued: now - entry.since, reservedInput: expected.input, reservedOutput: expected.output)
+        queued: now - entry.since, reservedInput: TokenCount(expected.input),
+        reservedOutput: TokenCount(expected.output))
       actions.append(.grant(grant))
       if defect == .grantsTwice, entry.order % 5 == 4 {
         var again = grant

@@ -194,7 +194,10 @@ public struct Simulation<Subject: AdmissionSubject> {
       if calls[request].grants == grant { tellLimits(request) }
     case .progress(let request, let grant):
       guard calls[request].grants == grant, let lease = calls[request].lease else { return }
-      deliver(.progressed(lease, Progress(inputTokens: calls[request].input, outputTokens: calls[request].output / 2)))
+      deliver(
+        .progressed(
+          lease,
+          Progress(inputTokens: TokenCount(calls[request].input), outputTokens: TokenCount(calls[request].output / 2))))
     case .end(let request, let grant):
       guard calls[request].grants == grant, calls[request].lease != nil else { return }
       end(request)
@@ -243,7 +246,8 @@ public struct Simulation<Subject: AdmissionSubject> {
       id: RequestID(high: scenario.seed, low: UInt64(number) + 1), tenant: script.tenant, session: script.session,
       priority: script.priority, candidates: script.route.map { Candidate(provider: $0, price: script.price) },
       model: script.model,
-      heldBytes: script.heldBytes, estimatedInput: estimate, outputCap: script.outputCap,
+      heldBytes: script.heldBytes, estimatedInput: TokenCount(estimate),
+      outputCap: script.outputCap.map { TokenCount($0) },
       producesOutput: script.output.upperBound > 0, deadline: script.patience.map { clock.now + $0 })
     calls.append(
       Call(
@@ -282,7 +286,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     guard let provider = providers.firstIndex(where: { $0.truth.id == grant.provider }) else { return }
     let ticket = scene.witness.requests[request].ticket
     let model = providers[provider].modelIndex(ticket.model)
-    let door = providers[provider].doorCharge(input: calls[request].input, outputCap: ticket.outputCap)
+    let door = providers[provider].doorCharge(input: calls[request].input, outputCap: ticket.outputCap?.value)
     calls[request].lease = grant.lease
     calls[request].provider = provider
     calls[request].doorCharge = door
@@ -346,7 +350,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       calls[request].tokens += call.input + output
       settlement = Settlement(
         verdict: hasLeft ? .clientLeft : .success,
-        usage: Usage(inputTokens: call.input, outputTokens: output, isEstimated: hasLeft),
+        usage: Usage(inputTokens: TokenCount(call.input), outputTokens: TokenCount(output), isEstimated: hasLeft),
         cost: scenario.clients[call.client].price.map {
           Money(nanodollars: MoneyWitness.cost($0, input: call.input, output: output))
         }, answerBegan: true, hasAnswer: true)
@@ -427,8 +431,8 @@ public struct Simulation<Subject: AdmissionSubject> {
       hash.mix(UInt64(11) << 32 ^ grant.request.low)
       hash.mix(grant.lease.rawValue)
       for byte in grant.provider.name.utf8 { hash.mix(UInt64(byte)) }
-      hash.mix(grant.reservedInput)
-      hash.mix(grant.reservedOutput)
+      hash.mix(grant.reservedInput.value)
+      hash.mix(grant.reservedOutput.value)
       guard let request = witness.index(of: grant.request), let provider = witness.providerIndex(grant.provider) else {
         return scene.report("grants_once", "a grant of something unknown")
       }

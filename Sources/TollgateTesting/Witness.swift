@@ -240,8 +240,8 @@ public final class Witness {
     guard let lease = leases[id.rawValue] else { return }
     money.progressed(id, progress)
     let seen = Charge(
-      requests: lease.charge.requests, input: max(lease.charge.input, progress.inputTokens ?? 0),
-      output: max(lease.charge.output, progress.outputTokens))
+      requests: lease.charge.requests, input: max(lease.charge.input, progress.inputTokens?.value ?? 0),
+      output: max(lease.charge.output, progress.outputTokens.value))
     let extra = seen - lease.charge
     if extra == lease.extra { return }
     let more = extra - lease.extra
@@ -288,7 +288,7 @@ public final class Witness {
       }
       return lease.request
     }
-    let actual = Charge(requests: 1, input: usage.inputTokens, output: usage.outputTokens)
+    let actual = Charge(requests: 1, input: usage.inputTokens.value, output: usage.outputTokens.value)
     var kept = actual
     if lease.keepsCharge {
       kept.output = lease.charge.output
@@ -420,12 +420,13 @@ public final class Witness {
   /// door takes the
   /// cap, and of both together the larger of cap and input, as OpenAI does.
   func charges(_ grant: Grant, request index: Int, provider: Int) -> (provider: Charge, tenant: Charge) {
-    let reserved = Charge(requests: 1, input: grant.reservedInput, output: grant.reservedOutput)
+    let reserved = Charge(requests: 1, input: grant.reservedInput.value, output: grant.reservedOutput.value)
     let ticket = requests[index].ticket
-    guard providers[provider].policy.admissionTokens == .maxTokens, ticket.producesOutput, let cap = ticket.outputCap
+    guard providers[provider].policy.admissionTokens == .maxTokens, ticket.producesOutput,
+      let cap = ticket.outputCap?.value
     else { return (reserved, reserved) }
-    var charge = Charge(requests: 1, input: grant.reservedInput, output: cap)
-    charge.tokens = max(cap, grant.reservedInput)
+    var charge = Charge(requests: 1, input: grant.reservedInput.value, output: cap)
+    charge.tokens = max(cap, grant.reservedInput.value)
     return (charge, reserved)
   }
 
@@ -442,7 +443,7 @@ public final class Witness {
   /// What a call costs by the estimate that holds before anything is learned: costs may be counted from when it was
   /// submitted.
   private func firstCost(_ ticket: Ticket) -> Int64 {
-    max(1, ticket.estimatedInput + (ticket.producesOutput ? min(ticket.outputCap ?? 512, 512) : 0))
+    max(1, (ticket.estimatedInput + (ticket.producesOutput ? min(ticket.outputCap ?? 512, 512) : 0)).value)
   }
 
   /// The least credit that may have paid for the grant, in tokens × 10,000.
@@ -450,13 +451,13 @@ public final class Witness {
     min(cost(grant), firstCost(requests[index].ticket)) * 10_000
   }
 
-  func cost(_ grant: Grant) -> Int64 { max(1, grant.reservedInput + grant.reservedOutput) }
+  func cost(_ grant: Grant) -> Int64 { max(1, (grant.reservedInput + grant.reservedOutput).value) }
 
   /// More than any sensible estimate of what `request` needs.
   func generousNeed(_ request: Request) -> Charge {
-    let cap = request.ticket.outputCap ?? 65_536
+    let cap = request.ticket.outputCap?.value ?? 65_536
     return Charge(
-      requests: 1, input: request.ticket.estimatedInput * 2, output: request.ticket.producesOutput ? cap : 0)
+      requests: 1, input: request.ticket.estimatedInput.value * 2, output: request.ticket.producesOutput ? cap : 0)
   }
 
   /// Permits kept on `provider` for the bands above `band`.

@@ -341,6 +341,12 @@ final class BrokerProcess {
     case .waiting, .promoted, .requeued, .demoted: break
     case .budgetWarned(let reading): logger.warning("budget nearly used up", metadata: BrokerProcess.metadata(reading))
     case .budgetExceeded(let reading): logger.warning("budget used up", metadata: BrokerProcess.metadata(reading))
+    case .ourBug(let kind):
+      logger.error("our own bug was met and served around", metadata: ["kind": "\(kind.rawValue)"])
+    case .impossibleNumber(let provider, let source):
+      logger.warning(
+        "a provider gives numbers that cannot be true; they are cut, and its calls marked",
+        metadata: ["provider": "\(provider)", "source": "\(source.rawValue)"])
     case .limitLearned(let provider, let dimension, let limit):
       logger.info(
         "limit learned",

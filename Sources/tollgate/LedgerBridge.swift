@@ -11,6 +11,7 @@ final class LedgerBridge: LedgerPort {
   var onObstacleChanged: (() -> Void)?
   private(set) var obstacle: String?
   let store: LedgerStore
+  var putAside: Int { store.putAside }
 
   /// The store's callbacks are made before this object is.
   private final class Address: @unchecked Sendable {

@@ -1,4 +1,5 @@
 // `tollgate prices`: what a model costs, by the list that a broker would use.
+import AdmissionCore
 import ArgumentParser
 import BrokerEngine
 import Foundation

@@ -87,8 +87,9 @@ import Testing
           Ticket(
             id: id, tenant: TenantID("t\(random.upTo(4))"), session: SessionID("s\(random.upTo(5))"),
             priority: Priority(rawValue: UInt8(random.upTo(2))) ?? .low, candidates: candidates,
-            model: "m\(random.upTo(2))", heldBytes: Int(random.upTo(100)), estimatedInput: random.upTo(1500),
-            outputCap: random.upTo(1) == 0 ? nil : random.upTo(3000), producesOutput: random.upTo(5) > 0,
+            model: "m\(random.upTo(2))", heldBytes: Int(random.upTo(100)),
+            estimatedInput: TokenCount(random.upTo(1500)),
+            outputCap: random.upTo(1) == 0 ? nil : TokenCount(random.upTo(3000)), producesOutput: random.upTo(5) > 0,
             deadline: random.upTo(5) == 0 ? now + .milliseconds(random.upTo(5000)) : nil,
             clientRetryCount: random.upTo(9) == 0 ? 1 : 0)), at: now, into: &actions)
     }
@@ -102,7 +103,8 @@ import Testing
       ]
       let verdict = verdicts[Int(random.upTo(Int64(verdicts.count) - 1))]
       let usage =
-        verdict == .success ? Usage(inputTokens: random.upTo(2000), outputTokens: random.upTo(1000)) : nil
+        verdict == .success
+        ? Usage(inputTokens: TokenCount(random.upTo(2000)), outputTokens: TokenCount(random.upTo(1000))) : nil
       core.handle(
         .settled(
           lease,
@@ -121,7 +123,8 @@ import Testing
       case 15:
         if let lease = leases.last {
           core.handle(
-            .progressed(lease, Progress(inputTokens: nil, outputTokens: random.upTo(2000))), at: now, into: &actions)
+            .progressed(lease, Progress(inputTokens: nil, outputTokens: TokenCount(random.upTo(2000)))), at: now,
+            into: &actions)
         }
       case 16 where random.upTo(20) == 0: core.handle(.policyReplaced(policy(&random)), at: now, into: &actions)
       default:

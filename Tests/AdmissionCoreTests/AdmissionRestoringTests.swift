@@ -10,7 +10,8 @@ import Testing
   ) -> PastAttempt {
     PastAttempt(
       request: RequestID(high: 9, low: number), age: age, tenant: tenant, provider: "p", key: key, model: model,
-      usage: Usage(inputTokens: input, cacheReadTokens: cached, outputTokens: output))
+      usage: Usage(
+        inputTokens: TokenCount(input), cacheReadTokens: TokenCount(cached), outputTokens: TokenCount(output)))
   }
 
   private func available(_ bench: Bench, _ dimension: Dimension) -> Int64? {

@@ -45,7 +45,8 @@ struct Bench {
         Ticket(
           id: id, tenant: tenant, session: session, priority: priority,
           candidates: providers.map { Candidate(provider: $0, price: price) }, model: model, heldBytes: bytes,
-          estimatedInput: input, outputCap: cap, producesOutput: output, deadline: deadline,
+          estimatedInput: TokenCount(input), outputCap: cap.map { TokenCount($0) }, producesOutput: output,
+          deadline: deadline,
           clientRetryCount: retries, clientKey: clientKey)))
     return id
   }
@@ -64,7 +65,9 @@ struct Bench {
     let charged = verdict == .success || input != nil || output != nil
     let usage =
       charged
-      ? Usage(inputTokens: input ?? grant.reservedInput, outputTokens: output ?? grant.reservedOutput) : nil
+      ? Usage(
+        inputTokens: input.map { TokenCount($0) } ?? grant.reservedInput,
+        outputTokens: output.map { TokenCount($0) } ?? grant.reservedOutput) : nil
     send(
       .settled(
         grant.lease,

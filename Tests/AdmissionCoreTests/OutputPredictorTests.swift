@@ -7,10 +7,10 @@ import Testing
   @Test func stepsAreOrderedAndHoldTheirNumbers() {
     var last = -1
     for tokens in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 100, 400, 511, 512, 4096, 100_000, 1 << 20] as [Int64] {
-      let step = OutputPredictor.Output.step(tokens)
+      let step = OutputPredictor.Output.step(TokenCount(tokens))
       #expect(step >= last)
-      #expect(OutputPredictor.Output.upperEdge(step) >= tokens || step == 83, "\(tokens)")
-      #expect(tokens < 8 || OutputPredictor.Output.upperEdge(step) <= tokens * 5 / 4 + 1)
+      #expect(OutputPredictor.Output.upperEdge(step).value >= tokens || step == 83, "\(tokens)")
+      #expect(tokens < 8 || OutputPredictor.Output.upperEdge(step).value <= tokens * 5 / 4 + 1)
       last = step
     }
   }

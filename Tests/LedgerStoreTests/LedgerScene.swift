@@ -67,7 +67,8 @@ enum Scene {
       AttemptHold(
         request: request(number, at: seconds), attempt: attempt, at: at(seconds), tenant: tenant,
         clientKey: clientKey, session: session, provider: provider, key: key, model: model, priority: .normal,
-        kind: "follow-up", reservedInput: input, reservedOutput: output, held: held.map { Money(nanodollars: $0) },
+        kind: "follow-up", reservedInput: TokenCount(input), reservedOutput: TokenCount(output),
+        held: held.map { Money(nanodollars: $0) },
         priceVersion: "2026-11-20"))
   }
 

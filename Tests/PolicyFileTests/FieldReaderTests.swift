@@ -1,5 +1,6 @@
 // Texts of durations, sizes, shares, decimals and names: right, wrong, at the edge.
 import Testing
+import TextForms
 
 @testable import PolicyFile
 
@@ -33,13 +34,13 @@ import Testing
     ("0", Int64(0)), ("50", 50_000_000_000), ("0.000000001", 1), ("1.000000001", 1_000_000_001), ("0.1", 100_000_000),
     ("0.30", 300_000_000), ("9223372036.854775807", .max), ("1.0000000000000000000000", 1_000_000_000),
   ])
-  func decimals(_ text: String, _ expected: Int64) { #expect(decimalValue(text, places: 9) == expected) }
+  func decimals(_ text: String, _ expected: Int64) { #expect(DecimalText.exact(text.utf8, places: 9) == expected) }
 
   @Test(arguments: [
     "", ".", "1.", ".1", "-1", "+1", "1e3", "1,5", "1 ", "0.0000000001", "9223372036.854775808", "99999999999999999999",
     "1.2.3", "٣", "0x1",
   ])
-  func notDecimals(_ text: String) { #expect(decimalValue(text, places: 9) == nil) }
+  func notDecimals(_ text: String) { #expect(DecimalText.exact(text.utf8, places: 9) == nil) }
 
   @Test func guessesOnlyWhatIsNear() {
     let known = ["listen", "limits", "per_key"]

@@ -59,7 +59,7 @@ import Testing
     #expect(CallCost.cost(of: Usage(inputTokens: 1), at: CallRates(input: 499)) == .zero)
     #expect(CallCost.cost(of: Usage(inputTokens: 1), at: CallRates(input: 500)) == Money(nanodollars: 1))
     #expect(CallCost.cost(of: Usage(inputTokens: 3), at: CallRates(input: 333)) == Money(nanodollars: 1))
-    let most = Usage(inputTokens: 1 << 53, outputTokens: 1 << 53)
+    let most = Usage(inputTokens: .most, outputTokens: .most)
     #expect(CallCost.cost(of: most, at: CallRates(input: .max, output: .max)) == Money(nanodollars: .max))
     let odd = Usage(inputTokens: -5, cacheReadTokens: 9, cacheWriteTokens: -1, outputTokens: 2, reasoningTokens: 9)
     #expect(CallCost.cost(of: odd, at: CallRates(input: 1000, output: 1000)) == Money(nanodollars: 2))

@@ -1,4 +1,5 @@
 // The JSON reader: strict, with positions, equal to RFC 8259 on what is valid.
+import AdmissionCore
 import CSimdjson
 import Testing
 
@@ -157,25 +158,13 @@ import Testing
   @Test(
     arguments: [
       ("12", 12), ("12.0", 12), ("12.9", 12), ("-3", 0), ("1e3", 1000), ("1.5e1", 15),
-      ("9007199254740993", 9_007_199_254_740_992),
-      ("99999999999999999999999", 9_007_199_254_740_992), ("1e300", 9_007_199_254_740_992), ("0", 0), ("1E-2", 0),
-    ] as [(String, Int64)])
-  func readsCounts(_ text: String, _ count: Int64) {
+      ("1099511627775", 1_099_511_627_775), ("1099511627776", .most), ("1099511627777", .most),
+      ("9007199254740993", .most), ("99999999999999999999999", .most), ("1e300", .most), ("0", 0), ("1E-2", 0),
+    ] as [(String, TokenCount)])
+  func readsCounts(_ text: String, _ count: TokenCount) {
     let bytes = Array(text.utf8)
-    let found = WireScratch().walk(bytes[...]) { walk -> Int64? in walk.next() == .number ? walk.tokenCount : nil }
+    let found = WireScratch().walk(bytes[...]) { walk -> TokenCount? in walk.next() == .number ? walk.tokenCount : nil }
     #expect(found == count)
-  }
-
-  @Test(
-    arguments: [
-      ("0", 0), ("1", 1_000_000_000), ("0.0001234", 123_400), ("1.2e-05", 12_000), ("0.0000000004", 0),
-      ("0.0000000005", 1),
-      ("12.5", 12_500_000_000), ("1E2", 100_000_000_000), ("0.123456789012345678901", 123_456_789), ("-1", nil),
-      ("1e30", nil),
-      ("0e300", 0),
-    ] as [(String, Int64?)])
-  func readsDecimalsExactly(_ text: String, _ nano: Int64?) {
-    #expect(DecimalText.scaled(Array(text.utf8), by: 9) == nano)
   }
 }
 

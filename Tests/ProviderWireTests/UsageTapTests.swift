@@ -16,7 +16,9 @@ import Testing
     var testDescription: String { name }
   }
 
-  static func usage(_ input: Int64, _ output: Int64, read: Int64 = 0, write: Int64 = 0, reasoning: Int64 = 0) -> Usage {
+  static func usage(
+    _ input: TokenCount, _ output: TokenCount, read: TokenCount = 0, write: TokenCount = 0, reasoning: TokenCount = 0
+  ) -> Usage {
     Usage(
       inputTokens: input, cacheReadTokens: read, cacheWriteTokens: write, outputTokens: output,
       reasoningTokens: reasoning)

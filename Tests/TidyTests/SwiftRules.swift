@@ -106,6 +106,8 @@ enum SwiftRules {
     Ban("@unchecked Sendable", use: "a Sendable type, or say beside it why it is safe"),
     Ban("nonisolated(unsafe)", use: "a let, or say beside it why it is safe"),
     Ban("fatalError(", use: "a thrown error, or say beside it why it cannot happen"),
+    Ban("preconditionFailure(", use: "OurBug: throw out, count and go on, or say beside it why it cannot happen"),
+    Ban("abs(", use: "the larger less the smaller, or say beside it why it is never of the least number"),
   ]
 
   static let tests: [Ban] = [

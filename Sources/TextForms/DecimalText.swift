@@ -1,0 +1,113 @@
+// Decimal numbers in text as whole numbers of a small unit (nano-dollars, nanoseconds), without going through binary
+// fractions.
+//
+// Promise: every text gives an answer, in one pass and constant memory; nothing in it overflows, however many digits or
+// whatever exponent a stranger writes.
+
+public enum DecimalText {
+  public enum Reading: Equatable, Sendable {
+    /// The number times ten to the power that was asked; where it has finer decimals, the nearest (halves up), to eighteen
+    /// digits at the least, and `isExact` is false. Never below zero.
+    case number(Int64, isExact: Bool)
+    case negative
+    /// Does not fit 64 bits.
+    case tooLarge
+    case malformed
+  }
+
+  public enum Form: Sendable {
+    /// Digits, and a point with digits on both sides: what a person writes into a file or a query.
+    case plain
+    /// A sign and an exponent too, and a point at either end: JSON, headers.
+    case scientific
+  }
+
+  @inlinable public static func read(
+    _ text: some Collection<UInt8>, timesTenTo power: Int, form: Form = .scientific
+  ) -> Reading {
+    var digits: Int64 = 0
+    var isFull = false
+    var exponent = power
+    var before = 0
+    var after = 0
+    var sawPoint = false
+    var isExact = true
+    var isNegative = false
+    var at = text.startIndex
+    if form == .scientific, at != text.endIndex, text[at] == UInt8(ascii: "-") {
+      isNegative = true
+      text.formIndex(after: &at)
+    }
+    while at != text.endIndex {
+      let byte = text[at]
+      if byte | 0x20 == UInt8(ascii: "e"), form == .scientific { break }
+      text.formIndex(after: &at)
+      if byte == UInt8(ascii: ".") {
+        guard !sawPoint else { return .malformed }
+        sawPoint = true
+        continue
+      }
+      guard byte >= 0x30, byte <= 0x39 else { return .malformed }
+      if sawPoint { after += 1 } else { before += 1 }
+      let (ten, tenOverflows) = digits.multipliedReportingOverflow(by: 10)
+      let (sum, sumOverflows) = ten.addingReportingOverflow(Int64(byte - 0x30))
+      if !isFull, !tenOverflows, !sumOverflows {
+        digits = sum
+        if sawPoint { exponent -= 1 }
+      } else {
+        isFull = true
+        if byte != 0x30 { isExact = false }
+        if !sawPoint { exponent += 1 }
+      }
+    }
+    guard before + after > 0 else { return .malformed }
+    if form == .plain, before == 0 || (sawPoint && after == 0) { return .malformed }
+    if at != text.endIndex {
+      text.formIndex(after: &at)
+      var isBelow = false
+      if at != text.endIndex, text[at] == UInt8(ascii: "-") || text[at] == UInt8(ascii: "+") {
+        isBelow = text[at] == UInt8(ascii: "-")
+        text.formIndex(after: &at)
+      }
+      guard at != text.endIndex else { return .malformed }
+      var written = 0
+      while at != text.endIndex {
+        guard text[at] >= 0x30, text[at] <= 0x39 else { return .malformed }
+        // Beyond every number of digits that a text can have, one exponent is like another.
+        if written < 1 << 40 { written = written * 10 + Int(text[at] - 0x30) }
+        text.formIndex(after: &at)
+      }
+      exponent += isBelow ? -written : written
+    }
+    while exponent > 0, digits > 0 {
+      let (larger, overflow) = digits.multipliedReportingOverflow(by: 10)
+      guard !overflow else { return isNegative ? .negative : .tooLarge }
+      digits = larger
+      exponent -= 1
+    }
+    while exponent < -1, digits > 0 {
+      if digits % 10 != 0 { isExact = false }
+      digits /= 10
+      exponent += 1
+    }
+    if exponent < 0, digits > 0 {
+      if digits % 10 != 0 { isExact = false }
+      digits = digits / 10 + (digits % 10 >= 5 ? 1 : 0)
+    }
+    if isNegative, digits > 0 { return .negative }
+    return .number(digits, isExact: isExact)
+  }
+
+  /// The number times ten to the power, the nearest where it is finer; nil where it is none, negative or too large.
+  @inlinable public static func scaled(_ text: some Collection<UInt8>, by power: Int) -> Int64? {
+    guard case .number(let number, _) = read(text, timesTenTo: power) else { return nil }
+    return number
+  }
+
+  /// A plain number times ten to the power of `places`; nil where it is none, has more decimals than that, or is too
+  /// large.
+  @inlinable public static func exact(_ text: some Collection<UInt8>, places: Int) -> Int64? {
+    guard case .number(let number, isExact: true) = read(text, timesTenTo: places, form: .plain) else { return nil }
+    return number
+  }
+}

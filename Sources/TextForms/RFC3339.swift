@@ -1,0 +1,76 @@
+// Instants as RFC 3339 writes them: `2026-11-20T21:00:00.5+01:00`. Without locale, zone data or formatters.
+
+public enum RFC3339 {
+  /// Seconds since 1970 and the part of a second in nanoseconds, of years 1970 to 9999; nil for anything else.
+  /// - Parameter isLenient: takes a date alone for its first instant, and a time without seconds.
+  public static func read(_ text: some Collection<UInt8>, isLenient: Bool = false) -> (seconds: Int64, nanoseconds: Int64)? {
+    guard text.count <= 64 else { return nil }
+    var scan = Scan(rest: Array(text)[...])
+    guard let year = scan.number(4), scan.take("-"), let month = scan.number(2), scan.take("-"),
+      let day = scan.number(2), year >= 1970, (1...12).contains(month), day >= 1,
+      day <= CivilDate.length(ofMonth: month, year)
+    else { return nil }
+    let midnight = CivilDate(year: year, month: month, day: day).daysSince1970 * 86_400
+    if isLenient, scan.rest.isEmpty { return (midnight, 0) }
+    guard scan.take("T") || scan.take("t") || scan.take(" "), let hours = scan.number(2), hours < 24, scan.take(":"),
+      let minutes = scan.number(2), minutes < 60
+    else { return nil }
+    var seconds = midnight + hours * 3600 + minutes * 60
+    var nanoseconds: Int64 = 0
+    if scan.take(":") {
+      guard let second = scan.number(2), second < 61 else { return nil }
+      seconds += second
+      if scan.take(".") {
+        guard let fraction = scan.fraction() else { return nil }
+        nanoseconds = fraction
+      }
+    } else if !isLenient {
+      return nil
+    }
+    if scan.take("Z") || scan.take("z") { return scan.rest.isEmpty ? (seconds, nanoseconds) : nil }
+    let isEast = scan.take("+")
+    guard isEast || scan.take("-"), let offsetHours = scan.number(2), offsetHours < 24, scan.take(":"),
+      let offsetMinutes = scan.number(2), offsetMinutes < 60, scan.rest.isEmpty
+    else { return nil }
+    let offset = offsetHours * 3600 + offsetMinutes * 60
+    return (isEast ? seconds - offset : seconds + offset, nanoseconds)
+  }
+
+  private struct Scan {
+    var rest: ArraySlice<UInt8>
+
+    mutating func take(_ character: Unicode.Scalar) -> Bool {
+      guard let first = rest.first, UInt32(first) == character.value else { return false }
+      rest.removeFirst()
+      return true
+    }
+
+    /// Exactly this many digits, nine at most.
+    mutating func number(_ width: Int) -> Int64? {
+      var value: Int64 = 0
+      for _ in 0..<width {
+        guard let digit = digit() else { return nil }
+        value = value * 10 + digit
+      }
+      return value
+    }
+
+    /// The digits after the point in nanoseconds; beyond the ninth they are left out.
+    mutating func fraction() -> Int64? {
+      guard let first = digit() else { return nil }
+      var scale: Int64 = 100_000_000
+      var value = first * scale
+      while let digit = digit() {
+        scale /= 10
+        value += digit * scale
+      }
+      return value
+    }
+
+    private mutating func digit() -> Int64? {
+      guard let first = rest.first, first >= 0x30, first <= 0x39 else { return nil }
+      rest.removeFirst()
+      return Int64(first - 0x30)
+    }
+  }
+}

@@ -1,0 +1,33 @@
+// Instants at the borders of days, offsets and years, and everything that is none.
+import Testing
+
+@testable import TextForms
+
+@Suite struct RFC3339Tests {
+  @Test(
+    arguments: [
+      ("1970-01-01T00:00:00Z", 0, 0), ("2026-11-20T21:00:00Z", 1_795_208_400, 0), ("2026-11-20t21:00:00.5z", 1_795_208_400, 500_000_000),
+      ("2026-11-20 22:00:00.123456789999+01:00", 1_795_208_400, 123_456_789), ("2026-11-20T20:30:00-00:30", 1_795_208_400, 0),
+      ("1970-01-01T00:00:00+23:59", -86_340, 0), ("2028-02-29T23:59:60Z", 1_835_481_600, 0), ("9999-12-31T23:59:59Z", 253_402_300_799, 0),
+    ] as [(String, Int64, Int64)])
+  func readsInstants(_ text: String, _ seconds: Int64, _ nanoseconds: Int64) throws {
+    let found = try #require(RFC3339.read(text.utf8))
+    #expect(found.seconds == seconds)
+    #expect(found.nanoseconds == nanoseconds)
+  }
+
+  @Test(
+    arguments: [
+      "", "2026", "2026-11-20", "2026-11-20T21:00Z", "2026-11-20T21:00:00", "2026-11-20T24:00:00Z", "2026-11-20T21:60:00Z",
+      "2026-11-20T21:00:61Z", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z",
+      "1969-12-31T23:59:59Z", "2026-11-20T21:00:00.Z", "2026-11-20T21:00:00+24:00", "2026-11-20T21:00:00+1:00",
+      "2026-11-20T21:00:00Zx", "99999-01-01T00:00:00Z", "2026-11-20T21:00:00.\(String(repeating: "9", count: 5000))Z",
+    ])
+  func refusesWhatIsNone(_ text: String) { #expect(RFC3339.read(text.utf8) == nil) }
+
+  @Test func lenientlyADateAndMinutesWillDo() throws {
+    #expect(try #require(RFC3339.read("2026-11-20".utf8, isLenient: true)).seconds == 1_795_132_800)
+    #expect(try #require(RFC3339.read("2026-11-20T21:00Z".utf8, isLenient: true)).seconds == 1_795_208_400)
+    #expect(RFC3339.read("2026-11-20T21:00".utf8, isLenient: true) == nil)
+  }
+}
