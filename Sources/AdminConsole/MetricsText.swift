@@ -110,7 +110,7 @@ enum MetricsText {
   ) {
     for provider in snapshot.providers {
       for bucket in provider.buckets {
-        body([("provider", provider.id.name), ("dimension", bucket.dimension.name)], bucket)
+        body([("provider", provider.id.name), ("dimension", bucket.rate.name)], bucket)
       }
     }
   }

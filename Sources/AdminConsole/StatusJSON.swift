@@ -103,7 +103,7 @@ enum StatusJSON {
   private static func buckets(_ json: inout JSONWriter, _ buckets: [AdmissionSnapshot.Bucket]) {
     json.array(buckets) { json, bucket in
       json.object { json in
-        json.member("dimension", bucket.dimension.name)
+        json.member("dimension", bucket.rate.name)
         json.member("available", bucket.available)
         json.member("capacity", bucket.capacity)
       }

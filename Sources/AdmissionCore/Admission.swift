@@ -43,6 +43,9 @@ public struct Admission: Sendable {
   var nextSequence: UInt64 = 0
   var drainRate = DrainRate()
   var book = BudgetBook()
+  /// The day that holds, for limits by the day.
+  var day = Day(serial: 0, end: .distantFuture)
+  var latestDay: Int64 = 0
   /// Who was sent back to its lane in this pass because an account has enough for it.
   var promised: [(request: RequestID, account: Int32)] = []
   /// The broker's budgets are the only tenant's own.
@@ -98,6 +101,8 @@ public struct Admission: Sendable {
     case .budgetsRestored(let spent): restoreBudgets(spent, at: now, into: &actions)
     case .restored(let attempts): restore(attempts, at: now)
     case .learnedRestored(let models): restore(models)
+    case .dayBegan(let day): beginDay(day, at: now)
+    case .daySumsRestored(let sums): restore(sums, at: now)
     case .deadlineReached: break
     case .drainRequested: isDraining = true
     }

@@ -33,16 +33,40 @@ public struct Limits: Sendable, Equatable {
   public var inputTokensPerMinute: Int64?
   public var outputTokensPerMinute: Int64?
   public var tokensPerMinute: Int64?
+  public var requestsPerSecond: Int64?
+  /// Days end as the vendor says, else at 00:00 UTC.
+  public var requestsPerDay: Int64?
+  public var tokensPerDay: Int64?
+  /// What may go at once, in time of refill, where it is not all of the limit's period.
+  public var bursts: [RateLimit: Span] = [:]
 
   public init(
     concurrency: Int? = nil, requestsPerMinute: Int64? = nil, inputTokensPerMinute: Int64? = nil,
-    outputTokensPerMinute: Int64? = nil, tokensPerMinute: Int64? = nil
+    outputTokensPerMinute: Int64? = nil, tokensPerMinute: Int64? = nil, requestsPerSecond: Int64? = nil,
+    requestsPerDay: Int64? = nil, tokensPerDay: Int64? = nil, bursts: [RateLimit: Span] = [:]
   ) {
+    self.requestsPerSecond = requestsPerSecond
+    self.requestsPerDay = requestsPerDay
+    self.tokensPerDay = tokensPerDay
+    self.bursts = bursts
     self.concurrency = concurrency
     self.requestsPerMinute = requestsPerMinute
     self.inputTokensPerMinute = inputTokensPerMinute
     self.outputTokensPerMinute = outputTokensPerMinute
     self.tokensPerMinute = tokensPerMinute
+  }
+
+  /// Units in the period of a limit.
+  public func limit(_ rate: RateLimit) -> Int64? {
+    switch rate {
+    case .requestsPerMinute: requestsPerMinute
+    case .inputTokensPerMinute: inputTokensPerMinute
+    case .outputTokensPerMinute: outputTokensPerMinute
+    case .tokensPerMinute: tokensPerMinute
+    case .requestsPerSecond: requestsPerSecond
+    case .requestsPerDay: requestsPerDay
+    case .tokensPerDay: tokensPerDay
+    }
   }
 
   /// Capacity per minute of one dimension.

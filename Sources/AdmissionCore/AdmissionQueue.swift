@@ -115,7 +115,7 @@ extension Admission {
       case .inputTokens, .tokens: least = max(1, ticket.estimatedInput.value)
       case .outputTokens: least = ticket.producesOutput ? 1 : 0
       }
-      if least > bucket.capacity { return .some(bucket.dimension) }
+      if least > bucket.limit { return .some(bucket.dimension) }
     }
     return nil
   }

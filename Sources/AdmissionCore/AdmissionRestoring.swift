@@ -47,10 +47,9 @@ extension Capacity {
   /// - Parameter past: the oldest first.
   mutating func restore(_ past: [(age: Span, units: Units)], at now: Instant) {
     guard let oldest = past.first else { return }
-    for index in buckets.indices {
+    for index in buckets.indices where !buckets[index].rate.isPerDay {
       let dimension = buckets[index].dimension
-      var bucket = TokenBucket(
-        dimension, perMinute: buckets[index].capacity, at: now + Span(nanoseconds: -oldest.age.nanoseconds))
+      var bucket = buckets[index].full(at: now + Span(nanoseconds: -oldest.age.nanoseconds))
       for call in past {
         bucket.settle(
           taken: 0, actual: max(0, call.units[Int(dimension.rawValue)]),
@@ -58,5 +57,71 @@ extension Capacity {
       }
       buckets[index].lower(to: bucket.available(at: now), at: now)
     }
+  }
+}
+
+// MARK: Days
+
+extension Admission {
+  /// The day that holds now, for limits by the day. A later one than before gives everybody a full day.
+  mutating func beginDay(_ day: Day, at now: Instant) {
+    // A clock that is set back and on again begins no day twice.
+    let begins = day.serial > latestDay && latestDay != 0
+    latestDay = max(latestDay, day.serial)
+    self.day = day
+    func set(_ capacity: inout Capacity) {
+      for index in capacity.buckets.indices where capacity.buckets[index].rate.isPerDay {
+        capacity.buckets[index].setDay(end: day.end, begins: begins, at: now)
+      }
+    }
+    for index in providers.indices {
+      set(&providers[index].capacity)
+      for model in providers[index].models.indices { set(&providers[index].models[model].capacity) }
+      for key in providers[index].keys.indices { set(&providers[index].keys[key].capacity) }
+    }
+    for index in tenants.indices { set(&tenants[index].capacity) }
+    needsPass = true
+  }
+
+  /// What was used since the day began, before this process did.
+  mutating func restore(_ sums: [DaySum], at now: Instant) {
+    func take(_ capacity: inout Capacity, _ sum: DaySum, _ tokens: Int64) {
+      for index in capacity.buckets.indices where capacity.buckets[index].rate.isPerDay {
+        let used = capacity.buckets[index].dimension == .requests ? sum.requests : tokens
+        capacity.buckets[index].settle(taken: 0, actual: max(0, used), at: now)
+      }
+    }
+    for sum in sums {
+      let (input, output) = (Int64(sum.usage.inputTokens), Int64(sum.usage.outputTokens))
+      if let found = providerIndex[sum.provider] {
+        let provider = Int(found)
+        let isProduced = providers[provider].policy.admissionTokens == .produced
+        let cached = isProduced ? min(Int64(sum.usage.cacheReadTokens), input) : 0
+        let tokens = input - cached + output
+        take(&providers[provider].capacity, sum, tokens)
+        let model = providers[provider].modelOrder.first {
+          providers[provider].models[Int($0)].pattern.matches(sum.model)
+        }
+        if let model { take(&providers[provider].models[Int(model)].capacity, sum, tokens) }
+        for key in providers[provider].keyOrder.map({ Int($0) })
+        where providers[provider].keys[key].policy.id == sum.key {
+          take(&providers[provider].keys[key].capacity, sum, tokens)
+        }
+      }
+      let tenant = Int(tenantNumber(for: sum.tenant, at: now))
+      take(&tenants[tenant].capacity, sum, input + output)
+    }
+    needsPass = true
+  }
+}
+
+extension AdmissionPolicy {
+  /// True where a limit counts by the day, so that the core needs to be told of days.
+  public var hasDayLimits: Bool {
+    func isByDay(_ limits: Limits) -> Bool { limits.requestsPerDay != nil || limits.tokensPerDay != nil }
+    return providers.contains { provider in
+      isByDay(provider.limits) || provider.modelLimits.contains { isByDay($0.limits) }
+        || provider.keys.contains { isByDay($0.limits) }
+    } || tenants.contains { isByDay($0.limits) } || tenantTemplate.map { isByDay($0.limits) } ?? false
   }
 }

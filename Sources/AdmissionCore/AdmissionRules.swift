@@ -126,20 +126,20 @@ extension Admission {
     let rules = providers[number].policy
     let isPerKey = providers[number].isPerKey
     providers[number].capacity.replace(
-      isPerKey ? Limits() : providers[number].learner.effective(rules.limits), at: now)
+      isPerKey ? Limits() : providers[number].learner.effective(rules.limits), dayEnd: day.end, at: now)
     providers[number].capacity.permits.isLearned =
       !isPerKey && providers[number].capacity.permits.limit != rules.limits.concurrency
     for model in providers[number].modelOrder.map({ Int($0) }) {
       let own = providers[number].models[model].limits
       let limits = isPerKey ? own : providers[number].models[model].learner.effective(own)
-      providers[number].models[model].capacity.replace(limits, at: now)
+      providers[number].models[model].capacity.replace(limits, dayEnd: day.end, at: now)
       providers[number].models[model].capacity.permits.isLearned = limits.concurrency != own.concurrency
     }
     for key in providers[number].keyOrder.map({ Int($0) }) {
       let own = providers[number].keys[key].policy.limits
       let limits =
         isPerKey ? providers[number].keys[key].learner.effective(own.tightened(by: rules.limits)) : own
-      providers[number].keys[key].capacity.replace(limits, at: now)
+      providers[number].keys[key].capacity.replace(limits, dayEnd: day.end, at: now)
       providers[number].keys[key].capacity.permits.isLearned =
         isPerKey && limits.concurrency != own.tightened(by: rules.limits).concurrency
     }
@@ -279,7 +279,7 @@ extension Admission {
   private mutating func install(_ rules: TenantPolicy, tenant: Int, isListed: Bool, at now: Instant) {
     tenants[tenant].weight = rules.weight
     tenants[tenant].isListed = isListed
-    tenants[tenant].capacity.replace(rules.limits, at: now)
+    tenants[tenant].capacity.replace(rules.limits, dayEnd: day.end, at: now)
     tenants[tenant].budgets = rules.budgets
     tenants[tenant].accounts = book.shared(by: tenants[tenant].id, rules: rules.budgets, isListed: isListed)
   }
@@ -311,6 +311,11 @@ extension Limits {
       requestsPerMinute: least(requestsPerMinute, other.requestsPerMinute),
       inputTokensPerMinute: least(inputTokensPerMinute, other.inputTokensPerMinute),
       outputTokensPerMinute: least(outputTokensPerMinute, other.outputTokensPerMinute),
-      tokensPerMinute: least(tokensPerMinute, other.tokensPerMinute))
+      tokensPerMinute: least(tokensPerMinute, other.tokensPerMinute),
+      requestsPerSecond: least(requestsPerSecond, other.requestsPerSecond),
+      requestsPerDay: least(requestsPerDay, other.requestsPerDay),
+      tokensPerDay: least(tokensPerDay, other.tokensPerDay),
+      // Of two bursts the shorter: it lets less go at once.
+      bursts: bursts.merging(other.bursts) { min($0, $1) })
   }
 }

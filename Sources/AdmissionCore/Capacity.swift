@@ -12,7 +12,7 @@ extension Units {
 
 struct Capacity: Sendable {
   var permits: ConcurrencyLimiter
-  /// Only the dimensions that have a limit.
+  /// Only the rates that have a limit.
   var buckets: [TokenBucket] = []
   /// Units reserved by running calls.
   private(set) var outstanding = Units.zero
@@ -20,9 +20,9 @@ struct Capacity: Sendable {
 
   init(_ limits: Limits, at now: Instant) {
     permits = ConcurrencyLimiter(limit: limits.concurrency)
-    for dimension in Dimension.allCases {
-      if let perMinute = limits.perMinute(dimension) {
-        buckets.append(TokenBucket(dimension, perMinute: perMinute, at: now))
+    for rate in RateLimit.allCases {
+      if let limit = limits.limit(rate) {
+        buckets.append(TokenBucket(rate, limit, burst: limits.bursts[rate], at: now))
       }
     }
   }
@@ -30,16 +30,20 @@ struct Capacity: Sendable {
   var isUnlimited: Bool { permits.limit == nil && buckets.isEmpty }
 
   /// Other limits: permits and units that are out stay out.
-  mutating func replace(_ limits: Limits, at now: Instant) {
+  /// - Parameter dayEnd: when the day ends, for buckets by the day that are new.
+  mutating func replace(_ limits: Limits, dayEnd: Instant, at now: Instant) {
     permits.limit = limits.concurrency
     var kept: [TokenBucket] = []
-    for dimension in Dimension.allCases {
-      guard let perMinute = limits.perMinute(dimension) else { continue }
-      if var bucket = buckets.first(where: { $0.dimension == dimension }) {
-        if bucket.capacity != perMinute { bucket.resize(perMinute: perMinute, at: now) }
+    for rate in RateLimit.allCases {
+      guard let limit = limits.limit(rate) else { continue }
+      let fresh = TokenBucket(rate, limit, burst: limits.bursts[rate], dayEnd: dayEnd, at: now)
+      if var bucket = buckets.first(where: { $0.rate == rate }), (bucket.dayEnd == nil) == (fresh.dayEnd == nil) {
+        if bucket.limit != limit || bucket.capacity != fresh.capacity {
+          bucket.resize(limit, burst: limits.bursts[rate], at: now)
+        }
         kept.append(bucket)
       } else {
-        kept.append(TokenBucket(dimension, perMinute: perMinute, at: now))
+        kept.append(fresh)
       }
     }
     buckets = kept
@@ -83,28 +87,31 @@ struct Capacity: Sendable {
 
   func bucketSnapshots(at now: Instant) -> [AdmissionSnapshot.Bucket] {
     buckets.map {
-      AdmissionSnapshot.Bucket(dimension: $0.dimension, available: $0.available(at: now), capacity: $0.capacity)
+      AdmissionSnapshot.Bucket(
+        dimension: $0.dimension, rate: $0.rate, available: $0.available(at: now), capacity: $0.capacity)
     }
   }
 }
 
 extension Capacity {
   func available(_ dimension: Dimension, at now: Instant) -> Int64? {
-    buckets.first { $0.dimension == dimension }?.available(at: now)
+    buckets.first { $0.dimension == dimension && $0.rate.isPerMinute }?.available(at: now)
   }
 
   mutating func set(_ dimension: Dimension, to units: Int64, at now: Instant) {
-    for index in buckets.indices where buckets[index].dimension == dimension { buckets[index].set(to: units, at: now) }
+    for index in buckets.indices where buckets[index].dimension == dimension && buckets[index].rate.isPerMinute {
+      buckets[index].set(to: units, at: now)
+    }
   }
 
   /// True where little of this dimension is left, so that it may be what holds calls back.
   func isShort(of dimension: Dimension, at now: Instant) -> Bool {
-    buckets.contains { $0.dimension == dimension && $0.available(at: now) < $0.capacity / 4 }
+    buckets.contains { $0.dimension == dimension && $0.rate.isPerMinute && $0.available(at: now) < $0.capacity / 4 }
   }
 
   /// Takes over what the provider says is left: less counts at once, more by a quarter of the difference.
   mutating func follow(remaining: Int64, of dimension: Dimension, at now: Instant) {
-    for index in buckets.indices where buckets[index].dimension == dimension {
+    for index in buckets.indices where buckets[index].dimension == dimension && buckets[index].rate.isPerMinute {
       buckets[index].lower(to: remaining, at: now)
       // What running calls have reserved and the provider has not yet counted will still be taken.
       buckets[index].raise(

@@ -20,6 +20,10 @@ public enum AdmissionEvent: Sendable {
   case budgetsRestored([BudgetSpent])
   /// At the start: what was sent in the last minutes, so that limits go on where they were.
   case restored([PastAttempt])
+  /// The day, in UTC, that holds now; for limits by the day.
+  case dayBegan(Day)
+  /// At the start: what was used since the day began.
+  case daySumsRestored([DaySum])
   /// At the start: what was known of models' calls.
   case learnedRestored([LearnedModel])
   /// The instant that `nextDeadline` gave has come.
@@ -50,6 +54,36 @@ public struct Usage: Sendable, Equatable {
     self.outputTokens = outputTokens
     self.reasoningTokens = reasoningTokens
     self.isEstimated = isEstimated
+  }
+}
+
+public struct Day: Sendable, Equatable {
+  /// Days since 1970; orders them.
+  public var serial: Int64
+  public var end: Instant
+  public init(serial: Int64, end: Instant) {
+    self.serial = serial
+    self.end = end
+  }
+}
+
+/// What a tenant used of a model at a provider with one of its keys, since a moment.
+public struct DaySum: Sendable, Equatable {
+  public var tenant: TenantID
+  public var provider: ProviderID
+  public var key: KeyID?
+  public var model: String
+  public var requests: Int64
+  public var usage: Usage
+  public init(
+    tenant: TenantID, provider: ProviderID, key: KeyID?, model: String, requests: Int64, usage: Usage
+  ) {
+    self.tenant = tenant
+    self.provider = provider
+    self.key = key
+    self.model = model
+    self.requests = requests
+    self.usage = usage
   }
 }
 

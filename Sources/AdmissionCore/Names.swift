@@ -132,6 +132,44 @@ public enum Outcome: String, CaseIterable, Sendable {
 }
 
 /// What buckets count.
+/// Which limit of a rate it is: what is counted, and over how long.
+public enum RateLimit: UInt8, CaseIterable, Sendable {
+  case requestsPerMinute, inputTokensPerMinute, outputTokensPerMinute, tokensPerMinute
+  case requestsPerSecond
+  /// Days end when the shell says so.
+  case requestsPerDay, tokensPerDay
+
+  public var dimension: Dimension {
+    switch self {
+    case .requestsPerMinute, .requestsPerSecond, .requestsPerDay: .requests
+    case .inputTokensPerMinute: .inputTokens
+    case .outputTokensPerMinute: .outputTokens
+    case .tokensPerMinute, .tokensPerDay: .tokens
+    }
+  }
+
+  public var period: Span {
+    switch self {
+    case .requestsPerSecond: .seconds(1)
+    case .requestsPerDay, .tokensPerDay: .seconds(86_400)
+    default: .seconds(60)
+    }
+  }
+
+  public var isPerMinute: Bool { period == .seconds(60) }
+  public var isPerDay: Bool { period == .seconds(86_400) }
+
+  /// Of the dimension alone where it is by the minute, as it has always been called.
+  public var name: String {
+    switch self {
+    case .requestsPerSecond: "requests_per_second"
+    case .requestsPerDay: "requests_per_day"
+    case .tokensPerDay: "tokens_per_day"
+    default: dimension.name
+    }
+  }
+}
+
 public enum Dimension: UInt8, CaseIterable, Sendable {
   case requests = 0
   case inputTokens = 1

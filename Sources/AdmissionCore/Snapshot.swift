@@ -3,11 +3,13 @@
 public struct AdmissionSnapshot: Sendable {
   public struct Bucket: Sendable, Equatable {
     public var dimension: Dimension
+    public var rate: RateLimit
     /// Units there now; negative while a debt is worked off.
     public var available: Int64
     public var capacity: Int64
 
-    public init(dimension: Dimension, available: Int64, capacity: Int64) {
+    public init(dimension: Dimension, rate: RateLimit, available: Int64, capacity: Int64) {
+      self.rate = rate
       self.dimension = dimension
       self.available = available
       self.capacity = capacity

@@ -1,4 +1,5 @@
-// A store of units that refills all the time: requests, input tokens, output tokens or both per minute.
+// A store of units that refills all the time: requests, input tokens, output tokens or both per second or minute. One per day
+// without a burst refills at once when its day ends, as vendors' daily quotas do.
 //
 // Promise: whole-number arithmetic, so that after any number of readings the level is exactly what one reading at the
 // end would give (no drift); a reservation needs its units there, a correction does not: what was too little becomes a
@@ -7,29 +8,59 @@
 // continuous: providers refill this way, and a window that resets at once would hand out two minutes in a moment.
 
 struct TokenBucket: Sendable {
-  private static let minute: Int64 = 60_000_000_000
-
-  let dimension: Dimension
-  /// Units when full, and units that come in each minute. 0 never grants anything.
+  let rate: RateLimit
+  var dimension: Dimension { rate.dimension }
+  /// Units that come in each period. 0 never grants anything.
+  private(set) var limit: Int64
+  /// Units when full.
   private(set) var capacity: Int64
+  /// Nanoseconds.
+  private let period: Int64
+  /// When the day ends; nil for a bucket that refills all the time.
+  private(set) var dayEnd: Instant?
   /// Whole units at `updated`; negative is a debt.
   private var level: Int64
-  /// The broken part of a unit at `updated`, in 1 / 60,000,000,000: 0..<60,000,000,000.
+  /// The broken part of a unit at `updated`, in 1 / period: 0..<period.
   private var fraction: Int64 = 0
   private var updated: Instant
 
   /// Full at the start.
-  init(_ dimension: Dimension, perMinute: Int64, at now: Instant) {
-    self.dimension = dimension
-    capacity = Self.bounded(perMinute)
+  /// - Parameters:
+  ///   - burst: what may go at once, in time of refill; nil is all of the period.
+  ///   - dayEnd: when the day ends, of limits by the day.
+  init(_ rate: RateLimit, _ limit: Int64, burst: Span? = nil, dayEnd: Instant = .distantFuture, at now: Instant) {
+    self.rate = rate
+    self.limit = Self.bounded(limit)
+    period = rate.period.nanoseconds
+    capacity = Self.capacity(rate, self.limit, burst)
+    self.dayEnd = rate.isPerDay && burst == nil ? dayEnd : nil
     level = capacity
     updated = now
   }
 
-  /// The largest limit whose debts and products fit: 10^15 units a minute.
-  private static func bounded(_ perMinute: Int64) -> Int64 { min(max(0, perMinute), 1_000_000_000_000_000) }
+  /// The largest limit whose debts and products fit: 10^15 units a period.
+  private static func bounded(_ limit: Int64) -> Int64 { min(max(0, limit), 1_000_000_000_000_000) }
   static let deepestDebt: Int64 = 5
   private var floor: Int64 { -Self.deepestDebt * capacity }
+
+  init(_ dimension: Dimension, perMinute: Int64, at now: Instant) {
+    let rate: RateLimit =
+      switch dimension {
+      case .requests: .requestsPerMinute
+      case .inputTokens: .inputTokensPerMinute
+      case .outputTokens: .outputTokensPerMinute
+      case .tokens: .tokensPerMinute
+      }
+    self.init(rate, perMinute, at: now)
+  }
+
+  /// At least 1 where there is a limit at all.
+  private static func capacity(_ rate: RateLimit, _ limit: Int64, _ burst: Span?) -> Int64 {
+    guard limit > 0 else { return 0 }
+    guard let burst else { return bounded(limit) }
+    let units = Int128(limit) * Int128(max(0, burst.nanoseconds)) / Int128(rate.period.nanoseconds)
+    return bounded(max(1, Int64(clamping: units)))
+  }
 
   /// Units there now.
   func available(at now: Instant) -> Int64 { refilled(at: now).level }
@@ -37,16 +68,17 @@ struct TokenBucket: Sendable {
   private func refilled(at now: Instant) -> (level: Int64, fraction: Int64) {
     let elapsed = now.nanoseconds &- updated.nanoseconds
     guard elapsed > 0, level < capacity else { return (level, fraction) }
+    if let dayEnd { return now >= dayEnd ? (capacity, 0) : (level, fraction) }
     var gain: Int64
     var rest: Int64
-    if elapsed <= Self.minute, capacity < 1 << 26 {
-      let sum = elapsed &* capacity &+ fraction
-      gain = sum / Self.minute
-      rest = sum &- gain &* Self.minute
+    if elapsed <= 60_000_000_000, limit < 1 << 26 {
+      let sum = elapsed &* limit &+ fraction
+      gain = sum / period
+      rest = sum &- gain &* period
     } else {
-      let sum = Int128(elapsed) * Int128(capacity) + Int128(fraction)
-      gain = Int64(clamping: sum / Int128(Self.minute))
-      rest = Int64(truncatingIfNeeded: sum % Int128(Self.minute))
+      let sum = Int128(elapsed) * Int128(limit) + Int128(fraction)
+      gain = Int64(clamping: sum / Int128(period))
+      rest = Int64(truncatingIfNeeded: sum % Int128(period))
     }
     let (total, overflow) = level.addingReportingOverflow(gain)
     return overflow || total >= capacity ? (capacity, 0) : (total, rest)
@@ -56,6 +88,21 @@ struct TokenBucket: Sendable {
     guard now > updated else { return }
     (level, fraction) = refilled(at: now)
     updated = now
+    // Until somebody says when the next one ends, days have 24 hours.
+    if let end = dayEnd, now >= end {
+      let days = (now - end).nanoseconds / period + 1
+      dayEnd = end + Span(nanoseconds: days * period)
+    }
+  }
+
+  /// When the day ends; `begins` where another one has begun.
+  mutating func setDay(end: Instant, begins: Bool, at now: Instant) {
+    guard dayEnd != nil else { return }
+    refill(at: now)
+    // The same end within the drift of two clocks: that day has begun here already.
+    let isKnown = dayEnd.map { max($0, end) <= min($0, end) + .seconds(2) } ?? false
+    dayEnd = end
+    if begins, !isKnown { level = capacity }
   }
 
   /// What a reservation of `units` needs: a request larger than the bucket takes the whole bucket.
@@ -76,8 +123,9 @@ struct TokenBucket: Sendable {
     let (level, fraction) = refilled(at: now)
     let missing = need(units, keeping: kept) - level
     guard missing > 0 else { return now }
-    let work = Int128(missing) * Int128(Self.minute) - Int128(fraction)
-    return now + Span(nanoseconds: Int64(clamping: (work + Int128(capacity) - 1) / Int128(capacity)))
+    if let dayEnd { return max(dayEnd, now) }
+    let work = Int128(missing) * Int128(period) - Int128(fraction)
+    return now + Span(nanoseconds: Int64(clamping: (work + Int128(limit) - 1) / Int128(limit)))
   }
 
   /// Takes the units and returns how many were taken: the whole bucket where the request is larger.
@@ -104,10 +152,11 @@ struct TokenBucket: Sendable {
   }
 
   /// A new limit: what was used stays used, so that a raise gives at once what it adds and a cut takes it.
-  mutating func resize(perMinute: Int64, at now: Instant) {
+  mutating func resize(_ new: Int64, burst: Span? = nil, at now: Instant) {
     refill(at: now)
     let used = capacity - level
-    capacity = Self.bounded(perMinute)
+    limit = Self.bounded(new)
+    capacity = Self.capacity(rate, limit, burst)
     level = max(floor, capacity - used)
     if level == capacity { fraction = 0 }
   }
@@ -133,6 +182,15 @@ struct TokenBucket: Sendable {
     refill(at: now)
     let target = min(remaining, capacity)
     if target > level { level += (target - level) * share / 16 }
+  }
+
+  /// The same bucket as it was at an earlier moment, full.
+  func full(at earlier: Instant) -> TokenBucket {
+    var bucket = self
+    bucket.level = capacity
+    bucket.fraction = 0
+    bucket.updated = earlier
+    return bucket
   }
 
   func isFull(at now: Instant) -> Bool { available(at: now) >= capacity }

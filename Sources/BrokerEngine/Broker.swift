@@ -108,7 +108,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     books = Books(parts.ledger)
     dispatcher = Dispatcher(policy: Broker.admission(policy, secrets), clock: parts.clock, loop: parts.loop)
     dispatcher.delegate = self
-    budgets.policyChanged(dispatcher.budgetWindows)
+    budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
   }
 
   // MARK: For the operator
@@ -127,7 +127,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     memory.limit = policy.memory
     models.forget()
     dispatcher.replacePolicy(Broker.admission(policy, secrets))
-    budgets.policyChanged(dispatcher.budgetWindows)
+    budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
   }
 
   /// Takes up secrets that changed outside the policy; false where none did.

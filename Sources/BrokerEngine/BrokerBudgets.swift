@@ -14,6 +14,12 @@ extension Broker {
     if !attempts.isEmpty { dispatcher.tell(.restored(attempts)) }
   }
 
+  /// When the day began that limits by the day count; nil where there are none.
+  public var dayBegan: WallInstant? { budgets.dayBegan }
+
+  /// What was used since `dayBegan`. To be called once, before the first request.
+  public func restore(daySums: [DaySum]) { dispatcher.tell(.daySumsRestored(daySums)) }
+
   /// What an earlier process wanted to be known. To be called once, before the first request; the oldest first.
   public func restore(memos: [LedgerMemo]) {
     works.restore(memos)

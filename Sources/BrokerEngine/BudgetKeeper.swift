@@ -46,8 +46,11 @@ public struct BudgetSpan: Sendable, Equatable {
 final class BudgetKeeper {
   /// A difference between the two clocks beyond this is a clock that was set.
   private static let step: Int64 = 1_000_000_000
+  private static let day: Int64 = 86_400_000_000_000
   private var calendars: [String: BudgetCalendar] = [:]
   private var windows: [BudgetWindow] = []
+  /// Limits count by the day.
+  private var needsDays = false
   private(set) var raises: [HeldRaise] = []
   /// Monotonic nanoseconds at which something ends; `.max` where nothing does.
   private var nextEnd = UInt64.max
@@ -70,7 +73,8 @@ final class BudgetKeeper {
   }
 
   /// Other rules: other windows may be needed.
-  func policyChanged(_ windows: [BudgetWindow]) {
+  func policyChanged(_ windows: [BudgetWindow], needsDays: Bool = false) {
+    self.needsDays = needsDays
     self.windows = windows.filter { $0.period != .total }
     for window in windows where calendars[window.timeZone] == nil {
       // The policy's check knows the zone; where its rules have gone since, UTC is better than no window.
@@ -92,7 +96,7 @@ final class BudgetKeeper {
 
   /// Called before each decision about a new request: cheap where nothing has ended.
   func check(at now: UInt64) {
-    guard !windows.isEmpty || !raises.isEmpty else { return }
+    guard !windows.isEmpty || !raises.isEmpty || needsDays else { return }
     let drift = wall(now) &- Int64(truncatingIfNeeded: now) &- offset
     if now >= nextEnd || drift > Self.step || drift < -Self.step { tellAll(at: now) }
   }
@@ -129,6 +133,11 @@ final class BudgetKeeper {
     return (piece, WallInstant(nanoseconds: (piece + 1) * window.pieceLength * 1_000_000_000))
   }
 
+  /// When the day began, where limits count by the day.
+  var dayBegan: WallInstant? {
+    needsDays ? WallInstant(nanoseconds: max(0, wall(now())) / Self.day * Self.day) : nil
+  }
+
   private func timerFired() {
     let now = now()
     if now >= nextEnd { tellAll(at: now) } else { arm() }
@@ -148,6 +157,10 @@ final class BudgetKeeper {
       return BudgetWindowState(window: window, serial: serial, end: instant(end))
     }
     if !states.isEmpty { tell(.budgetWindowsBegan(states)) }
+    if needsDays {
+      let serial = max(0, wallNow) / Self.day
+      tell(.dayBegan(Day(serial: serial, end: instant(WallInstant(nanoseconds: (serial + 1) * Self.day)))))
+    }
     let hadRaises = !raises.isEmpty
     raises.removeAll { $0.until.nanoseconds <= wallNow }
     if hadRaises {

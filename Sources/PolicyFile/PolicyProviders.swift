@@ -9,6 +9,7 @@ extension PolicyBuilder {
   ]
   static let limitFields = [
     "concurrency", "requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute", "tokens_per_minute",
+    "requests_per_second", "requests_per_day", "tokens_per_day",
   ]
 
   /// Returns the ids of all providers in the file, also of those with mistakes, for the routes.
@@ -149,12 +150,32 @@ extension PolicyBuilder {
   }
 
   private func limits(of fields: Fields) -> Limits {
-    Limits(
-      concurrency: fields.integer("concurrency", 1...1_000_000).map { Int($0) },
-      requestsPerMinute: fields.integer("requests_per_minute", 1...1_000_000_000),
-      inputTokensPerMinute: fields.integer("input_tokens_per_minute", 1...1_000_000_000_000),
-      outputTokensPerMinute: fields.integer("output_tokens_per_minute", 1...1_000_000_000_000),
-      tokensPerMinute: fields.integer("tokens_per_minute", 1...1_000_000_000_000))
+    var limits = Limits(concurrency: fields.integer("concurrency", 1...1_000_000).map { Int($0) })
+    let requests: ClosedRange<Int64> = 1...1_000_000_000
+    let tokens: ClosedRange<Int64> = 1...1_000_000_000_000
+    limits.requestsPerMinute = rate(fields, "requests_per_minute", requests, .requestsPerMinute, &limits)
+    limits.inputTokensPerMinute = rate(fields, "input_tokens_per_minute", tokens, .inputTokensPerMinute, &limits)
+    limits.outputTokensPerMinute = rate(fields, "output_tokens_per_minute", tokens, .outputTokensPerMinute, &limits)
+    limits.tokensPerMinute = rate(fields, "tokens_per_minute", tokens, .tokensPerMinute, &limits)
+    limits.requestsPerSecond = rate(fields, "requests_per_second", requests, .requestsPerSecond, &limits)
+    limits.requestsPerDay = rate(fields, "requests_per_day", requests, .requestsPerDay, &limits)
+    limits.tokensPerDay = rate(fields, "tokens_per_day", tokens, .tokensPerDay, &limits)
+    return limits
+  }
+
+  /// A number, or `{limit: 1000, burst: 10s}`.
+  private func rate(
+    _ fields: Fields, _ name: String, _ range: ClosedRange<Int64>, _ rate: RateLimit, _ limits: inout Limits
+  ) -> Int64? {
+    guard let node = fields[name], case .mapping = node.content else { return fields.integer(name, range) }
+    guard let entry = reader.fields(node, fields.path(of: name), known: ["limit", "burst"]) else { return nil }
+    let period = Duration.nanoseconds(rate.period.nanoseconds)
+    if let burst = entry.duration("burst", .milliseconds(1)...period) { limits.bursts[rate] = Span(burst) }
+    guard entry["limit"] != nil else {
+      entry.report("limit", "is missing, allowed: \(range.lowerBound) to \(range.upperBound)")
+      return nil
+    }
+    return entry.integer("limit", range)
   }
 
   private func modelLimits(_ fields: Fields) -> [ModelLimits] {

@@ -349,7 +349,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     case .progressed: break
     case .settled(let lease, let settlement): settle(lease, settlement, into: &actions)
     case .limitsObserved, .operatorCommanded, .restored: break
-    case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored: break
+    case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored, .dayBegan, .daySumsRestored: break
     case .policyReplaced(let new): policy = new
     case .deadlineReached: break
     case .drainRequested:

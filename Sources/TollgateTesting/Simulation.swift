@@ -413,7 +413,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .budgetRaisesReplaced(let raises):
       hash.mix(UInt64(16) << 32)
       witness.money.replaced(raises)
-    case .budgetsRestored, .restored, .learnedRestored: hash.mix(UInt64(17) << 32)
+    case .budgetsRestored, .restored, .learnedRestored, .dayBegan, .daySumsRestored: hash.mix(UInt64(17) << 32)
     case .deadlineReached: hash.mix(UInt64(8) << 32)
     case .drainRequested:
       hash.mix(UInt64(9) << 32)

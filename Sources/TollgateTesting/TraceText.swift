@@ -25,6 +25,8 @@ enum TraceText {
     case .budgetRaisesReplaced(let raises): text = "budgetRaisesReplaced \(raises.map(\.amount.nanodollars))"
     case .budgetsRestored(let spent): text = "budgetsRestored \(spent.map(\.spent.nanodollars))"
     case .restored(let attempts): text = "restored \(attempts.count)"
+    case .dayBegan(let day): text = "dayBegan \(day.serial)"
+    case .daySumsRestored(let sums): text = "daySumsRestored \(sums.count)"
     case .learnedRestored(let models): text = "learnedRestored \(models.count)"
     case .deadlineReached: text = "deadlineReached"
     case .drainRequested: text = "drainRequested"

@@ -12,6 +12,7 @@ enum BudgetRestoring {
       spent: spent(spending, spans: spans),
       raises: try store.budgetRaises(now: now).compactMap { HeldRaise($0) },
       attempts: try store.pastAttempts(now: now))
+    if let began = broker.dayBegan { broker.restore(daySums: try store.daySums(since: began)) }
     broker.restore(memos: try LedgerMemo.Kind.allCases.flatMap { try store.memos($0) })
   }
 

@@ -68,9 +68,9 @@ import Testing
   @Test func resizingKeepsWhatWasUsed() {
     var bucket = TokenBucket(.tokens, perMinute: 100, at: start)
     _ = bucket.reserve(30, at: start)
-    bucket.resize(perMinute: 200, at: start)
+    bucket.resize(200, at: start)
     #expect(bucket.available(at: start) == 170)
-    bucket.resize(perMinute: 20, at: start)
+    bucket.resize(20, at: start)
     #expect(bucket.available(at: start) == -10)
   }
 

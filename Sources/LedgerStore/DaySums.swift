@@ -1,0 +1,33 @@
+// What a starting broker with limits by the day asks the books: what was used since the day began, by caller and provider.
+import AdmissionCore
+import GRDB
+
+extension LedgerStore {
+  /// Attempts that were sent since this instant, and what they used; of those without an end what was reserved.
+  public func daySums(since began: WallInstant) throws -> [DaySum] {
+    try read { db in
+      try Row.fetchAll(
+        db,
+        sql: """
+          SELECT s.tenant, s.provider, s.key, s.model, count(*), total(a.input_tokens), total(a.cache_read_tokens),
+            total(a.output_tokens)
+          FROM attempts a JOIN series s ON s.id = a.series
+          WHERE a.id >= ? AND a.held_at >= ? AND a.state IN (1, 3)
+          GROUP BY s.tenant, s.provider, s.key, s.model ORDER BY s.tenant, s.provider, s.key, s.model
+          """, arguments: [LedgerSchema.firstRow(began.nanoseconds), began.nanoseconds]
+      ).map { row in
+        // Sums of foreign numbers, as floating point: they cannot overflow, and are cut to what a count may be.
+        func count(_ column: Int) -> TokenCount {
+          let sum: Double = row[column]
+          return TokenCount(sum < 1e12 ? Int64(max(0, sum)) : 1_000_000_000_000)
+        }
+        let key: String = row[2]
+        return DaySum(
+          tenant: TenantID(row[0] as String), provider: ProviderID(row[1] as String),
+          key: key.isEmpty ? nil : KeyID(key),
+          model: row[3], requests: row[4],
+          usage: Usage(inputTokens: count(5), cacheReadTokens: count(6), outputTokens: count(7)))
+      }
+    }
+  }
+}

@@ -1,0 +1,163 @@
+// Limits of rates by the second, the minute and the day, and what may go at once.
+import Testing
+
+@testable import AdmissionCore
+
+@Suite struct RateLimitTests {
+  private let start = Instant(nanoseconds: 1_000_000_000_000)
+
+  private func bench(_ limits: Limits, tenant: Limits = Limits()) -> Bench {
+    Bench(
+      AdmissionPolicy(
+        providers: [ProviderPolicy(id: "p", limits: limits)], tenants: [TenantPolicy(id: "t", limits: tenant)]))
+  }
+
+  private func granted(_ bench: inout Bench, calls: Int, input: Int64 = 10) -> Int {
+    let ids = (0..<calls).map { _ in bench.submit(input: input, cap: 0) }
+    return ids.filter { bench.isGranted($0) }.count
+  }
+
+  @Test func aSecondRefillsInASecond() {
+    var bucket = TokenBucket(.requestsPerSecond, 5, at: start)
+    #expect(bucket.reserve(5, at: start) == 5)
+    #expect(!bucket.isCovered(1, keeping: 0, at: start + .milliseconds(199)))
+    #expect(bucket.isCovered(1, keeping: 0, at: start + .milliseconds(200)))
+    #expect(bucket.instantCovered(2, keeping: 0, at: start) == start + .milliseconds(400))
+    #expect(bucket.available(at: start + .seconds(3600)) == 5)
+  }
+
+  @Test func aBurstBoundsWhatGoesAtOnceAndNotTheRate() {
+    // 600 a minute are ten a second; ten seconds of refill are a hundred.
+    var bucket = TokenBucket(.requestsPerMinute, 600, burst: .seconds(10), at: start)
+    #expect(bucket.capacity == 100 && bucket.limit == 600)
+    #expect(bucket.reserve(101, at: start) == 100)
+    #expect(bucket.available(at: start + .seconds(1)) == 10)
+    #expect(bucket.available(at: start + .seconds(60)) == 100)
+    #expect(TokenBucket(.requestsPerMinute, 600, burst: .seconds(60), at: start).capacity == 600)
+    #expect(TokenBucket(.requestsPerMinute, 2, burst: .milliseconds(1), at: start).capacity == 1)
+    #expect(TokenBucket(.tokensPerDay, 86_400, burst: .seconds(60), at: start).capacity == 60)
+    // Smaller than a burst's worth, a request takes all of it and leaves a debt.
+    bucket.settle(taken: 100, actual: 300, at: start + .seconds(60))
+    #expect(bucket.available(at: start + .seconds(60)) == -100)
+    bucket.resize(600, burst: .seconds(20), at: start + .seconds(60))
+    #expect(bucket.capacity == 200 && bucket.available(at: start + .seconds(60)) == 0)
+  }
+
+  @Test func aDayIsFullAgainWhenItEndsAndNotBefore() {
+    let end = start + .seconds(3600)
+    var bucket = TokenBucket(.requestsPerDay, 10, dayEnd: end, at: start)
+    #expect(bucket.reserve(10, at: start) == 10)
+    #expect(bucket.available(at: end + Span(nanoseconds: -1)) == 0)
+    #expect(bucket.instantCovered(1, keeping: 0, at: start) == end)
+    #expect(bucket.available(at: end) == 10)
+    #expect(bucket.reserve(4, at: end) == 4)
+    #expect(bucket.dayEnd == end + .seconds(86_400))
+    #expect(bucket.available(at: end + .seconds(86_399)) == 6)
+    #expect(bucket.reserve(1, at: end + .seconds(10 * 86_400 + 5)) == 1)
+    #expect(bucket.dayEnd == end + .seconds(11 * 86_400))
+  }
+
+  @Test func requestsPerSecondHoldAtAProvider() {
+    var bench = bench(Limits(requestsPerSecond: 3))
+    #expect(granted(&bench, calls: 10) == 3)
+    bench.run(for: .milliseconds(1000))
+    #expect(bench.grants.count == 6)
+  }
+
+  @Test func perMinuteAndPerSecondHoldBeside() {
+    var bench = bench(Limits(requestsPerMinute: 4, requestsPerSecond: 3))
+    #expect(granted(&bench, calls: 10) == 3)
+    bench.run(for: .seconds(1))
+    #expect(bench.grants.count == 4)
+  }
+
+  @Test func aDaysLimitHoldsForTokensAndAnotherDayGivesThemAgain() {
+    var bench = bench(Limits(tokensPerDay: 100))
+    bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(100))))
+    for _ in 0..<2 {
+      let id = bench.submit(input: 50, cap: 0)
+      bench.settle(id, input: 50, output: 0)
+    }
+    let waits = bench.submit(input: 50, cap: 0)
+    #expect(!bench.isGranted(waits))
+    #expect(bench.core.blocker(of: waits, at: bench.now) != nil)
+    bench.run(for: .seconds(99))
+    #expect(!bench.isGranted(waits))
+    bench.run(for: .seconds(1))
+    #expect(bench.isGranted(waits))
+  }
+
+  @Test func aClockThatIsSetOnBeginsADayAndOneThatIsSetBackDoesNot() {
+    var bench = bench(Limits(requestsPerDay: 2))
+    bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(5000))))
+    #expect(granted(&bench, calls: 3) == 2)
+    bench.send(.dayBegan(Day(serial: 19_999, end: bench.now + .seconds(50_000))))
+    #expect(bench.grants.count == 2)
+    bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(5000))))
+    bench.send(.dayBegan(Day(serial: 20_001, end: bench.now + .seconds(80_000))))
+    #expect(bench.grants.count == 3)
+  }
+
+  @Test func aTenantsDayHoldsItBackAndNobodyElse() {
+    var bench = bench(Limits(), tenant: Limits(requestsPerDay: 1))
+    bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(5000))))
+    #expect(granted(&bench, calls: 2) == 1)
+    let other = bench.submit(tenant: "u", input: 10, cap: 0)
+    #expect(bench.isGranted(other))
+  }
+
+  @Test func aRestartKnowsTheDay() {
+    var bench = Bench(
+      AdmissionPolicy(
+        providers: [
+          ProviderPolicy(
+            id: "p", limits: Limits(requestsPerDay: 10, tokensPerDay: 1000),
+            modelLimits: [ModelLimits(models: "m", limits: Limits(requestsPerDay: 5))],
+            keys: [KeyPolicy(id: "k", limits: Limits(requestsPerDay: 6))])
+        ], tenants: [TenantPolicy(id: "t", limits: Limits(tokensPerDay: 800))]))
+    bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(5000))))
+    bench.send(
+      .daySumsRestored([
+        DaySum(
+          tenant: "t", provider: "p", key: "k", model: "m", requests: 3,
+          usage: Usage(inputTokens: 300, cacheReadTokens: 100, outputTokens: 50)),
+        DaySum(
+          tenant: "t", provider: "gone", key: nil, model: "m", requests: 1, usage: Usage(inputTokens: 7)),
+      ]))
+    let snapshot = bench.core.snapshot(at: bench.now)
+    func left(_ buckets: [AdmissionSnapshot.Bucket]) -> [String: Int64] {
+      Dictionary(uniqueKeysWithValues: buckets.map { ($0.rate.name, $0.available) })
+    }
+    #expect(left(snapshot.providers[0].buckets) == ["requests_per_day": 7, "tokens_per_day": 750])
+    #expect(left(snapshot.providers[0].models[0].buckets) == ["requests_per_day": 2])
+    #expect(left(snapshot.tenants.first { $0.id == "t" }?.buckets ?? []) == ["tokens_per_day": 443])
+    #expect(granted(&bench, calls: 4) == 2)
+  }
+
+  @Test func aNewPolicyKeepsWhatWasUsed() {
+    var bench = bench(Limits(requestsPerDay: 5))
+    bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(5000))))
+    #expect(granted(&bench, calls: 3) == 3)
+    bench.send(
+      .policyReplaced(
+        AdmissionPolicy(
+          providers: [ProviderPolicy(id: "p", limits: Limits(requestsPerDay: 4, requestsPerSecond: 100))],
+          tenants: [TenantPolicy(id: "t")])))
+    #expect(granted(&bench, calls: 3) == 1)
+    bench.run(for: .seconds(5000))
+    #expect(bench.core.snapshot(at: bench.now).providers[0].buckets.contains { $0.rate == .requestsPerDay })
+  }
+
+  @Test func learningFollowsTheMinuteAlone() {
+    var bench = bench(Limits(requestsPerMinute: 100, requestsPerDay: 1000))
+    let id = bench.submit(input: 10, cap: 0)
+    if let lease = bench.grant(id)?.lease {
+      bench.send(
+        .limitsObserved(
+          lease, ObservedLimits(readings: [.init(dimension: .requests, limit: 100, remaining: 7)])))
+    }
+    let buckets = bench.core.snapshot(at: bench.now).providers[0].buckets
+    #expect(buckets.first { $0.rate == .requestsPerMinute }?.available == 7)
+    #expect(buckets.first { $0.rate == .requestsPerDay }?.available == 999)
+  }
+}
