@@ -2,7 +2,7 @@
 //
 // Every path:
 //   GET  /healthz                              200 while the loop turns
-//   GET  /readyz                               200, or 503 while draining
+//   GET  /readyz                               200, or 503 while draining or while the ledger refuses new work
 //   GET  /metrics                              Prometheus text
 //   GET  /                                     the dashboard
 //   GET  /api/v1/status                        providers, queues, tenants
@@ -22,6 +22,7 @@ import AdmissionCore
 import BrokerEngine
 import EventLoop
 import HTTPMessage
+import TextForms
 
 /// What the composition root does for the console.
 public struct AdminActions {
@@ -143,7 +144,7 @@ public final class AdminConsole: HTTPHandler {
     if path == "/healthz" { return isRead ? .text("ok\n") : .methodNotAllowed("GET") }
     if path == "/readyz" {
       guard isRead else { return .methodNotAllowed("GET") }
-      return broker.isDraining ? .text("draining\n", status: 503) : .text("ready\n")
+      return readiness()
     }
     // The page itself holds nothing secret; what it then asks for does need the token.
     if isRead, token != nil, let page = Dashboard.reply(path) { return page }
@@ -157,7 +158,7 @@ public final class AdminConsole: HTTPHandler {
       scope = tenant
     }
     if let page = Dashboard.reply(path) { return isRead ? page : .methodNotAllowed("GET") }
-    let parts = path.split(separator: "/").map(String.init)
+    let parts = path.split(separator: "/").map { PercentEscapes.decoded($0) }
     if path == "/metrics" {
       guard isRead else { return .methodNotAllowed("GET") }
       if let scope {
@@ -165,7 +166,8 @@ public final class AdminConsole: HTTPHandler {
       }
       return Reply(
         status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
-        body: MetricsText.render(broker, actions.processFigures(), version: version))
+        body: MetricsText.render(
+          broker, actions.processFigures(), ledger: ledgerDesk?.counts() ?? (0, 0), version: version))
     }
     guard parts.count >= 3, parts[0] == "api", parts[1] == "v1" else { return .error(404, "there is no \(path) here") }
     switch (parts[2], parts.count) {
@@ -201,6 +203,13 @@ public final class AdminConsole: HTTPHandler {
   }
 
   func access(_ head: RequestHead) -> Access {
+    // Browsers say where a request comes from, also where they send no `Origin`. Changes are for the console's own page and for
+    // whatever is no page; reads are safe, since a page of another site gets no sight of the answer.
+    if head.method != "GET", head.method != "HEAD", let site = head.fields.first("sec-fetch-site"),
+      !["same-origin", "none"].contains(site)
+    {
+      return .refused(.error(403, "changes asked for by pages of other sites are refused"))
+    }
     if let token {
       let shown = head.fields.first("authorization").map { Array($0.utf8) } ?? []
       let bearer = Array("Bearer ".utf8)
@@ -244,6 +253,14 @@ public final class AdminConsole: HTTPHandler {
   }
 
   // MARK: Reads
+
+  private func readiness() -> Reply {
+    if broker.isDraining { return .text("draining\n", status: 503) }
+    if let obstacle = broker.ledgerObstacle {
+      return .text("no new work is taken: the ledger cannot be written: \(obstacle)\n", status: 503)
+    }
+    return .text("ready\n")
+  }
 
   private func requests(_ head: RequestHead, tenant: String?) -> Reply {
     var state: String?

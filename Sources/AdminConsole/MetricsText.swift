@@ -3,7 +3,10 @@ import AdmissionCore
 import BrokerEngine
 
 enum MetricsText {
-  static func render(_ broker: Broker, _ process: ProcessFigures, version: String) -> [UInt8] {
+  /// - Parameter ledger: entries that wait to be written, and entries that were lost.
+  static func render(
+    _ broker: Broker, _ process: ProcessFigures, ledger: (pending: Int, lost: Int), version: String
+  ) -> [UInt8] {
     var page = MetricsPage()
     let snapshot = broker.snapshot()
     let metrics = broker.metrics
@@ -34,6 +37,12 @@ enum MetricsText {
         "tollgate_impossible_numbers_total", [("source", source.rawValue)],
         Double(metrics.impossibleNumbers[source, default: 0]))
     }
+    page.family("tollgate_ledger_obstacle", "gauge", "1 while the ledger cannot be written and new work is refused.")
+    page.sample("tollgate_ledger_obstacle", [], broker.ledgerObstacle == nil ? 0 : 1)
+    page.family("tollgate_ledger_pending", "gauge", "Entries that wait to be written into the ledger.")
+    page.sample("tollgate_ledger_pending", [], Double(ledger.pending))
+    page.family("tollgate_ledger_lost_total", "counter", "Entries for which the ledger had no room: above 0 its sums are short.")
+    page.sample("tollgate_ledger_lost_total", [], Double(ledger.lost))
     page.family("tollgate_draining", "gauge", "1 while the broker drains.")
     page.sample("tollgate_draining", [], broker.isDraining ? 1 : 0)
     page.family("tollgate_build_info", "gauge", "Always 1; the version is a label.")

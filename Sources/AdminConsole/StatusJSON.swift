@@ -1,6 +1,7 @@
 // The JSON shapes of the API. Times are RFC 3339 in UTC, durations whole milliseconds, money a decimal string with nine places.
 import AdmissionCore
 import BrokerEngine
+import PolicyFile
 
 enum StatusJSON {
   /// - Parameter tenant: shows this tenant's own alone; nil shows everything.
@@ -75,7 +76,18 @@ enum StatusJSON {
           json.member("id", key.id.name)
           json.member("secret", broker.secretMark(provider: provider.id.name, key: key.id.name))
           json.member("state", key.state)
-          json.member("until", time(key.until, broker))
+          let rules = policy?.keys.first { $0.id == key.id.name }
+          let standing = broker.standing(provider: provider.id.name, key: key.id.name)
+          if let standing, let reason = standing.reason {
+            let begins: WallInstant? = if case .notYet(let from) = standing { from } else { nil }
+            json.member("until", begins.map { Timestamp.text($0.nanoseconds) })
+            json.member("reason", reason)
+          } else {
+            json.member("until", time(key.until, broker))
+            json.member("reason", key.reason)
+          }
+          json.member("valid_from", rules?.validFrom.map { Timestamp.text($0.nanoseconds) })
+          json.member("expires", rules?.expires.map { Timestamp.text($0.nanoseconds) })
           json.member("in_flight", key.inFlight)
         }
       }
@@ -136,6 +148,7 @@ enum StatusJSON {
           json.member("blocker", wait.blocker.name)
           json.member("reason", ErrorText.describe(wait.blocker))
           json.member("from_ms", Int64((wait.since &- record.arrivedAt) / 1_000_000))
+          json.member("after_attempts", record.attempts.count { $0.began <= wait.since })
         }
       }
       json.key("tries")
@@ -179,6 +192,14 @@ enum StatusJSON {
     json.member("priority", record.priority.name)
     json.member("priority_reason", record.priorityReason)
     json.member("kind", record.kind)
+    json.key("unknown_hints")
+    json.array(record.unknownHints) { json, hint in
+      json.object { json in
+        json.member("header", hint.header)
+        json.member("value", hint.value)
+        json.member("allowed", allowed(hint.header, broker.policy))
+      }
+    }
     json.member("model", record.model)
     json.member("provider", record.provider)
     json.member("key", record.key)
@@ -192,6 +213,19 @@ enum StatusJSON {
     json.member("impossible_numbers", record.hadImpossibleNumbers)
     json.member("cost_usd", record.cost?.text)
     json.member("message", record.message)
+  }
+
+  /// What a hint's field may hold.
+  private static func allowed(_ header: String, _ policy: Policy) -> String {
+    switch header {
+    case "x-tollgate-priority": "high, normal, low"
+    case "x-tollgate-kind": policy.kinds.keys.sorted().joined(separator: ", ")
+    case "x-tollgate-timeout": "seconds, such as 30"
+    case "priority": "u=0 to u=7"
+    case "x-claude-code-request-class": "main, subagent, workflow, compaction, auxiliary"
+    case "x-codex-turn-metadata": "JSON with a request_kind of turn, prewarm, compaction or memory"
+    default: "the fields x-tollgate-\(TollgateFields.hints.joined(separator: ", -"))"
+    }
   }
 
   private static func milliseconds(_ start: UInt64, _ end: UInt64?) -> Int64? {

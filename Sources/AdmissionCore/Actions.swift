@@ -59,12 +59,14 @@ public struct Conclusion: Sendable {
   public var attempts: Int
   /// The budget that refused it.
   public var budget: BudgetReading?
+  /// What the request was reckoned to cost at least, where a budget refused it.
+  public var estimate: Money?
   /// What the tightest of the tenant's budgets leaves; nil where it has none.
   public var budgetRemaining: Money?
 
   public init(
     request: RequestID, outcome: Outcome, retryAfter: Span? = nil, blocker: Blocker? = nil, queued: Span,
-    attempts: Int, budget: BudgetReading? = nil, budgetRemaining: Money? = nil
+    attempts: Int, budget: BudgetReading? = nil, estimate: Money? = nil, budgetRemaining: Money? = nil
   ) {
     self.request = request
     self.outcome = outcome
@@ -73,6 +75,7 @@ public struct Conclusion: Sendable {
     self.queued = queued
     self.attempts = attempts
     self.budget = budget
+    self.estimate = estimate
     self.budgetRemaining = budgetRemaining
   }
 }

@@ -151,6 +151,17 @@ extension Admission {
     return least == .max ? 0 : least
   }
 
+  /// What the request costs where it is cheapest, in nano-dollars; 0 where no price is known.
+  func leastCost(_ request: Request) -> Int64 {
+    var least = Int64.max
+    for leg in routes.routes[Int(request.route)].legs {
+      let (input, output) = estimate(request, leg: leg)
+      let price = request.box.ticket.candidates[leg.candidate].price
+      least = min(least, price?.cost(input: input, output: output) ?? 0)
+    }
+    return least == .max ? 0 : least
+  }
+
   // MARK: Hold and post
 
   /// A stream runs on: what is held keeps up with it.

@@ -97,8 +97,8 @@ extension Admission {
           keys: provider.keyOrder.map { number in
             let key = provider.keys[Int(number)]
             return AdmissionSnapshot.Key(
-              id: key.policy.id, state: key.health.name, until: key.health.until, inFlight: key.capacity.permits.running
-            )
+              id: key.policy.id, state: key.policy.isInForce ? key.health.name : "disabled", until: key.health.until,
+              reason: key.health.trouble == .none ? nil : key.health.reason, inFlight: key.capacity.permits.running)
           },
           queuedByBand: provider.queued)
       },

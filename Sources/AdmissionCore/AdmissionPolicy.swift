@@ -140,12 +140,18 @@ public struct KeyPolicy: Sendable, Equatable {
   public var models: [Glob]
   /// Changes whenever the secret does, so that a disabled key is tried again.
   public var secretGeneration: Int
-  public init(id: KeyID, weight: Int = 1, limits: Limits = Limits(), models: [Glob] = [], secretGeneration: Int = 0) {
+  /// False before and after its days: it is not used. The shell knows the calendar.
+  public var isInForce: Bool
+  public init(
+    id: KeyID, weight: Int = 1, limits: Limits = Limits(), models: [Glob] = [], secretGeneration: Int = 0,
+    isInForce: Bool = true
+  ) {
     self.id = id
     self.weight = weight
     self.limits = limits
     self.models = models
     self.secretGeneration = secretGeneration
+    self.isInForce = isInForce
   }
 }
 

@@ -42,7 +42,9 @@ extension Admission {
     request.model = model
     request.accounts = accounts
     if let account = refusingAccount(request, at: now) {
-      reject(ticket, .rejectedBudget, blocker: nil, budget: account, accounts, at: now, into: &actions)
+      reject(
+        ticket, .rejectedBudget, blocker: nil, budget: account, estimate: leastCost(request), accounts, at: now,
+        into: &actions)
       return
     }
     book.use(accounts)
@@ -77,7 +79,8 @@ extension Admission {
   }
 
   private mutating func reject(
-    _ ticket: Ticket, _ outcome: Outcome, blocker: Blocker?, budget: Int32? = nil, _ accounts: [Int32]? = nil,
+    _ ticket: Ticket, _ outcome: Outcome, blocker: Blocker?, budget: Int32? = nil, estimate: Int64? = nil,
+    _ accounts: [Int32]? = nil,
     at now: Instant, into actions: inout ActionList
   ) {
     let band = Int(ticket.priority.rawValue)
@@ -87,7 +90,7 @@ extension Admission {
         Conclusion(
           request: ticket.id, outcome: outcome, retryAfter: retryAfter(outcome, band: band, at: now),
           blocker: budget.map { .budget(book.id($0)) } ?? blocker, queued: .zero, attempts: 0,
-          budget: budget.flatMap { book.reading($0, at: now) },
+          budget: budget.flatMap { book.reading($0, at: now) }, estimate: estimate.map { Money(nanodollars: $0) },
           budgetRemaining: accounts.map { book.remaining($0, withBroker: isSingleTenant, at: now) }
             ?? budgetRemaining(tenant: ticket.tenant, at: now))))
   }
@@ -160,6 +163,7 @@ extension Admission {
           request: request.ticket.id, outcome: outcome, retryAfter: retryAfter, blocker: blocker,
           queued: request.queued(at: now), attempts: request.tries,
           budget: budget.flatMap { book.reading($0, at: now) },
+          estimate: budget.map { _ in Money(nanodollars: leastCost(request)) },
           budgetRemaining: book.remaining(request.accounts, withBroker: isSingleTenant, at: now))))
     // Whoever stands behind it may fit.
     if request.waitsFor >= 0, budget == nil { wakeBudgetWaiters([request.waitsFor], at: now, into: &actions) }

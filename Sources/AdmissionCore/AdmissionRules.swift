@@ -226,7 +226,9 @@ extension Admission {
       let state = providers[Int(provider)]
       let model = state.modelOrder.first { state.models[Int($0)].pattern.matches(ticket.model) }
       let keys = state.keyOrder.filter { number in
-        let models = state.keys[Int(number)].policy.models
+        let rules = state.keys[Int(number)].policy
+        guard rules.isInForce else { return false }
+        let models = rules.models
         return models.isEmpty || models.contains { $0.matches(ticket.model) }
       }
       legs.append(

@@ -20,12 +20,15 @@ public struct AdmissionSnapshot: Sendable {
     /// `usable`, `cooling`, `disabled`.
     public var state: String
     public var until: Instant?
+    /// Why it is not usable; nil where it is.
+    public var reason: String?
     public var inFlight: Int
 
-    public init(id: KeyID, state: String, until: Instant? = nil, inFlight: Int) {
+    public init(id: KeyID, state: String, until: Instant? = nil, reason: String? = nil, inFlight: Int) {
       self.id = id
       self.state = state
       self.until = until
+      self.reason = reason
       self.inFlight = inFlight
     }
   }

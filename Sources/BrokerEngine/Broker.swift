@@ -73,6 +73,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     book.keep = { [unowned self] in books.remembered($0) }
     return book
   }()
+  private(set) lazy var keyCalendar = KeyCalendar(
+    loop: loop, wall: { [unowned self] in wallNanoseconds(at: now) },
+    tell: { [unowned self] changes, isOther in keysChanged(changes, isOther) })
   private var wallClock: WallClock
   private var ids: ULIDMaker
   private lazy var models = ModelCatalog(broker: self)
@@ -106,9 +109,12 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     rules = BrokerRules(policy: policy, secrets: secrets, prices: parts.prices)
     labels = LabelPolicy(policy: policy, prices: parts.prices.list)
     books = Books(parts.ledger)
-    dispatcher = Dispatcher(policy: Broker.admission(policy, secrets), clock: parts.clock, loop: parts.loop)
+    dispatcher = Dispatcher(
+      policy: Broker.admission(policy, secrets, at: wallClock.nanoseconds(at: startedAt)), clock: parts.clock,
+      loop: parts.loop)
     dispatcher.delegate = self
     budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
+    keyCalendar.policyChanged(policy)
   }
 
   // MARK: For the operator
@@ -126,8 +132,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     self.labels = labels
     memory.limit = policy.memory
     models.forget()
-    dispatcher.replacePolicy(Broker.admission(policy, secrets))
+    dispatcher.replacePolicy(Broker.admission(policy, secrets, at: wallNanoseconds(at: now)))
     budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
+    keyCalendar.policyChanged(policy)
   }
 
   /// Takes up secrets that changed outside the policy; false where none did.
@@ -135,16 +142,40 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     var secrets = secrets
     guard secrets.succeed(rules.secrets) else { return false }
     rules = BrokerRules(policy: rules.policy, secrets: secrets, prices: rules.prices)
-    dispatcher.replacePolicy(Broker.admission(rules.policy, secrets))
+    dispatcher.replacePolicy(Broker.admission(rules.policy, secrets, at: wallNanoseconds(at: now)))
     return true
   }
 
   /// A key's secret as it may be shown: `•••abcd`; nil where there is none.
   public func secretMark(provider: String, key: String) -> String? { rules.secrets.mark(provider: provider, key: key) }
 
-  /// What the core needs of a policy, with the secrets' generations in place of the secrets.
-  private static func admission(_ policy: Policy, _ secrets: KeySecrets) -> AdmissionPolicy {
+  /// Some keys' days have begun or ended, or will soon.
+  private func keysChanged(
+    _ changes: [(provider: String, key: String, state: String, reason: String)], _ isOther: Bool
+  ) {
+    if isOther {
+      dispatcher.replacePolicy(Broker.admission(rules.policy, rules.secrets, at: wallNanoseconds(at: now)))
+    }
+    for change in changes {
+      dispatcherNoted(
+        .keyChanged(ProviderID(change.provider), KeyID(change.key), state: change.state, reason: change.reason))
+    }
+  }
+
+  /// How a key stands to its dates; nil where there is no such key.
+  public func standing(provider: String, key: String) -> KeyStanding? {
+    rules.policy.providers.first { $0.id == provider }?.keys.first { $0.id == key }.map { KeyStanding($0, at: wallNanoseconds(at: now)) }
+  }
+
+  /// What the core needs of a policy, with the secrets' generations in place of the secrets, and the keys that are in force
+  /// at `wall` nanoseconds since 1970.
+  private static func admission(_ policy: Policy, _ secrets: KeySecrets, at wall: Int64) -> AdmissionPolicy {
     var admission = policy.admission
+    for (number, provider) in policy.providers.enumerated() {
+      for (index, key) in provider.keys.enumerated() {
+        admission.providers[number].keys[index].isInForce = KeyStanding(key, at: wall).isInForce
+      }
+    }
     for provider in admission.providers.indices {
       for key in admission.providers[provider].keys.indices {
         admission.providers[provider].keys[key].secretGeneration = secrets.generation(

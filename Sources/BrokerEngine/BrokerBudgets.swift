@@ -9,8 +9,9 @@ extension Broker {
 
   /// What the books know from before the start. To be called once, before the first request.
   public func restore(spent: [BudgetSpent], raises: [HeldRaise], attempts: [PastAttempt]) {
-    if !spent.isEmpty { dispatcher.tell(.budgetsRestored(spent)) }
+    // Raises first: what was spent is judged by the limits that hold.
     if !raises.isEmpty { budgets.restore(raises) }
+    if !spent.isEmpty { dispatcher.tell(.budgetsRestored(spent)) }
     if !attempts.isEmpty { dispatcher.tell(.restored(attempts)) }
   }
 

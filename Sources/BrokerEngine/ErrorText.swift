@@ -20,12 +20,16 @@ public enum ErrorText {
     case .rejectedBudget:
       guard let budget = conclusion.budget else { return "The budget is used up\(reason)." }
       let held = budget.held > .zero ? ", running calls hold \(amount(budget.held, budget.unit))" : ""
+      let estimate =
+        conclusion.estimate.map {
+          $0 > .zero && budget.unit == .usd ? "it is reckoned to cost \(dollars($0)), " : ""
+        } ?? ""
       let spent =
         budget.unit == .usd
         ? "\(dollars(budget.spent)) of \(dollars(budget.limit)) is spent"
         : "\(budget.spent.nanodollars) of \(amount(budget.limit, budget.unit)) are used"
       let rolls = "It counts the last \(budget.window.name), and has more room from time to time."
-      return "The budget '\(budget.id)' cannot pay for this request: \(spent)\(held). "
+      return "The budget '\(budget.id)' cannot pay for this request: \(estimate)\(spent)\(held). "
         + (budget.window.period == .rolling
           ? rolls
           : budgetEnds.map { "Its window ends at \($0)." } ?? "Its window does not end; ask the operator to raise it.")

@@ -122,13 +122,31 @@ final class Exchange {
     record.priority = classification.priority
     record.priorityReason = classification.reason
     record.kind = classification.kind
-    for hint in classification.unknownHints { broker.metrics.unknownHints[hint.header, default: 0] += 1 }
+    for hint in classification.unknownHints { noteUnknown(hint.header, hint.value) }
+    noteUnknownFields()
     guard let candidates = candidates() else { return }
     record.session = sessionName()
     record.submittedAt = broker.clock.monotonic()
     phase = .queued
     broker.submit(ticket(candidates), of: self)
     ownTime += (record.submittedAt ?? readyAt) &- readyAt
+  }
+
+  /// A hint with which we can do nothing: no error, but the client should hear of it.
+  private func noteUnknown(_ header: String, _ value: String) {
+    broker.metrics.unknownHints[header, default: 0] += 1
+    record.noteUnknownHint(header, value)
+  }
+
+  /// Fields with our prefix that we do not know, such as `x-tollgate-prioriy`; one label in the metrics for all of them.
+  private func noteUnknownFields() {
+    let fields = head.fields
+    for index in 0..<fields.count where fields.nameStarts(with: "x-tollgate-", at: index) {
+      let name = fields.name(at: index).lowercased()
+      guard !TollgateFields.hints.contains(String(name.dropFirst(11))) else { continue }
+      broker.metrics.unknownHints["x-tollgate-*", default: 0] += 1
+      record.noteUnknownHint(name, fields.value(at: index))
+    }
   }
 
   private func readFacts() -> RequestReading {
@@ -206,7 +224,7 @@ final class Exchange {
       if let seconds = Double(text), seconds >= 0, seconds < 1e9 {
         deadline = broker.clock.instant + Span(nanoseconds: Int64(seconds * 1e9))
       } else {
-        broker.metrics.unknownHints["x-tollgate-timeout", default: 0] += 1
+        noteUnknown("x-tollgate-timeout", text)
       }
     }
     return Ticket(

@@ -60,6 +60,8 @@ public final class RequestRecord {
   public internal(set) var priority: Priority
   public internal(set) var priorityReason = ""
   public internal(set) var kind: String?
+  /// Hints of the client that name nothing we know, by lower-case field; values cut to 128 bytes, 8 hints at most.
+  public private(set) var unknownHints: [(header: String, value: String)] = []
   public internal(set) var model = ""
   public internal(set) var provider: String?
   public internal(set) var key: String?
@@ -119,6 +121,14 @@ public final class RequestRecord {
     cost = sum
   }
   private var costIsUnknown = false
+
+  func noteUnknownHint(_ header: String, _ value: String) {
+    guard unknownHints.count < 8 else { return }
+    func cut(_ text: String) -> String {
+      text.utf8.count <= 128 ? text : String(decoding: text.utf8.prefix(125), as: UTF8.self) + "..."
+    }
+    unknownHints.append((cut(header), cut(value)))
+  }
 
   /// Milliseconds in the queue; for one that still waits, until `now`.
   public func queuedMilliseconds(at now: UInt64) -> Int64 {

@@ -1,8 +1,11 @@
-// Our own response header fields, on every answer.
+// Our own header fields: those of requests by name, and those of responses, on every answer.
 import AdmissionCore
 import HTTPMessage
 
-enum TollgateFields {
+public enum TollgateFields {
+  /// What a client may say, behind `x-tollgate-`.
+  public static let hints = ["kind", "priority", "provider", "session", "tenant", "timeout"]
+
   static func append(to fields: inout HeaderFields, _ record: RequestRecord, outcome: Outcome?) {
     fields.append(name: "x-tollgate-request-id", value: record.text)
     fields.append(name: "x-tollgate-priority", value: record.priority.name)

@@ -26,7 +26,11 @@ final class Connection: SessionCarrier {
   /// Reading goes on without a new event: TLS may hold bytes that the socket does not show.
   private var readsAgain = false
   private let openedAt: UInt64
-  private var lastProgress: UInt64
+  /// When bytes last went out, or an exchange began; when it was opened, before that.
+  private(set) var lastProgress: UInt64
+  private var exchanges = 0
+  /// No request is under way.
+  var isIdle: Bool { exchanges == 0 }
   /// Where the server keeps this connection.
   var index = 0
   let peer: String
@@ -54,8 +58,15 @@ final class Connection: SessionCarrier {
     isDirty = true
     server.schedule(self)
   }
-  func exchangeOpened() { server.openExchanges += 1 }
-  func exchangeClosed() { server.openExchanges -= 1 }
+  func exchangeOpened() {
+    exchanges += 1
+    lastProgress = now
+    server.openExchanges += 1
+  }
+  func exchangeClosed() {
+    exchanges -= 1
+    server.openExchanges -= 1
+  }
 
   // MARK: Reading
 

@@ -25,6 +25,12 @@ public struct EndpointLimits: Sendable {
   public var lingerTimeout: Duration = .seconds(5)
   /// Open connections of the whole server. Above: 503 and closed.
   public var maxConnections = 10_000
+  /// One connection too many, or one for which no descriptor is left, takes the place of the one that has been idle longest, or
+  /// where none is idle of the one that has been still longest, instead of being refused. For an operator's port, which must
+  /// answer whatever else goes on.
+  public var newestWins = false
+  /// Descriptors kept back for this server's connections, for when the process has no others left.
+  public var reservedDescriptors = 0
   /// HTTP/2: requests at a time on one connection.
   public var streamsPerConnection = 256
   /// `exchangeDrained` comes when the pending bytes of an answer fall below this, in bytes.

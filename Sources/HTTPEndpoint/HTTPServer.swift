@@ -31,6 +31,8 @@ public final class HTTPServer {
   private var isAccepting = true
   private var pausedListeners: [Listener] = []
   private var lastNotice: UInt64 = 0
+  /// Open on nothing: closed when a connection needs the number.
+  private var reserve: [Int32] = []
 
   /// Told in a sentence what an operator should know and no client can be told: out of descriptors, too many
   /// connections. At most once per second.
@@ -64,8 +66,13 @@ public final class HTTPServer {
     let listener = try Listener(
       loop, address,
       accepted: { [unowned self] descriptor, peer in self.accepted(descriptor, peer) },
-      exhausted: { [unowned self] listener, code in self.pause(listener, code) })
+      exhausted: { [unowned self] listener, code in
+        if self.makeRoom() { return true }
+        self.pause(listener, code)
+        return false
+      })
     listeners.append(listener)
+    fillReserve()
     return listener.address
   }
 
@@ -85,15 +92,20 @@ public final class HTTPServer {
     listeners = []
     pausedListeners = []
     while let connection = connections.last { connection.close(.aborted) }
+    for descriptor in reserve { Socket.closeDescriptor(descriptor) }
+    reserve = []
     clock?.cancel()
   }
 
   // MARK: Connections
 
   private func accepted(_ descriptor: Int32, _ peer: sockaddr_storage) {
-    guard connections.count < limits.values.maxConnections else {
-      refuse(descriptor)
-      return
+    if connections.count >= limits.values.maxConnections {
+      guard limits.values.newestWins, closeStillest() else {
+        refuse(descriptor)
+        return
+      }
+      notice("\(limits.values.maxConnections) connections are open, which is the limit: the stillest was closed for a new one")
     }
     if Int32(peer.ss_family) != AF_UNIX { Socket.tuneTCP(descriptor) }
     do {
@@ -116,7 +128,38 @@ public final class HTTPServer {
       connections[index] = last
       last.index = index
     }
+    fillReserve()
     if !pausedListeners.isEmpty { resumeListeners() }
+  }
+
+  // MARK: Room for one more
+
+  /// No descriptor is left in the process: gives back one of its own, where it may.
+  private func makeRoom() -> Bool {
+    guard let descriptor = reserve.popLast() else { return limits.values.newestWins && closeStillest() }
+    Socket.closeDescriptor(descriptor)
+    notice("the process has no descriptors left; this port lives on \(limits.values.reservedDescriptors) kept back for it")
+    return true
+  }
+
+  private func fillReserve() {
+    while reserve.count < limits.values.reservedDescriptors, isAccepting {
+      guard let descriptor = Socket.openNothing() else { return }
+      reserve.append(descriptor)
+    }
+  }
+
+  /// False where there is no connection.
+  private func closeStillest() -> Bool {
+    let stillest = connections.min { left, right in
+      left.isIdle == right.isIdle ? left.lastProgress < right.lastProgress : left.isIdle
+    }
+    guard let stillest else { return false }
+    // The caller takes the place, not the reserve.
+    let kept = reserve.count
+    stillest.close(stillest.isIdle ? .clientLeft : .aborted)
+    while reserve.count > kept, let descriptor = reserve.popLast() { Socket.closeDescriptor(descriptor) }
+    return true
   }
 
   /// Answers one client too many. Best effort: the socket is new, so its buffer takes the few bytes.
@@ -177,6 +220,7 @@ public final class HTTPServer {
 
   /// Once per second while there are connections.
   func tick(now: UInt64) {
+    fillReserve()
     resumeListeners()
     // From the back: a connection that closes is replaced by the last one, which was already looked at.
     for index in connections.indices.reversed() where index < connections.count { connections[index].tick(now) }

@@ -7,7 +7,8 @@ import EventLoop
   import Darwin
 #endif
 
-/// One listening socket. `accepted` is called with each new descriptor, which then belongs to the callee.
+/// One listening socket. `accepted` is called with each new descriptor, which then belongs to the callee; `exhausted` where the
+/// process has no descriptor for the next connection: true where it has made room for one.
 final class Listener {
   let address: EndpointAddress
   private let descriptor: Int32
@@ -17,7 +18,7 @@ final class Listener {
 
   init(
     _ loop: EventLoop, _ wanted: EndpointAddress, accepted: @escaping (Int32, sockaddr_storage) -> Void,
-    exhausted: @escaping (Listener, Int32) -> Void
+    exhausted: @escaping (Listener, Int32) -> Bool
   ) throws {
     switch wanted {
     case .tcp(let host, let port):
@@ -36,6 +37,7 @@ final class Listener {
     let descriptor = descriptor
     watch = try DescriptorWatch(loop, descriptor: descriptor) { [unowned self] _ in
       // Bounded, so that a flood of connections does not hold up those that are open; the loop comes back for the rest.
+      var hasMadeRoom = false
       for _ in 0..<64 {
         var storage = sockaddr_storage()
         var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
@@ -44,9 +46,13 @@ final class Listener {
         }
         guard taken >= 0 else {
           if errno == EINTR || errno == ECONNABORTED { continue }
-          if errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM { exhausted(self, errno) }
+          let code = errno
+          guard [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(code), !hasMadeRoom else { return }
+          hasMadeRoom = exhausted(self, code)
+          if hasMadeRoom { continue }
           return
         }
+        hasMadeRoom = false
         Socket.makeNonBlocking(taken)
         accepted(taken, storage)
       }

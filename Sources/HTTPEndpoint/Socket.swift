@@ -101,6 +101,12 @@ enum Socket {
     setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout.size(ofValue: linger)))
   }
 
+  /// A descriptor that holds its number and nothing else; nil where there is none left.
+  static func openNothing() -> Int32? {
+    let descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC)
+    return descriptor < 0 ? nil : descriptor
+  }
+
   static func closeDescriptor(_ descriptor: Int32) { _ = close(descriptor) }
 
   static func errorText(_ code: Int32) -> String { String(cString: strerror(code)) }

@@ -147,6 +147,12 @@ struct Fields {
     }
   }
 
+  /// A date (its first instant in UTC) or a date and time.
+  func instant(_ name: String) -> WallInstant? {
+    let allowed = "a date such as 2026-12-01, or a date and time such as 2026-12-01T08:00:00Z"
+    return read(name, allowed: allowed) { RFC3339.nanoseconds($0).map { WallInstant(nanoseconds: $0) } }
+  }
+
   /// `64KiB`, `32MiB`, `1GiB`, in bytes.
   func size(_ name: String, _ range: ClosedRange<Int>) -> Int? {
     let allowed = "\(sizeText(range.lowerBound)) to \(sizeText(range.upperBound)), a whole number with KiB, MiB or GiB"

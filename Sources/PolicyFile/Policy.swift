@@ -154,6 +154,10 @@ public struct ProviderKey: Sendable, Equatable {
   public var weight = 1
   public var limits = Limits()
   public var models: [Glob] = []
+  /// Not used before; nil: at once. Nanoseconds since 1970.
+  public var validFrom: WallInstant?
+  /// Not used from then on; nil: never ends.
+  public var expires: WallInstant?
   public init(id: String, source: Source) {
     self.id = id
     self.source = source

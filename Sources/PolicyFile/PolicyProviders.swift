@@ -74,7 +74,7 @@ extension PolicyBuilder {
     var keys: [ProviderKey] = []
     var seen: [String: Int] = [:]
     for item in fields.list("keys", of: "keys, such as {id: main, secret: \"${NAME}\"}") ?? [] {
-      guard let entry = reader.fields(item.node, item.path, known: ["id", "secret", "weight", "limits", "models"])
+      guard let entry = reader.fields(item.node, item.path, known: ["id", "secret", "weight", "limits", "models", "valid_from", "expires"])
       else {
         continue
       }
@@ -88,6 +88,11 @@ extension PolicyBuilder {
       key.weight = entry.integer("weight", 1...1000).map { Int($0) } ?? 1
       key.limits = limits(entry)
       key.models = entry.globs("models") ?? []
+      key.validFrom = entry.instant("valid_from")
+      key.expires = entry.instant("expires")
+      if let from = key.validFrom, let end = key.expires, end.nanoseconds <= from.nanoseconds {
+        entry.report("expires", "is not after valid_from, allowed: a later date or time")
+      }
       keys.append(key)
     }
     return keys

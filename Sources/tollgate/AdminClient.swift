@@ -3,6 +3,7 @@ import ArgumentParser
 import EventLoop
 import Foundation
 import HTTPMessage
+import TextForms
 import UpstreamHTTP
 
 /// How every command that talks to a broker finds it.
@@ -18,7 +19,16 @@ struct AdminOptions: ParsableArguments {
     let text = admin ?? ProcessInfo.processInfo.environment["TOLLGATE_ADMIN"] ?? "127.0.0.1:4142"
     return text.hasPrefix("http://") || text.hasPrefix("https://") ? text : "http://\(text)"
   }
-  var secret: String? { token ?? ProcessInfo.processInfo.environment["TOLLGATE_ADMIN_TOKEN"] }
+  var secret: String? {
+    let text = token ?? ProcessInfo.processInfo.environment["TOLLGATE_ADMIN_TOKEN"] ?? ""
+    return text.isEmpty ? nil : text
+  }
+
+  func validate() throws {
+    if admin?.isEmpty == true {
+      throw ValidationError("--admin: the address is empty; allowed are IP:PORT and URLs such as http://127.0.0.1:4142")
+    }
+  }
 }
 
 struct AdminClient {
@@ -49,6 +59,10 @@ struct AdminClient {
         Is 'tollgate serve' running? Another address is given with --admin.
         """)
     }
+    if answer.status == 401 {
+      let said = options.secret == nil ? "asks for its admin token" : "does not know the token that was given"
+      throw Refusal("tollgate: the broker \(said): give --token TOKEN, or set TOLLGATE_ADMIN_TOKEN")
+    }
     guard (200..<300).contains(answer.status) else {
       throw Refusal("tollgate: the broker said \(answer.status): \(AdminClient.message(of: answer.body))")
     }
@@ -58,10 +72,19 @@ struct AdminClient {
   func get<Value: Decodable>(_ type: Value.Type, _ path: String) throws -> Value {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
-    do { return try decoder.decode(type, from: try call("GET", path)) } catch let error as DecodingError {
-      throw Refusal("tollgate: the answer of \(options.address)\(path) is not what this version expects: \(error)")
+    do { return try decoder.decode(type, from: try call("GET", path)) } catch is DecodingError {
+      throw Refusal(AdminClient.unexpected("\(options.address)\(path)"))
     }
   }
+
+  /// - Parameter source: whose answer could not be read.
+  static func unexpected(_ source: String) -> String {
+    "tollgate: the answer of \(source) is not what tollgate \(tollgateVersion) expects; "
+      + "is it the admin address of a broker of the same version?"
+  }
+
+  /// A name as one segment of a path.
+  static func segment(_ name: some StringProtocol) -> String { PercentEscapes.encoded(String(name)) }
 
   private static func message(of body: [UInt8]) -> String {
     struct Failure: Decodable {
@@ -70,7 +93,10 @@ struct AdminClient {
       var errors: [String]?
     }
     let failure = try? JSONDecoder().decode(Failure.self, from: Data(body))
-    return failure?.error?.message ?? failure?.errors?.joined(separator: "\n") ?? String(decoding: body, as: UTF8.self)
+    let text =
+      failure?.error?.message ?? failure?.errors?.joined(separator: "\n")
+      ?? String(decoding: body.prefix(1000), as: UTF8.self)
+    return PrintableText.escaped(text, keepsLines: true)
   }
 }
 

@@ -102,8 +102,12 @@ final class BrokerProcess {
       var adminLimits = EndpointLimits()
       adminLimits.bodyBytes = 64 << 10
       adminLimits.maxConnections = 256
+      adminLimits.newestWins = true
+      adminLimits.reservedDescriptors = 4
       adminServer = HTTPServer(loop: loop, handler: console, limits: adminLimits, tls: nil)
     }
+    dataServer.onNotice = { logger.warning("data port", metadata: ["detail": "\($0)"]) }
+    adminServer?.onNotice = { logger.warning("admin port", metadata: ["detail": "\($0)"]) }
     upstream.onSocketWarning = { text in logger.warning("upstream socket", metadata: ["detail": "\(text)"]) }
     requests.reload = { [weak self] in self?.reload($0) }
     requests.drain = { [weak self] in self?.drain() }

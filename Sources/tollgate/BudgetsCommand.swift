@@ -47,7 +47,11 @@ struct BudgetRow: Decodable {
 
   /// An amount as a table shows it: dollars without the zeros behind the second decimal, else a number and its unit.
   func shown(_ amount: String) -> String {
-    guard unit == "usd" else { return "\(amount) \(unit)" }
+    unit == "usd" ? BudgetRow.dollars(amount) : "\(amount) \(unit)"
+  }
+
+  /// `$20.50` of `20.500000000`.
+  static func dollars(_ amount: String) -> String {
     var text = amount
     while text.hasSuffix("0"), let point = text.firstIndex(of: "."), text.distance(from: point, to: text.endIndex) > 3 {
       text.removeLast()
@@ -62,7 +66,21 @@ struct BudgetsCommand: ParsableCommand {
     subcommands: [List.self, Raise.self], defaultSubcommand: List.self)
 
   struct Report: Decodable {
+    struct Raise: Decodable {
+      var tenant: String?
+      var budget: String?
+      /// One of the three.
+      var usd: String?
+      var tokens: Int64?
+      var requests: Int64?
+      var until: String
+
+      var amount: String {
+        usd.map { BudgetRow.dollars($0) } ?? tokens.map { "\($0) tokens" } ?? "\(requests ?? 0) requests"
+      }
+    }
     var budgets: [BudgetRow]
+    var raises: [Raise]?
   }
 
   struct List: ParsableCommand {
@@ -83,15 +101,20 @@ struct BudgetsCommand: ParsableCommand {
         return
       }
       var table = TextTable(
-        ["BUDGET", "SPENT", "HELD", "LIMIT", "LEFT", "BEYOND IT", "WAITING", "WINDOW ENDS"], right: [1, 2, 3, 4, 6])
+        ["BUDGET", "SPENT", "HELD", "LIMIT", "OF IT RAISED", "LEFT", "BEYOND IT", "WAITING", "WINDOW ENDS"],
+        right: [1, 2, 3, 4, 5, 7])
       for budget in report.budgets {
         table.row([
-          budget.id, budget.shown(budget.spent), budget.shown(budget.held),
-          budget.shown(budget.limit) + (isZero(budget.raised) ? "" : " (+\(budget.shown(budget.raised)))"),
+          budget.id, budget.shown(budget.spent), budget.shown(budget.held), budget.shown(budget.limit),
+          isZero(budget.raised) ? "-" : budget.shown(budget.raised),
           budget.shown(budget.remaining), budget.onExceed, "\(budget.waiting)", budget.windowEnds ?? "never",
         ])
       }
       Terminal.line(table.text)
+      for raise in report.raises ?? [] {
+        let whose = raise.budget ?? "\(raise.tenant ?? "broker")/*"
+        Terminal.line(PrintableText.escaped("\(whose) is raised by \(raise.amount) until \(raise.until)"))
+      }
     }
 
     private func isZero(_ amount: String) -> Bool { amount.allSatisfy { $0 == "0" || $0 == "." } }
@@ -121,6 +144,7 @@ struct BudgetsCommand: ParsableCommand {
     }
 
     func validate() throws {
+      if tenant?.isEmpty == true { throw ValidationError("TENANT: the tenant's id is empty") }
       guard (tenant == nil) == broker else { throw ValidationError("name a tenant, or give --broker") }
       guard [usd != nil, tokens != nil, requests != nil].filter({ $0 }).count == 1 else {
         throw ValidationError("give one of --usd, --tokens and --requests")

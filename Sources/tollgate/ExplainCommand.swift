@@ -1,6 +1,9 @@
 // `tollgate explain`: why one request went as it went.
+import AdmissionCore
 import ArgumentParser
+import BrokerEngine
 import Foundation
+import TextForms
 
 struct ExplainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -15,6 +18,13 @@ struct ExplainCommand: ParsableCommand {
       var blocker: String
       var reason: String
       var fromMs: Int64
+      /// Attempts that had begun before it.
+      var afterAttempts: Int
+    }
+    struct Hint: Decodable {
+      var header: String
+      var value: String
+      var allowed: String
     }
     struct Try: Decodable {
       var number: Int
@@ -40,6 +50,7 @@ struct ExplainCommand: ParsableCommand {
     var session: String
     var priority: String
     var priorityReason: String
+    var unknownHints: [Hint]
     var model: String
     var queuedMs: Int64
     var totalMs: Int64?
@@ -52,6 +63,15 @@ struct ExplainCommand: ParsableCommand {
     var promotedMs: Int64?
     var waits: [Wait]
     var tries: [Try]
+  }
+
+  func validate() throws {
+    guard RequestID(text: requestID) == nil else { return }
+    let shown = PrintableText.escaped(String(requestID.prefix(60)))
+    throw ValidationError(
+      requestID.isEmpty
+        ? "the request's id is empty; it is in the header x-tollgate-request-id of every answer"
+        : "'\(shown)' is no request id: 26 letters and digits, as in the header x-tollgate-request-id")
   }
 
   func run() throws {
@@ -67,14 +87,16 @@ struct ExplainCommand: ParsableCommand {
       "  tenant \(story.tenant)" + (story.session.isEmpty ? "" : ", session \(story.session)"),
       "  \(story.priority) priority, by \(story.priorityReason)",
     ]
-    for wait in story.waits { lines.append("  +\(wait.fromMs) ms  waited: \(wait.reason)") }
+    for hint in story.unknownHints {
+      lines.append("  unknown hint \(hint.header): \(hint.value) (allowed: \(hint.allowed))")
+    }
+    waits(story, after: 0, &lines)
     if let promoted = story.promotedMs {
       lines.append(
         "  +\(promoted) ms  promoted: it had waited for its class' promote_after"
           + (story.priority == "high" ? "" : ", and its class gets promoted_share while such calls come first"))
     }
-    lines.append("  queued \(story.queuedMs) ms in all")
-    for attempt in story.tries {
+    for (index, attempt) in story.tries.enumerated() {
       var line = "  +\(attempt.fromMs ?? 0) ms  attempt \(attempt.number) at \(attempt.provider)"
       if let key = attempt.key { line += " with key \(key)" }
       if let status = attempt.status { line += ": \(status)" }
@@ -88,12 +110,22 @@ struct ExplainCommand: ParsableCommand {
       } else if attempt.costSource == "unknown" {
         lines.append("      cost unknown: the model has no price")
       }
+      waits(story, after: index + 1, &lines)
     }
+    lines.append("  queued \(story.queuedMs) ms in all")
     lines.append(
       "  tokens: \(story.inputTokens) in, \(story.outputTokens) out\(story.estimated ? " (estimated)" : "")")
     if let cost = story.costUsd { lines.append("  cost: $\(cost)") }
     if let message = story.message { lines.append("  told the client: \(message)") }
     if let total = story.totalMs { lines.append("  \(total) ms in all") }
-    return lines.joined(separator: "\n")
+    // Names, paths and models are clients' words.
+    return lines.map { PrintableText.escaped($0) }.joined(separator: "\n")
+  }
+
+  /// In the order in which things happened: what it waited for after so many attempts.
+  private static func waits(_ story: Story, after attempts: Int, _ lines: inout [String]) {
+    for wait in story.waits where wait.afterAttempts == attempts {
+      lines.append("  +\(wait.fromMs) ms  waited: \(wait.reason)")
+    }
   }
 }

@@ -8,9 +8,12 @@ struct KeysCommand: ParsableCommand {
     subcommands: [List.self, Disable.self, Enable.self], defaultSubcommand: List.self)
 
   static func table(_ keys: [(provider: String, key: StatusReport.Key)]) -> String {
-    var table = TextTable(["KEY", "SECRET", "STATE", "UNTIL", "RUNNING"], right: [4])
+    var table = TextTable(["KEY", "SECRET", "STATE", "UNTIL", "RUNNING", "EXPIRES", "REASON"], right: [4])
     for (provider, key) in keys {
-      table.row(["\(provider)/\(key.id)", key.secret ?? "-", key.state, key.until ?? "-", "\(key.inFlight)"])
+      table.row([
+        "\(provider)/\(key.id)", key.secret ?? "-", key.state, key.until ?? "-", "\(key.inFlight)", key.expires ?? "never",
+        key.reason ?? "-",
+      ])
     }
     return table.text
   }
@@ -44,7 +47,8 @@ struct KeysCommand: ParsableCommand {
     guard parts.count == 2, parts.allSatisfy({ !$0.isEmpty }) else {
       throw ValidationError("'\(key)' is no key: give PROVIDER/KEY, as 'tollgate keys' lists it")
     }
-    _ = try AdminClient(options: admin).call("POST", "/api/v1/keys/\(parts[0])/\(parts[1])/\(verb)")
+    _ = try AdminClient(options: admin).call(
+      "POST", "/api/v1/keys/\(AdminClient.segment(parts[0]))/\(AdminClient.segment(parts[1]))/\(verb)")
     Terminal.line("\(key): \(verb)d")
   }
 }
@@ -52,7 +56,7 @@ struct KeysCommand: ParsableCommand {
 struct BreakersCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "breakers", abstract: "List the providers' circuit breakers, or set one by hand.",
-    discussion: "closed: calls flow. open: none does. 'auto' gives the breaker back to its own judgement.",
+    discussion: "closed: calls flow. open: none does. 'auto' closes it now and lets it judge for itself from then on.",
     subcommands: [List.self, Open.self, Close.self, Auto.self], defaultSubcommand: List.self)
 
   struct List: ParsableCommand {
@@ -90,7 +94,10 @@ struct BreakersCommand: ParsableCommand {
   }
 
   private static func change(_ provider: String, _ verb: String, _ admin: AdminOptions) throws {
-    _ = try AdminClient(options: admin).call("POST", "/api/v1/breakers/\(provider)/\(verb)")
+    guard !provider.isEmpty else {
+      throw ValidationError("the provider's id is empty: give one that 'tollgate breakers' lists")
+    }
+    _ = try AdminClient(options: admin).call("POST", "/api/v1/breakers/\(AdminClient.segment(provider))/\(verb)")
     Terminal.line("\(provider): \(verb)")
   }
 }

@@ -15,6 +15,7 @@ enum PolicyLoading {
   }
 
   static func text(of path: String) throws -> String {
+    guard !path.isEmpty else { throw Refusal("tollgate: the path of a file is empty") }
     guard let data = FileManager.default.contents(atPath: path) else {
       throw Refusal("\(path): error: the file cannot be read; does it exist, and may you read it?")
     }

@@ -26,7 +26,10 @@ enum ProcessReading {
       }
     }
     figures.logLinesDropped = Terminal.output.dropped + Terminal.errors.dropped
-    figures.openDescriptors = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count) ?? 0
+    // Looking takes a descriptor: where none is left, all that are allowed are open.
+    figures.openDescriptors =
+      (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count)
+      ?? Int(sysconf(Int32(_SC_OPEN_MAX)))
     return figures
   }
 

@@ -1,6 +1,7 @@
 // `tollgate status`: one snapshot of a running broker.
 import ArgumentParser
 import Foundation
+import TextForms
 
 /// The parts of `/api/v1/status` that are shown.
 struct StatusReport: Decodable {
@@ -25,6 +26,8 @@ struct StatusReport: Decodable {
     var secret: String?
     var state: String
     var until: String?
+    var reason: String?
+    var expires: String?
     var inFlight: Int
   }
   struct Provider: Decodable {
@@ -60,19 +63,23 @@ struct StatusReport: Decodable {
 struct StatusCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "status", abstract: "Show what runs and what waits, once.",
-    discussion: "Exits with 0 when a broker answers, with 1 when none does: fit for a health check.")
+    discussion: """
+      Exits with 0 when a broker answers and takes work, with 1 when none answers or its ledger refuses new work: fit for a
+      health check.
+      """)
 
   @OptionGroup var admin: AdminOptions
   @Flag(help: "The answer of /api/v1/status as it is.") var json = false
 
   func run() throws {
     let client = AdminClient(options: admin)
+    let report = try client.get(StatusReport.self, "/api/v1/status")
     if json {
       Terminal.line(String(decoding: try client.call("GET", "/api/v1/status"), as: UTF8.self))
-      return
+    } else {
+      Terminal.line(StatusCommand.text(report))
     }
-    let report = try client.get(StatusReport.self, "/api/v1/status")
-    Terminal.line(StatusCommand.text(report))
+    if let ledger = report.ledger, ledger != "ok" { throw ExitCode(1) }
   }
 
   static func text(_ report: StatusReport) -> String {
@@ -83,7 +90,10 @@ struct StatusCommand: ParsableCommand {
         + "(high \(report.queued.high), normal \(report.queued.normal), low \(report.queued.low))",
     ]
     if let spent = report.spentUsd { lines.append("spent $\(spent) since then") }
-    if let ledger = report.ledger, ledger != "ok" { lines.append(Terminal.coloured("ledger: \(ledger)", 31)) }
+    if let ledger = report.ledger, ledger != "ok" {
+      let text = PrintableText.escaped("no new work is taken: the ledger cannot be written: \(ledger)")
+      lines.append(Terminal.coloured(text, 31))
+    }
     lines.append("")
     var providers = TextTable(
       ["PROVIDER", "RUNNING", "LIMIT", "HIGH", "NORMAL", "LOW", "BREAKER"], right: [1, 2, 3, 4, 5])
@@ -94,6 +104,14 @@ struct StatusCommand: ParsableCommand {
       ])
     }
     lines.append(providers.text)
+    for provider in report.providers where provider.breaker.state != "closed" {
+      let until = provider.breaker.until.map { " until \($0)" } ?? ""
+      let reason = provider.breaker.reason.map { ": \($0)" } ?? ""
+      lines.append(
+        PrintableText.escaped(
+          "breaker of \(provider.id) \(provider.breaker.state)\(until)\(reason); "
+            + "to try now: tollgate breakers auto \(provider.id)"))
+    }
     let buckets = report.providers.flatMap { provider in provider.buckets.map { (provider.id, $0) } }
     if !buckets.isEmpty {
       var table = TextTable(["BUCKET", "DIMENSION", "AVAILABLE", "CAPACITY"], right: [2, 3])

@@ -1,6 +1,7 @@
 // Text for people: to which stream, without ever trapping or hanging, and with colours only where a terminal shows them.
 import Foundation
 import ProcessOutput
+import TextForms
 
 enum Terminal {
   /// What a process with an event loop says: it never waits for the reader.
@@ -58,7 +59,8 @@ struct TextTable {
     self.right = right
   }
 
-  mutating func row(_ cells: [String]) { rows.append(cells) }
+  /// Names may come from clients: nothing of them steers the terminal.
+  mutating func row(_ cells: [String]) { rows.append(cells.map { PrintableText.escaped($0) }) }
 
   var text: String {
     let all = [headings] + rows

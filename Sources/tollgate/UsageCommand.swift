@@ -63,7 +63,8 @@ struct UsageCommand: ParsableCommand {
         text = String(decoding: try AdminClient(options: admin).call("GET", path), as: UTF8.self)
       }
       guard format == .table else {
-        return Terminal.answer(text)
+        // JSON is escaped already. CSV is for machines as it is; on a terminal nothing of it may steer that.
+        return Terminal.answer(isatty(1) == 1 ? PrintableText.escaped(text, keepsLines: true) : text)
       }
       Terminal.line(try UsageTable(json: text, by: query.by.map(\.rawValue)).text)
     }
@@ -159,10 +160,7 @@ struct UsageTable {
     var shown: String {
       switch self {
       case .number(let number): "\(number)"
-      // Names come from clients: nothing of them may steer the terminal.
-      case .text(let text):
-        String(
-          String.UnicodeScalarView(text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : $0 }))
+      case .text(let text): text
       }
     }
   }
@@ -172,7 +170,7 @@ struct UsageTable {
   init(json: String, by: [String]) throws {
     let report: Report
     do { report = try JSONDecoder().decode(Report.self, from: Data(json.utf8)) } catch {
-      throw Refusal("tollgate: the usage report is not what this version expects: \(error)")
+      throw Refusal(AdminClient.unexpected("the usage report"))
     }
     var counts = ["requests", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "cost_usd"]
     // Shown where there is something to see.

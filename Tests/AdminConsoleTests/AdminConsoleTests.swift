@@ -51,6 +51,18 @@ import Testing
     #expect(ask("GET", "/readyz").status == 503)
   }
 
+  @Test(arguments: [
+    ("cross-site", 403, 200), ("same-site", 403, 200), ("Cross-Site", 403, 200), ("same-origin", 200, 200), ("none", 200, 200),
+  ])
+  func pagesOfOtherSitesChangeNothing(_ site: String, _ change: Int, _ read: Int) {
+    for method in ["POST", "PATCH", "DELETE", "PUT"] {
+      let status = ask(method, "/api/v1/breakers/sim/open", [("sec-fetch-site", site)]).status
+      #expect(status == (method == "POST" || change == 403 ? change : 405))
+    }
+    #expect(ask("POST", "/api/v1/reload", [("Sec-Fetch-Site", site)]).status == (change == 403 ? 403 : 422))
+    #expect(ask("GET", "/api/v1/status", [("sec-fetch-site", site)]).status == read)
+  }
+
   @Test func changesAreMadeByPostOnly() {
     for target in ["/api/v1/reload", "/api/v1/drain", "/api/v1/keys/sim/main/disable", "/api/v1/breakers/sim/open"] {
       let reply = ask("GET", target)

@@ -49,7 +49,7 @@ import Testing
     #expect(second.answer?.status == 429)
     #expect(second.field(Self.header) == "0.005000000")
     #expect(
-      second.text.contains("'broker/day' cannot pay for this request: $0.01 of $0.015 is spent. Its window ends at "))
+      second.text.contains("'broker/day' cannot pay for this request: it is reckoned to cost $0.01, $0.01 of $0.015 is spent. Its window ends at "))
     #expect(rig.broker.budgetReadings.map(\.id) == ["broker/day"])
   }
 
@@ -138,6 +138,18 @@ import Testing
       raises: [], attempts: [])
     #expect(ask(rig).answer?.status == 429)
     #expect(rig.broker.budgetReadings.first?.spent.nanodollars == 6_000_000)
+  }
+
+  /// What was spent is judged by the limits that hold: at the limit with its raise, under it and over it.
+  @Test(arguments: [(1_000_000, 15_999_999, []), (1_000_000, 16_000_000, ["broker/day"]), (0, 15_000_000, ["broker/day"])])
+  func aRaiseHoldsBeforeThePastIsJudged(raise: Int64, spent: Int64, told: [String]) {
+    let rig = broker([Budget(limit: Money(nanodollars: 15_000_000), per: .day)])
+    let until = WallInstant(nanoseconds: 1_763_720_060_000_000_000)
+    rig.broker.restore(
+      spent: [BudgetSpent(account: .broker, window: BudgetWindow(.day), spent: Money(nanodollars: spent))],
+      raises: raise > 0 ? [HeldRaise(tenant: nil, amount: Money(nanodollars: raise), until: until)] : [], attempts: [])
+    let exceeded = rig.notices.compactMap { if case .budgetExceeded(let reading) = $0 { reading.id } else { nil } }
+    #expect(exceeded == told)
   }
 
   @Test func dollarsAreShort() {

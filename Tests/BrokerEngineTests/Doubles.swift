@@ -121,13 +121,27 @@ final class Rig {
   let upstream = FakeUpstream()
   let broker: Broker
   var ended: [RequestRecord] = []
+  /// What an operator would be told.
+  var notices: [Notice] = []
   private let time = Time()
 
-  final class Time { var now: UInt64 = 1_000_000_000_000 }
+  final class Time {
+    var now: UInt64 = 1_000_000_000_000
+    var wall: Int64 = 1_763_720_000_000_000_000
+  }
+
+  /// The machine's clock; setting it lets two seconds pass, in which the broker notices.
+  var wall: Int64 {
+    get { time.wall }
+    set {
+      time.wall = newValue
+      time.now += 2_000_000_000
+    }
+  }
 
   init(
     ledger: FakeLedger? = nil, prices: PriceList = PriceList(version: "none", entries: []), loop: EventLoop? = nil,
-    _ change: (inout Policy) -> Void = { _ in }
+    wall: Int64 = 1_763_720_000_000_000_000, _ change: (inout Policy) -> Void = { _ in }
   ) {
     var policy = Policy()
     var provider = Provider(id: "sim", dialect: .openai, baseURL: "http://sim/v1")
@@ -140,13 +154,15 @@ final class Rig {
       for key in provider.keys { secrets.set(Secret("sk-upstream"), provider: provider.id, key: key.id) }
     }
     let time = time
+    time.wall = wall
     let box = Box()
     broker = Broker(
       policy: policy, secrets: secrets,
       parts: BrokerParts(
         upstream: upstream,
-        clock: BrokerClock(monotonic: { time.now }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: loop,
-        hash: { $0 }, ledger: ledger, prices: PriceBook(prices), requestEnded: { box.rig?.ended.append($0) }))
+        clock: BrokerClock(monotonic: { time.now }, wall: { time.wall }, seed: 1), loop: loop,
+        hash: { $0 }, ledger: ledger, prices: PriceBook(prices), requestEnded: { box.rig?.ended.append($0) },
+        noticed: { box.rig?.notices.append($0) }))
     box.rig = self
   }
 

@@ -20,15 +20,16 @@ def test_every_example_says_what_it_is():
 def test_claude_code(http, broker):
     env = json.loads((EXAMPLES / "claude-code/settings.json").read_text())["env"]
     assert env["ANTHROPIC_BASE_URL"] == "http://127.0.0.1:4141"
-    custom = dict(line.split(": ", 1) for line in env["ANTHROPIC_CUSTOM_HEADERS"].split("\n"))
+    assert env["CLAUDE_CODE_GATEWAY_HINT_HEADERS"] == "1", "without it every call is of the same class"
+    assert "ANTHROPIC_CUSTOM_HEADERS" not in env, "a class set by hand wins over every hint"
     body = {"model": "claude-test", "max_tokens": 32000, "stream": True, "system": [{"type": "text", "text": "x"}],
             "messages": [{"role": "user", "content": "hello"}], "metadata": {"user_id": "u"}}
     fields = {"authorization": f"Bearer {env['ANTHROPIC_AUTH_TOKEN']}", "anthropic-version": "2023-06-01",
               "anthropic-beta": "claude-code-20250219,some-new-beta", "x-claude-code-session-id": "session-7"}
-    answer = http.post(broker.url + "/v1/messages?beta=true", json=body, headers={**fields, **custom})
+    answer = http.post(broker.url + "/v1/messages?beta=true", json=body, headers={**fields, "x-claude-code-request-class": "main"})
     assert answer.status_code == 200
     assert "event: message_stop" in answer.text
-    assert answer.headers["x-tollgate-priority"] == custom["x-tollgate-priority"]
+    assert answer.headers["x-tollgate-priority"] == "high"
     record = record_of(http, broker, answer)
     assert record["session"] == "session-7"
     for request_class, priority in (("main", "high"), ("subagent", "normal"), ("compaction", "low")):
@@ -47,7 +48,8 @@ def test_codex(http, broker):
     assert provider["wire_api"] == "responses"
     body = {"model": "gpt-test", "instructions": "x", "input": [{"type": "message", "role": "user", "content": [
         {"type": "input_text", "text": "hello"}]}], "stream": True, "store": False, "prompt_cache_key": "thread-1"}
-    fields = {"authorization": "Bearer any", "session_id": "thread-1", "originator": "codex_cli_rs", **provider["http_headers"]}
+    fields = {"authorization": "Bearer any", "session_id": "thread-1", "originator": "codex_cli_rs",
+              "x-codex-turn-metadata": json.dumps({"request_kind": "turn", "thread_source": "user"})}
     plain = http.post(broker.url + "/v1/responses", json=body, headers=fields)
     assert plain.status_code == 200, plain.text
     assert "event: response.completed" in plain.text
@@ -55,6 +57,8 @@ def test_codex(http, broker):
     packed = http.post(broker.url + "/v1/responses", content=zstandard.compress(json.dumps(body).encode()), headers={
         **fields, "content-type": "application/json", "content-encoding": "zstd"})
     assert packed.status_code == 200, packed.text
+    assert "http_headers" not in provider, "a class set by hand wins over every hint"
     for answer in (plain, packed):
+        assert answer.headers["x-tollgate-priority"] == "high"
         record = record_of(http, broker, answer)
         assert (record["session"], record["model"]) == ("thread-1", "gpt-test")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sqlite3
 
 import httpx
@@ -183,10 +184,21 @@ def test_a_locked_ledger_refuses_new_work_and_heals(start, tmp_path):
     assert "another process holds its write lock" in state["obstacle"] and state["pending"] > 0
     assert "write lock" in httpx.get(broker.admin + "/api/v1/status", timeout=10).json()["ledger"]
     broker.wait_for_line("the ledger cannot be written")
+    ready = httpx.get(broker.admin + "/readyz", timeout=10)
+    assert ready.status_code == 503 and "write lock" in ready.text
+    assert httpx.get(broker.admin + "/healthz", timeout=10).status_code == 200
+    metrics = httpx.get(broker.admin + "/metrics", timeout=10).text
+    assert "\ntollgate_ledger_obstacle 1\n" in metrics and re.search(r"^tollgate_ledger_pending [1-9]", metrics, re.M)
+    for flags in ([], ["--json"]):
+        status = run("status", *flags, "--admin", broker.admin)
+        assert status.returncode == 1 and "write lock" in status.stdout
     lock.execute("ROLLBACK")
     lock.close()
     wait_until(lambda: httpx.get(broker.admin + "/api/v1/ledger", timeout=10).json()["obstacle"] is None, "the trouble's end")
     assert call(broker, "s").status_code == 200
+    assert httpx.get(broker.admin + "/readyz", timeout=10).status_code == 200
+    assert "\ntollgate_ledger_obstacle 0\n" in httpx.get(broker.admin + "/metrics", timeout=10).text
+    assert run("status", "--admin", broker.admin).returncode == 0
     broker.signal(15)
     assert broker.wait() == 0
     rows = json.loads(run("usage", "--store", store, "--format", "json").stdout)

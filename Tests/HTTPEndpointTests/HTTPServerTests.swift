@@ -249,6 +249,40 @@ import Testing
     bench.turn { third.text.hasPrefix("HTTP/1.1 200") }
   }
 
+  @Test func theNewestTakesThePlaceOfTheStillest() throws {
+    var limits = EndpointLimits()
+    limits.maxConnections = 3
+    limits.newestWins = true
+    let handler = RecordingHandler()
+    let bench = try ServerBench(handler, limits: limits)
+    let port = try bench.listen()
+    // One that waits for its answer, then two that are idle.
+    let busy = try TestClient(bench, port: port)
+    busy.send(get)
+    bench.turn { handler.exchanges.count == 1 }
+    let idle = try TestClient(bench, port: port)
+    bench.turn { bench.server.connectionCount == 2 }
+    let younger = try TestClient(bench, port: port)
+    bench.turn { bench.server.connectionCount == 3 }
+    let newest = try TestClient(bench, port: port)
+    newest.send(get)
+    bench.turn { handler.exchanges.count == 2 }
+    #expect(bench.server.connectionCount == 3)
+    bench.turn { idle.isAtEnd || younger.isAtEnd }
+    #expect(!busy.isAtEnd)
+    // Where all are busy, the stillest of them goes.
+    let third = idle.isAtEnd ? younger : idle
+    third.send(get)
+    bench.turn { handler.exchanges.count == 3 }
+    let last = try TestClient(bench, port: port)
+    last.send(get)
+    bench.turn { handler.exchanges.count == 4 }
+    bench.turn { busy.isAtEnd || newest.isAtEnd || third.isAtEnd }
+    #expect(bench.server.connectionCount == 3)
+    #expect(handler.endings == ["ended aborted"])
+    #expect(!last.isAtEnd)
+  }
+
   @Test func anAbortedAnswerIsSeenAsIncomplete() throws {
     let handler = RecordingHandler()
     handler.onReady = {

@@ -7,7 +7,8 @@ import TextForms
   @Test(
     arguments: [
       ("", "\"\""), ("plain é 🚦", #""plain é 🚦""#), ("\"\\/", #""\"\\/""#), ("\n\r\t", #""\n\r\t""#),
-      ("\u{0}\u{1f}\u{7f}", #""\u0000\u001f\u007f""#), ("\u{80}", "\"\u{80}\""),
+      ("\u{0}\u{1f}\u{7f}", #""\u0000\u001f\u007f""#), ("\u{80}", #""\u0080""#),
+      ("é\u{202E}\"\n", #""é\u202e\"\n""#), ("\u{E0041}", #""\udb40\udc41""#),
     ] as [(String, String)])
   func writes(_ text: String, _ expected: String) {
     #expect(JSONString.quoted(text) == expected)

@@ -176,16 +176,23 @@ function requestRows(requests) {
   });
 }
 
+/** Waits and attempts in the order in which they happened. */
+function chronicle(story) {
+  const waitsAfter = attempts => story.waits.filter(wait => wait.after_attempts === attempts)
+    .map(wait => [`+${time(wait.from_ms)}`, `waited: ${wait.reason}`]);
+  return [...waitsAfter(0), ...story.tries.flatMap((attempt, index) => [[`+${time(attempt.from_ms)}`,
+    `attempt ${attempt.number} at ${attempt.provider}${attempt.key ? "/" + attempt.key : ""}: ${attempt.status ?? attempt.failure ?? "running"}`
+    + (attempt.verdict ? ` (${attempt.verdict})` : "")], ...waitsAfter(index + 1)])];
+}
+
 async function tell(id) {
   const story = await ask(`/api/v1/requests/${encodeURIComponent(id)}`);
   const facts = [
     ["request", story.id], ["outcome", story.outcome ?? story.state], ["arrived", story.arrived_at],
     ["path", `${story.method} ${story.path}`], ["model", story.model || "–"], ["tenant", story.tenant], ["session", story.session || "–"],
     ["class", `${story.priority}, by ${story.priority_reason}`], ["queued", time(story.queued_ms)],
-    ...story.waits.map(wait => [`+${time(wait.from_ms)}`, `waited: ${wait.reason}`]),
-    ...story.tries.map(attempt => [`+${time(attempt.from_ms)}`,
-      `attempt ${attempt.number} at ${attempt.provider}${attempt.key ? "/" + attempt.key : ""}: ${attempt.status ?? attempt.failure ?? "running"}`
-      + (attempt.verdict ? ` (${attempt.verdict})` : "")]),
+    ...(story.unknown_hints ?? []).map(hint => ["unknown hint", `${hint.header}: ${hint.value} (allowed: ${hint.allowed})`]),
+    ...chronicle(story),
     ["tokens", `${count(story.input_tokens)} in, ${count(story.output_tokens)} out${story.estimated ? " (estimated)" : ""}`],
     ["cost", story.cost_usd === null ? "unknown" : `$${story.cost_usd}`],
     ["in all", time(story.total_ms)],

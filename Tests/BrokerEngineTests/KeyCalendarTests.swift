@@ -1,0 +1,100 @@
+// A key's days: each border at, under and over; announcements; a clock that is set; waiting calls when a key's days begin.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import Testing
+
+@testable import BrokerEngine
+
+@Suite struct KeyCalendarTests {
+  private static let day: Int64 = 86_400_000_000_000
+  private static let second: Int64 = 1_000_000_000
+
+  private func key(_ id: String = "k", from: Int64? = nil, until: Int64? = nil) -> ProviderKey {
+    var key = ProviderKey(id: id, source: .text(Secret("sk-upstream")))
+    key.validFrom = from.map { WallInstant(nanoseconds: $0) }
+    key.expires = until.map { WallInstant(nanoseconds: $0) }
+    return key
+  }
+
+  @Test func bordersAreExact() {
+    let both = key(from: 100 * Self.day, until: 200 * Self.day)
+    #expect(KeyStanding(both, at: 100 * Self.day - 1) == .notYet(WallInstant(nanoseconds: 100 * Self.day)))
+    #expect(KeyStanding(both, at: 100 * Self.day) == .inForce)
+    let end = WallInstant(nanoseconds: 200 * Self.day)
+    for (days, standing) in [(14, 14), (3, 3), (1, 1)] as [(Int64, Int64)] {
+      let over = KeyStanding(both, at: 200 * Self.day - days * Self.day - 1)
+      let at = KeyStanding(both, at: 200 * Self.day - days * Self.day)
+      #expect(at == .ending(withinDays: standing, at: end))
+      #expect(over == (days == 14 ? .inForce : .ending(withinDays: days == 3 ? 14 : 3, at: end)))
+    }
+    #expect(KeyStanding(both, at: 200 * Self.day - 1) == .ending(withinDays: 1, at: end))
+    #expect(KeyStanding(both, at: 200 * Self.day) == .expired(end))
+    #expect(KeyStanding(both, at: .min) == .notYet(WallInstant(nanoseconds: 100 * Self.day)))
+    #expect(KeyStanding(both, at: .max) == .expired(end))
+    #expect(KeyStanding(key(), at: 0) == .inForce)
+  }
+
+  /// A broker with two keys: one that ends when the other has been valid for a while, and a wall clock to turn.
+  private final class Bench {
+    let rig: Rig
+    init(_ keys: [ProviderKey], at wall: Int64) {
+      rig = Rig(wall: wall) { $0.providers[0].keys = keys }
+      rig.broker.keyCalendar.check()
+    }
+    func look(at wall: Int64) {
+      rig.wall = wall
+      rig.broker.keyCalendar.check()
+    }
+    var told: [String] {
+      rig.notices.compactMap { notice in
+        if case .keyChanged(_, let key, let state, let reason) = notice { "\(key) \(state): \(reason)" } else { nil }
+      }
+    }
+    /// The key that the next call is sent with, or its refusal.
+    func call() -> String {
+      let exchange = rig.send()
+      if let key = exchange.field("x-tollgate-key") { return key }
+      guard exchange.answer == nil else { return "\(exchange.answer?.status ?? 0)" }
+      rig.upstream.last?.respond(200, [("content-type", "application/json")], ["{}"])
+      return exchange.field("x-tollgate-key") ?? "\(exchange.answer?.status ?? 0)"
+    }
+  }
+
+  @Test func aPlannedChangeLosesNoCall() {
+    let start = 20_000 * Self.day
+    let bench = Bench([key("old", until: start + 30 * Self.day), key("new", from: start + 20 * Self.day)], at: start)
+    #expect(bench.told == ["new disabled: not valid before 2024-10-24T00:00:00.000Z"])
+    #expect((0..<4).map { _ in bench.call() } == Array(repeating: "old", count: 4))
+    bench.look(at: start + 20 * Self.day)
+    #expect(
+      bench.told.dropFirst() == [
+        "old usable: expires at 2024-11-03T00:00:00.000Z, within 14 days", "new usable: valid now",
+      ])
+    bench.look(at: start + 29 * Self.day)
+    bench.look(at: start + 29 * Self.day + 1)
+    #expect(bench.told.last == "old usable: expires at 2024-11-03T00:00:00.000Z, within a day")
+    #expect(bench.told.count == 4)
+    bench.look(at: start + 30 * Self.day)
+    #expect(bench.told.last == "old disabled: expired at 2024-11-03T00:00:00.000Z")
+    #expect((0..<4).map { _ in bench.call() } == Array(repeating: "new", count: 4))
+    let states = bench.rig.broker.snapshot().providers[0].keys.map { "\($0.id) \($0.state)" }
+    #expect(states == ["old disabled", "new usable"])
+    // A clock that was set back: what it says now holds.
+    bench.look(at: start)
+    #expect(bench.call() == "old")
+  }
+
+  @Test func withoutAKeyInForceCallsAreRefusedAtOnce() {
+    let start = 20_000 * Self.day
+    let bench = Bench([key("only", until: start)], at: start)
+    #expect(bench.call() == "503")
+    #expect(bench.told == ["only disabled: expired at 2024-10-04T00:00:00.000Z"])
+  }
+
+  @Test func keysWithoutDatesAreNeverToldOf() {
+    let bench = Bench([key("a"), key("b")], at: 20_000 * Self.day)
+    bench.look(at: 30_000 * Self.day)
+    #expect(bench.told.isEmpty)
+  }
+}
