@@ -5,6 +5,9 @@ public enum AdmissionAction: Sendable {
   case grant(Grant)
   /// The request is over: answer the client if nobody has, and forget it. Exactly one for each `submitted`.
   case conclude(Conclusion)
+  /// Make a free call of our own with this key (its list of models), and tell by `keyChecked` whether it was refused. At most one
+  /// for each first refusal.
+  case checkKey(ProviderID, KeyID)
   /// Something an operator may want to know; never needed for correctness.
   case note(Notice)
   /// After `drainRequested`: nothing is queued and nothing runs.
@@ -47,6 +50,16 @@ public struct Grant: Sendable {
   }
 }
 
+/// An upstream key by its provider.
+public struct RefusedKey: Sendable, Hashable {
+  public var provider: ProviderID
+  public var key: KeyID
+  public init(provider: ProviderID, key: KeyID) {
+    self.provider = provider
+    self.key = key
+  }
+}
+
 public struct Conclusion: Sendable {
   public var request: RequestID
   public var outcome: Outcome
@@ -63,11 +76,15 @@ public struct Conclusion: Sendable {
   public var estimate: Money?
   /// What the tightest of the tenant's budgets leaves; nil where it has none.
   public var budgetRemaining: Money?
+  /// For `rejectedNoCapacity` where every key of the route is refused or unpaid: the one that was refused last.
+  public var refusedKey: RefusedKey?
 
   public init(
     request: RequestID, outcome: Outcome, retryAfter: Span? = nil, blocker: Blocker? = nil, queued: Span,
-    attempts: Int, budget: BudgetReading? = nil, estimate: Money? = nil, budgetRemaining: Money? = nil
+    attempts: Int, budget: BudgetReading? = nil, estimate: Money? = nil, budgetRemaining: Money? = nil,
+    refusedKey: RefusedKey? = nil
   ) {
+    self.refusedKey = refusedKey
     self.request = request
     self.outcome = outcome
     self.retryAfter = retryAfter

@@ -41,6 +41,8 @@ public struct Admission: Sendable {
   var tenantTimers = IndexedHeap()
   var tenantTimerPositions: [Int32] = []
   var nextSequence: UInt64 = 0
+  /// Requests that were told to slow down and stand outside of their lanes, in the order of their refusals.
+  var heldBack: [RequestID] = []
   var drainRate = DrainRate()
   var book = BudgetBook()
   /// The day that holds, for limits by the day.
@@ -95,6 +97,8 @@ public struct Admission: Sendable {
     case .settled(let lease, let settlement): settle(lease, settlement, at: now, into: &actions)
     case .limitsObserved(let lease, let limits): observe(limits, lease, at: now, into: &actions)
     case .policyReplaced(let policy): replace(policy, at: now, into: &actions)
+    case .keyChecked(let provider, let key, let generation, let isRefused):
+      keyChecked(provider, key, generation: generation, isRefused: isRefused, at: now, into: &actions)
     case .operatorCommanded(let command): obey(command, at: now, into: &actions)
     case .budgetWindowsBegan(let windows): beginWindows(windows, at: now, into: &actions)
     case .budgetRaisesReplaced(let raises): replaceRaises(raises, at: now, into: &actions)
@@ -133,10 +137,15 @@ public struct Admission: Sendable {
       needsPass = true
     }
     while let first = tenantTimers.first, first.key <= now.nanoseconds { unpark(first.element) }
+    var refused: [RequestID] = []
     while let first = timers.first, first.key <= now.nanoseconds {
       guard let request = waiting[Int(first.element)] else { break }
       if request.deadline <= now {
         evict(first.element, outcome: .evictedMaxWait, at: now, into: &actions)
+      } else if request.isHeldBack, let notBefore = request.notBefore, notBefore <= now {
+        refused.append(request.ticket.id)
+        waiting[Int(first.element)]?.notBefore = .distantFuture
+        schedule(first.element, at: now)
       } else if let notBefore = request.notBefore, notBefore <= now {
         waiting[Int(first.element)]?.notBefore = nil
         enterLane(first.element, isRetry: true)
@@ -145,6 +154,7 @@ public struct Admission: Sendable {
         schedule(first.element, at: now, into: &actions)
       }
     }
+    if !refused.isEmpty { readmit(refused, at: now, into: &actions) }
   }
 
   /// The request has waited past its band's `promote_after`: told once, and where it stands first its band gets its raised share.

@@ -22,6 +22,13 @@ extension Admission {
   /// The obstacle as things stand after the last pass.
   func currentObstacle(of slot: Int32, at now: Instant) -> Obstacle {
     if let account = waiting[Int(slot)]?.waitsFor, account >= 0 { return Obstacle(kind: .budget, account: account) }
+    if let request = waiting[Int(slot)], request.isHeldBack {
+      for leg in routes.routes[Int(request.route)].legs {
+        if case .blocked(let obstacle, _) = place(request, leg, ignoringHeadroom: false, claims: .max, at: now) {
+          return obstacle
+        }
+      }
+    }
     guard let request = waiting[Int(slot)], request.notBefore == nil, let lane = lanes.lane(of: slot) else {
       return Obstacle(kind: .backoff)
     }
@@ -86,21 +93,25 @@ extension Admission {
           concurrencyLimit: provider.capacity.permits.limit,
           inFlightByBand: (0..<3).map { provider.capacity.permits.running(in: $0) },
           buckets: provider.capacity.bucketSnapshots(at: now),
-          models: provider.modelOrder.map { number in
+          models: provider.modelOrder.compactMap { number in
             let model = provider.models[Int(number)]
+            guard model.name == nil else { return nil }
             return AdmissionSnapshot.Model(
               pattern: model.pattern.pattern, inFlight: model.capacity.permits.running,
               concurrencyLimit: model.capacity.permits.limit, buckets: model.capacity.bucketSnapshots(at: now),
-              breaker: model.breaker?.snapshot(at: now))
+              breaker: model.breaker?.snapshot(at: now), closedUntil: model.gate.hopeBegins(at: now))
           },
           breaker: provider.breaker.snapshot(at: now),
           keys: provider.keyOrder.map { number in
             let key = provider.keys[Int(number)]
             return AdmissionSnapshot.Key(
-              id: key.policy.id, state: key.policy.isInForce ? key.health.name : "disabled", until: key.health.until,
-              reason: key.health.trouble == .none ? nil : key.health.reason, inFlight: key.capacity.permits.running)
+              id: key.policy.id, state: key.policy.isInForce ? key.health.name(at: now) : "disabled",
+              until: key.health.until(at: now), inFlight: key.capacity.permits.running,
+              reason: key.policy.isInForce ? key.health.reason(at: now) : "not valid now",
+              models: key.rests.snapshot(at: now))
           },
-          queuedByBand: provider.queued)
+          queuedByBand: provider.queued, resting: resting(provider, at: now),
+          closedUntil: provider.gate.hopeBegins(at: now), learned: learned(provider))
       },
       tenants: tenants.filter(\.inUse).map { tenant in
         AdmissionSnapshot.Tenant(
@@ -110,5 +121,30 @@ extension Admission {
       },
       queuedByBand: waitingByBand, queuedBytes: waitingBytes, running: leaseCount, openLeases: leaseCount,
       queueStorage: waiting.count, isDraining: isDraining, budgets: book.readings(others: 100, at: now))
+  }
+
+  /// Models without an entry of the policy that are shut, at the provider or at one of its keys.
+  private func resting(_ provider: ProviderState, at now: Instant) -> [AdmissionSnapshot.ModelRest] {
+    provider.modelOrder.compactMap { number in
+      let model = provider.models[Int(number)]
+      guard let name = model.name else { return nil }
+      let shut = ([model.gate] + model.keyGates.values).filter { $0.closedUntil(at: now) != nil }
+      guard !shut.isEmpty else { return nil }
+      return AdmissionSnapshot.ModelRest(
+        model: name, until: shut.compactMap { $0.hopeBegins(at: now) }.max(), reason: "told to slow down")
+    }
+  }
+
+  private func learned(_ provider: ProviderState) -> [AdmissionSnapshot.Learned] {
+    var all = provider.learner.learned(model: nil, key: nil)
+    for number in provider.modelOrder {
+      let model = provider.models[Int(number)]
+      all += model.learner.learned(model: model.pattern.pattern, key: nil)
+    }
+    for number in provider.keyOrder {
+      let key = provider.keys[Int(number)]
+      all += key.learner.learned(model: nil, key: key.policy.id)
+    }
+    return all
   }
 }

@@ -26,6 +26,7 @@ extension Admission {
       }
     }
     var unaffordable: (account: Int32, isForGood: Bool)?
+    var secondChoice: Placement?
     var isBlocked = route.legs.isEmpty
     for index in route.legs.indices {
       let leg = route.legs[index]
@@ -36,13 +37,15 @@ extension Admission {
       switch place(request, leg, ignoringHeadroom: ignoringHeadroom, claims: pass, at: now) {
       case .placed(var placement):
         placement.leg = index
-        return .placed(placement)
+        guard placement.isSecondChoice else { return .placed(placement) }
+        secondChoice = secondChoice ?? placement
       case .blocked: isBlocked = true
       case .unaffordable(let account, let isForGood):
         // What may still fit somewhere is not refused.
         if unaffordable?.isForGood ?? true { unaffordable = (account, isForGood) }
       }
     }
+    if let secondChoice { return .placed(secondChoice) }
     if !isBlocked, let unaffordable {
       return .unaffordable(account: unaffordable.account, isForGood: unaffordable.isForGood)
     }
@@ -110,16 +113,17 @@ extension Admission {
       }
     }
     var key: Int32 = -1
+    var isSecondChoice = false
     if !leg.keys.isEmpty {
       switch chooseKey(request, leg, needed, band: band, claims: claims, at: now) {
       case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
-      case .chosen(let chosen): key = chosen
+      case .chosen(let chosen, let isDoubted): (key, isSecondChoice) = (chosen, isDoubted)
       }
     }
     return .placed(
       Placement(
         leg: 0, provider: leg.provider, model: leg.model, key: key, units: units, input: input,
-        output: output, cost: cost.map { max($0, hold.usd) }, hold: hold))
+        output: output, cost: cost.map { max($0, hold.usd) }, hold: hold, isSecondChoice: isSecondChoice))
   }
 
   /// What keeps calls away from a model that has a breaker or a quota of its own.
@@ -135,17 +139,19 @@ extension Admission {
   }
 
   private enum KeyChoice {
-    case chosen(Int32)
+    /// `isDoubted`: it was refused once, or for this model: any other would be better.
+    case chosen(Int32, isDoubted: Bool)
     case blocked(Obstacle, readyAt: Instant)
   }
 
-  /// The session's preferred key among those that have room.
+  /// The session's preferred key among those that have room; one that is in doubt only where there is no other.
   private func chooseKey(
     _ request: Request, _ leg: Route.Leg, _ units: Units, band: Int, claims: UInt64, at now: Instant
   ) -> KeyChoice {
     let index = Int(leg.provider)
     var best: Int32 = -1
     var bestScore = Double.infinity
+    var bestIsDoubted = true
     var obstacle = Obstacle(kind: .keys, provider: leg.provider)
     var readyAt = Instant.distantFuture
     for key in leg.keys {
@@ -154,8 +160,16 @@ extension Admission {
         obstacle = Obstacle(kind: .claimed, provider: leg.provider)
         continue
       }
+      if !request.refusedKeys.isEmpty, request.hasBeenRefused(by: key, at: leg.provider) { continue }
       if let until = providers[index].keys[number].health.unusableUntil(at: now) {
         readyAt = min(readyAt, until)
+        continue
+      }
+      if leg.model >= 0, let until = providers[index].models[Int(leg.model)].keyGates[key]?.closedUntil(at: now) {
+        readyAt = min(readyAt, until)
+        if obstacle.kind == .keys {
+          obstacle = Obstacle(kind: .modelClosed, provider: leg.provider, model: leg.model)
+        }
         continue
       }
       if let shortage = shortage(providers[index].keys[number].capacity, units, band: band, at: now) {
@@ -163,16 +177,21 @@ extension Admission {
         if providers[index].policy.quota == .perKey { obstacle = self.obstacle(shortage, leg.provider) }
         continue
       }
-      if leg.keys.count == 1 { return .chosen(key) }
+      let isDoubted =
+        providers[index].keys[number].health.isDoubted(at: now)
+        || providers[index].keys[number].rests.rests(request.ticket.model, at: now)
+      if leg.keys.count == 1 { return .chosen(key, isDoubted: isDoubted) }
+      if isDoubted, !bestIsDoubted { continue }
       let score = KeyPool.score(
         session: request.sessionHash, key: providers[index].keys[number].hash,
         weight: providers[index].keys[number].policy.weight)
-      if score < bestScore {
+      if score < bestScore || bestIsDoubted && !isDoubted {
         bestScore = score
         best = key
+        bestIsDoubted = isDoubted
       }
     }
-    return best >= 0 ? .chosen(best) : .blocked(obstacle, readyAt: readyAt)
+    return best >= 0 ? .chosen(best, isDoubted: bestIsDoubted) : .blocked(obstacle, readyAt: readyAt)
   }
 
   private func obstacle(_ shortage: Shortage, _ provider: Int32) -> Obstacle {
@@ -254,6 +273,15 @@ extension Admission {
     return placement.model >= 0 ? .model(Int(placement.model)) : .provider
   }
 
+  /// Whose limits the provider's own numbers are: those of a model that no entry of the policy covers are the provider's.
+  func numbersHolder(of placement: Placement) -> QuotaHolder {
+    let holder = holder(of: placement)
+    if case .model(let model) = holder, providers[Int(placement.provider)].models[model].name != nil {
+      return .provider
+    }
+    return holder
+  }
+
   /// Calls that count against the holder's quota now, those that ended within the settle lag included.
   func counted(at holder: QuotaHolder, _ index: Int) -> Int {
     switch holder {
@@ -282,6 +310,7 @@ extension Admission {
     let model = Int(placement.model)
     var modelBreakerGeneration: UInt64 = 0
     var modelGateGeneration: UInt64 = 0
+    var keyModelGeneration: UInt64 = 0
     if model >= 0 {
       if let passed = providers[index].models[model].breaker?.pass(at: now) {
         modelBreakerGeneration = passed.generation
@@ -294,6 +323,7 @@ extension Admission {
         }
       }
       modelGateGeneration = providers[index].models[model].gate.pass(at: now)
+      keyModelGeneration = providers[index].models[model].keyGates[placement.key]?.pass(at: now) ?? 0
     }
     let gateGeneration = providers[index].gate.pass(at: now)
     var keyGeneration: UInt64 = 0
@@ -345,6 +375,6 @@ extension Admission {
       breakerGeneration: breakerGeneration,
       gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.hold, epoch: book.epoch,
       modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,
-      counted: counted(at: holder(of: placement), index))
+      keyModelGeneration: keyModelGeneration, counted: counted(at: holder(of: placement), index))
   }
 }

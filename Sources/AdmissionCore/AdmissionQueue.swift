@@ -14,6 +14,12 @@ extension Admission {
       reject(ticket, .rejectedModel, blocker: nil, at: now, into: &actions)
       return
     }
+    if let refused = refusedKey(routes.routes[Int(route)].legs, at: now) {
+      reject(
+        ticket, .rejectedNoCapacity, blocker: .noUsableKey(refused.provider), refusedKey: refused, at: now,
+        into: &actions)
+      return
+    }
     if let provider = keyless(route) {
       reject(ticket, .rejectedNoCapacity, blocker: .noUsableKey(provider), at: now, into: &actions)
       return
@@ -80,19 +86,19 @@ extension Admission {
 
   private mutating func reject(
     _ ticket: Ticket, _ outcome: Outcome, blocker: Blocker?, budget: Int32? = nil, estimate: Int64? = nil,
-    _ accounts: [Int32]? = nil,
-    at now: Instant, into actions: inout ActionList
+    _ accounts: [Int32]? = nil, refusedKey: RefusedKey? = nil, at now: Instant, into actions: inout ActionList
   ) {
     let band = Int(ticket.priority.rawValue)
     if let budget { tellMarks(budget, refused: true, at: now, into: &actions) }
     actions.append(
       .conclude(
         Conclusion(
-          request: ticket.id, outcome: outcome, retryAfter: retryAfter(outcome, band: band, at: now),
+          request: ticket.id, outcome: outcome,
+          retryAfter: refusedKey == nil ? retryAfter(outcome, band: band, at: now) : nil,
           blocker: budget.map { .budget(book.id($0)) } ?? blocker, queued: .zero, attempts: 0,
           budget: budget.flatMap { book.reading($0, at: now) }, estimate: estimate.map { Money(nanodollars: $0) },
           budgetRemaining: accounts.map { book.remaining($0, withBroker: isSingleTenant, at: now) }
-            ?? budgetRemaining(tenant: ticket.tenant, at: now))))
+            ?? budgetRemaining(tenant: ticket.tenant, at: now), refusedKey: refusedKey)))
   }
 
   /// nil where coming back does not help.
@@ -147,8 +153,13 @@ extension Admission {
       ? nil : self.blocker(for: obstacle ?? currentObstacle(of: slot, at: now), request)
     if let budget { tellMarks(budget, refused: true, at: now, into: &actions) }
     var retryAfter = retryAfter(outcome, band: request.band, at: now)
-    if outcome == .rejectedNoCapacity,
-      let usable = usableSoonest(routes.routes[Int(request.route)].legs, at: now)
+    let legs = routes.routes[Int(request.route)].legs
+    let refusedKey =
+      outcome == .rejectedNoCapacity ? self.refusedKey(legs, refusing: request.refusedKeys, at: now) : nil
+    if refusedKey != nil {
+      retryAfter = nil
+    } else if outcome == .rejectedNoCapacity,
+      let usable = usableSoonest(legs, at: now)
     {
       retryAfter = min(max(usable - now, .seconds(1)), .seconds(60))
     }
@@ -164,7 +175,8 @@ extension Admission {
           queued: request.queued(at: now), attempts: request.tries,
           budget: budget.flatMap { book.reading($0, at: now) },
           estimate: budget.map { _ in Money(nanodollars: leastCost(request)) },
-          budgetRemaining: book.remaining(request.accounts, withBroker: isSingleTenant, at: now))))
+          budgetRemaining: book.remaining(request.accounts, withBroker: isSingleTenant, at: now),
+          refusedKey: refusedKey)))
     // Whoever stands behind it may fit.
     if request.waitsFor >= 0, budget == nil { wakeBudgetWaiters([request.waitsFor], at: now, into: &actions) }
   }
@@ -172,7 +184,8 @@ extension Admission {
   // MARK: Slots
 
   /// Gives the request a slot and counts it as queued; it is in no lane yet.
-  mutating func store(_ request: Request) -> Int32 {
+  mutating func store(_ stored: Request) -> Int32 {
+    var request = stored
     var slot: Int32 = -1
     while let free = freeSlots.popLast() {
       // Slots beyond the end were given back since.
@@ -186,6 +199,9 @@ extension Admission {
       waiting.append(nil)
       timerPositions.append(-1)
     }
+    request.meteredAt = request.refusals == 0 ? routes.routes[Int(request.route)].legs.first?.provider ?? -1 : -1
+    if request.meteredAt >= 0 { providers[Int(request.meteredAt)].waits.enter(at: clock) }
+    if request.isHeldBack { heldBack.append(request.ticket.id) }
     waiting[Int(slot)] = request
     locations[request.ticket.id] = slot
     waitingCount += 1
@@ -245,6 +261,10 @@ extension Admission {
       unpark(request.tenant)
     }
     timers.remove(slot, positions: &timerPositions)
+    if request.isHeldBack { heldBack.removeAll { $0 == request.ticket.id } }
+    if request.meteredAt >= 0, Int(request.meteredAt) < providers.count {
+      providers[Int(request.meteredAt)].waits.leave(at: clock)
+    }
     if request.waitsFor >= 0 { book.stopWaiting(slot, for: request.waitsFor) }
     if let lane = lanes.lane(of: slot) {
       let wasHead = lanes.head(of: lane) == slot

@@ -22,7 +22,7 @@ extension Admission {
         // A call counts against the first limit that matches its model.
         let own = calls.filter { call in
           providers[index].modelOrder.first {
-            providers[index].models[Int($0)].pattern.matches(call.model)
+            providers[index].models[Int($0)].matches(call.model)
           }.map { Int($0) } == model
         }
         providers[index].models[model].capacity.restore(own.map { (age: $0.age, units: units($0)) }, at: now)

@@ -61,7 +61,7 @@ extension Admission {
   }
 
   /// Puts a new state where an old one is not needed any more, or at the end. Returns its number.
-  private static func put<State>(_ state: State, into states: inout [State], isFree: (State) -> Bool) -> Int {
+  static func put<State>(_ state: State, into states: inout [State], isFree: (State) -> Bool) -> Int {
     if let free = states.firstIndex(where: isFree) {
       states[free] = state
       return free
@@ -71,13 +71,21 @@ extension Admission {
   }
 
   private mutating func installModels(_ rules: ProviderPolicy, _ number: Int, at now: Instant) {
-    for index in providers[number].models.indices {
-      providers[number].models[index].isRetired = !rules.modelLimits.contains {
-        $0.models == providers[number].models[index].pattern
-      }
+    // Models that had no entry keep what was learned of them, unless they have one now.
+    let adopted = providers[number].modelOrder.filter { model in
+      guard let name = providers[number].models[Int(model)].name else { return false }
+      return !rules.modelLimits.contains { $0.models.matches(name) }
     }
-    providers[number].modelOrder = rules.modelLimits.map { limits in
-      if let known = providers[number].models.firstIndex(where: { $0.pattern == limits.models && !$0.isRetired }) {
+    for index in providers[number].models.indices where !adopted.contains(Int32(index)) {
+      providers[number].models[index].isRetired =
+        providers[number].models[index].name != nil
+        || !rules.modelLimits.contains { $0.models == providers[number].models[index].pattern }
+    }
+    for model in adopted where !rules.learnLimits { providers[number].models[Int(model)].learner = QuotaLearner() }
+    let declared = rules.modelLimits.map { limits in
+      if let known = providers[number].models.firstIndex(where: {
+        $0.pattern == limits.models && $0.name == nil && !$0.isRetired
+      }) {
         providers[number].models[known].limits = limits.limits
         if let policy = limits.breaker, providers[number].models[known].breaker != nil {
           providers[number].models[known].breaker?.policy = policy
@@ -92,6 +100,7 @@ extension Admission {
         breaker: limits.breaker.map { CircuitBreaker(policy: $0) })
       return Int32(Self.put(state, into: &providers[number].models, isFree: \.isFree))
     }
+    providers[number].modelOrder = declared + adopted
     while providers[number].models.last?.isFree == true { providers[number].models.removeLast() }
   }
 
@@ -108,6 +117,7 @@ extension Admission {
         if isNew, providers[number].keys[known].health.trouble != .byOperator {
           providers[number].keys[known].health.enable()
         }
+        if isNew { providers[number].keys[known].rests.removeAll() }
         providers[number].keys[known].policy = key
         providers[number].keys[known].capacity.ramp.length = rules.ramp
         if isNew { providers[number].keys[known].capacity.ramp.begin(at: now) }
@@ -116,7 +126,9 @@ extension Admission {
       var state = KeyState(policy: key, hash: KeyPool.hash(key.id.name), capacity: Capacity(Limits(), at: now))
       state.capacity.ramp.length = rules.ramp
       state.capacity.ramp.begin(at: now)
-      return Int32(Self.put(state, into: &providers[number].keys, isFree: \.isFree))
+      let new = Int32(Self.put(state, into: &providers[number].keys, isFree: \.isFree))
+      for model in providers[number].models.indices { providers[number].models[model].keyGates[new] = nil }
+      return new
     }
     while providers[number].keys.last?.isFree == true { providers[number].keys.removeLast() }
   }
@@ -153,6 +165,11 @@ extension Admission {
     }
     install(new, at: now)
     rerouteLeases(candidates)
+    reroute(at: now, into: &actions)
+  }
+
+  /// After all routes were forgotten: those that wait get new ones.
+  mutating func reroute(at now: Instant, into actions: inout ActionList) {
     let queued = waiting.indices.compactMap { index in waiting[index].map { (slot: Int32(index), order: $0.sequence) } }
       .sorted { $0.order < $1.order }.map(\.slot)
     let ids = queued.compactMap { waiting[Int($0)]?.ticket.id }
@@ -224,7 +241,7 @@ extension Admission {
     for (index, candidate) in ticket.candidates.enumerated() {
       guard let provider = providerIndex[candidate.provider] else { continue }
       let state = providers[Int(provider)]
-      let model = state.modelOrder.first { state.models[Int($0)].pattern.matches(ticket.model) }
+      let model = state.modelOrder.first { state.models[Int($0)].matches(ticket.model) }
       let keys = state.keyOrder.filter { number in
         let rules = state.keys[Int(number)].policy
         guard rules.isInForce else { return false }

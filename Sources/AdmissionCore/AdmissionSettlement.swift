@@ -65,6 +65,8 @@ extension Admission {
     }
     if waitingCount > 0 {
       needsPass = true
+      // A success has said already what it opened.
+      if settlement.verdict != .success { reviewHeldBack(at: now) }
       wakeBudgetWaiters(lease.request.accounts, at: now, into: &actions)
     }
   }
@@ -111,7 +113,7 @@ extension Admission {
 
   /// What the provider counts of a usage. Who charges at the start neither gives back nor asks for more; who counts what
   /// is produced does not count what was read from its cache.
-  private func counted(_ usage: Usage, wasSent: Bool, at provider: Int) -> Units {
+  func counted(_ usage: Usage, wasSent: Bool, at provider: Int) -> Units {
     let isProduced = providers[provider].policy.admissionTokens == .produced
     let cached = isProduced ? usage.cacheReadTokens : 0
     let input = usage.inputTokens - cached
@@ -130,7 +132,7 @@ extension Admission {
     case .clientLeft: return .clientLeftRunning
     case .truncated: return isCancelled ? .clientLeftRunning : .truncated
     case .clientError: return .upstreamError
-    case .throttled, .failed, .keyRefused, .quotaExhausted, .ownFault:
+    case .throttled, .failed, .keyRefused, .quotaExhausted, .modelRefused, .ownFault:
       if isCancelled { return .clientLeftRunning }
       return settlement.hasAnswer || settlement.answerBegan ? .upstreamError : .failedUpstream
     }

@@ -28,6 +28,16 @@ struct Request: Sendable {
   var isOld = false
   /// Its own retry may not start before this.
   var notBefore: Instant?
+  /// It was told to slow down, and stands outside of its lane until others have tried.
+  var isHeldBack = false
+  /// How often it was told to slow down while others of its model went well, the first time included.
+  var refusals: UInt8 = 0
+  /// How many calls of its model had gone well when it was last told.
+  var successesSeen: UInt32 = 0
+  /// Keys that have refused it: their provider's number and their own.
+  var refusedKeys: [Int64] = []
+  /// The provider whose meter of waiting counts it; -1 where none does.
+  var meteredAt: Int32 = -1
   /// Grants so far.
   var tries = 0
   /// Attempts that count against the provider's `attempts`.
@@ -76,6 +86,7 @@ struct Lease: Sendable {
   var epoch: UInt32 = 0
   var modelBreakerGeneration: UInt64 = 0
   var modelGateGeneration: UInt64 = 0
+  var keyModelGeneration: UInt64 = 0
   /// How many counted against the same quota when this one was sent, itself included.
   var counted = 0
   /// Whether what the answer's head told of limits would be reason enough to refuse the call; nil where it told
@@ -87,6 +98,9 @@ struct Lease: Sendable {
 
 struct ModelState: Sendable {
   var pattern: Glob
+  /// The one model that this stands for, where no entry of the policy does: it was told to slow down. `pattern` is then for
+  /// showing only, since clients choose names.
+  var name: String?
   /// The operator's.
   var limits: Limits
   var capacity: Capacity
@@ -94,11 +108,23 @@ struct ModelState: Sendable {
   var breaker: CircuitBreaker?
   /// Shut while the provider has told calls for these models to slow down.
   var gate = ProbeGate()
+  /// The same for each key, where each has a quota of its own.
+  var keyGates: [Int32: ProbeGate] = [:]
+  /// Calls that went well; wraps around.
+  var successes: UInt32 = 0
   var learner = QuotaLearner()
   var isRetired = false
   /// Nothing refers to it: the slot may be given away.
   var isFree: Bool { isRetired && capacity.permits.running == 0 }
   var claimedInPass: UInt64 = 0
+
+  func matches(_ model: String) -> Bool { name.map { $0 == model } ?? pattern.matches(model) }
+
+  /// An entry that the policy does not name, and that holds nothing any more.
+  var isForgettable: Bool {
+    name != nil && gate.state == .open && keyGates.values.allSatisfy { $0.state == .open }
+      && capacity.permits.inUse == 0 && !learner.hasLearned
+  }
 }
 
 struct KeyState: Sendable {
@@ -106,6 +132,8 @@ struct KeyState: Sendable {
   var hash: UInt64
   var capacity: Capacity
   var health = KeyHealth()
+  /// Models that it was refused.
+  var rests = ModelRests()
   var learner = QuotaLearner()
   var isRetired = false
   var claimedInPass: UInt64 = 0
@@ -115,7 +143,7 @@ struct KeyState: Sendable {
 
 /// Whose limits a call draws on, as far as the provider's own words are concerned: vendors count by model family, or by
 /// key where each key has an account of its own.
-enum QuotaHolder: Sendable {
+enum QuotaHolder: Sendable, Equatable {
   case provider
   case key(Int)
   case model(Int)
@@ -142,6 +170,8 @@ struct ProviderState: Sendable {
   var keyOrder: [Int32] = []
   /// Queued requests whose first candidate this is, by band.
   var queued: [Int] = [0, 0, 0]
+  /// For how long calls have waited here that it had not refused.
+  var waits = WaitMeter()
   var claimedInPass: UInt64 = 0
   var claimant: RequestID?
 
@@ -180,6 +210,30 @@ struct ProviderState: Sendable {
       case .model(let model): yield &models[model].capacity
       }
     }
+  }
+}
+
+/// For how long at least one call has waited, in all.
+struct WaitMeter: Sendable {
+  private var count = 0
+  private var since = Instant(nanoseconds: 0)
+  private var total = Span.zero
+
+  mutating func enter(at now: Instant) {
+    if count == 0 { since = now }
+    count += 1
+  }
+
+  mutating func leave(at now: Instant) {
+    guard count > 0 else { return }
+    count -= 1
+    if count == 0 { total = reading(at: now, counting: true) }
+  }
+
+  func reading(at now: Instant) -> Span { reading(at: now, counting: count > 0) }
+
+  private func reading(at now: Instant, counting: Bool) -> Span {
+    counting ? Span(nanoseconds: total.nanoseconds + max(0, (now - since).nanoseconds)) : total
   }
 }
 

@@ -5,7 +5,8 @@
 // tenth, so that several brokers do not probe as one.
 //
 // Promise: half open lets `probes` through at a time; a result counts only in the generation that let its call through,
-// so a call that began before the trip can neither close nor trip it again; nothing but failures trips it: a client
+// so a call that began before the trip can neither close nor trip it again; all attempts of one request are one failure
+// (`CallMark`); nothing but failures trips it: a client
 // that left, a 429 and a 400 say nothing about a provider's health. Why consecutive failures and not a rate: with few
 // calls a rate means nothing.
 
@@ -28,6 +29,7 @@ struct CircuitBreaker: Sendable {
   private(set) var reason: String?
   private var generation: UInt64 = 0
   private var failures = 0
+  private var failed = CallMarks()
   private var lastFailure: Instant?
   private var probing = 0
   /// Trips in a row without a success between: doubles the recovery time.
@@ -70,17 +72,26 @@ struct CircuitBreaker: Sendable {
   }
 
   /// Takes in a call's result. Returns true where the state changed.
-  /// - Parameter jitter: 0...1023, for the recovery time.
-  mutating func record(_ result: Result, generation: UInt64, jitter: Int64, reason: String, at now: Instant) -> Bool {
+  /// - Parameters:
+  ///   - mark: whose call it was; a failure of the same call again is none.
+  ///   - jitter: 0...1023, for the recovery time.
+  mutating func record(
+    _ result: Result, of mark: CallMark? = nil, generation: UInt64, jitter: Int64, reason: String, at now: Instant
+  ) -> Bool {
     guard generation == self.generation, override == .none else { return false }
     switch (state, result) {
     case (.closed, .success):
       failures = 0
       trips = 0
+      failed.removeAll()
       return false
     case (.closed, .failure):
-      if let last = lastFailure, let window = policy.window, now - last > window { failures = 0 }
+      if let last = lastFailure, let window = policy.window, now - last > window {
+        failures = 0
+        failed.removeAll()
+      }
       lastFailure = now
+      if let mark, !failed.insert(mark) { return false }
       failures += 1
       guard failures >= policy.failures else { return false }
       trip(jitter: jitter, reason: "\(failures) failures in a row, the last: \(reason)", at: now)
@@ -121,6 +132,7 @@ struct CircuitBreaker: Sendable {
     state = next
     generation += 1
     failures = 0
+    failed.removeAll()
     lastFailure = nil
     probing = 0
   }

@@ -12,6 +12,9 @@ public enum AdmissionEvent: Sendable {
   case limitsObserved(LeaseID, ObservedLimits)
   case policyReplaced(AdmissionPolicy)
   case operatorCommanded(OperatorCommand)
+  /// A free call of our own with this key has ended: the provider refused the key by words, or did not. `generation` is the
+  /// secret's.
+  case keyChecked(ProviderID, KeyID, generation: Int, isRefused: Bool)
   /// The windows of budgets that hold now; those that are not named stay as they are.
   case budgetWindowsBegan([BudgetWindowState])
   /// All raises of budgets that hold, in the place of those that held before.
@@ -100,19 +103,22 @@ public struct Progress: Sendable {
 /// What an attempt's end says about the provider, the key and the request.
 public enum Verdict: Sendable, Equatable {
   case success
-  /// 429, 529, 498: slow down; not before `retryAfter` where the provider said so.
-  case throttled(retryAfter: Span?)
+  /// 429, 529, 498: slow down; not before `retryAfter` where the provider said so. `isAboutConcurrency`: it said that too many
+  /// calls ran at a time.
+  case throttled(retryAfter: Span?, isAboutConcurrency: Bool = false)
   /// 5xx, broken transport, timeouts: the provider's fault. It counts against `attempts` and the breaker. The request
   /// does not go there again before `retryAfter` where the answer said so; `closesProvider`: nor does any other (a 503
   /// tells of the whole service, a 500 of one call).
   case failed(retryAfter: Span? = nil, closesProvider: Bool = false)
-  /// 401, 403.
+  /// Words that say that the key is no good (`invalid_api_key`, a bare 401), whatever is asked with it.
   case keyRefused
-  /// 402, `insufficient_quota`: unpaid.
+  /// Words that say that the key's account is unpaid or its limit spent (`insufficient_quota`).
   case quotaExhausted
+  /// This key may not have this model, or not before `retryAfter`: no access, or the model's quota of the day is spent.
+  case modelRefused(retryAfter: Span? = nil)
   /// Our client left; says nothing about the provider.
   case clientLeft
-  /// 400, 404, 413, 422: nobody's failure.
+  /// 400, 404, 413, 422, and each 401, 402, 403 that names neither key nor account: nobody's failure.
   case clientError
   /// The stream broke after bytes had reached the client; counts as a failure, cannot be retried.
   case truncated
@@ -137,12 +143,15 @@ public struct Settlement: Sendable {
   public var laterTokens: TokenCount = 0
   /// False where trying again would run, and charge, the request twice.
   public var mayGoAgain: Bool
+  /// The provider's own word on whether the same call may come again; nil where it did not say.
+  public var toldToRetry: Bool?
 
   public init(
     verdict: Verdict, usage: Usage? = nil, cost: Money? = nil, wasSent: Bool = true, answerBegan: Bool = false,
-    hasAnswer: Bool = false, mayGoAgain: Bool = true
+    hasAnswer: Bool = false, mayGoAgain: Bool = true, toldToRetry: Bool? = nil
   ) {
     self.mayGoAgain = mayGoAgain
+    self.toldToRetry = toldToRetry
     self.verdict = verdict
     self.usage = usage
     self.cost = cost

@@ -37,4 +37,6 @@ struct Placement: Sendable {
   var cost: Int64?
   /// What is held in budgets.
   var hold = BudgetAmounts()
+  /// By a key in doubt: any other leg is better.
+  var isSecondChoice = false
 }

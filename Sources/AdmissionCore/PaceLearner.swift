@@ -7,13 +7,21 @@
 // with the next step. So the broker uses nearly all of a hidden rate and touches it once in some minutes.
 //
 // Promise: constant memory; whole numbers; no pace is made up from a storm in which nothing came through, nor from two
-// refusals that lie far apart; ten minutes without a refusal, and the pace is forgotten.
+// refusals that lie far apart, nor from a span in which calls were not held back for most of the time: what came through then
+// is what was wanted, and not what is allowed. A pace is never below the largest call that has passed; ten minutes without a
+// refusal, and it is forgotten.
 
 struct PaceLearner: Sendable {
   /// nil where nothing is known.
   private(set) var perMinute: Int64?
   /// Since when `charged` and `calls` count: a refusal.
   private var since: Instant?
+  /// What the meter of waiting showed then.
+  private var waitedBefore = Span.zero
+  /// The largest call that was let through since then.
+  private var largest: Int64 = 0
+  /// When there was a pace first.
+  private(set) var began: Instant?
   private var charged: Int64 = 0
   private var calls = 0
   /// A call was let through since the last refusal.
@@ -38,43 +46,51 @@ struct PaceLearner: Sendable {
     guard since != nil else { return }
     hasPassed = true
     charged = charged.saturatingAdding(min(max(0, tokens), 1 << 40))
+    largest = max(largest, tokens)
     calls += 1
   }
 
   /// Refused, and not for too many calls at a time. Returns true where the pace changed.
-  mutating func refused(at now: Instant) -> Bool {
+  /// - Parameter waited: for how long calls have waited here, in all.
+  mutating func refused(waited: Span, at now: Instant) -> Bool {
     lastRefusal = now
     lastStep = now
     // Nothing came through since the last one: the same refusal still.
     guard since == nil || hasPassed else { return false }
     hasPassed = false
-    let estimate = measure(at: now)
+    let estimate = measure(waited: waited, at: now)
     guard let pace = perMinute else {
       guard let estimate else { return false }
       refusedAt = estimate
-      perMinute = max(1, estimate * 98 / 100)
+      defer { largest = 0 }
+      perMinute = max(1, largest, estimate * 98 / 100)
+      began = now
       return true
     }
     let isNear = (max(pace, refusedAt) - min(pace, refusedAt)).saturatingMultiplied(by: 8) <= refusedAt
     hold = isNear ? min(Self.longestHold, Span(nanoseconds: hold.nanoseconds * 4)) : Self.shortestHold
     wait = hold
     refusedAt = pace
-    perMinute = max(1, min(pace * 97 / 100, estimate.map { $0 * 99 / 100 } ?? .max))
+    defer { largest = 0 }
+    perMinute = max(1, largest, min(pace * 97 / 100, estimate.map { $0 * 99 / 100 } ?? .max))
     return true
   }
 
   /// What came through since the refusal that counting began with, per minute; begins anew where that was enough or
   /// too long ago.
-  private mutating func measure(at now: Instant) -> Int64? {
+  private mutating func measure(waited: Span, at now: Instant) -> Int64? {
     guard let began = since else {
       since = now
+      waitedBefore = waited
       return nil
     }
     let span = now - began
     guard span >= Self.shortestSpan, calls >= Self.enoughCalls || span > Self.longestSpan else { return nil }
     let estimate = min(Int64(clamping: Int128(charged) * 60_000_000_000 / Int128(span.nanoseconds)), 1 << 50)
-    let isGood = span <= Self.longestSpan && calls >= Self.enoughCalls && estimate > 0
+    let wasFull = waited.nanoseconds.saturatingSubtracting(waitedBefore.nanoseconds).saturatingMultiplied(by: 2) >= span.nanoseconds
+    let isGood = span <= Self.longestSpan && calls >= Self.enoughCalls && estimate > 0 && wasFull
     since = now
+    waitedBefore = waited
     charged = 0
     calls = 0
     return isGood ? estimate : nil

@@ -15,6 +15,8 @@ struct ProbeGate: Sendable {
   /// Closings without a success between.
   private(set) var closings = 0
 
+  init(generation: UInt64 = 0) { self.generation = generation }
+
   /// nil where a call may pass now; else when one may: `.distantFuture` while the probe is out.
   func closedUntil(at now: Instant) -> Instant? {
     switch state {

@@ -15,6 +15,12 @@ struct QuotaLearner: Sendable {
   /// Learned limits per minute; nil where nothing is known.
   private(set) var perMinute: [Int64?] = [nil, nil, nil, nil]
   private(set) var concurrency: Int?
+  /// Since when each of these holds.
+  private var since: [Instant?] = [nil, nil, nil, nil]
+  private var concurrencySince: Instant?
+  /// The largest units of one call that went well of late, and since when that counts.
+  private var largest = Units.zero
+  private var largestSince = Instant(nanoseconds: 0)
   /// The most that was running without a refusal.
   private var ceiling = Int.max
   private var successes = 0
@@ -43,6 +49,8 @@ struct QuotaLearner: Sendable {
   private var hold = 1
 
   static let mostConcurrency = 1024
+  /// How long a call that went well shows that less is no limit.
+  static let proofLife = Span.seconds(600)
   static let longestHold = 256
 
   /// Whether the provider has lately told numbers.
@@ -66,16 +74,21 @@ struct QuotaLearner: Sendable {
   mutating func observe(limit told: Int64?, of dimension: Dimension, model: Int32 = 0, at now: Instant) -> Int64? {
     lastReading = now
     guard let told else { return nil }
-    let limit = remember(told, of: dimension, model: model, at: now)
+    // A call that passed shows that less than it is no limit, whatever the header's window is.
+    let place = Int(dimension.rawValue)
+    let proven = now - largestSince < Self.proofLife ? largest[place] : 0
+    let limit = remember(max(told, proven), of: dimension, model: model, at: now)
     let index = Int(dimension.rawValue)
     guard let known = perMinute[index], !isMixed(dimension) || limit < known else {
       guard perMinute[index] != limit else { return nil }
       perMinute[index] = limit
+      since[index] = now
       return limit
     }
     guard limit != known else { return nil }
     let next = limit < known ? limit : known + max(1, (limit - known) / 4)
     perMinute[index] = next
+    since[index] = now
     return next
   }
 
@@ -115,6 +128,55 @@ struct QuotaLearner: Sendable {
     return (concurrency != nil, pace.perMinute != nil)
   }
 
+  /// A call of so many units went well. Returns true where that disproves what was learned.
+  mutating func passed(_ units: Units, at now: Instant) -> Bool {
+    if now - largestSince >= Self.proofLife {
+      largest = .zero
+      largestSince = now
+    }
+    var isDisproved = false
+    for place in 1..<4 where units[place] > largest[place] {
+      largest[place] = units[place]
+      if let known = perMinute[place], known < units[place] {
+        perMinute[place] = units[place]
+        since[place] = now
+        isDisproved = true
+      }
+    }
+    if let known = pace.perMinute, known < units[3] {
+      pace = PaceLearner()
+      isDisproved = true
+    }
+    return isDisproved
+  }
+
+  var hasLearned: Bool { concurrency != nil || pace.perMinute != nil }
+
+  /// For a model that gets an entry of its own: how many have gone well at a time is known.
+  var heir: QuotaLearner {
+    var heir = QuotaLearner()
+    heir.mostAccepted = mostAccepted
+    heir.tainted = tainted
+    return heir
+  }
+
+  /// All that limits calls and was not written down by the operator.
+  func learned(model: String?, key: KeyID?) -> [AdmissionSnapshot.Learned] {
+    var all: [AdmissionSnapshot.Learned] = []
+    func add(_ what: String, _ value: Int64?, _ from: String, _ since: Instant?) {
+      guard let value, let since else { return }
+      all.append(
+        AdmissionSnapshot.Learned(what: what, model: model, key: key, value: value, from: from, since: since))
+    }
+    add("concurrency", concurrency.map { Int64($0) }, "refusals", concurrencySince)
+    for dimension in Dimension.allCases {
+      let place = Int(dimension.rawValue)
+      add(dimension.name, perMinute[place], "headers", since[place])
+    }
+    add(Dimension.tokens.name, pace.perMinute, "refusals", pace.began)
+    return all
+  }
+
   /// A call was refused: those that were sent while it was out counted it in vain.
   mutating func taint(_ serials: ClosedRange<UInt64>) {
     if let last = tainted.last, last.overlaps(serials) {
@@ -132,16 +194,17 @@ struct QuotaLearner: Sendable {
   func isAboutRate(running: Int) -> Bool { running <= 1 || running + running / 8 + 1 <= mostAccepted }
 
   /// A refusal that is about a rate. Returns true where the pace changed.
-  mutating func refusedForRate(running: Int, at now: Instant) -> Bool {
+  /// - Parameter waited: for how long calls have waited here, in all.
+  mutating func refusedForRate(running: Int, waited: Span, at now: Instant) -> Bool {
     // A limit on calls at a time that has come down looks like this at first, and not for long.
     mostAccepted -= (mostAccepted - running + 7) / 8
-    return pace.refused(at: now)
+    return pace.refused(waited: waited, at: now)
   }
 
   /// A 429 without numbers. Returns the new limit; nil where the call was alone, which tells nothing about concurrency.
   /// - Parameter isFirst: false for calls that were refused together with an earlier one: each tells that one less was let
   ///   in.
-  mutating func refused(running: Int, isFirst: Bool) -> Int? {
+  mutating func refused(running: Int, isFirst: Bool, at now: Instant) -> Int? {
     guard running > 1 || !isFirst else { return nil }
     if isFirst || burst == 0 {
       // Refused again where it was refused before: concurrency is what is short. Elsewhere it may be something else.
@@ -154,6 +217,7 @@ struct QuotaLearner: Sendable {
     ceiling = max(1, burst - refusals)
     let next = max(1, min(burst / 2, ceiling))
     concurrency = min(next, concurrency ?? next)
+    concurrencySince = now
     successes = 0
     return concurrency
   }

@@ -15,16 +15,56 @@ public struct AdmissionSnapshot: Sendable {
       self.capacity = capacity
     }
   }
+  /// A model that rests by itself.
+  public struct ModelRest: Sendable, Equatable {
+    public var model: String
+    /// nil while one call tries whether it is over.
+    public var until: Instant?
+    public var reason: String
+
+    public init(model: String, until: Instant?, reason: String) {
+      self.model = model
+      self.until = until
+      self.reason = reason
+    }
+  }
+  /// A limit that was found out, and not written down by the operator.
+  public struct Learned: Sendable, Equatable {
+    /// `concurrency`, `requests`, `input_tokens`, `output_tokens`, `tokens`; all but the first per minute.
+    public var what: String
+    /// The model or key that it holds for; nil: the whole provider.
+    public var model: String?
+    public var key: KeyID?
+    public var value: Int64
+    /// `headers` (the provider's own numbers) or `refusals`.
+    public var from: String
+    public var since: Instant
+
+    public init(what: String, model: String?, key: KeyID?, value: Int64, from: String, since: Instant) {
+      self.what = what
+      self.model = model
+      self.key = key
+      self.value = value
+      self.from = from
+      self.since = since
+    }
+  }
   public struct Key: Sendable {
     public var id: KeyID
     /// `usable`, `cooling`, `disabled`.
     public var state: String
     public var until: Instant?
-    /// Why it is not usable; nil where it is.
-    public var reason: String?
     public var inFlight: Int
+    /// Why it is not simply usable; nil where it is.
+    public var reason: String?
+    /// Models that the provider refuses to this key; others go first for them.
+    public var models: [ModelRest]
 
-    public init(id: KeyID, state: String, until: Instant? = nil, reason: String? = nil, inFlight: Int) {
+    public init(
+      id: KeyID, state: String, until: Instant? = nil, inFlight: Int, reason: String? = nil, models: [ModelRest] = []
+    ) {
+      self.reason = reason
+      self.models = models
       self.id = id
       self.state = state
       self.until = until
@@ -51,10 +91,14 @@ public struct AdmissionSnapshot: Sendable {
     public var buckets: [Bucket]
     /// nil where the models have no breaker of their own.
     public var breaker: Breaker?
+    /// Until when the provider has told these models to slow down; nil where it has not.
+    public var closedUntil: Instant?
 
     public init(
-      pattern: String, inFlight: Int, concurrencyLimit: Int? = nil, buckets: [Bucket], breaker: Breaker? = nil
+      pattern: String, inFlight: Int, concurrencyLimit: Int? = nil, buckets: [Bucket], breaker: Breaker? = nil,
+      closedUntil: Instant? = nil
     ) {
+      self.closedUntil = closedUntil
       self.pattern = pattern
       self.inFlight = inFlight
       self.concurrencyLimit = concurrencyLimit
@@ -73,11 +117,20 @@ public struct AdmissionSnapshot: Sendable {
     public var keys: [Key]
     /// Requests whose first candidate this is, by `Priority.rawValue`.
     public var queuedByBand: [Int]
+    /// Models without an entry of the policy that were told to slow down.
+    public var resting: [ModelRest]
+    /// Until when the provider has told everybody to slow down; nil where it has not.
+    public var closedUntil: Instant?
+    public var learned: [Learned]
 
     public init(
       id: ProviderID, inFlight: Int, concurrencyLimit: Int? = nil, inFlightByBand: [Int], buckets: [Bucket],
-      models: [Model], breaker: Breaker, keys: [Key], queuedByBand: [Int]
+      models: [Model], breaker: Breaker, keys: [Key], queuedByBand: [Int], resting: [ModelRest] = [],
+      closedUntil: Instant? = nil, learned: [Learned] = []
     ) {
+      self.resting = resting
+      self.closedUntil = closedUntil
+      self.learned = learned
       self.id = id
       self.inFlight = inFlight
       self.concurrencyLimit = concurrencyLimit

@@ -151,7 +151,13 @@ final class Attempt: UpstreamEvents {
     case .holding(let head, let body):
       exchange.keep(Exchange.HeldAnswer(head: head, body: body))
       let verdict = verdict(head, body)
-      end(Settlement(verdict: verdict, hasAnswer: true), failure: nil)
+      if verdict == .keyRefused || verdict == .quotaExhausted, let key = grant.key {
+        broker.keyRefusals.keep(
+          head, body, of: RefusedKey(provider: grant.provider, key: key), in: broker.rules.secrets)
+      }
+      end(
+        Settlement(verdict: verdict, hasAnswer: true, toldToRetry: VerdictReader.shouldRetry(head.fields)),
+        failure: nil)
     case .relaying(let head):
       tap?.finish { withheld.append(contentsOf: $0) }
       exchange.deliverAtEnd(Exchange.Delivery(head: pendingHead, body: withheld))
@@ -214,7 +220,9 @@ final class Attempt: UpstreamEvents {
 
   private func verdict(_ head: ResponseHead, _ body: [UInt8]) -> Verdict {
     VerdictReader.verdict(
-      status: head.status, fields: head.fields, body: body, dialect: exchange.dialect,
+      status: head.status, fields: head.fields,
+      body: ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")) ?? [],
+      dialect: exchange.dialect,
       epochSeconds: broker.epochSeconds(at: broker.clock.monotonic()))
   }
 
@@ -450,6 +458,7 @@ extension Verdict {
     case .failed: "failed"
     case .keyRefused: "key_refused"
     case .quotaExhausted: "quota_exhausted"
+    case .modelRefused: "model_refused"
     case .clientLeft: "client_left"
     case .clientError: "client_error"
     case .truncated: "truncated"

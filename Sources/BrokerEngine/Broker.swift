@@ -80,6 +80,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   private var ids: ULIDMaker
   private lazy var models = ModelCatalog(broker: self)
   private var exchanges: [RequestID: Exchange] = [:]
+  /// What providers said of keys that they refused, and our own calls that are finding out.
+  var keyRefusals = KeyRefusals()
+  var keyChecks: [RefusedKey: KeyCheck] = [:]
   public internal(set) var metrics = BrokerMetrics()
   private var labels: LabelPolicy
   /// Live and recent requests.
@@ -132,6 +135,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     self.labels = labels
     memory.limit = policy.memory
     models.forget()
+    keyRefusals.retain(of: policy)
     dispatcher.replacePolicy(Broker.admission(policy, secrets, at: wallNanoseconds(at: now)))
     budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
     keyCalendar.policyChanged(policy)
@@ -406,6 +410,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     }
     exchange.conclude(conclusion)
   }
+
+  func dispatcherWantsCheck(_ key: RefusedKey) { checkKey(key) }
 
   func dispatcherNoted(_ notice: Notice) {
     switch notice {

@@ -9,6 +9,8 @@ import EventLoop
 protocol DispatcherDelegate: AnyObject {
   func dispatcherGranted(_ grant: Grant, lease: consuming Lease)
   func dispatcherConcluded(_ conclusion: Conclusion)
+  /// A free call of our own is to be made with this key.
+  func dispatcherWantsCheck(_ key: RefusedKey)
   func dispatcherNoted(_ notice: Notice)
   func dispatcherDrained()
 }
@@ -41,7 +43,7 @@ final class Dispatcher {
   func replacePolicy(_ policy: AdmissionPolicy) { take(.policyReplaced(policy)) }
   func command(_ command: OperatorCommand) { take(.operatorCommanded(command)) }
   func drain() { take(.drainRequested) }
-  /// Events about budgets and the past.
+  /// Events about budgets, keys and the past.
   func tell(_ event: AdmissionEvent) { take(event) }
   var budgetWindows: [BudgetWindow] { core.budgetWindows }
   func takeLearned() -> [LearnedModel] { core.takeLearned() }
@@ -82,6 +84,8 @@ final class Dispatcher {
     switch action {
     case .grant(let grant): delegate?.dispatcherGranted(grant, lease: Lease(grant.lease, of: self))
     case .conclude(let conclusion): delegate?.dispatcherConcluded(conclusion)
+    case .checkKey(let provider, let key):
+      delegate?.dispatcherWantsCheck(RefusedKey(provider: provider, key: key))
     case .note(let notice): delegate?.dispatcherNoted(notice)
     case .drained: delegate?.dispatcherDrained()
     }

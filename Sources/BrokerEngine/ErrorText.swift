@@ -52,6 +52,13 @@ public enum ErrorText {
     unit == .usd ? dollars(amount) : "\(amount.nanodollars) \(unit.rawValue)"
   }
 
+  /// - Parameter source: where the secret comes from: `OPENAI_API_KEY`, a file; nil where it is not to be said.
+  static func refused(_ key: RefusedKey, source: String?) -> String {
+    "Every key of the route is refused by its provider, the last one was '\(key.key)' of '\(key.provider)'"
+      + (source.map { " (\($0))" } ?? "")
+      + ". It is tried again from time to time, and at once when its secret changes."
+  }
+
   static func ledgerInTrouble(_ obstacle: String) -> String {
     "The broker takes no new work, because its ledger cannot be written: \(obstacle)."
   }

@@ -356,6 +356,10 @@ final class Exchange {
         answer(.failedUpstream, ErrorText.failedUpstream(lastFailure, provider: record.provider), retryAfter: nil)
       }
     default:
+      if let refused = conclusion.refusedKey {
+        answerRefused(refused)
+        break
+      }
       answer(
         conclusion.outcome,
         ErrorText.rejected(
@@ -401,7 +405,28 @@ final class Exchange {
     if record.budgetRemaining == nil { record.budgetRemaining = broker.budgetRemaining(tenant: record.tenant) }
   }
 
-  private func answer(_ outcome: Outcome, _ message: String, retryAfter: Span?) {
+  /// Every key of the route is refused: the provider's own words once more, or ours where none are kept.
+  private func answerRefused(_ key: RefusedKey) {
+    guard let refusal = broker.keyRefusals.last(of: key, in: broker.rules.secrets) else {
+      let source = broker.rules.provider(key.provider.name)?.policy.keys.first { $0.id == key.key.name }?.sourceName
+      return answer(
+        .rejectedNoCapacity, ErrorText.refused(key, source: source), retryAfter: nil,
+        inWordsOf: .rejectedUnauthenticated)
+    }
+    readBudget()
+    record.message = ErrorText.refused(key, source: nil)
+    record.status = refusal.status
+    record.bytesOut = refusal.body.count
+    deliverAtEnd(
+      refusal.status,
+      [("content-type", refusal.contentType), ("x-should-retry", "false")]
+        + TollgateFields.pairs(record, outcome: .rejectedNoCapacity), refusal.body)
+  }
+
+  /// - Parameter inWordsOf: the outcome whose status and code are sent, where that is another one.
+  private func answer(
+    _ outcome: Outcome, _ message: String, retryAfter: Span?, inWordsOf words: Outcome? = nil
+  ) {
     readBudget()
     record.message = message
     let timedOut =
@@ -410,7 +435,7 @@ final class Exchange {
       default: false
       }
     let answer = BrokerError.answer(
-      outcome: outcome, dialect: dialect, endpoint: path.endpoint, message: message, retryAfter: retryAfter,
+      outcome: words ?? outcome, dialect: dialect, endpoint: path.endpoint, message: message, retryAfter: retryAfter,
       requestID: record.text, timedOut: timedOut)
     record.status = answer.status
     record.bytesOut = answer.body.count

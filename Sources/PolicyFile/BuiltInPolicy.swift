@@ -62,11 +62,13 @@ extension Policy {
     var policy = Policy()
     var present: [KnownVendor] = []
     for vendor in KnownVendor.all {
-      guard let secret = vendor.variables.compactMap({ environment[$0] }).first(where: { !$0.isEmpty }) else {
-        continue
-      }
+      guard let variable = vendor.variables.first(where: { environment[$0].map { !$0.isEmpty } ?? false }),
+        let secret = environment[variable]
+      else { continue }
       var provider = Provider(id: vendor.id, dialect: vendor.dialect, baseURL: vendor.baseURL)
-      provider.keys = [ProviderKey(id: "env", source: .text(Secret(secret)))]
+      var key = ProviderKey(id: "env", source: .text(Secret(secret)))
+      key.variable = variable
+      provider.keys = [key]
       policy.providers.append(provider)
       present.append(vendor)
     }

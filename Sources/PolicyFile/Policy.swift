@@ -127,6 +127,8 @@ public struct Provider: Sendable, Equatable {
   public var retry = RetryPolicy()
   public var injectUsage = true
   public var passThrough = false
+  /// Each key is tried once at the start by a free call.
+  public var checkKeys = true
   public var settleLag: Duration = .zero
   /// Zero is off.
   public var ramp: Duration = .zero
@@ -151,6 +153,8 @@ public struct ProviderKey: Sendable, Equatable {
   }
   public var id: String
   public var source: Source
+  /// The environment variable that the secret comes from.
+  public var variable: String?
   public var weight = 1
   public var limits = Limits()
   public var models: [Glob] = []
@@ -161,6 +165,15 @@ public struct ProviderKey: Sendable, Equatable {
   public init(id: String, source: Source) {
     self.id = id
     self.source = source
+  }
+
+  /// Where the secret is to be mended: a variable's name or a file's path; nil where it is written out.
+  public var sourceName: String? {
+    switch source {
+    case .text: variable
+    case .file(let path): path
+    case .command(let words): words.first
+    }
   }
 }
 

@@ -5,7 +5,7 @@ extension PolicyBuilder {
   static let providerFields = [
     "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens", "learn_limits", "breaker",
     "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "ca_file",
-    "http_version",
+    "http_version", "check_keys",
   ]
   static let limitFields = [
     "concurrency", "requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute", "tokens_per_minute",
@@ -57,6 +57,7 @@ extension PolicyBuilder {
     provider.retry = retry(fields)
     provider.injectUsage = fields.flag("inject_usage") ?? provider.injectUsage
     provider.passThrough = fields.flag("pass_through") ?? provider.passThrough
+    provider.checkKeys = fields.flag("check_keys") ?? provider.checkKeys
     provider.settleLag = fields.duration("settle_lag", .zero ... .seconds(60)) ?? provider.settleLag
     provider.ramp = fields.duration("ramp", .zero ... .seconds(3600)) ?? provider.ramp
     provider.caFile = fields.filePath("ca_file")
@@ -85,6 +86,7 @@ extension PolicyBuilder {
       }
       var key = ProviderKey(id: id ?? "", source: .text(Secret("")))
       if let source = secret(entry) { key.source = source }
+      key.variable = entry["secret"].flatMap { variable(in: $0.written) }
       key.weight = entry.integer("weight", 1...1000).map { Int($0) } ?? 1
       key.limits = limits(entry)
       key.models = entry.globs("models") ?? []
@@ -96,6 +98,13 @@ extension PolicyBuilder {
       keys.append(key)
     }
     return keys
+  }
+
+  /// The variable that a text as written is made of.
+  private func variable(in written: String) -> String? {
+    guard written.hasPrefix("${"), written.hasSuffix("}") else { return nil }
+    let name = written.dropFirst(2).dropLast()
+    return name.contains("}") ? nil : String(name)
   }
 
   /// A required id.

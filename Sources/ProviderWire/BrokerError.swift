@@ -55,9 +55,10 @@ public enum BrokerError {
   /// The answer for a path that is no API path.
   public static func unknownPath(_ path: String, requestID: String) -> Answer {
     let words = Words(
-      status: 404, type: "invalid_request_error", code: "unknown_url", shouldRetry: nil, mayCarryRetryAfter: false)
+      status: 404, type: "invalid_request_error", code: "unknown_url", shouldRetry: false, mayCarryRetryAfter: false)
     return Answer(
-      status: 404, fields: [("content-type", "application/json"), ("x-request-id", requestID)],
+      status: 404,
+      fields: [("content-type", "application/json"), ("x-should-retry", "false"), ("x-request-id", requestID)],
       body: body(.openai, words, message: "Unknown request URL: \(path)", requestID: requestID, pause: nil))
   }
 
@@ -70,11 +71,12 @@ public enum BrokerError {
     let words = Words(
       status: status, type: type, code: status == 413 ? "request_too_large" : "invalid_request", shouldRetry: nil,
       mayCarryRetryAfter: false)
+    // Only a server that had no room, or a client that was slow, may fare better another time.
+    let isFinal = status < 500 && status != 408 && status != 429
     return Answer(
       status: status,
-      fields: [
-        ("content-type", "application/json"), (dialect == .anthropic ? "request-id" : "x-request-id", requestID),
-      ],
+      fields: [("content-type", "application/json")] + (isFinal ? [("x-should-retry", "false")] : [])
+        + [(dialect == .anthropic ? "request-id" : "x-request-id", requestID)],
       body: body(dialect, words, message: message, requestID: requestID, pause: nil))
   }
 
@@ -107,15 +109,20 @@ public enum BrokerError {
         shouldRetry: false)
     case .rejectedUnauthenticated:
       return words(
-        401, 401, openai: "invalid_request_error", code: "invalid_api_key", anthropic: "authentication_error")
+        401, 401, openai: "invalid_request_error", code: "invalid_api_key", anthropic: "authentication_error",
+        shouldRetry: false)
     case .rejectedModel:
-      return words(404, 404, openai: "invalid_request_error", code: "model_not_found", anthropic: "not_found_error")
+      return words(
+        404, 404, openai: "invalid_request_error", code: "model_not_found", anthropic: "not_found_error",
+        shouldRetry: false)
     case .rejectedMalformed:
       return words(
-        400, 400, openai: "invalid_request_error", code: "invalid_request", anthropic: "invalid_request_error")
+        400, 400, openai: "invalid_request_error", code: "invalid_request", anthropic: "invalid_request_error",
+        shouldRetry: false)
     case .rejectedTooLarge:
       return words(
-        413, 413, openai: "invalid_request_error", code: "request_too_large", anthropic: "request_too_large")
+        413, 413, openai: "invalid_request_error", code: "request_too_large", anthropic: "request_too_large",
+        shouldRetry: false)
     case .failedUpstream, .completed, .clientLeftQueued, .clientLeftRunning, .truncated, .upstreamError:
       let status = timedOut ? 504 : 502
       return words(

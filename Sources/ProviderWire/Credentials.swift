@@ -28,6 +28,10 @@ public enum Credentials {
       return fields.nameIs("host", at: index) || fields.nameIs("http2-settings", at: index)
     case UInt8(ascii: "k"):
       return fields.nameIs("keep-alive", at: index)
+    case UInt8(ascii: "o"):
+      // Whose account is asked is the operator's to say: a wrong one is refused like a wrong key.
+      return !passThrough
+        && (fields.nameIs("openai-organization", at: index) || fields.nameIs("openai-project", at: index))
     case UInt8(ascii: "p"):
       return fields.nameIs("proxy-authorization", at: index) || fields.nameIs("proxy-connection", at: index)
         || fields.nameIs("proxy-authenticate", at: index)

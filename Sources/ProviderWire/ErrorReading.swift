@@ -15,6 +15,8 @@ struct ErrorReading: Equatable {
   var retryDelay: Span?
   /// True where Google names a quota of a day.
   var isDailyQuota = false
+  /// True where that quota is counted for each model by itself.
+  var isQuotaOfModel = false
   /// True where the body holds an error at all.
   var isError = false
 
@@ -58,7 +60,9 @@ struct ErrorReading: Equatable {
     default:
       // `quotaId`, `quotaMetric`: the axis is in the name.
       if !isDailyQuota, walk.depth >= 4, walk.decodedLength < 256 {
-        isDailyQuota = walk.string(limit: 256).contains("PerDay")
+        let name = walk.string(limit: 256)
+        isDailyQuota = name.contains("PerDay")
+        isQuotaOfModel = isDailyQuota && name.contains("PerModel")
       }
     }
   }

@@ -1,6 +1,8 @@
-// From an answer, or the lack of one, to a verdict: what it says about provider, key and request. One pure function per
-// source;
-// the table is in docs/reference/wire.md and in the tests.
+// From an answer, or the lack of one, to a verdict: whose fault it is, what it says about provider, key, model and
+// request. One pure function per source; the table is in docs/reference/wire.md and in the tests.
+//
+// A status alone says little. What is not said by words of the lists in `ErrorWords` to be the key's or the provider's is
+// the client's own.
 import AdmissionCore
 import HTTPMessage
 
@@ -14,44 +16,77 @@ public enum VerdictReader {
   public static func verdict(
     status: Int, fields: HeaderFields, body: [UInt8], dialect: Dialect, epochSeconds: Int64
   ) -> Verdict {
-    switch status {
-    case 200..<300:
+    if (200..<300).contains(status) {
       guard !body.isEmpty else { return .success }
       let error = ErrorReading(body)
       guard error.isError else { return .success }
-      return verdict(words: error.words, otherwise: .failed(), retryAfter: nil)
+      return verdict(ErrorWords(error), otherwise: .failed())
+    }
+    let pause = RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds)
+    if isPage(fields, body), mayBeSomebodyElses(status) { return .failed(retryAfter: pause) }
+    let words = ErrorWords(ErrorReading(body))
+    switch status {
+    case 400:
+      if words.saysUnpaid { return .quotaExhausted }
+      return words.refuseKey(status: status) ? .keyRefused : .clientError
     case 401, 403:
-      return .keyRefused
+      if words.saysUnpaid { return .quotaExhausted }
+      if words.refuseKey(status: status) { return .keyRefused }
+      return words.refusesModel ? .modelRefused() : .clientError
     case 402:
+      if words.saysUnpaid { return .quotaExhausted }
       // Some say so of money that is only held by calls still running.
-      if let pause = RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds) {
-        return .throttled(retryAfter: pause)
-      }
-      return .quotaExhausted
+      return pause.map { .throttled(retryAfter: $0) } ?? .clientError
     case 429, 498, 529:
-      let error = ErrorReading(body)
-      if status == 429, isUnpaid(error.words) || error.isDailyQuota { return .quotaExhausted }
-      return .throttled(
-        retryAfter: RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds) ?? error.retryDelay)
+      return throttled(words, status: status, pause: pause, isFinal: shouldRetry(fields) == false)
     case 408:
-      return .failed(retryAfter: RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds))
+      return .failed(retryAfter: pause)
     case 503:
-      let words = ErrorReading(body).words
-      let pause = RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds)
-      if words.contains("slow_down") { return .throttled(retryAfter: pause) }
+      if words.isSlowDown { return .throttled(retryAfter: pause) }
       // Overloaded and able to say until when: waiting is enough. Without that it is a failure like any other.
-      if let pause, words.contains(where: isOverloaded) { return .throttled(retryAfter: pause) }
+      if let pause, words.isOverload { return .throttled(retryAfter: pause) }
       // Of a 503 the time tells when the service will be there again, for whomever (RFC 9110, section 10.2.3).
       return .failed(retryAfter: pause, closesProvider: pause != nil)
     case 500...:
-      return .failed(retryAfter: RateLimitHeaders.retryAfter(fields, epochSeconds: epochSeconds))
-    case 400:
-      let error = ErrorReading(body)
-      if isUnpaid(error.words) || isSpendLimit(error.message) { return .quotaExhausted }
-      if error.detailCodes.contains("API_KEY_INVALID") { return .keyRefused }
-      return .clientError
+      return .failed(retryAfter: pause)
     default:
       return .clientError
+    }
+  }
+
+  /// The provider's own word on whether the same call may come again (`x-should-retry`); nil where it does not say.
+  public static func shouldRetry(_ fields: HeaderFields) -> Bool? {
+    switch fields.first("x-should-retry")?.lowercased() {
+    case "true": true
+    case "false": false
+    default: nil
+    }
+  }
+
+  private static func throttled(_ words: ErrorWords, status: Int, pause: Span?, isFinal: Bool) -> Verdict {
+    let told = pause ?? words.reading.retryDelay ?? (status == 429 ? words.waitInWords : nil)
+    if status == 429 {
+      if words.isUnpaid { return .quotaExhausted }
+      if words.reading.isDailyQuota { return .modelRefused(retryAfter: told) }
+      if words.canNeverFit { return .clientError }
+    }
+    // What is not to be tried again, and names no time, is about this one call.
+    if isFinal, told == nil { return .clientError }
+    return .throttled(retryAfter: told, isAboutConcurrency: words.isAboutConcurrency)
+  }
+
+  /// A page for people is no API's word: something on the way answered in the provider's place.
+  private static func isPage(_ fields: HeaderFields, _ body: [UInt8]) -> Bool {
+    if let first = body.first(where: { $0 > 0x20 }) { return first == UInt8(ascii: "<") }
+    return fields.first("content-type")?.lowercased().hasPrefix("text/html") ?? false
+  }
+
+  /// Statuses that a proxy gives for its own reasons. What it says of the request itself (its size, its syntax, its rate)
+  /// is true whoever says it.
+  private static func mayBeSomebodyElses(_ status: Int) -> Bool {
+    switch status {
+    case 400, 408, 411, 413, 414, 417, 429, 431: false
+    default: (400..<500).contains(status)
     }
   }
 
@@ -67,54 +102,36 @@ public enum VerdictReader {
 
   /// The verdict of an error that came inside an answer of status 200.
   public static func verdict(inStream error: InStreamError, answerBegan: Bool) -> Verdict {
-    verdict(
-      words: [error.type, error.code].compactMap { $0 }, otherwise: answerBegan ? .truncated : .failed(),
-      retryAfter: nil)
+    var reading = ErrorReading()
+    reading.type = error.type
+    reading.code = error.code
+    reading.message = error.message
+    return verdict(ErrorWords(reading), otherwise: answerBegan ? .truncated : .failed())
   }
 
   /// What an error means that has words but no status of its own.
-  private static func verdict(words: [String], otherwise: Verdict, retryAfter: Span?) -> Verdict {
-    if isUnpaid(words) || words.contains("402") { return .quotaExhausted }
-    for word in words {
-      switch word {
-      case "rate_limit_error", "rate_limit_exceeded", "rate_limited", "RESOURCE_EXHAUSTED", "slow_down", "429", "529",
-        "498", "overloaded_error", "capacity_exceeded", "ramp_limit_exceeded":
-        return .throttled(retryAfter: retryAfter)
-      case "authentication_error", "invalid_api_key", "permission_error", "UNAUTHENTICATED", "PERMISSION_DENIED", "401",
-        "403":
-        return .keyRefused
-      case "invalid_request_error", "invalid_prompt", "INVALID_ARGUMENT", "not_found_error", "request_too_large",
-        "context_length_exceeded", "400", "404", "413", "422":
-        return .clientError
-      default: continue
-      }
+  private static func verdict(_ words: ErrorWords, otherwise: Verdict) -> Verdict {
+    if words.saysUnpaid { return .quotaExhausted }
+    if words.refuseKey(status: 200) { return .keyRefused }
+    if words.reading.isDailyQuota { return .modelRefused(retryAfter: words.reading.retryDelay) }
+    if words.isThrottle, !words.isClients {
+      if words.canNeverFit { return .clientError }
+      return .throttled(
+        retryAfter: words.reading.retryDelay ?? words.waitInWords, isAboutConcurrency: words.isAboutConcurrency)
     }
-    return otherwise
+    if words.refusesModel { return .modelRefused() }
+    return words.isClients ? .clientError : otherwise
   }
+}
 
-  /// Words that mean: nothing goes on this key until somebody pays.
-  private static func isUnpaid(_ words: [String]) -> Bool {
-    words.contains {
-      switch $0 {
-      case "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "billing_not_active",
-        "billing_error", "enforced_spend_limit_reached", "contract_spend_limit_reached", "insufficient_balance":
-        true
-      default: false
-      }
-    }
-  }
-
-  private static func isOverloaded(_ word: String) -> Bool {
-    switch word {
-    case "server_is_overloaded", "service_unavailable_error", "overloaded_error", "UNAVAILABLE", "503": true
-    default: false
-    }
-  }
-
-  /// Anthropic tells spent limits and empty accounts apart from bad requests by their text alone.
-  private static func isSpendLimit(_ message: String?) -> Bool {
-    guard let message else { return false }
-    return message.hasPrefix("You have reached your specified API usage limits")
-      || message.hasPrefix("Your credit balance is too low")
+/// An error answer's body as it can be read.
+public enum ErrorBody {
+  /// The body without its content coding, at most `limit` bytes of it; nil where it cannot be read.
+  public static func decoded(_ body: [UInt8], contentEncoding: String?, limit: Int = 64 << 10) -> [UInt8]? {
+    let coding = ContentCoding(contentEncoding)
+    if coding == .identity { return body }
+    guard let decoder = ContentDecoder(coding) else { return nil }
+    var text: [UInt8] = []
+    return decoder.decode(body[...], onto: &text, limit: limit) == .corrupt ? nil : text
   }
 }

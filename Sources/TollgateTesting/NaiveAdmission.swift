@@ -348,7 +348,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       }
     case .progressed: break
     case .settled(let lease, let settlement): settle(lease, settlement, into: &actions)
-    case .limitsObserved, .operatorCommanded, .restored: break
+    case .limitsObserved, .operatorCommanded, .keyChecked, .restored: break
     case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored, .dayBegan, .daySumsRestored: break
     case .policyReplaced(let new): policy = new
     case .deadlineReached: break

@@ -57,6 +57,8 @@ public struct Simulation<Subject: AdmissionSubject> {
     case head(request: Int, grant: Int)
     case progress(request: Int, grant: Int)
     case end(request: Int, grant: Int)
+    /// A free call of the broker's own has ended.
+    case keyChecked(ProviderID, KeyID)
     case happening(Int)
   }
   private struct Client {
@@ -201,6 +203,10 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .end(let request, let grant):
       guard calls[request].grants == grant, calls[request].lease != nil else { return }
       end(request)
+    case .keyChecked(let id, let key):
+      guard let provider = providers.first(where: { $0.truth.id == id }) else { return }
+      // Simulated secrets never change.
+      deliver(.keyChecked(id, key, generation: 0, isRefused: provider.mood == .refusingKeys))
     case .happening(let index):
       switch scenario.happenings[index].what {
       case .policyReplaced(let policy): deliver(.policyReplaced(policy))
@@ -407,6 +413,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .operatorCommanded:
       hash.mix(UInt64(7) << 32)
       witness.operatorCommanded()
+    case .keyChecked: hash.mix(UInt64(18) << 32)
     case .budgetWindowsBegan(let windows):
       hash.mix(UInt64(10) << 32)
       witness.money.began(windows)
@@ -464,6 +471,8 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .note(.demoted(let id, _)):
       hash.mix(UInt64(15) << 32 ^ id.low)
       if let request = witness.index(of: id) { witness.demoted(request) }
+    case .checkKey(let provider, let key):
+      timeline.schedule(.keyChecked(provider, key), at: clock.now + .milliseconds(1))
     case .note: break
     case .drained:
       hash.mix(UInt64(14) << 32)

@@ -20,6 +20,8 @@ enum TraceText {
         + (settlement.usage.map { " input=\($0.inputTokens) output=\($0.outputTokens)" } ?? "")
     case .limitsObserved(let lease, let limits): text = "limitsObserved \(lease.rawValue) \(limits.readings)"
     case .policyReplaced: text = "policyReplaced"
+    case .keyChecked(let provider, let key, _, let isRefused):
+      text = "keyChecked \(provider)/\(key) \(isRefused ? "refused" : "fine")"
     case .operatorCommanded(let command): text = "operatorCommanded \(command)"
     case .budgetWindowsBegan(let windows): text = "budgetWindowsBegan \(windows.map(\.serial))"
     case .budgetRaisesReplaced(let raises): text = "budgetRaisesReplaced \(raises.map(\.amount.nanodollars))"
@@ -44,6 +46,7 @@ enum TraceText {
         + "queued_us=\(grant.queued.nanoseconds / 1000) input=\(grant.reservedInput) output=\(grant.reservedOutput)"
     case .conclude(let conclusion):
       text = "conclude \(conclusion.request.low) \(conclusion.outcome.rawValue)"
+    case .checkKey(let provider, let key): text = "checkKey \(provider)/\(key)"
     case .note(let notice): text = "note \(notice)"
     case .drained: text = "drained"
     }

@@ -4,8 +4,9 @@
 // bytes go through its printf one by one), which is half of what the whole broker needs; this costs a fifth of that.
 //
 // Promises: at most one call at a time; a connection goes back to the pool only after an answer that was whole,
-// with the request wholly sent and nothing left over; a request that may have arrived is not sent twice unless its
-// method is idempotent; what arrives is read from the socket into one buffer of the upstream and copied once.
+// with the request wholly sent and nothing left over; a request is sent a second time only where a connection that had
+// served a call before died without a byte, and then at once and once: it is the provider that closed it, for its idle time
+// was over; what arrives is read from the socket into one buffer of the upstream and copied once.
 import CCurl
 import EventLoop
 import HTTPMessage
@@ -45,7 +46,6 @@ final class DirectConnection: CallCarrier {
   private var body: [UInt8] = []
   private var sent = 0
   private var sendFailed = false
-  private var isIdempotent = false
   private var isHeadRequest = false
   /// It served a call before this one, so the provider may have closed it without our knowing.
   private var isReused = false
@@ -70,7 +70,6 @@ final class DirectConnection: CallCarrier {
     self.call = call
     self.head = head
     self.body = body.count > Self.smallBody ? body : []
-    isIdempotent = isIdempotentMethod(method)
     isHeadRequest = method == "HEAD"
     sent = 0
     sendFailed = false
@@ -343,20 +342,21 @@ final class DirectConnection: CallCarrier {
       fail(.truncated, "\(how) inside the answer's body")
     } else if reader.hasBegun {
       fail(.resetBeforeResponse, "\(how) inside the answer's head")
-    } else if isReused, isIdempotent || sent == 0 {
+    } else if isReused {
       sendAgain()
     } else {
-      fail(.resetBeforeResponse, "\(how) before any answer\(isReused ? "; the request may have been read" : "")")
+      fail(.resetBeforeResponse, "\(how) before any answer")
     }
   }
 
-  /// The provider had closed this kept-alive connection: a fresh one takes the call over.
+  /// The provider had closed this kept-alive connection: a fresh one takes the call over. Those that idled for as long as this
+  /// one are as dead, and would cost the next calls the same.
   private func sendAgain() {
     guard let call else { return }
+    pool.dropIdle(origin, since: idleSince)
     let fresh = DirectConnection(upstream, pool, origin: origin, isTLS: isTLS)
     fresh.head = head
     fresh.body = body
-    fresh.isIdempotent = isIdempotent
     fresh.isHeadRequest = isHeadRequest
     fresh.reader.reset(isHeadRequest: isHeadRequest)
     upstream.handOver(call, from: self, to: fresh)

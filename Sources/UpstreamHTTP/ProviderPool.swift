@@ -60,6 +60,15 @@ final class ProviderPool {
     if let index = idle.firstIndex(where: { $0 === connection }) { idle.remove(at: index) }
   }
 
+  /// Closes the idle connections of this origin that have idled since then or longer.
+  func dropIdle(_ origin: String, since: UInt64) {
+    idle.removeAll { connection in
+      guard connection.origin == origin, connection.idleSince <= since else { return false }
+      connection.close()
+      return true
+    }
+  }
+
   func takeConnector() -> EasyHandle? { connectors.popLast() }
 
   func giveBack(_ connector: EasyHandle) {

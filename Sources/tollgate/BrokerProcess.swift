@@ -146,6 +146,7 @@ final class BrokerProcess {
     }
     watchSecrets()
     broker.writeDown(.broker, name: tollgateVersion, state: "started")
+    broker.checkKeys()
     CurlUpstream.releaseMemory()
     loop.run()
     sink.flush()

@@ -65,7 +65,7 @@ import Testing
         case .conclude(let end):
           if open.removeValue(forKey: end.request) == nil { run.problems.append("concluded twice") }
         case .drained: drained = true
-        case .note: break
+        case .note, .checkKey: break
         }
       }
       actions.removeAll()

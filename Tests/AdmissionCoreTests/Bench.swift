@@ -8,6 +8,8 @@ struct Bench {
   private(set) var conclusions: [Conclusion] = []
   private(set) var notices: [Notice] = []
   private(set) var drained = 0
+  /// Keys that the core wants a free call for.
+  private(set) var checks: [RefusedKey] = []
   private var next: UInt64 = 0
 
   init(_ policy: AdmissionPolicy, seed: UInt64 = 1) {
@@ -26,6 +28,7 @@ struct Bench {
       case .grant(let grant): grants.append(grant)
       case .conclude(let conclusion): conclusions.append(conclusion)
       case .note(let notice): notices.append(notice)
+      case .checkKey(let provider, let key): checks.append(RefusedKey(provider: provider, key: key))
       case .drained: drained += 1
       }
     }
@@ -59,7 +62,7 @@ struct Bench {
   /// Settles the request's running attempt, by default as it was estimated.
   mutating func settle(
     _ id: RequestID, _ verdict: Verdict = .success, input: Int64? = nil, output: Int64? = nil, sent: Bool = true,
-    answer: Bool = false, began: Bool = false, cost: Money? = nil
+    answer: Bool = false, began: Bool = false, cost: Money? = nil, again: Bool? = nil
   ) {
     guard let grant = grant(id) else { return }
     let charged = verdict == .success || input != nil || output != nil
@@ -71,7 +74,9 @@ struct Bench {
     send(
       .settled(
         grant.lease,
-        Settlement(verdict: verdict, usage: usage, cost: cost, wasSent: sent, answerBegan: began, hasAnswer: answer)))
+        Settlement(
+          verdict: verdict, usage: usage, cost: cost, wasSent: sent, answerBegan: began, hasAnswer: answer,
+          toldToRetry: again)))
   }
 
   mutating func pass(_ span: Span) { now = now + span }

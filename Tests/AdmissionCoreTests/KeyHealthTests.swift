@@ -1,4 +1,4 @@
-// Cooling, disabling, re-probing, the operator's word.
+// Doubt, disabling, re-probing, our own checks, the operator's word.
 import Testing
 
 @testable import AdmissionCore
@@ -6,37 +6,126 @@ import Testing
 @Suite struct KeyHealthTests {
   let start = Instant(nanoseconds: 0)
 
+  private func mark(_ number: UInt64, content: UInt64 = 0, isRepeat: Bool = false) -> CallMark {
+    CallMark(request: RequestID(high: 0, low: number), content: content == 0 ? number : content, isRepeat: isRepeat)
+  }
+
+  /// Refused by two requests.
+  private func out(_ key: inout KeyHealth, at now: Instant) {
+    _ = key.refused(by: mark(1), generation: key.pass(at: now), at: now)
+    let news = key.refused(by: mark(2), generation: key.pass(at: now), at: now)
+    #expect(news == .out)
+  }
+
+  @Test func oneRequestMakesADoubtAndASecondOneDisables() {
+    var key = KeyHealth()
+    let first = key.refused(by: mark(1), generation: key.pass(at: start), at: start)
+    #expect(first == .doubted)
+    #expect(key.name(at: start) == "usable" && key.isDoubted(at: start) && !key.isOut)
+    #expect(key.reason(at: start)?.contains("being checked") == true)
+    #expect(key.unusableUntil(at: start) == nil)
+    // The same request again, and what its SDK sends again, are the same refusal.
+    let again = key.refused(by: mark(1), generation: key.pass(at: start), at: start)
+    let repeated = key.refused(by: mark(7, content: 1, isRepeat: true), generation: key.pass(at: start), at: start)
+    #expect(again == .none && repeated == .none && !key.isOut)
+    let second = key.refused(by: mark(2), generation: key.pass(at: start), at: start)
+    #expect(second == .out && key.name(at: start) == "disabled" && key.isRefused(at: start))
+  }
+
+  @Test func ourOwnCheckConfirmsARefusalOrAnswersTheDoubt() {
+    var refused = KeyHealth()
+    _ = refused.refused(by: mark(1), generation: refused.pass(at: start), at: start)
+    let confirmed = refused.checked(isRefused: true, at: start)
+    #expect(confirmed == .out && refused.name(at: start) == "disabled")
+    var fine = KeyHealth()
+    _ = fine.refused(by: mark(1), generation: fine.pass(at: start), at: start)
+    let answered = fine.checked(isRefused: false, at: start)
+    #expect(answered == .none && !fine.isDoubted(at: start) && fine.reason(at: start) == nil)
+    // It is remembered all the same.
+    let second = fine.refused(by: mark(2), generation: fine.pass(at: start), at: start)
+    #expect(second == .out)
+  }
+
+  @Test func aCheckAloneIsAWarningOnly() {
+    var key = KeyHealth()
+    let news = key.checked(isRefused: true, at: start)
+    let again = key.checked(isRefused: true, at: start)
+    #expect(
+      news == .doubted && again == .none && key.name(at: start) == "usable" && key.unusableUntil(at: start) == nil)
+    let call = key.refused(by: mark(1), generation: key.pass(at: start), at: start)
+    #expect(call == .out)
+  }
+
+  @Test func aDoubtIsForgottenAfterASuccessOrTenMinutes() {
+    var key = KeyHealth()
+    _ = key.refused(by: mark(1), generation: key.pass(at: start), at: start)
+    _ = key.succeed(generation: key.pass(at: start))
+    #expect(!key.isDoubted(at: start))
+    let alone = key.refused(by: mark(2), generation: key.pass(at: start), at: start)
+    #expect(alone == .doubted)
+    let edge = start + KeyHealth.doubtLife
+    #expect(!key.isDoubted(at: edge))
+    let late = key.refused(by: mark(3), generation: key.pass(at: edge), at: edge)
+    #expect(late == .doubted)
+  }
+
   @Test func aRefusedKeyIsProbedAfterOneTwoFourToSixtyMinutes() {
     var key = KeyHealth()
     var now = start
     for minutes in [1, 2, 4, 8, 16, 32, 60, 60] as [Int64] {
-      let news = key.refused(generation: key.pass(at: now), at: now)
-      #expect(news)
-      #expect(key.name == "disabled")
+      if minutes == 1 {
+        out(&key, at: now)
+      } else {
+        // Out already, one call is enough.
+        let news = key.refused(by: mark(9), generation: key.pass(at: now), at: now)
+        #expect(news == .out)
+      }
+      #expect(key.name(at: now) == "disabled")
       #expect(key.unusableUntil(at: now) == now + .seconds(60 * minutes))
       now = now + .seconds(60 * minutes)
-      #expect(key.unusableUntil(at: now) == nil)
+      #expect(key.unusableUntil(at: now) == nil && !key.isRefused(at: now))
     }
     let probe = key.pass(at: now)
-    #expect(key.unusableUntil(at: now) == .distantFuture)
+    #expect(key.unusableUntil(at: now) == .distantFuture && key.isRefused(at: now))
     let back = key.succeed(generation: probe)
     #expect(back)
-    #expect(key.name == "usable")
+    #expect(key.name(at: now) == "usable")
     #expect(!key.isOut)
   }
 
-  @Test func anUnpaidKeyRestsTenMinutes() {
+  @Test func anUnpaidKeyRestsTenMinutesOnceTwoRequestsSaySo() {
     var key = KeyHealth()
-    _ = key.unpaid(generation: key.pass(at: start), at: start)
-    #expect(key.name == "cooling")
-    #expect(key.isOut)
+    let first = key.unpaid(by: mark(1), generation: key.pass(at: start), at: start)
+    #expect(first == .doubted && key.name(at: start) == "cooling" && !key.isOut)
+    #expect(key.until(at: start) == start + .seconds(600))
+    // A free list of models tells nothing about money, nor does a refusal of another sort confirm it.
+    _ = key.checked(isRefused: false, at: start)
+    #expect(key.isDoubted(at: start))
+    let second = key.unpaid(by: mark(2), generation: key.pass(at: start), at: start)
+    #expect(second == .out && key.name(at: start) == "cooling" && key.isOut)
     #expect(key.unusableUntil(at: start) == start + .seconds(600))
+  }
+
+  @Test func refusalsOfDifferentSortsDoNotConfirmEachOther() {
+    var key = KeyHealth()
+    _ = key.unpaid(by: mark(1), generation: key.pass(at: start), at: start)
+    let other = key.refused(by: mark(2), generation: key.pass(at: start), at: start)
+    #expect(other == .doubted && !key.isOut)
+  }
+
+  @Test func anOldWordSaysNothingOfANewSecret() {
+    var key = KeyHealth()
+    let old = key.pass(at: start)
+    key.enable()
+    let first = key.refused(by: mark(1), generation: old, at: start)
+    let second = key.refused(by: mark(2), generation: old, at: start)
+    #expect(first == .none && second == .none && key.name(at: start) == "usable")
   }
 
   @Test func aThrottledKeyCoolsAsTold() {
     var key = KeyHealth()
     _ = key.throttled(until: start + .seconds(3), generation: key.pass(at: start))
-    #expect(key.name == "cooling")
+    #expect(key.name(at: start) == "cooling")
     #expect(!key.isOut)
     #expect(key.hopeBegins(at: start) == start + .seconds(3))
     #expect(key.unusableUntil(at: start + .seconds(3)) == nil)

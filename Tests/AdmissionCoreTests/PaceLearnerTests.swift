@@ -7,11 +7,11 @@ import Testing
   private let start = Instant(nanoseconds: 5_000_000_000)
 
   /// A refusal, `calls` of 1000 tokens over `seconds`, a refusal.
-  private func learner(calls: Int, seconds: Int64) -> PaceLearner {
+  private func learner(calls: Int, seconds: Int64, waited: Span? = nil, tokens: Int64 = 1000) -> PaceLearner {
     var learner = PaceLearner()
-    _ = learner.refused(at: start)
-    for _ in 0..<calls { learner.charge(1000) }
-    _ = learner.refused(at: start + .seconds(seconds))
+    _ = learner.refused(waited: .zero, at: start)
+    for _ in 0..<calls { learner.charge(tokens) }
+    _ = learner.refused(waited: waited ?? .seconds(seconds), at: start + .seconds(seconds))
     return learner
   }
 
@@ -32,7 +32,7 @@ import Testing
   @Test func aStormTeachesNothing() {
     var learner = PaceLearner()
     for second in 0..<30 {
-      let changed = learner.refused(at: start + .seconds(Int64(second)))
+      let changed = learner.refused(waited: .zero, at: start + .seconds(Int64(second)))
       #expect(!changed)
     }
     #expect(learner.perMinute == nil)
@@ -41,10 +41,10 @@ import Testing
   @Test func theSameRefusalCountsOnce() {
     var learner = learner(calls: 10, seconds: 10)
     let before = learner.perMinute
-    for _ in 0..<5 { _ = learner.refused(at: start + .seconds(11)) }
+    for _ in 0..<5 { _ = learner.refused(waited: .zero, at: start + .seconds(11)) }
     #expect(learner.perMinute == before)
     learner.charge(1000)
-    let changed = learner.refused(at: start + .seconds(12))
+    let changed = learner.refused(waited: .zero, at: start + .seconds(12))
     #expect(changed && (learner.perMinute ?? .max) < (before ?? 0))
   }
 
@@ -73,12 +73,27 @@ import Testing
     for hold in [16, 64, 64] as [Int64] {
       learner.charge(1000)
       now = now + .seconds(2)
-      _ = learner.refused(at: now)
+      _ = learner.refused(waited: .zero, at: now)
       let early = learner.succeeded(isShort: true, at: now + .seconds(hold) + Span(nanoseconds: -1))
       #expect(!early)
       var copy = learner
       let grown = copy.succeeded(isShort: true, at: now + .seconds(hold))
       #expect(grown)
     }
+  }
+
+  @Test func whatCameThroughWhileNothingWaitedIsNoRate() {
+    #expect(learner(calls: 10, seconds: 5, waited: .zero).perMinute == nil)
+    #expect(learner(calls: 10, seconds: 10, waited: Span(nanoseconds: 4_999_999_999)).perMinute == nil)
+    #expect(learner(calls: 10, seconds: 10, waited: .seconds(5)).perMinute != nil)
+  }
+
+  @Test func aPaceIsNeverBelowTheLargestCallThatPassed() {
+    var learner = PaceLearner()
+    _ = learner.refused(waited: .zero, at: start)
+    for _ in 0..<8 { learner.charge(10) }
+    learner.charge(30_000)
+    _ = learner.refused(waited: .seconds(60), at: start + .seconds(100))
+    #expect(learner.perMinute == 30_000)
   }
 }

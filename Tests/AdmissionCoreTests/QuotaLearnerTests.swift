@@ -35,7 +35,7 @@ import Testing
     for round in 0..<20_000 {
       let running = min(learner.concurrency ?? 200, 200)
       let over = max(0, running - hidden)
-      for index in 0..<over { _ = learner.refused(running: running, isFirst: index == 0) }
+      for index in 0..<over { _ = learner.refused(running: running, isFirst: index == 0, at: now) }
       if over == 0 { for _ in 0..<running { _ = learner.succeeded(running: running) } }
       guard round >= 100 else { continue }
       rounds += 1
@@ -65,9 +65,9 @@ import Testing
     for second in stride(from: Int64(0), to: 18, by: 6) {
       let now = begin + .seconds(second)
       if learner.isAboutRate(running: 1) {
-        _ = learner.refusedForRate(running: 1, at: now)
+        _ = learner.refusedForRate(running: 1, waited: now - begin, at: now)
       } else {
-        _ = learner.refused(running: 1, isFirst: true)
+        _ = learner.refused(running: 1, isFirst: true, at: now)
       }
       for _ in 0..<10 {
         serial += 1
@@ -78,5 +78,32 @@ import Testing
     let pace = learner.pace.perMinute ?? 0
     #expect(pace > 9_000 && pace < 10_000)
     #expect(learner.concurrency == nil)
+  }
+
+  @Test func noHeaderIsBelievedBelowWhatHasJustPassed() {
+    var learner = QuotaLearner()
+    let told = learner.observe(limit: 1000, of: .tokens, at: now)
+    #expect(told == 1000)
+    let small = learner.passed(Units(1, 900, 100, 1000), at: now)
+    let large = learner.passed(Units(1, 900, 101, 1001), at: now + .seconds(1))
+    #expect(!small && large && learner.perMinute[3] == 1001)
+    let again = learner.observe(limit: 1000, of: .tokens, at: now + .seconds(2))
+    #expect(again == nil && learner.perMinute[3] == 1001)
+    // A proof ages.
+    let later = learner.observe(limit: 1000, of: .tokens, at: now + QuotaLearner.proofLife + .seconds(1))
+    #expect(later == 1000)
+  }
+
+  @Test func aPaceIsForgottenWhenACallLargerThanItPasses() {
+    var learner = QuotaLearner()
+    let begin = Instant(nanoseconds: 1_000_000_000_000)
+    _ = learner.refusedForRate(running: 1, waited: .zero, at: begin)
+    for serial in 1...10 { _ = learner.accepted(running: 1, serial: UInt64(serial), tokens: 100) }
+    _ = learner.refusedForRate(running: 1, waited: .seconds(6), at: begin + .seconds(6))
+    #expect(learner.pace.perMinute == 9800)
+    #expect(learner.learned(model: nil, key: nil).map(\.what) == ["tokens"])
+    let asLarge = learner.passed(Units(1, 9800, 0, 9800), at: begin + .seconds(7))
+    let larger = learner.passed(Units(1, 9801, 0, 9801), at: begin + .seconds(7))
+    #expect(!asLarge && larger && learner.pace.perMinute == nil && !learner.hasLearned)
   }
 }

@@ -188,8 +188,9 @@ def policy_for(url, **changes):
     `learn_limits`, `inject_usage`, `pass_through`, `keys` and `model_limits` go to both providers, the rest to the top level."""
     key = {"id": "main", "secret": "${SIM_KEY}"}
     of_provider = ("limits", "breaker", "timeouts", "retry", "learn_limits", "inject_usage", "pass_through", "keys",
-                   "model_limits", "quota", "admission_tokens")
-    shared = {name: changes.pop(name) for name in of_provider if name in changes}
+                   "model_limits", "quota", "admission_tokens", "check_keys")
+    # Scripted providers count what they are asked.
+    shared = {"check_keys": False} | {name: changes.pop(name) for name in of_provider if name in changes}
     policy = {
         "version": 1,
         "providers": {

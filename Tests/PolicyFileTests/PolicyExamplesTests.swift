@@ -43,8 +43,10 @@ import Testing
     var expected = Policy()
     var openai = Provider(id: "openai", dialect: .openai, baseURL: "https://api.openai.com/v1")
     openai.keys = [ProviderKey(id: "main", source: .text(Secret("sk-test")))]
+    openai.keys[0].variable = "OPENAI_API_KEY"
     var anthropic = Provider(id: "anthropic", dialect: .anthropic, baseURL: "https://api.anthropic.com")
     anthropic.keys = [ProviderKey(id: "main", source: .text(Secret("sk-ant-test")))]
+    anthropic.keys[0].variable = "ANTHROPIC_API_KEY"
     expected.providers = [openai, anthropic]
     expected.routes = [Route(models: ["claude-*"], to: ["anthropic"]), Route(models: ["*"], to: ["openai"])]
     #expect(try policy("default.yaml") == expected)
@@ -60,6 +62,7 @@ import Testing
       "priorities", "default_priority", "queue_bytes", "kinds", "rules", "trust_tenant_header", "tenants", "budgets",
       "prices", "unknown_price", "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens",
       "learn_limits", "breaker", "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "ca_file",
+      "check_keys",
       "http_version", "certificate", "token", "weight", "models", "reserve", "queue", "max_wait", "promote_after",
       "share", "promoted_share", "max_priority", "usd", "per", "time_zone", "on_exceed", "warn_at", "scope",
     ]

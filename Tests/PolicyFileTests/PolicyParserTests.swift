@@ -138,6 +138,7 @@ let everyFieldText = """
   private var anthropic: Provider {
     var provider = Provider(id: "anthropic", dialect: .anthropic, baseURL: "https://api.anthropic.com")
     var main = ProviderKey(id: "main", source: .text(Secret("tok-0123456789")))
+    main.variable = "TOKEN"
     main.weight = 2
     main.limits.concurrency = 30
     var spare = ProviderKey(id: "spare", source: .file(path: "/run/secrets/two"))

@@ -27,10 +27,10 @@ import Testing
       (.rejectedDraining, 503, "server_is_overloaded", 529, "overloaded_error", true, nil),
       (.rejectedBudget, 429, "insufficient_quota", 402, "billing_error", false, "false"),
       (.rejectedTenantLimit, 400, "request_exceeds_limit", 400, "invalid_request_error", false, "false"),
-      (.rejectedUnauthenticated, 401, "invalid_api_key", 401, "authentication_error", false, nil),
-      (.rejectedModel, 404, "model_not_found", 404, "not_found_error", false, nil),
-      (.rejectedMalformed, 400, "invalid_request", 400, "invalid_request_error", false, nil),
-      (.rejectedTooLarge, 413, "request_too_large", 413, "request_too_large", false, nil),
+      (.rejectedUnauthenticated, 401, "invalid_api_key", 401, "authentication_error", false, "false"),
+      (.rejectedModel, 404, "model_not_found", 404, "not_found_error", false, "false"),
+      (.rejectedMalformed, 400, "invalid_request", 400, "invalid_request_error", false, "false"),
+      (.rejectedTooLarge, 413, "request_too_large", 413, "request_too_large", false, "false"),
       (.failedUpstream, 502, "upstream_failed", 502, "api_error", false, nil),
     ] as [(Outcome, Int, String, Int, String, Bool, String?)])
   func answersEveryOutcome(
@@ -121,11 +121,14 @@ import Testing
     let unknown = BrokerError.unknownPath("/x\"y", requestID: "01H")
     #expect(unknown.status == 404)
     #expect(ErrorReading(unknown.body).code == "unknown_url")
+    #expect(field(unknown, "x-should-retry") == "false")
     for dialect in Dialect.allCases {
       for status in [400, 408, 413, 431, 501, 503] {
         let refusal = BrokerError.refusal(status: status, dialect: dialect, message: "m", requestID: "01H")
         #expect(refusal.status == status)
         #expect(ErrorReading(refusal.body).message == "m")
+        // Whoever was too slow, or came while there was no room, may come again.
+        #expect(field(refusal, "x-should-retry") == ([400, 413, 431].contains(status) ? "false" : nil))
       }
     }
   }

@@ -20,13 +20,15 @@ import Testing
   ])
   func takesOff(_ name: String) {
     #expect(Credentials.isStripped(HeaderFields([(name, "v")]), at: 0, passThrough: false))
-    let isCredential = ["authorization", "x-api-key", "x-goog-api-key", "api-key"].contains(name.lowercased())
+    let isCredential = [
+      "authorization", "x-api-key", "x-goog-api-key", "api-key", "openai-organization", "openai-project",
+    ].contains(name.lowercased())
     #expect(Credentials.isStripped(HeaderFields([(name, "v")]), at: 0, passThrough: true) == !isCredential)
   }
 
   @Test(arguments: [
     "content-type", "Anthropic-Version", "anthropic-beta", "User-Agent", "x-stainless-lang", "priority", "accept",
-    "accept-encoding", "OpenAI-Project",
+    "accept-encoding", "OpenAI-Beta", "openai-organizations",
     "x-tollgat", "content-encoding", "x-api-keys", "api-keys", "key", "traceparent",
   ])
   func leaves(_ name: String) {

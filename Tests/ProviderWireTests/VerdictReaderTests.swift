@@ -10,9 +10,14 @@ import Testing
     var name: String
     var status: Int
     var retryAfter: String?
+    var shouldRetry: String?
     var body: String
     var verdict: Verdict
-    init(_ name: String, _ status: Int, _ body: String, _ verdict: Verdict, retryAfter: String? = nil) {
+    init(
+      _ name: String, _ status: Int, _ body: String, _ verdict: Verdict, retryAfter: String? = nil,
+      shouldRetry: String? = nil
+    ) {
+      self.shouldRetry = shouldRetry
       self.name = name
       self.status = status
       self.retryAfter = retryAfter
@@ -22,8 +27,12 @@ import Testing
     var testDescription: String { name }
   }
 
-  private static func openai(_ type: String, _ code: String) -> String {
-    #"{"error":{"message":"m","type":"\#(type)","param":null,"code":"\#(code)"}}"#
+  private static func openai(_ type: String, _ code: String?, message: String = "m") -> String {
+    let code = code.map { "\"\($0)\"" } ?? "null"
+    return #"{"error":{"message":"\#(message)","type":"\#(type)","param":null,"code":\#(code)}}"#
+  }
+  private static func gemini(_ code: Int, _ status: String, details: String = "", message: String = "m") -> String {
+    #"{"error":{"code":\#(code),"message":"\#(message)","status":"\#(status)","details":[\#(details)]}}"#
   }
   private static func anthropic(_ type: String, _ details: String = "", message: String = "m") -> String {
     #"{"type":"error","error":{"type":"\#(type)","message":"\#(message)"\#(details)},"request_id":"req_1"}"#
@@ -33,7 +42,7 @@ import Testing
     // OpenAI
     Row("bad request", 400, openai("invalid_request_error", "context_length_exceeded"), .clientError),
     Row("bad key", 401, openai("invalid_request_error", "invalid_api_key"), .keyRefused),
-    Row("no permission", 403, openai("permission_error", "x"), .keyRefused),
+    Row("no permission", 403, openai("permission_error", "x"), .clientError),
     Row("no such model", 404, openai("invalid_request_error", "model_not_found"), .clientError),
     Row(
       "tokens per minute", 429, openai("tokens", "rate_limit_exceeded"), .throttled(retryAfter: .seconds(2)),
@@ -70,7 +79,7 @@ import Testing
       .quotaExhausted),
     Row("authentication", 401, anthropic("authentication_error"), .keyRefused),
     Row("billing", 402, anthropic("billing_error"), .quotaExhausted),
-    Row("permission", 403, anthropic("permission_error"), .keyRefused),
+    Row("permission", 403, anthropic("permission_error"), .clientError),
     Row("not found", 404, anthropic("not_found_error"), .clientError),
     Row("conflict", 409, anthropic("conflict_error"), .clientError),
     Row("too large", 413, anthropic("request_too_large"), .clientError),
@@ -95,7 +104,11 @@ import Testing
       .throttled(retryAfter: .milliseconds(46_500))),
     Row(
       "gemini, spent for the day", 429,
-      #"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"violations":[{"quotaId":"GenerateRequestsPerDayPerProjectPerModel"}]}]}}"#,
+      #"{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","details":[{"violations":[{"quotaId":"GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}]}}"#,
+      .modelRefused()),
+    Row(
+      "gemini, the project's day", 429,
+      gemini(429, "RESOURCE_EXHAUSTED", details: #"{"violations":[{"quotaId":"GenerateRequestsPerDayPerProject"}]}"#),
       .quotaExhausted),
     Row(
       "gemini in an array", 429,
@@ -126,6 +139,126 @@ import Testing
     Row("voyage", 400, #"{"detail":"x"}"#, .clientError),
     Row("redirect", 302, "", .clientError),
     Row("cloudflare", 522, "<html>", .failed()),
+    // Whose fault a 401, 402 or 403 is
+    Row(
+      "other organization", 401,
+      openai("invalid_request_error", "mismatched_organization", message: "OpenAI-Organization header should match"),
+      .clientError),
+    Row(
+      "other organization by type", 401, openai("authentication_error", "mismatched_organization"), .clientError),
+    Row(
+      "missing scope, no code", 401,
+      openai(
+        "invalid_request_error", nil, message: "You have insufficient permissions. Missing scopes: api.model.read"),
+      .clientError),
+    Row("missing scope", 401, openai("invalid_request_error", "missing_scope"), .clientError),
+    Row(
+      "no access to a model", 403,
+      openai("invalid_request_error", "model_not_found", message: "Project `p` does not have access to model `m`"),
+      .modelRefused()),
+    Row(
+      "no access to a model, no code", 403,
+      openai("invalid_request_error", nil, message: "Project `p` does not have access to model `m`"), .modelRefused()),
+    Row(
+      "a gateway's key without this model", 401,
+      openai("key_model_access_denied", "401", message: "key not allowed to access model. This key can only access m"),
+      .modelRefused()),
+    Row("region", 403, openai("request_forbidden", "unsupported_country_region_territory"), .clientError),
+    Row("deactivated account", 401, openai("invalid_request_error", "account_deactivated"), .keyRefused),
+    Row("bare 401", 401, "", .keyRefused),
+    Row("bare 401 in words", 401, #"{"message":"Unauthorized","request_id":"x"}"#, .keyRefused),
+    Row("voyage bad key", 401, #"{"detail":"Provided API key is invalid."}"#, .keyRefused),
+    Row("cohere bad key", 401, #"{"message":"invalid api token"}"#, .keyRefused),
+    Row("openrouter bad key", 401, #"{"error":{"message":"No auth credentials found","code":401}}"#, .keyRefused),
+    Row(
+      "deepseek bad key", 401,
+      openai("authentication_error", "invalid_request_error", message: "Authentication Fails (no such user)"),
+      .keyRefused),
+    Row(
+      "azure bad key", 401,
+      #"{"error":{"code":"401","message":"Access denied due to invalid subscription key or wrong API endpoint. Use a correct regional API endpoint for your resource."}}"#,
+      .keyRefused),
+    Row(
+      "xai bad key", 400,
+      #"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***12."}"#, .keyRefused),
+    Row("google bad token", 401, gemini(401, "UNAUTHENTICATED"), .keyRefused),
+    Row(
+      "google leaked key", 403,
+      gemini(403, "PERMISSION_DENIED", message: "Your API key was reported as leaked. Please use another API key."),
+      .keyRefused),
+    Row("google permission", 403, gemini(403, "PERMISSION_DENIED"), .clientError),
+    Row(
+      "a model by the name of a refusal", 400,
+      openai("invalid_request_error", nil, message: "no model 'Incorrect API key'"), .clientError),
+    Row("bare 403", 403, "", .clientError),
+    Row("bare 402", 402, "", .clientError),
+    Row(
+      "more than is left", 402,
+      #"{"error":{"message":"This request requires more credits, or fewer max_tokens. You requested up to 65536 tokens, but can only afford 30104","code":402}}"#,
+      .clientError),
+    Row(
+      "openrouter empty", 402, #"{"error":{"message":"Insufficient credits. Add more using x","code":402}}"#,
+      .quotaExhausted),
+    Row(
+      "deepseek empty", 402, openai("unknown_error", "invalid_request_error", message: "Insufficient Balance"),
+      .quotaExhausted),
+    Row(
+      "flagged input", 403,
+      #"{"error":{"message":"m requires moderation. Your input was flagged for \"violence\".","code":403,"metadata":{"reasons":["violence"],"flagged_input":"invalid_api_key"}}}"#,
+      .clientError),
+    // Pages for people
+    Row("a page as 401", 401, "<html>401 Authorization Required</html>", .failed()),
+    Row("a page as 403", 403, "  <!DOCTYPE html><title>Attention Required! | Cloudflare</title>", .failed()),
+    Row("a page as 404", 404, "<html>", .failed()),
+    Row("a page as 402 with a time", 402, "<html>", .failed(retryAfter: .seconds(3)), retryAfter: "3"),
+    Row("a page as 413", 413, "<html>", .clientError),
+    Row("a page as 400", 400, "<html>", .clientError),
+    Row("a page as 429", 429, "<html>", .throttled(retryAfter: nil)),
+    // Never, and when
+    Row(
+      "larger than the limit", 429,
+      openai(
+        "tokens", "rate_limit_exceeded",
+        message:
+          "Request too large for gpt-4o in organization org on tokens per min (TPM): Limit 30000, Requested 61337."),
+      .clientError, retryAfter: "2"),
+    Row(
+      "larger than the limit by its numbers", 429,
+      openai("tokens", "rate_limit_exceeded", message: "Rate limit reached: Limit 30000, Used 0, Requested 30001."),
+      .clientError),
+    Row(
+      "as large as the limit", 429,
+      openai("tokens", "rate_limit_exceeded", message: "Rate limit reached: Limit 30000, Used 0, Requested 30000."),
+      .throttled(retryAfter: nil)),
+    Row("final", 429, openai("requests", "rate_limit_exceeded"), .clientError, shouldRetry: "false"),
+    Row(
+      "final, but the others may know when", 429, openai("requests", "rate_limit_exceeded"),
+      .throttled(retryAfter: .seconds(2)), retryAfter: "2", shouldRetry: "false"),
+    Row(
+      "may come again", 429, openai("requests", "rate_limit_exceeded"), .throttled(retryAfter: nil), shouldRetry: "true"
+    ),
+    Row("final 500", 500, openai("server_error", "x"), .failed(), shouldRetry: "false"),
+    Row(
+      "a time in words", 429,
+      openai("tokens", "rate_limit_exceeded", message: "Rate limit reached. Please try again in 1.2s."),
+      .throttled(retryAfter: .milliseconds(1200))),
+    Row(
+      "a longer time in words", 429,
+      openai("requests", "rate_limit_exceeded", message: "Please try again in 7m12s. Visit x"),
+      .throttled(retryAfter: .seconds(432))),
+    Row(
+      "seconds in words", 429, #"{"error":{"code":"429","message":"Please retry after 37 seconds."}}"#,
+      .throttled(retryAfter: .seconds(37))),
+    Row(
+      "no time in words", 429, openai("requests", "x", message: "Please try again in a moment"),
+      .throttled(retryAfter: nil)),
+    Row(
+      "a number without a unit", 429, openai("requests", "x", message: "Please try again in 5 attempts"),
+      .throttled(retryAfter: nil)),
+    Row(
+      "calls at a time", 429,
+      anthropic("rate_limit_error", message: "Number of concurrent connections has exceeded your rate limit of 5."),
+      .throttled(retryAfter: .seconds(1), isAboutConcurrency: true), retryAfter: "1"),
     // Status 200
     Row("fine", 200, "", .success),
     Row("fine with body", 200, #"{"choices":[],"usage":{"prompt_tokens":1}}"#, .success),
@@ -133,14 +266,21 @@ import Testing
     Row("fine, not JSON", 201, "RIFF", .success),
     Row("error inside", 200, #"{"error":{"code":429,"message":"m"}}"#, .throttled(retryAfter: nil)),
     Row("error inside, server's", 200, #"{"error":{"code":502,"message":"m"}}"#, .failed()),
-    Row("error inside, unpaid", 200, #"{"error":{"code":402,"message":"m"}}"#, .quotaExhausted),
+    Row("error inside, too dear", 200, #"{"error":{"code":402,"message":"m"}}"#, .clientError),
+    Row("error inside, flagged", 200, #"{"error":{"code":403,"message":"m"}}"#, .clientError),
+    Row("error inside, bare 401", 200, #"{"error":{"code":401,"message":"No auth credentials"}}"#, .keyRefused),
+    Row(
+      "error inside, no credits", 200, #"{"error":{"code":402,"message":"Insufficient credits. Add more"}}"#,
+      .quotaExhausted),
     Row("error inside, anthropic", 200, anthropic("overloaded_error"), .throttled(retryAfter: nil)),
     Row("error inside, client's", 200, openai("invalid_request_error", "invalid_value"), .clientError),
   ]
 
   @Test(arguments: rows)
   func readsEveryRow(_ row: Row) {
-    let fields = HeaderFields(row.retryAfter.map { [(name: "retry-after", value: $0)] } ?? [])
+    let fields = HeaderFields(
+      (row.retryAfter.map { [(name: "retry-after", value: $0)] } ?? [])
+        + (row.shouldRetry.map { [(name: "x-should-retry", value: $0)] } ?? []))
     #expect(
       VerdictReader.verdict(
         status: row.status, fields: fields, body: Array(row.body.utf8), dialect: .openai, epochSeconds: 0)
@@ -160,6 +300,16 @@ import Testing
     (InStreamError(code: "429"), .throttled(retryAfter: nil)),
     (InStreamError(type: "insufficient_quota"), .quotaExhausted),
     (InStreamError(code: "invalid_prompt"), .clientError), (InStreamError(type: "authentication_error"), .keyRefused),
+    (InStreamError(type: "permission_error"), .clientError), (InStreamError(code: "402"), .clientError),
+    (InStreamError(code: "403", message: "flagged"), .clientError), (InStreamError(code: "401"), .keyRefused),
+    (InStreamError(type: "invalid_request_error", code: "mismatched_organization"), .clientError),
+    (InStreamError(code: "402", message: "Insufficient credits"), .quotaExhausted),
+    (
+      InStreamError(code: "rate_limit_exceeded", message: "Please try again in 2s."),
+      .throttled(retryAfter: .seconds(2))
+    ),
+    (InStreamError(code: "rate_limit_exceeded", message: "Request too large for m"), .clientError),
+    (InStreamError(code: "model_not_found", message: "m"), .modelRefused()),
   ])
   func readsErrorsInsideStreams(_ error: InStreamError, _ verdict: Verdict) {
     #expect(VerdictReader.verdict(inStream: error, answerBegan: true) == verdict)
@@ -169,5 +319,21 @@ import Testing
   @Test func unknownErrorsInsideStreamsAreTheProvidersFault() {
     #expect(VerdictReader.verdict(inStream: InStreamError(type: "server_error"), answerBegan: true) == .truncated)
     #expect(VerdictReader.verdict(inStream: InStreamError(), answerBegan: false) == .failed())
+  }
+
+  @Test(
+    arguments: [
+      ("false", false), ("FALSE", false), ("true", true), ("maybe", nil), (nil, nil),
+    ] as [(String?, Bool?)])
+  func hearsWhetherACallMayComeAgain(value: String?, meaning: Bool?) {
+    let fields = HeaderFields(value.map { [(name: "X-Should-Retry", value: $0)] } ?? [])
+    #expect(VerdictReader.shouldRetry(fields) == meaning)
+  }
+
+  @Test func readsErrorsThatCameCompressed() throws {
+    let body = Array(#"{"error":{"code":"invalid_api_key"}}"#.utf8)
+    #expect(ErrorBody.decoded(body, contentEncoding: nil) == body)
+    #expect(ErrorBody.decoded(body, contentEncoding: "br") == nil)
+    #expect(ErrorBody.decoded(body, contentEncoding: "gzip") == nil)
   }
 }

@@ -1,0 +1,192 @@
+// Whether waiting can help, and whether a request whose attempt failed goes again.
+
+extension Admission {
+  // MARK: Hope
+
+  /// True where no candidate can become usable before the request's deadline.
+  func isHopeless(_ request: Request, at now: Instant) -> Bool {
+    routes.routes[Int(request.route)].legs.allSatisfy { leg in
+      usableFrom(leg, at: now).map { $0 > request.deadline } ?? false
+    }
+  }
+
+  /// The earliest instant at which health lets a call to this leg; nil where it may be any time.
+  func usableFrom(_ leg: Route.Leg, at now: Instant) -> Instant? {
+    let index = Int(leg.provider)
+    if leg.hasNoKey { return .distantFuture }
+    var from: Instant?
+    if let hope = providers[index].breaker.hopeBegins(at: now) {
+      if providers[index].policy.breaker.whenOpen == .reject { return .distantFuture }
+      from = hope
+    }
+    if let hope = providers[index].gate.hopeBegins(at: now) { from = max(from ?? hope, hope) }
+    if leg.model >= 0 {
+      let model = Int(leg.model)
+      if let hope = providers[index].models[model].breaker?.hopeBegins(at: now) {
+        if providers[index].models[model].breaker?.policy.whenOpen == .reject { return .distantFuture }
+        from = max(from ?? hope, hope)
+      }
+      if let hope = providers[index].models[model].gate.hopeBegins(at: now) { from = max(from ?? hope, hope) }
+    }
+    if !leg.keys.isEmpty {
+      var earliest: Instant? = .distantFuture
+      for key in leg.keys {
+        let own = leg.model >= 0 ? providers[index].models[Int(leg.model)].keyGates[key]?.hopeBegins(at: now) : nil
+        guard let hope = latest(providers[index].keys[Int(key)].health.hopeBegins(at: now), own) else {
+          earliest = nil
+          break
+        }
+        earliest = min(earliest ?? hope, hope)
+      }
+      if let earliest { from = max(from ?? earliest, earliest) }
+    }
+    return from
+  }
+
+  private func latest(_ left: Instant?, _ right: Instant?) -> Instant? {
+    guard let left, let right else { return left ?? right }
+    return max(left, right)
+  }
+
+  /// Rejects those that wait for what cannot come in time.
+  mutating func sweepHopeless(at now: Instant, into actions: inout ActionList) {
+    guard waitingCount > 0 else { return }
+    // Whole routes first: most have a leg that may be used any time.
+    let mayWait = routes.routes.map { $0.legs.contains { usableFrom($0, at: now) == nil } }
+    let isRefused = routes.routes.map { refusedKey($0.legs, at: now) != nil }
+    let gone = waiting.compactMap { request -> RequestID? in
+      guard let request else { return nil }
+      let route = Int(request.route)
+      if isRefused[route] || !mayWait[route] && isHopeless(request, at: now) { return request.ticket.id }
+      guard !request.refusedKeys.isEmpty else { return nil }
+      return refusedKey(routes.routes[route].legs, refusing: request.refusedKeys, at: now) == nil
+        ? nil : request.ticket.id
+    }
+    for id in gone {
+      if let slot = locations[id], slot >= 0 { evict(slot, outcome: .rejectedNoCapacity, at: now, into: &actions) }
+    }
+  }
+
+  // MARK: Again
+
+  /// Told to slow down so often while others of its model went well, a call is over.
+  private static let mostRefusals: UInt8 = 3
+
+  /// Puts the request back to the front of its lane if another attempt is allowed and can help. Returns false where it
+  /// is over.
+  mutating func requeue(
+    _ lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
+  ) -> Bool {
+    switch settlement.verdict {
+    case .success, .clientLeft, .truncated: return false
+    // Nobody's failure goes again only where the provider asks for it.
+    case .clientError: guard settlement.toldToRetry == true else { return false }
+    // Its word is about the same call: another key or model makes another.
+    case .keyRefused, .quotaExhausted, .modelRefused: break
+    case .throttled, .failed, .ownFault: guard settlement.toldToRetry != false else { return false }
+    }
+    var request = lease.request
+    guard settlement.mayGoAgain, !settlement.answerBegan, !request.isCancelled, now < request.deadline,
+      let known = route(of: request.ticket)
+    else { return false }
+    if known.route != request.route {
+      request.route = known.route
+      request.failedLegs = 0
+    }
+    let retry = providers[Int(lease.placement.provider)].policy.retry
+    let legs = routes.routes[Int(request.route)].legs
+    switch settlement.verdict {
+    case .success, .clientLeft, .truncated:
+      return false
+    case .throttled:
+      // Costs no attempt: it waits out the closure.
+      let model = legs.first { $0.provider == lease.placement.provider }?.model ?? -1
+      let successes = model >= 0 ? providers[Int(lease.placement.provider)].models[Int(model)].successes : 0
+      if request.refusals == 0 || successes != request.successesSeen {
+        request.refusals += 1
+        request.successesSeen = successes
+      }
+      // The provider lets others in, and this one not: it is about this call.
+      guard request.refusals < Self.mostRefusals else { return false }
+      if let until = heldBackUntil(request.route, at: now) {
+        request.isHeldBack = true
+        request.notBefore = until
+      }
+    case .keyRefused, .quotaExhausted, .modelRefused:
+      // Only another key or another provider can help. A provider without keys of ours refused the client's own: that answer
+      // is the client's, and asking again at once would never end.
+      guard lease.placement.key >= 0 else { return false }
+      request.refusedKeys.append(Request.code(of: lease.placement.key, at: lease.placement.provider))
+      guard legs.contains(where: { isServiceable($0, request, after: lease.placement.provider, at: now) }) else {
+        return false
+      }
+    case .failed, .ownFault, .clientError:
+      request.spentAttempts += 1
+      guard request.spentAttempts < retry.attempts else { return false }
+      var isProviders = false
+      var floor = now
+      if case .failed(let retryAfter, _) = settlement.verdict {
+        isProviders = true
+        if lease.leg >= 0 { request.failedLegs |= 1 << UInt64(min(lease.leg, 63)) }
+        if let retryAfter { floor = now + Self.bounded(retryAfter) }
+      }
+      let other = legs.indices.contains {
+        request.failedLegs & (1 << UInt64(min($0, 63))) == 0 && usableFrom(legs[$0], at: now) == nil
+      }
+      if !other || !isProviders {
+        // The same provider again: within its budget, after a wait of anything up to the backoff.
+        guard providers[Int(lease.placement.provider)].retries.withdraw(at: now) else { return false }
+      }
+      let doublings = Int64(min(request.spentAttempts - 1, 30))
+      let ceiling = min(retry.max.nanoseconds, retry.base.nanoseconds.saturatingMultiplied(by: 1 << min(doublings, 20)))
+      let backoff = max(floor, now + Span(nanoseconds: random.upTo(max(0, ceiling))))
+      if other, isProviders {
+        request.backoffUntil = backoff
+      } else {
+        guard backoff < request.deadline else { return false }
+        request.failedLegs = 0
+        if backoff > now { request.notBefore = backoff }
+      }
+    }
+    guard !isHopeless(request, at: now) else { return false }
+    request.queuedSince = now
+    request.lastNoted = nil
+    let slot = store(request)
+    if request.notBefore == nil { enterLane(slot, isRetry: true) }
+    schedule(slot, at: now)
+    needsPass = true
+    actions.append(
+      .note(
+        .requeued(
+          request.ticket.id, notBefore: request.notBefore ?? usableSoonest(legs, at: now) ?? now,
+          because: settlement.verdict)))
+    return true
+  }
+
+  /// When the first of the legs may be used again; nil where one may be used any time.
+  func usableSoonest(_ legs: [Route.Leg], at now: Instant) -> Instant? {
+    var earliest = Instant.distantFuture
+    for leg in legs {
+      guard let from = usableFrom(leg, at: now) else { return nil }
+      earliest = min(earliest, from)
+    }
+    return earliest
+  }
+
+  /// True where the leg has a key (or needs none) that is not out of service for longer.
+  private func isServiceable(
+    _ leg: Route.Leg, _ request: Request, after refuser: Int32, at now: Instant
+  ) -> Bool {
+    if leg.hasNoKey || providers[Int(leg.provider)].breaker.hopeBegins(at: now) != nil { return false }
+    if leg.model >= 0,
+      providers[Int(leg.provider)].models[Int(leg.model)].breaker?.hopeBegins(at: now) != nil
+    {
+      return false
+    }
+    // A provider without keys of ours takes the client's own credential, or none: what the refuser said is not about it.
+    if leg.keys.isEmpty { return leg.provider != refuser }
+    return leg.keys.contains {
+      !providers[Int(leg.provider)].keys[Int($0)].health.isOut && !request.hasBeenRefused(by: $0, at: leg.provider)
+    }
+  }
+}

@@ -1,0 +1,43 @@
+// Who a failure is counted for. All attempts of one request are one failure, and so is what its client's SDK sends again of
+// it, so that nobody's single call can take a key or a provider from the others.
+
+struct CallMark: Sendable {
+  var request: RequestID
+  /// The same for a call that is sent again: of its tenant, session, model and size.
+  var content: UInt64
+  /// The client's SDK says that it has sent this call before.
+  var isRepeat: Bool
+
+  func isSame(as other: CallMark) -> Bool {
+    request == other.request || (isRepeat || other.isRepeat) && content == other.content
+  }
+}
+
+/// The calls that have failed in a row, each once. Remembers the last 64.
+struct CallMarks: Sendable {
+  private var marks: [CallMark] = []
+  static let most = 64
+
+  /// Returns true where this call has not failed yet.
+  mutating func insert(_ mark: CallMark) -> Bool {
+    guard !marks.contains(where: { mark.isSame(as: $0) }) else { return false }
+    if marks.count >= Self.most { marks.removeFirst() }
+    marks.append(mark)
+    return true
+  }
+
+  mutating func removeAll() {
+    if !marks.isEmpty { marks.removeAll() }
+  }
+}
+
+extension Request {
+  var mark: CallMark {
+    let ticket = self.ticket
+    var content = sessionHash &* 0x9E37_79B9_7F4A_7C15
+    content ^= KeyPool.hash(ticket.model) &* 0xC2B2_AE3D_27D4_EB4F
+    content ^= UInt64(truncatingIfNeeded: ticket.heldBytes) &* 0x1656_67B1_9E37_79F9
+    content ^= UInt64(truncatingIfNeeded: tenant) << 1
+    return CallMark(request: ticket.id, content: content, isRepeat: ticket.clientRetryCount > 0)
+  }
+}

@@ -1,0 +1,132 @@
+// What providers said when they refused a key, and the free calls by which the broker finds out for itself.
+//
+// Promises: of each key the last refusal, at most 64 KiB, without the secret, and only while the key has that secret; at most
+// one free call for a key at a time; what a free call is answered is told to the core, and nobody waits for it.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import ProviderWire
+
+/// The last refusal of each key.
+struct KeyRefusals {
+  struct Refusal {
+    var status: Int
+    var contentType: String
+    var body: [UInt8]
+    /// The secret's.
+    fileprivate var generation: Int
+  }
+  private var kept: [RefusedKey: Refusal] = [:]
+
+  /// - Parameter body: as it came; one that cannot be read is not kept.
+  mutating func keep(_ head: ResponseHead, _ body: [UInt8], of key: RefusedKey, in secrets: KeySecrets) {
+    guard let text = ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")),
+      text.count <= Attempt.heldLimit
+    else {
+      kept[key] = nil
+      return
+    }
+    let secret = secrets.secret(provider: key.provider.name, key: key.key.name)
+    kept[key] = Refusal(
+      status: head.status, contentType: head.fields.first("content-type") ?? "application/json",
+      body: secret.flatMap { SecretMask.masked(text, secret: $0.revealed) } ?? text,
+      generation: secrets.generation(provider: key.provider.name, key: key.key.name))
+  }
+
+  /// nil where none is kept of the present secret.
+  func last(of key: RefusedKey, in secrets: KeySecrets) -> Refusal? {
+    kept[key].flatMap {
+      $0.generation == secrets.generation(provider: key.provider.name, key: key.key.name) ? $0 : nil
+    }
+  }
+
+  /// Forgets keys that the policy does not name any more.
+  mutating func retain(of policy: Policy) {
+    let present = Set(
+      policy.providers.flatMap { provider in
+        provider.keys.map { RefusedKey(provider: ProviderID(provider.id), key: KeyID($0.id)) }
+      })
+    kept = kept.filter { present.contains($0.key) }
+  }
+}
+
+/// One free call on its way: the provider's list of models.
+final class KeyCheck: UpstreamEvents {
+  private var head: ResponseHead?
+  private var body: [UInt8] = []
+  private let done: (ResponseHead?, [UInt8]) -> Void
+  var call: (any UpstreamCall)?
+
+  init(done: @escaping (ResponseHead?, [UInt8]) -> Void) { self.done = done }
+
+  func upstreamResponded(_ head: ResponseHead) { self.head = head }
+
+  func upstreamReceived(_ bytes: ArraySlice<UInt8>) {
+    // Of a list that was given nothing more is wanted.
+    guard let head, head.status >= 400, body.count < Attempt.heldLimit else { return }
+    body.append(contentsOf: bytes.prefix(Attempt.heldLimit - body.count))
+  }
+
+  func upstreamEnded(_ ending: UpstreamEnding) {
+    call = nil
+    done(ending == .completed ? head : nil, body)
+  }
+}
+
+extension Broker {
+  /// Tries each key once where the policy has `check_keys`; what comes of it is a warning, and calls do not wait for it.
+  public func checkKeys() {
+    for provider in rules.policy.providers where provider.checkKeys {
+      for key in provider.keys { checkKey(RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id))) }
+    }
+  }
+
+  func checkKey(_ key: RefusedKey) {
+    let name = key.provider.name
+    guard keyChecks[key] == nil, let provider = rules.provider(name), !provider.policy.passThrough,
+      let secret = rules.secrets.secret(provider: name, key: key.key.name)
+    else { return }
+    let generation = rules.secrets.generation(provider: name, key: key.key.name)
+    let check = KeyCheck { [weak self] head, body in self?.keyChecked(key, generation: generation, head, body) }
+    keyChecks[key] = check
+    check.call = upstream.begin(provider.listRequest(secret), events: check)
+  }
+
+  private func keyChecked(_ key: RefusedKey, generation: Int, _ head: ResponseHead?, _ body: [UInt8]) {
+    keyChecks[key] = nil
+    guard let head else { return }
+    let verdict = VerdictReader.verdict(
+      status: head.status, fields: head.fields,
+      body: ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")) ?? [], dialect: .openai,
+      epochSeconds: epochSeconds(at: clock.monotonic()))
+    let isRefused = verdict == .keyRefused
+    if isRefused, generation == rules.secrets.generation(provider: key.provider.name, key: key.key.name) {
+      keyRefusals.keep(head, body, of: key, in: rules.secrets)
+    }
+    // A provider that has no such list, or no time, has said nothing.
+    guard isRefused || (200..<300).contains(head.status) else { return }
+    dispatcher.tell(.keyChecked(key.provider, key.key, generation: generation, isRefused: isRefused))
+  }
+}
+
+extension ProviderTarget {
+  /// The list of models, which every vendor gives for nothing.
+  func listRequest(_ secret: Secret) -> UpstreamRequest {
+    var fields = HeaderFields([(name: "accept", value: "application/json")])
+    if policy.dialect == .anthropic { fields.append(name: "anthropic-version", value: "2023-06-01") }
+    let credential = credential(secret.revealed)
+    fields.append(name: credential.name, value: credential.value)
+    return UpstreamRequest(
+      provider: policy.id, method: "GET", url: url(for: listTarget), fields: fields, body: [],
+      timeouts: UpstreamTimeouts(
+        connect: policy.connectTimeout, firstByte: .seconds(10), idle: .seconds(10), total: .seconds(15)))
+  }
+
+  private var listTarget: String {
+    switch policy.dialect {
+    case .openai: "/v1/models"
+    case .anthropic: "/v1/models?limit=1000"
+    case .gemini: "/v1beta/models?pageSize=1000"
+    }
+  }
+}

@@ -1,0 +1,132 @@
+// Takes a secret out of what a provider says: some echo the key that they refuse, and the key is the operator's, not the
+// client's.
+//
+// Found are exact copies, those that JSON has escaped (`\/`, `\u002d`), and those with percent escapes. Replaced by stars
+// in every place. Work is linear in the text for secrets as vendors make them.
+import HTTPMessage
+
+public enum SecretMask {
+  /// Shorter texts are found by chance.
+  static let shortest = 8
+  /// What stands in a secret's place.
+  static let stars: [UInt8] = Array("***".utf8)
+
+  /// The text without the secret; nil where it is not in there.
+  public static func masked(_ text: [UInt8], secret: String) -> [UInt8]? {
+    let secret = Array(secret.utf8)
+    guard secret.count >= shortest else { return nil }
+    var result: [UInt8]?
+    var copied = 0
+    var at = 0
+    while at < text.count {
+      guard let end = end(of: secret, in: text, from: at) else {
+        at += 1
+        continue
+      }
+      var out = result ?? []
+      result = nil
+      out.append(contentsOf: text[copied..<at])
+      out.append(contentsOf: stars)
+      result = out
+      copied = end
+      at = end
+    }
+    guard var result else { return nil }
+    result.append(contentsOf: text[copied...])
+    return result
+  }
+
+  /// The same for a text that is shown or sent as a field.
+  public static func masked(_ text: String, secret: String) -> String? {
+    masked(Array(text.utf8), secret: secret).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  /// The same for header fields' values.
+  public static func masked(_ fields: HeaderFields, secret: String) -> HeaderFields? {
+    var found = false
+    var result = HeaderFields()
+    for index in 0..<fields.count {
+      let value = Array(fields.valueBytes(at: index))
+      guard let masked = masked(value, secret: secret) else {
+        result.append(fieldAt: index, of: fields)
+        continue
+      }
+      found = true
+      result.append(nameBytes: fields.nameBytes(at: index), valueBytes: masked[...])
+    }
+    return found ? result : nil
+  }
+
+  /// The same for a whole answer. A coded body is looked into, and goes on without its coding where the secret is in it.
+  ///
+  /// - Parameter decodedLimit: the most bytes to look at behind a coding.
+  /// - Returns: nil where neither fields nor body hold the secret.
+  public static func masked(
+    _ fields: HeaderFields, _ body: [UInt8], secret: String, decodedLimit: Int
+  ) -> (fields: HeaderFields, body: [UInt8])? {
+    let cleanFields = masked(fields, secret: secret)
+    if let cleanBody = masked(body, secret: secret) { return (cleanFields ?? fields, cleanBody) }
+    let coding = ContentCoding(fields.first("content-encoding"))
+    if coding != .identity, coding != .unsupported,
+      let cleanBody = ContentDecoder.decoded(body, coding, limit: decodedLimit).bytes.flatMap({
+        masked($0, secret: secret)
+      })
+    {
+      var plain = HeaderFields()
+      let kept = cleanFields ?? fields
+      for index in 0..<kept.count where !kept.nameIs("content-encoding", at: index) {
+        plain.append(fieldAt: index, of: kept)
+      }
+      return (plain, cleanBody)
+    }
+    return cleanFields.map { ($0, body) }
+  }
+
+  /// Where the secret that begins at `start` ends; nil where none does.
+  private static func end(of secret: [UInt8], in text: [UInt8], from start: Int) -> Int? {
+    // Nearly every place fails at its first byte.
+    let first = text[start]
+    guard first == secret[0] || first == UInt8(ascii: "\\") || first == UInt8(ascii: "%") else { return nil }
+    var at = start
+    for wanted in secret {
+      guard at < text.count else { return nil }
+      if text[at] == wanted, wanted != UInt8(ascii: "\\") || !isEscape(text, at) {
+        at += 1
+      } else if let (byte, length) = escaped(text, at), byte == wanted {
+        at += length
+      } else {
+        return nil
+      }
+    }
+    return at
+  }
+
+  private static func isEscape(_ text: [UInt8], _ at: Int) -> Bool { escaped(text, at) != nil }
+
+  /// The byte that an escape stands for, and the escape's length.
+  private static func escaped(_ text: [UInt8], _ at: Int) -> (byte: UInt8, length: Int)? {
+    func hexadecimal(_ range: Range<Int>) -> UInt8? {
+      guard range.upperBound <= text.count else { return nil }
+      var value = 0
+      for byte in text[range] {
+        switch byte {
+        case 0x30...0x39: value = value << 4 | Int(byte - 0x30)
+        case 0x41...0x46, 0x61...0x66: value = value << 4 | Int((byte | 0x20) - 0x61 + 10)
+        default: return nil
+        }
+      }
+      return value < 0x80 ? UInt8(value) : nil
+    }
+    switch text[at] {
+    case UInt8(ascii: "%"): return hexadecimal(at + 1..<at + 3).map { ($0, 3) }
+    case UInt8(ascii: "\\"):
+      guard at + 1 < text.count else { return nil }
+      switch text[at + 1] {
+      case UInt8(ascii: "/"), UInt8(ascii: "\""), UInt8(ascii: "\\"): return (text[at + 1], 2)
+      case UInt8(ascii: "u"): return hexadecimal(at + 2..<at + 6).map { ($0, 6) }
+      default: return nil
+      }
+    default: return nil
+    }
+  }
+}
