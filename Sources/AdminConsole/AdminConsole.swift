@@ -224,18 +224,16 @@ public final class AdminConsole: HTTPHandler {
       reply.fields.append((name: "www-authenticate", value: "Bearer"))
       return .refused(reply)
     }
-    if checksHost, !AdminConsole.isNameOfThisMachine(head.authority) {
+    guard checksHost, let objection = AdminConsole.sites.objection(to: head) else { return .full }
+    switch objection {
+    case .name:
       return .refused(
         .error(403, "the admin console answers to localhost and to addresses only; set admin.token to use other names"))
+    case .origin, .crossSite: return .refused(.error(403, "requests from other sites are refused"))
     }
-    // A page of another site can send a POST here, but not without saying where it comes from.
-    if let origin = head.fields.first("origin"), origin != "http://\(head.authority)",
-      origin != "https://\(head.authority)"
-    {
-      return .refused(.error(403, "requests from other sites are refused"))
-    }
-    return .full
   }
+
+  private static let sites = SiteRules.adminPort
 
   static func isEqualInConstantTime(_ left: [UInt8], _ right: [UInt8]) -> Bool {
     var difference = left.count ^ right.count
@@ -243,13 +241,6 @@ public final class AdminConsole: HTTPHandler {
       difference |= Int((index < left.count ? left[index] : 0) ^ (index < right.count ? right[index] : 0))
     }
     return difference == 0
-  }
-
-  static func isNameOfThisMachine(_ authority: String) -> Bool {
-    if authority.isEmpty || authority.hasPrefix("[") { return true }
-    let host = authority.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).first ?? ""
-    if host == "localhost" || host.hasSuffix(".localhost") { return true }
-    return host.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") || $0 == UInt8(ascii: ".") }
   }
 
   // MARK: Reads

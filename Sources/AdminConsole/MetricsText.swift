@@ -20,6 +20,8 @@ enum MetricsText {
     for (header, count) in metrics.unknownHints.sorted(by: { $0.key < $1.key }) {
       page.sample("tollgate_unknown_hints_total", [("header", header)], Double(count))
     }
+    page.family("tollgate_probes_total", "counter", "Looks at the front door and browsers' preflights, answered here.")
+    page.sample("tollgate_probes_total", [], Double(metrics.probes))
     page.family("tollgate_abandoned_leases_total", "counter", "Leases dropped unsettled: anything but 0 is a bug.")
     page.sample("tollgate_abandoned_leases_total", [], Double(broker.abandonedLeases))
     page.family(

@@ -105,7 +105,7 @@ extension Admission {
   func retryAfter(_ outcome: Outcome, band: Int, at now: Instant) -> Span? {
     switch outcome {
     case .rejectedQueueFull, .evictedMaxWait, .rejectedNoCapacity:
-      drainRate.estimate(ahead: waitingByBand[0...band].reduce(0, +), at: now)
+      drainRate.estimate(ahead: waitingByBand[0...band].reduce(0, +), running: leaseCount, at: now)
     case .rejectedDraining:
       // Whoever takes our place has an empty queue.
       .seconds(5)

@@ -1,16 +1,19 @@
 // How fast the queue has been moving: requests that left it for a provider, over the last ten seconds. For
 // `Retry-After`.
 //
-// Whole seconds in a ring, so that it costs one addition per grant and needs no decay arithmetic.
+// Whole seconds in a ring, so that it costs one addition per grant and needs no decay arithmetic. Where nothing has moved
+// for so long, the calls that run tell: they have run for at least as long, and are taken to be half way.
 
 struct DrainRate: Sendable {
   private static let second: Int64 = 1_000_000_000
   private var counts: [Int32] = Array(repeating: 0, count: 10)
   private var current: Int64 = .min
   private var began: Instant?
+  private var lastMoved: Instant?
 
   mutating func count(at now: Instant) {
     advance(to: now)
+    lastMoved = now
     counts[Self.slot(current)] += 1
   }
 
@@ -28,8 +31,9 @@ struct DrainRate: Sendable {
 
   private static func slot(_ second: Int64) -> Int { Int(((second % 10) + 10) % 10) }
 
-  /// How long `ahead` requests take at this rate: 1...60 s, 60 s where nothing has moved.
-  func estimate(ahead: Int, at now: Instant) -> Span {
+  /// How long `ahead` requests take at this rate: 1...60 s.
+  /// - Parameter running: the calls that hold a place; where nothing has moved and none runs, it is 60 s.
+  func estimate(ahead: Int, running: Int, at now: Instant) -> Span {
     let second = now.nanoseconds / Self.second
     var moved: Int64 = 0
     if current != .min, second >= current {
@@ -37,9 +41,15 @@ struct DrainRate: Sendable {
         moved += Int64(counts[Self.slot(passed)])
       }
     }
-    guard moved > 0, let began else { return .seconds(60) }
-    let observed = min(max((now - began).nanoseconds, Self.second), 10 * Self.second)
-    let wait = Int128(max(1, ahead)) * Int128(observed) / Int128(moved)
+    let wait: Int128
+    if moved > 0, let began {
+      let observed = min(max((now - began).nanoseconds, Self.second), 10 * Self.second)
+      wait = Int128(max(1, ahead)) * Int128(observed) / Int128(moved)
+    } else if running > 0, let lastMoved {
+      wait = Int128(max(1, ahead)) * 2 * Int128(max((now - lastMoved).nanoseconds, Self.second)) / Int128(running)
+    } else {
+      return .seconds(60)
+    }
     return Span(nanoseconds: min(max(Int64(clamping: wait), Self.second), 60 * Self.second))
   }
 }

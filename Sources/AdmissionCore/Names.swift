@@ -129,6 +129,8 @@ public enum Outcome: String, CaseIterable, Sendable {
   case rejectedModel = "rejected_model"
   case rejectedMalformed = "rejected_malformed"
   case rejectedTooLarge = "rejected_too_large"
+  case rejectedUpgrade = "rejected_upgrade"
+  case rejectedOrigin = "rejected_origin"
 }
 
 /// What buckets count.

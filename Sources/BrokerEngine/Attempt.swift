@@ -137,11 +137,12 @@ final class Attempt: UpstreamEvents {
 
   func upstreamEnded(_ ending: UpstreamEnding) {
     let began = broker.clock.monotonic()
+    // Before what follows: it may begin another call.
+    call = nil
     switch ending {
     case .completed: completed()
     case .failed(let failure): failed(failure)
     }
-    call = nil
     exchange.addOwnTime(broker.clock.monotonic() &- began)
   }
 
@@ -149,6 +150,7 @@ final class Attempt: UpstreamEvents {
     switch phase {
     case .awaitingHold, .awaitingHead, .ended: break
     case .holding(let head, let body):
+      if refusesUsage(head, body) { return sendAgainWithoutUsage() }
       exchange.keep(Exchange.HeldAnswer(head: head, body: body))
       let verdict = verdict(head, body)
       if verdict == .keyRefused || verdict == .quotaExhausted, let key = grant.key {
@@ -170,11 +172,27 @@ final class Attempt: UpstreamEvents {
         end(
           Settlement(
             verdict: VerdictReader.verdict(inStream: error, answerBegan: true), usage: usage(), answerBegan: true,
-            hasAnswer: true), failure: error.code ?? error.type ?? "error in stream")
+            hasAnswer: true), failure: exchange.withoutSecret(error.code ?? error.type ?? "error in stream"))
       } else {
         end(Settlement(verdict: .success, usage: usage(), answerBegan: true, hasAnswer: true), failure: nil)
       }
     }
+  }
+
+  /// True where the provider does not know `stream_options`, and it was not the client who sent it.
+  private func refusesUsage(_ head: ResponseHead, _ body: [UInt8]) -> Bool {
+    guard exchange.injectsUsage, head.status == 400 || head.status == 422 else { return false }
+    return UsageSplice.isNamed(in: body)
+  }
+
+  /// Once more as the client sent it, in the same place: the provider has done nothing yet.
+  private func sendAgainWithoutUsage() {
+    broker.refusesUsage(grant.provider.name)
+    guard let request = exchange.upstreamRequest(grant) else {
+      return end(Settlement(verdict: .ownFault, wasSent: false), failure: "the provider is gone")
+    }
+    phase = .awaitingHead
+    call = broker.upstream.begin(request, events: self)
   }
 
   private func failed(_ failure: UpstreamFailure) {
@@ -236,9 +254,10 @@ final class Attempt: UpstreamEvents {
       contentEncoding: head.fields.first("content-encoding"), stripInjectedUsage: strips,
       watchesWork: head.status < 300 && watchesWork, collectsLines: head.status < 300 && collectsLines,
       scratch: broker.scratch)
-    var fields = ForwardedFields.forClient(head.fields, bodyMayShrink: strips)
+    let head = head.status < 300 ? head : exchange.withoutSecret(head)
+    var fields = ForwardedFields.forClient(head.fields, bodyMayShrink: strips, isForPage: exchange.isFromPage)
     record.status = head.status
-    TollgateFields.append(to: &fields, record, outcome: nil)
+    exchange.appendOwnFields(to: &fields, outcome: nil)
     phase = .relaying(head)
     answerBegan = true
     exchange.downstream.releaseBody()

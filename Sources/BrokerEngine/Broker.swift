@@ -78,7 +78,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     tell: { [unowned self] changes, isOther in keysChanged(changes, isOther) })
   private var wallClock: WallClock
   private var ids: ULIDMaker
-  private lazy var models = ModelCatalog(broker: self)
+  private(set) lazy var models = ModelCatalog(broker: self)
+  /// Providers that refused to be asked for usage, by the monotonic nanoseconds until which they are not asked again.
+  private var usageRefusals: [String: UInt64] = [:]
   private var exchanges: [RequestID: Exchange] = [:]
   /// What providers said of keys that they refused, and our own calls that are finding out.
   var keyRefusals = KeyRefusals()
@@ -146,6 +148,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     var secrets = secrets
     guard secrets.succeed(rules.secrets) else { return false }
     rules = BrokerRules(policy: rules.policy, secrets: secrets, prices: rules.prices)
+    models.forgetFailures()
     dispatcher.replacePolicy(Broker.admission(rules.policy, secrets, at: wallNanoseconds(at: now)))
     return true
   }
@@ -232,6 +235,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   /// Since when the broker runs, as monotonic nanoseconds.
   public var startInstant: UInt64 { startedAt }
 
+  /// SHA-256.
+  func digest(_ bytes: [UInt8]) -> [UInt8] { hash(bytes) }
+
   func epochSeconds(at instant: UInt64) -> Int64 { wallClock.nanoseconds(at: instant) / 1_000_000_000 }
 
   // MARK: HTTPHandler
@@ -240,6 +246,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     openExchanges += 1
     let head = downstream.head
     let record = newRecord(method: head.method, path: head.path)
+    if refuseForItsKind(downstream, record) { return }
     let target: RequestTarget
     do {
       target = try RequestTarget(head.target)
@@ -248,7 +255,15 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     }
     let path = target.rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { target.rest[..<$0] } ?? target.rest[...]
     record.path = String(path)
-    guard let facts = PathFacts.read(path: path, anyPath: target.provider != nil) else {
+    if target.provider == nil, let answer = Probes.presence(head, path: path, isDraining: isDraining) {
+      return self.answer(downstream, record, answer)
+    }
+    if let flaw = PathFacts.flaw(in: path) {
+      return refuse(
+        downstream, record, .rejectedMalformed, dialect: .openai,
+        message: "the path has \(flaw), by which servers could take it for another one")
+    }
+    guard let facts = PathFacts.read(path: path, anyPath: target.provider != nil)?.facts(for: head.method) else {
       return refuseUnknownPath(downstream, record, path: path)
     }
     guard let caller = rules.caller(head: head, target: target, hash: hash) else {
@@ -301,7 +316,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   ) -> (fields: [(name: String, value: String)], body: [UInt8]) {
     let rest = target.flatMap { try? RequestTarget($0) }?.rest ?? target ?? ""
     let path = rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { rest[..<$0] } ?? rest[...]
-    let dialect = PathFacts.read(path: path, anyPath: true)?.dialect ?? .openai
+    let dialect = dialect(ofTarget: target ?? "")
     let record = newRecord(method: "", path: path)
     let outcome: Outcome
     let message: String
@@ -320,6 +335,50 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
 
   // MARK: Refusals before there is an exchange
 
+  /// What needs no look at the path: WebSockets, preflights, pages that may not call. True where that was the answer.
+  private func refuseForItsKind(_ downstream: any HTTPExchange, _ record: RequestRecord) -> Bool {
+    let head = downstream.head
+    if Probes.isWebSocketUpgrade(head.fields) {
+      refuse(
+        downstream, record, .rejectedUpgrade, dialect: dialect(ofTarget: head.target),
+        message: "WebSockets are not spoken here: send the request over HTTP/1.1 or HTTP/2, and ask for a stream")
+      return true
+    }
+    // Who shows a client key, or opens a file, is no page that happens to run on this machine.
+    if rules.policy.tenants.isEmpty, downstream.peer != "unix",
+      head.method != "OPTIONS" || !head.fields.contains("origin"),
+      let objection = rules.objection(to: head)
+    {
+      refuse(
+        downstream, record, .rejectedOrigin, dialect: dialect(ofTarget: head.target),
+        message: ErrorText.refusedSite(objection))
+      return true
+    }
+    guard head.method == "OPTIONS" else { return false }
+    answer(downstream, record, Probes.options(head, rules.sites))
+    return true
+  }
+
+  private func dialect(ofTarget target: String) -> Dialect {
+    let rest = (try? RequestTarget(target))?.rest ?? target
+    let path = rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { rest[..<$0] } ?? rest[...]
+    return PathFacts.read(path: path, anyPath: true)?.dialect ?? .openai
+  }
+
+  /// A probe's answer: of a request that is none.
+  private func answer(_ downstream: any HTTPExchange, _ record: RequestRecord, _ probe: Probes.Answer) {
+    metrics.probes += 1
+    var fields = probe.fields
+    TollgateFields.append(to: &fields, record, outcome: nil)
+    if downstream.head.method != "OPTIONS" {
+      CrossOrigin.append(to: &fields, origin: rules.readableOrigin(downstream.head))
+    }
+    fields.append(name: "content-length", value: String(probe.body.count))
+    downstream.respond(ResponseHead(status: probe.status, fields: fields))
+    downstream.send(probe.body)
+    downstream.finish(trailers: nil)
+  }
+
   private func newRecord(method: String, path: Substring) -> RequestRecord {
     let now = clock.monotonic()
     let wall = wallClock.nanoseconds(at: now)
@@ -333,17 +392,23 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   ) {
     let answer = BrokerError.answer(
       outcome: outcome, dialect: dialect, endpoint: .other, message: message, retryAfter: nil, requestID: record.text)
-    downstream.respond(
-      status: answer.status, fields: answer.fields + TollgateFields.pairs(record, outcome: outcome), body: answer.body)
+    respond(downstream, record, outcome, answer)
     finish(record, outcome, status: answer.status, message: message)
   }
 
   private func refuseUnknownPath(_ downstream: any HTTPExchange, _ record: RequestRecord, path: Substring) {
     let answer = BrokerError.unknownPath(String(path), requestID: record.text)
-    downstream.respond(
-      status: answer.status, fields: answer.fields + TollgateFields.pairs(record, outcome: .rejectedModel),
-      body: answer.body)
+    respond(downstream, record, .rejectedModel, answer)
     finish(record, .rejectedModel, status: answer.status, message: "unknown path")
+  }
+
+  private func respond(
+    _ downstream: any HTTPExchange, _ record: RequestRecord, _ outcome: Outcome, _ answer: BrokerError.Answer
+  ) {
+    var fields = HeaderFields(answer.fields)
+    TollgateFields.append(to: &fields, record, outcome: outcome)
+    if outcome != .rejectedOrigin { CrossOrigin.append(to: &fields, origin: rules.readableOrigin(downstream.head)) }
+    downstream.respond(status: answer.status, fields: fields.pairs, body: answer.body)
   }
 
   private func finish(_ record: RequestRecord, _ outcome: Outcome, status: Int, message: String) {
@@ -357,6 +422,16 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   }
 
   // MARK: For exchanges
+
+  /// A provider does not know `stream_options`: for an hour its streams are not asked for usage.
+  func refusesUsage(_ provider: String) {
+    usageRefusals[provider] = clock.monotonic() &+ 3600 * 1_000_000_000
+  }
+
+  func mayAskForUsage(_ provider: String) -> Bool {
+    guard let until = usageRefusals[provider] else { return true }
+    return clock.monotonic() >= until
+  }
 
   func submit(_ ticket: Ticket, of exchange: Exchange) {
     budgets.check(at: exchange.record.submittedAt ?? clock.monotonic())

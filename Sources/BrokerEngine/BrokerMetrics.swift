@@ -84,6 +84,8 @@ public struct BrokerMetrics {
   public internal(set) var ourBugs: [OurBug: Int] = [:]
   /// Numbers from outside that cannot be true.
   public internal(set) var impossibleNumbers: [ImpossibleNumber: Int] = [:]
+  /// Looks at the front door and browsers' preflights, answered here.
+  public internal(set) var probes = 0
   /// Actual over estimated input, by provider and model.
   public internal(set) var estimates: [EstimateLabels: EstimateSums] = [:]
 

@@ -20,6 +20,10 @@ final class BrokerRules {
   let classifier: Classifier
   let secrets: KeySecrets
   let prices: PriceBook
+  /// Who may call from a browser, and by which names.
+  let sites: SiteRules
+  /// A name that was found to be one of ours.
+  private var lastAuthority: String?
   private let providers: [String: ProviderTarget]
   private let tenantsByKey: [[UInt8]: (tenant: Int, id: ClientKeyID)]
   private let tenantsByName: [String: Int]
@@ -31,6 +35,7 @@ final class BrokerRules {
     self.secrets = secrets
     self.prices = prices
     classifier = Classifier(policy)
+    sites = SiteRules(dataPortOf: policy)
     providers = Dictionary(policy.providers.map { ($0.id, ProviderTarget($0)) }) { first, _ in first }
     var byKey: [[UInt8]: (tenant: Int, id: ClientKeyID)] = [:]
     var byName: [String: Int] = [:]
@@ -108,6 +113,27 @@ final class BrokerRules {
   func candidates(model: String?) -> [String] {
     guard let model else { return policy.routes.last?.to.first.map { [$0] } ?? [] }
     return policy.routes.first { $0.models.contains { $0.matches(model) } }?.to ?? []
+  }
+
+  /// What stands against answering a request that shows no client key; nil where nothing does.
+  func objection(to head: RequestHead) -> SiteRules.Objection? {
+    // Agents come by one name, and send neither field: one comparison lets them through.
+    if head.authority == lastAuthority, !head.fields.contains("origin"), !head.fields.contains("sec-fetch-site") {
+      return nil
+    }
+    let objection = sites.objection(to: head)
+    if objection == nil { lastAuthority = head.authority }
+    return objection
+  }
+
+  /// The origin of the page that may read the answer; nil for other pages, and where no page asks.
+  func readableOrigin(_ head: RequestHead) -> String? {
+    head.fields.first("origin").flatMap { sites.mayCall(origin: $0) ? $0 : nil }
+  }
+
+  /// True where a call must say which model it means: its tenant may not use every one, or one without a price is refused.
+  func mustNameModel(_ caller: Caller) -> Bool {
+    policy.unknownPrice == .reject || caller.tenant?.models.isEmpty == false
   }
 
   static func mayUse(_ model: String, _ caller: Caller) -> Bool {

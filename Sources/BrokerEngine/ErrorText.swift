@@ -59,6 +59,17 @@ public enum ErrorText {
       + ". It is tried again from time to time, and at once when its secret changes."
   }
 
+  static func refusedSite(_ objection: SiteRules.Objection) -> String {
+    switch objection {
+    case .name(let host):
+      "The name '\(host.prefix(64))' is not one of this broker's: it answers to localhost, to the addresses on which it "
+        + "listens and to what the policy lists under 'hosts:'."
+    case .origin(let origin):
+      "Pages of '\(origin.prefix(64))' may not call: the policy lists those that may under 'cors: {origins: [...]}'."
+    case .crossSite: "Requests of other sites' pages are refused."
+    }
+  }
+
   static func ledgerInTrouble(_ obstacle: String) -> String {
     "The broker takes no new work, because its ledger cannot be written: \(obstacle)."
   }

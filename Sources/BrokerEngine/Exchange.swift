@@ -43,7 +43,9 @@ final class Exchange {
   let rules: BrokerRules
   let caller: Caller
   /// What its answer is charged for.
-  let charge: ChargeRule
+  private(set) var charge: ChargeRule
+  /// True where the call costs nothing and need not say which model it means.
+  private var namesNoModel = false
   private(set) var facts = RequestFacts()
   private(set) var phase = Phase.reading
   /// The answer that is passed on when attempts are used up.
@@ -56,6 +58,12 @@ final class Exchange {
   private(set) var isPriced = false
   /// Bodies of requests go on as they came, unless usage is asked for.
   private(set) var injectsUsage = false
+  /// The secret that the last call carried, while it runs.
+  private var sentSecret: Secret?
+  /// The origin of the page that may read the answer.
+  private let readableOrigin: String?
+  /// True where a browser's page asked: who may read is then for the policy to say.
+  let isFromPage: Bool
   /// When the body was complete.
   private var readyAt: UInt64 = 0
   /// Our own time so far, in nanoseconds: queue and provider excluded.
@@ -74,6 +82,14 @@ final class Exchange {
     self.rules = rules
     self.caller = caller
     charge = ChargeRule(method: head.method, path: record.path[...], endpoint: path.endpoint)
+    isFromPage = head.fields.contains("origin")
+    readableOrigin = isFromPage ? rules.readableOrigin(head) : nil
+  }
+
+  /// Our own fields, and those that let a page read the answer.
+  func appendOwnFields(to fields: inout HeaderFields, outcome: Outcome?) {
+    TollgateFields.append(to: &fields, record, outcome: outcome)
+    CrossOrigin.append(to: &fields, origin: readableOrigin)
   }
 
   var dialect: Dialect { path.dialect }
@@ -89,6 +105,9 @@ final class Exchange {
     guard case .reading = phase else { return }
     readyAt = broker.clock.monotonic()
     record.bytesIn = downstream.body.count
+    // A body makes of a call that only reads one of which nobody knows what a server makes of it.
+    namesNoModel = path.isFree(method: head.method, hasBody: !downstream.body.isEmpty)
+    if !namesNoModel, charge == .nothing { charge = .asAnswered }
     if let obstacle = broker.books.obstacle {
       return reject(.rejectedNoCapacity, ErrorText.ledgerInTrouble(obstacle), retryAfter: .seconds(5))
     }
@@ -155,39 +174,37 @@ final class Exchange {
       facts.model = path.modelInPath
       facts.isStreaming = path.streamInPath
       facts.producesOutput = false
-      let whole = requestPath
-      if path.endpoint == .models, !whole.hasSuffix("/models"),
-        let slash = whole.utf8.lastIndex(of: UInt8(ascii: "/"))
-      {
-        facts.model = PercentEscapes.decoded(whole[whole.index(after: slash)...])
-      }
+      noteModelsInQuery(&facts)
       return .facts(facts)
     }
     let fields = head.fields
-    return broker.reader.read(
+    // Which of two a server believes nobody knows.
+    if (0..<fields.count).count(where: { fields.nameIs("content-type", at: $0) }) > 1 {
+      return .malformed(reason: "content-type is given more than once", position: 0)
+    }
+    let reading = broker.reader.read(
       downstream.body, path: path, contentType: fields.first("content-type"),
       contentEncoding: fields.first("content-encoding"), decodedLimit: rules.policy.maxBody,
       room: broker.memory.wholeRoom)
+    guard case .facts(var facts) = reading, target.rest.utf8.contains(UInt8(ascii: "?")) else { return reading }
+    noteModelsInQuery(&facts)
+    return .facts(facts)
+  }
+
+  /// `?model=`: some APIs take it from there, above all where the body is sound.
+  private func noteModelsInQuery(_ facts: inout RequestFacts) {
+    guard let mark = target.rest.utf8.firstIndex(of: UInt8(ascii: "?")) else { return }
+    for item in target.rest[target.rest.index(after: mark)...].split(whereSeparator: { $0 == "&" || $0 == ";" }) {
+      let pair = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard pair.count == 2, PercentEscapes.decoded(pair[0]).lowercased() == "model" else { continue }
+      facts.note(modelInQuery: PercentEscapes.decoded(pair[1]))
+    }
   }
 
   /// The providers that may serve it; nil when the request was refused.
   private func candidates() -> [Candidate]? {
-    if let model = facts.model, !BrokerRules.mayUse(model, caller) {
-      reject(.rejectedModel, "the model '\(model)' is not allowed for this client")
-      return nil
-    }
-    price = facts.model.flatMap { model in
-      rules.prices.callPrice(
-        model: model, tier: facts.serviceTier, estimatedInput: facts.estimatedInput,
-        at: broker.wallNanoseconds(at: readyAt))
-    }
-    if let model = facts.model, price == nil, rules.policy.unknownPrice == .reject, !charge.isFree {
-      reject(
-        .rejectedModel,
-        "the model '\(model)' has no price in the list of \(rules.prices.version), and 'unknown_price: reject' refuses such"
-      )
-      return nil
-    }
+    price = facts.model.flatMap(callPrice)
+    guard modelsAreAllowed() else { return nil }
     isPriced = price != nil
     // What a free call costs is known: nothing.
     if charge.isFree { price = CallPrice(inputMicroPerToken: 0, outputMicroPerToken: 0) }
@@ -206,6 +223,48 @@ final class Exchange {
       return nil
     }
     return names.map { Candidate(provider: ProviderID($0), price: price) }
+  }
+
+  private func callPrice(_ model: String) -> CallPrice? {
+    rules.prices.callPrice(
+      model: model, tier: facts.serviceTier, estimatedInput: facts.estimatedInput,
+      at: broker.wallNanoseconds(at: readyAt))
+  }
+
+  /// Checks every model that the call names; false when the request was refused. Who may not use every model must say
+  /// which one is meant, wherever that costs something.
+  private func modelsAreAllowed() -> Bool {
+    func first(where isRefused: (String) -> Bool) -> String? {
+      if let model = facts.model, isRefused(model) { return model }
+      return facts.otherModels.first(where: isRefused)
+    }
+    if let model = first(where: { !BrokerRules.mayUse($0, caller) }) {
+      reject(.rejectedModel, "the model '\(model)' is not allowed for this client")
+      return false
+    }
+    guard !namesNoModel, rules.mustNameModel(caller) else { return true }
+    let rule =
+      caller.tenant?.models.isEmpty == false ? "this client may use some models only" : "'unknown_price: reject' holds"
+    if facts.model == nil {
+      reject(.rejectedModel, "\(rule), and no model can be read from this request: name one in 'model'")
+      return false
+    }
+    if facts.mayNameMore {
+      reject(
+        .rejectedModel,
+        "\(rule), and a server may read another model from this request than '\(facts.model ?? "")': send it as JSON, with each "
+          + "model as a text")
+      return false
+    }
+    guard rules.policy.unknownPrice == .reject else { return true }
+    if let model = first(where: { callPrice($0) == nil }) {
+      reject(
+        .rejectedModel,
+        "the model '\(model)' has no price in the list of \(rules.prices.version), and 'unknown_price: reject' refuses such"
+      )
+      return false
+    }
+    return true
   }
 
   /// Our own header first, then the path's hint, then what agents send of themselves, then the body's cache key.
@@ -299,7 +358,7 @@ final class Exchange {
     var body = downstream.body
     injectsUsage = false
     if provider.policy.injectUsage, provider.policy.dialect == .openai, facts.isStreaming, !facts.asksForUsage,
-      let splice = facts.usageSplice
+      let splice = facts.usageSplice, broker.mayAskForUsage(grant.provider.name)
     {
       body = splice.applied(to: body)
       injectsUsage = true
@@ -311,12 +370,13 @@ final class Exchange {
         ?? rules.secrets.secret(provider: grant.provider.name, key: key.name)
     {
       credential = provider.credential(secret.revealed)
+      sentSecret = secret
     }
     return UpstreamRequest(
       provider: grant.provider.name, method: head.method, url: provider.url(for: target.rest),
       fields: ForwardedFields.forProvider(
         head.fields, credential: credential, passThrough: provider.policy.passThrough,
-        identityOnly: injectsUsage),
+        identityOnly: injectsUsage, added: provider.policy.headers),
       body: body, timeouts: provider.timeouts)
   }
 
@@ -396,7 +456,7 @@ final class Exchange {
     readBudget()
     record.status = status
     record.bytesOut = body.count
-    deliverAtEnd(status, fields + TollgateFields.pairs(record, outcome: nil), body)
+    deliverAtEnd(status, fields, outcome: nil, body)
     end(.completed)
   }
 
@@ -439,7 +499,7 @@ final class Exchange {
       requestID: record.text, timedOut: timedOut)
     record.status = answer.status
     record.bytesOut = answer.body.count
-    deliverAtEnd(answer.status, answer.fields + TollgateFields.pairs(record, outcome: outcome), answer.body)
+    deliverAtEnd(answer.status, answer.fields, outcome: outcome, answer.body)
   }
 
   /// Passes the provider's last answer on, unchanged.
@@ -449,16 +509,19 @@ final class Exchange {
     }
     record.status = held.head.status
     record.bytesOut = held.body.count
-    var fields = ForwardedFields.forClient(held.head.fields, bodyMayShrink: true)
-    TollgateFields.append(to: &fields, record, outcome: nil)
+    var fields = ForwardedFields.forClient(held.head.fields, bodyMayShrink: true, isForPage: isFromPage)
+    appendOwnFields(to: &fields, outcome: nil)
     fields.append(name: "content-length", value: String(held.body.count))
     deliverAtEnd(Delivery(head: ResponseHead(status: held.head.status, fields: fields), body: held.body))
   }
 
   // MARK: The last bytes
 
-  private func deliverAtEnd(_ status: Int, _ fields: [(name: String, value: String)], _ body: [UInt8]) {
+  private func deliverAtEnd(
+    _ status: Int, _ fields: [(name: String, value: String)], outcome: Outcome?, _ body: [UInt8]
+  ) {
     var list = HeaderFields(fields)
+    appendOwnFields(to: &list, outcome: outcome)
     list.append(name: "content-length", value: String(body.count))
     deliverAtEnd(Delivery(head: ResponseHead(status: status, fields: list), body: body))
   }
@@ -491,7 +554,25 @@ final class Exchange {
 
   // MARK: From the attempt
 
-  func keep(_ answer: HeldAnswer) { held = answer }
+  func keep(_ answer: HeldAnswer) {
+    held = answer
+    guard let secret = sentSecret?.revealed,
+      let clean = SecretMask.masked(
+        answer.head.fields, answer.body, secret: secret, decodedLimit: 16 * Attempt.heldLimit)
+    else { return }
+    held = HeldAnswer(head: ResponseHead(status: answer.head.status, fields: clean.fields), body: clean.body)
+  }
+
+  /// An error's head without the secret that was sent: some providers show what they refuse.
+  func withoutSecret(_ head: ResponseHead) -> ResponseHead {
+    sentSecret.flatMap { SecretMask.masked(head.fields, secret: $0.revealed) }
+      .map { ResponseHead(status: head.status, fields: $0) } ?? head
+  }
+
+  /// The same for a text of the provider's that goes into records.
+  func withoutSecret(_ text: String) -> String {
+    sentSecret.flatMap { SecretMask.masked(text, secret: $0.revealed) } ?? text
+  }
   func keep(_ failure: UpstreamFailure) { lastFailure = failure }
   func addOwnTime(_ nanoseconds: UInt64) { ownTime += nanoseconds }
 }

@@ -3,6 +3,7 @@
 // Hop-by-hop fields (RFC 9110 section 7.6.1) end here in both directions, with those that `Connection` names. Towards the provider
 // also our own `x-tollgate-*`, and the client's credential unless the policy lets it pass through.
 import HTTPMessage
+import PolicyFile
 import ProviderWire
 
 enum ForwardedFields {
@@ -10,10 +11,12 @@ enum ForwardedFields {
   /// - Parameters:
   ///   - credential: replaces the client's own; nil sends none, unless `passThrough`.
   ///   - identityOnly: true drops `accept-encoding`, because the answer will be edited.
+  ///   - added: fields of the provider, which take the place of the client's of the same names.
   static func forProvider(
-    _ fields: HeaderFields, credential: (name: String, value: String)?, passThrough: Bool, identityOnly: Bool
+    _ fields: HeaderFields, credential: (name: String, value: String)?, passThrough: Bool, identityOnly: Bool,
+    added: [AddedField] = []
   ) -> HeaderFields {
-    var result = HeaderFields(reservingBytes: fields.byteCount + 128, fields: fields.count + 2)
+    var result = HeaderFields(reservingBytes: fields.byteCount + 128, fields: fields.count + 2 + added.count)
     let named = connectionNames(fields)
     for index in 0..<fields.count {
       if Credentials.isStripped(fields, at: index, passThrough: passThrough) { continue }
@@ -27,9 +30,11 @@ enum ForwardedFields {
         }
       }
       if !named.isEmpty, names(named, contain: fields.nameBytes(at: index)) { continue }
+      if !added.isEmpty, isAdded(fields.nameBytes(at: index), added) { continue }
       result.append(fieldAt: index, of: fields)
     }
     if let credential { result.append(name: credential.name, value: credential.value) }
+    for field in added { result.append(name: field.name, value: field.value.revealed) }
     return result
   }
 
@@ -56,13 +61,16 @@ enum ForwardedFields {
     ["gzip", "x-gzip", "deflate", "zstd", "identity"].map { Array($0.utf8) })
 
   /// The provider's fields for the client, with room for ours.
-  /// - Parameter bodyMayShrink: true drops `content-length`, because a frame may be removed.
-  static func forClient(_ fields: HeaderFields, bodyMayShrink: Bool) -> HeaderFields {
+  /// - Parameters:
+  ///   - bodyMayShrink: true drops `content-length`, because a frame may be removed.
+  ///   - isForPage: true drops the provider's word on which pages may read: that is the policy's to say.
+  static func forClient(_ fields: HeaderFields, bodyMayShrink: Bool, isForPage: Bool = false) -> HeaderFields {
     var result = HeaderFields(reservingBytes: fields.byteCount + 256, fields: fields.count + 8)
     let named = connectionNames(fields)
     for index in 0..<fields.count {
       if isHopByHop(fields, index) || fields.nameStarts(with: "x-tollgate-", at: index) { continue }
       if bodyMayShrink, fields.nameIs("content-length", at: index) { continue }
+      if isForPage, fields.nameStarts(with: "access-control-", at: index) { continue }
       if !named.isEmpty, names(named, contain: fields.nameBytes(at: index)) { continue }
       result.append(fieldAt: index, of: fields)
     }
@@ -102,6 +110,12 @@ enum ForwardedFields {
       }
     }
     return result
+  }
+
+  private static func isAdded(_ name: ArraySlice<UInt8>, _ added: [AddedField]) -> Bool {
+    added.contains { field in
+      field.name.utf8.count == name.count && zip(field.name.utf8, name).allSatisfy { $0 == asciiLowercased($1) }
+    }
   }
 
   private static func names(_ names: [[UInt8]], contain name: ArraySlice<UInt8>) -> Bool {

@@ -1,46 +1,117 @@
 // The list of models behind `GET /v1/models`: asked of every provider once in ten minutes, merged in the order of the policy, and cut to
-// what the tenant may use. Providers that do not answer are left out; only when none answers does the client get an error.
+// what the tenant may use.
+//
+// Promises: a client waits for two seconds at most, and then gets what is there; a provider that gave no list is not asked again for a
+// minute, and the list that it gave before stays; only where no provider ever gave one does the client get an error.
+// Where clients' own credentials are passed on, each credential has its own question and its own list: nobody gets what another may see.
 import AdmissionCore
+import EventLoop
 import HTTPMessage
 import PolicyFile
 import ProviderWire
 
 final class ModelCatalog {
+  /// Whose list: of a provider, and of a client's credential where that is passed on.
+  private struct ListKey: Hashable {
+    var provider: String
+    /// A hash; nil where the provider's own key asks.
+    var credential: [UInt8]?
+    /// Lists of before a new policy are not those of after it.
+    var generation: Int
+  }
+
   private struct List {
-    var ids: [String]
-    var fetchedAt: UInt64
+    /// nil where none ever came.
+    var ids: [String]?
+    var fetchedAt: UInt64 = 0
+    /// nil where the last answer was one.
+    var failedAt: UInt64?
+    var usedAt: UInt64 = 0
   }
 
   /// A client that waits for lists.
   private final class Waiter {
     let exchange: Exchange
-    var missing: Set<String>
-    init(_ exchange: Exchange, missing: Set<String>) {
+    let keys: [ListKey]
+    var missing: Set<ListKey>
+    let deadline: UInt64
+    init(_ exchange: Exchange, keys: [ListKey], missing: Set<ListKey>, deadline: UInt64) {
       self.exchange = exchange
+      self.keys = keys
       self.missing = missing
+      self.deadline = deadline
     }
   }
 
   private unowned let broker: Broker
-  private var lists: [String: List] = [:]
-  private var fetches: [String: ModelFetch] = [:]
+  private var lists: [ListKey: List] = [:]
+  private var fetches: [ListKey: ModelFetch] = [:]
   private var waiters: [Waiter] = []
+  private var generation = 0
+  private lazy var timer = broker.loop.map { LoopTimer($0) { [weak self] in self?.deadlineReached() } }
+
   private static let freshness: UInt64 = 600 * 1_000_000_000
+  private static let failureRest: UInt64 = 60 * 1_000_000_000
+  private static let patience: UInt64 = 2 * 1_000_000_000
+  /// Lists of clients' own credentials that are kept, and questions that may be under way.
+  static let mostPrivateLists = 64
+  static let mostFetches = 256
 
   init(broker: Broker) { self.broker = broker }
 
-  func forget() { lists = [:] }
+  /// Another policy holds.
+  func forget() {
+    lists = [:]
+    generation += 1
+  }
+
+  /// Other secrets hold: what was refused may now be granted.
+  func forgetFailures() {
+    for key in lists.keys { lists[key]?.failedAt = nil }
+  }
+
+  /// When the longest waiting client is answered whatever is missing; nil where nobody waits. Monotonic nanoseconds.
+  var nextDeadline: UInt64? { waiters.first?.deadline }
+
+  /// Answers those whose time is up.
+  func deadlineReached() {
+    let now = broker.clock.monotonic()
+    var due: [Waiter] = []
+    while let first = waiters.first, first.deadline <= now { due.append(waiters.removeFirst()) }
+    for waiter in due { reply(waiter) }
+    armTimer()
+  }
+
+  private func armTimer() {
+    guard let deadline = nextDeadline else { return }
+    timer?.schedule(at: deadline)
+  }
 
   func answer(_ exchange: Exchange) {
     let now = broker.clock.monotonic()
-    let providers = ModelCatalog.providers(of: exchange.rules)
-    var missing: Set<String> = []
-    for name in providers {
-      if let list = lists[name], now &- list.fetchedAt < ModelCatalog.freshness { continue }
-      missing.insert(name)
-      fetch(name, for: exchange)
+    var keys: [ListKey] = []
+    var missing: Set<ListKey> = []
+    for name in ModelCatalog.providers(of: exchange.rules) {
+      guard let provider = exchange.rules.provider(name) else { continue }
+      let own = provider.policy.passThrough ? OwnCredential(exchange) : nil
+      let key = ListKey(
+        provider: name, credential: own.map { broker.digest($0.bytes) }, generation: generation)
+      keys.append(key)
+      lists[key]?.usedAt = now
+      if let list = lists[key] {
+        if list.ids != nil, now &- list.fetchedAt < ModelCatalog.freshness { continue }
+        if let failed = list.failedAt, now &- failed < ModelCatalog.failureRest { continue }
+      }
+      if fetches[key] == nil {
+        guard fetches.count < ModelCatalog.mostFetches else { continue }
+        fetch(key, provider, own, exchange.rules)
+      }
+      missing.insert(key)
     }
-    if missing.isEmpty { reply(exchange) } else { waiters.append(Waiter(exchange, missing: missing)) }
+    let waiter = Waiter(exchange, keys: keys, missing: missing, deadline: now &+ ModelCatalog.patience)
+    guard !missing.isEmpty else { return reply(waiter) }
+    waiters.append(waiter)
+    armTimer()
   }
 
   /// Every provider that a route leads to, in the order in which routes name them.
@@ -49,15 +120,46 @@ final class ModelCatalog {
     return rules.policy.routes.flatMap(\.to).filter { seen.insert($0).inserted }
   }
 
-  private func fetch(_ name: String, for exchange: Exchange) {
-    guard fetches[name] == nil, let provider = exchange.rules.provider(name) else { return }
-    var credential: (name: String, value: String)?
-    if let key = provider.policy.keys.first,
-      let secret = exchange.rules.secrets.secret(provider: name, key: key.id)
-    {
-      credential = provider.credential(secret.revealed)
+  /// What of a client's request says who asks; nothing else of it goes along, so that the list depends on nothing else.
+  private struct OwnCredential {
+    var fields = HeaderFields()
+    /// Google's clients may show it in the query.
+    var query: String?
+
+    init(_ exchange: Exchange) {
+      let names: [StaticString] = [
+        "authorization", "x-api-key", "api-key", "x-goog-api-key", "x-goog-user-project", "openai-organization",
+        "openai-project", "cookie",
+      ]
+      let all = exchange.head.fields
+      for index in 0..<all.count where names.contains(where: { all.nameIs($0, at: index) }) {
+        fields.append(fieldAt: index, of: all)
+      }
+      let rest = exchange.target.rest
+      if let mark = rest.utf8.firstIndex(of: UInt8(ascii: "?")) {
+        query = rest[rest.index(after: mark)...].split(separator: "&").first { $0.hasPrefix("key=") }.map(String.init)
+      }
     }
-    let target: String
+
+    /// Each part with its length before it, so that no two credentials have the same bytes.
+    var bytes: [UInt8] {
+      var out: [UInt8] = []
+      func append(_ part: some Collection<UInt8>) {
+        out.append(contentsOf: String(part.count).utf8)
+        out.append(UInt8(ascii: ":"))
+        out.append(contentsOf: part)
+      }
+      for index in 0..<fields.count {
+        append(fields.nameBytes(at: index).map(asciiLowercased))
+        append(fields.valueBytes(at: index))
+      }
+      append((query ?? "").utf8)
+      return out
+    }
+  }
+
+  private func fetch(_ key: ListKey, _ provider: ProviderTarget, _ own: OwnCredential?, _ rules: BrokerRules) {
+    var target: String
     switch provider.policy.dialect {
     case .openai: target = "/v1/models"
     case .anthropic: target = "/v1/models?limit=1000"
@@ -65,56 +167,92 @@ final class ModelCatalog {
     }
     var fields = HeaderFields([(name: "accept", value: "application/json")])
     if provider.policy.dialect == .anthropic { fields.append(name: "anthropic-version", value: "2023-06-01") }
-    if let credential { fields.append(name: credential.name, value: credential.value) }
-    if provider.policy.passThrough {
-      fields = ForwardedFields.forProvider(
-        exchange.head.fields, credential: nil, passThrough: true, identityOnly: true)
+    if let own {
+      fields.append(contentsOf: own.fields)
+      if let query = own.query { target += (target.contains("?") ? "&" : "?") + query }
+    } else if let secret = secret(of: provider, rules) {
+      let credential = provider.credential(secret.revealed)
+      fields.append(name: credential.name, value: credential.value)
     }
-    let fetch = ModelFetch { [weak self] ids in
-      self?.fetched(name, ids, isShareable: !provider.policy.passThrough)
-    }
-    fetches[name] = fetch
+    for field in provider.policy.headers { fields.append(name: field.name, value: field.value.revealed) }
+    let fetch = ModelFetch { [weak self] ids in self?.fetched(key, ids) }
+    fetches[key] = fetch
     fetch.call = broker.upstream.begin(
       UpstreamRequest(
-        provider: name, method: "GET", url: provider.url(for: target), fields: fields, body: [],
+        provider: key.provider, method: "GET", url: provider.url(for: target), fields: fields, body: [],
         timeouts: UpstreamTimeouts(
           connect: provider.policy.connectTimeout, firstByte: .seconds(10), idle: .seconds(10), total: .seconds(15))),
       events: fetch)
   }
 
-  private func fetched(_ name: String, _ ids: [String]?, isShareable: Bool) {
-    fetches[name] = nil
-    if let ids { lists[name] = List(ids: ids, fetchedAt: broker.clock.monotonic()) }
+  /// Of the first key that is not refused; of the first one where all are.
+  private func secret(of provider: ProviderTarget, _ rules: BrokerRules) -> Secret? {
+    let disabled = Set(
+      broker.snapshot().providers.first { $0.id == provider.id }?.keys.filter { $0.state == "disabled" }.map(\.id.name)
+        ?? [])
+    let key = provider.policy.keys.first { !disabled.contains($0.id) } ?? provider.policy.keys.first
+    return key.flatMap { rules.secrets.secret(provider: provider.policy.id, key: $0.id) }
+  }
+
+  private func fetched(_ key: ListKey, _ ids: [String]?) {
+    fetches[key] = nil
+    let now = broker.clock.monotonic()
+    if key.generation == generation || waiters.contains(where: { $0.missing.contains(key) }) {
+      var list = lists[key] ?? List(usedAt: now)
+      if let ids {
+        list.ids = ids
+        list.fetchedAt = now
+        list.failedAt = nil
+      } else {
+        list.failedAt = now
+      }
+      lists[key] = list
+      if key.credential != nil { boundPrivateLists() }
+    }
     var ready: [Waiter] = []
     waiters.removeAll { waiter in
-      waiter.missing.remove(name)
+      waiter.missing.remove(key)
       if waiter.missing.isEmpty { ready.append(waiter) }
       return waiter.missing.isEmpty
     }
-    for waiter in ready { reply(waiter.exchange) }
-    // What a client's own credential may see is not for the next client.
-    if !isShareable { lists[name] = nil }
+    for waiter in ready { reply(waiter) }
+    if key.generation != generation, !waiters.contains(where: { $0.keys.contains(key) }) { lists[key] = nil }
   }
 
-  private func reply(_ exchange: Exchange) {
+  /// Those that were asked for least lately go first.
+  private func boundPrivateLists() {
+    let own = lists.filter { $0.key.credential != nil }
+    guard own.count > ModelCatalog.mostPrivateLists else { return }
+    if let oldest = own.min(by: { $0.value.usedAt < $1.value.usedAt }) { lists[oldest.key] = nil }
+  }
+
+  private func reply(_ waiter: Waiter) {
+    let exchange = waiter.exchange
     let rules = exchange.rules
     var entries: [ModelList.Entry] = []
     var someList = false
-    for name in ModelCatalog.providers(of: rules) {
-      guard let list = lists[name] else { continue }
+    for key in waiter.keys {
+      guard let ids = lists[key]?.ids else { continue }
       someList = true
-      for id in list.ids where BrokerRules.mayUse(id, exchange.caller) && rules.candidates(model: id).contains(name) {
-        entries.append(ModelList.Entry(id: id, owner: name))
+      for id in ids where BrokerRules.mayUse(id, exchange.caller) && rules.candidates(model: id).contains(key.provider)
+      {
+        entries.append(ModelList.Entry(id: id, owner: key.provider))
       }
     }
     guard someList else {
       return exchange.reject(.failedUpstream, "No provider gave a list of its models.")
     }
-    let isAnthropic = exchange.head.fields.contains("anthropic-version")
-    let dialect = isAnthropic ? .anthropic : exchange.dialect
     exchange.complete(
       status: 200, fields: [(name: "content-type", value: "application/json")],
-      body: ModelList.body(entries, dialect: dialect))
+      body: ModelList.body(entries, dialect: ModelCatalog.dialect(of: exchange)))
+  }
+
+  /// Three vendors' SDKs ask at one path, and each tells itself by a field of its own.
+  private static func dialect(of exchange: Exchange) -> Dialect {
+    let fields = exchange.head.fields
+    if fields.contains("anthropic-version") { return .anthropic }
+    if fields.contains("x-goog-api-key") || fields.contains("x-goog-api-client") { return .gemini }
+    return exchange.dialect
   }
 }
 
@@ -123,6 +261,7 @@ final class ModelFetch: UpstreamEvents {
   private static let limit = 4 << 20
   private var status = 0
   private var body: [UInt8] = []
+  private var isWhole = true
   private let done: ([String]?) -> Void
   var call: (any UpstreamCall)?
 
@@ -131,11 +270,11 @@ final class ModelFetch: UpstreamEvents {
   func upstreamResponded(_ head: ResponseHead) { status = head.status }
 
   func upstreamReceived(_ bytes: ArraySlice<UInt8>) {
-    if body.count + bytes.count <= ModelFetch.limit { body.append(contentsOf: bytes) }
+    if body.count + bytes.count <= ModelFetch.limit { body.append(contentsOf: bytes) } else { isWhole = false }
   }
 
   func upstreamEnded(_ ending: UpstreamEnding) {
     call = nil
-    done(ending == .completed && status == 200 ? ModelList.ids(in: body) : nil)
+    done(ending == .completed && status == 200 && isWhole ? ModelList.ids(in: body) : nil)
   }
 }

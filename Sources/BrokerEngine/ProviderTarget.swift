@@ -39,15 +39,9 @@ struct ProviderTarget {
     return root + target
   }
 
-  /// The field that carries `secret`, as this dialect's SDK sends it.
+  /// The field that carries `secret`, as this provider takes it.
   func credential(_ secret: String) -> (name: String, value: String) {
-    let dialect: Dialect =
-      switch policy.dialect {
-      case .openai: .openai
-      case .anthropic: .anthropic
-      case .gemini: .gemini
-      }
-    return Credentials.field(dialect: dialect, secret: secret)
+    Credentials.field(policy.auth.fieldName, secret: secret)
   }
 
   /// Takes `key=...` out of the query: Gemini clients put their credential there.

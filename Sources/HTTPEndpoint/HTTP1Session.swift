@@ -248,7 +248,10 @@ final class HTTP1Session: Session {
       framing = isOld ? .untilClose : .chunked
     }
     if framing == .untilClose || isDraining || !canDrainInput { closesAfterAnswer = true }
-    let connection: StaticString? = closesAfterAnswer ? "close" : isOld ? "keep-alive" : nil
+    // `Upgrade` concerns this connection only, and says so (RFC 9110 section 7.8).
+    let upgrades = head.status == 426 && head.fields.contains("upgrade")
+    let connection: StaticString? =
+      closesAfterAnswer ? (upgrades ? "close, upgrade" : "close") : upgrades ? "upgrade" : isOld ? "keep-alive" : nil
     let date = carrier.date
     output.appendInPlace { out in
       HTTP1ResponseWriter.write(head, framing: framing, connection: connection, date: date, into: &out)

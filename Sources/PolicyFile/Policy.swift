@@ -31,6 +31,10 @@ public struct Policy: Sendable, Equatable {
   /// Path of the prices file, relative to the policy file; nil is the built-in table.
   public var prices: String?
   public var unknownPrice: UnknownPrice = .allow
+  /// Origins of browsers' pages, `*` as in globs, that may call the data port. Those of this machine always may.
+  public var corsOrigins: [Glob] = []
+  /// Further names, lower case and without port, by which the data port may be called where there are no tenants.
+  public var hosts: [String] = []
 
   public init() {}
 
@@ -108,6 +112,28 @@ public enum Durability: String, Sendable { case batched, full }
 public enum UnknownPrice: String, Sendable { case allow, reject }
 public enum DialectName: String, Sendable, CaseIterable { case openai, anthropic, gemini }
 
+/// The field in which a provider takes its key.
+public enum AuthField: String, Sendable, CaseIterable {
+  case bearer
+  case xAPIKey = "x-api-key"
+  case apiKey = "api-key"
+  case xGoogAPIKey = "x-goog-api-key"
+
+  /// The field's name on the wire.
+  public var fieldName: String { self == .bearer ? "authorization" : rawValue }
+}
+
+/// A field that is added to each call of a provider. Its value may be secret.
+public struct AddedField: Sendable, Equatable {
+  /// Lower case.
+  public var name: String
+  public var value: Secret
+  public init(name: String, value: Secret) {
+    self.name = name
+    self.value = value
+  }
+}
+
 public struct Provider: Sendable, Equatable {
   public var id: String
   public var dialect: DialectName
@@ -136,12 +162,21 @@ public struct Provider: Sendable, Equatable {
   public var caFile: String?
   /// `1.1` (default) or `2` (over TLS only).
   public var httpVersion = "1.1"
+  public var auth: AuthField
+  /// Added to each call; the client's own fields of these names are dropped.
+  public var headers: [AddedField] = []
 
   public init(id: String, dialect: DialectName, baseURL: String) {
     self.id = id
     self.dialect = dialect
     self.baseURL = baseURL
     admissionTokens = dialect == .openai ? .maxTokens : .produced
+    auth =
+      switch dialect {
+      case .openai: .bearer
+      case .anthropic: .xAPIKey
+      case .gemini: .xGoogAPIKey
+      }
   }
 }
 

@@ -45,7 +45,7 @@ public enum PolicyParser {
     "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "memory",
     "providers", "routes",
     "priorities", "default_priority", "queue_bytes", "kinds", "rules", "trust_tenant_header", "tenants", "budgets",
-    "prices", "unknown_price",
+    "prices", "unknown_price", "cors", "hosts",
   ]
 }
 
@@ -59,6 +59,7 @@ struct PolicyBuilder {
       reader.report(node.position, "version", "found \(node.found), allowed: 1")
     }
     readListeners(top, &policy)
+    readSites(top, &policy)
     readProcess(top, &policy)
     let providerIDs = readProviders(top, &policy)
     readRoutes(top, providerIDs, &policy)

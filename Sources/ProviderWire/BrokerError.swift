@@ -45,6 +45,7 @@ public enum BrokerError {
       fields.append(("retry-after", String((nanoseconds + 999_999_999) / 1_000_000_000)))
       fields.append(("retry-after-ms", String((nanoseconds + 999_999) / 1_000_000)))
     }
+    if outcome == .rejectedUpgrade { fields.append(("upgrade", "HTTP/1.1")) }
     if let shouldRetry = words.shouldRetry { fields.append(("x-should-retry", shouldRetry ? "true" : "false")) }
     fields.append((dialect == .anthropic ? "request-id" : "x-request-id", requestID))
     return Answer(
@@ -123,6 +124,13 @@ public enum BrokerError {
       return words(
         413, 413, openai: "invalid_request_error", code: "request_too_large", anthropic: "request_too_large",
         shouldRetry: false)
+    case .rejectedUpgrade:
+      return words(
+        426, 426, openai: "invalid_request_error", code: "upgrade_not_supported", anthropic: "invalid_request_error",
+        shouldRetry: false)
+    case .rejectedOrigin:
+      return words(
+        403, 403, openai: "invalid_request_error", code: "forbidden", anthropic: "permission_error", shouldRetry: false)
     case .failedUpstream, .completed, .clientLeftQueued, .clientLeftRunning, .truncated, .upstreamError:
       let status = timedOut ? 504 : 502
       return words(

@@ -60,7 +60,9 @@ public enum ChargeRule: Sendable, Equatable {
           self = Self.makesThings(parts) ? .onlyAsAnswered : .asAnswered
         }
       } else {
-        self = endpoint.isFree ? .nothing : endpoint == .messageBatches ? .onlyAsAnswered : .asAnswered
+        self =
+          endpoint.isFree
+          ? .nothing : endpoint == .messageBatches || endpoint == .files ? .onlyAsAnswered : .asAnswered
       }
     case "GET":
       self = endpoint.isFree ? .nothing : Self.reading(Self.parts(path)).map { .later($0) } ?? .nothing

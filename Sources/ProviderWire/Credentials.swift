@@ -3,13 +3,9 @@ import HTTPMessage
 import TextForms
 
 public enum Credentials {
-  /// The field that shows `secret` to a provider of this dialect.
-  public static func field(dialect: Dialect, secret: String) -> (name: String, value: String) {
-    switch dialect {
-    case .openai, .cohere: ("authorization", "Bearer " + secret)
-    case .anthropic: ("x-api-key", secret)
-    case .gemini: ("x-goog-api-key", secret)
-    }
+  /// The field that shows `secret` to a provider: in `authorization` as a bearer token, in others as it is.
+  public static func field(_ name: String, secret: String) -> (name: String, value: String) {
+    (name, name == "authorization" ? "Bearer " + secret : secret)
   }
 
   /// True where the client's field at `index` must not be sent upstream: credentials (unless `passThrough`), our own
@@ -42,7 +38,9 @@ public enum Credentials {
       return fields.nameIs("upgrade", at: index)
     case UInt8(ascii: "x"):
       if fields.nameStarts(with: "x-tollgate-", at: index) { return true }
-      return !passThrough && (fields.nameIs("x-api-key", at: index) || fields.nameIs("x-goog-api-key", at: index))
+      return !passThrough
+        && (fields.nameIs("x-api-key", at: index) || fields.nameIs("x-goog-api-key", at: index)
+          || fields.nameIs("x-goog-user-project", at: index))
     default:
       return false
     }

@@ -1,89 +1,194 @@
-// Reads the few form fields of a multipart body that matter: which model, whether a stream, how much text and file
+// Reads the few form fields of a multipart body that matter: which models, whether a stream, how much text and file
 // there is (RFC 7578).
+//
+// Servers read odd forms in odd ways. What is written as clients write it is read; where a server could find a field
+// that was not found here, `mayHideFields` says so, for those who may not let an unknown model pass.
 
 enum FormData {
   struct Facts: Equatable {
-    var model: String?
+    /// The values of all parts called `model`, files or not, in their order.
+    var models: [String] = []
     var stream = false
     var choices = 1
     /// Bytes in fields without a file name.
     var textBytes = 0
     /// Bytes in fields with one.
     var fileBytes = 0
+    /// True where something may be read as a field that is not among the above.
+    var mayHideFields = false
+    /// The first file whose content opens with a brace: lines of JSON, perhaps.
+    var lines: ArraySlice<UInt8>?
   }
 
-  /// The boundary of a `multipart/form-data` content type; nil for other types and without one.
-  static func boundary(_ contentType: String) -> String? {
-    // Nearly every request is JSON: one look at the first letter ends it.
-    guard let first = contentType.utf8.first(where: { $0 != 0x20 && $0 != 0x09 }), first | 0x20 == UInt8(ascii: "m")
-    else { return nil }
-    let parts = contentType.split(separator: ";")
-    guard let type = parts.first, trimmed(type).lowercased() == "multipart/form-data" else { return nil }
-    for part in parts.dropFirst() {
-      let pair = trimmed(part)
-      guard pair.lowercased().hasPrefix("boundary=") else { continue }
-      var value = pair.dropFirst("boundary=".count)
-      if value.count >= 2, value.hasPrefix("\""), value.hasSuffix("\"") { value = value.dropFirst().dropLast() }
-      return value.isEmpty || value.utf8.count > 200 ? nil : String(value)
+  /// What a content type says of forms.
+  enum Kind: Equatable {
+    case noForm
+    case urlEncoded
+    /// `multipart/form-data` with its boundary.
+    case parts(boundary: String)
+    /// Another multipart type, or one without a boundary that everybody reads the same.
+    case unreadable
+  }
+
+  /// More parts than any client sends; the rest is not looked at.
+  static let mostParts = 1024
+
+  static func kind(_ contentType: String) -> Kind {
+    // Nearly every request is JSON: one look at two letters ends it.
+    let type = contentType.utf8.drop { $0 == 0x20 || $0 == 0x09 }
+    guard let first = type.first else { return .noForm }
+    if first | 0x20 == UInt8(ascii: "a") {
+      guard type.count > 12, type.dropFirst(12).first.map({ $0 | 0x20 }) == UInt8(ascii: "x") else { return .noForm }
+      return contentType.lowercased().contains("application/x-www-form-urlencoded") ? .urlEncoded : .noForm
     }
-    return nil
+    guard first | 0x20 == UInt8(ascii: "m"),
+      let parameters = Parameters(Substring(contentType)), parameters.value.hasPrefix("multipart/")
+    else {
+      return first | 0x20 == UInt8(ascii: "m") && contentType.lowercased().contains("multipart/")
+        ? .unreadable : .noForm
+    }
+    let boundaries = parameters.items.filter { $0.name.hasPrefix("boundary") }
+    guard parameters.value == "multipart/form-data", boundaries.count == 1, boundaries[0].name == "boundary",
+      !boundaries[0].value.isEmpty
+    else { return .unreadable }
+    return .parts(boundary: boundaries[0].value)
   }
 
-  private static func trimmed(_ text: Substring) -> Substring {
-    var text = text
-    while text.first == " " || text.first == "\t" { text.removeFirst() }
-    while text.last == " " || text.last == "\t" { text.removeLast() }
-    return text
-  }
-
-  /// Reads all parts; of a field given twice the last value counts. A broken body gives what was readable.
+  /// Reads all parts. A broken body gives what was readable.
   static func read(_ body: [UInt8], boundary: String) -> Facts {
     var facts = Facts()
     let delimiter = Array("--\(boundary)".utf8)
-    var starts: [Int] = []
+    var open: Int?
+    var parts = 0
     var from = 0
-    while let found = ByteSearch.first(delimiter, in: body[...], from: from), starts.count < 1024 {
-      // A delimiter stands at the start of a line.
-      if found == 0 || body[found - 1] == 0x0A { starts.append(found) }
+    while let found = ByteSearch.first(delimiter, in: body[...], from: from) {
       from = found + delimiter.count
+      // A delimiter stands at the start of a line.
+      guard found == 0 || body[found - 1] == 0x0A else { continue }
+      if let open { addPart(body[open..<found], &facts) } else if found > 2 { facts.mayHideFields = true }
+      // Two dashes end the form; what follows is not for reading.
+      if body[from...].starts(with: [0x2D, 0x2D]) {
+        if body.count - from > 64 { facts.mayHideFields = true }
+        return facts
+      }
+      open = from
+      parts += 1
+      guard parts <= mostParts else {
+        facts.mayHideFields = true
+        return facts
+      }
     }
-    for (index, start) in starts.enumerated() {
-      let end = index + 1 < starts.count ? starts[index + 1] : body.count
-      addPart(body[(start + delimiter.count)..<end], &facts)
-    }
+    // Its end is missing: some servers take what there is.
+    facts.mayHideFields = true
+    if let open { addPart(body[open...], &facts) }
     return facts
   }
 
   private static func addPart(_ part: ArraySlice<UInt8>, _ facts: inout Facts) {
-    guard let blank = ByteSearch.first(Array("\r\n\r\n".utf8), in: part, from: part.startIndex) else { return }
+    guard let blank = ByteSearch.first(Array("\r\n\r\n".utf8), in: part, from: part.startIndex),
+      blank - part.startIndex <= 8192
+    else {
+      facts.mayHideFields = true
+      return
+    }
     var content = part[(blank + 4)...]
     if content.last == 0x0A { content = content.dropLast() }
     if content.last == 0x0D { content = content.dropLast() }
-    let head = String(decoding: part[..<blank], as: UTF8.self)
-    var name: Substring?
+    var names: [String] = []
     var isFile = false
-    for line in head.split(whereSeparator: \.isNewline)
-    where line.lowercased().hasPrefix("content-disposition:") {
-      for piece in line.split(separator: ";").dropFirst() {
-        let pair = trimmed(piece)
-        if pair.lowercased().hasPrefix("name=") {
-          name = pair.dropFirst(5)
-          if let value = name, value.count >= 2, value.hasPrefix("\"") { name = value.dropFirst().dropLast() }
-        } else if pair.lowercased().hasPrefix("filename") {
-          isFile = true
+    for line in String(decoding: part[..<blank], as: UTF8.self).split(whereSeparator: \.isNewline) {
+      let lower = line.lowercased()
+      // A line that goes on where the last one ended, and contents that must be decoded first.
+      if line.first == " " || line.first == "\t" { facts.mayHideFields = true }
+      if lower.hasPrefix("content-transfer-encoding:"), !["7bit", "8bit", "binary"].contains(where: lower.hasSuffix) {
+        facts.mayHideFields = true
+      }
+      guard lower.hasPrefix("content-disposition") else { continue }
+      guard lower.hasPrefix("content-disposition:"), let disposition = Parameters(line.dropFirst(20)) else {
+        facts.mayHideFields = true
+        continue
+      }
+      for item in disposition.items {
+        switch item.name {
+        case "name": names.append(item.value)
+        case "filename", "filename*": isFile = true
+        default: if item.name.hasPrefix("name") { facts.mayHideFields = true }
         }
+      }
+    }
+    if names.count != 1 { facts.mayHideFields = true }
+    // A model is a model, also where it says that it is a file.
+    if names.contains("model") {
+      if content.count <= RequestFacts.longestModel {
+        facts.models.append(String(decoding: content, as: UTF8.self))
+      } else {
+        facts.mayHideFields = true
       }
     }
     if isFile {
       facts.fileBytes += content.count
+      if facts.lines == nil, content.first == UInt8(ascii: "{") { facts.lines = content }
       return
     }
-    switch name {
-    case "model": facts.model = String(decoding: content.prefix(512), as: UTF8.self)
+    switch names.last {
     case "stream": facts.stream = content.elementsEqual("true".utf8)
     case "n": facts.choices = Int(String(decoding: content.prefix(8), as: UTF8.self)).map { min(max($0, 1), 1024) } ?? 1
     case "prompt": facts.textBytes += content.count
     default: break
+    }
+  }
+
+  /// A field's value with its parameters: `form-data; name="model"; filename="a;b.txt"`.
+  struct Parameters {
+    /// Before the first semicolon, lower case.
+    var value: String
+    /// Names in lower case, values without their quotes.
+    var items: [(name: String, value: String)] = []
+
+    /// nil where it cannot be read in one way only.
+    init?(_ text: Substring) {
+      var rest = text.utf8[...]
+      func trimmed(_ bytes: Substring.UTF8View.SubSequence) -> Substring.UTF8View.SubSequence {
+        var bytes = bytes.drop { $0 == 0x20 || $0 == 0x09 }
+        while let last = bytes.last, last == 0x20 || last == 0x09 { bytes = bytes.dropLast() }
+        return bytes
+      }
+      value = String(Substring(trimmed(rest.prefix { $0 != UInt8(ascii: ";") }))).lowercased()
+      rest = rest.drop { $0 != UInt8(ascii: ";") }
+      while rest.popFirst() != nil {
+        rest = rest.drop { $0 == 0x20 || $0 == 0x09 }
+        if rest.isEmpty { return }
+        let name = rest.prefix { $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: ";") }
+        rest = rest.dropFirst(name.count)
+        guard rest.first == UInt8(ascii: "=") else {
+          if trimmed(name).isEmpty { continue }
+          return nil
+        }
+        rest = rest.dropFirst().drop { $0 == 0x20 || $0 == 0x09 }
+        var content: [UInt8] = []
+        if rest.first == UInt8(ascii: "\"") {
+          rest = rest.dropFirst()
+          while let byte = rest.first, byte != UInt8(ascii: "\"") {
+            rest = rest.dropFirst()
+            // Windows' paths have backslashes that escape nothing; before a quote it does.
+            if byte == UInt8(ascii: "\\"), rest.first == UInt8(ascii: "\"") {
+              content.append(UInt8(ascii: "\""))
+              rest = rest.dropFirst()
+            } else {
+              content.append(byte)
+            }
+          }
+          guard rest.popFirst() != nil else { return nil }
+          guard trimmed(rest.prefix { $0 != UInt8(ascii: ";") }).isEmpty else { return nil }
+          rest = rest.drop { $0 != UInt8(ascii: ";") }
+        } else {
+          content = Array(trimmed(rest.prefix { $0 != UInt8(ascii: ";") }))
+          if content.contains(UInt8(ascii: "\"")) { return nil }
+          rest = rest.drop { $0 != UInt8(ascii: ";") }
+        }
+        items.append(
+          (String(Substring(trimmed(name))).lowercased(), String(decoding: content, as: UTF8.self)))
+      }
     }
   }
 }

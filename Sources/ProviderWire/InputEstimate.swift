@@ -10,8 +10,18 @@ struct InputEstimate {
   /// Tokens that are known or ruled, not counted from bytes.
   private var ruled: TokenCount = 0
   private let dialect: Dialect
+  /// Models that were named in what was walked over, while `collectsModels`; one that could not be read is nil.
+  private(set) var models: [String?] = []
+  /// True where members called `model` name models, whatever lies around them.
+  var collectsModels = false
 
   init(dialect: Dialect) { self.dialect = dialect }
+
+  /// Gives the models that were found, once.
+  mutating func takeModels() -> [String?] {
+    defer { models = [] }
+    return models
+  }
 
   var tokens: TokenCount { TokenCount((textBytes + 3) / 4) + ruled }
 
@@ -65,7 +75,12 @@ struct InputEstimate {
         textBytes += 3 * walk.numbers
         if walk.depth == depth { return }
       case .objectBegin, .arrayBegin: textBytes += 3 + keyBytes(walk)
-      case .string: textBytes += 3 + keyBytes(walk) + walk.decodedLength
+      case .string:
+        textBytes += 3 + keyBytes(walk) + walk.decodedLength
+        // A tool that asks a model of its own: `tools[].model`.
+        if walk.key == TG_KEY_model, collectsModels || (walk.depth == depth + 2 && walk.parent == TG_KEY_NONE) {
+          note(modelIn: walk)
+        }
       case .number, .isTrue, .isFalse, .null: textBytes += 1 + keyBytes(walk) + walk.end - walk.start
       }
     }
@@ -79,8 +94,10 @@ struct InputEstimate {
     switch walk.key {
     case TG_KEY_type, TG_KEY_role, TG_KEY_id, TG_KEY_call_id, TG_KEY_tool_use_id, TG_KEY_tool_call_id, TG_KEY_detail,
       TG_KEY_format, TG_KEY_mimeType, TG_KEY_mime_type, TG_KEY_media_type, TG_KEY_status, TG_KEY_signature,
-      TG_KEY_thoughtSignature, TG_KEY_thought_signature, TG_KEY_encrypted_content, TG_KEY_model:
+      TG_KEY_thoughtSignature, TG_KEY_thought_signature, TG_KEY_encrypted_content:
       return
+    case TG_KEY_model:
+      if collectsModels { note(modelIn: walk) }
     case TG_KEY_file_id, TG_KEY_fileUri, TG_KEY_file_uri, TG_KEY_file_url:
       ruled += Media.unknownFile
     case TG_KEY_data:
@@ -105,6 +122,14 @@ struct InputEstimate {
       if !addDataURL(walk) { ruled += media(walk, from: walk.start, kind: nil) }
     default: addText(walk)
     }
+  }
+
+  private mutating func note(modelIn walk: JSONWalk) {
+    // As many as can be told apart, and one more that says so.
+    guard models.count <= RequestFacts.mostModels else { return }
+    let name: String? = walk.end - walk.start <= RequestFacts.longestModel ? walk.string(limit: 512) : nil
+    if let last = models.last, last == name { return }
+    models.append(name)
   }
 
   private mutating func addText(_ walk: JSONWalk) {

@@ -112,6 +112,22 @@ struct JSONWalk {
   var start: Int { token.start }
   var end: Int { token.end }
   var keyLength: Int { token.key_end - token.key_start }
+  /// True where the member's name is `wanted`, a lower-case word, in whatever case: some servers take it for that.
+  func isKey(ignoringCase wanted: StaticString) -> Bool {
+    let raw = text[token.key_start..<token.key_end]
+    guard raw.contains(UInt8(ascii: "\\")) else { return Self.isWord(raw, wanted) }
+    guard raw.count <= 6 * wanted.utf8CodeUnitCount else { return false }
+    let name = [UInt8](unsafeUninitializedCapacity: raw.count * 3) { out, count in
+      guard let target = out.baseAddress, let source = UnsafeBufferPointer(rebasing: raw).baseAddress else { return }
+      count = tg_json_unescape(source, raw.count, target, out.count)
+    }
+    return Self.isWord(name, wanted)
+  }
+
+  private static func isWord(_ bytes: some Collection<UInt8>, _ wanted: StaticString) -> Bool {
+    bytes.count == wanted.utf8CodeUnitCount
+      && wanted.withUTF8Buffer { word in zip(bytes, word).allSatisfy { $0 | 0x20 == $1 } }
+  }
   /// Bytes of a string once its escapes are resolved.
   var decodedLength: Int { token.decoded_length }
   /// True where a string's bytes differ from its content.

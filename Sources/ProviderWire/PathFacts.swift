@@ -1,6 +1,8 @@
 // What a request's path says: which vendor's dialect it speaks, which endpoint it names, and, for the paths that carry
-// them,
-// the model and whether a stream is asked. Reads bytes of the path only; a query is cut off before.
+// them, the model and whether a stream is asked. Reads bytes of the path only; a query is cut off before.
+//
+// A path means one thing: what a server behind us could read as another endpoint, once it has undone escapes or folded
+// segments, has a flaw (PathFlaw.swift) and is refused before it is read here.
 import TextForms
 
 /// In whose words a client is answered when the answer is the broker's own.
@@ -17,6 +19,8 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
   case completions
   case embeddings
   case moderations
+  /// Files that later calls name: batches' input among them.
+  case files
   case images
   case transcription
   case speech
@@ -39,8 +43,8 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
     case .chatCompletions, .responses, .responsesCompact, .completions, .images, .transcription, .speech, .messages,
       .messageBatches, .geminiGenerate, .geminiStream, .cohereChat, .other:
       true
-    case .responsesInputTokens, .embeddings, .moderations, .models, .countTokens, .geminiCountTokens, .geminiEmbed,
-      .cohereEmbed, .rerank:
+    case .responsesInputTokens, .embeddings, .moderations, .files, .models, .countTokens, .geminiCountTokens,
+      .geminiEmbed, .cohereEmbed, .rerank:
       false
     }
   }
@@ -52,22 +56,54 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
     default: false
     }
   }
+
+  /// True where bodies are JSON and nothing else: a form is malformed there.
+  var takesForms: Bool {
+    switch self {
+    case .images, .transcription, .files, .other: true
+    default: false
+    }
+  }
 }
 
 /// What one path says.
 public struct PathFacts: Sendable, Equatable {
   public var dialect: Dialect
   public var endpoint: WireEndpoint
-  /// The model that the path names, percent-decoded: Gemini's `models/{model}:verb`, Azure's `deployments/{model}`.
+  /// The model that the path names, percent-decoded: Gemini's `models/{model}:verb`, Azure's `deployments/{model}`,
+  /// `engines/{model}`, `models/{model}`.
   public var modelInPath: String?
   /// True where the path itself asks for a stream (`:streamGenerateContent`).
   public var streamInPath: Bool
+  /// True where the path ends something that runs (`/v1/responses/{id}/cancel`).
+  public var cancels: Bool
 
-  public init(dialect: Dialect, endpoint: WireEndpoint, modelInPath: String? = nil, streamInPath: Bool = false) {
+  public init(
+    dialect: Dialect, endpoint: WireEndpoint, modelInPath: String? = nil, streamInPath: Bool = false,
+    cancels: Bool = false
+  ) {
     self.dialect = dialect
     self.endpoint = endpoint
     self.modelInPath = modelInPath
     self.streamInPath = streamInPath
+    self.cancels = cancels
+  }
+
+  /// True where no vendor charges tokens for such a call: what only reads, deletes or cancels, and the endpoints that
+  /// are free. A body makes a call of the first kinds one that is not: nobody knows what a server makes of it.
+  public func isFree(method: String, hasBody: Bool) -> Bool {
+    switch method {
+    case "GET", "HEAD", "DELETE": !hasBody
+    default: (endpoint.isFree && endpoint != .models) || endpoint == .files || (cancels && !hasBody)
+    }
+  }
+
+  /// What the path says of a request with this method: at a model's own path there is nothing but to read.
+  public func facts(for method: String) -> PathFacts {
+    guard endpoint == .models, method != "GET", method != "HEAD" else { return self }
+    var facts = self
+    facts.endpoint = .other
+    return facts
   }
 
   /// Reads a path without its query, after `/x/` and `/p/` prefixes have been taken off.
@@ -78,14 +114,16 @@ public struct PathFacts: Sendable, Equatable {
     let path = path.utf8.last == UInt8(ascii: "/") ? path.dropLast() : path
     if let facts = exact[path] { return facts }
     let parts = path.split(separator: "/", omittingEmptySubsequences: true)
-    if let facts = gemini(parts) ?? azure(parts) { return facts }
+    if let facts = gemini(parts) ?? deployment(parts) { return facts }
     guard let first = parts.first else { return anyPath ? PathFacts(dialect: .openai, endpoint: .other) : nil }
     if first == "v1" || first == "v2" || first == "v1beta" {
       let isAnthropic = parts.count > 1 && parts[1] == "messages"
       let isModels = parts.count == 3 && parts[1] == "models" && first == "v1"
       let isGemini = first == "v1beta" && !(parts.count > 1 && parts[1] == "openai")
       return PathFacts(
-        dialect: isAnthropic ? .anthropic : isGemini ? .gemini : .openai, endpoint: isModels ? .models : .other)
+        dialect: isAnthropic ? .anthropic : isGemini ? .gemini : .openai, endpoint: isModels ? .models : .other,
+        modelInPath: isModels ? PercentEscapes.decoded(parts[2]) : modelNamed(in: parts),
+        cancels: parts.last == "cancel")
     }
     guard anyPath else { return nil }
     // Below a named provider the API may lie under a prefix of its own: `/openai/v1/...`, `/api/v1/...`, or directly
@@ -109,6 +147,8 @@ public struct PathFacts: Sendable, Equatable {
       "/v1/embeddings": openai(.embeddings),
       "/v1/multimodalembeddings": openai(.embeddings),
       "/v1/moderations": openai(.moderations),
+      "/v1/files": openai(.files),
+      "/v1beta/files": PathFacts(dialect: .gemini, endpoint: .files),
       "/v1/images/generations": openai(.images),
       "/v1/images/edits": openai(.images),
       "/v1/images/variations": openai(.images),
@@ -144,7 +184,9 @@ public struct PathFacts: Sendable, Equatable {
     switch last[last.index(after: colon)...] {
     case "generateContent": endpoint = .geminiGenerate
     case "streamGenerateContent": endpoint = .geminiStream
-    case "countTokens": endpoint = .geminiCountTokens
+    // With a second colon it is for the server to say where the verb begins: then it is not free.
+    case "countTokens":
+      endpoint = last.utf8.count(where: { $0 == UInt8(ascii: ":") }) == 1 ? .geminiCountTokens : .other
     case "embedContent", "batchEmbedContents": endpoint = .geminiEmbed
     default: endpoint = .other
     }
@@ -153,12 +195,31 @@ public struct PathFacts: Sendable, Equatable {
       streamInPath: endpoint == .geminiStream)
   }
 
-  /// `/openai/deployments/{deployment}/chat/completions`: the deployment is the model.
-  private static func azure(_ parts: [Substring]) -> PathFacts? {
-    guard parts.count >= 4, parts[0] == "openai", parts[1] == "deployments" else { return nil }
+  /// `/openai/deployments/{deployment}/chat/completions`, `/v1/engines/{engine}/completions`: deployment and engine are
+  /// the model.
+  private static func deployment(_ parts: [Substring]) -> PathFacts? {
+    guard parts.count >= 4, parts[0] == "openai" || parts[0] == "v1",
+      parts[1] == "engines" || (parts[1] == "deployments" && parts[0] == "openai")
+    else { return nil }
     let rest = "/v1/" + parts[3...].joined(separator: "/")
     var facts = exact[rest[...]] ?? PathFacts(dialect: .openai, endpoint: .other)
     facts.modelInPath = PercentEscapes.decoded(parts[2])
     return facts
+  }
+
+  /// The model that a path of no known endpoint names, as `/v1/projects/{p}/publishers/{v}/models/{model}:rawPredict`
+  /// does.
+  private static func modelNamed(in parts: [Substring]) -> String? {
+    // `/v1/models/{owner}/{name}` is a question about a model whose name has a slash.
+    guard parts.count > 3 || (parts.count == 3 && parts[1] == "engines"), parts[1] != "models" else { return nil }
+    for at in parts.indices.dropLast().reversed() {
+      switch parts[at] {
+      case "models", "model", "engines", "deployments":
+        let name = parts[at + 1]
+        return PercentEscapes.decoded(name.lastIndex(of: ":").map { name[..<$0] } ?? name)
+      default: continue
+      }
+    }
+    return nil
   }
 }

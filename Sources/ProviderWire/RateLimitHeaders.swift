@@ -14,6 +14,10 @@ public enum RateLimitHeaders {
     var isExact = false
     /// True where the name says that the limit is one of a day or a month.
     var isLong = false
+    /// True where the name says nothing of a window.
+    var isBare = false
+    /// True where the reset is a point in time, whose second may be any of a longer window's.
+    var isInstant = false
   }
 
   /// The limits that an answer's fields show; nil where they show none.
@@ -43,6 +47,7 @@ public enum RateLimitHeaders {
     guard var parts, parts.limit != 0 else { return nil }
     if let limit = parts.limit, let remaining = parts.remaining, remaining > limit { parts.remaining = nil }
     if parts.isLong { parts.limit = nil }
+    if parts.isBare { parts.limit = perMinute(parts) }
     if let limit = parts.limit, let remaining = parts.remaining, let fullIn = parts.fullIn, parts.isExact,
       limit > remaining, fullIn.inSeconds * Double(limit) / Double(limit - remaining) > 600
     {
@@ -51,6 +56,15 @@ public enum RateLimitHeaders {
     guard parts.limit != nil || parts.remaining != nil else { return nil }
     return ObservedLimits.Reading(
       dimension: dimension, limit: parts.limit, remaining: parts.remaining, fullIn: parts.fullIn)
+  }
+
+  /// A limit whose window nobody names, per minute: the time to its reset tells whether it is one of a second or of a
+  /// minute. Where that is not told, or is longer, `remaining` alone is followed.
+  private static func perMinute(_ parts: Parts) -> Int64? {
+    guard let limit = parts.limit, let fullIn = parts.fullIn, fullIn > .zero, fullIn <= .seconds(60) else { return nil }
+    guard fullIn <= .seconds(1), !parts.isInstant else { return limit }
+    let (product, overflow) = limit.multipliedReportingOverflow(by: 60)
+    return overflow ? limit : product
   }
 
   /// `x-ratelimit-{limit,remaining,reset}` alone or with `-requests`, `-tokens`, `-project-tokens`, `-req-minute`,
@@ -64,8 +78,9 @@ public enum RateLimitHeaders {
     guard let what = words.first else { return }
     let dimension: Dimension
     var isLong = false
-    switch words.count > 1 ? words[1] : "" {
-    case "", "requests", "req-minute", "requests-minute": dimension = .requests
+    let isBare = words.count == 1
+    switch words.count > 1 ? words[1] : "requests" {
+    case "requests", "req-minute", "requests-minute": dimension = .requests
     case "tokens", "tokens-minute", "project-tokens": dimension = .tokens
     case "requests-day", "req-day", "req-month", "requests-month": (dimension, isLong) = (.requests, true)
     case "tokens-day", "tokens-month": (dimension, isLong) = (.tokens, true)
@@ -79,7 +94,13 @@ public enum RateLimitHeaders {
       if isLong { return }
       found = Parts()
     }
+    // A name with a window decides over one without.
+    if parts[place] != nil, found.isBare != isBare {
+      if isBare { return }
+      found = Parts()
+    }
     found.isLong = isLong
+    found.isBare = isBare
     switch what {
     case "limit":
       guard let number = WireTimes.digits(WireTimes.trimmed(value)) else { return }
@@ -91,6 +112,7 @@ public enum RateLimitHeaders {
       guard let span = reset(value, epochSeconds) else { return }
       found.fullIn = max(found.fullIn ?? .zero, span)
       found.isExact = value.contains { $0 >= 0x61 }
+      found.isInstant = (WireTimes.digits(WireTimes.trimmed(value)) ?? 0) > 1_000_000_000
     default: return
     }
     parts[place] = found

@@ -5,6 +5,12 @@ import AdmissionCore
 public struct RequestFacts: Sendable, Equatable {
   /// As the client wrote it; nil where body and path name none.
   public var model: String?
+  /// What else the call may use: fallbacks, the other requests of a batch, the models of tools, names given twice. Each
+  /// once, without `model`.
+  public var otherModels: [String] = []
+  /// True where a server may find a model that was not found here: the body cannot be read, or what stands in the place
+  /// of a model is no name.
+  public var mayNameMore = false
   /// True where the client asked for a stream, in the body or by the path.
   public var isStreaming = false
   /// True where the client itself asked for the usage frame of a Chat Completions stream.
@@ -31,6 +37,37 @@ public struct RequestFacts: Sendable, Equatable {
   public var isBackground = false
 
   public init() {}
+
+  /// The most models of one body that are told apart.
+  static let mostModels = 64
+  /// The longest name of a model, in bytes as written.
+  static let longestModel = 512
+
+  /// Notes a model beside `model`.
+  mutating func addOther(_ name: String) {
+    if name == model || otherModels.contains(name) { return }
+    guard otherModels.count < Self.mostModels else {
+      mayNameMore = true
+      return
+    }
+    otherModels.append(name)
+  }
+
+  /// Notes a model that the query names: the only one where the body is sound or empty.
+  public mutating func note(modelInQuery name: String) {
+    if model == nil { model = name } else { addOther(name) }
+  }
+
+  /// Notes the model that the call is about; one that stood there before is still one that a server may take.
+  mutating func setModel(_ name: String) {
+    guard let before = model, before != name else {
+      model = name
+      return
+    }
+    model = name
+    otherModels.removeAll { $0 == name }
+    addOther(before)
+  }
 }
 
 /// One replacement inside a request body: `removedBytes` from `offset` on give way to `inserted`.
@@ -43,6 +80,11 @@ public struct UsageSplice: Sendable, Equatable {
     self.offset = offset
     self.removedBytes = removedBytes
     self.inserted = inserted
+  }
+
+  /// True where an error's body speaks of what such a splice asks for.
+  public static func isNamed(in body: [UInt8]) -> Bool {
+    ["stream_options", "include_usage"].contains { ByteSearch.first(Array($0.utf8), in: body[...], from: 0) != nil }
   }
 
   /// The body with the replacement made. `body` must be the one that was read.

@@ -48,32 +48,52 @@ public struct RequestReader {
   private func readPlain(_ body: [UInt8], _ path: PathFacts, _ contentType: String?) -> RequestReading {
     var reading = BodyReading(path: path)
     let isStrict = Self.needsJSON(path.endpoint)
-    if let boundary = contentType.flatMap(FormData.boundary) {
-      reading.addForm(body, boundary: boundary)
+    let form = contentType.map(FormData.kind) ?? FormData.Kind.noForm
+    if form != .noForm, form != .urlEncoded, !path.endpoint.takesForms {
+      return .malformed(reason: "this path takes JSON, and the content-type says that it is a form", position: 0)
+    }
+    let opensObject = Self.opensObject(body)
+    // What opens like an object is read as one whatever its type says: servers do that too.
+    if !opensObject, case .parts(let boundary) = form {
+      reading.addForm(body, boundary: boundary, scratch)
       return .facts(reading.facts)
     }
-    if !isStrict, body.isEmpty || contentType.map(Self.isNotJSON) ?? false {
+    if !isStrict, !opensObject {
       reading.addOpaque(body.count)
+      reading.facts.mayNameMore = !body.isEmpty && (form != .noForm || !(contentType.map(Self.isMedia) ?? false))
       return .facts(reading.facts)
     }
     let fault = scratch.walk(body[...]) { reading.addJSON(&$0) }
-    guard let fault else { return .facts(reading.facts) }
+    guard let fault else {
+      // curl says so of whatever is given to it; but a server that believes it may find another model in there.
+      if form == .urlEncoded { reading.facts.mayNameMore = body.contains(UInt8(ascii: "=")) }
+      return .facts(reading.facts)
+    }
     if isStrict { return .malformed(reason: fault.reason, position: fault.position) }
     reading = BodyReading(path: path)
     reading.addOpaque(body.count)
+    reading.facts.mayNameMore = true
     return .facts(reading.facts)
+  }
+
+  /// True where the first byte that is no blank, behind a byte order mark if there is one, is a brace.
+  private static func opensObject(_ body: [UInt8]) -> Bool {
+    let text = body.starts(with: [0xEF, 0xBB, 0xBF]) ? body.dropFirst(3) : body[...]
+    return text.first { $0 != 0x20 && $0 != 0x09 && $0 != 0x0A && $0 != 0x0D } == UInt8(ascii: "{")
+  }
+
+  /// True for types whose bytes no server reads for parameters.
+  private static func isMedia(_ contentType: String) -> Bool {
+    let type = contentType.drop { $0 == " " }.lowercased()
+    return ["audio/", "image/", "video/", "application/octet-stream", "application/pdf"].contains { type.hasPrefix($0) }
   }
 
   /// True where a vendor takes nothing but a JSON object.
   private static func needsJSON(_ endpoint: WireEndpoint) -> Bool {
     switch endpoint {
-    case .models, .other, .images, .transcription, .messageBatches: false
+    case .models, .files, .other, .images, .transcription, .messageBatches: false
     default: true
     }
-  }
-
-  private static func isNotJSON(_ contentType: String) -> Bool {
-    !contentType.lowercased().contains("json")
   }
 }
 
@@ -84,10 +104,14 @@ private struct BodyReading {
   private var estimate: InputEstimate
   private var caps: (total: TokenCount?, older: TokenCount?) = (nil, nil)
   private var bestOf = 1
+  /// From lists of models, in their order.
+  private var fallbacks: [String] = []
 
   init(path: PathFacts) {
     self.path = path
     estimate = InputEstimate(dialect: path.dialect)
+    // Of a body that is not understood every `model` counts; elsewhere it may be a word in a conversation.
+    estimate.collectsModels = path.endpoint == .other
     facts.model = path.modelInPath
     facts.isStreaming = path.streamInPath
     facts.producesOutput = path.endpoint.producesOutput
@@ -98,14 +122,51 @@ private struct BodyReading {
     facts.estimatedInput = TokenCount(bytes / 4)
   }
 
-  mutating func addForm(_ body: [UInt8], boundary: String) {
+  mutating func addForm(_ body: [UInt8], boundary: String, _ scratch: WireScratch) {
     let form = FormData.read(body, boundary: boundary)
-    if facts.model == nil { facts.model = form.model }
+    for model in form.models { take(model: model) }
+    if form.mayHideFields { facts.mayNameMore = true }
+    if path.endpoint == .files, let file = form.lines { addLines(of: file, scratch) }
     facts.isStreaming = form.stream || path.streamInPath
     facts.choices = form.choices
     // Files are counted by the rule for files, never as text.
     facts.estimatedInput =
       TokenCount((form.textBytes + 3) / 4) + (form.fileBytes > 0 ? max(100, TokenCount(form.fileBytes / 1000)) : 0)
+  }
+
+  /// A batch's input: on each line a call, with its model in `body` (or `params`).
+  private mutating func addLines(of file: ArraySlice<UInt8>, _ scratch: WireScratch) {
+    for line in file.split(separator: 0x0A) where !line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) {
+      let isRead = scratch.walk(line) { walk -> Bool in
+        while true {
+          switch walk.next() {
+          case .end: return true
+          case .error: return false
+          case .string
+          where walk.key == TG_KEY_model && walk.depth == 2
+            && (walk.parent == TG_KEY_body || walk.parent == TG_KEY_params):
+            take(modelIn: walk)
+          default: continue
+          }
+        }
+      }
+      if !isRead {
+        facts.mayNameMore = true
+        return
+      }
+    }
+  }
+
+  /// Notes a model that the body names.
+  private mutating func take(model name: String) {
+    // Google's names come with their kind.
+    let name = path.dialect == .gemini && name.hasPrefix("models/") ? String(name.dropFirst("models/".count)) : name
+    if path.modelInPath == nil { facts.setModel(name) } else { facts.addOther(name) }
+  }
+
+  private mutating func take(modelIn walk: JSONWalk) {
+    if walk.end - walk.start > RequestFacts.longestModel { facts.mayNameMore = true }
+    take(model: walk.string(limit: RequestFacts.longestModel))
   }
 
   /// Walks over the whole body; gives what is wrong with it.
@@ -131,8 +192,12 @@ private struct BodyReading {
   private mutating func member(_ walk: inout JSONWalk, _ splice: inout UsageSplice?) {
     switch walk.key {
     case TG_KEY_model:
-      guard walk.kind == .string else { return estimate.add(&walk) }
-      if path.modelInPath == nil { facts.model = walk.string(limit: 512) }
+      guard walk.kind == .string else {
+        facts.mayNameMore = true
+        return estimate.add(&walk)
+      }
+      take(modelIn: walk)
+    case TG_KEY_models, TG_KEY_fallbacks: others(&walk)
     case TG_KEY_stream:
       facts.isStreaming = walk.kind == .isTrue || path.streamInPath
       skipContainer(&walk)
@@ -162,11 +227,43 @@ private struct BodyReading {
       estimate.addStructure(&walk)
     case TG_KEY_requests where path.endpoint == .messageBatches:
       batches(&walk)
+    case TG_KEY_OTHER where walk.isKey(ignoringCase: "model"):
+      // Another name to most servers, the same to some.
+      facts.mayNameMore = walk.kind != .string || facts.mayNameMore
+      if walk.kind == .string { facts.addOther(walk.string(limit: RequestFacts.longestModel)) }
+      estimate.add(&walk)
     default: estimate.add(&walk)
     }
   }
 
+  /// What is asked where the first model cannot answer: names, or objects that have one.
+  private mutating func others(_ walk: inout JSONWalk) {
+    guard walk.kind == .arrayBegin else { return estimate.add(&walk) }
+    let depth = walk.depth
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .arrayEnd where walk.depth == depth: return
+      // Elements have no name of their own: of this list, or of one for a single model.
+      case .string where walk.key == TG_KEY_NONE || walk.key == TG_KEY_model:
+        guard fallbacks.count < RequestFacts.mostModels, walk.end - walk.start <= RequestFacts.longestModel else {
+          facts.mayNameMore = true
+          continue
+        }
+        fallbacks.append(walk.string(limit: RequestFacts.longestModel))
+      default: continue
+      }
+    }
+  }
+
   private mutating func finish(_ splice: UsageSplice?) {
+    // Where no model is named, the first of a list is meant.
+    if facts.model == nil, let first = fallbacks.first { facts.model = first }
+    for name in fallbacks { facts.addOther(name) }
+    for name in estimate.takeModels() {
+      if let name { facts.addOther(name) } else { facts.mayNameMore = true }
+    }
+    if let model = facts.model { facts.otherModels.removeAll { $0 == model } }
     facts.choices = max(facts.choices, bestOf)
     if facts.producesOutput, let cap = caps.total ?? caps.older {
       facts.outputCap = cap.multiplied(by: Int64(facts.choices))
@@ -226,7 +323,7 @@ private struct BodyReading {
     }
   }
 
-  /// A batch's model is that of its first request.
+  /// A batch's model is that of its first request; those of the others count too.
   private mutating func batches(_ walk: inout JSONWalk) {
     let depth = walk.depth
     guard walk.kind == .arrayBegin else { return skipContainer(&walk) }
@@ -235,8 +332,16 @@ private struct BodyReading {
       case .end, .error: return
       case .arrayEnd where walk.depth == depth: return
       case .string where walk.key == TG_KEY_model && walk.parent == TG_KEY_params:
-        if facts.model == nil { facts.model = walk.string(limit: 512) }
+        if walk.end - walk.start > RequestFacts.longestModel { facts.mayNameMore = true }
+        let name = walk.string(limit: RequestFacts.longestModel)
+        if facts.model == nil { facts.model = name } else { facts.addOther(name) }
+      case .number, .isTrue, .isFalse, .null:
+        if walk.key == TG_KEY_model { facts.mayNameMore = true }
       case .objectBegin where walk.key == TG_KEY_params: continue
+      case .arrayBegin where walk.key == TG_KEY_tools: estimate.addStructure(&walk)
+      case .objectBegin where walk.key == TG_KEY_model, .arrayBegin where walk.key == TG_KEY_model:
+        facts.mayNameMore = true
+        walk.skipChecked()
       case .objectBegin where walk.depth == depth + 1: continue
       case .objectBegin, .arrayBegin, .string: estimate.add(&walk)
       default: continue

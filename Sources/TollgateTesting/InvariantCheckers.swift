@@ -84,7 +84,7 @@ final class ConclusionChecker: InvariantChecker {
     case .rejectedModel:
       let known = Set(scene.witness.policy.providers.map(\.id))
       isRightful = request.ticket.candidates.allSatisfy { !known.contains($0.provider) }
-    case .rejectedUnauthenticated, .rejectedMalformed, .rejectedTooLarge:
+    case .rejectedUnauthenticated, .rejectedMalformed, .rejectedTooLarge, .rejectedUpgrade, .rejectedOrigin:
       isRightful = false
     }
     if !isRightful {

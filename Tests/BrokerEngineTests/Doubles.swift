@@ -13,7 +13,7 @@ final class FakeExchange: HTTPExchange {
   var context: AnyObject?
   var pendingBytes = 0
   var isClosed = false
-  var peer: String { "test" }
+  let peer: String
   var hasEmptyBody: Bool { body.isEmpty }
   private(set) var answer: ResponseHead?
   private(set) var received: [UInt8] = []
@@ -23,10 +23,11 @@ final class FakeExchange: HTTPExchange {
 
   init(
     _ method: String, _ target: String, fields: [(String, String)] = [], body: String = "",
-    version: HTTPVersion = .http1_1
+    version: HTTPVersion = .http1_1, authority: String = "localhost", peer: String = "127.0.0.1:1"
   ) {
+    self.peer = peer
     head = RequestHead(
-      method: method, target: target, authority: "localhost",
+      method: method, target: target, authority: authority,
       fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) }), version: version)
     self.body = Array(body.utf8)
   }
@@ -141,7 +142,7 @@ final class Rig {
 
   init(
     ledger: FakeLedger? = nil, prices: PriceList = PriceList(version: "none", entries: []), loop: EventLoop? = nil,
-    wall: Int64 = 1_763_720_000_000_000_000, _ change: (inout Policy) -> Void = { _ in }
+    wall: Int64 = 1_763_720_000_000_000_000, change: (inout Policy) -> Void = { _ in }
   ) {
     var policy = Policy()
     var provider = Provider(id: "sim", dialect: .openai, baseURL: "http://sim/v1")
@@ -173,16 +174,19 @@ final class Rig {
     while let deadline = broker.dispatcher.nextDeadline, deadline.nanoseconds <= Int64(time.now) {
       broker.dispatcher.deadlineReached()
     }
+    if let deadline = broker.models.nextDeadline, deadline <= time.now { broker.models.deadlineReached() }
   }
 
   /// Sends a whole request.
   @discardableResult func send(
     _ target: String = "/v1/chat/completions", fields: [(String, String)] = [],
     body: String = #"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#, method: String = "POST",
-    version: HTTPVersion = .http1_1
+    version: HTTPVersion = .http1_1, type: String? = "application/json", authority: String = "localhost",
+    peer: String = "127.0.0.1:1"
   ) -> FakeExchange {
     let exchange = FakeExchange(
-      method, target, fields: [("content-type", "application/json")] + fields, body: body, version: version)
+      method, target, fields: (type.map { [("content-type", $0)] } ?? []) + fields, body: body, version: version,
+      authority: authority, peer: peer)
     broker.exchangeBegan(exchange)
     if !exchange.isClosed { broker.exchangeReady(exchange) }
     return exchange

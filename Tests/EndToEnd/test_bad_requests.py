@@ -7,7 +7,7 @@ import pytest
 from rawhttp import Connection, address_of, request_bytes
 
 BODY = b'{"model":"gpt-test","messages":[{"role":"user","content":"x"}]}'
-POST = "POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+POST = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 def with_length(length):
@@ -45,24 +45,24 @@ CASES = {
     "bare CR in a field": ((POST + f"X-A: b\rc\r\nContent-Length: {len(BODY)}\r\n\r\n").encode() + BODY, 400),
     "bare LF ends a line": ((POST + f"X-A: b\nContent-Length: {len(BODY)}\r\n\r\n").encode() + BODY, 400),
     "NUL in a field": ((POST + "X-A: b\0c\r\nContent-Length: 0\r\n\r\n").encode(), 400),
-    "NUL in the target": (b"GET /v1/\0models HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "NUL in the target": (b"GET /v1/\0models HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
     "control character in a name": ((POST + "X\x01A: b\r\nContent-Length: 0\r\n\r\n").encode(), 400),
     "field without colon": ((POST + "XA\r\nContent-Length: 0\r\n\r\n").encode(), 400),
     "empty field name": ((POST + ": x\r\nContent-Length: 0\r\n\r\n").encode(), 400),
     "no host": (b"GET /v1/models HTTP/1.1\r\n\r\n", 400),
-    "two hosts": (b"GET /v1/models HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
-    "no version": (b"GET /v1/models\r\nHost: a\r\n\r\n", 400),
-    "version 2.0": (b"GET /v1/models HTTP/2.0\r\nHost: a\r\n\r\n", (400, 505)),
-    "version of nonsense": (b"GET /v1/models HTTQ/1.1\r\nHost: a\r\n\r\n", 400),
-    "two spaces in the request line": (b"GET  /v1/models HTTP/1.1\r\nHost: a\r\n\r\n", 400),
-    "target without slash": (b"GET v1/models HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "two hosts": (b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nHost: b\r\n\r\n", 400),
+    "no version": (b"GET /v1/models\r\nHost: localhost\r\n\r\n", 400),
+    "version 2.0": (b"GET /v1/models HTTP/2.0\r\nHost: localhost\r\n\r\n", (400, 505)),
+    "version of nonsense": (b"GET /v1/models HTTQ/1.1\r\nHost: localhost\r\n\r\n", 400),
+    "two spaces in the request line": (b"GET  /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+    "target without slash": (b"GET v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
     "CONNECT": (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", (400, 501)),
-    "method with odd bytes": (b"G(T /v1/models HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "method with odd bytes": (b"G(T /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
     "TLS on the cleartext port": (bytes.fromhex("16030100c8010000c40303") + b"\0" * 40, 400),
     "nonsense": (b"\x80\x01\x02\x03 hello\r\n\r\n", 400),
     "one huge field": ((POST + "X-A: " + "a" * 200_000 + "\r\n\r\n").encode(), 431),
     "too many fields": ((POST + "".join(f"X-{n}: 1\r\n" for n in range(2_000)) + "\r\n").encode(), 431),
-    "huge target": (b"GET /v1/" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", (414, 431)),
+    "huge target": (b"GET /v1/" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", (414, 431)),
 }
 
 
@@ -85,7 +85,7 @@ def test_status_and_reason(broker, case):
 
 def test_refusal_is_anthropics_where_the_path_is(broker):
     with Connection(address_of(broker.url)) as connection:
-        connection.send(b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.send(b"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
         answer = connection.answer("POST")
     assert answer.status == 400
     assert json.loads(answer.body)["error"]["type"] == "invalid_request_error"
@@ -93,7 +93,7 @@ def test_refusal_is_anthropics_where_the_path_is(broker):
 
 def test_smuggled_request_is_never_served(broker, simulator, http):
     before = http.get(simulator.url + "/sim/stats").json()["calls"]
-    hidden = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+    hidden = b"POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
     for data in ((POST + f"Content-Length: {len(hidden)}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n").encode() + hidden,
                  (POST + f"Content-Length: 0\r\nContent-Length: {len(hidden)}\r\n\r\n").encode() + hidden):
         with Connection(address_of(broker.url)) as connection:
@@ -115,7 +115,7 @@ def test_pipelined_requests_are_answered_in_order(broker):
 def test_http10_gets_no_chunks(broker):
     with Connection(address_of(broker.url)) as connection:
         body = BODY.replace(b"{", b'{"stream":true,', 1)
-        connection.send(b"POST /v1/chat/completions HTTP/1.0\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        connection.send(b"POST /v1/chat/completions HTTP/1.0\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         answer = connection.answer("POST")
         assert answer.status == 200
         assert answer.framing == "close"
@@ -133,7 +133,7 @@ def test_connection_that_says_nothing_and_leaves(broker, http):
     for _ in range(50):
         Connection(address_of(broker.url)).close()
     with Connection(address_of(broker.url)) as connection:
-        connection.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        connection.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
     assert http.get(broker.admin + "/healthz").status_code == 200
 
 

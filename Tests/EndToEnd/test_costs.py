@@ -57,7 +57,7 @@ def test_http2_has_it_as_a_trailer(priced, stream):
     client = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
     client.initiate_connection()
     client.send_headers(1, [(":method", "POST"), (":path", "/v1/chat/completions"), (":scheme", "http"),
-                            (":authority", "a"), ("content-type", "application/json")])
+                            (":authority", "localhost"), ("content-type", "application/json")])
     client.send_data(1, body.encode(), end_stream=True)
     head = trailers = None
     with socket.create_connection(address_of(priced.url), timeout=15) as connection:

@@ -39,7 +39,7 @@ class Peer:
 
     def post(self, path="/v1/chat/completions", body=BODY, fields=(), end=True):
         stream = self.h2.get_next_available_stream_id()
-        self.h2.send_headers(stream, [(":method", "POST"), (":path", path), (":scheme", "http"), (":authority", "a"),
+        self.h2.send_headers(stream, [(":method", "POST"), (":path", path), (":scheme", "http"), (":authority", "localhost"),
                                       ("content-type", "application/json"), *fields])
         self.h2.send_data(stream, body, end_stream=end)
         self.flush()
@@ -109,7 +109,7 @@ def test_large_bodies_both_ways(broker):
         body = json.dumps({**CHAT, "pad": "x" * 300_000}).encode()
         stream = peer.h2.get_next_available_stream_id()
         peer.h2.send_headers(stream, [(":method", "POST"), (":path", "/v1/chat/completions"), (":scheme", "http"),
-                                      (":authority", "a"), ("x-sim-body", "1000000")])
+                                      (":authority", "localhost"), ("x-sim-body", "1000000")])
         sent = 0
         while sent < len(body):
             size = min(peer.h2.local_flow_control_window(stream), peer.h2.max_outbound_frame_size, len(body) - sent)
@@ -155,15 +155,15 @@ def plain(**config):
 
 
 @pytest.mark.parametrize("fields", [
-    [(":method", "POST"), (":scheme", "http"), (":authority", "a")],
-    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "a"), ("connection", "close")],
-    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "a"), ("transfer-encoding", "chunked")],
-    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "a"), ("Upper", "case")],
-    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "a"), ("x", "a\r\nb: c")],
-    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "a"), ("content-length", "7")],
-    [(":method", "POST"), (":path", ""), (":scheme", "http"), (":authority", "a")],
-    [(":method", "POST"), (":method", "GET"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "a")],
-    [("x", "y"), (":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "a")],
+    [(":method", "POST"), (":scheme", "http"), (":authority", "localhost")],
+    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "localhost"), ("connection", "close")],
+    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "localhost"), ("transfer-encoding", "chunked")],
+    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "localhost"), ("Upper", "case")],
+    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "localhost"), ("x", "a\r\nb: c")],
+    [(":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "localhost"), ("content-length", "7")],
+    [(":method", "POST"), (":path", ""), (":scheme", "http"), (":authority", "localhost")],
+    [(":method", "POST"), (":method", "GET"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "localhost")],
+    [("x", "y"), (":method", "POST"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "localhost")],
 ], ids=["no path", "connection", "transfer-encoding", "upper case", "CR LF", "wrong length", "empty path", "two methods", "pseudo late"])
 def test_malformed_request_is_refused(broker, fields):
     """Refused by a reset, a 400 or the end of the connection; the next connection works."""
@@ -211,7 +211,7 @@ def test_rapid_reset_ends_the_connection_or_is_bounded(broker, http):
         try:
             for _ in range(5000):
                 stream = peer.h2.get_next_available_stream_id()
-                peer.h2.send_headers(stream, [(":method", "GET"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "a")])
+                peer.h2.send_headers(stream, [(":method", "GET"), (":path", "/v1/models"), (":scheme", "http"), (":authority", "localhost")])
                 peer.h2.reset_stream(stream)
                 peer.flush()
         except (OSError, h2.exceptions.ProtocolError):

@@ -40,7 +40,7 @@ def test_max_body(start, simulator, size, status):
     assert answer.status == status
     pieces = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:30000], body[30000:])) + b"0\r\n\r\n"
     with Connection(address_of(broker.url)) as connection:
-        connection.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces)
+        connection.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + pieces)
         answer = connection.answer("POST")
     assert answer.status == status
     if status == 413:
@@ -51,10 +51,10 @@ def test_max_body(start, simulator, size, status):
 def test_too_large_by_content_length_is_refused_before_the_body(start, simulator):
     broker = start.broker(policy_for(simulator.url, max_body="64KiB"))
     with Connection(address_of(broker.url)) as connection:
-        connection.send("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n")
+        connection.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\n\r\n")
         assert connection.answer("POST").status == 413
     with Connection(address_of(broker.url)) as connection:
-        connection.send("POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\nExpect: 100-continue\r\n\r\n")
+        connection.send("POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999\r\nExpect: 100-continue\r\n\r\n")
         head = connection.head()
         assert head.status == 413, "must not ask for a body that it will refuse"
 
@@ -63,7 +63,7 @@ def test_slow_head_is_timed_out(broker):
     """The head must be whole within 10 s of its first byte."""
     began = time.monotonic()
     with Connection(address_of(broker.url), timeout=25) as connection:
-        connection.send("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n")
+        connection.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n")
         answer = connection.answer("POST")
     assert answer.status == 408
     assert 5 < time.monotonic() - began < 20

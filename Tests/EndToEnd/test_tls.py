@@ -77,7 +77,7 @@ def test_tls_11_is_refused(tls_broker):
 
 def test_cleartext_on_the_tls_port_ends_the_connection(tls_broker):
     with socket.create_connection(("127.0.0.1", tls_broker.port), timeout=15) as raw:
-        raw.sendall(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
+        raw.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
         data = b""
         try:
             while more := raw.recv(65536):

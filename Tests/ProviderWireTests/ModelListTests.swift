@@ -33,7 +33,10 @@ import Testing
         ["m"]
       ),
       (#"{"data":[]}"#, []), (#"{"warnings":[{"id":"w"}],"data":[{"id":"m"}]}"#, ["m"]),
-      (#"{"error":{"message":"x"}}"#, nil), ("[]", nil), ("{", nil), ("", nil),
+      (#"{"error":{"message":"x"}}"#, nil), ("[]", []),
+      (#"[{"id":"a","type":"chat","config":{"id":"c"}},{"id":"b"}]"#, ["a", "b"]),
+      (#"["a","b"]"#, ["a", "b"]), (#"{"data":["a",{"id":"b","tags":["t"]}]}"#, ["a", "b"]), (#""a""#, nil),
+      (#"[{"id":"a"}"#, nil), ("{", nil), ("", nil),
     ] as [(String, [String]?)])
   func readsVendorsLists(_ body: String, _ ids: [String]?) {
     #expect(ModelList.ids(in: Array(body.utf8)) == ids)

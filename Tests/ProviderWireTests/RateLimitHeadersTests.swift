@@ -12,6 +12,30 @@ import Testing
     RateLimitHeaders.read(HeaderFields(fields), dialect: .openai, epochSeconds: Self.now)?.readings ?? []
   }
 
+  /// Limits whose window nobody names.
+  @Test(
+    arguments: [
+      ("1", 600), ("0.5", 600), ("500ms", 600), ("1s", 600), ("2", 10), ("60", 10), ("60.5", nil), ("61", nil),
+      ("3600", nil), ("0", nil), ("soon", nil), (nil, nil), ("1795208401", 10), ("1795208500", nil),
+    ] as [(String?, Int64?)])
+  func infersTheWindowOfABareLimitFromItsReset(_ reset: String?, _ perMinute: Int64?) {
+    var fields = [(name: "x-ratelimit-limit", value: "10"), (name: "x-ratelimit-remaining", value: "9")]
+    if let reset { fields.append((name: "x-ratelimit-reset", value: reset)) }
+    let readings = read(fields)
+    #expect(readings.map(\.limit) == [perMinute])
+    #expect(readings.map(\.remaining) == [9])
+  }
+
+  @Test func aNamedWindowDecidesOverABareLimit() {
+    let bare = [("x-ratelimit-limit", "10"), ("x-ratelimit-remaining", "9"), ("x-ratelimit-reset", "1")]
+    let named = [("x-ratelimit-limit-requests", "100"), ("x-ratelimit-remaining-requests", "99")]
+    for fields in [bare + named, named + bare] {
+      #expect(
+        read(fields.map { (name: $0.0, value: $0.1) }) == [.init(dimension: .requests, limit: 100, remaining: 99)])
+    }
+    #expect(read([("x-ratelimit-limit", "9223372036854775807"), ("x-ratelimit-reset", "1")]).count == 1)
+  }
+
   @Test func readsOpenAI() {
     #expect(
       read([

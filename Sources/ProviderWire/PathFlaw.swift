@@ -1,0 +1,39 @@
+// What must not stand in a path, because a server that undoes escapes or folds segments would see another endpoint than
+// the one that was admitted: `/v1/models/..%2fchat%2fcompletions` reads like a question about a model.
+import TextForms
+
+extension PathFacts {
+  /// What is wrong with a path (without its query); nil where it means the same to everybody.
+  ///
+  /// Refused are `.` and `..` segments, backslashes, `?`, `#` and control characters, each also escaped, and escapes of
+  /// escapes. An escaped slash alone passes: models' names have slashes.
+  public static func flaw(in path: Substring) -> String? {
+    var isSuspicious = false
+    var before: UInt8 = 0
+    for byte in path.utf8 {
+      switch byte {
+      case UInt8(ascii: "%"), UInt8(ascii: "\\"), UInt8(ascii: "#"), 0..<0x20, 0x7F: isSuspicious = true
+      case UInt8(ascii: ".") where before == UInt8(ascii: "/"): isSuspicious = true
+      default: break
+      }
+      before = byte
+    }
+    guard isSuspicious else { return nil }
+    let decoded = PercentEscapes.decoded(path)
+    if PercentEscapes.decoded(decoded[...]) != decoded { return "an escape inside of an escape" }
+    for byte in decoded.utf8 {
+      switch byte {
+      case UInt8(ascii: "\\"): return "a backslash"
+      case UInt8(ascii: "?"), UInt8(ascii: "#"): return "an escaped '?' or '#'"
+      case 0..<0x20, 0x7F: return "a control character"
+      default: break
+      }
+    }
+    for segment in decoded.split(separator: "/") {
+      // Some servers take what follows a semicolon for parameters of the segment.
+      let name = segment.prefix { $0 != ";" }
+      if name == "." || name == ".." { return "a segment '\(name)'" }
+    }
+    return nil
+  }
+}
