@@ -1,6 +1,7 @@
 // The metrics in Prometheus' text format (version 0.0.4). Names and labels are those of docs/reference/metrics.md.
 import AdmissionCore
 import BrokerEngine
+import HTTPMessage
 
 enum MetricsText {
   /// - Parameter ledger: entries that wait to be written, and entries that were lost.
@@ -12,6 +13,7 @@ enum MetricsText {
     let metrics = broker.metrics
     requests(&page, metrics)
     gauges(&page, snapshot)
+    memory(&page, broker.memory)
     histograms(&page, metrics)
     upstream(&page, metrics)
     tokens(&page, metrics)
@@ -114,6 +116,15 @@ enum MetricsText {
         page.sample("tollgate_key_state", [("provider", provider.id.name), ("key", key.id.name)], state)
       }
     }
+  }
+
+  private static func memory(_ page: inout MetricsPage, _ memory: MemoryAccount) {
+    page.family("tollgate_memory_bytes", "gauge", "Memory of clients' making, by what it is held for.")
+    for use in MemoryAccount.Use.allCases {
+      page.sample("tollgate_memory_bytes", [("use", use.name)], Double(memory.bytes(use)))
+    }
+    page.family("tollgate_memory_limit_bytes", "gauge", "The most that all uses together may hold.")
+    page.sample("tollgate_memory_limit_bytes", [], Double(memory.limit))
   }
 
   private static func eachBucket(

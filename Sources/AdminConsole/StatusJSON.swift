@@ -1,6 +1,7 @@
 // The JSON shapes of the API. Times are RFC 3339 in UTC, durations whole milliseconds, money a decimal string with nine places.
 import AdmissionCore
 import BrokerEngine
+import HTTPMessage
 import PolicyFile
 
 enum StatusJSON {
@@ -17,6 +18,8 @@ enum StatusJSON {
         json.key("queued")
         bands(&json, snapshot.queuedByBand)
         json.member("queued_bytes", snapshot.queuedBytes)
+        json.key("memory")
+        memory(&json, broker.memory)
         json.member("running", snapshot.running)
         json.member("spent_usd", broker.metrics.spent.text)
         json.key("providers")
@@ -38,6 +41,18 @@ enum StatusJSON {
       BudgetRoutes.array(&json, snapshot.budgets, broker, tenant: tenant)
     }
     return json.bytes
+  }
+
+  private static func memory(_ json: inout JSONWriter, _ memory: MemoryAccount) {
+    json.object { json in
+      json.member("limit_bytes", memory.limit)
+      json.member("held_bytes", memory.total)
+      json.member("bodies", memory.bytes(.bodies))
+      json.member("queued", memory.bytes(.queued))
+      json.member("retry", memory.bytes(.retry))
+      json.member("decoding", memory.bytes(.decoding))
+      json.member("records", memory.bytes(.records))
+    }
   }
 
   private static func provider(

@@ -36,6 +36,8 @@ final class Attempt: UpstreamEvents {
   private var call: (any UpstreamCall)?
   private var phase = Phase.awaitingHold
   private var tap: UsageTap?
+  /// What the tap keeps.
+  private var tapShare: MemoryShare
   private var isPaused = false
   private var reportedOutput: TokenCount = 0
   /// The first bytes of a relayed error, for the verdict.
@@ -56,6 +58,7 @@ final class Attempt: UpstreamEvents {
   init(exchange: Exchange, grant: Grant, lease: consuming Lease) {
     self.exchange = exchange
     self.grant = grant
+    tapShare = MemoryShare(exchange.broker.memory, .decoding)
     self.lease = consume lease
   }
 
@@ -260,7 +263,7 @@ final class Attempt: UpstreamEvents {
     exchange.appendOwnFields(to: &fields, outcome: nil)
     phase = .relaying(head)
     answerBegan = true
-    exchange.downstream.releaseBody()
+    exchange.releaseBody()
     let answer = ResponseHead(status: head.status, fields: fields)
     isEventStream = Attempt.isEventStream(head)
     guard !isEventStream, let loop = broker.loop else { return exchange.downstream.respond(answer) }
@@ -301,6 +304,7 @@ final class Attempt: UpstreamEvents {
       }
     }
     if collectsLines { addLines() }
+    countTap()
     if !isPaused, downstream.pendingBytes > Attempt.highWater {
       isPaused = true
       call?.pause()
@@ -310,6 +314,15 @@ final class Attempt: UpstreamEvents {
       broker.dispatcher.progress(
         grant.lease, Progress(inputTokens: tap?.usage?.inputTokens, outputTokens: output))
     }
+  }
+
+  /// What the tap keeps is in the account; where that is full, the tap keeps the least that it needs.
+  private func countTap() {
+    guard let held = tap?.heldBytes, held != tapShare.bytes else { return }
+    tapShare.hold(held)
+    guard held > UsageTap.leastHeld, broker.memory.isFull else { return }
+    tap?.shrink()
+    tapShare.hold(tap?.heldBytes ?? 0)
   }
 
   /// A stream's bytes go on at once, until the frame that says that it is over.
@@ -329,6 +342,12 @@ final class Attempt: UpstreamEvents {
     }
     withheld.append(contentsOf: first)
     for bytes in others { withheld.append(contentsOf: bytes) }
+    if withheld.count > Attempt.heldLimit {
+      // It goes on and on behind its last word: that is nothing to wait for.
+      call?.cancel()
+      call = nil
+      return completed()
+    }
     if graceTimer == nil {
       loop.atEndOfTurn { self.awaitEnd(loop) }
     }
@@ -411,6 +430,7 @@ final class Attempt: UpstreamEvents {
       broker.foundImpossible(.usage, from: grant.provider)
     }
     tap = nil
+    tapShare.hold(0)
     if let lease = lease.take() { lease.settle(settlement) }
     broker.noteLearning()
   }

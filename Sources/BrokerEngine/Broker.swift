@@ -18,7 +18,7 @@ public struct BrokerParts {
   public var ledger: (any LedgerPort)?
   public var prices: PriceBook
   /// The endpoint's account of memory; its limit is the policy's.
-  public var memory = MemoryAccount()
+  public var memory: MemoryAccount
   /// Called once for each request when its outcome is set.
   public var requestEnded: (RequestRecord) -> Void
   /// Called for what an operator may want to read.
@@ -27,6 +27,7 @@ public struct BrokerParts {
   public init(
     upstream: any Upstream, clock: BrokerClock, loop: EventLoop?, hash: @escaping ([UInt8]) -> [UInt8],
     ledger: (any LedgerPort)? = nil, prices: PriceBook = PriceBook(PriceList(version: "none", entries: [])),
+    memory: MemoryAccount = MemoryAccount(),
     requestEnded: @escaping (RequestRecord) -> Void = { _ in }, noticed: @escaping (Notice) -> Void = { _ in }
   ) {
     self.upstream = upstream
@@ -35,6 +36,7 @@ public struct BrokerParts {
     self.hash = hash
     self.ledger = ledger
     self.prices = prices
+    self.memory = memory
     self.requestEnded = requestEnded
     self.noticed = noticed
   }
@@ -89,6 +91,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   private var labels: LabelPolicy
   /// Live and recent requests.
   public private(set) var book = RequestBook(capacity: 1000)
+  private var bookShare: MemoryShare
   public private(set) var isDraining = false
   /// Called once after `drain()`, when nothing is queued and nothing runs.
   public var onDrained: (() -> Void)?
@@ -108,6 +111,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     loop = parts.loop
     memory = parts.memory
     memory.limit = policy.memory
+    bookShare = MemoryShare(parts.memory, .records)
     startedAt = parts.clock.monotonic()
     wallClock = WallClock(parts.clock)
     ids = ULIDMaker(seed: parts.clock.seed)
@@ -281,6 +285,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     if isDraining {
       exchange.reject(
         .rejectedDraining, "The broker is shutting down and takes no new requests.", retryAfter: .seconds(1))
+    } else if memory.isExhausted {
+      exchangeCrowded(downstream)
     }
   }
 
@@ -293,6 +299,16 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
       return
     }
     exchange.bodyCompleted()
+  }
+
+  /// Its class as far as the head tells: the body, and with it the model, is not here yet.
+  public func isUrgent(_ downstream: any HTTPExchange) -> Bool {
+    (downstream.context as? Exchange)?.isUrgentByHead ?? false
+  }
+
+  public func exchangeCrowded(_ downstream: any HTTPExchange) {
+    (downstream.context as? Exchange)?.reject(
+      .rejectedNoCapacity, ErrorText.memoryFull, retryAfter: ErrorText.memoryFullRetry)
   }
 
   /// True for the list itself, false for `/v1/models/{id}`.
@@ -417,8 +433,14 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     record.message = message
     record.state = .ended
     record.endedAt = clock.monotonic()
-    book.ended(record)
+    keep(record)
     count(record)
+  }
+
+  /// Into the list of those that ended.
+  private func keep(_ record: RequestRecord) {
+    book.ended(record)
+    bookShare.hold(book.textBytes)
   }
 
   // MARK: For exchanges
@@ -442,7 +464,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   func ended(_ exchange: Exchange) {
     let record = exchange.record
     exchanges[record.id] = nil
-    book.ended(record)
+    keep(record)
     count(record)
     books.concluded(exchange, at: wallNanoseconds(at: record.endedAt ?? clock.monotonic()))
   }

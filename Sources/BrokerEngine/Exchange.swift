@@ -68,6 +68,8 @@ final class Exchange {
   private var readyAt: UInt64 = 0
   /// Our own time so far, in nanoseconds: queue and provider excluded.
   private var ownTime: UInt64 = 0
+  /// Of a body that is sent with something put into it: the copy beside the client's own.
+  private var spliceShare: MemoryShare
 
   init(
     broker: Broker, downstream: any HTTPExchange, record: RequestRecord, target: RequestTarget, path: PathFacts,
@@ -81,7 +83,8 @@ final class Exchange {
     self.path = path
     self.rules = rules
     self.caller = caller
-    charge = ChargeRule(method: head.method, path: record.path[...], endpoint: path.endpoint)
+    charge = ChargeRule(method: head.method, path: Exchange.path(of: target), endpoint: path.endpoint)
+    spliceShare = MemoryShare(broker.memory, .retry)
     isFromPage = head.fields.contains("origin")
     readableOrigin = isFromPage ? rules.readableOrigin(head) : nil
   }
@@ -94,7 +97,8 @@ final class Exchange {
 
   var dialect: Dialect { path.dialect }
   /// Without our prefixes and the query, and whole, where a record has but its beginning.
-  var requestPath: Substring {
+  var requestPath: Substring { Exchange.path(of: target) }
+  private static func path(of target: RequestTarget) -> Substring {
     target.rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { target.rest[..<$0] } ?? target.rest[...]
   }
 
@@ -147,6 +151,7 @@ final class Exchange {
     record.session = sessionName()
     record.submittedAt = broker.clock.monotonic()
     phase = .queued
+    downstream.holdBody(for: .queued)
     broker.submit(ticket(candidates), of: self)
     ownTime += (record.submittedAt ?? readyAt) &- readyAt
   }
@@ -166,6 +171,14 @@ final class Exchange {
       broker.metrics.unknownHints["x-tollgate-*", default: 0] += 1
       record.noteUnknownHint(name, fields.value(at: index))
     }
+  }
+
+  /// Whether its class is `high` as far as the head tells.
+  var isUrgentByHead: Bool {
+    let fields = head.fields
+    let facts = ClassificationFacts(
+      path: String(requestPath), model: path.modelInPath, tenant: caller.name, pathHints: target.hints)
+    return rules.classifier.classify(facts, header: { fields.first(named: $0) }).priority == .high
   }
 
   private func readFacts() -> RequestReading {
@@ -332,6 +345,7 @@ final class Exchange {
     if record.grantedAt == nil {
       broker.metrics.queueWait[Int(record.priority.rawValue)].observe(grant.queued.inSeconds)
     }
+    downstream.holdBody(for: .retry)
     record.grantedAt = now
     record.state = .running
     record.queued = grant.queued
@@ -362,6 +376,7 @@ final class Exchange {
     {
       body = splice.applied(to: body)
       injectsUsage = true
+      spliceShare.hold(body.count)
     }
     var credential: (name: String, value: String)?
     if let key = grant.key,
@@ -397,6 +412,8 @@ final class Exchange {
   /// The core will try again: the request is queued once more.
   func requeued() {
     phase = .queued
+    spliceShare.hold(0)
+    downstream.holdBody(for: .queued)
     record.state = .queued
   }
 
@@ -431,6 +448,12 @@ final class Exchange {
     end(conclusion.outcome)
   }
 
+  /// Nothing will be sent again.
+  func releaseBody() {
+    downstream.releaseBody()
+    spliceShare.hold(0)
+  }
+
   // MARK: Answers of our own
 
   /// Refuses without asking the core.
@@ -443,7 +466,7 @@ final class Exchange {
 
   private func end(_ outcome: Outcome) {
     record.outcome = outcome
-    downstream.releaseBody()
+    releaseBody()
     record.state = .ended
     record.endedAt = broker.clock.monotonic()
     broker.ended(self)

@@ -130,6 +130,13 @@ public final class RequestRecord {
     unknownHints.append((cut(header), cut(value)))
   }
 
+  /// Bytes of text that senders chose.
+  var textBytes: Int {
+    path.utf8.count + session.utf8.count + model.utf8.count + (message?.utf8.count ?? 0) + method.utf8.count
+      + tenant.utf8.count + (kind?.utf8.count ?? 0)
+      + unknownHints.reduce(0) { $0 + $1.header.utf8.count + $1.value.utf8.count }
+  }
+
   /// Milliseconds in the queue; for one that still waits, until `now`.
   public func queuedMilliseconds(at now: UInt64) -> Int64 {
     if state == .queued, let submittedAt, now > submittedAt, grantedAt == nil {
@@ -143,6 +150,9 @@ public final class RequestRecord {
 public struct RequestBook {
   public private(set) var live: [RequestID: RequestRecord] = [:]
   private var ring: [RequestRecord] = []
+  private var sizes: [Int] = []
+  /// Bytes of senders' text in the records that ended.
+  private(set) var textBytes = 0
   private var next = 0
   private let capacity: Int
 
@@ -153,9 +163,14 @@ public struct RequestBook {
   mutating func ended(_ record: RequestRecord) {
     live[record.id] = nil
     guard capacity > 0 else { return }
+    let size = record.textBytes
+    textBytes += size
     if ring.count < capacity {
       ring.append(record)
+      sizes.append(size)
     } else {
+      textBytes -= sizes[next]
+      sizes[next] = size
       ring[next] = record
       next = (next + 1) % capacity
     }

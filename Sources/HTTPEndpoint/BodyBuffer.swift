@@ -4,7 +4,11 @@
 
 struct BodyBuffer {
   /// The first allocation for a body of known length is at most this.
-  private static let firstStep = 1 << 20
+  private static let firstStep = 256 << 10
+  /// From here on memory is mapped page by page as it is touched: the next step is the whole body, so that growing does not hold
+  /// much of it twice.
+  private static let lastStep = 4 << 20
+  private static let mostAtOnce = 64 << 20
 
   private var storage: [UInt8] = []
   private var filled = 0
@@ -32,6 +36,7 @@ struct BodyBuffer {
   mutating func append(_ bytes: UnsafeBufferPointer<UInt8>, expecting left: Int?) {
     guard let left, left >= bytes.count else {
       if filled < storage.count { storage.removeLast(storage.count - filled) }
+      reserve(bytes.count)
       storage.append(contentsOf: bytes)
       filled = storage.count
       return
@@ -44,16 +49,24 @@ struct BodyBuffer {
 
   /// Lets `decode` append to the array itself, for a body of unknown length.
   mutating func appendInPlace<Failure: Error>(_ decode: (inout [UInt8]) throws(Failure) -> Int) throws(Failure) -> Int {
+    reserve(64 << 10)
     defer { filled = storage.count }
     return try decode(&storage)
   }
 
-  /// Calls `fill` with free space of at most `left` bytes; `fill` returns how many it put there.
+  /// Room for a body of unknown length to grow by `count`, in the same steps.
+  private mutating func reserve(_ count: Int) {
+    guard storage.count >= Self.lastStep, storage.capacity - storage.count < count else { return }
+    storage.reserveCapacity(max(storage.count + count, storage.count < Self.mostAtOnce / 2 ? Self.mostAtOnce : 2 * storage.count))
+  }
+
+  /// Calls `fill` with free space of at most `left` bytes and no more than `most`; `fill` returns how many it put there.
   mutating func withSpace(
-    expecting left: Int, atLeast minimum: Int = 1, _ fill: (UnsafeMutableRawBufferPointer) -> Int
+    expecting left: Int, atLeast minimum: Int = 1, atMost most: Int = .max, _ fill: (UnsafeMutableRawBufferPointer) -> Int
   ) {
     if storage.count - filled < minimum {
-      let capacity = min(filled + left, max(Self.firstStep, filled * 2, filled + minimum))
+      let step = filled < Self.lastStep ? filled * 4 : max(Self.mostAtOnce, filled * 2)
+      let capacity = min(filled + left, max(Self.firstStep, step, filled + minimum))
       let old = storage
       let count = filled
       storage = Array(unsafeUninitializedCapacity: capacity) { buffer, initialized in
@@ -68,7 +81,7 @@ struct BodyBuffer {
     }
     let start = filled
     let taken = storage.withUnsafeMutableBytes { all in
-      fill(UnsafeMutableRawBufferPointer(rebasing: all[start..<min(all.count, start + left)]))
+      fill(UnsafeMutableRawBufferPointer(rebasing: all[start..<min(all.count, start + min(left, most))]))
     }
     filled += taken
   }

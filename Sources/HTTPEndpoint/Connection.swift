@@ -58,6 +58,16 @@ final class Connection: SessionCarrier {
     isDirty = true
     server.schedule(self)
   }
+  var hasUnreadInput: Bool { (tls?.hasPendingInput ?? false) || Socket.hasInput(descriptor) }
+  func inputMayGoOn() {
+    guard case .open = phase else { return }
+    // TLS may hold bytes of which the socket knows nothing.
+    if tls != nil {
+      readsAgain = true
+      needsFlush()
+    }
+    updateInterest()
+  }
   func exchangeOpened() {
     exchanges += 1
     lastProgress = now
@@ -103,7 +113,7 @@ final class Connection: SessionCarrier {
     for round in 0..<8 {
       guard isReading else { return }
       let result: Socket.ReadResult
-      var wanted = server.readBuffer.count
+      var wanted = min(server.readBuffer.count, session?.mostInput ?? (server.memory.isFull ? BodyIntake.nextToNothing : .max))
       if let session, session.wantsDirectInput, case .open = phase {
         var direct = Socket.ReadResult.wouldBlock
         session.receiveDirectly { space in
@@ -114,7 +124,9 @@ final class Connection: SessionCarrier {
         }
         result = direct
       } else {
-        result = server.readBuffer.withUnsafeMutableBytes { receive(into: $0) }
+        result = server.readBuffer.withUnsafeMutableBytes {
+          receive(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<wanted]))
+        }
         if case .bytes(let count) = result { deliver(server.readBuffer[..<count]) }
       }
       switch result {
@@ -161,9 +173,11 @@ final class Connection: SessionCarrier {
     switch Self.sniff(bytes) {
     case nil: return false
     case .some(true):
-      session = HTTP2Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
+      session = HTTP2Session(
+        carrier: self, handler: server.handler, limits: server.limits, output: output, intake: server.intake)
     case .some(false):
-      session = HTTP1Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
+      session = HTTP1Session(
+        carrier: self, handler: server.handler, limits: server.limits, output: output, intake: server.intake)
     }
     session?.receive(bytes)
     return true
@@ -183,9 +197,12 @@ final class Connection: SessionCarrier {
     case .done:
       // With ALPN the protocol is settled; without, the first bytes tell as they do in the clear.
       switch tls.negotiatedProtocol {
-      case "h2": session = HTTP2Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
+      case "h2":
+        session = HTTP2Session(
+          carrier: self, handler: server.handler, limits: server.limits, output: output, intake: server.intake)
       case "http/1.1":
-        session = HTTP1Session(carrier: self, handler: server.handler, limits: server.limits, output: output)
+        session = HTTP1Session(
+          carrier: self, handler: server.handler, limits: server.limits, output: output, intake: server.intake)
       default: break
       }
       return true
@@ -300,6 +317,7 @@ final class Connection: SessionCarrier {
 
   private func updateInterest() {
     guard let watch else { return }
+    if server.memory.isFull || server.intake.isCrowded, case .open = phase { session?.awaitRoom() }
     var interest: Readiness = []
     if isReading {
       interest.insert(.readable)
@@ -335,6 +353,12 @@ final class Connection: SessionCarrier {
         close(.clientLeft)
       }
     }
+  }
+
+  /// Bodies of this connection that are not whole yet.
+  var arriving: [any ArrivingBody] {
+    guard case .open = phase, let session else { return [] }
+    return session.arriving
   }
 
   func drain() {

@@ -16,6 +16,8 @@ public struct EndpointLimits: Sendable {
   /// A body that takes longer than `bodyTimeout` must have come at this rate on average, in bytes per second. Below:
   /// 408.
   public var bodyBytesPerSecond = 256
+  /// For how long a client waits with the rest of a body while memory is full, before somebody gives way.
+  public var roomTimeout: Duration = .seconds(5)
   /// A connection without a request under way is closed after this.
   public var idleTimeout: Duration = .seconds(75)
   /// A client that takes none of the bytes which wait for it loses the connection (HTTP/1.1) or the stream (HTTP/2).

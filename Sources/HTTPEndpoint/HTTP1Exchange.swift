@@ -1,7 +1,7 @@
 // One request and answer on an HTTP/1.1 connection. It only keeps state; the session does the work.
 import HTTPMessage
 
-final class HTTP1Exchange: HTTPExchange {
+final class HTTP1Exchange: HTTPExchange, ArrivingBody {
   /// Where the answer stands.
   enum Phase {
     /// `respond` was not called.
@@ -20,20 +20,60 @@ final class HTTP1Exchange: HTTPExchange {
   let hasEmptyBody: Bool
   let acceptsTrailers: Bool
   var context: (any AnyObject)?
-  var received = BodyBuffer()
+  private(set) var received = BodyBuffer()
+  /// Head and body in the account of memory.
+  private var share: MemoryShare
+  private let headBytes: Int
+  /// Nobody wants the body any more.
+  private var isReleased = false
+  let startedAt: UInt64
+  var wait = BodyWait()
+  private var urgency: Bool?
   var phase = Phase.waiting
   /// True after more than the low-water mark was pending and until `exchangeDrained`.
   var isAboveLowWater = false
   /// Nil when the exchange ended.
   private var session: HTTP1Session?
 
-  init(_ session: HTTP1Session, _ parsed: ParsedRequestHead, peer: String) {
+  init(
+    _ session: HTTP1Session, _ parsed: ParsedRequestHead, peer: String, memory: MemoryAccount, now: UInt64
+  ) {
     self.session = session
+    startedAt = now
+    share = MemoryShare(memory, .bodies)
+    headBytes = parsed.head.target.utf8.count + parsed.head.fields.byteCount
     self.peer = peer
     head = parsed.head
     hasEmptyBody = parsed.framing == .none
     acceptsTrailers = parsed.acceptsTrailers && parsed.head.version == .http1_1
+    share.hold(headBytes)
   }
+
+  deinit { share.hold(0) }
+
+  // MARK: The body while it comes
+
+  /// Calls `change` with the body, unless nobody wants it any more.
+  @discardableResult
+  func receive<Result, Failure: Error>(_ change: (inout BodyBuffer) throws(Failure) -> Result) throws(Failure) -> Result? {
+    guard takesBody else { return nil }
+    defer { share.hold(headBytes + received.count) }
+    return try change(&received)
+  }
+
+  var takesBody: Bool { isWaiting && !isReleased }
+  var taken: Int { received.count }
+  var missing: Int { session?.missing ?? 0 }
+  var isArriving: Bool { takesBody && session?.isReceiving ?? false }
+  var isStuck: Bool { session?.hasUnreadInput ?? false }
+  var isUrgent: Bool {
+    if let urgency { return urgency }
+    let known = session?.isUrgent(self) ?? false
+    urgency = known
+    return known
+  }
+  func goOn() { session?.goOn() }
+  func giveWay() { session?.crowded(self) }
 
   func detach() {
     phase = .ended
@@ -50,7 +90,20 @@ final class HTTP1Exchange: HTTPExchange {
     }
   }
 
-  func releaseBody() { received.release() }
+  func releaseBody() {
+    received.release()
+    isReleased = true
+    share.hold(min(share.bytes, headBytes))
+  }
+
+  /// The exchange is over: nothing is held any more.
+  func forget() {
+    releaseBody()
+    share.hold(0)
+    context = nil
+  }
+
+  func holdBody(for use: MemoryAccount.Use) { share.move(to: use) }
   func respond(_ head: ResponseHead) { session?.respond(self, head) }
   func send(_ bytes: ArraySlice<UInt8>) { session?.send(self, bytes) }
   func finish(trailers: HeaderFields?) { session?.finish(self, trailers) }

@@ -18,6 +18,12 @@ final class HTTP1Session: Session {
   private let handler: any HTTPHandler
   private let limits: SessionLimits
   private let output: OutputQueue
+  private let intake: BodyIntake?
+  private let memory: MemoryAccount
+  /// Of what is kept unread.
+  private var keptShare: MemoryShare
+  /// Bytes of a head that are taken although memory is full.
+  private static let modestHead = 8 << 10
 
   private var input = Input.head
   private var scan = HeadScan()
@@ -37,11 +43,18 @@ final class HTTP1Session: Session {
   private var phaseStart: UInt64
   private var lastBodyByte: UInt64 = 0
 
-  init(carrier: any SessionCarrier, handler: any HTTPHandler, limits: SessionLimits, output: OutputQueue) {
+  /// - Parameter intake: nil where memory is nobody's concern.
+  init(
+    carrier: any SessionCarrier, handler: any HTTPHandler, limits: SessionLimits, output: OutputQueue,
+    intake: BodyIntake? = nil
+  ) {
     self.carrier = carrier
     self.handler = handler
     self.limits = limits
     self.output = output
+    self.intake = intake
+    memory = intake?.memory ?? MemoryAccount()
+    keptShare = MemoryShare(memory, .bodies)
     phaseStart = carrier.now
   }
 
@@ -53,12 +66,59 @@ final class HTTP1Session: Session {
     if case .head = input, exchange == nil {
       return kept.count - keptStart <= max(limits.values.headerBytes, limits.values.pipelinedBytes)
     }
-    return kept.count - keptStart < limits.values.pipelinedBytes
+    // Of further requests nothing more is read while memory is full.
+    guard kept.count - keptStart < (memory.isFull ? mostInput : limits.values.pipelinedBytes) else { return false }
+    return !lacksRoom
+  }
+
+  var mostInput: Int { memory.isFull ? BodyIntake.nextToNothing : .max }
+
+  /// True where the next bytes of the body must wait for memory.
+  private var lacksRoom: Bool {
+    guard let intake, let exchange, isReceiving, exchange.takesBody else { return false }
+    return intake.holdsUp(exchange)
+  }
+
+  func awaitRoom() {
+    if fate == .open, !inputEnded, lacksRoom, let exchange { intake?.enter(exchange) }
+  }
+
+  var arriving: [any ArrivingBody] {
+    guard let exchange, exchange.isArriving else { return [] }
+    return [exchange]
+  }
+
+  // MARK: For the exchange
+
+  var isReceiving: Bool {
+    switch input {
+    case .body, .chunks: fate == .open
+    case .head, .held: false
+    }
+  }
+  var missing: Int {
+    switch input {
+    case .body(let left): left
+    case .chunks: max(0, limits.values.bodyBytes - (exchange?.taken ?? 0))
+    case .head, .held: 0
+    }
+  }
+  var hasUnreadInput: Bool { carrier.hasUnreadInput }
+  func isUrgent(_ exchange: HTTP1Exchange) -> Bool {
+    guard case .body(let left) = input, left + exchange.taken <= BodyIntake.small else { return false }
+    return handler.isUrgent(exchange)
+  }
+  func goOn() { carrier.inputMayGoOn() }
+  func crowded(_ exchange: HTTP1Exchange) {
+    guard exchange === self.exchange, exchange.isArriving else { return }
+    handler.exchangeCrowded(exchange)
+    exchange.releaseBody()
+    carrier.needsFlush()
   }
 
   var wantsDirectInput: Bool {
     guard case .body(let left) = input, fate == .open, let exchange else { return false }
-    return left >= 4096 && exchange.isWaiting
+    return left >= 4096 && exchange.takesBody
   }
 
   func receive(_ bytes: ArraySlice<UInt8>) {
@@ -78,13 +138,19 @@ final class HTTP1Session: Session {
       kept.append(contentsOf: bytes)
       resume()
     }
+    keptShare.hold(kept.count)
+    if case .head = input, exchange == nil, kept.count - keptStart > Self.modestHead, memory.isExhausted, fate == .open {
+      refuse(.overloaded("there is no memory for a head of this size now"), target: nil)
+    }
   }
 
   func receiveDirectly(_ read: (UnsafeMutableRawBufferPointer) -> Int) {
     guard case .body(let left) = input, let exchange else { return }
-    let before = exchange.received.count
-    exchange.received.withSpace(expecting: left, read)
-    let taken = exchange.received.count - before
+    let before = exchange.taken
+    // Never more than there is room for: what is read is held.
+    let most = memory.isFull ? BodyIntake.small : max(BodyIntake.small, memory.room)
+    exchange.receive { $0.withSpace(expecting: left, atMost: most, read) }
+    let taken = exchange.taken - before
     if taken > 0 { lastBodyByte = carrier.now }
     input = .body(left: left - taken)
     if left == taken { bodyCompleted() }
@@ -99,6 +165,7 @@ final class HTTP1Session: Session {
       kept = []
       keptStart = 0
     }
+    keptShare.hold(kept.count)
   }
 
   /// Reads as far as it can; returns the index of the first byte that it could not.
@@ -132,7 +199,7 @@ final class HTTP1Session: Session {
       case .body(let left):
         guard at < bytes.endIndex else { return at }
         let taken = min(left, bytes.endIndex - at)
-        if let exchange, exchange.isWaiting { exchange.received.append(bytes[at..<at + taken], expecting: left) }
+        exchange?.receive { $0.append(bytes[at..<at + taken], expecting: left) }
         at += taken
         lastBodyByte = carrier.now
         input = .body(left: left - taken)
@@ -151,8 +218,11 @@ final class HTTP1Session: Session {
     lastBodyByte = carrier.now
     do throws(HeadError) {
       let end: Int
-      if let exchange, exchange.isWaiting {
-        end = try exchange.received.appendInPlace { body throws(HeadError) in try decoder.decode(bytes, into: &body) }
+      let taken = try exchange?.receive { body throws(HeadError) in
+        try body.appendInPlace { body throws(HeadError) in try decoder.decode(bytes, into: &body) }
+      }
+      if let taken {
+        end = taken
       } else {
         var dropped: [UInt8] = []
         end = try decoder.decode(bytes, into: &dropped)
@@ -187,7 +257,7 @@ final class HTTP1Session: Session {
     awaitsContinue = parsed.expectsContinue && !hasMore
     phaseStart = carrier.now
     lastBodyByte = phaseStart
-    let exchange = HTTP1Exchange(self, parsed, peer: carrier.peer)
+    let exchange = HTTP1Exchange(self, parsed, peer: carrier.peer, memory: memory, now: phaseStart)
     self.exchange = exchange
     carrier.exchangeOpened()
     handler.exchangeBegan(exchange)
@@ -356,8 +426,7 @@ final class HTTP1Session: Session {
     self.exchange = nil
     carrier.exchangeClosed()
     handler.exchangeEnded(exchange, ending)
-    exchange.releaseBody()
-    exchange.context = nil
+    exchange.forget()
   }
 
   private func answered() {
@@ -417,6 +486,7 @@ final class HTTP1Session: Session {
     }
     kept = []
     keptStart = 0
+    keptShare.hold(0)
     if let ongoing { end(ongoing, .clientLeft) }
     carrier.needsFlush()
   }
@@ -425,6 +495,9 @@ final class HTTP1Session: Session {
 
   func connectionLost(_ ending: ExchangeEnding) {
     fate = .broken
+    kept = []
+    keptStart = 0
+    keptShare.hold(0)
     if let exchange { end(exchange, ending) }
   }
 
@@ -445,8 +518,11 @@ final class HTTP1Session: Session {
         }
       }
     case .body, .chunks:
-      let count = exchange?.received.count ?? Int.max
-      if let reason = limits.slowBody(start: phaseStart, last: lastBodyByte, count: count, now: now) {
+      let count = exchange?.takesBody == true ? exchange?.taken ?? Int.max : Int.max
+      let isStuck = exchange?.wait.since != nil && hasUnreadInput
+      if let reason = limits.slowBody(
+        start: phaseStart, last: lastBodyByte, count: count, now: now, wait: exchange?.wait ?? BodyWait(), isStuck: isStuck)
+      {
         refuse(.timedOut(reason), target: exchange?.head.target)
       }
     case .held: break

@@ -1,7 +1,7 @@
 // One HTTP/2 stream: a request that is put together from header callbacks and DATA frames, and its answer.
 import HTTPMessage
 
-final class HTTP2Exchange: HTTPExchange {
+final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   /// Where the answer stands.
   enum Phase {
     case waiting
@@ -18,7 +18,18 @@ final class HTTP2Exchange: HTTPExchange {
   private(set) var head = RequestHead(method: "", target: "", version: .http2)
   var hasEmptyBody = false
   var context: (any AnyObject)?
-  var received = BodyBuffer()
+  private(set) var received = BodyBuffer()
+  /// Head and body in the account of memory.
+  private var share: MemoryShare
+  private let memory: MemoryAccount
+  /// Nobody wants the body any more.
+  private var isReleased = false
+  /// Bytes that came and for which the client's window was not opened again.
+  var withheld = 0
+  /// Bytes that the client may send without asking, at most.
+  private(set) var promised = 0
+  var wait = BodyWait()
+  private var urgency: Bool?
   var phase = Phase.waiting
   /// The answer's bytes that nghttp2 has not framed yet.
   let queue = OutputQueue()
@@ -50,14 +61,53 @@ final class HTTP2Exchange: HTTPExchange {
   private var packed: [UInt8] = []
   private var lengths: [(name: UInt32, value: UInt32)] = []
 
-  init(_ session: HTTP2Session, streamID: Int32, peer: String, now: UInt64) {
+  init(_ session: HTTP2Session, streamID: Int32, peer: String, now: UInt64, memory: MemoryAccount) {
     self.session = session
+    self.memory = memory
+    share = MemoryShare(memory, .bodies)
     self.streamID = streamID
     self.peer = peer
     start = now
     lastBodyByte = now
     lastProgress = now
   }
+
+  deinit {
+    promise(0)
+    share.hold(0)
+  }
+
+  // MARK: The body while it comes
+
+  /// The head is complete, and stays until the end.
+  func holdHead() { share.hold(headBytes) }
+
+  /// The client may send so many bytes before we let it send more.
+  func promise(_ bytes: Int) {
+    memory.promise(bytes - promised)
+    promised = bytes
+  }
+
+  func receive(_ bytes: UnsafeBufferPointer<UInt8>) {
+    received.append(bytes, expecting: contentLength.map { $0 - received.count })
+    share.hold(headBytes + received.count)
+  }
+
+  var takesBody: Bool { isWaiting && !isReleased }
+  var startedAt: UInt64 { start }
+  var taken: Int { received.count }
+  var missing: Int { session?.missing(of: self) ?? 0 }
+  var isArriving: Bool { takesBody && hasBegun && !isRequestComplete }
+  /// What it may still send is less than half of what it might.
+  var isStuck: Bool { 2 * withheld >= promised }
+  var isUrgent: Bool {
+    if let urgency { return urgency }
+    let known = session?.isUrgent(self) ?? false
+    urgency = known
+    return known
+  }
+  func goOn() { session?.goOn(self) }
+  func giveWay() { session?.crowded(self) }
 
   // MARK: Request head
 
@@ -126,6 +176,7 @@ final class HTTP2Exchange: HTTPExchange {
 
   func detach() {
     phase = .ended
+    promise(0)
     session = nil
   }
 
@@ -140,7 +191,21 @@ final class HTTP2Exchange: HTTPExchange {
     }
   }
 
-  func releaseBody() { received.release() }
+  func releaseBody() {
+    received.release()
+    isReleased = true
+    promise(0)
+    share.hold(min(share.bytes, headBytes))
+  }
+
+  /// The exchange is over: nothing is held any more.
+  func forget() {
+    releaseBody()
+    share.hold(0)
+    context = nil
+  }
+
+  func holdBody(for use: MemoryAccount.Use) { share.move(to: use) }
   func respond(_ head: ResponseHead) { session?.respond(self, head) }
   func send(_ bytes: ArraySlice<UInt8>) { session?.send(self, bytes) }
   func finish(trailers: HeaderFields?) { session?.finish(self, trailers) }

@@ -8,13 +8,17 @@ import HTTPMessage
 final class HTTP2Session: Session {
   /// nghttp2 frames no more DATA while this much waits for the socket.
   private static let framedBytes = 64 * 1024
-  private static let streamWindow: UInt32 = 256 * 1024
+  /// What a client may send of a body unasked; more where its length is known and there is room.
+  private static let streamWindow: UInt32 = 64 * 1024
+  private static let largeWindow = 256 * 1024
   private static let connectionWindow: Int32 = 16 << 20
 
   private unowned let carrier: any SessionCarrier
   private let handler: any HTTPHandler
   private let limits: SessionLimits
   private let output: OutputQueue
+  private let intake: BodyIntake?
+  private let memory: MemoryAccount
   private var session: OpaquePointer?
   private var exchanges: [Int32: HTTP2Exchange] = [:]
   /// Ends to report once the output is flushed up to `mark`.
@@ -31,11 +35,17 @@ final class HTTP2Session: Session {
   /// When the header block began that is being read.
   private var headerBlockSince: UInt64?
 
-  init(carrier: any SessionCarrier, handler: any HTTPHandler, limits: SessionLimits, output: OutputQueue) {
+  /// - Parameter intake: nil where memory is nobody's concern.
+  init(
+    carrier: any SessionCarrier, handler: any HTTPHandler, limits: SessionLimits, output: OutputQueue,
+    intake: BodyIntake? = nil
+  ) {
     self.carrier = carrier
     self.handler = handler
     self.limits = limits
     self.output = output
+    self.intake = intake
+    memory = intake?.memory ?? MemoryAccount()
     let values = limits.values
     idleSince = carrier.now
     meter = ControlFrameMeter(
@@ -65,6 +75,10 @@ final class HTTP2Session: Session {
   /// Reading stops while a client that sends faster than it reads has too much output waiting.
   var wantsInput: Bool { fate == .open && output.pending < 16 * Self.framedBytes }
   var wantsDirectInput: Bool { false }
+  var mostInput: Int { .max }
+  /// Bodies enter as their bytes come: the connection itself is read on, for the others.
+  func awaitRoom() {}
+  var arriving: [any ArrivingBody] { exchanges.values.filter(\.isArriving) }
   func receiveDirectly(_ read: (UnsafeMutableRawBufferPointer) -> Int) {}
 
   func receive(_ bytes: ArraySlice<UInt8>) {
@@ -117,7 +131,7 @@ final class HTTP2Session: Session {
     guard !fate.isOver else { return HTTP2Callbacks.failure }
     guard frame.headers.cat == NGHTTP2_HCAT_REQUEST else { return 0 }
     let id = frame.hd.stream_id
-    let exchange = HTTP2Exchange(self, streamID: id, peer: carrier.peer, now: carrier.now)
+    let exchange = HTTP2Exchange(self, streamID: id, peer: carrier.peer, now: carrier.now, memory: memory)
     exchanges[id] = exchange
     headerBlockSince = carrier.now
     return 0
@@ -149,6 +163,7 @@ final class HTTP2Session: Session {
       begin(exchange)
     } else if isEnd {
       exchange.isRequestComplete = true
+      exchange.promise(0)
       if exchange.hasBegun, exchange.isWaiting, !exchange.isReported { handler.exchangeReady(exchange) }
     }
     return fate.isOver ? HTTP2Callbacks.failure : 0
@@ -164,6 +179,8 @@ final class HTTP2Session: Session {
     exchange.hasBegun = true
     exchange.start = carrier.now
     exchange.lastBodyByte = exchange.start
+    exchange.holdHead()
+    if !exchange.isRequestComplete { openWindow(exchange) }
     carrier.exchangeOpened()
     handler.exchangeBegan(exchange)
     guard !fate.isOver, exchange.isWaiting else { return }
@@ -179,22 +196,62 @@ final class HTTP2Session: Session {
     }
   }
 
+  /// A window as large as the body, within bounds, where it has a known length and memory is no concern.
+  private func openWindow(_ exchange: HTTP2Exchange) {
+    let usual = Int(Self.streamWindow)
+    let window = min(exchange.contentLength ?? usual, Self.largeWindow)
+    guard window > usual, memory.mayPromise(window) else { return exchange.promise(min(window, usual)) }
+    exchange.promise(window)
+    nghttp2_session_set_local_window_size(
+      session, UInt8(NGHTTP2_FLAG_NONE.rawValue), exchange.streamID, Int32(window))
+  }
+
+  // MARK: For the exchange
+
+  func missing(of exchange: HTTP2Exchange) -> Int {
+    max(0, (exchange.contentLength ?? limits.values.bodyBytes) - exchange.taken)
+  }
+  func isUrgent(_ exchange: HTTP2Exchange) -> Bool {
+    guard let length = exchange.contentLength, length <= BodyIntake.small else { return false }
+    return handler.isUrgent(exchange)
+  }
+  func goOn(_ exchange: HTTP2Exchange) {
+    guard exchange.withheld > 0, exchanges[exchange.streamID] === exchange else { return }
+    nghttp2_session_consume_stream(session, exchange.streamID, exchange.withheld)
+    exchange.withheld = 0
+    carrier.needsFlush()
+  }
+  func crowded(_ exchange: HTTP2Exchange) {
+    guard exchange.isArriving, exchanges[exchange.streamID] === exchange else { return }
+    handler.exchangeCrowded(exchange)
+    exchange.releaseBody()
+    carrier.needsFlush()
+  }
+
   func dataCame(_ stream: Int32, _ bytes: UnsafeBufferPointer<UInt8>) -> Int32 {
     guard !fate.isOver else { return HTTP2Callbacks.failure }
-    guard let exchange = exchanges[stream], exchange.isWaiting else {
+    guard let exchange = exchanges[stream], exchange.takesBody else {
       // Nobody reads this stream any more; the others must go on.
       nghttp2_session_consume_connection(session, bytes.count)
       return 0
     }
     exchange.lastBodyByte = carrier.now
     let limit = limits.values.bodyBytes
-    guard bytes.count <= limit - exchange.received.count else {
+    guard bytes.count <= limit - exchange.taken else {
       nghttp2_session_consume_connection(session, bytes.count)
       refuse(exchange, .bodyTooLarge(limit: limit))
       return 0
     }
-    exchange.received.append(bytes, expecting: exchange.contentLength.map { $0 - exchange.received.count })
-    nghttp2_session_consume(session, stream, bytes.count)
+    exchange.receive(bytes)
+    if let intake, intake.holdsUp(exchange) {
+      // Its own window stays shut; the connection's is everybody's.
+      nghttp2_session_consume_connection(session, bytes.count)
+      exchange.withheld += bytes.count
+      intake.enter(exchange)
+    } else {
+      nghttp2_session_consume(session, stream, bytes.count + exchange.withheld)
+      exchange.withheld = 0
+    }
     return 0
   }
 
@@ -383,8 +440,7 @@ final class HTTP2Session: Session {
     if !exchange.isReported { exchange.detach() }
     carrier.exchangeClosed()
     handler.exchangeEnded(exchange, ending)
-    exchange.releaseBody()
-    exchange.context = nil
+    exchange.forget()
   }
 
   private func reportDrained() {
@@ -435,9 +491,10 @@ final class HTTP2Session: Session {
       return
     }
     for exchange in Array(exchanges.values) where exchange.isHeadComplete {
-      if !exchange.isRequestComplete, exchange.isWaiting,
+      if exchange.isArriving,
         let reason = limits.slowBody(
-          start: exchange.start, last: exchange.lastBodyByte, count: exchange.received.count, now: now)
+          start: exchange.start, last: exchange.lastBodyByte, count: exchange.taken, now: now, wait: exchange.wait,
+          isStuck: exchange.isStuck)
       {
         refuse(exchange, .timedOut(reason))
       } else if !exchange.queue.isEmpty, now > exchange.lastProgress,

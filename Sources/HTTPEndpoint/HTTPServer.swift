@@ -21,6 +21,11 @@ public final class HTTPServer {
   let dateClock = DateClock()
   /// Every read goes here first; sessions copy what they keep.
   var readBuffer = [UInt8](repeating: 0, count: 64 * 1024)
+  /// What clients make us hold; bodies enter it as they come.
+  let memory: MemoryAccount
+  private(set) lazy var intake = BodyIntake(
+    memory: memory, limits: limits, loop: loop, now: { [unowned self] in loop.now },
+    bodies: { [unowned self] in connections.flatMap(\.arriving) })
   private let tls: TLSContext?
   private var listeners: [Listener] = []
   private var connections: [Connection] = []
@@ -37,6 +42,11 @@ public final class HTTPServer {
   /// Told in a sentence what an operator should know and no client can be told: out of descriptors, too many
   /// connections. At most once per second.
   public var onNotice: ((String) -> Void)?
+  /// Told, at most once a second, while clients wait because memory is short: free heap may be given back to the system.
+  public var onMemoryShortage: (() -> Void)? {
+    get { intake.onShortage }
+    set { intake.onShortage = newValue }
+  }
   /// Exchanges that began and have not ended.
   public internal(set) var openExchanges = 0
   /// Open connections, idle ones too.
@@ -44,12 +54,14 @@ public final class HTTPServer {
 
   /// `tls` nil serves in the clear. SIGPIPE is ignored in the whole process from now on.
   public init(
-    loop: EventLoop, handler: any HTTPHandler, limits: EndpointLimits = EndpointLimits(), tls: TLSContext? = nil
+    loop: EventLoop, handler: any HTTPHandler, limits: EndpointLimits = EndpointLimits(), tls: TLSContext? = nil,
+    memory: MemoryAccount = MemoryAccount()
   ) {
     self.loop = loop
     self.handler = handler
     self.limits = SessionLimits(limits)
     self.tls = tls
+    self.memory = memory
     signal(SIGPIPE, SIG_IGN)
     // A weak reference would make every retain of the server slow; the timer goes with it.
     clock = LoopTimer(loop) { [unowned self] in

@@ -22,6 +22,12 @@ protocol Session: AnyObject {
   var wantsInput: Bool { get }
   /// True while the next bytes belong to a large body, which `receiveDirectly` takes without a copy.
   var wantsDirectInput: Bool { get }
+  /// The most bytes that should be read at once, where they are not taken directly.
+  var mostInput: Int { get }
+  /// Reading stops for want of memory: puts the body among those that wait.
+  func awaitRoom()
+  /// Bodies that are not whole yet.
+  var arriving: [any ArrivingBody] { get }
   func receive(_ bytes: ArraySlice<UInt8>)
   /// Calls `read` once with the place for the body's next bytes; `read` returns how many it put there.
   func receiveDirectly(_ read: (UnsafeMutableRawBufferPointer) -> Int)
@@ -49,8 +55,17 @@ protocol SessionCarrier: AnyObject {
   var date: [UInt8] { get }
   /// There is something for `produce` or `outputMoved` to do: flush at the end of this turn.
   func needsFlush()
+  /// Bytes of the client lie unread in the socket.
+  var hasUnreadInput: Bool { get }
+  /// What `wantsInput` says may have changed.
+  func inputMayGoOn()
   func exchangeOpened()
   func exchangeClosed()
+}
+
+extension SessionCarrier {
+  var hasUnreadInput: Bool { true }
+  func inputMayGoOn() {}
 }
 
 /// A session's limits in the units that it computes with.
@@ -61,6 +76,7 @@ struct SessionLimits {
   let idleNanoseconds: UInt64
   let writeNanoseconds: UInt64
   let lingerNanoseconds: UInt64
+  let roomNanoseconds: UInt64
 
   init(_ values: EndpointLimits) {
     self.values = values
@@ -69,6 +85,7 @@ struct SessionLimits {
     idleNanoseconds = Self.nanoseconds(values.idleTimeout)
     writeNanoseconds = Self.nanoseconds(values.writeTimeout)
     lingerNanoseconds = Self.nanoseconds(values.lingerTimeout)
+    roomNanoseconds = Self.nanoseconds(values.roomTimeout)
   }
 
   private static func nanoseconds(_ duration: Duration) -> UInt64 {
@@ -79,11 +96,15 @@ struct SessionLimits {
 
   /// Why a body that began at `start`, of which `count` bytes came, the last at `last`, is too slow; nil where it is
   /// not.
-  func slowBody(start: UInt64, last: UInt64, count: Int, now: UInt64) -> String? {
-    if now > last, now - last > bodyNanoseconds {
+  /// - Parameter wait: while we do not read, nobody is slow, and what a client waited for us does not count.
+  func slowBody(start: UInt64, last: UInt64, count: Int, now: UInt64, wait: BodyWait = BodyWait(), isStuck: Bool = false)
+    -> String?
+  {
+    if wait.since != nil, isStuck { return nil }
+    if now > last, now - last > bodyNanoseconds &+ (wait.since == nil ? wait.total : 0) {
       return "no byte of the body came for \(values.bodyTimeout)"
     }
-    let elapsed = now > start ? now - start : 0
+    let elapsed = now > start &+ wait.total ? now - start - wait.total : 0
     if elapsed > bodyNanoseconds, UInt64(count) < elapsed / 1_000_000_000 * UInt64(max(0, values.bodyBytesPerSecond)) {
       return "the body came slower than \(values.bodyBytesPerSecond) bytes per second"
     }

@@ -36,6 +36,12 @@ enum Socket {
     }
   }
 
+  /// True where bytes wait to be read, or the end does.
+  static func hasInput(_ descriptor: Int32) -> Bool {
+    var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    return poll(&waiting, 1, 0) == 1 && waiting.revents & Int16(POLLIN) != 0
+  }
+
   static func write(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> WriteResult {
     while true {
       let count = send(descriptor, bytes.baseAddress, bytes.count, sendFlags)

@@ -118,6 +118,9 @@ final class TLSStream {
     }
   }
 
+  /// Bytes of the client were read from the socket, but not by us.
+  var hasPendingInput: Bool { SSL_pending(ssl) > 0 }
+
   /// Writes the queue's first piece, or part of it.
   func write(_ queue: OutputQueue) -> Socket.WriteResult {
     ERR_clear_error()

@@ -23,8 +23,10 @@ public protocol HTTPExchange: AnyObject {
   /// The client's address for logs: `127.0.0.1:53122`, `unix`.
   var peer: String { get }
 
-  /// Frees the request body's memory; the broker calls it when no retry can need it.
+  /// Frees the request body's memory; the broker calls it when no retry can need it. What still comes of it is dropped.
   func releaseBody()
+  /// What the body is held for from now on, in the account of memory.
+  func holdBody(for use: MemoryAccount.Use)
   /// Starts the answer. Fields that frame a message (`connection`, `transfer-encoding`, `keep-alive`) are the endpoint's own and must not
   /// be in `head`; a `content-length` in it is trusted and checked. Without one, HTTP/1.1 answers are chunked.
   /// With HEAD, 204 and 304 no body is sent whatever follows.
@@ -38,6 +40,7 @@ public protocol HTTPExchange: AnyObject {
 }
 
 extension HTTPExchange {
+  public func holdBody(for use: MemoryAccount.Use) {}
   public func send(_ bytes: [UInt8]) { send(bytes[...]) }
   /// A whole answer at once; adds `content-length`.
   public func respond(status: Int, fields: [(name: String, value: String)], body: [UInt8]) {
@@ -96,6 +99,19 @@ public protocol HTTPHandler: AnyObject {
   func exchangeDrained(_ exchange: any HTTPExchange)
   /// The last call for this exchange.
   func exchangeEnded(_ exchange: any HTTPExchange, _ ending: ExchangeEnding)
+  /// True where the exchange is for somebody who waits for it: then its body, if it is small, may take of the memory that is kept for
+  /// such. Only the head is known.
+  func isUrgent(_ exchange: any HTTPExchange) -> Bool
+  /// There is no memory for the rest of the body: answer now.
+  func exchangeCrowded(_ exchange: any HTTPExchange)
   /// The body of the endpoint's own error answer, and its fields. `target` is nil where the request line could not be read.
   func refusal(_ refusal: RequestRefusal, target: String?) -> (fields: [(name: String, value: String)], body: [UInt8])
+}
+
+extension HTTPHandler {
+  public func isUrgent(_ exchange: any HTTPExchange) -> Bool { false }
+  public func exchangeCrowded(_ exchange: any HTTPExchange) {
+    let answer = refusal(.overloaded("there is no memory for the request's body"), target: exchange.head.target)
+    exchange.respond(status: 503, fields: answer.fields + [(name: "retry-after", value: "5")], body: answer.body)
+  }
 }

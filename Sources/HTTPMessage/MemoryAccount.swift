@@ -18,6 +18,17 @@ public final class MemoryAccount {
     case decoding
     /// Paths, names and messages in the list of requests.
     case records
+
+    /// As metrics and the API call it.
+    public var name: String {
+      switch self {
+      case .bodies: "bodies"
+      case .queued: "queued"
+      case .retry: "retry"
+      case .decoding: "decoding"
+      case .records: "records"
+      }
+    }
   }
 
   /// Bytes that may be held. Changes with the policy.
@@ -78,6 +89,9 @@ public final class MemoryAccount {
 
   /// Grants flow control for `count` more bytes, or takes a grant back with a negative one.
   public func promise(_ count: Int) { promised += count }
+
+  /// True where `count` more bytes may be granted for a sender's convenience: an eighth at most, and not of the second half.
+  public func mayPromise(_ count: Int) -> Bool { promised + count <= limit / 8 && total < limit / 2 }
 
   /// The next `give` calls `onRoom`.
   public func awaitRoom() { isAwaited = true }

@@ -43,6 +43,13 @@ final class ContentDecoder {
   private(set) var isComplete = false
   private var chunk: [UInt8] = []
 
+  /// Bytes of the decoder's own memory, its window among them.
+  var heldBytes: Int {
+    guard isOpen else { return chunk.count }
+    // zlib's window and tables for the usual window of 32 KiB.
+    return chunk.count + (zstd.map { ZSTD_sizeof_DStream($0) } ?? 44 << 10)
+  }
+
   /// nil for codings that are not decoded.
   init?(_ coding: ContentCoding) {
     guard coding != .identity, coding != .unsupported else { return nil }

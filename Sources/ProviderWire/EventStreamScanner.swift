@@ -31,6 +31,8 @@ struct EventStreamScanner {
   /// Bytes of the line feed that belongs to the frame before; see `nextFrame`.
   private(set) var strayLineFeed = false
 
+  /// Bytes of our own memory.
+  var keptBytes: Int { isOwned ? bytes.count : 0 }
   /// Bytes of the frame that is not complete.
   var pendingCount: Int { bytes.endIndex - frameStart }
   /// The bytes of the frame that is not complete.

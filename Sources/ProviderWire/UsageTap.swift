@@ -46,9 +46,15 @@ public struct UsageTap {
   public private(set) var work: WorkReading?
   /// Lines of a batch's results since they were taken; nil where nobody asks.
   private var lines: [LineUsage]?
+  /// The frame under way, where it is too large to be kept.
+  private var skimmed: SkimmedFrame?
 
-  /// The most bytes of a frame that are kept; a larger one passes unread.
-  static let frameLimit = 16 << 20
+  /// The most bytes of a frame that are kept; of a larger one its beginning and its last `tailLimit` are, for its type and usage.
+  static let frameLimit = 1 << 20
+  /// The most bytes of a line that are kept, where each line is an object; a larger one passes unread.
+  static let lineLimit = 4 << 20
+  /// The most bytes that a piece of a compressed answer may unfold to.
+  static let pieceLimit = 4 << 20
   /// The most bytes of a body that are kept to be read at its end; of a larger one the last `tailLimit` are.
   static let wholeLimit = 1 << 20
   static let tailLimit = 64 << 10
@@ -140,7 +146,7 @@ public struct UsageTap {
     }
     guard let decoder else { return listen(bytes) }
     var decoded: [UInt8] = []
-    if decoder.decode(bytes, onto: &decoded, limit: Self.frameLimit) != .ok { isBroken = true }
+    if decoder.decode(bytes, onto: &decoded, limit: Self.pieceLimit) != .ok { isBroken = true }
     listen(decoded[...])
   }
 
@@ -163,16 +169,59 @@ public struct UsageTap {
   private mutating func listen(_ bytes: ArraySlice<UInt8>) {
     switch form {
     case .eventStream:
+      var bytes = bytes
+      if skimmed != nil {
+        guard let end = skimmed?.take(bytes) else { return }
+        readSkimmed()
+        bytes = bytes[end...]
+        if bytes.isEmpty { return }
+      }
       scanner.take(bytes)
       while let frame = scanner.nextFrame() {
         if frame.hasData { read(frame.data) }
       }
       scanner.park()
-      if scanner.pendingCount > Self.frameLimit { scanner.abandon() }
+      if scanner.pendingCount > Self.frameLimit { skim() }
     case .lines: listenToLines(bytes)
     case .whole: keep(bytes)
     case .opaque: break
     }
+  }
+
+  // MARK: Frames that are too large, and memory that is short
+
+  /// Bytes that are kept of what is not whole yet, and what decoding takes.
+  public var heldBytes: Int {
+    scanner.keptBytes + whole.count + (skimmed?.heldBytes ?? 0) + (decoder?.heldBytes ?? 0)
+  }
+  /// What is kept in the worst case although memory is short.
+  public static let leastHeld = 2 * tailLimit
+
+  /// Memory is short: of what is not whole only the end is kept, which is where usage stands.
+  public mutating func shrink() {
+    switch form {
+    case .eventStream where !strips && scanner.pendingCount > Self.leastHeld: skim()
+    case .whole where whole.count > Self.leastHeld:
+      wholeIsCut = true
+      whole = Array(whole.suffix(Self.tailLimit))
+    case .lines where whole.count > Self.leastHeld: whole = []
+    default: break
+    }
+  }
+
+  private mutating func skim() {
+    skimmed = SkimmedFrame(scanner.pending)
+    scanner.abandon()
+  }
+
+  private mutating func readSkimmed() {
+    guard let frame = skimmed else { return }
+    skimmed = nil
+    sawData = true
+    if let type = frame.typeObject { scratch.walk(type[...]) { _ = answer.read(&$0) } }
+    whole = frame.tail
+    readTail()
+    whole = []
   }
 
   /// Reads one frame's data.
@@ -257,7 +306,7 @@ public struct UsageTap {
       from = end + 1
     }
     whole.append(contentsOf: bytes[from...])
-    if whole.count > Self.frameLimit { whole = [] }
+    if whole.count > Self.lineLimit { whole = [] }
   }
 
   private mutating func keep(_ bytes: ArraySlice<UInt8>) {

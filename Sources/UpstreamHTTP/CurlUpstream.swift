@@ -63,6 +63,9 @@ public final class CurlUpstream: Upstream {
     tg_process_release_code()
   }
 
+  /// Gives back free heap alone: while memory is short, it may be worth milliseconds.
+  public static func releaseHeap() { tg_curl_release_free_memory() }
+
   /// Throws where libcurl cannot be initialized. Also makes the process ignore SIGPIPE, and sets malloc up for
   /// large bodies.
   public init(loop: EventLoop) throws {

@@ -65,10 +65,11 @@ final class BrokerProcess {
     self.ledger = ledger
     BrokerProcess.log(ledger.store.recovered, logger)
     let requests = requests
+    let memory = MemoryAccount(limit: policy.memory)
     let broker = Broker(
       policy: policy, secrets: secrets,
       parts: BrokerParts(
-        upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, ledger: ledger, prices: prices,
+        upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, ledger: ledger, prices: prices, memory: memory,
         requestEnded: { record in
           guard format != .off else { return }
           let lasted = Int64((record.endedAt ?? record.arrivedAt) &- record.arrivedAt)
@@ -97,7 +98,8 @@ final class BrokerProcess {
         try TLSContext(
           certificateFile: PolicyLoading.resolved($0.certificate, relativeTo: options.policyFile),
           keyFile: PolicyLoading.resolved($0.key, relativeTo: options.policyFile))
-      })
+      }, memory: memory)
+    dataServer.onMemoryShortage = { CurlUpstream.releaseHeap() }
     if policy.admin.listen != nil {
       var adminLimits = EndpointLimits()
       adminLimits.bodyBytes = 64 << 10

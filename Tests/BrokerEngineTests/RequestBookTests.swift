@@ -25,6 +25,18 @@ import Testing
     #expect(book.live.isEmpty)
   }
 
+  @Test func countsTheTextOfTheRecordsThatItKeeps() {
+    var book = RequestBook(capacity: 2)
+    #expect(book.textBytes == 0)
+    for number in 1...5 {
+      let record = record(UInt64(number))
+      record.path = String(repeating: "p", count: number * 10)
+      book.ended(record)
+    }
+    // Of the last two: their paths and `GET`.
+    #expect(book.textBytes == 40 + 50 + 6)
+  }
+
   @Test func listsTheLivingByState() {
     var book = RequestBook(capacity: 1)
     let waiting = record(2)

@@ -13,6 +13,8 @@ final class RecordingHandler: HTTPHandler {
   var onDrained: (any HTTPExchange) -> Void = { _ in }
   var onEnded: (any HTTPExchange, ExchangeEnding) -> Void = { _, _ in }
   var refusals: [RequestRefusal] = []
+  /// Whose exchanges are urgent.
+  var urgentPath: String?
 
   var endings: [String] { log.filter { $0.hasPrefix("ended") } }
 
@@ -33,6 +35,7 @@ final class RecordingHandler: HTTPHandler {
     log.append("ended \(ending)")
     onEnded(exchange, ending)
   }
+  func isUrgent(_ exchange: any HTTPExchange) -> Bool { exchange.head.target == urgentPath }
   func refusal(
     _ refusal: RequestRefusal, target: String?
   ) -> (fields: [(name: String, value: String)], body: [UInt8]) {
@@ -58,14 +61,21 @@ final class SessionBench: SessionCarrier {
   private(set) var session: (any Session)!
   private(set) var openExchanges = 0
   private(set) var wantsFlush = false
+  private(set) var intake: BodyIntake?
 
-  init(_ handler: RecordingHandler, limits: EndpointLimits = EndpointLimits(), http2: Bool = false) {
+  init(_ handler: RecordingHandler, limits: EndpointLimits = EndpointLimits(), http2: Bool = false,
+    memory: MemoryAccount? = nil
+  ) {
     self.handler = handler
     let limits = SessionLimits(limits)
+    intake = memory.map { memory in
+      BodyIntake(
+        memory: memory, limits: limits, loop: nil, now: { [unowned self] in now }, bodies: { [unowned self] in session.arriving })
+    }
     session =
       http2
-      ? HTTP2Session(carrier: self, handler: handler, limits: limits, output: output)
-      : HTTP1Session(carrier: self, handler: handler, limits: limits, output: output)
+      ? HTTP2Session(carrier: self, handler: handler, limits: limits, output: output, intake: intake)
+      : HTTP1Session(carrier: self, handler: handler, limits: limits, output: output, intake: intake)
   }
 
   func needsFlush() { wantsFlush = true }

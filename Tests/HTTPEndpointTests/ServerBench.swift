@@ -15,10 +15,13 @@ final class ServerBench {
   private var watchdog: LoopTimer!
   private var isLate = false
 
-  init(_ handler: RecordingHandler, limits: EndpointLimits = EndpointLimits(), tls: TLSContext? = nil) throws {
+  init(
+    _ handler: RecordingHandler, limits: EndpointLimits = EndpointLimits(), tls: TLSContext? = nil,
+    memory: MemoryAccount = MemoryAccount()
+  ) throws {
     loop = try EventLoop()
     self.handler = handler
-    server = HTTPServer(loop: loop, handler: handler, limits: limits, tls: tls)
+    server = HTTPServer(loop: loop, handler: handler, limits: limits, tls: tls, memory: memory)
     watchdog = LoopTimer(loop) { [unowned self] in self.isLate = true }
   }
 

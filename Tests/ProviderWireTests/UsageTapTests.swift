@@ -443,6 +443,47 @@ import Testing
     }
   }
 
+  @Test(arguments: ["\n\n", "\r\n\r\n", "\r\r"])
+  func readsTypeAndUsageOfAFrameThatIsTooLargeToKeep(_ blank: String) {
+    let large = String(repeating: "A", count: UsageTap.frameLimit + 200_000)
+    let frame =
+      #"data: {"type":"response.completed","response":{"output":[{"result":""# + large
+      + #""}],"usage":{"input_tokens":7,"output_tokens":9},"user":null}}"# + blank
+    let next = "data: {\"type\":\"other\"}" + blank
+    for step in [997, 16_384, 2 << 20] {
+      let body = Array((frame + next).utf8)
+      var tap = UsageTap(
+        endpoint: .responses, isStreaming: true, contentType: Self.events, contentEncoding: nil, stripInjectedUsage: false)
+      var passed = 0
+      var most = 0
+      var at = 0
+      while at < body.count {
+        let end = min(at + step, body.count)
+        tap.feed(body[at..<end]) { passed += $0.count }
+        most = max(most, tap.heldBytes)
+        at = end
+      }
+      tap.finish { passed += $0.count }
+      #expect(passed == body.count)
+      #expect(tap.usage == Self.usage(7, 9), "\(step)")
+      #expect(tap.sawEndMark)
+      #expect(most <= UsageTap.frameLimit + step && tap.heldBytes == 0)
+    }
+  }
+
+  @Test func keepsTheLeastWhereMemoryIsShort() {
+    for (type, start) in [(Self.events, "data: "), (Self.json, "{\"x\":\""), ("application/x-ndjson", "{\"x\":\"")] {
+      var tap = UsageTap(
+        endpoint: .chatCompletions, isStreaming: true, contentType: type, contentEncoding: nil, stripInjectedUsage: false)
+      tap.feed(Array(start.utf8)[...]) { _ in }
+      for _ in 0..<100 {
+        tap.feed([UInt8](repeating: UInt8(ascii: "a"), count: 60_000)[...]) { _ in }
+        if tap.heldBytes > UsageTap.leastHeld { tap.shrink() }
+        #expect(tap.heldBytes <= UsageTap.leastHeld + 1024)
+      }
+    }
+  }
+
   @Test func survivesMutatedAnswersAndPassesThemUnchanged() {
     var random = SeededRandom(seed: 5)
     let scratch = WireScratch()
