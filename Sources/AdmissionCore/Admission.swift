@@ -75,6 +75,8 @@ public struct Admission: Sendable {
   var clock: Instant
 
   var isDraining = false
+  /// When a drain ends, whatever still runs.
+  var drainEnd = Instant.distantFuture
   var saidDrained = false
 
   /// - Parameter seed: for jitter and tie-breaks; the same seed and events give the same actions.
@@ -96,7 +98,7 @@ public struct Admission: Sendable {
     case .progressed(let lease, let progress): trueUp(lease, progress, at: now, into: &actions)
     case .settled(let lease, let settlement): settle(lease, settlement, at: now, into: &actions)
     case .limitsObserved(let lease, let limits): observe(limits, lease, at: now, into: &actions)
-    case .policyReplaced(let policy): replace(policy, at: now, into: &actions)
+    case .policyReplaced(let policy, let candidates): replace(policy, candidates, at: now, into: &actions)
     case .keyChecked(let provider, let key, let generation, let isRefused):
       keyChecked(provider, key, generation: generation, isRefused: isRefused, at: now, into: &actions)
     case .operatorCommanded(let command): obey(command, at: now, into: &actions)
@@ -109,6 +111,10 @@ public struct Admission: Sendable {
     case .daySumsRestored(let sums): restore(sums, at: now)
     case .deadlineReached: break
     case .drainRequested: isDraining = true
+    case .drainBounded(let end):
+      isDraining = true
+      drainEnd = end
+      boundWaiting(at: now, into: &actions)
     }
     if needsPass { dispatch(at: now, into: &actions) }
     if isDraining, !saidDrained, waitingCount == 0, leaseCount == 0 {

@@ -372,7 +372,7 @@ extension Admission {
     leases[Int(slot)] = Lease(
       id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
       takenFromKey: fromKey, takenFromTenant: fromTenant, turn: turn, leg: placement.leg,
-      breakerGeneration: breakerGeneration,
+      began: now, breakerGeneration: breakerGeneration,
       gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.hold, epoch: book.epoch,
       modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,
       keyModelGeneration: keyModelGeneration, counted: counted(at: holder(of: placement), index))

@@ -142,6 +142,8 @@ public struct KeyPolicy: Sendable, Equatable {
   public var secretGeneration: Int
   /// False before and after its days: it is not used. The shell knows the calendar.
   public var isInForce: Bool
+  /// The key of the policy before that had the same secret under another name; what is counted goes on for this one.
+  public var predecessor: KeyID?
   public init(
     id: KeyID, weight: Int = 1, limits: Limits = Limits(), models: [Glob] = [], secretGeneration: Int = 0,
     isInForce: Bool = true

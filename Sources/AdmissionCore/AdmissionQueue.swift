@@ -143,9 +143,14 @@ extension Admission {
   /// Takes a request out of the queue and concludes it.
   /// - Parameter budget: the account that refuses it.
   mutating func evict(
-    _ slot: Int32, outcome: Outcome, budget: Int32? = nil, at now: Instant, into actions: inout ActionList
+    _ slot: Int32, outcome wanted: Outcome, budget: Int32? = nil, at now: Instant, into actions: inout ActionList
   ) {
     guard let request = waiting[Int(slot)] else { return }
+    var outcome = wanted
+    // What it could have waited for without the drain.
+    if drainEnd != .distantFuture, wanted == .evictedMaxWait || wanted == .rejectedNoCapacity {
+      outcome = .rejectedDraining
+    }
     // What the request has waited for is not asked for again when it just leaves.
     let obstacle = budget.map { Obstacle(kind: .budget, account: $0) }
     let blocker =

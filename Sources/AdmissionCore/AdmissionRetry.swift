@@ -86,6 +86,10 @@ extension Admission {
     case .throttled, .failed, .ownFault: guard settlement.toldToRetry != false else { return false }
     }
     var request = lease.request
+    if let candidates = request.candidatesAnew {
+      request.box = request.box.routed(to: candidates)
+      request.candidatesAnew = nil
+    }
     guard settlement.mayGoAgain, !settlement.answerBegan, !request.isCancelled, now < request.deadline,
       let known = route(of: request.ticket)
     else { return false }
@@ -148,12 +152,13 @@ extension Admission {
         if backoff > now { request.notBefore = backoff }
       }
     }
-    guard !isHopeless(request, at: now) else { return false }
+    request.deadline = min(request.deadline, lastStart(of: request))
+    guard now < request.deadline, !isHopeless(request, at: now) else { return false }
     request.queuedSince = now
     request.lastNoted = nil
     let slot = store(request)
     if request.notBefore == nil { enterLane(slot, isRetry: true) }
-    schedule(slot, at: now)
+    schedule(slot, at: now, into: &actions)
     needsPass = true
     actions.append(
       .note(

@@ -105,13 +105,12 @@ extension Admission {
   }
 
   private mutating func installKeys(_ rules: ProviderPolicy, _ number: Int, at now: Instant) {
+    let known = knownKeys(rules, number)
     for index in providers[number].keys.indices {
-      providers[number].keys[index].isRetired = !rules.keys.contains {
-        $0.id == providers[number].keys[index].policy.id
-      }
+      providers[number].keys[index].isRetired = !known.contains(index)
     }
-    providers[number].keyOrder = rules.keys.map { key in
-      if let known = providers[number].keys.firstIndex(where: { $0.policy.id == key.id && !$0.isRetired }) {
+    providers[number].keyOrder = zip(rules.keys, known).map { key, known in
+      if let known {
         // A key that was refused may be right now.
         let isNew = providers[number].keys[known].policy.secretGeneration != key.secretGeneration
         if isNew, providers[number].keys[known].health.trouble != .byOperator {
@@ -131,6 +130,25 @@ extension Admission {
       return new
     }
     while providers[number].keys.last?.isFree == true { providers[number].keys.removeLast() }
+  }
+
+  /// For each key of the rules the state that goes on as its: that of the key whose secret it has, else of the key with its name.
+  private func knownKeys(_ rules: ProviderPolicy, _ number: Int) -> [Int?] {
+    var known = [Int?](repeating: nil, count: rules.keys.count)
+    var taken: Set<Int> = []
+    for names in [rules.keys.map(\.predecessor), rules.keys.map { KeyID?.some($0.id) }] {
+      for (position, name) in names.enumerated() where known[position] == nil {
+        // One that was retired comes back with what still runs on it.
+        let keys = providers[number].keys
+        guard let name,
+          let index = keys.firstIndex(where: { $0.policy.id == name && !$0.isRetired })
+            ?? keys.firstIndex(where: { $0.policy.id == name }),
+          taken.insert(index).inserted
+        else { continue }
+        known[position] = index
+      }
+    }
+    return known
   }
 
   /// Puts the operator's limits, tightened by what was learned, into force.
@@ -157,14 +175,24 @@ extension Admission {
     }
   }
 
-  /// A new policy while requests wait and run: those that wait are routed anew; where no candidate is left they are
-  /// concluded.
-  mutating func replace(_ new: AdmissionPolicy, at now: Instant, into actions: inout ActionList) {
-    let candidates = leases.map { lease in
+  /// A new policy while requests wait and run: those that wait are routed anew, those that run if they are tried again;
+  /// where no candidate is left they are concluded.
+  mutating func replace(
+    _ new: AdmissionPolicy, _ candidates: [RequestID: [Candidate]], at now: Instant, into actions: inout ActionList
+  ) {
+    let legs = leases.map { lease in
       lease.flatMap { $0.leg < 0 ? nil : routes.routes[Int($0.request.route)].legs[$0.leg].candidate }
     }
     install(new, at: now)
-    rerouteLeases(candidates)
+    for (id, anew) in candidates where !anew.isEmpty {
+      guard let location = locations[id] else { continue }
+      if location >= 0, let box = waiting[Int(location)]?.box {
+        waiting[Int(location)]?.box = box.routed(to: anew)
+      } else if location < 0 {
+        leases[Int(~location)]?.request.candidatesAnew = anew
+      }
+    }
+    rerouteLeases(legs)
     reroute(at: now, into: &actions)
   }
 
@@ -215,6 +243,8 @@ extension Admission {
     for id in ids {
       if let slot = locations[id], slot >= 0 { schedule(slot, at: now, into: &actions) }
     }
+    sweepHopeless(at: now, into: &actions)
+    boundWaiting(at: now, into: &actions)
     needsPass = true
   }
 
@@ -222,7 +252,12 @@ extension Admission {
   /// new ones, so that what fails later is noted where it failed.
   private mutating func rerouteLeases(_ candidates: [Int?]) {
     for slot in leases.indices {
-      guard let lease = leases[slot], let known = route(of: lease.request.ticket) else { continue }
+      guard let lease = leases[slot] else { continue }
+      guard let known = route(of: lease.request.ticket) else {
+        leases[slot]?.request.route = -1
+        leases[slot]?.leg = -1
+        continue
+      }
       let legs = routes.routes[Int(known.route)].legs
       leases[slot]?.request.route = known.route
       leases[slot]?.request.failedLegs = 0

@@ -58,6 +58,9 @@ extension Admission {
       freeLeases = []
     }
     release(lease, settlement, at: now)
+    if settlement.verdict == .success {
+      providers[Int(lease.placement.provider)].durations.learn(now - lease.began, model: lease.request.model)
+    }
     postCost(of: lease, settlement, at: now, into: &actions)
     learn(from: lease, settlement, at: now, into: &actions)
     if !requeue(lease, settlement, at: now, into: &actions) {
@@ -67,6 +70,7 @@ extension Admission {
       needsPass = true
       // A success has said already what it opened.
       if settlement.verdict != .success { reviewHeldBack(at: now) }
+      boundWaiting(at: now, into: &actions)
       wakeBudgetWaiters(lease.request.accounts, at: now, into: &actions)
     }
   }

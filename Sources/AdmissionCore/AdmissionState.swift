@@ -5,11 +5,17 @@
 final class TicketBox: Sendable {
   let ticket: Ticket
   init(_ ticket: Ticket) { self.ticket = ticket }
+
+  func routed(to candidates: [Candidate]) -> TicketBox {
+    var ticket = ticket
+    ticket.candidates = candidates
+    return TicketBox(ticket)
+  }
 }
 
 /// A request, queued or running.
 struct Request: Sendable {
-  let box: TicketBox
+  var box: TicketBox
   var ticket: Ticket { box.ticket }
   var tenant: Int32
   var band: Int
@@ -53,6 +59,8 @@ struct Request: Sendable {
   var backoffUntil = Instant(nanoseconds: .min)
   /// The budget accounts that it counts against.
   var accounts: [Int32] = []
+  /// Where it goes if it is tried again, since the routes changed while it ran; nil where they did not.
+  var candidatesAnew: [Candidate]?
   /// The account at which it waits, outside its lane, for a hold to come back; -1 where it does not.
   var waitsFor: Int32 = -1
 
@@ -78,6 +86,7 @@ struct Lease: Sendable {
   var turn: LeaseTurn?
   /// Among the legs of its route; -1 where new rules have none for its candidate.
   var leg: Int
+  var began: Instant
   var breakerGeneration: UInt64
   var gateGeneration: UInt64
   var keyGeneration: UInt64
@@ -163,6 +172,8 @@ struct ProviderState: Sendable {
   var retries = RetryBudget()
   var learner = QuotaLearner()
   var predictor = OutputPredictor()
+  /// How long calls last that go well, by the model's number.
+  var durations = CallDurations()
   /// Never reordered, so that a lease's number stays good; `policy.modelLimits` order is `modelOrder`.
   var models: [ModelState] = []
   var modelOrder: [Int32] = []

@@ -10,7 +10,9 @@ public enum AdmissionEvent: Sendable {
   case settled(LeaseID, Settlement)
   /// The head of a running attempt's answer told the provider's limits.
   case limitsObserved(LeaseID, ObservedLimits)
-  case policyReplaced(AdmissionPolicy)
+  /// `candidates`: where the requests that wait or run may go under the new routes, from their next placement on. Who is not named
+  /// keeps those with which it came, as far as they still exist.
+  case policyReplaced(AdmissionPolicy, candidates: [RequestID: [Candidate]] = [:])
   case operatorCommanded(OperatorCommand)
   /// A free call of our own with this key has ended: the provider refused the key by words, or did not. `generation` is the
   /// secret's.
@@ -32,6 +34,9 @@ public enum AdmissionEvent: Sendable {
   /// The instant that `nextDeadline` gave has come.
   case deadlineReached
   case drainRequested
+  /// The process ends at this instant: who waits for what cannot be over by then is concluded, at once where that is
+  /// known.
+  case drainBounded(Instant)
 }
 
 /// What a provider charged, or will be taken to have charged.

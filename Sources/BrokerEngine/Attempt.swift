@@ -32,6 +32,8 @@ final class Attempt: UpstreamEvents {
   /// A cycle with the exchange's phase, which ends with the attempt.
   let exchange: Exchange
   let grant: Grant
+  /// Those by which it is carried out.
+  private let rules: BrokerRules
   private var lease: Lease?
   private var call: (any UpstreamCall)?
   private var phase = Phase.awaitingHold
@@ -49,6 +51,8 @@ final class Attempt: UpstreamEvents {
   /// What is left of the `content-length`; -1 where there is none.
   private var remaining = -1
   private var isEventStream = false
+  /// Nothing of ours can be written behind what the provider has compressed.
+  private var isEncoded = false
   private var graceTimer: LoopTimer?
   /// What the lines of a batch's results have come to.
   private var sums = LineSums()
@@ -59,6 +63,7 @@ final class Attempt: UpstreamEvents {
     self.exchange = exchange
     self.grant = grant
     tapShare = MemoryShare(exchange.broker.memory, .decoding)
+    rules = exchange.rulesOfGrant(grant.provider)
     self.lease = consume lease
   }
 
@@ -81,7 +86,7 @@ final class Attempt: UpstreamEvents {
 
   func holdIsSafe() {
     guard case .awaitingHold = phase else { return }
-    guard let request = exchange.upstreamRequest(grant) else {
+    guard let request = exchange.upstreamRequest(grant, under: rules) else {
       return end(Settlement(verdict: .ownFault, wasSent: false), failure: "the provider is gone")
     }
     phase = .awaitingHead
@@ -212,22 +217,7 @@ final class Attempt: UpstreamEvents {
       }
       end(settlement, failure: failure.kind.rawValue)
     case .relaying:
-      tap?.finish { withheld.append(contentsOf: $0) }
-      if isEventStream {
-        // The client may stand inside a frame: an empty line closes it.
-        withheld.append(contentsOf: "\n\n".utf8)
-        withheld.append(
-          contentsOf: BrokerError.inStreamFrame(
-            dialect: exchange.dialect, endpoint: exchange.path.endpoint,
-            message: ErrorText.failedUpstream(failure, provider: grant.provider.name), code: "server_error",
-            requestID: record.text))
-        exchange.deliverAtEnd(Exchange.Delivery(head: pendingHead, body: withheld))
-      } else {
-        giveOn()
-        exchange.downstream.abort()
-      }
-      pendingHead = nil
-      withheld = []
+      breakOff(saying: ErrorText.failedUpstream(failure, provider: grant.provider.name), code: "server_error")
       end(
         Settlement(verdict: .truncated, usage: usage(), answerBegan: true, hasAnswer: true),
         failure: failure.kind.rawValue)
@@ -235,8 +225,47 @@ final class Attempt: UpstreamEvents {
   }
 
   private var repeatsAfterSending: Bool {
-    let provider = exchange.rules.provider(grant.provider.name) ?? broker.rules.provider(grant.provider.name)
-    return provider?.policy.retry.afterSent ?? false
+    rules.provider(grant.provider.name)?.policy.retry.afterSent ?? false
+  }
+
+  /// The answer ends here without being whole: in a stream by an error frame, else so that the client can see it.
+  private func breakOff(saying message: String, code: String) {
+    tap?.finish { withheld.append(contentsOf: $0) }
+    if isEventStream, !isEncoded {
+      // The client may stand inside a frame: an empty line closes it.
+      withheld.append(contentsOf: "\n\n".utf8)
+      withheld.append(
+        contentsOf: BrokerError.inStreamFrame(
+          dialect: exchange.dialect, endpoint: exchange.path.endpoint, message: message, code: code,
+          requestID: record.text))
+      exchange.deliverAtEnd(Exchange.Delivery(head: pendingHead, body: withheld))
+    } else {
+      giveOn()
+      exchange.downstream.abort()
+    }
+    pendingHead = nil
+    withheld = []
+  }
+
+  /// The process ends before the answer does: the provider is let go, the client is told.
+  func drainTimedOut() {
+    call?.cancel()
+    call = nil
+    let wasSent: Bool
+    switch phase {
+    case .ended: return
+    case .awaitingHold: wasSent = false
+    case .awaitingHead, .holding: wasSent = true
+    case .relaying:
+      wasSent = true
+      if tap?.sawEndMark == true { return completed() }
+      breakOff(saying: "The broker is shutting down and broke the answer off.", code: "server_error")
+    }
+    exchange.isCutByDrain = true
+    end(
+      Settlement(
+        verdict: .clientLeft, usage: wasSent ? usage() : nil, wasSent: wasSent, answerBegan: answerBegan),
+      failure: "the drain's time was up")
   }
 
   private func verdict(_ head: ResponseHead, _ body: [UInt8]) -> Verdict {
@@ -266,6 +295,10 @@ final class Attempt: UpstreamEvents {
     exchange.releaseBody()
     let answer = ResponseHead(status: head.status, fields: fields)
     isEventStream = Attempt.isEventStream(head)
+    isEncoded =
+      head.fields.firstIndex(of: "content-encoding").map {
+        !FieldSyntax.equal(head.fields.valueBytes(at: $0), "identity")
+      } ?? false
     guard !isEventStream, let loop = broker.loop else { return exchange.downstream.respond(answer) }
     remaining = fields.first("content-length").flatMap { Int($0) } ?? -1
     pendingHead = answer

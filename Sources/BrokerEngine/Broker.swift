@@ -142,7 +142,10 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     memory.limit = policy.memory
     models.forget()
     keyRefusals.retain(of: policy)
-    dispatcher.replacePolicy(Broker.admission(policy, secrets, at: wallNanoseconds(at: now)))
+    var candidates: [RequestID: [Candidate]] = [:]
+    for (id, exchange) in exchanges { candidates[id] = exchange.candidatesAnew() }
+    dispatcher.replacePolicy(
+      Broker.admission(policy, secrets, at: wallNanoseconds(at: now)), candidates: candidates)
     budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
     keyCalendar.policyChanged(policy)
   }
@@ -191,24 +194,29 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
       for key in admission.providers[provider].keys.indices {
         admission.providers[provider].keys[key].secretGeneration = secrets.generation(
           provider: admission.providers[provider].id.name, key: admission.providers[provider].keys[key].id.name)
+        admission.providers[provider].keys[key].predecessor = secrets.predecessor(
+          provider: admission.providers[provider].id.name, key: admission.providers[provider].keys[key].id.name
+        ).map { KeyID($0) }
       }
     }
     return admission
   }
 
   /// Stops admitting. `onDrained` follows when nothing is left.
-  public func drain() {
+  /// - Parameter time: after this `abortAll` will be called: who waits for what cannot be over by then is refused now.
+  public func drain(within time: Duration? = nil) {
     guard !isDraining else { return }
     isDraining = true
-    dispatcher.drain()
+    dispatcher.drain(until: time.map { clock.instant + Span(nanoseconds: Int64(clamping: $0.wholeNanoseconds)) })
   }
 
-  /// The drain's time is up: what still waits is refused, what still runs is broken off.
+  /// The drain's time is up: what still waits is refused, what still runs is broken off, each with an answer that says so where one
+  /// can still be written.
   public func abortAll() {
     let all = exchanges.values.sorted { $0.record.id < $1.record.id }
     // The waiting ones first: a place that a broken-off call frees is for nobody any more.
     for exchange in all where exchange.record.state == .queued { exchange.drainTimedOut() }
-    for exchange in all { exchange.drainTimedOut() }
+    for exchange in all where exchange.record.state != .ended { exchange.drainTimedOut() }
   }
 
   /// - Parameter askedBy: who stands in the books for what follows from it.

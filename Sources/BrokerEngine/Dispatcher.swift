@@ -40,9 +40,14 @@ final class Dispatcher {
   func progress(_ lease: LeaseID, _ progress: Progress) { take(.progressed(lease, progress)) }
   func settle(_ lease: LeaseID, _ settlement: Settlement) { take(.settled(lease, settlement)) }
   func observe(_ limits: ObservedLimits, _ lease: LeaseID) { take(.limitsObserved(lease, limits)) }
-  func replacePolicy(_ policy: AdmissionPolicy) { take(.policyReplaced(policy)) }
+  func replacePolicy(_ policy: AdmissionPolicy, candidates: [RequestID: [Candidate]] = [:]) {
+    take(.policyReplaced(policy, candidates: candidates))
+  }
   func command(_ command: OperatorCommand) { take(.operatorCommanded(command)) }
-  func drain() { take(.drainRequested) }
+  func drain(until end: Instant?) {
+    take(.drainRequested)
+    if let end { take(.drainBounded(end)) }
+  }
   /// Events about budgets, keys and the past.
   func tell(_ event: AdmissionEvent) { take(event) }
   var budgetWindows: [BudgetWindow] { core.budgetWindows }

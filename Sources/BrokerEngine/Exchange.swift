@@ -70,6 +70,8 @@ final class Exchange {
   private var ownTime: UInt64 = 0
   /// Of a body that is sent with something put into it: the copy beside the client's own.
   private var spliceShare: MemoryShare
+  /// The drain's end breaks it off: its outcome is ours, whatever the core makes of its attempt.
+  var isCutByDrain = false
 
   init(
     broker: Broker, downstream: any HTTPExchange, record: RequestRecord, target: RequestTarget, path: PathFacts,
@@ -280,6 +282,21 @@ final class Exchange {
     return true
   }
 
+  /// The providers that the newest rules have for a request that waits or runs; nil where it keeps those with which it came: it named its
+  /// provider, or no route takes it now. Never one that expects another dialect than those did.
+  func candidatesAnew() -> [Candidate]? {
+    switch phase {
+    case .reading, .concluded: return nil
+    case .queued, .attempting: break
+    }
+    guard target.provider == nil, head.fields.first("x-tollgate-provider") == nil else { return nil }
+    let before = rules.candidates(model: facts.model).compactMap { rules.provider($0)?.policy.dialect }
+    let anew = broker.rules.candidates(model: facts.model).filter { name in
+      broker.rules.provider(name).map { before.contains($0.policy.dialect) } ?? false
+    }
+    return anew.isEmpty ? nil : anew.map { Candidate(provider: ProviderID($0), price: price) }
+  }
+
   /// Our own header first, then the path's hint, then what agents send of themselves, then the body's cache key.
   private func sessionName() -> String {
     let fields = head.fields
@@ -326,10 +343,8 @@ final class Exchange {
       reject(
         .rejectedDraining, "The broker is shutting down before this request could be served.", retryAfter: .seconds(1))
       broker.dispatcher.cancel(record.id)
-    case .attempting:
-      downstream.abort()
-      clientLeft()
-    case .concluded: downstream.abort()
+    case .attempting(let attempt): attempt.drainTimedOut()
+    case .concluded: break
     }
   }
 
@@ -363,12 +378,17 @@ final class Exchange {
     ownTime += broker.clock.monotonic() &- now
   }
 
-  /// The call for a grant; nil where its provider is in no policy any more.
-  func upstreamRequest(_ grant: Grant) -> UpstreamRequest? {
-    // A reload may have brought the provider after this request came in.
-    guard let provider = rules.provider(grant.provider.name) ?? broker.rules.provider(grant.provider.name) else {
-      return nil
-    }
+  /// The rules by which a grant that comes now is carried out: address, dialect and secret are of one and the same policy. The newest,
+  /// but where its provider speaks another dialect than the request does, those with which the request came.
+  func rulesOfGrant(_ provider: ProviderID) -> BrokerRules {
+    guard let new = broker.rules.provider(provider.name) else { return rules }
+    guard let old = rules.provider(provider.name), old.policy.dialect != new.policy.dialect else { return broker.rules }
+    return rules
+  }
+
+  /// The call for a grant under the rules that held when it was given; nil where these have no such provider, or no secret for it.
+  func upstreamRequest(_ grant: Grant, under rules: BrokerRules) -> UpstreamRequest? {
+    guard let provider = rules.provider(grant.provider.name) else { return nil }
     var body = downstream.body
     injectsUsage = false
     if provider.policy.injectUsage, provider.policy.dialect == .openai, facts.isStreaming, !facts.asksForUsage,
@@ -379,11 +399,11 @@ final class Exchange {
       spliceShare.hold(body.count)
     }
     var credential: (name: String, value: String)?
-    if let key = grant.key,
-      // The newest secret first: it may have changed while the request waited.
-      let secret = broker.rules.secrets.secret(provider: grant.provider.name, key: key.name)
-        ?? rules.secrets.secret(provider: grant.provider.name, key: key.name)
-    {
+    if let key = grant.key {
+      // Where the older rules hold, the newer ones' key may be none of theirs.
+      let names = [key.name] + provider.policy.keys.map(\.id)
+      let secret = names.lazy.compactMap { rules.secrets.secret(provider: grant.provider.name, key: $0) }.first
+      guard let secret else { return nil }
       credential = provider.credential(secret.revealed)
       sentSecret = secret
     }
@@ -424,6 +444,14 @@ final class Exchange {
     phase = .concluded
     record.queued = max(record.queued, conclusion.queued)
     record.budgetRemaining = conclusion.budgetRemaining
+    if isCutByDrain {
+      let isAnswered = attempt?.answerBegan == true
+      if !isAnswered {
+        answer(
+          .rejectedDraining, "The broker is shutting down before this request was answered.", retryAfter: .seconds(1))
+      }
+      return end(isAnswered ? .truncated : .rejectedDraining)
+    }
     switch conclusion.outcome {
     case .completed, .truncated, .clientLeftQueued, .clientLeftRunning: break
     case .upstreamError:

@@ -6,6 +6,8 @@ public struct KeySecrets: Sendable, CustomStringConvertible, CustomReflectable {
   private struct Entry {
     var secret: Secret
     var generation: Int
+    /// The name under which the policy before had this secret, where that is another.
+    var predecessor: String?
   }
   private var entries: [String: [String: Entry]] = [:]
 
@@ -19,18 +21,30 @@ public struct KeySecrets: Sendable, CustomStringConvertible, CustomReflectable {
   /// How a secret may be shown: by bullets and its last four characters; nil where there is none.
   func mark(provider: String, key: String) -> String? { secret(provider: provider, key: key)?.description }
   func generation(provider: String, key: String) -> Int { entries[provider]?[key]?.generation ?? 0 }
+  func predecessor(provider: String, key: String) -> String? { entries[provider]?[key]?.predecessor }
 
-  /// Counts generations on from what was there before; returns true where a secret is new, gone or other.
+  /// Counts generations on from what was there before, and finds keys that only have another name; returns true where a secret is new,
+  /// gone or other.
   public mutating func succeed(_ old: KeySecrets) -> Bool {
     var changed = false
     for (provider, keys) in entries {
-      for (key, entry) in keys {
-        guard let before = old.entries[provider]?[key] else {
-          changed = true
+      let before = old.entries[provider] ?? [:]
+      // Whose secret none of the keys here has kept under its name.
+      var renamed = before.filter { name, entry in keys[name]?.secret != entry.secret }
+      for (key, entry) in keys.sorted(by: { $0.key < $1.key }) {
+        entries[provider]?[key]?.predecessor = nil
+        if let same = before[key], same.secret == entry.secret {
+          entries[provider]?[key]?.generation = same.generation
           continue
         }
-        if before.secret != entry.secret { changed = true }
-        entries[provider]?[key]?.generation = before.generation + (before.secret == entry.secret ? 0 : 1)
+        changed = true
+        if let other = renamed.filter({ $0.value.secret == entry.secret }).keys.min(), let heir = before[other] {
+          renamed[other] = nil
+          entries[provider]?[key]?.predecessor = other
+          entries[provider]?[key]?.generation = heir.generation
+        } else if let same = before[key] {
+          entries[provider]?[key]?.generation = same.generation + 1
+        }
       }
     }
     return changed || old.count != count

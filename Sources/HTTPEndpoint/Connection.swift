@@ -179,6 +179,7 @@ final class Connection: SessionCarrier {
       session = HTTP1Session(
         carrier: self, handler: server.handler, limits: server.limits, output: output, intake: server.intake)
     }
+    if server.isDraining { session?.drain(closesIdle: false) }
     session?.receive(bytes)
     return true
   }
@@ -205,6 +206,7 @@ final class Connection: SessionCarrier {
           carrier: self, handler: server.handler, limits: server.limits, output: output, intake: server.intake)
       default: break
       }
+      if server.isDraining { session?.drain(closesIdle: false) }
       return true
     case .wantsRead: return false
     case .wantsWrite:
@@ -364,7 +366,7 @@ final class Connection: SessionCarrier {
   func drain() {
     guard case .open = phase else { return }
     if let session {
-      session.drain()
+      session.drain(closesIdle: true)
       settle()
     } else {
       close(.clientLeft)

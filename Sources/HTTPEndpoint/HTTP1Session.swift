@@ -529,10 +529,10 @@ final class HTTP1Session: Session {
     }
   }
 
-  func drain() {
+  func drain(closesIdle: Bool) {
     isDraining = true
     closesAfterAnswer = true
-    if exchange == nil, fate == .open, keptStart == kept.count, case .head = input {
+    if closesIdle, exchange == nil, fate == .open, keptStart == kept.count, case .head = input {
       fate = .closing(lingers: false)
       carrier.needsFlush()
     }

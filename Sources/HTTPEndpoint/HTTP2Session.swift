@@ -514,9 +514,9 @@ final class HTTP2Session: Session {
     carrier.needsFlush()
   }
 
-  func drain() {
+  func drain(closesIdle: Bool) {
     guard fate == .open, draining == .no else { return }
-    if exchanges.isEmpty {
+    if exchanges.isEmpty, closesIdle {
       finalizeDrain()
     } else {
       // First an announcement, so that requests which are on their way are still served (RFC 9113 section 6.8).

@@ -26,7 +26,7 @@ public final class HTTPServer {
   private(set) lazy var intake = BodyIntake(
     memory: memory, limits: limits, loop: loop, now: { [unowned self] in loop.now },
     bodies: { [unowned self] in connections.flatMap(\.arriving) })
-  private let tls: TLSContext?
+  private var tls: TLSContext?
   private var listeners: [Listener] = []
   private var connections: [Connection] = []
   private var dirty: [Connection] = []
@@ -34,6 +34,8 @@ public final class HTTPServer {
   private var isFlushScheduled = false
   private var clock: LoopTimer?
   private var isAccepting = true
+  /// Every answer is the last of its connection.
+  private(set) var isDraining = false
   private var pausedListeners: [Listener] = []
   private var lastNotice: UInt64 = 0
   /// Open on nothing: closed when a connection needs the number.
@@ -88,9 +90,24 @@ public final class HTTPServer {
     return listener.address
   }
 
+  /// Takes this certificate for the connections that come from now on; those that are open keep theirs. Only for a server that was made
+  /// with one: a port does not change between TLS and cleartext.
+  public func replaceTLS(_ context: TLSContext) {
+    if tls != nil { tls = context }
+  }
+
+  /// Tells every client to go elsewhere: idle connections close, HTTP/2 ones get GOAWAY, and each answer, to clients that come later too,
+  /// is the last of its connection. Listeners stay open.
+  public func drain() {
+    guard !isDraining else { return }
+    isDraining = true
+    for connection in connections { connection.drain() }
+  }
+
   /// Closes the listeners and idle connections; requests under way are answered, with `connection: close` or GOAWAY.
   public func stopAccepting() {
     isAccepting = false
+    isDraining = true
     for listener in listeners { listener.close() }
     listeners = []
     pausedListeners = []

@@ -42,7 +42,8 @@ protocol Session: AnyObject {
   /// Called about once a second; enforces the timeouts.
   func tick(now: UInt64)
   /// No request after those under way.
-  func drain()
+  /// - Parameter closesIdle: false where the client has only just come: it gets one answer, with the word that it is the last.
+  func drain(closesIdle: Bool)
 }
 
 /// What a session asks of its connection.

@@ -407,7 +407,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .limitsObserved(let lease, _):
       hash.mix(UInt64(5) << 32 ^ lease.rawValue)
       witness.limitsObserved(lease)
-    case .policyReplaced(let policy):
+    case .policyReplaced(let policy, _):
       hash.mix(UInt64(6) << 32)
       witness.policyReplaced(policy)
     case .operatorCommanded:
@@ -422,7 +422,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       witness.money.replaced(raises)
     case .budgetsRestored, .restored, .learnedRestored, .dayBegan, .daySumsRestored: hash.mix(UInt64(17) << 32)
     case .deadlineReached: hash.mix(UInt64(8) << 32)
-    case .drainRequested:
+    case .drainRequested, .drainBounded:
       hash.mix(UInt64(9) << 32)
       witness.isDraining = true
     }

@@ -29,9 +29,9 @@ public struct SpoiledBooks<Defect: BookDefect>: AdmissionSubject {
 
   public mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {
     var event = event
-    if case .policyReplaced(var policy) = event {
+    if case .policyReplaced(var policy, let candidates) = event {
       Defect.spoil(&policy)
-      event = .policyReplaced(policy)
+      event = .policyReplaced(policy, candidates: candidates)
     }
     Defect.spoil(&event)
     let before = actions.count

@@ -32,6 +32,7 @@ enum TraceText {
     case .learnedRestored(let models): text = "learnedRestored \(models.count)"
     case .deadlineReached: text = "deadlineReached"
     case .drainRequested: text = "drainRequested"
+    case .drainBounded(let end): text = "drainBounded \(end.nanoseconds)"
     }
     let stamp = micros(now)
     return String(repeating: " ", count: max(0, 12 - stamp.count)) + stamp + "  " + text

@@ -193,10 +193,61 @@ import Testing
     rig.broker.abortAll()
     #expect(waiting.answer?.status == 503)
     #expect(waiting.field("x-tollgate-outcome") == "rejected_draining")
-    #expect(running.isAborted)
+    #expect(running.answer?.status == 503)
+    #expect(running.field("x-tollgate-outcome") == "rejected_draining")
+    #expect(running.isFinished && !running.isAborted)
     #expect(rig.upstream.calls[0].isCancelled)
-    #expect(Set(rig.ended.map(\.outcome)) == [.rejectedDraining, .clientLeftRunning])
+    #expect(Set(rig.ended.map(\.outcome)) == [.rejectedDraining])
     #expect(rig.upstream.calls.count == 1)
+  }
+
+  @Test func aStreamThatTheDrainCutsEndsWithTheDialectsErrorFrame() {
+    for (target, body, mark) in [
+      ("/v1/chat/completions", #"{"model":"m","stream":true,"messages":[]}"#, #"data: {"error":"#),
+      ("/v1/messages", #"{"model":"m","stream":true,"max_tokens":1,"messages":[]}"#, "event: error\n"),
+    ] {
+      let rig = Rig()
+      let stream = rig.send(target, body: body)
+      rig.upstream.calls[0].respond(200, [("content-type", "text/event-stream")], ["data: {}\n\ndata: {"], ends: false)
+      let whole = rig.send()
+      rig.upstream.calls[1].respond(200, [("content-length", "9")], ["{"], ends: false)
+      rig.broker.drain()
+      rig.broker.abortAll()
+      #expect(stream.text.hasPrefix("data: {}\n\ndata: {\n\n"))
+      #expect(stream.text.contains(mark))
+      #expect(stream.isFinished && !stream.isAborted)
+      // Whoever was promised nine bytes must see that one is not all.
+      #expect(whole.isAborted)
+      #expect(rig.ended.map(\.outcome) == [.truncated, .truncated])
+      #expect(rig.upstream.calls.map(\.isCancelled) == [true, true])
+    }
+  }
+
+  @Test func whatIsConcludedKeepsItsAnswerWhenTheDrainsTimeIsUp() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger)
+    let answered = rig.send()
+    ledger.commit()
+    rig.upstream.calls[0].respond(200, [("content-length", "2")], ["{}"])
+    #expect(!answered.isFinished)
+    rig.broker.drain()
+    rig.broker.abortAll()
+    ledger.commit()
+    #expect(answered.isFinished && !answered.isAborted)
+    #expect(answered.text == "{}")
+  }
+
+  @Test func aDrainOfKnownLengthRefusesWhatIsBehindAnOpenBreaker() {
+    let rig = Rig { $0.providers[0].retry.attempts = 1 }
+    for _ in 0..<5 {
+      rig.send()
+      rig.upstream.last?.fail(.connectRefused)
+    }
+    let waiting = rig.send()
+    #expect(waiting.answer == nil)
+    rig.broker.drain(within: .seconds(5))
+    #expect(waiting.answer?.status == 503)
+    #expect(waiting.field("x-tollgate-outcome") == "rejected_draining")
   }
 
   @Test func tenantsShowTheirKey() {

@@ -34,6 +34,28 @@ import Testing
     #expect(moreChanged)
   }
 
+  @Test func aKeyWithAnothersSecretIsThatKeyUnderANewName() {
+    let first = secrets([("a", "one"), ("b", "two")])
+    var renamed = secrets([("c", "one"), ("b", "two")])
+    let wasRenamed = renamed.succeed(first)
+    #expect(wasRenamed)
+    #expect(renamed.predecessor(provider: "p", key: "c") == "a")
+    #expect(renamed.predecessor(provider: "p", key: "b") == nil)
+    var swapped = secrets([("c", "two"), ("b", "one")])
+    _ = swapped.succeed(renamed)
+    #expect(swapped.predecessor(provider: "p", key: "c") == "b")
+    #expect(swapped.predecessor(provider: "p", key: "b") == "c")
+    // A second name for a secret whose first one stays is a key of its own, and so is a new secret under an old name.
+    var twice = secrets([("b", "one"), ("c", "two"), ("d", "two")])
+    _ = twice.succeed(swapped)
+    #expect(twice.predecessor(provider: "p", key: "d") == nil)
+    var moved = secrets([("b", "new"), ("e", "one")])
+    _ = moved.succeed(twice)
+    #expect(moved.predecessor(provider: "p", key: "e") == "b")
+    #expect(moved.predecessor(provider: "p", key: "b") == nil)
+    #expect(moved.generation(provider: "p", key: "b") == twice.generation(provider: "p", key: "b") + 1)
+  }
+
   @Test func printsNoSecret() {
     let secrets = secrets([("a", "sk-very-secret-text")])
     var dumped = ""

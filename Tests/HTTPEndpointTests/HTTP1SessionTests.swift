@@ -441,13 +441,13 @@ import Testing
 
   @Test func drainsPolitely() {
     let idle = SessionBench(.echo())
-    idle.session.drain()
+    idle.session.drain(closesIdle: true)
     #expect(idle.session.fate == .closing(lingers: false))
 
     let handler = RecordingHandler()
     let busy = SessionBench(handler)
     busy.feed(get)
-    busy.session.drain()
+    busy.session.drain(closesIdle: true)
     #expect(busy.session.fate == .open)
     handler.exchanges[0].respond(status: 200, fields: [], body: [])
     #expect(busy.flushText().contains("connection: close\r\n"))

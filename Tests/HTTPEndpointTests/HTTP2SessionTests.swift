@@ -490,7 +490,7 @@ import Testing
   @Test func drainsPolitely() {
     let idle = HTTP2TestClient(bench(.echo()))
     idle.exchangeBytes()
-    idle.bench.session.drain()
+    idle.bench.session.drain(closesIdle: true)
     idle.exchangeBytes()
     #expect(idle.goAwayCode == 0)
     #expect(idle.bench.session.fate == .closing(lingers: true))
@@ -499,7 +499,7 @@ import Testing
     let busy = HTTP2TestClient(bench(handler))
     let id = busy.request("GET", "/")
     busy.exchangeBytes()
-    busy.bench.session.drain()
+    busy.bench.session.drain(closesIdle: true)
     busy.exchangeBytes()
     #expect(busy.goAwayCode == 0)
     #expect(busy.bench.session.fate == .open)

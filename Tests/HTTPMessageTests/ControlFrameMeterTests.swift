@@ -1,7 +1,7 @@
 // The meter of control frames: a burst, then a rate.
 import Testing
 
-@testable import HTTPEndpoint
+import HTTPMessage
 
 @Suite struct ControlFrameMeterTests {
   @Test func allowsABurstAndThenARate() {
