@@ -35,7 +35,12 @@ final class BrokerProcess {
   private var secretWatches: [DirectoryWatch] = []
   private lazy var secretTimer = LoopTimer(loop) { [weak self] in self?.readSecretsAgain() }
   private lazy var secretReader = SecretReader(loop: loop)
+  /// nil where the data listeners speak cleartext.
+  private let certificate: CertificateFollower?
   private lazy var drainTimer = LoopTimer(loop) { [weak self] in self?.drainTimedOut() }
+  private var drainTimeIsUp = false
+  /// For the last answers to be written down and sent when a drain's time is up.
+  private static let flushTime = Duration.seconds(1)
   private var isStopping = false
 
   init(_ options: Options) throws {
@@ -92,14 +97,16 @@ final class BrokerProcess {
     console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
     var limits = EndpointLimits()
     limits.bodyBytes = policy.maxBody
-    dataServer = HTTPServer(
-      loop: loop, handler: broker, limits: limits,
-      tls: try policy.tls.map {
-        try TLSContext(
-          certificateFile: PolicyLoading.resolved($0.certificate, relativeTo: options.policyFile),
-          keyFile: PolicyLoading.resolved($0.key, relativeTo: options.policyFile))
-      }, memory: memory)
+    let files = BrokerProcess.certificate(policy, relativeTo: options.policyFile)
+    let dataServer = HTTPServer(
+      loop: loop, handler: broker, limits: limits, tls: try files.map { try CertificateFollower.load($0) },
+      memory: memory)
     dataServer.onMemoryShortage = { CurlUpstream.releaseHeap() }
+    self.dataServer = dataServer
+    certificate = files.map { files in
+      CertificateFollower(loop: loop, files: files, logger: logger) { [unowned dataServer] in dataServer.replaceTLS($0)
+      }
+    }
     if policy.admin.listen != nil {
       var adminLimits = EndpointLimits()
       adminLimits.bodyBytes = 64 << 10
@@ -147,6 +154,7 @@ final class BrokerProcess {
       if case .tcp(let host, _) = address { console.checksHost = host.hasPrefix("127.") || host == "::1" }
     }
     watchSecrets()
+    certificate?.watch()
     broker.writeDown(.broker, name: tollgateVersion, state: "started")
     broker.checkKeys()
     CurlUpstream.releaseMemory()
@@ -179,14 +187,20 @@ final class BrokerProcess {
     logger.info("draining", metadata: ["timeout": "\(broker.policy.drainTimeout)"])
     drainTimer.schedule(after: broker.policy.drainTimeout)
     // Not inside the call that asked for it: its answer goes out first.
-    loop.atEndOfTurn { [broker] in broker.drain() }
+    loop.atEndOfTurn { [broker, dataServer] in
+      dataServer.drain()
+      broker.drain(within: broker.policy.drainTimeout)
+    }
   }
 
+  /// `broker.onDrained` follows when the last answers are with their clients; who does not take its own is not waited for.
   private func drainTimedOut() {
+    guard !drainTimeIsUp else { return stop() }
+    drainTimeIsUp = true
     logger.warning("drain timeout: calls that still run are broken off")
+    drainTimer.schedule(after: BrokerProcess.flushTime)
     broker.abortAll()
     broker.saveLearned()
-    stop()
   }
 
   private func stop() {
@@ -206,11 +220,17 @@ final class BrokerProcess {
     do {
       let policy = try BrokerProcess.load(options)
       let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
+      var pair: (files: CertificateFollower.Files, context: TLSContext)?
+      if let files = BrokerProcess.certificate(policy, relativeTo: options.policyFile) {
+        pair = (files, try CertificateFollower.load(files))
+      }
+      let renewed = pair
       secretReader.read(policy, relativeTo: options.policyFile) { [weak self] result in
         guard let self else { return }
         switch result {
         case .success(let secrets):
           replace(policy, secrets, prices)
+          if let renewed { certificate?.reloaded(renewed.files, renewed.context) }
           tell([])
         case .failure(let error): tell(refused(error))
         }
@@ -228,9 +248,9 @@ final class BrokerProcess {
 
   private func replace(_ policy: Policy, _ secrets: KeySecrets, _ prices: PriceBook) {
     if policy.listen != broker.policy.listen || policy.admin.listen != broker.policy.admin.listen
-      || policy.tls != broker.policy.tls
+      || (policy.tls == nil) != (broker.policy.tls == nil)
     {
-      logger.warning("listen, tls and admin.listen change only with a restart")
+      logger.warning("listen, admin.listen and whether there is tls change only with a restart")
     }
     if policy.store != broker.policy.store || policy.durability != broker.policy.durability {
       logger.warning("store and durability change only with a restart")
@@ -276,6 +296,14 @@ final class BrokerProcess {
       case .failure(let error):
         logger.error("secrets cannot be read, the old ones stay", metadata: ["mistake": "\(error)"])
       }
+    }
+  }
+
+  private static func certificate(_ policy: Policy, relativeTo file: String?) -> CertificateFollower.Files? {
+    policy.tls.map {
+      CertificateFollower.Files(
+        certificate: PolicyLoading.resolved($0.certificate, relativeTo: file),
+        key: PolicyLoading.resolved($0.key, relativeTo: file))
     }
   }
 

@@ -1,0 +1,93 @@
+// Follows the certificate and the key of the data listeners: renewed files are taken up for new connections without a restart.
+//
+// Promises: both files are read together and fit, or the old pair stays in use and the log says why, once; the directories are watched,
+// because files are replaced by renaming or by turning a link; open connections keep the certificate with which they began.
+import EventLoop
+import Foundation
+import HTTPEndpoint
+import Logging
+
+final class CertificateFollower {
+  /// Paths, resolved.
+  struct Files: Equatable {
+    var certificate: String
+    var key: String
+  }
+
+  private let loop: EventLoop
+  private let logger: Logger
+  private var files: Files
+  private let takeUp: (TLSContext) -> Void
+  private var watches: [DirectoryWatch] = []
+  /// After a change the neighbour is awaited: two files are seldom replaced in one moment.
+  private lazy var timer = LoopTimer(loop) { [weak self] in self?.readAgain() }
+  private static let pause = Duration.milliseconds(200)
+  /// Hashes of the contents that are served, and of those that were refused last.
+  private var served: [[UInt8]?]
+  private var refused: [[UInt8]?] = []
+
+  /// - Parameter served: the pair that is in use, read from `files` just now.
+  init(loop: EventLoop, files: Files, logger: Logger, takeUp: @escaping (TLSContext) -> Void) {
+    self.loop = loop
+    self.files = files
+    self.logger = logger
+    self.takeUp = takeUp
+    served = CertificateFollower.contents(of: files)
+  }
+
+  static func load(_ files: Files) throws -> TLSContext {
+    try TLSContext(certificateFile: files.certificate, keyFile: files.key)
+  }
+
+  /// Begins to watch; again after the policy names other files.
+  func watch() {
+    let directories = Set(
+      [files.certificate, files.key].map { URL(fileURLWithPath: $0).deletingLastPathComponent().path })
+    watches = directories.sorted().compactMap { directory in
+      do {
+        return try DirectoryWatch(loop, directory: directory) { [weak self] in
+          self?.timer.schedule(after: CertificateFollower.pause)
+        }
+      } catch {
+        logger.warning("the certificate is not followed", metadata: ["reason": "\(error)"])
+        return nil
+      }
+    }
+  }
+
+  /// A reload has read this pair, and found it good.
+  func reloaded(_ files: Files, _ context: TLSContext) {
+    let contents = CertificateFollower.contents(of: files)
+    if files != self.files {
+      self.files = files
+      watch()
+    }
+    guard contents != served else { return }
+    use(context, contents)
+  }
+
+  private func readAgain() {
+    let contents = CertificateFollower.contents(of: files)
+    guard contents != served, contents != refused else { return }
+    do {
+      use(try CertificateFollower.load(files), contents)
+    } catch {
+      refused = contents
+      logger.error("the new certificate is refused, the old one stays", metadata: ["mistake": "\(error)"])
+    }
+  }
+
+  private func use(_ context: TLSContext, _ contents: [[UInt8]?]) {
+    served = contents
+    refused = []
+    takeUp(context)
+    logger.info("certificate taken up", metadata: ["file": "\(files.certificate)"])
+  }
+
+  /// A hash for each file; nil for one that cannot be read.
+  private static func contents(of files: Files) -> [[UInt8]?] {
+    [files.certificate, files.key].map { path in
+      FileManager.default.contents(atPath: path).map { Digest.sha256(Array($0)) }
+    }
+  }
+}
