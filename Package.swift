@@ -58,7 +58,7 @@ let package = Package(
     library("EventLoop", ["CUV"]),
     library("ProcessOutput"),
     library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
-    library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl"]),
+    library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
     library(
       "BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "TextForms", "EventLoop"]),
     library(

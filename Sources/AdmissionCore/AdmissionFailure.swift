@@ -79,7 +79,9 @@ extension Admission {
       throttle(lease, retryAfter, isAboutConcurrency: isAboutConcurrency, at: now, into: &actions)
       return
     case .failed(let retryAfter, let closesProvider):
-      record(.failure, lease, reason: settlement.hasAnswer ? "error answer" : "no answer", at: now, into: &actions)
+      record(
+        isCounted(settlement, index) ? .neutral : .failure, lease,
+        reason: settlement.hasAnswer ? "error answer" : "no answer", at: now, into: &actions)
       if closesProvider, let retryAfter {
         let least = leastWait(index, closings: providers[index].gate.closings)
         let until = now + max(Self.bounded(retryAfter), least)
@@ -88,7 +90,8 @@ extension Admission {
         }
       }
     case .truncated:
-      record(.failure, lease, reason: "stream broke", at: now, into: &actions)
+      record(
+        isCounted(settlement, index) ? .neutral : .failure, lease, reason: "stream broke", at: now, into: &actions)
     case .keyRefused, .quotaExhausted, .modelRefused:
       record(.neutral, lease, reason: "", at: now, into: &actions)
       if key >= 0 { refuse(lease, settlement.verdict, at: now, into: &actions) }
@@ -97,6 +100,11 @@ extension Admission {
     }
     // Whatever it was, it did not tell whether the provider lets calls in again.
     yieldGates(lease, at: now)
+  }
+
+  /// Another attempt has told of the event that broke this one.
+  func isCounted(_ settlement: Settlement, _ provider: Int) -> Bool {
+    settlement.cause != nil && settlement.cause == providers[provider].lastCause
   }
 
   /// A probe that told nothing makes room for another.

@@ -139,7 +139,10 @@ extension Admission {
       }
       if !other || !isProviders {
         // The same provider again: within its budget, after a wait of anything up to the backoff.
-        guard providers[Int(lease.placement.provider)].retries.withdraw(at: now) else { return false }
+        guard
+          isCounted(settlement, Int(lease.placement.provider))
+            || providers[Int(lease.placement.provider)].retries.withdraw(at: now)
+        else { return false }
       }
       let doublings = Int64(min(request.spentAttempts - 1, 30))
       let ceiling = min(retry.max.nanoseconds, retry.base.nanoseconds.saturatingMultiplied(by: 1 << min(doublings, 20)))

@@ -63,7 +63,9 @@ extension Admission {
     }
     postCost(of: lease, settlement, at: now, into: &actions)
     learn(from: lease, settlement, at: now, into: &actions)
-    if !requeue(lease, settlement, at: now, into: &actions) {
+    let isRequeued = requeue(lease, settlement, at: now, into: &actions)
+    if let cause = settlement.cause { providers[Int(lease.placement.provider)].lastCause = cause }
+    if !isRequeued {
       conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
     }
     if waitingCount > 0 {

@@ -170,6 +170,8 @@ struct ProviderState: Sendable {
   /// Shut while the provider has told everybody to slow down.
   var gate = ProbeGate()
   var retries = RetryBudget()
+  /// The event that has broken attempts last, and was counted.
+  var lastCause: UInt64?
   var learner = QuotaLearner()
   var predictor = OutputPredictor()
   /// How long calls last that go well, by the model's number.

@@ -150,13 +150,17 @@ public struct Settlement: Sendable {
   public var mayGoAgain: Bool
   /// The provider's own word on whether the same call may come again; nil where it did not say.
   public var toldToRetry: Bool?
+  /// The same number for all attempts that one event has broken, such as the end of a connection that they shared: it
+  /// counts as one failure. nil where it broke this attempt alone.
+  public var cause: UInt64?
 
   public init(
     verdict: Verdict, usage: Usage? = nil, cost: Money? = nil, wasSent: Bool = true, answerBegan: Bool = false,
-    hasAnswer: Bool = false, mayGoAgain: Bool = true, toldToRetry: Bool? = nil
+    hasAnswer: Bool = false, mayGoAgain: Bool = true, toldToRetry: Bool? = nil, cause: UInt64? = nil
   ) {
     self.mayGoAgain = mayGoAgain
     self.toldToRetry = toldToRetry
+    self.cause = cause
     self.verdict = verdict
     self.usage = usage
     self.cost = cost

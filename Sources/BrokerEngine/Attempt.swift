@@ -209,7 +209,8 @@ final class Attempt: UpstreamEvents {
     case .awaitingHold, .ended: break
     case .awaitingHead, .holding:
       var settlement = Settlement(
-        verdict: VerdictReader.verdict(failure: failure, answerBegan: false), wasSent: failure.requestMayHaveArrived)
+        verdict: VerdictReader.verdict(failure: failure, answerBegan: false), wasSent: failure.requestMayHaveArrived,
+        cause: failure.event)
       if failure.isLateAnswer {
         // The provider works on it, and will charge for what nobody hears.
         settlement.usage = usage()
@@ -219,7 +220,7 @@ final class Attempt: UpstreamEvents {
     case .relaying:
       breakOff(saying: ErrorText.failedUpstream(failure, provider: grant.provider.name), code: "server_error")
       end(
-        Settlement(verdict: .truncated, usage: usage(), answerBegan: true, hasAnswer: true),
+        Settlement(verdict: .truncated, usage: usage(), answerBegan: true, hasAnswer: true, cause: failure.event),
         failure: failure.kind.rawValue)
     }
   }

@@ -55,6 +55,11 @@ static inline CURLcode tg_curl_set_close_socket(CURL *handle, curl_closesocket_c
   return code ? code : curl_easy_setopt(handle, CURLOPT_CLOSESOCKETDATA, context);
 }
 
+/// Called with OpenSSL's context before each TLS handshake.
+static inline CURLcode tg_curl_set_tls_setup(CURL *handle, curl_ssl_ctx_callback callback) {
+  return curl_easy_setopt(handle, CURLOPT_SSL_CTX_FUNCTION, callback);
+}
+
 static inline long tg_curl_get_long(CURL *handle, CURLINFO info) {
   long value = 0;
   curl_easy_getinfo(handle, info, &value);
@@ -71,6 +76,14 @@ static inline void *tg_curl_get_context(CURL *handle) {
   char *value = 0;
   curl_easy_getinfo(handle, CURLINFO_PRIVATE, &value);
   return value;
+}
+
+/// OpenSSL's object of the connection that the handle last read from or wrote to; null where there is none, or where libcurl encrypts
+/// with something else.
+static inline void *tg_curl_get_tls(CURL *handle) {
+  struct curl_tlssessioninfo *info = 0;
+  if(curl_easy_getinfo(handle, CURLINFO_TLS_SSL_PTR, &info) != CURLE_OK || !info) return 0;
+  return info->backend == CURLSSLBACKEND_OPENSSL ? info->internals : 0;
 }
 
 /// The socket of a handle that only connected; -1 where there is none.

@@ -7,3 +7,8 @@
 static const uint64_t tg_ssl_server_options =
     SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE;
 static const unsigned long tg_err_system_flag = ERR_SYSTEM_FLAG;
+#if defined(SSL_OP_IGNORE_UNEXPECTED_EOF)
+static const uint64_t tg_ssl_ignore_unexpected_eof = SSL_OP_IGNORE_UNEXPECTED_EOF;
+#else
+static const uint64_t tg_ssl_ignore_unexpected_eof = 0;
+#endif

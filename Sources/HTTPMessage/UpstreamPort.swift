@@ -81,12 +81,18 @@ public struct UpstreamFailure: Error, Sendable, Equatable {
   public var requestMayHaveArrived: Bool
   /// True where all of the request went out: the provider works on it, and charges for that.
   public var requestWasSent: Bool
+  /// The same number for all calls that one event has broken, such as the end of the connection that they shared; nil where it broke this
+  /// call alone.
+  public var event: UInt64?
 
-  public init(kind: Kind, detail: String, requestMayHaveArrived: Bool, requestWasSent: Bool = false) {
+  public init(
+    kind: Kind, detail: String, requestMayHaveArrived: Bool, requestWasSent: Bool = false, event: UInt64? = nil
+  ) {
     self.kind = kind
     self.detail = detail
     self.requestMayHaveArrived = requestMayHaveArrived
     self.requestWasSent = requestWasSent
+    self.event = event
   }
 }
 

@@ -100,7 +100,8 @@ final class CurlCall: UpstreamCall {
 
   /// When time may next run out.
   var nextDeadline: UInt64 {
-    min(totalDeadline, carrier?.headComplete == true ? idleDeadline : firstByteDeadline)
+    min(
+      totalDeadline, carrier?.connectDeadline ?? .max, carrier?.headComplete == true ? idleDeadline : firstByteDeadline)
   }
 
   /// The timeout that ran out, if one did.
@@ -111,6 +112,9 @@ final class CurlCall: UpstreamCall {
       UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived, requestWasSent: wasSent)
     }
     if totalDeadline <= now { return failure(.totalTimedOut, "the attempt took longer than its total timeout") }
+    if let carrier, carrier.connectDeadline <= now {
+      return failure(.connectTimedOut, "no connection had a place for the request in time")
+    }
     if carrier?.headComplete == true {
       return idleDeadline <= now ? failure(.idleTimedOut, "the provider fell silent inside the answer") : nil
     }

@@ -41,8 +41,7 @@ final class CurlShard {
         Unmanaged<CurlShard>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.setTimer(milliseconds) }
         return 0
       }, context)
-    let multiplexes = settings.httpVersion == .http2OverTLS
-    tg_curl_multi_set_long(multi, CURLMOPT_PIPELINING, multiplexes ? Int(CURLPIPE_MULTIPLEX) : Int(CURLPIPE_NOTHING))
+    tg_curl_multi_set_long(multi, CURLMOPT_PIPELINING, Int(CURLPIPE_NOTHING))
     boundConnections()
   }
 

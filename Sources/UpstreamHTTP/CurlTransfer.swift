@@ -1,4 +1,4 @@
-// One transfer of libcurl's own: HTTP/2, and whatever goes through a proxy. The options that never change are set once,
+// One transfer of libcurl's own, over HTTP/1.1: whatever goes through a proxy, or has a user in its URL. The options that never change are set once,
 // the rest per call.
 //
 // Promises: nothing is sent but what the request holds; the answer's bytes reach the call unchanged, copied once;
@@ -135,6 +135,7 @@ final class CurlTransfer: CallCarrier {
     try check(tg_curl_set_pointer(easy, CURLOPT_HTTPHEADER, fieldList.head), "headers")
     try setMethod(request.method)
     try handle.setConnectTimeout(request.timeouts.connect)
+    try pool.prepareLookUp(of: "", with: handle)
     self.call = call
   }
 
@@ -206,31 +207,14 @@ final class CurlTransfer: CallCarrier {
   override func libcurlFinished(_ code: CURLcode) {
     guard let call else { return }
     let ending = ending(code)
+    if case .failed(let failure) = ending { pool.noteConnectFailure(failure, at: "") }
     upstream.detach(call)
     release()
     call.deliver(ending)
   }
 
-  /// An unfinished HTTP/1.1 transfer loses its connection. One over HTTP/2 has its stream reset, which libcurl 7.88 keeps to itself until
-  /// something else goes over the connection: so its neighbours are made to send, and where there is none the connection goes too.
-  override func abandon() {
-    guard let shard else { return }
-    try? set(CURLOPT_FORBID_REUSE, 1)
-    release()
-    try? set(CURLOPT_FORBID_REUSE, 0)
-    // Libcurl does not say which of them share the connection; a shard has few.
-    for neighbour in upstream.transfers(in: shard) { neighbour.sendWhatIsDue() }
-  }
-
-  /// A change of pause and back, which libcurl tells the provider of at once, together with all else that waits.
-  private func sendWhatIsDue() {
-    let now = call?.isPaused == true ? CURLPAUSE_RECV : CURLPAUSE_CONT
-    upstream.insideCurl {
-      _ = curl_easy_pause(easy, now | CURLPAUSE_SEND)
-      _ = curl_easy_pause(easy, now)
-    }
-    if let shard { upstream.driveLater(shard) }
-  }
+  /// An unfinished transfer loses its connection.
+  override func abandon() { release() }
 
   /// Takes the handle away from libcurl and makes it spare.
   private func release() {

@@ -22,6 +22,9 @@ public final class CurlUpstream: Upstream {
   /// Told of descriptors that the loop refused to watch; the calls on them end by their timeouts.
   public var onSocketWarning: ((String) -> Void)?
 
+  /// For tests: every call is a transfer of libcurl's own, as by way of a proxy.
+  var usesLibcurlAlone = false
+
   let loop: EventLoop
   /// Resolved names and TLS sessions, shared by all shards.
   let share: UnsafeMutableRawPointer
@@ -49,6 +52,7 @@ public final class CurlUpstream: Upstream {
   private var sweepAt = UInt64.max
   private var upkeepAt = UInt64.max
   private var callsSinceUpkeep = 0
+  private var lastEvent: UInt64 = 0
   /// When the last running call ended, and none was left.
   private var quietSince: UInt64 = 0
   /// Only after a quiet time of this length is there memory to give back: a steady load of short calls has many empty moments.
@@ -171,7 +175,17 @@ public final class CurlUpstream: Upstream {
       pools[request.provider] = pool
     }
     do throws(TransferSetupFailure) {
-      if pool.speaksDirectly, let destination = try pool.destination(of: request.url) {
+      if pool.speaksDirectly, !usesLibcurlAlone, let destination = try pool.destination(of: request.url) {
+        if let multiplexer = pool.multiplexer(for: destination, self) {
+          guard let fields = HTTP2RequestFields(request, destination) else {
+            throw TransferSetupFailure(option: "a request header field", code: CURLE_BAD_FUNCTION_ARGUMENT)
+          }
+          let carrier = MultiplexedCall(self, pool, multiplexer, request, fields)
+          carrier.call = call
+          attach(call, carrier)
+          multiplexer.look()
+          return multiplexer.take(carrier)
+        }
         guard let head = requestHeadText(request, destination) else {
           throw TransferSetupFailure(option: "a request header field", code: CURLE_BAD_FUNCTION_ARGUMENT)
         }
@@ -190,6 +204,31 @@ public final class CurlUpstream: Upstream {
         attach(call, transfer)
         try transfer.begin()
       }
+    } catch {
+      detach(call)
+      call.deliver(.failed(error.failure))
+    }
+  }
+
+  /// A call for HTTP/2 whose provider speaks HTTP/1.1 only.
+  /// - Parameter opened: a connection that is there already.
+  func beginDirectly(
+    _ waiting: MultiplexedCall, _ pool: ProviderPool, opened: (handle: EasyHandle, shard: CurlShard, descriptor: Int32)?
+  ) {
+    guard let call = waiting.call, let request = waiting.request else { return }
+    do throws(TransferSetupFailure) {
+      guard let destination = try pool.destination(of: request.url), let head = requestHeadText(request, destination)
+      else { throw TransferSetupFailure(option: "a request header field", code: CURLE_BAD_FUNCTION_ARGUMENT) }
+      let connection: DirectConnection
+      if let opened {
+        connection = try DirectConnection(
+          self, pool, destination, opened: opened.handle, in: opened.shard, opened.descriptor)
+      } else {
+        connection = pool.takeIdle(destination.origin) ?? DirectConnection(self, pool, destination)
+      }
+      handOver(call, from: waiting, to: connection)
+      connection.take(call, head: head, body: request.body, method: request.method)
+      try connection.begin(connectTimeout: request.timeouts.connect)
     } catch {
       detach(call)
       call.deliver(.failed(error.failure))
@@ -261,14 +300,6 @@ public final class CurlUpstream: Upstream {
     if !reviewed.isEmpty { flushLater() }
   }
 
-  /// Libcurl's transfers at work in a shard.
-  func transfers(in shard: CurlShard) -> [CurlTransfer] {
-    active.compactMap { carrier in
-      guard let transfer = carrier as? CurlTransfer, transfer.shard === shard else { return nil }
-      return transfer
-    }
-  }
-
   /// Ends what carries the call, at once.
   private func retire(_ call: CurlCall) {
     guard let carrier = call.carrier else { return }
@@ -321,7 +352,7 @@ public final class CurlUpstream: Upstream {
   }
 
   /// `direct` speaks on this connection from now on, and closes it itself where it is taken from libcurl.
-  func own(_ descriptor: Int32, _ direct: DirectConnection, takingFromLibcurl isTaken: Bool) -> CurlSocket {
+  func own(_ descriptor: Int32, _ direct: CallCarrier, takingFromLibcurl isTaken: Bool) -> CurlSocket {
     let socket = entry(of: descriptor)
     socket.isConnection = true
     socket.isTaken = isTaken
@@ -420,6 +451,19 @@ public final class CurlUpstream: Upstream {
 
   // MARK: time
 
+  /// When a span that begins now ends; .max where it does not.
+  func deadline(_ timeout: Duration?) -> UInt64 {
+    guard let timeout else { return .max }
+    let (sum, overflow) = now.addingReportingOverflow(timeout.wholeNanoseconds)
+    return overflow ? .max : sum
+  }
+
+  /// A number for something that may break several calls.
+  func nextEvent() -> UInt64 {
+    lastEvent &+= 1
+    return lastEvent
+  }
+
   func wantTimer(at deadline: UInt64) {
     guard deadline < timerAt else { return }
     timerAt = deadline
@@ -484,7 +528,7 @@ public final class CurlUpstream: Upstream {
     for pool in pools.values { if let at = pool.closeIdle(at: now) { next = min(next, at) } }
     retiredPools.removeAll { pool in
       _ = pool.closeIdle(at: now)
-      return pool.active == 0
+      return pool.isUnused
     }
     if active.isEmpty, now &- quietSince >= Self.quietTime {
       // Worth its millisecond after a load, not after each single call.
@@ -503,7 +547,7 @@ final class CurlSocket {
   /// Whose transfer waits on it; nil while the connection idles.
   var shard: CurlShard?
   /// Who speaks on it, where that is not libcurl.
-  var direct: DirectConnection?
+  var direct: CallCarrier?
   /// Taken over from libcurl, which believes it closed.
   var isTaken = false
   /// Opened for a connection, so its closing is announced.

@@ -8,6 +8,7 @@
 // served a call before died without a byte, and then at once and once: it is the provider that closed it, for its idle time
 // was over; what arrives is read from the socket into one buffer of the upstream and copied once.
 import CCurl
+import COpenSSL
 import EventLoop
 import HTTPMessage
 
@@ -49,6 +50,9 @@ final class DirectConnection: CallCarrier {
   private var isHeadRequest = false
   /// It served a call before this one, so the provider may have closed it without our knowing.
   private var isReused = false
+  private var hasServed = false
+  /// Over TLS: the end of the connection without the provider's word is no end of an answer.
+  private var requiresGoodbye = false
   private var reader = AnswerReader()
 
   override var headComplete: Bool { reader.headComplete }
@@ -61,6 +65,25 @@ final class DirectConnection: CallCarrier {
     origin = destination.origin
     isTLS = destination.isTLS
     maxHeaderBytes = pool.settings.maxHeaderBytes
+  }
+
+  /// Takes over a connection that is open already.
+  init(
+    _ upstream: CurlUpstream, _ pool: ProviderPool, _ destination: Destination, opened handle: EasyHandle,
+    in shard: CurlShard, _ descriptor: Int32
+  ) throws(TransferSetupFailure) {
+    self.upstream = upstream
+    self.pool = pool
+    origin = destination.origin
+    isTLS = destination.isTLS
+    maxHeaderBytes = pool.settings.maxHeaderBytes
+    super.init()
+    try handle.serve(self)
+    self.handle = handle
+    self.shard = shard
+    self.descriptor = descriptor
+    phase = .ready
+    socket = upstream.own(descriptor, self, takingFromLibcurl: false)
   }
 
   // MARK: a call's life
@@ -79,7 +102,7 @@ final class DirectConnection: CallCarrier {
   /// Sends, or connects first.
   func begin(connectTimeout: Duration?) throws(TransferSetupFailure) {
     if phase == .ready {
-      isReused = true
+      isReused = hasServed
       send()
       return
     }
@@ -98,6 +121,7 @@ final class DirectConnection: CallCarrier {
     handle.forget()
     try handle.set(CURLOPT_URL, text: origin)
     try handle.setConnectTimeout(connectTimeout)
+    try pool.prepareLookUp(of: origin, with: handle)
     try handle.serve(self)
     let code = shard.add(handle.raw)
     guard code == CURLM_OK else {
@@ -111,11 +135,8 @@ final class DirectConnection: CallCarrier {
     guard phase == .connecting, let handle else { return }
     let opened = tg_curl_get_socket(handle.raw)
     guard code == CURLE_OK, opened >= 0 else {
-      let failure = transferFailure(
-        code == CURLE_OK ? CURLE_COULDNT_CONNECT : code,
-        TransferProgress(
-          reachedRequest: false, sentBytes: 0, answerBegan: false, headComplete: false,
-          socketRefused: handle.socketRefused, malformed: nil, vetoedResend: false, message: handle.message))
+      let failure = connectFailure(code, handle)
+      pool.noteConnectFailure(failure, at: origin)
       end(.failed(failure))
       return
     }
@@ -164,6 +185,7 @@ final class DirectConnection: CallCarrier {
     guard let call else { return }
     let isReusable =
       ending == .completed && phase == .ready && reader.keepsAlive && !sendFailed && sent == total
+    hasServed = true
     upstream.detach(call)
     releaseRequest()
     if isReusable {
@@ -202,7 +224,7 @@ final class DirectConnection: CallCarrier {
     socket?.watch?.wait(for: interest)
   }
 
-  func ready(_ readiness: Readiness) {
+  override func ready(_ readiness: Readiness) {
     guard call != nil else {
       readWhileIdle()
       return
@@ -274,6 +296,11 @@ final class DirectConnection: CallCarrier {
     let part = sent < head.count ? head[sent...] : body[(sent - head.count)...]
     var count = 0
     let code = part.withUnsafeBytes { curl_easy_send(handle.raw, $0.baseAddress, $0.count, &count) }
+    if !requiresGoodbye, let tls = tg_curl_get_tls(handle.raw) {
+      // Libcurl has OpenSSL take any end of the connection for the provider's own (RFC 9112 section 9.8 does not).
+      SSL_clear_options(OpaquePointer(tls), tg_ssl_ignore_unexpected_eof)
+      requiresGoodbye = true
+    }
     if code == CURLE_AGAIN { return 0 }
     return code == CURLE_OK ? count : -1
   }

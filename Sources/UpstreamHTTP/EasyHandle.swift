@@ -1,5 +1,6 @@
 // A libcurl easy handle with what holds for every use of it: trust, sockets, signals, proxies.
 import CCurl
+import COpenSSL
 import EventLoop
 import HTTPMessage
 
@@ -16,8 +17,10 @@ final class EasyHandle {
   /// The operating system refused it a socket: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`.
   private(set) var socketRefused = false
   private var connectMilliseconds = -1
+  private var looksUpAnew = false
 
-  init(_ upstream: CurlUpstream, _ pool: ProviderPool) throws(TransferSetupFailure) {
+  /// - Parameter offersHTTP2: by ALPN, beside HTTP/1.1.
+  init(_ upstream: CurlUpstream, _ pool: ProviderPool, offersHTTP2: Bool = false) throws(TransferSetupFailure) {
     guard let raw = curl_easy_init() else {
       throw TransferSetupFailure(option: "curl_easy_init", code: CURLE_FAILED_INIT)
     }
@@ -25,7 +28,7 @@ final class EasyHandle {
     self.upstream = .passUnretained(upstream)
     errorText = .allocate(capacity: Int(CURL_ERROR_SIZE))
     errorText[0] = 0
-    try configure(upstream, pool)
+    try configure(upstream, pool, offersHTTP2)
   }
 
   deinit {
@@ -69,7 +72,16 @@ final class EasyHandle {
     connectMilliseconds = wanted
   }
 
-  private func configure(_ upstream: CurlUpstream, _ pool: ProviderPool) throws(TransferSetupFailure) {
+  /// Whether what libcurl remembers of the name's addresses is passed over, and replaced by what is found.
+  func setLooksUpAnew(_ wanted: Bool) throws(TransferSetupFailure) {
+    guard wanted != looksUpAnew else { return }
+    try set(CURLOPT_DNS_CACHE_TIMEOUT, wanted ? 0 : 60)
+    looksUpAnew = wanted
+  }
+
+  private func configure(
+    _ upstream: CurlUpstream, _ pool: ProviderPool, _ offersHTTP2: Bool
+  ) throws(TransferSetupFailure) {
     try set(CURLOPT_ERRORBUFFER, pointer: errorText)
     try set(CURLOPT_SHARE, pointer: upstream.share)
     try set(CURLOPT_NOSIGNAL, 1)
@@ -84,11 +96,18 @@ final class EasyHandle {
       // Without a proxy there is nothing to be excepted from, and no need to ask the environment.
       if proxy.isEmpty { try set(CURLOPT_NOPROXY, text: "") }
     }
-    switch pool.settings.httpVersion {
-    case .http1_1: try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1)
-    case .http2OverTLS:
-      try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS)
-      try set(CURLOPT_PIPEWAIT, 1)
+    try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1)
+    if offersHTTP2 {
+      // Libcurl would begin to speak HTTP/2 itself if it knew: the offer goes past it, to OpenSSL.
+      try set(CURLOPT_SSL_ENABLE_ALPN, 0)
+      try check(
+        tg_curl_set_tls_setup(raw) { _, context, _ in
+          let names: StaticString = "\u{2}h2\u{8}http/1.1"
+          let code = context.map {
+            SSL_CTX_set_alpn_protos(OpaquePointer($0), names.utf8Start, UInt32(names.utf8CodeUnitCount))
+          }
+          return code == 0 ? CURLE_OK : CURLE_SSL_CONNECT_ERROR
+        }, "TLS setup")
     }
     try check(
       tg_curl_set_open_socket(
@@ -133,10 +152,16 @@ class CallCarrier {
   /// Its place in the upstream's list of carriers at work.
   var activeIndex = 0
 
+  /// While it has no connection: until when it waits for one, in nanoseconds of the loop's clock.
+  var connectDeadline = UInt64.max
+
   var headComplete: Bool { false }
   var requestMayHaveArrived: Bool { false }
   /// All of the request went out, as far as that is known.
   var requestWasSent: Bool { requestMayHaveArrived }
+
+  /// The descriptor on which it speaks by itself is ready.
+  func ready(_ readiness: Readiness) {}
 
   /// Libcurl is done with its handle: the transfer, or the connecting.
   func libcurlFinished(_ code: CURLcode) {}

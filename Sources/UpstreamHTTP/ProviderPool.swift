@@ -1,6 +1,7 @@
 // What is kept per provider between calls: idle connections, libcurl's shards, spare handles.
 import CCurl
 import EventLoop
+import HTTPMessage
 
 /// The shards of one provider and the handles that wait for their next call.
 final class ProviderPool {
@@ -25,8 +26,43 @@ final class ProviderPool {
     proxy = settings.proxy ?? (environmentNamesProxy ? nil : "")
   }
 
-  /// True where we speak HTTP/1.1 ourselves over connections that libcurl opens.
-  var speaksDirectly: Bool { settings.httpVersion == .http1_1 && proxy == "" }
+  /// True where we speak ourselves over connections that libcurl opens.
+  var speaksDirectly: Bool { proxy == "" }
+
+  // MARK: names that have moved
+
+  /// Origins at which connecting failed by what was remembered of their addresses; empty text: by way of a proxy.
+  private var staleOrigins: Set<String> = []
+
+  func noteConnectFailure(_ failure: UpstreamFailure, at origin: String) {
+    switch failure.kind {
+    case .connectRefused, .connectTimedOut:
+      // One provider has few origins; whoever makes up more only loses this.
+      if staleOrigins.count < 64 { staleOrigins.insert(origin) }
+    default: break
+    }
+  }
+
+  /// After a failure to connect the name is looked up anew.
+  func prepareLookUp(of origin: String, with handle: EasyHandle) throws(TransferSetupFailure) {
+    try handle.setLooksUpAnew(staleOrigins.remove(origin) != nil)
+  }
+
+  // MARK: HTTP/2
+
+  private var multiplexers: [String: Multiplexer] = [:]
+
+  /// Where calls to this destination go that may go over HTTP/2; nil where they may not.
+  func multiplexer(for destination: Destination, _ upstream: CurlUpstream) -> Multiplexer? {
+    guard settings.httpVersion == .http2OverTLS, destination.isTLS else { return nil }
+    if let known = multiplexers[destination.origin] { return known.isUsable ? known : nil }
+    let new = Multiplexer(upstream, self, origin: destination.origin)
+    multiplexers[destination.origin] = new
+    return new
+  }
+
+  /// Nothing runs, and nothing waits to.
+  var isUnused: Bool { active == 0 && multiplexers.values.allSatisfy { $0.hasNoCalls } }
 
   /// The URL taken apart, remembered for the next call; nil where only libcurl's own transfers can handle it.
   func destination(of url: String) throws(TransferSetupFailure) -> Destination? {
@@ -102,6 +138,9 @@ final class ProviderPool {
       oldest.close()
     }
     if let oldest = idle.first { next = oldest.idleSince &+ Self.patience }
+    for multiplexer in multiplexers.values {
+      if let at = multiplexer.closeIdle(at: now) { next = min(next ?? .max, at) }
+    }
     if idle.isEmpty { connectors.removeAll() }
     var index = shards.count - 1
     while index >= 0 {
@@ -125,6 +164,7 @@ final class ProviderPool {
     let connections = idle
     idle = []
     for connection in connections { connection.close() }
+    for multiplexer in multiplexers.values { multiplexer.close() }
     connectors.removeAll()
     spare.removeAll()
     for shard in shards { shard.close() }

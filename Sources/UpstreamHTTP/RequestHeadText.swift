@@ -73,8 +73,7 @@ func requestHeadText(_ request: UpstreamRequest, _ destination: Destination) -> 
     text.append(0x0D)
     text.append(0x0A)
   }
-  // POST, PUT and PATCH say `Content-Length: 0` where the body is empty (RFC 9110 section 8.6); others say nothing.
-  if !request.body.isEmpty || request.method == "POST" || request.method == "PUT" || request.method == "PATCH" {
+  if statesLength(request) {
     text.append(contentsOf: "Content-Length: ".utf8)
     text.append(contentsOf: String(request.body.count).utf8)
     text.append(0x0D)
@@ -84,6 +83,11 @@ func requestHeadText(_ request: UpstreamRequest, _ destination: Destination) -> 
   text.append(0x0A)
   if bodyBeside > 0 { text.append(contentsOf: request.body) }
   return text
+}
+
+/// POST, PUT and PATCH say `Content-Length: 0` where the body is empty (RFC 9110 section 8.6); others say nothing.
+func statesLength(_ request: UpstreamRequest) -> Bool {
+  !request.body.isEmpty || request.method == "POST" || request.method == "PUT" || request.method == "PATCH"
 }
 
 /// Fields that the adapter makes itself or that concern one hop only.

@@ -32,14 +32,21 @@ class Stream:
             if last:
                 return
 
+    def write(self, content):
+        """Bytes that no library would send."""
+        with self.connection.lock:
+            self.connection.flush()
+            self.connection.raw.sendall(content)
+
     def answer(self, body, status=200, content_type="application/json"):
         self.head(status, [("content-type", content_type), ("content-length", str(len(body)))])
         self.data(body, end=True)
 
 
 class H2Connection:
-    def __init__(self, provider, raw):
-        self.provider, self.raw = provider, raw
+    def __init__(self, provider, raw, number):
+        self.provider, self.raw, self.number = provider, raw, number
+        self.sent = 0
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         self.lock = threading.Condition()
         self.streams = {}
@@ -51,11 +58,13 @@ class H2Connection:
                 work(self.h2)
             except h2.exceptions.ProtocolError:
                 return
-            self._flush()
+            self.flush()
 
-    def _flush(self):
+    def flush(self):
         try:
-            self.raw.sendall(self.h2.data_to_send())
+            data = self.h2.data_to_send()
+            self.raw.sendall(data)
+            self.sent += len(data)
         except OSError:
             pass
 
@@ -71,13 +80,16 @@ class H2Connection:
                 self.lock.wait(5)
 
     def serve(self):
-        self.do(lambda h2: h2.initiate_connection())
+        with self.lock:
+            self.h2.local_settings.update(self.provider.settings(self.number))
+            self.h2.initiate_connection()
+            self.flush()
         try:
             while data := self.raw.recv(65536):
                 with self.lock:
                     for event in self.h2.receive_data(data):
                         self._take(event)
-                    self._flush()
+                    self.flush()
                     self.lock.notify_all()
         except (OSError, h2.exceptions.ProtocolError):
             pass
@@ -91,9 +103,12 @@ class H2Connection:
     def _take(self, event):
         if isinstance(event, h2.events.RequestReceived):
             self.streams[event.stream_id] = Stream(self, event.stream_id, event.headers)
+            if self.provider.early:
+                threading.Thread(target=self.provider.early, args=(self.streams[event.stream_id],), daemon=True).start()
         elif isinstance(event, h2.events.DataReceived):
             self.streams[event.stream_id].body += event.data
-            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if not self.provider.early:
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.StreamReset):
             self.streams[event.stream_id].reset.set()
         if isinstance(event, h2.events.StreamEnded):
@@ -103,10 +118,12 @@ class H2Connection:
 
 
 class H2Provider:
-    """`answer(stream)` runs for each complete request. Offers `h2` alone, or whatever `protocols` says."""
+    """`answer(stream)` runs for each complete request, `early(stream)` for each head; with that, bodies are not read on. Offers `h2`
+    alone, or whatever `protocols` says; `settings(number)` are those of the connection of that number, from 0."""
 
-    def __init__(self, certificate, answer, protocols=("h2",)):
+    def __init__(self, certificate, answer, protocols=("h2",), early=None, settings=lambda number: {}):
         self.answer, self.received, self.connections = answer, [], []
+        self.early, self.settings = early, settings
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)
         context.set_alpn_protocols(list(protocols))
@@ -121,7 +138,7 @@ class H2Provider:
             except OSError:
                 return
             try:
-                connection = H2Connection(self, context.wrap_socket(accepted, server_side=True))
+                connection = H2Connection(self, context.wrap_socket(accepted, server_side=True), len(self.connections))
             except (OSError, ssl.SSLError):
                 continue
             self.connections.append(connection)

@@ -16,6 +16,7 @@ from certificates import make_certificate
 from processes import policy_for, record_of
 from rawhttp import Connection, address_of, exchange, request_bytes
 from scripted import ScriptedProvider, chunked, reply
+from waiting import wait_until
 
 JSON = [("Content-Type", "application/json")]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -266,3 +267,44 @@ def test_huge_frame_passes(start):
     broker = start.broker(policy_for(provider.url, inject_usage=False))
     answer = exchange(address_of(broker.url), "POST", "/v1/chat/completions", JSON, body(stream=True))
     assert answer.body == frame + b"data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("says_goodbye", [False, True])
+def test_the_end_of_a_tls_connection_ends_an_answer_only_in_words(start, tmp_path, http, says_goodbye):
+    """An answer without a length ends with the connection: by close_notify, and not by a FIN that anybody could have sent."""
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        while True:
+            try:
+                accepted = listener.accept()[0]
+            except OSError:
+                return
+            tls = context.wrap_socket(accepted, server_side=True)
+            tls.recv(65536)
+            tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"choices\":[]}")
+            if says_goodbye:
+                try:
+                    tls.unwrap()
+                except OSError:
+                    pass
+            tls.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    policy = policy_for("https://127.0.0.1:%d" % listener.getsockname()[1])
+    for entry in policy["providers"].values():
+        entry["ca_file"] = str(certificate[0])
+    broker = start.broker(policy)
+    with Connection(address_of(broker.url)) as client:
+        client.send(request_bytes("POST", "/v1/chat/completions", [("Content-Type", "application/json")], body()))
+        head = client.head()
+        rest = client.rest() if not says_goodbye else b"".join(client.chunks())
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    wait_until(lambda: record_of(http, broker, head)["outcome"] is not None, "the end")
+    assert record_of(http, broker, head)["outcome"] == ("completed" if says_goodbye else "truncated")
+    if not says_goodbye:
+        assert not rest.endswith(b"0\r\n\r\n")

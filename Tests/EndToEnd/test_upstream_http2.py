@@ -49,6 +49,24 @@ def answer(stream):
         stream.data(FRAMES[0])
         stream.reset.wait(0.05)
         stream.connection.do(lambda h2: h2.reset_stream(stream.number, 2))
+    elif wish.startswith("half-"):
+        half_an_answer(stream, wish[5:])
+    elif wish == "refuse" and len(stream.connection.provider.received) == 1:
+        stream.connection.do(lambda h2: h2.reset_stream(stream.number, 7))
+    elif wish == "refuse-always":
+        stream.connection.do(lambda h2: h2.reset_stream(stream.number, 7))
+    elif wish == "endless":
+        stream.head(200, [("content-type", "text/event-stream")])
+        while not stream.reset.is_set():
+            stream.data(FRAMES[0] * 100)
+    elif wish == "floods":
+        stream.head(200, [("content-type", "text/event-stream")])
+        stream.data(FRAMES[0])
+        try:
+            for _ in range(200):
+                stream.write(bytes([0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]) * 500)
+        except OSError:
+            pass
     elif wish == "goaway" and len(stream.connection.provider.received) == 1:
         # As a provider that restarts: this stream was not begun, and none after it will be.
         stream.connection.do(lambda h2: h2.close_connection(h2_error(), last_stream_id=0))
@@ -58,6 +76,30 @@ def answer(stream):
         stream.connection.do(lambda h2: h2.close_connection())
     else:
         stream.answer(ANSWER)
+
+
+HALF = b'{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":"ha'
+# What a broken provider, or one that restarts, says in the middle of an answer.
+BREAKS = {
+    "ping": bytes([0, 0, 7, 6, 0, 0, 0, 0, 0]) + b"1234567",
+    "settings": bytes([0, 0, 5, 4, 0, 0, 0, 0, 0]) + b"12345",
+    "hpack": bytes([0, 0, 1, 1, 4, 0, 0, 0, 0, 0xFF]),
+    "garbage": b"HTTP/1.1 200 OK\r\n\r\n" * 20,
+    "data-on-0": bytes([0, 0, 1, 0, 0, 0, 0, 0, 0, 1]),
+    "no-error": bytes([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0]),
+    "cancel": bytes([0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8]),
+    "close": b"",
+}
+
+
+def half_an_answer(stream, how):
+    kind = "text/event-stream" if how.endswith("+stream") else "application/json"
+    stream.head(200, [("content-type", kind)])
+    stream.data(FRAMES[0] if how.endswith("+stream") else HALF)
+    how = how.removesuffix("+stream")
+    stream.write(BREAKS[how])
+    if how == "close":
+        stream.connection.raw.shutdown(2)
 
 
 def h2_error():
@@ -154,6 +196,173 @@ def test_a_stream_that_is_reset(setting, http):
     assert b'"error"' in inside.body and b"broke off its answer" in inside.body
     assert record_of(http, setting.broker, inside)["outcome"] == "truncated"
     assert len(setting.provider.received) == 4
+
+
+@pytest.mark.parametrize("how", list(BREAKS))
+@pytest.mark.parametrize("stream", [False, True])
+def test_half_an_answer_is_never_whole(setting, http, how, stream):
+    wish = f"half-{how}{'+stream' if stream else ''}"
+    with Connection(address_of(setting.broker.url)) as client:
+        client.send(request_bytes("POST", "/v1/chat/completions", [*JSON, ("x-wish", wish)], chat(stream=stream)))
+        head = client.head()
+        if stream:
+            body = b"".join(client.chunks())
+            assert body.startswith(FRAMES[0]) and b'"error"' in body
+        else:
+            rest = client.rest()
+            assert HALF in rest and not rest.endswith(b"0\r\n\r\n"), "the client must see that it is not all"
+    wait_until(lambda: record_of(http, setting.broker, head)["outcome"] is not None, "the end")
+    assert record_of(http, setting.broker, head)["outcome"] == "truncated"
+    assert len(setting.provider.received) == 1, "no second attempt"
+    assert call(setting).body == ANSWER
+
+
+def breaker(http, broker):
+    return next(entry["breaker"] for entry in http.get(broker.admin + "/api/v1/status").json()["providers"] if entry["id"] == "openai")
+
+
+def test_a_refused_stream_is_sent_again_at_once(setting, http):
+    reply = call(setting, "refuse")
+    record = record_of(http, setting.broker, reply)
+    assert (reply.status, reply.body, record["attempts"]) == (200, ANSWER, 1)
+    assert len(setting.provider.received) == 2
+    assert len(setting.provider.connections) == 1
+
+
+def test_a_provider_that_refuses_for_ever_fails_the_call(setting, http):
+    reply = call(setting, "refuse-always")
+    assert reply.status == 502
+    record = record_of(http, setting.broker, reply)
+    assert [tried["failure"] for tried in record["tries"]] == ["reset_before_response"] * 3
+    assert len(setting.provider.received) == 12, "four tries in each attempt"
+
+
+def in_parallel(setting, count, wish):
+    async def run():
+        return await asyncio.gather(*[
+            Client(address_of(setting.broker.url)).call(chat(), [("x-wish", wish), ("x-tollgate-session", str(number))])
+            for number in range(count)])
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", ["cut", "goaway"])
+def test_one_connection_that_ends_is_one_event(start, tmp_path, http, how):
+    """Twenty calls run on it: the breaker (five failures) stays closed, the retry budget holds, all are answered."""
+    certificate = make_certificate(tmp_path)
+    lock = threading.Lock()
+
+    def answers(stream):
+        connection = stream.connection
+        if connection.number > 0:
+            return stream.answer(ANSWER)
+        with lock:
+            if len(connection.streams) < 20 or connection.provider.connections[0].sent < 0:
+                return None
+            connection.sent = -10**9
+        if how == "goaway":
+            connection.do(lambda h2: h2.close_connection(h2_error(), last_stream_id=0))
+        connection.raw.shutdown(2)
+        return None
+
+    provider = H2Provider(certificate, answers)
+    policy = policy_for(provider.url, timeouts={"connect": "5s"}, retry={"base": "5ms", "max": "10ms"}, breaker={"failures": 5})
+    for entry in policy["providers"].values():
+        entry |= {"http_version": "2", "ca_file": str(certificate[0])}
+    broker = start.broker(policy)
+    try:
+        results = in_parallel(SimpleNamespace(broker=broker), 20, "")
+        assert [result.status for result in results] == [200] * 20
+        assert breaker(http, broker)["state"] == "closed"
+        tries = {record["attempts"] for record in http.get(broker.admin + "/api/v1/requests?state=recent&limit=50").json()["requests"]}
+        assert tries == ({1} if how == "goaway" else {2})
+    finally:
+        provider.close()
+
+
+def test_a_client_that_does_not_read_stops_the_provider(setting, http):
+    with Connection(address_of(setting.broker.url)) as client:
+        client.send(request_bytes("POST", "/v1/chat/completions", [*JSON, ("x-wish", "endless")], chat(stream=True)))
+        client.until(b"data: ")
+        connection = setting.provider.connections[0]
+        sizes = []
+
+        def rests():
+            sizes.append(connection.sent)
+            return len(sizes) > 5 and sizes[-6] == sizes[-1]
+
+        wait_until(rests, "the provider is stopped", 20)
+        print(f"\nHTTP/2: a provider gets rid of {sizes[-1] / 1048576:.1f} MiB to a client that reads nothing")
+        assert sizes[-1] < 12 << 20, "sockets' buffers and ours; the window of the stream was 32 MiB once"
+        assert call(setting).body == ANSWER, "the others on the connection go on"
+        client.exactly(sizes[-1])
+        wait_until(lambda: connection.sent > sizes[-1], "and goes on when it reads")
+
+
+@pytest.mark.parametrize("limits, connections", [((1, 100), 2), ((0, 100), 2), ((5, 5), 4)])
+def test_calls_find_places_where_the_provider_has_them(start, tmp_path, limits, connections):
+    """By connection: the streams that it takes at a time (later ones take as many as the last of these)."""
+    certificate = make_certificate(tmp_path)
+    go = threading.Event()
+
+    def answers(stream):
+        go.wait(10)
+        stream.answer(ANSWER)
+
+    provider = H2Provider(certificate, answers, settings=lambda number: {3: limits[min(number, 1)]})
+    policy = policy_for(provider.url, timeouts={"connect": "5s", "first_byte": "20s"})
+    for entry in policy["providers"].values():
+        entry |= {"http_version": "2", "ca_file": str(certificate[0])}
+    broker = start.broker(policy)
+    threading.Thread(target=lambda: (wait_until(lambda: len(provider.received) == 20, "all twenty"), go.set()), daemon=True).start()
+    try:
+        results = in_parallel(SimpleNamespace(broker=broker), 20, "")
+        assert [result.status for result in results] == [200] * 20
+        assert len(provider.connections) == connections
+    finally:
+        go.set()
+        provider.close()
+
+
+def test_a_provider_that_takes_no_streams_is_waited_for_as_long_as_connecting_may_take(start, tmp_path, http):
+    certificate = make_certificate(tmp_path)
+    provider = H2Provider(certificate, answer, settings=lambda number: {3: 0})
+    policy = policy_for(provider.url, timeouts={"connect": "500ms", "first_byte": "60s"}, retry={"attempts": 1})
+    for entry in policy["providers"].values():
+        entry |= {"http_version": "2", "ca_file": str(certificate[0])}
+    broker = start.broker(policy)
+    try:
+        reply = exchange(address_of(broker.url), "POST", "/v1/chat/completions", JSON, chat())
+        assert reply.status == 504
+        assert [tried["failure"] for tried in record_of(http, broker, reply)["tries"]] == ["connect_timed_out"]
+        assert len(provider.connections) == 2, "no more than two are tried"
+    finally:
+        provider.close()
+
+
+def test_an_early_answer_reaches_the_client(start, tmp_path):
+    """The provider answers before it has read the body, which its windows stop: every answer comes whole."""
+    certificate = make_certificate(tmp_path)
+    refusal = b'{"error":{"message":"too large"}}'
+    provider = H2Provider(certificate, lambda stream: None, early=lambda stream: stream.answer(refusal, 413))
+    policy = policy_for(provider.url)
+    for entry in policy["providers"].values():
+        entry |= {"http_version": "2", "ca_file": str(certificate[0])}
+    broker = start.broker(policy)
+    try:
+        for _ in range(10):
+            reply = exchange(address_of(broker.url), "POST", "/v1/chat/completions", JSON, chat(text="x" * 1_000_000))
+            assert (reply.status, reply.body) == (413, refusal)
+        assert len(provider.connections) == 1
+    finally:
+        provider.close()
+
+
+def test_a_flood_of_control_frames_ends_its_connection_alone(setting, http):
+    flooded = call(setting, "floods", stream=True)
+    assert flooded.status == 200 and b'"error"' in flooded.body
+    assert record_of(http, setting.broker, flooded)["outcome"] == "truncated"
+    assert call(setting).body == ANSWER
 
 
 def test_a_provider_that_only_speaks_http_1(start, tmp_path, simulator, http):

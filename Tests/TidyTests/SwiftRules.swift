@@ -12,7 +12,7 @@ enum SwiftRules {
     "EventLoop": platform.union(["CUV"]),
     "ProcessOutput": platform.union(["Foundation"]),
     "HTTPEndpoint": platform.union(["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
-    "UpstreamHTTP": platform.union(["EventLoop", "HTTPMessage", "CCurl"]),
+    "UpstreamHTTP": platform.union(["EventLoop", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
     "BrokerEngine": platform.union([
       "AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "TextForms", "EventLoop", "DequeModule",
       "HeapModule",

@@ -55,12 +55,11 @@ final class Bench {
   let loop: EventLoop
   let upstream: CurlUpstream
 
-  /// With `libcurl`, provider `p` is reached by libcurl's own transfers: opted into HTTP/2, which cleartext URLs do
-  /// not get.
+  /// With `libcurl`, providers are reached by libcurl's own transfers.
   init(libcurl: Bool = false) throws {
     loop = try EventLoop()
     upstream = try CurlUpstream(loop: loop)
-    if libcurl { upstream.configure(provider: "p", ProviderTransport(httpVersion: .http2OverTLS)) }
+    upstream.usesLibcurlAlone = libcurl
   }
 
   deinit { upstream.close() }

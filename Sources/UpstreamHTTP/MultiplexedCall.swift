@@ -1,0 +1,186 @@
+// One call over HTTP/2: from the wait for a place on a connection to the end of its stream.
+//
+// The machine. waiting → running on a stream → ended; from running back to waiting where the provider says that it has not processed the
+// request. What comes while its client does not read is kept here, at most a stream's window of it.
+import EventLoop
+import HTTPMessage
+
+final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
+  /// A provider that refuses one request more often than this fails it.
+  private static let resendLimit = 3
+
+  private unowned(unsafe) let upstream: CurlUpstream
+  /// Held, since a pool that other settings replaced lives on in its running calls only.
+  private let pool: ProviderPool
+  private unowned(unsafe) let multiplexer: Multiplexer
+  /// Until its answer has begun.
+  private(set) var request: UpstreamRequest?
+  private let fields: HTTP2RequestFields
+  private let isIdempotent: Bool
+  private var connection: MultiplexedConnection?
+  private var streamID: Int32 = 0
+  private var resends = 0
+  private var hasHead = false
+  /// What came while paused.
+  private var pending: [UInt8] = []
+  private var heldEnding: HTTP2StreamEnding?
+
+  override var headComplete: Bool { hasHead }
+  override var requestMayHaveArrived: Bool { connection?.session.mayHaveArrived(streamID) ?? false }
+  override var requestWasSent: Bool { hasHead || (connection?.session.wasSent(streamID) ?? false) }
+
+  init(
+    _ upstream: CurlUpstream, _ pool: ProviderPool, _ multiplexer: Multiplexer, _ request: UpstreamRequest,
+    _ fields: HTTP2RequestFields
+  ) {
+    self.upstream = upstream
+    self.pool = pool
+    self.multiplexer = multiplexer
+    self.request = request
+    self.fields = fields
+    isIdempotent = isIdempotentMethod(request.method)
+  }
+
+  // MARK: A place
+
+  /// Waits for one, at most as long as connecting may take.
+  func beginWaiting() {
+    guard let call else { return }
+    connectDeadline = upstream.deadline(call.connectTimeout)
+    upstream.wantSweep(at: call.nextDeadline)
+  }
+
+  /// False where the connection takes no more.
+  func run(on connection: MultiplexedConnection) -> Bool {
+    guard let request, let id = connection.open(fields, body: request.body, owner: self) else { return false }
+    self.connection = connection
+    streamID = id
+    connectDeadline = .max
+    return true
+  }
+
+  /// No connection came about.
+  func fail(_ failure: UpstreamFailure) { end(.failed(failure)) }
+
+  // MARK: From the stream
+
+  func streamResponded(_ head: ResponseHead) {
+    hasHead = true
+    request = nil
+    call?.deliver(head)
+  }
+
+  func streamReceived(_ bytes: UnsafeBufferPointer<UInt8>) {
+    guard let call, !call.isCancelled else { return }
+    if call.wantsPause || !pending.isEmpty {
+      pending.append(contentsOf: bytes)
+    } else {
+      call.deliver(Array(bytes)[...])
+      connection?.session.consumed(bytes.count, of: streamID)
+    }
+  }
+
+  func streamEnded(_ ending: HTTP2StreamEnding) {
+    if pending.isEmpty {
+      conclude(ending)
+    } else {
+      // Its last bytes come first, when there is somebody to read them.
+      heldEnding = ending
+    }
+  }
+
+  private func conclude(_ ending: HTTP2StreamEnding) {
+    let event: UInt64? = if case .lost = ending { connection?.event } else { nil }
+    connection = nil
+    switch ending {
+    case .whole: end(hasHead ? .completed : .failed(failure(.malformedResponse, "the answer has no head")))
+    case .malformed(let why): end(.failed(failure(.malformedResponse, why)))
+    case .notProcessed:
+      if !sendAgain() {
+        end(.failed(failure(.resetBeforeResponse, "the provider did not take the request", mayHaveArrived: false)))
+      }
+    case .reset(let code):
+      let name = Self.name(of: code)
+      end(
+        .failed(
+          hasHead
+            ? failure(.truncated, "the provider reset the stream inside the answer's body (\(name))")
+            : failure(.resetBeforeResponse, "the provider reset the stream before any answer (\(name))")))
+    case .lost(let how):
+      if !hasHead, isIdempotent, sendAgain() { return }
+      end(
+        .failed(
+          hasHead
+            ? failure(.truncated, "\(how) inside the answer's body", event: event)
+            : failure(.resetBeforeResponse, "\(how) before any answer", event: event)))
+    }
+  }
+
+  private func failure(
+    _ kind: UpstreamFailure.Kind, _ detail: String, mayHaveArrived: Bool = true, event: UInt64? = nil
+  ) -> UpstreamFailure {
+    UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived, event: event)
+  }
+
+  /// Looks for another place at once; false where it has done so often enough, or has nothing left to send.
+  private func sendAgain() -> Bool {
+    guard call != nil, request != nil, resends < Self.resendLimit else { return false }
+    resends += 1
+    beginWaiting()
+    multiplexer.take(self)
+    return true
+  }
+
+  private func end(_ ending: UpstreamEnding) {
+    guard let call else { return }
+    connection = nil
+    request = nil
+    pending = []
+    upstream.detach(call)
+    call.deliver(ending)
+  }
+
+  private static func name(of code: UInt32) -> String {
+    let names = [
+      "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
+      "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
+      "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
+    ]
+    return code < names.count ? names[Int(code)] : "code \(code)"
+  }
+
+  // MARK: From the owner
+
+  override func abandon() {
+    pending = []
+    request = nil
+    if let connection {
+      connection.session.cancel(streamID)
+      connection.needsFlush()
+      self.connection = nil
+    } else {
+      multiplexer.forget(self)
+    }
+  }
+
+  override func review(_ call: CurlCall) {
+    guard call.wantsPause != call.isPaused else { return }
+    call.isPaused = call.wantsPause
+    guard !call.isPaused else { return }
+    call.noteResumed(at: upstream.now)
+    guard !pending.isEmpty else { return }
+    let bytes = pending
+    pending = []
+    call.deliver(bytes[...])
+    // Cancelled by what it just heard, or gone on.
+    guard self.call === call else { return }
+    if let connection {
+      connection.session.consumed(bytes.count, of: streamID)
+      connection.needsFlush()
+    }
+    if let ending = heldEnding, pending.isEmpty {
+      heldEnding = nil
+      conclude(ending)
+    }
+  }
+}

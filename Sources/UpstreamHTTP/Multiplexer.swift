@@ -1,0 +1,139 @@
+// The HTTP/2 connections to one origin, and the calls that wait for a place on one of them.
+//
+// Promises: a call goes to the first connection with room, in the order in which calls came; more connections are opened only for calls
+// that those that are there or on their way have no room for; where the provider shuts connection after connection, calls wait
+// within their connect timeout instead of opening ever more.
+import CCurl
+import EventLoop
+import HTTPMessage
+
+final class Multiplexer {
+  /// Connections on their way at a time.
+  private static let openingLimit = 16
+  /// Connections that take no streams, with which another one is not tried.
+  private static let shutLimit = 2
+  /// After this a provider that spoke HTTP/1.1 is asked again, in nanoseconds.
+  private static let askAgain: UInt64 = 600_000_000_000
+
+  private unowned(unsafe) let upstream: CurlUpstream
+  private unowned(unsafe) let pool: ProviderPool
+  let origin: String
+  private var connections: [MultiplexedConnection] = []
+  private var waiting: [MultiplexedCall] = []
+  /// What the provider allowed last.
+  private var usualRoom = HTTP2ClientSession.streamLimit
+  /// Until then it is taken to speak HTTP/1.1 only.
+  private var speaksHTTP1Until: UInt64 = 0
+  private var isPlacing = false
+
+  init(_ upstream: CurlUpstream, _ pool: ProviderPool, origin: String) {
+    self.upstream = upstream
+    self.pool = pool
+    self.origin = origin
+  }
+
+  /// False while ALPN is known to settle on HTTP/1.1.
+  var isUsable: Bool { speaksHTTP1Until <= upstream.now }
+
+  /// Gives the call a place, now or as soon as there is one.
+  func take(_ call: MultiplexedCall) {
+    call.beginWaiting()
+    waiting.append(call)
+    placeWaiting()
+  }
+
+  var hasNoCalls: Bool { waiting.isEmpty && connections.allSatisfy { $0.session.openStreams == 0 } }
+
+  /// Before calls are begun: what idle connections have to say is heard first.
+  func look() {
+    for connection in connections where connection.isIdle { connection.look() }
+  }
+
+  func forget(_ call: MultiplexedCall) { waiting.removeAll { $0 === call } }
+  func forget(_ connection: MultiplexedConnection) { connections.removeAll { $0 === connection } }
+
+  func placeWaiting() {
+    // Opening may fail at once, and end calls, whose owners begin others.
+    guard !waiting.isEmpty, !isPlacing else { return }
+    isPlacing = true
+    var placed = 0
+    for connection in connections where placed < waiting.count {
+      while placed < waiting.count, connection.room > 0 {
+        guard waiting[placed].run(on: connection) else { break }
+        placed += 1
+      }
+    }
+    waiting.removeFirst(placed)
+    isPlacing = false
+    openForWaiting()
+  }
+
+  private func openForWaiting() {
+    guard !waiting.isEmpty else { return }
+    for connection in connections where connection.isPending && connection.readyDeadline <= upstream.now {
+      connection.close()
+    }
+    for connection in connections where !connection.isPending {
+      if connection.session.allowedStreams > 0 { usualRoom = connection.session.allowedStreams }
+    }
+    guard connections.count(where: \.isShut) < Self.shutLimit else { return }
+    var opening = connections.count(where: \.isPending)
+    while opening < Self.openingLimit, waiting.count > opening * max(1, usualRoom) {
+      let timeout = waiting.first?.call?.connectTimeout
+      let connection = MultiplexedConnection(
+        upstream, pool, self, readyDeadline: upstream.deadline(timeout))
+      connections.append(connection)
+      opening += 1
+      do throws(TransferSetupFailure) {
+        try connection.begin(connectTimeout: timeout)
+      } catch {
+        connection.close()
+        return couldNotOpen(error.failure)
+      }
+    }
+  }
+
+  // MARK: From the connections
+
+  /// One event, whoever waited for it. Calls that may find a place elsewhere wait on.
+  func couldNotOpen(_ failure: UpstreamFailure) {
+    guard !connections.contains(where: { $0.isPending || ($0.room > 0) }) else { return }
+    var shared = failure
+    shared.event = upstream.nextEvent()
+    let gone = waiting
+    waiting = []
+    for call in gone { call.fail(shared) }
+  }
+
+  /// ALPN chose HTTP/1.1: the connection carries the first call in that way, and the others get connections of their own.
+  func speaksHTTP1(_ handle: EasyHandle, _ shard: CurlShard, _ descriptor: Int32) {
+    speaksHTTP1Until = upstream.now &+ Self.askAgain
+    connections.removeAll { $0.isClosed }
+    let all = waiting
+    waiting = []
+    var opened: (handle: EasyHandle, shard: CurlShard, descriptor: Int32)? = (handle, shard, descriptor)
+    for call in all { upstream.beginDirectly(call, pool, opened: opened.take()) }
+    // Whoever wanted it has left.
+    if opened != nil { upstream.insideCurl { shard.remove(handle.raw) } }
+  }
+
+  // MARK: Upkeep
+
+  /// Closes connections that were idle for long; returns when to look again, nil where none is idle.
+  func closeIdle(at now: UInt64) -> UInt64? {
+    var next: UInt64?
+    for connection in connections where connection.isIdle && !connection.isPending {
+      let end = connection.idleSince &+ ProviderPool.patience
+      if pool.isRetired || end <= now {
+        connection.sayGoodbye()
+      } else {
+        next = min(next ?? .max, end)
+      }
+    }
+    return next
+  }
+
+  func close() {
+    for connection in connections { connection.close() }
+  }
+}
