@@ -141,12 +141,12 @@ enum BudgetRoutes {
     return Money(nanodollars: amount)
   }
 
-  /// RFC 3339 to the year 2200, or whole seconds since 1970.
+  /// RFC 3339 to the end of the year 2200, or whole seconds since 1970.
   static func instant(_ text: String) -> WallInstant? {
     if let seconds = DecimalText.exact(text.utf8, places: 0), seconds < 4_000_000_000 {
       return WallInstant(nanoseconds: seconds * 1_000_000_000)
     }
-    guard let moment = RFC3339.read(text.utf8), moment.seconds < 7_258_118_400 else { return nil }
+    guard let moment = RFC3339.read(text.utf8), moment.seconds < 7_289_654_400 else { return nil }
     return WallInstant(nanoseconds: moment.seconds * 1_000_000_000 + moment.nanoseconds)
   }
 }

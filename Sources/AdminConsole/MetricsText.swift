@@ -30,12 +30,14 @@ enum MetricsText {
       "tollgate_log_lines_dropped_total", "counter", "Lines of the log that were lost: not read, or not writable.")
     page.sample("tollgate_log_lines_dropped_total", [], Double(process.logLinesDropped))
     page.family(
-      "tollgate_our_bugs_total", "counter", "What should be impossible, thrown out and served around: anything but 0 is a bug.")
+      "tollgate_our_bugs_total", "counter",
+      "What should be impossible, thrown out and served around: anything but 0 is a bug.")
     for kind in OurBug.allCases {
       page.sample("tollgate_our_bugs_total", [("kind", kind.rawValue)], Double(broker.ourBugs(kind)))
     }
     page.family(
-      "tollgate_impossible_numbers_total", "counter", "Numbers of providers that cannot be true and were cut or ignored.")
+      "tollgate_impossible_numbers_total", "counter",
+      "Numbers of providers that cannot be true and were cut or ignored.")
     for source in ImpossibleNumber.allCases {
       page.sample(
         "tollgate_impossible_numbers_total", [("source", source.rawValue)],

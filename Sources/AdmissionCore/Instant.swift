@@ -25,8 +25,12 @@ public struct Span: Hashable, Comparable, Sendable {
 
   public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
   public static let zero = Span(nanoseconds: 0)
-  public static func seconds(_ value: Int64) -> Span { Span(nanoseconds: value.saturatingMultiplied(by: 1_000_000_000)) }
-  public static func milliseconds(_ value: Int64) -> Span { Span(nanoseconds: value.saturatingMultiplied(by: 1_000_000)) }
+  public static func seconds(_ value: Int64) -> Span {
+    Span(nanoseconds: value.saturatingMultiplied(by: 1_000_000_000))
+  }
+  public static func milliseconds(_ value: Int64) -> Span {
+    Span(nanoseconds: value.saturatingMultiplied(by: 1_000_000))
+  }
   public static func < (left: Span, right: Span) -> Bool { left.nanoseconds < right.nanoseconds }
 
   /// Whole milliseconds, rounded down.

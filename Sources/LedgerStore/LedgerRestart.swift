@@ -122,7 +122,8 @@ extension LedgerStore {
       return rows.sorted { $0.at < $1.at }.compactMap { row in
         guard let names = series[row.series] else { return nil }
         return PastAttempt(
-          request: row.request, age: Span(nanoseconds: now.nanoseconds.saturatingSubtracting(row.at)), tenant: names.tenant,
+          request: row.request, age: Span(nanoseconds: now.nanoseconds.saturatingSubtracting(row.at)),
+          tenant: names.tenant,
           provider: names.provider, key: names.key, model: names.model, usage: row.usage)
       }
     }

@@ -31,8 +31,8 @@ enum UTCTime {
     return WallInstant(nanoseconds: moment.seconds * second + moment.nanoseconds)
   }
 
-  /// The year 2200: instants up to it fit nanoseconds.
-  private static let latest: Int64 = 7_258_118_400
+  /// The end of the year 2200: instants up to it fit nanoseconds.
+  private static let latest: Int64 = 7_289_654_400
 
   /// `90d`, `24h`, `30m`, `45s`, `2w` in nanoseconds; nil for anything else, and past 100 years.
   static func duration(_ text: String) -> Int64? {

@@ -252,7 +252,8 @@ struct UsageReading {
   }
 
   private static func isAmount(_ key: tg_json_key) -> Bool {
-    key == TG_KEY_cost || key == TG_KEY_upstream_inference_cost || key == TG_KEY_cost_in_usd_ticks || key == TG_KEY_seconds
+    key == TG_KEY_cost || key == TG_KEY_upstream_inference_cost || key == TG_KEY_cost_in_usd_ticks
+      || key == TG_KEY_seconds
   }
 
   /// A price as the provider names it, as far as it can be true; nil where it is none.

@@ -3,7 +3,9 @@
 public enum RFC3339 {
   /// Seconds since 1970 and the part of a second in nanoseconds, of years 1970 to 9999; nil for anything else.
   /// - Parameter isLenient: takes a date alone for its first instant, and a time without seconds.
-  public static func read(_ text: some Collection<UInt8>, isLenient: Bool = false) -> (seconds: Int64, nanoseconds: Int64)? {
+  public static func read(_ text: some Collection<UInt8>, isLenient: Bool = false) -> (
+    seconds: Int64, nanoseconds: Int64
+  )? {
     guard text.count <= 64 else { return nil }
     var scan = Scan(rest: Array(text)[...])
     guard let year = scan.number(4), scan.take("-"), let month = scan.number(2), scan.take("-"),

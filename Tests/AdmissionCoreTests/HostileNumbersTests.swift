@@ -5,7 +5,8 @@ import Testing
 
 @Suite struct HostileNumbersTests {
   static let numbers: [Int64] = [
-    .min, .min + 1, -9_007_199_254_740_992, -1, 0, 1, 2, 16, 1000, 1 << 31, 1 << 32, (1 << 40) - 1, 1 << 40, (1 << 40) + 1,
+    .min, .min + 1, -9_007_199_254_740_992, -1, 0, 1, 2, 16, 1000, 1 << 31, 1 << 32, (1 << 40) - 1, 1 << 40,
+    (1 << 40) + 1,
     1 << 50, 4_620_000_000, 9_007_199_254_740_991, 9_007_199_254_740_992, 1 << 62, 4_611_686_018_400_000_000,
     9_223_372_036_854_775_806, .max,
   ]
@@ -86,7 +87,8 @@ import Testing
         core.handle(
           .restored([
             PastAttempt(
-              request: RequestID(high: 0, low: 1), age: Span(nanoseconds: any()), tenant: "t", provider: "p", model: "m",
+              request: RequestID(high: 0, low: 1), age: Span(nanoseconds: any()), tenant: "t", provider: "p",
+              model: "m",
               usage: Usage(inputTokens: tokens(), cacheReadTokens: tokens(), outputTokens: tokens()))
           ]), at: now, into: &actions)
       default:

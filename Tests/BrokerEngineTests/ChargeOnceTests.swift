@@ -215,7 +215,7 @@ import Testing
     let record = rig.ended.first
     #expect(record?.usage?.isEstimated == true)
     #expect(record?.usage?.inputTokens == record?.estimatedInput && record?.estimatedInput ?? 0 >= 100)
-    #expect(record?.cost?.nanodollars == (record?.estimatedInput ?? 0) * 1_000_000)
+    #expect(record?.cost?.nanodollars == (record?.estimatedInput.value ?? 0) * 1_000_000)
   }
 
   @Test func eachTimeoutCostsWhereThePolicyRepeats() {
@@ -230,7 +230,7 @@ import Testing
     }
     #expect(rig.upstream.calls.count == 3)
     let record = rig.ended.first
-    #expect(record?.cost?.nanodollars == 3 * (record?.estimatedInput ?? 0) * 1_000_000)
+    #expect(record?.cost?.nanodollars == 3 * (record?.estimatedInput.value ?? 0) * 1_000_000)
     #expect(record?.estimatedInput ?? 0 > 0)
   }
 

@@ -53,7 +53,7 @@ import Testing
     }
     store = try Scene.store(place.path(), Watcher(), now: Scene.at(60))
     try Self.expectReadable(store, place.path())
-    let spent = try store.spending(since: [WallInstant(nanoseconds: 0)])
+    let spent = try store.spending(since: [WallInstant(nanoseconds: 0)], now: Scene.at(60))
     #expect(spent.map { $0.spent } == [[Money(nanodollars: 1200 * Money.mostPerCall.nanodollars)]])
     let past = try store.pastAttempts(now: Scene.at(60))
     #expect(past.count == 1200)
@@ -68,9 +68,10 @@ import Testing
       #expect(report.json.contains("cost_usd"))
       #expect(report.csv.contains("cost_usd"))
     }
-    for caller in try store.spending(since: [WallInstant(nanoseconds: 0), Scene.at(-60), WallInstant(nanoseconds: .max)]) {
+    let starts = [WallInstant(nanoseconds: 0), Scene.at(-60), WallInstant(nanoseconds: .max)]
+    for caller in try store.spending(since: starts, now: Scene.at(3600)) {
       #expect(caller.spent.allSatisfy { $0 >= .zero })
     }
-    _ = try store.pastAttempts(now: WallInstant(nanoseconds: .min))
+    #expect(try store.pastAttempts(now: WallInstant(nanoseconds: .min)).isEmpty)
   }
 }

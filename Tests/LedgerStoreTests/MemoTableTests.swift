@@ -47,6 +47,6 @@ import Testing
     let entries = [
       memo("", ""), memo("resp_\u{e4}", "1 2 3"), memo("a", String(repeating: "x", count: 4096), .learned),
     ]
-    #expect(EntryBatch(entries).entries() == entries)
+    #expect(EntryBatch(entries).readable() == entries)
   }
 }

@@ -59,7 +59,7 @@ import Testing
     let report = try report(filled(), dimension.rawValue)
     #expect(!report.rows.isEmpty)
     var sum = UsageSums()
-    for row in report.rows { try sum.add(row.sums) }
+    for row in report.rows { sum.add(row.sums) }
     #expect(sum == report.total)
     #expect(report.total.nanodollars == 4_011 && report.total.requests == 6)
   }

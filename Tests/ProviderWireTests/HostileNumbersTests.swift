@@ -8,26 +8,42 @@ import Testing
 @Suite struct HostileNumbersTests {
   /// As text, and whether a count of that size cannot be true.
   static let numbers: [(String, Bool)] = [
-    ("0", false), ("-0", false), ("1", false), ("1e3", false), ("1099511627776", false), ("-1", true), ("1099511627777", true),
+    ("0", false), ("-0", false), ("1", false), ("1e3", false), ("1099511627776", false), ("-1", true),
+    ("1099511627777", true),
     ("4.62e9", false), ("9007199254740991", true), ("9007199254740992", true), ("9223372036854775807", true),
     ("18446744073709551615", true), ("1e19", true), ("1e308", true), ("1e400", true), ("1e-9223372036854775808", false),
     ("-1e400", true), ("-9223372036854775808", true), ("1" + String(repeating: "0", count: 5000), true),
     ("0." + String(repeating: "3", count: 5000), false),
   ]
-  static let shapes: [(path: Substring, type: String, body: (String) -> String)] = [
-    ("/v1/chat/completions", "application/json", {
-      #"{"usage":{"prompt_tokens":\#($0),"completion_tokens":\#($0),"total_tokens":\#($0),"cost":\#($0),"prompt_tokens_details":{"cached_tokens":\#($0),"audio_tokens":\#($0)}}}"#
-    }),
-    ("/v1/responses", "application/json", {
-      #"{"usage":{"input_tokens":\#($0),"output_tokens":\#($0),"output_tokens_details":{"reasoning_tokens":\#($0)}}}"#
-    }),
-    ("/v1/messages", "text/event-stream", {
-      "data: {\"type\":\"message_delta\",\"usage\":{\"input_tokens\":\($0),\"cache_read_input_tokens\":\($0),\"cache_creation_input_tokens\":\($0),\"output_tokens\":\($0),\"iterations\":[{\"input_tokens\":\($0),\"output_tokens\":\($0)},{\"input_tokens\":\($0)}]}}\n\n"
-    }),
-    ("/v1beta/models/g:generateContent", "application/json", {
-      #"{"usageMetadata":{"promptTokenCount":\#($0),"candidatesTokenCount":\#($0),"thoughtsTokenCount":\#($0),"toolUsePromptTokenCount":\#($0),"totalTokenCount":\#($0)}}"#
-    }),
-    ("/v1/embeddings", "application/json", { #"{"meta":{"billed_units":{"input_tokens":\#($0),"search_units":\#($0)}}}"# }),
+  static let shapes: [(path: Substring, type: String, body: @Sendable (String) -> String)] = [
+    (
+      "/v1/chat/completions", "application/json",
+      {
+        #"{"usage":{"prompt_tokens":\#($0),"completion_tokens":\#($0),"total_tokens":\#($0),"cost":\#($0),"prompt_tokens_details":{"cached_tokens":\#($0),"audio_tokens":\#($0)}}}"#
+      }
+    ),
+    (
+      "/v1/responses", "application/json",
+      {
+        #"{"usage":{"input_tokens":\#($0),"output_tokens":\#($0),"output_tokens_details":{"reasoning_tokens":\#($0)}}}"#
+      }
+    ),
+    (
+      "/v1/messages", "text/event-stream",
+      {
+        "data: {\"type\":\"message_delta\",\"usage\":{\"input_tokens\":\($0),\"cache_read_input_tokens\":\($0),\"cache_creation_input_tokens\":\($0),\"output_tokens\":\($0),\"iterations\":[{\"input_tokens\":\($0),\"output_tokens\":\($0)},{\"input_tokens\":\($0)}]}}\n\n"
+      }
+    ),
+    (
+      "/v1beta/models/g:generateContent", "application/json",
+      {
+        #"{"usageMetadata":{"promptTokenCount":\#($0),"candidatesTokenCount":\#($0),"thoughtsTokenCount":\#($0),"toolUsePromptTokenCount":\#($0),"totalTokenCount":\#($0)}}"#
+      }
+    ),
+    (
+      "/v1/embeddings", "application/json",
+      { #"{"meta":{"billed_units":{"input_tokens":\#($0),"search_units":\#($0)}}}"# }
+    ),
     ("/v1/audio/transcriptions", "application/json", { #"{"usage":{"seconds":\#($0),"cost_in_usd_ticks":\#($0)}}"# }),
   ]
 
@@ -36,7 +52,8 @@ import Testing
     for shape in Self.shapes {
       let path = try #require(PathFacts.read(path: shape.path))
       var tap = UsageTap(
-        endpoint: path.endpoint, isStreaming: shape.type.contains("event"), contentType: shape.type, contentEncoding: nil,
+        endpoint: path.endpoint, isStreaming: shape.type.contains("event"), contentType: shape.type,
+        contentEncoding: nil,
         stripInjectedUsage: false)
       tap.feed(Array(shape.body(number).utf8)[...]) { _ in }
       tap.finish { _ in }
@@ -59,7 +76,8 @@ import Testing
   @Test(
     arguments: [
       ("0.0123", 12_300_000, false), ("999.999999999", 999_999_999_999, false), ("1000", 1_000_000_000_000, false),
-      ("1000.000000001", 1_000_000_000_000, true), ("4.62e9", 1_000_000_000_000, true), ("4611686018.4", 1_000_000_000_000, true),
+      ("1000.000000001", 1_000_000_000_000, true), ("4.62e9", 1_000_000_000_000, true),
+      ("4611686018.4", 1_000_000_000_000, true),
       ("1e400", 1_000_000_000_000, true), ("-1", nil, true), ("-0", 0, false), ("1e-9223372036854775808", 0, false),
     ] as [(String, Int64?, Bool)])
   func aProvidersOwnPriceEndsAtAThousandDollars(_ text: String, _ nanodollars: Int64?, _ wasCut: Bool) {
