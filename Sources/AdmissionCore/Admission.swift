@@ -169,7 +169,11 @@ public struct Admission: Sendable {
       waiting[Int(slot)]?.isOld = true
       actions.append(.note(.promoted(request.ticket.id)))
     }
-    if let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot { fair[request.band].setOld(lane: lane, true) }
+    if let lane = lanes.lane(of: slot), lanes.head(of: lane) == slot {
+      fair[request.band].setOld(lane: lane, true)
+      // It may go where only the headroom was in its way.
+      needsPass = true
+    }
   }
 
   private mutating func expireLags(at now: Instant) {

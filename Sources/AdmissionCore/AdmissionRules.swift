@@ -206,7 +206,7 @@ extension Admission {
     // The old numbers of routes mean nothing any more: take every head out, then put them back under the
     // new ones.
     for slot in queued {
-        if let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band { fair[band].suspendHead(lane: lane) }
+      if let lane = lanes.lane(of: slot), let band = waiting[Int(slot)]?.band { fair[band].suspendHead(lane: lane) }
     }
     closedRoutes.removeAll()
     for slot in queued {

@@ -115,7 +115,6 @@ struct FairLevel: Sendable {
   }
 
   /// The flow begins to wait.
-  /// - Parameter wasBusy: something of it runs.
   mutating func arrive(_ position: inout FairPosition, weight: Int) {
     follow()
     let isIdle = position.running == 0

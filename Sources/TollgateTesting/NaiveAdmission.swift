@@ -433,7 +433,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       }
       let lease = LeaseID(rawValue: defect == .reusesLeases && nextLease > 3 ? nextLease - 3 : nextLease)
       nextLease += 1
-      running[lease.rawValue] = Running(entry: entry, provider: provider.id, charge: charge, expected: expected, counted: counted)
+      running[lease.rawValue] = Running(
+        entry: entry, provider: provider.id, charge: charge, expected: expected, counted: counted)
       let grant = Grant(
         request: entry.ticket.id, lease: lease, provider: provider.id, key: nil, attempt: 1,
         queued: now - entry.since, reservedInput: TokenCount(expected.input),
@@ -479,7 +480,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   private mutating func correct(_ ended: Running, real: Int64) {
     let (entry, rule) = (ended.entry, rule)
     turns[tenantLevel(entry)]?.ended(entry.ticket.tenant.name, ended.counted.ofTenant, real: Double(real), rule: rule)
-    turns[sessionLevel(entry)]?.ended(entry.ticket.session.name, ended.counted.ofSession, real: Double(real), rule: rule)
+    turns[sessionLevel(entry)]?.ended(
+      entry.ticket.session.name, ended.counted.ofSession, real: Double(real), rule: rule)
     for band in 0..<3 { credit[band] += ended.counted.shares[band] * (real - ended.counted.cost) }
     if ended.counted.isFloorTurn { credit[entry.band] -= 10_000 * (real - ended.counted.cost) }
   }

@@ -135,7 +135,9 @@ final class ReturnChecker: CostLog {
   }
 
   private func judge(_ watch: Watch, _ index: Int, _ flow: Flow, at now: Instant, _ scene: Scene) {
-    guard let most = watch.served.max(by: { $0.value < $1.value }), most.value > 2 * watch.dearest + 1e-6 else { return }
+    guard let most = watch.served.max(by: { $0.value < $1.value }), most.value > 2 * watch.dearest + 1e-6 else {
+      return
+    }
     let name = self.name
     scene.report(
       name,

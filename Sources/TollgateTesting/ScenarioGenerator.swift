@@ -33,8 +33,9 @@ public enum ScenarioGenerator {
     let drawn = Sort.healthy[generator.int(0...Sort.healthy.count - 1)]
     let later: Sort? =
       seed >= firstMisjudgedSeed
-      ? .misjudged : seed >= firstShiftingSeed
-      ? .shifting : seed >= firstThriftySeed ? .thrifty : seed >= firstAilingSeed ? .ailing : nil
+      ? .misjudged
+      : seed >= firstShiftingSeed
+        ? .shifting : seed >= firstThriftySeed ? .thrifty : seed >= firstAilingSeed ? .ailing : nil
     switch sort ?? later ?? drawn {
     case .mixed: return mixed(seed, &generator, size: size)
     case .contended: return contended(seed, &generator, size: size)

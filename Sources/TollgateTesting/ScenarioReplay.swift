@@ -21,7 +21,8 @@ public enum ScenarioReplay {
     var found: [Failure] = []
     for seed in seeds {
       let scenario = ScenarioGenerator.scenario(seed: seed, size: size)
-      let result = Simulation<Subject>.run(scenario, snapshotEvery: snapshotEvery)
+      let result = Simulation<Subject>.run(
+        scenario, checkers: InvariantCheckers.all(for: scenario), snapshotEvery: snapshotEvery)
       if !result.violations.isEmpty { found.append(Failure(seed: seed, size: size, violations: result.violations)) }
       if found.count >= most { break }
     }

@@ -318,9 +318,10 @@ public final class Witness {
 
   /// What a band is credited with for each grant, by its oldest request that may be promoted now.
   func presentShare(_ band: Int) -> Int64 {
-    // In order of arrival: the first one of the band is the oldest.
-    let oldest = queued.first { requests[$0].band == band }
-    let isOld = oldest.map { requests[$0].earliestPromotion <= now } ?? false
+    // The oldest one is the head of its lane.
+    let isOld = lanes.contains { members in
+      members.first.map { requests[$0].band == band && requests[$0].earliestPromotion <= now } ?? false
+    }
     return isOld ? largestShare(band) : Int64(policy.bands[band].shareBasisPoints)
   }
 
@@ -437,7 +438,9 @@ public final class Witness {
     if credit[band] >= price(grant, request: index) { return true }
     guard requests[index].earliestPromotion <= now, let provider = providerIndex(grant.provider) else { return false }
     return providers[provider].inUseByBand[band] == 0
-      && !queued.contains { requests[$0].band < band && isHead($0) && requests[$0].requeues == 0 && isSurelyAffordable($0) }
+      && !queued.contains {
+        requests[$0].band < band && isHead($0) && requests[$0].requeues == 0 && isSurelyAffordable($0)
+      }
   }
 
   /// What a call costs by the estimate that holds before anything is learned: costs may be counted from when it was

@@ -88,10 +88,11 @@ import Testing
 
   /// What another provider serves, which no route connects with this one, is no reason to let its low calls go first.
   @Test func aClassIsCreditedOnlyByWhatItsOwnProvidersServe() {
-    let providers = [
-      ProviderPolicy(id: "busy", limits: Limits(concurrency: 1), cluster: "busy"),
-      ProviderPolicy(id: "p", limits: Limits(concurrency: 1), cluster: "p"),
+    var providers = [
+      ProviderPolicy(id: "busy", limits: Limits(concurrency: 1)),
+      ProviderPolicy(id: "p", limits: Limits(concurrency: 1)),
     ]
+    for index in providers.indices { providers[index].cluster = providers[index].id }
     var bench = Bench(AdmissionPolicy(providers: providers, bands: Self.bands { $0[2].shareBasisPoints = 1000 }))
     var busy = bench.submit(.high, session: "x", to: ["busy"])
     let running = bench.submit(.high, session: "y")

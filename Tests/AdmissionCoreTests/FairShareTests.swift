@@ -115,9 +115,10 @@ import Testing
     #expect(open.isEmpty)
   }
 
-  /// A flood at a slow provider, 100 grants at a fast one for each of its own, and then somebody new at the slow one.
-  @Test(arguments: [(Int32(0), Int32(0), false), (0, 1, true)])
-  func whoComesNewToASlowProviderStandsBesideTheFloodThere(slow: Int32, fast: Int32, isFair: Bool) {
+  /// A flood at a slow provider, 100 grants at a fast one for each of its own, and then somebody new at the slow one: beside the flood, whether
+  /// routes connect the two or not.
+  @Test(arguments: [(Int32(0), Int32(0)), (0, 1)])
+  func whoComesNewToASlowProviderStandsBesideTheFloodThere(slow: Int32, fast: Int32) {
     var fair = FairShare()
     fair.setHead(lane: 0, tenant: 0, route: 0, cluster: slow)
     fair.setHead(lane: 1, tenant: 1, route: 1, cluster: fast)
@@ -132,8 +133,7 @@ import Testing
     }
     fair.setHead(lane: 2, tenant: 2, route: 0, cluster: slow)
     let turns = (0..<10).compactMap { _ in serve(closed: [0, 1]) }
-    // With one virtual time for both it has to wait until the flood has caught up.
-    #expect(turns.count { $0 == 2 } == (isFair ? 5 : 0))
+    #expect(turns.count { $0 == 2 } == 5)
   }
 
   @Test func betweenClustersTheOneServedLongestAgoGoesFirst() {
@@ -178,13 +178,11 @@ import Testing
     }
     fair.setHead(lane: 1, tenant: 1, route: 0)
     #expect(fair.next(closed: [0], pass: 1)?.lane == 1)
-    fair.settle(running.removeFirst(), real: 40)
-    fair.settle(running.removeFirst(), real: 40)
-    fair.settle(running.removeFirst(), real: 40)
-    // Nothing of the other runs any more: both are at the same place, and it was there first.
+    // Nor when it turns out that the other has used hardly anything.
+    while !running.isEmpty { fair.settle(running.removeFirst(), real: 0) }
+    fair.settle(fair.charge(lane: 1, cost: 4000, weight: 1), real: 40)
+    fair.setHead(lane: 1, tenant: 1, route: 0)
     #expect(fair.next(closed: [0], pass: 1)?.lane == 0)
-    fair.settle(fair.charge(lane: 0, cost: 4000, weight: 1), real: 40)
-    #expect(fair.next(closed: [0], pass: 1)?.lane == 1)
   }
 
   /// Who has used much while it was idle otherwise owes one call at most, even if several were far dearer than expected.

@@ -15,6 +15,14 @@ import Testing
     return policy
   }
 
+  /// What calls of two really cost, in percent of what is expected.
+  struct Percents: Sendable, CustomTestStringConvertible {
+    var first: Int
+    var second: Int
+    init(_ first: Int, _ second: Int) { (self.first, self.second) = (first, second) }
+    var testDescription: String { "\(first) % and \(second) %" }
+  }
+
   // MARK: An old backlog
 
   /// The usual policy, 4 permits, calls of 0.5 s. 1,600 low calls of as many sessions come at once and grow older than every `promote_after`;
@@ -65,26 +73,26 @@ import Testing
   /// what calls really cost: as expected, or ten times more or less.
   @Test(
     arguments: [[Priority.low], [.normal], [.normal, .low]],
-    [(100, 100), (1000, 20), (20, 1000), (1000, 1000)])
-  func aClassGetsItsShareAndItsPromotedShareOfAllRealUse(_ classes: [Priority], _ percents: (high: Int, lower: Int)) {
+    [Percents(100, 100), Percents(1000, 20), Percents(20, 1000), Percents(1000, 1000)])
+  func aClassGetsItsShareAndItsPromotedShareOfAllRealUse(_ classes: [Priority], _ percents: Percents) {
     let endless = ClientScript(
       session: "endless", priority: .high, route: ["alpha"], requests: 100_000,
       pacing: .closed(parallel: 12, think: .zero ... .zero), execute: .milliseconds(100) ... .milliseconds(100),
-      inputErrorPercent: percents.high...percents.high)
+      inputErrorPercent: percents.first...percents.first)
     let rules = policy(4) {
       for index in $0.bands.indices {
         $0.bands[index].reserve = .permits(0)
         $0.bands[index].queueLimit = 100_000
         $0.bands[index].maxWait = .seconds(3600)
-        $0.bands[index].promoteAfter = .seconds(100)
+        $0.bands[index].promoteAfter = .seconds(50)
       }
     }
-    let clients = [endless] + classes.map { backlog($0, 8000, percent: percents.lower) }
+    let clients = [endless] + classes.map { backlog($0, 4000, percent: percents.second) }
     let scenario = Scenario(
-      seed: 1, policy: rules, clients: clients, happenings: [Happening(at: at(200), .drainRequested)], horizon: at(200))
+      seed: 1, policy: rules, clients: clients, happenings: [Happening(at: at(100), .drainRequested)], horizon: at(100))
     let result = Simulation<Admission>.run(scenario, checkers: [], snapshotEvery: 0)
-    let young = shares(result, from: 2, to: 100)
-    let old = shares(result, from: 102, to: 200)
+    let young = shares(result, from: 2, to: 50)
+    let old = shares(result, from: 52, to: 100)
     for priority in classes {
       let band = rules.bands[Int(priority.rawValue)]
       let (share, promoted) = (Double(band.shareBasisPoints) / 100, Double(band.promotedShareBasisPoints) / 100)
@@ -98,9 +106,12 @@ import Testing
   enum Level: Sendable, CaseIterable { case tenants, sessions }
 
   /// Answers of 5 tokens, and one in seven of 4,000; nothing is learned at the start.
-  private func agent(_ name: String, _ level: Level, parallel: Int, percent: Int = 100, start: Int64 = 0) -> ClientScript {
+  private func agent(_ name: String, _ level: Level, parallel: Int, percent: Int = 100, start: Int64 = 0)
+    -> ClientScript
+  {
     var script = ClientScript(
-      tenant: level == .tenants ? TenantID(name) : "both", session: SessionID(name), priority: .normal, route: ["alpha"],
+      tenant: level == .tenants ? TenantID(name) : "both", session: SessionID(name), priority: .normal,
+      route: ["alpha"],
       model: name, start: Instant(nanoseconds: start * 1_000_000), requests: 100_000,
       pacing: .closed(parallel: parallel, think: .zero ... .zero), execute: .milliseconds(50) ... .milliseconds(50),
       input: 10...10, output: 5...5, inputErrorPercent: percent...percent)
@@ -135,19 +146,22 @@ import Testing
       for request in mine {
         let granted = try #require(request.grantedAt)
         let before = others.count { $0 > request.submittedAt.nanoseconds && $0 < granted.nanoseconds }
-        // Up to four are granted at one instant: what is granted beside it is not before it.
-        #expect(before <= 4, "seed \(seed): \(before) grants at \(granted.nanoseconds / 1_000_000) ms")
+        // What is granted at the same instant is beside it, not before it.
+        #expect(before <= 2, "seed \(seed): \(before) grants at \(granted.nanoseconds / 1_000_000) ms")
         #expect(granted - request.submittedAt <= .milliseconds(100), "seed \(seed)")
       }
     }
   }
 
   /// Both keep a backlog: equal tokens, by weight, however wrong the estimates of either are.
-  @Test(arguments: Level.allCases, [(100, 100), (10, 1000), (1000, 10)])
-  func backloggedOnesGetEqualTokens(_ level: Level, _ percents: (a: Int, b: Int)) {
+  @Test(arguments: Level.allCases, [Percents(100, 100), Percents(10, 1000), Percents(1000, 10)])
+  func backloggedOnesGetEqualTokens(_ level: Level, _ percents: Percents) {
     for weight in level == .tenants ? [1, 3] : [1] {
       let result = run(
-        [agent("a", level, parallel: 60, percent: percents.a), agent("b", level, parallel: 60, percent: percents.b)],
+        [
+          agent("a", level, parallel: 60, percent: percents.first),
+          agent("b", level, parallel: 60, percent: percents.second),
+        ],
         seconds: 60, weights: level == .tenants ? ["a": weight, "b": 1] : [:])
       func tokens(_ session: SessionID) -> Double {
         Double(result.requests.reduce(0) { $1.session == session ? $0 + $1.tokens : $0 })
