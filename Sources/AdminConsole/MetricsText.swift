@@ -47,7 +47,8 @@ enum MetricsText {
     page.sample("tollgate_ledger_obstacle", [], broker.ledgerObstacle == nil ? 0 : 1)
     page.family("tollgate_ledger_pending", "gauge", "Entries that wait to be written into the ledger.")
     page.sample("tollgate_ledger_pending", [], Double(ledger.pending))
-    page.family("tollgate_ledger_lost_total", "counter", "Entries for which the ledger had no room: above 0 its sums are short.")
+    page.family(
+      "tollgate_ledger_lost_total", "counter", "Entries for which the ledger had no room: above 0 its sums are short.")
     page.sample("tollgate_ledger_lost_total", [], Double(ledger.lost))
     page.family("tollgate_draining", "gauge", "1 while the broker drains.")
     page.sample("tollgate_draining", [], broker.isDraining ? 1 : 0)

@@ -178,7 +178,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
 
   /// How a key stands to its dates; nil where there is no such key.
   public func standing(provider: String, key: String) -> KeyStanding? {
-    rules.policy.providers.first { $0.id == provider }?.keys.first { $0.id == key }.map { KeyStanding($0, at: wallNanoseconds(at: now)) }
+    rules.policy.providers.first { $0.id == provider }?.keys.first { $0.id == key }.map {
+      KeyStanding($0, at: wallNanoseconds(at: now))
+    }
   }
 
   /// What the core needs of a policy, with the secrets' generations in place of the secrets, and the keys that are in force

@@ -73,12 +73,14 @@ final class KeyCalendar {
   private var keys: [(name: Name, key: ProviderKey)] = []
   private let wall: () -> Int64
   /// Told of each key whose standing has changed, and whether it may be used now.
-  private let tell: (_ changes: [(provider: String, key: String, state: String, reason: String)], _ isOther: Bool) -> Void
+  private let tell:
+    (_ changes: [(provider: String, key: String, state: String, reason: String)], _ isOther: Bool) -> Void
   private var timer: LoopTimer?
 
   init(
     loop: EventLoop?, wall: @escaping () -> Int64,
-    tell: @escaping (_ changes: [(provider: String, key: String, state: String, reason: String)], _ isOther: Bool) -> Void
+    tell:
+      @escaping (_ changes: [(provider: String, key: String, state: String, reason: String)], _ isOther: Bool) -> Void
   ) {
     self.wall = wall
     self.tell = tell

@@ -134,7 +134,9 @@ public final class HTTPServer {
         refuse(descriptor)
         return
       }
-      notice("\(limits.values.maxConnections) connections are open, which is the limit: the stillest was closed for a new one")
+      notice(
+        "\(limits.values.maxConnections) connections are open, which is the limit: the stillest was closed for a new one"
+      )
     }
     if Int32(peer.ss_family) != AF_UNIX { Socket.tuneTCP(descriptor) }
     do {
@@ -167,7 +169,8 @@ public final class HTTPServer {
   private func makeRoom() -> Bool {
     guard let descriptor = reserve.popLast() else { return limits.values.newestWins && closeStillest() }
     Socket.closeDescriptor(descriptor)
-    notice("the process has no descriptors left; this port lives on \(limits.values.reservedDescriptors) kept back for it")
+    notice(
+      "the process has no descriptors left; this port lives on \(limits.values.reservedDescriptors) kept back for it")
     return true
   }
 

@@ -77,7 +77,9 @@ extension PolicyBuilder {
     var keys: [ProviderKey] = []
     var seen: [String: Int] = [:]
     for item in fields.list("keys", of: "keys, such as {id: main, secret: \"${NAME}\"}") ?? [] {
-      guard let entry = reader.fields(item.node, item.path, known: ["id", "secret", "weight", "limits", "models", "valid_from", "expires"])
+      guard
+        let entry = reader.fields(
+          item.node, item.path, known: ["id", "secret", "weight", "limits", "models", "valid_from", "expires"])
       else {
         continue
       }

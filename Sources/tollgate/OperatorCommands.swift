@@ -11,7 +11,8 @@ struct KeysCommand: ParsableCommand {
     var table = TextTable(["KEY", "SECRET", "STATE", "UNTIL", "RUNNING", "EXPIRES", "REASON"], right: [4])
     for (provider, key) in keys {
       table.row([
-        "\(provider)/\(key.id)", key.secret ?? "-", key.state, key.until ?? "-", "\(key.inFlight)", key.expires ?? "never",
+        "\(provider)/\(key.id)", key.secret ?? "-", key.state, key.until ?? "-", "\(key.inFlight)",
+        key.expires ?? "never",
         key.reason ?? "-",
       ])
     }

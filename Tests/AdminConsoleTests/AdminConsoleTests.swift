@@ -52,7 +52,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("cross-site", 403, 200), ("same-site", 403, 200), ("Cross-Site", 403, 200), ("same-origin", 200, 200), ("none", 200, 200),
+    ("cross-site", 403, 200), ("same-site", 403, 200), ("Cross-Site", 403, 200), ("same-origin", 200, 200),
+    ("none", 200, 200),
   ])
   func pagesOfOtherSitesChangeNothing(_ site: String, _ change: Int, _ read: Int) {
     for method in ["POST", "PATCH", "DELETE", "PUT"] {

@@ -49,7 +49,9 @@ import Testing
     #expect(second.answer?.status == 429)
     #expect(second.field(Self.header) == "0.005000000")
     #expect(
-      second.text.contains("'broker/day' cannot pay for this request: it is reckoned to cost $0.01, $0.01 of $0.015 is spent. Its window ends at "))
+      second.text.contains(
+        "'broker/day' cannot pay for this request: it is reckoned to cost $0.01, $0.01 of $0.015 is spent. Its window ends at "
+      ))
     #expect(rig.broker.budgetReadings.map(\.id) == ["broker/day"])
   }
 
@@ -141,7 +143,9 @@ import Testing
   }
 
   /// What was spent is judged by the limits that hold: at the limit with its raise, under it and over it.
-  @Test(arguments: [(1_000_000, 15_999_999, []), (1_000_000, 16_000_000, ["broker/day"]), (0, 15_000_000, ["broker/day"])])
+  @Test(arguments: [
+    (1_000_000, 15_999_999, []), (1_000_000, 16_000_000, ["broker/day"]), (0, 15_000_000, ["broker/day"]),
+  ])
   func aRaiseHoldsBeforeThePastIsJudged(raise: Int64, spent: Int64, told: [String]) {
     let rig = broker([Budget(limit: Money(nanodollars: 15_000_000), per: .day)])
     let until = WallInstant(nanoseconds: 1_763_720_060_000_000_000)

@@ -7,7 +7,8 @@ import Testing
   @Test(
     arguments: [
       ("", ""), ("plain text", "plain text"), ("é 🚦 日本 العربية", "é 🚦 日本 العربية"), ("a\\b\"c", "a\\b\"c"),
-      ("\u{1B}[2J", #"\u001b[2J"#), ("a\nb\tc\r", #"a\u000ab\u0009c\u000d"#), ("\u{7F}\u{80}\u{9B}2J\u{9F}", #"\u007f\u0080\u009b2J\u009f"#),
+      ("\u{1B}[2J", #"\u001b[2J"#), ("a\nb\tc\r", #"a\u000ab\u0009c\u000d"#),
+      ("\u{7F}\u{80}\u{9B}2J\u{9F}", #"\u007f\u0080\u009b2J\u009f"#),
       ("x\u{202E}y\u{2066}z", #"x\u202ey\u2066z"#), ("\u{200B}\u{FEFF}\u{2028}\u{AD}", #"\u200b\ufeff\u2028\u00ad"#),
       ("\u{E0041}", #"\udb40\udc41"#),
     ] as [(String, String)])
