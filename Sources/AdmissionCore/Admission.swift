@@ -151,7 +151,7 @@ public struct Admission: Sendable {
       } else if request.isHeldBack, let notBefore = request.notBefore, notBefore <= now {
         refused.append(request.ticket.id)
         waiting[Int(first.element)]?.notBefore = .distantFuture
-        schedule(first.element, at: now)
+        schedule(first.element, at: now, into: &actions)
       } else if let notBefore = request.notBefore, notBefore <= now {
         waiting[Int(first.element)]?.notBefore = nil
         enterLane(first.element, isRetry: true)

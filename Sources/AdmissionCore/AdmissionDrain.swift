@@ -14,7 +14,7 @@ extension Admission {
       if request.deadline <= now || isHopeless(request, at: now) {
         evict(slot, outcome: .rejectedDraining, at: now, into: &actions)
       } else {
-        schedule(slot, at: now)
+        schedule(slot, at: now, into: &actions)
       }
     }
   }

@@ -28,7 +28,7 @@ extension Admission {
     }
     guard isOpened else { return }
     needsPass = true
-    reviewHeldBack(at: now)
+    reviewHeldBack(at: now, into: &actions)
   }
 
   private mutating func record(

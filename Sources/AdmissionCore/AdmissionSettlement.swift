@@ -71,7 +71,7 @@ extension Admission {
     if waitingCount > 0 {
       needsPass = true
       // A success has said already what it opened.
-      if settlement.verdict != .success { reviewHeldBack(at: now) }
+      if settlement.verdict != .success { reviewHeldBack(at: now, into: &actions) }
       boundWaiting(at: now, into: &actions)
       wakeBudgetWaiters(lease.request.accounts, at: now, into: &actions)
     }

@@ -192,16 +192,16 @@ extension Admission {
   }
 
   /// A gate may have changed: those that were refused come back, or go on waiting for as long as it is shut.
-  mutating func reviewHeldBack(at now: Instant) {
+  mutating func reviewHeldBack(at now: Instant, into actions: inout ActionList) {
     guard !heldBack.isEmpty else { return }
     for id in heldBack {
       guard let slot = locations[id], slot >= 0, let request = waiting[Int(slot)] else { continue }
       if let until = heldBackUntil(request.route, at: now) {
         guard request.notBefore != until else { continue }
         waiting[Int(slot)]?.notBefore = until
-        schedule(slot, at: now)
+        schedule(slot, at: now, into: &actions)
       } else {
-        rejoin(slot, at: now)
+        rejoin(slot, at: now, into: &actions)
       }
     }
   }
@@ -220,21 +220,21 @@ extension Admission {
       guard let slot = locations[id], slot >= 0, let request = waiting[Int(slot)], request.isHeldBack else { continue }
       if case .shut(let until) = way(of: request.route, at: now) {
         waiting[Int(slot)]?.notBefore = until
-        schedule(slot, at: now)
+        schedule(slot, at: now, into: &actions)
       } else {
-        rejoin(slot, at: now)
+        rejoin(slot, at: now, into: &actions)
       }
     }
     needsPass = true
   }
 
-  private mutating func rejoin(_ slot: Int32, at now: Instant) {
+  private mutating func rejoin(_ slot: Int32, at now: Instant, into actions: inout ActionList) {
     guard let id = waiting[Int(slot)]?.ticket.id else { return }
     heldBack.removeAll { $0 == id }
     waiting[Int(slot)]?.isHeldBack = false
     waiting[Int(slot)]?.notBefore = nil
     enterLane(slot, isRetry: true)
-    schedule(slot, at: now)
+    schedule(slot, at: now, into: &actions)
     needsPass = true
   }
 }

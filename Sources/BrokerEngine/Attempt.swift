@@ -196,7 +196,7 @@ final class Attempt: UpstreamEvents {
   /// Once more as the client sent it, in the same place: the provider has done nothing yet.
   private func sendAgainWithoutUsage() {
     broker.refusesUsage(grant.provider.name)
-    guard let request = exchange.upstreamRequest(grant) else {
+    guard let request = exchange.upstreamRequest(grant, under: rules) else {
       return end(Settlement(verdict: .ownFault, wasSent: false), failure: "the provider is gone")
     }
     phase = .awaitingHead

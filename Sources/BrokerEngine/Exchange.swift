@@ -529,9 +529,8 @@ final class Exchange {
     record.status = refusal.status
     record.bytesOut = refusal.body.count
     deliverAtEnd(
-      refusal.status,
-      [("content-type", refusal.contentType), ("x-should-retry", "false")]
-        + TollgateFields.pairs(record, outcome: .rejectedNoCapacity), refusal.body)
+      refusal.status, [("content-type", refusal.contentType), ("x-should-retry", "false")],
+      outcome: .rejectedNoCapacity, refusal.body)
   }
 
   /// - Parameter inWordsOf: the outcome whose status and code are sent, where that is another one.

@@ -17,7 +17,7 @@ final class BudgetLimitChecker: InvariantChecker {
     if !scene.scenario.isPriced { return }
     // While too little is known of the model, up to what the client allows.
     let output = ticket.producesOutput ? max(grant.reservedOutput, ticket.outputCap ?? 4096) : grant.reservedOutput
-    let most = price.map { MoneyWitness.cost($0, input: grant.reservedInput, output: output) }
+    let most = price.map { MoneyWitness.cost($0, input: grant.reservedInput.value, output: output.value) }
     let held = grant.held?.nanodollars
     if (held == nil) != (expected == nil) || held ?? 0 < expected ?? 0 || held ?? 0 > most ?? 0 {
       scene.report(name, "request \(index) holds \(held ?? -1), expected \(expected ?? -1) to \(most ?? -1)")

@@ -408,7 +408,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       }
       pools[member].buckets.settle(taken: pools[member].buckets.clamped(taken), actual: due, at: bucketTime)
     }
-    correct(ended, real: (settlement.usage?.inputTokens ?? 0) + (settlement.usage?.outputTokens ?? 0))
+    correct(ended, real: ((settlement.usage?.inputTokens ?? 0) + (settlement.usage?.outputTokens ?? 0)).value)
     if ended.leaks { running[lease.rawValue | 1 << 63] = ended }
     let outcome: Outcome
     switch settlement.verdict {

@@ -305,7 +305,7 @@ public final class Witness {
 
   /// The difference to what was expected moves every credit that the grant has moved; only what adds to one counts here.
   private func correctCredit(_ lease: Lease, _ usage: Usage?) {
-    let real = (usage?.inputTokens ?? 0) + (usage?.outputTokens ?? 0)
+    let real = ((usage?.inputTokens ?? 0) + (usage?.outputTokens ?? 0)).value
     let expected = requests[lease.request].expected
     requests[lease.request].spent += real
     for band in 0..<3 where real > expected { credit[band] += (real - expected) * largestShare(band) }
