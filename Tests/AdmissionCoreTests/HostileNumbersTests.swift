@@ -100,7 +100,7 @@ import Testing
         case .grant(let grant): leases.append(grant.lease)
         case .conclude(let end): #expect(open.remove(end.request) != nil)
         case .note(.ourBug(let kind)): Issue.record("our bug: \(kind)")
-        case .note, .drained: break
+        case .note, .checkKey, .drained: break
         }
       }
       actions.removeAll()

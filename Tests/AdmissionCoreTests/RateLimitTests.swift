@@ -141,7 +141,7 @@ import Testing
     bench.send(
       .policyReplaced(
         AdmissionPolicy(
-          providers: [ProviderPolicy(id: "p", limits: Limits(requestsPerDay: 4, requestsPerSecond: 100))],
+          providers: [ProviderPolicy(id: "p", limits: Limits(requestsPerSecond: 100, requestsPerDay: 4))],
           tenants: [TenantPolicy(id: "t")])))
     #expect(granted(&bench, calls: 3) == 1)
     bench.run(for: .seconds(5000))

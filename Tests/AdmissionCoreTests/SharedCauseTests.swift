@@ -22,7 +22,7 @@ import Testing
 
   @Test func aConnectionThatEndsUnderTwentyCallsOpensNoBreaker() {
     var bench = bench()
-    let ids = (0..<20).map { bench.submit(session: "\($0)") }
+    let ids = (0..<20).map { bench.submit(session: SessionID("\($0)")) }
     fail(&bench, ids, cause: { _ in 7 })
     #expect(state(bench) == "closed")
     bench.run(for: .seconds(1))
@@ -32,7 +32,7 @@ import Testing
 
   @Test(arguments: [nil, 1] as [UInt64?]) func withoutACommonCauseTheyOpenIt(first: UInt64?) {
     var bench = bench()
-    let ids = (0..<20).map { bench.submit(session: "\($0)") }
+    let ids = (0..<20).map { bench.submit(session: SessionID("\($0)")) }
     fail(&bench, ids, cause: { index in first.map { $0 + UInt64(index) } })
     #expect(state(bench) == "open")
   }
@@ -40,7 +40,7 @@ import Testing
   @Test func fiveEventsOpenIt() {
     for (events, expected) in [(4, "closed"), (5, "open")] {
       var bench = bench()
-      let ids = (0..<events * 4).map { bench.submit(session: "\($0)") }
+      let ids = (0..<events * 4).map { bench.submit(session: SessionID("\($0)")) }
       fail(&bench, ids, cause: { UInt64($0 / 4) }, .truncated)
       #expect(state(bench) == expected)
     }

@@ -142,7 +142,7 @@ final class Rig {
 
   init(
     ledger: FakeLedger? = nil, prices: PriceList = PriceList(version: "none", entries: []), loop: EventLoop? = nil,
-    wall: Int64 = 1_763_720_000_000_000_000, change: (inout Policy) -> Void = { _ in }
+    wall: Int64 = 1_763_720_000_000_000_000, _ change: (inout Policy) -> Void = { _ in }
   ) {
     var policy = Policy()
     var provider = Provider(id: "sim", dialect: .openai, baseURL: "http://sim/v1")

@@ -164,7 +164,7 @@ import Testing
   ])
   func aFormWhereJSONBelongsIsMalformed(_ request: Case) {
     for change in [{ _ in }, { $0.unknownPrice = .reject }] as [(inout Policy) -> Void] {
-      let rig = Rig(change: change)
+      let rig = Rig(change)
       let client = rig.send(request.target, body: request.body, type: request.type)
       #expect(rig.upstream.calls.isEmpty)
       #expect(client.answer?.status == 400)

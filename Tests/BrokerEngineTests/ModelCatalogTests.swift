@@ -26,7 +26,7 @@ import Testing
   }
 
   @Test func aSilentProviderCostsTwoSecondsOnce() {
-    let rig = Rig(change: addSecond)
+    let rig = Rig(addSecond)
     let first = list(rig)
     #expect(rig.upstream.calls.count == 2)
     rig.upstream.calls[0].respond(200, [], [#"{"data":[{"id":"a1"}]}"#])
@@ -118,7 +118,7 @@ import Testing
   }
 
   @Test func eachCredentialHasItsOwnQuestionAndList() {
-    let rig = Rig(change: passThrough)
+    let rig = Rig(passThrough)
     let alice = list(rig, [("authorization", "Bearer alice")])
     let bob = list(rig, [("authorization", "Bearer bob")])
     #expect(rig.upstream.calls.map { $0.request.fields.first("authorization") } == ["Bearer alice", "Bearer bob"])
@@ -144,7 +144,7 @@ import Testing
       [("authorization", "Bear"), ("x-api-key", "er alice")],
     ] as [[(String, String)]])
   func whateverSaysWhoAsksTellsListsApart(_ fields: [(String, String)]) {
-    let rig = Rig(change: passThrough)
+    let rig = Rig(passThrough)
     _ = list(rig, fields)
     _ = list(rig, fields.map { ($0.0, $0.1.replacing("alice", with: "bob")) })
     _ = list(rig, fields)
@@ -156,7 +156,7 @@ import Testing
   }
 
   @Test func onlySoManyCredentialsAreRemembered() {
-    let rig = Rig(change: passThrough)
+    let rig = Rig(passThrough)
     for number in 0...ModelCatalog.mostPrivateLists {
       _ = list(rig, [("authorization", "Bearer \(number)")])
       rig.upstream.last?.respond(200, [], [#"{"data":[]}"#])
@@ -170,7 +170,7 @@ import Testing
   }
 
   @Test func onlySoManyQuestionsAreUnderWay() {
-    let rig = Rig(change: passThrough)
+    let rig = Rig(passThrough)
     for number in 0..<ModelCatalog.mostFetches { _ = list(rig, [("authorization", "Bearer \(number)")]) }
     #expect(rig.upstream.calls.count == ModelCatalog.mostFetches)
     #expect(list(rig, [("authorization", "Bearer one-more")]).answer?.status == 502)

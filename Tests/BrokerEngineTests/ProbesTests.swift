@@ -22,7 +22,7 @@ import Testing
     ])
   func webSocketsAreRefusedAtOnce(_ method: String, _ target: String, _ upgrade: String) {
     for change in [{ _ in }, tenants] as [(inout Policy) -> Void] {
-      let rig = Rig(change: change)
+      let rig = Rig(change)
       let client = rig.send(
         target, fields: [("connection", "Upgrade"), ("upgrade", upgrade)], body: "", method: method)
       #expect(client.answer?.status == 426)
@@ -85,7 +85,7 @@ import Testing
   }
 
   @Test func looksAtTheFrontDoorAreNoRequests() {
-    let rig = Rig(change: tenants)
+    let rig = Rig(tenants)
     for (index, target) in ["/", "/health", "/api/hello", "/health?x=1", "/x/priority=low", "/x/kind=steer/api/hello"]
       .enumerated()
     {
@@ -135,7 +135,7 @@ import Testing
       // A file's permissions say who may open it.
       rig.send(fields: fields, authority: authority, peer: "unix")
       #expect(rig.upstream.calls.count == 1)
-      let guarded = Rig(change: tenants)
+      let guarded = Rig(tenants)
       guarded.send(fields: fields + [("authorization", "Bearer tg-good")], authority: authority)
       #expect(guarded.upstream.calls.count == 1)
     }
@@ -175,7 +175,7 @@ import Testing
   }
 
   @Test func aPageThatIsNotListedReadsNothingOfATenants() {
-    let rig = Rig(change: tenants)
+    let rig = Rig(tenants)
     let client = rig.send(fields: [("origin", "https://evil.example"), ("authorization", "Bearer tg-good")])
     rig.upstream.last?.respond(200, [("access-control-allow-origin", "*")], ["{}"])
     #expect(client.answer?.status == 200)

@@ -92,7 +92,7 @@ private final class IntakeBench {
     let bench = IntakeBench(limit: 16 * mib)
     let some = (0..<15).map { _ in bench.sender(mib) }
     bench.settle()
-    #expect(some.allSatisfy(\.isWhole))
+    #expect(some.allSatisfy { $0.isWhole })
     #expect(!bench.intake.isCrowded)
   }
 
@@ -154,7 +154,7 @@ private final class IntakeBench {
     let plain = bench.sender(64 << 10)
     let tooLarge = bench.sender((64 << 10) + 1, urgent: true)
     bench.settle()
-    #expect(urgent.allSatisfy(\.isWhole))
+    #expect(urgent.allSatisfy { $0.isWhole })
     #expect(!plain.isWhole && plain.taken == 0 && tooLarge.taken <= 1)
     #expect(!large.gaveWay)
     bench.pass(milliseconds: 5_000)
@@ -193,8 +193,8 @@ private final class IntakeBench {
       bench.intake.review()
       most = max(most, bench.memory.total)
     }
-    #expect(!bench.senders.contains(where: \.isArriving), "\(tenths)")
-    #expect(bench.senders.contains(where: \.isWhole))
+    #expect(!bench.senders.contains { $0.isArriving }, "\(tenths)")
+    #expect(bench.senders.contains { $0.isWhole })
     #expect(most <= limit * mib + mib)
   }
 }
