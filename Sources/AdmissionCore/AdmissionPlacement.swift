@@ -371,7 +371,8 @@ extension Admission {
           held: placement.cost.map { Money(nanodollars: $0) }, budgetRemaining: remaining)))
     leases[Int(slot)] = Lease(
       id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
-      takenFromKey: fromKey, takenFromTenant: fromTenant, turn: turn, leg: placement.leg,
+      takenFromKey: fromKey, takenFromTenant: fromTenant, turn: turn,
+      candidate: routes.routes[Int(request.route)].legs[placement.leg].candidate, leg: placement.leg,
       began: now, breakerGeneration: breakerGeneration,
       gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.hold, epoch: book.epoch,
       modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,

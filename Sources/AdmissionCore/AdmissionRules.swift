@@ -180,9 +180,6 @@ extension Admission {
   mutating func replace(
     _ new: AdmissionPolicy, _ candidates: [RequestID: [Candidate]], at now: Instant, into actions: inout ActionList
   ) {
-    let legs = leases.map { lease in
-      lease.flatMap { $0.leg < 0 ? nil : routes.routes[Int($0.request.route)].legs[$0.leg].candidate }
-    }
     install(new, at: now)
     for (id, anew) in candidates where !anew.isEmpty {
       guard let location = locations[id] else { continue }
@@ -192,7 +189,7 @@ extension Admission {
         leases[Int(~location)]?.request.candidatesAnew = anew
       }
     }
-    rerouteLeases(legs)
+    rerouteLeases()
     reroute(at: now, into: &actions)
   }
 
@@ -250,7 +247,7 @@ extension Admission {
 
   /// The numbers of routes and legs that running calls know are those of the rules that they were granted under: they get the
   /// new ones, so that what fails later is noted where it failed.
-  private mutating func rerouteLeases(_ candidates: [Int?]) {
+  private mutating func rerouteLeases() {
     for slot in leases.indices {
       guard let lease = leases[slot] else { continue }
       guard let known = route(of: lease.request.ticket) else {
@@ -261,7 +258,7 @@ extension Admission {
       let legs = routes.routes[Int(known.route)].legs
       leases[slot]?.request.route = known.route
       leases[slot]?.request.failedLegs = 0
-      leases[slot]?.leg = candidates[slot].flatMap { old in legs.firstIndex { $0.candidate == old } } ?? -1
+      leases[slot]?.leg = legs.firstIndex { $0.candidate == lease.candidate } ?? -1
     }
   }
 

@@ -84,6 +84,8 @@ struct Lease: Sendable {
   var takenFromTenant: Units
   /// What fairness and the bands counted it as; nil where nobody waited.
   var turn: LeaseTurn?
+  /// Among the candidates of its ticket.
+  var candidate: Int
   /// Among the legs of its route; -1 where new rules have none for its candidate.
   var leg: Int
   var began: Instant
