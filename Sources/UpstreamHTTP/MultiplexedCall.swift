@@ -164,9 +164,11 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
   }
 
   override func review(_ call: CurlCall) {
-    guard call.wantsPause != call.isPaused else { return }
+    let wasPaused = call.isPaused
     call.isPaused = call.wantsPause
     guard !call.isPaused else { return }
+    // What came may be kept although no pause is known here: it began and ended since the last look.
+    guard wasPaused || !pending.isEmpty else { return }
     call.noteResumed(at: upstream.now)
     guard !pending.isEmpty else { return }
     let bytes = pending
