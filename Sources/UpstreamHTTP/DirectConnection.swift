@@ -51,8 +51,6 @@ final class DirectConnection: CallCarrier {
   /// It served a call before this one, so the provider may have closed it without our knowing.
   private var isReused = false
   private var hasServed = false
-  /// Over TLS: the end of the connection without the provider's word is no end of an answer.
-  private var requiresGoodbye = false
   private var reader = AnswerReader()
 
   override var headComplete: Bool { reader.headComplete }
@@ -204,12 +202,13 @@ final class DirectConnection: CallCarrier {
   }
 
   override func review(_ call: CurlCall) {
-    guard call.wantsPause != call.isPaused else { return }
-    call.isPaused = call.wantsPause
-    if !call.isPaused { call.noteResumed(at: upstream.now) }
+    if call.wantsPause != call.isPaused {
+      call.isPaused = call.wantsPause
+      if !call.isPaused { call.noteResumed(at: upstream.now) }
+      updateInterest()
+    }
     guard phase == .ready else { return }
-    updateInterest()
-    // What TLS has already deciphered raises no event.
+    // What TLS has already deciphered raises no event; reading stopped for a pause, though it may be over before it was seen here.
     if isTLS, !call.isPaused { receive() }
   }
 
@@ -296,11 +295,6 @@ final class DirectConnection: CallCarrier {
     let part = sent < head.count ? head[sent...] : body[(sent - head.count)...]
     var count = 0
     let code = part.withUnsafeBytes { curl_easy_send(handle.raw, $0.baseAddress, $0.count, &count) }
-    if !requiresGoodbye, let tls = tg_curl_get_tls(handle.raw) {
-      // Libcurl has OpenSSL take any end of the connection for the provider's own (RFC 9112 section 9.8 does not).
-      SSL_clear_options(OpaquePointer(tls), tg_ssl_ignore_unexpected_eof)
-      requiresGoodbye = true
-    }
     if code == CURLE_AGAIN { return 0 }
     return code == CURLE_OK ? count : -1
   }
@@ -319,7 +313,7 @@ final class DirectConnection: CallCarrier {
         rounds += 1
         if !isTLS, !untilEmpty, count < buffer.count || rounds == 8 { break }
       } else if count == 0 {
-        connectionEnded("the connection was closed", orderly: true)
+        connectionEnded("the connection was closed", orderly: !endIsUnsaid)
         break
       } else if errno == EINTR {
         continue
@@ -338,6 +332,13 @@ final class DirectConnection: CallCarrier {
     if code == CURLE_OK { return count }
     errno = code == CURLE_AGAIN ? EAGAIN : ECONNRESET
     return -1
+  }
+
+  /// The connection is at its end, but TLS did not say so: anybody may have ended it. Libcurl 7.88 takes that for an orderly end,
+  /// whatever OpenSSL's options say.
+  private var endIsUnsaid: Bool {
+    guard isTLS, let handle, let tls = tg_curl_get_tls(handle.raw) else { return false }
+    return SSL_get_shutdown(OpaquePointer(tls)) & SSL_RECEIVED_SHUTDOWN == 0
   }
 
   private func consume(_ received: UnsafeBufferPointer<UInt8>, _ call: CurlCall) {

@@ -102,12 +102,19 @@ final class EasyHandle {
       try set(CURLOPT_SSL_ENABLE_ALPN, 0)
       try check(
         tg_curl_set_tls_setup(raw) { _, context, _ in
+          EasyHandle.requireGoodbye(context)
           let names: StaticString = "\u{2}h2\u{8}http/1.1"
           let code = context.map {
             SSL_CTX_set_alpn_protos(OpaquePointer($0), names.utf8Start, UInt32(names.utf8CodeUnitCount))
           }
           return code == 0 ? CURLE_OK : CURLE_SSL_CONNECT_ERROR
         }, "TLS setup")
+    } else {
+      // Where libcurl encrypts with something else than OpenSSL it takes none, and an end is what that thing says it is.
+      _ = tg_curl_set_tls_setup(raw) { _, context, _ in
+        EasyHandle.requireGoodbye(context)
+        return CURLE_OK
+      }
     }
     try check(
       tg_curl_set_open_socket(
@@ -127,6 +134,12 @@ final class EasyHandle {
           Unmanaged<CurlUpstream>.fromOpaque(context)._withUnsafeGuaranteedRef { $0.libcurlCloses(descriptor) }
           return 0
         }, Unmanaged.passUnretained(upstream).toOpaque()), "close socket")
+  }
+
+  /// An end of the connection without the provider's word is no end of an answer (RFC 9112 section 9.8), though libcurl has OpenSSL
+  /// take it for one. With this OpenSSL fails such an end, or at least does not note it as said.
+  private static func requireGoodbye(_ context: UnsafeMutableRawPointer?) {
+    if let context { SSL_CTX_clear_options(OpaquePointer(context), tg_ssl_ignore_unexpected_eof) }
   }
 
   private func openSocket(_ family: Int32, _ type: Int32, _ proto: Int32) -> Int32 {
