@@ -9,6 +9,7 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
+import h2.settings
 
 
 class Stream:
@@ -81,7 +82,9 @@ class H2Connection:
 
     def serve(self):
         with self.lock:
-            self.h2.local_settings.update(self.provider.settings(self.number))
+            # The first SETTINGS frame says what holds from the start; an update would come into force, unsaid, with its acknowledgement.
+            self.h2.local_settings = h2.settings.Settings(
+                client=False, initial_values={**self.h2.local_settings, **self.provider.settings(self.number)})
             self.h2.initiate_connection()
             self.flush()
         try:

@@ -299,7 +299,7 @@ def test_a_client_that_does_not_read_stops_the_provider(setting, http):
         wait_until(lambda: connection.sent > sizes[-1], "and goes on when it reads")
 
 
-@pytest.mark.parametrize("limits, connections", [((1, 100), 2), ((0, 100), 2), ((5, 5), 4)])
+@pytest.mark.parametrize("limits, connections", [((10, 100), 2), ((0, 100), 2), ((5, 5), 4), ((1, 1), 20)])
 def test_calls_find_places_where_the_provider_has_them(start, tmp_path, limits, connections):
     """By connection: the streams that it takes at a time (later ones take as many as the last of these)."""
     certificate = make_certificate(tmp_path)
