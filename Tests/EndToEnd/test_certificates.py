@@ -48,7 +48,7 @@ def test_a_renewed_certificate_is_taken_up(broker, files, tmp_path):
                 os.replace(new, old)
             broker.wait_for_line("certificate taken up")
             assert shown(broker) != before
-            open_before.sendall(b"GET /v1/nothing-here HTTP/1.1\r\nHost: x\r\n\r\n")
+            open_before.sendall(b"GET /v1/nothing-here HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
             assert open_before.recv(12) == b"HTTP/1.1 404", "open connections go on"
 
 
