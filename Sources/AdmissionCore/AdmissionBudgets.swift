@@ -244,6 +244,7 @@ extension Admission {
       book.restore(accounts, entry)
       for account in accounts { tellMarks(account, refused: false, at: now, into: &actions) }
     }
+    book.knowsPast()
   }
 
   // MARK: For whoever asks

@@ -49,11 +49,11 @@ extension Capacity {
     guard let oldest = past.first else { return }
     for index in buckets.indices where !buckets[index].rate.isPerDay {
       let dimension = buckets[index].dimension
-      var bucket = buckets[index].full(at: now + Span(nanoseconds: -oldest.age.nanoseconds))
+      var bucket = buckets[index].full(at: now + Span(nanoseconds: Int64(0).saturatingSubtracting(oldest.age.nanoseconds)))
       for call in past {
         bucket.settle(
           taken: 0, actual: max(0, call.units[Int(dimension.rawValue)]),
-          at: now + Span(nanoseconds: -call.age.nanoseconds))
+          at: now + Span(nanoseconds: Int64(0).saturatingSubtracting(call.age.nanoseconds)))
       }
       buckets[index].lower(to: bucket.available(at: now), at: now)
     }

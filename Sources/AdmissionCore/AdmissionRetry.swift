@@ -168,6 +168,8 @@ extension Admission {
         .requeued(
           request.ticket.id, notBefore: request.notBefore ?? usableSoonest(legs, at: now) ?? now,
           because: settlement.verdict)))
+    // Outside of its lane no pass looks at it.
+    if request.notBefore != nil { note(slot, currentObstacle(of: slot, at: now), into: &actions) }
     return true
   }
 

@@ -16,65 +16,9 @@
 struct BudgetBook: Sendable {
   /// Accounts that a client's words have made, at most.
   static let mostAccounts = 65_536
-  private static let mostSum: Int64 = 3_000_000_000_000_000_000
+  static let mostSum: Int64 = 3_000_000_000_000_000_000
   /// Of limits, and of raises together: a billion dollars.
   private static let mostLimit: Int64 = 1_000_000_000_000_000_000
-
-  /// The sum of one window.
-  private struct Sum: Sendable {
-    var serial: Int64 = 0
-    var posted: Int64 = 0
-    var held: Int64 = 0
-    var hasWarned = false
-    var hasExceeded = false
-
-    mutating func post(_ amount: Int64) { posted = min(posted + amount, BudgetBook.mostSum) }
-    mutating func hold(_ amount: Int64) { held = min(held + amount, BudgetBook.mostSum) }
-    mutating func release(_ amount: Int64) { held = max(0, held - amount) }
-  }
-
-  /// Only numbers: it is read for each decision.
-  private struct Account: Sendable {
-    var isOpen = true
-    /// False where the policy has no such rule any more.
-    var hasRule = false
-    var onExceed = BudgetPolicy.OnExceed.reject
-    var isBrokers: Bool
-    var isListed = false
-    var window: Int32
-    var unit = BudgetUnit.usd
-    var isRolling = false
-    var warnAtPercent: Int32 = 0
-    /// Requests that wait or run and count against it.
-    var users: Int32 = 0
-    var limit: Int64 = 0
-    var used: UInt64 = 0
-    var current = Sum()
-    /// Of the window before, or after where the clock was set back.
-    var other: Sum?
-  }
-
-  private struct Key: Hashable, Sendable {
-    var account: BudgetAccount
-    var window: BudgetWindow
-    var unit: BudgetUnit
-    /// Among the rules of one scope that have the same window and unit.
-    var ordinal: Int32
-  }
-
-  /// A piece of a rolling window.
-  private struct Piece: Sendable {
-    var serial: Int64
-    var posted: Int64
-  }
-
-  private struct Window: Sendable {
-    var window: BudgetWindow
-    var end = Instant.distantFuture
-    /// The serials of this sort's windows, and the epoch in which each began; the newest last.
-    var history: [(epoch: UInt32, serial: Int64)] = [(0, 0)]
-    var serial: Int64 = 0
-  }
 
   private var accounts: [Account] = []
   /// The pieces of accounts with a rolling window, the oldest first; at most `BudgetWindow.pieces`.
@@ -97,6 +41,8 @@ struct BudgetBook: Sendable {
   private(set) var epoch: UInt32 = 0
   /// True where no rule exists at all.
   private(set) var isEmpty = true
+  /// False from new rules on until the books have told what was spent before them.
+  private var isPastKnown = true
 
   /// True where no rule counts tokens or requests: then what costs nothing takes nothing.
   private(set) var areAllInDollars = true
@@ -112,11 +58,13 @@ struct BudgetBook: Sendable {
     brokerRules = broker
     for index in accounts.indices where accounts[index].isOpen {
       accounts[index].hasRule = false
+      accounts[index].wasListed = accounts[index].isListed
       if accounts[index].isListed {
         accounts[index].isListed = false
         unlisted += 1
       }
     }
+    isPastKnown = false
     brokerAccounts = open(.broker, rules: broker, isListed: true)
   }
 
@@ -142,7 +90,7 @@ struct BudgetBook: Sendable {
     for (index, rule) in rules.enumerated() where rule.scope == account.scope {
       var ordinal: Int32 = 0
       for earlier in rules[..<index]
-      where earlier.scope == rule.scope && earlier.window == rule.window
+      where earlier.scope == rule.scope && earlier.window.name == rule.window.name
         && earlier.unit == rule.unit
       { ordinal += 1 }
       let key = Key(account: account, window: rule.window, unit: rule.unit, ordinal: ordinal)
@@ -169,12 +117,14 @@ struct BudgetBook: Sendable {
     account.unit = key.unit
     account.isRolling = key.window.period == .rolling
     account.current.serial = windows[Int(window)].serial
+    account.isPastUnknown = !isPastKnown
     var known: [Piece]?
     if key.ordinal > 0,
       let sibling = numbers[Key(account: key.account, window: key.window, unit: key.unit, ordinal: 0)]
     {
       // A second rule for the same spending begins with what the first one knows.
       account.current.posted = sum(of: sibling).posted
+      account.isPastUnknown = accounts[Int(sibling)].isPastUnknown
       known = pieces[sibling]
     }
     unlisted += 1
@@ -199,7 +149,7 @@ struct BudgetBook: Sendable {
     var idle: [(number: Int32, used: UInt64)] = []
     for index in accounts.indices {
       let account = accounts[index]
-      guard account.isOpen, !account.isListed, account.users == 0 else { continue }
+      guard account.isOpen, !account.isListed, !account.wasListed, account.users == 0 else { continue }
       let sum = sum(of: Int32(index))
       idle.append((Int32(index), sum.posted == 0 && sum.held == 0 ? 0 : account.used))
     }
@@ -447,9 +397,10 @@ struct BudgetBook: Sendable {
     }
   }
 
-  /// What the books say was spent before this process began, in the window that holds now.
+  /// What the books say was spent before the rules made these accounts, in the window that holds now. Accounts that were there before know
+  /// better.
   mutating func restore(_ numbers: [Int32], _ spent: BudgetSpent) {
-    for number in numbers {
+    for number in numbers where accounts[Int(number)].isPastUnknown {
       roll(Int(number))
       let amount = min(max(0, spent.amount(accounts[Int(number)].unit)), Self.mostSum)
       if accounts[Int(number)].isRolling {
@@ -459,9 +410,15 @@ struct BudgetBook: Sendable {
         add(amount, toPiece: piece, of: number)
         accounts[Int(number)].current.post(amount)
       } else {
-        accounts[Int(number)].current.posted = amount
+        accounts[Int(number)].current.post(amount)
       }
     }
+  }
+
+  /// All that the books know has been told.
+  mutating func knowsPast() {
+    isPastKnown = true
+    for index in accounts.indices { accounts[index].isPastUnknown = false }
   }
 
   /// The accounts of a scope for one sort of window, made where they are missing; for `restore`.

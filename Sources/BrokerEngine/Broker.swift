@@ -122,6 +122,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
       policy: Broker.admission(policy, secrets, at: wallClock.nanoseconds(at: startedAt)), clock: parts.clock,
       loop: parts.loop)
     dispatcher.delegate = self
+    budgets.isWaitedFor = { [unowned self] in !exchanges.isEmpty }
     budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
     keyCalendar.policyChanged(policy)
   }

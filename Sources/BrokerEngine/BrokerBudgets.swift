@@ -11,9 +11,13 @@ extension Broker {
   public func restore(spent: [BudgetSpent], raises: [HeldRaise], attempts: [PastAttempt]) {
     // Raises first: what was spent is judged by the limits that hold.
     if !raises.isEmpty { budgets.restore(raises) }
-    if !spent.isEmpty { dispatcher.tell(.budgetsRestored(spent)) }
+    restore(spent: spent)
     if !attempts.isEmpty { dispatcher.tell(.restored(attempts)) }
   }
+
+  /// What was spent in the windows of budgets that new rules have brought; budgets that were there before know better. To be told after the
+  /// start and after each change of the policy, even where it is nothing.
+  public func restore(spent: [BudgetSpent]) { dispatcher.tell(.budgetsRestored(spent)) }
 
   /// When the day began that limits by the day count; nil where there are none.
   public var dayBegan: WallInstant? { budgets.dayBegan }

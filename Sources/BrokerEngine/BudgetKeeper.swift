@@ -1,8 +1,8 @@
 // The calendar side of budgets: tells the core which windows hold and which raises do, again whenever a window or a raise ends or
 // the machine's clock is set.
 //
-// Promises: nothing is computed, and no timer runs, where the policy has no budgets; while requests come, a clock that was set is
-// noticed with the next one; without requests a new window begins on time by the timer.
+// Promises: nothing is computed, and no timer runs, where the policy has no budgets; a clock that was set is noticed with the next request,
+// and within a second while any is under way; without requests a new window begins on time by the timer.
 import AdmissionCore
 import EventLoop
 import PolicyFile
@@ -57,6 +57,10 @@ final class BudgetKeeper {
   /// Wall minus monotonic, as they were when the core was told.
   private var offset: Int64 = 0
   private var timer: LoopTimer?
+  /// True while requests are under way: one of them may wait for a window to end, and a clock that is set ends it without a word.
+  var isWaitedFor: () -> Bool = { false }
+  /// The clock is looked at once a second.
+  private var isWatching = false
   private let tell: (AdmissionEvent) -> Void
   /// Monotonic now, and the wall clock at a monotonic instant.
   private let now: () -> UInt64
@@ -97,8 +101,11 @@ final class BudgetKeeper {
   /// Called before each decision about a new request: cheap where nothing has ended.
   func check(at now: UInt64) {
     guard !windows.isEmpty || !raises.isEmpty || needsDays else { return }
-    let drift = wall(now) &- Int64(truncatingIfNeeded: now) &- offset
-    if now >= nextEnd || drift > Self.step || drift < -Self.step { tellAll(at: now) }
+    if now >= nextEnd || isClockSet(at: now) { tellAll(at: now) }
+    if !isWatching, !windows.isEmpty {
+      isWatching = true
+      arm()
+    }
   }
 
   /// The spans of the windows that hold now, whose spending a start has to ask for: one for each, from its beginning; for `total`
@@ -140,7 +147,13 @@ final class BudgetKeeper {
 
   private func timerFired() {
     let now = now()
-    if now >= nextEnd { tellAll(at: now) } else { arm() }
+    isWatching = isWaitedFor()
+    if now >= nextEnd || isClockSet(at: now) { tellAll(at: now) } else { arm() }
+  }
+
+  private func isClockSet(at now: UInt64) -> Bool {
+    let drift = wall(now) &- Int64(truncatingIfNeeded: now) &- offset
+    return drift > Self.step || drift < -Self.step
   }
 
   private func tellAll(at now: UInt64) {
@@ -175,6 +188,7 @@ final class BudgetKeeper {
   }
 
   private func arm() {
-    if nextEnd == .max { timer?.cancel() } else { timer?.schedule(at: nextEnd) }
+    let due = isWatching ? min(nextEnd, now() &+ UInt64(Self.step)) : nextEnd
+    if due == .max { timer?.cancel() } else { timer?.schedule(at: due) }
   }
 }

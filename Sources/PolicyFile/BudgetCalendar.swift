@@ -49,8 +49,13 @@ public struct BudgetCalendar {
     let now = date(seconds)
     let offset = Int64(zone.secondsFromGMT(for: now))
     let local = seconds + offset
-    let begin = local - ((local % 3600) + 3600) % 3600 - offset
+    var begin = local - ((local % 3600) + 3600) % 3600 - offset
     var end = begin + 3600
+    // The window before ended with the change.
+    if let change = zone.nextDaylightSavingTimeTransition(after: date(begin)) {
+      let at = Int64(change.timeIntervalSince1970.rounded(.down))
+      if at <= seconds { begin = at }
+    }
     if let change = zone.nextDaylightSavingTimeTransition(after: now) {
       let at = Int64(change.timeIntervalSince1970.rounded(.down))
       if at > seconds, at < end { end = at }

@@ -37,6 +37,11 @@ final class BrokerProcess {
   private lazy var secretReader = SecretReader(loop: loop)
   /// nil where the data listeners speak cleartext.
   private let certificate: CertificateFollower?
+  private lazy var budgetHistory = BudgetHistory(
+    ledger.store, loop: loop, tell: { [broker] in broker.restore(spent: $0) },
+    failed: { [logger] in
+      logger.warning("new budgets begin at zero until the next start", metadata: ["reason": "\($0)"])
+    })
   private lazy var drainTimer = LoopTimer(loop) { [weak self] in self?.drainTimedOut() }
   private var drainTimeIsUp = false
   /// For the last answers to be written down and sent when a drain's time is up.
@@ -257,6 +262,7 @@ final class BrokerProcess {
     }
     BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
     broker.replacePolicy(policy, secrets: secrets, prices: prices)
+    budgetHistory.ask(broker.budgetSpans, now: WallInstant(nanoseconds: SystemClock.wall()))
     console.token = policy.admin.token.map { Array($0.revealed.utf8) }
     console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
     console.changed("policy", "reloaded")

@@ -120,7 +120,7 @@ def test_streams_of_one_connection_share_the_account(start, http):
     sock = socket.create_connection(address_of(broker.url), timeout=30)
     peer = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
     peer.initiate_connection()
-    fields = [(":method", "POST"), (":path", "/v1/chat/completions"), (":scheme", "http"), (":authority", "a"),
+    fields = [(":method", "POST"), (":path", "/v1/chat/completions"), (":scheme", "http"), (":authority", "localhost"),
               ("content-type", "application/json")]
     left, answers, most = {}, {}, 0
 

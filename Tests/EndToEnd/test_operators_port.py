@@ -84,7 +84,7 @@ def test_keys_are_used_on_their_days_only(start, http, simulator):
         assert (answer.status_code, answer.headers["x-tollgate-key"]) == (200, "ending")
     broker.wait_for_line(r'warning: key changed key="openai/past" reason="expired at 20.*" .*state="disabled"')
     broker.wait_for_line(r'warning: key changed key="openai/future" reason="not valid before 20.*" .*state="disabled"')
-    broker.wait_for_line(r'warning: key changed key="openai/ending" reason="expires at 20.*, within 3 days" .*state="usable"')
+    broker.wait_for_line(r'warning: key changed key="openai/ending" reason="expires at 20.*, in less than 3 days" .*state="usable"')
     past, future, ending = http.get(broker.admin + "/api/v1/status").json()["providers"][0]["keys"]
     assert (past["state"], past["reason"][:10], past["until"]) == ("disabled", "expired at", None)
     assert (future["state"], future["until"]) == ("disabled", f"{day(30)}T00:00:00.000Z")

@@ -67,7 +67,7 @@ def test_refusal_of_a_budget_says_what_the_call_was_reckoned_to_cost(start, http
     broker = start.broker(policy_for(simulator.url, **priced))
     assert ask(http, broker, CENT).status_code == 200
     message = ask(http, broker, CENT).json()["error"]["message"]
-    assert re.search(r"cannot pay for this request: it is reckoned to cost \$0\.010\d*, \$0\.010\d* of \$0\.015 is spent", message), message
+    assert re.search(r"cannot pay for this request: it is reckoned to cost \$0\.01\d*, \$0\.01\d* of \$0\.015 is spent", message), message
 
 
 @pytest.mark.parametrize("path, fields, header, value, allowed", [
