@@ -204,7 +204,7 @@ public final class AdminConsole: HTTPHandler {
 
   func access(_ head: RequestHead) -> Access {
     // Browsers say where a request comes from, also where they send no `Origin`. Changes are for the console's own page and for
-    // whatever is no page; reads are safe, since a page of another site gets no sight of the answer.
+    // whatever is no page, with a token too. Without one, scripts of other sites may not even ask (`SiteRules`): links may.
     if head.method != "GET", head.method != "HEAD", let site = head.fields.first("sec-fetch-site"),
       !["same-origin", "none"].contains(site)
     {

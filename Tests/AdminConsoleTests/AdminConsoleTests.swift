@@ -52,7 +52,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("cross-site", 403, 200), ("same-site", 403, 200), ("Cross-Site", 403, 200), ("same-origin", 200, 200),
+    ("cross-site", 403, 403), ("same-site", 403, 200), ("Cross-Site", 403, 403), ("same-origin", 200, 200),
     ("none", 200, 200),
   ])
   func pagesOfOtherSitesChangeNothing(_ site: String, _ change: Int, _ read: Int) {
@@ -61,7 +61,25 @@ import Testing
       #expect(status == (method == "POST" || change == 403 ? change : 405))
     }
     #expect(ask("POST", "/api/v1/reload", [("Sec-Fetch-Site", site)]).status == (change == 403 ? 403 : 422))
-    #expect(ask("GET", "/api/v1/status", [("sec-fetch-site", site)]).status == read)
+    for (target, status) in [("/api/v1/status", 200), ("/metrics", 200), ("/", 200), ("/api/v1/drain", 405)] {
+      let expected = read == 403 ? 403 : status
+      let script = [("sec-fetch-site", site), ("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "empty")]
+      #expect(ask("GET", target, [("sec-fetch-site", site)]).status == expected, "\(target)")
+      #expect(ask("GET", target, script).status == expected, "\(target)")
+    }
+    // A link shows what it leads to, and not to the page with the link.
+    let link = [("sec-fetch-site", site), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]
+    #expect(ask("GET", "/", link).status == 200)
+    #expect(ask("GET", "/api/v1/drain", link).status == 405)
+    #expect(!broker.isDraining)
+  }
+
+  @Test func aTokenIsEnoughForReadsAndNeverForChangesOfOtherSites() {
+    console.token = Array("t".utf8)
+    let fields = [("authorization", "Bearer t"), ("sec-fetch-site", "cross-site")]
+    #expect(ask("GET", "/api/v1/status", fields).status == 200)
+    #expect(ask("POST", "/api/v1/breakers/sim/open", fields).status == 403)
+    #expect(ask("GET", "/api/v1/status", Array(fields.dropFirst())).status == 401)
   }
 
   @Test func changesAreMadeByPostOnly() {
