@@ -89,6 +89,9 @@ public struct PathFacts: Sendable, Equatable {
     self.cancels = cancels
   }
 
+  /// True below a deployment or an engine: paths of OpenAI's whose server knows the model without the body.
+  var isDeployment: Bool { dialect == .openai && modelInPath != nil }
+
   /// True where no vendor charges tokens for such a call: what only reads, deletes or cancels, and the endpoints that
   /// are free. A body makes a call of the first kinds one that is not: nobody knows what a server makes of it.
   public func isFree(method: String, hasBody: Bool) -> Bool {

@@ -14,8 +14,8 @@ public struct RequestReader {
   /// Reads one body. Work is linear in its length.
   ///
   /// JSON endpoints need a strictly valid UTF-8 JSON object; of a name given twice the last value counts. Endpoints
-  /// that are not known are read as far as
-  /// they can be.
+  /// that are not known are read as far as they can be; so is a body of a type of its own below a deployment or an
+  /// engine, whose path says all that a server needs.
   ///
   /// - Parameters:
   ///   - body: as it came, content coding included.
@@ -47,7 +47,6 @@ public struct RequestReader {
 
   private func readPlain(_ body: [UInt8], _ path: PathFacts, _ contentType: String?) -> RequestReading {
     var reading = BodyReading(path: path)
-    let isStrict = Self.needsJSON(path.endpoint)
     let form = contentType.map(FormData.kind) ?? FormData.Kind.noForm
     if form != .noForm, form != .urlEncoded, !path.endpoint.takesForms {
       return .malformed(reason: "this path takes JSON, and the content-type says that it is a form", position: 0)
@@ -58,7 +57,8 @@ public struct RequestReader {
       reading.addForm(body, boundary: boundary, scratch)
       return .facts(reading.facts)
     }
-    if !isStrict, !opensObject {
+    let isStrict = Self.needsJSON(path.endpoint)
+    if !opensObject, !isStrict || (path.isDeployment && form == .noForm && Self.isNoJSON(contentType)) {
       reading.addOpaque(body.count)
       reading.facts.mayNameMore = !body.isEmpty && (form != .noForm || !(contentType.map(Self.isMedia) ?? false))
       return .facts(reading.facts)
@@ -86,6 +86,11 @@ public struct RequestReader {
   private static func isMedia(_ contentType: String) -> Bool {
     let type = contentType.drop { $0 == " " }.lowercased()
     return ["audio/", "image/", "video/", "application/octet-stream", "application/pdf"].contains { type.hasPrefix($0) }
+  }
+
+  /// True where the client says that the body is something else than JSON.
+  private static func isNoJSON(_ contentType: String?) -> Bool {
+    contentType.map { $0.contains("/") && !$0.lowercased().contains("json") } ?? false
   }
 
   /// True where a vendor takes nothing but a JSON object.

@@ -188,7 +188,31 @@ import Testing
     #expect(try facts("not json at all!", "/v1/new/thing").estimatedInput == 4)
     #expect(try facts("", "/v1/new/thing", contentType: nil).model == nil)
     #expect(try facts("", "/v1/models", contentType: nil).producesOutput == false)
-    #expect(try facts(#"{"model":"m"}"#, "/v1/new/thing", contentType: "application/octet-stream").model == nil)
+    // Servers that parse a body whatever its type says find its model too.
+    for type in ["application/octet-stream", "text/plain", nil] {
+      #expect(try facts(#" {"model":"m"}"#, "/v1/new/thing", contentType: type).model == "m")
+    }
+    #expect(try facts(#"x{"model":"m"}"#, "/v1/new/thing", contentType: "application/octet-stream").model == nil)
+  }
+
+  @Test(arguments: ["/v1/engines/e/completions", "/openai/deployments/e/chat/completions"] as [Substring])
+  func belowADeploymentBodiesOfOtherTypesAreNotRead(_ path: Substring) throws {
+    for type in ["text/plain", "Text/Plain; charset=utf-8", "application/octet-stream"] {
+      let facts = try facts("hello to you", path, contentType: type)
+      #expect(facts.model == "e")
+      #expect(facts.estimatedInput == 3)
+      #expect(facts.mayNameMore == (type != "application/octet-stream"))
+    }
+    // What says that it is JSON, or nothing, has to be; and what opens like an object.
+    for (type, body) in [
+      ("application/json", "hello"), (nil, "hello"), ("", "hello"), ("application/vnd.x+JSON", "hello"),
+      ("application/x-www-form-urlencoded", "hello"), ("text/plain", #" {"prompt":"#),
+    ] as [(String?, String)] {
+      guard case .malformed = try read(body, path, contentType: type) else {
+        Issue.record("\(body) was taken as \(type ?? "no type")")
+        continue
+      }
+    }
   }
 
   @Test func readsForms() throws {
