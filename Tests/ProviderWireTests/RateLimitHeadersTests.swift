@@ -33,7 +33,17 @@ import Testing
       #expect(
         read(fields.map { (name: $0.0, value: $0.1) }) == [.init(dimension: .requests, limit: 100, remaining: 99)])
     }
-    #expect(read([("x-ratelimit-limit", "9223372036854775807"), ("x-ratelimit-reset", "1")]).count == 1)
+  }
+
+  /// Sixteen digits are the most that are read: sixty times as much still is a number.
+  @Test(
+    arguments: [
+      ("9999999999999999", 599_999_999_999_999_940), ("10000000000000000", nil), ("9223372036854775807", nil),
+      ("99999999999999999999", nil),
+    ] as [(String, Int64?)])
+  func aLimitThatNobodyCanMeanIsIgnored(_ limit: String, _ perMinute: Int64?) {
+    #expect(
+      read([("x-ratelimit-limit", limit), ("x-ratelimit-reset", "1")]).map(\.limit) == (perMinute.map { [$0] } ?? []))
   }
 
   @Test func readsOpenAI() {
