@@ -65,12 +65,12 @@ public enum SecretMask {
     _ fields: HeaderFields, _ body: [UInt8], secret: String, decodedLimit: Int
   ) -> (fields: HeaderFields, body: [UInt8])? {
     let cleanFields = masked(fields, secret: secret)
-    if let cleanBody = masked(body, secret: secret) { return (cleanFields ?? fields, cleanBody) }
+    let maskedBody = masked(body, secret: secret)
     let coding = ContentCoding(fields.first("content-encoding"))
+    // First behind the coding: short texts are copied into some of them as they are, and stars in there would break the coding.
     if coding != .identity, coding != .unsupported,
-      let cleanBody = ContentDecoder.decoded(body, coding, limit: decodedLimit).bytes.flatMap({
-        masked($0, secret: secret)
-      })
+      let decoded = ContentDecoder.decoded(body, coding, limit: decodedLimit).bytes,
+      let cleanBody = masked(decoded, secret: secret) ?? maskedBody.map({ _ in decoded })
     {
       var plain = HeaderFields()
       let kept = cleanFields ?? fields
@@ -79,6 +79,7 @@ public enum SecretMask {
       }
       return (plain, cleanBody)
     }
+    if let maskedBody { return (cleanFields ?? fields, maskedBody) }
     return cleanFields.map { ($0, body) }
   }
 

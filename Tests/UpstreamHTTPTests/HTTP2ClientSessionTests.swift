@@ -209,6 +209,8 @@ import Testing
 
   @Test func aWindowOpensOnlyForWhatWasConsumed() throws {
     let (bench, owners) = try running()
+    // Our settings hold once the provider has acknowledged them.
+    bench.feed(4, 1, 0, [])
     bench.feed(1, 4, 1, Self.ok)
     let piece = [UInt8](repeating: 1, count: 16 << 10)
     let pieces = Int(HTTP2ClientSession.streamWindow) / piece.count
