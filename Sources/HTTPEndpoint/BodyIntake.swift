@@ -153,10 +153,13 @@ final class BodyIntake {
     }
   }
 
-  /// Gives what is free to those who wait, in order.
+  /// Gives what is free to those who wait, in order. What those miss who have their turn is kept for them, but from nobody who has
+  /// waited for too long.
   private func grant() {
     guard !waiting.isEmpty, !memory.isExhausted else { return }
+    let now = now()
     var room = memory.room
+    let kept = bodies().reduce(0) { $0 + ($1.wait.hasTurn && $1.isArriving ? $1.missing : 0) }
     var whole = memory.wholeRoom
     let order = waiting.sorted { left, right in
       let (leftIsLarge, rightIsLarge) = (left.missing > Self.small, right.missing > Self.small)
@@ -167,7 +170,11 @@ final class BodyIntake {
     for body in order {
       let need = body.missing
       let isLarge = need > Self.small
-      if need <= room || (isLarge && isFirstLarge && room >= Self.leastRoom) || (!isLarge && body.isUrgent && need <= whole) {
+      let isOverdue = now &- (body.wait.since ?? now) >= limits.roomNanoseconds
+      let free = isLarge && !isOverdue ? max(0, room - kept) : room
+      if need <= free || (isLarge && isFirstLarge && free >= Self.leastRoom)
+        || (!isLarge && body.isUrgent && need <= whole)
+      {
         chosen.append(body)
         room = max(0, room - need)
         whole = max(0, whole - need)
@@ -207,15 +214,19 @@ final class BodyIntake {
       tellShortage()
       grant()
     }
-    for body in overdue where body.wait.since != nil && body.isArriving && body.taken <= Self.nextToNothing && memory.isFull {
+    for body in overdue
+    where body.wait.since != nil && body.isArriving && body.taken <= Self.nextToNothing && memory.isFull {
       body.giveWay()
     }
     drop { !$0.isArriving }
   }
 
-  /// Everything is taken, the part for urgent calls too: the youngest give way at once.
+  /// Everything is taken, the part for urgent calls too: the youngest give way at once, but never the oldest.
   private func relieve() {
-    for victim in victims(now()) {
+    let now = now()
+    let ranked = victims(now)
+    let oldest = ranked.filter { !isSlow($0, now) }.min { $0.startedAt < $1.startedAt }
+    for victim in ranked where victim !== oldest {
       guard memory.isFull else { break }
       victim.giveWay()
     }
