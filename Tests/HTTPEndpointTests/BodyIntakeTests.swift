@@ -36,11 +36,15 @@ private final class Sender: ArrivingBody {
   func read(_ intake: BodyIntake, atMost most: Int = 64 << 10) {
     guard isArriving, unread > 0 else { return }
     if intake.holdsUp(self) { return intake.enter(self) }
-    let count = min(unread, most, missing)
+    take(min(unread, most, missing))
+    if missing == 0 { isWhole = true }
+  }
+
+  /// What came with its head is there, whether there is room or not.
+  func take(_ count: Int) {
     unread -= count
     taken += count
     share.hold(taken)
-    if missing == 0 { isWhole = true }
   }
 
   /// Its answer has begun: nothing is kept.
@@ -171,6 +175,21 @@ private final class IntakeBench {
     bench.memory.take(3 * mib, .queued)
     bench.intake.review()
     #expect(young.gaveWay && !old.gaveWay)
+  }
+
+  @Test func theOldestStaysWhenTheOthersTogetherHoldTooLittle() {
+    let bench = IntakeBench(limit: 16 * mib)
+    let old = bench.sender(20 * mib)
+    bench.settle()
+    let young = (0..<4).map { _ in bench.sender(mib, sending: 4 << 10) }
+    for sender in young { sender.take(4 << 10) }
+    bench.memory.take(mib, .queued)
+    #expect(bench.memory.isExhausted)
+    bench.intake.review()
+    #expect(!old.gaveWay && young.allSatisfy { $0.gaveWay })
+    bench.memory.give(mib, .queued)
+    bench.pass(milliseconds: 5_000)
+    #expect(old.gaveWay, "there is nobody younger, and it cannot become whole")
   }
 
   @Test(arguments: [(24, 64, 4), (1_000, 64, 200)])
