@@ -49,7 +49,8 @@ extension Capacity {
     guard let oldest = past.first else { return }
     for index in buckets.indices where !buckets[index].rate.isPerDay {
       let dimension = buckets[index].dimension
-      var bucket = buckets[index].full(at: now + Span(nanoseconds: Int64(0).saturatingSubtracting(oldest.age.nanoseconds)))
+      var bucket = buckets[index].full(
+        at: now + Span(nanoseconds: Int64(0).saturatingSubtracting(oldest.age.nanoseconds)))
       for call in past {
         bucket.settle(
           taken: 0, actual: max(0, call.units[Int(dimension.rawValue)]),

@@ -87,7 +87,8 @@ struct PaceLearner: Sendable {
     let span = now - began
     guard span >= Self.shortestSpan, calls >= Self.enoughCalls || span > Self.longestSpan else { return nil }
     let estimate = min(Int64(clamping: Int128(charged) * 60_000_000_000 / Int128(span.nanoseconds)), 1 << 50)
-    let wasFull = waited.nanoseconds.saturatingSubtracting(waitedBefore.nanoseconds).saturatingMultiplied(by: 2) >= span.nanoseconds
+    let wasFull =
+      waited.nanoseconds.saturatingSubtracting(waitedBefore.nanoseconds).saturatingMultiplied(by: 2) >= span.nanoseconds
     let isGood = span <= Self.longestSpan && calls >= Self.enoughCalls && estimate > 0 && wasFull
     since = now
     waitedBefore = waited

@@ -57,12 +57,14 @@ struct BodyBuffer {
   /// Room for a body of unknown length to grow by `count`, in the same steps.
   private mutating func reserve(_ count: Int) {
     guard storage.count >= Self.lastStep, storage.capacity - storage.count < count else { return }
-    storage.reserveCapacity(max(storage.count + count, storage.count < Self.mostAtOnce / 2 ? Self.mostAtOnce : 2 * storage.count))
+    storage.reserveCapacity(
+      max(storage.count + count, storage.count < Self.mostAtOnce / 2 ? Self.mostAtOnce : 2 * storage.count))
   }
 
   /// Calls `fill` with free space of at most `left` bytes and no more than `most`; `fill` returns how many it put there.
   mutating func withSpace(
-    expecting left: Int, atLeast minimum: Int = 1, atMost most: Int = .max, _ fill: (UnsafeMutableRawBufferPointer) -> Int
+    expecting left: Int, atLeast minimum: Int = 1, atMost most: Int = .max,
+    _ fill: (UnsafeMutableRawBufferPointer) -> Int
   ) {
     if storage.count - filled < minimum {
       let step = filled < Self.lastStep ? filled * 4 : max(Self.mostAtOnce, filled * 2)

@@ -113,7 +113,8 @@ final class Connection: SessionCarrier {
     for round in 0..<8 {
       guard isReading else { return }
       let result: Socket.ReadResult
-      var wanted = min(server.readBuffer.count, session?.mostInput ?? (server.memory.isFull ? BodyIntake.nextToNothing : .max))
+      var wanted = min(
+        server.readBuffer.count, session?.mostInput ?? (server.memory.isFull ? BodyIntake.nextToNothing : .max))
       if let session, session.wantsDirectInput, case .open = phase {
         var direct = Socket.ReadResult.wouldBlock
         session.receiveDirectly { space in

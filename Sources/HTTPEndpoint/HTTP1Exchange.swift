@@ -55,7 +55,9 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
 
   /// Calls `change` with the body, unless nobody wants it any more.
   @discardableResult
-  func receive<Result, Failure: Error>(_ change: (inout BodyBuffer) throws(Failure) -> Result) throws(Failure) -> Result? {
+  func receive<Result, Failure: Error>(_ change: (inout BodyBuffer) throws(Failure) -> Result) throws(Failure)
+    -> Result?
+  {
     guard takesBody else { return nil }
     defer { share.hold(headBytes + received.count) }
     return try change(&received)

@@ -139,7 +139,8 @@ final class HTTP1Session: Session {
       resume()
     }
     keptShare.hold(kept.count)
-    if case .head = input, exchange == nil, kept.count - keptStart > Self.modestHead, memory.isExhausted, fate == .open {
+    if case .head = input, exchange == nil, kept.count - keptStart > Self.modestHead, memory.isExhausted, fate == .open
+    {
       refuse(.overloaded("there is no memory for a head of this size now"), target: nil)
     }
   }
@@ -521,7 +522,8 @@ final class HTTP1Session: Session {
       let count = exchange?.takesBody == true ? exchange?.taken ?? Int.max : Int.max
       let isStuck = exchange?.wait.since != nil && hasUnreadInput
       if let reason = limits.slowBody(
-        start: phaseStart, last: lastBodyByte, count: count, now: now, wait: exchange?.wait ?? BodyWait(), isStuck: isStuck)
+        start: phaseStart, last: lastBodyByte, count: count, now: now, wait: exchange?.wait ?? BodyWait(),
+        isStuck: isStuck)
       {
         refuse(.timedOut(reason), target: exchange?.head.target)
       }

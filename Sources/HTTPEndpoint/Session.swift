@@ -98,7 +98,9 @@ struct SessionLimits {
   /// Why a body that began at `start`, of which `count` bytes came, the last at `last`, is too slow; nil where it is
   /// not.
   /// - Parameter wait: while we do not read, nobody is slow, and what a client waited for us does not count.
-  func slowBody(start: UInt64, last: UInt64, count: Int, now: UInt64, wait: BodyWait = BodyWait(), isStuck: Bool = false)
+  func slowBody(
+    start: UInt64, last: UInt64, count: Int, now: UInt64, wait: BodyWait = BodyWait(), isStuck: Bool = false
+  )
     -> String?
   {
     if wait.since != nil, isStuck { return nil }

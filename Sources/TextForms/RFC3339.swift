@@ -41,7 +41,9 @@ public enum RFC3339 {
   /// Nanoseconds since 1970 of `2026-11-21` (its first instant in UTC) or of a date and time with any offset; nil for anything
   /// else, and outside 1970 to 2200.
   public static func nanoseconds(_ text: String) -> Int64? {
-    guard let moment = read(text.utf8, isLenient: true), moment.seconds >= 0, moment.seconds < latest else { return nil }
+    guard let moment = read(text.utf8, isLenient: true), moment.seconds >= 0, moment.seconds < latest else {
+      return nil
+    }
     return moment.seconds * 1_000_000_000 + moment.nanoseconds
   }
   /// The begin of the year 2201: instants before it fit nanoseconds.

@@ -349,7 +349,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     case .progressed: break
     case .settled(let lease, let settlement): settle(lease, settlement, into: &actions)
     case .limitsObserved, .operatorCommanded, .keyChecked, .restored: break
-    case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored, .dayBegan, .daySumsRestored: break
+    case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored, .dayBegan, .daySumsRestored:
+      break
     case .policyReplaced(let new, _): policy = new
     case .deadlineReached, .drainBounded: break
     case .drainRequested:

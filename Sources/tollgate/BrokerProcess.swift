@@ -79,7 +79,8 @@ final class BrokerProcess {
     let broker = Broker(
       policy: policy, secrets: secrets,
       parts: BrokerParts(
-        upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, ledger: ledger, prices: prices, memory: memory,
+        upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, ledger: ledger, prices: prices,
+        memory: memory,
         requestEnded: { record in
           guard format != .off else { return }
           let lasted = Int64((record.endedAt ?? record.arrivedAt) &- record.arrivedAt)

@@ -69,11 +69,11 @@ import Testing
     bench.look(at: start + 20 * Self.day)
     #expect(
       bench.told.dropFirst() == [
-        "old usable: expires at 2024-11-03T00:00:00.000Z, within 14 days", "new usable: valid now",
+        "old usable: expires at 2024-11-03T00:00:00.000Z, in less than 14 days", "new usable: valid now",
       ])
     bench.look(at: start + 29 * Self.day)
     bench.look(at: start + 29 * Self.day + 1)
-    #expect(bench.told.last == "old usable: expires at 2024-11-03T00:00:00.000Z, within a day")
+    #expect(bench.told.last == "old usable: expires at 2024-11-03T00:00:00.000Z, in less than a day")
     #expect(bench.told.count == 4)
     bench.look(at: start + 30 * Self.day)
     #expect(bench.told.last == "old disabled: expired at 2024-11-03T00:00:00.000Z")

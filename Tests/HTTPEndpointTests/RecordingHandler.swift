@@ -63,14 +63,16 @@ final class SessionBench: SessionCarrier {
   private(set) var wantsFlush = false
   private(set) var intake: BodyIntake?
 
-  init(_ handler: RecordingHandler, limits: EndpointLimits = EndpointLimits(), http2: Bool = false,
+  init(
+    _ handler: RecordingHandler, limits: EndpointLimits = EndpointLimits(), http2: Bool = false,
     memory: MemoryAccount? = nil
   ) {
     self.handler = handler
     let limits = SessionLimits(limits)
     intake = memory.map { memory in
       BodyIntake(
-        memory: memory, limits: limits, loop: nil, now: { [unowned self] in now }, bodies: { [unowned self] in session.arriving })
+        memory: memory, limits: limits, loop: nil, now: { [unowned self] in now },
+        bodies: { [unowned self] in session.arriving })
     }
     session =
       http2

@@ -1,7 +1,6 @@
+import HTTPMessage
 // The meter of control frames: a burst, then a rate.
 import Testing
-
-import HTTPMessage
 
 @Suite struct ControlFrameMeterTests {
   @Test func allowsABurstAndThenARate() {

@@ -15,7 +15,9 @@ import Testing
     #expect(account.total == 10)
   }
 
-  @Test(arguments: [(1499, false, false), (1500, true, false), (1599, true, false), (1600, true, true), (1700, true, true)])
+  @Test(arguments: [
+    (1499, false, false), (1500, true, false), (1599, true, false), (1600, true, true), (1700, true, true),
+  ])
   func keepsASixteenth(held: Int, isFull: Bool, isExhausted: Bool) {
     let account = MemoryAccount(limit: 1600)
     account.take(held, .bodies)

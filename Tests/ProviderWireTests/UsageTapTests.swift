@@ -453,7 +453,8 @@ import Testing
     for step in [997, 16_384, 2 << 20] {
       let body = Array((frame + next).utf8)
       var tap = UsageTap(
-        endpoint: .responses, isStreaming: true, contentType: Self.events, contentEncoding: nil, stripInjectedUsage: false)
+        endpoint: .responses, isStreaming: true, contentType: Self.events, contentEncoding: nil,
+        stripInjectedUsage: false)
       var passed = 0
       var most = 0
       var at = 0
@@ -474,7 +475,8 @@ import Testing
   @Test func keepsTheLeastWhereMemoryIsShort() {
     for (type, start) in [(Self.events, "data: "), (Self.json, "{\"x\":\""), ("application/x-ndjson", "{\"x\":\"")] {
       var tap = UsageTap(
-        endpoint: .chatCompletions, isStreaming: true, contentType: type, contentEncoding: nil, stripInjectedUsage: false)
+        endpoint: .chatCompletions, isStreaming: true, contentType: type, contentEncoding: nil,
+        stripInjectedUsage: false)
       tap.feed(Array(start.utf8)[...]) { _ in }
       for _ in 0..<100 {
         tap.feed([UInt8](repeating: UInt8(ascii: "a"), count: 60_000)[...]) { _ in }

@@ -37,7 +37,8 @@ import Testing
   @Test(
     arguments: [
       ("0", 0), ("12", 1200), ("12.5", 1250), ("12.50", 1250), ("12.500", 1250), ("12.505", nil), ("1e2", nil),
-      (".5", nil), ("5.", nil), ("", nil), ("-1", nil), ("92233720368547758.07", nil), ("000000000000000000001", 100),
+      (".5", nil), ("5.", nil), ("", nil), ("-1", nil), ("92233720368547758.07", .max), ("92233720368547758.08", nil),
+      ("000000000000000000001", 100),
     ] as [(String, Int64?)])
   func whatAPersonWritesIsTakenExactly(_ text: String, _ hundredths: Int64?) {
     #expect(DecimalText.exact(text.utf8, places: 2) == hundredths)

@@ -1,0 +1,66 @@
+// Which models a request names, whether its client may use them, and which providers the newest rules have for it.
+//
+// Promise: where a tenant may use some models only, or a price is required, a call of which no model can be told is refused.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import ProviderWire
+
+extension Exchange {
+  func callPrice(_ model: String) -> CallPrice? {
+    rules.prices.callPrice(
+      model: model, tier: facts.serviceTier, estimatedInput: facts.estimatedInput,
+      at: broker.wallNanoseconds(at: readyAt))
+  }
+
+  /// Checks every model that the call names; false when the request was refused. Who may not use every model must say
+  /// which one is meant, wherever that costs something.
+  func modelsAreAllowed() -> Bool {
+    func first(where isRefused: (String) -> Bool) -> String? {
+      if let model = facts.model, isRefused(model) { return model }
+      return facts.otherModels.first(where: isRefused)
+    }
+    if let model = first(where: { !BrokerRules.mayUse($0, caller) }) {
+      reject(.rejectedModel, "the model '\(model)' is not allowed for this client")
+      return false
+    }
+    guard !namesNoModel, rules.mustNameModel(caller) else { return true }
+    let rule =
+      caller.tenant?.models.isEmpty == false ? "this client may use some models only" : "'unknown_price: reject' holds"
+    if facts.model == nil {
+      reject(.rejectedModel, "\(rule), and no model can be read from this request: name one in 'model'")
+      return false
+    }
+    if facts.mayNameMore {
+      reject(
+        .rejectedModel,
+        "\(rule), and a server may read another model from this request than '\(facts.model ?? "")': send it as JSON, with each "
+          + "model as a text")
+      return false
+    }
+    guard rules.policy.unknownPrice == .reject else { return true }
+    if let model = first(where: { callPrice($0) == nil }) {
+      reject(
+        .rejectedModel,
+        "the model '\(model)' has no price in the list of \(rules.prices.version), and 'unknown_price: reject' refuses such"
+      )
+      return false
+    }
+    return true
+  }
+
+  /// The providers that the newest rules have for a request that waits or runs; nil where it keeps those with which it came: it named its
+  /// provider, or no route takes it now. Never one that expects another dialect than those did.
+  func candidatesAnew() -> [Candidate]? {
+    switch phase {
+    case .reading, .concluded: return nil
+    case .queued, .attempting: break
+    }
+    guard target.provider == nil, head.fields.first("x-tollgate-provider") == nil else { return nil }
+    let before = rules.candidates(model: facts.model).compactMap { rules.provider($0)?.policy.dialect }
+    let anew = broker.rules.candidates(model: facts.model).filter { name in
+      broker.rules.provider(name).map { before.contains($0.policy.dialect) } ?? false
+    }
+    return anew.isEmpty ? nil : anew.map { Candidate(provider: ProviderID($0), price: price) }
+  }
+}
