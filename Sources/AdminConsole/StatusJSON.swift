@@ -73,6 +73,9 @@ enum StatusJSON {
       json.array(provider.models) { json, model in
         json.object { json in
           json.member("models", model.pattern)
+          json.member("state", model.closedUntil == nil ? "usable" : "cooling")
+          json.member("until", time(model.closedUntil, broker))
+          json.member("reason", model.closedUntil == nil ? nil : "told to slow down")
           json.member("in_flight", model.inFlight)
           json.member("concurrency_limit", model.concurrencyLimit)
           json.key("buckets")
@@ -104,6 +107,14 @@ enum StatusJSON {
           json.member("valid_from", rules?.validFrom.map { Timestamp.text($0.nanoseconds) })
           json.member("expires", rules?.expires.map { Timestamp.text($0.nanoseconds) })
           json.member("in_flight", key.inFlight)
+          json.key("models")
+          json.array(key.models) { json, rest in
+            json.object { json in
+              json.member("model", rest.model)
+              json.member("until", time(rest.until, broker))
+              json.member("reason", rest.reason)
+            }
+          }
         }
       }
       json.key("queued")

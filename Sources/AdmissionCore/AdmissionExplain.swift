@@ -102,14 +102,7 @@ extension Admission {
               breaker: model.breaker?.snapshot(at: now), closedUntil: model.gate.hopeBegins(at: now))
           },
           breaker: provider.breaker.snapshot(at: now),
-          keys: provider.keyOrder.map { number in
-            let key = provider.keys[Int(number)]
-            return AdmissionSnapshot.Key(
-              id: key.policy.id, state: key.policy.isInForce ? key.health.name(at: now) : "disabled",
-              until: key.health.until(at: now), inFlight: key.capacity.permits.running,
-              reason: key.policy.isInForce ? key.health.reason(at: now) : "not valid now",
-              models: key.rests.snapshot(at: now))
-          },
+          keys: provider.keyOrder.map { keySnapshot(provider, $0, at: now) },
           queuedByBand: provider.queued, resting: resting(provider, at: now),
           closedUntil: provider.gate.hopeBegins(at: now), learned: learned(provider))
       },
@@ -123,6 +116,27 @@ extension Admission {
       queueStorage: waiting.count, isDraining: isDraining, budgets: book.readings(others: 100, at: now))
   }
 
+  private func keySnapshot(_ provider: ProviderState, _ number: Int32, at now: Instant) -> AdmissionSnapshot.Key {
+    let key = provider.keys[Int(number)]
+    let slowed = provider.modelOrder.compactMap { order -> AdmissionSnapshot.ModelRest? in
+      let model = provider.models[Int(order)]
+      guard let gate = model.keyGates[number], gate.closedUntil(at: now) != nil else { return nil }
+      return AdmissionSnapshot.ModelRest(
+        model: model.name ?? model.pattern.pattern, until: gate.hopeBegins(at: now), reason: Self.slowDown)
+    }
+    var (state, until, reason) = (key.health.name(at: now), key.health.until(at: now), key.health.reason(at: now))
+    // Nothing else is known of it: as far as anybody can tell, it rests.
+    if state == "usable", key.isSlowed, !slowed.isEmpty {
+      (state, until, reason) = ("cooling", slowed.compactMap(\.until).max(), Self.slowDown)
+    }
+    if !key.policy.isInForce { (state, reason) = ("disabled", "not valid now") }
+    return AdmissionSnapshot.Key(
+      id: key.policy.id, state: state, until: until, inFlight: key.capacity.permits.running, reason: reason,
+      models: key.rests.snapshot(at: now) + slowed)
+  }
+
+  private static let slowDown = "told to slow down"
+
   /// Models without an entry of the policy that are shut, at the provider or at one of its keys.
   private func resting(_ provider: ProviderState, at now: Instant) -> [AdmissionSnapshot.ModelRest] {
     provider.modelOrder.compactMap { number in
@@ -131,7 +145,7 @@ extension Admission {
       let shut = ([model.gate] + model.keyGates.values).filter { $0.closedUntil(at: now) != nil }
       guard !shut.isEmpty else { return nil }
       return AdmissionSnapshot.ModelRest(
-        model: name, until: shut.compactMap { $0.hopeBegins(at: now) }.max(), reason: "told to slow down")
+        model: name, until: shut.compactMap { $0.hopeBegins(at: now) }.max(), reason: Self.slowDown)
     }
   }
 

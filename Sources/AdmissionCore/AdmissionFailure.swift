@@ -11,7 +11,9 @@ extension Admission {
     var isOpened = providers[index].gate.succeed(generation: lease.gateGeneration)
     let key = lease.placement.key
     if model >= 0 {
-      providers[index].models[model].successes &+= 1
+      providers[index].models[model].signs.successes &+= 1
+      // Refused before, and not now: refusals here are about the time.
+      if lease.request.refusals > 0 { providers[index].models[model].signs.throttles &+= 1 }
       if providers[index].models[model].gate.succeed(generation: lease.modelGateGeneration) { isOpened = true }
       if providers[index].models[model].keyGates[key]?.succeed(generation: lease.keyModelGeneration) == true {
         isOpened = true
@@ -20,6 +22,7 @@ extension Admission {
     record(.success, lease, reason: "", at: now, into: &actions)
     if key >= 0 {
       providers[index].keys[Int(key)].rests.remove(lease.request.ticket.model)
+      providers[index].keys[Int(key)].isSlowed = false
       let before = providers[index].keys[Int(key)].health.reason(at: now)
       if providers[index].keys[Int(key)].health.succeed(generation: lease.keyGeneration) { isOpened = true }
       if before != nil, providers[index].keys[Int(key)].health.reason(at: now) == nil {

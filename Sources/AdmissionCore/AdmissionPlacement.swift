@@ -351,6 +351,7 @@ extension Admission {
 
     request.queuedBefore = request.queued(at: now)
     request.tries += 1
+    request.throttlesAtGrant = model >= 0 ? providers[index].models[model].signs.throttles : 0
     request.notBefore = nil
     leaseSerial += 1
     let slot: Int32

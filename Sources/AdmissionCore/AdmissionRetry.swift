@@ -69,7 +69,7 @@ extension Admission {
 
   // MARK: Again
 
-  /// Told to slow down so often while others of its model went well, a call is over.
+  /// Told to slow down so often while others of its model went well and were not told so, a call is over.
   private static let mostRefusals: UInt8 = 3
 
   /// Puts the request back to the front of its lane if another attempt is allowed and can help. Returns false where it
@@ -105,10 +105,14 @@ extension Admission {
     case .throttled:
       // Costs no attempt: it waits out the closure.
       let model = legs.first { $0.provider == lease.placement.provider }?.model ?? -1
-      let successes = model >= 0 ? providers[Int(lease.placement.provider)].models[Int(model)].successes : 0
-      if request.refusals == 0 || successes != request.successesSeen {
-        request.refusals += 1
-        request.successesSeen = successes
+      let signs = model >= 0 ? providers[Int(lease.placement.provider)].models[Int(model)].signs : RefusalSigns()
+      let isFirst = request.refusals == 0
+      if isFirst || signs.areAboutTheCall(since: request.seen) { request.refusals += 1 }
+      request.seen = RefusalSigns(successes: signs.successes, throttles: request.throttlesAtGrant)
+      if isFirst, model >= 0 {
+        providers[Int(lease.placement.provider)].models[Int(model)].signs.throttles &+= 1
+        // Its own is no sign of the others'.
+        request.seen.throttles &+= 1
       }
       // The provider lets others in, and this one not: it is about this call.
       guard request.refusals < Self.mostRefusals else { return false }

@@ -36,10 +36,12 @@ struct Request: Sendable {
   var notBefore: Instant?
   /// It was told to slow down, and stands outside of its lane until others have tried.
   var isHeldBack = false
-  /// How often it was told to slow down while others of its model went well, the first time included.
+  /// How often it was told to slow down while others of its model went well and none but it was told so, the first time included.
   var refusals: UInt8 = 0
-  /// How many calls of its model had gone well when it was last told.
-  var successesSeen: UInt32 = 0
+  /// What it compares its model's signs with when it is told again.
+  var seen = RefusalSigns()
+  /// Its model's `throttles` when its attempt began: those that were refused beside it count, whoever was told first.
+  var throttlesAtGrant: UInt32 = 0
   /// Keys that have refused it: their provider's number and their own.
   var refusedKeys: [Int64] = []
   /// The provider whose meter of waiting counts it; -1 where none does.
@@ -107,6 +109,19 @@ struct Lease: Sendable {
   var isAnswering = false
 }
 
+/// By what it is told whether a model's refusals are about one call or about the time. Both numbers wrap around.
+struct RefusalSigns: Sendable {
+  /// Calls that went well.
+  var successes: UInt32 = 0
+  /// Calls that were refused for the first time, or let in after a refusal.
+  var throttles: UInt32 = 0
+
+  /// Refused again: others went well meanwhile, and none was throttled.
+  func areAboutTheCall(since: RefusalSigns) -> Bool {
+    successes != since.successes && throttles == since.throttles
+  }
+}
+
 struct ModelState: Sendable {
   var pattern: Glob
   /// The one model that this stands for, where no entry of the policy does: it was told to slow down. `pattern` is then for
@@ -121,8 +136,7 @@ struct ModelState: Sendable {
   var gate = ProbeGate()
   /// The same for each key, where each has a quota of its own.
   var keyGates: [Int32: ProbeGate] = [:]
-  /// Calls that went well; wraps around.
-  var successes: UInt32 = 0
+  var signs = RefusalSigns()
   var learner = QuotaLearner()
   var isRetired = false
   /// Nothing refers to it: the slot may be given away.
@@ -145,6 +159,8 @@ struct KeyState: Sendable {
   var health = KeyHealth()
   /// Models that it was refused.
   var rests = ModelRests()
+  /// Told to slow down for a model, and nothing has gone well with it since.
+  var isSlowed = false
   var learner = QuotaLearner()
   var isRetired = false
   var claimedInPass: UInt64 = 0

@@ -64,6 +64,7 @@ extension Admission {
         var gate = providers[index].models[model].keyGates[Int32(key)] ?? ProbeGate()
         isNews = gate.close(until: until, generation: lease.keyModelGeneration)
         providers[index].models[model].keyGates[Int32(key)] = gate
+        if isNews { providers[index].keys[key].isSlowed = true }
       } else {
         isNews = providers[index].models[model].gate.close(until: until, generation: lease.modelGateGeneration)
       }

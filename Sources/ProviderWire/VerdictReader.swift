@@ -81,11 +81,11 @@ public enum VerdictReader {
     return fields.first("content-type")?.lowercased().hasPrefix("text/html") ?? false
   }
 
-  /// Statuses that a proxy gives for its own reasons. What it says of the request itself (its size, its syntax, its rate)
-  /// is true whoever says it.
+  /// Statuses that a proxy gives for its own reasons. What it says of the request itself (its size, its syntax, its content,
+  /// its rate) is true whoever says it.
   private static func mayBeSomebodyElses(_ status: Int) -> Bool {
     switch status {
-    case 400, 408, 411, 413, 414, 417, 429, 431: false
+    case 400, 408, 409, 411, 413, 414, 415, 416, 417, 422, 429, 431: false
     default: (400..<500).contains(status)
     }
   }

@@ -117,13 +117,18 @@ import Testing
     #expect(bench.core.providers[0].capacity.permits.running == 0)
   }
 
-  @Test func withAQuotaForEachKeyTheModelIsShutAtThatKey() {
+  @Test func withAQuotaForEachKeyTheModelIsShutAtThatKey() throws {
     var bench = Self.bench(
       ProviderPolicy(id: "p", keys: [KeyPolicy(id: "a"), KeyPolicy(id: "b")], quota: .perKey))
     let id = bench.submit(model: "x")
     let first = bench.grant(id)?.key
     bench.settle(id, .throttled(retryAfter: .seconds(5)), answer: true)
     #expect(bench.grant(id)?.key != first)
+    // Nothing else is known of the key.
+    let cooling = try #require(provider(bench).keys.first { $0.id == first })
+    #expect(
+      cooling.state == "cooling" && cooling.until == bench.now + .seconds(5) && cooling.reason == "told to slow down")
+    #expect(cooling.models.map(\.model) == ["x"])
     bench.settle(id)
     var used: Set<String> = []
     for number in 0..<40 {
@@ -136,6 +141,7 @@ import Testing
     }
     #expect(used == ["a", "b"])
     #expect(provider(bench).keys.allSatisfy { $0.state == "usable" })
+    #expect(provider(bench).keys.first { $0.id == first }?.models.map(\.model) == ["x"])
   }
 
   // MARK: Who goes first
@@ -220,6 +226,22 @@ import Testing
       #expect(bench.outcome(probe) == .completed)
     }
     #expect(bench.outcome(bad) == .upstreamError && bench.conclusions.last { $0.request == bad }?.attempts == 3)
+  }
+
+  @Test func twoCallsThatAreAlwaysRefusedDoNotExcuseEachOther() {
+    var bench = Self.bench()
+    let bad = ["one", "two"].map { bench.submit(session: SessionID($0), deadline: bench.now + .seconds(300)) }
+    for _ in 1...8 {
+      let beside = bench.submit(session: "good")
+      for id in bad where bench.grant(id) != nil && bench.outcome(id) == nil {
+        bench.settle(id, .throttled(retryAfter: .milliseconds(250)), answer: true)
+      }
+      bench.settle(beside)
+      let probe = bench.submit(session: "good")
+      bench.run(for: .seconds(1))
+      bench.settle(probe)
+    }
+    #expect(bad.allSatisfy { bench.outcome($0) == .upstreamError })
   }
 
   @Test func refusedOftenWhileNothingGoesWellItWaitsOn() {

@@ -212,6 +212,9 @@ import Testing
     Row("a page as 404", 404, "<html>", .failed()),
     Row("a page as 402 with a time", 402, "<html>", .failed(retryAfter: .seconds(3)), retryAfter: "3"),
     Row("a page as 413", 413, "<html>", .clientError),
+    Row("a page as 409", 409, "<html>", .clientError),
+    Row("a page as 415", 415, "<html>", .clientError),
+    Row("a page as 422", 422, "<html>", .clientError),
     Row("a page as 400", 400, "<html>", .clientError),
     Row("a page as 429", 429, "<html>", .throttled(retryAfter: nil)),
     // Never, and when
