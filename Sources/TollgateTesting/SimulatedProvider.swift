@@ -5,8 +5,8 @@ import AdmissionCore
 public struct SimulatedProvider {
   public enum Answer: Equatable {
     case accepted
-    /// 429; `retryAfter` where it tells.
-    case refused(retryAfter: Span?)
+    /// 429; `retryAfter` where it tells. It says in words when too many calls run at a time.
+    case refused(retryAfter: Span?, isAboutConcurrency: Bool = false)
     /// 5xx, after half of the call's time; `retryAfter` where it tells.
     case failing(retryAfter: Span?)
     case keyRefused
@@ -25,9 +25,10 @@ public struct SimulatedProvider {
       buckets = BucketModels(limits, at: now)
     }
 
+    var hasPermit: Bool { limits.concurrency.map { inFlight + late.count < $0 } ?? true }
+
     mutating func hasRoom(_ charge: Charge, at now: Instant) -> Bool {
       while let first = late.first, first <= now { late.removeFirst() }
-      let hasPermit = limits.concurrency.map { inFlight + late.count < $0 } ?? true
       return hasPermit && buckets.covers(charge, at: now, slack: 1)
     }
 
@@ -127,7 +128,10 @@ public struct SimulatedProvider {
     guard fits else {
       refusals += 1
       refusedAt.append(now)
-      return .refused(retryAfter: truth.tellsRetryAfter ? .seconds(1) : nil)
+      var isCrowded = !own.hasPermit
+      if let model { isCrowded = isCrowded || !models[model].hasPermit }
+      if let key { isCrowded = isCrowded || !keys[key].books.hasPermit }
+      return .refused(retryAfter: truth.tellsRetryAfter ? .seconds(1) : nil, isAboutConcurrency: isCrowded)
     }
     own.take(charge, at: now)
     if let model { models[model].take(charge, at: now) }

@@ -366,8 +366,9 @@ public struct Simulation<Subject: AdmissionSubject> {
         atDoor: call.doorCharge, actual: actual, model: model, key: call.key, at: clock.now)
       settlement = Settlement(
         verdict: .failed(retryAfter: retryAfter, closesProvider: retryAfter != nil), hasAnswer: true)
-    case .refused(let retryAfter):
-      settlement = Settlement(verdict: .throttled(retryAfter: retryAfter), hasAnswer: true)
+    case .refused(let retryAfter, let isAboutConcurrency):
+      settlement = Settlement(
+        verdict: .throttled(retryAfter: retryAfter, isAboutConcurrency: isAboutConcurrency), hasAnswer: true)
     case .keyRefused: settlement = Settlement(verdict: .keyRefused, hasAnswer: true)
     }
     if hasLeft { settlement.verdict = .clientLeft }

@@ -15,7 +15,7 @@ import Testing
     let answer2 = provider.receive(call(1), model: nil, draw: 0, at: start)
     #expect(answer2 == .accepted)
     let answer3 = provider.receive(call(1), model: nil, draw: 0, at: start)
-    #expect(answer3 == .refused(retryAfter: .seconds(1)))
+    #expect(answer3 == .refused(retryAfter: .seconds(1), isAboutConcurrency: true))
     #expect(provider.inFlight == 2 && provider.refusals == 1)
     provider.end(atDoor: call(1), actual: call(1), model: nil, at: start + .seconds(1))
     let answer4 = provider.receive(call(1), model: nil, draw: 0, at: start + .seconds(1))
