@@ -92,13 +92,15 @@ import Testing
     let scenario = Scenario(
       seed: 1, policy: rules, clients: clients, happenings: [Happening(at: at(100), .drainRequested)], horizon: at(100))
     let result = Simulation<Admission>.run(scenario, checkers: [], snapshotEvery: 0)
+    // What is credited and what is paid are judged wrong by different factors: until the calls have ended, what runs is off by as much.
+    let bound = percents.first == percents.second ? 1.0 : 2.0
     let young = shares(result, from: 2, to: 50)
     let old = shares(result, from: 52, to: 100)
     for priority in classes {
       let band = rules.bands[Int(priority.rawValue)]
       let (share, promoted) = (Double(band.shareBasisPoints) / 100, Double(band.promotedShareBasisPoints) / 100)
-      #expect(abs(young[Int(priority.rawValue)] - share) <= 1, "\(priority.name): \(young) %, expected \(share)")
-      #expect(abs(old[Int(priority.rawValue)] - promoted) <= 1, "\(priority.name): \(old) %, expected \(promoted)")
+      #expect(abs(young[Int(priority.rawValue)] - share) <= bound, "\(priority.name): \(young) %, expected \(share)")
+      #expect(abs(old[Int(priority.rawValue)] - promoted) <= bound, "\(priority.name): \(old) %, expected \(promoted)")
     }
   }
 

@@ -1,5 +1,5 @@
-import HTTPMessage
 // The meter of control frames: a burst, then a rate.
+import HTTPMessage
 import Testing
 
 @Suite struct ControlFrameMeterTests {
