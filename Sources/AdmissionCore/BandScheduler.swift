@@ -120,7 +120,7 @@ struct BandScheduler: Sendable {
         credits[base + waiting] += share * entry.cost
       } else {
         // A head that is covered goes next, or after the floor turns of other bands; if it cannot, its band does not save up for a burst.
-        guard heads[waiting] >= 0, credits[base + waiting] < (isFloorTurn ? 2 : 1) * Self.price(heads[waiting])
+        guard heads[waiting] >= 0, isFloorTurn || credits[base + waiting] < Self.price(heads[waiting])
         else { continue }
         credits[base + waiting] += share * entry.cost
       }
