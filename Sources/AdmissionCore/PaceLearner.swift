@@ -6,6 +6,9 @@
 // twenty-fifth, later a fiftieth at a time while it is what holds calls back; refused again near the same pace, it waits four times as long
 // with the next step. So the broker uses nearly all of a hidden rate and touches it once in some minutes.
 //
+// A short span tells the rate no better than the root of its calls allows. Refused again near the same pace, a reading that could be that
+// pace as well cuts it by a twentieth at most: one bad reading would otherwise cost minutes of growing back.
+//
 // Promise: constant memory; whole numbers; no pace is made up from a storm in which nothing came through, nor from two
 // refusals that lie far apart, nor from a span in which calls were not held back for most of the time: what came through then
 // is what was wanted, and not what is allowed. A pace is never below the largest call that has passed; ten minutes without a
@@ -60,10 +63,10 @@ struct PaceLearner: Sendable {
     hasPassed = false
     let estimate = measure(waited: waited, at: now)
     guard let pace = perMinute else {
-      guard let estimate else { return false }
-      refusedAt = estimate
+      guard let rate = estimate?.perMinute else { return false }
+      refusedAt = rate
       defer { largest = 0 }
-      perMinute = max(1, largest, estimate * 98 / 100)
+      perMinute = max(1, largest, rate * 98 / 100)
       began = now
       return true
     }
@@ -72,13 +75,26 @@ struct PaceLearner: Sendable {
     wait = hold
     refusedAt = pace
     defer { largest = 0 }
-    perMinute = max(1, largest, min(pace * 97 / 100, estimate.map { $0 * 99 / 100 } ?? .max))
+    var cut = pace * 97 / 100
+    if let estimate {
+      let least = pace * 95 / 100
+      let read = estimate.perMinute * 99 / 100
+      cut = min(cut, isNear && Self.canBe(estimate, least) ? max(read, least) : read)
+    }
+    perMinute = max(1, largest, cut)
     return true
+  }
+
+  /// True where a reading of so many calls lies no further below `rate` than such readings do: by its own root's part.
+  private static func canBe(_ reading: (perMinute: Int64, calls: Int), _ rate: Int64) -> Bool {
+    let missing = Int128(rate) - Int128(reading.perMinute)
+    return missing <= 0
+      || missing * missing * Int128(reading.calls) <= Int128(reading.perMinute) * Int128(reading.perMinute)
   }
 
   /// What came through since the refusal that counting began with, per minute; begins anew where that was enough or
   /// too long ago.
-  private mutating func measure(waited: Span, at now: Instant) -> Int64? {
+  private mutating func measure(waited: Span, at now: Instant) -> (perMinute: Int64, calls: Int)? {
     guard let began = since else {
       since = now
       waitedBefore = waited
@@ -90,11 +106,12 @@ struct PaceLearner: Sendable {
     let wasFull =
       waited.nanoseconds.saturatingSubtracting(waitedBefore.nanoseconds).saturatingMultiplied(by: 2) >= span.nanoseconds
     let isGood = span <= Self.longestSpan && calls >= Self.enoughCalls && estimate > 0 && wasFull
+    let reading = (perMinute: estimate, calls: calls)
     since = now
     waitedBefore = waited
     charged = 0
     calls = 0
-    return isGood ? estimate : nil
+    return isGood ? reading : nil
   }
 
   /// A call was let through. Returns true where the pace changed.

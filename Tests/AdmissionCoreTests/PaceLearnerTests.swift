@@ -48,6 +48,22 @@ import Testing
     #expect(changed && (learner.perMinute ?? .max) < (before ?? 0))
   }
 
+  /// 100 calls of 1,000 tokens a minute; refused again after ten seconds, in which so many calls came through.
+  @Test(
+    arguments: [
+      // As many as the pace allows, and so few less that chance explains it: 95 %. The root of 14 is 3.7: 73 % can be the pace.
+      (100, 95_060), (15, 93_100), (14, 93_100),
+      // Fewer than chance explains: what was read.
+      (11, 65_340), (8, 47_520),
+    ] as [(Int, Int64)])
+  func oneReadingCutsAPaceNoFurtherThanItCanTell(calls: Int, expected: Int64) {
+    var learner = learner(calls: 100, seconds: 60)
+    #expect(learner.perMinute == 98_000)
+    for _ in 0..<calls { learner.charge(1000) }
+    let changed = learner.refused(waited: .seconds(70), at: start + .seconds(70))
+    #expect(changed && learner.perMinute == expected)
+  }
+
   @Test func itGrowsWhileItHoldsCallsBackAndNotOtherwise() {
     var learner = learner(calls: 10, seconds: 10)
     let refused = start + .seconds(10)
