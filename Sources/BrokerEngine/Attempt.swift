@@ -513,10 +513,10 @@ final class Attempt: UpstreamEvents {
 }
 
 extension UpstreamFailure {
-  /// True where the provider has the whole request and did not answer in the time that it was given.
+  /// True where the provider has the whole request, and worked on it until its time was up or the connection ended.
   var isLateAnswer: Bool {
     switch kind {
-    case .firstByteTimedOut, .idleTimedOut, .totalTimedOut: requestWasSent
+    case .firstByteTimedOut, .idleTimedOut, .totalTimedOut, .resetBeforeResponse: requestWasSent
     default: false
     }
   }

@@ -79,7 +79,7 @@ public struct UpstreamFailure: Error, Sendable, Equatable {
   public var detail: String
   /// True where the provider can have seen the request: a retry may then run it twice.
   public var requestMayHaveArrived: Bool
-  /// True where all of the request went out: the provider works on it, and charges for that.
+  /// True where all of the request went out, and the provider had the time to work on it: it charges for that, answer or not.
   public var requestWasSent: Bool
   /// The same number for all calls that one event has broken, such as the end of the connection that they shared; nil where it broke this
   /// call alone.

@@ -113,7 +113,9 @@ final class CurlCall: UpstreamCall {
     }
     if totalDeadline <= now { return failure(.totalTimedOut, "the attempt took longer than its total timeout") }
     if let carrier, carrier.connectDeadline <= now {
-      return failure(.connectTimedOut, "no connection had a place for the request in time")
+      var late = failure(.connectTimedOut, "no connection had a place for the request in time")
+      late.event = carrier.connectEvent
+      return late
     }
     if carrier?.headComplete == true {
       return idleDeadline <= now ? failure(.idleTimedOut, "the provider fell silent inside the answer") : nil

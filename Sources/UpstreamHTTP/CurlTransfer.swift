@@ -2,7 +2,7 @@
 // the rest per call.
 //
 // Promises: nothing is sent but what the request holds; the answer's bytes reach the call unchanged, copied once;
-// a request that may have reached the provider is never sent twice unless its method is idempotent.
+// a request whose method is not idempotent is sent a second time only by the rule of `SecondSending`, and once.
 import CCurl
 import EventLoop
 import HTTPMessage
@@ -39,12 +39,15 @@ final class CurlTransfer: CallCarrier {
   // Of the call under way.
   private var head = ResponseHeadReader()
   private var timesSent = 0
+  /// When libcurl last began to send it; of the request's last byte it does not tell.
+  private var sentSince: UInt64?
   private var vetoedResend = false
   private var malformed: String?
   private var isIdempotent = false
 
   override var headComplete: Bool { head.isComplete }
   override var requestMayHaveArrived: Bool { timesSent > 0 && sentBytes > 0 }
+  override var requestWasSent: Bool { requestMayHaveArrived && uploadedAll }
 
   init(_ upstream: CurlUpstream, _ pool: ProviderPool) throws(TransferSetupFailure) {
     guard let parsedURL = curl_url() else {
@@ -127,6 +130,7 @@ final class CurlTransfer: CallCarrier {
     handle.forget()
     head.reset()
     timesSent = 0
+    sentSince = nil
     vetoedResend = false
     malformed = nil
     isIdempotent = isIdempotentMethod(request.method)
@@ -184,9 +188,7 @@ final class CurlTransfer: CallCarrier {
   /// Once the answer's head is here a sent body is not needed again: gives its memory back, and that of the upload
   /// buffer.
   private func releaseSentBody() {
-    guard body.count > 0, head.isComplete,
-      tg_curl_get_size(easy, CURLINFO_SIZE_UPLOAD_T) >= curl_off_t(body.count)
-    else { return }
+    guard body.count > 0, head.isComplete, uploadedAll else { return }
     body = []
     // Setting its size is what frees the upload buffer.
     if uploadBuffer > Self.smallUploadBuffer { try? setUploadBuffer(Self.smallUploadBuffer) }
@@ -194,14 +196,7 @@ final class CurlTransfer: CallCarrier {
 
   /// Starts in a shard with room.
   func begin() throws(TransferSetupFailure) {
-    guard let shard = pool.shardWithRoom(upstream) else {
-      throw TransferSetupFailure(option: "curl_multi_init", code: CURLE_OUT_OF_MEMORY)
-    }
-    let code = shard.add(easy)
-    guard code == CURLM_OK else {
-      throw TransferSetupFailure(option: "curl_multi_add_handle: \(code.rawValue)", code: CURLE_FAILED_INIT)
-    }
-    self.shard = shard
+    shard = try pool.start(handle, upstream)
   }
 
   override func libcurlFinished(_ code: CURLcode) {
@@ -248,18 +243,25 @@ final class CurlTransfer: CallCarrier {
           reachedRequest: timesSent > 0, sentBytes: sentBytes, answerBegan: head.hasBegun,
           headComplete: head.isComplete,
           socketRefused: handle.socketRefused, malformed: malformed, vetoedResend: vetoedResend,
+          hadTime: hadTime && (vetoedResend || uploadedAll),
           message: handle.message)))
   }
 
   private var sentBytes: Int { tg_curl_get_long(easy, CURLINFO_REQUEST_SIZE) }
+  private var uploadedAll: Bool { tg_curl_get_size(easy, CURLINFO_SIZE_UPLOAD_T) >= curl_off_t(body.count) }
+  /// As far as that is known: from when its first byte went out.
+  private var hadTime: Bool { upstream.hadTime(wholeAt: sentSince) }
 
   // MARK: libcurl calls
 
   private func mayBeSent() -> Bool {
     timesSent += 1
-    guard timesSent > 1, !isIdempotent, sentBytes > 0 else { return true }
-    vetoedResend = true
-    return false
+    if timesSent > 1, !isIdempotent, sentBytes > 0, timesSent > 2 || hadTime {
+      vetoedResend = true
+      return false
+    }
+    sentSince = upstream.now
+    return true
   }
 
   private func receivedHeader(_ line: UnsafeBufferPointer<UInt8>) -> Int {

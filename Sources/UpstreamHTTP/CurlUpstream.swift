@@ -25,6 +25,9 @@ public final class CurlUpstream: Upstream {
   /// For tests: every call is a transfer of libcurl's own, as by way of a proxy.
   var usesLibcurlAlone = false
 
+  /// How soon behind a request the end of its connection is one at once; tests move it.
+  var moment = SecondSending.moment
+
   let loop: EventLoop
   /// Resolved names and TLS sessions, shared by all shards.
   let share: UnsafeMutableRawPointer
@@ -44,6 +47,8 @@ public final class CurlUpstream: Upstream {
   private var starting: [CurlCall] = []
   private var reviewed: [CurlCall] = []
   private var dueShards: [CurlShard] = []
+  /// With deciphered bytes that no event tells of.
+  private var unread: [CallCarrier] = []
   private var flushIsComing = false
 
   // The one timer: libcurl's timers, call timeouts, upkeep.
@@ -213,7 +218,7 @@ public final class CurlUpstream: Upstream {
   /// A call for HTTP/2 whose provider speaks HTTP/1.1 only.
   /// - Parameter opened: a connection that is there already.
   func beginDirectly(
-    _ waiting: MultiplexedCall, _ pool: ProviderPool, opened: (handle: EasyHandle, shard: CurlShard, descriptor: Int32)?
+    _ waiting: MultiplexedCall, _ pool: ProviderPool, opened: (dialed: DialedConnection, descriptor: Int32)?
   ) {
     guard let call = waiting.call, let request = waiting.request else { return }
     do throws(TransferSetupFailure) {
@@ -221,8 +226,7 @@ public final class CurlUpstream: Upstream {
       else { throw TransferSetupFailure(option: "a request header field", code: CURLE_BAD_FUNCTION_ARGUMENT) }
       let connection: DirectConnection
       if let opened {
-        connection = try DirectConnection(
-          self, pool, destination, opened: opened.handle, in: opened.shard, opened.descriptor)
+        connection = try DirectConnection(self, pool, destination, opened: opened.dialed, opened.descriptor)
       } else {
         connection = pool.takeIdle(destination.origin) ?? DirectConnection(self, pool, destination)
       }
@@ -449,7 +453,17 @@ public final class CurlUpstream: Upstream {
     drive(shard, descriptor, mask)
   }
 
+  /// After its share of reads, the carrier reads on in the next turn: an event comes only for what is still in the socket.
+  func readOnLater(_ carrier: CallCarrier, _ handle: EasyHandle?) {
+    guard handle?.hasBytesInHand == true else { return }
+    unread.append(carrier)
+    wantTimer(at: now)
+  }
+
   // MARK: time
+
+  /// True where a provider that got all of a request then may have worked on it by now.
+  func hadTime(wholeAt: UInt64?) -> Bool { SecondSending.hadTime(wholeAt: wholeAt, now: now, moment: moment) }
 
   /// When a span that begins now ends; .max where it does not.
   func deadline(_ timeout: Duration?) -> UInt64 {
@@ -492,6 +506,9 @@ public final class CurlUpstream: Upstream {
         drive(shard, CURL_SOCKET_TIMEOUT, 0)
       }
     }
+    let carriers = unread
+    unread = []
+    for carrier in carriers { carrier.ready(.readable) }
     if sweepAt <= now { sweep() }
     if upkeepAt <= now { keepUp() }
     guard !isClosed else { return }
@@ -527,7 +544,7 @@ public final class CurlUpstream: Upstream {
     var next = UInt64.max
     for pool in pools.values { if let at = pool.closeIdle(at: now) { next = min(next, at) } }
     retiredPools.removeAll { pool in
-      _ = pool.closeIdle(at: now)
+      if let at = pool.closeIdle(at: now) { next = min(next, at) }
       return pool.isUnused
     }
     if active.isEmpty, now &- quietSince >= Self.quietTime {

@@ -5,10 +5,9 @@
 //
 // Promises: at most one call at a time; a connection goes back to the pool only after an answer that was whole,
 // with the request wholly sent and nothing left over; a request is sent a second time only where a connection that had
-// served a call before died without a byte, and then at once and once: it is the provider that closed it, for its idle time
-// was over; what arrives is read from the socket into one buffer of the upstream and copied once.
+// served a call before ended without a byte and before the provider can have worked on it (`SecondSending`), and then once;
+// what arrives is read from the socket into one buffer of the upstream and copied once, a bounded number of reads an event.
 import CCurl
-import COpenSSL
 import EventLoop
 import HTTPMessage
 
@@ -37,8 +36,7 @@ final class DirectConnection: CallCarrier {
   private var descriptor: Int32 = -1
   private var socket: CurlSocket?
   /// Connects; stays for as long as the connection lives where that is TLS.
-  private var handle: EasyHandle?
-  private var shard: CurlShard?
+  private var dialed: DialedConnection?
   /// When its last call ended.
   private(set) var idleSince: UInt64 = 0
 
@@ -47,7 +45,10 @@ final class DirectConnection: CallCarrier {
   private var body: [UInt8] = []
   private var sent = 0
   private var sendFailed = false
+  /// When the last byte of the request had gone out, in nanoseconds of the loop's clock.
+  private var wholeAt: UInt64?
   private var isHeadRequest = false
+  private var isIdempotent = false
   /// It served a call before this one, so the provider may have closed it without our knowing.
   private var isReused = false
   private var hasServed = false
@@ -55,7 +56,7 @@ final class DirectConnection: CallCarrier {
 
   override var headComplete: Bool { reader.headComplete }
   override var requestMayHaveArrived: Bool { sent > 0 || reader.hasBegun }
-  override var requestWasSent: Bool { reader.hasBegun || (sent > 0 && sent == total) }
+  override var requestWasSent: Bool { reader.hasBegun || wholeAt != nil }
 
   init(_ upstream: CurlUpstream, _ pool: ProviderPool, _ destination: Destination) {
     self.upstream = upstream
@@ -67,8 +68,8 @@ final class DirectConnection: CallCarrier {
 
   /// Takes over a connection that is open already.
   init(
-    _ upstream: CurlUpstream, _ pool: ProviderPool, _ destination: Destination, opened handle: EasyHandle,
-    in shard: CurlShard, _ descriptor: Int32
+    _ upstream: CurlUpstream, _ pool: ProviderPool, _ destination: Destination, opened dialed: DialedConnection,
+    _ descriptor: Int32
   ) throws(TransferSetupFailure) {
     self.upstream = upstream
     self.pool = pool
@@ -76,9 +77,8 @@ final class DirectConnection: CallCarrier {
     isTLS = destination.isTLS
     maxHeaderBytes = pool.settings.maxHeaderBytes
     super.init()
-    try handle.serve(self)
-    self.handle = handle
-    self.shard = shard
+    try dialed.handle.serve(self)
+    self.dialed = dialed
     self.descriptor = descriptor
     phase = .ready
     socket = upstream.own(descriptor, self, takingFromLibcurl: false)
@@ -92,7 +92,9 @@ final class DirectConnection: CallCarrier {
     self.head = head
     self.body = body.count > Self.smallBody ? body : []
     isHeadRequest = method == "HEAD"
+    isIdempotent = isIdempotentMethod(method)
     sent = 0
+    wholeAt = nil
     sendFailed = false
     reader.reset(isHeadRequest: isHeadRequest)
   }
@@ -104,54 +106,28 @@ final class DirectConnection: CallCarrier {
       send()
       return
     }
-    guard let shard = pool.shardWithRoom(upstream) else {
-      throw TransferSetupFailure(option: "curl_multi_init", code: CURLE_OUT_OF_MEMORY)
-    }
-    let handle: EasyHandle
-    if let connector = pool.takeConnector() {
-      handle = connector
-    } else {
-      handle = try EasyHandle(upstream, pool)
-      // Once: libcurl keeps the buffer of a connecting that failed, and then takes no other size.
-      try handle.set(CURLOPT_CONNECT_ONLY, 1)
-      try handle.set(CURLOPT_BUFFERSIZE, 1024)
-    }
-    handle.forget()
-    try handle.set(CURLOPT_URL, text: origin)
-    try handle.setConnectTimeout(connectTimeout)
-    try pool.prepareLookUp(of: origin, with: handle)
-    try handle.serve(self)
-    let code = shard.add(handle.raw)
-    guard code == CURLM_OK else {
-      throw TransferSetupFailure(option: "curl_multi_add_handle: \(code.rawValue)", code: CURLE_FAILED_INIT)
-    }
-    self.handle = handle
-    self.shard = shard
+    dialed = try pool.dial(origin, for: self, upstream, within: connectTimeout)
   }
 
   override func libcurlFinished(_ code: CURLcode) {
-    guard phase == .connecting, let handle else { return }
-    let opened = tg_curl_get_socket(handle.raw)
-    guard code == CURLE_OK, opened >= 0 else {
-      let failure = connectFailure(code, handle)
-      pool.noteConnectFailure(failure, at: origin)
-      end(.failed(failure))
-      return
+    guard phase == .connecting, let dialed else { return }
+    switch dialed.result(code, pool, at: origin) {
+    case .failure(let failure): end(.failed(failure))
+    case .success(let opened):
+      phase = .ready
+      descriptor = opened
+      socket = upstream.own(opened, self, takingFromLibcurl: !isTLS)
+      if !isTLS { releaseHandle() }
+      isReused = false
+      send()
     }
-    phase = .ready
-    descriptor = opened
-    socket = upstream.own(opened, self, takingFromLibcurl: !isTLS)
-    if !isTLS { releaseHandle() }
-    isReused = false
-    send()
   }
 
   private func releaseHandle() {
-    guard let handle, let shard else { return }
-    upstream.insideCurl { shard.remove(handle.raw) }
-    self.shard = nil
-    self.handle = nil
-    if !isTLS { pool.giveBack(handle) }
+    guard let dialed else { return }
+    dialed.letGo(upstream)
+    self.dialed = nil
+    if !isTLS { pool.giveBack(dialed.handle) }
   }
 
   override func abandon() { close() }
@@ -198,7 +174,11 @@ final class DirectConnection: CallCarrier {
   }
 
   private func fail(_ kind: UpstreamFailure.Kind, _ detail: String) {
-    end(.failed(UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: requestMayHaveArrived)))
+    end(
+      .failed(
+        UpstreamFailure(
+          kind: kind, detail: detail, requestMayHaveArrived: requestMayHaveArrived,
+          requestWasSent: upstream.hadTime(wholeAt: wholeAt))))
   }
 
   override func review(_ call: CurlCall) {
@@ -235,47 +215,38 @@ final class DirectConnection: CallCarrier {
   }
 
   /// False where the provider closed it meanwhile and the loop has not said so yet.
-  func isStillOpen() -> Bool {
-    guard phase == .ready else { return false }
-    var byte: UInt8 = 0
-    if recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) < 0, errno == EAGAIN {
-      return true
-    }
-    return isTLS && hasOnlyTLSMessages()
-  }
+  func isStillOpen() -> Bool { phase == .ready && (isSilent(descriptor) || hasOnlyTLSMessages()) }
 
   private func hasOnlyTLSMessages() -> Bool {
-    guard let handle else { return false }
-    var count = 0
-    var byte: UInt8 = 0
-    return curl_easy_recv(handle.raw, &byte, 1, &count) == CURLE_AGAIN
+    guard isTLS, let handle = dialed?.handle else { return false }
+    return handle.receive(into: UnsafeMutableBufferPointer(rebasing: upstream.receiveBuffer[..<1])) == .wouldBlock
   }
 
   /// Nothing can be due while no call runs: an end, or bytes that nobody asked for, close the connection. TLS also has
   /// messages of its own.
   private func readWhileIdle() {
-    if isTLS, hasOnlyTLSMessages() { return }
+    if hasOnlyTLSMessages() { return }
     pool.drop(self)
     close()
   }
 
   private func send() {
-    while sent < total {
-      let count = sendSome()
-      if count > 0 {
-        sent += count
-      } else {
+    sending: while sent < total {
+      switch sendSome() {
+      case .bytes(let count): sent += count
+      case .wouldBlock: break sending
+      case .failed:
         // An answer may be on its way nevertheless: reading tells.
-        if count < 0 { sendFailed = true }
-        break
+        sendFailed = true
+        break sending
       }
     }
+    if sent == total, wholeAt == nil { wholeAt = upstream.now }
     updateInterest()
   }
 
-  /// The bytes that were taken; 0 where the socket is full, -1 where it is broken.
-  private func sendSome() -> Int {
-    if isTLS { return sendSomeEncrypted() }
+  private func sendSome() -> WriteResult {
+    if isTLS { return dialed?.handle.send(sent < head.count ? head[sent...] : body[(sent - head.count)...]) ?? .failed }
     while true {
       let count = head.withUnsafeBytes { head in
         body.withUnsafeBytes { body in
@@ -284,62 +255,50 @@ final class DirectConnection: CallCarrier {
           return tg_send_two(descriptor, fromHead.baseAddress, fromHead.count, fromBody.baseAddress, fromBody.count)
         }
       }
-      if count >= 0 { return count }
+      if count >= 0 { return .bytes(count) }
       if errno == EINTR { continue }
-      return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1
+      return errno == EAGAIN || errno == EWOULDBLOCK ? .wouldBlock : .failed
     }
   }
 
-  private func sendSomeEncrypted() -> Int {
-    guard let handle else { return -1 }
-    let part = sent < head.count ? head[sent...] : body[(sent - head.count)...]
-    var count = 0
-    let code = part.withUnsafeBytes { curl_easy_send(handle.raw, $0.baseAddress, $0.count, &count) }
-    if code == CURLE_AGAIN { return 0 }
-    return code == CURLE_OK ? count : -1
-  }
-
-  /// Reads what is there. A short read is taken as all of it, unless `untilEmpty`: after an error the loop reports
+  /// Reads what is there, up to a bound. A short read is taken as all of it, unless `untilEmpty`: after an error the loop reports
   /// no more.
   private func receive(untilEmpty: Bool = false) {
     let call = self.call
-    var rounds = 0
+    var reads = 0
     while let call, self.call === call, !call.wantsPause {
+      guard reads < Self.readsPerEvent || untilEmpty else {
+        if isTLS { upstream.readOnLater(self, dialed?.handle) }
+        return
+      }
+      reads += 1
       let buffer = upstream.receiveBuffer
-      let count = receiveSome(buffer)
-      if count > 0 {
+      switch receiveSome(buffer) {
+      case .bytes(let count):
         consume(UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[..<count]), call)
         // A short read emptied the socket; TLS knows only by asking again.
-        rounds += 1
-        if !isTLS, !untilEmpty, count < buffer.count || rounds == 8 { break }
-      } else if count == 0 {
-        connectionEnded("the connection was closed", orderly: !endIsUnsaid)
-        break
-      } else if errno == EINTR {
-        continue
-      } else {
-        if errno != EAGAIN { connectionEnded("the connection was reset", orderly: false) }
-        break
+        if !isTLS, !untilEmpty, count < buffer.count { return }
+      case .wouldBlock: return
+      case .end: return connectionEnded("the connection was closed", orderly: !endIsUnsaid)
+      case .failed: return connectionEnded("the connection was reset", orderly: false)
       }
     }
   }
 
-  /// As `recv`: 0 is the end, -1 with `errno`.
-  private func receiveSome(_ buffer: UnsafeMutableBufferPointer<UInt8>) -> Int {
-    guard isTLS else { return recv(descriptor, buffer.baseAddress, buffer.count, 0) }
-    var count = 0
-    let code = handle.map { curl_easy_recv($0.raw, buffer.baseAddress, buffer.count, &count) } ?? CURLE_RECV_ERROR
-    if code == CURLE_OK { return count }
-    errno = code == CURLE_AGAIN ? EAGAIN : ECONNRESET
-    return -1
+  private func receiveSome(_ buffer: UnsafeMutableBufferPointer<UInt8>) -> ReadResult {
+    if isTLS { return dialed?.handle.receive(into: buffer) ?? .failed }
+    while true {
+      let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+      if count > 0 { return .bytes(count) }
+      if count == 0 { return .end }
+      if errno == EINTR { continue }
+      return errno == EAGAIN ? .wouldBlock : .failed
+    }
   }
 
   /// The connection is at its end, but TLS did not say so: anybody may have ended it. Libcurl 7.88 takes that for an orderly end,
   /// whatever OpenSSL's options say.
-  private var endIsUnsaid: Bool {
-    guard isTLS, let handle, let tls = tg_curl_get_tls(handle.raw) else { return false }
-    return SSL_get_shutdown(OpaquePointer(tls)) & SSL_RECEIVED_SHUTDOWN == 0
-  }
+  private var endIsUnsaid: Bool { isTLS && dialed?.handle.heardGoodbye == false }
 
   private func consume(_ received: UnsafeBufferPointer<UInt8>, _ call: CurlCall) {
     var bytes = received
@@ -370,7 +329,9 @@ final class DirectConnection: CallCarrier {
       fail(.truncated, "\(how) inside the answer's body")
     } else if reader.hasBegun {
       fail(.resetBeforeResponse, "\(how) inside the answer's head")
-    } else if isReused {
+    } else if SecondSending.isDue(
+      isReused: isReused, isIdempotent: isIdempotent, hadTime: upstream.hadTime(wholeAt: wholeAt))
+    {
       sendAgain()
     } else {
       fail(.resetBeforeResponse, "\(how) before any answer")
@@ -386,6 +347,7 @@ final class DirectConnection: CallCarrier {
     fresh.head = head
     fresh.body = body
     fresh.isHeadRequest = isHeadRequest
+    fresh.isIdempotent = isIdempotent
     fresh.reader.reset(isHeadRequest: isHeadRequest)
     upstream.handOver(call, from: self, to: fresh)
     close()
@@ -402,13 +364,5 @@ final class DirectConnection: CallCarrier {
     self.origin = origin
     self.isTLS = isTLS
     maxHeaderBytes = pool.settings.maxHeaderBytes
-  }
-}
-
-/// Whether sending a request of this method twice means the same as once (RFC 9110 section 9.2.2).
-func isIdempotentMethod(_ method: String) -> Bool {
-  switch method {
-  case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE": true
-  default: false
   }
 }

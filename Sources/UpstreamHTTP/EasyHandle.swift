@@ -160,6 +160,9 @@ final class EasyHandle {
 
 /// What carries a call over the wire: a transfer of libcurl's, or a connection that libcurl opened and we speak on.
 class CallCarrier {
+  /// More than this is not read in one event, so that no provider holds up the others.
+  static let readsPerEvent = 8
+
   /// Whom it works for; nil while it is spare.
   var call: CurlCall?
   /// Its place in the upstream's list of carriers at work.
@@ -172,6 +175,8 @@ class CallCarrier {
   var requestMayHaveArrived: Bool { false }
   /// All of the request went out, as far as that is known.
   var requestWasSent: Bool { requestMayHaveArrived }
+  /// The number of the event by which it goes without a connection at its `connectDeadline`.
+  var connectEvent: UInt64? { nil }
 
   /// The descriptor on which it speaks by itself is ready.
   func ready(_ readiness: Readiness) {}

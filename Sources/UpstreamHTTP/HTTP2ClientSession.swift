@@ -22,6 +22,8 @@ enum HTTP2StreamEnding: Equatable {
 
 /// Who hears of one stream.
 protocol HTTP2StreamOwner: AnyObject {
+  /// The last of the request is framed.
+  func streamSent()
   func streamResponded(_ head: ResponseHead)
   /// The stream's window stays shut for these bytes until `consumed` is told of them.
   func streamReceived(_ bytes: UnsafeBufferPointer<UInt8>)
@@ -38,6 +40,9 @@ final class HTTP2ClientSession {
   static let streamLimit = 100
   /// Frames that ask for nothing: far above what honest peers send.
   private static let controlFrames = (burst: 10_000, perSecond: 1000)
+  /// WINDOW_UPDATE frames that answer what we send, for which nothing is counted: for each DATA frame and for each KiB in it, kept up
+  /// to a bound.
+  private static let windowUpdates = (perFrame: 4, perKiB: 1, atMost: 1 << 16)
 
   private final class Stream {
     let owner: any HTTP2StreamOwner
@@ -59,6 +64,7 @@ final class HTTP2ClientSession {
   private var streams: [Int32: Stream] = [:]
   private let maxHeaderBytes: Int
   private var meter: ControlFrameMeter
+  private var dueWindowUpdates = 0
   private let now: () -> UInt64
   /// The provider's settings came: what it allows is known.
   private(set) var isReady = false
@@ -129,9 +135,6 @@ final class HTTP2ClientSession {
   /// True once any of the request may have left.
   func mayHaveArrived(_ id: Int32) -> Bool { streams[id]?.headIsSent ?? true }
 
-  /// True once all of the request has left.
-  func wasSent(_ id: Int32) -> Bool { streams[id].map { $0.headIsSent && $0.bodySent == $0.body.count } ?? true }
-
   /// Nobody wants the stream any more; its owner hears nothing further.
   func cancel(_ id: Int32) {
     guard streams.removeValue(forKey: id) != nil else { return }
@@ -179,8 +182,10 @@ final class HTTP2ClientSession {
   func frameBegan(_ header: nghttp2_frame_hd) -> Int32 {
     let counts: Bool
     switch UInt32(header.type) {
-    case NGHTTP2_SETTINGS.rawValue, NGHTTP2_PING.rawValue, NGHTTP2_PRIORITY.rawValue, NGHTTP2_WINDOW_UPDATE.rawValue:
-      counts = true
+    case NGHTTP2_SETTINGS.rawValue, NGHTTP2_PING.rawValue, NGHTTP2_PRIORITY.rawValue: counts = true
+    case NGHTTP2_WINDOW_UPDATE.rawValue:
+      counts = dueWindowUpdates == 0
+      if !counts { dueWindowUpdates -= 1 }
     case NGHTTP2_DATA.rawValue:
       counts = header.length == 0 && UInt32(header.flags) & NGHTTP2_FLAG_END_STREAM.rawValue == 0
     default: counts = false
@@ -287,7 +292,9 @@ final class HTTP2ClientSession {
   }
 
   func frameSent(_ frame: nghttp2_frame) {
-    if UInt32(frame.hd.type) == NGHTTP2_HEADERS.rawValue { streams[frame.hd.stream_id]?.headIsSent = true }
+    guard UInt32(frame.hd.type) == NGHTTP2_HEADERS.rawValue, let stream = streams[frame.hd.stream_id] else { return }
+    stream.headIsSent = true
+    if UInt32(frame.hd.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0 { stream.owner.streamSent() }
   }
 
   func bodyIsWanted(
@@ -299,10 +306,14 @@ final class HTTP2ClientSession {
       if let start = body.baseAddress { space.update(from: start + stream.bodySent, count: count) }
     }
     stream.bodySent += count
+    dueWindowUpdates = min(
+      dueWindowUpdates + Self.windowUpdates.perFrame + (count >> 10) * Self.windowUpdates.perKiB,
+      Self.windowUpdates.atMost)
     if stream.bodySent == stream.body.count {
       flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
       stream.body = []
       stream.bodySent = 0
+      stream.owner.streamSent()
     }
     return count
   }

@@ -1,7 +1,7 @@
 // One call over HTTP/2: from the wait for a place on a connection to the end of its stream.
 //
 // The machine. waiting → running on a stream → ended; from running back to waiting where the provider says that it has not processed the
-// request. What comes while its client does not read is kept here, at most a stream's window of it.
+// request, or where a connection that had served others ended at once. What comes while its client does not read is kept here, at most a stream's window of it.
 import EventLoop
 import HTTPMessage
 
@@ -20,14 +20,22 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
   private var connection: MultiplexedConnection?
   private var streamID: Int32 = 0
   private var resends = 0
+  /// The connection that it ran on had served another before.
+  private var isReused = false
+  /// It went out again after such a connection had ended.
+  private var wasRepeated = false
+  /// When the last of the request was framed, in nanoseconds of the loop's clock.
+  private var wholeAt: UInt64?
   private var hasHead = false
+  private(set) var waitingSince: UInt64 = 0
   /// What came while paused.
   private var pending: [UInt8] = []
   private var heldEnding: HTTP2StreamEnding?
 
   override var headComplete: Bool { hasHead }
   override var requestMayHaveArrived: Bool { connection?.session.mayHaveArrived(streamID) ?? false }
-  override var requestWasSent: Bool { hasHead || (connection?.session.wasSent(streamID) ?? false) }
+  override var requestWasSent: Bool { hasHead || wholeAt != nil }
+  override var connectEvent: UInt64? { multiplexer.event(ofWaitingSince: waitingSince) }
 
   init(
     _ upstream: CurlUpstream, _ pool: ProviderPool, _ multiplexer: Multiplexer, _ request: UpstreamRequest,
@@ -46,6 +54,7 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
   /// Waits for one, at most as long as connecting may take.
   func beginWaiting() {
     guard let call else { return }
+    waitingSince = upstream.now
     connectDeadline = upstream.deadline(call.connectTimeout)
     upstream.wantSweep(at: call.nextDeadline)
   }
@@ -55,6 +64,8 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
     guard let request, let id = connection.open(fields, body: request.body, owner: self) else { return false }
     self.connection = connection
     streamID = id
+    isReused = connection.hasServed
+    wholeAt = nil
     connectDeadline = .max
     return true
   }
@@ -63,6 +74,8 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
   func fail(_ failure: UpstreamFailure) { end(.failed(failure)) }
 
   // MARK: From the stream
+
+  func streamSent() { wholeAt = upstream.now }
 
   func streamResponded(_ head: ResponseHead) {
     hasHead = true
@@ -90,14 +103,25 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
   }
 
   private func conclude(_ ending: HTTP2StreamEnding) {
-    let event: UInt64? = if case .lost = ending { connection?.event } else { nil }
+    // What ends with its connection, or goes unprocessed because that takes no more, is one event with the others on it.
+    let event: UInt64? =
+      switch ending {
+      case .lost: connection?.event
+      case .notProcessed where connection?.isLeaving == true: connection?.event
+      default: nil
+      }
+    if case .whole = ending { connection?.hasServed = true }
     connection = nil
     switch ending {
     case .whole: end(hasHead ? .completed : .failed(failure(.malformedResponse, "the answer has no head")))
     case .malformed(let why): end(.failed(failure(.malformedResponse, why)))
     case .notProcessed:
       if !sendAgain() {
-        end(.failed(failure(.resetBeforeResponse, "the provider did not take the request", mayHaveArrived: false)))
+        end(
+          .failed(
+            UpstreamFailure(
+              kind: .resetBeforeResponse, detail: "the provider did not take the request",
+              requestMayHaveArrived: false, event: event)))
       }
     case .reset(let code):
       let name = Self.name(of: code)
@@ -107,7 +131,13 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
             ? failure(.truncated, "the provider reset the stream inside the answer's body (\(name))")
             : failure(.resetBeforeResponse, "the provider reset the stream before any answer (\(name))")))
     case .lost(let how):
-      if !hasHead, isIdempotent, sendAgain() { return }
+      if !hasHead, !wasRepeated,
+        SecondSending.isDue(
+          isReused: isReused, isIdempotent: isIdempotent, hadTime: upstream.hadTime(wholeAt: wholeAt))
+      {
+        wasRepeated = true
+        if sendAgain() { return }
+      }
       end(
         .failed(
           hasHead
@@ -117,16 +147,17 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
   }
 
   private func failure(
-    _ kind: UpstreamFailure.Kind, _ detail: String, mayHaveArrived: Bool = true, event: UInt64? = nil
+    _ kind: UpstreamFailure.Kind, _ detail: String, event: UInt64? = nil
   ) -> UpstreamFailure {
-    UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived, event: event)
+    UpstreamFailure(
+      kind: kind, detail: detail, requestMayHaveArrived: true, requestWasSent: upstream.hadTime(wholeAt: wholeAt),
+      event: event)
   }
 
   /// Looks for another place at once; false where it has done so often enough, or has nothing left to send.
   private func sendAgain() -> Bool {
     guard call != nil, request != nil, resends < Self.resendLimit else { return false }
     resends += 1
-    beginWaiting()
     multiplexer.take(self)
     return true
   }

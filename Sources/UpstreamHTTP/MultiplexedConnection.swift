@@ -1,17 +1,10 @@
 // One HTTP/2 connection to a provider: opened and encrypted by libcurl, framed by us, shared by many calls.
 //
 // Promises: it takes calls once the provider's settings are here, as many as those allow; it is never closed inside one of nghttp2's
-// callbacks; its end is one event, however many calls ran on it.
+// callbacks; its end is one event, however many calls ran on it; of what comes it reads a bounded part in one event.
 import CCurl
-import COpenSSL
 import EventLoop
 import HTTPMessage
-
-#if canImport(Glibc)
-  import Glibc
-#else
-  import Darwin
-#endif
 
 final class MultiplexedConnection: CallCarrier {
   private enum Phase {
@@ -29,15 +22,19 @@ final class MultiplexedConnection: CallCarrier {
   private unowned(unsafe) let multiplexer: Multiplexer
   private var phase = Phase.connecting
   let session: HTTP2ClientSession
-  private var handle: EasyHandle?
-  private var shard: CurlShard?
+  private var dialed: DialedConnection?
   private var descriptor: Int32 = -1
   private var socket: CurlSocket?
   private var output: [UInt8] = []
   private var outputStart = 0
   private var isReceiving = false
   private var flushIsComing = false
-  private var wasBusy = false
+  /// It may have become idle since that was last seen to.
+  private var wasBusy = true
+  /// It was given a call.
+  private var hasCarried = false
+  /// An answer came over it whole.
+  var hasServed = false
   /// When it must be ready to take calls, in nanoseconds of the loop's clock.
   let readyDeadline: UInt64
   /// Since when no stream is open.
@@ -49,7 +46,8 @@ final class MultiplexedConnection: CallCarrier {
     self.upstream = upstream
     self.pool = pool
     self.multiplexer = multiplexer
-    self.readyDeadline = readyDeadline
+    // Libcurl's own timeout for connecting goes before.
+    self.readyDeadline = min(readyDeadline, upstream.now &+ ProviderPool.patience) &+ 100_000_000
     idleSince = upstream.now
     event = upstream.nextEvent()
     session = HTTP2ClientSession(maxHeaderBytes: pool.settings.maxHeaderBytes) { [unowned upstream] in upstream.now }
@@ -58,6 +56,8 @@ final class MultiplexedConnection: CallCarrier {
   var isClosed: Bool { phase == .closed }
   /// It is not known yet what it will take.
   var isPending: Bool { phase == .connecting || (phase == .open && !session.isReady) }
+  /// It goes, or has gone.
+  var isLeaving: Bool { phase == .closed || session.isLeaving }
   var room: Int { phase == .open ? session.room : 0 }
   /// It takes no calls, though none runs on it and it goes on.
   var isShut: Bool { phase == .open && session.isReady && session.allowedStreams == 0 && !session.isLeaving }
@@ -66,56 +66,35 @@ final class MultiplexedConnection: CallCarrier {
   // MARK: Opening
 
   func begin(connectTimeout: Duration?) throws(TransferSetupFailure) {
-    guard let shard = pool.shardWithRoom(upstream) else {
-      throw TransferSetupFailure(option: "curl_multi_init", code: CURLE_OUT_OF_MEMORY)
-    }
-    let handle = try EasyHandle(upstream, pool, offersHTTP2: true)
-    try handle.set(CURLOPT_CONNECT_ONLY, 1)
-    try handle.set(CURLOPT_BUFFERSIZE, 1024)
-    try handle.set(CURLOPT_URL, text: multiplexer.origin)
-    try handle.setConnectTimeout(connectTimeout)
-    try pool.prepareLookUp(of: multiplexer.origin, with: handle)
-    try handle.serve(self)
-    let code = shard.add(handle.raw)
-    guard code == CURLM_OK else {
-      throw TransferSetupFailure(option: "curl_multi_add_handle: \(code.rawValue)", code: CURLE_FAILED_INIT)
-    }
-    self.handle = handle
-    self.shard = shard
+    dialed = try pool.dial(multiplexer.origin, for: self, upstream, offersHTTP2: true, within: connectTimeout)
+    upstream.wantUpkeep(at: readyDeadline)
   }
 
   override func libcurlFinished(_ code: CURLcode) {
-    guard phase == .connecting, let handle else { return }
-    let opened = tg_curl_get_socket(handle.raw)
-    guard code == CURLE_OK, opened >= 0 else {
-      let failure = connectFailure(code, handle)
-      pool.noteConnectFailure(failure, at: multiplexer.origin)
+    guard phase == .connecting, let dialed else { return }
+    switch dialed.result(code, pool, at: multiplexer.origin) {
+    case .failure(let failure):
       close()
-      return multiplexer.couldNotOpen(failure)
+      multiplexer.couldNotOpen(failure)
+    case .success(let opened): opens(dialed, opened)
     }
+  }
+
+  private func opens(_ dialed: DialedConnection, _ opened: Int32) {
     // Libcurl shows the connection's TLS only once something was read from it.
     let buffer = upstream.receiveBuffer
-    var count = 0
-    let first = curl_easy_recv(handle.raw, buffer.baseAddress, buffer.count, &count)
-    guard first == CURLE_OK && count > 0 || first == CURLE_AGAIN else {
-      close()
-      return multiplexer.couldNotOpen(
-        UpstreamFailure(
-          kind: .resetBeforeResponse, detail: "the connection was closed before any request",
-          requestMayHaveArrived: false))
-    }
-    guard negotiatedProtocol(of: handle) == "h2" else {
-      guard let shard else { return }
+    let first = dialed.handle.receive(into: buffer)
+    if first == .end || first == .failed { return endedUnused() }
+    guard dialed.handle.negotiatedProtocol == "h2" else {
       // The connection goes on, as one that speaks HTTP/1.1.
-      self.handle = nil
-      self.shard = nil
+      self.dialed = nil
       phase = .closed
-      return multiplexer.speaksHTTP1(handle, shard, opened)
+      return multiplexer.speaksHTTP1(dialed, opened)
     }
     phase = .open
     descriptor = opened
     socket = upstream.own(opened, self, takingFromLibcurl: false)
-    if count > 0 {
+    if case .bytes(let count) = first {
       take(UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[..<count]))
       // More may be deciphered already, which raises no event.
       receive()
@@ -130,6 +109,7 @@ final class MultiplexedConnection: CallCarrier {
   func open(_ fields: HTTP2RequestFields, body: [UInt8], owner: any HTTP2StreamOwner) -> Int32? {
     guard phase == .open, let id = session.begin(fields, body: body, owner: owner) else { return nil }
     wasBusy = true
+    hasCarried = true
     needsFlush()
     return id
   }
@@ -153,27 +133,28 @@ final class MultiplexedConnection: CallCarrier {
 
   /// Finds what the provider said while nothing ran, GOAWAY or the end, before another call goes out.
   func look() {
-    guard phase == .open, !isReceiving, session.openStreams == 0 else { return }
-    var byte: UInt8 = 0
-    if recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) >= 0 || errno != EAGAIN { receive() }
+    guard phase == .open, !isReceiving, session.openStreams == 0, !isSilent(descriptor) else { return }
+    receive()
   }
 
   private func receive() {
     guard !isReceiving else { return }
-    isReceiving = true
     var end: String?
-    while phase == .open, end == nil, !session.isBroken, let handle {
+    var reads = 0
+    reading: while phase == .open, end == nil, !session.isBroken, let handle = dialed?.handle {
+      guard reads < Self.readsPerEvent else {
+        upstream.readOnLater(self, handle)
+        break
+      }
+      reads += 1
       let buffer = upstream.receiveBuffer
-      var count = 0
-      let code = curl_easy_recv(handle.raw, buffer.baseAddress, buffer.count, &count)
-      if code == CURLE_AGAIN { break }
-      if code == CURLE_OK, count > 0 {
-        session.receive(UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[..<count]))
-      } else {
-        end = code == CURLE_OK ? "the connection was closed" : "the connection was reset"
+      switch handle.receive(into: buffer) {
+      case .bytes(let count): take(UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[..<count]))
+      case .wouldBlock: break reading
+      case .end: end = "the connection was closed"
+      case .failed: end = "the connection was reset"
       }
     }
-    isReceiving = false
     if let end { lose(end) } else { flush() }
   }
 
@@ -184,9 +165,23 @@ final class MultiplexedConnection: CallCarrier {
   }
 
   private func flush() {
-    guard phase == .open, !isReceiving, let handle else { return }
-    var isBlocked = false
-    while !isBlocked {
+    guard phase == .open, !isReceiving else { return }
+    let written = write()
+    if written == .failed { return lose("the connection was reset") }
+    // Of a broken protocol nothing more is read, and so no provider is waited for that takes nothing.
+    if session.isBroken { return lose("the provider broke the protocol") }
+    if written == .all, session.isFinished { return lose("the connection was closed") }
+    socket?.watch?.wait(for: written == .blocked ? [.readable, .writable] : .readable)
+    if session.openStreams == 0 { becameIdle() }
+    // Closed by that where the provider takes no more.
+    if phase == .open || hasCarried { multiplexer.placeWaiting() }
+  }
+
+  private enum Written { case all, blocked, failed }
+
+  private func write() -> Written {
+    guard let handle = dialed?.handle else { return .failed }
+    while true {
       if outputStart == output.count {
         output.removeAll(keepingCapacity: output.capacity <= 4096 || session.openStreams > 0)
         outputStart = 0
@@ -194,28 +189,18 @@ final class MultiplexedConnection: CallCarrier {
         isReceiving = true
         session.produce(into: &output, limit: Self.framedBytes)
         isReceiving = false
-        if output.isEmpty { break }
+        if output.isEmpty { return .all }
       }
-      var count = 0
-      let code = output[outputStart...].withUnsafeBytes {
-        curl_easy_send(handle.raw, $0.baseAddress, $0.count, &count)
-      }
-      switch code {
-      case CURLE_OK: outputStart += count
-      case CURLE_AGAIN: isBlocked = true
-      default: return lose("the connection was reset")
+      switch handle.send(output[outputStart...]) {
+      case .bytes(let count): outputStart += count
+      case .wouldBlock: return .blocked
+      case .failed: return .failed
       }
     }
-    if !isBlocked, session.isFinished {
-      return lose(session.isBroken ? "the provider broke the protocol" : "the connection was closed")
-    }
-    socket?.watch?.wait(for: isBlocked ? [.readable, .writable] : .readable)
-    if session.openStreams == 0 { becameIdle() }
-    multiplexer.placeWaiting()
   }
 
   private func becameIdle() {
-    if session.isLeaving { return close() }
+    if session.isLeaving { return hasCarried ? close() : endedUnused() }
     guard wasBusy else { return }
     wasBusy = false
     idleSince = upstream.now
@@ -225,9 +210,19 @@ final class MultiplexedConnection: CallCarrier {
   /// The connection is gone, and with it every call that ran on it.
   private func lose(_ how: String) {
     guard phase == .open else { return }
+    guard hasCarried else { return endedUnused() }
     close()
     session.connectionLost(how)
     multiplexer.placeWaiting()
+  }
+
+  /// It ended before it carried a call: a fresh one would fare no better, so those that wait are not kept for it.
+  private func endedUnused() {
+    close()
+    multiplexer.couldNotOpen(
+      UpstreamFailure(
+        kind: .resetBeforeResponse, detail: "the connection was closed before any request",
+        requestMayHaveArrived: false))
   }
 
   /// Closes for good; harmless when it is closed. Streams that are still open hear of it by `lose` alone.
@@ -235,9 +230,8 @@ final class MultiplexedConnection: CallCarrier {
     guard phase != .closed else { return }
     phase = .closed
     multiplexer.forget(self)
-    if let handle, let shard { upstream.insideCurl { shard.remove(handle.raw) } }
-    handle = nil
-    shard = nil
+    dialed?.letGo(upstream)
+    dialed = nil
     socket?.direct = nil
     socket = nil
     descriptor = -1
@@ -248,25 +242,7 @@ final class MultiplexedConnection: CallCarrier {
   /// Ends an idle connection in words.
   func sayGoodbye() {
     session.sayGoodbye()
-    flush()
+    _ = write()
     close()
   }
-}
-
-/// What ALPN settled on; empty where nothing did, or where libcurl encrypts with something else than OpenSSL.
-func negotiatedProtocol(of handle: EasyHandle) -> String {
-  guard let tls = tg_curl_get_tls(handle.raw) else { return "" }
-  var name: UnsafePointer<UInt8>?
-  var length: UInt32 = 0
-  SSL_get0_alpn_selected(OpaquePointer(tls), &name, &length)
-  return name.map { String(decoding: UnsafeBufferPointer(start: $0, count: Int(length)), as: UTF8.self) } ?? ""
-}
-
-/// Why no connection came about.
-func connectFailure(_ code: CURLcode, _ handle: EasyHandle) -> UpstreamFailure {
-  transferFailure(
-    code == CURLE_OK ? CURLE_COULDNT_CONNECT : code,
-    TransferProgress(
-      reachedRequest: false, sentBytes: 0, answerBegan: false, headComplete: false,
-      socketRefused: handle.socketRefused, malformed: nil, vetoedResend: false, message: handle.message))
 }

@@ -2,7 +2,8 @@
 //
 // Promises: a call goes to the first connection with room, in the order in which calls came; more connections are opened only for calls
 // that those that are there or on their way have no room for; where the provider shuts connection after connection, calls wait
-// within their connect timeout instead of opening ever more.
+// within their connect timeout instead of opening ever more; where it ends them before they carried any, the calls fail instead, and
+// those that waited at one time fail by one event.
 import CCurl
 import EventLoop
 import HTTPMessage
@@ -25,6 +26,8 @@ final class Multiplexer {
   /// Until then it is taken to speak HTTP/1.1 only.
   private var speaksHTTP1Until: UInt64 = 0
   private var isPlacing = false
+  /// The last time that waiting calls went without a connection.
+  private var failure: (event: UInt64, at: UInt64)?
 
   init(_ upstream: CurlUpstream, _ pool: ProviderPool, origin: String) {
     self.upstream = upstream
@@ -70,9 +73,6 @@ final class Multiplexer {
 
   private func openForWaiting() {
     guard !waiting.isEmpty else { return }
-    for connection in connections where connection.isPending && connection.readyDeadline <= upstream.now {
-      connection.close()
-    }
     for connection in connections where !connection.isPending {
       if connection.session.allowedStreams > 0 { usualRoom = connection.session.allowedStreams }
     }
@@ -99,36 +99,58 @@ final class Multiplexer {
   func couldNotOpen(_ failure: UpstreamFailure) {
     guard !connections.contains(where: { $0.isPending || ($0.room > 0) }) else { return }
     var shared = failure
-    shared.event = upstream.nextEvent()
+    shared.event = event(ofWaitingSince: waiting.map(\.waitingSince).min() ?? upstream.now)
     let gone = waiting
     waiting = []
     for call in gone { call.fail(shared) }
   }
 
+  /// The number of the event by which a call goes without a connection now: those that waited already when the first did share it.
+  func event(ofWaitingSince began: UInt64) -> UInt64 {
+    if let failure, began <= failure.at { return failure.event }
+    let event = upstream.nextEvent()
+    failure = (event, upstream.now)
+    return event
+  }
+
   /// ALPN chose HTTP/1.1: the connection carries the first call in that way, and the others get connections of their own.
-  func speaksHTTP1(_ handle: EasyHandle, _ shard: CurlShard, _ descriptor: Int32) {
+  func speaksHTTP1(_ dialed: DialedConnection, _ descriptor: Int32) {
     speaksHTTP1Until = upstream.now &+ Self.askAgain
     connections.removeAll { $0.isClosed }
     let all = waiting
     waiting = []
-    var opened: (handle: EasyHandle, shard: CurlShard, descriptor: Int32)? = (handle, shard, descriptor)
+    var opened: (dialed: DialedConnection, descriptor: Int32)? = (dialed, descriptor)
     for call in all { upstream.beginDirectly(call, pool, opened: opened.take()) }
     // Whoever wanted it has left.
-    if opened != nil { upstream.insideCurl { shard.remove(handle.raw) } }
+    opened?.dialed.letGo(upstream)
   }
 
   // MARK: Upkeep
 
-  /// Closes connections that were idle for long; returns when to look again, nil where none is idle.
+  /// Closes connections that were idle for long, and those that are not ready in time; returns when to look again, nil where there is
+  /// nothing to look at.
   func closeIdle(at now: UInt64) -> UInt64? {
     var next: UInt64?
-    for connection in connections where connection.isIdle && !connection.isPending {
-      let end = connection.idleSince &+ ProviderPool.patience
-      if pool.isRetired || end <= now {
-        connection.sayGoodbye()
-      } else {
+    var isLate = false
+    for connection in connections where connection.isPending || connection.isIdle {
+      let end = connection.isPending ? connection.readyDeadline : connection.idleSince &+ ProviderPool.patience
+      let isWanted = !pool.isRetired || connection.isPending && !waiting.isEmpty
+      if isWanted, end > now {
         next = min(next ?? .max, end)
+      } else if connection.isPending {
+        isLate = true
+        connection.close()
+      } else {
+        connection.sayGoodbye()
       }
+    }
+    if isLate {
+      couldNotOpen(
+        UpstreamFailure(
+          kind: .connectTimedOut, detail: "the provider did not say in time what it takes",
+          requestMayHaveArrived: false))
+    } else {
+      placeWaiting()
     }
     return next
   }

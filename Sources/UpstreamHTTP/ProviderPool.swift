@@ -105,10 +105,43 @@ final class ProviderPool {
     }
   }
 
-  func takeConnector() -> EasyHandle? { connectors.popLast() }
+  /// Has libcurl open a connection for the carrier, which hears of it by `libcurlFinished`.
+  /// - Parameter offersHTTP2: by ALPN, beside HTTP/1.1.
+  func dial(
+    _ origin: String, for carrier: CallCarrier, _ upstream: CurlUpstream, offersHTTP2: Bool = false,
+    within timeout: Duration?
+  ) throws(TransferSetupFailure) -> DialedConnection {
+    let handle: EasyHandle
+    if !offersHTTP2, let connector = connectors.popLast() {
+      handle = connector
+    } else {
+      handle = try EasyHandle(upstream, self, offersHTTP2: offersHTTP2)
+      // Once: libcurl keeps the buffer of a connecting that failed, and then takes no other size.
+      try handle.set(CURLOPT_CONNECT_ONLY, 1)
+      try handle.set(CURLOPT_BUFFERSIZE, 1024)
+    }
+    handle.forget()
+    try handle.set(CURLOPT_URL, text: origin)
+    try handle.setConnectTimeout(timeout)
+    try prepareLookUp(of: origin, with: handle)
+    try handle.serve(carrier)
+    return DialedConnection(handle: handle, shard: try start(handle, upstream))
+  }
 
   func giveBack(_ connector: EasyHandle) {
     if connectors.count < 8, !isRetired { connectors.append(connector) }
+  }
+
+  /// Hands a handle that is ready to libcurl, in the first shard with room.
+  func start(_ handle: EasyHandle, _ upstream: CurlUpstream) throws(TransferSetupFailure) -> CurlShard {
+    guard let shard = shardWithRoom(upstream) else {
+      throw TransferSetupFailure(option: "curl_multi_init", code: CURLE_OUT_OF_MEMORY)
+    }
+    let code = shard.add(handle.raw)
+    guard code == CURLM_OK else {
+      throw TransferSetupFailure(option: "curl_multi_add_handle: \(code.rawValue)", code: CURLE_FAILED_INIT)
+    }
+    return shard
   }
 
   // MARK: libcurl's transfers
@@ -116,7 +149,7 @@ final class ProviderPool {
   var active: Int { shards.reduce(0) { $0 + $1.active } }
 
   /// The first shard with room; nil where libcurl has no memory for another.
-  func shardWithRoom(_ upstream: CurlUpstream) -> CurlShard? {
+  private func shardWithRoom(_ upstream: CurlUpstream) -> CurlShard? {
     for shard in shards where shard.active < CurlShard.capacity { return shard }
     guard let shard = CurlShard(upstream: upstream, settings: settings) else { return nil }
     shards.append(shard)

@@ -17,6 +17,8 @@ struct TransferProgress {
   var malformed: String?
   /// A second sending over a fresh connection was vetoed, since the request is not idempotent.
   var vetoedResend: Bool
+  /// The provider had all of the request for so long that it may have worked on it.
+  var hadTime: Bool
   /// Libcurl's own words; may quote the answer, so they are only shown for failures before the request.
   var message: String
 }
@@ -24,7 +26,9 @@ struct TransferProgress {
 func transferFailure(_ code: CURLcode, _ progress: TransferProgress) -> UpstreamFailure {
   let mayHaveArrived = progress.reachedRequest && progress.sentBytes > 0
   func failure(_ kind: UpstreamFailure.Kind, _ detail: String) -> UpstreamFailure {
-    UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived)
+    UpstreamFailure(
+      kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived,
+      requestWasSent: mayHaveArrived && progress.hadTime)
   }
   /// Before the request is sent nothing of the answer can be in the message.
   let words = progress.message.isEmpty ? String(cString: curl_easy_strerror(code)) : progress.message

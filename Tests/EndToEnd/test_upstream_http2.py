@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import ssl
 import threading
 import time
 from types import SimpleNamespace
@@ -365,10 +367,130 @@ def test_a_flood_of_control_frames_ends_its_connection_alone(setting, http):
     assert call(setting).body == ANSWER
 
 
+def only_connections(start, tmp_path, serve, **changes):
+    """A broker whose provider shakes hands and then does as `serve(tls)` says to each connection."""
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    context.set_alpn_protocols(["h2"])
+    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+    accepted = []
+
+    def run(raw):
+        try:
+            with context.wrap_socket(raw, server_side=True) as tls:
+                serve(tls)
+        except OSError:
+            pass
+
+    def accept():
+        while True:
+            try:
+                accepted.append(listener.accept()[0])
+            except OSError:
+                return
+            threading.Thread(target=run, args=(accepted[-1],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    policy = policy_for("https://127.0.0.1:%d" % listener.getsockname()[1], **changes)
+    for entry in policy["providers"].values():
+        entry |= {"http_version": "2", "ca_file": str(certificate[0])}
+    return SimpleNamespace(broker=start.broker(policy), accepted=accepted, close=lambda: listener.shutdown(socket.SHUT_RDWR))
+
+
+SETTINGS, GOAWAY = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]), bytes([0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("said", [SETTINGS + GOAWAY, b""])
+def test_a_provider_that_ends_each_new_connection_is_one_failure_each_time(start, tmp_path, http, said):
+    """As over HTTP/1.1: an attempt is one connection, and a backoff follows."""
+
+    def serve(tls):
+        if said:
+            tls.sendall(said)
+        else:
+            # The client has spoken, and found nothing to read.
+            tls.recv(65536)
+
+    setting = only_connections(
+        start, tmp_path, serve, timeouts={"connect": "3s", "first_byte": "20s"}, retry={"attempts": 3, "base": "5ms", "max": "10ms"})
+    try:
+        reply = call(setting)
+        assert reply.status == 502
+        assert [tried["failure"] for tried in record_of(http, setting.broker, reply)["tries"]] == ["reset_before_response"] * 3
+        assert len(setting.accepted) == 3
+    finally:
+        setting.close()
+
+
+def test_calls_that_wait_in_vain_together_are_one_event(start, tmp_path, http):
+    """Nothing comes of the connection: twenty calls, a breaker of five failures, which stays closed."""
+    setting = only_connections(
+        start, tmp_path, lambda tls: tls.recv(65536) and tls.recv(65536), timeouts={"connect": "1s", "first_byte": "20s"},
+        retry={"attempts": 1}, breaker={"failures": 5})
+    try:
+        results = in_parallel(setting, 20, "")
+        assert [result.status for result in results] == [504] * 20
+        assert breaker(http, setting.broker)["state"] == "closed"
+    finally:
+        setting.close()
+
+
+def test_a_connection_that_never_says_what_it_takes_is_closed(start, tmp_path):
+    closed = threading.Event()
+
+    def serve(tls):
+        while tls.recv(65536):
+            pass
+        closed.set()
+
+    setting = only_connections(start, tmp_path, serve, timeouts={"connect": "500ms", "first_byte": "20s"}, retry={"attempts": 1})
+    try:
+        assert call(setting).status == 504
+        assert closed.wait(5), "nobody waits for it any more"
+    finally:
+        setting.close()
+
+
+def test_a_broken_provider_that_reads_nothing_is_left_at_once(start, tmp_path, http):
+    """It stops reading in the middle of a body and floods: the goodbye cannot go out, and is not waited for."""
+    left = threading.Event()
+
+    def early(stream):
+        connection = stream.connection
+        # As long as it holds this, nothing is read.
+        with connection.lock:
+            # Far less than the body fits into what lies between.
+            connection.raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+            connection.h2.increment_flow_control_window(30 << 20)
+            connection.flush()
+            stream.reset.wait(0.3)
+            try:
+                connection.raw.sendall(bytes([0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]) * 200_000)
+            except OSError:
+                pass
+            left.wait(15)
+
+    certificate = make_certificate(tmp_path)
+    provider = H2Provider(certificate, answer, early=early, settings=lambda number: {4: 30 << 20})
+    policy = policy_for(provider.url, timeouts={"connect": "2s", "first_byte": "10s"}, retry={"attempts": 1})
+    for entry in policy["providers"].values():
+        entry |= {"http_version": "2", "ca_file": str(certificate[0])}
+    broker = start.broker(policy)
+    try:
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * (20 << 20)}]}).encode()
+        began = time.monotonic()
+        reply = exchange(address_of(broker.url), "POST", "/v1/chat/completions", JSON, body)
+        print(f"\nHTTP/2: left a broken provider after {time.monotonic() - began:.2f} s")
+        assert reply.status == 502
+        assert [tried["failure"] for tried in record_of(http, broker, reply)["tries"]] == ["reset_before_response"]
+    finally:
+        left.set()
+        provider.close()
+
+
 def test_a_provider_that_only_speaks_http_1(start, tmp_path, simulator, http):
     """ALPN decides: where the provider does not offer HTTP/2, the calls go over HTTP/1.1."""
-    import socket
-    import ssl
     certificate = make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)

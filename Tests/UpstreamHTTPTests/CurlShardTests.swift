@@ -81,8 +81,10 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
 
   private final class Requests: Sendable { let read = Mutex(0) }
 
-  /// A server that answers requests, but hangs up after it has read one of those whose numbers are given.
-  private func hangingUp(at numbers: Set<Int>, _ requests: Requests, answer: String = ok) throws -> ScriptedServer {
+  /// A server that answers requests, but hangs up after it has read one of those whose numbers are given, as soon as `gate` is open.
+  private func hangingUp(
+    at numbers: Set<Int>, _ requests: Requests, answer: String = ok, after gate: Gate? = nil
+  ) throws -> ScriptedServer {
     try ScriptedServer { connection in
       while true {
         _ = try connection.readRequest()
@@ -90,7 +92,10 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
           count += 1
           return count
         }
-        if numbers.contains(number) { return }
+        if numbers.contains(number) {
+          gate?.waitUntilOpen()
+          return
+        }
         try connection.send(answer)
       }
     }
@@ -107,10 +112,11 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
     #expect(requests.read.withLock { $0 } == 1)
   }
 
-  /// A reused connection that dies before a byte of the answer was closed by the provider meanwhile.
+  /// A reused connection that dies at once, before a byte of the answer, was closed by the provider meanwhile.
   @Test(arguments: ["GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"])
   func aRequestOnAReusedConnectionThatDiesIsSentOnceMore(_ method: String) throws {
     let bench = try Bench()
+    bench.upstream.moment = .max
     let requests = Requests()
     let answer = method == "HEAD" ? "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" : ok
     let server = try hangingUp(at: [2], requests, answer: answer)
@@ -121,8 +127,70 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
     #expect(requests.read.withLock { $0 } == 3)
   }
 
+  /// One that dies later was at work on the request, unless sending that twice means the same as once.
+  @Test(arguments: [false, true], ["POST", "PATCH", "GET", "PUT"])
+  func aRequestThatTheProviderHadTimeForIsNotSentAgain(_ libcurl: Bool, _ method: String) throws {
+    let bench = try Bench(libcurl: libcurl)
+    bench.upstream.moment = 20_000_000
+    let requests = Requests()
+    let gate = Gate()
+    let server = try hangingUp(at: [2], requests, after: gate)
+    defer {
+      gate.open()
+      server.stop()
+    }
+    #expect(bench.run(server.url + "/", method: method).ending == .completed)
+    let recorder = Recorder()
+    bench.begin(server.url + "/", method: method, events: recorder)
+    bench.turn(until: { requests.read.withLock { $0 } == 2 })
+    let due = bench.loop.now + 2 * bench.upstream.moment
+    bench.turn(until: { bench.loop.now > due })
+    gate.open()
+    bench.turn(until: { recorder.ending != nil })
+    if method == "GET" || method == "PUT" {
+      #expect(recorder.ending == .completed)
+    } else {
+      #expect(recorder.failure?.kind == .resetBeforeResponse)
+      #expect(recorder.failure?.requestWasSent == true)
+      #expect(requests.read.withLock { $0 } == 2)
+    }
+  }
+
+  /// What the provider has not read whole it cannot have worked on, however long it took.
+  @Test func aRequestThatWasNotWhollySentIsSentAgain() throws {
+    let bench = try Bench()
+    bench.upstream.moment = 20_000_000
+    let gate = Gate()
+    let heads = Mutex(0)
+    let server = try ScriptedServer { connection in
+      _ = try connection.readRequest()
+      try connection.send(ok)
+      guard connection.number == 1 else { return }
+      // The next one is larger than all buffers on its way.
+      _ = try connection.read(atMost: 100)
+      heads.withLock { $0 += 1 }
+      gate.waitUntilOpen()
+      connection.reset()
+    }
+    defer {
+      gate.open()
+      server.stop()
+    }
+    #expect(bench.run(server.url + "/").ending == .completed)
+    let recorder = Recorder()
+    bench.begin(server.url + "/", body: [UInt8](repeating: 0x61, count: 32 << 20), events: recorder)
+    bench.turn(until: { heads.withLock { $0 } == 1 })
+    let due = bench.loop.now + 2 * bench.upstream.moment
+    bench.turn(until: { bench.loop.now > due })
+    gate.open()
+    bench.turn(until: { recorder.ending != nil })
+    #expect(recorder.ending == .completed)
+    #expect(server.connections == 2)
+  }
+
   @Test(arguments: ["POST", "PATCH"]) func whatWasSentOnceMoreIsNotSentAThirdTime(_ method: String) throws {
     let bench = try Bench()
+    bench.upstream.moment = .max
     let requests = Requests()
     let server = try hangingUp(at: [2, 3], requests)
     defer { server.stop() }

@@ -93,8 +93,9 @@ private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     #expect(silent.text == "abc")
   }
 
-  @Test func connectionsAreKeptAndAPostIsNotSentTwice() throws {
+  @Test func connectionsAreKeptAndAPostThatMayHaveBeenWorkedOnIsNotSentTwice() throws {
     let bench = try Bench(libcurl: true)
+    bench.upstream.moment = 0
     let requests = Mutex(0)
     let server = try ScriptedServer { connection in
       for _ in 0..<3 {
@@ -114,6 +115,29 @@ private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     #expect(requests.withLock { $0 } == 4)
     // Libcurl may have opened a connection to try again before it learned that it may not; nothing was sent on it.
     #expect(bench.run(server.url + "/", method: "GET").text == "ok")
+    #expect(requests.withLock { $0 } == 5)
+  }
+
+  /// Nor a third time, where a second was due.
+  @Test func aPostOnAConnectionThatDiesAtOnceIsSentOnceMore() throws {
+    let bench = try Bench(libcurl: true)
+    bench.upstream.moment = .max
+    let requests = Mutex(0)
+    let server = try ScriptedServer { connection in
+      while true {
+        _ = try connection.readRequest()
+        let number = requests.withLock { count in
+          count += 1
+          return count
+        }
+        if number == 2 || number >= 4 { return }
+        try connection.send(ok)
+      }
+    }
+    defer { server.stop() }
+    for _ in 0..<2 { #expect(bench.run(server.url + "/").text == "ok") }
+    #expect(requests.withLock { $0 } == 3)
+    #expect(bench.run(server.url + "/").failure?.kind == .resetBeforeResponse)
     #expect(requests.withLock { $0 } == 5)
   }
 

@@ -10,6 +10,8 @@ import Testing
     private(set) var head: ResponseHead?
     private(set) var body: [UInt8] = []
     private(set) var ending: HTTP2StreamEnding?
+    private(set) var timesSent = 0
+    func streamSent() { timesSent += 1 }
     func streamResponded(_ head: ResponseHead) { self.head = head }
     func streamReceived(_ bytes: UnsafeBufferPointer<UInt8>) { body.append(contentsOf: bytes) }
     func streamEnded(_ ending: HTTP2StreamEnding) { self.ending = ending }
@@ -266,6 +268,59 @@ import Testing
       #expect(bench.session.isFinished)
       if type == 0 { #expect(survived) }
     }
+  }
+
+  /// A server says after each read what it has room for, for the stream and for the connection.
+  @Test func windowUpdatesInProportionToWhatIsSentAreNoFlood() throws {
+    let bench = Bench()
+    bench.greet()
+    // Room for all that follows, at once.
+    bench.feed(8, 0, 0, Bench.word(1 << 30))
+    var updates = 0
+    for number in 0..<400 {
+      let owner = Owner()
+      let id = UInt32(try bench.request(owner, body: [UInt8](repeating: 1, count: 60_000)))
+      let frames = bench.sent().count { $0.type == 0 }
+      #expect(frames == 4 && owner.timesSent == 1)
+      for _ in 0..<2 * frames {
+        bench.feed(8, 0, 0, Bench.word(100))
+        bench.feed(8, 0, id, Bench.word(100))
+      }
+      updates += 4 * frames
+      bench.feed(1, 5, id, Self.ok)
+      #expect(owner.ending == .whole, "call \(number)")
+    }
+    #expect(updates == 6_400 && !bench.session.isFinished)
+    // More of them than frames of any other kind may come at once, and none was counted.
+    for _ in 0..<9_900 { bench.feed(6, 1, 0, [UInt8](repeating: 0, count: 8)) }
+    #expect(!bench.session.isFinished)
+  }
+
+  /// Those that nothing was sent for are counted: 10,000 at once.
+  @Test(arguments: [(10_000, false), (10_001, true)])
+  func windowUpdatesForNothingAreAFlood(_ count: Int, _ isFlood: Bool) throws {
+    let bench = Bench()
+    bench.greet()
+    // The settings are counted too.
+    bench.now += 1_000_000_000
+    for _ in 0..<count { bench.feed(8, 0, 0, Bench.word(1)) }
+    _ = bench.sent()
+    #expect(bench.session.isFinished == isFlood)
+  }
+
+  @Test(arguments: [0, 1, 60_000, 70_000]) func aRequestIsSentWithItsLastByte(_ size: Int) throws {
+    let bench = Bench()
+    bench.greet()
+    let owner = Owner()
+    _ = try bench.request(owner, body: [UInt8](repeating: 1, count: size))
+    #expect(owner.timesSent == 0)
+    _ = bench.sent()
+    // The provider's window ends at 65,535 bytes.
+    #expect(owner.timesSent == (size < 65_536 ? 1 : 0))
+    bench.feed(8, 0, 0, Bench.word(10_000))
+    bench.feed(8, 0, 1, Bench.word(10_000))
+    _ = bench.sent()
+    #expect(owner.timesSent == 1)
   }
 
   @Test func whoIsCancelledHearsNothingMore() throws {

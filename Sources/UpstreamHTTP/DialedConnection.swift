@@ -1,0 +1,94 @@
+// A connection that libcurl opens for a carrier, which then speaks on it itself: dialing, reading and writing, once for both versions
+// of HTTP.
+import CCurl
+import COpenSSL
+import HTTPMessage
+
+#if canImport(Glibc)
+  import Glibc
+#else
+  import Darwin
+#endif
+
+/// Libcurl's handle of such a connection, from dialing on; where the connection is encrypted, for as long as it lives.
+struct DialedConnection {
+  let handle: EasyHandle
+  let shard: CurlShard
+
+  /// What became of the dialing: the descriptor, or why there is none.
+  func result(_ code: CURLcode, _ pool: ProviderPool, at origin: String) -> Result<Int32, UpstreamFailure> {
+    let descriptor = tg_curl_get_socket(handle.raw)
+    if code == CURLE_OK, descriptor >= 0 { return .success(descriptor) }
+    let failure = transferFailure(
+      code == CURLE_OK ? CURLE_COULDNT_CONNECT : code,
+      TransferProgress(
+        reachedRequest: false, sentBytes: 0, answerBegan: false, headComplete: false,
+        socketRefused: handle.socketRefused, malformed: nil, vetoedResend: false, hadTime: false,
+        message: handle.message))
+    pool.noteConnectFailure(failure, at: origin)
+    return .failure(failure)
+  }
+
+  /// Takes the handle away from libcurl, which closes what is still its own.
+  func letGo(_ upstream: CurlUpstream) { upstream.insideCurl { shard.remove(handle.raw) } }
+}
+
+/// What a read brought.
+enum ReadResult: Equatable {
+  case bytes(Int)
+  case wouldBlock
+  case end
+  case failed
+}
+
+/// What a write took.
+enum WriteResult: Equatable {
+  case bytes(Int)
+  case wouldBlock
+  case failed
+}
+
+extension EasyHandle {
+  /// Reads deciphered bytes.
+  func receive(into buffer: UnsafeMutableBufferPointer<UInt8>) -> ReadResult {
+    var count = 0
+    switch curl_easy_recv(raw, buffer.baseAddress, buffer.count, &count) {
+    case CURLE_OK: return count > 0 ? .bytes(count) : .end
+    case CURLE_AGAIN: return .wouldBlock
+    default: return .failed
+    }
+  }
+
+  func send(_ bytes: ArraySlice<UInt8>) -> WriteResult {
+    var count = 0
+    switch bytes.withUnsafeBytes({ curl_easy_send(raw, $0.baseAddress, $0.count, &count) }) {
+    case CURLE_OK: return .bytes(count)
+    case CURLE_AGAIN: return .wouldBlock
+    default: return .failed
+    }
+  }
+
+  /// OpenSSL's object of the connection; nil before anything was read, and where libcurl encrypts with something else.
+  private var tls: OpaquePointer? { tg_curl_get_tls(raw).map { OpaquePointer($0) } }
+
+  /// TLS has bytes that it took from the socket already: no event will tell of them.
+  var hasBytesInHand: Bool { tls.map { SSL_has_pending($0) == 1 } ?? false }
+
+  /// The peer has ended the connection in words.
+  var heardGoodbye: Bool { tls.map { SSL_get_shutdown($0) & SSL_RECEIVED_SHUTDOWN != 0 } ?? true }
+
+  /// What ALPN settled on; empty where nothing did.
+  var negotiatedProtocol: String {
+    guard let tls else { return "" }
+    var name: UnsafePointer<UInt8>?
+    var length: UInt32 = 0
+    SSL_get0_alpn_selected(tls, &name, &length)
+    return name.map { String(decoding: UnsafeBufferPointer(start: $0, count: Int(length)), as: UTF8.self) } ?? ""
+  }
+}
+
+/// True where the peer has neither sent anything nor ended the connection.
+func isSilent(_ descriptor: Int32) -> Bool {
+  var byte: UInt8 = 0
+  return recv(descriptor, &byte, 1, Int32(MSG_PEEK) | Int32(MSG_DONTWAIT)) < 0 && errno == EAGAIN
+}
