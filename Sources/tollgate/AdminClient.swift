@@ -70,9 +70,14 @@ struct AdminClient {
   }
 
   func get<Value: Decodable>(_ type: Value.Type, _ path: String) throws -> Value {
+    try decode(type, try call("GET", path), of: path)
+  }
+
+  /// What the broker answered at `path`, read.
+  func decode<Value: Decodable>(_ type: Value.Type, _ answer: Data, of path: String) throws -> Value {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
-    do { return try decoder.decode(type, from: try call("GET", path)) } catch is DecodingError {
+    do { return try decoder.decode(type, from: answer) } catch is DecodingError {
       throw Refusal(AdminClient.unexpected("\(options.address)\(path)"))
     }
   }

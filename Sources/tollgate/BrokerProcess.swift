@@ -104,13 +104,12 @@ final class BrokerProcess {
     var limits = EndpointLimits()
     limits.bodyBytes = policy.maxBody
     let files = BrokerProcess.certificate(policy, relativeTo: options.policyFile)
-    let dataServer = HTTPServer(
-      loop: loop, handler: broker, limits: limits, tls: try files.map { try CertificateFollower.load($0) },
-      memory: memory)
+    let pair = try files.map { try CertificateFollower.load($0) }
+    let dataServer = HTTPServer(loop: loop, handler: broker, limits: limits, tls: pair?.context, memory: memory)
     dataServer.onMemoryShortage = { CurlUpstream.releaseHeap() }
     self.dataServer = dataServer
-    certificate = files.map { files in
-      CertificateFollower(loop: loop, files: files, logger: logger) { [unowned dataServer] in dataServer.replaceTLS($0)
+    certificate = pair.map { pair in
+      CertificateFollower(loop: loop, served: pair, logger: logger) { [unowned dataServer] in dataServer.replaceTLS($0)
       }
     }
     if policy.admin.listen != nil {
@@ -226,17 +225,14 @@ final class BrokerProcess {
     do {
       let policy = try BrokerProcess.load(options)
       let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
-      var pair: (files: CertificateFollower.Files, context: TLSContext)?
-      if let files = BrokerProcess.certificate(policy, relativeTo: options.policyFile) {
-        pair = (files, try CertificateFollower.load(files))
-      }
-      let renewed = pair
+      let renewed = try BrokerProcess.certificate(policy, relativeTo: options.policyFile)
+        .map { try CertificateFollower.load($0) }
       secretReader.read(policy, relativeTo: options.policyFile) { [weak self] result in
         guard let self else { return }
         switch result {
         case .success(let secrets):
           replace(policy, secrets, prices)
-          if let renewed { certificate?.reloaded(renewed.files, renewed.context) }
+          if let renewed { certificate?.reloaded(renewed) }
           tell([])
         case .failure(let error): tell(refused(error))
         }

@@ -14,6 +14,14 @@ final class CertificateFollower {
     var key: String
   }
 
+  /// A pair that was loaded.
+  struct Pair {
+    var files: Files
+    var context: TLSContext
+    /// Hashes of the files, taken just before: if they changed while they were loaded, they differ from what is there and are read again.
+    fileprivate var contents: [[UInt8]?]
+  }
+
   private let loop: EventLoop
   private let logger: Logger
   private var files: Files
@@ -26,17 +34,19 @@ final class CertificateFollower {
   private var served: [[UInt8]?]
   private var refused: [[UInt8]?] = []
 
-  /// - Parameter served: the pair that is in use, read from `files` just now.
-  init(loop: EventLoop, files: Files, logger: Logger, takeUp: @escaping (TLSContext) -> Void) {
+  /// - Parameter served: the pair that is in use.
+  init(loop: EventLoop, served: Pair, logger: Logger, takeUp: @escaping (TLSContext) -> Void) {
     self.loop = loop
-    self.files = files
+    files = served.files
     self.logger = logger
     self.takeUp = takeUp
-    served = CertificateFollower.contents(of: files)
+    self.served = served.contents
   }
 
-  static func load(_ files: Files) throws -> TLSContext {
-    try TLSContext(certificateFile: files.certificate, keyFile: files.key)
+  static func load(_ files: Files) throws -> Pair {
+    let contents = contents(of: files)
+    let context = try TLSContext(certificateFile: files.certificate, keyFile: files.key)
+    return Pair(files: files, context: context, contents: contents)
   }
 
   /// Begins to watch; again after the policy names other files.
@@ -55,32 +65,31 @@ final class CertificateFollower {
     }
   }
 
-  /// A reload has read this pair, and found it good.
-  func reloaded(_ files: Files, _ context: TLSContext) {
-    let contents = CertificateFollower.contents(of: files)
-    if files != self.files {
-      self.files = files
+  /// A reload has read this pair and found it good. What else it reads takes its time: the files may have been renewed since.
+  func reloaded(_ pair: Pair) {
+    if pair.files != files {
+      files = pair.files
       watch()
+      if pair.contents != served { use(pair) }
     }
-    guard contents != served else { return }
-    use(context, contents)
+    readAgain()
   }
 
   private func readAgain() {
     let contents = CertificateFollower.contents(of: files)
     guard contents != served, contents != refused else { return }
     do {
-      use(try CertificateFollower.load(files), contents)
+      use(try CertificateFollower.load(files))
     } catch {
       refused = contents
       logger.error("the new certificate is refused, the old one stays", metadata: ["mistake": "\(error)"])
     }
   }
 
-  private func use(_ context: TLSContext, _ contents: [[UInt8]?]) {
-    served = contents
+  private func use(_ pair: Pair) {
+    served = pair.contents
     refused = []
-    takeUp(context)
+    takeUp(pair.context)
     logger.info("certificate taken up", metadata: ["file": "\(files.certificate)"])
   }
 

@@ -87,3 +87,32 @@ def test_a_reload_takes_up_other_files(broker, files, tmp_path):
     second = shown(broker)
     make_certificate(new[0].parent)
     wait_until(lambda: shown(broker) != second, "the files that are named now are followed")
+
+
+def test_files_that_are_renewed_while_a_reload_reads_its_secrets_count(start, simulator, files, tmp_path):
+    """The reload names other files, and they are replaced before it is done: the last ones are shown."""
+    gate, asked = tmp_path / "gate", tmp_path / "asked"
+    gate.write_text("")
+    policy = policy_for(simulator.url, tls={"certificate": str(files[0]), "key": str(files[1])})
+    script = f"touch {asked}; while [ ! -e {gate} ]; do sleep 0.02; done; echo sk-secret-of-a-command"
+    for entry in policy["providers"].values():
+        entry["keys"] = [{"id": "main", "secret": {"command": ["sh", "-c", script]}}]
+    broker = start.broker(policy)
+    before = shown(broker)
+    gate.unlink()
+    asked.unlink()
+    other = renewed(tmp_path)
+    text = broker.policy_file.read_text()
+    for old, new in zip(files, other):
+        text = text.replace(str(old), str(new))
+    broker.policy_file.write_text(text)
+    broker.signal(signal.SIGHUP)
+    wait_until(asked.exists, "the secret's command")
+    (tmp_path / "last").mkdir()
+    last = make_certificate(tmp_path / "last")
+    expected = ssl.PEM_cert_to_DER_cert(last[0].read_text())
+    for new, old in zip(last, other):
+        os.replace(new, old)
+    gate.write_text("")
+    wait_until(lambda: shown(broker) not in (before,), "a certificate of the other files")
+    wait_until(lambda: shown(broker) == expected, "the last certificate")

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from processes import ROOT, policy_for, run, write_policy
+from scripted import reply
 from waiting import wait_until
 
 COMMANDS = ["serve", "check", "demo", "status"]
@@ -179,6 +180,16 @@ def test_status_command(start, http, simulator):
     done = run("status", "--admin", broker.admin)
     assert done.returncode == 0, done.stderr
     assert "openai" in done.stdout and "anthropic" in done.stdout
+
+
+def test_status_as_json_is_one_question_and_its_answer(start):
+    """Whatever else another version has changed in it: only what the exit code needs is read."""
+    for ledger, code in (("ok", 0), ("the disk is full", 1)):
+        body = b'{"ledger": "%s", "providers": "of another shape"}' % ledger.encode()
+        provider = start.provider(reply(body=body))
+        done = run("status", "--json", "--admin", provider.url)
+        assert (done.returncode, done.stdout, done.stderr) == (code, body.decode() + "\n", "")
+        assert len(provider.received) == 1
 
 
 def test_status_command_without_broker():
