@@ -102,6 +102,14 @@ public final class EventLoop {
   }
 }
 
+/// How work on another thread finds back to an object of the loop's thread, which may be gone by then.
+public final class LoopAddress<Target: AnyObject>: @unchecked Sendable {
+  // Reason for unchecked: other threads carry it and look at nothing in it; the reference is set and read on the loop's thread alone.
+  public weak var target: Target?
+
+  public init() {}
+}
+
 /// Carries closures from any thread to the loop's thread.
 public final class Mailbox: Sendable {
   private struct Box: @unchecked Sendable {

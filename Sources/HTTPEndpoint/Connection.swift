@@ -198,11 +198,11 @@ final class Connection: SessionCarrier {
     switch tls.continueHandshake() {
     case .done:
       // With ALPN the protocol is settled; without, the first bytes tell as they do in the clear.
-      switch tls.negotiatedProtocol {
-      case "h2":
+      switch tls.httpVersion {
+      case 2:
         session = HTTP2Session(
           carrier: self, handler: server.handler, limits: server.limits, output: output, intake: server.intake)
-      case "http/1.1":
+      case 1:
         session = HTTP1Session(
           carrier: self, handler: server.handler, limits: server.limits, output: output, intake: server.intake)
       default: break

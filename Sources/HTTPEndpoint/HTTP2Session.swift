@@ -111,14 +111,7 @@ final class HTTP2Session: Session {
 
   func frameBegan(_ header: nghttp2_frame_hd) -> Int32 {
     guard !fate.isOver else { return HTTP2Callbacks.failure }
-    let counts: Bool
-    switch UInt32(header.type) {
-    case NGHTTP2_RST_STREAM.rawValue, NGHTTP2_SETTINGS.rawValue, NGHTTP2_PING.rawValue, NGHTTP2_PRIORITY.rawValue:
-      counts = true
-    case NGHTTP2_DATA.rawValue:
-      counts = header.length == 0 && UInt32(header.flags) & NGHTTP2_FLAG_END_STREAM.rawValue == 0
-    default: counts = false
-    }
+    let counts = ControlFrameMeter.counts(type: header.type, length: header.length, flags: header.flags)
     if counts, !meter.admit(now: carrier.now) {
       calmDown()
       fate = .closing(lingers: true)

@@ -31,18 +31,7 @@ public final class TLSContext {
     }
     // Session ids are not shared between processes; tickets suffice for resumption.
     _ = SSL_CTX_ctrl(context, SSL_CTRL_SET_SESS_CACHE_MODE, Int(SSL_SESS_CACHE_OFF), nil)
-    SSL_CTX_set_alpn_select_cb(
-      context,
-      { _, chosen, chosenLength, offered, offeredLength, _ in
-        guard let chosen, let chosenLength, let offered else { return SSL_TLSEXT_ERR_NOACK }
-        // Server's preference; the client sends a list of length-prefixed names.
-        let names: StaticString = "\u{2}h2\u{8}http/1.1"
-        let found = chosen.withMemoryRebound(to: UnsafeMutablePointer<UInt8>?.self, capacity: 1) { place in
-          SSL_select_next_proto(
-            place, chosenLength, names.utf8Start, UInt32(names.utf8CodeUnitCount), offered, offeredLength)
-        }
-        return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL
-      }, nil)
+    tg_ssl_choose_protocols(context)
   }
 
   deinit { SSL_CTX_free(context) }
@@ -99,13 +88,8 @@ final class TLSStream {
     }
   }
 
-  /// `h2`, `http/1.1`, or empty where the client did not ask.
-  var negotiatedProtocol: String {
-    var name: UnsafePointer<UInt8>?
-    var length: UInt32 = 0
-    SSL_get0_alpn_selected(ssl, &name, &length)
-    return name.map { String(decoding: UnsafeBufferPointer(start: $0, count: Int(length)), as: UTF8.self) } ?? ""
-  }
+  /// The major version of HTTP that ALPN settled on; 0 where the client did not ask.
+  var httpVersion: Int32 { tg_ssl_http_version(ssl) }
 
   func read(into space: UnsafeMutableRawBufferPointer) -> Socket.ReadResult {
     ERR_clear_error()

@@ -20,6 +20,16 @@ public struct ControlFrameMeter: Sendable {
     last = now
   }
 
+  /// Whether an HTTP/2 frame asks for nothing (RFC 9113 section 6): PRIORITY, RST_STREAM, SETTINGS, PING, and DATA that brings neither
+  /// bytes nor the end. WINDOW_UPDATE is not among them: it answers what was sent.
+  public static func counts(type: UInt8, length: Int, flags: UInt8) -> Bool {
+    switch type {
+    case 0: length == 0 && flags & 1 == 0
+    case 2, 3, 4, 6: true
+    default: false
+    }
+  }
+
   /// Counts one frame; false where it is one too many.
   public mutating func admit(now: UInt64) -> Bool {
     if now > last {

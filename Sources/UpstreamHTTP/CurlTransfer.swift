@@ -16,7 +16,7 @@ final class CurlTransfer: CallCarrier {
   let handle: EasyHandle
   private unowned(unsafe) let upstream: CurlUpstream
   /// Its owner: a pool goes only when no call of it runs.
-  private unowned(unsafe) let pool: ProviderPool
+  private unowned let pool: ProviderPool
   private let maxHeaderBytes: Int
   /// Libcurl wants some memory to point at for an empty body.
   private let nothing: UnsafeMutablePointer<UInt8>

@@ -86,7 +86,7 @@ public final class CurlUpstream: Upstream {
     self.loop = loop
     self.share = share
     now = loop.now
-    timer = LoopTimer(loop) { [unowned(unsafe) self] in timerFired() }
+    timer = LoopTimer(loop) { [unowned self] in timerFired() }
   }
 
   deinit {
@@ -423,7 +423,8 @@ public final class CurlUpstream: Upstream {
   private func ensureWatch(_ descriptor: Int32, _ socket: CurlSocket) -> Bool {
     guard socket.watch == nil else { return true }
     do {
-      // Both outlive the watch: the socket owns it, and `close` closes it before this object goes.
+      // Both outlive the watch: the socket owns it, and `close` closes it before this object goes. Unsafe, since checking both would
+      // cost every event of every socket.
       socket.watch = try DescriptorWatch(loop, descriptor: descriptor) {
         [unowned(unsafe) self, unowned(unsafe) socket] readiness in
         ready(descriptor, socket, readiness)

@@ -77,14 +77,8 @@ extension EasyHandle {
   /// The peer has ended the connection in words.
   var heardGoodbye: Bool { tls.map { SSL_get_shutdown($0) & SSL_RECEIVED_SHUTDOWN != 0 } ?? true }
 
-  /// What ALPN settled on; empty where nothing did.
-  var negotiatedProtocol: String {
-    guard let tls else { return "" }
-    var name: UnsafePointer<UInt8>?
-    var length: UInt32 = 0
-    SSL_get0_alpn_selected(tls, &name, &length)
-    return name.map { String(decoding: UnsafeBufferPointer(start: $0, count: Int(length)), as: UTF8.self) } ?? ""
-  }
+  /// ALPN settled on HTTP/2.
+  var speaksHTTP2: Bool { tls.map { tg_ssl_http_version($0) == 2 } ?? false }
 }
 
 /// True where the peer has neither sent anything nor ended the connection.

@@ -103,11 +103,7 @@ final class EasyHandle {
       try check(
         tg_curl_set_tls_setup(raw) { _, context, _ in
           EasyHandle.requireGoodbye(context)
-          let names: StaticString = "\u{2}h2\u{8}http/1.1"
-          let code = context.map {
-            SSL_CTX_set_alpn_protos(OpaquePointer($0), names.utf8Start, UInt32(names.utf8CodeUnitCount))
-          }
-          return code == 0 ? CURLE_OK : CURLE_SSL_CONNECT_ERROR
+          return context.map { tg_ssl_offer_protocols(OpaquePointer($0)) } == 0 ? CURLE_OK : CURLE_SSL_CONNECT_ERROR
         }, "TLS setup")
     } else {
       // Where libcurl encrypts with something else than OpenSSL it takes none, and an end is what that thing says it is.

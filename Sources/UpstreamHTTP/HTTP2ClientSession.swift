@@ -180,15 +180,10 @@ final class HTTP2ClientSession {
   // MARK: nghttp2's callbacks; each returns 0 or an error of nghttp2's
 
   func frameBegan(_ header: nghttp2_frame_hd) -> Int32 {
-    let counts: Bool
-    switch UInt32(header.type) {
-    case NGHTTP2_SETTINGS.rawValue, NGHTTP2_PING.rawValue, NGHTTP2_PRIORITY.rawValue: counts = true
-    case NGHTTP2_WINDOW_UPDATE.rawValue:
+    var counts = ControlFrameMeter.counts(type: header.type, length: header.length, flags: header.flags)
+    if UInt32(header.type) == NGHTTP2_WINDOW_UPDATE.rawValue {
       counts = dueWindowUpdates == 0
       if !counts { dueWindowUpdates -= 1 }
-    case NGHTTP2_DATA.rawValue:
-      counts = header.length == 0 && UInt32(header.flags) & NGHTTP2_FLAG_END_STREAM.rawValue == 0
-    default: counts = false
     }
     guard counts, !meter.admit(now: now()) else { return 0 }
     nghttp2_session_terminate_session(session, UInt32(NGHTTP2_ENHANCE_YOUR_CALM.rawValue))

@@ -9,10 +9,10 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
   /// A provider that refuses one request more often than this fails it.
   private static let resendLimit = 3
 
-  private unowned(unsafe) let upstream: CurlUpstream
+  private let upstream: CurlUpstream
   /// Held, since a pool that other settings replaced lives on in its running calls only.
   private let pool: ProviderPool
-  private unowned(unsafe) let multiplexer: Multiplexer
+  private let multiplexer: Multiplexer
   /// Until its answer has begun.
   private(set) var request: UpstreamRequest?
   private let fields: HTTP2RequestFields

@@ -19,7 +19,8 @@ final class MultiplexedConnection: CallCarrier {
 
   private unowned(unsafe) let upstream: CurlUpstream
   private let pool: ProviderPool
-  private unowned(unsafe) let multiplexer: Multiplexer
+  /// Which lets go of it when it closes.
+  private let multiplexer: Multiplexer
   private var phase = Phase.connecting
   let session: HTTP2ClientSession
   private var dialed: DialedConnection?
@@ -85,7 +86,7 @@ final class MultiplexedConnection: CallCarrier {
     let buffer = upstream.receiveBuffer
     let first = dialed.handle.receive(into: buffer)
     if first == .end || first == .failed { return endedUnused() }
-    guard dialed.handle.negotiatedProtocol == "h2" else {
+    guard dialed.handle.speaksHTTP2 else {
       // The connection goes on, as one that speaks HTTP/1.1.
       self.dialed = nil
       phase = .closed

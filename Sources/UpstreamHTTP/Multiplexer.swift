@@ -17,7 +17,8 @@ final class Multiplexer {
   private static let askAgain: UInt64 = 600_000_000_000
 
   private unowned(unsafe) let upstream: CurlUpstream
-  private unowned(unsafe) let pool: ProviderPool
+  /// Its owner.
+  private unowned let pool: ProviderPool
   let origin: String
   private var connections: [MultiplexedConnection] = []
   private var waiting: [MultiplexedCall] = []

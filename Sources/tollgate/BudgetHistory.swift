@@ -8,15 +8,9 @@ import Foundation
 import LedgerStore
 
 final class BudgetHistory {
-  /// How a thread's answer finds back.
-  private final class Address: @unchecked Sendable {
-    // Reason for unchecked: it is written once before any thread starts, and read on the loop's thread only.
-    weak var history: BudgetHistory?
-  }
-
   private let store: LedgerStore
   private let mailbox: Mailbox
-  private let address = Address()
+  private let address = LoopAddress<BudgetHistory>()
   private let tell: ([BudgetSpent]) -> Void
   private let failed: (String) -> Void
   private var number = 0
@@ -32,7 +26,7 @@ final class BudgetHistory {
     self.tell = tell
     self.failed = failed
     mailbox = loop.mailbox
-    address.history = self
+    address.target = self
   }
 
   /// - Parameter spans: as the broker names them after the change.
@@ -44,7 +38,7 @@ final class BudgetHistory {
     let starts = spans.map(\.began)
     let thread = Thread {
       let answer = Result { try store.spending(since: starts, now: now) }.mapError { LedgerError($0, of: "budgets") }
-      mailbox.post { address.history?.heard(number, answer) }
+      mailbox.post { address.target?.heard(number, answer) }
     }
     thread.name = "budgets"
     thread.start()

@@ -13,12 +13,6 @@ final class LedgerBridge: LedgerPort {
   let store: LedgerStore
   var putAside: Int { store.putAside }
 
-  /// The store's callbacks are made before this object is.
-  private final class Address: @unchecked Sendable {
-    // Reason for unchecked: it is written once before the store can call, and read on the loop's thread only.
-    weak var bridge: LedgerBridge?
-  }
-
   private let loop: EventLoop
   private let report: (String?) -> Void
   private var gathered = EntryBatch()
@@ -35,13 +29,14 @@ final class LedgerBridge: LedgerPort {
   ) throws {
     self.loop = loop
     self.report = report
-    let address = Address()
+    // The store's callbacks are made before this object is.
+    let address = LoopAddress<LedgerBridge>()
     let mailbox = loop.mailbox
     store = try LedgerStore(
       location, durability: durability, now: now,
-      onCommitted: { number in mailbox.post { address.bridge?.committed(number) } },
-      onObstacleChanged: { text in mailbox.post { address.bridge?.obstacleChanged(text) } })
-    address.bridge = self
+      onCommitted: { number in mailbox.post { address.target?.committed(number) } },
+      onObstacleChanged: { text in mailbox.post { address.target?.obstacleChanged(text) } })
+    address.target = self
   }
 
   func append(_ hold: AttemptHold) -> UInt64 {

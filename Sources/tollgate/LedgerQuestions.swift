@@ -13,15 +13,9 @@ final class LedgerQuestions {
   /// Questions that wait for their turn.
   private static let queueLimit = 32
 
-  /// How a thread's result finds back.
-  private final class Address: @unchecked Sendable {
-    // Reason for unchecked: it is written once before any thread starts, and read on the loop's thread only.
-    weak var questions: LedgerQuestions?
-  }
-
   private let store: LedgerStore
   private let mailbox: Mailbox
-  private let address = Address()
+  private let address = LoopAddress<LedgerQuestions>()
   private var waiting: [(query: UsageQuery, then: Continuation)] = []
   private var running: [Int: Continuation] = [:]
   private var number = 0
@@ -29,7 +23,7 @@ final class LedgerQuestions {
   init(_ store: LedgerStore, loop: EventLoop) {
     self.store = store
     mailbox = loop.mailbox
-    address.questions = self
+    address.target = self
   }
 
   func usage(_ query: UsageQuery, then: @escaping Continuation) {
@@ -51,7 +45,7 @@ final class LedgerQuestions {
         do { result = .success(try store.usage(query)) } catch let error as LedgerError {
           result = .failure(error)
         } catch { result = .failure(LedgerError(.unusable, "\(error)")) }
-        mailbox.post { address.questions?.finish(number, result) }
+        mailbox.post { address.target?.finish(number, result) }
       }
       thread.name = "report"
       thread.start()

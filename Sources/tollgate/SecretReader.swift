@@ -14,19 +14,13 @@ final class SecretReader {
     var then: Continuation
   }
 
-  /// How the thread's result finds back.
-  private final class Address: @unchecked Sendable {
-    // Reason for unchecked: it is written once before any thread starts, and read on the loop's thread only.
-    weak var reader: SecretReader?
-  }
-
   private let loop: EventLoop
-  private let address = Address()
+  private let address = LoopAddress<SecretReader>()
   private var jobs: [Job] = []
 
   init(loop: EventLoop) {
     self.loop = loop
-    address.reader = self
+    address.target = self
   }
 
   /// Reads the secrets and calls `then` with them, or with what was wrong, in a later turn of the loop.
@@ -40,7 +34,7 @@ final class SecretReader {
     let (policy, file, mailbox, address) = (job.policy, job.file, loop.mailbox, address)
     let thread = Thread {
       let result = Result { try PolicyLoading.secrets(of: policy, relativeTo: file) }
-      mailbox.post { address.reader?.finish(result) }
+      mailbox.post { address.target?.finish(result) }
     }
     thread.name = "secrets"
     thread.start()
