@@ -7,7 +7,7 @@ let strict = Context.environment["TOLLGATE_WARNINGS_AS_ERRORS"] == "1"
 let swiftSettings: [SwiftSetting] =
   [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]
   + (strict ? [.unsafeFlags(["-warnings-as-errors"])] : [])
-  // Exclusive access is proved by the tests, which run with the checks on; in a release build each check would cost on the hot path.
+  // Tests run with these checks on; in a release build each would cost on the hot path (docs/decisions/2026-11-29-exclusivity-checks-in-release.md).
   + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
 
 func library(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil) -> Target {

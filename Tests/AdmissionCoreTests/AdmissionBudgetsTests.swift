@@ -152,11 +152,11 @@ import Testing
     #expect(bench.conclusions.last?.blocker == .budget("t/day"))
   }
 
-  @Test func theHoldGrowsWhileTheStreamRuns() {
+  @Test func theHoldGrowsWhileTheStreamRuns() throws {
     var bench = bench([rule(1000)])
     let id = bench.submit(input: 100, cap: 400, price: price)
     #expect(reading(bench)?.held.nanodollars == 500)
-    guard let lease = bench.grant(id)?.lease else { return }
+    let lease = try #require(bench.grant(id)?.lease)
     bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 300)))
     #expect(reading(bench)?.held.nanodollars == 500)
     bench.send(.progressed(lease, Progress(inputTokens: 150, outputTokens: 700)))

@@ -94,6 +94,7 @@ import Testing
             clientRetryCount: random.upTo(9) == 0 ? 1 : 0)), at: now, into: &actions)
     }
     func settle() {
+      // Nothing runs at this moment of the scenario.
       guard !leases.isEmpty else { return }
       let lease = leases.remove(at: Int(random.upTo(Int64(leases.count) - 1)))
       let verdicts: [Verdict] = [

@@ -269,20 +269,20 @@ import Testing
     #expect(buckets == [6000, 9850])
   }
 
-  @Test func progressRaisesTheReservation() {
+  @Test func progressRaisesTheReservation() throws {
     var bench = Bench(limits: Limits(outputTokensPerMinute: 10_000))
     let id = bench.submit(cap: 100)
-    guard let lease = bench.grant(id)?.lease else { return }
+    let lease = try #require(bench.grant(id)?.lease)
     bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 3000)))
     #expect(bench.core.snapshot(at: bench.now).providers[0].buckets[0].available == 7000)
     bench.settle(id, input: 10, output: 3500)
     #expect(bench.core.snapshot(at: bench.now).providers[0].buckets[0].available == 6500)
   }
 
-  @Test func cachedInputCountsOnlyWhereTheProviderCountsIt() {
+  @Test func cachedInputCountsOnlyWhereTheProviderCountsIt() throws {
     var bench = Bench(limits: Limits(inputTokensPerMinute: 10_000))
     let id = bench.submit(input: 1000)
-    guard let lease = bench.grant(id)?.lease else { return }
+    let lease = try #require(bench.grant(id)?.lease)
     let usage = Usage(inputTokens: 1000, cacheReadTokens: 900, outputTokens: 1)
     bench.send(.settled(lease, Settlement(verdict: .success, usage: usage)))
     #expect(bench.core.snapshot(at: bench.now).providers[0].buckets[0].available == 9900)

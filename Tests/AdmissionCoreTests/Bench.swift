@@ -1,4 +1,6 @@
 // A core with short-hands for tests: a clock that the test moves, and what came out.
+import Testing
+
 @testable import AdmissionCore
 
 struct Bench {
@@ -64,7 +66,10 @@ struct Bench {
     _ id: RequestID, _ verdict: Verdict = .success, input: Int64? = nil, output: Int64? = nil, sent: Bool = true,
     answer: Bool = false, began: Bool = false, cost: Money? = nil, again: Bool? = nil
   ) {
-    guard let grant = grant(id) else { return }
+    guard let grant = grant(id) else {
+      Issue.record("the call was not granted")
+      return
+    }
     let charged = verdict == .success || input != nil || output != nil
     let usage =
       charged

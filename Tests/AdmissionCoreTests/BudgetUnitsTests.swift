@@ -142,7 +142,7 @@ import Testing
     for call in calls where bench.isGranted(call) && call != calls[0] {
       bench.settle(call, usage: Usage(inputTokens: 16, outputTokens: 1))
     }
-    #expect(reading(bench, "t/day/requests")?.spent.nanodollars ?? 0 <= limit)
+    #expect(reading(bench, "t/day/requests")?.spent.nanodollars == limit)
     #expect(calls.filter { bench.isGranted($0) }.count <= Int(limit) + 1)
   }
 
@@ -304,7 +304,10 @@ extension Bench {
   }
 
   fileprivate mutating func settle(_ id: RequestID, _ settlement: Settlement) {
-    guard let grant = grant(id) else { return }
+    guard let grant = grant(id) else {
+      Issue.record("the call was not granted")
+      return
+    }
     send(.settled(grant.lease, settlement))
   }
 }

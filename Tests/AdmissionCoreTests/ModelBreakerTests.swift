@@ -8,6 +8,10 @@ import Testing
   enum State: String, CaseIterable, Sendable { case closed, open, halfOpen = "half_open", forcedOpen, forcedClosed }
   enum Event: CaseIterable, Sendable {
     case success, failure, truncated, throttled, clientLeft, clientError, late, recovery, open, close, auto
+
+    var isTheCallsEnd: Bool {
+      [.success, .failure, .truncated, .throttled, .clientLeft, .clientError].contains(self)
+    }
   }
 
   static let breaker = BreakerPolicy(failures: 2, recovery: .seconds(10))
@@ -68,7 +72,14 @@ import Testing
       let old = Self.enter(state, &bench)
       // The probe, or the call that the event is about; none passes while it is open.
       let call = bench.submit()
-      #expect(bench.isGranted(call) == (state != .open && state != .forcedOpen))
+      let runs = state != .open && state != .forcedOpen
+      #expect(bench.isGranted(call) == runs)
+      let wanted = Self.after(event, in: state)
+      if !runs, event.isTheCallsEnd {
+        // A call that waits has no attempt that could end.
+        #expect(Self.state(bench, way) == wanted, "\(way) \(state) \(event)")
+        continue
+      }
       switch event {
       case .success: bench.settle(call)
       case .failure, .truncated:
@@ -88,18 +99,17 @@ import Testing
       case .close: bench.send(.operatorCommanded(.closeBreaker("p")))
       case .auto: bench.send(.operatorCommanded(.automateBreaker("p")))
       }
-      let wanted = Self.after(event, in: state)
       #expect(Self.state(bench, way) == wanted, "\(way) \(state) \(event)")
     }
   }
 
   @Test func failuresOfTheModelTripItsOwnBreakerAlone() {
     var bench = Self.bench(.model)
-    for _ in 0..<8 {
+    for number in 0..<8 {
       let id = bench.submit(model: "m1", deadline: bench.now + .seconds(1))
-      bench.settle(id, .failed())
+      #expect(bench.isGranted(id) == (number < 2))
+      if bench.isGranted(id) { bench.settle(id, .failed()) }
     }
-    #expect(bench.grants.count == 2)
     #expect(Self.state(bench, .model) == "open" && Self.state(bench, .provider) == "closed")
     let other = bench.submit(model: "other")
     #expect(bench.isGranted(other))

@@ -12,7 +12,10 @@ import Testing
   private func tell(
     _ bench: inout Bench, _ id: RequestID, _ dimension: Dimension = .tokens, limit: Int64?, remaining: Int64? = nil
   ) {
-    guard let lease = bench.grant(id)?.lease else { return }
+    guard let lease = bench.grant(id)?.lease else {
+      Issue.record("the call was not granted")
+      return
+    }
     let reading = ObservedLimits.Reading(dimension: dimension, limit: limit, remaining: remaining)
     bench.send(.limitsObserved(lease, ObservedLimits(readings: [reading])))
   }
@@ -21,7 +24,7 @@ import Testing
     bench.core.snapshot(at: bench.now).providers[0]
   }
 
-  @Test func headersPullTheBucketDownAndTheLimitIn() {
+  @Test func headersPullTheBucketDownAndTheLimitIn() throws {
     var bench = bench(ProviderPolicy(id: "p", limits: Limits(tokensPerMinute: 1000)))
     let id = bench.submit()
     tell(&bench, id, limit: 500, remaining: 100)
@@ -34,7 +37,7 @@ import Testing
     tell(&bench, id, limit: -1, remaining: 0)
     #expect(provider(bench).buckets.contains { $0.dimension == .tokens && $0.capacity == 500 })
     // An attempt that is over tells nothing any more.
-    guard let lease = bench.grant(id)?.lease else { return }
+    let lease = try #require(bench.grant(id)?.lease)
     bench.settle(id)
     bench.send(
       .limitsObserved(lease, ObservedLimits(readings: [.init(dimension: .outputTokens, limit: 5, remaining: 1)])))

@@ -363,10 +363,18 @@ def test_dead_kept_alive_connections_are_no_failure(serve, http):
 def test_two_lone_refusals_teach_an_idle_broker_nothing(serve, http):
     refused = error(429)
     served = serve(*([refused] + [OK] * 11 + [refused] + [OK] * 3))
+    original, quick = served.script.next, threading.Event()
+
+    def leisurely(received, connection):
+        # A pace is only taken from refusals that lie some seconds apart: that is how long the calls between them take.
+        quick.wait(0.35)
+        return original(received, connection)
+    served.script.answer = leisurely
     assert call(served).status == 200
     for number in range(10):
         assert call(served, session=f"s{number}").status == 200
-        time.sleep(0.35)  # Reason: a pace is only taken from refusals that lie some seconds apart.
+    quick.set()
+    assert served.script.moments[-1] - served.script.moments[0] > 3
     assert call(served).status == 200
     assert status(http, served)["buckets"] == []
     large = call(served, text="word " * 30_000)

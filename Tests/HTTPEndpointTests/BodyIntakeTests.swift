@@ -34,6 +34,7 @@ private final class Sender: ArrivingBody {
 
   /// What a session does when its socket is readable.
   func read(_ intake: BodyIntake, atMost most: Int = 64 << 10) {
+    // As a session does, which is told of a socket whose bytes it has read.
     guard isArriving, unread > 0 else { return }
     if intake.holdsUp(self) { return intake.enter(self) }
     take(min(unread, most, missing))

@@ -107,6 +107,7 @@ final class TestClient {
   deinit { leave() }
 
   private func updateInterest() {
+    // Nothing is waited for on a closed one.
     guard !isClosed else { return }
     var interest: Readiness = []
     if isReading, !isAtEnd { interest.insert(.readable) }
@@ -133,6 +134,7 @@ final class TestClient {
 
   private func sendMore() {
     while !unsent.isEmpty {
+      // The rest goes when the socket has room again.
       guard case .bytes(let count) = unsent.withUnsafeBytes({ Socket.write(descriptor, $0) }) else { return }
       unsent.removeFirst(count)
     }
@@ -149,6 +151,7 @@ final class TestClient {
 
   /// Closes; with `resets` by RST.
   func leave(resets: Bool = false) {
+    // Harmless when it has left.
     guard !isClosed else { return }
     isClosed = true
     watch?.close()

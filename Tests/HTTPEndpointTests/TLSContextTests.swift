@@ -190,6 +190,7 @@ final class TLSTestClient {
   }
 
   func leave() {
+    // Harmless when it has left.
     guard let watch else { return }
     watch.close()
     self.watch = nil
@@ -204,6 +205,7 @@ final class TLSTestClient {
   }
 
   private func pump() {
+    // It has left, and the end finds it so.
     guard let watch else { return }
     var wantsToWrite = false
     func failed(_ result: Int32) -> Bool {

@@ -31,7 +31,10 @@ import Testing
     let place = Place()
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
-    guard case .held(var hold) = Scene.held(1, at: 0), case .settled(let end) = Scene.settled(1, at: 0) else { return }
+    guard case .held(var hold) = Scene.held(1, at: 0), case .settled(let end) = Scene.settled(1, at: 0) else {
+      Issue.record("the scene's entries are others")
+      return
+    }
     hold.at = Scene.at(600)
     store.append(contentsOf: [.held(hold), .settled(end)])
     #expect(watcher.reached(2))

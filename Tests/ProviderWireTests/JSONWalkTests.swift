@@ -77,7 +77,10 @@ import Testing
     var seen: [String] = []
     WireScratch().walk(text[...]) { walk in
       while walk.next() != .end {
-        guard walk.kind != .error else { return }
+        guard walk.kind != .error else {
+          Issue.record("the text is well formed")
+          return
+        }
         switch walk.kind {
         case .string:
           seen.append(

@@ -21,6 +21,7 @@ struct SwiftChecker {
       findings += check(SwiftRules.unlessReasoned, liftedByReason: true)
     } else if file.testTarget != nil {
       findings += check(SwiftRules.tests)
+      findings += check(SwiftRules.testsUnlessReasoned, liftedByReason: true)
       findings += checkThatTestsAssert()
     }
     return findings.sorted { $0.line < $1.line }
@@ -30,7 +31,8 @@ struct SwiftChecker {
     var bans: [Ban] = []
     if SwiftRules.pureTargets.contains(target) { bans += SwiftRules.pure } else { bans += SwiftRules.singleThread }
     let isShim = target == "ProviderWire" && imported.contains { SwiftRules.pointerShims.contains($0.name) }
-    if !SwiftRules.pointerTargets.contains(target) && !isShim { bans += SwiftRules.pointers }
+    let isWrapper = SwiftRules.pointerFiles[target]?.contains { file.path == "Sources/\(target)/\($0).swift" } ?? false
+    if !isWrapper, !isShim { bans += SwiftRules.pointers }
     if target != "ProcessOutput" { bans += SwiftRules.standardStreams }
     return bans
   }

@@ -55,6 +55,7 @@ struct ProjectTree {
   }
 
   private static func walk(_ folder: URL, as path: String, into files: inout [ProjectFile], paths: inout Set<String>) {
+    // What is no folder, or not there, adds nothing: the tests of the tree look for files that must be.
     guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder.path) else { return }
     paths.insert(path)
     for name in names where !(name.hasPrefix(".") || name == "__pycache__" || name == "node_modules") {

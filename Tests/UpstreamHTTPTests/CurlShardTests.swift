@@ -165,6 +165,7 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
     let server = try ScriptedServer { connection in
       _ = try connection.readRequest()
       try connection.send(ok)
+      // A fresh one has answered with that, and closes.
       guard connection.number == 1 else { return }
       // The next one is larger than all buffers on its way.
       _ = try connection.read(atMost: 100)
