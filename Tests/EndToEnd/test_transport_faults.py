@@ -308,3 +308,29 @@ def test_the_end_of_a_tls_connection_ends_an_answer_only_in_words(start, tmp_pat
     assert record_of(http, broker, head)["outcome"] == ("completed" if says_goodbye else "truncated")
     if not says_goodbye:
         assert not rest.endswith(b"0\r\n\r\n")
+
+
+def test_a_large_answer_over_tls_comes_whole_though_reads_are_bounded(start, tmp_path):
+    """Many times what is read of a connection in one event, sent at once; the connection stays open, so nothing but reading on ends it."""
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    listener = socket.create_server(("127.0.0.1", 0))
+    content, over = b'{"choices":[],"pad":"' + b"y" * 5_000_000 + b'"}', threading.Event()
+
+    def serve():
+        with context.wrap_socket(listener.accept()[0], server_side=True) as tls:
+            tls.recv(65536)
+            tls.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+            over.wait(20)
+
+    threading.Thread(target=serve, daemon=True).start()
+    policy = policy_for("https://127.0.0.1:%d" % listener.getsockname()[1], timeouts={"idle": "5s"})
+    for entry in policy["providers"].values():
+        entry["ca_file"] = str(certificate[0])
+    try:
+        answer = exchange(address_of(start.broker(policy).url), "POST", "/v1/chat/completions", JSON, body())
+        assert (answer.status, answer.body) == (200, content)
+    finally:
+        over.set()
+        listener.close()
