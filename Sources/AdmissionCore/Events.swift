@@ -65,6 +65,31 @@ public struct Usage: Sendable, Equatable {
   }
 }
 
+extension Usage {
+  /// True where every count is zero.
+  public var isNothing: Bool {
+    inputTokens == 0 && cacheReadTokens == 0 && cacheWriteTokens == 0 && outputTokens == 0 && reasoningTokens == 0
+  }
+
+  /// Both together, count by count.
+  public static func + (one: Usage, other: Usage) -> Usage { one.merged(with: other, by: +) }
+
+  /// What stands here beyond the other, count by count; zero where there is nothing.
+  public static func - (one: Usage, other: Usage) -> Usage { one.merged(with: other, by: -) }
+
+  /// Of each count the larger one.
+  public func larger(_ other: Usage) -> Usage { merged(with: other, by: max) }
+
+  private func merged(with other: Usage, by merge: (TokenCount, TokenCount) -> TokenCount) -> Usage {
+    Usage(
+      inputTokens: merge(inputTokens, other.inputTokens),
+      cacheReadTokens: merge(cacheReadTokens, other.cacheReadTokens),
+      cacheWriteTokens: merge(cacheWriteTokens, other.cacheWriteTokens),
+      outputTokens: merge(outputTokens, other.outputTokens),
+      reasoningTokens: merge(reasoningTokens, other.reasoningTokens), isEstimated: isEstimated || other.isEstimated)
+  }
+}
+
 public struct Day: Sendable, Equatable {
   /// Days since 1970; orders them.
   public var serial: Int64

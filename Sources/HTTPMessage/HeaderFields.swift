@@ -176,6 +176,13 @@ public struct HeaderFields: Sendable {
 
   @inlinable public func contains(_ lowercased: StaticString) -> Bool { firstIndex(of: lowercased) != nil }
 
+  /// All fields but those of one name.
+  public func without(_ lowercased: StaticString) -> HeaderFields {
+    var rest = HeaderFields()
+    for index in 0..<count where !nameIs(lowercased, at: index) { rest.append(fieldAt: index, of: self) }
+    return rest
+  }
+
   /// The fields as pairs of text, for tests and for code off the hot path.
   public var pairs: [(name: String, value: String)] {
     positions.indices.map { (name(at: $0), value(at: $0)) }

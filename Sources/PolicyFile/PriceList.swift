@@ -27,6 +27,32 @@ public struct PriceList: Sendable, Equatable {
   }
 }
 
+extension PriceList {
+  /// When some price becomes another one next: a day on which one begins or ends, an hour that is cheaper. nil where none does.
+  /// - Parameter wall: nanoseconds since 1970.
+  public func nextChange(after wall: Int64) -> Int64? {
+    let (minute, day): (Int64, Int64) = (60_000_000_000, 86_400_000_000_000)
+    let today = wall / day - (wall % day < 0 ? 1 : 0)
+    let told = -(Int64.max / day - 1)...(Int64.max / day - 1)
+    guard told.contains(today) else { return nil }
+    var next: Int64?
+    func note(_ moment: Int64) { if moment > wall, moment < next ?? .max { next = moment } }
+    for entry in entries {
+      // A day that lies beyond what 64 bits of nanoseconds can tell never comes.
+      for begins in [entry.validFrom?.daysSince1970, entry.validUntil.map { $0.daysSince1970 + 1 }] {
+        if let begins, told.contains(begins) { note(begins * day) }
+      }
+      for window in entry.offPeak?.windows ?? [] {
+        for edge in [window.from, window.until] {
+          note(today * day + Int64(edge) * minute)
+          note((today + 1) * day + Int64(edge) * minute)
+        }
+      }
+    }
+    return next
+  }
+}
+
 /// USD per 1M tokens of each sort of token; nil is "not named".
 public struct PriceRates: Sendable, Equatable {
   public var input: PriceRate?
@@ -205,6 +231,10 @@ public struct CalendarDay: Sendable, Hashable, Comparable, CustomStringConvertib
       let year = wholeNumber(parts[0]), let month = wholeNumber(parts[1]), let day = wholeNumber(parts[2])
     else { return nil }
     self.init(year: Int(year), month: Int(month), day: Int(day))
+  }
+
+  public var daysSince1970: Int64 {
+    CivilDate(year: Int64(year), month: Int64(month), day: Int64(day)).daysSince1970
   }
 
   public static func < (left: CalendarDay, right: CalendarDay) -> Bool {

@@ -13,27 +13,42 @@ public enum SecretMask {
 
   /// The text without the secret; nil where it is not in there.
   public static func masked(_ text: [UInt8], secret: String) -> [UInt8]? {
-    let secret = Array(secret.utf8)
-    guard secret.count >= shortest else { return nil }
-    var result: [UInt8]?
+    let places = places(of: Array(secret.utf8), in: text)
+    guard !places.isEmpty else { return nil }
+    var result: [UInt8] = []
     var copied = 0
-    var at = 0
-    while at < text.count {
-      guard let end = end(of: secret, in: text, from: at) else {
-        at += 1
-        continue
-      }
-      var out = result ?? []
-      result = nil
-      out.append(contentsOf: text[copied..<at])
-      out.append(contentsOf: stars)
-      result = out
-      copied = end
-      at = end
+    for place in places {
+      result.append(contentsOf: text[copied..<place.lowerBound])
+      result.append(contentsOf: stars)
+      copied = place.upperBound
     }
-    guard var result else { return nil }
     result.append(contentsOf: text[copied...])
     return result
+  }
+
+  /// The same, with as many stars as there were bytes.
+  public static func maskedInPlace(_ text: [UInt8], secret: String) -> [UInt8]? {
+    let places = places(of: Array(secret.utf8), in: text)
+    guard !places.isEmpty else { return nil }
+    var result = text
+    for place in places { for at in place { result[at] = stars[0] } }
+    return result
+  }
+
+  /// Where the secret stands.
+  static func places(of secret: [UInt8], in text: [UInt8]) -> [Range<Int>] {
+    guard secret.count >= shortest else { return [] }
+    var places: [Range<Int>] = []
+    var at = 0
+    while at < text.count {
+      if let end = end(of: secret, in: text, from: at) {
+        places.append(at..<end)
+        at = end
+      } else {
+        at += 1
+      }
+    }
+    return places
   }
 
   /// The same for a text that is shown or sent as a field.
@@ -72,12 +87,7 @@ public enum SecretMask {
       let decoded = ContentDecoder.decoded(body, coding, limit: decodedLimit).bytes,
       let cleanBody = masked(decoded, secret: secret) ?? maskedBody.map({ _ in decoded })
     {
-      var plain = HeaderFields()
-      let kept = cleanFields ?? fields
-      for index in 0..<kept.count where !kept.nameIs("content-encoding", at: index) {
-        plain.append(fieldAt: index, of: kept)
-      }
-      return (plain, cleanBody)
+      return ((cleanFields ?? fields).without("content-encoding"), cleanBody)
     }
     if let maskedBody { return (cleanFields ?? fields, maskedBody) }
     return cleanFields.map { ($0, body) }

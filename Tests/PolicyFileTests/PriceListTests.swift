@@ -89,4 +89,35 @@ import Testing
     "2026-01-01T00:00", "0000-01-01", "-026-01-01",
   ])
   func notDays(_ text: String) { #expect(CalendarDay(text) == nil) }
+
+  @Test func knowsWhenAPriceBecomesAnotherOne() throws {
+    let dayLength: Int64 = 86_400_000_000_000
+    let minute: Int64 = 60_000_000_000
+    let noon = try day("2026-11-20").daysSince1970 * dayLength + 12 * 60 * minute
+    func next(_ change: (inout ModelPrice) throws -> Void) rethrows -> Int64? {
+      var price = ModelPrice(models: "m", rates: PriceRates(input: 1))
+      try change(&price)
+      return PriceList(version: "1", entries: [price]).nextChange(after: noon).map { ($0 - noon) / minute }
+    }
+    #expect(next { _ in } == nil)
+    #expect(try next { $0.validFrom = try day("2026-11-21") } == 720)
+    #expect(try next { $0.validUntil = try day("2026-11-20") } == 720)
+    #expect(try next { $0.validFrom = try day("2026-11-20") } == nil)
+    #expect(try next { $0.validUntil = try day("2026-11-19") } == nil)
+    #expect(
+      try next {
+        $0.validFrom = try day("2026-11-23")
+        $0.validUntil = try day("2026-11-21")
+      } == 2160)
+    #expect(try next { $0.validFrom = try day("9999-12-31") } == nil)
+    #expect(next { $0.offPeak = OffPeakPrice(windows: [.init(from: 13 * 60, until: 14 * 60)]) } == 60)
+    #expect(next { $0.offPeak = OffPeakPrice(windows: [.init(from: 12 * 60, until: 14 * 60)]) } == 120)
+    #expect(next { $0.offPeak = OffPeakPrice(windows: [.init(from: 60, until: 12 * 60)]) } == 780)
+    for wall in [Int64.min, -1, 0, .max] {
+      var price = ModelPrice(models: "m", rates: PriceRates())
+      price.offPeak = OffPeakPrice(windows: [.init(from: 0, until: 1439)])
+      let next = PriceList(version: "1", entries: [price]).nextChange(after: wall)
+      #expect(next.map { $0 > wall } ?? (wall == .min || wall == .max))
+    }
+  }
 }

@@ -57,4 +57,45 @@ import Testing
       #expect(masked == nil || masked != text)
     }
   }
+
+  // MARK: In pieces
+
+  private func pieces(_ text: String, _ size: Int, _ coding: String? = nil) -> String? {
+    guard var mask = AnswerMask(secret: secret, contentEncoding: coding) else { return nil }
+    let bytes = Array(text.utf8)
+    var out: [UInt8] = []
+    for start in stride(from: 0, to: bytes.count, by: size) {
+      guard let ready = mask.take(bytes[start..<min(start + size, bytes.count)]) else { return nil }
+      out += ready
+    }
+    return String(decoding: out + mask.rest(), as: UTF8.self)
+  }
+
+  @Test(arguments: [1, 2, 5, 16, 1000]) func isFoundHoweverItIsCut(_ size: Int) {
+    let text = #"a \#(secret) b sk\u002da\u002Fb\u0022c\u005cd\u002d0123\#(secret) sk-a/b"c\d-012"#
+    let masked =
+      "a " + String(repeating: "*", count: secret.utf8.count) + " b "
+      + String(repeating: "*", count: 40 + secret.utf8.count) + #" sk-a/b"c\d-012"#
+    #expect(pieces(text, size) == masked)
+    #expect(pieces("nothing in here", size) == "nothing in here")
+  }
+
+  @Test func whatCannotBeReadIsNotMasked() {
+    #expect(AnswerMask(secret: "short", contentEncoding: nil) == nil)
+    #expect(AnswerMask(secret: secret, contentEncoding: "br") == nil)
+    #expect(pieces("no gzip at all", 100, "gzip") == nil)
+  }
+
+  @Test(arguments: [1, 10, 1000]) func aCodedBodyGoesOnWithoutItsCoding(_ size: Int) throws {
+    let coded = Coded.gzip(Array("a \(secret) b".utf8))
+    var mask = try #require(AnswerMask(secret: secret, contentEncoding: "gzip"))
+    #expect(mask.decodes)
+    var out: [UInt8] = []
+    for start in stride(from: 0, to: coded.count, by: size) {
+      let ready = mask.take(coded[start..<min(start + size, coded.count)])
+      out += try #require(ready)
+    }
+    out += mask.rest()
+    #expect(String(decoding: out, as: UTF8.self) == "a \(String(repeating: "*", count: secret.utf8.count)) b")
+  }
 }
