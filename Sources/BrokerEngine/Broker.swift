@@ -322,6 +322,11 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
       .rejectedNoCapacity, ErrorText.memoryFull, retryAfter: ErrorText.memoryFullRetry)
   }
 
+  public func exchangeRefused(_ downstream: any HTTPExchange, _ refusal: RequestRefusal) {
+    let (outcome, message) = Broker.words(refusal)
+    (downstream.context as? Exchange)?.reject(outcome, message, status: refusal.status)
+  }
+
   /// True for the list itself, false for `/v1/models/{id}`.
   private func isModelList(_ exchange: Exchange) -> Bool { exchange.requestPath.hasSuffix("/models") }
 
@@ -345,19 +350,21 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     let path = rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { rest[..<$0] } ?? rest[...]
     let dialect = dialect(ofTarget: target ?? "")
     let record = newRecord(method: "", path: path)
-    let outcome: Outcome
-    let message: String
-    switch refusal {
-    case .malformed(let reason), .timedOut(let reason), .headTooLarge(let reason), .unsupported(let reason):
-      (outcome, message) = (.rejectedMalformed, reason)
-    case .bodyTooLarge(let limit):
-      (outcome, message) = (.rejectedTooLarge, "The request body is larger than the limit of \(limit) bytes.")
-    case .overloaded(let reason): (outcome, message) = (.rejectedNoCapacity, reason)
-    }
+    let (outcome, message) = Broker.words(refusal)
     let answer = BrokerError.refusal(
       status: refusal.status, dialect: dialect, message: message, requestID: record.text)
     finish(record, outcome, status: refusal.status, message: message)
     return (answer.fields + TollgateFields.pairs(record, outcome: outcome), answer.body)
+  }
+
+  private static func words(_ refusal: RequestRefusal) -> (Outcome, String) {
+    switch refusal {
+    case .malformed(let reason), .timedOut(let reason), .headTooLarge(let reason), .unsupported(let reason):
+      (.rejectedMalformed, reason)
+    case .bodyTooLarge(let limit):
+      (.rejectedTooLarge, "The request body is larger than the limit of \(limit) bytes.")
+    case .overloaded(let reason): (.rejectedNoCapacity, reason)
+    }
   }
 
   // MARK: Refusals before there is an exchange

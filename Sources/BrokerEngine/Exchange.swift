@@ -428,10 +428,11 @@ final class Exchange {
   // MARK: Answers of our own
 
   /// Refuses without asking the core.
-  func reject(_ outcome: Outcome, _ message: String, retryAfter: Span? = nil) {
+  /// - Parameter status: where it is not that of the outcome.
+  func reject(_ outcome: Outcome, _ message: String, status: Int? = nil, retryAfter: Span? = nil) {
     if case .concluded = phase { return }
     phase = .concluded
-    answer(outcome, message, retryAfter: retryAfter)
+    answer(outcome, message, status: status, retryAfter: retryAfter)
     end(outcome)
   }
 
@@ -478,7 +479,7 @@ final class Exchange {
 
   /// - Parameter inWordsOf: the outcome whose status and code are sent, where that is another one.
   private func answer(
-    _ outcome: Outcome, _ message: String, retryAfter: Span?, inWordsOf words: Outcome? = nil
+    _ outcome: Outcome, _ message: String, status: Int? = nil, retryAfter: Span?, inWordsOf words: Outcome? = nil
   ) {
     readBudget()
     record.message = message
@@ -487,9 +488,11 @@ final class Exchange {
       case .firstByteTimedOut, .idleTimedOut, .totalTimedOut, .connectTimedOut: true
       default: false
       }
-    let answer = BrokerError.answer(
-      outcome: words ?? outcome, dialect: dialect, endpoint: path.endpoint, message: message, retryAfter: retryAfter,
-      requestID: record.text, timedOut: timedOut)
+    let answer =
+      status.map { BrokerError.refusal(status: $0, dialect: dialect, message: message, requestID: record.text) }
+      ?? BrokerError.answer(
+        outcome: words ?? outcome, dialect: dialect, endpoint: path.endpoint, message: message, retryAfter: retryAfter,
+        requestID: record.text, timedOut: timedOut)
     record.status = answer.status
     record.bytesOut = answer.body.count
     deliverAtEnd(answer.status, answer.fields, outcome: outcome, answer.body)

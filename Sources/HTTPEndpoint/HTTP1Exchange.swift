@@ -17,7 +17,6 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
 
   let head: RequestHead
   let peer: String
-  let hasEmptyBody: Bool
   let acceptsTrailers: Bool
   var context: (any AnyObject)?
   private(set) var received = BodyBuffer()
@@ -44,7 +43,6 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
     headBytes = parsed.head.target.utf8.count + parsed.head.fields.byteCount
     self.peer = peer
     head = parsed.head
-    hasEmptyBody = parsed.framing == .none
     acceptsTrailers = parsed.acceptsTrailers && parsed.head.version == .http1_1
     share.hold(headBytes)
   }

@@ -12,6 +12,8 @@ final class HTTP1Session: Session {
     case chunks(ChunkDecoder)
     /// The request is complete; what comes is the next one's.
     case held
+    /// The request was refused behind its head: what comes means nothing.
+    case spoilt
   }
 
   private unowned let carrier: any SessionCarrier
@@ -93,14 +95,14 @@ final class HTTP1Session: Session {
   var isReceiving: Bool {
     switch input {
     case .body, .chunks: fate == .open
-    case .head, .held: false
+    case .head, .held, .spoilt: false
     }
   }
   var missing: Int {
     switch input {
     case .body(let left): left
     case .chunks: max(0, limits.values.bodyBytes - (exchange?.taken ?? 0))
-    case .head, .held: 0
+    case .head, .held, .spoilt: 0
     }
   }
   var hasUnreadInput: Bool { carrier.hasUnreadInput }
@@ -175,6 +177,7 @@ final class HTTP1Session: Session {
     while fate == .open {
       switch input {
       case .held: return at
+      case .spoilt: return bytes.endIndex
       case .head:
         guard at < bytes.endIndex else { return at }
         if bytes[at] == 0x0D, emptyLines == 0, bytes.endIndex - at >= 2, bytes[at + 1] == 0x0A {
@@ -338,7 +341,7 @@ final class HTTP1Session: Session {
     switch input {
     case .held: true
     case .body(let left): left <= limits.values.drainedBytes && !awaitsContinue
-    case .head, .chunks: false
+    case .head, .chunks, .spoilt: false
     }
   }
 
@@ -459,18 +462,21 @@ final class HTTP1Session: Session {
     if exchange == nil, inputEnded, fate == .open { fate = .closing(lingers: false) }
   }
 
-  /// Answers a wrong request in the handler's words and closes.
+  /// Has a wrong request answered in the handler's words, and closes.
   private func refuse(_ refusal: RequestRefusal, target: String?) {
     let ongoing = exchange
-    let isUnanswered: Bool
-    if let ongoing {
-      isUnanswered = ongoing.isWaiting
-    } else if case .head = input {
-      isUnanswered = true
-    } else {
-      isUnanswered = false
+    if let ongoing, ongoing.isWaiting {
+      input = .spoilt
+      closesAfterAnswer = true
+      kept = []
+      keptStart = 0
+      keptShare.hold(0)
+      handler.exchangeRefused(ongoing, refusal)
+      ongoing.releaseBody()
+      carrier.needsFlush()
+      return
     }
-    if isUnanswered {
+    if ongoing == nil, case .head = input {
       let answer = handler.refusal(refusal, target: target)
       var fields = HeaderFields(answer.fields)
       fields.append(name: "content-length", value: String(answer.body.count))
@@ -480,7 +486,7 @@ final class HTTP1Session: Session {
           ResponseHead(status: refusal.status, fields: fields), framing: .length(answer.body.count),
           connection: "close", date: date, into: &out)
       }
-      if ongoing?.head.method != "HEAD" { output.append(answer.body[...]) }
+      output.append(answer.body[...])
       fate = .closing(lingers: true)
     } else {
       fate = .broken
@@ -527,7 +533,7 @@ final class HTTP1Session: Session {
       {
         refuse(.timedOut(reason), target: exchange?.head.target)
       }
-    case .held: break
+    case .held, .spoilt: break
     }
   }
 

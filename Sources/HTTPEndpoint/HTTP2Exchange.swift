@@ -16,7 +16,6 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   let streamID: Int32
   let peer: String
   private(set) var head = RequestHead(method: "", target: "", version: .http2)
-  var hasEmptyBody = false
   var context: (any AnyObject)?
   private(set) var received = BodyBuffer()
   /// Head and body in the account of memory.
@@ -39,9 +38,8 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   var isAboveLowWater = false
   var isHeadComplete = false
   var isRequestComplete = false
-  /// The handler has seen `exchangeBegan`, and `exchangeEnded`.
+  /// The handler has seen `exchangeBegan`.
   var hasBegun = false
-  var isReported = false
   var contentLength: Int?
   var expectsContinue = false
   var headBytes = 0

@@ -157,7 +157,7 @@ final class HTTP2Session: Session {
     } else if isEnd {
       exchange.isRequestComplete = true
       exchange.promise(0)
-      if exchange.hasBegun, exchange.isWaiting, !exchange.isReported { handler.exchangeReady(exchange) }
+      if exchange.hasBegun, exchange.takesBody { handler.exchangeReady(exchange) }
     }
     return fate.isOver ? HTTP2Callbacks.failure : 0
   }
@@ -168,7 +168,6 @@ final class HTTP2Session: Session {
       refuse(exchange, refusal)
       return
     }
-    exchange.hasEmptyBody = exchange.isRequestComplete
     exchange.hasBegun = true
     exchange.start = carrier.now
     exchange.lastBodyByte = exchange.start
@@ -252,7 +251,7 @@ final class HTTP2Session: Session {
     guard let exchange = exchanges.removeValue(forKey: stream) else { return 0 }
     if exchanges.isEmpty { idleSince = carrier.now }
     if !exchange.isHeadComplete { headerBlockSince = nil }
-    guard exchange.hasBegun, !exchange.isReported else {
+    guard exchange.hasBegun else {
       exchange.detach()
       return 0
     }
@@ -373,10 +372,16 @@ final class HTTP2Session: Session {
     carrier.needsFlush()
   }
 
-  /// Answers a wrong request in the handler's words; other streams go on.
+  /// Has a wrong request answered in the handler's words; other streams go on.
   private func refuse(_ exchange: HTTP2Exchange, _ refusal: RequestRefusal) {
     guard exchange.isWaiting else {
       abort(exchange)
+      return
+    }
+    if exchange.hasBegun {
+      handler.exchangeRefused(exchange, refusal)
+      exchange.releaseBody()
+      carrier.needsFlush()
       return
     }
     let answer = handler.refusal(refusal, target: exchange.head.target.isEmpty ? nil : exchange.head.target)
@@ -385,10 +390,6 @@ final class HTTP2Session: Session {
     respond(exchange, ResponseHead(status: refusal.status, fields: fields))
     send(exchange, answer.body[...])
     finish(exchange, nil)
-    if exchange.hasBegun {
-      exchange.isReported = true
-      ended.append((exchange, .clientLeft, 0))
-    }
   }
 
   // MARK: Output
@@ -429,8 +430,7 @@ final class HTTP2Session: Session {
   }
 
   private func report(_ exchange: HTTP2Exchange, _ ending: ExchangeEnding) {
-    // A refused exchange's answer is still on its way; its stream goes on without the handler.
-    if !exchange.isReported { exchange.detach() }
+    exchange.detach()
     carrier.exchangeClosed()
     handler.exchangeEnded(exchange, ending)
     exchange.forget()
@@ -461,7 +461,7 @@ final class HTTP2Session: Session {
     ended = []
     for (exchange, itsEnding, mark) in waiting { report(exchange, mark <= output.flushed ? itsEnding : ending) }
     for exchange in open {
-      if exchange.hasBegun, !exchange.isReported {
+      if exchange.hasBegun {
         report(exchange, ending)
       } else {
         exchange.detach()

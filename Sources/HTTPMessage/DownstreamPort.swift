@@ -4,16 +4,15 @@
 // The rules. All calls come on the loop's thread. For each exchange the handler sees, in this order:
 // `exchangeBegan` once; then `exchangeReady` once, unless it answered or the client left before the body was complete;
 // `exchangeDrained` any number of times; `exchangeEnded` exactly once, last, whatever happened.
-// A handler may answer inside any of these calls or at any later time. It never sees bytes that broke a limit: the
-// endpoint answers those itself, in the shape that `HTTPHandler.refusal` gives.
+// A handler may answer inside any of these calls or at any later time. It never sees bytes that broke a limit: of a request
+// that it knows it is told so (`exchangeRefused`), others the endpoint answers itself, in the shape that
+// `HTTPHandler.refusal` gives.
 
 /// One request and its answer, from the server's side.
 public protocol HTTPExchange: AnyObject {
   var head: RequestHead { get }
   /// The whole request body; complete when `exchangeReady` is called, with transfer codings removed. Content codings stay.
   var body: [UInt8] { get }
-  /// True where the request's body would be, or is, empty.
-  var hasEmptyBody: Bool { get }
   /// For the handler's own use: what it knows of this exchange.
   var context: AnyObject? { get set }
   /// Bytes given to `send` that have not reached the socket.
@@ -56,13 +55,13 @@ extension HTTPExchange {
 public enum ExchangeEnding: Sendable, Equatable {
   /// The whole answer was handed to the socket.
   case completed
-  /// The client closed, reset, or broke a limit after the head; what was still to be sent is lost.
+  /// The client closed or reset; what was still to be sent is lost.
   case clientLeft
   /// The handler called `abort`, or the endpoint is shutting down.
   case aborted
 }
 
-/// Wrong requests that the endpoint answers itself, before or instead of the handler.
+/// What is wrong with a request that the handler cannot have whole.
 public enum RequestRefusal: Sendable, Equatable {
   /// 400: broken syntax, smuggling attempts, bad framing. The text says what.
   case malformed(String)
@@ -104,11 +103,17 @@ public protocol HTTPHandler: AnyObject {
   func isUrgent(_ exchange: any HTTPExchange) -> Bool
   /// There is no memory for the rest of the body: answer now.
   func exchangeCrowded(_ exchange: any HTTPExchange)
-  /// The body of the endpoint's own error answer, and its fields. `target` is nil where the request line could not be read.
+  /// The request broke a limit or its framing behind its head: answer now. The rest of it is not read.
+  func exchangeRefused(_ exchange: any HTTPExchange, _ refusal: RequestRefusal)
+  /// The body of the endpoint's own error answer where there is no exchange, and its fields. `target` is nil where the request line could not be read.
   func refusal(_ refusal: RequestRefusal, target: String?) -> (fields: [(name: String, value: String)], body: [UInt8])
 }
 
 extension HTTPHandler {
+  public func exchangeRefused(_ exchange: any HTTPExchange, _ refusal: RequestRefusal) {
+    let answer = self.refusal(refusal, target: exchange.head.target)
+    exchange.respond(status: refusal.status, fields: answer.fields, body: answer.body)
+  }
   public func isUrgent(_ exchange: any HTTPExchange) -> Bool { false }
   public func exchangeCrowded(_ exchange: any HTTPExchange) {
     let answer = refusal(.overloaded("there is no memory for the request's body"), target: exchange.head.target)

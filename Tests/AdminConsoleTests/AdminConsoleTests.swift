@@ -224,7 +224,6 @@ private final class AdminBench {
     var pendingBytes: Int { 0 }
     private(set) var isClosed = false
     var peer: String { "test" }
-    var hasEmptyBody: Bool { false }
     init(tenant: String) {
       head = RequestHead(
         method: "POST", target: "/v1/chat/completions", authority: "x",

@@ -226,7 +226,25 @@ import Testing
     let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
     #expect(answer(chunked + "2\r\nde\r\n0\r\n\r\n").0.hasPrefix("HTTP/1.1 200"))
     #expect(answer(chunked + "3\r\n").0.hasPrefix("HTTP/1.1 413"))
-    #expect(answer(chunked + "3\r\n").1 == ["began POST /", "ended clientLeft"])
+    #expect(answer(chunked + "3\r\n").1 == ["began POST /", "refused 413", "ended completed"])
+  }
+
+  @Test func whoeverAnswersASpoiltRequestMayTakeItsTime() {
+    let handler = RecordingHandler()
+    handler.onRefused = { _, _ in }
+    let bench = SessionBench(handler)
+    bench.feed("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\nGET /next HTTP/1.1\r\n\r\n")
+    bench.feed("GET /more HTTP/1.1\r\nHost: h\r\n\r\n")
+    bench.advance(seconds: 100)
+    #expect(bench.flushText() == "" && bench.session.fate == .open)
+    #expect(handler.log == ["began POST /", "refused 400"])
+    #expect(handler.exchanges[0].body.isEmpty)
+    handler.exchanges[0].respond(status: 400, fields: [], body: Array("late".utf8))
+    let answer = bench.flushText()
+    #expect(answer.hasPrefix("HTTP/1.1 400") && answer.hasSuffix("late"))
+    #expect(answer.lowercased().contains("connection: close"))
+    #expect(handler.log.last == "ended completed" && bench.session.fate == .closing(lingers: true))
+    #expect(bench.openExchanges == 0)
   }
 
   @Test func limitsHeads() {
@@ -413,7 +431,7 @@ import Testing
     #expect(silentBody.session.fate == .open)
     silentBody.advance(seconds: 1)
     #expect(silentBody.flushText().hasPrefix("HTTP/1.1 408"))
-    #expect(silentBody.handler.endings == ["ended clientLeft"])
+    #expect(silentBody.handler.endings == ["ended completed"])
 
     let dripping = SessionBench(.echo(), limits: limits)
     dripping.feed("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n")

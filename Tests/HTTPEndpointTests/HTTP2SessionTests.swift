@@ -157,11 +157,29 @@ import Testing
     let unannounced = client.request("POST", "/", body: Array("hello!".utf8), ends: false)
     client.exchangeBytes()
     #expect(client.answers[unannounced]?.status == "413")
-    #expect(handler.log.suffix(2) == ["began POST /", "ended clientLeft"])
+    #expect(handler.log.suffix(3) == ["began POST /", "refused 413", "ended completed"])
     #expect(client.bench.openExchanges == 0)
     let next = client.request("GET", "/")
     client.exchangeBytes()
     #expect(client.answers[next]?.status == "200", "the connection goes on")
+  }
+
+  @Test func whoeverAnswersASpoiltRequestMayTakeItsTime() {
+    var limits = EndpointLimits()
+    limits.bodyBytes = 5
+    let handler = RecordingHandler()
+    handler.onRefused = { _, _ in }
+    let client = HTTP2TestClient(bench(handler, limits: limits))
+    let id = client.request("POST", "/", body: Array("hello!".utf8))
+    client.exchangeBytes()
+    client.bench.advance(seconds: 100)
+    client.exchangeBytes()
+    #expect(client.answers[id]?.status == nil)
+    #expect(handler.log == ["began POST /", "refused 413"])
+    handler.exchanges[0].respond(status: 413, fields: [], body: Array("late".utf8))
+    client.exchangeBytes()
+    #expect(client.answers[id]?.status == "413")
+    #expect(handler.log.last == "ended completed" && client.bench.openExchanges == 0)
   }
 
   @Test(arguments: ["CONNECT", "TRACE"])
@@ -450,7 +468,7 @@ import Testing
     body.bench.advance(seconds: 1)
     body.exchangeBytes()
     #expect(body.answers[id]?.status == "408")
-    #expect(body.bench.handler.endings == ["ended clientLeft"])
+    #expect(body.bench.handler.endings == ["ended completed"])
 
     let idle = HTTP2TestClient(bench(.echo()))
     idle.exchangeBytes()

@@ -13,6 +13,8 @@ final class RecordingHandler: HTTPHandler {
   var onDrained: (any HTTPExchange) -> Void = { _ in }
   var onEnded: (any HTTPExchange, ExchangeEnding) -> Void = { _, _ in }
   var refusals: [RequestRefusal] = []
+  /// Takes over the answer to a request that is spoilt behind its head.
+  var onRefused: ((any HTTPExchange, RequestRefusal) -> Void)?
   /// Whose exchanges are urgent.
   var urgentPath: String?
 
@@ -34,6 +36,13 @@ final class RecordingHandler: HTTPHandler {
   func exchangeEnded(_ exchange: any HTTPExchange, _ ending: ExchangeEnding) {
     log.append("ended \(ending)")
     onEnded(exchange, ending)
+  }
+  func exchangeRefused(_ exchange: any HTTPExchange, _ refusal: RequestRefusal) {
+    log.append("refused \(refusal.status)")
+    refusals.append(refusal)
+    if let onRefused { return onRefused(exchange, refusal) }
+    exchange.respond(
+      status: refusal.status, fields: [("x-target", exchange.head.target)], body: Array("refused".utf8))
   }
   func isUrgent(_ exchange: any HTTPExchange) -> Bool { exchange.head.target == urgentPath }
   func refusal(

@@ -28,7 +28,6 @@ final class ManualTime: SimulatorTime {
 final class MemoryExchange: HTTPExchange {
   let head: RequestHead
   let body: [UInt8]
-  var hasEmptyBody: Bool { body.isEmpty }
   var context: AnyObject?
   var pendingBytes = 0
   var isClosed = false
