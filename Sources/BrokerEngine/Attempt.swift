@@ -44,6 +44,10 @@ final class Attempt: UpstreamEvents {
   private var reportedOutput: TokenCount = 0
   /// The first bytes of a relayed error, for the verdict.
   private var errorPrefix: [UInt8] = []
+  /// Takes the secret that was sent out of a relayed error.
+  private var mask: AnswerMask?
+  /// Of a stream's frame that may be an error and is not whole: what of it waits for the rest.
+  private var suspectFrame: [UInt8] = []
   /// The head while it waits for the first of its body.
   private var pendingHead: ResponseHead?
   /// What waits: for the rest of its turn, or for the end to be in the books.
@@ -53,6 +57,9 @@ final class Attempt: UpstreamEvents {
   private var isEventStream = false
   /// Nothing of ours can be written behind what the provider has compressed.
   private var isEncoded = false
+  /// The provider does not know `stream_options`: it was sent once more without. Whether the provider minds nothing else the answer
+  /// to that tells.
+  private var isWithoutUsage = false
   private var graceTimer: LoopTimer?
   /// What the lines of a batch's results have come to.
   private var sums = LineSums()
@@ -79,18 +86,22 @@ final class Attempt: UpstreamEvents {
         tenant: TenantID(record.tenant), clientKey: record.clientKey, session: SessionID(record.session),
         provider: grant.provider, key: grant.key, model: record.model, priority: record.priority, kind: record.kind,
         reservedInput: grant.reservedInput, reservedOutput: grant.reservedOutput, held: grant.held,
-        priceVersion: exchange.rules.prices.version))
+        priceVersion: rules.prices.version))
   }
 
   private var began: UInt64 { record.attempts[record.attempts.count - 1].began }
 
   func holdIsSafe() {
     guard case .awaitingHold = phase else { return }
-    guard let request = exchange.upstreamRequest(grant, under: rules) else {
+    record.attempts[record.attempts.count - 1].began = broker.clock.monotonic()
+    send()
+  }
+
+  private func send() {
+    guard let request = exchange.upstreamRequest(grant, under: rules, mayAskForUsage: !isWithoutUsage) else {
       return end(Settlement(verdict: .ownFault, wasSent: false), failure: "the provider is gone")
     }
     phase = .awaitingHead
-    record.attempts[record.attempts.count - 1].began = broker.clock.monotonic()
     call = broker.upstream.begin(request, events: self)
   }
 
@@ -114,13 +125,14 @@ final class Attempt: UpstreamEvents {
     // Of a client's own credential the limits are that client's.
     if grant.key != nil,
       let limits = RateLimitHeaders.read(
-        head.fields, dialect: exchange.dialect, epochSeconds: broker.epochSeconds(at: now))
+        head.fields, epochSeconds: broker.epochSeconds(at: now))
     {
       broker.dispatcher.observe(limits, grant.lease)
     }
     if head.status >= 400 {
       phase = .holding(head, [])
     } else {
+      if isWithoutUsage { broker.refusesUsage(grant.provider.name) }
       beginRelay(head)
       if record.firstByteAt == nil { record.firstByteAt = now }
     }
@@ -134,7 +146,10 @@ final class Attempt: UpstreamEvents {
       if body.count <= Attempt.heldLimit {
         phase = .holding(head, body)
       } else {
-        errorPrefix = body
+        mask = exchange.mask(for: head)
+        errorPrefix =
+          mask?.decodes == true
+          ? ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")) ?? [] : body
         beginRelay(head)
         relay(body[...])
       }
@@ -163,13 +178,14 @@ final class Attempt: UpstreamEvents {
       let verdict = verdict(head, body)
       if verdict == .keyRefused || verdict == .quotaExhausted, let key = grant.key {
         broker.keyRefusals.keep(
-          head, body, of: RefusedKey(provider: grant.provider, key: key), in: broker.rules.secrets)
+          head, body, of: RefusedKey(provider: grant.provider, key: key), sentWith: rules.secrets,
+          now: broker.rules.secrets)
       }
       end(
         Settlement(verdict: verdict, hasAnswer: true, toldToRetry: VerdictReader.shouldRetry(head.fields)),
         failure: nil)
     case .relaying(let head):
-      tap?.finish { withheld.append(contentsOf: $0) }
+      finishTap()
       exchange.deliverAtEnd(Exchange.Delivery(head: pendingHead, body: withheld))
       pendingHead = nil
       withheld = []
@@ -182,7 +198,8 @@ final class Attempt: UpstreamEvents {
             verdict: VerdictReader.verdict(inStream: error, answerBegan: true), usage: usage(), answerBegan: true,
             hasAnswer: true), failure: exchange.withoutSecret(error.code ?? error.type ?? "error in stream"))
       } else {
-        end(Settlement(verdict: .success, usage: usage(), answerBegan: true, hasAnswer: true), failure: nil)
+        let usage = usage(isWhole: tap?.isCutShort != true)
+        end(Settlement(verdict: .success, usage: usage, answerBegan: true, hasAnswer: true), failure: nil)
       }
     }
   }
@@ -195,19 +212,23 @@ final class Attempt: UpstreamEvents {
 
   /// Once more as the client sent it, in the same place: the provider has done nothing yet.
   private func sendAgainWithoutUsage() {
-    broker.refusesUsage(grant.provider.name)
-    guard let request = exchange.upstreamRequest(grant, under: rules) else {
-      return end(Settlement(verdict: .ownFault, wasSent: false), failure: "the provider is gone")
-    }
-    phase = .awaitingHead
-    call = broker.upstream.begin(request, events: self)
+    isWithoutUsage = true
+    send()
   }
 
   private func failed(_ failure: UpstreamFailure) {
     exchange.keep(failure)
     switch phase {
     case .awaitingHold, .ended: break
-    case .awaitingHead, .holding:
+    case .holding(let head, _):
+      // The status and its fields are the provider's word all the same; what it says beside them nobody will read.
+      let said = ResponseHead(status: head.status, fields: head.fields.without("content-encoding"))
+      exchange.keep(Exchange.HeldAnswer(head: said, body: []))
+      end(
+        Settlement(
+          verdict: verdict(head, nil), hasAnswer: true, toldToRetry: VerdictReader.shouldRetry(head.fields),
+          cause: failure.event), failure: failure.kind.rawValue)
+    case .awaitingHead:
       var settlement = Settlement(
         verdict: VerdictReader.verdict(failure: failure, answerBegan: false), wasSent: failure.requestMayHaveArrived,
         cause: failure.event)
@@ -231,7 +252,7 @@ final class Attempt: UpstreamEvents {
 
   /// The answer ends here without being whole: in a stream by an error frame, else so that the client can see it.
   private func breakOff(saying message: String, code: String) {
-    tap?.finish { withheld.append(contentsOf: $0) }
+    finishTap()
     if isEventStream, !isEncoded {
       // The client may stand inside a frame: an empty line closes it.
       withheld.append(contentsOf: "\n\n".utf8)
@@ -248,32 +269,51 @@ final class Attempt: UpstreamEvents {
     withheld = []
   }
 
+  /// Nothing comes any more: what was held back goes behind what is withheld.
+  private func finishTap() {
+    if let rest = mask?.rest(), !rest.isEmpty { tap?.feed(rest[...]) { withheld.append(contentsOf: $0) } }
+    mask = nil
+    var last = suspectFrame
+    suspectFrame = []
+    tap?.finish { last.append(contentsOf: $0) }
+    withheld.append(contentsOf: isEventStream && !last.isEmpty ? exchange.withoutSecret(last) : last)
+  }
+
   /// The process ends before the answer does: the provider is let go, the client is told.
   func drainTimedOut() {
-    call?.cancel()
-    call = nil
-    let wasSent: Bool
-    switch phase {
-    case .ended: return
-    case .awaitingHold: wasSent = false
-    case .awaitingHead, .holding: wasSent = true
-    case .relaying:
-      wasSent = true
+    if case .ended = phase { return }
+    let cut = cutOff()
+    if case .relaying = phase {
       if tap?.sawEndMark == true { return completed() }
       breakOff(saying: "The broker is shutting down and broke the answer off.", code: "server_error")
     }
     exchange.isCutByDrain = true
     end(
       Settlement(
-        verdict: .clientLeft, usage: wasSent ? usage() : nil, wasSent: wasSent, answerBegan: answerBegan),
+        verdict: .clientLeft, usage: cut.isCharged ? usage() : nil, wasSent: cut.wasSent, answerBegan: answerBegan),
       failure: "the drain's time was up")
   }
 
-  private func verdict(_ head: ResponseHead, _ body: [UInt8]) -> Verdict {
+  /// Lets the provider go before its answer has ended. Whether it can have seen the request, and whether it will charge for it: an
+  /// error costs nothing, but what it read to the end it works on, although nobody will hear what it makes of it.
+  private func cutOff() -> (wasSent: Bool, isCharged: Bool) {
+    defer {
+      call?.cancel()
+      call = nil
+    }
+    switch phase {
+    case .awaitingHold, .ended: return (false, false)
+    case .awaitingHead: return (call?.requestMayHaveArrived ?? true, call?.requestWasSent ?? true)
+    case .holding: return (true, false)
+    case .relaying: return (true, true)
+    }
+  }
+
+  /// - Parameter body: nil where it did not come, or not whole.
+  private func verdict(_ head: ResponseHead, _ body: [UInt8]?) -> Verdict {
     VerdictReader.verdict(
       status: head.status, fields: head.fields,
-      body: ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")) ?? [],
-      dialect: exchange.dialect,
+      body: body.flatMap { ErrorBody.decoded($0, contentEncoding: head.fields.first("content-encoding")) },
       epochSeconds: broker.epochSeconds(at: broker.clock.monotonic()))
   }
 
@@ -282,13 +322,16 @@ final class Attempt: UpstreamEvents {
   private func beginRelay(_ head: ResponseHead) {
     let facts = exchange.facts
     let strips = exchange.injectsUsage && head.status < 300
+    var head = head.status < 300 ? head : exchange.withoutSecret(head)
+    let isDecoded = mask?.decodes == true
+    if isDecoded { head.fields = head.fields.without("content-encoding") }
     tap = UsageTap(
       endpoint: exchange.path.endpoint, isStreaming: facts.isStreaming, contentType: head.fields.first("content-type"),
       contentEncoding: head.fields.first("content-encoding"), stripInjectedUsage: strips,
       watchesWork: head.status < 300 && watchesWork, collectsLines: head.status < 300 && collectsLines,
       scratch: broker.scratch)
-    let head = head.status < 300 ? head : exchange.withoutSecret(head)
-    var fields = ForwardedFields.forClient(head.fields, bodyMayShrink: strips, isForPage: exchange.isFromPage)
+    var fields = ForwardedFields.forClient(
+      head.fields, bodyMayShrink: strips || isDecoded, isForPage: exchange.isFromPage)
     record.status = head.status
     exchange.appendOwnFields(to: &fields, outcome: nil)
     phase = .relaying(head)
@@ -323,8 +366,20 @@ final class Attempt: UpstreamEvents {
     }
   }
 
-  private func relay(_ bytes: ArraySlice<UInt8>) {
+  private func relay(_ piece: ArraySlice<UInt8>) {
     let downstream = exchange.downstream
+    var bytes = piece
+    if mask != nil {
+      guard let clean = mask?.take(piece) else {
+        call?.cancel()
+        call = nil
+        return failed(
+          UpstreamFailure(
+            kind: .malformedResponse, detail: "its body is not coded as it says", requestMayHaveArrived: true))
+      }
+      bytes = clean[...]
+      if bytes.isEmpty { return }
+    }
     record.bytesOut += bytes.count
     if isEventStream {
       relayStream(bytes)
@@ -368,7 +423,19 @@ final class Attempt: UpstreamEvents {
     var others: [ArraySlice<UInt8>] = []
     tap.feed(bytes) { if first.isEmpty { first = $0 } else { others.append($0) } }
     let isOver = tap.sawEndMark
+    let isSuspect = tap.mayBeInError || !suspectFrame.isEmpty
     self.tap = tap
+    if isSuspect, !isEncoded, exchange.hasSentSecret {
+      var bytes = suspectFrame + first
+      for other in others { bytes.append(contentsOf: other) }
+      others = []
+      // Providers may show in an error what was sent to them: its frame waits until it is whole.
+      let unfinished = tap.unfinishedMayBeError ? min(tap.unfinishedBytes, bytes.count) : 0
+      let waiting = unfinished <= Attempt.heldLimit ? unfinished : 0
+      suspectFrame = Array(bytes.suffix(waiting))
+      bytes.removeLast(waiting)
+      first = exchange.withoutSecret(bytes)[...]
+    }
     guard isOver, let loop = broker.loop else {
       if !first.isEmpty { exchange.downstream.send(first) }
       for bytes in others { exchange.downstream.send(bytes) }
@@ -406,23 +473,14 @@ final class Attempt: UpstreamEvents {
   }
 
   func clientLeft() {
-    let wasSent: Bool
-    let mayBeCharged: Bool
-    switch phase {
-    case .ended: return
-    case .awaitingHold: (wasSent, mayBeCharged) = (false, false)
-    // The provider has read the request, and nobody will hear what it makes of it: its input counts.
-    case .awaitingHead, .relaying: (wasSent, mayBeCharged) = (true, true)
-    case .holding: (wasSent, mayBeCharged) = (true, false)
-    }
-    call?.cancel()
-    call = nil
+    if case .ended = phase { return }
+    let cut = cutOff()
     tap?.finish { _ in }
     pendingHead = nil
     withheld = []
     end(
       Settlement(
-        verdict: .clientLeft, usage: mayBeCharged ? usage() : nil, wasSent: wasSent, answerBegan: answerBegan),
+        verdict: .clientLeft, usage: cut.isCharged ? usage() : nil, wasSent: cut.wasSent, answerBegan: answerBegan),
       failure: nil)
   }
 
@@ -458,7 +516,7 @@ final class Attempt: UpstreamEvents {
         verdict: settlement.verdict.name, status: record.attempts[index].status, wasSent: settlement.wasSent,
         usage: usage ?? Usage(), cacheWriteHourTokens: extras.cacheWriteHourTokens,
         audioMilliseconds: extras.audioMilliseconds, cost: cost, costSource: source,
-        priceVersion: exchange.rules.prices.version, serviceTier: tap?.serviceTier))
+        priceVersion: rules.prices.version, serviceTier: tap?.serviceTier))
     if tap?.usageWasCut == true {
       record.hadImpossibleNumbers = true
       broker.foundImpossible(.usage, from: grant.provider)
@@ -483,23 +541,24 @@ final class Attempt: UpstreamEvents {
   /// What tokens cost at the time of the attempt.
   /// - Parameter model: as the line of a batch names it; empty counts as that of the call.
   func price(_ usage: Usage, _ extras: UsageExtras, model: String, tier: String?) -> (Money?, CostSource) {
-    exchange.rules.prices.cost(
+    rules.prices.cost(
       of: usage, extras: extras, model: model.isEmpty ? record.model : model, answeredBy: tap?.model, reported: nil,
       tier: tier, at: broker.wallNanoseconds(at: began))
   }
 
   private func cost(of usage: Usage?, _ extras: UsageExtras) -> (Money?, CostSource) {
     guard let usage, !exchange.charge.isFree else { return (.zero, .free) }
-    return exchange.rules.prices.cost(
+    return rules.prices.cost(
       of: usage, extras: extras, model: record.model, answeredBy: tap?.model,
       reported: tap?.cost, tier: tap?.serviceTier, at: broker.wallNanoseconds(at: began))
   }
 
   /// What the provider said it charged, or what the bytes let us guess.
-  private func usage() -> Usage {
+  /// - Parameter isWhole: false where the answer broke off: then what was said is not all.
+  private func usage(isWhole: Bool = false) -> Usage {
     guard !exchange.charge.isFree else { return Usage() }
-    if let usage = tap?.usage { return usage }
-    if exchange.charge == .onlyAsAnswered || tap?.work?.isUnderWay == true { return Usage() }
+    if let usage = isWhole ? tap?.usage : tap?.usageOfBrokenAnswer { return usage }
+    if !exchange.charge.isEstimated || tap?.work?.isUnderWay == true { return Usage() }
     return Usage(
       inputTokens: exchange.facts.estimatedInput, outputTokens: tap?.estimatedOutput ?? 0, isEstimated: true)
   }
@@ -509,33 +568,5 @@ final class Attempt: UpstreamEvents {
     let mark = Array("text/event-stream".utf8)
     let value = head.fields.valueBytes(at: index)
     return value.count >= mark.count && zip(value, mark).allSatisfy { asciiLowercased($0) == $1 }
-  }
-}
-
-extension UpstreamFailure {
-  /// True where the provider has the whole request, and worked on it until its time was up or the connection ended.
-  var isLateAnswer: Bool {
-    switch kind {
-    case .firstByteTimedOut, .idleTimedOut, .totalTimedOut, .resetBeforeResponse: requestWasSent
-    default: false
-    }
-  }
-}
-
-extension Verdict {
-  /// For records and labels.
-  public var name: String {
-    switch self {
-    case .success: "success"
-    case .throttled: "throttled"
-    case .failed: "failed"
-    case .keyRefused: "key_refused"
-    case .quotaExhausted: "quota_exhausted"
-    case .modelRefused: "model_refused"
-    case .clientLeft: "client_left"
-    case .clientError: "client_error"
-    case .truncated: "truncated"
-    case .ownFault: "own_fault"
-    }
   }
 }

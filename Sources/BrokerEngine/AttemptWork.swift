@@ -16,9 +16,9 @@ extension Attempt {
   var watchesWork: Bool {
     switch exchange.charge {
     case .asAnswered: exchange.facts.isBackground
-    case .onlyAsAnswered: exchange.path.endpoint == .messageBatches || exchange.record.path.hasSuffix("/batches")
+    case .batch: true
     case .later(let work): !work.isLines
-    case .nothing: false
+    case .onlyAsAnswered, .nothing: false
     }
   }
 
@@ -29,12 +29,8 @@ extension Attempt {
   /// Each line of a batch's results is a call of its own, at the batch's price.
   func add(_ lines: [LineUsage], to sums: inout LineSums) {
     for line in lines {
-      sums.usage.inputTokens = sums.usage.inputTokens + line.usage.inputTokens
-      sums.usage.cacheReadTokens = sums.usage.cacheReadTokens + line.usage.cacheReadTokens
-      sums.usage.cacheWriteTokens = sums.usage.cacheWriteTokens + line.usage.cacheWriteTokens
-      sums.usage.outputTokens = sums.usage.outputTokens + line.usage.outputTokens
-      sums.usage.reasoningTokens = sums.usage.reasoningTokens + line.usage.reasoningTokens
-      sums.cacheWriteHour = sums.cacheWriteHour + line.extras.cacheWriteHourTokens
+      sums.usage = sums.usage + line.usage
+      sums.cacheWriteHour += line.extras.cacheWriteHourTokens
       let (cost, source) = price(line.usage, line.extras, model: line.model, tier: "batch")
       sums.source = cost == nil ? .unknown : sums.source == .unknown ? .unknown : source
       if let cost { sums.cost?.add(cost) } else { sums.cost = nil }
@@ -47,27 +43,35 @@ extension Attempt {
     _ tap: UsageTap, _ sums: LineSums
   ) -> (charge: WorkBook.Charge, source: CostSource)? {
     let broker = exchange.broker
+    func name(_ id: String) -> WorkBook.Name { WorkBook.Name(provider: grant.provider.name, id: id) }
     guard case .later(let work) = exchange.charge else {
       if watchesWork, let id = tap.work?.id, tap.usage == nil || tap.work?.isUnderWay == true {
-        broker.works.began(id, model: exchange.record.model)
+        broker.works.began(name(id), model: exchange.record.model)
       }
       return nil
     }
-    if work.isLines {
-      guard sums.usage != Usage() else { return nil }
-      return broker.works.show(work.id, sums.usage, cacheWriteHour: sums.cacheWriteHour, cost: sums.cost)
+    let own = name(work.id)
+    func show(_ sums: LineSums) -> (charge: WorkBook.Charge, source: CostSource)? {
+      guard !sums.usage.isNothing else { return nil }
+      return broker.works.show(own, sums.usage, cacheWriteHour: sums.cacheWriteHour, cost: sums.cost)
         .map { ($0, sums.source) }
     }
-    if work.kind == .batch, let file = tap.work?.outputFile { broker.works.link(file: file, to: work.id) }
+    if work.isLines { return show(sums) }
+    if work.kind == .batch, let file = tap.work?.outputFile { broker.works.link(file: file, to: own) }
     // A response that was not begun here, or not left open here, was paid for by whoever began it.
-    guard work.kind == .batch || broker.works.knows(work.id) else { return nil }
-    guard let usage = tap.usage, usage != Usage(), tap.work?.isUnderWay != true else { return nil }
+    guard work.kind == .batch || broker.works.knows(own) else { return nil }
+    // Google's small batches hold their results themselves.
+    if work.kind == .batch, let results = tap.work?.results, !results.isEmpty {
+      var sums = LineSums()
+      add(results, to: &sums)
+      return show(sums)
+    }
+    guard let usage = tap.usage, !usage.isNothing, tap.work?.isUnderWay != true else { return nil }
     let tier = work.kind == .batch ? "batch" : tap.serviceTier
     let (cost, source) = price(usage, tap.extras, model: exchange.record.model, tier: tier)
     // A batch's own state does not always name a model: its lines will.
     if cost == nil, work.kind == .batch { return nil }
-    return broker.works.show(
-      work.id, usage, cacheWriteHour: tap.extras.cacheWriteHourTokens, cost: cost
-    ).map { ($0, source) }
+    return broker.works.show(own, usage, cacheWriteHour: tap.extras.cacheWriteHourTokens, cost: cost)
+      .map { ($0, source) }
   }
 }

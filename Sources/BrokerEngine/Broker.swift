@@ -6,42 +6,6 @@ import HTTPMessage
 import PolicyFile
 import ProviderWire
 
-/// What the broker is made of besides its policy. All of it is handed in, so that tests can put their own in.
-public struct BrokerParts {
-  public var upstream: any Upstream
-  public var clock: BrokerClock
-  /// nil in tests that drive the timer themselves.
-  public var loop: EventLoop?
-  /// SHA-256, for client keys.
-  public var hash: ([UInt8]) -> [UInt8]
-  /// Where the books are kept; nil keeps none.
-  public var ledger: (any LedgerPort)?
-  public var prices: PriceBook
-  /// The endpoint's account of memory; its limit is the policy's.
-  public var memory: MemoryAccount
-  /// Called once for each request when its outcome is set.
-  public var requestEnded: (RequestRecord) -> Void
-  /// Called for what an operator may want to read.
-  public var noticed: (Notice) -> Void
-
-  public init(
-    upstream: any Upstream, clock: BrokerClock, loop: EventLoop?, hash: @escaping ([UInt8]) -> [UInt8],
-    ledger: (any LedgerPort)? = nil, prices: PriceBook = PriceBook(PriceList(version: "none", entries: [])),
-    memory: MemoryAccount = MemoryAccount(),
-    requestEnded: @escaping (RequestRecord) -> Void = { _ in }, noticed: @escaping (Notice) -> Void = { _ in }
-  ) {
-    self.upstream = upstream
-    self.clock = clock
-    self.loop = loop
-    self.hash = hash
-    self.ledger = ledger
-    self.prices = prices
-    self.memory = memory
-    self.requestEnded = requestEnded
-    self.noticed = noticed
-  }
-}
-
 public final class Broker: HTTPHandler, DispatcherDelegate {
   let clock: BrokerClock
   let upstream: any Upstream
@@ -78,6 +42,10 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   private(set) lazy var keyCalendar = KeyCalendar(
     loop: loop, wall: { [unowned self] in wallNanoseconds(at: now) },
     tell: { [unowned self] changes, isOther in keysChanged(changes, isOther) })
+  private(set) lazy var priceClock = PriceClock(
+    loop: loop, wall: { [unowned self] in wallNanoseconds(at: now) },
+    nextChange: { [unowned self] in rules.prices.nextChange(after: $0) },
+    isWaitedFor: { [unowned self] in !exchanges.isEmpty }, tell: { [unowned self] in pricesChanged() })
   private var wallClock: WallClock
   private var ids: ULIDMaker
   private(set) lazy var models = ModelCatalog(broker: self)
@@ -118,13 +86,13 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     rules = BrokerRules(policy: policy, secrets: secrets, prices: parts.prices)
     labels = LabelPolicy(policy: policy, prices: parts.prices.list)
     books = Books(parts.ledger)
+    let wall = wallClock.nanoseconds(at: startedAt)
     dispatcher = Dispatcher(
-      policy: Broker.admission(policy, secrets, at: wallClock.nanoseconds(at: startedAt)), clock: parts.clock,
-      loop: parts.loop)
+      policy: Broker.admission(policy, secrets, at: wall), clock: parts.clock, loop: parts.loop)
     dispatcher.delegate = self
     budgets.isWaitedFor = { [unowned self] in !exchanges.isEmpty }
     budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
-    keyCalendar.policyChanged(policy)
+    keyCalendar.policyChanged(policy, told: wall)
   }
 
   // MARK: For the operator
@@ -136,6 +104,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   public func replacePolicy(_ policy: Policy, secrets: KeySecrets, prices: PriceBook? = nil) {
     var secrets = secrets
     _ = secrets.succeed(rules.secrets)
+    let wall = wallNanoseconds(at: now)
+    let admission = Broker.admission(policy, secrets, at: wall)
+    secrets.forgetPredecessors()
     rules = BrokerRules(policy: policy, secrets: secrets, prices: prices ?? rules.prices)
     var labels = LabelPolicy(policy: policy, prices: rules.prices.list)
     labels.succeed(self.labels)
@@ -143,21 +114,32 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     memory.limit = policy.memory
     models.forget()
     keyRefusals.retain(of: policy)
-    var candidates: [RequestID: [Candidate]] = [:]
-    for (id, exchange) in exchanges { candidates[id] = exchange.candidatesAnew() }
-    dispatcher.replacePolicy(
-      Broker.admission(policy, secrets, at: wallNanoseconds(at: now)), candidates: candidates)
+    dispatcher.replacePolicy(admission, candidates: candidatesAnew())
+    priceClock.pricesChanged()
     budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
-    keyCalendar.policyChanged(policy)
+    keyCalendar.policyChanged(policy, told: wall)
+  }
+
+  /// Where those that wait or run may go, and at which price, under the newest rules; who keeps what it has is not named.
+  private func candidatesAnew() -> [RequestID: [Candidate]] { exchanges.compactMapValues { $0.candidatesAnew() } }
+
+  /// It is another day, or a cheaper hour, for some price.
+  private func pricesChanged() {
+    let repriced = exchanges.compactMapValues { $0.isRepriced ? $0.candidatesAnew() : nil }
+    guard !repriced.isEmpty else { return }
+    dispatcher.replacePolicy(
+      Broker.admission(rules.policy, rules.secrets, at: wallNanoseconds(at: now)), candidates: repriced)
   }
 
   /// Takes up secrets that changed outside the policy; false where none did.
   @discardableResult public func replaceSecrets(_ secrets: KeySecrets) -> Bool {
     var secrets = secrets
     guard secrets.succeed(rules.secrets) else { return false }
+    let admission = Broker.admission(rules.policy, secrets, at: wallNanoseconds(at: now))
+    secrets.forgetPredecessors()
     rules = BrokerRules(policy: rules.policy, secrets: secrets, prices: rules.prices)
     models.forgetFailures()
-    dispatcher.replacePolicy(Broker.admission(rules.policy, secrets, at: wallNanoseconds(at: now)))
+    dispatcher.replacePolicy(admission)
     return true
   }
 
@@ -165,15 +147,16 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   public func secretMark(provider: String, key: String) -> String? { rules.secrets.mark(provider: provider, key: key) }
 
   /// Some keys' days have begun or ended, or will soon.
-  private func keysChanged(
-    _ changes: [(provider: String, key: String, state: String, reason: String)], _ isOther: Bool
-  ) {
+  private func keysChanged(_ changes: [KeyCalendar.Change], _ isOther: Bool) {
     if isOther {
       dispatcher.replacePolicy(Broker.admission(rules.policy, rules.secrets, at: wallNanoseconds(at: now)))
     }
     for change in changes {
       dispatcherNoted(
         .keyChanged(ProviderID(change.provider), KeyID(change.key), state: change.state, reason: change.reason))
+      if change.begins, rules.provider(change.provider)?.policy.checkKeys == true {
+        checkKey(RefusedKey(provider: ProviderID(change.provider), key: KeyID(change.key)))
+      }
     }
   }
 
@@ -268,7 +251,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     } catch {
       return refuse(downstream, record, .rejectedMalformed, dialect: .openai, message: error.message)
     }
-    let path = target.rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { target.rest[..<$0] } ?? target.rest[...]
+    let path = target.path
     record.path = String(path)
     if target.provider == nil, let answer = Probes.presence(head, path: path, isDraining: isDraining) {
       return self.answer(downstream, record, answer)
@@ -328,7 +311,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   }
 
   /// True for the list itself, false for `/v1/models/{id}`.
-  private func isModelList(_ exchange: Exchange) -> Bool { exchange.requestPath.hasSuffix("/models") }
+  private func isModelList(_ exchange: Exchange) -> Bool { exchange.target.path.hasSuffix("/models") }
 
   public func exchangeDrained(_ downstream: any HTTPExchange) {
     (downstream.context as? Exchange)?.drained()
@@ -346,10 +329,9 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   public func refusal(
     _ refusal: RequestRefusal, target: String?
   ) -> (fields: [(name: String, value: String)], body: [UInt8]) {
-    let rest = target.flatMap { try? RequestTarget($0) }?.rest ?? target ?? ""
-    let path = rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { rest[..<$0] } ?? rest[...]
-    let dialect = dialect(ofTarget: target ?? "")
-    let record = newRecord(method: "", path: path)
+    let target = RequestTarget(readable: target ?? "")
+    let dialect = dialect(of: target)
+    let record = newRecord(method: "", path: target.path)
     let (outcome, message) = Broker.words(refusal)
     let answer = BrokerError.refusal(
       status: refusal.status, dialect: dialect, message: message, requestID: record.text)
@@ -374,17 +356,17 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     let head = downstream.head
     if Probes.isWebSocketUpgrade(head.fields) {
       refuse(
-        downstream, record, .rejectedUpgrade, dialect: dialect(ofTarget: head.target),
+        downstream, record, .rejectedUpgrade, dialect: dialect(of: RequestTarget(readable: head.target)),
         message: "WebSockets are not spoken here: send the request over HTTP/1.1 or HTTP/2, and ask for a stream")
       return true
     }
-    // Who shows a client key, or opens a file, is no page that happens to run on this machine.
-    if rules.policy.tenants.isEmpty, downstream.peer != "unix",
+    // Who must say who it is, or opens a file, is no page that happens to run on this machine.
+    if !rules.callersAreKnown, downstream.peer != "unix",
       head.method != "OPTIONS" || !head.fields.contains("origin"),
       let objection = rules.objection(to: head)
     {
       refuse(
-        downstream, record, .rejectedOrigin, dialect: dialect(ofTarget: head.target),
+        downstream, record, .rejectedOrigin, dialect: dialect(of: RequestTarget(readable: head.target)),
         message: ErrorText.refusedSite(objection))
       return true
     }
@@ -393,10 +375,8 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     return true
   }
 
-  private func dialect(ofTarget target: String) -> Dialect {
-    let rest = (try? RequestTarget(target))?.rest ?? target
-    let path = rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { rest[..<$0] } ?? rest[...]
-    return PathFacts.read(path: path, anyPath: true)?.dialect ?? .openai
+  private func dialect(of target: RequestTarget) -> Dialect {
+    PathFacts.read(path: target.path, anyPath: true)?.dialect ?? .openai
   }
 
   /// A probe's answer: of a request that is none.
@@ -475,6 +455,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
 
   func submit(_ ticket: Ticket, of exchange: Exchange) {
     budgets.check(at: exchange.record.submittedAt ?? clock.monotonic())
+    priceClock.somebodyWaits()
     dispatcher.submit(ticket)
   }
 

@@ -29,6 +29,9 @@ final class BrokerRules {
   private let tenantsByName: [String: Int]
   private let template: Tenant?
   private let someTenantHasKeys: Bool
+  /// True where whoever calls shows who it is, by a client key or by a trusted platform's word. Of others a page in a browser on this
+  /// machine could be one.
+  let callersAreKnown: Bool
 
   init(policy: Policy, secrets: KeySecrets, prices: PriceBook) {
     self.policy = policy
@@ -47,6 +50,7 @@ final class BrokerRules {
     tenantsByName = byName
     template = policy.tenants.first { $0.id == "*" }
     someTenantHasKeys = !byKey.isEmpty
+    callersAreKnown = !policy.tenants.isEmpty && (!byKey.isEmpty || policy.trustTenantHeader)
   }
 
   func provider(_ id: String) -> ProviderTarget? { providers[id] }
@@ -105,8 +109,7 @@ final class BrokerRules {
 
   /// What the client shows as its key: a bearer token, or one of the vendors' fields, or Gemini's query parameter.
   static func clientKey(_ head: RequestHead, target: RequestTarget) -> [UInt8]? {
-    let query = target.rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { target.rest[target.rest.index(after: $0)...] }
-    return Credentials.clientSecret(head.fields, query: query ?? "").map { Array($0.utf8) }
+    Credentials.clientSecret(head.fields, query: target.query ?? "").map { Array($0.utf8) }
   }
 
   /// Providers for a model in order of preference; empty where no route takes it.

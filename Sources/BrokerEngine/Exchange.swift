@@ -42,8 +42,8 @@ final class Exchange {
   /// The rules under which the request came in; a reload does not change them for it.
   let rules: BrokerRules
   let caller: Caller
-  /// What its answer is charged for.
-  private(set) var charge: ChargeRule
+  /// What its answer is charged for; known once the body is here.
+  private(set) var charge = ChargeRule.asAnswered
   /// True where the call costs nothing and need not say which model it means.
   private(set) var namesNoModel = false
   private(set) var facts = RequestFacts()
@@ -53,13 +53,16 @@ final class Exchange {
   private var lastFailure: UpstreamFailure?
   private var delivery: Delivery?
   /// What its tokens cost, for holds; nil where that is unknown.
-  private(set) var price: CallPrice?
+  var price: CallPrice?
+  /// The providers between which it may choose, by the rules under which it came.
+  private(set) var candidateNames: [String] = []
   /// Whether the price list knows what its model costs.
   private(set) var isPriced = false
   /// Bodies of requests go on as they came, unless usage is asked for.
   private(set) var injectsUsage = false
   /// The secret that the last call carried, while it runs.
   private var sentSecret: Secret?
+  var hasSentSecret: Bool { sentSecret != nil }
   /// The origin of the page that may read the answer.
   private let readableOrigin: String?
   /// True where a browser's page asked: who may read is then for the policy to say.
@@ -85,7 +88,6 @@ final class Exchange {
     self.path = path
     self.rules = rules
     self.caller = caller
-    charge = ChargeRule(method: head.method, path: Exchange.path(of: target), endpoint: path.endpoint)
     spliceShare = MemoryShare(broker.memory, .retry)
     isFromPage = head.fields.contains("origin")
     readableOrigin = isFromPage ? rules.readableOrigin(head) : nil
@@ -98,11 +100,6 @@ final class Exchange {
   }
 
   var dialect: Dialect { path.dialect }
-  /// Without our prefixes and the query, and whole, where a record has but its beginning.
-  var requestPath: Substring { Exchange.path(of: target) }
-  private static func path(of target: RequestTarget) -> Substring {
-    target.rest.utf8.firstIndex(of: UInt8(ascii: "?")).map { target.rest[..<$0] } ?? target.rest[...]
-  }
 
   // MARK: From the client
 
@@ -111,9 +108,9 @@ final class Exchange {
     guard case .reading = phase else { return }
     readyAt = broker.clock.monotonic()
     record.bytesIn = downstream.body.count
-    // A body makes of a call that only reads one of which nobody knows what a server makes of it.
-    namesNoModel = path.isFree(method: head.method, hasBody: !downstream.body.isEmpty)
-    if !namesNoModel, charge == .nothing { charge = .asAnswered }
+    let hasBody = !downstream.body.isEmpty
+    charge = ChargeRule(method: head.method, path: target.path, facts: path, hasBody: hasBody)
+    namesNoModel = charge.needsNoModel(at: path.endpoint, hasBody: hasBody)
     if let obstacle = broker.books.obstacle {
       return reject(.rejectedNoCapacity, ErrorText.ledgerInTrouble(obstacle), retryAfter: .seconds(5))
     }
@@ -121,7 +118,11 @@ final class Exchange {
     case .facts(let facts):
       self.facts = facts
       // What is read goes where it was begun, and is counted under that model.
-      if facts.model == nil, case .later(let work) = charge { self.facts.model = broker.works.model(of: work.id) }
+      if facts.model == nil, case .later(let work) = charge {
+        let named = target.provider ?? head.fields.first("x-tollgate-provider")
+        self.facts.model = broker.works.model(
+          of: work.id, at: named.map { [$0] } ?? rules.policy.providers.map(\.id))
+      }
     case .malformed(let reason, let position):
       return reject(.rejectedMalformed, "the request body cannot be read: \(reason) at byte \(position)")
     case .decodedTooLarge(let limit):
@@ -142,7 +143,7 @@ final class Exchange {
     let fields = head.fields
     let classification = rules.classifier.classify(
       ClassificationFacts(
-        path: String(requestPath), model: facts.model, tenant: caller.name, pathHints: target.hints),
+        path: String(target.path), model: facts.model, tenant: caller.name, pathHints: target.hints),
       header: { fields.first(named: $0) })
     record.priority = classification.priority
     record.priorityReason = classification.reason
@@ -179,7 +180,7 @@ final class Exchange {
   var isUrgentByHead: Bool {
     let fields = head.fields
     let facts = ClassificationFacts(
-      path: String(requestPath), model: path.modelInPath, tenant: caller.name, pathHints: target.hints)
+      path: String(target.path), model: path.modelInPath, tenant: caller.name, pathHints: target.hints)
     return rules.classifier.classify(facts, header: { fields.first(named: $0) }).priority == .high
   }
 
@@ -201,15 +202,15 @@ final class Exchange {
       downstream.body, path: path, contentType: fields.first("content-type"),
       contentEncoding: fields.first("content-encoding"), decodedLimit: rules.policy.maxBody,
       room: broker.memory.wholeRoom)
-    guard case .facts(var facts) = reading, target.rest.utf8.contains(UInt8(ascii: "?")) else { return reading }
+    guard case .facts(var facts) = reading, target.query != nil else { return reading }
     noteModelsInQuery(&facts)
     return .facts(facts)
   }
 
   /// `?model=`: some APIs take it from there, above all where the body is sound.
   private func noteModelsInQuery(_ facts: inout RequestFacts) {
-    guard let mark = target.rest.utf8.firstIndex(of: UInt8(ascii: "?")) else { return }
-    for item in target.rest[target.rest.index(after: mark)...].split(whereSeparator: { $0 == "&" || $0 == ";" }) {
+    guard let query = target.query else { return }
+    for item in query.split(whereSeparator: { $0 == "&" || $0 == ";" }) {
       let pair = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       guard pair.count == 2, PercentEscapes.decoded(pair[0]).lowercased() == "model" else { continue }
       facts.note(modelInQuery: PercentEscapes.decoded(pair[1]))
@@ -223,11 +224,14 @@ final class Exchange {
     isPriced = price != nil
     // What a free call costs is known: nothing.
     if charge.isFree { price = CallPrice(inputMicroPerToken: 0, outputMicroPerToken: 0) }
+    // A reload came between its head and its body.
+    if rules !== broker.rules { price = priceNow() }
     if let name = target.provider ?? head.fields.first("x-tollgate-provider") {
       guard rules.provider(name) != nil else {
         reject(.rejectedModel, "there is no provider '\(name)' here")
         return nil
       }
+      candidateNames = [name]
       return [Candidate(provider: ProviderID(name), price: price)]
     }
     let names = rules.candidates(model: facts.model)
@@ -237,6 +241,7 @@ final class Exchange {
         facts.model.map { "no route takes the model '\($0)'" } ?? "no provider is configured for this path")
       return nil
     }
+    candidateNames = names
     return names.map { Candidate(provider: ProviderID($0), price: price) }
   }
 
@@ -330,17 +335,18 @@ final class Exchange {
   }
 
   /// The call for a grant under the rules that held when it was given; nil where these have no such provider, or no secret for it.
-  func upstreamRequest(_ grant: Grant, under rules: BrokerRules) -> UpstreamRequest? {
+  /// - Parameter mayAskForUsage: false where the provider has just refused to be asked.
+  func upstreamRequest(_ grant: Grant, under rules: BrokerRules, mayAskForUsage: Bool) -> UpstreamRequest? {
     guard let provider = rules.provider(grant.provider.name) else { return nil }
     var body = downstream.body
     injectsUsage = false
-    if provider.policy.injectUsage, provider.policy.dialect == .openai, facts.isStreaming, !facts.asksForUsage,
-      let splice = facts.usageSplice, broker.mayAskForUsage(grant.provider.name)
+    if mayAskForUsage, provider.policy.injectUsage, provider.policy.dialect == .openai, facts.isStreaming,
+      !facts.asksForUsage, let splice = facts.usageSplice, broker.mayAskForUsage(grant.provider.name)
     {
       body = splice.applied(to: body)
       injectsUsage = true
-      spliceShare.hold(body.count)
     }
+    spliceShare.hold(injectsUsage ? body.count : 0)
     var credential: (name: String, value: String)?
     if let key = grant.key {
       // Where the older rules hold, the newer ones' key may be none of theirs.
@@ -568,6 +574,15 @@ final class Exchange {
   /// The same for a text of the provider's that goes into records.
   func withoutSecret(_ text: String) -> String {
     sentSecret.flatMap { SecretMask.masked(text, secret: $0.revealed) } ?? text
+  }
+  /// For an error that goes on as it comes; nil where nothing is to be taken out of it, or it cannot be read.
+  func mask(for head: ResponseHead) -> AnswerMask? {
+    sentSecret.flatMap { AnswerMask(secret: $0.revealed, contentEncoding: head.fields.first("content-encoding")) }
+  }
+
+  /// The same for a piece of a stream in which an error came; it stays as long as it is.
+  func withoutSecret(_ bytes: [UInt8]) -> [UInt8] {
+    sentSecret.flatMap { SecretMask.maskedInPlace(bytes, secret: $0.revealed) } ?? bytes
   }
   func keep(_ failure: UpstreamFailure) { lastFailure = failure }
   func addOwnTime(_ nanoseconds: UInt64) { ownTime += nanoseconds }

@@ -7,6 +7,7 @@ import PolicyFile
 import ProviderWire
 
 extension Exchange {
+  /// What a model costs by the prices under which the request came.
   func callPrice(_ model: String) -> CallPrice? {
     rules.prices.callPrice(
       model: model, tier: facts.serviceTier, estimatedInput: facts.estimatedInput,
@@ -49,18 +50,41 @@ extension Exchange {
     return true
   }
 
-  /// The providers that the newest rules have for a request that waits or runs; nil where it keeps those with which it came: it named its
-  /// provider, or no route takes it now. Never one that expects another dialect than those did.
+  /// What its tokens cost now, by the newest prices; nil where that is unknown. What a free call costs is known: nothing.
+  func priceNow() -> CallPrice? {
+    if charge.isFree { return CallPrice(inputMicroPerToken: 0, outputMicroPerToken: 0) }
+    return facts.model.flatMap {
+      broker.rules.prices.callPrice(
+        model: $0, tier: facts.serviceTier, estimatedInput: facts.estimatedInput,
+        at: broker.wallNanoseconds(at: broker.now))
+    }
+  }
+
+  /// True where its price is not that with which it waits, or ran.
+  var isRepriced: Bool {
+    switch phase {
+    case .reading, .concluded: false
+    case .queued, .attempting: priceNow() != price
+    }
+  }
+
+  /// The providers that the newest rules have for a request that waits or runs, with its price of now; nil where it keeps those with which
+  /// it came: it named its provider, or no route takes it now. Never one that expects another dialect than those did.
   func candidatesAnew() -> [Candidate]? {
     switch phase {
     case .reading, .concluded: return nil
     case .queued, .attempting: break
     }
-    guard target.provider == nil, head.fields.first("x-tollgate-provider") == nil else { return nil }
-    let before = rules.candidates(model: facts.model).compactMap { rules.provider($0)?.policy.dialect }
-    let anew = broker.rules.candidates(model: facts.model).filter { name in
-      broker.rules.provider(name).map { before.contains($0.policy.dialect) } ?? false
+    let isRepriced = isRepriced
+    price = priceNow()
+    var names: [String] = []
+    if target.provider == nil, head.fields.first("x-tollgate-provider") == nil {
+      let before = rules.candidates(model: facts.model).compactMap { rules.provider($0)?.policy.dialect }
+      names = broker.rules.candidates(model: facts.model).filter { name in
+        broker.rules.provider(name).map { before.contains($0.policy.dialect) } ?? false
+      }
     }
-    return anew.isEmpty ? nil : anew.map { Candidate(provider: ProviderID($0), price: price) }
+    if names.isEmpty, isRepriced { names = candidateNames }
+    return names.isEmpty ? nil : names.map { Candidate(provider: ProviderID($0), price: price) }
   }
 }

@@ -38,6 +38,16 @@ enum ForwardedFields {
     return result
   }
 
+  /// A call of our own: the provider's fields beside ours, which they replace where they have their names.
+  static func with(_ added: [AddedField], inPlaceOf own: HeaderFields) -> HeaderFields {
+    var result = HeaderFields()
+    for index in 0..<own.count where !isAdded(own.nameBytes(at: index), added) {
+      result.append(fieldAt: index, of: own)
+    }
+    for field in added { result.append(name: field.name, value: field.value.revealed) }
+    return result
+  }
+
   /// The codings in which an answer may come, without those in which its usage could not be read; nil where all of them may stay.
   private static func readableCodings(_ value: ArraySlice<UInt8>) -> [UInt8]? {
     for (common, result) in common where value.elementsEqual(common) { return result }

@@ -64,23 +64,32 @@ public enum KeyStanding: Sendable, Equatable {
 }
 
 final class KeyCalendar {
+  /// What has become of a key's dates.
+  struct Change {
+    var provider: String
+    var key: String
+    var state: String
+    var reason: String
+    /// Its days have begun just now.
+    var begins: Bool
+  }
+
   private struct Name: Hashable {
     var provider: String
     var key: String
   }
   /// Of keys with dates, as they were told last.
   private var standings: [Name: KeyStanding] = [:]
+  /// Whether each may be used, as the core was told last.
+  private var admitted: [Name: Bool] = [:]
   private var keys: [(name: Name, key: ProviderKey)] = []
   private let wall: () -> Int64
-  /// Told of each key whose standing has changed, and whether it may be used now.
-  private let tell:
-    (_ changes: [(provider: String, key: String, state: String, reason: String)], _ isOther: Bool) -> Void
+  /// Told of each key whose standing has changed, and whether the core must hear of it.
+  private let tell: (_ changes: [Change], _ isOther: Bool) -> Void
   private var timer: LoopTimer?
 
   init(
-    loop: EventLoop?, wall: @escaping () -> Int64,
-    tell:
-      @escaping (_ changes: [(provider: String, key: String, state: String, reason: String)], _ isOther: Bool) -> Void
+    loop: EventLoop?, wall: @escaping () -> Int64, tell: @escaping (_ changes: [Change], _ isOther: Bool) -> Void
   ) {
     self.wall = wall
     self.tell = tell
@@ -88,30 +97,37 @@ final class KeyCalendar {
   }
 
   /// Other keys. What there is to say about them is said in the loop's next turn.
-  func policyChanged(_ policy: Policy) {
+  /// - Parameter told: the wall clock by which the core was told which of them may be used.
+  func policyChanged(_ policy: Policy, told: Int64) {
     keys = policy.providers.flatMap { provider in
       provider.keys.filter { $0.validFrom != nil || $0.expires != nil }
         .map { (Name(provider: provider.id, key: $0.id), $0) }
     }
     let names = Set(keys.map(\.name))
     standings = standings.filter { names.contains($0.key) }
+    admitted = Dictionary(keys.map { ($0.name, KeyStanding($0.key, at: told).isInForce) }) { first, _ in first }
     if keys.isEmpty { timer?.cancel() } else { timer?.schedule(after: .zero) }
   }
 
   /// Looks at the clock.
   func check() {
     let now = wall()
-    var changes: [(provider: String, key: String, state: String, reason: String)] = []
+    var changes: [Change] = []
     var isOther = false
     var next = now + 60_000_000_000
     for (name, key) in keys {
       let standing = KeyStanding(key, at: now)
       let before = standings.updateValue(standing, forKey: name)
-      if before != standing, before != nil || standing != .inForce {
+      let wasAdmitted = admitted.updateValue(standing.isInForce, forKey: name) ?? standing.isInForce
+      let isAdmittedAnew = wasAdmitted != standing.isInForce
+      if before != standing, before != nil || standing != .inForce || isAdmittedAnew {
         let news = standing.news
-        changes.append((name.provider, name.key, news.state, news.reason))
+        changes.append(
+          Change(
+            provider: name.provider, key: name.key, state: news.state, reason: news.reason,
+            begins: isAdmittedAnew && standing.isInForce))
       }
-      if before?.isInForce != standing.isInForce { isOther = true }
+      if isAdmittedAnew { isOther = true }
       if let change = KeyStanding.nextChange(of: key, after: now) { next = min(next, change) }
     }
     if !changes.isEmpty || isOther { tell(changes, isOther) }

@@ -18,19 +18,24 @@ struct KeyRefusals {
   }
   private var kept: [RefusedKey: Refusal] = [:]
 
-  /// - Parameter body: as it came; one that cannot be read is not kept.
-  mutating func keep(_ head: ResponseHead, _ body: [UInt8], of key: RefusedKey, in secrets: KeySecrets) {
+  /// - Parameters:
+  ///   - body: as it came; one that cannot be read is not kept.
+  ///   - sent: the secrets under which the key was refused. What is not said of the secret that it has now is not kept.
+  mutating func keep(
+    _ head: ResponseHead, _ body: [UInt8], of key: RefusedKey, sentWith sent: KeySecrets, now present: KeySecrets
+  ) {
+    let secret = sent.secret(provider: key.provider.name, key: key.key.name)
+    guard secret == present.secret(provider: key.provider.name, key: key.key.name) else { return }
     guard let text = ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")),
       text.count <= Attempt.heldLimit
     else {
       kept[key] = nil
       return
     }
-    let secret = secrets.secret(provider: key.provider.name, key: key.key.name)
     kept[key] = Refusal(
       status: head.status, contentType: head.fields.first("content-type") ?? "application/json",
       body: secret.flatMap { SecretMask.masked(text, secret: $0.revealed) } ?? text,
-      generation: secrets.generation(provider: key.provider.name, key: key.key.name))
+      generation: present.generation(provider: key.provider.name, key: key.key.name))
   }
 
   /// nil where none is kept of the present secret.
@@ -75,9 +80,13 @@ final class KeyCheck: UpstreamEvents {
 
 extension Broker {
   /// Tries each key once where the policy has `check_keys`; what comes of it is a warning, and calls do not wait for it.
+  /// Keys whose days have not begun, or are over, are not tried.
   public func checkKeys() {
+    let wall = wallNanoseconds(at: now)
     for provider in rules.policy.providers where provider.checkKeys {
-      for key in provider.keys { checkKey(RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id))) }
+      for key in provider.keys where KeyStanding(key, at: wall).isInForce {
+        checkKey(RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id)))
+      }
     }
   }
 
@@ -89,7 +98,8 @@ extension Broker {
     let generation = rules.secrets.generation(provider: name, key: key.key.name)
     let check = KeyCheck { [weak self] head, body in self?.keyChecked(key, generation: generation, head, body) }
     keyChecks[key] = check
-    check.call = upstream.begin(provider.listRequest(secret), events: check)
+    check.call = upstream.begin(
+      provider.listRequest(HeaderFields([provider.credential(secret.revealed)])), events: check)
   }
 
   private func keyChecked(_ key: RefusedKey, generation: Int, _ head: ResponseHead?, _ body: [UInt8]) {
@@ -97,11 +107,11 @@ extension Broker {
     guard let head else { return }
     let verdict = VerdictReader.verdict(
       status: head.status, fields: head.fields,
-      body: ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")) ?? [], dialect: .openai,
+      body: ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")),
       epochSeconds: epochSeconds(at: clock.monotonic()))
     let isRefused = verdict == .keyRefused
     if isRefused, generation == rules.secrets.generation(provider: key.provider.name, key: key.key.name) {
-      keyRefusals.keep(head, body, of: key, in: rules.secrets)
+      keyRefusals.keep(head, body, of: key, sentWith: rules.secrets, now: rules.secrets)
     }
     // A provider that has no such list, or no time, has said nothing.
     guard isRefused || (200..<300).contains(head.status) else { return }
@@ -111,13 +121,17 @@ extension Broker {
 
 extension ProviderTarget {
   /// The list of models, which every vendor gives for nothing.
-  func listRequest(_ secret: Secret) -> UpstreamRequest {
-    var fields = HeaderFields([(name: "accept", value: "application/json")])
-    if policy.dialect == .anthropic { fields.append(name: "anthropic-version", value: "2023-06-01") }
-    let credential = credential(secret.revealed)
-    fields.append(name: credential.name, value: credential.value)
+  /// - Parameters:
+  ///   - credential: the fields that say who asks.
+  ///   - query: the same, where it stands there.
+  func listRequest(_ credential: HeaderFields, query: String? = nil) -> UpstreamRequest {
+    var own = HeaderFields([(name: "accept", value: "application/json")])
+    if policy.dialect == .anthropic { own.append(name: "anthropic-version", value: "2023-06-01") }
+    own.append(contentsOf: credential)
+    let fields = ForwardedFields.with(policy.headers, inPlaceOf: own)
+    let target = query.map { listTarget + (listTarget.contains("?") ? "&" : "?") + $0 } ?? listTarget
     return UpstreamRequest(
-      provider: policy.id, method: "GET", url: url(for: listTarget), fields: fields, body: [],
+      provider: policy.id, method: "GET", url: url(for: target), fields: fields, body: [],
       timeouts: UpstreamTimeouts(
         connect: policy.connectTimeout, firstByte: .seconds(10), idle: .seconds(10), total: .seconds(15)))
   }

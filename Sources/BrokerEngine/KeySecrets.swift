@@ -50,6 +50,13 @@ public struct KeySecrets: Sendable, CustomStringConvertible, CustomReflectable {
     return changed || old.count != count
   }
 
+  /// The core has heard who follows whom: told again, it would take the keys of now for those of before.
+  mutating func forgetPredecessors() {
+    for (provider, keys) in entries {
+      for key in keys.keys { entries[provider]?[key]?.predecessor = nil }
+    }
+  }
+
   private var count: Int { entries.values.reduce(0) { $0 + $1.count } }
 
   public var description: String { "KeySecrets(\(count))" }

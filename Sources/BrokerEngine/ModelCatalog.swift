@@ -135,10 +135,7 @@ final class ModelCatalog {
       for index in 0..<all.count where names.contains(where: { all.nameIs($0, at: index) }) {
         fields.append(fieldAt: index, of: all)
       }
-      let rest = exchange.target.rest
-      if let mark = rest.utf8.firstIndex(of: UInt8(ascii: "?")) {
-        query = rest[rest.index(after: mark)...].split(separator: "&").first { $0.hasPrefix("key=") }.map(String.init)
-      }
+      query = exchange.target.query?.split(separator: "&").first { $0.hasPrefix("key=") }.map(String.init)
     }
 
     /// Each part with its length before it, so that no two credentials have the same bytes.
@@ -159,30 +156,11 @@ final class ModelCatalog {
   }
 
   private func fetch(_ key: ListKey, _ provider: ProviderTarget, _ own: OwnCredential?, _ rules: BrokerRules) {
-    var target: String
-    switch provider.policy.dialect {
-    case .openai: target = "/v1/models"
-    case .anthropic: target = "/v1/models?limit=1000"
-    case .gemini: target = "/v1beta/models?pageSize=1000"
-    }
-    var fields = HeaderFields([(name: "accept", value: "application/json")])
-    if provider.policy.dialect == .anthropic { fields.append(name: "anthropic-version", value: "2023-06-01") }
-    if let own {
-      fields.append(contentsOf: own.fields)
-      if let query = own.query { target += (target.contains("?") ? "&" : "?") + query }
-    } else if let secret = secret(of: provider, rules) {
-      let credential = provider.credential(secret.revealed)
-      fields.append(name: credential.name, value: credential.value)
-    }
-    for field in provider.policy.headers { fields.append(name: field.name, value: field.value.revealed) }
+    let credential = own?.fields ?? secret(of: provider, rules).map { HeaderFields([provider.credential($0.revealed)]) }
     let fetch = ModelFetch { [weak self] ids in self?.fetched(key, ids) }
     fetches[key] = fetch
     fetch.call = broker.upstream.begin(
-      UpstreamRequest(
-        provider: key.provider, method: "GET", url: provider.url(for: target), fields: fields, body: [],
-        timeouts: UpstreamTimeouts(
-          connect: provider.policy.connectTimeout, firstByte: .seconds(10), idle: .seconds(10), total: .seconds(15))),
-      events: fetch)
+      provider.listRequest(credential ?? HeaderFields(), query: own?.query), events: fetch)
   }
 
   /// Of the first key that is not refused; of the first one where all are.

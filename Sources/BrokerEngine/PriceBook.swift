@@ -22,9 +22,18 @@ public final class PriceBook {
     init(_ price: ModelPrice?) { self.price = price }
   }
 
-  public init(_ list: PriceList) { self.list = list }
+  /// No price of the list has days or hours: mostly so, and asked with each call.
+  private let isStill: Bool
+
+  public init(_ list: PriceList) {
+    self.list = list
+    isStill = list.entries.allSatisfy { $0.validFrom == nil && $0.validUntil == nil && $0.offPeak == nil }
+  }
 
   public var version: String { list.version }
+
+  /// When some price becomes another one next; nil where none does.
+  func nextChange(after wall: Int64) -> Int64? { isStill ? nil : list.nextChange(after: wall) }
 
   /// The price of a model at a moment; nil where the list has none.
   /// - Parameter wall: nanoseconds since 1970.

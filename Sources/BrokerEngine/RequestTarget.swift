@@ -11,11 +11,26 @@ struct RequestTarget: Equatable {
   /// Path and query for the provider.
   var rest: String
 
+  /// What stands before the query: the path, whole, where a record has but its beginning.
+  var path: Substring { mark.map { rest[..<$0] } ?? rest[...] }
+  /// What stands behind the question mark; nil where there is none.
+  var query: Substring? { mark.map { rest[rest.index(after: $0)...] } }
+  private var mark: String.Index? { rest.utf8.firstIndex(of: UInt8(ascii: "?")) }
+
   static let hintNames: Set<String> = ["priority", "kind", "session", "provider"]
 
   /// Why a target with our prefix cannot be read.
   struct Mistake: Error, Equatable {
     var message: String
+  }
+
+  /// For answers to what is wrong: of a target that cannot be read all is taken as it stands.
+  init(readable target: String) {
+    do {
+      self = try RequestTarget(target)
+    } catch {
+      rest = target
+    }
   }
 
   init(_ target: String) throws(Mistake) {

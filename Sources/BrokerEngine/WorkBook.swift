@@ -11,6 +11,25 @@ struct WorkBook {
   /// Pieces of work, at most.
   static let most = 16_384
 
+  /// Whose id it is: servers that count give the same ones.
+  struct Name: Hashable {
+    var provider: String
+    var id: String
+
+    /// As the ledger keeps it; no provider's id has a blank.
+    fileprivate var text: String { provider + " " + id }
+
+    init(provider: String, id: String) {
+      self.provider = provider
+      self.id = id
+    }
+
+    fileprivate init?(text: String) {
+      guard let blank = text.utf8.firstIndex(of: 0x20) else { return nil }
+      self.init(provider: String(text[..<blank]), id: String(text[text.index(after: blank)...]))
+    }
+  }
+
   /// What has been charged for a piece so far.
   struct Entry: Equatable {
     /// As the call named it that began the work; empty where that is not known.
@@ -18,7 +37,7 @@ struct WorkBook {
     var charged = Usage()
     var cacheWriteHour: TokenCount = 0
     var cost = Money.zero
-    /// The work whose results this file holds; empty for work itself.
+    /// The id of the work whose results this file holds; empty for work itself.
     var partOf = ""
   }
 
@@ -29,10 +48,10 @@ struct WorkBook {
     var cost: Money?
   }
 
-  private var entries: [String: Entry] = [:]
-  /// Ids in the order in which they came, some of them more than once; the newest mention counts.
-  private var order: [(id: String, stamp: UInt64)] = []
-  private var stamps: [String: UInt64] = [:]
+  private var entries: [Name: Entry] = [:]
+  /// Names in the order in which they came, some of them more than once; the newest mention counts.
+  private var order: [(name: Name, stamp: UInt64)] = []
+  private var stamps: [Name: UInt64] = [:]
   private var stamp: UInt64 = 0
   private let most: Int
   /// Told what is to be kept.
@@ -43,88 +62,81 @@ struct WorkBook {
   var count: Int { entries.count }
 
   /// The model that a piece of work was begun with; nil where that is not known.
-  func model(of id: String) -> String? {
-    guard let entry = entries[root(id)], !entry.model.isEmpty else { return nil }
+  func model(of name: Name) -> String? {
+    guard let entry = entries[root(name)], !entry.model.isEmpty else { return nil }
     return entry.model
   }
 
-  /// True where the work was begun here.
-  func knows(_ id: String) -> Bool { entries[root(id)] != nil }
+  /// The same where nobody knows yet which of these providers will be asked: of the piece that was mentioned last.
+  func model(of id: String, at providers: [String]) -> String? {
+    providers.map { Name(provider: $0, id: id) }.filter { model(of: $0) != nil }
+      .max { stamps[$0] ?? 0 < stamps[$1] ?? 0 }.flatMap { model(of: $0) }
+  }
 
-  private func root(_ id: String) -> String {
-    guard let entry = entries[id], !entry.partOf.isEmpty else { return id }
-    return entry.partOf
+  /// True where the work was begun here.
+  func knows(_ name: Name) -> Bool { entries[root(name)] != nil }
+
+  private func root(_ name: Name) -> Name {
+    guard let entry = entries[name], !entry.partOf.isEmpty else { return name }
+    return Name(provider: name.provider, id: entry.partOf)
   }
 
   /// A call has begun a piece of work; nothing of it is charged yet.
-  mutating func began(_ id: String, model: String) {
-    put(id, Entry(model: model))
+  mutating func began(_ name: Name, model: String) {
+    put(name, Entry(model: model))
   }
 
   /// The work's results lie in this file: both are one thing.
-  mutating func link(file: String, to id: String) {
-    guard file != id, entries[file]?.partOf != id else { return }
+  mutating func link(file id: String, to name: Name) {
+    let file = Name(provider: name.provider, id: id)
+    guard file != name, entries[file]?.partOf != name.id else { return }
     // What was read of the file before it was known whose it is counts for the whole.
     if let read = entries[file], read.charged != Usage() || read.cost != .zero {
-      var whole = entries[id] ?? Entry()
-      whole.charged = Self.larger(whole.charged, read.charged)
+      var whole = entries[name] ?? Entry()
+      whole.charged = whole.charged.larger(read.charged)
       whole.cost = max(whole.cost, read.cost)
       whole.cacheWriteHour = max(whole.cacheWriteHour, read.cacheWriteHour)
-      put(id, whole)
+      put(name, whole)
     }
-    put(file, Entry(partOf: id))
+    put(file, Entry(partOf: name.id))
   }
 
   /// What an answer shows of the work's usage; gives what of it is new.
   /// - Parameter cost: nil where the price is unknown.
-  mutating func show(_ id: String, _ usage: Usage, cacheWriteHour: TokenCount, cost: Money?) -> Charge? {
-    let id = root(id)
-    var entry = entries[id] ?? Entry()
-    let fresh = Usage(
-      inputTokens: max(0, usage.inputTokens - entry.charged.inputTokens),
-      cacheReadTokens: max(0, usage.cacheReadTokens - entry.charged.cacheReadTokens),
-      cacheWriteTokens: max(0, usage.cacheWriteTokens - entry.charged.cacheWriteTokens),
-      outputTokens: max(0, usage.outputTokens - entry.charged.outputTokens),
-      reasoningTokens: max(0, usage.reasoningTokens - entry.charged.reasoningTokens))
+  mutating func show(_ name: Name, _ usage: Usage, cacheWriteHour: TokenCount, cost: Money?) -> Charge? {
+    let name = root(name)
+    var entry = entries[name] ?? Entry()
+    let fresh = usage - entry.charged
     let freshCost = cost.map { Money(nanodollars: max(0, $0.nanodollars - entry.cost.nanodollars)) }
-    guard fresh != Usage() || freshCost ?? .zero > .zero else { return nil }
+    guard !fresh.isNothing || freshCost ?? .zero > .zero else { return nil }
     let freshHour = max(0, cacheWriteHour - entry.cacheWriteHour)
-    entry.charged = Self.larger(entry.charged, usage)
+    entry.charged = entry.charged.larger(usage)
     entry.cacheWriteHour = max(entry.cacheWriteHour, cacheWriteHour)
     if let cost { entry.cost = max(entry.cost, cost) }
-    put(id, entry)
+    put(name, entry)
     return Charge(usage: fresh, cacheWriteHour: freshHour, cost: freshCost)
   }
 
-  private static func larger(_ one: Usage, _ other: Usage) -> Usage {
-    Usage(
-      inputTokens: max(one.inputTokens, other.inputTokens),
-      cacheReadTokens: max(one.cacheReadTokens, other.cacheReadTokens),
-      cacheWriteTokens: max(one.cacheWriteTokens, other.cacheWriteTokens),
-      outputTokens: max(one.outputTokens, other.outputTokens),
-      reasoningTokens: max(one.reasoningTokens, other.reasoningTokens))
+  private mutating func put(_ name: Name, _ entry: Entry) {
+    guard !name.id.isEmpty else { return }
+    note(name, entry)
+    keep(LedgerMemo(kind: .work, name: name.text, value: Self.text(entry)))
   }
 
-  private mutating func put(_ id: String, _ entry: Entry) {
-    guard !id.isEmpty else { return }
-    note(id, entry)
-    keep(LedgerMemo(kind: .work, name: id, value: Self.text(entry)))
-  }
-
-  private mutating func note(_ id: String, _ entry: Entry) {
+  private mutating func note(_ name: Name, _ entry: Entry) {
     stamp += 1
-    entries[id] = entry
-    stamps[id] = stamp
-    order.append((id, stamp))
+    entries[name] = entry
+    stamps[name] = stamp
+    order.append((name, stamp))
     guard entries.count > most || order.count > 4 * most else { return }
-    order.removeAll { stamps[$0.id] != $0.stamp }
+    order.removeAll { stamps[$0.name] != $0.stamp }
     let tooMany = max(0, order.count - most)
     // An eighth more, so that the next ones find room.
     for old in order.prefix(tooMany == 0 ? 0 : tooMany + most / 8) {
-      entries[old.id] = nil
-      stamps[old.id] = nil
+      entries[old.name] = nil
+      stamps[old.name] = nil
     }
-    order.removeAll { stamps[$0.id] == nil }
+    order.removeAll { stamps[$0.name] == nil }
   }
 
   // MARK: Across restarts
@@ -132,7 +144,7 @@ struct WorkBook {
   /// What an earlier process knew; the oldest first.
   mutating func restore(_ memos: [LedgerMemo]) {
     for memo in memos where memo.kind == .work {
-      if let entry = Self.entry(memo.value) { note(memo.name, entry) }
+      if let name = Name(text: memo.name), let entry = Self.entry(memo.value) { note(name, entry) }
     }
   }
 

@@ -98,6 +98,10 @@ public struct UpstreamFailure: Error, Sendable, Equatable {
 
 /// One attempt under way.
 public protocol UpstreamCall: AnyObject {
+  /// True once the provider can have seen the request: nothing of it has gone while the connection is being made.
+  var requestMayHaveArrived: Bool { get }
+  /// True once all of the request went out.
+  var requestWasSent: Bool { get }
   /// Stop reading from the provider; at most what is in its socket buffers still comes.
   func pause()
   func resume()

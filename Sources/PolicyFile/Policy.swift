@@ -33,7 +33,7 @@ public struct Policy: Sendable, Equatable {
   public var unknownPrice: UnknownPrice = .allow
   /// Origins of browsers' pages, `*` as in globs, that may call the data port. Those of this machine always may.
   public var corsOrigins: [Glob] = []
-  /// Further names, lower case and without port, by which the data port may be called where there are no tenants.
+  /// Further names, lower case and without port, by which the data port may be called where nobody shows a client key.
   public var hosts: [String] = []
 
   public init() {}

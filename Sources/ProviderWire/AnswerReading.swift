@@ -10,6 +10,8 @@ struct AnswerReading {
   private(set) var model: String?
   /// Bytes of generated text.
   private(set) var outputBytes = 0
+  /// The same when the provider last named a count of output: what came since, that count does not know.
+  private var bytesAtCount = 0
   private(set) var sawTerminalEvent = false
   /// The event after which nothing of the answer comes: stricter than `sawTerminalEvent`, which one choice's finish sets.
   private(set) var sawEndMark = false
@@ -49,6 +51,9 @@ struct AnswerReading {
 
   /// Takes over the count of text that another reading made.
   mutating func takeText(of other: AnswerReading) { outputBytes = other.outputBytes }
+
+  /// Generated text that came after the provider's last count of output.
+  var uncountedBytes: Int { max(0, outputBytes - bytesAtCount) }
 
   /// `[DONE]` came.
   mutating func sawDone() {
@@ -170,7 +175,9 @@ struct AnswerReading {
   private mutating func readUsage(_ walk: inout JSONWalk) {
     guard walk.kind == .objectBegin else { return skip(&walk) }
     lastHadUsage = true
+    let counts = usage.outputWords
     usage.read(&walk)
+    if usage.outputWords > counts { bytesAtCount = outputBytes }
     if let tier = usage.serviceTier { serviceTier = tier }
   }
 

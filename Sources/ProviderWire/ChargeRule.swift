@@ -33,6 +33,8 @@ public enum ChargeRule: Sendable, Equatable {
   case asAnswered
   /// What the answer says was used; where it says nothing, nothing: files, batches and other things that are made, not generated.
   case onlyAsAnswered
+  /// The same, and what its requests use is charged when their results are read.
+  case batch
   /// Nothing: it reads, lists, counts, cancels or deletes.
   case nothing
   /// Nothing, but for the work's own usage, where nobody has been charged for it yet.
@@ -42,31 +44,45 @@ public enum ChargeRule: Sendable, Equatable {
   public var isFree: Bool {
     switch self {
     case .nothing, .later: true
-    case .asAnswered, .onlyAsAnswered: false
+    case .asAnswered, .onlyAsAnswered, .batch: false
     }
   }
 
-  /// - Parameter path: without query, and without our own prefixes; a provider's own prefix before it does no harm.
-  public init(method: String, path: Substring, endpoint: WireEndpoint) {
+  /// True where an answer that says nothing of usage is charged by an estimate.
+  public var isEstimated: Bool { self == .asAnswered }
+
+  /// True where the call need not say which model it means: no vendor has one work for it. A body makes a call that only reads,
+  /// deletes or cancels one of which nobody knows what a server makes of it.
+  public func needsNoModel(at endpoint: WireEndpoint, hasBody: Bool) -> Bool {
+    switch self {
+    case .nothing: true
+    case .later: !hasBody
+    case .onlyAsAnswered: endpoint == .files
+    case .asAnswered, .batch: false
+    }
+  }
+
+  /// - Parameters:
+  ///   - path: without query, and without our own prefixes; a provider's own prefix before it does no harm.
+  ///   - facts: of that path.
+  public init(method: String, path: Substring, facts: PathFacts, hasBody: Bool) {
     // Most calls are told by their endpoint: only others have their paths taken apart.
+    let reads: ChargeRule = hasBody ? .asAnswered : .nothing
     switch method {
     case "POST", "PUT", "PATCH":
-      if endpoint == .other {
-        let parts = Self.parts(path)
-        if parts.last == "cancel" {
-          self =
-            Self.work("responses", in: parts, tail: ["cancel"]).map { .later(LaterWork(.response, $0)) } ?? .nothing
-        } else {
-          self = Self.makesThings(parts) ? .onlyAsAnswered : .asAnswered
-        }
-      } else {
+      switch facts.endpoint {
+      case .other where facts.cancels:
         self =
-          endpoint.isFree
-          ? .nothing : endpoint == .messageBatches || endpoint == .files ? .onlyAsAnswered : .asAnswered
+          Self.work("responses", in: Self.parts(path), tail: ["cancel"]).map { .later(LaterWork(.response, $0)) }
+          ?? reads
+      case .other: self = Self.making(Self.parts(path))
+      case .messageBatches: self = .batch
+      case .files: self = .onlyAsAnswered
+      default: self = facts.endpoint.isFree && facts.endpoint != .models ? .nothing : .asAnswered
       }
-    case "GET":
-      self = endpoint.isFree ? .nothing : Self.reading(Self.parts(path)).map { .later($0) } ?? .nothing
-    default: self = .nothing
+    case "GET" where !facts.endpoint.isFree: self = Self.reading(Self.parts(path)).map { .later($0) } ?? reads
+    case "GET", "HEAD", "DELETE": self = reads
+    default: self = .asAnswered
     }
   }
 
@@ -79,6 +95,12 @@ public enum ChargeRule: Sendable, Equatable {
     if let id = work("batches", in: parts, tail: ["results"]) { return LaterWork(.batchResults, id) }
     if let id = work("batches", in: parts, tail: []) { return LaterWork(.batch, id) }
     if let id = work("files", in: parts, tail: ["content"]) { return LaterWork(.file, id) }
+    // Google's: `files/{id}:download`.
+    if let last = parts.last, last.hasSuffix(":download"),
+      let id = work("files", in: parts.dropLast() + [last.dropLast(9)], tail: [])
+    {
+      return LaterWork(.file, id)
+    }
     return nil
   }
 
@@ -93,12 +115,14 @@ public enum ChargeRule: Sendable, Equatable {
 
   /// Collections in which something is made without a model's work.
   private static let collections: Set<Substring> = [
-    "files", "uploads", "batches", "vector_stores", "conversations", "containers", "parts", "complete", "items",
+    "files", "uploads", "vector_stores", "conversations", "containers", "parts", "complete", "items",
     "file_batches", "cachedContents", "skills",
   ]
 
-  private static func makesThings(_ parts: [Substring]) -> Bool {
-    parts.last.map { collections.contains($0) } ?? false
+  private static func making(_ parts: [Substring]) -> ChargeRule {
+    guard let last = parts.last else { return .asAnswered }
+    if last == "batches" || last.hasSuffix(":batchGenerateContent") { return .batch }
+    return collections.contains(last) ? .onlyAsAnswered : .asAnswered
   }
 }
 
@@ -113,12 +137,14 @@ public struct LineUsage: Sendable, Equatable {
 
 /// What an answer says of the work that it begins or shows.
 public struct WorkReading: Sendable, Equatable {
-  /// Of the object itself, or of the event's `response`.
+  /// Of the object itself, or of the event's `response`; of Google's what stands behind `batches/` in its `name`.
   public internal(set) var id: String?
   /// `status` or `processing_status`; the last word.
   public internal(set) var status: String?
   /// The file with a batch's results.
   public internal(set) var outputFile: String?
+  /// Results that stand in the batch itself, each a call of its own.
+  public internal(set) var results: [LineUsage] = []
 
   /// True where the work goes on, so that its usage is still to come.
   public var isUnderWay: Bool {
@@ -140,7 +166,13 @@ public struct WorkReading: Sendable, Equatable {
       case .objectEnd where walk.depth == depth: return
       case .string where walk.depth <= depth + 2 && (walk.depth == depth + 1 || walk.parent == TG_KEY_response):
         string(walk)
+      // `metadata.output` of a batch says what its `response` says, before that and beside it.
+      case .string where walk.key == TG_KEY_responsesFile: fileName(walk)
       case .objectBegin where walk.key == TG_KEY_response && walk.depth == depth + 1: continue
+      case .objectBegin where walk.key == TG_KEY_metadata && walk.depth == depth + 1: continue
+      case .objectBegin where walk.key == TG_KEY_output && walk.depth == depth + 2: continue
+      case .objectBegin where walk.key == TG_KEY_inlinedResponses: continue
+      case .arrayBegin where walk.key == TG_KEY_inlinedResponses: inlined(&walk)
       case .objectBegin, .arrayBegin: walk.skip()
       default: continue
       }
@@ -150,9 +182,33 @@ public struct WorkReading: Sendable, Equatable {
   private mutating func string(_ walk: JSONWalk) {
     switch walk.key {
     case TG_KEY_id: if id == nil { id = walk.string(limit: Self.longestID) }
+    case TG_KEY_name where walk.stringStarts(with: "batches/"):
+      if id == nil { id = String(walk.string(limit: Self.longestID + 8).dropFirst(8)) }
     case TG_KEY_status, TG_KEY_processing_status: status = walk.string(limit: 32)
+    case TG_KEY_responsesFile: fileName(walk)
     case TG_KEY_output_file_id: outputFile = walk.string(limit: Self.longestID)
     default: break
+    }
+  }
+
+  private mutating func fileName(_ walk: JSONWalk) {
+    guard walk.stringStarts(with: "files/") else { return }
+    outputFile = String(walk.string(limit: Self.longestID + 6).dropFirst(6))
+  }
+
+  /// The results of a batch, whose array has just begun. They may stand in the answer twice: the longer list counts.
+  private mutating func inlined(_ walk: inout JSONWalk) {
+    let depth = walk.depth
+    var found: [LineUsage] = []
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .arrayEnd where walk.depth == depth:
+        if found.count > results.count { results = found }
+        return
+      case .objectBegin: if let line = LineUsage(object: &walk) { found.append(line) }
+      default: continue
+      }
     }
   }
 }
@@ -160,10 +216,15 @@ public struct WorkReading: Sendable, Equatable {
 extension LineUsage {
   /// Reads one line: the usage lies in `result.message`, in `response.body`, or in `response` itself. nil where there is none.
   init?(_ walk: inout JSONWalk) {
+    guard walk.next() == .objectBegin else { return nil }
+    self.init(object: &walk)
+  }
+
+  /// The same where the object has just begun; walks to its end.
+  init?(object walk: inout JSONWalk) {
     var reading = UsageReading()
     var model = ""
     var tier: String?
-    guard walk.next() == .objectBegin else { return nil }
     let depth = walk.depth
     scan: while true {
       switch walk.next() {

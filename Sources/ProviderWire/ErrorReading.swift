@@ -19,35 +19,95 @@ struct ErrorReading: Equatable {
   var isQuotaOfModel = false
   /// True where the body holds an error at all.
   var isError = false
+  /// True where the body is there and cannot be read to its end: what else it says nobody knows.
+  var isBroken = false
 
   init() {}
 
   /// Reads a body; of one that is not JSON nothing is known.
-  init(_ body: [UInt8]) {
+  ///
+  /// Only the places count at which vendors put their own words: the outer object, its `error` (or `detail`), and what `details` holds
+  /// there. Some echo the request elsewhere, and a client can write anything into that.
+  /// - Parameter body: nil where there is one that cannot be read.
+  init(_ body: [UInt8]?) {
+    guard let body else {
+      isBroken = true
+      return
+    }
     guard let first = body.first(where: { $0 > 0x20 }), first == UInt8(ascii: "{") || first == UInt8(ascii: "[") else {
       return
     }
     WireScratch().walk(body[...]) { walk in
+      var places = Places()
       while true {
         switch walk.next() {
-        case .end, .error: return
-        case .string: string(walk)
-        case .number:
-          if walk.key == TG_KEY_code, walk.parent == TG_KEY_error || walk.depth <= 2 { code = String(walk.numberText) }
-        case .objectBegin: if walk.key == TG_KEY_error { isError = true }
+        case .end: return
+        case .error:
+          isBroken = true
+          return
+        case .string: string(walk, places)
+        case .number: if walk.key == TG_KEY_code, places.isOuter(walk) { code = String(walk.numberText) }
+        case .objectBegin, .arrayBegin:
+          places.enter(walk)
+          if walk.kind == .objectBegin, walk.key == TG_KEY_error, places.isError(walk) { isError = true }
+        case .objectEnd, .arrayEnd: places.leave(walk)
         default: continue
         }
       }
     }
   }
 
-  private mutating func string(_ walk: JSONWalk) {
-    let isOuter = walk.depth <= 2 || walk.parent == TG_KEY_error
+  /// Where in the body the walk is.
+  private struct Places {
+    /// Depth of the outer object: Google and others put it into an array.
+    private var base = 0
+    /// Inside of a member that may hold the error one level down.
+    private var isWrapped = false
+    /// Depth of the `details` that the walk is in.
+    private var details: Int?
+
+    mutating func enter(_ walk: JSONWalk) {
+      if walk.depth == 0, walk.kind == .arrayBegin { base = 1 }
+      if walk.depth == base + 1 {
+        isWrapped = walk.key == TG_KEY_error || walk.key == TG_KEY_detail || walk.key == TG_KEY_response
+      }
+      if details == nil, walk.key == TG_KEY_details, isOuter(walk) { details = walk.depth }
+    }
+
+    mutating func leave(_ walk: JSONWalk) {
+      if walk.depth == details { details = nil }
+      if walk.depth == base + 1 { isWrapped = false }
+    }
+
+    /// An `error` that is the answer's own.
+    func isError(_ walk: JSONWalk) -> Bool {
+      walk.depth == base + 1 || (walk.depth == base + 2 && isWrapped)
+    }
+
+    /// A member of the outer object, or of its error.
+    func isOuter(_ walk: JSONWalk) -> Bool {
+      switch walk.depth - base {
+      case ...1: true
+      case 2: walk.parent == TG_KEY_error || walk.parent == TG_KEY_detail
+      case 3: walk.parent == TG_KEY_error && isWrapped
+      default: false
+      }
+    }
+
+    /// Somewhere below the error's `details`.
+    var isInDetails: Bool { details != nil }
+
+    /// A member of `details`, or of one of its elements.
+    func isDetail(_ walk: JSONWalk) -> Bool { details.map { walk.depth <= $0 + 2 } ?? false }
+  }
+
+  private mutating func string(_ walk: JSONWalk, _ places: Places) {
+    let isOuter = places.isOuter(walk)
     switch walk.key {
     case TG_KEY_error where isOuter:
       isError = true
       message = walk.string(limit: 512)
-    case TG_KEY_type where walk.parent == TG_KEY_error: type = walk.string(limit: 128)
+    case TG_KEY_type where isOuter && walk.parent == TG_KEY_error: type = walk.string(limit: 128)
     case TG_KEY_type where isOuter && type == nil:
       type = walk.string(limit: 128)
       isError = isError || type == "error"
@@ -55,11 +115,13 @@ struct ErrorReading: Equatable {
     case TG_KEY_code where isOuter: code = walk.string(limit: 128)
     case TG_KEY_status where isOuter: status = walk.string(limit: 64)
     case TG_KEY_message where isOuter: message = walk.string(limit: 512)
-    case TG_KEY_error_code, TG_KEY_reason: detailCodes.append(walk.string(limit: 128))
-    case TG_KEY_retryDelay: retryDelay = WireTimes.duration(walk.string(limit: 32).utf8)
+    case TG_KEY_error_code, TG_KEY_reason:
+      if isOuter || places.isDetail(walk) { detailCodes.append(walk.string(limit: 128)) }
+    case TG_KEY_retryDelay:
+      if isOuter || places.isDetail(walk) { retryDelay = WireTimes.duration(walk.string(limit: 32).utf8) }
     default:
       // `quotaId`, `quotaMetric`: the axis is in the name.
-      if !isDailyQuota, walk.depth >= 4, walk.decodedLength < 256 {
+      if places.isInDetails, !isDailyQuota, walk.decodedLength < 256 {
         let name = walk.string(limit: 256)
         isDailyQuota = name.contains("PerDay")
         isQuotaOfModel = isDailyQuota && name.contains("PerModel")

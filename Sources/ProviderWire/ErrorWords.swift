@@ -38,7 +38,8 @@ struct ErrorWords {
   /// The key is no good, whatever is asked with it.
   /// - Parameter status: 200 where the answer has none of its own.
   func refuseKey(status: Int) -> Bool {
-    if namesAnotherCause { return false }
+    // What could not be read may name another cause.
+    if reading.isBroken || namesAnotherCause { return false }
     if has(Self.keyWords) { return true }
     switch status {
     case 400, 403: return begins(Self.keyMessages)

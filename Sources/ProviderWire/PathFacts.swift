@@ -75,7 +75,7 @@ public struct PathFacts: Sendable, Equatable {
   public var modelInPath: String?
   /// True where the path itself asks for a stream (`:streamGenerateContent`).
   public var streamInPath: Bool
-  /// True where the path ends something that runs (`/v1/responses/{id}/cancel`).
+  /// True where the path ends something that runs (`/v1/responses/{id}/cancel`, `/v1beta/batches/{id}:cancel`).
   public var cancels: Bool
 
   public init(
@@ -91,15 +91,6 @@ public struct PathFacts: Sendable, Equatable {
 
   /// True below a deployment or an engine: paths of OpenAI's whose server knows the model without the body.
   var isDeployment: Bool { dialect == .openai && modelInPath != nil }
-
-  /// True where no vendor charges tokens for such a call: what only reads, deletes or cancels, and the endpoints that
-  /// are free. A body makes a call of the first kinds one that is not: nobody knows what a server makes of it.
-  public func isFree(method: String, hasBody: Bool) -> Bool {
-    switch method {
-    case "GET", "HEAD", "DELETE": !hasBody
-    default: (endpoint.isFree && endpoint != .models) || endpoint == .files || (cancels && !hasBody)
-    }
-  }
 
   /// What the path says of a request with this method: at a model's own path there is nothing but to read.
   public func facts(for method: String) -> PathFacts {
@@ -126,17 +117,21 @@ public struct PathFacts: Sendable, Equatable {
       return PathFacts(
         dialect: isAnthropic ? .anthropic : isGemini ? .gemini : .openai, endpoint: isModels ? .models : .other,
         modelInPath: isModels ? PercentEscapes.decoded(parts[2]) : modelNamed(in: parts),
-        cancels: parts.last == "cancel")
+        cancels: isCancel(parts))
     }
     guard anyPath else { return nil }
     // Below a named provider the API may lie under a prefix of its own: `/openai/v1/...`, `/api/v1/...`, or directly
     // below it.
     for start in parts.indices.dropFirst() where parts[start] == "v1" || parts[start] == "v2" {
       let rest = "/" + parts[start...].joined(separator: "/")
-      return exact[rest[...]] ?? PathFacts(dialect: .openai, endpoint: .other)
+      return exact[rest[...]] ?? PathFacts(dialect: .openai, endpoint: .other, cancels: isCancel(parts))
     }
     let bare = "/v1/" + parts.joined(separator: "/")
-    return exact[bare[...]] ?? PathFacts(dialect: .openai, endpoint: .other)
+    return exact[bare[...]] ?? PathFacts(dialect: .openai, endpoint: .other, cancels: isCancel(parts))
+  }
+
+  private static func isCancel(_ parts: [Substring]) -> Bool {
+    parts.last.map { $0 == "cancel" || $0.hasSuffix(":cancel") } ?? false
   }
 
   private static let exact: [Substring: PathFacts] = {

@@ -26,7 +26,7 @@ public enum RateLimitHeaders {
   /// counts per minute.
   ///
   /// - Parameter epochSeconds: the wall clock, for families that give an instant.
-  public static func read(_ fields: HeaderFields, dialect: Dialect, epochSeconds: Int64) -> ObservedLimits? {
+  public static func read(_ fields: HeaderFields, epochSeconds: Int64) -> ObservedLimits? {
     var parts: [Parts?] = [nil, nil, nil, nil]
     for index in 0..<fields.count {
       if fields.nameStarts(with: "x-ratelimit-", at: index) {

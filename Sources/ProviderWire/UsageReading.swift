@@ -56,7 +56,7 @@ struct UsageReading {
   /// Sums over Anthropic's `iterations`, whose compaction steps the top level leaves out.
   private var iterations: (input: TokenCount, read: TokenCount, written: TokenCount, output: TokenCount)?
   /// Usage objects that named an output, and the sum of what they named: where each frame counts only itself.
-  private var outputWords = 0
+  private(set) var outputWords = 0
   private var outputSum: TokenCount = 0
 
   private(set) var extras = UsageExtras()

@@ -1,6 +1,7 @@
 // Listens to one answer on its way to the client: what it cost, how it ended. Never delays a byte, but for the one
 // frame that
-// `stripInjectedUsage` takes out, and never keeps more than one frame or `wholeLimit` bytes of a body.
+// `stripInjectedUsage` takes out, and never keeps more than one frame, or `wholeLimit` bytes of a body (of
+// one with a batch's results `workLimit`).
 import AdmissionCore
 
 /// An error that a provider reported inside an answer that began well.
@@ -57,10 +58,21 @@ public struct UsageTap {
   static let pieceLimit = 4 << 20
   /// The most bytes of a body that are kept to be read at its end; of a larger one the last `tailLimit` are.
   static let wholeLimit = 1 << 20
+  /// The same of a body that may hold a whole batch's results.
+  static let workLimit = 16 << 20
   static let tailLimit = 64 << 10
 
   /// What the provider said it charged; the last word on each field wins. nil where it said nothing.
   public var usage: Usage? { answer.usage.usage(textBytes: answer.outputBytes) }
+  /// What to charge for an answer that broke off: of a stream that had not said its last word the text since the last count counts
+  /// too, for what is named at the beginning is no more than that. nil where the provider said nothing.
+  public var usageOfBrokenAnswer: Usage? {
+    guard var usage else { return nil }
+    if form == .whole ? lastWasValid : sawTerminalEvent { return usage }
+    usage.outputTokens += TokenCount((answer.uncountedBytes + unreadBytes + 3) / 4)
+    usage.isEstimated = true
+    return usage
+  }
   /// What a price may depend on beside the counts.
   public var extras: UsageExtras { answer.usage.extras }
   /// Bytes of generated text seen so far; of bodies that are no stream, 0 until the end, and then only where usage is
@@ -154,6 +166,11 @@ public struct UsageTap {
   public mutating func finish(passing output: (ArraySlice<UInt8>) -> Void) {
     switch form {
     case .eventStream:
+      if skimmed != nil {
+        let before = answer
+        // As of other last frames: what is not whole does not count.
+        if !readSkimmed() { answer = before }
+      }
       let held = scanner.pending.dropFirst(released)
       guard let frame = scanner.lastFrame() else { break }
       if frame.hasData { readLast(frame.data) }
@@ -209,19 +226,30 @@ public struct UsageTap {
     }
   }
 
+  /// True once an error came inside the stream, and where the frame that is not whole may be one.
+  public var mayBeInError: Bool { answer.inStreamError != nil || unfinishedMayBeError }
+  /// The same of the unfinished frame alone.
+  public var unfinishedMayBeError: Bool {
+    scanner.pendingCount > 0 && ByteSearch.first(Self.errorWord, in: scanner.pending, from: scanner.frameStart) != nil
+  }
+  /// Of the frame that is not whole, how many bytes were passed on.
+  public var unfinishedBytes: Int { strips ? released : scanner.pendingCount }
+  private static let errorWord = Array("error".utf8)
+
   private mutating func skim() {
     skimmed = SkimmedFrame(scanner.pending)
     scanner.abandon()
   }
 
-  private mutating func readSkimmed() {
-    guard let frame = skimmed else { return }
+  /// False where the usage at its end is not whole.
+  @discardableResult private mutating func readSkimmed() -> Bool {
+    guard let frame = skimmed else { return true }
     skimmed = nil
     sawData = true
     if let type = frame.typeObject { scratch.walk(type[...]) { _ = answer.read(&$0) } }
     whole = frame.tail
-    readTail()
-    whole = []
+    defer { whole = [] }
+    return readTail()
   }
 
   /// Reads one frame's data.
@@ -311,29 +339,71 @@ public struct UsageTap {
 
   private mutating func keep(_ bytes: ArraySlice<UInt8>) {
     whole.append(contentsOf: bytes)
-    guard whole.count > (wholeIsCut ? 2 * Self.tailLimit : Self.wholeLimit) else { return }
+    let limit = work == nil ? Self.wholeLimit : Self.workLimit
+    guard whole.count > (wholeIsCut ? 2 * Self.tailLimit : limit) else { return }
     wholeIsCut = true
     whole = Array(whole.suffix(Self.tailLimit))
   }
 
   private mutating func readWhole() {
-    guard !wholeIsCut else { return readTail() }
+    guard !wholeIsCut else {
+      readTail()
+      return
+    }
     guard !whole.isEmpty else { return }
     readLast(whole[...])
-    guard lastWasValid, usage == nil, endpoint.producesOutput else { return }
+    guard usage == nil, endpoint.producesOutput else { return }
     var counting = AnswerReading(endpoint: endpoint == .responses ? .other : endpoint, countsText: true)
-    scratch.walk(whole[...]) { _ = counting.read(&$0) }
+    scratch.walk(lastWasValid ? whole[...] : Self.closed(whole)[...]) { _ = counting.read(&$0) }
     answer.takeText(of: counting)
   }
 
+  /// A body that broke off, as far as its text can be read: without half a character or half an escape at its end, and with the
+  /// quote that a string may lack.
+  private static func closed(_ body: [UInt8]) -> [UInt8] {
+    let (slash, quote) = (UInt8(ascii: "\\"), UInt8(ascii: "\""))
+    var text = body
+    while let last = text.last, last & 0xC0 == 0x80 { text.removeLast() }
+    if let last = text.last, last >= 0xC0 { text.removeLast() }
+    var isOpen = false
+    var escape: Int?
+    var at = 0
+    while at < text.count {
+      if isOpen, text[at] == slash {
+        escape = at
+        at += 1
+      } else if text[at] == quote {
+        isOpen.toggle()
+      }
+      at += 1
+    }
+    guard isOpen else { return text }
+    if let escape {
+      let isLong = escape + 1 < text.count && text[escape + 1] == UInt8(ascii: "u")
+      if text.count < escape + (isLong ? 6 : 2) { text.removeSubrange(escape...) }
+      // The first half of a pair is no character.
+      let rest = text.suffix(6)
+      if rest.starts(with: [slash, UInt8(ascii: "u")]), "89abAB".utf8.contains(rest[rest.startIndex + 3]),
+        rest.count == 6, rest[rest.startIndex + 2] | 0x20 == UInt8(ascii: "d")
+      {
+        text.removeLast(6)
+      }
+    }
+    text.append(quote)
+    return text
+  }
+
   /// Of a body too large to keep, the usage object near its end is found by its name.
-  private mutating func readTail() {
+  /// False where what was found is not whole.
+  @discardableResult private mutating func readTail() -> Bool {
+    var isWhole = true
     for name in ["\"usage\"", "\"usageMetadata\"", "\"meta\""] {
       guard let found = ByteSearch.last(Array(name.utf8), in: whole[...]) else { continue }
       var object = Array("{".utf8)
       object.append(contentsOf: whole[found...])
-      scratch.walk(object[...]) { _ = answer.read(&$0) }
-      if usage != nil { return }
+      isWhole = scratch.walk(object[...]) { answer.read(&$0) }
+      if usage != nil { break }
     }
+    return isWhole
   }
 }

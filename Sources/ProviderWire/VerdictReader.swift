@@ -11,13 +11,13 @@ public enum VerdictReader {
   ///
   /// - Parameters:
   ///   - body: as much of it as is known, decoded; 64 KiB are plenty. For 2xx only needed where an error may hide in
-  ///     it; pass `[]` otherwise.
+  ///     it; pass `[]` otherwise. nil where there is one that cannot be read.
   ///   - epochSeconds: the wall clock, for `Retry-After` as a date.
   public static func verdict(
-    status: Int, fields: HeaderFields, body: [UInt8], dialect: Dialect, epochSeconds: Int64
+    status: Int, fields: HeaderFields, body: [UInt8]?, epochSeconds: Int64
   ) -> Verdict {
     if (200..<300).contains(status) {
-      guard !body.isEmpty else { return .success }
+      guard let body, !body.isEmpty else { return .success }
       let error = ErrorReading(body)
       guard error.isError else { return .success }
       return verdict(ErrorWords(error), otherwise: .failed())
@@ -76,16 +76,16 @@ public enum VerdictReader {
   }
 
   /// A page for people is no API's word: something on the way answered in the provider's place.
-  private static func isPage(_ fields: HeaderFields, _ body: [UInt8]) -> Bool {
-    if let first = body.first(where: { $0 > 0x20 }) { return first == UInt8(ascii: "<") }
+  private static func isPage(_ fields: HeaderFields, _ body: [UInt8]?) -> Bool {
+    if let first = body?.first(where: { $0 > 0x20 }) { return first == UInt8(ascii: "<") }
     return fields.first("content-type")?.lowercased().hasPrefix("text/html") ?? false
   }
 
-  /// Statuses that a proxy gives for its own reasons. What it says of the request itself (its size, its syntax, its content,
-  /// its rate) is true whoever says it.
+  /// Statuses that a proxy gives for its own reasons. What it says of the request itself (its place, its method, its size, its syntax,
+  /// its content, its rate) is true whoever says it.
   private static func mayBeSomebodyElses(_ status: Int) -> Bool {
     switch status {
-    case 400, 408, 409, 411, 413, 414, 415, 416, 417, 422, 429, 431: false
+    case 400, 404, 405, 408, 409, 410, 411, 413, 414, 415, 416, 417, 422, 429, 431, 451: false
     default: (400..<500).contains(status)
     }
   }
@@ -129,9 +129,10 @@ public enum ErrorBody {
   /// The body without its content coding, at most `limit` bytes of it; nil where it cannot be read.
   public static func decoded(_ body: [UInt8], contentEncoding: String?, limit: Int = 64 << 10) -> [UInt8]? {
     let coding = ContentCoding(contentEncoding)
-    if coding == .identity { return body }
+    if coding == .identity || body.isEmpty { return body }
     guard let decoder = ContentDecoder(coding) else { return nil }
     var text: [UInt8] = []
-    return decoder.decode(body[...], onto: &text, limit: limit) == .corrupt ? nil : text
+    if decoder.decode(body[...], onto: &text, limit: limit) == .corrupt { return nil }
+    return text.isEmpty && !decoder.isComplete ? nil : text
   }
 }

@@ -46,6 +46,9 @@ final class CurlCall: UpstreamCall {
     return request
   }
 
+  var requestMayHaveArrived: Bool { carrier?.requestMayHaveArrived ?? false }
+  var requestWasSent: Bool { carrier?.requestWasSent ?? false }
+
   // MARK: the owner's orders
 
   func pause() { setPause(true) }
@@ -106,8 +109,7 @@ final class CurlCall: UpstreamCall {
 
   /// The timeout that ran out, if one did.
   func expired(at now: UInt64) -> UpstreamFailure? {
-    let mayHaveArrived = carrier?.requestMayHaveArrived ?? false
-    let wasSent = carrier?.requestWasSent ?? false
+    let (mayHaveArrived, wasSent) = (requestMayHaveArrived, requestWasSent)
     func failure(_ kind: UpstreamFailure.Kind, _ detail: String) -> UpstreamFailure {
       UpstreamFailure(kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived, requestWasSent: wasSent)
     }

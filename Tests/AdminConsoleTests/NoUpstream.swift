@@ -3,6 +3,8 @@ import HTTPMessage
 
 final class NoUpstream: Upstream {
   final class Call: UpstreamCall {
+    let requestMayHaveArrived = false
+    let requestWasSent = false
     func pause() {}
     func resume() {}
     func cancel() {}

@@ -7,8 +7,10 @@ import Testing
 @testable import BrokerEngine
 
 @Suite struct BrokerTests {
+  private let rigs = RigKeeper()
+
   @Test func passesAnAnswerUnchanged() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send(fields: [("authorization", "Bearer client"), ("x-tollgate-priority", "high")])
     let call = rig.upstream.last
     #expect(call?.request.url == "http://sim/v1/chat/completions")
@@ -32,7 +34,7 @@ import Testing
   }
 
   @Test func theHighCallGetsTheFreedPlace() {
-    let rig = Rig { $0.providers[0].limits.concurrency = 1 }
+    let rig = rigs.rig { $0.providers[0].limits.concurrency = 1 }
     let first = rig.send()
     let low = rig.send(fields: [("x-tollgate-priority", "low")])
     let high = rig.send(fields: [("x-tollgate-priority", "high")])
@@ -50,7 +52,7 @@ import Testing
   }
 
   @Test func aClientThatLeavesInTheQueueIsNeverSent() {
-    let rig = Rig { $0.providers[0].limits.concurrency = 1 }
+    let rig = rigs.rig { $0.providers[0].limits.concurrency = 1 }
     rig.send()
     let waiting = rig.send()
     rig.leave(waiting)
@@ -62,7 +64,7 @@ import Testing
   }
 
   @Test func aClientThatLeavesMidStreamEndsTheCall() {
-    let rig = Rig { $0.providers[0].limits.concurrency = 1 }
+    let rig = rigs.rig { $0.providers[0].limits.concurrency = 1 }
     let client = rig.send()
     rig.upstream.calls[0].respond(200, [("content-type", "text/event-stream")], ["data: {}\n\n"], ends: false)
     rig.leave(client)
@@ -73,7 +75,7 @@ import Testing
   }
 
   @Test func aSlowClientPausesTheProvider() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send()
     let call = rig.upstream.calls[0]
     call.respond(200, [], [], ends: false)
@@ -88,7 +90,7 @@ import Testing
   }
 
   @Test func aStreamThatBreaksEndsWithAnErrorFrame() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send()
     rig.upstream.calls[0].respond(200, [("content-type", "text/event-stream")], ["data: {\"a\":1}\n\n"], ends: false)
     rig.upstream.calls[0].fail(.truncated)
@@ -99,7 +101,7 @@ import Testing
   }
 
   @Test func anAnswerThatBreaksIsBrokenOffForTheClient() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send()
     rig.upstream.calls[0].respond(200, [("content-length", "100")], ["half"], ends: false)
     rig.upstream.calls[0].fail(.truncated)
@@ -108,7 +110,7 @@ import Testing
   }
 
   @Test func theProvidersErrorPassesUnchanged() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send()
     let body = #"{"error":{"message":"no","type":"invalid_request_error","param":null,"code":"x"}}"#
     rig.upstream.calls[0].respond(400, [("x-request-id", "r1")], [body])
@@ -120,7 +122,7 @@ import Testing
   }
 
   @Test func aLongErrorBodyPassesWhole() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send()
     let chunk = String(repeating: "e", count: Attempt.heldLimit)
     rig.upstream.calls[0].respond(400, [], [chunk, "x", chunk])
@@ -133,7 +135,7 @@ import Testing
     ("/p/nobody/v1/chat/completions", 404, "rejected_model"),
   ])
   func refusesWrongPaths(_ target: String, _ status: Int, _ outcome: String) {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send(target)
     #expect(client.answer?.status == status)
     #expect(client.field("x-tollgate-outcome") == outcome)
@@ -143,7 +145,7 @@ import Testing
   }
 
   @Test func refusesBodiesThatAreNoJSON() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send(body: "{\"model\":")
     #expect(client.answer?.status == 400)
     #expect(client.field("x-tollgate-outcome") == "rejected_malformed")
@@ -151,7 +153,7 @@ import Testing
   }
 
   @Test func asksForUsageAndTakesTheExtraFrameOut() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send(body: #"{"model":"m","stream":true,"messages":[]}"#)
     let sent = String(decoding: rig.upstream.calls[0].request.body, as: UTF8.self)
     #expect(sent.contains("\"include_usage\":true"))
@@ -167,7 +169,7 @@ import Testing
   }
 
   @Test func drainRefusesNewOnesAndFinishesOldOnes() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let running = rig.send()
     var drained = false
     rig.broker.onDrained = { drained = true }
@@ -185,7 +187,7 @@ import Testing
   }
 
   @Test func whenTheDrainsTimeIsUpWaitingOnesAreRefusedAndRunningOnesBrokenOff() {
-    let rig = Rig { $0.providers[0].limits.concurrency = 1 }
+    let rig = rigs.rig { $0.providers[0].limits.concurrency = 1 }
     let running = rig.send()
     let waiting = rig.send()
     rig.broker.drain()
@@ -206,7 +208,7 @@ import Testing
       ("/v1/chat/completions", #"{"model":"m","stream":true,"messages":[]}"#, #"data: {"error":"#),
       ("/v1/messages", #"{"model":"m","stream":true,"max_tokens":1,"messages":[]}"#, "event: error\n"),
     ] {
-      let rig = Rig()
+      let rig = rigs.rig()
       let stream = rig.send(target, body: body)
       rig.upstream.calls[0].respond(200, [("content-type", "text/event-stream")], ["data: {}\n\ndata: {"], ends: false)
       let whole = rig.send()
@@ -225,7 +227,7 @@ import Testing
 
   @Test func whatIsConcludedKeepsItsAnswerWhenTheDrainsTimeIsUp() {
     let ledger = FakeLedger()
-    let rig = Rig(ledger: ledger)
+    let rig = rigs.rig(ledger: ledger)
     let answered = rig.send()
     ledger.commit()
     rig.upstream.calls[0].respond(200, [("content-length", "2")], ["{}"])
@@ -238,7 +240,7 @@ import Testing
   }
 
   @Test func aDrainOfKnownLengthRefusesWhatIsBehindAnOpenBreaker() {
-    let rig = Rig { $0.providers[0].retry.attempts = 1 }
+    let rig = rigs.rig { $0.providers[0].retry.attempts = 1 }
     for _ in 0..<5 {
       rig.send()
       rig.upstream.last?.fail(.connectRefused)
@@ -254,7 +256,7 @@ import Testing
     var acme = Tenant(id: "acme")
     acme.keys = [ClientKeyHash(bytes: Array("tg-acme".utf8))]
     acme.models = ["m*"]
-    let rig = Rig { $0.tenants = [acme] }
+    let rig = rigs.rig { $0.tenants = [acme] }
     let stranger = rig.send(fields: [("authorization", "Bearer tg-other")])
     #expect(stranger.answer?.status == 401)
     #expect(stranger.field("x-tollgate-outcome") == "rejected_unauthenticated")
@@ -273,7 +275,7 @@ import Testing
   @Test func aTrustedPlatformNamesItsTenant() {
     var template = Tenant(id: "*")
     template.maxPriority = .normal
-    let rig = Rig {
+    let rig = rigs.rig {
       $0.tenants = [template]
       $0.trustTenantHeader = true
     }
@@ -288,12 +290,44 @@ import Testing
   }
 
   @Test func secretsAppearNowhere() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send()
     rig.upstream.calls[0].fail(.connectRefused)
     let record = rig.ended.first
     #expect(record?.outcome == .failedUpstream || record == nil)
     let lines = rig.ended.map { String(decoding: AccessLog.line($0, .json, at: 0), as: UTF8.self) }.joined()
     #expect(!(lines + client.text + "\(KeySecrets())").contains("sk-upstream"))
+  }
+
+  @Test(arguments: [
+    (RequestRefusal.bodyTooLarge(limit: 5), 413, "rejected_too_large"),
+    (.timedOut("too slow"), 408, "rejected_malformed"), (.malformed("a bad chunk"), 400, "rejected_malformed"),
+  ])
+  func aRequestThatIsSpoiltBehindItsHeadHasOneOutcome(_ refusal: RequestRefusal, _ status: Int, _ outcome: String) {
+    let ledger = FakeLedger()
+    let rig = rigs.rig(ledger: ledger) { $0.tenants = [Tenant(id: "acme")] }
+    let client = FakeExchange("POST", "/v1/messages", memory: rig.broker.memory)
+    rig.broker.exchangeBegan(client)
+    rig.broker.exchangeRefused(client, refusal)
+    #expect(client.answer == nil)
+    ledger.commit()
+    #expect(client.answer?.status == status)
+    #expect(client.field("x-tollgate-outcome") == outcome)
+    #expect(client.text.contains(#""type":"error""#))
+    rig.broker.exchangeEnded(client, .completed)
+    #expect(rig.ended.map { $0.outcome?.rawValue } == [outcome])
+    #expect(rig.ended.first?.tenant == "acme" && rig.ended.first?.method == "POST")
+    #expect(rig.ended.first?.status == status)
+    #expect(ledger.conclusions.count == 1)
+  }
+
+  @Test func theLookAtTheAccountCanFail() {
+    withKnownIssue {
+      let rigs = RigKeeper()
+      let rig = rigs.rig()
+      rig.broker.memory.take(1, .retry)
+      // The keeper's own look follows when it goes.
+      #expect(rig.broker.memory.total == 1)
+    }
   }
 }

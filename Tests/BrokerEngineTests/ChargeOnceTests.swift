@@ -7,6 +7,8 @@ import Testing
 @testable import BrokerEngine
 
 @Suite struct ChargeOnceTests {
+  private let rigs = RigKeeper()
+
   private static let json = [("content-type", "application/json")]
   /// One token of either sort costs a thousandth of a dollar; in a batch the half of it.
   private static let prices: PriceList = {
@@ -16,7 +18,7 @@ import Testing
   }()
 
   private func rig(_ ledger: FakeLedger? = nil, _ change: (inout Policy) -> Void = { _ in }) -> Rig {
-    Rig(ledger: ledger, prices: Self.prices, change)
+    rigs.rig(ledger: ledger, prices: Self.prices, change)
   }
 
   private func spent(_ rig: Rig) -> Int64 { rig.ended.reduce(0) { $0 + ($1.cost?.nanodollars ?? 0) } }
@@ -260,7 +262,7 @@ import Testing
   @Test func aPriceByTheRequestIsAPrice() {
     var price = ModelPrice(models: "m", rates: PriceRates())
     price.perRequest = Money(nanodollars: 10_000_000)
-    let rig = Rig(prices: PriceList(version: "test", entries: [price])) { policy in
+    let rig = rigs.rig(prices: PriceList(version: "test", entries: [price])) { policy in
       policy.unknownPrice = .reject
       var budget = Budget(limit: Money(nanodollars: 25_000_000), per: .total)
       budget.scope = .broker
@@ -279,11 +281,65 @@ import Testing
   @Test func aPriceByTheSecondIsAPrice() {
     var price = ModelPrice(models: "m", rates: PriceRates())
     price.perAudioSecond = Money(nanodollars: 1_000_000)
-    let rig = Rig(prices: PriceList(version: "test", entries: [price])) { $0.unknownPrice = .reject }
+    let rig = rigs.rig(prices: PriceList(version: "test", entries: [price])) { $0.unknownPrice = .reject }
     call(
       rig, "POST", "/v1/audio/transcriptions", #"{"model":"m"}"#,
       answer: #"{"text":"x","usage":{"type":"duration","seconds":12.5}}"#)
     #expect(rig.ended.first?.cost == Money(nanodollars: 12_500_000))
     #expect(rig.ended.first?.attempts.first?.held == Money(nanodollars: 1_000_000))
+  }
+
+  // MARK: Batches that hold their results themselves
+
+  @Test func aBatchOfGooglesIsChargedOnceAtTheBatchPriceByWhatItHolds() {
+    let results =
+      #"{"inlinedResponses":{"inlinedResponses":[{"response":{"modelVersion":"m","usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":40,"thoughtsTokenCount":10,"totalTokenCount":150}}},{"response":{"modelVersion":"m","usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":40,"totalTokenCount":50}}}]}}"#
+    let rig = rig { $0.providers[0].dialect = .gemini }
+    call(
+      rig, "POST", "/v1beta/models/m:batchGenerateContent",
+      #"{"batch":{"input_config":{"requests":{"requests":[{"request":{"contents":[{"parts":[{"text":"hi"}]}]}}]}}}}"#,
+      answer: #"{"name":"batches/b-1","metadata":{"name":"batches/b-1","state":"BATCH_STATE_PENDING"}}"#)
+    call(
+      rig, "GET", "/v1beta/batches/b-1",
+      answer: #"{"name":"batches/b-1","metadata":{"name":"batches/b-1","state":"BATCH_STATE_RUNNING"}}"#)
+    call(rig, "POST", "/v1beta/batches/b-0:cancel", answer: "{}")
+    #expect(spent(rig) == 0)
+    let done =
+      #"{"name":"batches/b-1","metadata":{"state":"BATCH_STATE_SUCCEEDED","output":\#(results)},"done":true,"response":\#(results)}"#
+    for _ in 0..<3 { call(rig, "GET", "/v1beta/batches/b-1", answer: done) }
+    #expect(spent(rig) == 100_000_000)
+    let charged = rig.ended.filter { $0.cost ?? .zero > .zero }
+    #expect(charged.map(\.usage) == [Usage(inputTokens: 110, outputTokens: 90, reasoningTokens: 10)])
+    #expect(charged.map(\.model) == ["m"])
+    // One that was begun elsewhere is charged too, and so is one whose results lie in a file.
+    call(rig, "GET", "/v1beta/batches/b-2", answer: done.replacing("b-1", with: "b-2"))
+    #expect(spent(rig) == 200_000_000)
+    let line =
+      #"{"key":"a","response":{"modelVersion":"m","usageMetadata":{"promptTokenCount":60,"candidatesTokenCount":40}}}"#
+    call(
+      rig, "GET", "/v1beta/batches/b-3",
+      answer: #"{"name":"batches/b-3","done":true,"response":{"responsesFile":"files/f-3"}}"#)
+    for _ in 0..<2 { call(rig, "GET", "/v1beta/files/f-3:download?alt=media", answer: line) }
+    #expect(spent(rig) == 250_000_000)
+  }
+
+  @Test func twoProvidersMayGiveTheSameID() {
+    let rig = rig { policy in
+      var other = policy.providers[0]
+      other.id = "other"
+      policy.providers.append(other)
+      policy.routes = [Route(models: ["*"], to: ["sim", "other"])]
+    }
+    for provider in ["sim", "other", "sim", "other"] {
+      call(rig, "GET", "/p/\(provider)/v1/messages/batches/batch_1/results", answer: Self.results)
+    }
+    #expect(spent(rig) == 200_000_000)
+  }
+
+  @Test func aBatchIsKnownBehindAPathOfAnyLength() {
+    let rig = rig()
+    let long = "/p/sim/" + String(repeating: "x/", count: 200) + "v1/batches"
+    call(rig, "POST", long, #"{"input_file_id":"file-1"}"#, answer: #"{"id":"batch_9","status":"validating"}"#)
+    #expect(rig.broker.works.knows(WorkBook.Name(provider: "sim", id: "batch_9")))
   }
 }

@@ -3,6 +3,7 @@ import AdmissionCore
 import EventLoop
 import HTTPMessage
 import PolicyFile
+import Testing
 
 @testable import BrokerEngine
 
@@ -10,11 +11,13 @@ import PolicyFile
 final class FakeExchange: HTTPExchange {
   let head: RequestHead
   var body: [UInt8]
-  var context: AnyObject?
+  var context: AnyObject? { didSet { if context != nil { isKnown = true } } }
+  /// The broker made an exchange of it, and holds its body from then on.
+  private(set) var isKnown = false
+  private var share: MemoryShare?
   var pendingBytes = 0
   var isClosed = false
   let peer: String
-  var hasEmptyBody: Bool { body.isEmpty }
   private(set) var answer: ResponseHead?
   private(set) var received: [UInt8] = []
   private(set) var isFinished = false
@@ -23,16 +26,25 @@ final class FakeExchange: HTTPExchange {
 
   init(
     _ method: String, _ target: String, fields: [(String, String)] = [], body: String = "",
-    version: HTTPVersion = .http1_1, authority: String = "localhost", peer: String = "127.0.0.1:1"
+    version: HTTPVersion = .http1_1, authority: String = "localhost", peer: String = "127.0.0.1:1",
+    memory: MemoryAccount? = nil
   ) {
     self.peer = peer
+    share = memory.map { MemoryShare($0, .bodies) }
+    share?.hold(body.utf8.count)
     head = RequestHead(
       method: method, target: target, authority: authority,
       fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) }), version: version)
     self.body = Array(body.utf8)
   }
 
-  func releaseBody() { body = [] }
+  func releaseBody() {
+    body = []
+    share?.hold(0)
+  }
+  func holdBody(for use: MemoryAccount.Use) { share?.move(to: use) }
+  /// As the endpoint does when nothing is left of it.
+  func forget() { releaseBody() }
   func respond(_ head: ResponseHead) { answer = head }
   func send(_ bytes: ArraySlice<UInt8>) { received.append(contentsOf: bytes) }
   func finish(trailers: HeaderFields?) {
@@ -55,6 +67,8 @@ final class FakeUpstream: Upstream {
     let events: any UpstreamEvents
     var isPaused = false
     var isCancelled = false
+    var requestMayHaveArrived = true
+    var requestWasSent = true
     init(_ request: UpstreamRequest, _ events: any UpstreamEvents) {
       self.request = request
       self.events = events
@@ -124,6 +138,8 @@ final class Rig {
   var ended: [RequestRecord] = []
   /// What an operator would be told.
   var notices: [Notice] = []
+  /// Everything that clients sent by it.
+  private var clients: [FakeExchange] = []
   private let time = Time()
 
   final class Time {
@@ -186,7 +202,8 @@ final class Rig {
   ) -> FakeExchange {
     let exchange = FakeExchange(
       method, target, fields: (type.map { [("content-type", $0)] } ?? []) + fields, body: body, version: version,
-      authority: authority, peer: peer)
+      authority: authority, peer: peer, memory: broker.memory)
+    clients.append(exchange)
     broker.exchangeBegan(exchange)
     if !exchange.isClosed { broker.exchangeReady(exchange) }
     return exchange
@@ -195,6 +212,33 @@ final class Rig {
   func leave(_ exchange: FakeExchange) {
     exchange.isClosed = true
     broker.exchangeEnded(exchange, .clientLeft)
+  }
+
+  /// Bytes of clients' that are held although all of them have their answers or are gone; of those that never became an exchange
+  /// the endpoint frees what they held.
+  func bytesHeldForNobody() -> Int {
+    for client in clients {
+      if !client.isClosed { leave(client) }
+      if !client.isKnown { client.forget() }
+    }
+    return broker.memory.total - broker.memory.bytes(.records)
+  }
+}
+
+/// Makes a test's rigs, and looks when it is over whether each gave back what it held.
+final class RigKeeper {
+  private var rigs: [Rig] = []
+
+  func rig(
+    ledger: FakeLedger? = nil, prices: PriceList = PriceList(version: "none", entries: []), loop: EventLoop? = nil,
+    wall: Int64 = 1_763_720_000_000_000_000, _ change: (inout Policy) -> Void = { _ in }
+  ) -> Rig {
+    rigs.append(Rig(ledger: ledger, prices: prices, loop: loop, wall: wall, change))
+    return rigs[rigs.count - 1]
+  }
+
+  deinit {
+    for rig in rigs { #expect(rig.bytesHeldForNobody() == 0) }
   }
 }
 

@@ -97,4 +97,66 @@ import Testing
     bench.look(at: 30_000 * Self.day)
     #expect(bench.told.isEmpty)
   }
+
+  /// The calendar alone: what it tells whom.
+  private final class Told {
+    var wall: Int64
+    var changes: [KeyCalendar.Change] = []
+    var replacements = 0
+    private(set) lazy var calendar = KeyCalendar(loop: nil, wall: { [unowned self] in wall }) { [unowned self] in
+      changes += $0
+      if $1 { replacements += 1 }
+    }
+    init(_ wall: Int64) { self.wall = wall }
+    func policy(_ keys: [ProviderKey], told: Int64) {
+      var policy = Policy()
+      var provider = Provider(id: "p", dialect: .openai, baseURL: "http://p")
+      provider.keys = keys
+      policy.providers = [provider]
+      calendar.policyChanged(policy, told: told)
+      calendar.check()
+    }
+  }
+
+  @Test func theCoreIsToldAgainOnlyWhereItWasToldOtherwise() {
+    let start = 20_000 * Self.day
+    let told = Told(start)
+    let keys = [key("old", until: start + 5 * Self.day), key("new", from: start + Self.day), key("gone", until: start)]
+    told.policy(keys, told: start)
+    #expect(told.changes.map(\.key) == ["old", "new", "gone"] && told.replacements == 0)
+    told.policy(keys, told: start)
+    #expect(told.changes.count == 3 && told.replacements == 0)
+    told.wall = start + Self.day
+    told.calendar.check()
+    #expect(told.replacements == 1)
+    told.calendar.check()
+    #expect(told.replacements == 1)
+    #expect(told.changes.filter(\.begins).map(\.key) == ["new"])
+    // What was told a moment before a key's days began is told anew.
+    let late = Told(start)
+    late.policy([key("new", from: start)], told: start - 1)
+    #expect(late.replacements == 1 && late.changes.map(\.begins) == [true])
+  }
+
+  @Test func keysAreTriedWhenTheirDaysBegin() {
+    let start = 20_000 * Self.day
+    let rig = Rig(wall: start) {
+      $0.providers[0].checkKeys = true
+      $0.providers[0].keys = [
+        key("next", from: start + 30 * Self.day), key("now"), key("ends", until: start + Self.day),
+        key("over", until: start),
+      ]
+    }
+    rig.broker.keyCalendar.check()
+    rig.broker.checkKeys()
+    #expect(rig.upstream.calls.count == 2)
+    rig.upstream.calls.forEach { $0.respond(200) }
+    rig.wall = start + 30 * Self.day - Self.second
+    rig.broker.keyCalendar.check()
+    #expect(rig.upstream.calls.count == 2)
+    rig.wall = start + 30 * Self.day
+    rig.broker.keyCalendar.check()
+    #expect(rig.upstream.calls.count == 3)
+    #expect(rig.upstream.last?.request.method == "GET")
+  }
 }

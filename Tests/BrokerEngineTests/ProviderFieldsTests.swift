@@ -8,13 +8,15 @@ import Testing
 @testable import BrokerEngine
 
 @Suite struct ProviderFieldsTests {
+  private let rigs = RigKeeper()
+
   @Test(
     arguments: [
       (AuthField.bearer, "authorization", "Bearer sk-upstream"), (.xAPIKey, "x-api-key", "sk-upstream"),
       (.apiKey, "api-key", "sk-upstream"), (.xGoogAPIKey, "x-goog-api-key", "sk-upstream"),
     ] as [(AuthField, String, String)])
   func theKeyGoesWhereTheProviderTakesIt(_ auth: AuthField, _ name: String, _ value: String) {
-    let rig = Rig { $0.providers[0].auth = auth }
+    let rig = rigs.rig { $0.providers[0].auth = auth }
     rig.send(fields: [
       ("authorization", "Bearer own"), ("x-api-key", "own"), ("api-key", "own"), ("x-goog-api-key", "own"),
     ])
@@ -27,7 +29,7 @@ import Testing
   }
 
   @Test func theProvidersOwnFieldsTakeTheClientsPlace() {
-    let rig = Rig {
+    let rig = rigs.rig {
       $0.providers[0].headers = [
         AddedField(name: "openai-organization", value: Secret("org-1")), AddedField(name: "x-team", value: Secret("a")),
       ]
@@ -43,10 +45,10 @@ import Testing
 
   @Test func whoPaysIsTheOperatorsToSay() {
     let own = [("openai-organization", "o"), ("OpenAI-Project", "p"), ("x-goog-user-project", "g")]
-    let rig = Rig()
+    let rig = rigs.rig()
     rig.send(fields: own)
     for (name, _) in own { #expect(rig.upstream.last?.request.fields.first(named: name) == nil) }
-    let passing = Rig {
+    let passing = rigs.rig {
       $0.providers[0].passThrough = true
       $0.providers[0].keys = []
     }
@@ -60,7 +62,7 @@ import Testing
   ])
   func aSecretThatAProviderEchoesIsMasked(_ body: String) {
     for status in [400, 404, 500] {
-      let rig = Rig { $0.providers[0].retry.attempts = 1 }
+      let rig = rigs.rig { $0.providers[0].retry.attempts = 1 }
       let client = rig.send()
       rig.upstream.last?.respond(
         status, [("x-echo", "Bearer sk-upstream"), ("content-length", String(body.utf8.count)), ("x-other", "1")],
@@ -75,7 +77,7 @@ import Testing
   }
 
   @Test func aLongErrorsHeadIsMasked() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send()
     rig.upstream.last?.respond(
       400, [("x-echo", "sk-upstream")], [String(repeating: "x", count: Attempt.heldLimit + 1)])
@@ -84,11 +86,11 @@ import Testing
   }
 
   @Test func whatIsNoErrorAndWhatIsTheClientsOwnPassesUnchanged() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send()
     rig.upstream.last?.respond(200, [("x-echo", "sk-upstream")], ["sk-upstream"])
     #expect(client.text == "sk-upstream" && client.field("x-echo") == "sk-upstream")
-    let passing = Rig {
+    let passing = rigs.rig {
       $0.providers[0].passThrough = true
       $0.providers[0].keys = []
     }
@@ -101,7 +103,7 @@ import Testing
 
   @Test(arguments: [400, 422])
   func aProviderThatDoesNotKnowTheRequestForUsageIsAskedWithoutIt(_ status: Int) throws {
-    let rig = Rig()
+    let rig = rigs.rig()
     func asks(_ call: FakeUpstream.Call?) throws -> Bool {
       String(decoding: try #require(call).request.body, as: UTF8.self).contains("stream_options")
     }
@@ -133,14 +135,14 @@ import Testing
       (#"{"model":"m"}"#, 422, refusal), (ProviderFieldsTests.stream, 422, #"{"error":"no"}"#),
       (ProviderFieldsTests.stream, 404, refusal),
     ] {
-      let rig = Rig()
+      let rig = rigs.rig()
       let client = rig.send(body: body)
       rig.upstream.last?.respond(status, [], [answer])
       #expect(rig.upstream.calls.count == 1)
       #expect(client.answer?.status == status && client.text == answer)
     }
     // A second refusal is the client's.
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send(body: ProviderFieldsTests.stream)
     rig.upstream.calls[0].respond(422, [], [refusal])
     rig.upstream.calls[1].respond(422, [], [refusal])
@@ -149,11 +151,120 @@ import Testing
   }
 
   @Test func aClientThatLeavesDuringTheSecondTryEndsIt() {
-    let rig = Rig()
+    let rig = rigs.rig()
     let client = rig.send(body: ProviderFieldsTests.stream)
     rig.upstream.calls[0].respond(422, [], ["stream_options"])
     rig.leave(client)
     #expect(rig.upstream.calls[1].isCancelled)
     #expect(rig.broker.snapshot().running == 0)
+  }
+
+  @Test func aRefusalThatWasTheClientsOwnDoesNotStopTheAskingForOthers() throws {
+    let rig = rigs.rig()
+    func asks() throws -> Bool {
+      String(decoding: try #require(rig.upstream.last).request.body, as: UTF8.self).contains("stream_options")
+    }
+    let refusal = #"{"error":{"message":"Unknown parameter: 'include_usage'"}}"#
+    let odd = rig.send(body: #"{"model":"m","stream":true,"messages":[],"include_usage":1}"#)
+    rig.upstream.last?.respond(400, [], [refusal])
+    #expect(try !asks())
+    rig.upstream.last?.respond(400, [], [refusal])
+    #expect(odd.answer?.status == 400 && odd.text == refusal)
+    rig.send(body: ProviderFieldsTests.stream)
+    #expect(try asks())
+    // Nor does a second try that ends in anything but an answer.
+    rig.upstream.last?.respond(400, [], [refusal])
+    rig.upstream.last?.respond(500, [], ["{}"])
+    rig.advance(.seconds(5))
+    #expect(try asks())
+  }
+
+  @Test func theSplicedCopyIsGivenBackWhereItIsNotSent() throws {
+    let rig = rigs.rig()
+    rig.send(body: ProviderFieldsTests.stream)
+    let body = ProviderFieldsTests.stream.utf8.count
+    #expect(rig.broker.memory.bytes(.retry) > 2 * body)
+    rig.upstream.last?.respond(422, [], ["stream_options"])
+    #expect(rig.broker.memory.bytes(.retry) == body)
+  }
+
+  @Test func theBrokersOwnQuestionsBringTheProvidersFields() throws {
+    let rig = rigs.rig {
+      $0.providers[0].checkKeys = true
+      $0.providers[0].headers = [
+        AddedField(name: "openai-organization", value: Secret("org-1")),
+        AddedField(name: "accept", value: Secret("*/*")),
+      ]
+    }
+    rig.broker.checkKeys()
+    let check = try #require(rig.upstream.last).request
+    _ = rig.send("/v1/models", body: "", method: "GET")
+    let list = try #require(rig.upstream.last).request
+    for request in [check, list] {
+      #expect(request.url == "http://sim/v1/models" && request.method == "GET")
+      #expect(request.fields.pairs.map(\.name) == ["authorization", "openai-organization", "accept"])
+      #expect(request.fields.first("openai-organization") == "org-1" && request.fields.first("accept") == "*/*")
+    }
+  }
+
+  // MARK: Secrets in errors that go on while they come
+
+  private static let filler = String(repeating: "x", count: Attempt.heldLimit)
+
+  @Test(arguments: [1, 7, 60_000]) func aLongErrorsBodyIsMaskedHoweverItComes(_ size: Int) {
+    let rig = rigs.rig()
+    let client = rig.send()
+    let tail = Array(#" no sk\u002dupstream, no sk-upstream, but sk-upstrea and sk-upstream"#.utf8)
+    let length = Attempt.heldLimit + 1 + tail.count
+    rig.upstream.last?.respond(
+      400, [("content-length", String(length))], [ProviderFieldsTests.filler, "x"], ends: false)
+    for start in stride(from: 0, to: tail.count, by: size) {
+      rig.upstream.last?.events.upstreamReceived(tail[start..<min(start + size, tail.count)])
+    }
+    rig.upstream.last?.events.upstreamEnded(.completed)
+    #expect(client.text.hasSuffix("xx no ****************, no ***********, but sk-upstrea and ***********"))
+    #expect(client.received.count == length && client.field("content-length") == String(length))
+    #expect(client.isFinished)
+  }
+
+  @Test func aLongErrorThatBreaksOffIsMaskedToo() {
+    let rig = rigs.rig()
+    let client = rig.send()
+    rig.upstream.last?.respond(400, [], [ProviderFieldsTests.filler, "x", "sk-upstream", "sk-up"], ends: false)
+    rig.upstream.last?.fail(.truncated)
+    #expect(client.isAborted && client.text.hasSuffix("x***********sk-up"))
+  }
+
+  @Test(arguments: [true, false]) func anErrorInsideOfAStreamIsMasked(_ asksItself: Bool) {
+    let frame = "data: {\"error\":{\"message\":\"no such key: sk-upstream\",\"code\":\"x\"}}\n\n"
+    let delta = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"sk-upstream\"}}]}\n\n"
+    let body =
+      asksItself
+      ? #"{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[]}"#
+      : ProviderFieldsTests.stream
+    for cut in stride(from: 0, through: frame.utf8.count, by: 3) {
+      let rig = rigs.rig()
+      let client = rig.send(body: body)
+      let bytes = Array(frame.utf8)
+      rig.upstream.last?.respond(200, [("content-type", "text/event-stream")], [delta], ends: false)
+      rig.upstream.last?.events.upstreamReceived(bytes[..<cut])
+      rig.upstream.last?.events.upstreamReceived(bytes[cut...])
+      rig.upstream.last?.events.upstreamEnded(.completed)
+      let masked = frame.replacing("sk-upstream", with: "***********")
+      // What a model says is the client's own.
+      #expect(client.text == delta + masked, "\(cut)")
+    }
+  }
+
+  @Test func aFrameThatOnlyLooksLikeAnErrorComesWhole() {
+    let rig = rigs.rig()
+    let client = rig.send("/v1/messages", body: #"{"model":"m","stream":true,"max_tokens":9,"messages":[]}"#)
+    let begun = "data: {\"type\":\"content_block_delta\",\"delta\":{\"text\":\"an error "
+    rig.upstream.last?.respond(200, [("content-type", "text/event-stream")], [begun], ends: false)
+    rig.upstream.last?.events.upstreamReceived(Array("or two\"}}\n\n: more".utf8)[...])
+    #expect(client.text == begun + "or two\"}}\n\n: more")
+    // One that is too long to wait for goes on as it comes.
+    rig.upstream.last?.events.upstreamReceived(Array("\n\ndata: error \(ProviderFieldsTests.filler)".utf8)[...])
+    #expect(client.text.hasSuffix("xxx"))
   }
 }

@@ -7,6 +7,8 @@ import Testing
 @testable import BrokerEngine
 
 @Suite struct ReloadTests {
+  private let rigs = RigKeeper()
+
   private func provider(
     _ id: String, at url: String, key: String = "main", dialect: DialectName = .openai, concurrency: Int? = 1
   ) -> Provider {
@@ -18,7 +20,7 @@ import Testing
   }
 
   private func rig(_ providers: [Provider], routes: [String]) -> Rig {
-    Rig {
+    rigs.rig {
       $0.providers = providers
       $0.routes = [Route(models: ["*"], to: routes)]
     }
@@ -64,7 +66,7 @@ import Testing
 
   @Test func aGrantThatWaitsForItsHoldKeepsTheRulesOfTheGrant() {
     let ledger = FakeLedger()
-    let rig = Rig(ledger: ledger) {
+    let rig = rigs.rig(ledger: ledger) {
       $0.providers = [provider("p", at: "http://old/v1")]
       $0.routes = [Route(models: ["*"], to: ["p"])]
     }
@@ -140,5 +142,149 @@ import Testing
     #expect(rig.upstream.calls.count == 3)
     #expect(rig.broker.snapshot().providers[0].keys.map(\.id) == ["b"])
     #expect(rig.broker.snapshot().providers[0].keys[0].inFlight == 2)
+  }
+
+  private func reload(_ rig: Rig, keys: [(String, String)], _ change: (inout ProviderKey) -> Void = { _ in }) {
+    var policy = rig.broker.policy
+    var secrets = KeySecrets()
+    policy.providers[0].keys = keys.map { id, secret in
+      var key = ProviderKey(id: id, source: .text(Secret(secret)))
+      key.limits.concurrency = 2
+      change(&key)
+      secrets.set(Secret(secret), provider: policy.providers[0].id, key: id)
+      return key
+    }
+    rig.broker.replacePolicy(policy, secrets: secrets)
+  }
+
+  @Test func aRenamedKeyIsNotRenamedAgainWhenDatesAreLookedAt() {
+    let rig = rigs.rig {
+      $0.providers[0].keys[0].limits.concurrency = 2
+      $0.providers[0].limits.concurrency = nil
+    }
+    rig.send()
+    rig.send()
+    let far = WallInstant(nanoseconds: rig.wall + 30 * 86_400_000_000_000)
+    reload(rig, keys: [("old", "sk-upstream"), ("main", "sk-next")]) { if $0.id == "old" { $0.expires = far } }
+    func inFlight() -> [String] {
+      rig.broker.snapshot().providers[0].keys.map { "\($0.id) \($0.inFlight)" }
+    }
+    #expect(inFlight() == ["old 2", "main 0"])
+    // The calendar's first look, the end of a day, other secrets: all of them tell the core of the keys again.
+    rig.broker.keyCalendar.check()
+    #expect(inFlight() == ["old 2", "main 0"])
+    rig.wall = far.nanoseconds - 86_400_000_000_000
+    rig.broker.keyCalendar.check()
+    #expect(inFlight() == ["old 2", "main 0"])
+    rig.send()
+    #expect(wire(rig.upstream.last).hasSuffix("Bearer sk-next"))
+    #expect(inFlight() == ["old 2", "main 1"])
+  }
+
+  @Test func swappedNamesAreSwappedOnce() {
+    let rig = rigs.rig {
+      $0.providers[0].keys = ["a", "b"].map { ProviderKey(id: $0, source: .text(Secret("unused"))) }
+    }
+    reload(rig, keys: [("a", "sk-one-one"), ("b", "sk-two-two")])
+    rig.broker.command(.disableKey("sim", "a"))
+    let far = WallInstant(nanoseconds: rig.wall + 30 * 86_400_000_000_000)
+    reload(rig, keys: [("a", "sk-two-two"), ("b", "sk-one-one")]) { $0.expires = far }
+    rig.broker.keyCalendar.check()
+    #expect(rig.broker.snapshot().providers[0].keys.map { "\($0.id) \($0.state)" } == ["a usable", "b disabled"])
+  }
+
+  @Test func whatIsSaidOfASecretThatIsGoneIsNotKept() throws {
+    let rig = rigs.rig()
+    let first = rig.send()
+    let second = rig.send()
+    reload(rig, keys: [("main", "sk-brand-new")])
+    let words = #"{"error":{"message":"Incorrect API key provided: sk-upstream","code":"invalid_api_key"}}"#
+    rig.upstream.calls[0].respond(401, [], [words])
+    rig.upstream.calls[1].respond(401, [], [words])
+    let key = RefusedKey(provider: "sim", key: "main")
+    #expect(rig.broker.keyRefusals.last(of: key, in: rig.broker.rules.secrets) == nil)
+    for client in [first, second] { #expect(!client.text.contains("sk-upstream")) }
+    // What is said of the present one is, and what comes late does not take its place.
+    let third = rig.send()
+    let late = rig.send()
+    rig.upstream.calls[rig.upstream.calls.count - 2].respond(
+      401, [], [#"{"error":{"message":"Incorrect API key provided: sk-brand-new","code":"invalid_api_key"}}"#])
+    let kept = try #require(rig.broker.keyRefusals.last(of: key, in: rig.broker.rules.secrets))
+    #expect(String(decoding: kept.body, as: UTF8.self).contains("provided: ***"))
+    rig.leave(third)
+    rig.leave(late)
+  }
+
+  // MARK: Prices
+
+  /// A dollar amount for each call, whatever its tokens.
+  private func price(_ cents: Int64, from: String? = nil, until: String? = nil) throws -> ModelPrice {
+    var price = ModelPrice(models: "m", rates: PriceRates())
+    price.perRequest = Money(nanodollars: cents * 10_000_000)
+    price.validFrom = try from.map { try #require(CalendarDay($0)) }
+    price.validUntil = try until.map { try #require(CalendarDay($0)) }
+    return price
+  }
+
+  private func rig(budget cents: Int64, _ prices: [ModelPrice], wall: Int64) -> Rig {
+    rigs.rig(prices: PriceList(version: "old", entries: prices), wall: wall) { policy in
+      policy.providers[0].limits.concurrency = 1
+      var budget = Budget(limit: Money(nanodollars: cents * 10_000_000), per: .total)
+      budget.scope = .broker
+      policy.budgets = [budget]
+    }
+  }
+
+  private static let answer = #"{"usage":{"prompt_tokens":1,"completion_tokens":1}}"#
+
+  @Test(arguments: ["m", "/p/sim"]) func waitingCallsHoldThePriceOfANewList(_ way: String) throws {
+    let rig = rig(budget: 60, [try price(1)], wall: 1_763_720_000_000_000_000)
+    let target = (way == "m" ? "" : way) + "/v1/chat/completions"
+    let first = rig.send(target)
+    let waiting = rig.send(target)
+    let last = rig.send(target)
+    rig.broker.replacePolicy(
+      rig.broker.policy, secrets: rig.broker.rules.secrets,
+      prices: PriceBook(PriceList(version: "new", entries: [try price(50)])))
+    rig.upstream.calls[0].respond(200, [("content-type", "application/json")], [Self.answer])
+    // The one that ran when the list came was held at the old price and is charged at it.
+    #expect(first.isFinished && rig.ended.first?.cost == Money(nanodollars: 10_000_000))
+    #expect(rig.upstream.calls.count == 2)
+    rig.upstream.calls[1].respond(200, [("content-type", "application/json")], [Self.answer])
+    #expect(waiting.isFinished && rig.ended.first { $0.cost == Money(nanodollars: 500_000_000) } != nil)
+    #expect(rig.ended.compactMap { $0.attempts.first?.held } == [1, 50].map { Money(nanodollars: $0 * 10_000_000) })
+    #expect(last.answer?.status == 429 && last.field("x-tollgate-outcome") == "rejected_budget")
+    #expect(rig.upstream.calls.count == 2)
+    #expect(rig.broker.budgetReadings.first?.spent == Money(nanodollars: 510_000_000))
+  }
+
+  @Test func waitingCallsHoldThePriceOfTheNewDay() throws {
+    let day: Int64 = 86_400_000_000_000
+    let midnight = 20_417 * day
+    let rig = rig(
+      budget: 60, [try price(1, until: "2025-11-24"), try price(50, from: "2025-11-25")], wall: midnight - 5_000_000_000
+    )
+    rig.send()
+    let waiting = rig.send()
+    let last = rig.send()
+    rig.broker.priceClock.check()
+    #expect(rig.ended.isEmpty)
+    rig.wall = midnight - 2_000_000_000
+    rig.broker.priceClock.check()
+    rig.upstream.calls[0].respond(200, [("content-type", "application/json")], [Self.answer])
+    #expect(rig.ended.map(\.cost) == [Money(nanodollars: 10_000_000)])
+    #expect(rig.upstream.calls.count == 2)
+    rig.wall = midnight
+    rig.broker.priceClock.check()
+    rig.upstream.calls[1].respond(200, [("content-type", "application/json")], [Self.answer])
+    #expect(waiting.isFinished)
+    // It was sent the day before. The one that goes now is not.
+    #expect(rig.upstream.calls.count == 3)
+    rig.upstream.calls[2].respond(200, [("content-type", "application/json")], [Self.answer])
+    #expect(last.isFinished)
+    #expect(rig.ended.map(\.cost?.nanodollars) == [10_000_000, 10_000_000, 500_000_000])
+    #expect(rig.ended.map { $0.attempts.first?.held?.nanodollars } == [10_000_000, 10_000_000, 500_000_000])
+    // And where two of that price do not fit, the second is refused.
+    #expect(rig.send().answer?.status == 429)
   }
 }

@@ -101,4 +101,39 @@ import Testing
     let frame = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "iframe")]
     #expect(objection("GET", "localhost:4142", frame) == .crossSite)
   }
+
+  /// Whether a page of another site, and one under another name of this machine, get a call through.
+  private func through(_ change: (inout Policy) -> Void, _ fields: [(String, String)] = []) -> [Bool] {
+    [(fields + [("origin", "https://evil.example")], "localhost"), (fields, "evil.example:4141")].map { fields, host in
+      let rig = Rig(change)
+      let client = rig.send(fields: fields, authority: host)
+      if client.answer != nil { #expect(client.field("x-tollgate-outcome") == "rejected_origin") }
+      return !rig.upstream.calls.isEmpty
+    }
+  }
+
+  @Test func pagesAreKeptOutWhereverNobodyMustSayWhoHeIs() {
+    #expect(through { _ in } == [false, false])
+    #expect(through { $0.tenants = [Tenant(id: "default")] } == [false, false])
+    #expect(through { $0.trustTenantHeader = true } == [false, false])
+    let platform = through(
+      {
+        $0.tenants = [Tenant(id: "acme")]
+        $0.trustTenantHeader = true
+      }, [("x-tollgate-tenant", "acme")])
+    #expect(platform == [true, true])
+    let keyed = through(
+      {
+        var acme = Tenant(id: "acme")
+        acme.keys = [ClientKeyHash(bytes: Array("tg-acme".utf8))]
+        $0.tenants = [acme, Tenant(id: "other")]
+      }, [("authorization", "Bearer tg-acme")])
+    #expect(keyed == [true, true])
+    let listed = Rig {
+      $0.tenants = [Tenant(id: "default")]
+      $0.hosts = ["tollgate.example"]
+    }
+    listed.send(authority: "tollgate.example")
+    #expect(listed.upstream.calls.count == 1)
+  }
 }

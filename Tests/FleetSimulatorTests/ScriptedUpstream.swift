@@ -16,6 +16,8 @@ final class ScriptedUpstream: Upstream {
     let request: UpstreamRequest
     let events: any UpstreamEvents
     private(set) var isCancelled = false
+    let requestMayHaveArrived = true
+    let requestWasSent = true
 
     init(_ request: UpstreamRequest, _ events: any UpstreamEvents) {
       self.request = request

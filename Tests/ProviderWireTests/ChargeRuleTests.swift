@@ -5,32 +5,57 @@ import Testing
 @testable import ProviderWire
 
 @Suite struct ChargeRuleTests {
-  private func rule(_ method: String, _ path: String) -> ChargeRule {
-    let facts = PathFacts.read(path: path[...], anyPath: true)
-    return ChargeRule(method: method, path: path[...], endpoint: facts?.endpoint ?? .other)
+  private func rule(_ method: String, _ path: String, hasBody: Bool? = nil) -> ChargeRule {
+    let facts = PathFacts.read(path: path[...], anyPath: true) ?? PathFacts(dialect: .openai, endpoint: .other)
+    return ChargeRule(
+      method: method, path: path[...], facts: facts.facts(for: method),
+      hasBody: hasBody ?? (method != "GET" && !facts.cancels && method != "HEAD" && method != "DELETE"))
   }
 
   @Test(arguments: [
     ("POST", "/v1/chat/completions"), ("POST", "/v1/responses"), ("POST", "/v1/responses/compact"),
     ("POST", "/v1/messages"), ("POST", "/v1beta/models/g:generateContent"), ("POST", "/v1/embeddings"),
-    ("POST", "/v1/anything"), ("PUT", "/v1/images/generations"),
+    ("POST", "/v1/anything"), ("PUT", "/v1/images/generations"), ("OPTIONS", "/v1/chat/completions"),
+    ("BREW", "/v1/chat/completions"), ("get", "/v1/responses/r"),
   ])
   func whatGeneratesIsChargedAsItIsAnswered(_ method: String, _ path: String) {
     #expect(rule(method, path) == .asAnswered)
   }
 
   @Test(arguments: [
-    "/v1/files", "/v1/batches", "/v1/messages/batches", "/v1/uploads", "/v1/uploads/u/parts", "/v1/vector_stores",
+    "/v1/files", "/v1/uploads", "/v1/uploads/u/parts", "/v1/vector_stores",
     "/v1/conversations",
   ])
-  func whatIsMadeWithoutAModelIsNotEstimated(_ path: String) { #expect(rule("POST", path) == .onlyAsAnswered) }
+  func whatIsMadeWithoutAModelIsNotEstimated(_ path: String) {
+    #expect(rule("POST", path) == .onlyAsAnswered)
+    #expect(!rule("POST", path).isEstimated && !rule("POST", path).isFree)
+  }
+
+  @Test(arguments: [
+    "/v1/batches", "/v1/batches/", "/v1/messages/batches", "/openai/v1/batches", "/api/v1/batches",
+    "/v1beta/models/gemini-a:batchGenerateContent", "/\(String(repeating: "x/", count: 200))batches",
+  ])
+  func whatBeginsABatchIsKnownHoweverLongItsPath(_ path: String) {
+    #expect(rule("POST", path) == .batch)
+    #expect(!rule("POST", path).isEstimated && !rule("POST", path).isFree)
+  }
+
+  @Test func aBodyMakesACallThatOnlyReadsOneOfWhichNobodyKnows() {
+    for (method, path) in [
+      ("GET", "/v1/models"), ("GET", "/v1/files"), ("DELETE", "/v1/responses/r"), ("HEAD", "/v1/responses/r"),
+      ("POST", "/v1/batches/b/cancel"), ("POST", "/v1beta/batches/b:cancel"),
+    ] {
+      #expect(rule(method, path, hasBody: false) == .nothing, "\(method) \(path)")
+      #expect(rule(method, path, hasBody: true) == .asAnswered, "\(method) \(path)")
+    }
+  }
 
   @Test(arguments: [
     ("GET", "/v1/models"), ("GET", "/v1/models/m"), ("GET", "/v1/responses/r/input_items"), ("GET", "/v1/files"),
     ("GET", "/v1/chat/completions"), ("GET", "/v1/messages/batches"), ("HEAD", "/v1/responses/r"),
-    ("DELETE", "/v1/responses/r"), ("OPTIONS", "/v1/chat/completions"), ("POST", "/v1/messages/count_tokens"),
+    ("DELETE", "/v1/responses/r"), ("POST", "/v1/messages/count_tokens"),
     ("POST", "/v1/responses/input_tokens"), ("POST", "/v1/messages/batches/b/cancel"), ("POST", "/v1/batches/b/cancel"),
-    ("POST", "/v1/moderations"), ("BREW", "/v1/chat/completions"),
+    ("POST", "/v1/moderations"), ("POST", "/v1beta/batches/b:cancel"), ("POST", "/api/v1/batches/b/cancel"),
   ])
   func whatOnlyReadsIsFree(_ method: String, _ path: String) { #expect(rule(method, path) == .nothing) }
 
@@ -41,6 +66,9 @@ import Testing
     #expect(rule("GET", "/v1/messages/batches/b_1/results") == .later(LaterWork(.batchResults, "b_1")))
     #expect(rule("GET", "/v1/batches/batch_1") == .later(LaterWork(.batch, "batch_1")))
     #expect(rule("GET", "/v1/files/file-1/content") == .later(LaterWork(.file, "file-1")))
+    #expect(rule("GET", "/v1beta/batches/b-1") == .later(LaterWork(.batch, "b-1")))
+    #expect(rule("GET", "/v1beta/files/f-1:download") == .later(LaterWork(.file, "f-1")))
+    #expect(rule("POST", "/v1/responses/resp_1/cancel", hasBody: true) == .later(LaterWork(.response, "resp_1")))
     #expect(rule("GET", "/v1/responses/\(String(repeating: "x", count: 128))").isFree)
     #expect(rule("GET", "/v1/responses/\(String(repeating: "x", count: 129))") == .nothing)
     #expect(LaterWork(.file, "f").isLines && LaterWork(.batchResults, "b").isLines)
@@ -119,7 +147,44 @@ import Testing
         + "data: {\"type\":\"response.in_progress\",\"response\":{\"id\":\"resp_2\",\"status\":\"in_progress\"}}\n\n",
       stream: true)
     #expect(streamed?.id == "resp_2" && streamed?.isUnderWay == true)
+    let begun = work(
+      #"{"name":"batches/b-1","metadata":{"@type":"x","model":"models/gemini-a","name":"batches/b-1","state":"BATCH_STATE_PENDING"}}"#
+    )
+    #expect(begun?.id == "b-1" && begun?.results.isEmpty == true)
+    let inFile = work(#"{"name":"batches/b-1","done":true,"response":{"responsesFile":"files/f-1"}}"#)
+    #expect(inFile?.outputFile == "f-1")
     for broken in ["", "[]", "7", "{", #"{"id":7,"status":null}"#] { #expect(work(broken)?.id == nil) }
+  }
+
+  /// As Google gives a small batch that is done: its results in `response`, and mostly in `metadata.output` too.
+  static let inlined = #"""
+    {"inlinedResponses":{"inlinedResponses":[
+      {"response":{"candidates":[{"content":{"parts":[{"text":"{"usageMetadata":{"promptTokenCount":9}}"}]}}],
+        "usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":40,"thoughtsTokenCount":10,"totalTokenCount":150},
+        "modelVersion":"gemini-a"},"metadata":{"key":"a"}},
+      {"error":{"code":3,"message":"no"},"metadata":{"key":"b"}},
+      {"response":{"candidates":[],"usageMetadata":{"promptTokenCount":10,"candidatesTokenCount":40,"totalTokenCount":50},
+        "modelVersion":"gemini-a"}}]}}
+    """#
+
+  @Test(arguments: [
+    #"{"name":"batches/b-1","metadata":{"state":"BATCH_STATE_SUCCEEDED","output":\#(inlined)},"done":true,"response":\#(inlined)}"#,
+    #"{"name":"batches/b-1","metadata":{"state":"BATCH_STATE_SUCCEEDED","output":\#(inlined)},"done":true}"#,
+    #"{"name":"batches/b-1","done":true,"response":\#(inlined)}"#,
+  ])
+  func aBatchThatHoldsItsResultsTellsEachOnce(_ body: String) {
+    let read = work(body)
+    #expect(read?.id == "b-1" && read?.isUnderWay == false)
+    #expect(read?.results.map(\.model) == ["gemini-a", "gemini-a"])
+    #expect(read?.results.map(\.usage.inputTokens) == [100, 10])
+    #expect(read?.results.map(\.usage.outputTokens) == [50, 40])
+  }
+
+  @Test func aBatchOfAMegabyteAndMoreIsReadToo() {
+    let filler = String(repeating: "x", count: UsageTap.wholeLimit)
+    let body =
+      #"{"name":"batches/b-1","response":{"inlinedResponses":{"inlinedResponses":[{"response":{"text":"\#(filler)","usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":4}}}]}}}"#
+    #expect(work(body)?.results.map(\.usage) == [Usage(inputTokens: 3, outputTokens: 4)])
   }
 
   // MARK: What cannot be read

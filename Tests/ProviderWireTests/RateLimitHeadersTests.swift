@@ -9,7 +9,7 @@ import Testing
   private static let now: Int64 = 1_795_208_400  // 2026-11-20T21:00:00Z
 
   private func read(_ fields: [(name: String, value: String)]) -> [ObservedLimits.Reading] {
-    RateLimitHeaders.read(HeaderFields(fields), dialect: .openai, epochSeconds: Self.now)?.readings ?? []
+    RateLimitHeaders.read(HeaderFields(fields), epochSeconds: Self.now)?.readings ?? []
   }
 
   /// Limits whose window nobody names.

@@ -472,6 +472,25 @@ import Testing
     }
   }
 
+  @Test func readsALastFrameThatIsTooLargeToKeepIfItIsWhole() {
+    let large = String(repeating: "A", count: UsageTap.frameLimit + 200_000)
+    let frame =
+      #"data: {"type":"response.completed","response":{"output":[{"result":""# + large
+      + #""}],"usage":{"input_tokens":7,"output_tokens":98}}}"#
+    for cut in [0, 1, 2, 3, 4] {
+      let body = Array(frame.utf8.dropLast(cut))
+      var tap = UsageTap(
+        endpoint: .responses, isStreaming: true, contentType: Self.events, contentEncoding: nil,
+        stripInjectedUsage: false)
+      tap.feed(body[..<1_100_000]) { _ in }
+      tap.feed(body[1_100_000...]) { _ in }
+      tap.finish { _ in }
+      // The last brace closes what is around the usage's own object; without more of them half a number may be left.
+      #expect(tap.usage == (cut <= 1 ? Self.usage(7, 98) : nil), "\(cut)")
+      #expect(tap.heldBytes == 0)
+    }
+  }
+
   @Test func keepsTheLeastWhereMemoryIsShort() {
     for (type, start) in [(Self.events, "data: "), (Self.json, "{\"x\":\""), ("application/x-ndjson", "{\"x\":\"")] {
       var tap = UsageTap(

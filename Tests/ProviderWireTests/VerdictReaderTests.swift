@@ -206,10 +206,47 @@ import Testing
       "flagged input", 403,
       #"{"error":{"message":"m requires moderation. Your input was flagged for \"violence\".","code":403,"metadata":{"reasons":["violence"],"flagged_input":"invalid_api_key"}}}"#,
       .clientError),
+    // Words that a provider only repeats
+    Row(
+      "an echo beside the error", 400,
+      #"{"error":{"message":"bad","type":"invalid_request_error"},"request":{"reason":"API_KEY_INVALID","code":"invalid_api_key"}}"#,
+      .clientError),
+    Row(
+      "an echo inside of the error", 400,
+      #"{"error":{"message":"bad","input":{"reason":"API_KEY_INVALID","error_code":"insufficient_quota","error":{"code":"invalid_api_key"}}}}"#,
+      .clientError),
+    Row(
+      "an echo before the error", 403,
+      #"{"detail":[{"loc":["body"],"input":{"error":{"type":"authentication_error"},"details":[{"reason":"API_KEY_INVALID"}]}}],"error":{"message":"bad"}}"#,
+      .clientError),
+    Row(
+      "an echo of a day's quota", 429,
+      #"{"error":{"message":"slow","type":"rate_limit_error"},"request":{"a":{"b":{"c":"RequestsPerDay"}}}}"#,
+      .throttled(retryAfter: nil)),
+    Row(
+      "an echo below a detail", 400,
+      #"{"error":{"message":"bad","details":[{"metadata":{"x":{"reason":"API_KEY_INVALID"}}}]}}"#, .clientError),
+    Row(
+      "a key refused in details", 400,
+      #"{"error":{"code":400,"message":"x","status":"INVALID_ARGUMENT","details":[{"@type":"x","reason":"API_KEY_INVALID"}]}}"#,
+      .keyRefused),
+    Row(
+      "a key refused in an array", 400,
+      #"[{"error":{"code":400,"message":"x","details":[{"reason":"API_KEY_INVALID"}]}}]"#, .keyRefused),
+    Row(
+      "a key refused below detail", 401, #"{"detail":{"error":{"code":"invalid_api_key","message":"x"}}}"#, .keyRefused),
+    // Words that are not all there
+    Row("half a refusal", 401, #"{"error":{"type":"authentication_error","message":"#, .clientError),
+    Row("nothing but a brace", 401, "{", .clientError),
+    Row("a text", 401, "Unauthorized", .keyRefused),
     // Pages for people
     Row("a page as 401", 401, "<html>401 Authorization Required</html>", .failed()),
     Row("a page as 403", 403, "  <!DOCTYPE html><title>Attention Required! | Cloudflare</title>", .failed()),
-    Row("a page as 404", 404, "<html>", .failed()),
+    Row("a page as 404", 404, "<html>", .clientError),
+    Row("a page as 405", 405, "<html>", .clientError),
+    Row("a page as 406", 406, "<html>", .failed()),
+    Row("a page as 410", 410, "<html>", .clientError),
+    Row("a page as 451", 451, "<html>", .clientError),
     Row("a page as 402 with a time", 402, "<html>", .failed(retryAfter: .seconds(3)), retryAfter: "3"),
     Row("a page as 413", 413, "<html>", .clientError),
     Row("a page as 409", 409, "<html>", .clientError),
@@ -286,7 +323,7 @@ import Testing
         + (row.shouldRetry.map { [(name: "x-should-retry", value: $0)] } ?? []))
     #expect(
       VerdictReader.verdict(
-        status: row.status, fields: fields, body: Array(row.body.utf8), dialect: .openai, epochSeconds: 0)
+        status: row.status, fields: fields, body: Array(row.body.utf8), epochSeconds: 0)
         == row.verdict)
   }
 
@@ -338,5 +375,22 @@ import Testing
     #expect(ErrorBody.decoded(body, contentEncoding: nil) == body)
     #expect(ErrorBody.decoded(body, contentEncoding: "br") == nil)
     #expect(ErrorBody.decoded(body, contentEncoding: "gzip") == nil)
+    #expect(ErrorBody.decoded([], contentEncoding: "br") == [])
+    // The head of a gzip file, and nothing behind it.
+    #expect(ErrorBody.decoded([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3], contentEncoding: "gzip") == nil)
+  }
+
+  @Test(arguments: [400, 401, 403]) func whatCannotBeReadRefusesNoKey(_ status: Int) {
+    #expect(VerdictReader.verdict(status: status, fields: HeaderFields(), body: nil, epochSeconds: 0) == .clientError)
+  }
+
+  @Test func aStatusSaysWhatItSaysWithoutWordsToo() {
+    func verdict(_ status: Int) -> Verdict {
+      VerdictReader.verdict(
+        status: status, fields: HeaderFields([(name: "retry-after", value: "2")]), body: nil, epochSeconds: 0)
+    }
+    #expect(verdict(200) == .success)
+    #expect(verdict(429) == .throttled(retryAfter: .seconds(2)))
+    #expect(verdict(500) == .failed(retryAfter: .seconds(2)))
   }
 }

@@ -1,0 +1,41 @@
+// What surrounds the broker, handed in at its start: the providers' side, clock, loop, ledger, prices, and whom it tells.
+import AdmissionCore
+import EventLoop
+import HTTPMessage
+import PolicyFile
+
+/// What the broker is made of besides its policy. All of it is handed in, so that tests can put their own in.
+public struct BrokerParts {
+  public var upstream: any Upstream
+  public var clock: BrokerClock
+  /// nil in tests that drive the timer themselves.
+  public var loop: EventLoop?
+  /// SHA-256, for client keys.
+  public var hash: ([UInt8]) -> [UInt8]
+  /// Where the books are kept; nil keeps none.
+  public var ledger: (any LedgerPort)?
+  public var prices: PriceBook
+  /// The endpoint's account of memory; its limit is the policy's.
+  public var memory: MemoryAccount
+  /// Called once for each request when its outcome is set.
+  public var requestEnded: (RequestRecord) -> Void
+  /// Called for what an operator may want to read.
+  public var noticed: (Notice) -> Void
+
+  public init(
+    upstream: any Upstream, clock: BrokerClock, loop: EventLoop?, hash: @escaping ([UInt8]) -> [UInt8],
+    ledger: (any LedgerPort)? = nil, prices: PriceBook = PriceBook(PriceList(version: "none", entries: [])),
+    memory: MemoryAccount = MemoryAccount(),
+    requestEnded: @escaping (RequestRecord) -> Void = { _ in }, noticed: @escaping (Notice) -> Void = { _ in }
+  ) {
+    self.upstream = upstream
+    self.clock = clock
+    self.loop = loop
+    self.hash = hash
+    self.ledger = ledger
+    self.prices = prices
+    self.memory = memory
+    self.requestEnded = requestEnded
+    self.noticed = noticed
+  }
+}
