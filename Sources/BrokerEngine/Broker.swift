@@ -455,7 +455,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
 
   func submit(_ ticket: Ticket, of exchange: Exchange) {
     budgets.check(at: exchange.record.submittedAt ?? clock.monotonic())
-    priceClock.somebodyWaits()
+    if !rules.prices.isStill { priceClock.somebodyWaits() }
     dispatcher.submit(ticket)
   }
 

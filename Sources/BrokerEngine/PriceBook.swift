@@ -23,7 +23,7 @@ public final class PriceBook {
   }
 
   /// No price of the list has days or hours: mostly so, and asked with each call.
-  private let isStill: Bool
+  let isStill: Bool
 
   public init(_ list: PriceList) {
     self.list = list

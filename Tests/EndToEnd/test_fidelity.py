@@ -113,6 +113,7 @@ CASES = {
     "error 404": ("POST", CHAT_PATH, (), ASK, reply(404, (), OPENAI_ERROR, "Not Found")),
     "error 422 that is no JSON": ("POST", CHAT_PATH, (), ASK, reply(422, (), b"\xff\xfe no", "Nope", "text/plain")),
     "error 422 that is a page": ("POST", CHAT_PATH, (), ASK, reply(422, (), b"<html>\xff\xfe no</html>", "Nope", "text/html")),
+    "error 403 that is a page": ("POST", CHAT_PATH, (), ASK, reply(403, (), b"<html>\xff\xfe no</html>", "Nope", "text/html")),
     "error 404 that is a page": ("POST", CHAT_PATH, (), ASK, reply(404, (), b"<html>\xff\xfe no</html>", "Nope", "text/html")),
     "no body": ("POST", CHAT_PATH, (), ASK, reply(204, (), b"", "No Content", None).replace(b"Content-Length: 0\r\n", b"")),
     "empty body": ("POST", CHAT_PATH, (), ASK, reply(200, (), b"")),
@@ -143,7 +144,7 @@ def passed(fields):
             if name.lower() not in HOP_BY_HOP and not name.lower().startswith("x-tollgate-")]
 
 
-ATTEMPTS = {"error 404 that is a page": 3}
+ATTEMPTS = {"error 403 that is a page": 3}
 """Where it is not one: a page for people is no word of the API, so the call is tried again, and the last page passed on."""
 
 
