@@ -35,6 +35,7 @@ public enum BrokenSubjects {
   public enum PrefersLastProvider: DefectChoice { public static var defect: Defect? { .prefersLastProvider } }
   public enum ReusesLeases: DefectChoice { public static var defect: Defect? { .reusesLeases } }
   public enum SpinsOnDeadline: DefectChoice { public static var defect: Defect? { .spinsOnDeadline } }
+  public enum AdmitsABug: DefectChoice { public static var defect: Defect? { .admitsABug } }
   public enum IsNotDeterministic: DefectChoice { public static var defect: Defect? { .isNotDeterministic } }
 
   /// What is to be done with a type of subject.
@@ -74,6 +75,7 @@ public enum BrokenSubjects {
     case .prefersLastProvider: visitor.visit(PrefersLastProvider.self)
     case .reusesLeases: visitor.visit(ReusesLeases.self)
     case .spinsOnDeadline: visitor.visit(SpinsOnDeadline.self)
+    case .admitsABug: visitor.visit(AdmitsABug.self)
     case .isNotDeterministic: visitor.visit(IsNotDeterministic.self)
     }
   }

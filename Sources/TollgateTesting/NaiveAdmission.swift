@@ -39,6 +39,7 @@ public enum Defect: String, CaseIterable, Sendable {
   case prefersLastProvider
   case reusesLeases
   case spinsOnDeadline
+  case admitsABug
   case isNotDeterministic
 }
 
@@ -313,6 +314,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
 
   public mutating func handle(_ event: AdmissionEvent, at instant: Instant, into actions: inout ActionList) {
     now = max(now, instant)
+    if defect == .admitsABug { actions.append(.note(.ourBug(.endlessPass))) }
     for index in pools.indices where !pools[index].lagging.isEmpty { pools[index].lagging.removeAll { $0 <= now } }
     switch event {
     case .submitted(let ticket):

@@ -474,6 +474,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       if let request = witness.index(of: id) { witness.demoted(request) }
     case .checkKey(let provider, let key):
       timeline.schedule(.keyChecked(provider, key), at: clock.now + .milliseconds(1))
+    case .note(.ourBug(let bug)): scene.report("no_bug_of_ours", bug.rawValue)
     case .note: break
     case .drained:
       hash.mix(UInt64(14) << 32)

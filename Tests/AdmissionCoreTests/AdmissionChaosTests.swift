@@ -65,6 +65,7 @@ import Testing
         case .conclude(let end):
           if open.removeValue(forKey: end.request) == nil { run.problems.append("concluded twice") }
         case .drained: drained = true
+        case .note(.ourBug(let bug)): run.problems.append("our bug: \(bug)")
         case .note, .checkKey: break
         }
       }

@@ -40,6 +40,7 @@ import Testing
     .prefersLastProvider: ["route_preference"],
     .reusesLeases: ["grants_once"],
     .spinsOnDeadline: ["makes_progress"],
+    .admitsABug: ["no_bug_of_ours"],
   ]
 
   /// Checkers that need misjudged scenarios.
