@@ -6,7 +6,7 @@ public enum AdmissionAction: Sendable {
   /// The request is over: answer the client if nobody has, and forget it. Exactly one for each `submitted`.
   case conclude(Conclusion)
   /// Make a free call of our own with this key (its list of models), and tell by `keyChecked` whether it was refused. At most one
-  /// for each first refusal.
+  /// for each first refusal: a call that is refused again asks for no second one.
   case checkKey(ProviderID, KeyID)
   /// Something an operator may want to know; never needed for correctness.
   case note(Notice)

@@ -86,8 +86,11 @@ struct KeyHealth: Sendable {
       return putOut(isUnpaid: isUnpaid, generation: generation, at: now)
     }
     gate.yield(generation: generation, at: now)
-    let isNews = !isDoubted(at: now) || doubt?.isUnpaid != isUnpaid
-    // Whoever was refused first is remembered: the same call again confirms nothing.
+    // Whoever was refused first is remembered: the same call again confirms nothing, and what was answered is not asked again.
+    let isSame =
+      doubt.map { $0.by?.isSame(as: mark) ?? false && $0.isUnpaid == isUnpaid && now - $0.since < Self.doubtLife }
+      ?? false
+    let isNews = !isSame && (!isDoubted(at: now) || doubt?.isUnpaid != isUnpaid)
     if isNews { doubt = Doubt(isUnpaid: isUnpaid, by: mark, since: now) }
     return isNews ? .doubted : .none
   }

@@ -41,6 +41,10 @@ import Testing
     _ = fine.refused(by: mark(1), generation: fine.pass(at: start), at: start)
     let answered = fine.checked(isRefused: false, at: start)
     #expect(answered == .none && !fine.isDoubted(at: start) && fine.reason(at: start) == nil)
+    // The same call again is asked about no second time.
+    let again = fine.refused(by: mark(1), generation: fine.pass(at: start), at: start)
+    let repeated = fine.refused(by: mark(7, content: 1, isRepeat: true), generation: fine.pass(at: start), at: start)
+    #expect(again == .none && repeated == .none && !fine.isDoubted(at: start))
     // It is remembered all the same.
     let second = fine.refused(by: mark(2), generation: fine.pass(at: start), at: start)
     #expect(second == .out)
