@@ -133,7 +133,6 @@ public enum Outcome: String, CaseIterable, Sendable {
   case rejectedOrigin = "rejected_origin"
 }
 
-/// What buckets count.
 /// Which limit of a rate it is: what is counted, and over how long.
 public enum RateLimit: UInt8, CaseIterable, Sendable {
   case requestsPerMinute, inputTokensPerMinute, outputTokensPerMinute, tokensPerMinute
@@ -172,6 +171,7 @@ public enum RateLimit: UInt8, CaseIterable, Sendable {
   }
 }
 
+/// What buckets count.
 public enum Dimension: UInt8, CaseIterable, Sendable {
   case requests = 0
   case inputTokens = 1

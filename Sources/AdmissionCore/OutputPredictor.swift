@@ -185,9 +185,6 @@ struct OutputPredictor: Sendable {
     return index < outputs.count ? outputs[index]?.expectation : nil
   }
 
-  /// What estimates have to be multiplied with, in 1/1024.
-  func ratio(model: Int32) -> Int64 { Int(model) < inputs.count ? inputs[Int(model)].ratio : 1024 }
-
   /// - Parameter output: nil for a call that produces none.
   mutating func learn(
     estimated: TokenCount, counted: TokenCount, output: TokenCount?, model: Int32, band: Int
