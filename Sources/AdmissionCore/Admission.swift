@@ -57,6 +57,8 @@ public struct Admission: Sendable {
   var leases: [Lease?] = []
   var freeLeases: [Int32] = []
   var leaseCount = 0
+  /// The instants at which they began, added up.
+  var leasesBegan: Int128 = 0
   var leaseSerial: UInt64 = 0
   /// Where a request is: its slot in the queue, or the complement of its lease's.
   var locations: [RequestID: Int32] = [:]
@@ -65,6 +67,15 @@ public struct Admission: Sendable {
   var pass: UInt64 = 1
   /// By route, the pass that closed it.
   var closedRoutes: [UInt64] = []
+  /// Lanes that the pass has set aside.
+  var lanesAside: [Int32] = []
+  /// By cluster × 4 + band.
+  var standings: [BandStanding] = []
+  /// Whose calls the last pass found held back, and up to when their meters show it.
+  var heldBackBy: [(provider: Int32, holder: QuotaHolder)] = []
+  var meteredUntil = Instant(nanoseconds: 0)
+  /// The last number that a key's secret got.
+  var keySerial: Int64 = 0
   /// When something that a head waits for will be there.
   var wake = Instant.distantFuture
   var needsPass = false
@@ -145,7 +156,11 @@ public struct Admission: Sendable {
     while let first = tenantTimers.first, first.key <= now.nanoseconds { unpark(first.element) }
     var refused: [RequestID] = []
     while let first = timers.first, first.key <= now.nanoseconds {
-      guard let request = waiting[Int(first.element)] else { break }
+      guard Int(first.element) < waiting.count, let request = waiting[Int(first.element)] else {
+        timers.remove(first.element, positions: &timerPositions)
+        actions.append(.note(.ourBug(.staleHead)))
+        continue
+      }
       if request.deadline <= now {
         evict(first.element, outcome: .evictedMaxWait, at: now, into: &actions)
       } else if request.isHeldBack, let notBefore = request.notBefore, notBefore <= now {

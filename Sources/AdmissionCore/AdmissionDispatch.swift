@@ -5,19 +5,24 @@
 // A head that is placed is granted, and the order is asked anew.
 // A head that its tenant's own limit blocks parks the tenant. A head that no candidate can take claims what it waits
 // for at each of them, and nobody after it in the pass may take from there; a route whose every leg is claimed is
-// closed. So every step either grants, parks a tenant or claims something, and the pass ends when no open route has a
-// head.
+// closed, and so is that of the head. Only where something of the head's own is in its way (a key that has refused it, its backoff)
+// its lane alone is set aside. So every step either grants, parks a tenant, closes a route or sets a lane aside, and the pass ends when
+// no open route has a head.
 
 extension Admission {
   private enum Turn { case floor, order }
 
   mutating func dispatch(at now: Instant, into actions: inout ActionList) {
     needsPass = false
+    forgetMeters(at: now)
     pass += 1
     wake = .distantFuture
     guard waitingCount > 0 else { return promised.removeAll(keepingCapacity: true) }
     var handed = 0
-    repeat { attemptHeads(at: now, into: &actions) } while handOn(&handed, at: now, into: &actions)
+    repeat {
+      attemptHeads(at: now, into: &actions)
+      bringBackLanes()
+    } while handOn(&handed, at: now, into: &actions)
   }
 
   private mutating func attemptHeads(at now: Instant, into actions: inout ActionList) {
@@ -75,7 +80,9 @@ extension Admission {
       grant(slot, placement, isFloorTurn: turn == .floor, at: now, into: &actions)
     case .tenantLimited(let obstacle, let readyAt):
       note(slot, obstacle, into: &actions)
+      let cluster = lanes.lane(of: slot).map { fair[request.band].cluster(of: $0) }
       park(request, obstacle, until: readyAt)
+      stand(request.band, in: cluster, .atTenant(request.tenant))
     case .unaffordable(let account, let isForGood):
       if isForGood {
         evict(slot, outcome: .rejectedBudget, budget: account, at: now, into: &actions)
@@ -83,8 +90,18 @@ extension Admission {
         waitForBudget(slot, account: account, into: &actions)
       }
     case .blocked:
-      claim(slot, request, ignoringHeadroom: turn != .order, at: now, into: &actions)
+      let cluster = lanes.lane(of: slot).map { fair[request.band].cluster(of: $0) }
+      let place = claim(slot, request, ignoringHeadroom: turn != .order, at: now, into: &actions)
+      stand(request.band, in: cluster, place)
     }
+  }
+
+  /// Remembers how the band's heads stand in a cluster; as long as another one may still go, the band waits in line.
+  private mutating func stand(_ band: Int, in cluster: Int32?, _ place: BandStanding.Place) {
+    guard let cluster, scheduler.hasShare(band) else { return }
+    let index = Int(cluster) * 4 + band
+    while standings.count <= index { standings.append(BandStanding()) }
+    standings[index].note(head(of: band, in: cluster) == nil ? place : .inLine, pass: pass)
   }
 
   /// Where an old head of a band of which nothing runs may go in spite of the headroom, if no higher band waits: reserves that leave
@@ -114,13 +131,22 @@ extension Admission {
     let cluster = fair[band].cluster(of: lane)
     var heads = SIMD4<Int64>(repeating: -1)
     var old = SIMD4<Int8>(repeating: 0)
+    var beside = SIMD4<Int8>(repeating: 0)
     for other in 1..<3 where scheduler.hasShare(other) && fair[other].backlogged > 0 {
       if other != band, let head = head(of: other, in: cluster) { heads[other] = presentCost(of: head) }
       if fair[other].hasOld(in: cluster) { old[other] = 1 }
+      let index = Int(cluster) * 4 + other
+      if index < standings.count,
+        standings[index].isBeside(provider: placement.provider, model: placement.model, tenant: tenant)
+      {
+        beside[other] = 1
+      }
     }
+    if Int(cluster) * 4 + band < standings.count { standings[Int(cluster) * 4 + band].note(.inLine, pass: pass) }
     let turn = LeaseTurn(
       share: fair[band].charge(lane: lane, cost: cost, weight: tenants[Int(tenant)].weight),
-      credit: scheduler.granted(band, in: cluster, cost: cost, heads: heads, old: old, isFloorTurn: isFloorTurn))
+      credit: scheduler.granted(
+        band, in: cluster, cost: cost, heads: heads, old: old, beside: beside, isFloorTurn: isFloorTurn))
     drainRate.count(at: now)
     guard let request = remove(slot) else { return }
     commit(request, placement, turn: turn, at: now, into: &actions)
@@ -139,16 +165,20 @@ extension Admission {
 
   // MARK: Claims
 
-  /// Claims at each candidate what the head waits for there.
+  /// Claims at each candidate what the head waits for there. Returns where it stands.
   private mutating func claim(
     _ slot: Int32, _ request: Request, ignoringHeadroom: Bool, at now: Instant, into actions: inout ActionList
-  ) {
+  ) -> BandStanding.Place {
     var first: Obstacle?
-    for (number, leg) in routes.routes[Int(request.route)].legs.enumerated() {
-      if isBackingOff(request, leg: number, at: now) {
-        // Its own matter: nobody else is kept from there.
+    var standing = BandStanding()
+    standing.note(.shut, pass: pass)
+    // Something of its own is in its way: nobody else is kept from there.
+    var isOwn = false
+    for leg in routes.routes[Int(request.route)].legs {
+      if isBackingOff(request, leg, at: now) {
         wake = min(wake, request.backoffUntil)
         if first == nil { first = Obstacle(kind: .backoff) }
+        isOwn = true
         continue
       }
       guard
@@ -157,21 +187,72 @@ extension Admission {
       else { continue }
       if first == nil { first = obstacle }
       wake = min(wake, readyAt)
+      standing.note(Self.standing(obstacle, leg), pass: pass)
+      if request.refusals.isEmpty { meter(obstacle, leg) }
       let provider = Int(leg.provider)
-      switch obstacle.kind {
-      case .claimed: break
-      case .modelPermits, .modelBucket, .modelBreaker, .modelClosed:
-        providers[provider].models[Int(leg.model)].claimedInPass = pass
-      case .keys:
-        for key in leg.keys { providers[provider].keys[Int(key)].claimedInPass = pass }
-      default: providers[provider].claimedInPass = pass
+      if obstacle.atKeys != .no {
+        if claimKeys(request, leg, at: now) { isOwn = true }
+      } else {
+        switch obstacle.kind {
+        case .claimed: break
+        case .draining: isOwn = true
+        case .modelPermits, .modelBucket, .modelBreaker, .modelClosed:
+          providers[provider].models[Int(leg.model)].claimedInPass = pass
+        default: providers[provider].claimedInPass = pass
+        }
       }
       if obstacle.kind != .claimed { providers[provider].claimant = request.ticket.id }
     }
     closeRoutes()
-    // The head's own route is shut in any case: nothing else would end the pass.
-    closedRoutes[Int(request.route)] = pass
+    // Its own route is shut, or its own lane out of the way: nothing else would end the pass.
+    if !isOwn {
+      closedRoutes[Int(request.route)] = pass
+    } else if closedRoutes[Int(request.route)] != pass {
+      setAside(slot, band: request.band)
+    }
     if let first { note(slot, first, into: &actions) }
+    return standing.place
+  }
+
+  private static func standing(_ obstacle: Obstacle, _ leg: Route.Leg) -> BandStanding.Place {
+    switch obstacle.kind {
+    case .permits, .headroom, .bucket: .inLine
+    case .modelPermits, .modelBucket: .atModel(provider: leg.provider, model: leg.model)
+    case .claimed: obstacle.model >= 0 ? .atModel(provider: leg.provider, model: leg.model) : .inLine
+    default: obstacle.atKeys == .short ? .inLine : .shut
+    }
+  }
+
+  /// Claims the keys at which the request waits: not one that has refused it, nor one at which only its model is shut. Returns true
+  /// where a key has refused it.
+  private mutating func claimKeys(_ request: Request, _ leg: Route.Leg, at now: Instant) -> Bool {
+    let provider = Int(leg.provider)
+    var wasRefused = false
+    for key in leg.keys {
+      if request.hasBeenRefused(by: providers[provider].keys[Int(key)].serial) {
+        wasRefused = true
+      } else if leg.model < 0
+        || providers[provider].models[Int(leg.model)].keyGates[key]?.closedUntil(at: now) == nil
+      {
+        providers[provider].keys[Int(key)].claimedInPass = pass
+      }
+    }
+    return wasRefused
+  }
+
+  /// Takes the lane out of the turns for the rest of the pass.
+  private mutating func setAside(_ slot: Int32, band: Int) {
+    guard let lane = lanes.lane(of: slot) else { return }
+    fair[band].suspendHead(lane: lane)
+    lanesAside.append(lane)
+  }
+
+  private mutating func bringBackLanes() {
+    for lane in lanesAside {
+      guard lanes.isOpen(lane), let key = lanes.key(of: lane) else { continue }
+      refreshHead(lane, band: Int(key.tenantAndBand & 3), tenant: key.tenantAndBand >> 2)
+    }
+    lanesAside.removeAll(keepingCapacity: true)
   }
 
   private mutating func closeRoutes() {
@@ -185,6 +266,47 @@ extension Admission {
     if leg.hasNoKey || providers[provider].claimedInPass == pass { return true }
     if leg.model >= 0, providers[provider].models[Int(leg.model)].claimedInPass == pass { return true }
     return !leg.keys.isEmpty && leg.keys.allSatisfy { providers[provider].keys[Int($0)].claimedInPass == pass }
+  }
+
+  // MARK: Meters of waiting
+
+  /// A head is held back where its call would count: the meter there runs until the next pass.
+  private mutating func meter(_ obstacle: Obstacle, _ leg: Route.Leg) {
+    switch obstacle.kind {
+    case .permits, .headroom, .bucket, .closed, .modelPermits, .modelBucket, .modelClosed, .claimed: break
+    default: guard obstacle.atKeys == .short else { return }
+    }
+    if !leg.keys.isEmpty, providers[Int(leg.provider)].policy.quota == .perKey {
+      for key in leg.keys where !providers[Int(leg.provider)].keys[Int(key)].health.isOut {
+        meter(leg.provider, .key(Int(key)))
+      }
+    } else {
+      meter(leg.provider, leg.model >= 0 ? .model(Int(leg.model)) : .provider)
+    }
+  }
+
+  private mutating func meter(_ provider: Int32, _ holder: QuotaHolder) {
+    guard providers[Int(provider)][waitsOf: holder].pass != pass else { return }
+    providers[Int(provider)][waitsOf: holder].pass = pass
+    heldBackBy.append((provider, holder))
+  }
+
+  /// Brings the meters that run up to now.
+  mutating func moveMeters(at now: Instant) {
+    if now > meteredUntil {
+      let passed = (now - meteredUntil).nanoseconds
+      for (provider, holder) in heldBackBy {
+        let total = providers[Int(provider)][waitsOf: holder].total.nanoseconds
+        providers[Int(provider)][waitsOf: holder].total = Span(nanoseconds: total.saturatingAdding(passed))
+      }
+    }
+    meteredUntil = now
+  }
+
+  /// The same, and stops them: another pass follows.
+  mutating func forgetMeters(at now: Instant) {
+    moveMeters(at: now)
+    heldBackBy.removeAll(keepingCapacity: true)
   }
 
   // MARK: Parking

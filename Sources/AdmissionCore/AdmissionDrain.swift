@@ -22,10 +22,13 @@ extension Admission {
   /// When a call must begin at the latest to be over when the drain ends, as far as calls like it tell.
   func lastStart(of request: Request) -> Instant {
     guard drainEnd != .distantFuture else { return .distantFuture }
-    let shortest =
-      routes.routes[Int(request.route)].legs.map {
-        providers[Int($0.provider)].durations.expected(model: request.model)
-      }.min() ?? .zero
-    return drainEnd + Span(nanoseconds: -shortest.nanoseconds)
+    return routes.routes[Int(request.route)].legs.map { lastStart(at: $0.provider, of: request) }.max() ?? drainEnd
+  }
+
+  /// The same at one provider of its route.
+  func lastStart(at provider: Int32, of request: Request) -> Instant {
+    guard drainEnd != .distantFuture else { return .distantFuture }
+    return drainEnd
+      + Span(nanoseconds: -providers[Int(provider)].durations.expected(model: request.model).nanoseconds)
   }
 }

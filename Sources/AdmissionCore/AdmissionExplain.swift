@@ -35,8 +35,8 @@ extension Admission {
     if let parking = tenants[Int(request.tenant)].parking { return parking.obstacle }
     guard lanes.head(of: lane) == slot else { return Obstacle(kind: .behindInLane) }
     var first: Obstacle?
-    for (number, leg) in routes.routes[Int(request.route)].legs.enumerated() {
-      if isBackingOff(request, leg: number, at: now) {
+    for leg in routes.routes[Int(request.route)].legs {
+      if isBackingOff(request, leg, at: now) {
         first = first ?? Obstacle(kind: .backoff)
         continue
       }
@@ -77,7 +77,7 @@ extension Admission {
       return .claimed(provider, by: claimant)
     case .breaker: return .breakerOpen(provider)
     case .keys: return .noUsableKey(provider)
-    case .closed: return .providerClosed(provider)
+    case .closed, .draining: return .providerClosed(provider)
     case .modelBreaker: return .modelBreakerOpen(provider, model: model)
     case .modelClosed: return .modelClosed(provider, model: model)
     case .backoff: return .backoff

@@ -4,22 +4,27 @@
 extension Admission {
   // MARK: Health
 
-  /// The provider has begun to answer: a probe has told what it was sent for, however long its stream goes on.
-  mutating func answerBegan(_ lease: Lease, at now: Instant, into actions: inout ActionList) {
+  /// The provider has begun to answer: a probe has told what it was sent for, however long its stream goes on. Whether the call goes
+  /// well is known when it is over.
+  mutating func answerBegan(_ lease: Lease, isOver: Bool, at now: Instant, into actions: inout ActionList) {
     let index = Int(lease.placement.provider)
     let model = Int(lease.placement.model)
     var isOpened = providers[index].gate.succeed(generation: lease.gateGeneration)
     let key = lease.placement.key
     if model >= 0 {
-      providers[index].models[model].signs.successes &+= 1
-      // Refused before, and not now: refusals here are about the time.
-      if lease.request.refusals > 0 { providers[index].models[model].signs.throttles &+= 1 }
+      providers[index].models[model].signs.lastGood = max(
+        providers[index].models[model].signs.lastGood, lease.id.serial)
+      // Refused here before, and not now: refusals are about the time.
+      let wasRefused = lease.request.refusals.contains {
+        $0.provider == lease.placement.provider && $0.model == lease.placement.model
+      }
+      if wasRefused, !lease.isAnswering { providers[index].models[model].signs.throttles &+= 1 }
       if providers[index].models[model].gate.succeed(generation: lease.modelGateGeneration) { isOpened = true }
       if providers[index].models[model].keyGates[key]?.succeed(generation: lease.keyModelGeneration) == true {
         isOpened = true
       }
     }
-    record(.success, lease, reason: "", at: now, into: &actions)
+    record(isOver ? .success : .answering, lease, reason: "", at: now, into: &actions)
     if key >= 0 {
       providers[index].keys[Int(key)].rests.remove(lease.request.ticket.model)
       providers[index].keys[Int(key)].isSlowed = false
@@ -73,7 +78,7 @@ extension Admission {
     let key = Int(lease.placement.key)
     switch settlement.verdict {
     case .success:
-      answerBegan(lease, at: now, into: &actions)
+      answerBegan(lease, isOver: true, at: now, into: &actions)
       if providers[index].policy.learnLimits { grow(lease, settlement, at: now, into: &actions) }
       if let usage = settlement.usage, !usage.isEstimated { predict(lease, usage) }
       return
@@ -148,8 +153,9 @@ extension Admission {
       !isAboutConcurrency && (isTold || providers[index][learnerOf: holder].isAboutRate(running: lease.counted))
     if isAboutRate {
       guard isNews else { return }
+      moveMeters(at: now)
       let changed = providers[index][learnerOf: holder].refusedForRate(
-        running: lease.counted, waited: providers[index].waits.reading(at: now), at: now)
+        running: lease.counted, waited: providers[index][waitsOf: holder].total, at: now)
       guard let pace = providers[index][learnerOf: holder].pace.perMinute else { return }
       let level = providers[index][capacityOf: holder].available(.tokens, at: now) ?? 0
       if changed {

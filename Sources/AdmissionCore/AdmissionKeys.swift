@@ -16,6 +16,8 @@ extension Admission {
       news = providers[index].keys[key].health.unpaid(
         by: lease.request.mark, generation: lease.keyGeneration, at: now)
     case .modelRefused(let retryAfter):
+      // An old word: the key has another secret since.
+      guard providers[index].keys[key].serial == lease.keySerial else { return }
       let rest = retryAfter.map(Self.bounded) ?? ModelRests.length
       providers[index].keys[key].rests.add(lease.request.ticket.model, until: now + rest, at: now)
       return
@@ -63,8 +65,7 @@ extension Admission {
       let index = Int(leg.provider)
       for key in leg.keys {
         let health = providers[index].keys[Int(key)].health
-        let code = Request.code(of: key, at: leg.provider)
-        guard health.isRefused(at: now) || refusing.contains(code) else {
+        guard health.isRefused(at: now) || refusing.contains(providers[index].keys[Int(key)].serial) else {
           // What the operator has disabled is no hope either, and no refusal.
           if health.trouble == .byOperator { continue }
           return nil
@@ -78,6 +79,12 @@ extension Admission {
     }
   }
 
+  /// Where each key has a quota of its own: whatever the key was told to wait for, for any model, is over.
+  mutating func openGates(ofKey key: Int, at index: Int) {
+    for model in providers[index].models.indices { providers[index].models[model].keyGates[Int32(key)]?.open() }
+    providers[index].keys[key].isSlowed = false
+  }
+
   // MARK: Operator
 
   mutating func obey(_ command: OperatorCommand, at now: Instant, into actions: inout ActionList) {
@@ -85,11 +92,17 @@ extension Admission {
     case .disableKey(let provider, let key):
       change(provider, key, at: now, into: &actions) { $0.disable() }
     case .enableKey(let provider, let key):
+      if let number = providerIndex[provider],
+        let index = providers[Int(number)].keys.firstIndex(where: { $0.policy.id == key && !$0.isRetired })
+      {
+        openGates(ofKey: index, at: Int(number))
+      }
       change(provider, key, at: now, into: &actions) { $0.enable() }
     case .openBreaker(let provider): change(provider, .open, at: now, into: &actions)
     case .closeBreaker(let provider): change(provider, .closed, at: now, into: &actions)
     case .automateBreaker(let provider): change(provider, .none, at: now, into: &actions)
     }
+    reviewHeldBack(at: now, into: &actions)
     sweepHopeless(at: now, into: &actions)
     needsPass = true
   }
@@ -135,12 +148,5 @@ extension Admission {
         .keyChanged(
           providers[index].policy.id, state.policy.id, state: state.health.name(at: now),
           reason: state.health.reason(at: now) ?? "usable")))
-  }
-}
-
-extension Request {
-  static func code(of key: Int32, at provider: Int32) -> Int64 { Int64(provider) << 32 | Int64(key) }
-  func hasBeenRefused(by key: Int32, at provider: Int32) -> Bool {
-    refusedKeys.contains(Self.code(of: key, at: provider))
   }
 }

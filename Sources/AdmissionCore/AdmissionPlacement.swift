@@ -30,7 +30,7 @@ extension Admission {
     var isBlocked = route.legs.isEmpty
     for index in route.legs.indices {
       let leg = route.legs[index]
-      if isBackingOff(request, leg: index, at: now) {
+      if isBackingOff(request, leg, at: now) {
         isBlocked = true
         continue
       }
@@ -53,8 +53,8 @@ extension Admission {
   }
 
   /// True where this leg has failed the request and its turn has not come again.
-  func isBackingOff(_ request: Request, leg: Int, at now: Instant) -> Bool {
-    request.failedLegs != 0 && request.failedLegs & (1 << UInt64(min(leg, 63))) != 0 && request.backoffUntil > now
+  func isBackingOff(_ request: Request, _ leg: Route.Leg, at now: Instant) -> Bool {
+    request.failed != 0 && request.hasFailed(at: leg.candidate) && request.backoffUntil > now
   }
 
   enum LegAttempt {
@@ -84,6 +84,9 @@ extension Admission {
       }
     }
     if leg.hasNoKey { return .blocked(Obstacle(kind: .keys, provider: leg.provider), readyAt: .distantFuture) }
+    if drainEnd != .distantFuture, now > lastStart(at: leg.provider, of: request) {
+      return .blocked(Obstacle(kind: .draining, provider: leg.provider), readyAt: .distantFuture)
+    }
     if providers[index].claimedInPass == claims {
       return .blocked(Obstacle(kind: .claimed, provider: leg.provider), readyAt: .distantFuture)
     }
@@ -153,14 +156,16 @@ extension Admission {
     var bestScore = Double.infinity
     var bestIsDoubted = true
     var obstacle = Obstacle(kind: .keys, provider: leg.provider)
+    var atKeys = Obstacle.AtKeys.shut
     var readyAt = Instant.distantFuture
     for key in leg.keys {
       let number = Int(key)
       if providers[index].keys[number].claimedInPass == claims {
         obstacle = Obstacle(kind: .claimed, provider: leg.provider)
+        atKeys = .short
         continue
       }
-      if !request.refusedKeys.isEmpty, request.hasBeenRefused(by: key, at: leg.provider) { continue }
+      if !request.refusedKeys.isEmpty, request.hasBeenRefused(by: providers[index].keys[number].serial) { continue }
       if let until = providers[index].keys[number].health.unusableUntil(at: now) {
         readyAt = min(readyAt, until)
         continue
@@ -174,6 +179,7 @@ extension Admission {
       }
       if let shortage = shortage(providers[index].keys[number].capacity, units, band: band, at: now) {
         readyAt = min(readyAt, shortage.readyAt)
+        atKeys = .short
         if providers[index].policy.quota == .perKey { obstacle = self.obstacle(shortage, leg.provider) }
         continue
       }
@@ -191,7 +197,9 @@ extension Admission {
         bestIsDoubted = isDoubted
       }
     }
-    return best >= 0 ? .chosen(best, isDoubted: bestIsDoubted) : .blocked(obstacle, readyAt: readyAt)
+    if best >= 0 { return .chosen(best, isDoubted: bestIsDoubted) }
+    obstacle.atKeys = atKeys
+    return .blocked(obstacle, readyAt: readyAt)
   }
 
   private func obstacle(_ shortage: Shortage, _ provider: Int32) -> Obstacle {
@@ -255,10 +263,10 @@ extension Admission {
   /// what is expected is taken.
   private func withMargin(_ units: Units, _ request: Request, leg: Route.Leg, input: TokenCount) -> Units {
     let provider = Int(leg.provider)
-    let running = providers[provider].capacity.outstanding
+    let running = providers[provider].capacity.outstandingTokens
     guard
       let margin = providers[provider].predictor.inputMargins(
-        input, model: request.model, running: TokenCount(max(running[1], running[3])))
+        input, model: request.model, running: TokenCount(running))
     else { return units }
     // A cap that is charged up front and larger than the input stays what it is.
     let (own, others) = (margin.own.value, margin.running.value)
@@ -327,10 +335,11 @@ extension Admission {
     }
     let gateGeneration = providers[index].gate.pass(at: now)
     var keyGeneration: UInt64 = 0
+    var keySerial: Int64 = 0
     if request.tries == 0 { providers[index].retries.deposit(percent: providers[index].policy.retry.budgetPercent) }
     let taken = providers[index].capacity.take(placement.units, band: band, at: now)
-    var fromModel = Units.zero
-    var fromKey = Units.zero
+    var fromModel = TakenUnits.zero
+    var fromKey = TakenUnits.zero
     if placement.model >= 0 {
       fromModel = providers[index].models[Int(placement.model)].capacity.take(placement.units, band: band, at: now)
     }
@@ -338,6 +347,7 @@ extension Admission {
     if placement.key >= 0 {
       fromKey = providers[index].keys[Int(placement.key)].capacity.take(placement.units, band: band, at: now)
       key = providers[index].keys[Int(placement.key)].policy.id
+      keySerial = providers[index].keys[Int(placement.key)].serial
       keyGeneration = providers[index].keys[Int(placement.key)].health.pass(at: now)
     }
     let tenantUnits = Units(1, input: placement.input, output: placement.output)
@@ -370,10 +380,11 @@ extension Admission {
           request: request.ticket.id, lease: id, provider: providers[index].policy.id, key: key, attempt: request.tries,
           queued: request.queuedBefore, reservedInput: placement.input, reservedOutput: placement.output,
           held: placement.cost.map { Money(nanodollars: $0) }, budgetRemaining: remaining)))
+    leasesBegan += Int128(now.nanoseconds)
     leases[Int(slot)] = Lease(
       id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
       takenFromKey: fromKey, takenFromTenant: fromTenant, turn: turn,
-      candidate: routes.routes[Int(request.route)].legs[placement.leg].candidate, leg: placement.leg,
+      candidate: routes.routes[Int(request.route)].legs[placement.leg].candidate, keySerial: keySerial,
       began: now, breakerGeneration: breakerGeneration,
       gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.hold, epoch: book.epoch,
       modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,

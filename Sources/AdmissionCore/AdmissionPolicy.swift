@@ -142,7 +142,8 @@ public struct KeyPolicy: Sendable, Equatable {
   public var secretGeneration: Int
   /// False before and after its days: it is not used. The shell knows the calendar.
   public var isInForce: Bool
-  /// The key of the policy before that had the same secret under another name; what is counted goes on for this one.
+  /// The key of the policy before that had the same secret under another name; what is counted goes on for this one. To be told once:
+  /// installed again, it names whoever has that name by then.
   public var predecessor: KeyID?
   public init(
     id: KeyID, weight: Int = 1, limits: Limits = Limits(), models: [Glob] = [], secretGeneration: Int = 0,

@@ -101,11 +101,19 @@ extension Admission {
             ?? budgetRemaining(tenant: ticket.tenant, at: now), refusedKey: refusedKey)))
   }
 
+  /// For how long the calls that run have run, in the mean.
+  private func meanAge(at now: Instant) -> Span {
+    guard leaseCount > 0 else { return .zero }
+    let all = Int128(leaseCount) * Int128(now.nanoseconds) - leasesBegan
+    return Span(nanoseconds: max(0, Int64(clamping: all / Int128(leaseCount))))
+  }
+
   /// nil where coming back does not help.
   func retryAfter(_ outcome: Outcome, band: Int, at now: Instant) -> Span? {
     switch outcome {
     case .rejectedQueueFull, .evictedMaxWait, .rejectedNoCapacity:
-      drainRate.estimate(ahead: waitingByBand[0...band].reduce(0, +), running: leaseCount, at: now)
+      drainRate.estimate(
+        ahead: waitingByBand[0...band].reduce(0, +), running: leaseCount, age: meanAge(at: now), at: now)
     case .rejectedDraining:
       // Whoever takes our place has an empty queue.
       .seconds(5)
@@ -189,8 +197,7 @@ extension Admission {
   // MARK: Slots
 
   /// Gives the request a slot and counts it as queued; it is in no lane yet.
-  mutating func store(_ stored: Request) -> Int32 {
-    var request = stored
+  mutating func store(_ request: Request) -> Int32 {
     var slot: Int32 = -1
     while let free = freeSlots.popLast() {
       // Slots beyond the end were given back since.
@@ -204,8 +211,6 @@ extension Admission {
       waiting.append(nil)
       timerPositions.append(-1)
     }
-    request.meteredAt = request.refusals == 0 ? routes.routes[Int(request.route)].legs.first?.provider ?? -1 : -1
-    if request.meteredAt >= 0 { providers[Int(request.meteredAt)].waits.enter(at: clock) }
     if request.isHeldBack { heldBack.append(request.ticket.id) }
     waiting[Int(slot)] = request
     locations[request.ticket.id] = slot
@@ -267,9 +272,6 @@ extension Admission {
     }
     timers.remove(slot, positions: &timerPositions)
     if request.isHeldBack { heldBack.removeAll { $0 == request.ticket.id } }
-    if request.meteredAt >= 0, Int(request.meteredAt) < providers.count {
-      providers[Int(request.meteredAt)].waits.leave(at: clock)
-    }
     if request.waitsFor >= 0 { book.stopWaiting(slot, for: request.waitsFor) }
     if let lane = lanes.lane(of: slot) {
       let wasHead = lanes.head(of: lane) == slot

@@ -47,7 +47,8 @@ extension Capacity {
   /// - Parameter past: the oldest first.
   mutating func restore(_ past: [(age: Span, units: Units)], at now: Instant) {
     guard let oldest = past.first else { return }
-    for index in buckets.indices where !buckets[index].rate.isPerDay {
+    // What comes back at once when the day ends is told by the day's sums.
+    for index in buckets.indices where buckets[index].dayEnd == nil {
       let dimension = buckets[index].dimension
       var bucket = buckets[index].full(
         at: now + Span(nanoseconds: Int64(0).saturatingSubtracting(oldest.age.nanoseconds)))
@@ -71,7 +72,7 @@ extension Admission {
     latestDay = max(latestDay, day.serial)
     self.day = day
     func set(_ capacity: inout Capacity) {
-      for index in capacity.buckets.indices where capacity.buckets[index].rate.isPerDay {
+      for index in capacity.buckets.indices where capacity.buckets[index].dayEnd != nil {
         capacity.buckets[index].setDay(end: day.end, begins: begins, at: now)
       }
     }
@@ -84,35 +85,66 @@ extension Admission {
     needsPass = true
   }
 
-  /// What was used since the day began, before this process did.
+  /// What was used since the day began: before this process did, or, after other rules, before a limit by the day came. A bucket that
+  /// knows as much already stays as it is.
   mutating func restore(_ sums: [DaySum], at now: Instant) {
-    func take(_ capacity: inout Capacity, _ sum: DaySum, _ tokens: Int64) {
-      for index in capacity.buckets.indices where capacity.buckets[index].rate.isPerDay {
-        let used = capacity.buckets[index].dimension == .requests ? sum.requests : tokens
-        capacity.buckets[index].settle(taken: 0, actual: max(0, used), at: now)
+    struct Used {
+      var requests: Int64 = 0
+      var tokens: Int64 = 0
+      mutating func add(_ sum: DaySum, tokens more: Int64) {
+        requests = requests.saturatingAdding(max(0, sum.requests))
+        tokens = tokens.saturatingAdding(max(0, more))
       }
     }
-    for sum in sums {
-      let (input, output) = (Int64(sum.usage.inputTokens), Int64(sum.usage.outputTokens))
-      if let found = providerIndex[sum.provider] {
-        let provider = Int(found)
-        let isProduced = providers[provider].policy.admissionTokens == .produced
-        let cached = isProduced ? min(Int64(sum.usage.cacheReadTokens), input) : 0
-        let tokens = input - cached + output
-        take(&providers[provider].capacity, sum, tokens)
-        let model = providers[provider].modelOrder.first {
-          providers[provider].models[Int($0)].pattern.matches(sum.model)
-        }
-        if let model { take(&providers[provider].models[Int(model)].capacity, sum, tokens) }
-        for key in providers[provider].keyOrder.map({ Int($0) })
-        where providers[provider].keys[key].policy.id == sum.key {
-          take(&providers[provider].keys[key].capacity, sum, tokens)
-        }
+    func used(_ sums: [DaySum], _ tokens: (DaySum) -> Int64) -> Used {
+      var used = Used()
+      for sum in sums { used.add(sum, tokens: tokens(sum)) }
+      return used
+    }
+    func take(_ capacity: inout Capacity, _ used: Used) {
+      capacity.useInDay(requests: used.requests, tokens: used.tokens, at: now)
+    }
+    for index in providers.indices where !providers[index].isRetired {
+      let id = providers[index].policy.id
+      let own = sums.filter { $0.provider == id }
+      guard !own.isEmpty else { continue }
+      let isProduced = providers[index].policy.admissionTokens == .produced
+      func tokens(_ sum: DaySum) -> Int64 {
+        let (input, output) = (Int64(sum.usage.inputTokens), Int64(sum.usage.outputTokens))
+        return input - (isProduced ? min(Int64(sum.usage.cacheReadTokens), input) : 0) + output
       }
-      let tenant = Int(tenantNumber(for: sum.tenant, at: now))
-      take(&tenants[tenant].capacity, sum, input + output)
+      take(&providers[index].capacity, used(own, tokens))
+      // A call counts against the first limit that matches its model.
+      let places = own.map { sum in
+        providers[index].modelOrder.first { providers[index].models[Int($0)].matches(sum.model) }
+      }
+      for model in providers[index].modelOrder {
+        let its = zip(own, places).filter { $0.1 == model }.map(\.0)
+        take(&providers[index].models[Int(model)].capacity, used(its, tokens))
+      }
+      for key in providers[index].keyOrder.map({ Int($0) }) {
+        let its = own.filter { $0.key == providers[index].keys[key].policy.id }
+        take(&providers[index].keys[key].capacity, used(its, tokens))
+      }
+    }
+    for tenant in Set(sums.map(\.tenant)).sorted(by: { $0.name < $1.name }) {
+      let number = Int(tenantNumber(for: tenant, at: now))
+      let own = sums.filter { $0.tenant == tenant }
+      take(&tenants[number].capacity, used(own) { Int64($0.usage.inputTokens) + Int64($0.usage.outputTokens) })
     }
     needsPass = true
+  }
+}
+
+extension Capacity {
+  /// So much was used of the day, beside what running calls have reserved.
+  mutating func useInDay(requests: Int64, tokens: Int64, at now: Instant) {
+    for index in buckets.indices where buckets[index].dayEnd != nil {
+      let used = buckets[index].dimension == .requests ? requests : tokens
+      let reserved = outstanding[Int(buckets[index].rate.rawValue)]
+      buckets[index].lower(
+        to: buckets[index].capacity.saturatingSubtracting(used).saturatingSubtracting(reserved), at: now)
+    }
   }
 }
 

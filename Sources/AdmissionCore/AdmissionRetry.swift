@@ -6,7 +6,9 @@ extension Admission {
   /// True where no candidate can become usable before the request's deadline.
   func isHopeless(_ request: Request, at now: Instant) -> Bool {
     routes.routes[Int(request.route)].legs.allSatisfy { leg in
-      usableFrom(leg, at: now).map { $0 > request.deadline } ?? false
+      let latest = min(request.deadline, lastStart(at: leg.provider, of: request))
+      guard let from = usableFrom(leg, at: now) else { return drainEnd != .distantFuture && now > latest }
+      return from > latest
     }
   }
 
@@ -52,7 +54,9 @@ extension Admission {
   mutating func sweepHopeless(at now: Instant, into actions: inout ActionList) {
     guard waitingCount > 0 else { return }
     // Whole routes first: most have a leg that may be used any time.
-    let mayWait = routes.routes.map { $0.legs.contains { usableFrom($0, at: now) == nil } }
+    let mayWait = routes.routes.map {
+      drainEnd == .distantFuture && $0.legs.contains { usableFrom($0, at: now) == nil }
+    }
     let isRefused = routes.routes.map { refusedKey($0.legs, at: now) != nil }
     let gone = waiting.compactMap { request -> RequestID? in
       guard let request else { return nil }
@@ -86,17 +90,16 @@ extension Admission {
     case .throttled, .failed, .ownFault: guard settlement.toldToRetry != false else { return false }
     }
     var request = lease.request
+    var candidate: Int? = lease.candidate
     if let candidates = request.candidatesAnew {
-      request.box = request.box.routed(to: candidates)
+      candidate = Request.place(of: lease.candidate, request.ticket.candidates, in: candidates)
+      request.route(to: candidates)
       request.candidatesAnew = nil
     }
     guard settlement.mayGoAgain, !settlement.answerBegan, !request.isCancelled, now < request.deadline,
       let known = route(of: request.ticket)
     else { return false }
-    if known.route != request.route {
-      request.route = known.route
-      request.failedLegs = 0
-    }
+    request.route = known.route
     let retry = providers[Int(lease.placement.provider)].policy.retry
     let legs = routes.routes[Int(request.route)].legs
     switch settlement.verdict {
@@ -105,17 +108,10 @@ extension Admission {
     case .throttled:
       // Costs no attempt: it waits out the closure.
       let model = legs.first { $0.provider == lease.placement.provider }?.model ?? -1
-      let signs = model >= 0 ? providers[Int(lease.placement.provider)].models[Int(model)].signs : RefusalSigns()
-      let isFirst = request.refusals == 0
-      if isFirst || signs.areAboutTheCall(since: request.seen) { request.refusals += 1 }
-      request.seen = RefusalSigns(successes: signs.successes, throttles: request.throttlesAtGrant)
-      if isFirst, model >= 0 {
-        providers[Int(lease.placement.provider)].models[Int(model)].signs.throttles &+= 1
-        // Its own is no sign of the others'.
-        request.seen.throttles &+= 1
-      }
       // The provider lets others in, and this one not: it is about this call.
-      guard request.refusals < Self.mostRefusals else { return false }
+      guard refusalsAfterOneMore(&request, at: lease.placement.provider, model) < Self.mostRefusals else {
+        return false
+      }
       if let until = heldBackUntil(request.route, at: now) {
         request.isHeldBack = true
         request.notBefore = until
@@ -124,7 +120,7 @@ extension Admission {
       // Only another key or another provider can help. A provider without keys of ours refused the client's own: that answer
       // is the client's, and asking again at once would never end.
       guard lease.placement.key >= 0 else { return false }
-      request.refusedKeys.append(Request.code(of: lease.placement.key, at: lease.placement.provider))
+      request.refusedKeys.append(lease.keySerial)
       guard legs.contains(where: { isServiceable($0, request, after: lease.placement.provider, at: now) }) else {
         return false
       }
@@ -135,12 +131,10 @@ extension Admission {
       var floor = now
       if case .failed(let retryAfter, _) = settlement.verdict {
         isProviders = true
-        if lease.leg >= 0 { request.failedLegs |= 1 << UInt64(min(lease.leg, 63)) }
+        if let candidate { request.fail(at: candidate) }
         if let retryAfter { floor = now + Self.bounded(retryAfter) }
       }
-      let other = legs.indices.contains {
-        request.failedLegs & (1 << UInt64(min($0, 63))) == 0 && usableFrom(legs[$0], at: now) == nil
-      }
+      let other = legs.contains { !request.hasFailed(at: $0.candidate) && usableFrom($0, at: now) == nil }
       if !other || !isProviders {
         // The same provider again: within its budget, after a wait of anything up to the backoff.
         guard
@@ -155,7 +149,7 @@ extension Admission {
         request.backoffUntil = backoff
       } else {
         guard backoff < request.deadline else { return false }
-        request.failedLegs = 0
+        request.failed = 0
         if backoff > now { request.notBefore = backoff }
       }
     }
@@ -175,6 +169,23 @@ extension Admission {
     // Outside of its lane no pass looks at it.
     if request.notBefore != nil { note(slot, currentObstacle(of: slot, at: now), into: &actions) }
     return true
+  }
+
+  /// Counts that the request was told to slow down by a provider for a model. Returns how often it was so by what tells of this call.
+  private mutating func refusalsAfterOneMore(_ request: inout Request, at provider: Int32, _ model: Int32) -> UInt8 {
+    let signs = model >= 0 ? providers[Int(provider)].models[Int(model)].signs : RefusalSigns()
+    if let known = request.refusals.firstIndex(where: { $0.provider == provider && $0.model == model }) {
+      if signs.areAboutTheCall(since: request.refusals[known]) { request.refusals[known].count += 1 }
+      request.refusals[known].sentBefore = leaseSerial
+      request.refusals[known].throttles = request.throttlesAtGrant
+      return request.refusals[known].count
+    }
+    // Its own is no sign of the others'.
+    request.refusals.append(
+      CallRefusals(
+        provider: provider, model: model, sentBefore: leaseSerial, throttles: request.throttlesAtGrant &+ 1))
+    if model >= 0 { providers[Int(provider)].models[Int(model)].signs.throttles &+= 1 }
+    return 1
   }
 
   /// When the first of the legs may be used again; nil where one may be used any time.
@@ -200,7 +211,8 @@ extension Admission {
     // A provider without keys of ours takes the client's own credential, or none: what the refuser said is not about it.
     if leg.keys.isEmpty { return leg.provider != refuser }
     return leg.keys.contains {
-      !providers[Int(leg.provider)].keys[Int($0)].health.isOut && !request.hasBeenRefused(by: $0, at: leg.provider)
+      !providers[Int(leg.provider)].keys[Int($0)].health.isOut
+        && !request.hasBeenRefused(by: providers[Int(leg.provider)].keys[Int($0)].serial)
     }
   }
 }

@@ -3,6 +3,7 @@
 extension Admission {
   /// Takes over a policy. Numbers of providers, models and keys that leases hold stay good.
   mutating func install(_ new: AdmissionPolicy, at now: Instant) {
+    forgetMeters(at: now)
     policy = new
     scheduler.replace(bands: new.bands)
     for index in providers.indices { providers[index].isRetired = true }
@@ -116,13 +117,22 @@ extension Admission {
         if isNew, providers[number].keys[known].health.trouble != .byOperator {
           providers[number].keys[known].health.enable()
         }
-        if isNew { providers[number].keys[known].rests.removeAll() }
+        if isNew {
+          // Whatever was told of it was told of another account.
+          keySerial += 1
+          providers[number].keys[known].serial = keySerial
+          providers[number].keys[known].rests.removeAll()
+          providers[number].keys[known].learner = QuotaLearner()
+          openGates(ofKey: known, at: number)
+        }
         providers[number].keys[known].policy = key
         providers[number].keys[known].capacity.ramp.length = rules.ramp
         if isNew { providers[number].keys[known].capacity.ramp.begin(at: now) }
         return Int32(known)
       }
-      var state = KeyState(policy: key, hash: KeyPool.hash(key.id.name), capacity: Capacity(Limits(), at: now))
+      keySerial += 1
+      var state = KeyState(
+        policy: key, hash: KeyPool.hash(key.id.name), serial: keySerial, capacity: Capacity(Limits(), at: now))
       state.capacity.ramp.length = rules.ramp
       state.capacity.ramp.begin(at: now)
       let new = Int32(Self.put(state, into: &providers[number].keys, isFree: \.isFree))
@@ -183,13 +193,12 @@ extension Admission {
     install(new, at: now)
     for (id, anew) in candidates where !anew.isEmpty {
       guard let location = locations[id] else { continue }
-      if location >= 0, let box = waiting[Int(location)]?.box {
-        waiting[Int(location)]?.box = box.routed(to: anew)
+      if location >= 0 {
+        waiting[Int(location)]?.route(to: anew)
       } else if location < 0 {
         leases[Int(~location)]?.request.candidatesAnew = anew
       }
     }
-    rerouteLeases()
     reroute(at: now, into: &actions)
   }
 
@@ -210,7 +219,6 @@ extension Admission {
       guard let request = waiting[Int(slot)] else { continue }
       if let known = route(of: request.ticket) {
         waiting[Int(slot)]?.route = known.route
-        waiting[Int(slot)]?.failedLegs = 0
         if let first = routes.routes[Int(known.route)].legs.first {
           providers[Int(first.provider)].queued[request.band] += 1
         }
@@ -219,10 +227,11 @@ extension Admission {
       }
     }
     // An orphan needs some route until it is out; it is never placed by it.
-    let anywhere = Route(legs: [])
-    for id in orphans {
-      guard let slot = locations[id] else { continue }
-      waiting[Int(slot)]?.route = routes.add(anywhere, model: "", candidates: [], isListed: true).route
+    if !orphans.isEmpty {
+      let nowhere = routes.number(of: Route(legs: []))
+      for id in orphans {
+        if let slot = locations[id] { waiting[Int(slot)]?.route = nowhere }
+      }
     }
     while closedRoutes.count < routes.routes.count { closedRoutes.append(0) }
     for slot in queued {
@@ -240,26 +249,11 @@ extension Admission {
     for id in ids {
       if let slot = locations[id], slot >= 0 { schedule(slot, at: now, into: &actions) }
     }
+    // What they were told to wait for may not be in their way any more.
+    reviewHeldBack(at: now, into: &actions)
     sweepHopeless(at: now, into: &actions)
     boundWaiting(at: now, into: &actions)
     needsPass = true
-  }
-
-  /// The numbers of routes and legs that running calls know are those of the rules that they were granted under: they get the
-  /// new ones, so that what fails later is noted where it failed.
-  private mutating func rerouteLeases() {
-    for slot in leases.indices {
-      guard let lease = leases[slot] else { continue }
-      guard let known = route(of: lease.request.ticket) else {
-        leases[slot]?.request.route = -1
-        leases[slot]?.leg = -1
-        continue
-      }
-      let legs = routes.routes[Int(known.route)].legs
-      leases[slot]?.request.route = known.route
-      leases[slot]?.request.failedLegs = 0
-      leases[slot]?.leg = legs.firstIndex { $0.candidate == lease.candidate } ?? -1
-    }
   }
 
   // MARK: Routes

@@ -16,7 +16,7 @@ extension Admission {
     guard let slot = lease(id), let lease = leases[slot] else { return }
     if !lease.isAnswering {
       leases[slot]?.isAnswering = true
-      answerBegan(lease, at: now, into: &actions)
+      answerBegan(lease, isOver: false, at: now, into: &actions)
     }
     let placement = lease.placement
     let input = max(placement.input, progress.inputTokens ?? 0)
@@ -53,6 +53,7 @@ extension Admission {
     guard let slot = lease(id), let lease = leases[slot].take() else { return }
     freeLeases.append(Int32(slot))
     leaseCount -= 1
+    leasesBegan -= Int128(lease.began.nanoseconds)
     if leaseCount == 0, leases.count > 1024 {
       leases = []
       freeLeases = []
@@ -72,7 +73,8 @@ extension Admission {
       needsPass = true
       // A success has said already what it opened.
       if settlement.verdict != .success { reviewHeldBack(at: now, into: &actions) }
-      boundWaiting(at: now, into: &actions)
+      // Only a call that went well has told how long calls last.
+      if settlement.verdict == .success { boundWaiting(at: now, into: &actions) }
       wakeBudgetWaiters(lease.request.accounts, at: now, into: &actions)
     }
   }
@@ -89,11 +91,17 @@ extension Admission {
     let keepsCharge = chargesInFull(lease) && settlement.usage != nil
     let cap = lease.request.ticket.outputCap?.value ?? 0
 
-    func charge(_ taken: Units) -> Units {
-      guard keepsCharge else { return actual }
+    func charge(_ taken: TakenUnits) -> TakenUnits {
+      var charge = TakenUnits(actual)
+      guard keepsCharge else { return charge }
+      func isWhole(_ rate: RateLimit) -> Bool { taken[Int(rate.rawValue)] < placement.units[3] }
       // The larger of cap and input, as counted; a call larger than a whole bucket has taken the whole bucket.
-      let isWhole = taken[3] < placement.units[3]
-      return Units(actual[0], actual[1], taken[2], isWhole ? taken[3] : max(cap, actual[1]))
+      let counted = max(cap, actual[1])
+      let (minute, day) = (Int(RateLimit.tokensPerMinute.rawValue), Int(RateLimit.tokensPerDay.rawValue))
+      charge[minute] = isWhole(.tokensPerMinute) ? taken[minute] : counted
+      charge[day] = isWhole(.tokensPerDay) ? taken[day] : counted
+      charge[Int(RateLimit.outputTokensPerMinute.rawValue)] = taken[Int(RateLimit.outputTokensPerMinute.rawValue)]
+      return charge
     }
     providers[index].capacity.settle(
       taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), band: band, lag: lag, at: now)
@@ -107,7 +115,7 @@ extension Admission {
     }
     let tenant = lease.request.tenant
     tenants[Int(tenant)].capacity.settle(
-      taken: lease.takenFromTenant, actual: all, band: band, lag: .zero, at: now)
+      taken: lease.takenFromTenant, actual: TakenUnits(all), band: band, lag: .zero, at: now)
     if tenants[Int(tenant)].parking != nil { unpark(tenant) }
     if let turn = lease.turn {
       let real = (usage.inputTokens + usage.outputTokens).value

@@ -36,16 +36,12 @@ struct Request: Sendable {
   var notBefore: Instant?
   /// It was told to slow down, and stands outside of its lane until others have tried.
   var isHeldBack = false
-  /// How often it was told to slow down while others of its model went well and none but it was told so, the first time included.
-  var refusals: UInt8 = 0
-  /// What it compares its model's signs with when it is told again.
-  var seen = RefusalSigns()
+  /// Where it was told to slow down, and how often.
+  var refusals: [CallRefusals] = []
   /// Its model's `throttles` when its attempt began: those that were refused beside it count, whoever was told first.
   var throttlesAtGrant: UInt32 = 0
-  /// Keys that have refused it: their provider's number and their own.
+  /// The serials of keys that have refused it.
   var refusedKeys: [Int64] = []
-  /// The provider whose meter of waiting counts it; -1 where none does.
-  var meteredAt: Int32 = -1
   /// Grants so far.
   var tries = 0
   /// Attempts that count against the provider's `attempts`.
@@ -56,8 +52,8 @@ struct Request: Sendable {
   var lastNoted: Obstacle?
   /// The number that its model's name has in the predictors.
   var model: Int32 = 0
-  /// Legs of its route that have failed it, by bit; not tried again before `backoffUntil`.
-  var failedLegs: UInt64 = 0
+  /// Its ticket's candidates that have failed it, by bit; not tried again before `backoffUntil`.
+  var failed: UInt64 = 0
   var backoffUntil = Instant(nanoseconds: .min)
   /// The budget accounts that it counts against.
   var accounts: [Int32] = []
@@ -67,6 +63,45 @@ struct Request: Sendable {
   var waitsFor: Int32 = -1
 
   func queued(at now: Instant) -> Span { Span(nanoseconds: queuedBefore.nanoseconds + (now - queuedSince).nanoseconds) }
+
+  /// - Parameter key: its serial.
+  func hasBeenRefused(by key: Int64) -> Bool { refusedKeys.contains(key) }
+
+  func hasFailed(at candidate: Int) -> Bool { failed & Self.bit(candidate) != 0 }
+  mutating func fail(at candidate: Int) { failed |= Self.bit(candidate) }
+  private static func bit(_ candidate: Int) -> UInt64 { 1 << UInt64(min(max(0, candidate), 63)) }
+
+  /// Other rules give it other candidates: those that have failed it are remembered by their providers.
+  mutating func route(to anew: [Candidate]) {
+    let former = ticket.candidates
+    let all = failed
+    failed = 0
+    for old in former.indices where all & Self.bit(old) != 0 {
+      if let new = Self.place(of: old, former, in: anew) { fail(at: new) }
+    }
+    box = box.routed(to: anew)
+  }
+
+  /// Where a candidate stands in another list: a provider's first entry is its first there, and so on.
+  static func place(of old: Int, _ former: [Candidate], in anew: [Candidate]) -> Int? {
+    guard former.indices.contains(old) else { return nil }
+    let provider = former[old].provider
+    let before = former[..<old].count { $0.provider == provider }
+    return anew.indices.filter { anew[$0].provider == provider }.dropFirst(before).first
+  }
+}
+
+/// What a request remembers of the provider and model that told it to slow down.
+struct CallRefusals: Sendable {
+  var provider: Int32
+  /// -1: the model has no entry.
+  var model: Int32
+  /// How often it was told so while others that were sent later went well and none but it was told so, the first time included.
+  var count: UInt8 = 1
+  /// The last call that had been sent when it was told.
+  var sentBefore: UInt64
+  /// What the model's `throttles` are if nobody else is told.
+  var throttles: UInt32
 }
 
 /// What a grant was counted as in the order of turns, until its real cost is known.
@@ -80,16 +115,16 @@ struct Lease: Sendable {
   var id: LeaseID
   var request: Request
   var placement: Placement
-  var takenFromProvider: Units
-  var takenFromModel: Units
-  var takenFromKey: Units
-  var takenFromTenant: Units
+  var takenFromProvider: TakenUnits
+  var takenFromModel: TakenUnits
+  var takenFromKey: TakenUnits
+  var takenFromTenant: TakenUnits
   /// What fairness and the bands counted it as; nil where nobody waited.
   var turn: LeaseTurn?
   /// Among the candidates of its ticket.
   var candidate: Int
-  /// Among the legs of its route; -1 where new rules have none for its candidate.
-  var leg: Int
+  /// Of its key, with the secret that it had then.
+  var keySerial: Int64
   var began: Instant
   var breakerGeneration: UInt64
   var gateGeneration: UInt64
@@ -109,16 +144,16 @@ struct Lease: Sendable {
   var isAnswering = false
 }
 
-/// By what it is told whether a model's refusals are about one call or about the time. Both numbers wrap around.
+/// By what it is told whether a model's refusals are about one call or about the time.
 struct RefusalSigns: Sendable {
-  /// Calls that went well.
-  var successes: UInt32 = 0
-  /// Calls that were refused for the first time, or let in after a refusal.
+  /// The last call that went well, in order of grants: what was let in before a refusal says nothing about it, however long its stream goes on.
+  var lastGood: UInt64 = 0
+  /// Calls that were refused for the first time, or let in after a refusal. Wraps around.
   var throttles: UInt32 = 0
 
-  /// Refused again: others went well meanwhile, and none was throttled.
-  func areAboutTheCall(since: RefusalSigns) -> Bool {
-    successes != since.successes && throttles == since.throttles
+  /// Refused again: others were let in meanwhile, and none was throttled.
+  func areAboutTheCall(since known: CallRefusals) -> Bool {
+    lastGood > known.sentBefore && throttles == known.throttles
   }
 }
 
@@ -138,6 +173,7 @@ struct ModelState: Sendable {
   var keyGates: [Int32: ProbeGate] = [:]
   var signs = RefusalSigns()
   var learner = QuotaLearner()
+  var waits = WaitMeter()
   var isRetired = false
   /// Nothing refers to it: the slot may be given away.
   var isFree: Bool { isRetired && capacity.permits.running == 0 }
@@ -145,16 +181,19 @@ struct ModelState: Sendable {
 
   func matches(_ model: String) -> Bool { name.map { $0 == model } ?? pattern.matches(model) }
 
-  /// An entry that the policy does not name, and that holds nothing any more.
-  var isForgettable: Bool {
-    name != nil && gate.state == .open && keyGates.values.allSatisfy { $0.state == .open }
-      && capacity.permits.inUse == 0 && !learner.hasLearned
+  /// An entry that the policy does not name, and that holds nothing any more. A gate whose time is over holds nothing, and what was
+  /// learned long ago would be learned again.
+  func isForgettable(at now: Instant) -> Bool {
+    name != nil && gate.closedUntil(at: now) == nil && keyGates.values.allSatisfy { $0.closedUntil(at: now) == nil }
+      && capacity.permits.inUse == 0 && !learner.hasLearned(at: now)
   }
 }
 
 struct KeyState: Sendable {
   var policy: KeyPolicy
   var hash: UInt64
+  /// Its own for as long as it has the same secret; never given anew.
+  var serial: Int64
   var capacity: Capacity
   var health = KeyHealth()
   /// Models that it was refused.
@@ -162,6 +201,7 @@ struct KeyState: Sendable {
   /// Told to slow down for a model, and nothing has gone well with it since.
   var isSlowed = false
   var learner = QuotaLearner()
+  var waits = WaitMeter()
   var isRetired = false
   var claimedInPass: UInt64 = 0
   /// Nothing refers to it: the slot may be given away.
@@ -201,7 +241,6 @@ struct ProviderState: Sendable {
   var keyOrder: [Int32] = []
   /// Queued requests whose first candidate this is, by band.
   var queued: [Int] = [0, 0, 0]
-  /// For how long calls have waited here that it had not refused.
   var waits = WaitMeter()
   var claimedInPass: UInt64 = 0
   var claimant: RequestID?
@@ -226,6 +265,23 @@ struct ProviderState: Sendable {
     }
   }
 
+  subscript(waitsOf holder: QuotaHolder) -> WaitMeter {
+    get {
+      switch holder {
+      case .provider: waits
+      case .key(let key): keys[key].waits
+      case .model(let model): models[model].waits
+      }
+    }
+    _modify {
+      switch holder {
+      case .provider: yield &waits
+      case .key(let key): yield &keys[key].waits
+      case .model(let model): yield &models[model].waits
+      }
+    }
+  }
+
   subscript(capacityOf holder: QuotaHolder) -> Capacity {
     get {
       switch holder {
@@ -244,28 +300,12 @@ struct ProviderState: Sendable {
   }
 }
 
-/// For how long at least one call has waited, in all.
+/// For how long a head has been held back by the provider, model or key whose quota its call draws on, in all. What waits for something
+/// else (its tenant's limit, a budget, another model's limit, a backoff) does not count: it says nothing about this quota.
 struct WaitMeter: Sendable {
-  private var count = 0
-  private var since = Instant(nanoseconds: 0)
-  private var total = Span.zero
-
-  mutating func enter(at now: Instant) {
-    if count == 0 { since = now }
-    count += 1
-  }
-
-  mutating func leave(at now: Instant) {
-    guard count > 0 else { return }
-    count -= 1
-    if count == 0 { total = reading(at: now, counting: true) }
-  }
-
-  func reading(at now: Instant) -> Span { reading(at: now, counting: count > 0) }
-
-  private func reading(at now: Instant, counting: Bool) -> Span {
-    counting ? Span(nanoseconds: total.nanoseconds + max(0, (now - since).nanoseconds)) : total
-  }
+  var total = Span.zero
+  /// The last pass that found a head held back.
+  var pass: UInt64 = 0
 }
 
 struct TenantState: Sendable {

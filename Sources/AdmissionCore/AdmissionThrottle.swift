@@ -24,6 +24,12 @@ extension Admission {
   ) {
     var lease = refused
     let index = Int(lease.placement.provider)
+    if lease.placement.key >= 0, providers[index].policy.quota == .perKey,
+      providers[index].keys[Int(lease.placement.key)].serial != lease.keySerial
+    {
+      // The word is about the account of a secret that the key has no more.
+      return yieldGates(refused, at: now)
+    }
     let isNew = lease.placement.model < 0
     if isNew,
       let adopted = adopt(lease.request.ticket.model, index, at: now, into: &actions)
@@ -109,10 +115,12 @@ extension Admission {
     }
     let adopted = providers[index].modelOrder.filter { providers[index].models[Int($0)].name != nil }
     if adopted.count >= Self.mostAdopted {
-      guard let idle = adopted.first(where: { providers[index].models[Int($0)].isForgettable }) else { return nil }
+      guard let idle = adopted.first(where: { providers[index].models[Int($0)].isForgettable(at: now) })
+      else { return nil }
       providers[index].models[Int(idle)].isRetired = true
       providers[index].modelOrder.removeAll { $0 == idle }
     }
+    forgetMeters(at: now)
     var state = ModelState(pattern: Glob(name), limits: Limits(), capacity: Capacity(Limits(), at: now))
     state.name = name
     state.learner = providers[index].learner.heir

@@ -96,12 +96,13 @@ struct BandScheduler: Sendable {
   ///   - heads: by band, the cost of the head that waited beside this grant; negative where none did. The granted band's
   ///     own entry is not read.
   ///   - old: by band, whether an old head waits.
+  ///   - beside: by band, whether the grant takes nothing that its heads wait for.
   ///   - isFloorTurn: true where the floor share brought it about. Only then does the band's own grant credit it: so its
   ///     part of everything served is the share exactly, and a band that is served in order anyway saves up nothing.
   @discardableResult
   mutating func granted(
     _ band: Int, in cluster: Int32 = 0, cost: Int64, heads: SIMD4<Int64>, old: SIMD4<Int8> = SIMD4(repeating: 0),
-    isFloorTurn: Bool = true
+    beside: SIMD4<Int8> = SIMD4(repeating: 0), isFloorTurn: Bool = true
   ) -> Entry {
     while credits.count <= Int(cluster) * 4 + 3 { credits.append(0) }
     let base = Int(cluster) * 4
@@ -119,9 +120,10 @@ struct BandScheduler: Sendable {
         guard isFloorTurn else { continue }
         credits[base + waiting] += share * entry.cost
       } else {
-        // A head that is covered goes next, or after the floor turns of other bands; if it cannot, its band does not save up for a burst.
-        guard heads[waiting] >= 0, isFloorTurn || credits[base + waiting] < Self.price(heads[waiting])
-        else { continue }
+        // A head that is covered goes next, or after the floor turns of other bands, which credit it for as long as it waits for the same;
+        // if it cannot go, its band does not save up for a burst.
+        let mayExceed = isFloorTurn && beside[waiting] == 0
+        guard heads[waiting] >= 0, mayExceed || credits[base + waiting] < Self.price(heads[waiting]) else { continue }
         credits[base + waiting] += share * entry.cost
       }
       entry.shares[waiting] = Int32(share)

@@ -10,12 +10,22 @@ extension Units {
   }
 }
 
+/// What a call has taken from each bucket of a capacity, indexed by `RateLimit.rawValue`: two rates may count the same dimension.
+typealias TakenUnits = SIMD8<Int64>
+
+extension TakenUnits {
+  /// The same from every bucket of a dimension.
+  init(_ units: Units) {
+    self.init(units[0], units[1], units[2], units[3], units[0], units[0], units[3], 0)
+  }
+}
+
 struct Capacity: Sendable {
   var permits: ConcurrencyLimiter
   /// Only the rates that have a limit.
   var buckets: [TokenBucket] = []
   /// Units reserved by running calls.
-  private(set) var outstanding = Units.zero
+  private(set) var outstanding = TakenUnits.zero
   var ramp = Ramp()
 
   init(_ limits: Limits, at now: Instant) {
@@ -50,39 +60,47 @@ struct Capacity: Sendable {
   }
 
   /// Takes a permit and the units; returns the units taken.
-  mutating func take(_ units: Units, band: Int, at now: Instant) -> Units {
+  mutating func take(_ units: Units, band: Int, at now: Instant) -> TakenUnits {
     ramp.take(isFirst: permits.running == 0, at: now)
     permits.take(in: band)
-    var taken = Units.zero
+    var taken = TakenUnits.zero
     for index in buckets.indices {
-      let dimension = Int(buckets[index].dimension.rawValue)
-      taken[dimension] = buckets[index].reserve(units[dimension], at: now)
+      let wanted = units[Int(buckets[index].dimension.rawValue)]
+      taken[Int(buckets[index].rate.rawValue)] = buckets[index].reserve(wanted, at: now)
     }
     outstanding &+= taken
     return taken
   }
 
   /// Charges at least `floor` while the call runs; returns the units now taken.
-  mutating func trueUp(taken: Units, floor: Units, at now: Instant) -> Units {
+  mutating func trueUp(taken: TakenUnits, floor: Units, at now: Instant) -> TakenUnits {
     var result = taken
     for index in buckets.indices {
-      let dimension = Int(buckets[index].dimension.rawValue)
-      guard floor[dimension] > taken[dimension] else { continue }
-      result[dimension] += buckets[index].charge(floor[dimension] - taken[dimension], at: now)
+      let rate = Int(buckets[index].rate.rawValue)
+      let missing = floor[Int(buckets[index].dimension.rawValue)] - taken[rate]
+      guard missing > 0 else { continue }
+      result[rate] += buckets[index].charge(missing, at: now)
     }
     outstanding &+= result &- taken
     return result
   }
 
   /// Gives the permit back and puts what was really charged in the place of what was taken.
-  mutating func settle(taken: Units, actual: Units, band: Int, lag: Span, at now: Instant) {
+  mutating func settle(taken: TakenUnits, actual: TakenUnits, band: Int, lag: Span, at now: Instant) {
     permits.release(in: band, lag: lag, at: now)
     ramp.release(at: now)
     outstanding &-= taken
     for index in buckets.indices {
-      let dimension = Int(buckets[index].dimension.rawValue)
-      buckets[index].settle(taken: taken[dimension], actual: actual[dimension], at: now)
+      let rate = Int(buckets[index].rate.rawValue)
+      buckets[index].settle(taken: taken[rate], actual: actual[rate], at: now)
     }
+  }
+
+  /// The most tokens that running calls have reserved in one of the buckets.
+  var outstandingTokens: Int64 {
+    max(
+      outstanding[Int(RateLimit.inputTokensPerMinute.rawValue)], outstanding[Int(RateLimit.tokensPerMinute.rawValue)],
+      outstanding[Int(RateLimit.tokensPerDay.rawValue)])
   }
 
   func bucketSnapshots(at now: Instant) -> [AdmissionSnapshot.Bucket] {
@@ -115,7 +133,7 @@ extension Capacity {
       buckets[index].lower(to: remaining, at: now)
       // What running calls have reserved and the provider has not yet counted will still be taken.
       buckets[index].raise(
-        towards: remaining.saturatingSubtracting(outstanding[Int(dimension.rawValue)]), share: 4, at: now)
+        towards: remaining.saturatingSubtracting(outstanding[Int(buckets[index].rate.rawValue)]), share: 4, at: now)
     }
   }
 }

@@ -19,6 +19,8 @@ struct CircuitBreaker: Sendable {
   enum Override: Sendable { case none, open, closed }
   enum Result: Sendable {
     case success, failure
+    /// The answer has begun: enough for a probe; else only its end tells, since a stream may still break.
+    case answering
     /// Says nothing, but a probe has ended.
     case neutral
   }
@@ -96,7 +98,7 @@ struct CircuitBreaker: Sendable {
       guard failures >= policy.failures else { return false }
       trip(jitter: jitter, reason: "\(failures) failures in a row, the last: \(reason)", at: now)
       return true
-    case (.halfOpen, .success):
+    case (.halfOpen, .success), (.halfOpen, .answering):
       move(to: .closed)
       trips = 0
       self.reason = nil
@@ -107,7 +109,7 @@ struct CircuitBreaker: Sendable {
     case (.halfOpen, .neutral):
       probing = max(0, probing - 1)
       return false
-    case (.closed, .neutral), (.open, _):
+    case (.closed, .neutral), (.closed, .answering), (.open, _):
       return false
     }
   }

@@ -2,18 +2,16 @@
 // `Retry-After`.
 //
 // Whole seconds in a ring, so that it costs one addition per grant and needs no decay arithmetic. Where nothing has moved
-// for so long, the calls that run tell: they have run for at least as long, and are taken to be half way.
+// for so long, the calls that run tell: each is taken to be half way.
 
 struct DrainRate: Sendable {
   private static let second: Int64 = 1_000_000_000
   private var counts: [Int32] = Array(repeating: 0, count: 10)
   private var current: Int64 = .min
   private var began: Instant?
-  private var lastMoved: Instant?
 
   mutating func count(at now: Instant) {
     advance(to: now)
-    lastMoved = now
     counts[Self.slot(current)] += 1
   }
 
@@ -32,8 +30,10 @@ struct DrainRate: Sendable {
   private static func slot(_ second: Int64) -> Int { Int(((second % 10) + 10) % 10) }
 
   /// How long `ahead` requests take at this rate: 1...60 s.
-  /// - Parameter running: the calls that hold a place; where nothing has moved and none runs, it is 60 s.
-  func estimate(ahead: Int, running: Int, at now: Instant) -> Span {
+  /// - Parameters:
+  ///   - running: the calls that hold a place; where nothing has moved and none runs, it is 60 s.
+  ///   - age: for how long they have run, in the mean.
+  func estimate(ahead: Int, running: Int, age: Span, at now: Instant) -> Span {
     let second = now.nanoseconds / Self.second
     var moved: Int64 = 0
     if current != .min, second >= current {
@@ -45,8 +45,8 @@ struct DrainRate: Sendable {
     if moved > 0, let began {
       let observed = min(max((now - began).nanoseconds, Self.second), 10 * Self.second)
       wait = Int128(max(1, ahead)) * Int128(observed) / Int128(moved)
-    } else if running > 0, let lastMoved {
-      wait = Int128(max(1, ahead)) * 2 * Int128(max((now - lastMoved).nanoseconds, Self.second)) / Int128(running)
+    } else if running > 0 {
+      wait = Int128(max(1, ahead)) * 2 * Int128(max(age.nanoseconds, Self.second / 2)) / Int128(running)
     } else {
       return .seconds(60)
     }

@@ -5,13 +5,54 @@ struct Obstacle: Equatable, Sendable {
   enum Kind: UInt8, Sendable {
     case behindInLane, notItsTurn, permits, headroom, bucket, modelPermits, modelBucket, tenantPermits, tenantBucket
     case claimed, breaker, keys, closed, backoff, modelBreaker, modelClosed, budget
+    /// It could not be over when the drain ends.
+    case draining
   }
+  /// Where none of a leg's keys can take the call: what is in the way at the best of them.
+  enum AtKeys: UInt8, Sendable { case no, shut, short }
+
   var kind: Kind
   var provider: Int32 = -1
   var model: Int32 = -1
   var dimension: Dimension = .requests
   /// Of a budget.
   var account: Int32 = -1
+  var atKeys = AtKeys.no
+}
+
+/// How a band's heads stood in a cluster when they were tried last and none could go: whether what others get there is what they wait for.
+struct BandStanding: Sendable {
+  enum Place: Equatable, Sendable {
+    /// At a provider's limits, which all share: whatever others get, these heads wait for.
+    case inLine
+    /// At one model's limits, or at their tenant's.
+    case atModel(provider: Int32, model: Int32)
+    case atTenant(Int32)
+    /// Everything is closed to them.
+    case shut
+  }
+  private(set) var place = Place.inLine
+  private var pass: UInt64 = 0
+
+  /// Heads of one pass together: who waits in line speaks for the band.
+  mutating func note(_ place: Place, pass: UInt64) {
+    if pass != self.pass || self.place == .shut {
+      self.place = place
+    } else if place != .shut, place != self.place {
+      self.place = .inLine
+    }
+    self.pass = pass
+  }
+
+  /// True where a grant takes nothing that these heads could have had.
+  func isBeside(provider: Int32, model: Int32, tenant: Int32) -> Bool {
+    switch place {
+    case .inLine: false
+    case .atModel: place != .atModel(provider: provider, model: model)
+    case .atTenant(let own): own != tenant
+    case .shut: true
+    }
+  }
 }
 
 /// What is missing in a capacity, and when it will be there if nothing is given back.

@@ -44,6 +44,9 @@ struct PaceLearner: Sendable {
   static let longestHold = Span.seconds(64)
   static let memory = Span.seconds(600)
 
+  /// True where there is a pace, and a refusal of late.
+  func isFresh(at now: Instant) -> Bool { perMinute != nil && now - lastRefusal <= Self.memory }
+
   /// The provider has let a call through and charged it.
   mutating func charge(_ tokens: Int64) {
     guard since != nil else { return }

@@ -150,7 +150,10 @@ struct QuotaLearner: Sendable {
     return isDisproved
   }
 
-  var hasLearned: Bool { concurrency != nil || pace.perMinute != nil }
+  /// True where something limits calls that was learned of late.
+  func hasLearned(at now: Instant) -> Bool {
+    concurrency != nil && concurrencySince.map { now - $0 <= PaceLearner.memory } ?? true || pace.isFresh(at: now)
+  }
 
   /// For a model that gets an entry of its own: how many have gone well at a time is known.
   var heir: QuotaLearner {

@@ -44,14 +44,7 @@ struct RouteTable: Sendable {
   mutating func add(
     _ route: Route, model: String, candidates: [Candidate], isListed: Bool
   ) -> (route: Int32, model: Int32) {
-    let number: Int32
-    if let known = numbers[route] {
-      number = known
-    } else {
-      number = Int32(routes.count)
-      routes.append(route)
-      numbers[route] = number
-    }
+    let number = number(of: route)
     if entries.count >= Self.cacheLimit {
       entries = []
       firstEntry = [:]
@@ -62,6 +55,15 @@ struct RouteTable: Sendable {
         candidates: candidates.map(\.provider), route: number, model: modelNumber, next: firstEntry[model] ?? -1))
     firstEntry[model] = Int32(entries.count - 1)
     return (number, modelNumber)
+  }
+
+  /// The route's number, for no model.
+  mutating func number(of route: Route) -> Int32 {
+    if let known = numbers[route] { return known }
+    let number = Int32(routes.count)
+    routes.append(route)
+    numbers[route] = number
+    return number
   }
 
   /// The first number that nobody has, or whose owner never taught its predictor anything; 0 where all are taken.

@@ -12,6 +12,46 @@ import Testing
 
   // MARK: Softeners
 
+  /// Lows wait for a model that is shut; highs and normals of another model go on. When it opens the lows have their share, and no burst.
+  @Test func aBandWhoseModelIsShutSavesUpNoBurst() throws {
+    var bench = Bench(
+      limits: Limits(concurrency: 1),
+      bands: Self.bands {
+        for band in 0..<3 { ($0[band].maxWait, $0[band].promoteAfter) = (.seconds(100_000), .seconds(100_000)) }
+        $0[1].shareBasisPoints = 2500
+        $0[2].shareBasisPoints = 500
+      })
+    let refused = bench.submit(.low, session: "x", model: "x")
+    bench.settle(refused, .throttled(retryAfter: .seconds(3000)), answer: true)
+    bench.send(.cancelled(refused))
+    for number in 0..<60 { bench.submit(.low, session: SessionID("x\(number)"), model: "x") }
+    func serve(_ rounds: Int) throws -> [Priority: Int] {
+      var served: [Priority: Int] = [:]
+      for _ in 0..<rounds {
+        for band in [Priority.high, .normal] {
+          while bench.core.snapshot(at: bench.now).queuedByBand[Int(band.rawValue)] < 2 {
+            bench.submit(band, session: SessionID("\(band)"), model: "y")
+          }
+        }
+        let grant = try #require(bench.grants.last)
+        let queued = bench.core.snapshot(at: bench.now).queuedByBand
+        bench.settle(grant.request)
+        let left = bench.core.snapshot(at: bench.now).queuedByBand
+        for band in Priority.allCases where left[Int(band.rawValue)] < queued[Int(band.rawValue)] {
+          served[band, default: 0] += 1
+        }
+        bench.run(for: .seconds(1))
+      }
+      return served
+    }
+    bench.submit(.high, session: "first", model: "y")
+    let before = try serve(2990)
+    #expect(before[.low] == nil)
+    #expect(abs((before[.normal] ?? 0) - 2990 / 4) <= 5)
+    let after = try serve(50)
+    #expect((1...5).contains(after[.low] ?? 0), "\(after)")
+  }
+
   @Test func headroomIsKeptForTheHighBand() {
     var bench = Bench(limits: Limits(concurrency: 10), bands: Self.bands { $0[0].reserve = .share(basisPoints: 1000) })
     for _ in 0..<10 { bench.submit(.low) }

@@ -84,6 +84,59 @@ import Testing
     #expect(bench.drained == 1)
   }
 
+  @Test func noLegBeginsWhatCannotEndThoughAnotherMight() {
+    var bench = Bench(
+      AdmissionPolicy(
+        providers: ["a", "b"].map { ProviderPolicy(id: ProviderID($0), limits: Limits(concurrency: 1)) },
+        bands: Bench.plainBands))
+    let known = bench.submit(to: ["a"])
+    bench.pass(.seconds(60))
+    bench.settle(known)
+    let atA = bench.submit(to: ["a"])
+    let atB = bench.submit(session: "b", to: ["b"])
+    let waiting = bench.submit(session: "c", to: ["a", "b"])
+    drain(&bench, within: .seconds(30))
+    bench.pass(.seconds(10))
+    bench.settle(atA, .clientLeft)
+    // A minute at a is too long; of b nothing is known.
+    #expect(!bench.isGranted(waiting) && bench.outcome(waiting) == nil)
+    bench.pass(.seconds(10))
+    bench.settle(atB, .clientLeft)
+    #expect(bench.grant(waiting)?.provider == "b")
+  }
+
+  @Test func whereTheQuickProviderIsDownAndTheOtherTooSlowItIsToldAtOnce() {
+    var bench = Bench(
+      AdmissionPolicy(
+        providers: [ProviderPolicy(id: "a", limits: Limits(concurrency: 1)), ProviderPolicy(id: "b")],
+        bands: Bench.plainBands))
+    let known = bench.submit(to: ["a"])
+    bench.pass(.seconds(60))
+    bench.settle(known)
+    for _ in 0..<5 { bench.settle(bench.submit(to: ["b"]), .failed(), answer: true, began: true) }
+    bench.submit(to: ["a"])
+    let waiting = bench.submit(session: "c", to: ["b", "a"])
+    #expect(bench.outcome(waiting) == nil)
+    drain(&bench, within: .seconds(20))
+    #expect(bench.outcome(waiting) == .rejectedDraining)
+  }
+
+  @Test(arguments: [(59, true), (60, true), (61, false)]) func aCallThatJustFitsIsBegun(_ lasts: Int64, _ fits: Bool) {
+    var bench = Bench(
+      AdmissionPolicy(
+        providers: ["a", "b"].map { ProviderPolicy(id: ProviderID($0), limits: Limits(concurrency: 1)) },
+        bands: Bench.plainBands))
+    let known = bench.submit(to: ["a"])
+    bench.pass(.seconds(lasts))
+    bench.settle(known)
+    let running = bench.submit(to: ["a"])
+    bench.submit(session: "b", to: ["b"])
+    let waiting = bench.submit(session: "c", to: ["a", "b"])
+    drain(&bench, within: .seconds(60))
+    bench.settle(running, .clientLeft)
+    #expect(bench.isGranted(waiting) == fits && bench.outcome(waiting) == nil)
+  }
+
   @Test func aDrainWithoutTimeConcludesAllThatWaits() {
     var bench = Bench(limits: Limits(concurrency: 1))
     bench.submit()

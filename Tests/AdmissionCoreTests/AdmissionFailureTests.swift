@@ -24,6 +24,28 @@ import Testing
     #expect(bench.conclusions.first?.attempts == 3)
   }
 
+  /// One call after the other, each of which begins well: the end of a stream tells, not its first token.
+  @Test func aProviderThatBreaksEachStreamIsLeftAlone() throws {
+    var bench = Self.bench([ProviderPolicy(id: "p")])
+    func breakStream() throws {
+      let id = bench.submit(session: SessionID("\(bench.grants.count)"))
+      let lease = try #require(bench.grant(id)?.lease)
+      bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 5)))
+      bench.settle(id, .truncated, answer: true, began: true)
+      bench.pass(.seconds(1))
+    }
+    for _ in 0..<4 { try breakStream() }
+    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "closed")
+    try breakStream()
+    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "open")
+    // The first token of a probe is enough to let others in.
+    bench.run(for: .seconds(30))
+    let probe = bench.submit(session: "probe")
+    let lease = try #require(bench.grant(probe)?.lease)
+    bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 1)))
+    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "closed")
+  }
+
   /// The time that a 500 gives is a floor for its own request alone, that of a 503 for everybody.
   @Test(arguments: [false, true]) func aTimeInAFailureIsAFloorForItsBackoff(closesProvider: Bool) {
     var bench = Self.bench([ProviderPolicy(id: "p")])

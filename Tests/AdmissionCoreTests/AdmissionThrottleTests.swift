@@ -101,10 +101,39 @@ import Testing
 
   @Test func withoutRoomForAModelTheProviderIsShut() {
     var bench = Self.bench()
-    let all = (0...Admission.mostAdopted).map { bench.submit(session: SessionID("\($0)"), model: "m\($0)") }
-    for id in all { bench.settle(id, .throttled(retryAfter: .seconds(5)), answer: true) }
+    // Each of them is still in use when the next one comes, and none is shut any more.
+    for number in 0..<Admission.mostAdopted {
+      let id = bench.submit(session: SessionID("\(number)"), model: "m\(number)")
+      bench.settle(id, .throttled(retryAfter: .milliseconds(250)), answer: true)
+      bench.run(for: .milliseconds(250))
+      bench.settle(id)
+      bench.submit(session: SessionID("\(number)"), model: "m\(number)")
+    }
     #expect(bench.core.providers[0].models.count == Admission.mostAdopted)
+    #expect(provider(bench).closedUntil == nil && provider(bench).resting.isEmpty)
+    let last = bench.submit(session: "last", model: "last")
+    bench.settle(last, .throttled(retryAfter: .seconds(5)), answer: true)
     #expect(provider(bench).closedUntil == bench.now + .seconds(5))
+    let other = bench.submit(session: "other", model: "m0")
+    #expect(!bench.isGranted(other))
+  }
+
+  /// Names that were refused once and never called again make room for others.
+  @Test func modelsThatNobodyCallsAnyMoreAreForgotten() {
+    var bench = Self.bench()
+    for number in 0..<Admission.mostAdopted {
+      let id = bench.submit(session: "a", model: "m\(number)")
+      bench.settle(id, .throttled(retryAfter: .seconds(1)), answer: true)
+      bench.send(.cancelled(id))
+      bench.run(for: .seconds(2))
+    }
+    #expect(bench.core.providers[0].models.count == Admission.mostAdopted)
+    let last = bench.submit(session: "last", model: "last")
+    bench.settle(last, .throttled(retryAfter: .seconds(60)), answer: true)
+    #expect(provider(bench).closedUntil == nil && provider(bench).resting.map(\.model) == ["last"])
+    let other = bench.submit(session: "other", model: "other")
+    #expect(bench.isGranted(other))
+    #expect(bench.core.providers[0].models.count == Admission.mostAdopted)
   }
 
   @Test func callsThatRunWhenTheirModelGetsItsEntryAreCountedThere() {
@@ -244,6 +273,49 @@ import Testing
     #expect(bad.allSatisfy { bench.outcome($0) == .upstreamError })
   }
 
+  /// Streams that were let in before the minute was used up say nothing about who is refused since.
+  @Test func streamsThatBeganBeforeTheRefusalSayNothingAboutIt() throws {
+    var bench = Self.bench()
+    let streams = (0..<30).map { bench.submit(session: SessionID("\($0)")) }
+    let refused = bench.submit(session: "refused", deadline: bench.now + .seconds(300))
+    for round in 0..<6 {
+      #expect(bench.grant(refused)?.attempt == round + 1)
+      bench.settle(refused, .throttled(retryAfter: .seconds(1)), answer: true)
+      let lease = try #require(bench.grant(streams[round])?.lease)
+      bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 5)))
+      bench.settle(streams[round])
+      bench.run(for: .seconds(20))
+      #expect(bench.outcome(refused) == nil)
+    }
+    bench.settle(refused)
+    #expect(bench.outcome(refused) == .completed)
+  }
+
+  /// What one provider said of a call is not held against it by another, whatever that one has to do beside it.
+  @Test func whatOneProviderSaidCountsAtThatOneAlone() {
+    func provider(_ id: ProviderID) -> ProviderPolicy {
+      ProviderPolicy(id: id, modelLimits: [ModelLimits(models: "*", limits: Limits(concurrency: 100))])
+    }
+    var bench = Bench(AdmissionPolicy(providers: [provider("a"), provider("b")], bands: Bench.plainBands))
+    let once = bench.submit(session: "once", to: ["b"])
+    bench.settle(once, .throttled(retryAfter: .seconds(1)), answer: true)
+    bench.send(.cancelled(once))
+    bench.run(for: .seconds(2))
+    bench.settle(bench.submit(session: "probe", to: ["b"]))
+    let id = bench.submit(session: "moves", to: ["a", "b"], deadline: bench.now + .seconds(300))
+    for provider in ["a", "b", "a", "b", "a"] as [ProviderID] {
+      #expect(bench.grant(id)?.provider == provider && bench.outcome(id) == nil)
+      bench.settle(id, .throttled(retryAfter: .seconds(1)), answer: true)
+      if bench.grant(id)?.provider == provider {
+        let beside = bench.submit(session: "beside", to: ["b"])
+        bench.run(for: .seconds(1))
+        bench.settle(beside)
+        #expect(bench.outcome(beside) == .completed)
+      }
+    }
+    #expect(bench.outcome(id) == nil)
+  }
+
   @Test func refusedOftenWhileNothingGoesWellItWaitsOn() {
     var bench = Self.bench()
     let id = bench.submit(deadline: bench.now + .seconds(300))
@@ -275,6 +347,43 @@ import Testing
     #expect(provider(bench).learned.isEmpty)
     let large = bench.submit(input: 40_000)
     #expect(bench.isGranted(large))
+  }
+
+  /// The same, while others wait for what has nothing to do with the provider's quota of that model.
+  @Test(arguments: ["tenant", "model", "budget"]) func whoWaitsForSomethingElseTeachesNoPace(_ what: String) {
+    var tenant = TenantPolicy(id: "u", limits: what == "tenant" ? Limits(concurrency: 1) : Limits())
+    if what == "budget" {
+      tenant.budgets = [
+        BudgetPolicy(scope: .tenant, window: BudgetWindow(.total), limit: Money(nanodollars: 1500), onExceed: .reject)
+      ]
+    }
+    var bench = Bench(
+      AdmissionPolicy(
+        providers: [
+          ProviderPolicy(
+            id: "p", modelLimits: what == "model" ? [ModelLimits(models: "big-*", limits: Limits(concurrency: 1))] : [])
+        ], bands: Bench.plainBands, tenants: [TenantPolicy(id: "t"), tenant]))
+    let price = CallPrice(inputMicroPerToken: 10_000, outputMicroPerToken: 0)
+    for _ in 0..<5 {
+      bench.submit(tenant: "u", session: "backlog", model: "big-1", price: what == "budget" ? price : nil)
+    }
+    #expect(bench.grants.count == 1 && bench.core.snapshot(at: bench.now).queuedByBand == [0, 4, 0])
+    func callAndRefuse() {
+      let id = bench.submit(input: 100)
+      bench.settle(id, .throttled(retryAfter: nil), answer: true)
+      bench.run(for: .seconds(2))
+      bench.settle(id, input: 100, output: 10)
+      #expect(bench.outcome(id) == .completed)
+    }
+    for _ in 0..<3 {
+      callAndRefuse()
+      for _ in 0..<10 {
+        let id = bench.submit(input: 10)
+        bench.settle(id, input: 10, output: 1)
+        bench.run(for: .milliseconds(300))
+      }
+    }
+    #expect(!provider(bench).learned.contains { $0.what == "tokens" })
   }
 
   @Test func aRefusalThatNamesItsTimeTeachesNothingOfCallsAtATime() {

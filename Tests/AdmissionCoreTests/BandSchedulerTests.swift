@@ -59,6 +59,19 @@ import Testing
     #expect(scheduler.isCovered(2, cost: 100))
     scheduler.granted(2, cost: 100, heads: SIMD4(-1, -1, -1, -1))
     #expect(!scheduler.isCovered(2, cost: 100))
+    // Nor beside floor turns of another band, where those take nothing that it waits for.
+    for _ in 0..<10_000 { scheduler.granted(1, cost: 100, heads: SIMD4(-1, -1, 100, -1), beside: SIMD4(0, 0, 1, 0)) }
+    #expect(scheduler.isCovered(2, cost: 100))
+    scheduler.granted(2, cost: 100, heads: SIMD4(-1, -1, -1, -1))
+    #expect(!scheduler.isCovered(2, cost: 100))
+  }
+
+  /// Floor turns at what its head waits for credit a band whatever that head is reckoned at: else it would lose its share where it is reckoned
+  /// too low.
+  @Test func floorTurnsAtWhatItWaitsForCreditABandBeyondItsHead() {
+    var scheduler = BandScheduler(bands: Self.bands(high: .permits(0), normal: .permits(0), share: 500))
+    for _ in 0..<100 { scheduler.granted(1, cost: 100, heads: SIMD4(-1, -1, 1, -1)) }
+    #expect(scheduler.isCovered(2, cost: 500) && !scheduler.isCovered(2, cost: 501))
   }
 
   /// Before anything is learned calls count as dear; what is saved up then does not buy a burst of cheap ones, once it is known what they were.

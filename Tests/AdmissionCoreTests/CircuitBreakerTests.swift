@@ -38,6 +38,20 @@ import Testing
     #expect(breaker.state == .closed)
   }
 
+  @Test func anAnswerThatHasBegunIsNoSuccessYetButForAProbe() {
+    var breaker = CircuitBreaker(policy: .database)
+    for _ in 0..<2 {
+      let generation = breaker.pass(at: now).generation
+      _ = breaker.record(.answering, generation: generation, jitter: 0, reason: "", at: now)
+      _ = breaker.record(.failure, generation: generation, jitter: 0, reason: "stream broke", at: now)
+    }
+    #expect(breaker.name(at: now) == "open")
+    let later = now + .seconds(10)
+    let closed = breaker.record(
+      .answering, generation: breaker.pass(at: later).generation, jitter: 0, reason: "", at: later)
+    #expect(closed && breaker.state == .closed)
+  }
+
   @Test func failuresFurtherApartThanTheWindowDoNotAddUp() {
     var breaker = CircuitBreaker(policy: BreakerPolicy(failures: 2, window: .seconds(10), recovery: .seconds(1)))
     let later = Self.fail(&breaker, times: 2, at: now, every: Span(nanoseconds: 10_000_000_001))
@@ -85,7 +99,7 @@ import Testing
     #expect(until >= now + .seconds(9) && until < now + .milliseconds(9_002))
   }
 
-  @Test(arguments: [CircuitBreaker.Result.success, .failure, .neutral])
+  @Test(arguments: [CircuitBreaker.Result.success, .failure, .neutral, .answering])
   func lateResultsCountInNoState(result: CircuitBreaker.Result) {
     var breaker = CircuitBreaker(policy: BreakerPolicy(failures: 1, recovery: .seconds(1)))
     let old = breaker.pass(at: now).generation

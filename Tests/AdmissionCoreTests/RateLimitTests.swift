@@ -71,6 +71,60 @@ import Testing
     #expect(bench.grants.count == 4)
   }
 
+  private func left(_ bench: Bench, at holder: KeyPath<AdmissionSnapshot, [AdmissionSnapshot.Bucket]>) -> [String:
+    Int64]
+  {
+    let buckets = bench.core.snapshot(at: bench.now)[keyPath: holder]
+    return Dictionary(uniqueKeysWithValues: buckets.map { ($0.rate.name, $0.available) })
+  }
+
+  /// The usual pair: what a stream grows by is charged to both, once each, and what is over goes back to each as it was taken.
+  @Test func aStreamIsChargedToEachOfTwoTokenLimits() throws {
+    let limits = Limits(requestsPerMinute: 100, tokensPerMinute: 100_000, requestsPerDay: 500, tokensPerDay: 1_000_000)
+    var bench = bench(limits, tenant: limits)
+    let id = bench.submit(input: 512, cap: 0)
+    let lease = try #require(bench.grant(id)?.lease)
+    func expect(_ tokens: Int64, _ requests: Int64, _ step: String) {
+      for holder in [\AdmissionSnapshot.providers[0].buckets, \AdmissionSnapshot.tenants[0].buckets] {
+        #expect(
+          left(bench, at: holder) == [
+            "requests": 100 - requests, "tokens": 100_000 - tokens, "requests_per_day": 500 - requests,
+            "tokens_per_day": 1_000_000 - tokens,
+          ], "\(step)")
+      }
+    }
+    expect(512, 1, "granted")
+    bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 5000)))
+    expect(5512, 1, "grown")
+    bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 5001)))
+    expect(5513, 1, "grown by one")
+    bench.settle(id, input: 512, output: 5500)
+    expect(6012, 1, "over")
+    #expect(bench.core.providers[0].capacity.outstanding == .zero)
+  }
+
+  /// Larger than the minute, and not than the day: the minute's bucket gave what it had, and owes the rest.
+  @Test(arguments: [(5000, -4000), (3000, -2000), (1000, 0), (999, 1)] as [(Int64, Int64)])
+  func aCallLargerThanTheMinuteIsADebtThereAndNotInTheDay(used: Int64, minute: Int64) {
+    var bench = bench(Limits(tokensPerMinute: 1000, tokensPerDay: 100_000))
+    let id = bench.submit(input: 5000, cap: 0)
+    #expect(left(bench, at: \.providers[0].buckets) == ["tokens": 0, "tokens_per_day": 95_000])
+    bench.settle(id, input: used, output: 0)
+    #expect(left(bench, at: \.providers[0].buckets) == ["tokens": minute, "tokens_per_day": 100_000 - used])
+  }
+
+  @Test func whatIsChargedUpFrontStaysChargedInBoth() {
+    var bench = Bench(
+      AdmissionPolicy(providers: [
+        ProviderPolicy(
+          id: "p", limits: Limits(tokensPerMinute: 1000, tokensPerDay: 100_000), admissionTokens: .maxTokens)
+      ]))
+    let id = bench.submit(input: 100, cap: 5000)
+    #expect(left(bench, at: \.providers[0].buckets) == ["tokens": 0, "tokens_per_day": 95_000])
+    bench.settle(id, input: 100, output: 10)
+    #expect(left(bench, at: \.providers[0].buckets) == ["tokens": 0, "tokens_per_day": 95_000])
+  }
+
   @Test func aDaysLimitHoldsForTokensAndAnotherDayGivesThemAgain() {
     // For the high class, which nothing is kept back from.
     var bench = bench(Limits(tokensPerDay: 100))
@@ -147,6 +201,53 @@ import Testing
     #expect(granted(&bench, calls: 3) == 1)
     bench.run(for: .seconds(5000))
     #expect(bench.core.snapshot(at: bench.now).providers[0].buckets.contains { $0.rate == .requestsPerDay })
+  }
+
+  /// With a burst a day's limit refills all the time: a restart asks the last minutes what is left, not the whole day.
+  @Test func aDaysBurstKnowsTheLastMinutesAfterARestart() {
+    var bench = bench(Limits(tokensPerDay: 86_400, bursts: [.tokensPerDay: .seconds(60)]))
+    bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(5000))))
+    bench.send(
+      .daySumsRestored([
+        DaySum(tenant: "t", provider: "p", key: nil, model: "m", requests: 3, usage: Usage(inputTokens: 40_000))
+      ]))
+    #expect(left(bench, at: \.providers[0].buckets) == ["tokens_per_day": 60])
+    bench.send(
+      .restored([
+        PastAttempt(
+          request: RequestID(high: 9, low: 1), age: .seconds(10), tenant: "t", provider: "p", key: nil, model: "m",
+          usage: Usage(inputTokens: 50))
+      ]))
+    #expect(left(bench, at: \.providers[0].buckets) == ["tokens_per_day": 20])
+  }
+
+  @Test func aDaysLimitThatAReloadBringsBeginsWithWhatTheDayHasUsed() {
+    var bench = bench(Limits(requestsPerDay: 10))
+    bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(5000))))
+    let before = bench.submit(input: 50, cap: 0)
+    bench.settle(before, input: 50, output: 0)
+    let running = bench.submit(input: 50, cap: 0)
+    bench.send(
+      .policyReplaced(
+        AdmissionPolicy(
+          providers: [ProviderPolicy(id: "p", limits: Limits(requestsPerDay: 10, tokensPerDay: 1000))],
+          tenants: [TenantPolicy(id: "t")])))
+    let later = bench.submit(input: 50, cap: 0)
+    func restore() {
+      bench.send(
+        .daySumsRestored([
+          DaySum(tenant: "t", provider: "p", key: nil, model: "m", requests: 1, usage: Usage(inputTokens: 50)),
+          DaySum(tenant: "u", provider: "p", key: nil, model: "n", requests: 2, usage: Usage(inputTokens: 300)),
+        ]))
+    }
+    restore()
+    // Of three requests it knew two, one of them running; of tokens the 50 that run.
+    #expect(left(bench, at: \.providers[0].buckets) == ["requests_per_day": 5, "tokens_per_day": 600])
+    // Told again it counts nothing twice.
+    restore()
+    bench.settle(later, input: 50, output: 0)
+    bench.settle(running, input: 60, output: 0)
+    #expect(left(bench, at: \.providers[0].buckets) == ["requests_per_day": 5, "tokens_per_day": 540])
   }
 
   @Test func learningFollowsTheMinuteAlone() {
