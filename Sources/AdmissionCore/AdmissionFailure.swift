@@ -240,8 +240,10 @@ extension Admission {
       } else {
         numbersRefuse = true
       }
+      let isDays = followDay(reading, lease, holder, at: now)
+      if isDays { needsPass = true }
       let changed = providers[index][learnerOf: holder].observe(
-        limit: reading.limit, of: reading.dimension, model: lease.request.model, at: now)
+        limit: isDays ? nil : reading.limit, of: reading.dimension, model: lease.request.model, at: now)
       if let changed {
         applyLimits(of: index, at: now)
         needsPass = true
@@ -251,10 +253,30 @@ extension Admission {
       guard let remaining = reading.remaining, !isMixed(reading.dimension, holder, index) else {
         continue
       }
-      providers[index][capacityOf: holder].follow(remaining: remaining, of: reading.dimension, at: now)
+      if isDays || reading.day != nil {
+        // What is left of a day bounds a minute, and fills none.
+        providers[index][capacityOf: holder].lower(reading.dimension, to: remaining, at: now)
+      } else {
+        providers[index][capacityOf: holder].follow(remaining: remaining, of: reading.dimension, at: now)
+      }
       needsPass = true
     }
     leases[slot]?.numbersRefuse = numbersRefuse
+  }
+
+  /// Days end as the vendor says, at whichever of the call's limits count by the day. Returns true where the reading is about one of them.
+  private mutating func followDay(
+    _ reading: ObservedLimits.Reading, _ lease: Lease, _ holder: QuotaHolder, at now: Instant
+  ) -> Bool {
+    let index = Int(lease.placement.provider)
+    var isDays = providers[index][capacityOf: holder].followDay(reading, at: now)
+    let (model, key) = (Int(lease.placement.model), Int(lease.placement.key))
+    if model >= 0, holder != .model(model), providers[index].models[model].capacity.followDay(reading, at: now) {
+      isDays = true
+    }
+    if key >= 0, holder != .key(key), providers[index].keys[key].capacity.followDay(reading, at: now) { isDays = true }
+    if holder != .provider, providers[index].capacity.followDay(reading, at: now) { isDays = true }
+    return isDays
   }
 
   private func isMixed(_ dimension: Dimension, _ holder: QuotaHolder, _ index: Int) -> Bool {

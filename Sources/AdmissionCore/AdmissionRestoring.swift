@@ -139,7 +139,8 @@ extension Admission {
 extension Capacity {
   /// So much was used of the day, beside what running calls have reserved.
   mutating func useInDay(requests: Int64, tokens: Int64, at now: Instant) {
-    for index in buckets.indices where buckets[index].dayEnd != nil {
+    // A vendor's day that begins at another hour has used another sum.
+    for index in buckets.indices where buckets[index].dayEnd != nil && !buckets[index].isDayTold {
       let used = buckets[index].dimension == .requests ? requests : tokens
       let reserved = outstanding[Int(buckets[index].rate.rawValue)]
       buckets[index].lower(

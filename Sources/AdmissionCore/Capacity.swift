@@ -47,7 +47,7 @@ struct Capacity: Sendable {
     for rate in RateLimit.allCases {
       guard let limit = limits.limit(rate) else { continue }
       let fresh = TokenBucket(rate, limit, burst: limits.bursts[rate], dayEnd: dayEnd, at: now)
-      if var bucket = buckets.first(where: { $0.rate == rate }), (bucket.dayEnd == nil) == (fresh.dayEnd == nil) {
+      if var bucket = buckets.first(where: { $0.rate == rate }), bucket.isDays == fresh.isDays {
         if bucket.limit != limit || bucket.capacity != fresh.capacity {
           bucket.resize(limit, burst: limits.bursts[rate], at: now)
         }
@@ -119,6 +119,31 @@ extension Capacity {
   mutating func set(_ dimension: Dimension, to units: Int64, at now: Instant) {
     for index in buckets.indices where buckets[index].dimension == dimension && buckets[index].rate.isPerMinute {
       buckets[index].set(to: units, at: now)
+    }
+  }
+
+  /// Takes over how the vendor's day goes. Returns true where the reading is about a limit by the day: by what the header says of itself, or
+  /// because the limit that it tells is the one by the day, and not one by the minute.
+  mutating func followDay(_ reading: ObservedLimits.Reading, at now: Instant) -> Bool {
+    guard let fullIn = reading.fullIn, fullIn > .zero, fullIn <= .seconds(86_400) else { return false }
+    for index in buckets.indices where buckets[index].isDays && buckets[index].dimension == reading.dimension {
+      let isTheSame =
+        reading.told == buckets[index].limit
+        && !buckets.contains { !$0.rate.isPerDay && $0.dimension == reading.dimension && $0.limit == reading.told }
+      guard reading.day != nil || isTheSame else { continue }
+      switch reading.day ?? .atOnce {
+      case .atOnce: buckets[index].setDay(endAsTold: now + fullIn, at: now)
+      case .gradually: buckets[index].refillGradually(at: now)
+      }
+      return true
+    }
+    return false
+  }
+
+  /// No more than this is left.
+  mutating func lower(_ dimension: Dimension, to remaining: Int64, at now: Instant) {
+    for index in buckets.indices where buckets[index].dimension == dimension && buckets[index].rate.isPerMinute {
+      buckets[index].lower(to: remaining, at: now)
     }
   }
 

@@ -197,17 +197,36 @@ public struct Settlement: Sendable {
 
 /// A provider's own word on its limits, from answer headers.
 public struct ObservedLimits: Sendable, Equatable {
+  /// How what a day's limit has given comes back.
+  public enum DayReset: Sendable, Equatable {
+    /// All of it when the day ends.
+    case atOnce
+    /// Bit by bit, all the time.
+    case gradually
+  }
+
   public struct Reading: Sendable, Equatable {
     public var dimension: Dimension
+    /// Per minute.
     public var limit: Int64?
     public var remaining: Int64?
     /// Until the bucket is full again.
     public var fullIn: Span?
-    public init(dimension: Dimension, limit: Int64? = nil, remaining: Int64? = nil, fullIn: Span? = nil) {
+    /// The limit as it was told, whatever its window is.
+    public var told: Int64?
+    /// Not nil where the numbers are those of a day.
+    public var day: DayReset?
+    /// - Parameter told: nil is the same as `limit`.
+    public init(
+      dimension: Dimension, limit: Int64? = nil, remaining: Int64? = nil, fullIn: Span? = nil, told: Int64? = nil,
+      day: DayReset? = nil
+    ) {
       self.dimension = dimension
       self.limit = limit
       self.remaining = remaining
       self.fullIn = fullIn
+      self.told = told ?? limit
+      self.day = day
     }
   }
   public var readings: [Reading]

@@ -1,5 +1,5 @@
 // A store of units that refills all the time: requests, input tokens, output tokens or both per second or minute. One per day
-// without a burst refills at once when its day ends, as vendors' daily quotas do.
+// without a burst refills at once when its day ends, as vendors' daily quotas do, unless the vendor's own words show another way.
 //
 // Promise: whole-number arithmetic, so that after any number of readings the level is exactly what one reading at the
 // end would give (no drift); a reservation needs its units there, a correction does not: what was too little becomes a
@@ -18,6 +18,10 @@ struct TokenBucket: Sendable {
   private let period: Int64
   /// When the day ends; nil for a bucket that refills all the time.
   private(set) var dayEnd: Instant?
+  /// One by the day without a burst.
+  let isDays: Bool
+  /// The vendor has told how its day goes: no calendar of ours counts any more.
+  private(set) var isDayTold = false
   /// Whole units at `updated`; negative is a debt.
   private var level: Int64
   /// The broken part of a unit at `updated`, in 1 / period: 0..<period.
@@ -33,7 +37,8 @@ struct TokenBucket: Sendable {
     self.limit = Self.bounded(limit)
     period = rate.period.nanoseconds
     capacity = Self.capacity(rate, self.limit, burst)
-    self.dayEnd = rate.isPerDay && burst == nil ? dayEnd : nil
+    isDays = rate.isPerDay && burst == nil
+    self.dayEnd = isDays ? dayEnd : nil
     level = capacity
     updated = now
   }
@@ -95,9 +100,25 @@ struct TokenBucket: Sendable {
     }
   }
 
+  /// When the vendor's day ends, by its own words.
+  mutating func setDay(endAsTold end: Instant, at now: Instant) {
+    guard isDays else { return }
+    refill(at: now)
+    isDayTold = true
+    dayEnd = end
+  }
+
+  /// The vendor's words show that what was used of a day comes back all the time.
+  mutating func refillGradually(at now: Instant) {
+    guard isDays else { return }
+    refill(at: now)
+    isDayTold = true
+    dayEnd = nil
+  }
+
   /// When the day ends; `begins` where another one has begun.
   mutating func setDay(end: Instant, begins: Bool, at now: Instant) {
-    guard dayEnd != nil else { return }
+    guard dayEnd != nil, !isDayTold else { return }
     refill(at: now)
     // The same end within the drift of two clocks: that day has begun here already.
     let isKnown = dayEnd.map { max($0, end) <= min($0, end) + .seconds(2) } ?? false

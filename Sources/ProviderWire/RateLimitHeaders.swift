@@ -14,6 +14,8 @@ public enum RateLimitHeaders {
     var isExact = false
     /// True where the name says that the limit is one of a day or a month.
     var isLong = false
+    /// True where it says a day.
+    var isDay = false
     /// True where the name says nothing of a window.
     var isBare = false
     /// True where the reset is a point in time, whose second may be any of a longer window's.
@@ -22,8 +24,8 @@ public enum RateLimitHeaders {
 
   /// The limits that an answer's fields show; nil where they show none.
   ///
-  /// Limits of longer windows than a minute (Groq's requests a day) give `remaining` and `fullIn` only, since `limit`
-  /// counts per minute.
+  /// Limits of longer windows than a minute (Groq's requests a day) give no `limit`, since that counts per minute. Those of a day say how
+  /// it comes back: where the time to the reset is a day's part that was used, bit by bit; else at once, at that time.
   ///
   /// - Parameter epochSeconds: the wall clock, for families that give an instant.
   public static func read(_ fields: HeaderFields, epochSeconds: Int64) -> ObservedLimits? {
@@ -46,16 +48,33 @@ public enum RateLimitHeaders {
   private static func reading(_ dimension: Dimension, _ parts: Parts?) -> ObservedLimits.Reading? {
     guard var parts, parts.limit != 0 else { return nil }
     if let limit = parts.limit, let remaining = parts.remaining, remaining > limit { parts.remaining = nil }
+    let told = parts.limit
+    let window = window(parts)
+    let day = day(parts, window: window)
     if parts.isLong { parts.limit = nil }
     if parts.isBare { parts.limit = perMinute(parts) }
-    if let limit = parts.limit, let remaining = parts.remaining, let fullIn = parts.fullIn, parts.isExact,
-      limit > remaining, fullIn.inSeconds * Double(limit) / Double(limit - remaining) > 600
-    {
-      parts.limit = nil
-    }
+    if let window, window > 600 { parts.limit = nil }
     guard parts.limit != nil || parts.remaining != nil else { return nil }
     return ObservedLimits.Reading(
-      dimension: dimension, limit: parts.limit, remaining: parts.remaining, fullIn: parts.fullIn)
+      dimension: dimension, limit: parts.limit, remaining: parts.remaining, fullIn: parts.fullIn, told: told, day: day)
+  }
+
+  /// The seconds in which a limit of which a part is used would come back whole, were it to come back all the time; nil where the times
+  /// are too rough to say.
+  private static func window(_ parts: Parts) -> Double? {
+    guard let limit = parts.limit, let remaining = parts.remaining, let fullIn = parts.fullIn, parts.isExact,
+      limit > remaining
+    else { return nil }
+    return fullIn.inSeconds * Double(limit) / Double(limit - remaining)
+  }
+
+  private static func day(_ parts: Parts, window: Double?) -> ObservedLimits.DayReset? {
+    // A day within a sixth: what is told is rounded.
+    if let window, (72_000...100_800).contains(window), parts.isDay || !parts.isLong { return .gradually }
+    if parts.isDay { return .atOnce }
+    // Nobody counts by half days: what is not back within an hour is back when the day ends.
+    if parts.isBare, let fullIn = parts.fullIn, fullIn > .seconds(3600) { return .atOnce }
+    return nil
   }
 
   /// A limit whose window nobody names, per minute: the time to its reset tells whether it is one of a second or of a
@@ -78,12 +97,15 @@ public enum RateLimitHeaders {
     guard let what = words.first else { return }
     let dimension: Dimension
     var isLong = false
+    var isDay = false
     let isBare = words.count == 1
     switch words.count > 1 ? words[1] : "requests" {
     case "requests", "req-minute", "requests-minute": dimension = .requests
     case "tokens", "tokens-minute", "project-tokens": dimension = .tokens
-    case "requests-day", "req-day", "req-month", "requests-month": (dimension, isLong) = (.requests, true)
-    case "tokens-day", "tokens-month": (dimension, isLong) = (.tokens, true)
+    case "requests-day", "req-day": (dimension, isLong, isDay) = (.requests, true, true)
+    case "req-month", "requests-month": (dimension, isLong) = (.requests, true)
+    case "tokens-day": (dimension, isLong, isDay) = (.tokens, true, true)
+    case "tokens-month": (dimension, isLong) = (.tokens, true)
     default: return
     }
     let place = Int(dimension.rawValue)
@@ -94,12 +116,18 @@ public enum RateLimitHeaders {
       if isLong { return }
       found = Parts()
     }
+    // A day's beside a month's: the day's.
+    if parts[place] != nil, isLong, found.isDay != isDay {
+      if !isDay { return }
+      found = Parts()
+    }
     // A name with a window decides over one without.
     if parts[place] != nil, found.isBare != isBare {
       if isBare { return }
       found = Parts()
     }
     found.isLong = isLong
+    found.isDay = isDay
     found.isBare = isBare
     switch what {
     case "limit":

@@ -142,6 +142,90 @@ import Testing
     #expect(bench.isGranted(waits))
   }
 
+  /// Without headroom, and with an hour of patience.
+  private func patient(_ limits: Limits) -> Bench {
+    Bench(AdmissionPolicy(providers: [ProviderPolicy(id: "p", limits: limits)], bands: Bench.plainBands))
+  }
+
+  private func tell(_ bench: inout Bench, _ id: RequestID, _ reading: ObservedLimits.Reading) throws {
+    let lease = try #require(bench.grant(id)?.lease)
+    bench.send(.limitsObserved(lease, ObservedLimits(readings: [reading])))
+  }
+
+  /// The vendor's day ends in five minutes, ours in two hours; told by what the header says of itself, or by its limit alone.
+  @Test(arguments: [ObservedLimits.DayReset.atOnce, nil]) func aDayEndsWhenTheVendorSays(
+    _ day: ObservedLimits.DayReset?
+  )
+    throws
+  {
+    var bench = patient(Limits(requestsPerDay: 3))
+    let midnight = bench.now + .seconds(7200)
+    bench.send(.dayBegan(Day(serial: 20_000, end: midnight)))
+    let ids = (0..<3).map { _ in bench.submit(input: 10, cap: 0) }
+    for id in ids {
+      let told: Int64? = day == nil ? 3 : nil
+      try tell(
+        &bench, id, .init(dimension: .requests, limit: told, remaining: 0, fullIn: .seconds(300), told: told, day: day))
+      bench.settle(id)
+    }
+    // Nobody takes it for a limit by the minute, and looking at the calendar changes nothing.
+    #expect(bench.core.snapshot(at: bench.now).providers[0].buckets.map(\.rate) == [.requestsPerDay])
+    bench.send(.dayBegan(Day(serial: 20_000, end: midnight)))
+    bench.send(.policyReplaced(bench.core.policy))
+    let waits = bench.submit(input: 10, cap: 0)
+    bench.run(for: Span(nanoseconds: 299_999_999_999))
+    #expect(!bench.isGranted(waits))
+    bench.run(for: Span(nanoseconds: 1))
+    #expect(bench.isGranted(waits))
+    // At midnight nothing begins there.
+    bench.pass(.seconds(6900))
+    bench.send(.dayBegan(Day(serial: 20_001, end: bench.now + .seconds(86_400))))
+    #expect(left(bench, at: \.providers[0].buckets) == ["requests_per_day": 2])
+  }
+
+  @Test func aDayThatComesBackBitByBitIsNotWaitedForAsAWhole() throws {
+    var bench = patient(Limits(requestsPerDay: 24))
+    bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(80_000))))
+    let ids = (0..<24).map { _ in bench.submit(input: 10, cap: 0) }
+    try tell(
+      &bench, ids[0],
+      .init(dimension: .requests, remaining: 0, fullIn: .seconds(86_400), told: 24, day: .gradually))
+    bench.send(.policyReplaced(bench.core.policy))
+    for id in ids { bench.settle(id) }
+    // One an hour: the whole wait of a call.
+    bench.run(for: Span(nanoseconds: 3_599_999_999_999))
+    let waits = (0..<2).map { _ in bench.submit(input: 10, cap: 0) }
+    #expect(!bench.isGranted(waits[0]))
+    bench.run(for: Span(nanoseconds: 1))
+    #expect(bench.isGranted(waits[0]) && !bench.isGranted(waits[1]))
+  }
+
+  /// A minute's header says nothing of the day, and a day's fills no minute.
+  @Test func whatIsAboutTheMinuteMovesNoDayAndTheOtherWayRound() throws {
+    let end = Instant(nanoseconds: 5_000_000_000_000)
+    var bench = bench(Limits(requestsPerMinute: 10, requestsPerDay: 10, tokensPerDay: 5000))
+    bench.send(.dayBegan(Day(serial: 20_000, end: end)))
+    let ids = (0..<5).map { _ in bench.submit(input: 10, cap: 0) }
+    try tell(&bench, ids[0], .init(dimension: .requests, limit: 10, remaining: 5, fullIn: .seconds(30)))
+    try tell(&bench, ids[0], .init(dimension: .tokens, limit: 600, remaining: 500, fullIn: .seconds(30)))
+    func ends() -> [Instant?] { bench.core.providers[0].capacity.buckets.filter(\.isDays).map(\.dayEnd) }
+    #expect(ends() == [end, end])
+    try tell(
+      &bench, ids[0],
+      .init(dimension: .requests, remaining: 900, fullIn: .seconds(30), told: 1000, day: .atOnce))
+    #expect(ends() == [bench.now + .seconds(30), end])
+    #expect(left(bench, at: \.providers[0].buckets)["requests"] == 5)
+    for wrong in [Span.zero, Span(nanoseconds: -1), .seconds(86_401), Span(nanoseconds: .max)] {
+      try tell(
+        &bench, ids[0], .init(dimension: .requests, remaining: 900, fullIn: wrong, told: 1000, day: .atOnce))
+    }
+    #expect(ends() == [bench.now + .seconds(30), end])
+    try tell(
+      &bench, ids[0], .init(dimension: .requests, remaining: 2, fullIn: .seconds(86_400), told: 1000, day: .atOnce))
+    #expect(ends() == [bench.now + .seconds(86_400), end])
+    #expect(left(bench, at: \.providers[0].buckets)["requests"] == 2)
+  }
+
   @Test func aClockThatIsSetOnBeginsADayAndOneThatIsSetBackDoesNot() {
     var bench = bench(Limits(requestsPerDay: 2))
     bench.send(.dayBegan(Day(serial: 20_000, end: bench.now + .seconds(5000))))

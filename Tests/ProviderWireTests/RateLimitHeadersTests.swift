@@ -26,6 +26,35 @@ import Testing
     #expect(readings.map(\.remaining) == [9])
   }
 
+  /// Whose day it is: by its name, or because nothing else takes so long.
+  @Test(
+    arguments: [
+      ("-requests-day", "33011.38", .atOnce), ("-requests-day", "9h10m", .atOnce), ("-req-day", "864s", .gradually),
+      ("-requests-month", "864s", nil), ("-requests", "864s", .gradually), ("-requests", "9h10m", nil),
+      ("-requests", "719s", nil), ("-requests", "720s", .gradually), ("-requests", "1008s", .gradually),
+      ("-requests", "1009s", nil), ("", "3600", nil), ("", "3601", .atOnce), ("", "86400", .atOnce),
+      ("", "1795212001", .atOnce), ("", "1795212000", nil),
+    ] as [(String, String, ObservedLimits.DayReset?)])
+  func tellsADaysLimitAndHowItComesBack(_ name: String, _ reset: String, _ day: ObservedLimits.DayReset?) throws {
+    // A hundredth is used.
+    let readings = read([
+      ("x-ratelimit-limit\(name)", "1000"), ("x-ratelimit-remaining\(name)", "990"),
+      ("x-ratelimit-reset\(name)", reset),
+    ])
+    let reading = try #require(readings.first)
+    #expect(reading.day == day && reading.told == 1000 && reading.fullIn != nil)
+  }
+
+  @Test func aDaysLimitDecidesOverAMonths() {
+    let day = [("x-ratelimit-limit-tokens-day", "100"), ("x-ratelimit-remaining-tokens-day", "99")]
+    let month = [("x-ratelimit-limit-tokens-month", "2000"), ("x-ratelimit-remaining-tokens-month", "1")]
+    for fields in [day + month, month + day] {
+      #expect(
+        read(fields.map { (name: $0.0, value: $0.1) })
+          == [.init(dimension: .tokens, remaining: 99, told: 100, day: .atOnce)])
+    }
+  }
+
   @Test func aNamedWindowDecidesOverABareLimit() {
     let bare = [("x-ratelimit-limit", "10"), ("x-ratelimit-remaining", "9"), ("x-ratelimit-reset", "1")]
     let named = [("x-ratelimit-limit-requests", "100"), ("x-ratelimit-remaining-requests", "99")]
@@ -56,7 +85,7 @@ import Testing
       ]) == [
         .init(dimension: .requests, limit: 60, remaining: 59, fullIn: .seconds(1)),
         // Six minutes for sixteen tokens: no minute's limit.
-        .init(dimension: .tokens, limit: nil, remaining: 149_984, fullIn: .seconds(360)),
+        .init(dimension: .tokens, limit: nil, remaining: 149_984, fullIn: .seconds(360), told: 150_000),
       ])
   }
 
@@ -111,7 +140,9 @@ import Testing
         ("x-ratelimit-limit-tokens", "18000"), ("x-ratelimit-remaining-tokens", "17000"),
         ("x-ratelimit-reset-tokens", "3.33s"),
       ]) == [
-        .init(dimension: .requests, limit: nil, remaining: 14_370, fullIn: Span(nanoseconds: 179_560_000_000)),
+        .init(
+          dimension: .requests, limit: nil, remaining: 14_370, fullIn: Span(nanoseconds: 179_560_000_000), told: 14_400,
+          day: .gradually),
         .init(dimension: .tokens, limit: 18_000, remaining: 17_000, fullIn: Span(nanoseconds: 3_330_000_000)),
       ])
     #expect(
