@@ -104,7 +104,8 @@ def test_requests_in_each_state(start, http):
         return http.get(f"{broker.admin}/api/v1/requests?state={state}").json()["requests"]
     running = wait_until(lambda: listed("running"), "a running request")[0]
     second, answers = in_background(http, broker, **{"x-tollgate-session": "two", "x-tollgate-kind": "compaction"})
-    queued = wait_until(lambda: listed("queued"), "a queued request")[0]
+    # It is in the list from its head on; its session and class are known once its body has been read.
+    queued = wait_until(lambda: [each for each in listed("queued") if each["session"]], "a queued request")[0]
     assert (running["state"], running["outcome"], running["session"]) == ("running", None, "one")
     assert (queued["state"], queued["outcome"], queued["session"], queued["priority"], queued["kind"]) == (
         "queued", None, "two", "low", "compaction")
