@@ -278,30 +278,32 @@ public struct Glob: Sendable, Hashable, ExpressibleByStringLiteral {
   public init(_ pattern: String) { self.pattern = pattern }
   public init(stringLiteral value: String) { pattern = value }
 
-  public func matches(_ text: some StringProtocol) -> Bool {
-    let pattern = self.pattern.utf8
-    let text = text.utf8
-    var p = pattern.startIndex
-    var t = text.startIndex
-    var star: String.UTF8View.Index?
-    var resume = t
-    while t != text.endIndex {
-      if p != pattern.endIndex, pattern[p] == UInt8(ascii: "*") {
+  public func matches(_ text: some StringProtocol) -> Bool { matches(String(text)) }
+
+  public func matches(_ text: String) -> Bool {
+    let pattern = self.pattern.utf8.span
+    let text = text.utf8.span
+    var p = 0
+    var t = 0
+    var star: Int?
+    var resume = 0
+    while t < text.count {
+      if p < pattern.count, pattern[p] == UInt8(ascii: "*") {
         star = p
-        p = pattern.index(after: p)
+        p += 1
         resume = t
-      } else if p != pattern.endIndex, pattern[p] == UInt8(ascii: "?") || pattern[p] == text[t] {
-        p = pattern.index(after: p)
-        t = text.index(after: t)
+      } else if p < pattern.count, pattern[p] == UInt8(ascii: "?") || pattern[p] == text[t] {
+        p += 1
+        t += 1
       } else if let last = star {
-        p = pattern.index(after: last)
-        resume = text.index(after: resume)
+        p = last + 1
+        resume += 1
         t = resume
       } else {
         return false
       }
     }
-    while p != pattern.endIndex, pattern[p] == UInt8(ascii: "*") { p = pattern.index(after: p) }
-    return p == pattern.endIndex
+    while p < pattern.count, pattern[p] == UInt8(ascii: "*") { p += 1 }
+    return p == pattern.count
   }
 }

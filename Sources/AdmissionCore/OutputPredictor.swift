@@ -196,15 +196,7 @@ struct OutputPredictor: Sendable {
     guard let output else { return }
     let index = Self.index(model, band)
     while outputs.count <= index { outputs.append(nil) }
-    outputs[index, default: Output()].learn(output)
-  }
-}
-
-extension [OutputPredictor.Output?] {
-  fileprivate subscript(index: Int, default fallback: @autoclosure () -> OutputPredictor.Output)
-    -> OutputPredictor.Output
-  {
-    get { self[index] ?? fallback() }
-    set { self[index] = newValue }
+    if outputs[index] == nil { outputs[index] = Output() }
+    outputs[index]?.learn(output)
   }
 }

@@ -416,15 +416,12 @@ final class Attempt: UpstreamEvents {
 
   /// A stream's bytes go on at once, until the frame that says that it is over.
   private func relayStream(_ bytes: ArraySlice<UInt8>) {
-    guard var tap else { return }
-    // Out of the property while it is fed, so that it is not copied.
-    self.tap = nil
+    guard let tap else { return }
     var first: ArraySlice<UInt8> = []
     var others: [ArraySlice<UInt8>] = []
     tap.feed(bytes) { if first.isEmpty { first = $0 } else { others.append($0) } }
     let isOver = tap.sawEndMark
     let isSuspect = tap.mayBeInError || !suspectFrame.isEmpty
-    self.tap = tap
     if isSuspect, !isEncoded, exchange.hasSentSecret {
       var bytes = suspectFrame + first
       for other in others { bytes.append(contentsOf: other) }
@@ -565,8 +562,6 @@ final class Attempt: UpstreamEvents {
 
   private static func isEventStream(_ head: ResponseHead) -> Bool {
     guard let index = head.fields.firstIndex(of: "content-type") else { return false }
-    let mark = Array("text/event-stream".utf8)
-    let value = head.fields.valueBytes(at: index)
-    return value.count >= mark.count && zip(value, mark).allSatisfy { asciiLowercased($0) == $1 }
+    return FieldSyntax.starts(head.fields.valueBytes(at: index), with: "text/event-stream")
   }
 }

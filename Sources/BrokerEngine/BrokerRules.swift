@@ -55,6 +55,14 @@ final class BrokerRules {
 
   func provider(_ id: String) -> ProviderTarget? { providers[id] }
 
+  /// The secret of a key; where these rules have no such key, as older ones may not have a newer one's, that of their provider's first.
+  func secret(of provider: ProviderTarget, key: String) -> Secret? {
+    if let secret = secrets.secret(provider: provider.policy.id, key: key) { return secret }
+    return provider.policy.keys.lazy.compactMap { [secrets] in secrets.secret(provider: provider.policy.id, key: $0.id)
+    }
+    .first
+  }
+
   /// The caller of a request, or nil where it must be refused with 401.
   /// - Parameter hash: SHA-256 of the given bytes. Looking a hash up reveals nothing of the keys by its timing.
   func caller(head: RequestHead, target: RequestTarget, hash: ([UInt8]) -> [UInt8]) -> Caller? {

@@ -329,6 +329,7 @@ final class Exchange {
   /// The rules by which a grant that comes now is carried out: address, dialect and secret are of one and the same policy. The newest,
   /// but where its provider speaks another dialect than the request does, those with which the request came.
   func rulesOfGrant(_ provider: ProviderID) -> BrokerRules {
+    if broker.rules === rules { return rules }
     guard let new = broker.rules.provider(provider.name) else { return rules }
     guard let old = rules.provider(provider.name), old.policy.dialect != new.policy.dialect else { return broker.rules }
     return rules
@@ -349,10 +350,7 @@ final class Exchange {
     spliceShare.hold(injectsUsage ? body.count : 0)
     var credential: (name: String, value: String)?
     if let key = grant.key {
-      // Where the older rules hold, the newer ones' key may be none of theirs.
-      let names = [key.name] + provider.policy.keys.map(\.id)
-      let secret = names.lazy.compactMap { rules.secrets.secret(provider: grant.provider.name, key: $0) }.first
-      guard let secret else { return nil }
+      guard let secret = rules.secret(of: provider, key: key.name) else { return nil }
       credential = provider.credential(secret.revealed)
       sentSecret = secret
     }

@@ -111,7 +111,9 @@ enum ForwardedFields {
   private static func connectionNames(_ fields: HeaderFields) -> [[UInt8]] {
     var result: [[UInt8]] = []
     for index in 0..<fields.count where fields.nameIs("connection", at: index) {
-      for name in fields.valueBytes(at: index).split(separator: UInt8(ascii: ",")) {
+      let value = fields.valueBytes(at: index)
+      if FieldSyntax.equal(value, "keep-alive") || FieldSyntax.equal(value, "close") { continue }
+      for name in value.split(separator: UInt8(ascii: ",")) {
         let trimmed = name.drop { $0 == 0x20 || $0 == 0x09 }.map(asciiLowercased)
         let end = trimmed.lastIndex { $0 != 0x20 && $0 != 0x09 }.map { $0 + 1 } ?? 0
         let word = Array(trimmed[..<end])

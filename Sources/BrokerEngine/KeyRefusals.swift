@@ -96,7 +96,8 @@ extension Broker {
       let secret = rules.secrets.secret(provider: name, key: key.key.name)
     else { return }
     let generation = rules.secrets.generation(provider: name, key: key.key.name)
-    let check = KeyCheck { [weak self] head, body in self?.keyChecked(key, generation: generation, head, body) }
+    // It goes when its call ends, by its timeouts at the latest. A weak reference would make every retain of the broker slow.
+    let check = KeyCheck { head, body in self.keyChecked(key, generation: generation, head, body) }
     keyChecks[key] = check
     check.call = upstream.begin(
       provider.listRequest(HeaderFields([provider.credential(secret.revealed)])), events: check)

@@ -13,6 +13,7 @@ public final class PriceBook {
   /// What the provider says it used is priced; this is the price's own day and hour.
   private var day: Int64 = .min
   private var known: [String: Known] = [:]
+  private var latest: (model: String, known: Known)?
   /// Clients choose model names: what is remembered is bounded.
   private static let mostKnown = 1024
 
@@ -44,11 +45,19 @@ public final class PriceBook {
     if today != day {
       day = today
       known.removeAll(keepingCapacity: true)
+      latest = nil
     }
-    if let found = known[model] { return found }
-    if known.count >= Self.mostKnown { known.removeAll(keepingCapacity: true) }
-    let found = Known(CalendarDay(daysSince1970: today).flatMap { list.price(forModel: model, on: $0) })
-    known[model] = found
+    // A call asks three times for the same name: comparing costs less than hashing.
+    if let latest, latest.model == model { return latest.known }
+    let found: Known
+    if let earlier = known[model] {
+      found = earlier
+    } else {
+      if known.count >= Self.mostKnown { known.removeAll(keepingCapacity: true) }
+      found = Known(CalendarDay(daysSince1970: today).flatMap { list.price(forModel: model, on: $0) })
+      known[model] = found
+    }
+    latest = (model, found)
     return found
   }
 

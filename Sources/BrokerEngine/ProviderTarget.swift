@@ -46,9 +46,8 @@ struct ProviderTarget {
 
   /// Takes `key=...` out of the query: Gemini clients put their credential there.
   static func withoutKeyParameter(_ target: String) -> String {
-    guard let mark = target.utf8.firstIndex(of: UInt8(ascii: "?")),
-      let query = Credentials.queryWithoutKey(target[target.index(after: mark)...])
-    else { return target }
-    return query.isEmpty ? String(target[..<mark]) : target[...mark] + query
+    let halves = TargetText(target)
+    guard let query = halves.query.flatMap(Credentials.queryWithoutKey) else { return target }
+    return query.isEmpty ? String(halves.path) : halves.path + "?" + query
   }
 }

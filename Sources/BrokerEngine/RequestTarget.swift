@@ -1,5 +1,6 @@
 // Tollgate's own path prefixes: `/x/{name=value,...}/` carries hints, `/p/{provider}/` names the provider.
 // What is left is the path that the provider sees, byte for byte.
+import HTTPMessage
 import TextForms
 
 /// A request target with our prefixes taken off.
@@ -9,13 +10,11 @@ struct RequestTarget: Equatable {
   /// From `/p/` or the hint `provider`.
   var provider: String?
   /// Path and query for the provider.
-  var rest: String
-
+  let rest: String
   /// What stands before the query: the path, whole, where a record has but its beginning.
-  var path: Substring { mark.map { rest[..<$0] } ?? rest[...] }
+  let path: Substring
   /// What stands behind the question mark; nil where there is none.
-  var query: Substring? { mark.map { rest[rest.index(after: $0)...] } }
-  private var mark: String.Index? { rest.utf8.firstIndex(of: UInt8(ascii: "?")) }
+  let query: Substring?
 
   static let hintNames: Set<String> = ["priority", "kind", "session", "provider"]
 
@@ -30,13 +29,22 @@ struct RequestTarget: Equatable {
       self = try RequestTarget(target)
     } catch {
       rest = target
+      (path, query) = TargetText(target).halves
     }
   }
 
   init(_ target: String) throws(Mistake) {
     // The common case costs two byte comparisons.
-    rest = target
-    guard target.utf8.starts(with: "/x/".utf8) || target.utf8.starts(with: "/p/".utf8) else { return }
+    rest =
+      target.utf8.starts(with: "/x/".utf8) || target.utf8.starts(with: "/p/".utf8)
+      ? try RequestTarget.takePrefixes(of: target, &hints, &provider) : target
+    (path, query) = TargetText(rest).halves
+  }
+
+  private static func takePrefixes(
+    of target: String, _ hints: inout [String: String], _ provider: inout String?
+  ) throws(Mistake) -> String {
+    var rest = target
     if rest.utf8.starts(with: "/x/".utf8) {
       let list = RequestTarget.segment(of: rest, after: 3)
       for pair in list.text.split(separator: ",") {
@@ -66,6 +74,7 @@ struct RequestTarget: Equatable {
       provider = PercentEscapes.decoded(name.text)
       rest = name.rest
     }
+    return rest
   }
 
   /// The text from `offset` to the next slash or question mark, and all from there on.

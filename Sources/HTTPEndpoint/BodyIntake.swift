@@ -81,8 +81,11 @@ final class BodyIntake {
     self.loop = loop
     self.now = now
     timer = loop.map { LoopTimer($0) { [unowned self] in review() } }
-    memory.onRoom = { [weak self] in self?.reviewSoon() }
+    // A weak reference would make every retain of the intake slow; the account lets go of it in `deinit`.
+    memory.onRoom = { [unowned self] in reviewSoon() }
   }
+
+  deinit { memory.onRoom = nil }
 
   /// True while somebody waits: then large bodies ask before they go on.
   var isCrowded: Bool { !waiting.isEmpty }

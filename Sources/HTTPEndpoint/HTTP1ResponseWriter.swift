@@ -16,36 +16,38 @@ enum HTTP1ResponseWriter {
   static func write(
     _ head: ResponseHead, framing: ResponseFraming, connection: StaticString?, date: [UInt8], into out: inout [UInt8]
   ) {
-    out.reserveCapacity(out.count + head.fields.byteCount + 4 * head.fields.count + 192)
-    out.append("HTTP/1.1 ")
-    appendDecimal(head.status, into: &out)
-    out.append(0x20)
-    out.append(reason(head.status))
-    out.append("\r\n")
-    var hasDate = false
-    for index in 0..<head.fields.count {
-      let name = head.fields.nameBytes(at: index)
-      switch name.count {
-      case 4 where FieldSyntax.equal(name, "date"): hasDate = true
-      case 10 where FieldSyntax.equal(name, "connection") || FieldSyntax.equal(name, "keep-alive"): continue
-      case 14 where head.status == 204 && FieldSyntax.equal(name, "content-length"): continue
-      case 17 where FieldSyntax.equal(name, "transfer-encoding"): continue
-      default: break
+    // What is beside the fields takes 141 bytes at most, and the date.
+    out.append(addingCapacity: head.fields.byteCount + 4 * head.fields.count + date.count + 192) { out in
+      out.put("HTTP/1.1 ")
+      out.put(decimal: head.status)
+      out.append(0x20)
+      out.put(reason(head.status))
+      out.put("\r\n")
+      var hasDate = false
+      for index in 0..<head.fields.count {
+        let name = head.fields.nameBytes(at: index)
+        switch name.count {
+        case 4 where FieldSyntax.equal(name, "date"): hasDate = true
+        case 10 where FieldSyntax.equal(name, "connection") || FieldSyntax.equal(name, "keep-alive"): continue
+        case 14 where head.status == 204 && FieldSyntax.equal(name, "content-length"): continue
+        case 17 where FieldSyntax.equal(name, "transfer-encoding"): continue
+        default: break
+        }
+        out.put(name: name, value: head.fields.valueBytes(at: index))
       }
-      appendField(name: name, value: head.fields.valueBytes(at: index), into: &out)
+      if !hasDate {
+        out.put("date: ")
+        for byte in date { out.append(byte) }
+        out.put("\r\n")
+      }
+      if framing == .chunked { out.put("transfer-encoding: chunked\r\n") }
+      if let connection {
+        out.put("connection: ")
+        out.put(connection)
+        out.put("\r\n")
+      }
+      out.put("\r\n")
     }
-    if !hasDate {
-      out.append("date: ")
-      out.append(contentsOf: date)
-      out.append("\r\n")
-    }
-    if framing == .chunked { out.append("transfer-encoding: chunked\r\n") }
-    if let connection {
-      out.append("connection: ")
-      out.append(connection)
-      out.append("\r\n")
-    }
-    out.append("\r\n")
   }
 
   static func appendField(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>, into out: inout [UInt8]) {
@@ -111,5 +113,40 @@ enum HTTP1ResponseWriter {
 extension [UInt8] {
   mutating func append(_ text: StaticString) {
     text.withUTF8Buffer { append(contentsOf: $0) }
+  }
+}
+
+extension OutputSpan<UInt8> {
+  fileprivate mutating func put(_ text: StaticString) {
+    for index in 0..<text.utf8CodeUnitCount { append(text.utf8Start[index]) }
+  }
+
+  /// - Parameter number: 0 or more, of three digits at most.
+  fileprivate mutating func put(decimal number: Int) {
+    let number = min(max(number, 0), 999)
+    if number >= 100 { append(UInt8(ascii: "0") + UInt8(number / 100)) }
+    if number >= 10 { append(UInt8(ascii: "0") + UInt8(number / 10 % 10)) }
+    append(UInt8(ascii: "0") + UInt8(number % 10))
+  }
+
+  /// A field; nothing where its name or value would break the message apart.
+  fileprivate mutating func put(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>) {
+    let before = count
+    var isSound = true
+    // Looked up once: a global costs a check at each use.
+    let (token, fieldValue) = (ByteSyntax.token, ByteSyntax.fieldValue)
+    for byte in name {
+      isSound = isSound && token[Int(byte)]
+      append(byte)
+    }
+    append(UInt8(ascii: ":"))
+    append(0x20)
+    for byte in value {
+      isSound = isSound && fieldValue[Int(byte)]
+      append(byte)
+    }
+    append(0x0D)
+    append(0x0A)
+    if !isSound { removeLast(count - before) }
   }
 }

@@ -23,6 +23,11 @@ public enum FieldSyntax {
     }
   }
 
+  /// True where `bytes` begins with `lowercased` when ASCII case is ignored.
+  @inlinable public static func starts(_ bytes: ArraySlice<UInt8>, with lowercased: StaticString) -> Bool {
+    equal(bytes.prefix(lowercased.utf8CodeUnitCount), lowercased)
+  }
+
   /// Calls `body` with each non-empty element of a comma-separated list, trimmed.
   @inlinable public static func forEachElement(_ list: ArraySlice<UInt8>, _ body: (ArraySlice<UInt8>) -> Void) {
     var rest = list

@@ -25,9 +25,7 @@ public struct RequestHead: Sendable {
   }
 
   /// The target up to `?`.
-  public var path: Substring {
-    target.utf8.firstIndex(of: UInt8(ascii: "?")).map { target[..<$0] } ?? target[...]
-  }
+  public var path: Substring { TargetText(target).path }
 }
 
 public enum HTTPVersion: String, Sendable {

@@ -10,7 +10,9 @@ extension PathFacts {
   public static func flaw(in path: Substring) -> String? {
     var isSuspicious = false
     var before: UInt8 = 0
-    for byte in path.utf8 {
+    let bytes = path.utf8.span
+    for index in bytes.indices {
+      let byte = bytes[index]
       switch byte {
       case UInt8(ascii: "%"), UInt8(ascii: "\\"), UInt8(ascii: "#"), 0..<0x20, 0x7F: isSuspicious = true
       case UInt8(ascii: ".") where before == UInt8(ascii: "/"): isSuspicious = true

@@ -19,7 +19,7 @@ public struct InStreamError: Sendable, Equatable {
 }
 
 /// One answer's tap. Bytes pass unchanged and at once, but for the one frame that `stripInjectedUsage` removes.
-public struct UsageTap {
+public final class UsageTap {
   /// What the answer is made of.
   private enum Form { case eventStream, lines, whole, opaque }
 
@@ -105,7 +105,7 @@ public struct UsageTap {
   }
 
   /// Gives away the lines of a batch's results that were read since the last time.
-  public mutating func takeLines() -> [LineUsage] {
+  public func takeLines() -> [LineUsage] {
     guard let taken = lines, !taken.isEmpty else { return [] }
     lines = []
     return taken
@@ -148,7 +148,7 @@ public struct UsageTap {
   }
 
   /// Takes the next bytes of the answer's body and gives on what the client is to have.
-  public mutating func feed(_ bytes: ArraySlice<UInt8>, passing output: (ArraySlice<UInt8>) -> Void) {
+  public func feed(_ bytes: ArraySlice<UInt8>, passing output: (ArraySlice<UInt8>) -> Void) {
     guard !bytes.isEmpty else { return }
     if strips { return feedStripping(bytes, output) }
     output(bytes)
@@ -163,7 +163,7 @@ public struct UsageTap {
   }
 
   /// The body is over, or broke off: gives on what was held and reads what is left.
-  public mutating func finish(passing output: (ArraySlice<UInt8>) -> Void) {
+  public func finish(passing output: (ArraySlice<UInt8>) -> Void) {
     switch form {
     case .eventStream:
       if skimmed != nil {
@@ -183,7 +183,7 @@ public struct UsageTap {
     whole = []
   }
 
-  private mutating func listen(_ bytes: ArraySlice<UInt8>) {
+  private func listen(_ bytes: ArraySlice<UInt8>) {
     switch form {
     case .eventStream:
       var bytes = bytes
@@ -215,7 +215,7 @@ public struct UsageTap {
   public static let leastHeld = 2 * tailLimit
 
   /// Memory is short: of what is not whole only the end is kept, which is where usage stands.
-  public mutating func shrink() {
+  public func shrink() {
     switch form {
     case .eventStream where !strips && scanner.pendingCount > Self.leastHeld: skim()
     case .whole where whole.count > Self.leastHeld:
@@ -236,13 +236,13 @@ public struct UsageTap {
   public var unfinishedBytes: Int { strips ? released : scanner.pendingCount }
   private static let errorWord = Array("error".utf8)
 
-  private mutating func skim() {
+  private func skim() {
     skimmed = SkimmedFrame(scanner.pending)
     scanner.abandon()
   }
 
   /// False where the usage at its end is not whole.
-  @discardableResult private mutating func readSkimmed() -> Bool {
+  @discardableResult private func readSkimmed() -> Bool {
     guard let frame = skimmed else { return true }
     skimmed = nil
     sawData = true
@@ -253,7 +253,7 @@ public struct UsageTap {
   }
 
   /// Reads one frame's data.
-  private mutating func read(_ data: ArraySlice<UInt8>) {
+  private func read(_ data: ArraySlice<UInt8>) {
     if data.count == 6, data.elementsEqual("[DONE]".utf8) {
       answer.sawDone()
       lastWasValid = true
@@ -274,7 +274,7 @@ public struct UsageTap {
 
   /// Reads what a broken-off stream ends with: of an object that is not whole nothing counts, its last number may be
   /// half a number.
-  private mutating func readLast(_ data: ArraySlice<UInt8>) {
+  private func readLast(_ data: ArraySlice<UInt8>) {
     let before = answer
     read(data)
     if !lastWasValid, lines == nil { answer = before }
@@ -283,7 +283,7 @@ public struct UsageTap {
   /// True where the frame that was read last is the one that only we asked for: usage, and no choice.
   private var isInjectedUsage: Bool { lastWasValid && answer.lastHadUsage && answer.lastChoices == 0 }
 
-  private mutating func feedStripping(_ piece: ArraySlice<UInt8>, _ output: (ArraySlice<UInt8>) -> Void) {
+  private func feedStripping(_ piece: ArraySlice<UInt8>, _ output: (ArraySlice<UInt8>) -> Void) {
     scanner.take(piece)
     let bytes = scanner.bytes
     // Frames that stay are passed in one run, up to the first that goes.
@@ -320,7 +320,7 @@ public struct UsageTap {
   // MARK: Bodies that are no event stream
 
   /// Native Ollama and batch results: one JSON object a line.
-  private mutating func listenToLines(_ bytes: ArraySlice<UInt8>) {
+  private func listenToLines(_ bytes: ArraySlice<UInt8>) {
     var from = bytes.startIndex
     while let end = ByteSearch.first(0x0A, in: bytes, from: from) {
       if whole.isEmpty {
@@ -337,7 +337,7 @@ public struct UsageTap {
     if whole.count > Self.lineLimit { whole = [] }
   }
 
-  private mutating func keep(_ bytes: ArraySlice<UInt8>) {
+  private func keep(_ bytes: ArraySlice<UInt8>) {
     whole.append(contentsOf: bytes)
     let limit = work == nil ? Self.wholeLimit : Self.workLimit
     guard whole.count > (wholeIsCut ? 2 * Self.tailLimit : limit) else { return }
@@ -345,7 +345,7 @@ public struct UsageTap {
     whole = Array(whole.suffix(Self.tailLimit))
   }
 
-  private mutating func readWhole() {
+  private func readWhole() {
     guard !wholeIsCut else {
       readTail()
       return
@@ -395,7 +395,7 @@ public struct UsageTap {
 
   /// Of a body too large to keep, the usage object near its end is found by its name.
   /// False where what was found is not whole.
-  @discardableResult private mutating func readTail() -> Bool {
+  @discardableResult private func readTail() -> Bool {
     var isWhole = true
     for name in ["\"usage\"", "\"usageMetadata\"", "\"meta\""] {
       guard let found = ByteSearch.last(Array(name.utf8), in: whole[...]) else { continue }

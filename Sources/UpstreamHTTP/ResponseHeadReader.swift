@@ -22,8 +22,6 @@ struct ResponseHeadReader {
   /// Of `HTTP/1.x`; -1 for any other version.
   private(set) var minorVersion = -1
   private var fields = HeaderFields()
-  /// The line at hand, in an array that is used again and again.
-  private var line: [UInt8] = []
   private var phase = Phase.statusLine
   private var seenBytes = 0
 
@@ -101,9 +99,12 @@ struct ResponseHeadReader {
     while colon < end, bytes[colon] != UInt8(ascii: ":") { colon += 1 }
     guard colon > 0, colon < end else { return .malformed("a header line has no name") }
     guard !isBlank(bytes[colon - 1]) else { return .malformed("blanks stand before a header line's colon") }
-    line.removeAll(keepingCapacity: true)
-    line.append(contentsOf: bytes)
-    fields.append(nameBytes: line[..<colon], valueBytes: FieldSyntax.trimmed(line[(colon + 1)..<end]))
+    var start = colon + 1
+    var stop = end
+    while start < stop, isBlank(bytes[start]) { start += 1 }
+    while stop > start, isBlank(bytes[stop - 1]) { stop -= 1 }
+    fields.append(
+      name: UnsafeBufferPointer(rebasing: bytes[..<colon]), value: UnsafeBufferPointer(rebasing: bytes[start..<stop]))
     return .more
   }
 

@@ -66,7 +66,7 @@ final class LedgerBridge: LedgerPort {
 
   /// The number of the entry that was gathered last.
   private func counted() -> UInt64 {
-    if gathered.count == 1 { loop.atEndOfTurn { [weak self] in self?.handOver() } }
+    if gathered.count == 1 { loop.atEndOfTurn { self.handOver() } }
     appended += 1
     return appended
   }

@@ -137,7 +137,7 @@ private let answers: [PricedAnswer] = [
 
 @Suite struct PriceBookTests {
   @Test(arguments: answers) func answersCostWhatTheListSays(_ answer: PricedAnswer) throws {
-    var tap = UsageTap(
+    let tap = UsageTap(
       endpoint: answer.endpoint, isStreaming: answer.contentType == "text/event-stream",
       contentType: answer.contentType, contentEncoding: nil, stripInjectedUsage: false)
     tap.feed(Array(answer.body.utf8)[...]) { _ in }

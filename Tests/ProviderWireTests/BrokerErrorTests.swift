@@ -107,7 +107,7 @@ import Testing
     (.gemini, .geminiStream, "rate_limit_exceeded", "429"),
   ])
   func ourOwnTapReadsOurFrames(_ dialect: Dialect, _ endpoint: WireEndpoint, _ code: String, _ word: String) {
-    var tap = UsageTap(
+    let tap = UsageTap(
       endpoint: endpoint, isStreaming: true, contentType: "text/event-stream", contentEncoding: nil,
       stripInjectedUsage: false)
     tap.feed(BrokerError.inStreamFrame(dialect: dialect, endpoint: endpoint, message: "broke", code: code)[...]) { _ in

@@ -87,7 +87,7 @@ import Testing
   ]
 
   private func read(_ body: [UInt8], piece: Int, contentType: String?) -> (lines: [LineUsage], tap: UsageTap) {
-    var tap = UsageTap(
+    let tap = UsageTap(
       endpoint: .other, isStreaming: false, contentType: contentType, contentEncoding: nil, stripInjectedUsage: false,
       collectsLines: true)
     var lines: [LineUsage] = []
@@ -122,7 +122,7 @@ import Testing
   // MARK: Work that goes on
 
   private func work(_ body: String, stream: Bool = false) -> WorkReading? {
-    var tap = UsageTap(
+    let tap = UsageTap(
       endpoint: .responses, isStreaming: stream, contentType: stream ? "text/event-stream" : "application/json",
       contentEncoding: nil, stripInjectedUsage: false, watchesWork: true)
     tap.feed(Array(body.utf8)[...]) { _ in }
@@ -191,7 +191,7 @@ import Testing
 
   @Test func bytesInACodingThatIsNotReadCountAsOutput() {
     func tap(_ coding: String, _ type: String) -> UsageTap {
-      var tap = UsageTap(
+      let tap = UsageTap(
         endpoint: .chatCompletions, isStreaming: false, contentType: type, contentEncoding: coding,
         stripInjectedUsage: false)
       tap.feed([UInt8](repeating: 0x8B, count: 4001)[...]) { _ in }

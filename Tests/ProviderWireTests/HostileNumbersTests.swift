@@ -51,7 +51,7 @@ import Testing
   func everyAnswersUsageIsInItsRange(_ number: String, _ isImpossible: Bool) throws {
     for shape in Self.shapes {
       let path = try #require(PathFacts.read(path: shape.path))
-      var tap = UsageTap(
+      let tap = UsageTap(
         endpoint: path.endpoint, isStreaming: shape.type.contains("event"), contentType: shape.type,
         contentEncoding: nil,
         stripInjectedUsage: false)
@@ -81,7 +81,7 @@ import Testing
       ("1e400", 1_000_000_000_000, true), ("-1", nil, true), ("-0", 0, false), ("1e-9223372036854775808", 0, false),
     ] as [(String, Int64?, Bool)])
   func aProvidersOwnPriceEndsAtAThousandDollars(_ text: String, _ nanodollars: Int64?, _ wasCut: Bool) {
-    var tap = UsageTap(
+    let tap = UsageTap(
       endpoint: .chatCompletions, isStreaming: false, contentType: "application/json", contentEncoding: nil,
       stripInjectedUsage: false)
     tap.feed(Array(#"{"usage":{"prompt_tokens":5,"completion_tokens":5,"cost":\#(text)}}"#.utf8)[...]) { _ in }

@@ -193,7 +193,7 @@ import Testing
   ]
 
   private func tap(_ golden: Golden, piece: Int) -> UsageTap {
-    var tap = UsageTap(
+    let tap = UsageTap(
       endpoint: golden.endpoint, isStreaming: golden.isStream,
       contentType: golden.isStream ? "text/event-stream" : "application/json", contentEncoding: nil,
       stripInjectedUsage: false)

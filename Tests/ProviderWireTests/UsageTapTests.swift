@@ -188,7 +188,7 @@ import Testing
     _ golden: Golden, pieces: [ArraySlice<UInt8>], encoding: String? = nil, strip: Bool = false
   ) -> (tap: UsageTap, passed: [UInt8]) {
     var passed: [UInt8] = []
-    var tap = UsageTap(
+    let tap = UsageTap(
       endpoint: golden.endpoint, isStreaming: true, contentType: golden.contentType, contentEncoding: encoding,
       stripInjectedUsage: strip)
     for piece in pieces { tap.feed(piece) { passed.append(contentsOf: $0) } }
@@ -268,7 +268,7 @@ import Testing
   }
 
   @Test func aFrameThatCannotBeTheInjectedOneIsNotHeld() {
-    var tap = UsageTap(
+    let tap = UsageTap(
       endpoint: .chatCompletions, isStreaming: true, contentType: Self.events, contentEncoding: nil,
       stripInjectedUsage: true)
     var passed = 0
@@ -287,7 +287,7 @@ import Testing
   }
 
   @Test func withoutStrippingNothingIsEverHeld() {
-    var tap = UsageTap(
+    let tap = UsageTap(
       endpoint: .chatCompletions, isStreaming: true, contentType: Self.events, contentEncoding: nil,
       stripInjectedUsage: false)
     for byte in Array(Self.extra.utf8) {
@@ -399,7 +399,7 @@ import Testing
       let body = Array(
         (#"{"data":[{"embedding":""# + String(repeating: "A", count: size)
           + #""}],"usage":{"prompt_tokens":8,"total_tokens":8}}"#).utf8)
-      var tap = UsageTap(
+      let tap = UsageTap(
         endpoint: .embeddings, isStreaming: false, contentType: Self.json, contentEncoding: nil,
         stripInjectedUsage: false)
       var at = 0
@@ -422,7 +422,7 @@ import Testing
 
   @Test func aFrameAboveTheLimitPassesUnread() {
     for strip in [false, true] {
-      var tap = UsageTap(
+      let tap = UsageTap(
         endpoint: .chatCompletions, isStreaming: true, contentType: Self.events, contentEncoding: nil,
         stripInjectedUsage: strip)
       var passed = 0
@@ -452,7 +452,7 @@ import Testing
     let next = "data: {\"type\":\"other\"}" + blank
     for step in [997, 16_384, 2 << 20] {
       let body = Array((frame + next).utf8)
-      var tap = UsageTap(
+      let tap = UsageTap(
         endpoint: .responses, isStreaming: true, contentType: Self.events, contentEncoding: nil,
         stripInjectedUsage: false)
       var passed = 0
@@ -479,7 +479,7 @@ import Testing
       + #""}],"usage":{"input_tokens":7,"output_tokens":98}}}"#
     for cut in [0, 1, 2, 3, 4] {
       let body = Array(frame.utf8.dropLast(cut))
-      var tap = UsageTap(
+      let tap = UsageTap(
         endpoint: .responses, isStreaming: true, contentType: Self.events, contentEncoding: nil,
         stripInjectedUsage: false)
       tap.feed(body[..<1_100_000]) { _ in }
@@ -493,7 +493,7 @@ import Testing
 
   @Test func keepsTheLeastWhereMemoryIsShort() {
     for (type, start) in [(Self.events, "data: "), (Self.json, "{\"x\":\""), ("application/x-ndjson", "{\"x\":\"")] {
-      var tap = UsageTap(
+      let tap = UsageTap(
         endpoint: .chatCompletions, isStreaming: true, contentType: type, contentEncoding: nil,
         stripInjectedUsage: false)
       tap.feed(Array(start.utf8)[...]) { _ in }
@@ -519,7 +519,7 @@ import Testing
         }
       }
       let strips = round % 2 == 0
-      var tap = UsageTap(
+      let tap = UsageTap(
         endpoint: golden.endpoint, isStreaming: true, contentType: golden.contentType,
         contentEncoding: round % 7 == 0 ? "gzip" : nil, stripInjectedUsage: strips, scratch: scratch)
       var passed: [UInt8] = []
