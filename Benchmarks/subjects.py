@@ -212,7 +212,8 @@ backend provider
     def tollgate(self, provider, binary, log="off", policy=""):
         """The broker with limits on every dimension, none of which the load reaches."""
         port = free_port()
-        path = self.folder / "policy.yaml"
+        # A folder of its own: an older binary does not open a newer one's ledger.
+        path = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "policy.yaml"
         path.write_text(policy or f"""
 version: 1
 listen: ["127.0.0.1:{port}"]
