@@ -109,13 +109,14 @@ public struct Admission: Sendable {
     case .progressed(let lease, let progress): trueUp(lease, progress, at: now, into: &actions)
     case .settled(let lease, let settlement): settle(lease, settlement, at: now, into: &actions)
     case .limitsObserved(let lease, let limits): observe(limits, lease, at: now, into: &actions)
-    case .policyReplaced(let policy, let candidates): replace(policy, candidates, at: now, into: &actions)
+    case .policyReplaced(let policy, let candidates, let asksPast):
+      replace(policy, candidates, asksPast: asksPast, at: now, into: &actions)
     case .keyChecked(let provider, let key, let generation, let isRefused):
       keyChecked(provider, key, generation: generation, isRefused: isRefused, at: now, into: &actions)
     case .operatorCommanded(let command): obey(command, at: now, into: &actions)
     case .budgetWindowsBegan(let windows): beginWindows(windows, at: now, into: &actions)
     case .budgetRaisesReplaced(let raises): replaceRaises(raises, at: now, into: &actions)
-    case .budgetsRestored(let spent): restoreBudgets(spent, at: now, into: &actions)
+    case .budgetsRestored(let spent, let isLast): restoreBudgets(spent, isLast: isLast, at: now, into: &actions)
     case .restored(let attempts): restore(attempts, at: now)
     case .learnedRestored(let models): restore(models)
     case .dayBegan(let day): beginDay(day, at: now)

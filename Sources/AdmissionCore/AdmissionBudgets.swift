@@ -9,11 +9,10 @@ extension Admission {
   // MARK: Rules
 
   /// Takes over the budgets of a policy; the tenants' accounts are opened as the tenants are installed.
-  mutating func installBudgets(_ new: AdmissionPolicy) {
-    let isEmpty =
-      new.budgets.isEmpty && new.tenants.allSatisfy(\.budgets.isEmpty) && (new.tenantTemplate?.budgets.isEmpty ?? true)
-    let all = new.budgets + new.tenants.flatMap(\.budgets) + (new.tenantTemplate?.budgets ?? [])
-    book.replace(broker: new.budgets, isEmpty: isEmpty, areAllInDollars: all.allSatisfy { $0.unit == .usd })
+  mutating func installBudgets(_ new: AdmissionPolicy, asksPast: Bool) {
+    book.replace(
+      BudgetRules(broker: new.budgets, tenants: new.tenants, others: new.tenantTemplate?.budgets ?? []),
+      asksPast: asksPast)
     isSingleTenant = new.tenants.count <= 1 && new.tenantTemplate == nil
   }
 
@@ -28,7 +27,29 @@ extension Admission {
       shared: shared, rules: state.budgets, tenant: state.id, clientKey: ticket.clientKey, session: ticket.session)
   }
 
-  /// After other rules: everybody's accounts anew, and whoever waited for one looks again.
+  /// After other rules: what runs holds in the accounts that it has now, and is posted there, also where it is tried again.
+  mutating func reopenLeases() {
+    for slot in leases.indices {
+      guard let lease = leases[slot] else { continue }
+      let old = lease.request.accounts
+      let accounts = budgetAccounts(lease.request.ticket, tenant: lease.request.tenant)
+      guard accounts != old else { continue }
+      book.use(accounts)
+      book.leave(old)
+      leases[slot]?.request.accounts = accounts
+      if old.isEmpty || lease.held.isZero {
+        // It was sent when nothing had to be held for it.
+        let demand = demand(of: lease)
+        let held = demand.isFree ? BudgetAmounts() : demand.most
+        book.move(held, from: [], to: accounts, takenIn: lease.epoch)
+        leases[slot]?.held = held
+      } else {
+        book.move(lease.held, from: old, to: accounts, takenIn: lease.epoch)
+      }
+    }
+  }
+
+  /// After other rules: the accounts of those that wait anew, and whoever waited for one looks again.
   mutating func reopenBudgets(at now: Instant, into actions: inout ActionList) {
     for slot in waiting.indices {
       guard let request = waiting[slot] else { continue }
@@ -38,6 +59,16 @@ extension Admission {
       if request.waitsFor >= 0 { rejoin(Int32(slot), at: now, into: &actions) }
       waiting[slot]?.accounts = accounts
     }
+  }
+
+  /// What a running call would have asked of budgets, by what was reserved for it.
+  private func demand(of lease: Lease) -> BudgetDemand {
+    let (input, output) = (lease.placement.input, lease.placement.output)
+    let cost = price(of: lease)?.cost(input: input, output: output)
+    let tokens = BudgetDemand.tokens(input, output)
+    return BudgetDemand(
+      usd: cost, mostUSD: cost ?? 0, tokens: tokens, mostTokens: tokens,
+      isFree: lease.request.ticket.isFree || cost == 0 && book.areAllInDollars)
   }
 
   // MARK: Admission
@@ -52,7 +83,7 @@ extension Admission {
   func demand(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> BudgetDemand {
     let ticket = request.box.ticket
     let cost = cost(request, leg: leg, input: input, output: output)
-    let tokens = min(Int64(input), CallPrice.most / 4) + min(Int64(output), CallPrice.most / 4)
+    let tokens = BudgetDemand.tokens(input, output)
     var demand = BudgetDemand(
       usd: cost, mostUSD: cost ?? 0, tokens: tokens, mostTokens: tokens,
       isFree: ticket.isFree || (cost == 0 && book.areAllInDollars))
@@ -62,7 +93,7 @@ extension Admission {
     }
     let most = max(output, ticket.outputCap ?? OutputPredictor.unknown)
     if cost != nil { demand.mostUSD = self.cost(request, leg: leg, input: input, output: most) ?? 0 }
-    demand.mostTokens = tokens - min(Int64(output), CallPrice.most / 4) + min(Int64(most), CallPrice.most / 4)
+    demand.mostTokens = BudgetDemand.tokens(input, most)
     return demand
   }
 
@@ -111,6 +142,8 @@ extension Admission {
           evict(slot, outcome: .rejectedBudget, budget: refusing, at: now, into: &actions)
           continue
         }
+        // What it waits for is the books' word.
+        if book.awaitsPast(account) { break }
         let estimate = leastHold(request, of: account, at: now)
         guard estimate <= left else { break }
         left -= estimate
@@ -172,8 +205,7 @@ extension Admission {
     if lease.held.usd > 0, let price = price(of: lease) {
       more.usd = max(0, price.cost(input: input, output: output) - lease.held.usd)
     }
-    more.tokens = max(
-      0, min(Int64(input), CallPrice.most / 4) + min(Int64(output), CallPrice.most / 4) - lease.held.tokens)
+    more.tokens = max(0, BudgetDemand.tokens(input, output) - lease.held.tokens)
     guard !more.isZero else { return }
     book.raiseHold(lease.request.accounts, by: more, takenIn: lease.epoch)
     leases[slot]?.held.usd += more.usd
@@ -226,25 +258,17 @@ extension Admission {
     needsPass = true
   }
 
-  mutating func restoreBudgets(_ spent: [BudgetSpent], at now: Instant, into actions: inout ActionList) {
+  mutating func restoreBudgets(_ spent: [BudgetSpent], isLast: Bool, at now: Instant, into actions: inout ActionList) {
     guard !book.isEmpty else { return }
     for entry in spent {
-      let rules: [BudgetPolicy]
-      var isListed = false
-      if entry.account.scope == .broker {
-        rules = book.rulesOfBroker
-        isListed = true
-      } else if let tenant = tenantIndex[entry.account.tenant] {
-        rules = tenants[Int(tenant)].budgets
-        isListed = tenants[Int(tenant)].isListed && entry.account.scope == .tenant
-      } else {
-        rules = policy.tenantTemplate?.budgets ?? []
-      }
-      let accounts = book.accounts(of: entry.account, rules: rules, window: entry.window, isListed: isListed)
+      let accounts = book.accounts(of: entry.account, window: entry.window)
       book.restore(accounts, entry)
       for account in accounts { tellMarks(account, refused: false, at: now, into: &actions) }
     }
+    guard isLast else { return }
     book.knowsPast()
+    wakeBudgetWaiters(book.awaited, at: now, into: &actions)
+    needsPass = true
   }
 
   // MARK: For whoever asks
@@ -255,15 +279,21 @@ extension Admission {
     return book.remaining(tenants[Int(number)].accounts, withBroker: isSingleTenant, at: now)
   }
 
-  /// The windows that the budgets in force need to be told of.
-  public var budgetWindows: [BudgetWindow] {
-    var windows: [BudgetWindow] = []
-    func add(_ rules: [BudgetPolicy]) {
-      for rule in rules where !windows.contains(rule.window) { windows.append(rule.window) }
+  /// The windows of budgets that new rules have brought and of which the books have not told yet, and whose accounts have them.
+  public var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { book.untoldWindows }
+}
+
+extension AdmissionPolicy {
+  /// The windows that budgets have, each once, and whose accounts have them.
+  public var budgetWindows: [(window: BudgetWindow, scopes: Set<BudgetPolicy.Scope>)] {
+    var windows: [(window: BudgetWindow, scopes: Set<BudgetPolicy.Scope>)] = []
+    for rule in budgets + tenants.flatMap(\.budgets) + (tenantTemplate?.budgets ?? []) {
+      if let known = windows.firstIndex(where: { $0.window == rule.window }) {
+        windows[known].scopes.insert(rule.scope)
+      } else {
+        windows.append((rule.window, [rule.scope]))
+      }
     }
-    add(policy.budgets)
-    for tenant in policy.tenants { add(tenant.budgets) }
-    add(policy.tenantTemplate?.budgets ?? [])
     return windows
   }
 }

@@ -2,7 +2,7 @@
 
 extension Admission {
   /// Takes over a policy. Numbers of providers, models and keys that leases hold stay good.
-  mutating func install(_ new: AdmissionPolicy, at now: Instant) {
+  mutating func install(_ new: AdmissionPolicy, asksPast: Bool = false, at now: Instant) {
     forgetMeters(at: now)
     policy = new
     scheduler.replace(bands: new.bands)
@@ -26,7 +26,7 @@ extension Admission {
       install(rules, number, at: now)
     }
     while providers.last?.isFree == true { providers.removeLast() }
-    installBudgets(new)
+    installBudgets(new, asksPast: asksPast)
     for index in tenants.indices where tenants[index].inUse { tenants[index].isListed = false }
     for rules in new.tenants {
       let number = tenantIndex[rules.id] ?? addTenant(rules.id, rules, isListed: true, at: now)
@@ -188,9 +188,10 @@ extension Admission {
   /// A new policy while requests wait and run: those that wait are routed anew, those that run if they are tried again;
   /// where no candidate is left they are concluded.
   mutating func replace(
-    _ new: AdmissionPolicy, _ candidates: [RequestID: [Candidate]], at now: Instant, into actions: inout ActionList
+    _ new: AdmissionPolicy, _ candidates: [RequestID: [Candidate]], asksPast: Bool, at now: Instant,
+    into actions: inout ActionList
   ) {
-    install(new, at: now)
+    install(new, asksPast: asksPast, at: now)
     for (id, anew) in candidates where !anew.isEmpty {
       guard let location = locations[id] else { continue }
       if location >= 0 {
@@ -199,6 +200,7 @@ extension Admission {
         leases[Int(~location)]?.request.candidatesAnew = anew
       }
     }
+    reopenLeases()
     reroute(at: now, into: &actions)
   }
 

@@ -24,9 +24,7 @@ extension BudgetBook {
     var onExceed = BudgetPolicy.OnExceed.reject
     var isBrokers: Bool
     var isListed = false
-    /// Listed by the policy before: what it knows is not forgotten for accounts that a new policy adds.
-    var wasListed = false
-    /// Made by new rules: what was spent before is asked of the books.
+    /// Takes what the books say was spent before: it was made by new rules, or by a start.
     var isPastUnknown = false
     var window: Int32
     var unit = BudgetUnit.usd
@@ -39,6 +37,12 @@ extension BudgetBook {
     var current = Sum()
     /// Of the window before, or after where the clock was set back.
     var other: Sum?
+
+    mutating func take(_ rule: BudgetPolicy) {
+      limit = min(max(0, rule.limit.nanodollars), BudgetBook.mostLimit)
+      onExceed = rule.onExceed
+      warnAtPercent = Int32(min(max(0, rule.warnAtPercent), 100))
+    }
   }
 
   struct Key: Hashable, Sendable {
@@ -52,14 +56,27 @@ extension BudgetBook {
   /// A piece of a rolling window.
   struct Piece: Sendable {
     var serial: Int64
+    /// By another clock: where the clock was set back, the piece that it was when this was spent, or that it could have been. 0 where it
+    /// never was. What was spent counts while one of the two is in the window.
+    var echo: Int64 = 0
     var posted: Int64
+
+    /// - Parameter last: the piece that runs.
+    func counts(in last: Int64) -> Bool {
+      func isIn(_ serial: Int64) -> Bool { serial <= last && serial > last - BudgetWindow.pieces }
+      return isIn(serial) || echo != 0 && isIn(echo)
+    }
   }
 
   struct Window: Sendable {
     var window: BudgetWindow
+    /// Some rule has it: the shell tells of it.
+    var isInForce = false
     var end = Instant.distantFuture
     /// The serials of this sort's windows, and the epoch in which each began; the newest last.
     var history: [(epoch: UInt32, serial: Int64)] = [(0, 0)]
     var serial: Int64 = 0
+    /// Of a rolling window, the last piece that ever ran; beyond `serial` where the clock was set back.
+    var highest: Int64 = 0
   }
 }

@@ -10,27 +10,28 @@
 // window is counted in pieces (`BudgetWindow.pieces`), and calls count in the piece in which they end. Accounts that come and go
 // with clients (sessions, client keys, tenants that the policy does not list) are bounded in number.
 //
-// Why windows by serial number: the shell's clock may be set back or on. Each account remembers its present window's
-// sum and the one before, so that a clock that is set back over a border, or on and back again, finds what was spent.
+// Rules that come while calls run begin with the truth: running calls hold in their accounts at once, and where the books are asked,
+// nobody is admitted by such a rule before they have told. Everything that ends from the installation on is counted here, everything that
+// ended before it is told: nothing twice, and nothing never.
 
 struct BudgetBook: Sendable {
   /// Accounts that a client's words have made, at most.
   static let mostAccounts = 65_536
   static let mostSum: Int64 = 3_000_000_000_000_000_000
   /// Of limits, and of raises together: a billion dollars.
-  private static let mostLimit: Int64 = 1_000_000_000_000_000_000
+  static let mostLimit: Int64 = 1_000_000_000_000_000_000
 
-  private var accounts: [Account] = []
-  /// The pieces of accounts with a rolling window, the oldest first; at most `BudgetWindow.pieces`.
-  private var pieces: [Int32: [Piece]] = [:]
-  private var keys: [Key?] = []
+  var accounts: [Account] = []
+  /// The pieces of accounts with a rolling window, the oldest first; at most twice `BudgetWindow.pieces`.
+  var pieces: [Int32: [Piece]] = [:]
+  var keys: [Key?] = []
   /// Slots of requests that wait for a hold of this account to come back, by band, then age.
   private var waiters: [Int32: IndexedHeap] = [:]
   private var free: [Int32] = []
-  private var numbers: [Key: Int32] = [:]
-  private var windows: [Window] = []
+  var numbers: [Key: Int32] = [:]
+  var windows: [Window] = []
   private var raises: [BudgetRaise] = []
-  private var brokerRules: [BudgetPolicy] = []
+  private(set) var rules = BudgetRules()
   private var brokerAccounts: [Int32] = []
   private var stamp: UInt64 = 0
   private var unlisted = 0
@@ -38,34 +39,68 @@ struct BudgetBook: Sendable {
   private let most: Int
 
   /// Grows when any window gives way to another; a hold remembers the epoch in which it was taken.
-  private(set) var epoch: UInt32 = 0
+  var epoch: UInt32 = 0
   /// True where no rule exists at all.
   private(set) var isEmpty = true
-  /// False from new rules on until the books have told what was spent before them.
-  private var isPastKnown = true
-
   /// True where no rule counts tokens or requests: then what costs nothing takes nothing.
   private(set) var areAllInDollars = true
+
+  /// Until the books are told for the first time: every account takes what they say, and none waits for it.
+  private var isStarting = true
+  /// Rules that came while this process ran, of whose past the books have not told yet.
+  private var untold: Set<BudgetRules.Name> = []
 
   init(mostAccounts: Int = BudgetBook.mostAccounts) { most = mostAccounts }
 
   // MARK: Rules
 
-  /// Takes over the broker's rules and prepares for the tenants'. Sums stay.
-  mutating func replace(broker: [BudgetPolicy], isEmpty: Bool, areAllInDollars: Bool = true) {
-    self.isEmpty = isEmpty
-    self.areAllInDollars = areAllInDollars
-    brokerRules = broker
-    for index in accounts.indices where accounts[index].isOpen {
-      accounts[index].hasRule = false
-      accounts[index].wasListed = accounts[index].isListed
-      if accounts[index].isListed {
-        accounts[index].isListed = false
-        unlisted += 1
+  /// Takes over these rules. What accounts have counted stays, and so do those whose rule has gone.
+  /// - Parameter asksPast: the books are asked what was spent under rules that were not there before: until they have told, the accounts of
+  ///   these count from nothing and admit nothing. Otherwise such rules begin with what is known here.
+  mutating func replace(_ new: BudgetRules, asksPast: Bool) {
+    isEmpty = new.isEmpty
+    areAllInDollars = new.areAllInDollars
+    if asksPast {
+      // What was asked before and not told yet is asked again, from this moment on.
+      untold = new.names(notIn: rules).union(untold.filter(new.contains))
+      isStarting = false
+    } else {
+      untold = untold.filter(new.contains)
+    }
+    rules = new
+    for index in windows.indices { windows[index].isInForce = new.windows.contains(windows[index].window) }
+    for index in accounts.indices {
+      guard accounts[index].isOpen, let key = keys[index] else { continue }
+      let rule = new.rule(key)
+      accounts[index].hasRule = rule != nil
+      if let rule { accounts[index].take(rule) }
+      list(index, rule != nil && new.isListed(key.account))
+      if asksPast {
+        accounts[index].isPastUnknown = isUntold(key)
+        if accounts[index].isPastUnknown { empty(index) }
+      } else if !isStarting, !isUntold(key) {
+        accounts[index].isPastUnknown = false
       }
     }
-    isPastKnown = false
-    brokerAccounts = open(.broker, rules: broker, isListed: true)
+    brokerAccounts = open(.broker, rules: new.broker, isListed: true)
+  }
+
+  private func isUntold(_ key: Key) -> Bool {
+    !untold.isEmpty && rules.names(of: key).contains(where: untold.contains)
+  }
+
+  private mutating func list(_ index: Int, _ isListed: Bool) {
+    guard accounts[index].isListed != isListed else { return }
+    accounts[index].isListed = isListed
+    unlisted += isListed ? -1 : 1
+  }
+
+  /// Nothing spent; what running calls hold stays.
+  private mutating func empty(_ index: Int) {
+    pieces[Int32(index)] = nil
+    accounts[index].other = nil
+    let (serial, held) = (accounts[index].current.serial, accounts[index].current.held)
+    accounts[index].current = Sum(serial: serial, held: held)
   }
 
   /// The accounts of a tenant's own budgets, those of the broker first; empty where there are none.
@@ -88,23 +123,14 @@ struct BudgetBook: Sendable {
   private mutating func open(_ account: BudgetAccount, rules: [BudgetPolicy], isListed: Bool) -> [Int32] {
     var found: [Int32] = []
     for (index, rule) in rules.enumerated() where rule.scope == account.scope {
-      var ordinal: Int32 = 0
-      for earlier in rules[..<index]
-      where earlier.scope == rule.scope && earlier.window.name == rule.window.name
-        && earlier.unit == rule.unit
-      { ordinal += 1 }
-      let key = Key(account: account, window: rule.window, unit: rule.unit, ordinal: ordinal)
+      let key = Key(
+        account: account, window: rule.window, unit: rule.unit, ordinal: BudgetRules.ordinal(of: index, in: rules))
       stamp += 1
       let number = numbers[key] ?? add(key)
       accounts[Int(number)].hasRule = true
-      accounts[Int(number)].limit = min(max(0, rule.limit.nanodollars), Self.mostLimit)
-      accounts[Int(number)].onExceed = rule.onExceed
-      accounts[Int(number)].warnAtPercent = Int32(min(max(0, rule.warnAtPercent), 100))
+      accounts[Int(number)].take(rule)
       accounts[Int(number)].used = stamp
-      if isListed, !accounts[Int(number)].isListed {
-        accounts[Int(number)].isListed = true
-        unlisted -= 1
-      }
+      if isListed { list(Int(number), true) }
       found.append(number)
     }
     return found
@@ -117,7 +143,7 @@ struct BudgetBook: Sendable {
     account.unit = key.unit
     account.isRolling = key.window.period == .rolling
     account.current.serial = windows[Int(window)].serial
-    account.isPastUnknown = !isPastKnown
+    account.isPastUnknown = isStarting || isUntold(key)
     var known: [Piece]?
     if key.ordinal > 0,
       let sibling = numbers[Key(account: key.account, window: key.window, unit: key.unit, ordinal: 0)]
@@ -149,7 +175,7 @@ struct BudgetBook: Sendable {
     var idle: [(number: Int32, used: UInt64)] = []
     for index in accounts.indices {
       let account = accounts[index]
-      guard account.isOpen, !account.isListed, !account.wasListed, account.users == 0 else { continue }
+      guard account.isOpen, !account.isListed, account.users == 0 else { continue }
       let sum = sum(of: Int32(index))
       idle.append((Int32(index), sum.posted == 0 && sum.held == 0 ? 0 : account.used))
     }
@@ -166,105 +192,6 @@ struct BudgetBook: Sendable {
 
   /// Accounts that exist, for tests of the bound.
   var count: Int { numbers.count }
-
-  // MARK: Windows
-
-  private mutating func windowNumber(_ window: BudgetWindow) -> Int32 {
-    if let known = windows.firstIndex(where: { $0.window == window }) { return Int32(known) }
-    windows.append(Window(window: window))
-    return Int32(windows.count - 1)
-  }
-
-  /// The windows that hold now. The first word about a sort of window names what has been counted so far.
-  mutating func begin(_ states: [BudgetWindowState]) {
-    for state in states {
-      let number = Int(windowNumber(state.window))
-      windows[number].end = state.end
-      let known = windows[number].serial
-      guard known != state.serial else { continue }
-      if state.window.period == .rolling {
-        // Where the clock was set back, what is spent stays spent until its time has come again.
-        windows[number].serial = max(known, state.serial)
-        windows[number].history = [(0, windows[number].serial)]
-        continue
-      }
-      if windows[number].history.count == 1, known == 0 {
-        windows[number].history = [(0, state.serial)]
-        windows[number].serial = state.serial
-        for index in accounts.indices where Int(accounts[index].window) == number {
-          accounts[index].current.serial = state.serial
-        }
-        continue
-      }
-      epoch += 1
-      windows[number].serial = state.serial
-      windows[number].history.append((epoch, state.serial))
-      if windows[number].history.count > 8 { windows[number].history.removeFirst() }
-      // A clock that is set back is rare: what the accounts know is settled at once, before another step hides it.
-      guard state.serial < known else { continue }
-      for index in accounts.indices where Int(accounts[index].window) == number { roll(index) }
-    }
-  }
-
-  /// The sum that counts now, without changing anything.
-  private func sum(of number: Int32) -> Sum {
-    let account = accounts[Int(number)]
-    let serial = windows[Int(account.window)].serial
-    if account.current.serial == serial { return account.current }
-    if account.isRolling {
-      var rolled = account.current
-      rolled.serial = serial
-      rolled.posted = 0
-      for piece in pieces[number] ?? [] where piece.serial > serial - BudgetWindow.pieces {
-        rolled.posted = min(rolled.posted + piece.posted, Self.mostSum)
-      }
-      // Falling below a mark, it may be passed and told again.
-      if rolled.posted < Self.share(account.limit, percent: Int64(account.warnAtPercent)) { rolled.hasWarned = false }
-      if rolled.posted < account.limit { rolled.hasExceeded = false }
-      return rolled
-    }
-    if let other = account.other, other.serial == serial { return other }
-    var fresh = Sum(serial: serial)
-    // The clock was set back into a window that is not remembered: what is known to be spent stays spent. (One that lies
-    // between the two that are was passed over, with nothing in it.)
-    if serial < account.current.serial, (account.other?.serial ?? .max) > serial {
-      fresh.posted = min(account.current.posted + account.current.held, Self.mostSum)
-    }
-    return fresh
-  }
-
-  /// Makes the window that holds now the account's current one.
-  private mutating func roll(_ number: Int) {
-    let account = accounts[number]
-    let serial = windows[Int(account.window)].serial
-    guard account.current.serial != serial else { return }
-    let sum = sum(of: Int32(number))
-    if account.isRolling {
-      pieces[Int32(number)]?.removeAll { $0.serial <= serial - BudgetWindow.pieces }
-    } else {
-      accounts[number].other = account.current
-    }
-    accounts[number].current = sum
-  }
-
-  /// Counts an amount in a piece of a rolling window; the newest is the last.
-  private mutating func add(_ amount: Int64, toPiece serial: Int64, of number: Int32) {
-    guard amount > 0 else { return }
-    var list = pieces[number] ?? []
-    if let index = list.lastIndex(where: { $0.serial == serial }) {
-      list[index].posted = min(list[index].posted + amount, Self.mostSum)
-    } else {
-      list.append(Piece(serial: serial, posted: amount))
-      list.sort { $0.serial < $1.serial }
-      if list.count > Int(BudgetWindow.pieces) { list.removeFirst() }
-    }
-    pieces[number] = list
-  }
-
-  /// The serial of the account's window in an earlier epoch; nil where that is forgotten.
-  private func serial(of account: Account, in epoch: UInt32) -> Int64? {
-    windows[Int(account.window)].history.last { $0.epoch <= epoch }?.serial
-  }
 
   // MARK: Raises
 
@@ -295,7 +222,7 @@ struct BudgetBook: Sendable {
 
   enum Fit: Equatable, Sendable {
     case fits
-    /// Only the holds of running calls are in the way.
+    /// Only the holds of running calls are in the way, or that the books have not told yet what was spent before.
     case waits(Int32)
     case exceeds(Int32)
   }
@@ -326,7 +253,10 @@ struct BudgetBook: Sendable {
     var waits: (account: Int32, left: Int64)?
     for number in numbers {
       let account = accounts[Int(number)]
-      guard account.hasRule, account.onExceed == .reject, (demand.expected(account.unit) ?? 0) > 0 else { continue }
+      guard account.hasRule, account.onExceed == .reject else { continue }
+      let expected = demand.expected(account.unit)
+      if expected != 0, awaitsPast(number) { return (.waits(number), hold) }
+      guard (expected ?? 0) > 0 else { continue }
       let sum = sum(of: number)
       let left = limit(number, at: now) - sum.posted - sum.held
       if hold[account.unit] > left, waits.map({ left < $0.left }) ?? true { waits = (number, left) }
@@ -384,7 +314,7 @@ struct BudgetBook: Sendable {
     }
   }
 
-  private mutating func change(_ number: Int, takenIn epoch: UInt32, _ body: (inout Sum) -> Void) {
+  mutating func change(_ number: Int, takenIn epoch: UInt32, _ body: (inout Sum) -> Void) {
     roll(number)
     // What a rolling window holds and counts, it does when it happens.
     if accounts[number].isRolling { return body(&accounts[number].current) }
@@ -397,8 +327,22 @@ struct BudgetBook: Sendable {
     }
   }
 
-  /// What the books say was spent before the rules made these accounts, in the window that holds now. Accounts that were there before know
-  /// better.
+  /// Moves what a running call holds where other rules have given it other accounts. What it holds in those that are in both lists stays.
+  mutating func move(_ held: BudgetAmounts, from old: [Int32], to new: [Int32], takenIn epoch: UInt32) {
+    for number in old where !new.contains(number) {
+      let amount = held[accounts[Int(number)].unit]
+      if amount > 0 { change(Int(number), takenIn: epoch) { $0.release(amount) } }
+    }
+    for number in new where !old.contains(number) {
+      let amount = held[accounts[Int(number)].unit]
+      if amount > 0 { change(Int(number), takenIn: epoch) { $0.hold(amount) } }
+    }
+  }
+
+  // MARK: The past
+
+  /// Adds what the books say was spent before their accounts were made, or before the rules came that made them; accounts that were there
+  /// before know better. Each is told at most once.
   mutating func restore(_ numbers: [Int32], _ spent: BudgetSpent) {
     for number in numbers where accounts[Int(number)].isPastUnknown {
       roll(Int(number))
@@ -408,28 +352,32 @@ struct BudgetBook: Sendable {
         let piece = min(spent.piece ?? serial, serial)
         guard piece > serial - BudgetWindow.pieces else { continue }
         add(amount, toPiece: piece, of: number)
-        accounts[Int(number)].current.post(amount)
-      } else {
-        accounts[Int(number)].current.post(amount)
       }
+      accounts[Int(number)].current.post(amount)
     }
   }
 
   /// All that the books know has been told.
   mutating func knowsPast() {
-    isPastKnown = true
+    isStarting = false
+    untold.removeAll()
     for index in accounts.indices { accounts[index].isPastUnknown = false }
   }
 
-  /// The accounts of a scope for one sort of window, made where they are missing; for `restore`.
-  mutating func accounts(
-    of account: BudgetAccount, rules: [BudgetPolicy], window: BudgetWindow, isListed: Bool
-  ) -> [Int32] {
-    open(account, rules: rules, isListed: isListed).filter { keys[Int($0)]?.window == window }
+  /// True where the account admits nothing before the books have told what was spent.
+  func awaitsPast(_ number: Int32) -> Bool { !untold.isEmpty && accounts[Int(number)].isPastUnknown }
+
+  /// The windows of which the books have not told yet, and whose accounts have them.
+  var untoldWindows: [BudgetWindow: Set<BudgetPolicy.Scope>] {
+    untold.reduce(into: [:]) { $0[$1.window, default: []].insert($1.scope) }
   }
 
-  /// The rules of the whole broker.
-  var rulesOfBroker: [BudgetPolicy] { brokerRules }
+  /// The accounts of a scope for one sort of window, made where they are missing; for `restore`.
+  mutating func accounts(of account: BudgetAccount, window: BudgetWindow) -> [Int32] {
+    open(account, rules: rules.of(account), isListed: rules.isListed(account)).filter {
+      keys[Int($0)]?.window == window
+    }
+  }
 
   // MARK: Who uses it
 
@@ -493,7 +441,7 @@ struct BudgetBook: Sendable {
     return marks
   }
 
-  private static func share(_ limit: Int64, percent: Int64) -> Int64 {
+  static func share(_ limit: Int64, percent: Int64) -> Int64 {
     limit / 100 * percent + limit % 100 * percent / 100
   }
 

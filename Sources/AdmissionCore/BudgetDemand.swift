@@ -52,6 +52,9 @@ struct BudgetDemand: Sendable, Equatable {
     self.isFree = isFree
   }
 
+  /// Input and output together, each as far as it can be true.
+  static func tokens(_ input: TokenCount, _ output: TokenCount) -> Int64 { Int64(input) + Int64(output) }
+
   func expected(_ unit: BudgetUnit) -> Int64? {
     switch unit {
     case .usd: usd

@@ -12,7 +12,10 @@ public enum AdmissionEvent: Sendable {
   case limitsObserved(LeaseID, ObservedLimits)
   /// `candidates`: where the requests that wait or run may go under the new routes, from their next placement on. Who is not named
   /// keeps those with which it came, as far as they still exist.
-  case policyReplaced(AdmissionPolicy, candidates: [RequestID: [Candidate]] = [:])
+  ///
+  /// `asksPast`: the shell asks the books, from this moment on, what was spent under budgets that are new (`Admission.untoldBudgets`), and
+  /// tells it with `budgetsRestored`; until then nobody is admitted by such a budget. Where it is false, they begin with nothing.
+  case policyReplaced(AdmissionPolicy, candidates: [RequestID: [Candidate]] = [:], asksPast: Bool = false)
   case operatorCommanded(OperatorCommand)
   /// A free call of our own with this key has ended: the provider refused the key by words, or did not. `generation` is the
   /// secret's.
@@ -21,13 +24,14 @@ public enum AdmissionEvent: Sendable {
   case budgetWindowsBegan([BudgetWindowState])
   /// All raises of budgets that hold, in the place of those that held before.
   case budgetRaisesReplaced([BudgetRaise])
-  /// At the start: what the books say was spent in the windows that hold now.
-  case budgetsRestored([BudgetSpent])
+  /// What the books say was spent in the windows that hold now: at the start, and after a policy that asks, of what ended before it. In one
+  /// or more parts; `isLast` with the last one.
+  case budgetsRestored([BudgetSpent], isLast: Bool = true)
   /// At the start: what was sent in the last minutes, so that limits go on where they were.
   case restored([PastAttempt])
   /// The day, in UTC, that holds now; for limits by the day.
   case dayBegan(Day)
-  /// At the start: what was used since the day began.
+  /// What was used since the day began: at the start, and after a policy that asks, of what ended before it.
   case daySumsRestored([DaySum])
   /// At the start: what was known of models' calls.
   case learnedRestored([LearnedModel])

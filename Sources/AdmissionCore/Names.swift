@@ -75,6 +75,8 @@ public struct Money: Hashable, Comparable, Sendable {
   public static let zero = Money(nanodollars: 0)
   /// 1,000 USD: what one call can be taken to cost, whatever its provider says.
   public static let mostPerCall = Money(nanodollars: 1_000_000_000_000)
+  /// 1,000,000 USD: what one attempt can be taken to cost. The results of a batch are one attempt for all of its calls.
+  public static let mostPerAttempt = Money(nanodollars: 1_000_000_000_000_000)
   public static func < (left: Money, right: Money) -> Bool { left.nanodollars < right.nanodollars }
   /// Stops at the ends of the range instead of overflowing.
   public static func + (left: Money, right: Money) -> Money {

@@ -537,10 +537,12 @@ final class Attempt: UpstreamEvents {
 
   /// What tokens cost at the time of the attempt.
   /// - Parameter model: as the line of a batch names it; empty counts as that of the call.
-  func price(_ usage: Usage, _ extras: UsageExtras, model: String, tier: String?) -> (Money?, CostSource) {
+  func price(
+    _ usage: Usage, _ extras: UsageExtras, model: String, tier: String?, isWholeBatch: Bool = false
+  ) -> (Money?, CostSource) {
     rules.prices.cost(
       of: usage, extras: extras, model: model.isEmpty ? record.model : model, answeredBy: tap?.model, reported: nil,
-      tier: tier, at: broker.wallNanoseconds(at: began))
+      tier: tier, isWholeBatch: isWholeBatch, at: broker.wallNanoseconds(at: began))
   }
 
   private func cost(of usage: Usage?, _ extras: UsageExtras) -> (Money?, CostSource) {

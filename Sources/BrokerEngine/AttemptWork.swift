@@ -33,7 +33,7 @@ extension Attempt {
       sums.cacheWriteHour += line.extras.cacheWriteHourTokens
       let (cost, source) = price(line.usage, line.extras, model: line.model, tier: "batch")
       sums.source = cost == nil ? .unknown : sums.source == .unknown ? .unknown : source
-      if let cost { sums.cost?.add(cost) } else { sums.cost = nil }
+      sums.cost = sums.cost.flatMap { sum in cost.map { min(sum + $0, .mostPerAttempt) } }
     }
   }
 
@@ -68,7 +68,8 @@ extension Attempt {
     }
     guard let usage = tap.usage, !usage.isNothing, tap.work?.isUnderWay != true else { return nil }
     let tier = work.kind == .batch ? "batch" : tap.serviceTier
-    let (cost, source) = price(usage, tap.extras, model: exchange.record.model, tier: tier)
+    let (cost, source) = price(
+      usage, tap.extras, model: exchange.record.model, tier: tier, isWholeBatch: work.kind == .batch)
     // A batch's own state does not always name a model: its lines will.
     if cost == nil, work.kind == .batch { return nil }
     return broker.works.show(own, usage, cacheWriteHour: tap.extras.cacheWriteHourTokens, cost: cost)

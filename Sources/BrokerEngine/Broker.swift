@@ -91,8 +91,12 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
       policy: Broker.admission(policy, secrets, at: wall), clock: parts.clock, loop: parts.loop)
     dispatcher.delegate = self
     budgets.isWaitedFor = { [unowned self] in !exchanges.isEmpty }
-    budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
+    tellCalendar(of: policy.admission)
     keyCalendar.policyChanged(policy, told: wall)
+  }
+
+  private func tellCalendar(of policy: AdmissionPolicy) {
+    budgets.policyChanged(policy.budgetWindows.map(\.window), needsDays: policy.hasDayLimits)
   }
 
   // MARK: For the operator
@@ -100,8 +104,15 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
   public var policy: Policy { rules.policy }
 
   /// Puts a checked policy in the place of the old one; requests that are under way go on.
-  /// - Parameter prices: nil keeps the present ones.
-  public func replacePolicy(_ policy: Policy, secrets: KeySecrets, prices: PriceBook? = nil) {
+  /// - Parameters:
+  ///   - prices: nil keeps the present ones.
+  ///   - asksPast: the books will be asked what this returns. Until `restore(spent:isLast:)` tells what they say, nobody is admitted by a
+  ///     budget that is new.
+  /// - Returns: what to ask; nil where nothing is new, or where nobody asks.
+  @discardableResult
+  public func replacePolicy(_ policy: Policy, secrets: KeySecrets, prices: PriceBook? = nil, asksPast: Bool = false)
+    -> PastQuestion?
+  {
     var secrets = secrets
     _ = secrets.succeed(rules.secrets)
     let wall = wallNanoseconds(at: now)
@@ -114,10 +125,12 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     memory.limit = policy.memory
     models.forget()
     keyRefusals.retain(of: policy)
-    dispatcher.replacePolicy(admission, candidates: candidatesAnew())
+    // Windows first: what runs is counted in those that hold now.
+    tellCalendar(of: admission)
+    dispatcher.replacePolicy(admission, candidates: candidatesAnew(), asksPast: asksPast)
     priceClock.pricesChanged()
-    budgets.policyChanged(dispatcher.budgetWindows, needsDays: policy.admission.hasDayLimits)
     keyCalendar.policyChanged(policy, told: wall)
+    return asksPast ? pastQuestion(of: admission, endedBefore: WallInstant(nanoseconds: wall)) : nil
   }
 
   /// Where those that wait or run may go, and at which price, under the newest rules; who keeps what it has is not named.
@@ -129,6 +142,15 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     guard !repriced.isEmpty else { return }
     dispatcher.replacePolicy(
       Broker.admission(rules.policy, rules.secrets, at: wallNanoseconds(at: now)), candidates: repriced)
+  }
+
+  private func pastQuestion(of policy: AdmissionPolicy, endedBefore cut: WallInstant) -> PastQuestion? {
+    let untold = dispatcher.untoldBudgets
+    let spans = budgets.spans(
+      policy.budgetWindows.compactMap { window, _ in untold[window].map { (window, $0) } })
+    let dayBegan = budgets.dayBegan
+    guard !spans.isEmpty || dayBegan != nil else { return nil }
+    return PastQuestion(spans: spans, dayBegan: dayBegan, endedBefore: cut)
   }
 
   /// Takes up secrets that changed outside the policy; false where none did.

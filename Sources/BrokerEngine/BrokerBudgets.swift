@@ -5,7 +5,7 @@ import PolicyFile
 
 extension Broker {
   /// What a starting broker needs to know of the past: the windows of its budgets, and when each of them began.
-  public var budgetSpans: [BudgetSpan] { budgets.spans(dispatcher.budgetWindows) }
+  public var budgetSpans: [BudgetSpan] { budgets.spans(policy.admission.budgetWindows) }
 
   /// What the books know from before the start. To be called once, before the first request.
   public func restore(spent: [BudgetSpent], raises: [HeldRaise], attempts: [PastAttempt]) {
@@ -15,14 +15,16 @@ extension Broker {
     if !attempts.isEmpty { dispatcher.tell(.restored(attempts)) }
   }
 
-  /// What was spent in the windows of budgets that new rules have brought; budgets that were there before know better. To be told after the
-  /// start and after each change of the policy, even where it is nothing.
-  public func restore(spent: [BudgetSpent]) { dispatcher.tell(.budgetsRestored(spent)) }
+  /// What was spent before, in the windows of budgets that new rules have brought; budgets that were there before know better. To be told
+  /// after a `replacePolicy` that asks, even where it is nothing; in parts, where it is much.
+  public func restore(spent: [BudgetSpent], isLast: Bool = true) {
+    dispatcher.tell(.budgetsRestored(spent, isLast: isLast))
+  }
 
   /// When the day began that limits by the day count; nil where there are none.
   public var dayBegan: WallInstant? { budgets.dayBegan }
 
-  /// What was used since `dayBegan`. To be called once, before the first request.
+  /// What was used since `dayBegan`; limits that know as much stay as they are. To be told before the first request, and after a `replacePolicy` that asks.
   public func restore(daySums: [DaySum]) { dispatcher.tell(.daySumsRestored(daySums)) }
 
   /// What an earlier process wanted to be known. To be called once, before the first request; the oldest first.

@@ -32,15 +32,31 @@ public struct HeldRaise: Sendable, Equatable {
 /// A stretch of time that counts in a budget's window, up to now or to the next span of the same window.
 public struct BudgetSpan: Sendable, Equatable {
   public var window: BudgetWindow
+  /// Whose accounts have it.
+  public var scopes: Set<BudgetPolicy.Scope>
   public var began: WallInstant
   /// Of a rolling window.
   public var piece: Int64?
 
-  public init(window: BudgetWindow, began: WallInstant, piece: Int64? = nil) {
+  public init(
+    window: BudgetWindow, scopes: Set<BudgetPolicy.Scope> = Set(BudgetPolicy.Scope.allCases), began: WallInstant,
+    piece: Int64? = nil
+  ) {
     self.window = window
+    self.scopes = scopes
     self.began = began
     self.piece = piece
   }
+}
+
+/// What the books are asked when a policy has brought budgets, or limits by the day, that were not there before.
+public struct PastQuestion: Sendable, Equatable {
+  /// Empty where no budget is new.
+  public var spans: [BudgetSpan]
+  /// When the day began, where there are limits by the day.
+  public var dayBegan: WallInstant?
+  /// When the policy came: what ended before it is asked, everything later has been counted.
+  public var endedBefore: WallInstant
 }
 
 final class BudgetKeeper {
@@ -108,19 +124,20 @@ final class BudgetKeeper {
     }
   }
 
-  /// The spans of the windows that hold now, whose spending a start has to ask for: one for each, from its beginning; for `total`
+  /// The spans of the windows that hold now, whose spending is to be asked for: one for each, from its beginning; for `total`
   /// from 0; for a rolling one each of its pieces.
-  func spans(_ windows: [BudgetWindow]) -> [BudgetSpan] {
+  func spans(_ windows: [(window: BudgetWindow, scopes: Set<BudgetPolicy.Scope>)]) -> [BudgetSpan] {
     let wall = WallInstant(nanoseconds: wall(now()))
-    return windows.flatMap { window -> [BudgetSpan] in
+    return windows.flatMap { window, scopes -> [BudgetSpan] in
       guard window.period == .rolling else {
         let begin = calendars[window.timeZone]?.window(window.period, at: wall)?.begin
-        return [BudgetSpan(window: window, began: begin ?? WallInstant(nanoseconds: 0))]
+        return [BudgetSpan(window: window, scopes: scopes, began: begin ?? WallInstant(nanoseconds: 0))]
       }
       let piece = Self.piece(of: window, at: wall.nanoseconds)
       return ((piece - BudgetWindow.pieces + 1)...piece).map {
         BudgetSpan(
-          window: window, began: WallInstant(nanoseconds: $0 * window.pieceLength * 1_000_000_000), piece: $0)
+          window: window, scopes: scopes, began: WallInstant(nanoseconds: $0 * window.pieceLength * 1_000_000_000),
+          piece: $0)
       }
     }
   }

@@ -40,8 +40,10 @@ final class Dispatcher {
   func progress(_ lease: LeaseID, _ progress: Progress) { take(.progressed(lease, progress)) }
   func settle(_ lease: LeaseID, _ settlement: Settlement) { take(.settled(lease, settlement)) }
   func observe(_ limits: ObservedLimits, _ lease: LeaseID) { take(.limitsObserved(lease, limits)) }
-  func replacePolicy(_ policy: AdmissionPolicy, candidates: [RequestID: [Candidate]] = [:]) {
-    take(.policyReplaced(policy, candidates: candidates))
+  func replacePolicy(
+    _ policy: AdmissionPolicy, candidates: [RequestID: [Candidate]] = [:], asksPast: Bool = false
+  ) {
+    take(.policyReplaced(policy, candidates: candidates, asksPast: asksPast))
   }
   func command(_ command: OperatorCommand) { take(.operatorCommanded(command)) }
   func drain(until end: Instant?) {
@@ -50,7 +52,7 @@ final class Dispatcher {
   }
   /// Events about budgets, keys and the past.
   func tell(_ event: AdmissionEvent) { take(event) }
-  var budgetWindows: [BudgetWindow] { core.budgetWindows }
+  var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { core.untoldBudgets }
   func takeLearned() -> [LearnedModel] { core.takeLearned() }
   func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: clock.instant) }
 

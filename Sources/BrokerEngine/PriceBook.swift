@@ -86,9 +86,10 @@ public final class PriceBook {
   ///   - model: as the client named it; `answeredBy`, the name in the answer, counts where that has no price.
   ///   - reported: the provider's own price of the call.
   ///   - tier: as the answer names it.
+  ///   - isWholeBatch: the usage is that of all the calls of a batch.
   public func cost(
     of usage: Usage, extras: UsageExtras, model: String, answeredBy: String?, reported: Money?, tier: String?,
-    at wall: Int64
+    isWholeBatch: Bool = false, at wall: Int64
   ) -> (cost: Money?, source: CostSource) {
     if let reported { return (min(max(.zero, reported), .mostPerCall), .provider) }
     let isNothing = usage.inputTokens == 0 && usage.outputTokens == 0 && extras.audioMilliseconds == 0
@@ -99,7 +100,7 @@ public final class PriceBook {
         tier: Self.tier(tier), inputTokens: usage.inputTokens, extras: extras, at: wall)
     else { return isNothing ? (.zero, .free) : (nil, .unknown) }
     guard let cost = CallCost.cost(of: usage, extras: extras, at: rates) else { return (nil, .unknown) }
-    return (min(cost, .mostPerCall), .prices)
+    return (min(cost, isWholeBatch ? .mostPerAttempt : .mostPerCall), .prices)
   }
 
   /// The vendors' words for a tier; what is none of the dearer or cheaper ones costs the standard rates.

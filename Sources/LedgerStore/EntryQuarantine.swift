@@ -2,61 +2,94 @@
 //
 // Promises: one bad entry stops nobody. An entry that breaks a rule of the tables, or whose bytes cannot be read, is replaced by a row in
 // `changes` that names it and says why; where even that cannot be written it is dropped and counted. Trouble that passes, such as a full disk or
-// a lock, is thrown as before: then nothing of the remaining entries is lost, and trying again is right.
+// a lock, is thrown: nothing of the remaining entries is lost, and whoever tries again writes only those.
 import AdmissionCore
 import GRDB
+
+/// Entries on their way into the database. What is written leaves the list, so that whoever tries again after some trouble begins behind it.
+struct UnwrittenEntries {
+  fileprivate(set) var batches: [EntryBatch]
+  /// What is to be told of entries that are written: it comes before the batches, and has no numbers.
+  fileprivate var notes: [LedgerEntry] = []
+  /// Entries that were put aside so far.
+  private(set) var putAside = 0
+  /// The journal's number of the last entry.
+  private let last: UInt64
+
+  /// - Parameter last: the journal's number of the last entry.
+  init(_ batches: [EntryBatch], through last: UInt64) {
+    self.batches = batches
+    self.last = last
+  }
+
+  var isEmpty: Bool { batches.isEmpty && notes.isEmpty }
+
+  /// The journal's number of the last entry of the first `count` batches.
+  fileprivate func number(behind count: Int) -> UInt64 {
+    last - min(last, UInt64(batches[count...].reduce(0) { $0 + $1.count }))
+  }
+
+  fileprivate mutating func wrote(_ count: Int) { batches.removeFirst(count) }
+  fileprivate mutating func havePutAside(_ count: Int) { putAside += count }
+}
 
 extension EntryWriter {
   /// Writes the entries, in one transaction where all of them fit.
   /// - Parameters:
+  ///   - entries: loses what is written, also where it throws.
   ///   - now: nanoseconds of a monotonic clock.
-  ///   - number: the journal's number of the last entry; what is written before it is noted with it.
-  /// - Returns: how many entries were put aside.
-  func writeWhatFits(_ batches: [EntryBatch], now: UInt64, through number: UInt64) throws -> Int {
+  func writeWhatFits(_ entries: inout UnwrittenEntries, now: UInt64) throws {
+    // Halved until the bad one stands alone.
+    var count = entries.batches.count
+    while !entries.isEmpty {
+      if !entries.notes.isEmpty {
+        try tell(entries.notes, now: now, through: entries.number(behind: 0))
+        entries.notes = []
+        continue
+      }
+      count = min(max(1, count), entries.batches.count)
+      do {
+        let strays = try write(Array(entries.batches[..<count]), now: now, through: entries.number(behind: count))
+        entries.wrote(count)
+        entries.notes = strays.map(LedgerWriter.note)
+        count = entries.batches.count
+      } catch let trouble where EntryWriter.isOfTheEntry(trouble) {
+        if count > 1 {
+          count /= 2
+        } else if let parts = entries.batches[0].readable(), parts.count > 1 {
+          entries.batches.replaceSubrange(..<1, with: parts.map { EntryBatch([$0]) })
+          count = parts.count / 2
+        } else {
+          try putAside(entries.batches[0], trouble, now: now, through: entries.number(behind: 1))
+          entries.havePutAside(entries.batches[0].count)
+          entries.wrote(1)
+          count = entries.batches.count
+        }
+      }
+    }
+  }
+
+  /// One by one where not all of them are taken; what is not has been counted, or is a note of something that has.
+  private func tell(_ notes: [LedgerEntry], now: UInt64, through number: UInt64) throws {
     do {
-      let strays = try write(batches, now: now, through: number)
-      guard !strays.isEmpty else { return 0 }
-      return try writeWhatFits([EntryBatch(strays.map(LedgerWriter.note))], now: now, through: number)
+      _ = try write([EntryBatch(notes)], now: now, through: number)
+    } catch let trouble where EntryWriter.isOfTheEntry(trouble) && notes.count > 1 {
+      for note in notes { try tell([note], now: now, through: number) }
     } catch let trouble where EntryWriter.isOfTheEntry(trouble) {
-      return try split(batches, trouble, now: now, through: number)
+      // There is nothing else that could still be written.
     }
   }
 
-  /// Halves, until the bad one stands alone.
-  private func split(_ batches: [EntryBatch], _ trouble: any Error, now: UInt64, through number: UInt64) throws -> Int {
-    if batches.count > 1 {
-      let (first, second) = (Array(batches[..<(batches.count / 2)]), Array(batches[(batches.count / 2)...]))
-      let behind = UInt64(second.reduce(0) { $0 + $1.count })
-      return try writeWhatFits(first, now: now, through: number - min(number, behind))
-        + writeWhatFits(second, now: now, through: number)
-    }
-    guard let batch = batches.first else { return 0 }
-    guard let entries = batch.readable() else {
-      try putAside(
-        ("\(batch.count) entries whose bytes cannot be read", WallInstant(nanoseconds: 0)), trouble, now: now,
-        through: number)
-      return batch.count
-    }
-    guard entries.count > 1 else {
-      guard let entry = entries.first else { return 0 }
-      try putAside(EntryWriter.describe(entry), trouble, now: now, through: number)
-      return 1
-    }
-    return try split(entries.map { EntryBatch([$0]) }, trouble, now: now, through: number)
-  }
-
-  private func putAside(
-    _ entry: (name: String, at: WallInstant), _ trouble: any Error, now: UInt64, through number: UInt64
-  ) throws {
+  /// One entry, or a batch whose bytes cannot be read.
+  private func putAside(_ batch: EntryBatch, _ trouble: any Error, now: UInt64, through number: UInt64) throws {
+    let entry =
+      batch.readable()?.first.map(EntryWriter.describe)
+      ?? ("\(batch.count) entries whose bytes cannot be read", WallInstant(nanoseconds: 0))
     let row = LedgerEntry.changed(
       LedgerChange(
-        at: entry.at, subject: .broker, name: String(entry.name.prefix(128)), state: "put_aside",
+        at: entry.1, subject: .broker, name: String(entry.0.prefix(128)), state: "put_aside",
         reason: String("the ledger does not take this entry: \(trouble)".prefix(512))))
-    do {
-      _ = try write([EntryBatch([row])], now: now, through: number)
-    } catch let worse where EntryWriter.isOfTheEntry(worse) {
-      // Counted by the caller; there is nothing else that could still be written.
-    }
+    try tell([row], now: now, through: number)
   }
 
   private static func describe(_ entry: LedgerEntry) -> (name: String, at: WallInstant) {

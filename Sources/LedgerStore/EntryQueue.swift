@@ -115,18 +115,21 @@ final class EntryQueue: Sendable {
   var putAside: Int { box.withLock { $0.putAside } }
   func countPutAside(_ count: Int) { box.withLock { $0.putAside += count } }
 
-  /// Waits until the database has all that was appended before, at most this long.
-  func settle(within patience: DispatchTimeInterval) {
-    let waiter: DispatchSemaphore? = box.withLock { box in
-      guard box.applied < box.appended, box.obstacle == nil else { return nil }
+  /// Waits until the database has all that was appended before, at most this long; false where it has not.
+  @discardableResult
+  func settle(within patience: DispatchTimeInterval) -> Bool {
+    let (number, waiter): (UInt64, DispatchSemaphore?) = box.withLock { box in
+      guard box.applied < box.appended, box.obstacle == nil else { return (box.appended, nil) }
       let waiter = DispatchSemaphore(value: 0)
       box.readers.append((box.appended, waiter))
       box.isPausing = false
-      return waiter
+      return (box.appended, waiter)
     }
-    guard let waiter else { return }
-    bell.signal()
-    _ = waiter.wait(timeout: .now() + patience)
+    if let waiter {
+      bell.signal()
+      _ = waiter.wait(timeout: .now() + patience)
+    }
+    return box.withLock { $0.applied >= number }
   }
 
   /// False where it was closed before.

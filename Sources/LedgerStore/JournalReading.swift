@@ -117,9 +117,19 @@ extension Journal {
   }
 
   /// The version of a file of this ledger's whose entries are coded in another way. The head of a frame is the same in all versions.
+  /// One damaged byte makes no other version: the second frame says the same, or the only one cannot be read by this one.
   private static func otherVersion(_ bytes: [UInt8], ledger: UInt64) -> UInt8? {
-    guard bytes.count >= headSize, bytes[0] & 0xF0 == mark & 0xF0, bytes[0] != mark else { return nil }
-    return number(bytes, payloadStart) == ledger ? bytes[0] & 0x0F : nil
+    guard bytes.count >= headSize, bytes[0] & 0xF0 == mark & 0xF0, bytes[0] != mark,
+      number(bytes, payloadStart) == ledger, let sizes = head(bytes, 0), sizes.length >= headSize - payloadStart,
+      sizes.length <= bytes.count - payloadStart
+    else { return nil }
+    let end = payloadStart + sizes.length
+    let payload = bytes[payloadStart..<end]
+    let isOther =
+      end < bytes.count
+      ? bytes[end] == bytes[0]
+      : checksum(payload) == sizes.checksum && (try? frame(of: payload, ledger: ledger)) == nil
+    return isOther ? bytes[0] & 0x0F : nil
   }
 
   /// The frame at an offset, and where it ends; nil inside where it is another ledger's, nil where there is none.
@@ -129,18 +139,20 @@ extension Journal {
     guard sizes.length >= headSize - payloadStart, sizes.length <= bytes.count - begin else { return nil }
     let payload = bytes[begin..<(begin + sizes.length)]
     guard checksum(payload) == sizes.checksum else { return nil }
+    guard number(bytes, begin) == ledger else { return (nil, payload.endIndex) }
+    return (try? frame(of: payload, ledger: ledger)).map { ($0, payload.endIndex) }
+  }
+
+  /// What lies behind a frame's head. Throws where it is not of this version.
+  private static func frame(of payload: ArraySlice<UInt8>, ledger: UInt64) throws(EntryCoding.Unreadable) -> Frame {
     var decoder = EntryDecoder(payload)
-    do {
-      guard try decoder.fixed() == ledger else { return (nil, payload.endIndex) }
-      let first = try decoder.fixed()
-      var entries: [LedgerEntry] = []
-      while !decoder.isAtEnd { entries.append(try decoder.entry()) }
-      let (next, overflow) = first.addingReportingOverflow(UInt64(entries.count))
-      guard !overflow else { return nil }
-      return (Frame(first: first, entries: entries, next: next), payload.endIndex)
-    } catch {
-      return nil
-    }
+    guard try decoder.fixed() == ledger else { throw EntryCoding.Unreadable() }
+    let first = try decoder.fixed()
+    var entries: [LedgerEntry] = []
+    while !decoder.isAtEnd { entries.append(try decoder.entry()) }
+    let (next, overflow) = first.addingReportingOverflow(UInt64(entries.count))
+    guard !overflow else { throw EntryCoding.Unreadable() }
+    return Frame(first: first, entries: entries, next: next)
   }
 
   private static func head(_ bytes: [UInt8], _ at: Int) -> (length: Int, checksum: UInt64)? {

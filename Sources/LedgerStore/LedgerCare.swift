@@ -7,13 +7,10 @@ public enum LedgerCare {
   /// Rows that go in one transaction: it lasts a few milliseconds, less than a broker waits for its lock.
   static let step = 2000
 
-  /// Nano-dollars that one attempt counts with at most, and a sum: whatever an older version let in, sums of sums fit 64 bits.
-  private static let mostCost: Int64 = 1_000_000_000_000_000
-  private static let mostSum: Int64 = 3_000_000_000_000_000_000
-  /// Hours for which sums are kept one by one: longer than any window of a budget that has an end.
-  static let keptHours: Int64 = 24 * 93
+  /// Hours for which sums are kept one by one: longer than any window of a budget that has an end (a rolling one of 366 days).
+  static let keptHours: Int64 = 24 * 367
 
-  /// Removes attempts, requests and changes that were written before this instant. What they cost stays in the sums of each tenant, client
+  /// Removes attempts, requests and changes that were written before this instant. What they cost and used stays in the sums of each tenant, client
   /// key and session, by the hour, so that all budgets hold. Open holds stay.
   /// - Returns: the number of removed attempts and requests.
   /// - Throws: `LedgerError`.
@@ -37,13 +34,12 @@ public enum LedgerCare {
         guard let last else { return .commit }
         try db.execute(
           sql: """
-            INSERT INTO pruned_sums
+            INSERT INTO pruned_sums (hour, tenant, client_key, session, attempts, cost, tokens)
             SELECT max(0, a.held_at) / \(UTCTime.hour), s.tenant, s.client_key, s.session, count(*),
-              coalesce(sum(min(a.cost, \(mostCost))), 0)
+              coalesce(sum(\(LedgerAmount.cost("a.cost"))), 0), sum(\(LedgerAmount.tokens(of: "a")))
             FROM attempts a JOIN series s ON s.id = a.series
-            WHERE a.id <= ? AND a.state IN (1, 3) GROUP BY 1, 2, 3, 4
-            ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts,
-              cost = min(cost + excluded.cost, \(mostSum))
+            WHERE a.id <= ? AND a.state IN (1, 3) AND (a.cost > 0 OR \(LedgerAmount.tokens(of: "a")) > 0)
+            GROUP BY 1, 2, 3, 4 \(addition)
             """, arguments: [last])
         try db.execute(sql: "DELETE FROM attempts WHERE id <= ? AND state > 0", arguments: [last])
         removed = db.changesCount
@@ -66,17 +62,26 @@ public enum LedgerCare {
     return (attempts, requests)
   }
 
+  /// SQL: what comes to a sum that is there already.
+  private static let addition = """
+    ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts,
+      cost = min(cost + excluded.cost, \(LedgerAmount.mostSum)), tokens = min(tokens + excluded.tokens, \(LedgerAmount.mostSum))
+    """
+
+  /// SQL: a sum that does not overflow.
+  private static func total(_ column: String) -> String {
+    "CAST(min(total(\(column)), \(LedgerAmount.mostSum)) AS INTEGER)"
+  }
+
   /// Sums of hours that are in no window any more become one for each caller.
   private static func foldOldSums(before hour: Int64, _ db: Database) throws {
     guard hour > 0 else { return }
     try db.inTransaction(.immediate) {
       try db.execute(
         sql: """
-          INSERT INTO pruned_sums
-          SELECT -1, tenant, client_key, session, sum(attempts), CAST(min(total(cost), \(mostSum)) AS INTEGER)
-          FROM pruned_sums WHERE hour >= 0 AND hour < ? GROUP BY 2, 3, 4
-          ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts,
-            cost = min(cost + excluded.cost, \(mostSum))
+          INSERT INTO pruned_sums (hour, tenant, client_key, session, attempts, cost, tokens)
+          SELECT -1, tenant, client_key, session, sum(attempts), \(total("cost")), \(total("tokens"))
+          FROM pruned_sums WHERE hour >= 0 AND hour < ? GROUP BY 2, 3, 4 \(addition)
           """, arguments: [hour])
       try db.execute(sql: "DELETE FROM pruned_sums WHERE hour >= 0 AND hour < ?", arguments: [hour])
       return .commit

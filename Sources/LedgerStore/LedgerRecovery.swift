@@ -22,7 +22,11 @@ public struct LedgerRecovery: Sendable, Equatable {
       let since = try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = 'unfinished_since'") ?? 0
       try giveRowsToLists(since, db)
       let open = try Row.fetchOne(
-        db, sql: "SELECT count(*), coalesce(sum(held), 0), min(id) FROM attempts WHERE state = 0")
+        db,
+        sql: """
+          SELECT count(*), CAST(min(total(\(LedgerAmount.cost("held"))), \(LedgerAmount.mostSum)) AS INTEGER), min(id)
+          FROM attempts WHERE state = 0
+          """)
       recovery.presumedAttempts = open?[0] ?? 0
       recovery.presumedCost = Money(nanodollars: open?[1] ?? 0)
       if recovery.presumedAttempts > 0 { try presume(now, db) }
@@ -74,7 +78,7 @@ public struct LedgerRecovery: Sendable, Equatable {
     try db.execute(
       sql: """
         UPDATE attempts SET state = 3, ended_at = max(held_at, ?), verdict = ?, input_tokens = reserved_input,
-          output_tokens = reserved_output, estimated = 1, cost = held,
+          output_tokens = reserved_output, estimated = 1, cost = \(LedgerAmount.cost("held")),
           cost_source = CASE WHEN held IS NULL THEN ? ELSE ? END
         WHERE state = 0
         """,

@@ -71,8 +71,9 @@ struct LedgerReplay {
       try writer?.takeUpOpenHolds()
     }
     guard let writer else { return }
-    putAside += try writer.writeWhatFits(
-      [EntryBatch(entries)], now: DispatchTime.now().uptimeNanoseconds, through: number)
+    var unwritten = UnwrittenEntries([EntryBatch(entries)], through: number)
+    try writer.writeWhatFits(&unwritten, now: DispatchTime.now().uptimeNanoseconds)
+    putAside += unwritten.putAside
   }
 
   /// Copies a file to the first free name of `FILE.damaged-1`, `-2` .. `-99`.

@@ -23,28 +23,28 @@ private struct Spent {
   var isZero: Bool { cost == 0 && tokens == 0 && requests == 0 }
 
   static func + (left: Spent, right: Spent) -> Spent {
-    func sum(_ one: Int64, _ other: Int64) -> Int64 {
-      let (total, overflow) = one.addingReportingOverflow(other)
-      return overflow ? .max : total
-    }
-    return Spent(
-      cost: sum(left.cost, right.cost), tokens: sum(left.tokens, right.tokens),
-      requests: sum(left.requests, right.requests))
+    Spent(
+      cost: left.cost.saturatingAdding(right.cost), tokens: left.tokens.saturatingAdding(right.tokens),
+      requests: left.requests.saturatingAdding(right.requests))
   }
 }
 
 extension LedgerStore {
   /// Posted and presumed costs since each of these instants, counted by the time of the hold. An instant of 0 or less means
   /// everything. What was pruned is known by the hour, and an hour counts whole. One pass over the rows since the earliest.
-  /// - Parameter now: what a clock that was ahead has dated later than a minute from here counts in no window but the endless one.
-  public func spending(since starts: [WallInstant], now: WallInstant) throws -> [CallerSpending] {
+  /// - Parameters:
+  ///   - now: what a clock that was ahead has dated later than a minute from here counts in no window but the endless one.
+  ///   - cut: only attempts that ended before it; then the answer is whole, or there is none.
+  /// - Throws: `LedgerError`; of kind `locked` where `cut` is given and entries that came before are not written yet.
+  public func spending(since starts: [WallInstant], now: WallInstant, endedBefore cut: WallInstant? = nil) throws
+    -> [CallerSpending]
+  {
     guard let first = starts.map(\.nanoseconds).min() else { return [] }
-    let last = now.nanoseconds.addingReportingOverflow(60_000_000_000)
-    let until = last.overflow ? Int64.max : last.partialValue
+    let until = now.nanoseconds.saturatingAdding(60_000_000_000)
     func counts(_ at: Int64, since start: WallInstant) -> Bool {
       start.nanoseconds <= 0 || (at >= start.nanoseconds && at < until)
     }
-    return try read { db in
+    return try read(isWhole: cut != nil) { db in
       // Series are numbered from 1 without gaps: a flat table is several times faster than a dictionary of a million additions.
       let count = Int(try Int64.fetchOne(db, sql: "SELECT coalesce(max(id), 0) FROM series") ?? 0) + 1
       var sums = [Spent](repeating: Spent(), count: count * starts.count)
@@ -52,10 +52,10 @@ extension LedgerStore {
         db,
         sql:
           """
-          SELECT series, held_at, coalesce(cost, 0), input_tokens + output_tokens FROM attempts
-          WHERE id >= ? AND held_at >= ? AND (cost > 0 OR input_tokens + output_tokens > 0) AND state IN (1, 3)
+          SELECT series, held_at, coalesce(\(LedgerAmount.cost("cost")), 0) AS paid, \(LedgerAmount.tokens()) AS used FROM attempts
+          WHERE id >= ? AND held_at >= ? AND ended_at < ? AND (paid > 0 OR used > 0) AND state IN (1, 3)
           """,
-        arguments: [LedgerSchema.firstRow(first), first])
+        arguments: [LedgerSchema.firstRow(first), first, cut?.nanoseconds ?? Int64.max])
       while let row = try rows.next() {
         let base = Int(row.series) * starts.count
         for (index, start) in starts.enumerated() where counts(row.at, since: start) {
@@ -72,20 +72,20 @@ extension LedgerStore {
         callers[caller] = callers[caller].map { zip($0, spent).map(+) } ?? Array(spent)
       }
       let pruned = try Row.fetchCursor(
-        db, sql: "SELECT hour, tenant, client_key, session, cost, attempts FROM pruned_sums WHERE hour >= ?",
+        db, sql: "SELECT hour, tenant, client_key, session, cost, tokens, attempts FROM pruned_sums WHERE hour >= ?",
         arguments: [first <= 0 ? -1 : first / UTCTime.hour])
       while let row = try pruned.next() {
         let hour: Int64 = row[0]
-        // What was pruned is known in dollars and calls, not in tokens.
-        let known = Spent(cost: row[4], requests: row[5])
+        let known = Spent(cost: row[4], tokens: row[5], requests: row[6])
         let session: String = row[3]
         let caller = Caller(
           tenant: row[1], clientKey: row[2], session: hour < 0 && session.isEmpty ? nil : session)
         var spent = callers[caller] ?? Array(repeating: Spent(), count: starts.count)
-        // The hour's last moment: it counts where any of it lies in the window.
-        let end = hour < 0 ? -1 : (hour + 1) * UTCTime.hour - 1
+        // It counts where any of the hour lies in the window.
+        let begin = hour < 0 ? Int64.min : hour * UTCTime.hour
+        let end = hour < 0 ? Int64.min : begin + UTCTime.hour
         for (index, start) in starts.enumerated()
-        where counts(end, since: start) || counts(end - UTCTime.hour, since: start) {
+        where start.nanoseconds <= 0 || (end > start.nanoseconds && begin < until) {
           spent[index] = spent[index] + known
         }
         callers[caller] = spent
@@ -151,8 +151,8 @@ private struct PaidRow: DatabaseValueConvertible, StatementColumnConvertible {
     series = Int64(sqliteStatement: sqliteStatement, index: 0)
     at = Int64(sqliteStatement: sqliteStatement, index: 1)
     spent = Spent(
-      cost: LedgerAmount.bounded(Int64(sqliteStatement: sqliteStatement, index: 2)),
-      tokens: LedgerAmount.bounded(Int64(sqliteStatement: sqliteStatement, index: 3)),
+      cost: Int64(sqliteStatement: sqliteStatement, index: 2),
+      tokens: Int64(sqliteStatement: sqliteStatement, index: 3),
       requests: 1)
   }
 

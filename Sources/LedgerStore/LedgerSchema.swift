@@ -74,6 +74,10 @@ enum LedgerSchema {
     migrator.registerMigration("keep pruned sums by hour and session") { db in
       try db.execute(sql: prunedSums)
     }
+    migrator.registerMigration("keep the tokens of pruned sums") { db in
+      try db.execute(
+        sql: "ALTER TABLE pruned_sums ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0 CHECK (tokens >= 0)")
+    }
     return migrator
   }
 

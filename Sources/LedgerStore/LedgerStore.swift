@@ -147,8 +147,12 @@ public final class LedgerStore: Sendable {
 
   /// Runs a question on a connection of its own, when all that was appended before is in the database; blocks this thread, and
   /// neither the writer nor the loop.
-  func read<Answer>(_ question: (Database) throws -> Answer) throws -> Answer {
-    queue.settle(within: .seconds(2))
+  /// - Parameter isWhole: where what was appended before cannot be written in time, there is no answer instead of one without it.
+  func read<Answer>(isWhole: Bool = false, _ question: (Database) throws -> Answer) throws -> Answer {
+    if !queue.settle(within: .seconds(2)), isWhole {
+      throw LedgerError(
+        .locked, "ledger \(location.name): entries wait to be written\(obstacle.map { " (\($0))" } ?? "")")
+    }
     do {
       if let memory { return try memory.read(question) }
       return try LedgerConnection.reader(location.name).read(question)

@@ -79,11 +79,12 @@ final class LedgerWriter {
   /// Tries until it works: what the database will never take is put aside. False where the queue was closed while it did not.
   private func write(_ entries: [EntryBatch], through: UInt64) -> Bool {
     lastCount = entries.reduce(0) { $0 + $1.count }
+    var unwritten = UnwrittenEntries(entries, through: through)
     let began = DispatchTime.now().uptimeNanoseconds
     while true {
       do {
-        let putAside = try attempt(entries, through: through)
-        if putAside > 0 { queue.countPutAside(putAside) }
+        try attempt(&unwritten)
+        if unwritten.putAside > 0 { queue.countPutAside(unwritten.putAside) }
         if queue.setObstacle(nil) { onObstacleChanged(nil) }
         return true
       } catch {
@@ -97,7 +98,7 @@ final class LedgerWriter {
     }
   }
 
-  private func attempt(_ entries: [EntryBatch], through: UInt64) throws -> Int {
+  private func attempt(_ entries: inout UnwrittenEntries) throws {
     let now = DispatchTime.now().uptimeNanoseconds
     if now &- lastChecked >= options.fileCheckInterval.wholeNanoseconds {
       guard file == FileIdentity(location) else {
@@ -108,12 +109,12 @@ final class LedgerWriter {
       lastChecked = now
     }
     let jobs = queue.takeJobs()
-    return try database.writeWithoutTransaction { db in
+    try database.writeWithoutTransaction { db in
       for job in jobs { try job(db) }
       let current = try writer ?? EntryWriter(db, options: options, after: failed)
       writer = current
       failed = nil
-      return try current.writeWhatFits(entries, now: now, through: through)
+      try current.writeWhatFits(&entries, now: now)
     }
   }
 

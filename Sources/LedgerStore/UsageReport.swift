@@ -218,9 +218,23 @@ extension UsageReport {
   }
 }
 
-/// What a row says that a call cost, as far as it can be true: the books of version 0.1.0 took any amount that a provider named.
+/// What a row says, as far as it can be true: the books of version 0.1.0 took any amount that a provider named. One bound for every reader:
+/// reports, budgets, and what stays of pruned rows.
 enum LedgerAmount {
-  static func bounded(_ nanodollars: Int64) -> Int64 { min(max(0, nanodollars), Money.mostPerCall.nanodollars) }
+  /// Nano-dollars.
+  static let mostCost = Money.mostPerAttempt.nanodollars
+  /// Of sums that are stored: two of them, and a step of rows, still fit 64 bits.
+  static let mostSum: Int64 = 3_000_000_000_000_000_000
+
+  static func cost(_ nanodollars: Int64) -> Int64 { min(max(0, nanodollars), mostCost) }
+
+  /// SQL for the cost of an attempt; null where it has none.
+  static func cost(_ column: String) -> String { "min(max(\(column), 0), \(mostCost))" }
+
+  /// SQL for the input and output of an attempt together.
+  static func tokens(of table: String = "attempts") -> String {
+    "(min(max(\(table).input_tokens, 0), \(TokenCount.most)) + min(max(\(table).output_tokens, 0), \(TokenCount.most)))"
+  }
 }
 
 /// The columns of an attempt that are summed, read without boxes: a report reads millions of them.
@@ -240,7 +254,7 @@ private struct UsedRow: DatabaseValueConvertible, StatementColumnConvertible {
     sums.estimated = column(3) == 0 ? 0 : 1
     let cost = column(4)
     sums.unpriced = cost < 0 && state != .void ? 1 : 0
-    sums.nanodollars = LedgerAmount.bounded(cost)
+    sums.nanodollars = LedgerAmount.cost(cost)
     sums.inputTokens = TokenCount(column(5)).value
     sums.cacheReadTokens = TokenCount(column(6)).value
     sums.cacheWriteTokens = TokenCount(column(7)).value

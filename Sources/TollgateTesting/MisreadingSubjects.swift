@@ -44,7 +44,7 @@ public struct MisreadingAdmission<Choice: Misreading>: AdmissionSubject {
     core = Admission(policy: last, seed: seed, at: now)
   }
   public mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {
-    guard case .policyReplaced(let policy, _) = event else { return core.handle(event, at: now, into: &actions) }
+    guard case .policyReplaced(let policy, _, _) = event else { return core.handle(event, at: now, into: &actions) }
     last = Choice.misread(policy, before: last)
     core.handle(.policyReplaced(last), at: now, into: &actions)
   }

@@ -353,7 +353,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     case .limitsObserved, .operatorCommanded, .keyChecked, .restored: break
     case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored, .dayBegan, .daySumsRestored:
       break
-    case .policyReplaced(let new, _): policy = new
+    case .policyReplaced(let new, _, _): policy = new
     case .deadlineReached, .drainBounded: break
     case .drainRequested:
       isDraining = true

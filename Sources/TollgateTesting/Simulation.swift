@@ -408,7 +408,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .limitsObserved(let lease, _):
       hash.mix(UInt64(5) << 32 ^ lease.rawValue)
       witness.limitsObserved(lease)
-    case .policyReplaced(let policy, _):
+    case .policyReplaced(let policy, _, _):
       hash.mix(UInt64(6) << 32)
       witness.policyReplaced(policy)
     case .operatorCommanded:

@@ -29,9 +29,9 @@ public struct SpoiledBooks<Defect: BookDefect>: AdmissionSubject {
 
   public mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {
     var event = event
-    if case .policyReplaced(var policy, let candidates) = event {
+    if case .policyReplaced(var policy, let candidates, let asksPast) = event {
       Defect.spoil(&policy)
-      event = .policyReplaced(policy, candidates: candidates)
+      event = .policyReplaced(policy, candidates: candidates, asksPast: asksPast)
     }
     Defect.spoil(&event)
     let before = actions.count

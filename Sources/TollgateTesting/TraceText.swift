@@ -25,7 +25,7 @@ enum TraceText {
     case .operatorCommanded(let command): text = "operatorCommanded \(command)"
     case .budgetWindowsBegan(let windows): text = "budgetWindowsBegan \(windows.map(\.serial))"
     case .budgetRaisesReplaced(let raises): text = "budgetRaisesReplaced \(raises.map(\.amount.nanodollars))"
-    case .budgetsRestored(let spent): text = "budgetsRestored \(spent.map(\.spent.nanodollars))"
+    case .budgetsRestored(let spent, _): text = "budgetsRestored \(spent.map(\.spent.nanodollars))"
     case .restored(let attempts): text = "restored \(attempts.count)"
     case .dayBegan(let day): text = "dayBegan \(day.serial)"
     case .daySumsRestored(let sums): text = "daySumsRestored \(sums.count)"

@@ -38,9 +38,12 @@ final class BrokerProcess {
   /// nil where the data listeners speak cleartext.
   private let certificate: CertificateFollower?
   private lazy var budgetHistory = BudgetHistory(
-    ledger.store, loop: loop, tell: { [broker] in broker.restore(spent: $0) },
+    loop: loop, read: { [store = ledger.store] in try BudgetRestoring.answer($0, from: store) },
+    tell: { [broker] in broker.restore(spent: $0, isLast: $1) },
+    tellDays: { [broker] in broker.restore(daySums: $0) },
     failed: { [logger] in
-      logger.warning("new budgets begin at zero until the next start", metadata: ["reason": "\($0)"])
+      logger.warning(
+        "calls wait until the ledger tells what was spent under budgets that are new", metadata: ["reason": "\($0)"])
     })
   private lazy var drainTimer = LoopTimer(loop) { [weak self] in self?.drainTimedOut() }
   private var drainTimeIsUp = false
@@ -258,8 +261,9 @@ final class BrokerProcess {
       logger.warning("store and durability change only with a restart")
     }
     BrokerProcess.configure(upstream, policy, relativeTo: options.policyFile)
-    broker.replacePolicy(policy, secrets: secrets, prices: prices)
-    budgetHistory.ask(broker.budgetSpans, now: WallInstant(nanoseconds: SystemClock.wall()))
+    let question = broker.replacePolicy(policy, secrets: secrets, prices: prices, asksPast: true)
+    ledger.handOver()
+    budgetHistory.ask(question)
     console.token = policy.admin.token.map { Array($0.revealed.utf8) }
     console.tenantTokens = policy.admin.tenantTokens.map { ($0.tenant, Array($0.token.revealed.utf8)) }
     console.changed("policy", "reloaded")

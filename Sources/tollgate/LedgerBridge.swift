@@ -78,7 +78,8 @@ final class LedgerBridge: LedgerPort {
     return store.close()
   }
 
-  private func handOver() {
+  /// Hands over what was gathered in this turn so far.
+  func handOver() {
     guard !gathered.isEmpty else { return }
     committed(store.handOver(gathered.take()).safe)
   }

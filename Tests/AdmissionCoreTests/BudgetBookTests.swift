@@ -17,8 +17,11 @@ import Testing
 
   private func book(_ rules: [BudgetPolicy]) -> (BudgetBook, [Int32]) {
     var book = BudgetBook()
-    book.replace(broker: rules.filter { $0.scope == .broker }, isEmpty: false)
-    let accounts = book.shared(by: "acme", rules: rules.filter { $0.scope != .broker }, isListed: true)
+    let own = rules.filter { $0.scope != .broker }
+    book.replace(
+      BudgetRules(broker: rules.filter { $0.scope == .broker }, tenants: [TenantPolicy(id: "acme", budgets: own)]),
+      asksPast: false)
+    let accounts = book.shared(by: "acme", rules: own, isListed: true)
     return (book, accounts)
   }
 
@@ -185,9 +188,11 @@ import Testing
     var (book, accounts) = book([rule(100)])
     book.hold(accounts, 10)
     book.post(accounts, held: 0, cost: 50, takenIn: 0)
-    book.replace(broker: [], isEmpty: false)
+    book.replace(BudgetRules(broker: []), asksPast: false)
     #expect(book.fit(accounts, estimate: 1_000_000, at: now) == .fits)
-    accounts = book.shared(by: "acme", rules: [rule(60), rule(55)], isListed: true)
+    let again = [rule(60), rule(55)]
+    book.replace(BudgetRules(broker: [], tenants: [TenantPolicy(id: "acme", budgets: again)]), asksPast: false)
+    accounts = book.shared(by: "acme", rules: again, isListed: true)
     #expect(book.reading(accounts[0], at: now)?.spent.nanodollars == 50)
     #expect(book.fit(accounts, estimate: 1, at: now) == .waits(accounts[0]))
     #expect(book.fit(accounts, estimate: 6, at: now) == .exceeds(accounts[1]))
@@ -196,8 +201,8 @@ import Testing
 
   @Test func accountsOfSessionsAreBounded() {
     var book = BudgetBook(mostAccounts: 100)
-    book.replace(broker: [], isEmpty: false)
     let rules = [rule(100, .session)]
+    book.replace(BudgetRules(broker: [], others: rules), asksPast: false)
     let held = book.all(shared: [], rules: rules, tenant: "acme", clientKey: nil, session: "held")
     book.use(held)
     book.hold(held, 100)
@@ -210,6 +215,30 @@ import Testing
     let again = book.all(shared: [], rules: rules, tenant: "acme", clientKey: nil, session: "held")
     #expect(again == held)
     #expect(book.fit(again, estimate: 1, at: now) == .waits(held[0]))
+  }
+
+  /// The book is full of clients' accounts, and the new policy makes more.
+  @Test func aReloadForgetsNothingOfWhatThePolicyLists() {
+    var book = BudgetBook(mostAccounts: 100)
+    let sessions = rule(100, .session)
+    func rules(_ tenants: Int) -> BudgetRules {
+      BudgetRules(
+        broker: [rule(9_000, .broker)],
+        tenants: (0..<tenants).map { TenantPolicy(id: TenantID("t\($0)"), budgets: [rule(2_000), sessions]) })
+    }
+    book.replace(rules(3), asksPast: false)
+    let listed = (0..<3).flatMap { book.shared(by: TenantID("t\($0)"), rules: [rule(2_000)], isListed: true) }
+    book.post(listed, held: 0, cost: 333, takenIn: 0)
+    for number in 0..<200 {
+      let accounts = book.all(
+        shared: [], rules: [sessions], tenant: "t0", clientKey: nil, session: SessionID("s\(number)"))
+      book.post(accounts, held: 0, cost: 1, takenIn: 0)
+    }
+    book.replace(rules(50), asksPast: false)
+    for number in 0..<50 { _ = book.shared(by: TenantID("t\(number)"), rules: [rule(2_000)], isListed: true) }
+    for number in 0..<3 { #expect(book.reading(listed[2 * number + 1], at: now)?.spent.nanodollars == 333) }
+    #expect(book.reading(listed[0], at: now)?.spent.nanodollars == 999)
+    #expect(book.count <= 100 + 51)
   }
 
   @Test func hugeAmountsStopInsteadOfOverflowing() {
@@ -234,9 +263,5 @@ extension BudgetBook {
   }
   fileprivate mutating func post(_ numbers: [Int32], held: Int64, cost: Int64, takenIn epoch: UInt32) {
     post(numbers, held: BudgetAmounts(usd: held), spent: BudgetAmounts(usd: cost), takenIn: epoch)
-  }
-  fileprivate mutating func restore(_ numbers: [Int32], spent: Int64) {
-    restore(
-      numbers, BudgetSpent(account: .broker, window: BudgetWindow(.total), spent: Money(nanodollars: spent)))
   }
 }

@@ -240,6 +240,27 @@ import Testing
     #expect(reading(bench, "t/1h/tokens")?.spent.nanodollars == 400)
   }
 
+  /// The clock is a year ahead for a moment, and somebody spends meanwhile.
+  @Test func whatAClockThatWasAheadHasCountedLeavesAWindowLater() {
+    var bench = bench([rule(1000, .tokens, window: Self.window)])
+    func spent() -> Int64? { reading(bench, "t/1h/tokens")?.spent.nanodollars }
+    roll(&bench, to: 1_000_000)
+    spend(&bench, 100)
+    roll(&bench, to: 1_600_000)
+    spend(&bench, 200)
+    roll(&bench, to: 1_000_001)
+    #expect(spent() == 300)
+    spend(&bench, 400)
+    #expect(spent() == 700)
+    roll(&bench, to: 1_000_060)
+    #expect(spent() == 600)
+    roll(&bench, to: 1_000_061)
+    #expect(spent() == 0)
+    let call = bench.submit(input: 300, cap: 0)
+    let isGranted = bench.isGranted(call)
+    #expect(isGranted)
+  }
+
   @Test func aHoldOutlivesItsPiece() {
     var bench = bench([rule(1000, .tokens, window: Self.window)])
     roll(&bench, to: 100)

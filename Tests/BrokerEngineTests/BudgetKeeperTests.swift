@@ -43,7 +43,7 @@ import Testing
     #expect(desk.windows[1][0].serial == 1_795_269_600)
     #expect(desk.windows[1][1].serial == desk.windows[0][1].serial)
     #expect(
-      desk.keeper.spans([BudgetWindow(.day), BudgetWindow(.total)]).map(\.began.nanoseconds)
+      desk.keeper.spans([(BudgetWindow(.day), [.tenant]), (BudgetWindow(.total), [.tenant])]).map(\.began.nanoseconds)
         == [desk.windows[0][1].serial * 1_000_000_000, 0])
   }
 
@@ -57,12 +57,13 @@ import Testing
     #expect(desk.windows.count == 1)
     desk.pass(seconds: 1)
     #expect(desk.windows[1][0].serial == 1_795_266_060 / 60)
-    let spans = desk.keeper.spans([window])
+    let spans = desk.keeper.spans([(window, [.session])])
     #expect(spans.count == 60)
     #expect(
       spans.last
         == BudgetSpan(
-          window: window, began: WallInstant(nanoseconds: 1_795_266_060_000_000_000), piece: 1_795_266_060 / 60))
+          window: window, scopes: [.session], began: WallInstant(nanoseconds: 1_795_266_060_000_000_000),
+          piece: 1_795_266_060 / 60))
     #expect(spans.first?.began == WallInstant(nanoseconds: (1_795_266_060 - 59 * 60) * 1_000_000_000))
   }
 

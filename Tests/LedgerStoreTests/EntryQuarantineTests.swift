@@ -2,6 +2,7 @@
 import AdmissionCore
 import Foundation
 import GRDB
+import Synchronization
 import Testing
 
 @testable import LedgerStore
@@ -36,6 +37,42 @@ import Testing
     let again = try Scene.store(place.path(), Watcher())
     #expect(again.recovered.presumedAttempts == 2)
     again.close()
+  }
+
+  /// A bad entry splits the batch, and the disk is full behind it.
+  @Test func whoTriesAgainWritesNothingTwice() throws {
+    let queue = try DatabaseQueue()
+    try LedgerSchema.migrate(queue, path: "t")
+    try queue.writeWithoutTransaction { db in
+      let isFull = Mutex(true)
+      db.add(
+        function: DatabaseFunction("trouble", argumentCount: 0) { _ in
+          if isFull.withLock({ $0 }) { throw DatabaseError(resultCode: .SQLITE_FULL, message: "disk full") }
+          return nil
+        })
+      try db.execute(
+        sql: """
+          CREATE TRIGGER refusal BEFORE INSERT ON attempts WHEN NEW.cost = 666 BEGIN SELECT RAISE(ABORT, 'refused'); END;
+          CREATE TRIGGER fullness BEFORE INSERT ON attempts WHEN NEW.cost = 777 BEGIN SELECT trouble(); END;
+          """)
+      let writer = try EntryWriter(db, options: LedgerOptions(), after: nil)
+      var entries: [LedgerEntry] = []
+      for number in 1...40 {
+        entries += Scene.call(number, cost: number == 10 ? 666 : number == 30 ? 777 : 1)
+      }
+      var unwritten = UnwrittenEntries([EntryBatch(entries)], through: 120)
+      for attempt in 1...3 {
+        #expect(throws: DatabaseError.self) { try writer.writeWhatFits(&unwritten, now: UInt64(attempt)) }
+      }
+      isFull.withLock { $0 = false }
+      try writer.writeWhatFits(&unwritten, now: 4)
+      #expect(unwritten.isEmpty)
+      #expect(unwritten.putAside == 1)
+      func count(_ what: String) throws -> Int? { try Int.fetchOne(db, sql: "SELECT count(*) FROM \(what)") }
+      #expect(try count("attempts WHERE state = 1") == 39)
+      #expect(try count("requests") == 40)
+      #expect(try count("changes") == 1)
+    }
   }
 
   @Test func whereEvenTheNoteIsRefusedItIsCountedAndDropped() throws {

@@ -56,7 +56,7 @@ import Testing
     store = try Scene.store(place.path(), Watcher(), now: Scene.at(60))
     try Self.expectReadable(store, place.path())
     let spent = try store.spending(since: [WallInstant(nanoseconds: 0)], now: Scene.at(60))
-    #expect(spent.map { $0.spent } == [[Money(nanodollars: 1200 * Money.mostPerCall.nanodollars)]])
+    #expect(spent.map { $0.spent } == [[Money(nanodollars: 1200 * Money.mostPerAttempt.nanodollars)]])
     let past = try store.pastAttempts(now: Scene.at(60))
     #expect(past.count == 1200)
     #expect(past.allSatisfy { $0.usage.inputTokens == .most && $0.usage.cacheWriteTokens == 0 })

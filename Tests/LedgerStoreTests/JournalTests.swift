@@ -156,14 +156,42 @@ import Testing
     let journal = try Journal(path: place.path(), ledger: 7)
     #expect(journal.append(EntryBatch(entries(1)), first: 1) == nil)
     let file = URL(fileURLWithPath: Journal.name(place.path(), 0))
+    let first = try Data(contentsOf: file).count
+    #expect(journal.append(EntryBatch(entries(1)), first: 5) == nil)
     var bytes = try Data(contentsOf: file)
-    bytes[0] = 0xA0 | (EntryCoding.version + 1)
+    for head in [0, first] { bytes[head] = 0xA0 | (EntryCoding.version + 1) }
     try bytes.write(to: file)
     let trouble = #expect(throws: LedgerError.self) { try contents() }
     #expect(trouble?.kind == .unusable)
     #expect(trouble?.description.contains("start that version once") == true)
+    // And where there is one frame alone, whose entries are coded in another way.
+    bytes = bytes.prefix(first)
+    let start = Journal.payloadStart
+    bytes[start + 16] = 0xFF
+    let sum = Journal.checksum(Array(bytes)[start...])
+    withUnsafeBytes(of: sum.littleEndian) { bytes.replaceSubrange(start - 8..<start, with: $0) }
+    try bytes.write(to: file)
+    #expect(throws: LedgerError.self) { try contents() }
     // Of another ledger, whatever its version, nothing is taken.
     try #expect(Journal.contents(path: place.path(), ledger: 8).frames.isEmpty)
+  }
+
+  @Test func oneDamagedByteMakesNoOtherVersion() throws {
+    let journal = try Journal(path: place.path(), ledger: 7)
+    let name = Journal.name(place.path(), 0)
+    #expect(journal.append(EntryBatch(entries(1)), first: 1) == nil)
+    let first = try Data(contentsOf: URL(fileURLWithPath: name))
+    #expect(journal.append(EntryBatch(entries(2)), first: 5) == nil)
+    let both = try Data(contentsOf: URL(fileURLWithPath: name))
+    for (whole, rest) in [(first, []), (both, [5])] as [(Data, [UInt64])] {
+      for bit in 0..<8 {
+        var bytes = whole
+        bytes[0] ^= 1 << UInt8(bit)
+        try bytes.write(to: URL(fileURLWithPath: name))
+        try #expect(contents().map(\.first) == rest)
+        try #expect(damage() == [Journal.Damage(file: name, offset: 0, bytes: first.count)])
+      }
+    }
   }
 
   @Test func aFullDiskIsSaid() throws {

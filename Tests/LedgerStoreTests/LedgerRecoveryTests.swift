@@ -36,6 +36,20 @@ import Testing
     #expect(third.recovered == LedgerRecovery())
   }
 
+  /// Books of an earlier version held whatever a provider named.
+  @Test func holdsThatCannotBeTrueStopNoStart() throws {
+    let place = Place()
+    try crashed(place, (1...10).map { Scene.held($0, held: .max) })
+    let store = try Scene.store(place.path(), Watcher())
+    let presumed = Money(nanodollars: 10 * Money.mostPerAttempt.nanodollars)
+    #expect(
+      store.recovered == LedgerRecovery(presumedAttempts: 10, presumedCost: presumed, concludedRequests: 10))
+    let most = try Scene.query(place.path(), "SELECT max(cost) FROM attempts", as: Int64.self)
+    #expect(most == [Money.mostPerAttempt.nanodollars])
+    #expect(
+      try store.spending(since: [WallInstant(nanoseconds: 0)], now: Scene.at(60)).map { $0.spent[0] } == [presumed])
+  }
+
   @Test func aRequestBetweenTwoAttemptsGetsItsRow() throws {
     let place = Place()
     try crashed(place, [Scene.held(1, attempt: 1), Scene.settled(1, attempt: 1), Scene.held(2), Scene.settled(2)])

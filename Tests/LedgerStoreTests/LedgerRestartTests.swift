@@ -44,6 +44,88 @@ import Testing
     #expect(try store.spending(since: [Scene.at(601)], now: Scene.at(10_000)).isEmpty)
   }
 
+  /// In tenant, what was spent, used and called since each instant.
+  private func sums(_ store: LedgerStore, since starts: [WallInstant], now: WallInstant) throws -> [[Int64]] {
+    let callers = try store.spending(since: starts, now: now)
+    return starts.indices.map { index in
+      [
+        callers.reduce(0) { $0 + $1.spent[index].nanodollars }, callers.reduce(0) { $0 + $1.tokens[index] },
+        callers.reduce(0) { $0 + $1.requests[index] },
+      ]
+    }
+  }
+
+  @Test func pruningChangesNothingOfWhatAWindowKnows() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    var entries: [LedgerEntry] = []
+    // Paid; used without a price; sent and free, as a refusal is; never sent.
+    entries += Scene.call(1, at: 0, cost: 70) + Scene.call(2, at: 10, cost: nil)
+    entries += [Scene.held(3, at: 20), Scene.settled(3, at: 20, cost: 0, usage: Usage()), Scene.concluded(3, at: 20)]
+    entries += [Scene.held(4, at: 30), Scene.settled(4, at: 30, cost: 0, sent: false), Scene.concluded(4, at: 30)]
+    // A batch of many calls, and what no call costs.
+    entries += Scene.call(5, at: 40, tenant: "beta", cost: 5_000_000_000_000)
+    entries += Scene.call(6, at: 50, tenant: "beta", cost: .max)
+    #expect(watcher.reached(store.append(contentsOf: entries)))
+    let hour: Double = 3600
+    let begins = Scene.start.nanoseconds / UTCTime.hour * UTCTime.hour
+    let starts = [WallInstant(nanoseconds: 0), WallInstant(nanoseconds: begins), Scene.at(2 * hour)]
+    // The hour runs: its last moment is still to come.
+    let now = Scene.at(60)
+    #expect(now.nanoseconds < begins + UTCTime.hour - 60_000_000_000)
+    let all: [Int64] = [
+      70 + 5_000_000_000_000 + Money.mostPerAttempt.nanodollars, 4 * 130, 4,
+    ]
+    let expected = [all, all, [0, 0, 0]]
+    try #expect(sums(store, since: starts, now: now) == expected)
+    let query = UsageQuery(by: [.tenant], since: Scene.at(-1), until: Scene.at(hour))
+    #expect(try store.usage(query).total.nanodollars == all[0])
+    #expect(try LedgerCare.prune(place.path(), before: Scene.at(60)) == (6, 6))
+    try #expect(sums(store, since: starts, now: now) == expected)
+    // A window that began in the hour counts all of it.
+    try #expect(sums(store, since: [Scene.at(45)], now: now) == [all])
+    // A year later it is in the longest window, and two days after that in no window but the endless one.
+    let day = 24 * hour
+    for (later, isKnown) in [(366.0, true), (369.0, false)] {
+      _ = try LedgerCare.prune(place.path(), before: Scene.at(later * day))
+      try #expect(
+        sums(store, since: [Scene.at(0), starts[0]], now: Scene.at(later * day)) == [isKnown ? all : [0, 0, 0], all])
+    }
+  }
+
+  @Test func theDayKnowsWhatWasSentInItAndNothingLater() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    let (began, now) = (Scene.at(0), Scene.at(100))
+    var entries: [LedgerEntry] = []
+    for (number, at) in [-0.001, 0, 50, 159.999, 160, 90_000].enumerated() { entries += Scene.call(number, at: at) }
+    entries += [Scene.held(10, at: 60)]
+    #expect(watcher.reached(store.append(contentsOf: entries)))
+    func requests(endedBefore cut: WallInstant? = nil) throws -> [Int64] {
+      try store.daySums(since: began, now: now, endedBefore: cut).map(\.requests)
+    }
+    // A minute ahead of the clock is its error, more is another day. What runs has not ended.
+    try #expect(requests() == [3])
+    // Each lasts a second.
+    try #expect(requests(endedBefore: Scene.at(51)) == [1])
+    try #expect(requests(endedBefore: Scene.at(51.001)) == [2])
+  }
+
+  @Test func whatHadNotEndedBeforeAPolicyCameIsNotTold() throws {
+    let place = Place()
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    #expect(watcher.reached(store.append(contentsOf: Scene.call(1, at: 0, cost: 1) + Scene.call(2, at: 0.5, cost: 2))))
+    func spent(_ cut: Double) throws -> [Int64] {
+      try store.spending(since: [Scene.at(-5)], now: Scene.at(60), endedBefore: Scene.at(cut)).map {
+        $0.spent[0].nanodollars
+      }
+    }
+    try #expect([spent(1), spent(1.001), spent(1.5), spent(1.501)] == [[], [1], [1], [3]])
+  }
+
   @Test func pastAttemptsTellAgeAndUse() throws {
     let place = Place()
     let watcher = Watcher()

@@ -16,6 +16,15 @@ import Testing
     #expect(try queue.read { try LedgerSchema.migrator.appliedMigrations($0) } == LedgerSchema.migrator.migrations)
   }
 
+  @Test func sumsOfAnEarlierVersionStay() throws {
+    let queue = try DatabaseQueue()
+    try LedgerSchema.migrator.migrate(queue, upTo: "keep pruned sums by hour and session")
+    try queue.write { try $0.execute(sql: "INSERT INTO pruned_sums VALUES (5, 't', 'k', 's', 3, 70)") }
+    try LedgerSchema.migrator.migrate(queue)
+    let row = try queue.read { try Row.fetchOne($0, sql: "SELECT hour, attempts, cost, tokens FROM pruned_sums") }
+    #expect(row == ["hour": 5, "attempts": 3, "cost": 70, "tokens": 0])
+  }
+
   @Test(
     arguments: [
       (0, 0, "00000000000000000000000000"), (UInt64.max >> 1, UInt64.max, "3ZZZZZZZZZZZZZZZZZZZZZZZZZ"),

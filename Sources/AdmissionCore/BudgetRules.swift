@@ -1,0 +1,117 @@
+// Which budgets hold for whom: the whole broker's, each listed tenant's, and those of all other tenants.
+//
+// Promise: plain values of one policy. What is compared between two policies is a rule's *name* (whose it is, scope, window, unit, and its
+// place among those alike): another limit leaves a rule what it was, another window makes another rule.
+
+struct BudgetRules: Sendable {
+  /// One budget, whatever its limit.
+  struct Name: Hashable, Sendable {
+    /// nil is the broker, and every tenant that the policy does not list.
+    var tenant: TenantID?
+    var scope: BudgetPolicy.Scope
+    var window: BudgetWindow
+    var unit: BudgetUnit
+    /// As in `BudgetBook.Key`.
+    var ordinal: Int32
+  }
+
+  private(set) var broker: [BudgetPolicy] = []
+  private var tenants: [TenantID: [BudgetPolicy]] = [:]
+  private var others: [BudgetPolicy] = []
+  private(set) var windows: Set<BudgetWindow> = []
+  private(set) var areAllInDollars = true
+
+  init() {}
+
+  init(broker: [BudgetPolicy], tenants: [TenantPolicy] = [], others: [BudgetPolicy] = []) {
+    self.broker = broker
+    self.others = others
+    var all = broker + others
+    for tenant in tenants {
+      self.tenants[tenant.id] = tenant.budgets
+      all += tenant.budgets
+    }
+    windows = Set(all.map(\.window))
+    areAllInDollars = all.allSatisfy { $0.unit == .usd }
+  }
+
+  var isEmpty: Bool { windows.isEmpty }
+
+  /// The rules of whoever the account belongs to, of all scopes.
+  func of(_ account: BudgetAccount) -> [BudgetPolicy] {
+    account.scope == .broker ? broker : tenants[account.tenant] ?? others
+  }
+
+  /// True for accounts that the policy itself makes; those of sessions, client keys and other tenants come and go with their callers.
+  func isListed(_ account: BudgetAccount) -> Bool {
+    account.scope == .broker || account.scope == .tenant && tenants[account.tenant] != nil
+  }
+
+  /// The rule by which the account counts; nil where there is none any more.
+  func rule(_ key: BudgetBook.Key) -> BudgetPolicy? {
+    let own = of(key.account)
+    return own.indices.first { own[$0].isNamed(as: key) && Self.ordinal(of: $0, in: own) == key.ordinal }.map {
+      own[$0]
+    }
+  }
+
+  /// Among the rules of one scope that count in the same unit and have windows of the same name, in whatever time zone.
+  static func ordinal(of index: Int, in rules: [BudgetPolicy]) -> Int32 {
+    let rule = rules[index]
+    var ordinal: Int32 = 0
+    for earlier in rules[..<index]
+    where earlier.scope == rule.scope && earlier.window.name == rule.window.name && earlier.unit == rule.unit {
+      ordinal += 1
+    }
+    return ordinal
+  }
+
+  // MARK: Names
+
+  /// By which names the account's rule may be known: a tenant that was listed once may have kept its own.
+  func names(of key: BudgetBook.Key) -> [Name] {
+    var name = Name(scope: key.account.scope, window: key.window, unit: key.unit, ordinal: key.ordinal)
+    guard key.account.scope != .broker else { return [name] }
+    guard tenants[key.account.tenant] == nil else {
+      name.tenant = key.account.tenant
+      return [name]
+    }
+    var own = name
+    own.tenant = key.account.tenant
+    return [name, own]
+  }
+
+  func contains(_ name: Name) -> Bool {
+    let rules = name.scope == .broker ? broker : name.tenant.flatMap { tenants[$0] } ?? others
+    return rules.indices.contains {
+      let rule = rules[$0]
+      return rule.scope == name.scope && rule.window == name.window && rule.unit == name.unit
+        && Self.ordinal(of: $0, in: rules) == name.ordinal
+    }
+  }
+
+  /// The rules that were not there by the old policy, for whomever they are new.
+  func names(notIn old: BudgetRules) -> Set<Name> {
+    var new = Set(Self.names(of: nil, broker)).subtracting(Self.names(of: nil, old.broker))
+    new.formUnion(Set(Self.names(of: nil, others)).subtracting(Self.names(of: nil, old.others)))
+    for tenant in Set(tenants.keys).union(old.tenants.keys) {
+      let before = Self.names(of: tenant, old.tenants[tenant] ?? old.others)
+      new.formUnion(Set(Self.names(of: tenant, tenants[tenant] ?? others)).subtracting(before))
+    }
+    return new
+  }
+
+  private static func names(of tenant: TenantID?, _ rules: [BudgetPolicy]) -> [Name] {
+    rules.indices.map {
+      Name(
+        tenant: tenant, scope: rules[$0].scope, window: rules[$0].window, unit: rules[$0].unit,
+        ordinal: ordinal(of: $0, in: rules))
+    }
+  }
+}
+
+extension BudgetPolicy {
+  fileprivate func isNamed(as key: BudgetBook.Key) -> Bool {
+    scope == key.account.scope && window == key.window && unit == key.unit
+  }
+}

@@ -1,0 +1,118 @@
+// The windows of budgets as time and the shell's clock go on: which sum counts now, and where a late result belongs.
+//
+// Why windows by serial number: the shell's clock may be set back or on. Each account remembers its present window's sum and the one
+// before, so that a clock that is set back over a border, or on and back again, finds what was spent. Of rolling windows the pieces are
+// remembered by both clocks: what was spent stays spent for one window's length by whichever of them is right.
+
+extension BudgetBook {
+  mutating func windowNumber(_ window: BudgetWindow) -> Int32 {
+    if let known = windows.firstIndex(where: { $0.window == window }) { return Int32(known) }
+    windows.append(Window(window: window, isInForce: rules.windows.contains(window)))
+    return Int32(windows.count - 1)
+  }
+
+  /// The windows that hold now. The first word about a sort of window, and the first after nobody had it, names what has been counted so far.
+  mutating func begin(_ states: [BudgetWindowState]) {
+    for state in states {
+      let number = Int(windowNumber(state.window))
+      windows[number].end = state.end
+      let known = windows[number].serial
+      guard known != state.serial else { continue }
+      let isFirst = windows[number].history.count == 1 && known == 0 || !windows[number].isInForce
+      windows[number].serial = state.serial
+      if state.window.period == .rolling {
+        beginPiece(of: number, after: known)
+      } else if isFirst {
+        windows[number].history = [(0, state.serial)]
+        for index in accounts.indices where Int(accounts[index].window) == number {
+          if accounts[index].current.serial == 0 { accounts[index].current.serial = state.serial }
+          roll(index)
+        }
+      } else {
+        epoch += 1
+        windows[number].history.append((epoch, state.serial))
+        if windows[number].history.count > 8 { windows[number].history.removeFirst() }
+        // A clock that is set back is rare: what the accounts know is settled at once, before another step hides it.
+        guard state.serial < known else { continue }
+        for index in accounts.indices where Int(accounts[index].window) == number { roll(index) }
+      }
+    }
+  }
+
+  private mutating func beginPiece(of number: Int, after known: Int64) {
+    let serial = windows[number].serial
+    windows[number].history = [(0, serial)]
+    windows[number].highest = max(windows[number].highest, serial)
+    guard serial < known || known == 0 else { return }
+    for index in accounts.indices where Int(accounts[index].window) == number {
+      // What was spent by a clock that was ahead was spent just now; by the one that is behind, it will be.
+      if var list = pieces[Int32(index)] {
+        for piece in list.indices where list[piece].serial > serial || known == 0 {
+          if known != 0 { list[piece].echo = max(list[piece].serial, list[piece].echo) }
+          list[piece].serial = serial
+        }
+        pieces[Int32(index)] = list
+      }
+      roll(index)
+    }
+  }
+
+  /// The sum that counts now, without changing anything.
+  func sum(of number: Int32) -> Sum {
+    let account = accounts[Int(number)]
+    let serial = windows[Int(account.window)].serial
+    if account.current.serial == serial { return account.current }
+    if account.isRolling {
+      var rolled = account.current
+      rolled.serial = serial
+      rolled.posted = 0
+      for piece in pieces[number] ?? [] where piece.counts(in: serial) {
+        rolled.posted = min(rolled.posted + piece.posted, Self.mostSum)
+      }
+      // Falling below a mark, it may be passed and told again.
+      if rolled.posted < Self.share(account.limit, percent: Int64(account.warnAtPercent)) { rolled.hasWarned = false }
+      if rolled.posted < account.limit { rolled.hasExceeded = false }
+      return rolled
+    }
+    if let other = account.other, other.serial == serial { return other }
+    var fresh = Sum(serial: serial)
+    // The clock was set back into a window that is not remembered: what is known to be spent stays spent. (One that lies
+    // between the two that are was passed over, with nothing in it.)
+    if serial < account.current.serial, (account.other?.serial ?? .max) > serial {
+      fresh.posted = min(account.current.posted + account.current.held, Self.mostSum)
+    }
+    return fresh
+  }
+
+  /// Makes the window that holds now the account's current one.
+  mutating func roll(_ number: Int) {
+    let account = accounts[number]
+    let serial = windows[Int(account.window)].serial
+    guard account.current.serial != serial else { return }
+    let sum = sum(of: Int32(number))
+    if !account.isRolling { accounts[number].other = account.current }
+    accounts[number].current = sum
+  }
+
+  /// Counts an amount in a piece of a rolling window; the newest is the last. More pieces than a window has are kept for a clock that is
+  /// set back.
+  mutating func add(_ amount: Int64, toPiece serial: Int64, of number: Int32) {
+    guard amount > 0 else { return }
+    let window = windows[Int(accounts[Int(number)].window)]
+    let echo = serial == window.serial && window.highest > serial ? window.highest : 0
+    var list = pieces[number] ?? []
+    if let index = list.lastIndex(where: { $0.serial == serial && $0.echo == echo }) {
+      list[index].posted = min(list[index].posted + amount, Self.mostSum)
+    } else {
+      list.append(Piece(serial: serial, echo: echo, posted: amount))
+      list.sort { $0.serial < $1.serial }
+      if list.count > 2 * Int(BudgetWindow.pieces) { list.removeFirst() }
+    }
+    pieces[number] = list
+  }
+
+  /// The serial of the account's window in an earlier epoch; nil where that is forgotten.
+  func serial(of account: Account, in epoch: UInt32) -> Int64? {
+    windows[Int(account.window)].history.last { $0.epoch <= epoch }?.serial
+  }
+}
