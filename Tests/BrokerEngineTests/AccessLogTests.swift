@@ -47,4 +47,17 @@ import Testing
   func writesTimes(_ milliseconds: Int64, _ text: String) {
     #expect(Timestamp.text(milliseconds * 1_000_000) == text)
   }
+
+  /// Clocks of machines without a battery begin before 1970; the last one is what 64 bits can hold.
+  @Test(
+    arguments: [
+      (-1, "1970-01-01T00:00:00.000Z"), (-1_000_000_001, "1970-01-01T00:00:00.000Z"),
+      (.min, "1970-01-01T00:00:00.000Z"),
+      (.max, "2262-04-11T23:47:16.854Z"),
+    ] as [(Int64, String)])
+  func writesTimesOfClocksThatAreWrong(_ nanoseconds: Int64, _ text: String) {
+    #expect(Timestamp.text(nanoseconds) == text)
+    let line = AccessLog.line(record(), .text, at: nanoseconds)
+    #expect(String(decoding: line, as: UTF8.self).hasPrefix(text))
+  }
 }

@@ -75,6 +75,25 @@ import Testing
     }
   }
 
+  /// Memory that is not what was coded: it ends no process, and its neighbours are written.
+  @Test func bytesThatCannotBeReadArePutAsideAsAWhole() throws {
+    let queue = try DatabaseQueue()
+    try LedgerSchema.migrate(queue, path: "t")
+    try queue.writeWithoutTransaction { db in
+      let writer = try EntryWriter(db, options: LedgerOptions(), after: nil)
+      var spoiled = EntryBatch(Scene.call(2))
+      spoiled.bytes = Array(spoiled.bytes.dropLast(3)) + [0xFF, 0xFF, 0xFF]
+      #expect(spoiled.readable() == nil)
+      var unwritten = UnwrittenEntries([EntryBatch(Scene.call(1)), spoiled, EntryBatch(Scene.call(3))], through: 9)
+      try writer.writeWhatFits(&unwritten, now: 1)
+      #expect(unwritten.isEmpty)
+      #expect(unwritten.putAside == 3)
+      #expect(try Int.fetchOne(db, sql: "SELECT count(*) FROM requests") == 2)
+      let told = try String.fetchAll(db, sql: "SELECT name FROM changes WHERE state = 'put_aside'")
+      #expect(told == ["3 entries whose bytes cannot be read"])
+    }
+  }
+
   @Test func whereEvenTheNoteIsRefusedItIsCountedAndDropped() throws {
     try refuse("CREATE TRIGGER refusal BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'refused'); END")
     let watcher = Watcher()

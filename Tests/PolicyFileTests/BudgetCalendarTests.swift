@@ -80,6 +80,32 @@ import Testing
     }
   }
 
+  /// Every quarter of an hour of a year, in zones whose clocks change by an hour, by half of one, and never.
+  @Test(arguments: [
+    "UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Cairo",
+    "Antarctica/Troll",
+  ])
+  func hoursFollowOneAnother(_ zone: String) throws {
+    let calendar = try #require(BudgetCalendar(timeZone: zone))
+    var window = try #require(calendar.window(.hour, at: at("2026-12-31T00:00:00Z")))
+    let last = at("2028-01-01T00:00:00Z")
+    var short = 0
+    while window.end < last {
+      for instant in stride(from: window.begin.nanoseconds, to: window.end.nanoseconds, by: 900_000_000_000) {
+        let same = try #require(calendar.window(.hour, at: WallInstant(nanoseconds: instant)))
+        try #require(same == window, "at \(instant): \(same), not \(window)")
+      }
+      let next = try #require(calendar.window(.hour, at: window.end))
+      try #require(next.begin == window.end, "\(next.begin) does not begin at \(window.end)")
+      let length = next.end.nanoseconds - next.begin.nanoseconds
+      try #require((1...3_600_000_000_000).contains(length))
+      if length < 3_600_000_000_000 { short += 1 }
+      window = next
+    }
+    // Half an hour is left over where a clock changes by half of one.
+    #expect(short == (zone == "Australia/Lord_Howe" ? 2 : 0))
+  }
+
   @Test func zonesThatNobodyKnowsAreRefused() {
     #expect(!BudgetCalendar.knows("Europe/Atlantis"))
     #expect(BudgetCalendar(timeZone: "Europe/Atlantis") == nil)

@@ -133,6 +133,31 @@ import Testing
     #expect(bench.chat().status == nil)
   }
 
+  /// Of a span without a sensible end, a year is taken; one that begins in a year is not there yet.
+  @Test(arguments: [Int.max, Int.max / 1_000_000 + 1, 31_536_000_001])
+  func spansThatNoTestLastsAreAYear(_ milliseconds: Int) {
+    let bench = Bench()
+    #expect(bench.call("POST", "/sim/faults", body: "{\"fault\":\"503\",\"for_ms\":\(milliseconds)}").status == 200)
+    #expect(bench.chat().status == 503)
+    bench.time.advance(milliseconds: 31_535_999_999)
+    #expect(bench.chat().status == 503)
+    bench.time.advance(milliseconds: 1)
+    #expect(bench.chat().status == nil)
+    #expect(bench.call("POST", "/sim/faults", body: "{\"fault\":\"503\",\"after_ms\":\(milliseconds)}").status == 200)
+    #expect(bench.chat().status == nil)
+    bench.time.advance(milliseconds: 31_536_000_000)
+    #expect(bench.chat().status == 503)
+  }
+
+  @Test func spansOfLessThanNothingAreNone() {
+    let bench = Bench()
+    #expect(
+      bench.call("POST", "/sim/faults", body: "{\"fault\":\"503\",\"after_ms\":\(Int.min),\"for_ms\":1}").status == 200)
+    #expect(bench.chat().status == 503)
+    bench.time.advance(milliseconds: 1)
+    #expect(bench.chat().status == nil)
+  }
+
   @Test func orderedFaultMatchesAndCounts() {
     let bench = Bench()
     bench.call("POST", "/sim/faults", body: "{\"fault\":\"429\",\"key\":\"k1\",\"times\":1}")
