@@ -1,13 +1,12 @@
 // A request's body while it arrives. With a known length the bytes are received in place: the array is made without
-// being zeroed, so that untouched pages cost nothing, and grows in steps, so that a client cannot make us reserve what
-// it only announces.
+// being zeroed, so that untouched pages cost nothing. It grows once, when a client has sent enough of what it announced: each growth
+// leaves free heap behind that stays in memory, and many bodies that grow together would hold much of what they have twice.
 
 struct BodyBuffer {
-  /// The first allocation for a body of known length is at most this.
+  /// The first allocation for a body of known length is at most this; the next is the whole body, of which only what is touched takes
+  /// memory.
   private static let firstStep = 256 << 10
-  /// From here on memory is mapped page by page as it is touched: the next step is the whole body, so that growing does not hold
-  /// much of it twice.
-  private static let lastStep = 4 << 20
+  /// Bytes that are reserved at most for what is only announced.
   private static let mostAtOnce = 64 << 20
 
   private var storage: [UInt8] = []
@@ -56,7 +55,7 @@ struct BodyBuffer {
 
   /// Room for a body of unknown length to grow by `count`, in the same steps.
   private mutating func reserve(_ count: Int) {
-    guard storage.count >= Self.lastStep, storage.capacity - storage.count < count else { return }
+    guard storage.count >= Self.firstStep, storage.capacity - storage.count < count else { return }
     storage.reserveCapacity(
       max(storage.count + count, storage.count < Self.mostAtOnce / 2 ? Self.mostAtOnce : 2 * storage.count))
   }
@@ -67,8 +66,8 @@ struct BodyBuffer {
     _ fill: (UnsafeMutableRawBufferPointer) -> Int
   ) {
     if storage.count - filled < minimum {
-      let step = filled < Self.lastStep ? filled * 4 : max(Self.mostAtOnce, filled * 2)
-      let capacity = min(filled + left, max(Self.firstStep, step, filled + minimum))
+      let step = storage.count < Self.firstStep ? Self.firstStep : max(Self.mostAtOnce, filled * 2)
+      let capacity = min(filled + left, max(step, filled + minimum))
       let old = storage
       let count = filled
       storage = Array(unsafeUninitializedCapacity: capacity) { buffer, initialized in

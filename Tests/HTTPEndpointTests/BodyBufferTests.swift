@@ -35,6 +35,24 @@ import Testing
     #expect(buffer.bytes == all)
   }
 
+  /// Each move leaves free heap behind: a large body moves once, whatever its pieces.
+  @Test(arguments: [256 << 10, (256 << 10) + 1, 1 << 20, 9 << 20], [1000, 16_384, 300_000])
+  func movesOnceAtMost(length: Int, piece: Int) {
+    let part = bytes(piece)
+    var buffer = BodyBuffer()
+    var places: Set<Int> = []
+    while buffer.count < length {
+      let (at, count) = (buffer.count, min(piece, length - buffer.count))
+      buffer.withSpace(expecting: length - at, atLeast: count) { space in
+        places.insert(space.baseAddress.map { Int(bitPattern: $0) - at } ?? 0)
+        space.copyBytes(from: part[..<count])
+        return count
+      }
+    }
+    #expect(buffer.bytes.count == length)
+    #expect(places.count <= (length <= 256 << 10 ? 1 : 2))
+  }
+
   @Test func showsOnlyWhatCame() {
     var buffer = BodyBuffer()
     #expect(buffer.bytes == [])
