@@ -76,7 +76,7 @@ public final class PriceBook {
       return overflow || product > .max - 999_999 ? .max : (product + 999_999) / 1_000_000
     }
     return CallPrice(
-      inputMicroPerToken: scaled(input), outputMicroPerToken: scaled(rates.output ?? input),
+      inputMicroPerToken: scaled(input), outputMicroPerToken: scaled(rates.output ?? 0),
       // Nobody knows how long the audio is: what is held for it is the least that it can be.
       perRequest: rates.perRequest > .zero ? rates.perRequest : rates.perAudioSecond)
   }
@@ -133,7 +133,8 @@ extension ModelPrice {
         factor = Int64((Int128(factor) * Int128(times) + 500_000) / 1_000_000)
       }
     }
-    var rates = CallRates(input: list.input, output: list.output)
+    // A list that names no price of output does not make it free: it costs what the input does, as it is held.
+    var rates = CallRates(input: list.input, output: list.output ?? list.input)
     rates.reasoning = list.reasoning
     rates.cacheRead = list.cacheRead
     rates.cacheWrite = list.cacheWrite

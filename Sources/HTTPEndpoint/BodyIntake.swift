@@ -64,9 +64,13 @@ final class BodyIntake {
   private var waiting: [any ArrivingBody] = []
   private var timer: LoopTimer?
   private var reviewIsComing = false
-  /// Told where memory is short, at most once a second: free heap may be given back to the system.
+  /// Told where memory is short, and again as bodies give way, four times a second at most: what they leave as free heap may be given
+  /// back to the system.
   var onShortage: (() -> Void)?
   private var lastShortage: UInt64 = 0
+  /// It is to be told with the next look.
+  private var hasShortageToTell = false
+  private static let shortagePause: UInt64 = 250_000_000
 
   /// - Parameters:
   ///   - bodies: all bodies that are on their way, of all connections.
@@ -117,7 +121,8 @@ final class BodyIntake {
 
   private func tellShortage() {
     let now = now()
-    guard lastShortage == 0 || now &- lastShortage >= 1_000_000_000 else { return }
+    hasShortageToTell = lastShortage != 0 && now &- lastShortage < Self.shortagePause
+    guard !hasShortageToTell else { return }
     lastShortage = now
     onShortage?()
   }
@@ -136,12 +141,13 @@ final class BodyIntake {
     drop { !$0.isArriving }
     if memory.isExhausted { relieve() }
     grant()
+    if hasShortageToTell { tellShortage() }
     let now = now()
     let limit = limits.roomNanoseconds
     let overdue = waiting.filter { now &- ($0.wait.since ?? now) >= limit }
     if !overdue.isEmpty { makeRoom(for: overdue, now) }
-    guard !waiting.isEmpty else { return }
-    memory.awaitRoom()
+    if !waiting.isEmpty { memory.awaitRoom() }
+    guard !waiting.isEmpty || hasShortageToTell else { return }
     timer?.schedule(after: Self.pause)
   }
 

@@ -6,24 +6,23 @@ extension LedgerStore {
   /// Attempts that were sent since this instant, and what they used; of those without an end what was reserved.
   /// - Parameters:
   ///   - now: what a clock that was ahead has dated later than a minute from here is of another day.
-  ///   - cut: only attempts that ended before it; then the answer is whole, or there is none.
-  /// - Throws: `LedgerError`; of kind `locked` where `cut` is given and entries that came before are not written yet.
-  public func daySums(since began: WallInstant, now: WallInstant, endedBefore cut: WallInstant? = nil) throws
-    -> [DaySum]
-  {
-    try read(isWhole: cut != nil) { db in
-      try Row.fetchAll(
+  ///   - past: only attempts that had ended then; the answer is whole, or there is none.
+  /// - Throws: `LedgerError`; of kind `locked` where `past` is given and entries that came before are not written yet.
+  public func daySums(since began: WallInstant, now: WallInstant, ended past: EndedBefore? = nil) throws -> [DaySum] {
+    try read(isWhole: past != nil) { db in
+      let ends = try LedgerStore.ends(past, db)
+      return try Row.fetchAll(
         db,
         sql: """
           SELECT s.tenant, s.provider, s.key, s.model, count(*), total(a.input_tokens), total(a.cache_read_tokens),
             total(a.output_tokens)
           FROM attempts a JOIN series s ON s.id = a.series
-          WHERE a.id >= ? AND a.held_at >= ? AND a.held_at < ? AND a.ended_at < ? AND a.state IN (1, 3)
+          WHERE a.id >= ? AND a.held_at >= ? AND a.held_at < ? AND (a.ended_at < ? OR a.ended_at > ?) AND a.state IN (1, 3)
           GROUP BY s.tenant, s.provider, s.key, s.model ORDER BY s.tenant, s.provider, s.key, s.model
           """,
         arguments: [
           LedgerSchema.firstRow(began.nanoseconds), began.nanoseconds,
-          now.nanoseconds.saturatingAdding(60_000_000_000), cut?.nanoseconds ?? Int64.max,
+          now.nanoseconds.saturatingAdding(60_000_000_000), ends.before, ends.after,
         ]
       ).map { row in
         // Sums of foreign numbers, as floating point: they cannot overflow, and are cut to what a count may be.

@@ -29,14 +29,35 @@ private struct Spent {
   }
 }
 
+/// What had ended at a moment of the past. The wall clock may have been ahead before it and right since: then ends lie behind the moment
+/// of asking.
+public struct EndedBefore: Sendable {
+  public var cut: WallInstant
+  /// The wall clock, called on the thread that asks.
+  public var clock: @Sendable () -> WallInstant
+
+  public init(_ cut: WallInstant, clock: @escaping @Sendable () -> WallInstant) {
+    self.cut = cut
+    self.clock = clock
+  }
+}
+
 extension LedgerStore {
+  /// Attempts whose end lies before the first or behind the second had ended at that moment: what the database shows from here on was
+  /// written before the clock is looked at, so whatever has ended since lies between them.
+  static func ends(_ past: EndedBefore?, _ db: Database) throws -> (before: Int64, after: Int64) {
+    guard let past else { return (.max, .max) }
+    _ = try Int64.fetchOne(db, sql: "SELECT max(id) FROM attempts")
+    return (past.cut.nanoseconds, past.clock().nanoseconds)
+  }
+
   /// Posted and presumed costs since each of these instants, counted by the time of the hold. An instant of 0 or less means
   /// everything. What was pruned is known by the hour, and an hour counts whole. One pass over the rows since the earliest.
   /// - Parameters:
   ///   - now: what a clock that was ahead has dated later than a minute from here counts in no window but the endless one.
-  ///   - cut: only attempts that ended before it; then the answer is whole, or there is none.
-  /// - Throws: `LedgerError`; of kind `locked` where `cut` is given and entries that came before are not written yet.
-  public func spending(since starts: [WallInstant], now: WallInstant, endedBefore cut: WallInstant? = nil) throws
+  ///   - past: only attempts that had ended then; the answer is whole, or there is none.
+  /// - Throws: `LedgerError`; of kind `locked` where `past` is given and entries that came before are not written yet.
+  public func spending(since starts: [WallInstant], now: WallInstant, ended past: EndedBefore? = nil) throws
     -> [CallerSpending]
   {
     guard let first = starts.map(\.nanoseconds).min() else { return [] }
@@ -44,7 +65,8 @@ extension LedgerStore {
     func counts(_ at: Int64, since start: WallInstant) -> Bool {
       start.nanoseconds <= 0 || (at >= start.nanoseconds && at < until)
     }
-    return try read(isWhole: cut != nil) { db in
+    return try read(isWhole: past != nil) { db in
+      let ends = try LedgerStore.ends(past, db)
       // Series are numbered from 1 without gaps: a flat table is several times faster than a dictionary of a million additions.
       let count = Int(try Int64.fetchOne(db, sql: "SELECT coalesce(max(id), 0) FROM series") ?? 0) + 1
       var sums = [Spent](repeating: Spent(), count: count * starts.count)
@@ -53,9 +75,9 @@ extension LedgerStore {
         sql:
           """
           SELECT series, held_at, coalesce(\(LedgerAmount.cost("cost")), 0) AS paid, \(LedgerAmount.tokens()) AS used FROM attempts
-          WHERE id >= ? AND held_at >= ? AND ended_at < ? AND (paid > 0 OR used > 0) AND state IN (1, 3)
+          WHERE id >= ? AND held_at >= ? AND (ended_at < ? OR ended_at > ?) AND (paid > 0 OR used > 0) AND state IN (1, 3)
           """,
-        arguments: [LedgerSchema.firstRow(first), first, cut?.nanoseconds ?? Int64.max])
+        arguments: [LedgerSchema.firstRow(first), first, ends.before, ends.after])
       while let row = try rows.next() {
         let base = Int(row.series) * starts.count
         for (index, start) in starts.enumerated() where counts(row.at, since: start) {

@@ -38,7 +38,10 @@ final class BrokerProcess {
   /// nil where the data listeners speak cleartext.
   private let certificate: CertificateFollower?
   private lazy var budgetHistory = BudgetHistory(
-    loop: loop, read: { [store = ledger.store] in try BudgetRestoring.answer($0, from: store) },
+    loop: loop,
+    read: { [store = ledger.store] in
+      try BudgetRestoring.answer($0, from: store) { WallInstant(nanoseconds: SystemClock.wall()) }
+    },
     tell: { [broker] in broker.restore(spent: $0, isLast: $1) },
     tellDays: { [broker] in broker.restore(daySums: $0) },
     failed: { [logger] in

@@ -20,10 +20,14 @@ enum BudgetRestoring {
   }
 
   /// Answers what is asked after a change of the policy; blocks this thread.
-  static func answer(_ question: PastQuestion, from store: LedgerStore) throws -> BudgetHistory.Answer {
+  /// - Parameter clock: the wall clock.
+  static func answer(
+    _ question: PastQuestion, from store: LedgerStore, clock: @escaping @Sendable () -> WallInstant
+  ) throws -> BudgetHistory.Answer {
     let (spans, cut) = (question.spans, question.endedBefore)
-    let callers = spans.isEmpty ? [] : try store.spending(since: spans.map(\.began), now: cut, endedBefore: cut)
-    let daySums = try question.dayBegan.map { try store.daySums(since: $0, now: cut, endedBefore: cut) } ?? []
+    let past = EndedBefore(cut, clock: clock)
+    let callers = spans.isEmpty ? [] : try store.spending(since: spans.map(\.began), now: cut, ended: past)
+    let daySums = try question.dayBegan.map { try store.daySums(since: $0, now: cut, ended: past) } ?? []
     return BudgetHistory.Answer(spent: spent(callers, spans: spans), daySums: daySums)
   }
 

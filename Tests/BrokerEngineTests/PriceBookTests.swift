@@ -193,6 +193,20 @@ private let answers: [PricedAnswer] = [
     #expect(book.callPrice(model: "llama-home", tier: nil, estimatedInput: 1, at: noon) == nil)
   }
 
+  /// What is held and what is charged follow one rule: a price that is missing makes nothing free, and nothing unknown.
+  @Test func outputWithoutAPriceCostsWhatInputDoes() {
+    let book = PriceBook(
+      PriceList(version: "v", entries: [ModelPrice(models: "m", rates: PriceRates(input: 10_000_000))]))
+    let held = book.callPrice(model: "m", tier: nil, estimatedInput: 1000, at: noon)
+    #expect(held == CallPrice(inputMicroPerToken: 10_000_000, outputMicroPerToken: 10_000_000))
+    let (cost, source) = book.cost(
+      of: Usage(inputTokens: 1000, outputTokens: 2000), extras: UsageExtras(), model: "m", answeredBy: nil,
+      reported: nil,
+      tier: nil, at: noon)
+    #expect(cost == Money(nanodollars: 30_000_000))
+    #expect(source == .prices)
+  }
+
   @Test func aFeeForEachRequestIsHeldToo() {
     var price = ModelPrice(models: "m", rates: PriceRates(input: 1_000_000, output: 2_000_000))
     price.perRequest = Money(nanodollars: 5_000_000)

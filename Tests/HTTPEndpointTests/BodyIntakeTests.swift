@@ -117,6 +117,32 @@ private final class IntakeBench {
     #expect(some[1].isWhole)
   }
 
+  /// What bodies leave as free heap is told when they give way, also where the shortage was told a moment ago.
+  @Test func eachTimeThatBodiesGiveWayIsToldWithinAQuarterOfASecond() {
+    let bench = IntakeBench(limit: 16 * mib)
+    var told: [UInt64] = []
+    let start = bench.now
+    bench.intake.onShortage = { told.append((bench.now - start) / 1_000_000) }
+    let some = (0..<3).map { _ in bench.sender(10 * mib) }
+    bench.settle()
+    #expect(told == [0])
+    bench.pass(milliseconds: 5_000)
+    #expect(some[2].gaveWay)
+    #expect(told == [0, 5_000])
+    // Another shortage within the quarter of a second waits for its end.
+    some[0].release()
+    bench.pass(milliseconds: 1)
+    #expect(some[1].isWhole)
+    let next = bench.sender(10 * mib)
+    bench.settle()
+    #expect(bench.intake.isCrowded && !next.isWhole)
+    #expect(told == [0, 5_000])
+    bench.pass(milliseconds: 248)
+    #expect(told == [0, 5_000])
+    bench.pass(milliseconds: 1)
+    #expect(told == [0, 5_000, 5_250])
+  }
+
   @Test func withNobodyYoungerItGivesWayItself() {
     let bench = IntakeBench(limit: 16 * mib)
     bench.memory.take(15 * mib, .retry)

@@ -104,7 +104,8 @@ import Testing
     entries += [Scene.held(10, at: 60)]
     #expect(watcher.reached(store.append(contentsOf: entries)))
     func requests(endedBefore cut: WallInstant? = nil) throws -> [Int64] {
-      try store.daySums(since: began, now: now, endedBefore: cut).map(\.requests)
+      let past = cut.map { EndedBefore($0) { Scene.at(90_001) } }
+      return try store.daySums(since: began, now: now, ended: past).map(\.requests)
     }
     // A minute ahead of the clock is its error, more is another day. What runs has not ended.
     try #expect(requests() == [3])
@@ -118,12 +119,16 @@ import Testing
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
     #expect(watcher.reached(store.append(contentsOf: Scene.call(1, at: 0, cost: 1) + Scene.call(2, at: 0.5, cost: 2))))
-    func spent(_ cut: Double) throws -> [Int64] {
-      try store.spending(since: [Scene.at(-5)], now: Scene.at(60), endedBefore: Scene.at(cut)).map {
-        $0.spent[0].nanodollars
-      }
+    func spent(_ cut: Double, read: Double = 2) throws -> [Int64] {
+      let past = EndedBefore(Scene.at(cut)) { Scene.at(read) }
+      return try store.spending(since: [Scene.at(-5)], now: Scene.at(60), ended: past).map { $0.spent[0].nanodollars }
     }
     try #expect([spent(1), spent(1.001), spent(1.5), spent(1.501)] == [[], [1], [1], [3]])
+    // The clock was ahead when they ended: it has not come there again.
+    try #expect([spent(0.5, read: 0.9), spent(0.5, read: 1), spent(0.5, read: 1.5)] == [[3], [2], []])
+    let days = { try store.daySums(since: Scene.at(-5), now: Scene.at(60), ended: $0).map(\.requests) }
+    try #expect(days(EndedBefore(Scene.at(0.5)) { Scene.at(0.9) }) == [2])
+    try #expect(days(EndedBefore(Scene.at(0.5)) { Scene.at(1) }) == [1])
   }
 
   @Test func pastAttemptsTellAgeAndUse() throws {
