@@ -408,10 +408,14 @@ final class Attempt: UpstreamEvents {
   /// What the tap keeps is in the account; where that is full, the tap keeps the least that it needs.
   private func countTap() {
     guard let held = tap?.heldBytes, held != tapShare.bytes else { return }
+    let before = tapShare.bytes
     tapShare.hold(held)
+    // A frame that was too large to keep: many such would leave as much free heap behind as they ever held.
+    if before - held >= UsageTap.frameLimit / 2 { broker.memory.onGivenUp?() }
     guard held > UsageTap.leastHeld, broker.memory.isFull else { return }
     tap?.shrink()
     tapShare.hold(tap?.heldBytes ?? 0)
+    broker.memory.onGivenUp?()
   }
 
   /// A stream's bytes go on at once, until the frame that says that it is over.

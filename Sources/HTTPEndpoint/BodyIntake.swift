@@ -87,9 +87,13 @@ final class BodyIntake {
     timer = loop.map { LoopTimer($0) { [unowned self] in review() } }
     // A weak reference would make every retain of the intake slow; the account lets go of it in `deinit`.
     memory.onRoom = { [unowned self] in reviewSoon() }
+    memory.onGivenUp = { [unowned self] in tellShortage() }
   }
 
-  deinit { memory.onRoom = nil }
+  deinit {
+    memory.onRoom = nil
+    memory.onGivenUp = nil
+  }
 
   /// True while somebody waits: then large bodies ask before they go on.
   var isCrowded: Bool { !waiting.isEmpty }
@@ -122,7 +126,10 @@ final class BodyIntake {
   private func tellShortage() {
     let now = now()
     hasShortageToTell = lastShortage != 0 && now &- lastShortage < Self.shortagePause
-    guard !hasShortageToTell else { return }
+    guard !hasShortageToTell else {
+      if let timer, !timer.isScheduled { timer.schedule(after: Self.pause) }
+      return
+    }
     lastShortage = now
     onShortage?()
   }

@@ -1,5 +1,6 @@
 // TLS for the server, over OpenSSL: versions 1.2 and 1.3, ALPN, session tickets.
 import COpenSSL
+import EventLoop
 
 /// A certificate and its key, loaded once and shared by all connections.
 public final class TLSContext {
@@ -8,6 +9,8 @@ public final class TLSContext {
   /// Loads a certificate chain and its private key, both PEM.
   /// - Throws: ``EndpointError`` that names the file and says what is wrong with it.
   public init(certificateFile: String, keyFile: String) throws {
+    try Self.requireFile("certificate file", certificateFile)
+    try Self.requireFile("key file", keyFile)
     guard let context = SSL_CTX_new(TLS_server_method()) else {
       throw EndpointError("TLS cannot start: \(Self.lastError())")
     }
@@ -35,6 +38,20 @@ public final class TLSContext {
   }
 
   deinit { SSL_CTX_free(context) }
+
+  /// A chain with its key is a few KiB.
+  private static let mostBytes = 1 << 20
+
+  /// OpenSSL would wait for ever for a pipe's other end.
+  private static func requireFile(_ what: String, _ path: String) throws {
+    switch FileKind(of: path) {
+    case .missing(let number): throw EndpointError("\(what) \(path): \(Socket.errorText(number))")
+    case .other: throw EndpointError("\(what) \(path): not a file")
+    case .file(let size) where size > mostBytes:
+      throw EndpointError("\(what) \(path): \(size) bytes; at most \(mostBytes) are read")
+    case .file: break
+    }
+  }
 
   func accept(_ descriptor: Int32) throws -> TLSStream {
     guard let ssl = SSL_new(context) else { throw EndpointError("TLS: \(Self.lastError())") }

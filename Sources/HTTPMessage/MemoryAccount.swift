@@ -43,6 +43,9 @@ public final class MemoryAccount {
   /// Called once, when memory is given back after somebody found the account full.
   public var onRoom: (() -> Void)?
   private var isAwaited = false
+  /// Told by whoever held less than it would have, because memory is short: what it gave up is free heap now, and stays in memory until
+  /// somebody sees to it.
+  public var onGivenUp: (() -> Void)?
 
   /// - Parameter limit: in bytes, above 0.
   public init(limit: Int = .max) { self.limit = max(1, limit) }

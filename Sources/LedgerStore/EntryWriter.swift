@@ -129,8 +129,7 @@ final class EntryWriter {
       sql: "INSERT INTO marks VALUES ('unfinished_since', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
     writeApplied = try db.makeStatement(
       sql: "INSERT INTO marks VALUES ('applied', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
-    func last(_ table: String) throws -> Int64 { try Int64.fetchOne(db, sql: "SELECT max(id) FROM \(table)") ?? 0 }
-    rows = RowNumbers(last: max(try last("attempts"), try last("requests")), list: try last("new_holds"))
+    rows = RowNumbers(last: try LedgerSchema.newestRow(db), list: try LedgerSchema.newestRow(of: "new_holds", db))
     if let earlier {
       open = earlier.open
       lists = earlier.lists

@@ -33,7 +33,7 @@ public struct LedgerRecovery: Sendable, Equatable {
       recovery.concludedRequests = try conclude(from: min(since, open?[2] ?? since), db)
       try db.execute(
         sql: "INSERT INTO marks VALUES ('unfinished_since', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-        arguments: [newest(db) + 1])
+        arguments: [LedgerSchema.newestRow(db) + 1])
       return .commit
     }
     return recovery
@@ -58,7 +58,7 @@ public struct LedgerRecovery: Sendable, Equatable {
         INSERT INTO attempts (id, request_high, request_low, attempt, state, series, held_at, reserved_input,
           reserved_output, held, prices) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)
         """)
-    var last = try newest(db)
+    var last = try LedgerSchema.newestRow(db)
     for list in lists {
       let bytes = [UInt8](list)
       for start in stride(from: 0, to: bytes.count - OpenHold.size + 1, by: OpenHold.size) {
@@ -102,26 +102,21 @@ public struct LedgerRecovery: Sendable, Equatable {
     }
     guard !unfinished.isEmpty else { return 0 }
     let requests = try EndedRow.fetchCursor(
-      db, sql: "SELECT request_high, request_low FROM requests WHERE id >= ?", arguments: [since - margin])
+      db, sql: "SELECT request_high, request_low FROM requests WHERE id >= ?",
+      arguments: [since.saturatingSubtracting(margin)])
     while let row = try requests.next() { unfinished[row.request] = nil }
     let insert = try db.makeStatement(sql: "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, NULL)")
     let (outcome, reason) = (try word(Outcome.truncated.rawValue, db), try word("", db))
-    var last = try newest(db)
+    var last = try LedgerSchema.newestRow(db)
     for (request, end) in unfinished.sorted(by: { $0.key < $1.key }) {
       last += 1
       let (high, low) = (Int64(bitPattern: request.high), Int64(bitPattern: request.low))
-      let arrived = (high >> 16) * 1_000_000
+      let arrived = Int64(clamping: Int128(high >> 16) * 1_000_000)
       try insert.execute(arguments: [
         last, high, low, end.series, arrived, max(end.ended, arrived), outcome, reason, end.attempt,
       ])
     }
     return unfinished.count
-  }
-
-  private static func newest(_ db: Database) throws -> Int64 {
-    max(
-      try Int64.fetchOne(db, sql: "SELECT max(id) FROM attempts") ?? 0,
-      try Int64.fetchOne(db, sql: "SELECT max(id) FROM requests") ?? 0)
   }
 
   /// In ids, ten minutes: a request whose end was written before that of its last attempt lies before it by less.

@@ -67,9 +67,8 @@ extension LedgerStore {
     }
     return try read(isWhole: past != nil) { db in
       let ends = try LedgerStore.ends(past, db)
-      // Series are numbered from 1 without gaps: a flat table is several times faster than a dictionary of a million additions.
-      let count = Int(try Int64.fetchOne(db, sql: "SELECT coalesce(max(id), 0) FROM series") ?? 0) + 1
-      var sums = [Spent](repeating: Spent(), count: count * starts.count)
+      let places = SeriesPlaces(try Int64.fetchAll(db, sql: "SELECT id FROM series"))
+      var sums = [Spent](repeating: Spent(), count: places.count * starts.count)
       let rows = try PaidRow.fetchCursor(
         db,
         sql:
@@ -79,7 +78,8 @@ extension LedgerStore {
           """,
         arguments: [LedgerSchema.firstRow(first), first, ends.before, ends.after])
       while let row = try rows.next() {
-        let base = Int(row.series) * starts.count
+        guard let place = places[row.series] else { continue }
+        let base = place * starts.count
         for (index, start) in starts.enumerated() where counts(row.at, since: start) {
           sums[base + index] = sums[base + index] + row.spent
         }
@@ -87,7 +87,8 @@ extension LedgerStore {
       var callers: [Caller: [Spent]] = [:]
       let series = try Row.fetchCursor(db, sql: "SELECT id, tenant, client_key, session FROM series")
       while let row = try series.next() {
-        let base = Int(row[0] as Int64) * starts.count
+        guard let place = places[row[0]] else { continue }
+        let base = place * starts.count
         let spent = sums[base..<(base + starts.count)]
         guard spent.contains(where: { !$0.isZero }) else { continue }
         let caller = Caller(tenant: row[1], clientKey: row[2], session: row[3])
@@ -154,6 +155,27 @@ extension LedgerStore {
   /// The least first half of the id of a request that arrived at this instant.
   static func requestHigh(_ nanoseconds: Int64) -> Int64 {
     nanoseconds <= 0 ? Int64.min : (nanoseconds / 1_000_000) << 16
+  }
+}
+
+/// Where the sums of a series stand in a flat table, which is several times faster than a dictionary of a million additions. Series are
+/// numbered from 1 without gaps; where a damaged file says otherwise, they are looked up.
+private struct SeriesPlaces {
+  let count: Int
+  private var others: [Int64: Int] = [:]
+
+  init(_ numbers: [Int64]) {
+    let most = 2 * numbers.count + 1024
+    let isDense = numbers.allSatisfy { (0..<Int64(most)).contains($0) }
+    count = isDense ? most : numbers.count
+    guard !isDense else { return }
+    for (place, number) in numbers.enumerated() { others[number] = place }
+  }
+
+  /// nil where there is no such series.
+  subscript(_ number: Int64) -> Int? {
+    guard others.isEmpty else { return others[number] }
+    return (0..<Int64(count)).contains(number) ? Int(number) : nil
   }
 }
 

@@ -9,6 +9,16 @@ enum LedgerSchema {
   /// The least id of a row that is written at this instant or later.
   static func firstRow(_ nanoseconds: Int64) -> Int64 { nanoseconds <= 0 ? 0 : (nanoseconds / 1_000_000) << 20 }
 
+  /// The largest number of a row. A number beyond those of this century is damage: counting goes on below it.
+  static func newestRow(of table: String, _ db: Database) throws -> Int64 {
+    try Int64.fetchOne(db, sql: "SELECT max(id) FROM \(table) WHERE id BETWEEN 0 AND \(Int64(1) << 62)") ?? 0
+  }
+
+  /// The same of the tables whose rows are numbered by time.
+  static func newestRow(_ db: Database) throws -> Int64 {
+    max(try newestRow(of: "attempts", db), try newestRow(of: "requests", db))
+  }
+
   /// True where some row's id may tell of a later time than the row was written at: the clock was ahead once, and ids never go back.
   /// - Parameter row: the id that matters: ids that were ahead below it are of no account.
   static func idsAreAhead(of row: Int64, _ db: Database) throws -> Bool {

@@ -13,6 +13,8 @@ struct EventStreamScanner {
     var hasData: Bool
   }
 
+  private static let smallFrame = 64 << 10
+
   /// What is being scanned; starts with the first frame that is not complete once parked.
   private(set) var bytes: ArraySlice<UInt8> = []
   /// Where the current frame starts.
@@ -47,6 +49,11 @@ struct EventStreamScanner {
       lineStart = frameStart
       scan = frameStart
     } else {
+      // A frame that is large grows once more, to the most that is kept of one: growing by doubling would leave as much again behind as
+      // free heap, of sizes that the next large frame has no use for.
+      if bytes.count >= Self.smallFrame, bytes.count < UsageTap.frameLimit {
+        bytes.reserveCapacity(max(UsageTap.frameLimit + Self.smallFrame, bytes.count + piece.count))
+      }
       bytes.append(contentsOf: piece)
     }
     strayLineFeed = false

@@ -49,9 +49,14 @@ public final class UsageTap {
   private var lines: [LineUsage]?
   /// The frame under way, where it is too large to be kept.
   private var skimmed: SkimmedFrame?
+  /// Frames or lines that may still be read of a compressed answer. Each costs the same however few bytes it came in: of what unfolds to
+  /// more than its bytes could mean, the rest passes unread.
+  private var frameCredit = Int.max
+  private static let firstFrames = 1024
+  private static let bytesPerFrame = 4
 
   /// The most bytes of a frame that are kept; of a larger one its beginning and its last `tailLimit` are, for its type and usage.
-  static let frameLimit = 1 << 20
+  public static let frameLimit = 256 << 10
   /// The most bytes of a line that are kept, where each line is an object; a larger one passes unread.
   static let lineLimit = 4 << 20
   /// The most bytes that a piece of a compressed answer may unfold to.
@@ -131,6 +136,7 @@ public final class UsageTap {
     self.scratch = scratch
     self.form = coding == .unsupported ? .opaque : form
     decoder = ContentDecoder(coding)
+    if decoder != nil { frameCredit = Self.firstFrames }
     strips = stripInjectedUsage && form == .eventStream && coding == .identity
     answer = AnswerReading(endpoint: endpoint, countsText: form == .eventStream || form == .lines)
   }
@@ -157,6 +163,7 @@ public final class UsageTap {
       return
     }
     guard let decoder else { return listen(bytes) }
+    frameCredit += bytes.count / Self.bytesPerFrame
     var decoded: [UInt8] = []
     if decoder.decode(bytes, onto: &decoded, limit: Self.pieceLimit) != .ok { isBroken = true }
     listen(decoded[...])
@@ -195,6 +202,8 @@ public final class UsageTap {
       }
       scanner.take(bytes)
       while let frame = scanner.nextFrame() {
+        frameCredit -= 1
+        guard frameCredit >= 0 else { return giveUp() }
         if frame.hasData { read(frame.data) }
       }
       scanner.park()
@@ -203,6 +212,13 @@ public final class UsageTap {
     case .whole: keep(bytes)
     case .opaque: break
     }
+  }
+
+  /// The rest passes unread, and counts by its bytes.
+  private func giveUp() {
+    isBroken = true
+    scanner.abandon()
+    whole = []
   }
 
   // MARK: Frames that are too large, and memory that is short
@@ -323,6 +339,8 @@ public final class UsageTap {
   private func listenToLines(_ bytes: ArraySlice<UInt8>) {
     var from = bytes.startIndex
     while let end = ByteSearch.first(0x0A, in: bytes, from: from) {
+      frameCredit -= 1
+      guard frameCredit >= 0 else { return giveUp() }
       if whole.isEmpty {
         if end > from { read(bytes[from..<end]) }
       } else {

@@ -180,6 +180,10 @@ public final class CurlUpstream: Upstream {
       pools[request.provider] = pool
     }
     do throws(TransferSetupFailure) {
+      // OpenSSL opens it on this thread.
+      if let caFile = pool.settings.caFile, FileKind(of: caFile) == .other {
+        throw TransferSetupFailure(option: "ca_file \(caFile), which is no file", code: CURLE_SSL_CACERT_BADFILE)
+      }
       if pool.speaksDirectly, !usesLibcurlAlone, let destination = try pool.destination(of: request.url) {
         if let multiplexer = pool.multiplexer(for: destination, self) {
           guard let fields = HTTP2RequestFields(request, destination) else {

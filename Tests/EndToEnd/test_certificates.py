@@ -52,6 +52,15 @@ def test_a_renewed_certificate_is_taken_up(broker, files, tmp_path):
             assert open_before.recv(12) == b"HTTP/1.1 404", "open connections go on"
 
 
+def test_a_certificate_that_becomes_a_pipe_stops_nobody(broker, files, http):
+    before = shown(broker)
+    os.unlink(files[0])
+    os.mkfifo(files[0])
+    answer = http.post(broker.admin + "/api/v1/reload", timeout=10)
+    assert answer.status_code == 422 and "not a file" in answer.text, answer.text
+    assert shown(broker) == before
+
+
 def test_a_key_that_does_not_fit_is_told_and_the_old_pair_stays(broker, files, tmp_path):
     before = shown(broker)
     certificate, key = renewed(tmp_path)
@@ -116,3 +125,16 @@ def test_files_that_are_renewed_while_a_reload_reads_its_secrets_count(start, si
     gate.write_text("")
     wait_until(lambda: shown(broker) not in (before,), "a certificate of the other files")
     wait_until(lambda: shown(broker) == expected, "the last certificate")
+
+
+def test_a_ca_file_that_is_a_pipe_fails_its_own_calls_only(start, simulator, http, tmp_path):
+    os.mkfifo(tmp_path / "ca.pem")
+    policy = policy_for("https://127.0.0.1:9", retry={"attempts": 1})
+    policy["providers"]["openai"]["ca_file"] = str(tmp_path / "ca.pem")
+    broker = start.broker(policy)
+    answer = http.post(
+        broker.openai_url + "/chat/completions", json={"model": "m", "messages": []}, timeout=10)
+    assert answer.status_code == 502, answer.text
+    assert http.get(broker.admin + "/healthz", timeout=10).status_code == 200
+    recent = http.get(broker.admin + "/api/v1/requests?state=recent").json()["requests"]
+    assert "no file" in str(recent[0]), recent

@@ -143,6 +143,22 @@ private final class IntakeBench {
     #expect(told == [0, 5_000, 5_250])
   }
 
+  /// Others that hold memory give some of it up, while no body waits.
+  @Test func whatOthersGiveUpIsToldToo() {
+    let bench = IntakeBench(limit: 16 * mib)
+    var told = 0
+    bench.intake.onShortage = { told += 1 }
+    bench.memory.onGivenUp?()
+    bench.memory.onGivenUp?()
+    #expect(told == 1)
+    bench.pass(milliseconds: 249)
+    #expect(told == 1)
+    bench.pass(milliseconds: 1)
+    #expect(told == 2)
+    bench.pass(milliseconds: 1_000)
+    #expect(told == 2)
+  }
+
   @Test func withNobodyYoungerItGivesWayItself() {
     let bench = IntakeBench(limit: 16 * mib)
     bench.memory.take(15 * mib, .retry)

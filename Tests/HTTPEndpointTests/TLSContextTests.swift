@@ -59,6 +59,28 @@ import Testing
         + files.certificate)
   }
 
+  /// Opening a pipe waits for its other end, and a device has none.
+  @Test func readsFilesOnly() throws {
+    let files = try Files()
+    let pipe = temporaryPath("pipe.pem")
+    let large = temporaryPath("large.pem")
+    defer {
+      files.remove()
+      unlink(pipe)
+      unlink(large)
+    }
+    #expect(mkfifo(pipe, 0o600) == 0)
+    for path in [pipe, "/dev/zero", "/tmp"] {
+      #expect(failure(path, files.key) == "certificate file \(path): not a file")
+      #expect(failure(files.certificate, path) == "key file \(path): not a file")
+    }
+    #expect(FileManager.default.createFile(atPath: large, contents: nil))
+    #expect(truncate(large, 1 << 20) == 0)
+    #expect(failure(large, files.key).contains("no start line"))
+    #expect(truncate(large, (1 << 20) + 1) == 0)
+    #expect(failure(large, files.key) == "certificate file \(large): 1048577 bytes; at most 1048576 are read")
+  }
+
   @Test(arguments: ["http/1.1", "h2", ""])
   func speaksTheProtocolThatALPNChose(wanted: String) throws {
     let files = try Files()

@@ -62,6 +62,34 @@ import Testing
     #expect(past.allSatisfy { $0.usage.inputTokens == .most && $0.usage.cacheWriteTokens == 0 })
   }
 
+  /// One damaged number in each of the columns that number rows: the others are read, and the books go on.
+  @Test(arguments: ["series", "attempts", "requests", "new_holds", "words"], [.max, .min, -1, 1 << 40] as [Int64])
+  func damagedNumbersOfRowsStopNoStart(_ table: String, _ number: Int64) throws {
+    let place = Place()
+    let watcher = Watcher()
+    var store = try Scene.store(place.path(), watcher)
+    var entries: [LedgerEntry] = []
+    for number in 1...20 { entries += Scene.call(number, cost: 10) }
+    #expect(watcher.reached(store.append(contentsOf: entries + [Scene.held(50)])))
+    store.close()
+    var damage = Configuration()
+    damage.foreignKeysEnabled = false
+    try DatabaseQueue(path: place.path(), configuration: damage).write {
+      try $0.execute(
+        sql: "UPDATE \(table) SET id = ? WHERE rowid = (SELECT max(rowid) FROM \(table))", arguments: [number])
+    }
+    let later = Watcher()
+    store = try Scene.store(place.path(), later, now: Scene.at(60))
+    let spent = try store.spending(since: [WallInstant(nanoseconds: 0)], now: Scene.at(60))
+    #expect(spent.reduce(0) { $0 + $1.spent[0].nanodollars } >= (table == "series" ? 0 : 190))
+    _ = try store.pastAttempts(now: Scene.at(60))
+    #expect(later.reached(store.append(contentsOf: Scene.call(100, at: 61, cost: 10))))
+    #expect(store.obstacle == nil && store.putAside == 0)
+    let query = try UsageQuery(by: nil, since: "2026-01-01", until: "2027-12-31", bucket: nil, now: Scene.at(3600))
+    #expect(try store.usage(query).total.attempts > 0)
+    store.close()
+  }
+
   private static func expectReadable(_ store: LedgerStore, _ path: String) throws {
     let query = try UsageQuery(by: nil, since: "2026-01-01", until: "2027-12-31", bucket: nil, now: Scene.at(3600))
     for report in [try store.usage(query), try LedgerStore.usage(query, at: path)] {

@@ -224,6 +224,31 @@ import Testing
     #expect(passed == body && tap.usage == nil && !tap.isCutShort)
   }
 
+  /// Two hundred thousand frames in a few KiB: what they cost to read is bounded by the bytes that came.
+  @Test(arguments: ["text/event-stream", "application/x-ndjson"])
+  func whatUnfoldsToFramesWithoutEndPassesUnread(_ contentType: String) {
+    let isLines = contentType != "text/event-stream"
+    let one = isLines ? "{\"a\":1}\n" : "data: {\"a\":1}\n\n"
+    let usage = "{\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}"
+    func golden(_ frames: Int) -> Golden {
+      let last = isLines ? usage + "\n" : "data: \(usage)\n\ndata: [DONE]\n\n"
+      return Golden(
+        name: "frames", endpoint: .chatCompletions, contentType: contentType,
+        body: String(repeating: one, count: frames) + last)
+    }
+    let few = Array(golden(1000).body.utf8)
+    #expect(run(golden(1000), pieces: [Coded.gzip(few)[...]], encoding: "gzip").tap.usage?.inputTokens == 9)
+    let many = Array(golden(200_000).body.utf8)
+    let coded = Coded.gzip(many)
+    let pieces = stride(from: 0, to: coded.count, by: 1024).map { coded[$0..<min(coded.count, $0 + 1024)] }
+    let (tap, passed) = run(golden(200_000), pieces: pieces, encoding: "gzip")
+    #expect(passed == coded)
+    #expect(tap.usage == nil && !tap.isCutShort)
+    #expect(tap.estimatedOutput > 0 && tap.heldBytes < 1 << 20)
+    // Without a coding each frame has its own bytes.
+    #expect(run(golden(200_000), pieces: [many[...]]).tap.usage?.inputTokens == 9)
+  }
+
   // MARK: The injected frame
 
   private static let first = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}],\"usage\":null}"
@@ -433,7 +458,7 @@ import Testing
       }
       feed(Array("data: {\"x\":\"".utf8))
       let piece = [UInt8](repeating: UInt8(ascii: "a"), count: 1 << 20)
-      for _ in 0...(UsageTap.frameLimit >> 20) { feed(piece) }
+      for _ in 0..<2 { feed(piece) }
       feed(Array("\"}\n\n".utf8))
       #expect(passed == fed)
       feed(Array((Self.first + "\n\n" + Self.done + "\n\n").utf8))
@@ -482,8 +507,8 @@ import Testing
       let tap = UsageTap(
         endpoint: .responses, isStreaming: true, contentType: Self.events, contentEncoding: nil,
         stripInjectedUsage: false)
-      tap.feed(body[..<1_100_000]) { _ in }
-      tap.feed(body[1_100_000...]) { _ in }
+      tap.feed(body[..<(UsageTap.frameLimit + 50_000)]) { _ in }
+      tap.feed(body[(UsageTap.frameLimit + 50_000)...]) { _ in }
       tap.finish { _ in }
       // The last brace closes what is around the usage's own object; without more of them half a number may be left.
       #expect(tap.usage == (cut <= 1 ? Self.usage(7, 98) : nil), "\(cut)")
