@@ -64,13 +64,13 @@ final class BodyIntake {
   private var waiting: [any ArrivingBody] = []
   private var timer: LoopTimer?
   private var reviewIsComing = false
-  /// Told where memory is short, and again as bodies give way, four times a second at most: what they leave as free heap may be given
+  /// Told where memory is short, and again as bodies give way, ten times a second at most: what they leave as free heap may be given
   /// back to the system.
   var onShortage: (() -> Void)?
   private var lastShortage: UInt64 = 0
   /// It is to be told with the next look.
   private var hasShortageToTell = false
-  private static let shortagePause: UInt64 = 250_000_000
+  private static let shortagePause: UInt64 = 100_000_000
 
   /// - Parameters:
   ///   - bodies: all bodies that are on their way, of all connections.

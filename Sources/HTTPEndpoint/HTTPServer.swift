@@ -44,7 +44,7 @@ public final class HTTPServer {
   /// Told in a sentence what an operator should know and no client can be told: out of descriptors, too many
   /// connections. At most once per second.
   public var onNotice: ((String) -> Void)?
-  /// Told, at most once a second, while clients wait because memory is short: free heap may be given back to the system.
+  /// Told, ten times a second at most, while memory is short: free heap may be given back to the system.
   public var onMemoryShortage: (() -> Void)? {
     get { intake.onShortage }
     set { intake.onShortage = newValue }

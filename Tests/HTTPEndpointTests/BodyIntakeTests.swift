@@ -129,7 +129,7 @@ private final class IntakeBench {
     bench.pass(milliseconds: 5_000)
     #expect(some[2].gaveWay)
     #expect(told == [0, 5_000])
-    // Another shortage within the quarter of a second waits for its end.
+    // Another shortage within the tenth of a second waits for its end.
     some[0].release()
     bench.pass(milliseconds: 1)
     #expect(some[1].isWhole)
@@ -137,10 +137,10 @@ private final class IntakeBench {
     bench.settle()
     #expect(bench.intake.isCrowded && !next.isWhole)
     #expect(told == [0, 5_000])
-    bench.pass(milliseconds: 248)
+    bench.pass(milliseconds: 98)
     #expect(told == [0, 5_000])
     bench.pass(milliseconds: 1)
-    #expect(told == [0, 5_000, 5_250])
+    #expect(told == [0, 5_000, 5_100])
   }
 
   /// Others that hold memory give some of it up, while no body waits.
@@ -151,7 +151,7 @@ private final class IntakeBench {
     bench.memory.onGivenUp?()
     bench.memory.onGivenUp?()
     #expect(told == 1)
-    bench.pass(milliseconds: 249)
+    bench.pass(milliseconds: 99)
     #expect(told == 1)
     bench.pass(milliseconds: 1)
     #expect(told == 2)
