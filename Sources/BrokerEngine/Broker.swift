@@ -308,9 +308,7 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
 
   public func exchangeReady(_ downstream: any HTTPExchange) {
     guard let exchange = downstream.context as? Exchange else { return }
-    if exchange.path.endpoint == .models, exchange.path.modelInPath == nil, exchange.target.provider == nil,
-      exchange.head.method == "GET", isModelList(exchange)
-    {
+    if exchange.head.method == "GET", isModelList(exchange) {
       models.answer(exchange)
       return
     }
@@ -332,8 +330,14 @@ public final class Broker: HTTPHandler, DispatcherDelegate {
     (downstream.context as? Exchange)?.reject(outcome, message, status: refusal.status)
   }
 
-  /// True for the list itself, false for `/v1/models/{id}`.
-  private func isModelList(_ exchange: Exchange) -> Bool { exchange.target.path.hasSuffix("/models") }
+  /// True for the list itself, false for `/v1/models/{id}`. One provider's own list goes on as it is, but to those who may
+  /// use some models only.
+  private func isModelList(_ exchange: Exchange) -> Bool {
+    if let provider = exchange.target.provider, exchange.rules.provider(provider) == nil { return false }
+    if exchange.isBoundToModels { return PathFacts.listing(exchange.target.path) == .models }
+    return exchange.path.endpoint == .models && exchange.path.modelInPath == nil && exchange.target.provider == nil
+      && exchange.target.path.hasSuffix("/models")
+  }
 
   public func exchangeDrained(_ downstream: any HTTPExchange) {
     (downstream.context as? Exchange)?.drained()

@@ -6,7 +6,6 @@ import AdmissionCore
 import HTTPMessage
 import PolicyFile
 import ProviderWire
-import TextForms
 
 final class Exchange {
   enum Phase {
@@ -190,7 +189,7 @@ final class Exchange {
       facts.model = path.modelInPath
       facts.isStreaming = path.streamInPath
       facts.producesOutput = false
-      noteModelsInQuery(&facts)
+      noteModelsOutside(&facts)
       return .facts(facts)
     }
     let fields = head.fields
@@ -201,20 +200,10 @@ final class Exchange {
     let reading = broker.reader.read(
       downstream.body, path: path, contentType: fields.first("content-type"),
       contentEncoding: fields.first("content-encoding"), decodedLimit: rules.policy.maxBody,
-      room: broker.memory.wholeRoom)
-    guard case .facts(var facts) = reading, target.query != nil else { return reading }
-    noteModelsInQuery(&facts)
+      room: broker.memory.wholeRoom, everyModel: mustNameModel)
+    guard case .facts(var facts) = reading, target.query != nil || mustNameModel else { return reading }
+    noteModelsOutside(&facts)
     return .facts(facts)
-  }
-
-  /// `?model=`: some APIs take it from there, above all where the body is sound.
-  private func noteModelsInQuery(_ facts: inout RequestFacts) {
-    guard let query = target.query else { return }
-    for item in query.split(whereSeparator: { $0 == "&" || $0 == ";" }) {
-      let pair = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      guard pair.count == 2, PercentEscapes.decoded(pair[0]).lowercased() == "model" else { continue }
-      facts.note(modelInQuery: PercentEscapes.decoded(pair[1]))
-    }
   }
 
   /// The providers that may serve it; nil when the request was refused.

@@ -5,6 +5,7 @@ import AdmissionCore
 import HTTPMessage
 import PolicyFile
 import ProviderWire
+import TextForms
 
 extension Exchange {
   /// What a model costs by the prices under which the request came.
@@ -14,8 +15,31 @@ extension Exchange {
       at: broker.wallNanoseconds(at: readyAt))
   }
 
+  /// True where its client may use some models only.
+  var isBoundToModels: Bool { caller.tenant?.models.isEmpty == false }
+
+  /// True where the call must say which model it means, in whatever it says.
+  var mustNameModel: Bool { rules.mustNameModel(caller) }
+
+  /// `?model=`: some APIs take it from there, above all where the body is sound. And for those who must name their
+  /// models, what the path says beside its endpoint.
+  func noteModelsOutside(_ facts: inout RequestFacts) {
+    if mustNameModel {
+      for model in PathFacts.modelsNamed(in: target.path) { facts.note(modelInPath: model) }
+    }
+    guard let query = target.query else { return }
+    for item in query.split(whereSeparator: { $0 == "&" || $0 == ";" }) {
+      let pair = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      guard pair.count == 2 else { continue }
+      let name = PercentEscapes.decoded(pair[0])
+      guard name.lowercased() == "model" || (mustNameModel && ModelWords.nameModel(field: name)) else { continue }
+      facts.note(modelInQuery: PercentEscapes.decoded(pair[1]))
+    }
+  }
+
   /// Checks every model that the call names; false when the request was refused. Who may not use every model must say
-  /// which one is meant, wherever that costs something.
+  /// which one is meant, wherever that costs something, and where a server looks for it: a query counts only beside a
+  /// body that can name none.
   func modelsAreAllowed() -> Bool {
     func first(where isRefused: (String) -> Bool) -> String? {
       if let model = facts.model, isRefused(model) { return model }
@@ -25,14 +49,22 @@ extension Exchange {
       reject(.rejectedModel, "the model '\(model)' is not allowed for this client")
       return false
     }
-    guard !namesNoModel, rules.mustNameModel(caller) else { return true }
+    if isBoundToModels, PathFacts.listing(target.path) == .deployments, head.method == "GET" {
+      reject(.rejectedModel, "this client may use some models only: GET /v1/models lists them")
+      return false
+    }
+    guard !namesNoModel, mustNameModel else { return true }
     let rule =
-      caller.tenant?.models.isEmpty == false ? "this client may use some models only" : "'unknown_price: reject' holds"
-    if facts.model == nil {
+      isBoundToModels ? "this client may use some models only" : "'unknown_price: reject' holds"
+    if facts.model == nil || (facts.isNamedByQueryOnly && !facts.isMedia) {
       reject(.rejectedModel, "\(rule), and no model can be read from this request: name one in 'model'")
       return false
     }
-    if facts.mayNameMore {
+    if PathFacts.usesModelFromElsewhere(target.path) {
+      reject(.rejectedModel, "\(rule), and which model this request uses does not stand in it")
+      return false
+    }
+    if facts.mayNameMore || first(where: ModelWords.isSeveral) != nil {
       reject(
         .rejectedModel,
         "\(rule), and a server may read another model from this request than '\(facts.model ?? "")': send it as JSON, with each "

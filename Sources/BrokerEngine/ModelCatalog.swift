@@ -91,7 +91,7 @@ final class ModelCatalog {
     let now = broker.clock.monotonic()
     var keys: [ListKey] = []
     var missing: Set<ListKey> = []
-    for name in ModelCatalog.providers(of: exchange.rules) {
+    for name in exchange.target.provider.map({ [$0] }) ?? ModelCatalog.providers(of: exchange.rules) {
       guard let provider = exchange.rules.provider(name) else { continue }
       let own = provider.policy.passThrough ? OwnCredential(exchange) : nil
       let key = ListKey(
@@ -212,8 +212,9 @@ final class ModelCatalog {
     for key in waiter.keys {
       guard let ids = lists[key]?.ids else { continue }
       someList = true
-      for id in ids where BrokerRules.mayUse(id, exchange.caller) && rules.candidates(model: id).contains(key.provider)
-      {
+      for id in ids where BrokerRules.mayUse(id, exchange.caller) {
+        // Where the client names the provider no route is asked.
+        guard exchange.target.provider != nil || rules.candidates(model: id).contains(key.provider) else { continue }
         entries.append(ModelList.Entry(id: id, owner: key.provider))
       }
     }

@@ -8,6 +8,10 @@ enum FormData {
   struct Facts: Equatable {
     /// The values of all parts called `model`, files or not, in their order.
     var models: [String] = []
+    /// The values of parts whose names a generous server could take for it, such as `MODEL` and `fallbacks`.
+    var modelsByOtherNames: [String] = []
+    /// Fields that are JSON objects.
+    var objects: [ArraySlice<UInt8>] = []
     var stream = false
     var choices = 1
     /// Bytes in fields without a file name.
@@ -125,10 +129,21 @@ enum FormData {
         facts.mayHideFields = true
       }
     }
+    if let name = names.first(where: { $0 != "model" && ModelWords.nameModel(field: $0) }) {
+      if content.count <= RequestFacts.longestModel, name.utf8.count <= RequestFacts.longestModel {
+        facts.modelsByOtherNames.append(String(decoding: content, as: UTF8.self))
+      } else {
+        facts.mayHideFields = true
+      }
+    }
     if isFile {
       facts.fileBytes += content.count
       if facts.lines == nil, content.first == UInt8(ascii: "{") { facts.lines = content }
       return
+    }
+    // A prompt may open with a brace and is never read for more.
+    if names.last != "prompt", content.first(where: { $0 > 0x20 }) == UInt8(ascii: "{") {
+      facts.objects.append(content)
     }
     switch names.last {
     case "stream": facts.stream = content.elementsEqual("true".utf8)

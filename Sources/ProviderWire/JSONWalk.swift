@@ -112,6 +112,17 @@ struct JSONWalk {
   var start: Int { token.start }
   var end: Int { token.end }
   var keyLength: Int { token.key_end - token.key_start }
+  /// The member's name, escapes resolved.
+  var keyName: String {
+    let raw = UnsafeBufferPointer(rebasing: text[token.key_start..<token.key_end])
+    guard raw.contains(UInt8(ascii: "\\")), let base = raw.baseAddress else {
+      return String(decoding: raw, as: UTF8.self)
+    }
+    return String(unsafeUninitializedCapacity: raw.count * 3) {
+      guard let out = $0.baseAddress else { return 0 }
+      return tg_json_unescape(base, raw.count, out, $0.count)
+    }
+  }
   /// True where the member's name is `wanted`, a lower-case word, in whatever case: some servers take it for that.
   func isKey(ignoringCase wanted: StaticString) -> Bool {
     let raw = text[token.key_start..<token.key_end]

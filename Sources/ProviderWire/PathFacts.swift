@@ -122,16 +122,35 @@ public struct PathFacts: Sendable, Equatable {
     guard anyPath else { return nil }
     // Below a named provider the API may lie under a prefix of its own: `/openai/v1/...`, `/api/v1/...`, or directly
     // below it.
-    for start in parts.indices.dropFirst() where parts[start] == "v1" || parts[start] == "v2" {
-      let rest = "/" + parts[start...].joined(separator: "/")
-      return exact[rest[...]] ?? PathFacts(dialect: .openai, endpoint: .other, cancels: isCancel(parts))
+    for start in parts.indices.prefix(mostPrefixes) {
+      switch parts[start] {
+      case "deployments", "engines":
+        if let facts = deployment(["openai"] + parts[start...]) { return facts }
+      case "openai", "v1", "v2", "v1beta", "v1alpha":
+        let rest = Array(parts[start...])
+        if let facts = gemini(rest) ?? deployment(rest) { return facts }
+        if parts[start] == "v1" || parts[start] == "v2" { return behindPrefix(rest, parts) }
+      default: continue
+      }
     }
-    let bare = "/v1/" + parts.joined(separator: "/")
-    return exact[bare[...]] ?? PathFacts(dialect: .openai, endpoint: .other, cancels: isCancel(parts))
+    return behindPrefix(["v1"] + parts, parts)
+  }
+
+  /// Segments behind which an API may begin, at most.
+  private static let mostPrefixes = 16
+
+  /// The facts of what lies behind a provider's own prefix. The model may stand in the prefix.
+  private static func behindPrefix(_ rest: [Substring], _ parts: [Substring]) -> PathFacts {
+    var facts =
+      exact[("/" + rest.joined(separator: "/"))[...]]
+      ?? PathFacts(dialect: .openai, endpoint: .other, cancels: isCancel(parts))
+    facts.modelInPath = modelsNamed(in: parts.joined(separator: "/")[...]).last
+    return facts
   }
 
   private static func isCancel(_ parts: [Substring]) -> Bool {
-    parts.last.map { $0 == "cancel" || $0.hasSuffix(":cancel") } ?? false
+    guard let last = parts.last.map({ plainParts($0) })?.last else { return false }
+    return last == "cancel" || last.hasSuffix(":cancel")
   }
 
   private static let exact: [Substring: PathFacts] = {

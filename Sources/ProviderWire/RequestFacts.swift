@@ -11,6 +11,10 @@ public struct RequestFacts: Sendable, Equatable {
   /// True where a server may find a model that was not found here: the body cannot be read, or what stands in the place
   /// of a model is no name.
   public var mayNameMore = false
+  /// True where only the query names a model, and `model` is that one.
+  public private(set) var isNamedByQueryOnly = false
+  /// True where the body is what a model works on and nothing else, so that a model can only be named outside of it.
+  public internal(set) var isMedia = false
   /// True where the client asked for a stream, in the body or by the path.
   public var isStreaming = false
   /// True where the client itself asked for the usage frame of a Chat Completions stream.
@@ -55,7 +59,28 @@ public struct RequestFacts: Sendable, Equatable {
 
   /// Notes a model that the query names: the only one where the body is sound or empty.
   public mutating func note(modelInQuery name: String) {
-    if model == nil { model = name } else { addOther(name) }
+    if model == nil {
+      model = name
+      isNamedByQueryOnly = true
+    } else {
+      addOther(name)
+    }
+  }
+
+  /// Notes a model that the path names, wherever it stands in it.
+  public mutating func note(modelInPath name: String) {
+    if model == nil || isNamedByQueryOnly {
+      setModel(name)
+      isNamedByQueryOnly = false
+    } else {
+      addOther(name)
+    }
+  }
+
+  /// Notes what a search of the whole body has found.
+  mutating func note(_ found: NamedModels) {
+    for name in found.names { addOther(name) }
+    if found.mayNameMore { mayNameMore = true }
   }
 
   /// Notes the model that the call is about; one that stood there before is still one that a server may take.

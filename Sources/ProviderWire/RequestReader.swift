@@ -23,12 +23,13 @@ public struct RequestReader {
   ///   - decodedLimit: the most bytes that a compressed body may have after decoding. One that unfolds to more than a hundred times
   ///     its size is too large above 4 MiB already: no real body does, and its reader pays for what its sender did not.
   ///   - room: bytes of memory that the decoded copy may take now.
+  ///   - everyModel: true searches the whole body for models, as NamedModels does, beside those places where vendors look.
   public mutating func read(
     _ body: [UInt8], path: PathFacts, contentType: String?, contentEncoding: String?, decodedLimit: Int,
-    room: Int = .max
+    room: Int = .max, everyModel: Bool = false
   ) -> RequestReading {
     let coding = ContentCoding(contentEncoding)
-    guard coding != .identity, !body.isEmpty else { return readPlain(body, path, contentType) }
+    guard coding != .identity, !body.isEmpty else { return readPlain(body, path, contentType, everyModel) }
     guard coding != .unsupported else { return .unsupportedEncoding(contentEncoding ?? "") }
     let likely = min(decodedLimit, max(Self.alwaysDecoded, body.count &* 100))
     let (decoded, progress) = ContentDecoder.decoded(body, coding, limit: min(likely, room))
@@ -36,7 +37,7 @@ public struct RequestReader {
       if progress == .tooLarge { return room < likely ? .noRoom : .decodedTooLarge(limit: likely) }
       return .malformed(reason: "body is not valid \(contentEncoding ?? "")", position: 0)
     }
-    var reading = readPlain(decoded, path, contentType)
+    var reading = readPlain(decoded, path, contentType, everyModel)
     // Positions in the copy say nothing about the body that is forwarded.
     if case .facts(var facts) = reading {
       facts.usageSplice = nil
@@ -45,8 +46,11 @@ public struct RequestReader {
     return reading
   }
 
-  private func readPlain(_ body: [UInt8], _ path: PathFacts, _ contentType: String?) -> RequestReading {
+  private func readPlain(
+    _ body: [UInt8], _ path: PathFacts, _ contentType: String?, _ everyModel: Bool
+  ) -> RequestReading {
     var reading = BodyReading(path: path)
+    reading.wantsEveryModel = everyModel
     let form = contentType.map(FormData.kind) ?? FormData.Kind.noForm
     if form != .noForm, form != .urlEncoded, !path.endpoint.takesForms {
       return .malformed(reason: "this path takes JSON, and the content-type says that it is a form", position: 0)
@@ -60,13 +64,15 @@ public struct RequestReader {
     let isStrict = Self.needsJSON(path.endpoint)
     if !opensObject, !isStrict || (path.isDeployment && form == .noForm && Self.isNoJSON(contentType)) {
       reading.addOpaque(body.count)
-      reading.facts.mayNameMore = !body.isEmpty && (form != .noForm || !(contentType.map(Self.isMedia) ?? false))
+      reading.facts.isMedia = form == .noForm && (contentType.map(Self.isMedia) ?? false)
+      reading.facts.mayNameMore = !body.isEmpty && !reading.facts.isMedia
       return .facts(reading.facts)
     }
     let fault = scratch.walk(body[...]) { reading.addJSON(&$0) }
     guard let fault else {
       // curl says so of whatever is given to it; but a server that believes it may find another model in there.
-      if form == .urlEncoded { reading.facts.mayNameMore = body.contains(UInt8(ascii: "=")) }
+      if form == .urlEncoded, body.contains(UInt8(ascii: "=")) { reading.facts.mayNameMore = true }
+      if everyModel { reading.facts.note(scratch.models(in: body[...], path)) }
       return .facts(reading.facts)
     }
     if isStrict { return .malformed(reason: fault.reason, position: fault.position) }
@@ -85,7 +91,9 @@ public struct RequestReader {
   /// True for types whose bytes no server reads for parameters.
   private static func isMedia(_ contentType: String) -> Bool {
     let type = contentType.drop { $0 == " " }.lowercased()
-    return ["audio/", "image/", "video/", "application/octet-stream", "application/pdf"].contains { type.hasPrefix($0) }
+    return ["audio/", "image/", "video/", "application/octet-stream", "application/pdf", "application/sdp"].contains {
+      type.hasPrefix($0)
+    }
   }
 
   /// True where the client says that the body is something else than JSON.
@@ -102,9 +110,21 @@ public struct RequestReader {
   }
 }
 
+extension WireScratch {
+  /// Every model that a JSON object names.
+  fileprivate func models(in body: ArraySlice<UInt8>, _ path: PathFacts) -> NamedModels {
+    walk(body) { walk in
+      var found = NamedModels(path: path)
+      found.read(whole: &walk)
+      return found
+    }
+  }
+}
+
 /// One body's facts under construction.
 private struct BodyReading {
   var facts = RequestFacts()
+  var wantsEveryModel = false
   private let path: PathFacts
   private var estimate: InputEstimate
   private var caps: (total: TokenCount?, older: TokenCount?) = (nil, nil)
@@ -131,6 +151,10 @@ private struct BodyReading {
     let form = FormData.read(body, boundary: boundary)
     for model in form.models { take(model: model) }
     if form.mayHideFields { facts.mayNameMore = true }
+    if wantsEveryModel {
+      for model in form.modelsByOtherNames { facts.addOther(model) }
+      for object in form.objects { facts.note(scratch.models(in: object, path)) }
+    }
     if path.endpoint == .files, let file = form.lines { addLines(of: file, scratch) }
     facts.isStreaming = form.stream || path.streamInPath
     facts.choices = form.choices
@@ -159,6 +183,13 @@ private struct BodyReading {
         facts.mayNameMore = true
         return
       }
+      guard wantsEveryModel else { continue }
+      facts.note(
+        scratch.walk(line) { walk in
+          var found = NamedModels(path: path)
+          found.read(line: &walk)
+          return found
+        })
     }
   }
 
