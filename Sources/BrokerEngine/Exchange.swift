@@ -347,7 +347,7 @@ final class Exchange {
       provider: grant.provider.name, method: head.method, url: provider.url(for: target.rest),
       fields: ForwardedFields.forProvider(
         head.fields, credential: credential, passThrough: provider.policy.passThrough,
-        identityOnly: injectsUsage, added: provider.policy.headers),
+        identityOnly: injectsUsage, wholeOnly: charge.readsWork, added: provider.policy.headers),
       body: body, timeouts: provider.timeouts)
   }
 

@@ -11,10 +11,11 @@ enum ForwardedFields {
   /// - Parameters:
   ///   - credential: replaces the client's own; nil sends none, unless `passThrough`.
   ///   - identityOnly: true drops `accept-encoding`, because the answer will be edited.
+  ///   - wholeOnly: true drops `range` and `if-range`: of a part the usage could not be read, or not all of it.
   ///   - added: fields of the provider, which take the place of the client's of the same names.
   static func forProvider(
     _ fields: HeaderFields, credential: (name: String, value: String)?, passThrough: Bool, identityOnly: Bool,
-    added: [AddedField] = []
+    wholeOnly: Bool = false, added: [AddedField] = []
   ) -> HeaderFields {
     var result = HeaderFields(reservingBytes: fields.byteCount + 128, fields: fields.count + 2 + added.count)
     let named = connectionNames(fields)
@@ -29,6 +30,7 @@ enum ForwardedFields {
           continue
         }
       }
+      if wholeOnly, fields.nameIs("range", at: index) || fields.nameIs("if-range", at: index) { continue }
       if !named.isEmpty, names(named, contain: fields.nameBytes(at: index)) { continue }
       if !added.isEmpty, isAdded(fields.nameBytes(at: index), added) { continue }
       result.append(fieldAt: index, of: fields)

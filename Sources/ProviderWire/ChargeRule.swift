@@ -48,6 +48,9 @@ public enum ChargeRule: Sendable, Equatable {
     }
   }
 
+  /// True where work of before is charged by what is read now: then it is read whole.
+  public var readsWork: Bool { if case .later = self { true } else { false } }
+
   /// True where an answer that says nothing of usage is charged by an estimate.
   public var isEstimated: Bool { self == .asAnswered }
 
@@ -73,21 +76,19 @@ public enum ChargeRule: Sendable, Equatable {
       switch facts.endpoint {
       case .other where facts.cancels:
         self =
-          Self.work("responses", in: Self.parts(path), tail: ["cancel"]).map { .later(LaterWork(.response, $0)) }
+          Self.work("responses", in: PathFacts.plainParts(path), tail: ["cancel"]).map {
+            .later(LaterWork(.response, $0))
+          }
           ?? reads
-      case .other: self = Self.making(Self.parts(path))
+      case .other: self = Self.making(PathFacts.plainParts(path))
       case .messageBatches: self = .batch
       case .files: self = .onlyAsAnswered
       default: self = facts.endpoint.isFree && facts.endpoint != .models ? .nothing : .asAnswered
       }
-    case "GET" where !facts.endpoint.isFree: self = Self.reading(Self.parts(path)).map { .later($0) } ?? reads
+    case "GET" where !facts.endpoint.isFree: self = Self.reading(PathFacts.plainParts(path)).map { .later($0) } ?? reads
     case "GET", "HEAD", "DELETE": self = reads
     default: self = .asAnswered
     }
-  }
-
-  private static func parts(_ path: Substring) -> [Substring] {
-    path.split(separator: "/", omittingEmptySubsequences: true)
   }
 
   private static func reading(_ parts: [Substring]) -> LaterWork? {
@@ -104,11 +105,13 @@ public enum ChargeRule: Sendable, Equatable {
     return nil
   }
 
-  /// The id in `.../{collection}/{id}/{tail}`.
+  /// The id in `.../{collection}/{id}/{tail}`, with escapes undone, so that it has one spelling.
   private static func work(_ collection: Substring, in parts: [Substring], tail: [Substring]) -> String? {
     let rest = parts.dropLast(tail.count)
-    guard parts.count >= 2 + tail.count, Array(parts.suffix(tail.count)) == tail, let id = rest.last,
-      rest.dropLast().last == collection, id.utf8.count <= 128
+    guard parts.count >= 2 + tail.count, parts.suffix(tail.count).map({ $0.lowercased() }) == tail.map(String.init),
+      rest.dropLast().last?.lowercased() == String(collection),
+      // No vendor's id has a blank, and some servers take one at the end away.
+      let id = rest.last?.prefix(while: { $0 != " " }), !id.isEmpty, id.utf8.count <= 128
     else { return nil }
     return String(id)
   }

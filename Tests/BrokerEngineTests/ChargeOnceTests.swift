@@ -65,6 +65,51 @@ import Testing
     #expect(rig.ended.filter { $0.cost ?? .zero > .zero }.map(\.model) == ["m"])
   }
 
+  @Test(arguments: [
+    "/v1/responses/resp%5F1", "/v1/responses/%72esp_1", "/v1/%72esponses/resp_1", "/v1/responses/resp_1;x",
+    "/v1/responses;x/resp_1/", "/v1//responses/resp_1", "/v1/responses%2Fresp_1", "/v1/Responses/resp_1",
+    "/v1/responses/resp_1%20",
+  ])
+  func aWorkHasOneNameHoweverItIsSpelled(_ target: String) {
+    let rig = rig()
+    call(
+      rig, "POST", "/v1/responses", #"{"model":"m","input":"hi","background":true}"#,
+      answer: #"{"id":"resp_1","status":"queued","usage":null}"#)
+    for target in [target, "/v1/responses/resp_1", target] { call(rig, "GET", target, answer: Self.done) }
+    #expect(spent(rig) == 521_000_000)
+  }
+
+  @Test func aCancelIsOneHoweverItIsSpelled() {
+    let rig = rig()
+    call(rig, "POST", "/v1/responses/of-others/%63ancel", answer: Self.done)
+    #expect(spent(rig) == 0)
+  }
+
+  @Test func resultsAreChargedOnceInWhateverSpellingAndAlwaysReadWhole() throws {
+    let line =
+      #"{"custom_id":"1","result":{"type":"succeeded","message":{"model":"m","usage":{"input_tokens":100,"output_tokens":50}}}}"#
+    for targets in [
+      ["/v1/messages/batches/b_1/results", "/v1/messages/batches/b%5F1/results", "/v1/messages/batches/%62_1/results"],
+      ["/v1/files/file-1/content", "/v1/files/file%2D1/content", "/v1/%66iles/file-1/c%6Fntent"],
+      ["/v1beta/files/f-1:download", "/v1beta/files/f%2D1:download", "/v1beta/files/f-1%3Adownload"],
+    ] {
+      let rig = rig()
+      for target in targets {
+        let fields = [("range", "bytes=0-9"), ("If-Range", "\"a\""), ("x-kept", "1")]
+        rig.send(target, fields: fields, body: "", method: "GET")
+        let call = try #require(rig.upstream.last)
+        #expect(call.request.fields.first(named: "range") == nil && call.request.fields.first(named: "if-range") == nil)
+        #expect(call.request.fields.first(named: "x-kept") == "1")
+        call.respond(200, [("content-type", "application/x-jsonl")], [line + "\n"])
+      }
+      #expect(spent(rig) == 75_000_000, "\(targets[0])")
+    }
+    // What is not charged may be read in parts.
+    let rig = rig()
+    rig.send("/v1/models/m", fields: [("range", "bytes=0-9")], body: "", method: "GET")
+    #expect(rig.upstream.last?.request.fields.first(named: "range") == "bytes=0-9")
+  }
+
   @Test func aBackgroundStreamThatBrokeIsChargedByItsEndAndOneThatDidNotAtOnce() {
     let events = [("content-type", "text/event-stream")]
     let begun = "data: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\",\"status\":\"in_progress\"}}\n\n"
