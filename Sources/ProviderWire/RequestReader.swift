@@ -127,8 +127,9 @@ private struct BodyReading {
   var wantsEveryModel = false
   private let path: PathFacts
   private var estimate: InputEstimate
-  private var caps: (total: TokenCount?, older: TokenCount?) = (nil, nil)
+  private var cap = OutputCap()
   private var bestOf = 1
+  private var candidates = 1
   /// From lists of models, in their order.
   private var fallbacks: [String] = []
 
@@ -238,10 +239,12 @@ private struct BodyReading {
       facts.isStreaming = walk.kind == .isTrue || path.streamInPath
       skipContainer(&walk)
     case TG_KEY_stream_options: streamOptions(&walk, &splice)
-    case TG_KEY_max_completion_tokens, TG_KEY_max_output_tokens: caps.total = number(&walk) ?? caps.total
-    case TG_KEY_max_tokens: caps.older = number(&walk) ?? caps.older
-    case TG_KEY_n: facts.choices = number(&walk).map { Int(min(max($0, 1), 1024)) } ?? 1
-    case TG_KEY_best_of: bestOf = number(&walk).map { Int(min(max($0, 1), 1024)) } ?? 1
+    case TG_KEY_max_completion_tokens, TG_KEY_max_output_tokens, TG_KEY_max_tokens, TG_KEY_n_predict,
+      TG_KEY_max_new_tokens:
+      cap.take(walk, at: path.endpoint)
+      skipContainer(&walk)
+    case TG_KEY_n: facts.choices = answers(&walk)
+    case TG_KEY_best_of: bestOf = answers(&walk)
     case TG_KEY_generationConfig, TG_KEY_generation_config: generationConfig(&walk)
     case TG_KEY_service_tier, TG_KEY_serviceTier:
       if walk.kind == .string { facts.serviceTier = walk.string(limit: 64) } else { skipContainer(&walk) }
@@ -300,8 +303,8 @@ private struct BodyReading {
       if let name { facts.addOther(name) } else { facts.mayNameMore = true }
     }
     if let model = facts.model { facts.otherModels.removeAll { $0 == model } }
-    facts.choices = max(facts.choices, bestOf)
-    if facts.producesOutput, let cap = caps.total ?? caps.older {
+    facts.choices = max(facts.choices, bestOf, candidates)
+    if facts.producesOutput, let cap = cap.largest {
       facts.outputCap = cap.multiplied(by: Int64(facts.choices))
     }
     facts.estimatedInput = estimate.tokens
@@ -313,12 +316,13 @@ private struct BodyReading {
     if walk.kind == .objectBegin || walk.kind == .arrayBegin { walk.skipChecked() }
   }
 
-  private func number(_ walk: inout JSONWalk) -> TokenCount? {
+  /// How many answers a member asks for: 1...1024.
+  private func answers(_ walk: inout JSONWalk) -> Int {
     guard walk.kind == .number else {
       skipContainer(&walk)
-      return nil
+      return 1
     }
-    return walk.tokenCount
+    return Int(min(max(walk.tokenCount, 1), 1024))
   }
 
   private mutating func hint(_ walk: inout JSONWalk, over: Bool) {
@@ -347,11 +351,10 @@ private struct BodyReading {
       switch walk.next() {
       case .end, .error: return
       case .objectEnd where walk.depth == depth: return
-      case .number
-      where walk.depth == depth + 1 && (walk.key == TG_KEY_maxOutputTokens || walk.key == TG_KEY_max_output_tokens):
-        caps.total = walk.tokenCount
       case .number where walk.depth == depth + 1 && walk.key == TG_KEY_candidateCount:
-        facts.choices = Int(min(max(walk.tokenCount, 1), 1024))
+        candidates = Int(min(max(walk.tokenCount, 1), 1024))
+      case .number, .string, .null, .isTrue, .isFalse:
+        if walk.depth == depth + 1 { cap.take(configured: walk, at: path.endpoint) }
       // A schema for the answer counts like a tool's.
       case .objectBegin, .arrayBegin: estimate.addStructure(&walk)
       default: continue

@@ -1,4 +1,5 @@
 // Facts of request bodies: golden bodies of each endpoint, splices, wrong bodies, compressed bodies.
+import AdmissionCore
 import Testing
 
 @testable import ProviderWire
@@ -33,7 +34,7 @@ import Testing
     #expect(facts.isStreaming)
     #expect(!facts.asksForUsage)
     #expect(facts.choices == 2)
-    #expect(facts.outputCap == 100)
+    #expect(facts.outputCap == 200)
     #expect(facts.serviceTier == "flex")
     #expect(facts.sessionHint == "k1")
     #expect(facts.estimatedInput == 3)
@@ -83,6 +84,37 @@ import Testing
     #expect(facts.isStreaming)
     #expect(facts.outputCap == 128)
     #expect(facts.estimatedInput >= 2)
+  }
+
+  @Test(
+    arguments: [
+      (#""max_tokens":0"#, nil), (#""max_tokens":-1"#, nil), (#""max_tokens":0.5"#, nil), (#""max_tokens":1"#, 1),
+      (#""max_tokens":"2000""#, nil), (#""max_tokens":null"#, nil), (#""max_tokens":[5]"#, nil),
+      (#""max_completion_tokens":1,"max_tokens":2000"#, 2000), (#""max_tokens":2000,"max_completion_tokens":1"#, 2000),
+      (#""max_completion_tokens":2000,"max_tokens":1"#, 2000), (#""max_completion_tokens":5,"max_tokens":null"#, 5),
+      (#""max_completion_tokens":1,"max_tokens":-1"#, nil), (#""max_completion_tokens":0,"max_tokens":9"#, nil),
+      (#""max_tokens":1,"max_tokens":null"#, nil), (#""max_tokens":null,"max_tokens":7"#, 7),
+      (#""max_output_tokens":1"#, nil), (#""generationConfig":{"maxOutputTokens":1}"#, nil),
+      (#""max_tokens":3,"max_output_tokens":9,"generationConfig":{"maxOutputTokens":0}"#, 3),
+      (#""max_tokens":1,"n_predict":4000"#, 4000), (#""max_tokens":9,"max_new_tokens":4"#, 9), (#""n_predict":4"#, nil),
+      (#""max_tokens":1,"n_predict":-1"#, nil), (#""max_tokens":5,"n":4,"best_of":2"#, 20),
+      (#""n":4,"max_tokens":5,"generationConfig":{"candidateCount":1}"#, 20),
+    ] as [(String, TokenCount?)])
+  func aCapIsBelievedAsFarAsEveryServerKeepsIt(_ members: String, _ cap: TokenCount?) throws {
+    #expect(try facts("{\"model\":\"m\",\(members)}").outputCap == cap)
+  }
+
+  @Test func eachEndpointHasCapsOfItsOwn() throws {
+    let all =
+      #"{"model":"m","max_tokens":1,"max_completion_tokens":2,"max_output_tokens":3,"generationConfig":{"maxOutputTokens":4}}"#
+    for (path, cap) in [
+      ("/v1/chat/completions", 2), ("/v1/completions", 1), ("/v1/messages", 1), ("/v1/responses", 3),
+      ("/v1beta/models/g:generateContent", 4), ("/v2/chat", 1), ("/v1/unknown", 4),
+    ] as [(Substring, TokenCount)] {
+      #expect(try facts(all, path).outputCap == cap, "\(path)")
+    }
+    let none = #"{"contents":[],"generationConfig":{"maxOutputTokens":-1}}"#
+    #expect(try facts(none, "/v1beta/models/g:generateContent").outputCap == nil)
   }
 
   @Test func readsBatches() throws {
