@@ -63,8 +63,10 @@ struct UsageCommand: ParsableCommand {
         text = String(decoding: try AdminClient(options: admin).call("GET", path), as: UTF8.self)
       }
       guard format == .table else {
-        // JSON is escaped already. CSV is for machines as it is; on a terminal nothing of it may steer that.
-        return Terminal.answer(isatty(1) == 1 ? PrintableText.escaped(text, keepsLines: true) : text)
+        // JSON is escaped already. CSV is for machines as it is; on a terminal nothing of it may steer that, and its lines end as
+        // others there.
+        guard isatty(1) == 1 else { return Terminal.answer(text) }
+        return Terminal.answer(PrintableText.escaped(text.replacing("\r\n", with: "\n"), keepsLines: true))
       }
       Terminal.line(try UsageTable(json: text, by: query.by.map(\.rawValue)).text)
     }

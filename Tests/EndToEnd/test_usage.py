@@ -3,13 +3,16 @@
 import csv
 import io
 import json
+import os
+import pty
 import re
 import sqlite3
+import subprocess
 
 import httpx
 import pytest
 
-from processes import key_hash, policy_for, run, write_policy
+from processes import BINARY, key_hash, policy_for, run, write_policy
 from waiting import wait_until
 
 BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 20}
@@ -139,6 +142,28 @@ def test_backup_and_prune_beside_the_running_broker(setting, tmp_path):
 def test_where_the_books_are(setting):
     state = httpx.get(setting.broker.admin + "/api/v1/ledger", timeout=10).json()
     assert state == {"store": str(setting.store), "obstacle": None, "pending": 0, "lost": 0}
+
+
+def test_lines_of_csv_end_on_a_terminal_as_others_do(setting):
+    assert run("usage", "--format", "csv", "--admin", setting.broker.admin).stdout.count("\n") >= 2
+    mine, its = pty.openpty()
+    shown = b""
+    with subprocess.Popen([BINARY, "usage", "--format", "csv", "--admin", setting.broker.admin],
+                          stdin=subprocess.DEVNULL, stdout=its, stderr=subprocess.PIPE) as child:
+        os.close(its)
+        while True:
+            try:
+                piece = os.read(mine, 4096)
+            except OSError:  # Linux says so where nobody is left to write.
+                break
+            if not piece:
+                break
+            shown += piece
+        assert child.wait(timeout=30) == 0
+    os.close(mine)
+    lines = shown.decode().split("\r\n")
+    assert len(lines) >= 3 and lines[0].endswith("cost_usd") and lines[-1] == ""
+    assert "\\u" not in shown.decode() and "\r" not in "".join(lines)
 
 
 def test_a_tenants_token_sees_its_own(start):
