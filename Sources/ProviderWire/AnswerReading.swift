@@ -20,6 +20,10 @@ struct AnswerReading {
   /// What the last object was, for the decision whether its frame is the one that only we asked for.
   private(set) var lastChoices: Int?
   private(set) var lastHadUsage = false
+  /// It said something in a `message` of its own, as flat errors do.
+  private(set) var lastHadMessage = false
+  /// A usage object ended before its end.
+  private var usageIsCut = false
 
   /// True until the first object was read.
   private(set) var isUntouched = true
@@ -37,6 +41,7 @@ struct AnswerReading {
     isUntouched = false
     lastChoices = nil
     lastHadUsage = false
+    lastHadMessage = false
     switch walk.next() {
     case .objectBegin: object(&walk)
     case .arrayBegin:
@@ -47,6 +52,21 @@ struct AnswerReading {
     // A free call's answer counts tokens that nobody charges.
     if endpoint.isFree { usage.makeFree() }
     return walk.kind != .error
+  }
+
+  /// Takes what the beginning of an object says of the whole answer, where the rest is not kept; of a usage that is not whole nothing.
+  mutating func readFront(_ walk: inout JSONWalk, isWholeBody: Bool) {
+    var front = self
+    _ = front.read(&walk)
+    if !front.usageIsCut { usage = front.usage }
+    model = front.model
+    serviceTier = front.serviceTier
+    if isWholeBody { inStreamError = front.inStreamError }
+  }
+
+  /// An error that the object's own members do not tell, but the name of its event or its `object`.
+  mutating func note(_ error: InStreamError) {
+    if inStreamError == nil { inStreamError = error }
   }
 
   /// Takes over the count of text that another reading made.
@@ -87,7 +107,7 @@ struct AnswerReading {
     TG_KEY_modelVersion,
     TG_KEY_service_tier, TG_KEY_serviceTier, TG_KEY_error, TG_KEY_message, TG_KEY_code, TG_KEY_response, TG_KEY_x_groq,
     TG_KEY_choices, TG_KEY_candidates, TG_KEY_delta, TG_KEY_content, TG_KEY_output, TG_KEY_text, TG_KEY_stop_reason,
-    TG_KEY_done,
+    TG_KEY_done, TG_KEY_completion,
     TG_KEY_prompt_eval_count, TG_KEY_eval_count,
   ])
   private static let wrappedNames = JSONNames([
@@ -117,15 +137,17 @@ struct AnswerReading {
     case TG_KEY_error: readError(&walk)
     case TG_KEY_message:
       if walk.kind == .string {
+        lastHadMessage = true
         if type == .error { note(message: walk.string(limit: 512)) }
       } else {
         wrapped(&walk)
       }
     case TG_KEY_code where type == .error && walk.kind == .string: note(code: walk.string(limit: 128))
+    case TG_KEY_response where walk.kind == .string: if countsText { generated(&walk) }
     case TG_KEY_response, TG_KEY_x_groq: wrapped(&walk)
     case TG_KEY_choices: choices(&walk)
     case TG_KEY_candidates, TG_KEY_delta: generated(&walk)
-    case TG_KEY_content, TG_KEY_output, TG_KEY_text:
+    case TG_KEY_content, TG_KEY_output, TG_KEY_text, TG_KEY_completion:
       if countsText, endpoint != .responses { generated(&walk) } else { skip(&walk) }
     case TG_KEY_stop_reason: if walk.kind == .string { sawTerminalEvent = true } else { skip(&walk) }
     case TG_KEY_done: if walk.kind == .isTrue { sawTerminalEvent = true } else { skip(&walk) }
@@ -177,6 +199,7 @@ struct AnswerReading {
     lastHadUsage = true
     let counts = usage.outputWords
     usage.read(&walk)
+    if walk.kind != .objectEnd { usageIsCut = true }
     if usage.outputWords > counts { bytesAtCount = outputBytes }
     if let tier = usage.serviceTier { serviceTier = tier }
   }
@@ -271,23 +294,34 @@ struct AnswerReading {
     inStreamError = error
   }
 
+  /// Some name an `error` in every answer: one that says nothing is none.
   private mutating func readError(_ walk: inout JSONWalk) {
-    if walk.kind == .string { return note(message: walk.string(limit: 512)) }
-    guard walk.kind == .objectBegin else { return skip(&walk) }
-    inStreamError = inStreamError ?? InStreamError()
+    switch walk.kind {
+    case .string: if walk.decodedLength > 0 { note(message: walk.string(limit: 512)) }
+    case .isTrue: note()
+    case .objectBegin: readErrorMembers(&walk)
+    default: skip(&walk)
+    }
+  }
+
+  private mutating func readErrorMembers(_ walk: inout JSONWalk) {
     let depth = walk.depth
     while true {
       switch walk.next() {
       case .end, .error: return
       case .objectEnd where walk.depth == depth: return
+      case .string where walk.decodedLength == 0: continue
       case .string where walk.depth == depth + 1:
         switch walk.key {
         case TG_KEY_type, TG_KEY_status: note(type: walk.string(limit: 128))
         case TG_KEY_code: note(code: walk.string(limit: 128))
         case TG_KEY_message: note(message: walk.string(limit: 512))
-        default: continue
+        default: note()
         }
-      case .number where walk.depth == depth + 1 && walk.key == TG_KEY_code: note(code: String(walk.numberText))
+      case .string: note()
+      case .number where walk.depth == depth + 1 && walk.key == TG_KEY_code:
+        let code = String(walk.numberText)
+        if code != "0" { note(code: code) }
       default: continue
       }
     }

@@ -118,13 +118,17 @@ public enum ChargeRule: Sendable, Equatable {
 
   /// Collections in which something is made without a model's work.
   private static let collections: Set<Substring> = [
-    "files", "uploads", "vector_stores", "conversations", "containers", "parts", "complete", "items",
-    "file_batches", "cachedContents", "skills",
+    "files", "uploads", "vector_stores", "conversations", "containers", "cachedContents", "skills",
+  ]
+  /// The same below one of a collection: `uploads/{id}/parts`. What has these names elsewhere may generate.
+  private static let inside: [Substring: Substring] = [
+    "parts": "uploads", "complete": "uploads", "items": "conversations", "file_batches": "vector_stores",
   ]
 
   private static func making(_ parts: [Substring]) -> ChargeRule {
     guard let last = parts.last else { return .asAnswered }
     if last == "batches" || last.hasSuffix(":batchGenerateContent") { return .batch }
+    if parts.count >= 3, inside[last] == parts[parts.count - 3] { return .onlyAsAnswered }
     return collections.contains(last) ? .onlyAsAnswered : .asAnswered
   }
 }

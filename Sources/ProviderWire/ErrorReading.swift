@@ -17,7 +17,7 @@ struct ErrorReading: Equatable {
   var isDailyQuota = false
   /// True where that quota is counted for each model by itself.
   var isQuotaOfModel = false
-  /// True where the body holds an error at all.
+  /// True where the body holds an error that says something.
   var isError = false
   /// True where the body is there and cannot be read to its end: what else it says nobody knows.
   var isBroken = false
@@ -46,10 +46,12 @@ struct ErrorReading: Equatable {
           isBroken = true
           return
         case .string: string(walk, places)
-        case .number: if walk.key == TG_KEY_code, places.isOuter(walk) { code = String(walk.numberText) }
+        case .number:
+          guard walk.key == TG_KEY_code, places.isOuter(walk) else { continue }
+          code = String(walk.numberText)
+          if walk.parent == TG_KEY_error, code != "0" { isError = true }
         case .objectBegin, .arrayBegin:
           places.enter(walk)
-          if walk.kind == .objectBegin, walk.key == TG_KEY_error, places.isError(walk) { isError = true }
         case .objectEnd, .arrayEnd: places.leave(walk)
         default: continue
         }
@@ -79,11 +81,6 @@ struct ErrorReading: Equatable {
       if walk.depth == base + 1 { isWrapped = false }
     }
 
-    /// An `error` that is the answer's own.
-    func isError(_ walk: JSONWalk) -> Bool {
-      walk.depth == base + 1 || (walk.depth == base + 2 && isWrapped)
-    }
-
     /// A member of the outer object, or of its error.
     func isOuter(_ walk: JSONWalk) -> Bool {
       switch walk.depth - base {
@@ -103,9 +100,10 @@ struct ErrorReading: Equatable {
 
   private mutating func string(_ walk: JSONWalk, _ places: Places) {
     let isOuter = places.isOuter(walk)
+    if isOuter, walk.parent == TG_KEY_error, walk.decodedLength > 0 { isError = true }
     switch walk.key {
     case TG_KEY_error where isOuter:
-      isError = true
+      isError = isError || walk.decodedLength > 0
       message = walk.string(limit: 512)
     case TG_KEY_type where isOuter && walk.parent == TG_KEY_error: type = walk.string(limit: 128)
     case TG_KEY_type where isOuter && type == nil:

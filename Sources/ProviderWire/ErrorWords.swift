@@ -26,7 +26,7 @@ struct ErrorWords {
     "incorrect api key", "invalid api key", "api key not valid", "your api key was reported as leaked",
     "api key expired",
     "access denied due to invalid subscription key", "the api key has been revoked", "this api key has been",
-    "your api key has been",
+    "your api key has been", "this organization has been disabled",
   ]
   /// Words of a 401 that are no name for anything.
   private static let plainWords: Set<String> = [
@@ -74,7 +74,7 @@ struct ErrorWords {
   /// Anthropic, DeepSeek and OpenRouter tell spent limits and empty accounts apart from bad requests by their text alone.
   private static let unpaidMessages = [
     "you have reached your specified api usage limits", "your credit balance is too low", "insufficient balance",
-    "insufficient credits", "you have run out of credits",
+    "insufficient credits", "you have run out of credits", "key limit exceeded",
   ]
 
   /// Nothing goes on this key until somebody pays.

@@ -11,6 +11,8 @@ struct EventStreamScanner {
     /// The data lines, joined by line feeds; empty where there are none.
     var data: ArraySlice<UInt8>
     var hasData: Bool
+    /// Its `event:` line calls it an error.
+    var isError: Bool
   }
 
   private static let smallFrame = 64 << 10
@@ -22,6 +24,8 @@ struct EventStreamScanner {
   private var lineStart = 0
   private var scan = 0
   private var dataLines: [Range<Int>] = []
+  /// A line of the current frame is `event: error`.
+  private var saysError = false
   /// True where `bytes` is our own memory, not the sender's.
   private var isOwned = false
   private var isFirstFrame = true
@@ -102,8 +106,10 @@ struct EventStreamScanner {
         noteData(line)
         continue
       }
-      let frame = Frame(range: frameStart..<lineStart, data: data(), hasData: !dataLines.isEmpty)
+      let frame = Frame(
+        range: frameStart..<lineStart, data: data(), hasData: !dataLines.isEmpty, isError: saysError)
       frameStart = lineStart
+      saysError = false
       dataLines.removeAll(keepingCapacity: true)
       isFirstFrame = false
       return frame
@@ -114,7 +120,8 @@ struct EventStreamScanner {
   mutating func lastFrame() -> Frame? {
     guard frameStart < bytes.endIndex else { return nil }
     if lineStart < bytes.endIndex { noteData(lineStart..<bytes.endIndex) }
-    let frame = Frame(range: frameStart..<bytes.endIndex, data: data(), hasData: !dataLines.isEmpty)
+    let frame = Frame(
+      range: frameStart..<bytes.endIndex, data: data(), hasData: !dataLines.isEmpty, isError: saysError)
     reset()
     return frame
   }
@@ -142,6 +149,7 @@ struct EventStreamScanner {
 
   private mutating func reset() {
     bytes = []
+    saysError = false
     dataLines.removeAll(keepingCapacity: true)
     frameStart = 0
     lineStart = 0
@@ -155,7 +163,10 @@ struct EventStreamScanner {
     }
     guard line.upperBound - start >= 4, bytes[start] == UInt8(ascii: "d"), bytes[start + 1] == UInt8(ascii: "a"),
       bytes[start + 2] == UInt8(ascii: "t"), bytes[start + 3] == UInt8(ascii: "a")
-    else { return }
+    else {
+      noteEvent(start..<line.upperBound)
+      return
+    }
     start += 4
     if start < line.upperBound {
       guard bytes[start] == UInt8(ascii: ":") else { return }
@@ -163,6 +174,13 @@ struct EventStreamScanner {
       if start < line.upperBound, bytes[start] == UInt8(ascii: " ") { start += 1 }
     }
     dataLines.append(start..<line.upperBound)
+  }
+
+  private mutating func noteEvent(_ line: Range<Int>) {
+    guard line.count == 12 || line.count == 11, bytes[line.lowerBound] == UInt8(ascii: "e") else { return }
+    if bytes[line].elementsEqual("event: error".utf8) || bytes[line].elementsEqual("event:error".utf8) {
+      saysError = true
+    }
   }
 
   private func data() -> ArraySlice<UInt8> {

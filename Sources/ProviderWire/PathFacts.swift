@@ -49,6 +49,16 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
     }
   }
 
+  /// True where what is generated answers a text, so that an input of nothing cannot be.
+  var readsText: Bool {
+    switch self {
+    case .chatCompletions, .responses, .responsesCompact, .completions, .messages, .geminiGenerate, .geminiStream,
+      .cohereChat, .other:
+      true
+    default: false
+    }
+  }
+
   /// True where vendors charge no tokens for the call.
   public var isFree: Bool {
     switch self {

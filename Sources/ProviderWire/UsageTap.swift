@@ -27,6 +27,9 @@ public final class UsageTap {
   /// In a coding that is not ours to read, so that only bytes can be counted.
   private let isUnreadable: Bool
   private var unreadBytes = 0
+  /// The first byte of what can be read, blanks aside; 0 before it.
+  private var firstByte: UInt8 = 0
+  private var isEmpty = true
   private let endpoint: WireEndpoint
   private let strips: Bool
   private let scratch: WireScratch
@@ -36,6 +39,8 @@ public final class UsageTap {
   /// A body that is no stream, as far as it is kept.
   private var whole: [UInt8] = []
   private var wholeIsCut = false
+  /// Bytes of a cut body that are not kept.
+  private var droppedBytes = 0
   private var sawData = false
   /// Whether what was read last was whole.
   private var lastWasValid = false
@@ -77,6 +82,41 @@ public final class UsageTap {
     usage.outputTokens += TokenCount((answer.uncountedBytes + unreadBytes + 3) / 4)
     usage.isEstimated = true
     return usage
+  }
+  /// What to charge for an answer that says something of usage; nil where it says nothing. A zero is no count of what is there: where it
+  /// stands beside text, that is counted by its bytes, and the input by its estimate. Zeros are true where nothing was generated, and
+  /// where the provider charges in another way.
+  /// - Parameters:
+  ///   - isWhole: false where the answer broke off.
+  ///   - estimatedInput: of the request.
+  public func charge(isWhole: Bool, estimatedInput: TokenCount) -> Usage? {
+    guard var usage = isWhole ? self.usage : usageOfBrokenAnswer else { return nil }
+    guard usage.outputTokens == 0 || usage.inputTokens == 0, endpoint.producesOutput, cost != .zero,
+      extras.audioMilliseconds == 0, extras.searchUnits == 0
+    else { return usage }
+    if usage.outputTokens == 0, outputBytes > 0 {
+      usage.outputTokens = TokenCount((outputBytes + 3) / 4)
+      usage.isEstimated = true
+    }
+    if usage.inputTokens == 0, usage.outputTokens > 0, endpoint.readsText {
+      usage.inputTokens = estimatedInput
+      usage.isEstimated = true
+    }
+    return usage
+  }
+  /// True where nothing of an answer came, or a page for people in its place.
+  public var broughtNothing: Bool {
+    guard !isPage else { return true }
+    switch form {
+    case .whole: return firstByte == 0 && !isBroken
+    case .eventStream: return !sawData && inStreamError == nil && !isBroken
+    case .lines, .opaque: return isEmpty
+    }
+  }
+  /// True where a page came in the place of JSON or events: something on the way answered for the provider.
+  public var isPage: Bool {
+    guard firstByte == UInt8(ascii: "<") else { return false }
+    return form == .whole ? !lastWasValid : form == .eventStream && !sawData
   }
   /// What a price may depend on beside the counts.
   public var extras: UsageExtras { answer.usage.extras }
@@ -156,6 +196,7 @@ public final class UsageTap {
   /// Takes the next bytes of the answer's body and gives on what the client is to have.
   public func feed(_ bytes: ArraySlice<UInt8>, passing output: (ArraySlice<UInt8>) -> Void) {
     guard !bytes.isEmpty else { return }
+    isEmpty = false
     if strips { return feedStripping(bytes, output) }
     output(bytes)
     guard form != .opaque, !isBroken else {
@@ -180,7 +221,7 @@ public final class UsageTap {
       }
       let held = scanner.pending.dropFirst(released)
       guard let frame = scanner.lastFrame() else { break }
-      if frame.hasData { readLast(frame.data) }
+      if frame.hasData { readLast(frame.data, isError: frame.isError) }
       if strips, !held.isEmpty, !(released == 0 && frame.hasData && isInjectedUsage) { output(held) }
     case .lines:
       if !whole.isEmpty { readLast(whole[...]) }
@@ -190,7 +231,12 @@ public final class UsageTap {
     whole = []
   }
 
+  private func noteFirst(_ bytes: ArraySlice<UInt8>) {
+    if let first = bytes.first(where: { $0 > 0x20 }) { firstByte = first }
+  }
+
   private func listen(_ bytes: ArraySlice<UInt8>) {
+    if firstByte == 0 { noteFirst(bytes) }
     switch form {
     case .eventStream:
       var bytes = bytes
@@ -204,7 +250,7 @@ public final class UsageTap {
       while let frame = scanner.nextFrame() {
         frameCredit -= 1
         guard frameCredit >= 0 else { return giveUp() }
-        if frame.hasData { read(frame.data) }
+        if frame.hasData { read(frame.data, isError: frame.isError) }
       }
       scanner.park()
       if scanner.pendingCount > Self.frameLimit { skim() }
@@ -234,9 +280,7 @@ public final class UsageTap {
   public func shrink() {
     switch form {
     case .eventStream where !strips && scanner.pendingCount > Self.leastHeld: skim()
-    case .whole where whole.count > Self.leastHeld:
-      wholeIsCut = true
-      whole = Array(whole.suffix(Self.tailLimit))
+    case .whole where whole.count > Self.leastHeld: cut()
     case .lines where whole.count > Self.leastHeld: whole = []
     default: break
     }
@@ -246,13 +290,26 @@ public final class UsageTap {
   public var mayBeInError: Bool { answer.inStreamError != nil || unfinishedMayBeError }
   /// The same of the unfinished frame alone.
   public var unfinishedMayBeError: Bool {
-    scanner.pendingCount > 0 && ByteSearch.first(Self.errorWord, in: scanner.pending, from: scanner.frameStart) != nil
+    guard scanner.pendingCount > 0 else { return false }
+    return ByteSearch.first(Self.errorWord, in: scanner.pending, from: scanner.frameStart) != nil || saysMessage
+  }
+  /// A flat error may name itself behind its message.
+  private var saysMessage: Bool {
+    guard let found = ByteSearch.first(Self.messageWord, in: scanner.pending, from: scanner.frameStart) else {
+      return false
+    }
+    return scanner.pending[(found + Self.messageWord.count)...].first { $0 > 0x20 } != UInt8(ascii: "{")
   }
   /// Of the frame that is not whole, how many bytes were passed on.
   public var unfinishedBytes: Int { strips ? released : scanner.pendingCount }
   private static let errorWord = Array("error".utf8)
+  private static let messageWord = Array("\"message\":".utf8)
 
   private func skim() {
+    let pending = scanner.pending
+    if let open = ByteSearch.first(UInt8(ascii: "{"), in: pending.prefix(1 << 10), from: pending.startIndex) {
+      readFront(pending[open...], isWholeBody: false)
+    }
     skimmed = SkimmedFrame(scanner.pending)
     scanner.abandon()
   }
@@ -269,7 +326,8 @@ public final class UsageTap {
   }
 
   /// Reads one frame's data.
-  private func read(_ data: ArraySlice<UInt8>) {
+  /// - Parameter isError: the frame's event is called so.
+  private func read(_ data: ArraySlice<UInt8>, isError: Bool = false) {
     if data.count == 6, data.elementsEqual("[DONE]".utf8) {
       answer.sawDone()
       lastWasValid = true
@@ -286,13 +344,26 @@ public final class UsageTap {
       self.work = work
     }
     lastWasValid = scratch.walk(data) { answer.read(&$0) }
+    if isError || answer.lastHadMessage { readFlatError(data, isNamed: isError) }
+  }
+
+  /// Errors without an `error`: `{"object":"error","message":...}`, and what stands behind `event: error`.
+  private func readFlatError(_ data: ArraySlice<UInt8>, isNamed: Bool) {
+    guard answer.inStreamError == nil else { return }
+    let reading = ErrorReading(Array(data))
+    guard isNamed || reading.isError else { return }
+    // Of a plain text the beginning is all that there is to know.
+    let text = lastWasValid ? nil : String(decoding: data.prefix(512), as: UTF8.self)
+    answer.note(
+      InStreamError(type: reading.type ?? reading.status, code: reading.code, message: reading.message ?? text))
+    if isNamed { lastWasValid = true }
   }
 
   /// Reads what a broken-off stream ends with: of an object that is not whole nothing counts, its last number may be
   /// half a number.
-  private func readLast(_ data: ArraySlice<UInt8>) {
+  private func readLast(_ data: ArraySlice<UInt8>, isError: Bool = false) {
     let before = answer
-    read(data)
+    read(data, isError: isError)
     if !lastWasValid, lines == nil { answer = before }
   }
 
@@ -300,13 +371,14 @@ public final class UsageTap {
   private var isInjectedUsage: Bool { lastWasValid && answer.lastHadUsage && answer.lastChoices == 0 }
 
   private func feedStripping(_ piece: ArraySlice<UInt8>, _ output: (ArraySlice<UInt8>) -> Void) {
+    if firstByte == 0 { noteFirst(piece) }
     scanner.take(piece)
     let bytes = scanner.bytes
     // Frames that stay are passed in one run, up to the first that goes.
     var passFrom = scanner.frameStart + released
     if scanner.strayLineFeed, !lastFrameWasRemoved { passFrom -= 1 }
     while let frame = scanner.nextFrame() {
-      if frame.hasData { read(frame.data) }
+      if frame.hasData { read(frame.data, isError: frame.isError) }
       lastFrameWasRemoved = frame.hasData && released == 0 && isInjectedUsage
       released = 0
       guard lastFrameWasRemoved else { continue }
@@ -320,6 +392,7 @@ public final class UsageTap {
     released = passTo - scanner.frameStart
     scanner.park()
     if !isKept {
+      sawData = true
       scanner.abandon()
       released = 0
     }
@@ -358,19 +431,37 @@ public final class UsageTap {
   private func keep(_ bytes: ArraySlice<UInt8>) {
     whole.append(contentsOf: bytes)
     let limit = work == nil ? Self.wholeLimit : Self.workLimit
-    guard whole.count > (wholeIsCut ? 2 * Self.tailLimit : limit) else { return }
+    if whole.count > (wholeIsCut ? 2 * Self.tailLimit : limit) { cut() }
+  }
+
+  /// Of a body that is too large its end is kept, and what its beginning says.
+  private func cut() {
+    if !wholeIsCut { readFront(whole[...], isWholeBody: true) }
     wholeIsCut = true
+    droppedBytes += max(0, whole.count - Self.tailLimit)
     whole = Array(whole.suffix(Self.tailLimit))
   }
+
+  private func readFront(_ start: ArraySlice<UInt8>, isWholeBody: Bool) {
+    let front = Self.closed(Array(start.prefix(Self.tailLimit)))
+    scratch.walk(front[...]) { answer.readFront(&$0, isWholeBody: isWholeBody) }
+  }
+
+  /// Nothing is known of what was generated.
+  private var lacksOutput: Bool { (usage?.outputTokens ?? 0) == 0 && endpoint.producesOutput }
 
   private func readWhole() {
     guard !wholeIsCut else {
       readTail()
+      // Bytes that were not read count as those that cannot be.
+      if lacksOutput, endpoint.readsText, endpoint != .other, inStreamError == nil {
+        unreadBytes += droppedBytes + whole.count
+      }
       return
     }
     guard !whole.isEmpty else { return }
     readLast(whole[...])
-    guard usage == nil, endpoint.producesOutput else { return }
+    guard lacksOutput else { return }
     var counting = AnswerReading(endpoint: endpoint == .responses ? .other : endpoint, countsText: true)
     scratch.walk(lastWasValid ? whole[...] : Self.closed(whole)[...]) { _ = counting.read(&$0) }
     answer.takeText(of: counting)

@@ -17,6 +17,7 @@ public enum VerdictReader {
     status: Int, fields: HeaderFields, body: [UInt8]?, epochSeconds: Int64
   ) -> Verdict {
     if (200..<300).contains(status) {
+      if isPage(fields, body) { return .failed() }
       guard let body, !body.isEmpty else { return .success }
       let error = ErrorReading(body)
       guard error.isError else { return .success }

@@ -15,6 +15,7 @@ import Testing
   @Test(arguments: [
     ("POST", "/v1/chat/completions"), ("POST", "/v1/responses"), ("POST", "/v1/responses/compact"),
     ("POST", "/v1/messages"), ("POST", "/v1beta/models/g:generateContent"), ("POST", "/v1/embeddings"),
+    ("POST", "/v1/complete"), ("POST", "/v1/agents/items"), ("POST", "/v1/projects/p/complete"), ("POST", "/parts"),
     ("POST", "/v1/anything"), ("PUT", "/v1/images/generations"), ("OPTIONS", "/v1/chat/completions"),
     ("BREW", "/v1/chat/completions"), ("get", "/v1/responses/r"),
   ])
@@ -23,8 +24,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "/v1/files", "/v1/uploads", "/v1/uploads/u/parts", "/v1/vector_stores",
-    "/v1/conversations",
+    "/v1/files", "/v1/uploads", "/v1/uploads/u/parts", "/v1/uploads/u/complete", "/v1/vector_stores",
+    "/v1/conversations", "/v1/conversations/c/items", "/v1/vector_stores/v/file_batches", "/v1/vector_stores/v/files",
   ])
   func whatIsMadeWithoutAModelIsNotEstimated(_ path: String) {
     #expect(rule("POST", path) == .onlyAsAnswered)

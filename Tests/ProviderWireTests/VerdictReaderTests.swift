@@ -304,6 +304,21 @@ import Testing
     Row("fine with body", 200, #"{"choices":[],"usage":{"prompt_tokens":1}}"#, .success),
     Row("fine, null error", 200, #"{"status":"completed","error":null,"output":[{"type":"message"}]}"#, .success),
     Row("fine, not JSON", 201, "RIFF", .success),
+    Row(
+      "openrouter key used up", 403,
+      #"{"error":{"message":"Key limit exceeded (total limit). Manage it using x","code":403}}"#, .quotaExhausted),
+    Row(
+      "openrouter quotes it", 403, #"{"error":{"message":"Flagged: key limit exceeded","code":403}}"#, .clientError),
+    Row(
+      "anthropic disabled 400", 400,
+      anthropic("invalid_request_error", message: "This organization has been disabled."),
+      .keyRefused),
+    Row(
+      "anthropic disabled 403", 403, anthropic("permission_error", message: "This organization has been disabled."),
+      .keyRefused),
+    Row("page inside", 200, "<!doctype html><title>Sign in</title>", .failed()),
+    Row("error inside that says nothing", 200, #"{"error":"","choices":[]}"#, .success),
+    Row("empty error inside", 200, #"{"error":{"code":0,"message":""},"choices":[]}"#, .success),
     Row("error inside", 200, #"{"error":{"code":429,"message":"m"}}"#, .throttled(retryAfter: nil)),
     Row("error inside, server's", 200, #"{"error":{"code":502,"message":"m"}}"#, .failed()),
     Row("error inside, too dear", 200, #"{"error":{"code":402,"message":"m"}}"#, .clientError),

@@ -40,7 +40,8 @@ extern "C" {
   X(tool_calls) X(function) X(name) X(output) X(summary) X(refusal) X(incomplete_details) X(part) X(item) \
   X(promptFeedback) X(blockReason) X(functionCall) X(args) X(models) \
   X(cache_creation_tokens) X(cost_details) X(upstream_inference_cost) X(is_byok) X(result) X(body) X(output_file_id) \
-  X(processing_status) X(fallbacks) X(inlinedResponses) X(responsesFile) X(n_predict) X(max_new_tokens)
+  X(processing_status) X(fallbacks) X(inlinedResponses) X(responsesFile) X(n_predict) X(max_new_tokens) \
+  X(completion)
 
 enum tg_json_key {
   TG_KEY_NONE = 0,
