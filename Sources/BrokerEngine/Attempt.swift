@@ -48,6 +48,10 @@ final class Attempt: UpstreamEvents {
   private var mask: AnswerMask?
   /// Of a stream's frame that may be an error and is not whole: what of it waits for the rest.
   private var suspectFrame: [UInt8] = []
+  /// A page came where JSON or events were asked for.
+  private var isPage = false
+  /// Something of the answer's body has come.
+  private var bodyBegan = false
   /// The head while it waits for the first of its body.
   private var pendingHead: ResponseHead?
   /// What waits: for the rest of its turn, or for the end to be in the books.
@@ -129,7 +133,8 @@ final class Attempt: UpstreamEvents {
     {
       broker.dispatcher.observe(limits, grant.lease)
     }
-    if head.status >= 400 {
+    isPage = answersWithPage(head)
+    if head.status >= 400 || isPage {
       phase = .holding(head, [])
     } else {
       if isWithoutUsage { broker.refusesUsage(grant.provider.name) }
@@ -178,15 +183,16 @@ final class Attempt: UpstreamEvents {
       let verdict = verdict(head, body)
       if verdict == .keyRefused || verdict == .quotaExhausted, let key = grant.key {
         broker.keyRefusals.keep(
-          head, body, of: RefusedKey(provider: grant.provider, key: key), sentWith: rules.secrets,
-          now: broker.rules.secrets)
+          head, body, of: RefusedKey(provider: grant.provider, key: key), besides: exchange.sentFields,
+          sentWith: rules.secrets, now: broker.rules.secrets)
       }
       end(
         Settlement(verdict: verdict, hasAnswer: true, toldToRetry: VerdictReader.shouldRetry(head.fields)),
         failure: nil)
     case .relaying(let head):
       finishTap()
-      exchange.deliverAtEnd(Exchange.Delivery(head: pendingHead, body: withheld))
+      let last = Exchange.Delivery(head: pendingHead, body: withheld)
+      exchange.deliverAtEnd(tap?.inStreamError == nil ? last : exchange.withoutSecrets(last))
       pendingHead = nil
       withheld = []
       if head.status >= 400 {
@@ -197,6 +203,11 @@ final class Attempt: UpstreamEvents {
           Settlement(
             verdict: VerdictReader.verdict(inStream: error, answerBegan: true), usage: usage(), answerBegan: true,
             hasAnswer: true), failure: exchange.withoutSecret(error.code ?? error.type ?? "error in stream"))
+      } else if isPage || tap?.broughtNothing == true, exchange.charge == .asAnswered, head.status < 300 {
+        let isFailure = isPage || tap?.isPage == true
+        end(
+          Settlement(verdict: isFailure ? .truncated : .success, answerBegan: true, hasAnswer: true),
+          failure: isFailure ? "a page in place of an answer" : nil)
       } else {
         let usage = usage(isWhole: tap?.isCutShort != true)
         end(Settlement(verdict: .success, usage: usage, answerBegan: true, hasAnswer: true), failure: nil)
@@ -305,7 +316,7 @@ final class Attempt: UpstreamEvents {
     case .awaitingHold, .ended: return (false, false)
     case .awaitingHead: return (call?.requestMayHaveArrived ?? true, call?.requestWasSent ?? true)
     case .holding: return (true, false)
-    case .relaying: return (true, true)
+    case .relaying(let head): return (true, head.status < 300)
     }
   }
 
@@ -369,6 +380,13 @@ final class Attempt: UpstreamEvents {
   private func relay(_ piece: ArraySlice<UInt8>) {
     let downstream = exchange.downstream
     var bytes = piece
+    if !bodyBegan {
+      bodyBegan = true
+      if !isEventStream, !isEncoded, mask == nil, AnswerMask.isNeeded(for: piece), case .relaying(let head) = phase {
+        mask = exchange.mask(for: head)
+        if let head = pendingHead { pendingHead = exchange.withoutSecret(head) }
+      }
+    }
     if mask != nil {
       guard let clean = mask?.take(piece) else {
         call?.cancel()
@@ -556,14 +574,17 @@ final class Attempt: UpstreamEvents {
       reported: tap?.cost, tier: tap?.serviceTier, at: broker.wallNanoseconds(at: began))
   }
 
-  /// What the provider said it charged, or what the bytes let us guess.
+  /// What the provider said it charged, or what the bytes let us guess; nil for a refusal.
   /// - Parameter isWhole: false where the answer broke off: then what was said is not all.
-  private func usage(isWhole: Bool = false) -> Usage {
+  private func usage(isWhole: Bool = false) -> Usage? {
     guard !exchange.charge.isFree else { return Usage() }
-    if let usage = isWhole ? tap?.usage : tap?.usageOfBrokenAnswer { return usage }
+    let input = exchange.facts.estimatedInput
+    if let usage = tap?.charge(isWhole: isWhole, estimatedInput: input) { return usage }
+    // An error in place of an answer, of whatever status: nothing was made.
+    if case .relaying(let head) = phase, head.status >= 300 { return nil }
+    if let tap, tap.inStreamError != nil, tap.outputBytes == 0 { return nil }
     if !exchange.charge.isEstimated || tap?.work?.isUnderWay == true { return Usage() }
-    return Usage(
-      inputTokens: exchange.facts.estimatedInput, outputTokens: tap?.estimatedOutput ?? 0, isEstimated: true)
+    return Usage(inputTokens: input, outputTokens: tap?.estimatedOutput ?? 0, isEstimated: true)
   }
 
   private static func isEventStream(_ head: ResponseHead) -> Bool {

@@ -1,5 +1,6 @@
 // An attempt whose answer begins work that goes on after it, or shows how such work has ended.
 import AdmissionCore
+import HTTPMessage
 import ProviderWire
 
 /// What the lines of a batch's results have come to.
@@ -12,6 +13,20 @@ struct LineSums {
 }
 
 extension Attempt {
+  /// A page for people where JSON or events were asked for: something on the way answered in the provider's place.
+  func answersWithPage(_ head: ResponseHead) -> Bool {
+    guard head.status < 300, let index = head.fields.firstIndex(of: "content-type") else { return false }
+    return FieldSyntax.starts(head.fields.valueBytes(at: index), with: "text/html") && !mayAnswerAnything
+  }
+
+  /// Of other endpoints nobody knows what they answer with.
+  private var mayAnswerAnything: Bool {
+    switch exchange.path.endpoint {
+    case .other, .files, .speech, .transcription, .models: true
+    default: false
+    }
+  }
+
   /// True where the answer tells of work that goes on after it, or before.
   var watchesWork: Bool {
     switch exchange.charge {
@@ -66,7 +81,8 @@ extension Attempt {
       add(results, to: &sums)
       return show(sums)
     }
-    guard let usage = tap.usage, !usage.isNothing, tap.work?.isUnderWay != true else { return nil }
+    guard let usage = tap.charge(isWhole: true, estimatedInput: 0), !usage.isNothing, tap.work?.isUnderWay != true
+    else { return nil }
     let tier = work.kind == .batch ? "batch" : tap.serviceTier
     let (cost, source) = price(
       usage, tap.extras, model: exchange.record.model, tier: tier, isWholeBatch: work.kind == .batch)

@@ -60,8 +60,9 @@ final class Exchange {
   /// Bodies of requests go on as they came, unless usage is asked for.
   private(set) var injectsUsage = false
   /// The secret that the last call carried, while it runs.
-  private var sentSecret: Secret?
-  var hasSentSecret: Bool { sentSecret != nil }
+  private(set) var sentSecret: Secret?
+  /// The fields that the policy added to it.
+  private(set) var sentFields: [AddedField] = []
   /// The origin of the page that may read the answer.
   private let readableOrigin: String?
   /// True where a browser's page asked: who may read is then for the policy to say.
@@ -338,6 +339,7 @@ final class Exchange {
     }
     spliceShare.hold(injectsUsage ? body.count : 0)
     var credential: (name: String, value: String)?
+    sentFields = provider.policy.headers
     if let key = grant.key {
       guard let secret = rules.secret(of: provider, key: key.name) else { return nil }
       credential = provider.credential(secret.revealed)
@@ -543,34 +545,7 @@ final class Exchange {
 
   // MARK: From the attempt
 
-  func keep(_ answer: HeldAnswer) {
-    held = answer
-    guard let secret = sentSecret?.revealed,
-      let clean = SecretMask.masked(
-        answer.head.fields, answer.body, secret: secret, decodedLimit: 16 * Attempt.heldLimit)
-    else { return }
-    held = HeldAnswer(head: ResponseHead(status: answer.head.status, fields: clean.fields), body: clean.body)
-  }
-
-  /// An error's head without the secret that was sent: some providers show what they refuse.
-  func withoutSecret(_ head: ResponseHead) -> ResponseHead {
-    sentSecret.flatMap { SecretMask.masked(head.fields, secret: $0.revealed) }
-      .map { ResponseHead(status: head.status, fields: $0) } ?? head
-  }
-
-  /// The same for a text of the provider's that goes into records.
-  func withoutSecret(_ text: String) -> String {
-    sentSecret.flatMap { SecretMask.masked(text, secret: $0.revealed) } ?? text
-  }
-  /// For an error that goes on as it comes; nil where nothing is to be taken out of it, or it cannot be read.
-  func mask(for head: ResponseHead) -> AnswerMask? {
-    sentSecret.flatMap { AnswerMask(secret: $0.revealed, contentEncoding: head.fields.first("content-encoding")) }
-  }
-
-  /// The same for a piece of a stream in which an error came; it stays as long as it is.
-  func withoutSecret(_ bytes: [UInt8]) -> [UInt8] {
-    sentSecret.flatMap { SecretMask.maskedInPlace(bytes, secret: $0.revealed) } ?? bytes
-  }
+  func keep(_ answer: HeldAnswer) { held = withoutSecrets(answer) }
   func keep(_ failure: UpstreamFailure) { lastFailure = failure }
   func addOwnTime(_ nanoseconds: UInt64) { ownTime += nanoseconds }
 }

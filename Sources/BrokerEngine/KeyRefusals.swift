@@ -20,9 +20,11 @@ struct KeyRefusals {
 
   /// - Parameters:
   ///   - body: as it came; one that cannot be read is not kept.
+  ///   - added: other secrets that it may show.
   ///   - sent: the secrets under which the key was refused. What is not said of the secret that it has now is not kept.
   mutating func keep(
-    _ head: ResponseHead, _ body: [UInt8], of key: RefusedKey, sentWith sent: KeySecrets, now present: KeySecrets
+    _ head: ResponseHead, _ body: [UInt8], of key: RefusedKey, besides added: [AddedField], sentWith sent: KeySecrets,
+    now present: KeySecrets
   ) {
     let secret = sent.secret(provider: key.provider.name, key: key.key.name)
     guard secret == present.secret(provider: key.provider.name, key: key.key.name) else { return }
@@ -32,9 +34,10 @@ struct KeyRefusals {
       kept[key] = nil
       return
     }
+    let secrets = (secret.map { [$0.revealed] } ?? []) + added.filter(\.isSecret).map(\.value.revealed)
     kept[key] = Refusal(
       status: head.status, contentType: head.fields.first("content-type") ?? "application/json",
-      body: secret.flatMap { SecretMask.masked(text, secret: $0.revealed) } ?? text,
+      body: SecretMask.all(secrets, text) { SecretMask.masked($0, secret: $1) } ?? text,
       generation: present.generation(provider: key.provider.name, key: key.key.name))
   }
 
@@ -112,7 +115,9 @@ extension Broker {
       epochSeconds: epochSeconds(at: clock.monotonic()))
     let isRefused = verdict == .keyRefused
     if isRefused, generation == rules.secrets.generation(provider: key.provider.name, key: key.key.name) {
-      keyRefusals.keep(head, body, of: key, sentWith: rules.secrets, now: rules.secrets)
+      keyRefusals.keep(
+        head, body, of: key, besides: rules.provider(key.provider.name)?.policy.headers ?? [], sentWith: rules.secrets,
+        now: rules.secrets)
     }
     // A provider that has no such list, or no time, has said nothing.
     guard isRefused || (200..<300).contains(head.status) else { return }

@@ -128,9 +128,12 @@ public struct AddedField: Sendable, Equatable {
   /// Lower case.
   public var name: String
   public var value: Secret
-  public init(name: String, value: Secret) {
+  /// True where the value, or a part of it, comes from a variable: then it is taken for a secret in what the provider says.
+  public var isSecret: Bool
+  public init(name: String, value: Secret, isSecret: Bool = false) {
     self.name = name
     self.value = value
+    self.isSecret = isSecret
   }
 }
 

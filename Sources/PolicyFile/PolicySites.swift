@@ -92,7 +92,7 @@ extension PolicyBuilder {
         reader.report(entry.value.position, path, "found a text that no field can have, allowed: \(allowed)")
         continue
       }
-      added.append(AddedField(name: name, value: Secret(text)))
+      added.append(AddedField(name: name, value: Secret(text), isSecret: text != entry.value.written))
     }
     return added
   }

@@ -1,26 +1,26 @@
-// Takes a secret out of an answer that goes on while it comes: an error that is too long to be kept.
+// Takes secrets out of an answer that goes on while it comes: an error that is too long to be kept.
 //
 // Promises: what was taken is held back only as far as the secret could still begin in it; as many bytes go on as came, unless
 // the body had a coding, which it then goes on without.
 
 public struct AnswerMask {
-  private let secret: [UInt8]
+  private let secrets: [[UInt8]]
   private let decoder: ContentDecoder?
   /// The end of what came, in which the secret may have begun.
   private var held: [UInt8] = []
   /// The most bytes that a piece of a coded body may unfold to.
   private static let pieceLimit = 4 << 20
   /// Each byte of a secret may be written in six: `\u002d`.
-  private static let longestEscape = 6
+  static let longestEscape = 6
 
   /// True where the body goes on without its coding.
   public var decodes: Bool { decoder != nil }
 
-  /// nil where the secret is too short to be known again, or the coding is one that cannot be read.
-  public init?(secret: String, contentEncoding: String?) {
+  /// nil where the secrets are too short to be known again, or the coding is one that cannot be read.
+  public init?(secrets: [String], contentEncoding: String?) {
     let coding = ContentCoding(contentEncoding)
-    self.secret = Array(secret.utf8)
-    guard self.secret.count >= SecretMask.shortest else { return nil }
+    self.secrets = secrets.map { Array($0.utf8) }.filter { $0.count >= SecretMask.shortest }
+    guard !self.secrets.isEmpty else { return nil }
     decoder = ContentDecoder(coding)
     if decoder == nil, coding != .identity { return nil }
   }
@@ -34,15 +34,32 @@ public struct AnswerMask {
     } else {
       held.append(contentsOf: bytes)
     }
-    let places = SecretMask.places(of: secret, in: held)
-    for place in places { for at in place { held[at] = SecretMask.stars[0] } }
-    // A secret that begins before this would have ended.
-    let safe = max(places.last?.upperBound ?? 0, held.count - (Self.longestEscape * secret.count - 1))
+    var safe = held.count
+    var found = 0
+    for secret in secrets {
+      let places = SecretMask.places(of: secret, in: held)
+      for place in places { for at in place { held[at] = SecretMask.stars[0] } }
+      found = max(found, places.last?.upperBound ?? 0)
+      // A secret that begins before this would have ended.
+      safe = min(safe, held.count - (Self.longestEscape * secret.count - 1))
+    }
+    safe = max(safe, found)
     guard safe > 0 else { return [] }
     let ready = Array(held[..<safe])
     held.removeFirst(safe)
     return ready
   }
+
+  /// True where the body is JSON that begins as errors do.
+  public static func isNeeded(for body: ArraySlice<UInt8>) -> Bool {
+    guard body.first(where: { $0 > 0x20 }) == UInt8(ascii: "{") else { return false }
+    let start = body.prefix(64).filter { $0 > 0x20 }
+    return beginnings.contains { start.starts(with: $0) }
+  }
+
+  private static let beginnings = [
+    #"{"error":{"#, #"{"error":""#, #"{"type":"error""#, #"{"object":"error""#, #"{"message":""#,
+  ].map { Array($0.utf8) }
 
   /// The body is over: what was held back.
   public mutating func rest() -> [UInt8] {

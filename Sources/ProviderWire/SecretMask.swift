@@ -74,23 +74,50 @@ public enum SecretMask {
 
   /// The same for a whole answer. A coded body is looked into, and goes on without its coding where the secret is in it.
   ///
-  /// - Parameter decodedLimit: the most bytes to look at behind a coding.
-  /// - Returns: nil where neither fields nor body hold the secret.
+  /// - Parameter decodedLimit: the most bytes to look at behind a coding. A body that unfolds to more goes on without its coding, and
+  ///   ends there.
+  /// - Returns: nil where neither fields nor body hold one of the secrets.
   public static func masked(
-    _ fields: HeaderFields, _ body: [UInt8], secret: String, decodedLimit: Int
+    _ fields: HeaderFields, _ body: [UInt8], secrets: [String], decodedLimit: Int
   ) -> (fields: HeaderFields, body: [UInt8])? {
-    let cleanFields = masked(fields, secret: secret)
-    let maskedBody = masked(body, secret: secret)
-    let coding = ContentCoding(fields.first("content-encoding"))
+    let cleanFields = all(secrets, fields) { masked($0, secret: $1) }
+    let maskedBody = all(secrets, body) { masked($0, secret: $1) }
     // First behind the coding: short texts are copied into some of them as they are, and stars in there would break the coding.
-    if coding != .identity, coding != .unsupported,
-      let decoded = ContentDecoder.decoded(body, coding, limit: decodedLimit).bytes,
-      let cleanBody = masked(decoded, secret: secret) ?? maskedBody.map({ _ in decoded })
-    {
-      return ((cleanFields ?? fields).without("content-encoding"), cleanBody)
+    if let (decoded, isCut) = unfolded(body, ContentCoding(fields.first("content-encoding")), limit: decodedLimit) {
+      let cleanBody = all(secrets, decoded) { masked($0, secret: $1) }
+      guard isCut else {
+        if cleanBody != nil || maskedBody != nil {
+          return ((cleanFields ?? fields).without("content-encoding"), cleanBody ?? decoded)
+        }
+        return cleanFields.map { ($0, body) }
+      }
+      // A secret may have begun where it was cut.
+      let longest = secrets.map(\.utf8.count).max() ?? 0
+      return (
+        (cleanFields ?? fields).without("content-encoding"),
+        Array((cleanBody ?? decoded).dropLast(AnswerMask.longestEscape * longest))
+      )
     }
     if let maskedBody { return (cleanFields ?? fields, maskedBody) }
     return cleanFields.map { ($0, body) }
+  }
+
+  /// Takes each of the secrets out; nil where none of them was in there.
+  public static func all<Text>(_ secrets: [String], _ text: Text, _ mask: (Text, String) -> Text?) -> Text? {
+    var result: Text?
+    for secret in secrets { result = mask(result ?? text, secret) ?? result }
+    return result
+  }
+
+  /// What is behind a coding, and whether it is only the beginning; nil where there is none, or it cannot be read.
+  private static func unfolded(_ body: [UInt8], _ coding: ContentCoding, limit: Int) -> (text: [UInt8], isCut: Bool)? {
+    guard let decoder = ContentDecoder(coding) else { return nil }
+    var text: [UInt8] = []
+    switch decoder.decode(body[...], onto: &text, limit: limit) {
+    case .ok: return decoder.isComplete ? (text, false) : nil
+    case .tooLarge: return (text, true)
+    case .corrupt: return nil
+    }
   }
 
   /// Where the secret that begins at `start` ends; nil where none does.

@@ -1,5 +1,8 @@
 """Who may call at all: pages of other sites, foreign names, WebSockets, preflights, and looks at the front door."""
 
+import gzip
+import json
+
 import httpx
 import pytest
 from processes import key_hash, policy_for
@@ -130,3 +133,27 @@ def test_an_echoed_key_is_masked(start):
     assert answer.status == 400
     assert b"0123456789abcdef" not in answer.body and b"***" in answer.body
     assert answer.first("x-echo") == "Bearer ***"
+
+
+SHOWN = "sk-live/0123456789abcdef"
+GATEWAY = "gateway-secret-0123456789"
+
+
+@pytest.mark.parametrize("coding", [None, "gzip"])
+@pytest.mark.parametrize("status, padding", [(200, 0), (400, 0), (400, 2_000_000), (200, 40_000)])
+def test_errors_of_any_status_and_coding_show_no_secret(start, coding, status, padding):
+    text = json.dumps({"error": {"message": f"bad {SHOWN} or {GATEWAY}", "code": "invalid"}, "pad": " " * padding}).encode()
+    fields = [("x-echo", f"{SHOWN} {GATEWAY}")] + ([("content-encoding", coding)] if coding else [])
+    said = reply(status, fields, gzip.compress(text) if coding else text)
+    provider = start.provider(lambda received, connection: said)
+    policy = policy_for(provider.url)
+    policy["providers"]["openai"].update(
+        keys=[{"id": "main", "secret": "${ECHO_KEY}"}], headers={"x-gateway": "${GATEWAY}"}, retry={"attempts": 1})
+    broker = start.broker(policy, env={"ECHO_KEY": SHOWN, "GATEWAY": GATEWAY})
+    answer = ask(broker, "localhost", [("accept-encoding", "gzip")], target="/v1/embeddings", body=b'{"model":"m","input":"x"}')
+    assert answer.status == status
+    body = gzip.decompress(answer.body) if answer.first("content-encoding") == "gzip" else answer.body
+    assert b"***" in body and answer.first("x-echo") == "*** ***"
+    for secret in (SHOWN, GATEWAY):
+        assert secret.encode() not in body and secret not in str(answer.fields)
+    assert provider.received[0].first("x-gateway") == GATEWAY

@@ -7,7 +7,7 @@ import signal
 import httpx
 
 from processes import policy_for, record_of
-from scripted import ScriptedProvider, reply
+from scripted import ScriptedProvider, chunked, reply
 
 PRICES = 'version: t\nmodels:\n  "m": {input: 1000, output: 1000, batch: {input: 500, output: 500}}\n'
 DONE = {"id": "resp_1", "object": "response", "status": "completed", "model": "m",
@@ -70,3 +70,32 @@ def test_a_timeout_after_sending_costs_its_input_once(start, tmp_path):
     story = record_of(httpx, broker, answer)
     assert story["estimated"] is True and story["input_tokens"] >= 400
     assert float(story["cost_usd"]) > 0.4
+
+
+def test_an_error_under_a_success_costs_nothing_and_zeros_beside_text_their_bytes(start, tmp_path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text(PRICES)
+    text = "word " * 400
+    said = [
+        chunked([b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n']),
+        reply(body=b'{"error":{"message":"upstream exploded","code":502}}'),
+        reply(body=json.dumps({"choices": [{"message": {"content": text}}], "usage": {
+            "prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}}).encode()),
+    ]
+    provider = start.provider(lambda received, connection: said[len(provider.received) - 1])
+    broker = start.broker(policy_for(provider.url, prices=str(prices)))
+
+    def ask():
+        answer = httpx.post(f"{broker.url}/v1/chat/completions", timeout=20, json={
+            "model": "m", "stream": len(provider.received) == 0, "messages": [{"role": "user", "content": text}]})
+        assert answer.status_code == 200
+        return record_of(httpx, broker, answer)
+
+    for _ in range(2):
+        story = ask()
+        assert float(story["cost_usd"]) == 0 and story["outcome"] != "completed"
+    total = spent(broker)
+    assert (total["requests"], total["input_tokens"], total["output_tokens"]) == (2, 0, 0)
+    story = ask()
+    assert story["estimated"] is True and story["input_tokens"] >= 400 and story["output_tokens"] == 500
+    assert story["outcome"] == "completed"

@@ -38,7 +38,7 @@ import Testing
     )
     #expect(
       policy.providers[0].headers == [
-        AddedField(name: "openai-organization", value: Secret("org-1")),
+        AddedField(name: "openai-organization", value: Secret("org-1"), isSecret: true),
         AddedField(name: "authorization", value: Secret("Basic eA==")),
       ])
     #expect(!"\(policy.providers[0].headers)".contains("org-1"))

@@ -1,0 +1,58 @@
+// What a call carried that is the operator's, taken out of what its provider says: the key, and the added fields whose values came from
+// variables. Looked for only in errors.
+import HTTPMessage
+import ProviderWire
+
+extension Exchange {
+  var hasSentSecret: Bool { sentSecret != nil || sentFields.contains { $0.isSecret } }
+
+  private var sentSecrets: [String] {
+    (sentSecret.map { [$0.revealed] } ?? []) + sentFields.filter(\.isSecret).map(\.value.revealed)
+  }
+
+  /// The most bytes behind a coding that are looked at.
+  private static let decodedLimit = 16 * Attempt.heldLimit
+
+  /// An error without the secrets that were sent: some providers show what they refuse.
+  func withoutSecrets(_ answer: HeldAnswer) -> HeldAnswer {
+    let secrets = sentSecrets
+    guard !secrets.isEmpty,
+      let clean = SecretMask.masked(
+        answer.head.fields, answer.body, secrets: secrets, decodedLimit: Self.decodedLimit)
+    else { return answer }
+    return HeldAnswer(head: ResponseHead(status: answer.head.status, fields: clean.fields), body: clean.body)
+  }
+
+  /// The same for what has not gone out of an answer, whose head is made for the client already.
+  func withoutSecrets(_ delivery: Delivery) -> Delivery {
+    guard let head = delivery.head else { return Delivery(head: nil, body: withoutSecret(delivery.body)) }
+    let clean = withoutSecrets(HeldAnswer(head: head, body: delivery.body))
+    var fields = clean.head.fields
+    if clean.body.count != delivery.body.count, fields.contains("content-length") {
+      fields = fields.without("content-length")
+      fields.append(name: "content-length", value: String(clean.body.count))
+    }
+    return Delivery(head: ResponseHead(status: head.status, fields: fields), body: clean.body)
+  }
+
+  /// An error's head.
+  func withoutSecret(_ head: ResponseHead) -> ResponseHead {
+    SecretMask.all(sentSecrets, head.fields) { SecretMask.masked($0, secret: $1) }
+      .map { ResponseHead(status: head.status, fields: $0) } ?? head
+  }
+
+  /// A text of the provider's that goes into records.
+  func withoutSecret(_ text: String) -> String {
+    SecretMask.all(sentSecrets, text) { SecretMask.masked($0, secret: $1) } ?? text
+  }
+
+  /// A piece of a stream in which an error came; it stays as long as it is.
+  func withoutSecret(_ bytes: [UInt8]) -> [UInt8] {
+    SecretMask.all(sentSecrets, bytes) { SecretMask.maskedInPlace($0, secret: $1) } ?? bytes
+  }
+
+  /// For an error that goes on as it comes; nil where nothing is to be taken out of it, or it cannot be read.
+  func mask(for head: ResponseHead) -> AnswerMask? {
+    AnswerMask(secrets: sentSecrets, contentEncoding: head.fields.first("content-encoding"))
+  }
+}
