@@ -109,16 +109,43 @@ extension Admission {
   }
 
   /// nil where coming back does not help.
-  func retryAfter(_ outcome: Outcome, band: Int, at now: Instant) -> Span? {
+  /// - Parameter coming: until what the request waits for is there again, where that is known.
+  func retryAfter(_ outcome: Outcome, band: Int, coming: Span? = nil, at now: Instant) -> Span? {
     switch outcome {
     case .rejectedQueueFull, .evictedMaxWait, .rejectedNoCapacity:
       drainRate.estimate(
-        ahead: waitingByBand[0...band].reduce(0, +), running: leaseCount, age: meanAge(at: now), at: now)
+        ahead: waitingByBand[0...band].reduce(0, +), running: leaseCount, age: meanAge(at: now), coming: coming,
+        at: now)
     case .rejectedDraining:
       // Whoever takes our place has an empty queue.
       .seconds(5)
     default: nil
     }
+  }
+
+  /// Until the first of what the request waits for is there again by itself: a bucket's refill, the end of a pause. nil where it
+  /// waits for calls that run, or for others before it.
+  private func coming(to request: Request, at now: Instant) -> Span? {
+    var first: Instant?
+    for leg in routes.routes[Int(request.route)].legs {
+      guard
+        case .blocked(let obstacle, let readyAt) = place(
+          request, leg, ignoringHeadroom: false, claims: .max, at: now), readyAt != .distantFuture
+      else { continue }
+      switch obstacle.kind {
+      case .bucket, .modelBucket, .closed, .modelClosed, .breaker, .modelBreaker, .keys:
+        first = min(first ?? readyAt, readyAt)
+      case .behindInLane, .notItsTurn, .permits, .headroom, .modelPermits, .tenantPermits, .tenantBucket, .claimed,
+        .backoff, .budget, .draining:
+        break
+      }
+    }
+    if let parking = tenants[Int(request.tenant)].parking, parking.obstacle.kind == .tenantBucket,
+      parking.until != .distantFuture
+    {
+      first = max(first ?? parking.until, parking.until)
+    }
+    return first.map { max($0 - now, .zero) }
   }
 
   /// The dimension (nil: permits) of a tenant's limit that is smaller than the request itself.
@@ -165,7 +192,9 @@ extension Admission {
       outcome == .clientLeftQueued
       ? nil : self.blocker(for: obstacle ?? currentObstacle(of: slot, at: now), request)
     if let budget { tellMarks(budget, refused: true, at: now, into: &actions) }
-    var retryAfter = retryAfter(outcome, band: request.band, at: now)
+    let isLate = outcome == .evictedMaxWait || outcome == .rejectedQueueFull
+    var retryAfter = retryAfter(
+      outcome, band: request.band, coming: isLate ? coming(to: request, at: now) : nil, at: now)
     let legs = routes.routes[Int(request.route)].legs
     let refusedKey =
       outcome == .rejectedNoCapacity ? self.refusedKey(legs, refusing: request.refusedKeys, at: now) : nil

@@ -33,7 +33,9 @@ struct DrainRate: Sendable {
   /// - Parameters:
   ///   - running: the calls that hold a place; where nothing has moved and none runs, it is 60 s.
   ///   - age: for how long they have run, in the mean.
-  func estimate(ahead: Int, running: Int, age: Span, at now: Instant) -> Span {
+  ///   - coming: until what one of them waits for is there again (a bucket has refilled, a pause is over); nil where that is not
+  ///     known. Nobody goes before.
+  func estimate(ahead: Int, running: Int, age: Span, coming: Span? = nil, at now: Instant) -> Span {
     let second = now.nanoseconds / Self.second
     var moved: Int64 = 0
     if current != .min, second >= current {
@@ -44,7 +46,10 @@ struct DrainRate: Sendable {
     let wait: Int128
     if moved > 0, let began {
       let observed = min(max((now - began).nanoseconds, Self.second), 10 * Self.second)
-      wait = Int128(max(1, ahead)) * Int128(observed) / Int128(moved)
+      wait = max(
+        Int128(max(1, ahead)) * Int128(observed) / Int128(moved), Int128(coming?.nanoseconds ?? 0))
+    } else if let coming {
+      wait = Int128(max(1, ahead)) * Int128(coming.nanoseconds)
     } else if running > 0 {
       wait = Int128(max(1, ahead)) * 2 * Int128(max(age.nanoseconds, Self.second / 2)) / Int128(running)
     } else {
