@@ -63,6 +63,9 @@ enum StatusJSON {
       json.member("id", provider.id.name)
       json.member("dialect", policy?.dialect.rawValue)
       json.member("base_url", policy?.baseURL)
+      json.member("state", provider.closedBecause == nil ? "usable" : "cooling")
+      json.member("until", time(provider.closedUntil, broker))
+      json.member("reason", provider.closedBecause)
       json.member("in_flight", provider.inFlight)
       json.member("concurrency_limit", provider.concurrencyLimit)
       json.key("in_flight_by_priority")
@@ -70,12 +73,18 @@ enum StatusJSON {
       json.key("buckets")
       buckets(&json, provider.buckets)
       json.key("models")
-      json.array(provider.models) { json, model in
+      // The policy's entries in their order, then what rests without one.
+      let listed = provider.models.map { (name: $0.pattern, rest: $0.rest, entry: Optional($0)) }
+      let resting = provider.resting.map {
+        (name: $0.model, rest: Optional($0), entry: AdmissionSnapshot.Model?.none)
+      }
+      json.array(listed + resting) { json, one in
         json.object { json in
-          json.member("models", model.pattern)
-          json.member("state", model.closedUntil == nil ? "usable" : "cooling")
-          json.member("until", time(model.closedUntil, broker))
-          json.member("reason", model.closedUntil == nil ? nil : "told to slow down")
+          json.member("models", one.name)
+          json.member("state", one.rest == nil ? "usable" : "cooling")
+          json.member("until", time(one.rest?.until, broker))
+          json.member("reason", one.rest?.reason)
+          guard let model = one.entry else { return }
           json.member("in_flight", model.inFlight)
           json.member("concurrency_limit", model.concurrencyLimit)
           json.key("buckets")

@@ -160,6 +160,8 @@ public enum Notice: Sendable {
   /// `model` is the glob of a model limit that has a breaker of its own; nil is the provider's.
   case breakerChanged(ProviderID, model: String?, state: String, reason: String)
   case keyChanged(ProviderID, KeyID, state: String, reason: String)
+  /// A provider has asked for a pause: calls for these models (nil: all), with this key (nil: with any), wait.
+  case closed(ProviderID, model: String?, key: KeyID?, for: Span, reason: String)
   /// A budget that is used up has made the request's class `low`; said before anything else about the request.
   case demoted(RequestID, BudgetReading)
   /// A budget's spending has passed its `warn_at`; once in each window.

@@ -99,12 +99,14 @@ extension Admission {
             return AdmissionSnapshot.Model(
               pattern: model.pattern.pattern, inFlight: model.capacity.permits.running,
               concurrencyLimit: model.capacity.permits.limit, buckets: model.capacity.bucketSnapshots(at: now),
-              breaker: model.breaker?.snapshot(at: now), closedUntil: model.gate.hopeBegins(at: now))
+              breaker: model.breaker?.snapshot(at: now), rest: rest(provider, model, at: now))
           },
           breaker: provider.breaker.snapshot(at: now),
           keys: provider.keyOrder.map { keySnapshot(provider, $0, at: now) },
           queuedByBand: provider.queued, resting: resting(provider, at: now),
-          closedUntil: provider.gate.hopeBegins(at: now), learned: learned(provider))
+          closedUntil: provider.gate.hopeBegins(at: now),
+          closedBecause: provider.gate.closedUntil(at: now).map { _ in provider.gate.reason.rawValue },
+          learned: learned(provider))
       },
       tenants: tenants.filter(\.inUse).map { tenant in
         AdmissionSnapshot.Tenant(
@@ -122,12 +124,12 @@ extension Admission {
       let model = provider.models[Int(order)]
       guard let gate = model.keyGates[number], gate.closedUntil(at: now) != nil else { return nil }
       return AdmissionSnapshot.ModelRest(
-        model: model.name ?? model.pattern.pattern, until: gate.hopeBegins(at: now), reason: Self.slowDown)
+        model: model.name ?? model.pattern.pattern, until: gate.hopeBegins(at: now), reason: gate.reason.rawValue)
     }
     var (state, until, reason) = (key.health.name(at: now), key.health.until(at: now), key.health.reason(at: now))
     // Nothing else is known of it: as far as anybody can tell, it rests.
-    if state == "usable", key.isSlowed, !slowed.isEmpty {
-      (state, until, reason) = ("cooling", slowed.compactMap(\.until).max(), Self.slowDown)
+    if state == "usable", key.isSlowed, let last = slowed.last {
+      (state, until, reason) = ("cooling", slowed.compactMap(\.until).max(), last.reason)
     }
     if !key.policy.isInForce { (state, reason) = ("disabled", "not valid now") }
     return AdmissionSnapshot.Key(
@@ -135,18 +137,27 @@ extension Admission {
       models: key.rests.snapshot(at: now) + slowed)
   }
 
-  private static let slowDown = "told to slow down"
-
-  /// Models without an entry of the policy that are shut, at the provider or at one of its keys.
+  /// Models without an entry of the policy that are shut.
   private func resting(_ provider: ProviderState, at now: Instant) -> [AdmissionSnapshot.ModelRest] {
     provider.modelOrder.compactMap { number in
       let model = provider.models[Int(number)]
-      guard let name = model.name else { return nil }
-      let shut = ([model.gate] + model.keyGates.values).filter { $0.closedUntil(at: now) != nil }
-      guard !shut.isEmpty else { return nil }
-      return AdmissionSnapshot.ModelRest(
-        model: name, until: shut.compactMap { $0.hopeBegins(at: now) }.max(), reason: Self.slowDown)
+      return model.name == nil ? nil : rest(provider, model, at: now)
     }
+  }
+
+  /// nil where calls for the model are sent: it is shut at the provider, or at each of its keys.
+  private func rest(
+    _ provider: ProviderState, _ model: ModelState, at now: Instant
+  ) -> AdmissionSnapshot.ModelRest? {
+    func rest(_ gate: ProbeGate) -> AdmissionSnapshot.ModelRest {
+      AdmissionSnapshot.ModelRest(
+        model: model.name ?? model.pattern.pattern, until: gate.hopeBegins(at: now), reason: gate.reason.rawValue)
+    }
+    if model.gate.closedUntil(at: now) != nil { return rest(model.gate) }
+    let shut = provider.keyOrder.compactMap { model.keyGates[$0] }.filter { $0.closedUntil(at: now) != nil }
+    guard !shut.isEmpty, shut.count == provider.keyOrder.count else { return nil }
+    // The first that may be tried again.
+    return shut.map(rest).min { ($0.until ?? now) < ($1.until ?? now) }
   }
 
   private func learned(_ provider: ProviderState) -> [AdmissionSnapshot.Learned] {

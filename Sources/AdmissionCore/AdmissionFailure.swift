@@ -86,17 +86,11 @@ extension Admission {
       record(.neutral, lease, reason: "", at: now, into: &actions)
       throttle(lease, retryAfter, isAboutConcurrency: isAboutConcurrency, at: now, into: &actions)
       return
-    case .failed(let retryAfter, let closesProvider):
+    case .failed(let retryAfter, let isAway):
       record(
         isCounted(settlement, index) ? .neutral : .failure, lease,
         reason: settlement.hasAnswer ? "error answer" : "no answer", at: now, into: &actions)
-      if closesProvider, let retryAfter {
-        let least = leastWait(index, closings: providers[index].gate.closings)
-        let until = now + max(Self.bounded(retryAfter), least)
-        if providers[index].gate.close(until: until, generation: lease.gateGeneration) {
-          sweepHopeless(at: now, into: &actions)
-        }
-      }
+      if isAway, let retryAfter { shutWhileAway(lease, retryAfter, at: now, into: &actions) }
     case .truncated:
       record(
         isCounted(settlement, index) ? .neutral : .failure, lease, reason: "stream broke", at: now, into: &actions)

@@ -49,6 +49,11 @@ extension Admission {
       noteKey(index, key, at: now, into: &actions)
       // A list of models is free also where nothing is paid: it tells nothing about money.
       if mayCheck { actions.append(.checkKey(providers[index].policy.id, providers[index].keys[key].policy.id)) }
+    case .unclear:
+      actions.append(.checkKey(providers[index].policy.id, providers[index].keys[key].policy.id))
+    case .back:
+      noteKey(index, key, at: now, into: &actions)
+      reviewHeldBack(at: now, into: &actions)
     case .out:
       noteKey(index, key, at: now, into: &actions)
       sweepHopeless(at: now, into: &actions)
@@ -85,6 +90,14 @@ extension Admission {
     providers[index].keys[key].isSlowed = false
   }
 
+  /// Whatever the provider was told to be left alone for is over, for all models and keys.
+  private mutating func openGates(at index: Int) {
+    if providers[index].gate.state != .open { providers[index].gate.open() }
+    for model in providers[index].models.indices where providers[index].models[model].gate.state != .open {
+      providers[index].models[model].gate.open()
+    }
+  }
+
   // MARK: Operator
 
   mutating func obey(_ command: OperatorCommand, at now: Instant, into actions: inout ActionList) {
@@ -96,6 +109,8 @@ extension Admission {
         let index = providers[Int(number)].keys.firstIndex(where: { $0.policy.id == key && !$0.isRetired })
       {
         openGates(ofKey: index, at: Int(number))
+        providers[Int(number)].keys[index].rests.removeAll()
+        if providers[Int(number)].policy.quota == .shared { openGates(at: Int(number)) }
       }
       change(provider, key, at: now, into: &actions) { $0.enable() }
     case .openBreaker(let provider): change(provider, .open, at: now, into: &actions)
@@ -127,6 +142,15 @@ extension Admission {
     // The operator speaks of the provider, its models' breakers included.
     for model in providers[Int(number)].models.indices {
       providers[Int(number)].models[model].breaker?.command(override)
+    }
+    if override != .open {
+      openGates(at: Int(number))
+      for key in providers[Int(number)].keys.indices {
+        openGates(ofKey: key, at: Int(number))
+        if providers[Int(number)].keys[key].health.forgiveThrottle() {
+          noteKey(Int(number), key, at: now, into: &actions)
+        }
+      }
     }
     noteBreaker(Int(number), model: nil, at: now, into: &actions)
   }

@@ -112,7 +112,13 @@ extension Admission {
       guard refusalsAfterOneMore(&request, at: lease.placement.provider, model) < Self.mostRefusals else {
         return false
       }
-      if let until = heldBackUntil(request.route, at: now) {
+      if Self.standsAlone(request) {
+        var told: Span?
+        if case .throttled(let retryAfter, _) = settlement.verdict { told = retryAfter }
+        let until = now + wait(Int(lease.placement.provider), told, closings: request.tries - 1)
+        guard until < request.deadline else { return false }
+        request.notBefore = until
+      } else if let until = heldBackUntil(request.route, at: now) {
         request.isHeldBack = true
         request.notBefore = until
       }
@@ -129,10 +135,16 @@ extension Admission {
       guard request.spentAttempts < retry.attempts else { return false }
       var isProviders = false
       var floor = now
-      if case .failed(let retryAfter, _) = settlement.verdict {
+      if case .failed(let retryAfter, let isAway) = settlement.verdict {
         isProviders = true
         if let candidate { request.fail(at: candidate) }
         if let retryAfter { floor = now + Self.bounded(retryAfter) }
+        // Away for one key: where each has a quota of its own, another may find it there.
+        if isAway, isAboutOthers(lease), providers[Int(lease.placement.provider)].policy.quota == .perKey,
+          let leg = legs.first(where: { $0.candidate == lease.candidate }), leg.keys.count > 1
+        {
+          floor = min(floor, usableFrom(leg, at: now) ?? now)
+        }
       }
       let other = legs.contains { !request.hasFailed(at: $0.candidate) && usableFrom($0, at: now) == nil }
       if !other || !isProviders {

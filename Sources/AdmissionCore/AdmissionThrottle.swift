@@ -1,7 +1,8 @@
-// "Slow down": what is shut and for how long, and who goes first afterwards.
+// "Slow down" and "not before": what is shut and for how long, and who goes first afterwards.
 //
 // A model is shut before its provider: one that no `model_limits` entry covers gets an entry of its own, without limits, when it
-// is refused for the first time. When a second such model is refused while the first is shut, the provider is.
+// is refused for the first time. When a second such model is refused while the first is shut, the provider is. A
+// free call without a model (a look at a file, a job, a list) tells of nothing that others use: it waits by itself.
 
 extension Admission {
   /// No wait is shorter, whatever the provider says; it doubles up to `retry.max` while nothing succeeds.
@@ -22,32 +23,17 @@ extension Admission {
   mutating func throttle(
     _ refused: Lease, _ told: Span?, isAboutConcurrency: Bool, at now: Instant, into actions: inout ActionList
   ) {
+    guard isAboutOthers(refused) else { return yieldGates(refused, at: now) }
     var lease = refused
     let index = Int(lease.placement.provider)
-    if lease.placement.key >= 0, providers[index].policy.quota == .perKey,
-      providers[index].keys[Int(lease.placement.key)].serial != lease.keySerial
-    {
-      // The word is about the account of a secret that the key has no more.
-      return yieldGates(refused, at: now)
-    }
     let isNew = lease.placement.model < 0
     if isNew,
       let adopted = adopt(lease.request.ticket.model, index, at: now, into: &actions)
     {
       lease.placement.model = Int32(adopted)
     }
-    let model = Int(lease.placement.model)
-    let key = providers[index].policy.quota == .perKey ? Int(lease.placement.key) : -1
-    var closings = key >= 0 ? providers[index].keys[key].health.gate.closings : providers[index].gate.closings
-    if model >= 0 {
-      let own = key >= 0 ? providers[index].models[model].keyGates[Int32(key)] : providers[index].models[model].gate
-      closings = max(closings, own?.closings ?? 0)
-    }
-    // Where the provider gives no time: 1, 2, 4 .. 32 s, jittered down by up to a quarter.
-    let usual = Int64(1_000_000_000) << Int64(min(closings, 5))
-    let wait = Self.bounded(told ?? Span(nanoseconds: usual - random.upTo(usual / 4)))
-    let until = now + max(wait, leastWait(index, closings: closings))
-    let isNews = shut(lease, model: model, key: key, until: until, at: now, into: &actions)
+    let until = now + wait(index, told, closings: closings(lease))
+    let isNews = shut(lease, until: until, because: .slowDown, at: now, into: &actions)
     yieldGates(refused, at: now)
     providers[index][capacityOf: numbersHolder(of: lease.placement)].ramp.refused(at: now)
     if providers[index].policy.learnLimits {
@@ -58,22 +44,83 @@ extension Admission {
     if isNews { sweepHopeless(at: now, into: &actions) }
   }
 
+  /// A service that is not there before a time that it gave: as far as one call tells, its model. Where that can have no entry of its
+  /// own, the request waits alone.
+  mutating func shutWhileAway(_ failed: Lease, _ told: Span, at now: Instant, into actions: inout ActionList) {
+    guard isAboutOthers(failed) else { return }
+    var lease = failed
+    if lease.placement.model < 0 {
+      let index = Int(lease.placement.provider)
+      guard let adopted = adopt(lease.request.ticket.model, index, at: now, into: &actions) else { return }
+      lease.placement.model = Int32(adopted)
+    }
+    let until = now + wait(Int(lease.placement.provider), told, closings: closings(lease))
+    if shut(lease, until: until, because: .away, at: now, into: &actions) { sweepHopeless(at: now, into: &actions) }
+  }
+
+  /// True where a refusal of this call tells of something that others use.
+  func isAboutOthers(_ lease: Lease) -> Bool {
+    let index = Int(lease.placement.provider)
+    if lease.placement.key >= 0, providers[index].policy.quota == .perKey,
+      providers[index].keys[Int(lease.placement.key)].serial != lease.keySerial
+    {
+      // The word is about the account of a secret that the key has no more.
+      return false
+    }
+    return !Self.standsAlone(lease.request)
+  }
+
+  /// True for free calls without a model.
+  static func standsAlone(_ request: Request) -> Bool { request.ticket.isFree && request.ticket.model.isEmpty }
+
+  /// The key whose quota it is; -1 where that is the provider's.
+  private func quotaKey(_ lease: Lease) -> Int32 {
+    providers[Int(lease.placement.provider)].policy.quota == .perKey ? lease.placement.key : -1
+  }
+
+  /// How often what this call is about was shut without a success between.
+  private func closings(_ lease: Lease) -> Int {
+    let index = Int(lease.placement.provider)
+    let (model, key) = (Int(lease.placement.model), quotaKey(lease))
+    let wide = key >= 0 ? providers[index].keys[Int(key)].health.gate.closings : providers[index].gate.closings
+    guard model >= 0 else { return wide }
+    let own = key >= 0 ? providers[index].models[model].keyGates[key] : providers[index].models[model].gate
+    return max(wide, own?.closings ?? 0)
+  }
+
+  /// Where the provider gives no time: 1, 2, 4 .. 32 s, jittered down by up to a quarter.
+  mutating func wait(_ index: Int, _ told: Span?, closings: Int) -> Span {
+    let usual = Int64(1_000_000_000) << Int64(min(max(0, closings), 5))
+    let wait = Self.bounded(told ?? Span(nanoseconds: usual - random.upTo(usual / 4)))
+    return max(wait, leastWait(index, closings: closings))
+  }
+
   /// Returns true where this is news.
   private mutating func shut(
-    _ lease: Lease, model: Int, key: Int, until: Instant, at now: Instant, into actions: inout ActionList
+    _ lease: Lease, until: Instant, because reason: ProbeGate.Reason, at now: Instant, into actions: inout ActionList
   ) -> Bool {
     let index = Int(lease.placement.provider)
+    let (model, key) = (Int(lease.placement.model), Int(quotaKey(lease)))
     var isNews = false
     var wide: Instant? = model < 0 ? until : nil
     if model >= 0 {
       if key >= 0 {
         var gate = providers[index].models[model].keyGates[Int32(key)] ?? ProbeGate()
-        isNews = gate.close(until: until, generation: lease.keyModelGeneration)
+        isNews = gate.close(until: until, generation: lease.keyModelGeneration, because: reason)
         providers[index].models[model].keyGates[Int32(key)] = gate
-        if isNews { providers[index].keys[key].isSlowed = true }
+        if isNews {
+          providers[index].keys[key].isSlowed = true
+          noteClosure(index, model: model, key: key, gate, until, at: now, into: &actions)
+        }
       } else {
-        isNews = providers[index].models[model].gate.close(until: until, generation: lease.modelGateGeneration)
+        isNews = providers[index].models[model].gate.close(
+          until: until, generation: lease.modelGateGeneration, because: reason)
+        if isNews {
+          noteClosure(
+            index, model: model, key: nil, providers[index].models[model].gate, until, at: now, into: &actions)
+        }
       }
+      // Another model is another request's.
       if providers[index].models[model].name != nil,
         let other = otherShut(than: model, index, key: key, at: now)
       {
@@ -82,14 +129,28 @@ extension Admission {
     }
     guard let wide else { return isNews }
     if key >= 0 {
-      if providers[index].keys[key].health.throttled(until: wide, generation: lease.keyGeneration) {
+      if providers[index].keys[key].health.throttled(until: wide, generation: lease.keyGeneration, because: reason) {
         isNews = true
         noteKey(index, key, at: now, into: &actions)
       }
-    } else if providers[index].gate.close(until: wide, generation: lease.gateGeneration) {
+    } else if providers[index].gate.close(until: wide, generation: lease.gateGeneration, because: reason) {
       isNews = true
+      noteClosure(index, model: nil, key: nil, providers[index].gate, wide, at: now, into: &actions)
     }
     return isNews
+  }
+
+  /// Says that something is shut from now on; a probe that was refused is no beginning.
+  private func noteClosure(
+    _ index: Int, model: Int?, key: Int?, _ gate: ProbeGate, _ until: Instant, at now: Instant,
+    into actions: inout ActionList
+  ) {
+    guard gate.closings == 1 else { return }
+    actions.append(
+      .note(
+        .closed(
+          providers[index].policy.id, model: model.map { providers[index].models[$0].pattern.pattern },
+          key: key.map { providers[index].keys[$0].policy.id }, for: until - now, reason: gate.reason.rawValue)))
   }
 
   /// Until when another model without an entry of the policy is shut.

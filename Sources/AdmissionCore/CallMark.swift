@@ -5,6 +5,8 @@ struct CallMark: Sendable {
   var request: RequestID
   /// The same for a call that is sent again: of its tenant, session, model and size.
   var content: UInt64
+  /// The same for all calls of one client: of its tenant, client key and session.
+  var client: UInt64
   /// The client's SDK says that it has sent this call before.
   var isRepeat: Bool
 
@@ -38,6 +40,9 @@ extension Request {
     content ^= KeyPool.hash(ticket.model) &* 0xC2B2_AE3D_27D4_EB4F
     content ^= UInt64(truncatingIfNeeded: ticket.heldBytes) &* 0x1656_67B1_9E37_79F9
     content ^= UInt64(truncatingIfNeeded: tenant) << 1
-    return CallMark(request: ticket.id, content: content, isRepeat: ticket.clientRetryCount > 0)
+    var client = sessionHash &* 0x9E37_79B9_7F4A_7C15
+    client ^= UInt64(truncatingIfNeeded: tenant) << 1
+    if let key = ticket.clientKey { client ^= KeyPool.hash(key.name) &* 0xC2B2_AE3D_27D4_EB4F }
+    return CallMark(request: ticket.id, content: content, client: client, isRepeat: ticket.clientRetryCount > 0)
   }
 }

@@ -141,9 +141,9 @@ public enum Verdict: Sendable, Equatable {
   /// calls ran at a time.
   case throttled(retryAfter: Span?, isAboutConcurrency: Bool = false)
   /// 5xx, broken transport, timeouts: the provider's fault. It counts against `attempts` and the breaker. The request
-  /// does not go there again before `retryAfter` where the answer said so; `closesProvider`: nor does any other (a 503
-  /// tells of the whole service, a 500 of one call).
-  case failed(retryAfter: Span? = nil, closesProvider: Bool = false)
+  /// does not go there again before `retryAfter` where the answer said so; `isAway`: nor does any other for its model (a 503
+  /// tells of a service, a 500 of one call).
+  case failed(retryAfter: Span? = nil, isAway: Bool = false)
   /// Words that say that the key is no good (`invalid_api_key`, a bare 401), whatever is asked with it.
   case keyRefused
   /// Words that say that the key's account is unpaid or its limit spent (`insufficient_quota`).

@@ -2,7 +2,8 @@
 // operator).
 //
 // Promise: no single request takes a key from the others. The first refusal makes a doubt: other keys are preferred, and the
-// shell makes a free call of its own. That call's refusal, or a second different request's, disables the key. A disabled
+// shell makes a free call of its own. That call's refusal, or a second different request's, disables the key; once that call was let
+// in, no number of requests of the same client does, since then it is as likely to be about what this client asks for. A disabled
 // key is tried again by a single request after 1, 2, 4 .. 60 minutes, at once when its secret changes, and never while the
 // operator has disabled it; an unpaid key rests for ten minutes; each return is by one probe first.
 
@@ -13,6 +14,10 @@ struct KeyHealth: Sendable {
     case none
     /// Others are preferred from now on.
     case doubted
+    /// One client alone is refused: our own free call is to tell whether that is the key's fault.
+    case unclear
+    /// What had put it out was one client's.
+    case back
     /// Nothing goes on it any more.
     case out
   }
@@ -23,13 +28,18 @@ struct KeyHealth: Sendable {
     /// nil: our own free call.
     var by: CallMark?
     var since: Instant
-    /// Our own free call was let in: the key is no worse than others, but the refusal is remembered.
-    var isAnswered = false
+    /// When our own free call was let in last: then the key is no worse than others, but the refusal is remembered.
+    var answeredAt: Instant?
+    /// Our own free call was asked for, and has told nothing yet.
+    var isAsked = false
+    var isAnswered: Bool { answeredAt != nil }
   }
 
   private(set) var gate = ProbeGate()
   private(set) var trouble = Trouble.none
   private var doubt: Doubt?
+  /// The doubt by which one client's requests alone have put it out.
+  private var onesDoubt: Doubt?
   private var refusals = 0
   /// When it was refused last.
   private(set) var refusedAt: Instant?
@@ -37,6 +47,8 @@ struct KeyHealth: Sendable {
   static let unpaidRest = Span.seconds(600)
   /// How long one refusal is remembered.
   static let doubtLife = Span.seconds(600)
+  /// How long our own free call's answer counts; after that a refusal has it made again.
+  static let answerLife = Span.seconds(30)
   static func refusalRest(_ refusals: Int) -> Span { .seconds(60 * min(60, 1 << Int64(min(max(0, refusals - 1), 6)))) }
 
   /// nil where the key may be used now; else when it may, as far as is known.
@@ -56,14 +68,17 @@ struct KeyHealth: Sendable {
   }
   /// True where other keys are to be preferred.
   func isDoubted(at now: Instant) -> Bool {
-    doubt.map { !$0.isAnswered && now - $0.since < Self.doubtLife } ?? false
+    // A list of models is free also where nothing is paid: there its answer makes the key no better.
+    doubt.map { ($0.isUnpaid || !$0.isAnswered) && now - $0.since < Self.doubtLife } ?? false
   }
 
   mutating func pass(at now: Instant) -> UInt64 { gate.pass(at: now) }
 
   /// Returns true where this is news.
-  mutating func throttled(until: Instant, generation: UInt64) -> Bool {
-    guard trouble != .byOperator, gate.close(until: until, generation: generation) else { return false }
+  mutating func throttled(until: Instant, generation: UInt64, because reason: ProbeGate.Reason = .slowDown) -> Bool {
+    guard trouble != .byOperator, gate.close(until: until, generation: generation, because: reason) else {
+      return false
+    }
     if trouble == .none { trouble = .throttled }
     return true
   }
@@ -82,8 +97,22 @@ struct KeyHealth: Sendable {
     // An old word: since then the key has come back, or has another secret.
     guard trouble != .byOperator, generation == gate.generation else { return .none }
     refusedAt = now
-    if isOut || isConfirmed(by: mark, isUnpaid: isUnpaid, at: now) {
-      return putOut(isUnpaid: isUnpaid, generation: generation, at: now)
+    if isOut { return putOut(isUnpaid: isUnpaid, generation: generation, at: now) }
+    switch confirmation(by: mark, isUnpaid: isUnpaid, at: now) {
+    case .none: break
+    case .byOther: return putOut(isUnpaid: isUnpaid, generation: generation, at: now)
+    case .bySameClient:
+      // Unpaid, it was not asked about yet.
+      let mayTell = doubt?.isAnswered == true || isUnpaid && doubt?.isAsked == false
+      guard mayTell else {
+        onesDoubt = doubt
+        return putOut(isUnpaid: isUnpaid, generation: generation, at: now, isOnes: true)
+      }
+      gate.yield(generation: generation, at: now)
+      if doubt?.isAsked == true { return .none }
+      if let answered = doubt?.answeredAt, now - answered < Self.answerLife { return .none }
+      doubt?.isAsked = true
+      return .unclear
     }
     gate.yield(generation: generation, at: now)
     // Whoever was refused first is remembered: the same call again confirms nothing, and what was answered is not asked again.
@@ -95,12 +124,20 @@ struct KeyHealth: Sendable {
     return isNews ? .doubted : .none
   }
 
-  private func isConfirmed(by mark: CallMark, isUnpaid: Bool, at now: Instant) -> Bool {
-    guard let doubt, doubt.isUnpaid == isUnpaid, now - doubt.since < Self.doubtLife else { return false }
-    return doubt.by.map { !mark.isSame(as: $0) } ?? true
+  private enum Confirmation { case none, bySameClient, byOther }
+
+  private func confirmation(by mark: CallMark, isUnpaid: Bool, at now: Instant) -> Confirmation {
+    guard let doubt, doubt.isUnpaid == isUnpaid, now - doubt.since < Self.doubtLife else { return .none }
+    guard let by = doubt.by else { return .byOther }
+    if mark.isSame(as: by) { return .none }
+    return mark.client == by.client ? .bySameClient : .byOther
   }
 
-  private mutating func putOut(isUnpaid: Bool, generation: UInt64, at now: Instant) -> News {
+  /// - Parameter isOnes: by one client's requests alone.
+  private mutating func putOut(
+    isUnpaid: Bool, generation: UInt64, at now: Instant, isOnes: Bool = false
+  ) -> News {
+    if !isOnes { onesDoubt = nil }
     let rest = isUnpaid ? Self.unpaidRest : Self.refusalRest(refusals + 1)
     guard gate.close(until: now + rest, generation: generation) else { return .none }
     if !isUnpaid { refusals += 1 }
@@ -111,13 +148,27 @@ struct KeyHealth: Sendable {
 
   /// Our own free call has ended.
   mutating func checked(isRefused: Bool, at now: Instant) -> News {
+    if trouble == .refused || trouble == .unpaid, var only = onesDoubt {
+      onesDoubt = nil
+      guard !isRefused else { return .none }
+      // It was asked for at the first of these refusals: they were one client's own.
+      only.answeredAt = now
+      only.isAsked = false
+      doubt = only
+      if trouble == .refused { refusals = max(0, refusals - 1) }
+      trouble = .none
+      gate.open()
+      return .back
+    }
     guard !isOut else { return .none }
     guard isRefused else {
-      if doubt?.isUnpaid == false { doubt?.isAnswered = true }
+      doubt?.answeredAt = now
+      doubt?.isAsked = false
       return .none
     }
     refusedAt = now
-    if let doubt, !doubt.isUnpaid, doubt.by != nil, now - doubt.since < Self.doubtLife {
+    // Where an unpaid key's list is refused, its account is closed.
+    if let doubt, doubt.by != nil, !doubt.isUnpaid || doubt.isAsked, now - doubt.since < Self.doubtLife {
       gate.open()
       return putOut(isUnpaid: false, generation: gate.generation, at: now)
     }
@@ -132,6 +183,7 @@ struct KeyHealth: Sendable {
     if doubt != nil, generation == gate.generation { doubt = nil }
     guard gate.succeed(generation: generation) else { return false }
     trouble = .none
+    onesDoubt = nil
     refusals = 0
     return true
   }
@@ -143,10 +195,19 @@ struct KeyHealth: Sendable {
     gate.open()
   }
 
+  /// The operator says that whatever it was told to wait for is over. Returns true where that is news.
+  mutating func forgiveThrottle() -> Bool {
+    guard trouble == .throttled else { return false }
+    trouble = .none
+    gate.open()
+    return true
+  }
+
   /// By operator, or because the secret changed.
   mutating func enable() {
     trouble = .none
     doubt = nil
+    onesDoubt = nil
     refusals = 0
     gate.open()
   }
@@ -167,7 +228,7 @@ struct KeyHealth: Sendable {
       if doubt.isUnpaid { return "one request was refused as unpaid; other keys go first" }
       return doubt.by == nil
         ? "refused when it was checked; other keys go first" : "refused once, and being checked; other keys go first"
-    case .throttled: return "told to slow down"
+    case .throttled: return gate.reason.rawValue
     case .unpaid: return "unpaid"
     case .refused: return "refused by the provider"
     case .byOperator: return "operator"

@@ -1,5 +1,5 @@
-// A gate that a provider's "slow down" shuts: closed until it said, then one call goes first, and its success opens the
-// gate.
+// A gate that a provider's "slow down" or "not before" shuts: closed until it said, then one call goes first, and its success
+// opens the gate.
 //
 // Promise: N waiting clients never become N probes; a result counts only for the call that was the probe (generation
 // number).
@@ -10,10 +10,16 @@ struct ProbeGate: Sendable {
     case closed(until: Instant)
     case probing
   }
+  /// What the provider said when it shut the gate.
+  enum Reason: String, Sendable {
+    case slowDown = "told to slow down"
+    case away = "unavailable, as the provider said"
+  }
   private(set) var state = State.open
   private(set) var generation: UInt64 = 0
   /// Closings without a success between.
   private(set) var closings = 0
+  private(set) var reason = Reason.slowDown
 
   init(generation: UInt64 = 0) { self.generation = generation }
 
@@ -42,9 +48,10 @@ struct ProbeGate: Sendable {
 
   /// Shuts the gate, or keeps it shut for longer. Returns true where this is news: not one of many calls that were
   /// refused together.
-  mutating func close(until: Instant, generation: UInt64) -> Bool {
+  mutating func close(until: Instant, generation: UInt64, because reason: Reason = .slowDown) -> Bool {
     switch state {
     case .closed(let earlier):
+      if until > earlier { self.reason = reason }
       state = .closed(until: max(earlier, until))
       return false
     case .probing where generation != self.generation:
@@ -54,6 +61,7 @@ struct ProbeGate: Sendable {
       return false
     case .open, .probing:
       state = .closed(until: until)
+      self.reason = reason
       self.generation += 1
       closings += 1
       return true

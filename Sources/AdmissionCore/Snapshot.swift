@@ -91,14 +91,14 @@ public struct AdmissionSnapshot: Sendable {
     public var buckets: [Bucket]
     /// nil where the models have no breaker of their own.
     public var breaker: Breaker?
-    /// Until when the provider has told these models to slow down; nil where it has not.
-    public var closedUntil: Instant?
+    /// While the provider has asked for a pause for these models; nil where it has not.
+    public var rest: ModelRest?
 
     public init(
       pattern: String, inFlight: Int, concurrencyLimit: Int? = nil, buckets: [Bucket], breaker: Breaker? = nil,
-      closedUntil: Instant? = nil
+      rest: ModelRest? = nil
     ) {
-      self.closedUntil = closedUntil
+      self.rest = rest
       self.pattern = pattern
       self.inFlight = inFlight
       self.concurrencyLimit = concurrencyLimit
@@ -117,17 +117,20 @@ public struct AdmissionSnapshot: Sendable {
     public var keys: [Key]
     /// Requests whose first candidate this is, by `Priority.rawValue`.
     public var queuedByBand: [Int]
-    /// Models without an entry of the policy that were told to slow down.
+    /// Models without an entry of the policy for which it has asked for a pause.
     public var resting: [ModelRest]
-    /// Until when the provider has told everybody to slow down; nil where it has not.
+    /// Until when the provider has asked everybody for a pause; nil where it has not, and while one call tries whether that is over.
     public var closedUntil: Instant?
+    /// Why nobody is sent there; nil where calls are.
+    public var closedBecause: String?
     public var learned: [Learned]
 
     public init(
       id: ProviderID, inFlight: Int, concurrencyLimit: Int? = nil, inFlightByBand: [Int], buckets: [Bucket],
       models: [Model], breaker: Breaker, keys: [Key], queuedByBand: [Int], resting: [ModelRest] = [],
-      closedUntil: Instant? = nil, learned: [Learned] = []
+      closedUntil: Instant? = nil, closedBecause: String? = nil, learned: [Learned] = []
     ) {
+      self.closedBecause = closedBecause
       self.resting = resting
       self.closedUntil = closedUntil
       self.learned = learned

@@ -111,9 +111,9 @@ public enum ErrorText {
     case .claimed(let id, _): "a request before it waits for provider '\(id)'"
     case .breakerOpen(let id): "the circuit breaker of provider '\(id)' is open"
     case .modelBreakerOpen(let id, let model): "the circuit breaker of '\(model)' at provider '\(id)' is open"
-    case .modelClosed(let id, let model): "provider '\(id)' asked '\(model)' to slow down"
+    case .modelClosed(let id, let model): "provider '\(id)' asked for a pause for '\(model)'"
     case .noUsableKey(let id): "provider '\(id)' has no usable key"
-    case .providerClosed(let id): "provider '\(id)' asked to slow down"
+    case .providerClosed(let id): "provider '\(id)' asked for a pause"
     case .budget(let name): "what is left of the budget '\(name)' is held by running calls"
     case .backoff: "its retry may not start yet"
     }

@@ -46,8 +46,9 @@ public enum VerdictReader {
       if words.isSlowDown { return .throttled(retryAfter: pause) }
       // Overloaded and able to say until when: waiting is enough. Without that it is a failure like any other.
       if let pause, words.isOverload { return .throttled(retryAfter: pause) }
-      // Of a 503 the time tells when the service will be there again, for whomever (RFC 9110, section 10.2.3).
-      return .failed(retryAfter: pause, closesProvider: pause != nil)
+      // Of a 503 the time tells when the service will be there again, for whomever (RFC 9110, section 10.2.3). Which service that is,
+      // one call does not tell.
+      return .failed(retryAfter: pause, isAway: pause != nil)
     case 500...:
       return .failed(retryAfter: pause)
     default:

@@ -365,7 +365,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       providers[call.provider].end(
         atDoor: call.doorCharge, actual: actual, model: model, key: call.key, at: clock.now)
       settlement = Settlement(
-        verdict: .failed(retryAfter: retryAfter, closesProvider: retryAfter != nil), hasAnswer: true)
+        verdict: .failed(retryAfter: retryAfter, isAway: retryAfter != nil), hasAnswer: true)
     case .refused(let retryAfter, let isAboutConcurrency):
       settlement = Settlement(
         verdict: .throttled(retryAfter: retryAfter, isAboutConcurrency: isAboutConcurrency), hasAnswer: true)

@@ -402,6 +402,14 @@ final class BrokerProcess {
       var metadata: Logger.Metadata = ["provider": "\(provider)", "state": "\(state)", "reason": "\(reason)"]
       if let model { metadata["model"] = "\(model)" }
       logger.warning("breaker changed", metadata: metadata)
+    case .closed(let provider, let model, let key, let span, let reason):
+      var metadata: Logger.Metadata = [
+        "provider": "\(provider)", "for_ms": "\(span.wholeMilliseconds)", "reason": "\(reason)",
+      ]
+      if let model { metadata["model"] = "\(model)" }
+      if let key { metadata["key"] = "\(provider)/\(key)" }
+      logger.warning(
+        model == nil ? "a provider asks for a pause" : "a provider asks for a pause for a model", metadata: metadata)
     case .keyChanged(let provider, let key, let state, let reason):
       var metadata: Logger.Metadata = ["key": "\(provider)/\(key)", "state": "\(state)", "reason": "\(reason)"]
       if let mark = secretMark(provider.name, key.name) { metadata["secret"] = "\(mark)" }

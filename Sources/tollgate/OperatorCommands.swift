@@ -1,6 +1,7 @@
 // The operator's commands to a running broker: keys, breakers, reload, drain.
 import ArgumentParser
 import Foundation
+import TextForms
 
 struct KeysCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -56,20 +57,37 @@ struct KeysCommand: ParsableCommand {
 
 struct BreakersCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "breakers", abstract: "List the providers' circuit breakers, or set one by hand.",
-    discussion: "closed: calls flow. open: none does. 'auto' closes it now and lets it judge for itself from then on.",
+    commandName: "breakers", abstract: "List the providers' circuit breakers and what rests, or set one by hand.",
+    discussion: """
+      closed: calls flow. open: none does. 'auto' closes it now and lets it judge for itself from then on. What a provider has \
+      asked a pause for is 'cooling'; 'close' and 'auto' end that too.
+      """,
     subcommands: [List.self, Open.self, Close.self, Auto.self], defaultSubcommand: List.self)
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List all breakers.")
+    static let configuration = CommandConfiguration(
+      abstract: "List all breakers, and the providers and models that rest, with the time that is left.")
     @OptionGroup var admin: AdminOptions
     func run() throws {
       let report = try AdminClient(options: admin).get(StatusReport.self, "/api/v1/status")
-      var table = TextTable(["PROVIDER", "STATE", "UNTIL", "REASON"])
+      var table = TextTable(["PROVIDER", "STATE", "UNTIL", "LEFT", "REASON"], right: [3])
+      let now = Int64((Date().timeIntervalSince1970 * 1e9).rounded())
       for provider in report.providers {
-        table.row([provider.id, provider.breaker.state, provider.breaker.until ?? "-", provider.breaker.reason ?? "-"])
+        let breaker = provider.breaker
+        table.row([
+          provider.id, breaker.state, breaker.until ?? "-", List.left(until: breaker.until, now), breaker.reason ?? "-",
+        ])
+        for pause in StatusCommand.pauses([provider]) {
+          table.row([pause.what, "cooling", pause.until ?? "-", List.left(until: pause.until, now), pause.reason])
+        }
       }
       Terminal.line(table.text)
+    }
+
+    /// Whole seconds from now, in Unix nanoseconds.
+    private static func left(until: String?, _ now: Int64) -> String {
+      guard let end = until.flatMap({ RFC3339.nanoseconds($0) }) else { return "-" }
+      return "\(max(0, end - now + 999_999_999) / 1_000_000_000)s"
     }
   }
 

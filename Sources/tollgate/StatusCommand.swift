@@ -30,8 +30,20 @@ struct StatusReport: Decodable {
     var expires: String?
     var inFlight: Int
   }
+  /// Models that rest, or could.
+  struct Model: Decodable {
+    var models: String
+    var state: String
+    var until: String?
+    var reason: String?
+  }
   struct Provider: Decodable {
     var id: String
+    /// `cooling` while it has asked everybody for a pause.
+    var state: String
+    var until: String?
+    var reason: String?
+    var models: [Model]
     var inFlight: Int
     var concurrencyLimit: Int?
     var buckets: [Bucket]
@@ -91,6 +103,34 @@ struct StatusCommand: ParsableCommand {
     var ledger: String?
   }
 
+  /// What its provider has asked a pause for.
+  struct Pause {
+    var provider: String
+    /// The provider, or the provider and what of it rests.
+    var what: String
+    var until: String?
+    var reason: String
+  }
+
+  static func pauses(_ providers: [StatusReport.Provider]) -> [Pause] {
+    providers.flatMap { provider -> [Pause] in
+      var all: [Pause] = []
+      if provider.state == "cooling" {
+        all.append(
+          Pause(
+            provider: provider.id, what: provider.id, until: provider.until, reason: provider.reason ?? provider.state))
+      }
+      for model in provider.models where model.state == "cooling" {
+        let name = model.models.isEmpty ? "calls without a model" : model.models
+        all.append(
+          Pause(
+            provider: provider.id, what: "\(provider.id): \(name)", until: model.until,
+            reason: model.reason ?? model.state))
+      }
+      return all
+    }
+  }
+
   static func text(_ report: StatusReport) -> String {
     var lines = [
       "tollgate \(report.version), since \(report.startedAt)"
@@ -120,6 +160,12 @@ struct StatusCommand: ParsableCommand {
         PrintableText.escaped(
           "breaker of \(provider.id) \(provider.breaker.state)\(until)\(reason); "
             + "to try now: tollgate breakers auto \(provider.id)"))
+    }
+    for pause in pauses(report.providers) {
+      let until = pause.until.map { " until \($0)" } ?? ""
+      lines.append(
+        PrintableText.escaped(
+          "\(pause.what) rests\(until): \(pause.reason); to try now: tollgate breakers auto \(pause.provider)"))
     }
     let buckets = report.providers.flatMap { provider in provider.buckets.map { (provider.id, $0) } }
     if !buckets.isEmpty {

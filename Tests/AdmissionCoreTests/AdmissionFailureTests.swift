@@ -46,18 +46,18 @@ import Testing
     #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "closed")
   }
 
-  /// The time that a 500 gives is a floor for its own request alone, that of a 503 for everybody.
-  @Test(arguments: [false, true]) func aTimeInAFailureIsAFloorForItsBackoff(closesProvider: Bool) {
+  /// The time that a 500 gives is a floor for its own request alone, that of a 503 for everybody who calls its model.
+  @Test(arguments: [false, true]) func aTimeInAFailureIsAFloorForItsBackoff(isAway: Bool) {
     var bench = Self.bench([ProviderPolicy(id: "p")])
     let id = bench.submit(session: "a")
-    bench.settle(id, .failed(retryAfter: .seconds(7), closesProvider: closesProvider), answer: true)
+    bench.settle(id, .failed(retryAfter: .seconds(7), isAway: isAway), answer: true)
     let other = bench.submit(session: "b")
-    #expect(bench.isGranted(other) == !closesProvider)
+    #expect(bench.isGranted(other) == !isAway)
     bench.run(for: Span(nanoseconds: 6_999_999_999))
-    #expect(bench.grants.count == (closesProvider ? 1 : 2))
+    #expect(bench.grants.count == (isAway ? 1 : 2))
     bench.run(for: Span(nanoseconds: 1))
     // After a closure one goes first, whoever's turn it is.
-    if closesProvider {
+    if isAway {
       #expect(bench.grants.count == 2)
       bench.settle(bench.grants[1].request)
     }
@@ -72,7 +72,7 @@ import Testing
     #expect(bench.outcome(id) == .upstreamError)
     // No more than an hour is believed, and no less than a millisecond.
     let long = bench.submit(deadline: bench.now + .seconds(3700))
-    bench.settle(long, .failed(retryAfter: .seconds(86_400), closesProvider: true), answer: true)
+    bench.settle(long, .failed(retryAfter: .seconds(86_400), isAway: true), answer: true)
     #expect(bench.outcome(long) == .upstreamError)
     bench.run(for: .seconds(3600))
     let late = bench.submit()

@@ -40,6 +40,38 @@ import Testing
     #expect(key(bench).state == "disabled")
   }
 
+  @Test func oneClientsRefusalsTakeNoKeyThatOurOwnCallFindsWell() {
+    var bench = Self.bench([KeyPolicy(id: "a")])
+    func refuse(session: SessionID, tenant: TenantID = "t", clientKey: ClientKeyID? = nil) {
+      let id = bench.submit(tenant: tenant, session: session, model: "", clientKey: clientKey, free: true)
+      bench.settle(id, .keyRefused, answer: true)
+    }
+    refuse(session: "a")
+    #expect(bench.checks.count == 1)
+    bench.send(.keyChecked("p", "a", generation: 0, isRefused: false))
+    for _ in 0..<5 { refuse(session: "a") }
+    #expect(key(bench).state == "usable" && key(bench).reason == nil && bench.checks.count == 1)
+    var others: [(inout Bench) -> RequestID] = []
+    others.append { $0.submit(session: "b") }
+    others.append { $0.submit(tenant: "u", session: "a") }
+    others.append { $0.submit(session: "a", clientKey: "k") }
+    for other in others {
+      var copy = bench
+      copy.settle(other(&copy), .keyRefused, answer: true)
+      #expect(key(copy).state == "disabled")
+    }
+  }
+
+  @Test func aKeyThatOneClientHadPutOutComesBackWithOurOwnCallsAnswer() {
+    var bench = Self.bench([KeyPolicy(id: "a")])
+    for _ in 0..<2 { bench.settle(bench.submit(session: "a"), .keyRefused, answer: true) }
+    #expect(key(bench).state == "disabled")
+    bench.send(.keyChecked("p", "a", generation: 0, isRefused: false))
+    #expect(key(bench).state == "usable")
+    let innocent = bench.submit(session: "b")
+    #expect(bench.isGranted(innocent))
+  }
+
   @Test func theOtherKeyIsTriedAndPreferred() {
     var bench = Self.bench([KeyPolicy(id: "a"), KeyPolicy(id: "b")])
     let id = bench.submit()

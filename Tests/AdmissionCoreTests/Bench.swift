@@ -41,7 +41,8 @@ struct Bench {
     _ priority: Priority = .normal, tenant: TenantID = "t", session: SessionID = "s",
     to providers: [ProviderID] = ["p"],
     model: String = "m", input: Int64 = 100, cap: Int64? = 0, output: Bool = true, bytes: Int = 10,
-    deadline: Instant? = nil, retries: Int = 0, price: CallPrice? = nil, clientKey: ClientKeyID? = nil
+    deadline: Instant? = nil, retries: Int = 0, price: CallPrice? = nil, clientKey: ClientKeyID? = nil,
+    free: Bool = false
   ) -> RequestID {
     next += 1
     let id = RequestID(high: 0, low: next)
@@ -52,7 +53,7 @@ struct Bench {
           candidates: providers.map { Candidate(provider: $0, price: price) }, model: model, heldBytes: bytes,
           estimatedInput: TokenCount(input), outputCap: cap.map { TokenCount($0) }, producesOutput: output,
           deadline: deadline,
-          clientRetryCount: retries, clientKey: clientKey)))
+          clientRetryCount: retries, clientKey: clientKey, isFree: free)))
     return id
   }
 
@@ -98,6 +99,14 @@ struct Bench {
 
   var blockers: [String] {
     notices.compactMap { if case .waiting(_, let blocker) = $0 { blocker.name } else { nil } }
+  }
+
+  /// What was told to be shut from now on: provider, key and model, as far as they are named.
+  var closures: [String] {
+    notices.compactMap {
+      guard case .closed(let provider, let model, let key, _, let reason) = $0 else { return nil }
+      return ([provider.name] + [key?.name, model].compactMap(\.self)).joined(separator: "/") + ": " + reason
+    }
   }
 
   /// Who was told to have waited past `promote_after`, in order.

@@ -6,8 +6,13 @@ import Testing
 @Suite struct KeyHealthTests {
   let start = Instant(nanoseconds: 0)
 
-  private func mark(_ number: UInt64, content: UInt64 = 0, isRepeat: Bool = false) -> CallMark {
-    CallMark(request: RequestID(high: 0, low: number), content: content == 0 ? number : content, isRepeat: isRepeat)
+  /// - Parameter client: nil is one of its own.
+  private func mark(
+    _ number: UInt64, content: UInt64 = 0, isRepeat: Bool = false, client: UInt64? = nil
+  ) -> CallMark {
+    CallMark(
+      request: RequestID(high: 0, low: number), content: content == 0 ? number : content, client: client ?? number,
+      isRepeat: isRepeat)
   }
 
   /// Refused by two requests.
@@ -48,6 +53,74 @@ import Testing
     // It is remembered all the same.
     let second = fine.refused(by: mark(2), generation: fine.pass(at: start), at: start)
     #expect(second == .out)
+  }
+
+  @Test func afterAnAnsweredCheckOneClientAloneDisablesNothing() {
+    var key = KeyHealth()
+    _ = key.refused(by: mark(1, client: 7), generation: key.pass(at: start), at: start)
+    _ = key.checked(isRefused: false, at: start)
+    var now = start
+    for number in 2...20 as ClosedRange<UInt64> {
+      now = now + .seconds(1)
+      let news = key.refused(by: mark(number, client: 7), generation: key.pass(at: now), at: now)
+      #expect(news == .none && !key.isOut && !key.isDoubted(at: now))
+    }
+    // The answer grows old: it is asked for again, once.
+    now = start + KeyHealth.answerLife
+    let late = key.refused(by: mark(30, client: 7), generation: key.pass(at: now), at: now)
+    let later = key.refused(by: mark(31, client: 7), generation: key.pass(at: now), at: now)
+    #expect(late == .unclear && later == .none)
+    var dead = key
+    let confirmed = dead.checked(isRefused: true, at: now)
+    #expect(confirmed == .out && dead.name(at: now) == "disabled")
+    _ = key.checked(isRefused: false, at: now)
+    let same = key.refused(by: mark(32, client: 7), generation: key.pass(at: now), at: now)
+    let other = key.refused(by: mark(33, client: 8), generation: key.pass(at: now), at: now)
+    #expect(same == .none && other == .out)
+  }
+
+  @Test func untilTheCheckIsAnsweredTwoRequestsOfOneClientDisableTheKey() {
+    var key = KeyHealth()
+    _ = key.refused(by: mark(1, client: 7), generation: key.pass(at: start), at: start)
+    let second = key.refused(by: mark(2, client: 7), generation: key.pass(at: start), at: start)
+    #expect(second == .out && key.isRefused(at: start))
+    var dead = key
+    let refused = dead.checked(isRefused: true, at: start)
+    #expect(refused == .none && dead.isRefused(at: start))
+    // The answer comes late: it was their client's own fault.
+    let answered = key.checked(isRefused: false, at: start)
+    #expect(answered == .back && key.name(at: start) == "usable" && key.reason(at: start) == nil)
+    #expect(key.unusableUntil(at: start) == nil)
+    let third = key.refused(by: mark(3, client: 7), generation: key.pass(at: start), at: start)
+    #expect(third == .none)
+    // As often as before.
+    let other = key.refused(by: mark(4, client: 8), generation: key.pass(at: start), at: start)
+    #expect(other == .out && key.unusableUntil(at: start) == start + .seconds(60))
+    // Two clients' word is no one's own.
+    let late = key.checked(isRefused: false, at: start)
+    #expect(late == .none && key.isRefused(at: start))
+  }
+
+  @Test func oneClientAloneMakesAKeyUnpaidOnlyWhereOurOwnCallIsNotAnswered() {
+    var key = KeyHealth()
+    _ = key.unpaid(by: mark(1, client: 7), generation: key.pass(at: start), at: start)
+    let second = key.unpaid(by: mark(2, client: 7), generation: key.pass(at: start), at: start)
+    #expect(second == .unclear && !key.isOut && key.isDoubted(at: start))
+    var silent = key
+    let third = silent.unpaid(by: mark(3, client: 7), generation: silent.pass(at: start), at: start)
+    #expect(third == .out && silent.isOut)
+    let late = silent.checked(isRefused: false, at: start)
+    #expect(late == .back && !silent.isOut && silent.name(at: start) == "cooling")
+    var closed = key
+    let refused = closed.checked(isRefused: true, at: start)
+    #expect(refused == .out && closed.isRefused(at: start))
+    _ = key.checked(isRefused: false, at: start)
+    let same = key.unpaid(by: mark(4, client: 7), generation: key.pass(at: start), at: start)
+    #expect(same == .none && !key.isOut)
+    // Other keys go first all the same.
+    #expect(key.isDoubted(at: start) && key.name(at: start) == "cooling")
+    let other = key.unpaid(by: mark(5, client: 8), generation: key.pass(at: start), at: start)
+    #expect(other == .out && key.isOut)
   }
 
   @Test func aCheckAloneIsAWarningOnly() {

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from processes import record_of
+from processes import record_of, run
 from rawhttp import address_of, exchange
 from scripted import ScriptedProvider, chunked, reply
 from waiting import wait_until
@@ -291,6 +291,73 @@ def test_a_model_is_shut_before_its_provider(serve):
     served.script.by_model["z"] = error(429, [("retry-after", "30")])
     assert call(served, "z", ("x-tollgate-timeout", "1"), session="d").status == 429
     assert call(served, "y", ("x-tollgate-timeout", "1"), session="e").status == 503
+
+
+def command(served, *words):
+    """What a command of the broker's operator says."""
+    done = run(*words, "--admin", served.broker.admin.removeprefix("http://"))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_model_that_is_away_keeps_nobody_from_others_and_is_shown(serve, http):
+    away = error(503, [("retry-after", "3000")], type="server_error")
+    served = serve(OK, by_model={"x": away})
+    first = call(served, "x", session="guilty")
+    assert first.status == 503
+    other = call(served, "y", session="innocent")
+    assert other.status == 200 and other.lasted < 2
+    refused = call(served, "x", ("x-tollgate-timeout", "2"), session="late")
+    assert (refused.status, refused.first("x-tollgate-outcome")) == (503, "rejected_no_capacity")
+    assert "asked for a pause for 'x'" in json.loads(refused.body)["error"]["message"]
+    rests = status(http, served)["models"]
+    assert [(rest["models"], rest["state"], rest["reason"]) for rest in rests] == [("x", "cooling", "unavailable, as the provider said")]
+    assert rests[0]["until"] and status(http, served)["state"] == "usable"
+    served.broker.wait_for_line("asks for a pause for a model.*model=\"x\"")
+    assert "only: x rests until " in command(served, "status")
+    listed = [line.split() for line in command(served, "breakers").splitlines()]
+    assert listed[1][:2] == ["only", "closed"]
+    assert listed[2][:3] == ["only:", "x", "cooling"] and 2900 < int(listed[2][4].removesuffix("s")) <= 3000
+    # A second model: now it is the provider.
+    served.script.by_model["z"] = away
+    assert call(served, "z", session="d").status == 503
+    assert call(served, "y", ("x-tollgate-timeout", "2"), session="e").status == 503
+    assert status(http, served)["state"] == "cooling" and status(http, served)["until"]
+    for words in (("breakers", "auto", "only"), ("keys", "enable", "only/main")):
+        served.script.by_model = {"x": away, "z": away}
+        for model in ("x", "z"):
+            call(served, model, ("x-tollgate-timeout", "2"), session="again-" + words[0])
+        served.script.by_model = {}
+        command(served, *words)
+        for model in ("x", "y", "z"):
+            assert call(served, model, session="after").status == 200
+        assert status(http, served)["state"] == "usable" and status(http, served)["models"] == []
+
+
+def test_one_clients_free_calls_take_neither_key_nor_provider(serve, http):
+    """Looks at a job that are refused, and one that is told to come back in an hour."""
+    served = serve(OK)
+    original, words = served.script.next, {"now": error(401, type="authentication_error", message="invalid x-api-key")}
+
+    def by_path(received, connection):
+        if "/jobs" not in received.target:
+            return original(received, connection)
+        return words["now"]
+    served.script.answer = by_path
+
+    def look():
+        fields = [("x-tollgate-session", "guilty"), ("x-tollgate-timeout", "5")]
+        return exchange(served.address, "GET", "/v1/fine_tuning/jobs/1", fields)
+    assert look().status == 401
+    wait_until(lambda: status(http, served)["keys"][0]["reason"] is None and served.script.gets, "the answer of the broker's own call")
+    for _ in range(3):
+        assert look().status == 401
+    assert call(served, session="innocent").status == 200
+    assert status(http, served)["keys"][0]["state"] == "usable"
+    for words["now"] in (error(503, [("retry-after", "3000")]), error(429, [("retry-after", "3000")])):
+        assert look().status in (503, 429)
+        assert call(served, session="innocent").status == 200
+        assert status(http, served)["models"] == [] and status(http, served)["state"] == "usable"
 
 
 def test_a_call_that_is_refused_while_others_go_well_is_over(serve):

@@ -61,7 +61,7 @@ import Testing
     Row("slow down as 503", 503, openai("service_unavailable_error", "slow_down"), .throttled(retryAfter: nil)),
     Row(
       "503 of a proxy", 503, "<html>upstream connect error</html>",
-      .failed(retryAfter: .seconds(3), closesProvider: true), retryAfter: "3"),
+      .failed(retryAfter: .seconds(3), isAway: true), retryAfter: "3"),
     Row("503 that says nothing", 503, "", .failed()),
     Row("500 with a time", 500, openai("server_error", "x"), .failed(retryAfter: .seconds(2)), retryAfter: "2"),
     Row("502 with a time", 502, "<html>", .failed(retryAfter: .seconds(4)), retryAfter: "4"),
