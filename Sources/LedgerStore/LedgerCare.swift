@@ -11,7 +11,8 @@ public enum LedgerCare {
   static let keptHours: Int64 = 24 * 367
 
   /// Removes attempts, requests and changes that were written before this instant. What they cost and used stays in the sums of each tenant, client
-  /// key and session, by the hour, so that all budgets hold. Open holds stay.
+  /// key and session, by the hour, so that all budgets hold. Open holds stay, and for some seconds attempts whose holds are still in a list: a start after a
+  /// crash would take them for unfinished.
   /// - Returns: the number of removed attempts and requests.
   /// - Throws: `LedgerError`.
   public static func prune(_ path: String, before instant: WallInstant) throws -> (attempts: Int, requests: Int) {
@@ -28,6 +29,7 @@ public enum LedgerCare {
     while true {
       var removed = 0
       try db.inTransaction(.immediate) {
+        try noteListed(db)
         let last = try Int64.fetchOne(
           db, sql: "SELECT max(id) FROM (SELECT id FROM attempts WHERE id < ? AND state > 0 ORDER BY id LIMIT ?)",
           arguments: [end, step])
@@ -38,10 +40,11 @@ public enum LedgerCare {
             SELECT max(0, a.held_at) / \(UTCTime.hour), s.tenant, s.client_key, s.session, count(*),
               coalesce(sum(\(LedgerAmount.cost("a.cost"))), 0), sum(\(LedgerAmount.tokens(of: "a")))
             FROM attempts a JOIN series s ON s.id = a.series
-            WHERE a.id <= ? AND a.state IN (1, 3) AND (a.cost > 0 OR \(LedgerAmount.tokens(of: "a")) > 0)
+            WHERE a.id <= ? AND a.state IN (1, 3) AND \(isNotListed) AND (a.cost > 0 OR \(LedgerAmount.tokens(of: "a")) > 0)
             GROUP BY 1, 2, 3, 4 \(addition)
             """, arguments: [last])
-        try db.execute(sql: "DELETE FROM attempts WHERE id <= ? AND state > 0", arguments: [last])
+        try db.execute(
+          sql: "DELETE FROM attempts AS a WHERE id <= ? AND state > 0 AND \(isNotListed)", arguments: [last])
         removed = db.changesCount
         return .commit
       }
@@ -50,16 +53,51 @@ public enum LedgerCare {
     }
     var requests = 0
     while true {
-      let last = try Int64.fetchOne(
-        db, sql: "SELECT max(id) FROM (SELECT id FROM requests WHERE id < ? ORDER BY id LIMIT ?)",
-        arguments: [end, step])
-      guard let last else { break }
-      try db.execute(sql: "DELETE FROM requests WHERE id <= ?", arguments: [last])
-      requests += db.changesCount
+      var removed = 0
+      try db.inTransaction(.immediate) {
+        try noteListed(db)
+        let last = try Int64.fetchOne(
+          db, sql: "SELECT max(id) FROM (SELECT id FROM requests WHERE id < ? ORDER BY id LIMIT ?)",
+          arguments: [end, step])
+        guard let last else { return .commit }
+        try db.execute(
+          sql: """
+            DELETE FROM requests AS a WHERE id <= ? AND NOT EXISTS (SELECT 1 FROM temp.listed l
+              WHERE l.request_high = a.request_high AND l.request_low = a.request_low)
+            """, arguments: [last])
+        removed = db.changesCount
+        return .commit
+      }
+      requests += removed
+      if removed == 0 { break }
     }
     try db.execute(sql: "DELETE FROM changes WHERE at < ?", arguments: [instant.nanoseconds])
     try foldOldSums(before: instant.nanoseconds / UTCTime.hour - keptHours, db)
     return (attempts, requests)
+  }
+
+  private static let isNotListed = """
+    NOT EXISTS (SELECT 1 FROM temp.listed l
+      WHERE l.request_high = a.request_high AND l.request_low = a.request_low AND l.attempt = a.attempt)
+    """
+
+  /// Writes the attempts of the lists of new holds into a table of this connection's.
+  private static func noteListed(_ db: Database) throws {
+    try db.execute(
+      sql: """
+        CREATE TEMP TABLE IF NOT EXISTS listed (request_high, request_low, attempt,
+          PRIMARY KEY (request_high, request_low, attempt)) WITHOUT ROWID;
+        DELETE FROM temp.listed
+        """)
+    let insert = try db.makeStatement(sql: "INSERT OR IGNORE INTO temp.listed VALUES (?, ?, ?)")
+    for list in try Data.fetchAll(db, sql: "SELECT holds FROM new_holds") {
+      for hold in OpenHold.all(of: list) {
+        let request = hold.key.request
+        try insert.execute(arguments: [
+          Int64(bitPattern: request.high), Int64(bitPattern: request.low), hold.key.attempt,
+        ])
+      }
+    }
   }
 
   /// SQL: what comes to a sum that is there already.

@@ -60,9 +60,7 @@ public struct LedgerRecovery: Sendable, Equatable {
         """)
     var last = try LedgerSchema.newestRow(db)
     for list in lists {
-      let bytes = [UInt8](list)
-      for start in stride(from: 0, to: bytes.count - OpenHold.size + 1, by: OpenHold.size) {
-        let hold = OpenHold(bytes[start..<(start + OpenHold.size)])
+      for hold in OpenHold.all(of: list) {
         guard written.insert(hold.key).inserted else { continue }
         last = max(last + 1, LedgerSchema.firstRow(hold.at))
         try insert.execute(arguments: [

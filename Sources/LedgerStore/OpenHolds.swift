@@ -4,6 +4,7 @@
 // short list for each transaction (`new_holds`), and an attempt gets its row when it ends. Holds that stay open for some seconds
 // get their row then, and their lists are deleted. What a transaction changes here is taken back when the transaction fails.
 import AdmissionCore
+import Foundation
 
 /// One attempt of one request.
 struct AttemptKey: Hashable {
@@ -48,6 +49,12 @@ struct OpenHold: Equatable {
       bytes.append(UInt8(truncatingIfNeeded: rest))
       rest >>= 8
     }
+  }
+
+  /// The holds of a list, as it stands in the database; what is not whole at its end is left out.
+  static func all(of list: Data) -> [OpenHold] {
+    let bytes = [UInt8](list)
+    return stride(from: 0, to: bytes.count - size + 1, by: size).map { OpenHold(bytes[$0..<($0 + size)]) }
   }
 
   /// From the bytes of one hold in a list.
