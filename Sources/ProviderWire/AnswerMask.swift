@@ -52,7 +52,15 @@ public struct AnswerMask {
 
   /// True where the body is JSON that begins as errors do.
   public static func isNeeded(for body: ArraySlice<UInt8>) -> Bool {
-    guard body.first(where: { $0 > 0x20 }) == UInt8(ascii: "{") else { return false }
+    // Nearly all begin with another name, which one byte tells.
+    guard let open = body.firstIndex(where: { $0 > 0x20 }), body[open] == UInt8(ascii: "{"),
+      let quote = body[(open + 1)...].firstIndex(where: { $0 > 0x20 }), body[quote] == UInt8(ascii: "\""),
+      quote + 1 < body.endIndex
+    else { return false }
+    switch body[quote + 1] {
+    case UInt8(ascii: "e"), UInt8(ascii: "t"), UInt8(ascii: "o"), UInt8(ascii: "m"): break
+    default: return false
+    }
     let start = body.prefix(64).filter { $0 > 0x20 }
     return beginnings.contains { start.starts(with: $0) }
   }
