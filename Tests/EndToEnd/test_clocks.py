@@ -15,23 +15,22 @@ from waiting import wait_until
 # The wall clock is later by the nanoseconds in a file; the monotonic one is not touched.
 CLOCK = r"""
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 static volatile long long *ahead;
-static int (*real)(clockid_t, struct timespec *);
 
 __attribute__((constructor)) static void begin(void) {
-  real = dlsym(RTLD_NEXT, "clock_gettime");
   int file = open(getenv("CLOCK_AHEAD"), O_RDONLY);
   ahead = mmap(0, 8, PROT_READ, MAP_SHARED, file, 0);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *at) {
-  int result = real(clock, at);
+  int result = syscall(SYS_clock_gettime, clock, at);
   if (result == 0 && ahead && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
     long long all = at->tv_sec * 1000000000LL + at->tv_nsec + *ahead;
     at->tv_sec = all / 1000000000LL;
@@ -51,7 +50,7 @@ class Clock:
         self.file = folder / "ahead"
         self.set(0)
         (folder / "clock.c").write_text(CLOCK)
-        subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "clock.so", folder / "clock.c", "-ldl"], check=True)
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "clock.so", folder / "clock.c"], check=True)
         self.env = {"LD_PRELOAD": str(folder / "clock.so"), "CLOCK_AHEAD": str(self.file)}
 
     def set(self, seconds):
