@@ -229,15 +229,7 @@ import Testing
     bench.settle(id)
     let index = first == "a" ? 0 : 1
     #expect(key(bench, index).state == "usable" && key(bench, index).models.map(\.model) == ["x"])
-    var used: Set<String> = []
-    for number in 0..<40 {
-      let same = bench.submit(session: SessionID("\(number)"), model: "x")
-      #expect(bench.grant(same)?.key != first)
-      bench.settle(same)
-      let other = bench.submit(session: SessionID("\(number)"), model: "y")
-      if let key = bench.grant(other)?.key { used.insert(key.name) }
-      bench.settle(other)
-    }
+    let used = bench.keysOfOtherModels(than: "x", restingAt: first)
     #expect(used == ["a", "b"])
     bench.pass(.seconds(601))
     #expect(key(bench, index).models.isEmpty)

@@ -122,15 +122,7 @@ import Testing
     #expect(bench.grant(id)?.key != first)
     bench.settle(id)
     #expect(bench.outcome(id) == .completed)
-    var used: Set<String> = []
-    for number in 0..<40 {
-      let same = bench.submit(session: SessionID("\(number)"), model: "x")
-      #expect(bench.grant(same)?.key != first)
-      bench.settle(same)
-      let other = bench.submit(session: SessionID("\(number)"), model: "y")
-      if let key = bench.grant(other)?.key { used.insert(key.name) }
-      bench.settle(other)
-    }
+    let used = bench.keysOfOtherModels(than: "x", restingAt: first)
     #expect(used == ["a", "b"])
     // It rests at one key, and is served by the other.
     #expect(provider(bench).resting.isEmpty)

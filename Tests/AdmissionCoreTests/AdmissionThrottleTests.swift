@@ -159,15 +159,7 @@ import Testing
       cooling.state == "cooling" && cooling.until == bench.now + .seconds(5) && cooling.reason == "told to slow down")
     #expect(cooling.models.map(\.model) == ["x"])
     bench.settle(id)
-    var used: Set<String> = []
-    for number in 0..<40 {
-      let same = bench.submit(session: SessionID("\(number)"), model: "x")
-      #expect(bench.grant(same)?.key != first)
-      bench.settle(same)
-      let other = bench.submit(session: SessionID("\(number)"), model: "y")
-      if let key = bench.grant(other)?.key { used.insert(key.name) }
-      bench.settle(other)
-    }
+    let used = bench.keysOfOtherModels(than: "x", restingAt: first)
     #expect(used == ["a", "b"])
     #expect(provider(bench).keys.allSatisfy { $0.state == "usable" })
     #expect(provider(bench).keys.first { $0.id == first }?.models.map(\.model) == ["x"])

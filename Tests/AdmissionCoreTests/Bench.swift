@@ -109,6 +109,21 @@ struct Bench {
     }
   }
 
+  /// Forty sessions ask for a model that rests at one key, which none of them may get, and then for `y`.
+  /// - Returns: the keys that calls of `y` got.
+  mutating func keysOfOtherModels(than resting: String, restingAt key: KeyID?) -> Set<String> {
+    var used: Set<String> = []
+    for number in 0..<40 {
+      let same = submit(session: SessionID("\(number)"), model: resting)
+      #expect(grant(same)?.key != key)
+      settle(same)
+      let other = submit(session: SessionID("\(number)"), model: "y")
+      if let key = grant(other)?.key { used.insert(key.name) }
+      settle(other)
+    }
+    return used
+  }
+
   /// Who was told to have waited past `promote_after`, in order.
   var promoted: [RequestID] {
     notices.compactMap { if case .promoted(let id) = $0 { id } else { nil } }

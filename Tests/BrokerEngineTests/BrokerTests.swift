@@ -321,6 +321,7 @@ import Testing
     #expect(ledger.conclusions.count == 1)
   }
 
+  /// Reason for the known issue: it is the look's own failure, made on purpose.
   @Test func theLookAtTheAccountCanFail() {
     withKnownIssue {
       let rigs = RigKeeper()
