@@ -15,7 +15,7 @@ import Testing
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
     var last: UInt64 = 0
-    for number in 0..<2000 {
+    for number in 0..<10_000 {
       func any(_ step: Int) -> Int64 { Self.amounts[(number * 7 + step) % Self.amounts.count] }
       guard case .held(var hold) = Scene.held(number), case .settled(var end) = Scene.settled(number) else {
         Issue.record("no entries")
