@@ -54,10 +54,10 @@ public final class UsageTap {
   private var lines: [LineUsage]?
   /// The frame under way, where it is too large to be kept.
   private var skimmed: SkimmedFrame?
-  /// Frames or lines that may still be read of a compressed answer. Each costs the same however few bytes it came in: of what unfolds to
-  /// more than its bytes could mean, the rest passes unread.
+  /// Bytes of a compressed answer that no frame or line was read for yet. Each costs the same however few bytes it came in: of what
+  /// unfolds to more than its bytes could mean, the rest passes unread.
   private var frameCredit = Int.max
-  private static let firstFrames = 1024
+  private static let firstCredit = 4096
   private static let bytesPerFrame = 4
 
   /// The most bytes of a frame that are kept; of a larger one its beginning and its last `tailLimit` are, for its type and usage.
@@ -176,7 +176,7 @@ public final class UsageTap {
     self.scratch = scratch
     self.form = coding == .unsupported ? .opaque : form
     decoder = ContentDecoder(coding)
-    if decoder != nil { frameCredit = Self.firstFrames }
+    if decoder != nil { frameCredit = Self.firstCredit }
     strips = stripInjectedUsage && form == .eventStream && coding == .identity
     answer = AnswerReading(endpoint: endpoint, countsText: form == .eventStream || form == .lines)
   }
@@ -204,7 +204,7 @@ public final class UsageTap {
       return
     }
     guard let decoder else { return listen(bytes) }
-    frameCredit += bytes.count / Self.bytesPerFrame
+    frameCredit += bytes.count
     var decoded: [UInt8] = []
     if decoder.decode(bytes, onto: &decoded, limit: Self.pieceLimit) != .ok { isBroken = true }
     listen(decoded[...])
@@ -248,7 +248,7 @@ public final class UsageTap {
       }
       scanner.take(bytes)
       while let frame = scanner.nextFrame() {
-        frameCredit -= 1
+        frameCredit -= Self.bytesPerFrame
         guard frameCredit >= 0 else { return giveUp() }
         if frame.hasData { read(frame.data, isError: frame.isError) }
       }
@@ -412,7 +412,7 @@ public final class UsageTap {
   private func listenToLines(_ bytes: ArraySlice<UInt8>) {
     var from = bytes.startIndex
     while let end = ByteSearch.first(0x0A, in: bytes, from: from) {
-      frameCredit -= 1
+      frameCredit -= Self.bytesPerFrame
       guard frameCredit >= 0 else { return giveUp() }
       if whole.isEmpty {
         if end > from { read(bytes[from..<end]) }

@@ -245,6 +245,20 @@ import Testing
     #expect(passed == coded)
     #expect(tap.usage == nil && !tap.isCutShort)
     #expect(tap.estimatedOutput > 0 && tap.heldBytes < 1 << 20)
+    // It does not matter in how many pieces the bytes come.
+    let some = Coded.gzip(Array(golden(1100).body.utf8))
+    for size in [1, 3, some.count] {
+      let pieces = stride(from: 0, to: some.count, by: size).map { some[$0..<min(some.count, $0 + size)] }
+      #expect(run(golden(1100), pieces: pieces, encoding: "gzip").tap.usage == nil)
+    }
+    let noise = (0..<3000).map { "data: {\"a\":\(($0 &* 2_654_435_761) % 1_000_003)}\n\n" }.joined()
+    let mixed = Coded.gzip(
+      Array((isLines ? noise.replacing("data: ", with: "").replacing("\n\n", with: "\n") : noise).utf8)
+        + Array(golden(0).body.utf8))
+    for size in [1, 3, mixed.count] {
+      let pieces = stride(from: 0, to: mixed.count, by: size).map { mixed[$0..<min(mixed.count, $0 + size)] }
+      #expect(run(golden(0), pieces: pieces, encoding: "gzip").tap.usage?.inputTokens == 9)
+    }
     // Without a coding each frame has its own bytes.
     #expect(run(golden(200_000), pieces: [many[...]]).tap.usage?.inputTokens == 9)
   }
