@@ -55,6 +55,23 @@ import Testing
     #expect(rig.ended.first?.usage == Usage(inputTokens: 25, outputTokens: 15))
   }
 
+  /// Behind its last word a stream is waited for, while what comes there is little.
+  @Test func whatGoesOnBehindTheLastWordIsCutOff() throws {
+    let loop = try TestLoop()
+    let rig = rigs.rig(loop: loop.loop)
+    let client = rig.send(body: #"{"model":"m","stream":true,"messages":[]}"#)
+    let call = try #require(rig.upstream.last)
+    let (text, mark) = ("data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n", "data: [DONE]\n\n")
+    call.respond(200, Self.events, [text, mark], ends: false)
+    call.events.upstreamReceived(
+      [UInt8](repeating: UInt8(ascii: ":"), count: Attempt.heldLimit - mark.utf8.count)[...])
+    #expect(!call.isCancelled && rig.ended.isEmpty)
+    call.events.upstreamReceived([UInt8(ascii: ":")])
+    #expect(call.isCancelled)
+    #expect(rig.ended.first?.outcome == .completed)
+    #expect(client.isFinished && client.text.hasPrefix(text + mark))
+  }
+
   @Test func runningCountsAreBelievedUpToTheLast() throws {
     let rig = rigs.rig()
     let client = rig.send(
