@@ -1,5 +1,6 @@
 // swift-tools-version: 6.1
-// Tollgate: the package. One executable, `tollgate`, over a pure core and thin wrappers; see docs/internals/architecture.md.
+// Tollgate: the package. One executable for operators, `tollgate`, over a pure core and thin wrappers, and `tollgate-dev` for those who
+// work on it; see docs/internals/architecture.md.
 import PackageDescription
 
 /// CI sets TOLLGATE_WARNINGS_AS_ERRORS=1; a developer's build only shows warnings.
@@ -26,7 +27,11 @@ let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collect
 let package = Package(
   name: "tollgate",
   platforms: [.macOS(.v15)],
-  products: [.executable(name: "tollgate", targets: ["tollgate"])],
+  products: [
+    .executable(name: "tollgate", targets: ["tollgate"]),
+    .executable(name: "tollgate-dev", targets: ["tollgate-dev"]),
+    .library(name: "PolicyLab", targets: ["PolicyLab"]),
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -72,19 +77,27 @@ let package = Package(
       resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", heap]),
     library("FleetSimulator", ["UpstreamHTTP", "HTTPMessage", "EventLoop"]),
-    library("TollgateTesting", ["AdmissionCore", heap]),
+    library("PolicyLab", ["AdmissionCore", heap]),
+    library("TollgateTesting", ["AdmissionCore", "PolicyLab"]),
     .executableTarget(
       name: "tollgate",
       dependencies: [
         "AdmissionCore", "TextForms", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint",
         "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator",
-        "ProcessOutput", "TollgateTesting",
+        "ProcessOutput", "PolicyLab",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
       swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "tollgate-dev",
+      dependencies: [
+        "AdmissionCore", "LedgerStore", "ProcessOutput",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      swiftSettings: swiftSettings),
 
-    tests("AdmissionCore", ["AdmissionCore", "TollgateTesting"]),
+    tests("AdmissionCore", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("TextForms", ["TextForms"]),
     tests("HTTPMessage", ["HTTPMessage"]),
     tests("PolicyFile", ["PolicyFile"], exclude: ["Fixtures"]),
@@ -99,7 +112,8 @@ let package = Package(
       "AdminConsole", ["AdminConsole", "BrokerEngine", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile"]),
     tests("ProviderSimulator", ["ProviderSimulator"]),
     tests("FleetSimulator", ["FleetSimulator", "ProviderSimulator", "HTTPEndpoint"]),
-    tests("TollgateTesting", ["TollgateTesting"]),
+    tests("PolicyLab", ["PolicyLab"]),
+    tests("TollgateTesting", ["PolicyLab", "TollgateTesting"]),
     tests("Tidy", []),
   ],
   cxxLanguageStandard: .cxx17

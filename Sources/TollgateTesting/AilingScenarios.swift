@@ -1,6 +1,7 @@
 // Scenarios in which providers fail: 5xx, 429 with and without Retry-After, refused keys, for a while or for good, with
 // small breakers and retry policies, so that every path of the failure rules is walked many times.
 import AdmissionCore
+import PolicyLab
 
 extension ScenarioGenerator {
   /// Seeds from here on are drawn as ailing scenarios.

@@ -2,6 +2,7 @@
 // that is there
 // for it; a checker that lets its own pass is no checker.
 import AdmissionCore
+import PolicyLab
 
 /// One type for each `Defect`, and the way from a defect to its type.
 public enum BrokenSubjects {

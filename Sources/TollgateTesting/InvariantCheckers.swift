@@ -2,14 +2,7 @@
 // what the core
 // says; it never asks the core to explain itself.
 import AdmissionCore
-
-/// A broken rule.
-public struct Violation: Sendable, CustomStringConvertible {
-  public var checker: String
-  public var at: Instant
-  public var text: String
-  public var description: String { "\(checker) at \(at.nanoseconds / 1000) us: \(text)" }
-}
+import PolicyLab
 
 /// One rule. All calls come in the order of events; the witness shows the state just before what is being reported.
 public protocol InvariantChecker: AnyObject {
@@ -28,24 +21,6 @@ extension InvariantChecker {
   public func willConclude(_ conclusion: Conclusion, request: Int, _ scene: Scene) {}
   public func didHandle(_ snapshot: AdmissionSnapshot?, _ scene: Scene) {}
   public func finish(_ snapshot: AdmissionSnapshot, _ scene: Scene) {}
-}
-
-/// Where checkers look and report.
-public final class Scene {
-  public let scenario: Scenario
-  public let witness: Witness
-  public private(set) var violations: [Violation] = []
-
-  init(scenario: Scenario, witness: Witness) {
-    self.scenario = scenario
-    self.witness = witness
-  }
-
-  func report(_ checker: String, _ text: @autoclosure () -> String) {
-    // One bug shows up in many places: the first few are enough to find it.
-    guard violations.count < 20 else { return }
-    violations.append(Violation(checker: checker, at: witness.now, text: text()))
-  }
 }
 
 /// Every request concludes exactly once, for a reason that was there. (Doubles are reported by the simulation, under

@@ -1,6 +1,7 @@
 // Scenarios in which nothing that is expected is true: estimates wrong by 0.1 to 10 times, by client and from call to call; backlogs older than
 // every `promote_after`, deep queues, users who ask one call at a time beside them, sessions that nobody has seen before.
 import AdmissionCore
+import PolicyLab
 
 extension ScenarioGenerator {
   /// Seeds from here on are drawn as misjudged scenarios.

@@ -1,6 +1,7 @@
 // Subjects that are right but for one field of the policy, which they misread: what the checkers of keys and providers
 // must catch.
 import AdmissionCore
+import PolicyLab
 
 public protocol Misreading: Sendable {
   static func misread(_ policy: AdmissionPolicy, before: AdmissionPolicy?) -> AdmissionPolicy

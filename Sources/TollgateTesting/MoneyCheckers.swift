@@ -1,6 +1,7 @@
 // The rules about money: no budget is passed, the core's sums are what was really held and posted, nobody waits for a
 // hold that nobody has.
 import AdmissionCore
+import PolicyLab
 
 /// No call is granted that does not fit: spent, held and its own estimate together stay within each rule that rejects.
 final class BudgetLimitChecker: InvariantChecker {

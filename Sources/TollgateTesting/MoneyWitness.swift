@@ -1,6 +1,7 @@
 // What somebody who sees every event and every action knows about money: what each account has spent in each window and
 // what running calls hold. Kept with dictionaries and without any of the core's thrift, so that it can contradict it.
 import AdmissionCore
+import PolicyLab
 
 struct MoneyWitness {
   struct Sum: Hashable {
@@ -126,9 +127,9 @@ struct MoneyWitness {
     }
   }
 
-  /// The prices of whole numbers that scenarios use never overflow.
+  /// What the provider will charge for so much, in nano-dollars.
   static func cost(_ price: CallPrice, input: Int64, output: Int64) -> Int64 {
-    (input * price.inputMicroPerToken + output * price.outputMicroPerToken + 999) / 1000 + price.perRequest.nanodollars
+    SimulatedProvider.bill(price, input: input, output: output).nanodollars
   }
 
   /// No sensible estimate of a ticket's cost is above this.

@@ -4,6 +4,7 @@
 // knows no
 // failures: every attempt that does not succeed ends its request.
 import AdmissionCore
+import PolicyLab
 
 /// One way of being wrong.
 public enum Defect: String, CaseIterable, Sendable {

@@ -1,6 +1,7 @@
 // Start-time fair queueing as plainly as possible, for the naive reference: every flow in a dictionary, every question answered by looking at all
 // of them. And the old rule, which moved virtual time by estimates and never corrected it.
 import AdmissionCore
+import PolicyLab
 
 /// The flows of one level: the tenants of a band, or the sessions of a tenant in a band.
 struct NaiveTurns {

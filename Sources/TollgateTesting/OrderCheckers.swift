@@ -1,6 +1,7 @@
 // The rules about who goes before whom. Each claims a fault only where no reading of the rules would excuse it: a
 // request counts as placeable only when it surely was, and credit and age count in favour of who was granted.
 import AdmissionCore
+import PolicyLab
 
 /// No lower band is granted while a higher head was placeable, but for the floor share (headroom is in `isSurelyPlaceable`). However old
 /// it is.

@@ -2,6 +2,7 @@
 // when all is known. They share nothing with the scheduler but the rules. Only for scenarios that expect it (`Expectations.realShares`): one
 // provider, permits only, nobody leaves, nothing fails.
 import AdmissionCore
+import PolicyLab
 
 /// What happened, in order.
 class CostLog: InvariantChecker {

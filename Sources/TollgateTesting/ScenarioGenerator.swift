@@ -2,6 +2,7 @@
 // build, of
 // several sorts so that each rule is met often. The sort is decided by the seed; so is everything else.
 import AdmissionCore
+import PolicyLab
 
 public enum ScenarioGenerator {
   public enum Sort: String, CaseIterable, Sendable {

@@ -1,6 +1,6 @@
-// Runs seeded scenarios against the real core, and replays one with its trace: what `scripts/replay-seed` and
-// `tollgate simulate --seed` print.
+// Runs seeded scenarios against the real core, and replays one with its trace: what `scripts/replay-seed` prints.
 import AdmissionCore
+import PolicyLab
 
 public enum ScenarioReplay {
   /// A seed that broke a rule.

@@ -1,6 +1,7 @@
 // Scenarios in which the ground shifts: keys come, go and change under load, providers leave the policy and return, each
 // key or model has a quota of its own, answers tell limits, models fail by themselves.
 import AdmissionCore
+import PolicyLab
 
 extension ScenarioGenerator {
   /// Seeds from here on are drawn as shifting scenarios.

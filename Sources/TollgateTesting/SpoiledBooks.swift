@@ -1,5 +1,6 @@
 // Shells that spoil the core's books, each in one way. Every one of them must be caught by the checkers of money.
 import AdmissionCore
+import PolicyLab
 
 /// One way of spoiling what the core is told, or what it says.
 public protocol BookDefect {

@@ -1,6 +1,7 @@
 // Scenarios with budgets: of the broker, of tenants and of sessions, that reject, lower the class or warn; small enough
 // to be met often, with windows that begin anew (and once in a while again, as when a clock is set back) and raises.
 import AdmissionCore
+import PolicyLab
 
 extension ScenarioGenerator {
   /// Seeds from here on are drawn as thrifty scenarios.

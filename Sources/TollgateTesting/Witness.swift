@@ -2,6 +2,7 @@
 // each bucket can
 // hold at most and at least. Kept from the outside, so that it can contradict the core. The checkers read it.
 import AdmissionCore
+import PolicyLab
 
 public final class Witness {
   public enum Phase: Sendable { case queued, running, concluded }
@@ -180,6 +181,11 @@ public final class Witness {
     request.submittedWhileDraining = isDraining
     requests.append(request)
     enqueue(requests.count - 1)
+  }
+
+  func cancelled(_ id: RequestID) {
+    guard let index = index(of: id), requests[index].phase != .concluded else { return }
+    requests[index].clientLeft = true
   }
 
   private func lane(of ticket: Ticket, band: Int) -> Int {

@@ -9,6 +9,7 @@ import HTTPMessage
 import LedgerStore
 import Logging
 import PolicyFile
+import ProcessOutput
 import UpstreamHTTP
 
 final class BrokerProcess {

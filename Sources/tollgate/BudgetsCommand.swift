@@ -1,6 +1,7 @@
 // `tollgate budgets`: how each budget stands, and how to raise one for a while.
 import ArgumentParser
 import Foundation
+import ProcessOutput
 import TextForms
 
 /// The parts of a budget in `/api/v1/budgets` and `/api/v1/status` that are shown.

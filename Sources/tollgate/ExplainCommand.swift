@@ -3,6 +3,7 @@ import AdmissionCore
 import ArgumentParser
 import BrokerEngine
 import Foundation
+import ProcessOutput
 import TextForms
 
 struct ExplainCommand: ParsableCommand {

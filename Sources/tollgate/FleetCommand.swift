@@ -3,6 +3,7 @@ import ArgumentParser
 import EventLoop
 import FleetSimulator
 import Foundation
+import ProcessOutput
 import UpstreamHTTP
 
 struct FleetCommand: ParsableCommand {

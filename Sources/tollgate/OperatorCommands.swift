@@ -1,6 +1,7 @@
 // The operator's commands to a running broker: keys, breakers, reload, drain.
 import ArgumentParser
 import Foundation
+import ProcessOutput
 import TextForms
 
 struct KeysCommand: ParsableCommand {

@@ -2,6 +2,7 @@
 import BrokerEngine
 import Foundation
 import Logging
+import ProcessOutput
 import TextForms
 
 struct OperatorLog: LogHandler {

@@ -1,6 +1,7 @@
 // The process's own figures, from /proc where there is one.
 import AdminConsole
 import Foundation
+import ProcessOutput
 
 enum ProcessReading {
   static func figures() -> ProcessFigures {

@@ -3,6 +3,7 @@ import ArgumentParser
 import EventLoop
 import Foundation
 import HTTPEndpoint
+import ProcessOutput
 import ProviderSimulator
 
 struct ProviderSimulatorCommand: ParsableCommand {

@@ -2,7 +2,8 @@
 import ArgumentParser
 import Foundation
 import PolicyFile
-import TollgateTesting
+import PolicyLab
+import ProcessOutput
 
 struct SimulateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

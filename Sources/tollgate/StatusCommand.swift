@@ -1,6 +1,7 @@
 // `tollgate status`: one snapshot of a running broker.
 import ArgumentParser
 import Foundation
+import ProcessOutput
 import TextForms
 
 /// The parts of `/api/v1/status` that are shown.

@@ -2,6 +2,7 @@
 import ArgumentParser
 import Foundation
 import HTTPEndpoint
+import ProcessOutput
 
 struct TenantKeyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

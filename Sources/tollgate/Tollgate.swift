@@ -59,7 +59,7 @@ struct Tollgate: ParsableCommand {
     ServeCommand.self, CheckCommand.self, StatusCommand.self, TopCommand.self, ExplainCommand.self, KeysCommand.self,
     BreakersCommand.self, BudgetsCommand.self, UsageCommand.self, PricesCommand.self, TenantKeyCommand.self,
     ReloadCommand.self, DrainCommand.self, SimulateCommand.self, ProviderSimulatorCommand.self, FleetCommand.self,
-    DemoCommand.self, LedgerLoadCommand.self,
+    DemoCommand.self,
   ]
 }
 

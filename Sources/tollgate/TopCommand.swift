@@ -2,6 +2,7 @@
 import ArgumentParser
 import EventLoop
 import Foundation
+import ProcessOutput
 
 struct TopCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

@@ -4,6 +4,7 @@ import ArgumentParser
 import Foundation
 import LedgerStore
 import PolicyFile
+import ProcessOutput
 import TextForms
 
 struct UsageCommand: ParsableCommand {

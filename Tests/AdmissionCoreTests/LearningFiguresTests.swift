@@ -3,6 +3,7 @@
 import AdmissionCore
 import Testing
 
+@testable import PolicyLab
 @testable import TollgateTesting
 
 @Suite struct LearningFiguresTests {

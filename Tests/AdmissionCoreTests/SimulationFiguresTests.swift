@@ -2,6 +2,7 @@
 import AdmissionCore
 import Testing
 
+@testable import PolicyLab
 @testable import TollgateTesting
 
 /// What the broker promises to its users, measured in virtual time with the real core.

@@ -1,6 +1,7 @@
 // Ten thousand seeded scenarios, and longer ones, against the core.
 import AdmissionCore
 import Foundation
+import PolicyLab
 import Testing
 import TollgateTesting
 

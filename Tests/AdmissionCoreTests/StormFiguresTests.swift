@@ -2,6 +2,7 @@
 import AdmissionCore
 import Testing
 
+@testable import PolicyLab
 @testable import TollgateTesting
 
 @Suite struct StormFiguresTests {

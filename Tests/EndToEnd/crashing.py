@@ -2,7 +2,7 @@
 
     python3 Tests/EndToEnd/crashing.py BINARY COUNT [SEED]
 
-The child (`tollgate ledger-load --tells`, not in the help) appends holds and ends in bursts and says on a pipe up to which
+The child (`tollgate-dev ledger-load --tells`) appends holds and ends in bursts and says on a pipe up to which
 entry they are committed: that is what a provider or a client could have seen. It is killed with SIGKILL at a moment drawn
 from the seed: while it opens, recovers, writes, commits, checkpoints. The next child opens the same file. Then every hold
 that was reported must be there once, posted or presumed; every end that was reported must be there once with its cost; and

@@ -15,6 +15,8 @@ from waiting import wait_until
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("TOLLGATE_BINARY", str(ROOT / ".build/debug/tollgate"))
+# The tools of those who work on it, beside the binary where nothing else is said.
+DEV_BINARY = os.environ.get("TOLLGATE_DEV_BINARY", str(pathlib.Path(BINARY).with_name("tollgate-dev")))
 PROVIDER_KEY = "sk-simulated-0001"
 
 LISTENING = re.compile(r"listening on (?P<address>\S+) \((?P<role>data|admin|[^)]*)\)")

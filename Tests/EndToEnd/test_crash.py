@@ -9,7 +9,7 @@ import threading
 import httpx
 
 from crashing import crash
-from processes import BINARY, policy_for, run
+from processes import DEV_BINARY, policy_for, run
 from waiting import wait_until
 
 SEED = int(os.environ.get("TOLLGATE_CRASH_SEED", "20261121"))
@@ -17,7 +17,7 @@ BODY = json.dumps({"model": "gpt-4o-mini", "messages": [{"role": "user", "conten
 
 
 def test_nothing_that_was_reported_is_lost():
-    reported, presumed = crash(BINARY, int(os.environ.get("TOLLGATE_CRASH_COUNT", "40")), SEED)
+    reported, presumed = crash(DEV_BINARY, int(os.environ.get("TOLLGATE_CRASH_COUNT", "40")), SEED)
     print(f"{reported} entries reported, {presumed} attempts presumed")
     assert reported > 500 and presumed > 5
 

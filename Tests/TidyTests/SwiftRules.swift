@@ -28,16 +28,15 @@ enum SwiftRules {
       "Foundation",
     ]),
     "FleetSimulator": platform.union(["UpstreamHTTP", "HTTPMessage", "EventLoop", "Foundation"]),
-    "TollgateTesting": ["AdmissionCore", "DequeModule", "HeapModule"],
+    "PolicyLab": ["AdmissionCore", "HeapModule"],
+    "TollgateTesting": ["AdmissionCore", "PolicyLab"],
     "tollgate": platform.union([
       "AdmissionCore", "TextForms", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint",
       "UpstreamHTTP",
       "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "ProcessOutput",
-      "TollgateTesting",
-      "ArgumentParser", "COpenSSL",
-      "Logging",
-      "Foundation",
+      "PolicyLab", "ArgumentParser", "COpenSSL", "Logging", "Foundation",
     ]),
+    "tollgate-dev": platform.union(["AdmissionCore", "LedgerStore", "ProcessOutput", "ArgumentParser", "Foundation"]),
   ]
   /// What single files may import besides: the calendar of budgets needs the machine's time zone rules.
   static let importsOfFiles: [String: Set<String>] = ["Sources/PolicyFile/BudgetCalendar.swift": ["Foundation"]]

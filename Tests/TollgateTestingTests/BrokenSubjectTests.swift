@@ -1,5 +1,6 @@
 // Every broken subject is caught by the checker that is there for it, and the reference is found right.
 import AdmissionCore
+import PolicyLab
 import Testing
 
 @testable import TollgateTesting

@@ -1,4 +1,5 @@
 // The max-min oracle: worked examples, two levels, and the definition on random demands.
+import PolicyLab
 import Testing
 
 @testable import TollgateTesting

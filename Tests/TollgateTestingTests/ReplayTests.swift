@@ -1,6 +1,7 @@
 // Replays: the same text each time, failures that name their seed; and what scripts/replay-seed runs.
 import AdmissionCore
 import Foundation
+import PolicyLab
 import Testing
 
 @testable import TollgateTesting

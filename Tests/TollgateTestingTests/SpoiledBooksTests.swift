@@ -1,5 +1,6 @@
 // Each way of spoiling the books of money is caught by the checker that is there for it.
 import AdmissionCore
+import PolicyLab
 import Testing
 
 @testable import TollgateTesting

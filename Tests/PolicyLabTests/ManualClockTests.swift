@@ -2,7 +2,7 @@
 import AdmissionCore
 import Testing
 
-@testable import TollgateTesting
+@testable import PolicyLab
 
 @Suite struct ManualClockTests {
   @Test func standsStillUntilMoved() {

@@ -1,5 +1,6 @@
 // Drives a decider through a scenario in virtual time: clients ask, providers answer, deadlines fire exactly when the
-// decider wants them. Event-driven, single-threaded, and with the same seed the same to the last bit.
+// decider wants them. Event-driven, single-threaded, and with the same seed the same to the last bit. What it needs to know of its
+// requests it keeps itself; whoever judges a run watches it (`SimulationObserver`).
 import AdmissionCore
 
 /// What came of a run.
@@ -66,6 +67,8 @@ public struct Simulation<Subject: AdmissionSubject> {
     var left: Int
   }
   private struct Call {
+    var ticket: Ticket
+    var submittedAt: Instant
     var client: Int
     var chain: Int
     var execute: Span
@@ -79,11 +82,15 @@ public struct Simulation<Subject: AdmissionSubject> {
     var key: KeyID?
     var doorCharge = Charge(requests: 0, input: 0, output: 0)
     var answer = SimulatedProvider.Answer.accepted
-    var grantedAt = Instant(nanoseconds: 0)
+    var grantedAt: Instant?
     var grants = 0
     var queued: Span?
     var tokens: Int64 = 0
-    var isOver = false
+    var clientLeft = false
+    /// Once it is concluded.
+    var outcome: Outcome?
+
+    var isOver: Bool { outcome != nil }
   }
 
   private let scenario: Scenario
@@ -93,8 +100,8 @@ public struct Simulation<Subject: AdmissionSubject> {
   private var clients: [Client]
   private var calls: [Call] = []
   private var providers: [SimulatedProvider]
-  private let scene: Scene
-  private let checkers: [any InvariantChecker]
+  private let observer: (any SimulationObserver)?
+  private let findings: Findings
   private var hash = TraceHash()
   private var actions: ActionList = []
   private var events = 0
@@ -102,19 +109,23 @@ public struct Simulation<Subject: AdmissionSubject> {
   private var trace: [String] = []
   private let keepsTrace: Bool
   private let snapshotEvery: Int
+  private var leases: [UInt64: Int] = [:]
   private var seenLeases: Set<UInt64> = []
-  /// The request whose lease was settled last: one that is not concluded then has gone back into its lane.
-  private var lastSettled: Int?
+  /// Requests that are not concluded.
+  private var openRequests = 0
+  private var isDraining = false
 
-  private init(scenario: Scenario, checkers: [any InvariantChecker], keepsTrace: Bool, snapshotEvery: Int) {
+  private init(
+    scenario: Scenario, observer: (any SimulationObserver)?, keepsTrace: Bool, snapshotEvery: Int
+  ) {
     let start = Instant(nanoseconds: 0)
     self.scenario = scenario
     self.keepsTrace = keepsTrace
     self.snapshotEvery = snapshotEvery
-    self.checkers = checkers
+    self.observer = observer
+    findings = observer?.findings ?? Findings()
     clock = ManualClock(at: start)
     subject = Subject(policy: scenario.policy, seed: scenario.seed, at: start)
-    scene = Scene(scenario: scenario, witness: Witness(policy: scenario.policy, at: start))
     providers = scenario.truths.map { SimulatedProvider(truth: $0, at: start) }
     clients = scenario.clients.indices.map {
       Client(generator: SeededGenerator(seed: scenario.seed, part: UInt64($0) + 1), left: scenario.clients[$0].requests)
@@ -122,14 +133,14 @@ public struct Simulation<Subject: AdmissionSubject> {
   }
 
   /// - Parameters:
-  ///   - snapshotEvery: after how many events the core is asked for a snapshot to compare; 0 is only at the end.
-  ///   - checkers: none makes a run for figures only.
+  ///   - observer: nobody makes a run for figures only.
+  ///   - keepsTrace: the result has a line for each event and action.
+  ///   - snapshotEvery: after how many events the subject is asked for a snapshot to show to the observer; 0 is only at the end.
   public static func run(
-    _ scenario: Scenario, checkers: [any InvariantChecker] = InvariantCheckers.all(), keepsTrace: Bool = false,
-    snapshotEvery: Int = 1
+    _ scenario: Scenario, observer: (any SimulationObserver)?, keepsTrace: Bool = false, snapshotEvery: Int = 0
   ) -> SimulationResult {
     var simulation = Simulation(
-      scenario: scenario, checkers: checkers, keepsTrace: keepsTrace, snapshotEvery: snapshotEvery)
+      scenario: scenario, observer: observer, keepsTrace: keepsTrace, snapshotEvery: snapshotEvery)
     simulation.runToTheEnd()
     return simulation.result()
   }
@@ -155,12 +166,12 @@ public struct Simulation<Subject: AdmissionSubject> {
       let wake = subject.nextDeadline
       if let wake, due == nil || wake < due! {
         // With nobody left, what the core still waits for (a probe, a refill) is its own affair.
-        if due == nil, scene.witness.queued.isEmpty, scene.witness.leases.isEmpty { break }
+        if due == nil, openRequests == 0, leases.isEmpty { break }
         clock.advance(to: wake)
         wakes = stuckAt == clock.now ? wakes + 1 : 1
         stuckAt = clock.now
         if wakes > 100 {
-          scene.report("makes_progress", "nextDeadline asks for the same instant again and again")
+          report("makes_progress", "nextDeadline asks for the same instant again and again")
           break
         }
         deliver(.deadlineReached)
@@ -168,25 +179,20 @@ public struct Simulation<Subject: AdmissionSubject> {
         clock.advance(to: due)
         if let next = timeline.popDue(at: clock.now) { carryOut(next) }
       } else {
-        if !scene.witness.queued.isEmpty {
-          scene.report(StallChecker.name, "\(scene.witness.queued.count) wait for ever: nothing is due")
-        }
+        let waiting = calls.count { !$0.isOver && $0.lease == nil }
+        if waiting > 0 { report("no_stall", "\(waiting) wait for ever: nothing is due") }
         break
       }
       if events > most {
-        scene.report("makes_progress", "no end after \(events) events")
+        report("makes_progress", "no end after \(events) events")
         break
       }
     }
-    if !scene.witness.isDraining { deliver(.drainRequested) }
-    let snapshot = subject.snapshot(at: clock.now)
-    for checker in checkers { checker.finish(snapshot, scene) }
-    if scenario.expectations.noRefusals, !checkers.isEmpty {
-      for provider in providers where provider.refusals > 0 {
-        scene.report("provider_refusals", "provider \(provider.truth.id) refused \(provider.refusals) calls")
-      }
-    }
+    if !isDraining { deliver(.drainRequested) }
+    observer?.didFinish(subject.snapshot(at: clock.now), refusals: providers.map { ($0.truth.id, $0.refusals) })
   }
+
+  private func report(_ checker: String, _ text: String) { findings.report(checker, at: clock.now, text) }
 
   private mutating func carryOut(_ due: Due) {
     switch due {
@@ -213,7 +219,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       case .operatorCommanded(let command): deliver(.operatorCommanded(command))
       case .budgetWindowsBegan(let windows): deliver(.budgetWindowsBegan(windows))
       case .budgetRaisesReplaced(let raises): deliver(.budgetRaisesReplaced(raises))
-      case .drainRequested: if !scene.witness.isDraining { deliver(.drainRequested) }
+      case .drainRequested: if !isDraining { deliver(.drainRequested) }
       case .providerMood(let id, let mood):
         for index in providers.indices where providers[index].truth.id == id { providers[index].mood = mood }
       case .modelMood(let id, let models, let mood):
@@ -257,9 +263,11 @@ public struct Simulation<Subject: AdmissionSubject> {
       producesOutput: script.output.upperBound > 0, deadline: script.patience.map { clock.now + $0 })
     calls.append(
       Call(
-        client: client, chain: chain, execute: execute, input: estimate * Int64(error) / 100, output: output,
+        ticket: ticket, submittedAt: clock.now, client: client, chain: chain, execute: execute,
+        input: estimate * Int64(error) / 100, output: output,
         leaves: leaves, draw: draw))
     if draw < script.longPercent { calls[number].output = script.longOutput }
+    openRequests += 1
     if leaves { timeline.schedule(.leave(request: number), at: clock.now + patience) }
     deliver(.submitted(ticket))
   }
@@ -271,14 +279,15 @@ public struct Simulation<Subject: AdmissionSubject> {
       if calls[request].draw < 10 { deliver(.cancelled(id)) }
       return
     }
-    scene.witness.requests[request].clientLeft = true
+    calls[request].clientLeft = true
     deliver(.cancelled(id))
     // The shell closes the upstream call and then reports its end.
     if calls[request].lease != nil { end(request) }
   }
 
-  private mutating func concluded(_ request: Int) {
-    calls[request].isOver = true
+  private mutating func concluded(_ request: Int, _ outcome: Outcome) {
+    calls[request].outcome = outcome
+    openRequests -= 1
     let client = calls[request].client
     if case .closed(_, let think) = scenario.clients[client].pacing {
       let pause = clients[client].generator.span(think)
@@ -288,9 +297,9 @@ public struct Simulation<Subject: AdmissionSubject> {
 
   // MARK: - Providers
 
-  private mutating func send(_ request: Int, _ grant: Grant) {
-    guard let provider = providers.firstIndex(where: { $0.truth.id == grant.provider }) else { return }
-    let ticket = scene.witness.requests[request].ticket
+  private mutating func send(_ request: Int, _ grant: Grant, to provider: Int) {
+    let ticket = calls[request].ticket
+    leases[grant.lease.rawValue] = request
     let model = providers[provider].modelIndex(ticket.model)
     let door = providers[provider].doorCharge(input: calls[request].input, outputCap: ticket.outputCap?.value)
     calls[request].lease = grant.lease
@@ -329,7 +338,7 @@ public struct Simulation<Subject: AdmissionSubject> {
   private mutating func tellLimits(_ request: Int) {
     let call = calls[request]
     guard let lease = call.lease else { return }
-    let model = providers[call.provider].modelIndex(scene.witness.requests[request].ticket.model)
+    let model = providers[call.provider].modelIndex(call.ticket.model)
     if let told = providers[call.provider].told(model: model, key: call.key, at: clock.now) {
       deliver(.limitsObserved(lease, told))
     }
@@ -340,15 +349,17 @@ public struct Simulation<Subject: AdmissionSubject> {
     guard let lease = calls[request].lease else { return }
     let call = calls[request]
     calls[request].lease = nil
-    let hasLeft = scene.witness.requests[request].clientLeft
-    let model = providers[call.provider].modelIndex(scene.witness.requests[request].ticket.model)
+    leases[lease.rawValue] = nil
+    let hasLeft = call.clientLeft
+    let model = providers[call.provider].modelIndex(call.ticket.model)
     var settlement: Settlement
     switch call.answer {
     case .accepted:
       var output = call.output
       if hasLeft {
         let span = max(1, call.execute.nanoseconds)
-        output = Int64(Double(call.output) * Double((clock.now - call.grantedAt).nanoseconds) / Double(span))
+        output = Int64(
+          Double(call.output) * Double((clock.now - (call.grantedAt ?? clock.now)).nanoseconds) / Double(span))
       }
       let actual = Charge(requests: 1, input: call.input, output: output)
       providers[call.provider].end(
@@ -358,7 +369,7 @@ public struct Simulation<Subject: AdmissionSubject> {
         verdict: hasLeft ? .clientLeft : .success,
         usage: Usage(inputTokens: TokenCount(call.input), outputTokens: TokenCount(output), isEstimated: hasLeft),
         cost: scenario.clients[call.client].price.map {
-          Money(nanodollars: MoneyWitness.cost($0, input: call.input, output: output))
+          SimulatedProvider.bill($0, input: call.input, output: output)
         }, answerBegan: true, hasAnswer: true)
     case .failing(let retryAfter):
       let actual = Charge(requests: 1, input: 0, output: 0)
@@ -379,60 +390,41 @@ public struct Simulation<Subject: AdmissionSubject> {
 
   private mutating func deliver(_ event: AdmissionEvent) {
     events += 1
-    scene.witness.moved(to: clock.now)
     note(event)
+    observer?.willHandle(event, at: clock.now)
     actions.removeAll(keepingCapacity: true)
     subject.handle(event, at: clock.now, into: &actions)
     // Taken out of the property: carrying out an action delivers no event, but may schedule some.
     let ordered = actions
     for action in ordered { obey(action) }
-    if case .settled = event, let settled = lastSettled { scene.witness.requeued(settled, notBefore: clock.now) }
     let snapshot = snapshotEvery > 0 && events % snapshotEvery == 0 ? subject.snapshot(at: clock.now) : nil
-    for checker in checkers { checker.didHandle(snapshot, scene) }
+    observer?.didHandle(event, snapshot)
   }
 
   private mutating func note(_ event: AdmissionEvent) {
-    let witness = scene.witness
     hash.mix(clock.now.nanoseconds)
     switch event {
-    case .submitted(let ticket):
-      hash.mix(UInt64(1) << 32 ^ ticket.id.low)
-      witness.submitted(ticket)
+    case .submitted(let ticket): hash.mix(UInt64(1) << 32 ^ ticket.id.low)
     case .cancelled(let id): hash.mix(UInt64(2) << 32 ^ id.low)
-    case .progressed(let lease, let progress):
-      hash.mix(UInt64(3) << 32 ^ lease.rawValue)
-      witness.progressed(lease, progress)
-    case .settled(let lease, let settlement):
-      hash.mix(UInt64(4) << 32 ^ lease.rawValue)
-      lastSettled = witness.settled(lease, settlement)
-    case .limitsObserved(let lease, _):
-      hash.mix(UInt64(5) << 32 ^ lease.rawValue)
-      witness.limitsObserved(lease)
-    case .policyReplaced(let policy, _, _):
-      hash.mix(UInt64(6) << 32)
-      witness.policyReplaced(policy)
-    case .operatorCommanded:
-      hash.mix(UInt64(7) << 32)
-      witness.operatorCommanded()
+    case .progressed(let lease, _): hash.mix(UInt64(3) << 32 ^ lease.rawValue)
+    case .settled(let lease, _): hash.mix(UInt64(4) << 32 ^ lease.rawValue)
+    case .limitsObserved(let lease, _): hash.mix(UInt64(5) << 32 ^ lease.rawValue)
+    case .policyReplaced: hash.mix(UInt64(6) << 32)
+    case .operatorCommanded: hash.mix(UInt64(7) << 32)
     case .keyChecked: hash.mix(UInt64(18) << 32)
-    case .budgetWindowsBegan(let windows):
-      hash.mix(UInt64(10) << 32)
-      witness.money.began(windows)
-    case .budgetRaisesReplaced(let raises):
-      hash.mix(UInt64(16) << 32)
-      witness.money.replaced(raises)
+    case .budgetWindowsBegan: hash.mix(UInt64(10) << 32)
+    case .budgetRaisesReplaced: hash.mix(UInt64(16) << 32)
     case .budgetsRestored, .restored, .learnedRestored, .dayBegan, .daySumsRestored: hash.mix(UInt64(17) << 32)
     case .deadlineReached: hash.mix(UInt64(8) << 32)
     case .drainRequested, .drainBounded:
       hash.mix(UInt64(9) << 32)
-      witness.isDraining = true
+      isDraining = true
     }
     if keepsTrace { trace.append(TraceText.line(event, at: clock.now)) }
   }
 
   private mutating func obey(_ action: AdmissionAction) {
     if keepsTrace { trace.append(TraceText.line(action)) }
-    let witness = scene.witness
     switch action {
     case .grant(let grant):
       grants += 1
@@ -441,61 +433,64 @@ public struct Simulation<Subject: AdmissionSubject> {
       for byte in grant.provider.name.utf8 { hash.mix(UInt64(byte)) }
       hash.mix(grant.reservedInput.value)
       hash.mix(grant.reservedOutput.value)
-      guard let request = witness.index(of: grant.request), let provider = witness.providerIndex(grant.provider) else {
-        return scene.report("grants_once", "a grant of something unknown")
+      guard let request = index(of: grant.request),
+        let provider = providers.firstIndex(where: { $0.truth.id == grant.provider })
+      else {
+        return report("grants_once", "a grant of something unknown")
       }
       guard seenLeases.insert(grant.lease.rawValue).inserted else {
-        return scene.report("grants_once", "lease \(grant.lease.rawValue) was used before")
+        return report("grants_once", "lease \(grant.lease.rawValue) was used before")
       }
-      witness.requeued(request, notBefore: clock.now)
-      guard witness.requests[request].phase == .queued else {
-        return scene.report("grants_once", "request \(request) was granted while \(witness.requests[request].phase)")
+      guard !calls[request].isOver, calls[request].lease == nil else {
+        let state = calls[request].isOver ? "concluded" : "running"
+        return report("grants_once", "request \(request) was granted while \(state)")
       }
-      if grant.attempt != witness.requests[request].grants + 1 {
-        scene.report("grants_once", "request \(request) attempt \(grant.attempt), expected another")
+      if grant.attempt != calls[request].grants + 1 {
+        report("grants_once", "request \(request) attempt \(grant.attempt), expected another")
       }
-      for checker in checkers { checker.willGrant(grant, request: request, provider: provider, scene) }
-      witness.granted(grant, request: request, provider: provider)
-      send(request, grant)
+      observer?.willGrant(grant, request: request)
+      send(request, grant, to: provider)
     case .conclude(let conclusion):
       hash.mix(UInt64(12) << 32 ^ conclusion.request.low)
       for byte in conclusion.outcome.rawValue.utf8 { hash.mix(UInt64(byte)) }
-      guard let request = witness.index(of: conclusion.request), witness.requests[request].phase != .concluded else {
-        return scene.report(ConclusionChecker.name, "a request was concluded that was not open")
+      guard let request = index(of: conclusion.request), !calls[request].isOver else {
+        return report("concludes_once", "a request was concluded that was not open")
       }
-      for checker in checkers { checker.willConclude(conclusion, request: request, scene) }
-      witness.concluded(request, conclusion.outcome)
-      concluded(request)
-    case .note(.requeued(let id, let notBefore, _)):
-      hash.mix(UInt64(13) << 32 ^ id.low)
-      if let request = witness.index(of: id) { witness.requeued(request, notBefore: notBefore) }
-    case .note(.demoted(let id, _)):
-      hash.mix(UInt64(15) << 32 ^ id.low)
-      if let request = witness.index(of: id) { witness.demoted(request) }
+      observer?.willConclude(conclusion, request: request)
+      concluded(request, conclusion.outcome)
+    case .note(let notice):
+      switch notice {
+      case .requeued(let id, _, _): hash.mix(UInt64(13) << 32 ^ id.low)
+      case .demoted(let id, _): hash.mix(UInt64(15) << 32 ^ id.low)
+      case .ourBug(let bug): report("no_bug_of_ours", bug.rawValue)
+      default: break
+      }
+      observer?.didNotice(notice)
     case .checkKey(let provider, let key):
       timeline.schedule(.keyChecked(provider, key), at: clock.now + .milliseconds(1))
-    case .note(.ourBug(let bug)): scene.report("no_bug_of_ours", bug.rawValue)
-    case .note: break
     case .drained:
       hash.mix(UInt64(14) << 32)
-      witness.drainedCount += 1
-      if !witness.leases.isEmpty || !witness.queued.isEmpty {
-        scene.report(DrainChecker.name, "drained with \(witness.queued.count) queued, \(witness.leases.count) running")
-      }
+      observer?.didDrain()
     }
+  }
+
+  /// Requests are named by their position.
+  private func index(of id: RequestID) -> Int? {
+    let position = Int(id.low) - 1
+    return calls.indices.contains(position) ? position : nil
   }
 
   private func result() -> SimulationResult {
     var outcomes: [Outcome: Int] = [:]
-    for request in scene.witness.requests { if let outcome = request.outcome { outcomes[outcome, default: 0] += 1 } }
-    let records = zip(scene.witness.requests, calls).map { request, call in
+    for call in calls { if let outcome = call.outcome { outcomes[outcome, default: 0] += 1 } }
+    let records = calls.map { call in
       SimulationResult.RequestRecord(
-        tenant: request.ticket.tenant, session: request.ticket.session, priority: request.ticket.priority,
-        submittedAt: request.submittedAt, grantedAt: request.grantedAt, queued: call.queued, attempts: call.grants,
-        outcome: request.outcome, tokens: call.tokens, client: call.client)
+        tenant: call.ticket.tenant, session: call.ticket.session, priority: call.ticket.priority,
+        submittedAt: call.submittedAt, grantedAt: call.grantedAt, queued: call.queued, attempts: call.grants,
+        outcome: call.outcome, tokens: call.tokens, client: call.client)
     }
     return SimulationResult(
-      violations: scene.violations, hash: hash.value, events: events, grants: grants,
+      violations: findings.violations, hash: hash.value, events: events, grants: grants,
       refusals: providers.reduce(0) { $0 + $1.refusals }, outcomes: outcomes, requests: records,
       providers: providers.map {
         .init(
@@ -503,28 +498,5 @@ public struct Simulation<Subject: AdmissionSubject> {
           refusedAt: $0.refusedAt, acceptedAt: $0.acceptedAt)
       },
       end: clock.now, trace: trace)
-  }
-}
-
-public enum InvariantCheckers {
-  /// One of each.
-  public static func all() -> [any InvariantChecker] {
-    [
-      ConclusionChecker(), PermitChecker(), ConcurrencyChecker(), BucketChecker(), QueueBoundChecker(), WaitChecker(),
-      StorageChecker(), DrainChecker(), BandOrderChecker(), LaneOrderChecker(), FloorChecker(), BandShareChecker(),
-      StallChecker(), RealShareChecker(), ReturnChecker(), RouteChecker(), FairnessChecker(), BudgetLimitChecker(),
-      BudgetBooksChecker(),
-      BudgetWaitChecker(), TargetChecker(),
-    ]
-  }
-
-  /// Those that can find something in the scenario: where permits are all there is, nobody looks at buckets and money.
-  public static func all(for scenario: Scenario) -> [any InvariantChecker] {
-    guard scenario.expectations.realShares else { return all() }
-    return [
-      ConclusionChecker(), PermitChecker(), ConcurrencyChecker(), StorageChecker(), BandOrderChecker(),
-      LaneOrderChecker(),
-      StallChecker(), BandShareChecker(), RealShareChecker(), ReturnChecker(),
-    ]
   }
 }

@@ -11,7 +11,7 @@ public enum WorkloadReport {
   public static func run(_ name: String, policy: AdmissionPolicy, seed: UInt64 = 1) -> String? {
     guard let workload = Workload(rawValue: name) else { return nil }
     let scenario = workload.scenario(policy: policy, seed: seed)
-    let result = Simulation<Admission>.run(scenario, checkers: [], snapshotEvery: 0)
+    let result = Simulation<Admission>.run(scenario, observer: nil)
     let title = "workload \(name): \(workload.summary)"
     return text(title: title, scenario: scenario, result: result)
   }

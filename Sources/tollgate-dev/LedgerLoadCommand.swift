@@ -1,15 +1,15 @@
-// `tollgate ledger-load` (not in the help): writes made-up calls into a ledger of its own, for Benchmarks/ledger and
+// `tollgate-dev ledger-load`: writes made-up calls into a ledger of its own, for Benchmarks/ledger and
 // scripts/crash-test. It says on standard output what is committed, as a client or a provider would have seen it.
 import AdmissionCore
 import ArgumentParser
 import Foundation
 import LedgerStore
+import ProcessOutput
 import Synchronization
 
 struct LedgerLoadCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "ledger-load", abstract: "Write made-up calls into a new ledger, and measure it.", shouldDisplay: false
-  )
+    commandName: "ledger-load", abstract: "Write made-up calls into a new ledger, and measure it.")
 
   @Option(help: "The ledger's file.") var store: String
   @Option(help: "Requests per second; 0: as fast as it goes.") var rate = 5000
@@ -24,7 +24,7 @@ struct LedgerLoadCommand: ParsableCommand {
   @Flag(help: "Say `N COUNT` for each commit, so that somebody can end this process and compare.") var tells = false
 
   func run() throws {
-    let began = SystemClock.wall()
+    let began = nanoseconds(CLOCK_REALTIME)
     let first = start == 0 ? began : start
     let meter = CommitMeter(tells: tells)
     var options = LedgerOptions()
@@ -34,7 +34,7 @@ struct LedgerLoadCommand: ParsableCommand {
       .file(store), durability: durability == "full" ? .full : .batched, options: options,
       now: WallInstant(nanoseconds: began), onCommitted: { meter.committed($0) })
     // What `handOver` tells to be safe is told at once; the rest when its commit is heard of.
-    let opened = SystemClock.wall()
+    let opened = nanoseconds(CLOCK_REALTIME)
     if requests == 0 { return Terminal.line(try start(ledger, opening: opened - began)) }
     if tells { Terminal.line("R \(ledger.recovered.presumedAttempts)") }
     let clock = ContinuousClock()
@@ -45,7 +45,7 @@ struct LedgerLoadCommand: ParsableCommand {
       first: first, tenant: TenantID(tenant), sessions: sessions, seed: seed == 0 ? UInt64(bitPattern: began) : seed)
     var number: UInt64 = 0
     var gathered = EntryBatch()
-    var ownCPU = SystemClock.nanoseconds(CLOCK_THREAD_CPUTIME_ID)
+    var ownCPU = nanoseconds(CLOCK_THREAD_CPUTIME_ID)
     var round = 0
     while round * perRound < requests + open {
       for request in (round * perRound)..<((round + 1) * perRound) {
@@ -77,22 +77,22 @@ struct LedgerLoadCommand: ParsableCommand {
         }
       }
     }
-    ownCPU = SystemClock.nanoseconds(CLOCK_THREAD_CPUTIME_ID) - ownCPU
+    ownCPU = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - ownCPU
     let unwritten = ledger.close()
     let lasted = clock.now - start
-    guard unwritten == 0 else { throw Refusal("tollgate: \(unwritten) entries were not written") }
+    guard unwritten == 0 else { throw Unwritten(entries: unwritten) }
     if !tells { Terminal.line(report(lasted, meter, ownCPU: ownCPU, opening: opened - began)) }
   }
 
   /// What a broker asks before it listens: the sums of two budgets, and the last two minutes.
   private func start(_ ledger: LedgerStore, opening: Int64) throws -> String {
-    let now = SystemClock.wall()
+    let now = nanoseconds(CLOCK_REALTIME)
     let spending = try ledger.spending(
       since: [WallInstant(nanoseconds: 0), WallInstant(nanoseconds: now - 86_400_000_000_000)],
       now: WallInstant(nanoseconds: now))
-    let summed = SystemClock.wall()
+    let summed = nanoseconds(CLOCK_REALTIME)
     let past = try ledger.pastAttempts(now: WallInstant(nanoseconds: now))
-    let ready = SystemClock.wall()
+    let ready = nanoseconds(CLOCK_REALTIME)
     return
       "opened in \(opening / 1_000_000) ms, budgets of \(spending.count) sessions in \((summed - now) / 1_000_000) ms, "
       + "\(past.count) attempts of the last minutes in \((ready - summed) / 1_000_000) ms"
@@ -101,7 +101,7 @@ struct LedgerLoadCommand: ParsableCommand {
   private func report(_ lasted: Duration, _ meter: CommitMeter, ownCPU: Int64, opening: Int64) -> String {
     let seconds = Double(lasted.components.seconds) + Double(lasted.components.attoseconds) / 1e18
     let (commits, delays) = meter.figures
-    let writerCPU = Double(SystemClock.nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - ownCPU)
+    let writerCPU = Double(nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - ownCPU)
     let entries = Double(requests * 3)
     return """
       opened in \(opening / 1_000_000) ms; \(requests) requests, \(requests * 3) entries in \(String(format: "%.2f", seconds)) s
@@ -181,7 +181,7 @@ private final class CommitMeter: Sendable {
 
   func appended(_ number: UInt64, ends: Int) {
     guard !tells, ends > 0 else { return }
-    let now = SystemClock.nanoseconds(CLOCK_MONOTONIC)
+    let now = nanoseconds(CLOCK_MONOTONIC)
     box.withLock { $0.waiting.append((number, now)) }
   }
 
@@ -201,7 +201,7 @@ private final class CommitMeter: Sendable {
       if isNews { Terminal.line("N \(number)") }
       return
     }
-    let now = SystemClock.nanoseconds(CLOCK_MONOTONIC)
+    let now = nanoseconds(CLOCK_MONOTONIC)
     box.withLock { box in
       while box.next < box.waiting.count, box.waiting[box.next].number <= number {
         box.delays.append(Double(now - box.waiting[box.next].at) / 1e6)
@@ -217,4 +217,17 @@ private final class CommitMeter: Sendable {
       return (box.commits, (sorted[sorted.count / 2], sorted[sorted.count * 99 / 100], worst))
     }
   }
+}
+
+/// A load of which the ledger has not taken everything.
+private struct Unwritten: Error, CustomStringConvertible {
+  var entries: Int
+  var description: String { "\(entries) entries were not written" }
+}
+
+/// What a clock of the system says.
+private func nanoseconds(_ clock: clockid_t) -> Int64 {
+  var time = timespec()
+  clock_gettime(clock, &time)
+  return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
 }

@@ -2,7 +2,7 @@
 import AdmissionCore
 import Testing
 
-@testable import TollgateTesting
+@testable import PolicyLab
 
 @Suite struct SeededGeneratorTests {
   /// The first outputs of the authors' SplitMix64 for seed 0.

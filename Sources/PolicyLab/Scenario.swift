@@ -29,7 +29,7 @@ public struct Scenario: Sendable {
   }
 
   /// Some clients' calls have a price: the books of money are compared.
-  var isPriced: Bool { clients.contains { $0.price != nil } }
+  public var isPriced: Bool { clients.contains { $0.price != nil } }
 
   /// What may be held against a decider beside the invariants that always hold.
   public struct Expectations: Sendable {

@@ -2,7 +2,7 @@
 import AdmissionCore
 import Testing
 
-@testable import TollgateTesting
+@testable import PolicyLab
 
 @Suite struct BucketModelTests {
   private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: milliseconds * 1_000_000) }

@@ -177,6 +177,12 @@ public struct SimulatedProvider {
     return readings.isEmpty ? nil : ObservedLimits(readings: readings)
   }
 
+  /// What it charges for a call. The prices of whole numbers that scenarios use never overflow.
+  public static func bill(_ price: CallPrice, input: Int64, output: Int64) -> Money {
+    let tokens = input * price.inputMicroPerToken + output * price.outputMicroPerToken
+    return Money(nanodollars: (tokens + 999) / 1000 + price.perRequest.nanodollars)
+  }
+
   public func available(_ dimension: Dimension, at now: Instant) -> Int64? {
     own.buckets.byDimension[Int(dimension.rawValue)]?.available(at: now)
   }

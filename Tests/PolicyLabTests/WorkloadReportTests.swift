@@ -2,7 +2,7 @@
 import AdmissionCore
 import Testing
 
-@testable import TollgateTesting
+@testable import PolicyLab
 
 @Suite struct WorkloadReportTests {
   private let policy = AdmissionPolicy(
@@ -11,8 +11,8 @@ import Testing
   @Test(arguments: Workload.allCases) func everyWorkloadReportsTheSameForTheSameSeed(_ workload: Workload) throws {
     var short = workload.scenario(policy: policy, seed: 3)
     short.horizon = Instant(nanoseconds: 1_500_000_000)
-    let one = Simulation<Admission>.run(short, checkers: [], snapshotEvery: 0)
-    let two = Simulation<Admission>.run(short, checkers: [], snapshotEvery: 0)
+    let one = Simulation<Admission>.run(short, observer: nil)
+    let two = Simulation<Admission>.run(short, observer: nil)
     let text = WorkloadReport.text(title: workload.rawValue, scenario: short, result: one)
     #expect(text == WorkloadReport.text(title: workload.rawValue, scenario: short, result: two))
     #expect(one.grants > 50)
