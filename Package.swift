@@ -56,8 +56,10 @@ let package = Package(
     library("AdmissionCore", [deque, heap]),
     library("TextForms"),
     library("HTTPMessage"),
-    library("PolicyFile", ["AdmissionCore", "TextForms", .product(name: "Yams", package: "Yams")]),
-    library("ProviderWire", ["AdmissionCore", "HTTPMessage", "TextForms", "CSimdjson", "CZlib", "CZstd"]),
+    library("Pricing", ["AdmissionCore", "TextForms"], resources: [.embedInCode("prices.yaml")]),
+    library("LedgerVocabulary", ["AdmissionCore", "Pricing", "TextForms"]),
+    library("PolicyFile", ["AdmissionCore", "Pricing", "TextForms", .product(name: "Yams", package: "Yams")]),
+    library("ProviderWire", ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"]),
 
     // Shells.
     library("EventLoop", ["CUV"]),
@@ -65,11 +67,16 @@ let package = Package(
     library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
     library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
     library(
-      "BrokerEngine", ["AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "TextForms", "EventLoop"]),
+      "BrokerEngine",
+      [
+        "AdmissionCore", "LedgerVocabulary", "PolicyFile", "Pricing", "ProviderWire", "HTTPMessage", "TextForms",
+        "EventLoop",
+      ]),
     library(
       "LedgerStore",
       [
-        "AdmissionCore", "TextForms", deque, .product(name: "GRDB", package: "GRDB.swift"),
+        "AdmissionCore", "LedgerVocabulary", "Pricing", "TextForms", deque,
+        .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "GRDBSQLite", package: "GRDB.swift"),
       ]),
     library(
@@ -82,8 +89,9 @@ let package = Package(
     .executableTarget(
       name: "tollgate",
       dependencies: [
-        "AdmissionCore", "TextForms", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint",
-        "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator",
+        "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "ProviderWire", "EventLoop",
+        "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole",
+        "ProviderSimulator", "FleetSimulator",
         "ProcessOutput", "PolicyLab",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
@@ -92,7 +100,7 @@ let package = Package(
     .executableTarget(
       name: "tollgate-dev",
       dependencies: [
-        "AdmissionCore", "LedgerStore", "ProcessOutput",
+        "AdmissionCore", "LedgerStore", "LedgerVocabulary", "Pricing", "ProcessOutput", "TextForms",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),
@@ -100,16 +108,29 @@ let package = Package(
     tests("AdmissionCore", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("TextForms", ["TextForms"]),
     tests("HTTPMessage", ["HTTPMessage"]),
-    tests("PolicyFile", ["PolicyFile"], exclude: ["Fixtures"]),
-    tests("ProviderWire", ["ProviderWire", "CSimdjson", "CZlib", "CZstd"]),
+    tests("Pricing", ["Pricing", "PolicyFile", "ProviderWire", "TextForms"]),
+    tests("LedgerVocabulary", ["LedgerVocabulary"]),
+    tests("PolicyFile", ["PolicyFile", "Pricing", "TextForms"], exclude: ["Fixtures"]),
+    tests("ProviderWire", ["ProviderWire", "Pricing", "CSimdjson", "CZlib", "CZstd"]),
     tests("EventLoop", ["EventLoop"]),
     tests("ProcessOutput", ["ProcessOutput"]),
     tests("HTTPEndpoint", ["HTTPEndpoint"]),
     tests("UpstreamHTTP", ["UpstreamHTTP", "HTTPEndpoint"]),
-    tests("BrokerEngine", ["BrokerEngine", "AdmissionCore", "EventLoop", "HTTPMessage", "PolicyFile", "ProviderWire"]),
-    tests("LedgerStore", ["LedgerStore", "AdmissionCore", .product(name: "GRDB", package: "GRDB.swift")]),
     tests(
-      "AdminConsole", ["AdminConsole", "BrokerEngine", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile"]),
+      "BrokerEngine",
+      [
+        "BrokerEngine", "AdmissionCore", "EventLoop", "HTTPMessage", "LedgerVocabulary", "PolicyFile", "Pricing",
+        "ProviderWire", "TextForms",
+      ]),
+    tests(
+      "LedgerStore",
+      [
+        "LedgerStore", "AdmissionCore", "LedgerVocabulary", "Pricing", "TextForms",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
+    tests(
+      "AdminConsole",
+      ["AdminConsole", "BrokerEngine", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile", "TextForms"]),
     tests("ProviderSimulator", ["ProviderSimulator"]),
     tests("FleetSimulator", ["FleetSimulator", "ProviderSimulator", "HTTPEndpoint"]),
     tests("PolicyLab", ["PolicyLab"]),

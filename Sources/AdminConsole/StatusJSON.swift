@@ -3,6 +3,7 @@ import AdmissionCore
 import BrokerEngine
 import HTTPMessage
 import PolicyFile
+import TextForms
 
 enum StatusJSON {
   /// - Parameter tenant: shows this tenant's own alone; nil shows everything.

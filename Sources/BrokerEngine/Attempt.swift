@@ -7,7 +7,10 @@
 import AdmissionCore
 import EventLoop
 import HTTPMessage
+import LedgerVocabulary
+import Pricing
 import ProviderWire
+import TextForms
 
 final class Attempt: UpstreamEvents {
   private enum Phase {

@@ -1,6 +1,7 @@
 // An attempt whose answer begins work that goes on after it, or shows how such work has ended.
 import AdmissionCore
 import HTTPMessage
+import Pricing
 import ProviderWire
 
 /// What the lines of a batch's results have come to.

@@ -5,6 +5,8 @@
 // trouble, ends are not held back (what runs is finished) and attempts that were not sent are refused. Without a ledger nothing waits.
 import AdmissionCore
 import DequeModule
+import LedgerVocabulary
+import TextForms
 
 final class Books {
   private let ledger: (any LedgerPort)?

@@ -3,8 +3,11 @@
 import AdmissionCore
 import EventLoop
 import HTTPMessage
+import LedgerVocabulary
 import PolicyFile
+import Pricing
 import ProviderWire
+import TextForms
 
 public final class Broker: HTTPHandler, DispatcherDelegate {
   let clock: BrokerClock

@@ -1,7 +1,9 @@
 // Budgets, for the operator and for the start: what was spent before, raises, and what is left to a tenant.
 import AdmissionCore
 import EventLoop
+import LedgerVocabulary
 import PolicyFile
+import TextForms
 
 extension Broker {
   /// What a starting broker needs to know of the past: the windows of its budgets, and when each of them began.

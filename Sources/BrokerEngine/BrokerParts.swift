@@ -3,6 +3,7 @@ import AdmissionCore
 import EventLoop
 import HTTPMessage
 import PolicyFile
+import Pricing
 
 /// What the broker is made of besides its policy. All of it is handed in, so that tests can put their own in.
 public struct BrokerParts {

@@ -6,6 +6,7 @@
 import AdmissionCore
 import EventLoop
 import PolicyFile
+import TextForms
 
 /// A budget's limit lifted until a moment of the wall clock.
 public struct HeldRaise: Sendable, Equatable {

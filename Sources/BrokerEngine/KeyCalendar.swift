@@ -6,6 +6,7 @@
 import AdmissionCore
 import EventLoop
 import PolicyFile
+import TextForms
 
 /// How a key stands to its dates.
 public enum KeyStanding: Sendable, Equatable {

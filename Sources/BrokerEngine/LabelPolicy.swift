@@ -5,6 +5,7 @@
 // named exactly first; one tenant of several brings a quarter of the others at most. Every other name is `other`.
 import AdmissionCore
 import PolicyFile
+import Pricing
 
 struct LabelPolicy {
   static let mostModels = 500

@@ -1,5 +1,6 @@
 // Where the books are kept, as the broker sees it. The composition root puts the store behind it.
 import AdmissionCore
+import LedgerVocabulary
 
 /// Takes entries and tells when they are safe. All calls come on the loop's thread, and none of them from inside `append`.
 public protocol LedgerPort: AnyObject {

@@ -1,5 +1,6 @@
 // What is known about one request, from its head to its end: for the API, the log, `explain` and metrics. No content, no secret.
 import AdmissionCore
+import Pricing
 
 /// One request's story so far.
 public final class RequestRecord {

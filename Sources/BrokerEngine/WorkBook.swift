@@ -5,6 +5,7 @@
 // Responses are charged only where they were begun through us; batches also where they were not, since no other answer ever
 // names their usage. Bounded: the oldest pieces are forgotten first.
 import AdmissionCore
+import LedgerVocabulary
 import ProviderWire
 
 struct WorkBook {

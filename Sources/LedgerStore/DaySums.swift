@@ -1,6 +1,7 @@
 // What a broker with limits by the day asks the books: what was used since the day began, by caller and provider.
 import AdmissionCore
 import GRDB
+import TextForms
 
 extension LedgerStore {
   /// Attempts that were sent since this instant, and what they used; of those without an end what was reserved.

@@ -1,6 +1,9 @@
 // Entries as bytes, on their way to the journal and to the writer: whole numbers in groups of seven bits, texts behind their length. A coded entry is read by
 // the program that wrote it, or by a newer one that knows its version (`EntryCoding.version`).
 import AdmissionCore
+import LedgerVocabulary
+import Pricing
+import TextForms
 
 /// Entries in the order in which they happened, coded as they come: nothing of them is kept but their bytes.
 public struct EntryBatch: Sendable {

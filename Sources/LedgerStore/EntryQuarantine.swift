@@ -5,6 +5,8 @@
 // a lock, is thrown: nothing of the remaining entries is lost, and whoever tries again writes only those.
 import AdmissionCore
 import GRDB
+import LedgerVocabulary
+import TextForms
 
 /// Entries on their way into the database. What is written leaves the list, so that whoever tries again after some trouble begins behind it.
 struct UnwrittenEntries {

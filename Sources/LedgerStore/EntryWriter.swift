@@ -7,6 +7,7 @@ import AdmissionCore
 import Foundation
 import GRDB
 import GRDBSQLite
+import LedgerVocabulary
 
 /// What the states in `attempts.state` mean.
 enum AttemptState: Int64 {

@@ -4,6 +4,7 @@
 // whoever wrote it was not told that it is safe; everything else that is no frame is told, with its file, place and size, and its file is kept aside
 // before the journal is used again. Reading is linear in the size of the files, whatever is in them.
 import AdmissionCore
+import LedgerVocabulary
 
 #if canImport(Glibc)
   import Glibc

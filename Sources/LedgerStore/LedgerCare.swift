@@ -2,6 +2,7 @@
 import AdmissionCore
 import Foundation
 import GRDB
+import TextForms
 
 public enum LedgerCare {
   /// Rows that go in one transaction: it lasts a few milliseconds, less than a broker waits for its lock.

@@ -1,6 +1,8 @@
 // The raises of budgets that still hold, for a broker that starts again.
 import AdmissionCore
 import GRDB
+import LedgerVocabulary
+import TextForms
 
 extension LedgerStore {
   /// Changes by which a budget was raised until later than `now`, in the order in which they were made.

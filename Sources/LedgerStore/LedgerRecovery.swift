@@ -3,6 +3,8 @@
 import AdmissionCore
 import Foundation
 import GRDB
+import Pricing
+import TextForms
 
 public struct LedgerRecovery: Sendable, Equatable {
   /// Attempts whose end nobody heard of.

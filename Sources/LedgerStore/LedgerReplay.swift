@@ -5,6 +5,8 @@
 import AdmissionCore
 import Foundation
 import GRDB
+import LedgerVocabulary
+import TextForms
 
 struct LedgerReplay {
   /// The journal's number of the last entry that the database has.

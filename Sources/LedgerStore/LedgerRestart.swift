@@ -1,6 +1,7 @@
 // What a starting broker asks the books: what was spent in the windows of its budgets, and what the last minutes used of the limits.
 import AdmissionCore
 import GRDB
+import TextForms
 
 /// What one caller spent, in each of the stretches that were asked for.
 public struct CallerSpending: Sendable, Equatable {

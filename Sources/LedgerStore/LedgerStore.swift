@@ -8,7 +8,9 @@
 import AdmissionCore
 import Foundation
 import GRDB
+import LedgerVocabulary
 import Synchronization
+import TextForms
 
 public struct LedgerOptions: Sendable {
   /// Entries that are kept in memory while they cannot be written.

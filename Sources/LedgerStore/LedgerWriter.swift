@@ -6,6 +6,7 @@
 import AdmissionCore
 import Foundation
 import GRDB
+import LedgerVocabulary
 
 final class LedgerWriter {
   /// Where so many entries come in a millisecond, the pause is the longest.

@@ -3,6 +3,7 @@
 // Promise: of each kind at most `LedgerMemo.Kind.most` rows stay, and an eighth more between two clearings; the oldest go first.
 import AdmissionCore
 import GRDB
+import LedgerVocabulary
 
 /// The writer's side; used on its thread, inside of its transactions.
 final class MemoTable {

@@ -4,6 +4,7 @@
 // those of posted and presumed attempts, by the provider and key of each attempt; requests count where their last attempt went.
 import AdmissionCore
 import GRDB
+import TextForms
 
 /// By what a report is summed.
 public enum UsageDimension: String, Sendable, CaseIterable {

@@ -1,6 +1,7 @@
 // The operator's policy, checked and with every default filled in (docs/reference/policy.md). `PolicyParser` makes it
 // from YAML text.
 import AdmissionCore
+import TextForms
 
 /// The whole policy file. Secrets are references: nothing in here is secret but `ClientKeyHash`, which is a hash.
 public struct Policy: Sendable, Equatable {

@@ -3,6 +3,7 @@
 // Promises: pure (no file is opened: secret files, certificates and price files are only named); all mistakes are
 // reported, sorted by place; a policy comes out only where there is none.
 import AdmissionCore
+import TextForms
 
 /// What came of a policy file: a policy, or why not.
 public struct PolicyParsing: Sendable, Equatable {
@@ -17,13 +18,16 @@ public enum PolicyParser {
   ///   - text: the file's content, YAML 1.2, at most 4 MiB.
   ///   - file: its name, for diagnostics only.
   ///   - environment: where `${NAME}` is looked up.
-  public static func parse(text: String, file: String, environment: [String: String]) -> PolicyParsing {
+  ///   - knowsTimeZone: whether this machine has rules for a time zone; where nil, only the form of its name is checked.
+  public static func parse(
+    text: String, file: String, environment: [String: String], knowsTimeZone: ((String) -> Bool)? = nil
+  ) -> PolicyParsing {
     let reader = FieldReader(file: file)
     let document = YAMLDocument(text: quotingMemoryStore(text), environment: environment)
     for mistake in document.mistakes { reader.report(mistake.position, mistake.field, mistake.message) }
     var policy = Policy()
     if let root = document.root, let top = reader.fields(root, "", known: topFields) {
-      policy = PolicyBuilder(reader: reader).policy(top)
+      policy = PolicyBuilder(reader: reader, knowsTimeZone: knowsTimeZone ?? { _ in true }).policy(top)
     }
     let diagnostics = reader.diagnostics
     return PolicyParsing(policy: diagnostics.isEmpty ? policy : nil, diagnostics: diagnostics)
@@ -36,7 +40,7 @@ public enum PolicyParser {
       guard line.hasPrefix("store:") else { return String(line) }
       let value = line.dropFirst("store:".count)
       let comment = value.firstRange(of: " #")?.lowerBound ?? value.endIndex
-      guard trimmed(String(value[..<comment])) == "memory:", value.first == " " else { return String(line) }
+      guard ASCIIText.trimmed(String(value[..<comment])) == "memory:", value.first == " " else { return String(line) }
       return "store: \"memory:\"" + value[comment...]
     }.joined(separator: "\n")
   }
@@ -52,6 +56,7 @@ public enum PolicyParser {
 /// Builds the policy, section by section; the sections are in files of their own.
 struct PolicyBuilder {
   let reader: FieldReader
+  let knowsTimeZone: (String) -> Bool
 
   func policy(_ top: Fields) -> Policy {
     var policy = Policy()

@@ -279,7 +279,7 @@ extension PolicyBuilder {
         budget.timeZone = text
         if !isTimeZoneName(text) {
           reader.report(node.position, fields.path(of: "time_zone"), "found \(node.found), allowed: \(zones)")
-        } else if !BudgetCalendar.knows(text) {
+        } else if !knowsTimeZone(text) {
           reader.report(
             node.position, fields.path(of: "time_zone"),
             "found \(node.found), which this machine has no rules for, allowed: \(zones)")

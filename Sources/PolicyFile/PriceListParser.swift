@@ -1,6 +1,7 @@
 // The prices file's text into a checked `PriceList`. Pure, and reports all mistakes with their place, as the policy's
 // parser does. Decimals become whole numbers without passing through binary fractions.
 import AdmissionCore
+import Pricing
 import TextForms
 
 /// What came of a prices file.
@@ -34,6 +35,13 @@ public enum PriceListParser {
     let diagnostics = reader.diagnostics
     return PriceListParsing(prices: diagnostics.isEmpty ? list : nil, diagnostics: diagnostics)
   }
+}
+
+extension PriceList {
+  /// The prices that hold where the policy names no file. A test parses the table, so that it is right wherever the program runs.
+  public static let builtIn: PriceList =
+    PriceListParser.parse(text: builtInText, file: "built-in prices", environment: [:]).prices
+    ?? PriceList(version: "none", entries: [])
 }
 
 private struct PriceBuilder {

@@ -3,6 +3,7 @@
 // (background responses, batches): that is charged by the first answer that shows it.
 import AdmissionCore
 import CSimdjson
+import Pricing
 
 /// Work that one call begins and later ones read.
 public struct LaterWork: Sendable, Equatable {

@@ -3,6 +3,7 @@
 // `stripInjectedUsage` takes out, and never keeps more than one frame, or `wholeLimit` bytes of a body (of
 // one with a batch's results `workLimit`).
 import AdmissionCore
+import Pricing
 
 /// An error that a provider reported inside an answer that began well.
 public struct InStreamError: Sendable, Equatable {

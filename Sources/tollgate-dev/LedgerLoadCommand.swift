@@ -4,8 +4,10 @@ import AdmissionCore
 import ArgumentParser
 import Foundation
 import LedgerStore
+import LedgerVocabulary
 import ProcessOutput
 import Synchronization
+import TextForms
 
 struct LedgerLoadCommand: ParsableCommand {
   static let configuration = CommandConfiguration(

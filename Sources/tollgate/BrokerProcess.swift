@@ -9,7 +9,9 @@ import HTTPMessage
 import LedgerStore
 import Logging
 import PolicyFile
+import Pricing
 import ProcessOutput
+import TextForms
 import UpstreamHTTP
 
 final class BrokerProcess {

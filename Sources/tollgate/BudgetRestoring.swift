@@ -2,6 +2,8 @@
 import AdmissionCore
 import BrokerEngine
 import LedgerStore
+import LedgerVocabulary
+import TextForms
 
 enum BudgetRestoring {
   /// Accounts of clients and sessions that are told at most, those with the most spent: more are not kept apart by the budgets either.

@@ -1,5 +1,6 @@
 // `tollgate check`: every mistake of every file, or silence.
 import ArgumentParser
+import BrokerEngine
 import Foundation
 import PolicyFile
 
@@ -20,7 +21,8 @@ struct CheckCommand: ParsableCommand {
     for file in files {
       do {
         let text = try PolicyLoading.text(of: file)
-        let parsing = PolicyParser.parse(text: text, file: file, environment: ProcessInfo.processInfo.environment)
+        let parsing = PolicyParser.parse(
+          text: text, file: file, environment: ProcessInfo.processInfo.environment, knowsTimeZone: BudgetCalendar.knows)
         lines += parsing.diagnostics.map(\.description)
         // The prices that it names are part of what it says.
         if let policy = parsing.policy { _ = try PolicyLoading.prices(of: policy, relativeTo: file) }

@@ -4,7 +4,9 @@ import AdmissionCore
 import BrokerEngine
 import EventLoop
 import LedgerStore
+import LedgerVocabulary
 import PolicyFile
+import TextForms
 
 final class LedgerBridge: LedgerPort {
   var onCommitted: ((UInt64) -> Void)?

@@ -4,6 +4,7 @@ import AdmissionCore
 import EventLoop
 import Foundation
 import LedgerStore
+import TextForms
 
 final class LedgerQuestions {
   typealias Continuation = (Result<UsageReport, LedgerError>) -> Void

@@ -2,12 +2,14 @@
 import BrokerEngine
 import Foundation
 import PolicyFile
+import Pricing
 
 enum PolicyLoading {
   /// Reads and checks a file; throws all mistakes as one text.
   static func policy(at path: String) throws -> Policy {
     let parsing = PolicyParser.parse(
-      text: try text(of: path), file: path, environment: ProcessInfo.processInfo.environment)
+      text: try text(of: path), file: path, environment: ProcessInfo.processInfo.environment,
+      knowsTimeZone: BudgetCalendar.knows)
     guard let policy = parsing.policy, parsing.diagnostics.isEmpty else {
       throw Refusal(parsing.diagnostics.map(\.description).joined(separator: "\n"))
     }

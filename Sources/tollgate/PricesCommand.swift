@@ -4,6 +4,7 @@ import ArgumentParser
 import BrokerEngine
 import Foundation
 import PolicyFile
+import Pricing
 import ProcessOutput
 
 struct PricesCommand: ParsableCommand {

@@ -5,6 +5,7 @@ import Foundation
 import HTTPMessage
 import PolicyFile
 import Testing
+import TextForms
 
 @testable import AdminConsole
 @testable import LedgerStore

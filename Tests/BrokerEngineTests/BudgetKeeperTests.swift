@@ -1,7 +1,9 @@
 // The calendar side of budgets: what the core is told when windows and raises end, and when the machine's clock is set.
 import AdmissionCore
+import LedgerVocabulary
 import PolicyFile
 import Testing
+import TextForms
 
 @testable import BrokerEngine
 

@@ -2,7 +2,9 @@
 import AdmissionCore
 import EventLoop
 import HTTPMessage
+import LedgerVocabulary
 import PolicyFile
+import Pricing
 import Testing
 
 @testable import BrokerEngine

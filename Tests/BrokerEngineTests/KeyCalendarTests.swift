@@ -3,6 +3,7 @@ import AdmissionCore
 import HTTPMessage
 import PolicyFile
 import Testing
+import TextForms
 
 @testable import BrokerEngine
 

@@ -1,6 +1,7 @@
 // Labels of metrics: what the policy lists and what was really used, whatever clients invent.
 import AdmissionCore
 import PolicyFile
+import Pricing
 import Testing
 
 @testable import BrokerEngine

@@ -2,6 +2,7 @@
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
+import Pricing
 import Testing
 
 @testable import BrokerEngine

@@ -2,7 +2,9 @@
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
+import Pricing
 import Testing
+import TextForms
 
 @testable import BrokerEngine
 

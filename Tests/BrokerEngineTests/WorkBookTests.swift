@@ -1,5 +1,6 @@
 // Work that is charged when its end is read: once, for what is new, bounded, and the same after a restart.
 import AdmissionCore
+import LedgerVocabulary
 import Testing
 
 @testable import BrokerEngine

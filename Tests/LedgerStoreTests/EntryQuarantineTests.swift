@@ -2,6 +2,7 @@
 import AdmissionCore
 import Foundation
 import GRDB
+import LedgerVocabulary
 import Synchronization
 import Testing
 

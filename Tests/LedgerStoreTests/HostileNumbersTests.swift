@@ -1,7 +1,9 @@
 // Books with numbers that cannot be true, as version 0.1.0 wrote them, are read, summed and carried into a new start.
 import AdmissionCore
 import GRDB
+import LedgerVocabulary
 import Testing
+import TextForms
 
 @testable import LedgerStore
 

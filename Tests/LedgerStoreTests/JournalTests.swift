@@ -1,6 +1,7 @@
 // The journal: entries come back as they were, cut frames end the reading, files take turns, another ledger's entries stay out.
 import AdmissionCore
 import Foundation
+import LedgerVocabulary
 import Testing
 
 @testable import LedgerStore

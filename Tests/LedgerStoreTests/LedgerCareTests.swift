@@ -1,7 +1,9 @@
 // Pruning removes what is old and keeps what budgets need; a backup is whole and never replaces a file unasked.
 import AdmissionCore
 import Foundation
+import LedgerVocabulary
 import Testing
+import TextForms
 
 @testable import LedgerStore
 

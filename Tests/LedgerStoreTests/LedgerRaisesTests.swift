@@ -1,5 +1,6 @@
 // Raises of budgets that still hold are found again.
 import AdmissionCore
+import LedgerVocabulary
 import Testing
 
 @testable import LedgerStore

@@ -1,7 +1,9 @@
 // After a crash: open holds are presumed at their estimate, once; ended calls are left alone; requests get their row.
 import AdmissionCore
 import Foundation
+import LedgerVocabulary
 import Testing
+import TextForms
 
 @testable import LedgerStore
 

@@ -1,7 +1,9 @@
 // What a starting broker is told of the past: sums by caller and window, and the attempts of the last minutes.
 import AdmissionCore
 import Foundation
+import LedgerVocabulary
 import Testing
+import TextForms
 
 @testable import LedgerStore
 

@@ -3,8 +3,10 @@ import AdmissionCore
 import Foundation
 import GRDB
 import LedgerStore
+import LedgerVocabulary
 import Synchronization
 import Testing
+import TextForms
 
 /// A place for one test's files; removed with it.
 final class Place: Sendable {

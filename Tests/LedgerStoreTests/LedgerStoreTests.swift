@@ -2,7 +2,9 @@
 import AdmissionCore
 import Foundation
 import GRDB
+import LedgerVocabulary
 import Testing
+import TextForms
 
 @testable import LedgerStore
 

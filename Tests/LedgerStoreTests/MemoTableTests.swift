@@ -1,5 +1,6 @@
 // What a broker wants to know again: the newest word of each name, bounded, also after a restart and from the journal.
 import AdmissionCore
+import LedgerVocabulary
 import Testing
 
 @testable import LedgerStore

@@ -2,6 +2,7 @@
 import AdmissionCore
 import Foundation
 import Testing
+import TextForms
 
 @testable import LedgerStore
 

@@ -1,6 +1,7 @@
 // Reports: exact sums by every dimension, totals that are the sum of the rows, and the limits of time at, under and over.
 import AdmissionCore
 import Foundation
+import LedgerVocabulary
 import Testing
 
 @testable import LedgerStore

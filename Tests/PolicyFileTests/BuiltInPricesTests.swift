@@ -1,7 +1,9 @@
 // The built-in table is a prices file without mistakes, and says what the vendors list.
 import AdmissionCore
 import PolicyFile
+import Pricing
 import Testing
+import TextForms
 
 @Suite struct BuiltInPricesTests {
   @Test func parses() {

@@ -1,7 +1,9 @@
 // Values of the prices file. Its mistakes are in Fixtures/prices/.
 import AdmissionCore
 import PolicyFile
+import Pricing
 import Testing
+import TextForms
 
 @Suite struct PriceListParserTests {
   @Test func everyFieldReachesTheList() throws {

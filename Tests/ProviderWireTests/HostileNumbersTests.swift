@@ -1,6 +1,7 @@
 // Numbers that nobody can mean go through every reader of answers, heads and requests: what comes out is in its range.
 import AdmissionCore
 import HTTPMessage
+import Pricing
 import Testing
 
 @testable import ProviderWire

@@ -1,6 +1,7 @@
 // How the counts of one answer are merged: golden usage objects of vendors and of gateways that mix their words, each in one
 // piece and byte by byte.
 import AdmissionCore
+import Pricing
 import Testing
 
 @testable import ProviderWire

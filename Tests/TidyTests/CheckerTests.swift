@@ -33,8 +33,9 @@ import Testing
   }
 
   @Test func oneFileMayImportMore() {
-    #expect(swift("Sources/PolicyFile/BudgetCalendar.swift", "import Foundation").isEmpty)
-    #expect(swift("Sources/PolicyFile/BudgetCalendar.swift", "import Glibc").count == 1)
+    #expect(swift("Sources/BrokerEngine/BudgetCalendar.swift", "import Foundation").isEmpty)
+    #expect(swift("Sources/BrokerEngine/BudgetCalendar.swift", "import GRDB").count == 1)
+    #expect(swift("Sources/BrokerEngine/BudgetKeeper.swift", "import Foundation").count == 1)
   }
 
   @Test func unknownTargetMustBeDeclared() {

@@ -7,18 +7,21 @@ enum SwiftRules {
     "AdmissionCore": ["DequeModule", "HeapModule"],
     "TextForms": [],
     "HTTPMessage": [],
-    "PolicyFile": ["AdmissionCore", "TextForms", "Yams"],
-    "ProviderWire": ["AdmissionCore", "HTTPMessage", "TextForms", "CSimdjson", "CZlib", "CZstd"],
+    "Pricing": ["AdmissionCore", "TextForms"],
+    "LedgerVocabulary": ["AdmissionCore", "Pricing", "TextForms"],
+    "PolicyFile": ["AdmissionCore", "Pricing", "TextForms", "Yams"],
+    "ProviderWire": ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"],
     "EventLoop": platform.union(["CUV"]),
     "ProcessOutput": platform.union(["Foundation"]),
     "HTTPEndpoint": platform.union(["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
     "UpstreamHTTP": platform.union(["EventLoop", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
     "BrokerEngine": platform.union([
-      "AdmissionCore", "PolicyFile", "ProviderWire", "HTTPMessage", "TextForms", "EventLoop", "DequeModule",
-      "HeapModule",
-      "Logging",
+      "AdmissionCore", "LedgerVocabulary", "PolicyFile", "Pricing", "ProviderWire", "HTTPMessage", "TextForms",
+      "EventLoop", "DequeModule", "HeapModule", "Logging",
     ]),
-    "LedgerStore": platform.union(["AdmissionCore", "TextForms", "DequeModule", "GRDB", "GRDBSQLite", "Foundation"]),
+    "LedgerStore": platform.union([
+      "AdmissionCore", "LedgerVocabulary", "Pricing", "TextForms", "DequeModule", "GRDB", "GRDBSQLite", "Foundation",
+    ]),
     "AdminConsole": platform.union([
       "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "TextForms", "EventLoop",
     ]),
@@ -31,18 +34,23 @@ enum SwiftRules {
     "PolicyLab": ["AdmissionCore", "HeapModule"],
     "TollgateTesting": ["AdmissionCore", "PolicyLab"],
     "tollgate": platform.union([
-      "AdmissionCore", "TextForms", "PolicyFile", "ProviderWire", "EventLoop", "HTTPMessage", "HTTPEndpoint",
-      "UpstreamHTTP",
-      "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator", "FleetSimulator", "ProcessOutput",
+      "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "ProviderWire", "EventLoop",
+      "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator",
+      "FleetSimulator", "ProcessOutput",
       "PolicyLab", "ArgumentParser", "COpenSSL", "Logging", "Foundation",
     ]),
-    "tollgate-dev": platform.union(["AdmissionCore", "LedgerStore", "ProcessOutput", "ArgumentParser", "Foundation"]),
+    "tollgate-dev": platform.union([
+      "AdmissionCore", "LedgerStore", "LedgerVocabulary", "ProcessOutput", "TextForms", "ArgumentParser", "Foundation",
+    ]),
   ]
   /// What single files may import besides: the calendar of budgets needs the machine's time zone rules.
-  static let importsOfFiles: [String: Set<String>] = ["Sources/PolicyFile/BudgetCalendar.swift": ["Foundation"]]
+  static let importsOfFiles: [String: Set<String>] = ["Sources/BrokerEngine/BudgetCalendar.swift": ["Foundation"]]
   private static let platform: Set<String> = ["Glibc", "Darwin", "Musl", "Synchronization"]
 
-  static let pureTargets: Set<String> = ["AdmissionCore", "TextForms", "HTTPMessage", "PolicyFile", "ProviderWire"]
+  static let pureTargets: Set<String> = [
+    "AdmissionCore", "TextForms", "HTTPMessage", "Pricing", "LedgerVocabulary", "PolicyFile", "ProviderWire",
+    "PolicyLab",
+  ]
   /// The files that may hold pointers, because they call a C library or the system with them or hand on what those lent. The parser of
   /// requests, and whatever is new, is none of them.
   static let pointerFiles: [String: Set<String>] = [

@@ -63,7 +63,8 @@ public struct Candidate: Sendable {
 }
 
 /// What a hold is reckoned with. Per token in nano-dollars times 1,000 (so that USD per 1M tokens × 1,000,000): whole numbers for
-/// every listed price.
+/// every listed price. Here with as much arithmetic as the core decides by: what a call that is still to come may cost at most of what is
+/// known. Price lists, tiers and what a call did cost are `Pricing`'s.
 public struct CallPrice: Sendable, Hashable {
   public var inputMicroPerToken: Int64
   public var outputMicroPerToken: Int64

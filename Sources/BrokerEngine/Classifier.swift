@@ -4,6 +4,8 @@
 // the reason is kept in words. An unknown value is no error: it is reported for a metric and the next source is
 // asked. Without rules and headers a decision allocates nothing.
 import AdmissionCore
+import PolicyFile
+import TextForms
 
 /// What classification looks at beside header fields.
 public struct ClassificationFacts: Sendable {
@@ -100,7 +102,7 @@ public struct Classifier: Sendable {
       }
     }
     if let value = header("x-tollgate-kind") ?? (hasHints ? facts.pathHints["kind"] : nil) {
-      let kind = trimmed(value).lowercased()
+      let kind = ASCIIText.trimmed(value).lowercased()
       if let priority = kinds[kind] {
         result.kind = kind
         if !isDecided {
@@ -163,26 +165,14 @@ public struct Classifier: Sendable {
   }
 }
 
-extension Priority {
-  /// `high`, `normal` or `low` in any case, blanks around it ignored.
-  public init?(name: String) {
-    let text = trimmed(name)
-    for priority in Priority.allCases where equalIgnoringCase(text, priority.name) {
-      self = priority
-      return
-    }
-    return nil
-  }
-}
-
 /// What agents tell about their own calls.
 enum ClientHints {
   /// Claude Code's request classes: `main` is a turn of the conversation that a user looks at.
   static func claudeCode(_ value: String) -> Priority? {
-    let text = trimmed(value)
-    if equalIgnoringCase(text, "main") { return .high }
-    if equalIgnoringCase(text, "subagent") || equalIgnoringCase(text, "workflow") { return .normal }
-    if equalIgnoringCase(text, "compaction") || equalIgnoringCase(text, "auxiliary") { return .low }
+    let text = ASCIIText.trimmed(value)
+    if ASCIIText.areEqual(text, "main") { return .high }
+    if ASCIIText.areEqual(text, "subagent") || ASCIIText.areEqual(text, "workflow") { return .normal }
+    if ASCIIText.areEqual(text, "compaction") || ASCIIText.areEqual(text, "auxiliary") { return .low }
     return nil
   }
 
@@ -190,10 +180,10 @@ enum ClientHints {
   /// `thread_source` is `user` where the thread belongs to a person.
   static func codex(_ value: String) -> Priority? {
     guard let kind = codexKind(value) else { return nil }
-    if equalIgnoringCase(kind, "turn") {
-      return member("thread_source", of: value).map { equalIgnoringCase($0, "user") } == false ? .normal : .high
+    if ASCIIText.areEqual(kind, "turn") {
+      return member("thread_source", of: value).map { ASCIIText.areEqual($0, "user") } == false ? .normal : .high
     }
-    for low in ["compaction", "memory", "prewarm"] where equalIgnoringCase(kind, low) { return .low }
+    for low in ["compaction", "memory", "prewarm"] where ASCIIText.areEqual(kind, low) { return .low }
     return nil
   }
 
@@ -245,22 +235,3 @@ enum ClientHints {
     return found
   }
 }
-
-/// Without blanks at the ends.
-func trimmed(_ text: String) -> Substring {
-  guard let first = text.utf8.first, let last = text.utf8.last else { return "" }
-  if first > 0x20, last > 0x20 { return text[...] }
-  let start = text.utf8.firstIndex { $0 > 0x20 } ?? text.endIndex
-  let end = text.utf8.lastIndex { $0 > 0x20 }.map { text.utf8.index(after: $0) } ?? start
-  return start <= end ? text[start..<end] : ""
-}
-
-/// Equal when ASCII case is ignored.
-func equalIgnoringCase(_ left: some StringProtocol, _ right: String) -> Bool {
-  let left = left.utf8
-  let right = right.utf8
-  guard left.count == right.count else { return false }
-  return zip(left, right).allSatisfy { asciiLower($0) == asciiLower($1) }
-}
-
-private func asciiLower(_ byte: UInt8) -> UInt8 { byte >= 0x41 && byte <= 0x5A ? byte | 0x20 : byte }

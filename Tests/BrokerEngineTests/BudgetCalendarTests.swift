@@ -1,8 +1,9 @@
 // Windows of budgets: clock changes both ways, month ends, leap days, year ends, odd time zones.
 import AdmissionCore
+import BrokerEngine
 import Foundation
-import PolicyFile
 import Testing
+import TextForms
 
 @Suite struct BudgetCalendarTests {
   private func at(_ text: String) -> WallInstant {

@@ -3,8 +3,6 @@
 // Promises: exact to the nano-dollar (`CallCost`); a provider's own `usage.cost` wins; a model without a price costs "unknown", never
 // zero; the look-up of a model costs one dictionary access, whatever the length of the list.
 import AdmissionCore
-import PolicyFile
-import ProviderWire
 import TextForms
 
 /// One policy's prices. A class, because it remembers what it looked up.
@@ -24,7 +22,7 @@ public final class PriceBook {
   }
 
   /// No price of the list has days or hours: mostly so, and asked with each call.
-  let isStill: Bool
+  public let isStill: Bool
 
   public init(_ list: PriceList) {
     self.list = list
@@ -34,7 +32,7 @@ public final class PriceBook {
   public var version: String { list.version }
 
   /// When some price becomes another one next; nil where none does.
-  func nextChange(after wall: Int64) -> Int64? { isStill ? nil : list.nextChange(after: wall) }
+  public func nextChange(after wall: Int64) -> Int64? { isStill ? nil : list.nextChange(after: wall) }
 
   /// The price of a model at a moment; nil where the list has none.
   /// - Parameter wall: nanoseconds since 1970.
@@ -147,14 +145,5 @@ extension ModelPrice {
     rates.perAudioSecond = perAudioSecond
     rates.factor = factor
     return rates
-  }
-}
-
-extension CalendarDay {
-  /// Days after 1970-01-01; nil before year 1.
-  init?(daysSince1970: Int64) {
-    let date = CivilDate(daysSince1970: daysSince1970)
-    guard date.year >= 1 else { return nil }
-    self.init(year: Int(date.year), month: Int(date.month), day: Int(date.day))
   }
 }

@@ -1,7 +1,8 @@
 // Which price holds for a model, a day, a tier and a length; days and hours.
 import AdmissionCore
-import PolicyFile
+import Pricing
 import Testing
+import TextForms
 
 @Suite struct PriceListTests {
   private func day(_ text: String) throws -> CalendarDay { try #require(CalendarDay(text)) }

@@ -1,8 +1,7 @@
 // The cost of a call: the vendors' formulas with their own numbers, ends of the ranges, prices that are missing.
 import AdmissionCore
+import Pricing
 import Testing
-
-@testable import ProviderWire
 
 @Suite struct CallCostTests {
   @Test func openAIsFormula() {

@@ -1,10 +1,10 @@
 // What the providers' own payloads cost by the built-in list, worked out by hand.
 import AdmissionCore
 import PolicyFile
+import Pricing
 import ProviderWire
 import Testing
-
-@testable import BrokerEngine
+import TextForms
 
 /// 2026-11-20 12:00 UTC.
 private let noon: Int64 = 1_795_176_000_000_000_000

@@ -1,5 +1,5 @@
 // What a call costs, from what the provider counted and the rates that apply: whole numbers, exact to the nano-dollar.
-// The rates of a model, tier, size and day are picked by whoever holds the price list.
+// The rates of a model, tier, size and day are picked by `PriceBook`.
 import AdmissionCore
 
 /// Rates of one call. Unit: millionths of a US dollar per 1M tokens, which is thousandths of a nano-dollar per token;

@@ -1,8 +1,9 @@
 // Each source of a class, in its order, valid and invalid; the clamp; the reasons in words.
 import AdmissionCore
+import PolicyFile
 import Testing
 
-@testable import PolicyFile
+@testable import BrokerEngine
 
 @Suite struct ClassifierTests {
   private func classify(

@@ -1,20 +1,8 @@
 // What the ledger is told, as values: one entry before an attempt's bytes leave, one at its end, one at the request's end, and
 // one for each change of keys, breakers, budgets and rules. Never a prompt, an answer or a secret.
-
-/// Nanoseconds since 1970, UTC.
-public struct WallInstant: Hashable, Comparable, Sendable {
-  public var nanoseconds: Int64
-  public init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
-  public static func < (left: WallInstant, right: WallInstant) -> Bool { left.nanoseconds < right.nanoseconds }
-}
-
-/// The start of a client key's hash, in hexadecimal: enough to tell a tenant's keys apart, nothing to call with.
-public struct ClientKeyID: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
-  public var name: String
-  public init(_ name: String) { self.name = name }
-  public init(stringLiteral value: String) { name = value }
-  public var description: String { name }
-}
+import AdmissionCore
+import Pricing
+import TextForms
 
 /// One thing to be written down. Entries are written in the order in which they are given.
 public enum LedgerEntry: Sendable, Equatable {
@@ -70,18 +58,6 @@ public struct AttemptHold: Sendable, Equatable {
     self.held = held
     self.priceVersion = priceVersion
   }
-}
-
-/// Where a cost came from.
-public enum CostSource: String, Sendable, CaseIterable {
-  /// The price list.
-  case prices
-  /// The provider's own `usage.cost`.
-  case provider
-  /// Nothing was charged: nothing sent, an error answer, a free call.
-  case free
-  /// Tokens without a price.
-  case unknown
 }
 
 /// How an attempt ended, and what it cost.
@@ -236,31 +212,5 @@ public struct LedgerMemo: Sendable, Equatable {
     self.kind = kind
     self.name = name
     self.value = value
-  }
-}
-
-/// What the books know about an attempt of the last minutes, for limiters that start again.
-public struct PastAttempt: Sendable, Equatable {
-  public var request: RequestID
-  /// How long ago it was sent.
-  public var age: Span
-  public var tenant: TenantID
-  public var provider: ProviderID
-  public var key: KeyID?
-  public var model: String
-  /// What it used, or what was reserved for it where its end is not known.
-  public var usage: Usage
-
-  public init(
-    request: RequestID, age: Span, tenant: TenantID, provider: ProviderID, key: KeyID? = nil, model: String,
-    usage: Usage
-  ) {
-    self.request = request
-    self.age = age
-    self.tenant = tenant
-    self.provider = provider
-    self.key = key
-    self.model = model
-    self.usage = usage
   }
 }
