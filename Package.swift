@@ -56,6 +56,7 @@ let package = Package(
     library("AdmissionCore", [deque, heap]),
     library("TextForms"),
     library("HTTPMessage"),
+    library("HTTP1Codec", ["HTTPMessage", "TextForms"]),
     library("Pricing", ["AdmissionCore", "TextForms"], resources: [.embedInCode("prices.yaml")]),
     library("LedgerVocabulary", ["AdmissionCore", "Pricing", "TextForms"]),
     library("PolicyFile", ["AdmissionCore", "Pricing", "TextForms", .product(name: "Yams", package: "Yams")]),
@@ -64,8 +65,8 @@ let package = Package(
     // Shells.
     library("EventLoop", ["CUV"]),
     library("ProcessOutput"),
-    library("HTTPEndpoint", ["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
-    library("UpstreamHTTP", ["EventLoop", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
+    library("HTTPEndpoint", ["EventLoop", "HTTP1Codec", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
+    library("UpstreamHTTP", ["EventLoop", "HTTP1Codec", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
     library(
       "BrokerEngine",
       [
@@ -108,6 +109,7 @@ let package = Package(
     tests("AdmissionCore", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("TextForms", ["TextForms"]),
     tests("HTTPMessage", ["HTTPMessage"]),
+    tests("HTTP1Codec", ["HTTP1Codec"]),
     tests("Pricing", ["Pricing", "PolicyFile", "ProviderWire", "TextForms"]),
     tests("LedgerVocabulary", ["LedgerVocabulary"]),
     tests("PolicyFile", ["PolicyFile", "Pricing", "TextForms"], exclude: ["Fixtures"]),

@@ -1,5 +1,6 @@
 // Fields in the form in which nghttp2 takes them: lower-case names, and pointers that hold for one call.
 import CNghttp2
+import HTTP1Codec
 import HTTPMessage
 
 struct FieldBlock {

@@ -1,4 +1,5 @@
 // One request and answer on an HTTP/1.1 connection. It only keeps state; the session does the work.
+import HTTP1Codec
 import HTTPMessage
 
 final class HTTP1Exchange: HTTPExchange, ArrivingBody {

@@ -2,6 +2,7 @@
 //
 // Promises: at most one exchange at a time; further requests wait as bytes, bounded; an exchange's end is reported from
 // `receive`, `outputMoved`, `tick` or `connectionLost`, never inside the handler's own call.
+import HTTP1Codec
 import HTTPMessage
 
 final class HTTP1Session: Session {
@@ -186,17 +187,18 @@ final class HTTP1Session: Session {
           continue
         }
         // A method begins with a letter: other protocols (TLS among them) are told so at once.
-        guard ByteSyntax.token[Int(bytes[at])] || bytes[at] == 0x0D || bytes[at] == 0x0A else {
+        guard RequestHeadParser.mayBegin(with: bytes[at]) else {
           refuse(.malformed("the request does not begin with a method; this port speaks HTTP"), target: nil)
           return bytes.endIndex
         }
-        switch scan.look(in: bytes[at...], limit: limits.values.headerBytes) {
+        let rest = bytes[at...]
+        switch scan.look(in: rest.span, limit: limits.values.headerBytes) {
         case .incomplete: return at
         case .refused(let refusal): refuse(refusal, target: nil)
         case .complete(let length):
           scan = HeadScan()
           emptyLines = 0
-          let head = bytes[at..<at + length]
+          let head = Array(bytes[at..<at + length])
           at += length
           begin(head, hasMore: at < bytes.endIndex)
         }
@@ -239,10 +241,10 @@ final class HTTP1Session: Session {
     }
   }
 
-  private func begin(_ bytes: ArraySlice<UInt8>, hasMore: Bool) {
+  private func begin(_ block: [UInt8], hasMore: Bool) {
     let parsed: ParsedRequestHead
     do throws(HeadError) {
-      parsed = try RequestHeadParser(maxFields: limits.values.headerFields).parse(bytes)
+      parsed = try RequestHeadParser(maxFields: limits.values.headerFields).parse(block)
     } catch {
       refuse(error.refusal, target: error.target)
       return
@@ -296,7 +298,8 @@ final class HTTP1Session: Session {
     if case .finished = exchange.phase { return }
     if case .held = input, keptStart < kept.count {
       var lookahead = HeadScan()
-      if case .complete = lookahead.look(in: kept[keptStart...], limit: limits.values.headerBytes) { return }
+      let rest = kept[keptStart...]
+      if case .complete = lookahead.look(in: rest.span, limit: limits.values.headerBytes) { return }
     }
     // A client that is through with sending before it has the answer has left (HAProxy's `abortonclose`).
     fate = .broken

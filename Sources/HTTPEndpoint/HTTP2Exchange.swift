@@ -1,4 +1,5 @@
 // One HTTP/2 stream: a request that is put together from header callbacks and DATA frames, and its answer.
+import HTTP1Codec
 import HTTPMessage
 
 final class HTTP2Exchange: HTTPExchange, ArrivingBody {
@@ -163,7 +164,7 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
       refusal = .unsupported(RequestHeadParser.unsupportedMethod)
     } else if first != UInt8(ascii: "/"), !(first == UInt8(ascii: "*") && method == "OPTIONS") {
       refusal = .malformed("the :path is not a path")
-    } else if !head.target.utf8.allSatisfy({ ByteSyntax.target[Int($0)] }) {
+    } else if !head.target.utf8.allSatisfy({ ByteSyntax.target.contains($0) }) {
       refusal = .malformed("the :path holds a byte that paths may not have")
     } else if let contentLength, contentLength > limits.bodyBytes {
       refusal = .bodyTooLarge(limit: limits.bodyBytes)

@@ -3,6 +3,7 @@
 // Promises: an exchange's end is reported from `outputMoved` or `connectionLost`, never inside the handler's own call;
 // output is framed only while less than `framedBytes` wait for the socket; floods are answered with GOAWAY.
 import CNghttp2
+import HTTP1Codec
 import HTTPMessage
 
 final class HTTP2Session: Session {

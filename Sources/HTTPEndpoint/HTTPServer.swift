@@ -1,6 +1,7 @@
 // The server: listeners, connections, and the two things that happen to all of them: one flush at the end of a turn,
 // one look at the clock per second.
 import EventLoop
+import HTTP1Codec
 import HTTPMessage
 
 #if canImport(Glibc)

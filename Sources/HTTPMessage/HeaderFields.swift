@@ -1,7 +1,8 @@
 // Header fields as they came over the wire: names keep their case, values keep their bytes.
 //
 // One allocation holds the text of all fields and one their positions, so that a message of thirty
-// fields costs two allocations and can be forwarded without being copied field by field.
+// fields costs two allocations and can be forwarded without being copied field by field. That text may be the block that came over the
+// wire: then no field is copied at all, and what stands between them (colons, line ends) is kept but never shown.
 
 /// An ordered list of header fields; names may repeat. Lookup ignores ASCII case (RFC 9110 section 5.1).
 public struct HeaderFields: Sendable {
@@ -9,19 +10,32 @@ public struct HeaderFields: Sendable {
   @usableFromInline struct Position: Sendable {
     @usableFromInline var nameStart: UInt32
     @usableFromInline var nameLength: UInt32
+    /// Never before the end of the name.
+    @usableFromInline var valueStart: UInt32
     @usableFromInline var valueLength: UInt32
-    @inlinable var valueStart: UInt32 { nameStart + nameLength }
 
-    @inlinable init(nameStart: UInt32, nameLength: UInt32, valueLength: UInt32) {
-      self.nameStart = nameStart
-      self.nameLength = nameLength
-      self.valueLength = valueLength
+    @inlinable init(nameStart: Int, nameLength: Int, valueStart: Int, valueLength: Int) {
+      self.nameStart = UInt32(truncatingIfNeeded: nameStart)
+      self.nameLength = UInt32(truncatingIfNeeded: nameLength)
+      self.valueStart = UInt32(truncatingIfNeeded: valueStart)
+      self.valueLength = UInt32(truncatingIfNeeded: valueLength)
+    }
+
+    /// From the name's first byte to the value's last, with what stands between them.
+    @inlinable var whole: Range<Int> { Int(nameStart)..<Int(valueStart) + Int(valueLength) }
+
+    /// The same field in a text in which it begins at `start`.
+    @inlinable func moved(to start: Int) -> Position {
+      Position(
+        nameStart: start, nameLength: Int(nameLength), valueStart: start + Int(valueStart - nameStart),
+        valueLength: Int(valueLength))
     }
   }
 
-  /// Names and values, back to back: name, value, name, value.
+  /// Names and values, each field's name in front of its value; where the text is a block that came, other bytes between them.
   @usableFromInline var storage: [UInt8] = []
   @usableFromInline var positions: [Position] = []
+  @usableFromInline var bytesOfFields = 0
 
   @inlinable public init() {}
 
@@ -40,19 +54,27 @@ public struct HeaderFields: Sendable {
   public init(packed text: [UInt8], lengths: [(name: UInt32, value: UInt32)]) {
     precondition(lengths.reduce(0) { $0 + Int($1.name) + Int($1.value) } == text.count, "lengths do not fit the text")
     storage = text
+    bytesOfFields = text.count
     positions.reserveCapacity(lengths.count)
-    var start: UInt32 = 0
+    var start = 0
     for length in lengths {
-      positions.append(Position(nameStart: start, nameLength: length.name, valueLength: length.value))
-      start += length.name + length.value
+      let (name, value) = (Int(length.name), Int(length.value))
+      positions.append(Position(nameStart: start, nameLength: name, valueStart: start + name, valueLength: value))
+      start += name + value
     }
+  }
+
+  /// Takes a block of text as it came; ``append(nameAt:valueAt:)`` then says where in it the fields lie.
+  @inlinable public init(block: [UInt8], fields: Int) {
+    storage = block
+    positions.reserveCapacity(fields)
   }
 
   @inlinable public var count: Int { positions.count }
   @inlinable public var isEmpty: Bool { positions.isEmpty }
 
   /// Bytes of all names and values together.
-  @inlinable public var byteCount: Int { storage.count }
+  @inlinable public var byteCount: Int { bytesOfFields }
 
   @inlinable public mutating func append(name: String, value: String) {
     append(name: name.utf8, value: value.utf8)
@@ -63,10 +85,7 @@ public struct HeaderFields: Sendable {
     storage.append(contentsOf: name)
     let middle = storage.count
     storage.append(contentsOf: value)
-    positions.append(
-      Position(
-        nameStart: UInt32(truncatingIfNeeded: start), nameLength: UInt32(truncatingIfNeeded: middle - start),
-        valueLength: UInt32(truncatingIfNeeded: storage.count - middle)))
+    add(start, middle, middle, storage.count)
   }
 
   /// The same for bytes that lie in arrays: the way of the parsers, without the cost of a generic call.
@@ -74,33 +93,46 @@ public struct HeaderFields: Sendable {
     let start = storage.count
     storage.append(contentsOf: name)
     storage.append(contentsOf: value)
+    add(start, start + name.count, start + name.count, storage.count)
+  }
+
+  /// Adds a field of the block that ``init(block:fields:)`` took. The ranges must lie in it, the name's in front of the value's.
+  @inlinable public mutating func append(nameAt name: Range<Int>, valueAt value: Range<Int>) {
+    precondition(
+      name.lowerBound >= 0 && name.upperBound <= value.lowerBound && value.upperBound <= storage.count,
+      "the field does not lie in the block")
+    add(name.lowerBound, name.upperBound, value.lowerBound, value.upperBound)
+  }
+
+  /// Appends a field of a line as it came. The ranges count from the line's first byte, and lie as ``append(nameAt:valueAt:)`` says.
+  @inlinable public mutating func append(line: ArraySlice<UInt8>, nameAt name: Range<Int>, valueAt value: Range<Int>) {
+    let start = storage.count - name.lowerBound
+    storage.append(contentsOf: line[line.startIndex + name.lowerBound..<line.startIndex + value.upperBound])
+    append(nameAt: name.lowerBound + start..<name.upperBound + start, valueAt: value.lowerBound + start..<storage.count)
+  }
+
+  @inlinable mutating func add(_ nameStart: Int, _ nameEnd: Int, _ valueStart: Int, _ valueEnd: Int) {
+    let (nameLength, valueLength) = (nameEnd - nameStart, valueEnd - valueStart)
+    bytesOfFields += nameLength + valueLength
     positions.append(
-      Position(
-        nameStart: UInt32(truncatingIfNeeded: start), nameLength: UInt32(truncatingIfNeeded: name.count),
-        valueLength: UInt32(truncatingIfNeeded: value.count)))
+      Position(nameStart: nameStart, nameLength: nameLength, valueStart: valueStart, valueLength: valueLength))
   }
 
   /// Appends the field at `index` of another list, without going through text.
   @inlinable public mutating func append(fieldAt index: Int, of other: HeaderFields) {
     let position = other.positions[index]
-    let start = Int(position.nameStart)
-    let length = Int(position.nameLength) + Int(position.valueLength)
-    let newStart = UInt32(truncatingIfNeeded: storage.count)
-    storage.append(contentsOf: other.storage[start..<start + length])
-    positions.append(
-      Position(nameStart: newStart, nameLength: position.nameLength, valueLength: position.valueLength))
+    positions.append(position.moved(to: storage.count))
+    storage.append(contentsOf: other.storage[position.whole])
+    bytesOfFields += Int(position.nameLength) + Int(position.valueLength)
   }
 
   /// Appends every field of another list.
   @inlinable public mutating func append(contentsOf other: HeaderFields) {
-    let offset = UInt32(truncatingIfNeeded: storage.count)
+    let offset = storage.count
     storage.append(contentsOf: other.storage)
     positions.reserveCapacity(positions.count + other.positions.count)
-    for position in other.positions {
-      positions.append(
-        Position(
-          nameStart: position.nameStart + offset, nameLength: position.nameLength, valueLength: position.valueLength))
-    }
+    for position in other.positions { positions.append(position.moved(to: Int(position.nameStart) + offset)) }
+    bytesOfFields += other.byteCount
   }
 
   /// The bytes of the name at `index`, in the sender's case.

@@ -5,6 +5,7 @@
 // a request whose method is not idempotent is sent a second time only by the rule of `SecondSending`, and once.
 import CCurl
 import EventLoop
+import HTTP1Codec
 import HTTPMessage
 
 final class CurlTransfer: CallCarrier {
@@ -266,7 +267,7 @@ final class CurlTransfer: CallCarrier {
 
   private func receivedHeader(_ line: UnsafeBufferPointer<UInt8>) -> Int {
     guard let call, !call.isCancelled else { return Int(CURL_WRITEFUNC_ERROR) }
-    switch head.take(line, limit: maxHeaderBytes) {
+    switch head.take(Array(line)[...], limit: maxHeaderBytes) {
     case .more: break
     case .malformed(let why):
       malformed = why

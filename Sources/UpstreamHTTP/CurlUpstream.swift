@@ -195,7 +195,7 @@ public final class CurlUpstream: Upstream {
           multiplexer.look()
           return multiplexer.take(carrier)
         }
-        guard let head = requestHeadText(request, destination) else {
+        guard let head = request.headText(destination) else {
           throw TransferSetupFailure(option: "a request header field", code: CURLE_BAD_FUNCTION_ARGUMENT)
         }
         let connection = pool.takeIdle(destination.origin) ?? DirectConnection(self, pool, destination)
@@ -226,7 +226,7 @@ public final class CurlUpstream: Upstream {
   ) {
     guard let call = waiting.call, let request = waiting.request else { return }
     do throws(TransferSetupFailure) {
-      guard let destination = try pool.destination(of: request.url), let head = requestHeadText(request, destination)
+      guard let destination = try pool.destination(of: request.url), let head = request.headText(destination)
       else { throw TransferSetupFailure(option: "a request header field", code: CURLE_BAD_FUNCTION_ARGUMENT) }
       let connection: DirectConnection
       if let opened {

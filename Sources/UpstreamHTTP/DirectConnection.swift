@@ -9,6 +9,7 @@
 // what arrives is read from the socket into one buffer of the upstream and copied once, a bounded number of reads an event.
 import CCurl
 import EventLoop
+import HTTP1Codec
 import HTTPMessage
 
 #if canImport(Glibc)
@@ -275,7 +276,7 @@ final class DirectConnection: CallCarrier {
       let buffer = upstream.receiveBuffer
       switch receiveSome(buffer) {
       case .bytes(let count):
-        consume(UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[..<count]), call)
+        consume(Array(UnsafeMutableBufferPointer(rebasing: buffer[..<count])), call)
         // A short read emptied the socket; TLS knows only by asking again.
         if !isTLS, !untilEmpty, count < buffer.count { return }
       case .wouldBlock: return
@@ -300,10 +301,10 @@ final class DirectConnection: CallCarrier {
   /// whatever OpenSSL's options say.
   private var endIsUnsaid: Bool { isTLS && dialed?.handle.heardGoodbye == false }
 
-  private func consume(_ received: UnsafeBufferPointer<UInt8>, _ call: CurlCall) {
-    var bytes = received
+  private func consume(_ bytes: [UInt8], _ call: CurlCall) {
+    var at = 0
     while self.call === call {
-      switch reader.next(&bytes, maxHeaderBytes: maxHeaderBytes) {
+      switch reader.next(bytes, from: &at, maxHeaderBytes: maxHeaderBytes) {
       case .needsMore: return
       case .head(let head):
         // No retry can need it now; what is not sent yet still goes out.
@@ -312,10 +313,12 @@ final class DirectConnection: CallCarrier {
           sent = 0
         }
         call.deliver(head)
-      case .body(let part): call.deliver(Array(part)[...])
+      case .body(let part):
+        // A small part must not keep all the rest in memory for as long as it waits somewhere.
+        call.deliver(part.count >= bytes.count / 2 ? bytes[part] : Array(bytes[part])[...])
       case .malformed(let why): fail(.malformedResponse, why)
       case .end:
-        if !bytes.isEmpty { sendFailed = true }
+        if at < bytes.count { sendFailed = true }
         end(.completed)
       }
     }

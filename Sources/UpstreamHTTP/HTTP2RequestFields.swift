@@ -1,6 +1,7 @@
 // The fields of one request as HTTP/2 wants them: pseudo fields first, names in lower case, nothing that frames a message or belongs to
 // one hop.
 import CNghttp2
+import HTTP1Codec
 import HTTPMessage
 
 struct HTTP2RequestFields {
@@ -17,18 +18,15 @@ struct HTTP2RequestFields {
     append(":authority", destination.host.utf8)
     append(":path", destination.target.utf8)
     let fields = request.fields
-    for index in 0..<fields.count where !isFramingField(fields, index) {
+    for index in 0..<fields.count where !RequestHeadWriter.isMadeHere(fields, index) {
       let name = fields.nameBytes(at: index)
       let value = FieldSyntax.trimmed(fields.valueBytes(at: index))
-      var isSendable = !name.isEmpty
-      for byte in name where byte <= 0x20 || byte == UInt8(ascii: ":") || byte == 0x7F { isSendable = false }
-      for byte in value where byte == 0 || byte == 0x0A || byte == 0x0D { isSendable = false }
-      guard isSendable else { return nil }
+      guard RequestHeadWriter.isSendable(name: name, value: value) else { return nil }
       for byte in name { text.append(asciiLowercased(byte)) }
       text.append(contentsOf: value)
       lengths.append((name.count, value.count))
     }
-    if statesLength(request) { append("content-length", String(request.body.count).utf8) }
+    if request.statesLength { append("content-length", String(request.body.count).utf8) }
   }
 
   private mutating func append(_ name: StaticString, _ value: some Collection<UInt8>) {

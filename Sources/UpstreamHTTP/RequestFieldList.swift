@@ -1,6 +1,7 @@
 // The fields of one request as the linked list of text lines that libcurl reads, in one block of memory that serves
 // call after call.
 import CCurl
+import HTTP1Codec
 import HTTPMessage
 
 /// Owns the block: what ``head`` points to holds until the next ``fill(_:)``.
@@ -34,13 +35,14 @@ final class RequestFieldList {
     var hasAccept = false
     var hasContentType = false
     for index in 0..<count {
-      if isFramingField(fields, index) { continue }
+      if RequestHeadWriter.isMadeHere(fields, index) { continue }
       if fields.nameIs("accept", at: index) { hasAccept = true }
       if fields.nameIs("content-type", at: index) { hasContentType = true }
       let name = fields.nameBytes(at: index)
-      let start = at
-      guard write(name, isName: true) else { return false }
       let value = fields.valueBytes(at: index)
+      guard RequestHeadWriter.isSendable(name: name, value: value) else { return false }
+      let start = at
+      write(name)
       if value.isEmpty {
         // How libcurl is told to send a field without a value.
         text[at] = UInt8(ascii: ";")
@@ -49,7 +51,7 @@ final class RequestFieldList {
         text[at] = UInt8(ascii: ":")
         text[at + 1] = UInt8(ascii: " ")
         at += 2
-        guard write(value, isName: false) else { return false }
+        write(value)
       }
       finishLine(startingAt: start)
     }
@@ -76,18 +78,10 @@ final class RequestFieldList {
     head = nil
   }
 
-  private func write(_ slice: ArraySlice<UInt8>, isName: Bool) -> Bool {
+  private func write(_ slice: ArraySlice<UInt8>) {
     slice.withUnsafeBufferPointer { bytes in
-      guard let base = bytes.baseAddress, !bytes.isEmpty else { return false }
-      (text + at).update(from: base, count: bytes.count)
+      if let base = bytes.baseAddress { (text + at).update(from: base, count: bytes.count) }
       at += bytes.count
-      var isFine = true
-      if isName {
-        for byte in bytes where byte <= 0x20 || byte == UInt8(ascii: ":") || byte == 0x7F { isFine = false }
-      } else {
-        for byte in bytes where byte == 0 || byte == 0x0A || byte == 0x0D { isFine = false }
-      }
-      return isFine
     }
   }
 

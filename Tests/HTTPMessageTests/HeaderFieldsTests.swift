@@ -36,6 +36,24 @@ import Testing
     #expect(fields.pairs.map { "\($0.name)=\($0.value)" } == ["z=0", "b=22", "a=1", "b=22", "c=333"])
   }
 
+  /// Of a block that came, fields are slices: what stands between them is never shown, and does not count.
+  @Test func readsFieldsOutOfABlock() {
+    let block = Array("GET / HTTP/1.1\r\nA:  1 \r\nB: 22\r\n\r\n".utf8)
+    var fields = HeaderFields(block: block, fields: 2)
+    #expect(fields.isEmpty && fields.byteCount == 0)
+    fields.append(nameAt: 16..<17, valueAt: 20..<21)
+    fields.append(nameAt: 24..<25, valueAt: 27..<29)
+    fields.append(name: "c", value: "333")
+    fields.append(line: Array("xD: 4\r\n".utf8)[1...], nameAt: 0..<1, valueAt: 3..<4)
+    #expect(fields.pairs.map { "\($0.name)=\($0.value)" } == ["A=1", "B=22", "c=333", "D=4"])
+    #expect(fields.byteCount == 2 + 3 + 4 + 2)
+    var others = HeaderFields([("z", "0")])
+    others.append(fieldAt: 0, of: fields)
+    others.append(contentsOf: fields.without("c"))
+    #expect(others.pairs.map { "\($0.name)=\($0.value)" } == ["z=0", "A=1", "A=1", "B=22", "D=4"])
+    #expect(others.byteCount == 2 + 2 + 2 + 3 + 2)
+  }
+
   @Test func cutsThePathOffTheQuery() {
     #expect(RequestHead(method: "GET", target: "/v1/x?y=/z?").path == "/v1/x")
     #expect(RequestHead(method: "GET", target: "/v1/x").path == "/v1/x")

@@ -74,7 +74,7 @@ import Testing
     let body = "let p: UnsafeMutablePointer<Int>"
     #expect(swift("Sources/EventLoop/Handles.swift", body).isEmpty)
     #expect(swift("Sources/EventLoop/A.swift", body).count == 1, "by file, not by target")
-    #expect(swift("Sources/HTTPEndpoint/RequestHeadParser.swift", body).count == 1)
+    #expect(swift("Sources/HTTP1Codec/RequestHeadParser.swift", body).count == 1)
     #expect(swift("Sources/BrokerEngine/Handles.swift", body).count == 1)
     #expect(swift("Sources/ProviderWire/A.swift", body).count == 1)
     #expect(swift("Sources/ProviderWire/A.swift", "import CSimdjson\n" + body).isEmpty)

@@ -7,14 +7,15 @@ enum SwiftRules {
     "AdmissionCore": ["DequeModule", "HeapModule"],
     "TextForms": [],
     "HTTPMessage": [],
+    "HTTP1Codec": ["HTTPMessage", "TextForms"],
     "Pricing": ["AdmissionCore", "TextForms"],
     "LedgerVocabulary": ["AdmissionCore", "Pricing", "TextForms"],
     "PolicyFile": ["AdmissionCore", "Pricing", "TextForms", "Yams"],
     "ProviderWire": ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"],
     "EventLoop": platform.union(["CUV"]),
     "ProcessOutput": platform.union(["Foundation"]),
-    "HTTPEndpoint": platform.union(["EventLoop", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
-    "UpstreamHTTP": platform.union(["EventLoop", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
+    "HTTPEndpoint": platform.union(["EventLoop", "HTTP1Codec", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
+    "UpstreamHTTP": platform.union(["EventLoop", "HTTP1Codec", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
     "BrokerEngine": platform.union([
       "AdmissionCore", "LedgerVocabulary", "PolicyFile", "Pricing", "ProviderWire", "HTTPMessage", "TextForms",
       "EventLoop", "DequeModule", "HeapModule", "Logging",
@@ -48,7 +49,8 @@ enum SwiftRules {
   private static let platform: Set<String> = ["Glibc", "Darwin", "Musl", "Synchronization"]
 
   static let pureTargets: Set<String> = [
-    "AdmissionCore", "TextForms", "HTTPMessage", "Pricing", "LedgerVocabulary", "PolicyFile", "ProviderWire",
+    "AdmissionCore", "TextForms", "HTTPMessage", "HTTP1Codec", "Pricing", "LedgerVocabulary", "PolicyFile",
+    "ProviderWire",
     "PolicyLab",
   ]
   /// The files that may hold pointers, because they call a C library or the system with them or hand on what those lent. The parser of
@@ -60,9 +62,9 @@ enum SwiftRules {
       "HTTPServer", "Listener", "OutputQueue", "Session", "Socket", "TLSContext",
     ],
     "UpstreamHTTP": [
-      "AnswerReader", "CurlShard", "CurlTransfer", "CurlUpstream", "DialedConnection", "DirectConnection", "EasyHandle",
+      "CurlShard", "CurlTransfer", "CurlUpstream", "Destination", "DialedConnection", "DirectConnection", "EasyHandle",
       "HTTP2ClientCallbacks", "HTTP2ClientSession", "HTTP2RequestFields", "MultiplexedCall", "MultiplexedConnection",
-      "Multiplexer", "RequestFieldList", "RequestHeadText", "ResponseHeadReader",
+      "Multiplexer", "RequestFieldList",
     ],
   ]
   /// A file of ProviderWire that imports one of these may hold pointers: it is the shim of that library.

@@ -2,7 +2,7 @@
 import HTTPMessage
 
 /// How the end of a response's body is told.
-enum ResponseFraming: Equatable {
+public enum ResponseFraming: Equatable, Sendable {
   /// There is none: HEAD, 204, 304.
   case bodiless
   case length(Int)
@@ -11,9 +11,12 @@ enum ResponseFraming: Equatable {
   case untilClose
 }
 
-enum HTTP1ResponseWriter {
-  /// Fields that are the endpoint's own are left out, as is a field whose value would break the message apart.
-  static func write(
+public enum HTTP1ResponseWriter {
+  /// Appends a head to `out`. Fields that are the endpoint's own are left out, as is a field whose value would break the message apart.
+  /// - Parameters:
+  ///   - connection: the value of the `connection` field; nil for none.
+  ///   - date: what stands in `date` where the head has none.
+  public static func write(
     _ head: ResponseHead, framing: ResponseFraming, connection: StaticString?, date: [UInt8], into out: inout [UInt8]
   ) {
     // What is beside the fields takes 141 bytes at most, and the date.
@@ -50,7 +53,8 @@ enum HTTP1ResponseWriter {
     }
   }
 
-  static func appendField(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>, into out: inout [UInt8]) {
+  /// Appends a field, such as a trailer; nothing where it would break the message apart.
+  public static func appendField(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>, into out: inout [UInt8]) {
     guard ByteSyntax.all(value, in: ByteSyntax.fieldValue), ByteSyntax.all(name, in: ByteSyntax.token) else { return }
     out.append(contentsOf: name)
     out.append(": ")
@@ -58,12 +62,14 @@ enum HTTP1ResponseWriter {
     out.append("\r\n")
   }
 
-  static func appendDecimal(_ value: Int, into out: inout [UInt8]) {
+  /// - Parameter value: 0 or more.
+  public static func appendDecimal(_ value: Int, into out: inout [UInt8]) {
     if value >= 10 { appendDecimal(value / 10, into: &out) }
     out.append(UInt8(ascii: "0") + UInt8(value % 10))
   }
 
-  static func appendHexadecimal(_ value: Int, into out: inout [UInt8]) {
+  /// - Parameter value: 0 or more.
+  public static func appendHexadecimal(_ value: Int, into out: inout [UInt8]) {
     if value >= 16 { appendHexadecimal(value >> 4, into: &out) }
     let digit = UInt8(value & 15)
     out.append(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
@@ -111,7 +117,7 @@ enum HTTP1ResponseWriter {
 }
 
 extension [UInt8] {
-  mutating func append(_ text: StaticString) {
+  public mutating func append(_ text: StaticString) {
     text.withUTF8Buffer { append(contentsOf: $0) }
   }
 }
@@ -133,16 +139,15 @@ extension OutputSpan<UInt8> {
   fileprivate mutating func put(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>) {
     let before = count
     var isSound = true
-    // Looked up once: a global costs a check at each use.
     let (token, fieldValue) = (ByteSyntax.token, ByteSyntax.fieldValue)
     for byte in name {
-      isSound = isSound && token[Int(byte)]
+      isSound = isSound && token.contains(byte)
       append(byte)
     }
     append(UInt8(ascii: ":"))
     append(0x20)
     for byte in value {
-      isSound = isSound && fieldValue[Int(byte)]
+      isSound = isSound && fieldValue.contains(byte)
       append(byte)
     }
     append(0x0D)

@@ -2,11 +2,11 @@
 import HTTPMessage
 import Testing
 
-@testable import HTTPEndpoint
+@testable import HTTP1Codec
 
 @Suite struct RequestHeadParserTests {
   private func parse(_ text: String, maxFields: Int = 128) throws(HeadError) -> ParsedRequestHead {
-    try RequestHeadParser(maxFields: maxFields).parse(Array(text.utf8)[...])
+    try RequestHeadParser(maxFields: maxFields).parse(Array(text.utf8))
   }
   private func refusal(_ text: String, maxFields: Int = 128) -> RequestRefusal? {
     do throws(HeadError) {
@@ -32,7 +32,7 @@ import Testing
   @Test func keepsBytesAboveASCIIInValues() throws {
     var bytes = Array("GET / HTTP/1.1\r\nHost: a\r\nX: ".utf8)
     bytes += [0xE2, 0x82, 0xAC, 0xFF] + Array("\r\n\r\n".utf8)
-    let parsed = try RequestHeadParser(maxFields: 10).parse(bytes[...])
+    let parsed = try RequestHeadParser(maxFields: 10).parse(bytes)
     #expect(Array(parsed.head.fields.valueBytes(at: 1)) == [0xE2, 0x82, 0xAC, 0xFF])
   }
 
@@ -171,39 +171,43 @@ import Testing
 
   // MARK: HeadScan
 
+  private func look(_ scan: inout HeadScan, _ bytes: ArraySlice<UInt8>, limit: Int = 1000) -> HeadScan.Finding {
+    scan.look(in: bytes.span, limit: limit)
+  }
+
   @Test func findsTheEndHoweverTheHeadIsSplit() {
     let bytes = Array("GET / HTTP/1.1\r\nHost: a\r\n\r\nrest".utf8)
     let length = bytes.count - 4
     for split in 0...length {
       var scan = HeadScan()
-      let first = scan.look(in: bytes[..<split], limit: 1000)
+      let first = look(&scan, bytes[..<split])
       #expect(first == (split < length ? .incomplete : .complete(length)))
-      if split < length { #expect(scan.look(in: bytes[...], limit: 1000) == .complete(length)) }
+      if split < length { #expect(look(&scan, bytes[...]) == .complete(length)) }
     }
   }
 
   @Test func limitsTheHeadToTheByte() {
     let bytes = Array("GET / HTTP/1.1\r\nHost: a\r\n\r\n".utf8)
     var exact = HeadScan()
-    #expect(exact.look(in: bytes[...], limit: bytes.count) == .complete(bytes.count))
+    #expect(look(&exact, bytes[...], limit: bytes.count) == .complete(bytes.count))
     var under = HeadScan()
-    guard case .refused(.headTooLarge) = under.look(in: bytes[...], limit: bytes.count - 1) else {
+    guard case .refused(.headTooLarge) = look(&under, bytes[...], limit: bytes.count - 1) else {
       Issue.record("a head above the limit was accepted")
       return
     }
     var endless = HeadScan()
-    guard case .refused(.headTooLarge) = endless.look(in: Array(repeating: 0x61, count: 101)[...], limit: 100) else {
+    guard case .refused(.headTooLarge) = look(&endless, [UInt8](repeating: 0x61, count: 101)[...], limit: 100) else {
       Issue.record("an endless line was accepted")
       return
     }
     var fits = HeadScan()
-    #expect(fits.look(in: Array(repeating: 0x61, count: 100)[...], limit: 100) == .incomplete)
+    #expect(look(&fits, [UInt8](repeating: 0x61, count: 100)[...], limit: 100) == .incomplete)
   }
 
   @Test(arguments: ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\n\r\n", "GET / HTTP/1.1\r\nA: b\r\n\n", "\n"])
   func refusesLineFeedsAlone(text: String) {
     var scan = HeadScan()
-    guard case .refused(.malformed) = scan.look(in: Array(text.utf8)[...], limit: 1000) else {
+    guard case .refused(.malformed) = look(&scan, Array(text.utf8)[...], limit: 1000) else {
       Issue.record("LF alone was accepted")
       return
     }

@@ -2,7 +2,7 @@
 import HTTPMessage
 import Testing
 
-@testable import HTTPEndpoint
+@testable import HTTP1Codec
 
 @Suite struct ChunkDecoderTests {
   private func decode(

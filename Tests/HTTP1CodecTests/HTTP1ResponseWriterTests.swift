@@ -2,7 +2,7 @@
 import HTTPMessage
 import Testing
 
-@testable import HTTPEndpoint
+@testable import HTTP1Codec
 
 @Suite struct HTTP1ResponseWriterTests {
   private func write(

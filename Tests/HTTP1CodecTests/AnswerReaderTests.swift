@@ -2,7 +2,7 @@
 import HTTPMessage
 import Testing
 
-@testable import UpstreamHTTP
+@testable import HTTP1Codec
 
 private struct Read: Equatable {
   var status: Int?
@@ -20,21 +20,19 @@ private func read(_ pieces: [[UInt8]], isHead: Bool = false, limit: Int = 4096) 
   reader.reset(isHeadRequest: isHead)
   var result = Read()
   for piece in pieces where !result.ended && result.malformed == nil {
-    piece.withUnsafeBufferPointer { whole in
-      var bytes = whole
-      reading: while true {
-        switch reader.next(&bytes, maxHeaderBytes: limit) {
-        case .needsMore: break reading
-        case .head(let head): result.status = head.status
-        case .body(let part): result.body += String(decoding: part, as: UTF8.self)
-        case .end:
-          result.ended = true
-          result.left = bytes.count
-          break reading
-        case .malformed(let why):
-          result.malformed = why
-          break reading
-        }
+    var at = 0
+    reading: while true {
+      switch reader.next(piece, from: &at, maxHeaderBytes: limit) {
+      case .needsMore: break reading
+      case .head(let head): result.status = head.status
+      case .body(let part): result.body += String(decoding: piece[part], as: UTF8.self)
+      case .end:
+        result.ended = true
+        result.left = piece.count - at
+        break reading
+      case .malformed(let why):
+        result.malformed = why
+        break reading
       }
     }
   }

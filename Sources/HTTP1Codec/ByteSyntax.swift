@@ -1,0 +1,72 @@
+// What bytes may stand where in an HTTP message (RFC 9110 section 5, RFC 9112).
+
+/// A set of bytes: one bit for each byte of ASCII, and one for all bytes above.
+public struct ByteClass: Sendable {
+  @usableFromInline let low: UInt64
+  @usableFromInline let high: UInt64
+  @usableFromInline let aboveASCII: Bool
+
+  /// - Parameters:
+  ///   - low: bit n for byte n.
+  ///   - high: bit n for byte 64 + n.
+  ///   - aboveASCII: whether bytes from 128 are in it.
+  @inlinable init(low: UInt64, high: UInt64, aboveASCII: Bool) {
+    self.low = low
+    self.high = high
+    self.aboveASCII = aboveASCII
+  }
+
+  @inlinable public func contains(_ byte: UInt8) -> Bool {
+    guard byte < 0x80 else { return aboveASCII }
+    return (byte < 0x40 ? low : high) &>> UInt64(byte & 0x3F) & 1 == 1
+  }
+}
+
+public enum ByteSyntax {
+  /// `token`: methods and field names.
+  @inlinable public static var token: ByteClass {
+    ByteClass(low: 0x03FF_6CFA_0000_0000, high: 0x57FF_FFFF_C7FF_FFFE, aboveASCII: false)
+  }
+  /// Field values: visible text, space, tab and bytes above ASCII. No NUL, CR, LF or other control.
+  @inlinable public static var fieldValue: ByteClass {
+    ByteClass(low: 0xFFFF_FFFF_0000_0200, high: 0x7FFF_FFFF_FFFF_FFFF, aboveASCII: true)
+  }
+  /// Request targets: visible ASCII without `#`, which no client may send.
+  @inlinable public static var target: ByteClass {
+    ByteClass(low: 0xFFFF_FFF6_0000_0000, high: 0x7FFF_FFFF_FFFF_FFFF, aboveASCII: false)
+  }
+  /// `Host`: a name, an address in brackets, a port.
+  @inlinable public static var authority: ByteClass {
+    ByteClass(low: 0x2FFF_7FF2_0000_0000, high: 0x47FF_FFFE_AFFF_FFFE, aboveASCII: false)
+  }
+
+  /// Whether all of `bytes` are in `allowed`.
+  @inlinable public static func all(_ bytes: ArraySlice<UInt8>, in allowed: ByteClass) -> Bool {
+    for byte in bytes where !allowed.contains(byte) { return false }
+    return true
+  }
+
+  /// Whether all bytes at `range` are in `allowed`.
+  @inlinable public static func all(_ bytes: Span<UInt8>, _ range: Range<Int>, in allowed: ByteClass) -> Bool {
+    for index in range where !allowed.contains(bytes[index]) { return false }
+    return true
+  }
+
+  /// The whole number that the digits are, nothing else allowed; nil where they are not one or are above 10^15.
+  public static func decimal(_ digits: ArraySlice<UInt8>) -> Int? {
+    decimal(digits.span, 0..<digits.count)
+  }
+
+  /// The same for the bytes at `range`.
+  public static func decimal(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Int? {
+    guard !range.isEmpty, range.count <= 19 else { return nil }
+    var value = 0
+    for index in range {
+      let byte = bytes[index]
+      guard byte >= 0x30, byte <= 0x39 else { return nil }
+      value = value * 10 + Int(byte - 0x30)
+      guard value <= 1_000_000_000_000_000 else { return nil }
+    }
+    return value
+  }
+}

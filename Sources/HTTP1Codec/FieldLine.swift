@@ -1,0 +1,108 @@
+// The grammar of one field line (RFC 9112 section 5), for requests and answers, for heads and trailers; and the walks over bytes that the
+// readers of heads share.
+import HTTPMessage
+
+/// Where the name and the value of a field lie in the bytes that it was read from.
+struct FieldLine: Equatable {
+  /// The name is never empty, and lies in front of the value.
+  var name: Range<Int>
+  /// Without spaces and tabs at both ends.
+  var value: Range<Int>
+
+  /// How much of what is wrong is refused.
+  enum Rules {
+    /// Of clients: what two parsers could read in two ways is refused (RFC 9110 section 5.5), since requests are forwarded.
+    case strict
+    /// Of providers: what stands in names and values is theirs, as long as it is clear where both begin and end.
+    case lenient
+  }
+
+  enum Flaw: Error, Equatable {
+    case folded, noColon, badName, badValue
+
+    /// For an error text; holds nothing of the line.
+    var reason: String {
+      switch self {
+      case .folded: "a field is folded over two lines, which is obsolete"
+      case .noColon: "a field line has no colon"
+      case .badName: "a field's name is empty or holds a byte that names may not have"
+      case .badValue: "the value of a field holds a control character"
+      }
+    }
+  }
+
+  /// Reads the line at `line`, which does not hold its end.
+  init(_ bytes: Span<UInt8>, _ line: Range<Int>, _ rules: Rules) throws(Flaw) {
+    guard !line.isEmpty else { throw .noColon }
+    guard !bytes.isBlank(line.lowerBound) else { throw .folded }
+    let token = ByteSyntax.token
+    var colon = line.lowerBound
+    var isToken = true
+    while colon < line.upperBound, bytes[colon] != UInt8(ascii: ":") {
+      isToken = isToken && token.contains(bytes[colon])
+      colon += 1
+    }
+    guard colon < line.upperBound else { throw .noColon }
+    guard colon > line.lowerBound, rules == .strict ? isToken : !bytes.isBlank(colon - 1) else { throw .badName }
+    name = line.lowerBound..<colon
+    value = bytes.trimmed(colon + 1..<line.upperBound)
+    guard rules == .lenient || ByteSyntax.all(bytes, value, in: ByteSyntax.fieldValue) else { throw .badValue }
+  }
+}
+
+extension Span<UInt8> {
+  /// The first `byte` at or behind `start`.
+  func firstIndex(of byte: UInt8, from start: Int) -> Int? {
+    var at = start
+    while at < count {
+      if self[at] == byte { return at }
+      at += 1
+    }
+    return nil
+  }
+
+  /// Space or tab.
+  func isBlank(_ index: Int) -> Bool { self[index] == 0x20 || self[index] == 0x09 }
+
+  /// `range` without spaces and tabs at both ends.
+  func trimmed(_ range: Range<Int>) -> Range<Int> {
+    var (start, end) = (range.lowerBound, range.upperBound)
+    while start < end, isBlank(start) { start += 1 }
+    while end > start, isBlank(end - 1) { end -= 1 }
+    return start..<end
+  }
+
+  /// True where the bytes at `range` are `text`, case and all.
+  func holds(_ text: StaticString, at range: Range<Int>) -> Bool {
+    guard range.count == text.utf8CodeUnitCount else { return false }
+    for offset in 0..<range.count where self[range.lowerBound + offset] != text.utf8Start[offset] { return false }
+    return true
+  }
+
+  /// True where the bytes at `range` are `lowercased` when ASCII case is ignored.
+  func holds(ignoringCase lowercased: StaticString, at range: Range<Int>) -> Bool {
+    guard range.count == lowercased.utf8CodeUnitCount else { return false }
+    for offset in 0..<range.count
+    where asciiLowercased(self[range.lowerBound + offset]) != lowercased.utf8Start[offset] { return false }
+    return true
+  }
+}
+
+/// The non-empty elements of a comma-separated list, trimmed (RFC 9110 section 5.6.1).
+struct ListElements {
+  private var rest: Range<Int>
+
+  init(_ list: Range<Int>) { rest = list }
+
+  /// - Parameter bytes: those in which the list lies, each time the same.
+  mutating func next(_ bytes: Span<UInt8>) -> Range<Int>? {
+    while !rest.isEmpty {
+      var comma = rest.lowerBound
+      while comma < rest.upperBound, bytes[comma] != UInt8(ascii: ",") { comma += 1 }
+      let element = bytes.trimmed(rest.lowerBound..<comma)
+      rest = min(comma + 1, rest.upperBound)..<rest.upperBound
+      if !element.isEmpty { return element }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,74 @@
+// Writes request heads of HTTP/1.1: request line, the caller's fields, and those that frame the message.
+import HTTPMessage
+
+public enum RequestHeadWriter {
+  /// The head as bytes; nil where the method or a field cannot be sent, since a line break or a NUL would smuggle in another. Fields that
+  /// frame the message or belong to one hop are left out and made here.
+  /// - Parameters:
+  ///   - target: path and query; holds nothing that would end the request line.
+  ///   - host: for the `Host` field.
+  ///   - contentLength: nil where the request says nothing about a body.
+  ///   - space: bytes that the caller means to append.
+  public static func write(
+    method: String, target: String, host: String, fields: HeaderFields, contentLength: Int?, reserving space: Int = 0
+  ) -> [UInt8]? {
+    var text: [UInt8] = []
+    text.reserveCapacity(
+      method.utf8.count + target.utf8.count + host.utf8.count + 64 + fields.byteCount + 4 * fields.count + space)
+    for byte in method.utf8 {
+      guard byte > 0x20, byte < 0x7F else { return nil }
+      text.append(byte)
+    }
+    text.append(UInt8(ascii: " "))
+    text.append(contentsOf: target.utf8)
+    text.append(contentsOf: " HTTP/1.1\r\nHost: ".utf8)
+    text.append(contentsOf: host.utf8)
+    text.append(0x0D)
+    text.append(0x0A)
+    for index in 0..<fields.count where !isMadeHere(fields, index) {
+      let name = fields.nameBytes(at: index)
+      let value = fields.valueBytes(at: index)
+      guard isSendable(name: name, value: value) else { return nil }
+      text.append(contentsOf: name)
+      text.append(UInt8(ascii: ":"))
+      if !value.isEmpty {
+        text.append(UInt8(ascii: " "))
+        text.append(contentsOf: value)
+      }
+      text.append(0x0D)
+      text.append(0x0A)
+    }
+    if let contentLength {
+      text.append(contentsOf: "Content-Length: ".utf8)
+      text.append(contentsOf: String(contentLength).utf8)
+      text.append(0x0D)
+      text.append(0x0A)
+    }
+    text.append(0x0D)
+    text.append(0x0A)
+    return text
+  }
+
+  /// False where the field would break its message apart, in whatever version of HTTP it goes: its line, or that of a hop behind.
+  public static func isSendable(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>) -> Bool {
+    var isSendable = !name.isEmpty
+    for byte in name where byte <= 0x20 || byte == UInt8(ascii: ":") || byte == 0x7F { isSendable = false }
+    for byte in value where byte == 0 || byte == 0x0A || byte == 0x0D { isSendable = false }
+    return isSendable
+  }
+
+  /// Whether the field is one that frames a message or concerns one hop only: whoever sends a request makes these itself.
+  public static func isMadeHere(_ fields: HeaderFields, _ index: Int) -> Bool {
+    switch fields.nameBytes(at: index).count {
+    case 2: fields.nameIs("te", at: index)
+    case 4: fields.nameIs("host", at: index)
+    case 6: fields.nameIs("expect", at: index)
+    case 7: fields.nameIs("upgrade", at: index) || fields.nameIs("trailer", at: index)
+    case 10: fields.nameIs("connection", at: index) || fields.nameIs("keep-alive", at: index)
+    case 14: fields.nameIs("content-length", at: index)
+    case 16: fields.nameIs("proxy-connection", at: index)
+    case 17: fields.nameIs("transfer-encoding", at: index)
+    default: false
+    }
+  }
+}
