@@ -1,5 +1,6 @@
 // The walk over simdjson's token positions; see CSimdjson.h.
 #include "CSimdjson.h"
+#include "HexQuad.h"
 
 #include <simdjson.h>
 
@@ -102,24 +103,6 @@ bool isSpace(uint8_t byte) { return byte == ' ' || byte == '\n' || byte == '\r' 
 bool isOperator(uint8_t byte) {
   return byte == ',' || byte == ':' || byte == '[' || byte == ']' || byte == '{' || byte == '}';
 }
-bool isDigit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
-
-int hexDigit(uint8_t byte) {
-  if (isDigit(byte)) return byte - '0';
-  byte |= 0x20;
-  return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
-}
-
-int32_t hexQuad(const uint8_t *at) {
-  int32_t value = 0;
-  for (int i = 0; i < 4; i++) {
-    int digit = hexDigit(at[i]);
-    if (digit < 0) return -1;
-    value = value << 4 | digit;
-  }
-  return value;
-}
-
 struct Frame {
   bool isObject;
   uint16_t key;
@@ -570,68 +553,4 @@ void tg_json_trim(tg_json *json, size_t keep) {
   if (json->implementation && json->implementation->capacity() > keep) json->implementation.reset();
   json->at = json->indexCount = json->depth = 0;
   json->windowEnd = json->length;
-}
-
-size_t tg_json_unescape(const uint8_t *raw, size_t length, uint8_t *out, size_t capacity) {
-  size_t written = 0;
-  auto put = [&](uint32_t byte) {
-    if (written < capacity) out[written++] = static_cast<uint8_t>(byte);
-  };
-  for (size_t i = 0; i < length; i++) {
-    if (raw[i] != '\\' || i + 1 >= length) {
-      put(raw[i]);
-      continue;
-    }
-    i++;
-    switch (raw[i]) {
-      case 'b': put('\b'); break;
-      case 'f': put('\f'); break;
-      case 'n': put('\n'); break;
-      case 'r': put('\r'); break;
-      case 't': put('\t'); break;
-      case 'u': {
-        int32_t unit = i + 4 < length ? hexQuad(raw + i + 1) : -1;
-        if (unit < 0) break;
-        i += 4;
-        uint32_t scalar = static_cast<uint32_t>(unit);
-        if (unit >= 0xD800 && unit < 0xE000) {
-          int32_t low = unit < 0xDC00 && i + 6 < length && raw[i + 1] == '\\' && raw[i + 2] == 'u' ? hexQuad(raw + i + 3) : -1;
-          if (low >= 0xDC00 && low < 0xE000) {
-            scalar = 0x10000 + ((static_cast<uint32_t>(unit) - 0xD800) << 10) + (static_cast<uint32_t>(low) - 0xDC00);
-            i += 6;
-          } else {
-            scalar = 0xFFFD;
-          }
-        }
-        if (scalar < 0x80) {
-          put(scalar);
-        } else if (scalar < 0x800) {
-          put(0xC0 | scalar >> 6);
-          put(0x80 | (scalar & 63));
-        } else if (scalar < 0x10000) {
-          put(0xE0 | scalar >> 12);
-          put(0x80 | (scalar >> 6 & 63));
-          put(0x80 | (scalar & 63));
-        } else {
-          put(0xF0 | scalar >> 18);
-          put(0x80 | (scalar >> 12 & 63));
-          put(0x80 | (scalar >> 6 & 63));
-          put(0x80 | (scalar & 63));
-        }
-        break;
-      }
-      default: put(raw[i]); break;
-    }
-  }
-  return written;
-}
-
-ptrdiff_t tg_find(const uint8_t *bytes, size_t length, const uint8_t *wanted, size_t wanted_length) {
-  auto found = static_cast<const uint8_t *>(memmem(bytes, length, wanted, wanted_length));
-  return found ? found - bytes : -1;
-}
-
-ptrdiff_t tg_find_byte(const uint8_t *bytes, size_t length, uint8_t wanted) {
-  auto found = static_cast<const uint8_t *>(std::memchr(bytes, wanted, length));
-  return found ? found - bytes : -1;
 }

@@ -118,16 +118,14 @@ final class Connection: SessionCarrier {
       if let session, session.wantsDirectInput, case .open = phase {
         var direct = Socket.ReadResult.wouldBlock
         session.receiveDirectly { space in
-          wanted = space.count
-          direct = receive(into: space)
-          if case .bytes(let count) = direct { return count }
-          return 0
+          wanted = space.freeCapacity
+          direct = tls?.read(into: &space) ?? Socket.read(descriptor, into: &space)
         }
         result = direct
       } else {
-        result = server.readBuffer.withUnsafeMutableBytes {
-          receive(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<wanted]))
-        }
+        result =
+          tls?.read(into: &server.readBuffer, atMost: wanted)
+          ?? Socket.read(descriptor, into: &server.readBuffer, atMost: wanted)
         if case .bytes(let count) = result { deliver(server.readBuffer[..<count]) }
       }
       switch result {
@@ -147,11 +145,6 @@ final class Connection: SessionCarrier {
         needsFlush()
       }
     }
-  }
-
-  private func receive(into space: UnsafeMutableRawBufferPointer) -> Socket.ReadResult {
-    if let tls { return tls.read(into: space) }
-    return Socket.read(descriptor, into: space)
   }
 
   private func deliver(_ bytes: ArraySlice<UInt8>) {
@@ -280,7 +273,7 @@ final class Connection: SessionCarrier {
       result = tls.write(output)
     } else if output.isContiguous {
       var direct = Socket.WriteResult.bytes(0)
-      output.withPieces(upTo: 1) { direct = Socket.write(descriptor, UnsafeRawBufferPointer($0)) }
+      output.withPieces(upTo: 1) { direct = Socket.write(descriptor, $0) }
       result = direct
     } else {
       result = Socket.write(descriptor, output)

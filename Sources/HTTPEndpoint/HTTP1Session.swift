@@ -148,7 +148,7 @@ final class HTTP1Session: Session {
     }
   }
 
-  func receiveDirectly(_ read: (UnsafeMutableRawBufferPointer) -> Int) {
+  func receiveDirectly(_ read: (inout OutputSpan<UInt8>) -> Void) {
     guard case .body(let left) = input, let exchange else { return }
     let before = exchange.taken
     // Never more than there is room for: what is read is held.

@@ -65,3 +65,15 @@ enum HTTP2Callbacks {
     return session.dataIsWanted(stream, length, flags)
   }
 }
+
+extension OutputSpan<UInt8> {
+  /// Appends bytes that nghttp2 lent, as many as there is room for.
+  mutating func append(lent bytes: UnsafeBufferPointer<UInt8>) {
+    withUnsafeMutableBufferPointer { space, count in
+      let taken = min(bytes.count, space.count - count)
+      guard taken > 0, let from = bytes.baseAddress, let to = space.baseAddress else { return }
+      (to + count).update(from: from, count: taken)
+      count += taken
+    }
+  }
+}

@@ -87,8 +87,9 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
     promised = bytes
   }
 
-  func receive(_ bytes: UnsafeBufferPointer<UInt8>) {
-    received.append(bytes, expecting: contentLength.map { $0 - received.count })
+  /// Takes at most `count` bytes of the body, which `fill` puts into the space that it is handed.
+  func receive(_ count: Int, _ fill: (inout OutputSpan<UInt8>) -> Void) {
+    received.append(count, expecting: contentLength.map { $0 - received.count }, fill)
     share.hold(headBytes + received.count)
   }
 
@@ -110,9 +111,9 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
 
   // MARK: Request head
 
-  /// Takes one field. nghttp2 has checked names, values and the order of pseudo fields.
-  func append(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>, limits: EndpointLimits) {
-    headBytes += name.count + value.count
+  /// Takes one field: `write` appends its name, then its value. nghttp2 has checked both, and the order of pseudo fields.
+  func takeField(nameLength: Int, valueLength: Int, limits: EndpointLimits, _ write: (inout [UInt8]) -> Void) {
+    headBytes += nameLength + valueLength
     guard refusal == nil else { return }
     guard headBytes <= limits.headerBytes else {
       refusal = .headTooLarge("the head of the request is larger than \(limits.headerBytes) bytes")
@@ -120,27 +121,30 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
       lengths = []
       return
     }
-    if name.first == UInt8(ascii: ":") {
-      switch name.count {
-      case 7 where name[1] == UInt8(ascii: "m"): method = String(decoding: value, as: UTF8.self)
+    if packed.isEmpty {
+      packed.reserveCapacity(512)
+      lengths.reserveCapacity(16)
+    }
+    let start = packed.count
+    write(&packed)
+    if nameLength > 0, packed[start] == UInt8(ascii: ":") {
+      let value = packed[(start + nameLength)...]
+      switch nameLength {
+      case 7 where packed[start + 1] == UInt8(ascii: "m"): method = String(decoding: value, as: UTF8.self)
       case 5: path = String(decoding: value, as: UTF8.self)
       case 10: authority = String(decoding: value, as: UTF8.self)
       default: break
       }
+      packed.removeLast(nameLength + valueLength)
       return
     }
     headFields += 1
     guard headFields <= limits.headerFields else {
       refusal = .headTooLarge("the request has more than \(limits.headerFields) fields")
+      packed.removeLast(nameLength + valueLength)
       return
     }
-    if packed.isEmpty {
-      packed.reserveCapacity(512)
-      lengths.reserveCapacity(16)
-    }
-    packed.append(contentsOf: name)
-    packed.append(contentsOf: value)
-    lengths.append((UInt32(name.count), UInt32(value.count)))
+    lengths.append((UInt32(nameLength), UInt32(valueLength)))
   }
 
   /// Makes `head` of what was gathered, and finds what cannot be served.

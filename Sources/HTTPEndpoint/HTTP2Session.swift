@@ -80,7 +80,7 @@ final class HTTP2Session: Session {
   /// Bodies enter as their bytes come: the connection itself is read on, for the others.
   func awaitRoom() {}
   var arriving: [any ArrivingBody] { exchanges.values.filter(\.isArriving) }
-  func receiveDirectly(_ read: (UnsafeMutableRawBufferPointer) -> Int) {}
+  func receiveDirectly(_ read: (inout OutputSpan<UInt8>) -> Void) {}
 
   func receive(_ bytes: ArraySlice<UInt8>) {
     guard fate == .open else { return }
@@ -135,7 +135,10 @@ final class HTTP2Session: Session {
     _ frame: nghttp2_frame, _ name: UnsafeBufferPointer<UInt8>, _ value: UnsafeBufferPointer<UInt8>
   ) -> Int32 {
     guard let exchange = exchanges[frame.hd.stream_id], !exchange.isHeadComplete else { return 0 }
-    exchange.append(name: name, value: value, limits: limits.values)
+    exchange.takeField(nameLength: name.count, valueLength: value.count, limits: limits.values) { text in
+      text.append(contentsOf: name)
+      text.append(contentsOf: value)
+    }
     if exchange.headBytes > 4 * limits.values.headerBytes {
       // Reading on only keeps the compression state right; there is an end to that too.
       calmDown()
@@ -235,7 +238,7 @@ final class HTTP2Session: Session {
       refuse(exchange, .bodyTooLarge(limit: limit))
       return 0
     }
-    exchange.receive(bytes)
+    exchange.receive(bytes.count) { $0.append(lent: bytes) }
     if let intake, intake.holdsUp(exchange) {
       // Its own window stays shut; the connection's is everybody's.
       nghttp2_session_consume_connection(session, bytes.count)
@@ -301,7 +304,7 @@ final class HTTP2Session: Session {
   func dataIsSent(_ stream: Int32, _ header: UnsafePointer<UInt8>, _ length: Int) -> Int32 {
     guard let exchange = exchanges[stream] else { return HTTP2Callbacks.failure }
     if output.pending >= Self.framedBytes { return Int32(NGHTTP2_ERR_WOULDBLOCK.rawValue) }
-    output.append(UnsafeBufferPointer(start: header, count: 9))
+    output.appendInPlace { $0.append(contentsOf: UnsafeBufferPointer(start: header, count: 9)) }
     exchange.queue.move(length, to: output)
     exchange.lastProgress = carrier.now
     return 0
@@ -404,7 +407,7 @@ final class HTTP2Session: Session {
         if count < 0 { fate = .broken }
         return
       }
-      output.append(UnsafeBufferPointer(start: bytes, count: count))
+      output.appendInPlace { $0.append(contentsOf: UnsafeBufferPointer(start: bytes, count: count)) }
     }
   }
 

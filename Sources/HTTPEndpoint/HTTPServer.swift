@@ -207,7 +207,7 @@ public final class HTTPServer {
         ResponseHead(status: 503, fields: fields), framing: .length(answer.body.count), connection: "close",
         date: dateClock.value, into: &bytes)
       bytes.append(contentsOf: answer.body)
-      _ = bytes.withUnsafeBytes { Socket.write(descriptor, $0) }
+      _ = Socket.write(descriptor, bytes[...])
       Socket.shutdownSending(descriptor)
     }
     Socket.closeDescriptor(descriptor)

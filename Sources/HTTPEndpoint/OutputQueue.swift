@@ -1,5 +1,6 @@
 // The bytes that wait for one socket. Small pieces are copied together so that head and body leave in one call; large
 // ones are kept as they came and never copied. An empty queue holds at most `keptCapacity` bytes of memory.
+import HTTP1Codec
 
 final class OutputQueue {
   /// Pieces of this size or more are not copied.
@@ -28,13 +29,8 @@ final class OutputQueue {
     }
   }
 
-  func append(_ bytes: UnsafeBufferPointer<UInt8>) {
-    enqueued &+= UInt64(bytes.count)
-    tail.append(contentsOf: bytes)
-  }
-
   func append(_ text: StaticString) {
-    text.withUTF8Buffer { append($0) }
+    appendInPlace { $0.append(text) }
   }
 
   /// Lets `write` append to the open end in place.
@@ -53,17 +49,15 @@ final class OutputQueue {
   }
 
   /// Calls `body` with the pieces in order, at most `limit` of them.
-  func withPieces(upTo limit: Int, _ body: (UnsafeBufferPointer<UInt8>) -> Void) {
+  func withPieces(upTo limit: Int, _ body: (ArraySlice<UInt8>) -> Void) {
     var left = limit
     var index = firstSegment
     while index < segments.count, left > 0 {
-      segments[index].withUnsafeBufferPointer(body)
+      body(segments[index])
       index += 1
       left -= 1
     }
-    if left > 0, tailStart < tail.count {
-      tail.withUnsafeBufferPointer { body(UnsafeBufferPointer(rebasing: $0[tailStart...])) }
-    }
+    if left > 0, tailStart < tail.count { body(tail[tailStart...]) }
   }
 
   /// True where one piece holds all that is pending.

@@ -29,8 +29,8 @@ protocol Session: AnyObject {
   /// Bodies that are not whole yet.
   var arriving: [any ArrivingBody] { get }
   func receive(_ bytes: ArraySlice<UInt8>)
-  /// Calls `read` once with the place for the body's next bytes; `read` returns how many it put there.
-  func receiveDirectly(_ read: (UnsafeMutableRawBufferPointer) -> Int)
+  /// Calls `read` once with the place for the body's next bytes.
+  func receiveDirectly(_ read: (inout OutputSpan<UInt8>) -> Void)
   /// The client closed its sending side.
   func receivedEnd()
   /// Moves what may be sent now into the output queue. It may leave more behind where the queue is full.

@@ -26,7 +26,17 @@ enum Socket {
     private static let sendFlags: Int32 = 0
   #endif
 
-  static func read(_ descriptor: Int32, into space: UnsafeMutableRawBufferPointer) -> ReadResult {
+  /// Reads into the first `most` bytes of `buffer`.
+  static func read(_ descriptor: Int32, into buffer: inout [UInt8], atMost most: Int) -> ReadResult {
+    buffer.withUnsafeMutableBytes { read(descriptor, into: UnsafeMutableRawBufferPointer(rebasing: $0[..<most])) }
+  }
+
+  /// Appends as many bytes as there are and `space` has room for.
+  static func read(_ descriptor: Int32, into space: inout OutputSpan<UInt8>) -> ReadResult {
+    space.appendRead { read(descriptor, into: $0) }
+  }
+
+  private static func read(_ descriptor: Int32, into space: UnsafeMutableRawBufferPointer) -> ReadResult {
     while true {
       let count = recv(descriptor, space.baseAddress, space.count, 0)
       if count > 0 { return .bytes(count) }
@@ -42,9 +52,9 @@ enum Socket {
     return poll(&waiting, 1, 0) == 1 && waiting.revents & Int16(POLLIN) != 0
   }
 
-  static func write(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) -> WriteResult {
+  static func write(_ descriptor: Int32, _ bytes: ArraySlice<UInt8>) -> WriteResult {
     while true {
-      let count = send(descriptor, bytes.baseAddress, bytes.count, sendFlags)
+      let count = bytes.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, sendFlags) }
       if count >= 0 { return .bytes(count) }
       if errno == EINTR { continue }
       return errno == EAGAIN || errno == EWOULDBLOCK ? .wouldBlock : .failed
@@ -57,7 +67,9 @@ enum Socket {
       var count = 0
       // The queue is not changed before `sendmsg` returned, so the pieces stay where they are.
       queue.withPieces(upTo: vectors.count) { piece in
-        vectors[count] = iovec(iov_base: UnsafeMutableRawPointer(mutating: piece.baseAddress), iov_len: piece.count)
+        piece.withUnsafeBytes {
+          vectors[count] = iovec(iov_base: UnsafeMutableRawPointer(mutating: $0.baseAddress), iov_len: $0.count)
+        }
         count += 1
       }
       var message = msghdr()
@@ -146,6 +158,17 @@ enum Socket {
         }
         return text.baseAddress.map { (String(cString: $0), Int(port)) }
       }
+    }
+  }
+}
+
+extension OutputSpan<UInt8> {
+  /// Calls `read` with the free space, and counts as appended what it says that it read.
+  mutating func appendRead(_ read: (UnsafeMutableRawBufferPointer) -> Socket.ReadResult) -> Socket.ReadResult {
+    withUnsafeMutableBufferPointer { space, count in
+      let result = read(UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(space)[count...]))
+      if case .bytes(let taken) = result { count += taken }
+      return result
     }
   }
 }

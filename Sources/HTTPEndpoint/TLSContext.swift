@@ -108,7 +108,15 @@ final class TLSStream {
   /// The major version of HTTP that ALPN settled on; 0 where the client did not ask.
   var httpVersion: Int32 { tg_ssl_http_version(ssl) }
 
-  func read(into space: UnsafeMutableRawBufferPointer) -> Socket.ReadResult {
+  /// Reads into the first `most` bytes of `buffer`.
+  func read(into buffer: inout [UInt8], atMost most: Int) -> Socket.ReadResult {
+    buffer.withUnsafeMutableBytes { read(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<most])) }
+  }
+
+  /// Appends as many bytes as there are and `space` has room for.
+  func read(into space: inout OutputSpan<UInt8>) -> Socket.ReadResult { space.appendRead { read(into: $0) } }
+
+  private func read(into space: UnsafeMutableRawBufferPointer) -> Socket.ReadResult {
     ERR_clear_error()
     let result = SSL_read(ssl, space.baseAddress, Int32(clamping: space.count))
     if result > 0 { return .bytes(Int(result)) }
@@ -126,7 +134,9 @@ final class TLSStream {
   func write(_ queue: OutputQueue) -> Socket.WriteResult {
     ERR_clear_error()
     var result: Int32 = 0
-    queue.withPieces(upTo: 1) { result = SSL_write(ssl, $0.baseAddress, Int32(clamping: $0.count)) }
+    queue.withPieces(upTo: 1) { piece in
+      result = piece.withUnsafeBytes { SSL_write(ssl, $0.baseAddress, Int32(clamping: $0.count)) }
+    }
     if result > 0 { return .bytes(Int(result)) }
     switch SSL_get_error(ssl, result) {
     case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return .wouldBlock

@@ -39,8 +39,9 @@ public final class WireScratch {
       if bytes.count > Self.kept { tg_json_trim(json, Self.kept) }
     }
     return bytes.withUnsafeBufferPointer { text in
-      var walk = JSONWalk(json: json, text: text)
-      walk.begin()
+      // The reader in C looks at these bytes until the walk is over, and no longer.
+      _ = tg_json_begin(json, text.baseAddress, text.count)
+      var walk = JSONWalk(json: json, text: bytes)
       return body(&walk)
     }
   }
@@ -53,17 +54,30 @@ struct JSONWalk {
   }
 
   private let json: OpaquePointer
-  private let text: UnsafeBufferPointer<UInt8>
+  private let text: ArraySlice<UInt8>
   private var token = tg_json_token()
   private(set) var kind: Kind = .error
 
-  fileprivate init(json: OpaquePointer, text: UnsafeBufferPointer<UInt8>) {
+  fileprivate init(json: OpaquePointer, text: ArraySlice<UInt8>) {
     self.json = json
     self.text = text
   }
 
-  fileprivate mutating func begin() {
-    _ = tg_json_begin(json, text.baseAddress, text.count)
+  /// The bytes of the text at these positions, which count from its beginning.
+  private func raw(_ start: Int, _ end: Int) -> ArraySlice<UInt8> {
+    text[text.startIndex + start..<text.startIndex + end]
+  }
+  private var rawName: ArraySlice<UInt8> { raw(token.key_start, token.key_end) }
+  private var rawValue: ArraySlice<UInt8> { raw(token.start, token.end) }
+
+  /// A string's bytes with its escapes resolved.
+  private static func unescaped(_ raw: ArraySlice<UInt8>) -> [UInt8] {
+    raw.withUnsafeBufferPointer { source in
+      [UInt8](unsafeUninitializedCapacity: source.count * 3) { out, count in
+        guard let from = source.baseAddress, let to = out.baseAddress else { return }
+        count = tg_json_unescape(from, source.count, to, out.count)
+      }
+    }
   }
 
   /// Goes to the next token.
@@ -114,28 +128,19 @@ struct JSONWalk {
   var keyLength: Int { token.key_end - token.key_start }
   /// The member's name, escapes resolved.
   var keyName: String {
-    let raw = UnsafeBufferPointer(rebasing: text[token.key_start..<token.key_end])
-    guard raw.contains(UInt8(ascii: "\\")), let base = raw.baseAddress else {
-      return String(decoding: raw, as: UTF8.self)
-    }
-    return String(unsafeUninitializedCapacity: raw.count * 3) {
-      guard let out = $0.baseAddress else { return 0 }
-      return tg_json_unescape(base, raw.count, out, $0.count)
-    }
+    let raw = rawName
+    guard raw.contains(UInt8(ascii: "\\")) else { return String(decoding: raw, as: UTF8.self) }
+    return String(decoding: Self.unescaped(raw), as: UTF8.self)
   }
   /// True where the member's name is `wanted`, a lower-case word, in whatever case: some servers take it for that.
   func isKey(ignoringCase wanted: StaticString) -> Bool {
-    let raw = text[token.key_start..<token.key_end]
+    let raw = rawName
     guard raw.contains(UInt8(ascii: "\\")) else { return Self.isWord(raw, wanted) }
     guard raw.count <= 6 * wanted.utf8CodeUnitCount else { return false }
-    let name = [UInt8](unsafeUninitializedCapacity: raw.count * 3) { out, count in
-      guard let target = out.baseAddress, let source = UnsafeBufferPointer(rebasing: raw).baseAddress else { return }
-      count = tg_json_unescape(source, raw.count, target, out.count)
-    }
-    return Self.isWord(name, wanted)
+    return Self.isWord(Self.unescaped(raw)[...], wanted)
   }
 
-  private static func isWord(_ bytes: some Collection<UInt8>, _ wanted: StaticString) -> Bool {
+  private static func isWord(_ bytes: ArraySlice<UInt8>, _ wanted: StaticString) -> Bool {
     bytes.count == wanted.utf8CodeUnitCount
       && wanted.withUTF8Buffer { word in zip(bytes, word).allSatisfy { $0 | 0x20 == $1 } }
   }
@@ -149,14 +154,15 @@ struct JSONWalk {
   var numbers: Int { token.numbers }
 
   /// One byte of the text.
-  func byte(at position: Int) -> UInt8 { text[position] }
+  func byte(at position: Int) -> UInt8 { text[text.startIndex + position] }
 
   /// True where a string starts with `prefix`; looks at the bytes as written.
   func stringStarts(with prefix: StaticString) -> Bool {
     let length = prefix.utf8CodeUnitCount
     guard token.end - token.start >= length else { return false }
+    let start = text.startIndex + token.start
     return prefix.withUTF8Buffer { wanted in
-      for index in 0..<length where text[token.start + index] != wanted[index] { return false }
+      for index in 0..<length where text[start + index] != wanted[index] { return false }
       return true
     }
   }
@@ -170,42 +176,39 @@ struct JSONWalk {
   /// True where a string, free of escapes, is `wanted`.
   func isString(_ wanted: String) -> Bool {
     guard kind == .string, !hasEscapes, decodedLength == wanted.utf8.count else { return false }
-    return text[token.start..<token.end].elementsEqual(wanted.utf8)
+    return rawValue.elementsEqual(wanted.utf8)
   }
 
   /// A string's content, cut to `limit` bytes as written.
   func string(limit: Int = 4096) -> String {
-    let raw = UnsafeBufferPointer(rebasing: text[token.start..<min(token.end, token.start + limit)])
-    guard hasEscapes, let base = raw.baseAddress else { return String(decoding: raw, as: UTF8.self) }
-    return String(unsafeUninitializedCapacity: raw.count * 3) {
-      guard let out = $0.baseAddress else { return 0 }
-      return tg_json_unescape(base, raw.count, out, $0.count)
-    }
+    let raw = raw(token.start, min(token.end, token.start + limit))
+    guard hasEscapes else { return String(decoding: raw, as: UTF8.self) }
+    return String(decoding: Self.unescaped(raw), as: UTF8.self)
   }
 
   /// A number's text.
-  var numberText: Substring { Substring(decoding: text[token.start..<token.end], as: UTF8.self) }
+  var numberText: Substring { Substring(decoding: rawValue, as: UTF8.self) }
 
   /// A number as a count: fractions cut off.
   var tokenCount: TokenCount { TokenCount(wholeNumber) }
 
   /// True where a number is no count that can be true: above 2^40, or below zero.
   var isImpossibleCount: Bool {
-    if text[token.start] == UInt8(ascii: "-") { return nano != 0 }
+    if byte(at: token.start) == UInt8(ascii: "-") { return nano != 0 }
     return wholeNumber > TokenCount.most.value
   }
 
   /// A number without its fraction, 0...2^53.
   var wholeNumber: Int64 {
     var value: Int64 = 0
-    for byte in text[token.start..<token.end] {
+    for byte in rawValue {
       guard byte >= 0x30, byte <= 0x39 else {
         switch byte {
         case UInt8(ascii: "e"), UInt8(ascii: "E"):
           let double = Double(numberText) ?? 0
           return double > 0 ? Int64(min(double, 9_007_199_254_740_992)) : 0
         case UInt8(ascii: "."):
-          if text[token.start..<token.end].contains(where: { $0 | 0x20 == UInt8(ascii: "e") }) {
+          if rawValue.contains(where: { $0 | 0x20 == UInt8(ascii: "e") }) {
             let double = Double(numberText) ?? 0
             return double > 0 ? Int64(min(double, 9_007_199_254_740_992)) : 0
           }
@@ -219,10 +222,10 @@ struct JSONWalk {
   }
 
   /// A number of dollars in nano-dollars.
-  var dollars: DecimalText.Reading { DecimalText.read(text[token.start..<token.end], timesTenTo: 9) }
+  var dollars: DecimalText.Reading { DecimalText.read(rawValue, timesTenTo: 9) }
 
   /// A decimal number times 10^9, rounded to nearest; nil where it is negative or too large.
-  var nano: Int64? { DecimalText.scaled(text[token.start..<token.end], by: 9) }
+  var nano: Int64? { DecimalText.scaled(rawValue, by: 9) }
 }
 
 /// A set of member names.

@@ -19,16 +19,15 @@ final class CurlTransfer: CallCarrier {
   /// Its owner: a pool goes only when no call of it runs.
   private unowned let pool: ProviderPool
   private let maxHeaderBytes: Int
-  /// Libcurl wants some memory to point at for an empty body.
-  private let nothing: UnsafeMutablePointer<UInt8>
   private let parsedURL: OpaquePointer
   private var easy: UnsafeMutableRawPointer { handle.raw }
 
   /// Where it runs; nil while it is spare.
   private(set) var shard: CurlShard?
 
-  // What libcurl reads until the transfer is done.
-  private var body: [UInt8] = []
+  // What libcurl reads until the transfer is done. It wants some memory to point at for an empty body too.
+  private var body = UnsafeMutableRawBufferPointer.allocate(byteCount: 1, alignment: 1)
+  private var bodyCount = 0
   private let fieldList = RequestFieldList()
 
   // What the handle was told last, so that it is only told what changed.
@@ -64,8 +63,6 @@ final class CurlTransfer: CallCarrier {
     self.upstream = upstream
     self.pool = pool
     maxHeaderBytes = pool.settings.maxHeaderBytes
-    nothing = .allocate(capacity: 1)
-    nothing.pointee = 0
     super.init()
     try configure()
   }
@@ -73,7 +70,7 @@ final class CurlTransfer: CallCarrier {
   deinit {
     // The handle still points to these, but is at rest: cleaning it up looks at neither.
     curl_url_cleanup(parsedURL)
-    nothing.deallocate()
+    body.deallocate()
   }
 
   private func set(_ option: CURLoption, _ value: Int) throws(TransferSetupFailure) { try handle.set(option, value) }
@@ -136,7 +133,7 @@ final class CurlTransfer: CallCarrier {
     malformed = nil
     isIdempotent = isIdempotentMethod(request.method)
     if url != request.url { try setURL(request.url) }
-    body = request.body
+    keepBody(request.body)
     try check(tg_curl_set_pointer(easy, CURLOPT_HTTPHEADER, fieldList.head), "headers")
     try setMethod(request.method)
     try handle.setConnectTimeout(request.timeouts.connect)
@@ -156,7 +153,7 @@ final class CurlTransfer: CallCarrier {
 
   private func setMethod(_ wanted: String) throws(TransferSetupFailure) {
     // POST, PUT and PATCH say `Content-Length: 0` where the body is empty (RFC 9110 section 8.6); others say nothing.
-    let withBody = !body.isEmpty || wanted == "POST" || wanted == "PUT" || wanted == "PATCH"
+    let withBody = bodyCount > 0 || wanted == "POST" || wanted == "PUT" || wanted == "PATCH"
     if wanted != method || withBody != sendsBody {
       if withBody {
         try set(CURLOPT_POST, 1)
@@ -172,12 +169,20 @@ final class CurlTransfer: CallCarrier {
       sendsBody = withBody
     }
     guard withBody else { return }
-    // The array's storage stays where it is as long as `body` holds it unchanged, which `finish` ends after libcurl
-    // let go.
-    let start = body.withUnsafeBufferPointer { $0.baseAddress.map { UnsafeRawPointer($0) } }
-    try check(tg_curl_set_size(easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(body.count)), "body size")
-    try check(tg_curl_set_pointer(easy, CURLOPT_POSTFIELDS, start ?? UnsafeRawPointer(nothing)), "body")
-    try setUploadBuffer(body.count > Self.largeBody ? Self.largeUploadBuffer : Self.smallUploadBuffer)
+    try check(tg_curl_set_size(easy, CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t(bodyCount)), "body size")
+    try check(tg_curl_set_pointer(easy, CURLOPT_POSTFIELDS, UnsafeRawPointer(body.baseAddress)), "body")
+    try setUploadBuffer(bodyCount > Self.largeBody ? Self.largeUploadBuffer : Self.smallUploadBuffer)
+  }
+
+  /// Copies the body to memory of our own, which stays where it is until libcurl has let go of it. An array promises that for the length
+  /// of one call only.
+  private func keepBody(_ bytes: [UInt8]) {
+    if body.count != max(1, bytes.count) {
+      body.deallocate()
+      body = .allocate(byteCount: max(1, bytes.count), alignment: 1)
+    }
+    bodyCount = bytes.count
+    bytes.withUnsafeBytes { body.copyMemory(from: $0) }
   }
 
   private func setUploadBuffer(_ bytes: Int) throws(TransferSetupFailure) {
@@ -189,8 +194,8 @@ final class CurlTransfer: CallCarrier {
   /// Once the answer's head is here a sent body is not needed again: gives its memory back, and that of the upload
   /// buffer.
   private func releaseSentBody() {
-    guard body.count > 0, head.isComplete, uploadedAll else { return }
-    body = []
+    guard bodyCount > 0, head.isComplete, uploadedAll else { return }
+    keepBody([])
     // Setting its size is what frees the upload buffer.
     if uploadBuffer > Self.smallUploadBuffer { try? setUploadBuffer(Self.smallUploadBuffer) }
   }
@@ -217,7 +222,7 @@ final class CurlTransfer: CallCarrier {
     guard let shard else { return }
     upstream.insideCurl { shard.remove(easy) }
     self.shard = nil
-    body = []
+    keepBody([])
     head.reset()
     if uploadBuffer > Self.smallUploadBuffer { try? setUploadBuffer(Self.smallUploadBuffer) }
     pool.giveBack(self)
@@ -249,7 +254,7 @@ final class CurlTransfer: CallCarrier {
   }
 
   private var sentBytes: Int { tg_curl_get_long(easy, CURLINFO_REQUEST_SIZE) }
-  private var uploadedAll: Bool { tg_curl_get_size(easy, CURLINFO_SIZE_UPLOAD_T) >= curl_off_t(body.count) }
+  private var uploadedAll: Bool { tg_curl_get_size(easy, CURLINFO_SIZE_UPLOAD_T) >= curl_off_t(bodyCount) }
   /// As far as that is known: from when its first byte went out.
   private var hadTime: Bool { upstream.hadTime(wholeAt: sentSince) }
 
@@ -273,7 +278,7 @@ final class CurlTransfer: CallCarrier {
       malformed = why
       return Int(CURL_WRITEFUNC_ERROR)
     case .complete:
-      if body.count > Self.smallUploadBuffer { upstream.reviewLater(call) }
+      if bodyCount > Self.smallUploadBuffer { upstream.reviewLater(call) }
       call.deliver(head.makeHead())
     }
     return line.count

@@ -32,7 +32,7 @@ public final class CurlUpstream: Upstream {
   /// Resolved names and TLS sessions, shared by all shards.
   let share: UnsafeMutableRawPointer
   /// Where connections read into; what is in it is handed out before anything else is read.
-  let receiveBuffer = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: 64 << 10)
+  var receiveBuffer = [UInt8](repeating: 0, count: 64 << 10)
   /// The clock as it was when the loop last came in.
   private(set) var now: UInt64
 
@@ -92,7 +92,6 @@ public final class CurlUpstream: Upstream {
   deinit {
     close()
     curl_share_cleanup(share)
-    receiveBuffer.deallocate()
   }
 
   /// Calls begun and not yet ended or cancelled.

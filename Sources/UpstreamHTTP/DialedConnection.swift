@@ -49,10 +49,10 @@ enum WriteResult: Equatable {
 }
 
 extension EasyHandle {
-  /// Reads deciphered bytes.
-  func receive(into buffer: UnsafeMutableBufferPointer<UInt8>) -> ReadResult {
+  /// Reads deciphered bytes into the first `most` of `buffer`.
+  func receive(into buffer: inout [UInt8], atMost most: Int = .max) -> ReadResult {
     var count = 0
-    switch curl_easy_recv(raw, buffer.baseAddress, buffer.count, &count) {
+    switch buffer.withUnsafeMutableBytes({ curl_easy_recv(raw, $0.baseAddress, min($0.count, most), &count) }) {
     case CURLE_OK: return count > 0 ? .bytes(count) : .end
     case CURLE_AGAIN: return .wouldBlock
     default: return .failed

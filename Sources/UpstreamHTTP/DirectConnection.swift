@@ -220,7 +220,7 @@ final class DirectConnection: CallCarrier {
 
   private func hasOnlyTLSMessages() -> Bool {
     guard isTLS, let handle = dialed?.handle else { return false }
-    return handle.receive(into: UnsafeMutableBufferPointer(rebasing: upstream.receiveBuffer[..<1])) == .wouldBlock
+    return handle.receive(into: &upstream.receiveBuffer, atMost: 1) == .wouldBlock
   }
 
   /// Nothing can be due while no call runs: an end, or bytes that nobody asked for, close the connection. TLS also has
@@ -273,12 +273,11 @@ final class DirectConnection: CallCarrier {
         return
       }
       reads += 1
-      let buffer = upstream.receiveBuffer
-      switch receiveSome(buffer) {
+      switch receiveSome(into: &upstream.receiveBuffer) {
       case .bytes(let count):
-        consume(Array(UnsafeMutableBufferPointer(rebasing: buffer[..<count])), call)
+        consume(Array(upstream.receiveBuffer[..<count]), call)
         // A short read emptied the socket; TLS knows only by asking again.
-        if !isTLS, !untilEmpty, count < buffer.count { return }
+        if !isTLS, !untilEmpty, count < upstream.receiveBuffer.count { return }
       case .wouldBlock: return
       case .end: return connectionEnded("the connection was closed", orderly: !endIsUnsaid)
       case .failed: return connectionEnded("the connection was reset", orderly: false)
@@ -286,10 +285,10 @@ final class DirectConnection: CallCarrier {
     }
   }
 
-  private func receiveSome(_ buffer: UnsafeMutableBufferPointer<UInt8>) -> ReadResult {
-    if isTLS { return dialed?.handle.receive(into: buffer) ?? .failed }
+  private func receiveSome(into buffer: inout [UInt8]) -> ReadResult {
+    if isTLS { return dialed?.handle.receive(into: &buffer) ?? .failed }
     while true {
-      let count = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+      let count = buffer.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, 0) }
       if count > 0 { return .bytes(count) }
       if count == 0 { return .end }
       if errno == EINTR { continue }

@@ -26,7 +26,7 @@ protocol HTTP2StreamOwner: AnyObject {
   func streamSent()
   func streamResponded(_ head: ResponseHead)
   /// The stream's window stays shut for these bytes until `consumed` is told of them.
-  func streamReceived(_ bytes: UnsafeBufferPointer<UInt8>)
+  func streamReceived(_ bytes: [UInt8])
   /// The last word about the stream.
   func streamEnded(_ ending: HTTP2StreamEnding)
 }
@@ -146,9 +146,10 @@ final class HTTP2ClientSession {
   }
 
   /// Takes what came over the connection.
-  func receive(_ bytes: UnsafeBufferPointer<UInt8>) {
+  func receive(_ bytes: ArraySlice<UInt8>) {
     guard !isBroken else { return }
-    if nghttp2_session_mem_recv(session, bytes.baseAddress, bytes.count) < 0 { isBroken = true }
+    let taken = bytes.withUnsafeBufferPointer { nghttp2_session_mem_recv(session, $0.baseAddress, $0.count) }
+    if taken < 0 { isBroken = true }
   }
 
   /// Appends what is to be sent, about `limit` bytes at most.
@@ -266,7 +267,7 @@ final class HTTP2ClientSession {
       nghttp2_session_consume_stream(session, id, bytes.count)
       return 0
     }
-    stream.owner.streamReceived(bytes)
+    stream.owner.streamReceived(Array(bytes))
     return 0
   }
 

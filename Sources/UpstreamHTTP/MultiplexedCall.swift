@@ -83,12 +83,12 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
     call?.deliver(head)
   }
 
-  func streamReceived(_ bytes: UnsafeBufferPointer<UInt8>) {
+  func streamReceived(_ bytes: [UInt8]) {
     guard let call, !call.isCancelled else { return }
     if call.wantsPause || !pending.isEmpty {
       pending.append(contentsOf: bytes)
     } else {
-      call.deliver(Array(bytes)[...])
+      call.deliver(bytes[...])
       connection?.session.consumed(bytes.count, of: streamID)
     }
   }

@@ -17,7 +17,7 @@ final class MultiplexedConnection: CallCarrier {
   /// nghttp2 is asked for no more while this much waits for the socket.
   private static let framedBytes = 64 << 10
 
-  private unowned(unsafe) let upstream: CurlUpstream
+  private unowned let upstream: CurlUpstream
   private let pool: ProviderPool
   /// Which lets go of it when it closes.
   private let multiplexer: Multiplexer
@@ -83,8 +83,7 @@ final class MultiplexedConnection: CallCarrier {
 
   private func opens(_ dialed: DialedConnection, _ opened: Int32) {
     // Libcurl shows the connection's TLS only once something was read from it.
-    let buffer = upstream.receiveBuffer
-    let first = dialed.handle.receive(into: buffer)
+    let first = dialed.handle.receive(into: &upstream.receiveBuffer)
     if first == .end || first == .failed { return endedUnused() }
     guard dialed.handle.speaksHTTP2 else {
       // The connection goes on, as one that speaks HTTP/1.1.
@@ -96,7 +95,7 @@ final class MultiplexedConnection: CallCarrier {
     descriptor = opened
     socket = upstream.own(opened, self, takingFromLibcurl: false)
     if case .bytes(let count) = first {
-      take(UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[..<count]))
+      take(count)
       // More may be deciphered already, which raises no event.
       receive()
     } else {
@@ -148,9 +147,8 @@ final class MultiplexedConnection: CallCarrier {
         break
       }
       reads += 1
-      let buffer = upstream.receiveBuffer
-      switch handle.receive(into: buffer) {
-      case .bytes(let count): take(UnsafeBufferPointer(rebasing: UnsafeBufferPointer(buffer)[..<count]))
+      switch handle.receive(into: &upstream.receiveBuffer) {
+      case .bytes(let count): take(count)
       case .wouldBlock: break reading
       case .end: end = "the connection was closed"
       case .failed: end = "the connection was reset"
@@ -159,9 +157,10 @@ final class MultiplexedConnection: CallCarrier {
     if let end { lose(end) } else { flush() }
   }
 
-  private func take(_ bytes: UnsafeBufferPointer<UInt8>) {
+  /// Takes the first `count` bytes of what was read.
+  private func take(_ count: Int) {
     isReceiving = true
-    session.receive(bytes)
+    session.receive(upstream.receiveBuffer[..<count])
     isReceiving = false
   }
 

@@ -16,7 +16,7 @@ final class Multiplexer {
   /// After this a provider that spoke HTTP/1.1 is asked again, in nanoseconds.
   private static let askAgain: UInt64 = 600_000_000_000
 
-  private unowned(unsafe) let upstream: CurlUpstream
+  private unowned let upstream: CurlUpstream
   /// Its owner.
   private unowned let pool: ProviderPool
   let origin: String

@@ -24,9 +24,7 @@ import Testing
         buffer.append(all[at..<at + count], expecting: length - at)
       } else {
         buffer.withSpace(expecting: length - at) { space in
-          let count = min(count, space.count)
-          space.copyBytes(from: all[at..<at + count])
-          return count
+          for byte in all[at..<at + min(count, space.freeCapacity)] { space.append(byte) }
         }
       }
       at = buffer.count
@@ -41,13 +39,13 @@ import Testing
     let part = bytes(piece)
     var buffer = BodyBuffer()
     var places: Set<Int> = []
+    func note() { buffer.bytes.withUnsafeBufferPointer { _ = places.insert(Int(bitPattern: $0.baseAddress)) } }
     while buffer.count < length {
       let (at, count) = (buffer.count, min(piece, length - buffer.count))
       buffer.withSpace(expecting: length - at, atLeast: count) { space in
-        places.insert(space.baseAddress.map { Int(bitPattern: $0) - at } ?? 0)
-        space.copyBytes(from: part[..<count])
-        return count
+        for byte in part[..<count] { space.append(byte) }
       }
+      note()
     }
     #expect(buffer.bytes.count == length)
     #expect(places.count <= (length <= 256 << 10 ? 1 : 2))
@@ -65,9 +63,7 @@ import Testing
 
   @Test func takesBodiesOfUnknownLength() {
     var buffer = BodyBuffer()
-    for part in [[1, 2], [3], [] as [UInt8]] {
-      part.withUnsafeBufferPointer { buffer.append($0, expecting: nil) }
-    }
+    for part in [[1, 2], [3], [] as [UInt8]] { buffer.append(part[...], expecting: nil) }
     #expect(buffer.bytes == [1, 2, 3])
     let taken = buffer.appendInPlace { body in
       body.append(4)

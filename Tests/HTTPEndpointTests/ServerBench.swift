@@ -118,7 +118,7 @@ final class TestClient {
   private func readMore() {
     var space = [UInt8](repeating: 0, count: 65_536)
     while true {
-      switch space.withUnsafeMutableBytes({ Socket.read(descriptor, into: $0) }) {
+      switch Socket.read(descriptor, into: &space, atMost: space.count) {
       case .bytes(let count): received.append(contentsOf: space[..<count])
       case .wouldBlock: return
       case .end:
@@ -135,7 +135,7 @@ final class TestClient {
   private func sendMore() {
     while !unsent.isEmpty {
       // The rest goes when the socket has room again.
-      guard case .bytes(let count) = unsent.withUnsafeBytes({ Socket.write(descriptor, $0) }) else { return }
+      guard case .bytes(let count) = Socket.write(descriptor, unsent[...]) else { return }
       unsent.removeFirst(count)
     }
   }

@@ -72,12 +72,14 @@ import Testing
 
   @Test func pointersStayInTheWrappers() {
     let body = "let p: UnsafeMutablePointer<Int>"
-    #expect(swift("Sources/EventLoop/Handles.swift", body).isEmpty)
+    #expect(swift("Sources/EventLoop/Handles.swift", "import CUV\n" + body).isEmpty)
     #expect(swift("Sources/EventLoop/A.swift", body).count == 1, "by file, not by target")
     #expect(swift("Sources/HTTP1Codec/RequestHeadParser.swift", body).count == 1)
     #expect(swift("Sources/BrokerEngine/Handles.swift", body).count == 1)
     #expect(swift("Sources/ProviderWire/A.swift", body).count == 1)
-    #expect(swift("Sources/ProviderWire/A.swift", "import CSimdjson\n" + body).isEmpty)
+    #expect(swift("Sources/ProviderWire/A.swift", "import CSimdjson\n" + body).count == 1, "by file, not by import")
+    #expect(swift("Sources/ProviderWire/ContentDecoding.swift", "import CZlib\n" + body).count == 1, "zstd is not called")
+    #expect(swift("Sources/ProviderWire/ByteSearch.swift", "import CSimdjson\nlet p = 1").count == 1, "holds none")
   }
 
   @Test(arguments: [
@@ -121,6 +123,10 @@ import Testing
       file("Sources/A/A.swift", lines(601)) == [
         "Sources/A/A.swift:601: error: a file of 601 lines is banned here, use several of at most 600, one subject each"
       ])
+    for name in ["A.cpp", "A.c", "include/A.h"] {
+      #expect(file("Sources/A/\(name)", lines(600)).isEmpty)
+      #expect(file("Sources/A/\(name)", lines(601)).count == 1)
+    }
   }
 
   @Test(arguments: [

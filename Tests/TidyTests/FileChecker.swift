@@ -26,7 +26,8 @@ struct FileChecker {
   }
 
   private func checkLength() -> [Finding] {
-    guard file.isSwift || file.path.hasSuffix(".py"), file.lines.count > FileChecker.maximumLines else { return [] }
+    let isSource = [".swift", ".py", ".c", ".cpp", ".h"].contains { file.path.hasSuffix($0) }
+    guard isSource, file.lines.count > FileChecker.maximumLines else { return [] }
     let what = "a file of \(file.lines.count) lines"
     let use = "several of at most \(FileChecker.maximumLines), one subject each"
     return [.banned(what, use: use, path: file.path, line: FileChecker.maximumLines + 1)]

@@ -19,6 +19,7 @@ struct SwiftChecker {
       findings += checkImports(of: target)
       findings += check(bans(for: target))
       findings += check(SwiftRules.unlessReasoned, liftedByReason: true)
+      findings += checkThatPointersAreNeeded()
     } else if file.testTarget != nil {
       findings += check(SwiftRules.tests)
       findings += check(SwiftRules.testsUnlessReasoned, liftedByReason: true)
@@ -30,11 +31,23 @@ struct SwiftChecker {
   private func bans(for target: String) -> [Ban] {
     var bans: [Ban] = []
     if SwiftRules.pureTargets.contains(target) { bans += SwiftRules.pure } else { bans += SwiftRules.singleThread }
-    let isShim = target == "ProviderWire" && imported.contains { SwiftRules.pointerShims.contains($0.name) }
-    let isWrapper = SwiftRules.pointerFiles[target]?.contains { file.path == "Sources/\(target)/\($0).swift" } ?? false
-    if !isWrapper, !isShim { bans += SwiftRules.pointers }
+    if SwiftRules.pointerFiles[file.path] == nil { bans += SwiftRules.pointers }
     if target != "ProcessOutput" { bans += SwiftRules.standardStreams }
     return bans
+  }
+
+  /// A file that may hold pointers calls the libraries that its row names, and holds some.
+  private func checkThatPointersAreNeeded() -> [Finding] {
+    guard let libraries = SwiftRules.pointerFiles[file.path] else { return [] }
+    let missing = libraries.filter { library in !imported.contains { $0.name == library } }.sorted()
+    var findings = missing.map {
+      Finding(path: file.path, line: 1, message: "may hold pointers for \($0), which it does not import: mend its row in SwiftRules")
+    }
+    if check(SwiftRules.pointers).isEmpty {
+      findings.append(
+        Finding(path: file.path, line: 1, message: "may hold pointers and has none: take its row out of SwiftRules"))
+    }
+    return findings
   }
 
   private func checkImports(of target: String) -> [Finding] {

@@ -10,6 +10,11 @@ import Testing
     report(Self.tree.files.filter(\.isSwift).flatMap { SwiftChecker($0).findings() })
   }
 
+  @Test func everyFileThatMayHoldPointersIsThere() {
+    let gone = SwiftRules.pointerFiles.keys.filter { !Self.tree.paths.contains($0) }
+    #expect(gone.isEmpty, "rows of SwiftRules.pointerFiles without a file: \(gone)")
+  }
+
   @Test func filesKeepTheirRules() {
     report(Self.tree.files.flatMap { FileChecker(file: $0).findings() })
   }

@@ -13,7 +13,7 @@ import Testing
     private(set) var timesSent = 0
     func streamSent() { timesSent += 1 }
     func streamResponded(_ head: ResponseHead) { self.head = head }
-    func streamReceived(_ bytes: UnsafeBufferPointer<UInt8>) { body.append(contentsOf: bytes) }
+    func streamReceived(_ bytes: [UInt8]) { body.append(contentsOf: bytes) }
     func streamEnded(_ ending: HTTP2StreamEnding) { self.ending = ending }
   }
 
@@ -49,7 +49,7 @@ import Testing
         raw: [UInt8(length >> 16 & 255), UInt8(length >> 8 & 255), UInt8(length & 255), type, flags]
           + Bench.word(stream) + payload)
     }
-    func feed(raw bytes: [UInt8]) { bytes.withUnsafeBufferPointer { session.receive($0) } }
+    func feed(raw bytes: [UInt8]) { session.receive(bytes[...]) }
 
     /// What is sent, frame by frame.
     func sent() -> [Frame] {
