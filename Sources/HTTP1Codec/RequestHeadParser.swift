@@ -56,15 +56,14 @@ public struct HeadScan {
   ///   - limit: how many bytes the head may have.
   public mutating func look(in bytes: Span<UInt8>, limit: Int) -> Finding {
     while let at = bytes.firstIndex(of: 0x0A, from: scanned) {
+      // First, since a head that came in pieces would not have been read so far.
+      guard at < limit else { return Self.tooLarge(limit) }
       guard at > lineStart, bytes[at - 1] == 0x0D else {
         return .refused(.malformed("a line of the head ends with LF alone; lines end with CR LF"))
       }
-      if at == lineStart + 1, lineStart > 0 {
-        return at + 1 > limit ? Self.tooLarge(limit) : .complete(at + 1)
-      }
+      if at == lineStart + 1, lineStart > 0 { return .complete(at + 1) }
       scanned = at + 1
       lineStart = at + 1
-      if scanned > limit { return Self.tooLarge(limit) }
     }
     scanned = bytes.count
     return scanned > limit ? Self.tooLarge(limit) : .incomplete

@@ -200,6 +200,13 @@ import Testing
       Issue.record("an endless line was accepted")
       return
     }
+    // However much of it came at once, the limit is looked at first.
+    var late = HeadScan()
+    guard case .refused(.headTooLarge) = look(&late, ([UInt8](repeating: 0x61, count: 100) + [0x0A])[...], limit: 100)
+    else {
+      Issue.record("what lies behind the limit was looked at")
+      return
+    }
     var fits = HeadScan()
     #expect(look(&fits, [UInt8](repeating: 0x61, count: 100)[...], limit: 100) == .incomplete)
   }

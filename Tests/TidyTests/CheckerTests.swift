@@ -78,7 +78,8 @@ import Testing
     #expect(swift("Sources/BrokerEngine/Handles.swift", body).count == 1)
     #expect(swift("Sources/ProviderWire/A.swift", body).count == 1)
     #expect(swift("Sources/ProviderWire/A.swift", "import CSimdjson\n" + body).count == 1, "by file, not by import")
-    #expect(swift("Sources/ProviderWire/ContentDecoding.swift", "import CZlib\n" + body).count == 1, "zstd is not called")
+    #expect(
+      swift("Sources/ProviderWire/ContentDecoding.swift", "import CZlib\n" + body).count == 1, "zstd is not called")
     #expect(swift("Sources/ProviderWire/ByteSearch.swift", "import CSimdjson\nlet p = 1").count == 1, "holds none")
   }
 

@@ -41,7 +41,9 @@ struct SwiftChecker {
     guard let libraries = SwiftRules.pointerFiles[file.path] else { return [] }
     let missing = libraries.filter { library in !imported.contains { $0.name == library } }.sorted()
     var findings = missing.map {
-      Finding(path: file.path, line: 1, message: "may hold pointers for \($0), which it does not import: mend its row in SwiftRules")
+      Finding(
+        path: file.path, line: 1,
+        message: "may hold pointers for \($0), which it does not import: mend its row in SwiftRules")
     }
     if check(SwiftRules.pointers).isEmpty {
       findings.append(
