@@ -21,6 +21,19 @@ func system(_ name: String, pkgConfig: String, apt: String) -> Target {
   .systemLibrary(name: name, pkgConfig: pkgConfig, providers: [.apt([apt])])
 }
 
+/// The readers of what strangers send, each as one function from bytes to what is wrong. In every build the tests replay the corpora through
+/// them; only where scripts/fuzz names libFuzzer's library are they a program instead, which makes up bytes of its own.
+func fuzzing(_ dependencies: [Target.Dependency]) -> Target {
+  guard let library = Context.environment["TOLLGATE_LIBFUZZER"] else {
+    return .testTarget(
+      name: "FuzzingTests", dependencies: dependencies, exclude: ["Corpora", "LibFuzzer.swift"],
+      swiftSettings: swiftSettings)
+  }
+  return .executableTarget(
+    name: "fuzz", dependencies: dependencies, path: "Tests/FuzzingTests", exclude: ["Corpora", "CorpusTests.swift"],
+    swiftSettings: swiftSettings, linkerSettings: [.unsafeFlags([library]), .linkedLibrary("stdc++")])
+}
+
 let deque = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
 let heap = Target.Dependency.product(name: "HeapModule", package: "swift-collections")
 
@@ -138,6 +151,9 @@ let package = Package(
     tests("PolicyLab", ["PolicyLab"]),
     tests("TollgateTesting", ["PolicyLab", "TollgateTesting"]),
     tests("Tidy", []),
+    fuzzing([
+      "HTTP1Codec", "HTTPMessage", "ProviderWire", "LedgerStore", "LedgerVocabulary", "AdmissionCore", "TextForms",
+    ]),
   ],
   cxxLanguageStandard: .cxx17
 )

@@ -63,7 +63,7 @@ extension Journal {
     return contents
   }
 
-  private static func scan(_ bytes: [UInt8], of file: String, ledger: UInt64, into contents: inout Contents) {
+  static func scan(_ bytes: [UInt8], of file: String, ledger: UInt64, into contents: inout Contents) {
     var at = 0
     func spoiled(_ range: Range<Int>, isOfAnotherLedger: Bool = false) {
       if let last = contents.damage.last, last.file == file, last.offset + last.bytes == range.lowerBound,
