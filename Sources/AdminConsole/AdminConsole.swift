@@ -56,13 +56,9 @@ public struct ProcessFigures: Sendable {
 }
 
 public final class AdminConsole: HTTPHandler {
-  let broker: Broker
+  let broker: Operator
   private let actions: AdminActions
   private let version: String
-  /// Compared byte by byte without an early way out; nil asks for none.
-  public var token: [UInt8]?
-  /// Tokens that show one tenant's own, and change nothing.
-  public var tenantTokens: [(tenant: String, token: [UInt8])] = []
   /// Where reports come from; nil where there is no ledger.
   public var ledgerDesk: LedgerDesk?
   /// The open event streams.
@@ -71,13 +67,15 @@ public final class AdminConsole: HTTPHandler {
   /// web page cannot reach the console under a name of its own.
   public var checksHost = true
 
+  /// Who may see and do what the policy says, whenever it is asked.
   /// - Parameter loop: nil in tests that need no event stream.
-  public init(broker: Broker, actions: AdminActions, version: String, token: [UInt8]?, loop: EventLoop? = nil) {
-    feed = loop.map { EventFeed(loop: $0, broker: broker, version: version) }
+  public init(broker: Operator, actions: AdminActions, version: String, loop: EventLoop? = nil) {
+    let feed = loop.map { EventFeed(loop: $0, broker: broker, version: version) }
+    if let feed { broker.listen { feed.tell($0) } }
+    self.feed = feed
     self.broker = broker
     self.actions = actions
     self.version = version
-    self.token = token
   }
 
   // MARK: HTTPHandler
@@ -101,11 +99,6 @@ public final class AdminConsole: HTTPHandler {
 
   public func exchangeDrained(_ exchange: any HTTPExchange) {}
   public func exchangeEnded(_ exchange: any HTTPExchange, _ ending: ExchangeEnding) { feed?.close(exchange) }
-
-  /// Tells the open event streams of a notable change.
-  public func noticed(_ notice: Notice) { feed?.tell(notice) }
-  /// The same for what the composition root does: a reload, a drain.
-  public func changed(_ subject: String, _ state: String) { feed?.tell(subject: subject, state: state) }
 
   public func refusal(
     _ refusal: RequestRefusal, target: String?
@@ -147,7 +140,7 @@ public final class AdminConsole: HTTPHandler {
       return readiness()
     }
     // The page itself holds nothing secret; what it then asks for does need the token.
-    if isRead, token != nil, let page = Dashboard.reply(path) { return page }
+    if isRead, broker.policy.admin.token != nil, let page = Dashboard.reply(path) { return page }
     /// Where the token is a tenant's.
     var scope: String?
     switch access(head) {
@@ -210,14 +203,16 @@ public final class AdminConsole: HTTPHandler {
     {
       return .refused(.error(403, "changes asked for by pages of other sites are refused"))
     }
-    if let token {
+    let admin = broker.policy.admin
+    if let token = admin.token {
       let shown = head.fields.first("authorization").map { Array($0.utf8) } ?? []
       let bearer = Array("Bearer ".utf8)
-      if AdminConsole.isEqualInConstantTime(shown, bearer + token) { return .full }
+      if AdminConsole.isEqualInConstantTime(shown, bearer + Array(token.revealed.utf8)) { return .full }
       // All of them, whichever fits: the time taken tells nothing.
       var found: String?
-      for (tenant, token) in tenantTokens where AdminConsole.isEqualInConstantTime(shown, bearer + token) {
-        found = tenant
+      for other in admin.tenantTokens
+      where AdminConsole.isEqualInConstantTime(shown, bearer + Array(other.token.revealed.utf8)) {
+        found = other.tenant
       }
       if let found { return .tenant(found) }
       var reply = Reply.error(401, "give the admin token: Authorization: Bearer TOKEN")

@@ -67,7 +67,7 @@ extension AdminConsole {
 
 enum BudgetRoutes {
   /// - Parameter tenant: shows this tenant's own alone.
-  static func json(_ broker: Broker, tenant: String? = nil) -> [UInt8] {
+  static func json(_ broker: Operator, tenant: String? = nil) -> [UInt8] {
     var json = JSONWriter()
     json.object { json in
       json.key("budgets")
@@ -89,7 +89,7 @@ enum BudgetRoutes {
     return json.bytes
   }
 
-  static func array(_ json: inout JSONWriter, _ readings: [BudgetReading], _ broker: Broker, tenant: String?) {
+  static func array(_ json: inout JSONWriter, _ readings: [BudgetReading], _ broker: Operator, tenant: String?) {
     json.array(readings.filter { tenant == nil || $0.account.scope != .broker && $0.account.tenant.name == tenant }) {
       json, reading in
       json.object { json in

@@ -16,13 +16,13 @@ final class EventFeed {
   private static let mostPending = 256 << 10
 
   private let loop: EventLoop
-  /// It outlives the console, which owns this.
-  private unowned let broker: Broker
+  /// It holds this, to tell it the news.
+  private unowned let broker: Operator
   private let version: String
   private var listeners: [ObjectIdentifier: Listener] = [:]
   private lazy var timer = LoopTimer(loop) { [unowned self] in tick() }
 
-  init(loop: EventLoop, broker: Broker, version: String) {
+  init(loop: EventLoop, broker: Operator, version: String) {
     self.loop = loop
     self.broker = broker
     self.version = version
@@ -63,8 +63,15 @@ final class EventFeed {
 
   // MARK: Changes
 
-  func tell(_ notice: Notice) {
+  func tell(_ news: News) {
     guard !listeners.isEmpty else { return }
+    switch news {
+    case .notice(let notice): tell(notice)
+    case .change(let subject, let state): tell(subject: subject.rawValue, state: state)
+    }
+  }
+
+  private func tell(_ notice: Notice) {
     switch notice {
     case .waiting, .promoted, .requeued, .demoted: break
     case .budgetWarned(let reading):
@@ -90,7 +97,7 @@ final class EventFeed {
   }
 
   /// Changes are of the whole broker: a tenant's listener does not hear of them.
-  func tell(subject: String, name: String = "", state: String, reason: String = "") {
+  private func tell(subject: String, name: String = "", state: String, reason: String = "") {
     let all = listeners.values.filter { $0.tenant == nil }
     guard !all.isEmpty else { return }
     var json = JSONWriter()

@@ -6,7 +6,7 @@ import HTTPMessage
 enum MetricsText {
   /// - Parameter ledger: entries that wait to be written, and entries that were lost.
   static func render(
-    _ broker: Broker, _ process: ProcessFigures, ledger: (pending: Int, lost: Int), version: String
+    _ broker: Operator, _ process: ProcessFigures, ledger: (pending: Int, lost: Int), version: String
   ) -> [UInt8] {
     var page = MetricsPage()
     let snapshot = broker.snapshot()

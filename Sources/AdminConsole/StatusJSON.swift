@@ -7,7 +7,7 @@ import TextForms
 
 enum StatusJSON {
   /// - Parameter tenant: shows this tenant's own alone; nil shows everything.
-  static func status(_ broker: Broker, version: String, tenant: String? = nil) -> [UInt8] {
+  static func status(_ broker: Operator, version: String, tenant: String? = nil) -> [UInt8] {
     let snapshot = broker.snapshot()
     var json = JSONWriter()
     json.object { json in
@@ -57,7 +57,7 @@ enum StatusJSON {
   }
 
   private static func provider(
-    _ json: inout JSONWriter, _ provider: AdmissionSnapshot.Provider, _ broker: Broker
+    _ json: inout JSONWriter, _ provider: AdmissionSnapshot.Provider, _ broker: Operator
   ) {
     let policy = broker.policy.providers.first { $0.id == provider.id.name }
     json.object { json in
@@ -132,7 +132,7 @@ enum StatusJSON {
     }
   }
 
-  private static func breaker(_ json: inout JSONWriter, _ breaker: AdmissionSnapshot.Breaker, _ broker: Broker) {
+  private static func breaker(_ json: inout JSONWriter, _ breaker: AdmissionSnapshot.Breaker, _ broker: Operator) {
     json.object { json in
       json.member("state", breaker.state)
       json.member("reason", breaker.reason)
@@ -158,13 +158,13 @@ enum StatusJSON {
     }
   }
 
-  private static func time(_ instant: Instant?, _ broker: Broker) -> String? {
+  private static func time(_ instant: Instant?, _ broker: Operator) -> String? {
     instant.map { Timestamp.text(broker.wallNanoseconds(at: UInt64(max(0, $0.nanoseconds)))) }
   }
 
   // MARK: Requests
 
-  static func requests(_ records: [RequestRecord], _ broker: Broker) -> [UInt8] {
+  static func requests(_ records: [RequestRecord], _ broker: Operator) -> [UInt8] {
     var json = JSONWriter()
     json.object { json in
       json.key("requests")
@@ -173,7 +173,7 @@ enum StatusJSON {
     return json.bytes
   }
 
-  static func request(_ record: RequestRecord, _ broker: Broker) -> [UInt8] {
+  static func request(_ record: RequestRecord, _ broker: Operator) -> [UInt8] {
     var json = JSONWriter()
     json.object { json in
       members(&json, record, broker)
@@ -209,13 +209,13 @@ enum StatusJSON {
   }
 
   /// The waits that were noted, and for one that still waits the present one.
-  private static func waits(_ record: RequestRecord, _ broker: Broker) -> [RequestRecord.Wait] {
+  private static func waits(_ record: RequestRecord, _ broker: Operator) -> [RequestRecord.Wait] {
     guard record.state == .queued, let blocker = broker.blocker(of: record.id), record.waits.last?.blocker != blocker
     else { return record.waits }
     return record.waits + [RequestRecord.Wait(since: broker.now, blocker: blocker)]
   }
 
-  private static func members(_ json: inout JSONWriter, _ record: RequestRecord, _ broker: Broker) {
+  private static func members(_ json: inout JSONWriter, _ record: RequestRecord, _ broker: Operator) {
     json.member("id", record.text)
     json.member("state", record.state.rawValue)
     json.member("outcome", record.outcome?.rawValue)

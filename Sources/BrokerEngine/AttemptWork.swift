@@ -22,7 +22,7 @@ extension Attempt {
 
   /// Of other endpoints nobody knows what they answer with.
   private var mayAnswerAnything: Bool {
-    switch exchange.path.endpoint {
+    switch call.path.endpoint {
     case .other, .files, .speech, .transcription, .models: true
     default: false
     }
@@ -30,8 +30,8 @@ extension Attempt {
 
   /// True where the answer tells of work that goes on after it, or before.
   var watchesWork: Bool {
-    switch exchange.charge {
-    case .asAnswered: exchange.facts.isBackground
+    switch call.charge {
+    case .asAnswered: call.facts.isBackground
     case .batch: true
     case .later(let work): !work.isLines
     case .onlyAsAnswered, .nothing: false
@@ -39,15 +39,15 @@ extension Attempt {
   }
 
   var collectsLines: Bool {
-    if case .later(let work) = exchange.charge { work.isLines } else { false }
+    if case .later(let work) = call.charge { work.isLines } else { false }
   }
 
   /// Each line of a batch's results is a call of its own, at the batch's price.
-  func add(_ lines: [LineUsage], to sums: inout LineSums) {
+  func add(_ lines: [LineUsage], to sums: inout LineSums, _ tap: UsageTap) {
     for line in lines {
       sums.usage = sums.usage + line.usage
       sums.cacheWriteHour += line.extras.cacheWriteHourTokens
-      let (cost, source) = price(line.usage, line.extras, model: line.model, tier: "batch")
+      let (cost, source) = price(line.usage, line.extras, model: line.model, tap, tier: "batch")
       sums.source = cost == nil ? .unknown : sums.source == .unknown ? .unknown : source
       sums.cost = sums.cost.flatMap { sum in cost.map { min(sum + $0, .mostPerAttempt) } }
     }
@@ -58,38 +58,38 @@ extension Attempt {
   func laterCharge(
     _ tap: UsageTap, _ sums: LineSums
   ) -> (charge: WorkBook.Charge, source: CostSource)? {
-    let broker = exchange.broker
+    let providers = services.providers
     func name(_ id: String) -> WorkBook.Name { WorkBook.Name(provider: grant.provider.name, id: id) }
-    guard case .later(let work) = exchange.charge else {
+    guard case .later(let work) = call.charge else {
       if watchesWork, let id = tap.work?.id, tap.usage == nil || tap.work?.isUnderWay == true {
-        broker.works.began(name(id), model: exchange.record.model)
+        providers.works.began(name(id), model: exchange.record.model)
       }
       return nil
     }
     let own = name(work.id)
     func show(_ sums: LineSums) -> (charge: WorkBook.Charge, source: CostSource)? {
       guard !sums.usage.isNothing else { return nil }
-      return broker.works.show(own, sums.usage, cacheWriteHour: sums.cacheWriteHour, cost: sums.cost)
+      return providers.works.show(own, sums.usage, cacheWriteHour: sums.cacheWriteHour, cost: sums.cost)
         .map { ($0, sums.source) }
     }
     if work.isLines { return show(sums) }
-    if work.kind == .batch, let file = tap.work?.outputFile { broker.works.link(file: file, to: own) }
+    if work.kind == .batch, let file = tap.work?.outputFile { providers.works.link(file: file, to: own) }
     // A response that was not begun here, or not left open here, was paid for by whoever began it.
-    guard work.kind == .batch || broker.works.knows(own) else { return nil }
+    guard work.kind == .batch || providers.works.knows(own) else { return nil }
     // Google's small batches hold their results themselves.
     if work.kind == .batch, let results = tap.work?.results, !results.isEmpty {
       var sums = LineSums()
-      add(results, to: &sums)
+      add(results, to: &sums, tap)
       return show(sums)
     }
     guard let usage = tap.charge(isWhole: true, estimatedInput: 0), !usage.isNothing, tap.work?.isUnderWay != true
     else { return nil }
     let tier = work.kind == .batch ? "batch" : tap.serviceTier
     let (cost, source) = price(
-      usage, tap.extras, model: exchange.record.model, tier: tier, isWholeBatch: work.kind == .batch)
+      usage, tap.extras, model: exchange.record.model, tap, tier: tier, isWholeBatch: work.kind == .batch)
     // A batch's own state does not always name a model: its lines will.
     if cost == nil, work.kind == .batch { return nil }
-    return broker.works.show(own, usage, cacheWriteHour: tap.extras.cacheWriteHourTokens, cost: cost)
+    return providers.works.show(own, usage, cacheWriteHour: tap.extras.cacheWriteHourTokens, cost: cost)
       .map { ($0, source) }
   }
 }

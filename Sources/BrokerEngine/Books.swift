@@ -1,8 +1,9 @@
 // Keeps the ledger up to date and holds back what must not happen before it is: an attempt's first byte until its hold is safe,
 // an answer's last byte until its end is.
 //
-// Promises: entries are appended in the order in which things happen; what waits is let go in that order; while the ledger is in
-// trouble, ends are not held back (what runs is finished) and attempts that were not sent are refused. Without a ledger nothing waits.
+// Promises: entries are appended in the order in which things happen, and handed over together at the end of the turn; what waits is
+// let go in that order; while the ledger is in trouble, ends are not held back (what runs is finished) and attempts that were not
+// sent are refused. Without a ledger nothing waits.
 import AdmissionCore
 import DequeModule
 import LedgerVocabulary
@@ -10,6 +11,10 @@ import TextForms
 
 final class Books {
   private let ledger: (any LedgerPort)?
+  /// nil in tests that tell themselves what is safe.
+  private let turnEnd: TurnEnd?
+  /// Entries of this turn will be handed over at its end.
+  private var isToHandOver = false
   private enum Waiting {
     /// To be sent.
     case hold(Attempt)
@@ -20,8 +25,9 @@ final class Books {
   /// Who waits for which entry, ascending.
   private var waiting = Deque<(number: UInt64, who: Waiting)>()
 
-  init(_ ledger: (any LedgerPort)?) {
+  init(_ ledger: (any LedgerPort)?, turnEnd: TurnEnd?) {
     self.ledger = ledger
+    self.turnEnd = turnEnd
     ledger?.onCommitted = { [unowned self] number in committed(upTo: number) }
     ledger?.onObstacleChanged = { [unowned self] in obstacleChanged() }
   }
@@ -36,29 +42,49 @@ final class Books {
   func held(_ attempt: Attempt, _ hold: @autoclosure () -> AttemptHold) {
     guard let ledger else { return attempt.holdIsSafe() }
     let number = ledger.append(hold())
+    appended()
     if let obstacle = ledger.obstacle { return attempt.holdIsStuck(obstacle) }
     waiting.append((number, .hold(attempt)))
   }
 
   func settled(_ end: @autoclosure () -> AttemptEnd) {
-    _ = ledger?.append(end())
+    guard let ledger else { return }
+    _ = ledger.append(end())
+    appended()
   }
 
   /// The request is over: `endIsSafe` follows.
-  func concluded(_ exchange: Exchange, at wall: Int64) {
+  func concluded(_ exchange: Exchange, at wall: WallInstant) {
     guard let ledger else { return exchange.endIsSafe() }
-    let number = ledger.append(RequestEnd(exchange.record, at: WallInstant(nanoseconds: wall)))
+    let number = ledger.append(RequestEnd(exchange.record, at: wall))
+    appended()
     guard exchange.awaitsDelivery else { return }
     if ledger.obstacle != nil { return exchange.endIsSafe() }
     waiting.append((number, .end(exchange)))
   }
 
   func changed(_ change: LedgerChange) {
-    _ = ledger?.append(change)
+    guard let ledger else { return }
+    _ = ledger.append(change)
+    appended()
   }
 
   func remembered(_ memo: LedgerMemo) {
-    _ = ledger?.append(memo)
+    guard let ledger else { return }
+    _ = ledger.append(memo)
+    appended()
+  }
+
+  private func appended() {
+    guard !isToHandOver, let turnEnd else { return }
+    isToHandOver = true
+    turnEnd.putOff(.entries(self))
+  }
+
+  /// Hands over what was appended in this turn so far. Mostly it is safe with that.
+  func handOver() {
+    isToHandOver = false
+    if let ledger { committed(upTo: ledger.handOver()) }
   }
 
   private func committed(upTo number: UInt64) {

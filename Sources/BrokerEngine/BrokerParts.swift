@@ -20,14 +20,15 @@ public struct BrokerParts {
   public var memory: MemoryAccount
   /// Called once for each request when its outcome is set.
   public var requestEnded: (RequestRecord) -> Void
-  /// Called for what an operator may want to read.
-  public var noticed: (Notice) -> Void
+  /// Called for what an operator may want to read; with the secret of the key that it is about as it may be shown, where it is about one.
+  public var noticed: (Notice, _ secretMark: String?) -> Void
 
   public init(
     upstream: any Upstream, clock: BrokerClock, loop: EventLoop?, hash: @escaping ([UInt8]) -> [UInt8],
     ledger: (any LedgerPort)? = nil, prices: PriceBook = PriceBook(PriceList(version: "none", entries: [])),
     memory: MemoryAccount = MemoryAccount(),
-    requestEnded: @escaping (RequestRecord) -> Void = { _ in }, noticed: @escaping (Notice) -> Void = { _ in }
+    requestEnded: @escaping (RequestRecord) -> Void = { _ in },
+    noticed: @escaping (Notice, _ secretMark: String?) -> Void = { _, _ in }
   ) {
     self.upstream = upstream
     self.clock = clock

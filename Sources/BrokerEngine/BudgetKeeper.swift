@@ -6,6 +6,7 @@
 import AdmissionCore
 import EventLoop
 import PolicyFile
+import Pricing
 import TextForms
 
 /// A budget's limit lifted until a moment of the wall clock.
@@ -75,7 +76,7 @@ final class BudgetKeeper {
   private var offset: Int64 = 0
   private var timer: LoopTimer?
   /// True while requests are under way: one of them may wait for a window to end, and a clock that is set ends it without a word.
-  var isWaitedFor: () -> Bool = { false }
+  private let isWaitedFor: () -> Bool
   /// The clock is looked at once a second.
   private var isWatching = false
   private let tell: (AdmissionEvent) -> Void
@@ -85,8 +86,9 @@ final class BudgetKeeper {
 
   init(
     loop: EventLoop?, now: @escaping () -> UInt64, wall: @escaping (UInt64) -> Int64,
-    tell: @escaping (AdmissionEvent) -> Void
+    isWaitedFor: @escaping () -> Bool = { false }, tell: @escaping (AdmissionEvent) -> Void
   ) {
+    self.isWaitedFor = isWaitedFor
     self.now = now
     self.wall = wall
     self.tell = tell

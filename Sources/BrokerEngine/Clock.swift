@@ -1,5 +1,6 @@
 // Time and chance for the engine, handed in by the composition root so that tests can set both.
 import AdmissionCore
+import TextForms
 
 /// Where the engine gets time and random bits from.
 public struct BrokerClock {
@@ -15,9 +16,31 @@ public struct BrokerClock {
     self.wall = wall
     self.seed = seed
   }
+}
 
-  /// Now, as the core counts it.
-  var instant: Instant { Instant(nanoseconds: Int64(truncatingIfNeeded: monotonic())) }
+/// The engine's time: one object, so that the wall clock is read once a second for all of it.
+final class Timekeeper {
+  let seed: UInt64
+  private let clock: BrokerClock
+  private var wallClock: WallClock
+
+  init(_ clock: BrokerClock) {
+    self.clock = clock
+    seed = clock.seed
+    wallClock = WallClock(clock)
+  }
+
+  /// Monotonic nanoseconds, read afresh.
+  var now: UInt64 { clock.monotonic() }
+  /// The same as the core counts it.
+  var instant: Instant { Instant(nanoseconds: Int64(truncatingIfNeeded: clock.monotonic())) }
+  /// Nanoseconds since 1970 for a monotonic instant.
+  func wall(at instant: UInt64) -> Int64 { wallClock.nanoseconds(at: instant) }
+  func wallInstant(at instant: UInt64) -> WallInstant { WallInstant(nanoseconds: wall(at: instant)) }
+  /// Nanoseconds since 1970, now.
+  var wallNow: Int64 { wall(at: now) }
+  /// Whole seconds since 1970 for a monotonic instant.
+  func epochSeconds(at instant: UInt64) -> Int64 { wall(at: instant) / 1_000_000_000 }
 }
 
 /// Turns monotonic instants into wall-clock time without a system call for each request.

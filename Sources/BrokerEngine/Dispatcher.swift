@@ -2,49 +2,86 @@
 //
 // Promises: the core is never entered while it runs; an event that arises while actions are carried out waits its turn;
 // the timer is armed for the core's next deadline, or for an earlier moment at which it finds that nothing is due yet.
+// Each exchange is in the one table from its ticket to its conclusion, and grants and conclusions go straight to it.
 import AdmissionCore
 import EventLoop
-
-/// Who carries out what concerns one request.
-protocol DispatcherDelegate: AnyObject {
-  func dispatcherGranted(_ grant: Grant, lease: consuming Lease)
-  func dispatcherConcluded(_ conclusion: Conclusion)
-  /// A free call of our own is to be made with this key.
-  func dispatcherWantsCheck(_ key: RefusedKey)
-  func dispatcherNoted(_ notice: Notice)
-  func dispatcherDrained()
-}
+import LedgerVocabulary
 
 final class Dispatcher {
   private var core: Admission
-  private let clock: BrokerClock
+  private let time: Timekeeper
+  private let news: OperatorNews
+  private let providers: ProviderNotes
+  private let draining: Draining
+  private let books: Books
   private var timer: LoopTimer?
   /// What the timer is armed for; `.max` where it is not.
   private var armedFor = Int64.max
   private var events: [AdmissionEvent] = []
   private var isRunning = false
   private var actions: ActionList = []
-  /// The broker, which owns this and outlives it. Not weak: that would make each retain of the broker slow.
-  unowned var delegate: (any DispatcherDelegate)?
+  /// Whose requests the core has.
+  private var exchanges: [RequestID: Exchange] = [:]
+  /// The one that was submitted last: the next grant is mostly its own, and found without a look-up.
+  private var newest: Exchange?
   /// Leases that were dropped without being settled: always 0 unless we have a bug.
   private(set) var abandonedLeases = 0
+  /// Armed while something is learned that the books do not have.
+  private var learnedTimer: LoopTimer?
+  private var savesLearned = false
 
-  init(policy: AdmissionPolicy, clock: BrokerClock, loop: EventLoop?) {
-    self.clock = clock
-    core = Admission(policy: policy, seed: clock.seed, at: clock.instant)
-    if let loop { timer = LoopTimer(loop) { [unowned self] in timerFired() } }
+  init(
+    policy: AdmissionPolicy, time: Timekeeper, loop: EventLoop?, news: OperatorNews, providers: ProviderNotes,
+    draining: Draining, books: Books
+  ) {
+    self.time = time
+    self.news = news
+    self.providers = providers
+    self.draining = draining
+    self.books = books
+    core = Admission(policy: policy, seed: time.seed, at: time.instant)
+    if let loop {
+      timer = LoopTimer(loop) { [unowned self] in timerFired() }
+      learnedTimer = LoopTimer(loop) { [unowned self] in saveLearned() }
+    }
   }
 
-  func submit(_ ticket: Ticket) { take(.submitted(ticket)) }
+  // MARK: Events
+
+  /// The conclusion follows, after any number of grants.
+  func submit(_ ticket: Ticket, of exchange: Exchange) {
+    exchanges[ticket.id] = exchange
+    newest = exchange
+    take(.submitted(ticket))
+    newest = nil
+  }
+
   func cancel(_ request: RequestID) { take(.cancelled(request)) }
   func progress(_ lease: LeaseID, _ progress: Progress) { take(.progressed(lease, progress)) }
-  func settle(_ lease: LeaseID, _ settlement: Settlement) { take(.settled(lease, settlement)) }
-  func observe(_ limits: ObservedLimits, _ lease: LeaseID) { take(.limitsObserved(lease, limits)) }
-  func replacePolicy(
-    _ policy: AdmissionPolicy, candidates: [RequestID: [Candidate]] = [:], asksPast: Bool = false
-  ) {
-    take(.policyReplaced(policy, candidates: candidates, asksPast: asksPast))
+
+  /// What is learned of it is in the books a second later.
+  func settle(_ lease: LeaseID, _ settlement: Settlement) {
+    take(.settled(lease, settlement))
+    guard !savesLearned, let learnedTimer else { return }
+    savesLearned = true
+    learnedTimer.schedule(after: .seconds(1))
   }
+
+  func observe(_ limits: ObservedLimits, _ lease: LeaseID) { take(.limitsObserved(lease, limits)) }
+
+  /// - Parameter rerouting: where each of the requests that wait or run may go now, and at which price; nil keeps what it has.
+  func replacePolicy(
+    _ policy: AdmissionPolicy, asksPast: Bool = false, rerouting: (Exchange) -> [Candidate]? = { _ in nil }
+  ) {
+    take(.policyReplaced(policy, candidates: exchanges.compactMapValues(rerouting), asksPast: asksPast))
+  }
+
+  /// The same rules with other prices for some of those who wait; nothing where there is none.
+  func reprice(_ policy: () -> AdmissionPolicy, rerouting: (Exchange) -> [Candidate]?) {
+    let repriced = exchanges.compactMapValues(rerouting)
+    if !repriced.isEmpty { take(.policyReplaced(policy(), candidates: repriced, asksPast: false)) }
+  }
+
   func command(_ command: OperatorCommand) { take(.operatorCommanded(command)) }
   func drain(until end: Instant?) {
     take(.drainRequested)
@@ -52,17 +89,29 @@ final class Dispatcher {
   }
   /// Events about budgets, keys and the past.
   func tell(_ event: AdmissionEvent) { take(event) }
-  var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { core.untoldBudgets }
-  func takeLearned() -> [LearnedModel] { core.takeLearned() }
-  func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: clock.instant) }
 
   func abandon(_ lease: LeaseID) {
     abandonedLeases += 1
     take(.settled(lease, Settlement(verdict: .ownFault)))
   }
 
-  func snapshot() -> AdmissionSnapshot { core.snapshot(at: clock.instant) }
-  func blocker(of request: RequestID) -> Blocker? { core.blocker(of: request, at: clock.instant) }
+  // MARK: Questions
+
+  var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { core.untoldBudgets }
+  func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: time.instant) }
+  func snapshot() -> AdmissionSnapshot { core.snapshot(at: time.instant) }
+  func blocker(of request: RequestID) -> Blocker? { core.blocker(of: request, at: time.instant) }
+
+  /// Writes down what was learned since the last time.
+  func saveLearned() {
+    savesLearned = false
+    for learned in core.takeLearned() where learned.model.utf8.count <= 256 {
+      books.remembered(
+        LedgerMemo(kind: .learned, name: "\(learned.provider.name)/\(learned.model)", value: learned.text))
+    }
+  }
+
+  // MARK: The core's turn
 
   private func take(_ event: AdmissionEvent) {
     if isRunning {
@@ -81,22 +130,35 @@ final class Dispatcher {
   }
 
   private func decide(_ event: AdmissionEvent) {
-    core.handle(event, at: clock.instant, into: &actions)
+    core.handle(event, at: time.instant, into: &actions)
     // Nothing appends meanwhile: events that arise now wait in `events`.
     for index in actions.indices { carryOut(actions[index]) }
     actions.removeAll(keepingCapacity: actions.count <= 64)
   }
 
+  private func exchange(of request: RequestID) -> Exchange? {
+    if let newest, newest.record.id == request { return newest }
+    return exchanges[request]
+  }
+
   private func carryOut(_ action: AdmissionAction) {
     switch action {
-    case .grant(let grant): delegate?.dispatcherGranted(grant, lease: Lease(grant.lease, of: self))
-    case .conclude(let conclusion): delegate?.dispatcherConcluded(conclusion)
-    case .checkKey(let provider, let key):
-      delegate?.dispatcherWantsCheck(RefusedKey(provider: provider, key: key))
-    case .note(let notice): delegate?.dispatcherNoted(notice)
-    case .drained: delegate?.dispatcherDrained()
+    case .grant(let grant):
+      // It is in the table until it is concluded: a grant for nobody would be our bug.
+      guard let exchange = exchange(of: grant.request) else { return abandon(grant.lease) }
+      exchange.granted(grant, lease: Lease(grant.lease, of: self))
+    case .conclude(let conclusion): exchanges.removeValue(forKey: conclusion.request)?.conclude(conclusion)
+    case .checkKey(let provider, let key): providers.checkKey(RefusedKey(provider: provider, key: key), for: self)
+    case .note(.waiting(let request, let blocker)): exchange(of: request)?.waiting(blocker)
+    case .note(.promoted(let request)): exchange(of: request)?.promoted()
+    case .note(.requeued(let request, _, let verdict)): exchange(of: request)?.requeued(because: verdict)
+    case .note(.demoted(let request, let budget)): exchange(of: request)?.demoted(by: budget)
+    case .note(let notice): news.note(notice)
+    case .drained: draining.coreDrained()
     }
   }
+
+  // MARK: The timer
 
   /// Arms the timer only for an earlier moment than it is armed for: when it then fires too early, it is armed anew. That is
   /// cheaper than moving it with every request, since deadlines mostly move later.
@@ -108,7 +170,7 @@ final class Dispatcher {
 
   private func timerFired() {
     armedFor = .max
-    if let deadline = core.nextDeadline, deadline <= clock.instant { take(.deadlineReached) } else { armTimer() }
+    if let deadline = core.nextDeadline, deadline <= time.instant { take(.deadlineReached) } else { armTimer() }
   }
 
   /// For tests without a loop: what the timer would do now.

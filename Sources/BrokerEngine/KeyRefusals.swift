@@ -1,7 +1,6 @@
-// What providers said when they refused a key, and the free calls by which the broker finds out for itself.
+// What providers said when they refused a key, and the free call by which the broker finds out for itself.
 //
-// Promises: of each key the last refusal, at most 64 KiB, without the secret, and only while the key has that secret; at most
-// one free call for a key at a time; what a free call is answered is told to the core, and nobody waits for it.
+// Promise: of each key the last refusal, at most 64 KiB, without the secret, and only while the key has that secret.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
@@ -78,50 +77,6 @@ final class KeyCheck: UpstreamEvents {
   func upstreamEnded(_ ending: UpstreamEnding) {
     call = nil
     done(ending == .completed ? head : nil, body)
-  }
-}
-
-extension Broker {
-  /// Tries each key once where the policy has `check_keys`; what comes of it is a warning, and calls do not wait for it.
-  /// Keys whose days have not begun, or are over, are not tried.
-  public func checkKeys() {
-    let wall = wallNanoseconds(at: now)
-    for provider in rules.policy.providers where provider.checkKeys {
-      for key in provider.keys where KeyStanding(key, at: wall).isInForce {
-        checkKey(RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id)))
-      }
-    }
-  }
-
-  func checkKey(_ key: RefusedKey) {
-    let name = key.provider.name
-    guard keyChecks[key] == nil, let provider = rules.provider(name), !provider.policy.passThrough,
-      let secret = rules.secrets.secret(provider: name, key: key.key.name)
-    else { return }
-    let generation = rules.secrets.generation(provider: name, key: key.key.name)
-    // It goes when its call ends, by its timeouts at the latest. A weak reference would make every retain of the broker slow.
-    let check = KeyCheck { head, body in self.keyChecked(key, generation: generation, head, body) }
-    keyChecks[key] = check
-    check.call = upstream.begin(
-      provider.listRequest(HeaderFields([provider.credential(secret.revealed)])), events: check)
-  }
-
-  private func keyChecked(_ key: RefusedKey, generation: Int, _ head: ResponseHead?, _ body: [UInt8]) {
-    keyChecks[key] = nil
-    guard let head else { return }
-    let verdict = VerdictReader.verdict(
-      status: head.status, fields: head.fields,
-      body: ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")),
-      epochSeconds: epochSeconds(at: clock.monotonic()))
-    let isRefused = verdict == .keyRefused
-    if isRefused, generation == rules.secrets.generation(provider: key.provider.name, key: key.key.name) {
-      keyRefusals.keep(
-        head, body, of: key, besides: rules.provider(key.provider.name)?.policy.headers ?? [], sentWith: rules.secrets,
-        now: rules.secrets)
-    }
-    // A provider that has no such list, or no time, has said nothing.
-    guard isRefused || (200..<300).contains(head.status) else { return }
-    dispatcher.tell(.keyChecked(key.provider, key.key, generation: generation, isRefused: isRefused))
   }
 }
 

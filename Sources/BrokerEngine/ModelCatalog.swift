@@ -43,12 +43,13 @@ final class ModelCatalog {
     }
   }
 
-  private unowned let broker: Broker
+  private let services: EngineServices
+  private let hash: ([UInt8]) -> [UInt8]
   private var lists: [ListKey: List] = [:]
   private var fetches: [ListKey: ModelFetch] = [:]
   private var waiters: [Waiter] = []
   private var generation = 0
-  private lazy var timer = broker.loop.map { LoopTimer($0) { [weak self] in self?.deadlineReached() } }
+  private lazy var timer = services.turnEnd.map { LoopTimer($0.loop) { [unowned self] in deadlineReached() } }
 
   private static let freshness: UInt64 = 600 * 1_000_000_000
   private static let failureRest: UInt64 = 60 * 1_000_000_000
@@ -57,7 +58,11 @@ final class ModelCatalog {
   static let mostPrivateLists = 64
   static let mostFetches = 256
 
-  init(broker: Broker) { self.broker = broker }
+  /// - Parameter hash: SHA-256, for clients' own credentials.
+  init(_ services: EngineServices, hash: @escaping ([UInt8]) -> [UInt8]) {
+    self.services = services
+    self.hash = hash
+  }
 
   /// Another policy holds.
   func forget() {
@@ -75,7 +80,7 @@ final class ModelCatalog {
 
   /// Answers those whose time is up.
   func deadlineReached() {
-    let now = broker.clock.monotonic()
+    let now = services.time.now
     var due: [Waiter] = []
     while let first = waiters.first, first.deadline <= now { due.append(waiters.removeFirst()) }
     for waiter in due { reply(waiter) }
@@ -88,14 +93,14 @@ final class ModelCatalog {
   }
 
   func answer(_ exchange: Exchange) {
-    let now = broker.clock.monotonic()
+    let now = services.time.now
     var keys: [ListKey] = []
     var missing: Set<ListKey> = []
-    for name in exchange.target.provider.map({ [$0] }) ?? ModelCatalog.providers(of: exchange.rules) {
-      guard let provider = exchange.rules.provider(name) else { continue }
+    for name in exchange.call.target.provider.map({ [$0] }) ?? ModelCatalog.providers(of: exchange.call.rules) {
+      guard let provider = exchange.call.rules.provider(name) else { continue }
       let own = provider.policy.passThrough ? OwnCredential(exchange) : nil
       let key = ListKey(
-        provider: name, credential: own.map { broker.digest($0.bytes) }, generation: generation)
+        provider: name, credential: own.map { hash($0.bytes) }, generation: generation)
       keys.append(key)
       lists[key]?.usedAt = now
       if let list = lists[key] {
@@ -104,7 +109,7 @@ final class ModelCatalog {
       }
       if fetches[key] == nil {
         guard fetches.count < ModelCatalog.mostFetches else { continue }
-        fetch(key, provider, own, exchange.rules)
+        fetch(key, provider, own, exchange.call.rules)
       }
       missing.insert(key)
     }
@@ -131,11 +136,11 @@ final class ModelCatalog {
         "authorization", "x-api-key", "api-key", "x-goog-api-key", "x-goog-user-project", "openai-organization",
         "openai-project", "cookie",
       ]
-      let all = exchange.head.fields
+      let all = exchange.call.head.fields
       for index in 0..<all.count where names.contains(where: { all.nameIs($0, at: index) }) {
         fields.append(fieldAt: index, of: all)
       }
-      query = exchange.target.query?.split(separator: "&").first { $0.hasPrefix("key=") }.map(String.init)
+      query = exchange.call.target.query?.split(separator: "&").first { $0.hasPrefix("key=") }.map(String.init)
     }
 
     /// Each part with its length before it, so that no two credentials have the same bytes.
@@ -159,14 +164,15 @@ final class ModelCatalog {
     let credential = own?.fields ?? secret(of: provider, rules).map { HeaderFields([provider.credential($0.revealed)]) }
     let fetch = ModelFetch { [weak self] ids in self?.fetched(key, ids) }
     fetches[key] = fetch
-    fetch.call = broker.upstream.begin(
+    fetch.call = services.upstream.begin(
       provider.listRequest(credential ?? HeaderFields(), query: own?.query), events: fetch)
   }
 
   /// Of the first key that is not refused; of the first one where all are.
   private func secret(of provider: ProviderTarget, _ rules: BrokerRules) -> Secret? {
     let disabled = Set(
-      broker.snapshot().providers.first { $0.id == provider.id }?.keys.filter { $0.state == "disabled" }.map(\.id.name)
+      services.dispatcher.snapshot().providers.first { $0.id == provider.id }?.keys.filter { $0.state == "disabled" }
+        .map(\.id.name)
         ?? [])
     let key = provider.policy.keys.first { !disabled.contains($0.id) } ?? provider.policy.keys.first
     return key.flatMap { rules.secrets.secret(provider: provider.policy.id, key: $0.id) }
@@ -174,7 +180,7 @@ final class ModelCatalog {
 
   private func fetched(_ key: ListKey, _ ids: [String]?) {
     fetches[key] = nil
-    let now = broker.clock.monotonic()
+    let now = services.time.now
     if key.generation == generation || waiters.contains(where: { $0.missing.contains(key) }) {
       var list = lists[key] ?? List(usedAt: now)
       if let ids {
@@ -206,32 +212,35 @@ final class ModelCatalog {
 
   private func reply(_ waiter: Waiter) {
     let exchange = waiter.exchange
-    let rules = exchange.rules
+    let rules = exchange.call.rules
     var entries: [ModelList.Entry] = []
     var someList = false
     for key in waiter.keys {
       guard let ids = lists[key]?.ids else { continue }
       someList = true
-      for id in ids where BrokerRules.mayUse(id, exchange.caller) {
+      for id in ids where BrokerRules.mayUse(id, exchange.call.caller) {
         // Where the client names the provider no route is asked.
-        guard exchange.target.provider != nil || rules.candidates(model: id).contains(key.provider) else { continue }
+        guard exchange.call.target.provider != nil || rules.candidates(model: id).contains(key.provider) else {
+          continue
+        }
         entries.append(ModelList.Entry(id: id, owner: key.provider))
       }
     }
     guard someList else {
-      return exchange.reject(.failedUpstream, "No provider gave a list of its models.")
+      return exchange.reject(Refusal(.failedUpstream, "No provider gave a list of its models."))
     }
     exchange.complete(
-      status: 200, fields: [(name: "content-type", value: "application/json")],
-      body: ModelList.body(entries, dialect: ModelCatalog.dialect(of: exchange)))
+      ResponseDocument(
+        status: 200, fields: [(name: "content-type", value: "application/json")],
+        body: ModelList.body(entries, dialect: ModelCatalog.dialect(of: exchange))))
   }
 
   /// Three vendors' SDKs ask at one path, and each tells itself by a field of its own.
   private static func dialect(of exchange: Exchange) -> Dialect {
-    let fields = exchange.head.fields
+    let fields = exchange.call.head.fields
     if fields.contains("anthropic-version") { return .anthropic }
     if fields.contains("x-goog-api-key") || fields.contains("x-goog-api-client") { return .gemini }
-    return exchange.dialect
+    return exchange.call.dialect
   }
 }
 

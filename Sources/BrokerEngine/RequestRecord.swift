@@ -1,6 +1,10 @@
 // What is known about one request, from its head to its end: for the API, the log, `explain` and metrics. No content, no secret.
+//
+// Promise: it is written by its verbs alone, each of which notes one thing that has happened (`granted`, `sent`, `answered`,
+// `attemptEnded`, `concluded` ...). Those of an attempt come between a grant and its end.
 import AdmissionCore
 import Pricing
+import ProviderWire
 
 /// One request's story so far.
 public final class RequestRecord {
@@ -25,14 +29,6 @@ public final class RequestRecord {
     /// nil while it runs, and where the price is unknown.
     public var cost: Money?
     public var costSource: CostSource?
-
-    mutating func end(at now: UInt64, verdict: String, failure: String?, cost: Money?, costSource: CostSource) {
-      ended = now
-      self.verdict = verdict
-      self.failure = failure.map { RecordText.cut($0) }
-      self.cost = cost
-      self.costSource = costSource
-    }
   }
 
   /// One reason for which it waited, from `since` until the next one or the grant.
@@ -48,56 +44,52 @@ public final class RequestRecord {
 
   public let id: RequestID
   public let text: String
-  public internal(set) var state: State = .queued
-  public internal(set) var outcome: Outcome?
-  public internal(set) var method: String
+  public private(set) var state: State = .queued
+  public private(set) var outcome: Outcome?
+  public let method: String
   /// Without query: a query may hold a key. Cut to 256 bytes.
-  public internal(set) var path: String {
-    didSet { path = RecordText.cut(path) }
-  }
-  public internal(set) var tenant = ""
-  public internal(set) var clientKey: ClientKeyID?
-  public internal(set) var session = ""
-  public internal(set) var priority: Priority
-  public internal(set) var priorityReason = ""
-  public internal(set) var kind: String?
+  public private(set) var path: String
+  public private(set) var tenant = ""
+  public private(set) var clientKey: ClientKeyID?
+  public private(set) var session = ""
+  public private(set) var priority: Priority
+  public private(set) var priorityReason = ""
+  public private(set) var kind: String?
   /// Hints of the client that name nothing we know, by lower-case field; values cut to 128 bytes, 8 hints at most.
   public private(set) var unknownHints: [(header: String, value: String)] = []
-  public internal(set) var model = ""
-  public internal(set) var provider: String?
-  public internal(set) var key: String?
-  public internal(set) var attempts: [Attempt] = []
-  public internal(set) var attemptCount = 0
-  public internal(set) var waits: [Wait] = []
-  public internal(set) var usage: Usage?
+  public private(set) var model = ""
+  public private(set) var provider: String?
+  public private(set) var key: String?
+  public private(set) var attempts: [Attempt] = []
+  public private(set) var attemptCount = 0
+  public private(set) var waits: [Wait] = []
+  public private(set) var usage: Usage?
   /// A provider gave a count or a price that cannot be true; it was cut.
-  public internal(set) var hadImpossibleNumbers = false
+  public private(set) var hadImpossibleNumbers = false
   /// All its attempts together; nil while none has ended, and where the price of one is unknown.
-  public internal(set) var cost: Money?
-  public internal(set) var estimatedInput: TokenCount = 0
+  public private(set) var cost: Money?
+  public private(set) var estimatedInput: TokenCount = 0
   /// What the tightest of the tenant's budgets left when it was granted or concluded; nil where it has none.
-  public internal(set) var budgetRemaining: Money?
+  public private(set) var budgetRemaining: Money?
   /// The status that the client got; 0 where it got none.
-  public internal(set) var status = 0
-  public internal(set) var isStreaming = false
+  public private(set) var status = 0
+  public private(set) var isStreaming = false
   /// Nanoseconds since 1970.
-  public internal(set) var arrivedAtWall: Int64
+  public let arrivedAtWall: Int64
   /// Monotonic nanoseconds.
-  public internal(set) var arrivedAt: UInt64
-  public internal(set) var submittedAt: UInt64?
+  public let arrivedAt: UInt64
+  public private(set) var submittedAt: UInt64?
   /// When it had waited for `promote_after`; nil where it has not.
-  public internal(set) var promotedAt: UInt64?
-  public internal(set) var grantedAt: UInt64?
-  public internal(set) var firstByteAt: UInt64?
-  public internal(set) var endedAt: UInt64?
+  public private(set) var promotedAt: UInt64?
+  public private(set) var grantedAt: UInt64?
+  public private(set) var firstByteAt: UInt64?
+  public private(set) var endedAt: UInt64?
   /// Time in the queue, all waits together.
-  public internal(set) var queued: Span = .zero
-  public internal(set) var bytesIn = 0
-  public internal(set) var bytesOut = 0
+  public private(set) var queued: Span = .zero
+  public private(set) var bytesIn = 0
+  public private(set) var bytesOut = 0
   /// Our own error's text, where we made one; it may quote the client. Cut to 256 bytes.
-  public internal(set) var message: String? {
-    didSet { if let text = message { message = RecordText.cut(text) } }
-  }
+  public private(set) var message: String?
 
   init(id: RequestID, method: String, path: String, priority: Priority, arrivedAt: UInt64, arrivedAtWall: Int64) {
     self.id = id
@@ -109,8 +101,111 @@ public final class RequestRecord {
     self.arrivedAtWall = arrivedAtWall
   }
 
-  /// An attempt ended; nil is a cost that nobody knows, and one such makes the sum unknown.
-  func addCost(_ attempt: Money?) {
+  // MARK: Before the queue
+
+  /// The path without our prefixes and the query.
+  func asked(for path: Substring) { self.path = RecordText.cut(String(path)) }
+
+  func identified(_ caller: Caller) {
+    tenant = caller.name
+    clientKey = caller.key
+  }
+
+  func bodyCame(_ bytes: Int) { bytesIn = bytes }
+
+  func understood(_ facts: RequestFacts) {
+    isStreaming = facts.isStreaming
+    model = facts.model ?? ""
+    estimatedInput = facts.estimatedInput
+  }
+
+  func classed(_ classification: Classification) {
+    priority = classification.priority
+    priorityReason = classification.reason
+    kind = classification.kind
+  }
+
+  func submitted(session: String, at now: UInt64) {
+    self.session = session
+    submittedAt = now
+  }
+
+  // MARK: In the queue
+
+  /// Another reason for which it waits. The first 16 are kept.
+  func waiting(_ blocker: Blocker, at now: UInt64) {
+    guard waits.count < 16 else { return }
+    waits.append(Wait(since: now, blocker: blocker))
+  }
+
+  /// It has waited past its class' `promote_after`.
+  func promoted(at now: UInt64) { promotedAt = now }
+
+  /// A budget that is used up has lowered its class.
+  func demoted(by budget: BudgetReading) {
+    priority = .low
+    priorityReason = "budget \(budget.id) is used up"
+  }
+
+  /// It waits for another attempt.
+  func requeued() { state = .queued }
+
+  // MARK: Its attempts
+
+  func granted(_ grant: Grant, at now: UInt64) {
+    grantedAt = now
+    state = .running
+    queued = grant.queued
+    provider = grant.provider.name
+    key = grant.key?.name
+    attemptCount = grant.attempt
+    budgetRemaining = grant.budgetRemaining
+    attempts.append(
+      Attempt(number: grant.attempt, provider: grant.provider.name, key: grant.key?.name, began: now, held: grant.held))
+  }
+
+  /// The attempt that runs, or ran last.
+  private var attempt: Attempt {
+    get { attempts[attempts.endIndex - 1] }
+    _modify { yield &attempts[attempts.endIndex - 1] }
+  }
+  /// When that was sent; before it is, when it was granted.
+  var attemptBegan: UInt64 { attempt.began }
+  /// The status that it was answered; nil where it was not.
+  var attemptStatus: Int? { attempt.status }
+
+  func sent(at now: UInt64) { attempt.began = now }
+
+  /// The head of the attempt's answer is here.
+  func answered(_ status: Int, at now: UInt64) {
+    attempt.status = status
+    attempt.firstByte = now
+  }
+
+  /// The attempt's answer goes to the client.
+  func relaying(_ status: Int) { self.status = status }
+
+  func firstByteCame(at now: UInt64) { if firstByteAt == nil { firstByteAt = now } }
+
+  /// Bytes of the answer have gone to the client, or wait to.
+  func passedOn(_ bytes: Int) { bytesOut += bytes }
+
+  /// - Parameters:
+  ///   - usage: nil where nothing was used.
+  ///   - cost: nil is a cost that nobody knows, and one such makes the sum unknown.
+  func attemptEnded(
+    at now: UInt64, _ verdict: Verdict, failure: String?, usage: Usage?, cost: Money?, costSource: CostSource
+  ) {
+    attempt.ended = now
+    attempt.verdict = verdict.name
+    attempt.failure = failure.map { RecordText.cut($0) }
+    attempt.cost = cost
+    attempt.costSource = costSource
+    if let usage { self.usage = usage }
+    addCost(cost)
+  }
+
+  private func addCost(_ attempt: Money?) {
     guard let attempt else {
       costIsUnknown = true
       cost = nil
@@ -122,6 +217,36 @@ public final class RequestRecord {
     cost = sum
   }
   private var costIsUnknown = false
+
+  func numbersWereCut() { hadImpossibleNumbers = true }
+
+  // MARK: Its end
+
+  /// What the core says of it at its end.
+  func judged(queued: Span, budgetRemaining: Money?) {
+    self.queued = max(self.queued, queued)
+    self.budgetRemaining = budgetRemaining
+  }
+
+  /// What the budgets leave, where the core did not say so.
+  func budgetLooked(_ remaining: () -> Money?) { if budgetRemaining == nil { budgetRemaining = remaining() } }
+
+  /// The whole answer is known, and is not what an attempt relays.
+  func answers(_ status: Int, bytes: Int) {
+    self.status = status
+    bytesOut = bytes
+  }
+
+  /// - Parameter message: our own error's text.
+  func explained(_ message: String) { self.message = RecordText.cut(message) }
+
+  func concluded(_ outcome: Outcome, at now: UInt64) {
+    self.outcome = outcome
+    state = .ended
+    endedAt = now
+  }
+
+  // MARK: Hints
 
   func noteUnknownHint(_ header: String, _ value: String) {
     guard unknownHints.count < 8 else { return }
@@ -144,53 +269,5 @@ public final class RequestRecord {
       return Int64((now - submittedAt) / 1_000_000)
     }
     return queued.wholeMilliseconds
-  }
-}
-
-/// All requests that are alive, and the last ones that ended, in a ring of fixed size.
-public struct RequestBook {
-  public private(set) var live: [RequestID: RequestRecord] = [:]
-  private var ring: [RequestRecord] = []
-  private var sizes: [Int] = []
-  /// Bytes of senders' text in the records that ended.
-  private(set) var textBytes = 0
-  private var next = 0
-  private let capacity: Int
-
-  init(capacity: Int) { self.capacity = capacity }
-
-  mutating func began(_ record: RequestRecord) { live[record.id] = record }
-
-  mutating func ended(_ record: RequestRecord) {
-    live[record.id] = nil
-    guard capacity > 0 else { return }
-    let size = record.textBytes
-    textBytes += size
-    if ring.count < capacity {
-      ring.append(record)
-      sizes.append(size)
-    } else {
-      textBytes -= sizes[next]
-      sizes[next] = size
-      ring[next] = record
-      next = (next + 1) % capacity
-    }
-  }
-
-  /// The newest first.
-  /// - Parameter tenant: nil gives every tenant's.
-  public func recent(limit: Int, tenant: String? = nil) -> [RequestRecord] {
-    let ordered = (ring[next...] + ring[..<next]).filter { tenant == nil || $0.tenant == tenant }
-    return Array(ordered.suffix(max(0, limit)).reversed())
-  }
-
-  /// Oldest first.
-  public func alive(_ state: RequestRecord.State, limit: Int, tenant: String? = nil) -> [RequestRecord] {
-    let some = live.values.filter { $0.state == state && (tenant == nil || $0.tenant == tenant) }
-    return Array(some.sorted { $0.id < $1.id }.prefix(max(0, limit)))
-  }
-
-  public func record(_ id: RequestID) -> RequestRecord? {
-    live[id] ?? ring.last { $0.id == id }
   }
 }

@@ -10,7 +10,7 @@ enum BudgetRestoring {
   static let mostAccounts = 50_000
 
   /// Gives a broker that starts what was spent in its budgets' windows, the raises that hold, and the calls of the last minutes.
-  static func restore(_ broker: Broker, from store: LedgerStore, now: WallInstant) throws {
+  static func restore(_ broker: Operator, from store: LedgerStore, now: WallInstant) throws {
     let spans = broker.budgetSpans
     let spending = spans.isEmpty ? [] : try store.spending(since: spans.map(\.began), now: now)
     broker.restore(

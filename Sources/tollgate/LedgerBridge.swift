@@ -1,5 +1,5 @@
-// Between the broker's loop and the ledger: entries of one turn go over together at its end. Mostly they are safe with that; where a
-// commit makes them so, word of it comes back through the mailbox.
+// Between the broker's loop and the ledger: what was appended is handed over when the broker says so, once a turn. Mostly it is safe with
+// that; where a commit makes it so, word of it comes back through the mailbox.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
@@ -15,7 +15,6 @@ final class LedgerBridge: LedgerPort {
   let store: LedgerStore
   var putAside: Int { store.putAside }
 
-  private let loop: EventLoop
   private let report: (String?) -> Void
   private var gathered = EntryBatch()
   private var appended: UInt64 = 0
@@ -29,7 +28,6 @@ final class LedgerBridge: LedgerPort {
     _ location: LedgerLocation, _ durability: LedgerDurability, loop: EventLoop, now: WallInstant,
     report: @escaping (String?) -> Void
   ) throws {
-    self.loop = loop
     self.report = report
     // The store's callbacks are made before this object is.
     let address = LoopAddress<LedgerBridge>()
@@ -68,7 +66,6 @@ final class LedgerBridge: LedgerPort {
 
   /// The number of the entry that was gathered last.
   private func counted() -> UInt64 {
-    if gathered.count == 1 { loop.atEndOfTurn { self.handOver() } }
     appended += 1
     return appended
   }
@@ -76,14 +73,13 @@ final class LedgerBridge: LedgerPort {
   /// Writes what is left, after the loop has ended. Blocks.
   /// - Returns: the number of entries that could not be written.
   func close() -> Int {
-    handOver()
+    _ = handOver()
     return store.close()
   }
 
-  /// Hands over what was gathered in this turn so far.
-  func handOver() {
-    guard !gathered.isEmpty else { return }
-    committed(store.handOver(gathered.take()).safe)
+  func handOver() -> UInt64 {
+    if !gathered.isEmpty { committed = max(committed, store.handOver(gathered.take()).safe) }
+    return committed
   }
 
   private func committed(_ number: UInt64) {

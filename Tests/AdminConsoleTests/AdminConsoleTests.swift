@@ -26,9 +26,9 @@ import Testing
         clock: BrokerClock(monotonic: { 5_000_000_000 }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: nil,
         hash: { $0 }))
     console = AdminConsole(
-      broker: broker,
+      broker: broker.operator,
       actions: AdminActions(reload: { $0(["p.yaml:1:1: error: x"]) }, drain: {}, processFigures: { ProcessFigures() }),
-      version: "test", token: nil)
+      version: "test")
   }
 
   private func ask(_ method: String, _ target: String, _ fields: [(String, String)] = [], host: String = "127.0.0.1:1")
@@ -43,10 +43,17 @@ import Testing
     return replies.last ?? .error(500, "no reply")
   }
 
+  /// Another policy, which asks for a token.
+  private func ask(for token: String) {
+    var policy = broker.operator.policy
+    policy.admin.token = Secret(token)
+    broker.operator.replacePolicy(policy, secrets: KeySecrets())
+  }
+
   @Test func healthAndReadiness() {
     #expect(ask("GET", "/healthz").status == 200)
     #expect(ask("GET", "/readyz").status == 200)
-    broker.drain()
+    broker.operator.drain()
     #expect(ask("GET", "/healthz").status == 200)
     #expect(ask("GET", "/readyz").status == 503)
   }
@@ -71,11 +78,11 @@ import Testing
     let link = [("sec-fetch-site", site), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")]
     #expect(ask("GET", "/", link).status == 200)
     #expect(ask("GET", "/api/v1/drain", link).status == 405)
-    #expect(!broker.isDraining)
+    #expect(!broker.operator.isDraining)
   }
 
   @Test func aTokenIsEnoughForReadsAndNeverForChangesOfOtherSites() {
-    console.token = Array("t".utf8)
+    ask(for: "t")
     let fields = [("authorization", "Bearer t"), ("sec-fetch-site", "cross-site")]
     #expect(ask("GET", "/api/v1/status", fields).status == 200)
     #expect(ask("POST", "/api/v1/breakers/sim/open", fields).status == 403)
@@ -110,7 +117,7 @@ import Testing
   }
 
   @Test func theTokenIsAskedForEverywhereButHealth() {
-    console.token = Array("secret".utf8)
+    ask(for: "secret")
     #expect(ask("GET", "/healthz").status == 200)
     #expect(ask("GET", "/api/v1/status").status == 401)
     #expect(ask("GET", "/metrics", [("authorization", "Bearer secre")]).status == 401)
@@ -202,8 +209,8 @@ import Testing
   @Test func anothersRequestIsUnknown() throws {
     bench.send(tenant: "acme")
     bench.send(tenant: "other")
-    let mine = try #require(bench.broker.book.recent(limit: 9).first { $0.tenant == "acme" })
-    let others = try #require(bench.broker.book.recent(limit: 9).first { $0.tenant == "other" })
+    let mine = try #require(bench.broker.operator.book.recent(limit: 9).first { $0.tenant == "acme" })
+    let others = try #require(bench.broker.operator.book.recent(limit: 9).first { $0.tenant == "other" })
     #expect(ask("GET", "/api/v1/requests/\(mine.text)", token: "of-acme").status == 200)
     #expect(ask("GET", "/api/v1/requests/\(others.text)", token: "of-acme").status == 404)
     #expect(ask("GET", "/api/v1/requests/\(others.text)", token: "of-all").status == 200)
@@ -242,6 +249,8 @@ private final class AdminBench {
     policy.routes = [Route(models: ["*"], to: ["sim"])]
     policy.tenants = [Tenant(id: "acme"), Tenant(id: "other")]
     policy.trustTenantHeader = true
+    policy.admin.token = Secret("of-all")
+    policy.admin.tenantTokens = [TenantToken(tenant: "acme", token: Secret("of-acme"))]
     broker = Broker(
       policy: policy, secrets: KeySecrets(),
       parts: BrokerParts(
@@ -249,16 +258,15 @@ private final class AdminBench {
         clock: BrokerClock(monotonic: { 5_000_000_000 }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: nil,
         hash: { $0 }))
     console = AdminConsole(
-      broker: broker, actions: AdminActions(reload: { $0([]) }, drain: {}, processFigures: { ProcessFigures() }),
-      version: "test", token: Array("of-all".utf8))
-    console.tenantTokens = [("acme", Array("of-acme".utf8))]
+      broker: broker.operator,
+      actions: AdminActions(reload: { $0([]) }, drain: {}, processFigures: { ProcessFigures() }), version: "test")
   }
 
   /// A request that ends at once, because its body is no JSON.
   func send(tenant: String) {
     let client = Client(tenant: tenant)
-    broker.exchangeBegan(client)
-    if !client.isClosed { broker.exchangeReady(client) }
-    broker.exchangeEnded(client, .completed)
+    broker.frontDoor.exchangeBegan(client)
+    if !client.isClosed { broker.frontDoor.exchangeReady(client) }
+    broker.frontDoor.exchangeEnded(client, .completed)
   }
 }

@@ -22,16 +22,18 @@ import TextForms
   private let desk = Desk()
 
   init() {
+    var policy = Policy()
+    policy.admin.token = Secret("boss")
+    policy.admin.tenantTokens = [TenantToken(tenant: "acme", token: Secret("acme-token"))]
     let broker = Broker(
-      policy: Policy(), secrets: KeySecrets(),
+      policy: policy, secrets: KeySecrets(),
       parts: BrokerParts(
         upstream: NoUpstream(), clock: BrokerClock(monotonic: { 5 }, wall: { 1_763_720_000_000_000_000 }, seed: 1),
         loop: nil, hash: { $0 }))
     console = AdminConsole(
-      broker: broker,
+      broker: broker.operator,
       actions: AdminActions(reload: { $0([]) }, drain: {}, processFigures: { ProcessFigures() }),
-      version: "test", token: Array("boss".utf8))
-    console.tenantTokens = [("acme", Array("acme-token".utf8))]
+      version: "test")
     let desk = desk
     console.ledgerDesk = LedgerDesk(
       store: "/var/lib/t.db", now: { WallInstant(nanoseconds: 1_795_000_000_000_000_000) },

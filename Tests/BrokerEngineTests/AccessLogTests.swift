@@ -1,5 +1,6 @@
 // One line a request, which a client's text cannot break out of.
 import AdmissionCore
+import ProviderWire
 import Testing
 
 @testable import BrokerEngine
@@ -9,10 +10,9 @@ import Testing
     let record = RequestRecord(
       id: RequestID(high: 1 << 16, low: 2), method: "POST", path: "/v1/messages", priority: .high, arrivedAt: 1_000_000,
       arrivedAtWall: 0)
-    record.outcome = .completed
-    record.status = 200
-    record.tenant = "default"
-    record.endedAt = 9_500_000
+    record.identified(Caller(name: "default", key: nil, tenant: nil))
+    record.answers(200, bytes: 0)
+    record.concluded(.completed, at: 9_500_000)
     return record
   }
 
@@ -26,8 +26,10 @@ import Testing
 
   @Test func clientsTextCannotForgeALine() {
     let record = record()
-    record.session = "a\nfake \"line\""
-    record.model = "m\u{1B}[31m"
+    record.submitted(session: "a\nfake \"line\"", at: 2_000_000)
+    var facts = RequestFacts()
+    facts.model = "m\u{1B}[31m"
+    record.understood(facts)
     for format in [AccessLogFormat.text, .json] {
       let line = AccessLog.line(record, format, at: 0)
       #expect(line.count { $0 == 0x0A } == 1)

@@ -34,7 +34,7 @@ private let prices = PriceList(
     rig.upstream.last?.respond(200, [("content-type", "application/json")], [answer])
     #expect(!client.isFinished)
     // The place is free all the same.
-    #expect(rig.broker.snapshot().running == 0)
+    #expect(rig.broker.operator.snapshot().running == 0)
     #expect(ledger.settlements.map(\.cost) == [Money(nanodollars: 44_000)])
     #expect(ledger.settlements.first?.costSource == .prices)
     #expect(ledger.settlements.first?.usage.inputTokens == 7)
@@ -148,7 +148,7 @@ private let prices = PriceList(
     #expect(ledger.settlements.map(\.wasSent) == [false])
     #expect(ledger.settlements.map(\.cost) == [.zero])
     #expect(ledger.conclusions.map(\.outcome) == [.clientLeftRunning])
-    #expect(rig.broker.snapshot().running == 0)
+    #expect(rig.broker.operator.snapshot().running == 0)
   }
 
   @Test func aClientThatLeavesAfterTheEndGetsNothingMore() {
@@ -209,11 +209,11 @@ private let prices = PriceList(
     #expect(late.answer?.status == 503)
     rig.upstream.calls[0].respond(200, [("content-type", "application/json")], [answer])
     #expect(running.isFinished && running.answer?.status == 200)
-    #expect(rig.broker.snapshot().running == 0)
+    #expect(rig.broker.operator.snapshot().running == 0)
     ledger.obstacle = nil
     let again = rig.send()
     ledger.commit()
     #expect(rig.upstream.calls.count == 3 && !again.isFinished)
-    #expect(rig.broker.abandonedLeases == 0)
+    #expect(rig.broker.operator.abandonedLeases == 0)
   }
 }

@@ -38,7 +38,7 @@ import Testing
         "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n"
       call.events.upstreamReceived(Array(frame.utf8)[...])
       call.events.upstreamEnded(.completed)
-    case .drained: rig.broker.abortAll()
+    case .drained: rig.broker.operator.abortAll()
     // Its connection ends well, but it has not said its last word.
     case .silent: call.events.upstreamEnded(.completed)
     }
@@ -110,7 +110,7 @@ import Testing
       ledger.commit()
       let call = try #require(rig.upstream.last)
       (call.requestMayHaveArrived, call.requestWasSent) = (mayHaveArrived, wasSent)
-      if isDrain { rig.broker.abortAll() } else { rig.leave(client) }
+      if isDrain { rig.broker.operator.abortAll() } else { rig.leave(client) }
       #expect(call.isCancelled)
       let end = try #require(ledger.settlements.first)
       #expect(end.wasSent == mayHaveArrived)
@@ -159,7 +159,7 @@ import Testing
       rig.upstream.last?.fail(.idleTimedOut, wasSent: true)
     }
     #expect(rig.upstream.calls.count == 3)
-    #expect(rig.broker.snapshot().providers[0].keys[0].state == "usable")
+    #expect(rig.broker.operator.snapshot().providers[0].keys[0].state == "usable")
   }
 
   @Test func theDrainCutsAnErrorThatCostNothing() throws {
@@ -168,7 +168,7 @@ import Testing
     rig.send()
     ledger.commit()
     rig.upstream.last?.respond(500, [], ["{"], ends: false)
-    rig.broker.abortAll()
+    rig.broker.operator.abortAll()
     let end = try #require(ledger.settlements.first)
     #expect(end.wasSent && end.usage.isNothing)
   }

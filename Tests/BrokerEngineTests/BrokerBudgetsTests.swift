@@ -31,8 +31,8 @@ import TextForms
     let exchange = FakeExchange(
       "POST", "/v1/chat/completions", fields: [("content-type", "application/json")],
       body: #"{"model": "m", "max_tokens": \#(cap), "messages": [{"role": "user", "content": "hello"}]}"#)
-    rig.broker.exchangeBegan(exchange)
-    rig.broker.exchangeReady(exchange)
+    rig.broker.frontDoor.exchangeBegan(exchange)
+    rig.broker.frontDoor.exchangeReady(exchange)
     return exchange
   }
 
@@ -54,7 +54,7 @@ import TextForms
       second.text.contains(
         "'broker/day' cannot pay for this request: it is reckoned to cost $0.01, $0.01 of $0.015 is spent. Its window ends at "
       ))
-    #expect(rig.broker.budgetReadings.map(\.id) == ["broker/day"])
+    #expect(rig.broker.operator.budgetReadings.map(\.id) == ["broker/day"])
   }
 
   @Test func aTotalBudgetSaysThatItDoesNotEnd() {
@@ -76,12 +76,12 @@ import TextForms
     let ledger = FakeLedger()
     let rig = broker([Budget(limit: Money(nanodollars: 1_000_000), per: .total)], ledger: ledger)
     let until = WallInstant(nanoseconds: 1_763_720_060_000_000_000)
-    rig.broker.raiseBudget(
+    rig.broker.operator.raiseBudget(
       HeldRaise(tenant: nil, amount: Money(nanodollars: 9_000_000), until: until), askedBy: "admin")
     let changes = ledger.entries.compactMap { if case .changed(let change) = $0 { change } else { nil } }
     #expect(changes.map(\.name) == ["broker/*"])
     #expect(changes.first?.askedBy == "admin")
-    #expect(changes.compactMap { HeldRaise($0) } == rig.broker.budgetRaises)
+    #expect(changes.compactMap { HeldRaise($0) } == rig.broker.operator.budgetRaises)
     _ = ask(rig)
     ledger.commit()
     #expect(rig.upstream.calls.count == 1)
@@ -97,8 +97,8 @@ import TextForms
     ledger.commit()
     answer(rig, output: 10)
     ledger.commit(settles: true)
-    #expect(rig.broker.budgetReadings.map(\.id) == ["broker/5h/tokens"])
-    #expect(rig.broker.budgetReadings.first?.spent.nanodollars == 15)
+    #expect(rig.broker.operator.budgetReadings.map(\.id) == ["broker/5h/tokens"])
+    #expect(rig.broker.operator.budgetReadings.first?.spent.nanodollars == 15)
     let refused = ask(rig)
     ledger.commit(settles: true)
     #expect(refused.answer?.status == 429)
@@ -107,10 +107,10 @@ import TextForms
         "'broker/5h/tokens' cannot pay for this request: 15 of 20 tokens are used. It counts the last 5h"))
     #expect(refused.field(Self.header) == nil)
     let until = WallInstant(nanoseconds: 1_763_720_060_000_000_000)
-    rig.broker.raiseBudget(
+    rig.broker.operator.raiseBudget(
       HeldRaise(tenant: nil, amount: Money(nanodollars: 100), unit: .tokens, until: until), askedBy: "admin")
     let changes = ledger.entries.compactMap { if case .changed(let change) = $0 { change } else { nil } }
-    #expect(changes.compactMap { HeldRaise($0) } == rig.broker.budgetRaises)
+    #expect(changes.compactMap { HeldRaise($0) } == rig.broker.operator.budgetRaises)
     _ = ask(rig)
     ledger.commit()
     #expect(rig.upstream.calls.count == 2)
@@ -125,23 +125,23 @@ import TextForms
       answer(rig, output: 10)
       ledger.commit(settles: true)
     }
-    rig.broker.saveLearned()
+    rig.broker.operator.saveLearned()
     #expect(ledger.memos.filter { $0.kind == .learned }.map(\.name) == ["sim/m"])
     let next = broker([Budget(limit: Money(nanodollars: 1_000_000_000), per: .day)])
-    next.broker.restore(memos: ledger.memos)
+    next.broker.operator.restore(memos: ledger.memos)
     _ = ask(next, cap: 500)
     // Eleven tokens are expected, not 500.
-    #expect(next.broker.budgetReadings.first?.held.nanodollars == 11_000_000)
+    #expect(next.broker.operator.budgetReadings.first?.held.nanodollars == 11_000_000)
   }
 
   @Test func thePastIsRestored() {
     let rig = broker([Budget(limit: Money(nanodollars: 15_000_000), per: .day)])
-    #expect(rig.broker.budgetSpans.map(\.window) == [BudgetWindow(.day)])
-    rig.broker.restore(
+    #expect(rig.broker.operator.budgetSpans.map(\.window) == [BudgetWindow(.day)])
+    rig.broker.operator.restore(
       spent: [BudgetSpent(account: .broker, window: BudgetWindow(.day), spent: Money(nanodollars: 6_000_000))],
       raises: [], attempts: [])
     #expect(ask(rig).answer?.status == 429)
-    #expect(rig.broker.budgetReadings.first?.spent.nanodollars == 6_000_000)
+    #expect(rig.broker.operator.budgetReadings.first?.spent.nanodollars == 6_000_000)
   }
 
   /// What was spent is judged by the limits that hold: at the limit with its raise, under it and over it.
@@ -151,7 +151,7 @@ import TextForms
   func aRaiseHoldsBeforeThePastIsJudged(raise: Int64, spent: Int64, told: [String]) {
     let rig = broker([Budget(limit: Money(nanodollars: 15_000_000), per: .day)])
     let until = WallInstant(nanoseconds: 1_763_720_060_000_000_000)
-    rig.broker.restore(
+    rig.broker.operator.restore(
       spent: [BudgetSpent(account: .broker, window: BudgetWindow(.day), spent: Money(nanodollars: spent))],
       raises: raise > 0 ? [HeldRaise(tenant: nil, amount: Money(nanodollars: raise), until: until)] : [], attempts: [])
     let exceeded = rig.notices.compactMap { if case .budgetExceeded(let reading) = $0 { reading.id } else { nil } }

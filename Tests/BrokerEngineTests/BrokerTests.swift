@@ -59,8 +59,8 @@ import Testing
     #expect(rig.ended.map(\.outcome) == [.clientLeftQueued])
     rig.upstream.calls[0].respond(200)
     #expect(rig.upstream.calls.count == 1)
-    #expect(rig.broker.snapshot().running == 0)
-    #expect(rig.broker.snapshot().queuedBytes == 0)
+    #expect(rig.broker.operator.snapshot().running == 0)
+    #expect(rig.broker.operator.snapshot().queuedBytes == 0)
   }
 
   @Test func aClientThatLeavesMidStreamEndsTheCall() {
@@ -70,8 +70,8 @@ import Testing
     rig.leave(client)
     #expect(rig.upstream.calls[0].isCancelled)
     #expect(rig.ended.map(\.outcome) == [.clientLeftRunning])
-    #expect(rig.broker.snapshot().running == 0)
-    #expect(rig.broker.abandonedLeases == 0)
+    #expect(rig.broker.operator.snapshot().running == 0)
+    #expect(rig.broker.operator.abandonedLeases == 0)
   }
 
   @Test func aSlowClientPausesTheProvider() {
@@ -85,7 +85,7 @@ import Testing
     client.pendingBytes = Attempt.highWater + 1
     call.events.upstreamReceived([2])
     #expect(call.isPaused)
-    rig.broker.exchangeDrained(client)
+    rig.broker.frontDoor.exchangeDrained(client)
     #expect(!call.isPaused)
   }
 
@@ -172,17 +172,16 @@ import Testing
     let rig = rigs.rig()
     let running = rig.send()
     var drained = false
-    rig.broker.onDrained = { drained = true }
-    rig.broker.drain()
+    rig.broker.operator.drain { drained = true }
     let late = rig.send()
     #expect(late.answer?.status == 503)
     #expect(late.field("x-tollgate-outcome") == "rejected_draining")
     #expect(late.field("retry-after") == "1")
-    rig.broker.exchangeEnded(late, .completed)
+    rig.broker.frontDoor.exchangeEnded(late, .completed)
     #expect(!drained)
     rig.upstream.calls[0].respond(200)
     #expect(!drained)
-    rig.broker.exchangeEnded(running, .completed)
+    rig.broker.frontDoor.exchangeEnded(running, .completed)
     #expect(drained)
   }
 
@@ -190,9 +189,9 @@ import Testing
     let rig = rigs.rig { $0.providers[0].limits.concurrency = 1 }
     let running = rig.send()
     let waiting = rig.send()
-    rig.broker.drain()
+    rig.broker.operator.drain()
     #expect(!waiting.isClosed)
-    rig.broker.abortAll()
+    rig.broker.operator.abortAll()
     #expect(waiting.answer?.status == 503)
     #expect(waiting.field("x-tollgate-outcome") == "rejected_draining")
     #expect(running.answer?.status == 503)
@@ -213,8 +212,8 @@ import Testing
       rig.upstream.calls[0].respond(200, [("content-type", "text/event-stream")], ["data: {}\n\ndata: {"], ends: false)
       let whole = rig.send()
       rig.upstream.calls[1].respond(200, [("content-length", "9")], ["{"], ends: false)
-      rig.broker.drain()
-      rig.broker.abortAll()
+      rig.broker.operator.drain()
+      rig.broker.operator.abortAll()
       #expect(stream.text.hasPrefix("data: {}\n\ndata: {\n\n"))
       #expect(stream.text.contains(mark))
       #expect(stream.isFinished && !stream.isAborted)
@@ -232,8 +231,8 @@ import Testing
     ledger.commit()
     rig.upstream.calls[0].respond(200, [("content-length", "2")], ["{}"])
     #expect(!answered.isFinished)
-    rig.broker.drain()
-    rig.broker.abortAll()
+    rig.broker.operator.drain()
+    rig.broker.operator.abortAll()
     ledger.commit()
     #expect(answered.isFinished && !answered.isAborted)
     #expect(answered.text == "{}")
@@ -247,7 +246,7 @@ import Testing
     }
     let waiting = rig.send()
     #expect(waiting.answer == nil)
-    rig.broker.drain(within: .seconds(5))
+    rig.broker.operator.drain(within: .seconds(5))
     #expect(waiting.answer?.status == 503)
     #expect(waiting.field("x-tollgate-outcome") == "rejected_draining")
   }
@@ -306,15 +305,15 @@ import Testing
   func aRequestThatIsSpoiltBehindItsHeadHasOneOutcome(_ refusal: RequestRefusal, _ status: Int, _ outcome: String) {
     let ledger = FakeLedger()
     let rig = rigs.rig(ledger: ledger) { $0.tenants = [Tenant(id: "acme")] }
-    let client = FakeExchange("POST", "/v1/messages", memory: rig.broker.memory)
-    rig.broker.exchangeBegan(client)
-    rig.broker.exchangeRefused(client, refusal)
+    let client = FakeExchange("POST", "/v1/messages", memory: rig.broker.operator.memory)
+    rig.broker.frontDoor.exchangeBegan(client)
+    rig.broker.frontDoor.exchangeRefused(client, refusal)
     #expect(client.answer == nil)
     ledger.commit()
     #expect(client.answer?.status == status)
     #expect(client.field("x-tollgate-outcome") == outcome)
     #expect(client.text.contains(#""type":"error""#))
-    rig.broker.exchangeEnded(client, .completed)
+    rig.broker.frontDoor.exchangeEnded(client, .completed)
     #expect(rig.ended.map { $0.outcome?.rawValue } == [outcome])
     #expect(rig.ended.first?.tenant == "acme" && rig.ended.first?.method == "POST")
     #expect(rig.ended.first?.status == status)
@@ -326,9 +325,9 @@ import Testing
     withKnownIssue {
       let rigs = RigKeeper()
       let rig = rigs.rig()
-      rig.broker.memory.take(1, .retry)
+      rig.broker.operator.memory.take(1, .retry)
       // The keeper's own look follows when it goes.
-      #expect(rig.broker.memory.total == 1)
+      #expect(rig.broker.operator.memory.total == 1)
     }
   }
 }

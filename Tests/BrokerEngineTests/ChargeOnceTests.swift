@@ -226,7 +226,7 @@ import Testing
     settled(first, "GET", "/v1/messages/batches/b_1/results", "", Self.results)
     #expect(ledger.settlements.map(\.cost) == [.zero, Money(nanodollars: 100_000_000)])
     let second = rig(ledger)
-    second.broker.restore(memos: ledger.memos)
+    second.broker.operator.restore(memos: ledger.memos)
     settled(second, "GET", "/v1/messages/batches/b_1/results", "", Self.results)
     settled(second, "GET", "/v1/responses/resp_1", "", Self.done)
     settled(second, "GET", "/v1/responses/resp_1", "", Self.done)
@@ -242,12 +242,13 @@ import Testing
       policy.providers[0].limits.tokensPerMinute = 1000
     }
     call(rig, "GET", "/v1/messages/batches/b_1/results", answer: Self.results)
-    #expect(rig.broker.budgetReadings.first?.spent == Money(nanodollars: 100_000_000))
-    #expect(rig.broker.snapshot().providers.first?.buckets.first { $0.dimension == .tokens }?.available == 1000)
+    #expect(rig.broker.operator.budgetReadings.first?.spent == Money(nanodollars: 100_000_000))
+    #expect(
+      rig.broker.operator.snapshot().providers.first?.buckets.first { $0.dimension == .tokens }?.available == 1000)
     // The budget does not keep anybody from reading.
     call(rig, "GET", "/v1/messages/batches/b_2/results", answer: Self.results)
     call(rig, "GET", "/v1/messages/batches/b_3/results", answer: Self.results)
-    #expect(rig.broker.budgetReadings.first?.spent == Money(nanodollars: 300_000_000))
+    #expect(rig.broker.operator.budgetReadings.first?.spent == Money(nanodollars: 300_000_000))
     #expect(rig.send().answer?.status == 429)
   }
 
@@ -320,7 +321,7 @@ import Testing
         answer: #"{"usage":{"prompt_tokens":9,"completion_tokens":1}}"#)
     }
     #expect(rig.ended.map(\.cost) == [Money(nanodollars: 10_000_000), Money(nanodollars: 10_000_000)])
-    #expect(rig.broker.budgetReadings.first?.spent == Money(nanodollars: 20_000_000))
+    #expect(rig.broker.operator.budgetReadings.first?.spent == Money(nanodollars: 20_000_000))
     #expect(rig.send().answer?.status == 429)
   }
 
@@ -386,6 +387,6 @@ import Testing
     let rig = rig()
     let long = "/p/sim/" + String(repeating: "x/", count: 200) + "v1/batches"
     call(rig, "POST", long, #"{"input_file_id":"file-1"}"#, answer: #"{"id":"batch_9","status":"validating"}"#)
-    #expect(rig.broker.works.knows(WorkBook.Name(provider: "sim", id: "batch_9")))
+    #expect(rig.broker.services.providers.works.knows(WorkBook.Name(provider: "sim", id: "batch_9")))
   }
 }

@@ -119,6 +119,8 @@ final class FakeLedger: LedgerPort {
     return UInt64(entries.count)
   }
 
+  func handOver() -> UInt64 { UInt64(committed) }
+
   /// All that was appended so far is safe, and what follows from that too where `settles`.
   func commit(settles: Bool = false) {
     repeat {
@@ -181,7 +183,7 @@ final class Rig {
         upstream: upstream,
         clock: BrokerClock(monotonic: { time.now }, wall: { time.wall }, seed: 1), loop: loop,
         hash: { $0 }, ledger: ledger, prices: PriceBook(prices), requestEnded: { box.rig?.ended.append($0) },
-        noticed: { box.rig?.notices.append($0) }))
+        noticed: { notice, _ in box.rig?.notices.append(notice) }))
     box.rig = self
   }
 
@@ -189,8 +191,8 @@ final class Rig {
 
   func advance(_ span: Span) {
     time.now += UInt64(span.nanoseconds)
-    while let deadline = broker.dispatcher.nextDeadline, deadline.nanoseconds <= Int64(time.now) {
-      broker.dispatcher.deadlineReached()
+    while let deadline = broker.services.dispatcher.nextDeadline, deadline.nanoseconds <= Int64(time.now) {
+      broker.services.dispatcher.deadlineReached()
     }
     if let deadline = broker.models.nextDeadline, deadline <= time.now { broker.models.deadlineReached() }
   }
@@ -204,16 +206,16 @@ final class Rig {
   ) -> FakeExchange {
     let exchange = FakeExchange(
       method, target, fields: (type.map { [("content-type", $0)] } ?? []) + fields, body: body, version: version,
-      authority: authority, peer: peer, memory: broker.memory)
+      authority: authority, peer: peer, memory: broker.operator.memory)
     clients.append(exchange)
-    broker.exchangeBegan(exchange)
-    if !exchange.isClosed { broker.exchangeReady(exchange) }
+    broker.frontDoor.exchangeBegan(exchange)
+    if !exchange.isClosed { broker.frontDoor.exchangeReady(exchange) }
     return exchange
   }
 
   func leave(_ exchange: FakeExchange) {
     exchange.isClosed = true
-    broker.exchangeEnded(exchange, .clientLeft)
+    broker.frontDoor.exchangeEnded(exchange, .clientLeft)
   }
 
   /// Bytes of clients' that are held although all of them have their answers or are gone; of those that never became an exchange
@@ -223,7 +225,7 @@ final class Rig {
       if !client.isClosed { leave(client) }
       if !client.isKnown { client.forget() }
     }
-    return broker.memory.total - broker.memory.bytes(.records)
+    return broker.operator.memory.total - broker.operator.memory.bytes(.records)
   }
 }
 

@@ -41,11 +41,11 @@ import TextForms
     let rig: Rig
     init(_ keys: [ProviderKey], at wall: Int64) {
       rig = Rig(wall: wall) { $0.providers[0].keys = keys }
-      rig.broker.keyCalendar.check()
+      rig.broker.services.calendars.keys.check()
     }
     func look(at wall: Int64) {
       rig.wall = wall
-      rig.broker.keyCalendar.check()
+      rig.broker.services.calendars.keys.check()
     }
     var told: [String] {
       rig.notices.compactMap { notice in
@@ -79,7 +79,7 @@ import TextForms
     bench.look(at: start + 30 * Self.day)
     #expect(bench.told.last == "old disabled: expired at 2024-11-03T00:00:00.000Z")
     #expect((0..<4).map { _ in bench.call() } == Array(repeating: "new", count: 4))
-    let states = bench.rig.broker.snapshot().providers[0].keys.map { "\($0.id) \($0.state)" }
+    let states = bench.rig.broker.operator.snapshot().providers[0].keys.map { "\($0.id) \($0.state)" }
     #expect(states == ["old disabled", "new usable"])
     // A clock that was set back: what it says now holds.
     bench.look(at: start)
@@ -148,15 +148,15 @@ import TextForms
         key("over", until: start),
       ]
     }
-    rig.broker.keyCalendar.check()
-    rig.broker.checkKeys()
+    rig.broker.services.calendars.keys.check()
+    rig.broker.operator.checkKeys()
     #expect(rig.upstream.calls.count == 2)
     rig.upstream.calls.forEach { $0.respond(200) }
     rig.wall = start + 30 * Self.day - Self.second
-    rig.broker.keyCalendar.check()
+    rig.broker.services.calendars.keys.check()
     #expect(rig.upstream.calls.count == 2)
     rig.wall = start + 30 * Self.day
-    rig.broker.keyCalendar.check()
+    rig.broker.services.calendars.keys.check()
     #expect(rig.upstream.calls.count == 3)
     #expect(rig.upstream.last?.request.method == "GET")
   }

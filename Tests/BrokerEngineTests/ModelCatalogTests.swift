@@ -80,7 +80,7 @@ import Testing
     // What was refused may be granted to another secret.
     var secrets = KeySecrets()
     secrets.set(Secret("sk-new-secret"), provider: "sim", key: "main")
-    #expect(rig.broker.replaceSecrets(secrets))
+    #expect(rig.broker.operator.replaceSecrets(secrets))
     let second = list(rig)
     #expect(rig.upstream.calls.count == 2)
     #expect(rig.upstream.calls[1].request.fields.first("authorization") == "Bearer sk-new-secret")
@@ -103,7 +103,7 @@ import Testing
     let client = list(rig)
     var secrets = KeySecrets()
     secrets.set(Secret("sk-upstream"), provider: "sim", key: "main")
-    rig.broker.replacePolicy(rig.broker.policy, secrets: secrets)
+    rig.broker.operator.replacePolicy(rig.broker.operator.policy, secrets: secrets)
     rig.upstream.calls[0].respond(200, [], [#"{"data":[{"id":"old"}]}"#])
     #expect(client.text.contains("old"))
     let next = list(rig)
@@ -196,8 +196,8 @@ import Testing
     var secrets = KeySecrets()
     secrets.set(Secret("sk-first-1"), provider: "sim", key: "first")
     secrets.set(Secret("sk-second-2"), provider: "sim", key: "second")
-    rig.broker.replaceSecrets(secrets)
-    rig.broker.command(.disableKey("sim", "first"))
+    rig.broker.operator.replaceSecrets(secrets)
+    rig.broker.operator.command(.disableKey("sim", "first"))
     _ = list(rig)
     #expect(rig.upstream.last?.request.fields.first("authorization") == "Bearer sk-second-2")
   }

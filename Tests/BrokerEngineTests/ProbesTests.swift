@@ -68,8 +68,8 @@ import Testing
       #expect(other.answer?.fields.pairs.contains { $0.name.hasPrefix("access-control-") } == false)
       #expect(other.isFinished)
       #expect(rig.upstream.calls.isEmpty && rig.ended.isEmpty)
-      #expect(rig.broker.metrics.probes == 3)
-      #expect(rig.broker.book.recent(limit: 10).isEmpty)
+      #expect(rig.broker.operator.metrics.probes == 3)
+      #expect(rig.broker.operator.book.recent(limit: 10).isEmpty)
     }
   }
 
@@ -95,12 +95,12 @@ import Testing
         #expect(client.field("x-tollgate-request-id")?.isEmpty == false)
         #expect(client.isFinished)
       }
-      #expect(rig.broker.metrics.probes == 2 * index + 2)
+      #expect(rig.broker.operator.metrics.probes == 2 * index + 2)
     }
     #expect(rig.send("/", body: "", method: "GET").text.contains("/v1"))
     #expect(rig.ended.isEmpty && rig.upstream.calls.isEmpty)
-    #expect(rig.broker.book.recent(limit: 10).isEmpty)
-    #expect(rig.broker.book.alive(.queued, limit: 10).isEmpty)
+    #expect(rig.broker.operator.book.recent(limit: 10).isEmpty)
+    #expect(rig.broker.operator.book.alive(.queued, limit: 10).isEmpty)
     // Others are requests as before.
     #expect(rig.send("/", method: "POST").answer?.status == 404)
     #expect(rig.send("/healthy", body: "", method: "GET").answer?.status == 404)
@@ -109,7 +109,7 @@ import Testing
 
   @Test func healthSaysThatItDrains() {
     let rig = Rig()
-    rig.broker.drain()
+    rig.broker.operator.drain()
     #expect(rig.send("/health", body: "", method: "GET").answer?.status == 503)
   }
 

@@ -117,7 +117,7 @@ import Testing
     #expect(client.answer?.status == 200 && client.isFinished)
     #expect(client.field("x-tollgate-attempts") == "1")
     #expect(rig.ended.map(\.outcome) == [.completed])
-    #expect(rig.broker.snapshot().running == 0)
+    #expect(rig.broker.operator.snapshot().running == 0)
     // For an hour it is not asked again.
     rig.advance(.seconds(3599))
     rig.send(body: ProviderFieldsTests.stream)
@@ -156,7 +156,7 @@ import Testing
     rig.upstream.calls[0].respond(422, [], ["stream_options"])
     rig.leave(client)
     #expect(rig.upstream.calls[1].isCancelled)
-    #expect(rig.broker.snapshot().running == 0)
+    #expect(rig.broker.operator.snapshot().running == 0)
   }
 
   @Test func aRefusalThatWasTheClientsOwnDoesNotStopTheAskingForOthers() throws {
@@ -183,9 +183,9 @@ import Testing
     let rig = rigs.rig()
     rig.send(body: ProviderFieldsTests.stream)
     let body = ProviderFieldsTests.stream.utf8.count
-    #expect(rig.broker.memory.bytes(.retry) > 2 * body)
+    #expect(rig.broker.operator.memory.bytes(.retry) > 2 * body)
     rig.upstream.last?.respond(422, [], ["stream_options"])
-    #expect(rig.broker.memory.bytes(.retry) == body)
+    #expect(rig.broker.operator.memory.bytes(.retry) == body)
   }
 
   @Test func theBrokersOwnQuestionsBringTheProvidersFields() throws {
@@ -196,7 +196,7 @@ import Testing
         AddedField(name: "accept", value: Secret("*/*")),
       ]
     }
-    rig.broker.checkKeys()
+    rig.broker.operator.checkKeys()
     let check = try #require(rig.upstream.last).request
     _ = rig.send("/v1/models", body: "", method: "GET")
     let list = try #require(rig.upstream.last).request

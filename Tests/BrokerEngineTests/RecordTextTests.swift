@@ -36,12 +36,15 @@ import Testing
     let record = RequestRecord(
       id: RequestID(high: 0, low: 1), method: "GET", path: long, priority: .low, arrivedAt: 0, arrivedAtWall: 0)
     #expect(record.path.utf8.count == 256)
-    record.path = long + "x"
+    record.asked(for: (long + "x")[...])
     #expect(record.path.utf8.count == 256)
-    record.message = long
+    record.explained(long)
     #expect(record.message?.utf8.count == 256)
-    var attempt = RequestRecord.Attempt(number: 1, provider: "p", key: nil, began: 0)
-    attempt.end(at: 1, verdict: "failed", failure: long, cost: nil, costSource: .unknown)
-    #expect(attempt.failure?.utf8.count == 256)
+    record.granted(
+      Grant(
+        request: record.id, lease: LeaseID(rawValue: 1), provider: "p", attempt: 1, queued: .zero, reservedInput: 0,
+        reservedOutput: 0), at: 0)
+    record.attemptEnded(at: 1, .truncated, failure: long, usage: nil, cost: nil, costSource: .unknown)
+    #expect(record.attempts.first?.failure?.utf8.count == 256)
   }
 }

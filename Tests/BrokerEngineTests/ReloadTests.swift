@@ -29,14 +29,14 @@ import TextForms
   }
 
   private func reload(_ rig: Rig, _ providers: [Provider], routes: [String], secret: String) {
-    var policy = rig.broker.policy
+    var policy = rig.broker.operator.policy
     policy.providers = providers
     policy.routes = [Route(models: ["*"], to: routes)]
     var secrets = KeySecrets()
     for provider in providers {
       for key in provider.keys { secrets.set(Secret(secret), provider: provider.id, key: key.id) }
     }
-    rig.broker.replacePolicy(policy, secrets: secrets)
+    rig.broker.operator.replacePolicy(policy, secrets: secrets)
   }
 
   private func wire(_ call: FakeUpstream.Call?) -> String {
@@ -97,12 +97,12 @@ import TextForms
     let rig = rig([provider("p", at: "http://old/v1")], routes: ["p"])
     rig.send()
     let waiting = rig.send()
-    var policy = rig.broker.policy
+    var policy = rig.broker.operator.policy
     policy.providers = [provider("q", at: "http://q/v1")]
     policy.routes = [Route(models: ["other"], to: ["q"])]
     var secrets = KeySecrets()
     secrets.set(Secret("sk-q"), provider: "q", key: "main")
-    rig.broker.replacePolicy(policy, secrets: secrets)
+    rig.broker.operator.replacePolicy(policy, secrets: secrets)
     #expect(waiting.answer?.status == 404)
     #expect(waiting.field("x-tollgate-outcome") == "rejected_model")
   }
@@ -142,12 +142,12 @@ import TextForms
     #expect(rig.upstream.calls.count == 2)
     rig.upstream.calls[0].respond(200)
     #expect(rig.upstream.calls.count == 3)
-    #expect(rig.broker.snapshot().providers[0].keys.map(\.id) == ["b"])
-    #expect(rig.broker.snapshot().providers[0].keys[0].inFlight == 2)
+    #expect(rig.broker.operator.snapshot().providers[0].keys.map(\.id) == ["b"])
+    #expect(rig.broker.operator.snapshot().providers[0].keys[0].inFlight == 2)
   }
 
   private func reload(_ rig: Rig, keys: [(String, String)], _ change: (inout ProviderKey) -> Void = { _ in }) {
-    var policy = rig.broker.policy
+    var policy = rig.broker.operator.policy
     var secrets = KeySecrets()
     policy.providers[0].keys = keys.map { id, secret in
       var key = ProviderKey(id: id, source: .text(Secret(secret)))
@@ -156,7 +156,7 @@ import TextForms
       secrets.set(Secret(secret), provider: policy.providers[0].id, key: id)
       return key
     }
-    rig.broker.replacePolicy(policy, secrets: secrets)
+    rig.broker.operator.replacePolicy(policy, secrets: secrets)
   }
 
   @Test func aRenamedKeyIsNotRenamedAgainWhenDatesAreLookedAt() {
@@ -169,14 +169,14 @@ import TextForms
     let far = WallInstant(nanoseconds: rig.wall + 30 * 86_400_000_000_000)
     reload(rig, keys: [("old", "sk-upstream"), ("main", "sk-next")]) { if $0.id == "old" { $0.expires = far } }
     func inFlight() -> [String] {
-      rig.broker.snapshot().providers[0].keys.map { "\($0.id) \($0.inFlight)" }
+      rig.broker.operator.snapshot().providers[0].keys.map { "\($0.id) \($0.inFlight)" }
     }
     #expect(inFlight() == ["old 2", "main 0"])
     // The calendar's first look, the end of a day, other secrets: all of them tell the core of the keys again.
-    rig.broker.keyCalendar.check()
+    rig.broker.services.calendars.keys.check()
     #expect(inFlight() == ["old 2", "main 0"])
     rig.wall = far.nanoseconds - 86_400_000_000_000
-    rig.broker.keyCalendar.check()
+    rig.broker.services.calendars.keys.check()
     #expect(inFlight() == ["old 2", "main 0"])
     rig.send()
     #expect(wire(rig.upstream.last).hasSuffix("Bearer sk-next"))
@@ -188,11 +188,12 @@ import TextForms
       $0.providers[0].keys = ["a", "b"].map { ProviderKey(id: $0, source: .text(Secret("unused"))) }
     }
     reload(rig, keys: [("a", "sk-one-one"), ("b", "sk-two-two")])
-    rig.broker.command(.disableKey("sim", "a"))
+    rig.broker.operator.command(.disableKey("sim", "a"))
     let far = WallInstant(nanoseconds: rig.wall + 30 * 86_400_000_000_000)
     reload(rig, keys: [("a", "sk-two-two"), ("b", "sk-one-one")]) { $0.expires = far }
-    rig.broker.keyCalendar.check()
-    #expect(rig.broker.snapshot().providers[0].keys.map { "\($0.id) \($0.state)" } == ["a usable", "b disabled"])
+    rig.broker.services.calendars.keys.check()
+    #expect(
+      rig.broker.operator.snapshot().providers[0].keys.map { "\($0.id) \($0.state)" } == ["a usable", "b disabled"])
   }
 
   @Test func whatIsSaidOfASecretThatIsGoneIsNotKept() throws {
@@ -204,14 +205,15 @@ import TextForms
     rig.upstream.calls[0].respond(401, [], [words])
     rig.upstream.calls[1].respond(401, [], [words])
     let key = RefusedKey(provider: "sim", key: "main")
-    #expect(rig.broker.keyRefusals.last(of: key, in: rig.broker.rules.secrets) == nil)
+    #expect(rig.broker.services.providers.keyRefusals.last(of: key, in: rig.broker.services.rules.now.secrets) == nil)
     for client in [first, second] { #expect(!client.text.contains("sk-upstream")) }
     // What is said of the present one is, and what comes late does not take its place.
     let third = rig.send()
     let late = rig.send()
     rig.upstream.calls[rig.upstream.calls.count - 2].respond(
       401, [], [#"{"error":{"message":"Incorrect API key provided: sk-brand-new","code":"invalid_api_key"}}"#])
-    let kept = try #require(rig.broker.keyRefusals.last(of: key, in: rig.broker.rules.secrets))
+    let kept = try #require(
+      rig.broker.services.providers.keyRefusals.last(of: key, in: rig.broker.services.rules.now.secrets))
     #expect(String(decoding: kept.body, as: UTF8.self).contains("provided: ***"))
     rig.leave(third)
     rig.leave(late)
@@ -245,8 +247,8 @@ import TextForms
     let first = rig.send(target)
     let waiting = rig.send(target)
     let last = rig.send(target)
-    rig.broker.replacePolicy(
-      rig.broker.policy, secrets: rig.broker.rules.secrets,
+    rig.broker.operator.replacePolicy(
+      rig.broker.operator.policy, secrets: rig.broker.services.rules.now.secrets,
       prices: PriceBook(PriceList(version: "new", entries: [try price(50)])))
     rig.upstream.calls[0].respond(200, [("content-type", "application/json")], [Self.answer])
     // The one that ran when the list came was held at the old price and is charged at it.
@@ -257,7 +259,7 @@ import TextForms
     #expect(rig.ended.compactMap { $0.attempts.first?.held } == [1, 50].map { Money(nanodollars: $0 * 10_000_000) })
     #expect(last.answer?.status == 429 && last.field("x-tollgate-outcome") == "rejected_budget")
     #expect(rig.upstream.calls.count == 2)
-    #expect(rig.broker.budgetReadings.first?.spent == Money(nanodollars: 510_000_000))
+    #expect(rig.broker.operator.budgetReadings.first?.spent == Money(nanodollars: 510_000_000))
   }
 
   @Test func waitingCallsHoldThePriceOfTheNewDay() throws {
@@ -269,15 +271,15 @@ import TextForms
     rig.send()
     let waiting = rig.send()
     let last = rig.send()
-    rig.broker.priceClock.check()
+    rig.broker.services.calendars.prices.check()
     #expect(rig.ended.isEmpty)
     rig.wall = midnight - 2_000_000_000
-    rig.broker.priceClock.check()
+    rig.broker.services.calendars.prices.check()
     rig.upstream.calls[0].respond(200, [("content-type", "application/json")], [Self.answer])
     #expect(rig.ended.map(\.cost) == [Money(nanodollars: 10_000_000)])
     #expect(rig.upstream.calls.count == 2)
     rig.wall = midnight
-    rig.broker.priceClock.check()
+    rig.broker.services.calendars.prices.check()
     rig.upstream.calls[1].respond(200, [("content-type", "application/json")], [Self.answer])
     #expect(waiting.isFinished)
     // It was sent the day before. The one that goes now is not.

@@ -1,0 +1,44 @@
+// The call that an attempt makes: the client's request as its provider takes it.
+import AdmissionCore
+import HTTPMessage
+import PolicyFile
+import ProviderWire
+
+extension Attempt {
+  struct MadeCall {
+    var request: UpstreamRequest
+    var sent: SentSecrets
+    /// True where the provider is asked for usage that its client did not ask for.
+    var injectsUsage: Bool
+  }
+
+  /// The call for the grant under the rules that held when it was given; nil where these have no such provider, or no secret for it.
+  /// - Parameter mayAskForUsage: false where the provider has just refused to be asked.
+  func callForProvider(mayAskForUsage: Bool) -> MadeCall? {
+    guard let provider = rules.provider(grant.provider.name) else { return nil }
+    let facts = call.facts
+    var body = exchange.downstream.body
+    var injectsUsage = false
+    if mayAskForUsage, provider.policy.injectUsage, provider.policy.dialect == .openai, facts.isStreaming,
+      !facts.asksForUsage, let splice = facts.usageSplice,
+      services.providers.usageRefusals.mayAsk(grant.provider.name, at: services.time.now)
+    {
+      body = splice.applied(to: body)
+      injectsUsage = true
+    }
+    var credential: (name: String, value: String)?
+    var sent = SentSecrets(added: provider.policy.headers)
+    if let key = grant.key {
+      guard let secret = rules.secret(of: provider, key: key.name) else { return nil }
+      credential = provider.credential(secret.revealed)
+      sent.key = secret
+    }
+    let request = UpstreamRequest(
+      provider: grant.provider.name, method: call.head.method, url: provider.url(for: call.target.rest),
+      fields: ForwardedFields.forProvider(
+        call.head.fields, credential: credential, passThrough: provider.policy.passThrough,
+        identityOnly: injectsUsage, wholeOnly: call.charge.readsWork, added: provider.policy.headers),
+      body: body, timeouts: provider.timeouts)
+    return MadeCall(request: request, sent: sent, injectsUsage: injectsUsage)
+  }
+}

@@ -1,0 +1,151 @@
+// What an exchange says itself: its own errors, the provider's last one, documents; and the last bytes of every answer.
+//
+// Promise: nothing of it is sent before the books have the request's end.
+import AdmissionCore
+import HTTPMessage
+import ProviderWire
+import TextForms
+
+/// A whole answer that is no error.
+struct ResponseDocument {
+  var status: Int
+  var fields: [(name: String, value: String)]
+  var body: [UInt8]
+}
+
+extension Exchange {
+  /// Our own fields, and those that let a page read the answer.
+  func appendOwnFields(to fields: inout HeaderFields, outcome: Outcome?) {
+    TollgateFields.append(to: &fields, record, outcome: outcome)
+    CrossOrigin.append(to: &fields, origin: call.readableOrigin)
+  }
+
+  /// What is said to a client whose request the core has concluded.
+  func lastWord(on conclusion: Conclusion) -> LastWord {
+    switch conclusion.outcome {
+    case .completed, .truncated, .clientLeftQueued, .clientLeftRunning: return .none
+    case .upstreamError:
+      if left.answerBegan { return .none }
+      return left.held == nil ? .refusal(failedUpstream) : .held
+    case .failedUpstream: return left.answerBegan ? .none : .refusal(failedUpstream)
+    default: break
+    }
+    guard let refused = conclusion.refusedKey else {
+      return .refusal(
+        Refusal(
+          conclusion.outcome,
+          ErrorText.rejected(
+            conclusion, record: record,
+            budgetEnds: conclusion.budget?.windowEnd.map { services.time.text(ofWindowEnd: $0) }),
+          retryAfter: conclusion.retryAfter))
+    }
+    let rules = services.rules.now
+    if let said = services.providers.keyRefusals.last(of: refused, in: rules.secrets) {
+      return .keyRefused(refused, said)
+    }
+    let source = rules.provider(refused.provider.name)?.policy.keys.first { $0.id == refused.key.name }?.sourceName
+    return .refusal(
+      Refusal(
+        .rejectedNoCapacity, ErrorText.refused(refused, source: source), inWordsOf: .rejectedUnauthenticated))
+  }
+
+  private var failedUpstream: Refusal {
+    Refusal(.failedUpstream, ErrorText.failedUpstream(lastFailure, provider: record.provider))
+  }
+
+  /// Keeps it until the books have the request's end, and notes it in the record.
+  func say(_ word: LastWord) {
+    switch word {
+    case .none: break
+    case .held:
+      if let held = left.held { deliver(held) }
+    case .refusal(let refusal):
+      lookAtBudget()
+      record.explained(refusal.message)
+      let answer = answer(to: refusal)
+      deliver(answer.status, answer.fields, outcome: refusal.outcome, answer.body)
+    case .keyRefused(let key, let said):
+      lookAtBudget()
+      record.explained(ErrorText.refused(key, source: nil))
+      deliver(
+        said.status, [("content-type", said.contentType), ("x-should-retry", "false")], outcome: .rejectedNoCapacity,
+        said.body)
+    case .document(let document):
+      lookAtBudget()
+      deliver(document.status, document.fields, outcome: nil, document.body)
+    }
+  }
+
+  /// For answers that the core did not decide about.
+  private func lookAtBudget() {
+    record.budgetLooked { services.dispatcher.budgetRemaining(tenant: TenantID(record.tenant)) }
+  }
+
+  private func answer(to refusal: Refusal) -> BrokerError.Answer {
+    if let status = refusal.status {
+      return BrokerError.refusal(
+        status: status, dialect: call.dialect, message: refusal.message, requestID: record.text)
+    }
+    let timedOut =
+      switch lastFailure?.kind {
+      case .firstByteTimedOut, .idleTimedOut, .totalTimedOut, .connectTimedOut: true
+      default: false
+      }
+    return BrokerError.answer(
+      outcome: refusal.words ?? refusal.outcome, dialect: call.dialect, endpoint: call.path.endpoint,
+      message: refusal.message, retryAfter: refusal.retryAfter, requestID: record.text, timedOut: timedOut)
+  }
+
+  /// The provider's last answer, unchanged.
+  private func deliver(_ held: HeldAnswer) {
+    record.answers(held.head.status, bytes: held.body.count)
+    var fields = ForwardedFields.forClient(held.head.fields, bodyMayShrink: true, isForPage: call.isFromPage)
+    appendOwnFields(to: &fields, outcome: nil)
+    fields.append(name: "content-length", value: String(held.body.count))
+    delivery = Delivery(head: ResponseHead(status: held.head.status, fields: fields), body: held.body)
+  }
+
+  private func deliver(
+    _ status: Int, _ fields: [(name: String, value: String)], outcome: Outcome?, _ body: [UInt8]
+  ) {
+    record.answers(status, bytes: body.count)
+    var list = HeaderFields(fields)
+    appendOwnFields(to: &list, outcome: outcome)
+    list.append(name: "content-length", value: String(body.count))
+    delivery = Delivery(head: ResponseHead(status: status, fields: list), body: body)
+  }
+
+  // MARK: The last bytes
+
+  var awaitsDelivery: Bool { delivery != nil && !downstream.isClosed }
+
+  /// The books have the request's end: the client may have it too.
+  func endIsSafe() {
+    guard let delivery else { return }
+    self.delivery = nil
+    guard !downstream.isClosed else { return }
+    var trailers: HeaderFields?
+    if record.grantedAt != nil, let cost = record.cost {
+      // HTTP/1.1 has no place for it behind a body of known length; a head that has not gone yet has.
+      if var head = delivery.head, call.head.version != .http2 {
+        head.fields.append(name: "x-tollgate-cost-usd", value: cost.text)
+        downstream.respond(head)
+        downstream.send(delivery.body)
+        return downstream.finish(trailers: nil)
+      }
+      trailers = HeaderFields([(name: "x-tollgate-cost-usd", value: cost.text)])
+    }
+    if let head = delivery.head { downstream.respond(head) }
+    if !delivery.body.isEmpty { downstream.send(delivery.body) }
+    downstream.finish(trailers: trailers)
+  }
+}
+
+extension Timekeeper {
+  /// A moment of the core's clock as RFC 3339 in UTC, to the nearest second: windows end on whole ones, and the two clocks
+  /// drift by less.
+  func text(ofWindowEnd instant: Instant) -> String {
+    let wall = wall(at: UInt64(max(0, instant.nanoseconds)))
+    return Timestamp.text((wall + 500_000_000) / 1_000_000_000 * 1_000_000_000)
+  }
+}

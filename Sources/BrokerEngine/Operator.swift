@@ -1,0 +1,184 @@
+// What an operator may ask and change: the policy and its secrets, keys and breakers, budgets, the drain; and how everything stands.
+import AdmissionCore
+import HTTPMessage
+import LedgerVocabulary
+import PolicyFile
+import Pricing
+import TextForms
+
+public final class Operator {
+  let services: EngineServices
+  private let models: ModelCatalog
+  private let draining: Draining
+  /// Since when the broker runs, as monotonic nanoseconds.
+  public let startInstant: UInt64
+
+  init(_ services: EngineServices, models: ModelCatalog, draining: Draining) {
+    self.services = services
+    self.models = models
+    self.draining = draining
+    startInstant = services.time.now
+  }
+
+  // MARK: The policy
+
+  public var policy: Policy { services.rules.now.policy }
+
+  /// Puts a checked policy in the place of the old one; requests that are under way go on.
+  /// - Parameters:
+  ///   - prices: nil keeps the present ones.
+  ///   - asksPast: the books will be asked what this returns. Until `restore(spent:isLast:)` tells what they say, nobody is admitted by a
+  ///     budget that is new.
+  /// - Returns: what to ask; nil where nothing is new, or where nobody asks.
+  @discardableResult
+  public func replacePolicy(_ policy: Policy, secrets: KeySecrets, prices: PriceBook? = nil, asksPast: Bool = false)
+    -> PastQuestion?
+  {
+    let old = services.rules.now
+    var secrets = secrets
+    _ = secrets.succeed(old.secrets)
+    let wall = services.time.wallNow
+    let admission = policy.admission(secrets, at: wall)
+    secrets.forgetPredecessors()
+    let rules = BrokerRules(policy: policy, secrets: secrets, prices: prices ?? old.prices)
+    services.rules.replace(with: rules)
+    services.counters.replaceLabels(LabelPolicy(policy: policy, prices: rules.prices.list))
+    services.memory.limit = policy.memory
+    models.forget()
+    services.providers.keyRefusals.retain(of: policy)
+    // Windows first: what runs is counted in those that hold now.
+    services.calendars.budgetsChanged(admission)
+    services.dispatcher.replacePolicy(admission, asksPast: asksPast) { $0.candidatesAnew(rules, at: wall) }
+    services.calendars.prices.pricesChanged()
+    services.calendars.keys.policyChanged(policy, told: wall)
+    guard asksPast else { return nil }
+    // Who asks finds there all that has ended so far.
+    services.books.handOver()
+    return pastQuestion(of: admission, endedBefore: WallInstant(nanoseconds: wall))
+  }
+
+  private func pastQuestion(of policy: AdmissionPolicy, endedBefore cut: WallInstant) -> PastQuestion? {
+    let untold = services.dispatcher.untoldBudgets
+    let budgets = services.calendars.budgets
+    let spans = budgets.spans(
+      policy.budgetWindows.compactMap { window, _ in untold[window].map { (window, $0) } })
+    let dayBegan = budgets.dayBegan
+    guard !spans.isEmpty || dayBegan != nil else { return nil }
+    return PastQuestion(spans: spans, dayBegan: dayBegan, endedBefore: cut)
+  }
+
+  /// Takes up secrets that changed outside the policy; false where none did.
+  @discardableResult public func replaceSecrets(_ secrets: KeySecrets) -> Bool {
+    let old = services.rules.now
+    var secrets = secrets
+    guard secrets.succeed(old.secrets) else { return false }
+    let admission = old.policy.admission(secrets, at: services.time.wallNow)
+    secrets.forgetPredecessors()
+    services.rules.replace(with: BrokerRules(policy: old.policy, secrets: secrets, prices: old.prices))
+    models.forgetFailures()
+    services.dispatcher.replacePolicy(admission)
+    return true
+  }
+
+  // MARK: Keys and breakers
+
+  /// - Parameter askedBy: who stands in the books for what follows from it.
+  public func command(_ command: OperatorCommand, askedBy: String? = nil) {
+    services.news.asker = askedBy
+    services.dispatcher.command(command)
+    services.news.asker = nil
+  }
+
+  /// Tries each key once where the policy has `check_keys`; what comes of it is a warning, and calls do not wait for it.
+  /// Keys whose days have not begun, or are over, are not tried.
+  public func checkKeys() {
+    let wall = services.time.wallNow
+    for provider in policy.providers where provider.checkKeys {
+      for key in provider.keys where KeyStanding(key, at: wall).isInForce {
+        services.providers.checkKey(
+          RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id)), for: services.dispatcher)
+      }
+    }
+  }
+
+  /// A key's secret as it may be shown: `•••abcd`; nil where there is none.
+  public func secretMark(provider: String, key: String) -> String? {
+    services.rules.now.secrets.mark(provider: provider, key: key)
+  }
+
+  /// How a key stands to its dates; nil where there is no such key.
+  public func standing(provider: String, key: String) -> KeyStanding? {
+    policy.providers.first { $0.id == provider }?.keys.first { $0.id == key }.map {
+      KeyStanding($0, at: services.time.wallNow)
+    }
+  }
+
+  // MARK: The end
+
+  public var isDraining: Bool { draining.hasBegun }
+
+  /// Stops admitting. Does nothing where that was asked before.
+  /// - Parameters:
+  ///   - time: after this `abortAll` will be called: who waits for what cannot be over by then is refused now.
+  ///   - report: called once, when nothing is queued, nothing runs and every answer has gone to its socket.
+  public func drain(within time: Duration? = nil, then report: @escaping () -> Void = {}) {
+    let isFirst = draining.begin { [unowned self] in
+      saveLearned()
+      report()
+    }
+    guard isFirst else { return }
+    services.dispatcher.drain(
+      until: time.map { services.time.instant + Span(nanoseconds: Int64(clamping: $0.wholeNanoseconds)) })
+  }
+
+  /// The drain's time is up: what still waits is refused, what still runs is broken off, each with an answer that says so where one
+  /// can still be written.
+  public func abortAll() {
+    let all = services.book.exchanges
+    // The waiting ones first: a place that a broken-off call frees is for nobody any more.
+    for exchange in all where exchange.record.state == .queued { exchange.drainTimedOut() }
+    for exchange in all where exchange.record.state != .ended { exchange.drainTimedOut() }
+  }
+
+  /// Writes down what was learned since the last time.
+  public func saveLearned() { services.dispatcher.saveLearned() }
+
+  // MARK: How it stands
+
+  public func snapshot() -> AdmissionSnapshot { services.dispatcher.snapshot() }
+  public func blocker(of request: RequestID) -> Blocker? { services.dispatcher.blocker(of: request) }
+  /// Live and recent requests.
+  public var book: RequestBook { services.book }
+  public var metrics: BrokerMetrics { services.counters.metrics }
+  public var memory: MemoryAccount { services.memory }
+  /// Why the ledger cannot be written, and no new work is taken; nil where all is well.
+  public var ledgerObstacle: String? { services.books.obstacle }
+  /// Leases that were dropped unsettled; anything but 0 is our bug.
+  public var abandonedLeases: Int { services.dispatcher.abandonedLeases }
+
+  /// What should be impossible and was met since the start.
+  public func ourBugs(_ kind: OurBug) -> Int {
+    switch kind {
+    case .abandonedLease: abandonedLeases
+    case .refusedEntry: services.books.putAside
+    case .staleHead, .endlessPass: metrics.ourBugs[kind, default: 0]
+    }
+  }
+
+  /// Monotonic nanoseconds.
+  public var now: UInt64 { services.time.now }
+  /// Nanoseconds since 1970 for a monotonic instant.
+  public func wallNanoseconds(at instant: UInt64) -> Int64 { services.time.wall(at: instant) }
+  /// A moment of the core's clock as RFC 3339 in UTC, to the nearest second.
+  public func text(ofWindowEnd instant: Instant) -> String { services.time.text(ofWindowEnd: instant) }
+
+  // MARK: News
+
+  /// Hears of what an operator may want to know, from now on.
+  public func listen(_ listener: @escaping (News) -> Void) { services.news.listen(listener) }
+
+  /// Notes in the books that the broker or its policy changed, and tells those who listen.
+  public func changed(_ subject: LedgerChange.Subject, name: String, state: String) {
+    services.news.changed(subject, name: name, state: state)
+  }
+}

@@ -1,0 +1,159 @@
+// The policy and what belongs to it, read again: on a signal, when an operator asks, and where files with secrets or certificates change.
+//
+// Promise: policy, prices, secrets and certificate are taken up together, or none of them is and the old ones stay.
+import AdmissionCore
+import BrokerEngine
+import EventLoop
+import Foundation
+import LedgerStore
+import Logging
+import PolicyFile
+import Pricing
+import TextForms
+import UpstreamHTTP
+
+final class PolicyReload {
+  private let options: BrokerProcess.Options
+  private let loop: EventLoop
+  private let broker: Operator
+  private let upstream: CurlUpstream
+  /// nil where the data listeners speak cleartext.
+  private let certificate: CertificateFollower?
+  private let logger: Logger
+  private let budgetHistory: BudgetHistory
+  private let secretReader: SecretReader
+  /// Directories in which secrets' files lie, and the pause after a change in which its neighbours are awaited.
+  private var secretWatches: [DirectoryWatch] = []
+  private lazy var secretTimer = LoopTimer(loop) { [unowned self] in readSecretsAgain() }
+
+  init(
+    _ options: BrokerProcess.Options, loop: EventLoop, broker: Operator, upstream: CurlUpstream, store: LedgerStore,
+    certificate: CertificateFollower?, logger: Logger
+  ) {
+    self.options = options
+    self.loop = loop
+    self.broker = broker
+    self.upstream = upstream
+    self.certificate = certificate
+    self.logger = logger
+    secretReader = SecretReader(loop: loop)
+    budgetHistory = BudgetHistory(
+      loop: loop,
+      read: { try BudgetRestoring.answer($0, from: store) { WallInstant(nanoseconds: SystemClock.wall()) } },
+      tell: { broker.restore(spent: $0, isLast: $1) },
+      tellDays: { broker.restore(daySums: $0) },
+      failed: {
+        logger.warning(
+          "calls wait until the ledger tells what was spent under budgets that are new", metadata: ["reason": "\($0)"])
+      })
+  }
+
+  /// Follows the files from now on.
+  func watch() {
+    watchSecrets()
+    certificate?.watch()
+  }
+
+  /// Reads the policy and its secrets again and takes them up together; tells what was wrong, and then the old one stays.
+  func run(_ tell: @escaping ([String]) -> Void = { _ in }) {
+    do {
+      let policy = try PolicyReload.load(options)
+      let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
+      let renewed = try PolicyReload.certificate(policy, relativeTo: options.policyFile)
+        .map { try CertificateFollower.load($0) }
+      secretReader.read(policy, relativeTo: options.policyFile) { [weak self] result in
+        guard let self else { return }
+        switch result {
+        case .success(let secrets):
+          replace(policy, secrets, prices)
+          if let renewed { certificate?.reloaded(renewed) }
+          tell([])
+        case .failure(let error): tell(refused(error))
+        }
+      }
+    } catch {
+      tell(refused(error))
+    }
+  }
+
+  private func refused(_ error: any Error) -> [String] {
+    let mistakes = "\(error)".split(separator: "\n").map(String.init)
+    for mistake in mistakes { logger.error("policy refused, the old one stays", metadata: ["mistake": "\(mistake)"]) }
+    return mistakes
+  }
+
+  private func replace(_ policy: Policy, _ secrets: KeySecrets, _ prices: PriceBook) {
+    if policy.listen != broker.policy.listen || policy.admin.listen != broker.policy.admin.listen
+      || (policy.tls == nil) != (broker.policy.tls == nil)
+    {
+      logger.warning("listen, admin.listen and whether there is tls change only with a restart")
+    }
+    if policy.store != broker.policy.store || policy.durability != broker.policy.durability {
+      logger.warning("store and durability change only with a restart")
+    }
+    PolicyReload.configure(upstream, policy, relativeTo: options.policyFile)
+    budgetHistory.ask(broker.replacePolicy(policy, secrets: secrets, prices: prices, asksPast: true))
+    broker.changed(.policy, name: options.policyFile ?? "built-in", state: "reloaded")
+    watchSecrets()
+    logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
+  }
+
+  /// Follows the files that hold secrets: their directories, because secrets are replaced by renaming or by turning a link.
+  private func watchSecrets() {
+    var directories: Set<String> = []
+    for provider in broker.policy.providers {
+      for key in provider.keys {
+        guard case .file(let path) = key.source else { continue }
+        let resolved = PolicyLoading.resolved(path, relativeTo: options.policyFile)
+        directories.insert(URL(fileURLWithPath: resolved).deletingLastPathComponent().path)
+      }
+    }
+    secretWatches = directories.sorted().compactMap { directory in
+      do {
+        return try DirectoryWatch(loop, directory: directory) { [weak self] in
+          self?.secretTimer.schedule(after: .milliseconds(100))
+        }
+      } catch {
+        logger.warning("secrets are not followed", metadata: ["reason": "\(error)"])
+        return nil
+      }
+    }
+  }
+
+  private func readSecretsAgain() {
+    secretReader.read(broker.policy, relativeTo: options.policyFile) { [weak self] result in
+      guard let self else { return }
+      switch result {
+      case .success(let secrets):
+        if broker.replaceSecrets(secrets) { logger.info("secrets changed") }
+      case .failure(let error):
+        logger.error("secrets cannot be read, the old ones stay", metadata: ["mistake": "\(error)"])
+      }
+    }
+  }
+
+  static func certificate(_ policy: Policy, relativeTo file: String?) -> CertificateFollower.Files? {
+    policy.tls.map {
+      CertificateFollower.Files(
+        certificate: PolicyLoading.resolved($0.certificate, relativeTo: file),
+        key: PolicyLoading.resolved($0.key, relativeTo: file))
+    }
+  }
+
+  static func load(_ options: BrokerProcess.Options) throws -> Policy {
+    var policy = try options.policyFile.map { try PolicyLoading.policy(at: $0) } ?? PolicyLoading.builtIn()
+    try options.adjust(&policy)
+    return policy
+  }
+
+  static func configure(_ upstream: CurlUpstream, _ policy: Policy, relativeTo file: String?) {
+    for provider in policy.providers {
+      upstream.configure(
+        provider: provider.id,
+        ProviderTransport(
+          caFile: provider.caFile.map { PolicyLoading.resolved($0, relativeTo: file) },
+          httpVersion: provider.httpVersion == "2" ? .http2OverTLS : .http1_1,
+          maxIdleConnections: max(64, provider.limits.concurrency ?? 0)))
+    }
+  }
+}

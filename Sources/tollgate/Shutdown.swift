@@ -1,0 +1,57 @@
+// The end of the process: the broker drains, a timer bounds that, and the loop stops when the last answers have gone.
+import AdmissionCore
+import BrokerEngine
+import EventLoop
+import HTTPEndpoint
+import Logging
+
+final class Shutdown {
+  private let loop: EventLoop
+  private let broker: Operator
+  private let dataServer: HTTPServer
+  private let logger: Logger
+  private lazy var timer = LoopTimer(loop) { [unowned self] in timeIsUp() }
+  private var drainTimeIsUp = false
+  /// For the last answers to be written down and sent when a drain's time is up.
+  private static let flushTime = Duration.seconds(1)
+  private var isStopping = false
+
+  init(loop: EventLoop, broker: Operator, dataServer: HTTPServer, logger: Logger) {
+    self.loop = loop
+    self.broker = broker
+    self.dataServer = dataServer
+    self.logger = logger
+  }
+
+  func drain() {
+    guard !broker.isDraining else { return }
+    broker.changed(.broker, name: tollgateVersion, state: "draining")
+    let time = broker.policy.drainTimeout
+    logger.info("draining", metadata: ["timeout": "\(time)"])
+    timer.schedule(after: time)
+    // Not inside the call that asked for it: its answer goes out first.
+    loop.atEndOfTurn { [self] in
+      dataServer.drain()
+      broker.drain(within: time) { [unowned self] in stop() }
+    }
+  }
+
+  /// The broker tells when the last answers are with their clients; who does not take its own is not waited for.
+  private func timeIsUp() {
+    guard !drainTimeIsUp else { return stop() }
+    drainTimeIsUp = true
+    logger.warning("drain timeout: calls that still run are broken off")
+    timer.schedule(after: Shutdown.flushTime)
+    broker.abortAll()
+    broker.saveLearned()
+  }
+
+  private func stop() {
+    guard !isStopping else { return }
+    isStopping = true
+    timer.cancel()
+    dataServer.stopAccepting()
+    // One more turn, so that the last answers and log lines leave.
+    loop.atEndOfTurn { [loop] in loop.atEndOfTurn { loop.stop() } }
+  }
+}
