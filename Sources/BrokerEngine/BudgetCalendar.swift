@@ -6,7 +6,6 @@
 // does. Hours are those of the time zone, so that where it is half an hour off they begin at half past.
 import AdmissionCore
 import Foundation
-import Pricing
 import TextForms
 
 /// The calendar of one time zone. Made once for each zone: finding its rules reads a file.

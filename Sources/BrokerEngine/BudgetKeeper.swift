@@ -6,7 +6,6 @@
 import AdmissionCore
 import EventLoop
 import PolicyFile
-import Pricing
 import TextForms
 
 /// A budget's limit lifted until a moment of the wall clock.

@@ -176,6 +176,25 @@ import Testing
     #expect(file("Tests/EndToEnd/waiting.py", "\"\"\"A.\"\"\"\ntime.sleep(1)\n").isEmpty)
   }
 
+  @Test func aHopThatIsGoneIsFound() {
+    let sources = [
+      ProjectFile(
+        path: "Sources/A/Door.swift", text: "final class Door {\n  private var lock = 1\n  func open() {}\n}\n"),
+      ProjectFile(
+        path: "Sources/A/DoorWays.swift",
+        text: "extension Door {\n  // func shut() {}\n  init?(_ key: Int) {}\n}\n"),
+    ]
+    func findings(_ row: String) -> [String] {
+      HopChecker(sources: sources).findings(in: ProjectFile(path: "docs/a.md", text: "text\n\n" + row + "\n"))
+        .map(\.description)
+    }
+    #expect(findings("| 1 | `Door.open`, then `Door.lock` | `Door.init` |").isEmpty)
+    #expect(findings("| 1 | `Door.shut` |") == ["docs/a.md:3: error: Door has no shut in Sources"])
+    #expect(findings("| 1 | `Gate.open` |") == ["docs/a.md:3: error: there is no type Gate in Sources"])
+    #expect(findings("| `open`, `file.swift`, `Door` and `a.b.c` name no hop |").isEmpty)
+    #expect(findings("`Door.shut` outside of a table").isEmpty)
+  }
+
   @Test func deadLinkIsFound() {
     let paths: Set<String> = ["docs", "docs/a.md", "README.md"]
     let check = { (text: String) in

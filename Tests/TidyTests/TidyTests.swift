@@ -23,6 +23,13 @@ import Testing
     report(Self.tree.files.flatMap { LinkChecker(file: $0, paths: Self.tree.paths).findings() })
   }
 
+  @Test func theHopsOfARequestAreThere() throws {
+    let page = try #require(Self.tree.files.first { $0.path == "docs/internals/life-of-a-request.md" })
+    #expect(HopChecker.hops(of: page).count > 40, "the table of hops was not found")
+    report(
+      HopChecker(sources: Self.tree.files.filter { $0.isSwift && $0.target != nil }).findings(in: page))
+  }
+
   @Test func everyTargetHasItsTests() {
     let folders = Self.tree.paths.filter { $0.hasPrefix("Sources/") && $0.split(separator: "/").count == 2 }
     let targets = folders.map { String($0.dropFirst("Sources/".count)) }
