@@ -48,7 +48,7 @@ public enum AccessLog {
       if usage.isEstimated { field(" estimated=", "true", &line) }
     }
     if let cost = record.cost { field(" cost_usd=", cost.text, &line) }
-    if let failure = record.attempts.last?.failure { field(" failure=", failure, &line) }
+    if let failure = record.attemptFailure { field(" failure=", failure, &line) }
     if let message = record.message { field(" message=", message, &line) }
   }
 
@@ -80,7 +80,7 @@ public enum AccessLog {
       line.append(contentsOf: ",\"estimated\":\(usage.isEstimated)".utf8)
     }
     if record.attemptCount > 0 { member("cost_usd", record.cost?.text, &line) }
-    if let failure = record.attempts.last?.failure { member("failure", failure, &line) }
+    if let failure = record.attemptFailure { member("failure", failure, &line) }
     if let message = record.message { member("message", message, &line) }
     line.append(UInt8(ascii: "}"))
   }

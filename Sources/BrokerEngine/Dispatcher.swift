@@ -100,6 +100,8 @@ final class Dispatcher {
   var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { core.untoldBudgets }
   func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: time.instant) }
   func snapshot() -> AdmissionSnapshot { core.snapshot(at: time.instant) }
+  /// True where the core has nobody's request.
+  var isIdle: Bool { exchanges.isEmpty }
   func blocker(of request: RequestID) -> Blocker? { core.blocker(of: request, at: time.instant) }
 
   /// Writes down what was learned since the last time.

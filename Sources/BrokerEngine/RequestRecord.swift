@@ -60,7 +60,11 @@ public final class RequestRecord {
   public private(set) var model = ""
   public private(set) var provider: String?
   public private(set) var key: String?
-  public private(set) var attempts: [Attempt] = []
+  /// All tries, the first one first.
+  public var attempts: [Attempt] { latest.map { earlier + [$0] } ?? [] }
+  /// The attempt that runs, or ran last. Mostly it is the only one: no list is made for it.
+  private var latest: Attempt?
+  private var earlier: [Attempt] = []
   public private(set) var attemptCount = 0
   public private(set) var waits: [Wait] = []
   public private(set) var usage: Usage?
@@ -160,26 +164,24 @@ public final class RequestRecord {
     key = grant.key?.name
     attemptCount = grant.attempt
     budgetRemaining = grant.budgetRemaining
-    attempts.append(
-      Attempt(number: grant.attempt, provider: grant.provider.name, key: grant.key?.name, began: now, held: grant.held))
+    if let latest { earlier.append(latest) }
+    latest = Attempt(
+      number: grant.attempt, provider: grant.provider.name, key: grant.key?.name, began: now, held: grant.held)
   }
 
-  /// The attempt that runs, or ran last.
-  private var attempt: Attempt {
-    get { attempts[attempts.endIndex - 1] }
-    _modify { yield &attempts[attempts.endIndex - 1] }
-  }
-  /// When that was sent; before it is, when it was granted.
-  var attemptBegan: UInt64 { attempt.began }
+  /// When the last attempt was sent; before it is, when it was granted.
+  var attemptBegan: UInt64 { latest?.began ?? arrivedAt }
   /// The status that it was answered; nil where it was not.
-  var attemptStatus: Int? { attempt.status }
+  var attemptStatus: Int? { latest?.status }
+  /// Why its transport broke, where it did.
+  var attemptFailure: String? { latest?.failure }
 
-  func sent(at now: UInt64) { attempt.began = now }
+  func sent(at now: UInt64) { latest?.began = now }
 
   /// The head of the attempt's answer is here.
   func answered(_ status: Int, at now: UInt64) {
-    attempt.status = status
-    attempt.firstByte = now
+    latest?.status = status
+    latest?.firstByte = now
   }
 
   /// The attempt's answer goes to the client.
@@ -196,11 +198,11 @@ public final class RequestRecord {
   func attemptEnded(
     at now: UInt64, _ verdict: Verdict, failure: String?, usage: Usage?, cost: Money?, costSource: CostSource
   ) {
-    attempt.ended = now
-    attempt.verdict = verdict.name
-    attempt.failure = failure.map { RecordText.cut($0) }
-    attempt.cost = cost
-    attempt.costSource = costSource
+    latest?.ended = now
+    latest?.verdict = verdict.name
+    latest?.failure = failure.map { RecordText.cut($0) }
+    latest?.cost = cost
+    latest?.costSource = costSource
     if let usage { self.usage = usage }
     addCost(cost)
   }

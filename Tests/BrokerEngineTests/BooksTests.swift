@@ -44,6 +44,41 @@ private let prices = PriceList(
     #expect(rig.ended.first?.cost?.text == "0.000044000")
   }
 
+  @Test func theEntriesOfATurnAreHandedOverTogether() throws {
+    let loop = try TestLoop()
+    let ledger = FakeLedger()
+    ledger.isSafeAtOnce = true
+    let rig = Rig(ledger: ledger, loop: loop.loop)
+    let clients = (1...3).map { _ in rig.send() }
+    #expect(rig.upstream.calls.isEmpty && ledger.handOvers.isEmpty)
+    loop.loop.turn(waiting: false)
+    #expect(rig.upstream.calls.count == 3 && ledger.handOvers == [3])
+    for call in rig.upstream.calls { call.respond(200, [("content-type", "application/json")], [answer]) }
+    #expect(clients.allSatisfy { !$0.isFinished })
+    loop.loop.turn(waiting: false)
+    // Two entries for each end.
+    #expect(ledger.handOvers == [3, 9])
+    #expect(clients.allSatisfy { $0.isFinished && $0.text == answer })
+    #expect(rig.broker.operator.book.isIdle && rig.broker.services.dispatcher.isIdle)
+    loop.loop.turn(waiting: false)
+    #expect(ledger.handOvers == [3, 9])
+  }
+
+  @Test func whatIsAppendedAtTheEndOfATurnIsHandedOverInTheSameGo() throws {
+    let loop = try TestLoop()
+    let ledger = FakeLedger()
+    ledger.isSafeAtOnce = true
+    let rig = Rig(ledger: ledger, loop: loop.loop) { $0.providers[0].retry.attempts = 1 }
+    // Its hold is safe, and then there is no secret to send it with: its end is appended while the hold is let go.
+    let rules = rig.broker.services.rules
+    rules.replace(with: BrokerRules(policy: rules.now.policy, secrets: KeySecrets(), prices: rules.now.prices))
+    rig.send()
+    loop.loop.turn(waiting: false)
+    #expect(rig.upstream.calls.isEmpty && ledger.settlements.map(\.verdict) == ["own_fault"])
+    #expect(ledger.conclusions.map(\.outcome) == [.failedUpstream])
+    #expect(ledger.handOvers == [1, 3])
+  }
+
   @Test func aStreamsLastWordWaitsAndTheRestDoesNot() throws {
     let loop = try TestLoop()
     let ledger = FakeLedger()

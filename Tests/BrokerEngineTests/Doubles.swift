@@ -119,7 +119,15 @@ final class FakeLedger: LedgerPort {
     return UInt64(entries.count)
   }
 
-  func handOver() -> UInt64 { UInt64(committed) }
+  /// How many entries there were at each hand-over.
+  private(set) var handOvers: [Int] = []
+  func handOver() -> UInt64 {
+    handOvers.append(entries.count)
+    if isSafeAtOnce { committed = entries.count }
+    return UInt64(committed)
+  }
+  /// As with a journal: what is handed over is safe.
+  var isSafeAtOnce = false
 
   /// All that was appended so far is safe, and what follows from that too where `settles`.
   func commit(settles: Bool = false) {
@@ -142,6 +150,8 @@ final class Rig {
   var ended: [RequestRecord] = []
   /// What an operator would be told.
   var notices: [Notice] = []
+  /// The mark of a secret that came with each of them.
+  var marks: [String?] = []
   /// Everything that clients sent by it.
   private var clients: [FakeExchange] = []
   private let time = Time()
@@ -183,7 +193,10 @@ final class Rig {
         upstream: upstream,
         clock: BrokerClock(monotonic: { time.now }, wall: { time.wall }, seed: 1), loop: loop,
         hash: { $0 }, ledger: ledger, prices: PriceBook(prices), requestEnded: { box.rig?.ended.append($0) },
-        noticed: { notice, _ in box.rig?.notices.append(notice) }))
+        noticed: {
+          box.rig?.notices.append($0)
+          box.rig?.marks.append($1)
+        }))
     box.rig = self
   }
 

@@ -1,0 +1,60 @@
+// What an operator is told: the books have who asked, the log has the key's mark, and who listens hears both kinds of news.
+import AdmissionCore
+import LedgerVocabulary
+import PolicyFile
+import Testing
+
+@testable import BrokerEngine
+
+@Suite struct OperatorNewsTests {
+  private final class Ear {
+    var heard: [String] = []
+    func hear(_ news: News) {
+      switch news {
+      case .notice(.keyChanged(let provider, let key, let state, _)): heard.append("\(provider)/\(key) \(state)")
+      case .notice: heard.append("notice")
+      case .change(let subject, let state): heard.append("\(subject) \(state)")
+      }
+    }
+  }
+
+  private func changes(_ ledger: FakeLedger) -> [LedgerChange] {
+    ledger.entries.compactMap { if case .changed(let change) = $0 { change } else { nil } }
+  }
+
+  @Test func theBooksHaveWhoAsked() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger)
+    rig.broker.operator.command(.disableKey("sim", "main"), askedBy: "admin")
+    rig.broker.operator.changed(.policy, name: "p.yaml", state: "reloaded")
+    #expect(changes(ledger).map(\.subject) == [.key, .policy])
+    #expect(changes(ledger).map(\.askedBy) == ["admin", nil])
+  }
+
+  @Test func thoseWhoListenHearNoticesAndChanges() {
+    let rig = Rig()
+    let (first, second) = (Ear(), Ear())
+    rig.broker.operator.listen { first.hear($0) }
+    rig.broker.operator.changed(.broker, name: "1.0", state: "draining")
+    rig.broker.operator.listen { second.hear($0) }
+    rig.broker.operator.command(.disableKey("sim", "main"))
+    #expect(first.heard == ["broker draining", "sim/main disabled"])
+    #expect(second.heard == ["sim/main disabled"])
+  }
+
+  @Test func aKeysMarkGoesWithItsNoticeAndWithNoOther() {
+    let rig = Rig()
+    rig.broker.operator.command(.disableKey("sim", "main"))
+    rig.broker.operator.command(.openBreaker("sim"))
+    #expect(rig.marks == [Secret("sk-upstream").description, nil])
+    #expect(rig.notices.count == 2)
+  }
+
+  @Test func aNumberThatCannotBeTrueIsToldOnceAndCountedEachTime() {
+    let rig = Rig()
+    for _ in 1...3 { rig.broker.services.news.note(.impossibleNumber("sim", .usage)) }
+    rig.broker.services.news.note(.impossibleNumber("other", .usage))
+    #expect(rig.notices.count == 2)
+    #expect(rig.broker.operator.metrics.impossibleNumbers[.usage] == 4)
+  }
+}

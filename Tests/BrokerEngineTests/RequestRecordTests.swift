@@ -1,0 +1,83 @@
+// The verbs by which a request's record is written.
+import AdmissionCore
+import Testing
+
+@testable import BrokerEngine
+
+@Suite struct RequestRecordTests {
+  private func record() -> RequestRecord {
+    RequestRecord(
+      id: RequestID(high: 0, low: 1), method: "POST", path: "/", priority: .low, arrivedAt: 10, arrivedAtWall: 0)
+  }
+
+  private func grant(_ number: Int, provider: ProviderID = "sim", queued: Span = .seconds(1)) -> Grant {
+    Grant(
+      request: RequestID(high: 0, low: 1), lease: LeaseID(rawValue: UInt64(number)), provider: provider, key: "main",
+      attempt: number, queued: queued, reservedInput: 0, reservedOutput: 0, held: Money(nanodollars: 7))
+  }
+
+  private func end(_ record: RequestRecord, _ cost: Money?, at now: UInt64 = 90) {
+    record.attemptEnded(at: now, .success, failure: nil, usage: Usage(), cost: cost, costSource: .prices)
+  }
+
+  @Test func verbsOfAnAttemptWriteTheLastOne() {
+    let record = record()
+    record.granted(grant(1), at: 20)
+    #expect(record.attemptBegan == 20 && record.attemptStatus == nil)
+    record.sent(at: 30)
+    record.answered(503, at: 40)
+    end(record, .zero)
+    record.requeued()
+    #expect(record.state == .queued)
+    record.granted(grant(2, provider: "other"), at: 100)
+    record.answered(200, at: 120)
+    #expect(record.attempts.map(\.began) == [30, 100])
+    #expect(record.attempts.map(\.status) == [503, 200])
+    #expect(record.attempts.map(\.ended) == [90, nil])
+    #expect(record.attempts.map(\.provider) == ["sim", "other"])
+    #expect(record.provider == "other" && record.attemptCount == 2 && record.state == .running)
+  }
+
+  @Test func costsAddUpUntilOneIsUnknown() {
+    let record = record()
+    #expect(record.cost == nil)
+    for number in 1...2 {
+      record.granted(grant(number), at: 20)
+      end(record, Money(nanodollars: 5))
+    }
+    #expect(record.cost?.nanodollars == 10)
+    record.granted(grant(3), at: 20)
+    end(record, nil)
+    record.granted(grant(4), at: 20)
+    end(record, Money(nanodollars: 5))
+    #expect(record.cost == nil)
+  }
+
+  @Test func keepsSixteenWaits() {
+    let record = record()
+    for number in 1...20 { record.waiting(.behindInLane, at: UInt64(number)) }
+    #expect(record.waits.map(\.since) == (1...16).map { UInt64($0) })
+  }
+
+  @Test func theFirstFirstByteCounts() {
+    let record = record()
+    record.firstByteCame(at: 50)
+    record.firstByteCame(at: 60)
+    #expect(record.firstByteAt == 50)
+  }
+
+  @Test func theLongerTimeInTheQueueStays() {
+    let record = record()
+    record.granted(grant(1, queued: .seconds(3)), at: 20)
+    record.judged(queued: .seconds(2), budgetRemaining: nil)
+    #expect(record.queued == .seconds(3))
+    record.judged(queued: .seconds(4), budgetRemaining: Money(nanodollars: 1))
+    #expect(record.queued == .seconds(4) && record.budgetRemaining?.nanodollars == 1)
+    var asked = 0
+    record.budgetLooked {
+      asked += 1
+      return nil
+    }
+    #expect(asked == 0 && record.budgetRemaining?.nanodollars == 1)
+  }
+}
