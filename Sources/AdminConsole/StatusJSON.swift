@@ -183,6 +183,7 @@ enum StatusJSON {
         json.object { json in
           json.member("blocker", wait.blocker.name)
           json.member("reason", ErrorText.describe(wait.blocker))
+          json.member("rule", wait.blocker.rule.rawValue)
           json.member("from_ms", Int64((wait.since &- record.arrivedAt) / 1_000_000))
           json.member("after_attempts", record.attempts.count { $0.began <= wait.since })
         }

@@ -9,7 +9,9 @@ import TextForms
 struct ExplainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "explain", abstract: "Tell the story of one request: class and why, each wait, each attempt.",
-    discussion: "The id is in the header x-tollgate-request-id of every answer. The last 1000 requests are kept.")
+    discussion:
+      "The id is in the header x-tollgate-request-id of every answer. The last 1000 requests are kept. Each wait names "
+      + "its rule of dispatch; docs/internals/admission.md has them by number.")
 
   @Argument(help: "The request's id.") var requestID: String
   @OptionGroup var admin: AdminOptions
@@ -18,6 +20,8 @@ struct ExplainCommand: ParsableCommand {
     struct Wait: Decodable {
       var blocker: String
       var reason: String
+      /// The number of the rule of dispatch by which it waited.
+      var rule: String
       var fromMs: Int64
       /// Attempts that had begun before it.
       var afterAttempts: Int
@@ -126,7 +130,7 @@ struct ExplainCommand: ParsableCommand {
   /// In the order in which things happened: what it waited for after so many attempts.
   private static func waits(_ story: Story, after attempts: Int, _ lines: inout [String]) {
     for wait in story.waits where wait.afterAttempts == attempts {
-      lines.append("  +\(wait.fromMs) ms  waited: \(wait.reason)")
+      lines.append("  +\(wait.fromMs) ms  waited: \(wait.reason) (rule \(wait.rule))")
     }
   }
 }

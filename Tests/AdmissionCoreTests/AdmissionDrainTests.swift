@@ -155,9 +155,9 @@ import Testing
     durations.learn(.zero, model: 3)
     #expect(durations.expected(model: 3) < .seconds(9))
     #expect(durations.expected(model: 2) == .zero)
-    durations.learn(.seconds(1), model: Int32(OutputPredictor.models))
-    durations.learn(.seconds(1), model: Int32(OutputPredictor.models + 1))
-    #expect(durations.expected(model: Int32(OutputPredictor.models)) == .seconds(1))
-    #expect(durations.expected(model: Int32(OutputPredictor.models + 1)) == .zero)
+    durations.learn(.seconds(1), model: ModelNumber(OutputPredictor.models))
+    durations.learn(.seconds(1), model: ModelNumber(OutputPredictor.models + 1))
+    #expect(durations.expected(model: ModelNumber(OutputPredictor.models)) == .seconds(1))
+    #expect(durations.expected(model: ModelNumber(OutputPredictor.models + 1)) == .zero)
   }
 }

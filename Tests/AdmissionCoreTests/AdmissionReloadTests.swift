@@ -70,10 +70,10 @@ import Testing
     var bench = Bench(Self.policy([], others: [q]))
     let told = bench.submit()
     bench.settle(told, .throttled(retryAfter: .seconds(60)), answer: true)
-    #expect(bench.core.heldBack.count == 1)
+    #expect(bench.core.waiting.heldBack.count == 1)
     bench.send(.policyReplaced(Self.policy([], others: [q]), candidates: [told: [Candidate(provider: "q")]]))
     #expect(bench.grant(told)?.provider == "q" && bench.grant(told)?.attempt == 2)
-    #expect(bench.core.heldBack.isEmpty)
+    #expect(bench.core.waiting.heldBack.isEmpty)
   }
 
   @Test(arguments: [false, true]) func whatAKeyWasToldToWaitForEndsWithTheOperatorsWordOrANewSecret(

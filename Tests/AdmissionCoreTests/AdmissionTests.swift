@@ -55,16 +55,12 @@ import Testing
   }
 
   /// What should be impossible is thrown out and said; everybody else goes on.
-  @Test func aTimerOfNobodyIsThrownOutAndTheOthersGoOn() {
+  @Test func aTimerOfNobodyIsThrownOutAndTheOthersGoOn() throws {
     var bench = Bench(limits: Limits(concurrency: 1))
     bench.submit()
     let lost = bench.submit(session: "lost", deadline: bench.now + .seconds(1))
     let other = bench.submit(session: "other", deadline: bench.now + .seconds(2))
-    guard let slot = bench.core.locations[lost] else {
-      Issue.record("it waits nowhere")
-      return
-    }
-    bench.core.waiting[Int(slot)] = nil
+    bench.core.waiting.spoil(try #require(bench.core.waiting.index(of: lost)))
     bench.run(for: .seconds(2))
     #expect(bench.outcome(other) == .evictedMaxWait)
     #expect(bench.core.nextDeadline.map { $0 > bench.now } ?? true)

@@ -95,7 +95,7 @@ import Testing
       bench.settle(id)
       #expect(bench.outcome(id) == .completed)
     }
-    #expect(bench.core.providers[0].models.count <= Admission.mostAdopted)
+    #expect(bench.core.providers[0].models.capacity <= Admission.mostAdopted)
     #expect(bench.core.snapshot(at: bench.now).openLeases == 0)
   }
 
@@ -109,7 +109,7 @@ import Testing
       bench.settle(id)
       bench.submit(session: SessionID("\(number)"), model: "m\(number)")
     }
-    #expect(bench.core.providers[0].models.count == Admission.mostAdopted)
+    #expect(bench.core.providers[0].models.capacity == Admission.mostAdopted)
     #expect(provider(bench).closedUntil == nil && provider(bench).resting.isEmpty)
     let last = bench.submit(session: "last", model: "last")
     bench.settle(last, .throttled(retryAfter: .seconds(5)), answer: true)
@@ -127,13 +127,13 @@ import Testing
       bench.send(.cancelled(id))
       bench.run(for: .seconds(2))
     }
-    #expect(bench.core.providers[0].models.count == Admission.mostAdopted)
+    #expect(bench.core.providers[0].models.capacity == Admission.mostAdopted)
     let last = bench.submit(session: "last", model: "last")
     bench.settle(last, .throttled(retryAfter: .seconds(60)), answer: true)
     #expect(provider(bench).closedUntil == nil && provider(bench).resting.map(\.model) == ["last"])
     let other = bench.submit(session: "other", model: "other")
     #expect(bench.isGranted(other))
-    #expect(bench.core.providers[0].models.count == Admission.mostAdopted)
+    #expect(bench.core.providers[0].models.capacity == Admission.mostAdopted)
   }
 
   @Test func callsThatRunWhenTheirModelGetsItsEntryAreCountedThere() {
@@ -211,13 +211,13 @@ import Testing
     bench.settle(leaves, .throttled(retryAfter: .seconds(1)), answer: true)
     bench.settle(expires, .throttled(retryAfter: .seconds(2)), answer: true)
     bench.send(.cancelled(leaves))
-    #expect(bench.outcome(leaves) == .clientLeftQueued && bench.core.heldBack.count == 1)
+    #expect(bench.outcome(leaves) == .clientLeftQueued && bench.core.waiting.heldBack.count == 1)
     bench.run(for: .seconds(2))
     #expect(bench.grant(expires)?.attempt == 2)
     bench.settle(expires, .throttled(retryAfter: .milliseconds(900)), answer: true)
     bench.run(for: .seconds(1))
     #expect(bench.grant(expires)?.attempt == 3)
-    #expect(bench.core.heldBack.isEmpty)
+    #expect(bench.core.waiting.heldBack.isEmpty)
   }
 
   @Test func aProbeWhoseClientLeftLetsTheRefusedOneTry() {

@@ -15,7 +15,7 @@ import Testing
       scope: scope, window: window, limit: Money(nanodollars: limit), onExceed: onExceed, warnAtPercent: warnAt)
   }
 
-  private func book(_ rules: [BudgetPolicy]) -> (BudgetBook, [Int32]) {
+  private func book(_ rules: [BudgetPolicy]) -> (BudgetBook, [AccountIndex]) {
     var book = BudgetBook()
     let own = rules.filter { $0.scope != .broker }
     book.replace(
@@ -254,14 +254,16 @@ import Testing
 
 /// In dollars alone.
 extension BudgetBook {
-  fileprivate func fit(_ numbers: [Int32], estimate: Int64?, at now: Instant) -> Fit {
+  fileprivate func fit(_ numbers: [AccountIndex], estimate: Int64?, at now: Instant) -> Fit {
     fit(numbers, BudgetDemand(usd: estimate), at: now).fit
   }
-  fileprivate mutating func hold(_ numbers: [Int32], _ amount: Int64) { hold(numbers, BudgetAmounts(usd: amount)) }
-  fileprivate mutating func raiseHold(_ numbers: [Int32], by amount: Int64, takenIn epoch: UInt32) {
+  fileprivate mutating func hold(_ numbers: [AccountIndex], _ amount: Int64) {
+    hold(numbers, BudgetAmounts(usd: amount))
+  }
+  fileprivate mutating func raiseHold(_ numbers: [AccountIndex], by amount: Int64, takenIn epoch: UInt32) {
     raiseHold(numbers, by: BudgetAmounts(usd: amount), takenIn: epoch)
   }
-  fileprivate mutating func post(_ numbers: [Int32], held: Int64, cost: Int64, takenIn epoch: UInt32) {
+  fileprivate mutating func post(_ numbers: [AccountIndex], held: Int64, cost: Int64, takenIn epoch: UInt32) {
     post(numbers, held: BudgetAmounts(usd: held), spent: BudgetAmounts(usd: cost), takenIn: epoch)
   }
 }

@@ -24,8 +24,8 @@ import Testing
     #expect(breaker.state == .closed)
     _ = Self.fail(&breaker, times: 1, at: now)
     #expect(breaker.state == .open(until: now + .seconds(seconds)))
-    #expect(breaker.closedUntil(at: now) == now + .seconds(seconds))
-    #expect(breaker.closedUntil(at: now + .seconds(seconds)) == nil)
+    #expect(breaker.blockedUntil(at: now) == now + .seconds(seconds))
+    #expect(breaker.blockedUntil(at: now + .seconds(seconds)) == nil)
     #expect(breaker.reason?.contains("503") == true)
   }
 
@@ -67,10 +67,10 @@ import Testing
     let first = breaker.pass(at: later)
     #expect(first.change == "half_open")
     let second = breaker.pass(at: later)
-    #expect(breaker.closedUntil(at: later) == .distantFuture)
-    #expect(breaker.hopeBegins(at: later) == nil)
+    #expect(breaker.blockedUntil(at: later) == .distantFuture)
+    #expect(breaker.earliestRecovery(at: later) == nil)
     _ = breaker.record(.neutral, generation: first.generation, jitter: 0, reason: "", at: later)
-    #expect(breaker.closedUntil(at: later) == nil)
+    #expect(breaker.blockedUntil(at: later) == nil)
     let closed = breaker.record(.success, generation: second.generation, jitter: 0, reason: "", at: later)
     #expect(closed)
     #expect(breaker.state == .closed)
@@ -121,14 +121,14 @@ import Testing
   @Test func theOperatorsWordStandsUntilAutomatic() {
     var breaker = CircuitBreaker(policy: .database)
     breaker.command(.open)
-    #expect(breaker.closedUntil(at: now) == .distantFuture)
-    #expect(breaker.hopeBegins(at: now) == .distantFuture)
+    #expect(breaker.blockedUntil(at: now) == .distantFuture)
+    #expect(breaker.earliestRecovery(at: now) == .distantFuture)
     #expect(breaker.name(at: now) == "open")
     breaker.command(.closed)
     _ = Self.fail(&breaker, times: 10, at: now)
-    #expect(breaker.closedUntil(at: now) == nil)
+    #expect(breaker.blockedUntil(at: now) == nil)
     breaker.command(.none)
     _ = Self.fail(&breaker, times: 2, at: now)
-    #expect(breaker.closedUntil(at: now) != nil)
+    #expect(breaker.blockedUntil(at: now) != nil)
   }
 }

@@ -6,9 +6,10 @@ import Testing
 @Suite struct FairShareTests {
   /// Serves `rounds` turns of lanes that never run dry; returns the cost served to each lane.
   func serve(
-    _ fair: inout FairShare, rounds: Int, weights: [Int32: Int], tenantOf: [Int32: Int32], cost: (Int32) -> Int64
-  ) -> [Int32: Int64] {
-    var served: [Int32: Int64] = [:]
+    _ fair: inout FairShare, rounds: Int, weights: [TenantIndex: Int], tenantOf: [LaneIndex: TenantIndex],
+    cost: (LaneIndex) -> Int64
+  ) -> [LaneIndex: Int64] {
+    var served: [LaneIndex: Int64] = [:]
     for _ in 0..<rounds {
       guard let choice = fair.next(closed: [0, 0], pass: 1), let tenant = tenantOf[choice.lane] else { break }
       let charge = fair.charge(lane: choice.lane, cost: cost(choice.lane), weight: weights[tenant] ?? 1)
@@ -20,9 +21,9 @@ import Testing
 
   @Test func tenantsByWeightWhateverTheirSessionsAndSizes() {
     var fair = FairShare()
-    var tenantOf: [Int32: Int32] = [0: 0]
+    var tenantOf: [LaneIndex: TenantIndex] = [0: 0]
     fair.setHead(lane: 0, tenant: 0, route: 0)
-    for lane in Int32(1)...50 {
+    for lane in (1...50).map({ LaneIndex(number: $0) }) {
       tenantOf[lane] = 1
       fair.setHead(lane: lane, tenant: 1, route: 0)
     }
@@ -50,7 +51,7 @@ import Testing
     var fair = FairShare()
     fair.setHead(lane: 0, tenant: 0, route: 0)
     fair.setHead(lane: 1, tenant: 0, route: 0)
-    var served: [Int32: Int] = [:]
+    var served: [LaneIndex: Int] = [:]
     for _ in 0..<100 {
       guard let choice = fair.next(closed: [0], pass: 1) else { break }
       served[choice.lane, default: 0] += 1
@@ -67,7 +68,7 @@ import Testing
     var fair = FairShare()
     fair.setHead(lane: 0, tenant: 0, route: 0)
     fair.setHead(lane: 1, tenant: 1, route: 0)
-    var real: [Int32: Int64] = [:]
+    var real: [LaneIndex: Int64] = [:]
     for _ in 0..<300 {
       guard let choice = fair.next(closed: [0], pass: 1) else { break }
       let actual: Int64 = choice.lane == 0 ? 40 : 10
@@ -95,9 +96,9 @@ import Testing
   @Test func idleLanesAreForgotten() {
     var fair = FairShare()
     fair.setHead(lane: 0, tenant: 0, route: 0)
-    var open = Set<Int32>([0])
-    for number in Int32(1)...5000 {
-      let lane = 1 + number % 1000
+    var open = Set<LaneIndex>([0])
+    for number in 1...5000 {
+      let lane = LaneIndex(number: 1 + number % 1000)
       fair.setHead(lane: lane, tenant: 0, route: 0)
       open.insert(lane)
       while let choice = fair.next(closed: [0], pass: 1), choice.lane != lane {
@@ -117,12 +118,12 @@ import Testing
 
   /// A flood at a slow provider, 100 grants at a fast one for each of its own, and then somebody new at the slow one: beside the flood, whether
   /// routes connect the two or not.
-  @Test(arguments: [(Int32(0), Int32(0)), (0, 1)])
-  func whoComesNewToASlowProviderStandsBesideTheFloodThere(slow: Int32, fast: Int32) {
+  @Test(arguments: [(ClusterIndex.unconnected, ClusterIndex.unconnected), (0, 1)])
+  func whoComesNewToASlowProviderStandsBesideTheFloodThere(slow: ClusterIndex, fast: ClusterIndex) {
     var fair = FairShare()
     fair.setHead(lane: 0, tenant: 0, route: 0, cluster: slow)
     fair.setHead(lane: 1, tenant: 1, route: 1, cluster: fast)
-    func serve(closed: [UInt64]) -> Int32? {
+    func serve(closed: Column<Route, UInt64>) -> LaneIndex? {
       guard let choice = fair.next(closed: closed, pass: 1) else { return nil }
       fair.settle(fair.charge(lane: choice.lane, cost: 10, weight: 1), real: 10)
       return choice.lane
@@ -141,7 +142,7 @@ import Testing
     fair.setHead(lane: 0, tenant: 0, route: 0, cluster: 0)
     fair.setHead(lane: 1, tenant: 0, route: 1, cluster: 1)
     fair.setHead(lane: 2, tenant: 1, route: 1, cluster: 1)
-    var turns: [Int32] = []
+    var turns: [LaneIndex] = []
     for _ in 0..<8 {
       guard let choice = fair.next(closed: [0, 0], pass: 1) else { break }
       turns.append(choice.lane)
@@ -211,12 +212,13 @@ import Testing
     fair.setHead(lane: 0, tenant: 0, route: 0)
     fair.setHead(lane: 1, tenant: 1, route: 1)
     // Once in turn, then shut out.
-    for lane in [Int32(0), 1] {
+    for number in 0...1 {
+      let lane = LaneIndex(number: number)
       fair.settle(fair.charge(lane: lane, cost: 10, weight: 1), real: 10)
-      fair.setHead(lane: lane, tenant: lane, route: lane)
+      fair.setHead(lane: lane, tenant: TenantIndex(number: number), route: RouteIndex(number: number))
     }
     if isParked { fair.park(tenant: 0) }
-    let closed: [UInt64] = isParked ? [0, 0] : [1, 0]
+    let closed: Column<Route, UInt64> = isParked ? [0, 0] : [1, 0]
     for _ in 0..<1000 {
       guard let choice = fair.next(closed: closed, pass: 1) else { break }
       #expect(choice.lane == 1)
@@ -225,12 +227,12 @@ import Testing
     }
     // Somebody new beside the one who was served: they take turns, and the old place is no start.
     fair.setHead(lane: 2, tenant: 2, route: 1)
-    var turns: [Int32] = []
+    var turns: [LaneIndex] = []
     for _ in 0..<10 {
       guard let choice = fair.next(closed: closed, pass: 1) else { break }
       turns.append(choice.lane)
       fair.settle(fair.charge(lane: choice.lane, cost: 10, weight: 1), real: 10)
-      fair.setHead(lane: choice.lane, tenant: choice.lane, route: 1)
+      fair.setHead(lane: choice.lane, tenant: TenantIndex(number: choice.lane.position), route: 1)
     }
     #expect(turns.count { $0 == 2 } == 5)
     if isParked { fair.unpark(tenant: 0) }
@@ -239,7 +241,8 @@ import Testing
       guard let choice = fair.next(closed: [0, 0], pass: 1) else { break }
       turns.append(choice.lane)
       fair.settle(fair.charge(lane: choice.lane, cost: 10, weight: 1), real: 10)
-      fair.setHead(lane: choice.lane, tenant: choice.lane, route: choice.lane == 0 ? 0 : 1)
+      fair.setHead(
+        lane: choice.lane, tenant: TenantIndex(number: choice.lane.position), route: choice.lane == 0 ? 0 : 1)
     }
     #expect((4...5).contains(turns.count { $0 == 0 }), "\(turns)")
   }
@@ -250,7 +253,7 @@ import Testing
     fair.setHead(lane: 0, tenant: 0, route: 0)
     var running: [FairShare.Charge] = []
     var known = 0
-    for number in Int32(1)...2000 {
+    for number in (1...2000).map({ LaneIndex(number: $0) }) {
       fair.setHead(lane: number, tenant: 0, route: 0)
       guard let choice = fair.next(closed: [0], pass: 1) else { break }
       running.append(fair.charge(lane: choice.lane, cost: 10, weight: 1))
@@ -294,5 +297,36 @@ import Testing
       fair.settle(fair.charge(lane: 1, cost: 1, weight: 1), real: .max)
     }
     #expect(fair.next(closed: [0], pass: 1) != nil)
+  }
+}
+
+extension FairShareTests {
+  /// At most 64 idle ones are remembered in a cluster that is at rest; who is ahead of virtual time is not forgotten for as long as it works.
+  @Test func idleTenantsTakeNoMemory() {
+    var fair = FairShare()
+    for number in 0..<10_000 {
+      let (lane, tenant) = (LaneIndex(number: number % 100), TenantIndex(number: number))
+      fair.setHead(lane: lane, tenant: tenant, route: 0, cluster: ClusterIndex(number: number % 50))
+      let charge = fair.charge(lane: lane, cost: 100, weight: 1)
+      fair.clearHead(lane: lane)
+      fair.settle(charge, real: 100)
+      fair.forgotten.removeAll()
+    }
+    #expect(fair.flowCount <= 50 * 65)
+  }
+
+  @Test func manyTenantsThatWaitTogetherAreForgottenTogether() {
+    var fair = FairShare()
+    var charges: [FairShare.Charge] = []
+    for number in 0..<2000 {
+      fair.setHead(lane: LaneIndex(number: number), tenant: TenantIndex(number: number), route: 0)
+    }
+    while let choice = fair.next(closed: [0], pass: 1) {
+      charges.append(fair.charge(lane: choice.lane, cost: 100, weight: 1))
+      fair.clearHead(lane: choice.lane)
+    }
+    #expect(charges.count == 2000 && fair.flowCount == 2000)
+    for charge in charges { fair.settle(charge, real: 100) }
+    #expect(fair.flowCount <= 65 && fair.forgotten.count == 2000)
   }
 }

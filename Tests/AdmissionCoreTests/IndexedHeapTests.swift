@@ -6,18 +6,18 @@ import Testing
 @Suite struct IndexedHeapTests {
   @Test func agreesWithASortedList() {
     var random = SeededRandom(seed: 3)
-    var heap = IndexedHeap()
-    var positions = [Int32](repeating: -1, count: 200)
-    var model: [Int32: Int64] = [:]
+    var heap = IndexedHeap<Lane>()
+    var positions = IndexedHeap<Lane>.Positions()
+    var model: [LaneIndex: Int64] = [:]
     for step in 0..<20_000 {
-      let element = Int32(random.upTo(199))
+      let element = LaneIndex(number: Int(random.upTo(199)))
       let key = random.upTo(50)
       switch random.upTo(3) {
       case 0, 1:
         if model[element] == nil {
-          heap.insert(element, key: key, stamp: UInt64(element), positions: &positions)
+          heap.insert(element, key: key, stamp: UInt64(element.position), positions: &positions)
         } else {
-          heap.update(element, key: key, stamp: UInt64(element), positions: &positions)
+          heap.update(element, key: key, stamp: UInt64(element.position), positions: &positions)
         }
         model[element] = key
       case 2:
@@ -27,7 +27,7 @@ import Testing
         if let first = heap.first?.element, model[element] == nil {
           let key = model.removeValue(forKey: first)
           heap.remove(first, positions: &positions)
-          heap.insert(first, key: key ?? 0, stamp: UInt64(element), positions: &positions)
+          heap.insert(first, key: key ?? 0, stamp: UInt64(element.position), positions: &positions)
           heap.rename(first, to: element, positions: &positions)
           model[element] = key
         }

@@ -204,7 +204,7 @@ import Testing
     _ = key.throttled(until: start + .seconds(3), generation: key.pass(at: start))
     #expect(key.name(at: start) == "cooling")
     #expect(!key.isOut)
-    #expect(key.hopeBegins(at: start) == start + .seconds(3))
+    #expect(key.earliestRecovery(at: start) == start + .seconds(3))
     #expect(key.unusableUntil(at: start + .seconds(3)) == nil)
   }
 

@@ -4,10 +4,10 @@ import Testing
 @testable import AdmissionCore
 
 @Suite struct LaneQueueTests {
-  let key = LaneKey(tenantAndBand: 1, session: "s")
+  let key = LaneKey(tenant: 0, band: 1, session: "s")
 
-  func drain(_ queue: inout LaneQueue, _ lane: Int32) -> [Int32] {
-    var order: [Int32] = []
+  func drain(_ queue: inout LaneQueue, _ lane: LaneIndex) -> [RequestIndex] {
+    var order: [RequestIndex] = []
     while let head = queue.head(of: lane) {
       order.append(head)
       queue.remove(head)
@@ -18,7 +18,7 @@ import Testing
   @Test func firstInFirstOut() {
     var queue = LaneQueue()
     let lane = queue.openLane(for: key)
-    for slot in [3, 0, 7] as [Int32] { queue.append(slot, to: lane) }
+    for slot in [3, 0, 7] as [RequestIndex] { queue.append(slot, to: lane) }
     #expect(queue.count(in: lane) == 3)
     #expect(drain(&queue, lane) == [3, 0, 7])
     #expect(queue.head(of: lane) == nil)
@@ -27,25 +27,25 @@ import Testing
   @Test func retriesStandInFrontInTheirOwnOrder() {
     var queue = LaneQueue()
     let lane = queue.openLane(for: key)
-    for slot in [5, 6] as [Int32] { queue.append(slot, to: lane) }
-    for slot in [2, 1, 3] as [Int32] { queue.insertRetry(slot, to: lane) { $0 < slot } }
+    for slot in [5, 6] as [RequestIndex] { queue.append(slot, to: lane) }
+    for slot in [2, 1, 3] as [RequestIndex] { queue.insertRetry(slot, to: lane) { $0 < slot } }
     #expect(drain(&queue, lane) == [1, 2, 3, 5, 6])
   }
 
-  @Test(arguments: [0, 1, 2] as [Int32])
-  func removesFromAnywhere(slot: Int32) {
+  @Test(arguments: [0, 1, 2] as [RequestIndex])
+  func removesFromAnywhere(slot: RequestIndex) {
     var queue = LaneQueue()
     let lane = queue.openLane(for: key)
-    for slot in [0, 1, 2] as [Int32] { queue.append(slot, to: lane) }
+    for slot in [0, 1, 2] as [RequestIndex] { queue.append(slot, to: lane) }
     queue.remove(slot)
     #expect(drain(&queue, lane) == [0, 1, 2].filter { $0 != slot })
   }
 
-  @Test(arguments: [1, 2, 3] as [Int32])
-  func renamesAnywhere(slot: Int32) {
+  @Test(arguments: [1, 2, 3] as [RequestIndex])
+  func renamesAnywhere(slot: RequestIndex) {
     var queue = LaneQueue()
     let lane = queue.openLane(for: key)
-    for slot in [9, 1, 2, 3] as [Int32] { queue.append(slot, to: lane) }
+    for slot in [9, 1, 2, 3] as [RequestIndex] { queue.append(slot, to: lane) }
     queue.remove(9)
     queue.rename(slot, to: 0)
     #expect(drain(&queue, lane) == [1, 2, 3].map { $0 == slot ? 0 : $0 })
@@ -53,7 +53,7 @@ import Testing
 
   @Test func anEmptyLaneIsClosedAndItsNumberUsedAgain() {
     var queue = LaneQueue()
-    let other = queue.openLane(for: LaneKey(tenantAndBand: 2, session: "s"))
+    let other = queue.openLane(for: LaneKey(tenant: 0, band: 2, session: "s"))
     let lane = queue.openLane(for: key)
     queue.append(0, to: lane)
     queue.closeLane(lane)
@@ -61,7 +61,7 @@ import Testing
     queue.remove(0)
     queue.closeLane(lane)
     #expect(queue.lane(for: key) == nil)
-    #expect(queue.openLane(for: LaneKey(tenantAndBand: 3, session: "s")) == lane)
+    #expect(queue.openLane(for: LaneKey(tenant: 1, band: 1, session: "s")) == lane)
     queue.closeLane(lane)
     queue.closeLane(other)
     #expect(queue.laneCapacity == 0)

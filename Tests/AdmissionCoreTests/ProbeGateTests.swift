@@ -13,19 +13,19 @@ import Testing
     #expect(first)
     let again = gate.close(until: now + .seconds(2), generation: early)
     #expect(!again)
-    #expect(gate.closedUntil(at: now) == now + .seconds(2))
+    #expect(gate.blockedUntil(at: now) == now + .seconds(2))
     let later = now + .seconds(2)
-    #expect(gate.closedUntil(at: later) == nil)
+    #expect(gate.blockedUntil(at: later) == nil)
     let probe = gate.pass(at: later)
-    #expect(gate.closedUntil(at: later) == .distantFuture)
+    #expect(gate.blockedUntil(at: later) == .distantFuture)
     let old = gate.succeed(generation: early)
     #expect(!old)
     let opened = gate.succeed(generation: probe)
     #expect(opened)
-    #expect(gate.state == .open)
+    #expect(gate.state == .passing)
     let late = gate.close(until: later + .seconds(9), generation: early)
     #expect(!late)
-    #expect(gate.closedUntil(at: later) == nil)
+    #expect(gate.blockedUntil(at: later) == nil)
   }
 
   @Test func aProbeThatTellsNothingMakesRoomForAnother() {
@@ -33,9 +33,9 @@ import Testing
     _ = gate.close(until: now, generation: gate.generation)
     let probe = gate.pass(at: now)
     gate.yield(generation: probe &- 1, at: now)
-    #expect(gate.closedUntil(at: now) == .distantFuture)
+    #expect(gate.blockedUntil(at: now) == .distantFuture)
     gate.yield(generation: probe, at: now)
-    #expect(gate.closedUntil(at: now) == nil)
+    #expect(gate.blockedUntil(at: now) == nil)
   }
 
   @Test func closingsCountUntilASuccess() {

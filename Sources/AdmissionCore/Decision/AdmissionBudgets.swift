@@ -17,9 +17,9 @@ extension Admission {
   }
 
   /// The accounts that a ticket counts against; empty where there are no budgets.
-  mutating func budgetAccounts(_ ticket: Ticket, tenant: Int32) -> [Int32] {
+  mutating func budgetAccounts(_ ticket: Ticket, tenant: TenantIndex) -> [AccountIndex] {
     guard !book.isEmpty else { return [] }
-    let state = tenants[Int(tenant)]
+    let state = tenants[tenant]
     let shared =
       state.isListed || state.budgets.isEmpty
       ? state.accounts : book.shared(by: state.id, rules: state.budgets, isListed: false)
@@ -29,20 +29,20 @@ extension Admission {
 
   /// After other rules: what runs holds in the accounts that it has now, and is posted there, also where it is tried again.
   mutating func reopenLeases() {
-    for slot in leases.indices {
-      guard let lease = leases[slot] else { continue }
+    for index in leases.indices {
+      let lease = leases[index]
       let old = lease.request.accounts
       let accounts = budgetAccounts(lease.request.ticket, tenant: lease.request.tenant)
       guard accounts != old else { continue }
       book.use(accounts)
       book.leave(old)
-      leases[slot]?.request.accounts = accounts
+      leases[index].request.accounts = accounts
       if old.isEmpty || lease.held.isZero {
         // It was sent when nothing had to be held for it.
         let demand = demand(of: lease)
         let held = demand.isFree ? BudgetAmounts() : demand.most
         book.move(held, from: [], to: accounts, takenIn: lease.epoch)
-        leases[slot]?.held = held
+        leases[index].held = held
       } else {
         book.move(lease.held, from: old, to: accounts, takenIn: lease.epoch)
       }
@@ -51,13 +51,13 @@ extension Admission {
 
   /// After other rules: the accounts of those that wait anew, and whoever waited for one looks again.
   mutating func reopenBudgets(at now: Instant, into actions: inout ActionList) {
-    for slot in waiting.indices {
-      guard let request = waiting[slot] else { continue }
+    for index in waiting.inOrder {
+      let request = waiting[index]
       let accounts = budgetAccounts(request.ticket, tenant: request.tenant)
       book.use(accounts)
       book.leave(request.accounts)
-      if request.waitsFor >= 0 { rejoin(Int32(slot), at: now, into: &actions) }
-      waiting[slot]?.accounts = accounts
+      if request.waitsFor != nil { rejoin(index, at: now, into: &actions) }
+      waiting[index].accounts = accounts
     }
   }
 
@@ -87,7 +87,7 @@ extension Admission {
     var demand = BudgetDemand(
       usd: cost, mostUSD: cost ?? 0, tokens: tokens, mostTokens: tokens,
       isFree: ticket.isFree || (cost == 0 && book.areAllInDollars))
-    let provider = Int(leg.provider)
+    let provider = leg.provider
     guard ticket.producesOutput, !providers[provider].predictor.knows(model: request.model, band: request.band) else {
       return demand
     }
@@ -98,10 +98,10 @@ extension Admission {
   }
 
   /// The account that refuses the request at every candidate, for good.
-  func refusingAccount(_ request: Request, at now: Instant) -> Int32? {
+  func refusingAccount(_ request: Request, at now: Instant) -> AccountIndex? {
     guard !request.accounts.isEmpty else { return nil }
-    var refusing: Int32?
-    for leg in routes.routes[Int(request.route)].legs {
+    var refusing: AccountIndex?
+    for leg in providers.routes[request.route].legs {
       let (input, output) = estimate(request, leg: leg)
       let demand = demand(request, leg: leg, input: input, output: output)
       guard case .exceeds(let account) = book.fit(request.accounts, demand, at: now).fit else { return nil }
@@ -110,34 +110,34 @@ extension Admission {
     return refusing
   }
 
-  /// The head waits for a hold to come back: out of its lane, so that nobody else waits with it.
-  mutating func waitForBudget(_ slot: Int32, account: Int32, into actions: inout ActionList) {
-    note(slot, Obstacle(kind: .budget, account: account), into: &actions)
-    guard let request = waiting[Int(slot)], let lane = lanes.lane(of: slot) else {
-      actions.append(.note(.ourBug(.staleHead)))
-      return
+  /// Rule 3c: the head waits for a hold to come back, out of its lane, so that nobody else waits with it.
+  mutating func waitForBudget(
+    _ head: RequestIndex, account: AccountIndex, at now: Instant, into actions: inout ActionList
+  ) {
+    note(head, Obstacle(kind: .budget, account: account), into: &actions)
+    guard let request = waiting.find(head), waiting.isInLane(head) else {
+      return actions.append(.note(.ourBug(.staleHead)))
     }
-    lanes.remove(slot)
-    refreshHead(lane, band: request.band, tenant: request.tenant)
-    waiting[Int(slot)]?.waitsFor = account
-    book.wait(slot, for: account, band: request.band, sequence: request.sequence)
+    waiting.leaveLane(head, at: now)
+    waiting[head].waitsFor = account
+    book.wait(head, for: account, band: request.band, sequence: request.sequence)
   }
 
-  private mutating func rejoin(_ slot: Int32, at now: Instant, into actions: inout ActionList) {
-    guard let account = waiting[Int(slot)]?.waitsFor, account >= 0 else { return }
-    book.stopWaiting(slot, for: account)
-    waiting[Int(slot)]?.waitsFor = -1
-    enterLane(slot, isRetry: true)
-    schedule(slot, at: now, into: &actions)
+  private mutating func rejoin(_ index: RequestIndex, at now: Instant, into actions: inout ActionList) {
+    guard let account = waiting.find(index)?.waitsFor else { return }
+    book.stopWaiting(index, for: account)
+    waiting[index].waitsFor = nil
+    enterLane(index, isRetry: true, at: now)
+    schedule(index, at: now, into: &actions)
   }
 
   /// Something was given back, or the limit changed: those that fit now go back to their lanes, those that never will
   /// are refused.
-  mutating func wakeBudgetWaiters(_ accounts: [Int32], at now: Instant, into actions: inout ActionList) {
+  mutating func wakeBudgetWaiters(_ accounts: [AccountIndex], at now: Instant, into actions: inout ActionList) {
     guard book.hasWaiters else { return }
     for account in accounts {
       var left = book.left(account, at: now) ?? .max
-      while let slot = book.firstWaiter(for: account), let request = waiting[Int(slot)] {
+      while let slot = book.firstWaiter(for: account), let request = waiting.find(slot) {
         if let refusing = refusingAccount(request, at: now) {
           evict(slot, outcome: .rejectedBudget, budget: refusing, at: now, into: &actions)
           continue
@@ -154,8 +154,8 @@ extension Admission {
     }
   }
 
-  /// At the end of a pass: where somebody who was sent back to its lane did not take what was left for it (its provider is
-  /// full, another budget is in its way), the next one may. Returns false where nobody is left to look.
+  /// After a pass: if a woken request did not use the room it was woken for (its provider is full, another budget is in its way), wakes the
+  /// account's next waiter. Returns false when nobody was woken.
   mutating func handOn(_ handed: inout Int, at now: Instant, into actions: inout ActionList) -> Bool {
     // Bounded, so that a full provider does not move a long list of waiters in one pass.
     guard !promised.isEmpty, handed < 64 else {
@@ -166,17 +166,17 @@ extension Admission {
     promised.removeAll(keepingCapacity: true)
     handed += looked.count
     for (id, account) in looked {
-      if let slot = locations[id], slot >= 0, waiting[Int(slot)]?.waitsFor == account { continue }
+      if let index = waiting.index(of: id), waiting[index].waitsFor == account { continue }
       wakeBudgetWaiters([account], at: now, into: &actions)
     }
     return !promised.isEmpty
   }
 
   /// What the account would have to hold for the request, where that is least.
-  private func leastHold(_ request: Request, of account: Int32, at now: Instant) -> Int64 {
+  private func leastHold(_ request: Request, of account: AccountIndex, at now: Instant) -> Int64 {
     var least = Int64.max
     let unit = book.unit(account)
-    for leg in routes.routes[Int(request.route)].legs {
+    for leg in providers.routes[request.route].legs {
       let (input, output) = estimate(request, leg: leg)
       let demand = demand(request, leg: leg, input: input, output: output)
       least = min(least, book.fit(request.accounts, demand, at: now).hold[unit])
@@ -187,7 +187,7 @@ extension Admission {
   /// What the request costs where it is cheapest, in nano-dollars; 0 where no price is known.
   func leastCost(_ request: Request) -> Int64 {
     var least = Int64.max
-    for leg in routes.routes[Int(request.route)].legs {
+    for leg in providers.routes[request.route].legs {
       let (input, output) = estimate(request, leg: leg)
       let price = request.box.ticket.candidates[leg.candidate].price
       least = min(least, price?.cost(input: input, output: output) ?? 0)
@@ -198,7 +198,7 @@ extension Admission {
   // MARK: Hold and post
 
   /// A stream runs on: what is held keeps up with it.
-  mutating func raiseHold(_ slot: Int, _ lease: Lease, input: TokenCount, output: TokenCount) {
+  mutating func raiseHold(_ index: LeaseIndex, _ lease: Lease, input: TokenCount, output: TokenCount) {
     guard !lease.held.isZero, !lease.request.accounts.isEmpty else { return }
     let output = max(output, lease.placement.output)
     var more = BudgetAmounts()
@@ -208,8 +208,8 @@ extension Admission {
     more.tokens = max(0, BudgetDemand.tokens(input, output) - lease.held.tokens)
     guard !more.isZero else { return }
     book.raiseHold(lease.request.accounts, by: more, takenIn: lease.epoch)
-    leases[slot]?.held.usd += more.usd
-    leases[slot]?.held.tokens += more.tokens
+    leases[index].held.usd += more.usd
+    leases[index].held.tokens += more.tokens
   }
 
   /// The attempt is over: its cost takes the place of its hold.
@@ -233,11 +233,11 @@ extension Admission {
   }
 
   private func price(of lease: Lease) -> CallPrice? {
-    let provider = providers[Int(lease.placement.provider)].policy.id
+    let provider = providers[lease.placement.provider].policy.id
     return lease.request.box.ticket.candidates.first { $0.provider == provider }?.price
   }
 
-  mutating func tellMarks(_ account: Int32, refused: Bool, at now: Instant, into actions: inout ActionList) {
+  mutating func tellMarks(_ account: AccountIndex, refused: Bool, at now: Instant, into actions: inout ActionList) {
     for mark in book.marks(account, refused: refused, at: now) {
       guard let reading = book.reading(account, at: now) else { continue }
       actions.append(.note(mark == .warned ? .budgetWarned(reading) : .budgetExceeded(reading)))
@@ -275,8 +275,8 @@ extension Admission {
 
   /// What is left to the tenant by its tightest budget; nil where it has none or is not known.
   public func budgetRemaining(tenant: TenantID, at now: Instant) -> Money? {
-    guard !book.isEmpty, let number = tenantIndex[tenant], tenants[Int(number)].isListed else { return nil }
-    return book.remaining(tenants[Int(number)].accounts, withBroker: isSingleTenant, at: now)
+    guard !book.isEmpty, let number = tenants.index(of: tenant), tenants[number].isListed else { return nil }
+    return book.remaining(tenants[number].accounts, withBroker: isSingleTenant, at: now)
   }
 
   /// The windows of budgets that new rules have brought and of which the books have not told yet, and whose accounts have them.

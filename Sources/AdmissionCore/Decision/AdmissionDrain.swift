@@ -4,17 +4,14 @@ extension Admission {
   /// Bounds each waiting request's deadline by the last instant at which its call could begin and still end, and concludes those for
   /// which nothing can become usable until then.
   mutating func boundWaiting(at now: Instant, into actions: inout ActionList) {
-    guard waitingCount > 0, drainEnd != .distantFuture else { return }
-    let queued = waiting.indices.compactMap { index in waiting[index].map { (order: $0.sequence, id: $0.ticket.id) } }
-      .sorted { $0.order < $1.order }.map(\.id)
-    for id in queued {
-      guard let slot = locations[id], slot >= 0, var request = waiting[Int(slot)] else { continue }
-      request.deadline = min(request.deadline, lastStart(of: request))
-      waiting[Int(slot)]?.deadline = request.deadline
-      if request.deadline <= now || isHopeless(request, at: now) {
-        evict(slot, outcome: .rejectedDraining, at: now, into: &actions)
+    guard !waiting.isEmpty, drainEnd != .distantFuture else { return }
+    for id in waiting.inOrder.map({ waiting[$0].ticket.id }) {
+      guard let index = waiting.index(of: id) else { continue }
+      waiting[index].deadline = min(waiting[index].deadline, lastStart(of: waiting[index]))
+      if waiting[index].deadline <= now || cannotRecoverInTime(waiting[index], at: now) {
+        evict(index, outcome: .rejectedDraining, at: now, into: &actions)
       } else {
-        schedule(slot, at: now, into: &actions)
+        schedule(index, at: now, into: &actions)
       }
     }
   }
@@ -22,13 +19,13 @@ extension Admission {
   /// When a call must begin at the latest to be over when the drain ends, as far as calls like it tell.
   func lastStart(of request: Request) -> Instant {
     guard drainEnd != .distantFuture else { return .distantFuture }
-    return routes.routes[Int(request.route)].legs.map { lastStart(at: $0.provider, of: request) }.max() ?? drainEnd
+    return providers.routes[request.route].legs.map { lastStart(at: $0.provider, of: request) }.max() ?? drainEnd
   }
 
   /// The same at one provider of its route.
-  func lastStart(at provider: Int32, of request: Request) -> Instant {
+  func lastStart(at provider: ProviderIndex, of request: Request) -> Instant {
     guard drainEnd != .distantFuture else { return .distantFuture }
     return drainEnd
-      + Span(nanoseconds: -providers[Int(provider)].durations.expected(model: request.model).nanoseconds)
+      + Span(nanoseconds: -providers[provider].durations.expected(model: request.model).nanoseconds)
   }
 }

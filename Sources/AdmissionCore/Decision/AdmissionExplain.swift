@@ -4,97 +4,106 @@ extension Admission {
   private static let mostNotes: UInt8 = 16
 
   /// Says why the request waits, if that is news.
-  mutating func note(_ slot: Int32, _ obstacle: Obstacle, into actions: inout ActionList) {
-    guard let request = waiting[Int(slot)], request.lastNoted != obstacle, request.notes < Self.mostNotes else {
+  mutating func note(_ index: RequestIndex, _ obstacle: Obstacle, into actions: inout ActionList) {
+    guard let request = waiting.find(index), request.lastNoted != obstacle, request.notes < Self.mostNotes else {
       return
     }
-    waiting[Int(slot)]?.lastNoted = obstacle
-    waiting[Int(slot)]?.notes += 1
+    waiting[index].lastNoted = obstacle
+    waiting[index].notes += 1
     actions.append(.note(.waiting(request.ticket.id, blocker(for: obstacle, request))))
   }
 
   /// Why a queued request waits right now; nil where it is not queued.
   public func blocker(of request: RequestID, at now: Instant) -> Blocker? {
-    guard let slot = locations[request], slot >= 0, let waiting = waiting[Int(slot)] else { return nil }
-    return blocker(for: currentObstacle(of: slot, at: now), waiting)
+    guard let index = waiting.index(of: request) else { return nil }
+    return blocker(for: currentObstacle(of: index, at: now), waiting[index])
   }
 
   /// The obstacle as things stand after the last pass.
-  func currentObstacle(of slot: Int32, at now: Instant) -> Obstacle {
-    if let account = waiting[Int(slot)]?.waitsFor, account >= 0 { return Obstacle(kind: .budget, account: account) }
-    if let request = waiting[Int(slot)], request.isHeldBack {
-      for leg in routes.routes[Int(request.route)].legs {
-        if case .blocked(let obstacle, _) = place(request, leg, ignoringHeadroom: false, claims: .max, at: now) {
+  func currentObstacle(of index: RequestIndex, at now: Instant) -> Obstacle {
+    guard let request = waiting.find(index) else { return Obstacle(kind: .backoff) }
+    if let account = request.waitsFor { return Obstacle(kind: .budget, account: account) }
+    let legs = providers.routes[request.route].legs
+    if request.isHeldBack {
+      for leg in legs {
+        if case .blocked(let obstacle, _) = place(
+          request, leg, ignoringHeadroom: false, heedsClaims: false, at: now)
+        {
           return obstacle
         }
       }
     }
-    guard let request = waiting[Int(slot)], request.notBefore == nil, let lane = lanes.lane(of: slot) else {
-      return Obstacle(kind: .backoff)
-    }
-    if let parking = tenants[Int(request.tenant)].parking { return parking.obstacle }
-    guard lanes.head(of: lane) == slot else { return Obstacle(kind: .behindInLane) }
+    guard request.notBefore == nil, waiting.isInLane(index) else { return Obstacle(kind: .backoff) }
+    if let parking = tenants[request.tenant].parking { return parking.obstacle }
+    guard waiting.isHead(index) else { return Obstacle(kind: .behindInLane) }
     var first: Obstacle?
-    for leg in routes.routes[Int(request.route)].legs {
-      if isBackingOff(request, leg, at: now) {
-        first = first ?? Obstacle(kind: .backoff)
-        continue
-      }
-      if case .unaffordable(let account, _) = place(request, leg, ignoringHeadroom: false, claims: .max, at: now) {
-        first = first ?? Obstacle(kind: .budget, account: account)
-        continue
-      }
-      // What is really missing comes before what somebody else has claimed.
-      if case .blocked(let missing, _) = place(request, leg, ignoringHeadroom: false, claims: .max, at: now) {
-        first = first ?? missing
-      } else if case .blocked(let claim, _) = place(request, leg, ignoringHeadroom: false, claims: pass, at: now) {
-        first = first ?? claim
-      } else {
-        return Obstacle(kind: .notItsTurn)
-      }
+    for leg in legs {
+      guard let obstacle = obstacle(to: request, leg, at: now) else { return Obstacle(kind: .notItsTurn) }
+      first = first ?? obstacle
     }
     return first ?? Obstacle(kind: .notItsTurn)
   }
 
+  /// What is in a head's way at one leg; nil where nothing is. What is really missing comes before what somebody else has claimed.
+  private func obstacle(to request: Request, _ leg: Route.Leg, at now: Instant) -> Obstacle? {
+    if isBackingOff(request, leg, at: now) { return Obstacle(kind: .backoff) }
+    switch place(request, leg, ignoringHeadroom: false, heedsClaims: false, at: now) {
+    case .blocked(let missing, _): return missing
+    case .unaffordable(let account, _): return Obstacle(kind: .budget, account: account)
+    case .placed:
+      guard case .blocked(let claim, _) = place(request, leg, ignoringHeadroom: false, at: now) else { return nil }
+      return claim
+    }
+  }
+
   func blocker(for obstacle: Obstacle, _ request: Request) -> Blocker {
-    let provider = obstacle.provider >= 0 ? providers[Int(obstacle.provider)].policy.id : ProviderID("")
-    let model =
-      obstacle.provider >= 0 && obstacle.model >= 0
-      ? providers[Int(obstacle.provider)].models[Int(obstacle.model)].pattern.pattern : ""
+    let tenant = request.ticket.tenant
+    if let account = obstacle.account { return .budget(book.id(account)) }
     switch obstacle.kind {
     case .behindInLane: return .behindInLane
     case .notItsTurn: return .notItsTurn
+    case .tenantPermits: return .tenantConcurrency(tenant)
+    case .tenantBucket: return .tenantBucket(tenant, obstacle.dimension)
+    case .backoff, .budget: return .backoff
+    case .permits, .headroom, .bucket, .modelPermits, .modelBucket, .claimed, .breaker, .keys, .closed, .modelBreaker,
+      .modelClosed, .draining:
+      guard let provider = obstacle.provider else { return .notItsTurn }
+      return blocker(for: obstacle, at: provider, request)
+    }
+  }
+
+  private func blocker(for obstacle: Obstacle, at index: ProviderIndex, _ request: Request) -> Blocker {
+    let provider = providers[index].policy.id
+    let model = obstacle.model.map { providers[index].models[$0].pattern.pattern } ?? ""
+    switch obstacle.kind {
     case .permits: return .providerConcurrency(provider)
     case .headroom: return .headroom(provider)
     case .bucket: return .providerBucket(provider, obstacle.dimension)
     case .modelPermits: return .modelConcurrency(provider, model: model)
     case .modelBucket: return .modelBucket(provider, model: model, obstacle.dimension)
-    case .tenantPermits: return .tenantConcurrency(request.ticket.tenant)
-    case .tenantBucket: return .tenantBucket(request.ticket.tenant, obstacle.dimension)
     case .claimed:
-      let claimant = providers[Int(obstacle.provider)].claimant
-      guard let claimant, claimant != request.ticket.id else { return .notItsTurn }
+      guard let claimant = providers[index].claimant, claimant != request.ticket.id else { return .notItsTurn }
       return .claimed(provider, by: claimant)
     case .breaker: return .breakerOpen(provider)
     case .keys: return .noUsableKey(provider)
     case .closed, .draining: return .providerClosed(provider)
     case .modelBreaker: return .modelBreakerOpen(provider, model: model)
     case .modelClosed: return .modelClosed(provider, model: model)
-    case .backoff: return .backoff
-    case .budget: return .budget(book.id(obstacle.account))
+    case .behindInLane, .notItsTurn, .tenantPermits, .tenantBucket, .backoff, .budget: return .notItsTurn
     }
   }
 
   public func snapshot(at now: Instant) -> AdmissionSnapshot {
     AdmissionSnapshot(
-      providers: providers.filter { !$0.isRetired }.map { provider in
-        AdmissionSnapshot.Provider(
+      providers: providers.inForce.map { index in
+        let provider = providers[index]
+        return AdmissionSnapshot.Provider(
           id: provider.policy.id, inFlight: provider.capacity.permits.running,
           concurrencyLimit: provider.capacity.permits.limit,
           inFlightByBand: (0..<3).map { provider.capacity.permits.running(in: $0) },
           buckets: provider.capacity.bucketSnapshots(at: now),
           models: provider.modelOrder.compactMap { number in
-            let model = provider.models[Int(number)]
+            let model = provider.models[number]
             guard model.name == nil else { return nil }
             return AdmissionSnapshot.Model(
               pattern: model.pattern.pattern, inFlight: model.capacity.permits.running,
@@ -104,27 +113,27 @@ extension Admission {
           breaker: provider.breaker.snapshot(at: now),
           keys: provider.keyOrder.map { keySnapshot(provider, $0, at: now) },
           queuedByBand: provider.queued, resting: resting(provider, at: now),
-          closedUntil: provider.gate.hopeBegins(at: now),
-          closedBecause: provider.gate.closedUntil(at: now).map { _ in provider.gate.reason.rawValue },
+          closedUntil: provider.gate.earliestRecovery(at: now),
+          closedBecause: provider.gate.blockedUntil(at: now).map { _ in provider.gate.reason.rawValue },
           learned: learned(provider))
       },
-      tenants: tenants.filter(\.inUse).map { tenant in
+      tenants: tenants.all.map { tenant in
         AdmissionSnapshot.Tenant(
           id: tenant.id, inFlight: tenant.capacity.permits.running, queued: tenant.queued,
           concurrencyLimit: tenant.capacity.permits.limit, buckets: tenant.capacity.bucketSnapshots(at: now),
           weight: tenant.weight, isListed: tenant.isListed)
       },
-      queuedByBand: waitingByBand, queuedBytes: waitingBytes, running: leaseCount, openLeases: leaseCount,
-      queueStorage: waiting.count, isDraining: isDraining, budgets: book.readings(others: 100, at: now))
+      queuedByBand: waiting.countByBand, queuedBytes: waiting.bytes, running: leases.count, openLeases: leases.count,
+      queueStorage: waiting.capacity, isDraining: isDraining, budgets: book.readings(others: 100, at: now))
   }
 
-  private func keySnapshot(_ provider: ProviderState, _ number: Int32, at now: Instant) -> AdmissionSnapshot.Key {
-    let key = provider.keys[Int(number)]
+  private func keySnapshot(_ provider: ProviderState, _ number: KeyIndex, at now: Instant) -> AdmissionSnapshot.Key {
+    let key = provider.keys[number]
     let slowed = provider.modelOrder.compactMap { order -> AdmissionSnapshot.ModelRest? in
-      let model = provider.models[Int(order)]
-      guard let gate = model.keyGates[number], gate.closedUntil(at: now) != nil else { return nil }
+      let model = provider.models[order]
+      guard let gate = model.keyGates[number], gate.blockedUntil(at: now) != nil else { return nil }
       return AdmissionSnapshot.ModelRest(
-        model: model.name ?? model.pattern.pattern, until: gate.hopeBegins(at: now), reason: gate.reason.rawValue)
+        model: model.name ?? model.pattern.pattern, until: gate.earliestRecovery(at: now), reason: gate.reason.rawValue)
     }
     var (state, until, reason) = (key.health.name(at: now), key.health.until(at: now), key.health.reason(at: now))
     // Nothing else is known of it: as far as anybody can tell, it rests.
@@ -140,7 +149,7 @@ extension Admission {
   /// Models without an entry of the policy that are shut.
   private func resting(_ provider: ProviderState, at now: Instant) -> [AdmissionSnapshot.ModelRest] {
     provider.modelOrder.compactMap { number in
-      let model = provider.models[Int(number)]
+      let model = provider.models[number]
       return model.name == nil ? nil : rest(provider, model, at: now)
     }
   }
@@ -151,10 +160,10 @@ extension Admission {
   ) -> AdmissionSnapshot.ModelRest? {
     func rest(_ gate: ProbeGate) -> AdmissionSnapshot.ModelRest {
       AdmissionSnapshot.ModelRest(
-        model: model.name ?? model.pattern.pattern, until: gate.hopeBegins(at: now), reason: gate.reason.rawValue)
+        model: model.name ?? model.pattern.pattern, until: gate.earliestRecovery(at: now), reason: gate.reason.rawValue)
     }
-    if model.gate.closedUntil(at: now) != nil { return rest(model.gate) }
-    let shut = provider.keyOrder.compactMap { model.keyGates[$0] }.filter { $0.closedUntil(at: now) != nil }
+    if model.gate.blockedUntil(at: now) != nil { return rest(model.gate) }
+    let shut = provider.keyOrder.compactMap { model.keyGates[$0] }.filter { $0.blockedUntil(at: now) != nil }
     guard !shut.isEmpty, shut.count == provider.keyOrder.count else { return nil }
     // The first that may be tried again.
     return shut.map(rest).min { ($0.until ?? now) < ($1.until ?? now) }
@@ -163,11 +172,11 @@ extension Admission {
   private func learned(_ provider: ProviderState) -> [AdmissionSnapshot.Learned] {
     var all = provider.learner.learned(model: nil, key: nil)
     for number in provider.modelOrder {
-      let model = provider.models[Int(number)]
+      let model = provider.models[number]
       all += model.learner.learned(model: model.pattern.pattern, key: nil)
     }
     for number in provider.keyOrder {
-      let key = provider.keys[Int(number)]
+      let key = provider.keys[number]
       all += key.learner.learned(model: nil, key: key.policy.id)
     }
     return all

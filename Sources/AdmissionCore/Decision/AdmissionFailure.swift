@@ -7,11 +7,9 @@ extension Admission {
   /// The provider has begun to answer: a probe has told what it was sent for, however long its stream goes on. Whether the call goes
   /// well is known when it is over.
   mutating func answerBegan(_ lease: Lease, isOver: Bool, at now: Instant, into actions: inout ActionList) {
-    let index = Int(lease.placement.provider)
-    let model = Int(lease.placement.model)
+    let index = lease.placement.provider
     var isOpened = providers[index].gate.succeed(generation: lease.gateGeneration)
-    let key = lease.placement.key
-    if model >= 0 {
+    if let model = lease.placement.model {
       providers[index].models[model].signs.lastGood = max(
         providers[index].models[model].signs.lastGood, lease.id.serial)
       // Refused here before, and not now: refusals are about the time.
@@ -20,18 +18,20 @@ extension Admission {
       }
       if wasRefused, !lease.isAnswering { providers[index].models[model].signs.throttles &+= 1 }
       if providers[index].models[model].gate.succeed(generation: lease.modelGateGeneration) { isOpened = true }
-      if providers[index].models[model].keyGates[key]?.succeed(generation: lease.keyModelGeneration) == true {
+      if let key = lease.placement.key,
+        providers[index].models[model].keyGates[key]?.succeed(generation: lease.keyModelGeneration) == true
+      {
         isOpened = true
       }
     }
     record(isOver ? .success : .answering, lease, reason: "", at: now, into: &actions)
-    if key >= 0 {
-      providers[index].keys[Int(key)].rests.remove(lease.request.ticket.model)
-      providers[index].keys[Int(key)].isSlowed = false
-      let before = providers[index].keys[Int(key)].health.reason(at: now)
-      if providers[index].keys[Int(key)].health.succeed(generation: lease.keyGeneration) { isOpened = true }
-      if before != nil, providers[index].keys[Int(key)].health.reason(at: now) == nil {
-        noteKey(index, Int(key), at: now, into: &actions)
+    if let key = lease.placement.key {
+      providers[index].keys[key].rests.remove(lease.request.ticket.model)
+      providers[index].keys[key].isSlowed = false
+      let before = providers[index].keys[key].health.reason(at: now)
+      if providers[index].keys[key].health.succeed(generation: lease.keyGeneration) { isOpened = true }
+      if before != nil, providers[index].keys[key].health.reason(at: now) == nil {
+        noteKey(index, key, at: now, into: &actions)
       }
     }
     guard isOpened else { return }
@@ -42,13 +42,12 @@ extension Admission {
   private mutating func record(
     _ result: CircuitBreaker.Result, _ lease: Lease, reason: String, at now: Instant, into actions: inout ActionList
   ) {
-    let index = Int(lease.placement.provider)
-    let model = Int(lease.placement.model)
+    let index = lease.placement.provider
     let jitter = result == .failure ? random.upTo(1023) : 0
     let mark = result == .failure ? lease.request.mark : nil
     var result = result
     var changed = false
-    if model >= 0,
+    if let model = lease.placement.model,
       let isChange = providers[index].models[model].breaker?.record(
         result, of: mark, generation: lease.modelBreakerGeneration, jitter: jitter, reason: reason, at: now)
     {
@@ -66,7 +65,7 @@ extension Admission {
       changed = true
     }
     guard changed else { return }
-    sweepHopeless(at: now, into: &actions)
+    rejectUnservable(at: now, into: &actions)
     needsPass = true
   }
 
@@ -74,8 +73,7 @@ extension Admission {
   mutating func learn(
     from lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
-    let index = Int(lease.placement.provider)
-    let key = Int(lease.placement.key)
+    let index = lease.placement.provider
     switch settlement.verdict {
     case .success:
       answerBegan(lease, isOver: true, at: now, into: &actions)
@@ -96,7 +94,7 @@ extension Admission {
         isCounted(settlement, index) ? .neutral : .failure, lease, reason: "stream broke", at: now, into: &actions)
     case .keyRefused, .quotaExhausted, .modelRefused:
       record(.neutral, lease, reason: "", at: now, into: &actions)
-      if key >= 0 { refuse(lease, settlement.verdict, at: now, into: &actions) }
+      refuse(lease, settlement.verdict, at: now, into: &actions)
     case .clientLeft, .clientError, .ownFault:
       record(.neutral, lease, reason: "", at: now, into: &actions)
     }
@@ -105,22 +103,22 @@ extension Admission {
   }
 
   /// Another attempt has told of the event that broke this one.
-  func isCounted(_ settlement: Settlement, _ provider: Int) -> Bool {
+  func isCounted(_ settlement: Settlement, _ provider: ProviderIndex) -> Bool {
     settlement.cause != nil && settlement.cause == providers[provider].lastCause
   }
 
   /// A probe that told nothing makes room for another.
   mutating func yieldGates(_ lease: Lease, at now: Instant) {
-    let index = Int(lease.placement.provider)
+    let index = lease.placement.provider
     providers[index].gate.yield(generation: lease.gateGeneration, at: now)
-    if lease.placement.model >= 0 {
-      let model = Int(lease.placement.model)
+    if let model = lease.placement.model {
       providers[index].models[model].gate.yield(generation: lease.modelGateGeneration, at: now)
-      providers[index].models[model].keyGates[lease.placement.key]?.yield(
-        generation: lease.keyModelGeneration, at: now)
+      if let key = lease.placement.key {
+        providers[index].models[model].keyGates[key]?.yield(generation: lease.keyModelGeneration, at: now)
+      }
     }
-    if lease.placement.key >= 0 {
-      providers[index].keys[Int(lease.placement.key)].health.yield(generation: lease.keyGeneration, at: now)
+    if let key = lease.placement.key {
+      providers[index].keys[key].health.yield(generation: lease.keyGeneration, at: now)
     }
   }
 
@@ -137,12 +135,12 @@ extension Admission {
     _ lease: Lease, isNews: Bool, isNewModel: Bool, isTold: Bool, isAboutConcurrency: Bool, at now: Instant,
     into actions: inout ActionList
   ) {
-    let index = Int(lease.placement.provider)
-    let holder = holder(of: lease.placement)
-    let numbers = numbersHolder(of: lease.placement)
+    let index = lease.placement.provider
+    let holder = providers.holder(of: lease.placement)
+    let numbers = providers.numbersHolder(of: lease.placement)
     let isExplained = lease.numbersRefuse ?? providers[index][learnerOf: numbers].tellsNumbers(at: now)
     guard !isExplained else { return }
-    providers[index][learnerOf: holder].taint(lease.id.serial...leaseSerial)
+    providers[index][learnerOf: holder].taint(lease.id.serial...leases.lastSerial)
     let isAboutRate =
       !isAboutConcurrency && (isTold || providers[index][learnerOf: holder].isAboutRate(running: lease.counted))
     if isAboutRate {
@@ -153,7 +151,7 @@ extension Admission {
       guard let pace = providers[index][learnerOf: holder].pace.perMinute else { return }
       let level = providers[index][capacityOf: holder].available(.tokens, at: now) ?? 0
       if changed {
-        applyLimits(of: index, at: now)
+        providers.applyLimits(of: index, dayEnd: day.end, at: now)
         actions.append(.note(.limitLearned(providers[index].policy.id, .tokens, perMinute: pace)))
       }
       // Whatever the provider keeps is empty.
@@ -161,21 +159,21 @@ extension Admission {
     } else {
       let running = countedWithThis(at: isNewModel ? numbers : holder, index)
       let limit = providers[index][learnerOf: holder].refused(running: running, isFirst: isNews, at: now)
-      applyLimits(of: index, at: now)
+      providers.applyLimits(of: index, dayEnd: day.end, at: now)
       if isNews, let limit { actions.append(.note(.concurrencyChanged(providers[index].policy.id, limit: limit))) }
     }
   }
 
   /// What counts against a learned limit, the call that is just over included: with a lag it still counts by itself.
-  private func countedWithThis(at holder: QuotaHolder, _ index: Int) -> Int {
-    counted(at: holder, index) + (providers[index].policy.settleLag > .zero ? 0 : 1)
+  private func countedWithThis(at holder: QuotaHolder, _ index: ProviderIndex) -> Int {
+    providers.counted(at: holder, of: index) + (providers[index].policy.settleLag > .zero ? 0 : 1)
   }
 
   private mutating func grow(
     _ lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
-    let index = Int(lease.placement.provider)
-    let holder = holder(of: lease.placement)
+    let index = lease.placement.provider
+    let holder = providers.holder(of: lease.placement)
     let tokens = charged(lease, settlement)[Int(Dimension.tokens.rawValue)]
     let learned = providers[index][learnerOf: holder].accepted(
       running: lease.counted, serial: lease.id.serial, tokens: tokens)
@@ -183,10 +181,10 @@ extension Admission {
     if let usage = settlement.usage, !usage.isEstimated {
       let passed = counted(usage, wasSent: true, at: index)
       var isDisproved = providers[index][learnerOf: holder].passed(passed, at: now)
-      let numbers = numbersHolder(of: lease.placement)
+      let numbers = providers.numbersHolder(of: lease.placement)
       if numbers != holder { isDisproved = providers[index][learnerOf: numbers].passed(passed, at: now) || isDisproved }
       if isDisproved {
-        applyLimits(of: index, at: now)
+        providers.applyLimits(of: index, dayEnd: day.end, at: now)
         needsPass = true
       }
     }
@@ -196,20 +194,20 @@ extension Admission {
       let running = countedWithThis(at: holder, index)
       changed = providers[index][learnerOf: holder].succeeded(running: running)
     }
-    if changed { applyLimits(of: index, at: now) }
+    if changed { providers.applyLimits(of: index, dayEnd: day.end, at: now) }
     guard learned.isPaced, let level = providers[index][capacityOf: holder].available(.tokens, at: now) else { return }
     let isShort = providers[index][capacityOf: holder].isShort(of: .tokens, at: now)
     if providers[index][learnerOf: holder].pace.succeeded(isShort: isShort, at: now) {
-      applyLimits(of: index, at: now)
+      providers.applyLimits(of: index, dayEnd: day.end, at: now)
       // A quicker refill, not a gift.
       providers[index][capacityOf: holder].set(.tokens, to: level, at: now)
     }
   }
 
   private mutating func predict(_ lease: Lease, _ usage: Usage) {
-    let index = Int(lease.placement.provider)
+    let index = lease.placement.provider
     let request = lease.request
-    routes.taught(request.model)
+    providers.taught(request.model)
     let cached = providers[index].policy.admissionTokens == .produced ? usage.cacheReadTokens : 0
     providers[index].predictor.learn(
       estimated: request.ticket.estimatedInput, counted: usage.inputTokens - cached,
@@ -218,10 +216,11 @@ extension Admission {
 
   /// The provider's own word on its limits, which are the model family's where the policy has limits for it.
   mutating func observe(_ limits: ObservedLimits, _ id: LeaseID, at now: Instant, into actions: inout ActionList) {
-    guard let slot = lease(id), let lease = leases[slot] else { return }
-    let index = Int(lease.placement.provider)
+    guard let slot = leases.index(of: id) else { return }
+    let lease = leases[slot]
+    let index = lease.placement.provider
     guard providers[index].policy.learnLimits else { return }
-    let holder = numbersHolder(of: lease.placement)
+    let holder = providers.numbersHolder(of: lease.placement)
     var numbersRefuse = false
     for reading in limits.readings {
       guard QuotaLearner.isSensible(reading) else {
@@ -239,7 +238,7 @@ extension Admission {
       let changed = providers[index][learnerOf: holder].observe(
         limit: isDays ? nil : reading.limit, of: reading.dimension, model: lease.request.model, at: now)
       if let changed {
-        applyLimits(of: index, at: now)
+        providers.applyLimits(of: index, dayEnd: day.end, at: now)
         needsPass = true
         actions.append(
           .note(.limitLearned(providers[index].policy.id, reading.dimension, perMinute: changed)))
@@ -255,25 +254,30 @@ extension Admission {
       }
       needsPass = true
     }
-    leases[slot]?.numbersRefuse = numbersRefuse
+    leases[slot].numbersRefuse = numbersRefuse
   }
 
   /// Days end as the vendor says, at whichever of the call's limits count by the day. Returns true where the reading is about one of them.
   private mutating func followDay(
     _ reading: ObservedLimits.Reading, _ lease: Lease, _ holder: QuotaHolder, at now: Instant
   ) -> Bool {
-    let index = Int(lease.placement.provider)
+    let index = lease.placement.provider
     var isDays = providers[index][capacityOf: holder].followDay(reading, at: now)
-    let (model, key) = (Int(lease.placement.model), Int(lease.placement.key))
-    if model >= 0, holder != .model(model), providers[index].models[model].capacity.followDay(reading, at: now) {
+    if let model = lease.placement.model, holder != .model(model),
+      providers[index].models[model].capacity.followDay(reading, at: now)
+    {
       isDays = true
     }
-    if key >= 0, holder != .key(key), providers[index].keys[key].capacity.followDay(reading, at: now) { isDays = true }
+    if let key = lease.placement.key, holder != .key(key),
+      providers[index].keys[key].capacity.followDay(reading, at: now)
+    {
+      isDays = true
+    }
     if holder != .provider, providers[index].capacity.followDay(reading, at: now) { isDays = true }
     return isDays
   }
 
-  private func isMixed(_ dimension: Dimension, _ holder: QuotaHolder, _ index: Int) -> Bool {
+  private func isMixed(_ dimension: Dimension, _ holder: QuotaHolder, _ index: ProviderIndex) -> Bool {
     switch holder {
     case .provider: providers[index].learner.isMixed(dimension)
     case .key(let key): providers[index].keys[key].learner.isMixed(dimension)

@@ -5,8 +5,8 @@ extension Admission {
 
   /// Takes a refusal to the key, or to the pair of key and model.
   mutating func refuse(_ lease: Lease, _ verdict: Verdict, at now: Instant, into actions: inout ActionList) {
-    let index = Int(lease.placement.provider)
-    let key = Int(lease.placement.key)
+    let index = lease.placement.provider
+    guard let key = lease.placement.key else { return }
     let news: KeyHealth.News
     switch verdict {
     case .keyRefused:
@@ -31,17 +31,16 @@ extension Admission {
     _ provider: ProviderID, _ key: KeyID, generation: Int, isRefused: Bool, at now: Instant,
     into actions: inout ActionList
   ) {
-    guard let number = providerIndex[provider],
-      let index = providers[Int(number)].keys.firstIndex(where: {
-        $0.policy.id == key && !$0.isRetired && $0.policy.secretGeneration == generation
-      })
+    guard let (provider, key) = providers.key(key, of: provider),
+      providers[provider].keys[key].policy.secretGeneration == generation
     else { return }
-    let news = providers[Int(number)].keys[index].health.checked(isRefused: isRefused, at: now)
-    take(news, Int(number), index, mayCheck: false, at: now, into: &actions)
+    let news = providers[provider].keys[key].health.checked(isRefused: isRefused, at: now)
+    take(news, provider, key, mayCheck: false, at: now, into: &actions)
   }
 
   private mutating func take(
-    _ news: KeyHealth.News, _ index: Int, _ key: Int, mayCheck: Bool, at now: Instant, into actions: inout ActionList
+    _ news: KeyHealth.News, _ index: ProviderIndex, _ key: KeyIndex, mayCheck: Bool, at now: Instant,
+    into actions: inout ActionList
   ) {
     switch news {
     case .none: return
@@ -56,7 +55,7 @@ extension Admission {
       reviewHeldBack(at: now, into: &actions)
     case .out:
       noteKey(index, key, at: now, into: &actions)
-      sweepHopeless(at: now, into: &actions)
+      rejectUnservable(at: now, into: &actions)
     }
     needsPass = true
   }
@@ -64,37 +63,23 @@ extension Admission {
   /// The key that was refused last, where every key of every leg is refused or unpaid and none may be tried now, or has refused
   /// this very request: then waiting is for nothing.
   func refusedKey(_ legs: [Route.Leg], refusing: [Int64] = [], at now: Instant) -> RefusedKey? {
-    var last: (provider: Int, key: Int, at: Instant)?
+    var last: (provider: ProviderIndex, key: KeyIndex, at: Instant)?
     for leg in legs where !leg.hasNoKey {
       if leg.keys.isEmpty { return nil }
-      let index = Int(leg.provider)
+      let index = leg.provider
       for key in leg.keys {
-        let health = providers[index].keys[Int(key)].health
-        guard health.isRefused(at: now) || refusing.contains(providers[index].keys[Int(key)].serial) else {
+        let health = providers[index].keys[key].health
+        guard health.isRefused(at: now) || refusing.contains(providers[index].keys[key].serial) else {
           // What the operator has disabled is no hope either, and no refusal.
           if health.trouble == .byOperator { continue }
           return nil
         }
         let at = health.refusedAt ?? Instant(nanoseconds: .min)
-        if last.map({ at > $0.at }) ?? true { last = (index, Int(key), at) }
+        if last.map({ at > $0.at }) ?? true { last = (index, key, at) }
       }
     }
     return last.map {
       RefusedKey(provider: providers[$0.provider].policy.id, key: providers[$0.provider].keys[$0.key].policy.id)
-    }
-  }
-
-  /// Where each key has a quota of its own: whatever the key was told to wait for, for any model, is over.
-  mutating func openGates(ofKey key: Int, at index: Int) {
-    for model in providers[index].models.indices { providers[index].models[model].keyGates[Int32(key)]?.open() }
-    providers[index].keys[key].isSlowed = false
-  }
-
-  /// Whatever the provider was told to be left alone for is over, for all models and keys.
-  private mutating func openGates(at index: Int) {
-    if providers[index].gate.state != .open { providers[index].gate.open() }
-    for model in providers[index].models.indices where providers[index].models[model].gate.state != .open {
-      providers[index].models[model].gate.open()
     }
   }
 
@@ -105,12 +90,10 @@ extension Admission {
     case .disableKey(let provider, let key):
       change(provider, key, at: now, into: &actions) { $0.disable() }
     case .enableKey(let provider, let key):
-      if let number = providerIndex[provider],
-        let index = providers[Int(number)].keys.firstIndex(where: { $0.policy.id == key && !$0.isRetired })
-      {
-        openGates(ofKey: index, at: Int(number))
-        providers[Int(number)].keys[index].rests.removeAll()
-        if providers[Int(number)].policy.quota == .shared { openGates(at: Int(number)) }
+      if let (provider, key) = providers.key(key, of: provider) {
+        providers.openGates(of: key, at: provider)
+        providers[provider].keys[key].rests.removeAll()
+        if providers[provider].policy.quota == .shared { providers.openGates(at: provider) }
       }
       change(provider, key, at: now, into: &actions) { $0.enable() }
     case .openBreaker(let provider): change(provider, .open, at: now, into: &actions)
@@ -118,7 +101,7 @@ extension Admission {
     case .automateBreaker(let provider): change(provider, .none, at: now, into: &actions)
     }
     reviewHeldBack(at: now, into: &actions)
-    sweepHopeless(at: now, into: &actions)
+    rejectUnservable(at: now, into: &actions)
     needsPass = true
   }
 
@@ -126,36 +109,34 @@ extension Admission {
     _ provider: ProviderID, _ key: KeyID, at now: Instant, into actions: inout ActionList,
     _ body: (inout KeyHealth) -> Void
   ) {
-    guard let number = providerIndex[provider],
-      let index = providers[Int(number)].keys.firstIndex(where: { $0.policy.id == key && !$0.isRetired })
-    else { return }
-    body(&providers[Int(number)].keys[index].health)
-    providers[Int(number)].keys[index].capacity.ramp.begin(at: clock)
-    noteKey(Int(number), index, at: now, into: &actions)
+    guard let (provider, key) = providers.key(key, of: provider) else { return }
+    body(&providers[provider].keys[key].health)
+    providers[provider].keys[key].capacity.ramp.begin(at: now)
+    noteKey(provider, key, at: now, into: &actions)
   }
 
   private mutating func change(
     _ provider: ProviderID, _ override: CircuitBreaker.Override, at now: Instant, into actions: inout ActionList
   ) {
-    guard let number = providerIndex[provider] else { return }
-    providers[Int(number)].breaker.command(override)
+    guard let index = providers.index(of: provider) else { return }
+    providers[index].breaker.command(override)
     // The operator speaks of the provider, its models' breakers included.
-    for model in providers[Int(number)].models.indices {
-      providers[Int(number)].models[model].breaker?.command(override)
+    for model in providers[index].models.indices {
+      providers[index].models[model].breaker?.command(override)
     }
     if override != .open {
-      openGates(at: Int(number))
-      for key in providers[Int(number)].keys.indices {
-        openGates(ofKey: key, at: Int(number))
-        if providers[Int(number)].keys[key].health.forgiveThrottle() {
-          noteKey(Int(number), key, at: now, into: &actions)
+      providers.openGates(at: index)
+      for key in providers[index].keys.indices {
+        providers.openGates(of: key, at: index)
+        if providers[index].keys[key].health.forgiveThrottle() {
+          noteKey(index, key, at: now, into: &actions)
         }
       }
     }
-    noteBreaker(Int(number), model: nil, at: now, into: &actions)
+    noteBreaker(index, model: nil, at: now, into: &actions)
   }
 
-  func noteBreaker(_ index: Int, model: Int?, at now: Instant, into actions: inout ActionList) {
+  func noteBreaker(_ index: ProviderIndex, model: ModelIndex?, at now: Instant, into actions: inout ActionList) {
     let own = model.flatMap { providers[index].models[$0].breaker }
     let breaker = own ?? providers[index].breaker
     actions.append(
@@ -165,7 +146,7 @@ extension Admission {
           state: breaker.name(at: now), reason: breaker.reason ?? "recovered")))
   }
 
-  func noteKey(_ index: Int, _ key: Int, at now: Instant, into actions: inout ActionList) {
+  func noteKey(_ index: ProviderIndex, _ key: KeyIndex, at now: Instant, into actions: inout ActionList) {
     let state = providers[index].keys[key]
     actions.append(
       .note(

@@ -1,4 +1,13 @@
-// Can this request go somewhere now? `place` only reads; `commit` takes everything together.
+// Can this request go somewhere now? `place` only reads; `commit` takes everything together (rule 7).
+
+/// What is in the way at one of a route's legs.
+struct BlockedLeg: Sendable {
+  /// Index into the route's legs.
+  var leg: Int
+  var obstacle: Obstacle
+  /// When it may be over if nothing is given back.
+  var readyAt: Instant
+}
 
 extension Admission {
   enum Attempt {
@@ -8,48 +17,52 @@ extension Admission {
     /// No candidate can take it.
     case blocked
     /// No candidate that it can pay for; for good, or until a running call gives its hold back.
-    case unaffordable(account: Int32, isForGood: Bool)
+    case unaffordable(account: AccountIndex, isForGood: Bool)
   }
 
-  /// Finds a permit, units and a key for the request at the first of its candidates that has them all.
-  /// - Parameter ignoringHeadroom: for one that the floor share covers.
-  func place(_ request: Request, ignoringHeadroom: Bool, at now: Instant) -> Attempt {
-    let route = routes.routes[Int(request.route)]
-    let tenant = Int(request.tenant)
-    if !tenants[tenant].capacity.isUnlimited, let leg = route.legs.first {
-      let (input, output) = estimate(request, leg: leg)
-      let units = Units(1, input: input, output: output)
-      if let shortage = shortage(tenants[tenant].capacity, units, band: -1, at: now) {
-        let obstacle = Obstacle(
-          kind: shortage.dimension == nil ? .tenantPermits : .tenantBucket, dimension: shortage.dimension ?? .requests)
-        return .tenantLimited(obstacle, readyAt: shortage.readyAt)
-      }
-    }
-    var unaffordable: (account: Int32, isForGood: Bool)?
+  /// Finds a permit, units and a key for the request at the first of its candidates that has them all (rule 4).
+  /// - Parameters:
+  ///   - ignoringHeadroom: for one that the floor share covers.
+  ///   - blocked: gets what is in the way, for each leg where something is.
+  func place(
+    _ request: Request, ignoringHeadroom: Bool, at now: Instant, blocked: inout [BlockedLeg]
+  ) -> Attempt {
+    let legs = providers.routes[request.route].legs
+    if let limited = tenantShortage(request, legs, at: now) { return limited }
+    var unaffordable: (account: AccountIndex, isForGood: Bool)?
     var secondChoice: Placement?
-    var isBlocked = route.legs.isEmpty
-    for index in route.legs.indices {
-      let leg = route.legs[index]
-      if isBackingOff(request, leg, at: now) {
-        isBlocked = true
+    for index in legs.indices {
+      if isBackingOff(request, legs[index], at: now) {
+        blocked.append(BlockedLeg(leg: index, obstacle: Obstacle(kind: .backoff), readyAt: request.backoffUntil))
         continue
       }
-      switch place(request, leg, ignoringHeadroom: ignoringHeadroom, claims: pass, at: now) {
+      switch place(request, legs[index], ignoringHeadroom: ignoringHeadroom, at: now) {
       case .placed(var placement):
         placement.leg = index
         guard placement.isSecondChoice else { return .placed(placement) }
         secondChoice = secondChoice ?? placement
-      case .blocked: isBlocked = true
+      case .blocked(let obstacle, let readyAt):
+        blocked.append(BlockedLeg(leg: index, obstacle: obstacle, readyAt: readyAt))
       case .unaffordable(let account, let isForGood):
         // What may still fit somewhere is not refused.
         if unaffordable?.isForGood ?? true { unaffordable = (account, isForGood) }
       }
     }
     if let secondChoice { return .placed(secondChoice) }
-    if !isBlocked, let unaffordable {
+    if blocked.isEmpty, let unaffordable {
       return .unaffordable(account: unaffordable.account, isForGood: unaffordable.isForGood)
     }
     return .blocked
+  }
+
+  private func tenantShortage(_ request: Request, _ legs: [Route.Leg], at now: Instant) -> Attempt? {
+    guard !tenants[request.tenant].capacity.isUnlimited, let leg = legs.first else { return nil }
+    let (input, output) = estimate(request, leg: leg)
+    let units = Units(1, input: input, output: output)
+    guard let shortage = shortage(tenants[request.tenant].capacity, units, band: nil, at: now) else { return nil }
+    let obstacle = Obstacle(
+      kind: shortage.dimension == nil ? .tenantPermits : .tenantBucket, dimension: shortage.dimension ?? .requests)
+    return .tenantLimited(obstacle, readyAt: shortage.readyAt)
   }
 
   /// True where this leg has failed the request and its turn has not come again.
@@ -60,15 +73,16 @@ extension Admission {
   enum LegAttempt {
     case placed(Placement)
     case blocked(Obstacle, readyAt: Instant)
-    case unaffordable(account: Int32, isForGood: Bool)
+    case unaffordable(account: AccountIndex, isForGood: Bool)
   }
 
-  /// - Parameter claims: the pass whose claims count.
+  /// The same at one leg.
+  /// - Parameter heedsClaims: false to see what would be there if nobody stood before the request.
   func place(
-    _ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, claims: UInt64, at now: Instant
+    _ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, heedsClaims: Bool = true, at now: Instant
   ) -> LegAttempt {
-    let index = Int(leg.provider)
-    let band = ignoringHeadroom ? -1 : request.band
+    let index = leg.provider
+    let band = ignoringHeadroom ? nil : request.band
     let (input, output) = estimate(request, leg: leg)
     let cost = cost(request, leg: leg, input: input, output: output)
     var hold = BudgetAmounts(usd: cost ?? 0)
@@ -83,148 +97,149 @@ extension Admission {
       case .exceeds(let account): return .unaffordable(account: account, isForGood: true)
       }
     }
-    if leg.hasNoKey { return .blocked(Obstacle(kind: .keys, provider: leg.provider), readyAt: .distantFuture) }
-    if drainEnd != .distantFuture, now > lastStart(at: leg.provider, of: request) {
-      return .blocked(Obstacle(kind: .draining, provider: leg.provider), readyAt: .distantFuture)
-    }
-    if providers[index].claimedInPass == claims {
-      return .blocked(Obstacle(kind: .claimed, provider: leg.provider), readyAt: .distantFuture)
-    }
-    if let until = providers[index].breaker.closedUntil(at: now) {
-      return .blocked(Obstacle(kind: .breaker, provider: leg.provider), readyAt: until)
-    }
-    if let until = providers[index].gate.closedUntil(at: now) {
-      return .blocked(Obstacle(kind: .closed, provider: leg.provider), readyAt: until)
-    }
-    if leg.model >= 0, let (obstacle, until) = illness(of: Int(leg.model), at: leg.provider, now) {
+    if let (obstacle, until) = illness(of: leg, for: request, heedsClaims: heedsClaims, at: now) {
       return .blocked(obstacle, readyAt: until)
     }
     let units = units(request, leg: leg, input: input, output: output)
     let needed = withMargin(units, request, leg: leg, input: input)
     if let shortage = shortage(providers[index].capacity, needed, band: band, at: now) {
-      return .blocked(obstacle(shortage, leg.provider), readyAt: shortage.readyAt)
+      return .blocked(obstacle(shortage, index), readyAt: shortage.readyAt)
     }
-    if leg.model >= 0 {
-      if providers[index].models[Int(leg.model)].claimedInPass == claims {
-        return .blocked(Obstacle(kind: .claimed, provider: leg.provider, model: leg.model), readyAt: .distantFuture)
+    if let model = leg.model {
+      if heedsClaims, providers[index].models[model].claimedInPass == pass {
+        return .blocked(Obstacle(kind: .claimed, provider: index, model: model), readyAt: .distantFuture)
       }
-      if let shortage = shortage(providers[index].models[Int(leg.model)].capacity, needed, band: band, at: now) {
+      if let shortage = shortage(providers[index].models[model].capacity, needed, band: band, at: now) {
         let obstacle = Obstacle(
-          kind: shortage.dimension == nil ? .modelPermits : .modelBucket, provider: leg.provider, model: leg.model,
+          kind: shortage.dimension == nil ? .modelPermits : .modelBucket, provider: index, model: model,
           dimension: shortage.dimension ?? .requests)
         return .blocked(obstacle, readyAt: shortage.readyAt)
       }
     }
-    var key: Int32 = -1
+    var key: KeyIndex?
     var isSecondChoice = false
     if !leg.keys.isEmpty {
-      switch chooseKey(request, leg, needed, band: band, claims: claims, at: now) {
+      switch chooseKey(request, leg, needed, band: band, heedsClaims: heedsClaims, at: now) {
       case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
       case .chosen(let chosen, let isDoubted): (key, isSecondChoice) = (chosen, isDoubted)
       }
     }
     return .placed(
       Placement(
-        leg: 0, provider: leg.provider, model: leg.model, key: key, units: units, input: input,
+        leg: 0, provider: index, model: leg.model, key: key, units: units, input: input,
         output: output, cost: cost.map { max($0, hold.usd) }, hold: hold, isSecondChoice: isSecondChoice))
   }
 
-  /// What keeps calls away from a model that has a breaker or a quota of its own.
-  private func illness(of model: Int, at provider: Int32, _ now: Instant) -> (Obstacle, until: Instant)? {
-    let index = Int(provider)
-    if let until = providers[index].models[model].breaker?.closedUntil(at: now) {
-      return (Obstacle(kind: .modelBreaker, provider: provider, model: Int32(model)), until)
+  /// What keeps calls away from the leg whatever their size: no key, the drain, a claim, a breaker, a gate.
+  private func illness(
+    of leg: Route.Leg, for request: Request, heedsClaims: Bool, at now: Instant
+  ) -> (Obstacle, until: Instant)? {
+    let index = leg.provider
+    if leg.hasNoKey { return (Obstacle(kind: .keys, provider: index), .distantFuture) }
+    if drainEnd != .distantFuture, now > lastStart(at: index, of: request) {
+      return (Obstacle(kind: .draining, provider: index), .distantFuture)
     }
-    if let until = providers[index].models[model].gate.closedUntil(at: now) {
-      return (Obstacle(kind: .modelClosed, provider: provider, model: Int32(model)), until)
+    if heedsClaims, providers[index].claimedInPass == pass {
+      return (Obstacle(kind: .claimed, provider: index), .distantFuture)
+    }
+    if let until = providers[index].breaker.blockedUntil(at: now) {
+      return (Obstacle(kind: .breaker, provider: index), until)
+    }
+    if let until = providers[index].gate.blockedUntil(at: now) {
+      return (Obstacle(kind: .closed, provider: index), until)
+    }
+    guard let model = leg.model else { return nil }
+    if let until = providers[index].models[model].breaker?.blockedUntil(at: now) {
+      return (Obstacle(kind: .modelBreaker, provider: index, model: model), until)
+    }
+    if let until = providers[index].models[model].gate.blockedUntil(at: now) {
+      return (Obstacle(kind: .modelClosed, provider: index, model: model), until)
     }
     return nil
   }
 
   private enum KeyChoice {
     /// `isDoubted`: it was refused once, or for this model: any other would be better.
-    case chosen(Int32, isDoubted: Bool)
+    case chosen(KeyIndex, isDoubted: Bool)
     case blocked(Obstacle, readyAt: Instant)
   }
 
   /// The session's preferred key among those that have room; one that is in doubt only where there is no other.
   private func chooseKey(
-    _ request: Request, _ leg: Route.Leg, _ units: Units, band: Int, claims: UInt64, at now: Instant
+    _ request: Request, _ leg: Route.Leg, _ units: Units, band: Int?, heedsClaims: Bool, at now: Instant
   ) -> KeyChoice {
-    let index = Int(leg.provider)
-    var best: Int32 = -1
+    let index = leg.provider
+    var best: KeyIndex?
     var bestScore = Double.infinity
     var bestIsDoubted = true
-    var obstacle = Obstacle(kind: .keys, provider: leg.provider)
+    var obstacle = Obstacle(kind: .keys, provider: index)
     var atKeys = Obstacle.AtKeys.shut
     var readyAt = Instant.distantFuture
     for key in leg.keys {
-      let number = Int(key)
-      if providers[index].keys[number].claimedInPass == claims {
-        obstacle = Obstacle(kind: .claimed, provider: leg.provider)
+      if heedsClaims, providers[index].keys[key].claimedInPass == pass {
+        obstacle = Obstacle(kind: .claimed, provider: index)
         atKeys = .short
         continue
       }
-      if !request.refusedKeys.isEmpty, request.hasBeenRefused(by: providers[index].keys[number].serial) { continue }
-      if let until = providers[index].keys[number].health.unusableUntil(at: now) {
+      if !request.refusedKeys.isEmpty, request.hasBeenRefused(by: providers[index].keys[key].serial) { continue }
+      if let until = providers[index].keys[key].health.unusableUntil(at: now) {
         readyAt = min(readyAt, until)
         continue
       }
-      if leg.model >= 0, let until = providers[index].models[Int(leg.model)].keyGates[key]?.closedUntil(at: now) {
+      if let model = leg.model, let until = providers[index].models[model].keyGates[key]?.blockedUntil(at: now) {
         readyAt = min(readyAt, until)
-        if obstacle.kind == .keys {
-          obstacle = Obstacle(kind: .modelClosed, provider: leg.provider, model: leg.model)
-        }
+        if obstacle.kind == .keys { obstacle = Obstacle(kind: .modelClosed, provider: index, model: model) }
         continue
       }
-      if let shortage = shortage(providers[index].keys[number].capacity, units, band: band, at: now) {
+      if let shortage = shortage(providers[index].keys[key].capacity, units, band: band, at: now) {
         readyAt = min(readyAt, shortage.readyAt)
         atKeys = .short
-        if providers[index].policy.quota == .perKey { obstacle = self.obstacle(shortage, leg.provider) }
+        if providers[index].policy.quota == .perKey { obstacle = self.obstacle(shortage, index) }
         continue
       }
       let isDoubted =
-        providers[index].keys[number].health.isDoubted(at: now)
-        || providers[index].keys[number].rests.rests(request.ticket.model, at: now)
+        providers[index].keys[key].health.isDoubted(at: now)
+        || providers[index].keys[key].rests.rests(request.ticket.model, at: now)
       if leg.keys.count == 1 { return .chosen(key, isDoubted: isDoubted) }
       if isDoubted, !bestIsDoubted { continue }
       let score = KeyPool.score(
-        session: request.sessionHash, key: providers[index].keys[number].hash,
-        weight: providers[index].keys[number].policy.weight)
+        session: request.sessionHash, key: providers[index].keys[key].hash,
+        weight: providers[index].keys[key].policy.weight)
       if score < bestScore || bestIsDoubted && !isDoubted {
         bestScore = score
         best = key
         bestIsDoubted = isDoubted
       }
     }
-    if best >= 0 { return .chosen(best, isDoubted: bestIsDoubted) }
+    if let best { return .chosen(best, isDoubted: bestIsDoubted) }
     obstacle.atKeys = atKeys
     return .blocked(obstacle, readyAt: readyAt)
   }
 
-  private func obstacle(_ shortage: Shortage, _ provider: Int32) -> Obstacle {
+  private func obstacle(_ shortage: Shortage, _ provider: ProviderIndex) -> Obstacle {
     Obstacle(
       kind: shortage.dimension != nil ? .bucket : shortage.isHeadroom ? .headroom : .permits, provider: provider,
       dimension: shortage.dimension ?? .requests)
   }
 
   /// What a capacity lacks for this call; nil where it has everything.
-  /// - Parameter band: -1 where headroom does not apply.
-  func shortage(_ capacity: Capacity, _ units: Units, band: Int, at now: Instant) -> Shortage? {
+  /// - Parameter band: nil where headroom (rule 1a) does not apply.
+  func shortage(_ capacity: Capacity, _ units: Units, band: Int?, at now: Instant) -> Shortage? {
+    let band = band ?? 0
     if let ramp = capacity.ramp.bound(at: now), capacity.permits.inUse >= ramp.permits {
       return Shortage(isHeadroom: false, readyAt: min(ramp.next, capacity.permits.nextExpiry ?? .distantFuture))
     }
     if let limit = capacity.permits.limit {
       let inUse = capacity.permits.inUse
       let allowed =
-        band <= 0 || capacity.permits.isLearned
+        band == 0 || capacity.permits.isLearned
         ? limit : scheduler.permits(for: band, limit: limit) { capacity.permits.running(in: $0) }
       if inUse >= allowed {
         return Shortage(isHeadroom: inUse < limit, readyAt: capacity.permits.nextExpiry ?? .distantFuture)
       }
     }
     for bucket in capacity.buckets {
-      let kept = band <= 0 ? 0 : scheduler.kept(from: band, capacity: bucket.capacity)
+      let kept = band == 0 ? 0 : scheduler.kept(from: band, capacity: bucket.capacity)
       let wanted = units[Int(bucket.dimension.rawValue)]
       if !bucket.isCovered(wanted, keeping: kept, at: now) {
         return Shortage(
@@ -238,7 +253,7 @@ extension Admission {
 
   /// Expected tokens of the call at this candidate.
   func estimate(_ request: Request, leg: Route.Leg) -> (input: TokenCount, output: TokenCount) {
-    let provider = Int(leg.provider)
+    let provider = leg.provider
     let input = providers[provider].predictor.expectedInput(request.ticket.estimatedInput, model: request.model)
     guard request.ticket.producesOutput else { return (input, 0) }
     let output = providers[provider].predictor.expectedOutput(model: request.model, band: request.band)
@@ -247,7 +262,7 @@ extension Admission {
 
   /// What the provider will charge at the start, as far as it can be known.
   func units(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> Units {
-    switch providers[Int(leg.provider)].policy.admissionTokens {
+    switch providers[leg.provider].policy.admissionTokens {
     case .produced:
       return Units(1, input: input, output: output)
     case .maxTokens:
@@ -262,7 +277,7 @@ extension Admission {
   /// What must be there: the provider refuses by what it counts, which is more than we expect half of the time. Only
   /// what is expected is taken.
   private func withMargin(_ units: Units, _ request: Request, leg: Route.Leg, input: TokenCount) -> Units {
-    let provider = Int(leg.provider)
+    let provider = leg.provider
     let running = providers[provider].capacity.outstandingTokens
     guard
       let margin = providers[provider].predictor.inputMargins(
@@ -274,31 +289,6 @@ extension Admission {
     return Units(units[0], units[1] + own + others, units[2], tokens + others)
   }
 
-  // Not methods of the provider's state, since calling one would copy all of it.
-  func holder(of placement: Placement) -> QuotaHolder {
-    let index = Int(placement.provider)
-    if placement.key >= 0, providers[index].policy.quota == .perKey { return .key(Int(placement.key)) }
-    return placement.model >= 0 ? .model(Int(placement.model)) : .provider
-  }
-
-  /// Whose limits the provider's own numbers are: those of a model that no entry of the policy covers are the provider's.
-  func numbersHolder(of placement: Placement) -> QuotaHolder {
-    let holder = holder(of: placement)
-    if case .model(let model) = holder, providers[Int(placement.provider)].models[model].name != nil {
-      return .provider
-    }
-    return holder
-  }
-
-  /// Calls that count against the holder's quota now, those that ended within the settle lag included.
-  func counted(at holder: QuotaHolder, _ index: Int) -> Int {
-    switch holder {
-    case .provider: providers[index].capacity.permits.inUse
-    case .key(let key): providers[index].keys[key].capacity.permits.inUse
-    case .model(let model): providers[index].models[model].capacity.permits.inUse
-    }
-  }
-
   // MARK: Commit
 
   /// Takes the permit, the units and the key, and orders the grant. The request is in no queue any more.
@@ -307,87 +297,74 @@ extension Admission {
     _ granted: Request, _ placement: Placement, turn: LeaseTurn?, at now: Instant, into actions: inout ActionList
   ) {
     var request = granted
-    let index = Int(placement.provider)
-    let band = request.band
-    let (breakerGeneration, change) = providers[index].breaker.pass(at: now)
-    if let change {
-      actions.append(
-        .note(
-          .breakerChanged(providers[index].policy.id, model: nil, state: change, reason: "recovery time over")))
-    }
-    let model = Int(placement.model)
-    var modelBreakerGeneration: UInt64 = 0
-    var modelGateGeneration: UInt64 = 0
-    var keyModelGeneration: UInt64 = 0
-    if model >= 0 {
-      if let passed = providers[index].models[model].breaker?.pass(at: now) {
-        modelBreakerGeneration = passed.generation
-        if let change = passed.change {
-          actions.append(
-            .note(
-              .breakerChanged(
-                providers[index].policy.id, model: providers[index].models[model].pattern.pattern, state: change,
-                reason: "recovery time over")))
-        }
-      }
-      modelGateGeneration = providers[index].models[model].gate.pass(at: now)
-      keyModelGeneration = providers[index].models[model].keyGates[placement.key]?.pass(at: now) ?? 0
-    }
-    let gateGeneration = providers[index].gate.pass(at: now)
-    var keyGeneration: UInt64 = 0
-    var keySerial: Int64 = 0
+    let index = placement.provider
     if request.tries == 0 { providers[index].retries.deposit(percent: providers[index].policy.retry.budgetPercent) }
-    let taken = providers[index].capacity.take(placement.units, band: band, at: now)
-    var fromModel = TakenUnits.zero
-    var fromKey = TakenUnits.zero
-    if placement.model >= 0 {
-      fromModel = providers[index].models[Int(placement.model)].capacity.take(placement.units, band: band, at: now)
-    }
-    var key: KeyID?
-    if placement.key >= 0 {
-      fromKey = providers[index].keys[Int(placement.key)].capacity.take(placement.units, band: band, at: now)
-      key = providers[index].keys[Int(placement.key)].policy.id
-      keySerial = providers[index].keys[Int(placement.key)].serial
-      keyGeneration = providers[index].keys[Int(placement.key)].health.pass(at: now)
-    }
-    let tenantUnits = Units(1, input: placement.input, output: placement.output)
-    let fromTenant = tenants[Int(request.tenant)].capacity.take(tenantUnits, band: band, at: now)
-
+    request.queuedBefore = request.queued(at: now)
+    request.tries += 1
+    request.throttlesAtGrant = placement.model.map { providers[index].models[$0].signs.throttles } ?? 0
+    request.notBefore = nil
+    var lease = Lease(
+      request: request, placement: placement, turn: turn,
+      candidate: providers.routes[request.route].legs[placement.leg].candidate, began: now, epoch: book.epoch)
+    lease.held = placement.hold
+    passGates(&lease, at: now, into: &actions)
+    takeUnits(&lease, at: now)
     var remaining: Money?
     if !request.accounts.isEmpty {
       book.hold(request.accounts, placement.hold)
       remaining = book.remaining(request.accounts, withBroker: isSingleTenant, at: now)
     }
-
-    request.queuedBefore = request.queued(at: now)
-    request.tries += 1
-    request.throttlesAtGrant = model >= 0 ? providers[index].models[model].signs.throttles : 0
-    request.notBefore = nil
-    leaseSerial += 1
-    let slot: Int32
-    if let free = freeLeases.popLast() {
-      slot = free
-    } else {
-      slot = Int32(leases.count)
-      leases.append(nil)
-    }
-    let id = LeaseID(rawValue: leaseSerial << 24 | UInt64(slot))
-    locations[request.ticket.id] = ~slot
-    leaseCount += 1
+    lease.counted = providers.counted(at: providers.holder(of: placement), of: index)
+    let id = leases.insert(lease)
     actions.append(
       .grant(
         Grant(
-          request: request.ticket.id, lease: id, provider: providers[index].policy.id, key: key, attempt: request.tries,
+          request: request.ticket.id, lease: id, provider: providers[index].policy.id,
+          key: placement.key.map { providers[index].keys[$0].policy.id }, attempt: request.tries,
           queued: request.queuedBefore, reservedInput: placement.input, reservedOutput: placement.output,
           held: placement.cost.map { Money(nanodollars: $0) }, budgetRemaining: remaining)))
-    leasesBegan += Int128(now.nanoseconds)
-    leases[Int(slot)] = Lease(
-      id: id, request: request, placement: placement, takenFromProvider: taken, takenFromModel: fromModel,
-      takenFromKey: fromKey, takenFromTenant: fromTenant, turn: turn,
-      candidate: routes.routes[Int(request.route)].legs[placement.leg].candidate, keySerial: keySerial,
-      began: now, breakerGeneration: breakerGeneration,
-      gateGeneration: gateGeneration, keyGeneration: keyGeneration, held: placement.hold, epoch: book.epoch,
-      modelBreakerGeneration: modelBreakerGeneration, modelGateGeneration: modelGateGeneration,
-      keyModelGeneration: keyModelGeneration, counted: counted(at: holder(of: placement), index))
+  }
+
+  /// Breakers, gates and the key let the call pass; it remembers by which of their generations.
+  private mutating func passGates(_ lease: inout Lease, at now: Instant, into actions: inout ActionList) {
+    let index = lease.placement.provider
+    func tell(_ change: String?, model: String?) {
+      guard let change else { return }
+      actions.append(
+        .note(
+          .breakerChanged(providers[index].policy.id, model: model, state: change, reason: "recovery time over")))
+    }
+    let passed = providers[index].breaker.pass(at: now)
+    lease.breakerGeneration = passed.generation
+    tell(passed.change, model: nil)
+    if let model = lease.placement.model {
+      if let passed = providers[index].models[model].breaker?.pass(at: now) {
+        lease.modelBreakerGeneration = passed.generation
+        tell(passed.change, model: providers[index].models[model].pattern.pattern)
+      }
+      lease.modelGateGeneration = providers[index].models[model].gate.pass(at: now)
+      if let key = lease.placement.key {
+        lease.keyModelGeneration = providers[index].models[model].keyGates[key]?.pass(at: now) ?? 0
+      }
+    }
+    lease.gateGeneration = providers[index].gate.pass(at: now)
+    if let key = lease.placement.key {
+      lease.keySerial = providers[index].keys[key].serial
+      lease.keyGeneration = providers[index].keys[key].health.pass(at: now)
+    }
+  }
+
+  private mutating func takeUnits(_ lease: inout Lease, at now: Instant) {
+    let placement = lease.placement
+    let (index, band) = (placement.provider, lease.request.band)
+    lease.takenFromProvider = providers[index].capacity.take(placement.units, band: band, at: now)
+    if let model = placement.model {
+      lease.takenFromModel = providers[index].models[model].capacity.take(placement.units, band: band, at: now)
+    }
+    if let key = placement.key {
+      lease.takenFromKey = providers[index].keys[key].capacity.take(placement.units, band: band, at: now)
+    }
+    lease.takenFromTenant = tenants[lease.request.tenant].capacity.take(
+      Units(1, input: placement.input, output: placement.output), band: band, at: now)
   }
 }

@@ -7,7 +7,7 @@
 extension Admission {
   mutating func restore(_ attempts: [PastAttempt], at now: Instant) {
     let past = attempts.sorted { $0.age != $1.age ? $0.age > $1.age : $0.request < $1.request }
-    for index in providers.indices where !providers[index].isRetired {
+    for index in providers.inForce {
       let id = providers[index].policy.id
       let calls = past.filter { $0.provider == id }
       guard !calls.isEmpty else { continue }
@@ -18,22 +18,20 @@ extension Admission {
       }
       let all = calls.map { (age: $0.age, units: units($0)) }
       providers[index].capacity.restore(all, at: now)
-      for model in providers[index].modelOrder.map({ Int($0) }) {
+      for model in providers[index].modelOrder {
         // A call counts against the first limit that matches its model.
         let own = calls.filter { call in
-          providers[index].modelOrder.first {
-            providers[index].models[Int($0)].matches(call.model)
-          }.map { Int($0) } == model
+          providers[index].modelOrder.first { providers[index].models[$0].matches(call.model) } == model
         }
         providers[index].models[model].capacity.restore(own.map { (age: $0.age, units: units($0)) }, at: now)
       }
-      for key in providers[index].keyOrder.map({ Int($0) }) {
+      for key in providers[index].keyOrder {
         let own = calls.filter { $0.key == providers[index].keys[key].policy.id }
         providers[index].keys[key].capacity.restore(own.map { (age: $0.age, units: units($0)) }, at: now)
       }
     }
     for tenant in Set(past.map(\.tenant)).sorted(by: { $0.name < $1.name }) {
-      let number = Int(tenantNumber(for: tenant, at: now))
+      let number = tenantIndex(of: tenant, at: now)
       let own = past.filter { $0.tenant == tenant }.map { call in
         (age: call.age, units: Units(1, input: call.usage.inputTokens, output: call.usage.outputTokens))
       }
@@ -104,7 +102,7 @@ extension Admission {
     func take(_ capacity: inout Capacity, _ used: Used) {
       capacity.useInDay(requests: used.requests, tokens: used.tokens, at: now)
     }
-    for index in providers.indices where !providers[index].isRetired {
+    for index in providers.inForce {
       let id = providers[index].policy.id
       let own = sums.filter { $0.provider == id }
       guard !own.isEmpty else { continue }
@@ -116,19 +114,19 @@ extension Admission {
       take(&providers[index].capacity, used(own, tokens))
       // A call counts against the first limit that matches its model.
       let places = own.map { sum in
-        providers[index].modelOrder.first { providers[index].models[Int($0)].matches(sum.model) }
+        providers[index].modelOrder.first { providers[index].models[$0].matches(sum.model) }
       }
       for model in providers[index].modelOrder {
         let its = zip(own, places).filter { $0.1 == model }.map(\.0)
-        take(&providers[index].models[Int(model)].capacity, used(its, tokens))
+        take(&providers[index].models[model].capacity, used(its, tokens))
       }
-      for key in providers[index].keyOrder.map({ Int($0) }) {
+      for key in providers[index].keyOrder {
         let its = own.filter { $0.key == providers[index].keys[key].policy.id }
         take(&providers[index].keys[key].capacity, used(its, tokens))
       }
     }
     for tenant in Set(sums.map(\.tenant)).sorted(by: { $0.name < $1.name }) {
-      let number = Int(tenantNumber(for: tenant, at: now))
+      let number = tenantIndex(of: tenant, at: now)
       let own = sums.filter { $0.tenant == tenant }
       take(&tenants[number].capacity, used(own) { Int64($0.usage.inputTokens) + Int64($0.usage.outputTokens) })
     }

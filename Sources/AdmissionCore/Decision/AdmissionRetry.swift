@@ -3,9 +3,9 @@
 extension Admission {
   // MARK: Hope
 
-  /// True where no candidate can become usable before the request's deadline.
-  func isHopeless(_ request: Request, at now: Instant) -> Bool {
-    routes.routes[Int(request.route)].legs.allSatisfy { leg in
+  /// Rule 9: true where no candidate can become usable before the request's deadline.
+  func cannotRecoverInTime(_ request: Request, at now: Instant) -> Bool {
+    providers.routes[request.route].legs.allSatisfy { leg in
       let latest = min(request.deadline, lastStart(at: leg.provider, of: request))
       guard let from = usableFrom(leg, at: now) else { return drainEnd != .distantFuture && now > latest }
       return from > latest
@@ -14,27 +14,26 @@ extension Admission {
 
   /// The earliest instant at which health lets a call to this leg; nil where it may be any time.
   func usableFrom(_ leg: Route.Leg, at now: Instant) -> Instant? {
-    let index = Int(leg.provider)
+    let index = leg.provider
     if leg.hasNoKey { return .distantFuture }
     var from: Instant?
-    if let hope = providers[index].breaker.hopeBegins(at: now) {
+    if let hope = providers[index].breaker.earliestRecovery(at: now) {
       if providers[index].policy.breaker.whenOpen == .reject { return .distantFuture }
       from = hope
     }
-    if let hope = providers[index].gate.hopeBegins(at: now) { from = max(from ?? hope, hope) }
-    if leg.model >= 0 {
-      let model = Int(leg.model)
-      if let hope = providers[index].models[model].breaker?.hopeBegins(at: now) {
+    if let hope = providers[index].gate.earliestRecovery(at: now) { from = max(from ?? hope, hope) }
+    if let model = leg.model {
+      if let hope = providers[index].models[model].breaker?.earliestRecovery(at: now) {
         if providers[index].models[model].breaker?.policy.whenOpen == .reject { return .distantFuture }
         from = max(from ?? hope, hope)
       }
-      if let hope = providers[index].models[model].gate.hopeBegins(at: now) { from = max(from ?? hope, hope) }
+      if let hope = providers[index].models[model].gate.earliestRecovery(at: now) { from = max(from ?? hope, hope) }
     }
     if !leg.keys.isEmpty {
       var earliest: Instant? = .distantFuture
       for key in leg.keys {
-        let own = leg.model >= 0 ? providers[index].models[Int(leg.model)].keyGates[key]?.hopeBegins(at: now) : nil
-        guard let hope = latest(providers[index].keys[Int(key)].health.hopeBegins(at: now), own) else {
+        let own = leg.model.flatMap { providers[index].models[$0].keyGates[key]?.earliestRecovery(at: now) }
+        guard let hope = latest(providers[index].keys[key].health.earliestRecovery(at: now), own) else {
           earliest = nil
           break
         }
@@ -51,23 +50,24 @@ extension Admission {
   }
 
   /// Rejects those that wait for what cannot come in time.
-  mutating func sweepHopeless(at now: Instant, into actions: inout ActionList) {
-    guard waitingCount > 0 else { return }
+  mutating func rejectUnservable(at now: Instant, into actions: inout ActionList) {
+    guard !waiting.isEmpty else { return }
     // Whole routes first: most have a leg that may be used any time.
-    let mayWait = routes.routes.map {
-      drainEnd == .distantFuture && $0.legs.contains { usableFrom($0, at: now) == nil }
+    var mayWait = Column<Route, Bool>(false)
+    var isRefused = Column<Route, Bool>(false)
+    for route in providers.routes.indices {
+      let legs = providers.routes[route].legs
+      mayWait[route] = drainEnd == .distantFuture && legs.contains { usableFrom($0, at: now) == nil }
+      isRefused[route] = refusedKey(legs, at: now) != nil
     }
-    let isRefused = routes.routes.map { refusedKey($0.legs, at: now) != nil }
-    let gone = waiting.compactMap { request -> RequestID? in
-      guard let request else { return nil }
-      let route = Int(request.route)
-      if isRefused[route] || !mayWait[route] && isHopeless(request, at: now) { return request.ticket.id }
-      guard !request.refusedKeys.isEmpty else { return nil }
-      return refusedKey(routes.routes[route].legs, refusing: request.refusedKeys, at: now) == nil
-        ? nil : request.ticket.id
+    let gone = waiting.inOrder.filter { index in
+      let request = waiting[index]
+      if isRefused[request.route] || !mayWait[request.route] && cannotRecoverInTime(request, at: now) { return true }
+      guard !request.refusedKeys.isEmpty else { return false }
+      return refusedKey(providers.routes[request.route].legs, refusing: request.refusedKeys, at: now) != nil
     }
-    for id in gone {
-      if let slot = locations[id], slot >= 0 { evict(slot, outcome: .rejectedNoCapacity, at: now, into: &actions) }
+    for id in gone.map({ waiting[$0].ticket.id }) {
+      if let index = waiting.index(of: id) { evict(index, outcome: .rejectedNoCapacity, at: now, into: &actions) }
     }
   }
 
@@ -97,17 +97,17 @@ extension Admission {
       request.candidatesAnew = nil
     }
     guard settlement.mayGoAgain, !settlement.answerBegan, !request.isCancelled, now < request.deadline,
-      let known = route(of: request.ticket)
+      let known = providers.route(of: request.ticket)
     else { return false }
     request.route = known.route
-    let retry = providers[Int(lease.placement.provider)].policy.retry
-    let legs = routes.routes[Int(request.route)].legs
+    let retry = providers[lease.placement.provider].policy.retry
+    let legs = providers.routes[request.route].legs
     switch settlement.verdict {
     case .success, .clientLeft, .truncated:
       return false
     case .throttled:
       // Costs no attempt: it waits out the closure.
-      let model = legs.first { $0.provider == lease.placement.provider }?.model ?? -1
+      let model = legs.first { $0.provider == lease.placement.provider }?.model
       // The provider lets others in, and this one not: it is about this call.
       guard refusalsAfterOneMore(&request, at: lease.placement.provider, model) < Self.mostRefusals else {
         return false
@@ -115,7 +115,7 @@ extension Admission {
       if Self.standsAlone(request) {
         var told: Span?
         if case .throttled(let retryAfter, _) = settlement.verdict { told = retryAfter }
-        let until = now + wait(Int(lease.placement.provider), told, closings: request.tries - 1)
+        let until = now + wait(lease.placement.provider, told, closings: request.tries - 1)
         guard until < request.deadline else { return false }
         request.notBefore = until
       } else if let until = heldBackUntil(request.route, at: now) {
@@ -125,7 +125,7 @@ extension Admission {
     case .keyRefused, .quotaExhausted, .modelRefused:
       // Only another key or another provider can help. A provider without keys of ours refused the client's own: that answer
       // is the client's, and asking again at once would never end.
-      guard lease.placement.key >= 0 else { return false }
+      guard lease.placement.key != nil else { return false }
       request.refusedKeys.append(lease.keySerial)
       guard legs.contains(where: { isServiceable($0, request, after: lease.placement.provider, at: now) }) else {
         return false
@@ -140,7 +140,7 @@ extension Admission {
         if let candidate { request.fail(at: candidate) }
         if let retryAfter { floor = now + Self.bounded(retryAfter) }
         // Away for one key: where each has a quota of its own, another may find it there.
-        if isAway, isAboutOthers(lease), providers[Int(lease.placement.provider)].policy.quota == .perKey,
+        if isAway, isAboutOthers(lease), providers[lease.placement.provider].policy.quota == .perKey,
           let leg = legs.first(where: { $0.candidate == lease.candidate }), leg.keys.count > 1
         {
           floor = min(floor, usableFrom(leg, at: now) ?? now)
@@ -150,8 +150,8 @@ extension Admission {
       if !other || !isProviders {
         // The same provider again: within its budget, after a wait of anything up to the backoff.
         guard
-          isCounted(settlement, Int(lease.placement.provider))
-            || providers[Int(lease.placement.provider)].retries.withdraw(at: now)
+          isCounted(settlement, lease.placement.provider)
+            || providers[lease.placement.provider].retries.withdraw(at: now)
         else { return false }
       }
       let doublings = Int64(min(request.spentAttempts - 1, 30))
@@ -166,11 +166,11 @@ extension Admission {
       }
     }
     request.deadline = min(request.deadline, lastStart(of: request))
-    guard now < request.deadline, !isHopeless(request, at: now) else { return false }
+    guard now < request.deadline, !cannotRecoverInTime(request, at: now) else { return false }
     request.queuedSince = now
     request.lastNoted = nil
     let slot = store(request)
-    if request.notBefore == nil { enterLane(slot, isRetry: true) }
+    if request.notBefore == nil { enterLane(slot, isRetry: true, at: now) }
     schedule(slot, at: now, into: &actions)
     needsPass = true
     actions.append(
@@ -184,19 +184,21 @@ extension Admission {
   }
 
   /// Counts that the request was told to slow down by a provider for a model. Returns how often it was so by what tells of this call.
-  private mutating func refusalsAfterOneMore(_ request: inout Request, at provider: Int32, _ model: Int32) -> UInt8 {
-    let signs = model >= 0 ? providers[Int(provider)].models[Int(model)].signs : RefusalSigns()
+  private mutating func refusalsAfterOneMore(_ request: inout Request, at provider: ProviderIndex, _ model: ModelIndex?)
+    -> UInt8
+  {
+    let signs = model.map { providers[provider].models[$0].signs } ?? RefusalSigns()
     if let known = request.refusals.firstIndex(where: { $0.provider == provider && $0.model == model }) {
       if signs.areAboutTheCall(since: request.refusals[known]) { request.refusals[known].count += 1 }
-      request.refusals[known].sentBefore = leaseSerial
+      request.refusals[known].sentBefore = leases.lastSerial
       request.refusals[known].throttles = request.throttlesAtGrant
       return request.refusals[known].count
     }
     // Its own is no sign of the others'.
     request.refusals.append(
       CallRefusals(
-        provider: provider, model: model, sentBefore: leaseSerial, throttles: request.throttlesAtGrant &+ 1))
-    if model >= 0 { providers[Int(provider)].models[Int(model)].signs.throttles &+= 1 }
+        provider: provider, model: model, sentBefore: leases.lastSerial, throttles: request.throttlesAtGrant &+ 1))
+    if let model { providers[provider].models[model].signs.throttles &+= 1 }
     return 1
   }
 
@@ -212,19 +214,17 @@ extension Admission {
 
   /// True where the leg has a key (or needs none) that is not out of service for longer.
   private func isServiceable(
-    _ leg: Route.Leg, _ request: Request, after refuser: Int32, at now: Instant
+    _ leg: Route.Leg, _ request: Request, after refuser: ProviderIndex, at now: Instant
   ) -> Bool {
-    if leg.hasNoKey || providers[Int(leg.provider)].breaker.hopeBegins(at: now) != nil { return false }
-    if leg.model >= 0,
-      providers[Int(leg.provider)].models[Int(leg.model)].breaker?.hopeBegins(at: now) != nil
-    {
+    if leg.hasNoKey || providers[leg.provider].breaker.earliestRecovery(at: now) != nil { return false }
+    if let model = leg.model, providers[leg.provider].models[model].breaker?.earliestRecovery(at: now) != nil {
       return false
     }
     // A provider without keys of ours takes the client's own credential, or none: what the refuser said is not about it.
     if leg.keys.isEmpty { return leg.provider != refuser }
     return leg.keys.contains {
-      !providers[Int(leg.provider)].keys[Int($0)].health.isOut
-        && !request.hasBeenRefused(by: providers[Int(leg.provider)].keys[Int($0)].serial)
+      !providers[leg.provider].keys[$0].health.isOut
+        && !request.hasBeenRefused(by: providers[leg.provider].keys[$0].serial)
     }
   }
 }

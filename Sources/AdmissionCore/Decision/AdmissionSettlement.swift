@@ -1,75 +1,58 @@
 // The end of an attempt: what was taken goes back, what was charged is charged, and the request is concluded.
 
-extension LeaseID {
-  /// Its number in order of grants; the rest is its slot.
-  var serial: UInt64 { rawValue >> 24 }
-}
-
 extension Admission {
-  func lease(_ id: LeaseID) -> Int? {
-    let slot = Int(id.rawValue & 0xFF_FFFF)
-    guard slot < leases.count, leases[slot]?.id == id else { return nil }
-    return slot
-  }
-
   mutating func trueUp(_ id: LeaseID, _ progress: Progress, at now: Instant, into actions: inout ActionList) {
-    guard let slot = lease(id), let lease = leases[slot] else { return }
+    guard let slot = leases.index(of: id) else { return }
+    let lease = leases[slot]
     if !lease.isAnswering {
-      leases[slot]?.isAnswering = true
+      leases[slot].isAnswering = true
       answerBegan(lease, isOver: false, at: now, into: &actions)
     }
     let placement = lease.placement
     let input = max(placement.input, progress.inputTokens ?? 0)
     let produced = Units(0, input: input, output: progress.outputTokens)
-    let index = Int(placement.provider)
+    let index = placement.provider
     // What was charged in full at the start does not grow while it streams.
     let chargedInFull = chargesInFull(lease)
     let floor = chargedInFull ? Units(0, input.value, 0, 0) : produced
-    leases[slot]?.takenFromProvider = providers[index].capacity.trueUp(
+    leases[slot].takenFromProvider = providers[index].capacity.trueUp(
       taken: lease.takenFromProvider, floor: floor, at: now)
-    if placement.model >= 0 {
-      leases[slot]?.takenFromModel = providers[index].models[Int(placement.model)].capacity.trueUp(
+    if let model = placement.model {
+      leases[slot].takenFromModel = providers[index].models[model].capacity.trueUp(
         taken: lease.takenFromModel, floor: floor, at: now)
     }
-    if placement.key >= 0 {
-      leases[slot]?.takenFromKey = providers[index].keys[Int(placement.key)].capacity.trueUp(
+    if let key = placement.key {
+      leases[slot].takenFromKey = providers[index].keys[key].capacity.trueUp(
         taken: lease.takenFromKey, floor: floor, at: now)
     }
-    let tenant = Int(lease.request.tenant)
-    leases[slot]?.takenFromTenant = tenants[tenant].capacity.trueUp(
+    let tenant = lease.request.tenant
+    leases[slot].takenFromTenant = tenants[tenant].capacity.trueUp(
       taken: lease.takenFromTenant, floor: produced, at: now)
     raiseHold(slot, lease, input: input, output: progress.outputTokens)
   }
 
   /// True where the provider charged the client's cap at the start, and so knows the price of the whole call.
   private func chargesInFull(_ lease: Lease) -> Bool {
-    providers[Int(lease.placement.provider)].policy.admissionTokens == .maxTokens
+    providers[lease.placement.provider].policy.admissionTokens == .maxTokens
       && lease.request.ticket.producesOutput && lease.request.ticket.outputCap != nil
   }
 
   mutating func settle(
     _ id: LeaseID, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
-    guard let slot = lease(id), let lease = leases[slot].take() else { return }
-    freeLeases.append(Int32(slot))
-    leaseCount -= 1
-    leasesBegan -= Int128(lease.began.nanoseconds)
-    if leaseCount == 0, leases.count > 1024 {
-      leases = []
-      freeLeases = []
-    }
+    guard let index = leases.index(of: id), let lease = leases.remove(index) else { return }
     release(lease, settlement, at: now)
     if settlement.verdict == .success {
-      providers[Int(lease.placement.provider)].durations.learn(now - lease.began, model: lease.request.model)
+      providers[lease.placement.provider].durations.learn(now - lease.began, model: lease.request.model)
     }
     postCost(of: lease, settlement, at: now, into: &actions)
     learn(from: lease, settlement, at: now, into: &actions)
     let isRequeued = requeue(lease, settlement, at: now, into: &actions)
-    if let cause = settlement.cause { providers[Int(lease.placement.provider)].lastCause = cause }
+    if let cause = settlement.cause { providers[lease.placement.provider].lastCause = cause }
     if !isRequeued {
       conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
     }
-    if waitingCount > 0 {
+    if !waiting.isEmpty {
       needsPass = true
       // A success has said already what it opened.
       if settlement.verdict != .success { reviewHeldBack(at: now, into: &actions) }
@@ -81,10 +64,10 @@ extension Admission {
 
   private mutating func release(_ lease: Lease, _ settlement: Settlement, at now: Instant) {
     let placement = lease.placement
-    let index = Int(placement.provider)
+    let index = placement.provider
     let band = lease.request.band
     let lag = settlement.wasSent ? providers[index].policy.settleLag : .zero
-    if lag > .zero { lagEnd = min(lagEnd, now + lag) }
+    if lag > .zero { providers.lag(at: index, until: now + lag) }
     let usage = settlement.usage ?? Usage()
     let all = Units(settlement.wasSent ? 1 : 0, input: usage.inputTokens, output: usage.outputTokens)
     let actual = counted(usage, wasSent: settlement.wasSent, at: index)
@@ -105,29 +88,28 @@ extension Admission {
     }
     providers[index].capacity.settle(
       taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), band: band, lag: lag, at: now)
-    if placement.model >= 0 {
-      providers[index].models[Int(placement.model)].capacity.settle(
+    if let model = placement.model {
+      providers[index].models[model].capacity.settle(
         taken: lease.takenFromModel, actual: charge(lease.takenFromModel), band: band, lag: lag, at: now)
     }
-    if placement.key >= 0 {
-      providers[index].keys[Int(placement.key)].capacity.settle(
+    if let key = placement.key {
+      providers[index].keys[key].capacity.settle(
         taken: lease.takenFromKey, actual: charge(lease.takenFromKey), band: band, lag: lag, at: now)
     }
     let tenant = lease.request.tenant
-    tenants[Int(tenant)].capacity.settle(
+    tenants[tenant].capacity.settle(
       taken: lease.takenFromTenant, actual: TakenUnits(all), band: band, lag: .zero, at: now)
-    if tenants[Int(tenant)].parking != nil { unpark(tenant) }
+    if tenants[tenant].parking != nil { unpark(tenant) }
     if let turn = lease.turn {
       let real = (usage.inputTokens + usage.outputTokens).value
-      fair[band].settle(turn.share, real: real)
+      waiting.settle(turn.share, band: band, real: real)
       scheduler.settle(turn.credit, real: real)
-      closeForgottenLanes(band)
     }
   }
 
   /// What the provider counts of a usage. Who charges at the start neither gives back nor asks for more; who counts what
   /// is produced does not count what was read from its cache.
-  func counted(_ usage: Usage, wasSent: Bool, at provider: Int) -> Units {
+  func counted(_ usage: Usage, wasSent: Bool, at provider: ProviderIndex) -> Units {
     let isProduced = providers[provider].policy.admissionTokens == .produced
     let cached = isProduced ? usage.cacheReadTokens : 0
     let input = usage.inputTokens - cached
@@ -137,7 +119,7 @@ extension Admission {
   /// What the provider has charged for a call that is over, as far as it can be known.
   func charged(_ lease: Lease, _ settlement: Settlement) -> Units {
     guard let usage = settlement.usage, !chargesInFull(lease) else { return lease.placement.units }
-    return counted(usage, wasSent: true, at: Int(lease.placement.provider))
+    return counted(usage, wasSent: true, at: lease.placement.provider)
   }
 
   private func outcome(of settlement: Settlement, isCancelled: Bool) -> Outcome {
@@ -153,7 +135,6 @@ extension Admission {
   }
 
   mutating func conclude(_ request: Request, _ outcome: Outcome, at now: Instant, into actions: inout ActionList) {
-    locations[request.ticket.id] = nil
     book.leave(request.accounts)
     actions.append(
       .conclude(

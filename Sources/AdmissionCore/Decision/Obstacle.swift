@@ -12,11 +12,11 @@ struct Obstacle: Equatable, Sendable {
   enum AtKeys: UInt8, Sendable { case no, shut, short }
 
   var kind: Kind
-  var provider: Int32 = -1
-  var model: Int32 = -1
+  var provider: ProviderIndex?
+  var model: ModelIndex?
   var dimension: Dimension = .requests
   /// Of a budget.
-  var account: Int32 = -1
+  var account: AccountIndex?
   var atKeys = AtKeys.no
 }
 
@@ -26,8 +26,8 @@ struct BandStanding: Sendable {
     /// At a provider's limits, which all share: whatever others get, these heads wait for.
     case inLine
     /// At one model's limits, or at their tenant's.
-    case atModel(provider: Int32, model: Int32)
-    case atTenant(Int32)
+    case atModel(provider: ProviderIndex, model: ModelIndex)
+    case atTenant(TenantIndex)
     /// Everything is closed to them.
     case shut
   }
@@ -45,10 +45,10 @@ struct BandStanding: Sendable {
   }
 
   /// True where a grant takes nothing that these heads could have had.
-  func isBeside(provider: Int32, model: Int32, tenant: Int32) -> Bool {
+  func isBeside(provider: ProviderIndex, model: ModelIndex?, tenant: TenantIndex) -> Bool {
     switch place {
     case .inLine: false
-    case .atModel: place != .atModel(provider: provider, model: model)
+    case .atModel(let own, let limits): own != provider || limits != model
     case .atTenant(let own): own != tenant
     case .shut: true
     }
@@ -67,9 +67,9 @@ struct Shortage: Sendable {
 struct Placement: Sendable {
   /// Index into the route's legs.
   var leg: Int
-  var provider: Int32
-  var model: Int32
-  var key: Int32
+  var provider: ProviderIndex
+  var model: ModelIndex?
+  var key: KeyIndex?
   var units: Units
   var input: TokenCount
   var output: TokenCount

@@ -4,105 +4,142 @@
 // Many model names share a route, because a route only says which providers, model limits and keys apply. The cache by
 // model name is bounded, since clients choose the names.
 
+/// A way to providers that many models share: requests of one route wait for the same things.
+struct Route: Hashable, SlotElement {
+  struct Leg: Hashable, Sendable {
+    var provider: ProviderIndex
+    /// The entry of `model_limits` that applies; nil where none does.
+    var model: ModelIndex?
+    /// The keys that may serve this model; empty where the provider has none.
+    var keys: [KeyIndex]
+    /// True where the provider has keys, but none for this model.
+    var hasNoKey: Bool
+    /// Index into the ticket's candidates.
+    var candidate: Int
+  }
+  var legs: [Leg]
+}
+
+typealias RouteIndex = Slots<Route>.Index
+
 struct RouteTable: Sendable {
+  /// Whither a model's calls go, and the number by which learners know it.
+  struct Known: Equatable, Sendable {
+    var route: RouteIndex
+    var model: ModelNumber
+  }
   private struct Entry: Sendable {
     var candidates: [ProviderID]
-    var route: Int32
-    var model: Int32
-    var next: Int32
+    var known: Known
+  }
+  /// Whose a number is, and whether a call of it has ended well: one that never taught anything makes room for another name.
+  private struct Owner: Sendable {
+    var model: String?
+    var hasTaught = false
   }
 
-  private(set) var routes: [Route] = []
-  private var numbers: [Route: Int32] = [:]
-  private var entries: [Entry] = []
-  private var firstEntry: [String: Int32] = [:]
-  /// Numbers for the predictors; 0 is every model beyond those.
-  private var modelNumbers: [String: Int32] = [:]
-  /// Whose a number is, and whether a call of it has ended well: one that never taught anything makes room for another name.
-  private var owners: [(model: String?, hasTaught: Bool)] = []
+  private var routes = Slots<Route>()
+  private var numbers: [Route: RouteIndex] = [:]
+  /// The routes that have a leg at a provider.
+  private var byProvider = Column<ProviderState, [RouteIndex]>([])
+  /// By model: one entry for each list of candidates.
+  private var entries: [String: [Entry]] = [:]
+  private var entryCount = 0
+  /// Numbers for the predictors.
+  private var modelNumbers: [String: ModelNumber] = [:]
+  /// Of number 1, 2, ...
+  private var owners: [Owner] = []
   /// Clients invent names freely where a route takes all: those have numbers of their own, the first ones.
   static let unlistedNumbers = OutputPredictor.models / 4
 
   static let cacheLimit = 4096
 
-  func cached(model: String, candidates: [Candidate]) -> (route: Int32, model: Int32)? {
-    var index = firstEntry[model] ?? -1
-    search: while index >= 0 {
-      let entry = entries[Int(index)]
-      index = entry.next
-      guard entry.candidates.count == candidates.count else { continue }
+  /// The route's legs; none where it has been forgotten.
+  subscript(route: RouteIndex) -> Route {
+    _read { yield routes[route] }
+  }
+
+  var count: Int { routes.count }
+  /// All routes that are known, in the order in which they came up.
+  var indices: SlotIndices<Route> { routes.indices }
+
+  /// The routes that lead to a provider, in the order in which they came up.
+  func leading(to provider: ProviderIndex) -> [RouteIndex] { byProvider[provider] }
+
+  func cached(model: String, candidates: [Candidate]) -> Known? {
+    guard let known = entries[model] else { return nil }
+    search: for entry in known where entry.candidates.count == candidates.count {
       for position in candidates.indices where entry.candidates[position] != candidates[position].provider {
         continue search
       }
-      return (entry.route, entry.model)
+      return entry.known
     }
     return nil
   }
 
   /// Remembers how this model and these candidates are routed, and returns the route's and the model's number.
   /// - Parameter isListed: true where the policy has a price or a limit for the model.
-  mutating func add(
-    _ route: Route, model: String, candidates: [Candidate], isListed: Bool
-  ) -> (route: Int32, model: Int32) {
+  mutating func add(_ route: Route, model: String, candidates: [Candidate], isListed: Bool) -> Known {
     let number = number(of: route)
-    if entries.count >= Self.cacheLimit {
-      entries = []
-      firstEntry = [:]
-    }
-    let modelNumber = modelNumbers[model] ?? assignNumber(to: model, isListed: isListed)
-    entries.append(
-      Entry(
-        candidates: candidates.map(\.provider), route: number, model: modelNumber, next: firstEntry[model] ?? -1))
-    firstEntry[model] = Int32(entries.count - 1)
-    return (number, modelNumber)
+    if entryCount >= Self.cacheLimit { forgetEntries() }
+    let known = Known(route: number, model: modelNumbers[model] ?? assignNumber(to: model, isListed: isListed))
+    // The newest first.
+    entries[model, default: []].insert(Entry(candidates: candidates.map(\.provider), known: known), at: 0)
+    entryCount += 1
+    return known
+  }
+
+  private mutating func forgetEntries() {
+    entries = [:]
+    entryCount = 0
   }
 
   /// The route's number, for no model.
-  mutating func number(of route: Route) -> Int32 {
+  mutating func number(of route: Route) -> RouteIndex {
     if let known = numbers[route] { return known }
-    let number = Int32(routes.count)
-    routes.append(route)
+    let number = routes.insert(route)
     numbers[route] = number
+    for leg in route.legs where byProvider[leg.provider].last != number { byProvider[leg.provider].append(number) }
     return number
   }
 
-  /// The first number that nobody has, or whose owner never taught its predictor anything; 0 where all are taken.
-  private mutating func assignNumber(to model: String, isListed: Bool) -> Int32 {
-    if owners.isEmpty { owners = Array(repeating: (nil, false), count: OutputPredictor.models) }
+  /// The first number that nobody has, or whose owner never taught its predictor anything; the shared one where all are taken.
+  private mutating func assignNumber(to model: String, isListed: Bool) -> ModelNumber {
+    if owners.isEmpty { owners = Array(repeating: Owner(), count: OutputPredictor.models) }
     let own = isListed ? Self.unlistedNumbers..<owners.count : 0..<Self.unlistedNumbers
     guard let index = own.first(where: { owners[$0].model == nil }) ?? own.first(where: { !owners[$0].hasTaught })
     else {
-      return 0
+      return .shared
     }
     if let former = owners[index].model {
       modelNumbers[former] = nil
       // What was cached with the number of before is looked up anew.
-      entries = []
-      firstEntry = [:]
+      forgetEntries()
     }
-    owners[index] = (model, false)
-    modelNumbers[model] = Int32(index + 1)
-    return Int32(index + 1)
-  }
-
-  /// A call of the model with this number has ended, and its provider told what it used.
-  mutating func taught(_ number: Int32) {
-    guard number > 0, Int(number) <= owners.count else { return }
-    owners[Int(number) - 1].hasTaught = true
-  }
-
-  /// The number of a model of which something is known already; 0 where there is no room for it.
-  mutating func numberOfKnown(_ model: String, isListed: Bool) -> Int32 {
-    if let known = modelNumbers[model] { return known }
-    let number = assignNumber(to: model, isListed: isListed)
-    if number > 0 { taught(number) }
+    owners[index] = Owner(model: model)
+    let number = ModelNumber(index + 1)
+    modelNumbers[model] = number
     return number
   }
 
-  static func isListed(_ number: Int32) -> Bool { number > unlistedNumbers }
+  /// A call of the model with this number has ended, and its provider told what it used.
+  mutating func taught(_ number: ModelNumber) {
+    guard number != .shared, number.position <= owners.count else { return }
+    owners[number.position - 1].hasTaught = true
+  }
+
+  /// The number of a model of which something is known already; the shared one where there is no room for it.
+  mutating func numberOfKnown(_ model: String, isListed: Bool) -> ModelNumber {
+    if let known = modelNumbers[model] { return known }
+    let number = assignNumber(to: model, isListed: isListed)
+    if number != .shared { taught(number) }
+    return number
+  }
+
+  static func isListed(_ number: ModelNumber) -> Bool { number.position > unlistedNumbers }
 
   /// The names of the models by their numbers.
-  var modelNames: [Int32: String] { Dictionary(modelNumbers.map { ($1, $0) }) { first, _ in first } }
+  var modelNames: [ModelNumber: String] { Dictionary(modelNumbers.map { ($1, $0) }) { first, _ in first } }
 
   /// Forgets all routes; models keep their numbers.
   mutating func removeAll() {

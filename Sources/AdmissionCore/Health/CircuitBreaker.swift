@@ -41,7 +41,7 @@ struct CircuitBreaker: Sendable {
 
   /// nil where a call may pass now; else when one may, as far as is known: `.distantFuture` while probes are out or by
   /// operator's order.
-  func closedUntil(at now: Instant) -> Instant? {
+  func blockedUntil(at now: Instant) -> Instant? {
     switch override {
     case .closed: return nil
     case .open: return .distantFuture
@@ -55,7 +55,7 @@ struct CircuitBreaker: Sendable {
   }
 
   /// The earliest instant at which waiting may end; nil where it may end any time.
-  func hopeBegins(at now: Instant) -> Instant? {
+  func earliestRecovery(at now: Instant) -> Instant? {
     if override == .open { return .distantFuture }
     if override == .none, case .open(let until) = state, until > now { return until }
     return nil

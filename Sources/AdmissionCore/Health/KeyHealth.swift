@@ -53,18 +53,18 @@ struct KeyHealth: Sendable {
 
   /// nil where the key may be used now; else when it may, as far as is known.
   func unusableUntil(at now: Instant) -> Instant? {
-    trouble == .byOperator ? .distantFuture : gate.closedUntil(at: now)
+    trouble == .byOperator ? .distantFuture : gate.blockedUntil(at: now)
   }
 
-  func hopeBegins(at now: Instant) -> Instant? {
-    trouble == .byOperator ? .distantFuture : gate.hopeBegins(at: now)
+  func earliestRecovery(at now: Instant) -> Instant? {
+    trouble == .byOperator ? .distantFuture : gate.earliestRecovery(at: now)
   }
 
   /// True for a key that waiting a little will not bring back.
   var isOut: Bool { trouble == .refused || trouble == .unpaid || trouble == .byOperator }
   /// True where the provider has put it out, and no call may try it now.
   func isRefused(at now: Instant) -> Bool {
-    (trouble == .refused || trouble == .unpaid) && gate.closedUntil(at: now) != nil
+    (trouble == .refused || trouble == .unpaid) && gate.blockedUntil(at: now) != nil
   }
   /// True where other keys are to be preferred.
   func isDoubted(at now: Instant) -> Bool {
@@ -236,7 +236,7 @@ struct KeyHealth: Sendable {
   }
   func until(at now: Instant) -> Instant? {
     if trouble == .none, let doubt, doubt.isUnpaid, isDoubted(at: now) { return doubt.since + Self.doubtLife }
-    if trouble != .byOperator, case .closed(let until) = gate.state { return until }
+    if trouble != .byOperator, case .blocked(let until) = gate.state { return until }
     return nil
   }
 }

@@ -1,4 +1,4 @@
-// A gate that a provider's "slow down" or "not before" shuts: closed until it said, then one call goes first, and its success
+// A gate that a provider's "slow down" or "not before" shuts: blocked until it said, then one call goes first, and its success
 // opens the gate.
 //
 // Promise: N waiting clients never become N probes; a result counts only for the call that was the probe (generation
@@ -6,8 +6,8 @@
 
 struct ProbeGate: Sendable {
   enum State: Equatable, Sendable {
-    case open
-    case closed(until: Instant)
+    case passing
+    case blocked(until: Instant)
     case probing
   }
   /// What the provider said when it shut the gate.
@@ -15,7 +15,7 @@ struct ProbeGate: Sendable {
     case slowDown = "told to slow down"
     case away = "unavailable, as the provider said"
   }
-  private(set) var state = State.open
+  private(set) var state = State.passing
   private(set) var generation: UInt64 = 0
   /// Closings without a success between.
   private(set) var closings = 0
@@ -24,22 +24,22 @@ struct ProbeGate: Sendable {
   init(generation: UInt64 = 0) { self.generation = generation }
 
   /// nil where a call may pass now; else when one may: `.distantFuture` while the probe is out.
-  func closedUntil(at now: Instant) -> Instant? {
+  func blockedUntil(at now: Instant) -> Instant? {
     switch state {
-    case .open: nil
-    case .closed(let until): until <= now ? nil : until
+    case .passing: nil
+    case .blocked(let until): until <= now ? nil : until
     case .probing: .distantFuture
     }
   }
 
   /// The earliest instant at which waiting may end; nil where it may end any time.
-  func hopeBegins(at now: Instant) -> Instant? {
-    if case .closed(let until) = state, until > now { until } else { nil }
+  func earliestRecovery(at now: Instant) -> Instant? {
+    if case .blocked(let until) = state, until > now { until } else { nil }
   }
 
   /// A call passes. Returns the generation that its result belongs to.
   mutating func pass(at now: Instant) -> UInt64 {
-    if case .closed(let until) = state, until <= now {
+    if case .blocked(let until) = state, until <= now {
       state = .probing
       generation += 1
     }
@@ -50,17 +50,17 @@ struct ProbeGate: Sendable {
   /// refused together.
   mutating func close(until: Instant, generation: UInt64, because reason: Reason = .slowDown) -> Bool {
     switch state {
-    case .closed(let earlier):
+    case .blocked(let earlier):
       if until > earlier { self.reason = reason }
-      state = .closed(until: max(earlier, until))
+      state = .blocked(until: max(earlier, until))
       return false
     case .probing where generation != self.generation:
       return false
-    case .open where generation != self.generation:
+    case .passing where generation != self.generation:
       // Sent before the gate last opened: an old word.
       return false
-    case .open, .probing:
-      state = .closed(until: until)
+    case .passing, .probing:
+      state = .blocked(until: until)
       self.reason = reason
       self.generation += 1
       closings += 1
@@ -73,19 +73,19 @@ struct ProbeGate: Sendable {
     guard generation == self.generation else { return false }
     closings = 0
     guard state == .probing else { return false }
-    state = .open
+    state = .passing
     self.generation += 1
     return true
   }
 
   /// The call ended without telling anything: if it was the probe, another may go.
   mutating func yield(generation: UInt64, at now: Instant) {
-    if state == .probing, generation == self.generation { state = .closed(until: now) }
+    if state == .probing, generation == self.generation { state = .blocked(until: now) }
   }
 
   /// By operator's order or because the reason has gone.
   mutating func open() {
-    state = .open
+    state = .passing
     generation += 1
     closings = 0
   }

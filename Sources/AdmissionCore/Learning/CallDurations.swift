@@ -8,8 +8,8 @@ struct CallDurations: Sendable {
   /// A new call counts for an eighth.
   private static let weight: Int64 = 8
 
-  mutating func learn(_ duration: Span, model: Int32) {
-    let index = Int(max(0, model))
+  mutating func learn(_ duration: Span, model: ModelNumber) {
+    let index = model.position
     guard index <= OutputPredictor.models else { return }
     if index >= averages.count { averages.append(contentsOf: repeatElement(0, count: index + 1 - averages.count)) }
     let lasted = max(1, duration.nanoseconds)
@@ -18,8 +18,8 @@ struct CallDurations: Sendable {
   }
 
   /// Zero where no call of the model went well yet.
-  func expected(model: Int32) -> Span {
-    let index = Int(max(0, model))
+  func expected(model: ModelNumber) -> Span {
+    let index = model.position
     return index < averages.count ? Span(nanoseconds: averages[index]) : .zero
   }
 }

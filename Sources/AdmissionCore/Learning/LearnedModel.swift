@@ -53,33 +53,3 @@ public struct LearnedModel: Sendable, Equatable {
       provider: provider, model: model, ratio: ratio, spread: spread, outputs: outputs, isListed: parts[0] == "1")
   }
 }
-
-extension Admission {
-  /// What was learned since the last time, by provider and model.
-  public mutating func takeLearned() -> [LearnedModel] {
-    var learned: [LearnedModel] = []
-    let names = routes.modelNames
-    for index in providers.indices where !providers[index].isRetired {
-      for model in providers[index].predictor.takeChanged() {
-        guard let name = names[model] else { continue }
-        let numbers = providers[index].predictor.numbers(of: model)
-        learned.append(
-          LearnedModel(
-            provider: providers[index].policy.id, model: name, ratio: numbers.ratio, spread: numbers.spread,
-            outputs: numbers.outputs, isListed: RouteTable.isListed(model)))
-      }
-    }
-    return learned
-  }
-
-  /// The newest last: where there are too many models, those are the ones that keep numbers of their own.
-  mutating func restore(_ models: [LearnedModel]) {
-    for learned in models.reversed() {
-      guard let provider = providerIndex[learned.provider] else { continue }
-      let model = routes.numberOfKnown(learned.model, isListed: learned.isListed)
-      guard model > 0 else { continue }
-      providers[Int(provider)].predictor.restore(
-        ratio: learned.ratio, spread: learned.spread, outputs: learned.outputs, model: model)
-    }
-  }
-}

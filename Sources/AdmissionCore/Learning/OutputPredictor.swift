@@ -102,8 +102,8 @@ struct OutputPredictor: Sendable {
       ratio += (sample - ratio) / 16
     }
 
-    /// What should be there beside the expectation, since the provider counts for itself: four times the usual error of a
-    /// call, and twice that of those that run; of neither more than itself.
+    /// Safety margin above the estimate, since the provider counts for itself: four times the mean error of this call, and twice that of the
+    /// running ones, each at most the tokens it covers.
     func margins(of expected: TokenCount, running: TokenCount) -> (own: TokenCount, running: TokenCount)? {
       guard spread >= 8 else { return nil }
       let error = min(spread * 1024 / max(1, ratio), 1024)
@@ -123,22 +123,22 @@ struct OutputPredictor: Sendable {
   /// Models of which something was learned since somebody asked.
   private var changed: [Bool] = []
 
-  private static func index(_ model: Int32, _ band: Int) -> Int { Int(model) * 3 + band }
+  private static func index(_ model: ModelNumber, _ band: Int) -> Int { model.position * 3 + band }
 
-  func expectedInput(_ estimate: TokenCount, model: Int32) -> TokenCount {
-    Int(model) < inputs.count ? inputs[Int(model)].apply(to: estimate) : estimate
+  func expectedInput(_ estimate: TokenCount, model: ModelNumber) -> TokenCount {
+    model.position < inputs.count ? inputs[model.position].apply(to: estimate) : estimate
   }
 
   /// - Parameter running: tokens that running calls have reserved.
   func inputMargins(
-    _ expected: TokenCount, model: Int32, running: TokenCount
+    _ expected: TokenCount, model: ModelNumber, running: TokenCount
   ) -> (own: TokenCount, running: TokenCount)? {
-    Int(model) < inputs.count ? inputs[Int(model)].margins(of: expected, running: running) : nil
+    model.position < inputs.count ? inputs[model.position].margins(of: expected, running: running) : nil
   }
 
   /// The class's own quantile; until it has one, the largest that another class of the model has: a plain guess beside
   /// learned numbers would make the classes' costs incomparable, and with them their shares.
-  func expectedOutput(model: Int32, band: Int) -> TokenCount {
+  func expectedOutput(model: ModelNumber, band: Int) -> TokenCount {
     if let own = learned(model, band) { return own }
     var largest: TokenCount?
     for other in 0..<3 where other != band {
@@ -148,20 +148,20 @@ struct OutputPredictor: Sendable {
   }
 
   /// True once enough calls of the model have ended for their outputs to be more than a guess.
-  func knows(model: Int32, band: Int) -> Bool {
+  func knows(model: ModelNumber, band: Int) -> Bool {
     learned(model, band) != nil || (0..<3).contains { learned(model, $0) != nil }
   }
 
   /// The models of which something was learned since the last time.
-  mutating func takeChanged() -> [Int32] {
-    let numbers = changed.indices.filter { changed[$0] }.map { Int32($0) }
+  mutating func takeChanged() -> [ModelNumber] {
+    let numbers = changed.indices.filter { changed[$0] }.map { ModelNumber($0) }
     changed.removeAll(keepingCapacity: true)
     return numbers
   }
 
   /// What is known of a model, to be kept.
-  func numbers(of model: Int32) -> (ratio: Int64, spread: Int64, outputs: [[UInt16]]) {
-    let input = Int(model) < inputs.count ? inputs[Int(model)] : Input()
+  func numbers(of model: ModelNumber) -> (ratio: Int64, spread: Int64, outputs: [[UInt16]]) {
+    let input = model.position < inputs.count ? inputs[model.position] : Input()
     let outputs = (0..<3).map { band in
       let index = Self.index(model, band)
       return index < self.outputs.count ? self.outputs[index]?.numbers ?? [] : []
@@ -169,9 +169,9 @@ struct OutputPredictor: Sendable {
     return (input.ratio, input.spread, outputs)
   }
 
-  mutating func restore(ratio: Int64, spread: Int64, outputs known: [[UInt16]], model: Int32) {
-    while inputs.count <= Int(model) { inputs.append(Input()) }
-    inputs[Int(model)] = Input(ratio: ratio, spread: spread)
+  mutating func restore(ratio: Int64, spread: Int64, outputs known: [[UInt16]], model: ModelNumber) {
+    while inputs.count <= model.position { inputs.append(Input()) }
+    inputs[model.position] = Input(ratio: ratio, spread: spread)
     for (band, numbers) in known.prefix(3).enumerated() {
       guard let output = Output(numbers: numbers) else { continue }
       let index = Self.index(model, band)
@@ -180,19 +180,19 @@ struct OutputPredictor: Sendable {
     }
   }
 
-  private func learned(_ model: Int32, _ band: Int) -> TokenCount? {
+  private func learned(_ model: ModelNumber, _ band: Int) -> TokenCount? {
     let index = Self.index(model, band)
     return index < outputs.count ? outputs[index]?.expectation : nil
   }
 
   /// - Parameter output: nil for a call that produces none.
   mutating func learn(
-    estimated: TokenCount, counted: TokenCount, output: TokenCount?, model: Int32, band: Int
+    estimated: TokenCount, counted: TokenCount, output: TokenCount?, model: ModelNumber, band: Int
   ) {
-    while inputs.count <= Int(model) { inputs.append(Input()) }
-    inputs[Int(model)].learn(estimated: estimated, counted: counted)
-    while changed.count <= Int(model) { changed.append(false) }
-    changed[Int(model)] = true
+    while inputs.count <= model.position { inputs.append(Input()) }
+    inputs[model.position].learn(estimated: estimated, counted: counted)
+    while changed.count <= model.position { changed.append(false) }
+    changed[model.position] = true
     guard let output else { return }
     let index = Self.index(model, band)
     while outputs.count <= index { outputs.append(nil) }

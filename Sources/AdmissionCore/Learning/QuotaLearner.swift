@@ -38,7 +38,7 @@ struct QuotaLearner: Sendable {
   private var mixed: UInt8 = 0
 
   private struct ModelReading: Sendable {
-    var model: Int32
+    var model: ModelNumber
     var limits: Units
     var at: Instant
   }
@@ -71,7 +71,9 @@ struct QuotaLearner: Sendable {
 
   /// Takes in a limit. Returns the limit now in force where it changed.
   /// - Parameter model: the number of the model whose answer told it.
-  mutating func observe(limit told: Int64?, of dimension: Dimension, model: Int32 = 0, at now: Instant) -> Int64? {
+  mutating func observe(limit told: Int64?, of dimension: Dimension, model: ModelNumber = .shared, at now: Instant)
+    -> Int64?
+  {
     lastReading = now
     guard let told else { return nil }
     // A call that passed shows that less than it is no limit, whatever the header's window is.
@@ -93,7 +95,8 @@ struct QuotaLearner: Sendable {
   }
 
   /// Returns the limit to follow: the model's own, or the largest of several that differ.
-  private mutating func remember(_ limit: Int64, of dimension: Dimension, model: Int32, at now: Instant) -> Int64 {
+  private mutating func remember(_ limit: Int64, of dimension: Dimension, model: ModelNumber, at now: Instant) -> Int64
+  {
     let place = Int(dimension.rawValue)
     if models.count == 1, models[0].model == model, models[0].limits[place] == limit {
       models[0].at = now

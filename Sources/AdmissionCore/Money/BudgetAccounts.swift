@@ -2,6 +2,9 @@
 //
 // Promise: plain values; sums stop at `BudgetBook.mostSum` and never fall below zero. Only `BudgetBook` changes them.
 
+typealias AccountIndex = Slots<BudgetBook.Account>.Index
+typealias WindowIndex = Slots<BudgetBook.Window>.Index
+
 extension BudgetBook {
   /// The sum of one window.
   struct Sum: Sendable {
@@ -17,17 +20,16 @@ extension BudgetBook {
   }
 
   /// Only numbers: it is read for each decision.
-  struct Account: Sendable {
-    var isOpen = true
+  struct Account: SlotElement {
     /// False where the policy has no such rule any more.
     var hasRule = false
     var onExceed = BudgetPolicy.OnExceed.reject
-    var isBrokers: Bool
+    let isBrokers: Bool
     var isListed = false
     /// Takes what the books say was spent before: it was made by new rules, or by a start.
     var isPastUnknown = false
-    var window: Int32
-    var unit = BudgetUnit.usd
+    let window: WindowIndex
+    let unit: BudgetUnit
     var isRolling = false
     var warnAtPercent: Int32 = 0
     /// Requests that wait or run and count against it.
@@ -37,6 +39,12 @@ extension BudgetBook {
     var current = Sum()
     /// Of the window before, or after where the clock was set back.
     var other: Sum?
+
+    init(_ key: Key, window: WindowIndex) {
+      isBrokers = key.account.scope == .broker
+      unit = key.unit
+      self.window = window
+    }
 
     mutating func take(_ rule: BudgetPolicy) {
       limit = min(max(0, rule.limit.nanodollars), BudgetBook.mostLimit)
@@ -68,7 +76,7 @@ extension BudgetBook {
     }
   }
 
-  struct Window: Sendable {
+  struct Window: SlotElement {
     var window: BudgetWindow
     /// Some rule has it: the shell tells of it.
     var isInForce = false

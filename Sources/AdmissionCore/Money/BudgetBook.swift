@@ -14,6 +14,8 @@
 // nobody is admitted by such a rule before they have told. Everything that ends from the installation on is counted here, everything that
 // ended before it is told: nothing twice, and nothing never.
 
+import HeapModule
+
 struct BudgetBook: Sendable {
   /// Accounts that a client's words have made, at most.
   static let mostAccounts = 65_536
@@ -21,21 +23,20 @@ struct BudgetBook: Sendable {
   /// Of limits, and of raises together: a billion dollars.
   static let mostLimit: Int64 = 1_000_000_000_000_000_000
 
-  var accounts: [Account] = []
+  var accounts = Slots<Account>()
+  private var keys = Column<Account, Key?>(nil)
   /// The pieces of accounts with a rolling window, the oldest first; at most twice `BudgetWindow.pieces`.
-  var pieces: [Int32: [Piece]] = [:]
-  var keys: [Key?] = []
+  var pieces: [AccountIndex: [Piece]] = [:]
   /// Slots of requests that wait for a hold of this account to come back, by band, then age.
-  private var waiters: [Int32: IndexedHeap] = [:]
-  private var free: [Int32] = []
-  var numbers: [Key: Int32] = [:]
-  var windows: [Window] = []
+  private var waiters: [AccountIndex: IndexedHeap<Request>] = [:]
+  var numbers: [Key: AccountIndex] = [:]
+  var windows = Slots<Window>()
   private var raises: [BudgetRaise] = []
   private(set) var rules = BudgetRules()
-  private var brokerAccounts: [Int32] = []
+  private var brokerAccounts: [AccountIndex] = []
   private var stamp: UInt64 = 0
   private var unlisted = 0
-  private var waiterPositions: [Int32] = []
+  private var waiterPositions = IndexedHeap<Request>.Positions()
   private let most: Int
 
   /// Grows when any window gives way to another; a hold remembers the epoch in which it was taken.
@@ -70,7 +71,7 @@ struct BudgetBook: Sendable {
     rules = new
     for index in windows.indices { windows[index].isInForce = new.windows.contains(windows[index].window) }
     for index in accounts.indices {
-      guard accounts[index].isOpen, let key = keys[index] else { continue }
+      guard let key = keys[index] else { continue }
       let rule = new.rule(key)
       accounts[index].hasRule = rule != nil
       if let rule { accounts[index].take(rule) }
@@ -89,30 +90,30 @@ struct BudgetBook: Sendable {
     !untold.isEmpty && rules.names(of: key).contains(where: untold.contains)
   }
 
-  private mutating func list(_ index: Int, _ isListed: Bool) {
+  private mutating func list(_ index: AccountIndex, _ isListed: Bool) {
     guard accounts[index].isListed != isListed else { return }
     accounts[index].isListed = isListed
     unlisted += isListed ? -1 : 1
   }
 
   /// Nothing spent; what running calls hold stays.
-  private mutating func empty(_ index: Int) {
-    pieces[Int32(index)] = nil
+  private mutating func empty(_ index: AccountIndex) {
+    pieces[index] = nil
     accounts[index].other = nil
     let (serial, held) = (accounts[index].current.serial, accounts[index].current.held)
     accounts[index].current = Sum(serial: serial, held: held)
   }
 
   /// The accounts of a tenant's own budgets, those of the broker first; empty where there are none.
-  mutating func shared(by tenant: TenantID, rules: [BudgetPolicy], isListed: Bool) -> [Int32] {
+  mutating func shared(by tenant: TenantID, rules: [BudgetPolicy], isListed: Bool) -> [AccountIndex] {
     guard !isEmpty else { return [] }
     return brokerAccounts + open(.tenant(tenant), rules: rules, isListed: isListed)
   }
 
   /// The accounts that a request counts against: `shared`, and those of its client key and session; makes new ones.
   mutating func all(
-    shared: [Int32], rules: [BudgetPolicy], tenant: TenantID, clientKey: ClientKeyID?, session: SessionID
-  ) -> [Int32] {
+    shared: [AccountIndex], rules: [BudgetPolicy], tenant: TenantID, clientKey: ClientKeyID?, session: SessionID
+  ) -> [AccountIndex] {
     guard rules.contains(where: { $0.scope == .clientKey || $0.scope == .session }) else { return shared }
     var all = shared
     if let clientKey { all += open(.clientKey(clientKey, of: tenant), rules: rules, isListed: false) }
@@ -120,29 +121,28 @@ struct BudgetBook: Sendable {
     return all
   }
 
-  private mutating func open(_ account: BudgetAccount, rules: [BudgetPolicy], isListed: Bool) -> [Int32] {
-    var found: [Int32] = []
+  private mutating func open(_ account: BudgetAccount, rules: [BudgetPolicy], isListed: Bool) -> [AccountIndex] {
+    var found: [AccountIndex] = []
     for (index, rule) in rules.enumerated() where rule.scope == account.scope {
       let key = Key(
         account: account, window: rule.window, unit: rule.unit, ordinal: BudgetRules.ordinal(of: index, in: rules))
       stamp += 1
       let number = numbers[key] ?? add(key)
-      accounts[Int(number)].hasRule = true
-      accounts[Int(number)].take(rule)
-      accounts[Int(number)].used = stamp
-      if isListed { list(Int(number), true) }
+      accounts[number].hasRule = true
+      accounts[number].take(rule)
+      accounts[number].used = stamp
+      if isListed { list(number, true) }
       found.append(number)
     }
     return found
   }
 
-  private mutating func add(_ key: Key) -> Int32 {
+  private mutating func add(_ key: Key) -> AccountIndex {
     if unlisted >= most { sweep() }
     let window = windowNumber(key.window)
-    var account = Account(isBrokers: key.account.scope == .broker, window: window)
-    account.unit = key.unit
+    var account = Account(key, window: window)
     account.isRolling = key.window.period == .rolling
-    account.current.serial = windows[Int(window)].serial
+    account.current.serial = windows[window].serial
     account.isPastUnknown = isStarting || isUntold(key)
     var known: [Piece]?
     if key.ordinal > 0,
@@ -150,20 +150,12 @@ struct BudgetBook: Sendable {
     {
       // A second rule for the same spending begins with what the first one knows.
       account.current.posted = sum(of: sibling).posted
-      account.isPastUnknown = accounts[Int(sibling)].isPastUnknown
+      account.isPastUnknown = accounts[sibling].isPastUnknown
       known = pieces[sibling]
     }
     unlisted += 1
-    let number: Int32
-    if let reused = free.popLast() {
-      number = reused
-      accounts[Int(reused)] = account
-      keys[Int(reused)] = key
-    } else {
-      number = Int32(accounts.count)
-      accounts.append(account)
-      keys.append(key)
-    }
+    let number = accounts.insert(account)
+    keys[number] = key
     numbers[key] = number
     pieces[number] = known
     return number
@@ -172,20 +164,18 @@ struct BudgetBook: Sendable {
   /// Forgets accounts that nobody uses: those with nothing spent in their window, and of the others those unused for
   /// longest.
   private mutating func sweep() {
-    var idle: [(number: Int32, used: UInt64)] = []
+    var idle: [(number: AccountIndex, used: UInt64)] = []
     for index in accounts.indices {
       let account = accounts[index]
-      guard account.isOpen, !account.isListed, account.users == 0 else { continue }
-      let sum = sum(of: Int32(index))
-      idle.append((Int32(index), sum.posted == 0 && sum.held == 0 ? 0 : account.used))
+      guard !account.isListed, account.users == 0 else { continue }
+      let sum = sum(of: index)
+      idle.append((index, sum.posted == 0 && sum.held == 0 ? 0 : account.used))
     }
     idle.sort { $0.used < $1.used }
     for (position, entry) in idle.enumerated() where entry.used == 0 || position < idle.count / 8 + 1 {
-      if let key = keys[Int(entry.number)].take() { numbers[key] = nil }
+      accounts.remove(entry.number)
+      if let key = keys[entry.number].take() { numbers[key] = nil }
       pieces[entry.number] = nil
-      accounts[Int(entry.number)].isOpen = false
-      accounts[Int(entry.number)].hasRule = false
-      free.append(entry.number)
       unlisted -= 1
     }
   }
@@ -198,8 +188,8 @@ struct BudgetBook: Sendable {
   /// All raises that hold, in the place of those that held before.
   mutating func replace(raises new: [BudgetRaise]) { raises = new }
 
-  private func raised(_ number: Int32, at now: Instant) -> Int64 {
-    guard !raises.isEmpty, let key = keys[Int(number)] else { return 0 }
+  private func raised(_ number: AccountIndex, at now: Instant) -> Int64 {
+    guard !raises.isEmpty, let key = keys[number] else { return 0 }
     var sum: Int64 = 0
     for raise in raises where raise.until > now && raise.unit == key.unit {
       let isBrokers = key.account.scope == .broker
@@ -214,8 +204,8 @@ struct BudgetBook: Sendable {
     return sum
   }
 
-  private func limit(_ number: Int32, at now: Instant) -> Int64 {
-    raises.isEmpty ? accounts[Int(number)].limit : accounts[Int(number)].limit + raised(number, at: now)
+  private func limit(_ number: AccountIndex, at now: Instant) -> Int64 {
+    raises.isEmpty ? accounts[number].limit : accounts[number].limit + raised(number, at: now)
   }
 
   // MARK: Admission
@@ -223,20 +213,20 @@ struct BudgetBook: Sendable {
   enum Fit: Equatable, Sendable {
     case fits
     /// Only the holds of running calls are in the way, or that the books have not told yet what was spent before.
-    case waits(Int32)
-    case exceeds(Int32)
+    case waits(AccountIndex)
+    case exceeds(AccountIndex)
   }
 
   /// Whether a call of this demand may be made now, and what it then holds.
   func fit(
-    _ numbers: [Int32], _ demand: BudgetDemand, at now: Instant
+    _ numbers: [AccountIndex], _ demand: BudgetDemand, at now: Instant
   ) -> (fit: Fit, hold: BudgetAmounts) {
     // What is known to be free is free in every budget.
     if demand.isFree { return (.fits, BudgetAmounts()) }
     var hold = demand.most
-    var exceeds: (account: Int32, left: Int64)?
+    var exceeds: (account: AccountIndex, left: Int64)?
     for number in numbers {
-      let account = accounts[Int(number)]
+      let account = accounts[number]
       guard account.hasRule, account.onExceed == .reject else { continue }
       let expected = demand.expected(account.unit)
       // A model that costs nothing takes nothing of a budget in dollars.
@@ -250,9 +240,9 @@ struct BudgetBook: Sendable {
       }
     }
     if let exceeds { return (.exceeds(exceeds.account), hold) }
-    var waits: (account: Int32, left: Int64)?
+    var waits: (account: AccountIndex, left: Int64)?
     for number in numbers {
-      let account = accounts[Int(number)]
+      let account = accounts[number]
       guard account.hasRule, account.onExceed == .reject else { continue }
       let expected = demand.expected(account.unit)
       if expected != 0, awaitsPast(number) { return (.waits(number), hold) }
@@ -266,12 +256,12 @@ struct BudgetBook: Sendable {
   }
 
   /// What the account is counted in.
-  func unit(_ number: Int32) -> BudgetUnit { accounts[Int(number)].unit }
+  func unit(_ number: AccountIndex) -> BudgetUnit { accounts[number].unit }
 
   /// The `low` rule that is used up, if any.
-  func demoting(_ numbers: [Int32], at now: Instant) -> Int32? {
+  func demoting(_ numbers: [AccountIndex], at now: Instant) -> AccountIndex? {
     for number in numbers {
-      let account = accounts[Int(number)]
+      let account = accounts[number]
       guard account.hasRule, account.onExceed == .low else { continue }
       let sum = sum(of: number)
       if sum.posted + sum.held >= limit(number, at: now) { return number }
@@ -281,40 +271,40 @@ struct BudgetBook: Sendable {
 
   // MARK: Hold, post, void
 
-  mutating func hold(_ numbers: [Int32], _ amounts: BudgetAmounts) {
+  mutating func hold(_ numbers: [AccountIndex], _ amounts: BudgetAmounts) {
     for number in numbers {
-      let amount = amounts[accounts[Int(number)].unit]
+      let amount = amounts[accounts[number].unit]
       guard amount > 0 else { continue }
-      roll(Int(number))
-      accounts[Int(number)].current.hold(amount)
+      roll(number)
+      accounts[number].current.hold(amount)
     }
   }
 
   /// More was used than was held.
-  mutating func raiseHold(_ numbers: [Int32], by amounts: BudgetAmounts, takenIn epoch: UInt32) {
+  mutating func raiseHold(_ numbers: [AccountIndex], by amounts: BudgetAmounts, takenIn epoch: UInt32) {
     for number in numbers {
-      let amount = amounts[accounts[Int(number)].unit]
+      let amount = amounts[accounts[number].unit]
       guard amount > 0 else { continue }
-      change(Int(number), takenIn: epoch) { $0.hold(amount) }
+      change(number, takenIn: epoch) { $0.hold(amount) }
     }
   }
 
   /// The call is over: what it took takes the place of what was held. Zeros are a void hold.
   mutating func post(
-    _ numbers: [Int32], held: BudgetAmounts, spent: BudgetAmounts, takenIn epoch: UInt32
+    _ numbers: [AccountIndex], held: BudgetAmounts, spent: BudgetAmounts, takenIn epoch: UInt32
   ) {
     for number in numbers {
-      let unit = accounts[Int(number)].unit
+      let unit = accounts[number].unit
       let amount = min(max(0, spent[unit]), Self.mostLimit)
-      change(Int(number), takenIn: epoch) {
+      change(number, takenIn: epoch) {
         $0.release(held[unit])
         $0.post(amount)
       }
-      if accounts[Int(number)].isRolling { add(amount, toPiece: accounts[Int(number)].current.serial, of: number) }
+      if accounts[number].isRolling { add(amount, toPiece: accounts[number].current.serial, of: number) }
     }
   }
 
-  mutating func change(_ number: Int, takenIn epoch: UInt32, _ body: (inout Sum) -> Void) {
+  mutating func change(_ number: AccountIndex, takenIn epoch: UInt32, _ body: (inout Sum) -> Void) {
     roll(number)
     // What a rolling window holds and counts, it does when it happens.
     if accounts[number].isRolling { return body(&accounts[number].current) }
@@ -328,14 +318,14 @@ struct BudgetBook: Sendable {
   }
 
   /// Moves what a running call holds where other rules have given it other accounts. What it holds in those that are in both lists stays.
-  mutating func move(_ held: BudgetAmounts, from old: [Int32], to new: [Int32], takenIn epoch: UInt32) {
+  mutating func move(_ held: BudgetAmounts, from old: [AccountIndex], to new: [AccountIndex], takenIn epoch: UInt32) {
     for number in old where !new.contains(number) {
-      let amount = held[accounts[Int(number)].unit]
-      if amount > 0 { change(Int(number), takenIn: epoch) { $0.release(amount) } }
+      let amount = held[accounts[number].unit]
+      if amount > 0 { change(number, takenIn: epoch) { $0.release(amount) } }
     }
     for number in new where !old.contains(number) {
-      let amount = held[accounts[Int(number)].unit]
-      if amount > 0 { change(Int(number), takenIn: epoch) { $0.hold(amount) } }
+      let amount = held[accounts[number].unit]
+      if amount > 0 { change(number, takenIn: epoch) { $0.hold(amount) } }
     }
   }
 
@@ -343,17 +333,17 @@ struct BudgetBook: Sendable {
 
   /// Adds what the books say was spent before their accounts were made, or before the rules came that made them; accounts that were there
   /// before know better. Each is told at most once.
-  mutating func restore(_ numbers: [Int32], _ spent: BudgetSpent) {
-    for number in numbers where accounts[Int(number)].isPastUnknown {
-      roll(Int(number))
-      let amount = min(max(0, spent.amount(accounts[Int(number)].unit)), Self.mostSum)
-      if accounts[Int(number)].isRolling {
-        let serial = accounts[Int(number)].current.serial
+  mutating func restore(_ numbers: [AccountIndex], _ spent: BudgetSpent) {
+    for number in numbers where accounts[number].isPastUnknown {
+      roll(number)
+      let amount = min(max(0, spent.amount(accounts[number].unit)), Self.mostSum)
+      if accounts[number].isRolling {
+        let serial = accounts[number].current.serial
         let piece = min(spent.piece ?? serial, serial)
         guard piece > serial - BudgetWindow.pieces else { continue }
         add(amount, toPiece: piece, of: number)
       }
-      accounts[Int(number)].current.post(amount)
+      accounts[number].current.post(amount)
     }
   }
 
@@ -365,7 +355,7 @@ struct BudgetBook: Sendable {
   }
 
   /// True where the account admits nothing before the books have told what was spent.
-  func awaitsPast(_ number: Int32) -> Bool { !untold.isEmpty && accounts[Int(number)].isPastUnknown }
+  func awaitsPast(_ number: AccountIndex) -> Bool { !untold.isEmpty && accounts[number].isPastUnknown }
 
   /// The windows of which the books have not told yet, and whose accounts have them.
   var untoldWindows: [BudgetWindow: Set<BudgetPolicy.Scope>] {
@@ -373,48 +363,47 @@ struct BudgetBook: Sendable {
   }
 
   /// The accounts of a scope for one sort of window, made where they are missing; for `restore`.
-  mutating func accounts(of account: BudgetAccount, window: BudgetWindow) -> [Int32] {
+  mutating func accounts(of account: BudgetAccount, window: BudgetWindow) -> [AccountIndex] {
     open(account, rules: rules.of(account), isListed: rules.isListed(account)).filter {
-      keys[Int($0)]?.window == window
+      keys[$0]?.window == window
     }
   }
 
   // MARK: Who uses it
 
-  mutating func use(_ numbers: [Int32]) { for number in numbers { accounts[Int(number)].users += 1 } }
-  mutating func leave(_ numbers: [Int32]) { for number in numbers { accounts[Int(number)].users -= 1 } }
+  mutating func use(_ numbers: [AccountIndex]) { for number in numbers { accounts[number].users += 1 } }
+  mutating func leave(_ numbers: [AccountIndex]) { for number in numbers { accounts[number].users -= 1 } }
 
   // MARK: Waiting
 
-  mutating func wait(_ slot: Int32, for number: Int32, band: Int, sequence: UInt64) {
-    while waiterPositions.count <= Int(slot) { waiterPositions.append(-1) }
+  mutating func wait(_ request: RequestIndex, for number: AccountIndex, band: Int, sequence: UInt64) {
     waiters[number, default: IndexedHeap()].insert(
-      slot, key: Int64(band), stamp: sequence, positions: &waiterPositions)
+      request, key: Int64(band), stamp: sequence, positions: &waiterPositions)
   }
 
-  mutating func stopWaiting(_ slot: Int32, for number: Int32) {
-    waiters[number]?.remove(slot, positions: &waiterPositions)
+  mutating func stopWaiting(_ request: RequestIndex, for number: AccountIndex) {
+    waiters[number]?.remove(request, positions: &waiterPositions)
     if waiters[number]?.isEmpty == true { waiters[number] = nil }
-    if waiters.isEmpty, waiterPositions.count > 256 { waiterPositions = [] }
+    if waiters.isEmpty { waiterPositions.trim(to: 256) }
   }
 
-  mutating func rename(_ old: Int32, to new: Int32, waitingFor number: Int32) {
+  mutating func rename(_ old: RequestIndex, to new: RequestIndex, waitingFor number: AccountIndex) {
     waiters[number]?.rename(old, to: new, positions: &waiterPositions)
   }
 
   var hasWaiters: Bool { !waiters.isEmpty }
-  func firstWaiter(for number: Int32) -> Int32? { waiters[number]?.first?.element }
+  func firstWaiter(for number: AccountIndex) -> RequestIndex? { waiters[number]?.first?.element }
 
   /// What is left for calls that begin now; nil where there is no `reject` rule.
-  func left(_ number: Int32, at now: Instant) -> Int64? {
-    let account = accounts[Int(number)]
+  func left(_ number: AccountIndex, at now: Instant) -> Int64? {
+    let account = accounts[number]
     guard account.hasRule, account.onExceed == .reject else { return nil }
     let sum = sum(of: number)
     return limit(number, at: now) - sum.posted - sum.held
   }
 
   /// Accounts for which somebody waits.
-  var awaited: [Int32] { waiters.keys.sorted() }
+  var awaited: [AccountIndex] { waiters.keys.sorted() }
 
   // MARK: Notices
 
@@ -422,20 +411,20 @@ struct BudgetBook: Sendable {
 
   /// The marks that the sum has passed and that nobody has been told of in this window.
   /// - Parameter refused: a request did not fit, though the limit itself may not be reached.
-  mutating func marks(_ number: Int32, refused: Bool, at now: Instant) -> [Mark] {
-    roll(Int(number))
-    let account = accounts[Int(number)]
+  mutating func marks(_ number: AccountIndex, refused: Bool, at now: Instant) -> [Mark] {
+    roll(number)
+    let account = accounts[number]
     guard account.hasRule else { return [] }
     let limit = limit(number, at: now)
     let sum = account.current
     var marks: [Mark] = []
     if !sum.hasWarned, sum.posted > 0, sum.posted >= Self.share(limit, percent: Int64(account.warnAtPercent)) {
-      accounts[Int(number)].current.hasWarned = true
+      accounts[number].current.hasWarned = true
       if sum.posted < limit, !refused { marks.append(.warned) }
     }
     if !sum.hasExceeded, refused || (sum.posted > 0 && sum.posted >= limit) {
-      accounts[Int(number)].current.hasExceeded = true
-      accounts[Int(number)].current.hasWarned = true
+      accounts[number].current.hasExceeded = true
+      accounts[number].current.hasWarned = true
       marks.append(.exceeded)
     }
     return marks
@@ -447,19 +436,19 @@ struct BudgetBook: Sendable {
 
   // MARK: Reading
 
-  func id(_ number: Int32) -> String {
-    guard let key = keys[Int(number)] else { return "" }
+  func id(_ number: AccountIndex) -> String {
+    guard let key = keys[number] else { return "" }
     let suffix = key.ordinal == 0 ? "" : "#\(key.ordinal + 1)"
     // Budgets in dollars came first, and keep their names.
     let unit = key.unit == .usd ? "" : "/\(key.unit.rawValue)"
     return "\(key.account.label)/\(key.window.name)\(unit)\(suffix)"
   }
 
-  func reading(_ number: Int32, at now: Instant) -> BudgetReading? {
-    let account = accounts[Int(number)]
-    guard account.hasRule, let key = keys[Int(number)] else { return nil }
+  func reading(_ number: AccountIndex, at now: Instant) -> BudgetReading? {
+    let account = accounts[number]
+    guard account.hasRule, let key = keys[number] else { return nil }
     let sum = sum(of: number)
-    let end = windows[Int(account.window)].end
+    let end = windows[account.window].end
     let raised = raised(number, at: now)
     return BudgetReading(
       id: id(number), account: key.account, window: key.window, unit: key.unit,
@@ -470,10 +459,10 @@ struct BudgetBook: Sendable {
   }
 
   /// What the tightest of them leaves: of those that reject where there are any, else of all.
-  func remaining(_ numbers: [Int32], withBroker: Bool, at now: Instant) -> Money? {
+  func remaining(_ numbers: [AccountIndex], withBroker: Bool, at now: Instant) -> Money? {
     var least: (rejects: Bool, left: Int64)?
     for number in numbers {
-      let account = accounts[Int(number)]
+      let account = accounts[number]
       guard account.hasRule, account.unit == .usd, withBroker || !account.isBrokers else { continue }
       let sum = sum(of: number)
       let left = max(0, limit(number, at: now) - sum.posted - sum.held)
@@ -487,19 +476,36 @@ struct BudgetBook: Sendable {
   /// All budgets that the policy lists, and of the others those with the most spent.
   func readings(others: Int, at now: Instant) -> [BudgetReading] {
     guard !isEmpty else { return [] }
-    var listed: [Int32] = []
-    var rest: [(number: Int32, spent: Int64)] = []
+    var listed: [AccountIndex] = []
+    // The largest so far, the least of them first: of 65,536 accounts a hundred are wanted, and no list of all.
+    var rest = Heap<Spender>()
     for index in accounts.indices {
       let account = accounts[index]
       guard account.hasRule else { continue }
       if account.isListed {
-        listed.append(Int32(index))
+        listed.append(index)
       } else {
-        let sum = sum(of: Int32(index))
-        if sum.posted + sum.held > 0 { rest.append((Int32(index), sum.posted + sum.held)) }
+        let sum = sum(of: index)
+        let spender = Spender(number: index, spent: sum.posted + sum.held)
+        guard spender.spent > 0, others > 0 else { continue }
+        if rest.count == others {
+          guard let least = rest.min, least < spender else { continue }
+          rest.removeMin()
+        }
+        rest.insert(spender)
       }
     }
-    rest.sort { $0.spent != $1.spent ? $0.spent > $1.spent : $0.number < $1.number }
-    return (listed + rest.prefix(others).map(\.number)).compactMap { reading($0, at: now) }
+    var top: [AccountIndex] = []
+    while let most = rest.popMax() { top.append(most.number) }
+    return (listed + top).compactMap { reading($0, at: now) }
+  }
+
+  private struct Spender: Comparable {
+    var number: AccountIndex
+    var spent: Int64
+    /// Of equal ones the older comes first.
+    static func < (left: Spender, right: Spender) -> Bool {
+      left.spent != right.spent ? left.spent < right.spent : left.number > right.number
+    }
   }
 }

@@ -5,16 +5,15 @@
 // remembered by both clocks: what was spent stays spent for one window's length by whichever of them is right.
 
 extension BudgetBook {
-  mutating func windowNumber(_ window: BudgetWindow) -> Int32 {
-    if let known = windows.firstIndex(where: { $0.window == window }) { return Int32(known) }
-    windows.append(Window(window: window, isInForce: rules.windows.contains(window)))
-    return Int32(windows.count - 1)
+  mutating func windowNumber(_ window: BudgetWindow) -> WindowIndex {
+    windows.indices.first { windows[$0].window == window }
+      ?? windows.insert(Window(window: window, isInForce: rules.windows.contains(window)))
   }
 
   /// The windows that hold now. The first word about a sort of window, and the first after nobody had it, names what has been counted so far.
   mutating func begin(_ states: [BudgetWindowState]) {
     for state in states {
-      let number = Int(windowNumber(state.window))
+      let number = windowNumber(state.window)
       windows[number].end = state.end
       let known = windows[number].serial
       guard known != state.serial else { continue }
@@ -24,7 +23,7 @@ extension BudgetBook {
         beginPiece(of: number, after: known)
       } else if isFirst {
         windows[number].history = [(0, state.serial)]
-        for index in accounts.indices where Int(accounts[index].window) == number {
+        for index in accounts.indices where accounts[index].window == number {
           if accounts[index].current.serial == 0 { accounts[index].current.serial = state.serial }
           roll(index)
         }
@@ -34,33 +33,33 @@ extension BudgetBook {
         if windows[number].history.count > 8 { windows[number].history.removeFirst() }
         // A clock that is set back is rare: what the accounts know is settled at once, before another step hides it.
         guard state.serial < known else { continue }
-        for index in accounts.indices where Int(accounts[index].window) == number { roll(index) }
+        for index in accounts.indices where accounts[index].window == number { roll(index) }
       }
     }
   }
 
-  private mutating func beginPiece(of number: Int, after known: Int64) {
+  private mutating func beginPiece(of number: WindowIndex, after known: Int64) {
     let serial = windows[number].serial
     windows[number].history = [(0, serial)]
     windows[number].highest = max(windows[number].highest, serial)
     guard serial < known || known == 0 else { return }
-    for index in accounts.indices where Int(accounts[index].window) == number {
+    for index in accounts.indices where accounts[index].window == number {
       // What was spent by a clock that was ahead was spent just now; by the one that is behind, it will be.
-      if var list = pieces[Int32(index)] {
+      if var list = pieces[index] {
         for piece in list.indices where list[piece].serial > serial || known == 0 {
           if known != 0 { list[piece].echo = max(list[piece].serial, list[piece].echo) }
           list[piece].serial = serial
         }
-        pieces[Int32(index)] = list
+        pieces[index] = list
       }
       roll(index)
     }
   }
 
   /// The sum that counts now, without changing anything.
-  func sum(of number: Int32) -> Sum {
-    let account = accounts[Int(number)]
-    let serial = windows[Int(account.window)].serial
+  func sum(of number: AccountIndex) -> Sum {
+    let account = accounts[number]
+    let serial = windows[account.window].serial
     if account.current.serial == serial { return account.current }
     if account.isRolling {
       var rolled = account.current
@@ -76,8 +75,8 @@ extension BudgetBook {
     }
     if let other = account.other, other.serial == serial { return other }
     var fresh = Sum(serial: serial)
-    // The clock was set back into a window that is not remembered: what is known to be spent stays spent. (One that lies
-    // between the two that are was passed over, with nothing in it.)
+    // The clock was set back into a window that is not remembered: what is known to be spent stays spent. (A window
+    // strictly between the two remembered ones was skipped, so nothing was spent in it.)
     if serial < account.current.serial, (account.other?.serial ?? .max) > serial {
       fresh.posted = min(account.current.posted + account.current.held, Self.mostSum)
     }
@@ -85,20 +84,20 @@ extension BudgetBook {
   }
 
   /// Makes the window that holds now the account's current one.
-  mutating func roll(_ number: Int) {
+  mutating func roll(_ number: AccountIndex) {
     let account = accounts[number]
-    let serial = windows[Int(account.window)].serial
+    let serial = windows[account.window].serial
     guard account.current.serial != serial else { return }
-    let sum = sum(of: Int32(number))
+    let sum = sum(of: number)
     if !account.isRolling { accounts[number].other = account.current }
     accounts[number].current = sum
   }
 
   /// Counts an amount in a piece of a rolling window; the newest is the last. More pieces than a window has are kept for a clock that is
   /// set back.
-  mutating func add(_ amount: Int64, toPiece serial: Int64, of number: Int32) {
+  mutating func add(_ amount: Int64, toPiece serial: Int64, of number: AccountIndex) {
     guard amount > 0 else { return }
-    let window = windows[Int(accounts[Int(number)].window)]
+    let window = windows[accounts[number].window]
     let echo = serial == window.serial && window.highest > serial ? window.highest : 0
     var list = pieces[number] ?? []
     if let index = list.lastIndex(where: { $0.serial == serial && $0.echo == echo }) {
@@ -113,6 +112,6 @@ extension BudgetBook {
 
   /// The serial of the account's window in an earlier epoch; nil where that is forgotten.
   func serial(of account: Account, in epoch: UInt32) -> Int64? {
-    windows[Int(account.window)].history.last { $0.epoch <= epoch }?.serial
+    windows[account.window].history.last { $0.epoch <= epoch }?.serial
   }
 }

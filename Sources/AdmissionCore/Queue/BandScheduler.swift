@@ -1,4 +1,4 @@
-// The bands: strict order, softened by headroom and by the floor share.
+// The bands (rules 1 to 1c): strict order, softened by headroom and by the floor share.
 //
 // Headroom: permits and units that are kept for the bands above. Floor share: each grant made while a band waits
 // credits it with share × cost; when the credit covers the cost of its head, that head goes next. What a band gets in
@@ -18,7 +18,7 @@
 struct BandScheduler: Sendable {
   /// A grant, until its real cost is known.
   struct Entry: Sendable {
-    var cluster: Int32 = 0
+    var cluster = ClusterIndex.unconnected
     var band: Int8 = 0
     var cost: Int64 = 0
     /// The basis points of its cost that each band was credited with.
@@ -28,8 +28,8 @@ struct BandScheduler: Sendable {
   }
 
   private var bands: [BandPolicy]
-  /// By cluster × 4 + band, in basis points × cost. Below zero where a call turned out dearer than expected.
-  private var credits: [Int64] = []
+  /// By band, in basis points × cost. Below zero where a call turned out dearer than expected.
+  private var credits = Column<ProviderCluster, SIMD4<Int64>>(.zero)
   private var hasDebt = false
 
   init(bands: [BandPolicy]) { self.bands = bands }
@@ -76,18 +76,15 @@ struct BandScheduler: Sendable {
     isOld ? max(bands[band].shareBasisPoints, bands[band].promotedShareBasisPoints) : bands[band].shareBasisPoints
   }
 
-  /// Cluster numbers that have credits are below this.
-  var clusterCount: Int32 { Int32(credits.count / 4) }
-
   func hasShare(_ band: Int) -> Bool { share(band, isOld: true) > 0 }
 
-  func hasCredit(_ band: Int, in cluster: Int32 = 0) -> Bool {
-    Int(cluster) * 4 + band < credits.count && credits[Int(cluster) * 4 + band] > 0
+  func hasCredit(_ band: Int, in cluster: ClusterIndex = .unconnected) -> Bool {
+    credits[cluster][band] > 0
   }
 
   /// True where the band's credit covers a head of this cost.
-  func isCovered(_ band: Int, in cluster: Int32 = 0, cost: Int64) -> Bool {
-    hasCredit(band, in: cluster) && credits[Int(cluster) * 4 + band] >= Self.price(cost)
+  func isCovered(_ band: Int, in cluster: ClusterIndex = .unconnected, cost: Int64) -> Bool {
+    hasCredit(band, in: cluster) && credits[cluster][band] >= Self.price(cost)
   }
 
   /// Counts a grant.
@@ -101,30 +98,29 @@ struct BandScheduler: Sendable {
   ///     part of everything served is the share exactly, and a band that is served in order anyway saves up nothing.
   @discardableResult
   mutating func granted(
-    _ band: Int, in cluster: Int32 = 0, cost: Int64, heads: SIMD4<Int64>, old: SIMD4<Int8> = SIMD4(repeating: 0),
+    _ band: Int, in cluster: ClusterIndex = .unconnected, cost: Int64, heads: SIMD4<Int64>,
+    old: SIMD4<Int8> = SIMD4(repeating: 0),
     beside: SIMD4<Int8> = SIMD4(repeating: 0), isFloorTurn: Bool = true
   ) -> Entry {
-    while credits.count <= Int(cluster) * 4 + 3 { credits.append(0) }
-    let base = Int(cluster) * 4
-    var entry = Entry(cluster: cluster, band: Int8(band), cost: FairLevel.clamped(cost))
+    var entry = Entry(cluster: cluster, band: Int8(band), cost: FairCost.clamped(cost))
     if isFloorTurn {
-      move(base + band, by: -Self.price(cost))
+      move(band, in: cluster, by: -Self.price(cost))
     } else {
-      entry.paid = min(max(0, credits[base + band]), Self.price(cost))
-      credits[base + band] -= entry.paid
+      entry.paid = min(max(0, credits[cluster][band]), Self.price(cost))
+      credits[cluster][band] -= entry.paid
     }
     for waiting in 0..<3 {
       let share = Int64(share(waiting, isOld: old[waiting] != 0))
       guard share > 0 else { continue }
       if waiting == band {
         guard isFloorTurn else { continue }
-        credits[base + waiting] += share * entry.cost
+        credits[cluster][waiting] += share * entry.cost
       } else {
         // A head that is covered goes next, or after the floor turns of other bands, which credit it for as long as it waits for the same;
         // if it cannot go, its band does not save up for a burst.
         let mayExceed = isFloorTurn && beside[waiting] == 0
-        guard heads[waiting] >= 0, mayExceed || credits[base + waiting] < Self.price(heads[waiting]) else { continue }
-        credits[base + waiting] += share * entry.cost
+        guard heads[waiting] >= 0, mayExceed || credits[cluster][waiting] < Self.price(heads[waiting]) else { continue }
+        credits[cluster][waiting] += share * entry.cost
       }
       entry.shares[waiting] = Int32(share)
     }
@@ -133,21 +129,21 @@ struct BandScheduler: Sendable {
 
   /// The real cost of a grant is known: all that it has moved moves by the difference.
   mutating func settle(_ entry: Entry, real: Int64) {
-    let (base, own) = (Int(entry.cluster) * 4, Int(entry.band))
-    let difference = FairLevel.clamped(real) - entry.cost
+    let (cluster, own) = (entry.cluster, Int(entry.band))
+    let difference = FairCost.clamped(real) - entry.cost
     guard difference != 0 else { return }
     for band in 0..<3 where entry.shares[band] > 0 {
-      move(base + band, by: Int64(entry.shares[band]) * difference)
+      move(band, in: cluster, by: Int64(entry.shares[band]) * difference)
     }
     if entry.paid < 0 {
-      move(base + own, by: -10_000 * difference)
+      move(own, in: cluster, by: -10_000 * difference)
     } else {
       // In an ordinary turn the credit pays what it has.
       let due = Self.price(real)
       if entry.paid >= due {
-        move(base + own, by: entry.paid - due)
+        move(own, in: cluster, by: entry.paid - due)
       } else if entry.paid == Self.price(entry.cost) {
-        move(base + own, by: -min(max(0, credits[base + own]), due - entry.paid))
+        move(own, in: cluster, by: -min(max(0, credits[cluster][own]), due - entry.paid))
       }
     }
   }
@@ -156,15 +152,15 @@ struct BandScheduler: Sendable {
   mutating func rest() {
     guard hasDebt else { return }
     hasDebt = false
-    for index in credits.indices { credits[index] = max(0, credits[index]) }
+    for cluster in credits.indices { credits[cluster] = pointwiseMax(.zero, credits[cluster]) }
   }
 
-  private mutating func move(_ account: Int, by amount: Int64) {
+  private mutating func move(_ band: Int, in cluster: ClusterIndex, by amount: Int64) {
     // A few calls of the largest cost: beyond it nothing can be true.
-    let most = 4 * Self.price(FairLevel.mostCost)
-    credits[account] = min(max(credits[account] + amount, -most), most)
-    if credits[account] < 0 { hasDebt = true }
+    let most = 4 * Self.price(FairCost.most)
+    credits[cluster][band] = min(max(credits[cluster][band] + amount, -most), most)
+    if credits[cluster][band] < 0 { hasDebt = true }
   }
 
-  private static func price(_ cost: Int64) -> Int64 { 10_000 * FairLevel.clamped(cost) }
+  private static func price(_ cost: Int64) -> Int64 { 10_000 * FairCost.clamped(cost) }
 }

@@ -24,6 +24,20 @@
 // time as in weighted fair queueing) lets a newcomer wait for whoever is behind the mean. Positions without estimates need nothing but
 // a second heap.
 
+/// What a call counts as in the order of turns.
+enum FairCost {
+  /// The largest cost that counts for one call, in tokens. No real call comes near it; one absurd number must not put a flow behind for hours.
+  static let most: Int64 = 1 << 22
+  fileprivate static let scale: Int64 = 1024
+
+  static func clamped(_ cost: Int64) -> Int64 { min(max(cost, 0), most) }
+
+  fileprivate static func scaled(_ cost: Int64, weight: Int) -> Int64 { clamped(cost) * scale / Int64(max(1, weight)) }
+
+  /// Far from overflow for centuries; after that all are equal, and turns go by age.
+  fileprivate static func sum(_ left: Int64, _ right: Int64) -> Int64 { min(max(left + right, -(1 << 61)), 1 << 61) }
+}
+
 /// A flow's place in its level, in tokens × 1024 / weight.
 struct FairPosition: Sendable {
   /// Grants before the present stay: real costs, and the expectation of those that run.
@@ -44,12 +58,12 @@ struct FairPosition: Sendable {
   fileprivate(set) var isDebtor = false
 
   /// Where its next call starts, as far as can be expected.
-  var tag: Int64 { FairLevel.sum(max(past, floor), since) }
+  var tag: Int64 { FairCost.sum(max(past, floor), since) }
   /// The least that it can be once all that runs has ended.
-  var settled: Int64 { FairLevel.sum(max(past - pastRunning, floor), since - sinceRunning) }
+  var settled: Int64 { FairCost.sum(max(past - pastRunning, floor), since - sinceRunning) }
 
   fileprivate mutating func begin(at virtualTime: Int64) {
-    past = running == 0 ? min(tag, FairLevel.sum(virtualTime, dearest)) : tag
+    past = running == 0 ? min(tag, FairCost.sum(virtualTime, dearest)) : tag
     if running == 0 { dearest = 0 }
     pastRunning += sinceRunning
     floor = virtualTime
@@ -59,17 +73,17 @@ struct FairPosition: Sendable {
   }
 
   fileprivate mutating func charge(_ expected: Int64) {
-    since = FairLevel.sum(since, expected)
+    since = FairCost.sum(since, expected)
     sinceRunning += expected
     running += 1
   }
 
   fileprivate mutating func settle(_ expected: Int64, real: Int64, stay: UInt32) {
     if stay == self.stay {
-      since = FairLevel.sum(since, real - expected)
+      since = FairCost.sum(since, real - expected)
       sinceRunning -= expected
     } else {
-      past = FairLevel.sum(past, real - expected)
+      past = FairCost.sum(past, real - expected)
       pastRunning -= expected
     }
     dearest = max(dearest, real)
@@ -83,7 +97,8 @@ struct FairCharge: Sendable {
   var stay: UInt32 = 0
 }
 
-struct FairLevel: Sendable {
+/// - Parameter Member: what its flows are: tenants, or lanes.
+struct FairLevel<Member: SlotElement>: Sendable {
   private(set) var virtualTime: Int64 = 0
   /// The weights of all flows that wait or run.
   private(set) var busyWeight = 0
@@ -93,18 +108,7 @@ struct FairLevel: Sendable {
   private var debt: Int64 = 0
   private var debtors: Int32 = 0
   /// The flows that are served in turn, by settled position.
-  var inTurn = IndexedHeap()
-
-  /// The largest cost that counts for one call. No real call comes near it; one absurd number must not put a flow behind for hours.
-  static let mostCost: Int64 = 1 << 22
-  private static let scale: Int64 = 1024
-
-  static func clamped(_ cost: Int64) -> Int64 { min(max(cost, 0), mostCost) }
-
-  private static func scaled(_ cost: Int64, weight: Int) -> Int64 { clamped(cost) * scale / Int64(max(1, weight)) }
-
-  /// Far from overflow for centuries; after that all are equal, and turns go by age.
-  fileprivate static func sum(_ left: Int64, _ right: Int64) -> Int64 { min(max(left + right, -(1 << 61)), 1 << 61) }
+  var inTurn = IndexedHeap<Member>()
 
   /// Virtual time keeps up with the flows that are served in turn. False where there are none.
   @discardableResult
@@ -124,7 +128,7 @@ struct FairLevel: Sendable {
     guard isIdle, position.tag > virtualTime else { return }
     position.isDebtor = true
     debtors += 1
-    debt = max(debt, min(position.tag - virtualTime, Self.mostCost * Self.scale) * Int64(weight))
+    debt = max(debt, min(position.tag - virtualTime, FairCost.most * FairCost.scale) * Int64(weight))
   }
 
   /// The flow waits no longer.
@@ -139,8 +143,8 @@ struct FairLevel: Sendable {
     follow()
     forgive(&position)
     if position.tag < virtualTime { position.begin(at: virtualTime) }
-    let owed = min(debt, Self.mostCost * Self.scale) / Int64(max(1, weight))
-    let charge = FairCharge(expected: max(Self.scaled(cost, weight: weight), owed), stay: position.stay)
+    let owed = min(debt, FairCost.most * FairCost.scale) / Int64(max(1, weight))
+    let charge = FairCharge(expected: max(FairCost.scaled(cost, weight: weight), owed), stay: position.stay)
     position.charge(charge.expected)
     position.isInTurn = true
     furthest = max(furthest, position.tag)
@@ -149,13 +153,13 @@ struct FairLevel: Sendable {
 
   /// The real cost of a grant is known; the owner has yet to tell the heap, to `advance`, and to `rest` where nothing of the flow is left.
   mutating func settle(_ charge: FairCharge, _ position: inout FairPosition, real: Int64, weight: Int) {
-    position.settle(charge.expected, real: Self.scaled(real, weight: weight), stay: charge.stay)
+    position.settle(charge.expected, real: FairCost.scaled(real, weight: weight), stay: charge.stay)
     furthest = max(furthest, position.tag)
   }
 
   /// After each settled call.
   mutating func advance(real: Int64) {
-    if !follow() { virtualTime = Self.sum(virtualTime, Self.scaled(real, weight: busyWeight)) }
+    if !follow() { virtualTime = FairCost.sum(virtualTime, FairCost.scaled(real, weight: busyWeight)) }
   }
 
   /// Nothing of a flow waits or runs any more.

@@ -1,4 +1,4 @@
-// Whose turn it is inside one band: weighted start-time fair queueing on two levels, tenant then session.
+// Whose turn it is inside one band (rules 2 and 2a): weighted start-time fair queueing on two levels, tenant then session.
 //
 // Each flow (a tenant; a session inside its tenant) has a tag, the virtual time at which its next request starts. The flow with the smallest
 // tag goes next; a grant moves its tag on by cost / weight. Virtual time is where those start who come new or come back from
@@ -13,91 +13,118 @@
 //   before its last call had ended.
 // Why this one: O(log n), no rounds or quanta to tune, and requests may differ in size by a factor of 100,000.
 //
-// Providers that no route puts together (different clusters) have nothing to share, and their flows nothing to compare: a flow has a position in
-// each cluster, and each cluster its own virtual time. With one time for all, a flood at a full provider lags behind the time that
-// others move on, and whoever comes new would stand behind all of it. Between clusters the one that was served longest ago goes first.
+// Providers that no route connects form separate clusters, each with its own virtual time and its own position for each flow. With one
+// time for all, fast providers would carry it past the tags of a backlog elsewhere, and a newcomer there would start behind all of it. Between
+// clusters the one that was served longest ago goes first.
 //
 // Heads are kept apart by route (the set of providers they may go to): when a provider is full, all heads that only it
 // can serve are passed over at once instead of one by one. A route's heap holds branches (one for each tenant), a
 // branch holds lanes.
 //
+// A flow is remembered only while something of it waits or runs, or while it is ahead of virtual time: tenants that idle take no memory.
+//
 // It also knows where an old head waits (`promote_after`), for the share that its band gets.
 
 struct FairShare: Sendable {
-  private struct Flow: Sendable {
+  /// A tenant in one cluster.
+  private struct Flow: SlotElement {
+    let tenant: TenantIndex
+    let cluster: ClusterIndex
+    var weight: Int32
     var position = FairPosition()
     var stamp: UInt64 = 0
     /// Its sessions among one another.
-    var level = FairLevel()
+    var level = FairLevel<Lane>()
     var isParked = false
-    var weight: Int32 = 1
+    /// Idle, and ahead of virtual time.
+    var isKept = false
     var backlogged: Int32 = 0
     /// Lanes whose head is old.
     var old: Int32 = 0
-    var branches: [Int32] = []
+    var branches: [BranchIndex] = []
     /// Idle lanes that are remembered because they were served ahead of virtual time.
-    var kept: [Int32] = []
-    var sweepAbove = 64
+    var kept: [LaneIndex] = []
+    var sweepAbove = FairShare.leastSweep
+
+    mutating func vacate() {
+      level = FairLevel()
+      branches = []
+      kept = []
+    }
   }
+  private typealias FlowIndex = Slots<Flow>.Index
+
   /// The flows of providers that routes put together.
   private struct Cluster: Sendable {
     /// Its tenants among one another.
-    var level = FairLevel()
+    var level = FairLevel<Flow>()
     /// Of its last grant.
     var stamp: UInt64 = 0
     /// Lanes with an old head, those of parked tenants left out.
     var old: Int32 = 0
-    /// By tenant.
-    var flows: [Flow] = []
-    /// By route: its branches in this cluster. (After a change of policy a route's heads may be of two clusters.)
-    var routes: [IndexedHeap] = []
-    var activeRoutes: [Int32] = []
+    /// Its branches by route. (After a change of policy a route's heads may be of two clusters.)
+    var routes = Column<Route, IndexedHeap<Branch>>(IndexedHeap())
+    var activeRoutes: [RouteIndex] = []
+    /// Idle flows that are remembered because they were served ahead of virtual time.
+    var kept: [FlowIndex] = []
+    var sweepAbove = FairShare.leastSweep
   }
   private struct LaneState: Sendable {
     var position = FairPosition()
     var stamp: UInt64 = 0
-    var tenant: Int32 = -1
-    /// Stays the lane's until it is forgotten.
-    var cluster: Int32 = 0
-    var branch: Int32 = -1
+    /// Stays the lane's until it is forgotten; nil while nothing is known of the lane.
+    var flow: FlowIndex?
+    /// Of its head; nil where it has none.
+    var branch: BranchIndex?
     var isKept = false
     var isOld = false
     /// Its head is out for a moment; in all else it waits.
     var isSuspended = false
-    var isWaiting: Bool { branch >= 0 || isSuspended }
+    var isWaiting: Bool { branch != nil || isSuspended }
   }
-  private struct Branch: Sendable {
-    var tenant: Int32 = -1
-    var cluster: Int32 = 0
-    var route: Int32 = -1
-    var lanes = IndexedHeap()
-  }
+  /// The heads of one flow that may go to the same places.
+  private struct Branch: SlotElement {
+    let flow: FlowIndex
+    let route: RouteIndex
+    var lanes = IndexedHeap<Lane>()
 
-  private var clusters: [Cluster] = []
-  private var lanes: [LaneState] = []
-  private var lanePositions: [Int32] = []
-  private var branches: [Branch] = []
-  private var freeBranches: [Int32] = []
-  private var branchPositions: [Int32] = []
-  /// Positions in the levels' heaps: of lanes, and of tenants by cluster.
-  private var laneTurns: [Int32] = []
-  private var tenantTurns: [[Int32]] = []
+    mutating func vacate() { lanes = IndexedHeap() }
+  }
+  private typealias BranchIndex = Slots<Branch>.Index
+
+  private static let leastSweep = 64
+
+  private var clusters = Column<ProviderCluster, Cluster>(Cluster())
+  private var flows = Slots<Flow>()
+  /// Each tenant's flows: one in each cluster in which something is remembered of it.
+  private var flowsOf: [TenantIndex: [FlowIndex]] = [:]
+  /// The weight that each tenant had at its last grant.
+  private var weights = Column<TenantState, Int32>(1)
+  private var lanes = Column<Lane, LaneState>(LaneState())
+  private var branches = Slots<Branch>()
+  private var lanePositions = IndexedHeap<Lane>.Positions()
+  private var branchPositions = IndexedHeap<Branch>.Positions()
+  /// Where lanes stand in their flows' levels, and flows in their clusters'.
+  private var laneTurns = IndexedHeap<Lane>.Positions()
+  private var flowTurns = IndexedHeap<Flow>.Positions()
   private var stamp: UInt64 = 0
 
   /// Lanes that have gone idle and need not be remembered; the owner closes them and empties this.
-  var forgotten: [Int32] = []
+  var forgotten: [LaneIndex] = []
 
   /// Lanes with a head.
   private(set) var backlogged = 0
+  /// Flows that take memory, for tests of the bound.
+  var flowCount: Int { flows.count }
 
   struct Choice: Equatable, Sendable {
-    var lane: Int32
-    var route: Int32
+    var lane: LaneIndex
+    var route: RouteIndex
   }
 
   /// A grant, until its real cost is known.
   struct Charge: Sendable {
-    var lane: Int32
+    var lane: LaneIndex
     var weight: Int32
     fileprivate var ofTenant = FairCharge()
     fileprivate var ofLane = FairCharge()
@@ -106,104 +133,105 @@ struct FairShare: Sendable {
   // MARK: Heads
 
   /// The lane's head may be placed on this route. The lane must belong to the same tenant and cluster until it is forgotten.
-  mutating func setHead(lane: Int32, tenant: Int32, route: Int32, cluster: Int32 = 0) {
-    grow(lane: lane, tenant: tenant, route: route, cluster: cluster)
-    let current = lanes[Int(lane)].branch
-    if current >= 0, branches[Int(current)].route == route { return joinTurns(lane) }
-    if current >= 0 {
-      detach(lane)
-    } else if lanes[Int(lane)].isSuspended {
-      lanes[Int(lane)].isSuspended = false
+  mutating func setHead(
+    lane: LaneIndex, tenant: TenantIndex, route: RouteIndex, cluster: ClusterIndex = .unconnected
+  ) {
+    let flow = lanes[lane].flow ?? self.flow(of: tenant, in: cluster)
+    if let current = lanes[lane].branch {
+      if branches[current].route == route { return joinTurns(lane, flow) }
+      detach(lane, flow)
+    } else if lanes[lane].isSuspended {
+      lanes[lane].isSuspended = false
     } else {
-      arrive(lane, tenant: Int(tenant), own: Int(cluster))
+      arrive(lane, flow)
     }
-    attach(lane, tenant: tenant, route: route)
-    joinTurns(lane)
+    attach(lane, flow, route: route)
+    joinTurns(lane, flow)
+  }
+
+  /// Finds or makes the flow.
+  private mutating func flow(of tenant: TenantIndex, in cluster: ClusterIndex) -> FlowIndex {
+    if let known = flowsOf[tenant]?.first(where: { flows[$0].cluster == cluster }) { return known }
+    // The cluster has a value of its own from now on.
+    clusters[cluster].stamp += 0
+    let flow = flows.insert(Flow(tenant: tenant, cluster: cluster, weight: weights[tenant]))
+    flowsOf[tenant, default: []].append(flow)
+    return flow
   }
 
   /// The lane begins to wait, and with its first one the tenant.
-  private mutating func arrive(_ lane: Int32, tenant: Int, own: Int) {
+  private mutating func arrive(_ lane: LaneIndex, _ flow: FlowIndex) {
     backlogged += 1
     stamp += 1
-    if clusters[own].flows[tenant].backlogged == 0 {
-      var position = clusters[own].flows[tenant].position
-      clusters[own].level.arrive(&position, weight: Int(clusters[own].flows[tenant].weight))
-      clusters[own].flows[tenant].position = position
-      clusters[own].flows[tenant].stamp = stamp
+    if flows[flow].backlogged == 0 {
+      clusters[flows[flow].cluster].level.arrive(&flows[flow].position, weight: Int(flows[flow].weight))
+      flows[flow].stamp = stamp
     }
-    clusters[own].flows[tenant].backlogged += 1
-    lanes[Int(lane)].tenant = Int32(tenant)
-    lanes[Int(lane)].cluster = Int32(own)
-    clusters[own].flows[tenant].level.arrive(&lanes[Int(lane)].position, weight: 1)
-    lanes[Int(lane)].stamp = stamp
+    flows[flow].backlogged += 1
+    lanes[lane].flow = flow
+    flows[flow].level.arrive(&lanes[lane].position, weight: 1)
+    lanes[lane].stamp = stamp
   }
 
   /// The lane has no head any more.
-  mutating func clearHead(lane: Int32) {
-    guard Int(lane) < lanes.count, lanes[Int(lane)].isWaiting else { return }
+  mutating func clearHead(lane: LaneIndex) {
+    guard lanes[lane].isWaiting, let flow = lanes[lane].flow else { return }
     setOld(lane: lane, false)
-    if lanes[Int(lane)].branch >= 0 { detach(lane) }
-    lanes[Int(lane)].isSuspended = false
-    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
+    if lanes[lane].branch != nil { detach(lane, flow) }
+    lanes[lane].isSuspended = false
     backlogged -= 1
-    clusters[own].flows[tenant].backlogged -= 1
-    clusters[own].flows[tenant].level.inTurn.remove(lane, positions: &laneTurns)
-    clusters[own].flows[tenant].level.leave(&lanes[Int(lane)].position, weight: 1)
-    if clusters[own].flows[tenant].backlogged == 0 {
-      clusters[own].level.inTurn.remove(Int32(tenant), positions: &tenantTurns[own])
-      var position = clusters[own].flows[tenant].position
-      clusters[own].level.leave(&position, weight: Int(clusters[own].flows[tenant].weight))
-      clusters[own].flows[tenant].position = position
+    flows[flow].backlogged -= 1
+    flows[flow].level.inTurn.remove(lane, positions: &laneTurns)
+    flows[flow].level.leave(&lanes[lane].position, weight: 1)
+    if flows[flow].backlogged == 0 {
+      let own = flows[flow].cluster
+      clusters[own].level.inTurn.remove(flow, positions: &flowTurns)
+      clusters[own].level.leave(&flows[flow].position, weight: Int(flows[flow].weight))
     } else {
-      joinTurns(tenant: tenant, own)
+      joinTurns(flow)
     }
-    retire(lane)
+    retire(lane, flow)
   }
 
   /// Takes the head out for a moment without the lane losing its place; `setHead` must follow before anything else.
-  mutating func suspendHead(lane: Int32) {
-    guard hasHead(lane: lane) else { return }
-    detach(lane)
-    lanes[Int(lane)].isSuspended = true
+  mutating func suspendHead(lane: LaneIndex) {
+    guard lanes[lane].branch != nil, let flow = lanes[lane].flow else { return }
+    detach(lane, flow)
+    lanes[lane].isSuspended = true
   }
 
-  func hasHead(lane: Int32) -> Bool { Int(lane) < lanes.count && lanes[Int(lane)].branch >= 0 }
+  func hasHead(lane: LaneIndex) -> Bool { lanes[lane].branch != nil }
 
   /// Whether the lane's head has waited past its band's `promote_after`.
-  mutating func setOld(lane: Int32, _ isOld: Bool) {
-    guard Int(lane) < lanes.count, lanes[Int(lane)].isWaiting, lanes[Int(lane)].isOld != isOld else { return }
-    lanes[Int(lane)].isOld = isOld
-    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
-    clusters[own].flows[tenant].old += isOld ? 1 : -1
-    if !clusters[own].flows[tenant].isParked { clusters[own].old += isOld ? 1 : -1 }
+  mutating func setOld(lane: LaneIndex, _ isOld: Bool) {
+    guard lanes[lane].isWaiting, lanes[lane].isOld != isOld, let flow = lanes[lane].flow else { return }
+    lanes[lane].isOld = isOld
+    flows[flow].old += isOld ? 1 : -1
+    if !flows[flow].isParked { clusters[flows[flow].cluster].old += isOld ? 1 : -1 }
   }
 
   /// True where an old head takes part in the turns.
-  func hasOld(in cluster: Int32) -> Bool { Int(cluster) < clusters.count && clusters[Int(cluster)].old > 0 }
+  func hasOld(in cluster: ClusterIndex) -> Bool { clusters[cluster].old > 0 }
 
-  /// Cluster numbers in use are below this.
-  var clusterCount: Int32 { Int32(clusters.count) }
-
-  /// The cluster of a lane that waits or runs.
-  func cluster(of lane: Int32) -> Int32 { lanes[Int(lane)].cluster }
+  /// The clusters in which something waits or waited.
+  var clusterIndices: ColumnIndices<ProviderCluster> { clusters.indices }
 
   /// The lane whose turn it is among the routes that are open, tenants that are parked left out.
   /// - Parameter closed: by route, the number of the pass that closed it; a route is open in any other pass.
-  func next(closed: [UInt64], pass: UInt64) -> Choice? {
+  func next(closed: Column<Route, UInt64>, pass: UInt64) -> Choice? {
     var best: (choice: Choice, stamp: UInt64)?
     for own in clusters.indices where best.map({ clusters[own].stamp < $0.stamp }) ?? true {
-      if let choice = next(in: Int32(own), closed: closed, pass: pass) { best = (choice, clusters[own].stamp) }
+      if let choice = next(in: own, closed: closed, pass: pass) { best = (choice, clusters[own].stamp) }
     }
     return best?.choice
   }
 
   /// The same among the providers of one cluster.
-  func next(in cluster: Int32, closed: [UInt64], pass: UInt64) -> Choice? {
-    guard Int(cluster) < clusters.count else { return nil }
-    var best: (tenant: IndexedHeap.Entry, lane: IndexedHeap.Entry, route: Int32)?
-    for route in clusters[Int(cluster)].activeRoutes {
-      guard let branch = clusters[Int(cluster)].routes[Int(route)].first, closed[Int(route)] != pass,
-        let lane = branches[Int(branch.element)].lanes.first
+  func next(in cluster: ClusterIndex, closed: Column<Route, UInt64>, pass: UInt64) -> Choice? {
+    var best: (tenant: IndexedHeap<Branch>.Entry, lane: IndexedHeap<Lane>.Entry, route: RouteIndex)?
+    for route in clusters[cluster].activeRoutes {
+      guard let branch = clusters[cluster].routes[route].first, closed[route] != pass,
+        let lane = branches[branch.element].lanes.first
       else { continue }
       if let found = best {
         let sameTenant = branch.key == found.tenant.key && branch.stamp == found.tenant.stamp
@@ -218,209 +246,175 @@ struct FairShare: Sendable {
 
   /// The lane's head has been granted; it is still its head. A `settle` must follow.
   /// - Parameter cost: what is expected of it, in tokens.
-  mutating func charge(lane: Int32, cost: Int64, weight: Int) -> Charge {
-    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
-    passOver(for: lane, tenant: tenant, own)
-    reweigh(tenant, own, weight)
+  mutating func charge(lane: LaneIndex, cost: Int64, weight: Int) -> Charge {
     var charge = Charge(lane: lane, weight: Int32(weight))
-    var position = clusters[own].flows[tenant].position
-    charge.ofTenant = clusters[own].level.grant(&position, cost: cost, weight: weight)
-    clusters[own].flows[tenant].position = position
-    charge.ofLane = clusters[own].flows[tenant].level.grant(&lanes[Int(lane)].position, cost: cost, weight: 1)
+    // A lane that waits has a flow.
+    guard let flow = lanes[lane].flow else { return charge }
+    let own = flows[flow].cluster
+    passOver(for: lane, flow)
+    reweigh(flow, weight)
+    charge.ofTenant = clusters[own].level.grant(&flows[flow].position, cost: cost, weight: weight)
+    charge.ofLane = flows[flow].level.grant(&lanes[lane].position, cost: cost, weight: 1)
     stamp += 1
-    clusters[own].flows[tenant].stamp = stamp
+    flows[flow].stamp = stamp
     clusters[own].stamp = stamp
-    lanes[Int(lane)].stamp = stamp
-    rekey(lane)
+    lanes[lane].stamp = stamp
+    rekey(lane, flow)
     return charge
   }
 
   /// What the grant has really cost, in tokens.
   mutating func settle(_ charge: Charge, real: Int64) {
     let lane = charge.lane
-    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
-    var position = clusters[own].flows[tenant].position
-    clusters[own].level.settle(charge.ofTenant, &position, real: real, weight: Int(charge.weight))
-    clusters[own].flows[tenant].position = position
-    clusters[own].flows[tenant].level.settle(charge.ofLane, &lanes[Int(lane)].position, real: real, weight: 1)
-    rekey(lane)
+    guard let flow = lanes[lane].flow else { return }
+    let own = flows[flow].cluster
+    clusters[own].level.settle(charge.ofTenant, &flows[flow].position, real: real, weight: Int(charge.weight))
+    flows[flow].level.settle(charge.ofLane, &lanes[lane].position, real: real, weight: 1)
+    rekey(lane, flow)
     clusters[own].level.advance(real: real)
-    clusters[own].flows[tenant].level.advance(real: real)
-    if position.running == 0, clusters[own].flows[tenant].backlogged == 0 {
-      clusters[own].level.rest(Int(clusters[own].flows[tenant].weight))
+    flows[flow].level.advance(real: real)
+    if flows[flow].position.running == 0, flows[flow].backlogged == 0 {
+      clusters[own].level.rest(Int(flows[flow].weight))
     }
-    if !lanes[Int(lane)].isWaiting {
-      if lanes[Int(lane)].position.running == 0 { clusters[own].flows[tenant].level.rest(1) }
-      retire(lane)
+    if !lanes[lane].isWaiting {
+      if lanes[lane].position.running == 0 { flows[flow].level.rest(1) }
+      retire(lane, flow)
     }
   }
 
-  private mutating func reweigh(_ tenant: Int, _ own: Int, _ weight: Int) {
-    let old = Int(clusters[own].flows[tenant].weight)
+  private mutating func reweigh(_ flow: FlowIndex, _ weight: Int) {
+    weights[flows[flow].tenant] = Int32(weight)
+    let old = Int(flows[flow].weight)
     guard old != weight else { return }
-    clusters[own].flows[tenant].weight = Int32(weight)
+    flows[flow].weight = Int32(weight)
     // It waits, or it would not be granted anything.
-    clusters[own].level.weightChanged(by: weight - old)
+    clusters[flows[flow].cluster].level.weightChanged(by: weight - old)
   }
 
   /// Who holds virtual time back and would have gone before this lane had something in his way: until his next grant he is out of turn.
-  private mutating func passOver(for lane: Int32, tenant: Int, _ own: Int) {
+  private mutating func passOver(for lane: LaneIndex, _ flow: FlowIndex) {
+    let own = flows[flow].cluster
     // Only the numbers are read: a copy of a flow would make its heaps be copied when they change.
-    var (tag, stamp) = (clusters[own].flows[tenant].position.tag, clusters[own].flows[tenant].stamp)
-    while let least = clusters[own].level.inTurn.first, least.element != Int32(tenant) {
-      let other = Int(least.element)
-      guard (clusters[own].flows[other].position.tag, clusters[own].flows[other].stamp) < (tag, stamp) else { break }
-      clusters[own].level.inTurn.remove(least.element, positions: &tenantTurns[own])
-      clusters[own].flows[other].position.isInTurn = false
+    var (tag, stamp) = (flows[flow].position.tag, flows[flow].stamp)
+    while let least = clusters[own].level.inTurn.first, least.element != flow {
+      let other = least.element
+      guard (flows[other].position.tag, flows[other].stamp) < (tag, stamp) else { break }
+      clusters[own].level.inTurn.remove(other, positions: &flowTurns)
+      flows[other].position.isInTurn = false
     }
-    (tag, stamp) = (lanes[Int(lane)].position.tag, lanes[Int(lane)].stamp)
-    while let least = clusters[own].flows[tenant].level.inTurn.first, least.element != lane {
-      let other = lanes[Int(least.element)]
+    (tag, stamp) = (lanes[lane].position.tag, lanes[lane].stamp)
+    while let least = flows[flow].level.inTurn.first, least.element != lane {
+      let other = lanes[least.element]
       guard (other.position.tag, other.stamp) < (tag, stamp) else { break }
-      clusters[own].flows[tenant].level.inTurn.remove(least.element, positions: &laneTurns)
-      lanes[Int(least.element)].position.isInTurn = false
+      flows[flow].level.inTurn.remove(least.element, positions: &laneTurns)
+      lanes[least.element].position.isInTurn = false
     }
   }
 
   /// A lane that was granted something and still waits is served in turn from now on, and its tenant.
-  private mutating func joinTurns(_ lane: Int32) {
-    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
-    if lanes[Int(lane)].position.isInTurn, laneTurns[Int(lane)] < 0 {
-      clusters[own].flows[tenant].level.inTurn.insert(
-        lane, key: lanes[Int(lane)].position.settled, stamp: 0, positions: &laneTurns)
+  private mutating func joinTurns(_ lane: LaneIndex, _ flow: FlowIndex) {
+    if lanes[lane].position.isInTurn, !laneTurns.contains(lane) {
+      flows[flow].level.inTurn.insert(
+        lane, key: lanes[lane].position.settled, stamp: 0, positions: &laneTurns)
     }
-    joinTurns(tenant: tenant, own)
+    joinTurns(flow)
   }
 
-  private mutating func joinTurns(tenant: Int, _ own: Int) {
-    guard clusters[own].flows[tenant].position.isInTurn, tenantTurns[own][tenant] < 0 else { return }
-    clusters[own].level.inTurn.insert(
-      Int32(tenant), key: clusters[own].flows[tenant].position.settled, stamp: 0, positions: &tenantTurns[own])
+  private mutating func joinTurns(_ flow: FlowIndex) {
+    guard flows[flow].position.isInTurn, !flowTurns.contains(flow) else { return }
+    clusters[flows[flow].cluster].level.inTurn.insert(
+      flow, key: flows[flow].position.settled, stamp: 0, positions: &flowTurns)
   }
 
   // MARK: Parking
 
   /// Leaves the tenant out of `next` until it is unparked: its own limit stands in its way. What it could not use
   /// meanwhile is not owed to it.
-  mutating func park(tenant: Int32) {
-    for own in clusters.indices where Int(tenant) < clusters[own].flows.count {
-      guard !clusters[own].flows[Int(tenant)].isParked else { continue }
-      clusters[own].flows[Int(tenant)].isParked = true
-      clusters[own].old -= clusters[own].flows[Int(tenant)].old
-      clusters[own].level.inTurn.remove(tenant, positions: &tenantTurns[own])
-      clusters[own].flows[Int(tenant)].position.isInTurn = false
-      for branch in clusters[own].flows[Int(tenant)].branches {
-        clusters[own].routes[Int(branches[Int(branch)].route)].remove(branch, positions: &branchPositions)
+  mutating func park(tenant: TenantIndex) {
+    for flow in flowsOf[tenant] ?? [] where !flows[flow].isParked {
+      let own = flows[flow].cluster
+      flows[flow].isParked = true
+      clusters[own].old -= flows[flow].old
+      clusters[own].level.inTurn.remove(flow, positions: &flowTurns)
+      flows[flow].position.isInTurn = false
+      for branch in flows[flow].branches {
+        clusters[own].routes[branches[branch].route].remove(branch, positions: &branchPositions)
       }
     }
   }
 
   /// Back into the turns.
-  mutating func unpark(tenant: Int32) {
-    for own in clusters.indices where Int(tenant) < clusters[own].flows.count {
-      guard clusters[own].flows[Int(tenant)].isParked else { continue }
-      clusters[own].flows[Int(tenant)].isParked = false
-      clusters[own].old += clusters[own].flows[Int(tenant)].old
-      for branch in clusters[own].flows[Int(tenant)].branches { insertBranch(branch) }
+  mutating func unpark(tenant: TenantIndex) {
+    for flow in flowsOf[tenant] ?? [] where flows[flow].isParked {
+      flows[flow].isParked = false
+      clusters[flows[flow].cluster].old += flows[flow].old
+      for branch in flows[flow].branches { insertBranch(branch) }
     }
   }
 
-  /// The tenant's number will be used for another one.
-  mutating func forget(tenant: Int32) {
-    for own in clusters.indices where Int(tenant) < clusters[own].flows.count {
-      clusters[own].flows[Int(tenant)] = Flow()
+  /// The tenant's place will be used for another one. Nothing of it waits or runs.
+  mutating func forget(tenant: TenantIndex) {
+    weights[tenant] = 1
+    for flow in flowsOf[tenant] ?? []
+    where flows[flow].isKept && flows[flow].backlogged == 0 && flows[flow].position.running == 0 {
+      clusters[flows[flow].cluster].kept.removeAll { $0 == flow }
+      forget(flow)
     }
   }
 
   // MARK: Structure
 
-  private mutating func grow(lane: Int32, tenant: Int32, route: Int32, cluster: Int32) {
-    while lanes.count <= Int(lane) {
-      lanes.append(LaneState())
-      lanePositions.append(-1)
-      laneTurns.append(-1)
+  private mutating func attach(_ lane: LaneIndex, _ flow: FlowIndex, route: RouteIndex) {
+    let branch: BranchIndex
+    if let known = flows[flow].branches.first(where: { branches[$0].route == route }) {
+      branch = known
+    } else {
+      branch = branches.insert(Branch(flow: flow, route: route))
+      flows[flow].branches.append(branch)
+      if !flows[flow].isParked { insertBranch(branch) }
     }
-    while clusters.count <= Int(cluster) {
-      clusters.append(Cluster())
-      tenantTurns.append([])
-    }
-    while clusters[Int(cluster)].flows.count <= Int(tenant) {
-      clusters[Int(cluster)].flows.append(Flow())
-      tenantTurns[Int(cluster)].append(-1)
-    }
-    while clusters[Int(cluster)].routes.count <= Int(route) { clusters[Int(cluster)].routes.append(IndexedHeap()) }
+    lanes[lane].branch = branch
+    branches[branch].lanes.insert(
+      lane, key: lanes[lane].position.tag, stamp: lanes[lane].stamp, positions: &lanePositions)
   }
 
-  private mutating func attach(_ lane: Int32, tenant: Int32, route: Int32) {
-    let own = Int(lanes[Int(lane)].cluster)
-    var branch: Int32 = -1
-    for candidate in clusters[own].flows[Int(tenant)].branches where branches[Int(candidate)].route == route {
-      branch = candidate
-    }
-    if branch < 0 {
-      if let free = freeBranches.popLast() {
-        branch = free
-      } else {
-        branch = Int32(branches.count)
-        branches.append(Branch())
-        branchPositions.append(-1)
-      }
-      branches[Int(branch)].tenant = tenant
-      branches[Int(branch)].cluster = Int32(own)
-      branches[Int(branch)].route = route
-      clusters[own].flows[Int(tenant)].branches.append(branch)
-      if !clusters[own].flows[Int(tenant)].isParked { insertBranch(branch) }
-    }
-    lanes[Int(lane)].branch = branch
-    branches[Int(branch)].lanes.insert(
-      lane, key: lanes[Int(lane)].position.tag, stamp: lanes[Int(lane)].stamp, positions: &lanePositions)
+  private mutating func detach(_ lane: LaneIndex, _ flow: FlowIndex) {
+    guard let branch = lanes[lane].branch else { return }
+    lanes[lane].branch = nil
+    branches[branch].lanes.remove(lane, positions: &lanePositions)
+    guard branches[branch].lanes.isEmpty else { return }
+    clusters[flows[flow].cluster].routes[branches[branch].route].remove(branch, positions: &branchPositions)
+    if let index = flows[flow].branches.firstIndex(of: branch) { flows[flow].branches.remove(at: index) }
+    branches.remove(branch)
   }
 
-  private mutating func detach(_ lane: Int32) {
-    let branch = lanes[Int(lane)].branch
-    lanes[Int(lane)].branch = -1
-    branches[Int(branch)].lanes.remove(lane, positions: &lanePositions)
-    guard branches[Int(branch)].lanes.isEmpty else { return }
-    let (tenant, own) = (Int(branches[Int(branch)].tenant), Int(branches[Int(branch)].cluster))
-    clusters[own].routes[Int(branches[Int(branch)].route)].remove(branch, positions: &branchPositions)
-    if let index = clusters[own].flows[tenant].branches.firstIndex(of: branch) {
-      clusters[own].flows[tenant].branches.remove(at: index)
-    }
-    freeBranches.append(branch)
-  }
-
-  private mutating func insertBranch(_ branch: Int32) {
-    let route = branches[Int(branch)].route
-    let own = Int(branches[Int(branch)].cluster)
-    if clusters[own].routes[Int(route)].isEmpty, !clusters[own].activeRoutes.contains(route) {
-      clusters[own].activeRoutes = clusters[own].activeRoutes.filter { !clusters[own].routes[Int($0)].isEmpty }
+  private mutating func insertBranch(_ branch: BranchIndex) {
+    let (flow, route) = (branches[branch].flow, branches[branch].route)
+    let own = flows[flow].cluster
+    if clusters[own].routes[route].isEmpty, !clusters[own].activeRoutes.contains(route) {
+      clusters[own].activeRoutes = clusters[own].activeRoutes.filter { !clusters[own].routes[$0].isEmpty }
       clusters[own].activeRoutes.append(route)
     }
-    let tenant = Int(branches[Int(branch)].tenant)
-    let (key, stamp) = (clusters[own].flows[tenant].position.tag, clusters[own].flows[tenant].stamp)
-    clusters[own].routes[Int(route)].insert(branch, key: key, stamp: stamp, positions: &branchPositions)
+    clusters[own].routes[route].insert(
+      branch, key: flows[flow].position.tag, stamp: flows[flow].stamp, positions: &branchPositions)
   }
 
   /// The positions of the lane and its tenant have changed.
-  private mutating func rekey(_ lane: Int32) {
-    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
-    if lanes[Int(lane)].branch >= 0 {
-      branches[Int(lanes[Int(lane)].branch)].lanes.update(
-        lane, key: lanes[Int(lane)].position.tag, stamp: lanes[Int(lane)].stamp, positions: &lanePositions)
+  private mutating func rekey(_ lane: LaneIndex, _ flow: FlowIndex) {
+    if let branch = lanes[lane].branch {
+      branches[branch].lanes.update(
+        lane, key: lanes[lane].position.tag, stamp: lanes[lane].stamp, positions: &lanePositions)
     }
-    if laneTurns[Int(lane)] >= 0 {
-      clusters[own].flows[tenant].level.inTurn.update(
-        lane, key: lanes[Int(lane)].position.settled, stamp: 0, positions: &laneTurns)
-    }
-    guard !clusters[own].flows[tenant].isParked else { return }
-    if tenantTurns[own][tenant] >= 0 {
-      clusters[own].level.inTurn.update(
-        Int32(tenant), key: clusters[own].flows[tenant].position.settled, stamp: 0, positions: &tenantTurns[own])
-    }
-    let (key, stamp) = (clusters[own].flows[tenant].position.tag, clusters[own].flows[tenant].stamp)
-    for index in clusters[own].flows[tenant].branches.indices {
-      let branch = clusters[own].flows[tenant].branches[index]
-      clusters[own].routes[Int(branches[Int(branch)].route)].update(
+    flows[flow].level.inTurn.update(
+      lane, key: lanes[lane].position.settled, stamp: 0, positions: &laneTurns)
+    guard !flows[flow].isParked else { return }
+    let own = flows[flow].cluster
+    clusters[own].level.inTurn.update(
+      flow, key: flows[flow].position.settled, stamp: 0, positions: &flowTurns)
+    let (key, stamp) = (flows[flow].position.tag, flows[flow].stamp)
+    for index in flows[flow].branches.indices {
+      let branch = flows[flow].branches[index]
+      clusters[own].routes[branches[branch].route].update(
         branch, key: key, stamp: stamp, positions: &branchPositions)
     }
   }
@@ -428,45 +422,81 @@ struct FairShare: Sendable {
   // MARK: Memory
 
   /// Remembers an idle lane only while it is ahead of virtual time, so that leaving and coming back gains nothing.
-  private mutating func retire(_ lane: Int32) {
-    let (tenant, own) = (Int(lanes[Int(lane)].tenant), Int(lanes[Int(lane)].cluster))
-    if clusters[own].flows[tenant].backlogged == 0, clusters[own].flows[tenant].position.running == 0 {
+  private mutating func retire(_ lane: LaneIndex, _ flow: FlowIndex) {
+    if flows[flow].backlogged == 0, flows[flow].position.running == 0 {
       // The end of the tenant's busy time: everybody starts anew.
-      let kept = clusters[own].flows[tenant].kept + [lane]
-      clusters[own].flows[tenant].kept = []
-      clusters[own].flows[tenant].sweepAbove = 64
+      let kept = flows[flow].kept + [lane]
+      flows[flow].kept = []
+      flows[flow].sweepAbove = Self.leastSweep
       for lane in kept { forget(lane: lane) }
-    } else if lanes[Int(lane)].position.running == 0, !lanes[Int(lane)].isKept {
-      if lanes[Int(lane)].position.tag <= clusters[own].flows[tenant].level.virtualTime {
+      retire(flow)
+    } else if lanes[lane].position.running == 0, !lanes[lane].isKept {
+      if lanes[lane].position.tag <= flows[flow].level.virtualTime {
         forget(lane: lane)
       } else {
-        lanes[Int(lane)].isKept = true
-        clusters[own].flows[tenant].kept.append(lane)
-        if clusters[own].flows[tenant].kept.count > clusters[own].flows[tenant].sweepAbove { sweep(tenant, own) }
+        lanes[lane].isKept = true
+        flows[flow].kept.append(lane)
+        if flows[flow].kept.count > flows[flow].sweepAbove { sweep(flow) }
       }
     }
   }
 
-  private mutating func sweep(_ tenant: Int, _ own: Int) {
-    var remaining: [Int32] = []
-    let virtualTime = clusters[own].flows[tenant].level.virtualTime
-    for lane in clusters[own].flows[tenant].kept {
-      let state = lanes[Int(lane)]
+  private mutating func sweep(_ flow: FlowIndex) {
+    var remaining: [LaneIndex] = []
+    let virtualTime = flows[flow].level.virtualTime
+    for lane in flows[flow].kept {
+      let state = lanes[lane]
       let isIdle = !state.isWaiting && state.position.running == 0
       if isIdle, state.position.tag > virtualTime {
         remaining.append(lane)
       } else {
-        lanes[Int(lane)].isKept = false
+        lanes[lane].isKept = false
         if isIdle { forget(lane: lane) }
       }
     }
-    clusters[own].flows[tenant].kept = remaining
-    clusters[own].flows[tenant].sweepAbove = max(64, 2 * remaining.count)
+    flows[flow].kept = remaining
+    flows[flow].sweepAbove = max(Self.leastSweep, 2 * remaining.count)
   }
 
-  private mutating func forget(lane: Int32) {
-    guard !lanes[Int(lane)].isWaiting, lanes[Int(lane)].tenant >= 0 else { return }
-    lanes[Int(lane)] = LaneState()
+  private mutating func forget(lane: LaneIndex) {
+    guard !lanes[lane].isWaiting, lanes[lane].flow != nil else { return }
+    lanes[lane] = LaneState()
     forgotten.append(lane)
+  }
+
+  /// The same for a tenant that idles in a cluster.
+  private mutating func retire(_ flow: FlowIndex) {
+    let own = flows[flow].cluster
+    if !flows[flow].isKept {
+      flows[flow].isKept = true
+      clusters[own].kept.append(flow)
+    }
+    // When a cluster comes to rest nobody is ahead of it any more.
+    let most = clusters[own].level.busyWeight <= 0 ? Self.leastSweep : clusters[own].sweepAbove
+    if clusters[own].kept.count > most { sweep(own) }
+  }
+
+  private mutating func sweep(_ cluster: ClusterIndex) {
+    var remaining: [FlowIndex] = []
+    let virtualTime = clusters[cluster].level.virtualTime
+    for flow in clusters[cluster].kept {
+      let isIdle = flows[flow].backlogged == 0 && flows[flow].position.running == 0
+      if isIdle, flows[flow].position.tag > virtualTime {
+        remaining.append(flow)
+      } else {
+        flows[flow].isKept = false
+        if isIdle { forget(flow) }
+      }
+    }
+    clusters[cluster].kept = remaining
+    clusters[cluster].sweepAbove = max(Self.leastSweep, 2 * remaining.count)
+  }
+
+  private mutating func forget(_ flow: FlowIndex) {
+    let tenant = flows[flow].tenant
+    flowsOf[tenant]?.removeAll { $0 == flow }
+    if flowsOf[tenant]?.isEmpty == true { flowsOf[tenant] = nil }
+    flows.remove(flow)
+    flows.trim()
   }
 }

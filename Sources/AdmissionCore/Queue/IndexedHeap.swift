@@ -1,18 +1,40 @@
-// A binary min-heap of small element numbers that knows where each element stands, so that any of them can be re-keyed
-// or removed in O(log n). Positions live in an array that the owner keeps, indexed by element, because one element may
-// move between heaps (a lane between the routes of its head) and because a lookup by dictionary would cost more than
-// the sift.
+// A binary min-heap of indices that knows where each of them stands, so that any can be re-keyed or removed in O(log n). The
+// positions live in a `Positions` that the owner keeps, because one element may move between heaps (a lane between the routes of
+// its head) and because a lookup by dictionary would cost more than the sift.
 
-struct IndexedHeap: Sendable {
+struct IndexedHeap<Element: SlotElement>: Sendable {
+  typealias Index = Slots<Element>.Index
+
   struct Entry: Sendable {
     var key: Int64
     /// Breaks ties: the smaller goes first.
     var stamp: UInt64
-    var element: Int32
+    var element: Index
 
     @inline(__always) static func < (left: Entry, right: Entry) -> Bool {
       left.key != right.key ? left.key < right.key : left.stamp < right.stamp
     }
+  }
+
+  /// Where elements stand, for any number of heaps of which each element is in one at most.
+  struct Positions: Sendable {
+    /// One more than the position in the heap; 0 is in none.
+    private var places = Column<Element, UInt32>(0)
+
+    init() {}
+
+    func contains(_ element: Index) -> Bool { places[element] != 0 }
+
+    fileprivate subscript(element: Index) -> Int? {
+      @inline(__always) get {
+        let place = places[element]
+        return place == 0 ? nil : Int(place) - 1
+      }
+      @inline(__always) set { places[element] = newValue.map { UInt32(truncatingIfNeeded: $0 + 1) } ?? 0 }
+    }
+
+    /// Forgets the elements from this place on; they are in no heap.
+    mutating func trim(to count: Int) { places.trim(to: count) }
   }
 
   private(set) var entries: [Entry] = []
@@ -21,16 +43,18 @@ struct IndexedHeap: Sendable {
   var count: Int { entries.count }
   var first: Entry? { entries.first }
 
-  mutating func insert(_ element: Int32, key: Int64, stamp: UInt64, positions: inout [Int32]) {
+  /// nil where the element is in no heap.
+  func key(of element: Index, positions: Positions) -> Int64? { positions[element].map { entries[$0].key } }
+
+  mutating func insert(_ element: Index, key: Int64, stamp: UInt64, positions: inout Positions) {
     entries.append(Entry(key: key, stamp: stamp, element: element))
     siftUp(entries.count - 1, positions: &positions)
   }
 
-  /// Takes the element out; its position becomes -1. Nothing happens where it is not in the heap.
-  mutating func remove(_ element: Int32, positions: inout [Int32]) {
-    let index = Int(positions[Int(element)])
-    guard index >= 0 else { return }
-    positions[Int(element)] = -1
+  /// Takes the element out. Nothing happens where it is in no heap.
+  mutating func remove(_ element: Index, positions: inout Positions) {
+    guard let index = positions[element] else { return }
+    positions[element] = nil
     let last = entries.removeLast()
     if index < entries.count {
       entries[index] = last
@@ -44,38 +68,47 @@ struct IndexedHeap: Sendable {
     }
   }
 
-  /// Gives an element that is in the heap another key.
-  mutating func update(_ element: Int32, key: Int64, stamp: UInt64, positions: inout [Int32]) {
-    let index = Int(positions[Int(element)])
+  /// Gives an element another key; one that is in no heap stays out.
+  mutating func update(_ element: Index, key: Int64, stamp: UInt64, positions: inout Positions) {
+    guard let index = positions[element] else { return }
     let old = entries[index]
     let new = Entry(key: key, stamp: stamp, element: element)
     entries[index] = new
     if new < old { siftUp(index, positions: &positions) } else { siftDown(index, positions: &positions) }
   }
 
-  /// The element at its position is called `new` from now on.
-  mutating func rename(_ old: Int32, to new: Int32, positions: inout [Int32]) {
-    let index = positions[Int(old)]
-    positions[Int(old)] = -1
-    positions[Int(new)] = index
-    if index >= 0 { entries[Int(index)].element = new }
+  /// The same, or puts it in.
+  mutating func set(_ element: Index, key: Int64, stamp: UInt64, positions: inout Positions) {
+    if positions.contains(element) {
+      update(element, key: key, stamp: stamp, positions: &positions)
+    } else {
+      insert(element, key: key, stamp: stamp, positions: &positions)
+    }
   }
 
-  private mutating func siftUp(_ start: Int, positions: inout [Int32]) {
+  /// The element at its position is called `new` from now on.
+  mutating func rename(_ old: Index, to new: Index, positions: inout Positions) {
+    let index = positions[old]
+    positions[old] = nil
+    positions[new] = index
+    if let index { entries[index].element = new }
+  }
+
+  private mutating func siftUp(_ start: Int, positions: inout Positions) {
     let entry = entries[start]
     var index = start
     while index > 0 {
       let parent = (index - 1) / 2
       guard entry < entries[parent] else { break }
       entries[index] = entries[parent]
-      positions[Int(entries[index].element)] = Int32(truncatingIfNeeded: index)
+      positions[entries[index].element] = index
       index = parent
     }
     entries[index] = entry
-    positions[Int(entry.element)] = Int32(truncatingIfNeeded: index)
+    positions[entry.element] = index
   }
 
-  private mutating func siftDown(_ start: Int, positions: inout [Int32]) {
+  private mutating func siftDown(_ start: Int, positions: inout Positions) {
     let entry = entries[start]
     var index = start
     while true {
@@ -84,10 +117,10 @@ struct IndexedHeap: Sendable {
       if child + 1 < entries.count, entries[child + 1] < entries[child] { child += 1 }
       guard entries[child] < entry else { break }
       entries[index] = entries[child]
-      positions[Int(entries[index].element)] = Int32(truncatingIfNeeded: index)
+      positions[entries[index].element] = index
       index = child
     }
     entries[index] = entry
-    positions[Int(entry.element)] = Int32(truncatingIfNeeded: index)
+    positions[entry.element] = index
   }
 }

@@ -1,168 +1,132 @@
 // The queues of the sessions: one lane for each band, tenant and session that has something queued or was served
 // lately.
 //
-// Promise: first in, first out inside a lane, except that retries (the broker's and the client's) stand in front of
-// newcomers, in the order of their arrival; insert at the end, removal from anywhere and the head are O(1). Requests
-// are slot numbers of the owner; the lists are threaded through arrays indexed by slot, so that a removed request
-// leaves no tombstone.
+// Promise (rule 2b): first in, first out inside a lane, except that retries (the broker's and the client's) stand in front of
+// newcomers, in the order of their arrival; insert at the end, removal from anywhere and the head are O(1). The lists are
+// threaded through links beside the owner's slots, so that a removed request leaves no tombstone.
+
+typealias RequestIndex = Slots<Request>.Index
+typealias LaneIndex = Slots<Lane>.Index
 
 struct LaneKey: Hashable, Sendable {
-  /// Tenant × 4 + band.
-  var tenantAndBand: Int32
+  var tenant: TenantIndex
+  var band: Int8
   /// Calls to providers that have nothing to do with each other do not wait for each other.
-  var cluster: Int32 = 0
+  var cluster = ClusterIndex.unconnected
   var session: SessionID
 }
 
+/// One session's queue.
+struct Lane: SlotElement {
+  fileprivate struct List: Sendable {
+    var first: RequestIndex?
+    var last: RequestIndex?
+  }
+  let key: LaneKey
+  fileprivate var retries = List()
+  fileprivate var newcomers = List()
+  fileprivate(set) var count = 0
+
+  fileprivate init(key: LaneKey) { self.key = key }
+
+  fileprivate subscript(isRetry isRetry: Bool) -> List {
+    get { isRetry ? retries : newcomers }
+    set { if isRetry { retries = newValue } else { newcomers = newValue } }
+  }
+}
+
 struct LaneQueue: Sendable {
-  private struct List: Sendable {
-    var first: Int32 = -1
-    var last: Int32 = -1
-  }
-  private struct Lane: Sendable {
-    var key: LaneKey?
-    var retries = List()
-    var newcomers = List()
-    var count: Int32 = 0
+  private struct Link: Sendable {
+    var next: RequestIndex?
+    var previous: RequestIndex?
+    var lane: LaneIndex?
+    var isRetry = false
   }
 
-  private var lanes: [Lane] = []
-  private var freeLanes: [Int32] = []
-  private var byKey: [LaneKey: Int32] = [:]
+  private var lanes = Slots<Lane>()
+  private var byKey: [LaneKey: LaneIndex] = [:]
+  private var links = Column<Request, Link>(Link())
 
-  private var next: [Int32] = []
-  private var previous: [Int32] = []
-  private var laneOfSlot: [Int32] = []
-  private var isRetry: [Bool] = []
+  /// Places for lanes that take memory.
+  var laneCapacity: Int { lanes.capacity }
 
-  /// Lane numbers in use are below this.
-  var laneCapacity: Int { lanes.count }
-
-  func lane(for key: LaneKey) -> Int32? { byKey[key] }
+  func lane(for key: LaneKey) -> LaneIndex? { byKey[key] }
 
   /// Finds or makes the lane.
-  mutating func openLane(for key: LaneKey) -> Int32 {
+  mutating func openLane(for key: LaneKey) -> LaneIndex {
     if let lane = byKey[key] { return lane }
-    let lane: Int32
-    if let free = freeLanes.popLast() {
-      lane = free
-      lanes[Int(free)] = Lane(key: key)
-    } else {
-      lane = Int32(lanes.count)
-      lanes.append(Lane(key: key))
-    }
+    let lane = lanes.insert(Lane(key: key))
     byKey[key] = lane
     return lane
   }
 
   /// Forgets an empty lane; its number may be used again.
-  mutating func closeLane(_ lane: Int32) {
-    guard let key = lanes[Int(lane)].key, lanes[Int(lane)].count == 0 else { return }
-    byKey[key] = nil
-    if byKey.isEmpty {
-      lanes = []
-      freeLanes = []
-      if byKey.capacity > 256 { byKey = [:] }
-    } else {
-      lanes[Int(lane)] = Lane()
-      freeLanes.append(lane)
-    }
+  mutating func closeLane(_ lane: LaneIndex) {
+    guard let state = lanes.find(lane), state.count == 0 else { return }
+    byKey[state.key] = nil
+    lanes.remove(lane)
+    guard byKey.isEmpty else { return }
+    lanes.removeAll()
+    if byKey.capacity > 256 { byKey = [:] }
   }
 
-  func isOpen(_ lane: Int32) -> Bool { Int(lane) < lanes.count && lanes[Int(lane)].key != nil }
-  func key(of lane: Int32) -> LaneKey? { lanes[Int(lane)].key }
-  func count(in lane: Int32) -> Int { Int(lanes[Int(lane)].count) }
+  func key(of lane: LaneIndex) -> LaneKey? { lanes.find(lane)?.key }
+  func count(in lane: LaneIndex) -> Int { lanes[lane].count }
 
-  func head(of lane: Int32) -> Int32? {
-    let entry = lanes[Int(lane)]
-    let slot = entry.retries.first >= 0 ? entry.retries.first : entry.newcomers.first
-    return slot >= 0 ? slot : nil
+  /// nil also where the lane is closed.
+  func head(of lane: LaneIndex) -> RequestIndex? {
+    guard lanes.contains(lane) else { return nil }
+    return lanes[lane].retries.first ?? lanes[lane].newcomers.first
   }
 
-  func lane(of slot: Int32) -> Int32? {
-    guard Int(slot) < laneOfSlot.count, laneOfSlot[Int(slot)] >= 0 else { return nil }
-    return laneOfSlot[Int(slot)]
-  }
+  func lane(of slot: RequestIndex) -> LaneIndex? { links[slot].lane }
 
   /// Puts a newcomer last.
-  mutating func append(_ slot: Int32, to lane: Int32) {
-    prepare(slot, lane: lane, isRetry: false)
-    link(slot, after: lanes[Int(lane)].newcomers.last)
+  mutating func append(_ slot: RequestIndex, to lane: LaneIndex) {
+    enter(slot, lane, isRetry: false, after: lanes[lane].newcomers.last)
   }
 
   /// Puts a retry in front of all newcomers, behind those retries that `precedes` says were there before it.
-  mutating func insertRetry(_ slot: Int32, to lane: Int32, after precedes: (Int32) -> Bool) {
-    prepare(slot, lane: lane, isRetry: true)
-    var place = lanes[Int(lane)].retries.last
-    while place >= 0, !precedes(place) { place = previous[Int(place)] }
-    link(slot, after: place)
+  mutating func insertRetry(_ slot: RequestIndex, to lane: LaneIndex, after precedes: (RequestIndex) -> Bool) {
+    var place = lanes[lane].retries.last
+    while let before = place, !precedes(before) { place = links[before].previous }
+    enter(slot, lane, isRetry: true, after: place)
   }
 
-  mutating func remove(_ slot: Int32) {
-    let lane = Int(laneOfSlot[Int(slot)])
-    let before = previous[Int(slot)]
-    let after = next[Int(slot)]
-    var list = isRetry[Int(slot)] ? lanes[lane].retries : lanes[lane].newcomers
-    if before >= 0 { next[Int(before)] = after } else { list.first = after }
-    if after >= 0 { previous[Int(after)] = before } else { list.last = before }
-    if isRetry[Int(slot)] { lanes[lane].retries = list } else { lanes[lane].newcomers = list }
+  /// Takes a request out of its lane; nothing happens where it is in none.
+  mutating func remove(_ slot: RequestIndex) {
+    let link = links[slot]
+    guard let lane = link.lane else { return }
+    var list = lanes[lane][isRetry: link.isRetry]
+    if let before = link.previous { links[before].next = link.next } else { list.first = link.next }
+    if let after = link.next { links[after].previous = link.previous } else { list.last = link.previous }
+    lanes[lane][isRetry: link.isRetry] = list
     lanes[lane].count -= 1
-    laneOfSlot[Int(slot)] = -1
+    links[slot] = Link()
   }
 
   /// The request in slot `old` lives in slot `new` from now on.
-  mutating func rename(_ old: Int32, to new: Int32) {
-    guard let lane = lane(of: old) else { return }
-    next[Int(new)] = next[Int(old)]
-    previous[Int(new)] = previous[Int(old)]
-    isRetry[Int(new)] = isRetry[Int(old)]
-    laneOfSlot[Int(new)] = lane
-    laneOfSlot[Int(old)] = -1
-    var list = isRetry[Int(new)] ? lanes[Int(lane)].retries : lanes[Int(lane)].newcomers
-    if previous[Int(new)] >= 0 { next[Int(previous[Int(new)])] = new } else { list.first = new }
-    if next[Int(new)] >= 0 { previous[Int(next[Int(new)])] = new } else { list.last = new }
-    if isRetry[Int(new)] { lanes[Int(lane)].retries = list } else { lanes[Int(lane)].newcomers = list }
+  mutating func rename(_ old: RequestIndex, to new: RequestIndex) {
+    let link = links[old]
+    guard let lane = link.lane else { return }
+    links[new] = link
+    links[old] = Link()
+    var list = lanes[lane][isRetry: link.isRetry]
+    if let before = link.previous { links[before].next = new } else { list.first = new }
+    if let after = link.next { links[after].previous = new } else { list.last = new }
+    lanes[lane][isRetry: link.isRetry] = list
   }
 
   /// Slots from `count` on are no longer used.
-  mutating func trimSlots(to count: Int) {
-    guard next.count > count else { return }
-    next.removeLast(next.count - count)
-    previous.removeLast(previous.count - count)
-    laneOfSlot.removeLast(laneOfSlot.count - count)
-    isRetry.removeLast(isRetry.count - count)
-    if count == 0 {
-      next = []
-      previous = []
-      laneOfSlot = []
-      isRetry = []
-    }
-  }
+  mutating func trimSlots(to count: Int) { links.trim(to: count) }
 
-  private mutating func prepare(_ slot: Int32, lane: Int32, isRetry retry: Bool) {
-    while next.count <= Int(slot) {
-      next.append(-1)
-      previous.append(-1)
-      laneOfSlot.append(-1)
-      isRetry.append(false)
-    }
-    laneOfSlot[Int(slot)] = lane
-    isRetry[Int(slot)] = retry
-    lanes[Int(lane)].count += 1
-  }
-
-  private mutating func link(_ slot: Int32, after place: Int32) {
-    let lane = Int(laneOfSlot[Int(slot)])
-    var list = isRetry[Int(slot)] ? lanes[lane].retries : lanes[lane].newcomers
-    previous[Int(slot)] = place
-    if place >= 0 {
-      next[Int(slot)] = next[Int(place)]
-      next[Int(place)] = slot
-    } else {
-      next[Int(slot)] = list.first
-      list.first = slot
-    }
-    if next[Int(slot)] >= 0 { previous[Int(next[Int(slot)])] = slot } else { list.last = slot }
-    if isRetry[Int(slot)] { lanes[lane].retries = list } else { lanes[lane].newcomers = list }
+  private mutating func enter(_ slot: RequestIndex, _ lane: LaneIndex, isRetry: Bool, after place: RequestIndex?) {
+    var list = lanes[lane][isRetry: isRetry]
+    let next = place.map { links[$0].next } ?? list.first
+    links[slot] = Link(next: next, previous: place, lane: lane, isRetry: isRetry)
+    if let place { links[place].next = slot } else { list.first = slot }
+    if let next { links[next].previous = slot } else { list.last = slot }
+    lanes[lane][isRetry: isRetry] = list
+    lanes[lane].count += 1
   }
 }

@@ -307,3 +307,23 @@ public struct Glob: Sendable, Hashable, ExpressibleByStringLiteral {
     return p == pattern.count
   }
 }
+extension Limits {
+  /// The smaller of both in each dimension.
+  func tightened(by other: Limits) -> Limits {
+    func least<T: Comparable>(_ left: T?, _ right: T?) -> T? {
+      guard let left, let right else { return left ?? right }
+      return min(left, right)
+    }
+    return Limits(
+      concurrency: least(concurrency, other.concurrency),
+      requestsPerMinute: least(requestsPerMinute, other.requestsPerMinute),
+      inputTokensPerMinute: least(inputTokensPerMinute, other.inputTokensPerMinute),
+      outputTokensPerMinute: least(outputTokensPerMinute, other.outputTokensPerMinute),
+      tokensPerMinute: least(tokensPerMinute, other.tokensPerMinute),
+      requestsPerSecond: least(requestsPerSecond, other.requestsPerSecond),
+      requestsPerDay: least(requestsPerDay, other.requestsPerDay),
+      tokensPerDay: least(tokensPerDay, other.tokensPerDay),
+      // Of two bursts the shorter: it lets less go at once.
+      bursts: bursts.merging(other.bursts) { min($0, $1) })
+  }
+}

@@ -1,0 +1,179 @@
+// What is remembered of a provider, its keys and its models.
+
+typealias ProviderIndex = Slots<ProviderState>.Index
+typealias KeyIndex = Slots<KeyState>.Index
+typealias ModelIndex = Slots<ModelState>.Index
+
+/// Providers that some route puts together.
+struct ProviderCluster: SlotElement {}
+typealias ClusterIndex = Slots<ProviderCluster>.Index
+
+extension ClusterIndex {
+  /// Of the providers that the policy puts in no cluster.
+  static var unconnected: ClusterIndex { ClusterIndex(number: 0) }
+}
+
+/// By what it is told whether a model's refusals are about one call or about the time.
+struct RefusalSigns: Sendable {
+  /// The last call that went well, in order of grants: what was let in before a refusal says nothing about it, however long its stream goes on.
+  var lastGood: UInt64 = 0
+  /// Calls that were refused for the first time, or let in after a refusal. Wraps around.
+  var throttles: UInt32 = 0
+
+  /// Refused again: others were let in meanwhile, and none was throttled.
+  func areAboutTheCall(since known: CallRefusals) -> Bool {
+    lastGood > known.sentBefore && throttles == known.throttles
+  }
+}
+
+struct ModelState: SlotElement {
+  var pattern: Glob
+  /// The one model that this stands for, where no entry of the policy does: it was told to slow down. `pattern` is then for
+  /// showing only, since clients choose names.
+  var name: String?
+  /// The operator's.
+  var limits: Limits
+  var capacity: Capacity
+  /// nil where failures count for the provider's.
+  var breaker: CircuitBreaker?
+  /// Shut while the provider has told calls for these models to slow down.
+  var gate = ProbeGate()
+  /// The same for each key, where each has a quota of its own.
+  var keyGates: [KeyIndex: ProbeGate] = [:]
+  var signs = RefusalSigns()
+  var learner = QuotaLearner()
+  var waits = WaitMeter()
+  var isRetired = false
+  /// Nothing refers to it: the slot may be given away.
+  var isFree: Bool { isRetired && capacity.permits.running == 0 }
+  var claimedInPass: UInt64 = 0
+
+  func matches(_ model: String) -> Bool { name.map { $0 == model } ?? pattern.matches(model) }
+
+  /// An entry that the policy does not name, and that holds nothing any more. A gate whose time is over holds nothing, and what was
+  /// learned long ago would be learned again.
+  func isForgettable(at now: Instant) -> Bool {
+    name != nil && gate.blockedUntil(at: now) == nil && keyGates.values.allSatisfy { $0.blockedUntil(at: now) == nil }
+      && capacity.permits.inUse == 0 && !learner.hasLearned(at: now)
+  }
+}
+
+struct KeyState: SlotElement {
+  var policy: KeyPolicy
+  var hash: UInt64
+  /// Its own for as long as it has the same secret; never given anew.
+  var serial: Int64
+  var capacity: Capacity
+  var health = KeyHealth()
+  /// Models that it was refused.
+  var rests = ModelRests()
+  /// Told to slow down for a model, and nothing has gone well with it since.
+  var isSlowed = false
+  var learner = QuotaLearner()
+  var waits = WaitMeter()
+  var isRetired = false
+  var claimedInPass: UInt64 = 0
+  /// Nothing refers to it: the slot may be given away.
+  var isFree: Bool { isRetired && capacity.permits.running == 0 }
+}
+
+/// Whose limits a call draws on, as far as the provider's own words are concerned: vendors count by model family, or by
+/// key where each key has an account of its own.
+enum QuotaHolder: Sendable, Equatable {
+  case provider
+  case key(KeyIndex)
+  case model(ModelIndex)
+}
+
+struct ProviderState: SlotElement {
+  var policy: ProviderPolicy
+  /// That of `policy.cluster`.
+  var cluster = ClusterIndex.unconnected
+  var isRetired = false
+  /// Nothing refers to it: the slot may be given away.
+  var isFree: Bool { isRetired && capacity.permits.running == 0 }
+  var capacity: Capacity
+  var breaker: CircuitBreaker
+  /// Shut while the provider has told everybody to slow down.
+  var gate = ProbeGate()
+  var retries = RetryBudget()
+  /// The event that has broken attempts last, and was counted.
+  var lastCause: UInt64?
+  var learner = QuotaLearner()
+  var predictor = OutputPredictor()
+  /// How long calls last that go well, by the model's number.
+  var durations = CallDurations()
+  var models = Slots<ModelState>()
+  /// Those in force, in the order of `policy.modelLimits`; then those that are not in the policy.
+  var modelOrder: [ModelIndex] = []
+  var keys = Slots<KeyState>()
+  /// Those in force, in the order of the policy.
+  var keyOrder: [KeyIndex] = []
+  /// Queued requests whose first candidate this is, by band.
+  var queued: [Int] = [0, 0, 0]
+  var waits = WaitMeter()
+  var claimedInPass: UInt64 = 0
+  var claimant: RequestID?
+
+  /// Each key has the provider's limits for itself.
+  var isPerKey: Bool { policy.quota == .perKey && !policy.keys.isEmpty }
+
+  subscript(learnerOf holder: QuotaHolder) -> QuotaLearner {
+    get {
+      switch holder {
+      case .provider: learner
+      case .key(let key): keys[key].learner
+      case .model(let model): models[model].learner
+      }
+    }
+    _modify {
+      switch holder {
+      case .provider: yield &learner
+      case .key(let key): yield &keys[key].learner
+      case .model(let model): yield &models[model].learner
+      }
+    }
+  }
+
+  subscript(waitsOf holder: QuotaHolder) -> WaitMeter {
+    get {
+      switch holder {
+      case .provider: waits
+      case .key(let key): keys[key].waits
+      case .model(let model): models[model].waits
+      }
+    }
+    _modify {
+      switch holder {
+      case .provider: yield &waits
+      case .key(let key): yield &keys[key].waits
+      case .model(let model): yield &models[model].waits
+      }
+    }
+  }
+
+  subscript(capacityOf holder: QuotaHolder) -> Capacity {
+    get {
+      switch holder {
+      case .provider: capacity
+      case .key(let key): keys[key].capacity
+      case .model(let model): models[model].capacity
+      }
+    }
+    _modify {
+      switch holder {
+      case .provider: yield &capacity
+      case .key(let key): yield &keys[key].capacity
+      case .model(let model): yield &models[model].capacity
+      }
+    }
+  }
+}
+
+/// For how long a head has been held back by the provider, model or key whose quota its call draws on, in all. What waits for something
+/// else (its tenant's limit, a budget, another model's limit, a backoff) does not count: it says nothing about this quota.
+struct WaitMeter: Sendable {
+  var total = Span.zero
+  /// The last pass that found a head held back.
+  var pass: UInt64 = 0
+}

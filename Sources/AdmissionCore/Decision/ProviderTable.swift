@@ -1,0 +1,356 @@
+// The providers of the policy and what is known of them, and the routes to them.
+//
+// Promise: numbers of providers, keys and models stay good over a change of policy for as long as a lease has them; those that are not in
+// the policy any more and hold nothing make room for others.
+
+struct ProviderTable: Sendable {
+  private var providers = Slots<ProviderState>()
+  private var byName: [ProviderID: ProviderIndex] = [:]
+  /// Never given anew: lanes keep them over a change of policy.
+  private var clusters: [ProviderID: ClusterIndex] = [:]
+  /// The last number that a key's secret got.
+  private var lastKeySerial: Int64 = 0
+  private(set) var routes = RouteTable()
+  /// Providers with permits that lag behind their calls, by when the first of these is free.
+  private var lags = IndexedHeap<ProviderState>()
+  private var lagPositions = IndexedHeap<ProviderState>.Positions()
+
+  /// All that are known, those included that are not in the policy any more, in the order of their places.
+  var indices: SlotIndices<ProviderState> { providers.indices }
+  /// Those of the policy, in the order of their places.
+  var inForce: [ProviderIndex] { providers.indices.filter { !providers[$0].isRetired } }
+
+  subscript(index: ProviderIndex) -> ProviderState {
+    _read { yield providers[index] }
+    _modify { yield &providers[index] }
+  }
+
+  /// nil where the policy does not have it.
+  func index(of id: ProviderID) -> ProviderIndex? { byName[id] }
+
+  /// The key of the policy by this name.
+  func key(_ key: KeyID, of provider: ProviderID) -> (provider: ProviderIndex, key: KeyIndex)? {
+    guard let provider = byName[provider],
+      let index = providers[provider].keyOrder.first(where: { providers[provider].keys[$0].policy.id == key })
+    else { return nil }
+    return (provider, index)
+  }
+
+  // MARK: Policy
+
+  /// Takes over the providers of a policy. All routes are forgotten.
+  /// - Parameter dayEnd: when the present day ends, for limits by the day that are new.
+  mutating func install(_ rules: [ProviderPolicy], dayEnd: Instant, at now: Instant) {
+    for index in providers.indices { providers[index].isRetired = true }
+    byName.removeAll()
+    for rules in rules {
+      guard let known = providers.indices.first(where: { providers[$0].policy.id == rules.id }) else { continue }
+      providers[known].isRetired = false
+      byName[rules.id] = known
+    }
+    for rules in rules {
+      let index =
+        byName[rules.id]
+        ?? providers.insert(
+          ProviderState(
+            policy: rules, capacity: Capacity(Limits(), at: now), breaker: CircuitBreaker(policy: rules.breaker)),
+          over: \.isFree)
+      byName[rules.id] = index
+      install(rules, index, dayEnd: dayEnd, at: now)
+    }
+    providers.removeLast(while: \.isFree)
+    routes.removeAll()
+  }
+
+  private mutating func install(_ rules: ProviderPolicy, _ index: ProviderIndex, dayEnd: Instant, at now: Instant) {
+    providers[index].policy = rules
+    providers[index].cluster = rules.cluster.map { number(ofCluster: $0) } ?? .unconnected
+    providers[index].breaker.policy = rules.breaker
+    if !rules.learnLimits {
+      providers[index].learner = QuotaLearner()
+      for key in providers[index].keys.indices { providers[index].keys[key].learner = QuotaLearner() }
+    }
+    installModels(rules, index, at: now)
+    installKeys(rules, index, at: now)
+    providers[index].capacity.ramp.length = rules.ramp
+    applyLimits(of: index, dayEnd: dayEnd, at: now)
+  }
+
+  private mutating func number(ofCluster name: ProviderID) -> ClusterIndex {
+    if let known = clusters[name] { return known }
+    let number = ClusterIndex(number: clusters.count + 1)
+    clusters[name] = number
+    return number
+  }
+
+  private mutating func installModels(_ rules: ProviderPolicy, _ index: ProviderIndex, at now: Instant) {
+    // Models that had no entry keep what was learned of them, unless they have one now.
+    let adopted = providers[index].modelOrder.filter { model in
+      guard let name = providers[index].models[model].name else { return false }
+      return !rules.modelLimits.contains { $0.models.matches(name) }
+    }
+    for model in providers[index].models.indices where !adopted.contains(model) {
+      providers[index].models[model].isRetired =
+        providers[index].models[model].name != nil
+        || !rules.modelLimits.contains { $0.models == providers[index].models[model].pattern }
+    }
+    for model in adopted where !rules.learnLimits { providers[index].models[model].learner = QuotaLearner() }
+    let declared = rules.modelLimits.map { limits in
+      let known = providers[index].models.indices.first {
+        let model = providers[index].models[$0]
+        return model.pattern == limits.models && model.name == nil && !model.isRetired
+      }
+      guard let known else {
+        let state = ModelState(
+          pattern: limits.models, limits: limits.limits, capacity: Capacity(limits.limits, at: now),
+          breaker: limits.breaker.map { CircuitBreaker(policy: $0) })
+        return providers[index].models.insert(state, over: \.isFree)
+      }
+      providers[index].models[known].limits = limits.limits
+      if let policy = limits.breaker, providers[index].models[known].breaker != nil {
+        providers[index].models[known].breaker?.policy = policy
+      } else {
+        providers[index].models[known].breaker = limits.breaker.map { CircuitBreaker(policy: $0) }
+      }
+      if !rules.learnLimits { providers[index].models[known].learner = QuotaLearner() }
+      return known
+    }
+    providers[index].modelOrder = declared + adopted
+    providers[index].models.removeLast(while: \.isFree)
+  }
+
+  private mutating func installKeys(_ rules: ProviderPolicy, _ index: ProviderIndex, at now: Instant) {
+    let known = knownKeys(rules, index)
+    for key in providers[index].keys.indices { providers[index].keys[key].isRetired = !known.contains(key) }
+    providers[index].keyOrder = zip(rules.keys, known).map { policy, known in
+      if let known {
+        succeed(known, of: index, with: policy, ramp: rules.ramp, at: now)
+        return known
+      }
+      lastKeySerial += 1
+      var state = KeyState(
+        policy: policy, hash: KeyPool.hash(policy.id.name), serial: lastKeySerial,
+        capacity: Capacity(Limits(), at: now))
+      state.capacity.ramp.length = rules.ramp
+      state.capacity.ramp.begin(at: now)
+      let new = providers[index].keys.insert(state, over: \.isFree)
+      for model in providers[index].models.indices { providers[index].models[model].keyGates[new] = nil }
+      return new
+    }
+    providers[index].keys.removeLast(while: \.isFree)
+  }
+
+  /// The key goes on by these rules, perhaps with another secret.
+  private mutating func succeed(
+    _ key: KeyIndex, of index: ProviderIndex, with policy: KeyPolicy, ramp: Span, at now: Instant
+  ) {
+    let isNew = providers[index].keys[key].policy.secretGeneration != policy.secretGeneration
+    if isNew {
+      // A key that was refused may be right now.
+      if providers[index].keys[key].health.trouble != .byOperator { providers[index].keys[key].health.enable() }
+      // Whatever was told of it was told of another account.
+      lastKeySerial += 1
+      providers[index].keys[key].serial = lastKeySerial
+      providers[index].keys[key].rests.removeAll()
+      providers[index].keys[key].learner = QuotaLearner()
+      openGates(of: key, at: index)
+    }
+    providers[index].keys[key].policy = policy
+    providers[index].keys[key].capacity.ramp.length = ramp
+    if isNew { providers[index].keys[key].capacity.ramp.begin(at: now) }
+  }
+
+  /// For each key of the rules the state that goes on as its: that of the key whose secret it has, else of the key with its name.
+  private func knownKeys(_ rules: ProviderPolicy, _ index: ProviderIndex) -> [KeyIndex?] {
+    let keys = providers[index].keys
+    var known = [KeyIndex?](repeating: nil, count: rules.keys.count)
+    var taken: Set<KeyIndex> = []
+    for names in [rules.keys.map(\.predecessor), rules.keys.map { KeyID?.some($0.id) }] {
+      for (position, name) in names.enumerated() where known[position] == nil {
+        let named = keys.indices.filter { keys[$0].policy.id == name }
+        // One that was retired comes back with what still runs on it.
+        guard name != nil, let key = named.first(where: { !keys[$0].isRetired }) ?? named.first,
+          taken.insert(key).inserted
+        else { continue }
+        known[position] = key
+      }
+    }
+    return known
+  }
+
+  /// Puts the operator's limits, tightened by what was learned, into force.
+  mutating func applyLimits(of index: ProviderIndex, dayEnd: Instant, at now: Instant) {
+    let rules = providers[index].policy
+    let isPerKey = providers[index].isPerKey
+    func apply(_ capacity: inout Capacity, _ limits: Limits, mayBeLearned: Bool, own: Limits) {
+      capacity.replace(limits, dayEnd: dayEnd, at: now)
+      capacity.permits.isLearned = mayBeLearned && limits.concurrency != own.concurrency
+    }
+    apply(
+      &providers[index].capacity, isPerKey ? Limits() : providers[index].learner.effective(rules.limits),
+      mayBeLearned: !isPerKey, own: rules.limits)
+    for model in providers[index].modelOrder {
+      let own = providers[index].models[model].limits
+      let limits = isPerKey ? own : providers[index].models[model].learner.effective(own)
+      apply(&providers[index].models[model].capacity, limits, mayBeLearned: true, own: own)
+    }
+    for key in providers[index].keyOrder {
+      let own = providers[index].keys[key].policy.limits
+      let tightened = own.tightened(by: rules.limits)
+      let limits = isPerKey ? providers[index].keys[key].learner.effective(tightened) : own
+      apply(&providers[index].keys[key].capacity, limits, mayBeLearned: isPerKey, own: tightened)
+    }
+  }
+
+  // MARK: Lags
+
+  /// A call of the provider has ended whose permits lag behind it until then, unless others that ended before lag for longer.
+  mutating func lag(at index: ProviderIndex, until end: Instant) {
+    // What ended before is free before, but for a lag that was shortened meanwhile: then it is looked at a little early.
+    if let known = lags.key(of: index, positions: lagPositions), known <= end.nanoseconds { return }
+    lags.set(index, key: end.nanoseconds, stamp: 0, positions: &lagPositions)
+  }
+
+  /// Frees the permits whose time has come. Returns true where there were some.
+  mutating func expireLags(at now: Instant) -> Bool {
+    var isFreed = false
+    while let first = lags.first, first.key <= now.nanoseconds {
+      lags.remove(first.element, positions: &lagPositions)
+      isFreed = true
+      guard let next = expireLags(of: first.element, at: now) else { continue }
+      lags.insert(first.element, key: next.nanoseconds, stamp: 0, positions: &lagPositions)
+    }
+    return isFreed
+  }
+
+  /// Returns when the provider's next permit is free; nil where none lags.
+  private mutating func expireLags(of index: ProviderIndex, at now: Instant) -> Instant? {
+    guard providers.contains(index) else { return nil }
+    var next: Instant?
+    func expire(_ permits: inout ConcurrencyLimiter) {
+      _ = permits.expire(at: now)
+      if let expiry = permits.nextExpiry { next = min(next ?? expiry, expiry) }
+    }
+    expire(&providers[index].capacity.permits)
+    for model in providers[index].models.indices { expire(&providers[index].models[model].capacity.permits) }
+    for key in providers[index].keys.indices { expire(&providers[index].keys[key].capacity.permits) }
+    return next
+  }
+
+  // MARK: Gates
+
+  /// Where each key has a quota of its own: whatever the key was told to wait for, for any model, is over.
+  mutating func openGates(of key: KeyIndex, at index: ProviderIndex) {
+    for model in providers[index].models.indices { providers[index].models[model].keyGates[key]?.open() }
+    providers[index].keys[key].isSlowed = false
+  }
+
+  /// Whatever the provider was told to be left alone for is over, for all models and keys.
+  mutating func openGates(at index: ProviderIndex) {
+    if providers[index].gate.state != .passing { providers[index].gate.open() }
+    for model in providers[index].models.indices where providers[index].models[model].gate.state != .passing {
+      providers[index].models[model].gate.open()
+    }
+  }
+
+  // MARK: Routes
+
+  /// Whither the ticket's calls may go; nil where none of its candidates exists.
+  mutating func route(of ticket: Ticket) -> RouteTable.Known? {
+    if let known = routes.cached(model: ticket.model, candidates: ticket.candidates) {
+      return routes[known.route].legs.isEmpty ? nil : known
+    }
+    let legs = ticket.candidates.indices.compactMap { leg(of: ticket, to: $0) }
+    let known = routes.add(
+      Route(legs: legs), model: ticket.model, candidates: ticket.candidates,
+      isListed: ticket.candidates.contains { $0.price?.isFree == false } || legs.contains { $0.model != nil })
+    return legs.isEmpty ? nil : known
+  }
+
+  private func leg(of ticket: Ticket, to candidate: Int) -> Route.Leg? {
+    guard let provider = byName[ticket.candidates[candidate].provider] else { return nil }
+    let state = providers[provider]
+    let keys = state.keyOrder.filter { key in
+      let rules = state.keys[key].policy
+      return rules.isInForce && (rules.models.isEmpty || rules.models.contains { $0.matches(ticket.model) })
+    }
+    return Route.Leg(
+      provider: provider, model: state.modelOrder.first { state.models[$0].matches(ticket.model) }, keys: keys,
+      hasNoKey: keys.isEmpty && !state.keyOrder.isEmpty, candidate: candidate)
+  }
+
+  /// A route that leads nowhere.
+  mutating func nowhere() -> RouteIndex { routes.number(of: Route(legs: [])) }
+
+  /// The provider to name where no candidate has a key for this model at all.
+  func keyless(_ route: RouteIndex) -> ProviderID? {
+    let legs = routes[route].legs
+    guard legs.allSatisfy(\.hasNoKey) else { return nil }
+    return legs.first.map { providers[$0.provider].policy.id }
+  }
+
+  /// The cluster in which the route's providers are.
+  func cluster(of route: RouteIndex) -> ClusterIndex {
+    routes[route].legs.first.map { providers[$0.provider].cluster } ?? .unconnected
+  }
+
+  /// Other models have entries than before: routes are looked up anew.
+  mutating func forgetRoutes() { routes.removeAll() }
+
+  // MARK: Learning
+
+  /// A call of the model has ended, and its provider told what it used.
+  mutating func taught(_ model: ModelNumber) { routes.taught(model) }
+
+  /// What was learned since the last time, by provider and model.
+  mutating func takeLearned() -> [LearnedModel] {
+    var learned: [LearnedModel] = []
+    let names = routes.modelNames
+    for index in inForce {
+      for model in providers[index].predictor.takeChanged() {
+        guard let name = names[model] else { continue }
+        let numbers = providers[index].predictor.numbers(of: model)
+        learned.append(
+          LearnedModel(
+            provider: providers[index].policy.id, model: name, ratio: numbers.ratio, spread: numbers.spread,
+            outputs: numbers.outputs, isListed: RouteTable.isListed(model)))
+      }
+    }
+    return learned
+  }
+
+  /// The newest last: where there are too many models, those are the ones that keep numbers of their own.
+  mutating func restore(_ models: [LearnedModel]) {
+    for learned in models.reversed() {
+      guard let provider = byName[learned.provider] else { continue }
+      let model = routes.numberOfKnown(learned.model, isListed: learned.isListed)
+      guard model != .shared else { continue }
+      providers[provider].predictor.restore(
+        ratio: learned.ratio, spread: learned.spread, outputs: learned.outputs, model: model)
+    }
+  }
+
+  // MARK: Whose limits
+
+  /// Whose quota the call counts against.
+  func holder(of placement: Placement) -> QuotaHolder {
+    if let key = placement.key, providers[placement.provider].policy.quota == .perKey { return .key(key) }
+    return placement.model.map { .model($0) } ?? .provider
+  }
+
+  /// Whose limits the provider's own numbers are: those of a model that no entry of the policy covers are the provider's.
+  func numbersHolder(of placement: Placement) -> QuotaHolder {
+    let holder = holder(of: placement)
+    if case .model(let model) = holder, providers[placement.provider].models[model].name != nil { return .provider }
+    return holder
+  }
+
+  /// Calls that count against the holder's quota now, those that ended within the settle lag included.
+  func counted(at holder: QuotaHolder, of index: ProviderIndex) -> Int {
+    switch holder {
+    case .provider: providers[index].capacity.permits.inUse
+    case .key(let key): providers[index].keys[key].capacity.permits.inUse
+    case .model(let model): providers[index].models[model].capacity.permits.inUse
+    }
+  }
+}

@@ -1,0 +1,273 @@
+// The requests that wait: their places, their order, their timers, and how many they are.
+//
+// A waiting request has a place from `insert` to `remove`. It is *in its lane* while it takes part in the turns; outside of it while a
+// retry waits for its time, while it waits for a budget, and while it was told to slow down. The first request of a lane is its *head*: the
+// only one that is looked at.
+//
+// Promises: insertion, removal, the next head and the next deadline are O(log n) at most; memory comes back as the queue drains (places
+// are at most twice as many as requests, and 64); a request is in one place, one lane and one timer, or in none.
+// This store knows no rule: who may go where, and what a band may use, is decided by its owner.
+
+struct WaitingRequests: Sendable {
+  private var requests = Slots<Request>()
+  private var byID: [RequestID: RequestIndex] = [:]
+  private var lanes = LaneQueue()
+  /// By band.
+  private var fair = [FairShare(), FairShare(), FairShare()]
+  /// Each request's next instant: its retry, its `promote_after`, its deadline.
+  private var timers = IndexedHeap<Request>()
+  private var timerPositions = IndexedHeap<Request>.Positions()
+  /// Lanes that take no part in the turns for the rest of a pass.
+  private var aside: [LaneIndex] = []
+  private var lastSequence: UInt64 = 0
+
+  private(set) var countByBand = [0, 0, 0]
+  /// The bytes that the shell keeps for them.
+  private(set) var bytes = 0
+  /// Requests that were told to slow down and stand outside of their lanes, in the order of their refusals.
+  private(set) var heldBack: [RequestID] = []
+
+  var count: Int { requests.count }
+  var isEmpty: Bool { requests.isEmpty }
+  /// Places that take memory.
+  var capacity: Int { requests.capacity }
+
+  // MARK: Finding
+
+  /// nil where the request does not wait.
+  func index(of id: RequestID) -> RequestIndex? { byID[id] }
+
+  /// nil where nobody waits at this place.
+  func find(_ index: RequestIndex) -> Request? { requests.find(index) }
+
+  /// A request that waits. Its id, tenant, band and bytes stay what they were when it came.
+  subscript(index: RequestIndex) -> Request {
+    _read { yield requests[index] }
+    _modify { yield &requests[index] }
+  }
+
+  /// Those that wait, in the order in which they came.
+  var inOrder: [RequestIndex] { requests.indices.sorted { requests[$0].sequence < requests[$1].sequence } }
+
+  // MARK: Coming and going
+
+  /// The number of another request in the order of arrival.
+  mutating func nextSequence() -> UInt64 {
+    lastSequence += 1
+    return lastSequence
+  }
+
+  /// Gives the request a place; it is in no lane yet.
+  mutating func insert(_ request: Request) -> RequestIndex {
+    let id = request.ticket.id
+    if request.isHeldBack { heldBack.append(id) }
+    let index = requests.insert(request)
+    byID[id] = index
+    countByBand[request.band] += 1
+    bytes += request.ticket.heldBytes
+    return index
+  }
+
+  /// Takes the request out of everything; nil where nobody waits at this place.
+  mutating func remove(_ index: RequestIndex, at now: Instant) -> Request? {
+    guard let request = requests.remove(index) else { return nil }
+    let id = request.ticket.id
+    byID[id] = nil
+    timers.remove(index, positions: &timerPositions)
+    if request.isHeldBack { heldBack.removeAll { $0 == id } }
+    leaveLane(index, at: now)
+    countByBand[request.band] -= 1
+    bytes -= request.ticket.heldBytes
+    return request
+  }
+
+  /// Keeps the memory within its bound, one request at a time. Returns where a request has moved to; nil when nothing is left to do.
+  mutating func compact() -> (old: RequestIndex, new: RequestIndex)? {
+    guard let (old, new) = requests.moveLastDown() else {
+      timerPositions.trim(to: requests.capacity)
+      lanes.trimSlots(to: requests.capacity)
+      if isEmpty, byID.capacity > 1024 { byID = [:] }
+      return nil
+    }
+    byID[requests[new].ticket.id] = new
+    timers.rename(old, to: new, positions: &timerPositions)
+    lanes.rename(old, to: new)
+    return (old, new)
+  }
+
+  /// Told to slow down no longer.
+  mutating func endHoldingBack(_ index: RequestIndex) {
+    let id = requests[index].ticket.id
+    heldBack.removeAll { $0 == id }
+    requests[index].isHeldBack = false
+    requests[index].notBefore = nil
+  }
+
+  // MARK: Lanes
+
+  /// Puts the request into its session's lane: in front, by age, where it is a retry.
+  /// - Parameters:
+  ///   - cluster: that of its route.
+  ///   - isParked: its tenant takes no part in the turns.
+  mutating func enterLane(
+    _ index: RequestIndex, isRetry: Bool, in cluster: ClusterIndex, isParked: Bool, at now: Instant
+  ) {
+    let (tenant, band, sequence) = (requests[index].tenant, requests[index].band, requests[index].sequence)
+    let lane = lanes.openLane(
+      for: LaneKey(tenant: tenant, band: Int8(band), cluster: cluster, session: requests[index].ticket.session))
+    if isRetry {
+      let requests = requests
+      lanes.insertRetry(index, to: lane) { (requests.find($0)?.sequence ?? 0) < sequence }
+    } else {
+      lanes.append(index, to: lane)
+    }
+    refreshHead(lane, band: band, tenant: tenant, at: now)
+    if isParked { fair[band].park(tenant: tenant) }
+  }
+
+  /// The request waits outside of its lane from now on. Nothing happens where it does so already.
+  mutating func leaveLane(_ index: RequestIndex, at now: Instant) {
+    guard let lane = lanes.lane(of: index), let key = lanes.key(of: lane) else { return }
+    let wasHead = lanes.head(of: lane) == index
+    lanes.remove(index)
+    if wasHead { refreshHead(lane, band: Int(key.band), tenant: key.tenant, at: now) }
+  }
+
+  func isInLane(_ index: RequestIndex) -> Bool { lanes.lane(of: index) != nil }
+
+  func isHead(_ index: RequestIndex) -> Bool { lanes.lane(of: index).map { lanes.head(of: $0) == index } ?? false }
+
+  /// The cluster in which the request takes its turns; nil where it is in no lane.
+  func cluster(of index: RequestIndex) -> ClusterIndex? { lanes.lane(of: index).flatMap { lanes.key(of: $0)?.cluster } }
+
+  /// Tells fairness which request stands first in the lane.
+  private mutating func refreshHead(_ lane: LaneIndex, band: Int, tenant: TenantIndex, at now: Instant) {
+    guard let head = lanes.head(of: lane), requests.contains(head) else {
+      fair[band].clearHead(lane: lane)
+      closeForgottenLanes(band)
+      return
+    }
+    let cluster = lanes.key(of: lane)?.cluster ?? .unconnected
+    fair[band].setHead(lane: lane, tenant: tenant, route: requests[head].route, cluster: cluster)
+    fair[band].setOld(lane: lane, requests[head].promoteAt <= now)
+  }
+
+  private mutating func closeForgottenLanes(_ band: Int) {
+    guard !fair[band].forgotten.isEmpty else { return }
+    for lane in fair[band].forgotten { lanes.closeLane(lane) }
+    fair[band].forgotten.removeAll(keepingCapacity: true)
+  }
+
+  /// Takes the head's lane out of the turns, until `bringBackLanes`.
+  mutating func setAside(_ head: RequestIndex) {
+    guard let lane = lanes.lane(of: head) else { return }
+    fair[requests[head].band].suspendHead(lane: lane)
+    aside.append(lane)
+  }
+
+  mutating func bringBackLanes(at now: Instant) {
+    for lane in aside {
+      guard let key = lanes.key(of: lane) else { continue }
+      refreshHead(lane, band: Int(key.band), tenant: key.tenant, at: now)
+    }
+    aside.removeAll(keepingCapacity: true)
+  }
+
+  /// Gives requests other routes. The numbers of the former ones mean nothing any more: no head may be looked up by one.
+  /// - Parameter routes: of all that wait, in the order in which they came.
+  mutating func reroute(_ routes: [(request: RequestIndex, route: RouteIndex)]) {
+    for (index, _) in routes {
+      if let lane = lanes.lane(of: index) { fair[requests[index].band].suspendHead(lane: lane) }
+    }
+    for (index, route) in routes { requests[index].route = route }
+    for (index, route) in routes where isHead(index) {
+      guard let lane = lanes.lane(of: index) else { continue }
+      // Those that wait stay in the cluster in which they came.
+      fair[requests[index].band].setHead(
+        lane: lane, tenant: requests[index].tenant, route: route, cluster: cluster(of: index) ?? .unconnected)
+    }
+  }
+
+  /// A head that is no waiting request: whatever knows it forgets it. Our own bug.
+  mutating func throwOut(_ index: RequestIndex, at now: Instant) {
+    leaveLane(index, at: now)
+    timers.remove(index, positions: &timerPositions)
+  }
+
+  /// For tests of what happens then: the place loses its request, and nobody is told.
+  mutating func spoil(_ index: RequestIndex) { requests.remove(index) }
+
+  // MARK: Turns
+
+  /// Lanes with a head.
+  func backlog(of band: Int) -> Int { fair[band].backlogged }
+
+  /// True where an old head of the band takes part in the turns.
+  func hasOld(_ band: Int, in cluster: ClusterIndex) -> Bool { fair[band].hasOld(in: cluster) }
+
+  /// The clusters in which somebody of the band waits or waited.
+  func clusters(of band: Int) -> ColumnIndices<ProviderCluster> { fair[band].clusterIndices }
+
+  /// Whose turn it is in the band, on routes that this pass has not closed.
+  func next(_ band: Int, closed: Column<Route, UInt64>, pass: UInt64) -> RequestIndex? {
+    fair[band].next(closed: closed, pass: pass).flatMap { lanes.head(of: $0.lane) }
+  }
+
+  /// The same among the providers of one cluster.
+  func next(
+    _ band: Int, in cluster: ClusterIndex, closed: Column<Route, UInt64>, pass: UInt64
+  ) -> RequestIndex? {
+    fair[band].next(in: cluster, closed: closed, pass: pass).flatMap { lanes.head(of: $0.lane) }
+  }
+
+  /// Counts a grant to the head's session and tenant; nil where it is no head. `settle` must follow.
+  /// - Parameter cost: what is expected of it, in tokens.
+  mutating func charge(_ head: RequestIndex, cost: Int64, weight: Int) -> FairShare.Charge? {
+    guard let lane = lanes.lane(of: head), requests.contains(head) else { return nil }
+    return fair[requests[head].band].charge(lane: lane, cost: cost, weight: weight)
+  }
+
+  /// What the grant has really cost, in tokens.
+  mutating func settle(_ charge: FairShare.Charge, band: Int, real: Int64) {
+    fair[band].settle(charge, real: real)
+    closeForgottenLanes(band)
+  }
+
+  /// The tenant takes no part in the turns until it is unparked.
+  mutating func park(_ tenant: TenantIndex) {
+    for band in fair.indices { fair[band].park(tenant: tenant) }
+  }
+
+  mutating func unpark(_ tenant: TenantIndex) {
+    for band in fair.indices { fair[band].unpark(tenant: tenant) }
+  }
+
+  /// The tenant's place will be used for another one.
+  mutating func forget(_ tenant: TenantIndex) {
+    for band in fair.indices { fair[band].forget(tenant: tenant) }
+  }
+
+  // MARK: Time
+
+  /// Sets the request's timer, in the place of the one that it had.
+  mutating func setTimer(_ index: RequestIndex, to instant: Instant) {
+    timers.set(
+      index, key: instant.nanoseconds, stamp: requests[index].sequence, positions: &timerPositions)
+  }
+
+  /// When the first timer ends.
+  var nextDeadline: Instant? { timers.first.map { Instant(nanoseconds: $0.key) } }
+
+  /// The request whose timer has ended first.
+  func due(at now: Instant) -> RequestIndex? {
+    guard let first = timers.first, first.key <= now.nanoseconds else { return nil }
+    return first.element
+  }
+
+  /// The request is old: where it stands first in its lane, its band knows. Returns true where it does.
+  mutating func markOld(_ index: RequestIndex) -> Bool {
+    guard let lane = lanes.lane(of: index), lanes.head(of: lane) == index else { return false }
+    fair[requests[index].band].setOld(lane: lane, true)
+    return true
+  }
+}

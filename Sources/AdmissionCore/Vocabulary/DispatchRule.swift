@@ -1,0 +1,55 @@
+/// The rules of dispatch, by their numbers in docs/internals/admission.md, which says each of them in full. Comments and tests name them by
+/// these numbers, and `explain` says by which one a request waited.
+public enum DispatchRule: String, Sendable, CaseIterable {
+  /// Higher classes go first.
+  case classesAreStrict = "1"
+  /// Some permits and units are kept for the classes above.
+  case headroom = "1a"
+  /// A class that waits is credited with its share of what others are granted.
+  case floorShare = "1b"
+  /// Age raises a class's share, and jumps no line.
+  case promotion = "1c"
+  /// Inside a class tenants take turns by weight, then sessions, by what their calls really cost.
+  case fairTurns = "2"
+  /// Who comes back from idling waits for no other longer than two calls' real cost.
+  case comingBack = "2a"
+  /// Inside a session the first goes first; retries stand in front.
+  case laneOrder = "2b"
+  /// A blocked head claims what it waits for.
+  case claims = "3"
+  /// One that its own tenant's limit blocks claims nothing.
+  case tenantsOwnLimit = "3a"
+  /// Nor does one that something of its own keeps back.
+  case itsOwnAffair = "3b"
+  /// One that a budget keeps back waits at the budget.
+  case budgets = "3c"
+  /// A request may go to any provider of its route, in order of preference.
+  case preference = "4"
+  /// One that is larger than a whole bucket takes the whole bucket.
+  case wholeBucket = "5"
+  /// Nothing is asked again until it can have changed.
+  case noPolling = "6"
+  /// All that a call needs is taken together, or nothing.
+  case allOrNothing = "7"
+  /// Where something was shut, one call goes first.
+  case probesFirst = "8"
+  /// Who cannot be served in time is told at once.
+  case noHopeNoWait = "9"
+}
+
+extension Blocker {
+  /// The rule by which the request waits.
+  public var rule: DispatchRule {
+    switch self {
+    case .behindInLane: .laneOrder
+    case .notItsTurn: .fairTurns
+    case .headroom: .headroom
+    case .providerConcurrency, .providerBucket, .modelConcurrency, .modelBucket: .allOrNothing
+    case .tenantConcurrency, .tenantBucket: .tenantsOwnLimit
+    case .claimed: .claims
+    case .breakerOpen, .modelBreakerOpen, .noUsableKey, .providerClosed, .modelClosed: .probesFirst
+    case .budget: .budgets
+    case .backoff: .itsOwnAffair
+    }
+  }
+}

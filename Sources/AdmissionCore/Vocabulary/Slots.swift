@@ -1,0 +1,199 @@
+// Numbered places for things that come and go, and numbers that cannot be mistaken for one another.
+//
+// A provider, a lane, a waiting request and a lease are all found by a small number. `Slots<Element>.Index` is that number with its kind in
+// the type: where a lane's is wanted, a tenant's does not compile. No place at all is `nil`.
+//
+// Promises: an index stays good until its element is taken out; places that have become free are used again, the last one first; all is
+// O(1), and reading a part of an element copies nothing else of it. Why not a dictionary: an index is looked up some fifty times for each
+// decision.
+
+/// What can lie in a place that is used again.
+protocol SlotElement: Sendable {
+  /// It has been taken out: what is left in its place lets go of all memory.
+  mutating func vacate()
+}
+
+extension SlotElement {
+  mutating func vacate() {}
+}
+
+/// Elements by index.
+struct Slots<Element: SlotElement>: Sendable {
+  /// The place of one element. Of use only with the store that gave it, and with columns beside that store.
+  struct Index: Hashable, Comparable, Sendable {
+    /// From 0; in the order in which places were made.
+    let number: Int32
+
+    init(number: Int) { self.number = Int32(truncatingIfNeeded: number) }
+
+    @inline(__always) var position: Int { Int(number) }
+    static func < (left: Index, right: Index) -> Bool { left.number < right.number }
+  }
+
+  private var elements: [Element] = []
+  private var isUsed: [Bool] = []
+  private var free: [Index] = []
+  /// Elements that are in.
+  private(set) var count = 0
+
+  var isEmpty: Bool { count == 0 }
+  /// Places that take memory, free ones included.
+  var capacity: Int { elements.count }
+
+  /// The element at an index that is in use.
+  subscript(index: Index) -> Element {
+    @inline(__always) _read { yield elements[index.position] }
+    @inline(__always) _modify { yield &elements[index.position] }
+  }
+
+  /// A copy of the element; nil where the place is free, or was given back.
+  func find(_ index: Index) -> Element? { contains(index) ? elements[index.position] : nil }
+
+  func contains(_ index: Index) -> Bool { index.position < isUsed.count && isUsed[index.position] }
+
+  mutating func insert(_ element: Element) -> Index {
+    count += 1
+    while let index = free.popLast() {
+      // Places beyond the end were given back since.
+      guard index.position < elements.count, !isUsed[index.position] else { continue }
+      elements[index.position] = element
+      isUsed[index.position] = true
+      return index
+    }
+    elements.append(element)
+    isUsed.append(true)
+    return Index(number: elements.count - 1)
+  }
+
+  /// Puts the element in the place of the first that is not needed any more; where there is none, as `insert` does.
+  mutating func insert(_ element: Element, over isFree: (Element) -> Bool) -> Index {
+    guard let index = indices.first(where: { isFree(self[$0]) }) else { return insert(element) }
+    self[index] = element
+    return index
+  }
+
+  /// Takes out those at the end that are not needed any more.
+  mutating func removeLast(while isFree: (Element) -> Bool) {
+    while !isEmpty {
+      trim()
+      let last = Index(number: elements.count - 1)
+      guard isFree(self[last]) else { return }
+      remove(last)
+    }
+  }
+
+  /// Takes the element out; nil where there is none.
+  @discardableResult
+  mutating func remove(_ index: Index) -> Element? {
+    guard contains(index) else { return nil }
+    let element = elements[index.position]
+    elements[index.position].vacate()
+    isUsed[index.position] = false
+    count -= 1
+    free.append(index)
+    return element
+  }
+
+  mutating func removeAll() {
+    elements = []
+    isUsed = []
+    free = []
+    count = 0
+  }
+
+  /// The indices in use, in order, as they are now.
+  var indices: SlotIndices<Element> { SlotIndices(isUsed: isUsed) }
+
+  // MARK: Memory
+
+  /// Gives back the free places at the end.
+  mutating func trim() {
+    while let last = isUsed.last, !last {
+      isUsed.removeLast()
+      elements.removeLast()
+    }
+    if free.count > 2 * elements.count + 64 { free.removeAll { $0.position >= elements.count } }
+    guard elements.isEmpty else { return }
+    free.removeAll(keepingCapacity: free.capacity <= 256)
+    if elements.capacity > 256 { removeAll() }
+  }
+
+  /// Where more than half of the places (and 64) are free: moves the last element to a free place further down. nil where nothing was to
+  /// be moved. The owner takes the new index to whatever knows the old one.
+  mutating func moveLastDown() -> (old: Index, new: Index)? {
+    trim()
+    while elements.count > 2 * count + 64, let index = free.popLast() {
+      guard index.position < elements.count, !isUsed[index.position] else { continue }
+      let old = Index(number: elements.count - 1)
+      elements.swapAt(index.position, old.position)
+      isUsed.swapAt(index.position, old.position)
+      trim()
+      return (old, index)
+    }
+    return nil
+  }
+}
+
+/// The indices of a store that were in use at one moment, in order.
+struct SlotIndices<Element: SlotElement>: Sequence, IteratorProtocol, Sendable {
+  private let isUsed: [Bool]
+  private var position = 0
+
+  fileprivate init(isUsed: [Bool]) { self.isUsed = isUsed }
+
+  mutating func next() -> Slots<Element>.Index? {
+    while position < isUsed.count {
+      position += 1
+      if isUsed[position - 1] { return Slots<Element>.Index(number: position - 1) }
+    }
+    return nil
+  }
+}
+
+/// A value for each index of a store: beyond the last that was set stands the value that all begin with.
+struct Column<Key: SlotElement, Value: Sendable>: Sendable {
+  /// First the value that all begin with, then those by index. So each look-up reads one array, and copies nothing.
+  private var values: [Value]
+
+  init(_ initial: Value) { values = [initial] }
+
+  subscript(index: Slots<Key>.Index) -> Value {
+    @inline(__always) _read { yield values[index.position + 1 < values.count ? index.position + 1 : 0] }
+    @inline(__always) _modify {
+      if index.position + 1 >= values.count { grow(to: index.position + 1) }
+      yield &values[index.position + 1]
+    }
+  }
+
+  private mutating func grow(to count: Int) {
+    let initial = values[0]
+    values.append(contentsOf: repeatElement(initial, count: count - self.count))
+  }
+
+  /// Values of their own.
+  var count: Int { values.count - 1 }
+  /// Indices that have a value of their own, in order.
+  var indices: ColumnIndices<Key> { ColumnIndices(end: count) }
+
+  /// Forgets the values from this place on.
+  mutating func trim(to count: Int) {
+    guard self.count > count else { return }
+    if count == 0 { values = [values[0]] } else { values.removeLast(self.count - count) }
+  }
+
+  mutating func removeAll() { trim(to: 0) }
+}
+
+/// The first indices of a store, in order.
+struct ColumnIndices<Key: SlotElement>: Sequence, IteratorProtocol, Sendable {
+  private let end: Int
+  private var position = 0
+
+  fileprivate init(end: Int) { self.end = end }
+
+  mutating func next() -> Slots<Key>.Index? {
+    guard position < end else { return nil }
+    position += 1
+    return Slots<Key>.Index(number: position - 1)
+  }
+}
