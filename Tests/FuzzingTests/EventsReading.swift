@@ -30,6 +30,7 @@ private struct StreamReading: Equatable {
 
   private mutating func note(_ frame: EventStreamScanner.Frame) {
     bytes += frame.range.count
+    // A frame without data says nothing: only its bytes count.
     guard frame.hasData else { return }
     frames.append(Array(frame.data))
     errors.append(frame.isError)
