@@ -37,16 +37,17 @@ struct FieldLine: Equatable {
     guard !bytes.isBlank(line.lowerBound) else { throw .folded }
     let token = ByteSyntax.token
     var colon = line.lowerBound
-    var isToken = true
-    while colon < line.upperBound, bytes[colon] != UInt8(ascii: ":") {
-      isToken = isToken && token.contains(bytes[colon])
-      colon += 1
-    }
+    // A colon is in no token, so that one look at each byte is enough.
+    if rules == .strict { while colon < line.upperBound, token.contains(bytes[colon]) { colon += 1 } }
+    let nameEnd = colon
+    while colon < line.upperBound, bytes[colon] != UInt8(ascii: ":") { colon += 1 }
     guard colon < line.upperBound else { throw .noColon }
-    guard colon > line.lowerBound, rules == .strict ? isToken : !bytes.isBlank(colon - 1) else { throw .badName }
+    guard colon > line.lowerBound, rules == .strict ? colon == nameEnd : !bytes.isBlank(colon - 1) else {
+      throw .badName
+    }
     name = line.lowerBound..<colon
     value = bytes.trimmed(colon + 1..<line.upperBound)
-    guard rules == .lenient || ByteSyntax.all(bytes, value, in: ByteSyntax.fieldValue) else { throw .badValue }
+    guard rules == .lenient || ByteSyntax.isFieldValue(bytes, value) else { throw .badValue }
   }
 }
 

@@ -139,15 +139,15 @@ extension OutputSpan<UInt8> {
   fileprivate mutating func put(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>) {
     let before = count
     var isSound = true
-    let (token, fieldValue) = (ByteSyntax.token, ByteSyntax.fieldValue)
+    let token = ByteSyntax.token
     for byte in name {
-      isSound = isSound && token.contains(byte)
+      if !token.contains(byte) { isSound = false }
       append(byte)
     }
     append(UInt8(ascii: ":"))
     append(0x20)
     for byte in value {
-      isSound = isSound && fieldValue.contains(byte)
+      if !ByteSyntax.isFieldValue(byte) { isSound = false }
       append(byte)
     }
     append(0x0D)
