@@ -96,7 +96,7 @@ let package = Package(
     library(
       "AdminConsole", ["BrokerEngine", "LedgerStore", "HTTPMessage", "AdmissionCore", "TextForms"],
       resources: [.embedInCode("Dashboard")]),
-    library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", heap]),
+    library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", heap]),
     library("FleetSimulator", ["UpstreamHTTP", "HTTPMessage", "EventLoop"]),
     library("PolicyLab", ["AdmissionCore", heap]),
     library("TollgateTesting", ["AdmissionCore", "PolicyLab"]),
@@ -146,7 +146,7 @@ let package = Package(
     tests(
       "AdminConsole",
       ["AdminConsole", "BrokerEngine", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile", "TextForms"]),
-    tests("ProviderSimulator", ["ProviderSimulator"]),
+    tests("ProviderSimulator", ["ProviderSimulator", "ProviderWire"]),
     tests("FleetSimulator", ["FleetSimulator", "ProviderSimulator", "HTTPEndpoint"]),
     tests("PolicyLab", ["PolicyLab"]),
     tests("TollgateTesting", ["PolicyLab", "TollgateTesting"]),

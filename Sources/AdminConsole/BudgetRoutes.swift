@@ -146,7 +146,6 @@ enum BudgetRoutes {
     if let seconds = DecimalText.exact(text.utf8, places: 0), seconds < 4_000_000_000 {
       return WallInstant(nanoseconds: seconds * 1_000_000_000)
     }
-    guard let moment = RFC3339.read(text.utf8), moment.seconds < 7_289_654_400 else { return nil }
-    return WallInstant(nanoseconds: moment.seconds * 1_000_000_000 + moment.nanoseconds)
+    return RFC3339.nanoseconds(text, isLenient: false).map { WallInstant(nanoseconds: $0) }
   }
 }

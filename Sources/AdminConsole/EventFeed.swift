@@ -5,6 +5,7 @@ import AdmissionCore
 import BrokerEngine
 import EventLoop
 import HTTPMessage
+import TextForms
 
 final class EventFeed {
   private struct Listener {

@@ -12,7 +12,7 @@ public enum AccessLog {
     switch format {
     case .off: return []
     case .text: text(record, wallNanoseconds, &line)
-    case .json: json(record, wallNanoseconds, &line)
+    case .json: line = json(record, wallNanoseconds)
     }
     line.append(UInt8(ascii: "\n"))
     return line
@@ -52,37 +52,37 @@ public enum AccessLog {
     if let message = record.message { field(" message=", message, &line) }
   }
 
-  private static func json(_ record: RequestRecord, _ wall: Int64, _ line: inout [UInt8]) {
-    line.append(contentsOf: "{\"time\":\"".utf8)
-    Timestamp.append(wall, to: &line)
-    line.append(contentsOf: "\",\"id\":\"".utf8)
-    line.append(contentsOf: record.text.utf8)
-    line.append(UInt8(ascii: "\""))
-    member("outcome", record.outcome?.rawValue, &line)
-    member("status", record.status, &line)
-    member("method", record.method, &line)
-    member("path", record.path, &line)
-    member("priority", record.priority.name, &line)
-    member("tenant", record.tenant, &line)
-    member("session", record.session, &line)
-    member("model", record.model, &line)
-    member("provider", record.provider, &line)
-    member("key", record.key, &line)
-    member("attempts", record.attemptCount, &line)
-    member("queued_ms", Int(record.queued.wholeMilliseconds), &line)
-    if let first = record.firstByteAt { member("first_byte_ms", Int((first &- record.arrivedAt) / 1_000_000), &line) }
-    member("total_ms", Int(((record.endedAt ?? record.arrivedAt) &- record.arrivedAt) / 1_000_000), &line)
-    member("bytes_in", record.bytesIn, &line)
-    member("bytes_out", record.bytesOut, &line)
-    if let usage = record.usage {
-      member("input_tokens", Int(usage.inputTokens), &line)
-      member("output_tokens", Int(usage.outputTokens), &line)
-      line.append(contentsOf: ",\"estimated\":\(usage.isEstimated)".utf8)
+  private static func json(_ record: RequestRecord, _ wall: Int64) -> [UInt8] {
+    var json = JSONWriter(reserving: 512)
+    json.object { json in
+      json.member("time", Timestamp.text(wall))
+      json.member("id", record.text)
+      json.member("outcome", record.outcome?.rawValue)
+      json.member("status", record.status)
+      json.member("method", record.method)
+      json.member("path", record.path)
+      json.member("priority", record.priority.name)
+      json.member("tenant", record.tenant)
+      json.member("session", record.session)
+      json.member("model", record.model)
+      json.member("provider", record.provider)
+      json.member("key", record.key)
+      json.member("attempts", record.attemptCount)
+      json.member("queued_ms", record.queued.wholeMilliseconds)
+      if let first = record.firstByteAt { json.member("first_byte_ms", (first &- record.arrivedAt) / 1_000_000) }
+      json.member("total_ms", ((record.endedAt ?? record.arrivedAt) &- record.arrivedAt) / 1_000_000)
+      json.member("bytes_in", record.bytesIn)
+      json.member("bytes_out", record.bytesOut)
+      if let usage = record.usage {
+        json.member("input_tokens", usage.inputTokens.value)
+        json.member("output_tokens", usage.outputTokens.value)
+        json.member("estimated", usage.isEstimated)
+      }
+      if record.attemptCount > 0 { json.member("cost_usd", record.cost?.text) }
+      if let failure = record.attemptFailure { json.member("failure", failure) }
+      if let message = record.message { json.member("message", message) }
     }
-    if record.attemptCount > 0 { member("cost_usd", record.cost?.text, &line) }
-    if let failure = record.attemptFailure { member("failure", failure, &line) }
-    if let message = record.message { member("message", message, &line) }
-    line.append(UInt8(ascii: "}"))
+    return json.bytes
   }
 
   private static func milliseconds(_ start: UInt64, _ end: UInt64) -> String { String((end &- start) / 1_000_000) }
@@ -100,59 +100,13 @@ public enum AccessLog {
     }
     if isPlain { line.append(contentsOf: text.utf8) } else { JSONString.append(text, to: &line) }
   }
-
-  private static func member(_ name: StaticString, _ value: String?, _ line: inout [UInt8]) {
-    line.append(contentsOf: ",\"".utf8)
-    name.withUTF8Buffer { line.append(contentsOf: $0) }
-    line.append(contentsOf: "\":".utf8)
-    if let value { JSONString.append(value, to: &line) } else { line.append(contentsOf: "null".utf8) }
-  }
-
-  private static func member(_ name: StaticString, _ value: Int, _ line: inout [UInt8]) {
-    line.append(contentsOf: ",\"".utf8)
-    name.withUTF8Buffer { line.append(contentsOf: $0) }
-    line.append(contentsOf: "\":".utf8)
-    line.append(contentsOf: String(value).utf8)
-  }
 }
 
-/// RFC 3339 in UTC with milliseconds.
+/// What the log and the API show as a time: RFC 3339 in UTC with milliseconds. Nothing happened before 1970, whatever a clock says.
 public enum Timestamp {
-  public static func text(_ wallNanoseconds: Int64) -> String {
-    var bytes: [UInt8] = []
-    append(wallNanoseconds, to: &bytes)
-    return String(decoding: bytes, as: UTF8.self)
-  }
+  public static func text(_ wallNanoseconds: Int64) -> String { RFC3339.text(max(0, wallNanoseconds)) }
 
   static func append(_ wallNanoseconds: Int64, to bytes: inout [UInt8]) {
-    // Nothing was logged before 1970, whatever a clock says.
-    let milliseconds = max(0, wallNanoseconds) / 1_000_000
-    let seconds = milliseconds / 1000
-    let days = seconds / 86_400
-    let second = seconds % 86_400
-    let date = CivilDate(daysSince1970: days)
-    digits(date.year, 4, &bytes)
-    bytes.append(UInt8(ascii: "-"))
-    digits(date.month, 2, &bytes)
-    bytes.append(UInt8(ascii: "-"))
-    digits(date.day, 2, &bytes)
-    bytes.append(UInt8(ascii: "T"))
-    digits(second / 3600, 2, &bytes)
-    bytes.append(UInt8(ascii: ":"))
-    digits(second / 60 % 60, 2, &bytes)
-    bytes.append(UInt8(ascii: ":"))
-    digits(second % 60, 2, &bytes)
-    bytes.append(UInt8(ascii: "."))
-    digits(milliseconds % 1000, 3, &bytes)
-    bytes.append(UInt8(ascii: "Z"))
-  }
-
-  private static func digits(_ value: Int64, _ width: Int, _ bytes: inout [UInt8]) {
-    var divisor: Int64 = 1
-    for _ in 1..<width { divisor *= 10 }
-    for _ in 0..<width {
-      bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: max(0, value) / divisor % 10))
-      divisor /= 10
-    }
+    RFC3339.append(max(0, wallNanoseconds), to: &bytes)
   }
 }

@@ -4,6 +4,7 @@ import HTTPMessage
 import PolicyFile
 import Pricing
 import ProviderWire
+import TextForms
 
 /// Who calls, once that is settled.
 struct Caller {
@@ -99,12 +100,7 @@ final class BrokerRules {
   }
 
   /// The first six bytes of a key's hash in hexadecimal.
-  private static func shortHash(_ hash: [UInt8]) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    var text: [UInt8] = []
-    for byte in hash.prefix(6) { text += [digits[Int(byte >> 4)], digits[Int(byte & 15)]] }
-    return String(decoding: text, as: UTF8.self)
-  }
+  private static func shortHash(_ hash: [UInt8]) -> String { Hexadecimal.text(hash.prefix(6)) }
 
   private static func isNameByte(_ byte: UInt8) -> Bool {
     switch byte {

@@ -8,31 +8,16 @@ enum UTCTime {
   static let day: Int64 = 86_400 * second
 
   /// `2026-11-21T13:05:00Z`, with milliseconds where there are any.
-  static func text(_ at: WallInstant) -> String {
-    let day = floorDivided(at.nanoseconds, UTCTime.day)
-    let rest = at.nanoseconds - day * UTCTime.day
-    let milliseconds = rest / 1_000_000 % 1000
-    let seconds = rest / second
-    let fraction = milliseconds == 0 ? "" : "." + padded(milliseconds, 3)
-    return
-      "\(date(day))T\(padded(seconds / 3600, 2)):\(padded(seconds / 60 % 60, 2)):\(padded(seconds % 60, 2))\(fraction)Z"
-  }
+  static func text(_ at: WallInstant) -> String { RFC3339.text(at.nanoseconds, .millisecondsIfAny) }
 
   /// `2026-11-21`, of a number of days since 1970.
-  static func date(_ day: Int64) -> String {
-    let date = CivilDate(daysSince1970: day)
-    return "\(padded(date.year, 4))-\(padded(date.month, 2))-\(padded(date.day, 2))"
-  }
+  static func date(_ day: Int64) -> String { CivilDate(daysSince1970: day).text }
 
   /// `24h` before `now`, `2026-11-21` (its first instant), or RFC 3339 with any offset; nil for anything else.
   static func instant(_ text: String, now: WallInstant) -> WallInstant? {
     if let span = duration(text) { return WallInstant(nanoseconds: now.nanoseconds.saturatingSubtracting(span)) }
-    guard let moment = RFC3339.read(text.utf8, isLenient: true), moment.seconds < latest else { return nil }
-    return WallInstant(nanoseconds: moment.seconds * second + moment.nanoseconds)
+    return RFC3339.nanoseconds(text).map { WallInstant(nanoseconds: $0) }
   }
-
-  /// The end of the year 2200: instants up to it fit nanoseconds.
-  private static let latest: Int64 = 7_289_654_400
 
   /// `90d`, `24h`, `30m`, `45s`, `2w` in nanoseconds; nil for anything else, and past 100 years.
   static func duration(_ text: String) -> Int64? {
@@ -44,14 +29,5 @@ enum UTCTime {
     else { return nil }
     let (span, overflow) = count.multipliedReportingOverflow(by: unit)
     return overflow || span > 36_525 * day ? nil : span
-  }
-
-  private static func floorDivided(_ value: Int64, _ divisor: Int64) -> Int64 {
-    value / divisor - (value % divisor < 0 ? 1 : 0)
-  }
-
-  private static func padded(_ value: Int64, _ width: Int) -> String {
-    let digits = String(value)
-    return String(repeating: "0", count: max(0, width - digits.utf8.count)) + digits
   }
 }

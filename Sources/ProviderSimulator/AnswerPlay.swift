@@ -77,7 +77,7 @@ extension ProviderSimulator {
     var fields: [(name: String, value: String)] = [("content-type", "application/json")]
     fields += answerFields(call)
     if call.directives.isGzip {
-      body = StoredGzip.encode(body)
+      body = Gzip.encode(body)
       fields.append(("content-encoding", "gzip"))
     }
     if !call.directives.isChunked { fields.append(("content-length", String(body.count))) }

@@ -1,4 +1,5 @@
 // OpenAI's answers: chat completions, legacy completions, responses, embeddings, models, errors, rate-limit fields.
+import Foundation
 import HTTPMessage
 import TextForms
 
@@ -37,7 +38,7 @@ enum OpenAIWire {
         let bytes = values.flatMap { value in
           (0..<4).map { UInt8(truncatingIfNeeded: value.bitPattern >> UInt32(8 * $0)) }
         }
-        text = "\"" + Base64.encode(bytes) + "\""
+        text = "\"" + Data(bytes).base64EncodedString() + "\""
       } else {
         text = "[" + values.map { $0.description }.joined(separator: ",") + "]"
       }

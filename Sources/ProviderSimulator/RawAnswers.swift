@@ -1,5 +1,7 @@
 // Answers that are no model's: the echo of a request, bodies of any size, status, coding and fields.
 // For tests of fidelity.
+import Foundation
+import HTTPEndpoint
 import HTTPMessage
 import TextForms
 
@@ -32,7 +34,7 @@ extension ProviderSimulator {
       body = Array("{}".utf8)
     }
     if call.directives.isGzip {
-      body = StoredGzip.encode(body)
+      body = Gzip.encode(body)
       fields.append(("content-encoding", "gzip"))
     }
     if !call.directives.isChunked { fields.append(("content-length", String(body.count))) }
@@ -68,7 +70,7 @@ extension ProviderSimulator {
       {"method":\(JSONString.quoted(exchange.head.method)),"target":\(JSONString.quoted(exchange.head.target)),\
       "authority":\(JSONString.quoted(exchange.head.authority)),"version":"\(exchange.head.version.rawValue)",\
       "headers":[\(fields.joined(separator: ","))],"body_bytes":\(exchange.body.count),\
-      "body_sha256":"\(SHA256.hexadecimal(exchange.body))","body_base64":"\(Base64.encode(exchange.body))"}
+      "body_sha256":"\(Hexadecimal.text(Digest.sha256(exchange.body)))","body_base64":"\(Data(exchange.body).base64EncodedString())"}
       """
   }
 }

@@ -2,6 +2,7 @@
 // against the vendor and retries
 // exactly when a retry can help (docs/reference/wire.md).
 import AdmissionCore
+import TextForms
 
 /// The broker's own answers.
 public enum BrokerError {
@@ -140,7 +141,7 @@ public enum BrokerError {
   }
 
   /// Gemini's canonical status of an HTTP status.
-  static func geminiStatus(_ status: Int) -> StaticString {
+  static func geminiStatus(_ status: Int) -> String {
     switch status {
     case 400, 413: "INVALID_ARGUMENT"
     case 401: "UNAUTHENTICATED"
@@ -157,44 +158,19 @@ public enum BrokerError {
   private static func body(
     _ dialect: Dialect, _ words: Words, message: String, requestID: String, pause: Span?
   ) -> [UInt8] {
-    var text = JSONText(reserving: 192 + message.utf8.count)
-    switch dialect {
-    case .openai:
-      text.raw("{\"error\":{\"message\":")
-      text.string(message)
-      text.raw(",\"type\":")
-      text.string(words.type)
-      text.raw(",\"param\":null,\"code\":")
-      text.string(words.code)
-      text.raw("}}")
-    case .anthropic:
-      text.raw("{\"type\":\"error\",\"error\":{\"type\":")
-      text.string(words.type)
-      text.raw(",\"message\":")
-      text.string(message)
-      text.raw("},\"request_id\":")
-      text.string(requestID)
-      text.raw("}")
-    case .gemini:
-      text.raw("{\"error\":{\"code\":")
-      text.integer(words.status)
-      text.raw(",\"message\":")
-      text.string(message)
-      text.raw(",\"status\":\"")
-      text.raw(geminiStatus(words.status))
-      text.raw("\"")
-      if let pause {
-        text.raw(",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.RetryInfo\",\"retryDelay\":\"")
-        text.integer(Int((pause.nanoseconds + 999_999_999) / 1_000_000_000))
-        text.raw("s\"}]")
+    var json = JSONWriter(reserving: 192 + message.utf8.count)
+    json.object { json in
+      switch dialect {
+      case .openai: json.object("error") { openAI(message, type: words.type, code: words.code, &$0) }
+      case .anthropic:
+        json.member("type", "error")
+        json.object("error") { anthropic(message, type: words.type, &$0) }
+        json.member("request_id", requestID)
+      case .gemini: json.object("error") { gemini(message, status: words.status, pause: pause, &$0) }
+      case .cohere: json.member("message", message)
       }
-      text.raw("}}")
-    case .cohere:
-      text.raw("{\"message\":")
-      text.string(message)
-      text.raw("}")
     }
-    return text.bytes
+    return json.bytes
   }
 
   /// The frame that tells a client in the middle of a stream that it broke. The caller ends the stream after it.
@@ -203,55 +179,89 @@ public enum BrokerError {
   public static func inStreamFrame(
     dialect: Dialect, endpoint: WireEndpoint, message: String, code: String, requestID: String = ""
   ) -> [UInt8] {
-    var text = JSONText(reserving: 256 + 2 * message.utf8.count)
+    var json = JSONWriter(reserving: 256 + 2 * message.utf8.count)
     switch (dialect, endpoint) {
     case (.anthropic, _):
-      text.raw("event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":")
-      text.string(anthropicType(code))
-      text.raw(",\"message\":")
-      text.string(message)
-      text.raw("}}\n\n")
+      json.raw("event: error\ndata: ")
+      json.object { json in
+        json.member("type", "error")
+        json.object("error") { anthropic(message, type: anthropicType(code), &$0) }
+      }
     case (_, .responses), (_, .responsesCompact):
-      // Both forms: SDKs raise on the top-level `error`, others read `response.error`.
-      text.raw(
-        "event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":0,\"response\":{\"id\":")
-      text.string("resp_" + requestID)
-      text.raw(
-        ",\"object\":\"response\",\"created_at\":0,\"status\":\"failed\",\"model\":\"\",\"output\":[],\"error\":{\"code\":"
-      )
-      text.string(code)
-      text.raw(",\"message\":")
-      text.string(message)
-      text.raw("},\"usage\":null},\"error\":{\"type\":")
-      text.string(openaiType(code))
-      text.raw(",\"code\":")
-      text.string(code)
-      text.raw(",\"message\":")
-      text.string(message)
-      text.raw("}}\n\n")
+      json.raw("event: response.failed\ndata: ")
+      json.object { failedResponse(message, code: code, requestID: requestID, &$0) }
     case (.gemini, _):
       let status = code == "rate_limit_exceeded" ? 429 : code == "server_is_overloaded" ? 503 : 500
-      text.raw("data: {\"error\":{\"code\":")
-      text.integer(status)
-      text.raw(",\"message\":")
-      text.string(message)
-      text.raw(",\"status\":\"")
-      text.raw(geminiStatus(status))
-      text.raw("\"}}\n\n")
+      json.raw("data: ")
+      json.object { $0.object("error") { gemini(message, status: status, pause: nil, &$0) } }
     case (.cohere, _):
-      text.raw("event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"ERROR\",\"error\":")
-      text.string(message)
-      text.raw("}}\n\n")
+      json.raw("event: message-end\ndata: ")
+      json.object { json in
+        json.member("type", "message-end")
+        json.object("delta") { json in
+          json.member("finish_reason", "ERROR")
+          json.member("error", message)
+        }
+      }
     case (.openai, _):
-      text.raw("data: {\"error\":{\"message\":")
-      text.string(message)
-      text.raw(",\"type\":")
-      text.string(openaiType(code))
-      text.raw(",\"param\":null,\"code\":")
-      text.string(code)
-      text.raw("}}\n\n")
+      json.raw("data: ")
+      json.object { $0.object("error") { openAI(message, type: openaiType(code), code: code, &$0) } }
     }
-    return text.bytes
+    json.raw("\n\n")
+    return json.bytes
+  }
+
+  private static func openAI(_ message: String, type: String, code: String, _ json: inout JSONWriter) {
+    json.member("message", message)
+    json.member("type", type)
+    json.key("param")
+    json.null()
+    json.member("code", code)
+  }
+
+  private static func anthropic(_ message: String, type: String, _ json: inout JSONWriter) {
+    json.member("type", type)
+    json.member("message", message)
+  }
+
+  private static func gemini(_ message: String, status: Int, pause: Span?, _ json: inout JSONWriter) {
+    json.member("code", status)
+    json.member("message", message)
+    json.member("status", geminiStatus(status))
+    guard let pause else { return }
+    json.key("details")
+    json.array(CollectionOfOne(pause)) { json, pause in
+      json.object { json in
+        json.member("@type", "type.googleapis.com/google.rpc.RetryInfo")
+        json.member("retryDelay", "\((pause.nanoseconds + 999_999_999) / 1_000_000_000)s")
+      }
+    }
+  }
+
+  /// Both forms: SDKs raise on the top-level `error`, others read `response.error`.
+  private static func failedResponse(_ message: String, code: String, requestID: String, _ json: inout JSONWriter) {
+    json.member("type", "response.failed")
+    json.member("sequence_number", 0)
+    json.object("response") { json in
+      json.member("id", "resp_" + requestID)
+      json.member("object", "response")
+      json.member("created_at", 0)
+      json.member("status", "failed")
+      json.member("model", "")
+      json.key("output")
+      json.array(EmptyCollection<Int>()) { $0.value($1) }
+      json.object("error") { json in
+        json.member("code", code)
+        json.member("message", message)
+      }
+      json.key("usage")
+      json.null()
+    }
+    json.object("error") { json in
+      json.member("type", openaiType(code))
+      json.member("code", code)
+      json.member("message", message)
+    }
   }
 
   private static func openaiType(_ code: String) -> String {

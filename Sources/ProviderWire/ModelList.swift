@@ -1,4 +1,5 @@
 // The list of models that a tenant may use, in the shape that the path's SDK reads.
+import TextForms
 
 public enum ModelList {
   /// One model.
@@ -17,40 +18,35 @@ public enum ModelList {
   public static func body(_ entries: [Entry], dialect: Dialect) -> [UInt8] {
     var seen: Set<String> = []
     let entries = entries.filter { seen.insert($0.id).inserted }
-    var text = JSONText(reserving: 64 + entries.count * 96)
-    text.raw(
-      dialect == .anthropic ? "{\"data\":[" : dialect == .gemini ? "{\"models\":[" : "{\"object\":\"list\",\"data\":[")
-    for (index, entry) in entries.enumerated() {
-      if index > 0 { text.raw(",") }
-      switch dialect {
-      case .anthropic:
-        text.raw("{\"type\":\"model\",\"id\":")
-        text.string(entry.id)
-        text.raw(",\"display_name\":")
-        text.string(entry.id)
-        text.raw(",\"created_at\":\"1970-01-01T00:00:00Z\"}")
-      case .gemini:
-        text.raw("{\"name\":")
-        text.string("models/" + entry.id)
-        text.raw(",\"displayName\":")
-        text.string(entry.id)
-        text.raw("}")
-      case .openai, .cohere:
-        text.raw("{\"id\":")
-        text.string(entry.id)
-        text.raw(",\"object\":\"model\",\"created\":0,\"owned_by\":")
-        text.string(entry.owner)
-        text.raw("}")
+    var json = JSONWriter(reserving: 64 + entries.count * 96)
+    json.object { json in
+      if dialect == .openai || dialect == .cohere { json.member("object", "list") }
+      json.key(dialect == .gemini ? "models" : "data")
+      json.array(entries) { json, entry in json.object { json in members(entry, dialect, &json) } }
+      if dialect == .anthropic {
+        json.member("has_more", false)
+        json.member("first_id", entries.first?.id)
+        json.member("last_id", entries.last?.id)
       }
     }
-    text.raw("]")
-    if dialect == .anthropic {
-      text.raw(",\"has_more\":false,\"first_id\":")
-      text.optional(entries.first?.id)
-      text.raw(",\"last_id\":")
-      text.optional(entries.last?.id)
+    return json.bytes
+  }
+
+  private static func members(_ entry: Entry, _ dialect: Dialect, _ json: inout JSONWriter) {
+    switch dialect {
+    case .anthropic:
+      json.member("type", "model")
+      json.member("id", entry.id)
+      json.member("display_name", entry.id)
+      json.member("created_at", "1970-01-01T00:00:00Z")
+    case .gemini:
+      json.member("name", "models/" + entry.id)
+      json.member("displayName", entry.id)
+    case .openai, .cohere:
+      json.member("id", entry.id)
+      json.member("object", "model")
+      json.member("created", 0)
+      json.member("owned_by", entry.owner)
     }
-    text.raw("}")
-    return text.bytes
   }
 }

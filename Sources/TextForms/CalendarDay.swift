@@ -45,7 +45,6 @@ public struct CalendarDay: Sendable, Hashable, Comparable, CustomStringConvertib
   }
 
   public var description: String {
-    func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
-    return String(repeating: "0", count: 4 - String(year).count) + "\(year)-\(two(month))-\(two(day))"
+    CivilDate(year: Int64(year), month: Int64(month), day: Int64(day)).text
   }
 }

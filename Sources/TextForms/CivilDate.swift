@@ -35,6 +35,21 @@ public struct CivilDate: Sendable, Equatable {
     return era * 146_097 + yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear - 719_468
   }
 
+  /// `2026-11-20`, of years 0 to 9999; other years have as many digits as they need.
+  public var text: String {
+    var bytes: [UInt8] = []
+    append(to: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  func append(to bytes: inout [UInt8]) {
+    DecimalText.append(year, width: 4, to: &bytes)
+    bytes.append(UInt8(ascii: "-"))
+    DecimalText.append(month, width: 2, to: &bytes)
+    bytes.append(UInt8(ascii: "-"))
+    DecimalText.append(day, width: 2, to: &bytes)
+  }
+
   /// How many days a month has.
   public static func length(ofMonth month: Int64, _ year: Int64) -> Int64 {
     switch month {

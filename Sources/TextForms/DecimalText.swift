@@ -5,6 +5,33 @@
 // whatever exponent a stranger writes.
 
 public enum DecimalText {
+  /// A whole number with zeros before it up to `width` digits; one that needs more has more.
+  public static func append(_ number: Int64, width: Int, to bytes: inout [UInt8]) {
+    var least: Int64 = 1
+    for _ in 1..<max(1, min(width, 18)) { least *= 10 }
+    if number >= 0, number / 10 < least {
+      // Digit by digit: each line of the log has a time.
+      while least > 0 {
+        bytes.append(UInt8(ascii: "0") + UInt8(number / least % 10))
+        least /= 10
+      }
+      return
+    }
+    let digits = String(number.magnitude)
+    if number < 0 { bytes.append(UInt8(ascii: "-")) }
+    for _ in 0..<max(0, width - digits.utf8.count) { bytes.append(UInt8(ascii: "0")) }
+    bytes.append(contentsOf: digits.utf8)
+  }
+
+  /// `number` divided by ten to the power of `places`, without needless zeros: 2,500,000 with six places is `2.5`.
+  public static func text(_ number: Int64, places: Int) -> String {
+    var digits = String(number.magnitude)
+    digits = String(repeating: "0", count: max(0, places + 1 - digits.utf8.count)) + digits
+    var fraction = digits.suffix(places)
+    while fraction.last == "0" { fraction.removeLast() }
+    return (number < 0 ? "-" : "") + digits.dropLast(places) + (fraction.isEmpty ? "" : "." + fraction)
+  }
+
   public enum Reading: Equatable, Sendable {
     /// The number times ten to the power that was asked; where it has finer decimals, the nearest (halves up), to eighteen
     /// digits at the least, and `isExact` is false. Never below zero.

@@ -1,6 +1,13 @@
 // Hexadecimal digits in ASCII.
 
 public enum Hexadecimal {
+  private static let digits = Array("0123456789abcdef".utf8)
+
+  /// Two digits in lower case for each byte.
+  public static func text(_ bytes: some Sequence<UInt8>) -> String {
+    String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+  }
+
   /// The value of a digit in either case; nil for any other byte.
   @inlinable public static func value(_ digit: UInt8) -> UInt8? {
     switch digit {

@@ -1,6 +1,44 @@
-// Instants as RFC 3339 writes them: `2026-11-20T21:00:00.5+01:00`. Without locale, zone data or formatters.
+// Instants as RFC 3339 writes them: `2026-11-20T21:00:00.5+01:00`. The one reader and the one writer of them; without locale, zone data or
+// formatters.
 
 public enum RFC3339 {
+  /// What a written instant says of the parts of its second.
+  public enum Fraction: Sendable {
+    case none
+    case milliseconds
+    /// Three digits, or none where they would be zeros.
+    case millisecondsIfAny
+  }
+
+  /// An instant in UTC: `2026-11-20T20:00:00.500Z`. What is finer than the fraction is left out.
+  /// - Parameter nanoseconds: since 1970; any number.
+  public static func text(_ nanoseconds: Int64, _ fraction: Fraction = .milliseconds) -> String {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(24)
+    append(nanoseconds, fraction, to: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  public static func append(_ nanoseconds: Int64, _ fraction: Fraction = .milliseconds, to bytes: inout [UInt8]) {
+    let day: Int64 = 86_400_000_000_000
+    let part = nanoseconds % day
+    let rest = part < 0 ? part + day : part
+    let days = nanoseconds / day - (part < 0 ? 1 : 0)
+    CivilDate(daysSince1970: days).append(to: &bytes)
+    bytes.append(UInt8(ascii: "T"))
+    DecimalText.append(rest / 3_600_000_000_000, width: 2, to: &bytes)
+    bytes.append(UInt8(ascii: ":"))
+    DecimalText.append(rest / 60_000_000_000 % 60, width: 2, to: &bytes)
+    bytes.append(UInt8(ascii: ":"))
+    DecimalText.append(rest / 1_000_000_000 % 60, width: 2, to: &bytes)
+    let milliseconds = rest / 1_000_000 % 1000
+    if fraction == .milliseconds || (fraction == .millisecondsIfAny && milliseconds > 0) {
+      bytes.append(UInt8(ascii: "."))
+      DecimalText.append(milliseconds, width: 3, to: &bytes)
+    }
+    bytes.append(UInt8(ascii: "Z"))
+  }
+
   /// Seconds since 1970 and the part of a second in nanoseconds, of years 1970 to 9999; nil for anything else.
   /// - Parameter isLenient: takes a date alone for its first instant, and a time without seconds.
   public static func read(_ text: some Collection<UInt8>, isLenient: Bool = false) -> (
@@ -38,10 +76,11 @@ public enum RFC3339 {
     return (isEast ? seconds - offset : seconds + offset, nanoseconds)
   }
 
-  /// Nanoseconds since 1970 of `2026-11-21` (its first instant in UTC) or of a date and time with any offset; nil for anything
+  /// Nanoseconds since 1970 of a date and time with any offset, or of `2026-11-21` (its first instant in UTC); nil for anything
   /// else, and outside 1970 to 2200.
-  public static func nanoseconds(_ text: String) -> Int64? {
-    guard let moment = read(text.utf8, isLenient: true), moment.seconds >= 0, moment.seconds < latest else {
+  /// - Parameter isLenient: takes a date alone, and a time without seconds.
+  public static func nanoseconds(_ text: String, isLenient: Bool = true) -> Int64? {
+    guard let moment = read(text.utf8, isLenient: isLenient), moment.seconds >= 0, moment.seconds < latest else {
       return nil
     }
     return moment.seconds * 1_000_000_000 + moment.nanoseconds

@@ -166,14 +166,15 @@ struct BudgetsCommand: ParsableCommand {
       if let budget { parameters.append("budget=\(PercentEscapes.encoded(budget))") }
       _ = try AdminClient(options: admin).call(
         "POST", "/api/v1/budgets/raise?" + parameters.joined(separator: "&"))
-      let text = ISO8601DateFormatter().string(from: Date(timeIntervalSince1970: Double(end)))
+      // The broker has taken the time, so it is one that it can tell.
+      let text = RFC3339.text(min(end, 9_000_000_000) * 1_000_000_000, .none)
       Terminal.line("\(budget ?? tenant ?? "broker"): raised by \(amount) until \(text)")
     }
   }
 
   /// Seconds since 1970; nil where the text is neither a time nor a length.
   static func seconds(_ text: String, now: Int64) -> Int64? {
-    if let date = ISO8601DateFormatter().date(from: text) { return Int64(date.timeIntervalSince1970) }
+    if let moment = RFC3339.read(text.utf8) { return moment.seconds }
     let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
     guard let last = text.last, let unit = units[last], let number = Int64(text.dropLast()), number > 0,
       number < 100_000

@@ -30,15 +30,18 @@ struct OperatorLog: LogHandler {
     let time = Timestamp.text(Int64(Date().timeIntervalSince1970 * 1e9))
     var line: [UInt8] = []
     if isJSON {
-      line.append(contentsOf: "{\"time\":\"\(time)\",\"level\":\"\(level)\",\"message\":".utf8)
-      JSONString.append(message, to: &line)
-      for (name, value) in facts {
-        line.append(UInt8(ascii: ","))
-        JSONString.append(name, to: &line)
-        line.append(UInt8(ascii: ":"))
-        JSONString.append(value, to: &line)
+      var json = JSONWriter()
+      json.object { json in
+        json.member("time", time)
+        json.member("level", level)
+        json.member("message", message)
+        for (name, value) in facts {
+          json.key(named: name)
+          json.value(value)
+        }
       }
-      line.append(contentsOf: "}\n".utf8)
+      line = json.bytes
+      line.append(UInt8(ascii: "\n"))
     } else {
       line.append(contentsOf: "\(time) \(level): \(message)".utf8)
       for (name, value) in facts {

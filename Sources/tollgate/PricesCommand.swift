@@ -6,6 +6,7 @@ import Foundation
 import PolicyFile
 import Pricing
 import ProcessOutput
+import TextForms
 
 struct PricesCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -105,10 +106,5 @@ struct PricesCommand: ParsableCommand {
   }
 
   /// Millionths as a decimal without needless zeros: 2,500,000 is `2.5`.
-  static func dollars(_ millionths: Int64) -> String {
-    let places = String(millionths % 1_000_000)
-    var fraction = String(repeating: "0", count: 6 - places.count) + places
-    while fraction.last == "0" { fraction.removeLast() }
-    return String(millionths / 1_000_000) + (fraction.isEmpty ? "" : ".\(fraction)")
-  }
+  static func dollars(_ millionths: Int64) -> String { DecimalText.text(millionths, places: 6) }
 }

@@ -60,4 +60,22 @@ import Testing
       }
     }
   }
+
+  @Test(
+    arguments: [
+      (0, "0"), (1, "0.000001"), (2_500_000, "2.5"), (1_000_000, "1"), (-1_250_000, "-1.25"), (999_999, "0.999999"),
+      (.max, "9223372036854.775807"), (.min, "-9223372036854.775808"),
+    ] as [(Int64, String)])
+  func writesWithoutNeedlessZeros(_ number: Int64, _ text: String) {
+    #expect(DecimalText.text(number, places: 6) == text)
+    if number >= 0 { #expect(DecimalText.exact(text.utf8, places: 6) == number) }
+  }
+
+  @Test func writesWholeNumbersWithZerosBefore() {
+    var bytes: [UInt8] = []
+    DecimalText.append(7, width: 3, to: &bytes)
+    DecimalText.append(1234, width: 2, to: &bytes)
+    #expect(String(decoding: bytes, as: UTF8.self) == "0071234")
+    #expect(DecimalText.text(12, places: 0) == "12")
+  }
 }

@@ -10,4 +10,9 @@ import TextForms
       #expect(Hexadecimal.value(byte).map { Int($0) } == expected)
     }
   }
+
+  @Test func everyByteHasTwoDigitsInLowerCase() {
+    #expect(Hexadecimal.text([0, 9, 10, 0xAB, 0xFF]) == "00090aabff")
+    #expect(Hexadecimal.text([]) == "")
+  }
 }

@@ -37,6 +37,28 @@ import Testing
   }
 }
 
+@Suite struct RFC3339WriterTests {
+  @Test(
+    arguments: [
+      (0, "1970-01-01T00:00:00.000Z"), (1_709_164_799_999_999_999, "2024-02-28T23:59:59.999Z"),
+      (-1, "1969-12-31T23:59:59.999Z"), (4_102_444_800_000_000_000, "2100-01-01T00:00:00.000Z"),
+      (.min, "1677-09-21T00:12:43.145Z"), (.max, "2262-04-11T23:47:16.854Z"),
+    ] as [(Int64, String)])
+  func writes(_ nanoseconds: Int64, _ text: String) { #expect(RFC3339.text(nanoseconds) == text) }
+
+  @Test func writesAsMuchOfASecondAsIsWanted() {
+    #expect(RFC3339.text(1_999_999_999, .none) == "1970-01-01T00:00:01Z")
+    #expect(RFC3339.text(1_000_999_999, .millisecondsIfAny) == "1970-01-01T00:00:01Z")
+    #expect(RFC3339.text(1_001_000_000, .millisecondsIfAny) == "1970-01-01T00:00:01.001Z")
+  }
+
+  @Test func readsWhatItWrites() {
+    for seconds in stride(from: Int64(0), to: 7_289_654_400, by: 86_400 * 97 + 12_345) {
+      #expect(RFC3339.nanoseconds(RFC3339.text(seconds * 1_000_000_000)) == seconds * 1_000_000_000)
+    }
+  }
+}
+
 @Suite struct RFC3339NanosecondsTests {
   @Test(
     arguments: [
@@ -63,5 +85,11 @@ import Testing
   ])
   func refuses(_ text: String) {
     #expect(RFC3339.nanoseconds(text) == nil)
+  }
+
+  @Test func strictlyADateAloneIsNone() {
+    #expect(RFC3339.nanoseconds("2026-11-29", isLenient: false) == nil)
+    #expect(RFC3339.nanoseconds("2026-11-29T12:30Z", isLenient: false) == nil)
+    #expect(RFC3339.nanoseconds("1970-01-01T00:00:01Z", isLenient: false) == 1_000_000_000)
   }
 }

@@ -27,9 +27,7 @@ enum SwiftRules {
       "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "TextForms", "EventLoop",
     ]),
     "ProviderSimulator": platform.union([
-      "HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "ProviderWire", "AdmissionCore", "DequeModule",
-      "HeapModule",
-      "Foundation",
+      "HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", "HeapModule", "Foundation",
     ]),
     "FleetSimulator": platform.union(["UpstreamHTTP", "HTTPMessage", "EventLoop", "Foundation"]),
     "PolicyLab": ["AdmissionCore", "HeapModule"],
@@ -65,6 +63,7 @@ enum SwiftRules {
     "Sources/HTTPEndpoint/Listener.swift": ["Glibc"],
     "Sources/HTTPEndpoint/Socket.swift": ["Glibc"],
     "Sources/HTTPEndpoint/TLSContext.swift": ["COpenSSL"],
+    "Sources/ProviderSimulator/Gzip.swift": ["CZlib"],
     "Sources/ProviderWire/ByteSearch.swift": ["CSimdjson"],
     "Sources/ProviderWire/ContentDecoding.swift": ["CZlib", "CZstd"],
     "Sources/ProviderWire/JSONWalk.swift": ["CSimdjson"],

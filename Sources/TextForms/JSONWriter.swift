@@ -1,11 +1,12 @@
-// Writes JSON text: for the API and the log. Keys come in the order in which they are written.
-import TextForms
+// Writes JSON text (RFC 8259): the API's answers, the log's lines, the broker's own errors and lists of models. Keys come in the order in
+// which they are written, and nothing is indented. Strings are escaped by `JSONString`.
 
 public struct JSONWriter {
   public private(set) var bytes: [UInt8] = []
   private var needsComma = false
 
-  public init() { bytes.reserveCapacity(512) }
+  /// - Parameter capacity: bytes that the text will probably have.
+  public init(reserving capacity: Int = 512) { bytes.reserveCapacity(capacity) }
 
   public mutating func object(_ members: (inout JSONWriter) -> Void) {
     open(UInt8(ascii: "{"))
@@ -25,6 +26,14 @@ public struct JSONWriter {
     bytes.append(UInt8(ascii: "\""))
     name.withUTF8Buffer { bytes.append(contentsOf: $0) }
     bytes.append(contentsOf: "\":".utf8)
+    needsComma = false
+  }
+
+  /// A key that is not known when the program is written; escaped.
+  public mutating func key(named name: String) {
+    comma()
+    JSONString.append(name, to: &bytes)
+    bytes.append(UInt8(ascii: ":"))
     needsComma = false
   }
 
@@ -56,6 +65,18 @@ public struct JSONWriter {
   public mutating func member(_ name: StaticString, _ flag: Bool) {
     key(name)
     value(flag)
+  }
+
+  /// A member whose value is an object.
+  public mutating func object(_ name: StaticString, _ members: (inout JSONWriter) -> Void) {
+    key(name)
+    object(members)
+  }
+
+  /// Text that stands before, between or behind JSON texts: the frame of an event, a line feed.
+  public mutating func raw(_ text: StaticString) {
+    text.withUTF8Buffer { bytes.append(contentsOf: $0) }
+    needsComma = false
   }
 
   public mutating func null() {
