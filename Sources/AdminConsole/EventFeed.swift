@@ -85,15 +85,16 @@ final class EventFeed {
       tell(subject: "concurrency", name: provider.name, state: "\(limit)", reason: "learned")
     case .breakerChanged(let provider, let model, let state, let reason):
       let name = model.map { "\(provider)/\($0)" } ?? provider.name
-      tell(subject: "breaker", name: name, state: state, reason: reason)
+      tell(subject: "breaker", name: name, state: state.rawValue, reason: reason)
     case .ourBug(let kind): tell(subject: "our_bug", name: kind.rawValue, state: "met", reason: "thrown out")
     case .impossibleNumber(let provider, let source):
       tell(subject: "impossible_number", name: provider.name, state: "cut", reason: source.rawValue)
     case .closed(let provider, let model, let key, _, let reason):
       let name = ([provider.name] + [key?.name, model].compactMap(\.self)).joined(separator: "/")
-      tell(subject: model == nil ? "provider" : "model", name: name, state: "cooling", reason: reason)
+      tell(
+        subject: model == nil ? "provider" : "model", name: name, state: KeyCondition.cooling.rawValue, reason: reason)
     case .keyChanged(let provider, let key, let state, let reason):
-      tell(subject: "key", name: "\(provider)/\(key)", state: state, reason: reason)
+      tell(subject: "key", name: "\(provider)/\(key)", state: state.rawValue, reason: reason)
     }
   }
 

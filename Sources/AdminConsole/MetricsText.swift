@@ -98,26 +98,40 @@ enum MetricsText {
     page.family("tollgate_bucket_capacity", "gauge", "Units that a bucket can hold.")
     eachBucket(snapshot) { page.sample("tollgate_bucket_capacity", $0, Double($1.capacity)) }
     page.family("tollgate_breaker_state", "gauge", "0 closed, 1 half open, 2 open.")
-    func number(_ breaker: AdmissionSnapshot.Breaker) -> Double {
-      breaker.state == "open" ? 2 : breaker.state == "half_open" ? 1 : 0
-    }
     for provider in snapshot.providers {
-      page.sample("tollgate_breaker_state", [("provider", provider.id.name)], number(provider.breaker))
+      page.sample("tollgate_breaker_state", [("provider", provider.id.name)], number(provider.breaker.state))
     }
     page.family("tollgate_model_breaker_state", "gauge", "As tollgate_breaker_state, of models with their own breaker.")
     for provider in snapshot.providers {
       for model in provider.models {
         guard let breaker = model.breaker else { continue }
         page.sample(
-          "tollgate_model_breaker_state", [("provider", provider.id.name), ("model", model.pattern)], number(breaker))
+          "tollgate_model_breaker_state", [("provider", provider.id.name), ("model", model.pattern)],
+          number(breaker.state))
       }
     }
     page.family("tollgate_key_state", "gauge", "0 usable, 1 cooling, 2 disabled.")
     for provider in snapshot.providers {
       for key in provider.keys {
-        let state = key.state == "disabled" ? 2.0 : key.state == "cooling" ? 1 : 0
+        let state = number(key.state)
         page.sample("tollgate_key_state", [("provider", provider.id.name), ("key", key.id.name)], state)
       }
+    }
+  }
+
+  private static func number(_ state: BreakerCondition) -> Double {
+    switch state {
+    case .closed: 0
+    case .halfOpen: 1
+    case .open: 2
+    }
+  }
+
+  private static func number(_ state: KeyCondition) -> Double {
+    switch state {
+    case .usable: 0
+    case .cooling: 1
+    case .disabled: 2
     }
   }
 

@@ -64,7 +64,7 @@ enum StatusJSON {
       json.member("id", provider.id.name)
       json.member("dialect", policy?.dialect.rawValue)
       json.member("base_url", policy?.baseURL)
-      json.member("state", provider.closedBecause == nil ? "usable" : "cooling")
+      json.member("state", (provider.closedBecause == nil ? KeyCondition.usable : .cooling).rawValue)
       json.member("until", time(provider.closedUntil, broker))
       json.member("reason", provider.closedBecause)
       json.member("in_flight", provider.inFlight)
@@ -82,7 +82,7 @@ enum StatusJSON {
       json.array(listed + resting) { json, one in
         json.object { json in
           json.member("models", one.name)
-          json.member("state", one.rest == nil ? "usable" : "cooling")
+          json.member("state", (one.rest == nil ? KeyCondition.usable : .cooling).rawValue)
           json.member("until", time(one.rest?.until, broker))
           json.member("reason", one.rest?.reason)
           guard let model = one.entry else { return }
@@ -103,7 +103,7 @@ enum StatusJSON {
         json.object { json in
           json.member("id", key.id.name)
           json.member("secret", broker.secretMark(provider: provider.id.name, key: key.id.name))
-          json.member("state", key.state)
+          json.member("state", key.state.rawValue)
           let rules = policy?.keys.first { $0.id == key.id.name }
           let standing = broker.standing(provider: provider.id.name, key: key.id.name)
           if let standing, let reason = standing.reason {
@@ -134,7 +134,7 @@ enum StatusJSON {
 
   private static func breaker(_ json: inout JSONWriter, _ breaker: AdmissionSnapshot.Breaker, _ broker: Operator) {
     json.object { json in
-      json.member("state", breaker.state)
+      json.member("state", breaker.state.rawValue)
       json.member("reason", breaker.reason)
       json.member("until", time(breaker.until, broker))
     }

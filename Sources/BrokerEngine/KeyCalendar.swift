@@ -48,12 +48,12 @@ public enum KeyStanding: Sendable, Equatable {
   }
 
   /// For the operator, when it comes to this.
-  fileprivate var news: (state: String, reason: String) {
+  fileprivate var news: (state: KeyCondition, reason: String) {
     switch self {
-    case .inForce: ("usable", "valid now")
+    case .inForce: (.usable, "valid now")
     case .ending(let days, let end):
-      ("usable", "expires at \(Timestamp.text(end.nanoseconds)), in less than \(days == 1 ? "a day" : "\(days) days")")
-    case .notYet, .expired: ("disabled", reason ?? "")
+      (.usable, "expires at \(Timestamp.text(end.nanoseconds)), in less than \(days == 1 ? "a day" : "\(days) days")")
+    case .notYet, .expired: (.disabled, reason ?? "")
     }
   }
 
@@ -69,7 +69,7 @@ final class KeyCalendar {
   struct Change {
     var provider: String
     var key: String
-    var state: String
+    var state: KeyCondition
     var reason: String
     /// Its days have begun just now.
     var begins: Bool

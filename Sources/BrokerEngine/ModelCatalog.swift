@@ -171,7 +171,7 @@ final class ModelCatalog {
   /// Of the first key that is not refused; of the first one where all are.
   private func secret(of provider: ProviderTarget, _ rules: BrokerRules) -> Secret? {
     let disabled = Set(
-      services.dispatcher.snapshot().providers.first { $0.id == provider.id }?.keys.filter { $0.state == "disabled" }
+      services.dispatcher.snapshot().providers.first { $0.id == provider.id }?.keys.filter { $0.state == .disabled }
         .map(\.id.name)
         ?? [])
     let key = provider.policy.keys.first { !disabled.contains($0.id) } ?? provider.policy.keys.first

@@ -46,9 +46,10 @@ final class OperatorNews {
   func note(_ notice: Notice) {
     switch notice {
     case .breakerChanged(let provider, let model, let state, let reason):
-      writeDown(.breaker, name: model.map { "\(provider)/\($0)" } ?? provider.name, state: state, reason: reason)
+      writeDown(
+        .breaker, name: model.map { "\(provider)/\($0)" } ?? provider.name, state: state.rawValue, reason: reason)
     case .keyChanged(let provider, let key, let state, let reason):
-      writeDown(.key, name: "\(provider)/\(key)", state: state, reason: reason)
+      writeDown(.key, name: "\(provider)/\(key)", state: state.rawValue, reason: reason)
     case .ourBug(let kind): if counters.ourBug(kind) > 1 { return }
     case .impossibleNumber(let provider, let number):
       counters.impossible(number)

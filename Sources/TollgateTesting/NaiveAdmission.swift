@@ -548,7 +548,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       return AdmissionSnapshot.Provider(
         id: provider.id, inFlight: pool?.total ?? 0, concurrencyLimit: provider.limits.concurrency,
         inFlightByBand: pool?.inUse ?? [0, 0, 0], buckets: [], models: [],
-        breaker: .init(state: "closed", reason: nil, until: nil), keys: [], queuedByBand: byBand)
+        breaker: .init(state: .closed, reason: nil, until: nil), keys: [], queuedByBand: byBand)
     }
     let tenants = policy.tenants.map { tenant in
       AdmissionSnapshot.Tenant(

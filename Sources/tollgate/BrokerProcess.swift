@@ -221,7 +221,7 @@ final class BrokerProcess {
     case .concurrencyChanged(let provider, let limit):
       logger.info("concurrency changed", metadata: ["provider": "\(provider)", "limit": "\(limit)"])
     case .breakerChanged(let provider, let model, let state, let reason):
-      var metadata: Logger.Metadata = ["provider": "\(provider)", "state": "\(state)", "reason": "\(reason)"]
+      var metadata: Logger.Metadata = ["provider": "\(provider)", "state": "\(state.rawValue)", "reason": "\(reason)"]
       if let model { metadata["model"] = "\(model)" }
       logger.warning("breaker changed", metadata: metadata)
     case .closed(let provider, let model, let key, let span, let reason):
@@ -233,7 +233,9 @@ final class BrokerProcess {
       logger.warning(
         model == nil ? "a provider asks for a pause" : "a provider asks for a pause for a model", metadata: metadata)
     case .keyChanged(let provider, let key, let state, let reason):
-      var metadata: Logger.Metadata = ["key": "\(provider)/\(key)", "state": "\(state)", "reason": "\(reason)"]
+      var metadata: Logger.Metadata = [
+        "key": "\(provider)/\(key)", "state": "\(state.rawValue)", "reason": "\(reason)",
+      ]
       if let secretMark { metadata["secret"] = "\(secretMark)" }
       logger.warning("key changed", metadata: metadata)
     }

@@ -35,15 +35,15 @@ import Testing
       bench.pass(.seconds(1))
     }
     for _ in 0..<4 { try breakStream() }
-    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "closed")
+    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == .closed)
     try breakStream()
-    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "open")
+    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == .open)
     // The first token of a probe is enough to let others in.
     bench.run(for: .seconds(30))
     let probe = bench.submit(session: "probe")
     let lease = try #require(bench.grant(probe)?.lease)
     bench.send(.progressed(lease, Progress(inputTokens: nil, outputTokens: 1)))
-    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "closed")
+    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == .closed)
   }
 
   /// The time that a 500 gives is a floor for its own request alone, that of a 503 for everybody who calls its model.

@@ -17,7 +17,7 @@ import Testing
     let id = bench.submit()
     bench.settle(id, .keyRefused, answer: true)
     #expect(bench.outcome(id) == .upstreamError)
-    #expect(key(bench).state == "usable" && key(bench).reason != nil)
+    #expect(key(bench).state == .usable && key(bench).reason != nil)
     #expect(bench.checks == [RefusedKey(provider: "p", key: "a")])
     let other = bench.submit(session: "b")
     #expect(bench.isGranted(other))
@@ -34,10 +34,10 @@ import Testing
       bench.settle(again, .keyRefused, answer: true)
       #expect(bench.outcome(again) == .upstreamError)
     }
-    #expect(key(bench).state == "usable" && bench.checks.count == 1)
+    #expect(key(bench).state == .usable && bench.checks.count == 1)
     let different = bench.submit(session: "b")
     bench.settle(different, .keyRefused, answer: true)
-    #expect(key(bench).state == "disabled")
+    #expect(key(bench).state == .disabled)
   }
 
   @Test func oneClientsRefusalsTakeNoKeyThatOurOwnCallFindsWell() {
@@ -50,7 +50,7 @@ import Testing
     #expect(bench.checks.count == 1)
     bench.send(.keyChecked("p", "a", generation: 0, isRefused: false))
     for _ in 0..<5 { refuse(session: "a") }
-    #expect(key(bench).state == "usable" && key(bench).reason == nil && bench.checks.count == 1)
+    #expect(key(bench).state == .usable && key(bench).reason == nil && bench.checks.count == 1)
     var others: [(inout Bench) -> RequestID] = []
     others.append { $0.submit(session: "b") }
     others.append { $0.submit(tenant: "u", session: "a") }
@@ -58,16 +58,16 @@ import Testing
     for other in others {
       var copy = bench
       copy.settle(other(&copy), .keyRefused, answer: true)
-      #expect(key(copy).state == "disabled")
+      #expect(key(copy).state == .disabled)
     }
   }
 
   @Test func aKeyThatOneClientHadPutOutComesBackWithOurOwnCallsAnswer() {
     var bench = Self.bench([KeyPolicy(id: "a")])
     for _ in 0..<2 { bench.settle(bench.submit(session: "a"), .keyRefused, answer: true) }
-    #expect(key(bench).state == "disabled")
+    #expect(key(bench).state == .disabled)
     bench.send(.keyChecked("p", "a", generation: 0, isRefused: false))
-    #expect(key(bench).state == "usable")
+    #expect(key(bench).state == .usable)
     let innocent = bench.submit(session: "b")
     #expect(bench.isGranted(innocent))
   }
@@ -105,7 +105,7 @@ import Testing
     #expect(bench.grant(between)?.key == "b")
     bench.pass(.milliseconds(5))
     bench.send(.keyChecked("p", "b", generation: 0, isRefused: true))
-    #expect(key(bench).state == "disabled" && key(bench, 1).state == "disabled")
+    #expect(key(bench).state == .disabled && key(bench, 1).state == .disabled)
     let late = bench.submit()
     #expect(bench.outcome(late) == .rejectedNoCapacity)
     let told = try #require(bench.conclusions.last)
@@ -132,7 +132,7 @@ import Testing
   @Test func oneCallARestTriesAndTheOthersDoNotWaitForIt() {
     var bench = Self.bench([KeyPolicy(id: "a")])
     for session in ["x", "y"] as [SessionID] { bench.settle(bench.submit(session: session), .keyRefused, answer: true) }
-    #expect(key(bench).state == "disabled")
+    #expect(key(bench).state == .disabled)
     bench.pass(Span(nanoseconds: 59_999_999_999))
     let early = bench.submit()
     #expect(bench.outcome(early) == .rejectedNoCapacity)
@@ -142,7 +142,7 @@ import Testing
     let beside = bench.submit(session: "z")
     #expect(bench.outcome(beside) == .rejectedNoCapacity)
     bench.settle(probe)
-    #expect(key(bench).state == "usable")
+    #expect(key(bench).state == .usable)
     let after = bench.submit(session: "z")
     #expect(bench.isGranted(after))
   }
@@ -192,9 +192,9 @@ import Testing
     var bench = Bench(policy(0))
     for session in ["x", "y"] as [SessionID] { bench.settle(bench.submit(session: session), .keyRefused, answer: true) }
     bench.send(.policyReplaced(policy(0)))
-    #expect(key(bench).state == "disabled")
+    #expect(key(bench).state == .disabled)
     bench.send(.policyReplaced(policy(1)))
-    #expect(key(bench).state == "usable")
+    #expect(key(bench).state == .usable)
     // What is told of the old secret is nobody's news.
     bench.send(.keyChecked("p", "a", generation: 0, isRefused: true))
     #expect(key(bench).reason == nil)
@@ -228,7 +228,7 @@ import Testing
     #expect(bench.grant(id)?.key != first)
     bench.settle(id)
     let index = first == "a" ? 0 : 1
-    #expect(key(bench, index).state == "usable" && key(bench, index).models.map(\.model) == ["x"])
+    #expect(key(bench, index).state == .usable && key(bench, index).models.map(\.model) == ["x"])
     let used = bench.keysOfOtherModels(than: "x", restingAt: first)
     #expect(used == ["a", "b"])
     bench.pass(.seconds(601))
@@ -269,7 +269,7 @@ import Testing
       bench.run(for: .seconds(30))
     }
     #expect(bench.outcome(wanted) == .upstreamError && bench.grant(wanted)?.attempt == 3)
-    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "closed")
+    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == .closed)
   }
 
   @Test func attemptsOfOneRequestAreOneFailureOfTheBreaker() {
@@ -287,9 +287,9 @@ import Testing
     let again = bench.submit(retries: 1)
     bench.settle(again, .failed(), answer: true, again: false)
     #expect(bench.conclusions.count == 2)
-    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "closed")
+    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == .closed)
     let other = bench.submit(session: "b")
     bench.settle(other, .failed(), answer: true, again: false)
-    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == "open")
+    #expect(bench.core.snapshot(at: bench.now).providers[0].breaker.state == .open)
   }
 }

@@ -214,9 +214,9 @@ import Testing
         let id = bench.submit(session: SessionID(model), model: model)
         bench.settle(id, .throttled(retryAfter: .seconds(3000)), answer: true)
       }
-      #expect(provider(bench).keys[0].state == "cooling" && provider(bench).keys[0].models.count == 2)
+      #expect(provider(bench).keys[0].state == .cooling && provider(bench).keys[0].models.count == 2)
       bench.send(.operatorCommanded(command))
-      #expect(provider(bench).keys[0].state == "usable" && provider(bench).keys[0].models.isEmpty)
+      #expect(provider(bench).keys[0].state == .usable && provider(bench).keys[0].models.isEmpty)
       let (x, z) = (bench.submit(model: "x"), bench.submit(session: "z", model: "z"))
       #expect(bench.isGranted(x) && bench.isGranted(z))
     }

@@ -33,15 +33,15 @@ import Testing
     }
     bench.send(.operatorCommanded(.disableKey("p", "main-old")))
     bench.send(.policyReplaced(rotated(1, isFirst: false)))
-    #expect(try key(bench, "main-old").state == "disabled")
-    #expect(try key(bench, "main").state == "usable")
+    #expect(try key(bench, "main-old").state == .disabled)
+    #expect(try key(bench, "main").state == .usable)
     // Another rotation: what main is now becomes the old one.
     let second = bench.submit(session: "second")
     #expect(bench.grant(second)?.key == "main")
     for isFirst in [true, false] {
       bench.send(.policyReplaced(rotated(2, isFirst: isFirst)))
       #expect(try key(bench, "main-old").inFlight == 1)
-      #expect(try key(bench, "main-old").state == "usable")
+      #expect(try key(bench, "main-old").state == .usable)
       #expect(try key(bench, "main").inFlight == 0)
     }
   }
@@ -58,8 +58,8 @@ import Testing
     bench.send(.operatorCommanded(.disableKey("p", "a")))
     for disabled in ["b", "a", "b"] as [KeyID] {
       bench.send(.policyReplaced(swapped()))
-      #expect(try key(bench, disabled).state == "disabled")
-      #expect(try key(bench, disabled == "a" ? "b" : "a").state == "usable")
+      #expect(try key(bench, disabled).state == .disabled)
+      #expect(try key(bench, disabled == "a" ? "b" : "a").state == .usable)
     }
   }
 
@@ -86,13 +86,13 @@ import Testing
     bench.settle(told, .throttled(retryAfter: .seconds(3600)), answer: true)
     let waiting = bench.submit(session: "waiting", model: "x")
     #expect(!bench.isGranted(waiting))
-    #expect(try key(bench, "a").state == "cooling")
+    #expect(try key(bench, "a").state == .cooling)
     if isByOperator {
       bench.send(.operatorCommanded(.enableKey("p", "a")))
     } else {
       bench.send(.policyReplaced(Self.policy([KeyPolicy(id: "a", secretGeneration: 1)], quota: .perKey)))
     }
-    #expect(try key(bench, "a").state == "usable")
+    #expect(try key(bench, "a").state == .usable)
     #expect(try key(bench, "a").models.isEmpty)
     #expect(bench.isGranted(waiting) && bench.grant(told)?.attempt == 2)
   }
@@ -105,7 +105,7 @@ import Testing
     bench.settle(late, .throttled(retryAfter: .seconds(3600)), answer: true)
     bench.settle(refused, .modelRefused(), answer: true)
     #expect(bench.grant(late)?.attempt == 2)
-    #expect(try key(bench, "a").models.isEmpty && key(bench, "a").state == "usable")
+    #expect(try key(bench, "a").models.isEmpty && key(bench, "a").state == .usable)
   }
 
   @Test func aNewSecretForgetsWhatItsAccountHadForLimits() throws {

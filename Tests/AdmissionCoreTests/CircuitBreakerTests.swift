@@ -45,7 +45,7 @@ import Testing
       _ = breaker.record(.answering, generation: generation, jitter: 0, reason: "", at: now)
       _ = breaker.record(.failure, generation: generation, jitter: 0, reason: "stream broke", at: now)
     }
-    #expect(breaker.name(at: now) == "open")
+    #expect(breaker.condition(at: now) == .open)
     let later = now + .seconds(10)
     let closed = breaker.record(
       .answering, generation: breaker.pass(at: later).generation, jitter: 0, reason: "", at: later)
@@ -57,7 +57,7 @@ import Testing
     let later = Self.fail(&breaker, times: 2, at: now, every: Span(nanoseconds: 10_000_000_001))
     #expect(breaker.state == .closed)
     _ = Self.fail(&breaker, times: 1, at: later + Span(nanoseconds: -1))
-    #expect(breaker.name(at: later) == "open")
+    #expect(breaker.condition(at: later) == .open)
   }
 
   @Test func halfOpenLetsProbesThroughAtATime() {
@@ -65,7 +65,7 @@ import Testing
     _ = Self.fail(&breaker, times: 1, at: now)
     let later = now + .seconds(1)
     let first = breaker.pass(at: later)
-    #expect(first.change == "half_open")
+    #expect(first.change == .halfOpen)
     let second = breaker.pass(at: later)
     #expect(breaker.blockedUntil(at: later) == .distantFuture)
     #expect(breaker.earliestRecovery(at: later) == nil)
@@ -123,7 +123,7 @@ import Testing
     breaker.command(.open)
     #expect(breaker.blockedUntil(at: now) == .distantFuture)
     #expect(breaker.earliestRecovery(at: now) == .distantFuture)
-    #expect(breaker.name(at: now) == "open")
+    #expect(breaker.condition(at: now) == .open)
     breaker.command(.closed)
     _ = Self.fail(&breaker, times: 10, at: now)
     #expect(breaker.blockedUntil(at: now) == nil)

@@ -26,7 +26,7 @@ import Testing
     var key = KeyHealth()
     let first = key.refused(by: mark(1), generation: key.pass(at: start), at: start)
     #expect(first == .doubted)
-    #expect(key.name(at: start) == "usable" && key.isDoubted(at: start) && !key.isOut)
+    #expect(key.condition(at: start) == .usable && key.isDoubted(at: start) && !key.isOut)
     #expect(key.reason(at: start)?.contains("being checked") == true)
     #expect(key.unusableUntil(at: start) == nil)
     // The same request again, and what its SDK sends again, are the same refusal.
@@ -34,14 +34,14 @@ import Testing
     let repeated = key.refused(by: mark(7, content: 1, isRepeat: true), generation: key.pass(at: start), at: start)
     #expect(again == .none && repeated == .none && !key.isOut)
     let second = key.refused(by: mark(2), generation: key.pass(at: start), at: start)
-    #expect(second == .out && key.name(at: start) == "disabled" && key.isRefused(at: start))
+    #expect(second == .out && key.condition(at: start) == .disabled && key.isRefused(at: start))
   }
 
   @Test func ourOwnCheckConfirmsARefusalOrAnswersTheDoubt() {
     var refused = KeyHealth()
     _ = refused.refused(by: mark(1), generation: refused.pass(at: start), at: start)
     let confirmed = refused.checked(isRefused: true, at: start)
-    #expect(confirmed == .out && refused.name(at: start) == "disabled")
+    #expect(confirmed == .out && refused.condition(at: start) == .disabled)
     var fine = KeyHealth()
     _ = fine.refused(by: mark(1), generation: fine.pass(at: start), at: start)
     let answered = fine.checked(isRefused: false, at: start)
@@ -72,7 +72,7 @@ import Testing
     #expect(late == .unclear && later == .none)
     var dead = key
     let confirmed = dead.checked(isRefused: true, at: now)
-    #expect(confirmed == .out && dead.name(at: now) == "disabled")
+    #expect(confirmed == .out && dead.condition(at: now) == .disabled)
     _ = key.checked(isRefused: false, at: now)
     let same = key.refused(by: mark(32, client: 7), generation: key.pass(at: now), at: now)
     let other = key.refused(by: mark(33, client: 8), generation: key.pass(at: now), at: now)
@@ -89,7 +89,7 @@ import Testing
     #expect(refused == .none && dead.isRefused(at: start))
     // The answer comes late: it was their client's own fault.
     let answered = key.checked(isRefused: false, at: start)
-    #expect(answered == .back && key.name(at: start) == "usable" && key.reason(at: start) == nil)
+    #expect(answered == .back && key.condition(at: start) == .usable && key.reason(at: start) == nil)
     #expect(key.unusableUntil(at: start) == nil)
     let third = key.refused(by: mark(3, client: 7), generation: key.pass(at: start), at: start)
     #expect(third == .none)
@@ -110,7 +110,7 @@ import Testing
     let third = silent.unpaid(by: mark(3, client: 7), generation: silent.pass(at: start), at: start)
     #expect(third == .out && silent.isOut)
     let late = silent.checked(isRefused: false, at: start)
-    #expect(late == .back && !silent.isOut && silent.name(at: start) == "cooling")
+    #expect(late == .back && !silent.isOut && silent.condition(at: start) == .cooling)
     var closed = key
     let refused = closed.checked(isRefused: true, at: start)
     #expect(refused == .out && closed.isRefused(at: start))
@@ -118,7 +118,7 @@ import Testing
     let same = key.unpaid(by: mark(4, client: 7), generation: key.pass(at: start), at: start)
     #expect(same == .none && !key.isOut)
     // Other keys go first all the same.
-    #expect(key.isDoubted(at: start) && key.name(at: start) == "cooling")
+    #expect(key.isDoubted(at: start) && key.condition(at: start) == .cooling)
     let other = key.unpaid(by: mark(5, client: 8), generation: key.pass(at: start), at: start)
     #expect(other == .out && key.isOut)
   }
@@ -128,7 +128,7 @@ import Testing
     let news = key.checked(isRefused: true, at: start)
     let again = key.checked(isRefused: true, at: start)
     #expect(
-      news == .doubted && again == .none && key.name(at: start) == "usable" && key.unusableUntil(at: start) == nil)
+      news == .doubted && again == .none && key.condition(at: start) == .usable && key.unusableUntil(at: start) == nil)
     let call = key.refused(by: mark(1), generation: key.pass(at: start), at: start)
     #expect(call == .out)
   }
@@ -157,7 +157,7 @@ import Testing
         let news = key.refused(by: mark(9), generation: key.pass(at: now), at: now)
         #expect(news == .out)
       }
-      #expect(key.name(at: now) == "disabled")
+      #expect(key.condition(at: now) == .disabled)
       #expect(key.unusableUntil(at: now) == now + .seconds(60 * minutes))
       now = now + .seconds(60 * minutes)
       #expect(key.unusableUntil(at: now) == nil && !key.isRefused(at: now))
@@ -166,20 +166,20 @@ import Testing
     #expect(key.unusableUntil(at: now) == .distantFuture && key.isRefused(at: now))
     let back = key.succeed(generation: probe)
     #expect(back)
-    #expect(key.name(at: now) == "usable")
+    #expect(key.condition(at: now) == .usable)
     #expect(!key.isOut)
   }
 
   @Test func anUnpaidKeyRestsTenMinutesOnceTwoRequestsSaySo() {
     var key = KeyHealth()
     let first = key.unpaid(by: mark(1), generation: key.pass(at: start), at: start)
-    #expect(first == .doubted && key.name(at: start) == "cooling" && !key.isOut)
+    #expect(first == .doubted && key.condition(at: start) == .cooling && !key.isOut)
     #expect(key.until(at: start) == start + .seconds(600))
     // A free list of models tells nothing about money, nor does a refusal of another sort confirm it.
     _ = key.checked(isRefused: false, at: start)
     #expect(key.isDoubted(at: start))
     let second = key.unpaid(by: mark(2), generation: key.pass(at: start), at: start)
-    #expect(second == .out && key.name(at: start) == "cooling" && key.isOut)
+    #expect(second == .out && key.condition(at: start) == .cooling && key.isOut)
     #expect(key.unusableUntil(at: start) == start + .seconds(600))
   }
 
@@ -196,13 +196,13 @@ import Testing
     key.enable()
     let first = key.refused(by: mark(1), generation: old, at: start)
     let second = key.refused(by: mark(2), generation: old, at: start)
-    #expect(first == .none && second == .none && key.name(at: start) == "usable")
+    #expect(first == .none && second == .none && key.condition(at: start) == .usable)
   }
 
   @Test func aThrottledKeyCoolsAsTold() {
     var key = KeyHealth()
     _ = key.throttled(until: start + .seconds(3), generation: key.pass(at: start))
-    #expect(key.name(at: start) == "cooling")
+    #expect(key.condition(at: start) == .cooling)
     #expect(!key.isOut)
     #expect(key.earliestRecovery(at: start) == start + .seconds(3))
     #expect(key.unusableUntil(at: start + .seconds(3)) == nil)

@@ -30,7 +30,7 @@ import Testing
 
   static func state(_ bench: Bench, _ way: Way) -> String {
     let provider = bench.core.snapshot(at: bench.now).providers[0]
-    return (way == .model ? provider.models[0].breaker : provider.breaker)?.state ?? "none"
+    return (way == .model ? provider.models[0].breaker : provider.breaker)?.state.rawValue ?? "none"
   }
 
   /// Brings the breaker into the state. Returns a call that was let through before and is still out.
@@ -119,7 +119,7 @@ import Testing
     let third = bench.submit(session: "x", model: "other")
     #expect(bench.isGranted(third))
     let notices = bench.notices.compactMap { notice -> String? in
-      if case .breakerChanged(_, let model, let state, _) = notice { "\(model ?? "-") \(state)" } else { nil }
+      if case .breakerChanged(_, let model, let state, _) = notice { "\(model ?? "-") \(state.rawValue)" } else { nil }
     }
     #expect(notices == ["m* open"])
     // And failures of the others are none of the model's business.

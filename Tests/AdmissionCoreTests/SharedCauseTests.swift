@@ -18,7 +18,9 @@ import Testing
     }
   }
 
-  private func state(_ bench: Bench) -> String { bench.core.snapshot(at: bench.now).providers[0].breaker.state }
+  private func state(_ bench: Bench) -> String {
+    bench.core.snapshot(at: bench.now).providers[0].breaker.state.rawValue
+  }
 
   @Test func aConnectionThatEndsUnderTwentyCallsOpensNoBreaker() {
     var bench = bench()

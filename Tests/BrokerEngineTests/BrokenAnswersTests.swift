@@ -159,7 +159,7 @@ import Testing
       rig.upstream.last?.fail(.idleTimedOut, wasSent: true)
     }
     #expect(rig.upstream.calls.count == 3)
-    #expect(rig.broker.operator.snapshot().providers[0].keys[0].state == "usable")
+    #expect(rig.broker.operator.snapshot().providers[0].keys[0].state == .usable)
   }
 
   @Test func theDrainCutsAnErrorThatCostNothing() throws {

@@ -96,7 +96,7 @@ import Testing
       call(rig, "{\(member),\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":1}}")
     }
     #expect(rig.ended.map(\.outcome) == Array(repeating: .completed, count: 7))
-    #expect(rig.broker.operator.snapshot().providers[0].breaker.state == "closed")
+    #expect(rig.broker.operator.snapshot().providers[0].breaker.state == .closed)
   }
 
   @Test func aPageIsAFailingServerAndAnotherTryMayGoWell() throws {

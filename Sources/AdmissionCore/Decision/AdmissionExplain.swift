@@ -135,12 +135,12 @@ extension Admission {
       return AdmissionSnapshot.ModelRest(
         model: model.name ?? model.pattern.pattern, until: gate.earliestRecovery(at: now), reason: gate.reason.rawValue)
     }
-    var (state, until, reason) = (key.health.name(at: now), key.health.until(at: now), key.health.reason(at: now))
+    var (state, until, reason) = (key.health.condition(at: now), key.health.until(at: now), key.health.reason(at: now))
     // Nothing else is known of it: as far as anybody can tell, it rests.
-    if state == "usable", key.isSlowed, let last = slowed.last {
-      (state, until, reason) = ("cooling", slowed.compactMap(\.until).max(), last.reason)
+    if state == .usable, key.isSlowed, let last = slowed.last {
+      (state, until, reason) = (.cooling, slowed.compactMap(\.until).max(), last.reason)
     }
-    if !key.policy.isInForce { (state, reason) = ("disabled", "not valid now") }
+    if !key.policy.isInForce { (state, reason) = (.disabled, "not valid now") }
     return AdmissionSnapshot.Key(
       id: key.policy.id, state: state, until: until, inFlight: key.capacity.permits.running, reason: reason,
       models: key.rests.snapshot(at: now) + slowed)

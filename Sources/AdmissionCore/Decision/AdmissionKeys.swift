@@ -143,7 +143,7 @@ extension Admission {
       .note(
         .breakerChanged(
           providers[index].policy.id, model: model.map { providers[index].models[$0].pattern.pattern },
-          state: breaker.name(at: now), reason: breaker.reason ?? "recovered")))
+          state: breaker.condition(at: now), reason: breaker.reason ?? "recovered")))
   }
 
   func noteKey(_ index: ProviderIndex, _ key: KeyIndex, at now: Instant, into actions: inout ActionList) {
@@ -151,7 +151,7 @@ extension Admission {
     actions.append(
       .note(
         .keyChanged(
-          providers[index].policy.id, state.policy.id, state: state.health.name(at: now),
+          providers[index].policy.id, state.policy.id, state: state.health.condition(at: now),
           reason: state.health.reason(at: now) ?? "usable")))
   }
 }

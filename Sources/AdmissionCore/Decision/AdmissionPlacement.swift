@@ -328,7 +328,7 @@ extension Admission {
   /// Breakers, gates and the key let the call pass; it remembers by which of their generations.
   private mutating func passGates(_ lease: inout Lease, at now: Instant, into actions: inout ActionList) {
     let index = lease.placement.provider
-    func tell(_ change: String?, model: String?) {
+    func tell(_ change: BreakerCondition?, model: String?) {
       guard let change else { return }
       actions.append(
         .note(

@@ -61,13 +61,13 @@ struct CircuitBreaker: Sendable {
     return nil
   }
 
-  /// A call passes. Returns the generation that its result belongs to, and the new state's name where it changed.
-  mutating func pass(at now: Instant) -> (generation: UInt64, change: String?) {
+  /// A call passes. Returns the generation that its result belongs to, and the new state where it changed.
+  mutating func pass(at now: Instant) -> (generation: UInt64, change: BreakerCondition?) {
     guard override == .none else { return (generation, nil) }
-    var change: String?
+    var change: BreakerCondition?
     if case .open(let until) = state, until <= now {
       move(to: .halfOpen)
-      change = name(at: now)
+      change = condition(at: now)
     }
     if state == .halfOpen { probing += 1 }
     return (generation, change)
@@ -139,17 +139,17 @@ struct CircuitBreaker: Sendable {
     probing = 0
   }
 
-  func name(at now: Instant) -> String {
+  func condition(at now: Instant) -> BreakerCondition {
     switch (override, state) {
-    case (.open, _): "open"
-    case (.closed, _), (.none, .closed): "closed"
-    case (.none, .open): "open"
-    case (.none, .halfOpen): "half_open"
+    case (.open, _): .open
+    case (.closed, _), (.none, .closed): .closed
+    case (.none, .open): .open
+    case (.none, .halfOpen): .halfOpen
     }
   }
 
   func snapshot(at now: Instant) -> AdmissionSnapshot.Breaker {
-    AdmissionSnapshot.Breaker(state: name(at: now), reason: reason, until: until)
+    AdmissionSnapshot.Breaker(state: condition(at: now), reason: reason, until: until)
   }
 
   var until: Instant? {

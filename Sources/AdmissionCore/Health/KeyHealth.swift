@@ -212,12 +212,11 @@ struct KeyHealth: Sendable {
     gate.open()
   }
 
-  /// `usable`, `cooling`, `disabled`.
-  func name(at now: Instant) -> String {
+  func condition(at now: Instant) -> KeyCondition {
     switch trouble {
-    case .none: isDoubted(at: now) && doubt?.isUnpaid == true ? "cooling" : "usable"
-    case .throttled, .unpaid: "cooling"
-    case .refused, .byOperator: "disabled"
+    case .none: isDoubted(at: now) && doubt?.isUnpaid == true ? .cooling : .usable
+    case .throttled, .unpaid: .cooling
+    case .refused, .byOperator: .disabled
     }
   }
   /// Why it is not simply usable; nil where it is.

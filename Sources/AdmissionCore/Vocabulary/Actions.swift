@@ -158,8 +158,8 @@ public enum Notice: Sendable {
   case limitLearned(ProviderID, Dimension, perMinute: Int64)
   case concurrencyChanged(ProviderID, limit: Int)
   /// `model` is the glob of a model limit that has a breaker of its own; nil is the provider's.
-  case breakerChanged(ProviderID, model: String?, state: String, reason: String)
-  case keyChanged(ProviderID, KeyID, state: String, reason: String)
+  case breakerChanged(ProviderID, model: String?, state: BreakerCondition, reason: String)
+  case keyChanged(ProviderID, KeyID, state: KeyCondition, reason: String)
   /// A provider has asked for a pause: calls for these models (nil: all), with this key (nil: with any), wait.
   case closed(ProviderID, model: String?, key: KeyID?, for: Span, reason: String)
   /// A budget that is used up has made the request's class `low`; said before anything else about the request.

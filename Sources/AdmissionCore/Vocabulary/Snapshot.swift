@@ -51,8 +51,7 @@ public struct AdmissionSnapshot: Sendable {
   }
   public struct Key: Sendable {
     public var id: KeyID
-    /// `usable`, `cooling`, `disabled`.
-    public var state: String
+    public var state: KeyCondition
     public var until: Instant?
     public var inFlight: Int
     /// Why it is not simply usable; nil where it is.
@@ -61,7 +60,8 @@ public struct AdmissionSnapshot: Sendable {
     public var models: [ModelRest]
 
     public init(
-      id: KeyID, state: String, until: Instant? = nil, inFlight: Int, reason: String? = nil, models: [ModelRest] = []
+      id: KeyID, state: KeyCondition, until: Instant? = nil, inFlight: Int, reason: String? = nil,
+      models: [ModelRest] = []
     ) {
       self.reason = reason
       self.models = models
@@ -73,12 +73,11 @@ public struct AdmissionSnapshot: Sendable {
     }
   }
   public struct Breaker: Sendable {
-    /// `closed`, `half_open`, `open`.
-    public var state: String
+    public var state: BreakerCondition
     public var reason: String?
     public var until: Instant?
 
-    public init(state: String, reason: String? = nil, until: Instant? = nil) {
+    public init(state: BreakerCondition, reason: String? = nil, until: Instant? = nil) {
       self.state = state
       self.reason = reason
       self.until = until
