@@ -227,8 +227,8 @@ private struct Unwritten: Error, CustomStringConvertible {
   var description: String { "\(entries) entries were not written" }
 }
 
-/// What a clock of the system says.
-private func nanoseconds(_ clock: clockid_t) -> Int64 {
+/// What a clock of the system says, in nanoseconds.
+func nanoseconds(_ clock: clockid_t) -> Int64 {
   var time = timespec()
   clock_gettime(clock, &time)
   return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)

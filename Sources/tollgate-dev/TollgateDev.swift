@@ -6,7 +6,7 @@ import ProcessOutput
 struct TollgateDev: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tollgate-dev", abstract: "Tools for those who work on Tollgate.",
-    subcommands: [LedgerLoadCommand.self])
+    subcommands: [LedgerLoadCommand.self, DecisionsCommand.self])
 
   static func main() {
     StandardStream.prepare()
