@@ -189,13 +189,13 @@ extension Admission {
     state.learner = providers[index].learner.heir
     let model = providers[index].models.insert(state, over: \.isFree)
     providers[index].modelOrder.append(model)
-    for lease in leases.indices
-    where leases[lease].placement.provider == index && leases[lease].placement.model == nil
-      && leases[lease].request.ticket.model == name
-    {
-      leases[lease].placement.model = model
-      leases[lease].takenFromModel = providers[index].models[model].capacity.take(
-        leases[lease].placement.units, band: leases[lease].request.band, at: now)
+    for number in leases.indices {
+      let lease = leases[number]
+      guard lease.placement.provider == index, lease.placement.model == nil, lease.request.ticket.model == name
+      else { continue }
+      leases[number].placement.model = model
+      leases[number].takenFromModel = providers[index].models[model].capacity.take(
+        lease.placement.units, band: lease.request.band, at: now)
     }
     providers.forgetRoutes()
     reroute(at: now, into: &actions)
