@@ -97,7 +97,7 @@ struct LeaseTable: Sendable {
   func index(of request: RequestID) -> LeaseIndex? { byRequest[request] }
 
   subscript(index: LeaseIndex) -> Lease {
-    _read { yield leases[index] }
+    @inline(__always) get { leases[index] }
     _modify { yield &leases[index] }
   }
 

@@ -21,7 +21,7 @@ struct ProviderTable: Sendable {
   var inForce: [ProviderIndex] { providers.indices.filter { !providers[$0].isRetired } }
 
   subscript(index: ProviderIndex) -> ProviderState {
-    _read { yield providers[index] }
+    @inline(__always) get { providers[index] }
     _modify { yield &providers[index] }
   }
 

@@ -56,7 +56,7 @@ struct RouteTable: Sendable {
 
   /// The route's legs; none where it has been forgotten.
   subscript(route: RouteIndex) -> Route {
-    _read { yield routes[route] }
+    @inline(__always) get { routes[route] }
   }
 
   var count: Int { routes.count }

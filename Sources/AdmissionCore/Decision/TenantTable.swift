@@ -45,7 +45,7 @@ struct TenantTable: Sendable {
   func index(of id: TenantID) -> TenantIndex? { byName[id] }
 
   subscript(index: TenantIndex) -> TenantState {
-    _read { yield tenants[index] }
+    @inline(__always) get { tenants[index] }
     _modify { yield &tenants[index] }
   }
 

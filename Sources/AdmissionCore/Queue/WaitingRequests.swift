@@ -42,7 +42,7 @@ struct WaitingRequests: Sendable {
 
   /// A request that waits. Its id, tenant, band and bytes stay what they were when it came.
   subscript(index: RequestIndex) -> Request {
-    _read { yield requests[index] }
+    @inline(__always) get { requests[index] }
     _modify { yield &requests[index] }
   }
 
