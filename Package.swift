@@ -97,7 +97,7 @@ let package = Package(
       "AdminConsole", ["BrokerEngine", "LedgerStore", "HTTPMessage", "AdmissionCore", "TextForms"],
       resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", heap]),
-    library("FleetSimulator", ["UpstreamHTTP", "HTTPMessage", "EventLoop"]),
+    library("FleetSimulator", ["AdmissionCore", "UpstreamHTTP", "HTTPMessage", "EventLoop"]),
     library("PolicyLab", ["AdmissionCore", heap]),
     library("TollgateTesting", ["AdmissionCore", "PolicyLab"]),
     .executableTarget(
@@ -129,7 +129,7 @@ let package = Package(
     tests("ProviderWire", ["ProviderWire", "Pricing", "CSimdjson", "CZlib", "CZstd"]),
     tests("EventLoop", ["EventLoop"]),
     tests("ProcessOutput", ["ProcessOutput"]),
-    tests("HTTPEndpoint", ["HTTPEndpoint"]),
+    tests("HTTPEndpoint", ["HTTPEndpoint", "AdmissionCore"]),
     tests("UpstreamHTTP", ["UpstreamHTTP", "HTTPEndpoint"]),
     tests(
       "BrokerEngine",

@@ -5,36 +5,28 @@ import AdmissionCore
 
 /// Makes request ids; the seed decides the random part.
 struct ULIDMaker {
-  private var state: UInt64
+  /// Chance enough for names that need not be secret.
+  private var random: SeededRandom
   private var millisecond: UInt64 = 0
   /// A clock that is further behind than this was set back.
   private static let patience: UInt64 = 10_000
   private var high16: UInt64 = 0
   private var low64: UInt64 = 0
 
-  init(seed: UInt64) { state = seed }
+  init(seed: UInt64) { random = SeededRandom(seed: seed) }
 
   mutating func next(wallNanoseconds: Int64) -> RequestID {
     let now = UInt64(max(0, wallNanoseconds)) / 1_000_000
     if now > millisecond || millisecond - now > Self.patience {
       millisecond = now
-      high16 = random() & 0x7FFF  // the top bit stays free, so that counting up cannot overflow
-      low64 = random()
+      high16 = random.next() & 0x7FFF  // the top bit stays free, so that counting up cannot overflow
+      low64 = random.next()
     } else {
       let (sum, overflow) = low64.addingReportingOverflow(1)
       low64 = sum
       if overflow { high16 += 1 }
     }
     return RequestID(high: (millisecond << 16) | high16, low: low64)
-  }
-
-  /// SplitMix64: enough for names that need not be secret.
-  private mutating func random() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
   }
 }
 

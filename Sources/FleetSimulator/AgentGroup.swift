@@ -1,4 +1,5 @@
 // What a fleet is made of: groups of alike agents and what they ask for. Values only.
+import AdmissionCore
 
 /// Agents that behave alike.
 public struct AgentGroup: Sendable, Equatable {
@@ -60,18 +61,6 @@ public struct AgentGroup: Sendable, Equatable {
   }
 }
 
-/// A small generator with a fixed sequence for each seed (SplitMix64).
-struct SeededSequence {
-  private var state: UInt64
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-    return value ^ (value >> 31)
-  }
-
-  mutating func pick(_ range: ClosedRange<Int>) -> Int { range.lowerBound + Int(next() % UInt64(range.count)) }
+extension SeededRandom {
+  mutating func pick(_ range: ClosedRange<Int>) -> Int { range.lowerBound + next(below: range.count) }
 }

@@ -1,4 +1,5 @@
 // A fleet of simulated agents over one event loop: each agent a small state machine that calls, reads, thinks and calls again.
+import AdmissionCore
 import EventLoop
 import HTTPMessage
 
@@ -27,7 +28,7 @@ public final class Fleet {
   private let upstream: any Upstream
   private let groups: [AgentGroup]
   private let options: FleetOptions
-  private var random: SeededSequence
+  private var random: SeededRandom
   private var agents: [Agent] = []
   private var calls: [Int: FleetCall] = [:]
   private var lastCall = 0
@@ -41,7 +42,7 @@ public final class Fleet {
     self.upstream = upstream
     self.groups = groups
     self.options = options
-    random = SeededSequence(seed: options.seed)
+    random = SeededRandom(seed: options.seed)
     measures = FleetMeasures(groups: groups.map(\.name))
   }
 

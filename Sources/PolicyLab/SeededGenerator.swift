@@ -1,6 +1,5 @@
-// Numbers that look random and are the same for the same seed on every machine and in every release: xoshiro256**
-// (Blackman and
-// Vigna), its state filled by SplitMix64 so that neighbouring seeds give unrelated streams. The standard library's own
+// Numbers that look random and are the same for the same seed on every machine and in every release: xoshiro256** (Blackman and
+// Vigna), its state filled by `SeededRandom` so that neighbouring seeds give unrelated streams. The standard library's own
 // `random(in:using:)` may change its method between releases, hence the bounded draw here.
 import AdmissionCore
 
@@ -11,7 +10,7 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
   private var s3: UInt64
 
   public init(seed: UInt64) {
-    var mixer = SplitMix64(state: seed)
+    var mixer = SeededRandom(seed: seed)
     s0 = mixer.next()
     s1 = mixer.next()
     s2 = mixer.next()
@@ -21,7 +20,7 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
   /// A stream of its own for part `part` of what `seed` describes: adding draws to one part leaves the others as they
   /// were.
   public init(seed: UInt64, part: UInt64) {
-    var mixer = SplitMix64(state: seed ^ (part &* 0xD1B5_4A32_D192_ED03))
+    var mixer = SeededRandom(seed: seed ^ (part &* 0xD1B5_4A32_D192_ED03))
     self.init(seed: mixer.next() ^ part)
   }
 
@@ -59,19 +58,6 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
   }
 
   private func rotated(_ value: UInt64, _ by: UInt64) -> UInt64 { (value << by) | (value >> (64 - by)) }
-}
-
-/// The mixer that turns a seed into a state (Steele, Lea, Flood).
-public struct SplitMix64: Sendable {
-  public var state: UInt64
-  public init(state: UInt64) { self.state = state }
-  public mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
-  }
 }
 
 /// FNV-1a over whole numbers: equal runs have equal hashes.

@@ -1,4 +1,5 @@
 // Who sends on and who gives way when memory is short, in virtual time.
+import AdmissionCore
 import HTTPMessage
 import Testing
 
@@ -240,7 +241,7 @@ private final class IntakeBench {
     // Each sends 32 MiB, `pace` of them some of it in each tenth of a second.
     let bench = IntakeBench(limit: limit * mib)
     for _ in 0..<count { _ = bench.sender(32 * mib, sending: 0) }
-    var generator = SeededGenerator(seed: 7)
+    var generator = SeededRandom(seed: 7)
     var most = 0
     var tenths = 0
     while bench.senders.contains(where: \.isArriving), tenths < 20_000 {

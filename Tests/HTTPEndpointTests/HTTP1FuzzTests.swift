@@ -1,5 +1,6 @@
 // Seeded fuzz of the HTTP/1.1 side: whatever bytes come, in whatever pieces, nothing traps, every exchange ends once,
 // and the outcome does not depend on where the bytes were split.
+import AdmissionCore
 import HTTPMessage
 import Testing
 
@@ -48,8 +49,9 @@ import Testing
 
   @Test(arguments: 0..<8)
   func nothingDependsOnTheSplit(block: Int) {
-    for seed in block * 500..<(block + 1) * 500 {
-      var random = SeededGenerator(seed: UInt64(seed))
+    for number in 0..<500 {
+      let seed = block * 500 + number
+      var random = SeededRandom(seed: UInt64(seed))
       var bytes: [UInt8] = []
       for _ in 0..<Int.random(in: 1...16, using: &random) {
         bytes += Array(Self.pieces.randomElement(using: &random)!.utf8)

@@ -1,4 +1,5 @@
 // HTTP/2 connections without sockets, against a real client and against raw frames, floods and random ones among them.
+import AdmissionCore
 import CNghttp2
 import HTTPMessage
 import Testing
@@ -431,8 +432,9 @@ import Testing
 
   @Test(arguments: 0..<4)
   func nothingTrapsUnderRandomFrames(block: Int) {
-    for seed in block * 200..<(block + 1) * 200 {
-      var random = SeededGenerator(seed: UInt64(seed))
+    for number in 0..<200 {
+      let seed = block * 200 + number
+      var random = SeededRandom(seed: UInt64(seed))
       let bench = bench(.echo())
       bench.feed(HTTP2TestClient.preface)
       for _ in 0..<30 {

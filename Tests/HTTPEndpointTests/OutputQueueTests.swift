@@ -1,4 +1,5 @@
 // The output queue keeps the order and the count of its bytes, whatever is appended, moved and taken.
+import AdmissionCore
 import Testing
 
 @testable import HTTPEndpoint
@@ -11,7 +12,7 @@ import Testing
   }
 
   @Test func keepsTheOrderOfSmallAndLargePieces() {
-    var random = SeededGenerator(seed: 7)
+    var random = SeededRandom(seed: 7)
     let queue = OutputQueue()
     let other = OutputQueue()
     var expected: [UInt8] = []

@@ -233,21 +233,21 @@ let everyFieldText = """
   /// Whatever bytes an operator's editor leaves behind: no trap, no endless loop, and a policy exactly where there is
   /// no mistake.
   @Test(arguments: 0..<8) func mutatedTextsNeverCrash(_ seed: UInt64) {
-    var random = SplitMix(state: seed &* 0x9E37_79B9_7F4A_7C15 &+ 1)
+    var random = SeededRandom(seed: seed &* 0x9E37_79B9_7F4A_7C15 &+ 1)
     let base = Array(everyFieldText.unicodeScalars)
     let spice = Array("{}[]:,-#&*!|>'\"%@`?~ \n\t\r\u{0}\u{7F}\u{85}\u{2028}\u{E000}é$0a\u{FEFF}".unicodeScalars)
     for _ in 0..<120 {
       var scalars = base
-      for _ in 0...random.below(6) {
-        let at = random.below(scalars.count)
-        switch random.below(5) {
+      for _ in 0...random.next(below: 6) {
+        let at = random.next(below: scalars.count)
+        switch random.next(below: 5) {
         case 0: scalars.remove(at: at)
-        case 1: scalars.insert(spice[random.below(spice.count)], at: at)
-        case 2: scalars[at] = spice[random.below(spice.count)]
-        case 3: scalars.removeSubrange(at..<min(scalars.count, at + random.below(40)))
+        case 1: scalars.insert(spice[random.next(below: spice.count)], at: at)
+        case 2: scalars[at] = spice[random.next(below: spice.count)]
+        case 3: scalars.removeSubrange(at..<min(scalars.count, at + random.next(below: 40)))
         default:
-          let from = random.below(scalars.count)
-          scalars.insert(contentsOf: scalars[from..<min(scalars.count, from + random.below(200))], at: at)
+          let from = random.next(below: scalars.count)
+          scalars.insert(contentsOf: scalars[from..<min(scalars.count, from + random.next(below: 200))], at: at)
         }
         if scalars.isEmpty { break }
       }
@@ -258,17 +258,5 @@ let everyFieldText = """
       #expect(zip(places, places.dropFirst()).allSatisfy { $0 <= $1 })
       #expect(parsing.diagnostics.allSatisfy { $0.line >= 1 && $0.column >= 1 && !$0.message.isEmpty })
     }
-  }
-}
-
-/// A generator that gives the same numbers on every machine.
-private struct SplitMix {
-  var state: UInt64
-  mutating func below(_ limit: Int) -> Int {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var value = state
-    value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-    return limit == 0 ? 0 : Int((value ^ (value >> 31)) % UInt64(limit))
   }
 }

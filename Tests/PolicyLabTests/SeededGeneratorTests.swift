@@ -1,17 +1,10 @@
-// The generator: reference outputs, ranges, chances, streams that do not depend on one another.
+// The generator: ranges, chances, streams that do not depend on one another.
 import AdmissionCore
 import Testing
 
 @testable import PolicyLab
 
 @Suite struct SeededGeneratorTests {
-  /// The first outputs of the authors' SplitMix64 for seed 0.
-  @Test func mixerMatchesItsReference() {
-    var mixer = SplitMix64(state: 0)
-    let outputs = [mixer.next(), mixer.next(), mixer.next()]
-    #expect(outputs == [0xE220_A839_7B1D_CDAF, 0x6E78_9E6A_A1B9_65F4, 0x06C4_5D18_8009_454F])
-  }
-
   @Test func sameSeedSameNumbersOtherSeedOthers() {
     var one = SeededGenerator(seed: 7)
     var same = SeededGenerator(seed: 7)

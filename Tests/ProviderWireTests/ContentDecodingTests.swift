@@ -1,4 +1,5 @@
 // Content codings: whole, in pieces, limited, broken.
+import AdmissionCore
 import CZlib
 import CZstd
 import Testing

@@ -1,4 +1,5 @@
 // Secrets in what providers say.
+import AdmissionCore
 import HTTPMessage
 import Testing
 

@@ -29,7 +29,7 @@ enum SwiftRules {
     "ProviderSimulator": platform.union([
       "HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", "HeapModule", "Foundation",
     ]),
-    "FleetSimulator": platform.union(["UpstreamHTTP", "HTTPMessage", "EventLoop", "Foundation"]),
+    "FleetSimulator": platform.union(["AdmissionCore", "UpstreamHTTP", "HTTPMessage", "EventLoop", "Foundation"]),
     "PolicyLab": ["AdmissionCore", "HeapModule"],
     "TollgateTesting": ["AdmissionCore", "PolicyLab"],
     "tollgate": platform.union([

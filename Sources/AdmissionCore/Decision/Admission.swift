@@ -163,23 +163,3 @@ public struct Admission: Sendable {
     if waiting.markOld(index) { needsPass = true }
   }
 }
-
-/// SplitMix64: small, fast, the same on every platform.
-struct SeededRandom: Sendable {
-  private var state: UInt64
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
-  }
-
-  /// 0...bound, every value as likely.
-  mutating func upTo(_ bound: Int64) -> Int64 {
-    guard bound > 0 else { return 0 }
-    return Int64(next().multipliedFullWidth(by: UInt64(bound) + 1).high)
-  }
-}
