@@ -21,13 +21,9 @@ enum UTCTime {
 
   /// `90d`, `24h`, `30m`, `45s`, `2w` in nanoseconds; nil for anything else, and past 100 years.
   static func duration(_ text: String) -> Int64? {
-    let units: [Character: Int64] = ["s": second, "m": 60 * second, "h": hour, "d": day, "w": 7 * day]
-    guard let last = text.last, let unit = units[last], text.utf8.count <= 12 else { return nil }
-    let digits = text.dropLast()
-    guard !digits.isEmpty, digits.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
-      let count = Int64(digits)
+    guard text.utf8.count <= 12,
+      let span = LengthText.nanoseconds(text, [.seconds, .minutes, .hours, .days, .weeks], mostDigits: 11)
     else { return nil }
-    let (span, overflow) = count.multipliedReportingOverflow(by: unit)
-    return overflow || span > 36_525 * day ? nil : span
+    return span > 36_525 * day ? nil : span
   }
 }

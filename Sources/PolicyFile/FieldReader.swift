@@ -262,16 +262,10 @@ func wholeNumber(_ text: some StringProtocol) -> Int64? {
   return Int64(text)
 }
 
+/// Nil also for lengths beyond three hundred years, which no field allows.
 func durationValue(_ text: String) -> Duration? {
-  let digits = text.prefix { $0.isASCII && $0.isNumber }
-  guard digits.utf8.count <= 12, let count = wholeNumber(digits) else { return nil }
-  switch text.dropFirst(digits.count) {
-  case "ms": return .milliseconds(count)
-  case "s": return .seconds(count)
-  case "m": return .seconds(count * 60)
-  case "h": return .seconds(count * 3600)
-  case "d": return .seconds(count * 86400)
-  default: return nil
+  LengthText.nanoseconds(text, [.milliseconds, .seconds, .minutes, .hours, .days], mostDigits: 12).map {
+    .nanoseconds($0)
   }
 }
 

@@ -9,32 +9,7 @@ enum WireTimes {
   /// Go's `time.Duration.String()` (`1m30.5s`, `20ms`), protobuf's (`46.5s`), or a bare number of seconds (Azure). 0 up
   /// to a day.
   static func duration(_ text: some Collection<UInt8>) -> Span? {
-    var rest = trimmed(text)
-    guard !rest.isEmpty else { return nil }
-    var total: Int64 = 0
-    while !rest.isEmpty {
-      let number = rest.prefix { $0 >= 0x30 && $0 <= 0x39 || $0 == UInt8(ascii: ".") }
-      rest = rest.dropFirst(number.count)
-      let unit = rest.prefix { !($0 >= 0x30 && $0 <= 0x39 || $0 == UInt8(ascii: ".")) }
-      rest = rest.dropFirst(unit.count)
-      let seconds: Int64
-      let power: Int
-      switch String(decoding: unit, as: UTF8.self) {
-      case "h": (seconds, power) = (3600, 9)
-      case "m": (seconds, power) = (60, 9)
-      case "s", "": (seconds, power) = (1, 9)
-      case "ms": (seconds, power) = (1, 6)
-      case "us", "µs", "μs": (seconds, power) = (1, 3)
-      case "ns": (seconds, power) = (1, 0)
-      default: return nil
-      }
-      // A number without a unit stands alone.
-      if unit.isEmpty, total != 0 || !rest.isEmpty { return nil }
-      guard let value = DecimalText.scaled(number, by: power), value <= longest.nanoseconds else { return nil }
-      total += value * seconds
-      guard total <= longest.nanoseconds else { return nil }
-    }
-    return Span(nanoseconds: total)
+    LengthText.nanoseconds(ofParts: trimmed(text), most: longest.nanoseconds).map { Span(nanoseconds: $0) }
   }
 
   /// Milliseconds as a decimal number, 0 up to a day.

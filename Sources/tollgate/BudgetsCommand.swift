@@ -175,10 +175,10 @@ struct BudgetsCommand: ParsableCommand {
   /// Seconds since 1970; nil where the text is neither a time nor a length.
   static func seconds(_ text: String, now: Int64) -> Int64? {
     if let moment = RFC3339.read(text.utf8) { return moment.seconds }
-    let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
-    guard let last = text.last, let unit = units[last], let number = Int64(text.dropLast()), number > 0,
-      number < 100_000
-    else { return nil }
-    return now + number * unit
+    // `+30m` reads like "in half an hour".
+    let length = text.first == "+" ? text.dropFirst() : text[...]
+    let span = LengthText.nanoseconds(length, [.seconds, .minutes, .hours, .days], mostDigits: 5)
+    guard let seconds = span.map({ $0 / LengthText.Unit.seconds.nanoseconds }), seconds > 0 else { return nil }
+    return now + seconds
   }
 }
