@@ -150,6 +150,7 @@ import Testing
     var rounds = 0
     while !open.isEmpty {
       rounds += 1
+      // Not required here, nor below: the caller looks at the problems.
       guard rounds < 100_000 else {
         run.problems.append("does not end")
         break
@@ -157,7 +158,7 @@ import Testing
       if leases.isEmpty {
         guard let deadline = core.nextDeadline else {
           run.problems.append("waits for nothing")
-          break
+          break  // see above: the caller looks
         }
         now = max(now, deadline)
         core.handle(.deadlineReached, at: now, into: &actions)

@@ -207,7 +207,7 @@ import Testing
   }
 
   /// A tenant that something stood in the way of (a provider that was down, its own limit) has saved up nothing, and nobody's newcomers wait for it.
-  @Test(arguments: [false, true]) func whoCouldNotGoHasSavedUpNothing(isParked: Bool) {
+  @Test(arguments: [false, true]) func whoCouldNotGoHasSavedUpNothing(isParked: Bool) throws {
     var fair = FairShare()
     fair.setHead(lane: 0, tenant: 0, route: 0)
     fair.setHead(lane: 1, tenant: 1, route: 1)
@@ -220,7 +220,7 @@ import Testing
     if isParked { fair.park(tenant: 0) }
     let closed: Column<Route, UInt64> = isParked ? [0, 0] : [1, 0]
     for _ in 0..<1000 {
-      guard let choice = fair.next(closed: closed, pass: 1) else { break }
+      let choice = try #require(fair.next(closed: closed, pass: 1))
       #expect(choice.lane == 1)
       fair.settle(fair.charge(lane: 1, cost: 10, weight: 1), real: 10)
       fair.setHead(lane: 1, tenant: 1, route: 1)

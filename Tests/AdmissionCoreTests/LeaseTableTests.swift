@@ -16,16 +16,13 @@ import Testing
     return Lease(request: request, placement: placement, turn: nil, candidate: 0, began: start + began, epoch: 0)
   }
 
-  @Test func idsAreNeverGivenTwice() {
+  @Test func idsAreNeverGivenTwice() throws {
     var table = LeaseTable()
     var seen: Set<LeaseID> = []
     for round in 0..<100 {
       let id = table.insert(lease(UInt64(round)))
       #expect(seen.insert(id).inserted && id.serial == UInt64(round + 1))
-      guard let index = table.index(of: id) else {
-        Issue.record("the lease is not there")
-        return
-      }
+      let index = try #require(table.index(of: id))
       #expect(index.position == 0, "its place is used again")
       #expect(table.remove(index) != nil)
       #expect(table.index(of: id) == nil && table.remove(index) == nil)

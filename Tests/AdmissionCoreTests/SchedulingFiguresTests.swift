@@ -83,7 +83,8 @@ import Testing
   @Test(
     arguments: [[Priority.low], [.normal], [.normal, .low]],
     [Percents(100, 100), Percents(1000, 20), Percents(20, 1000), Percents(1000, 1000)])
-  func aClassGetsItsShareAndItsPromotedShareOfAllRealUse(_ classes: [Priority], _ percents: Percents) {
+  func aClassGetsItsShareAndItsPromotedShareOfAllRealUse(_ classes: [Priority], _ percents: Percents) throws {
+    try #require(!classes.isEmpty)
     let endless = ClientScript(
       session: "endless", priority: .high, route: ["alpha"], requests: 100_000,
       pacing: .closed(parallel: 12, think: .zero ... .zero), execute: .milliseconds(100) ... .milliseconds(100),
@@ -167,7 +168,8 @@ import Testing
   /// Both keep a backlog: equal tokens, by weight, however wrong the estimates of either are.
   @Test(arguments: Level.allCases, [Percents(100, 100), Percents(10, 1000), Percents(1000, 10)])
   func backloggedOnesGetEqualTokens(_ level: Level, _ percents: Percents) {
-    for weight in level == .tenants ? [1, 3] : [1] {
+    // There is no weight between sessions.
+    for weight in [1] + (level == .tenants ? [3] : []) {
       let result = run(
         [
           agent("a", level, parallel: 60, percent: percents.first),

@@ -61,12 +61,13 @@ import Testing
   }
 
   /// Half of the places and 64 may be free; what lies beyond moves down.
-  @Test func memoryComesBack() {
+  @Test func memoryComesBack() throws {
     var slots = Slots<Request>()
     var places: [UInt64: RequestIndex] = [:]
     for number in UInt64(0)..<1000 { places[number] = slots.insert(request(number)) }
     for number in UInt64(0)..<1000 where number % 10 != 9 {
-      guard let index = places.removeValue(forKey: number) else { continue }
+      let index = try #require(places[number])
+      places[number] = nil
       slots.remove(index)
       while let (old, new) = slots.moveLastDown() {
         #expect(new < old && !slots.contains(old))

@@ -132,17 +132,14 @@ import Testing
   }
 
   /// Whatever moves is found by its id, its lane and its timer.
-  @Test func memoryComesBackAndNobodyIsLost() {
+  @Test func memoryComesBackAndNobodyIsLost() throws {
     var waiting = WaitingRequests()
     for number in 0..<1000 {
       let index = add(UInt64(number), session: "s\(number % 50)", to: &waiting)
       waiting.setTimer(index, to: start + .seconds(Int64(number)))
     }
     for number in 0..<1000 where number % 20 != 19 {
-      guard let index = waiting.index(of: RequestID(high: 0, low: UInt64(number))) else {
-        Issue.record("\(number) is lost")
-        continue
-      }
+      let index = try #require(waiting.index(of: RequestID(high: 0, low: UInt64(number))), "\(number) is lost")
       _ = waiting.remove(index, at: start)
       while waiting.compact() != nil {}
       #expect(waiting.capacity <= 2 * waiting.count + 64)

@@ -392,7 +392,9 @@ import Testing
   }
 
   @Test func withoutSuchRulesNothingMustBeNamed() {
-    for request in ModelAccessTests.hidden where request.method == "POST" {
+    let posted = ModelAccessTests.hidden.filter { $0.method == "POST" }
+    #expect(posted.count >= 10)
+    for request in posted {
       let rig = Rig()
       let client = rig.send(request.target, body: request.body, type: request.type)
       #expect(rig.upstream.calls.count == 1, "\(request.testDescription): \(client.text)")

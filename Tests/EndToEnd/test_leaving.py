@@ -101,7 +101,7 @@ def test_random_leavers_leave_nothing_behind(start, http):
         try:
             await call
         except (asyncio.IncompleteReadError, ConnectionError, AttributeError):
-            pass
+            pass  # Its own client has left.
         client.abort()
 
     async def run():

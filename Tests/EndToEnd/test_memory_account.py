@@ -92,7 +92,7 @@ def send_all(sock, data):
     try:
         sock.sendall(data)
     except OSError:
-        pass
+        pass  # It may have been refused before it was sent.
 
 
 def test_a_crowd_of_slow_bodies_is_answered_within_the_account(start, http):
@@ -110,7 +110,7 @@ def test_a_crowd_of_slow_bodies_is_answered_within_the_account(start, http):
                 for at in range(0, len(body), 256 << 10):
                     connection.send(body[at:at + (256 << 10)])
             except OSError:
-                pass
+                pass  # It may be refused before it was sent; the answer says so.
             statuses.append(connection.answer("POST").status)
 
     clients = [threading.Thread(target=client, daemon=True) for _ in range(24)]

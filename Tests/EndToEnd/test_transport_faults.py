@@ -69,7 +69,7 @@ def dribble(received, connection):
             if not connection.socket.recv(1):
                 raise ScriptedProvider.Hangup
         except TimeoutError:
-            pass
+            pass  # The broker says nothing more: send on.
 
 
 # What happens before the head of an answer: three attempts, then an error of our own.
@@ -290,7 +290,7 @@ def test_the_end_of_a_tls_connection_ends_an_answer_only_in_words(start, tmp_pat
                 try:
                     tls.unwrap()
                 except OSError:
-                    pass
+                    pass  # The broker may have closed first.
             tls.close()
 
     threading.Thread(target=serve, daemon=True).start()

@@ -130,11 +130,9 @@ import Testing
     "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
     "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
   ])
-  func refusesAsMalformed(text: String) {
-    guard case .malformed(let reason)? = refusal(text) else {
-      Issue.record("was not refused as malformed: \(text)")
-      return
-    }
+  func refusesAsMalformed(text: String) throws {
+    let told: String? = if case .malformed(let reason)? = refusal(text) { reason } else { nil }
+    let reason = try #require(told, "was not refused as malformed: \(text)")
     #expect(!reason.isEmpty)
   }
 
@@ -190,23 +188,14 @@ import Testing
     let bytes = Array("GET / HTTP/1.1\r\nHost: a\r\n\r\n".utf8)
     var exact = HeadScan()
     #expect(look(&exact, bytes[...], limit: bytes.count) == .complete(bytes.count))
-    var under = HeadScan()
-    guard case .refused(.headTooLarge) = look(&under, bytes[...], limit: bytes.count - 1) else {
-      Issue.record("a head above the limit was accepted")
-      return
+    func isTooLarge(_ bytes: [UInt8], limit: Int) -> Bool {
+      var scan = HeadScan()
+      return if case .refused(.headTooLarge) = look(&scan, bytes[...], limit: limit) { true } else { false }
     }
-    var endless = HeadScan()
-    guard case .refused(.headTooLarge) = look(&endless, [UInt8](repeating: 0x61, count: 101)[...], limit: 100) else {
-      Issue.record("an endless line was accepted")
-      return
-    }
+    #expect(isTooLarge(bytes, limit: bytes.count - 1))
+    #expect(isTooLarge([UInt8](repeating: 0x61, count: 101), limit: 100), "an endless line")
     // However much of it came at once, the limit is looked at first.
-    var late = HeadScan()
-    guard case .refused(.headTooLarge) = look(&late, ([UInt8](repeating: 0x61, count: 100) + [0x0A])[...], limit: 100)
-    else {
-      Issue.record("what lies behind the limit was looked at")
-      return
-    }
+    #expect(isTooLarge([UInt8](repeating: 0x61, count: 100) + [0x0A], limit: 100))
     var fits = HeadScan()
     #expect(look(&fits, [UInt8](repeating: 0x61, count: 100)[...], limit: 100) == .incomplete)
   }
@@ -214,9 +203,8 @@ import Testing
   @Test(arguments: ["GET / HTTP/1.1\n", "GET / HTTP/1.1\r\nHost: a\n\r\n", "GET / HTTP/1.1\r\nA: b\r\n\n", "\n"])
   func refusesLineFeedsAlone(text: String) {
     var scan = HeadScan()
-    guard case .refused(.malformed) = look(&scan, Array(text.utf8)[...], limit: 1000) else {
-      Issue.record("LF alone was accepted")
-      return
-    }
+    let isMalformed =
+      if case .refused(.malformed) = look(&scan, Array(text.utf8)[...], limit: 1000) { true } else { false }
+    #expect(isMalformed)
   }
 }

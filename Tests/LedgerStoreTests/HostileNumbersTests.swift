@@ -19,10 +19,8 @@ import TextForms
     var last: UInt64 = 0
     for number in 0..<10_000 {
       func any(_ step: Int) -> Int64 { Self.amounts[(number * 7 + step) % Self.amounts.count] }
-      guard case .held(var hold) = Scene.held(number), case .settled(var end) = Scene.settled(number) else {
-        Issue.record("no entries")
-        continue
-      }
+      var hold = try #require(Scene.held(number).hold)
+      var end = try #require(Scene.settled(number).end)
       hold.held = Money(nanodollars: any(1))
       end.usage = Usage(
         inputTokens: TokenCount(any(2)), cacheReadTokens: TokenCount(any(3)), cacheWriteTokens: TokenCount(any(4)),

@@ -33,10 +33,8 @@ import TextForms
     let place = Place()
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
-    guard case .held(var hold) = Scene.held(1, at: 0), case .settled(let end) = Scene.settled(1, at: 0) else {
-      Issue.record("the scene's entries are others")
-      return
-    }
+    var hold = try #require(Scene.held(1, at: 0).hold)
+    let end = try #require(Scene.settled(1, at: 0).end)
     hold.at = Scene.at(600)
     store.append(contentsOf: [.held(hold), .settled(end)])
     #expect(watcher.reached(2))

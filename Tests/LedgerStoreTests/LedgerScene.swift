@@ -124,3 +124,10 @@ enum Scene {
     try DatabaseQueue(path: path).read { try Optional<Value>.fetchAll($0, sql: sql) }
   }
 }
+
+extension LedgerEntry {
+  /// What was held, where the entry says so.
+  var hold: AttemptHold? { if case .held(let hold) = self { hold } else { nil } }
+  /// How an attempt ended, where the entry says so.
+  var end: AttemptEnd? { if case .settled(let end) = self { end } else { nil } }
+}

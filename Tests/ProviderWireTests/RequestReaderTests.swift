@@ -206,12 +206,9 @@ import Testing
     for path in ["/v1/chat/completions", "/v1/messages", "/v1/embeddings", "/v1beta/models/m:generateContent"]
       as [Substring]
     {
-      guard case .malformed(let reason, let found) = try read(body, path) else {
-        Issue.record("\(body) was taken at \(path)")
-        continue
-      }
-      #expect(found == position, "\(body): \(reason)")
-      #expect(!reason.isEmpty)
+      let flaw = try #require(try read(body, path).flaw, "\(body) was taken at \(path)")
+      #expect(flaw.position == position, "\(body): \(flaw.reason)")
+      #expect(!flaw.reason.isEmpty)
     }
   }
 
@@ -240,10 +237,7 @@ import Testing
       ("application/json", "hello"), (nil, "hello"), ("", "hello"), ("application/vnd.x+JSON", "hello"),
       ("application/x-www-form-urlencoded", "hello"), ("text/plain", #" {"prompt":"#),
     ] as [(String?, String)] {
-      guard case .malformed = try read(body, path, contentType: type) else {
-        Issue.record("\(body) was taken as \(type ?? "no type")")
-        continue
-      }
+      #expect(try read(body, path, contentType: type).flaw != nil, "\(body) was taken as \(type ?? "no type")")
     }
   }
 
@@ -277,19 +271,13 @@ import Testing
       func read(_ body: [UInt8], _ limit: Int) -> RequestReading {
         reader.read(body, path: path, contentType: nil, contentEncoding: encoding, decodedLimit: limit)
       }
-      guard case .facts(let facts) = read(body, plain.count) else {
-        Issue.record("\(encoding): \(read(body, plain.count))")
-        continue
-      }
+      let facts = try #require(read(body, plain.count).whatWasRead, "\(encoding): \(read(body, plain.count))")
       #expect(facts.model == "m")
       #expect(facts.estimatedInput == 2500)
       #expect(facts.usageSplice == nil, "positions in the copy are of no use")
       #expect(read(body, plain.count - 1) == .decodedTooLarge(limit: plain.count - 1))
-      guard case .malformed = read(Array(body.dropLast(9)), 1 << 20), case .malformed = read([1, 2, 3, 4], 1 << 20)
-      else {
-        Issue.record("\(encoding): broken bodies were taken")
-        continue
-      }
+      #expect(read(Array(body.dropLast(9)), 1 << 20).flaw != nil, "\(encoding)")
+      #expect(read([1, 2, 3, 4], 1 << 20).flaw != nil, "\(encoding)")
     }
     var reader = RequestReader()
     #expect(
@@ -329,13 +317,19 @@ import Testing
         // What we would send must be what the provider can read, and must ask.
         let again = reader.read(
           splice.applied(to: body), path: paths[0], contentType: nil, contentEncoding: nil, decodedLimit: 1 << 20)
-        guard case .facts(let spliced) = again else {
-          Issue.record("\(String(decoding: body, as: UTF8.self))")
-          continue
-        }
+        let spliced = try #require(again.whatWasRead, "\(String(decoding: body, as: UTF8.self))")
         #expect(spliced.asksForUsage)
       }
       if case .malformed(_, let position) = reading { #expect(position <= body.count) }
     }
+  }
+}
+
+extension RequestReading {
+  /// The facts, where the body was taken.
+  var whatWasRead: RequestFacts? { if case .facts(let facts) = self { facts } else { nil } }
+  /// What is wrong with the body and where, where it was refused as malformed.
+  var flaw: (reason: String, position: Int)? {
+    if case .malformed(let reason, let position) = self { (reason, position) } else { nil }
   }
 }

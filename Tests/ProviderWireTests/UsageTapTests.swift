@@ -329,7 +329,9 @@ import Testing
     let tap = UsageTap(
       endpoint: .chatCompletions, isStreaming: true, contentType: Self.events, contentEncoding: nil,
       stripInjectedUsage: false)
-    for byte in Array(Self.extra.utf8) {
+    let frame = Array(Self.extra.utf8)
+    #expect(frame.count > 50)
+    for byte in frame {
       var passed: [UInt8] = []
       tap.feed([byte]) { passed.append(contentsOf: $0) }
       #expect(passed == [byte])

@@ -51,14 +51,19 @@ import Testing
       state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
       return Int(state >> 33) % bound
     }
+    var read = 0
     for _ in 0..<20_000 {
       let text = (0..<next(40)).map { _ in alphabet[next(alphabet.count)] }
       let power = next(20) - 5
-      if case .number(let value, _) = DecimalText.read(text, timesTenTo: power) { #expect(value >= 0) }
+      if case .number(let value, _) = DecimalText.read(text, timesTenTo: power) {
+        #expect(value >= 0)
+        read += 1
+      }
       if let exact = DecimalText.exact(text, places: max(0, power)) {
         #expect(DecimalText.scaled(text, by: max(0, power)) == exact)
       }
     }
+    #expect(read > 1000, "most of the texts are no numbers")
   }
 
   @Test(

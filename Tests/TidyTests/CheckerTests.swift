@@ -104,18 +104,6 @@ import Testing
     #expect(swift("Tests/EventLoopTests/A.swift", body).count == 1)
   }
 
-  @Test func aTestThatEndsForWhatIsMissingIsFound() {
-    let path = "Tests/EventLoopTests/A.swift"
-    #expect(swift(path, "\nguard let a = b else { return }").count == 1)
-    #expect(swift(path, "\n// Nothing came: that is what is wanted.\nguard let a = b else { return }").isEmpty)
-    #expect(swift("Sources/EventLoop/A.swift", "\nguard let a = b else { return }").isEmpty)
-  }
-
-  @Test func testThatAssertsNothingIsFound() {
-    #expect(swift("Tests/XTests/A.swift", "@Test func a() {\n f()\n}\n@Test func b() {\n #expect(f())\n}").count == 1)
-    #expect(swift("Tests/XTests/A.swift", "@Test func b() {\n #expect(f())\n}").isEmpty)
-  }
-
   @Test func fileLengthAtUnderAndOver() {
     let lines = { (count: Int) in String(repeating: "// x\n", count: count) }
     #expect(file("Sources/A/A.swift", lines(599)).isEmpty)

@@ -22,8 +22,6 @@ struct SwiftChecker {
       findings += checkThatPointersAreNeeded()
     } else if file.testTarget != nil {
       findings += check(SwiftRules.tests)
-      findings += check(SwiftRules.testsUnlessReasoned, liftedByReason: true)
-      findings += checkThatTestsAssert()
     }
     return findings.sorted { $0.line < $1.line }
   }
@@ -72,38 +70,11 @@ struct SwiftChecker {
     for (index, line) in text.lines.enumerated() where !line.isBlank {
       let bytes = Array(line.code.utf8)
       for ban in bans where ban.occurs(in: bytes) {
-        if liftedByReason && hasReason(at: index) { continue }
+        if liftedByReason && text.hasReason(at: index) { continue }
         findings.append(.banned(ban.token, use: ban.use, path: file.path, line: index + 1))
       }
     }
     return findings
-  }
-
-  /// A comment on the line, right above it, or, where the line opens a block, right below it.
-  private func hasReason(at index: Int) -> Bool {
-    let isProse = { (line: SwiftText.Line) in line.comment.filter(\.isLetter).count >= 10 }
-    if isProse(text.lines[index]) { return true }
-    let below = index + 1
-    if text.lines[index].code.last(where: { !$0.isWhitespace }) == "{", below < text.lines.count,
-      text.lines[below].isBlank, isProse(text.lines[below])
-    {
-      return true
-    }
-    return index > 0 && text.lines[index - 1].isBlank && isProse(text.lines[index - 1])
-  }
-
-  /// Each `@Test` says `#expect`, `#require`, `Issue.record` or calls something whose name says that it does.
-  private func checkThatTestsAssert() -> [Finding] {
-    let starts = text.lines.indices.filter { text.lines[$0].code.contains("@Test") }
-    return starts.enumerated().compactMap { order, start in
-      let end = order + 1 < starts.count ? starts[order + 1] : text.lines.count
-      let body = text.lines[start..<end].map(\.code).joined(separator: "\n")
-      let marks = [
-        "#expect", "#require", "Issue.record", "expect", "assert", "check", "verify", "report", "confirmation(",
-      ]
-      if marks.contains(where: body.contains) { return nil }
-      return .banned("a test that asserts nothing", use: "#expect", path: file.path, line: start + 1)
-    }
   }
 
   private static func importedModule(_ code: String) -> String? {

@@ -142,11 +142,6 @@ enum SwiftRules {
     Ban("abs(", use: "the larger less the smaller, or say beside it why it is never of the least number"),
   ]
 
-  /// A test that stops because something is missing is a test that passes.
-  static let testsUnlessReasoned: [Ban] = [
-    Ban("else { return }", use: "try #require or Issue.record, or say beside it why nothing is left to look at")
-  ]
-
   static let tests: [Ban] = [
     Ban("usleep(", use: "a condition that the test waits for"),
     Ban("nanosleep(", use: "a condition that the test waits for"),

@@ -18,6 +18,19 @@ struct SwiftText {
     var scanner = Scanner(bytes: Array(text.utf8))
     lines = scanner.scan()
   }
+
+  /// A comment on the line, right above it, or, where the line opens a block, right below it.
+  func hasReason(at index: Int) -> Bool {
+    let isProse = { (line: SwiftText.Line) in line.comment.filter(\.isLetter).count >= 10 }
+    if isProse(lines[index]) { return true }
+    let below = index + 1
+    if lines[index].code.last(where: { !$0.isWhitespace }) == "{", below < lines.count,
+      lines[below].isBlank, isProse(lines[below])
+    {
+      return true
+    }
+    return index > 0 && lines[index - 1].isBlank && isProse(lines[index - 1])
+  }
 }
 
 private struct Scanner {

@@ -10,6 +10,23 @@ import Testing
     report(Self.tree.files.filter(\.isSwift).flatMap { SwiftChecker($0).findings() })
   }
 
+  @Test func swiftTestsCanFail() {
+    let product = AssertingFunctions.names(in: Self.tree.files.filter { $0.isSwift && $0.target != nil })
+    let tests = Self.tree.files.filter { $0.isSwift && $0.testTarget != nil }
+    #expect(tests.count > 100, "the tests were not found")
+    for target in Dictionary(grouping: tests, by: \.testTarget).values {
+      let asserting = AssertingFunctions(in: target, product: product)
+      report(target.flatMap { SwiftTestChecker($0, asserting: asserting).findings() })
+    }
+  }
+
+  @Test func pythonTestsCanFail() {
+    let files = Self.tree.files.filter { $0.path.hasPrefix("Tests/") && $0.path.hasSuffix(".py") }
+    #expect(files.count > 30, "the end-to-end tests were not found")
+    let asserting = PythonTestChecker.asserting(in: files)
+    report(files.flatMap { PythonTestChecker($0, asserting: asserting).findings() })
+  }
+
   @Test func everyFileThatMayHoldPointersIsThere() {
     let gone = SwiftRules.pointerFiles.keys.filter { !Self.tree.paths.contains($0) }
     #expect(gone.isEmpty, "rows of SwiftRules.pointerFiles without a file: \(gone)")
