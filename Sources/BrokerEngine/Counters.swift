@@ -17,7 +17,7 @@ final class Counters {
   /// Other names may be labels from now on; what was adopted stays where there is room.
   func replaceLabels(_ new: LabelPolicy) {
     var new = new
-    new.succeed(labels)
+    new.inheritLabels(from: labels)
     labels = new
   }
 

@@ -25,7 +25,7 @@ public struct KeySecrets: Sendable, CustomStringConvertible, CustomReflectable {
 
   /// Counts generations on from what was there before, and finds keys that only have another name; returns true where a secret is new,
   /// gone or other.
-  public mutating func succeed(_ old: KeySecrets) -> Bool {
+  public mutating func inheritGenerations(from old: KeySecrets) -> Bool {
     var changed = false
     for (provider, keys) in entries {
       let before = old.entries[provider] ?? [:]

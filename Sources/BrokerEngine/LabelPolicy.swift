@@ -49,7 +49,7 @@ struct LabelPolicy {
   }
 
   /// Takes over what the policy before it had adopted, as far as there is room.
-  mutating func succeed(_ old: LabelPolicy) {
+  mutating func inheritLabels(from old: LabelPolicy) {
     for (name, tenant) in old.adopted.sorted(by: { $0.key < $1.key })
     where !listed.contains(name) && listed.count + adopted.count < Self.mostModels {
       adopted[name] = tenant

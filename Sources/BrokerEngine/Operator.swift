@@ -36,7 +36,7 @@ public final class Operator {
   {
     let old = services.rules.now
     var secrets = secrets
-    _ = secrets.succeed(old.secrets)
+    _ = secrets.inheritGenerations(from: old.secrets)
     let wall = services.time.wallNow
     let admission = policy.admission(secrets, at: wall)
     secrets.forgetPredecessors()
@@ -71,7 +71,7 @@ public final class Operator {
   @discardableResult public func replaceSecrets(_ secrets: KeySecrets) -> Bool {
     let old = services.rules.now
     var secrets = secrets
-    guard secrets.succeed(old.secrets) else { return false }
+    guard secrets.inheritGenerations(from: old.secrets) else { return false }
     let admission = old.policy.admission(secrets, at: services.time.wallNow)
     secrets.forgetPredecessors()
     services.rules.replace(with: BrokerRules(policy: old.policy, secrets: secrets, prices: old.prices))

@@ -28,7 +28,7 @@ enum OpenAIWire {
     "{\"object\":\"list\",\"data\":[\(ids.map(model).joined(separator: ","))]}"
   }
 
-  static func embeddings(_ reading: RequestReading, model: String, tokens: Int) -> String {
+  static func embeddings(_ reading: SimulatedRequest, model: String, tokens: Int) -> String {
     let dimensions = reading.dimensions ?? 64
     var rows: [String] = []
     for row in 0..<reading.inputs {

@@ -91,7 +91,7 @@ public final class ProviderSimulator: HTTPHandler {
     let endpoint = SimulatedEndpoint(method: head.method, path: head.path)
     let isAnthropic = head.path.hasPrefix("/v1/messages") || head.fields.contains("anthropic-version")
     let isCoded = head.fields.contains("content-encoding")
-    let reading = endpoint.needsBody && !isCoded ? RequestReading(exchange.body) : codedReading(exchange)
+    let reading = endpoint.needsBody && !isCoded ? SimulatedRequest(exchange.body) : codedReading(exchange)
     let directives = Directives(head.fields, model: reading?.model)
     let key = Self.key(of: head.fields)
     let call = SimulatedCall(
@@ -127,8 +127,8 @@ public final class ProviderSimulator: HTTPHandler {
   }
 
   /// A body that is compressed is taken as it is: text without a model.
-  private func codedReading(_ exchange: any HTTPExchange) -> RequestReading? {
-    var reading = RequestReading()
+  private func codedReading(_ exchange: any HTTPExchange) -> SimulatedRequest? {
+    var reading = SimulatedRequest()
     reading.model = "unknown"
     reading.textBytes = exchange.body.count
     reading.characters = exchange.body.count
@@ -143,7 +143,7 @@ public final class ProviderSimulator: HTTPHandler {
     return value.lowercased().hasPrefix("bearer ") ? String(value.dropFirst(7)) : value
   }
 
-  private func answer(_ call: SimulatedCall, _ reading: RequestReading?) {
+  private func answer(_ call: SimulatedCall, _ reading: SimulatedRequest?) {
     if call.directives.isRaw {
       if admit(call, EnforcedDemand()) { answerRaw(call) }
       return
@@ -173,7 +173,7 @@ public final class ProviderSimulator: HTTPHandler {
     }
   }
 
-  private func problem(with reading: RequestReading, _ call: SimulatedCall) -> String? {
+  private func problem(with reading: SimulatedRequest, _ call: SimulatedCall) -> String? {
     guard reading.model != nil else { return "you must provide a model parameter" }
     switch call.endpoint {
     case .chat where !reading.hasMessages: return "Missing required parameter: 'messages'."
@@ -187,7 +187,7 @@ public final class ProviderSimulator: HTTPHandler {
   }
 
   /// Decides length and pace of the answer, asks the limits, and sets the first step.
-  private func plan(_ call: SimulatedCall, _ reading: RequestReading) {
+  private func plan(_ call: SimulatedCall, _ reading: SimulatedRequest) {
     let model = reading.model ?? ""
     let input = reading.inputTokens(ratio: configuration.tokenRatio)
     call.usage.input = input
@@ -240,7 +240,7 @@ public final class ProviderSimulator: HTTPHandler {
     }
   }
 
-  private func readCache(_ call: SimulatedCall, _ reading: RequestReading) {
+  private func readCache(_ call: SimulatedCall, _ reading: SimulatedRequest) {
     guard call.endpoint != .embeddings, let session = call.directives.session ?? reading.session else { return }
     let input = call.usage.input
     if call.dialect == .openAI {

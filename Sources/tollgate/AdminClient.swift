@@ -53,7 +53,7 @@ struct AdminClient {
     withExtendedLifetime(call) {}
     upstream.close()
     if let failure = answer.failure {
-      throw Refusal(
+      throw CommandRefusal(
         """
         tollgate: no broker answers at \(base) (\(failure.detail.isEmpty ? failure.kind.rawValue : failure.detail)).
         Is 'tollgate serve' running? Another address is given with --admin.
@@ -61,10 +61,10 @@ struct AdminClient {
     }
     if answer.status == 401 {
       let said = options.secret == nil ? "asks for its admin token" : "does not know the token that was given"
-      throw Refusal("tollgate: the broker \(said): give --token TOKEN, or set TOLLGATE_ADMIN_TOKEN")
+      throw CommandRefusal("tollgate: the broker \(said): give --token TOKEN, or set TOLLGATE_ADMIN_TOKEN")
     }
     guard (200..<300).contains(answer.status) else {
-      throw Refusal("tollgate: the broker said \(answer.status): \(AdminClient.message(of: answer.body))")
+      throw CommandRefusal("tollgate: the broker said \(answer.status): \(AdminClient.message(of: answer.body))")
     }
     return Data(answer.body)
   }
@@ -78,7 +78,7 @@ struct AdminClient {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
     do { return try decoder.decode(type, from: answer) } catch is DecodingError {
-      throw Refusal(AdminClient.unexpected("\(options.address)\(path)"))
+      throw CommandRefusal(AdminClient.unexpected("\(options.address)\(path)"))
     }
   }
 

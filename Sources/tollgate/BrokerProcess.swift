@@ -143,7 +143,8 @@ final class BrokerProcess {
     upstream.close()
     let unwritten = ledger.close()
     if unwritten > 0 {
-      throw Refusal("tollgate: \(unwritten) ledger entries could not be written: \(ledger.obstacle ?? "unknown")")
+      throw CommandRefusal(
+        "tollgate: \(unwritten) ledger entries could not be written: \(ledger.obstacle ?? "unknown")")
     }
   }
 

@@ -26,10 +26,10 @@ struct CheckCommand: ParsableCommand {
         lines += parsing.diagnostics.map(\.description)
         // The prices that it names are part of what it says.
         if let policy = parsing.policy { _ = try PolicyLoading.prices(of: policy, relativeTo: file) }
-      } catch let refusal as Refusal {
+      } catch let refusal as CommandRefusal {
         lines.append(refusal.description)
       }
     }
-    if !lines.isEmpty { throw Refusal(lines.joined(separator: "\n")) }
+    if !lines.isEmpty { throw CommandRefusal(lines.joined(separator: "\n")) }
   }
 }

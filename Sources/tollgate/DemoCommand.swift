@@ -35,7 +35,7 @@ struct DemoCommand: ParsableCommand {
     withExtendedLifetime(signals) { loop.run() }
     demo.cleanUp()
     if let failure = demo.failure {
-      throw Refusal(failure.description)
+      throw CommandRefusal(failure.description)
     }
   }
 }

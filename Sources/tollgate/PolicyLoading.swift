@@ -11,18 +11,18 @@ enum PolicyLoading {
       text: try text(of: path), file: path, environment: ProcessInfo.processInfo.environment,
       knowsTimeZone: BudgetCalendar.knows)
     guard let policy = parsing.policy, parsing.diagnostics.isEmpty else {
-      throw Refusal(parsing.diagnostics.map(\.description).joined(separator: "\n"))
+      throw CommandRefusal(parsing.diagnostics.map(\.description).joined(separator: "\n"))
     }
     return policy
   }
 
   static func text(of path: String) throws -> String {
-    guard !path.isEmpty else { throw Refusal("tollgate: the path of a file is empty") }
+    guard !path.isEmpty else { throw CommandRefusal("tollgate: the path of a file is empty") }
     guard let data = FileManager.default.contents(atPath: path) else {
-      throw Refusal("\(path): error: the file cannot be read; does it exist, and may you read it?")
+      throw CommandRefusal("\(path): error: the file cannot be read; does it exist, and may you read it?")
     }
     guard let text = String(data: data, encoding: .utf8) else {
-      throw Refusal("\(path): error: the file is not UTF-8 text")
+      throw CommandRefusal("\(path): error: the file is not UTF-8 text")
     }
     return text
   }
@@ -31,7 +31,7 @@ enum PolicyLoading {
   static func builtIn() throws -> Policy {
     let policy = Policy.builtIn(environment: ProcessInfo.processInfo.environment)
     guard !policy.providers.isEmpty else {
-      throw Refusal(
+      throw CommandRefusal(
         """
         tollgate: there is no provider to serve. Set one of
           \(Policy.builtInVariables.joined(separator: "\n  "))
@@ -51,7 +51,7 @@ enum PolicyLoading {
     let parsing = PriceListParser.parse(
       text: try text(of: path), file: path, environment: ProcessInfo.processInfo.environment)
     guard let prices = parsing.prices, parsing.diagnostics.isEmpty else {
-      throw Refusal(parsing.diagnostics.map(\.description).joined(separator: "\n"))
+      throw CommandRefusal(parsing.diagnostics.map(\.description).joined(separator: "\n"))
     }
     return prices
   }
@@ -69,12 +69,12 @@ enum PolicyLoading {
           let path = resolved(path, relativeTo: file)
           guard let data = FileManager.default.contents(atPath: path),
             let text = String(data: data, encoding: .utf8)
-          else { throw Refusal("\(name): the secret's file \(path) cannot be read") }
+          else { throw CommandRefusal("\(name): the secret's file \(path) cannot be read") }
           secret = Secret(trimmed(text))
         case .command(let words): secret = Secret(trimmed(try output(of: words, for: name)))
         }
         guard isSendable(secret.revealed) else {
-          throw Refusal("\(name): the secret is empty or holds characters that a header field cannot carry")
+          throw CommandRefusal("\(name): the secret is empty or holds characters that a header field cannot carry")
         }
         secrets.set(secret, provider: provider.id, key: key.id)
       }
@@ -96,20 +96,22 @@ enum PolicyLoading {
 
   /// Runs a command that prints a secret; at most ten seconds.
   private static func output(of words: [String], for name: String) throws -> String {
-    guard let program = words.first else { throw Refusal("\(name): the command is empty") }
+    guard let program = words.first else { throw CommandRefusal("\(name): the command is empty") }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments = words
     let pipe = Pipe()
     process.standardOutput = pipe
     process.standardInput = FileHandle.nullDevice
-    do { try process.run() } catch { throw Refusal("\(name): the command '\(program)' cannot be started: \(error)") }
+    do { try process.run() } catch {
+      throw CommandRefusal("\(name): the command '\(program)' cannot be started: \(error)")
+    }
     let data = read(pipe.fileHandleForReading.fileDescriptor, until: Date().addingTimeInterval(10))
     if data == nil { kill(process.processIdentifier, SIGKILL) }
     process.waitUntilExit()
-    guard let data else { throw Refusal("\(name): the command '\(program)' took longer than ten seconds") }
+    guard let data else { throw CommandRefusal("\(name): the command '\(program)' took longer than ten seconds") }
     guard process.terminationStatus == 0, process.terminationReason == .exit else {
-      throw Refusal("\(name): the command '\(program)' failed with status \(process.terminationStatus)")
+      throw CommandRefusal("\(name): the command '\(program)' failed with status \(process.terminationStatus)")
     }
     return String(decoding: data, as: UTF8.self)
   }

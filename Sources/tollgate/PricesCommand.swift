@@ -43,7 +43,7 @@ struct PricesCommand: ParsableCommand {
     let book = PriceBook(list)
     let now = Int64(Date().timeIntervalSince1970 * 1e9)
     guard let price = book.price(of: model, at: now) else {
-      throw Refusal(
+      throw CommandRefusal(
         "the model '\(model)' has no price in the list of \(list.version). Name it in a prices file ('tollgate prices --yaml' "
           + "prints one to start from) and the file under 'prices:' in the policy.")
     }

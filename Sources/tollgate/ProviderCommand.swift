@@ -95,7 +95,7 @@ struct ProviderSimulatorCommand: ParsableCommand {
     do {
       address = try server.listen(.tcp(host: place.host, port: place.port))
     } catch let error as EndpointError {
-      throw Refusal(error.description)
+      throw CommandRefusal(error.description)
     }
     let signals = try [SIGTERM, SIGINT].map { signal in try SignalWatch(loop, signal: signal) { loop.stop() } }
     // Whoever started us waits for this line, through a pipe as well.

@@ -58,11 +58,11 @@ struct ServeCommand: ParsableCommand {
       let process = try BrokerProcess(
         BrokerProcess.Options(policyFile: policy, adjust: adjust, logFormat: logFormat))
       try process.run()
-    } catch let refusal as Refusal {
+    } catch let refusal as CommandRefusal {
       throw refusal
     } catch {
       // A port in use, a certificate that cannot be read: the adapters' errors say what and what helps.
-      throw Refusal("tollgate: \(error)")
+      throw CommandRefusal("tollgate: \(error)")
     }
   }
 
@@ -72,7 +72,7 @@ struct ServeCommand: ParsableCommand {
     if let store, let location = StoreLocation(store) { policy.store = location }
     let mistakes = policy.listenerMistakes
     if !mistakes.isEmpty {
-      throw Refusal(mistakes.map { "tollgate: \($0.field): \($0.message)" }.joined(separator: "\n"))
+      throw CommandRefusal(mistakes.map { "tollgate: \($0.field): \($0.message)" }.joined(separator: "\n"))
     }
   }
 }

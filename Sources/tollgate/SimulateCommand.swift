@@ -27,7 +27,7 @@ struct SimulateCommand: ParsableCommand {
   func run() throws {
     let policy = try PolicyLoading.policy(at: policy)
     guard let report = WorkloadReport.run(workload, policy: policy.admission, seed: seed) else {
-      throw Refusal("tollgate: the workload '\(workload)' cannot run with this policy")
+      throw CommandRefusal("tollgate: the workload '\(workload)' cannot run with this policy")
     }
     Terminal.line(report)
   }

@@ -19,7 +19,7 @@ enum Main {
       var command = try Tollgate.parseAsRoot()
       try command.run()
       return 0
-    } catch let refusal as Refusal {
+    } catch let refusal as CommandRefusal {
       Terminal.error(refusal.description)
       return 1
     } catch {
@@ -64,7 +64,7 @@ struct Tollgate: ParsableCommand {
 }
 
 /// A run that ends with "no": the text says what, where, and what helps. Exit code 1.
-struct Refusal: Error, CustomStringConvertible {
+struct CommandRefusal: Error, CustomStringConvertible {
   var description: String
   init(_ description: String) { self.description = description }
 }

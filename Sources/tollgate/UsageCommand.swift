@@ -54,7 +54,7 @@ struct UsageCommand: ParsableCommand {
         let path = try UsageCommand.file(store)
         let report: UsageReport
         do { report = try LedgerStore.usage(query, at: path) } catch {
-          throw Refusal("tollgate: \(error)")
+          throw CommandRefusal("tollgate: \(error)")
         }
         text = format == .csv ? report.csv : report.json
       } else {
@@ -93,7 +93,7 @@ struct UsageCommand: ParsableCommand {
       do {
         let (attempts, requests) = try LedgerCare.prune(path, before: query.since)
         Terminal.line("removed \(requests) requests and \(attempts) attempts from \(path)")
-      } catch { throw Refusal("tollgate: \(error)") }
+      } catch { throw CommandRefusal("tollgate: \(error)") }
     }
   }
 
@@ -115,7 +115,7 @@ struct UsageCommand: ParsableCommand {
         try LedgerCare.backup(path, to: file, replaces: force)
         let bytes = (try? FileManager.default.attributesOfItem(atPath: file)[.size] as? Int) ?? 0
         Terminal.line("\(file): \(bytes) bytes, a copy of \(path)")
-      } catch { throw Refusal("tollgate: \(error)") }
+      } catch { throw CommandRefusal("tollgate: \(error)") }
     }
   }
 
@@ -128,7 +128,7 @@ struct UsageCommand: ParsableCommand {
     if let store { return try file(store) }
     struct State: Decodable { var store: String }
     let state = try AdminClient(options: admin).get(State.self, "/api/v1/ledger")
-    guard state.store != "memory:" else { throw Refusal("tollgate: the broker keeps its ledger in memory only") }
+    guard state.store != "memory:" else { throw CommandRefusal("tollgate: the broker keeps its ledger in memory only") }
     return state.store
   }
 
@@ -173,7 +173,7 @@ struct UsageTable {
   init(json: String, by: [String]) throws {
     let report: Report
     do { report = try JSONDecoder().decode(Report.self, from: Data(json.utf8)) } catch {
-      throw Refusal(AdminClient.unexpected("the usage report"))
+      throw CommandRefusal(AdminClient.unexpected("the usage report"))
     }
     var counts = ["requests", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "cost_usd"]
     // Shown where there is something to see.

@@ -77,7 +77,7 @@ import Testing
     var old = labels()
     _ = old.model("gpt-1", tenant: "default", isPriced: true, wasUsed: true)
     var new = labels(priced: ["gpt-2"])
-    new.succeed(old)
+    new.inheritLabels(from: old)
     #expect(new.model("gpt-1", tenant: "default", isPriced: false, wasUsed: false) == "gpt-1")
     #expect(new.model("gpt-2", tenant: "default", isPriced: false, wasUsed: false) == "gpt-2")
   }

@@ -6,7 +6,7 @@
 struct HopChecker {
   /// By type, what the files that declare or extend it declare in all.
   private let members: [String: Set<String>]
-  private static let types: Set<Substring> = ["class", "struct", "enum", "protocol", "extension"]
+  private static let types: Set<Substring> = ["class", "struct", "enum", "protocol", "extension", "typealias"]
   private static let declarations: Set<Substring> = ["func", "var", "let", "case", "init"]
 
   /// - Parameter sources: files in Swift, tests aside.
@@ -20,7 +20,10 @@ struct HopChecker {
         for (index, word) in words.enumerated() {
           if word == "init" { names.insert("init") }
           guard index + 1 < words.count else { continue }
-          if Self.types.contains(word) { types.insert(String(words[index + 1])) }
+          if Self.types.contains(word) {
+            types.insert(String(words[index + 1]))
+            names.insert(String(words[index + 1]))
+          }
           if Self.declarations.contains(word) { names.insert(String(words[index + 1])) }
         }
       }
@@ -39,6 +42,13 @@ struct HopChecker {
           return (index + 1, String(parts[0]), String(parts[1]))
         }
     }
+  }
+
+  /// True for a `Type`, and for a `Type.member`, that is there.
+  func declares(_ name: Substring) -> Bool {
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+    guard let known = members[parts[0]] else { return false }
+    return parts.count == 1 || (parts.count == 2 && known.contains(parts[1]))
   }
 
   func findings(in page: ProjectFile) -> [Finding] {

@@ -47,6 +47,24 @@ import Testing
       HopChecker(sources: Self.tree.files.filter { $0.isSwift && $0.target != nil }).findings(in: page))
   }
 
+  @Test func theGlossaryIsTrueAndKept() throws {
+    let sources = Self.tree.files.filter { $0.isSwift && $0.target != nil }
+    let page = try #require(Self.tree.files.first { $0.path == "docs/internals/glossary.md" })
+    let glossary = GlossaryChecker(page)
+    #expect(glossary.countOfTerms > 60 && glossary.countOfForbidden > 5, "the tables were not found")
+    report(glossary.findings(declared: HopChecker(sources: sources), strings: StringsOfSources(sources)))
+    // A note or a changelog tells what was, in the words of its time.
+    let told = Self.tree.files.filter { file in
+      (file.path.hasPrefix("Sources/") || file.path.hasPrefix("docs/") || !file.path.contains("/"))
+        && !file.path.hasPrefix("docs/decisions/") && file.path != page.path && file.path != "CHANGELOG.md"
+    }
+    report(told.flatMap(glossary.findings(in:)))
+  }
+
+  @Test func oneNameIsOneType() {
+    report(TypeNames.findings(in: Self.tree.files.filter { $0.isSwift && $0.target != nil }))
+  }
+
   @Test func everyTargetHasItsTests() {
     let folders = Self.tree.paths.filter { $0.hasPrefix("Sources/") && $0.split(separator: "/").count == 2 }
     let targets = folders.map { String($0.dropFirst("Sources/".count)) }

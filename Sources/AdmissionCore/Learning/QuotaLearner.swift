@@ -183,7 +183,8 @@ struct QuotaLearner: Sendable {
     return all
   }
 
-  /// A call was refused: those that were sent while it was out counted it in vain.
+  /// A call was refused. It held no permit at the provider, so calls that were sent while it was out saw one too many: their counts teach
+  /// nothing.
   mutating func taint(_ serials: ClosedRange<UInt64>) {
     if let last = tainted.last, last.overlaps(serials) {
       tainted[tainted.count - 1] =

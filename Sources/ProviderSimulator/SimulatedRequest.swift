@@ -3,7 +3,7 @@
 // disagree where one is wrong.
 
 /// What the simulator needs from a request body.
-struct RequestReading: Equatable {
+struct SimulatedRequest: Equatable {
   var model: String?
   var isStream = false
   var includesUsage = false
@@ -50,7 +50,7 @@ struct RequestReading: Equatable {
 private struct Scanner {
   let body: [UInt8]
   var at = 0
-  var reading = RequestReading()
+  var reading = SimulatedRequest()
   /// The top-level field that is being read.
   private var field = ""
 

@@ -3,8 +3,8 @@ import Testing
 
 @testable import ProviderSimulator
 
-@Suite struct RequestReadingTests {
-  private func read(_ text: String) -> RequestReading? { RequestReading(Array(text.utf8)) }
+@Suite struct SimulatedRequestTests {
+  private func read(_ text: String) -> SimulatedRequest? { SimulatedRequest(Array(text.utf8)) }
 
   @Test(arguments: [
     "", "[]", "{", "{\"a\":}", "{\"a\":1,}", "{\"a\" 1}", "{\"a\":1}x", "{\"a\":\"\n\"}", "{\"a\":tru}", "{\"a\":-}",
