@@ -61,6 +61,17 @@ import Testing
     report(told.flatMap(glossary.findings(in:)))
   }
 
+  @Test func whatTheGuideNamesIsThere() throws {
+    let page = try #require(Self.tree.files.first { $0.path == "HACKING.md" })
+    report(GuideChecker(Self.tree.files, paths: Self.tree.paths).findings(in: page))
+    let readme = try #require(Self.tree.files.first { $0.path == "README.md" })
+    #expect(readme.text.contains("](HACKING.md)"))
+  }
+
+  @Test func pagesOfReferenceAreWhole() {
+    report(ReferenceChecker(sources: Self.tree.files, pages: Self.tree.files).findings())
+  }
+
   @Test func oneNameIsOneType() {
     report(TypeNames.findings(in: Self.tree.files.filter { $0.isSwift && $0.target != nil }))
   }
