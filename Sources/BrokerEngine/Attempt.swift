@@ -93,7 +93,6 @@ final class Attempt: UpstreamEvents {
   }
 
   var services: EngineServices { exchange.services }
-  var call: ClientCall { exchange.call }
   private var record: RequestRecord { exchange.record }
 
   // MARK: From the exchange and the books
@@ -301,7 +300,7 @@ final class Attempt: UpstreamEvents {
   private func breakOff(_ relay: Relay, saying message: String) {
     remains.delivery = relay.breakOff {
       BrokerError.inStreamFrame(
-        dialect: call.dialect, endpoint: call.path.endpoint, message: message, code: "server_error",
+        dialect: exchange.call.dialect, endpoint: exchange.call.path.endpoint, message: message, code: "server_error",
         requestID: record.text)
     }
   }
@@ -344,7 +343,7 @@ final class Attempt: UpstreamEvents {
           Settlement(
             verdict: VerdictReader.verdict(inStream: error, answerBegan: true), usage: usage(), answerBegan: true,
             hasAnswer: true), failure: sent.cleaned(error.code ?? error.type ?? "error in stream"))
-      } else if isPage || tap.broughtNothing, call.charge == .asAnswered, status < 300 {
+      } else if isPage || tap.broughtNothing, exchange.call.charge == .asAnswered, status < 300 {
         let isFailure = isPage || tap.isPage
         end(
           Settlement(verdict: isFailure ? .truncated : .success, answerBegan: true, hasAnswer: true),
@@ -381,7 +380,7 @@ final class Attempt: UpstreamEvents {
       if failure.isLateAnswer {
         // The provider works on it, and will charge for what nobody hears.
         settlement.usage = usage()
-        settlement.mayGoAgain = call.head.method != "POST" || repeatsAfterSending
+        settlement.mayGoAgain = exchange.call.head.method != "POST" || repeatsAfterSending
       }
       end(settlement, failure: failure.kind.rawValue)
     case .relaying(let relay):
@@ -425,7 +424,7 @@ final class Attempt: UpstreamEvents {
     let now = services.time.now
     record.attemptEnded(
       at: now, settlement.verdict, failure: failure, usage: usage, cost: cost, costSource: source)
-    if let usage { services.counters.used(usage, cost ?? .zero, of: record, isPriced: call.isPriced) }
+    if let usage { services.counters.used(usage, cost ?? .zero, of: record, isPriced: exchange.call.isPriced) }
     services.books.settled(
       AttemptEnd(
         request: record.id, attempt: grant.attempt, at: services.time.wallInstant(at: now),
@@ -457,7 +456,7 @@ final class Attempt: UpstreamEvents {
   }
 
   private func cost(of usage: Usage?, _ extras: UsageExtras, _ tap: UsageTap?) -> (Money?, CostSource) {
-    guard let usage, !call.charge.isFree else { return (.zero, .free) }
+    guard let usage, !exchange.call.charge.isFree else { return (.zero, .free) }
     return rules.prices.cost(
       of: usage, extras: extras, model: record.model, answeredBy: tap?.model, reported: tap?.cost,
       tier: tap?.serviceTier, at: services.time.wall(at: record.attemptBegan))
@@ -466,16 +465,16 @@ final class Attempt: UpstreamEvents {
   /// What the provider said it charged, or what the bytes let us guess; nil for a refusal.
   /// - Parameter isWhole: false where the answer broke off: then what was said is not all.
   private func usage(isWhole: Bool = false) -> Usage? {
-    guard !call.charge.isFree else { return Usage() }
-    let input = call.facts.estimatedInput
+    guard !exchange.call.charge.isFree else { return Usage() }
+    let input = exchange.call.facts.estimatedInput
     guard case .relaying(let relay) = phase else {
-      return call.charge.isEstimated ? Usage(inputTokens: input, outputTokens: 0, isEstimated: true) : Usage()
+      return exchange.call.charge.isEstimated ? Usage(inputTokens: input, outputTokens: 0, isEstimated: true) : Usage()
     }
     let tap = relay.tap
     if let usage = tap.charge(isWhole: isWhole, estimatedInput: input) { return usage }
     // An error in place of an answer, of whatever status: nothing was made.
     if relay.head.status >= 300 || (tap.inStreamError != nil && tap.outputBytes == 0) { return nil }
-    if !call.charge.isEstimated || tap.work?.isUnderWay == true { return Usage() }
+    if !exchange.call.charge.isEstimated || tap.work?.isUnderWay == true { return Usage() }
     return Usage(inputTokens: input, outputTokens: tap.estimatedOutput, isEstimated: true)
   }
 }

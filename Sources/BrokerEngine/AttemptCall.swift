@@ -16,11 +16,10 @@ extension Attempt {
   /// - Parameter mayAskForUsage: false where the provider has just refused to be asked.
   func callForProvider(mayAskForUsage: Bool) -> MadeCall? {
     guard let provider = rules.provider(grant.provider.name) else { return nil }
-    let facts = call.facts
     var body = exchange.downstream.body
     var injectsUsage = false
-    if mayAskForUsage, provider.policy.injectUsage, provider.policy.dialect == .openai, facts.isStreaming,
-      !facts.asksForUsage, let splice = facts.usageSplice,
+    if mayAskForUsage, provider.policy.injectUsage, provider.policy.dialect == .openai, exchange.call.facts.isStreaming,
+      !exchange.call.facts.asksForUsage, let splice = exchange.call.facts.usageSplice,
       services.providers.usageRefusals.mayAsk(grant.provider.name, at: services.time.now)
     {
       body = splice.applied(to: body)
@@ -34,10 +33,11 @@ extension Attempt {
       sent.key = secret
     }
     let request = UpstreamRequest(
-      provider: grant.provider.name, method: call.head.method, url: provider.url(for: call.target.rest),
+      provider: grant.provider.name, method: exchange.call.head.method,
+      url: provider.url(for: exchange.call.target.rest),
       fields: ForwardedFields.forProvider(
-        call.head.fields, credential: credential, passThrough: provider.policy.passThrough,
-        identityOnly: injectsUsage, wholeOnly: call.charge.readsWork, added: provider.policy.headers),
+        exchange.call.head.fields, credential: credential, passThrough: provider.policy.passThrough,
+        identityOnly: injectsUsage, wholeOnly: exchange.call.charge.readsWork, added: provider.policy.headers),
       body: body, timeouts: provider.timeouts)
     return MadeCall(request: request, sent: sent, injectsUsage: injectsUsage)
   }

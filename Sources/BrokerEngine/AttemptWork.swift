@@ -22,7 +22,7 @@ extension Attempt {
 
   /// Of other endpoints nobody knows what they answer with.
   private var mayAnswerAnything: Bool {
-    switch call.path.endpoint {
+    switch exchange.call.path.endpoint {
     case .other, .files, .speech, .transcription, .models: true
     default: false
     }
@@ -30,8 +30,8 @@ extension Attempt {
 
   /// True where the answer tells of work that goes on after it, or before.
   var watchesWork: Bool {
-    switch call.charge {
-    case .asAnswered: call.facts.isBackground
+    switch exchange.call.charge {
+    case .asAnswered: exchange.call.facts.isBackground
     case .batch: true
     case .later(let work): !work.isLines
     case .onlyAsAnswered, .nothing: false
@@ -39,7 +39,7 @@ extension Attempt {
   }
 
   var collectsLines: Bool {
-    if case .later(let work) = call.charge { work.isLines } else { false }
+    if case .later(let work) = exchange.call.charge { work.isLines } else { false }
   }
 
   /// Each line of a batch's results is a call of its own, at the batch's price.
@@ -60,7 +60,7 @@ extension Attempt {
   ) -> (charge: WorkBook.Charge, source: CostSource)? {
     let providers = services.providers
     func name(_ id: String) -> WorkBook.Name { WorkBook.Name(provider: grant.provider.name, id: id) }
-    guard case .later(let work) = call.charge else {
+    guard case .later(let work) = exchange.call.charge else {
       if watchesWork, let id = tap.work?.id, tap.usage == nil || tap.work?.isUnderWay == true {
         providers.works.began(name(id), model: exchange.record.model)
       }

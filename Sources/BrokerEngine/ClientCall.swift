@@ -2,13 +2,14 @@
 //
 // Everything here is read and nothing is decided upon but whether the call may be made at all: what may not is thrown as a `Refusal`.
 // A reload does not change the rules of a call that has begun; `rules` are those under which it came, `newest` those of now.
+// It is not copyable: its exchange holds it, and everybody else looks at it there. A copy would cost some forty reference counts.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
 import Pricing
 import ProviderWire
 
-struct ClientCall {
+struct ClientCall: ~Copyable {
   let head: RequestHead
   let target: RequestTarget
   let path: PathFacts
@@ -133,7 +134,7 @@ struct ClientCall {
   /// The providers that may serve it.
   /// - Parameter now: nanoseconds since 1970.
   mutating func candidates(_ newest: BrokerRules, at now: Int64) throws(Refusal) -> [Candidate] {
-    price = facts.model.flatMap(callPrice)
+    if let model = facts.model { price = callPrice(model) }
     try checkModels()
     isPriced = price != nil
     // What a free call costs is known: nothing.
@@ -163,10 +164,9 @@ struct ClientCall {
   func price(_ newest: BrokerRules, at now: Int64) -> CallPrice? {
     // What a free call costs is known: nothing.
     if charge.isFree { return .nothing }
-    return facts.model.flatMap {
-      newest.prices.callPrice(
-        model: $0, tier: facts.serviceTier, estimatedInput: facts.estimatedInput, at: now)
-    }
+    guard let model = facts.model else { return nil }
+    return newest.prices.callPrice(
+      model: model, tier: facts.serviceTier, estimatedInput: facts.estimatedInput, at: now)
   }
 
   /// The providers that the newest rules have for it, with its price of now; nil where it keeps those with which it came: it named its

@@ -9,6 +9,8 @@ import LedgerVocabulary
 
 final class Dispatcher {
   private var core: Admission
+  /// The core's next deadline; nil where nothing waits for time.
+  private var deadline: Instant?
   private let time: Timekeeper
   private let news: OperatorNews
   private let providers: ProviderNotes
@@ -132,10 +134,19 @@ final class Dispatcher {
   }
 
   private func decide(_ event: AdmissionEvent) {
-    core.handle(event, at: time.instant, into: &actions)
+    deadline = Self.advance(&core, by: event, at: time.instant, into: &actions)
     // Nothing appends meanwhile: events that arise now wait in `events`.
     for index in actions.indices { carryOut(actions[index]) }
     actions.removeAll(keepingCapacity: actions.count <= 64)
+  }
+
+  /// The core in place: to ask one that is a class's own something by itself copies all of it first.
+  /// - Returns: its next deadline.
+  private static func advance(
+    _ core: inout Admission, by event: AdmissionEvent, at now: Instant, into actions: inout ActionList
+  ) -> Instant? {
+    core.handle(event, at: now, into: &actions)
+    return core.nextDeadline
   }
 
   private func exchange(of request: RequestID) -> Exchange? {
@@ -165,17 +176,17 @@ final class Dispatcher {
   /// Arms the timer only for an earlier moment than it is armed for: when it then fires too early, it is armed anew. That is
   /// cheaper than moving it with every request, since deadlines mostly move later.
   private func armTimer() {
-    guard let deadline = core.nextDeadline?.nanoseconds, deadline < armedFor else { return }
+    guard let deadline = deadline?.nanoseconds, deadline < armedFor else { return }
     armedFor = deadline
     timer?.schedule(at: UInt64(max(0, deadline)))
   }
 
   private func timerFired() {
     armedFor = .max
-    if let deadline = core.nextDeadline, deadline <= time.instant { take(.deadlineReached) } else { armTimer() }
+    if let deadline, deadline <= time.instant { take(.deadlineReached) } else { armTimer() }
   }
 
   /// For tests without a loop: what the timer would do now.
   func deadlineReached() { timerFired() }
-  var nextDeadline: Instant? { core.nextDeadline }
+  var nextDeadline: Instant? { deadline }
 }

@@ -1,10 +1,10 @@
-// What exchanges, attempts and the model catalog work with. Made once and handed over as a value; each of them uses what it needs, and
-// none of them knows the others' owner.
+// What exchanges, attempts and the model catalog work with. Made once and handed over as one reference, since each exchange keeps it; each
+// of them uses what it needs, and none of them knows the others' owner.
 import AdmissionCore
 import HTTPMessage
 import ProviderWire
 
-struct EngineServices {
+final class EngineServices {
   let time: Timekeeper
   /// nil in tests without a loop: then nothing is put off.
   let turnEnd: TurnEnd?
@@ -21,6 +21,28 @@ struct EngineServices {
   let providers: ProviderNotes
   let dispatcher: Dispatcher
   let calendars: Calendars
+
+  init(
+    time: Timekeeper, turnEnd: TurnEnd?, rules: RulesInForce, upstream: any Upstream, memory: MemoryAccount,
+    scratch: WireScratch,
+    books: Books, counters: Counters, book: RequestBook, news: OperatorNews, providers: ProviderNotes,
+    dispatcher: Dispatcher,
+    calendars: Calendars
+  ) {
+    self.time = time
+    self.turnEnd = turnEnd
+    self.rules = rules
+    self.upstream = upstream
+    self.memory = memory
+    self.scratch = scratch
+    self.books = books
+    self.counters = counters
+    self.book = book
+    self.news = news
+    self.providers = providers
+    self.dispatcher = dispatcher
+    self.calendars = calendars
+  }
 }
 
 /// The rules by which new requests are taken. A request that is under way keeps those with which it came.

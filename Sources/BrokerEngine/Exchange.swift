@@ -52,7 +52,7 @@ final class Exchange {
   /// Our own time so far, in nanoseconds: queue and provider excluded.
   private var ownTime: UInt64 = 0
 
-  init(_ call: ClientCall, downstream: any HTTPExchange, record: RequestRecord, services: EngineServices) {
+  init(_ call: consuming ClientCall, downstream: any HTTPExchange, record: RequestRecord, services: EngineServices) {
     self.call = call
     self.downstream = downstream
     self.record = record

@@ -69,7 +69,6 @@ final class Relay {
   init(
     _ head: ResponseHead, of exchange: Exchange, sent: SentSecrets, mask: AnswerMask?, watch: Watch, mayWait: Bool
   ) {
-    let call = exchange.call
     var head = head.status < 300 ? head : sent.cleaned(head)
     let isDecoded = mask?.decodes == true
     if isDecoded { head.fields = head.fields.without("content-encoding") }
@@ -82,7 +81,8 @@ final class Relay {
     memory = exchange.services.memory
     tapShare = MemoryShare(memory, .decoding)
     tap = UsageTap(
-      endpoint: call.path.endpoint, isStreaming: call.facts.isStreaming, contentType: head.fields.first("content-type"),
+      endpoint: exchange.call.path.endpoint, isStreaming: exchange.call.facts.isStreaming,
+      contentType: head.fields.first("content-type"),
       contentEncoding: head.fields.first("content-encoding"), stripInjectedUsage: watch.stripsUsage,
       watchesWork: watch.work, collectsLines: watch.lines, scratch: exchange.services.scratch)
     isEventStream = Relay.isEventStream(head)
@@ -91,7 +91,7 @@ final class Relay {
         !FieldSyntax.equal(head.fields.valueBytes(at: $0), "identity")
       } ?? false
     var fields = ForwardedFields.forClient(
-      head.fields, bodyMayShrink: watch.stripsUsage || isDecoded, isForPage: call.isFromPage)
+      head.fields, bodyMayShrink: watch.stripsUsage || isDecoded, isForPage: exchange.call.isFromPage)
     exchange.appendOwnFields(to: &fields, outcome: nil)
     record.relaying(head.status)
     if waitsForBody { remaining = fields.first("content-length").flatMap { Int($0) } ?? -1 }
