@@ -101,7 +101,7 @@ extension Exchange {
     record.answers(held.head.status, bytes: held.body.count)
     var fields = ForwardedFields.forClient(held.head.fields, bodyMayShrink: true, isForPage: call.isFromPage)
     appendOwnFields(to: &fields, outcome: nil)
-    fields.append(name: "content-length", value: String(held.body.count))
+    fields.append("content-length", String(held.body.count))
     delivery = Delivery(head: ResponseHead(status: held.head.status, fields: fields), body: held.body)
   }
 
@@ -111,7 +111,7 @@ extension Exchange {
     record.answers(status, bytes: body.count)
     var list = HeaderFields(fields)
     appendOwnFields(to: &list, outcome: outcome)
-    list.append(name: "content-length", value: String(body.count))
+    list.append("content-length", String(body.count))
     delivery = Delivery(head: ResponseHead(status: status, fields: list), body: body)
   }
 
@@ -128,7 +128,7 @@ extension Exchange {
     if record.grantedAt != nil, let cost = record.cost {
       // HTTP/1.1 has no place for it behind a body of known length; a head that has not gone yet has.
       if var head = delivery.head, call.head.version != .http2 {
-        head.fields.append(name: "x-tollgate-cost-usd", value: cost.text)
+        head.fields.append("x-tollgate-cost-usd", cost.text)
         downstream.respond(head)
         downstream.send(delivery.body)
         return downstream.finish(trailers: nil)

@@ -19,22 +19,25 @@ enum ForwardedFields {
   ) -> HeaderFields {
     var result = HeaderFields(reservingBytes: fields.byteCount + 128, fields: fields.count + 2 + added.count)
     let named = connectionNames(fields)
-    for index in 0..<fields.count {
-      if Credentials.isStripped(fields, at: index, passThrough: passThrough) { continue }
-      if fields.nameIs("accept-encoding", at: index) {
-        if identityOnly { continue }
-        if let readable = readableCodings(fields.valueBytes(at: index)) {
-          if named.isEmpty || !names(named, contain: fields.nameBytes(at: index)) {
-            result.append(name: fields.nameBytes(at: index), value: readable)
-          }
-          continue
-        }
-      }
-      if wholeOnly, fields.nameIs("range", at: index) || fields.nameIs("if-range", at: index) { continue }
-      if !named.isEmpty, names(named, contain: fields.nameBytes(at: index)) { continue }
-      if !added.isEmpty, isAdded(fields.nameBytes(at: index), added) { continue }
-      result.append(fieldAt: index, of: fields)
+    /// Whether the field goes on, or goes on in other words.
+    func goesOn(_ index: Int) -> Bool {
+      if Credentials.isStripped(fields, at: index, passThrough: passThrough) { return false }
+      if identityOnly, fields.nameIs("accept-encoding", at: index) { return false }
+      if wholeOnly, fields.nameIs("range", at: index) || fields.nameIs("if-range", at: index) { return false }
+      return named.isEmpty || !names(named, contain: fields.nameBytes(at: index))
     }
+    // What goes on as it is goes in runs.
+    var first = 0
+    for index in 0..<fields.count {
+      let goesOn = goesOn(index)
+      let readable =
+        goesOn && fields.nameIs("accept-encoding", at: index) ? readableCodings(fields.valueBytes(at: index)) : nil
+      if goesOn, readable == nil, added.isEmpty || !isAdded(fields.nameBytes(at: index), added) { continue }
+      result.append(fields: first..<index, of: fields)
+      first = index + 1
+      if let readable { result.append(name: fields.nameBytes(at: index), value: readable) }
+    }
+    result.append(fields: first..<fields.count, of: fields)
     if let credential { result.append(name: credential.name, value: credential.value) }
     for field in added { result.append(name: field.name, value: field.value.revealed) }
     return result
@@ -79,13 +82,18 @@ enum ForwardedFields {
   static func forClient(_ fields: HeaderFields, bodyMayShrink: Bool, isForPage: Bool = false) -> HeaderFields {
     var result = HeaderFields(reservingBytes: fields.byteCount + 256, fields: fields.count + 8)
     let named = connectionNames(fields)
+    var first = 0
     for index in 0..<fields.count {
-      if isHopByHop(fields, index) || fields.nameStarts(with: "x-tollgate-", at: index) { continue }
-      if bodyMayShrink, fields.nameIs("content-length", at: index) { continue }
-      if isForPage, fields.nameStarts(with: "access-control-", at: index) { continue }
-      if !named.isEmpty, names(named, contain: fields.nameBytes(at: index)) { continue }
-      result.append(fieldAt: index, of: fields)
+      let staysHere =
+        isHopByHop(fields, index) || fields.nameStarts(with: "x-tollgate-", at: index)
+        || (bodyMayShrink && fields.nameIs("content-length", at: index))
+        || (isForPage && fields.nameStarts(with: "access-control-", at: index))
+        || (!named.isEmpty && names(named, contain: fields.nameBytes(at: index)))
+      guard staysHere else { continue }
+      result.append(fields: first..<index, of: fields)
+      first = index + 1
     }
+    result.append(fields: first..<fields.count, of: fields)
     return result
   }
 

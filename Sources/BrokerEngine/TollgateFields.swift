@@ -7,18 +7,18 @@ public enum TollgateFields {
   public static let hints = ["kind", "priority", "provider", "session", "tenant", "timeout"]
 
   static func append(to fields: inout HeaderFields, _ record: RequestRecord, outcome: Outcome?) {
-    fields.append(name: "x-tollgate-request-id", value: record.text)
-    fields.append(name: "x-tollgate-priority", value: record.priority.name)
-    fields.append(name: "x-tollgate-queue-ms", value: String(record.queued.wholeMilliseconds))
+    fields.append("x-tollgate-request-id", record.text)
+    fields.append("x-tollgate-priority", record.priority.name)
+    fields.append("x-tollgate-queue-ms", String(record.queued.wholeMilliseconds))
     if let provider = record.provider {
-      fields.append(name: "x-tollgate-provider", value: provider)
-      if let key = record.key { fields.append(name: "x-tollgate-key", value: key) }
-      fields.append(name: "x-tollgate-attempts", value: String(record.attemptCount))
+      fields.append("x-tollgate-provider", provider)
+      if let key = record.key { fields.append("x-tollgate-key", key) }
+      fields.append("x-tollgate-attempts", String(record.attemptCount))
     }
     if let remaining = record.budgetRemaining {
-      fields.append(name: "x-tollgate-budget-remaining-usd", value: remaining.text)
+      fields.append("x-tollgate-budget-remaining-usd", remaining.text)
     }
-    if let outcome { fields.append(name: "x-tollgate-outcome", value: outcome.rawValue) }
+    if let outcome { fields.append("x-tollgate-outcome", outcome.rawValue) }
   }
 
   static func pairs(_ record: RequestRecord, outcome: Outcome?) -> [(name: String, value: String)] {

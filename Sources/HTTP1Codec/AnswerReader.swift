@@ -83,7 +83,8 @@ public struct AnswerReader {
           }
         } catch { return .malformed(error.reason) }
       case .head:
-        guard let event = takeLine(bytes, from: &at, maxHeaderBytes) else { continue }
+        guard let event = takeHead(bytes, from: &at, maxHeaderBytes) ?? takeLine(bytes, from: &at, maxHeaderBytes)
+        else { continue }
         return event
       }
     }
@@ -94,6 +95,18 @@ public struct AnswerReader {
     switch phase {
     case .untilClose, .whole: true
     case .head, .counted, .chunks: false
+    }
+  }
+
+  /// The whole head, where it is all here: mostly it is. Nil where it is not, or is an informational one.
+  private mutating func takeHead(_ bytes: [UInt8], from at: inout Int, _ limit: Int) -> Event? {
+    guard pending.isEmpty, !head.isAmongFields, let end = bytes.span.endOfHead(from: at) else { return nil }
+    let block = Array(bytes[at..<end])
+    at = end
+    switch head.take(whole: block, limit: limit) {
+    case .more: return nil
+    case .malformed(let why): return .malformed(why)
+    case .complete: return completeHead(maxHeaderBytes: limit)
     }
   }
 

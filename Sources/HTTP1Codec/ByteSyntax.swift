@@ -32,6 +32,10 @@ public enum ByteSyntax {
   @inlinable public static var fieldValue: ByteClass {
     ByteClass(low: 0xFFFF_FFFF_0000_0200, high: 0x7FFF_FFFF_FFFF_FFFF, aboveASCII: true)
   }
+  /// Field names as HTTP/2 has them: `token` without capitals.
+  @inlinable public static var lowercaseToken: ByteClass {
+    ByteClass(low: 0x03FF_6CFA_0000_0000, high: 0x57FF_FFFF_C000_0000, aboveASCII: false)
+  }
   /// Request targets: visible ASCII without `#`, which no client may send.
   @inlinable public static var target: ByteClass {
     ByteClass(low: 0xFFFF_FFF6_0000_0000, high: 0x7FFF_FFFF_FFFF_FFFF, aboveASCII: false)
@@ -47,11 +51,33 @@ public enum ByteSyntax {
   }
 
   /// Whether all bytes at `range` may stand in a field's value.
-  @inlinable static func isFieldValue(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
+  public static func isFieldValue(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
+    // Tabs are rare.
+    if bytes.areVisible(at: range) { return true }
     let part = bytes.extracting(range)
     var isSound = true
     for index in part.indices where !isFieldValue(part[index]) { isSound = false }
     return isSound
+  }
+
+  /// Whether all of `bytes` may stand in a field's value.
+  public static func isFieldValue(_ bytes: ArraySlice<UInt8>) -> Bool {
+    isFieldValue(bytes.span, 0..<bytes.count)
+  }
+
+  /// Whether all bytes at `range` are in ``token``.
+  public static func isToken(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
+    // So are nearly all names of fields.
+    bytes.areLettersDigitsAndHyphens(at: range, allowingCapitals: true) || all(bytes, range, in: token)
+  }
+
+  /// Whether all of `bytes` are in ``token``.
+  public static func isToken(_ bytes: ArraySlice<UInt8>) -> Bool { isToken(bytes.span, 0..<bytes.count) }
+
+  /// Whether all of `bytes` are in ``lowercaseToken``.
+  public static func isLowercaseToken(_ bytes: ArraySlice<UInt8>) -> Bool {
+    bytes.span.areLettersDigitsAndHyphens(at: 0..<bytes.count, allowingCapitals: false)
+      || all(bytes, in: lowercaseToken)
   }
 
   /// Whether all of `bytes` are in `allowed`.

@@ -35,17 +35,13 @@ struct FieldLine: Equatable {
   init(_ bytes: Span<UInt8>, _ line: Range<Int>, _ rules: Rules) throws(Flaw) {
     guard !line.isEmpty else { throw .noColon }
     guard !bytes.isBlank(line.lowerBound) else { throw .folded }
-    let token = ByteSyntax.token
-    var colon = line.lowerBound
-    // A colon is in no token, so that one look at each byte is enough.
-    if rules == .strict { while colon < line.upperBound, token.contains(bytes[colon]) { colon += 1 } }
-    let nameEnd = colon
-    while colon < line.upperBound, bytes[colon] != UInt8(ascii: ":") { colon += 1 }
-    guard colon < line.upperBound else { throw .noColon }
-    guard colon > line.lowerBound, rules == .strict ? colon == nameEnd : !bytes.isBlank(colon - 1) else {
-      throw .badName
+    guard let colon = bytes.firstIndex(of: UInt8(ascii: ":"), from: line.lowerBound), colon < line.upperBound else {
+      throw .noColon
     }
     name = line.lowerBound..<colon
+    guard !name.isEmpty, rules == .strict ? ByteSyntax.isToken(bytes, name) : !bytes.isBlank(colon - 1) else {
+      throw .badName
+    }
     value = bytes.trimmed(colon + 1..<line.upperBound)
     guard rules == .lenient || ByteSyntax.isFieldValue(bytes, value) else { throw .badValue }
   }
@@ -55,9 +51,30 @@ extension Span<UInt8> {
   /// The first `byte` at or behind `start`.
   func firstIndex(of byte: UInt8, from start: Int) -> Int? {
     var at = start
+    // Eight bytes at a time, as one number: `zeros` has the highest bit of those set that are `byte`. Only above the lowest of them can
+    // a bit be set that should not be.
+    let (ones, highBits) = (0x0101_0101_0101_0101 as UInt64, 0x8080_8080_8080_8080 as UInt64)
+    while at + 8 <= count {
+      let differing =
+        UInt64(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: at, as: UInt64.self)) ^ ones &* UInt64(byte)
+      let zeros = (differing &- ones) & ~differing & highBits
+      if zeros != 0 { return at + zeros.trailingZeroBitCount / 8 }
+      at += 8
+    }
     while at < count {
       if self[at] == byte { return at }
       at += 1
+    }
+    return nil
+  }
+
+  /// Behind the first empty line; nil where there is none. Lines end with LF, or with CR and LF.
+  func endOfHead(from start: Int) -> Int? {
+    var at = start
+    while let newline = firstIndex(of: UInt8(ascii: "\n"), from: at) {
+      at = newline + 1
+      let end = at < count && self[at] == UInt8(ascii: "\r") ? at + 1 : at
+      if end < count, self[end] == UInt8(ascii: "\n") { return end + 1 }
     }
     return nil
   }

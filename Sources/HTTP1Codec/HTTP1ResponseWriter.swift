@@ -19,43 +19,59 @@ public enum HTTP1ResponseWriter {
   public static func write(
     _ head: ResponseHead, framing: ResponseFraming, connection: StaticString?, date: [UInt8], into out: inout [UInt8]
   ) {
-    // What is beside the fields takes 141 bytes at most, and the date.
-    out.append(addingCapacity: head.fields.byteCount + 4 * head.fields.count + date.count + 192) { out in
-      out.put("HTTP/1.1 ")
-      out.put(decimal: head.status)
+    // What is beside the fields takes 141 bytes at most, and the date. Behind other bytes the array grows by itself, and by more.
+    if out.isEmpty { out.reserveCapacity(head.fields.byteCount + 4 * head.fields.count + date.count + 192) }
+    if head.status == 200 {
+      out.append("HTTP/1.1 200 OK\r\n")
+    } else {
+      out.append("HTTP/1.1 ")
+      appendDecimal(min(max(head.status, 0), 999), into: &out)
       out.append(0x20)
-      out.put(reason(head.status))
-      out.put("\r\n")
-      var hasDate = false
-      for index in 0..<head.fields.count {
-        let name = head.fields.nameBytes(at: index)
-        switch name.count {
-        case 4 where FieldSyntax.equal(name, "date"): hasDate = true
-        case 10 where FieldSyntax.equal(name, "connection") || FieldSyntax.equal(name, "keep-alive"): continue
-        case 14 where head.status == 204 && FieldSyntax.equal(name, "content-length"): continue
-        case 17 where FieldSyntax.equal(name, "transfer-encoding"): continue
-        default: break
-        }
-        out.put(name: name, value: head.fields.valueBytes(at: index))
-      }
-      if !hasDate {
-        out.put("date: ")
-        for byte in date { out.append(byte) }
-        out.put("\r\n")
-      }
-      if framing == .chunked { out.put("transfer-encoding: chunked\r\n") }
-      if let connection {
-        out.put("connection: ")
-        out.put(connection)
-        out.put("\r\n")
-      }
-      out.put("\r\n")
+      out.append(reason(head.status))
+      out.append("\r\n")
     }
+    if !appendFields(of: head, into: &out) {
+      out.append("date: ")
+      out.append(contentsOf: date)
+      out.append("\r\n")
+    }
+    if framing == .chunked { out.append("transfer-encoding: chunked\r\n") }
+    if let connection {
+      out.append("connection: ")
+      out.append(connection)
+      out.append("\r\n")
+    }
+    out.append("\r\n")
+  }
+
+  /// Appends the fields that go on, in runs as they lie; tells whether `date` is among them.
+  private static func appendFields(of head: ResponseHead, into out: inout [UInt8]) -> Bool {
+    let fields = head.fields
+    var hasDate = false
+    var first = 0
+    for index in 0..<fields.count {
+      let name = fields.nameBytes(at: index)
+      let isOurs =
+        switch name.count {
+        case 10: fields.nameIs("connection", at: index) || fields.nameIs("keep-alive", at: index)
+        case 14: head.status == 204 && fields.nameIs("content-length", at: index)
+        case 17: fields.nameIs("transfer-encoding", at: index)
+        default: false
+        }
+      if name.count == 4, fields.nameIs("date", at: index) { hasDate = true }
+      if !isOurs, ByteSyntax.isToken(name), ByteSyntax.isFieldValue(fields.valueBytes(at: index)) {
+        continue
+      }
+      fields.write(first..<index, asLinesTo: &out)
+      first = index + 1
+    }
+    fields.write(first..<fields.count, asLinesTo: &out)
+    return hasDate
   }
 
   /// Appends a field, such as a trailer; nothing where it would break the message apart.
   public static func appendField(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>, into out: inout [UInt8]) {
-    guard ByteSyntax.all(value, in: ByteSyntax.fieldValue), ByteSyntax.all(name, in: ByteSyntax.token) else { return }
+    guard ByteSyntax.isFieldValue(value), ByteSyntax.isToken(name) else { return }
     out.append(contentsOf: name)
     out.append(": ")
     out.append(contentsOf: value)
@@ -119,39 +135,5 @@ public enum HTTP1ResponseWriter {
 extension [UInt8] {
   public mutating func append(_ text: StaticString) {
     text.withUTF8Buffer { append(contentsOf: $0) }
-  }
-}
-
-extension OutputSpan<UInt8> {
-  fileprivate mutating func put(_ text: StaticString) {
-    for index in 0..<text.utf8CodeUnitCount { append(text.utf8Start[index]) }
-  }
-
-  /// - Parameter number: 0 or more, of three digits at most.
-  fileprivate mutating func put(decimal number: Int) {
-    let number = min(max(number, 0), 999)
-    if number >= 100 { append(UInt8(ascii: "0") + UInt8(number / 100)) }
-    if number >= 10 { append(UInt8(ascii: "0") + UInt8(number / 10 % 10)) }
-    append(UInt8(ascii: "0") + UInt8(number % 10))
-  }
-
-  /// A field; nothing where its name or value would break the message apart.
-  fileprivate mutating func put(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>) {
-    let before = count
-    var isSound = true
-    let token = ByteSyntax.token
-    for byte in name {
-      if !token.contains(byte) { isSound = false }
-      append(byte)
-    }
-    append(UInt8(ascii: ":"))
-    append(0x20)
-    for byte in value {
-      if !ByteSyntax.isFieldValue(byte) { isSound = false }
-      append(byte)
-    }
-    append(0x0D)
-    append(0x0A)
-    if !isSound { removeLast(count - before) }
   }
 }

@@ -25,19 +25,22 @@ public enum RequestHeadWriter {
     text.append(contentsOf: host.utf8)
     text.append(0x0D)
     text.append(0x0A)
-    for index in 0..<fields.count where !isMadeHere(fields, index) {
+    var first = 0
+    for index in 0..<fields.count {
+      let isOurs = isMadeHere(fields, index)
       let name = fields.nameBytes(at: index)
       let value = fields.valueBytes(at: index)
-      guard isSendable(name: name, value: value) else { return nil }
+      guard isOurs || isSendable(name: name, value: value) else { return nil }
+      guard isOurs || value.isEmpty else { continue }
+      fields.write(first..<index, asLinesTo: &text)
+      first = index + 1
+      guard !isOurs else { continue }
       text.append(contentsOf: name)
       text.append(UInt8(ascii: ":"))
-      if !value.isEmpty {
-        text.append(UInt8(ascii: " "))
-        text.append(contentsOf: value)
-      }
       text.append(0x0D)
       text.append(0x0A)
     }
+    fields.write(first..<fields.count, asLinesTo: &text)
     if let contentLength {
       text.append(contentsOf: "Content-Length: ".utf8)
       text.append(contentsOf: String(contentLength).utf8)
@@ -51,7 +54,10 @@ public enum RequestHeadWriter {
 
   /// False where the field would break its message apart, in whatever version of HTTP it goes: its line, or that of a hop behind.
   public static func isSendable(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>) -> Bool {
-    var isSendable = !name.isEmpty
+    guard !name.isEmpty else { return false }
+    // Mostly they are, by stricter rules that are looked at faster.
+    if ByteSyntax.isToken(name), ByteSyntax.isFieldValue(value) { return true }
+    var isSendable = true
     for byte in name where byte <= 0x20 || byte == UInt8(ascii: ":") || byte == 0x7F { isSendable = false }
     for byte in value where byte == 0 || byte == 0x0A || byte == 0x0D { isSendable = false }
     return isSendable

@@ -30,6 +30,8 @@ public struct ResponseHeadReader {
   /// True once any byte of an answer came.
   public var hasBegun: Bool { seenBytes > 0 }
   public var isComplete: Bool { phase == .complete }
+  /// A status line came, and not yet the end of its head.
+  var isAmongFields: Bool { phase == .fields }
 
   /// Ready for another call's answer.
   public mutating func reset() {
@@ -51,26 +53,78 @@ public struct ResponseHeadReader {
   public mutating func take(_ line: ArraySlice<UInt8>, limit: Int) -> Step {
     // What comes after the head is trailers.
     if phase == .complete { return .more }
+    switch read(line.span, 0..<line.count, limit: limit) {
+    case .status(let status):
+      begin(status, HeaderFields(reservingBytes: 512, fields: 16))
+      return .more
+    case .field(let field):
+      let start = line.startIndex
+      fields.append(
+        nameBytes: line[start + field.name.lowerBound..<start + field.name.upperBound],
+        valueBytes: line[start + field.value.lowerBound..<start + field.value.upperBound])
+      return .more
+    case .end: return endHead()
+    case .malformed(let reason): return .malformed(reason)
+    }
+  }
+
+  /// Takes a head that came whole, from its first line to the empty one. Its fields lie in `block`, which they keep.
+  /// - Parameter limit: bytes that the heads may have, informational ones and the answer's own together.
+  public mutating func take(whole block: [UInt8], limit: Int) -> Step {
+    let bytes = block.span
+    var at = 0
+    while phase != .complete, let newline = bytes.firstIndex(of: UInt8(ascii: "\n"), from: at) {
+      let line = at..<newline + 1
+      at = newline + 1
+      switch read(bytes, line, limit: limit) {
+      case .status(let status): begin(status, HeaderFields(block: block, fields: 16))
+      case .field(let field): fields.append(nameAt: field.name, valueAt: field.value)
+      case .end: return endHead()
+      case .malformed(let reason): return .malformed(reason)
+      }
+    }
+    return .more
+  }
+
+  private mutating func begin(_ status: Int, _ fields: HeaderFields) {
+    self.status = status
+    self.fields = fields
+    phase = .fields
+  }
+
+  /// What a line says.
+  private enum Line {
+    case status(Int)
+    case field(FieldLine)
+    /// The empty line behind the fields.
+    case end
+    case malformed(String)
+  }
+
+  private mutating func read(_ bytes: Span<UInt8>, _ line: Range<Int>, limit: Int) -> Line {
     seenBytes += line.count
     guard seenBytes <= limit else { return .malformed("the header lines are longer than \(limit) bytes") }
-    let bytes = line.span
-    var end = bytes.count
-    while end > 0, bytes[end - 1] == UInt8(ascii: "\n") || bytes[end - 1] == UInt8(ascii: "\r") { end -= 1 }
-    if phase == .statusLine { return takeStatusLine(bytes, end) }
-    if end == 0 { return endHead() }
+    var end = line.upperBound
+    while end > line.lowerBound, bytes[end - 1] == UInt8(ascii: "\n") || bytes[end - 1] == UInt8(ascii: "\r") {
+      end -= 1
+    }
+    if phase == .statusLine { return readStatusLine(bytes, line.lowerBound..<end) }
+    if end == line.lowerBound { return .end }
     do throws(FieldLine.Flaw) {
-      let field = try FieldLine(bytes, 0..<end, .lenient)
-      fields.append(line: line, nameAt: field.name, valueAt: field.value)
-      return .more
+      return .field(try FieldLine(bytes, line.lowerBound..<end, .lenient))
     } catch { return .malformed(error.reason) }
   }
 
-  private mutating func takeStatusLine(_ bytes: Span<UInt8>, _ end: Int) -> Step {
+  private mutating func readStatusLine(_ bytes: Span<UInt8>, _ line: Range<Int>) -> Line {
+    let (start, end) = (line.lowerBound, line.upperBound)
     // `HTTP/1.1 200 OK`, `HTTP/2 200`
-    guard end >= 8, bytes.holds("HTTP/", at: 0..<5) else { return .malformed("the answer is not HTTP") }
-    let isOne = bytes.holds("1.", at: 5..<7)
-    minorVersion = isOne && bytes[7] == UInt8(ascii: "1") ? 1 : isOne && bytes[7] == UInt8(ascii: "0") ? 0 : -1
-    var at = 5
+    guard line.count >= 8, bytes.holds("HTTP/", at: start..<start + 5) else {
+      return .malformed("the answer is not HTTP")
+    }
+    let isOne = bytes.holds("1.", at: start + 5..<start + 7)
+    let minor = bytes[start + 7]
+    minorVersion = isOne && minor == UInt8(ascii: "1") ? 1 : isOne && minor == UInt8(ascii: "0") ? 0 : -1
+    var at = start + 5
     while at < end, bytes[at] != UInt8(ascii: " ") { at += 1 }
     while at < end, bytes[at] == UInt8(ascii: " ") { at += 1 }
     guard at + 3 <= end, at + 3 == end || bytes[at + 3] == UInt8(ascii: " "),
@@ -78,10 +132,7 @@ public struct ResponseHeadReader {
     else { return .malformed("the status line has no three-digit status") }
     guard value >= 100, value <= 599 else { return .malformed("the status is outside 100 to 599") }
     guard value != 101 else { return .malformed("101 came without having been asked for") }
-    status = value
-    fields = value < 200 ? HeaderFields() : HeaderFields(reservingBytes: 512, fields: 16)
-    phase = .fields
-    return .more
+    return .status(value)
   }
 
   private mutating func endHead() -> Step {

@@ -34,9 +34,13 @@ struct FieldBlock {
       default: break
       }
       let value = FieldSyntax.trimmed(fields.valueBytes(at: index))
-      guard !name.isEmpty, ByteSyntax.all(name, in: ByteSyntax.token), ByteSyntax.all(value, in: ByteSyntax.fieldValue)
-      else { continue }
-      for byte in name { text.append(asciiLowercased(byte)) }
+      guard !name.isEmpty, ByteSyntax.isFieldValue(value) else { continue }
+      if ByteSyntax.isLowercaseToken(name) {
+        text.append(contentsOf: name)
+      } else {
+        guard ByteSyntax.isToken(name) else { continue }
+        for byte in name { text.append(asciiLowercased(byte)) }
+      }
       text.append(contentsOf: value)
       lengths.append((name.count, value.count))
     }

@@ -57,8 +57,9 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   private var method = ""
   private var path: String?
   private var authority: String?
-  private var packed: [UInt8] = []
-  private var lengths: [(name: UInt32, value: UInt32)] = []
+  /// The fields as lines, as `HeaderFields` keeps them.
+  private var lines: [UInt8] = []
+  private var lengths: [(name: Int, value: Int)] = []
 
   init(_ session: HTTP2Session, streamID: Int32, peer: String, now: UInt64, memory: MemoryAccount) {
     self.session = session
@@ -111,49 +112,56 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
 
   // MARK: Request head
 
-  /// Takes one field: `write` appends its name, then its value. nghttp2 has checked both, and the order of pseudo fields.
+  /// Takes one field: `write` appends it as a line, `name: value` with CR and LF. nghttp2 has checked both, and the order of pseudo
+  /// fields.
   func takeField(nameLength: Int, valueLength: Int, limits: EndpointLimits, _ write: (inout [UInt8]) -> Void) {
     headBytes += nameLength + valueLength
     guard refusal == nil else { return }
     guard headBytes <= limits.headerBytes else {
       refusal = .headTooLarge("the head of the request is larger than \(limits.headerBytes) bytes")
-      packed = []
+      lines = []
       lengths = []
       return
     }
-    if packed.isEmpty {
-      packed.reserveCapacity(512)
+    if lines.isEmpty {
+      lines.reserveCapacity(512)
       lengths.reserveCapacity(16)
     }
-    let start = packed.count
-    write(&packed)
-    if nameLength > 0, packed[start] == UInt8(ascii: ":") {
-      let value = packed[(start + nameLength)...]
+    let start = lines.count
+    write(&lines)
+    if nameLength > 0, lines[start] == UInt8(ascii: ":") {
+      let value = lines[(start + nameLength + 2)..<(start + nameLength + 2 + valueLength)]
       switch nameLength {
-      case 7 where packed[start + 1] == UInt8(ascii: "m"): method = String(decoding: value, as: UTF8.self)
+      case 7 where lines[start + 1] == UInt8(ascii: "m"): method = String(decoding: value, as: UTF8.self)
       case 5: path = String(decoding: value, as: UTF8.self)
       case 10: authority = String(decoding: value, as: UTF8.self)
       default: break
       }
-      packed.removeLast(nameLength + valueLength)
+      lines.removeLast(lines.count - start)
       return
     }
     headFields += 1
     guard headFields <= limits.headerFields else {
       refusal = .headTooLarge("the request has more than \(limits.headerFields) fields")
-      packed.removeLast(nameLength + valueLength)
+      lines.removeLast(lines.count - start)
       return
     }
-    lengths.append((UInt32(nameLength), UInt32(valueLength)))
+    lengths.append((nameLength, valueLength))
   }
 
   /// Makes `head` of what was gathered, and finds what cannot be served.
   func completeHead(limits: EndpointLimits) {
     isHeadComplete = true
+    var fields = HeaderFields(block: lines, fields: lengths.count)
+    var start = 0
+    for length in lengths {
+      let value = start + length.name + 2
+      fields.append(nameAt: start..<start + length.name, valueAt: value..<value + length.value)
+      start = value + length.value + 2
+    }
     head = RequestHead(
-      method: method, target: path ?? "", authority: authority ?? "",
-      fields: HeaderFields(packed: packed, lengths: lengths), version: .http2)
-    packed = []
+      method: method, target: path ?? "", authority: authority ?? "", fields: fields, version: .http2)
+    lines = []
     lengths = []
     guard refusal == nil else { return }
     if authority == nil, let host = head.fields.first("host") { head.authority = host }

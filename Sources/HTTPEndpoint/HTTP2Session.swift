@@ -137,7 +137,9 @@ final class HTTP2Session: Session {
     guard let exchange = exchanges[frame.hd.stream_id], !exchange.isHeadComplete else { return 0 }
     exchange.takeField(nameLength: name.count, valueLength: value.count, limits: limits.values) { text in
       text.append(contentsOf: name)
+      text.append(": ")
       text.append(contentsOf: value)
+      text.append("\r\n")
     }
     if exchange.headBytes > 4 * limits.values.headerBytes {
       // Reading on only keeps the compression state right; there is an end to that too.

@@ -2,7 +2,8 @@
 //
 // One allocation holds the text of all fields and one their positions, so that a message of thirty
 // fields costs two allocations and can be forwarded without being copied field by field. That text may be the block that came over the
-// wire: then no field is copied at all, and what stands between them (colons, line ends) is kept but never shown.
+// wire: then no field is copied at all, and what stands between them (colons, line ends) is kept but never shown. Lists of our own lie as
+// they would over the wire, each field a line of HTTP/1.1: so whole runs of fields go from a message that came into one that goes.
 
 /// An ordered list of header fields; names may repeat. Lookup ignores ASCII case (RFC 9110 section 5.1).
 public struct HeaderFields: Sendable {
@@ -21,47 +22,38 @@ public struct HeaderFields: Sendable {
       self.valueLength = UInt32(truncatingIfNeeded: valueLength)
     }
 
-    /// From the name's first byte to the value's last, with what stands between them.
-    @inlinable var whole: Range<Int> { Int(nameStart)..<Int(valueStart) + Int(valueLength) }
+    @inlinable var nameEnd: Int { Int(nameStart) + Int(nameLength) }
+    @inlinable var end: Int { Int(valueStart) + Int(valueLength) }
 
-    /// The same field in a text in which it begins at `start`.
-    @inlinable func moved(to start: Int) -> Position {
+    /// The same field in a text in which it lies `offset` bytes further on.
+    @inlinable func moved(by offset: Int) -> Position {
       Position(
-        nameStart: start, nameLength: Int(nameLength), valueStart: start + Int(valueStart - nameStart),
+        nameStart: Int(nameStart) + offset, nameLength: Int(nameLength), valueStart: Int(valueStart) + offset,
         valueLength: Int(valueLength))
     }
   }
 
-  /// Names and values, each field's name in front of its value; where the text is a block that came, other bytes between them.
+  /// Names and values, each field's name in front of its value, with other bytes between them.
   @usableFromInline var storage: [UInt8] = []
   @usableFromInline var positions: [Position] = []
   @usableFromInline var bytesOfFields = 0
+  /// Each field is a line, `name: value` with CR and LF behind it, and each line follows the one before at once. So it is with lists that
+  /// we make, and with most blocks that come.
+  @usableFromInline var isInLines = true
 
   @inlinable public init() {}
 
   @inlinable public init(reservingBytes bytes: Int, fields: Int) {
-    storage.reserveCapacity(bytes)
+    storage.reserveCapacity(bytes + Self.beside * fields)
     positions.reserveCapacity(fields)
   }
+
+  /// Bytes of a line beside its name and value.
+  @usableFromInline static let beside = 4
 
   /// Makes fields from text, for messages of our own.
   public init(_ fields: [(name: String, value: String)]) {
     for field in fields { append(name: field.name, value: field.value) }
-  }
-
-  /// Takes text that already lies as this type keeps it: name, value, name, value. `lengths` are theirs, in order, and must
-  /// add up to the text's.
-  public init(packed text: [UInt8], lengths: [(name: UInt32, value: UInt32)]) {
-    precondition(lengths.reduce(0) { $0 + Int($1.name) + Int($1.value) } == text.count, "lengths do not fit the text")
-    storage = text
-    bytesOfFields = text.count
-    positions.reserveCapacity(lengths.count)
-    var start = 0
-    for length in lengths {
-      let (name, value) = (Int(length.name), Int(length.value))
-      positions.append(Position(nameStart: start, nameLength: name, valueStart: start + name, valueLength: value))
-      start += name + value
-    }
   }
 
   /// Takes a block of text as it came; ``append(nameAt:valueAt:)`` then says where in it the fields lie.
@@ -80,20 +72,35 @@ public struct HeaderFields: Sendable {
     append(name: name.utf8, value: value.utf8)
   }
 
+  /// A field of our own, whose name stands in the code.
+  @inlinable public mutating func append(_ name: StaticString, _ value: String) {
+    let start = storage.count
+    name.withUTF8Buffer { storage.append(contentsOf: $0) }
+    let middle = storage.count
+    storage.append(0x3A)
+    storage.append(0x20)
+    storage.append(contentsOf: value.utf8)
+    addLine(start, middle)
+  }
+
   @inlinable public mutating func append(name: some Collection<UInt8>, value: some Collection<UInt8>) {
     let start = storage.count
     storage.append(contentsOf: name)
     let middle = storage.count
+    storage.append(0x3A)
+    storage.append(0x20)
     storage.append(contentsOf: value)
-    add(start, middle, middle, storage.count)
+    addLine(start, middle)
   }
 
   /// The same for bytes that lie in arrays: the way of the parsers, without the cost of a generic call.
   @inlinable public mutating func append(nameBytes name: ArraySlice<UInt8>, valueBytes value: ArraySlice<UInt8>) {
     let start = storage.count
     storage.append(contentsOf: name)
+    storage.append(0x3A)
+    storage.append(0x20)
     storage.append(contentsOf: value)
-    add(start, start + name.count, start + name.count, storage.count)
+    addLine(start, start + name.count)
   }
 
   /// Adds a field of the block that ``init(block:fields:)`` took. The ranges must lie in it, the name's in front of the value's.
@@ -101,38 +108,79 @@ public struct HeaderFields: Sendable {
     precondition(
       name.lowerBound >= 0 && name.upperBound <= value.lowerBound && value.upperBound <= storage.count,
       "the field does not lie in the block")
-    add(name.lowerBound, name.upperBound, value.lowerBound, value.upperBound)
+    let position = Position(
+      nameStart: name.lowerBound, nameLength: name.count, valueStart: value.lowerBound, valueLength: value.count)
+    if isInLines { isInLines = isNextLine(position) }
+    positions.append(position)
+    bytesOfFields += name.count + value.count
   }
 
-  /// Appends a field of a line as it came. The ranges count from the line's first byte, and lie as ``append(nameAt:valueAt:)`` says.
-  @inlinable public mutating func append(line: ArraySlice<UInt8>, nameAt name: Range<Int>, valueAt value: Range<Int>) {
-    let start = storage.count - name.lowerBound
-    storage.append(contentsOf: line[line.startIndex + name.lowerBound..<line.startIndex + value.upperBound])
-    append(nameAt: name.lowerBound + start..<name.upperBound + start, valueAt: value.lowerBound + start..<storage.count)
+  /// Whether the field is a line, right behind the last one.
+  @inlinable func isNextLine(_ position: Position) -> Bool {
+    let (colon, end) = (position.nameEnd, position.end)
+    return Int(position.valueStart) == colon + 2 && storage[colon] == 0x3A && storage[colon + 1] == 0x20
+      && end + 2 <= storage.count && storage[end] == 0x0D && storage[end + 1] == 0x0A
+      && isBehindLast(Int(position.nameStart))
   }
 
-  @inlinable mutating func add(_ nameStart: Int, _ nameEnd: Int, _ valueStart: Int, _ valueEnd: Int) {
-    let (nameLength, valueLength) = (nameEnd - nameStart, valueEnd - valueStart)
-    bytesOfFields += nameLength + valueLength
-    positions.append(
-      Position(nameStart: nameStart, nameLength: nameLength, valueStart: valueStart, valueLength: valueLength))
+  @inlinable func isBehindLast(_ start: Int) -> Bool { positions.last.map { $0.end + 2 == start } ?? true }
+
+  /// Ends the line that begins at `start`, with its colon at `colon` and all of its value.
+  @inlinable mutating func addLine(_ start: Int, _ colon: Int) {
+    let valueStart = colon + 2
+    let position = Position(
+      nameStart: start, nameLength: colon - start, valueStart: valueStart, valueLength: storage.count - valueStart)
+    storage.append(0x0D)
+    storage.append(0x0A)
+    if isInLines { isInLines = isBehindLast(start) }
+    positions.append(position)
+    bytesOfFields += Int(position.nameLength) + Int(position.valueLength)
   }
 
   /// Appends the field at `index` of another list, without going through text.
   @inlinable public mutating func append(fieldAt index: Int, of other: HeaderFields) {
-    let position = other.positions[index]
-    positions.append(position.moved(to: storage.count))
-    storage.append(contentsOf: other.storage[position.whole])
-    bytesOfFields += Int(position.nameLength) + Int(position.valueLength)
+    append(fields: index..<index + 1, of: other)
   }
 
   /// Appends every field of another list.
-  @inlinable public mutating func append(contentsOf other: HeaderFields) {
-    let offset = storage.count
-    storage.append(contentsOf: other.storage)
-    positions.reserveCapacity(positions.count + other.positions.count)
-    for position in other.positions { positions.append(position.moved(to: Int(position.nameStart) + offset)) }
-    bytesOfFields += other.byteCount
+  @inlinable public mutating func append(contentsOf other: HeaderFields) { append(fields: 0..<other.count, of: other) }
+
+  /// Appends a run of fields of another list: in one go where they lie in lines there.
+  public mutating func append(fields run: Range<Int>, of other: HeaderFields) {
+    guard !run.isEmpty else { return }
+    guard other.isInLines else {
+      for index in run { append(nameBytes: other.nameBytes(at: index), valueBytes: other.valueBytes(at: index)) }
+      return
+    }
+    let lines = other.lines(run)
+    if isInLines { isInLines = isBehindLast(storage.count) }
+    let offset = storage.count - lines.lowerBound
+    storage.append(contentsOf: other.storage[lines])
+    for index in run {
+      let position = other.positions[index]
+      positions.append(position.moved(by: offset))
+      bytesOfFields += Int(position.nameLength) + Int(position.valueLength)
+    }
+  }
+
+  /// Where the lines of these fields lie, line ends included. Not empty; only where the list is in lines.
+  @usableFromInline func lines(_ run: Range<Int>) -> Range<Int> {
+    Int(positions[run.lowerBound].nameStart)..<positions[run.upperBound - 1].end + 2
+  }
+
+  /// Appends these fields to a text as lines of HTTP/1.1: `name: value`, CR, LF. Whether their bytes may stand in a message is for the
+  /// caller to know.
+  public func write(_ run: Range<Int>, asLinesTo text: inout [UInt8]) {
+    guard !run.isEmpty else { return }
+    guard !isInLines else { return text.append(contentsOf: storage[lines(run)]) }
+    for index in run {
+      text.append(contentsOf: nameBytes(at: index))
+      text.append(0x3A)
+      text.append(0x20)
+      text.append(contentsOf: valueBytes(at: index))
+      text.append(0x0D)
+      text.append(0x0A)
+    }
   }
 
   /// The bytes of the name at `index`, in the sender's case.

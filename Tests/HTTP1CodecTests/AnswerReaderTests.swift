@@ -84,6 +84,33 @@ private func read(_ text: String, isHead: Bool = false, limit: Int = 4096) -> Re
     #expect(result.ended && result.left == 8)
   }
 
+  /// However a head comes, whole or line by line, its fields are the same: as they were sent, without the blanks around values.
+  @Test(arguments: [
+    "HTTP/1.1 103 Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nA: 1\r\nBc:2 \r\nD:\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 200 OK\nA: 1\nBc:  2\nD: \nContent-Length: 0\n\n",
+    "HTTP/1.1 200 OK\r\nA: 1\r\nBc: 2\r\nD: \r\nContent-Length: 0\r\n\r\n",
+  ])
+  func fieldsAreTheSameInWholeHeadsAndInLines(text: String) throws {
+    func fields(_ pieces: [[UInt8]]) throws -> HeaderFields {
+      var reader = AnswerReader()
+      reader.reset(isHeadRequest: false)
+      var found: HeaderFields?
+      for piece in pieces where found == nil {
+        var at = 0
+        if case .head(let head) = reader.next(piece, from: &at, maxHeaderBytes: 4096) { found = head.fields }
+      }
+      return try #require(found)
+    }
+    let whole = try fields([Array(text.utf8)])
+    let inBytes = try fields(text.utf8.map { [$0] })
+    for fields in [whole, inBytes] {
+      #expect(fields.pairs.map { "\($0.name)=\($0.value)" } == ["A=1", "Bc=2", "D=", "Content-Length=0"])
+      var lines: [UInt8] = []
+      fields.write(0..<4, asLinesTo: &lines)
+      #expect(String(decoding: lines, as: UTF8.self) == "A: 1\r\nBc: 2\r\nD: \r\nContent-Length: 0\r\n")
+    }
+  }
+
   @Test func headRequestsHaveNoBody() {
     let result = read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", isHead: true)
     #expect(result.ended && result.body == "" && result.keepsAlive)

@@ -43,6 +43,36 @@ import Testing
     #expect(try read("a: \u{20ac}\t\u{e9}", .strict).value == "\u{20ac}\t\u{e9}")
   }
 
+  /// The search looks at eight bytes at once: every place in them, with every kind of neighbour.
+  @Test(arguments: [UInt8(0x0A), 0x00, 0x80, 0xFF]) func findsTheFirstByte(byte: UInt8) {
+    let neighbours: [UInt8] = [byte ^ 1, byte ^ 0x80, byte &+ 1, byte &- 1]
+    for count in 0..<20 {
+      for neighbour in neighbours {
+        let without = [UInt8](repeating: neighbour, count: count)
+        #expect(without.span.firstIndex(of: byte, from: 0) == nil)
+        for place in 0..<count {
+          var bytes = without
+          bytes[place] = byte
+          bytes[count - 1] = byte
+          #expect(bytes.span.firstIndex(of: byte, from: 0) == place)
+          #expect(bytes.span.firstIndex(of: byte, from: place) == place)
+          #expect(bytes.span.firstIndex(of: byte, from: place + 1) == (place == count - 1 ? nil : count - 1))
+        }
+      }
+    }
+    #expect([byte].span.firstIndex(of: byte, from: 2) == nil)
+  }
+
+  @Test(
+    arguments: [
+      ("", 0, nil), ("a", 0, nil), ("\n", 0, nil), ("\n\n", 0, 2), ("\r\n\r\n", 0, 4), ("a\r\nb\n\r\nc", 0, 7),
+      ("a\r\n\r", 0, nil),
+      ("a\r\n\rb\n\n", 0, 7), ("\n\n\n\n", 1, 3),
+    ] as [(String, Int, Int?)])
+  func findsTheEndOfAHead(text: String, start: Int, end: Int?) {
+    #expect(Array(text.utf8).span.endOfHead(from: start) == end)
+  }
+
   @Test(arguments: [
     ("", []), (",", []), (" , \t,", []), ("a", ["a"]), ("a,b", ["a", "b"]), (" a ,, b\t,", ["a", "b"]),
     (",a b", ["a b"]),
