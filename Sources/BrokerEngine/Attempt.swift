@@ -441,7 +441,9 @@ final class Attempt: UpstreamEvents {
     graceTimer = nil
     spliceShare.hold(0)
     if endBegan != 0 { remains.ownTime = now &- endBegan }
-    exchange.attemptEnded(remains)
+    var last = Remains()
+    swap(&last, &remains)
+    exchange.attemptEnded(last)
     if let lease = lease.take() { lease.settle(settlement) }
   }
 

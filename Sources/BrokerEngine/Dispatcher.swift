@@ -135,9 +135,12 @@ final class Dispatcher {
 
   private func decide(_ event: AdmissionEvent) {
     deadline = Self.advance(&core, by: event, at: time.instant, into: &actions)
-    // Nothing appends meanwhile: events that arise now wait in `events`.
-    for index in actions.indices { carryOut(actions[index]) }
-    actions.removeAll(keepingCapacity: actions.count <= 64)
+    // Each is looked at where it lies, since it is large. Nothing appends meanwhile: events that arise now wait in `events`.
+    var ordered: ActionList = []
+    swap(&ordered, &actions)
+    carryOut(ordered.span)
+    ordered.removeAll(keepingCapacity: ordered.count <= 64)
+    swap(&ordered, &actions)
   }
 
   /// The core in place: to ask one that is a class's own something by itself copies all of it first.
@@ -152,6 +155,10 @@ final class Dispatcher {
   private func exchange(of request: RequestID) -> Exchange? {
     if let newest, newest.record.id == request { return newest }
     return exchanges[request]
+  }
+
+  private func carryOut(_ actions: Swift.Span<AdmissionAction>) {
+    for index in actions.indices { carryOut(actions[index]) }
   }
 
   private func carryOut(_ action: AdmissionAction) {

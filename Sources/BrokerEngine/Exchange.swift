@@ -214,11 +214,11 @@ final class Exchange {
   // MARK: From the attempt
 
   /// Called once for each attempt, before its lease is settled.
-  func attemptEnded(_ remains: Attempt.Remains) {
-    left = remains
+  func attemptEnded(_ remains: consuming Attempt.Remains) {
     if let failure = remains.failure { lastFailure = failure }
     if let last = remains.delivery { delivery = last }
     ownTime += remains.ownTime
+    left = remains
   }
 
   // MARK: The end

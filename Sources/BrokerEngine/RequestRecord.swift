@@ -108,7 +108,10 @@ public final class RequestRecord {
   // MARK: Before the queue
 
   /// The path without our prefixes and the query.
-  func asked(for path: Substring) { self.path = RecordText.cut(String(path)) }
+  func asked(for path: Substring) {
+    // Mostly the path has none, and stands there already.
+    if path != self.path[...] { self.path = RecordText.cut(String(path)) }
+  }
 
   func identified(_ caller: Caller) {
     tenant = caller.name

@@ -23,8 +23,12 @@ public final class EventLoop {
   let handle: UnsafeMutablePointer<uv_loop_t>
   private let check: UnsafeMutablePointer<uv_check_t>
   private let prepare: UnsafeMutablePointer<uv_prepare_t>
-  private var deferred: [() -> Void] = []
-  private var running: [() -> Void] = []
+  /// Work that was put off. A type of its own: an array of bare closures would allocate a wrapper around each.
+  private struct Deferred {
+    let work: () -> Void
+  }
+  private var deferred: [Deferred] = []
+  private var running: [Deferred] = []
   /// Work from other threads comes in here.
   public let mailbox: Mailbox
 
@@ -91,12 +95,12 @@ public final class EventLoop {
 
   /// Runs `work` once at the end of this turn, before the loop waits again. What is put off meanwhile runs in the same
   /// go.
-  public func atEndOfTurn(_ work: @escaping () -> Void) { deferred.append(work) }
+  public func atEndOfTurn(_ work: @escaping () -> Void) { deferred.append(Deferred(work: work)) }
 
   private func runDeferred() {
     while !deferred.isEmpty {
       swap(&deferred, &running)
-      for work in running { work() }
+      for deferred in running { deferred.work() }
       running.removeAll(keepingCapacity: running.capacity <= 1024)
     }
   }

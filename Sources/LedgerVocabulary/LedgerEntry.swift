@@ -37,7 +37,8 @@ public struct AttemptHold: Sendable, Equatable {
   /// The version of the prices that the estimate was made with.
   public var priceVersion: String
 
-  public init(
+  // Inlined, since the compiler copies a value of this size out of an initialiser of another module.
+  @inlinable public init(
     request: RequestID, attempt: Int, at: WallInstant, tenant: TenantID, clientKey: ClientKeyID? = nil,
     session: SessionID, provider: ProviderID, key: KeyID? = nil, model: String, priority: Priority,
     kind: String? = nil, reservedInput: TokenCount, reservedOutput: TokenCount, held: Money?, priceVersion: String
@@ -83,7 +84,8 @@ public struct AttemptEnd: Sendable, Equatable {
   /// The tier that the provider says it used.
   public var serviceTier: String?
 
-  public init(
+  // Inlined, since the compiler copies a value of this size out of an initialiser of another module.
+  @inlinable public init(
     request: RequestID, attempt: Int, at: WallInstant, verdict: String, status: Int? = nil, wasSent: Bool = true,
     usage: Usage = Usage(), cacheWriteHourTokens: TokenCount = 0, audioMilliseconds: Int64 = 0, cost: Money?,
     costSource: CostSource, priceVersion: String, serviceTier: String? = nil
@@ -129,7 +131,8 @@ public struct RequestEnd: Sendable, Equatable {
   /// From arrival; nil where no answer began.
   public var firstByte: Span?
 
-  public init(
+  // Inlined, since the compiler copies a value of this size out of an initialiser of another module.
+  @inlinable public init(
     request: RequestID, arrived: WallInstant, ended: WallInstant, tenant: TenantID, clientKey: ClientKeyID? = nil,
     session: SessionID, priority: Priority, priorityReason: String = "", kind: String? = nil, model: String,
     provider: ProviderID? = nil, key: KeyID? = nil, outcome: Outcome, status: Int, attempts: Int, queued: Span,

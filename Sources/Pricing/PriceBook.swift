@@ -10,15 +10,15 @@ public final class PriceBook {
   public let list: PriceList
   /// What the provider says it used is priced; this is the price's own day and hour.
   private var day: Int64 = .min
-  private var known: [String: Known] = [:]
-  private var latest: (model: String, known: Known)?
+  private var known: [String: Known?] = [:]
+  private var latest: (model: String, known: Known?)?
   /// Clients choose model names: what is remembered is bounded.
   private static let mostKnown = 1024
 
   /// What the list has for a model. By reference: a price is a kilobyte of rates, and each call looks at it twice.
   private final class Known {
-    let price: ModelPrice?
-    init(_ price: ModelPrice?) { self.price = price }
+    let price: ModelPrice
+    init(_ price: ModelPrice) { self.price = price }
   }
 
   /// No price of the list has days or hours: mostly so, and asked with each call.
@@ -36,9 +36,10 @@ public final class PriceBook {
 
   /// The price of a model at a moment; nil where the list has none.
   /// - Parameter wall: nanoseconds since 1970.
-  public func price(of model: String, at wall: Int64) -> ModelPrice? { lookUp(model, at: wall).price }
+  public func price(of model: String, at wall: Int64) -> ModelPrice? { lookUp(model, at: wall)?.price }
 
-  private func lookUp(_ model: String, at wall: Int64) -> Known {
+  /// nil where the list has none, which is remembered too.
+  private func lookUp(_ model: String, at wall: Int64) -> Known? {
     let today = wall / 86_400_000_000_000
     if today != day {
       day = today
@@ -47,13 +48,13 @@ public final class PriceBook {
     }
     // A call asks three times for the same name: comparing costs less than hashing.
     if let latest, latest.model == model { return latest.known }
-    let found: Known
+    let found: Known?
     if let earlier = known[model] {
       found = earlier
     } else {
       if known.count >= Self.mostKnown { known.removeAll(keepingCapacity: true) }
-      found = Known(CalendarDay(daysSince1970: today).flatMap { list.price(forModel: model, on: $0) })
-      known[model] = found
+      found = CalendarDay(daysSince1970: today).flatMap { list.price(forModel: model, on: $0) }.map { Known($0) }
+      known.updateValue(found, forKey: model)
     }
     latest = (model, found)
     return found
@@ -64,7 +65,7 @@ public final class PriceBook {
     model: String, tier: String?, estimatedInput: TokenCount, at wall: Int64
   ) -> CallPrice? {
     guard
-      let rates = lookUp(model, at: wall).price?.callRates(
+      let rates = lookUp(model, at: wall)?.price.callRates(
         tier: Self.tier(tier), inputTokens: estimatedInput, extras: UsageExtras(), at: wall),
       rates.input != nil || rates.output != nil || rates.isByCall
     else { return nil }
@@ -92,9 +93,9 @@ public final class PriceBook {
     if let reported { return (min(max(.zero, reported), .mostPerCall), .provider) }
     let isNothing = usage.inputTokens == 0 && usage.outputTokens == 0 && extras.audioMilliseconds == 0
     var known = lookUp(model, at: wall)
-    if known.price == nil, let answeredBy { known = lookUp(answeredBy, at: wall) }
+    if known == nil, let answeredBy { known = lookUp(answeredBy, at: wall) }
     guard
-      let rates = known.price?.callRates(
+      let rates = known?.price.callRates(
         tier: Self.tier(tier), inputTokens: usage.inputTokens, extras: extras, at: wall)
     else { return isNothing ? (.zero, .free) : (nil, .unknown) }
     guard let cost = CallCost.cost(of: usage, extras: extras, at: rates) else { return (nil, .unknown) }

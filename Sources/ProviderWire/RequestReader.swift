@@ -206,6 +206,9 @@ private struct BodyReading {
     take(model: walk.string(limit: RequestFacts.longestModel))
   }
 
+  /// What asks for usage, as the first member of an object.
+  private static let usageOption = Array("\"stream_options\":{\"include_usage\":true},".utf8)
+
   /// Walks over the whole body; gives what is wrong with it.
   mutating func addJSON(_ walk: inout JSONWalk) -> (reason: String, position: Int)? {
     guard walk.next() == .objectBegin else {
@@ -213,7 +216,7 @@ private struct BodyReading {
     }
     let open = walk.start
     var splice: UsageSplice? = UsageSplice(
-      offset: open + 1, removedBytes: 0, inserted: Array("\"stream_options\":{\"include_usage\":true},".utf8))
+      offset: open + 1, removedBytes: 0, inserted: Self.usageOption)
     members: while true {
       switch walk.next() {
       case .error: return walk.fault

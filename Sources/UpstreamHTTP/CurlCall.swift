@@ -42,8 +42,9 @@ final class CurlCall: UpstreamCall {
   var isOver: Bool { events == nil }
 
   func takeRequest() -> UpstreamRequest? {
-    defer { request = nil }
-    return request
+    var taken: UpstreamRequest?
+    swap(&taken, &request)
+    return taken
   }
 
   var requestMayHaveArrived: Bool { carrier?.requestMayHaveArrived ?? false }

@@ -45,6 +45,8 @@ public final class CurlUpstream: Upstream {
 
   // What waits for the end of the turn, or for libcurl to return.
   private var starting: [CurlCall] = []
+  /// Empty but while it is gone through; its memory and that of `starting` take turns.
+  private var begun: [CurlCall] = []
   private var reviewed: [CurlCall] = []
   private var dueShards: [CurlShard] = []
   /// With deciphered bytes that no event tells of.
@@ -157,10 +159,11 @@ public final class CurlUpstream: Upstream {
     flushIsComing = false
     guard !isClosed else { return }
     now = loop.now
-    let begun = starting
-    starting.removeAll(keepingCapacity: true)
+    swap(&begun, &starting)
     for call in begun where !call.isOver { start(call) }
+    begun.removeAll(keepingCapacity: begun.capacity <= 1024)
     review()
+    guard !dueShards.isEmpty else { return }
     let due = dueShards
     dueShards.removeAll(keepingCapacity: true)
     for shard in due {

@@ -16,6 +16,8 @@ final class ProviderPool {
   private var idle: [DirectConnection] = []
   private var connectors: [EasyHandle] = []
   private var destinations: [String: Destination] = [:]
+  /// The one that was asked for last, mostly asked for again: comparing costs less than hashing.
+  private var latest: (url: String, destination: Destination)?
   private var spare: [CurlTransfer] = []
   /// Replaced by other settings; goes when its last call ended.
   var isRetired = false
@@ -66,7 +68,11 @@ final class ProviderPool {
 
   /// The URL taken apart, remembered for the next call; nil where only libcurl's own transfers can handle it.
   func destination(of url: String) throws(TransferSetupFailure) -> Destination? {
-    if let known = destinations[url] { return known }
+    if let latest, latest.url == url { return latest.destination }
+    if let known = destinations[url] {
+      latest = (url, known)
+      return known
+    }
     guard let found = try Destination(url) else { return nil }
     // Paths are few; clients that make up their own must not fill the memory.
     if destinations.count >= 64 { destinations.removeAll() }

@@ -98,17 +98,18 @@ struct LeaseTable: Sendable {
 
   subscript(index: LeaseIndex) -> Lease {
     @inline(__always) get { leases[index] }
-    _modify { yield &leases[index] }
+    @inline(__always) _modify { yield &leases[index] }
   }
 
   /// Gives the lease its id.
-  mutating func insert(_ lease: Lease) -> LeaseID {
+  mutating func insert(_ lease: consuming Lease) -> LeaseID {
     lastSerial += 1
     began += Int128(lease.began.nanoseconds)
+    let request = lease.request.ticket.id
     let index = leases.insert(lease)
     let id = LeaseID(serial: lastSerial, index)
     leases[index].id = id
-    byRequest[lease.request.ticket.id] = index
+    byRequest[request] = index
     return id
   }
 

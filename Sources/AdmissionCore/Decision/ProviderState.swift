@@ -126,7 +126,7 @@ struct ProviderState: SlotElement {
       case .model(let model): models[model].learner
       }
     }
-    _modify {
+    @inline(__always) _modify {
       switch holder {
       case .provider: yield &learner
       case .key(let key): yield &keys[key].learner
@@ -143,7 +143,7 @@ struct ProviderState: SlotElement {
       case .model(let model): models[model].waits
       }
     }
-    _modify {
+    @inline(__always) _modify {
       switch holder {
       case .provider: yield &waits
       case .key(let key): yield &keys[key].waits
@@ -160,7 +160,7 @@ struct ProviderState: SlotElement {
       case .model(let model): models[model].capacity
       }
     }
-    _modify {
+    @inline(__always) _modify {
       switch holder {
       case .provider: yield &capacity
       case .key(let key): yield &keys[key].capacity

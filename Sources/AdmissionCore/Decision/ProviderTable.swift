@@ -22,7 +22,7 @@ struct ProviderTable: Sendable {
 
   subscript(index: ProviderIndex) -> ProviderState {
     @inline(__always) get { providers[index] }
-    _modify { yield &providers[index] }
+    @inline(__always) _modify { yield &providers[index] }
   }
 
   /// nil where the policy does not have it.

@@ -46,7 +46,7 @@ struct TenantTable: Sendable {
 
   subscript(index: TenantIndex) -> TenantState {
     @inline(__always) get { tenants[index] }
-    _modify { yield &tenants[index] }
+    @inline(__always) _modify { yield &tenants[index] }
   }
 
   mutating func insert(_ tenant: TenantState) -> TenantIndex {

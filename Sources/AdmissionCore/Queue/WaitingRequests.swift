@@ -43,7 +43,7 @@ struct WaitingRequests: Sendable {
   /// A request that waits. Its id, tenant, band and bytes stay what they were when it came.
   subscript(index: RequestIndex) -> Request {
     @inline(__always) get { requests[index] }
-    _modify { yield &requests[index] }
+    @inline(__always) _modify { yield &requests[index] }
   }
 
   /// Those that wait, in the order in which they came.

@@ -51,7 +51,7 @@ struct Slots<Element: SlotElement>: Sendable {
 
   func contains(_ index: Index) -> Bool { index.position < isUsed.count && isUsed[index.position] }
 
-  mutating func insert(_ element: Element) -> Index {
+  mutating func insert(_ element: consuming Element) -> Index {
     count += 1
     while let index = free.popLast() {
       // Places beyond the end were given back since.
