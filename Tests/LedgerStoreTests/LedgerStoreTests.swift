@@ -24,6 +24,28 @@ import TextForms
     #expect(store.close() == 0)
   }
 
+  #if os(Linux)
+    /// On a busy machine requests go before their rows, which the journal keeps safe.
+    @Test func theWriterGivesWayToOthers() throws {
+      let place = Place()
+      let watcher = Watcher()
+      let store = try Scene.store(place.path(), watcher)
+      store.append(Scene.held(1))
+      #expect(watcher.reached(1))
+      let threads = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task")
+      let niceness = threads.compactMap { thread -> Int32? in
+        // Threads of other tests may end meanwhile.
+        guard let text = try? String(contentsOfFile: "/proc/self/task/\(thread)/stat", encoding: .utf8) else {
+          return nil
+        }
+        // Behind the name, in brackets, the niceness is the 17th word.
+        return text.split(separator: ")").last?.split(separator: " ").dropFirst(16).first.flatMap { Int32($0) }
+      }
+      #expect(niceness.contains(LedgerWriter.niceness))
+      #expect(store.close() == 0)
+    }
+  #endif
+
   @Test func everyColumnIsKept() throws {
     let place = Place()
     let watcher = Watcher()
