@@ -26,7 +26,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for(what, condition, seconds=20):
+def wait_for(what, condition, seconds=90):
     """Waits until the condition holds; ends the program if it does not."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
