@@ -48,9 +48,9 @@ def need(*tools):
         sys.exit(f"not installed: {', '.join(missing)} (Debian: haproxy nginx-light nghttp2-client)")
 
 
-def build():
-    """Builds the release binary and returns its path."""
-    command = ["swift", "build", "-c", "release", "--product", "tollgate", "--static-swift-stdlib"]
+def build(is_static=True):
+    """Builds the release binary, as it ships or with Swift's libraries beside it, and returns its path."""
+    command = ["swift", "build", "-c", "release", "--product", "tollgate"] + ["--static-swift-stdlib"] * is_static
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
     folder = subprocess.run(command + ["--show-bin-path"], cwd=ROOT, check=True, capture_output=True, text=True)
     return pathlib.Path(folder.stdout.strip()) / "tollgate"
