@@ -179,16 +179,21 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     return min(sum, 10_000)
   }
 
-  private enum Obstacle { case tenant, capacity }
+  private enum Shortage {
+    case tenant, provider
+    /// Of one model limit alone, which is all that its head claims.
+    case model(pool: Int)
+  }
 
-  private mutating func obstacle(_ entry: Entry, at provider: ProviderPolicy) -> Obstacle? {
+  private mutating func shortage(_ entry: Entry, at provider: ProviderPolicy) -> Shortage? {
     let members = pools(for: entry, at: provider)
     let atProvider = charge(entry, at: provider)
     let kept = keptBasisPoints(above: entry.band)
-    for member in members.reversed() {
+    for member in members.suffix(1) + members.dropLast() {
       let isTenant = member == members.last
       if isTenant, defect == .ignoresTenantLimits { continue }
       let isModel = !isTenant && member != members.first
+      let short: Shortage = isTenant ? .tenant : isModel ? .model(pool: member) : .provider
       if let limit = pools[member].limits.concurrency {
         var allowed = defect == .overshootsByOne && member == members[0] ? limit + 1 : limit
         if member == members[0], defect != .ignoresHeadroom {
@@ -201,7 +206,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
             allowed -= max(0, reserve - pools[member].inUse[upper])
           }
         }
-        if pools[member].total >= allowed { return isTenant ? .tenant : .capacity }
+        if pools[member].total >= allowed { return short }
       }
       var charge = isTenant ? expected(entry) : atProvider
       if defect == .forgetsOutputInBuckets {
@@ -210,7 +215,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       }
       if defect == .ignoresBuckets || isModel && defect == .neverChargesModels { continue }
       if !pools[member].buckets.covers(charge, at: bucketTime, keepingBasisPoints: isTenant ? 0 : kept) {
-        return isTenant ? .tenant : .capacity
+        return short
       }
     }
     return nil
@@ -491,17 +496,20 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   }
 
   private mutating func choose() -> (Int, ProviderPolicy)? {
-    var claimed: [ProviderID] = []
+    var claimed: Set<Int> = []
     for index in heads() {
       let entry = queue[index]
       var candidates = entry.ticket.candidates.map(\.provider)
       if defect == .prefersLastProvider { candidates.reverse() }
-      for id in candidates where !claimed.contains(id) {
+      for id in candidates {
         guard let provider = policy.providers.first(where: { $0.id == id }) else { continue }
-        switch obstacle(entry, at: provider) {
+        let members = pools(for: entry, at: provider)
+        if !claimed.isDisjoint(with: members) { continue }
+        switch shortage(entry, at: provider) {
         case nil: return (index, provider)
         case .tenant: break
-        case .capacity: claimed.append(id)
+        case .provider: claimed.insert(members[0])
+        case .model(let pool): claimed.insert(pool)
         }
       }
     }
