@@ -3,6 +3,15 @@ import Testing
 
 @testable import AdmissionCore
 
+extension FairShare {
+  /// Whose turn it is where just these of the first ten routes are closed.
+  fileprivate mutating func next(closed: [RouteIndex]) -> Choice? {
+    for number in 0..<10 { open(RouteIndex(number: number)) }
+    for route in closed { close(route) }
+    return next()
+  }
+}
+
 @Suite struct FairShareTests {
   /// Serves `rounds` turns of lanes that never run dry; returns the cost served to each lane.
   func serve(
@@ -11,7 +20,7 @@ import Testing
   ) -> [LaneIndex: Int64] {
     var served: [LaneIndex: Int64] = [:]
     for _ in 0..<rounds {
-      guard let choice = fair.next(closed: [0, 0], pass: 1), let tenant = tenantOf[choice.lane] else { break }
+      guard let choice = fair.next(closed: []), let tenant = tenantOf[choice.lane] else { break }
       let charge = fair.charge(lane: choice.lane, cost: cost(choice.lane), weight: weights[tenant] ?? 1)
       fair.settle(charge, real: cost(choice.lane))
       served[choice.lane, default: 0] += cost(choice.lane)
@@ -53,7 +62,7 @@ import Testing
     fair.setHead(lane: 1, tenant: 0, route: 0)
     var served: [LaneIndex: Int] = [:]
     for _ in 0..<100 {
-      guard let choice = fair.next(closed: [0], pass: 1) else { break }
+      guard let choice = fair.next(closed: []) else { break }
       served[choice.lane, default: 0] += 1
       let charge = fair.charge(lane: choice.lane, cost: 10, weight: 1)
       // Lane 1 has one request at a time: it goes idle while it runs.
@@ -70,7 +79,7 @@ import Testing
     fair.setHead(lane: 1, tenant: 1, route: 0)
     var real: [LaneIndex: Int64] = [:]
     for _ in 0..<300 {
-      guard let choice = fair.next(closed: [0], pass: 1) else { break }
+      guard let choice = fair.next(closed: []) else { break }
       let actual: Int64 = choice.lane == 0 ? 40 : 10
       let charge = fair.charge(lane: choice.lane, cost: 10, weight: 1)
       fair.settle(charge, real: actual)
@@ -83,14 +92,14 @@ import Testing
     var fair = FairShare()
     fair.setHead(lane: 0, tenant: 0, route: 0)
     fair.setHead(lane: 1, tenant: 1, route: 1)
-    #expect(fair.next(closed: [7, 0], pass: 7) == FairShare.Choice(lane: 1, route: 1))
+    #expect(fair.next(closed: [0]) == FairShare.Choice(lane: 1, route: 1))
     fair.park(tenant: 1)
-    #expect(fair.next(closed: [7, 0], pass: 7) == nil)
+    #expect(fair.next(closed: [0]) == nil)
     fair.setHead(lane: 2, tenant: 1, route: 0)
-    #expect(fair.next(closed: [0, 0], pass: 7)?.lane == 0)
+    #expect(fair.next(closed: [])?.lane == 0)
     fair.unpark(tenant: 1)
     fair.clearHead(lane: 0)
-    #expect(fair.next(closed: [0, 7], pass: 7)?.lane == 2)
+    #expect(fair.next(closed: [1])?.lane == 2)
   }
 
   @Test func idleLanesAreForgotten() {
@@ -101,7 +110,7 @@ import Testing
       let lane = LaneIndex(number: 1 + number % 1000)
       fair.setHead(lane: lane, tenant: 0, route: 0)
       open.insert(lane)
-      while let choice = fair.next(closed: [0], pass: 1), choice.lane != lane {
+      while let choice = fair.next(closed: []), choice.lane != lane {
         fair.settle(fair.charge(lane: 0, cost: 10, weight: 1), real: 10)
       }
       let charge = fair.charge(lane: lane, cost: 10, weight: 1)
@@ -123,17 +132,17 @@ import Testing
     var fair = FairShare()
     fair.setHead(lane: 0, tenant: 0, route: 0, cluster: slow)
     fair.setHead(lane: 1, tenant: 1, route: 1, cluster: fast)
-    func serve(closed: Column<Route, UInt64>) -> LaneIndex? {
-      guard let choice = fair.next(closed: closed, pass: 1) else { return nil }
+    func serve(closed: [RouteIndex]) -> LaneIndex? {
+      guard let choice = fair.next(closed: closed) else { return nil }
       fair.settle(fair.charge(lane: choice.lane, cost: 10, weight: 1), real: 10)
       return choice.lane
     }
     for _ in 0..<20 {
-      #expect(serve(closed: [0, 1]) == 0)
-      for _ in 0..<100 { #expect(serve(closed: [1, 0]) == 1) }
+      #expect(serve(closed: [1]) == 0)
+      for _ in 0..<100 { #expect(serve(closed: [0]) == 1) }
     }
     fair.setHead(lane: 2, tenant: 2, route: 0, cluster: slow)
-    let turns = (0..<10).compactMap { _ in serve(closed: [0, 1]) }
+    let turns = (0..<10).compactMap { _ in serve(closed: [1]) }
     #expect(turns.count { $0 == 2 } == 5)
   }
 
@@ -144,7 +153,7 @@ import Testing
     fair.setHead(lane: 2, tenant: 1, route: 1, cluster: 1)
     var turns: [LaneIndex] = []
     for _ in 0..<8 {
-      guard let choice = fair.next(closed: [0, 0], pass: 1) else { break }
+      guard let choice = fair.next(closed: []) else { break }
       turns.append(choice.lane)
       let cost: Int64 = choice.lane == 0 ? 1000 : 1
       fair.settle(fair.charge(lane: choice.lane, cost: cost, weight: 1), real: cost)
@@ -159,10 +168,10 @@ import Testing
     fair.setHead(lane: 0, tenant: 0, route: 0, cluster: 1)
     fair.setHead(lane: 1, tenant: 0, route: 1, cluster: 2)
     fair.park(tenant: 0)
-    #expect(fair.next(closed: [0, 0], pass: 1) == nil)
+    #expect(fair.next(closed: []) == nil)
     fair.unpark(tenant: 0)
-    #expect(fair.next(closed: [1, 0], pass: 1)?.lane == 1)
-    #expect(fair.next(closed: [0, 1], pass: 1)?.lane == 0)
+    #expect(fair.next(closed: [0])?.lane == 1)
+    #expect(fair.next(closed: [1])?.lane == 0)
   }
 
   // MARK: Real costs
@@ -178,12 +187,12 @@ import Testing
       if running.count == 4 { fair.settle(running.removeFirst(), real: 40) }
     }
     fair.setHead(lane: 1, tenant: 1, route: 0)
-    #expect(fair.next(closed: [0], pass: 1)?.lane == 1)
+    #expect(fair.next(closed: [])?.lane == 1)
     // Nor when it turns out that the other has used hardly anything.
     while !running.isEmpty { fair.settle(running.removeFirst(), real: 0) }
     fair.settle(fair.charge(lane: 1, cost: 4000, weight: 1), real: 40)
     fair.setHead(lane: 1, tenant: 1, route: 0)
-    #expect(fair.next(closed: [0], pass: 1)?.lane == 0)
+    #expect(fair.next(closed: [])?.lane == 0)
   }
 
   /// Who has used much while it was idle otherwise owes one call at most, even if several were far dearer than expected.
@@ -197,7 +206,7 @@ import Testing
     for charge in burst { fair.settle(charge, real: 1000) }
     fair.setHead(lane: 1, tenant: 1, route: 0)
     var before: Int64 = 0
-    while let choice = fair.next(closed: [0], pass: 1), choice.lane == 0 {
+    while let choice = fair.next(closed: []), choice.lane == 0 {
       fair.settle(fair.charge(lane: 0, cost: 100, weight: 1), real: 100)
       fair.setHead(lane: 0, tenant: 0, route: 0)
       before += 100
@@ -218,10 +227,10 @@ import Testing
       fair.setHead(lane: lane, tenant: TenantIndex(number: number), route: RouteIndex(number: number))
     }
     if isParked { fair.park(tenant: 0) }
-    let closed: Column<Route, UInt64> = isParked ? [0, 0] : [1, 0]
+    let closed: [RouteIndex] = isParked ? [] : [0]
     for _ in 0..<1000 {
-      let choice = try #require(fair.next(closed: closed, pass: 1))
-      #expect(choice.lane == 1)
+      let choice = fair.next(closed: closed)
+      #expect(try #require(choice).lane == 1)
       fair.settle(fair.charge(lane: 1, cost: 10, weight: 1), real: 10)
       fair.setHead(lane: 1, tenant: 1, route: 1)
     }
@@ -229,7 +238,7 @@ import Testing
     fair.setHead(lane: 2, tenant: 2, route: 1)
     var turns: [LaneIndex] = []
     for _ in 0..<10 {
-      guard let choice = fair.next(closed: closed, pass: 1) else { break }
+      guard let choice = fair.next(closed: closed) else { break }
       turns.append(choice.lane)
       fair.settle(fair.charge(lane: choice.lane, cost: 10, weight: 1), real: 10)
       fair.setHead(lane: choice.lane, tenant: TenantIndex(number: choice.lane.position), route: 1)
@@ -238,7 +247,7 @@ import Testing
     if isParked { fair.unpark(tenant: 0) }
     turns = []
     for _ in 0..<12 {
-      guard let choice = fair.next(closed: [0, 0], pass: 1) else { break }
+      guard let choice = fair.next(closed: []) else { break }
       turns.append(choice.lane)
       fair.settle(fair.charge(lane: choice.lane, cost: 10, weight: 1), real: 10)
       fair.setHead(
@@ -255,7 +264,7 @@ import Testing
     var known = 0
     for number in (1...2000).map({ LaneIndex(number: $0) }) {
       fair.setHead(lane: number, tenant: 0, route: 0)
-      guard let choice = fair.next(closed: [0], pass: 1) else { break }
+      guard let choice = fair.next(closed: []) else { break }
       running.append(fair.charge(lane: choice.lane, cost: 10, weight: 1))
       if choice.lane == 0 {
         known += 1
@@ -279,7 +288,7 @@ import Testing
     fair.park(tenant: 0)
     #expect(!fair.hasOld(in: 1))
     fair.unpark(tenant: 0)
-    fair.suspendHead(lane: 0)
+    fair.setAside(lane: 0)
     fair.setHead(lane: 0, tenant: 0, route: 2, cluster: 1)
     #expect(fair.hasOld(in: 1))
     fair.clearHead(lane: 0)
@@ -296,7 +305,7 @@ import Testing
       fair.settle(charge, real: cost)
       fair.settle(fair.charge(lane: 1, cost: 1, weight: 1), real: .max)
     }
-    #expect(fair.next(closed: [0], pass: 1) != nil)
+    #expect(fair.next(closed: []) != nil)
   }
 }
 
@@ -321,7 +330,7 @@ extension FairShareTests {
     for number in 0..<2000 {
       fair.setHead(lane: LaneIndex(number: number), tenant: TenantIndex(number: number), route: 0)
     }
-    while let choice = fair.next(closed: [0], pass: 1) {
+    while let choice = fair.next(closed: []) {
       charges.append(fair.charge(lane: choice.lane, cost: 100, weight: 1))
       fair.clearHead(lane: choice.lane)
     }

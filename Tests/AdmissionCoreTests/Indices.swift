@@ -8,10 +8,3 @@ extension Slots.Index: ExpressibleByIntegerLiteral {
 extension ModelNumber: ExpressibleByIntegerLiteral {
   public init(integerLiteral number: Int) { self.init(number) }
 }
-
-extension Column: ExpressibleByArrayLiteral where Value == UInt64 {
-  public init(arrayLiteral values: UInt64...) {
-    self.init(0)
-    for (position, value) in values.enumerated() { self[Slots<Key>.Index(number: position)] = value }
-  }
-}

@@ -5,7 +5,6 @@ import Testing
 
 @Suite struct WaitingRequestsTests {
   private let start = Instant(nanoseconds: 0)
-  private let open: Column<Route, UInt64> = [0]
 
   private func request(
     _ number: UInt64, session: String = "s", tenant: TenantIndex = 0, band: Int = 1, bytes: Int = 10,
@@ -31,7 +30,8 @@ import Testing
   }
 
   private func next(_ waiting: WaitingRequests, _ band: Int = 1) -> UInt64? {
-    waiting.next(band, closed: open, pass: 1).map { waiting[$0].ticket.id.low }
+    var waiting = waiting
+    return waiting.next(band).map { waiting[$0].ticket.id.low }
   }
 
   @Test func countsByBandAndBytes() {
@@ -73,13 +73,15 @@ import Testing
     #expect(next(waiting) == 1)
   }
 
-  @Test func aLaneThatWasSetAsideComesBackAfterThePass() {
+  @Test func aLaneThatWasSetAsideComesBackWhenItsRouteIsOpened() {
     var waiting = WaitingRequests()
     let head = add(1, session: "a", to: &waiting)
     add(2, session: "b", to: &waiting)
     waiting.setAside(head)
     #expect(next(waiting) == 2)
-    waiting.bringBackLanes(at: start)
+    waiting.open(1)
+    #expect(next(waiting) == 2, "another route")
+    waiting.open(0)
     #expect(next(waiting) == 1)
   }
 
@@ -124,9 +126,11 @@ import Testing
     let (a, b) = (add(1, session: "a", to: &waiting), add(2, session: "b", to: &waiting))
     let behind = add(3, session: "b", to: &waiting)
     waiting.reroute([(a, 5), (b, 3), (behind, 5)])
-    let closed: Column<Route, UInt64> = [0, 0, 0, 1]
-    #expect(waiting.next(1, closed: closed, pass: 1) == a, "the other route is closed")
-    #expect(waiting.next(1, closed: [0, 0, 0, 0, 0, 1], pass: 1) == b)
+    waiting.close(3)
+    #expect(waiting.next(1) == a, "the other route is closed")
+    waiting.open(3)
+    waiting.close(5)
+    #expect(waiting.next(1) == b && waiting.isClosed(5) && !waiting.isClosed(3))
     _ = waiting.remove(b, at: start)
     #expect(waiting[behind].route == 5 && waiting.isHead(behind))
   }
@@ -148,7 +152,7 @@ import Testing
     #expect(left == (0..<50).map { UInt64($0) * 20 + 19 })
     #expect(waiting.due(at: .distantFuture).map { waiting[$0].ticket.id.low } == 19)
     var served: Set<UInt64> = []
-    while let head = waiting.next(1, closed: open, pass: 1) {
+    while let head = waiting.next(1) {
       served.insert(waiting[head].ticket.id.low)
       _ = waiting.charge(head, cost: 1, weight: 1)
       _ = waiting.remove(head, at: start)

@@ -21,20 +21,21 @@ public struct Admission: Sendable {
   var book = BudgetBook()
   var drainRate = DrainRate()
 
-  // The pass.
-  var pass: UInt64 = 1
-  /// The pass that closed a route last.
-  var closedRoutes = Column<Route, UInt64>(0)
-  /// How the bands' heads stood.
-  var standings = Column<ProviderCluster, [BandStanding]>(Array(repeating: BandStanding(), count: 3))
-  /// Whose calls the last pass found held back, and up to when their meters show it.
-  var heldBackBy: [(provider: ProviderIndex, holder: QuotaHolder)] = []
-  var meteredUntil = Instant(nanoseconds: 0)
-  /// When something that a head waits for will be there.
-  var wake = Instant.distantFuture
-  var needsPass = false
+  // What the last looks found.
+  /// What the heads of closed routes wait for.
+  var standings = Standings()
+  /// Old heads that only the headroom kept back, while somebody of a higher band waited.
+  var outranked: [(route: RouteIndex, band: Int)] = []
+  var watch = BudgetWatch()
+  /// Marks the routes that a claim has been held against already.
+  var checkedIn = Column<Route, UInt64>(0)
+  var checks: UInt64 = 0
   /// Who was sent back to its lane in this pass because an account has enough for it.
   var promised: [(request: RequestID, account: AccountIndex)] = []
+  /// How often a waiting request was held against a provider since the start: once for each of its candidates, at each attempt.
+  public private(set) var placements: UInt64 = 0
+  /// Every event looks at everything anew: the same decisions by more work, for tests.
+  var looksEverywhere = false
 
   // Time.
   /// The day that holds, for limits by the day.
@@ -76,7 +77,9 @@ public struct Admission: Sendable {
     case .budgetRaisesReplaced(let raises): replaceRaises(raises, at: now, into: &actions)
     case .budgetsRestored(let spent, let isLast): restoreBudgets(spent, isLast: isLast, at: now, into: &actions)
     case .restored(let attempts): restore(attempts, at: now)
-    case .learnedRestored(let models): providers.restore(models)
+    case .learnedRestored(let models):
+      providers.restore(models)
+      providers.changeAll()
     case .dayBegan(let day): beginDay(day, at: now)
     case .daySumsRestored(let sums): restore(sums, at: now)
     case .deadlineReached: break
@@ -86,7 +89,7 @@ public struct Admission: Sendable {
       drainEnd = end
       boundWaiting(at: now, into: &actions)
     }
-    if needsPass { dispatch(at: now, into: &actions) }
+    if hasNews || looksEverywhere { dispatch(at: now, into: &actions) }
     if isDraining, !saidDrained, waiting.isEmpty, leases.isEmpty {
       saidDrained = true
       actions.append(.drained)
@@ -97,7 +100,8 @@ public struct Admission: Sendable {
   public var nextDeadline: Instant? {
     guard !waiting.isEmpty else { return nil }
     let earliest = min(
-      wake, waiting.nextDeadline ?? .distantFuture, tenants.nextDeadline ?? .distantFuture)
+      providers.nextWake ?? .distantFuture, waiting.nextDeadline ?? .distantFuture,
+      tenants.nextDeadline ?? .distantFuture)
     return earliest == .distantFuture ? nil : earliest
   }
 
@@ -108,12 +112,10 @@ public struct Admission: Sendable {
 
   /// Everything that only time brings: freed lags, refills, retries that may start, requests that grow old, evictions.
   private mutating func advance(to now: Instant, into actions: inout ActionList) {
-    if providers.expireLags(at: now) { needsPass = true }
+    providers.expireLags(at: now)
+    providers.wake(at: now)
+    if book.endRaises(at: now) { lookEverywhere() }
     guard !waiting.isEmpty else { return }
-    if wake <= now {
-      wake = .distantFuture
-      needsPass = true
-    }
     while let tenant = tenants.due(at: now) { unpark(tenant) }
     var refused: [RequestID] = []
     while let index = waiting.due(at: now) {
@@ -139,6 +141,9 @@ public struct Admission: Sendable {
     if !refused.isEmpty { readmit(refused, at: now, into: &actions) }
   }
 
+  /// Counts looks at one provider for one request.
+  mutating func countPlacements(_ count: Int) { placements &+= UInt64(count) }
+
   /// Marks the request if it is old, and sets its timer to whatever comes next for it.
   mutating func schedule(_ index: RequestIndex, at now: Instant, into actions: inout ActionList) {
     guard let request = waiting.find(index) else { return }
@@ -160,6 +165,6 @@ public struct Admission: Sendable {
       actions.append(.note(.promoted(request.ticket.id)))
     }
     // It may go where only the headroom was in its way.
-    if waiting.markOld(index) { needsPass = true }
+    if waiting.markOld(index) { change(request.route) }
   }
 }

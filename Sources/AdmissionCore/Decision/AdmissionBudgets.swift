@@ -149,7 +149,6 @@ extension Admission {
         left -= estimate
         promised.append((request.ticket.id, account))
         rejoin(slot, at: now, into: &actions)
-        needsPass = true
       }
     }
   }
@@ -170,6 +169,30 @@ extension Admission {
       wakeBudgetWaiters([account], at: now, into: &actions)
     }
     return !promised.isEmpty
+  }
+
+  /// A head is blocked: what it asks of budgets is remembered, since what is left of them decides where it may go.
+  mutating func watchBudgets(_ request: Request, at now: Instant) {
+    for leg in providers.routes[request.route].legs {
+      let (input, output) = estimate(request, leg: leg)
+      let demand = demand(request, leg: leg, input: input, output: output)
+      guard !demand.isFree else { continue }
+      for account in request.accounts {
+        guard let left = book.left(account, at: now) else { continue }
+        let unit = book.unit(account)
+        watch.note(account, least: demand.expected(unit) ?? 1, most: max(demand.most[unit], 1), left: left)
+      }
+    }
+  }
+
+  /// Something was held, given back or posted: where that may decide otherwise for a blocked head, all are looked at anew.
+  mutating func lookIfCrossed(_ accounts: [AccountIndex], at now: Instant) {
+    guard !watch.isEmpty else { return }
+    var isCrossed = false
+    for account in accounts {
+      if let left = book.left(account, at: now), watch.isCrossed(account, left: left) { isCrossed = true }
+    }
+    if isCrossed { lookEverywhere() }
   }
 
   /// What the account would have to hold for the request, where that is least.
@@ -198,7 +221,9 @@ extension Admission {
   // MARK: Hold and post
 
   /// A stream runs on: what is held keeps up with it.
-  mutating func raiseHold(_ index: LeaseIndex, _ lease: Lease, input: TokenCount, output: TokenCount) {
+  mutating func raiseHold(
+    _ index: LeaseIndex, _ lease: Lease, input: TokenCount, output: TokenCount, at now: Instant
+  ) {
     guard !lease.held.isZero, !lease.request.accounts.isEmpty else { return }
     let output = max(output, lease.placement.output)
     var more = BudgetAmounts()
@@ -208,6 +233,7 @@ extension Admission {
     more.tokens = max(0, BudgetDemand.tokens(input, output) - lease.held.tokens)
     guard !more.isZero else { return }
     book.raiseHold(lease.request.accounts, by: more, takenIn: lease.epoch)
+    lookIfCrossed(lease.request.accounts, at: now)
     leases[index].held.usd += more.usd
     leases[index].held.tokens += more.tokens
   }
@@ -229,6 +255,7 @@ extension Admission {
     // A request counts where something was charged for it.
     spent.requests = spent.usd > 0 || spent.tokens > 0 ? 1 : 0
     book.post(lease.request.accounts, held: lease.held, spent: spent, takenIn: lease.epoch)
+    lookIfCrossed(lease.request.accounts, at: now)
     for account in lease.request.accounts { tellMarks(account, refused: false, at: now, into: &actions) }
   }
 
@@ -249,13 +276,13 @@ extension Admission {
   mutating func beginWindows(_ states: [BudgetWindowState], at now: Instant, into actions: inout ActionList) {
     book.begin(states)
     wakeBudgetWaiters(book.awaited, at: now, into: &actions)
-    needsPass = true
+    providers.changeAll()
   }
 
   mutating func replaceRaises(_ raises: [BudgetRaise], at now: Instant, into actions: inout ActionList) {
     book.replace(raises: raises.filter { $0.until > now })
     wakeBudgetWaiters(book.awaited, at: now, into: &actions)
-    needsPass = true
+    providers.changeAll()
   }
 
   mutating func restoreBudgets(_ spent: [BudgetSpent], isLast: Bool, at now: Instant, into actions: inout ActionList) {
@@ -268,7 +295,7 @@ extension Admission {
     guard isLast else { return }
     book.knowsPast()
     wakeBudgetWaiters(book.awaited, at: now, into: &actions)
-    needsPass = true
+    providers.changeAll()
   }
 
   // MARK: For whoever asks

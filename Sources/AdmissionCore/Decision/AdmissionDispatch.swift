@@ -1,37 +1,41 @@
-// One pass over the heads: who goes next, and what the blocked ones claim. Rules by their numbers: `DispatchRule`.
+// Who goes next, and what the blocked heads claim. Rules by their numbers: `DispatchRule`.
 //
-// A pass takes heads in order: those of bands whose floor credit covers them (1b), then the bands from high to low (1), each in the order of
+// Heads are taken in order: those of bands whose floor credit covers them (1b), then the bands from high to low (1), each in the order of
 // fairness (2). An old head raises its band's share, and never goes before a higher band for its age (1c).
 // A head that is placed is granted, and the order is asked anew. A head that its tenant's own limit blocks parks the tenant (3a). A
 // head that a budget keeps back leaves its lane (3c). A head that no candidate can take claims what it waits for at each of them, and nobody
-// after it in the pass may take from there (3); a route whose every leg is claimed is closed, and so is that of the head. Only where something
+// after it may take from there (3); a route whose every leg is claimed is closed, and so is that of the head. Only where something
 // of the head's own is in its way (a key that has refused it, its backoff) its lane alone is set aside (3b).
 // So every step either grants, parks a tenant, closes a route or takes a lane out, and the pass ends when no open route has a head.
+//
+// Claims and closed routes outlive a pass. A provider is looked at anew where something may have become free there, or where the first head of
+// a route to it is another one or stands elsewhere in the order: its claims are void then, and the routes to it are open. Everything
+// else would end as it has ended before: what a head was refused for has not become better, and nobody has come before it.
 
 extension Admission {
   private enum Turn { case floor, order }
 
+  /// Something has changed that a head may wait for.
+  var hasNews: Bool { providers.hasChanged || waiting.hasMoved }
+
   mutating func dispatch(at now: Instant, into actions: inout ActionList) {
-    needsPass = false
-    forgetMeters(at: now)
-    pass += 1
-    wake = .distantFuture
-    guard !waiting.isEmpty else { return promised.removeAll(keepingCapacity: true) }
+    // What a drain leaves time for shrinks by itself.
+    if looksEverywhere || drainEnd != .distantFuture { lookEverywhere() }
     var handed = 0
-    repeat {
-      attemptHeads(at: now, into: &actions)
-      waiting.bringBackLanes(at: now)
-    } while handOn(&handed, at: now, into: &actions)
+    repeat { attemptHeads(at: now, into: &actions) } while handOn(&handed, at: now, into: &actions)
   }
 
   private mutating func attemptHeads(at now: Instant, into actions: inout ActionList) {
     // Each step grants, parks a tenant, claims something or takes a head out: more steps than there is to take are our bug.
-    var steps = 8 * (waiting.count + tenants.count + providers.routes.count) + 64
+    var steps = 16 * (waiting.count + tenants.count + providers.routes.count) + 64
     while true {
       steps -= 1
       guard steps > 0 else { return actions.append(.note(.ourBug(.endlessPass))) }
+      lookAnew(at: now)
       if let head = nextCovered() {
         attempt(head, .floor, at: now, into: &actions)
+      } else if hasNews || bringForward() {
+        continue
       } else if let head = nextInOrder() {
         attempt(head, .order, at: now, into: &actions)
       } else {
@@ -40,34 +44,96 @@ extension Admission {
     }
   }
 
-  /// Rule 1b.
-  private func nextCovered() -> RequestIndex? {
-    for band in 1..<3 where scheduler.hasShare(band) && waiting.backlog(of: band) > 0 {
-      for cluster in waiting.clusters(of: band) where scheduler.hasCredit(band, in: cluster) {
-        if let head = head(of: band, in: cluster),
-          scheduler.isCovered(band, in: cluster, cost: presentCost(of: head))
-        {
-          return head
+  // MARK: Where to look
+
+  /// Everything is looked at anew.
+  mutating func lookEverywhere() {
+    providers.changeAll()
+    watch.removeAll()
+    for band in 1..<3 { waiting.unsettleAll(band) }
+  }
+
+  /// All providers of the route are looked at anew.
+  mutating func change(_ route: RouteIndex) {
+    for leg in providers.routes[route].legs { providers.change(leg.provider) }
+  }
+
+  /// Opens the routes to providers that have changed, and drops what was claimed there.
+  mutating func lookAnew(at now: Instant) {
+    while true {
+      while waiting.hasMoved, let route = waiting.popMoved() {
+        let isClosed = waiting.isClosed(route)
+        for leg in providers.routes[route].legs where isClosed || providers[leg.provider].hasClaim(leg) {
+          providers.change(leg.provider)
         }
+      }
+      guard let provider = providers.beginLook(at: now) else { return }
+      for route in providers.routes.leading(to: provider) {
+        waiting.open(route)
+      }
+    }
+  }
+
+  /// Old heads that only the headroom kept back, and before which nobody of a higher band waits any more. Returns false where there are none.
+  private mutating func bringForward() -> Bool {
+    guard !outranked.isEmpty else { return false }
+    let free = outranked.filter { head in (0..<head.band).allSatisfy { waiting.backlog(of: $0) == 0 } }
+    guard !free.isEmpty else { return false }
+    outranked.removeAll { head in free.contains { $0 == head } }
+    for head in free { change(head.route) }
+    return true
+  }
+
+  // MARK: Whose turn it is
+
+  /// Rule 1b. A covered head goes before all claims but those of other covered heads. What holds others' claims is looked at anew first:
+  /// then there is news, and no head yet.
+  private mutating func nextCovered() -> RequestIndex? {
+    for band in 1..<3 where scheduler.hasShare(band) {
+      while let cluster = waiting.unsettled(band) {
+        if let head = coveredFront(band, in: cluster) { return head }
+        if hasNews { return nil }
+        waiting.settleLast(band)
       }
     }
     return nil
   }
 
-  /// Rules 1 and 2.
-  private func nextInOrder() -> RequestIndex? {
-    for band in 0..<3 where waiting.backlog(of: band) > 0 {
-      if let head = waiting.next(band, closed: closedRoutes, pass: pass) { return head }
+  private mutating func coveredFront(_ band: Int, in cluster: ClusterIndex) -> RequestIndex? {
+    // Those that found no place in their floor turns, and are covered no longer, claim by these no longer.
+    for head in waiting.passedOver(band, in: cluster)
+    where !scheduler.isCovered(band, in: cluster, cost: presentCost(of: head)) {
+      if let request = waiting.find(head) { change(request.route) }
+    }
+    if hasNews { return nil }
+    while let head = scheduler.hasCredit(band, in: cluster) ? waiting.front(band, in: cluster) : nil,
+      scheduler.isCovered(band, in: cluster, cost: presentCost(of: head))
+    {
+      guard let request = waiting.find(head) else { return head }
+      var isBehindOthers = false
+      for leg in providers.routes[request.route].legs
+      where providers[leg.provider].orderlyClaimIn == providers[leg.provider].look {
+        providers.change(leg.provider)
+        isBehindOthers = true
+      }
+      if isBehindOthers { return nil }
+      guard waiting.isClosed(request.route) else { return head }
+      waiting.passOver(head)
     }
     return nil
   }
 
-  private func head(of band: Int, in cluster: ClusterIndex) -> RequestIndex? {
-    waiting.next(band, in: cluster, closed: closedRoutes, pass: pass)
+  /// Rules 1 and 2.
+  private mutating func nextInOrder() -> RequestIndex? {
+    for band in 0..<3 where waiting.backlog(of: band) > 0 {
+      if let head = waiting.next(band) { return head }
+    }
+    return nil
   }
 
   private mutating func attempt(_ head: RequestIndex, _ turn: Turn, at now: Instant, into actions: inout ActionList) {
     guard let request = waiting.find(head) else { return throwOut(head, at: now, into: &actions) }
+    countPlacements(providers.routes[request.route].legs.count)
     var legs: [BlockedLeg] = []
     var attempt = place(request, ignoringHeadroom: turn != .order, at: now, blocked: &legs)
     if turn == .order, case .blocked = attempt, let rescue = placeOld(request, at: now) { attempt = .placed(rescue) }
@@ -76,9 +142,7 @@ extension Admission {
       grant(head, request, placement, isFloorTurn: turn == .floor, at: now, into: &actions)
     case .tenantLimited(let obstacle, let readyAt):
       note(head, obstacle, into: &actions)
-      let cluster = waiting.cluster(of: head)
       park(request, obstacle, until: readyAt)
-      stand(request.band, in: cluster, .atTenant(request.tenant))
     case .unaffordable(let account, let isForGood):
       if isForGood {
         evict(head, outcome: .rejectedBudget, budget: account, at: now, into: &actions)
@@ -86,33 +150,43 @@ extension Admission {
         waitForBudget(head, account: account, at: now, into: &actions)
       }
     case .blocked:
-      let cluster = waiting.cluster(of: head)
-      let place = claim(head, request, legs, at: now, into: &actions)
-      stand(request.band, in: cluster, place)
+      claim(head, request, legs, turn, at: now, into: &actions)
+      if turn == .floor, waiting.isClosed(request.route) { waiting.passOver(head) }
     }
-  }
-
-  /// Remembers how the band's heads stand in a cluster; as long as another one may still go, the band waits in line.
-  private mutating func stand(_ band: Int, in cluster: ClusterIndex?, _ place: BandStanding.Place) {
-    guard let cluster, scheduler.hasShare(band) else { return }
-    standings[cluster][band].note(head(of: band, in: cluster) == nil ? place : .inLine, pass: pass)
   }
 
   /// The exception of rule 1a: where an old head of a band of which nothing runs may go in spite of the headroom, if no higher band waits: reserves that leave
   /// nothing over must not keep a band from its providers for ever.
-  private func placeOld(_ request: Request, at now: Instant) -> Placement? {
-    var legs: [BlockedLeg] = []
-    guard request.band > 0, request.promoteAt <= now, (0..<request.band).allSatisfy({ waiting.backlog(of: $0) == 0 }),
-      case .placed(let placement) = place(request, ignoringHeadroom: true, at: now, blocked: &legs),
-      providers[placement.provider].capacity.permits.running(in: request.band) == 0
-    else { return nil }
-    return placement
+  private mutating func placeOld(_ request: Request, at now: Instant) -> Placement? {
+    guard request.band > 0, request.promoteAt <= now else { return nil }
+    guard (0..<request.band).allSatisfy({ waiting.backlog(of: $0) == 0 }) else {
+      if !outranked.contains(where: { $0 == (request.route, request.band) }) {
+        outranked.append((request.route, request.band))
+      }
+      return nil
+    }
+    var secondChoice: Placement?
+    for (index, leg) in providers.routes[request.route].legs.enumerated()
+    where !isBackingOff(request, leg, at: now) {
+      switch place(request, leg, ignoringHeadroom: true, at: now) {
+      case .placed(var placement):
+        guard providers[leg.provider].capacity.permits.running(in: request.band) == 0 else { continue }
+        placement.leg = index
+        guard placement.isSecondChoice else { return placement }
+        secondChoice = secondChoice ?? placement
+      case .blocked(_, let readyAt):
+        // What is short beside the headroom comes by itself.
+        providers.wake(leg.provider, at: readyAt)
+      case .unaffordable: break
+      }
+    }
+    return secondChoice
   }
 
   /// What a waiting request will cost, by what is known now: what was expected when it came may be long out of date.
   private func presentCost(of index: RequestIndex) -> Int64 {
-    guard let request = waiting.find(index), let leg = providers.routes[request.route].legs.first else { return 1 }
-    let (input, output) = estimate(request, leg: leg)
+    guard waiting.contains(index), let leg = providers.routes[waiting[index].route].legs.first else { return 1 }
+    let (input, output) = estimate(waiting[index], leg: leg)
     return max(1, (input + output).value)
   }
 
@@ -127,20 +201,24 @@ extension Admission {
     var old = SIMD4<Int8>(repeating: 0)
     var beside = SIMD4<Int8>(repeating: 0)
     for other in 1..<3 where scheduler.hasShare(other) && waiting.backlog(of: other) > 0 {
-      if other != band, let head = self.head(of: other, in: cluster) { heads[other] = presentCost(of: head) }
       if waiting.hasOld(other, in: cluster) { old[other] = 1 }
-      if standings[cluster][other].isBeside(
-        provider: placement.provider, model: placement.model, tenant: request.tenant)
+      guard other != band, let front = waiting.front(other, in: cluster) else { continue }
+      heads[other] = presentCost(of: front)
+      // Asked for where it counts only: its band has credit enough already.
+      if isFloorTurn, scheduler.isCovered(other, in: cluster, cost: heads[other]),
+        standing(of: other, in: cluster).isBeside(
+          provider: placement.provider, model: placement.model, tenant: request.tenant)
       {
         beside[other] = 1
       }
     }
-    standings[cluster][band].note(.inLine, pass: pass)
     guard let share = waiting.charge(head, cost: cost, weight: tenants[request.tenant].weight) else {
       return throwOut(head, at: now, into: &actions)
     }
     let credit = scheduler.granted(
       band, in: cluster, cost: cost, heads: heads, old: old, beside: beside, isFloorTurn: isFloorTurn)
+    standings[request.route, band] = .inLine
+    for band in 1..<3 { waiting.unsettle(band, in: cluster) }
     drainRate.count(at: now)
     guard let request = takeOut(head, at: now) else { return }
     commit(request, placement, turn: LeaseTurn(share: share, credit: credit), at: now, into: &actions)
@@ -155,44 +233,73 @@ extension Admission {
 
   // MARK: Claims
 
-  /// Rules 3 and 3b: claims at each candidate what the head waits for there. Returns where it stands.
+  /// What the band's heads in the cluster wait for, all together.
+  private func standing(of band: Int, in cluster: ClusterIndex) -> Standing {
+    var all = Standing.shut
+    for route in waiting.routes(band, in: cluster) {
+      all = all.and(standings[route, band])
+    }
+    for tenant in waiting.parked(band, in: cluster) { all = all.and(.atTenant(tenant)) }
+    return all
+  }
+
+  /// What heads wait for on a route that others have claimed.
+  private func standing(of route: RouteIndex) -> Standing {
+    var all = Standing.shut
+    for leg in providers.routes[route].legs where !leg.hasNoKey {
+      let (provider, look) = (leg.provider, providers[leg.provider].look)
+      if providers[provider].claimedIn != look, let model = leg.model,
+        providers[provider].models[model].claimedIn == look
+      {
+        all = all.and(.atModel(provider: leg.provider, model: model))
+      } else {
+        all = all.and(.inLine)
+      }
+    }
+    return all
+  }
+
+  /// Rules 3 and 3b: claims at each candidate what the head waits for there.
   /// - Parameter legs: what is in its way at each of them.
   private mutating func claim(
-    _ head: RequestIndex, _ request: Request, _ legs: [BlockedLeg], at now: Instant, into actions: inout ActionList
-  ) -> BandStanding.Place {
-    var standing = BandStanding()
-    standing.note(.shut, pass: pass)
+    _ head: RequestIndex, _ request: Request, _ legs: [BlockedLeg], _ turn: Turn, at now: Instant,
+    into actions: inout ActionList
+  ) {
+    var standing = Standing.shut
     // Something of its own is in its way: nobody else is kept from there.
     var isOwn = false
     for blocked in legs {
-      wake = min(wake, blocked.readyAt)
+      let leg = providers.routes[request.route].legs[blocked.leg]
+      providers.wake(leg.provider, at: blocked.readyAt)
       if blocked.obstacle.kind == .backoff {
         isOwn = true
         continue
       }
-      let leg = providers.routes[request.route].legs[blocked.leg]
-      standing.note(Self.standing(blocked.obstacle, leg), pass: pass)
-      if request.refusals.isEmpty { meter(blocked.obstacle, leg) }
-      if claim(leg, blocked.obstacle, for: request, at: now) { isOwn = true }
+      standing = standing.and(Self.standing(blocked.obstacle, leg))
+      if request.refusals.isEmpty { meter(blocked.obstacle, leg, at: now) }
+      if claim(leg, blocked.obstacle, for: request, turn, at: now) { isOwn = true }
     }
-    closeRoutes(beside: request.route)
+    if !request.accounts.isEmpty { watchBudgets(request, at: now) }
+    if legs.contains(where: { $0.obstacle.kind != .claimed }) { closeRoutes(beside: request.route) }
+    standings[request.route, request.band] = standing
     // Its own route is shut, or its own lane out of the way: nothing else would end the pass.
     if !isOwn {
-      closedRoutes[request.route] = pass
-    } else if closedRoutes[request.route] != pass {
-      waiting.setAside(head)
+      waiting.close(request.route)
+    } else if !waiting.isClosed(request.route) {
+      waiting.setAside(head, hadFloorTurn: turn == .floor)
     }
     if let first = legs.first { note(head, first.obstacle, into: &actions) }
-    return standing.place
   }
 
   /// Claims what a request waits for at one leg. Returns true where that is something of its own.
   private mutating func claim(
-    _ leg: Route.Leg, _ obstacle: Obstacle, for request: Request, at now: Instant
+    _ leg: Route.Leg, _ obstacle: Obstacle, for request: Request, _ turn: Turn, at now: Instant
   ) -> Bool {
     // No key of the provider's is for such calls: there is nothing to claim.
     if leg.hasNoKey { return false }
+    let look = providers[leg.provider].look
     var isOwn = false
+    if turn == .order, obstacle.kind != .claimed { providers[leg.provider].orderlyClaimIn = look }
     if obstacle.atKeys != .no {
       isOwn = claimKeys(request, leg, at: now)
     } else {
@@ -201,15 +308,15 @@ extension Admission {
       case (.draining, _): isOwn = true
       case (.modelPermits, let model?), (.modelBucket, let model?), (.modelBreaker, let model?),
         (.modelClosed, let model?):
-        providers[leg.provider].models[model].claimedInPass = pass
-      default: providers[leg.provider].claimedInPass = pass
+        providers[leg.provider].models[model].claimedIn = look
+      default: providers[leg.provider].claimedIn = look
       }
     }
     if obstacle.kind != .claimed { providers[leg.provider].claimant = request.ticket.id }
     return isOwn
   }
 
-  private static func standing(_ obstacle: Obstacle, _ leg: Route.Leg) -> BandStanding.Place {
+  private static func standing(_ obstacle: Obstacle, _ leg: Route.Leg) -> Standing {
     switch (obstacle.kind, leg.model) {
     case (.permits, _), (.headroom, _), (.bucket, _): .inLine
     case (.modelPermits, let model?), (.modelBucket, let model?): .atModel(provider: leg.provider, model: model)
@@ -223,12 +330,13 @@ extension Admission {
   /// where a key has refused it.
   private mutating func claimKeys(_ request: Request, _ leg: Route.Leg, at now: Instant) -> Bool {
     let provider = leg.provider
+    let look = providers[provider].look
     var wasRefused = false
     for key in leg.keys {
       if request.hasBeenRefused(by: providers[provider].keys[key].serial) {
         wasRefused = true
       } else if leg.model.map({ providers[provider].models[$0].keyGates[key]?.blockedUntil(at: now) == nil }) ?? true {
-        providers[provider].keys[key].claimedInPass = pass
+        providers[provider].keys[key].claimedIn = look
       }
     }
     return wasRefused
@@ -236,57 +344,34 @@ extension Admission {
 
   /// After claims of a head of this route: other routes to the same providers may have nothing left that is not claimed.
   private mutating func closeRoutes(beside claimant: RouteIndex) {
+    checks += 1
     for leg in providers.routes[claimant].legs {
-      for route in providers.routes.leading(to: leg.provider) where closedRoutes[route] != pass {
-        if providers.routes[route].legs.allSatisfy({ isClaimed($0) }) { closedRoutes[route] = pass }
+      for route in providers.routes.leading(to: leg.provider) where checkedIn[route] != checks {
+        checkedIn[route] = checks
+        guard !waiting.isClosed(route) else { continue }
+        guard providers.routes[route].legs.allSatisfy({ providers[$0.provider].isClaimed($0) }) else { continue }
+        waiting.close(route)
+        let standing = standing(of: route)
+        for band in 0..<3 { standings[route, band] = standing }
       }
     }
   }
 
-  private func isClaimed(_ leg: Route.Leg) -> Bool {
-    let provider = leg.provider
-    if leg.hasNoKey || providers[provider].claimedInPass == pass { return true }
-    if let model = leg.model, providers[provider].models[model].claimedInPass == pass { return true }
-    return !leg.keys.isEmpty && leg.keys.allSatisfy { providers[provider].keys[$0].claimedInPass == pass }
-  }
-
   // MARK: Meters of waiting
 
-  /// A head is held back where its call would count: the meter there runs until the next pass.
-  private mutating func meter(_ obstacle: Obstacle, _ leg: Route.Leg) {
+  /// A head is held back where its call would count: the meter there runs until the next look at the provider.
+  private mutating func meter(_ obstacle: Obstacle, _ leg: Route.Leg, at now: Instant) {
     switch obstacle.kind {
     case .permits, .headroom, .bucket, .closed, .modelPermits, .modelBucket, .modelClosed, .claimed: break
     default: guard obstacle.atKeys == .short else { return }
     }
     if !leg.keys.isEmpty, providers[leg.provider].policy.quota == .perKey {
-      for key in leg.keys where !providers[leg.provider].keys[key].health.isOut { meter(leg.provider, .key(key)) }
-    } else {
-      meter(leg.provider, leg.model.map { .model($0) } ?? .provider)
-    }
-  }
-
-  private mutating func meter(_ provider: ProviderIndex, _ holder: QuotaHolder) {
-    guard providers[provider][waitsOf: holder].pass != pass else { return }
-    providers[provider][waitsOf: holder].pass = pass
-    heldBackBy.append((provider, holder))
-  }
-
-  /// Brings the meters that run up to now.
-  mutating func moveMeters(at now: Instant) {
-    if now > meteredUntil {
-      let passed = (now - meteredUntil).nanoseconds
-      for (provider, holder) in heldBackBy {
-        let total = providers[provider][waitsOf: holder].total.nanoseconds
-        providers[provider][waitsOf: holder].total = Span(nanoseconds: total.saturatingAdding(passed))
+      for key in leg.keys where !providers[leg.provider].keys[key].health.isOut {
+        providers[leg.provider].meter(.key(key), at: now)
       }
+    } else {
+      providers[leg.provider].meter(leg.model.map { .model($0) } ?? .provider, at: now)
     }
-    meteredUntil = now
-  }
-
-  /// The same, and stops them: another pass follows.
-  mutating func forgetMeters(at now: Instant) {
-    moveMeters(at: now)
-    heldBackBy.removeAll(keepingCapacity: true)
   }
 
   // MARK: Parking
@@ -302,6 +387,5 @@ extension Admission {
   mutating func unpark(_ tenant: TenantIndex) {
     guard tenants.unpark(tenant) else { return }
     waiting.unpark(tenant)
-    needsPass = true
   }
 }

@@ -5,9 +5,10 @@ extension Admission {
 
   /// Says why the request waits, if that is news.
   mutating func note(_ index: RequestIndex, _ obstacle: Obstacle, into actions: inout ActionList) {
-    guard let request = waiting.find(index), request.lastNoted != obstacle, request.notes < Self.mostNotes else {
+    guard waiting.contains(index), waiting[index].lastNoted != obstacle, waiting[index].notes < Self.mostNotes else {
       return
     }
+    let request = waiting[index]
     waiting[index].lastNoted = obstacle
     waiting[index].notes += 1
     actions.append(.note(.waiting(request.ticket.id, blocker(for: obstacle, request))))

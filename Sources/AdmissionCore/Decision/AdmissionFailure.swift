@@ -35,7 +35,7 @@ extension Admission {
       }
     }
     guard isOpened else { return }
-    needsPass = true
+    providers.change(index)
     reviewHeldBack(at: now, into: &actions)
   }
 
@@ -65,8 +65,8 @@ extension Admission {
       changed = true
     }
     guard changed else { return }
-    rejectUnservable(at: now, into: &actions)
-    needsPass = true
+    providers.change(index)
+    rejectUnservable(of: index, at: now, into: &actions)
   }
 
   /// Takes the verdict to breakers, gates, key and the learners.
@@ -145,9 +145,8 @@ extension Admission {
       !isAboutConcurrency && (isTold || providers[index][learnerOf: holder].isAboutRate(running: lease.counted))
     if isAboutRate {
       guard isNews else { return }
-      moveMeters(at: now)
       let changed = providers[index][learnerOf: holder].refusedForRate(
-        running: lease.counted, waited: providers[index][waitsOf: holder].total, at: now)
+        running: lease.counted, waited: providers[index][waitsOf: holder].reading(at: now), at: now)
       guard let pace = providers[index][learnerOf: holder].pace.perMinute else { return }
       let level = providers[index][capacityOf: holder].available(.tokens, at: now) ?? 0
       if changed {
@@ -185,7 +184,7 @@ extension Admission {
       if numbers != holder { isDisproved = providers[index][learnerOf: numbers].passed(passed, at: now) || isDisproved }
       if isDisproved {
         providers.applyLimits(of: index, dayEnd: day.end, at: now)
-        needsPass = true
+        providers.change(index)
       }
     }
     guard learned.isLimited || learned.isPaced else { return }
@@ -221,6 +220,7 @@ extension Admission {
     let index = lease.placement.provider
     guard providers[index].policy.learnLimits else { return }
     let holder = providers.numbersHolder(of: lease.placement)
+    if !waiting.isEmpty { providers.change(index) }
     var numbersRefuse = false
     for reading in limits.readings {
       guard QuotaLearner.isSensible(reading) else {
@@ -234,12 +234,10 @@ extension Admission {
         numbersRefuse = true
       }
       let isDays = followDay(reading, lease, holder, at: now)
-      if isDays { needsPass = true }
       let changed = providers[index][learnerOf: holder].observe(
         limit: isDays ? nil : reading.limit, of: reading.dimension, model: lease.request.model, at: now)
       if let changed {
         providers.applyLimits(of: index, dayEnd: day.end, at: now)
-        needsPass = true
         actions.append(
           .note(.limitLearned(providers[index].policy.id, reading.dimension, perMinute: changed)))
       }
@@ -252,7 +250,6 @@ extension Admission {
       } else {
         providers[index][capacityOf: holder].follow(remaining: remaining, of: reading.dimension, at: now)
       }
-      needsPass = true
     }
     leases[slot].numbersRefuse = numbersRefuse
   }

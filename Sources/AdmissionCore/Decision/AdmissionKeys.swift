@@ -55,9 +55,9 @@ extension Admission {
       reviewHeldBack(at: now, into: &actions)
     case .out:
       noteKey(index, key, at: now, into: &actions)
-      rejectUnservable(at: now, into: &actions)
+      rejectUnservable(of: index, at: now, into: &actions)
     }
-    needsPass = true
+    providers.change(index)
   }
 
   /// The key that was refused last, where every key of every leg is refused or unpaid and none may be tried now, or has refused
@@ -102,7 +102,7 @@ extension Admission {
     }
     reviewHeldBack(at: now, into: &actions)
     rejectUnservable(at: now, into: &actions)
-    needsPass = true
+    providers.changeAll()
   }
 
   private mutating func change(

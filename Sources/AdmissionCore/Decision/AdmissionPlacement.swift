@@ -106,7 +106,7 @@ extension Admission {
       return .blocked(obstacle(shortage, index), readyAt: shortage.readyAt)
     }
     if let model = leg.model {
-      if heedsClaims, providers[index].models[model].claimedInPass == pass {
+      if heedsClaims, providers[index].models[model].claimedIn == providers[index].look {
         return .blocked(Obstacle(kind: .claimed, provider: index, model: model), readyAt: .distantFuture)
       }
       if let shortage = shortage(providers[index].models[model].capacity, needed, band: band, at: now) {
@@ -139,7 +139,7 @@ extension Admission {
     if drainEnd != .distantFuture, now > lastStart(at: index, of: request) {
       return (Obstacle(kind: .draining, provider: index), .distantFuture)
     }
-    if heedsClaims, providers[index].claimedInPass == pass {
+    if heedsClaims, providers[index].claimedIn == providers[index].look {
       return (Obstacle(kind: .claimed, provider: index), .distantFuture)
     }
     if let until = providers[index].breaker.blockedUntil(at: now) {
@@ -176,7 +176,7 @@ extension Admission {
     var atKeys = Obstacle.AtKeys.shut
     var readyAt = Instant.distantFuture
     for key in leg.keys {
-      if heedsClaims, providers[index].keys[key].claimedInPass == pass {
+      if heedsClaims, providers[index].keys[key].claimedIn == providers[index].look {
         obstacle = Obstacle(kind: .claimed, provider: index)
         atKeys = .short
         continue
@@ -312,6 +312,7 @@ extension Admission {
     var remaining: Money?
     if !request.accounts.isEmpty {
       book.hold(request.accounts, placement.hold)
+      lookIfCrossed(request.accounts, at: now)
       remaining = book.remaining(request.accounts, withBroker: isSingleTenant, at: now)
     }
     lease.counted = providers.counted(at: providers.holder(of: placement), of: index)
@@ -364,7 +365,14 @@ extension Admission {
     if let key = placement.key {
       lease.takenFromKey = providers[index].keys[key].capacity.take(placement.units, band: band, at: now)
     }
-    lease.takenFromTenant = tenants[lease.request.tenant].capacity.take(
-      Units(1, input: placement.input, output: placement.output), band: band, at: now)
+    takeFromTenant(&lease, at: now)
+  }
+
+  private mutating func takeFromTenant(_ lease: inout Lease, at now: Instant) {
+    let tenant = lease.request.tenant
+    let units = Units(1, input: lease.placement.input, output: lease.placement.output)
+    lease.takenFromTenant = tenants[tenant].capacity.take(units, band: lease.request.band, at: now)
+    // Rule 3a: its other heads may claim nothing any more.
+    if !waiting.isEmpty, !tenants[tenant].capacity.isUnlimited { waiting.tell(tenant) }
   }
 }

@@ -55,6 +55,8 @@ extension Admission {
     book.use(accounts)
 
     var blocked: [BlockedLeg] = []
+    // Nobody is left whose claims could count.
+    if waiting.isEmpty, hasNews { lookAnew(at: now) }
     if waiting.isEmpty,
       case .placed(let placement) = place(request, ignoringHeadroom: false, at: now, blocked: &blocked)
     {
@@ -71,8 +73,7 @@ extension Admission {
     enterLane(new, isRetry: request.ticket.clientRetryCount > 0, at: now)
     schedule(new, at: now, into: &actions)
     if let parking = tenants[request.tenant].parking, request.band < parking.band { unpark(request.tenant) }
-    if waiting.isHead(new) { needsPass = true }
-    if needsPass { dispatch(at: now, into: &actions) }
+    if hasNews { dispatch(at: now, into: &actions) }
 
     // Where it still waits.
     guard let index = waiting.index(of: id) else { return }
@@ -204,7 +205,6 @@ extension Admission {
     {
       retryAfter = min(max(usable - now, .seconds(1)), .seconds(60))
     }
-    if waiting.isHead(slot) { needsPass = true }
     takeOut(slot, at: now)
     book.leave(request.accounts)
     actions.append(
@@ -234,7 +234,6 @@ extension Admission {
     waiting.enterLane(
       index, isRetry: isRetry, in: providers.cluster(of: request.route),
       isParked: tenants[request.tenant].parking != nil, at: now)
-    if isRetry { needsPass = true }
   }
 
   /// Takes the request out of every structure of the queue.

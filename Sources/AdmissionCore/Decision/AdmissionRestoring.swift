@@ -37,7 +37,7 @@ extension Admission {
       }
       tenants[number].capacity.restore(own, at: now)
     }
-    needsPass = true
+    providers.changeAll()
   }
 }
 
@@ -80,7 +80,7 @@ extension Admission {
       for key in providers[index].keys.indices { set(&providers[index].keys[key].capacity) }
     }
     for index in tenants.indices { set(&tenants[index].capacity) }
-    needsPass = true
+    providers.changeAll()
   }
 
   /// What was used since the day began: before this process did, or, after other rules, before a limit by the day came. A bucket that
@@ -130,7 +130,7 @@ extension Admission {
       let own = sums.filter { $0.tenant == tenant }
       take(&tenants[number].capacity, used(own) { Int64($0.usage.inputTokens) + Int64($0.usage.outputTokens) })
     }
-    needsPass = true
+    providers.changeAll()
   }
 }
 

@@ -50,16 +50,22 @@ extension Admission {
   }
 
   /// Rejects those that wait for what cannot come in time.
-  mutating func rejectUnservable(at now: Instant, into actions: inout ActionList) {
+  /// - Parameter provider: whose health has changed; nil where it may be anybody's.
+  mutating func rejectUnservable(
+    of provider: ProviderIndex? = nil, at now: Instant, into actions: inout ActionList
+  ) {
     guard !waiting.isEmpty else { return }
-    // Whole routes first: most have a leg that may be used any time.
-    var mayWait = Column<Route, Bool>(false)
+    // Whole routes first: most have a leg that may be used any time, and nobody on them is looked at.
+    var mayWait = Column<Route, Bool>(true)
     var isRefused = Column<Route, Bool>(false)
-    for route in providers.routes.indices {
+    var isAnyoneGone = waiting.hasRefused
+    for route in provider.map({ providers.routes.leading(to: $0) }) ?? Array(providers.routes.indices) {
       let legs = providers.routes[route].legs
       mayWait[route] = drainEnd == .distantFuture && legs.contains { usableFrom($0, at: now) == nil }
       isRefused[route] = refusedKey(legs, at: now) != nil
+      if !mayWait[route] || isRefused[route] { isAnyoneGone = true }
     }
+    guard isAnyoneGone else { return }
     let gone = waiting.inOrder.filter { index in
       let request = waiting[index]
       if isRefused[request.route] || !mayWait[request.route] && cannotRecoverInTime(request, at: now) { return true }
@@ -172,7 +178,6 @@ extension Admission {
     let slot = store(request)
     if request.notBefore == nil { enterLane(slot, isRetry: true, at: now) }
     schedule(slot, at: now, into: &actions)
-    needsPass = true
     actions.append(
       .note(
         .requeued(

@@ -4,13 +4,12 @@ extension Admission {
   /// Takes over a policy.
   /// - Parameter asksPast: whether the books will be asked what was spent under budgets that are new.
   mutating func install(_ new: AdmissionPolicy, asksPast: Bool = false, at now: Instant) {
-    forgetMeters(at: now)
+    for index in providers.indices { providers[index].stopMeters(at: now) }
     policy = new
     scheduler.replace(bands: new.bands)
     providers.install(new.providers, dayEnd: day.end, at: now)
     installBudgets(new, asksPast: asksPast)
     installTenants(new, at: now)
-    closedRoutes.removeAll()
   }
 
   /// A new policy while requests wait and run: those that wait are routed anew, those that run if they are tried again;
@@ -50,7 +49,10 @@ extension Admission {
         orphans.append(waiting[index].ticket.id)
       }
     }
-    closedRoutes.removeAll()
+    standings.removeAll()
+    outranked.removeAll()
+    checkedIn.removeAll()
+    providers.changeAll()
     waiting.reroute(routes)
     reopenBudgets(at: now, into: &actions)
     for id in orphans {
@@ -63,7 +65,6 @@ extension Admission {
     reviewHeldBack(at: now, into: &actions)
     rejectUnservable(at: now, into: &actions)
     boundWaiting(at: now, into: &actions)
-    needsPass = true
   }
 
   // MARK: Tenants

@@ -28,7 +28,8 @@ extension Admission {
     let tenant = lease.request.tenant
     leases[slot].takenFromTenant = tenants[tenant].capacity.trueUp(
       taken: lease.takenFromTenant, floor: produced, at: now)
-    raiseHold(slot, lease, input: input, output: progress.outputTokens)
+    if !waiting.isEmpty, !tenants[tenant].capacity.isUnlimited { waiting.tell(tenant) }
+    raiseHold(slot, lease, input: input, output: progress.outputTokens, at: now)
   }
 
   /// True where the provider charged the client's cap at the start, and so knows the price of the whole call.
@@ -53,7 +54,6 @@ extension Admission {
       conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
     }
     if !waiting.isEmpty {
-      needsPass = true
       // A success has said already what it opened.
       if settlement.verdict != .success { reviewHeldBack(at: now, into: &actions) }
       // Only a call that went well has told how long calls last.
@@ -66,6 +66,7 @@ extension Admission {
     let placement = lease.placement
     let index = placement.provider
     let band = lease.request.band
+    if !waiting.isEmpty { providers.change(index) }
     let lag = settlement.wasSent ? providers[index].policy.settleLag : .zero
     if lag > .zero { providers.lag(at: index, until: now + lag) }
     let usage = settlement.usage ?? Usage()
@@ -104,6 +105,7 @@ extension Admission {
       let real = (usage.inputTokens + usage.outputTokens).value
       waiting.settle(turn.share, band: band, real: real)
       scheduler.settle(turn.credit, real: real)
+      for band in 1..<3 { waiting.unsettle(band, in: turn.credit.cluster) }
     }
   }
 

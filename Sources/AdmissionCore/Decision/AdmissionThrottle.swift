@@ -41,7 +41,7 @@ extension Admission {
         lease, isNews: isNews, isNewModel: isNew, isTold: told != nil, isAboutConcurrency: isAboutConcurrency, at: now,
         into: &actions)
     }
-    if isNews { rejectUnservable(at: now, into: &actions) }
+    if isNews { rejectUnservable(of: index, at: now, into: &actions) }
   }
 
   /// A service that is not there before a time that it gave: as far as one call tells, its model. Where that can have no entry of its
@@ -55,7 +55,9 @@ extension Admission {
       lease.placement.model = adopted
     }
     let until = now + wait(lease.placement.provider, told, closings: closings(lease))
-    if shut(lease, until: until, because: .away, at: now, into: &actions) { rejectUnservable(at: now, into: &actions) }
+    if shut(lease, until: until, because: .away, at: now, into: &actions) {
+      rejectUnservable(of: lease.placement.provider, at: now, into: &actions)
+    }
   }
 
   /// True where a refusal of this call tells of something that others use.
@@ -183,7 +185,7 @@ extension Admission {
       providers[index].models[idle].isRetired = true
       providers[index].modelOrder.removeAll { $0 == idle }
     }
-    forgetMeters(at: now)
+    providers[index].stopMeters(at: now)
     var state = ModelState(pattern: Glob(name), limits: Limits(), capacity: Capacity(Limits(), at: now))
     state.name = name
     state.learner = providers[index].learner.heir
@@ -293,7 +295,6 @@ extension Admission {
         rejoin(slot, at: now, into: &actions)
       }
     }
-    needsPass = true
   }
 
   private func band(ofWaiting id: RequestID) -> Int? { waiting.index(of: id).map { waiting[$0].band } }
@@ -302,7 +303,6 @@ extension Admission {
     waiting.endHoldingBack(index)
     enterLane(index, isRetry: true, at: now)
     schedule(index, at: now, into: &actions)
-    needsPass = true
   }
 }
 

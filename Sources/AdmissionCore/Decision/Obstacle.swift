@@ -20,39 +20,47 @@ struct Obstacle: Equatable, Sendable {
   var atKeys = AtKeys.no
 }
 
-/// How a band's heads stood in a cluster when they were tried last and none could go: whether what others get there is what they wait for.
-struct BandStanding: Sendable {
-  enum Place: Equatable, Sendable {
-    /// At a provider's limits, which all share: whatever others get, these heads wait for.
-    case inLine
-    /// At one model's limits, or at their tenant's.
-    case atModel(provider: ProviderIndex, model: ModelIndex)
-    case atTenant(TenantIndex)
-    /// Everything is closed to them.
-    case shut
-  }
-  private(set) var place = Place.inLine
-  private var pass: UInt64 = 0
+/// What heads that cannot go wait for: whether it is what others get.
+enum Standing: Equatable, Sendable {
+  /// At a provider's limits, which all share: whatever others get, these heads wait for.
+  case inLine
+  /// At one model's limits, or at their tenant's.
+  case atModel(provider: ProviderIndex, model: ModelIndex)
+  case atTenant(TenantIndex)
+  /// Everything is closed to them.
+  case shut
 
-  /// Heads of one pass together: who waits in line speaks for the band.
-  mutating func note(_ place: Place, pass: UInt64) {
-    if pass != self.pass || self.place == .shut {
-      self.place = place
-    } else if place != .shut, place != self.place {
-      self.place = .inLine
+  /// Heads together: who waits in line speaks for all.
+  func and(_ other: Standing) -> Standing {
+    switch (self, other) {
+    case (.shut, _): other
+    case (_, .shut): self
+    default: self == other ? self : .inLine
     }
-    self.pass = pass
   }
 
   /// True where a grant takes nothing that these heads could have had.
   func isBeside(provider: ProviderIndex, model: ModelIndex?, tenant: TenantIndex) -> Bool {
-    switch place {
+    switch self {
     case .inLine: false
     case .atModel(let own, let limits): own != provider || limits != model
     case .atTenant(let own): own != tenant
     case .shut: true
     }
   }
+}
+
+/// What the heads of routes waited for when they were tried last, by route and band.
+struct Standings: Sendable {
+  private var byRoute = Column<Route, [Standing]>(Array(repeating: .inLine, count: 3))
+
+  /// In line as long as nothing else is known.
+  subscript(route: RouteIndex, band: Int) -> Standing {
+    get { byRoute[route][band] }
+    set { if byRoute[route][band] != newValue { byRoute[route][band] = newValue } }
+  }
+
+  mutating func removeAll() { byRoute.removeAll() }
 }
 
 /// What is missing in a capacity, and when it will be there if nothing is given back.

@@ -46,7 +46,8 @@ struct ModelState: SlotElement {
   var isRetired = false
   /// Nothing refers to it: the slot may be given away.
   var isFree: Bool { isRetired && capacity.permits.running == 0 }
-  var claimedInPass: UInt64 = 0
+  /// The provider's look in which it was claimed last.
+  var claimedIn: UInt64 = 0
 
   func matches(_ model: String) -> Bool { name.map { $0 == model } ?? pattern.matches(model) }
 
@@ -72,7 +73,8 @@ struct KeyState: SlotElement {
   var learner = QuotaLearner()
   var waits = WaitMeter()
   var isRetired = false
-  var claimedInPass: UInt64 = 0
+  /// The provider's look in which it was claimed last.
+  var claimedIn: UInt64 = 0
   /// Nothing refers to it: the slot may be given away.
   var isFree: Bool { isRetired && capacity.permits.running == 0 }
 }
@@ -112,11 +114,46 @@ struct ProviderState: SlotElement {
   /// Queued requests whose first candidate this is, by band.
   var queued: [Int] = [0, 0, 0]
   var waits = WaitMeter()
-  var claimedInPass: UInt64 = 0
+  /// Counts how often something may have become free here: claims of an earlier look are void.
+  var look: UInt64 = 1
+  /// The look in which the provider as a whole was claimed last.
+  var claimedIn: UInt64 = 0
+  /// The look in which a head claimed something here in its ordinary turn.
+  var orderlyClaimIn: UInt64 = 0
   var claimant: RequestID?
+  /// Whose meters run.
+  var metered: [QuotaHolder] = []
 
   /// Each key has the provider's limits for itself.
   var isPerKey: Bool { policy.quota == .perKey && !policy.keys.isEmpty }
+
+  /// Nothing is left for others at this leg.
+  @inline(__always) func isClaimed(_ leg: Route.Leg) -> Bool {
+    if leg.hasNoKey || claimedIn == look { return true }
+    if let model = leg.model, models[model].claimedIn == look { return true }
+    return !leg.keys.isEmpty && leg.keys.allSatisfy { keys[$0].claimedIn == look }
+  }
+
+  /// Something that a call by this leg would need is claimed.
+  @inline(__always) func hasClaim(_ leg: Route.Leg) -> Bool {
+    if claimedIn == look { return true }
+    if let model = leg.model, models[model].claimedIn == look { return true }
+    return leg.keys.contains { keys[$0].claimedIn == look }
+  }
+
+  // MARK: Meters of waiting
+
+  mutating func meter(_ holder: QuotaHolder, at now: Instant) {
+    guard self[waitsOf: holder].start(at: now) else { return }
+    metered.append(holder)
+  }
+
+  mutating func stopMeters(at now: Instant) {
+    for holder in metered { self[waitsOf: holder].stop(at: now) }
+    metered.removeAll(keepingCapacity: true)
+  }
+
+  // MARK: Whose quota
 
   subscript(learnerOf holder: QuotaHolder) -> QuotaLearner {
     get {
@@ -173,7 +210,24 @@ struct ProviderState: SlotElement {
 /// For how long a head has been held back by the provider, model or key whose quota its call draws on, in all. What waits for something
 /// else (its tenant's limit, a budget, another model's limit, a backoff) does not count: it says nothing about this quota.
 struct WaitMeter: Sendable {
-  var total = Span.zero
-  /// The last pass that found a head held back.
-  var pass: UInt64 = 0
+  private var total = Span.zero
+  /// nil where nobody is held back.
+  private var since: Instant?
+
+  /// Returns false where it runs already.
+  mutating func start(at now: Instant) -> Bool {
+    guard since == nil else { return false }
+    since = now
+    return true
+  }
+
+  mutating func stop(at now: Instant) {
+    total = reading(at: now)
+    since = nil
+  }
+
+  func reading(at now: Instant) -> Span {
+    guard let since, now > since else { return total }
+    return Span(nanoseconds: total.nanoseconds.saturatingAdding((now - since).nanoseconds))
+  }
 }

@@ -15,6 +15,13 @@ struct ProviderTable: Sendable {
   private var lags = IndexedHeap<ProviderState>()
   private var lagPositions = IndexedHeap<ProviderState>.Positions()
 
+  /// Providers at which something may have become free, or somebody else may be first, and that have not been looked at since.
+  private var changed: [ProviderIndex] = []
+  private var isChanged = Column<ProviderState, Bool>(false)
+  /// Providers, by when something that a head waits for there will be there by itself.
+  private var wakes = IndexedHeap<ProviderState>()
+  private var wakePositions = IndexedHeap<ProviderState>.Positions()
+
   /// All that are known, those included that are not in the policy any more, in the order of their places.
   var indices: SlotIndices<ProviderState> { providers.indices }
   /// Those of the policy, in the order of their places.
@@ -60,6 +67,7 @@ struct ProviderTable: Sendable {
     }
     providers.removeLast(while: \.isFree)
     routes.removeAll()
+    changeAll()
   }
 
   private mutating func install(_ rules: ProviderPolicy, _ index: ProviderIndex, dayEnd: Instant, at now: Instant) {
@@ -211,16 +219,14 @@ struct ProviderTable: Sendable {
     lags.set(index, key: end.nanoseconds, stamp: 0, positions: &lagPositions)
   }
 
-  /// Frees the permits whose time has come. Returns true where there were some.
-  mutating func expireLags(at now: Instant) -> Bool {
-    var isFreed = false
+  /// Frees the permits whose time has come.
+  mutating func expireLags(at now: Instant) {
     while let first = lags.first, first.key <= now.nanoseconds {
       lags.remove(first.element, positions: &lagPositions)
-      isFreed = true
+      change(first.element)
       guard let next = expireLags(of: first.element, at: now) else { continue }
       lags.insert(first.element, key: next.nanoseconds, stamp: 0, positions: &lagPositions)
     }
-    return isFreed
   }
 
   /// Returns when the provider's next permit is free; nil where none lags.
@@ -235,6 +241,53 @@ struct ProviderTable: Sendable {
     for model in providers[index].models.indices { expire(&providers[index].models[model].capacity.permits) }
     for key in providers[index].keys.indices { expire(&providers[index].keys[key].capacity.permits) }
     return next
+  }
+
+  // MARK: What has changed
+
+  var hasChanged: Bool { !changed.isEmpty }
+
+  /// Something may have become free at the provider, or somebody else may be first there.
+  mutating func change(_ index: ProviderIndex) {
+    guard !isChanged[index] else { return }
+    isChanged[index] = true
+    changed.append(index)
+  }
+
+  /// The same at all of them.
+  mutating func changeAll() {
+    for index in providers.indices { change(index) }
+  }
+
+  /// Begins another look at a provider that has changed: all claims there are void, its meters stop. nil where none has.
+  mutating func beginLook(at now: Instant) -> ProviderIndex? {
+    while let index = changed.popLast() {
+      isChanged[index] = false
+      guard providers.contains(index) else { continue }
+      providers[index].look += 1
+      providers[index].stopMeters(at: now)
+      wakes.remove(index, positions: &wakePositions)
+      return index
+    }
+    return nil
+  }
+
+  /// Something that a head waits for at the provider will be there by itself.
+  mutating func wake(_ index: ProviderIndex, at instant: Instant) {
+    guard instant != .distantFuture else { return }
+    if let known = wakes.key(of: index, positions: wakePositions), known <= instant.nanoseconds { return }
+    wakes.set(index, key: instant.nanoseconds, stamp: 0, positions: &wakePositions)
+  }
+
+  /// When the first of these instants is.
+  var nextWake: Instant? { wakes.first.map { Instant(nanoseconds: $0.key) } }
+
+  /// The providers whose instant has come have changed.
+  mutating func wake(at now: Instant) {
+    while let first = wakes.first, first.key <= now.nanoseconds {
+      wakes.remove(first.element, positions: &wakePositions)
+      change(first.element)
+    }
   }
 
   // MARK: Gates

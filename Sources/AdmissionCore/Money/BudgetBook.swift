@@ -188,6 +188,13 @@ struct BudgetBook: Sendable {
   /// All raises that hold, in the place of those that held before.
   mutating func replace(raises new: [BudgetRaise]) { raises = new }
 
+  /// Forgets the raises that are over. Returns true where there were some.
+  mutating func endRaises(at now: Instant) -> Bool {
+    guard raises.contains(where: { $0.until <= now }) else { return false }
+    raises.removeAll { $0.until <= now }
+    return true
+  }
+
   private func raised(_ number: AccountIndex, at now: Instant) -> Int64 {
     guard !raises.isEmpty, let key = keys[number] else { return 0 }
     var sum: Int64 = 0

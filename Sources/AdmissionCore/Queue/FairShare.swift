@@ -19,15 +19,19 @@
 //
 // Heads are kept apart by route (the set of providers they may go to): when a provider is full, all heads that only it
 // can serve are passed over at once instead of one by one. A route's heap holds branches (one for each tenant), a
-// branch holds lanes.
+// branch holds lanes. `RouteTurns` has the first head of each route, and which routes are open. Wherever a route's first head is another
+// one than before, or stands elsewhere in the order, the owner is told (`moved`); a change behind it is nobody's business.
 //
 // A flow is remembered only while something of it waits or runs, or while it is ahead of virtual time: tenants that idle take no memory.
 //
 // It also knows where an old head waits (`promote_after`), for the share that its band gets.
 
+// FairShareTurns.swift says whose turn it is, FairShareMemory.swift what is remembered of those who idle. For these two some of the storage
+// is not private; whoever has a `FairShare` keeps the whole of it to himself.
+
 struct FairShare: Sendable {
   /// A tenant in one cluster.
-  private struct Flow: SlotElement {
+  struct Flow: SlotElement {
     let tenant: TenantIndex
     let cluster: ClusterIndex
     var weight: Int32
@@ -42,6 +46,8 @@ struct FairShare: Sendable {
     /// Lanes whose head is old.
     var old: Int32 = 0
     var branches: [BranchIndex] = []
+    /// Lanes that are set aside.
+    var aside: [LaneIndex] = []
     /// Idle lanes that are remembered because they were served ahead of virtual time.
     var kept: [LaneIndex] = []
     var sweepAbove = FairShare.leastSweep
@@ -49,13 +55,14 @@ struct FairShare: Sendable {
     mutating func vacate() {
       level = FairLevel()
       branches = []
+      aside = []
       kept = []
     }
   }
-  private typealias FlowIndex = Slots<Flow>.Index
+  typealias FlowIndex = Slots<Flow>.Index
 
   /// The flows of providers that routes put together.
-  private struct Cluster: Sendable {
+  struct Cluster: Sendable {
     /// Its tenants among one another.
     var level = FairLevel<Flow>()
     /// Of its last grant.
@@ -64,12 +71,30 @@ struct FairShare: Sendable {
     var old: Int32 = 0
     /// Its branches by route. (After a change of policy a route's heads may be of two clusters.)
     var routes = Column<Route, IndexedHeap<Branch>>(IndexedHeap())
-    var activeRoutes: [RouteIndex] = []
+    var turns = RouteTurns()
+    /// Flows that wait.
+    var backlogged = 0
+    /// Flows that are parked.
+    var parked: [FlowIndex] = []
+    /// Lanes that are set aside: in an ordinary turn, and in a floor turn.
+    var aside: [LaneIndex] = []
+    var asideAfterFloorTurn: [LaneIndex] = []
+    /// In `open`, in `unsettled`.
+    var isListedOpen = false
+    var isUnsettled = false
     /// Idle flows that are remembered because they were served ahead of virtual time.
     var kept: [FlowIndex] = []
     var sweepAbove = FairShare.leastSweep
   }
-  private struct LaneState: Sendable {
+  /// Why a lane's head has no turn though it waits.
+  enum Away: Equatable, Sendable {
+    case no
+    /// Until this route, its own, is opened.
+    case aside(RouteIndex)
+    /// Its route has been forgotten, and it gets another.
+    case unrouted
+  }
+  struct LaneState: Sendable {
     var position = FairPosition()
     var stamp: UInt64 = 0
     /// Stays the lane's until it is forgotten; nil while nothing is known of the lane.
@@ -78,36 +103,49 @@ struct FairShare: Sendable {
     var branch: BranchIndex?
     var isKept = false
     var isOld = false
-    /// Its head is out for a moment; in all else it waits.
-    var isSuspended = false
-    var isWaiting: Bool { branch != nil || isSuspended }
+    /// Its head's place in the order of arrival.
+    var head: UInt64 = 0
+    var away = Away.no
+    var isWaiting: Bool { branch != nil || away != .no }
   }
   /// The heads of one flow that may go to the same places.
-  private struct Branch: SlotElement {
+  struct Branch: SlotElement {
     let flow: FlowIndex
     let route: RouteIndex
     var lanes = IndexedHeap<Lane>()
 
     mutating func vacate() { lanes = IndexedHeap() }
   }
-  private typealias BranchIndex = Slots<Branch>.Index
+  typealias BranchIndex = Slots<Branch>.Index
 
-  private static let leastSweep = 64
+  static let leastSweep = 64
 
-  private var clusters = Column<ProviderCluster, Cluster>(Cluster())
-  private var flows = Slots<Flow>()
+  var clusters = Column<ProviderCluster, Cluster>(Cluster())
+  var flows = Slots<Flow>()
   /// Each tenant's flows: one in each cluster in which something is remembered of it.
-  private var flowsOf: [TenantIndex: [FlowIndex]] = [:]
+  var flowsOf: [TenantIndex: [FlowIndex]] = [:]
   /// The weight that each tenant had at its last grant.
   private var weights = Column<TenantState, Int32>(1)
-  private var lanes = Column<Lane, LaneState>(LaneState())
-  private var branches = Slots<Branch>()
+  var lanes = Column<Lane, LaneState>(LaneState())
+  var branches = Slots<Branch>()
   private var lanePositions = IndexedHeap<Lane>.Positions()
   private var branchPositions = IndexedHeap<Branch>.Positions()
   /// Where lanes stand in their flows' levels, and flows in their clusters'.
   private var laneTurns = IndexedHeap<Lane>.Positions()
   private var flowTurns = IndexedHeap<Flow>.Positions()
   private var stamp: UInt64 = 0
+  /// Clusters with an open route, and some that have none any more.
+  var open: [ClusterIndex] = []
+  /// The cluster in which a route had heads since routes were forgotten, and others where there are any: after a change of policy.
+  var homes = Column<Route, ClusterIndex?>(nil)
+  var otherHomes: [RouteIndex: [ClusterIndex]] = [:]
+  /// Lanes that are set aside, by their heads' routes.
+  var aside: [RouteIndex: [LaneIndex]] = [:]
+
+  /// Routes whose first head is another one, or has another place, since the owner has emptied this.
+  var moved: [RouteIndex] = []
+  /// Clusters whose front may be another one, or cost something else, or whose credit is another, since the owner looked.
+  var unsettled: [ClusterIndex] = []
 
   /// Lanes that have gone idle and need not be remembered; the owner closes them and empties this.
   var forgotten: [LaneIndex] = []
@@ -117,10 +155,7 @@ struct FairShare: Sendable {
   /// Flows that take memory, for tests of the bound.
   var flowCount: Int { flows.count }
 
-  struct Choice: Equatable, Sendable {
-    var lane: LaneIndex
-    var route: RouteIndex
-  }
+  typealias Choice = RouteTurns.Choice
 
   /// A grant, until its real cost is known.
   struct Charge: Sendable {
@@ -133,15 +168,20 @@ struct FairShare: Sendable {
   // MARK: Heads
 
   /// The lane's head may be placed on this route. The lane must belong to the same tenant and cluster until it is forgotten.
+  /// - Parameter request: the head's place in the order of arrival.
   mutating func setHead(
-    lane: LaneIndex, tenant: TenantIndex, route: RouteIndex, cluster: ClusterIndex = .unconnected
+    lane: LaneIndex, tenant: TenantIndex, route: RouteIndex, cluster: ClusterIndex = .unconnected, request: UInt64 = 0
   ) {
     let flow = lanes[lane].flow ?? self.flow(of: tenant, in: cluster)
+    lanes[lane].head = request
     if let current = lanes[lane].branch {
-      if branches[current].route == route { return joinTurns(lane, flow) }
+      if branches[current].route == route {
+        refresh(route, in: flows[flow].cluster)
+        return joinTurns(lane, flow)
+      }
       detach(lane, flow)
-    } else if lanes[lane].isSuspended {
-      lanes[lane].isSuspended = false
+    } else if lanes[lane].away != .no {
+      endAside(lane, flow)
     } else {
       arrive(lane, flow)
     }
@@ -165,6 +205,7 @@ struct FairShare: Sendable {
     stamp += 1
     if flows[flow].backlogged == 0 {
       clusters[flows[flow].cluster].level.arrive(&flows[flow].position, weight: Int(flows[flow].weight))
+      clusters[flows[flow].cluster].backlogged += 1
       flows[flow].stamp = stamp
     }
     flows[flow].backlogged += 1
@@ -178,26 +219,20 @@ struct FairShare: Sendable {
     guard lanes[lane].isWaiting, let flow = lanes[lane].flow else { return }
     setOld(lane: lane, false)
     if lanes[lane].branch != nil { detach(lane, flow) }
-    lanes[lane].isSuspended = false
+    endAside(lane, flow)
     backlogged -= 1
     flows[flow].backlogged -= 1
     flows[flow].level.inTurn.remove(lane, positions: &laneTurns)
     flows[flow].level.leave(&lanes[lane].position, weight: 1)
     if flows[flow].backlogged == 0 {
       let own = flows[flow].cluster
+      clusters[own].backlogged -= 1
       clusters[own].level.inTurn.remove(flow, positions: &flowTurns)
       clusters[own].level.leave(&flows[flow].position, weight: Int(flows[flow].weight))
     } else {
       joinTurns(flow)
     }
     retire(lane, flow)
-  }
-
-  /// Takes the head out for a moment without the lane losing its place; `setHead` must follow before anything else.
-  mutating func suspendHead(lane: LaneIndex) {
-    guard lanes[lane].branch != nil, let flow = lanes[lane].flow else { return }
-    detach(lane, flow)
-    lanes[lane].isSuspended = true
   }
 
   func hasHead(lane: LaneIndex) -> Bool { lanes[lane].branch != nil }
@@ -212,35 +247,6 @@ struct FairShare: Sendable {
 
   /// True where an old head takes part in the turns.
   func hasOld(in cluster: ClusterIndex) -> Bool { clusters[cluster].old > 0 }
-
-  /// The clusters in which something waits or waited.
-  var clusterIndices: ColumnIndices<ProviderCluster> { clusters.indices }
-
-  /// The lane whose turn it is among the routes that are open, tenants that are parked left out.
-  /// - Parameter closed: by route, the number of the pass that closed it; a route is open in any other pass.
-  func next(closed: Column<Route, UInt64>, pass: UInt64) -> Choice? {
-    var best: (choice: Choice, stamp: UInt64)?
-    for own in clusters.indices where best.map({ clusters[own].stamp < $0.stamp }) ?? true {
-      if let choice = next(in: own, closed: closed, pass: pass) { best = (choice, clusters[own].stamp) }
-    }
-    return best?.choice
-  }
-
-  /// The same among the providers of one cluster.
-  func next(in cluster: ClusterIndex, closed: Column<Route, UInt64>, pass: UInt64) -> Choice? {
-    var best: (tenant: IndexedHeap<Branch>.Entry, lane: IndexedHeap<Lane>.Entry, route: RouteIndex)?
-    for route in clusters[cluster].activeRoutes {
-      guard let branch = clusters[cluster].routes[route].first, closed[route] != pass,
-        let lane = branches[branch.element].lanes.first
-      else { continue }
-      if let found = best {
-        let sameTenant = branch.key == found.tenant.key && branch.stamp == found.tenant.stamp
-        guard sameTenant ? lane < found.lane : branch < found.tenant else { continue }
-      }
-      best = (branch, lane, route)
-    }
-    return best.map { Choice(lane: $0.lane.element, route: $0.route) }
-  }
 
   // MARK: Cost
 
@@ -334,12 +340,16 @@ struct FairShare: Sendable {
     for flow in flowsOf[tenant] ?? [] where !flows[flow].isParked {
       let own = flows[flow].cluster
       flows[flow].isParked = true
+      clusters[own].parked.append(flow)
       clusters[own].old -= flows[flow].old
       clusters[own].level.inTurn.remove(flow, positions: &flowTurns)
       flows[flow].position.isInTurn = false
       for branch in flows[flow].branches {
-        clusters[own].routes[branches[branch].route].remove(branch, positions: &branchPositions)
+        let route = branches[branch].route
+        clusters[own].routes[route].remove(branch, positions: &branchPositions)
+        refresh(route, in: own)
       }
+      tellAside(flow)
     }
   }
 
@@ -347,9 +357,27 @@ struct FairShare: Sendable {
   mutating func unpark(tenant: TenantIndex) {
     for flow in flowsOf[tenant] ?? [] where flows[flow].isParked {
       flows[flow].isParked = false
+      clusters[flows[flow].cluster].parked.removeAll { $0 == flow }
       clusters[flows[flow].cluster].old += flows[flow].old
       for branch in flows[flow].branches { insertBranch(branch) }
+      tellAside(flow)
     }
+  }
+
+  /// The tenant's own limit has less left: its heads that stand first on their routes may have nothing to claim any more.
+  mutating func tell(tenant: TenantIndex) {
+    for flow in flowsOf[tenant] ?? [] where flows[flow].backlogged > 0 && !flows[flow].isParked {
+      for branch in flows[flow].branches
+      where clusters[flows[flow].cluster].routes[branches[branch].route].first?.element == branch {
+        moved.append(branches[branch].route)
+      }
+      tellAside(flow)
+    }
+  }
+
+  /// The flow's heads that are set aside claim elsewhere, and stand elsewhere in the order now.
+  private mutating func tellAside(_ flow: FlowIndex) {
+    for lane in flows[flow].aside { if case .aside(let route) = lanes[lane].away { moved.append(route) } }
   }
 
   /// The tenant's place will be used for another one. Nothing of it waits or runs.
@@ -364,39 +392,44 @@ struct FairShare: Sendable {
 
   // MARK: Structure
 
-  private mutating func attach(_ lane: LaneIndex, _ flow: FlowIndex, route: RouteIndex) {
+  mutating func attach(_ lane: LaneIndex, _ flow: FlowIndex, route: RouteIndex, tells: Bool = true) {
     let branch: BranchIndex
     if let known = flows[flow].branches.first(where: { branches[$0].route == route }) {
       branch = known
     } else {
       branch = branches.insert(Branch(flow: flow, route: route))
       flows[flow].branches.append(branch)
-      if !flows[flow].isParked { insertBranch(branch) }
     }
     lanes[lane].branch = branch
     branches[branch].lanes.insert(
       lane, key: lanes[lane].position.tag, stamp: lanes[lane].stamp, positions: &lanePositions)
+    guard !flows[flow].isParked else { return }
+    if branchPositions.contains(branch) {
+      refresh(route, in: flows[flow].cluster, tells: tells)
+    } else {
+      insertBranch(branch, tells: tells)
+    }
   }
 
-  private mutating func detach(_ lane: LaneIndex, _ flow: FlowIndex) {
+  mutating func detach(_ lane: LaneIndex, _ flow: FlowIndex, tells: Bool = true) {
     guard let branch = lanes[lane].branch else { return }
+    let (route, own) = (branches[branch].route, flows[flow].cluster)
     lanes[lane].branch = nil
     branches[branch].lanes.remove(lane, positions: &lanePositions)
-    guard branches[branch].lanes.isEmpty else { return }
-    clusters[flows[flow].cluster].routes[branches[branch].route].remove(branch, positions: &branchPositions)
-    if let index = flows[flow].branches.firstIndex(of: branch) { flows[flow].branches.remove(at: index) }
-    branches.remove(branch)
+    if branches[branch].lanes.isEmpty {
+      clusters[own].routes[route].remove(branch, positions: &branchPositions)
+      if let index = flows[flow].branches.firstIndex(of: branch) { flows[flow].branches.remove(at: index) }
+      branches.remove(branch)
+    }
+    refresh(route, in: own, tells: tells)
   }
 
-  private mutating func insertBranch(_ branch: BranchIndex) {
+  private mutating func insertBranch(_ branch: BranchIndex, tells: Bool = true) {
     let (flow, route) = (branches[branch].flow, branches[branch].route)
     let own = flows[flow].cluster
-    if clusters[own].routes[route].isEmpty, !clusters[own].activeRoutes.contains(route) {
-      clusters[own].activeRoutes = clusters[own].activeRoutes.filter { !clusters[own].routes[$0].isEmpty }
-      clusters[own].activeRoutes.append(route)
-    }
     clusters[own].routes[route].insert(
       branch, key: flows[flow].position.tag, stamp: flows[flow].stamp, positions: &branchPositions)
+    refresh(route, in: own, tells: tells)
   }
 
   /// The positions of the lane and its tenant have changed.
@@ -408,95 +441,16 @@ struct FairShare: Sendable {
     flows[flow].level.inTurn.update(
       lane, key: lanes[lane].position.settled, stamp: 0, positions: &laneTurns)
     guard !flows[flow].isParked else { return }
+    tellAside(flow)
     let own = flows[flow].cluster
     clusters[own].level.inTurn.update(
       flow, key: flows[flow].position.settled, stamp: 0, positions: &flowTurns)
     let (key, stamp) = (flows[flow].position.tag, flows[flow].stamp)
     for index in flows[flow].branches.indices {
       let branch = flows[flow].branches[index]
-      clusters[own].routes[branches[branch].route].update(
-        branch, key: key, stamp: stamp, positions: &branchPositions)
+      let route = branches[branch].route
+      clusters[own].routes[route].update(branch, key: key, stamp: stamp, positions: &branchPositions)
+      refresh(route, in: own)
     }
-  }
-
-  // MARK: Memory
-
-  /// Remembers an idle lane only while it is ahead of virtual time, so that leaving and coming back gains nothing.
-  private mutating func retire(_ lane: LaneIndex, _ flow: FlowIndex) {
-    if flows[flow].backlogged == 0, flows[flow].position.running == 0 {
-      // The end of the tenant's busy time: everybody starts anew.
-      let kept = flows[flow].kept + [lane]
-      flows[flow].kept = []
-      flows[flow].sweepAbove = Self.leastSweep
-      for lane in kept { forget(lane: lane) }
-      retire(flow)
-    } else if lanes[lane].position.running == 0, !lanes[lane].isKept {
-      if lanes[lane].position.tag <= flows[flow].level.virtualTime {
-        forget(lane: lane)
-      } else {
-        lanes[lane].isKept = true
-        flows[flow].kept.append(lane)
-        if flows[flow].kept.count > flows[flow].sweepAbove { sweep(flow) }
-      }
-    }
-  }
-
-  private mutating func sweep(_ flow: FlowIndex) {
-    var remaining: [LaneIndex] = []
-    let virtualTime = flows[flow].level.virtualTime
-    for lane in flows[flow].kept {
-      let state = lanes[lane]
-      let isIdle = !state.isWaiting && state.position.running == 0
-      if isIdle, state.position.tag > virtualTime {
-        remaining.append(lane)
-      } else {
-        lanes[lane].isKept = false
-        if isIdle { forget(lane: lane) }
-      }
-    }
-    flows[flow].kept = remaining
-    flows[flow].sweepAbove = max(Self.leastSweep, 2 * remaining.count)
-  }
-
-  private mutating func forget(lane: LaneIndex) {
-    guard !lanes[lane].isWaiting, lanes[lane].flow != nil else { return }
-    lanes[lane] = LaneState()
-    forgotten.append(lane)
-  }
-
-  /// The same for a tenant that idles in a cluster.
-  private mutating func retire(_ flow: FlowIndex) {
-    let own = flows[flow].cluster
-    if !flows[flow].isKept {
-      flows[flow].isKept = true
-      clusters[own].kept.append(flow)
-    }
-    // When a cluster comes to rest nobody is ahead of it any more.
-    let most = clusters[own].level.busyWeight <= 0 ? Self.leastSweep : clusters[own].sweepAbove
-    if clusters[own].kept.count > most { sweep(own) }
-  }
-
-  private mutating func sweep(_ cluster: ClusterIndex) {
-    var remaining: [FlowIndex] = []
-    let virtualTime = clusters[cluster].level.virtualTime
-    for flow in clusters[cluster].kept {
-      let isIdle = flows[flow].backlogged == 0 && flows[flow].position.running == 0
-      if isIdle, flows[flow].position.tag > virtualTime {
-        remaining.append(flow)
-      } else {
-        flows[flow].isKept = false
-        if isIdle { forget(flow) }
-      }
-    }
-    clusters[cluster].kept = remaining
-    clusters[cluster].sweepAbove = max(Self.leastSweep, 2 * remaining.count)
-  }
-
-  private mutating func forget(_ flow: FlowIndex) {
-    let tenant = flows[flow].tenant
-    flowsOf[tenant]?.removeAll { $0 == flow }
-    if flowsOf[tenant]?.isEmpty == true { flowsOf[tenant] = nil }
-    flows.remove(flow)
-    flows.trim()
   }
 }

@@ -17,8 +17,8 @@ struct WaitingRequests: Sendable {
   /// Each request's next instant: its retry, its `promote_after`, its deadline.
   private var timers = IndexedHeap<Request>()
   private var timerPositions = IndexedHeap<Request>.Positions()
-  /// Lanes that take no part in the turns for the rest of a pass.
-  private var aside: [LaneIndex] = []
+  /// Routes that are closed: what their heads wait for is claimed, or not there.
+  private var closed = Column<Route, Bool>(false)
   private var lastSequence: UInt64 = 0
 
   private(set) var countByBand = [0, 0, 0]
@@ -27,6 +27,11 @@ struct WaitingRequests: Sendable {
   /// Requests that were told to slow down and stand outside of their lanes, in the order of their refusals.
   private(set) var heldBack: [RequestID] = []
 
+  /// Requests that a key has refused.
+  private var refusedCount = 0
+
+  /// True where some request that waits was refused by a key.
+  var hasRefused: Bool { refusedCount > 0 }
   var count: Int { requests.count }
   var isEmpty: Bool { requests.isEmpty }
   /// Places that take memory.
@@ -39,6 +44,8 @@ struct WaitingRequests: Sendable {
 
   /// nil where nobody waits at this place.
   func find(_ index: RequestIndex) -> Request? { requests.find(index) }
+
+  func contains(_ index: RequestIndex) -> Bool { requests.contains(index) }
 
   /// A request that waits. Its id, tenant, band and bytes stay what they were when it came.
   subscript(index: RequestIndex) -> Request {
@@ -61,6 +68,7 @@ struct WaitingRequests: Sendable {
   mutating func insert(_ request: Request) -> RequestIndex {
     let id = request.ticket.id
     if request.isHeldBack { heldBack.append(id) }
+    if !request.refusedKeys.isEmpty { refusedCount += 1 }
     let index = requests.insert(request)
     byID[id] = index
     countByBand[request.band] += 1
@@ -75,6 +83,7 @@ struct WaitingRequests: Sendable {
     byID[id] = nil
     timers.remove(index, positions: &timerPositions)
     if request.isHeldBack { heldBack.removeAll { $0 == id } }
+    if !request.refusedKeys.isEmpty { refusedCount -= 1 }
     leaveLane(index, at: now)
     countByBand[request.band] -= 1
     bytes -= request.ticket.heldBytes
@@ -148,7 +157,8 @@ struct WaitingRequests: Sendable {
       return
     }
     let cluster = lanes.key(of: lane)?.cluster ?? .unconnected
-    fair[band].setHead(lane: lane, tenant: tenant, route: requests[head].route, cluster: cluster)
+    fair[band].setHead(
+      lane: lane, tenant: tenant, route: requests[head].route, cluster: cluster, request: requests[head].sequence)
     fair[band].setOld(lane: lane, requests[head].promoteAt <= now)
   }
 
@@ -158,33 +168,28 @@ struct WaitingRequests: Sendable {
     fair[band].forgotten.removeAll(keepingCapacity: true)
   }
 
-  /// Takes the head's lane out of the turns, until `bringBackLanes`.
-  mutating func setAside(_ head: RequestIndex) {
+  /// Something of the head's own is in its way: its lane has no turn until the route is opened.
+  /// - Parameter hadFloorTurn: its floor turn has shown that.
+  mutating func setAside(_ head: RequestIndex, hadFloorTurn: Bool = false) {
     guard let lane = lanes.lane(of: head) else { return }
-    fair[requests[head].band].suspendHead(lane: lane)
-    aside.append(lane)
-  }
-
-  mutating func bringBackLanes(at now: Instant) {
-    for lane in aside {
-      guard let key = lanes.key(of: lane) else { continue }
-      refreshHead(lane, band: Int(key.band), tenant: key.tenant, at: now)
-    }
-    aside.removeAll(keepingCapacity: true)
+    fair[requests[head].band].setAside(lane: lane, hadFloorTurn: hadFloorTurn)
   }
 
   /// Gives requests other routes. The numbers of the former ones mean nothing any more: no head may be looked up by one.
   /// - Parameter routes: of all that wait, in the order in which they came.
   mutating func reroute(_ routes: [(request: RequestIndex, route: RouteIndex)]) {
     for (index, _) in routes {
-      if let lane = lanes.lane(of: index) { fair[requests[index].band].suspendHead(lane: lane) }
+      if let lane = lanes.lane(of: index) { fair[requests[index].band].setAside(lane: lane) }
     }
+    for band in fair.indices { fair[band].forgetRoutes() }
+    closed.removeAll()
     for (index, route) in routes { requests[index].route = route }
     for (index, route) in routes where isHead(index) {
       guard let lane = lanes.lane(of: index) else { continue }
       // Those that wait stay in the cluster in which they came.
       fair[requests[index].band].setHead(
-        lane: lane, tenant: requests[index].tenant, route: route, cluster: cluster(of: index) ?? .unconnected)
+        lane: lane, tenant: requests[index].tenant, route: route, cluster: cluster(of: index) ?? .unconnected,
+        request: requests[index].sequence)
     }
   }
 
@@ -205,20 +210,73 @@ struct WaitingRequests: Sendable {
   /// True where an old head of the band takes part in the turns.
   func hasOld(_ band: Int, in cluster: ClusterIndex) -> Bool { fair[band].hasOld(in: cluster) }
 
-  /// The clusters in which somebody of the band waits or waited.
-  func clusters(of band: Int) -> ColumnIndices<ProviderCluster> { fair[band].clusterIndices }
+  /// Whose turn it is in the band, on routes that are open.
+  mutating func next(_ band: Int) -> RequestIndex? { fair[band].next().flatMap { lanes.head(of: $0.lane) } }
 
-  /// Whose turn it is in the band, on routes that this pass has not closed.
-  func next(_ band: Int, closed: Column<Route, UInt64>, pass: UInt64) -> RequestIndex? {
-    fair[band].next(closed: closed, pass: pass).flatMap { lanes.head(of: $0.lane) }
+  /// The first head of the band in the cluster, on a route that is open or not: the one for which the band saves up.
+  mutating func front(_ band: Int, in cluster: ClusterIndex) -> RequestIndex? {
+    fair[band].front(in: cluster).flatMap { lanes.head(of: $0.lane) }
   }
 
-  /// The same among the providers of one cluster.
-  func next(
-    _ band: Int, in cluster: ClusterIndex, closed: Column<Route, UInt64>, pass: UInt64
-  ) -> RequestIndex? {
-    fair[band].next(in: cluster, closed: closed, pass: pass).flatMap { lanes.head(of: $0.lane) }
+  /// Passes over all heads of the route, until it is opened.
+  mutating func close(_ route: RouteIndex) {
+    closed[route] = true
+    for band in fair.indices { fair[band].close(route) }
   }
+
+  func isClosed(_ route: RouteIndex) -> Bool { closed[route] }
+
+  /// Something may be there for the route's heads.
+  mutating func open(_ route: RouteIndex) {
+    if closed[route] { closed[route] = false }
+    for band in fair.indices { fair[band].open(route) }
+  }
+
+  /// A route whose first head is another one, or has another place in the order of turns, in some band; nil where there is none. Each is
+  /// told once.
+  mutating func popMoved() -> RouteIndex? {
+    for band in 0..<3 where !fair[band].moved.isEmpty { return fair[band].moved.removeLast() }
+    return nil
+  }
+
+  var hasMoved: Bool { !fair[0].moved.isEmpty || !fair[1].moved.isEmpty || !fair[2].moved.isEmpty }
+
+  // MARK: Floor turns
+
+  /// A cluster in which the band's front may be another one, or cost something else, or its credit is another; it stays until
+  /// `settleLast`.
+  func unsettled(_ band: Int) -> ClusterIndex? { fair[band].unsettled.last }
+
+  mutating func settleLast(_ band: Int) { fair[band].settleLast() }
+
+  /// The band's credit has changed there.
+  mutating func unsettle(_ band: Int, in cluster: ClusterIndex) { fair[band].unsettle(cluster) }
+
+  mutating func unsettleAll(_ band: Int) { fair[band].unsettleAll() }
+
+  /// The head, on a closed route or set aside, found no place in its floor turn.
+  mutating func passOver(_ head: RequestIndex) {
+    guard let lane = lanes.lane(of: head), let cluster = lanes.key(of: lane)?.cluster else { return }
+    let request = requests[head]
+    if fair[request.band].isAside(lane) {
+      fair[request.band].setAside(lane: lane, hadFloorTurn: true)
+    } else {
+      fair[request.band].passOver(request.route, in: cluster)
+    }
+  }
+
+  /// The heads that found no place in their floor turns.
+  func passedOver(_ band: Int, in cluster: ClusterIndex) -> [RequestIndex] {
+    guard fair[band].hasPassedOver(in: cluster) else { return [] }
+    return fair[band].passedOver(in: cluster).compactMap { fair[band].head(of: $0, in: cluster) }
+      .compactMap { lanes.head(of: $0) } + fair[band].asideAfterFloorTurn(in: cluster).compactMap { lanes.head(of: $0) }
+  }
+
+  /// The routes on which somebody of the band waits, those of parked tenants left out.
+  func routes(_ band: Int, in cluster: ClusterIndex) -> [RouteIndex] { fair[band].routes(in: cluster) }
+
+  /// Tenants of the band that wait there and are parked.
+  func parked(_ band: Int, in cluster: ClusterIndex) -> [TenantIndex] { fair[band].parked(in: cluster) }
 
   /// Counts a grant to the head's session and tenant; nil where it is no head. `settle` must follow.
   /// - Parameter cost: what is expected of it, in tokens.
@@ -236,6 +294,11 @@ struct WaitingRequests: Sendable {
   /// The tenant takes no part in the turns until it is unparked.
   mutating func park(_ tenant: TenantIndex) {
     for band in fair.indices { fair[band].park(tenant: tenant) }
+  }
+
+  /// Less is left of the tenant's own limit.
+  mutating func tell(_ tenant: TenantIndex) {
+    for band in fair.indices { fair[band].tell(tenant: tenant) }
   }
 
   mutating func unpark(_ tenant: TenantIndex) {

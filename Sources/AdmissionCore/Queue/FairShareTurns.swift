@@ -1,0 +1,206 @@
+// Whose turn it is, which routes are open, and who is set aside.
+//
+// Each cluster's `RouteTurns` has its routes' first heads; here is which clusters have open routes, and in which of them the front (the head
+// that its band saves up for) or its credit may have changed since somebody looked.
+
+extension FairShare {
+  /// The lane whose turn it is among the routes that are open, tenants that are parked left out. Between clusters the one that was served
+  /// longest ago goes first.
+  mutating func next() -> Choice? {
+    var best: (choice: Choice, cluster: ClusterIndex)?
+    var position = 0
+    while position < open.count {
+      let own = open[position]
+      guard let choice = clusters[own].turns.next() else {
+        clusters[own].isListedOpen = false
+        open.swapAt(position, open.count - 1)
+        open.removeLast()
+        continue
+      }
+      if best.map({ (clusters[own].stamp, own) < (clusters[$0.cluster].stamp, $0.cluster) }) ?? true {
+        best = (choice, own)
+      }
+      position += 1
+    }
+    return best?.choice
+  }
+
+  /// The first head among the providers of one cluster, whether its route is open or not; those left out that had their floor turns in
+  /// vain.
+  mutating func front(in cluster: ClusterIndex) -> Choice? {
+    let front = clusters[cluster].turns.front()
+    guard !clusters[cluster].aside.isEmpty else { return front?.choice }
+    var best = front
+    for lane in clusters[cluster].aside {
+      guard case .aside(let route) = lanes[lane].away, let flow = lanes[lane].flow, !flows[flow].isParked else {
+        continue
+      }
+      let head = RouteTurns.Head(
+        tenantTag: flows[flow].position.tag, tenantStamp: flows[flow].stamp, lane: lane,
+        laneTag: lanes[lane].position.tag, laneStamp: lanes[lane].stamp, request: lanes[lane].head)
+      if best.map({ head < $0.head }) ?? true { best = RouteTurns.Front(head: head, route: route) }
+    }
+    return best?.choice
+  }
+
+  /// True where some head found no place in its floor turn.
+  func hasPassedOver(in cluster: ClusterIndex) -> Bool {
+    !clusters[cluster].turns.passedOver.isEmpty || !clusters[cluster].asideAfterFloorTurn.isEmpty
+  }
+
+  /// Lanes that were set aside in a floor turn.
+  func asideAfterFloorTurn(in cluster: ClusterIndex) -> [LaneIndex] { clusters[cluster].asideAfterFloorTurn }
+
+  /// Passes over all heads of the route, until it is opened.
+  mutating func close(_ route: RouteIndex) {
+    guard let home = homes[route] else { return }
+    clusters[home].turns.close(route)
+    if !otherHomes.isEmpty { for own in otherHomes[route] ?? [] { clusters[own].turns.close(route) } }
+  }
+
+  /// Something may be there for the route's heads: they have turns again, those included that were set aside.
+  mutating func open(_ route: RouteIndex) {
+    guard let home = homes[route] else { return }
+    if !aside.isEmpty {
+      for lane in aside.removeValue(forKey: route) ?? [] {
+        guard let flow = lanes[lane].flow else { continue }
+        leaveAside(lane, flow)
+        attach(lane, flow, route: route, tells: false)
+      }
+    }
+    open(route, in: home)
+    if !otherHomes.isEmpty { for own in otherHomes[route] ?? [] { open(route, in: own) } }
+  }
+
+  private mutating func open(_ route: RouteIndex, in own: ClusterIndex) {
+    guard clusters[own].turns.open(route) else { return }
+    listOpen(own)
+    unsettle(own)
+  }
+
+  private mutating func addHome(_ own: ClusterIndex, of route: RouteIndex) {
+    guard let home = homes[route] else { return homes[route] = own }
+    if home != own, otherHomes[route]?.contains(own) != true { otherHomes[route, default: []].append(own) }
+  }
+
+  /// The head of this route found no place in its floor turn.
+  mutating func passOver(_ route: RouteIndex, in cluster: ClusterIndex) {
+    clusters[cluster].turns.passOver(route)
+    unsettle(cluster)
+  }
+
+  /// The routes whose heads found no place in their floor turns.
+  func passedOver(in cluster: ClusterIndex) -> [RouteIndex] { clusters[cluster].turns.passedOver }
+
+  /// Credit has changed there, or what the heads cost.
+  mutating func unsettle(_ cluster: ClusterIndex) {
+    guard !clusters[cluster].isUnsettled else { return }
+    clusters[cluster].isUnsettled = true
+    unsettled.append(cluster)
+  }
+
+  mutating func unsettleAll() {
+    for cluster in clusters.indices { unsettle(cluster) }
+  }
+
+  /// The owner has looked at the last of `unsettled`.
+  mutating func settleLast() {
+    guard let cluster = unsettled.popLast() else { return }
+    clusters[cluster].isUnsettled = false
+  }
+
+  /// The routes on which somebody waits, those of parked tenants left out.
+  func routes(in cluster: ClusterIndex) -> [RouteIndex] { clusters[cluster].turns.routes }
+
+  /// The first head of the route.
+  func head(of route: RouteIndex, in cluster: ClusterIndex) -> LaneIndex? { clusters[cluster].turns.head(of: route) }
+
+  /// Tenants that wait there and are parked.
+  func parked(in cluster: ClusterIndex) -> [TenantIndex] {
+    clusters[cluster].parked.filter { flows[$0].backlogged > 0 }.map { flows[$0].tenant }
+  }
+
+  /// All routes have other numbers from now on. All heads are set aside; each gets another route.
+  mutating func forgetRoutes() {
+    for own in clusters.indices {
+      clusters[own].turns = RouteTurns()
+      clusters[own].routes.removeAll()
+      clusters[own].aside.removeAll()
+      clusters[own].asideAfterFloorTurn.removeAll()
+      clusters[own].isListedOpen = false
+    }
+    for lane in aside.values.joined() {
+      lanes[lane].away = .unrouted
+      if let flow = lanes[lane].flow { flows[flow].aside.removeAll() }
+    }
+    aside.removeAll()
+    open.removeAll()
+    homes.removeAll()
+    otherHomes.removeAll()
+    moved.removeAll()
+  }
+
+  private mutating func listOpen(_ cluster: ClusterIndex) {
+    guard !clusters[cluster].isListedOpen else { return }
+    clusters[cluster].isListedOpen = true
+    open.append(cluster)
+  }
+
+  /// The route's first head may be another one, or have another place.
+  /// - Parameter tells: false where the owner knows.
+  mutating func refresh(_ route: RouteIndex, in own: ClusterIndex, tells: Bool = true) {
+    var head: RouteTurns.Head?
+    if let branch = clusters[own].routes[route].first, let lane = branches[branch.element].lanes.first {
+      head = RouteTurns.Head(
+        tenantTag: branch.key, tenantStamp: branch.stamp, lane: lane.element, laneTag: lane.key,
+        laneStamp: lane.stamp, request: lanes[lane.element].head)
+      if homes[route] != own { addHome(own, of: route) }
+      listOpen(own)
+    }
+    guard clusters[own].turns.set(head, of: route, isAlone: clusters[own].backlogged <= 1) else { return }
+    unsettle(own)
+    if tells { moved.append(route) }
+  }
+
+  // MARK: Set aside
+
+  /// Something of the head's own is in its way: it has no turn until its route is opened, or another head comes. The lane loses no place.
+  /// - Parameter hadFloorTurn: its floor turn has shown that; until then it may still be the front.
+  mutating func setAside(lane: LaneIndex, hadFloorTurn: Bool = false) {
+    guard let flow = lanes[lane].flow else { return }
+    let own = flows[flow].cluster
+    if let branch = lanes[lane].branch {
+      let route = branches[branch].route
+      detach(lane, flow, tells: false)
+      lanes[lane].away = .aside(route)
+      flows[flow].aside.append(lane)
+      aside[route, default: []].append(lane)
+    } else {
+      clusters[own].aside.removeAll { $0 == lane }
+    }
+    if hadFloorTurn { clusters[own].asideAfterFloorTurn.append(lane) } else { clusters[own].aside.append(lane) }
+    unsettle(own)
+  }
+
+  func isAside(_ lane: LaneIndex) -> Bool { lanes[lane].away != .no }
+
+  /// The lane is among those set aside no longer.
+  private mutating func leaveAside(_ lane: LaneIndex, _ flow: FlowIndex) {
+    lanes[lane].away = .no
+    flows[flow].aside.removeAll { $0 == lane }
+    clusters[flows[flow].cluster].aside.removeAll { $0 == lane }
+    clusters[flows[flow].cluster].asideAfterFloorTurn.removeAll { $0 == lane }
+  }
+
+  /// The lane's head has a turn again, or there is another.
+  mutating func endAside(_ lane: LaneIndex, _ flow: FlowIndex) {
+    let away = lanes[lane].away
+    lanes[lane].away = .no
+    guard case .aside(let route) = away else { return }
+    leaveAside(lane, flow)
+    unsettle(flows[flow].cluster)
+    aside[route]?.removeAll { $0 == lane }
+    if aside[route]?.isEmpty == true { aside[route] = nil }
+    moved.append(route)
+  }
+}

@@ -1,0 +1,148 @@
+// Whose turn it is among the routes of one cluster, in one band: the first head of each route, and which routes are open.
+//
+// A closed route has nothing left for its heads: all of them are passed over at once, until it is opened again. So the next head is looked for
+// among the open routes only, which are few: those where something has changed.
+//
+// The *front* is the first head of all, on a closed route or not: the one for which its band saves up (rule 1b). A route whose head has
+// found no place in its floor turn is *passed over*: it is in front of nobody until it is opened again.
+
+struct RouteTurns: Sendable {
+  /// The first head of a route, and its place in the order of turns.
+  struct Head: Equatable, Sendable {
+    var tenantTag: Int64
+    var tenantStamp: UInt64
+    var lane: LaneIndex
+    var laneTag: Int64
+    var laneStamp: UInt64
+    /// The request's place in the order of arrival.
+    var request: UInt64
+
+    @inline(__always) static func < (left: Head, right: Head) -> Bool {
+      if left.tenantTag != right.tenantTag { return left.tenantTag < right.tenantTag }
+      if left.tenantStamp != right.tenantStamp { return left.tenantStamp < right.tenantStamp }
+      return left.laneTag != right.laneTag ? left.laneTag < right.laneTag : left.laneStamp < right.laneStamp
+    }
+
+    /// The same head in the same place among its tenant's.
+    fileprivate func isLevel(with other: Head) -> Bool {
+      lane == other.lane && request == other.request && laneTag == other.laneTag && laneStamp == other.laneStamp
+    }
+  }
+  struct Choice: Equatable, Sendable {
+    var lane: LaneIndex
+    var route: RouteIndex
+  }
+  struct Front: Equatable, Sendable {
+    var head: Head
+    var route: RouteIndex
+    var choice: Choice { Choice(lane: head.lane, route: route) }
+  }
+  private struct Place: Sendable {
+    var head: Head?
+    var isClosed = false
+    var isPassedOver = false
+    /// In `all`, in `open`.
+    var isListed = false
+    var isListedOpen = false
+  }
+
+  private var places = Column<Route, Place>(Place())
+  /// Routes with a head, and some that have none any more.
+  private var all: [RouteIndex] = []
+  /// Of those the open ones, and some that are closed by now.
+  private var open: [RouteIndex] = []
+  /// Routes whose heads found no place in their floor turns.
+  private(set) var passedOver: [RouteIndex] = []
+  private var knownFront: Front?
+  private var isFrontKnown = false
+
+  /// The routes with a head, in no order.
+  var routes: [RouteIndex] { all.filter { places[$0].head != nil } }
+
+  func head(of route: RouteIndex) -> LaneIndex? { places[route].head?.lane }
+  func isClosed(_ route: RouteIndex) -> Bool { places[route].isClosed }
+
+  /// The route's first head is this one.
+  /// - Parameter isAlone: no other tenant waits here, so that the tenant's tag puts nobody before or behind anybody.
+  /// - Returns: true where it is another head than before, or has another place.
+  mutating func set(_ head: Head?, of route: RouteIndex, isAlone: Bool) -> Bool {
+    let former = places[route].head
+    guard head != former else { return false }
+    places[route].head = head
+    isFrontKnown = false
+    if head != nil { list(route) }
+    guard isAlone, let head, let former else { return true }
+    return !head.isLevel(with: former)
+  }
+
+  private mutating func list(_ route: RouteIndex) {
+    if !places[route].isListed {
+      places[route].isListed = true
+      if all.count > 2 * 16, all.count(where: { places[$0].head == nil }) > all.count / 2 { forgetIdle() }
+      all.append(route)
+    }
+    guard !places[route].isClosed, !places[route].isListedOpen else { return }
+    places[route].isListedOpen = true
+    open.append(route)
+  }
+
+  private mutating func forgetIdle() {
+    for route in all where places[route].head == nil { places[route].isListed = false }
+    all.removeAll { !places[$0].isListed }
+  }
+
+  /// Nobody on the route has a turn until it is opened.
+  mutating func close(_ route: RouteIndex) { places[route].isClosed = true }
+
+  /// Returns false where nobody is on the route.
+  mutating func open(_ route: RouteIndex) -> Bool {
+    places[route].isClosed = false
+    if places[route].isPassedOver {
+      places[route].isPassedOver = false
+      passedOver.removeAll { $0 == route }
+      isFrontKnown = false
+    }
+    guard places[route].head != nil else { return false }
+    list(route)
+    return true
+  }
+
+  /// The route's head found no place in its floor turn.
+  mutating func passOver(_ route: RouteIndex) {
+    guard !places[route].isPassedOver else { return }
+    places[route].isPassedOver = true
+    passedOver.append(route)
+    isFrontKnown = false
+  }
+
+  /// The head whose turn it is on the open routes.
+  mutating func next() -> Choice? {
+    var best: (head: Head, route: RouteIndex)?
+    var position = 0
+    while position < open.count {
+      let route = open[position]
+      guard let head = places[route].head, !places[route].isClosed else {
+        places[route].isListedOpen = false
+        open.swapAt(position, open.count - 1)
+        open.removeLast()
+        continue
+      }
+      if best.map({ head < $0.head }) ?? true { best = (head, route) }
+      position += 1
+    }
+    return best.map { Choice(lane: $0.head.lane, route: $0.route) }
+  }
+
+  /// The first head on any route that is not passed over.
+  mutating func front() -> Front? {
+    if isFrontKnown { return knownFront }
+    var best: Front?
+    for route in all {
+      guard let head = places[route].head, !places[route].isPassedOver else { continue }
+      if best.map({ head < $0.head }) ?? true { best = Front(head: head, route: route) }
+    }
+    isFrontKnown = true
+    knownFront = best
+    return knownFront
+  }
+}
