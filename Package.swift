@@ -114,7 +114,8 @@ let package = Package(
     .executableTarget(
       name: "tollgate-dev",
       dependencies: [
-        "AdmissionCore", "LedgerStore", "LedgerVocabulary", "Pricing", "ProcessOutput", "TextForms",
+        "AdmissionCore", "LedgerStore", "LedgerVocabulary", "PolicyLab", "Pricing", "ProcessOutput",
+        "TextForms",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
       swiftSettings: swiftSettings),

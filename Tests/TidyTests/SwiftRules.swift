@@ -39,7 +39,8 @@ enum SwiftRules {
       "PolicyLab", "ArgumentParser", "COpenSSL", "Logging", "Foundation",
     ]),
     "tollgate-dev": platform.union([
-      "AdmissionCore", "LedgerStore", "LedgerVocabulary", "ProcessOutput", "TextForms", "ArgumentParser", "Foundation",
+      "AdmissionCore", "LedgerStore", "LedgerVocabulary", "PolicyLab", "ProcessOutput", "TextForms", "ArgumentParser",
+      "Foundation",
     ]),
   ]
   /// What single files may import besides: the calendar of budgets needs the machine's time zone rules.

@@ -1,0 +1,65 @@
+// How much is looked at for each event where much waits: counted, not timed. 50 providers with 5 families each, 1,000 sessions of 500 tenants,
+// 10,000 requests that wait, and every place taken.
+import PolicyLab
+import Testing
+
+@testable import AdmissionCore
+
+@Suite struct DecisionCountTests {
+  /// The largest number of looks at one provider for one request, of any event, and the mean.
+  private static func looks(
+    _ shape: FullQueue.Shape, rounds: Int, looksEverywhere: Bool = false
+  ) throws -> (most: UInt64, mean: Double) {
+    var queue = FullQueue(shape)
+    for _ in 0..<queue.fill { queue.send(queue.arrival()) }
+    if looksEverywhere { queue.lookEverywhere() }
+    let filled = queue.grants
+    var most: UInt64 = 0
+    let before = queue.core.placements
+    for _ in 0..<rounds {
+      let end = queue.end()
+      for event in [try #require(end), queue.arrival()] {
+        let known = queue.core.placements
+        queue.send(event)
+        most = max(most, queue.core.placements - known)
+      }
+    }
+    #expect(queue.grants - filled >= rounds * 9 / 10, "an end lets another go")
+    return (most, Double(queue.core.placements - before) / Double(2 * rounds))
+  }
+
+  /// A provider has five routes here; each of them is tried at most once in each band's turn, and once more after the grant.
+  @Test func anEventLooksAtItsOwnProviderOnly() throws {
+    let looks = try Self.looks(FullQueue.Shape(), rounds: 2000)
+    #expect(looks.most <= 15 && looks.mean <= 3, "\(looks)")
+  }
+
+  /// The same where some route connects all providers. The credits of a class are the cluster's, so that now and then a grant lets the
+  /// front of another provider have its floor turn, and who claimed there is tried again.
+  @Test(arguments: [500, 10, 1]) func aLargeClusterIsNotLookedAtAsAWhole(tenants: Int) throws {
+    let looks = try Self.looks(FullQueue.Shape(tenants: tenants, reach: .cluster), rounds: 2000)
+    #expect(looks.mean <= 16, "\(looks)")
+  }
+
+  /// An event at the provider that takes all calls concerns all routes, others do not.
+  @Test func aProviderThatAllShareCostsWhatItIsUsed() throws {
+    let looks = try Self.looks(FullQueue.Shape(reach: .fallback), rounds: 1000)
+    #expect(looks.mean <= 20, "\(looks)")
+  }
+
+  /// Five routes with fifty providers each: a few heads, each held against all of them.
+  @Test func longRoutesAreLookedAtOncePerHead() throws {
+    let looks = try Self.looks(FullQueue.Shape(reach: .everywhere), rounds: 300)
+    #expect(looks.most <= 15 * 50 && looks.mean <= 150, "\(looks)")
+  }
+
+  /// What these counts are about: a core that looks everywhere looks at each provider for each event.
+  @Test func lookingEverywhereIsSeen() throws {
+    let looks = try Self.looks(FullQueue.Shape(), rounds: 20, looksEverywhere: true)
+    #expect(looks.mean > 50, "\(looks)")
+  }
+}
+
+extension FullQueue {
+  fileprivate mutating func lookEverywhere() { change { $0.looksEverywhere = true } }
+}
