@@ -28,7 +28,8 @@ extension Admission {
     let tenant = lease.request.tenant
     leases[slot].takenFromTenant = tenants[tenant].capacity.trueUp(
       taken: lease.takenFromTenant, floor: produced, at: now)
-    if !waiting.isEmpty, !tenants[tenant].capacity.isUnlimited { waiting.tell(tenant) }
+    // Of its permits nothing more is taken.
+    if !waiting.isEmpty, !tenants[tenant].capacity.buckets.isEmpty { waiting.tell(tenant) }
     raiseHold(slot, lease, input: input, output: progress.outputTokens, at: now)
   }
 

@@ -25,8 +25,8 @@ extension FairShare {
     return best?.choice
   }
 
-  /// The first head among the providers of one cluster, whether its route is open or not; those left out that had their floor turns in
-  /// vain.
+  /// The first head among the providers of one cluster, whether its route is open or not; those left out that found no place in their
+  /// floor turns.
   mutating func front(in cluster: ClusterIndex) -> Choice? {
     let front = clusters[cluster].turns.front()
     guard !clusters[cluster].aside.isEmpty else { return front?.choice }
