@@ -54,7 +54,7 @@ final class CheckedRun: SimulationObserver {
     case .cancelled(let id): witness.cancelled(id)
     case .progressed(let lease, let progress): witness.progressed(lease, progress)
     case .settled(let lease, let settlement): lastSettled = witness.settled(lease, settlement)
-    case .limitsObserved(let lease, _): witness.limitsObserved(lease)
+    case .limitsObserved(let lease, let limits): witness.limitsObserved(lease, limits)
     case .policyReplaced(let policy, _, _): witness.policyReplaced(policy)
     case .operatorCommanded: witness.operatorCommanded()
     case .budgetWindowsBegan(let windows): witness.money.began(windows)
@@ -102,6 +102,7 @@ final class CheckedRun: SimulationObserver {
     if case .settled = event, let settled = lastSettled {
       scene.witness.requeued(settled, notBefore: scene.witness.now)
     }
+    if let snapshot { scene.witness.told(snapshot) }
     for checker in checkers { checker.didHandle(snapshot, scene) }
   }
 

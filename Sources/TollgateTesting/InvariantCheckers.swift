@@ -48,7 +48,8 @@ final class ConclusionChecker: InvariantChecker {
       isRightful = request.phase == .queued && (scene.witness.now >= request.earliestBound || request.requeues > 0)
     case .rejectedQueueFull: isRightful = request.phase == .queued && request.grants == 0
     case .rejectedDraining: isRightful = scene.witness.isDraining
-    case .rejectedNoCapacity: isRightful = request.route.allSatisfy { scene.witness.providers[$0].isUncertain }
+    case .rejectedNoCapacity:
+      isRightful = request.route.allSatisfy { scene.witness.providers[$0].mayBeShut(for: request.ticket.model) }
     case .rejectedTenantLimit:
       let tenant = scene.witness.tenants[request.tenant].books
       let need = scene.witness.generousNeed(request)

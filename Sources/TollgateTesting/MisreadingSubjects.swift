@@ -35,6 +35,37 @@ public enum OvershootsKeys: Misreading {
   }
 }
 
+/// Opens every breaker at the first failure.
+public enum TripsAtOnce: Misreading {
+  public static func misread(_ policy: AdmissionPolicy, before: AdmissionPolicy?) -> AdmissionPolicy {
+    var policy = policy
+    for index in policy.providers.indices { policy.providers[index].breaker.failures = 1 }
+    return policy
+  }
+}
+
+/// Lets one call at a time go where a careful start is asked for, and never more.
+public enum NeverRises: Misreading {
+  public static func misread(_ policy: AdmissionPolicy, before: AdmissionPolicy?) -> AdmissionPolicy {
+    var policy = policy
+    for index in policy.providers.indices where policy.providers[index].ramp > .zero {
+      policy.providers[index].limits.concurrency = 1
+    }
+    return policy
+  }
+}
+
+/// Knows no key but the first of each provider, so that a refusal of that one is a refusal of all.
+public enum KnowsOneKey: Misreading {
+  public static func misread(_ policy: AdmissionPolicy, before: AdmissionPolicy?) -> AdmissionPolicy {
+    var policy = policy
+    for index in policy.providers.indices {
+      policy.providers[index].keys = Array(policy.providers[index].keys.prefix(1))
+    }
+    return policy
+  }
+}
+
 /// The real core behind a misread policy.
 public struct MisreadingAdmission<Choice: Misreading>: AdmissionSubject {
   private var core: Admission

@@ -98,13 +98,15 @@ final class FloorChecker: InvariantChecker {
       // Tried again: what each attempt has cost is not known apart.
       let real = request.grants == 1 ? request.spent : 0
       let own = turn.band
+      // Two bands that are both due take turns: that the other one comes first this once is no fault.
+      let isDueItself = due[own] >= 10_000 * turn.expected
       due[own] = min(due[own], 0) - 10_000 * max(0, max(real, request.spent) - turn.expected)
       for waiting in 0..<3 where waiting != own && turn.share[waiting] != 0 {
         if turn.share[waiting] < 0 {
           due[waiting] = min(due[waiting], 0)
           continue
         }
-        if due[waiting] > 3 * (turn.dearest[waiting] + 1) * 10_000 {
+        if !isDueItself, due[waiting] > 3 * (turn.dearest[waiting] + 1) * 10_000 {
           scene.report(
             name,
             "band \(waiting) is due \(due[waiting] / 10_000) tokens and waits, request \(turn.request) was granted at "
@@ -126,7 +128,7 @@ final class StallChecker: InvariantChecker {
     let witness = scene.witness
     guard !witness.queued.isEmpty else { return }
     for provider in witness.providers.indices where !witness.providers[provider].isUncertain {
-      if let limit = witness.providers[provider].own.limits.concurrency,
+      if let limit = witness.surePermits(of: provider),
         witness.providers[provider].own.inUse + witness.providers[provider].own.lagging >= limit
       {
         continue

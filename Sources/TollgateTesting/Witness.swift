@@ -70,6 +70,11 @@ public final class Witness {
       least = most
       hasBuckets = !most.isEmpty
     }
+    /// At least so much may be there: the provider said so.
+    mutating func raise(_ dimension: Int, to units: Int64, at now: Instant) {
+      guard let there = most.byDimension[dimension]?.available(at: now), there < units else { return }
+      most.byDimension[dimension]?.give(units - there, at: now)
+    }
     mutating func replace(_ new: Limits, at now: Instant) {
       if new == limits { return }
       limits = new
@@ -90,8 +95,23 @@ public final class Witness {
     var models: [Books]
     var laggards: [(until: Instant, band: Int, model: Int?)] = []
     var policy: ProviderPolicy
-    /// Something happened (failures, refusals, learned limits) after which only the core knows what is usable.
-    var isUncertain = false
+    /// Something happened after which only the core knows what is usable: an operator's order, a quota for each key, learned numbers.
+    var isLost = false
+    /// No policy names it at present.
+    var isGone = false
+    var trouble = ProviderTrouble()
+
+    /// A policy names it again: the core may have forgotten what was taken from it.
+    mutating func comeBack(at now: Instant) {
+      isGone = false
+      own.most = BucketModels(own.limits, at: now)
+      for index in models.indices { models[index].most = BucketModels(models[index].limits, at: now) }
+    }
+
+    /// True where only the core knows what is usable, by whatever key.
+    var isUncertain: Bool { isLost || trouble.mayBeClosed }
+    /// True where it may be shut for a model: nobody can be told that there is room.
+    func mayBeShut(for model: String) -> Bool { isUncertain || !trouble.hasUsableKey(for: model, policy) }
   }
 
   public internal(set) var now: Instant
@@ -122,7 +142,7 @@ public final class Witness {
       ProviderBooks(
         id: provider.id, own: Books(Self.ownLimits(provider), at: now),
         models: provider.modelLimits.map { Books($0.limits, at: now) }, policy: provider,
-        isUncertain: provider.quota == .perKey && !provider.keys.isEmpty || provider.ramp > .zero)
+        isLost: provider.quota == .perKey && !provider.keys.isEmpty)
     }
     for tenant in policy.tenants { tenants.append((tenant.id, tenant.weight, Books(tenant.limits, at: now))) }
   }
@@ -281,10 +301,7 @@ public final class Witness {
       providers[lease.provider].own.lagging += 1
       if let model = lease.model { providers[lease.provider].models[model].lagging += 1 }
     }
-    switch settlement.verdict {
-    case .success, .clientLeft, .clientError: break
-    default: providers[lease.provider].isUncertain = true
-    }
+    take(settlement.verdict, of: lease)
     guard let usage = settlement.usage else {
       // Nothing charged that we know of: at most all tokens come back, at least nothing does.
       change(lease) { books, taken, now in
@@ -331,25 +348,74 @@ public final class Witness {
     return isOld ? largestShare(band) : Int64(policy.bands[band].shareBasisPoints)
   }
 
+  private func take(_ verdict: Verdict, of lease: Lease) {
+    let request = requests[lease.request]
+    let provider = providers[lease.provider].policy
+    // A model with a breaker of its own has a count of its own.
+    let breaker = lease.model.flatMap { provider.modelLimits[$0].breaker } ?? provider.breaker
+    let counted = lease.model.flatMap { provider.modelLimits[$0].breaker == nil ? nil : $0 }
+    switch verdict {
+    case .clientLeft, .clientError: break
+    case .success:
+      providers[lease.provider].trouble.succeeded(
+        model: request.ticket.model, key: lease.key, counted: counted, grantedAt: request.grantedAt ?? now)
+    case .failed(nil, _): providers[lease.provider].trouble.failed(counted: counted, breaker)
+    case .throttled:
+      providers[lease.provider].trouble.throttled(model: request.ticket.model, key: lease.key, at: now)
+      if provider.learnLimits { providers[lease.provider].trouble.learned(isExact: !hasNumbers(lease.provider)) }
+    case .keyRefused:
+      if let key = lease.key {
+        providers[lease.provider].trouble.keyRefused(key, at: now)
+      } else {
+        providers[lease.provider].isLost = true
+      }
+    default: providers[lease.provider].isLost = true
+    }
+  }
+
+  /// True where more than the number of concurrent calls may be learned of the provider.
+  private func hasNumbers(_ provider: Int) -> Bool {
+    providers[provider].own.hasBuckets || !providers[provider].models.isEmpty
+      || !providers[provider].policy.keys.isEmpty
+  }
+
   /// What is learned from an answer's head only the core knows.
-  func limitsObserved(_ id: LeaseID) {
-    if let lease = leases[id.rawValue] { providers[lease.provider].isUncertain = true }
+  func limitsObserved(_ id: LeaseID, _ limits: ObservedLimits) {
+    guard let lease = leases[id.rawValue], providers[lease.provider].policy.learnLimits else { return }
+    providers[lease.provider].isLost = true
+    // The core's level may follow the provider's, upwards as well.
+    for reading in limits.readings {
+      guard let remaining = reading.remaining else { continue }
+      providers[lease.provider].own.raise(Int(reading.dimension.rawValue), to: remaining, at: now)
+      if let model = lease.model {
+        providers[lease.provider].models[model].raise(Int(reading.dimension.rawValue), to: remaining, at: now)
+      }
+    }
+  }
+
+  /// What the core says of the limits that it has learned.
+  func told(_ snapshot: AdmissionSnapshot) {
+    for said in snapshot.providers {
+      if let index = providerIndex(said.id) { providers[index].trouble.told(said.learned) }
+    }
   }
 
   /// From here on only the core knows what is usable.
   func operatorCommanded() {
-    for index in providers.indices { providers[index].isUncertain = true }
+    for index in providers.indices { providers[index].isLost = true }
   }
 
   func policyReplaced(_ new: AdmissionPolicy) {
     policy = new
     money.replaced(new)
     for index in providers.indices where !new.providers.contains(where: { $0.id == providers[index].id }) {
-      providers[index].isUncertain = true
+      providers[index].isLost = true
+      providers[index].isGone = true
     }
     for provider in new.providers {
       guard let index = providerIndex(provider.id) else { continue }
       providers[index].policy = provider
+      if providers[index].isGone { providers[index].comeBack(at: now) }
       providers[index].own.replace(Self.ownLimits(provider), at: now)
       if provider.modelLimits.count == providers[index].models.count {
         for (position, limits) in provider.modelLimits.enumerated() {
@@ -420,134 +486,4 @@ public final class Witness {
     requests[index].latestBound = max(requests[index].latestBound, now + policy.bands[requests[index].band].maxWait)
     enqueue(index)
   }
-
-  // MARK: - Judgements
-
-  /// What a grant takes from the provider (and its model), and from the tenant: a provider that charges the cap at the
-  /// door takes the
-  /// cap, and of both together the larger of cap and input, as OpenAI does.
-  func charges(_ grant: Grant, request index: Int, provider: Int) -> (provider: Charge, tenant: Charge) {
-    let reserved = Charge(requests: 1, input: grant.reservedInput.value, output: grant.reservedOutput.value)
-    let ticket = requests[index].ticket
-    guard providers[provider].policy.admissionTokens == .maxTokens, ticket.producesOutput,
-      let cap = ticket.outputCap?.value
-    else { return (reserved, reserved) }
-    var charge = Charge(requests: 1, input: grant.reservedInput.value, output: cap)
-    charge.tokens = max(cap, grant.reservedInput.value)
-    return (charge, reserved)
-  }
-
-  /// True where the grant may be due to a softener that outranks the reserves of the bands above: the floor share, or that an
-  /// old one of a band of which nothing runs goes where no higher one waits.
-  func isSoftened(_ grant: Grant, request index: Int) -> Bool {
-    let band = requests[index].band
-    if credit[band] >= price(grant, request: index) { return true }
-    guard requests[index].earliestPromotion <= now, let provider = providerIndex(grant.provider) else { return false }
-    return providers[provider].inUseByBand[band] == 0
-      && !queued.contains {
-        requests[$0].band < band && isHead($0) && requests[$0].requeues == 0 && isSurelyAffordable($0)
-      }
-  }
-
-  /// What a call costs by the estimate that holds before anything is learned: costs may be counted from when it was
-  /// submitted.
-  private func firstCost(_ ticket: Ticket) -> Int64 {
-    max(1, (ticket.estimatedInput + (ticket.producesOutput ? min(ticket.outputCap ?? 512, 512) : 0)).value)
-  }
-
-  /// The least credit that may have paid for the grant, in tokens × 10,000.
-  func price(_ grant: Grant, request index: Int) -> Int64 {
-    min(cost(grant), firstCost(requests[index].ticket)) * 10_000
-  }
-
-  func cost(_ grant: Grant) -> Int64 { max(1, (grant.reservedInput + grant.reservedOutput).value) }
-
-  /// More than any sensible estimate of what `request` needs.
-  func generousNeed(_ request: Request) -> Charge {
-    let cap = request.ticket.outputCap?.value ?? 65_536
-    return Charge(
-      requests: 1, input: request.ticket.estimatedInput.value * 2, output: request.ticket.producesOutput ? cap : 0)
-  }
-
-  /// Permits kept on `provider` for the bands above `band`.
-  func headroom(_ provider: Int, above band: Int) -> Int {
-    guard let limit = providers[provider].own.limits.concurrency else { return 0 }
-    var kept = 0
-    for upper in 0..<band {
-      kept += max(0, reserve(of: upper, limit: limit) - providers[provider].inUseByBand[upper])
-    }
-    return kept
-  }
-
-  private func reserve(of band: Int, limit: Int) -> Int {
-    switch policy.bands[band].reserve {
-    case .share(let basisPoints): limit * basisPoints / 10_000
-    case .permits(let count): min(count, limit)
-    }
-  }
-
-  /// Basis points of each bucket that are kept for the bands above `band`.
-  func reservedBasisPoints(above band: Int) -> Int64 {
-    var sum: Int64 = 0
-    for upper in 0..<band {
-      if case .share(let basisPoints) = policy.bands[upper].reserve { sum += Int64(basisPoints) }
-    }
-    return min(sum, 10_000)
-  }
-
-  /// True only where its budgets leave enough for it beyond any doubt, and for whoever may stand before it there.
-  func isSurelyAffordable(_ index: Int) -> Bool {
-    if money.isIdle { return true }
-    let mine = Set(money.rules(for: requests[index].ticket).map(\.account))
-    return queued.allSatisfy { other in
-      let ticket = requests[other].ticket
-      guard other == index || money.rules(for: ticket).contains(where: { mine.contains($0.account) }) else {
-        return true
-      }
-      return !money.mayLack(ticket, estimate: MoneyWitness.most(ticket), countingHolds: true, at: now)
-    }
-  }
-
-  /// True only where the request could be granted on the provider beyond any doubt, claims aside.
-  /// - Parameter atAnyCost: leaves budgets out of account.
-  func isSurelyPlaceable(_ index: Int, on provider: Int, atAnyCost: Bool = false) -> Bool {
-    let request = requests[index]
-    if !atAnyCost, !isSurelyAffordable(index) { return false }
-    if providers[provider].isUncertain || request.requeues > 0 { return false }
-    if let limit = providers[provider].own.limits.concurrency {
-      let taken = providers[provider].own.inUse + providers[provider].own.lagging
-      if taken + 1 > limit - headroom(provider, above: request.band) { return false }
-    }
-    let model = modelIndex(provider, request.ticket.model)
-    if let model, let limit = providers[provider].models[model].limits.concurrency {
-      // The reserves may hold for the model's permits too, and all of them may be free.
-      let taken = providers[provider].models[model].inUse + providers[provider].models[model].lagging
-      var kept = 0
-      for upper in 0..<request.band { kept += reserve(of: upper, limit: limit) }
-      if taken + 1 > limit - kept { return false }
-    }
-    let tenant = tenants[request.tenant].books
-    if let limit = tenant.limits.concurrency, tenant.inUse + providers[provider].own.lagging + 1 > limit {
-      return false
-    }
-    let modelHasBuckets = model.map { providers[provider].models[$0].hasBuckets } ?? false
-    guard tenant.hasBuckets || providers[provider].own.hasBuckets || modelHasBuckets else { return true }
-    let need = generousNeed(request)
-    let kept = reservedBasisPoints(above: request.band)
-    if tenant.hasBuckets {
-      // The tenant's units may be gathering for another of its heads.
-      for other in queued where other != index && requests[other].tenant == request.tenant && isHead(other) {
-        if !tenant.least.covers(generousNeed(requests[other]), at: now, slack: -1) { return false }
-      }
-    }
-    if !tenant.least.covers(need, at: now, slack: -1, keepingBasisPoints: kept) { return false }
-    if !providers[provider].own.least.covers(need, at: now, slack: -1, keepingBasisPoints: kept) { return false }
-    if let model, modelHasBuckets {
-      return providers[provider].models[model].least.covers(need, at: now, slack: -1, keepingBasisPoints: kept)
-    }
-    return true
-  }
-
-  /// True where nothing of its own lane is before it.
-  func isHead(_ index: Int) -> Bool { lanes[requests[index].lane].first == index }
 }

@@ -1,0 +1,152 @@
+// What a witness may be sure of: what a grant takes, what is kept for whom, and whether a request could be granted beyond any doubt. In doubt
+// it says no: a checker that asks it never blames a core that is right.
+import AdmissionCore
+import PolicyLab
+
+extension Witness {
+  /// What a grant takes from the provider (and its model), and from the tenant: a provider that charges the cap at the
+  /// door takes the
+  /// cap, and of both together the larger of cap and input, as OpenAI does.
+  func charges(_ grant: Grant, request index: Int, provider: Int) -> (provider: Charge, tenant: Charge) {
+    let reserved = Charge(requests: 1, input: grant.reservedInput.value, output: grant.reservedOutput.value)
+    let ticket = requests[index].ticket
+    guard providers[provider].policy.admissionTokens == .maxTokens, ticket.producesOutput,
+      let cap = ticket.outputCap?.value
+    else { return (reserved, reserved) }
+    var charge = Charge(requests: 1, input: grant.reservedInput.value, output: cap)
+    charge.tokens = max(cap, grant.reservedInput.value)
+    return (charge, reserved)
+  }
+
+  /// True where the grant may be due to a softener that outranks the reserves of the bands above: the floor share, or that an
+  /// old one of a band of which nothing runs goes where no higher one waits.
+  func isSoftened(_ grant: Grant, request index: Int) -> Bool {
+    let band = requests[index].band
+    if credit[band] >= price(grant, request: index) { return true }
+    guard requests[index].earliestPromotion <= now, let provider = providerIndex(grant.provider) else { return false }
+    return providers[provider].inUseByBand[band] == 0
+      && !queued.contains {
+        requests[$0].band < band && isHead($0) && requests[$0].requeues == 0 && isSurelyAffordable($0)
+      }
+  }
+
+  /// What a call costs by the estimate that holds before anything is learned: costs may be counted from when it was
+  /// submitted.
+  func firstCost(_ ticket: Ticket) -> Int64 {
+    max(1, (ticket.estimatedInput + (ticket.producesOutput ? min(ticket.outputCap ?? 512, 512) : 0)).value)
+  }
+
+  /// The least credit that may have paid for the grant, in tokens × 10,000.
+  func price(_ grant: Grant, request index: Int) -> Int64 {
+    min(cost(grant), firstCost(requests[index].ticket)) * 10_000
+  }
+
+  func cost(_ grant: Grant) -> Int64 { max(1, (grant.reservedInput + grant.reservedOutput).value) }
+
+  /// More than any sensible estimate of what `request` needs.
+  func generousNeed(_ request: Request) -> Charge {
+    let cap = request.ticket.outputCap?.value ?? 65_536
+    return Charge(
+      requests: 1, input: request.ticket.estimatedInput.value * 2, output: request.ticket.producesOutput ? cap : 0)
+  }
+
+  /// How many calls surely may run at the provider at a time, by the policy's limit and what was learned; nil: as many as like.
+  func surePermits(of provider: Int) -> Int? {
+    [providers[provider].own.limits.concurrency, providers[provider].trouble.learnedLimit(nil)].compactMap(\.self).min()
+  }
+
+  /// Permits kept on `provider` for the bands above `band`.
+  func headroom(_ provider: Int, above band: Int) -> Int {
+    guard let limit = providers[provider].own.limits.concurrency else { return 0 }
+    var kept = 0
+    for upper in 0..<band {
+      kept += max(0, reserve(of: upper, limit: limit) - providers[provider].inUseByBand[upper])
+    }
+    return kept
+  }
+
+  /// Permits out of `limit` that are kept for the bands above `band` where none of theirs runs.
+  private func reserves(above band: Int, limit: Int) -> Int {
+    (0..<band).reduce(0) { $0 + reserve(of: $1, limit: limit) }
+  }
+
+  private func reserve(of band: Int, limit: Int) -> Int {
+    switch policy.bands[band].reserve {
+    case .share(let basisPoints): limit * basisPoints / 10_000
+    case .permits(let count): min(count, limit)
+    }
+  }
+
+  /// Basis points of each bucket that are kept for the bands above `band`.
+  func reservedBasisPoints(above band: Int) -> Int64 {
+    var sum: Int64 = 0
+    for upper in 0..<band {
+      if case .share(let basisPoints) = policy.bands[upper].reserve { sum += Int64(basisPoints) }
+    }
+    return min(sum, 10_000)
+  }
+
+  /// True only where its budgets leave enough for it beyond any doubt, and for whoever may stand before it there.
+  func isSurelyAffordable(_ index: Int) -> Bool {
+    if money.isIdle { return true }
+    let mine = Set(money.rules(for: requests[index].ticket).map(\.account))
+    return queued.allSatisfy { other in
+      let ticket = requests[other].ticket
+      guard other == index || money.rules(for: ticket).contains(where: { mine.contains($0.account) }) else {
+        return true
+      }
+      return !money.mayLack(ticket, estimate: MoneyWitness.most(ticket), countingHolds: true, at: now)
+    }
+  }
+
+  /// True only where the request could be granted on the provider beyond any doubt, claims aside.
+  /// - Parameter atAnyCost: leaves budgets out of account.
+  func isSurelyPlaceable(_ index: Int, on provider: Int, atAnyCost: Bool = false) -> Bool {
+    let request = requests[index]
+    if !atAnyCost, !isSurelyAffordable(index) { return false }
+    if providers[provider].mayBeShut(for: request.ticket.model) || request.requeues > 0 { return false }
+    let taken = providers[provider].own.inUse + providers[provider].own.lagging
+    if let limit = surePermits(of: provider) {
+      if taken + 1 > limit - headroom(provider, above: request.band) { return false }
+    }
+    if let limit = providers[provider].trouble.learnedLimit(request.ticket.model) {
+      let running = leases.values.count {
+        $0.provider == provider && requests[$0.request].ticket.model == request.ticket.model
+      }
+      if running + providers[provider].own.lagging + 1 > limit - reserves(above: request.band, limit: limit) {
+        return false
+      }
+    }
+    // A careful start lets four calls go at first (docs/reference/policy.md), and never fewer.
+    if providers[provider].policy.ramp > .zero, taken + 1 > 4 { return false }
+    let model = modelIndex(provider, request.ticket.model)
+    if let model, let limit = providers[provider].models[model].limits.concurrency {
+      // The reserves may hold for the model's permits too, and all of them may be free.
+      let taken = providers[provider].models[model].inUse + providers[provider].models[model].lagging
+      if taken + 1 > limit - reserves(above: request.band, limit: limit) { return false }
+    }
+    let tenant = tenants[request.tenant].books
+    if let limit = tenant.limits.concurrency, tenant.inUse + providers[provider].own.lagging + 1 > limit {
+      return false
+    }
+    let modelHasBuckets = model.map { providers[provider].models[$0].hasBuckets } ?? false
+    guard tenant.hasBuckets || providers[provider].own.hasBuckets || modelHasBuckets else { return true }
+    let need = generousNeed(request)
+    let kept = reservedBasisPoints(above: request.band)
+    if tenant.hasBuckets {
+      // The tenant's units may be gathering for another of its heads.
+      for other in queued where other != index && requests[other].tenant == request.tenant && isHead(other) {
+        if !tenant.least.covers(generousNeed(requests[other]), at: now, slack: -1) { return false }
+      }
+    }
+    if !tenant.least.covers(need, at: now, slack: -1, keepingBasisPoints: kept) { return false }
+    if !providers[provider].own.least.covers(need, at: now, slack: -1, keepingBasisPoints: kept) { return false }
+    if let model, modelHasBuckets {
+      return providers[provider].models[model].least.covers(need, at: now, slack: -1, keepingBasisPoints: kept)
+    }
+    return true
+  }
+
+  /// True where nothing of its own lane is before it.
+  func isHead(_ index: Int) -> Bool { lanes[requests[index].lane].first == index }
+}
