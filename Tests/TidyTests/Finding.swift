@@ -17,6 +17,8 @@ struct ProjectFile {
   let path: String
   let text: String
   let lines: [Substring]
+  /// Its code and comments, where it is in Swift: read once, since most checks ask for them. Without lines where it is not.
+  let swift: SwiftText
 
   init(path: String, text: String) {
     self.path = path
@@ -24,6 +26,7 @@ struct ProjectFile {
     var lines = text.split(separator: "\n", omittingEmptySubsequences: false)
     if lines.last?.isEmpty == true { lines.removeLast() }
     self.lines = lines
+    swift = path.hasSuffix(".swift") ? SwiftText(text) : SwiftText(lines: [])
   }
 
   var name: Substring { path.split(separator: "/").last ?? "" }

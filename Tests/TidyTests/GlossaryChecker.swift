@@ -118,8 +118,10 @@ enum TypeNames {
 
   /// The name of the type that a line at the margin declares for others to use.
   static func declared(in line: Substring) -> String? {
-    let words = line.split { !($0.isLetter || $0.isNumber || $0 == "_") }
-    guard line.first?.isLetter == true,
+    // Most lines are indented.
+    guard let first = line.utf8.first, Ban.isWord(first) else { return nil }
+    let words = line.words
+    guard
       let keyword = words.firstIndex(where: {
         ["class", "struct", "enum", "protocol", "actor", "typealias"].contains($0)
       }),

@@ -15,8 +15,8 @@ struct HopChecker {
     for file in sources {
       var types: Set<String> = []
       var names: Set<String> = []
-      for line in SwiftText(file.text).lines {
-        let words = line.code.split { !($0.isLetter || $0.isNumber || $0 == "_") }
+      for line in file.swift.lines {
+        let words = line.code.words
         for (index, word) in words.enumerated() {
           if word == "init" { names.insert("init") }
           guard index + 1 < words.count else { continue }

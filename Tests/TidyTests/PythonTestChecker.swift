@@ -8,19 +8,21 @@ struct PythonTestChecker {
   private let statements: [PythonStatement]
   private let asserting: Set<String>
 
-  /// - Parameter asserting: functions whose call asserts (``asserting(in:)``).
-  init(_ file: ProjectFile, asserting: Set<String>) {
+  /// - Parameters:
+  ///   - text: the file's, read.
+  ///   - asserting: functions whose call asserts (``asserting(in:)``).
+  init(_ file: ProjectFile, _ text: PythonText, asserting: Set<String>) {
     self.file = file
     // Of a name that several files use, the file's own meaning counts.
-    self.asserting = Self.asserting(in: [file], known: asserting)
-    statements = PythonText(file.text).statements
+    self.asserting = Self.asserting(in: [text], known: asserting)
+    statements = text.statements
   }
 
   /// The names of functions that assert, or call one that does. A name counts where each function of that name asserts, since nobody
   /// knows here whose method is called.
   /// - Parameter known: names that count already.
-  static func asserting(in files: [ProjectFile], known: Set<String> = []) -> Set<String> {
-    let functions = files.flatMap { PythonText($0.text).statements.flatMap(\.all) }.filter { $0.keyword == "def" }
+  static func asserting(in texts: [PythonText], known: Set<String> = []) -> Set<String> {
+    let functions = texts.flatMap { $0.statements.flatMap(\.all) }.filter { $0.keyword == "def" }
     let byName = Dictionary(grouping: functions) { $0.name ?? "" }.filter {
       !$0.key.hasPrefix("test_") && !$0.key.hasPrefix("__")
     }
@@ -94,21 +96,11 @@ struct PythonTestChecker {
   }
 
   private static func isAssertion(_ statement: PythonStatement, _ names: Set<String>) -> Bool {
-    let code = statement.code
     if statement.keyword == "assert" { return true }
-    let words = ["pytest.raises(", "pytest.fail(", "raise_for_status(", "raise AssertionError"]
-    if words.contains(where: code.contains) { return true }
     // What a block's own statement calls counts where it is; what its body calls is looked at by itself.
-    var word = ""
-    for character in code {
-      if character.isLetter || character.isNumber || character == "_" {
-        word.append(character)
-      } else {
-        if character == "(", names.contains(word) { return true }
-        word = ""
-      }
-    }
-    return false
+    if statement.calls.contains(where: names.contains) { return true }
+    let words = ["pytest.raises(", "pytest.fail(", "raise_for_status(", "raise AssertionError"]
+    return words.contains(where: statement.code.contains)
   }
 
   /// A loop over a list or a tuple that stands there with something in it, over a name that the file gives to one, or over a range of a number.

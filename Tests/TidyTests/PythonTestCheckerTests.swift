@@ -4,8 +4,9 @@ import Testing
 @Suite struct PythonTestCheckerTests {
   private func found(_ text: String, name: String = "test_a.py", others: [String] = []) -> [String] {
     let file = ProjectFile(path: "Tests/EndToEnd/\(name)", text: "\"\"\"A sample.\"\"\"\n\n" + text + "\n")
-    let all = others.enumerated().map { ProjectFile(path: "Tests/EndToEnd/\($0.offset).py", text: $0.element) } + [file]
-    return PythonTestChecker(file, asserting: PythonTestChecker.asserting(in: all)).findings().map(\.message)
+    let read = PythonText(file.text)
+    let asserting = PythonTestChecker.asserting(in: others.map { PythonText($0) } + [read])
+    return PythonTestChecker(file, read, asserting: asserting).findings().map(\.message)
   }
   private func test(_ lines: String) -> String {
     "def test_a():\n" + lines.split(separator: "\n").map { "    " + $0 }.joined(separator: "\n")
@@ -22,7 +23,7 @@ import Testing
   @Test func findingsHaveTheirLine() {
     let file = ProjectFile(
       path: "Tests/EndToEnd/test_a.py", text: "\"\"\"A\nsample.\"\"\"\nx = (1,\n     2)\n\ndef test_a():\n    f()\n")
-    #expect(PythonTestChecker(file, asserting: []).findings().map(\.line) == [6])
+    #expect(PythonTestChecker(file, PythonText(file.text), asserting: []).findings().map(\.line) == [6])
   }
 
   @Test(arguments: [

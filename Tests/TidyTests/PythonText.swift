@@ -12,6 +12,13 @@ final class PythonStatement {
   fileprivate let indent: Int
   /// What stands in comments on its lines or right above it.
   fileprivate(set) var comment: String
+  let words: [Substring]
+  /// `if`, `for`, `def` ...; `async` is passed over.
+  let keyword: Substring
+  /// The function's or class's name.
+  let name: String?
+  /// What it calls, without the dots before.
+  let calls: Set<String>
   fileprivate(set) var body: [PythonStatement] = []
 
   fileprivate init(code: String, line: Int, indent: Int, comment: String) {
@@ -19,15 +26,15 @@ final class PythonStatement {
     self.line = line
     self.indent = indent
     self.comment = comment
+    words = code.words
+    let told = words.drop { $0 == "async" }
+    keyword = told.first ?? ""
+    name = keyword == "def" || keyword == "class" ? told.dropFirst().first.map(String.init) : nil
+    let bytes = code.utf8
+    calls = Set(
+      words.filter { $0.endIndex < bytes.endIndex && bytes[$0.endIndex] == UInt8(ascii: "(") }.map(String.init))
   }
 
-  /// `if`, `for`, `def` ...; `async` is passed over.
-  var keyword: Substring { words.first { $0 != "async" } ?? "" }
-  var words: [Substring] { code.split { !($0.isLetter || $0.isNumber || $0 == "_") } }
-  /// The function's or class's name.
-  var name: String? {
-    ["def", "class"].contains(keyword) ? words.drop { $0 == "async" }.dropFirst().first.map(String.init) : nil
-  }
   var hasReason: Bool { comment.filter(\.isLetter).count >= 10 }
   /// This statement and all below it, first line first.
   var all: [PythonStatement] { [self] + body.flatMap(\.all) }

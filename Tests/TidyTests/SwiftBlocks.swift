@@ -71,14 +71,14 @@ struct SwiftBlockReader {
       var index = 0
       while index < bytes.count {
         let start = index
-        let kind = Sort(bytes[index])
+        let kind = Sort.all[Int(bytes[index])]
         index += 1
         if kind == .blank { continue }
         if kind == .other, bytes[start] == UInt8(ascii: "."), index < bytes.count, bytes[index] == bytes[start] {
           // A range's sign, and not two members' dots.
           while index < bytes.count, [UInt8(ascii: "."), UInt8(ascii: "<")].contains(bytes[index]) { index += 1 }
         } else {
-          while index < bytes.count, kind.goesOn(with: Sort(bytes[index])) { index += 1 }
+          while index < bytes.count, kind.goesOn(with: Sort.all[Int(bytes[index])]) { index += 1 }
         }
         tokens.append(
           SwiftToken(text: String(decoding: bytes[start..<index], as: UTF8.self), line: number, column: start))
@@ -99,6 +99,8 @@ struct SwiftBlockReader {
       default: self = "=<>!&|+-*/%^~?".utf8.contains(byte) ? .sign : .other
       }
     }
+    /// By byte: each byte of the sources is asked for.
+    static let all = (0...255).map { Sort(UInt8($0)) }
     func goesOn(with next: Sort) -> Bool {
       switch self {
       case .word, .mark: next == .word

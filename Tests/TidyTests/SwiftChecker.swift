@@ -7,7 +7,7 @@ struct SwiftChecker {
 
   init(_ file: ProjectFile) {
     self.file = file
-    text = SwiftText(file.text)
+    text = file.swift
     imported = text.lines.enumerated().compactMap { index, line in
       SwiftChecker.importedModule(line.code).map { ($0, index + 1) }
     }

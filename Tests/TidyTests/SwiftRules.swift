@@ -181,12 +181,21 @@ struct Ban {
     return false
   }
 
-  private static func isWord(_ byte: UInt8) -> Bool {
+  /// True for letters, digits and `_` of ASCII.
+  static func isWord(_ byte: UInt8) -> Bool {
     switch byte {
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
       UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"):
       true
     default: false
     }
+  }
+}
+
+extension StringProtocol {
+  /// The runs of letters, digits and `_`; what is not ASCII counts as a letter.
+  var words: [Substring] {
+    let (text, bytes) = (Substring(self), Substring(self).utf8)
+    return bytes.split { $0 < 0x80 && !Ban.isWord($0) }.map { text[$0.startIndex..<$0.endIndex] }
   }
 }

@@ -10,12 +10,14 @@ struct SwiftTestChecker {
   /// The functions of the tests whose call is an assertion, since they assert.
   private let asserting: AssertingFunctions
 
-  /// - Parameter asserting: the functions of the file's target whose call asserts.
-  init(_ file: ProjectFile, asserting: AssertingFunctions) {
+  /// - Parameters:
+  ///   - root: the file's blocks.
+  ///   - asserting: the functions of the file's target whose call asserts.
+  init(_ file: ProjectFile, _ root: SwiftBlock, asserting: AssertingFunctions) {
     self.file = file
     self.asserting = asserting
-    text = SwiftText(file.text)
-    root = SwiftBlockReader.read(text)
+    text = file.swift
+    self.root = root
   }
 
   func findings() -> [Finding] {
@@ -206,11 +208,11 @@ struct AssertingFunctions {
   private static let macros: Set<String> = ["#expect", "#require", "confirmation", "withKnownIssue"]
 
   /// - Parameters:
-  ///   - files: those of one target of tests.
+  ///   - files: the blocks of each file of one target of tests.
   ///   - product: the names of all functions in the sources (``names(in:)``).
-  init(in files: [ProjectFile], product: Set<String> = []) {
+  init(in files: [SwiftBlock], product: Set<String> = []) {
     self.product = product
-    let functions = files.flatMap { SwiftBlockReader.read(SwiftText($0.text)).functions }
+    let functions = files.flatMap(\.functions)
     var known: Int
     repeat {
       known = names.count

@@ -4,7 +4,8 @@ import Testing
 @Suite struct SwiftTestCheckerTests {
   private func findings(_ body: String, product: Set<String> = []) -> [Finding] {
     let file = ProjectFile(path: "Tests/XTests/A.swift", text: body)
-    return SwiftTestChecker(file, asserting: AssertingFunctions(in: [file], product: product)).findings()
+    let root = SwiftBlockReader.read(file.swift)
+    return SwiftTestChecker(file, root, asserting: AssertingFunctions(in: [root], product: product)).findings()
   }
   private func found(_ body: String) -> [String] { findings(body).map(\.message) }
   /// The body of a test around `lines`.

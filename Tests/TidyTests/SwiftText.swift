@@ -3,16 +3,19 @@
 // inside a string's interpolation stays. Nested block comments, raw strings and multi-line strings are understood; regex
 // literals are not, as the project writes none.
 
-struct SwiftText {
-  struct Line: Equatable {
+struct SwiftText: Sendable {
+  struct Line: Equatable, Sendable {
     /// The line with comments and string contents replaced by spaces, one for each byte.
     var code = ""
     /// What the comments on this line say, without their marks.
     var comment = ""
-    var isBlank: Bool { code.allSatisfy(\.isWhitespace) }
+    /// Without code.
+    var isBlank = true
   }
 
   let lines: [Line]
+
+  init(lines: [Line]) { self.lines = lines }
 
   init(_ text: String) {
     var scanner = Scanner(bytes: Array(text.utf8))
@@ -76,13 +79,30 @@ private struct Scanner {
     return true
   }
 
-  private mutating func takeCode(_ count: Int = 1) {
-    for _ in 0..<count where position < bytes.count {
-      let byte = bytes[position]
-      position += 1
-      if byte == UInt8(ascii: "\n") { endLine() } else { code.append(byte) }
+  private mutating func takeCode() {
+    let byte = bytes[position]
+    position += 1
+    if byte == UInt8(ascii: "\n") { endLine() } else { code.append(byte) }
+  }
+
+  /// Takes all bytes up to the next one that may mean something here: most of a file is such a run.
+  private mutating func takeRun(endingAt marks: [Bool], blank: Bool) {
+    let start = position
+    while position < bytes.count, !marks[Int(bytes[position])] { position += 1 }
+    if blank {
+      code.append(contentsOf: repeatElement(UInt8(ascii: " "), count: position - start))
+    } else {
+      code.append(contentsOf: bytes[start..<position])
     }
   }
+
+  private static func marks(_ text: String) -> [Bool] {
+    var marks = [Bool](repeating: false, count: 256)
+    for byte in text.utf8 { marks[Int(byte)] = true }
+    return marks
+  }
+  private static let marksOfCode = marks("/\"#()\n")
+  private static let marksOfStrings = marks("\\\"\n")
 
   private mutating func takeBlank(_ count: Int = 1) {
     for _ in 0..<count where position < bytes.count {
@@ -93,14 +113,20 @@ private struct Scanner {
   }
 
   private mutating func endLine() {
+    let isBlank = !code.contains { $0 != UInt8(ascii: " ") && !(9...13).contains($0) }
     lines.append(
-      SwiftText.Line(code: String(decoding: code, as: UTF8.self), comment: String(decoding: comment, as: UTF8.self)))
+      SwiftText.Line(
+        code: String(decoding: code, as: UTF8.self), comment: String(decoding: comment, as: UTF8.self), isBlank: isBlank
+      )
+    )
     code.removeAll(keepingCapacity: true)
     comment.removeAll(keepingCapacity: true)
   }
 
   private mutating func scanCode(parentheses: Int) {
-    if matches("//") {
+    if !Self.marksOfCode[Int(bytes[position])] {
+      takeRun(endingAt: Self.marksOfCode, blank: false)
+    } else if matches("//") {
       while position < bytes.count, bytes[position] != UInt8(ascii: "\n") {
         comment.append(bytes[position])
         position += 1
@@ -134,7 +160,9 @@ private struct Scanner {
 
   private mutating func scanString(hashes: Int, multiline: Bool) {
     let quotes = multiline ? 3 : 1
-    if matches("\\"), hasHashes(hashes, at: 1) {
+    if !Self.marksOfStrings[Int(bytes[position])] {
+      takeRun(endingAt: Self.marksOfStrings, blank: true)
+    } else if matches("\\"), hasHashes(hashes, at: 1) {
       if matches("(", at: 1 + hashes) {
         takeBlank(1 + hashes)
         states.append(.code(parentheses: 0))

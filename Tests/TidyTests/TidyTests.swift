@@ -4,6 +4,7 @@ import Testing
 
 @Suite struct TidyTests {
   static let tree = ProjectTree.load()
+  static let declared = HopChecker(sources: tree.files.filter { $0.isSwift && $0.target != nil })
 
   @Test func swiftSourcesKeepTheirRules() {
     #expect(Self.tree.files.filter(\.isSwift).count > 20, "the sources were not found")
@@ -15,16 +16,18 @@ import Testing
     let tests = Self.tree.files.filter { $0.isSwift && $0.testTarget != nil }
     #expect(tests.count > 100, "the tests were not found")
     for target in Dictionary(grouping: tests, by: \.testTarget).values {
-      let asserting = AssertingFunctions(in: target, product: product)
-      report(target.flatMap { SwiftTestChecker($0, asserting: asserting).findings() })
+      let blocks = target.map { SwiftBlockReader.read($0.swift) }
+      let asserting = AssertingFunctions(in: blocks, product: product)
+      report(zip(target, blocks).flatMap { SwiftTestChecker($0, $1, asserting: asserting).findings() })
     }
   }
 
   @Test func pythonTestsCanFail() {
     let files = Self.tree.files.filter { $0.path.hasPrefix("Tests/") && $0.path.hasSuffix(".py") }
     #expect(files.count > 30, "the end-to-end tests were not found")
-    let asserting = PythonTestChecker.asserting(in: files)
-    report(files.flatMap { PythonTestChecker($0, asserting: asserting).findings() })
+    let texts = files.map { PythonText($0.text) }
+    let asserting = PythonTestChecker.asserting(in: texts)
+    report(zip(files, texts).flatMap { PythonTestChecker($0, $1, asserting: asserting).findings() })
   }
 
   @Test func everyFileThatMayHoldPointersIsThere() {
@@ -43,8 +46,7 @@ import Testing
   @Test func theHopsOfARequestAreThere() throws {
     let page = try #require(Self.tree.files.first { $0.path == "docs/internals/life-of-a-request.md" })
     #expect(HopChecker.hops(of: page).count > 40, "the table of hops was not found")
-    report(
-      HopChecker(sources: Self.tree.files.filter { $0.isSwift && $0.target != nil }).findings(in: page))
+    report(Self.declared.findings(in: page))
   }
 
   @Test func theGlossaryIsTrueAndKept() throws {
@@ -52,7 +54,7 @@ import Testing
     let page = try #require(Self.tree.files.first { $0.path == "docs/internals/glossary.md" })
     let glossary = GlossaryChecker(page)
     #expect(glossary.countOfTerms > 60 && glossary.countOfForbidden > 5, "the tables were not found")
-    report(glossary.findings(declared: HopChecker(sources: sources), strings: StringsOfSources(sources)))
+    report(glossary.findings(declared: Self.declared, strings: StringsOfSources(sources)))
     // A note or a changelog tells what was, in the words of its time.
     let told = Self.tree.files.filter { file in
       (file.path.hasPrefix("Sources/") || file.path.hasPrefix("docs/") || !file.path.contains("/"))
