@@ -1,7 +1,7 @@
-// The names that the core knows things by, and the units it counts in. Never a secret, never a client's text beyond a
-// name.
+// The names by which the core knows things, and the units in which it counts. They hold no secret, and no text of a
+// client beyond a name.
 
-/// A request, once, as its client sent it. 128 bits so that it can be the ULID that the client sees.
+/// One request as its client sent it. 128 bits, so that it can be the ULID that the client sees.
 public struct RequestID: Hashable, Comparable, Sendable {
   public var high: UInt64
   public var low: UInt64
@@ -9,47 +9,56 @@ public struct RequestID: Hashable, Comparable, Sendable {
     self.high = high
     self.low = low
   }
-  /// The low half is random in a ULID: hashing the high half, a time, would only cost.
+  /// The low half of a ULID is random; hashing the high half too, a time, would add nothing.
   public func hash(into hasher: inout Hasher) { hasher.combine(low) }
   public static func < (left: RequestID, right: RequestID) -> Bool {
     left.high == right.high ? left.low < right.low : left.high < right.high
   }
 }
 
-/// One committed placement. Never reused within a process.
+/// One committed placement. A number is never reused within a process.
 public struct LeaseID: Hashable, Sendable {
   public var rawValue: UInt64
   public init(rawValue: UInt64) { self.rawValue = rawValue }
 }
 
-public struct ProviderID: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+/// What the core knows by a name alone. Two types of names never mix, though both are text.
+public protocol Named: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+  var name: String { get }
+  init(_ name: String)
+}
+
+extension Named {
+  public init(stringLiteral value: String) { self.init(value) }
+  public var description: String { name }
+}
+
+public struct ProviderID: Named {
   public var name: String
   public init(_ name: String) { self.name = name }
-  public init(stringLiteral value: String) { name = value }
-  public var description: String { name }
 }
 
 /// An upstream API key's id within its provider; the secret stays in the shell.
-public struct KeyID: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+public struct KeyID: Named {
   public var name: String
   public init(_ name: String) { self.name = name }
-  public init(stringLiteral value: String) { name = value }
-  public var description: String { name }
 }
 
-public struct TenantID: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+public struct TenantID: Named {
   public var name: String
   public init(_ name: String) { self.name = name }
-  public init(stringLiteral value: String) { name = value }
-  public var description: String { name }
 }
 
 /// What is served in turn inside a tenant: an agent's whole tree of calls.
-public struct SessionID: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+public struct SessionID: Named {
   public var name: String
   public init(_ name: String) { self.name = name }
-  public init(stringLiteral value: String) { name = value }
-  public var description: String { name }
+}
+
+/// The start of a client key's hash, in hexadecimal: enough to tell a tenant's keys apart, useless for calling.
+public struct ClientKeyID: Named {
+  public var name: String
+  public init(_ name: String) { self.name = name }
 }
 
 extension Int64 {
@@ -73,9 +82,10 @@ public struct Money: Hashable, Comparable, Sendable {
   public var nanodollars: Int64
   public init(nanodollars: Int64) { self.nanodollars = nanodollars }
   public static let zero = Money(nanodollars: 0)
-  /// 1,000 USD: what one call can be taken to cost, whatever its provider says.
+  /// 1,000 USD: the most that one call is taken to cost, whatever its provider says.
   public static let mostPerCall = Money(nanodollars: 1_000_000_000_000)
-  /// 1,000,000 USD: what one attempt can be taken to cost. The results of a batch are one attempt for all of its calls.
+  /// 1,000,000 USD: the most that one attempt is taken to cost. Reading a batch's results is one attempt that pays for
+  /// all calls of the batch.
   public static let mostPerAttempt = Money(nanodollars: 1_000_000_000_000_000)
   public static func < (left: Money, right: Money) -> Bool { left.nanodollars < right.nanodollars }
   /// Stops at the ends of the range instead of overflowing.
@@ -113,7 +123,7 @@ public enum Priority: UInt8, CaseIterable, Comparable, Sendable {
   }
 }
 
-/// The one way in which a request ended (CONTRACT section 6): metric label, log field, API field.
+/// The one way in which a request ended (docs/reference/errors.md): metric label, log field, API field.
 public enum Outcome: String, CaseIterable, Sendable {
   case completed
   case clientLeftQueued = "client_left_queued"
@@ -135,11 +145,11 @@ public enum Outcome: String, CaseIterable, Sendable {
   case rejectedOrigin = "rejected_origin"
 }
 
-/// Which limit of a rate it is: what is counted, and over how long.
+/// The kinds of rate limits: what is counted, and over which period.
 public enum RateLimit: UInt8, CaseIterable, Sendable {
   case requestsPerMinute, inputTokensPerMinute, outputTokensPerMinute, tokensPerMinute
   case requestsPerSecond
-  /// Days end when the shell says so.
+  /// The shell says when days end.
   case requestsPerDay, tokensPerDay
 
   public var dimension: Dimension {
@@ -162,7 +172,7 @@ public enum RateLimit: UInt8, CaseIterable, Sendable {
   public var isPerMinute: Bool { period == .seconds(60) }
   public var isPerDay: Bool { period == .seconds(86_400) }
 
-  /// Of the dimension alone where it is by the minute, as it has always been called.
+  /// For limits per minute the dimension's name alone, for compatibility.
   public var name: String {
     switch self {
     case .requestsPerSecond: "requests_per_second"
@@ -178,7 +188,7 @@ public enum Dimension: UInt8, CaseIterable, Sendable {
   case requests = 0
   case inputTokens = 1
   case outputTokens = 2
-  /// Input and output together, as OpenAI counts.
+  /// Input and output together, as OpenAI counts them.
   case tokens = 3
   public var name: String {
     switch self {
