@@ -22,7 +22,7 @@ import Testing
     #expect(bench.core.blocker(of: behind, at: bench.now) == .modelClosed("p", model: "x"))
     let other = bench.submit(session: "c", model: "y")
     #expect(bench.isGranted(other))
-    #expect(provider(bench).closedUntil == nil && provider(bench).closedBecause == nil)
+    #expect(provider(bench).blockedUntil == nil && provider(bench).blockedBecause == nil)
     let until = bench.now + .seconds(60)
     #expect(
       provider(bench).resting == [
@@ -46,8 +46,8 @@ import Testing
     bench.settle(y, .failed(retryAfter: .seconds(10), isAway: true), answer: true)
     let z = bench.submit(session: "c", model: "z")
     #expect(bench.core.blocker(of: z, at: bench.now) == .providerClosed("p"))
-    #expect(provider(bench).closedUntil == bench.now + .seconds(10))
-    #expect(provider(bench).closedBecause == "unavailable, as the provider said")
+    #expect(provider(bench).blockedUntil == bench.now + .seconds(10))
+    #expect(provider(bench).blockedBecause == "unavailable, as the provider said")
     #expect(bench.closures.last == "p: unavailable, as the provider said")
     bench.run(for: .seconds(10))
     #expect(bench.grants.count == 3)
@@ -62,7 +62,7 @@ import Testing
     let y = bench.submit(session: "b", model: "y")
     bench.settle(y, Self.away, answer: true)
     let z = bench.submit(session: "c", model: "z")
-    #expect(bench.isGranted(z) && provider(bench).closedBecause == nil)
+    #expect(bench.isGranted(z) && provider(bench).blockedBecause == nil)
   }
 
   /// A look at a job, a file, a list: what it is told is about what it looks at.
@@ -163,7 +163,7 @@ import Testing
     let last = bench.submit(session: "last", model: "last")
     bench.settle(last, Self.away, answer: true)
     let (other, same) = (bench.submit(session: "o", model: "m0"), bench.submit(session: "s", model: "last"))
-    #expect(bench.isGranted(other) && bench.isGranted(same) && provider(bench).closedBecause == nil)
+    #expect(bench.isGranted(other) && bench.isGranted(same) && provider(bench).blockedBecause == nil)
   }
 
   @Test func aClosureIsToldOfOnceHoweverOftenItsProbeIsRefused() {
@@ -192,9 +192,9 @@ import Testing
       bench.settle(id, .throttled(retryAfter: .seconds(3000)), answer: true)
     }
     let (x, z) = (bench.submit(model: "x"), bench.submit(session: "z", model: "z"))
-    #expect(!bench.isGranted(x) && !bench.isGranted(z) && provider(bench).closedBecause != nil)
+    #expect(!bench.isGranted(x) && !bench.isGranted(z) && provider(bench).blockedBecause != nil)
     bench.send(.operatorCommanded(command))
-    #expect(provider(bench).closedBecause == nil && provider(bench).resting.isEmpty)
+    #expect(provider(bench).blockedBecause == nil && provider(bench).resting.isEmpty)
     let (again, other) = (bench.submit(model: "x"), bench.submit(session: "z", model: "z"))
     #expect(bench.isGranted(again) && bench.isGranted(other))
   }

@@ -45,7 +45,7 @@ import Testing
       #expect(bench.isGranted(y))
       bench.settle(y)
     }
-    #expect(provider(bench).resting.map(\.model) == ["x"] && provider(bench).closedUntil == nil)
+    #expect(provider(bench).resting.map(\.model) == ["x"] && provider(bench).blockedUntil == nil)
     bench.run(for: .seconds(6))
     #expect(bench.isGranted(behind))
   }
@@ -110,10 +110,10 @@ import Testing
       bench.submit(session: SessionID("\(number)"), model: "m\(number)")
     }
     #expect(bench.core.providers[0].models.capacity == Admission.mostAdopted)
-    #expect(provider(bench).closedUntil == nil && provider(bench).resting.isEmpty)
+    #expect(provider(bench).blockedUntil == nil && provider(bench).resting.isEmpty)
     let last = bench.submit(session: "last", model: "last")
     bench.settle(last, .throttled(retryAfter: .seconds(5)), answer: true)
-    #expect(provider(bench).closedUntil == bench.now + .seconds(5))
+    #expect(provider(bench).blockedUntil == bench.now + .seconds(5))
     let other = bench.submit(session: "other", model: "m0")
     #expect(!bench.isGranted(other))
   }
@@ -130,7 +130,7 @@ import Testing
     #expect(bench.core.providers[0].models.capacity == Admission.mostAdopted)
     let last = bench.submit(session: "last", model: "last")
     bench.settle(last, .throttled(retryAfter: .seconds(60)), answer: true)
-    #expect(provider(bench).closedUntil == nil && provider(bench).resting.map(\.model) == ["last"])
+    #expect(provider(bench).blockedUntil == nil && provider(bench).resting.map(\.model) == ["last"])
     let other = bench.submit(session: "other", model: "other")
     #expect(bench.isGranted(other))
     #expect(bench.core.providers[0].models.capacity == Admission.mostAdopted)

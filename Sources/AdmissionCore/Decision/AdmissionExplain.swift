@@ -114,8 +114,8 @@ extension Admission {
           breaker: provider.breaker.snapshot(at: now),
           keys: provider.keyOrder.map { keySnapshot(provider, $0, at: now) },
           queuedByBand: provider.queued, resting: resting(provider, at: now),
-          closedUntil: provider.gate.earliestRecovery(at: now),
-          closedBecause: provider.gate.blockedUntil(at: now).map { _ in provider.gate.reason.rawValue },
+          blockedUntil: provider.gate.earliestRecovery(at: now),
+          blockedBecause: provider.gate.blockedUntil(at: now).map { _ in provider.gate.reason.rawValue },
           learned: learned(provider))
       },
       tenants: tenants.all.map { tenant in

@@ -10,7 +10,7 @@ struct BlockedLeg: Sendable {
 }
 
 extension Admission {
-  enum Attempt {
+  enum PlacementAnswer {
     case placed(Placement)
     /// The tenant's own limit: its lanes are skipped.
     case tenantLimited(Obstacle, readyAt: Instant)
@@ -26,7 +26,7 @@ extension Admission {
   ///   - blocked: gets what is in the way, for each leg where something is.
   func place(
     _ request: Request, ignoringHeadroom: Bool, at now: Instant, blocked: inout [BlockedLeg]
-  ) -> Attempt {
+  ) -> PlacementAnswer {
     let legs = providers.routes[request.route].legs
     if let limited = tenantShortage(request, legs, at: now) { return limited }
     var unaffordable: (account: AccountIndex, isForGood: Bool)?
@@ -55,7 +55,7 @@ extension Admission {
     return .blocked
   }
 
-  private func tenantShortage(_ request: Request, _ legs: [Route.Leg], at now: Instant) -> Attempt? {
+  private func tenantShortage(_ request: Request, _ legs: [Route.Leg], at now: Instant) -> PlacementAnswer? {
     guard !tenants[request.tenant].capacity.isUnlimited, let leg = legs.first else { return nil }
     let (input, output) = estimate(request, leg: leg)
     let units = Units(1, input: input, output: output)

@@ -10,18 +10,18 @@ struct ConcurrencyLimiter: Sendable {
   var limit: Int?
   /// True where the limit was found by being refused: a guess from which nothing is kept for the bands above.
   var isLearned = false
-  /// Permits held by running calls, by `Priority.rawValue`.
-  private(set) var held: (Int, Int, Int) = (0, 0, 0)
+  /// Permits of running calls, by `Priority.rawValue`.
+  private(set) var runningByBand: (Int, Int, Int) = (0, 0, 0)
   /// Permits that are released but still counted.
   private var lagging: Deque<Instant> = []
 
   init(limit: Int?) { self.limit = limit }
 
-  /// Held and lagging.
-  var inUse: Int { held.0 + held.1 + held.2 + lagging.count }
-  var running: Int { held.0 + held.1 + held.2 }
+  /// Of running calls, and lagging ones.
+  var inUse: Int { runningByBand.0 + runningByBand.1 + runningByBand.2 + lagging.count }
+  var running: Int { runningByBand.0 + runningByBand.1 + runningByBand.2 }
 
-  func running(in band: Int) -> Int { band == 0 ? held.0 : band == 1 ? held.1 : held.2 }
+  func running(in band: Int) -> Int { band == 0 ? runningByBand.0 : band == 1 ? runningByBand.1 : runningByBand.2 }
 
   mutating func take(in band: Int) { add(1, to: band) }
 
@@ -50,9 +50,9 @@ struct ConcurrencyLimiter: Sendable {
 
   private mutating func add(_ count: Int, to band: Int) {
     switch band {
-    case 0: held.0 += count
-    case 1: held.1 += count
-    default: held.2 += count
+    case 0: runningByBand.0 += count
+    case 1: runningByBand.1 += count
+    default: runningByBand.2 += count
     }
   }
 }

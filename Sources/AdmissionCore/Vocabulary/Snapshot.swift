@@ -1,10 +1,10 @@
-// What the core looks like at one instant: for status, metrics, the dashboard, and for the checkers of the simulation.
+// The state of the core at one instant, for status, metrics and the dashboard, and for the checkers of the simulation.
 
 public struct AdmissionSnapshot: Sendable {
   public struct Bucket: Sendable, Equatable {
     public var dimension: Dimension
     public var rate: RateLimit
-    /// Units there now; negative while a debt is worked off.
+    /// Units available now; negative while a debt is worked off.
     public var available: Int64
     public var capacity: Int64
 
@@ -18,7 +18,7 @@ public struct AdmissionSnapshot: Sendable {
   /// A model that rests by itself.
   public struct ModelRest: Sendable, Equatable {
     public var model: String
-    /// nil while one call tries whether it is over.
+    /// When the rest ends; nil while one call tries whether it is over.
     public var until: Instant?
     public var reason: String
 
@@ -28,12 +28,13 @@ public struct AdmissionSnapshot: Sendable {
       self.reason = reason
     }
   }
-  /// A limit that was found out, and not written down by the operator.
+  /// A limit that was learned, not set by the operator.
   public struct Learned: Sendable, Equatable {
     /// `concurrency`, `requests`, `input_tokens`, `output_tokens`, `tokens`; all but the first per minute.
     public var what: String
-    /// The model or key that it holds for; nil: the whole provider.
+    /// The model that the limit holds for; nil means all models.
     public var model: String?
+    /// The key that the limit holds for; nil means all keys.
     public var key: KeyID?
     public var value: Int64
     /// `headers` (the provider's own numbers) or `refusals`.
@@ -54,9 +55,9 @@ public struct AdmissionSnapshot: Sendable {
     public var state: KeyCondition
     public var until: Instant?
     public var inFlight: Int
-    /// Why it is not simply usable; nil where it is.
+    /// Why the key is not simply usable; nil where it is usable.
     public var reason: String?
-    /// Models that the provider refuses to this key; others go first for them.
+    /// Models that the provider refuses to this key; other keys are preferred for them.
     public var models: [ModelRest]
 
     public init(
@@ -90,7 +91,7 @@ public struct AdmissionSnapshot: Sendable {
     public var buckets: [Bucket]
     /// nil where the models have no breaker of their own.
     public var breaker: Breaker?
-    /// While the provider has asked for a pause for these models; nil where it has not.
+    /// The pause that the provider has asked for these models; nil where there is none.
     public var rest: ModelRest?
 
     public init(
@@ -116,22 +117,23 @@ public struct AdmissionSnapshot: Sendable {
     public var keys: [Key]
     /// Requests whose first candidate this is, by `Priority.rawValue`.
     public var queuedByBand: [Int]
-    /// Models without an entry of the policy for which it has asked for a pause.
+    /// Models without an entry in the policy for which the provider has asked for a pause.
     public var resting: [ModelRest]
-    /// Until when the provider has asked everybody for a pause; nil where it has not, and while one call tries whether that is over.
-    public var closedUntil: Instant?
-    /// Why nobody is sent there; nil where calls are.
-    public var closedBecause: String?
+    /// When the pause ends that the provider has asked of all calls; nil where there is none, and while one call tries
+    /// whether it is over.
+    public var blockedUntil: Instant?
+    /// Why no call is sent there; nil where calls are sent.
+    public var blockedBecause: String?
     public var learned: [Learned]
 
     public init(
       id: ProviderID, inFlight: Int, concurrencyLimit: Int? = nil, inFlightByBand: [Int], buckets: [Bucket],
       models: [Model], breaker: Breaker, keys: [Key], queuedByBand: [Int], resting: [ModelRest] = [],
-      closedUntil: Instant? = nil, closedBecause: String? = nil, learned: [Learned] = []
+      blockedUntil: Instant? = nil, blockedBecause: String? = nil, learned: [Learned] = []
     ) {
-      self.closedBecause = closedBecause
+      self.blockedBecause = blockedBecause
       self.resting = resting
-      self.closedUntil = closedUntil
+      self.blockedUntil = blockedUntil
       self.learned = learned
       self.id = id
       self.inFlight = inFlight
@@ -151,7 +153,7 @@ public struct AdmissionSnapshot: Sendable {
     public var concurrencyLimit: Int?
     public var buckets: [Bucket]
     public var weight: Int
-    /// False for tenants that the policy does not name: their names are a client's words.
+    /// False for tenants that the policy does not name: such a name is a client's text.
     public var isListed: Bool
 
     public init(
@@ -174,11 +176,12 @@ public struct AdmissionSnapshot: Sendable {
   public var queuedBytes: Int
   public var running: Int
   public var openLeases: Int
-  /// Slots of queue storage in use or kept, tombstones included; bounded in the number queued.
+  /// Slots of queue storage, used, free and tombstones; bounded by the number of queued requests.
   public var queueStorage: Int
   public var isDraining: Bool
   public var listedTenants: Set<TenantID> { Set(tenants.filter(\.isListed).map(\.id)) }
-  /// All budgets that the policy lists, and of sessions, client keys and unlisted tenants the 100 with the most spent.
+  /// All budgets that the policy lists; of those of sessions, client keys and unlisted tenants, the 100 with the most
+  /// spent.
   public var budgets: [BudgetReading]
 
   public init(
