@@ -267,9 +267,9 @@ public final class AdminConsole: HTTPHandler {
       }
     }
     var records: [RequestRecord] = []
-    if state == nil || state == "queued" { records += broker.book.alive(.queued, limit: limit, tenant: tenant) }
-    if state == nil || state == "running" { records += broker.book.alive(.running, limit: limit, tenant: tenant) }
-    if state == nil || state == "recent" { records += broker.book.recent(limit: limit, tenant: tenant) }
+    if state == nil || state == "queued" { records += broker.requests.alive(.queued, limit: limit, tenant: tenant) }
+    if state == nil || state == "running" { records += broker.requests.alive(.running, limit: limit, tenant: tenant) }
+    if state == nil || state == "recent" { records += broker.requests.recent(limit: limit, tenant: tenant) }
     return .json(StatusJSON.requests(Array(records.prefix(limit)), broker))
   }
 
@@ -278,7 +278,7 @@ public final class AdminConsole: HTTPHandler {
       return .error(400, "'\(text)' is no request id: 26 letters and digits, as in x-tollgate-request-id")
     }
     // Another tenant's request is as unknown as one that never was.
-    guard let record = broker.book.record(id), tenant == nil || record.tenant == tenant else {
+    guard let record = broker.requests.record(id), tenant == nil || record.tenant == tenant else {
       return .error(404, "request \(text) is not known: it is older than the last 1000, or it was never here")
     }
     return .json(StatusJSON.request(record, broker))

@@ -1,7 +1,7 @@
 // One attempt upstream: from the grant to the settlement of its lease.
 //
 // The machine. `awaitingHold` → `awaitingHead` when the books have the hold; → `relaying` for answers that the client gets as they come,
-// → `holding` for errors, whose (short) body decides the verdict; all → `ended`. The lease is settled exactly once, on entering `ended`.
+// → `gathering` for errors, whose (short) body decides the verdict; all → `ended`. The lease is settled exactly once, on entering `ended`.
 //
 // It owns what a call carries (its body, its secrets), the relay of its answer and the lease. Its exchange tells it to `begin`, that the
 // client has caught up (`clientCaughtUp`) or left (`clientLeft`), and that the drain's time is up (`drainTimedOut`). It tells its
@@ -16,7 +16,7 @@ import ProviderWire
 import TextForms
 
 /// A provider's error answer, kept until the core has decided whether there is another attempt.
-struct HeldAnswer {
+struct ErrorAnswer {
   var head: ResponseHead
   var body: [UInt8]
 }
@@ -25,7 +25,7 @@ final class Attempt: UpstreamEvents {
   private enum Phase {
     case awaitingHold
     case awaitingHead
-    case holding(ResponseHead, [UInt8])
+    case gathering(ResponseHead, [UInt8])
     case relaying(Relay)
     case ended
   }
@@ -33,7 +33,7 @@ final class Attempt: UpstreamEvents {
   /// What an attempt leaves to its exchange.
   struct Remains {
     /// For the client, should no other attempt follow; without the secrets that were sent.
-    var held: HeldAnswer?
+    var errorAnswer: ErrorAnswer?
     var failure: UpstreamFailure?
     /// What completes the answer that was relayed.
     var delivery: Delivery?
@@ -48,7 +48,7 @@ final class Attempt: UpstreamEvents {
   /// Bytes under way to a slow client at which the provider is paused. Resumed below the endpoint's low-water mark.
   static let highWater = 256 << 10
   /// Error bodies up to this size are read whole before the verdict.
-  static let heldLimit = 64 << 10
+  static let errorLimit = 64 << 10
   /// A stream that said its last word ends this much later even if its provider leaves it open.
   private static let grace = Duration.milliseconds(100)
   /// New output tokens after which the core hears of a running stream.
@@ -121,7 +121,7 @@ final class Attempt: UpstreamEvents {
     }
     sent = made.sent
     injectsUsage = made.injectsUsage
-    spliceShare.hold(injectsUsage ? made.request.body.count : 0)
+    spliceShare.resize(to: injectsUsage ? made.request.body.count : 0)
     phase = .awaitingHead
     upstreamCall = services.upstream.begin(made.request, events: self)
   }
@@ -172,7 +172,7 @@ final class Attempt: UpstreamEvents {
     switch phase {
     case .awaitingHold, .ended: return (false, false)
     case .awaitingHead: return (upstreamCall?.requestMayHaveArrived ?? true, upstreamCall?.requestWasSent ?? true)
-    case .holding: return (true, false)
+    case .gathering: return (true, false)
     case .relaying(let relay): return (true, relay.head.status < 300)
     }
   }
@@ -197,7 +197,7 @@ final class Attempt: UpstreamEvents {
     }
     isPage = answersWithPage(head)
     if head.status >= 400 || isPage {
-      phase = .holding(head, [])
+      phase = .gathering(head, [])
     } else {
       if isWithoutUsage { services.providers.usageRefusals.add(grant.provider.name, at: now) }
       _ = beginRelay(head, mask: nil)
@@ -207,11 +207,11 @@ final class Attempt: UpstreamEvents {
 
   func upstreamReceived(_ bytes: ArraySlice<UInt8>) {
     switch phase {
-    case .holding(let head, var body):
+    case .gathering(let head, var body):
       phase = .ended  // lets go of the copy in the state, so that appending does not copy
       body.append(contentsOf: bytes)
-      if body.count <= Attempt.heldLimit {
-        phase = .holding(head, body)
+      if body.count <= Attempt.errorLimit {
+        phase = .gathering(head, body)
       } else {
         let mask = sent.mask(for: head)
         errorPrefix =
@@ -247,7 +247,7 @@ final class Attempt: UpstreamEvents {
     remains.answerBegan = true
     // Nothing will be sent again.
     exchange.downstream.releaseBody()
-    spliceShare.hold(0)
+    spliceShare.resize(to: 0)
     relay.begin()
     if relay.waitsForBody { services.turnEnd?.putOff(.answer(self)) }
     return relay
@@ -315,13 +315,13 @@ final class Attempt: UpstreamEvents {
   private func completed() {
     switch phase {
     case .awaitingHold, .awaitingHead, .ended: break
-    case .holding(let head, let body):
+    case .gathering(let head, let body):
       if refusesUsage(head, body) {
         // Once more as the client sent it, in the same place: the provider has done nothing yet.
         isWithoutUsage = true
         return send()
       }
-      remains.held = sent.cleaned(HeldAnswer(head: head, body: body))
+      remains.errorAnswer = sent.cleaned(ErrorAnswer(head: head, body: body))
       let verdict = verdict(head, body)
       if verdict == .keyRefused || verdict == .quotaExhausted, let key = grant.key {
         services.providers.keyRefusals.keep(
@@ -365,10 +365,10 @@ final class Attempt: UpstreamEvents {
     remains.failure = failure
     switch phase {
     case .awaitingHold, .ended: break
-    case .holding(let head, _):
+    case .gathering(let head, _):
       // The status and its fields are the provider's word all the same; what it says beside them nobody will read.
       let said = ResponseHead(status: head.status, fields: head.fields.without("content-encoding"))
-      remains.held = sent.cleaned(HeldAnswer(head: said, body: []))
+      remains.errorAnswer = sent.cleaned(ErrorAnswer(head: said, body: []))
       end(
         Settlement(
           verdict: verdict(head, nil), hasAnswer: true, toldToRetry: VerdictReader.shouldRetry(head.fields),
@@ -439,7 +439,7 @@ final class Attempt: UpstreamEvents {
     if case .relaying(let relay) = phase { relay.close() }
     phase = .ended
     graceTimer = nil
-    spliceShare.hold(0)
+    spliceShare.resize(to: 0)
     if endBegan != 0 { remains.ownTime = now &- endBegan }
     var last = Remains()
     swap(&last, &remains)

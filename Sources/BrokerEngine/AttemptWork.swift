@@ -57,9 +57,9 @@ extension Attempt {
   /// what it ends.
   func laterCharge(
     _ tap: UsageTap, _ sums: LineSums
-  ) -> (charge: WorkBook.Charge, source: CostSource)? {
+  ) -> (charge: DeferredWork.Charge, source: CostSource)? {
     let providers = services.providers
-    func name(_ id: String) -> WorkBook.Name { WorkBook.Name(provider: grant.provider.name, id: id) }
+    func name(_ id: String) -> DeferredWork.Name { DeferredWork.Name(provider: grant.provider.name, id: id) }
     guard case .later(let work) = exchange.call.charge else {
       if watchesWork, let id = tap.work?.id, tap.usage == nil || tap.work?.isUnderWay == true {
         providers.works.began(name(id), model: exchange.record.model)
@@ -67,7 +67,7 @@ extension Attempt {
       return nil
     }
     let own = name(work.id)
-    func show(_ sums: LineSums) -> (charge: WorkBook.Charge, source: CostSource)? {
+    func show(_ sums: LineSums) -> (charge: DeferredWork.Charge, source: CostSource)? {
       guard !sums.usage.isNothing else { return nil }
       return providers.works.show(own, sums.usage, cacheWriteHour: sums.cacheWriteHour, cost: sums.cost)
         .map { ($0, sums.source) }

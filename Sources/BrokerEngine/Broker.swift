@@ -27,7 +27,7 @@ public final class Broker {
     let counters = Counters(
       labels: LabelPolicy(policy: policy, prices: parts.prices.list), requestEnded: parts.requestEnded)
     let news = OperatorNews(time: time, books: books, counters: counters, rules: rules, noticed: parts.noticed)
-    let book = RequestBook(capacity: 1000, memory: parts.memory)
+    let requests = RequestList(capacity: 1000, memory: parts.memory)
     let providers = ProviderNotes(rules: rules, upstream: parts.upstream, time: time, books: books)
     let draining = Draining()
     let wall = time.wallNow
@@ -36,12 +36,13 @@ public final class Broker {
       policy: admission, time: time, loop: parts.loop, news: news, providers: providers, draining: draining,
       books: books)
     let calendars = Calendars(
-      loop: parts.loop, time: time, rules: rules, book: book, dispatcher: dispatcher, news: news, providers: providers)
+      loop: parts.loop, time: time, rules: rules, requests: requests, dispatcher: dispatcher, news: news,
+      providers: providers)
     calendars.budgetsChanged(admission)
     calendars.keys.policyChanged(policy, told: wall)
     services = EngineServices(
       time: time, turnEnd: turnEnd, rules: rules, upstream: parts.upstream, memory: parts.memory,
-      scratch: WireScratch(), books: books, counters: counters, book: book, news: news, providers: providers,
+      scratch: WireScratch(), books: books, counters: counters, requests: requests, news: news, providers: providers,
       dispatcher: dispatcher, calendars: calendars)
     models = ModelCatalog(services, hash: parts.hash)
     frontDoor = FrontDoor(services, draining: draining, models: models, hash: parts.hash)

@@ -8,7 +8,7 @@ import Pricing
 final class Calendars {
   private let time: Timekeeper
   private let rules: RulesInForce
-  private let book: RequestBook
+  private let requests: RequestList
   private let dispatcher: Dispatcher
   private let news: OperatorNews
   private let providers: ProviderNotes
@@ -19,22 +19,22 @@ final class Calendars {
   private(set) lazy var prices = PriceClock(
     loop: loop, wall: { [unowned self] in time.wallNow },
     nextChange: { [unowned self] in rules.now.prices.nextChange(after: $0) },
-    isWaitedFor: { [unowned self] in !book.isIdle }, tell: { [unowned self] in pricesChanged() })
+    isWaitedFor: { [unowned self] in !requests.isIdle }, tell: { [unowned self] in pricesChanged() })
   private let loop: EventLoop?
 
   init(
-    loop: EventLoop?, time: Timekeeper, rules: RulesInForce, book: RequestBook, dispatcher: Dispatcher,
+    loop: EventLoop?, time: Timekeeper, rules: RulesInForce, requests: RequestList, dispatcher: Dispatcher,
     news: OperatorNews, providers: ProviderNotes
   ) {
     self.loop = loop
     self.time = time
     self.rules = rules
-    self.book = book
+    self.requests = requests
     self.dispatcher = dispatcher
     self.news = news
     self.providers = providers
     budgets = BudgetKeeper(
-      loop: loop, now: { time.now }, wall: { time.wall(at: $0) }, isWaitedFor: { !book.isIdle },
+      loop: loop, now: { time.now }, wall: { time.wall(at: $0) }, isWaitedFor: { !requests.isIdle },
       tell: { dispatcher.tell($0) })
   }
 

@@ -16,7 +16,7 @@ final class EngineServices {
   let scratch: WireScratch
   let books: Books
   let counters: Counters
-  let book: RequestBook
+  let requests: RequestList
   let news: OperatorNews
   let providers: ProviderNotes
   let dispatcher: Dispatcher
@@ -25,7 +25,7 @@ final class EngineServices {
   init(
     time: Timekeeper, turnEnd: TurnEnd?, rules: RulesInForce, upstream: any Upstream, memory: MemoryAccount,
     scratch: WireScratch,
-    books: Books, counters: Counters, book: RequestBook, news: OperatorNews, providers: ProviderNotes,
+    books: Books, counters: Counters, requests: RequestList, news: OperatorNews, providers: ProviderNotes,
     dispatcher: Dispatcher,
     calendars: Calendars
   ) {
@@ -37,7 +37,7 @@ final class EngineServices {
     self.scratch = scratch
     self.books = books
     self.counters = counters
-    self.book = book
+    self.requests = requests
     self.news = news
     self.providers = providers
     self.dispatcher = dispatcher

@@ -29,7 +29,7 @@ final class Exchange {
     /// Nothing more: it has gone, or an attempt has left what completes its answer.
     case none
     /// The provider's last error, unchanged.
-    case held
+    case errorAnswer
     /// Ours.
     case refusal(Refusal)
     /// Every key of the route is refused: the provider's own words.
@@ -43,7 +43,7 @@ final class Exchange {
   let record: RequestRecord
   private(set) var call: ClientCall
   private var phase = Phase.reading
-  private var place: RequestBook.Place?
+  private var place: RequestList.Place?
   /// What the last attempt left.
   var left = Attempt.Remains()
   /// How an attempt before the last one failed may be the last that is known.
@@ -57,7 +57,7 @@ final class Exchange {
     self.downstream = downstream
     self.record = record
     self.services = services
-    place = services.book.began(record, self)
+    place = services.requests.began(record, self)
   }
 
   // MARK: From the client
@@ -95,7 +95,7 @@ final class Exchange {
     record.submitted(session: call.sessionName(), at: now)
     ownTime += now &- readyAt
     phase = .queued
-    downstream.holdBody(for: .queued)
+    downstream.countBody(as: .queued)
     services.calendars.somebodyWaits(at: now)
     services.dispatcher.submit(ticket(candidates, bytes: bytes), of: self)
   }
@@ -155,7 +155,7 @@ final class Exchange {
     }
     let now = services.time.now
     if record.grantedAt == nil { services.counters.waited(record.priority, grant.queued) }
-    downstream.holdBody(for: .retry)
+    downstream.countBody(as: .retry)
     record.granted(grant, at: now)
     left = Attempt.Remains()
     let attempt = Attempt(exchange: self, grant: grant, lease: lease)
@@ -175,7 +175,7 @@ final class Exchange {
     guard isAlive else { return }
     services.counters.retried(record.provider ?? "none", because: verdict)
     phase = .queued
-    downstream.holdBody(for: .queued)
+    downstream.countBody(as: .queued)
     record.requeued()
   }
 
@@ -238,7 +238,7 @@ final class Exchange {
     downstream.releaseBody()
     let now = services.time.now
     record.concluded(outcome, at: now)
-    services.book.ended(record, place)
+    services.requests.ended(record, place)
     place = nil
     services.counters.ended(record)
     services.books.concluded(self, at: services.time.wallInstant(at: now))

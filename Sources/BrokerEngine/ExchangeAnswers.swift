@@ -26,7 +26,7 @@ extension Exchange {
     case .completed, .truncated, .clientLeftQueued, .clientLeftRunning: return .none
     case .upstreamError:
       if left.answerBegan { return .none }
-      return left.held == nil ? .refusal(failedUpstream) : .held
+      return left.errorAnswer == nil ? .refusal(failedUpstream) : .errorAnswer
     case .failedUpstream: return left.answerBegan ? .none : .refusal(failedUpstream)
     default: break
     }
@@ -57,8 +57,8 @@ extension Exchange {
   func say(_ word: LastWord) {
     switch word {
     case .none: break
-    case .held:
-      if let held = left.held { deliver(held) }
+    case .errorAnswer:
+      if let answer = left.errorAnswer { deliver(answer) }
     case .refusal(let refusal):
       lookAtBudget()
       record.explained(refusal.message)
@@ -97,12 +97,12 @@ extension Exchange {
   }
 
   /// The provider's last answer, unchanged.
-  private func deliver(_ held: HeldAnswer) {
-    record.answers(held.head.status, bytes: held.body.count)
-    var fields = ForwardedFields.forClient(held.head.fields, bodyMayShrink: true, isForPage: call.isFromPage)
+  private func deliver(_ answer: ErrorAnswer) {
+    record.answers(answer.head.status, bytes: answer.body.count)
+    var fields = ForwardedFields.forClient(answer.head.fields, bodyMayShrink: true, isForPage: call.isFromPage)
     appendOwnFields(to: &fields, outcome: nil)
-    fields.append("content-length", String(held.body.count))
-    delivery = Delivery(head: ResponseHead(status: held.head.status, fields: fields), body: held.body)
+    fields.append("content-length", String(answer.body.count))
+    delivery = Delivery(head: ResponseHead(status: answer.head.status, fields: fields), body: answer.body)
   }
 
   private func deliver(

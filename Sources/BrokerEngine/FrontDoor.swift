@@ -196,7 +196,7 @@ public final class FrontDoor: HTTPHandler {
     record.answers(status, bytes: 0)
     record.explained(message)
     record.concluded(outcome, at: services.time.now)
-    services.book.ended(record, nil)
+    services.requests.ended(record, nil)
     services.counters.ended(record)
   }
 }

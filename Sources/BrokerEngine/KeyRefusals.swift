@@ -28,7 +28,7 @@ struct KeyRefusals {
     let secret = sent.secret(provider: key.provider.name, key: key.key.name)
     guard secret == present.secret(provider: key.provider.name, key: key.key.name) else { return }
     guard let text = ErrorBody.decoded(body, contentEncoding: head.fields.first("content-encoding")),
-      text.count <= Attempt.heldLimit
+      text.count <= Attempt.errorLimit
     else {
       kept[key] = nil
       return
@@ -70,8 +70,8 @@ final class KeyCheck: UpstreamEvents {
 
   func upstreamReceived(_ bytes: ArraySlice<UInt8>) {
     // Of a list that was given nothing more is wanted.
-    guard let head, head.status >= 400, body.count < Attempt.heldLimit else { return }
-    body.append(contentsOf: bytes.prefix(Attempt.heldLimit - body.count))
+    guard let head, head.status >= 400, body.count < Attempt.errorLimit else { return }
+    body.append(contentsOf: bytes.prefix(Attempt.errorLimit - body.count))
   }
 
   func upstreamEnded(_ ending: UpstreamEnding) {

@@ -134,7 +134,7 @@ public final class Operator {
   /// The drain's time is up: what still waits is refused, what still runs is broken off, each with an answer that says so where one
   /// can still be written.
   public func abortAll() {
-    let all = services.book.exchanges
+    let all = services.requests.exchanges
     // The waiting ones first: a place that a broken-off call frees is for nobody any more.
     for exchange in all where exchange.record.state == .queued { exchange.drainTimedOut() }
     for exchange in all where exchange.record.state != .ended { exchange.drainTimedOut() }
@@ -148,7 +148,7 @@ public final class Operator {
   public func snapshot() -> AdmissionSnapshot { services.dispatcher.snapshot() }
   public func blocker(of request: RequestID) -> Blocker? { services.dispatcher.blocker(of: request) }
   /// Live and recent requests.
-  public var book: RequestBook { services.book }
+  public var requests: RequestList { services.requests }
   public var metrics: BrokerMetrics { services.counters.metrics }
   public var memory: MemoryAccount { services.memory }
   /// Why the ledger cannot be written, and no new work is taken; nil where all is well.

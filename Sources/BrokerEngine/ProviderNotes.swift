@@ -14,7 +14,7 @@ final class ProviderNotes {
   var keyRefusals = KeyRefusals()
   var usageRefusals = UsageRefusals()
   /// Work that is charged when its end is read.
-  var works = WorkBook()
+  var works = DeferredWork()
   /// Our own calls that are finding out.
   private var keyChecks: [RefusedKey: KeyCheck] = [:]
 

@@ -146,7 +146,7 @@ final class Relay {
       others = []
       // Providers may show in an error what was sent to them: its frame waits until it is whole.
       let unfinished = tap.unfinishedMayBeError ? min(tap.unfinishedBytes, bytes.count) : 0
-      let waiting = unfinished <= Attempt.heldLimit ? unfinished : 0
+      let waiting = unfinished <= Attempt.errorLimit ? unfinished : 0
       suspectFrame = Array(bytes.suffix(waiting))
       bytes.removeLast(waiting)
       first = sent.cleaned(bytes)[...]
@@ -158,7 +158,7 @@ final class Relay {
     }
     withheld.append(contentsOf: first)
     for bytes in others { withheld.append(contentsOf: bytes) }
-    return withheld.count > Attempt.heldLimit ? .isEndless : .saidLastWord
+    return withheld.count > Attempt.errorLimit ? .isEndless : .saidLastWord
   }
 
   /// What came of the answer in this turn goes out, but for the very last of it.
@@ -182,12 +182,12 @@ final class Relay {
     let held = tap.heldBytes
     let before = tapShare.bytes
     guard held != before else { return }
-    tapShare.hold(held)
+    tapShare.resize(to: held)
     // A frame that was too large to keep: many such would leave as much free heap behind as they ever held.
     if before - held >= UsageTap.frameLimit / 2 { memory.onGivenUp?() }
     guard held > UsageTap.leastHeld, memory.isFull else { return }
     tap.shrink()
-    tapShare.hold(tap.heldBytes)
+    tapShare.resize(to: tap.heldBytes)
     memory.onGivenUp?()
   }
 
@@ -222,7 +222,7 @@ final class Relay {
   }
 
   /// Gives back what the tap held.
-  func close() { tapShare.hold(0) }
+  func close() { tapShare.resize(to: 0) }
 
   private func takeRest() -> Delivery {
     let rest = Delivery(head: pendingHead, body: withheld)

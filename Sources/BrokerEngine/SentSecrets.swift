@@ -17,22 +17,22 @@ struct SentSecrets {
   }
 
   /// The most bytes behind a coding that are looked at.
-  private static let decodedLimit = 16 * Attempt.heldLimit
+  private static let decodedLimit = 16 * Attempt.errorLimit
 
   /// An error without the secrets that were sent: some providers show what they refuse.
-  func cleaned(_ answer: HeldAnswer) -> HeldAnswer {
+  func cleaned(_ answer: ErrorAnswer) -> ErrorAnswer {
     let secrets = all
     guard !secrets.isEmpty,
       let clean = SecretMask.masked(
         answer.head.fields, answer.body, secrets: secrets, decodedLimit: Self.decodedLimit)
     else { return answer }
-    return HeldAnswer(head: ResponseHead(status: answer.head.status, fields: clean.fields), body: clean.body)
+    return ErrorAnswer(head: ResponseHead(status: answer.head.status, fields: clean.fields), body: clean.body)
   }
 
   /// The same for what has not gone out of an answer, whose head is made for the client already.
   func cleaned(_ delivery: Delivery) -> Delivery {
     guard let head = delivery.head else { return Delivery(head: nil, body: cleaned(delivery.body)) }
-    let clean = cleaned(HeldAnswer(head: head, body: delivery.body))
+    let clean = cleaned(ErrorAnswer(head: head, body: delivery.body))
     var fields = clean.head.fields
     if clean.body.count != delivery.body.count, fields.contains("content-length") {
       fields = fields.without("content-length")

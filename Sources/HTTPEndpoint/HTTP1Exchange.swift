@@ -45,10 +45,10 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
     self.peer = peer
     head = parsed.head
     acceptsTrailers = parsed.acceptsTrailers && parsed.head.version == .http1_1
-    share.hold(headBytes)
+    share.resize(to: headBytes)
   }
 
-  deinit { share.hold(0) }
+  deinit { share.resize(to: 0) }
 
   // MARK: The body while it comes
 
@@ -58,7 +58,7 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
     -> Result?
   {
     guard takesBody else { return nil }
-    defer { share.hold(headBytes + received.count) }
+    defer { share.resize(to: headBytes + received.count) }
     return try change(&received)
   }
 
@@ -94,17 +94,17 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
   func releaseBody() {
     received.release()
     isReleased = true
-    share.hold(min(share.bytes, headBytes))
+    share.resize(to: min(share.bytes, headBytes))
   }
 
   /// The exchange is over: nothing is held any more.
   func forget() {
     releaseBody()
-    share.hold(0)
+    share.resize(to: 0)
     context = nil
   }
 
-  func holdBody(for use: MemoryAccount.Use) { share.move(to: use) }
+  func countBody(as use: MemoryAccount.Use) { share.move(to: use) }
   func respond(_ head: ResponseHead) { session?.respond(self, head) }
   func send(_ bytes: ArraySlice<UInt8>) { session?.send(self, bytes) }
   func finish(trailers: HeaderFields?) { session?.finish(self, trailers) }

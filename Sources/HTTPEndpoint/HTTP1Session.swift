@@ -141,7 +141,7 @@ final class HTTP1Session: Session {
       kept.append(contentsOf: bytes)
       resume()
     }
-    keptShare.hold(kept.count)
+    keptShare.resize(to: kept.count)
     if case .head = input, exchange == nil, kept.count - keptStart > Self.modestHead, memory.isExhausted, fate == .open
     {
       refuse(.overloaded("there is no memory for a head of this size now"), target: nil)
@@ -169,7 +169,7 @@ final class HTTP1Session: Session {
       kept = []
       keptStart = 0
     }
-    keptShare.hold(kept.count)
+    keptShare.resize(to: kept.count)
   }
 
   /// Reads as far as it can; returns the index of the first byte that it could not.
@@ -473,7 +473,7 @@ final class HTTP1Session: Session {
       closesAfterAnswer = true
       kept = []
       keptStart = 0
-      keptShare.hold(0)
+      keptShare.resize(to: 0)
       handler.exchangeRefused(ongoing, refusal)
       ongoing.releaseBody()
       carrier.needsFlush()
@@ -496,7 +496,7 @@ final class HTTP1Session: Session {
     }
     kept = []
     keptStart = 0
-    keptShare.hold(0)
+    keptShare.resize(to: 0)
     if let ongoing { end(ongoing, .clientLeft) }
     carrier.needsFlush()
   }
@@ -507,7 +507,7 @@ final class HTTP1Session: Session {
     fate = .broken
     kept = []
     keptStart = 0
-    keptShare.hold(0)
+    keptShare.resize(to: 0)
     if let exchange { end(exchange, ending) }
   }
 

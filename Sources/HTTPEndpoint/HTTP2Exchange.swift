@@ -74,13 +74,13 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
 
   deinit {
     promise(0)
-    share.hold(0)
+    share.resize(to: 0)
   }
 
   // MARK: The body while it comes
 
   /// The head is complete, and stays until the end.
-  func holdHead() { share.hold(headBytes) }
+  func countHead() { share.resize(to: headBytes) }
 
   /// The client may send so many bytes before we let it send more.
   func promise(_ bytes: Int) {
@@ -91,7 +91,7 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   /// Takes at most `count` bytes of the body, which `fill` puts into the space that it is handed.
   func receive(_ count: Int, _ fill: (inout OutputSpan<UInt8>) -> Void) {
     received.append(count, expecting: contentLength.map { $0 - received.count }, fill)
-    share.hold(headBytes + received.count)
+    share.resize(to: headBytes + received.count)
   }
 
   var takesBody: Bool { isWaiting && !isReleased }
@@ -206,17 +206,17 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
     received.release()
     isReleased = true
     promise(0)
-    share.hold(min(share.bytes, headBytes))
+    share.resize(to: min(share.bytes, headBytes))
   }
 
   /// The exchange is over: nothing is held any more.
   func forget() {
     releaseBody()
-    share.hold(0)
+    share.resize(to: 0)
     context = nil
   }
 
-  func holdBody(for use: MemoryAccount.Use) { share.move(to: use) }
+  func countBody(as use: MemoryAccount.Use) { share.move(to: use) }
   func respond(_ head: ResponseHead) { session?.respond(self, head) }
   func send(_ bytes: ArraySlice<UInt8>) { session?.send(self, bytes) }
   func finish(trailers: HeaderFields?) { session?.finish(self, trailers) }

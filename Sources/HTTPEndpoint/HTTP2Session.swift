@@ -177,7 +177,7 @@ final class HTTP2Session: Session {
     exchange.hasBegun = true
     exchange.start = carrier.now
     exchange.lastBodyByte = exchange.start
-    exchange.holdHead()
+    exchange.countHead()
     if !exchange.isRequestComplete { openWindow(exchange) }
     carrier.exchangeOpened()
     handler.exchangeBegan(exchange)

@@ -24,8 +24,8 @@ public protocol HTTPExchange: AnyObject {
 
   /// Frees the request body's memory; the broker calls it when no retry can need it. What still comes of it is dropped.
   func releaseBody()
-  /// What the body is held for from now on, in the account of memory.
-  func holdBody(for use: MemoryAccount.Use)
+  /// Moves the body to another use in the account of memory.
+  func countBody(as use: MemoryAccount.Use)
   /// Starts the answer. Fields that frame a message (`connection`, `transfer-encoding`, `keep-alive`) are the endpoint's own and must not
   /// be in `head`; a `content-length` in it is trusted and checked. Without one, HTTP/1.1 answers are chunked.
   /// With HEAD, 204 and 304 no body is sent whatever follows.
@@ -39,7 +39,7 @@ public protocol HTTPExchange: AnyObject {
 }
 
 extension HTTPExchange {
-  public func holdBody(for use: MemoryAccount.Use) {}
+  public func countBody(as use: MemoryAccount.Use) {}
   public func send(_ bytes: [UInt8]) { send(bytes[...]) }
   /// A whole answer at once; adds `content-length`.
   public func respond(status: Int, fields: [(name: String, value: String)], body: [UInt8]) {

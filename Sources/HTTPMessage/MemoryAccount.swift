@@ -37,7 +37,7 @@ public final class MemoryAccount {
   }
   /// All uses together.
   public private(set) var total = 0
-  private var held = (0, 0, 0, 0, 0)
+  private var byUse = (0, 0, 0, 0, 0)
   /// What clients may still send by the flow control that they were granted: counts like held where more is to be granted.
   private var promised = 0
   /// Called once, when memory is given back after somebody found the account full.
@@ -65,11 +65,11 @@ public final class MemoryAccount {
   /// Bytes that one use holds.
   public func bytes(_ use: Use) -> Int {
     switch use {
-    case .bodies: held.0
-    case .queued: held.1
-    case .retry: held.2
-    case .decoding: held.3
-    case .records: held.4
+    case .bodies: byUse.0
+    case .queued: byUse.1
+    case .retry: byUse.2
+    case .decoding: byUse.3
+    case .records: byUse.4
     }
   }
 
@@ -107,11 +107,11 @@ public final class MemoryAccount {
 
   private func add(_ count: Int, _ use: Use) {
     switch use {
-    case .bodies: held.0 += count
-    case .queued: held.1 += count
-    case .retry: held.2 += count
-    case .decoding: held.3 += count
-    case .records: held.4 += count
+    case .bodies: byUse.0 += count
+    case .queued: byUse.1 += count
+    case .retry: byUse.2 += count
+    case .decoding: byUse.3 += count
+    case .records: byUse.4 += count
     }
   }
 }
@@ -127,8 +127,8 @@ public struct MemoryShare {
     self.use = use
   }
 
-  /// Holds `count` bytes from now on, whatever it was before.
-  public mutating func hold(_ count: Int) {
+  /// Counts `count` bytes from now on, in place of those before.
+  public mutating func resize(to count: Int) {
     if count > bytes {
       account.take(count - bytes, use)
     } else if count < bytes {

@@ -209,8 +209,8 @@ import Testing
   @Test func anothersRequestIsUnknown() throws {
     bench.send(tenant: "acme")
     bench.send(tenant: "other")
-    let mine = try #require(bench.broker.operator.book.recent(limit: 9).first { $0.tenant == "acme" })
-    let others = try #require(bench.broker.operator.book.recent(limit: 9).first { $0.tenant == "other" })
+    let mine = try #require(bench.broker.operator.requests.recent(limit: 9).first { $0.tenant == "acme" })
+    let others = try #require(bench.broker.operator.requests.recent(limit: 9).first { $0.tenant == "other" })
     #expect(ask("GET", "/api/v1/requests/\(mine.text)", token: "of-acme").status == 200)
     #expect(ask("GET", "/api/v1/requests/\(others.text)", token: "of-acme").status == 404)
     #expect(ask("GET", "/api/v1/requests/\(others.text)", token: "of-all").status == 200)

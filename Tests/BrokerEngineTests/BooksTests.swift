@@ -59,7 +59,7 @@ private let prices = PriceList(
     // Two entries for each end.
     #expect(ledger.handOvers == [3, 9])
     #expect(clients.allSatisfy { $0.isFinished && $0.text == answer })
-    #expect(rig.broker.operator.book.isIdle && rig.broker.services.dispatcher.isIdle)
+    #expect(rig.broker.operator.requests.isIdle && rig.broker.services.dispatcher.isIdle)
     loop.loop.turn(waiting: false)
     #expect(ledger.handOvers == [3, 9])
   }

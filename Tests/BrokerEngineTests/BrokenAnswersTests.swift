@@ -64,7 +64,7 @@ import Testing
     let (text, mark) = ("data: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\n", "data: [DONE]\n\n")
     call.respond(200, Self.events, [text, mark], ends: false)
     call.events.upstreamReceived(
-      [UInt8](repeating: UInt8(ascii: ":"), count: Attempt.heldLimit - mark.utf8.count)[...])
+      [UInt8](repeating: UInt8(ascii: ":"), count: Attempt.errorLimit - mark.utf8.count)[...])
     #expect(!call.isCancelled && rig.ended.isEmpty)
     call.events.upstreamReceived([UInt8(ascii: ":")])
     #expect(call.isCancelled)

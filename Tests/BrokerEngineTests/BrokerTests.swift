@@ -124,9 +124,9 @@ import Testing
   @Test func aLongErrorBodyPassesWhole() {
     let rig = rigs.rig()
     let client = rig.send()
-    let chunk = String(repeating: "e", count: Attempt.heldLimit)
+    let chunk = String(repeating: "e", count: Attempt.errorLimit)
     rig.upstream.calls[0].respond(400, [], [chunk, "x", chunk])
-    #expect(client.received.count == 2 * Attempt.heldLimit + 1)
+    #expect(client.received.count == 2 * Attempt.errorLimit + 1)
     #expect(rig.ended.map(\.outcome) == [.upstreamError])
   }
 

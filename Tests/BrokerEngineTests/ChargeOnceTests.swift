@@ -387,6 +387,6 @@ import Testing
     let rig = rig()
     let long = "/p/sim/" + String(repeating: "x/", count: 200) + "v1/batches"
     call(rig, "POST", long, #"{"input_file_id":"file-1"}"#, answer: #"{"id":"batch_9","status":"validating"}"#)
-    #expect(rig.broker.services.providers.works.knows(WorkBook.Name(provider: "sim", id: "batch_9")))
+    #expect(rig.broker.services.providers.works.knows(DeferredWork.Name(provider: "sim", id: "batch_9")))
   }
 }

@@ -33,7 +33,7 @@ final class FakeExchange: HTTPExchange {
   ) {
     self.peer = peer
     share = memory.map { MemoryShare($0, .bodies) }
-    share?.hold(body.utf8.count)
+    share?.resize(to: body.utf8.count)
     head = RequestHead(
       method: method, target: target, authority: authority,
       fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) }), version: version)
@@ -42,9 +42,9 @@ final class FakeExchange: HTTPExchange {
 
   func releaseBody() {
     body = []
-    share?.hold(0)
+    share?.resize(to: 0)
   }
-  func holdBody(for use: MemoryAccount.Use) { share?.move(to: use) }
+  func countBody(as use: MemoryAccount.Use) { share?.move(to: use) }
   /// As the endpoint does when nothing is left of it.
   func forget() { releaseBody() }
   func respond(_ head: ResponseHead) { answer = head }

@@ -21,7 +21,7 @@ import Testing
     for _ in 0..<10 { rig.send("/v1/embeddings", fields: [("x-tollgate-session", "index")], body: body) }
     // Each has 204,800 tokens: two fit into the minute.
     #expect(rig.upstream.calls.count == 2)
-    let waiting = rig.broker.operator.book.alive(.queued, limit: 100)
+    let waiting = rig.broker.operator.requests.alive(.queued, limit: 100)
     #expect(waiting.count == 8)
     #expect(waiting.allSatisfy { $0.estimatedInput == 204_800 })
     let steer = rig.send(fields: [("x-tollgate-kind", "steer"), ("x-tollgate-session", "user")])

@@ -69,7 +69,7 @@ import Testing
       #expect(other.isFinished)
       #expect(rig.upstream.calls.isEmpty && rig.ended.isEmpty)
       #expect(rig.broker.operator.metrics.probes == 3)
-      #expect(rig.broker.operator.book.recent(limit: 10).isEmpty)
+      #expect(rig.broker.operator.requests.recent(limit: 10).isEmpty)
     }
   }
 
@@ -99,8 +99,8 @@ import Testing
     }
     #expect(rig.send("/", body: "", method: "GET").text.contains("/v1"))
     #expect(rig.ended.isEmpty && rig.upstream.calls.isEmpty)
-    #expect(rig.broker.operator.book.recent(limit: 10).isEmpty)
-    #expect(rig.broker.operator.book.alive(.queued, limit: 10).isEmpty)
+    #expect(rig.broker.operator.requests.recent(limit: 10).isEmpty)
+    #expect(rig.broker.operator.requests.alive(.queued, limit: 10).isEmpty)
     // Others are requests as before.
     #expect(rig.send("/", method: "POST").answer?.status == 404)
     #expect(rig.send("/healthy", body: "", method: "GET").answer?.status == 404)

@@ -80,9 +80,9 @@ import Testing
     let rig = rigs.rig()
     let client = rig.send()
     rig.upstream.last?.respond(
-      400, [("x-echo", "sk-upstream")], [String(repeating: "x", count: Attempt.heldLimit + 1)])
+      400, [("x-echo", "sk-upstream")], [String(repeating: "x", count: Attempt.errorLimit + 1)])
     #expect(client.field("x-echo") == "***")
-    #expect(client.received.count == Attempt.heldLimit + 1)
+    #expect(client.received.count == Attempt.errorLimit + 1)
   }
 
   @Test func whatIsNoErrorAndWhatIsTheClientsOwnPassesUnchanged() {
@@ -209,13 +209,13 @@ import Testing
 
   // MARK: Secrets in errors that go on while they come
 
-  private static let filler = String(repeating: "x", count: Attempt.heldLimit)
+  private static let filler = String(repeating: "x", count: Attempt.errorLimit)
 
   @Test(arguments: [1, 7, 60_000]) func aLongErrorsBodyIsMaskedHoweverItComes(_ size: Int) {
     let rig = rigs.rig()
     let client = rig.send()
     let tail = Array(#" no sk\u002dupstream, no sk-upstream, but sk-upstrea and sk-upstream"#.utf8)
-    let length = Attempt.heldLimit + 1 + tail.count
+    let length = Attempt.errorLimit + 1 + tail.count
     rig.upstream.last?.respond(
       400, [("content-length", String(length))], [ProviderFieldsTests.filler, "x"], ends: false)
     for start in stride(from: 0, to: tail.count, by: size) {

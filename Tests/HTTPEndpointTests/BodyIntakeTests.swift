@@ -30,7 +30,7 @@ private final class Sender: ArrivingBody {
   func goOn() {}
   func giveWay() {
     gaveWay = true
-    share.hold(0)
+    share.resize(to: 0)
   }
 
   /// What a session does when its socket is readable.
@@ -46,11 +46,11 @@ private final class Sender: ArrivingBody {
   func take(_ count: Int) {
     unread -= count
     taken += count
-    share.hold(taken)
+    share.resize(to: taken)
   }
 
   /// Its answer has begun: nothing is kept.
-  func release() { share.hold(0) }
+  func release() { share.resize(to: 0) }
 }
 
 private final class IntakeBench {

@@ -68,12 +68,12 @@ import Testing
   @Test func aShareFollowsWhatItsHolderHolds() {
     let account = MemoryAccount(limit: 100)
     var share = MemoryShare(account, .bodies)
-    share.hold(30)
-    share.hold(50)
+    share.resize(to: 30)
+    share.resize(to: 50)
     share.move(to: .retry)
-    share.hold(40)
+    share.resize(to: 40)
     #expect(account.bytes(.bodies) == 0 && account.bytes(.retry) == 40)
-    share.hold(0)
+    share.resize(to: 0)
     #expect(account.total == 0)
   }
 

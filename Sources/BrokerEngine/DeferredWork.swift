@@ -8,7 +8,7 @@ import AdmissionCore
 import LedgerVocabulary
 import ProviderWire
 
-struct WorkBook {
+struct DeferredWork {
   /// Pieces of work, at most.
   static let most = 16_384
 
@@ -58,7 +58,7 @@ struct WorkBook {
   /// Told what is to be kept.
   var keep: (LedgerMemo) -> Void = { _ in }
 
-  init(most: Int = WorkBook.most) { self.most = most }
+  init(most: Int = DeferredWork.most) { self.most = most }
 
   var count: Int { entries.count }
 

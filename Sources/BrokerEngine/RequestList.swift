@@ -4,14 +4,14 @@
 import AdmissionCore
 import HTTPMessage
 
-public final class RequestBook {
+public final class RequestList {
   /// A request that lives. Its place is free again when it ends.
   struct Place {
     fileprivate(set) var index: Int
   }
   private struct Living {
     let record: RequestRecord
-    /// nil in tests of this book alone.
+    /// nil in tests of this list alone.
     let exchange: Exchange?
   }
   private var places: [Living?] = []
@@ -58,7 +58,7 @@ public final class RequestBook {
       ring[next] = record
       next = (next + 1) % capacity
     }
-    share.hold(textBytes)
+    share.resize(to: textBytes)
   }
 
   /// True where nobody is under way.
