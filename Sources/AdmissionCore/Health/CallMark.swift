@@ -1,13 +1,13 @@
-// Who a failure is counted for. All attempts of one request are one failure, and so is what its client's SDK sends again of
-// it, so that nobody's single call can take a key or a provider from the others.
+// Identifies the call that a failure is counted for. All attempts of one request count as one failure, together with
+// the repeats that the client's SDK sends, so that no single call can take a key or a provider from the others.
 
 struct CallMark: Sendable {
   var request: RequestID
-  /// The same for a call that is sent again: of its tenant, session, model and size.
+  /// A hash of tenant, session, model and size: the same for a call and its repeats.
   var content: UInt64
-  /// The same for all calls of one client: of its tenant, client key and session.
+  /// A hash of tenant, client key and session: the same for all calls of one client.
   var client: UInt64
-  /// The client's SDK says that it has sent this call before.
+  /// True where the client's SDK says that it has sent this call before.
   var isRepeat: Bool
 
   func isSame(as other: CallMark) -> Bool {
@@ -20,7 +20,7 @@ struct CallMarks: Sendable {
   private var marks: [CallMark] = []
   static let most = 64
 
-  /// Returns true where this call has not failed yet.
+  /// Returns true where this call had not failed before.
   mutating func insert(_ mark: CallMark) -> Bool {
     guard !marks.contains(where: { mark.isSame(as: $0) }) else { return false }
     if marks.count >= Self.most { marks.removeFirst() }

@@ -1,14 +1,13 @@
-// Keeps calls away from a provider that fails, and finds out with few of them when it is well again.
+// Keeps calls away from a provider that fails, and finds out with a few probes when the provider works again.
 //
 // States: closed (traffic flows) → open after `failures` in a row → half open after the recovery time → closed by the
-// first success of a probe, or open again for twice as long, up to eight times. Recovery is jittered down by up to a
-// tenth, so that several brokers do not probe as one.
+// first success of a probe, or open again for twice as long, up to eight times. Jitter shortens the recovery time by up
+// to a tenth, so that several brokers do not probe at once.
 //
-// Promise: half open lets `probes` through at a time; a result counts only in the generation that let its call through,
-// so a call that began before the trip can neither close nor trip it again; all attempts of one request are one failure
-// (`CallMark`); nothing but failures trips it: a client
-// that left, a 429 and a 400 say nothing about a provider's health. Why consecutive failures and not a rate: with few
-// calls a rate means nothing.
+// Promise: half open lets at most `probes` concurrent calls through; a result counts only in the generation that let
+// its call through, so a call that began before the trip can neither close the breaker nor trip it again; all attempts
+// of one request are one failure (`CallMark`); only failures trip the breaker: a client that left, a 429 and a 400 say
+// nothing about a provider's health. Why consecutive failures and not a rate: with few calls a rate means nothing.
 
 struct CircuitBreaker: Sendable {
   enum State: Equatable, Sendable {
@@ -19,9 +18,10 @@ struct CircuitBreaker: Sendable {
   enum Override: Sendable { case none, open, closed }
   enum Result: Sendable {
     case success, failure
-    /// The answer has begun: enough for a probe; else only its end tells, since a stream may still break.
+    /// The answer has begun. That is enough for a probe; of other calls only the end tells, since a stream may still
+    /// break.
     case answering
-    /// Says nothing, but a probe has ended.
+    /// The call says nothing about the provider; if it was a probe, the probe has ended.
     case neutral
   }
 
@@ -34,13 +34,13 @@ struct CircuitBreaker: Sendable {
   private var failed = CallMarks()
   private var lastFailure: Instant?
   private var probing = 0
-  /// Trips in a row without a success between: doubles the recovery time.
+  /// Consecutive trips without a success in between; each doubles the recovery time.
   private var trips = 0
 
   init(policy: BreakerPolicy) { self.policy = policy }
 
-  /// nil where a call may pass now; else when one may, as far as is known: `.distantFuture` while probes are out or by
-  /// operator's order.
+  /// nil where a call may pass now; else when one may, as far as is known: `.distantFuture` while probes are out or
+  /// where the operator has opened the breaker.
   func blockedUntil(at now: Instant) -> Instant? {
     switch override {
     case .closed: return nil
@@ -54,7 +54,7 @@ struct CircuitBreaker: Sendable {
     }
   }
 
-  /// The earliest instant at which waiting may end; nil where it may end any time.
+  /// The earliest instant at which waiting may end; nil where it may end at any time.
   func earliestRecovery(at now: Instant) -> Instant? {
     if override == .open { return .distantFuture }
     if override == .none, case .open(let until) = state, until > now { return until }
@@ -73,9 +73,9 @@ struct CircuitBreaker: Sendable {
     return (generation, change)
   }
 
-  /// Takes in a call's result. Returns true where the state changed.
+  /// Records a call's result. Returns true where the state changed.
   /// - Parameters:
-  ///   - mark: whose call it was; a failure of the same call again is none.
+  ///   - mark: the call; another failure of the same call does not count.
   ///   - jitter: 0...1023, for the recovery time.
   mutating func record(
     _ result: Result, of mark: CallMark? = nil, generation: UInt64, jitter: Int64, reason: String, at now: Instant
@@ -114,7 +114,7 @@ struct CircuitBreaker: Sendable {
     }
   }
 
-  /// The operator's word: open, closed, or back to automatic (closed and without history).
+  /// The operator's command: open, closed, or back to automatic (closed and without history).
   mutating func command(_ override: Override) {
     self.override = override
     move(to: .closed)

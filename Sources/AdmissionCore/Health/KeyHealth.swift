@@ -1,36 +1,38 @@
-// Whether an upstream key can be used: usable, cooling (told to slow down, unpaid) or disabled (refused, or by
-// operator).
+// Whether an upstream key can be used: it is usable, cooling (told to slow down, or unpaid) or disabled (refused, or by
+// the operator).
 //
-// Promise: no single request takes a key from the others. The first refusal makes a doubt: other keys are preferred, and the
-// shell makes a free call of its own. That call's refusal, or a second different request's, disables the key; once that call was let
-// in, no number of requests of the same client does, since then it is as likely to be about what this client asks for. A disabled
-// key is tried again by a single request after 1, 2, 4 .. 60 minutes, at once when its secret changes, and never while the
-// operator has disabled it; an unpaid key rests for ten minutes; each return is by one probe first.
+// Promise: no single request takes a key from the others. The first refusal puts the key in doubt: other keys are
+// preferred, and the shell makes a free call with it. The key is disabled when that free call is refused too, or a
+// second, different request. Once the free call was accepted, no number of refused requests of the same client disables
+// the key, since then the refusals are as likely to be about what this client asks for. A disabled key is tried again
+// by a single request after 1, 2, 4 .. 60 minutes, or at once when its secret changes, but never while the operator has
+// disabled it. An unpaid key rests for ten minutes. A key always comes back by a single probe.
 
 struct KeyHealth: Sendable {
   enum Trouble: Sendable { case none, throttled, unpaid, refused, byOperator }
   /// What a refusal changed.
   enum News: Sendable {
     case none
-    /// Others are preferred from now on.
+    /// The key is in doubt: others are preferred from now on.
     case doubted
-    /// One client alone is refused: our own free call is to tell whether that is the key's fault.
+    /// Only one client is refused: our own free call is to show whether the key is at fault.
     case unclear
-    /// What had put it out was one client's.
+    /// The key is usable again: only one client's requests had put it out.
     case back
-    /// Nothing goes on it any more.
+    /// The key is out: no call uses it any more.
     case out
   }
 
   /// A first refusal, which may be one call's own fault.
   private struct Doubt: Sendable {
     var isUnpaid: Bool
-    /// nil: our own free call.
+    /// The refused call; nil where it was our own free call.
     var by: CallMark?
     var since: Instant
-    /// When our own free call was let in last: then the key is no worse than others, but the refusal is remembered.
+    /// When our own free call was last accepted: since then the key is no worse than others, but the refusal is
+    /// remembered.
     var answeredAt: Instant?
-    /// Our own free call was asked for, and has told nothing yet.
+    /// True while our own free call is ordered and has not ended.
     var isAsked = false
     var isAnswered: Bool { answeredAt != nil }
   }
@@ -38,20 +40,20 @@ struct KeyHealth: Sendable {
   private(set) var gate = ProbeGate()
   private(set) var trouble = Trouble.none
   private var doubt: Doubt?
-  /// The doubt by which one client's requests alone have put it out.
+  /// The doubt that put the key out, where only one client's requests did; else nil.
   private var onesDoubt: Doubt?
   private var refusals = 0
-  /// When it was refused last.
+  /// When the key was last refused.
   private(set) var refusedAt: Instant?
 
   static let unpaidRest = Span.seconds(600)
   /// How long one refusal is remembered.
   static let doubtLife = Span.seconds(600)
-  /// How long our own free call's answer counts; after that a refusal has it made again.
+  /// How long the answer of our own free call counts; after that, a refusal orders another free call.
   static let answerLife = Span.seconds(30)
   static func refusalRest(_ refusals: Int) -> Span { .seconds(60 * min(60, 1 << Int64(min(max(0, refusals - 1), 6)))) }
 
-  /// nil where the key may be used now; else when it may, as far as is known.
+  /// nil where the key may be used now; else when it may be, as far as is known.
   func unusableUntil(at now: Instant) -> Instant? {
     trouble == .byOperator ? .distantFuture : gate.blockedUntil(at: now)
   }
@@ -60,15 +62,15 @@ struct KeyHealth: Sendable {
     trouble == .byOperator ? .distantFuture : gate.earliestRecovery(at: now)
   }
 
-  /// True for a key that waiting a little will not bring back.
+  /// True for a key that is refused, unpaid or disabled by the operator: a short wait will not bring it back.
   var isOut: Bool { trouble == .refused || trouble == .unpaid || trouble == .byOperator }
-  /// True where the provider has put it out, and no call may try it now.
+  /// True where the provider has refused the key, or says that it is unpaid, and no call may try it now.
   func isRefused(at now: Instant) -> Bool {
     (trouble == .refused || trouble == .unpaid) && gate.blockedUntil(at: now) != nil
   }
-  /// True where other keys are to be preferred.
+  /// True where other keys should be preferred.
   func isDoubted(at now: Instant) -> Bool {
-    // A list of models is free also where nothing is paid: there its answer makes the key no better.
+    // An unpaid key may still list models, so an accepted free call does not end the doubt there.
     doubt.map { ($0.isUnpaid || !$0.isAnswered) && now - $0.since < Self.doubtLife } ?? false
   }
 
@@ -94,7 +96,7 @@ struct KeyHealth: Sendable {
   private mutating func refusal(
     by mark: CallMark, isUnpaid: Bool, generation: UInt64, at now: Instant
   ) -> News {
-    // An old word: since then the key has come back, or has another secret.
+    // A late result: since that call was sent, the key has come back or has another secret.
     guard trouble != .byOperator, generation == gate.generation else { return .none }
     refusedAt = now
     if isOut { return putOut(isUnpaid: isUnpaid, generation: generation, at: now) }
@@ -102,7 +104,7 @@ struct KeyHealth: Sendable {
     case .none: break
     case .byOther: return putOut(isUnpaid: isUnpaid, generation: generation, at: now)
     case .bySameClient:
-      // Unpaid, it was not asked about yet.
+      // An unpaid key is not put out before our free call has been ordered for this doubt.
       let mayTell = doubt?.isAnswered == true || isUnpaid && doubt?.isAsked == false
       guard mayTell else {
         onesDoubt = doubt
@@ -115,7 +117,7 @@ struct KeyHealth: Sendable {
       return .unclear
     }
     gate.yield(generation: generation, at: now)
-    // Whoever was refused first is remembered: the same call again confirms nothing, and what was answered is not asked again.
+    // The first refused call is remembered: the same call again confirms nothing, and orders no second free call.
     let isSame =
       doubt.map { $0.by?.isSame(as: mark) ?? false && $0.isUnpaid == isUnpaid && now - $0.since < Self.doubtLife }
       ?? false
@@ -133,7 +135,7 @@ struct KeyHealth: Sendable {
     return mark.client == by.client ? .bySameClient : .byOther
   }
 
-  /// - Parameter isOnes: by one client's requests alone.
+  /// - Parameter isOnes: true where only one client's requests were refused.
   private mutating func putOut(
     isUnpaid: Bool, generation: UInt64, at now: Instant, isOnes: Bool = false
   ) -> News {
@@ -151,7 +153,7 @@ struct KeyHealth: Sendable {
     if trouble == .refused || trouble == .unpaid, var only = onesDoubt {
       onesDoubt = nil
       guard !isRefused else { return .none }
-      // It was asked for at the first of these refusals: they were one client's own.
+      // The free call, ordered at the first of these refusals, was accepted: the refusals concern that client only.
       only.answeredAt = now
       only.isAsked = false
       doubt = only
@@ -167,7 +169,7 @@ struct KeyHealth: Sendable {
       return .none
     }
     refusedAt = now
-    // Where an unpaid key's list is refused, its account is closed.
+    // Where even the list of models is refused to an unpaid key, its account is closed.
     if let doubt, doubt.by != nil, !doubt.isUnpaid || doubt.isAsked, now - doubt.since < Self.doubtLife {
       gate.open()
       return putOut(isUnpaid: false, generation: gate.generation, at: now)
@@ -195,7 +197,7 @@ struct KeyHealth: Sendable {
     gate.open()
   }
 
-  /// The operator says that whatever it was told to wait for is over. Returns true where that is news.
+  /// The operator's command to stop waiting for a throttle to end. Returns true where the key was throttled.
   mutating func forgiveThrottle() -> Bool {
     guard trouble == .throttled else { return false }
     trouble = .none
@@ -203,7 +205,7 @@ struct KeyHealth: Sendable {
     return true
   }
 
-  /// By operator, or because the secret changed.
+  /// Called by the operator's command, or because the secret changed.
   mutating func enable() {
     trouble = .none
     doubt = nil
@@ -219,7 +221,7 @@ struct KeyHealth: Sendable {
     case .refused, .byOperator: .disabled
     }
   }
-  /// Why it is not simply usable; nil where it is.
+  /// Why the key is not simply usable; nil where it is usable.
   func reason(at now: Instant) -> String? {
     switch trouble {
     case .none:

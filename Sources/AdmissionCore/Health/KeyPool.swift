@@ -1,12 +1,13 @@
 // Which upstream key a session uses: weighted rendezvous hashing.
 //
-// Promise: the same session gets the same key while that key is usable, whatever happens to the others, so that the
-// provider's prompt cache stays warm; over many sessions a key gets its part of the weights; a key that goes away moves
-// only its own sessions. Why rendezvous: no ring to keep, the order of all keys for a session falls out of it, and
+// Promise: a session gets the same key as long as that key is usable, whatever happens to other keys, so that the
+// provider's prompt cache stays warm; over many sessions each key's part follows its weight; when a key goes away, only
+// its own sessions move. Why rendezvous hashing: there is no ring to keep, it orders all keys for a session, and
 // weights are exact.
 
 struct KeyPool: Sendable {
-  /// -ln(u) / weight of the session's draw for a key: the smallest wins, and wins in proportion to its weight.
+  /// -ln(u) / weight, where u is the session's pseudo-random draw for the key. The key with the smallest score wins, so
+  /// each wins in proportion to its weight.
   static func score(session: UInt64, key: UInt64, weight: Int) -> Double {
     var mixed = session ^ (key &* 0x9E37_79B9_7F4A_7C15)
     mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -23,7 +24,8 @@ struct KeyPool: Sendable {
     return hash
   }
 
-  /// ln of a number in 0<..<1, by its own series so that every platform gives the same bits. Error below 1e-9.
+  /// The natural logarithm of a number between 0 and 1, by a series of our own so that every platform gives the same
+  /// bits. Error below 1e-9.
   private static func naturalLogarithm(_ value: Double) -> Double {
     let mantissa = value.significand
     let z = (mantissa - 1) / (mantissa + 1)

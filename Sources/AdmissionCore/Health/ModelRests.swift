@@ -1,5 +1,6 @@
-// Models that a key was told it may not have: other keys are preferred for them. None is refused for it, since the provider's
-// own answer costs nothing and says more. Clients choose the names of models, so the table is bounded.
+// The models that the provider refuses to a key: other keys are preferred for them. No request is refused because of a
+// rest, since the provider's own answer costs nothing and says more. Clients choose the names of models, so the table
+// is bounded.
 
 struct ModelRests: Sendable {
   private struct Entry: Sendable {

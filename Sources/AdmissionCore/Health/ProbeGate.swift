@@ -1,8 +1,8 @@
-// A gate that a provider's "slow down" or "not before" shuts: blocked until it said, then one call goes first, and its success
-// opens the gate.
+// A gate that a provider's "slow down" or "not before" closes. It is blocked until the told instant; then one call goes
+// first as a probe, and its success opens the gate.
 //
-// Promise: N waiting clients never become N probes; a result counts only for the call that was the probe (generation
-// number).
+// Promise: N waiting clients never become N probes; only the result of the probe itself counts, by its generation
+// number.
 
 struct ProbeGate: Sendable {
   enum State: Equatable, Sendable {
@@ -10,14 +10,14 @@ struct ProbeGate: Sendable {
     case blocked(until: Instant)
     case probing
   }
-  /// What the provider said when it shut the gate.
+  /// What the provider said when it closed the gate.
   enum Reason: String, Sendable {
     case slowDown = "told to slow down"
     case away = "unavailable, as the provider said"
   }
   private(set) var state = State.passing
   private(set) var generation: UInt64 = 0
-  /// Closings without a success between.
+  /// How often the gate has closed without a success in between.
   private(set) var closings = 0
   private(set) var reason = Reason.slowDown
 
@@ -32,7 +32,7 @@ struct ProbeGate: Sendable {
     }
   }
 
-  /// The earliest instant at which waiting may end; nil where it may end any time.
+  /// The earliest instant at which waiting may end; nil where it may end at any time.
   func earliestRecovery(at now: Instant) -> Instant? {
     if case .blocked(let until) = state, until > now { until } else { nil }
   }
@@ -46,8 +46,8 @@ struct ProbeGate: Sendable {
     return generation
   }
 
-  /// Shuts the gate, or keeps it shut for longer. Returns true where this is news: not one of many calls that were
-  /// refused together.
+  /// Closes the gate, or keeps it closed for longer. Returns true where this is news, false for the later ones of
+  /// several calls that were refused together.
   mutating func close(until: Instant, generation: UInt64, because reason: Reason = .slowDown) -> Bool {
     switch state {
     case .blocked(let earlier):
@@ -57,7 +57,7 @@ struct ProbeGate: Sendable {
     case .probing where generation != self.generation:
       return false
     case .passing where generation != self.generation:
-      // Sent before the gate last opened: an old word.
+      // The call was sent before the gate last opened: a late result.
       return false
     case .passing, .probing:
       state = .blocked(until: until)
@@ -68,7 +68,7 @@ struct ProbeGate: Sendable {
     }
   }
 
-  /// The call was let through by the provider. Returns true where this opens the gate.
+  /// The provider accepted the call. Returns true where this opens the gate.
   mutating func succeed(generation: UInt64) -> Bool {
     guard generation == self.generation else { return false }
     closings = 0
@@ -78,12 +78,12 @@ struct ProbeGate: Sendable {
     return true
   }
 
-  /// The call ended without telling anything: if it was the probe, another may go.
+  /// The call ended without telling anything. If it was the probe, another call may be the next probe.
   mutating func yield(generation: UInt64, at now: Instant) {
     if state == .probing, generation == self.generation { state = .blocked(until: now) }
   }
 
-  /// By operator's order or because the reason has gone.
+  /// Called by the operator's command, or because the reason is gone.
   mutating func open() {
     state = .passing
     generation += 1

@@ -1,7 +1,7 @@
 // Retries as a share of requests, so that a failing provider is not hit by a multiple of its load.
 //
-// Each first try pays `percent` of a retry in, each retry takes one out. Ten are there at the start and come back one a
-// second, so that a quiet broker may retry too; at most a hundred are saved up.
+// Each first try adds `percent` of a retry, each retry takes one away. The budget starts with ten and gains one a
+// second up to ten, so that a quiet broker may retry too; at most a hundred are saved up.
 
 struct RetryBudget: Sendable {
   private static let retry: Int64 = 100
@@ -12,7 +12,7 @@ struct RetryBudget: Sendable {
     balance = min(balance + Int64(percent), 100 * Self.retry)
   }
 
-  /// Takes a retry out; false where there is none.
+  /// Takes one retry; false where none is left.
   mutating func withdraw(at now: Instant) -> Bool {
     let last = updated ?? now
     let seconds = (now - last).nanoseconds / 1_000_000_000

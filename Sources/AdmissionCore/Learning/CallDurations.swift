@@ -1,11 +1,12 @@
-// How long calls of a provider last, per model: a moving average of those that went well.
+// How long a provider's calls last, per model: a moving average of the successful ones.
 //
-// Promises: a fixed number of models at most; one addition per call. A drain asks it which calls cannot be over in time.
+// Promises: a bounded number of models; one addition per call. A drain uses it to find the calls that cannot end in
+// time.
 
 struct CallDurations: Sendable {
   /// Nanoseconds, by the model's number; 0 is not known.
   private var averages: [Int64] = []
-  /// A new call counts for an eighth.
+  /// A new call contributes an eighth.
   private static let weight: Int64 = 8
 
   mutating func learn(_ duration: Span, model: ModelNumber) {
@@ -17,7 +18,7 @@ struct CallDurations: Sendable {
       averages[index] == 0 ? lasted : max(1, averages[index] + (lasted - averages[index]) / Self.weight)
   }
 
-  /// Zero where no call of the model went well yet.
+  /// The average duration; zero where no call of the model has succeeded yet.
   func expected(model: ModelNumber) -> Span {
     let index = model.position
     return index < averages.count ? Span(nanoseconds: averages[index]) : .zero

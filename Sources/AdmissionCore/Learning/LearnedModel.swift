@@ -1,15 +1,15 @@
-// What was learned of a model's calls at a provider, in a form that can be kept and read again: so that budgets and limits hold from
-// the first call after a start.
+// What was learned of a model's calls at a provider, in a form that can be stored and read again, so that budgets and
+// limits hold from the first call after a start.
 
 public struct LearnedModel: Sendable, Equatable {
   public var provider: ProviderID
   public var model: String
-  /// Counted per estimated input token, and how far calls lie from it, in 1/1024.
+  /// Counted input tokens per estimated one, and how far calls lie from that ratio; both in 1/1024.
   var ratio: Int64
   var spread: Int64
-  /// For each class, how many calls ended in which step of output tokens; empty where none did.
+  /// For each class, the number of calls per step of output tokens; empty where there were none.
   var outputs: [[UInt16]]
-  /// Whether the policy had a price or a limit for it.
+  /// Whether the policy had a price or a limit for the model.
   var isListed: Bool
 
   /// The numbers as text: `listed ratio spread`, and for each class `step:count,...`.

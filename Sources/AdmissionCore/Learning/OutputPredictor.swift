@@ -1,29 +1,30 @@
-// What a call will really use: the ratio of counted to estimated input per provider and model, and a high quantile of
-// output per provider, model and class.
+// Predicts what a call will really use: by the ratio of counted to estimated input per provider and model, and by a
+// high quantile of the output per provider, model and class.
 //
-// Promise: constant time and memory per (provider, model, class); old calls fade (all counts are halved each 512
-// calls); until there are eight calls to learn from, the answer is that of the model's other classes, or a plain guess. Why a quantile on a logarithmic
-// scale: outputs spread over five decades, and the mean of such numbers is ruled by a few.
+// Promise: constant time and memory per (provider, model, class); old calls fade (every 512 calls, all counts are
+// halved); until a class has eight calls to learn from, the prediction of the model's other classes is used, or a fixed
+// guess. Why a quantile on a logarithmic scale: outputs spread over five decades, and a few large ones would dominate a
+// mean.
 
 struct OutputPredictor: Sendable {
   static let guess: TokenCount = 512
-  /// What a call without a cap may use of a model of which too little is known, as far as budgets are concerned.
+  /// For budgets: the output that a call without a cap is expected to use, while too little is known of its model.
   static let unknown: TokenCount = 4096
   private static let percent = 90
   private static let enough = 8
 
   struct Output: Sendable {
-    /// Four steps to each doubling: 4 × 20 cover 1...1,048,576 tokens.
+    /// Four steps per doubling: 4 × 20 steps cover 1...1,048,576 tokens.
     private var counts: [UInt16] = []
     private var total = 0
     private var expected = OutputPredictor.guess
 
-    /// How many calls ended in which step; empty where none did.
+    /// The number of calls per step; empty where there were none.
     var numbers: [UInt16] { counts }
 
     init() {}
 
-    /// From what an earlier process knew; nil where these are no such numbers.
+    /// From the numbers of an earlier process; nil where they are not valid.
     init?(numbers: [UInt16]) {
       guard numbers.count == Self.steps, numbers.reduce(0, { $0 + Int($1) }) < 512 else { return nil }
       counts = numbers
@@ -32,7 +33,7 @@ struct OutputPredictor: Sendable {
     }
     static let steps = 84
 
-    /// A high quantile of the outputs so far; nil until there are enough of them.
+    /// A high quantile of the outputs so far; nil until there are enough calls.
     var expectation: TokenCount? { total >= OutputPredictor.enough ? expected : nil }
 
     mutating func learn(_ tokens: TokenCount) {
@@ -80,14 +81,14 @@ struct OutputPredictor: Sendable {
   }
 
   struct Input: Sendable {
-    /// Counted per estimated token, in 1/1024.
+    /// Counted tokens per estimated one, in 1/1024.
     private(set) var ratio: Int64 = 1024
-    /// How far samples lie from the ratio, in 1/1024: quick to rise, slow to fall.
+    /// How far samples lie from the ratio, in 1/1024; it rises quickly and falls slowly.
     private(set) var spread: Int64 = 0
 
     init() {}
 
-    /// From what an earlier process knew, within the bounds of what can be learned.
+    /// From the numbers of an earlier process, cut to the bounds of what can be learned.
     init(ratio: Int64, spread: Int64) {
       self.ratio = min(max(ratio, 64), 8 * 1024)
       self.spread = min(max(spread, 0), 8 * 1024)
@@ -95,7 +96,7 @@ struct OutputPredictor: Sendable {
 
     mutating func learn(estimated: TokenCount, counted: TokenCount) {
       guard estimated >= 16 else { return }
-      // 2^40 tokens times 1024 fit.
+      // 2^40 tokens × 1024 fit 64 bits.
       let sample = min(max(counted.value * 1024 / estimated.value, 64), 8 * 1024)
       let error = sample > ratio ? sample - ratio : ratio - sample
       spread += error > spread ? (error - spread) / 4 : (error - spread) / 64
@@ -116,11 +117,11 @@ struct OutputPredictor: Sendable {
     func apply(to estimate: TokenCount) -> TokenCount { estimate.scaled(by: ratio, over: 1024) }
   }
 
-  /// Models that have numbers of their own; the rest share one.
+  /// The most models that have numbers of their own; the rest share one.
   static let models = 128
   private var outputs: [Output?] = []
   private var inputs: [Input] = []
-  /// Models of which something was learned since somebody asked.
+  /// Whether something was learned of each model since `takeChanged`.
   private var changed: [Bool] = []
 
   private static func index(_ model: ModelNumber, _ band: Int) -> Int { model.position * 3 + band }
@@ -136,8 +137,8 @@ struct OutputPredictor: Sendable {
     model.position < inputs.count ? inputs[model.position].margins(of: expected, running: running) : nil
   }
 
-  /// The class's own quantile; until it has one, the largest that another class of the model has: a plain guess beside
-  /// learned numbers would make the classes' costs incomparable, and with them their shares.
+  /// The class's own quantile; until there is one, the largest of the model's other classes. A fixed guess for one
+  /// class beside learned numbers for others would make their costs incomparable, and so their shares.
   func expectedOutput(model: ModelNumber, band: Int) -> TokenCount {
     if let own = learned(model, band) { return own }
     var largest: TokenCount?
@@ -147,19 +148,19 @@ struct OutputPredictor: Sendable {
     return largest ?? Self.guess
   }
 
-  /// True once enough calls of the model have ended for their outputs to be more than a guess.
+  /// True once enough calls of the model have ended for a prediction.
   func knows(model: ModelNumber, band: Int) -> Bool {
     learned(model, band) != nil || (0..<3).contains { learned(model, $0) != nil }
   }
 
-  /// The models of which something was learned since the last time.
+  /// The models of which something was learned since the last call of this.
   mutating func takeChanged() -> [ModelNumber] {
     let numbers = changed.indices.filter { changed[$0] }.map { ModelNumber($0) }
     changed.removeAll(keepingCapacity: true)
     return numbers
   }
 
-  /// What is known of a model, to be kept.
+  /// What is known of a model, to be stored.
   func numbers(of model: ModelNumber) -> (ratio: Int64, spread: Int64, outputs: [[UInt16]]) {
     let input = model.position < inputs.count ? inputs[model.position] : Input()
     let outputs = (0..<3).map { band in
@@ -185,7 +186,7 @@ struct OutputPredictor: Sendable {
     return index < outputs.count ? outputs[index]?.expectation : nil
   }
 
-  /// - Parameter output: nil for a call that produces none.
+  /// - Parameter output: nil for a call that produces no output.
   mutating func learn(
     estimated: TokenCount, counted: TokenCount, output: TokenCount?, model: ModelNumber, band: Int
   ) {

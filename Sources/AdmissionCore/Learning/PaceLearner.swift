@@ -1,50 +1,52 @@
-// The tokens per minute that a provider lets through, learned from its refusals alone: for providers that tell no
+// The tokens per minute that a provider lets through, learned from its refusals alone, for providers that tell no
 // numbers.
 //
-// Whatever bucket the provider keeps, it is empty when it refuses. So what it let through between two refusals, over
-// the time between them, is its rate, however large the bucket is. From just below that rate the pace grows by a
-// twenty-fifth, later a fiftieth at a time while it is what holds calls back; refused again near the same pace, it waits four times as long
-// with the next step. So the broker uses nearly all of a hidden rate and touches it once in some minutes.
+// However large the provider's bucket is, it is empty when the provider refuses. So the tokens let through between two
+// refusals, divided by the time between them, are its rate. The pace starts just below that rate and grows by a
+// fiftieth per step while the pace is what holds calls back. Refused again near the same pace, the first step after
+// that waits four times as long. So the broker uses nearly all of a hidden rate and hits it only once in some minutes.
 //
-// A short span tells the rate no better than the root of its calls allows. Refused again near the same pace, a reading that could be that
-// pace as well cuts it by a twentieth at most: one bad reading would otherwise cost minutes of growing back.
+// The relative error of a reading is about one over the square root of its number of calls. If, after a refusal near
+// the same pace, the reading agrees with that pace within its error, it cuts the pace by at most a twentieth: otherwise
+// one bad reading would cost minutes of growing back.
 //
-// Promise: constant memory; whole numbers; no pace is made up from a storm in which nothing came through, nor from two
-// refusals that lie far apart, nor from a span in which calls were not held back for most of the time: what came through then
-// is what was wanted, and not what is allowed. A pace is never below the largest call that has passed; ten minutes without a
-// refusal, and it is forgotten.
+// Promise: constant memory; whole numbers. No pace is learned from a storm of refusals in which nothing came through,
+// from two refusals that lie far apart, or from a span in which calls were not held back for at least half of the time:
+// what came through then is the demand, not the limit. A pace is never below the largest call that has passed, and is
+// forgotten after ten minutes without a refusal.
 
 struct PaceLearner: Sendable {
-  /// nil where nothing is known.
+  /// The pace; nil where nothing is known.
   private(set) var perMinute: Int64?
-  /// Since when `charged` and `calls` count: a refusal.
+  /// When counting of `charged` and `calls` began: at a refusal.
   private var since: Instant?
-  /// What the meter of waiting showed then.
+  /// The total time that calls had waited by then.
   private var waitedBefore = Span.zero
-  /// The largest call that was let through since then.
+  /// Tokens of the largest call that was let through since then.
   private var largest: Int64 = 0
-  /// When there was a pace first.
+  /// When the pace was first learned.
   private(set) var began: Instant?
   private var charged: Int64 = 0
   private var calls = 0
-  /// A call was let through since the last refusal.
+  /// True where a call was let through since the last refusal.
   private var hasPassed = false
   private var lastRefusal = Instant(nanoseconds: 0)
   private var lastStep = Instant(nanoseconds: 0)
   private var refusedAt: Int64 = 0
-  /// How long the first step after a refusal waits, and how long the next one does: each two thirds of the one before.
+  /// How long the first step after a refusal waits, and how long the next step waits: half as long for each step beyond
+  /// the refused pace, but at least 2 s.
   private var hold = PaceLearner.shortestHold
   private var wait = PaceLearner.shortestHold
 
   static let enoughCalls = 8
   static let shortestSpan = Span.seconds(4)
-  /// Refusals further apart than this say nothing about a rate together.
+  /// Refusals further apart than this say nothing about a rate.
   static let longestSpan = Span.seconds(120)
   static let shortestHold = Span.seconds(4)
   static let longestHold = Span.seconds(64)
   static let memory = Span.seconds(600)
 
-  /// True where there is a pace, and a refusal of late.
+  /// True where there is a pace and the last refusal is recent.
   func isFresh(at now: Instant) -> Bool { perMinute != nil && now - lastRefusal <= Self.memory }
 
   /// The provider has let a call through and charged it.
@@ -56,12 +58,12 @@ struct PaceLearner: Sendable {
     calls += 1
   }
 
-  /// Refused, and not for too many calls at a time. Returns true where the pace changed.
-  /// - Parameter waited: for how long calls have waited here, in all.
+  /// A call was refused, and not for too many concurrent calls. Returns true where the pace changed.
+  /// - Parameter waited: the total time during which calls have waited here.
   mutating func refused(waited: Span, at now: Instant) -> Bool {
     lastRefusal = now
     lastStep = now
-    // Nothing came through since the last one: the same refusal still.
+    // Nothing came through since the last refusal: this one belongs to it.
     guard since == nil || hasPassed else { return false }
     hasPassed = false
     let estimate = measure(waited: waited, at: now)
@@ -88,15 +90,16 @@ struct PaceLearner: Sendable {
     return true
   }
 
-  /// True where a reading of so many calls lies no further below `rate` than such readings do: by its own root's part.
+  /// True where the reading is not below `rate` by more than its error, which is one part in the square root of its
+  /// calls.
   private static func canBe(_ reading: (perMinute: Int64, calls: Int), _ rate: Int64) -> Bool {
     let missing = Int128(rate) - Int128(reading.perMinute)
     return missing <= 0
       || missing * missing * Int128(reading.calls) <= Int128(reading.perMinute) * Int128(reading.perMinute)
   }
 
-  /// What came through since the refusal that counting began with, per minute; begins anew where that was enough or
-  /// too long ago.
+  /// The tokens per minute that came through since counting began. Restarts counting where the span was long enough to
+  /// be read, or too long; nil where the span gives no reading.
   private mutating func measure(waited: Span, at now: Instant) -> (perMinute: Int64, calls: Int)? {
     guard let began = since else {
       since = now
@@ -118,7 +121,7 @@ struct PaceLearner: Sendable {
   }
 
   /// A call was let through. Returns true where the pace changed.
-  /// - Parameter isShort: the pace is what holds calls back.
+  /// - Parameter isShort: true where the pace is what holds calls back.
   mutating func succeeded(isShort: Bool, at now: Instant) -> Bool {
     guard let pace = perMinute else { return false }
     if now - lastRefusal > Self.memory {
@@ -128,7 +131,7 @@ struct PaceLearner: Sendable {
     guard isShort, now - lastStep >= wait else { return false }
     lastStep = now
     perMinute = min(pace + max(1, pace / 50), 1 << 50)
-    // Past where it was refused before, the rate is another: ever quicker.
+    // Beyond the pace that was refused before, the provider's rate has changed: grow faster with each step.
     if pace > refusedAt { wait = max(Span.seconds(2), Span(nanoseconds: wait.nanoseconds / 2)) }
     return true
   }

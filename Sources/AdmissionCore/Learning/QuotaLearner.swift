@@ -1,39 +1,39 @@
 // A provider's real limits, learned from its answers.
 //
-// Per minute: a lower limit or remainder in a header counts at once, a higher one moves a quarter of the way; the
-// operator's own limit is never passed. Concurrency: a 429 from a provider that tells no numbers halves what was
-// running; then one more per success up to just under the number at which it was refused. There it holds for a round of
-// successes before it tries one more; each refusal near the same number makes the hold four times as long. So the
-// broker stays near a hidden limit and touches it rarely, where plain halving would use three quarters of it; and a 429
-// that had another cause is soon forgotten. A refusal of a call beside which no more ran than had gone well before is
-// not about calls at a time: it teaches a pace (`PaceLearner`).
+// Per minute: a lower limit or remainder in a header counts at once, a higher one moves ours a quarter of the way; the
+// operator's own limit is never passed. Concurrency: a 429 from a provider that tells no numbers sets the limit to half
+// of the running calls. Each success then adds one, up to just below the number at which a call was refused. There the
+// limit stays for a round of successes before it tries one more, and four times as long after each refusal near the
+// same number. So the broker stays near a hidden limit and seldom hits it, where plain halving would use three quarters
+// of it; and a 429 that had another cause is soon forgotten. A refusal is not about concurrency where clearly more
+// concurrent calls had succeeded before: it teaches a pace instead (`PaceLearner`).
 //
-// Limits are a model family's. A learner that hears of several models with different limits, because the policy has no
-// limits for them, cannot tell their buckets apart: it follows the largest limit and no remainder.
+// Vendors limit each model family. Where the policy has no limits for the models, one learner hears of several models
+// with different limits and cannot tell their buckets apart: it follows the largest limit and ignores remainders.
 
 struct QuotaLearner: Sendable {
   /// Learned limits per minute; nil where nothing is known.
   private(set) var perMinute: [Int64?] = [nil, nil, nil, nil]
   private(set) var concurrency: Int?
-  /// Since when each of these holds.
+  /// Since when each of these limits holds.
   private var since: [Instant?] = [nil, nil, nil, nil]
   private var concurrencySince: Instant?
-  /// The largest units of one call that went well of late, and since when that counts.
+  /// The largest units of one call among the recent successes, and since when they are counted.
   private var largest = Units.zero
   private var largestSince = Instant(nanoseconds: 0)
-  /// The most that was running without a refusal.
+  /// The number of calls just below the one at which a call was refused; `Int.max` while none was.
   private var ceiling = Int.max
   private var successes = 0
-  /// What was running at the first refusal of a burst, and how many of them were refused.
+  /// How many calls ran at the first refusal of a burst, and how many of them were refused.
   private var burst = 0
   private var refusals = 0
   private var lastReading: Instant?
-  /// The most that ran beside a call that went well, that call included.
+  /// The most concurrent calls at which a call succeeded, that call included.
   private var mostAccepted = 0
-  /// The last ranges of leases that were sent while a call was out that was then refused.
+  /// The last ranges of leases that were sent during a call that was later refused.
   private var tainted: [ClosedRange<UInt64>] = []
   var pace = PaceLearner()
-  /// What each model's answers said of their limits last, in order of first mention.
+  /// The last limits told by each model's answers, in order of first mention.
   private var models: [ModelReading] = []
   private var mixed: UInt8 = 0
 
@@ -45,18 +45,18 @@ struct QuotaLearner: Sendable {
   private static let mostModels = 16
   private static let readingLife = Span.seconds(600)
 
-  /// Rounds of successes at the ceiling before one more is tried.
+  /// Rounds of successes at the ceiling before one more call is tried.
   private var hold = 1
 
   static let mostConcurrency = 1024
-  /// How long a call that went well shows that less is no limit.
+  /// How long a successful call proves that the limit is not below its size.
   static let proofLife = Span.seconds(600)
   static let longestHold = 256
 
-  /// Whether the provider has lately told numbers.
+  /// Whether the provider has told numbers in the last minute.
   func tellsNumbers(at now: Instant) -> Bool { lastReading.map { now - $0 < .seconds(60) } ?? false }
 
-  /// Readings that can be true.
+  /// True where the reading is plausible.
   static func isSensible(_ reading: ObservedLimits.Reading) -> Bool {
     if let limit = reading.limit, limit <= 0 || limit > TokenCount.most.value { return false }
     if let remaining = reading.remaining {
@@ -69,14 +69,14 @@ struct QuotaLearner: Sendable {
   /// True where several models share this learner and have different limits.
   func isMixed(_ dimension: Dimension) -> Bool { mixed & (1 << dimension.rawValue) != 0 }
 
-  /// Takes in a limit. Returns the limit now in force where it changed.
+  /// Records a told limit. Returns the limit now in force where it changed.
   /// - Parameter model: the number of the model whose answer told it.
   mutating func observe(limit told: Int64?, of dimension: Dimension, model: ModelNumber = .shared, at now: Instant)
     -> Int64?
   {
     lastReading = now
     guard let told else { return nil }
-    // A call that passed shows that less than it is no limit, whatever the header's window is.
+    // A call that passed proves that the limit is not below its size, whatever the header's window is.
     let place = Int(dimension.rawValue)
     let proven = now - largestSince < Self.proofLife ? largest[place] : 0
     let limit = remember(max(told, proven), of: dimension, model: model, at: now)
@@ -121,8 +121,8 @@ struct QuotaLearner: Sendable {
     return largest
   }
 
-  /// A call went well that had been sent as the `running`th at a time. Returns what has been learned so far.
-  /// - Parameter serial: of its lease.
+  /// A call succeeded that had been sent as one of `running` concurrent calls. Returns what has been learned so far.
+  /// - Parameter serial: of the call's lease.
   mutating func accepted(
     running: Int, serial: UInt64, tokens: Int64
   ) -> (isLimited: Bool, isPaced: Bool) {
@@ -131,7 +131,7 @@ struct QuotaLearner: Sendable {
     return (concurrency != nil, pace.perMinute != nil)
   }
 
-  /// A call of so many units went well. Returns true where that disproves what was learned.
+  /// A call of so many units succeeded. Returns true where that disproves what was learned.
   mutating func passed(_ units: Units, at now: Instant) -> Bool {
     if now - largestSince >= Self.proofLife {
       largest = .zero
@@ -153,12 +153,12 @@ struct QuotaLearner: Sendable {
     return isDisproved
   }
 
-  /// True where something limits calls that was learned of late.
+  /// True where a recently learned number limits calls.
   func hasLearned(at now: Instant) -> Bool {
     concurrency != nil && concurrencySince.map { now - $0 <= PaceLearner.memory } ?? true || pace.isFresh(at: now)
   }
 
-  /// For a model that gets an entry of its own: how many have gone well at a time is known.
+  /// The learner for a model that gets an entry of its own: it inherits how many concurrent calls have succeeded.
   var heir: QuotaLearner {
     var heir = QuotaLearner()
     heir.mostAccepted = mostAccepted
@@ -166,7 +166,7 @@ struct QuotaLearner: Sendable {
     return heir
   }
 
-  /// All that limits calls and was not written down by the operator.
+  /// All limits that were learned, not set by the operator.
   func learned(model: String?, key: KeyID?) -> [AdmissionSnapshot.Learned] {
     var all: [AdmissionSnapshot.Learned] = []
     func add(_ what: String, _ value: Int64?, _ from: String, _ since: Instant?) {
@@ -183,8 +183,8 @@ struct QuotaLearner: Sendable {
     return all
   }
 
-  /// A call was refused. It held no permit at the provider, so calls that were sent while it was out saw one too many: their counts teach
-  /// nothing.
+  /// A call was refused. It took no permit at the provider, so calls that were sent meanwhile counted one too many:
+  /// their counts teach nothing.
   mutating func taint(_ serials: ClosedRange<UInt64>) {
     if let last = tainted.last, last.overlaps(serials) {
       tainted[tainted.count - 1] =
@@ -195,26 +195,28 @@ struct QuotaLearner: Sendable {
     }
   }
 
-  /// True where clearly more at a time have gone well than ran beside the refused call: it was refused for another reason. Clearly,
-  /// because an answer on its way to us has its permit free at the provider already, and we still count it as running. A call that was
-  /// alone had no neighbours to be refused for.
+  /// True where the refusal is not about concurrency: clearly more concurrent calls have succeeded than ran beside the
+  /// refused one, or it ran alone. "Clearly", because a call whose answer is on its way to us no longer has a permit at
+  /// the provider, while we still count it as running.
   func isAboutRate(running: Int) -> Bool { running <= 1 || running + running / 8 + 1 <= mostAccepted }
 
-  /// A refusal that is about a rate. Returns true where the pace changed.
-  /// - Parameter waited: for how long calls have waited here, in all.
+  /// A call was refused because of a rate. Returns true where the pace changed.
+  /// - Parameter waited: the total time during which calls have waited here.
   mutating func refusedForRate(running: Int, waited: Span, at now: Instant) -> Bool {
-    // A limit on calls at a time that has come down looks like this at first, and not for long.
+    // A lowered limit on concurrency looks like this at first; with this decay it does not do so for long.
     mostAccepted -= (mostAccepted - running + 7) / 8
     return pace.refused(waited: waited, at: now)
   }
 
-  /// A 429 without numbers. Returns the new limit; nil where the call was alone, which tells nothing about concurrency.
-  /// - Parameter isFirst: false for calls that were refused together with an earlier one: each tells that one less was let
-  ///   in.
+  /// A 429 came without numbers. Returns the new limit; nil where the call ran alone, which tells nothing about
+  /// concurrency.
+  /// - Parameter isFirst: false for calls that were refused together with an earlier one: each shows that one call less
+  ///   was accepted.
   mutating func refused(running: Int, isFirst: Bool, at now: Instant) -> Int? {
     guard running > 1 || !isFirst else { return nil }
     if isFirst || burst == 0 {
-      // Refused again where it was refused before: concurrency is what is short. Elsewhere it may be something else.
+      // Refused again at the number of before: concurrency is what is short. At another number it may be something
+      // else.
       let isNear = ceiling < Int.max && (max(running - 1, ceiling) - min(running - 1, ceiling)) * 8 <= ceiling + 8
       hold = isNear ? min(Self.longestHold, hold * 4) : 1
       burst = running
@@ -229,13 +231,14 @@ struct QuotaLearner: Sendable {
     return concurrency
   }
 
-  /// A call went well while `running` were. Returns true where the limit changed; it is nil again when it has outgrown
-  /// all use.
+  /// A call succeeded while `running` calls ran. Returns true where the limit changed; the limit is nil again once it
+  /// is above all that is used.
   mutating func succeeded(running: Int) -> Bool {
-    // What is not used up teaches nothing.
+    // A limit that is not used up teaches nothing.
     guard let limit = concurrency, running >= limit else { return false }
     successes += 1
-    // Quickly to where it was well before; there it holds; beyond, one more for each round.
+    // Up to the ceiling, one more per success; at the ceiling, one more after `hold` rounds; beyond it, one more per
+    // round.
     let needed = limit < ceiling ? 1 : limit == ceiling ? hold * limit : limit
     guard successes >= needed else { return false }
     successes = 0
@@ -243,7 +246,7 @@ struct QuotaLearner: Sendable {
     return true
   }
 
-  /// The operator's limits, tightened by what was learned.
+  /// The operator's limits, tightened by the learned ones.
   func effective(_ limits: Limits) -> Limits {
     limits.tightened(
       by: Limits(

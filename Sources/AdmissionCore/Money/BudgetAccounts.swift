@@ -1,4 +1,5 @@
-// What a budget's account is made of: sums of windows, pieces of rolling ones, and by what an account is found.
+// The parts of a budget's account: sums of windows, pieces of rolling windows, and the key by which an account is
+// found.
 //
 // Promise: plain values; sums stop at `BudgetBook.mostSum` and never fall below zero. Only `BudgetBook` changes them.
 
@@ -19,25 +20,25 @@ extension BudgetBook {
     mutating func release(_ amount: Int64) { held = max(0, held - amount) }
   }
 
-  /// Only numbers: it is read for each decision.
+  /// Holds numbers only, since each decision reads it.
   struct Account: SlotElement {
-    /// False where the policy has no such rule any more.
+    /// False once the policy no longer has the rule.
     var hasRule = false
     var onExceed = BudgetPolicy.OnExceed.reject
     let isBrokers: Bool
     var isListed = false
-    /// Takes what the books say was spent before: it was made by new rules, or by a start.
+    /// True until the ledger has told what was spent before the account was made, by new rules or at the start.
     var isPastUnknown = false
     let window: WindowIndex
     let unit: BudgetUnit
     var isRolling = false
     var warnAtPercent: Int32 = 0
-    /// Requests that wait or run and count against it.
+    /// The number of waiting or running requests that count against it.
     var users: Int32 = 0
     var limit: Int64 = 0
     var used: UInt64 = 0
     var current = Sum()
-    /// Of the window before, or after where the clock was set back.
+    /// The sum of the window before; of the window after, where the clock was set back.
     var other: Sum?
 
     init(_ key: Key, window: WindowIndex) {
@@ -57,19 +58,21 @@ extension BudgetBook {
     var account: BudgetAccount
     var window: BudgetWindow
     var unit: BudgetUnit
-    /// Among the rules of one scope that count in the same unit and have windows of the same name, in whatever time zone.
+    /// The rule's place among the rules of its scope with the same unit and the same name of window, in whatever time
+    /// zone.
     var ordinal: Int32
   }
 
   /// A piece of a rolling window.
   struct Piece: Sendable {
     var serial: Int64
-    /// By another clock: where the clock was set back, the piece that it was when this was spent, or that it could have been. 0 where it
-    /// never was. What was spent counts while one of the two is in the window.
+    /// A second serial, for a clock that was set back: the piece in which the amount was, or may have been, spent by
+    /// the clock that was ahead; 0 where the clock was never set back. The amount counts while one of the two serials
+    /// is in the window.
     var echo: Int64 = 0
     var posted: Int64
 
-    /// - Parameter last: the piece that runs.
+    /// - Parameter last: the serial of the current piece.
     func counts(in last: Int64) -> Bool {
       func isIn(_ serial: Int64) -> Bool { serial <= last && serial > last - BudgetWindow.pieces }
       return isIn(serial) || echo != 0 && isIn(echo)
@@ -78,13 +81,13 @@ extension BudgetBook {
 
   struct Window: SlotElement {
     var window: BudgetWindow
-    /// Some rule has it: the shell tells of it.
+    /// True where a rule has this window, so that the shell reports its changes.
     var isInForce = false
     var end = Instant.distantFuture
-    /// The serials of this sort's windows, and the epoch in which each began; the newest last.
+    /// The serials of the windows of this kind, and the epoch in which each began; the newest is the last.
     var history: [(epoch: UInt32, serial: Int64)] = [(0, 0)]
     var serial: Int64 = 0
-    /// Of a rolling window, the last piece that ever ran; beyond `serial` where the clock was set back.
+    /// For a rolling window, the highest serial that a piece ever had; above `serial` where the clock was set back.
     var highest: Int64 = 0
   }
 }

@@ -1,33 +1,36 @@
-// What may be spent, what is spent, and what running calls may still cost: one account for each rule and whoever it
-// applies to (the broker, a tenant, a client key, a session).
+// What may be spent, what was spent, and what running calls may still cost: one account for each rule and each broker,
+// tenant, client key or session that it applies to.
 //
 // Promises: money moves in two phases. A *hold* takes the estimate before anything is sent; then the actual cost is
 // *posted* in its place, or the hold is *void*. A `reject` rule admits only if `posted + held + estimate <= limit`, so
 // that calls at the same time cannot pass it by more than the error of their estimates. Several rules: the one with the
-// least left decides. A hold belongs to the window in which it was taken: what ends later changes nothing in the sum of
-// the window after it. Whole nano-dollars, tokens or requests, no rounding, no overflow: sums stop at 3 x 10^18. Until enough is
-// known of a model the hold is what the client allows, bounded by what is left, so that one call always fits. A rolling
-// window is counted in pieces (`BudgetWindow.pieces`), and calls count in the piece in which they end. Accounts that come and go
-// with clients (sessions, client keys, tenants that the policy does not list) are bounded in number.
+// least left decides. A hold belongs to the window in which it was taken: a call that ends later does not change the
+// next window's sum. Amounts are whole nano-dollars, tokens or requests, without rounding or overflow: sums stop at 3 x
+// 10^18. Until enough is known of a model, the hold is the most that the client allows, bounded by what is left, so
+// that one call always fits. A rolling window is counted in pieces (`BudgetWindow.pieces`), and a call counts in the
+// piece in which it ends. The number of accounts that come and go with clients (sessions, client keys, tenants that the
+// policy does not list) is bounded.
 //
-// Rules that come while calls run begin with the truth: running calls hold in their accounts at once, and where the books are asked,
-// nobody is admitted by such a rule before they have told. Everything that ends from the installation on is counted here, everything that
-// ended before it is told: nothing twice, and nothing never.
+// Rules that come while calls run begin with true sums: the estimates of running calls are held in the new accounts at
+// once, and where the ledger is asked for the past, such a rule admits nothing before the ledger has answered. Calls
+// that end after the new rules came are counted here, the earlier ones are told by the ledger: each call counts exactly
+// once.
 
 import HeapModule
 
 struct BudgetBook: Sendable {
-  /// Accounts that a client's words have made, at most.
+  /// The most accounts that come and go with clients.
   static let mostAccounts = 65_536
   static let mostSum: Int64 = 3_000_000_000_000_000_000
-  /// Of limits, and of raises together: a billion dollars.
+  /// The most that a limit, and all raises together, can be: a billion dollars.
   static let mostLimit: Int64 = 1_000_000_000_000_000_000
 
   var accounts = Slots<Account>()
   private var keys = Column<Account, Key?>(nil)
-  /// The pieces of accounts with a rolling window, the oldest first; at most twice `BudgetWindow.pieces`.
+  /// The pieces of accounts with a rolling window, the oldest first; at most twice `BudgetWindow.pieces` for an
+  /// account.
   var pieces: [AccountIndex: [Piece]] = [:]
-  /// Slots of requests that wait for a hold of this account to come back, by band, then age.
+  /// The requests that wait for a hold of this account to come back, ordered by band, then by age.
   private var waiters: [AccountIndex: IndexedHeap<Request>] = [:]
   var numbers: [Key: AccountIndex] = [:]
   var windows = Slots<Window>()
@@ -39,30 +42,32 @@ struct BudgetBook: Sendable {
   private var waiterPositions = IndexedHeap<Request>.Positions()
   private let most: Int
 
-  /// Grows when any window gives way to another; a hold remembers the epoch in which it was taken.
+  /// Grows whenever a window is followed by the next one. A hold remembers the epoch in which it was taken.
   var epoch: UInt32 = 0
-  /// True where no rule exists at all.
+  /// True where there is no rule.
   private(set) var isEmpty = true
-  /// True where no rule counts tokens or requests: then what costs nothing takes nothing.
+  /// True where no rule counts tokens or requests: then a call that costs nothing takes nothing.
   private(set) var areAllInDollars = true
 
-  /// Until the books are told for the first time: every account takes what they say, and none waits for it.
+  /// True until the ledger has told for the first time: until then every account takes what the ledger tells, and none
+  /// waits for it.
   private var isStarting = true
-  /// Rules that came while this process ran, of whose past the books have not told yet.
+  /// Rules that came while this process ran, and whose past the ledger has not told yet.
   private var untold: Set<BudgetRules.Name> = []
 
   init(mostAccounts: Int = BudgetBook.mostAccounts) { most = mostAccounts }
 
   // MARK: Rules
 
-  /// Takes over these rules. What accounts have counted stays, and so do those whose rule has gone.
-  /// - Parameter asksPast: the books are asked what was spent under rules that were not there before: until they have told, the accounts of
-  ///   these count from nothing and admit nothing. Otherwise such rules begin with what is known here.
+  /// Takes over these rules. Accounts keep what they have counted, and stay when their rule has gone.
+  /// - Parameter asksPast: true where the ledger is asked what was spent under the rules that are new: until it has
+  ///   answered, their accounts count from nothing and admit nothing. Otherwise new rules begin with what is known
+  ///   here.
   mutating func replace(_ new: BudgetRules, asksPast: Bool) {
     isEmpty = new.isEmpty
     areAllInDollars = new.areAllInDollars
     if asksPast {
-      // What was asked before and not told yet is asked again, from this moment on.
+      // What was asked earlier and has not been told yet is asked again, as of this moment.
       untold = new.names(notIn: rules).union(untold.filter(new.contains))
       isStarting = false
     } else {
@@ -96,7 +101,7 @@ struct BudgetBook: Sendable {
     unlisted += isListed ? -1 : 1
   }
 
-  /// Nothing spent; what running calls hold stays.
+  /// Sets what was spent to nothing, and keeps what running calls hold.
   private mutating func empty(_ index: AccountIndex) {
     pieces[index] = nil
     accounts[index].other = nil
@@ -104,13 +109,14 @@ struct BudgetBook: Sendable {
     accounts[index].current = Sum(serial: serial, held: held)
   }
 
-  /// The accounts of a tenant's own budgets, those of the broker first; empty where there are none.
+  /// The accounts of the broker's budgets, then those of the tenant's own; empty where there are none.
   mutating func shared(by tenant: TenantID, rules: [BudgetPolicy], isListed: Bool) -> [AccountIndex] {
     guard !isEmpty else { return [] }
     return brokerAccounts + open(.tenant(tenant), rules: rules, isListed: isListed)
   }
 
-  /// The accounts that a request counts against: `shared`, and those of its client key and session; makes new ones.
+  /// The accounts that a request counts against: `shared`, and those of its client key and session, which are made
+  /// where missing.
   mutating func all(
     shared: [AccountIndex], rules: [BudgetPolicy], tenant: TenantID, clientKey: ClientKeyID?, session: SessionID
   ) -> [AccountIndex] {
@@ -148,7 +154,7 @@ struct BudgetBook: Sendable {
     if key.ordinal > 0,
       let sibling = numbers[Key(account: key.account, window: key.window, unit: key.unit, ordinal: 0)]
     {
-      // A second rule for the same spending begins with what the first one knows.
+      // A second rule for the same spending begins with what the first rule has counted.
       account.current.posted = sum(of: sibling).posted
       account.isPastUnknown = accounts[sibling].isPastUnknown
       known = pieces[sibling]
@@ -161,8 +167,8 @@ struct BudgetBook: Sendable {
     return number
   }
 
-  /// Forgets accounts that nobody uses: those with nothing spent in their window, and of the others those unused for
-  /// longest.
+  /// Forgets accounts that no request uses: all with nothing spent in their window, and of the others an eighth, those
+  /// unused for longest.
   private mutating func sweep() {
     var idle: [(number: AccountIndex, used: UInt64)] = []
     for index in accounts.indices {
@@ -180,12 +186,12 @@ struct BudgetBook: Sendable {
     }
   }
 
-  /// Accounts that exist, for tests of the bound.
+  /// The number of accounts, for tests of the bound.
   var count: Int { numbers.count }
 
   // MARK: Raises
 
-  /// All raises that hold, in the place of those that held before.
+  /// Replaces all raises.
   mutating func replace(raises new: [BudgetRaise]) { raises = new }
 
   /// Forgets the raises that are over. Returns true where there were some.
@@ -219,7 +225,7 @@ struct BudgetBook: Sendable {
 
   enum Fit: Equatable, Sendable {
     case fits
-    /// Only the holds of running calls are in the way, or that the books have not told yet what was spent before.
+    /// Only holds of running calls are in the way, or the ledger has not told yet what was spent before.
     case waits(AccountIndex)
     case exceeds(AccountIndex)
   }
@@ -228,7 +234,7 @@ struct BudgetBook: Sendable {
   func fit(
     _ numbers: [AccountIndex], _ demand: BudgetDemand, at now: Instant
   ) -> (fit: Fit, hold: BudgetAmounts) {
-    // What is known to be free is free in every budget.
+    // A call that is known to be free is free in every budget.
     if demand.isFree { return (.fits, BudgetAmounts()) }
     var hold = demand.most
     var exceeds: (account: AccountIndex, left: Int64)?
@@ -236,7 +242,7 @@ struct BudgetBook: Sendable {
       let account = accounts[number]
       guard account.hasRule, account.onExceed == .reject else { continue }
       let expected = demand.expected(account.unit)
-      // A model that costs nothing takes nothing of a budget in dollars.
+      // A call that costs nothing takes nothing from a budget in dollars.
       if expected == 0 { continue }
       let wanted = expected ?? 1
       let left = limit(number, at: now) - sum(of: number).posted
@@ -287,7 +293,7 @@ struct BudgetBook: Sendable {
     }
   }
 
-  /// More was used than was held.
+  /// Raises the hold of a call that has used more than was held.
   mutating func raiseHold(_ numbers: [AccountIndex], by amounts: BudgetAmounts, takenIn epoch: UInt32) {
     for number in numbers {
       let amount = amounts[accounts[number].unit]
@@ -296,7 +302,7 @@ struct BudgetBook: Sendable {
     }
   }
 
-  /// The call is over: what it took takes the place of what was held. Zeros are a void hold.
+  /// The call is over: what it spent replaces what was held. Zeros void the hold.
   mutating func post(
     _ numbers: [AccountIndex], held: BudgetAmounts, spent: BudgetAmounts, takenIn epoch: UInt32
   ) {
@@ -313,7 +319,7 @@ struct BudgetBook: Sendable {
 
   mutating func change(_ number: AccountIndex, takenIn epoch: UInt32, _ body: (inout Sum) -> Void) {
     roll(number)
-    // What a rolling window holds and counts, it does when it happens.
+    // A rolling window holds and counts an amount when it occurs, whatever the epoch.
     if accounts[number].isRolling { return body(&accounts[number].current) }
     guard let serial = serial(of: accounts[number], in: epoch) else { return }
     if accounts[number].current.serial == serial {
@@ -324,7 +330,8 @@ struct BudgetBook: Sendable {
     }
   }
 
-  /// Moves what a running call holds where other rules have given it other accounts. What it holds in those that are in both lists stays.
+  /// Moves a running call's hold when new rules have given the call other accounts. The hold stays in accounts that are
+  /// in both lists.
   mutating func move(_ held: BudgetAmounts, from old: [AccountIndex], to new: [AccountIndex], takenIn epoch: UInt32) {
     for number in old where !new.contains(number) {
       let amount = held[accounts[number].unit]
@@ -338,8 +345,8 @@ struct BudgetBook: Sendable {
 
   // MARK: The past
 
-  /// Adds what the books say was spent before their accounts were made, or before the rules came that made them; accounts that were there
-  /// before know better. Each is told at most once.
+  /// Adds what the ledger says was spent before the accounts, or the rules that made them, were there. Accounts that
+  /// counted already are left as they are. Each amount is told at most once.
   mutating func restore(_ numbers: [AccountIndex], _ spent: BudgetSpent) {
     for number in numbers where accounts[number].isPastUnknown {
       roll(number)
@@ -354,22 +361,22 @@ struct BudgetBook: Sendable {
     }
   }
 
-  /// All that the books know has been told.
+  /// The ledger has told everything that was asked.
   mutating func knowsPast() {
     isStarting = false
     untold.removeAll()
     for index in accounts.indices { accounts[index].isPastUnknown = false }
   }
 
-  /// True where the account admits nothing before the books have told what was spent.
+  /// True where the account admits nothing before the ledger has told what was spent.
   func awaitsPast(_ number: AccountIndex) -> Bool { !untold.isEmpty && accounts[number].isPastUnknown }
 
-  /// The windows of which the books have not told yet, and whose accounts have them.
+  /// The windows, and the scopes of their rules, of which the ledger has not told yet.
   var untoldWindows: [BudgetWindow: Set<BudgetPolicy.Scope>] {
     untold.reduce(into: [:]) { $0[$1.window, default: []].insert($1.scope) }
   }
 
-  /// The accounts of a scope for one sort of window, made where they are missing; for `restore`.
+  /// The accounts of one owner for one kind of window, made where they are missing; for `restore`.
   mutating func accounts(of account: BudgetAccount, window: BudgetWindow) -> [AccountIndex] {
     open(account, rules: rules.of(account), isListed: rules.isListed(account)).filter {
       keys[$0]?.window == window
@@ -401,7 +408,7 @@ struct BudgetBook: Sendable {
   var hasWaiters: Bool { !waiters.isEmpty }
   func firstWaiter(for number: AccountIndex) -> RequestIndex? { waiters[number]?.first?.element }
 
-  /// What is left for calls that begin now; nil where there is no `reject` rule.
+  /// What is left for new calls; nil where the account has no `reject` rule.
   func left(_ number: AccountIndex, at now: Instant) -> Int64? {
     let account = accounts[number]
     guard account.hasRule, account.onExceed == .reject else { return nil }
@@ -409,14 +416,14 @@ struct BudgetBook: Sendable {
     return limit(number, at: now) - sum.posted - sum.held
   }
 
-  /// Accounts for which somebody waits.
+  /// The accounts for which requests wait.
   var awaited: [AccountIndex] { waiters.keys.sorted() }
 
   // MARK: Notices
 
   enum Mark: Sendable { case warned, exceeded }
 
-  /// The marks that the sum has passed and that nobody has been told of in this window.
+  /// The marks that the sum has passed and that have not been reported in this window.
   /// - Parameter refused: a request did not fit, though the limit itself may not be reached.
   mutating func marks(_ number: AccountIndex, refused: Bool, at now: Instant) -> [Mark] {
     roll(number)
@@ -446,7 +453,7 @@ struct BudgetBook: Sendable {
   func id(_ number: AccountIndex) -> String {
     guard let key = keys[number] else { return "" }
     let suffix = key.ordinal == 0 ? "" : "#\(key.ordinal + 1)"
-    // Budgets in dollars came first, and keep their names.
+    // Budgets in dollars keep the names that they had before there were other units.
     let unit = key.unit == .usd ? "" : "/\(key.unit.rawValue)"
     return "\(key.account.label)/\(key.window.name)\(unit)\(suffix)"
   }
@@ -465,7 +472,7 @@ struct BudgetBook: Sendable {
       waiting: waiters[number]?.count ?? 0)
   }
 
-  /// What the tightest of them leaves: of those that reject where there are any, else of all.
+  /// What the tightest account leaves, among those with a `reject` rule where there are any, else among all.
   func remaining(_ numbers: [AccountIndex], withBroker: Bool, at now: Instant) -> Money? {
     var least: (rejects: Bool, left: Int64)?
     for number in numbers {
@@ -480,11 +487,11 @@ struct BudgetBook: Sendable {
     return least.map { Money(nanodollars: $0.left) }
   }
 
-  /// All budgets that the policy lists, and of the others those with the most spent.
+  /// All budgets that the policy lists, and the `others` of the rest with the most spent.
   func readings(others: Int, at now: Instant) -> [BudgetReading] {
     guard !isEmpty else { return [] }
     var listed: [AccountIndex] = []
-    // The largest so far, the least of them first: of 65,536 accounts a hundred are wanted, and no list of all.
+    // The largest so far, the smallest of them first: this finds a hundred of 65,536 accounts without a list of all.
     var rest = Heap<Spender>()
     for index in accounts.indices {
       let account = accounts[index]
@@ -510,7 +517,7 @@ struct BudgetBook: Sendable {
   private struct Spender: Comparable {
     var number: AccountIndex
     var spent: Int64
-    /// Of equal ones the older comes first.
+    /// Among equal ones the older comes first.
     static func < (left: Spender, right: Spender) -> Bool {
       left.spent != right.spent ? left.spent < right.spent : left.number > right.number
     }

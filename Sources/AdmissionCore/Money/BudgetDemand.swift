@@ -1,4 +1,4 @@
-// What one call asks of budgets, and what it holds of them while it runs, in each unit in which budgets are counted.
+// What one call needs of budgets, and what is held for it while it runs, in each unit in which budgets are counted.
 
 /// Amounts in every unit.
 struct BudgetAmounts: Sendable, Equatable {
@@ -29,17 +29,18 @@ struct BudgetAmounts: Sendable, Equatable {
 
 /// What a call is expected to take, and the most that is held for it while too little is known of its model.
 struct BudgetDemand: Sendable, Equatable {
-  /// Nano-dollars; nil where the price is unknown: such a call holds none, and goes while anything is left.
+  /// Nano-dollars; nil where the price is unknown: for such a call nothing is held, and it may go while anything is
+  /// left.
   var usd: Int64?
   /// At least `usd`.
   var mostUSD: Int64
   var tokens: Int64
   /// At least `tokens`.
   var mostTokens: Int64
-  /// Known to be charged nothing, in no unit.
+  /// True where the call is known to be charged nothing in any unit.
   var isFree: Bool
 
-  /// In dollars alone, and known well; for calls whose tokens nobody counts.
+  /// A demand in dollars alone that is known well, for calls whose tokens are not counted.
   init(usd: Int64?) {
     self.init(usd: usd, mostUSD: usd ?? 0, tokens: 0, mostTokens: 0, isFree: usd == 0)
   }
@@ -52,7 +53,7 @@ struct BudgetDemand: Sendable, Equatable {
     self.isFree = isFree
   }
 
-  /// Input and output together, each as far as it can be true.
+  /// Input and output together, each within the range of `TokenCount`.
   static func tokens(_ input: TokenCount, _ output: TokenCount) -> Int64 { Int64(input) + Int64(output) }
 
   func expected(_ unit: BudgetUnit) -> Int64? {
@@ -63,6 +64,6 @@ struct BudgetDemand: Sendable, Equatable {
     }
   }
 
-  /// What is held where nothing bounds it.
+  /// What is held where the budget does not bound it.
   var most: BudgetAmounts { BudgetAmounts(usd: usd == nil ? 0 : mostUSD, tokens: mostTokens, requests: 1) }
 }

@@ -1,4 +1,4 @@
-// The words that shells and core share about budgets: rules, windows, raises, and how an account stands.
+// The types that shells and core share about budgets: rules, windows, raises, and readings of accounts.
 
 /// What a budget is counted in.
 public enum BudgetUnit: String, Sendable, CaseIterable {
@@ -42,18 +42,18 @@ public struct BudgetPolicy: Sendable, Hashable {
   }
 }
 
-/// A sort of window. The core knows no calendar: for it this is a name, and the shell says when one window of that name
-/// gives way to the next.
+/// A kind of window. The core knows no calendar: to the core this is a name, and the shell says when one window of that
+/// name is followed by the next.
 public struct BudgetWindow: Hashable, Sendable {
   public enum Period: String, Sendable, CaseIterable {
     case hour, day, week, month, total
-    /// The last so many seconds, whenever one asks.
+    /// The last `length` seconds at any moment.
     case rolling
   }
   public var period: Period
   /// IANA name.
   public var timeZone: String
-  /// Of rolling windows, in seconds: 60...31,622,400; else 0.
+  /// The length of a rolling window in seconds, 60...31,622,400; 0 for other windows.
   public var length: Int64
 
   public init(_ period: Period, timeZone: String = "UTC") {
@@ -69,8 +69,8 @@ public struct BudgetWindow: Hashable, Sendable {
     length = min(max(seconds, 60), 366 * 86_400)
   }
 
-  /// A rolling window is counted in so many pieces: what was spent leaves it with the piece in which it was spent, at
-  /// most this part of the window late.
+  /// A rolling window is counted in this many pieces. An amount leaves the window together with its piece, so at most
+  /// one piece's length too late.
   public static let pieces: Int64 = 60
   /// Length of a piece of a rolling window, in seconds; at least 1.
   public var pieceLength: Int64 { max(1, (length + Self.pieces - 1) / Self.pieces) }
@@ -84,13 +84,13 @@ public struct BudgetWindow: Hashable, Sendable {
   }
 }
 
-/// The window of one sort that holds now.
+/// The current window of one kind.
 public struct BudgetWindowState: Sendable, Equatable {
   public var window: BudgetWindow
-  /// Tells the windows of one sort apart and orders them: seconds since 1970 at which it began; 0 for `total`; for a
-  /// rolling one the number of the piece that runs.
+  /// Identifies and orders the windows of one kind: the seconds since 1970 at which the window began; 0 for `total`;
+  /// for a rolling window the number of its current piece.
   public var serial: Int64
-  /// When the next one begins; `distantFuture` for `total`.
+  /// When the next window begins; `distantFuture` for `total`.
   public var end: Instant
 
   public init(window: BudgetWindow, serial: Int64, end: Instant) {
@@ -100,15 +100,15 @@ public struct BudgetWindowState: Sendable, Equatable {
   }
 }
 
-/// A limit lifted for a while.
+/// A limit that is raised for a while.
 public struct BudgetRaise: Sendable, Equatable {
   /// nil is the whole broker.
   public var tenant: TenantID?
-  /// One budget by its id; nil is every budget of that scope (the broker's, or the tenant's own).
+  /// One budget by its id; nil means every budget of that scope (the broker's, or the tenant's own).
   public var budget: String?
   /// What is added to the limit; above zero.
   public var amount: Money
-  /// Budgets in other units are not raised by it.
+  /// Budgets in other units are not raised.
   public var unit: BudgetUnit
   public var until: Instant
 
@@ -123,7 +123,7 @@ public struct BudgetRaise: Sendable, Equatable {
   }
 }
 
-/// Whose account it is.
+/// The owner of an account.
 public struct BudgetAccount: Hashable, Sendable {
   public var scope: BudgetPolicy.Scope
   /// Empty for the broker.
@@ -157,14 +157,14 @@ public struct BudgetAccount: Hashable, Sendable {
   }
 }
 
-/// What the books say was spent in the window that holds now, holds whose end is not known included.
+/// What the ledger says was spent in the current window, including holds whose end is not known.
 public struct BudgetSpent: Sendable, Equatable {
   public var account: BudgetAccount
   public var window: BudgetWindow
   public var spent: Money
   public var tokens: Int64
   public var requests: Int64
-  /// Of a rolling window, the piece in which it was spent.
+  /// For a rolling window, the piece in which it was spent.
   public var piece: Int64?
 
   public init(
@@ -188,24 +188,24 @@ public struct BudgetSpent: Sendable, Equatable {
   }
 }
 
-/// How one budget stands.
+/// The state of one budget.
 public struct BudgetReading: Sendable, Equatable {
   /// `acme/day`; `acme/day#2` for a second budget of the same account and period.
   public var id: String
   public var account: BudgetAccount
   public var window: BudgetWindow
-  /// What the amounts are counted in: nano-dollars only where it says `usd`.
+  /// The unit of the amounts: they are nano-dollars only where this is `usd`.
   public var unit: BudgetUnit
   /// Raises included.
   public var limit: Money
-  /// Of the limit, what was raised for a while.
+  /// The part of the limit that is a raise.
   public var raised: Money
   public var spent: Money
-  /// Estimates of calls that run.
+  /// The estimates of running calls.
   public var held: Money
   public var onExceed: BudgetPolicy.OnExceed
   public var warnAtPercent: Int
-  /// When its window ends; nil where it never does.
+  /// When its window ends; nil where the window never ends.
   public var windowEnd: Instant?
   /// Requests that wait for a hold to be given back.
   public var waiting: Int
@@ -240,7 +240,7 @@ public struct BudgetReading: Sendable, Equatable {
 }
 
 extension CallPrice {
-  /// The largest amount that one call can be taken to cost, in nano-dollars.
+  /// The most that one call is taken to cost, in nano-dollars.
   static let most = Money.mostPerCall.nanodollars
 
   /// What a call of this size costs in nano-dollars, rounded up, 0...`most`.

@@ -1,12 +1,13 @@
 // Which budgets hold for whom: the whole broker's, each listed tenant's, and those of all other tenants.
 //
-// Promise: plain values of one policy. What is compared between two policies is a rule's *name* (whose it is, scope, window, unit, and its
-// place among those alike): another limit leaves a rule what it was, another window makes another rule.
+// Promise: plain values of one policy. Two policies are compared by the *names* of rules (owner, scope, window, unit,
+// and the place among rules alike): a rule with another limit is the same rule, a rule with another window is a new
+// one.
 
 struct BudgetRules: Sendable {
   /// One budget, whatever its limit.
   struct Name: Hashable, Sendable {
-    /// nil is the broker, and every tenant that the policy does not list.
+    /// nil for the broker's rules, and for those of tenants that the policy does not list.
     var tenant: TenantID?
     var scope: BudgetPolicy.Scope
     var window: BudgetWindow
@@ -37,17 +38,18 @@ struct BudgetRules: Sendable {
 
   var isEmpty: Bool { windows.isEmpty }
 
-  /// The rules of whoever the account belongs to, of all scopes.
+  /// The rules of the account's owner, of all scopes.
   func of(_ account: BudgetAccount) -> [BudgetPolicy] {
     account.scope == .broker ? broker : tenants[account.tenant] ?? others
   }
 
-  /// True for accounts that the policy itself makes; those of sessions, client keys and other tenants come and go with their callers.
+  /// True for accounts that the policy itself makes. Accounts of sessions, client keys and unlisted tenants come and go
+  /// with their callers.
   func isListed(_ account: BudgetAccount) -> Bool {
     account.scope == .broker || account.scope == .tenant && tenants[account.tenant] != nil
   }
 
-  /// The rule by which the account counts; nil where there is none any more.
+  /// The rule by which the account counts; nil where the policy no longer has it.
   func rule(_ key: BudgetBook.Key) -> BudgetPolicy? {
     let own = of(key.account)
     return own.indices.first { own[$0].isNamed(as: key) && Self.ordinal(of: $0, in: own) == key.ordinal }.map {
@@ -55,7 +57,8 @@ struct BudgetRules: Sendable {
     }
   }
 
-  /// Among the rules of one scope that count in the same unit and have windows of the same name, in whatever time zone.
+  /// The rule's place among the rules of its scope with the same unit and the same name of window, in whatever time
+  /// zone.
   static func ordinal(of index: Int, in rules: [BudgetPolicy]) -> Int32 {
     let rule = rules[index]
     var ordinal: Int32 = 0
@@ -68,7 +71,8 @@ struct BudgetRules: Sendable {
 
   // MARK: Names
 
-  /// By which names the account's rule may be known: a tenant that was listed once may have kept its own.
+  /// The names that the account's rule may have: the account of a tenant that was once listed may still be known by the
+  /// tenant's own name.
   func names(of key: BudgetBook.Key) -> [Name] {
     var name = Name(scope: key.account.scope, window: key.window, unit: key.unit, ordinal: key.ordinal)
     guard key.account.scope != .broker else { return [name] }
@@ -90,7 +94,7 @@ struct BudgetRules: Sendable {
     }
   }
 
-  /// The rules that were not there by the old policy, for whomever they are new.
+  /// The names of the rules that are new against the old policy, for any tenant.
   func names(notIn old: BudgetRules) -> Set<Name> {
     var new = Set(Self.names(of: nil, broker)).subtracting(Self.names(of: nil, old.broker))
     new.formUnion(Set(Self.names(of: nil, others)).subtracting(Self.names(of: nil, old.others)))

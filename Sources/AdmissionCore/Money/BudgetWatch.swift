@@ -1,7 +1,7 @@
-// What blocked heads ask of budgets, so that they are looked at anew when what is left may decide otherwise than when they were tried.
+// What blocked heads need of budgets, so that they are tried again when the amount left may change the answer.
 //
-// For each account: the least and the most that any of them asks, and what was left when somebody looked last. As long as what is left moves
-// outside of that range, nothing changes for any of them.
+// For each account: the least and the most that any blocked head needs, and what was left at the last look. While the
+// amount left changes only outside that range, the answer stays the same for all of them.
 
 struct BudgetWatch: Sendable {
   private struct Range: Sendable {
@@ -14,14 +14,14 @@ struct BudgetWatch: Sendable {
 
   var isEmpty: Bool { ranges.isEmpty }
 
-  /// A blocked head asks for something between these of an account with so much left.
+  /// A blocked head needs between `least` and `most` of an account that has `left`.
   mutating func note(_ account: AccountIndex, least: Int64, most: Int64, left: Int64) {
     let known = ranges[account]
     ranges[account] = Range(
       least: min(least, known?.least ?? least), most: max(most, known?.most ?? most), left: known?.left ?? left)
   }
 
-  /// So much is left now. Returns true where that may decide otherwise for somebody than what was left before.
+  /// The account now has `left`. Returns true where that may change the answer for a blocked head.
   mutating func isCrossed(_ account: AccountIndex, left: Int64) -> Bool {
     guard let known = ranges[account], known.left != left else { return false }
     ranges[account]?.left = left

@@ -1,8 +1,9 @@
-// The windows of budgets as time and the shell's clock go on: which sum counts now, and where a late result belongs.
+// Follows the windows of budgets over time: which sum counts now, and to which window a late result belongs.
 //
-// Why windows by serial number: the shell's clock may be set back or on. Each account remembers its present window's sum and the one
-// before, so that a clock that is set back over a border, or on and back again, finds what was spent. Of rolling windows the pieces are
-// remembered by both clocks: what was spent stays spent for one window's length by whichever of them is right.
+// Why windows have serial numbers: the shell's clock may be set back or forward. Each account remembers the sum of its
+// current window and of the one before, so that what was spent is still known when the clock is set back over a border,
+// or forward and back again. Pieces of rolling windows are remembered by the serials of both clocks, so that an amount
+// counts for one window's length whichever clock was right.
 
 extension BudgetBook {
   mutating func windowNumber(_ window: BudgetWindow) -> WindowIndex {
@@ -10,7 +11,8 @@ extension BudgetBook {
       ?? windows.insert(Window(window: window, isInForce: rules.windows.contains(window)))
   }
 
-  /// The windows that hold now. The first word about a sort of window, and the first after nobody had it, names what has been counted so far.
+  /// Takes over the current windows. The first report of a kind of window, and the first after no rule had it, gives
+  /// its serial to what has been counted so far.
   mutating func begin(_ states: [BudgetWindowState]) {
     for state in states {
       let number = windowNumber(state.window)
@@ -31,7 +33,7 @@ extension BudgetBook {
         epoch += 1
         windows[number].history.append((epoch, state.serial))
         if windows[number].history.count > 8 { windows[number].history.removeFirst() }
-        // A clock that is set back is rare: what the accounts know is settled at once, before another step hides it.
+        // A clock is seldom set back: so roll all accounts at once, before another step hides what they know.
         guard state.serial < known else { continue }
         for index in accounts.indices where accounts[index].window == number { roll(index) }
       }
@@ -44,7 +46,7 @@ extension BudgetBook {
     windows[number].highest = max(windows[number].highest, serial)
     guard serial < known || known == 0 else { return }
     for index in accounts.indices where accounts[index].window == number {
-      // What was spent by a clock that was ahead was spent just now; by the one that is behind, it will be.
+      // Amounts of a clock that was ahead are moved to the current piece, and keep their later serial as an echo.
       if var list = pieces[index] {
         for piece in list.indices where list[piece].serial > serial || known == 0 {
           if known != 0 { list[piece].echo = max(list[piece].serial, list[piece].echo) }
@@ -68,22 +70,22 @@ extension BudgetBook {
       for piece in pieces[number] ?? [] where piece.counts(in: serial) {
         rolled.posted = min(rolled.posted + piece.posted, Self.mostSum)
       }
-      // Falling below a mark, it may be passed and told again.
+      // Once the sum has fallen below a mark, the mark can be passed and reported again.
       if rolled.posted < Self.share(account.limit, percent: Int64(account.warnAtPercent)) { rolled.hasWarned = false }
       if rolled.posted < account.limit { rolled.hasExceeded = false }
       return rolled
     }
     if let other = account.other, other.serial == serial { return other }
     var fresh = Sum(serial: serial)
-    // The clock was set back into a window that is not remembered: what is known to be spent stays spent. (A window
-    // strictly between the two remembered ones was skipped, so nothing was spent in it.)
+    // Where the clock was set back into a window that is not remembered, what is known to be spent stays spent. (A
+    // window strictly between the two remembered ones was skipped, so nothing was spent in it.)
     if serial < account.current.serial, (account.other?.serial ?? .max) > serial {
       fresh.posted = min(account.current.posted + account.current.held, Self.mostSum)
     }
     return fresh
   }
 
-  /// Makes the window that holds now the account's current one.
+  /// Makes the current window of the account's kind the account's current one.
   mutating func roll(_ number: AccountIndex) {
     let account = accounts[number]
     let serial = windows[account.window].serial
@@ -93,8 +95,8 @@ extension BudgetBook {
     accounts[number].current = sum
   }
 
-  /// Counts an amount in a piece of a rolling window; the newest is the last. More pieces than a window has are kept for a clock that is
-  /// set back.
+  /// Counts an amount in a piece of a rolling window; the newest piece is the last. More pieces than a window has are
+  /// kept, for a clock that is set back.
   mutating func add(_ amount: Int64, toPiece serial: Int64, of number: AccountIndex) {
     guard amount > 0 else { return }
     let window = windows[accounts[number].window]
@@ -110,7 +112,7 @@ extension BudgetBook {
     pieces[number] = list
   }
 
-  /// The serial of the account's window in an earlier epoch; nil where that is forgotten.
+  /// The serial of the account's window in an earlier epoch; nil where it is forgotten.
   func serial(of account: Account, in epoch: UInt32) -> Int64? {
     windows[account.window].history.last { $0.epoch <= epoch }?.serial
   }

@@ -3,10 +3,11 @@
 public enum AdmissionAction: Sendable {
   /// Send the request now. Every grant is settled exactly once.
   case grant(Grant)
-  /// The request is over: answer the client if nobody has, and forget it. Exactly one for each `submitted`.
+  /// The request is over: answer the client unless it has its answer, and forget the request. Exactly one for each
+  /// `submitted`.
   case conclude(Conclusion)
-  /// Make a free call of our own with this key (its list of models), and tell by `keyChecked` whether it was refused. At most one
-  /// for each first refusal: a call that is refused again asks for no second one.
+  /// Make a free call of our own with this key (list its models), and report with `keyChecked` whether the provider
+  /// refused it. At most one for each first refusal: when the same call is refused again, no second check is ordered.
   case checkKey(ProviderID, KeyID)
   /// Something an operator may want to know; never needed for correctness.
   case note(Notice)
@@ -25,12 +26,12 @@ public struct Grant: Sendable {
   public var attempt: Int
   /// How long the request has been queued in all.
   public var queued: Span
-  /// What was reserved.
+  /// Tokens reserved for the call.
   public var reservedInput: TokenCount
   public var reservedOutput: TokenCount
-  /// The estimate of its cost, held in every budget that it counts against; nil where the price is unknown.
+  /// The estimated cost of the call, held in every budget that the call counts against; nil where the price is unknown.
   public var held: Money?
-  /// What the tightest of the tenant's budgets leaves after this hold; nil where it has none.
+  /// What is left of the tenant's tightest budget after this hold; nil where the tenant has no budget.
   public var budgetRemaining: Money?
 
   public init(
@@ -63,7 +64,8 @@ public struct RefusedKey: Sendable, Hashable {
 public struct Conclusion: Sendable {
   public var request: RequestID
   public var outcome: Outcome
-  /// For outcomes that the broker answers itself: when to come back, from the queue's real drain rate. 1...60 s.
+  /// For outcomes that the broker answers itself: when the client should come back, from the measured drain rate of the
+  /// queue. 1...60 s.
   public var retryAfter: Span?
   /// What stood in the way, for the error text and `explain`.
   public var blocker: Blocker?
@@ -72,11 +74,11 @@ public struct Conclusion: Sendable {
   public var attempts: Int
   /// The budget that refused it.
   public var budget: BudgetReading?
-  /// What the request was reckoned to cost at least, where a budget refused it.
+  /// The least that the request was estimated to cost, where a budget refused it.
   public var estimate: Money?
-  /// What the tightest of the tenant's budgets leaves; nil where it has none.
+  /// What is left of the tenant's tightest budget; nil where the tenant has none.
   public var budgetRemaining: Money?
-  /// For `rejectedNoCapacity` where every key of the route is refused or unpaid: the one that was refused last.
+  /// For `rejectedNoCapacity` where every key of the route is refused or unpaid: the key that was refused last.
   public var refusedKey: RefusedKey?
 
   public init(
@@ -101,7 +103,7 @@ public struct Conclusion: Sendable {
 public enum Blocker: Sendable, Hashable {
   /// Another request of its lane goes first.
   case behindInLane
-  /// Its band or flow has not had its turn.
+  /// Its band or flow has not had its turn yet.
   case notItsTurn
   case providerConcurrency(ProviderID)
   /// Free permits are kept for higher bands.
@@ -111,19 +113,19 @@ public enum Blocker: Sendable, Hashable {
   case modelBucket(ProviderID, model: String, Dimension)
   case tenantConcurrency(TenantID)
   case tenantBucket(TenantID, Dimension)
-  /// A head before it in the pass has claimed the provider.
+  /// A head that came earlier in the pass has claimed the provider.
   case claimed(ProviderID, by: RequestID)
   case breakerOpen(ProviderID)
   case modelBreakerOpen(ProviderID, model: String)
   case noUsableKey(ProviderID)
   case providerClosed(ProviderID)
-  /// The provider has told calls for these models to slow down.
+  /// The provider has asked calls for these models to slow down.
   case modelClosed(ProviderID, model: String)
   case budget(String)
   /// Its own retry may not start yet.
   case backoff
 
-  /// The sort of blocker, for labels and JSON: `provider_concurrency`, ...
+  /// The kind of blocker, for labels and JSON: `provider_concurrency`, ...
   public var name: String {
     switch self {
     case .behindInLane: "behind_in_lane"
@@ -149,26 +151,27 @@ public enum Blocker: Sendable, Hashable {
 
 /// A notable change, for logs, the event stream and `explain`.
 public enum Notice: Sendable {
-  /// The request waits; emitted when the reason changes, at most 16 times a request.
+  /// The request waits. Given when the reason changes, at most 16 times per request.
   case waiting(RequestID, Blocker)
-  /// The request has waited past its class' `promote_after`; once, at most.
+  /// The request has waited longer than its class's `promote_after`; at most once per request.
   case promoted(RequestID)
   /// The request goes back to the front of its lane.
   case requeued(RequestID, notBefore: Instant, because: Verdict)
   case limitLearned(ProviderID, Dimension, perMinute: Int64)
   case concurrencyChanged(ProviderID, limit: Int)
-  /// `model` is the glob of a model limit that has a breaker of its own; nil is the provider's.
+  /// `model` is the glob of a model limit with a breaker of its own; nil means the provider's breaker.
   case breakerChanged(ProviderID, model: String?, state: BreakerCondition, reason: String)
   case keyChanged(ProviderID, KeyID, state: KeyCondition, reason: String)
-  /// A provider has asked for a pause: calls for these models (nil: all), with this key (nil: with any), wait.
+  /// A provider has asked for a pause: calls for these models (nil: all models) with this key (nil: any key) wait.
   case closed(ProviderID, model: String?, key: KeyID?, for: Span, reason: String)
-  /// A budget that is used up has made the request's class `low`; said before anything else about the request.
+  /// A budget that is used up has lowered the request's class to `low`. Given before any other notice about the
+  /// request.
   case demoted(RequestID, BudgetReading)
   /// A budget's spending has passed its `warn_at`; once in each window.
   case budgetWarned(BudgetReading)
   /// A budget is used up, or was too small for a request; once in each window.
   case budgetExceeded(BudgetReading)
-  /// What should be impossible was met and thrown out.
+  /// Something that should be impossible was found and thrown out.
   case ourBug(OurBug)
   /// A provider gave a number that cannot be true; once for each provider and source.
   case impossibleNumber(ProviderID, ImpossibleNumber)

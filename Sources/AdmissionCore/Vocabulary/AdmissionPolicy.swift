@@ -1,11 +1,12 @@
-// The operator's rules as the core needs them: checked, with every default filled in. PolicyFile makes it from text.
+// The operator's rules as the core needs them: checked, with every default filled in. PolicyFile makes this policy from
+// text.
 
 public struct AdmissionPolicy: Sendable, Equatable {
   public var providers: [ProviderPolicy]
   /// Indexed by `Priority.rawValue`; always three.
   public var bands: [BandPolicy]
   public var tenants: [TenantPolicy]
-  /// Used for tenants that are not listed (`id: "*"`); nil where unknown tenants are refused before they come here.
+  /// Used for tenants that are not listed (`id: "*"`); nil where the shell refuses unknown tenants itself.
   public var tenantTemplate: TenantPolicy?
   /// The most bytes that all queued requests together may hold.
   public var queueBytes: Int
@@ -37,7 +38,7 @@ public struct Limits: Sendable, Equatable {
   /// Days end as the vendor says, else at 00:00 UTC.
   public var requestsPerDay: Int64?
   public var tokensPerDay: Int64?
-  /// What may go at once, in time of refill, where it is not all of the limit's period.
+  /// The size of the burst, as the time that the bucket needs to refill it; without an entry, the limit's whole period.
   public var bursts: [RateLimit: Span] = [:]
 
   public init(
@@ -56,7 +57,7 @@ public struct Limits: Sendable, Equatable {
     self.tokensPerMinute = tokensPerMinute
   }
 
-  /// Units in the period of a limit.
+  /// Units per period of the limit; nil where there is no such limit.
   public func limit(_ rate: RateLimit) -> Int64? {
     switch rate {
     case .requestsPerMinute: requestsPerMinute
@@ -69,7 +70,7 @@ public struct Limits: Sendable, Equatable {
     }
   }
 
-  /// Capacity per minute of one dimension.
+  /// The limit per minute of one dimension; nil where there is none.
   public func perMinute(_ dimension: Dimension) -> Int64? {
     switch dimension {
     case .requests: requestsPerMinute
@@ -83,7 +84,7 @@ public struct Limits: Sendable, Equatable {
 public struct ProviderPolicy: Sendable, Equatable {
   public var id: ProviderID
   public var limits: Limits
-  /// First match wins; beside the provider's own limits, never instead.
+  /// The first match wins. These limits hold in addition to the provider's own.
   public var modelLimits: [ModelLimits]
   public var keys: [KeyPolicy]
   public var quota: Quota
@@ -93,10 +94,10 @@ public struct ProviderPolicy: Sendable, Equatable {
   public var retry: RetryPolicy
   /// How long a freed permit stays counted, for providers that count late.
   public var settleLag: Span
-  /// Over how long the calls at a time grow after an idle minute or with a new key; zero is at once.
+  /// How long the number of concurrent calls takes to grow after an idle minute or with a new key; zero means no ramp.
   public var ramp: Span
-  /// The same for providers that some route puts together: one of them. Between clusters there is no order of turns. nil is the cluster
-  /// of all that name none.
+  /// The cluster, named by one of its providers: providers that some route connects are in the same cluster. Turns are
+  /// not ordered between clusters. nil means the cluster of all providers that name none.
   public var cluster: ProviderID?
 
   public init(
@@ -138,12 +139,12 @@ public struct KeyPolicy: Sendable, Equatable {
   public var limits: Limits
   /// Models that this key may be used for; empty is all.
   public var models: [Glob]
-  /// Changes whenever the secret does, so that a disabled key is tried again.
+  /// Changes with the secret, so that a disabled key is tried again.
   public var secretGeneration: Int
-  /// False before and after its days: it is not used. The shell knows the calendar.
+  /// False outside the days for which the key is valid: then it is not used. The shell knows the calendar.
   public var isInForce: Bool
-  /// The key of the policy before that had the same secret under another name; what is counted goes on for this one. To be told once:
-  /// installed again, it names whoever has that name by then.
+  /// The key that had the same secret under another name in the policy before; this key takes over its counts. Set it
+  /// in one installation only: by the next one, another key may have that name.
   public var predecessor: KeyID?
   public init(
     id: KeyID, weight: Int = 1, limits: Limits = Limits(), models: [Glob] = [], secretGeneration: Int = 0,
@@ -170,7 +171,7 @@ public struct BreakerPolicy: Sendable, Equatable {
   /// Failures further apart than this do not add up; nil is no window.
   public var window: Span?
   public var recovery: Span
-  /// Calls let through at a time while half open.
+  /// Concurrent calls let through while half open.
   public var probes: Int
   public var whenOpen: WhenOpen
   public init(failures: Int, window: Span? = nil, recovery: Span, probes: Int = 1, whenOpen: WhenOpen = .wait) {
@@ -192,7 +193,8 @@ public struct RetryPolicy: Sendable, Equatable {
   public var max: Span
   /// Retries as a share of requests, in percent.
   public var budgetPercent: Int
-  /// A request that was wholly sent and got no answer in time goes again, though the provider may charge for both.
+  /// True where a request that was sent in full but not answered in time is sent again, although the provider may
+  /// charge for both.
   public var afterSent: Bool
   public init(
     attempts: Int = 3, base: Span = .milliseconds(500), max: Span = .seconds(20), budgetPercent: Int = 20,
@@ -219,7 +221,7 @@ public struct BandPolicy: Sendable, Equatable {
   /// The most requests that may wait in this band.
   public var queueLimit: Int
   public var maxWait: Span
-  /// After this long a request is old: it is marked, and where it is a head its band gets `promotedShareBasisPoints`.
+  /// After this long a request is old: it is marked, and while it is a head its band gets `promotedShareBasisPoints`.
   public var promoteAfter: Span
   /// The floor share in basis points: 500 is 5 %.
   public var shareBasisPoints: Int
@@ -262,7 +264,7 @@ public struct TenantPolicy: Sendable, Equatable {
   /// Share among tenants of one band, 1...1000.
   public var weight: Int
   public var limits: Limits
-  /// Of the tenant, of each of its client keys, and of each of its sessions.
+  /// Budgets of the tenant, of each of its client keys, and of each of its sessions.
   public var budgets: [BudgetPolicy]
   public init(id: TenantID, weight: Int = 1, limits: Limits = Limits(), budgets: [BudgetPolicy] = []) {
     self.id = id
@@ -323,7 +325,7 @@ extension Limits {
       requestsPerSecond: least(requestsPerSecond, other.requestsPerSecond),
       requestsPerDay: least(requestsPerDay, other.requestsPerDay),
       tokensPerDay: least(tokensPerDay, other.tokensPerDay),
-      // Of two bursts the shorter: it lets less go at once.
+      // The shorter of two bursts, since it lets less through at once.
       bursts: bursts.merging(other.bursts) { min($0, $1) })
   }
 }

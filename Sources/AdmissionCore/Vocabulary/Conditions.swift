@@ -1,18 +1,19 @@
-// How keys and breakers stand. Values up to the border: only what writes JSON, metrics, logs or the ledger turns them into words.
+// The states of keys and breakers. They stay typed values inside; only the code that writes JSON, metrics, logs or the
+// ledger turns them into words.
 
-/// How a key of a provider stands.
+/// The state of a provider's key.
 public enum KeyCondition: String, Sendable, CaseIterable {
   case usable
-  /// It waits for an end that the provider has told or that was reckoned.
+  /// Not used until an instant that the provider has told or that was computed.
   case cooling
-  /// Until it is checked, changed, or the operator says so.
+  /// Not used until a check succeeds, the secret changes, or the operator enables it.
   case disabled
 }
 
-/// How a breaker stands. Closed is: traffic flows.
+/// The state of a breaker. Closed means that traffic flows.
 public enum BreakerCondition: String, Sendable, CaseIterable {
   case closed
-  /// A few calls try whether it is over.
+  /// A few calls try whether the trouble is over.
   case halfOpen = "half_open"
   case open
 }

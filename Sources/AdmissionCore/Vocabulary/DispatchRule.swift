@@ -1,5 +1,5 @@
-/// The rules of dispatch, by their numbers in docs/internals/admission.md, which says each of them in full. Comments and tests name them by
-/// these numbers, and `explain` says by which one a request waited.
+/// The rules of dispatch, by their numbers in docs/internals/admission.md, which states each rule in full. Comments and
+/// tests name them by these numbers, and `explain` says which rule made a request wait.
 public enum DispatchRule: String, Sendable, CaseIterable {
   /// Higher classes go first.
   case classesAreStrict = "1"
@@ -11,7 +11,7 @@ public enum DispatchRule: String, Sendable, CaseIterable {
   case promotion = "1c"
   /// Inside a class tenants take turns by weight, then sessions, by what their calls really cost.
   case fairTurns = "2"
-  /// Who comes back from idling waits for no other longer than two calls' real cost.
+  /// A flow that comes back from idling waits for another flow no longer than two calls' real cost.
   case comingBack = "2a"
   /// Inside a session the first goes first; retries stand in front.
   case laneOrder = "2b"
@@ -19,21 +19,21 @@ public enum DispatchRule: String, Sendable, CaseIterable {
   case claims = "3"
   /// One that its own tenant's limit blocks claims nothing.
   case tenantsOwnLimit = "3a"
-  /// Nor does one that something of its own keeps back.
+  /// Nor does a head that something of its own holds back.
   case itsOwnAffair = "3b"
-  /// One that a budget keeps back waits at the budget.
+  /// A head that a budget holds back waits at the budget.
   case budgets = "3c"
   /// A request may go to any provider of its route, in order of preference.
   case preference = "4"
-  /// One that is larger than a whole bucket takes the whole bucket.
+  /// A request that is larger than a whole bucket takes the whole bucket.
   case wholeBucket = "5"
-  /// Nothing is asked again until it can have changed.
+  /// Nothing is tried again before its answer can have changed.
   case noPolling = "6"
   /// All that a call needs is taken together, or nothing.
   case allOrNothing = "7"
-  /// Where something was shut, one call goes first.
+  /// Where something was blocked, a single call goes first.
   case probesFirst = "8"
-  /// Who cannot be served in time is told at once.
+  /// A request that cannot be served in time is told so at once.
   case noHopeNoWait = "9"
 }
 

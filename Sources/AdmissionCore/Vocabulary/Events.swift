@@ -2,58 +2,59 @@
 
 public enum AdmissionEvent: Sendable {
   case submitted(Ticket)
-  /// The client left; queued or running. For a running request the lease is still to be settled, with verdict
-  /// `clientLeft`.
+  /// The client of a queued or running request left. The lease of a running request is still to be settled, with
+  /// verdict `clientLeft`.
   case cancelled(RequestID)
   /// Tokens seen so far in a running stream, for true-up.
   case progressed(LeaseID, Progress)
   case settled(LeaseID, Settlement)
   /// The head of a running attempt's answer told the provider's limits.
   case limitsObserved(LeaseID, ObservedLimits)
-  /// `candidates`: where the requests that wait or run may go under the new routes, from their next placement on. Who is not named
-  /// keeps those with which it came, as far as they still exist.
+  /// `candidates`: where the waiting and running requests may go under the new routes, from their next placement on. A
+  /// request that is not named keeps the candidates that it came with, as far as they still exist.
   ///
-  /// `asksPast`: the shell asks the books, from this moment on, what was spent under budgets that are new (`Admission.untoldBudgets`), and
-  /// tells it with `budgetsRestored`; until then nobody is admitted by such a budget. Where it is false, they begin with nothing.
+  /// `asksPast`: from this moment on the shell asks the ledger what was spent under new budgets
+  /// (`Admission.untoldBudgets`), and reports it with `budgetsRestored`; until then such a budget admits nothing. Where
+  /// `asksPast` is false, new budgets begin with nothing spent.
   case policyReplaced(AdmissionPolicy, candidates: [RequestID: [Candidate]] = [:], asksPast: Bool = false)
   case operatorCommanded(OperatorCommand)
-  /// A free call of our own with this key has ended: the provider refused the key by words, or did not. `generation` is the
-  /// secret's.
+  /// A free call of our own with this key has ended. `isRefused`: the provider's answer says that the key is refused.
+  /// `generation` is the secret's.
   case keyChecked(ProviderID, KeyID, generation: Int, isRefused: Bool)
-  /// The windows of budgets that hold now; those that are not named stay as they are.
+  /// The current windows of budgets; those that are not named stay as they are.
   case budgetWindowsBegan([BudgetWindowState])
-  /// All raises of budgets that hold, in the place of those that held before.
+  /// All current raises of budgets; they replace the earlier ones.
   case budgetRaisesReplaced([BudgetRaise])
-  /// What the books say was spent in the windows that hold now: at the start, and after a policy that asks, of what ended before it. In one
-  /// or more parts; `isLast` with the last one.
+  /// What the ledger says was spent in the current windows: at the start, and, after a policy with `asksPast`, by calls
+  /// that ended before it. In one or more parts; `isLast` marks the last one.
   case budgetsRestored([BudgetSpent], isLast: Bool = true)
-  /// At the start: what was sent in the last minutes, so that limits go on where they were.
+  /// At the start: the calls of the last minutes, so that limits continue where they were.
   case restored([PastAttempt])
-  /// The day, in UTC, that holds now; for limits by the day.
+  /// The current day in UTC, for daily limits.
   case dayBegan(Day)
-  /// What was used since the day began: at the start, and after a policy that asks, of what ended before it.
+  /// What was used since the day began: at the start, and, after a policy with `asksPast`, by calls that ended before
+  /// it.
   case daySumsRestored([DaySum])
-  /// At the start: what was known of models' calls.
+  /// At the start: what an earlier process had learned of models' calls.
   case learnedRestored([LearnedModel])
   /// The instant that `nextDeadline` gave has come.
   case deadlineReached
   case drainRequested
-  /// The process ends at this instant: who waits for what cannot be over by then is concluded, at once where that is
-  /// known.
+  /// The process ends at this instant. Requests that cannot be served by then are concluded as soon as that is known.
   case drainBounded(Instant)
 }
 
-/// What a provider charged, or will be taken to have charged.
+/// What a provider charged, or is assumed to have charged.
 public struct Usage: Sendable, Equatable {
-  /// All input, cached parts included.
+  /// All input tokens, cached ones included.
   public var inputTokens: TokenCount
   public var cacheReadTokens: TokenCount
   public var cacheWriteTokens: TokenCount
-  /// All output, reasoning included.
+  /// All output tokens, reasoning included.
   public var outputTokens: TokenCount
   public var reasoningTokens: TokenCount
-  /// True where the numbers were counted from bytes because the provider gave none, and where one that it gave cannot be true
-  /// and was cut.
+  /// True where the numbers were estimated from bytes because the provider gave none, and where a number that it gave
+  /// cannot be true and was cut.
   public var isEstimated: Bool
 
   public init(
@@ -75,13 +76,13 @@ extension Usage {
     inputTokens == 0 && cacheReadTokens == 0 && cacheWriteTokens == 0 && outputTokens == 0 && reasoningTokens == 0
   }
 
-  /// Both together, count by count.
+  /// The sum of both, count by count.
   public static func + (one: Usage, other: Usage) -> Usage { one.merged(with: other, by: +) }
 
-  /// What stands here beyond the other, count by count; zero where there is nothing.
+  /// What the left one has more than the right one, count by count; never below zero.
   public static func - (one: Usage, other: Usage) -> Usage { one.merged(with: other, by: -) }
 
-  /// Of each count the larger one.
+  /// The larger of both, count by count.
   public func larger(_ other: Usage) -> Usage { merged(with: other, by: max) }
 
   private func merged(with other: Usage, by merge: (TokenCount, TokenCount) -> TokenCount) -> Usage {
@@ -95,7 +96,7 @@ extension Usage {
 }
 
 public struct Day: Sendable, Equatable {
-  /// Days since 1970; orders them.
+  /// Days since 1970, by which days are ordered.
   public var serial: Int64
   public var end: Instant
   public init(serial: Int64, end: Instant) {
@@ -104,7 +105,7 @@ public struct Day: Sendable, Equatable {
   }
 }
 
-/// What a tenant used of a model at a provider with one of its keys, since a moment.
+/// What a tenant used of a model at a provider, with one of the provider's keys, since the day began.
 public struct DaySum: Sendable, Equatable {
   public var tenant: TenantID
   public var provider: ProviderID
@@ -125,7 +126,7 @@ public struct DaySum: Sendable, Equatable {
 }
 
 public struct Progress: Sendable {
-  /// nil where not known yet.
+  /// nil while unknown.
   public var inputTokens: TokenCount?
   public var outputTokens: TokenCount
   public init(inputTokens: TokenCount?, outputTokens: TokenCount) {
@@ -137,20 +138,21 @@ public struct Progress: Sendable {
 /// What an attempt's end says about the provider, the key and the request.
 public enum Verdict: Sendable, Equatable {
   case success
-  /// 429, 529, 498: slow down; not before `retryAfter` where the provider said so. `isAboutConcurrency`: it said that too many
-  /// calls ran at a time.
+  /// 429, 529, 498: slow down, and come back after `retryAfter` where the provider said so. `isAboutConcurrency`: the
+  /// provider said that too many calls were concurrent.
   case throttled(retryAfter: Span?, isAboutConcurrency: Bool = false)
-  /// 5xx, broken transport, timeouts: the provider's fault. It counts against `attempts` and the breaker. The request
-  /// does not go there again before `retryAfter` where the answer said so; `isAway`: nor does any other for its model (a 503
-  /// tells of a service, a 500 of one call).
+  /// 5xx, broken transport, timeouts: the provider's fault, counted against `attempts` and the breaker. Where the
+  /// answer gave a `retryAfter`, the request does not go there again before that; with `isAway`, neither does any other
+  /// request for the model (a 503 is about the service, a 500 about one call).
   case failed(retryAfter: Span? = nil, isAway: Bool = false)
-  /// Words that say that the key is no good (`invalid_api_key`, a bare 401), whatever is asked with it.
+  /// The answer says that the key is invalid (`invalid_api_key`, a bare 401), whatever is asked with it.
   case keyRefused
-  /// Words that say that the key's account is unpaid or its limit spent (`insufficient_quota`).
+  /// The answer says that the key's account is unpaid or its limit spent (`insufficient_quota`).
   case quotaExhausted
-  /// This key may not have this model, or not before `retryAfter`: no access, or the model's quota of the day is spent.
+  /// This key may not use this model, or not before `retryAfter`: it has no access, or the model's daily quota is
+  /// spent.
   case modelRefused(retryAfter: Span? = nil)
-  /// Our client left; says nothing about the provider.
+  /// Our client left. This says nothing about the provider.
   case clientLeft
   /// 400, 404, 413, 422, and each 401, 402, 403 that names neither key nor account: nobody's failure.
   case clientError
@@ -163,9 +165,9 @@ public enum Verdict: Sendable, Equatable {
 /// How a lease ends.
 public struct Settlement: Sendable {
   public var verdict: Verdict
-  /// nil where nothing was charged as far as we know: refused connections, 4xx, 5xx.
+  /// nil where, as far as we know, nothing was charged: refused connections, 4xx, 5xx.
   public var usage: Usage?
-  /// What it cost; nil where nothing was charged, or where the price is unknown.
+  /// What the call cost; nil where nothing was charged, or where the price is unknown.
   public var cost: Money?
   /// False where the provider cannot have seen the request.
   public var wasSent: Bool
@@ -173,14 +175,14 @@ public struct Settlement: Sendable {
   public var answerBegan: Bool
   /// True where the provider gave an answer (of any status) that can be passed on when attempts are used up.
   public var hasAnswer: Bool
-  /// Tokens that other calls used, earlier, and that are charged with this one: they count in budgets, in no limit.
+  /// Tokens that other calls used earlier and that are charged with this one: they count in budgets, but in no limit.
   public var laterTokens: TokenCount = 0
-  /// False where trying again would run, and charge, the request twice.
+  /// False where another try would run and charge the request twice.
   public var mayGoAgain: Bool
   /// The provider's own word on whether the same call may come again; nil where it did not say.
   public var toldToRetry: Bool?
-  /// The same number for all attempts that one event has broken, such as the end of a connection that they shared: it
-  /// counts as one failure. nil where it broke this attempt alone.
+  /// The same number for all attempts that one event has broken, such as the end of a shared connection: together they
+  /// count as one failure. nil where the event broke this attempt alone.
   public var cause: UInt64?
 
   public init(
@@ -199,9 +201,9 @@ public struct Settlement: Sendable {
   }
 }
 
-/// A provider's own word on its limits, from answer headers.
+/// What a provider's answer headers say about its limits.
 public struct ObservedLimits: Sendable, Equatable {
-  /// How what a day's limit has given comes back.
+  /// How the units of a daily limit come back.
   public enum DayReset: Sendable, Equatable {
     /// All of it when the day ends.
     case atOnce
@@ -216,11 +218,11 @@ public struct ObservedLimits: Sendable, Equatable {
     public var remaining: Int64?
     /// Until the bucket is full again.
     public var fullIn: Span?
-    /// The limit as it was told, whatever its window is.
+    /// The limit as it was told, whatever its period.
     public var told: Int64?
-    /// Not nil where the numbers are those of a day.
+    /// How the day's units come back, where the numbers are those of a day; else nil.
     public var day: DayReset?
-    /// - Parameter told: nil is the same as `limit`.
+    /// - Parameter told: nil means the same as `limit`.
     public init(
       dimension: Dimension, limit: Int64? = nil, remaining: Int64? = nil, fullIn: Span? = nil, told: Int64? = nil,
       day: DayReset? = nil

@@ -1,4 +1,4 @@
-// The core's time: a count of nanoseconds that the shell hands in. The core never asks for it.
+// The core's time: a count of nanoseconds that the shell hands in. The core never reads a clock.
 
 /// A moment on the shell's monotonic clock, in nanoseconds since an arbitrary start.
 public struct Instant: Hashable, Comparable, Sendable {
@@ -19,7 +19,8 @@ public struct Instant: Hashable, Comparable, Sendable {
   }
 }
 
-/// A length of time in whole nanoseconds. `Swift.Duration` counts attoseconds in 128 bits, which costs on the hot path.
+/// A length of time in whole nanoseconds. `Swift.Duration` counts attoseconds in 128 bits, which is costly on the hot
+/// path.
 public struct Span: Hashable, Comparable, Sendable {
   public var nanoseconds: Int64
 

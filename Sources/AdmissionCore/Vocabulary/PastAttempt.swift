@@ -1,15 +1,15 @@
-// What is told to a core that starts again, of calls that were under way a moment ago.
+// What a core is told, at its start, about calls that an earlier process made a moment ago.
 
-/// What the books know about an attempt of the last minutes, for limiters that start again.
+/// What the ledger knows about an attempt of the last minutes; limiters begin with it.
 public struct PastAttempt: Sendable, Equatable {
   public var request: RequestID
-  /// How long ago it was sent.
+  /// How long ago the attempt was sent.
   public var age: Span
   public var tenant: TenantID
   public var provider: ProviderID
   public var key: KeyID?
   public var model: String
-  /// What it used, or what was reserved for it where its end is not known.
+  /// What the attempt used, or what was reserved for it where its end is not known.
   public var usage: Usage
 
   public init(

@@ -1,5 +1,5 @@
-// Chance that is the same for the same seed, on every machine and in every release (SplitMix64; Steele, Lea, Flood). For jitter, order and
-// made-up work; never for what must be secret.
+// A pseudo-random generator that gives the same numbers for the same seed, on every machine and in every release
+// (SplitMix64; Steele, Lea, Flood). For jitter, order and synthetic work; never for secrets.
 
 public struct SeededRandom: RandomNumberGenerator, Sendable {
   private var state: UInt64

@@ -1,15 +1,16 @@
-// Numbered places for things that come and go, and numbers that cannot be mistaken for one another.
+// Numbered places for things that come and go, with a type of number for each kind of thing.
 //
-// A provider, a lane, a waiting request and a lease are all found by a small number. `Slots<Element>.Index` is that number with its kind in
-// the type: where a lane's is wanted, a tenant's does not compile. No place at all is `nil`.
+// A provider, a lane, a waiting request and a lease are all found by a small number. `Slots<Element>.Index` is that
+// number with its kind in the type: a tenant's index does not compile where a lane's is wanted. `nil` means no place.
 //
-// Promises: an index stays good until its element is taken out; places that have become free are used again, the last one first; all is
-// O(1). Why not a dictionary: an index is looked up some fifty times for each decision. Why `get` and not `_read`: with elements as large
-// as these the compiler (6.3.1) reads from the coroutine's frame after its end, in debug builds; the address sanitizer finds it.
+// Promises: an index stays valid until its element is taken out; free places are reused, the last freed one first;
+// every operation is O(1). Why not a dictionary: each decision looks up some fifty indices. Why `get` and not `_read`:
+// in debug builds, with elements as large as these, the compiler (6.3.1) reads from the coroutine's frame after its
+// end; the address sanitizer finds it.
 
-/// What can lie in a place that is used again.
+/// An element whose place can be reused.
 protocol SlotElement: Sendable {
-  /// It has been taken out: what is left in its place lets go of all memory.
+  /// Called when the element has been taken out: the value that stays in its place frees all memory.
   mutating func vacate()
 }
 
@@ -19,9 +20,9 @@ extension SlotElement {
 
 /// Elements by index.
 struct Slots<Element: SlotElement>: Sendable {
-  /// The place of one element. Of use only with the store that gave it, and with columns beside that store.
+  /// The place of one element. Valid only for the store that gave it, and for columns beside that store.
   struct Index: Hashable, Comparable, Sendable {
-    /// From 0; in the order in which places were made.
+    /// From 0, in the order in which places were made.
     let number: Int32
 
     init(number: Int) { self.number = Int32(truncatingIfNeeded: number) }
@@ -33,11 +34,11 @@ struct Slots<Element: SlotElement>: Sendable {
   private var elements: [Element] = []
   private var isUsed: [Bool] = []
   private var free: [Index] = []
-  /// Elements that are in.
+  /// The number of elements in use.
   private(set) var count = 0
 
   var isEmpty: Bool { count == 0 }
-  /// Places that take memory, free ones included.
+  /// The number of places that take memory, free ones included.
   var capacity: Int { elements.count }
 
   /// The element at an index that is in use.
@@ -54,7 +55,7 @@ struct Slots<Element: SlotElement>: Sendable {
   mutating func insert(_ element: consuming Element) -> Index {
     count += 1
     while let index = free.popLast() {
-      // Places beyond the end were given back since.
+      // Places beyond the end have been given back since.
       guard index.position < elements.count, !isUsed[index.position] else { continue }
       elements[index.position] = element
       isUsed[index.position] = true
@@ -65,14 +66,14 @@ struct Slots<Element: SlotElement>: Sendable {
     return Index(number: elements.count - 1)
   }
 
-  /// Puts the element in the place of the first that is not needed any more; where there is none, as `insert` does.
+  /// Replaces the first element for which `isFree` is true; where there is none, inserts as `insert` does.
   mutating func insert(_ element: Element, over isFree: (Element) -> Bool) -> Index {
     guard let index = indices.first(where: { isFree(self[$0]) }) else { return insert(element) }
     self[index] = element
     return index
   }
 
-  /// Takes out those at the end that are not needed any more.
+  /// Takes out elements from the end, as long as `isFree` is true for them.
   mutating func removeLast(while isFree: (Element) -> Bool) {
     while !isEmpty {
       trim()
@@ -118,8 +119,8 @@ struct Slots<Element: SlotElement>: Sendable {
     if elements.capacity > 256 { removeAll() }
   }
 
-  /// Where more than half of the places (and 64) are free: moves the last element to a free place further down. nil where nothing was to
-  /// be moved. The owner takes the new index to whatever knows the old one.
+  /// Where more than half of the places, and more than 64, are free: moves the last element to a free place further
+  /// down. nil where nothing had to be moved. The owner replaces the old index by the new one wherever it is stored.
   mutating func moveLastDown() -> (old: Index, new: Index)? {
     trim()
     while elements.count > 2 * count + 64, let index = free.popLast() {
@@ -134,7 +135,7 @@ struct Slots<Element: SlotElement>: Sendable {
   }
 }
 
-/// The indices of a store that were in use at one moment, in order.
+/// The indices of a store that were in use at one moment, in ascending order.
 struct SlotIndices<Element: SlotElement>: Sequence, IteratorProtocol, Sendable {
   private let isUsed: [Bool]
   private var position = 0
@@ -150,9 +151,9 @@ struct SlotIndices<Element: SlotElement>: Sequence, IteratorProtocol, Sendable {
   }
 }
 
-/// A value for each index of a store: beyond the last that was set stands the value that all begin with.
+/// A value for each index of a store. An index that was never set has the initial value.
 struct Column<Key: SlotElement, Value: Sendable>: Sendable {
-  /// First the value that all begin with, then those by index. So each look-up reads one array.
+  /// The initial value comes first, then the values by index, so that a look-up reads one array.
   private var values: [Value]
 
   init(_ initial: Value) { values = [initial] }
@@ -170,12 +171,12 @@ struct Column<Key: SlotElement, Value: Sendable>: Sendable {
     values.append(contentsOf: repeatElement(initial, count: count - self.count))
   }
 
-  /// Values of their own.
+  /// The number of indices with a value of their own.
   var count: Int { values.count - 1 }
-  /// Indices that have a value of their own, in order.
+  /// The indices that have a value of their own, in ascending order.
   var indices: ColumnIndices<Key> { ColumnIndices(end: count) }
 
-  /// Forgets the values from this place on.
+  /// Forgets the values from index `count` on.
   mutating func trim(to count: Int) {
     guard self.count > count else { return }
     if count == 0 { values = [values[0]] } else { values.removeLast(self.count - count) }

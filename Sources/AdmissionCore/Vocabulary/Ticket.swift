@@ -1,11 +1,11 @@
 // The facts about a request that the core may know, and where it may be sent.
 
-/// Everything that admission decides upon. Made once by the shell when the body is complete.
+/// Everything that admission decides upon. The shell makes it once, when the request's body is complete.
 public struct Ticket: Sendable {
   public var id: RequestID
   public var tenant: TenantID
   public var session: SessionID
-  /// The client key that the request came with; nil where none was asked.
+  /// The client key that the request came with; nil where none is required.
   public var clientKey: ClientKeyID?
   /// The effective class, after the tenant's clamp.
   public var priority: Priority
@@ -13,19 +13,19 @@ public struct Ticket: Sendable {
   public var candidates: [Candidate]
   /// The model as the client named it; empty where the request names none.
   public var model: String
-  /// What the request holds in memory while it waits, in bytes; counted against `queue_bytes`.
+  /// Bytes of memory that the request takes while it waits; counted against `queue_bytes`.
   public var heldBytes: Int
-  /// Text bytes / 4 plus media by rule, before any learned ratio.
+  /// Bytes of text / 4, plus media by rule, before the learned ratio is applied.
   public var estimatedInput: TokenCount
   /// The most output that the client allows, over all choices (`max_tokens` × `n`); nil where it set none.
   public var outputCap: TokenCount?
   /// False for requests that produce no output tokens: embeddings, count_tokens, lists.
   public var producesOutput: Bool
-  /// True where nothing is charged for the call, whatever it moves: lists, counts, reading what was made before.
+  /// True where nothing is charged for the call, whatever its size: lists, counts, reads of earlier results.
   public var isFree: Bool
-  /// When the client gives up waiting; can only shorten the class's `max_wait`.
+  /// When the client stops waiting. It can only shorten the class's `max_wait`.
   public var deadline: Instant?
-  /// How often the client's SDK has already retried this call; above 0 it does not lose its place behind newcomers.
+  /// How often the client's SDK has already retried this call; above 0 the request keeps its place before newcomers.
   public var clientRetryCount: Int
 
   public init(
@@ -62,13 +62,13 @@ public struct Candidate: Sendable {
   }
 }
 
-/// What a hold is reckoned with. Per token in nano-dollars times 1,000 (so that USD per 1M tokens × 1,000,000): whole numbers for
-/// every listed price. Here with as much arithmetic as the core decides by: what a call that is still to come may cost at most of what is
-/// known. Price lists, tiers and what a call did cost are `Pricing`'s.
+/// The price by which holds are computed, per token in nano-dollars × 1,000 (which is USD per 1M tokens × 1,000,000):
+/// whole numbers for every listed price. Only the arithmetic that decisions need is here: the most that a future call
+/// may cost, as far as is known. Price lists, tiers and the cost of finished calls are in `Pricing`.
 public struct CallPrice: Sendable, Hashable {
   public var inputMicroPerToken: Int64
   public var outputMicroPerToken: Int64
-  /// For the call itself, whatever its tokens.
+  /// The price of the call itself, whatever its tokens.
   public var perRequest: Money
   public init(inputMicroPerToken: Int64, outputMicroPerToken: Int64, perRequest: Money = .zero) {
     self.inputMicroPerToken = inputMicroPerToken
@@ -76,6 +76,6 @@ public struct CallPrice: Sendable, Hashable {
     self.perRequest = perRequest
   }
 
-  /// True where nothing of a call costs anything.
+  /// True where no part of a call costs anything.
   var isFree: Bool { inputMicroPerToken == 0 && outputMicroPerToken == 0 && perRequest == .zero }
 }

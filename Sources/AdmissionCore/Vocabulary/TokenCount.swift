@@ -1,10 +1,10 @@
-// How many LLM tokens: a number with a range that can be true, and arithmetic that stops at the range's ends.
+// A number of LLM tokens, kept in a plausible range, with arithmetic that stops at the ends of that range.
 //
-// Promise: whatever number a provider, a client, a file or an operator gives, a `TokenCount` made of it is 0...2^40, and
-// no sum, difference or scaling of counts traps or wraps. Why 2^40: a trillion tokens are a million times the largest
-// call there is, and products with rates, shares and ratios still fit 64 bits.
+// Promise: whatever number a provider, a client, a file or an operator gives, the `TokenCount` made from it is in
+// 0...2^40, and no sum, difference or scaling of counts traps or wraps. Why 2^40: a trillion tokens is a million times
+// the largest call there is, and products with rates, shares and ratios still fit 64 bits.
 
-/// LLM tokens, 0...2^40. Whatever is made of a number outside of the range stops at the nearer end.
+/// LLM tokens, 0...2^40. A number outside the range becomes the nearer end.
 public struct TokenCount: Hashable, Comparable, Sendable {
   /// 0...2^40.
   public let value: Int64
@@ -20,14 +20,14 @@ public struct TokenCount: Hashable, Comparable, Sendable {
 
   private init(inRange value: Int64) { self.value = value }
 
-  /// True where `number` is a count as it stands, with nothing cut.
+  /// True where `number` is in the range, so that nothing is cut.
   public static func isPossible(_ number: Int64) -> Bool { number >= 0 && number <= most.value }
 
   @inlinable public static func < (left: TokenCount, right: TokenCount) -> Bool { left.value < right.value }
   @inlinable public static func + (left: TokenCount, right: TokenCount) -> TokenCount {
     TokenCount(left.value &+ right.value)
   }
-  /// Zero where more is taken away than is there.
+  /// Zero where the right count is the larger one.
   @inlinable public static func - (left: TokenCount, right: TokenCount) -> TokenCount {
     TokenCount(left.value &- right.value)
   }
