@@ -1,11 +1,12 @@
-// One line for each request, as text or JSON. No content, no secret; text from clients is quoted so that it cannot forge a line.
+// One line for each request, as text or JSON. A line holds no content and no secret; clients' text is quoted so that it
+// cannot forge a line.
 import AdmissionCore
 import TextForms
 
 public enum AccessLogFormat: String, Sendable, CaseIterable { case text, json, off }
 
 public enum AccessLog {
-  /// The line for a request that ended, with its line feed.
+  /// The line for a request that has ended, with its line feed.
   public static func line(_ record: RequestRecord, _ format: AccessLogFormat, at wallNanoseconds: Int64) -> [UInt8] {
     var line: [UInt8] = []
     line.reserveCapacity(384)
@@ -93,7 +94,7 @@ public enum AccessLog {
     word(value, &line)
   }
 
-  /// The text as it is where it is plain, else quoted with escapes.
+  /// Appends the text as it is where it is plain, else quoted with escapes.
   private static func word(_ text: String, _ line: inout [UInt8]) {
     let isPlain = text.utf8.allSatisfy {
       $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
@@ -102,7 +103,7 @@ public enum AccessLog {
   }
 }
 
-/// What the log and the API show as a time: RFC 3339 in UTC with milliseconds. Nothing happened before 1970, whatever a clock says.
+/// Times as the log and the API show them: RFC 3339 in UTC with milliseconds. Times before 1970 are shown as 1970.
 public enum Timestamp {
   public static func text(_ wallNanoseconds: Int64) -> String { RFC3339.text(max(0, wallNanoseconds)) }
 

@@ -1,12 +1,14 @@
 // One attempt upstream: from the grant to the settlement of its lease.
 //
-// The machine. `awaitingHold` → `awaitingHead` when the books have the hold; → `relaying` for answers that the client gets as they come,
-// → `gathering` for errors, whose (short) body decides the verdict; all → `ended`. The lease is settled exactly once, on entering `ended`.
+// The state machine: `awaitingHold` → `awaitingHead` when the ledger has the hold; → `relaying` for answers that the
+// client gets as they come, or → `gathering` for errors, whose (short) body decides the verdict; from every state →
+// `ended`. The lease is settled exactly once, on entering `ended`.
 //
-// It owns what a call carries (its body, its secrets), the relay of its answer and the lease. Its exchange tells it to `begin`, that the
-// client has caught up (`clientCaughtUp`) or left (`clientLeft`), and that the drain's time is up (`drainTimedOut`). It tells its
-// exchange that the call may not be made (`reject`) and, once and before the lease is settled, that it has ended and what it leaves
-// (`attemptEnded`). Whether another one follows the core decides.
+// An attempt owns what the call carries (its body, its secrets), the relay of the answer and the lease. The exchange
+// tells the attempt to `begin`, that the client has caught up (`clientCaughtUp`) or left (`clientLeft`), and that the
+// drain's time is up (`drainTimedOut`). The attempt tells the exchange that the call may not be made (`reject`) and,
+// once and before the lease is settled, that it has ended and what it leaves (`attemptEnded`). The core decides whether
+// another attempt follows.
 import AdmissionCore
 import EventLoop
 import HTTPMessage
@@ -32,53 +34,53 @@ final class Attempt: UpstreamEvents {
 
   /// What an attempt leaves to its exchange.
   struct Remains {
-    /// For the client, should no other attempt follow; without the secrets that were sent.
+    /// The provider's error, for the client if no other attempt follows; without the secrets that were sent.
     var errorAnswer: ErrorAnswer?
     var failure: UpstreamFailure?
-    /// What completes the answer that was relayed.
+    /// The last bytes of the answer that was relayed.
     var delivery: Delivery?
-    /// True where something of its answer has gone to the client.
+    /// True where a part of the answer has gone to the client.
     var answerBegan = false
-    /// The drain's end broke it off: its outcome is ours, whatever the core makes of it.
+    /// True where the drain's end broke the attempt off: then the exchange sets the outcome itself.
     var isCutByDrain = false
-    /// Nanoseconds that its end has taken so far.
+    /// Nanoseconds of our own time since the provider ended the call.
     var ownTime: UInt64 = 0
   }
 
-  /// Bytes under way to a slow client at which the provider is paused. Resumed below the endpoint's low-water mark.
+  /// Bytes queued for a slow client at which the provider is paused. It is resumed below the endpoint's low-water mark.
   static let highWater = 256 << 10
   /// Error bodies up to this size are read whole before the verdict.
   static let errorLimit = 64 << 10
-  /// A stream that said its last word ends this much later even if its provider leaves it open.
+  /// A stream ends this long after its end mark even if the provider leaves it open.
   private static let grace = Duration.milliseconds(100)
-  /// New output tokens after which the core hears of a running stream.
+  /// The core hears of a running stream after each this many new output tokens.
   private static let progressStep: TokenCount = 128
 
-  /// A cycle with the exchange's phase, which ends with the attempt.
+  /// A reference cycle with the exchange's phase; it ends with the attempt.
   let exchange: Exchange
   let grant: Grant
-  /// Those by which it is carried out.
+  /// The rules by which the call is made.
   let rules: BrokerRules
   private var lease: Lease?
   private var upstreamCall: (any UpstreamCall)?
   private var phase = Phase.awaitingHold
-  /// What the call carries of the operator's, while it runs.
+  /// The operator's secrets that the running call carries.
   private var sent = SentSecrets()
-  /// Bodies of requests go on as they came, unless usage is asked for.
+  /// True where the body was changed to ask for usage; otherwise a body is forwarded as it came.
   private var injectsUsage = false
-  /// Of a body that is sent with something put into it: the copy beside the client's own.
+  /// Memory of the changed copy of the body, beside the client's own.
   private var spliceShare: MemoryShare
   private var isPaused = false
   private var reportedOutput: TokenCount = 0
   /// The first bytes of a relayed error, for the verdict.
   private var errorPrefix: [UInt8] = []
-  /// A page came where JSON or events were asked for.
+  /// True where an HTML page came although JSON or events were asked for.
   private var isPage = false
-  /// The provider does not know `stream_options`: it was sent once more without. Whether the provider minds nothing else the answer
-  /// to that tells.
+  /// True where the provider refused `stream_options` and the call was sent again without it. Only the second answer
+  /// shows whether that was the reason.
   private var isWithoutUsage = false
   private var graceTimer: LoopTimer?
-  /// What the lines of a batch's results have come to.
+  /// The sums over the lines of a batch's results.
   private var sums = LineSums()
   /// When the provider ended the call; 0 where it did not.
   private var endBegan: UInt64 = 0
@@ -97,7 +99,7 @@ final class Attempt: UpstreamEvents {
 
   // MARK: From the exchange and the books
 
-  /// Has the estimate written down; the call follows when it is safe.
+  /// Writes the hold to the ledger; the call follows when the hold is safe.
   func begin() {
     services.books.held(
       self,
@@ -149,7 +151,7 @@ final class Attempt: UpstreamEvents {
       failure: nil)
   }
 
-  /// The process ends before the answer does: the provider is let go, the client is told.
+  /// The process ends before the answer does: cancels the call and tells the client.
   func drainTimedOut() {
     if case .ended = phase { return }
     let cut = cutOff()
@@ -165,8 +167,9 @@ final class Attempt: UpstreamEvents {
       failure: "the drain's time was up")
   }
 
-  /// Lets the provider go before its answer has ended. Whether it can have seen the request, and whether it will charge for it: an
-  /// error costs nothing, but what it read to the end it works on, although nobody will hear what it makes of it.
+  /// Cancels the call before its answer has ended. Returns whether the provider can have seen the request, and whether
+  /// it will charge for it: an error costs nothing, but a request that arrived in full is processed and charged
+  /// although nobody reads the answer.
   private func cutOff() -> (wasSent: Bool, isCharged: Bool) {
     defer { letGo() }
     switch phase {
@@ -189,7 +192,7 @@ final class Attempt: UpstreamEvents {
     let now = services.time.now
     record.answered(head.status, at: now)
     services.counters.answered(grant.provider.name, head.status, after: now &- record.attemptBegan)
-    // Of a client's own credential the limits are that client's.
+    // With a client's own credential, the limits are that client's, not a key's.
     if grant.key != nil,
       let limits = RateLimitHeaders.read(head.fields, epochSeconds: services.time.epochSeconds(at: now))
     {
@@ -208,7 +211,7 @@ final class Attempt: UpstreamEvents {
   func upstreamReceived(_ bytes: ArraySlice<UInt8>) {
     switch phase {
     case .gathering(let head, var body):
-      phase = .ended  // lets go of the copy in the state, so that appending does not copy
+      phase = .ended  // frees the state's reference, so that appending does not copy
       body.append(contentsOf: bytes)
       if body.count <= Attempt.errorLimit {
         phase = .gathering(head, body)
@@ -226,7 +229,7 @@ final class Attempt: UpstreamEvents {
 
   func upstreamEnded(_ ending: UpstreamEnding) {
     endBegan = services.time.now
-    // Before what follows: it may begin another call.
+    // Set before what follows, which may begin another call.
     upstreamCall = nil
     switch ending {
     case .completed: completed()
@@ -245,7 +248,7 @@ final class Attempt: UpstreamEvents {
       mayWait: services.turnEnd != nil)
     phase = .relaying(relay)
     remains.answerBegan = true
-    // Nothing will be sent again.
+    // An answer has begun, so the request is not sent again.
     exchange.downstream.releaseBody()
     spliceShare.resize(to: 0)
     relay.begin()
@@ -280,13 +283,13 @@ final class Attempt: UpstreamEvents {
     }
   }
 
-  /// The turn in which something of the answer was put off is over.
+  /// The turn has ended in which a part of the answer was put off.
   func turnEnded() {
     guard case .relaying(let relay) = phase else { return }
     if relay.waitsForBody {
       relay.turnEnded()
     } else if graceTimer == nil, let loop = services.turnEnd?.loop {
-      // The stream is over, but its provider has not ended the answer.
+      // The stream has ended, but the provider has not ended the answer.
       graceTimer = LoopTimer(loop) { [unowned self] in
         guard case .relaying = phase else { return }
         letGo()
@@ -296,7 +299,7 @@ final class Attempt: UpstreamEvents {
     }
   }
 
-  /// The answer ends here without being whole, and its client is to see that.
+  /// Ends the answer although it is not whole, so that the client sees it.
   private func breakOff(_ relay: Relay, saying message: String) {
     remains.delivery = relay.breakOff {
       BrokerError.inStreamFrame(
@@ -317,7 +320,7 @@ final class Attempt: UpstreamEvents {
     case .awaitingHold, .awaitingHead, .ended: break
     case .gathering(let head, let body):
       if refusesUsage(head, body) {
-        // Once more as the client sent it, in the same place: the provider has done nothing yet.
+        // Send it once more as the client sent it, within the same attempt: the provider has done nothing yet.
         isWithoutUsage = true
         return send()
       }
@@ -355,7 +358,7 @@ final class Attempt: UpstreamEvents {
     }
   }
 
-  /// True where the provider does not know `stream_options`, and it was not the client who sent it.
+  /// True where the provider refuses the `stream_options` that we added.
   private func refusesUsage(_ head: ResponseHead, _ body: [UInt8]) -> Bool {
     guard injectsUsage, head.status == 400 || head.status == 422 else { return false }
     return UsageSplice.isNamed(in: body)
@@ -366,7 +369,7 @@ final class Attempt: UpstreamEvents {
     switch phase {
     case .awaitingHold, .ended: break
     case .gathering(let head, _):
-      // The status and its fields are the provider's word all the same; what it says beside them nobody will read.
+      // The status and the fields are still the provider's answer; only its body is lost.
       let said = ResponseHead(status: head.status, fields: head.fields.without("content-encoding"))
       remains.errorAnswer = sent.cleaned(ErrorAnswer(head: said, body: []))
       end(
@@ -378,7 +381,7 @@ final class Attempt: UpstreamEvents {
         verdict: VerdictReader.verdict(failure: failure, answerBegan: false), wasSent: failure.requestMayHaveArrived,
         cause: failure.event)
       if failure.isLateAnswer {
-        // The provider works on it, and will charge for what nobody hears.
+        // The provider has the request, and will charge for an answer that nobody reads.
         settlement.usage = usage()
         settlement.mayGoAgain = exchange.call.head.method != "POST" || repeatsAfterSending
       }
@@ -395,7 +398,7 @@ final class Attempt: UpstreamEvents {
     rules.provider(grant.provider.name)?.policy.retry.afterSent ?? false
   }
 
-  /// - Parameter body: nil where it did not come, or not whole.
+  /// - Parameter body: nil where it did not come in full.
   private func verdict(_ head: ResponseHead, _ body: [UInt8]?) -> Verdict {
     VerdictReader.verdict(
       status: head.status, fields: head.fields,
@@ -405,7 +408,7 @@ final class Attempt: UpstreamEvents {
 
   // MARK: The end
 
-  /// The one way to `ended`: the record, the books, the exchange, then the lease.
+  /// The only way to `ended`: tells the record, the ledger and the exchange, then settles the lease.
   private func end(_ ending: Settlement, failure: String?) {
     var settlement = ending
     let tap: UsageTap? = if case .relaying(let relay) = phase { relay.tap } else { nil }
@@ -415,7 +418,8 @@ final class Attempt: UpstreamEvents {
     var (cost, source) = cost(of: settlement.usage, extras, tap)
     var usage = settlement.usage
     if let later {
-      // Its tokens were taken from limits of another kind, at another time: only its money, and what is told, is of now.
+      // The tokens of such work were used earlier, under other limits: only its cost, and what is reported, belongs to
+      // this call.
       (usage, extras.cacheWriteHourTokens) = (later.charge.usage, later.charge.cacheWriteHour)
       (cost, source) = (later.charge.cost, later.source)
       settlement.laterTokens = later.charge.usage.inputTokens + later.charge.usage.outputTokens
@@ -447,8 +451,8 @@ final class Attempt: UpstreamEvents {
     if let lease = lease.take() { lease.settle(settlement) }
   }
 
-  /// What tokens cost at the time of the attempt.
-  /// - Parameter model: as the line of a batch names it; empty counts as that of the call.
+  /// What tokens cost at the prices of the attempt's time.
+  /// - Parameter model: as the line of a batch names it; empty means the call's model.
   func price(
     _ usage: Usage, _ extras: UsageExtras, model: String, _ tap: UsageTap, tier: String?, isWholeBatch: Bool = false
   ) -> (Money?, CostSource) {
@@ -464,8 +468,8 @@ final class Attempt: UpstreamEvents {
       tier: tap?.serviceTier, at: services.time.wall(at: record.attemptBegan))
   }
 
-  /// What the provider said it charged, or what the bytes let us guess; nil for a refusal.
-  /// - Parameter isWhole: false where the answer broke off: then what was said is not all.
+  /// The usage that the provider told, or an estimate from the bytes; nil for a refusal.
+  /// - Parameter isWhole: false where the answer broke off: then the told usage is not complete.
   private func usage(isWhole: Bool = false) -> Usage? {
     guard !exchange.call.charge.isFree else { return Usage() }
     let input = exchange.call.facts.estimatedInput
@@ -474,7 +478,7 @@ final class Attempt: UpstreamEvents {
     }
     let tap = relay.tap
     if let usage = tap.charge(isWhole: isWhole, estimatedInput: input) { return usage }
-    // An error in place of an answer, of whatever status: nothing was made.
+    // An error came in place of an answer, whatever its status: nothing was produced.
     if relay.head.status >= 300 || (tap.inStreamError != nil && tap.outputBytes == 0) { return nil }
     if !exchange.call.charge.isEstimated || tap.work?.isUnderWay == true { return Usage() }
     return Usage(inputTokens: input, outputTokens: tap.estimatedOutput, isEstimated: true)

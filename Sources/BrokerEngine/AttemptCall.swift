@@ -1,4 +1,4 @@
-// The call that an attempt makes: the client's request as its provider takes it.
+// The call that an attempt makes: the client's request in the form that its provider takes.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
@@ -8,12 +8,13 @@ extension Attempt {
   struct MadeCall {
     var request: UpstreamRequest
     var sent: SentSecrets
-    /// True where the provider is asked for usage that its client did not ask for.
+    /// True where we ask the provider for usage that the client did not ask for.
     var injectsUsage: Bool
   }
 
-  /// The call for the grant under the rules that held when it was given; nil where these have no such provider, or no secret for it.
-  /// - Parameter mayAskForUsage: false where the provider has just refused to be asked.
+  /// The call for the grant, under the rules in force when it was granted; nil where these have no such provider, or no
+  /// secret for it.
+  /// - Parameter mayAskForUsage: false where the provider has just refused to be asked for usage.
   func callForProvider(mayAskForUsage: Bool) -> MadeCall? {
     guard let provider = rules.provider(grant.provider.name) else { return nil }
     var body = exchange.downstream.body

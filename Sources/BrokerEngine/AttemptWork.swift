@@ -1,26 +1,26 @@
-// An attempt whose answer begins work that goes on after it, or shows how such work has ended.
+// Attempts whose answer begins work that continues after it, or shows how such work has ended.
 import AdmissionCore
 import HTTPMessage
 import Pricing
 import ProviderWire
 
-/// What the lines of a batch's results have come to.
+/// The sums over the lines of a batch's results.
 struct LineSums {
   var usage = Usage()
   var cacheWriteHour: TokenCount = 0
-  /// nil once a line had no price.
+  /// nil once the price of a line was unknown.
   var cost: Money? = .zero
   var source = CostSource.prices
 }
 
 extension Attempt {
-  /// A page for people where JSON or events were asked for: something on the way answered in the provider's place.
+  /// True for an HTML page where JSON or events were asked for: a proxy on the way answered in the provider's place.
   func answersWithPage(_ head: ResponseHead) -> Bool {
     guard head.status < 300, let index = head.fields.firstIndex(of: "content-type") else { return false }
     return FieldSyntax.starts(head.fields.valueBytes(at: index), with: "text/html") && !mayAnswerAnything
   }
 
-  /// Of other endpoints nobody knows what they answer with.
+  /// True for endpoints whose type of answer we do not know.
   private var mayAnswerAnything: Bool {
     switch exchange.call.path.endpoint {
     case .other, .files, .speech, .transcription, .models: true
@@ -28,7 +28,7 @@ extension Attempt {
     }
   }
 
-  /// True where the answer tells of work that goes on after it, or before.
+  /// True where the answer may begin, or report on, work that outlives its call.
   var watchesWork: Bool {
     switch exchange.call.charge {
     case .asAnswered: exchange.call.facts.isBackground
@@ -42,7 +42,7 @@ extension Attempt {
     if case .later(let work) = exchange.call.charge { work.isLines } else { false }
   }
 
-  /// Each line of a batch's results is a call of its own, at the batch's price.
+  /// Adds lines of a batch's results; each line is a call of its own, at the batch's price.
   func add(_ lines: [LineUsage], to sums: inout LineSums, _ tap: UsageTap) {
     for line in lines {
       sums.usage = sums.usage + line.usage
@@ -53,8 +53,8 @@ extension Attempt {
     }
   }
 
-  /// What an answer that has gone to the client says of such work: remembers what it begins, and gives what is to be charged for
-  /// what it ends.
+  /// Reads what a relayed answer says about such work: remembers the work that it begins, and returns the charge for
+  /// the work that it shows as ended.
   func laterCharge(
     _ tap: UsageTap, _ sums: LineSums
   ) -> (charge: DeferredWork.Charge, source: CostSource)? {
@@ -74,9 +74,9 @@ extension Attempt {
     }
     if work.isLines { return show(sums) }
     if work.kind == .batch, let file = tap.work?.outputFile { providers.works.link(file: file, to: own) }
-    // A response that was not begun here, or not left open here, was paid for by whoever began it.
+    // A response that was not begun here, or not left open here, was paid for by the call that began it.
     guard work.kind == .batch || providers.works.knows(own) else { return nil }
-    // Google's small batches hold their results themselves.
+    // Google's small batches contain their results.
     if work.kind == .batch, let results = tap.work?.results, !results.isEmpty {
       var sums = LineSums()
       add(results, to: &sums, tap)
@@ -87,7 +87,7 @@ extension Attempt {
     let tier = work.kind == .batch ? "batch" : tap.serviceTier
     let (cost, source) = price(
       usage, tap.extras, model: exchange.record.model, tap, tier: tier, isWholeBatch: work.kind == .batch)
-    // A batch's own state does not always name a model: its lines will.
+    // The state of a batch does not always name a model, but its lines do.
     if cost == nil, work.kind == .batch { return nil }
     return providers.works.show(own, usage, cacheWriteHour: tap.extras.cacheWriteHourTokens, cost: cost)
       .map { ($0, source) }

@@ -1,9 +1,9 @@
-// Keeps the ledger up to date and holds back what must not happen before it is: an attempt's first byte until its hold is safe,
-// an answer's last byte until its end is.
+// Writes entries to the ledger, and delays what must not happen before they are safe: the first byte of an attempt
+// waits for its hold, and the last byte of an answer for the request's end.
 //
-// Promises: entries are appended in the order in which things happen, and handed over together at the end of the turn; what waits is
-// let go in that order; while the ledger is in trouble, ends are not held back (what runs is finished) and attempts that were not
-// sent are refused. Without a ledger nothing waits.
+// Promises: entries are appended in the order of events, and handed over together at the end of the turn; what waits
+// continues in that order; while the ledger cannot be written, ends do not wait (running calls are finished) and
+// attempts that were not sent are refused. Without a ledger nothing waits.
 import AdmissionCore
 import DequeModule
 import LedgerVocabulary
@@ -11,18 +11,18 @@ import TextForms
 
 final class Books {
   private let ledger: (any LedgerPort)?
-  /// nil in tests that tell themselves what is safe.
+  /// nil in tests that report themselves which entries are safe.
   private let turnEnd: TurnEnd?
-  /// Entries of this turn will be handed over at its end.
+  /// True where the entries of this turn will be handed over at its end.
   private var isToHandOver = false
   private enum Waiting {
-    /// To be sent.
+    /// The attempt waits to be sent.
     case hold(Attempt)
-    /// To give its client the last bytes.
+    /// The exchange waits to send the last bytes to its client.
     case end(Exchange)
   }
 
-  /// Who waits for which entry, ascending.
+  /// What waits, with the number of the entry it waits for; in ascending order.
   private var waiting = Deque<(number: UInt64, who: Waiting)>()
 
   init(_ ledger: (any LedgerPort)?, turnEnd: TurnEnd?) {
@@ -32,13 +32,14 @@ final class Books {
     ledger?.onObstacleChanged = { [unowned self] in obstacleChanged() }
   }
 
-  /// Entries that the ledger did not take.
+  /// The number of entries that the ledger did not accept.
   var putAside: Int { ledger?.putAside ?? 0 }
 
   /// Why no new work may be taken; nil where all is well.
   var obstacle: String? { ledger?.obstacle }
 
-  /// The attempt is about to be sent: `holdIsSafe` or `holdIsStuck` follows, at once where there is no ledger.
+  /// Writes the hold of an attempt that is about to be sent. `holdIsSafe` or `holdIsStuck` follows, at once where there
+  /// is no ledger.
   func held(_ attempt: Attempt, _ hold: @autoclosure () -> AttemptHold) {
     guard let ledger else { return attempt.holdIsSafe() }
     let number = ledger.append(hold())
@@ -53,7 +54,7 @@ final class Books {
     appended()
   }
 
-  /// The request is over: `endIsSafe` follows.
+  /// Writes the end of a request. `endIsSafe` follows.
   func concluded(_ exchange: Exchange, at wall: WallInstant) {
     guard let ledger else { return exchange.endIsSafe() }
     let number = ledger.append(RequestEnd(exchange.record, at: wall))
@@ -81,7 +82,7 @@ final class Books {
     turnEnd.putOff(.entries(self))
   }
 
-  /// Hands over what was appended in this turn so far. Mostly it is safe with that.
+  /// Hands over what was appended in this turn so far. Mostly this makes the entries safe at once.
   func handOver() {
     isToHandOver = false
     if let ledger { committed(upTo: ledger.handOver()) }

@@ -1,4 +1,4 @@
-// The broker's composition: makes its parts, in the order in which they need one another, and hands them over. No logic.
+// Composes the broker: makes its parts in the order in which they need one another, and hands them over. No logic.
 //
 // Everything runs on the loop's thread.
 import AdmissionCore
@@ -12,7 +12,7 @@ import TextForms
 public final class Broker {
   /// Where requests come in.
   public let frontDoor: FrontDoor
-  /// What an operator may ask and change.
+  /// The operator's questions and commands.
   public let `operator`: Operator
   /// What all parts work with.
   let services: EngineServices

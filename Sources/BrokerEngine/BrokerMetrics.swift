@@ -3,7 +3,7 @@ import AdmissionCore
 
 /// A histogram with fixed bounds, in the unit of its name.
 public struct Histogram: Sendable {
-  /// Upper bounds, ascending; the last bucket is what lies above.
+  /// Upper bounds, ascending; the last bucket counts what lies above them.
   public let bounds: [Double]
   public private(set) var counts: [Int]
   public private(set) var sum = 0.0
@@ -21,7 +21,7 @@ public struct Histogram: Sendable {
     sum += value
   }
 
-  /// From 1 ms to 280 s: the waits that a queue of this kind can have.
+  /// From 1 ms to 280 s: the range of waits in the queue.
   static let wait = Histogram(
     bounds: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 280])
   /// From 1 ms to 300 s.
@@ -72,7 +72,7 @@ public struct BrokerMetrics {
 
   public internal(set) var requests: [RequestLabels: Int] = [:]
   public internal(set) var tokens: [TokenLabels: TokenCounts] = [:]
-  /// All costs together.
+  /// The sum of all costs.
   public private(set) var spent = Money.zero
   public internal(set) var upstreamResponses: [StatusLabels: Int] = [:]
   public internal(set) var upstreamRetries: [RetryLabels: Int] = [:]
@@ -80,11 +80,11 @@ public struct BrokerMetrics {
   public internal(set) var firstByte: [String: Histogram] = [:]
   public internal(set) var overhead = Histogram.overhead
   public internal(set) var unknownHints: [String: Int] = [:]
-  /// What should be impossible and was met all the same.
+  /// Bugs of our own that were met, by kind.
   public internal(set) var ourBugs: [OurBug: Int] = [:]
   /// Numbers from outside that cannot be true.
   public internal(set) var impossibleNumbers: [ImpossibleNumber: Int] = [:]
-  /// Looks at the front door and browsers' preflights, answered here.
+  /// Health checks and browsers' preflights, which the broker answers itself.
   public internal(set) var probes = 0
   /// Actual over estimated input, by provider and model.
   public internal(set) var estimates: [EstimateLabels: EstimateSums] = [:]
@@ -96,7 +96,7 @@ public struct BrokerMetrics {
     spent.add(cost)
   }
 
-  /// What a call was estimated to read, and what it read.
+  /// Counts a call's estimated and its actual input tokens.
   mutating func count(estimated: Int64, actual: Int64, provider: String, model: String) {
     estimates[EstimateLabels(provider: provider, model: model), default: EstimateSums()].add(estimated, actual)
   }
@@ -110,7 +110,7 @@ extension BrokerMetrics.EstimateSums {
 }
 
 extension BrokerMetrics.TokenCounts {
-  /// `input` counts what was neither read from nor written to a cache, so that the types add up.
+  /// `input` counts tokens that were neither read from nor written to a cache, so that the types add up.
   mutating func add(_ usage: Usage, _ fresh: Int64, _ cost: Money) {
     input = input.saturatingAdding(fresh)
     cacheRead = cacheRead.saturatingAdding(usage.cacheReadTokens.value)

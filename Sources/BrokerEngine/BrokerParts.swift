@@ -1,11 +1,11 @@
-// What surrounds the broker, handed in at its start: the providers' side, clock, loop, ledger, prices, and whom it tells.
+// What the broker needs from outside: the upstream side, clock, loop, ledger, prices, and callbacks.
 import AdmissionCore
 import EventLoop
 import HTTPMessage
 import PolicyFile
 import Pricing
 
-/// What the broker is made of besides its policy. All of it is handed in, so that tests can put their own in.
+/// Everything that the broker is made of besides its policy. It is handed in, so that tests can replace each part.
 public struct BrokerParts {
   public var upstream: any Upstream
   public var clock: BrokerClock
@@ -13,14 +13,15 @@ public struct BrokerParts {
   public var loop: EventLoop?
   /// SHA-256, for client keys.
   public var hash: ([UInt8]) -> [UInt8]
-  /// Where the books are kept; nil keeps none.
+  /// The ledger; nil where none is kept.
   public var ledger: (any LedgerPort)?
   public var prices: PriceBook
   /// The endpoint's account of memory; its limit is the policy's.
   public var memory: MemoryAccount
   /// Called once for each request when its outcome is set.
   public var requestEnded: (RequestRecord) -> Void
-  /// Called for what an operator may want to read; with the secret of the key that it is about as it may be shown, where it is about one.
+  /// Called with each notice for the operator. `secretMark`: where the notice is about a key, the key's secret as it
+  /// may be shown.
   public var noticed: (Notice, _ secretMark: String?) -> Void
 
   public init(

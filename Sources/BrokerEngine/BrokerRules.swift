@@ -6,17 +6,17 @@ import Pricing
 import ProviderWire
 import TextForms
 
-/// Who calls, once that is settled.
+/// The caller of a request, once it is known.
 struct Caller {
   /// The tenant's name as metrics and the ledger know it.
   var name: String
-  /// The client key that was shown, by the start of its hash.
+  /// The client key that was shown, as the start of its hash.
   var key: ClientKeyID?
-  /// Its rules; nil where the policy has no tenants.
+  /// The tenant's rules; nil where the policy has no tenants.
   var tenant: Tenant?
 }
 
-/// A class: every request holds on to the rules under which it came in.
+/// A class, since every request keeps a reference to the rules under which it came in.
 final class BrokerRules {
   let policy: Policy
   let classifier: Classifier
@@ -24,15 +24,15 @@ final class BrokerRules {
   let prices: PriceBook
   /// Who may call from a browser, and by which names.
   let sites: SiteRules
-  /// A name that was found to be one of ours.
+  /// The last authority that was found to be one of our names.
   private var lastAuthority: String?
   private let providers: [String: ProviderTarget]
   private let tenantsByKey: [[UInt8]: (tenant: Int, id: ClientKeyID)]
   private let tenantsByName: [String: Int]
   private let template: Tenant?
   private let someTenantHasKeys: Bool
-  /// True where whoever calls shows who it is, by a client key or by a trusted platform's word. Of others a page in a browser on this
-  /// machine could be one.
+  /// True where callers must identify themselves, by a client key or by a trusted platform's header. An unidentified
+  /// caller could be a page in a browser on this machine.
   let callersAreKnown: Bool
 
   init(policy: Policy, secrets: KeySecrets, prices: PriceBook) {
@@ -57,7 +57,7 @@ final class BrokerRules {
 
   func provider(_ id: String) -> ProviderTarget? { providers[id] }
 
-  /// The secret of a key; where these rules have no such key, as older ones may not have a newer one's, that of their provider's first.
+  /// The secret of a key. Older rules may not have a newer policy's key: then the secret of the provider's first key.
   func secret(of provider: ProviderTarget, key: String) -> Secret? {
     if let secret = secrets.secret(provider: provider.policy.id, key: key) { return secret }
     return provider.policy.keys.lazy.compactMap { [secrets] in secrets.secret(provider: provider.policy.id, key: $0.id)
@@ -66,7 +66,7 @@ final class BrokerRules {
   }
 
   /// The caller of a request, or nil where it must be refused with 401.
-  /// - Parameter hash: SHA-256 of the given bytes. Looking a hash up reveals nothing of the keys by its timing.
+  /// - Parameter hash: SHA-256 of the given bytes. Since hashes are looked up, timing reveals nothing about the keys.
   func caller(head: RequestHead, target: RequestTarget, hash: ([UInt8]) -> [UInt8]) -> Caller? {
     guard !policy.tenants.isEmpty else { return Caller(name: "default", key: nil, tenant: nil) }
     var found: Caller?
@@ -90,7 +90,7 @@ final class BrokerRules {
     if name != "*", let index = tenantsByName[name] {
       return Caller(name: name, key: nil, tenant: policy.tenants[index])
     }
-    // A name from a header becomes a label and a log field: only what an id may look like is taken.
+    // A tenant's name from a header becomes a label and a log field, so only valid ids are accepted.
     guard let template, name.utf8.count <= 64, name != "*", name != Tenant.reservedID,
       name.utf8.allSatisfy(BrokerRules.isNameByte)
     else {
@@ -112,20 +112,20 @@ final class BrokerRules {
     }
   }
 
-  /// What the client shows as its key: a bearer token, or one of the vendors' fields, or Gemini's query parameter.
+  /// The key that the client shows: a bearer token, one of the vendors' fields, or Gemini's query parameter.
   static func clientKey(_ head: RequestHead, target: RequestTarget) -> [UInt8]? {
     Credentials.clientSecret(head.fields, query: target.query ?? "").map { Array($0.utf8) }
   }
 
-  /// Providers for a model in order of preference; empty where no route takes it.
+  /// The providers for a model in order of preference; empty where no route takes the model.
   func candidates(model: String?) -> [String] {
     guard let model else { return policy.routes.last?.to.first.map { [$0] } ?? [] }
     return policy.routes.first { $0.models.contains { $0.matches(model) } }?.to ?? []
   }
 
-  /// What stands against answering a request that shows no client key; nil where nothing does.
+  /// Why a request that shows no client key must not be answered; nil where it may be.
   func objection(to head: RequestHead) -> SiteRules.Objection? {
-    // Agents come by one name, and send neither field: one comparison lets them through.
+    // Agents use one name and send neither field, so one comparison lets them through.
     if head.authority == lastAuthority, !head.fields.contains("origin"), !head.fields.contains("sec-fetch-site") {
       return nil
     }
@@ -134,12 +134,12 @@ final class BrokerRules {
     return objection
   }
 
-  /// The origin of the page that may read the answer; nil for other pages, and where no page asks.
+  /// The origin of the page that may read the answer; nil where the page may not, and where no page asks.
   func readableOrigin(_ head: RequestHead) -> String? {
     head.fields.first("origin").flatMap { sites.mayCall(origin: $0) ? $0 : nil }
   }
 
-  /// True where a call must say which model it means: its tenant may not use every one, or one without a price is refused.
+  /// True where a call must name its model: its tenant may use only some models, or models without a price are refused.
   func mustNameModel(_ caller: Caller) -> Bool {
     policy.unknownPrice == .reject || caller.tenant?.models.isEmpty == false
   }

@@ -1,14 +1,14 @@
 // When the windows of budgets begin and end on the wall clock: whole hours, days from midnight, weeks from Monday,
 // months from the first, in an IANA time zone.
 //
-// Promises: pure (no clock is read; the machine's time zone rules are); a window begins where the one before ends; a
-// day on which clocks change is one window of 23 or 25 hours; where midnight does not exist, the day begins when it
-// does. Hours are those of the time zone, so that where it is half an hour off they begin at half past.
+// Promises: pure (it reads the machine's time zone rules, but no clock); each window begins where the one before ends;
+// a day on which clocks change is one window of 23 or 25 hours; where midnight does not exist, the day begins at its
+// first instant. Hours are those of the time zone: in a zone that is half an hour off, they begin at half past.
 import AdmissionCore
 import Foundation
 import TextForms
 
-/// The calendar of one time zone. Made once for each zone: finding its rules reads a file.
+/// The calendar of one time zone. Made once for each zone, since loading a zone's rules reads a file.
 public struct BudgetCalendar {
   private var calendar = Calendar(identifier: .iso8601)
 
@@ -43,7 +43,7 @@ public struct BudgetCalendar {
     return (instant(interval.start), instant(interval.end))
   }
 
-  /// Hours of the zone's own clock. A change of that clock by less than an hour begins one anew.
+  /// The hour by the zone's clock. A change of that clock by less than an hour begins a new window.
   private func hour(at wall: WallInstant) -> (begin: WallInstant, end: WallInstant) {
     let seconds = floorSeconds(wall)
     let zone = calendar.timeZone
@@ -52,7 +52,7 @@ public struct BudgetCalendar {
     let local = seconds + offset
     var begin = local - ((local % 3600) + 3600) % 3600 - offset
     var end = begin + 3600
-    // The window before ended with the change.
+    // The window before ends at the change.
     if let change = zone.nextDaylightSavingTimeTransition(after: date(begin)) {
       let at = Int64(change.timeIntervalSince1970.rounded(.down))
       if at <= seconds { begin = at }

@@ -1,20 +1,21 @@
-// The calendar side of budgets: tells the core which windows hold and which raises do, again whenever a window or a raise ends or
-// the machine's clock is set.
+// The calendar side of budgets: tells the core the current windows and raises, and tells them again whenever a window
+// or a raise ends or the machine's clock is set.
 //
-// Promises: nothing is computed, and no timer runs, where the policy has no budgets; a clock that was set is noticed with the next request,
-// and within a second while any is under way; without requests a new window begins on time by the timer.
+// Promises: where the policy has no budgets, nothing is computed and no timer runs; a clock that was set is noticed at
+// the next request, and within a second while requests are under way; without requests, the timer begins a new window
+// on time.
 import AdmissionCore
 import EventLoop
 import PolicyFile
 import TextForms
 
-/// A budget's limit lifted until a moment of the wall clock.
+/// A raise of a budget's limit until an instant of the wall clock.
 public struct HeldRaise: Sendable, Equatable {
-  /// nil is the broker.
+  /// nil means the broker.
   public var tenant: TenantID?
-  /// One budget by its id; nil is every budget of the tenant's own, or of the broker.
+  /// One budget by its id; nil means every budget of the tenant itself, or of the broker.
   public var budget: String?
-  /// In nano-dollars, tokens or requests, as `unit` says; budgets in other units are not raised by it.
+  /// In nano-dollars, tokens or requests, as `unit` says; budgets in other units are not raised.
   public var amount: Money
   public var unit: BudgetUnit
   public var until: WallInstant
@@ -30,13 +31,13 @@ public struct HeldRaise: Sendable, Equatable {
   }
 }
 
-/// A stretch of time that counts in a budget's window, up to now or to the next span of the same window.
+/// A span of time that counts in a budget's window. It ends now, or where the window's next span begins.
 public struct BudgetSpan: Sendable, Equatable {
   public var window: BudgetWindow
-  /// Whose accounts have it.
+  /// The scopes whose accounts have this window.
   public var scopes: Set<BudgetPolicy.Scope>
   public var began: WallInstant
-  /// Of a rolling window.
+  /// For a rolling window, the number of its piece.
   public var piece: Int64?
 
   public init(
@@ -50,36 +51,37 @@ public struct BudgetSpan: Sendable, Equatable {
   }
 }
 
-/// What the books are asked when a policy has brought budgets, or limits by the day, that were not there before.
+/// What the ledger is asked when a new policy has brought new budgets or new daily limits.
 public struct PastQuestion: Sendable, Equatable {
   /// Empty where no budget is new.
   public var spans: [BudgetSpan]
-  /// When the day began, where there are limits by the day.
+  /// When the day began, where there are daily limits.
   public var dayBegan: WallInstant?
-  /// When the policy came: what ended before it is asked, everything later has been counted.
+  /// When the policy came. Calls that ended before it are asked for; later ones have been counted here.
   public var endedBefore: WallInstant
 }
 
 final class BudgetKeeper {
-  /// A difference between the two clocks beyond this is a clock that was set.
+  /// If the difference of the two clocks changes by more than this, a clock was set.
   private static let step: Int64 = 1_000_000_000
   private static let day: Int64 = 86_400_000_000_000
   private var calendars: [String: BudgetCalendar] = [:]
   private var windows: [BudgetWindow] = []
-  /// Limits count by the day.
+  /// True where the policy has daily limits.
   private var needsDays = false
   private(set) var raises: [HeldRaise] = []
-  /// Monotonic nanoseconds at which something ends; `.max` where nothing does.
+  /// Monotonic nanoseconds at which the next window or raise ends; `.max` where none does.
   private var nextEnd = UInt64.max
-  /// Wall minus monotonic, as they were when the core was told.
+  /// Wall minus monotonic time when the core was last told.
   private var offset: Int64 = 0
   private var timer: LoopTimer?
-  /// True while requests are under way: one of them may wait for a window to end, and a clock that is set ends it without a word.
+  /// True while requests are under way: one of them may wait for a window to end, and a clock that is set ends the
+  /// window without an event.
   private let isWaitedFor: () -> Bool
-  /// The clock is looked at once a second.
+  /// True while the clock is checked once a second.
   private var isWatching = false
   private let tell: (AdmissionEvent) -> Void
-  /// Monotonic now, and the wall clock at a monotonic instant.
+  /// The monotonic time now, and the wall clock at a monotonic instant.
   private let now: () -> UInt64
   private let wall: (UInt64) -> Int64
 
@@ -94,18 +96,18 @@ final class BudgetKeeper {
     if let loop { timer = LoopTimer(loop) { [unowned self] in timerFired() } }
   }
 
-  /// Other rules: other windows may be needed.
+  /// New rules may need other windows.
   func policyChanged(_ windows: [BudgetWindow], needsDays: Bool = false) {
     self.needsDays = needsDays
     self.windows = windows.filter { $0.period != .total }
     for window in windows where calendars[window.timeZone] == nil {
-      // The policy's check knows the zone; where its rules have gone since, UTC is better than no window.
+      // The check of the policy knew the zone. Should its rules have gone since, UTC is better than no window.
       calendars[window.timeZone] = BudgetCalendar(timeZone: window.timeZone) ?? BudgetCalendar(timeZone: "UTC")
     }
     tellAll(at: now())
   }
 
-  /// Adds a raise; it holds at once.
+  /// Adds a raise, which takes effect at once.
   func raise(_ raise: HeldRaise) {
     raises.append(raise)
     tellAll(at: now())
@@ -126,8 +128,8 @@ final class BudgetKeeper {
     }
   }
 
-  /// The spans of the windows that hold now, whose spending is to be asked for: one for each, from its beginning; for `total`
-  /// from 0; for a rolling one each of its pieces.
+  /// The spans of the current windows, for which the ledger is asked what was spent: one per window, from its beginning
+  /// (`total` begins at 0); for a rolling window one per piece.
   func spans(_ windows: [(window: BudgetWindow, scopes: Set<BudgetPolicy.Scope>)]) -> [BudgetSpan] {
     let wall = WallInstant(nanoseconds: wall(now()))
     return windows.flatMap { window, scopes -> [BudgetSpan] in
@@ -144,7 +146,7 @@ final class BudgetKeeper {
     }
   }
 
-  /// The number of the piece of a rolling window that runs at `wall`.
+  /// The number of a rolling window's current piece at `wall`.
   private static func piece(of window: BudgetWindow, at wall: Int64) -> Int64 {
     max(0, wall) / 1_000_000_000 / window.pieceLength
   }
@@ -159,7 +161,7 @@ final class BudgetKeeper {
     return (piece, WallInstant(nanoseconds: (piece + 1) * window.pieceLength * 1_000_000_000))
   }
 
-  /// When the day began, where limits count by the day.
+  /// When the day began, where there are daily limits; else nil.
   var dayBegan: WallInstant? {
     needsDays ? WallInstant(nanoseconds: max(0, wall(now())) / Self.day * Self.day) : nil
   }

@@ -1,5 +1,5 @@
-// What happens by the wall clock: windows of budgets, prices that have days or hours, keys with dates. Each is told to the core when it
-// comes.
+// Everything that follows the wall clock: windows of budgets, prices that change by date or hour, keys with dates. The
+// core is told of each change when it comes.
 import AdmissionCore
 import EventLoop
 import PolicyFile
@@ -38,18 +38,18 @@ final class Calendars {
       tell: { dispatcher.tell($0) })
   }
 
-  /// A request is about to be submitted. Cheap where nothing has begun or ended.
+  /// Called before a request is submitted. Cheap where nothing has begun or ended.
   func somebodyWaits(at now: UInt64) {
     budgets.check(at: now)
     if !rules.now.prices.isStill { prices.somebodyWaits() }
   }
 
-  /// Other budgets, and limits by the day, hold from now on.
+  /// New budgets and daily limits are in force from now on.
   func budgetsChanged(_ policy: AdmissionPolicy) {
     budgets.policyChanged(policy.budgetWindows.map(\.window), needsDays: policy.hasDayLimits)
   }
 
-  /// It is another day, or a cheaper hour, for some price.
+  /// Some price has changed by date or hour.
   private func pricesChanged() {
     let rules = rules.now
     let now = time.wallNow
@@ -58,7 +58,7 @@ final class Calendars {
     }
   }
 
-  /// Some keys' days have begun or ended, or will soon.
+  /// The dates of some keys have begun or ended, or will soon.
   private func keysChanged(_ changes: [KeyCalendar.Change], _ isOther: Bool) {
     if isOther { dispatcher.replacePolicy(rules.now.admission(at: time.wallNow)) }
     for change in changes {

@@ -1,8 +1,8 @@
-// Which class a request belongs to, and why (CONTRACT: "Class of a request").
+// Decides which class a request belongs to, and why (docs/reference/headers.md).
 //
-// Promises: the first source that says something valid decides, the tenant's `max_priority` clamps it afterwards, and
-// the reason is kept in words. An unknown value is no error: it is reported for a metric and the next source is
-// asked. Without rules and headers a decision allocates nothing.
+// Promises: the first source with a valid value decides; then the tenant's `max_priority` clamps the class; the reason
+// is kept in words. An unknown value is no error: it is reported for a metric, and the next source is asked. Without
+// rules and headers a decision allocates nothing.
 import AdmissionCore
 import PolicyFile
 import TextForms
@@ -15,8 +15,8 @@ public struct ClassificationFacts: Sendable {
   public var model: String?
   /// The authenticated tenant; `default` where the policy lists none.
   public var tenant: String
-  /// From the `/x/{name=value,...}/` prefix, by lower-case name without `x-tollgate-`: `priority`, `kind`, ... Count
-  /// as the header of that name where the request does not have that header.
+  /// The hints of the `/x/{name=value,...}/` prefix, by lower-case name without `x-tollgate-`: `priority`, `kind`, ...
+  /// A hint counts as the header of its name where the request does not have that header.
   public var pathHints: [String: String]
 
   public init(path: String, model: String?, tenant: String, pathHints: [String: String] = [:]) {
@@ -33,7 +33,7 @@ public struct Classification: Sendable {
   /// For people: `header x-tollgate-priority`, `rule 2`, `default_priority`, `rule 2, clamped by tenant acme to
   /// normal`.
   public var reason: String
-  /// A known kind that the request named, in lower case; kept even where something else decided the class.
+  /// The known kind that the request named, in lower case, even where another source decided the class.
   public var kind: String?
   /// Values that name nothing we know, for a metric; `header` in lower case.
   public var unknownHints: [(header: String, value: String)]
@@ -165,7 +165,7 @@ public struct Classifier: Sendable {
   }
 }
 
-/// What agents tell about their own calls.
+/// What agents say about their own calls.
 enum ClientHints {
   /// Claude Code's request classes: `main` is a turn of the conversation that a user looks at.
   static func claudeCode(_ value: String) -> Priority? {
@@ -189,8 +189,8 @@ enum ClientHints {
 
   static func codexKind(_ value: String) -> String? { member("request_kind", of: value).map { String($0) } }
 
-  /// The text of a string member, found without parsing the object: the metadata is ours to hint from, not to trust.
-  /// Looks at the first 8 KiB; texts with escapes are not read.
+  /// The text of a string member, found without parsing the object, since the metadata is only a hint. Reads the first
+  /// 8 KiB; texts with escapes are not read.
   private static func member(_ name: String, of json: String) -> Substring? {
     let bytes = json.utf8.prefix(8192)
     let key = Array("\"\(name)\"".utf8)

@@ -1,8 +1,10 @@
-// What a client asks for: head, target and caller when the request begins, the facts of its body and where it may go when that is here.
+// What a client asks for: at first head, target and caller; once the body is complete also its facts, and where the
+// request may go.
 //
-// Everything here is read and nothing is decided upon but whether the call may be made at all: what may not is thrown as a `Refusal`.
-// A reload does not change the rules of a call that has begun; `rules` are those under which it came, `newest` those of now.
-// It is not copyable: its exchange holds it, and everybody else looks at it there. A copy would cost some forty reference counts.
+// This type reads, and decides only whether the call may be made at all: if not, it throws a `Refusal`. A reload does
+// not change the rules of a call that has begun: `rules` are those under which the call came, `newest` the current
+// ones. A call is not copyable, since a copy would cost some forty reference counts: the exchange owns the call, and
+// all others read it there.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
@@ -15,22 +17,22 @@ struct ClientCall: ~Copyable {
   let path: PathFacts
   let rules: BrokerRules
   let caller: Caller
-  /// True where a browser's page asked: who may read is then for the policy to say.
+  /// True where a browser's page asked: then the policy says which pages may read the answer.
   let isFromPage: Bool
   /// The origin of the page that may read the answer.
   let readableOrigin: String?
-  /// What its answer is charged for; known once the body is here, as all that follows.
+  /// How the answer is charged. Known once the body is here, as are the properties below.
   private(set) var charge = ChargeRule.asAnswered
-  /// True where the call costs nothing and need not say which model it means.
+  /// True where the call costs nothing and need not name a model.
   private(set) var namesNoModel = false
   private(set) var facts = RequestFacts()
-  /// What its tokens cost, for holds; nil where that is unknown.
+  /// The price of the call's tokens, for holds; nil where it is unknown.
   private(set) var price: CallPrice?
-  /// The providers between which it may choose, by the rules under which it came.
+  /// The providers that the call may go to, by the rules under which it came.
   private(set) var candidateNames: [String] = []
-  /// Whether the price list knows what its model costs.
+  /// True where the price list has a price for the call's model.
   private(set) var isPriced = false
-  /// When the body was complete: nanoseconds since 1970.
+  /// When the body was complete, in nanoseconds since 1970.
   private var readyAt: Int64 = 0
 
   init(head: RequestHead, target: RequestTarget, path: PathFacts, rules: BrokerRules, caller: Caller) {
@@ -51,7 +53,7 @@ struct ClientCall: ~Copyable {
   /// - Parameters:
   ///   - wall: nanoseconds since 1970, now.
   ///   - room: bytes of memory that a decoded copy may take.
-  ///   - providers: knows under which model work was begun.
+  ///   - providers: know the model with which work was begun.
   mutating func read(
     _ body: [UInt8], at wall: Int64, reader: RequestReader, room: Int, providers: ProviderNotes
   ) throws(Refusal) {
@@ -72,7 +74,7 @@ struct ClientCall: ~Copyable {
     case .unsupportedEncoding(let name):
       throw .malformed("the content-encoding '\(name)' is not understood; allowed are gzip, deflate and zstd")
     }
-    // What is read goes where it was begun, and is counted under that model.
+    // A call that reads the result of earlier work goes to the provider of that work, and is counted under its model.
     if facts.model == nil, case .later(let work) = charge {
       facts.model = providers.works.model(
         of: work.id, at: namedProvider.map { [$0] } ?? rules.policy.providers.map(\.id))
@@ -89,7 +91,7 @@ struct ClientCall: ~Copyable {
       return .facts(facts)
     }
     let fields = head.fields
-    // Which of two a server believes nobody knows.
+    // We cannot know which of two content types a server would use.
     if (0..<fields.count).count(where: { fields.nameIs("content-type", at: $0) }) > 1 {
       return .malformed(reason: "content-type is given more than once", position: 0)
     }
@@ -106,7 +108,7 @@ struct ClientCall: ~Copyable {
 
   func classification() -> Classification { classification(model: facts.model) }
 
-  /// Whether its class is `high` as far as the head tells.
+  /// True where the class is `high` as far as the head tells.
   var isUrgentByHead: Bool { classification(model: path.modelInPath).priority == .high }
 
   private func classification(model: String?) -> Classification {
@@ -116,7 +118,7 @@ struct ClientCall: ~Copyable {
       header: { fields.first(named: $0) })
   }
 
-  /// Fields with our prefix that we do not know, such as `x-tollgate-prioriy`.
+  /// Calls `body` for each field with our prefix that we do not know, such as `x-tollgate-prioriy`.
   func forEachUnknownField(_ body: (_ name: String, _ value: String) -> Void) {
     let fields = head.fields
     for index in 0..<fields.count where fields.nameStarts(with: "x-tollgate-", at: index) {
@@ -137,9 +139,9 @@ struct ClientCall: ~Copyable {
     if let model = facts.model { price = callPrice(model) }
     try checkModels()
     isPriced = price != nil
-    // What a free call costs is known: nothing.
+    // A free call is known to cost nothing.
     if charge.isFree { price = .nothing }
-    // A reload came between its head and its body.
+    // A reload came between the request's head and its body.
     if rules !== newest { price = price(newest, at: now) }
     if let name = namedProvider {
       guard rules.provider(name) != nil else { throw .model("there is no provider '\(name)' here") }
@@ -154,23 +156,24 @@ struct ClientCall: ~Copyable {
     return names.map { Candidate(provider: ProviderID($0), price: price) }
   }
 
-  /// What a model costs by the prices under which the request came.
+  /// The price of a model by the prices under which the request came.
   func callPrice(_ model: String) -> CallPrice? {
     rules.prices.callPrice(
       model: model, tier: facts.serviceTier, estimatedInput: facts.estimatedInput, at: readyAt)
   }
 
-  /// What its tokens cost by the newest prices; nil where that is unknown.
+  /// The price of the call's tokens by the newest prices; nil where it is unknown.
   func price(_ newest: BrokerRules, at now: Int64) -> CallPrice? {
-    // What a free call costs is known: nothing.
+    // A free call is known to cost nothing.
     if charge.isFree { return .nothing }
     guard let model = facts.model else { return nil }
     return newest.prices.callPrice(
       model: model, tier: facts.serviceTier, estimatedInput: facts.estimatedInput, at: now)
   }
 
-  /// The providers that the newest rules have for it, with its price of now; nil where it keeps those with which it came: it named its
-  /// provider, or no route takes it now. Never one that expects another dialect than those did.
+  /// The providers that the newest rules have for the call, with the current price; nil where nothing changes for the
+  /// call. A call keeps the providers that it came with where it named its provider itself, or where no route takes it
+  /// now. A provider with another dialect than those is never added.
   mutating func candidatesAnew(_ newest: BrokerRules, at now: Int64) -> [Candidate]? {
     let newPrice = price(newest, at: now)
     let isRepriced = newPrice != price
@@ -186,8 +189,8 @@ struct ClientCall: ~Copyable {
     return names.isEmpty ? nil : names.map { Candidate(provider: ProviderID($0), price: newPrice) }
   }
 
-  /// The rules by which a grant that comes now is carried out: address, dialect and secret are of one and the same policy. The newest,
-  /// but where its provider speaks another dialect than the request does, those with which the request came.
+  /// The rules by which a new grant is carried out, so that address, dialect and secret come from the same policy: the
+  /// newest rules, unless they lack the provider or give it another dialect; then those with which the request came.
   func rules(ofGrant provider: ProviderID, _ newest: BrokerRules) -> BrokerRules {
     if newest === rules { return rules }
     guard let new = newest.provider(provider.name) else { return rules }
@@ -197,7 +200,8 @@ struct ClientCall: ~Copyable {
 
   // MARK: For the ticket
 
-  /// Our own header first, then the path's hint, then what agents send of themselves, then the body's cache key.
+  /// The session's name: from our own header, else the path's hint, else agents' own headers, else the body's cache
+  /// key.
   func sessionName() -> String {
     let fields = head.fields
     let name =
@@ -206,17 +210,17 @@ struct ClientCall: ~Copyable {
     return name.utf8.count <= 128 ? name : String(decoding: name.utf8.prefix(128), as: UTF8.self)
   }
 
-  /// How often the client's SDK has already retried it.
+  /// How often the client's SDK has already retried the call.
   var clientRetryCount: Int { head.fields.first("x-stainless-retry-count").flatMap { Int($0) } ?? 0 }
 
   enum Patience {
     case endless
     case bounded(Span)
-    /// The hint cannot be read.
+    /// The hint could not be read.
     case unclear(String)
   }
 
-  /// How long its client waits.
+  /// How long the client waits.
   var patience: Patience {
     guard let text = head.fields.first("x-tollgate-timeout") else { return .endless }
     guard let seconds = Double(text), seconds >= 0, seconds < 1e9 else { return .unclear(text) }

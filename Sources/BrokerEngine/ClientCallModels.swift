@@ -1,6 +1,7 @@
-// Which models a call names, and whether its client may use them.
+// Finds the models that a call names, and checks whether the client may use them.
 //
-// Promise: where a tenant may use some models only, or a price is required, a call of which no model can be told is refused.
+// Promise: where a tenant may use only some models, or a price is required, a call is refused if its model cannot be
+// determined.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
@@ -9,14 +10,14 @@ import ProviderWire
 import TextForms
 
 extension ClientCall {
-  /// True where its client may use some models only.
+  /// True where the client may use only some models.
   var isBoundToModels: Bool { caller.tenant?.models.isEmpty == false }
 
-  /// True where the call must say which model it means, in whatever it says.
+  /// True where every part of the call must name its model.
   var mustNameModel: Bool { rules.mustNameModel(caller) }
 
-  /// True for the list of models itself, false for `/v1/models/{id}`. One provider's own list goes on as it is, but to those who
-  /// may use some models only.
+  /// True for the list of models itself, false for `/v1/models/{id}`. The list of a provider that the client names is
+  /// forwarded as it is, except to clients that may use only some models.
   var asksForModels: Bool {
     guard head.method == "GET" else { return false }
     if let provider = target.provider, rules.provider(provider) == nil { return false }
@@ -25,8 +26,8 @@ extension ClientCall {
       && target.path.hasSuffix("/models")
   }
 
-  /// `?model=`: some APIs take it from there, above all where the body is sound. And for those who must name their
-  /// models, what the path says beside its endpoint.
+  /// Adds the model of `?model=`, which some APIs read, above all where the body is audio; and, where the model must be
+  /// named, the models in the path.
   func noteModelsOutside(_ facts: inout RequestFacts) {
     if mustNameModel {
       for model in PathFacts.modelsNamed(in: target.path) { facts.note(modelInPath: model) }
@@ -41,8 +42,8 @@ extension ClientCall {
     }
   }
 
-  /// Checks every model that the call names. Who may not use every model must say which one is meant, wherever that costs
-  /// something, and where a server looks for it: a query counts only beside a body that can name none.
+  /// Checks every model that the call names. Where the model must be named, each call that costs something must name it
+  /// in a place where servers look for it: a query counts only beside a body that cannot name a model.
   func checkModels() throws(Refusal) {
     func first(where isRefused: (String) -> Bool) -> String? {
       if let model = facts.model, isRefused(model) { return model }

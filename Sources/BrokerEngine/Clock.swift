@@ -1,4 +1,4 @@
-// Time and chance for the engine, handed in by the composition root so that tests can set both.
+// Time and randomness for the engine, handed in by the composition root so that tests can set both.
 import AdmissionCore
 import TextForms
 
@@ -18,7 +18,7 @@ public struct BrokerClock {
   }
 }
 
-/// The engine's time: one object, so that the wall clock is read once a second for all of it.
+/// The engine's time: one object for the whole engine, so that the wall clock is read once a second.
 final class Timekeeper {
   let seed: UInt64
   private let clock: BrokerClock
@@ -30,9 +30,9 @@ final class Timekeeper {
     wallClock = WallClock(clock)
   }
 
-  /// Monotonic nanoseconds, read afresh.
+  /// Monotonic nanoseconds, read from the clock.
   var now: UInt64 { clock.monotonic() }
-  /// The same as the core counts it.
+  /// The same as the core's type.
   var instant: Instant { Instant(nanoseconds: Int64(truncatingIfNeeded: clock.monotonic())) }
   /// Nanoseconds since 1970 for a monotonic instant.
   func wall(at instant: UInt64) -> Int64 { wallClock.nanoseconds(at: instant) }

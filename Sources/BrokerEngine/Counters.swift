@@ -1,4 +1,4 @@
-// Counts what the engine does, and tells of each request that ends.
+// Counts what the engine does, and reports each request that ends.
 //
 // Promise: labels come from the policy, never from a client's text (`LabelPolicy`).
 import AdmissionCore
@@ -14,14 +14,14 @@ final class Counters {
     self.requestEnded = requestEnded
   }
 
-  /// Other names may be labels from now on; what was adopted stays where there is room.
+  /// New rules for labels are in force; adopted labels stay where there is room.
   func replaceLabels(_ new: LabelPolicy) {
     var new = new
     new.inheritLabels(from: labels)
     labels = new
   }
 
-  /// A request has its outcome.
+  /// Counts a request that has its outcome.
   func ended(_ record: RequestRecord) {
     guard let outcome = record.outcome else { return }
     metrics.requests[
@@ -34,10 +34,10 @@ final class Counters {
     metrics.queueWait[Int(priority.rawValue)].observe(queued.inSeconds)
   }
 
-  /// - Parameter ownTime: nanoseconds that a granted request took of ours: queue and provider excluded.
+  /// - Parameter ownTime: nanoseconds that the broker itself spent on a granted request, without queue and provider.
   func tookOurTime(_ ownTime: UInt64) { metrics.overhead.observe(Double(ownTime) / 1e9) }
 
-  /// - Parameter waited: nanoseconds from the sending of the call to the head of its answer.
+  /// - Parameter waited: nanoseconds from sending the call to the head of its answer.
   func answered(_ provider: String, _ status: Int, after waited: UInt64) {
     metrics.firstByte[provider, default: Histogram.firstByte].observe(Double(waited) / 1e9)
     metrics.upstreamResponses[BrokerMetrics.StatusLabels(provider: provider, status: status), default: 0] += 1
@@ -48,7 +48,7 @@ final class Counters {
   }
 
   /// - Parameters:
-  ///   - cost: zero where nobody knows it.
+  ///   - cost: zero where it is unknown.
   ///   - isPriced: whether the price list knows what the request's model costs.
   func used(_ usage: Usage, _ cost: Money, of record: RequestRecord, isPriced: Bool) {
     let provider = record.provider ?? "none"
@@ -61,10 +61,10 @@ final class Counters {
     }
   }
 
-  /// - Parameter header: our own field's name, or one label for all that we do not know.
+  /// - Parameter header: the name of one of our fields, or one label for all unknown ones.
   func unknownHint(_ header: String) { metrics.unknownHints[header, default: 0] += 1 }
   func probed() { metrics.probes += 1 }
-  /// Returns how often that was met by now.
+  /// Counts a bug of ours. Returns how often its kind was met so far.
   func ourBug(_ kind: OurBug) -> Int {
     metrics.ourBugs[kind, default: 0] += 1
     return metrics.ourBugs[kind, default: 0]

@@ -1,23 +1,24 @@
-// Work that was begun by one call and is charged when a later one shows its end: background responses and batches, by their ids.
+// Work that one call begins and that is charged when a later call shows its end: background responses and batches, by
+// their ids.
 //
-// Promises: what a piece of work used is charged once, however often and by however many its end is read, and across restarts
-// (the ledger keeps what this knows); a reading that broke off is charged as far as it came, and the next one for the rest.
-// Responses are charged only where they were begun through us; batches also where they were not, since no other answer ever
-// names their usage. Bounded: the oldest pieces are forgotten first.
+// Promises: the usage of a piece of work is charged once, however often and by however many calls its end is read, and
+// across restarts (the ledger stores what this knows); a read that broke off is charged as far as it came, and the next
+// one for the rest. Responses are charged only where they were begun through us; batches are charged in any case, since
+// no other answer names their usage. Bounded: the oldest pieces are forgotten first.
 import AdmissionCore
 import LedgerVocabulary
 import ProviderWire
 
 struct DeferredWork {
-  /// Pieces of work, at most.
+  /// The most pieces of work that are remembered.
   static let most = 16_384
 
-  /// Whose id it is: servers that count give the same ones.
+  /// An id with its provider, since ids of two providers may be equal.
   struct Name: Hashable {
     var provider: String
     var id: String
 
-    /// As the ledger keeps it; no provider's id has a blank.
+    /// The form in the ledger; a provider's id has no blank.
     fileprivate var text: String { provider + " " + id }
 
     init(provider: String, id: String) {
@@ -31,9 +32,9 @@ struct DeferredWork {
     }
   }
 
-  /// What has been charged for a piece so far.
+  /// What has been charged for a piece of work so far.
   struct Entry: Equatable {
-    /// As the call named it that began the work; empty where that is not known.
+    /// The model named by the call that began the work; empty where it is unknown.
     var model = ""
     var charged = Usage()
     var cacheWriteHour: TokenCount = 0
@@ -42,7 +43,7 @@ struct DeferredWork {
     var partOf = ""
   }
 
-  /// What is to be charged now.
+  /// What must be charged now.
   struct Charge: Equatable {
     var usage: Usage
     var cacheWriteHour: TokenCount
@@ -50,25 +51,25 @@ struct DeferredWork {
   }
 
   private var entries: [Name: Entry] = [:]
-  /// Names in the order in which they came, some of them more than once; the newest mention counts.
+  /// Names in the order of mention, some of them more than once; the newest mention counts.
   private var order: [(name: Name, stamp: UInt64)] = []
   private var stamps: [Name: UInt64] = [:]
   private var stamp: UInt64 = 0
   private let most: Int
-  /// Told what is to be kept.
+  /// Called with what the ledger must store.
   var keep: (LedgerMemo) -> Void = { _ in }
 
   init(most: Int = DeferredWork.most) { self.most = most }
 
   var count: Int { entries.count }
 
-  /// The model that a piece of work was begun with; nil where that is not known.
+  /// The model that a piece of work was begun with; nil where it is unknown.
   func model(of name: Name) -> String? {
     guard let entry = entries[root(name)], !entry.model.isEmpty else { return nil }
     return entry.model
   }
 
-  /// The same where nobody knows yet which of these providers will be asked: of the piece that was mentioned last.
+  /// The same while the provider is not chosen yet: the model of the piece with this id that was mentioned last.
   func model(of id: String, at providers: [String]) -> String? {
     providers.map { Name(provider: $0, id: id) }.filter { model(of: $0) != nil }
       .max { stamps[$0] ?? 0 < stamps[$1] ?? 0 }.flatMap { model(of: $0) }
@@ -82,16 +83,16 @@ struct DeferredWork {
     return Name(provider: name.provider, id: entry.partOf)
   }
 
-  /// A call has begun a piece of work; nothing of it is charged yet.
+  /// A call has begun a piece of work; nothing is charged for it yet.
   mutating func began(_ name: Name, model: String) {
     put(name, Entry(model: model))
   }
 
-  /// The work's results lie in this file: both are one thing.
+  /// Links a file to the work whose results it holds: both are charged as one.
   mutating func link(file id: String, to name: Name) {
     let file = Name(provider: name.provider, id: id)
     guard file != name, entries[file]?.partOf != name.id else { return }
-    // What was read of the file before it was known whose it is counts for the whole.
+    // What was charged for the file before the link counts for the work.
     if let read = entries[file], read.charged != Usage() || read.cost != .zero {
       var whole = entries[name] ?? Entry()
       whole.charged = whole.charged.larger(read.charged)
@@ -102,7 +103,7 @@ struct DeferredWork {
     put(file, Entry(partOf: name.id))
   }
 
-  /// What an answer shows of the work's usage; gives what of it is new.
+  /// Takes the work's usage as an answer shows it. Returns the part that has not been charged yet.
   /// - Parameter cost: nil where the price is unknown.
   mutating func show(_ name: Name, _ usage: Usage, cacheWriteHour: TokenCount, cost: Money?) -> Charge? {
     let name = root(name)
@@ -132,7 +133,7 @@ struct DeferredWork {
     guard entries.count > most || order.count > 4 * most else { return }
     order.removeAll { stamps[$0.name] != $0.stamp }
     let tooMany = max(0, order.count - most)
-    // An eighth more, so that the next ones find room.
+    // Forget an eighth more, so that the next ones find room.
     for old in order.prefix(tooMany == 0 ? 0 : tooMany + most / 8) {
       entries[old.name] = nil
       stamps[old.name] = nil
@@ -142,14 +143,15 @@ struct DeferredWork {
 
   // MARK: Across restarts
 
-  /// What an earlier process knew; the oldest first.
+  /// Takes over what an earlier process knew, the oldest first.
   mutating func restore(_ memos: [LedgerMemo]) {
     for memo in memos where memo.kind == .work {
       if let name = Name(text: memo.name), let entry = Self.entry(memo.value) { note(name, entry) }
     }
   }
 
-  /// Seven numbers and two texts that hold no blank: `input read written output reasoning hour cost partOf model`.
+  /// Seven numbers, a text without blanks, and the rest as the model: `input read written output reasoning hour cost
+  /// partOf model`.
   static func text(_ entry: Entry) -> String {
     let usage = entry.charged
     let numbers = [

@@ -1,15 +1,15 @@
 // The shell around the admission core: hands it events with the time, carries out its actions in order, and keeps its one timer.
 //
-// Promises: the core is never entered while it runs; an event that arises while actions are carried out waits its turn;
-// the timer is armed for the core's next deadline, or for an earlier moment at which it finds that nothing is due yet.
-// Each exchange is in the one table from its ticket to its conclusion, and grants and conclusions go straight to it.
+// Promises: the core is never re-entered; an event that arises while actions are carried out waits its turn; the timer
+// is armed for the core's next deadline, or for an earlier moment, at which nothing is due yet. Each exchange is in the
+// table from its ticket to its conclusion, and grants and conclusions go straight to it.
 import AdmissionCore
 import EventLoop
 import LedgerVocabulary
 
 final class Dispatcher {
   private var core: Admission
-  /// The core's next deadline; nil where nothing waits for time.
+  /// The core's next deadline; nil where there is none.
   private var deadline: Instant?
   private let time: Timekeeper
   private let news: OperatorNews
@@ -17,18 +17,18 @@ final class Dispatcher {
   private let draining: Draining
   private let books: Books
   private var timer: LoopTimer?
-  /// What the timer is armed for; `.max` where it is not.
+  /// The instant for which the timer is armed; `.max` where it is not armed.
   private var armedFor = Int64.max
   private var events: [AdmissionEvent] = []
   private var isRunning = false
   private var actions: ActionList = []
-  /// Whose requests the core has.
+  /// The exchanges whose requests the core has.
   private var exchanges: [RequestID: Exchange] = [:]
-  /// The one that was submitted last: the next grant is mostly its own, and found without a look-up.
+  /// The exchange that was submitted last. The next grant is mostly for it, and needs no look-up.
   private var newest: Exchange?
   /// Leases that were dropped without being settled: always 0 unless we have a bug.
   private(set) var abandonedLeases = 0
-  /// Armed while something is learned that the books do not have.
+  /// Armed while something learned is not in the ledger yet.
   private var learnedTimer: LoopTimer?
   private var savesLearned = false
 
@@ -50,7 +50,7 @@ final class Dispatcher {
 
   // MARK: Events
 
-  /// The conclusion follows, after any number of grants.
+  /// Hands the ticket to the core. A conclusion follows, after any number of grants.
   func submit(_ ticket: Ticket, of exchange: Exchange) {
     exchanges[ticket.id] = exchange
     newest = exchange
@@ -61,7 +61,7 @@ final class Dispatcher {
   func cancel(_ request: RequestID) { take(.cancelled(request)) }
   func progress(_ lease: LeaseID, _ progress: Progress) { take(.progressed(lease, progress)) }
 
-  /// What is learned of it is in the books a second later.
+  /// Settles a lease. What is learned from it is written to the ledger a second later.
   func settle(_ lease: LeaseID, _ settlement: Settlement) {
     take(.settled(lease, settlement))
     guard !savesLearned, let learnedTimer else { return }
@@ -71,14 +71,15 @@ final class Dispatcher {
 
   func observe(_ limits: ObservedLimits, _ lease: LeaseID) { take(.limitsObserved(lease, limits)) }
 
-  /// - Parameter rerouting: where each of the requests that wait or run may go now, and at which price; nil keeps what it has.
+  /// - Parameter rerouting: gives each waiting or running request's new candidates with their price; nil keeps those
+  ///   that it has.
   func replacePolicy(
     _ policy: AdmissionPolicy, asksPast: Bool = false, rerouting: (Exchange) -> [Candidate]? = { _ in nil }
   ) {
     take(.policyReplaced(policy, candidates: exchanges.compactMapValues(rerouting), asksPast: asksPast))
   }
 
-  /// The same rules with other prices for some of those who wait; nothing where there is none.
+  /// Gives waiting requests their new prices under the same rules. Does nothing where no price has changed.
   func reprice(_ policy: () -> AdmissionPolicy, rerouting: (Exchange) -> [Candidate]?) {
     let repriced = exchanges.compactMapValues(rerouting)
     if !repriced.isEmpty { take(.policyReplaced(policy(), candidates: repriced, asksPast: false)) }
@@ -102,11 +103,11 @@ final class Dispatcher {
   var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { core.untoldBudgets }
   func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: time.instant) }
   func snapshot() -> AdmissionSnapshot { core.snapshot(at: time.instant) }
-  /// True where the core has nobody's request.
+  /// True where the core has no request.
   var isIdle: Bool { exchanges.isEmpty }
   func blocker(of request: RequestID) -> Blocker? { core.blocker(of: request, at: time.instant) }
 
-  /// Writes down what was learned since the last time.
+  /// Writes to the ledger what was learned since the last time.
   func saveLearned() {
     savesLearned = false
     for learned in core.takeLearned() where learned.model.utf8.count <= 256 {
@@ -135,7 +136,8 @@ final class Dispatcher {
 
   private func decide(_ event: AdmissionEvent) {
     deadline = Self.advance(&core, by: event, at: time.instant, into: &actions)
-    // Each is looked at where it lies, since it is large. Nothing appends meanwhile: events that arise now wait in `events`.
+    // Actions are large, so each is read in place. Nothing is appended meanwhile: events that arise now wait in
+    // `events`.
     var ordered: ActionList = []
     swap(&ordered, &actions)
     carryOut(ordered.span)
@@ -143,7 +145,7 @@ final class Dispatcher {
     swap(&ordered, &actions)
   }
 
-  /// The core in place: to ask one that is a class's own something by itself copies all of it first.
+  /// Takes the core as `inout`: asking a core that is a class's stored property would copy it first.
   /// - Returns: its next deadline.
   private static func advance(
     _ core: inout Admission, by event: AdmissionEvent, at now: Instant, into actions: inout ActionList
@@ -164,7 +166,7 @@ final class Dispatcher {
   private func carryOut(_ action: AdmissionAction) {
     switch action {
     case .grant(let grant):
-      // It is in the table until it is concluded: a grant for nobody would be our bug.
+      // An exchange is in the table until its conclusion, so a grant without one is our bug.
       guard let exchange = exchange(of: grant.request) else { return abandon(grant.lease) }
       exchange.granted(grant, lease: Lease(grant.lease, of: self))
     case .conclude(let conclusion): exchanges.removeValue(forKey: conclusion.request)?.conclude(conclusion)
@@ -180,8 +182,8 @@ final class Dispatcher {
 
   // MARK: The timer
 
-  /// Arms the timer only for an earlier moment than it is armed for: when it then fires too early, it is armed anew. That is
-  /// cheaper than moving it with every request, since deadlines mostly move later.
+  /// Arms the timer again only for an earlier moment than the one it is armed for. When it fires too early, it is armed
+  /// for the next deadline. That is cheaper than moving it with every request, since deadlines mostly move later.
   private func armTimer() {
     guard let deadline = deadline?.nanoseconds, deadline < armedFor else { return }
     armedFor = deadline
@@ -193,7 +195,7 @@ final class Dispatcher {
     if let deadline, deadline <= time.instant { take(.deadlineReached) } else { armTimer() }
   }
 
-  /// For tests without a loop: what the timer would do now.
+  /// For tests without a loop: does what the timer would do now.
   func deadlineReached() { timerFired() }
   var nextDeadline: Instant? { deadline }
 }

@@ -1,14 +1,15 @@
-// The end of a broker's work: nothing new is taken, what runs is finished, and whoever asked is told when nothing is left.
+// The end of a broker's work: new requests are refused, running ones are finished, and a report is made when nothing is
+// left.
 
 final class Draining {
   private(set) var hasBegun = false
-  /// Exchanges that the endpoint still holds: some of them have their outcome and wait for a slow client.
+  /// The number of exchanges that the endpoint still has; some have their outcome and wait for a slow client.
   private var openExchanges = 0
   private var coreIsDrained = false
   private var report: (() -> Void)?
 
-  /// - Parameter report: called once, when the core has nothing left and every answer has gone to its socket.
-  /// - Returns: false where it has begun before.
+  /// - Parameter report: called once, when the core has nothing left and every answer has been written to its socket.
+  /// - Returns: false where the drain had already begun.
   func begin(_ report: @escaping () -> Void) -> Bool {
     guard !hasBegun else { return false }
     hasBegun = true
@@ -23,7 +24,7 @@ final class Draining {
     reportIfOver()
   }
 
-  /// Nothing is queued and nothing runs.
+  /// The core reports that nothing is queued and nothing runs.
   func coreDrained() {
     coreIsDrained = true
     reportIfOver()

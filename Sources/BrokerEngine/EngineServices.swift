@@ -1,16 +1,16 @@
-// What exchanges, attempts and the model catalog work with. Made once and handed over as one reference, since each exchange keeps it; each
-// of them uses what it needs, and none of them knows the others' owner.
+// The services that exchanges, attempts and the model catalog use. Made once and handed over as one reference, since
+// each exchange keeps it. None of the services knows who owns the others.
 import AdmissionCore
 import HTTPMessage
 import ProviderWire
 
 final class EngineServices {
   let time: Timekeeper
-  /// nil in tests without a loop: then nothing is put off.
+  /// nil in tests without a loop: then nothing is postponed.
   let turnEnd: TurnEnd?
   let rules: RulesInForce
   let upstream: any Upstream
-  /// What the process holds of clients' making; the endpoint keeps the same account.
+  /// The account of memory that clients cause; the endpoint uses the same account.
   let memory: MemoryAccount
   /// Memory for reading JSON, shared by all readers and taps of the loop.
   let scratch: WireScratch
@@ -45,7 +45,7 @@ final class EngineServices {
   }
 }
 
-/// The rules by which new requests are taken. A request that is under way keeps those with which it came.
+/// The rules for new requests. A request that is under way keeps the rules with which it came.
 final class RulesInForce {
   private(set) var now: BrokerRules
 

@@ -1,9 +1,9 @@
-// The sentences of our own errors: what happened, what stood in the way, what helps.
+// The texts of our own errors: what happened, what stood in the way, what helps.
 import AdmissionCore
 import HTTPMessage
 
 public enum ErrorText {
-  /// - Parameter budgetEnds: when the window of the budget that refused ends, RFC 3339.
+  /// - Parameter budgetEnds: when the window of the refusing budget ends, RFC 3339.
   static func rejected(_ conclusion: Conclusion, record: RequestRecord, budgetEnds: String?) -> String {
     let again = conclusion.retryAfter.map { " Please try again in \(seconds($0))." } ?? ""
     let reason = conclusion.blocker.map { ": \(describe($0))" } ?? ""
@@ -52,7 +52,7 @@ public enum ErrorText {
     unit == .usd ? dollars(amount) : "\(amount.nanodollars) \(unit.rawValue)"
   }
 
-  /// - Parameter source: where the secret comes from: `OPENAI_API_KEY`, a file; nil where it is not to be said.
+  /// - Parameter source: where the secret comes from: `OPENAI_API_KEY`, a file; nil where the text should not say it.
   static func refused(_ key: RefusedKey, source: String?) -> String {
     "Every key of the route is refused by its provider, the last one was '\(key.key)' of '\(key.provider)'"
       + (source.map { " (\($0))" } ?? "")
@@ -128,7 +128,7 @@ public enum ErrorText {
     return "$" + String(decoding: text, as: UTF8.self)
   }
 
-  /// `1.2s`: the form that clients parse out of OpenAI's messages.
+  /// `1.2s`: the form that clients parse in OpenAI's messages.
   static func seconds(_ span: Span) -> String {
     let tenths = (span.nanoseconds + 50_000_000) / 100_000_000
     return tenths % 10 == 0 ? "\(tenths / 10)s" : "\(tenths / 10).\(tenths % 10)s"

@@ -1,11 +1,13 @@
 // One client's request on its way through the broker: body, ticket, attempts, answer, end.
 //
-// The machine. `reading` → `queued` → `attempting` → `concluded`; from `attempting` back to `queued` when the core decides on a retry;
-// from every state to `concluded` when the client leaves or the request is refused. Exactly one outcome, set on entering `concluded`,
-// by the one door `close`, through which the core's conclusions and the exchange's own refusals go alike.
+// The state machine: `reading` → `queued` → `attempting` → `concluded`; from `attempting` back to `queued` when the
+// core decides on a retry; from every state to `concluded` when the client leaves or the request is refused. There is
+// exactly one outcome, set on entering `concluded` by `close`, through which both the core's conclusions and the
+// exchange's own refusals go.
 //
-// It owns what is known of the call, its record and what the client has not got yet. An attempt is told to `begin`, that the client has
-// caught up or left, and that the drain's time is up; it tells back `attemptEnded`, and `reject` where it may not be made.
+// The exchange owns what is known of the call, its record, and the bytes that the client still has to get. It tells an
+// attempt to `begin`, that the client has caught up or left, and that the drain's time is up. The attempt calls back
+// `attemptEnded`, and `reject` where it may not be made.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
@@ -24,17 +26,17 @@ final class Exchange {
     case concluded
   }
 
-  /// What the client is told at its request's end.
+  /// What the client is told at the end of its request.
   enum LastWord {
-    /// Nothing more: it has gone, or an attempt has left what completes its answer.
+    /// Nothing more: the client has left, or an attempt has left the bytes that complete the answer.
     case none
     /// The provider's last error, unchanged.
     case errorAnswer
-    /// Ours.
+    /// Our own error.
     case refusal(Refusal)
-    /// Every key of the route is refused: the provider's own words.
+    /// Every key of the route is refused: the client gets the provider's own words.
     case keyRefused(RefusedKey, KeyRefusals.Refusal)
-    /// Something that is no error: the model list.
+    /// An answer of our own that is no error: the model list.
     case document(ResponseDocument)
   }
 
@@ -46,10 +48,10 @@ final class Exchange {
   private var place: RequestList.Place?
   /// What the last attempt left.
   var left = Attempt.Remains()
-  /// How an attempt before the last one failed may be the last that is known.
+  /// The last known failure of an attempt, not always the last attempt's.
   var lastFailure: UpstreamFailure?
   var delivery: Delivery?
-  /// Our own time so far, in nanoseconds: queue and provider excluded.
+  /// Nanoseconds that the broker itself has spent so far, without queue and provider.
   private var ownTime: UInt64 = 0
 
   init(_ call: consuming ClientCall, downstream: any HTTPExchange, record: RequestRecord, services: EngineServices) {
@@ -62,7 +64,7 @@ final class Exchange {
 
   // MARK: From the client
 
-  /// The body is complete: read it, route it, class it, and hand the ticket to the core.
+  /// The body is complete: reads, routes and classifies the request, and hands the ticket to the core.
   func bodyCompleted() {
     guard case .reading = phase else { return }
     let readyAt = services.time.now
@@ -79,7 +81,7 @@ final class Exchange {
       record.classed(classification)
       for hint in classification.unknownHints { noteUnknown(hint.header, hint.value) }
       call.forEachUnknownField { name, value in
-        // One label for all of them.
+        // One label for all unknown fields.
         services.counters.unknownHint("x-tollgate-*")
         record.noteUnknownHint(name, value)
       }
@@ -115,13 +117,13 @@ final class Exchange {
       clientRetryCount: call.clientRetryCount, clientKey: record.clientKey, isFree: call.charge.isFree)
   }
 
-  /// A hint with which we can do nothing: no error, but the client should hear of it.
+  /// Notes a hint that we do not understand: it is no error, but the client should be told.
   private func noteUnknown(_ header: String, _ value: String) {
     services.counters.unknownHint(header)
     record.noteUnknownHint(header, value)
   }
 
-  /// The client closed or reset, in whatever state.
+  /// The client closed or reset; may come in any state.
   func clientLeft() {
     switch phase {
     case .reading: close(.clientLeftQueued, .none)
@@ -131,7 +133,7 @@ final class Exchange {
     }
   }
 
-  /// The client's side took up what it was given.
+  /// The client has taken up the bytes that it was sent.
   func clientCaughtUp() {
     if case .attempting(let attempt) = phase { attempt.clientCaughtUp() }
   }
@@ -150,7 +152,7 @@ final class Exchange {
 
   func granted(_ grant: Grant, lease: consuming Lease) {
     guard case .queued = phase else {
-      // It ended by itself, and its cancellation is on the way: the place goes back.
+      // The exchange has ended already, and its cancellation is on the way to the core: give the place back.
       return lease.settle(Settlement(verdict: .clientLeft, wasSent: false))
     }
     let now = services.time.now
@@ -179,7 +181,7 @@ final class Exchange {
     record.requeued()
   }
 
-  /// The core's last word. What the client is told follows from it, unless the drain has cut the answer off.
+  /// The core's conclusion. It decides what the client is told, unless the drain has cut the answer off.
   func conclude(_ conclusion: Conclusion) {
     guard isAlive else { return }
     if conclusion.outcome == .evictedMaxWait { services.counters.waited(record.priority, conclusion.queued) }
@@ -191,13 +193,13 @@ final class Exchange {
     close(conclusion.outcome, lastWord(on: conclusion))
   }
 
-  /// Where the newest rules send it; nil where it keeps what it has.
+  /// The candidates of the request by the newest rules; nil where it keeps those that it has.
   /// - Parameter now: nanoseconds since 1970.
   func candidatesAnew(_ newest: BrokerRules, at now: Int64) -> [Candidate]? {
     isWithTheCore ? call.candidatesAnew(newest, at: now) : nil
   }
 
-  /// True where its price is not that with which it waits, or ran.
+  /// True where the newest price differs from the one with which the request waits or ran.
   func isRepriced(_ newest: BrokerRules, at now: Int64) -> Bool {
     isWithTheCore && call.price(newest, at: now) != call.price
   }
@@ -229,12 +231,12 @@ final class Exchange {
   /// Answers something that is no error.
   func complete(_ document: ResponseDocument) { close(.completed, .document(document)) }
 
-  /// The one door. The outcome is set; the client's last bytes follow when the books have it.
+  /// The only way to end: sets the outcome. The client's last bytes follow when the ledger has the end.
   private func close(_ outcome: Outcome, _ word: LastWord) {
     guard isAlive else { return }
     phase = .concluded
     say(word)
-    // Nothing will be sent again.
+    // The request is not sent again.
     downstream.releaseBody()
     let now = services.time.now
     record.concluded(outcome, at: now)

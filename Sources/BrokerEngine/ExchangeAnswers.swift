@@ -1,6 +1,7 @@
-// What an exchange says itself: its own errors, the provider's last one, documents; and the last bytes of every answer.
+// The answers that an exchange sends itself: our own errors, the provider's last error, documents; and the last bytes
+// of every answer.
 //
-// Promise: nothing of it is sent before the books have the request's end.
+// Promise: none of these bytes is sent before the ledger has the request's end.
 import AdmissionCore
 import HTTPMessage
 import ProviderWire
@@ -14,13 +15,13 @@ struct ResponseDocument {
 }
 
 extension Exchange {
-  /// Our own fields, and those that let a page read the answer.
+  /// Appends our own fields, and those that let a page read the answer.
   func appendOwnFields(to fields: inout HeaderFields, outcome: Outcome?) {
     TollgateFields.append(to: &fields, record, outcome: outcome)
     CrossOrigin.append(to: &fields, origin: call.readableOrigin)
   }
 
-  /// What is said to a client whose request the core has concluded.
+  /// What the client is told when the core has concluded its request.
   func lastWord(on conclusion: Conclusion) -> LastWord {
     switch conclusion.outcome {
     case .completed, .truncated, .clientLeftQueued, .clientLeftRunning: return .none
@@ -53,7 +54,7 @@ extension Exchange {
     Refusal(.failedUpstream, ErrorText.failedUpstream(lastFailure, provider: record.provider))
   }
 
-  /// Keeps it until the books have the request's end, and notes it in the record.
+  /// Prepares the answer, which is kept until the ledger has the request's end, and notes it in the record.
   func say(_ word: LastWord) {
     switch word {
     case .none: break
@@ -76,7 +77,7 @@ extension Exchange {
     }
   }
 
-  /// For answers that the core did not decide about.
+  /// Notes what the budgets leave, for answers that the core did not decide about.
   private func lookAtBudget() {
     record.budgetLooked { services.dispatcher.budgetRemaining(tenant: TenantID(record.tenant)) }
   }
@@ -119,14 +120,15 @@ extension Exchange {
 
   var awaitsDelivery: Bool { delivery != nil && !downstream.isClosed }
 
-  /// The books have the request's end: the client may have it too.
+  /// The ledger has the request's end: sends the client the last bytes.
   func endIsSafe() {
     guard let delivery else { return }
     self.delivery = nil
     guard !downstream.isClosed else { return }
     var trailers: HeaderFields?
     if record.grantedAt != nil, let cost = record.cost {
-      // HTTP/1.1 has no place for it behind a body of known length; a head that has not gone yet has.
+      // HTTP/1.1 has no trailers behind a body of known length; the cost can stand in a head that has not been sent
+      // yet.
       if var head = delivery.head, call.head.version != .http2 {
         head.fields.append("x-tollgate-cost-usd", cost.text)
         downstream.respond(head)
@@ -142,8 +144,8 @@ extension Exchange {
 }
 
 extension Timekeeper {
-  /// A moment of the core's clock as RFC 3339 in UTC, to the nearest second: windows end on whole ones, and the two clocks
-  /// drift by less.
+  /// An instant of the core's clock as RFC 3339 in UTC, rounded to the nearest second: windows end on whole seconds,
+  /// and the two clocks drift by less than half a second.
   func text(ofWindowEnd instant: Instant) -> String {
     let wall = wall(at: UInt64(max(0, instant.nanoseconds)))
     return Timestamp.text((wall + 500_000_000) / 1_000_000_000 * 1_000_000_000)

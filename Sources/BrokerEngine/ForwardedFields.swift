@@ -1,7 +1,9 @@
-// Which header fields go on: to the provider, and back to the client. Everything else passes in order, with its case and bytes.
+// Decides which header fields are forwarded to the provider, and back to the client. Forwarded fields keep their order,
+// case and bytes.
 //
-// Hop-by-hop fields (RFC 9110 section 7.6.1) end here in both directions, with those that `Connection` names. Towards the provider
-// also our own `x-tollgate-*`, and the client's credential unless the policy lets it pass through.
+// Hop-by-hop fields (RFC 9110 section 7.6.1), and those that `Connection` names, are dropped in both directions.
+// Towards the provider we also drop our own `x-tollgate-*`, and the client's credential unless the policy lets it pass
+// through.
 import HTTPMessage
 import PolicyFile
 import ProviderWire
@@ -9,24 +11,24 @@ import ProviderWire
 enum ForwardedFields {
   /// The client's fields for a provider.
   /// - Parameters:
-  ///   - credential: replaces the client's own; nil sends none, unless `passThrough`.
+  ///   - credential: replaces the client's own; nil sends none, except with `passThrough`.
   ///   - identityOnly: true drops `accept-encoding`, because the answer will be edited.
-  ///   - wholeOnly: true drops `range` and `if-range`: of a part the usage could not be read, or not all of it.
-  ///   - added: fields of the provider, which take the place of the client's of the same names.
+  ///   - wholeOnly: true drops `range` and `if-range`, since the usage could not be read from a part of an answer.
+  ///   - added: fields that the policy adds for the provider; they replace the client's fields of the same names.
   static func forProvider(
     _ fields: HeaderFields, credential: (name: String, value: String)?, passThrough: Bool, identityOnly: Bool,
     wholeOnly: Bool = false, added: [AddedField] = []
   ) -> HeaderFields {
     var result = HeaderFields(reservingBytes: fields.byteCount + 128, fields: fields.count + 2 + added.count)
     let named = connectionNames(fields)
-    /// Whether the field goes on, or goes on in other words.
+    /// True where the field is forwarded, as it is or with another value.
     func goesOn(_ index: Int) -> Bool {
       if Credentials.isStripped(fields, at: index, passThrough: passThrough) { return false }
       if identityOnly, fields.nameIs("accept-encoding", at: index) { return false }
       if wholeOnly, fields.nameIs("range", at: index) || fields.nameIs("if-range", at: index) { return false }
       return named.isEmpty || !names(named, contain: fields.nameBytes(at: index))
     }
-    // What goes on as it is goes in runs.
+    // Unchanged fields are copied in runs.
     var first = 0
     for index in 0..<fields.count {
       let goesOn = goesOn(index)
@@ -43,7 +45,7 @@ enum ForwardedFields {
     return result
   }
 
-  /// A call of our own: the provider's fields beside ours, which they replace where they have their names.
+  /// For a call of our own: our fields with the policy's added ones, which replace ours of the same names.
   static func with(_ added: [AddedField], inPlaceOf own: HeaderFields) -> HeaderFields {
     var result = HeaderFields()
     for index in 0..<own.count where !isAdded(own.nameBytes(at: index), added) {
@@ -53,7 +55,7 @@ enum ForwardedFields {
     return result
   }
 
-  /// The codings in which an answer may come, without those in which its usage could not be read; nil where all of them may stay.
+  /// The accepted codings without those in which we cannot read the usage; nil where all of them may stay.
   private static func readableCodings(_ value: ArraySlice<UInt8>) -> [UInt8]? {
     for (common, result) in common where value.elementsEqual(common) { return result }
     var kept: [ArraySlice<UInt8>] = []
@@ -66,7 +68,7 @@ enum ForwardedFields {
     if kept.isEmpty { return Array("identity".utf8) }
     return Array(kept.joined(separator: [UInt8(ascii: ",")]).drop { $0 == 0x20 })
   }
-  /// What most clients send, so that it need not be taken apart.
+  /// What most clients send, so that it need not be parsed.
   private static let common: [(value: [UInt8], readable: [UInt8]?)] = [
     ("gzip, deflate", nil), ("gzip, deflate, br", "gzip, deflate"), ("gzip, deflate, zstd", nil),
     ("gzip, deflate, br, zstd", "gzip, deflate, zstd"), ("br, gzip, deflate", "gzip, deflate"), ("identity", nil),
@@ -78,7 +80,7 @@ enum ForwardedFields {
   /// The provider's fields for the client, with room for ours.
   /// - Parameters:
   ///   - bodyMayShrink: true drops `content-length`, because a frame may be removed.
-  ///   - isForPage: true drops the provider's word on which pages may read: that is the policy's to say.
+  ///   - isForPage: true drops the provider's own CORS fields, since the policy says which pages may read.
   static func forClient(_ fields: HeaderFields, bodyMayShrink: Bool, isForPage: Bool = false) -> HeaderFields {
     var result = HeaderFields(reservingBytes: fields.byteCount + 256, fields: fields.count + 8)
     let named = connectionNames(fields)
@@ -97,7 +99,7 @@ enum ForwardedFields {
     return result
   }
 
-  /// First a look at the first letter: most fields leave after one comparison.
+  /// Compares the first letter first: for most fields that is enough.
   private static func isHopByHop(_ fields: HeaderFields, _ index: Int) -> Bool {
     switch firstLetter(fields, index) {
     case UInt8(ascii: "c"): fields.nameIs("connection", at: index)
@@ -117,7 +119,7 @@ enum ForwardedFields {
     fields.nameBytes(at: index).first.map(asciiLowercased) ?? 0
   }
 
-  /// The names in `Connection`, lower case. Mostly none beyond `close` and `keep-alive`.
+  /// The names in `Connection`, in lower case. Mostly there are none beside `close` and `keep-alive`.
   private static func connectionNames(_ fields: HeaderFields) -> [[UInt8]] {
     var result: [[UInt8]] = []
     for index in 0..<fields.count where fields.nameIs("connection", at: index) {

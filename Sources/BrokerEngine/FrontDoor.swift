@@ -1,7 +1,8 @@
 // Where requests come in: each gets its record, its caller and its exchange, or an answer at once.
 //
-// Promises: what can be said by the head is said at the head: what two servers could read in two ways, unknown paths, strangers, pages
-// of other sites. Probes are answered here, counted, and are no requests. Everything else is for its exchange.
+// Promises: what can be refused by the head is refused at the head: ambiguous framing, unknown paths, unknown callers,
+// pages of other sites. Probes are answered here and counted, but are no requests. Everything else goes to its
+// exchange.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
@@ -72,7 +73,7 @@ public final class FrontDoor: HTTPHandler {
     if exchange.call.asksForModels { models.answer(exchange) } else { exchange.bodyCompleted() }
   }
 
-  /// Its class as far as the head tells: the body, and with it the model, is not here yet.
+  /// True where the class is `high` as far as the head tells: the body, and with it the model, is not here yet.
   public func isUrgent(_ downstream: any HTTPExchange) -> Bool {
     (downstream.context as? Exchange)?.call.isUrgentByHead ?? false
   }
@@ -112,7 +113,8 @@ public final class FrontDoor: HTTPHandler {
 
   // MARK: Refusals before there is an exchange
 
-  /// What needs no look at the path: WebSockets, preflights, pages that may not call. True where that was the answer.
+  /// Answers what can be answered without the path: WebSockets, preflights, pages that may not call. Returns true where
+  /// it has answered.
   private func refuseForItsKind(
     _ downstream: any HTTPExchange, _ record: RequestRecord, _ rules: BrokerRules
   ) -> Bool {
@@ -123,7 +125,7 @@ public final class FrontDoor: HTTPHandler {
         message: "WebSockets are not spoken here: send the request over HTTP/1.1 or HTTP/2, and ask for a stream")
       return true
     }
-    // Who must say who it is, or opens a file, is no page that happens to run on this machine.
+    // A caller that must identify itself, or that opens a Unix socket, is not a page in a browser on this machine.
     if !rules.callersAreKnown, downstream.peer != "unix",
       head.method != "OPTIONS" || !head.fields.contains("origin"),
       let objection = rules.objection(to: head)
@@ -142,7 +144,7 @@ public final class FrontDoor: HTTPHandler {
     PathFacts.read(path: target.path, anyPath: true)?.dialect ?? .openai
   }
 
-  /// A probe's answer: of a request that is none.
+  /// Answers a probe, which is no request.
   private func answer(
     _ downstream: any HTTPExchange, _ record: RequestRecord, _ probe: Probes.Answer, _ rules: BrokerRules
   ) {

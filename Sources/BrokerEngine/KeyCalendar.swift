@@ -1,17 +1,17 @@
 // The calendar side of upstream keys: `valid_from` and `expires`, for a planned change of keys with an overlap.
 //
-// Promises: a key is not used before the one and from the other on, to the second while the clock is right and within a minute
-// of a clock that was set; what runs is finished; an end is announced 14 days, 3 days and 1 day before it, and at each
-// start within that time. Nothing is computed, and no timer runs, where no key has dates.
+// Promises: a key is used from `valid_from` until `expires`, to the second while the clock is right, and within a
+// minute after a clock was set; running calls are finished; an end is announced 14 days, 3 days and 1 day before it,
+// and at each start of the broker within that time. Where no key has dates, nothing is computed and no timer runs.
 import AdmissionCore
 import EventLoop
 import PolicyFile
 import TextForms
 
-/// How a key stands to its dates.
+/// The state of a key by its dates.
 public enum KeyStanding: Sendable, Equatable {
   case inForce
-  /// It ends within this many days: 14, 3 or 1.
+  /// The key expires within this many days: 14, 3 or 1.
   case ending(withinDays: Int64, at: WallInstant)
   case notYet(WallInstant)
   case expired(WallInstant)
@@ -38,7 +38,7 @@ public enum KeyStanding: Sendable, Equatable {
     }
   }
 
-  /// Why the key is not used; nil where it may be.
+  /// Why the key is not used; nil where it may be used.
   public var reason: String? {
     switch self {
     case .inForce, .ending: nil
@@ -47,7 +47,7 @@ public enum KeyStanding: Sendable, Equatable {
     }
   }
 
-  /// For the operator, when it comes to this.
+  /// What the operator is told when a key enters this state.
   fileprivate var news: (state: KeyCondition, reason: String) {
     switch self {
     case .inForce: (.usable, "valid now")
@@ -57,7 +57,7 @@ public enum KeyStanding: Sendable, Equatable {
     }
   }
 
-  /// When it changes next, after `wall`; nil where never.
+  /// When the key's state changes next after `wall`; nil where it does not change.
   static func nextChange(of key: ProviderKey, after wall: Int64) -> Int64? {
     let ends = key.expires.map { end in [14, 3, 1, 0].map { end.nanoseconds - $0 * day } } ?? []
     return (ends + [key.validFrom?.nanoseconds].compactMap { $0 }).filter { $0 > wall }.min()
@@ -65,13 +65,13 @@ public enum KeyStanding: Sendable, Equatable {
 }
 
 final class KeyCalendar {
-  /// What has become of a key's dates.
+  /// A change of a key's state.
   struct Change {
     var provider: String
     var key: String
     var state: KeyCondition
     var reason: String
-    /// Its days have begun just now.
+    /// True where the key has just become valid.
     var begins: Bool
   }
 
@@ -79,13 +79,13 @@ final class KeyCalendar {
     var provider: String
     var key: String
   }
-  /// Of keys with dates, as they were told last.
+  /// The states of keys with dates, as last reported.
   private var standings: [Name: KeyStanding] = [:]
-  /// Whether each may be used, as the core was told last.
+  /// Whether each key may be used, as the core was last told.
   private var admitted: [Name: Bool] = [:]
   private var keys: [(name: Name, key: ProviderKey)] = []
   private let wall: () -> Int64
-  /// Told of each key whose standing has changed, and whether the core must hear of it.
+  /// Called with the keys whose state has changed. `isOther`: true where the core must be told.
   private let tell: (_ changes: [Change], _ isOther: Bool) -> Void
   private var timer: LoopTimer?
 
@@ -97,8 +97,8 @@ final class KeyCalendar {
     if let loop { timer = LoopTimer(loop) { [unowned self] in check() } }
   }
 
-  /// Other keys. What there is to say about them is said in the loop's next turn.
-  /// - Parameter told: the wall clock by which the core was told which of them may be used.
+  /// A new policy may have other keys. Their states are reported in the loop's next turn.
+  /// - Parameter told: the wall time by which the core was told which keys may be used.
   func policyChanged(_ policy: Policy, told: Int64) {
     keys = policy.providers.flatMap { provider in
       provider.keys.filter { $0.validFrom != nil || $0.expires != nil }
@@ -110,7 +110,7 @@ final class KeyCalendar {
     if keys.isEmpty { timer?.cancel() } else { timer?.schedule(after: .zero) }
   }
 
-  /// Looks at the clock.
+  /// Reads the clock, and reports what has changed.
   func check() {
     let now = wall()
     var changes: [Change] = []

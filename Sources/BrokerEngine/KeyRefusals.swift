@@ -1,6 +1,7 @@
-// What providers said when they refused a key, and the free call by which the broker finds out for itself.
+// What providers answered when they refused a key, and the free call by which the broker checks a key itself.
 //
-// Promise: of each key the last refusal, at most 64 KiB, without the secret, and only while the key has that secret.
+// Promise: for each key the last refusal is kept, at most 64 KiB, without the secret, and only while the key has that
+// secret.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
@@ -12,15 +13,16 @@ struct KeyRefusals {
     var status: Int
     var contentType: String
     var body: [UInt8]
-    /// The secret's.
+    /// The generation of the refused secret.
     fileprivate var generation: Int
   }
   private var kept: [RefusedKey: Refusal] = [:]
 
   /// - Parameters:
-  ///   - body: as it came; one that cannot be read is not kept.
-  ///   - added: other secrets that it may show.
-  ///   - sent: the secrets under which the key was refused. What is not said of the secret that it has now is not kept.
+  ///   - body: as it came; a body that cannot be decoded is not kept.
+  ///   - added: other secrets that the answer may show.
+  ///   - sent: the secrets that were in force when the call was sent. A refusal of a secret that the key no longer has
+  ///     is not kept.
   mutating func keep(
     _ head: ResponseHead, _ body: [UInt8], of key: RefusedKey, besides added: [AddedField], sentWith sent: KeySecrets,
     now present: KeySecrets
@@ -40,14 +42,14 @@ struct KeyRefusals {
       generation: present.generation(provider: key.provider.name, key: key.key.name))
   }
 
-  /// nil where none is kept of the present secret.
+  /// The last refusal; nil where none is kept for the current secret.
   func last(of key: RefusedKey, in secrets: KeySecrets) -> Refusal? {
     kept[key].flatMap {
       $0.generation == secrets.generation(provider: key.provider.name, key: key.key.name) ? $0 : nil
     }
   }
 
-  /// Forgets keys that the policy does not name any more.
+  /// Forgets keys that the policy no longer has.
   mutating func retain(of policy: Policy) {
     let present = Set(
       policy.providers.flatMap { provider in
@@ -57,7 +59,7 @@ struct KeyRefusals {
   }
 }
 
-/// One free call on its way: the provider's list of models.
+/// One free call under way: it asks for the provider's list of models.
 final class KeyCheck: UpstreamEvents {
   private var head: ResponseHead?
   private var body: [UInt8] = []
@@ -69,7 +71,7 @@ final class KeyCheck: UpstreamEvents {
   func upstreamResponded(_ head: ResponseHead) { self.head = head }
 
   func upstreamReceived(_ bytes: ArraySlice<UInt8>) {
-    // Of a list that was given nothing more is wanted.
+    // The content of a list that was given is not needed.
     guard let head, head.status >= 400, body.count < Attempt.errorLimit else { return }
     body.append(contentsOf: bytes.prefix(Attempt.errorLimit - body.count))
   }
@@ -81,10 +83,10 @@ final class KeyCheck: UpstreamEvents {
 }
 
 extension ProviderTarget {
-  /// The list of models, which every vendor gives for nothing.
+  /// A request for the list of models, which every vendor gives for free.
   /// - Parameters:
-  ///   - credential: the fields that say who asks.
-  ///   - query: the same, where it stands there.
+  ///   - credential: the fields that hold the credential.
+  ///   - query: the query, where it holds the credential.
   func listRequest(_ credential: HeaderFields, query: String? = nil) -> UpstreamRequest {
     var own = HeaderFields([(name: "accept", value: "application/json")])
     if policy.dialect == .anthropic { own.append(name: "anthropic-version", value: "2023-06-01") }

@@ -1,4 +1,4 @@
-// The secrets of the providers' keys, apart from everything that is shown, logged or decided upon.
+// The secrets of the providers' keys, kept apart from everything that is shown, logged or used in decisions.
 import PolicyFile
 
 /// Secrets by provider and key. Prints none of them. The core knows a secret only by its generation, a number that grows with each change.
@@ -6,7 +6,7 @@ public struct KeySecrets: Sendable, CustomStringConvertible, CustomReflectable {
   private struct Entry {
     var secret: Secret
     var generation: Int
-    /// The name under which the policy before had this secret, where that is another.
+    /// The name under which the previous policy had this secret, where it is another name.
     var predecessor: String?
   }
   private var entries: [String: [String: Entry]] = [:]
@@ -18,18 +18,18 @@ public struct KeySecrets: Sendable, CustomStringConvertible, CustomReflectable {
   }
 
   func secret(provider: String, key: String) -> Secret? { entries[provider]?[key]?.secret }
-  /// How a secret may be shown: by bullets and its last four characters; nil where there is none.
+  /// The secret as it may be shown: bullets and its last four characters; nil where there is none.
   func mark(provider: String, key: String) -> String? { secret(provider: provider, key: key)?.description }
   func generation(provider: String, key: String) -> Int { entries[provider]?[key]?.generation ?? 0 }
   func predecessor(provider: String, key: String) -> String? { entries[provider]?[key]?.predecessor }
 
-  /// Counts generations on from what was there before, and finds keys that only have another name; returns true where a secret is new,
-  /// gone or other.
+  /// Continues the generations of the old secrets, and finds keys that were only renamed. Returns true where a secret
+  /// is new, gone or changed.
   public mutating func inheritGenerations(from old: KeySecrets) -> Bool {
     var changed = false
     for (provider, keys) in entries {
       let before = old.entries[provider] ?? [:]
-      // Whose secret none of the keys here has kept under its name.
+      // Old keys whose secret is no longer under their name.
       var renamed = before.filter { name, entry in keys[name]?.secret != entry.secret }
       for (key, entry) in keys.sorted(by: { $0.key < $1.key }) {
         entries[provider]?[key]?.predecessor = nil
@@ -50,7 +50,8 @@ public struct KeySecrets: Sendable, CustomStringConvertible, CustomReflectable {
     return changed || old.count != count
   }
 
-  /// The core has heard who follows whom: told again, it would take the keys of now for those of before.
+  /// Forgets which key follows which, once the core has been told: told again, the core would take current keys for
+  /// earlier ones.
   mutating func forgetPredecessors() {
     for (provider, keys) in entries {
       for key in keys.keys { entries[provider]?[key]?.predecessor = nil }

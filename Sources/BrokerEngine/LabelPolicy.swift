@@ -1,8 +1,9 @@
-// Which names may be labels of metrics: what the policy lists, never what a client invents.
+// Decides which names may be labels of metrics: names that the policy lists, never names that a client invents.
 //
-// Promises: a tenant is a label where the policy lists it; a model where a price, a limit or a route names it exactly, or where it
-// has been used under a priced glob, which means that a provider told what a call of it used. At most 500 models, those that are
-// named exactly first; one tenant of several brings a quarter of the others at most. Every other name is `other`.
+// Promises: a tenant is a label where the policy lists it. A model is a label where a price, a limit or a route names
+// it exactly, or where it matches a priced glob and a provider has told the usage of one of its calls. There are at
+// most 500 models, exactly named ones first; where there are several tenants, one of them brings at most a quarter of
+// the others. Every other name is `other`.
 import AdmissionCore
 import PolicyFile
 import Pricing
@@ -12,9 +13,9 @@ struct LabelPolicy {
   static let other = "other"
 
   private let tenants: Set<String>
-  /// Named exactly.
+  /// Models that are named exactly.
   private let listed: Set<String>
-  /// Used under a priced glob, with whose call brought them.
+  /// Models that were used under a priced glob, with the tenant whose call brought them.
   private var adopted: [String: String] = [:]
   private var adoptedBy: [String: Int] = [:]
 
@@ -34,8 +35,8 @@ struct LabelPolicy {
   func tenant(_ name: String) -> String { tenants.contains(name) ? name : Self.other }
 
   /// - Parameters:
-  ///   - isPriced: whether the price list has a price for it.
-  ///   - wasUsed: whether a provider told what the call used.
+  ///   - isPriced: true where the price list has a price for the model.
+  ///   - wasUsed: true where a provider told the call's usage.
   mutating func model(_ name: String, tenant: String, isPriced: Bool, wasUsed: Bool) -> String {
     if name.isEmpty { return "none" }
     if listed.contains(name) || adopted[name] != nil { return name }
@@ -48,7 +49,7 @@ struct LabelPolicy {
     return name
   }
 
-  /// Takes over what the policy before it had adopted, as far as there is room.
+  /// Takes over the models that the previous policy had adopted, as far as there is room.
   mutating func inheritLabels(from old: LabelPolicy) {
     for (name, tenant) in old.adopted.sorted(by: { $0.key < $1.key })
     where !listed.contains(name) && listed.count + adopted.count < Self.mostModels {

@@ -1,4 +1,5 @@
-// The right to use what one grant committed. It cannot be copied, so it cannot be settled twice; dropping it settles it as abandoned.
+// The right to use what one grant committed. A lease cannot be copied, so it cannot be settled twice; dropping it
+// settles it as abandoned.
 import AdmissionCore
 
 /// One open lease. Settle it exactly once.
@@ -18,7 +19,7 @@ struct Lease: ~Copyable {
   }
 
   deinit {
-    // Our bug: whoever held it forgot it. The permit must come back all the same.
+    // A lease that was dropped unsettled is our bug. The permit must come back all the same.
     if !isSettled { dispatcher.abandon(id) }
   }
 }

@@ -1,21 +1,24 @@
-// Where the books are kept, as the broker sees it. The composition root puts the store behind it.
+// The ledger as the broker sees it. The composition root connects the store.
 import AdmissionCore
 import LedgerVocabulary
 
-/// Takes entries and tells when they are safe. All calls come on the loop's thread, and none of them from inside `append` or `handOver`.
+/// Takes entries and tells when they are safe. All calls and callbacks come on the loop's thread; callbacks never come
+/// from inside `append` or `handOver`.
 public protocol LedgerPort: AnyObject {
-  /// Called when every entry up to and including this number has become safe after it was handed over.
+  /// Called when all entries up to and including this number have become safe, for entries that were not safe when
+  /// `handOver` returned.
   var onCommitted: ((UInt64) -> Void)? { get set }
   /// Called when `obstacle` begins or ends.
   var onObstacleChanged: (() -> Void)? { get set }
-  /// Why no new work may be taken: the disk is full, the file is locked; nil where all is well.
+  /// Why no new work may be taken, such as a full disk or a locked file; nil where all is well.
   var obstacle: String? { get }
-  /// Entries that the books did not take, and that were put aside: our bug.
+  /// The number of entries that the ledger did not accept and put aside. They are bugs of ours.
   var putAside: Int { get }
-  /// Writes what was appended since the last time.
-  /// - Returns: the number up to which every entry is safe now; mostly that of the last one.
+  /// Writes the entries that were appended since the last time.
+  /// - Returns: the number up to which all entries are safe now; mostly that of the last entry.
   func handOver() -> UInt64
-  // Each takes an entry and returns its number: 1, 2, 3, ... One for each sort: an entry of any sort is large, and copying it costs.
+  // Each takes an entry and returns its number: 1, 2, 3, ... There is one method per kind, since a value that can be
+  // any kind of entry is large and costly to copy.
   func append(_ hold: AttemptHold) -> UInt64
   func append(_ end: AttemptEnd) -> UInt64
   func append(_ end: RequestEnd) -> UInt64

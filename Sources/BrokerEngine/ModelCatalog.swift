@@ -1,9 +1,10 @@
-// The list of models behind `GET /v1/models`: asked of every provider once in ten minutes, merged in the order of the policy, and cut to
-// what the tenant may use.
+// The list of models behind `GET /v1/models`: fetched from every provider at most once in ten minutes, merged in the
+// order of the policy, and cut to the models that the tenant may use.
 //
-// Promises: a client waits for two seconds at most, and then gets what is there; a provider that gave no list is not asked again for a
-// minute, and the list that it gave before stays; only where no provider ever gave one does the client get an error.
-// Where clients' own credentials are passed on, each credential has its own question and its own list: nobody gets what another may see.
+// Promises: a client waits for at most two seconds, and then gets what is there; a provider that gave no list is not
+// asked again for a minute, and its earlier list stays; the client gets an error only where no provider has ever given
+// a list. Where clients' own credentials are passed on, each credential has its own request and its own list, so that
+// no client sees what only another may see.
 import AdmissionCore
 import EventLoop
 import HTTPMessage
@@ -11,20 +12,20 @@ import PolicyFile
 import ProviderWire
 
 final class ModelCatalog {
-  /// Whose list: of a provider, and of a client's credential where that is passed on.
+  /// Identifies a list: by the provider, and by the client's credential where it is passed on.
   private struct ListKey: Hashable {
     var provider: String
-    /// A hash; nil where the provider's own key asks.
+    /// A hash of the client's credential; nil where a key of the policy is used.
     var credential: [UInt8]?
-    /// Lists of before a new policy are not those of after it.
+    /// Grows with each new policy: lists from before it are not used after it.
     var generation: Int
   }
 
   private struct List {
-    /// nil where none ever came.
+    /// The models; nil where no list has come yet.
     var ids: [String]?
     var fetchedAt: UInt64 = 0
-    /// nil where the last answer was one.
+    /// When the last fetch failed; nil where it succeeded.
     var failedAt: UInt64?
     var usedAt: UInt64 = 0
   }
@@ -54,7 +55,8 @@ final class ModelCatalog {
   private static let freshness: UInt64 = 600 * 1_000_000_000
   private static let failureRest: UInt64 = 60 * 1_000_000_000
   private static let patience: UInt64 = 2 * 1_000_000_000
-  /// Lists of clients' own credentials that are kept, and questions that may be under way.
+  /// The most lists of clients' own credentials that are kept, and the most fetches with such credentials at the same
+  /// time.
   static let mostPrivateLists = 64
   static let mostFetches = 256
 
@@ -64,21 +66,22 @@ final class ModelCatalog {
     self.hash = hash
   }
 
-  /// Another policy holds.
+  /// Forgets all lists, since a new policy is in force.
   func forget() {
     lists = [:]
     generation += 1
   }
 
-  /// Other secrets hold: what was refused may now be granted.
+  /// Forgets failures, since new secrets may be accepted where old ones were refused.
   func forgetFailures() {
     for key in lists.keys { lists[key]?.failedAt = nil }
   }
 
-  /// When the longest waiting client is answered whatever is missing; nil where nobody waits. Monotonic nanoseconds.
+  /// When the client that has waited longest is answered, whatever is missing, in monotonic nanoseconds; nil where none
+  /// waits.
   var nextDeadline: UInt64? { waiters.first?.deadline }
 
-  /// Answers those whose time is up.
+  /// Answers the clients whose time is up.
   func deadlineReached() {
     let now = services.time.now
     var due: [Waiter] = []
@@ -119,16 +122,17 @@ final class ModelCatalog {
     armTimer()
   }
 
-  /// Every provider that a route leads to, in the order in which routes name them.
+  /// Every provider of a route, in the order in which routes name them.
   private static func providers(of rules: BrokerRules) -> [String] {
     var seen: Set<String> = []
     return rules.policy.routes.flatMap(\.to).filter { seen.insert($0).inserted }
   }
 
-  /// What of a client's request says who asks; nothing else of it goes along, so that the list depends on nothing else.
+  /// The credential of a client's request. Nothing else of the request is sent, so that the list depends on nothing
+  /// else.
   private struct OwnCredential {
     var fields = HeaderFields()
-    /// Google's clients may show it in the query.
+    /// Google's clients may send the credential in the query.
     var query: String?
 
     init(_ exchange: Exchange) {
@@ -143,7 +147,7 @@ final class ModelCatalog {
       query = exchange.call.target.query?.split(separator: "&").first { $0.hasPrefix("key=") }.map(String.init)
     }
 
-    /// Each part with its length before it, so that no two credentials have the same bytes.
+    /// Each part is preceded by its length, so that no two credentials give the same bytes.
     var bytes: [UInt8] {
       var out: [UInt8] = []
       func append(_ part: some Collection<UInt8>) {
@@ -168,7 +172,7 @@ final class ModelCatalog {
       provider.listRequest(credential ?? HeaderFields(), query: own?.query), events: fetch)
   }
 
-  /// Of the first key that is not refused; of the first one where all are.
+  /// The secret of the first key that is not refused; of the first key where all are.
   private func secret(of provider: ProviderTarget, _ rules: BrokerRules) -> Secret? {
     let disabled = Set(
       services.dispatcher.snapshot().providers.first { $0.id == provider.id }?.keys.filter { $0.state == .disabled }
@@ -203,7 +207,7 @@ final class ModelCatalog {
     if key.generation != generation, !waiters.contains(where: { $0.keys.contains(key) }) { lists[key] = nil }
   }
 
-  /// Those that were asked for least lately go first.
+  /// Removes the least recently used lists first.
   private func boundPrivateLists() {
     let own = lists.filter { $0.key.credential != nil }
     guard own.count > ModelCatalog.mostPrivateLists else { return }
@@ -219,7 +223,7 @@ final class ModelCatalog {
       guard let ids = lists[key]?.ids else { continue }
       someList = true
       for id in ids where BrokerRules.mayUse(id, exchange.call.caller) {
-        // Where the client names the provider no route is asked.
+        // Where the client names the provider, routes do not matter.
         guard exchange.call.target.provider != nil || rules.candidates(model: id).contains(key.provider) else {
           continue
         }
@@ -235,7 +239,7 @@ final class ModelCatalog {
         body: ModelList.body(entries, dialect: ModelCatalog.dialect(of: exchange))))
   }
 
-  /// Three vendors' SDKs ask at one path, and each tells itself by a field of its own.
+  /// Three vendors' SDKs use the same path; a header field of its own tells each of them.
   private static func dialect(of exchange: Exchange) -> Dialect {
     let fields = exchange.call.head.fields
     if fields.contains("anthropic-version") { return .anthropic }
@@ -244,7 +248,7 @@ final class ModelCatalog {
   }
 }
 
-/// One provider's list on its way.
+/// One fetch of a provider's list.
 final class ModelFetch: UpstreamEvents {
   private static let limit = 4 << 20
   private var status = 0

@@ -1,4 +1,5 @@
-// What an operator may ask and change: the policy and its secrets, keys and breakers, budgets, the drain; and how everything stands.
+// The operator's questions and commands: the policy and its secrets, keys and breakers, budgets, the drain, and the
+// state of everything.
 import AdmissionCore
 import HTTPMessage
 import LedgerVocabulary
@@ -10,7 +11,7 @@ public final class Operator {
   let services: EngineServices
   private let models: ModelCatalog
   private let draining: Draining
-  /// Since when the broker runs, as monotonic nanoseconds.
+  /// When the broker started, in monotonic nanoseconds.
   public let startInstant: UInt64
 
   init(_ services: EngineServices, models: ModelCatalog, draining: Draining) {
@@ -24,12 +25,12 @@ public final class Operator {
 
   public var policy: Policy { services.rules.now.policy }
 
-  /// Puts a checked policy in the place of the old one; requests that are under way go on.
+  /// Replaces the policy by another checked one; requests that are under way go on.
   /// - Parameters:
-  ///   - prices: nil keeps the present ones.
-  ///   - asksPast: the books will be asked what this returns. Until `restore(spent:isLast:)` tells what they say, nobody is admitted by a
-  ///     budget that is new.
-  /// - Returns: what to ask; nil where nothing is new, or where nobody asks.
+  ///   - prices: nil keeps the current ones.
+  ///   - asksPast: true where the caller asks the ledger the returned question. Until `restore(spent:isLast:)` gives
+  ///     the answer, new budgets admit nothing.
+  /// - Returns: the question for the ledger; nil where nothing is new, or where `asksPast` is false.
   @discardableResult
   public func replacePolicy(_ policy: Policy, secrets: KeySecrets, prices: PriceBook? = nil, asksPast: Bool = false)
     -> PastQuestion?
@@ -46,13 +47,13 @@ public final class Operator {
     services.memory.limit = policy.memory
     models.forget()
     services.providers.keyRefusals.retain(of: policy)
-    // Windows first: what runs is counted in those that hold now.
+    // Windows come first, since running calls are counted in the current ones.
     services.calendars.budgetsChanged(admission)
     services.dispatcher.replacePolicy(admission, asksPast: asksPast) { $0.candidatesAnew(rules, at: wall) }
     services.calendars.prices.pricesChanged()
     services.calendars.keys.policyChanged(policy, told: wall)
     guard asksPast else { return nil }
-    // Who asks finds there all that has ended so far.
+    // Afterwards the ledger has everything that has ended so far.
     services.books.handOver()
     return pastQuestion(of: admission, endedBefore: WallInstant(nanoseconds: wall))
   }
@@ -67,7 +68,7 @@ public final class Operator {
     return PastQuestion(spans: spans, dayBegan: dayBegan, endedBefore: cut)
   }
 
-  /// Takes up secrets that changed outside the policy; false where none did.
+  /// Takes up secrets that changed outside the policy. Returns false where none did.
   @discardableResult public func replaceSecrets(_ secrets: KeySecrets) -> Bool {
     let old = services.rules.now
     var secrets = secrets
@@ -82,15 +83,15 @@ public final class Operator {
 
   // MARK: Keys and breakers
 
-  /// - Parameter askedBy: who stands in the books for what follows from it.
+  /// - Parameter askedBy: the operator that the ledger names for the changes that follow.
   public func command(_ command: OperatorCommand, askedBy: String? = nil) {
     services.news.asker = askedBy
     services.dispatcher.command(command)
     services.news.asker = nil
   }
 
-  /// Tries each key once where the policy has `check_keys`; what comes of it is a warning, and calls do not wait for it.
-  /// Keys whose days have not begun, or are over, are not tried.
+  /// Tries each key once where the policy has `check_keys`. A refusal gives a warning, and calls do not wait for the
+  /// checks. Keys that are not valid yet, or have expired, are not tried.
   public func checkKeys() {
     let wall = services.time.wallNow
     for provider in policy.providers where provider.checkKeys {
@@ -101,12 +102,12 @@ public final class Operator {
     }
   }
 
-  /// A key's secret as it may be shown: `•••abcd`; nil where there is none.
+  /// A key's secret as it may be shown, such as `•••abcd`; nil where there is none.
   public func secretMark(provider: String, key: String) -> String? {
     services.rules.now.secrets.mark(provider: provider, key: key)
   }
 
-  /// How a key stands to its dates; nil where there is no such key.
+  /// The state of a key by its dates; nil where there is no such key.
   public func standing(provider: String, key: String) -> KeyStanding? {
     policy.providers.first { $0.id == provider }?.keys.first { $0.id == key }.map {
       KeyStanding($0, at: services.time.wallNow)
@@ -117,10 +118,10 @@ public final class Operator {
 
   public var isDraining: Bool { draining.hasBegun }
 
-  /// Stops admitting. Does nothing where that was asked before.
+  /// Stops admitting. Does nothing where a drain has already begun.
   /// - Parameters:
-  ///   - time: after this `abortAll` will be called: who waits for what cannot be over by then is refused now.
-  ///   - report: called once, when nothing is queued, nothing runs and every answer has gone to its socket.
+  ///   - time: when `abortAll` will be called: waiting requests that cannot be served by then are refused now.
+  ///   - report: called once, when nothing is queued, nothing runs and every answer has been written to its socket.
   public func drain(within time: Duration? = nil, then report: @escaping () -> Void = {}) {
     let isFirst = draining.begin { [unowned self] in
       saveLearned()
@@ -131,16 +132,16 @@ public final class Operator {
       until: time.map { services.time.instant + Span(nanoseconds: Int64(clamping: $0.wholeNanoseconds)) })
   }
 
-  /// The drain's time is up: what still waits is refused, what still runs is broken off, each with an answer that says so where one
-  /// can still be written.
+  /// The drain's time is up: refuses waiting requests and breaks running ones off, each with an answer that says so
+  /// where one can still be written.
   public func abortAll() {
     let all = services.requests.exchanges
-    // The waiting ones first: a place that a broken-off call frees is for nobody any more.
+    // Waiting requests first, so that a place freed by a broken-off call is granted to none of them.
     for exchange in all where exchange.record.state == .queued { exchange.drainTimedOut() }
     for exchange in all where exchange.record.state != .ended { exchange.drainTimedOut() }
   }
 
-  /// Writes down what was learned since the last time.
+  /// Writes to the ledger what was learned since the last time.
   public func saveLearned() { services.dispatcher.saveLearned() }
 
   // MARK: How it stands
@@ -153,10 +154,10 @@ public final class Operator {
   public var memory: MemoryAccount { services.memory }
   /// Why the ledger cannot be written, and no new work is taken; nil where all is well.
   public var ledgerObstacle: String? { services.books.obstacle }
-  /// Leases that were dropped unsettled; anything but 0 is our bug.
+  /// The number of leases that were dropped unsettled; anything but 0 is our bug.
   public var abandonedLeases: Int { services.dispatcher.abandonedLeases }
 
-  /// What should be impossible and was met since the start.
+  /// How many bugs of ours of this kind were met since the start.
   public func ourBugs(_ kind: OurBug) -> Int {
     switch kind {
     case .abandonedLease: abandonedLeases
@@ -169,15 +170,15 @@ public final class Operator {
   public var now: UInt64 { services.time.now }
   /// Nanoseconds since 1970 for a monotonic instant.
   public func wallNanoseconds(at instant: UInt64) -> Int64 { services.time.wall(at: instant) }
-  /// A moment of the core's clock as RFC 3339 in UTC, to the nearest second.
+  /// An instant of the core's clock as RFC 3339 in UTC, to the nearest second.
   public func text(ofWindowEnd instant: Instant) -> String { services.time.text(ofWindowEnd: instant) }
 
   // MARK: News
 
-  /// Hears of what an operator may want to know, from now on.
+  /// Calls the listener with all news from now on.
   public func listen(_ listener: @escaping (News) -> Void) { services.news.listen(listener) }
 
-  /// Notes in the books that the broker or its policy changed, and tells those who listen.
+  /// Writes to the ledger that the broker or its policy changed, and tells the listeners.
   public func changed(_ subject: LedgerChange.Subject, name: String, state: String) {
     services.news.changed(subject, name: name, state: state)
   }

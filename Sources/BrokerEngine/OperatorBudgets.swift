@@ -1,34 +1,36 @@
-// Budgets, for the operator and for the start: what was spent before, raises, and what is left to a tenant.
+// Budgets, for the operator and for the start: what was spent before, raises, and what a tenant has left.
 import AdmissionCore
 import LedgerVocabulary
 import PolicyFile
 import TextForms
 
 extension Operator {
-  /// What a starting broker needs to know of the past: the windows of its budgets, and when each of them began.
+  /// What a starting broker must ask about the past: the windows of its budgets, and when each of them began.
   public var budgetSpans: [BudgetSpan] { services.calendars.budgets.spans(policy.admission.budgetWindows) }
 
-  /// What the books know from before the start. To be called once, before the first request.
+  /// Takes over what the ledger knows from before the start. Call once, before the first request.
   public func restore(spent: [BudgetSpent], raises: [HeldRaise], attempts: [PastAttempt]) {
-    // Raises first: what was spent is judged by the limits that hold.
+    // Raises first, since what was spent is compared with the current limits.
     if !raises.isEmpty { services.calendars.budgets.restore(raises) }
     restore(spent: spent)
     if !attempts.isEmpty { services.dispatcher.tell(.restored(attempts)) }
   }
 
-  /// What was spent before, in the windows of budgets that new rules have brought; budgets that were there before know better. To be told
-  /// after a `replacePolicy` that asks, even where it is nothing; in parts, where it is much.
+  /// Takes over what was spent before under the budgets that new rules have brought; other budgets are left as they
+  /// are. Call after a `replacePolicy` with `asksPast`, even with nothing spent; large amounts of data can come in
+  /// parts.
   public func restore(spent: [BudgetSpent], isLast: Bool = true) {
     services.dispatcher.tell(.budgetsRestored(spent, isLast: isLast))
   }
 
-  /// When the day began that limits by the day count; nil where there are none.
+  /// When the current day of daily limits began; nil where there are no such limits.
   public var dayBegan: WallInstant? { services.calendars.budgets.dayBegan }
 
-  /// What was used since `dayBegan`; limits that know as much stay as they are. To be told before the first request, and after a `replacePolicy` that asks.
+  /// Takes over what was used since `dayBegan`; limits that have counted it already stay as they are. Call before the
+  /// first request, and after a `replacePolicy` with `asksPast`.
   public func restore(daySums: [DaySum]) { services.dispatcher.tell(.daySumsRestored(daySums)) }
 
-  /// What an earlier process wanted to be known. To be called once, before the first request; the oldest first.
+  /// Takes over the notes of an earlier process, the oldest first. Call once, before the first request.
   public func restore(memos: [LedgerMemo]) {
     services.providers.works.restore(memos)
     let learned = memos.filter { $0.kind == .learned }.compactMap { memo -> LearnedModel? in
@@ -40,7 +42,8 @@ extension Operator {
     if !learned.isEmpty { services.dispatcher.tell(.learnedRestored(learned)) }
   }
 
-  /// Adds to the limit of a tenant's own budgets (or the broker's, or of one budget) until a moment, and writes it down.
+  /// Raises a tenant's own budgets (or the broker's, or a single budget) until an instant, and writes the raise to the
+  /// ledger.
   public func raiseBudget(_ raise: HeldRaise, askedBy: String) {
     services.calendars.budgets.raise(raise)
     let owner = raise.tenant?.name ?? BudgetAccount.broker.label
@@ -51,10 +54,10 @@ extension Operator {
         until: raise.until))
   }
 
-  /// The raises that hold.
+  /// The current raises.
   public var budgetRaises: [HeldRaise] { services.calendars.budgets.raises }
 
-  /// How each budget stands.
+  /// The state of each budget.
   public var budgetReadings: [BudgetReading] {
     services.calendars.budgets.check(at: now)
     return snapshot().budgets
@@ -62,7 +65,7 @@ extension Operator {
 }
 
 extension HeldRaise {
-  /// From the ledger's word on it; nil for other changes.
+  /// A raise from its entry in the ledger; nil for other changes.
   public init?(_ change: LedgerChange) {
     guard change.subject == .budget, change.state == "raised", let amount = change.amount, let until = change.until,
       let slash = change.name.utf8.firstIndex(of: UInt8(ascii: "/"))

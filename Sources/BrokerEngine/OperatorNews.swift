@@ -1,12 +1,12 @@
-// What an operator is told: changes go into the books, notices to the log, and both to those who listen.
+// What an operator is told: changes go to the ledger, notices to the log, and both to the listeners.
 //
-// Promises: a change that an operator asked for stands in the books with who asked; of a number that cannot be true only the first
-// of its sort from each provider is told, the others are counted.
+// Promises: a change that an operator asked for is written to the ledger with the operator's name; of numbers that
+// cannot be true, the first of each kind from each provider is reported, the others are only counted.
 import AdmissionCore
 import LedgerVocabulary
 import TextForms
 
-/// What those who listen hear.
+/// What listeners are told.
 public enum News {
   case notice(Notice)
   /// The broker or its policy changed: `draining`, `reloaded`.
@@ -20,9 +20,9 @@ final class OperatorNews {
   private let rules: RulesInForce
   private let noticed: (Notice, String?) -> Void
   private var listeners: [(News) -> Void] = []
-  /// While an operator's command is carried out: who gave it.
+  /// The operator whose command is being carried out; nil at other times.
   var asker: String?
-  /// Who has been told of: a provider that counts wrong does so in each of its answers.
+  /// The sources that have been reported: a provider that counts wrong does so in each of its answers.
   private var toldNumbers: Set<ImpossibleSource> = []
   private struct ImpossibleSource: Hashable {
     var provider: ProviderID
@@ -42,7 +42,7 @@ final class OperatorNews {
 
   func listen(_ listener: @escaping (News) -> Void) { listeners.append(listener) }
 
-  /// What concerns more than one request.
+  /// Reports a notice that concerns more than one request.
   func note(_ notice: Notice) {
     switch notice {
     case .breakerChanged(let provider, let model, let state, let reason):
@@ -68,14 +68,14 @@ final class OperatorNews {
     for listener in listeners { listener(.notice(notice)) }
   }
 
-  /// Notes in the books that something changed, with the operator who asked for it where one did.
+  /// Writes a change to the ledger, with the operator who asked for it where there is one.
   func writeDown(_ subject: LedgerChange.Subject, name: String, state: String, reason: String = "") {
     books.changed(
       LedgerChange(
         at: time.wallInstant(at: time.now), subject: subject, name: name, state: state, reason: reason, askedBy: asker))
   }
 
-  /// The same for the broker itself and its policy; who listens hears of it.
+  /// The same for a change of the broker itself or its policy, which is also reported to the listeners.
   func changed(_ subject: LedgerChange.Subject, name: String, state: String) {
     for listener in listeners { listener(.change(subject, state: state)) }
     writeDown(subject, name: name, state: state)

@@ -3,7 +3,7 @@ import AdmissionCore
 import PolicyFile
 
 extension Policy {
-  /// What the core needs, with the secrets' generations in place of the secrets, and the keys that are in force at `wall`
+  /// What the core needs: the generations of secrets in place of the secrets, and which keys are in force at `wall`, in
   /// nanoseconds since 1970.
   func admission(_ secrets: KeySecrets, at wall: Int64) -> AdmissionPolicy {
     var admission = admission
@@ -26,6 +26,6 @@ extension Policy {
 }
 
 extension BrokerRules {
-  /// The same of rules that are in force.
+  /// The same for these rules.
   func admission(at wall: Int64) -> AdmissionPolicy { policy.admission(secrets, at: wall) }
 }

@@ -1,18 +1,18 @@
-// The calendar side of prices: calls that wait are reckoned anew when prices change, so that what is held for each is what it
-// costs at the time at which it is sent.
+// The calendar side of prices: when prices change, waiting calls are priced again, so that the hold of each call
+// follows the price at the time of sending.
 //
-// Promises: nothing is computed and no timer runs where no price has days or hours, or nobody waits; a change is noticed at its
-// second while the clock is right, and within a minute of a clock that was set.
+// Promises: where no price changes by date or hour, or no request waits, nothing is computed and no timer runs; a
+// change is noticed at its second while the clock is right, and within a minute after a clock was set.
 import EventLoop
 
 final class PriceClock {
-  /// When prices change next after a moment of the wall clock; nil where never.
+  /// When prices change next after an instant of the wall clock; nil where they do not change.
   private let nextChange: (Int64) -> Int64?
   private let wall: () -> Int64
   private let isWaitedFor: () -> Bool
   private let tell: () -> Void
   private var timer: LoopTimer?
-  /// While somebody waits: the moments between which the prices of now hold.
+  /// While a request waits: the wall times between which the current prices are valid.
   private var valid: Range<Int64>?
 
   init(
@@ -26,18 +26,18 @@ final class PriceClock {
     if let loop { timer = LoopTimer(loop) { [unowned self] in check() } }
   }
 
-  /// Somebody waits whose price is that of now.
+  /// A request waits with the current price.
   func somebodyWaits() {
     if valid == nil { arm() }
   }
 
-  /// Other prices hold, and everybody who waits has them.
+  /// New prices are in force, and all waiting requests have them.
   func pricesChanged() {
     valid = nil
     if isWaitedFor() { arm() }
   }
 
-  /// Looks at the clock.
+  /// Reads the clock, and reports a change of prices.
   func check() {
     guard let valid else { return }
     if !valid.contains(wall()) { tell() }

@@ -1,5 +1,5 @@
-// Requests that ask for nothing of a provider: is somebody there, may this page call. They are answered here, counted, and
-// are no requests: no outcome, no place in the list of requests, no line in the log.
+// Health checks and preflights, which need no provider. They are answered here and counted, but are not treated as
+// requests: they have no outcome, no entry in the list of requests and no line in the log.
 import HTTPMessage
 
 enum Probes {
@@ -10,7 +10,7 @@ enum Probes {
     var body: [UInt8] = []
   }
 
-  /// The answer to `OPTIONS`. One that comes from no page is told what methods there are.
+  /// The answer to `OPTIONS`. Where no page asks, it names the methods.
   static func options(_ head: RequestHead, _ sites: SiteRules) -> Answer {
     guard let origin = head.fields.first("origin") else {
       return Answer(status: 204, fields: HeaderFields([(name: "allow", value: CrossOrigin.methods)]))
@@ -19,7 +19,7 @@ enum Probes {
     return Answer(status: 204, fields: CrossOrigin.preflight(head, origin: origin))
   }
 
-  /// The answer to a look at the front door, `/health` or Claude Code's `/api/hello`; nil for all other requests.
+  /// The answer to a health check: `/`, `/health` or Claude Code's `/api/hello`; nil for all other requests.
   static func presence(_ head: RequestHead, path: Substring, isDraining: Bool) -> Answer? {
     guard head.method == "GET" || head.method == "HEAD" else { return nil }
     let json = HeaderFields([(name: "content-type", value: "application/json")])
@@ -41,7 +41,7 @@ enum Probes {
     }
   }
 
-  /// True where the client wants to leave HTTP for a WebSocket.
+  /// True where the client asks for a WebSocket.
   static func isWebSocketUpgrade(_ fields: HeaderFields) -> Bool {
     for index in 0..<fields.count where fields.nameIs("upgrade", at: index) {
       for name in fields.valueBytes(at: index).split(separator: UInt8(ascii: ",")) {

@@ -1,7 +1,7 @@
-// What the engine remembers of providers beside the core: how they refused a key, that they refused to be asked for usage, and which
-// work they do for whom. It also makes the free calls by which the broker finds out whether a key is good.
+// What the engine, apart from the core, remembers of providers: how they refused a key, that they refuse to be asked
+// for usage, and deferred work. It also makes the free calls by which the broker checks keys.
 //
-// Promises: at most one free call for a key is under way; what it is answered is told to the core, and nobody waits for it.
+// Promises: at most one free call per key is under way; its result is told to the core, and no request waits for it.
 import AdmissionCore
 import HTTPMessage
 import ProviderWire
@@ -10,12 +10,12 @@ final class ProviderNotes {
   private let rules: RulesInForce
   private let upstream: any Upstream
   private let time: Timekeeper
-  /// What providers said of keys that they refused.
+  /// What providers answered when they refused a key.
   var keyRefusals = KeyRefusals()
   var usageRefusals = UsageRefusals()
-  /// Work that is charged when its end is read.
+  /// Deferred work, which is charged when its end is read.
   var works = DeferredWork()
-  /// Our own calls that are finding out.
+  /// Our own free calls that are under way.
   private var keyChecks: [RefusedKey: KeyCheck] = [:]
 
   init(rules: RulesInForce, upstream: any Upstream, time: Timekeeper, books: Books) {
@@ -25,7 +25,7 @@ final class ProviderNotes {
     works.keep = { [books] in books.remembered($0) }
   }
 
-  /// Makes a free call with a key; what comes of it is told to the core.
+  /// Makes a free call with a key, and tells the core the result.
   func checkKey(_ key: RefusedKey, for dispatcher: Dispatcher) {
     let name = key.provider.name
     let rules = rules.now
@@ -33,7 +33,7 @@ final class ProviderNotes {
       let secret = rules.secrets.secret(provider: name, key: key.key.name)
     else { return }
     let generation = rules.secrets.generation(provider: name, key: key.key.name)
-    // It goes when its call ends, by its timeouts at the latest.
+    // The check is removed when its call ends, by its timeouts at the latest.
     let check = KeyCheck { head, body in
       self.keyChecks[key] = nil
       guard let isRefused = self.isRefused(key, generation: generation, head, body) else { return }
@@ -44,7 +44,7 @@ final class ProviderNotes {
       provider.listRequest(HeaderFields([provider.credential(secret.revealed)])), events: check)
   }
 
-  /// nil where the provider has no such list, or no time: then it has said nothing.
+  /// nil where the provider has no such list, or did not answer in time: then nothing is known.
   private func isRefused(_ key: RefusedKey, generation: Int, _ head: ResponseHead?, _ body: [UInt8]) -> Bool? {
     guard let head else { return nil }
     let rules = rules.now

@@ -1,4 +1,4 @@
-// The provider as the engine calls it: where its base URL puts a path, and which credential goes along.
+// How the engine calls a provider: the URL for a path, and the field for the credential.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
@@ -9,9 +9,9 @@ struct ProviderTarget {
   let policy: Provider
   let id: ProviderID
   let timeouts: UpstreamTimeouts
-  /// The base URL without the version at its end: what paths that bring their own version are put behind.
+  /// The base URL without the version at its end, for paths that bring their own version.
   private let root: String
-  /// True where `/v1` of a client's path stands for the end of the base URL, as with the OpenAI SDKs.
+  /// True where `/v1` of a client's path stands for the version in the base URL, as with the OpenAI SDKs.
   private let versionIsInBase: Bool
 
   init(_ policy: Provider) {
@@ -26,8 +26,8 @@ struct ProviderTarget {
 
   /// The absolute URL for a client's path and query.
   ///
-  /// OpenAI SDKs are given a base URL that holds the version (`.../v1`, `.../openai/v1`, `.../v4`), so the client's `/v1` stands for
-  /// all of it. The others are given a base URL without one, and the client's path is put behind it.
+  /// OpenAI SDKs take a base URL with the version (`.../v1`, `.../openai/v1`, `.../v4`), so the client's `/v1` stands
+  /// for it. Other SDKs take a base URL without a version, and the client's path is appended.
   func url(for target: String) -> String {
     let target = policy.passThrough ? target : ProviderTarget.withoutKeyParameter(target)
     if versionIsInBase, target.utf8.starts(with: "/v1".utf8) {
@@ -39,12 +39,12 @@ struct ProviderTarget {
     return root + target
   }
 
-  /// The field that carries `secret`, as this provider takes it.
+  /// The field in which this provider expects `secret`.
   func credential(_ secret: String) -> (name: String, value: String) {
     Credentials.field(policy.auth.fieldName, secret: secret)
   }
 
-  /// Takes `key=...` out of the query: Gemini clients put their credential there.
+  /// Removes `key=...` from the query, where Gemini clients put their credential.
   static func withoutKeyParameter(_ target: String) -> String {
     let halves = TargetText(target)
     guard let query = halves.query.flatMap(Credentials.queryWithoutKey) else { return target }

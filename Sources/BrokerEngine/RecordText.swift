@@ -1,17 +1,17 @@
-// Text of clients and providers as it is kept in records and written to logs: cut where it is recorded, so that no sender decides
-// how much memory a record takes or how long a line is.
+// Text of clients and providers for records and logs. It is cut when it is recorded, so that no sender decides how much
+// memory a record takes or how long a line is.
 
 enum RecordText {
-  /// The most bytes of UTF-8 that a recorded text has, the mark of a cut included.
+  /// The most bytes of UTF-8 of a recorded text, with the mark of a cut included.
   static let limit = 256
   private static let mark = "…"
 
-  /// The text itself, or its beginning with `…` behind it, cut where a character ends.
+  /// The text itself, or its beginning followed by `…`, cut at the end of a character.
   static func cut(_ text: String, to limit: Int = RecordText.limit) -> String {
     let bytes = text.utf8
     guard bytes.count > limit else { return text }
     var end = bytes.index(bytes.startIndex, offsetBy: max(0, limit - mark.utf8.count))
-    // Marks without end on one letter are no character to wait for: then the scalar's border has to do.
+    // A letter may carry endless combining marks: then the text is cut between two scalars.
     var steps = 0
     while end > bytes.startIndex, steps < 64, String.Index(end, within: text) == nil {
       end = bytes.index(before: end)

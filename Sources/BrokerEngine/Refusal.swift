@@ -1,14 +1,14 @@
-// Why a request is answered by the broker itself: the outcome, the words, and when to come back.
+// Why the broker answers a request itself: the outcome, the text, and when the client should come back.
 import AdmissionCore
 import HTTPMessage
 
 struct Refusal: Error {
   var outcome: Outcome
   var message: String
-  /// Where it is not that of the outcome.
+  /// The status, where it is not that of the outcome.
   var status: Int?
   var retryAfter: Span?
-  /// The outcome whose status and code are sent, where that is another one.
+  /// Another outcome whose status and code are sent; nil sends those of `outcome`.
   var words: Outcome?
 
   init(
@@ -21,7 +21,7 @@ struct Refusal: Error {
     self.words = words
   }
 
-  /// The endpoint could not take the request whole.
+  /// For a request that the endpoint could not take in full.
   init(_ refusal: RequestRefusal) {
     switch refusal {
     case .malformed(let reason), .timedOut(let reason), .headTooLarge(let reason), .unsupported(let reason):
@@ -38,7 +38,7 @@ struct Refusal: Error {
   /// The drain's time is up before the request had its turn.
   static let drainIsOver = Refusal(
     .rejectedDraining, "The broker is shutting down before this request could be served.", retryAfter: .seconds(1))
-  /// The same for one whose provider had not answered.
+  /// The same for a request whose provider had not answered.
   static let cutByDrain = Refusal(
     .rejectedDraining, "The broker is shutting down before this request was answered.", retryAfter: .seconds(1))
   static let memoryFull = Refusal(

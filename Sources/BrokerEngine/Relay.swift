@@ -1,15 +1,16 @@
-// The way of one answer from its provider to the client: bytes go on as they come, a copy of their facts goes to the tap.
+// Relays one answer from the provider to the client: bytes are forwarded as they come, and the tap reads usage from
+// them.
 //
-// Promises: the last bytes of an answer, by which its client takes it for finished, are withheld until its attempt ends, and are then
-// in what `finish` or `breakOff` gives; of an error that may show a secret nothing goes on before it is looked through; what the tap
-// keeps is in the account of memory.
+// Promises: the last bytes of an answer, which show the client that it is complete, are withheld until the attempt
+// ends, and are then returned by `finish` or `breakOff`; an error that may show a secret is searched before any byte of
+// it is forwarded; memory that the tap keeps is in the account of memory.
 import AdmissionCore
 import HTTPMessage
 import ProviderWire
 
-/// What the client still has to get when the books have the request's end.
+/// What must be sent to the client when the ledger has the request's end.
 struct Delivery {
-  /// nil where it went before.
+  /// The head; nil where it was sent before.
   var head: ResponseHead?
   var body: [UInt8]
 }
@@ -17,45 +18,46 @@ struct Delivery {
 final class Relay {
   enum Step {
     case goesOn
-    /// A stream said its last word; if its provider does not end it, we do.
+    /// The stream's end mark has come; if the provider does not end the answer, we do.
     case saidLastWord
-    /// It goes on and on behind its last word: that is nothing to wait for.
+    /// More and more follows the end mark: we do not wait for the end.
     case isEndless
-    /// Its body is not coded as it says.
+    /// The body's coding is not what its head says.
     case isUnreadable
   }
 
-  /// The first bytes of an answer that is no stream wait for the rest of their turn, up to this many: mostly they are all.
+  /// The first bytes of an answer that is no stream, up to this many, wait until the end of the turn: mostly they are
+  /// the whole answer.
   private static let coalesced = 16 << 10
 
-  /// As it goes on, but for our own fields.
+  /// The head as it is forwarded, without our own fields.
   let head: ResponseHead
   let tap: UsageTap
   private let downstream: any HTTPExchange
   private let record: RequestRecord
   private let sent: SentSecrets
   private let memory: MemoryAccount
-  /// What the tap keeps.
+  /// Memory that the tap keeps.
   private var tapShare: MemoryShare
-  /// Takes the secrets that were sent out of an error.
+  /// Removes the secrets that were sent from an error.
   private var mask: AnswerMask?
-  /// Of a stream's frame that may be an error and is not whole: what of it waits for the rest.
+  /// The part of a stream's frame that may be an error and is not complete: it waits for the rest of the frame.
   private var suspectFrame: [UInt8] = []
-  /// Something of the answer's body has come.
+  /// True where a part of the body has come.
   private var bodyBegan = false
-  /// The head while it waits for the first of its body.
+  /// The head while it waits for the first bytes of the body.
   private var pendingHead: ResponseHead?
-  /// What waits: for the rest of its turn, or for the end to be in the books.
+  /// Bytes that wait for the end of the turn, or for the end to be in the ledger.
   private var withheld: [UInt8] = []
-  /// What is left of the `content-length`; -1 where there is none.
+  /// Bytes that are still missing to the `content-length`; -1 where there is none.
   private var remaining = -1
   private let isEventStream: Bool
-  /// Nothing of ours can be written behind what the provider has compressed.
+  /// True where the provider has compressed the body: then we cannot append an error frame.
   private let isEncoded: Bool
-  /// Whether anything may wait for the end of the loop's turn.
+  /// True where bytes may wait for the end of the loop's turn.
   private let mayWait: Bool
 
-  /// What is read of an answer beside its usage.
+  /// What is read from an answer beside its usage.
   struct Watch {
     var stripsUsage = false
     var work = false
@@ -63,9 +65,9 @@ final class Relay {
   }
 
   /// - Parameters:
-  ///   - head: as it came.
-  ///   - mask: for an error that goes on as it comes.
-  ///   - mayWait: false in tests without a loop: then nothing is put off.
+  ///   - head: the provider's, as it came.
+  ///   - mask: for an error that is forwarded as it comes.
+  ///   - mayWait: false in tests without a loop: then nothing is postponed.
   init(
     _ head: ResponseHead, of exchange: Exchange, sent: SentSecrets, mask: AnswerMask?, watch: Watch, mayWait: Bool
   ) {
@@ -98,7 +100,7 @@ final class Relay {
     pendingHead = ResponseHead(status: head.status, fields: fields)
   }
 
-  /// Gives the head to the client, unless it waits for the body.
+  /// Sends the head to the client, unless the head waits for the body.
   func begin() { if !waitsForBody { giveOn() } }
 
   /// True where the head waits for the first bytes of the body, until the end of the turn.
@@ -133,7 +135,7 @@ final class Relay {
     return .goesOn
   }
 
-  /// A stream's bytes go on at once, until the frame that says that it is over.
+  /// Forwards a stream's bytes at once, up to the frame that ends the stream.
   private func takeStream(_ bytes: ArraySlice<UInt8>) -> Step {
     var first: ArraySlice<UInt8> = []
     var others: [ArraySlice<UInt8>] = []
@@ -144,7 +146,7 @@ final class Relay {
       var bytes = suspectFrame + first
       for other in others { bytes.append(contentsOf: other) }
       others = []
-      // Providers may show in an error what was sent to them: its frame waits until it is whole.
+      // An error may show what was sent to the provider, so its frame waits until it is complete.
       let unfinished = tap.unfinishedMayBeError ? min(tap.unfinishedBytes, bytes.count) : 0
       let waiting = unfinished <= Attempt.errorLimit ? unfinished : 0
       suspectFrame = Array(bytes.suffix(waiting))
@@ -161,7 +163,7 @@ final class Relay {
     return withheld.count > Attempt.errorLimit ? .isEndless : .saidLastWord
   }
 
-  /// What came of the answer in this turn goes out, but for the very last of it.
+  /// Sends what came of the answer in this turn, except its last bytes.
   func turnEnded() {
     if pendingHead != nil, remaining != 0 { giveOn() }
   }
@@ -177,13 +179,14 @@ final class Relay {
     }
   }
 
-  /// What the tap keeps is in the account; where that is full, the tap keeps the least that it needs.
+  /// Updates the account with the tap's memory. Where the account is full, the tap keeps only what it needs.
   func countTap() {
     let held = tap.heldBytes
     let before = tapShare.bytes
     guard held != before else { return }
     tapShare.resize(to: held)
-    // A frame that was too large to keep: many such would leave as much free heap behind as they ever held.
+    // The tap gave up a frame that was too large to keep: many of these leave free heap behind, which should be
+    // returned.
     if before - held >= UsageTap.frameLimit / 2 { memory.onGivenUp?() }
     guard held > UsageTap.leastHeld, memory.isFull else { return }
     tap.shrink()
@@ -193,15 +196,16 @@ final class Relay {
 
   // MARK: The end
 
-  /// The provider's answer is complete: what is left of it for the client.
+  /// The provider's answer is complete. Returns what is left of it for the client.
   func finish() -> Delivery {
     finishTap()
     let last = takeRest()
     return tap.inStreamError == nil ? last : sent.cleaned(last)
   }
 
-  /// The answer ends here without being whole: in a stream by an error frame, else so that the client can see it.
-  /// - Returns: what is left for the client; nil where its answer was broken off.
+  /// Ends an answer that is not complete: a stream by an error frame, any other answer by breaking it off, so that the
+  /// client sees it.
+  /// - Returns: what is left for the client; nil where the answer was broken off.
   func breakOff(_ frame: () -> [UInt8]) -> Delivery? {
     finishTap()
     guard isEventStream, !isEncoded else {
@@ -209,19 +213,19 @@ final class Relay {
       downstream.abort()
       return nil
     }
-    // The client may stand inside a frame: an empty line closes it.
+    // The client may be inside a frame: an empty line ends it.
     withheld.append(contentsOf: "\n\n".utf8)
     withheld.append(contentsOf: frame())
     return takeRest()
   }
 
-  /// Nobody will read the rest.
+  /// Drops the rest, since the client has left.
   func drop() {
     tap.finish { _ in }
     _ = takeRest()
   }
 
-  /// Gives back what the tap held.
+  /// Gives the tap's memory back to the account.
   func close() { tapShare.resize(to: 0) }
 
   private func takeRest() -> Delivery {
@@ -231,7 +235,7 @@ final class Relay {
     return rest
   }
 
-  /// Nothing comes any more: what was held back goes behind what is withheld.
+  /// The input has ended: appends what the tap kept back to the withheld bytes.
   private func finishTap() {
     if let rest = mask?.rest(), !rest.isEmpty { tap.feed(rest[...]) { withheld.append(contentsOf: $0) } }
     mask = nil

@@ -1,11 +1,11 @@
-// The requests that live, and the last ones that ended, in a ring of fixed size.
+// The live requests, and the last ones that ended, in a ring of fixed size.
 //
-// Promises: a request that begins or ends costs no look-up; what the ring holds of senders' text is in the account of memory.
+// Promises: no look-up when a request begins or ends; the senders' text in the ring is in the account of memory.
 import AdmissionCore
 import HTTPMessage
 
 public final class RequestList {
-  /// A request that lives. Its place is free again when it ends.
+  /// The place of a live request; free again when the request ends.
   struct Place {
     fileprivate(set) var index: Int
   }
@@ -24,7 +24,7 @@ public final class RequestList {
   private var next = 0
   private let capacity: Int
 
-  /// - Parameter capacity: records of the past, at least 0.
+  /// - Parameter capacity: the number of ended requests that are kept, at least 0.
   init(capacity: Int, memory: MemoryAccount) {
     self.capacity = capacity
     share = MemoryShare(memory, .records)
@@ -40,7 +40,7 @@ public final class RequestList {
     return Place(index: places.count - 1)
   }
 
-  /// - Parameter place: where it lived; nil where it has ended as it began.
+  /// - Parameter place: the request's place; nil where it ended when it began.
   func ended(_ record: RequestRecord, _ place: Place?) {
     if let place {
       places[place.index] = nil
@@ -61,20 +61,20 @@ public final class RequestList {
     share.resize(to: textBytes)
   }
 
-  /// True where nobody is under way.
+  /// True where no request is under way.
   public var isIdle: Bool { free.count == places.count }
 
-  /// Those under way, oldest first.
+  /// The exchanges under way, oldest first.
   var exchanges: [Exchange] { places.compactMap { $0?.exchange }.sorted { $0.record.id < $1.record.id } }
 
-  /// The newest first.
-  /// - Parameter tenant: nil gives every tenant's.
+  /// The last requests that ended, newest first.
+  /// - Parameter tenant: nil means every tenant.
   public func recent(limit: Int, tenant: String? = nil) -> [RequestRecord] {
     let ordered = (ring[next...] + ring[..<next]).filter { tenant == nil || $0.tenant == tenant }
     return Array(ordered.suffix(max(0, limit)).reversed())
   }
 
-  /// Oldest first.
+  /// The live requests in a state, oldest first.
   public func alive(_ state: RequestRecord.State, limit: Int, tenant: String? = nil) -> [RequestRecord] {
     let some = places.lazy.compactMap { $0?.record }
       .filter { $0.state == state && (tenant == nil || $0.tenant == tenant) }

@@ -1,12 +1,12 @@
 // What is known about one request, from its head to its end: for the API, the log, `explain` and metrics. No content, no secret.
 //
-// Promise: it is written by its verbs alone, each of which notes one thing that has happened (`granted`, `sent`, `answered`,
-// `attemptEnded`, `concluded` ...). Those of an attempt come between a grant and its end.
+// Promise: a record is changed only by methods that each note one event (`granted`, `sent`, `answered`, `attemptEnded`,
+// `concluded` ...). Those about an attempt come between its grant and its end.
 import AdmissionCore
 import Pricing
 import ProviderWire
 
-/// One request's story so far.
+/// What has happened to one request so far.
 public final class RequestRecord {
   public enum State: String, Sendable { case queued, running, ended }
 
@@ -22,16 +22,16 @@ public final class RequestRecord {
     public var status: Int?
     /// `success`, `throttled`, ...; nil while it runs.
     public var verdict: String?
-    /// Why the transport broke, where it did.
+    /// Why the transport failed; nil where it did not.
     public var failure: String?
-    /// The estimate that was held while it ran; nil where the price is unknown.
+    /// The estimate that was held during the attempt; nil where the price is unknown.
     public var held: Money?
     /// nil while it runs, and where the price is unknown.
     public var cost: Money?
     public var costSource: CostSource?
   }
 
-  /// One reason for which it waited, from `since` until the next one or the grant.
+  /// One reason why the request waited, from `since` until the next reason or the grant.
   public struct Wait: Sendable {
     public var since: UInt64
     public var blocker: Blocker
@@ -47,7 +47,7 @@ public final class RequestRecord {
   public private(set) var state: State = .queued
   public private(set) var outcome: Outcome?
   public let method: String
-  /// Without query: a query may hold a key. Cut to 256 bytes.
+  /// The path without its query, which may hold a key. Cut to 256 bytes.
   public private(set) var path: String
   public private(set) var tenant = ""
   public private(set) var clientKey: ClientKeyID?
@@ -55,27 +55,29 @@ public final class RequestRecord {
   public private(set) var priority: Priority
   public private(set) var priorityReason = ""
   public private(set) var kind: String?
-  /// Hints of the client that name nothing we know, by lower-case field; values cut to 128 bytes, 8 hints at most.
+  /// The client's hints that we do not know, by lower-case field; values are cut to 128 bytes, at most 8 hints are
+  /// kept.
   public private(set) var unknownHints: [(header: String, value: String)] = []
   public private(set) var model = ""
   public private(set) var provider: String?
   public private(set) var key: String?
-  /// All tries, the first one first.
+  /// All attempts, the first one first.
   public var attempts: [Attempt] { latest.map { earlier + [$0] } ?? [] }
-  /// The attempt that runs, or ran last. Mostly it is the only one: no list is made for it.
+  /// The running or last attempt. Mostly it is the only one, so that no array is allocated.
   private var latest: Attempt?
   private var earlier: [Attempt] = []
   public private(set) var attemptCount = 0
   public private(set) var waits: [Wait] = []
   public private(set) var usage: Usage?
-  /// A provider gave a count or a price that cannot be true; it was cut.
+  /// True where a provider gave a count or a price that cannot be true; it was cut.
   public private(set) var hadImpossibleNumbers = false
-  /// All its attempts together; nil while none has ended, and where the price of one is unknown.
+  /// The cost of all attempts; nil while none has ended, and where the price of one is unknown.
   public private(set) var cost: Money?
   public private(set) var estimatedInput: TokenCount = 0
-  /// What the tightest of the tenant's budgets left when it was granted or concluded; nil where it has none.
+  /// What was left of the tenant's tightest budget when the request was granted or concluded; nil where the tenant has
+  /// none.
   public private(set) var budgetRemaining: Money?
-  /// The status that the client got; 0 where it got none.
+  /// The status that the client got; 0 where it has got none.
   public private(set) var status = 0
   public private(set) var isStreaming = false
   /// Nanoseconds since 1970.
@@ -83,16 +85,16 @@ public final class RequestRecord {
   /// Monotonic nanoseconds.
   public let arrivedAt: UInt64
   public private(set) var submittedAt: UInt64?
-  /// When it had waited for `promote_after`; nil where it has not.
+  /// When the request had waited for `promote_after`; nil where it has not.
   public private(set) var promotedAt: UInt64?
   public private(set) var grantedAt: UInt64?
   public private(set) var firstByteAt: UInt64?
   public private(set) var endedAt: UInt64?
-  /// Time in the queue, all waits together.
+  /// The time in the queue, all waits together.
   public private(set) var queued: Span = .zero
   public private(set) var bytesIn = 0
   public private(set) var bytesOut = 0
-  /// Our own error's text, where we made one; it may quote the client. Cut to 256 bytes.
+  /// The text of our own error, where we made one; it may quote the client. Cut to 256 bytes.
   public private(set) var message: String?
 
   init(id: RequestID, method: String, path: String, priority: Priority, arrivedAt: UInt64, arrivedAtWall: Int64) {
@@ -107,9 +109,9 @@ public final class RequestRecord {
 
   // MARK: Before the queue
 
-  /// The path without our prefixes and the query.
+  /// Notes the path without our prefixes and the query.
   func asked(for path: Substring) {
-    // Mostly the path has none, and stands there already.
+    // Mostly there were none, and the path is already noted.
     if path != self.path[...] { self.path = RecordText.cut(String(path)) }
   }
 
@@ -139,22 +141,22 @@ public final class RequestRecord {
 
   // MARK: In the queue
 
-  /// Another reason for which it waits. The first 16 are kept.
+  /// Notes another reason why the request waits. The first 16 are kept.
   func waiting(_ blocker: Blocker, at now: UInt64) {
     guard waits.count < 16 else { return }
     waits.append(Wait(since: now, blocker: blocker))
   }
 
-  /// It has waited past its class' `promote_after`.
+  /// Notes that the request has waited longer than its class's `promote_after`.
   func promoted(at now: UInt64) { promotedAt = now }
 
-  /// A budget that is used up has lowered its class.
+  /// Notes that a budget that is used up has lowered the request's class.
   func demoted(by budget: BudgetReading) {
     priority = .low
     priorityReason = "budget \(budget.id) is used up"
   }
 
-  /// It waits for another attempt.
+  /// Notes that the request waits for another attempt.
   func requeued() { state = .queued }
 
   // MARK: Its attempts
@@ -172,32 +174,32 @@ public final class RequestRecord {
       number: grant.attempt, provider: grant.provider.name, key: grant.key?.name, began: now, held: grant.held)
   }
 
-  /// When the last attempt was sent; before it is, when it was granted.
+  /// When the last attempt was sent; before that, when it was granted.
   var attemptBegan: UInt64 { latest?.began ?? arrivedAt }
-  /// The status that it was answered; nil where it was not.
+  /// The status of the last attempt's answer; nil where there is none.
   var attemptStatus: Int? { latest?.status }
-  /// Why its transport broke, where it did.
+  /// Why the last attempt's transport failed; nil where it did not.
   var attemptFailure: String? { latest?.failure }
 
   func sent(at now: UInt64) { latest?.began = now }
 
-  /// The head of the attempt's answer is here.
+  /// Notes that the head of the attempt's answer has come.
   func answered(_ status: Int, at now: UInt64) {
     latest?.status = status
     latest?.firstByte = now
   }
 
-  /// The attempt's answer goes to the client.
+  /// Notes that the attempt's answer is relayed to the client.
   func relaying(_ status: Int) { self.status = status }
 
   func firstByteCame(at now: UInt64) { if firstByteAt == nil { firstByteAt = now } }
 
-  /// Bytes of the answer have gone to the client, or wait to.
+  /// Notes bytes of the answer that have gone to the client, or wait to be sent.
   func passedOn(_ bytes: Int) { bytesOut += bytes }
 
   /// - Parameters:
   ///   - usage: nil where nothing was used.
-  ///   - cost: nil is a cost that nobody knows, and one such makes the sum unknown.
+  ///   - cost: nil where it is unknown, which makes the request's cost unknown too.
   func attemptEnded(
     at now: UInt64, _ verdict: Verdict, failure: String?, usage: Usage?, cost: Money?, costSource: CostSource
   ) {
@@ -227,22 +229,22 @@ public final class RequestRecord {
 
   // MARK: Its end
 
-  /// What the core says of it at its end.
+  /// Notes what the core tells at the request's end.
   func judged(queued: Span, budgetRemaining: Money?) {
     self.queued = max(self.queued, queued)
     self.budgetRemaining = budgetRemaining
   }
 
-  /// What the budgets leave, where the core did not say so.
+  /// Notes what the budgets leave, where the core did not tell.
   func budgetLooked(_ remaining: () -> Money?) { if budgetRemaining == nil { budgetRemaining = remaining() } }
 
-  /// The whole answer is known, and is not what an attempt relays.
+  /// Notes an answer that is known in full and not relayed by an attempt.
   func answers(_ status: Int, bytes: Int) {
     self.status = status
     bytesOut = bytes
   }
 
-  /// - Parameter message: our own error's text.
+  /// - Parameter message: the text of our own error.
   func explained(_ message: String) { self.message = RecordText.cut(message) }
 
   func concluded(_ outcome: Outcome, at now: UInt64) {
@@ -261,14 +263,14 @@ public final class RequestRecord {
     unknownHints.append((cut(header), cut(value)))
   }
 
-  /// Bytes of text that senders chose.
+  /// The bytes of text that clients and providers chose.
   var textBytes: Int {
     path.utf8.count + session.utf8.count + model.utf8.count + (message?.utf8.count ?? 0) + method.utf8.count
       + tenant.utf8.count + (kind?.utf8.count ?? 0)
       + unknownHints.reduce(0) { $0 + $1.header.utf8.count + $1.value.utf8.count }
   }
 
-  /// Milliseconds in the queue; for one that still waits, until `now`.
+  /// Milliseconds in the queue; for a request that still waits, until `now`.
   public func queuedMilliseconds(at now: UInt64) -> Int64 {
     if state == .queued, let submittedAt, now > submittedAt, grantedAt == nil {
       return Int64((now - submittedAt) / 1_000_000)

@@ -1,5 +1,5 @@
-// Tollgate's own path prefixes: `/x/{name=value,...}/` carries hints, `/p/{provider}/` names the provider.
-// What is left is the path that the provider sees, byte for byte.
+// Tollgate's own path prefixes: `/x/{name=value,...}/` carries hints, `/p/{provider}/` names the provider. The rest is
+// the path that the provider sees, byte for byte.
 import HTTPMessage
 import TextForms
 
@@ -11,9 +11,9 @@ struct RequestTarget: Equatable {
   var provider: String?
   /// Path and query for the provider.
   let rest: String
-  /// What stands before the query: the path, whole, where a record has but its beginning.
+  /// The whole path before the query; a record keeps only its beginning.
   let path: Substring
-  /// What stands behind the question mark; nil where there is none.
+  /// The text behind the question mark; nil where there is none.
   let query: Substring?
 
   static let hintNames: Set<String> = ["priority", "kind", "session", "provider"]
@@ -23,7 +23,7 @@ struct RequestTarget: Equatable {
     var message: String
   }
 
-  /// For answers to what is wrong: of a target that cannot be read all is taken as it stands.
+  /// For error answers: takes a target that cannot be read as it is.
   init(readable target: String) {
     do {
       self = try RequestTarget(target)
@@ -77,7 +77,7 @@ struct RequestTarget: Equatable {
     return rest
   }
 
-  /// The text from `offset` to the next slash or question mark, and all from there on.
+  /// The text from `offset` to the next slash or question mark, and the rest from there on.
   private static func segment(of target: String, after offset: Int) -> (text: Substring, rest: String) {
     let start = target.utf8.index(target.startIndex, offsetBy: offset)
     var end = start

@@ -1,11 +1,11 @@
-// What a call carried that is the operator's, taken out of what its provider says: the key, and the added fields whose values came from
-// variables. Looked for only in errors.
+// Removes the operator's secrets that a call carried from what its provider answers: the key, and added fields whose
+// values came from variables. Only errors are searched.
 import HTTPMessage
 import PolicyFile
 import ProviderWire
 
 struct SentSecrets {
-  /// The key's; nil where none went along.
+  /// The key's secret; nil where none was sent.
   var key: Secret?
   /// The fields that the policy added.
   var added: [AddedField] = []
@@ -16,10 +16,10 @@ struct SentSecrets {
     (key.map { [$0.revealed] } ?? []) + added.filter(\.isSecret).map(\.value.revealed)
   }
 
-  /// The most bytes behind a coding that are looked at.
+  /// The most decoded bytes that are searched.
   private static let decodedLimit = 16 * Attempt.errorLimit
 
-  /// An error without the secrets that were sent: some providers show what they refuse.
+  /// An error without the secrets that were sent: some providers quote the key that they refuse.
   func cleaned(_ answer: ErrorAnswer) -> ErrorAnswer {
     let secrets = all
     guard !secrets.isEmpty,
@@ -29,7 +29,7 @@ struct SentSecrets {
     return ErrorAnswer(head: ResponseHead(status: answer.head.status, fields: clean.fields), body: clean.body)
   }
 
-  /// The same for what has not gone out of an answer, whose head is made for the client already.
+  /// The same for the unsent part of an answer whose head is already made for the client.
   func cleaned(_ delivery: Delivery) -> Delivery {
     guard let head = delivery.head else { return Delivery(head: nil, body: cleaned(delivery.body)) }
     let clean = cleaned(ErrorAnswer(head: head, body: delivery.body))
@@ -47,17 +47,17 @@ struct SentSecrets {
       .map { ResponseHead(status: head.status, fields: $0) } ?? head
   }
 
-  /// A text of the provider's that goes into records.
+  /// A provider's text that goes into records, without the secrets.
   func cleaned(_ text: String) -> String {
     SecretMask.all(all, text) { SecretMask.masked($0, secret: $1) } ?? text
   }
 
-  /// A piece of a stream in which an error came; it stays as long as it is.
+  /// A piece of a stream with an error in it, without the secrets; its length stays the same.
   func cleaned(_ bytes: [UInt8]) -> [UInt8] {
     SecretMask.all(all, bytes) { SecretMask.maskedInPlace($0, secret: $1) } ?? bytes
   }
 
-  /// For an error that goes on as it comes; nil where nothing is to be taken out of it, or it cannot be read.
+  /// A mask for an error that is forwarded as it comes; nil where no secret was sent, or the error cannot be decoded.
   func mask(for head: ResponseHead) -> AnswerMask? {
     AnswerMask(secrets: all, contentEncoding: head.fields.first("content-encoding"))
   }

@@ -1,9 +1,9 @@
-// Which pages may call, and by which names: the check that a listener without credentials of its own needs, because every
-// web page in a browser on this machine can reach it. One check for the data port and the admin port.
+// Decides which web pages may call, and by which host names. A listener that asks for no credentials needs this check,
+// because every page in a browser on this machine can reach it. The data port and the admin port use the same check.
 //
-// Two ways in are shut. A page of another site may send requests, but its browser says so in `Origin` or `Sec-Fetch-Site`.
-// A page may give its own name this machine's address (DNS rebinding); then `Host` is that name. Agents and SDKs send no
-// `Origin`, and a `Host` of this machine.
+// Two attacks are prevented. A page of another site may send requests, but its browser says so in `Origin` or
+// `Sec-Fetch-Site`. A page may give its own name this machine's address (DNS rebinding); then `Host` is that name.
+// Agents and SDKs send no `Origin`, and this machine's name as `Host`.
 import AdmissionCore
 import HTTPMessage
 import PolicyFile
@@ -12,21 +12,21 @@ import PolicyFile
 public struct SiteRules: Sendable {
   /// Why a request is refused.
   public enum Objection: Equatable {
-    /// It came by a name that is not one of ours.
+    /// The request names a host that is not one of ours.
     case name(String)
-    /// It came from a page of another site.
+    /// The request came from a page of another site.
     case origin(String)
-    /// The same, where the browser does not say of which.
+    /// The same, where the browser does not say which site.
     case crossSite
   }
 
-  /// Names without port, lower case, beside those of this machine.
+  /// Allowed names besides those of this machine, in lower case and without port.
   private let hosts: Set<String>
   private let origins: [Glob]
-  /// True takes any address for a name of this machine: no page can have one for a name of its own.
+  /// True where any IP address is allowed as a name, since no page can use an address as its own name.
   private let takesAnyAddress: Bool
-  /// True where pages of this listener's own origin may call and no others, and links on other pages may lead here: what
-  /// a browser shows, the page with the link cannot read.
+  /// True where only pages of this listener's own origin may call. Links on other pages may still lead here, since a
+  /// page cannot read what its link shows.
   private let isForOwnPages: Bool
 
   init(hosts: [String], origins: [Glob]) {
@@ -43,10 +43,10 @@ public struct SiteRules: Sendable {
     self.isForOwnPages = isForOwnPages
   }
 
-  /// Those of the admin port: names of this machine, any address, and the console's own pages.
+  /// The rules of the admin port: names of this machine, any address, and the console's own pages.
   public static var adminPort: SiteRules { SiteRules(isForOwnPages: true) }
 
-  /// Those of the data port: the policy's `hosts:` and `cors:`, and the addresses on which it listens.
+  /// The rules of the data port: the policy's `hosts:` and `cors:`, and the addresses on which it listens.
   init(dataPortOf policy: Policy) {
     let listening = policy.listen.compactMap { address -> String? in
       if case .tcp(let host, _) = address { host } else { nil }
@@ -54,7 +54,7 @@ public struct SiteRules: Sendable {
     self.init(hosts: policy.hosts + listening, origins: policy.corsOrigins)
   }
 
-  /// What stands against answering a request; nil where nothing does.
+  /// Why a request must not be answered; nil where it may be.
   public func objection(to head: RequestHead) -> Objection? {
     let host = SiteRules.host(of: head.authority[...])
     guard isOurs(host) else { return .name(host) }
@@ -65,7 +65,7 @@ public struct SiteRules: Sendable {
         : mayCall(origin: origin) || SiteRules.host(ofOrigin: origin.lowercased()) == host
       return isAllowed ? nil : .origin(origin)
     }
-    // Where a browser leaves `Origin` out it says this instead.
+    // A browser that leaves `Origin` out sends this field instead.
     guard head.fields.first("sec-fetch-site")?.lowercased() == "cross-site" else { return nil }
     let isLink =
       isForOwnPages && head.method == "GET" && head.fields.first("sec-fetch-mode") == "navigate"
@@ -73,7 +73,7 @@ public struct SiteRules: Sendable {
     return isLink ? nil : .crossSite
   }
 
-  /// True for origins whose pages may call and read: this machine's own and those that are listed.
+  /// True for origins whose pages may call and read: those of this machine, and the listed ones.
   public func mayCall(origin: String) -> Bool {
     let origin = origin.lowercased()
     if let host = SiteRules.host(ofOrigin: origin), SiteRules.isThisMachine(host) { return true }
@@ -87,7 +87,7 @@ public struct SiteRules: Sendable {
       || host.utf8.allSatisfy { $0 >= UInt8(ascii: "0") && $0 <= UInt8(ascii: "9") || $0 == UInt8(ascii: ".") }
   }
 
-  /// Names that every machine has for itself, and containers for the machine that they run on.
+  /// True for the names that every machine has for itself, and that containers have for their host.
   static func isThisMachine(_ host: String) -> Bool {
     if host.hasSuffix(".localhost") || host == "host.docker.internal" { return true }
     let mapped = "::ffff:"
@@ -95,7 +95,7 @@ public struct SiteRules: Sendable {
     return ListenAddress.tcp(host: host, port: 0).isLoopback
   }
 
-  /// The host of an authority, lower case, without port, brackets and the dot that ends a full name.
+  /// The host of an authority in lower case, without port, brackets and final dot.
   static func host(of authority: Substring) -> String {
     var host = authority
     if host.hasPrefix("[") {
@@ -107,7 +107,7 @@ public struct SiteRules: Sendable {
     return host.lowercased()
   }
 
-  /// The host of `scheme://host:port`; nil for `null` and what is no origin.
+  /// The host of `scheme://host:port`; nil for `null` and for anything that is no origin.
   private static func host(ofOrigin origin: String) -> String? {
     guard let mark = origin.firstRange(of: "://") else { return nil }
     let authority = origin[mark.upperBound...]
@@ -119,7 +119,7 @@ public struct SiteRules: Sendable {
 
 /// The fields by which a browser lets a page read an answer (Fetch standard, section 3.3).
 enum CrossOrigin {
-  /// Appends them for an origin that may read.
+  /// Appends the fields for an origin that may read; nothing where it is nil.
   static func append(to fields: inout HeaderFields, origin: String?) {
     guard let origin else { return }
     fields.append(name: "access-control-allow-origin", value: origin)
@@ -132,7 +132,7 @@ enum CrossOrigin {
     var fields = HeaderFields()
     append(to: &fields, origin: origin)
     fields.append(name: "access-control-allow-methods", value: methods)
-    // What the page asks for, in its own words: every vendor's SDK has fields of its own.
+    // Allows the fields that the page asks for, since every vendor's SDK has fields of its own.
     fields.append(
       name: "access-control-allow-headers", value: head.fields.first("access-control-request-headers") ?? "*")
     if head.fields.first("access-control-request-private-network") == "true" {

@@ -1,9 +1,9 @@
-// Our own header fields: those of requests by name, and those of responses, on every answer.
+// Our own header fields: the names of those in requests, and those that are added to every answer.
 import AdmissionCore
 import HTTPMessage
 
 public enum TollgateFields {
-  /// What a client may say, behind `x-tollgate-`.
+  /// The names that may follow `x-tollgate-` in a request.
   public static let hints = ["kind", "priority", "provider", "session", "tenant", "timeout"]
 
   static func append(to fields: inout HeaderFields, _ record: RequestRecord, outcome: Outcome?) {

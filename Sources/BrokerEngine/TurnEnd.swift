@@ -1,13 +1,13 @@
-// What the engine puts off to the end of the loop's turn: first pieces of answers, which wait for more, and the books' entries of
-// the turn.
+// Work that the engine postpones to the end of the loop's turn: sending first pieces of answers, which wait for more
+// bytes, and handing over the turn's ledger entries.
 //
-// Promises: what was put off runs once, in the order in which it was put off, before the loop waits again; what is put off
-// meanwhile runs in the same go. The loop is asked once for all of it, and nothing is allocated for a piece of work.
+// Promises: postponed work runs once, in order, before the loop waits again; work that is postponed meanwhile runs in
+// the same pass. The loop is asked only once per turn, and nothing is allocated per piece of work.
 import EventLoop
 
 final class TurnEnd {
   enum Work {
-    /// The first bytes of an answer, or the last word of a stream.
+    /// The first bytes of an answer, or the end of a stream.
     case answer(Attempt)
     /// Entries that were appended in this turn.
     case entries(Books)
@@ -16,7 +16,7 @@ final class TurnEnd {
   let loop: EventLoop
   private var works: [Work] = []
   private var running: [Work] = []
-  /// Made once: the loop would make one for each turn.
+  /// Made once, so that no closure is allocated per turn.
   private lazy var go: () -> Void = { [unowned self] in carryOut() }
 
   init(loop: EventLoop) { self.loop = loop }

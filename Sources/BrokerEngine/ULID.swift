@@ -1,14 +1,15 @@
-// Request ids: ULIDs, 48 bits of milliseconds since 1970 and 80 bits of chance, so that they sort by time.
-// Within one millisecond the random part counts up (the monotonic form of the ULID specification), and so it does while the clock is a
-// little behind; where it was set back for good, ids follow it, with chance of their own, so that a call's id tells when it came.
+// Request ids are ULIDs: 48 bits of milliseconds since 1970 and 80 random bits, so that they sort by time. Within one
+// millisecond the random part counts up (the monotonic form of the ULID specification), and also while the clock is a
+// little behind. A clock that was set back by more than that is followed with new random bits, so that an id tells when
+// its call came.
 import AdmissionCore
 
 /// Makes request ids; the seed decides the random part.
 struct ULIDMaker {
-  /// Chance enough for names that need not be secret.
+  /// Random enough, since ids need not be secret.
   private var random: SeededRandom
   private var millisecond: UInt64 = 0
-  /// A clock that is further behind than this was set back.
+  /// Milliseconds: a clock that is further behind than this was set back.
   private static let patience: UInt64 = 10_000
   private var high16: UInt64 = 0
   private var low64: UInt64 = 0
@@ -19,7 +20,7 @@ struct ULIDMaker {
     let now = UInt64(max(0, wallNanoseconds)) / 1_000_000
     if now > millisecond || millisecond - now > Self.patience {
       millisecond = now
-      high16 = random.next() & 0x7FFF  // the top bit stays free, so that counting up cannot overflow
+      high16 = random.next() & 0x7FFF  // the top bit is 0, so that counting up cannot overflow
       low64 = random.next()
     } else {
       let (sum, overflow) = low64.addingReportingOverflow(1)

@@ -1,8 +1,8 @@
-// Providers that do not know `stream_options`: for an hour their streams are not asked for usage.
+// Providers that refuse `stream_options`: for an hour we do not ask for usage in their streams.
 
 struct UsageRefusals {
   private static let rest: UInt64 = 3600 * 1_000_000_000
-  /// By provider, the monotonic nanoseconds until which it is not asked again.
+  /// For each provider, the monotonic nanoseconds until which we do not ask again.
   private var until: [String: UInt64] = [:]
 
   mutating func add(_ provider: String, at now: UInt64) { until[provider] = now &+ Self.rest }

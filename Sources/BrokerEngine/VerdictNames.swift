@@ -1,9 +1,9 @@
-// How the ends of attempts are called in records and labels, and which of them mean that the provider still works.
+// The names of verdicts in records and labels, and which failures leave the provider working on the request.
 import AdmissionCore
 import HTTPMessage
 
 extension UpstreamFailure {
-  /// True where the provider has the whole request, and worked on it until its time was up or the connection ended.
+  /// True where the provider has the whole request, and worked on it until the timeout or the end of the connection.
   var isLateAnswer: Bool {
     switch kind {
     case .firstByteTimedOut, .idleTimedOut, .totalTimedOut, .resetBeforeResponse: requestWasSent
@@ -13,7 +13,7 @@ extension UpstreamFailure {
 }
 
 extension Verdict {
-  /// For records and labels.
+  /// The name in records and labels.
   public var name: String {
     switch self {
     case .success: "success"
