@@ -1,14 +1,14 @@
 // The policy of `tollgate serve` without a file: every provider whose usual environment variable is set.
 import AdmissionCore
 
-/// A vendor that the broker knows without being told.
+/// A vendor that the broker knows without a policy.
 struct KnownVendor {
   var id: String
-  /// The first one that is set counts.
+  /// Environment variables for the key; the first one that is set counts.
   var variables: [String]
   var dialect: DialectName
   var baseURL: String
-  /// Models that are this vendor's own.
+  /// The vendor's own models.
   var models: [Glob]
 
   static let all: [KnownVendor] = [
@@ -18,7 +18,7 @@ struct KnownVendor {
     KnownVendor(
       id: "gemini", variables: ["GEMINI_API_KEY", "GOOGLE_API_KEY"], dialect: .gemini,
       baseURL: "https://generativelanguage.googleapis.com", models: ["gemini-*", "gemma-*", "models/gemini-*"]),
-    // Before OpenAI: `gpt-oss` is an open model that others serve.
+    // Before OpenAI, since `gpt-oss` is an open model that others serve.
     KnownVendor(
       id: "groq", variables: ["GROQ_API_KEY"], dialect: .openai, baseURL: "https://api.groq.com/openai/v1",
       models: ["openai/gpt-oss-*", "llama-*", "qwen/*", "meta-llama/*", "moonshotai/*"]),
@@ -50,14 +50,14 @@ struct KnownVendor {
       models: ["*/*"]),
   ]
 
-  /// Who takes the models that nobody claims, and calls without a model.
+  /// The vendors that take all other models, and calls without a model.
   static let fallback = ["openai", "openrouter"]
 }
 
 extension Policy {
-  /// The built-in policy: one provider with one key, `env`, for each known variable that is set and not empty.
-  /// Vendors' own models go to them; the rest goes to OpenAI, then OpenRouter, or where neither is there to the first
-  /// provider of the OpenAI dialect. No provider at all where no variable is set.
+  /// The built-in policy: one provider with one key, `env`, for each known variable that is set and not empty. A
+  /// vendor's own models go to the vendor; other models go to OpenAI, then OpenRouter, or, without these two, to the
+  /// first provider of the OpenAI dialect. Where no variable is set, there is no provider.
   public static func builtIn(environment: [String: String]) -> Policy {
     var policy = Policy()
     var present: [KnownVendor] = []
@@ -83,8 +83,8 @@ extension Policy {
   /// The environment variables that `builtIn` looks at, for the error text where none is set.
   public static let builtInVariables: [String] = KnownVendor.all.flatMap(\.variables)
 
-  /// The routes of a policy that gives none. One dialect: everything to all providers in the file's order. Several:
-  /// each dialect's well-known models to its providers, and the rest to those of the OpenAI dialect.
+  /// The routes of a policy that gives none. With one dialect, every model goes to all providers in the file's order.
+  /// With several, each dialect's well-known models go to its providers, and the rest to those of the OpenAI dialect.
   static func defaultRoutes(for providers: [Provider]) -> [Route] {
     let anthropic = providers.filter { $0.dialect == .anthropic }.map(\.id)
     let gemini = providers.filter { $0.dialect == .gemini }.map(\.id)

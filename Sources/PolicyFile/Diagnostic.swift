@@ -1,8 +1,8 @@
-// A mistake in a policy or price file, where it is, and what would be right.
+// A mistake in a policy or price file, with its place and with what is allowed.
 
 /// One mistake. Prints as `FILE:LINE:COLUMN: error: FIELD: what is wrong, what is allowed`.
 public struct Diagnostic: Sendable, Equatable, CustomStringConvertible {
-  /// As the caller named it.
+  /// The file's name as the caller gave it.
   public var file: String
   /// From 1.
   public var line: Int

@@ -1,5 +1,5 @@
-// Typed reading of a YAML tree: every read either gives a checked value or reports where and why not, and reading
-// goes on, so that one run finds all mistakes. A field that is null counts as not given.
+// Typed reading of a YAML tree: every read either returns a checked value or reports the mistake with its place.
+// Reading goes on after a mistake, so that one run finds all of them. A field that is null counts as not given.
 import AdmissionCore
 import TextForms
 
@@ -8,7 +8,7 @@ final class FieldReader {
   let file: String
   private var mistakes: [(position: Position, field: String, message: String)] = []
 
-  /// What the file as a whole is called where no field can be named.
+  /// The name of the whole file in messages that name no field.
   let subject: String
 
   init(file: String, subject: String = "policy") {
@@ -20,7 +20,7 @@ final class FieldReader {
     mistakes.append((position, field, message))
   }
 
-  /// By position; mistakes at one place keep the order in which they were found.
+  /// Sorted by position; mistakes at one place keep the order in which they were found.
   var diagnostics: [Diagnostic] {
     mistakes.enumerated()
       .sorted { ($0.element.position, $0.offset) < ($1.element.position, $1.offset) }
@@ -31,8 +31,8 @@ final class FieldReader {
       }
   }
 
-  /// Opens a mapping; reports fields that are unknown or given twice. nil (reported) where it is none.
-  /// - Parameter known: the allowed names, or nil where any name goes.
+  /// Opens a mapping; reports fields that are unknown or given twice. nil (and reported) where the node is no mapping.
+  /// - Parameter known: the allowed names; nil where any name is allowed.
   func fields(_ node: YAMLNode, _ path: String, known: [String]?, shape: String? = nil) -> Fields? {
     guard case .mapping(let entries) = node.content else {
       if case .unresolved = node.content { return nil }
@@ -62,18 +62,18 @@ final class FieldReader {
   }
 }
 
-/// One mapping, being read.
+/// One mapping that is being read.
 struct Fields {
   struct Entry {
     var name: String
-    /// Of the name.
+    /// The name's position.
     var position: Position
     var value: YAMLNode
   }
 
   let reader: FieldReader
   let path: String
-  /// Of the mapping.
+  /// The mapping's position.
   let position: Position
   /// In the file's order.
   var entries: [Entry] = []
@@ -92,7 +92,7 @@ struct Fields {
     return entry.value
   }
 
-  /// Where the name stands, or the mapping where it is not given.
+  /// The position of the name, or of the mapping where the field is not given.
   func position(of name: String) -> Position { entries.first { $0.name == name }?.position ?? position }
 
   func report(_ name: String, _ message: String) {
@@ -107,7 +107,7 @@ struct Fields {
     return nil
   }
 
-  /// The text of a scalar, or nil: not given or wrong (reported).
+  /// The text of a scalar; nil where it is not given, or wrong (and reported).
   func scalar(_ name: String, allowed: String, isRequired: Bool = false) -> (text: String, node: YAMLNode)? {
     guard let node = isRequired ? required(name, allowed: allowed) : self[name] else { return nil }
     return reader.scalar(node, path(of: name), allowed: allowed).map { ($0, node) }
@@ -196,7 +196,7 @@ struct Fields {
     return read(name, allowed: allowed, isRequired: isRequired) { $0.isEmpty || $0.utf8.contains(0) ? nil : $0 }
   }
 
-  /// The items of a list with their paths; nil where it is not given or no list (reported).
+  /// The items of a list with their paths; nil where the field is not given, or no list (and reported).
   func list(_ name: String, of what: String) -> [(node: YAMLNode, path: String)]? {
     guard let node = self[name] else { return nil }
     return reader.list(node, path(of: name), of: what)
@@ -242,7 +242,7 @@ extension FieldReader {
     return Glob(text)
   }
 
-  /// A name that goes into metrics, paths and logs.
+  /// True for a name that may be used in metrics, paths and logs.
   func isName(_ text: String) -> Bool {
     guard let first = text.utf8.first, text.utf8.count <= 64 else { return false }
     func isWord(_ byte: UInt8) -> Bool {
@@ -262,14 +262,14 @@ func wholeNumber(_ text: some StringProtocol) -> Int64? {
   return Int64(text)
 }
 
-/// Nil also for lengths beyond three hundred years, which no field allows.
+/// A length of time; nil where the text is none, and for lengths beyond three hundred years, which no field allows.
 func durationValue(_ text: String) -> Duration? {
   LengthText.nanoseconds(text, [.milliseconds, .seconds, .minutes, .hours, .days], mostDigits: 12).map {
     .nanoseconds($0)
   }
 }
 
-/// As the policy file writes it.
+/// A length of time as the policy file writes it.
 private func text(of duration: Duration) -> String {
   let (seconds, attoseconds) = duration.components
   if attoseconds != 0 { return "\(seconds * 1000 + attoseconds / 1_000_000_000_000_000)ms" }
@@ -296,13 +296,13 @@ func sizeText(_ bytes: Int) -> String {
   return "\(bytes >> 10)KiB"
 }
 
-/// In basis points.
+/// A share in basis points; nil where the text is none.
 func shareValue(_ text: String) -> Int? {
   guard text.last == "%" else { return nil }
   return DecimalText.exact(text.utf8.dropLast(), places: 2).map { Int($0) }
 }
 
-/// The known word that was probably meant.
+/// The known word that was probably meant; nil where none is close.
 func nearest(to word: String, among known: [String]) -> String? {
   var best: (word: String, distance: Int)?
   for candidate in known {
@@ -314,7 +314,8 @@ func nearest(to word: String, among known: [String]) -> String? {
   return best?.word
 }
 
-/// Insertions, deletions, changes and swaps of neighbours; words longer than 64 bytes are told apart by length alone.
+/// The number of insertions, deletions, changes and swaps of neighbours; words longer than 64 bytes are compared by
+/// length alone.
 private func editDistance(_ left: String, _ right: String) -> Int {
   let a = Array(left.utf8)
   let b = Array(right.utf8)

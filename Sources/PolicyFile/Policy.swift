@@ -3,7 +3,7 @@
 import AdmissionCore
 import TextForms
 
-/// The whole policy file. Secrets are references: nothing in here is secret but `ClientKeyHash`, which is a hash.
+/// The whole policy file. Providers' secrets are references here, and client keys are hashes.
 public struct Policy: Sendable, Equatable {
   public var listen: [ListenAddress] = [.tcp(host: "127.0.0.1", port: 4141)]
   public var tls: TLSFiles?
@@ -13,7 +13,7 @@ public struct Policy: Sendable, Equatable {
   public var drainTimeout: Duration = .seconds(30)
   /// Bytes.
   public var maxBody = 32 << 20
-  /// Bytes of clients' bodies and texts, in whatever state, that the process holds at most.
+  /// The most bytes of clients' bodies and texts, in any state, that the process may hold.
   public var memory = Policy.defaultMemory
   public var providers: [Provider] = []
   public var routes: [Route] = []
@@ -22,19 +22,20 @@ public struct Policy: Sendable, Equatable {
   public var defaultPriority: Priority = .normal
   /// Bytes.
   public var queueBytes = 256 << 20
-  /// Built-in kinds with the file's own on top. Names are lower case.
+  /// The built-in kinds, extended or overridden by the file's own. Names are in lower case.
   public var kinds: [String: Priority] = Policy.builtInKinds
   public var rules: [Rule] = []
   public var trustTenantHeader = false
-  /// Empty: one tenant, `default`, and no client key asked.
+  /// Where empty, there is one tenant, `default`, and no client key is required.
   public var tenants: [Tenant] = []
   public var budgets: [Budget] = []
-  /// Path of the prices file, relative to the policy file; nil is the built-in table.
+  /// The path of the prices file, relative to the policy file; nil means the built-in table.
   public var prices: String?
   public var unknownPrice: UnknownPrice = .allow
-  /// Origins of browsers' pages, `*` as in globs, that may call the data port. Those of this machine always may.
+  /// Origins of web pages that may call the data port, as globs. Pages of this machine always may.
   public var corsOrigins: [Glob] = []
-  /// Further names, lower case and without port, by which the data port may be called where nobody shows a client key.
+  /// Further host names, in lower case and without port, by which the data port may be called where no client key is
+  /// required.
   public var hosts: [String] = []
 
   public init() {}
@@ -76,16 +77,16 @@ public struct TLSFiles: Sendable, Equatable {
 }
 
 public struct AdminSettings: Sendable, Equatable {
-  /// nil is `off`.
+  /// nil means `off`.
   public var listen: ListenAddress? = .tcp(host: "127.0.0.1", port: 4142)
-  /// May do everything.
+  /// The token that allows everything.
   public var token: Secret?
   /// Read-only tokens for one tenant each.
   public var tenantTokens: [TenantToken] = []
   public init() {}
 }
 
-/// A token with which the admin plane shows one tenant's requests, usage and budgets, and changes nothing.
+/// A read-only token for one tenant's requests, usage and budgets.
 public struct TenantToken: Sendable, Equatable {
   public var tenant: String
   public var token: Secret
@@ -95,7 +96,7 @@ public struct TenantToken: Sendable, Equatable {
   }
 }
 
-/// A text that must not be shown: prints as bullets and its last four characters.
+/// A text that must not be shown: it prints as bullets and its last four characters.
 public struct Secret: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
   public let revealed: String
   public init(_ text: String) { revealed = text }
@@ -113,7 +114,7 @@ public enum Durability: String, Sendable { case batched, full }
 public enum UnknownPrice: String, Sendable { case allow, reject }
 public enum DialectName: String, Sendable, CaseIterable { case openai, anthropic, gemini }
 
-/// The field in which a provider takes its key.
+/// The header field in which a provider expects its key.
 public enum AuthField: String, Sendable, CaseIterable {
   case bearer
   case xAPIKey = "x-api-key"
@@ -124,12 +125,13 @@ public enum AuthField: String, Sendable, CaseIterable {
   public var fieldName: String { self == .bearer ? "authorization" : rawValue }
 }
 
-/// A field that is added to each call of a provider. Its value may be secret.
+/// A header field that is added to each call of a provider. Its value may be secret.
 public struct AddedField: Sendable, Equatable {
   /// Lower case.
   public var name: String
   public var value: Secret
-  /// True where the value, or a part of it, comes from a variable: then it is taken for a secret in what the provider says.
+  /// True where the value, or a part of it, comes from a variable: then it is treated as a secret in the provider's
+  /// answers.
   public var isSecret: Bool
   public init(name: String, value: Secret, isSecret: Bool = false) {
     self.name = name
@@ -157,17 +159,17 @@ public struct Provider: Sendable, Equatable {
   public var retry = RetryPolicy()
   public var injectUsage = true
   public var passThrough = false
-  /// Each key is tried once at the start by a free call.
+  /// True where each key is tried once at the start by a free call.
   public var checkKeys = true
   public var settleLag: Duration = .zero
-  /// Zero is off.
+  /// Zero means off.
   public var ramp: Duration = .zero
-  /// A PEM file of extra certificate authorities; nil is the system's.
+  /// A PEM file of certificate authorities; nil means the system's.
   public var caFile: String?
   /// `1.1` (default) or `2` (over TLS only).
   public var httpVersion = "1.1"
   public var auth: AuthField
-  /// Added to each call; the client's own fields of these names are dropped.
+  /// Fields that are added to each call; the client's fields of the same names are dropped.
   public var headers: [AddedField] = []
 
   public init(id: String, dialect: DialectName, baseURL: String) {
@@ -197,16 +199,16 @@ public struct ProviderKey: Sendable, Equatable {
   public var weight = 1
   public var limits = Limits()
   public var models: [Glob] = []
-  /// Not used before; nil: at once. Nanoseconds since 1970.
+  /// The key is not used before this; nil means no bound.
   public var validFrom: WallInstant?
-  /// Not used from then on; nil: never ends.
+  /// The key is not used from this instant on; nil means no end.
   public var expires: WallInstant?
   public init(id: String, source: Source) {
     self.id = id
     self.source = source
   }
 
-  /// Where the secret is to be mended: a variable's name or a file's path; nil where it is written out.
+  /// Where the secret comes from: a variable's name or a file's path; nil where the policy contains the secret itself.
   public var sourceName: String? {
     switch source {
     case .text: variable
@@ -226,7 +228,7 @@ public struct Route: Sendable, Equatable {
   }
 }
 
-/// `when` gives the patterns, all of which must match; then the class is `priority`.
+/// A rule of classification: where all patterns of `when` match, the class is `priority`.
 public struct Rule: Sendable, Equatable {
   public var path: Glob?
   public var model: Glob?
@@ -243,17 +245,17 @@ public struct Rule: Sendable, Equatable {
 }
 
 public struct Tenant: Sendable, Equatable {
-  /// No tenant may have it: budgets of the broker itself are named so (`broker/day`).
+  /// A name that no tenant may have, since the broker's own budgets use it (`broker/day`).
   public static let reservedID = "broker"
 
   /// `*` is the template for names that are not listed.
   public var id: String
   public var keys: [ClientKeyHash] = []
-  /// nil: the tenant does not decide the class.
+  /// nil where the tenant does not decide the class.
   public var priority: Priority?
   public var maxPriority: Priority = .high
   public var weight = 1
-  /// Empty is all.
+  /// Empty means all models.
   public var models: [Glob] = []
   public var limits = Limits()
   public var budgets: [Budget] = []
@@ -269,13 +271,13 @@ public struct ClientKeyHash: Sendable, Hashable {
 public struct Budget: Sendable, Equatable {
   public typealias Window = BudgetWindow.Period
   public typealias OnExceed = BudgetPolicy.OnExceed
-  /// Whose spending is added up; `broker` for the budgets of the whole broker, and only for those.
+  /// Whose spending is added up; `broker` only for budgets of the whole broker.
   public var scope: BudgetPolicy.Scope = .tenant
-  /// What `limit` counts: nano-dollars only where it says `usd`.
+  /// The unit of `limit`: it is in nano-dollars only where this is `usd`.
   public var unit: BudgetUnit = .usd
   public var limit: Money
   public var per: Window
-  /// Of a rolling window, in seconds; 0 for the others.
+  /// The length of a rolling window in seconds; 0 for other windows.
   public var rolling: Int64 = 0
   /// IANA name.
   public var timeZone = "UTC"
@@ -287,7 +289,7 @@ public struct Budget: Sendable, Equatable {
     self.per = per
   }
 
-  /// What the core needs of it.
+  /// The budget as the core needs it.
   var admission: BudgetPolicy {
     BudgetPolicy(
       scope: scope, window: rolling > 0 ? BudgetWindow(rolling: rolling) : BudgetWindow(per, timeZone: timeZone),
@@ -297,7 +299,7 @@ public struct Budget: Sendable, Equatable {
 }
 
 extension Policy {
-  /// What the admission core needs of it.
+  /// The policy as the admission core needs it.
   public var admission: AdmissionPolicy {
     AdmissionPolicy(
       providers: providers.map { provider in

@@ -1,12 +1,13 @@
-// Where the broker listens: the addresses, TLS files and admin plane of the policy, and what may not go together.
+// Where the broker listens: reads the policy's addresses, TLS files and admin section, and checks what may not be
+// combined.
 
 extension ListenAddress {
   static let allowed = "IP:PORT such as 127.0.0.1:4141, [::1]:4141, or unix:/PATH.sock"
   /// A Unix socket's path must fit the system's address structure with its closing zero.
   static let longestSocketPath = 107
 
-  /// From the text of the policy or of `--listen`; nil where it is none of the allowed forms. `localhost` is
-  /// 127.0.0.1; port 0 lets the system choose.
+  /// From the text of the policy or of `--listen`; nil where the text has none of the allowed forms. `localhost` means
+  /// 127.0.0.1; with port 0 the system chooses the port.
   public init?(_ text: String) {
     if text.hasPrefix("unix:") {
       let path = String(text.dropFirst(5))
@@ -30,7 +31,8 @@ extension ListenAddress {
     self = .tcp(host: host, port: Int(port))
   }
 
-  /// True where both cannot be bound at once: the same port on the same address, or one of them on every address.
+  /// True where both cannot be bound at once: they have the same port, and the same address or one of them every
+  /// address.
   func collides(with other: ListenAddress) -> Bool {
     switch (self, other) {
     case (.unix(let left), .unix(let right)): return left == right
@@ -42,7 +44,7 @@ extension ListenAddress {
   }
 }
 
-/// Literal addresses; names are never resolved here.
+/// Literal IP addresses; names are never resolved here.
 enum IPAddress {
   static func octets(ofVersion4 text: String) -> [UInt8]? {
     let parts = text.split(separator: ".", omittingEmptySubsequences: false)
@@ -100,7 +102,7 @@ enum IPAddress {
 }
 
 extension Substring {
-  /// The first run of exactly that many colons' place.
+  /// The place of the first run of exactly `count` colons.
   fileprivate func firstRange(ofColons count: Int) -> Range<Index>? {
     var at = startIndex
     while at < endIndex {
@@ -113,8 +115,8 @@ extension Substring {
 }
 
 extension Policy {
-  /// What is wrong with the listeners as a whole; to be asked again after command-line flags have replaced some.
-  /// Empty: nothing.
+  /// What is wrong with the listeners as a whole; empty where nothing is. Call again after command-line flags have
+  /// replaced listeners.
   public var listenerMistakes: [(field: String, message: String)] {
     var mistakes: [(field: String, message: String)] = []
     if listen.isEmpty { mistakes.append(("listen", "an empty list, allowed: at least one address")) }
@@ -247,16 +249,16 @@ extension PolicyBuilder {
     return nil
   }
 
-  /// True where a tenant or a client key was left out because it is wrong.
+  /// True where a tenant or a client key was left out because of a mistake in it.
   private var tenantsHaveMistakes: Bool {
     reader.diagnostics.contains { $0.field == "tenants" || $0.field.hasPrefix("tenants[") }
   }
 
-  /// Rules that span several fields; only where each field by itself is right, or the reader would be told of one
-  /// mistake twice.
+  /// Checks rules that span several fields, but only where each single field is right: otherwise one mistake would be
+  /// reported twice.
   func checkListeners(_ top: Fields, _ policy: Policy) {
     var policy = policy
-    // Tenants that are wrong are reported as such.
+    // Mistakes in tenants are reported on their own.
     if case .sequence(let items)? = top["tenants"]?.content, !items.isEmpty, tenantsHaveMistakes {
       policy.tenants = [Tenant(id: "default")]
       policy.trustTenantHeader = true
@@ -285,7 +287,7 @@ extension PolicyBuilder {
           if !policy.listen.isEmpty { reader.report(node.position, mistake.field, mistake.message) }
           continue
         }
-        // An item that could not be read has been left out, and would shift those behind it.
+        // An item that could not be read is missing, so that later items have other places.
         if items.count != policy.listen.count {
           if !items.isEmpty { continue }
           reader.report(node.position, mistake.field, mistake.message)
@@ -299,12 +301,12 @@ extension PolicyBuilder {
   }
 }
 
-/// True for text that can stand in a header field.
+/// True for a text that can be a header field's value.
 func isCredential(_ text: String) -> Bool {
   !text.isEmpty && text.utf8.count <= 16384 && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F }
 }
 
-/// What is wrong with it, without showing it.
+/// What is wrong with a credential, without showing it.
 func flaw(ofCredential text: String) -> String {
   if text.isEmpty { return "an empty text" }
   if text.utf8.count > 16384 { return "a text of \(text.utf8.count) bytes" }

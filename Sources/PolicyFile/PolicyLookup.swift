@@ -2,8 +2,8 @@
 import AdmissionCore
 
 extension Policy {
-  /// The rules for a tenant of that name: listed, else made from the template `*`, else (where the policy lists no
-  /// tenants) the one tenant `default`. nil: nobody of that name may call.
+  /// The rules for a tenant of that name: the listed tenant, else one made from the template `*`, else, where the
+  /// policy lists no tenants, the tenant `default`. nil where no tenant of that name may call.
   public func tenant(named name: String) -> Tenant? {
     if tenants.isEmpty { return name == "default" ? Tenant(id: name) : nil }
     var template: Tenant?
@@ -20,14 +20,14 @@ extension Policy {
     return made
   }
 
-  /// Who owns each client key. Empty where no client key is asked.
+  /// The tenant of each client key. Empty where no client key is required.
   public var tenantsByKey: [ClientKeyHash: String] {
     var owners: [ClientKeyHash: String] = [:]
     for tenant in tenants { for key in tenant.keys { owners[key] = tenant.id } }
     return owners
   }
 
-  /// The first route one of whose globs matches.
+  /// The first route with a glob that matches the model.
   public func route(forModel model: String) -> Route? {
     for route in routes {
       for glob in route.models where glob.matches(model) { return route }
@@ -42,7 +42,7 @@ extension Policy {
 
   public func provider(named id: String) -> Provider? { providers.first { $0.id == id } }
 
-  /// Where a call goes that names no model: the first provider of the last route.
+  /// The provider of calls that name no model: the first one of the last route.
   public var providerWithoutModel: Provider? { routes.last?.to.first.flatMap(provider(named:)) }
 
   /// The limits that the policy sets for one model of a provider, beside the provider's own.

@@ -1,13 +1,13 @@
-// The policy file's text into a checked `Policy` (docs/reference/policy.md gives every field).
+// Parses the policy file's text into a checked `Policy` (docs/reference/policy.md describes every field).
 //
-// Promises: pure (no file is opened: secret files, certificates and price files are only named); all mistakes are
-// reported, sorted by place; a policy comes out only where there is none.
+// Promises: pure (no file is opened: files of secrets, certificates and prices are only named); all mistakes are
+// reported, sorted by place; a policy is returned only where there is no mistake.
 import AdmissionCore
 import TextForms
 
-/// What came of a policy file: a policy, or why not.
+/// The result of parsing a policy file: a policy, or its mistakes.
 public struct PolicyParsing: Sendable, Equatable {
-  /// nil exactly where `diagnostics` is not empty.
+  /// nil if and only if `diagnostics` is not empty.
   public var policy: Policy?
   /// In the file's order.
   public var diagnostics: [Diagnostic]
@@ -17,8 +17,8 @@ public enum PolicyParser {
   /// - Parameters:
   ///   - text: the file's content, YAML 1.2, at most 4 MiB.
   ///   - file: its name, for diagnostics only.
-  ///   - environment: where `${NAME}` is looked up.
-  ///   - knowsTimeZone: whether this machine has rules for a time zone; where nil, only the form of its name is checked.
+  ///   - environment: the variables for `${NAME}`.
+  ///   - knowsTimeZone: says whether this machine has rules for a time zone; nil checks only the form of its name.
   public static func parse(
     text: String, file: String, environment: [String: String], knowsTimeZone: ((String) -> Bool)? = nil
   ) -> PolicyParsing {
@@ -33,7 +33,7 @@ public enum PolicyParser {
     return PolicyParsing(policy: diagnostics.isEmpty ? policy : nil, diagnostics: diagnostics)
   }
 
-  /// `store: memory:` as people will write it, which YAML takes for the start of a mapping: the value is put in quotes.
+  /// Puts the value of `store: memory:` in quotes, since YAML would take it for the start of a mapping.
   private static func quotingMemoryStore(_ text: String) -> String {
     guard text.utf8.count <= YAMLDocument.byteLimit, text.contains("memory:") else { return text }
     return text.split(separator: "\n", omittingEmptySubsequences: false).map { line in
@@ -53,7 +53,7 @@ public enum PolicyParser {
   ]
 }
 
-/// Builds the policy, section by section; the sections are in files of their own.
+/// Builds the policy section by section; each section has a file of its own.
 struct PolicyBuilder {
   let reader: FieldReader
   let knowsTimeZone: (String) -> Bool
@@ -94,7 +94,7 @@ struct PolicyBuilder {
     policy.unknownPrice = top.choice("unknown_price", [("allow", .allow), ("reject", .reject)]) ?? policy.unknownPrice
   }
 
-  /// What waits is part of what is held: without a number of its own the queue takes all that there is.
+  /// Queued bytes are part of the memory: without a number of its own, the queue may use all of it.
   private func readMemory(_ top: Fields, _ policy: inout Policy) {
     policy.memory = top.size("memory", 1 << 20...1 << 40) ?? policy.memory
     guard let queueBytes = top.size("queue_bytes", 1 << 10...1 << 40) else {
@@ -113,7 +113,7 @@ struct PolicyBuilder {
 extension StoreLocation {
   static let allowed = "a path such as tollgate.db, sqlite:///PATH, memory:"
 
-  /// From the text of the policy or of `--store`; nil where it is neither a path nor a known scheme.
+  /// From the text of the policy or of `--store`; nil where the text is neither a path nor a known scheme.
   public init?(_ text: String) {
     if text == "memory:" {
       self = .memory
@@ -122,7 +122,7 @@ extension StoreLocation {
       guard path.hasPrefix("/"), path.utf8.count > 1, path.last != "/" else { return nil }
       self = .file(String(path))
     } else {
-      // `postgres://...`, `:memory:` and the like are not file names that anybody wants.
+      // `postgres://...`, `:memory:` and the like are not meant as file names.
       guard !text.isEmpty, !text.contains("://"), !text.hasPrefix(":"), !text.hasPrefix("sqlite:"), text.last != "/",
         !text.utf8.contains(0)
       else { return nil }

@@ -1,4 +1,4 @@
-// Providers, their keys and limits, and the routes that lead to them.
+// Reads providers, their keys and limits, and the routes.
 import AdmissionCore
 
 extension PolicyBuilder {
@@ -12,7 +12,7 @@ extension PolicyBuilder {
     "requests_per_second", "requests_per_day", "tokens_per_day",
   ]
 
-  /// Returns the ids of all providers in the file, also of those with mistakes, for the routes.
+  /// Returns the ids of all providers in the file, also of those with mistakes, so that routes can be checked.
   func readProviders(_ top: Fields, _ policy: inout Policy) -> [String] {
     let allowed = "at least one provider, as in providers: {openai: {dialect: openai, base_url: ..., keys: [...]}}"
     guard let node = top.required("providers", allowed: allowed),
@@ -104,7 +104,7 @@ extension PolicyBuilder {
     return keys
   }
 
-  /// The variable that a text as written is made of.
+  /// The variable, where the written text is nothing but `${NAME}`; else nil.
   private func variable(in written: String) -> String? {
     guard written.hasPrefix("${"), written.hasSuffix("}") else { return nil }
     let name = written.dropFirst(2).dropLast()
@@ -136,7 +136,7 @@ extension PolicyBuilder {
     case .mapping:
       guard let source = reader.fields(node, path, known: ["file", "command"]) else { return nil }
       if (source["file"] == nil) == (source["command"] == nil) {
-        // An unknown field has been reported already; one mistake, one line.
+        // An unknown field has been reported already: report each mistake once.
         if source.entries.contains(where: { !$0.value.isNull }) || entryCount(node) == source.entries.count {
           reader.report(node.position, path, "needs exactly one of file and command, allowed: \(allowed)")
         }
@@ -213,7 +213,7 @@ extension PolicyBuilder {
     }
   }
 
-  /// nil where the fields name none.
+  /// nil where the fields name no breaker.
   private func breaker(_ fields: Fields) -> BreakerPolicy? {
     guard let node = fields["breaker"],
       let entry = reader.fields(
@@ -294,7 +294,7 @@ extension PolicyBuilder {
   }
 }
 
-/// A provider's base URL, checked and in the form that paths are appended to.
+/// A provider's base URL, checked, in the form to which paths are appended.
 struct BaseURL {
   struct Flaw: Error {
     var problem: String
@@ -304,7 +304,8 @@ struct BaseURL {
   var text: String
   var isSecure: Bool
 
-  /// What one would give to the vendor's SDK. An OpenAI URL without a path gets `/v1`; slashes at the end go.
+  /// Parses a URL as one would give it to the vendor's SDK. An OpenAI URL without a path gets `/v1`; slashes at the end
+  /// are removed.
   static func parse(_ text: String, dialect: DialectName?) -> Result<BaseURL, Flaw> {
     func flaw(_ problem: String, allowed: String? = nil) -> Result<BaseURL, Flaw> {
       .failure(Flaw(problem: problem, allowed: allowed))

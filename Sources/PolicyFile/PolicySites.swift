@@ -1,4 +1,4 @@
-// Who may call the data port from a browser and by which names, and which fields go along to a provider.
+// Reads which web pages may call the data port and by which host names, and which fields are added for a provider.
 import AdmissionCore
 
 extension PolicyBuilder {
@@ -25,7 +25,7 @@ extension PolicyBuilder {
     }
   }
 
-  /// An origin as browsers send it, lower case; nil where it can be none. `*` alone is every page.
+  /// An origin as browsers send it, in lower case; nil where the text cannot be one. `*` alone means every page.
   static func origin(_ text: String) -> String? {
     let text = text.lowercased()
     if text == "*" { return text }
@@ -38,7 +38,7 @@ extension PolicyBuilder {
     return text
   }
 
-  /// A host without port and brackets, lower case.
+  /// A host in lower case, without port and brackets; nil where the text is none.
   static func host(_ text: String) -> String? {
     var host = text.lowercased()
     if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
@@ -52,7 +52,8 @@ extension PolicyBuilder {
     return host
   }
 
-  /// Fields that frame a message or are ours cannot be set, and the key's own belongs under `keys:`.
+  /// Reads the added fields. Fields that frame a message and our own fields cannot be set, and the key's field belongs
+  /// under `keys:`.
   func addedFields(_ fields: Fields, _ provider: Provider) -> [AddedField] {
     guard let node = fields["headers"],
       let entries = reader.fields(
@@ -88,7 +89,7 @@ extension PolicyBuilder {
       let allowed = "a text without line breaks and control characters, 1 to 8192 bytes"
       guard let text = reader.scalar(entry.value, path, allowed: allowed) else { continue }
       guard !text.isEmpty, text.utf8.count <= 8192, text.utf8.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
-        // Not shown: it may be a secret.
+        // The value is not shown, since it may be a secret.
         reader.report(entry.value.position, path, "found a text that no field can have, allowed: \(allowed)")
         continue
       }

@@ -1,4 +1,4 @@
-// Classes, kinds, rules, tenants and budgets.
+// Reads classes, kinds, rules, tenants and budgets.
 import AdmissionCore
 import TextForms
 
@@ -37,7 +37,8 @@ extension PolicyBuilder {
       if case .share(let basisPoints) = band.reserve { reserved += basisPoints }
       shares += band.shareBasisPoints
     }
-    // A promoted share that is not written is the usual one, never below the share, and no more than the others leave.
+    // A promoted share that is not given is the default, but at least the share, and at most what the other shares
+    // leave.
     for index in policy.bands.indices.reversed() where !hasPromotedShare[index] {
       let others = policy.bands.indices.reduce(0) {
         $1 == index ? $0 : $0 + max(policy.bands[$1].shareBasisPoints, policy.bands[$1].promotedShareBasisPoints)
@@ -213,7 +214,7 @@ extension PolicyBuilder {
       bytes.append(high << 4 | low)
     }
     if isHex { return ClientKeyHash(bytes: bytes) }
-    // What stands here may be the key itself: never show it.
+    // The text may be the key itself: never show it.
     let problem =
       text.hasPrefix("sha256:")
       ? "not 64 hexadecimal digits behind sha256:" : "not a hash (keys themselves are never kept)"
@@ -247,7 +248,7 @@ extension PolicyBuilder {
     }
   }
 
-  /// `per`: a window of the calendar by its name, or a length, for a window that rolls.
+  /// Reads `per`: the name of a calendar window, or the length of a rolling one.
   private func readWindow(_ fields: Fields, _ budget: inout Budget) {
     let allowed = "hour, day, week, month, total, or a rolling window of 1m to 366d, such as 5h"
     guard let (text, node) = fields.scalar("per", allowed: allowed, isRequired: true) else { return }
@@ -263,7 +264,7 @@ extension PolicyBuilder {
     }
   }
 
-  /// The `budgets` of the whole broker or of a tenant.
+  /// Reads the `budgets` of the whole broker or of a tenant.
   func budgets(_ parent: Fields, ofBroker: Bool = false) -> [Budget] {
     var budgets: [Budget] = []
     for item in parent.list("budgets", of: "budgets, such as {usd: 50, per: day}") ?? [] {
@@ -299,7 +300,7 @@ extension PolicyBuilder {
     return budgets
   }
 
-  /// The form of an IANA name: it goes into a path of the machine's time zone files.
+  /// True for a text in the form of an IANA name, since it becomes part of a path to the machine's time zone files.
   private func isTimeZoneName(_ text: String) -> Bool {
     if text == "UTC" || text == "GMT" { return true }
     let areas = [

@@ -1,12 +1,12 @@
-// The prices file's text into a checked `PriceList`. Pure, and reports all mistakes with their place, as the policy's
-// parser does. Decimals become whole numbers without passing through binary fractions.
+// Parses the prices file's text into a checked `PriceList`. Pure, and reports all mistakes with their place, as the
+// policy's parser does. Decimals become whole numbers without binary fractions in between.
 import AdmissionCore
 import Pricing
 import TextForms
 
-/// What came of a prices file.
+/// The result of parsing a prices file.
 public struct PriceListParsing: Sendable, Equatable {
-  /// nil exactly where `diagnostics` is not empty.
+  /// nil if and only if `diagnostics` is not empty.
   public var prices: PriceList?
   /// In the file's order.
   public var diagnostics: [Diagnostic]
@@ -16,7 +16,7 @@ public enum PriceListParser {
   /// - Parameters:
   ///   - text: the file's content, YAML 1.2, at most 4 MiB.
   ///   - file: its name, for diagnostics only.
-  ///   - environment: where `${NAME}` is looked up.
+  ///   - environment: the variables for `${NAME}`.
   public static func parse(text: String, file: String, environment: [String: String]) -> PriceListParsing {
     let reader = FieldReader(file: file, subject: "prices")
     let document = YAMLDocument(text: text, environment: environment)
@@ -38,7 +38,7 @@ public enum PriceListParser {
 }
 
 extension PriceList {
-  /// The prices that hold where the policy names no file. A test parses the table, so that it is right wherever the program runs.
+  /// The prices for policies that name no file. A test parses the table, so that it cannot be wrong at run time.
   public static let builtIn: PriceList =
     PriceListParser.parse(text: builtInText, file: "built-in prices", environment: [:]).prices
     ?? PriceList(version: "none", entries: [])
@@ -56,7 +56,7 @@ private struct PriceBuilder {
       "batch", "flex", "priority", "above", "request", "audio_second", "valid_from", "valid_until", "off_peak",
       "factors",
     ]
-  /// A dollar a token: beyond it somebody has mixed up per token and per million.
+  /// A dollar per token: a higher rate is a mix-up of prices per token and per million tokens.
   static let highestRate: Int64 = 1_000_000_000_000
 
   func entries(_ top: Fields) -> [ModelPrice] {
@@ -69,7 +69,7 @@ private struct PriceBuilder {
       let path = models.path(of: entry.name)
       let name = YAMLNode(content: .scalar(entry.name, isPlain: false), position: entry.position, written: entry.name)
       let glob = reader.glob(name, path) ?? "*"
-      // A model whose price changes has a list, each item with its dates.
+      // A model whose price changes has a list of prices, each with its dates.
       if case .sequence(let items) = entry.value.content {
         for (index, item) in items.enumerated() {
           if let price = price(item, "\(path)[\(index)]", glob) { entries.append(price) }

@@ -1,4 +1,4 @@
-// Which providers have to do with each other: those that some route puts together, directly or over others.
+// Finds clusters of providers: those that routes connect, directly or through others.
 import AdmissionCore
 
 extension [ProviderPolicy] {
@@ -13,7 +13,7 @@ extension [ProviderPolicy] {
     }
     for route in routes {
       let members = route.to.compactMap { find(ProviderID($0)) }
-      // The first in the policy's order leads, whatever the order of routes.
+      // The first provider in the policy's order names the cluster, whatever the order of routes.
       guard let first = lazy.compactMap({ find($0.id) }).first(where: { members.contains($0) }) else { continue }
       for member in members { leader[member] = first }
     }

@@ -1,23 +1,23 @@
-// YAML text as a tree that knows where each of its parts stands, over Yams.
+// Parses YAML text with Yams into a tree whose nodes know their position.
 //
-// Promises: never traps, whatever the text; finds every repeated key, not only the first; replaces `${NAME}` inside
-// scalars after parsing, so that a variable's value can never change the structure. Bounded: at most `nodeLimit`
-// nodes, so that aliases cannot multiply without end.
+// Promises: never traps, whatever the text; finds every repeated key, not only the first; replaces `${NAME}` in scalars
+// after parsing, so that a variable's value cannot change the structure; makes at most `nodeLimit` nodes, so that
+// aliases cannot multiply without end.
 import Yams
 
 /// One value of the document.
 struct YAMLNode {
   enum Content {
-    /// `isPlain` is false where the text was quoted or holds a variable: then it cannot be null.
+    /// `isPlain` is false where the text was quoted or contains a variable: then it cannot be null.
     case scalar(String, isPlain: Bool)
-    /// A scalar that names a variable which is not set; the mistake is already reported.
+    /// A scalar that names a variable which is not set; the mistake has been reported.
     case unresolved
     case sequence([YAMLNode])
     case mapping([YAMLField])
   }
   var content: Content
   var position: Position
-  /// The scalar as written, before variables were replaced: what messages may show.
+  /// The scalar as written, before variables were replaced: messages may show it.
   var written = ""
 
   /// `null`, `~` or nothing at all.
@@ -25,7 +25,7 @@ struct YAMLNode {
     guard case .scalar(let text, true) = content else { return false }
     return text.isEmpty || text == "null" || text == "~" || text == "Null" || text == "NULL"
   }
-  /// For messages: what was found here.
+  /// What was found here, for messages.
   var found: String {
     switch content {
     case .scalar: isNull ? "nothing" : quoted(written)
@@ -44,7 +44,7 @@ struct YAMLField {
   var value: YAMLNode
 }
 
-/// A text in quotes, cut after 60 characters, control characters made visible.
+/// The text in quotes, cut after 60 characters, with control characters made visible.
 func quoted(_ text: some StringProtocol) -> String {
   var out = "\""
   for (count, scalar) in text.unicodeScalars.enumerated() {
@@ -62,7 +62,7 @@ func quoted(_ text: some StringProtocol) -> String {
 }
 
 struct YAMLDocument {
-  /// nil where the text is no YAML; an empty document is an empty mapping.
+  /// nil where the text is not YAML; an empty document is an empty mapping.
   var root: YAMLNode?
   var mistakes: [(position: Position, field: String, message: String)] = []
 
@@ -77,9 +77,8 @@ struct YAMLDocument {
     }
     var source = SourceText(text)
     var root: Node?
-    // Yams gives up at the first repeated key. Each round hides one of the repeated ones behind a name that no text
-    // has; the walk below brings it back.
-    // Bounded by the bytes that all rounds together read.
+    // Yams stops at the first repeated key. Each round replaces one repeated key by a name that no text has; the walk
+    // below restores it. The number of rounds is bounded by the bytes that they read together.
     var rounds = max(8, YAMLDocument.rereadLimit / max(1, text.utf8.count))
     while true {
       do {
@@ -227,7 +226,8 @@ private struct HiddenPlace: Hashable {
   }
 }
 
-/// The text, with a way to hide a key behind private-use characters of the same width, so that positions stay.
+/// The text, in which keys can be replaced by private-use characters of the same width, so that positions stay the
+/// same.
 private struct SourceText {
   private var scalars: [Unicode.Scalar]
   private var lineStarts: [Int] = [0]
@@ -269,7 +269,7 @@ private struct SourceText {
     if quote == "\"" || quote == "'" {
       end += 1
       while end < scalars.count, scalars[end] != quote {
-        // An escape or a line break inside of a key: too rare to be worth decoding.
+        // Escapes and line breaks in keys are too rare to be decoded.
         if scalars[end] == "\\" || scalars[end] == "\n" || scalars[end] == "\r" { return false }
         name.append(scalars[end])
         end += 1
@@ -288,7 +288,7 @@ private struct SourceText {
     var after = end
     while after < scalars.count, scalars[after] == " " { after += 1 }
     guard after < scalars.count, scalars[after] == ":" else { return false }
-    // A character of its own for each hidden key, so that no two of them are equal.
+    // Each hidden key gets a character of its own, so that no two of them are equal.
     let number = hidden.count
     let mark = Unicode.Scalar(UInt32(0xE000 + number)) ?? "\u{E000}"
     for index in start..<end { scalars[index] = mark }
