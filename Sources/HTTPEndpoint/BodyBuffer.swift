@@ -1,20 +1,21 @@
-// A request's body while it arrives. With a known length the bytes are received in place: room is reserved without being touched, so
-// that pages that nothing was written to cost nothing. It grows once, when a client has sent enough of what it announced: each growth
-// leaves free heap behind that stays in memory, and many bodies that grow together would hold much of what they have twice.
+// A request's body while it arrives. With a known length, bytes are received in place: room is reserved without being
+// touched, and pages that nothing was written to take no memory. The buffer grows only once, when a client has sent
+// enough of what it announced: each growth leaves free heap behind that stays in memory, so that many bodies that grow
+// at once would take up to twice their size.
 
 struct BodyBuffer {
-  /// The first allocation for a body of known length is at most this; the next is the whole body, of which only what is touched takes
-  /// memory.
+  /// The first allocation for a body of known length is at most this; the second is the whole body, of which only
+  /// touched pages take memory.
   private static let firstStep = 256 << 10
-  /// Bytes that are reserved at most for what is only announced.
+  /// The most bytes that are reserved for announced bytes.
   private static let mostAtOnce = 64 << 20
 
-  /// What came so far.
+  /// The bytes that have come so far.
   private(set) var bytes: [UInt8] = []
 
   var count: Int { bytes.count }
 
-  /// - Parameter left: bytes that are still to come with these; nil where the body's length is unknown.
+  /// - Parameter left: bytes that are still to come, these included; nil where the body's length is unknown.
   mutating func append(_ part: ArraySlice<UInt8>, expecting left: Int?) {
     if bytes.isEmpty, bytes.capacity == 0, part.count == left {
       bytes = Array(part)
@@ -24,7 +25,7 @@ struct BodyBuffer {
     bytes.append(contentsOf: part)
   }
 
-  /// Appends at most `count` bytes, which `fill` puts into the space that it is handed.
+  /// Appends at most `count` bytes, which `fill` writes into the space that it gets.
   mutating func append(_ count: Int, expecting left: Int?, _ fill: (inout OutputSpan<UInt8>) -> Void) {
     reserve(count, expecting: left)
     bytes.append(addingCapacity: count) { fill(&$0) }
@@ -48,14 +49,14 @@ struct BodyBuffer {
     if let left, left >= count { reserve(count, of: left) } else { reserve(count) }
   }
 
-  /// Room for a body of known length to grow by `count`, of `left` bytes that are still to come.
+  /// Reserves room for `count` more bytes of a body of known length, of which `left` are still to come.
   private mutating func reserve(_ count: Int, of left: Int) {
     guard bytes.capacity - bytes.count < count else { return }
     let step = bytes.capacity < Self.firstStep ? Self.firstStep : max(Self.mostAtOnce, bytes.count * 2)
     bytes.reserveCapacity(min(bytes.count + left, max(step, bytes.count + count)))
   }
 
-  /// Room for a body of unknown length to grow by `count`, in the same steps.
+  /// Reserves room for `count` more bytes of a body of unknown length, in the same steps.
   private mutating func reserve(_ count: Int) {
     guard bytes.count >= Self.firstStep, bytes.capacity - bytes.count < count else { return }
     bytes.reserveCapacity(

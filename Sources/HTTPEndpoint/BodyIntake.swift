@@ -1,57 +1,58 @@
-// Who goes on sending a body when memory is short, and who gives way.
+// Decides which clients go on sending their bodies when memory is short, and which bodies give way.
 //
-// The order. What is free goes to small bodies first, then to large ones by age, so that the oldest can become whole; a large one that
-// comes later stands behind those that wait. A client that has waited for `limits.roomTimeout` makes others give way: those that come
-// very slowly, then the youngest, until the oldest that waits can become whole; where nobody is younger, it gives way itself. A body of
-// which next to nothing was taken meanwhile gives way after the same time.
+// The order: free memory goes to small bodies first, then to large ones by age, so that the oldest can be completed; a
+// large body that comes later stands behind those that wait. When a half-received body has waited for
+// `limits.roomTimeout`, others give way: first those that come very slowly, then the youngest, until the oldest waiting
+// body can be completed; where no body is younger, it gives way itself. A waiting body of which next to nothing was
+// taken gives way after the same time.
 //
-// Promises: the oldest half-received body that its client goes on sending always gets on, so nothing stands still for ever; nobody who
-// waits holds more than was granted; without a shortage nothing of this is ever called.
+// Promises: the oldest half-received body whose client goes on sending always makes progress, so that there is no
+// deadlock; a waiting body holds no more than it was granted; without a shortage none of this is called.
 import EventLoop
 import HTTPMessage
 
-/// A request body on its way, as the intake sees it.
+/// A request body that is arriving, as the intake sees it.
 protocol ArrivingBody: AnyObject {
-  /// When its head came, in nanoseconds.
+  /// When the request's head came, in monotonic nanoseconds.
   var startedAt: UInt64 { get }
-  /// Bytes that have come.
+  /// The bytes that have come.
   var taken: Int { get }
-  /// Bytes that are still to come, as far as anybody knows.
+  /// The bytes that are still to come, as far as is known.
   var missing: Int { get }
-  /// False where nobody wants the rest any more.
+  /// False where the rest is no longer needed.
   var isArriving: Bool { get }
-  /// True where its client has sent what we do not read: it is we who wait, or it has no leave to send.
+  /// True where we are what holds the body up: the client has sent bytes that we do not read, or may not send more.
   var isStuck: Bool { get }
-  /// True where it may take of the memory that is kept for such.
+  /// True where the body may use the memory that is reserved for urgent calls.
   var isUrgent: Bool { get }
   var wait: BodyWait { get set }
-  /// Its client may send on.
+  /// Lets the client send on.
   func goOn()
-  /// Its client gets an answer now, and its memory comes back.
+  /// Refuses the request now, which frees its memory.
   func giveWay()
 }
 
-/// How long a body has been held up by us.
+/// How long we have held a body up.
 struct BodyWait {
-  /// Since when it waits for room, in nanoseconds; nil where it does not.
+  /// Since when the body waits for room, in monotonic nanoseconds; nil where it does not wait.
   var since: UInt64?
-  /// What had come when it began to wait: as long as nothing has been taken since, the wait is the same.
+  /// The bytes that had come when the wait began: while nothing is taken, it is still the same wait.
   var takenThen = -1
   var sinceThen: UInt64 = 0
-  /// Waits that are over, in nanoseconds: no sign of a slow client.
+  /// The sum of the waits that are over, in nanoseconds; they do not count against the client.
   var total: UInt64 = 0
-  /// It was told to go on, and may pass those that wait.
+  /// True where the body was told to go on, so that it goes before those that wait.
   var hasTurn = false
 }
 
 final class BodyIntake {
-  /// Bodies of so many bytes at most wait for room, but not behind larger ones.
+  /// Bodies with at most this many missing bytes are small: they wait for room, but not behind larger ones.
   static let small = 64 << 10
-  /// What comes with a head while memory is full.
+  /// The most bytes that are taken with a head while memory is full.
   static let nextToNothing = 4 << 10
-  /// What room there must be for a large body to go on.
+  /// The least room with which the first large body may go on.
   private static let leastRoom = 64 << 10
-  /// How often those who wait are looked at, beside the moments at which memory comes back.
+  /// How often waiting bodies are reviewed, besides whenever memory comes back.
   private static let pause = Duration.milliseconds(100)
   /// Where others wait, a body that has taken longer than `bodyTimeout` must have come at this rate, in bytes per second.
   private static let leastRate: UInt64 = 16 << 10
@@ -64,16 +65,16 @@ final class BodyIntake {
   private var waiting: [any ArrivingBody] = []
   private var timer: LoopTimer?
   private var reviewIsComing = false
-  /// Told where memory is short, and again as bodies give way, ten times a second at most: what they leave as free heap may be given
-  /// back to the system.
+  /// Called when memory is short, and again when bodies give way, at most ten times a second: the free heap that they
+  /// leave can be returned to the system.
   var onShortage: (() -> Void)?
   private var lastShortage: UInt64 = 0
-  /// It is to be told with the next look.
+  /// True where `onShortage` must be called at the next review.
   private var hasShortageToTell = false
   private static let shortagePause: UInt64 = 100_000_000
 
   /// - Parameters:
-  ///   - bodies: all bodies that are on their way, of all connections.
+  ///   - bodies: all arriving bodies of all connections.
   ///   - loop: nil in tests that call `review` themselves.
   init(
     memory: MemoryAccount, limits: SessionLimits, loop: EventLoop?, now: @escaping () -> UInt64,
@@ -85,7 +86,7 @@ final class BodyIntake {
     self.loop = loop
     self.now = now
     timer = loop.map { LoopTimer($0) { [unowned self] in review() } }
-    // A weak reference would make every retain of the intake slow; the account lets go of it in `deinit`.
+    // A weak reference would make every retain of the intake slow; `deinit` removes the closures.
     memory.onRoom = { [unowned self] in reviewSoon() }
     memory.onGivenUp = { [unowned self] in tellShortage() }
   }
@@ -95,10 +96,10 @@ final class BodyIntake {
     memory.onGivenUp = nil
   }
 
-  /// True while somebody waits: then large bodies ask before they go on.
+  /// True while a body waits: then large bodies must ask before they go on.
   var isCrowded: Bool { !waiting.isEmpty }
 
-  /// Whether the next bytes of a body must wait.
+  /// True where the next bytes of a body must wait.
   func holdsUp(_ body: any ArrivingBody) -> Bool {
     guard memory.isFull || !waiting.isEmpty else { return false }
     if body.missing <= Self.small {
@@ -107,7 +108,7 @@ final class BodyIntake {
     return memory.isFull || !body.wait.hasTurn
   }
 
-  /// The body waits from now on.
+  /// Adds the body to those that wait.
   func enter(_ body: any ArrivingBody) {
     guard body.wait.since == nil else { return }
     if body.wait.takenThen != body.taken {
@@ -143,7 +144,7 @@ final class BodyIntake {
     }
   }
 
-  /// Looks at all who wait.
+  /// Reviews all waiting bodies: lets them go on, or makes them give way.
   func review() {
     drop { !$0.isArriving }
     if memory.isExhausted { relieve() }
@@ -158,7 +159,7 @@ final class BodyIntake {
     timer?.schedule(after: Self.pause)
   }
 
-  /// Takes those out of the list for whom `condition` holds.
+  /// Removes the waiting bodies for which `condition` is true.
   private func drop(where condition: (any ArrivingBody) -> Bool) {
     let now = now()
     waiting.removeAll { body in
@@ -169,8 +170,8 @@ final class BodyIntake {
     }
   }
 
-  /// Gives what is free to those who wait, in order. What those miss who have their turn is kept for them, but from nobody who has
-  /// waited for too long.
+  /// Gives free memory to waiting bodies in order. What bodies that were told to go on still miss is kept for them,
+  /// except from bodies that have waited too long.
   private func grant() {
     guard !waiting.isEmpty, !memory.isExhausted else { return }
     let now = now()
@@ -205,7 +206,7 @@ final class BodyIntake {
     }
   }
 
-  /// Somebody has waited for too long.
+  /// Makes room for bodies that have waited too long.
   private func makeRoom(for overdue: [any ArrivingBody], _ now: UInt64) {
     let stuck = overdue.filter { $0.taken > 0 && $0.isStuck && $0.isArriving }
     if let oldest = stuck.min(by: { $0.startedAt < $1.startedAt }) {
@@ -220,7 +221,7 @@ final class BodyIntake {
       if memory.room < min(need, Self.leastRoom) {
         oldest.giveWay()
       } else if gaveWay > 0 {
-        // The others have what is left of the memory before them again.
+        // Memory has come back: the waits of the others begin again.
         for body in waiting where body.taken > 0 && body !== oldest {
           body.wait.since = now
           body.wait.sinceThen = now
@@ -237,7 +238,7 @@ final class BodyIntake {
     drop { !$0.isArriving }
   }
 
-  /// Everything is taken, the part for urgent calls too: the youngest give way at once, but never the oldest.
+  /// All memory is taken, even the part for urgent calls: the youngest bodies give way at once, but never the oldest.
   private func relieve() {
     let now = now()
     let ranked = victims(now)
@@ -250,7 +251,7 @@ final class BodyIntake {
     tellShortage()
   }
 
-  /// Half-received bodies that hold something, in the order in which they give way.
+  /// The half-received bodies, in the order in which they give way.
   private func victims(_ now: UInt64) -> [any ArrivingBody] {
     var ranked: [(body: any ArrivingBody, rank: Int)] = []
     for body in bodies() where body.taken > 0 && body.isArriving {

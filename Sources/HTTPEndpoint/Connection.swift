@@ -1,12 +1,12 @@
-// One client's socket: reads, finds out which protocol is spoken, carries a session's bytes, and closes in the way that
-// lets the client see its answer.
+// One client's socket: reads, detects the protocol, carries a session's bytes, and closes so that the client can still
+// read its answer.
 import EventLoop
 import HTTPMessage
 
 final class Connection: SessionCarrier {
   private enum Phase {
     case open
-    /// Our side is shut; what still comes is dropped.
+    /// Our sending side is shut; what still comes is dropped.
     case lingering(since: UInt64)
     case closed
   }
@@ -17,21 +17,21 @@ final class Connection: SessionCarrier {
   private var tls: TLSStream?
   private let output = OutputQueue()
   private var session: (any Session)?
-  /// The first bytes, until they tell the protocol.
+  /// The first bytes, until they show the protocol.
   private var sniffed: [UInt8] = []
   private var phase = Phase.open
   private var inputEnded = false
   private var isBlocked = false
   private var isDirty = false
-  /// Reading goes on without a new event: TLS may hold bytes that the socket does not show.
+  /// True where reading must go on without a new event, since TLS may hold bytes that the socket does not show.
   private var readsAgain = false
   private let openedAt: UInt64
-  /// When bytes last went out, or an exchange began; when it was opened, before that.
+  /// When bytes last went out or an exchange began; before that, when the connection was opened.
   private(set) var lastProgress: UInt64
   private var exchanges = 0
   /// No request is under way.
   var isIdle: Bool { exchanges == 0 }
-  /// Where the server keeps this connection.
+  /// The connection's place in the server's list.
   var index = 0
   let peer: String
 
@@ -162,7 +162,7 @@ final class Connection: SessionCarrier {
     if !begin(with: bytes) { sniffed = Array(bytes) }
   }
 
-  /// Chooses the protocol and hands it the first bytes; false where they do not tell yet.
+  /// Chooses the protocol and hands it the first bytes; false where they do not show it yet.
   private func begin(with bytes: ArraySlice<UInt8>) -> Bool {
     switch Self.sniff(bytes) {
     case nil: return false
@@ -190,7 +190,7 @@ final class Connection: SessionCarrier {
   private func continueHandshake(_ tls: TLSStream) -> Bool {
     switch tls.continueHandshake() {
     case .done:
-      // With ALPN the protocol is settled; without, the first bytes tell as they do in the clear.
+      // ALPN decides the protocol; without it the first bytes do, as in cleartext.
       switch tls.httpVersion {
       case 2:
         session = HTTP2Session(
@@ -224,7 +224,7 @@ final class Connection: SessionCarrier {
 
   // MARK: Writing
 
-  /// The session may have decided to close: the flush at the end of the turn carries that out.
+  /// The session may have decided to close, which the flush at the end of the turn carries out.
   private func settle() {
     if let session, session.fate != .open { needsFlush() }
   }
@@ -266,7 +266,7 @@ final class Connection: SessionCarrier {
     updateInterest()
   }
 
-  /// False where the connection was lost.
+  /// Returns false where the connection was lost.
   private func writeOnce() -> Bool {
     let result: Socket.WriteResult
     if let tls {
@@ -318,7 +318,7 @@ final class Connection: SessionCarrier {
     if isReading {
       interest.insert(.readable)
     } else {
-      // Requests that came before the client's end are still served; only a reset tells that it is gone altogether.
+      // Requests that came before the client closed its side are still served; only a reset shows that it is gone.
       interest.insert(inputEnded ? .broken : .disconnected)
     }
     if isBlocked { interest.insert(.writable) }
@@ -343,7 +343,7 @@ final class Connection: SessionCarrier {
       session.tick(now: now)
       settle()
     } else if now > openedAt {
-      // Nothing told the protocol yet: a slow handshake or first line, or a connection that was opened in advance.
+      // The protocol is not known yet: a slow handshake or first line, or a connection that was opened in advance.
       let isSilent = tls == nil && sniffed.isEmpty
       if now - openedAt > (isSilent ? server.limits.idleNanoseconds : server.limits.headNanoseconds) {
         close(.clientLeft)
@@ -351,7 +351,7 @@ final class Connection: SessionCarrier {
     }
   }
 
-  /// Bodies of this connection that are not whole yet.
+  /// The bodies of this connection that are not complete yet.
   var arriving: [any ArrivingBody] {
     guard case .open = phase, let session else { return [] }
     return session.arriving

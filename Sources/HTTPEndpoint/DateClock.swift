@@ -1,4 +1,4 @@
-// The value of `date`, made once per second (RFC 9110 section 6.6.1). No Foundation: it runs on the hot path.
+// The value of `date`, made once per second (RFC 9110 section 6.6.1). Without Foundation, since it is on the hot path.
 import TextForms
 
 #if canImport(Glibc)

@@ -1,4 +1,4 @@
-// OpenSSL's digests, for whoever may not touch the library.
+// OpenSSL's digests, for targets that may not import the library.
 import COpenSSL
 
 public enum Digest {

@@ -1,4 +1,4 @@
-// The bounds of an endpoint. Every one of them is enforced on HTTP/1.1 and HTTP/2 alike unless it says otherwise.
+// The bounds of an endpoint. Each is enforced on HTTP/1.1 and HTTP/2 alike unless it says otherwise.
 
 /// What a client may use of an endpoint, and for how long.
 public struct EndpointLimits: Sendable {
@@ -8,39 +8,38 @@ public struct EndpointLimits: Sendable {
   public var headerFields = 128
   /// Bytes of a request's body, without transfer coding. Above: 413.
   public var bodyBytes = 32 << 20
-  /// From the first byte of a head to its last, and from accepting a connection to the end of the TLS handshake. Above:
-  /// 408.
+  /// The most time from the first byte of a head to its last, and from accepting a connection to the end of the TLS
+  /// handshake. Above: 408.
   public var headTimeout: Duration = .seconds(10)
-  /// Silence inside a request's body. Above: 408.
+  /// The longest silence within a request's body. Above: 408.
   public var bodyTimeout: Duration = .seconds(30)
   /// A body that takes longer than `bodyTimeout` must have come at this rate on average, in bytes per second. Below:
   /// 408.
   public var bodyBytesPerSecond = 256
-  /// For how long a client waits with the rest of a body while memory is full, before somebody gives way.
+  /// How long a body waits for memory before bodies give way.
   public var roomTimeout: Duration = .seconds(5)
   /// A connection without a request under way is closed after this.
   public var idleTimeout: Duration = .seconds(75)
   /// A client that takes none of the bytes which wait for it loses the connection (HTTP/1.1) or the stream (HTTP/2).
   public var writeTimeout: Duration = .seconds(120)
-  /// For how long an endpoint that refused a request goes on reading, so that the client sees the answer and not a
-  /// reset.
+  /// How long an endpoint that refused a request goes on reading, so that the client sees the answer and not a reset.
   public var lingerTimeout: Duration = .seconds(5)
   /// Open connections of the whole server. Above: 503 and closed.
   public var maxConnections = 10_000
-  /// One connection too many, or one for which no descriptor is left, takes the place of the one that has been idle longest, or
-  /// where none is idle of the one that has been still longest, instead of being refused. For an operator's port, which must
-  /// answer whatever else goes on.
+  /// True where one connection too many, or one for which no descriptor is left, is not refused, but replaces the
+  /// connection that has been idle longest or, where none is idle, the one without progress for longest. For the
+  /// operator's port, which must always answer.
   public var newestWins = false
   /// Descriptors kept back for this server's connections, for when the process has no others left.
   public var reservedDescriptors = 0
-  /// HTTP/2: requests at a time on one connection.
+  /// HTTP/2: concurrent requests on one connection.
   public var streamsPerConnection = 256
   /// `exchangeDrained` comes when the pending bytes of an answer fall below this, in bytes.
   public var lowWater = 64 * 1024
   /// HTTP/1.1: bytes of further requests that are read while one is being answered; then reading stops.
   public var pipelinedBytes = 64 * 1024
-  /// HTTP/1.1: what is left of a body is read and dropped to keep the connection, where the answer came early, up to
-  /// this.
+  /// HTTP/1.1: where the answer came before the whole body, up to this many bytes of the rest are read and dropped, to
+  /// keep the connection.
   public var drainedBytes = 256 * 1024
   /// HTTP/2: PING, SETTINGS, RST_STREAM, PRIORITY and empty frames that a connection may send at once, and per second.
   public var controlFrameBurst = 1_000

@@ -1,4 +1,4 @@
-// Fields in the form in which nghttp2 takes them: lower-case names, and pointers that hold for one call.
+// Fields in the form that nghttp2 takes: lower-case names, and pointers that are valid for one call.
 import CNghttp2
 import HTTP1Codec
 import HTTPMessage
@@ -18,7 +18,7 @@ struct FieldBlock {
     lengths.append((name.utf8CodeUnitCount, value.count))
   }
 
-  /// Appends a handler's fields but for those that HTTP/2 forbids (RFC 9113 section 8.2.2) and broken ones; tells
+  /// Appends a handler's fields, without broken ones and those that HTTP/2 forbids (RFC 9113 section 8.2.2). Returns
   /// whether `date` is among them.
   mutating func append(_ fields: HeaderFields, status: Int) -> Bool {
     var hasDate = false

@@ -3,9 +3,9 @@ import HTTP1Codec
 import HTTPMessage
 
 final class HTTP1Exchange: HTTPExchange, ArrivingBody {
-  /// Where the answer stands.
+  /// The state of the answer.
   enum Phase {
-    /// `respond` was not called.
+    /// `respond` has not been called.
     case waiting
     /// The head was written; `left` counts down a `content-length`.
     case streaming(ResponseFraming)
@@ -24,15 +24,15 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
   /// Head and body in the account of memory.
   private var share: MemoryShare
   private let headBytes: Int
-  /// Nobody wants the body any more.
+  /// True where the body is no longer needed.
   private var isReleased = false
   let startedAt: UInt64
   var wait = BodyWait()
   private var urgency: Bool?
   var phase = Phase.waiting
-  /// True after more than the low-water mark was pending and until `exchangeDrained`.
+  /// True from the moment when more than the low-water mark is pending until `exchangeDrained`.
   var isAboveLowWater = false
-  /// Nil when the exchange ended.
+  /// nil once the exchange has ended.
   private var session: HTTP1Session?
 
   init(
@@ -52,7 +52,7 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
 
   // MARK: The body while it comes
 
-  /// Calls `change` with the body, unless nobody wants it any more.
+  /// Calls `change` with the body, unless it is no longer needed.
   @discardableResult
   func receive<Result, Failure: Error>(_ change: (inout BodyBuffer) throws(Failure) -> Result) throws(Failure)
     -> Result?
@@ -97,7 +97,7 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
     share.resize(to: min(share.bytes, headBytes))
   }
 
-  /// The exchange is over: nothing is held any more.
+  /// The exchange is over: gives all its memory back.
   func forget() {
     releaseBody()
     share.resize(to: 0)

@@ -1,7 +1,8 @@
-// One HTTP/1.1 connection without its socket: requests one after the other, each answered before the next is read.
+// One HTTP/1.1 connection without its socket: it takes one request after the other, and answers each before it reads
+// the next.
 //
-// Promises: at most one exchange at a time; further requests wait as bytes, bounded; an exchange's end is reported from
-// `receive`, `outputMoved`, `tick` or `connectionLost`, never inside the handler's own call.
+// Promises: at most one exchange is open; bytes of further requests wait, up to a bound; an exchange's end is reported
+// from `receive`, `outputMoved`, `tick` or `connectionLost`, never inside a call of the handler.
 import HTTP1Codec
 import HTTPMessage
 
@@ -11,9 +12,9 @@ final class HTTP1Session: Session {
     case head
     case body(left: Int)
     case chunks(ChunkDecoder)
-    /// The request is complete; what comes is the next one's.
+    /// The request is complete; further bytes belong to the next one.
     case held
-    /// The request was refused behind its head: what comes means nothing.
+    /// The request was refused after its head: further bytes are meaningless.
     case spoilt
   }
 
@@ -23,9 +24,9 @@ final class HTTP1Session: Session {
   private let output: OutputQueue
   private let intake: BodyIntake?
   private let memory: MemoryAccount
-  /// Of what is kept unread.
+  /// Memory of the kept, unread bytes.
   private var keptShare: MemoryShare
-  /// Bytes of a head that are taken although memory is full.
+  /// The bytes of a head that are read even while memory is full.
   private static let modestHead = 8 << 10
 
   private var input = Input.head
@@ -36,17 +37,18 @@ final class HTTP1Session: Session {
   private var exchange: HTTP1Exchange?
   private(set) var fate = SessionFate.open
   private var closesAfterAnswer = false
-  /// The client waits for 100 before it sends the body; without it nobody can tell whether the body will come.
+  /// True where the client waits for 100 before it sends the body: without a 100 we cannot know whether the body will
+  /// come.
   private var awaitsContinue = false
   private var isDraining = false
   private var inputEnded = false
-  /// Empty lines before a request line; one is forgiven (RFC 9112 section 2.2).
+  /// Empty lines before a request line; one is allowed (RFC 9112 section 2.2).
   private var emptyLines = 0
   /// When the current head or body, or the silence between requests, began.
   private var phaseStart: UInt64
   private var lastBodyByte: UInt64 = 0
 
-  /// - Parameter intake: nil where memory is nobody's concern.
+  /// - Parameter intake: nil where memory is not limited.
   init(
     carrier: any SessionCarrier, handler: any HTTPHandler, limits: SessionLimits, output: OutputQueue,
     intake: BodyIntake? = nil
@@ -65,11 +67,11 @@ final class HTTP1Session: Session {
 
   var wantsInput: Bool {
     guard !inputEnded, fate == .open else { return false }
-    // A head that is on its way may grow past its limit by one byte, so that it is refused and not merely left unread.
+    // An arriving head may grow one byte beyond its limit, so that it is refused and not just left unread.
     if case .head = input, exchange == nil {
       return kept.count - keptStart <= max(limits.values.headerBytes, limits.values.pipelinedBytes)
     }
-    // Of further requests nothing more is read while memory is full.
+    // While memory is full, no more bytes of further requests are read.
     guard kept.count - keptStart < (memory.isFull ? mostInput : limits.values.pipelinedBytes) else { return false }
     return !lacksRoom
   }
@@ -151,7 +153,7 @@ final class HTTP1Session: Session {
   func receiveDirectly(_ read: (inout OutputSpan<UInt8>) -> Void) {
     guard case .body(let left) = input, let exchange else { return }
     let before = exchange.taken
-    // Never more than there is room for: what is read is held.
+    // Never read more than there is room for, since what is read must be held.
     let most = memory.isFull ? BodyIntake.small : max(BodyIntake.small, memory.room)
     exchange.receive { $0.withSpace(expecting: left, atMost: most, read) }
     let taken = exchange.taken - before
@@ -160,7 +162,7 @@ final class HTTP1Session: Session {
     if left == taken { bodyCompleted() }
   }
 
-  /// Goes on with bytes that were kept.
+  /// Continues with the kept bytes.
   private func resume() {
     guard keptStart < kept.count else { return }
     let end = consume(kept[keptStart...])
@@ -172,7 +174,7 @@ final class HTTP1Session: Session {
     keptShare.resize(to: kept.count)
   }
 
-  /// Reads as far as it can; returns the index of the first byte that it could not.
+  /// Consumes what it can; returns the index of the first byte that it could not consume.
   private func consume(_ bytes: ArraySlice<UInt8>) -> Int {
     var at = bytes.startIndex
     while fate == .open {
@@ -186,7 +188,7 @@ final class HTTP1Session: Session {
           at += 2
           continue
         }
-        // A method begins with a letter: other protocols (TLS among them) are told so at once.
+        // A method begins with a letter: other protocols, such as TLS, are refused at once.
         guard RequestHeadParser.mayBegin(with: bytes[at]) else {
           refuse(.malformed("the request does not begin with a method; this port speaks HTTP"), target: nil)
           return bytes.endIndex
@@ -219,7 +221,7 @@ final class HTTP1Session: Session {
   }
 
   private func decode(_ bytes: ArraySlice<UInt8>, with decoder: inout ChunkDecoder) -> Int {
-    // While the decoder is with us the state holds none, so that its buffers are not copied.
+    // Take the decoder out of the state, so that its buffers are not copied.
     input = .held
     lastBodyByte = carrier.now
     do throws(HeadError) {
@@ -282,7 +284,7 @@ final class HTTP1Session: Session {
     if let exchange {
       if exchange.isWaiting { handler.exchangeReady(exchange) }
     } else if fate == .open {
-      // The answer came early and is gone; the rest of its request was drained.
+      // The answer came early and has been sent; the rest of the request was drained.
       awaitNextRequest()
     }
   }
@@ -301,7 +303,7 @@ final class HTTP1Session: Session {
       let rest = kept[keptStart...]
       if case .complete = lookahead.look(in: rest.span, limit: limits.values.headerBytes) { return }
     }
-    // A client that is through with sending before it has the answer has left (HAProxy's `abortonclose`).
+    // A client that closes its sending side before it has the answer has left (as HAProxy's `abortonclose`).
     fate = .broken
     end(exchange, .clientLeft)
     carrier.needsFlush()
@@ -325,7 +327,7 @@ final class HTTP1Session: Session {
       framing = isOld ? .untilClose : .chunked
     }
     if framing == .untilClose || isDraining || !canDrainInput { closesAfterAnswer = true }
-    // `Upgrade` concerns this connection only, and says so (RFC 9110 section 7.8).
+    // `Upgrade` concerns this connection only, so `Connection` names it (RFC 9110 section 7.8).
     let upgrades = head.status == 426 && head.fields.contains("upgrade")
     let connection: StaticString? =
       closesAfterAnswer ? (upgrades ? "close, upgrade" : "close") : upgrades ? "upgrade" : isOld ? "keep-alive" : nil
@@ -334,7 +336,7 @@ final class HTTP1Session: Session {
       HTTP1ResponseWriter.write(head, framing: framing, connection: connection, date: date, into: &out)
     }
     exchange.phase = .streaming(framing)
-    // Nobody will read what came of the request when it was answered before it was complete.
+    // A request that was answered before it was complete: its body is not needed.
     if case .held = input {} else { exchange.releaseBody() }
     carrier.needsFlush()
   }
@@ -353,7 +355,7 @@ final class HTTP1Session: Session {
     switch framing {
     case .bodiless: return
     case .length(let left):
-      // More than was announced: the surplus would be read as the next answer.
+      // More than was announced: the client would read the surplus as the next answer.
       output.append(bytes.prefix(left))
       exchange.phase = .streaming(.length(max(0, left - bytes.count)))
     case .chunked:
@@ -373,7 +375,7 @@ final class HTTP1Session: Session {
     guard case .streaming(let framing) = exchange.phase else { return }
     switch framing {
     case .length(let left) where left > 0:
-      // Less than was announced: only a broken connection tells the client.
+      // Less than was announced: only a broken connection shows that to the client.
       abort(exchange)
       return
     case .chunked:
@@ -465,7 +467,7 @@ final class HTTP1Session: Session {
     if exchange == nil, inputEnded, fate == .open { fate = .closing(lingers: false) }
   }
 
-  /// Has a wrong request answered in the handler's words, and closes.
+  /// Answers an invalid request with the handler's error, and closes.
   private func refuse(_ refusal: RequestRefusal, target: String?) {
     let ongoing = exchange
     if let ongoing, ongoing.isWaiting {

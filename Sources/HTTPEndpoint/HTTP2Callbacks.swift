@@ -1,4 +1,4 @@
-// nghttp2's callbacks: C functions that find the session again and hand on. nghttp2 allows `submit` calls inside them,
+// nghttp2's callbacks: C functions that find the session and call it. Inside them nghttp2 allows `submit` calls, but
 // not `mem_recv` and `mem_send`.
 import CNghttp2
 
@@ -48,7 +48,7 @@ enum HTTP2Callbacks {
     }
     var options: OpaquePointer?
     nghttp2_option_new(&options)
-    // Windows open as we take the bytes, not as nghttp2 hands them out.
+    // We open windows when we have consumed the bytes, not when nghttp2 hands them out.
     nghttp2_option_set_no_auto_window_update(options, 1)
     return Setup(callbacks: callbacks, options: options)
   }()

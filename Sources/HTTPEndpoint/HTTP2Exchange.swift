@@ -1,9 +1,9 @@
-// One HTTP/2 stream: a request that is put together from header callbacks and DATA frames, and its answer.
+// One HTTP/2 stream: a request that is assembled from header callbacks and DATA frames, and its answer.
 import HTTP1Codec
 import HTTPMessage
 
 final class HTTP2Exchange: HTTPExchange, ArrivingBody {
-  /// Where the answer stands.
+  /// The state of the answer.
   enum Phase {
     case waiting
     /// The head was given to nghttp2; `left` counts down a `content-length`, nil where there is none. `isBodiless`:
@@ -22,11 +22,11 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   /// Head and body in the account of memory.
   private var share: MemoryShare
   private let memory: MemoryAccount
-  /// Nobody wants the body any more.
+  /// True where the body is no longer needed.
   private var isReleased = false
-  /// Bytes that came and for which the client's window was not opened again.
+  /// Bytes that came and for which the client's window has not been opened again.
   var withheld = 0
-  /// Bytes that the client may send without asking, at most.
+  /// The most bytes that the client may send within its window.
   private(set) var promised = 0
   var wait = BodyWait()
   private var urgency: Bool?
@@ -34,12 +34,12 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   /// The answer's bytes that nghttp2 has not framed yet.
   let queue = OutputQueue()
   var trailers: HeaderFields?
-  /// nghttp2 waits for `nghttp2_session_resume_data`.
+  /// True while nghttp2 waits for `nghttp2_session_resume_data`.
   var isDeferred = false
   var isAboveLowWater = false
   var isHeadComplete = false
   var isRequestComplete = false
-  /// The handler has seen `exchangeBegan`.
+  /// True once the handler has got `exchangeBegan`.
   var hasBegun = false
   var contentLength: Int?
   var expectsContinue = false
@@ -51,13 +51,13 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   var lastBodyByte: UInt64
   /// When the client last took bytes of the answer.
   var lastProgress: UInt64
-  /// Nil when the exchange ended.
+  /// nil once the exchange has ended.
   private var session: HTTP2Session?
 
   private var method = ""
   private var path: String?
   private var authority: String?
-  /// The fields as lines, as `HeaderFields` keeps them.
+  /// The fields as lines, in the form of `HeaderFields`.
   private var lines: [UInt8] = []
   private var lengths: [(name: Int, value: Int)] = []
 
@@ -79,16 +79,16 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
 
   // MARK: The body while it comes
 
-  /// The head is complete, and stays until the end.
+  /// Counts the memory of the head, which is complete and stays until the end.
   func countHead() { share.resize(to: headBytes) }
 
-  /// The client may send so many bytes before we let it send more.
+  /// Notes that the client's window is `bytes`.
   func promise(_ bytes: Int) {
     memory.promise(bytes - promised)
     promised = bytes
   }
 
-  /// Takes at most `count` bytes of the body, which `fill` puts into the space that it is handed.
+  /// Takes at most `count` bytes of the body, which `fill` writes into the space that it gets.
   func receive(_ count: Int, _ fill: (inout OutputSpan<UInt8>) -> Void) {
     received.append(count, expecting: contentLength.map { $0 - received.count }, fill)
     share.resize(to: headBytes + received.count)
@@ -99,7 +99,7 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   var taken: Int { received.count }
   var missing: Int { session?.missing(of: self) ?? 0 }
   var isArriving: Bool { takesBody && hasBegun && !isRequestComplete }
-  /// What it may still send is less than half of what it might.
+  /// True where at least half of the client's window is closed.
   var isStuck: Bool { 2 * withheld >= promised }
   var isUrgent: Bool {
     if let urgency { return urgency }
@@ -149,7 +149,7 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
     lengths.append((nameLength, valueLength))
   }
 
-  /// Makes `head` of what was gathered, and finds what cannot be served.
+  /// Makes `head` from the gathered fields, and finds a reason to refuse the request.
   func completeHead(limits: EndpointLimits) {
     isHeadComplete = true
     var fields = HeaderFields(block: lines, fields: lengths.count)
@@ -192,7 +192,8 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   }
 
   var body: [UInt8] { received.bytes }
-  /// What nghttp2 has framed but the socket has not taken, at most 64 KiB for all streams together, is not counted.
+  /// Bytes that nghttp2 has framed but the socket has not taken are not counted; they are at most 64 KiB for all
+  /// streams together.
   var pendingBytes: Int { queue.pending }
   var isWaiting: Bool { if case .waiting = phase { true } else { false } }
   var isClosed: Bool {
@@ -209,7 +210,7 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
     share.resize(to: min(share.bytes, headBytes))
   }
 
-  /// The exchange is over: nothing is held any more.
+  /// The exchange is over: gives all its memory back.
   func forget() {
     releaseBody()
     share.resize(to: 0)

@@ -1,6 +1,6 @@
 // One HTTP/2 connection without its socket, over nghttp2: streams become exchanges.
 //
-// Promises: an exchange's end is reported from `outputMoved` or `connectionLost`, never inside the handler's own call;
+// Promises: an exchange's end is reported from `outputMoved` or `connectionLost`, never inside a call of the handler;
 // output is framed only while less than `framedBytes` wait for the socket; floods are answered with GOAWAY.
 import CNghttp2
 import HTTP1Codec
@@ -9,7 +9,7 @@ import HTTPMessage
 final class HTTP2Session: Session {
   /// nghttp2 frames no more DATA while this much waits for the socket.
   private static let framedBytes = 64 * 1024
-  /// What a client may send of a body unasked; more where its length is known and there is room.
+  /// The initial window of a stream; larger where the body's length is known and there is room.
   private static let streamWindow: UInt32 = 64 * 1024
   private static let largeWindow = 256 * 1024
   private static let connectionWindow: Int32 = 16 << 20
@@ -31,12 +31,12 @@ final class HTTP2Session: Session {
   private(set) var fate = SessionFate.open
   private enum Draining { case no, announced, final }
   private var draining = Draining.no
-  /// Since when no exchange is open.
+  /// Since when no exchange has been open.
   private var idleSince: UInt64
-  /// When the header block began that is being read.
+  /// When the header block that is being read began; nil where there is none.
   private var headerBlockSince: UInt64?
 
-  /// - Parameter intake: nil where memory is nobody's concern.
+  /// - Parameter intake: nil where memory is not limited.
   init(
     carrier: any SessionCarrier, handler: any HTTPHandler, limits: SessionLimits, output: OutputQueue,
     intake: BodyIntake? = nil
@@ -73,11 +73,11 @@ final class HTTP2Session: Session {
 
   // MARK: Input
 
-  /// Reading stops while a client that sends faster than it reads has too much output waiting.
+  /// False while too much output waits for a client that sends faster than it reads.
   var wantsInput: Bool { fate == .open && output.pending < 16 * Self.framedBytes }
   var wantsDirectInput: Bool { false }
   var mostInput: Int { .max }
-  /// Bodies enter as their bytes come: the connection itself is read on, for the others.
+  /// Each body waits by itself; the connection is read on for the other streams.
   func awaitRoom() {}
   var arriving: [any ArrivingBody] { exchanges.values.filter(\.isArriving) }
   func receiveDirectly(_ read: (inout OutputSpan<UInt8>) -> Void) {}
@@ -88,7 +88,7 @@ final class HTTP2Session: Session {
     carrier.needsFlush()
     guard fate == .open else { return }
     if taken < 0 {
-      // nghttp2 has queued GOAWAY where the protocol asks for it; a flood of acknowledgements gets ours.
+      // nghttp2 queues GOAWAY where the protocol requires it; for a flood of acknowledgements we send our own.
       if taken == Int(NGHTTP2_ERR_FLOODED.rawValue) { calmDown() }
       fate = .closing(lingers: true)
     }
@@ -142,7 +142,7 @@ final class HTTP2Session: Session {
       text.append("\r\n")
     }
     if exchange.headBytes > 4 * limits.values.headerBytes {
-      // Reading on only keeps the compression state right; there is an end to that too.
+      // We read on only to keep the compression state right, and not without end.
       calmDown()
       fate = .closing(lingers: true)
       return HTTP2Callbacks.failure
@@ -194,7 +194,7 @@ final class HTTP2Session: Session {
     }
   }
 
-  /// A window as large as the body, within bounds, where it has a known length and memory is no concern.
+  /// Opens a window as large as the body, within bounds, where its length is known and memory suffices.
   private func openWindow(_ exchange: HTTP2Exchange) {
     let usual = Int(Self.streamWindow)
     let window = min(exchange.contentLength ?? usual, Self.largeWindow)
@@ -229,7 +229,7 @@ final class HTTP2Session: Session {
   func dataCame(_ stream: Int32, _ bytes: UnsafeBufferPointer<UInt8>) -> Int32 {
     guard !fate.isOver else { return HTTP2Callbacks.failure }
     guard let exchange = exchanges[stream], exchange.takesBody else {
-      // Nobody reads this stream any more; the others must go on.
+      // This stream is no longer read; the others must go on.
       nghttp2_session_consume_connection(session, bytes.count)
       return 0
     }
@@ -242,7 +242,7 @@ final class HTTP2Session: Session {
     }
     exchange.receive(bytes.count) { $0.append(lent: bytes) }
     if let intake, intake.holdsUp(exchange) {
-      // Its own window stays shut; the connection's is everybody's.
+      // The stream's window stays closed; the connection's window is shared by all streams.
       nghttp2_session_consume_connection(session, bytes.count)
       exchange.withheld += bytes.count
       intake.enter(exchange)
@@ -277,7 +277,7 @@ final class HTTP2Session: Session {
     guard UInt32(frame.hd.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0,
       let exchange = exchanges[frame.hd.stream_id], !exchange.isRequestComplete
     else { return 0 }
-    // The answer is complete before the request: nobody wants the rest (RFC 9113 section 8.1).
+    // The answer is complete before the request: the rest is not needed (RFC 9113 section 8.1).
     nghttp2_submit_rst_stream(
       session, UInt8(NGHTTP2_FLAG_NONE.rawValue), frame.hd.stream_id, UInt32(NGHTTP2_NO_ERROR.rawValue))
     return 0
@@ -338,7 +338,7 @@ final class HTTP2Session: Session {
     guard case .streaming(let left, let isBodiless) = exchange.phase, !isBodiless, !bytes.isEmpty else { return }
     if exchange.queue.isEmpty { exchange.lastProgress = carrier.now }
     if let left {
-      // More than was announced is dropped: the client would break the stream off for it.
+      // More than was announced is dropped, since the client would break the stream off.
       exchange.queue.append(bytes.prefix(left))
       exchange.phase = .streaming(left: max(0, left - bytes.count), isBodiless: false)
     } else {
@@ -378,7 +378,7 @@ final class HTTP2Session: Session {
     carrier.needsFlush()
   }
 
-  /// Has a wrong request answered in the handler's words; other streams go on.
+  /// Answers an invalid request with the handler's error; other streams go on.
   private func refuse(_ exchange: HTTP2Exchange, _ refusal: RequestRefusal) {
     guard exchange.isWaiting else {
       abort(exchange)
@@ -518,7 +518,7 @@ final class HTTP2Session: Session {
     if exchanges.isEmpty, closesIdle {
       finalizeDrain()
     } else {
-      // First an announcement, so that requests which are on their way are still served (RFC 9113 section 6.8).
+      // An announcement comes first, so that requests that are on their way are still served (RFC 9113 section 6.8).
       draining = .announced
       nghttp2_submit_shutdown_notice(session)
     }

@@ -1,5 +1,5 @@
-// The server: listeners, connections, and the two things that happen to all of them: one flush at the end of a turn,
-// one look at the clock per second.
+// The server: listeners and connections, a flush of waiting output at the end of each turn, and a check of timeouts
+// once a second.
 import EventLoop
 import HTTP1Codec
 import HTTPMessage
@@ -10,19 +10,19 @@ import HTTPMessage
   import Darwin
 #endif
 
-/// Serves HTTP/1.1 and HTTP/2 on any number of addresses. Lives on its loop's thread. Holds its handler, and
-/// is held by its open connections: `close()` it before letting go.
+/// Serves HTTP/1.1 and HTTP/2 on any number of addresses, on its loop's thread. It keeps its handler, and open
+/// connections keep the server: call `close()` before releasing it.
 ///
-/// In the clear both protocols share one port: a connection that begins with HTTP/2's preface speaks HTTP/2 (prior
+/// In cleartext both protocols share a port: a connection that begins with HTTP/2's preface speaks HTTP/2 (prior
 /// knowledge), any other HTTP/1.1. With TLS, ALPN decides.
 public final class HTTPServer {
   let loop: EventLoop
   let handler: any HTTPHandler
   let limits: SessionLimits
   let dateClock = DateClock()
-  /// Every read goes here first; sessions copy what they keep.
+  /// The buffer of every read; sessions copy what they keep.
   var readBuffer = [UInt8](repeating: 0, count: 64 * 1024)
-  /// What clients make us hold; bodies enter it as they come.
+  /// The account of memory that clients cause; bodies are entered as they come.
   let memory: MemoryAccount
   private(set) lazy var intake = BodyIntake(
     memory: memory, limits: limits, loop: loop, now: { [unowned self] in loop.now },
@@ -35,27 +35,27 @@ public final class HTTPServer {
   private var isFlushScheduled = false
   private var clock: LoopTimer?
   private var isAccepting = true
-  /// Every answer is the last of its connection.
+  /// True where every answer is the last of its connection.
   private(set) var isDraining = false
   private var pausedListeners: [Listener] = []
   private var lastNotice: UInt64 = 0
-  /// Open on nothing: closed when a connection needs the number.
+  /// Descriptors that are kept open without use, and closed when a connection needs one.
   private var reserve: [Int32] = []
 
-  /// Told in a sentence what an operator should know and no client can be told: out of descriptors, too many
+  /// Called with a sentence for the operator about what no client can be told: out of descriptors, too many
   /// connections. At most once per second.
   public var onNotice: ((String) -> Void)?
-  /// Told, ten times a second at most, while memory is short: free heap may be given back to the system.
+  /// Called at most ten times a second while memory is short: free heap can be returned to the system.
   public var onMemoryShortage: (() -> Void)? {
     get { intake.onShortage }
     set { intake.onShortage = newValue }
   }
-  /// Exchanges that began and have not ended.
+  /// The number of exchanges that have begun and not ended.
   public internal(set) var openExchanges = 0
-  /// Open connections, idle ones too.
+  /// The number of open connections, idle ones included.
   public var connectionCount: Int { connections.count }
 
-  /// `tls` nil serves in the clear. SIGPIPE is ignored in the whole process from now on.
+  /// Without `tls`, the server speaks cleartext. From now on SIGPIPE is ignored in the whole process.
   public init(
     loop: EventLoop, handler: any HTTPHandler, limits: EndpointLimits = EndpointLimits(), tls: TLSContext? = nil,
     memory: MemoryAccount = MemoryAccount()
@@ -66,7 +66,7 @@ public final class HTTPServer {
     self.tls = tls
     self.memory = memory
     signal(SIGPIPE, SIG_IGN)
-    // A weak reference would make every retain of the server slow; the timer goes with it.
+    // A weak reference would make every retain of the server slow; the timer ends with the server.
     clock = LoopTimer(loop) { [unowned self] in
       tick(now: self.loop.turnTime)
     }
@@ -91,14 +91,14 @@ public final class HTTPServer {
     return listener.address
   }
 
-  /// Takes this certificate for the connections that come from now on; those that are open keep theirs. Only for a server that was made
-  /// with one: a port does not change between TLS and cleartext.
+  /// Uses this certificate for new connections; open ones keep theirs. Only for a server that was made with TLS: a port
+  /// does not change between TLS and cleartext.
   public func replaceTLS(_ context: TLSContext) {
     if tls != nil { tls = context }
   }
 
-  /// Tells every client to go elsewhere: idle connections close, HTTP/2 ones get GOAWAY, and each answer, to clients that come later too,
-  /// is the last of its connection. Listeners stay open.
+  /// Asks every client to go elsewhere: idle connections close, HTTP/2 connections get GOAWAY, and each answer, also on
+  /// new connections, is the last of its connection. Listeners stay open.
   public func drain() {
     guard !isDraining else { return }
     isDraining = true
@@ -166,7 +166,7 @@ public final class HTTPServer {
 
   // MARK: Room for one more
 
-  /// No descriptor is left in the process: gives back one of its own, where it may.
+  /// No descriptor is left in the process: frees one of our own, where possible.
   private func makeRoom() -> Bool {
     guard let descriptor = reserve.popLast() else { return limits.values.newestWins && closeStillest() }
     Socket.closeDescriptor(descriptor)
@@ -182,20 +182,20 @@ public final class HTTPServer {
     }
   }
 
-  /// False where there is no connection.
+  /// Returns false where there is no connection.
   private func closeStillest() -> Bool {
     let stillest = connections.min { left, right in
       left.isIdle == right.isIdle ? left.lastProgress < right.lastProgress : left.isIdle
     }
     guard let stillest else { return false }
-    // The caller takes the place, not the reserve.
+    // The freed descriptor is for the caller, not for the reserve.
     let kept = reserve.count
     stillest.close(stillest.isIdle ? .clientLeft : .aborted)
     while reserve.count > kept, let descriptor = reserve.popLast() { Socket.closeDescriptor(descriptor) }
     return true
   }
 
-  /// Answers one client too many. Best effort: the socket is new, so its buffer takes the few bytes.
+  /// Refuses one client too many. Best effort: the socket is new, so its buffer takes the few bytes.
   private func refuse(_ descriptor: Int32) {
     let maximum = limits.values.maxConnections
     if tls == nil {
@@ -214,7 +214,8 @@ public final class HTTPServer {
     notice("a connection was refused: \(maximum) are open, which is the limit")
   }
 
-  /// Out of descriptors or memory: accepting would spin. It goes on when a connection closes, or in a second.
+  /// Pauses a listener when descriptors or memory have run out, since accepting would spin. It resumes when a
+  /// connection closes, or in a second.
   private func pause(_ listener: Listener, _ code: Int32) {
     listener.pause()
     pausedListeners.append(listener)
@@ -255,7 +256,7 @@ public final class HTTPServer {
   func tick(now: UInt64) {
     fillReserve()
     resumeListeners()
-    // From the back: a connection that closes is replaced by the last one, which was already looked at.
+    // From the back: a connection that closes is replaced by the last one, which was already visited.
     for index in connections.indices.reversed() where index < connections.count { connections[index].tick(now) }
     if !connections.isEmpty || !pausedListeners.isEmpty { clock?.schedule(after: .seconds(1)) }
   }

@@ -7,13 +7,13 @@ import EventLoop
   import Darwin
 #endif
 
-/// One listening socket. `accepted` is called with each new descriptor, which then belongs to the callee; `exhausted` where the
-/// process has no descriptor for the next connection: true where it has made room for one.
+/// One listening socket. `accepted` is called with each new descriptor, which then belongs to the callee. `exhausted`
+/// is called where the process has no descriptor for the next connection; it returns true where it has freed one.
 final class Listener {
   let address: EndpointAddress
   private let descriptor: Int32
   private var watch: DescriptorWatch?
-  /// The file to remove in the end, known by device and inode so that a successor's socket stays.
+  /// The socket file to remove at the end, identified by device and inode so that a successor's socket stays.
   private var socketFile: (device: dev_t, inode: ino_t)?
 
   init(
@@ -36,7 +36,7 @@ final class Listener {
     }
     let descriptor = descriptor
     watch = try DescriptorWatch(loop, descriptor: descriptor) { [unowned self] _ in
-      // Bounded, so that a flood of connections does not hold up those that are open; the loop comes back for the rest.
+      // Bounded, so that a flood of connections does not hold up open ones; the loop comes back for the rest.
       var hasMadeRoom = false
       for _ in 0..<64 {
         var storage = sockaddr_storage()
@@ -121,8 +121,7 @@ final class Listener {
     }
   }
 
-  /// A socket file that nobody listens on any more is replaced; one that is in use, or that is no socket, is left
-  /// alone.
+  /// Replaces a socket file on which no process listens; a file that is in use, or that is no socket, is left alone.
   private static func openUnix(_ path: String) throws -> Int32 {
     let name = EndpointAddress.unix(path: path)
     var address = sockaddr_un()
@@ -158,7 +157,7 @@ final class Listener {
       throw EndpointError(
         "cannot listen on \(name): \(Socket.errorText(code)); the directory must exist and be writable")
     }
-    // Only this user may connect; nobody can before `listen`.
+    // Only this user may connect, and no one can before `listen`.
     chmod(path, 0o600)
     return descriptor
   }

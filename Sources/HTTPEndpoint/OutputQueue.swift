@@ -1,5 +1,5 @@
 // The bytes that wait for one socket. Small pieces are copied together so that head and body leave in one call; large
-// ones are kept as they came and never copied. An empty queue holds at most `keptCapacity` bytes of memory.
+// pieces are kept as they came and never copied. An empty queue keeps at most `keptCapacity` bytes of memory.
 import HTTP1Codec
 
 final class OutputQueue {
@@ -33,14 +33,14 @@ final class OutputQueue {
     appendInPlace { $0.append(text) }
   }
 
-  /// Lets `write` append to the open end in place.
+  /// Lets `write` append to the last piece in place.
   func appendInPlace(_ write: (inout [UInt8]) -> Void) {
     let before = tail.count
     write(&tail)
     enqueued &+= UInt64(tail.count - before)
   }
 
-  /// The open end becomes a segment, so that its bytes keep their place before what follows.
+  /// Closes the last piece, so that its bytes stay before what follows.
   private func sealTail() {
     guard tailStart < tail.count else { return }
     segments.append(tail[tailStart...])
@@ -60,10 +60,10 @@ final class OutputQueue {
     if left > 0, tailStart < tail.count { body(tail[tailStart...]) }
   }
 
-  /// True where one piece holds all that is pending.
+  /// True where all pending bytes are in one piece.
   var isContiguous: Bool { firstSegment == segments.count }
 
-  /// Takes off what the socket took.
+  /// Removes the bytes that the socket took.
   func consume(_ count: Int) {
     var left = count
     flushed &+= UInt64(count)
@@ -91,7 +91,7 @@ final class OutputQueue {
     }
   }
 
-  /// Takes `count` bytes off the front and appends them to another queue; large pieces are not copied.
+  /// Moves the first `count` bytes to the end of another queue; large pieces are not copied.
   func move(_ count: Int, to other: OutputQueue) {
     var left = count
     while left > 0 {
@@ -108,7 +108,7 @@ final class OutputQueue {
     }
   }
 
-  /// Gives back the memory that an empty queue keeps for the next answer.
+  /// Frees the memory that an empty queue keeps for the next answer.
   func releaseMemory() {
     if isEmpty {
       tail = []

@@ -1,16 +1,17 @@
-// What a protocol's session promises to the connection that carries its bytes, and what it may ask. A session never
-// sees a socket or a clock: bytes come in by `receive`, bytes go out through the `OutputQueue` that both share.
+// What the session of a protocol promises to the connection that carries its bytes, and what it may ask of it. A
+// session sees neither socket nor clock: bytes come in by `receive`, and go out through the `OutputQueue` that both
+// share.
 import HTTPMessage
 
-/// What becomes of the connection.
+/// What is to happen with the connection.
 enum SessionFate: Equatable {
   case open
-  /// Close when the output is flushed. Where the client may still be sending, first shut the sending side and read on
-  /// for a while (`lingers`): closing a socket with unread bytes resets it, and the client would lose the answer.
+  /// Close when the output is flushed. `lingers`: where the client may still be sending, first shut our sending side
+  /// and read on for a while, since closing a socket with unread bytes resets it, and the client would lose the answer.
   case closing(lingers: Bool)
-  /// Close now; of the output goes what the socket takes at once.
+  /// Close now; only what the socket takes at once of the output is sent.
   case broken
-  /// As `broken`, and by a reset: where the end of the connection alone would mean the end of the answer.
+  /// As `broken`, but by a reset, where the end of the connection alone would mean the end of the answer.
   case reset
 
   var isOver: Bool { self == .broken || self == .reset }
@@ -24,25 +25,25 @@ protocol Session: AnyObject {
   var wantsDirectInput: Bool { get }
   /// The most bytes that should be read at once, where they are not taken directly.
   var mostInput: Int { get }
-  /// Reading stops for want of memory: puts the body among those that wait.
+  /// Reading has stopped for lack of memory: adds the body to those that wait.
   func awaitRoom()
-  /// Bodies that are not whole yet.
+  /// The bodies that are not complete yet.
   var arriving: [any ArrivingBody] { get }
   func receive(_ bytes: ArraySlice<UInt8>)
-  /// Calls `read` once with the place for the body's next bytes.
+  /// Calls `read` once with the space for the body's next bytes.
   func receiveDirectly(_ read: (inout OutputSpan<UInt8>) -> Void)
   /// The client closed its sending side.
   func receivedEnd()
   /// Moves what may be sent now into the output queue. It may leave more behind where the queue is full.
   func produce()
-  /// Bytes of the output reached the socket, or the turn is over: reports drained and ended exchanges.
+  /// Bytes of the output have reached the socket, or the turn is over: reports drained and ended exchanges.
   func outputMoved()
   /// The connection is gone: every exchange ends, with `ending`.
   func connectionLost(_ ending: ExchangeEnding)
   /// Called about once a second; enforces the timeouts.
   func tick(now: UInt64)
-  /// No request after those under way.
-  /// - Parameter closesIdle: false where the client has only just come: it gets one answer, with the word that it is the last.
+  /// Takes no request after those under way.
+  /// - Parameter closesIdle: false where the client has only just connected: it gets one answer, marked as the last.
   func drain(closesIdle: Bool)
 }
 
@@ -54,11 +55,11 @@ protocol SessionCarrier: AnyObject {
   var now: UInt64 { get }
   /// The value of `date`.
   var date: [UInt8] { get }
-  /// There is something for `produce` or `outputMoved` to do: flush at the end of this turn.
+  /// Asks for a flush at the end of this turn, since `produce` or `outputMoved` has something to do.
   func needsFlush()
-  /// Bytes of the client lie unread in the socket.
+  /// True where the client's bytes are unread in the socket.
   var hasUnreadInput: Bool { get }
-  /// What `wantsInput` says may have changed.
+  /// The value of `wantsInput` may have changed.
   func inputMayGoOn()
   func exchangeOpened()
   func exchangeClosed()
@@ -95,9 +96,9 @@ struct SessionLimits {
     return UInt64(min(seconds, 1_000_000_000)) * 1_000_000_000 + UInt64(attoseconds) / 1_000_000_000
   }
 
-  /// Why a body that began at `start`, of which `count` bytes came, the last at `last`, is too slow; nil where it is
-  /// not.
-  /// - Parameter wait: while we do not read, nobody is slow, and what a client waited for us does not count.
+  /// Why a body is too slow that began at `start` and of which `count` bytes came, the last one at `last`; nil where it
+  /// is not too slow.
+  /// - Parameter wait: how long we have held the body up, which does not count against the client.
   func slowBody(
     start: UInt64, last: UInt64, count: Int, now: UInt64, wait: BodyWait = BodyWait(), isStuck: Bool = false
   )

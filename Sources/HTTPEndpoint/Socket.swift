@@ -31,7 +31,7 @@ enum Socket {
     buffer.withUnsafeMutableBytes { read(descriptor, into: UnsafeMutableRawBufferPointer(rebasing: $0[..<most])) }
   }
 
-  /// Appends as many bytes as there are and `space` has room for.
+  /// Appends as many bytes as are there and fit into `space`.
   static func read(_ descriptor: Int32, into space: inout OutputSpan<UInt8>) -> ReadResult {
     space.appendRead { read(descriptor, into: $0) }
   }
@@ -46,7 +46,7 @@ enum Socket {
     }
   }
 
-  /// True where bytes wait to be read, or the end does.
+  /// True where bytes, or the end, can be read.
   static func hasInput(_ descriptor: Int32) -> Bool {
     var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
     return poll(&waiting, 1, 0) == 1 && waiting.revents & Int16(POLLIN) != 0
@@ -61,11 +61,11 @@ enum Socket {
     }
   }
 
-  /// One call for all that the queue holds, up to 64 pieces.
+  /// Writes up to 64 pieces of the queue with one call.
   static func write(_ descriptor: Int32, _ queue: OutputQueue) -> WriteResult {
     withUnsafeTemporaryAllocation(of: iovec.self, capacity: 64) { vectors in
       var count = 0
-      // The queue is not changed before `sendmsg` returned, so the pieces stay where they are.
+      // The queue is not changed before `sendmsg` has returned, so the pieces stay where they are.
       queue.withPieces(upTo: vectors.count) { piece in
         piece.withUnsafeBytes {
           vectors[count] = iovec(iov_base: UnsafeMutableRawPointer(mutating: $0.baseAddress), iov_len: $0.count)
@@ -97,7 +97,7 @@ enum Socket {
     setsockopt(descriptor, level, option, &value, socklen_t(MemoryLayout<Int32>.size))
   }
 
-  /// No Nagle delay; keepalive probes after a minute of silence, so that a peer whose machine vanished is noticed.
+  /// Turns the Nagle delay off, and keepalive probes on after a minute of silence, so that a vanished peer is noticed.
   static func tuneTCP(_ descriptor: Int32) {
     set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
     set(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
@@ -110,16 +110,16 @@ enum Socket {
     set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
   }
 
-  /// Says that nothing more will be sent; what was sent arrives.
+  /// Closes our sending side; bytes that were sent still arrive.
   static func shutdownSending(_ descriptor: Int32) { _ = shutdown(descriptor, Int32(SHUT_WR)) }
 
-  /// Makes the coming `close` a reset, which no client can take for the end of an answer.
+  /// Makes the coming `close` a reset, which no client takes for the end of an answer.
   static func makeCloseReset(_ descriptor: Int32) {
     var linger = linger(l_onoff: 1, l_linger: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout.size(ofValue: linger)))
   }
 
-  /// A descriptor that holds its number and nothing else; nil where there is none left.
+  /// A descriptor that only reserves its number; nil where none is left.
   static func openNothing() -> Int32? {
     let descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC)
     return descriptor < 0 ? nil : descriptor
@@ -163,7 +163,7 @@ enum Socket {
 }
 
 extension OutputSpan<UInt8> {
-  /// Calls `read` with the free space, and counts as appended what it says that it read.
+  /// Calls `read` with the free space, and counts the bytes that it reports as appended.
   mutating func appendRead(_ read: (UnsafeMutableRawBufferPointer) -> Socket.ReadResult) -> Socket.ReadResult {
     withUnsafeMutableBufferPointer { space, count in
       let result = read(UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(space)[count...]))

@@ -7,7 +7,7 @@ public final class TLSContext {
   private let context: OpaquePointer
 
   /// Loads a certificate chain and its private key, both PEM.
-  /// - Throws: ``EndpointError`` that names the file and says what is wrong with it.
+  /// - Throws: ``EndpointError``, which names the file and says what is wrong with it.
   public init(certificateFile: String, keyFile: String) throws {
     try Self.requireFile("certificate file", certificateFile)
     try Self.requireFile("key file", keyFile)
@@ -27,7 +27,7 @@ public final class TLSContext {
     }
     guard SSL_CTX_use_PrivateKey_file(context, keyFile, SSL_FILETYPE_PEM) == 1 else {
       let reason = Self.lastError()
-      // OpenSSL compares the two while it loads the second.
+      // OpenSSL compares certificate and key while it loads the key.
       throw EndpointError(
         "key file \(keyFile): "
           + (reason == "key values mismatch" ? "it is not the key of certificate file \(certificateFile)" : reason))
@@ -39,10 +39,10 @@ public final class TLSContext {
 
   deinit { SSL_CTX_free(context) }
 
-  /// A chain with its key is a few KiB.
+  /// The most bytes of a file; a chain with its key has a few KiB.
   private static let mostBytes = 1 << 20
 
-  /// OpenSSL would wait for ever for a pipe's other end.
+  /// Requires a regular file, since OpenSSL would wait for ever for a pipe's other end.
   private static func requireFile(_ what: String, _ path: String) throws {
     switch FileKind(of: path) {
     case .missing(let number): throw EndpointError("\(what) \(path): \(Socket.errorText(number))")
@@ -60,12 +60,12 @@ public final class TLSContext {
     return TLSStream(ssl)
   }
 
-  /// The reason at the bottom of OpenSSL's error queue, in words.
+  /// The first reason in OpenSSL's error queue, in words.
   private static func lastError() -> String {
     let code = ERR_peek_error()
     ERR_clear_error()
     guard code != 0 else { return "unknown error" }
-    // Errors of the system (a missing file) carry its number and have no text of OpenSSL's.
+    // System errors, such as a missing file, carry the system's number and have no text in OpenSSL.
     if code & UInt(tg_err_system_flag) != 0 { return Socket.errorText(Int32(truncatingIfNeeded: code & 0x7FFF_FFFF)) }
     return ERR_reason_error_string(code).map { String(cString: $0) } ?? "error \(code) of OpenSSL"
   }
@@ -105,7 +105,7 @@ final class TLSStream {
     }
   }
 
-  /// The major version of HTTP that ALPN settled on; 0 where the client did not ask.
+  /// The major version of HTTP that ALPN selected; 0 where the client did not use ALPN.
   var httpVersion: Int32 { tg_ssl_http_version(ssl) }
 
   /// Reads into the first `most` bytes of `buffer`.
@@ -113,7 +113,7 @@ final class TLSStream {
     buffer.withUnsafeMutableBytes { read(into: UnsafeMutableRawBufferPointer(rebasing: $0[..<most])) }
   }
 
-  /// Appends as many bytes as there are and `space` has room for.
+  /// Appends as many bytes as are there and fit into `space`.
   func read(into space: inout OutputSpan<UInt8>) -> Socket.ReadResult { space.appendRead { read(into: $0) } }
 
   private func read(into space: UnsafeMutableRawBufferPointer) -> Socket.ReadResult {
@@ -127,7 +127,7 @@ final class TLSStream {
     }
   }
 
-  /// Bytes of the client were read from the socket, but not by us.
+  /// True where OpenSSL has read bytes from the socket that we have not taken.
   var hasPendingInput: Bool { SSL_pending(ssl) > 0 }
 
   /// Writes the queue's first piece, or part of it.
@@ -144,7 +144,7 @@ final class TLSStream {
     }
   }
 
-  /// Sends close_notify, so that the client can tell the end from a cut.
+  /// Sends close_notify, so that the client can tell the end from a truncation.
   func sayGoodbye() {
     ERR_clear_error()
     _ = SSL_shutdown(ssl)
