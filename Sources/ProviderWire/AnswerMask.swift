@@ -1,22 +1,22 @@
-// Takes secrets out of an answer that goes on while it comes: an error that is too long to be kept.
+// Removes secrets from an answer that is forwarded while it comes: an error that is too long to be kept.
 //
-// Promises: what was taken is held back only as far as the secret could still begin in it; as many bytes go on as came, unless
-// the body had a coding, which it then goes on without.
+// Promises: bytes are held back only where a secret may have begun in them; the length stays the same, unless the body
+// was compressed: then it is forwarded uncompressed.
 
 public struct AnswerMask {
   private let secrets: [[UInt8]]
   private let decoder: ContentDecoder?
-  /// The end of what came, in which the secret may have begun.
+  /// The last bytes, in which a secret may have begun.
   private var held: [UInt8] = []
-  /// The most bytes that a piece of a coded body may unfold to.
+  /// The most bytes to which a piece of a compressed body may expand.
   private static let pieceLimit = 4 << 20
-  /// Each byte of a secret may be written in six: `\u002d`.
+  /// Each byte of a secret may be written as six bytes: `\u002d`.
   static let longestEscape = 6
 
-  /// True where the body goes on without its coding.
+  /// True where the body is forwarded without its content coding.
   public var decodes: Bool { decoder != nil }
 
-  /// nil where the secrets are too short to be known again, or the coding is one that cannot be read.
+  /// nil where the secrets are too short to be recognized, or the coding cannot be decoded.
   public init?(secrets: [String], contentEncoding: String?) {
     let coding = ContentCoding(contentEncoding)
     self.secrets = secrets.map { Array($0.utf8) }.filter { $0.count >= SecretMask.shortest }
@@ -25,7 +25,7 @@ public struct AnswerMask {
     if decoder == nil, coding != .identity { return nil }
   }
 
-  /// Takes the next bytes of the body and gives what may go on; nil where they cannot be read.
+  /// Takes the next bytes of the body and returns those that may be forwarded; nil where they cannot be decoded.
   public mutating func take(_ bytes: ArraySlice<UInt8>) -> [UInt8]? {
     if let decoder {
       var text: [UInt8] = []
@@ -40,7 +40,7 @@ public struct AnswerMask {
       let places = SecretMask.places(of: secret, in: held)
       for place in places { for at in place { held[at] = SecretMask.stars[0] } }
       found = max(found, places.last?.upperBound ?? 0)
-      // A secret that begins before this would have ended.
+      // A secret that begins before this place has ended.
       safe = min(safe, held.count - (Self.longestEscape * secret.count - 1))
     }
     safe = max(safe, found)
@@ -52,7 +52,7 @@ public struct AnswerMask {
 
   /// True where the body is JSON that begins as errors do.
   public static func isNeeded(for body: ArraySlice<UInt8>) -> Bool {
-    // Nearly all begin with another name, which one byte tells.
+    // Nearly all bodies begin with another name, which one byte shows.
     guard let open = body.firstIndex(where: { $0 > 0x20 }), body[open] == UInt8(ascii: "{"),
       let quote = body[(open + 1)...].firstIndex(where: { $0 > 0x20 }), body[quote] == UInt8(ascii: "\""),
       quote + 1 < body.endIndex
@@ -69,7 +69,7 @@ public struct AnswerMask {
     #"{"error":{"#, #"{"error":""#, #"{"type":"error""#, #"{"object":"error""#, #"{"message":""#,
   ].map { Array($0.utf8) }
 
-  /// The body is over: what was held back.
+  /// Returns the bytes that were held back, at the end of the body.
   public mutating func rest() -> [UInt8] {
     defer { held = [] }
     return held

@@ -1,34 +1,34 @@
-// Reads one JSON object of an answer, the data of a stream's frame or a whole body, whatever vendor it comes from: the
-// members tell.
+// Reads one JSON object of an answer (the data of a stream's frame, or a whole body) of any vendor, by its members.
 import AdmissionCore
 import CSimdjson
 
-/// What is known of an answer so far.
+/// What has been read of an answer so far.
 struct AnswerReading {
   private(set) var usage = UsageReading()
   private(set) var serviceTier: String?
   private(set) var model: String?
   /// Bytes of generated text.
   private(set) var outputBytes = 0
-  /// The same when the provider last named a count of output: what came since, that count does not know.
+  /// The value of `outputBytes` when the provider last gave a count of output; later text is not in that count.
   private var bytesAtCount = 0
   private(set) var sawTerminalEvent = false
-  /// The event after which nothing of the answer comes: stricter than `sawTerminalEvent`, which one choice's finish sets.
+  /// True after the event that ends the answer; stricter than `sawTerminalEvent`, which is set when one choice
+  /// finishes.
   private(set) var sawEndMark = false
   private(set) var inStreamError: InStreamError?
 
-  /// What the last object was, for the decision whether its frame is the one that only we asked for.
+  /// Facts of the last object, which decide whether its frame is the usage frame that only we asked for.
   private(set) var lastChoices: Int?
   private(set) var lastHadUsage = false
-  /// It said something in a `message` of its own, as flat errors do.
+  /// True where the last object had a `message` of its own, as flat errors do.
   private(set) var lastHadMessage = false
-  /// A usage object ended before its end.
+  /// True where a usage object was cut off.
   private var usageIsCut = false
 
   /// True until the first object was read.
   private(set) var isUntouched = true
   private let endpoint: WireEndpoint
-  /// Frames of a stream count their text as they come; a whole body only needs it where it says nothing of usage.
+  /// True where text is counted: in streams always, in whole bodies only where they give no usage.
   private let countsText: Bool
 
   init(endpoint: WireEndpoint, countsText: Bool) {
@@ -49,12 +49,13 @@ struct AnswerReading {
     case .end, .error: return false
     default: break
     }
-    // A free call's answer counts tokens that nobody charges.
+    // The tokens in a free call's answer are not charged.
     if endpoint.isFree { usage.makeFree() }
     return walk.kind != .error
   }
 
-  /// Takes what the beginning of an object says of the whole answer, where the rest is not kept; of a usage that is not whole nothing.
+  /// Reads facts of the whole answer from the beginning of an object whose rest is not kept; ignores a usage that is
+  /// cut off.
   mutating func readFront(_ walk: inout JSONWalk, isWholeBody: Bool) {
     var front = self
     _ = front.read(&walk)
@@ -64,18 +65,18 @@ struct AnswerReading {
     if isWholeBody { inStreamError = front.inStreamError }
   }
 
-  /// An error that the object's own members do not tell, but the name of its event or its `object`.
+  /// Notes an error that is not in the object's members but in the name of its event or its `object`.
   mutating func note(_ error: InStreamError) {
     if inStreamError == nil { inStreamError = error }
   }
 
-  /// Takes over the count of text that another reading made.
+  /// Takes over the count of text from another reading.
   mutating func takeText(of other: AnswerReading) { outputBytes = other.outputBytes }
 
   /// Generated text that came after the provider's last count of output.
   var uncountedBytes: Int { max(0, outputBytes - bytesAtCount) }
 
-  /// `[DONE]` came.
+  /// Notes `[DONE]`.
   mutating func sawDone() {
     lastChoices = nil
     lastHadUsage = false
@@ -101,7 +102,7 @@ struct AnswerReading {
     }
   }
 
-  /// The members of an answer, or of an event, that mean something here.
+  /// The members of an answer or event that are read.
   private static let names = JSONNames([
     TG_KEY_type, TG_KEY_usage, TG_KEY_usageMetadata, TG_KEY_usage_metadata, TG_KEY_meta, TG_KEY_model,
     TG_KEY_modelVersion,
@@ -113,7 +114,7 @@ struct AnswerReading {
   private static let wrappedNames = JSONNames([
     TG_KEY_usage, TG_KEY_model, TG_KEY_service_tier, TG_KEY_error, TG_KEY_content,
   ])
-  /// The members of a choice that mean something, at any depth.
+  /// The members of a choice that are read, at any depth.
   private static let choiceNames = JSONNames([
     TG_KEY_finish_reason, TG_KEY_error, TG_KEY_message, TG_KEY_delta, TG_KEY_tool_calls, TG_KEY_function, TG_KEY_text,
     TG_KEY_content,
@@ -122,7 +123,7 @@ struct AnswerReading {
     TG_KEY_parts, TG_KEY_code, TG_KEY_usage,
   ])
 
-  /// The event types that mean something here; all others pass.
+  /// The event types that are read; all others are ignored.
   private enum EventType { case error, responseFailed, other }
 
   private mutating func member(_ walk: inout JSONWalk, _ type: inout EventType) {
@@ -161,13 +162,13 @@ struct AnswerReading {
     if walk.kind == .objectBegin || walk.kind == .arrayBegin { walk.skip() }
   }
 
-  /// Every chunk repeats it: read once.
+  /// Reads the model, which every chunk repeats, once.
   private mutating func noteModel(_ walk: inout JSONWalk) {
     guard walk.kind == .string else { return skip(&walk) }
     if model == nil { model = walk.string(limit: 256) }
   }
 
-  /// Every chunk repeats it, and a later one may differ.
+  /// Reads the tier, which every chunk repeats, and which may change in a later one.
   private mutating func noteTier(_ walk: inout JSONWalk) {
     guard walk.kind == .string else { return skip(&walk) }
     if let serviceTier, walk.isString(serviceTier) { return }
@@ -175,7 +176,7 @@ struct AnswerReading {
   }
 
   private mutating func eventType(_ walk: JSONWalk) -> EventType {
-    // One byte tells most events from the few that matter.
+    // The length rules most events out.
     switch walk.decodedLength {
     case 5 where walk.isString("error"): return .error
     case 12 where walk.isString("message_stop"): endMark()
@@ -204,7 +205,7 @@ struct AnswerReading {
     if let tier = usage.serviceTier { serviceTier = tier }
   }
 
-  /// `response`, `message`, `x_groq`: the same members, one level down.
+  /// Reads `response`, `message` or `x_groq`, which hold the same members one level down.
   private mutating func wrapped(_ walk: inout JSONWalk) {
     guard walk.kind == .objectBegin else { return skip(&walk) }
     let depth = walk.depth
@@ -245,10 +246,10 @@ struct AnswerReading {
     }
   }
 
-  /// Generated content of any vendor: the strings under names that carry text count.
+  /// Counts generated content of any vendor: the strings under names that carry text.
   private mutating func generated(_ walk: inout JSONWalk) {
     if walk.kind == .string {
-      // Responses: `response.output_text.delta` and its kin carry the text itself.
+      // Responses API: `response.output_text.delta` and similar events carry the text itself.
       outputBytes += walk.decodedLength
       return
     }
@@ -270,7 +271,7 @@ struct AnswerReading {
     }
   }
 
-  /// A tool call's arguments given as an object.
+  /// Counts a tool call's arguments that are given as an object.
   private mutating func structure(_ walk: inout JSONWalk) {
     let start = walk.start
     walk.skipChecked()
@@ -294,7 +295,7 @@ struct AnswerReading {
     inStreamError = error
   }
 
-  /// Some name an `error` in every answer: one that says nothing is none.
+  /// Reads `error`. Some vendors have this member in every answer: an empty one is no error.
   private mutating func readError(_ walk: inout JSONWalk) {
     switch walk.kind {
     case .string: if walk.decodedLength > 0 { note(message: walk.string(limit: 512)) }

@@ -1,6 +1,5 @@
-// Errors that the broker makes itself, in the words of the path's vendor, so that each SDK raises the class it raises
-// against the vendor and retries
-// exactly when a retry can help (docs/reference/wire.md).
+// The broker's own errors, in the format of the path's vendor, so that each SDK raises the same class as against the
+// vendor and retries exactly when a retry can help (docs/reference/wire.md).
 import AdmissionCore
 import TextForms
 
@@ -9,17 +8,17 @@ public enum BrokerError {
   /// One whole answer.
   public struct Answer: Sendable {
     public var status: Int
-    /// Without `content-length` and without `x-tollgate-*`: these are the caller's.
+    /// Without `content-length` and `x-tollgate-*`, which the caller adds.
     public var fields: [(name: String, value: String)]
     public var body: [UInt8]
   }
 
-  /// What an outcome is called in one dialect.
+  /// The status, type and code of an outcome in one dialect.
   struct Words: Equatable {
     var status: Int
     var type: String
     var code: String
-    /// nil leaves the decision to the client's own rules.
+    /// nil leaves the decision to the client.
     var shouldRetry: Bool?
     var mayCarryRetryAfter: Bool
   }
@@ -27,10 +26,10 @@ public enum BrokerError {
   /// The answer for an outcome that the broker decided.
   ///
   /// - Parameters:
-  ///   - endpoint: reserved for shapes that differ below one dialect.
-  ///   - message: for people; escaped here.
+  ///   - endpoint: for formats that differ within a dialect.
+  ///   - message: a text for people; it is escaped here.
   ///   - retryAfter: sent as whole seconds, rounded up, 1 to 60, and exactly in `retry-after-ms`; ignored for outcomes
-  ///     that no retry can help.
+  ///     where no retry can help.
   ///   - requestID: the ULID that the client sees.
   ///   - timedOut: for `failedUpstream`: 504 instead of 502.
   public static func answer(
@@ -64,7 +63,7 @@ public enum BrokerError {
       body: body(.openai, words, message: "Unknown request URL: \(path)", requestID: requestID, pause: nil))
   }
 
-  /// The answer for a request that the endpoint refuses before anything of it is known, by status.
+  /// The answer for a request that the endpoint refuses before it is read, by status.
   public static func refusal(status: Int, dialect: Dialect, message: String, requestID: String) -> Answer {
     let type =
       dialect == .anthropic
@@ -73,7 +72,7 @@ public enum BrokerError {
     let words = Words(
       status: status, type: type, code: status == 413 ? "request_too_large" : "invalid_request", shouldRetry: nil,
       mayCarryRetryAfter: false)
-    // Only a server that had no room, or a client that was slow, may fare better another time.
+    // A retry can help only where the server had no room, or the client was slow.
     let isFinal = status < 500 && status != 408 && status != 429
     return Answer(
       status: status,
@@ -82,7 +81,7 @@ public enum BrokerError {
       body: body(dialect, words, message: message, requestID: requestID, pause: nil))
   }
 
-  /// Status, type and code of an outcome. Outcomes that the broker never answers itself come out as a server error.
+  /// Status, type and code of an outcome. Outcomes that the broker never answers itself become a server error.
   static func words(_ outcome: Outcome, _ dialect: Dialect, timedOut: Bool) -> Words {
     let isAnthropic = dialect == .anthropic
     func words(
@@ -140,7 +139,7 @@ public enum BrokerError {
     }
   }
 
-  /// Gemini's canonical status of an HTTP status.
+  /// Gemini's canonical status for an HTTP status.
   static func geminiStatus(_ status: Int) -> String {
     switch status {
     case 400, 413: "INVALID_ARGUMENT"
@@ -173,9 +172,9 @@ public enum BrokerError {
     return json.bytes
   }
 
-  /// The frame that tells a client in the middle of a stream that it broke. The caller ends the stream after it.
+  /// The error frame for a stream that broke. The caller ends the stream after it.
   ///
-  /// - Parameter code: OpenAI's word (`server_error`, `rate_limit_exceeded`); translated for the others.
+  /// - Parameter code: OpenAI's code (`server_error`, `rate_limit_exceeded`); translated for other dialects.
   public static func inStreamFrame(
     dialect: Dialect, endpoint: WireEndpoint, message: String, code: String, requestID: String = ""
   ) -> [UInt8] {
@@ -238,7 +237,7 @@ public enum BrokerError {
     }
   }
 
-  /// Both forms: SDKs raise on the top-level `error`, others read `response.error`.
+  /// Writes both forms: SDKs raise on the top-level `error`, other clients read `response.error`.
   private static func failedResponse(_ message: String, code: String, requestID: String, _ json: inout JSONWriter) {
     json.member("type", "response.failed")
     json.member("sequence_number", 0)

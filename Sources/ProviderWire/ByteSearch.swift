@@ -1,8 +1,8 @@
-// Finds bytes in bytes with the C library's SIMD search. Unsafe pointers stay in here.
+// Searches bytes with the C library's SIMD search. The unsafe pointers stay in this file.
 import CSimdjson
 
 enum ByteSearch {
-  /// The first place in `bytes` at or after `from` where `byte` stands.
+  /// The first place of `byte` in `bytes` at or after `from`.
   @inline(__always)
   static func first(_ byte: UInt8, in bytes: ArraySlice<UInt8>, from: Int) -> Int? {
     bytes.withUnsafeBufferPointer { buffer -> Int? in
@@ -13,7 +13,7 @@ enum ByteSearch {
     }
   }
 
-  /// The first place in `bytes` at or after `from` where all of `wanted` stands.
+  /// The first place of `wanted` in `bytes` at or after `from`.
   static func first(_ wanted: [UInt8], in bytes: ArraySlice<UInt8>, from: Int) -> Int? {
     bytes.withUnsafeBufferPointer { buffer -> Int? in
       let skipped = from - bytes.startIndex
@@ -25,7 +25,7 @@ enum ByteSearch {
     }
   }
 
-  /// The last place in `bytes` where all of `wanted` stands.
+  /// The last place of `wanted` in `bytes`.
   static func last(_ wanted: [UInt8], in bytes: ArraySlice<UInt8>) -> Int? {
     var found: Int?
     var from = bytes.startIndex

@@ -1,6 +1,6 @@
-// What an answer is charged for, by the method and the path of its request. Usage is charged where it arises, and nowhere else:
-// who reads what was made before pays nothing for it, but for work that was begun earlier and whose end nobody has seen
-// (background responses, batches): that is charged by the first answer that shows it.
+// Decides how an answer is charged, by the method and the path of its request. Usage is charged to the call that causes
+// it: reading earlier results is free. The exception is work that outlives its call (background responses, batches): it
+// is charged by the first answer that shows its end.
 import AdmissionCore
 import CSimdjson
 import Pricing
@@ -30,18 +30,19 @@ public struct LaterWork: Sendable, Equatable {
 }
 
 public enum ChargeRule: Sendable, Equatable {
-  /// What the answer says was used; where it says nothing, an estimate.
+  /// The usage in the answer; where there is none, an estimate.
   case asAnswered
-  /// What the answer says was used; where it says nothing, nothing: files, batches and other things that are made, not generated.
+  /// The usage in the answer; where there is none, nothing: for files, batches and other things that no model
+  /// generates.
   case onlyAsAnswered
-  /// The same, and what its requests use is charged when their results are read.
+  /// The same; the usage of the batch's requests is charged when their results are read.
   case batch
-  /// Nothing: it reads, lists, counts, cancels or deletes.
+  /// Nothing: the call reads, lists, counts, cancels or deletes.
   case nothing
-  /// Nothing, but for the work's own usage, where nobody has been charged for it yet.
+  /// Nothing for the call itself, but the usage of the work that it shows, as far as it has not been charged yet.
   case later(LaterWork)
 
-  /// True where the call itself costs nothing, whatever its answer says.
+  /// True where the call itself costs nothing, whatever usage its answer contains.
   public var isFree: Bool {
     switch self {
     case .nothing, .later: true
@@ -49,14 +50,14 @@ public enum ChargeRule: Sendable, Equatable {
     }
   }
 
-  /// True where work of before is charged by what is read now: then it is read whole.
+  /// True where this call's answer charges earlier work: then the answer is read as a whole.
   public var readsWork: Bool { if case .later = self { true } else { false } }
 
-  /// True where an answer that says nothing of usage is charged by an estimate.
+  /// True where an answer without usage is charged by an estimate.
   public var isEstimated: Bool { self == .asAnswered }
 
-  /// True where the call need not say which model it means: no vendor has one work for it. A body makes a call that only reads,
-  /// deletes or cancels one of which nobody knows what a server makes of it.
+  /// True where the call need not name a model, since no model works for it. Where a call that only reads, deletes or
+  /// cancels has a body, we cannot know what a server does with it, so this is false.
   public func needsNoModel(at endpoint: WireEndpoint, hasBody: Bool) -> Bool {
     switch self {
     case .nothing: true
@@ -67,10 +68,10 @@ public enum ChargeRule: Sendable, Equatable {
   }
 
   /// - Parameters:
-  ///   - path: without query, and without our own prefixes; a provider's own prefix before it does no harm.
-  ///   - facts: of that path.
+  ///   - path: without query and our own prefixes; a provider's prefix before the API's path is allowed.
+  ///   - facts: what was read from that path.
   public init(method: String, path: Substring, facts: PathFacts, hasBody: Bool) {
-    // Most calls are told by their endpoint: only others have their paths taken apart.
+    // For most calls the endpoint decides; only the paths of others are split.
     let reads: ChargeRule = hasBody ? .asAnswered : .nothing
     switch method {
     case "POST", "PUT", "PATCH":
@@ -97,7 +98,7 @@ public enum ChargeRule: Sendable, Equatable {
     if let id = work("batches", in: parts, tail: ["results"]) { return LaterWork(.batchResults, id) }
     if let id = work("batches", in: parts, tail: []) { return LaterWork(.batch, id) }
     if let id = work("files", in: parts, tail: ["content"]) { return LaterWork(.file, id) }
-    // Google's: `files/{id}:download`.
+    // Google's form: `files/{id}:download`.
     if let last = parts.last, last.hasSuffix(":download"),
       let id = work("files", in: parts.dropLast() + [last.dropLast(9)], tail: [])
     {
@@ -106,22 +107,22 @@ public enum ChargeRule: Sendable, Equatable {
     return nil
   }
 
-  /// The id in `.../{collection}/{id}/{tail}`, with escapes undone, so that it has one spelling.
+  /// The id in `.../{collection}/{id}/{tail}`, percent-decoded so that it has one spelling.
   private static func work(_ collection: Substring, in parts: [Substring], tail: [Substring]) -> String? {
     let rest = parts.dropLast(tail.count)
     guard parts.count >= 2 + tail.count, parts.suffix(tail.count).map({ $0.lowercased() }) == tail.map(String.init),
       rest.dropLast().last?.lowercased() == String(collection),
-      // No vendor's id has a blank, and some servers take one at the end away.
+      // No vendor's id has a blank, and some servers remove one at the end.
       let id = rest.last?.prefix(while: { $0 != " " }), !id.isEmpty, id.utf8.count <= 128
     else { return nil }
     return String(id)
   }
 
-  /// Collections in which something is made without a model's work.
+  /// Collections whose items are made without a model.
   private static let collections: Set<Substring> = [
     "files", "uploads", "vector_stores", "conversations", "containers", "cachedContents", "skills",
   ]
-  /// The same below one of a collection: `uploads/{id}/parts`. What has these names elsewhere may generate.
+  /// The same below an item of a collection: `uploads/{id}/parts`. At other places, paths of these names may generate.
   private static let inside: [Substring: Substring] = [
     "parts": "uploads", "complete": "uploads", "items": "conversations", "file_batches": "vector_stores",
   ]
@@ -134,27 +135,27 @@ public enum ChargeRule: Sendable, Equatable {
   }
 }
 
-/// What one line of a batch's results says.
+/// The usage in one line of a batch's results.
 public struct LineUsage: Sendable, Equatable {
-  /// Empty where the line names none.
+  /// The model; empty where the line names none.
   public var model: String
   public var usage: Usage
   public var extras: UsageExtras
   public var serviceTier: String?
 }
 
-/// What an answer says of the work that it begins or shows.
+/// What an answer says about the work that it begins or shows.
 public struct WorkReading: Sendable, Equatable {
-  /// Of the object itself, or of the event's `response`; of Google's what stands behind `batches/` in its `name`.
+  /// The id of the object itself, or of the event's `response`; for Google, the part of `name` after `batches/`.
   public internal(set) var id: String?
-  /// `status` or `processing_status`; the last word.
+  /// The last value of `status` or `processing_status`.
   public internal(set) var status: String?
   /// The file with a batch's results.
   public internal(set) var outputFile: String?
-  /// Results that stand in the batch itself, each a call of its own.
+  /// Results inside the batch object, each a call of its own.
   public internal(set) var results: [LineUsage] = []
 
-  /// True where the work goes on, so that its usage is still to come.
+  /// True while the work goes on, so that its usage is still to come.
   public var isUnderWay: Bool {
     switch status {
     case "queued", "in_progress", "validating", "finalizing", "cancelling", "canceling": true
@@ -164,7 +165,7 @@ public struct WorkReading: Sendable, Equatable {
 
   static let longestID = 128
 
-  /// Takes the facts of one JSON object: a whole body, or a frame's data.
+  /// Reads one JSON object: a whole body, or a frame's data.
   mutating func read(_ walk: inout JSONWalk) {
     guard walk.next() == .objectBegin else { return }
     let depth = walk.depth
@@ -174,7 +175,7 @@ public struct WorkReading: Sendable, Equatable {
       case .objectEnd where walk.depth == depth: return
       case .string where walk.depth <= depth + 2 && (walk.depth == depth + 1 || walk.parent == TG_KEY_response):
         string(walk)
-      // `metadata.output` of a batch says what its `response` says, before that and beside it.
+      // `metadata.output` of a batch repeats what is in its `response`.
       case .string where walk.key == TG_KEY_responsesFile: fileName(walk)
       case .objectBegin where walk.key == TG_KEY_response && walk.depth == depth + 1: continue
       case .objectBegin where walk.key == TG_KEY_metadata && walk.depth == depth + 1: continue
@@ -204,7 +205,7 @@ public struct WorkReading: Sendable, Equatable {
     outputFile = String(walk.string(limit: Self.longestID + 6).dropFirst(6))
   }
 
-  /// The results of a batch, whose array has just begun. They may stand in the answer twice: the longer list counts.
+  /// Reads a batch's results; their array has just begun. The answer may contain them twice: the longer list counts.
   private mutating func inlined(_ walk: inout JSONWalk) {
     let depth = walk.depth
     var found: [LineUsage] = []
@@ -222,13 +223,14 @@ public struct WorkReading: Sendable, Equatable {
 }
 
 extension LineUsage {
-  /// Reads one line: the usage lies in `result.message`, in `response.body`, or in `response` itself. nil where there is none.
+  /// Reads one line, with the usage in `result.message`, in `response.body`, or in `response` itself. nil where there
+  /// is none.
   init?(_ walk: inout JSONWalk) {
     guard walk.next() == .objectBegin else { return nil }
     self.init(object: &walk)
   }
 
-  /// The same where the object has just begun; walks to its end.
+  /// The same for an object that has just begun; walks to its end.
   init?(object walk: inout JSONWalk) {
     var reading = UsageReading()
     var model = ""

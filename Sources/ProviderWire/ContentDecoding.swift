@@ -1,13 +1,12 @@
-// Resolves content codings into a copy, piece by piece and within a bound, through zlib and libzstd. The copy is for
-// reading only; what is forwarded
-// stays as it came. Unsafe pointers stay in here.
+// Decodes content codings into a copy, piece by piece and within a bound, with zlib and libzstd. The copy is only for
+// reading; what is forwarded stays as it came. The unsafe pointers stay in this file.
 import CZlib
 import CZstd
 
-/// Content codings as HTTP names them.
+/// Content codings by their names in HTTP.
 enum ContentCoding: Sendable, Equatable {
   case identity, gzip, deflate, zstd
-  /// Known to HTTP but not to us (`br`), or unknown, or several at once.
+  /// A coding that we do not decode (`br`), an unknown one, or several at once.
   case unsupported
 
   /// Reads a `Content-Encoding` value; nil and empty are `identity`.
@@ -25,28 +24,28 @@ enum ContentCoding: Sendable, Equatable {
 /// One body's decoder.
 final class ContentDecoder {
   enum Progress: Equatable {
-    /// All input was taken.
+    /// All input has been taken.
     case ok
-    /// The output reached its limit; the decoder is of no use any more.
+    /// The output has reached its limit; the decoder cannot be used any more.
     case tooLarge
     /// The input is not of this coding.
     case corrupt
   }
 
   private let coding: ContentCoding
-  /// zlib keeps the address of its own record, so it may not move.
+  /// zlib keeps the address of this record, so it must not move.
   private let zlib: UnsafeMutablePointer<z_stream>
   private var zstd: OpaquePointer?
   private var isOpen = false
   private var sawInput = false
-  /// True once the coded stream reached its own end.
+  /// True once the end of the coded stream was reached.
   private(set) var isComplete = false
   private var chunk: [UInt8] = []
 
-  /// Bytes of the decoder's own memory, its window among them.
+  /// Bytes of memory that the decoder takes, its window included.
   var heldBytes: Int {
     guard isOpen else { return chunk.count }
-    // zlib's window and tables for the usual window of 32 KiB.
+    // zlib's tables and its usual window of 32 KiB.
     return chunk.count + (zstd.map { ZSTD_sizeof_DStream($0) } ?? 44 << 10)
   }
 
@@ -62,7 +61,7 @@ final class ContentDecoder {
     case .deflate: guard open(windowBits: 15 + 32) else { return nil }
     case .zstd:
       guard let made = ZSTD_createDStream() else { return nil }
-      // 8 MiB windows are what HTTP allows (RFC 9659): more memory than that is refused.
+      // HTTP allows windows of up to 8 MiB (RFC 9659); larger ones are refused.
       ZSTD_DCtx_setParameter(made, ZSTD_d_windowLogMax, 23)
       zstd = made
       isOpen = true
@@ -87,7 +86,7 @@ final class ContentDecoder {
     if let zstd { ZSTD_freeDStream(zstd) } else { inflateEnd(zlib) }
   }
 
-  /// Decodes the next piece onto the end of `output`, which never grows beyond `limit` bytes.
+  /// Decodes the next piece and appends it to `output`, which never grows beyond `limit` bytes.
   func decode(_ input: ArraySlice<UInt8>, onto output: inout [UInt8], limit: Int) -> Progress {
     guard isOpen else { return .corrupt }
     guard !input.isEmpty else { return .ok }
@@ -99,7 +98,7 @@ final class ContentDecoder {
   private func inflate(_ input: ArraySlice<UInt8>, _ output: inout [UInt8], _ limit: Int) -> Progress {
     var input = input
     if coding == .deflate, !sawInput, let first = input.first, first & 0x0F != 8 || first >> 4 > 7 {
-      // Some senders mean the bare format by `deflate`, without zlib's header.
+      // Some senders use `deflate` for the raw format without zlib's header.
       inflateEnd(zlib)
       guard open(windowBits: -15) else { return .corrupt }
     }
@@ -122,7 +121,7 @@ final class ContentDecoder {
       switch status {
       case Z_STREAM_END:
         isComplete = true
-        // gzip allows members one after another.
+        // gzip allows several members in sequence.
         guard !input.isEmpty, coding == .gzip, inflateReset(zlib) == Z_OK else { return .ok }
         isComplete = false
       case Z_OK, Z_BUF_ERROR:
@@ -155,14 +154,14 @@ final class ContentDecoder {
     }
   }
 
-  /// A large output gets all the room that it may ever need: pages that are not touched cost nothing, where growing by doubling would
-  /// hold it twice while it is copied.
+  /// A large output gets all the room that it may need at once: untouched pages take no memory, while growing by
+  /// doubling would need it twice during the copy.
   private func add(_ made: Int, to output: inout [UInt8], _ limit: Int) {
     if output.count + made > output.capacity, output.count >= 4 << 20 { output.reserveCapacity(limit) }
     output.append(contentsOf: chunk[..<made])
   }
 
-  /// A whole body at once; nil with the reason where that fails.
+  /// Decodes a whole body at once; nil, with the reason, where that fails.
   static func decoded(_ body: [UInt8], _ coding: ContentCoding, limit: Int) -> (bytes: [UInt8]?, progress: Progress) {
     guard let decoder = ContentDecoder(coding) else { return (nil, .corrupt) }
     var output: [UInt8] = []

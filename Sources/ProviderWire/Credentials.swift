@@ -1,16 +1,17 @@
-// Which fields carry a credential: what the broker sends upstream, and what of the client's must never get there.
+// The header fields that carry a credential: which ones the broker sends upstream, and which of the client's must never
+// be sent there.
 import HTTPMessage
 import TextForms
 
 public enum Credentials {
-  /// The field that shows `secret` to a provider: in `authorization` as a bearer token, in others as it is.
+  /// The field that carries `secret` to a provider: `authorization` as a bearer token, other fields as it is.
   public static func field(_ name: String, secret: String) -> (name: String, value: String) {
     (name, name == "authorization" ? "Bearer " + secret : secret)
   }
 
   /// True where the client's field at `index` must not be sent upstream: credentials (unless `passThrough`), our own
-  /// hints, hop-by-hop
-  /// fields, and what the upstream adapter makes itself. Fields that `Connection` names are the caller's to add.
+  /// hints, hop-by-hop fields, and what the upstream adapter makes itself. The caller must also strip the fields that
+  /// `Connection` names.
   public static func isStripped(_ fields: HeaderFields, at index: Int, passThrough: Bool) -> Bool {
     guard let first = fields.nameBytes(at: index).first else { return true }
     switch asciiLowercased(first) {
@@ -25,7 +26,7 @@ public enum Credentials {
     case UInt8(ascii: "k"):
       return fields.nameIs("keep-alive", at: index)
     case UInt8(ascii: "o"):
-      // Whose account is asked is the operator's to say: a wrong one is refused like a wrong key.
+      // The operator decides which account is used: a wrong one is refused like a wrong key.
       return !passThrough
         && (fields.nameIs("openai-organization", at: index) || fields.nameIs("openai-project", at: index))
     case UInt8(ascii: "p"):
@@ -46,8 +47,8 @@ public enum Credentials {
     }
   }
 
-  /// A query (without `?`) without its `key` parameter; nil where it has none, so that the usual target passes as it
-  /// is.
+  /// A query (without `?`) with its `key` parameter removed; nil where it has none, so that the usual target need not
+  /// be changed.
   public static func queryWithoutKey(_ query: Substring) -> String? {
     guard query.utf8.contains(UInt8(ascii: "k")) || query.utf8.contains(UInt8(ascii: "%")) else { return nil }
     let parts = query.split(separator: "&", omittingEmptySubsequences: false)
@@ -55,7 +56,8 @@ public enum Credentials {
     return kept.count == parts.count ? nil : kept.joined(separator: "&")
   }
 
-  /// The secret that a client shows, from whichever field or `key` parameter its SDK uses; nil where it shows none.
+  /// The secret that a client shows, in any of the fields that SDKs use or the `key` parameter; nil where it shows
+  /// none.
   public static func clientSecret(_ fields: HeaderFields, query: Substring = "") -> String? {
     if let value = fields.first("authorization") {
       let parts = value.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: true)

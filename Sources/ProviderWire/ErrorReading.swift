@@ -1,5 +1,5 @@
-// What an error body says, whichever vendor wrote it: OpenAI's object, Anthropic's, Google's (also in an array),
-// Mistral's flat one, a bare text.
+// Reads an error body of any vendor: OpenAI's object, Anthropic's, Google's (also in an array), Mistral's flat one, or
+// plain text.
 import AdmissionCore
 import CSimdjson
 
@@ -13,22 +13,22 @@ struct ErrorReading: Equatable {
   var detailCodes: [String] = []
   /// Google's `RetryInfo.retryDelay`.
   var retryDelay: Span?
-  /// True where Google names a quota of a day.
+  /// True where Google names a daily quota.
   var isDailyQuota = false
-  /// True where that quota is counted for each model by itself.
+  /// True where that quota is counted per model.
   var isQuotaOfModel = false
-  /// True where the body holds an error that says something.
+  /// True where the body contains an error with content.
   var isError = false
-  /// True where the body is there and cannot be read to its end: what else it says nobody knows.
+  /// True where the body cannot be read to its end, so that it may say more than was read.
   var isBroken = false
 
   init() {}
 
-  /// Reads a body; of one that is not JSON nothing is known.
+  /// Reads a body. From a body that is not JSON nothing is read.
   ///
-  /// Only the places count at which vendors put their own words: the outer object, its `error` (or `detail`), and what `details` holds
-  /// there. Some echo the request elsewhere, and a client can write anything into that.
-  /// - Parameter body: nil where there is one that cannot be read.
+  /// Only the places count where vendors put their own words: the outer object, its `error` (or `detail`), and the
+  /// `details` there. Some vendors echo the request at other places, and a client can write anything into it.
+  /// - Parameter body: nil where there is a body that cannot be decoded.
   init(_ body: [UInt8]?) {
     guard let body else {
       isBroken = true
@@ -61,11 +61,11 @@ struct ErrorReading: Equatable {
 
   /// Where in the body the walk is.
   private struct Places {
-    /// Depth of the outer object: Google and others put it into an array.
+    /// The depth of the outer object, which Google and others put into an array.
     private var base = 0
-    /// Inside of a member that may hold the error one level down.
+    /// True inside a member that may hold the error one level down.
     private var isWrapped = false
-    /// Depth of the `details` that the walk is in.
+    /// The depth of the `details` that the walk is in; nil outside of them.
     private var details: Int?
 
     mutating func enter(_ walk: JSONWalk) {
@@ -81,7 +81,7 @@ struct ErrorReading: Equatable {
       if walk.depth == base + 1 { isWrapped = false }
     }
 
-    /// A member of the outer object, or of its error.
+    /// True for a member of the outer object, or of its error.
     func isOuter(_ walk: JSONWalk) -> Bool {
       switch walk.depth - base {
       case ...1: true
@@ -91,10 +91,10 @@ struct ErrorReading: Equatable {
       }
     }
 
-    /// Somewhere below the error's `details`.
+    /// True anywhere below the error's `details`.
     var isInDetails: Bool { details != nil }
 
-    /// A member of `details`, or of one of its elements.
+    /// True for a member of `details`, or of one of its elements.
     func isDetail(_ walk: JSONWalk) -> Bool { details.map { walk.depth <= $0 + 2 } ?? false }
   }
 
@@ -118,7 +118,7 @@ struct ErrorReading: Equatable {
     case TG_KEY_retryDelay:
       if isOuter || places.isDetail(walk) { retryDelay = WireTimes.duration(walk.string(limit: 32).utf8) }
     default:
-      // `quotaId`, `quotaMetric`: the axis is in the name.
+      // `quotaId`, `quotaMetric`: the name contains what the quota counts by.
       if places.isInDetails, !isDailyQuota, walk.decodedLength < 256 {
         let name = walk.string(limit: 256)
         isDailyQuota = name.contains("PerDay")
@@ -127,6 +127,6 @@ struct ErrorReading: Equatable {
     }
   }
 
-  /// All words by which vendors name an error.
+  /// All codes by which vendors name an error.
   var words: [String] { [type, code, status].compactMap { $0 } + detailCodes }
 }

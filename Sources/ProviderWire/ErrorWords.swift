@@ -1,5 +1,5 @@
-// What the words of a provider's error say, whichever vendor wrote them: positive lists, so that an unknown word is taken
-// as said about the request alone. A message counts only by how it begins, because vendors quote their clients inside of it.
+// Interprets the words of any provider's error. The lists are positive, so that an unknown word is taken to concern
+// only the request. Of a message only the beginning counts, because vendors quote their clients' text further on.
 import AdmissionCore
 import TextForms
 
@@ -28,17 +28,17 @@ struct ErrorWords {
     "access denied due to invalid subscription key", "the api key has been revoked", "this api key has been",
     "your api key has been", "this organization has been disabled",
   ]
-  /// Words of a 401 that are no name for anything.
+  /// Codes of a 401 that name no cause.
   private static let plainWords: Set<String> = [
     "invalid_request_error", "error", "api_error", "auth_error", "unauthorized", "Unauthorized", "unknown_error", "401",
   ]
-  /// A 401 whose message has one of these is about what was asked, or how.
+  /// A 401 whose message contains one of these is about what was asked, not about the key.
   private static let askedFor = ["scope", "permission", "organization", "project", "model"]
 
-  /// The key is no good, whatever is asked with it.
-  /// - Parameter status: 200 where the answer has none of its own.
+  /// True where the key is invalid, whatever is asked with it.
+  /// - Parameter status: 200 where the error has no status of its own.
   func refuseKey(status: Int) -> Bool {
-    // What could not be read may name another cause.
+    // The unread rest of the body may name another cause.
     if reading.isBroken || namesAnotherCause { return false }
     if has(Self.keyWords) { return true }
     switch status {
@@ -49,14 +49,14 @@ struct ErrorWords {
     }
   }
 
-  /// A code beside `authentication_error` or a bare 401 that says what else is wrong.
+  /// True where, beside `authentication_error` or a bare 401, a code names another cause.
   private var namesAnotherCause: Bool {
     guard let code = reading.code else { return false }
-    // A number repeats the status, and some put a sentence there.
+    // A number only repeats the status, and some vendors put a sentence there.
     return !Self.keyWords.contains(code) && !Self.plainWords.contains(code) && !code.contains(" ") && Int(code) == nil
   }
 
-  /// Says no more than that the call was not let in.
+  /// True where the error says no more than that access was denied.
   private var isBare: Bool {
     reading.words.allSatisfy { Self.plainWords.contains($0) || Self.keyWords.contains($0) }
       && !Self.askedFor.contains { message.contains($0) }
@@ -71,16 +71,17 @@ struct ErrorWords {
     "exceeded_current_quota_error",
     "BILLING_DISABLED",
   ]
-  /// Anthropic, DeepSeek and OpenRouter tell spent limits and empty accounts apart from bad requests by their text alone.
+  /// For Anthropic, DeepSeek and OpenRouter only the text distinguishes spent limits and empty accounts from bad
+  /// requests.
   private static let unpaidMessages = [
     "you have reached your specified api usage limits", "your credit balance is too low", "insufficient balance",
     "insufficient credits", "you have run out of credits", "key limit exceeded",
   ]
 
-  /// Nothing goes on this key until somebody pays.
+  /// True where no call with this key succeeds before someone pays.
   var isUnpaid: Bool { has(Self.unpaidWords) || (reading.isDailyQuota && !reading.isQuotaOfModel) }
 
-  /// The same by its text, where the status allows it.
+  /// The same by the text, for statuses that allow it.
   var saysUnpaid: Bool { isUnpaid || begins(Self.unpaidMessages) }
 
   // MARK: The model
@@ -91,7 +92,7 @@ struct ErrorWords {
     "model_access_denied",
   ]
 
-  /// This key may not have this model.
+  /// True where this key may not use this model.
   var refusesModel: Bool {
     has(Self.modelWords)
       || (message.contains("access to") || message.contains("access") && message.contains("permission"))
@@ -118,23 +119,23 @@ struct ErrorWords {
   var isOverload: Bool { has(Self.overloadWords) }
   var isSlowDown: Bool { reading.words.contains("slow_down") }
 
-  /// The first word that decides: a vendor names the sort of error before its details.
+  /// The first known code decides: a vendor names the kind of error before its details.
   var isClients: Bool {
     reading.words.first { Self.clientWords.contains($0) || Self.throttleWords.contains($0) }
       .map { Self.clientWords.contains($0) } ?? false
   }
 
-  /// It is about calls at a time, and not about a rate.
+  /// True where the error is about concurrent calls, not about a rate.
   var isAboutConcurrency: Bool { message.contains("concurren") }
 
-  /// The request is larger than the limit itself: no wait can help.
+  /// True where the request is larger than the limit itself, so that no wait can help.
   var canNeverFit: Bool {
     if message.contains("request too large") { return true }
     guard let limit = number(after: "limit "), let wanted = number(after: "requested ") else { return false }
     return wanted > limit
   }
 
-  /// The first number that follows the mark at once.
+  /// The number that directly follows the first `mark`.
   private func number(after mark: String) -> Int64? {
     var rest = Array(message.utf8)[...]
     while let found = Self.text(after: mark, in: rest) {
@@ -144,13 +145,13 @@ struct ErrorWords {
     return nil
   }
 
-  /// A time that only the text gives: `try again in 1.2s`, `retry in 27.3s`, `retry after 37 seconds`.
+  /// The wait that only the text gives: `try again in 1.2s`, `retry in 27.3s`, `retry after 37 seconds`.
   var waitInWords: Span? {
     for mark in ["try again in ", "retry in ", "retry after "] {
       guard let rest = Self.text(after: mark, in: Array(message.utf8)[...]) else { continue }
       var time = rest.prefix { $0 != 0x20 && $0 != UInt8(ascii: ",") && $0 != UInt8(ascii: ")") }
       while time.last == UInt8(ascii: ".") { time = time.dropLast() }
-      // A number alone is one of seconds only where the text says so.
+      // A number without a unit means seconds only where the text says so.
       let isBareNumber = time.allSatisfy { $0 >= 0x30 && $0 <= 0x39 || $0 == UInt8(ascii: ".") }
       let unit = rest.dropFirst(time.count).drop { $0 == 0x20 }
       if isBareNumber, !unit.starts(with: "second".utf8) { continue }

@@ -1,6 +1,5 @@
-// Cuts a server-sent event stream into frames (WHATWG HTML section 9.2) wherever the pieces of its bytes end. Frames
-// that lie in one piece are not
-// copied; of a frame that does not, at most that one is kept.
+// Splits a server-sent event stream into frames (WHATWG HTML section 9.2), however its bytes are split into pieces. A
+// frame within one piece is not copied; at most one incomplete frame is kept.
 
 /// One scanner per stream. Feed with `take`, ask `nextFrame` until nil, then `park`.
 struct EventStreamScanner {
@@ -11,37 +10,37 @@ struct EventStreamScanner {
     /// The data lines, joined by line feeds; empty where there are none.
     var data: ArraySlice<UInt8>
     var hasData: Bool
-    /// Its `event:` line calls it an error.
+    /// True where its `event:` line is `error`.
     var isError: Bool
   }
 
   private static let smallFrame = 64 << 10
 
-  /// What is being scanned; starts with the first frame that is not complete once parked.
+  /// The bytes to scan; after `park` they begin with the first incomplete frame.
   private(set) var bytes: ArraySlice<UInt8> = []
-  /// Where the current frame starts.
+  /// The place where the current frame starts.
   private(set) var frameStart = 0
   private var lineStart = 0
   private var scan = 0
   private var dataLines: [Range<Int>] = []
-  /// A line of the current frame is `event: error`.
+  /// True where a line of the current frame is `event: error`.
   private var saysError = false
   /// True where `bytes` is our own memory, not the sender's.
   private var isOwned = false
   private var isFirstFrame = true
-  /// Where the next carriage return is; the end where there is none, as in most streams: then each line costs one
-  /// search.
+  /// The place of the next carriage return; the end where there is none, as in most streams: then each line needs only
+  /// one search.
   private var nextReturn = 0
-  /// The last byte seen was a carriage return that ended a line: a line feed right after it belongs to it.
+  /// True where the last byte was a carriage return that ended a line: a line feed right after it belongs to it.
   private var sawReturn = false
-  /// Bytes of the line feed that belongs to the frame before; see `nextFrame`.
+  /// True where the bytes begin with a line feed that belongs to the frame before; see `nextFrame`.
   private(set) var strayLineFeed = false
 
-  /// Bytes of our own memory.
+  /// Bytes that are kept in our own memory.
   var keptBytes: Int { isOwned ? bytes.count : 0 }
-  /// Bytes of the frame that is not complete.
+  /// The number of bytes of the incomplete frame.
   var pendingCount: Int { bytes.endIndex - frameStart }
-  /// The bytes of the frame that is not complete.
+  /// The bytes of the incomplete frame.
   var pending: ArraySlice<UInt8> { bytes[frameStart...] }
 
   /// Adds the next piece.
@@ -53,8 +52,8 @@ struct EventStreamScanner {
       lineStart = frameStart
       scan = frameStart
     } else {
-      // A frame that is large grows once more, to the most that is kept of one: growing by doubling would leave as much again behind as
-      // free heap, of sizes that the next large frame has no use for.
+      // The buffer of a large frame grows only once more, to the most that is kept of a frame: growing by doubling
+      // would leave as much free heap behind, in sizes that the next large frame cannot use.
       if bytes.count >= Self.smallFrame, bytes.count < UsageTap.frameLimit {
         bytes.reserveCapacity(max(UsageTap.frameLimit + Self.smallFrame, bytes.count + piece.count))
       }
@@ -64,7 +63,7 @@ struct EventStreamScanner {
     findReturn(from: scan)
     if sawReturn, let first = piece.first {
       sawReturn = false
-      // Only where the return ended the frame is its line feed not already behind a line start.
+      // Only where the carriage return ended the frame, its line feed is not already after a line start.
       if first == 0x0A, scan < bytes.endIndex, bytes[scan] == 0x0A {
         scan += 1
         lineStart = scan
@@ -80,7 +79,7 @@ struct EventStreamScanner {
     nextReturn = ByteSearch.first(0x0D, in: bytes, from: start) ?? bytes.endIndex
   }
 
-  /// The next frame that is complete.
+  /// The next complete frame; nil where there is none.
   mutating func nextFrame() -> Frame? {
     while true {
       var end = ByteSearch.first(0x0A, in: bytes, from: scan)
@@ -116,7 +115,7 @@ struct EventStreamScanner {
     }
   }
 
-  /// What the unfinished frame at the stream's end says; servers that forget the last blank line are understood.
+  /// The incomplete frame at the end of the stream, for servers that omit the last blank line; nil where it is empty.
   mutating func lastFrame() -> Frame? {
     guard frameStart < bytes.endIndex else { return nil }
     if lineStart < bytes.endIndex { noteData(lineStart..<bytes.endIndex) }
@@ -126,7 +125,7 @@ struct EventStreamScanner {
     return frame
   }
 
-  /// Lets go of what was handed out; keeps a copy of the frame that is not complete.
+  /// Forgets the frames that were handed out, and keeps a copy of the incomplete one.
   mutating func park() {
     if frameStart == bytes.endIndex {
       reset()
@@ -144,7 +143,7 @@ struct EventStreamScanner {
     }
   }
 
-  /// Forgets the unfinished frame: it is too large to be kept.
+  /// Forgets the incomplete frame, which is too large to be kept.
   mutating func abandon() { reset() }
 
   private mutating func reset() {

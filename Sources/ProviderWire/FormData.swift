@@ -1,14 +1,14 @@
-// Reads the few form fields of a multipart body that matter: which models, whether a stream, how much text and file
-// there is (RFC 7578).
+// Reads the fields of a multipart body that matter (RFC 7578): models, whether a stream is asked for, and how many
+// bytes of text and files there are.
 //
-// Servers read odd forms in odd ways. What is written as clients write it is read; where a server could find a field
-// that was not found here, `mayHideFields` says so, for those who may not let an unknown model pass.
+// Servers read odd forms in different ways. Forms as clients write them are read here; where a server could find a
+// field that was not found here, `mayHideFields` is true, for callers that must not let an unknown model pass.
 
 enum FormData {
   struct Facts: Equatable {
     /// The values of all parts called `model`, files or not, in their order.
     var models: [String] = []
-    /// The values of parts whose names a generous server could take for it, such as `MODEL` and `fallbacks`.
+    /// The values of parts whose names a lenient server could take for `model`, such as `MODEL` and `fallbacks`.
     var modelsByOtherNames: [String] = []
     /// Fields that are JSON objects.
     var objects: [ArraySlice<UInt8>] = []
@@ -16,29 +16,29 @@ enum FormData {
     var choices = 1
     /// Bytes in fields without a file name.
     var textBytes = 0
-    /// Bytes in fields with one.
+    /// Bytes in fields with a file name.
     var fileBytes = 0
-    /// True where something may be read as a field that is not among the above.
+    /// True where a server may read a field that is not among the above.
     var mayHideFields = false
-    /// The first file whose content opens with a brace: lines of JSON, perhaps.
+    /// The first file whose content begins with a brace, and so may be lines of JSON.
     var lines: ArraySlice<UInt8>?
   }
 
-  /// What a content type says of forms.
+  /// What a content type says about forms.
   enum Kind: Equatable {
     case noForm
     case urlEncoded
     /// `multipart/form-data` with its boundary.
     case parts(boundary: String)
-    /// Another multipart type, or one without a boundary that everybody reads the same.
+    /// Another multipart type, or a boundary that servers may read differently.
     case unreadable
   }
 
-  /// More parts than any client sends; the rest is not looked at.
+  /// The most parts that are read: more than any client sends.
   static let mostParts = 1024
 
   static func kind(_ contentType: String) -> Kind {
-    // Nearly every request is JSON: one look at two letters ends it.
+    // Nearly every request is JSON, which the first two letters show.
     let type = contentType.utf8.drop { $0 == 0x20 || $0 == 0x09 }
     guard let first = type.first else { return .noForm }
     if first | 0x20 == UInt8(ascii: "a") {
@@ -58,7 +58,7 @@ enum FormData {
     return .parts(boundary: boundaries[0].value)
   }
 
-  /// Reads all parts. A broken body gives what was readable.
+  /// Reads all parts. For a broken body, returns what was readable.
   static func read(_ body: [UInt8], boundary: String) -> Facts {
     var facts = Facts()
     let delimiter = Array("--\(boundary)".utf8)
@@ -67,10 +67,10 @@ enum FormData {
     var from = 0
     while let found = ByteSearch.first(delimiter, in: body[...], from: from) {
       from = found + delimiter.count
-      // A delimiter stands at the start of a line.
+      // A delimiter is at the start of a line.
       guard found == 0 || body[found - 1] == 0x0A else { continue }
       if let open { addPart(body[open..<found], &facts) } else if found > 2 { facts.mayHideFields = true }
-      // Two dashes end the form; what follows is not for reading.
+      // Two dashes end the form; what follows is ignored.
       if body[from...].starts(with: [0x2D, 0x2D]) {
         if body.count - from > 64 { facts.mayHideFields = true }
         return facts
@@ -82,7 +82,7 @@ enum FormData {
         return facts
       }
     }
-    // Its end is missing: some servers take what there is.
+    // The end is missing: some servers read the last part anyway.
     facts.mayHideFields = true
     if let open { addPart(body[open...], &facts) }
     return facts
@@ -102,7 +102,7 @@ enum FormData {
     var isFile = false
     for line in String(decoding: part[..<blank], as: UTF8.self).split(whereSeparator: \.isNewline) {
       let lower = line.lowercased()
-      // A line that goes on where the last one ended, and contents that must be decoded first.
+      // Folded header lines, and contents with a transfer encoding, are not read here.
       if line.first == " " || line.first == "\t" { facts.mayHideFields = true }
       if lower.hasPrefix("content-transfer-encoding:"), !["7bit", "8bit", "binary"].contains(where: lower.hasSuffix) {
         facts.mayHideFields = true
@@ -121,7 +121,7 @@ enum FormData {
       }
     }
     if names.count != 1 { facts.mayHideFields = true }
-    // A model is a model, also where it says that it is a file.
+    // A part called `model` counts even if it has a file name.
     if names.contains("model") {
       if content.count <= RequestFacts.longestModel {
         facts.models.append(String(decoding: content, as: UTF8.self))
@@ -141,7 +141,7 @@ enum FormData {
       if facts.lines == nil, content.first == UInt8(ascii: "{") { facts.lines = content }
       return
     }
-    // A prompt may open with a brace and is never read for more.
+    // A prompt may begin with a brace, and is not read as an object.
     if names.last != "prompt", content.first(where: { $0 > 0x20 }) == UInt8(ascii: "{") {
       facts.objects.append(content)
     }
@@ -155,12 +155,12 @@ enum FormData {
 
   /// A field's value with its parameters: `form-data; name="model"; filename="a;b.txt"`.
   struct Parameters {
-    /// Before the first semicolon, lower case.
+    /// The part before the first semicolon, in lower case.
     var value: String
     /// Names in lower case, values without their quotes.
     var items: [(name: String, value: String)] = []
 
-    /// nil where it cannot be read in one way only.
+    /// nil where the value can be read in more than one way.
     init?(_ text: Substring) {
       var rest = text.utf8[...]
       func trimmed(_ bytes: Substring.UTF8View.SubSequence) -> Substring.UTF8View.SubSequence {
@@ -185,7 +185,7 @@ enum FormData {
           rest = rest.dropFirst()
           while let byte = rest.first, byte != UInt8(ascii: "\"") {
             rest = rest.dropFirst()
-            // Windows' paths have backslashes that escape nothing; before a quote it does.
+            // A backslash escapes only a quote, since Windows paths contain backslashes.
             if byte == UInt8(ascii: "\\"), rest.first == UInt8(ascii: "\"") {
               content.append(UInt8(ascii: "\""))
               rest = rest.dropFirst()

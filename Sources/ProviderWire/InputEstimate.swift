@@ -1,23 +1,22 @@
-// Estimates the input tokens of a request while its body is walked over: UTF-8 bytes of text / 4, media by rule, base64
-// never as text
-// (docs/reference/wire.md). The core's learned ratio corrects what this gets wrong.
+// Estimates a request's input tokens during the walk over its body: UTF-8 bytes of text / 4, media by rule, base64
+// never as text (docs/reference/wire.md). The core's learned ratio corrects the error of this estimate.
 import AdmissionCore
 import CSimdjson
 
 /// A running estimate.
 struct InputEstimate {
   private var textBytes = 0
-  /// Tokens that are known or ruled, not counted from bytes.
+  /// Tokens that are known or set by a rule, not counted from bytes.
   private var ruled: TokenCount = 0
   private let dialect: Dialect
-  /// Models that were named in what was walked over, while `collectsModels`; one that could not be read is nil.
+  /// The models that were named in the walked content, where `collectsModels`; nil for one that could not be read.
   private(set) var models: [String?] = []
-  /// True where members called `model` name models, whatever lies around them.
+  /// True where members called `model` name models at any place.
   var collectsModels = false
 
   init(dialect: Dialect) { self.dialect = dialect }
 
-  /// Gives the models that were found, once.
+  /// Returns the models found since the last time.
   mutating func takeModels() -> [String?] {
     defer { models = [] }
     return models
@@ -25,7 +24,7 @@ struct InputEstimate {
 
   var tokens: TokenCount { TokenCount((textBytes + 3) / 4) + ruled }
 
-  /// Takes a container that has just begun, or a scalar, of the request's content; walks to its end.
+  /// Adds a container that has just begun, or a scalar, of the request's content; walks to its end.
   mutating func add(_ walk: inout JSONWalk) {
     switch walk.kind {
     case .objectBegin, .arrayBegin: addContent(&walk)
@@ -34,7 +33,7 @@ struct InputEstimate {
     }
   }
 
-  /// Messages, input items, contents: the strings count, names and structure do not.
+  /// Adds messages, input items and contents: strings count, names and structure do not.
   private mutating func addContent(_ walk: inout JSONWalk) {
     let depth = walk.depth
     while true {
@@ -42,7 +41,7 @@ struct InputEstimate {
       case .end, .error: return
       case .objectEnd: if walk.depth == depth { return }
       case .arrayEnd:
-        // Token-id arrays: the input is counted already.
+        // Arrays of token ids: their length is the number of tokens.
         ruled += TokenCount(walk.numbers)
         if walk.depth == depth { return }
       case .string: addString(walk)
@@ -57,8 +56,7 @@ struct InputEstimate {
     }
   }
 
-  /// Tools and schemas, of which the model sees the names and the structure too: counts what the compact text would
-  /// have.
+  /// Adds tools and schemas, whose names and structure the model sees too: counts the bytes of their compact text.
   mutating func addStructure(_ walk: inout JSONWalk) {
     let depth = walk.depth
     textBytes += 2
@@ -77,7 +75,7 @@ struct InputEstimate {
       case .objectBegin, .arrayBegin: textBytes += 3 + keyBytes(walk)
       case .string:
         textBytes += 3 + keyBytes(walk) + walk.decodedLength
-        // A tool that asks a model of its own: `tools[].model`.
+        // A tool that uses a model of its own: `tools[].model`.
         if walk.key == TG_KEY_model, collectsModels || (walk.depth == depth + 2 && walk.parent == TG_KEY_NONE) {
           note(modelIn: walk)
         }
@@ -125,7 +123,7 @@ struct InputEstimate {
   }
 
   private mutating func note(modelIn walk: JSONWalk) {
-    // As many as can be told apart, and one more that says so.
+    // One more than can be told apart, which shows that there are too many.
     guard models.count <= RequestFacts.mostModels else { return }
     let name: String? = walk.end - walk.start <= RequestFacts.longestModel ? walk.string(limit: 512) : nil
     if let last = models.last, last == name { return }
@@ -136,7 +134,7 @@ struct InputEstimate {
     if !addDataURL(walk) { textBytes += walk.decodedLength }
   }
 
-  /// Takes `data:image/png;base64,...`; false where the string is no such URL.
+  /// Adds `data:image/png;base64,...`; false where the string is no such URL.
   private mutating func addDataURL(_ walk: JSONWalk) -> Bool {
     guard walk.stringStarts(with: "data:") else { return false }
     var at = walk.start + 5
@@ -156,7 +154,7 @@ struct InputEstimate {
     case .image:
       guard let size = Media.imageSize(source) else { return Media.unknownImage }
       return Media.imageTokens(width: size.width, height: size.height, dialect: dialect)
-    // Speech at usual bit rates comes to 10 to 32 tokens a second.
+    // Speech at usual bit rates has 10 to 32 tokens a second.
     case .audio: return max(100, TokenCount(bytes / 1000))
     case .video: return max(500, TokenCount(bytes / 500))
     case .file: return min(max(Media.unknownFile, TokenCount(bytes / 32)), 200_000)
@@ -164,14 +162,14 @@ struct InputEstimate {
   }
 }
 
-/// Base64 inside a JSON string, read at any place without decoding the rest.
+/// Base64 inside a JSON string, which can be read at any place without decoding the rest.
 struct Base64Source {
   let walk: JSONWalk
   let start: Int
-  /// Decoded bytes, padding neglected.
+  /// The number of decoded bytes; padding is neglected.
   var count: Int { (walk.end - start) / 4 * 3 }
 
-  /// The decoded byte at `index`; nil behind the end, or where the text is escaped and positions mean nothing.
+  /// The decoded byte at `index`; nil beyond the end, and where the string has escapes, so that positions are unknown.
   func byte(_ index: Int) -> UInt8? {
     let group = start + index / 3 * 4
     guard index >= 0, group + 3 < walk.end, !walk.hasEscapes else { return nil }
@@ -185,13 +183,13 @@ struct Base64Source {
     }
   }
 
-  /// A big-endian number of two bytes.
+  /// The big-endian number of two bytes at `index`.
   func big16(_ index: Int) -> Int? {
     guard let high = byte(index), let low = byte(index + 1) else { return nil }
     return Int(high) << 8 | Int(low)
   }
 
-  /// A little-endian number of two bytes.
+  /// The little-endian number of two bytes at `index`.
   func little16(_ index: Int) -> Int? {
     guard let low = byte(index), let high = byte(index + 1) else { return nil }
     return Int(high) << 8 | Int(low)
@@ -209,16 +207,16 @@ struct Base64Source {
   }
 }
 
-/// The rules for what is not text.
+/// The rules for content that is not text.
 enum Media {
   enum Kind { case image, audio, video, file }
 
-  /// Tokens of an image whose size cannot be seen.
+  /// Tokens of an image whose size is unknown.
   static let unknownImage: TokenCount = 1500
-  /// Tokens of a file that is named but not here.
+  /// Tokens of a file that is named but not in the body.
   static let unknownFile: TokenCount = 1500
 
-  /// Plain text in a `data` field tells itself by characters that base64 has not.
+  /// True where the string may be base64: plain text in a `data` field has other characters.
   static func looksLikeBase64(_ walk: JSONWalk, from start: Int) -> Bool {
     for at in start..<min(walk.end, start + 512) {
       let byte = walk.byte(at: at)
@@ -229,7 +227,7 @@ enum Media {
     return true
   }
 
-  /// What the first bytes say.
+  /// The kind of file by its first bytes.
   static func kind(_ source: Base64Source) -> Kind {
     guard let first = source.byte(0), let second = source.byte(1), let third = source.byte(2),
       let fourth = source.byte(3)
@@ -242,12 +240,12 @@ enum Media {
     case (0xFF, 0xE0...0xFF, _, _): return .audio
     case (0x1A, 0x45, 0xDF, 0xA3): return .video
     default:
-      // `....ftyp` opens MP4 and its kin.
+      // `....ftyp` begins MP4 and similar files.
       return source.byte(4) == UInt8(ascii: "f") && source.byte(5) == UInt8(ascii: "t") ? .video : .file
     }
   }
 
-  /// Width and height in pixels of a PNG, JPEG, GIF or WebP.
+  /// The width and height in pixels of a PNG, JPEG, GIF or WebP image.
   static func imageSize(_ source: Base64Source) -> (width: Int, height: Int)? {
     let size: (width: Int?, height: Int?)
     switch source.byte(0) {
@@ -271,7 +269,7 @@ enum Media {
     return (width, height)
   }
 
-  /// Jumps from segment to segment to the frame header.
+  /// Jumps from segment to segment up to the frame header.
   private static func jpegSize(_ source: Base64Source) -> (width: Int, height: Int)? {
     var at = 2
     for _ in 0..<64 {
@@ -291,7 +289,7 @@ enum Media {
     return nil
   }
 
-  /// What a vendor charges for an image of this size, at its usual detail.
+  /// The tokens that a vendor charges for an image of this size at its usual detail.
   static func imageTokens(width: Int, height: Int, dialect: Dialect) -> TokenCount {
     func ceiling(_ value: Int, _ step: Int) -> Int { (value + step - 1) / step }
     switch dialect {

@@ -1,23 +1,23 @@
-// The one place of ProviderWire that holds the JSON reader of CSimdjson: its memory, and a safe face on its tokens.
-// Unsafe pointers stay in here.
+// The only file of ProviderWire that uses the JSON reader of CSimdjson: its memory, and a safe interface to its tokens.
+// The unsafe pointers stay in this file.
 import AdmissionCore
 import CSimdjson
 import TextForms
 
-/// Memory for reading JSON, used for one text after another. Keep one per loop and hand it to every reader and tap; it
-/// grows to what the largest
-/// text needs, at most that of a window of 1 MiB (4 MiB), and gives back what is above 256 KiB of text.
+/// Memory for reading JSON, reused for one text after another. Keep one per loop and share it with every reader and
+/// tap. It grows with the largest text, up to the need of a window of 1 MiB (4 MiB), and frees what texts above 256 KiB
+/// needed.
 public final class WireScratch {
   fileprivate let json: OpaquePointer
   fileprivate var isBusy = false
 
   public init() {
-    // A few hundred bytes could not be had: Swift itself would stop at its next allocation.
+    // A few hundred bytes could not be allocated: Swift itself would stop at its next allocation.
     guard let made = tg_json_make() else { fatalError("out of memory") }
     json = made
   }
 
-  /// For tests: as if texts were larger.
+  /// For tests: a smaller window, as if texts were larger.
   /// - Parameter window: bytes that are split into tokens at a time, at least 1.
   convenience init(window: Int) {
     self.init()
@@ -26,12 +26,12 @@ public final class WireScratch {
 
   deinit { tg_json_free(json) }
 
-  /// Text length in bytes up to which memory is kept between texts.
+  /// Memory for texts up to this many bytes is kept between texts.
   private static let kept = 256 << 10
 
-  /// Walks over one text. Where its bytes cannot even be split into tokens, the first `next` gives `.error`.
+  /// Walks over one text. Where its bytes cannot even be split into tokens, the first `next` returns `.error`.
   func walk<Result>(_ bytes: ArraySlice<UInt8>, _ body: (inout JSONWalk) -> Result) -> Result {
-    // A reader inside a reader would share the token list: give it memory of its own.
+    // A nested reader would share the list of tokens, so it gets memory of its own.
     guard !isBusy else { return WireScratch().walk(bytes, body) }
     isBusy = true
     defer {
@@ -39,7 +39,7 @@ public final class WireScratch {
       if bytes.count > Self.kept { tg_json_trim(json, Self.kept) }
     }
     return bytes.withUnsafeBufferPointer { text in
-      // The reader in C looks at these bytes until the walk is over, and no longer.
+      // The C reader uses these bytes only until the walk is over.
       _ = tg_json_begin(json, text.baseAddress, text.count)
       var walk = JSONWalk(json: json, text: bytes)
       return body(&walk)
@@ -47,7 +47,8 @@ public final class WireScratch {
   }
 }
 
-/// A walk over one JSON text, token by token. Strict (RFC 8259): what it ends with `.end` was valid to the last byte.
+/// A walk over one JSON text, token by token. Strict (RFC 8259): a text that ends with `.end` was valid to the last
+/// byte.
 struct JSONWalk {
   enum Kind: UInt8 {
     case end, error, objectBegin, objectEnd, arrayBegin, arrayEnd, string, number, isTrue, isFalse, null
@@ -63,14 +64,14 @@ struct JSONWalk {
     self.text = text
   }
 
-  /// The bytes of the text at these positions, which count from its beginning.
+  /// The text's bytes between two positions, counted from its beginning.
   private func raw(_ start: Int, _ end: Int) -> ArraySlice<UInt8> {
     text[text.startIndex + start..<text.startIndex + end]
   }
   private var rawName: ArraySlice<UInt8> { raw(token.key_start, token.key_end) }
   private var rawValue: ArraySlice<UInt8> { raw(token.start, token.end) }
 
-  /// A string's bytes with its escapes resolved.
+  /// A string's bytes with escapes resolved.
   private static func unescaped(_ raw: ArraySlice<UInt8>) -> [UInt8] {
     raw.withUnsafeBufferPointer { source in
       [UInt8](unsafeUninitializedCapacity: source.count * 3) { out, count in
@@ -86,18 +87,19 @@ struct JSONWalk {
     return kind
   }
 
-  /// Goes to the next token; of an object's members only those in `names` are given, the others are skipped, unchecked.
+  /// Goes to the next token, but returns only those members of objects that are in `names`; the others are skipped
+  /// unchecked.
   @discardableResult mutating func next(of names: JSONNames) -> Kind {
     kind = withUnsafePointer(to: names.bits) { Kind(rawValue: tg_json_next_of(json, &token, $0)) ?? .error }
     return kind
   }
 
-  /// Skips the container that has just begun, unchecked; its end is not given.
+  /// Skips the container that has just begun, unchecked; its end token is not returned.
   mutating func skip() {
     if !tg_json_skip(json) { kind = .error }
   }
 
-  /// Goes on until the container that has just begun has ended; everything in it is checked.
+  /// Walks to the end of the container that has just begun, and checks everything in it.
   mutating func skipChecked() {
     let depth = token.depth
     while true {
@@ -109,7 +111,7 @@ struct JSONWalk {
     }
   }
 
-  /// Bytes that the list of tokens takes.
+  /// Bytes of the list of tokens.
   var listBytes: Int { tg_json_list_bytes(json) }
 
   /// What is wrong with the text and where, once `kind` is `.error`.
@@ -117,22 +119,22 @@ struct JSONWalk {
     (String(cString: tg_json_error(json)), tg_json_error_position(json))
   }
 
-  /// The member's name, of the known ones.
+  /// The member's name, where it is a known one.
   var key: tg_json_key { tg_json_key(UInt32(token.key)) }
-  /// The name of the container around it.
+  /// The name of the container around the member.
   var parent: tg_json_key { tg_json_key(UInt32(token.parent)) }
   var depth: Int { Int(token.depth) }
-  /// Byte positions of the value in the text; of a string without its quotes.
+  /// The byte positions of the value in the text; for a string, without its quotes.
   var start: Int { token.start }
   var end: Int { token.end }
   var keyLength: Int { token.key_end - token.key_start }
-  /// The member's name, escapes resolved.
+  /// The member's name, with escapes resolved.
   var keyName: String {
     let raw = rawName
     guard raw.contains(UInt8(ascii: "\\")) else { return String(decoding: raw, as: UTF8.self) }
     return String(decoding: Self.unescaped(raw), as: UTF8.self)
   }
-  /// True where the member's name is `wanted`, a lower-case word, in whatever case: some servers take it for that.
+  /// True where the member's name is `wanted`, a lower-case word, in any case, since some servers ignore the case.
   func isKey(ignoringCase wanted: StaticString) -> Bool {
     let raw = rawName
     guard raw.contains(UInt8(ascii: "\\")) else { return Self.isWord(raw, wanted) }
@@ -144,19 +146,19 @@ struct JSONWalk {
     bytes.count == wanted.utf8CodeUnitCount
       && wanted.withUTF8Buffer { word in zip(bytes, word).allSatisfy { $0 | 0x20 == $1 } }
   }
-  /// Bytes of a string once its escapes are resolved.
+  /// The bytes of a string with its escapes resolved.
   var decodedLength: Int { token.decoded_length }
-  /// True where a string's bytes differ from its content.
+  /// True where a string contains escapes.
   var hasEscapes: Bool { token.has_escapes }
-  /// Members or elements of the container that ended.
+  /// The number of members or elements of the container that ended.
   var count: Int { token.count }
-  /// Elements of the array that ended that were numbers.
+  /// How many elements of the array that ended were numbers.
   var numbers: Int { token.numbers }
 
   /// One byte of the text.
   func byte(at position: Int) -> UInt8 { text[text.startIndex + position] }
 
-  /// True where a string starts with `prefix`; looks at the bytes as written.
+  /// True where a string starts with `prefix`; compares the bytes as written.
   func stringStarts(with prefix: StaticString) -> Bool {
     let length = prefix.utf8CodeUnitCount
     guard token.end - token.start >= length else { return false }
@@ -173,13 +175,13 @@ struct JSONWalk {
       && (hasEscapes ? string() == wanted.description : stringStarts(with: wanted))
   }
 
-  /// True where a string, free of escapes, is `wanted`.
+  /// True where a string without escapes equals `wanted`.
   func isString(_ wanted: String) -> Bool {
     guard kind == .string, !hasEscapes, decodedLength == wanted.utf8.count else { return false }
     return rawValue.elementsEqual(wanted.utf8)
   }
 
-  /// A string's content, cut to `limit` bytes as written.
+  /// A string's content, cut to `limit` bytes of its written form.
   func string(limit: Int = 4096) -> String {
     let raw = raw(token.start, min(token.end, token.start + limit))
     guard hasEscapes else { return String(decoding: raw, as: UTF8.self) }
@@ -189,16 +191,16 @@ struct JSONWalk {
   /// A number's text.
   var numberText: Substring { Substring(decoding: rawValue, as: UTF8.self) }
 
-  /// A number as a count: fractions cut off.
+  /// A number as a count, without its fraction.
   var tokenCount: TokenCount { TokenCount(wholeNumber) }
 
-  /// True where a number is no count that can be true: above 2^40, or below zero.
+  /// True where a number cannot be a count: above 2^40, or below zero.
   var isImpossibleCount: Bool {
     if byte(at: token.start) == UInt8(ascii: "-") { return nano != 0 }
     return wholeNumber > TokenCount.most.value
   }
 
-  /// A number without its fraction, 0...2^53.
+  /// A number without its fraction, cut to 0...2^53.
   var wholeNumber: Int64 {
     var value: Int64 = 0
     for byte in rawValue {
@@ -221,10 +223,10 @@ struct JSONWalk {
     return value
   }
 
-  /// A number of dollars in nano-dollars.
+  /// A number of dollars, in nano-dollars.
   var dollars: DecimalText.Reading { DecimalText.read(rawValue, timesTenTo: 9) }
 
-  /// A decimal number times 10^9, rounded to nearest; nil where it is negative or too large.
+  /// A decimal number × 10^9, rounded to the nearest; nil where it is negative or too large.
   var nano: Int64? { DecimalText.scaled(rawValue, by: 9) }
 }
 

@@ -1,11 +1,11 @@
-// The list of models that a tenant may use, in the shape that the path's SDK reads.
+// Writes the list of models that a tenant may use, in the format that the path's SDK reads.
 import TextForms
 
 public enum ModelList {
   /// One model.
   public struct Entry: Sendable, Equatable {
     public var id: String
-    /// The provider that serves it.
+    /// The provider that serves the model.
     public var owner: String
     public init(id: String, owner: String) {
       self.id = id
@@ -13,7 +13,7 @@ public enum ModelList {
     }
   }
 
-  /// The body of `/v1/models`; of two entries with one id the first stays. Anthropic's SDK is told from others by its
+  /// The body of `/v1/models`; of two entries with the same id the first is used. Anthropic's SDK is recognized by its
   /// `anthropic-version` field.
   public static func body(_ entries: [Entry], dialect: Dialect) -> [UInt8] {
     var seen: Set<String> = []

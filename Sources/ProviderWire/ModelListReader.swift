@@ -1,12 +1,12 @@
-// Reads a provider's list of models, whatever vendor wrote it.
+// Reads a list of models of any vendor.
 import CSimdjson
 
 extension ModelList {
-  /// The most models of one list.
+  /// The most models that are read from one list.
   static let mostModels = 10_000
 
-  /// The ids in a list's body, in its order: OpenAI's and Anthropic's `data[].id`, Google's and Cohere's `models[].name`
-  /// (without `models/`), or a bare array of either, or of names alone.
+  /// The ids in a list's body, in order: OpenAI's and Anthropic's `data[].id`, Google's and Cohere's `models[].name`
+  /// (without `models/`), a bare array of such objects, or an array of names.
   ///
   /// - Returns: nil where the body is no such list.
   public static func ids(in body: [UInt8]) -> [String]? {
@@ -32,11 +32,11 @@ extension ModelList {
     }
   }
 
-  /// What was found so far, and where in the text the walk is.
+  /// What was found so far, and the place of the walk in the text.
   private struct Found {
     var data: [String]?
     var models: [String]?
-    /// Containers around the list; -1 outside of lists.
+    /// The number of containers around the list; -1 outside of lists.
     private(set) var depth = -1
     private var list = TG_KEY_NONE
 
@@ -54,7 +54,7 @@ extension ModelList {
       }
       let isName = walk.depth == depth + 1
       guard isName || (walk.depth == depth + 2 && walk.parent == TG_KEY_NONE) else { return }
-      // An entry has an id; Google's and Cohere's have a name.
+      // An entry has an id; Google's and Cohere's entries have a name.
       if isName || walk.key == (list == TG_KEY_data ? TG_KEY_id : TG_KEY_name) {
         let name = walk.string(limit: 512)
         if list == TG_KEY_data {

@@ -1,21 +1,21 @@
-// Which models a body names wherever a server could look for one: asked for callers who may not use every model.
+// Finds the models that a body names at any place where a server could look, for callers that may not use every model.
 //
-// RequestReader knows where vendors look. Servers that are like theirs look elsewhere too: in `fallback_models`, in
-// `extra_body`, in what a tool or a plugin is given, under a name that C cuts off at a zero. So every member counts
-// here whose name says that it names a model, at any depth, but for what is only talked about: messages, labels, and the
-// schemas of tools. Where no name can be told, `mayNameMore` says so.
+// RequestReader reads the places where vendors look. Compatible servers look at other places too: in `fallback_models`,
+// in `extra_body`, in the settings of a tool or a plugin, or under a name that C cuts off at a zero byte. So every
+// member counts whose name says that it names a model, at any depth, except in conversation: messages, labels, and the
+// schemas of tools. Where a name cannot be read, `mayNameMore` is true.
 import CSimdjson
 
 /// The models that JSON objects name, collected over one body.
 struct NamedModels {
-  /// Each as often as it was named, in order.
+  /// The models in order, each as often as it was named.
   private(set) var names: [String] = []
-  /// True where a server may find a model that is not among them.
+  /// True where a server may find a model that is not among `names`.
   private(set) var mayNameMore = false
   private let dialect: Dialect
-  /// True where it is known in which members conversations stand.
+  /// True where we know which members hold conversation.
   private let knowsTalk: Bool
-  /// True where each of `requests` is a call with a model of its own.
+  /// True where each of `requests` is a call with its own model.
   private let isBatch: Bool
 
   init(path: PathFacts) {
@@ -24,8 +24,8 @@ struct NamedModels {
     isBatch = path.endpoint == .messageBatches
   }
 
-  /// Reads the object whose begin the walk gave last, to its end.
-  /// - Returns: whether it names a model in its own `model`.
+  /// Reads the object that has just begun, to its end.
+  /// - Returns: true where the object has a `model` of its own.
   @discardableResult mutating func read(_ walk: inout JSONWalk) -> Bool {
     let depth = walk.depth
     var hasModel = false
@@ -41,14 +41,14 @@ struct NamedModels {
     }
   }
 
-  /// Reads a text that should be an object; of one that is none a server may make anything.
+  /// Reads a text that should be an object; where it is none, a server may read anything.
   mutating func read(whole walk: inout JSONWalk) {
     guard walk.next() == .objectBegin else { return mayNameMore = true }
     read(&walk)
     if walk.next() != .end { mayNameMore = true }
   }
 
-  /// Reads one line of a batch's input: of its call alone, since other files have lines too.
+  /// Reads one line of a batch's input, but only a line that is a call, since other files have lines too.
   mutating func read(line walk: inout JSONWalk) {
     guard walk.next() == .objectBegin else { return }
     let depth = walk.depth
@@ -83,16 +83,16 @@ struct NamedModels {
   // MARK: What names say
 
   private enum Meaning {
-    /// The value is a model, or holds some.
+    /// The value is a model, or contains models.
     case model
-    /// What is said between user and model, and labels.
+    /// Conversation between user and model, and labels.
     case talk
-    /// What a tool takes or was given.
+    /// A tool's schema or arguments.
     case schema
-    /// The calls of a batch.
+    /// A batch's calls.
     case calls
     case other
-    /// No name that anybody gives.
+    /// A name that we do not know.
     case unknown
   }
 
@@ -122,12 +122,13 @@ struct NamedModels {
       return
     }
     let name = walk.string(limit: RequestFacts.longestModel)
-    // Google's names come with their kind.
+    // Google's names have a prefix with their kind.
     names.append(
       dialect == .gemini && name.hasPrefix("models/") ? String(name.dropFirst("models/".count)) : name)
   }
 
-  /// A name, a list of them, or objects that have some: those of other providers' fallbacks, a model for a model.
+  /// Reads a name, a list of names, or objects that contain names, such as fallbacks at other providers or a map from
+  /// model to model.
   private mutating func take(_ walk: inout JSONWalk) {
     if walk.kind == .string { return note(walk) }
     let depth = walk.depth
@@ -143,7 +144,7 @@ struct NamedModels {
         case .unknown:
           mayNameMore = true
           walk.skip()
-        // Settings that go with a fallback, such as `thinking`, have names that are known; models' names are not.
+        // Settings beside a fallback, such as `thinking`, have known names; models' names are unknown here.
         case .other where walk.key != TG_KEY_OTHER && walk.key != TG_KEY_NONE: walk.skip()
         case .model, .calls, .other: continue
         }
@@ -152,7 +153,7 @@ struct NamedModels {
     }
   }
 
-  /// Of strings in a list of models: elements, and members but for those that are known to say something else.
+  /// True for strings in a list of models: elements, and members other than those with another known meaning.
   private func mayBeModel(_ walk: JSONWalk) -> Bool {
     switch walk.key {
     case TG_KEY_NONE, TG_KEY_model, TG_KEY_models, TG_KEY_fallbacks, TG_KEY_id, TG_KEY_name: true
@@ -161,7 +162,7 @@ struct NamedModels {
     }
   }
 
-  /// Of a schema only what stands in it directly can be a setting: below that a model is a word like others.
+  /// Reads a schema: only its direct members can be settings; below them `model` is an ordinary word.
   private mutating func schema(_ walk: inout JSONWalk) {
     guard walk.kind != .string else { return }
     let depth = walk.depth
@@ -177,7 +178,7 @@ struct NamedModels {
     }
   }
 
-  /// The list has just begun. A call without a model gets the server's own.
+  /// Reads a list of calls that has just begun. A call without a model gets the server's default.
   private mutating func calls(_ walk: inout JSONWalk) {
     let depth = walk.depth
     while true {
@@ -210,12 +211,12 @@ struct NamedModels {
   }
 }
 
-/// What names of members, fields and queries say about models, whatever their case and their dashes.
+/// Tells which names of members, fields and query parameters stand for models, ignoring case and dashes.
 public enum ModelWords {
-  /// Letters and digits alone, in lower case, up to a zero: what is left where servers are generous.
+  /// The name's letters and digits in lower case, up to a zero byte: what lenient servers compare.
   static func plain(_ name: String) -> String {
     var plain = ""
-    // Upper case first: it has one form for more letters.
+    // Upper case first, since it unifies more letters.
     for scalar in name.prefix(while: { $0 != "\0" }).uppercased().lowercased().unicodeScalars
     where scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) {
       plain.unicodeScalars.append(scalar)
@@ -223,7 +224,7 @@ public enum ModelWords {
     return plain
   }
 
-  /// True where a field of a form or a query of this name names a model.
+  /// True where a form field or query parameter of this name names a model.
   public static func nameModel(field name: String) -> Bool {
     let name = plain(name)
     return nameModels(name) || direct.contains(name)
@@ -233,13 +234,13 @@ public enum ModelWords {
     "model", "models", "id", "ids", "name", "names", "uri", "url", "arn", "slug", "alias", "group", "list", "key",
   ]
 
-  /// - Parameter name: as `plain` gives it.
+  /// - Parameter name: in the form of `plain`.
   static func nameModels(_ name: String) -> Bool {
     if name.contains("fallback") { return true }
     return name.contains("model") && ends.contains { name.hasSuffix($0) }
   }
 
-  /// Names that mean a model only where they stand in the call itself: elsewhere engines search.
+  /// Names that mean a model only in the call itself: at other places, an engine is a search engine.
   static let direct: Set<String> = [
     "engine", "engineid", "deployment", "deploymentid", "deploymentname", "preset", "presetid",
   ]
@@ -249,12 +250,12 @@ public enum ModelWords {
       || ["properties", "parameters", "arguments", "examples", "inputexamples", "definitions", "defs"].contains(name)
   }
 
-  /// Addresses and secrets, which stand beside models in lists of fallbacks.
+  /// True for names of addresses and secrets, which accompany models in lists of fallbacks.
   static func isAccess(_ name: String) -> Bool {
     ["key", "secret", "token", "password", "auth", "base", "url"].contains { name.contains($0) }
   }
 
-  /// True where a server may take one name for several, or for a list that it keeps.
+  /// True where a server may take the name for several models, or for a list that it keeps.
   public static func isSeveral(_ model: String) -> Bool {
     model.utf8.contains { $0 == UInt8(ascii: ",") || $0 == UInt8(ascii: ";") || $0 == UInt8(ascii: "|") || $0 < 0x20 }
       || model.contains("@preset/")

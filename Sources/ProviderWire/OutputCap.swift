@@ -1,23 +1,23 @@
-// The most output that a request allows, by all the members that say so.
+// The most output that a request allows, by all members that set a cap.
 //
-// A cap is believed only as far as every server that could get the request would keep it. Of several the largest counts, since
-// older servers read `max_tokens` and newer ones `max_completion_tokens`; a number of zero or less is no cap, as many local
-// servers have it; and what an endpoint does not read is none at all.
+// A cap counts only where every server that could get the request would keep it. Of several caps the largest counts,
+// since older servers read `max_tokens` and newer ones `max_completion_tokens`. A number of zero or less is no cap, as
+// for many local servers, and neither is a member that the endpoint does not read.
 import AdmissionCore
 import CSimdjson
 
 struct OutputCap {
   private var said: TokenCount?
-  /// By names that some servers read before the vendor's: they can only raise what that says.
+  /// The cap by names that some servers prefer to the vendor's name: it can only raise the vendor's cap.
   private var saidByOtherName: TokenCount = 0
-  /// True where a member says that there is no cap, or nothing that can be read.
+  /// True where a member removes the cap, or cannot be read.
   private var isOpen = false
   private var wasSaid: (older: Bool, newer: Bool, configured: Bool) = (false, false, false)
 
-  /// The largest of all; nil where a server may find none.
+  /// The largest cap; nil where a server may find none.
   var largest: TokenCount? { isOpen ? nil : said.map { max($0, saidByOtherName) } }
 
-  /// Takes a member of the body whose name is that of a cap.
+  /// Reads a member of the body that sets a cap.
   mutating func take(_ walk: JSONWalk, at endpoint: WireEndpoint) {
     switch walk.key {
     case TG_KEY_n_predict, TG_KEY_max_new_tokens:
@@ -42,9 +42,9 @@ struct OutputCap {
     wasSaid.configured = say(walk, after: wasSaid.configured)
   }
 
-  /// - Returns: true, for the next one of the name.
+  /// - Returns: always true, for the next member of the name.
   private mutating func say(_ walk: JSONWalk, after wasSaid: Bool) -> Bool {
-    // The second of two with one name is the one that counts, and null takes the first one back.
+    // Of two members with the same name the second counts, and null removes the first.
     if walk.kind == .null, wasSaid { isOpen = true }
     if let count = count(walk) { said = max(said ?? 0, count) }
     return true
@@ -61,7 +61,7 @@ struct OutputCap {
 }
 
 extension WireEndpoint {
-  /// True where nobody knows what a server reads.
+  /// True where it is unknown what a server reads.
   fileprivate var isOpen: Bool { self == .other || self == .messageBatches }
 
   fileprivate var readsMaxTokens: Bool {

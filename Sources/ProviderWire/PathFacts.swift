@@ -1,16 +1,16 @@
-// What a request's path says: which vendor's dialect it speaks, which endpoint it names, and, for the paths that carry
-// them, the model and whether a stream is asked. Reads bytes of the path only; a query is cut off before.
+// Reads a request's path: the vendor's dialect, the endpoint and, in paths that contain them, the model and the request
+// for a stream. The path comes without its query.
 //
-// A path means one thing: what a server behind us could read as another endpoint, once it has undone escapes or folded
-// segments, has a flaw (PathFlaw.swift) and is refused before it is read here.
+// A path must have one meaning: a path that an upstream server could read as another endpoint, after it has resolved
+// escapes or segments, has a flaw (PathFlaw.swift) and is refused before it is read here.
 import TextForms
 
-/// In whose words a client is answered when the answer is the broker's own.
+/// The vendor whose format a client uses, and gets in the broker's own answers.
 public enum Dialect: String, Sendable, CaseIterable {
   case openai, anthropic, gemini, cohere
 }
 
-/// The endpoints whose bodies are understood. Everything else is `other` and is metered by what its body shows.
+/// The endpoints whose bodies are understood. All others are `other`, and are metered by what their bodies show.
 public enum WireEndpoint: String, Sendable, CaseIterable {
   case chatCompletions = "chat_completions"
   case responses
@@ -19,7 +19,7 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
   case completions
   case embeddings
   case moderations
-  /// Files that later calls name: batches' input among them.
+  /// Files that later calls refer to, such as the input of batches.
   case files
   case images
   case transcription
@@ -37,7 +37,7 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
   case rerank
   case other
 
-  /// True where a call can produce output tokens. `other` may.
+  /// True where a call can produce output tokens; `other` may.
   public var producesOutput: Bool {
     switch self {
     case .chatCompletions, .responses, .responsesCompact, .completions, .images, .transcription, .speech, .messages,
@@ -49,7 +49,7 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
     }
   }
 
-  /// True where what is generated answers a text, so that an input of nothing cannot be.
+  /// True where the output answers a text, so that the input cannot be empty.
   var readsText: Bool {
     switch self {
     case .chatCompletions, .responses, .responsesCompact, .completions, .messages, .geminiGenerate, .geminiStream,
@@ -67,7 +67,7 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
     }
   }
 
-  /// True where bodies are JSON and nothing else: a form is malformed there.
+  /// True where a body may also be a form; at other endpoints a form is malformed.
   var takesForms: Bool {
     switch self {
     case .images, .transcription, .files, .other: true
@@ -76,7 +76,7 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
   }
 }
 
-/// What one path says.
+/// The facts of one path.
 public struct PathFacts: Sendable, Equatable {
   public var dialect: Dialect
   public var endpoint: WireEndpoint
@@ -85,7 +85,7 @@ public struct PathFacts: Sendable, Equatable {
   public var modelInPath: String?
   /// True where the path itself asks for a stream (`:streamGenerateContent`).
   public var streamInPath: Bool
-  /// True where the path ends something that runs (`/v1/responses/{id}/cancel`, `/v1beta/batches/{id}:cancel`).
+  /// True where the path cancels something that runs (`/v1/responses/{id}/cancel`, `/v1beta/batches/{id}:cancel`).
   public var cancels: Bool
 
   public init(
@@ -99,10 +99,10 @@ public struct PathFacts: Sendable, Equatable {
     self.cancels = cancels
   }
 
-  /// True below a deployment or an engine: paths of OpenAI's whose server knows the model without the body.
+  /// True below a deployment or an engine: OpenAI paths from which the server knows the model without the body.
   var isDeployment: Bool { dialect == .openai && modelInPath != nil }
 
-  /// What the path says of a request with this method: at a model's own path there is nothing but to read.
+  /// The facts for a request with this method: a GET of a model's own path only reads.
   public func facts(for method: String) -> PathFacts {
     guard endpoint == .models, method != "GET", method != "HEAD" else { return self }
     var facts = self
@@ -110,10 +110,10 @@ public struct PathFacts: Sendable, Equatable {
     return facts
   }
 
-  /// Reads a path without its query, after `/x/` and `/p/` prefixes have been taken off.
+  /// Reads a path without its query, after `/x/` and `/p/` prefixes have been removed.
   ///
-  /// - Parameter anyPath: true below `/p/{provider}/`, where every path goes through: then the answer is never nil.
-  /// - Returns: nil where the path is no API path at all, which is answered with 404.
+  /// - Parameter anyPath: true below `/p/{provider}/`, where every path is forwarded: then the result is never nil.
+  /// - Returns: nil where the path is no API path; such a request is answered with 404.
   public static func read(path: Substring, anyPath: Bool = false) -> PathFacts? {
     let path = path.utf8.last == UInt8(ascii: "/") ? path.dropLast() : path
     if let facts = exact[path] { return facts }
@@ -130,8 +130,7 @@ public struct PathFacts: Sendable, Equatable {
         cancels: isCancel(parts))
     }
     guard anyPath else { return nil }
-    // Below a named provider the API may lie under a prefix of its own: `/openai/v1/...`, `/api/v1/...`, or directly
-    // below it.
+    // Below a named provider the API may have a prefix of its own, such as `/openai/v1/...` and `/api/v1/...`, or none.
     for start in parts.indices.prefix(mostPrefixes) {
       switch parts[start] {
       case "deployments", "engines":
@@ -146,10 +145,10 @@ public struct PathFacts: Sendable, Equatable {
     return behindPrefix(["v1"] + parts, parts)
   }
 
-  /// Segments behind which an API may begin, at most.
+  /// The most segments before the API's path.
   private static let mostPrefixes = 16
 
-  /// The facts of what lies behind a provider's own prefix. The model may stand in the prefix.
+  /// The facts of the path after a provider's own prefix. The prefix may contain the model.
   private static func behindPrefix(_ rest: [Substring], _ parts: [Substring]) -> PathFacts {
     var facts =
       exact[("/" + rest.joined(separator: "/"))[...]]
@@ -192,7 +191,7 @@ public struct PathFacts: Sendable, Equatable {
       "/v2/embed": PathFacts(dialect: .cohere, endpoint: .cohereEmbed),
       "/v2/rerank": PathFacts(dialect: .cohere, endpoint: .rerank),
     ]
-    // Gemini's own OpenAI-compatible door.
+    // Gemini's OpenAI-compatible API.
     for name in ["chat/completions", "embeddings", "models"] {
       table["/v1beta/openai/\(name)"] = table["/v1/\(name)"]
     }
@@ -211,7 +210,7 @@ public struct PathFacts: Sendable, Equatable {
     switch last[last.index(after: colon)...] {
     case "generateContent": endpoint = .geminiGenerate
     case "streamGenerateContent": endpoint = .geminiStream
-    // With a second colon it is for the server to say where the verb begins: then it is not free.
+    // With a second colon only the server knows where the verb begins: then the call is not free.
     case "countTokens":
       endpoint = last.utf8.count(where: { $0 == UInt8(ascii: ":") }) == 1 ? .geminiCountTokens : .other
     case "embedContent", "batchEmbedContents": endpoint = .geminiEmbed
@@ -222,8 +221,8 @@ public struct PathFacts: Sendable, Equatable {
       streamInPath: endpoint == .geminiStream)
   }
 
-  /// `/openai/deployments/{deployment}/chat/completions`, `/v1/engines/{engine}/completions`: deployment and engine are
-  /// the model.
+  /// `/openai/deployments/{deployment}/chat/completions` and `/v1/engines/{engine}/completions`, where deployment and
+  /// engine are the model.
   private static func deployment(_ parts: [Substring]) -> PathFacts? {
     guard parts.count >= 4, parts[0] == "openai" || parts[0] == "v1",
       parts[1] == "engines" || (parts[1] == "deployments" && parts[0] == "openai")
@@ -234,10 +233,9 @@ public struct PathFacts: Sendable, Equatable {
     return facts
   }
 
-  /// The model that a path of no known endpoint names, as `/v1/projects/{p}/publishers/{v}/models/{model}:rawPredict`
-  /// does.
+  /// The model in a path of an unknown endpoint, such as `/v1/projects/{p}/publishers/{v}/models/{model}:rawPredict`.
   private static func modelNamed(in parts: [Substring]) -> String? {
-    // `/v1/models/{owner}/{name}` is a question about a model whose name has a slash.
+    // `/v1/models/{owner}/{name}` asks about a model whose name contains a slash.
     guard parts.count > 3 || (parts.count == 3 && parts[1] == "engines"), parts[1] != "models" else { return nil }
     for at in parts.indices.dropLast().reversed() {
       switch parts[at] {

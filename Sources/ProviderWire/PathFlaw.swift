@@ -1,12 +1,12 @@
-// What must not stand in a path, because a server that undoes escapes or folds segments would see another endpoint than
-// the one that was admitted: `/v1/models/..%2fchat%2fcompletions` reads like a question about a model.
+// Finds what a path must not contain, because a server that resolves escapes or segments would see another endpoint
+// than the one that was admitted: `/v1/models/..%2fchat%2fcompletions` looks like a question about a model.
 import TextForms
 
 extension PathFacts {
-  /// What is wrong with a path (without its query); nil where it means the same to everybody.
+  /// What is wrong with a path (without its query); nil where every server reads it in the same way.
   ///
-  /// Refused are `.` and `..` segments, backslashes, `?`, `#` and control characters, each also escaped, and escapes of
-  /// escapes. An escaped slash alone passes: models' names have slashes.
+  /// Refused are `.` and `..` segments, backslashes, `?`, `#` and control characters, also in escaped form, and escapes
+  /// of escapes. An escaped slash is allowed, since models' names contain slashes.
   public static func flaw(in path: Substring) -> String? {
     var isSuspicious = false
     var before: UInt8 = 0
@@ -32,7 +32,7 @@ extension PathFacts {
       }
     }
     for segment in decoded.split(separator: "/") {
-      // Some servers take what follows a semicolon for parameters of the segment.
+      // Some servers read what follows a semicolon as parameters of the segment.
       let name = segment.prefix { $0 != ";" }
       if name == "." || name == ".." { return "a segment '\(name)'" }
     }

@@ -1,10 +1,10 @@
-// What a path says of models beyond its endpoint, wherever in it that stands: asked for callers who may not use every
-// model. Below `/p/{provider}/` an API may lie at any depth, and servers take paths in any case and with escapes.
+// Finds the models at any place in a path, for callers that may not use every model. Below `/p/{provider}/` an API may
+// begin at any depth, and servers accept paths in any case and with escapes.
 import TextForms
 
 extension PathFacts {
-  /// Every model that the path names: `deployments/{model}/...`, `engines/{model}`, `models/{owner}/{model}:verb`,
-  /// `model/{model}/invoke`. Where it cannot be told where a name ends, all that follows is the name.
+  /// Every model in the path: `deployments/{model}/...`, `engines/{model}`, `models/{owner}/{model}:verb`,
+  /// `model/{model}/invoke`. Where the end of a name is unclear, the whole rest of the path is the name.
   public static func modelsNamed(in path: Substring) -> [String] {
     let parts = plainParts(path)
     var models: [String] = []
@@ -24,8 +24,8 @@ extension PathFacts {
     return models
   }
 
-  /// True where another model than any that the request names may do the work: of a batch the one that its file names, of
-  /// a run that goes on the one with which it was begun.
+  /// True where a model may work that the request does not name: for a batch the models in its file, for the
+  /// continuation of a run the model with which it began.
   public static func usesModelFromElsewhere(_ path: Substring) -> Bool {
     let parts = plainParts(path).map { $0.lowercased() }
     switch parts.last {
@@ -36,16 +36,16 @@ extension PathFacts {
     }
   }
 
-  /// What a path lists, as far as models go.
+  /// Which list of models a path gives.
   public enum Listing: Sendable, Equatable {
     case nothing
-    /// Models, as `/v1/models` does.
+    /// Models, as `/v1/models`.
     case models
     /// Models under another name.
     case deployments
   }
 
-  /// What a path that is only read lists.
+  /// The list that a GET of the path gives.
   public static func listing(_ path: Substring) -> Listing {
     let parts = plainParts(path).map { $0.lowercased() }
     guard let last = parts.last else { return .nothing }
@@ -58,12 +58,12 @@ extension PathFacts {
     }
   }
 
-  /// The path's segments as a generous server reads them: escapes undone, without parameters and empty ones.
+  /// The path's segments as a lenient server reads them: percent-decoded, without parameters and empty segments.
   static func plainParts(_ path: Substring) -> [Substring] {
     PercentEscapes.decoded(path)[...].split(separator: "/").map { $0.prefix { $0 != ";" } }.filter { !$0.isEmpty }
   }
 
-  /// The name that begins with a segment: to the verb, to a word with which an API goes on, or to the end.
+  /// The name that begins at segment `start`: up to the verb, to a word with which an API continues, or to the end.
   private static func name(in parts: [Substring], from start: Int) -> String {
     var name = ""
     for (offset, part) in parts[start...].enumerated() {
@@ -78,7 +78,7 @@ extension PathFacts {
     return name
   }
 
-  /// Segments that may follow a model's name.
+  /// The segments that may follow a model's name.
   private static let nextWords: Set<String> = [
     "v1", "v2", "v1beta", "chat", "completions", "embeddings", "responses", "messages", "images", "audio", "rerank",
     "predictions", "invoke", "invoke-with-response-stream", "converse", "converse-stream", "count-tokens",

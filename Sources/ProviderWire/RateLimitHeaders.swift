@@ -1,33 +1,34 @@
-// A provider's own word on its limits, from answer headers of every family. What makes no sense is ignored, never
-// guessed at.
+// Reads a provider's limits from its answer headers, in the formats of all vendors. Implausible values are ignored;
+// nothing is guessed.
 import AdmissionCore
 import HTTPMessage
 import TextForms
 
 public enum RateLimitHeaders {
-  /// What one dimension's fields say.
+  /// The values of the fields of one dimension.
   private struct Parts {
     var limit: Int64?
     var remaining: Int64?
     var fullIn: Span?
-    /// True where `fullIn` came with a unit: exact enough to be reckoned with.
+    /// True where `fullIn` came with a unit, and so is exact enough to compute with.
     var isExact = false
-    /// True where the name says that the limit is one of a day or a month.
+    /// True where the name says that the limit is daily or monthly.
     var isLong = false
-    /// True where it says a day.
+    /// True where the name says that it is daily.
     var isDay = false
-    /// True where the name says nothing of a window.
+    /// True where the name does not say the window.
     var isBare = false
-    /// True where the reset is a point in time, whose second may be any of a longer window's.
+    /// True where the reset is an instant, which may be the end of a longer window.
     var isInstant = false
   }
 
-  /// The limits that an answer's fields show; nil where they show none.
+  /// The limits in an answer's fields; nil where there are none.
   ///
-  /// Limits of longer windows than a minute (Groq's requests a day) give no `limit`, since that counts per minute. Those of a day say how
-  /// it comes back: where the time to the reset is a day's part that was used, bit by bit; else at once, at that time.
+  /// Windows longer than a minute (Groq's requests per day) give no `limit`, since that is per minute. Daily limits
+  /// tell how their units come back: gradually, where the time to the reset is the same part of a day as the used part
+  /// of the limit; else at once, at the reset.
   ///
-  /// - Parameter epochSeconds: the wall clock, for families that give an instant.
+  /// - Parameter epochSeconds: the wall clock, for vendors that give an instant.
   public static func read(_ fields: HeaderFields, epochSeconds: Int64) -> ObservedLimits? {
     var parts: [Parts?] = [nil, nil, nil, nil]
     for index in 0..<fields.count {
@@ -37,7 +38,7 @@ public enum RateLimitHeaders {
         readAnthropic(fields, index, epochSeconds, &parts)
       }
     }
-    // Anthropic's `tokens` names whichever limit is the tightest: with the others there it says nothing new.
+    // Anthropic's `tokens` repeats the tightest limit: beside the others it adds nothing.
     if parts[Int(Dimension.inputTokens.rawValue)] != nil || parts[Int(Dimension.outputTokens.rawValue)] != nil {
       parts[Int(Dimension.tokens.rawValue)] = nil
     }
@@ -59,8 +60,8 @@ public enum RateLimitHeaders {
       dimension: dimension, limit: parts.limit, remaining: parts.remaining, fullIn: parts.fullIn, told: told, day: day)
   }
 
-  /// The seconds in which a limit of which a part is used would come back whole, were it to come back all the time; nil where the times
-  /// are too rough to say.
+  /// The seconds in which the whole limit would refill, if it refilled continuously; nil where the values are too
+  /// coarse to tell.
   private static func window(_ parts: Parts) -> Double? {
     guard let limit = parts.limit, let remaining = parts.remaining, let fullIn = parts.fullIn, parts.isExact,
       limit > remaining
@@ -69,16 +70,16 @@ public enum RateLimitHeaders {
   }
 
   private static func day(_ parts: Parts, window: Double?) -> ObservedLimits.DayReset? {
-    // A day within a sixth: what is told is rounded.
+    // A day, give or take a sixth, since the told values are rounded.
     if let window, (72_000...100_800).contains(window), parts.isDay || !parts.isLong { return .gradually }
     if parts.isDay { return .atOnce }
-    // Nobody counts by half days: what is not back within an hour is back when the day ends.
+    // No vendor uses windows between an hour and a day: what is not back within an hour is back at the end of the day.
     if parts.isBare, let fullIn = parts.fullIn, fullIn > .seconds(3600) { return .atOnce }
     return nil
   }
 
-  /// A limit whose window nobody names, per minute: the time to its reset tells whether it is one of a second or of a
-  /// minute. Where that is not told, or is longer, `remaining` alone is followed.
+  /// A limit without a named window, per minute: the time to its reset shows whether it is per second or per minute.
+  /// Where there is no such time, or it is longer, only `remaining` is used.
   private static func perMinute(_ parts: Parts) -> Int64? {
     guard let limit = parts.limit, let fullIn = parts.fullIn, fullIn > .zero, fullIn <= .seconds(60) else { return nil }
     guard fullIn <= .seconds(1), !parts.isInstant else { return limit }
@@ -111,17 +112,17 @@ public enum RateLimitHeaders {
     let place = Int(dimension.rawValue)
     let value = fields.valueBytes(at: index)
     var found = parts[place] ?? Parts()
-    // A minute's limit beside a day's: the minute's decides.
+    // Of a limit per minute and a daily one, the one per minute is used.
     if parts[place] != nil, found.isLong != isLong {
       if isLong { return }
       found = Parts()
     }
-    // A day's beside a month's: the day's.
+    // Of a daily and a monthly limit, the daily one is used.
     if parts[place] != nil, isLong, found.isDay != isDay {
       if !isDay { return }
       found = Parts()
     }
-    // A name with a window decides over one without.
+    // A name with a window is preferred to one without.
     if parts[place] != nil, found.isBare != isBare {
       if isBare { return }
       found = Parts()
@@ -146,7 +147,7 @@ public enum RateLimitHeaders {
     parts[place] = found
   }
 
-  /// A duration, seconds, or an instant in seconds or milliseconds since 1970.
+  /// Reads a duration, seconds, or an instant in seconds or milliseconds since 1970.
   private static func reset(_ value: ArraySlice<UInt8>, _ epochSeconds: Int64) -> Span? {
     if let number = WireTimes.digits(WireTimes.trimmed(value)), number > 1_000_000_000 {
       let instant = number > 100_000_000_000 ? number / 1000 : number
@@ -160,8 +161,8 @@ public enum RateLimitHeaders {
     return seconds > 86_400 || seconds < -86_400 ? nil : Span.seconds(max(seconds, 0))
   }
 
-  /// `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`; `unified-*` is another
-  /// thing.
+  /// Reads `anthropic-ratelimit-{requests,tokens,input-tokens,output-tokens}-{limit,remaining,reset}`; `unified-*` has
+  /// another meaning.
   private static func readAnthropic(
     _ fields: HeaderFields, _ index: Int, _ epochSeconds: Int64, _ parts: inout [Parts?]
   ) {
@@ -195,9 +196,9 @@ public enum RateLimitHeaders {
     parts[place] = found
   }
 
-  /// How long the provider asks to wait; nil where it does not say or says nonsense. 0 up to a day.
+  /// How long the provider asks to wait, from 0 to a day; nil where it does not say, or where the value is implausible.
   ///
-  /// `retry-after-ms` before `retry-after`, which may be seconds (also with a fraction) or an HTTP date.
+  /// Prefers `retry-after-ms` to `retry-after`, which may be seconds (also with a fraction) or an HTTP date.
   public static func retryAfter(_ fields: HeaderFields, epochSeconds: Int64) -> Span? {
     if let index = fields.firstIndex(of: "retry-after-ms"),
       let span = WireTimes.milliseconds(fields.valueBytes(at: index))

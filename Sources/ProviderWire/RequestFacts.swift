@@ -1,19 +1,19 @@
-// What the broker needs to know of a request's body, and nothing more: never a word of its text.
+// What the broker needs to know of a request's body, and nothing more: none of its text.
 import AdmissionCore
 
 /// The facts of one request body.
 public struct RequestFacts: Sendable, Equatable {
   /// As the client wrote it; nil where body and path name none.
   public var model: String?
-  /// What else the call may use: fallbacks, the other requests of a batch, the models of tools, names given twice. Each
-  /// once, without `model`.
+  /// The other models that the call may use: fallbacks, the other requests of a batch, models of tools, names given
+  /// twice. Each is listed once, without `model`.
   public var otherModels: [String] = []
-  /// True where a server may find a model that was not found here: the body cannot be read, or what stands in the place
-  /// of a model is no name.
+  /// True where a server may find a model that was not found here: the body cannot be read, or the value of a model is
+  /// not a name.
   public var mayNameMore = false
-  /// True where only the query names a model, and `model` is that one.
+  /// True where only the query names a model, which is then `model`.
   public private(set) var isNamedByQueryOnly = false
-  /// True where the body is what a model works on and nothing else, so that a model can only be named outside of it.
+  /// True where the body is only a model's input, such as audio, so that a model can only be named outside of it.
   public internal(set) var isMedia = false
   /// True where the client asked for a stream, in the body or by the path.
   public var isStreaming = false
@@ -21,30 +21,30 @@ public struct RequestFacts: Sendable, Equatable {
   public var asksForUsage = false
   /// The most output that the client allows over all choices; nil where it set no cap.
   public var outputCap: TokenCount?
-  /// How many answers are asked (`n`, `best_of`, `candidateCount`); at least 1.
+  /// How many answers are asked for (`n`, `best_of`, `candidateCount`); at least 1.
   public var choices = 1
-  /// Text bytes / 4 plus media by rule; at least 0.
+  /// Bytes of text / 4, plus media by rule; at least 0.
   public var estimatedInput: TokenCount = 0
-  /// False where the endpoint gives no output tokens.
+  /// False where the endpoint produces no output tokens.
   public var producesOutput = true
-  /// How to ask for usage where the client did not; nil where that is impossible or already so.
+  /// How to ask for usage where the client did not; nil where that is impossible or not needed.
   public var usageSplice: UsageSplice?
-  /// The tier that the client asks for; the answer's tier decides the price.
+  /// The service tier that the client asks for; the answer's tier decides the price.
   public var serviceTier: String?
-  /// What groups calls for the provider's prompt cache: `prompt_cache_key`, `metadata.user_id`, `safety_identifier`,
-  /// `user`.
+  /// A key that groups calls for the provider's prompt cache: `prompt_cache_key`, `metadata.user_id`,
+  /// `safety_identifier` or `user`.
   public var sessionHint: String?
   /// True where the provider adds input that is not in the body (`previous_response_id`, `conversation`, a prompt
   /// template): the estimate is too low.
   public var hasInputElsewhere = false
-  /// True where the answer comes later than this call's (`background`): its usage is not in this answer.
+  /// True where the work goes on after this call's answer (`background`), which then has no usage.
   public var isBackground = false
 
   public init() {}
 
   /// The most models of one body that are told apart.
   static let mostModels = 64
-  /// The longest name of a model, in bytes as written.
+  /// The longest name of a model that is read, in bytes as written.
   static let longestModel = 512
 
   /// Notes a model beside `model`.
@@ -57,7 +57,7 @@ public struct RequestFacts: Sendable, Equatable {
     otherModels.append(name)
   }
 
-  /// Notes a model that the query names: the only one where the body is sound or empty.
+  /// Notes a model that the query names; it is the only one where the body is audio or empty.
   public mutating func note(modelInQuery name: String) {
     if model == nil {
       model = name
@@ -67,7 +67,7 @@ public struct RequestFacts: Sendable, Equatable {
     }
   }
 
-  /// Notes a model that the path names, wherever it stands in it.
+  /// Notes a model that the path names at any place.
   public mutating func note(modelInPath name: String) {
     if model == nil || isNamedByQueryOnly {
       setModel(name)
@@ -77,13 +77,13 @@ public struct RequestFacts: Sendable, Equatable {
     }
   }
 
-  /// Notes what a search of the whole body has found.
+  /// Notes the models that a search of the whole body has found.
   mutating func note(_ found: NamedModels) {
     for name in found.names { addOther(name) }
     if found.mayNameMore { mayNameMore = true }
   }
 
-  /// Notes the model that the call is about; one that stood there before is still one that a server may take.
+  /// Sets the call's model; the one before becomes another model, since a server may use that one.
   mutating func setModel(_ name: String) {
     guard let before = model, before != name else {
       model = name
@@ -95,7 +95,7 @@ public struct RequestFacts: Sendable, Equatable {
   }
 }
 
-/// One replacement inside a request body: `removedBytes` from `offset` on give way to `inserted`.
+/// One replacement in a request body: `inserted` replaces `removedBytes` from `offset` on.
 public struct UsageSplice: Sendable, Equatable {
   public var offset: Int
   public var removedBytes: Int
@@ -107,12 +107,12 @@ public struct UsageSplice: Sendable, Equatable {
     self.inserted = inserted
   }
 
-  /// True where an error's body speaks of what such a splice asks for.
+  /// True where an error's body mentions what such a splice asks for.
   public static func isNamed(in body: [UInt8]) -> Bool {
     ["stream_options", "include_usage"].contains { ByteSearch.first(Array($0.utf8), in: body[...], from: 0) != nil }
   }
 
-  /// The body with the replacement made. `body` must be the one that was read.
+  /// The body after the replacement. `body` must be the one that was read.
   public func applied(to body: [UInt8]) -> [UInt8] {
     var result: [UInt8] = []
     result.reserveCapacity(body.count - removedBytes + inserted.count)
@@ -123,14 +123,14 @@ public struct UsageSplice: Sendable, Equatable {
   }
 }
 
-/// What reading a body came to.
+/// The result of reading a body.
 public enum RequestReading: Sendable, Equatable {
   case facts(RequestFacts)
   /// 400. `reason` is a text for the client; `position` is the byte of the (decoded) body where reading stopped.
   case malformed(reason: String, position: Int)
   /// 413: more than `limit` bytes after decoding.
   case decodedTooLarge(limit: Int)
-  /// 503: there is no memory now in which it could be decoded.
+  /// 503: there is no memory now to decode it.
   case noRoom
   /// 400 or 415: a content coding that we do not know, so that the request cannot be metered.
   case unsupportedEncoding(String)

@@ -1,11 +1,12 @@
-// Reads request bodies into facts: one walk over the JSON, no tree, no copy of a body that is not compressed.
+// Reads request bodies into facts: with one walk over the JSON, without a tree, and without a copy of an uncompressed
+// body.
 import AdmissionCore
 import CSimdjson
 
 /// Reads bodies one after another.
 public struct RequestReader {
   private let scratch: WireScratch
-  /// Bytes up to which any compressed body may unfold.
+  /// The size up to which any compressed body may expand, whatever its ratio.
   static let alwaysDecoded = 4 << 20
 
   /// - Parameter scratch: the loop's memory for reading JSON, shared with its taps.
@@ -13,17 +14,18 @@ public struct RequestReader {
 
   /// Reads one body. Work is linear in its length.
   ///
-  /// JSON endpoints need a strictly valid UTF-8 JSON object; of a name given twice the last value counts. Endpoints
-  /// that are not known are read as far as they can be; so is a body of a type of its own below a deployment or an
-  /// engine, whose path says all that a server needs.
+  /// JSON endpoints need a strictly valid UTF-8 JSON object; where a name is given twice, the last value counts. Bodies
+  /// of unknown endpoints are read as far as possible; so are bodies of other types below a deployment or an engine,
+  /// since there the path says all that a server needs.
   ///
   /// - Parameters:
   ///   - body: as it came, content coding included.
-  ///   - path: what the path said.
-  ///   - decodedLimit: the most bytes that a compressed body may have after decoding. One that unfolds to more than a hundred times
-  ///     its size is too large above 4 MiB already: no real body does, and its reader pays for what its sender did not.
+  ///   - path: the facts of the path.
+  ///   - decodedLimit: the most bytes that a compressed body may have after decoding. A body that expands to more than
+  ///     a hundred times its size is too large above 4 MiB already: no real body does so, and decoding it costs us much
+  ///     more than sending it cost the client.
   ///   - room: bytes of memory that the decoded copy may take now.
-  ///   - everyModel: true searches the whole body for models, as NamedModels does, beside those places where vendors look.
+  ///   - everyModel: true searches the whole body for models (see NamedModels), not only the places where vendors look.
   public mutating func read(
     _ body: [UInt8], path: PathFacts, contentType: String?, contentEncoding: String?, decodedLimit: Int,
     room: Int = .max, everyModel: Bool = false
@@ -38,7 +40,7 @@ public struct RequestReader {
       return .malformed(reason: "body is not valid \(contentEncoding ?? "")", position: 0)
     }
     var reading = readPlain(decoded, path, contentType, everyModel)
-    // Positions in the copy say nothing about the body that is forwarded.
+    // Positions in the decoded copy do not apply to the body that is forwarded.
     if case .facts(var facts) = reading {
       facts.usageSplice = nil
       reading = .facts(facts)
@@ -56,7 +58,7 @@ public struct RequestReader {
       return .malformed(reason: "this path takes JSON, and the content-type says that it is a form", position: 0)
     }
     let opensObject = Self.opensObject(body)
-    // What opens like an object is read as one whatever its type says: servers do that too.
+    // A body that begins like an object is read as one, whatever its type: servers do that too.
     if !opensObject, case .parts(let boundary) = form {
       reading.addForm(body, boundary: boundary, scratch)
       return .facts(reading.facts)
@@ -70,7 +72,7 @@ public struct RequestReader {
     }
     let fault = scratch.walk(body[...]) { reading.addJSON(&$0) }
     guard let fault else {
-      // curl says so of whatever is given to it; but a server that believes it may find another model in there.
+      // curl sends this type by default; but a server that believes it may find another model in the body.
       if form == .urlEncoded, body.contains(UInt8(ascii: "=")) { reading.facts.mayNameMore = true }
       if everyModel { reading.facts.note(scratch.models(in: body[...], path)) }
       return .facts(reading.facts)
@@ -82,13 +84,13 @@ public struct RequestReader {
     return .facts(reading.facts)
   }
 
-  /// True where the first byte that is no blank, behind a byte order mark if there is one, is a brace.
+  /// True where the first byte after blanks and a byte order mark is a brace.
   private static func opensObject(_ body: [UInt8]) -> Bool {
     let text = body.starts(with: [0xEF, 0xBB, 0xBF]) ? body.dropFirst(3) : body[...]
     return text.first { $0 != 0x20 && $0 != 0x09 && $0 != 0x0A && $0 != 0x0D } == UInt8(ascii: "{")
   }
 
-  /// True for types whose bytes no server reads for parameters.
+  /// True for types in which no server looks for parameters.
   private static func isMedia(_ contentType: String) -> Bool {
     let type = contentType.drop { $0 == " " }.lowercased()
     return ["audio/", "image/", "video/", "application/octet-stream", "application/pdf", "application/sdp"].contains {
@@ -96,12 +98,12 @@ public struct RequestReader {
     }
   }
 
-  /// True where the client says that the body is something else than JSON.
+  /// True where the client says that the body is not JSON.
   private static func isNoJSON(_ contentType: String?) -> Bool {
     contentType.map { $0.contains("/") && !$0.lowercased().contains("json") } ?? false
   }
 
-  /// True where a vendor takes nothing but a JSON object.
+  /// True where vendors accept only a JSON object.
   private static func needsJSON(_ endpoint: WireEndpoint) -> Bool {
     switch endpoint {
     case .models, .files, .other, .images, .transcription, .messageBatches: false
@@ -111,7 +113,7 @@ public struct RequestReader {
 }
 
 extension WireScratch {
-  /// Every model that a JSON object names.
+  /// Finds every model that a JSON object names.
   fileprivate func models(in body: ArraySlice<UInt8>, _ path: PathFacts) -> NamedModels {
     walk(body) { walk in
       var found = NamedModels(path: path)
@@ -130,20 +132,20 @@ private struct BodyReading {
   private var cap = OutputCap()
   private var bestOf = 1
   private var candidates = 1
-  /// From lists of models, in their order.
+  /// The models in lists of fallbacks, in order.
   private var fallbacks: [String] = []
 
   init(path: PathFacts) {
     self.path = path
     estimate = InputEstimate(dialect: path.dialect)
-    // Of a body that is not understood every `model` counts; elsewhere it may be a word in a conversation.
+    // In a body that we do not understand every `model` counts; in others it may be a word in a conversation.
     estimate.collectsModels = path.endpoint == .other
     facts.model = path.modelInPath
     facts.isStreaming = path.streamInPath
     facts.producesOutput = path.endpoint.producesOutput
   }
 
-  /// A body that cannot be understood: text until proven otherwise.
+  /// Adds a body that we do not understand: it counts as text.
   mutating func addOpaque(_ bytes: Int) {
     facts.estimatedInput = TokenCount(bytes / 4)
   }
@@ -159,12 +161,12 @@ private struct BodyReading {
     if path.endpoint == .files, let file = form.lines { addLines(of: file, scratch) }
     facts.isStreaming = form.stream || path.streamInPath
     facts.choices = form.choices
-    // Files are counted by the rule for files, never as text.
+    // Files count by the rule for files, never as text.
     facts.estimatedInput =
       TokenCount((form.textBytes + 3) / 4) + (form.fileBytes > 0 ? max(100, TokenCount(form.fileBytes / 1000)) : 0)
   }
 
-  /// A batch's input: on each line a call, with its model in `body` (or `params`).
+  /// Adds a batch's input: each line is a call with its model in `body` (or `params`).
   private mutating func addLines(of file: ArraySlice<UInt8>, _ scratch: WireScratch) {
     for line in file.split(separator: 0x0A) where !line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) {
       let isRead = scratch.walk(line) { walk -> Bool in
@@ -196,7 +198,7 @@ private struct BodyReading {
 
   /// Notes a model that the body names.
   private mutating func take(model name: String) {
-    // Google's names come with their kind.
+    // Google's names have a prefix with their kind.
     let name = path.dialect == .gemini && name.hasPrefix("models/") ? String(name.dropFirst("models/".count)) : name
     if path.modelInPath == nil { facts.setModel(name) } else { facts.addOther(name) }
   }
@@ -206,10 +208,10 @@ private struct BodyReading {
     take(model: walk.string(limit: RequestFacts.longestModel))
   }
 
-  /// What asks for usage, as the first member of an object.
+  /// The text that asks for usage, as the first member of an object.
   private static let usageOption = Array("\"stream_options\":{\"include_usage\":true},".utf8)
 
-  /// Walks over the whole body; gives what is wrong with it.
+  /// Walks over the whole body; returns what is wrong with it, or nil.
   mutating func addJSON(_ walk: inout JSONWalk) -> (reason: String, position: Int)? {
     guard walk.next() == .objectBegin else {
       return walk.kind == .error ? walk.fault : ("expected a JSON object", walk.start)
@@ -270,7 +272,7 @@ private struct BodyReading {
     case TG_KEY_requests where path.endpoint == .messageBatches:
       batches(&walk)
     case TG_KEY_OTHER where walk.isKey(ignoringCase: "model"):
-      // Another name to most servers, the same to some.
+      // For most servers this is another name, for some the same.
       facts.mayNameMore = walk.kind != .string || facts.mayNameMore
       if walk.kind == .string { facts.addOther(walk.string(limit: RequestFacts.longestModel)) }
       estimate.add(&walk)
@@ -278,7 +280,7 @@ private struct BodyReading {
     }
   }
 
-  /// What is asked where the first model cannot answer: names, or objects that have one.
+  /// Reads the models for the case that the first one cannot answer: names, or objects that contain one.
   private mutating func others(_ walk: inout JSONWalk) {
     guard walk.kind == .arrayBegin else { return estimate.add(&walk) }
     let depth = walk.depth
@@ -286,7 +288,7 @@ private struct BodyReading {
       switch walk.next() {
       case .end, .error: return
       case .arrayEnd where walk.depth == depth: return
-      // Elements have no name of their own: of this list, or of one for a single model.
+      // Elements without a name: of this list, or of a list for one model.
       case .string where walk.key == TG_KEY_NONE || walk.key == TG_KEY_model:
         guard fallbacks.count < RequestFacts.mostModels, walk.end - walk.start <= RequestFacts.longestModel else {
           facts.mayNameMore = true
@@ -299,7 +301,7 @@ private struct BodyReading {
   }
 
   private mutating func finish(_ splice: UsageSplice?) {
-    // Where no model is named, the first of a list is meant.
+    // Where no model is named, the first of the list is used.
     if facts.model == nil, let first = fallbacks.first { facts.model = first }
     for name in fallbacks { facts.addOther(name) }
     for name in estimate.takeModels() {
@@ -319,7 +321,7 @@ private struct BodyReading {
     if walk.kind == .objectBegin || walk.kind == .arrayBegin { walk.skipChecked() }
   }
 
-  /// How many answers a member asks for: 1...1024.
+  /// The number of answers that a member asks for, 1...1024.
   private func answers(_ walk: inout JSONWalk) -> Int {
     guard walk.kind == .number else {
       skipContainer(&walk)
@@ -358,14 +360,14 @@ private struct BodyReading {
         candidates = Int(min(max(walk.tokenCount, 1), 1024))
       case .number, .string, .null, .isTrue, .isFalse:
         if walk.depth == depth + 1 { cap.take(configured: walk, at: path.endpoint) }
-      // A schema for the answer counts like a tool's.
+      // A schema for the answer counts like that of a tool.
       case .objectBegin, .arrayBegin: estimate.addStructure(&walk)
       default: continue
       }
     }
   }
 
-  /// A batch's model is that of its first request; those of the others count too.
+  /// Reads the requests of a batch: its model is that of the first request; the others' models are noted too.
   private mutating func batches(_ walk: inout JSONWalk) {
     let depth = walk.depth
     guard walk.kind == .arrayBegin else { return skipContainer(&walk) }
@@ -391,7 +393,8 @@ private struct BodyReading {
     }
   }
 
-  /// Finds where `include_usage` is, or should be. What is of no type that we know is left for the provider to refuse.
+  /// Finds the place where `include_usage` is or should be. A value of an unexpected type is left for the provider to
+  /// refuse.
   private mutating func streamOptions(_ walk: inout JSONWalk, _ splice: inout UsageSplice?) {
     facts.asksForUsage = false
     switch walk.kind {

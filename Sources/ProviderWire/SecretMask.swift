@@ -1,17 +1,17 @@
-// Takes a secret out of what a provider says: some echo the key that they refuse, and the key is the operator's, not the
-// client's.
+// Removes a secret from a provider's answer: some providers echo the key that they refuse, and the client must not see
+// the operator's key.
 //
-// Found are exact copies, those that JSON has escaped (`\/`, `\u002d`), and those with percent escapes. Replaced by stars
-// in every place. Work is linear in the text for secrets as vendors make them.
+// Finds exact copies, copies with JSON escapes (`\/`, `\u002d`) and copies with percent escapes, and replaces each by
+// stars. The work is linear in the text for secrets as vendors make them.
 import HTTPMessage
 
 public enum SecretMask {
-  /// Shorter texts are found by chance.
+  /// Shorter secrets would match by chance.
   static let shortest = 8
-  /// What stands in a secret's place.
+  /// The replacement for a secret.
   static let stars: [UInt8] = Array("***".utf8)
 
-  /// The text without the secret; nil where it is not in there.
+  /// The text without the secret; nil where it does not contain it.
   public static func masked(_ text: [UInt8], secret: String) -> [UInt8]? {
     let places = places(of: Array(secret.utf8), in: text)
     guard !places.isEmpty else { return nil }
@@ -26,7 +26,7 @@ public enum SecretMask {
     return result
   }
 
-  /// The same, with as many stars as there were bytes.
+  /// The same, with one star per byte.
   public static func maskedInPlace(_ text: [UInt8], secret: String) -> [UInt8]? {
     let places = places(of: Array(secret.utf8), in: text)
     guard !places.isEmpty else { return nil }
@@ -35,7 +35,7 @@ public enum SecretMask {
     return result
   }
 
-  /// Where the secret stands.
+  /// The places of the secret.
   static func places(of secret: [UInt8], in text: [UInt8]) -> [Range<Int>] {
     guard secret.count >= shortest else { return [] }
     var places: [Range<Int>] = []
@@ -51,12 +51,12 @@ public enum SecretMask {
     return places
   }
 
-  /// The same for a text that is shown or sent as a field.
+  /// The same for a text.
   public static func masked(_ text: String, secret: String) -> String? {
     masked(Array(text.utf8), secret: secret).map { String(decoding: $0, as: UTF8.self) }
   }
 
-  /// The same for header fields' values.
+  /// The same for the values of header fields.
   public static func masked(_ fields: HeaderFields, secret: String) -> HeaderFields? {
     var found = false
     var result = HeaderFields()
@@ -72,17 +72,18 @@ public enum SecretMask {
     return found ? result : nil
   }
 
-  /// The same for a whole answer. A coded body is looked into, and goes on without its coding where the secret is in it.
+  /// The same for a whole answer. A compressed body is decoded, and returned decoded where it contains the secret.
   ///
-  /// - Parameter decodedLimit: the most bytes to look at behind a coding. A body that unfolds to more goes on without its coding, and
-  ///   ends there.
-  /// - Returns: nil where neither fields nor body hold one of the secrets.
+  /// - Parameter decodedLimit: the most decoded bytes that are searched. A larger body is returned decoded and cut
+  ///   there.
+  /// - Returns: nil where neither fields nor body contain one of the secrets.
   public static func masked(
     _ fields: HeaderFields, _ body: [UInt8], secrets: [String], decodedLimit: Int
   ) -> (fields: HeaderFields, body: [UInt8])? {
     let cleanFields = all(secrets, fields) { masked($0, secret: $1) }
     let maskedBody = all(secrets, body) { masked($0, secret: $1) }
-    // First behind the coding: short texts are copied into some of them as they are, and stars in there would break the coding.
+    // Search the decoded body first: some codings contain short texts as they are, and stars there would break the
+    // coding.
     if let (decoded, isCut) = unfolded(body, ContentCoding(fields.first("content-encoding")), limit: decodedLimit) {
       let cleanBody = all(secrets, decoded) { masked($0, secret: $1) }
       guard isCut else {
@@ -91,7 +92,7 @@ public enum SecretMask {
         }
         return cleanFields.map { ($0, body) }
       }
-      // A secret may have begun where it was cut.
+      // A secret may have begun where the body was cut.
       let longest = secrets.map(\.utf8.count).max() ?? 0
       return (
         (cleanFields ?? fields).without("content-encoding"),
@@ -102,14 +103,14 @@ public enum SecretMask {
     return cleanFields.map { ($0, body) }
   }
 
-  /// Takes each of the secrets out; nil where none of them was in there.
+  /// Removes each of the secrets; nil where the text contains none of them.
   public static func all<Text>(_ secrets: [String], _ text: Text, _ mask: (Text, String) -> Text?) -> Text? {
     var result: Text?
     for secret in secrets { result = mask(result ?? text, secret) ?? result }
     return result
   }
 
-  /// What is behind a coding, and whether it is only the beginning; nil where there is none, or it cannot be read.
+  /// The decoded body, and whether it is only the beginning; nil where there is no coding, or it cannot be decoded.
   private static func unfolded(_ body: [UInt8], _ coding: ContentCoding, limit: Int) -> (text: [UInt8], isCut: Bool)? {
     guard let decoder = ContentDecoder(coding) else { return nil }
     var text: [UInt8] = []
@@ -120,9 +121,9 @@ public enum SecretMask {
     }
   }
 
-  /// Where the secret that begins at `start` ends; nil where none does.
+  /// The end of the secret that begins at `start`; nil where none begins there.
   private static func end(of secret: [UInt8], in text: [UInt8], from start: Int) -> Int? {
-    // Nearly every place fails at its first byte.
+    // Nearly every place differs in the first byte.
     let first = text[start]
     guard first == secret[0] || first == UInt8(ascii: "\\") || first == UInt8(ascii: "%") else { return nil }
     var at = start
@@ -141,7 +142,7 @@ public enum SecretMask {
 
   private static func isEscape(_ text: [UInt8], _ at: Int) -> Bool { escaped(text, at) != nil }
 
-  /// The byte that an escape stands for, and the escape's length.
+  /// The byte that an escape stands for, and the length of the escape.
   private static func escaped(_ text: [UInt8], _ at: Int) -> (byte: UInt8, length: Int)? {
     func hexadecimal(_ range: Range<Int>) -> UInt8? {
       guard range.upperBound <= text.count else { return nil }

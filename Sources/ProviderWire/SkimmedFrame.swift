@@ -1,5 +1,5 @@
-// A frame of an event stream that is too large to be kept: how it begins, and how it ends so far. That is where its type and its usage
-// stand. Feed it until it finds the frame's end.
+// A frame of an event stream that is too large to be kept. Only its beginning and its end so far are kept, since they
+// contain its type and its usage. Feed it until it finds the frame's end.
 
 struct SkimmedFrame {
   private static let headLimit = 1 << 10
@@ -7,12 +7,12 @@ struct SkimmedFrame {
 
   private let head: [UInt8]
   private(set) var tail: [UInt8]
-  /// Nothing of the present line has come.
+  /// True where no byte of the current line has come.
   private var isLineEmpty: Bool
-  /// The last byte was a carriage return: a line feed right behind it belongs to it.
+  /// True where the last byte was a carriage return: a line feed right after it belongs to it.
   private var sawReturn: Bool
 
-  /// - Parameter start: what has come of the frame.
+  /// - Parameter start: the bytes of the frame that have come.
   init(_ start: ArraySlice<UInt8>) {
     head = Array(start.prefix(Self.headLimit))
     tail = Array(start.suffix(Self.tailLimit))
@@ -22,7 +22,7 @@ struct SkimmedFrame {
 
   var heldBytes: Int { head.count + tail.count }
 
-  /// Takes bytes up to the frame's end and gives the place behind it; nil where it goes on.
+  /// Takes bytes up to the frame's end and returns the place after it; nil where the frame goes on.
   mutating func take(_ bytes: ArraySlice<UInt8>) -> Int? {
     var at = bytes.startIndex
     var nextReturn = ByteSearch.first(0x0D, in: bytes, from: at) ?? bytes.endIndex
@@ -59,11 +59,11 @@ struct SkimmedFrame {
     if tail.count > 2 * Self.tailLimit { tail.removeFirst(tail.count - Self.tailLimit) }
   }
 
-  /// An object that says of which type the frame's is; nil where its beginning does not tell.
+  /// An object with the type of the frame's object; nil where the beginning does not contain it.
   var typeObject: [UInt8]? {
     guard let open = ByteSearch.first(UInt8(ascii: "{"), in: head[...], from: 0),
       let name = ByteSearch.first(Array("\"type\"".utf8), in: head[...], from: open),
-      // Of the frame's own object, not of one inside it.
+      // The type of the frame's own object, not of one inside it.
       ByteSearch.first(UInt8(ascii: "{"), in: head[..<name], from: open + 1) == nil,
       let quote = ByteSearch.first(UInt8(ascii: "\""), in: head[...], from: name + 6),
       let end = ByteSearch.first(UInt8(ascii: "\""), in: head[...], from: quote + 1), end - quote < 64

@@ -1,60 +1,61 @@
-// The usage objects of every vendor, merged field by field and brought to one form.
+// Reads the usage objects of every vendor, merges them field by field, and converts them to one form.
 //
-// The rules. Of each field the last value wins, but a zero never wins over a positive count of the same answer. What was read
-// from a cache or written to it stands beside `input_tokens` and inside of `prompt_tokens`, and is counted once where an
-// answer says it in both words. Counts that grow are running totals; counts on each frame that stay far below the text that
-// came are parts, and are added up.
+// The rules: for each field the last value counts, but a zero never replaces a positive count of the same answer. Cache
+// reads and writes are additional to `input_tokens` and included in `prompt_tokens`; where an answer has both, they are
+// counted once. Counts that grow are running totals; counts on each frame that stay far below the text so far are
+// parts, and are added up.
 import AdmissionCore
 import CSimdjson
 import Pricing
 
 /// The numbers as they came; nil where the provider gave none.
 struct UsageReading {
-  /// `prompt_tokens`, `promptTokenCount`: all input, what a cache has to do with included.
+  /// `prompt_tokens`, `promptTokenCount`: all input, with cached tokens.
   private var prompt: TokenCount?
-  /// `input_tokens`: all input in OpenAI's Responses, what no cache has to do with in Anthropic's words.
+  /// `input_tokens`: all input in OpenAI's Responses; the input without cached tokens for Anthropic.
   private var input: TokenCount?
   private var output: TokenCount?
   private var total: TokenCount?
   private var reasoning: TokenCount?
-  /// `cached_tokens`, `cache_write_tokens` and their kin: inside of the input, whatever it is called.
+  /// `cached_tokens`, `cache_write_tokens` and similar: included in the input, whatever its name.
   private var cachedInside: TokenCount?
   private var writtenInside: TokenCount?
-  /// Anthropic's words: beside `input_tokens`, inside of `prompt_tokens`.
+  /// Anthropic's fields: additional to `input_tokens`, included in `prompt_tokens`.
   private var cacheRead: TokenCount?
   private var cacheWritten: TokenCount?
-  /// Parts of what was written, by how long it is kept.
+  /// Parts of the cache writes, by how long they are kept.
   private var writtenMinutes: TokenCount?
-  /// DeepSeek's: what no cache had.
+  /// DeepSeek: tokens that were not in the cache.
   private var missed: TokenCount?
-  /// Gemini's own.
+  /// Gemini: tokens of thoughts and tools.
   private var thoughts: TokenCount?
   private var toolPrompt: TokenCount?
-  /// Cohere's `billed_units`: what is charged; `tokens` beside it is what the model saw.
+  /// Cohere's `billed_units` are what is charged; its `tokens` are what the model saw.
   private var billedInput: TokenCount?
   private var billedOutput: TokenCount?
-  /// Sums over Anthropic's `iterations`, whose compaction steps the top level leaves out.
+  /// Sums over Anthropic's `iterations`; the top level leaves out their compaction steps.
   private var iterations: (input: TokenCount, read: TokenCount, written: TokenCount, output: TokenCount)?
-  /// Usage objects that named an output, and the sum of what they named: where each frame counts only itself.
+  /// The number of usage objects with an output count, and the sum of their counts, for providers whose frames count
+  /// only themselves.
   private(set) var outputWords = 0
   private var outputSum: TokenCount = 0
 
   private(set) var extras = UsageExtras()
   private(set) var serviceTier: String?
   private var ownCost: Money?
-  /// OpenRouter's, where the caller's own key was used: what that key's vendor charges beside OpenRouter's fee.
+  /// OpenRouter, where the caller's own key was used: what the key's vendor charges in addition to OpenRouter's fee.
   private var upstreamCost: Money?
   private var isOwnKey = false
   private var isPresent = false
-  /// A count or a price was given that cannot be true; it was cut.
+  /// True where a count or a price cannot be true; it was cut.
   private(set) var wasCut = false
 
   init() {}
 
-  /// One form for all; nil where nothing was said.
+  /// The usage in our form; nil where there was none.
   var usage: Usage? { usage(textBytes: 0) }
 
-  /// The provider's own price of the call; nil where it named none, or not all of it.
+  /// The provider's own price of the call; nil where it gave none, or only a part of it.
   var cost: Money? {
     guard isOwnKey else { return ownCost }
     guard var sum = upstreamCost else { return nil }
@@ -62,7 +63,7 @@ struct UsageReading {
     return sum
   }
 
-  /// - Parameter textBytes: generated text that was seen, to tell running totals from parts.
+  /// - Parameter textBytes: bytes of generated text, which distinguish running totals from parts.
   func usage(textBytes: Int) -> Usage? {
     guard isPresent else { return nil }
     var usage = Usage()
@@ -78,7 +79,7 @@ struct UsageReading {
     var out = Self.positive(billedOutput) ?? output ?? 0
     if arePartsOfOutput(out, textBytes) { out = outputSum }
     if let thoughts {
-      // Some models count thinking inside the answer's tokens; then the sum without it is the total already.
+      // Some models include thinking in the answer's tokens; then the total equals the sum without it.
       let isInside = total.map { (prompt ?? input ?? 0) + (toolPrompt ?? 0) + out == $0 } ?? false
       if !isInside { out += thoughts }
       usage.reasoningTokens = min(thoughts, out)
@@ -92,7 +93,8 @@ struct UsageReading {
     if let billed {
       usage.inputTokens = billed
     } else if let base = Self.positive(prompt) ?? hitAndMissed {
-      // Of two words for the input the larger is the whole. What does not fit inside can only stand beside.
+      // Of two counts of the input the larger one is the whole. Cached tokens that do not fit into it are additional to
+      // it.
       let all = max(base, input ?? 0)
       usage.inputTokens = all + (toolPrompt ?? 0) + (all < beside ? beside : 0)
     } else if let base = input ?? prompt {
@@ -100,7 +102,7 @@ struct UsageReading {
     } else {
       usage.inputTokens = beside > 0 ? beside : (total ?? 0) - out
     }
-    // Some vendors leave reasoning out of the completion but not out of the total.
+    // Some vendors leave reasoning out of the completion, but include it in the total.
     if billed == nil, thoughts == nil, let total { out = max(out, total - max(usage.inputTokens, beside)) }
     usage.outputTokens = out
     usage.reasoningTokens = min(usage.reasoningTokens, out)
@@ -109,24 +111,23 @@ struct UsageReading {
     return usage
   }
 
-  /// DeepSeek's two halves of a prompt that is not named itself.
+  /// DeepSeek's prompt, as the sum of cache hits and misses.
   private var hitAndMissed: TokenCount? { missed.map { $0 + (cachedInside ?? 0) } }
 
-  /// Whether what the cache had to do with stands beside `input_tokens`, as in Anthropic's words. Inside of it only where OpenAI's
-  /// details say it too, unless the total tells otherwise.
+  /// True where cached tokens are additional to `input_tokens`, as for Anthropic. They are included only where OpenAI's
+  /// details name them too, unless the total shows otherwise.
   private func standsBeside(_ base: TokenCount, _ beside: TokenCount, _ out: TokenCount) -> Bool {
     guard base >= beside, (cachedInside ?? 0) + (writtenInside ?? 0) > 0 else { return true }
     return total == base + beside + out
   }
 
-  /// True where each frame counted only itself: many frames named an output, and the last name is less than one token for 32
-  /// bytes of the text that came.
+  /// True where each frame counted only itself: many frames had an output count, and the last one is less than one
+  /// token per 32 bytes of text.
   private func arePartsOfOutput(_ last: TokenCount, _ textBytes: Int) -> Bool {
     outputWords >= 4 && textBytes > 128 && last < TokenCount(textBytes / 32) && outputSum > last
   }
 
-  /// Takes a usage object that has just begun; walks to its end. Objects inside it are read by the names of their
-  /// members.
+  /// Reads a usage object that has just begun; walks to its end. Nested objects are read by the names of their members.
   mutating func read(_ walk: inout JSONWalk) {
     let depth = walk.depth
     let before = output
@@ -161,7 +162,7 @@ struct UsageReading {
     }
   }
 
-  /// A later word on the same thing: a zero says nothing where something was counted.
+  /// Merges a later value of a field: a zero does not replace a count.
   private static func merged(_ known: TokenCount?, _ said: TokenCount?) -> TokenCount? {
     guard let said else { return known }
     return said == 0 ? known ?? 0 : said
@@ -236,7 +237,7 @@ struct UsageReading {
       || key == TG_KEY_seconds
   }
 
-  /// A price as the provider names it, as far as it can be true; nil where it is none.
+  /// A price that the provider gives, cut to what can be true; nil where it is no price.
   private mutating func dollars(_ walk: JSONWalk) -> Money? {
     switch walk.dollars {
     case .number(let nanodollars, _): return bounded(Money(nanodollars: nanodollars))
@@ -290,10 +291,10 @@ struct UsageReading {
     }
   }
 
-  /// Ollama's native answers carry the counts at the top level.
+  /// Reads Ollama's native answers, which have the counts at the top level.
   mutating func readTopLevel(_ walk: JSONWalk) { number(walk) }
 
-  /// A count of a free endpoint: nothing is charged.
+  /// For a free endpoint: nothing is charged.
   mutating func makeFree() {
     self = UsageReading()
     isPresent = true

@@ -1,11 +1,10 @@
-// Listens to one answer on its way to the client: what it cost, how it ended. Never delays a byte, but for the one
-// frame that
-// `stripInjectedUsage` takes out, and never keeps more than one frame, or `wholeLimit` bytes of a body (of
-// one with a batch's results `workLimit`).
+// Reads usage and ending of one answer on its way to the client. It delays no byte, except of the one frame that
+// `stripInjectedUsage` removes, and keeps at most one frame, or `wholeLimit` bytes of a body (`workLimit` for a batch's
+// results).
 import AdmissionCore
 import Pricing
 
-/// An error that a provider reported inside an answer that began well.
+/// An error that a provider reported inside an answer with a good status.
 public struct InStreamError: Sendable, Equatable {
   /// `error.type`, or Google's `status`.
   public var type: String?
@@ -19,16 +18,16 @@ public struct InStreamError: Sendable, Equatable {
   }
 }
 
-/// One answer's tap. Bytes pass unchanged and at once, but for the one frame that `stripInjectedUsage` removes.
+/// One answer's tap. Bytes pass unchanged and at once, except the one frame that `stripInjectedUsage` removes.
 public final class UsageTap {
-  /// What the answer is made of.
+  /// The format of the answer.
   private enum Form { case eventStream, lines, whole, opaque }
 
   private let form: Form
-  /// In a coding that is not ours to read, so that only bytes can be counted.
+  /// True for a content coding that we cannot decode, so that only bytes are counted.
   private let isUnreadable: Bool
   private var unreadBytes = 0
-  /// The first byte of what can be read, blanks aside; 0 before it.
+  /// The first readable byte that is no blank; 0 before it.
   private var firstByte: UInt8 = 0
   private var isEmpty = true
   private let endpoint: WireEndpoint
@@ -37,46 +36,48 @@ public final class UsageTap {
   private var decoder: ContentDecoder?
   private var scanner = EventStreamScanner()
   private var answer: AnswerReading
-  /// A body that is no stream, as far as it is kept.
+  /// The kept bytes of a body that is no stream.
   private var whole: [UInt8] = []
   private var wholeIsCut = false
-  /// Bytes of a cut body that are not kept.
+  /// The number of bytes of a cut body that are not kept.
   private var droppedBytes = 0
   private var sawData = false
-  /// Whether what was read last was whole.
+  /// True where the last object was complete.
   private var lastWasValid = false
   private var isBroken = false
-  /// Of the frame that is not complete, how many bytes went on already.
+  /// How many bytes of the incomplete frame have been passed on.
   private var released = 0
   private var lastFrameWasRemoved = false
-  /// What the answer says of work that goes on after it, or before; nil where nobody asks.
+  /// What the answer says about work that outlives its call; nil where it is not watched.
   public private(set) var work: WorkReading?
-  /// Lines of a batch's results since they were taken; nil where nobody asks.
+  /// The lines of a batch's results since `takeLines`; nil where they are not collected.
   private var lines: [LineUsage]?
-  /// The frame under way, where it is too large to be kept.
+  /// The current frame, where it is too large to be kept.
   private var skimmed: SkimmedFrame?
-  /// Bytes of a compressed answer that no frame or line was read for yet. Each costs the same however few bytes it came in: of what
-  /// unfolds to more than its bytes could mean, the rest passes unread.
+  /// Compressed bytes for which no frame or line has been read yet. Reading a frame has a fixed cost, however few
+  /// compressed bytes it came in: once the frames exceed what the bytes pay for, the rest of the answer passes unread.
   private var frameCredit = Int.max
   private static let firstCredit = 4096
   private static let bytesPerFrame = 4
 
-  /// The most bytes of a frame that are kept; of a larger one its beginning and its last `tailLimit` are, for its type and usage.
+  /// The most bytes of a frame that are kept; of a larger one only the beginning and the last `tailLimit` bytes are
+  /// kept, for its type and usage.
   public static let frameLimit = 256 << 10
-  /// The most bytes of a line that are kept, where each line is an object; a larger one passes unread.
+  /// The most bytes of a line that are kept, where each line is an object; a longer line passes unread.
   static let lineLimit = 4 << 20
-  /// The most bytes that a piece of a compressed answer may unfold to.
+  /// The most bytes to which a piece of a compressed answer may expand.
   static let pieceLimit = 4 << 20
-  /// The most bytes of a body that are kept to be read at its end; of a larger one the last `tailLimit` are.
+  /// The most bytes of a body that are kept to be read at its end; of a larger one only the last `tailLimit` bytes are
+  /// kept.
   static let wholeLimit = 1 << 20
-  /// The same of a body that may hold a whole batch's results.
+  /// The same for a body that may contain a whole batch's results.
   static let workLimit = 16 << 20
   static let tailLimit = 64 << 10
 
-  /// What the provider said it charged; the last word on each field wins. nil where it said nothing.
+  /// The usage that the provider gave, with the last value of each field; nil where it gave none.
   public var usage: Usage? { answer.usage.usage(textBytes: answer.outputBytes) }
-  /// What to charge for an answer that broke off: of a stream that had not said its last word the text since the last count counts
-  /// too, for what is named at the beginning is no more than that. nil where the provider said nothing.
+  /// The usage to charge for an answer that broke off; nil where the provider gave none. In a stream without its end
+  /// mark, text after the last count is added, since a count at the beginning covers only the beginning.
   public var usageOfBrokenAnswer: Usage? {
     guard var usage else { return nil }
     if form == .whole ? lastWasValid : sawTerminalEvent { return usage }
@@ -84,12 +85,12 @@ public final class UsageTap {
     usage.isEstimated = true
     return usage
   }
-  /// What to charge for an answer that says something of usage; nil where it says nothing. A zero is no count of what is there: where it
-  /// stands beside text, that is counted by its bytes, and the input by its estimate. Zeros are true where nothing was generated, and
-  /// where the provider charges in another way.
+  /// The usage to charge for an answer that contains usage; nil where it contains none. A count of zero beside text is
+  /// not believed: the text is counted by its bytes, and the input by its estimate. Zeros are true where nothing was
+  /// generated, and where the provider charges in another way.
   /// - Parameters:
   ///   - isWhole: false where the answer broke off.
-  ///   - estimatedInput: of the request.
+  ///   - estimatedInput: the request's estimate.
   public func charge(isWhole: Bool, estimatedInput: TokenCount) -> Usage? {
     guard var usage = isWhole ? self.usage : usageOfBrokenAnswer else { return nil }
     guard usage.outputTokens == 0 || usage.inputTokens == 0, endpoint.producesOutput, cost != .zero,
@@ -105,7 +106,7 @@ public final class UsageTap {
     }
     return usage
   }
-  /// True where nothing of an answer came, or a page for people in its place.
+  /// True where no content of an answer came, or an HTML page in its place.
   public var broughtNothing: Bool {
     guard !isPage else { return true }
     switch form {
@@ -114,34 +115,34 @@ public final class UsageTap {
     case .lines, .opaque: return isEmpty
     }
   }
-  /// True where a page came in the place of JSON or events: something on the way answered for the provider.
+  /// True where an HTML page came in place of JSON or events: a proxy on the way answered for the provider.
   public var isPage: Bool {
     guard firstByte == UInt8(ascii: "<") else { return false }
     return form == .whole ? !lastWasValid : form == .eventStream && !sawData
   }
-  /// What a price may depend on beside the counts.
+  /// What a price may depend on besides the counts.
   public var extras: UsageExtras { answer.usage.extras }
-  /// Bytes of generated text seen so far; of bodies that are no stream, 0 until the end, and then only where usage is
-  /// missing. Bytes that cannot be read, because of their coding, count as they are.
+  /// Bytes of generated text so far. For bodies that are no stream, 0 until the end, and then counted only where usage
+  /// is missing. Bytes that cannot be decoded count as they are.
   public var outputBytes: Int { answer.outputBytes + unreadBytes }
-  /// The tier that the provider says it used.
+  /// The service tier that the provider says it used.
   public var serviceTier: String? { answer.serviceTier }
   /// The provider's own price of the call.
   public var cost: Money? { answer.usage.cost }
-  /// True where a count or a price was given that cannot be true; it was cut, and the usage counts as estimated.
+  /// True where a count or a price cannot be true; it was cut, and the usage counts as estimated.
   public var usageWasCut: Bool { answer.usage.wasCut }
-  /// True once the stream gave its own end mark: `[DONE]`, `message_stop`, `response.completed`, a finish reason.
+  /// True once the stream has shown its end: `[DONE]`, `message_stop`, `response.completed`, a finish reason.
   public var sawTerminalEvent: Bool { answer.sawTerminalEvent }
-  /// True once the event came after which a stream holds nothing more: `[DONE]`, `message_stop`, `response.completed`.
-  /// A client may take the answer for finished with it, whatever the framing still has to say.
+  /// True once the stream's last event has come: `[DONE]`, `message_stop`, `response.completed`. A client may take the
+  /// answer for complete then, even if the framing has not ended.
   public var sawEndMark: Bool { answer.sawEndMark }
   public var inStreamError: InStreamError? { answer.inStreamError }
   /// The model that answered.
   public var model: String? { answer.model }
-  /// Output tokens so far: the provider's count where there is one, else generated bytes / 4.
+  /// Output tokens so far: the larger of the provider's count and generated bytes / 4.
   public var estimatedOutput: TokenCount { max(usage?.outputTokens ?? 0, TokenCount((outputBytes + 3) / 4)) }
-  /// Once the body is over: true where it certainly broke off, because it was a stream of a kind that marks its end and
-  /// did not.
+  /// After the end of the body: true where it certainly broke off, because such a stream marks its end and this one did
+  /// not.
   public var isCutShort: Bool {
     guard form == .eventStream, !isBroken, sawData, !sawTerminalEvent, inStreamError == nil else { return false }
     switch endpoint {
@@ -150,7 +151,7 @@ public final class UsageTap {
     }
   }
 
-  /// Gives away the lines of a batch's results that were read since the last time.
+  /// Returns the lines of a batch's results that were read since the last time.
   public func takeLines() -> [LineUsage] {
     guard let taken = lines, !taken.isEmpty else { return [] }
     lines = []
@@ -158,10 +159,10 @@ public final class UsageTap {
   }
 
   /// - Parameters:
-  ///   - watchesWork: reads what the answer says of work that goes on after it.
-  ///   - collectsLines: the body is a batch's results, whatever its type says.
-  ///   - isStreaming: whether the client asked for a stream; `contentType` decides where it is known.
-  ///   - stripInjectedUsage: true where the broker asked for a usage frame that the client did not ask for. Has no
+  ///   - watchesWork: true reads what the answer says about work that outlives its call.
+  ///   - collectsLines: true where the body is a batch's results, whatever its type.
+  ///   - isStreaming: true where the client asked for a stream; a known `contentType` decides first.
+  ///   - stripInjectedUsage: true where the broker asked for a usage frame that the client did not ask for. It has no
   ///     effect on compressed answers.
   ///   - scratch: the loop's memory for reading JSON.
   public init(
@@ -184,7 +185,7 @@ public final class UsageTap {
 
   private static func form(_ contentType: String?, isStreaming: Bool) -> Form {
     guard let contentType, !contentType.isEmpty else { return isStreaming ? .eventStream : .whole }
-    // As most vendors write them; comparing is cheaper than folding case.
+    // The usual spellings first, since comparing is cheaper than folding case.
     if contentType == "application/json" { return .whole }
     if contentType == "text/event-stream" || contentType == "text/event-stream; charset=utf-8" { return .eventStream }
     let type = contentType.lowercased()
@@ -194,7 +195,7 @@ public final class UsageTap {
     return type.contains("json") ? .whole : .opaque
   }
 
-  /// Takes the next bytes of the answer's body and gives on what the client is to have.
+  /// Takes the next bytes of the body and passes on what the client gets.
   public func feed(_ bytes: ArraySlice<UInt8>, passing output: (ArraySlice<UInt8>) -> Void) {
     guard !bytes.isEmpty else { return }
     isEmpty = false
@@ -211,13 +212,13 @@ public final class UsageTap {
     listen(decoded[...])
   }
 
-  /// The body is over, or broke off: gives on what was held and reads what is left.
+  /// The body has ended or broken off: passes on what was held back, and reads the rest.
   public func finish(passing output: (ArraySlice<UInt8>) -> Void) {
     switch form {
     case .eventStream:
       if skimmed != nil {
         let before = answer
-        // As of other last frames: what is not whole does not count.
+        // As with other last frames, an incomplete object does not count.
         if !readSkimmed() { answer = before }
       }
       let held = scanner.pending.dropFirst(released)
@@ -261,7 +262,7 @@ public final class UsageTap {
     }
   }
 
-  /// The rest passes unread, and counts by its bytes.
+  /// Lets the rest pass unread; it counts by its bytes.
   private func giveUp() {
     isBroken = true
     scanner.abandon()
@@ -270,14 +271,14 @@ public final class UsageTap {
 
   // MARK: Frames that are too large, and memory that is short
 
-  /// Bytes that are kept of what is not whole yet, and what decoding takes.
+  /// Bytes of memory for incomplete frames and bodies, and for decoding.
   public var heldBytes: Int {
     scanner.keptBytes + whole.count + (skimmed?.heldBytes ?? 0) + (decoder?.heldBytes ?? 0)
   }
-  /// What is kept in the worst case although memory is short.
+  /// The most bytes that are kept even while memory is short.
   public static let leastHeld = 2 * tailLimit
 
-  /// Memory is short: of what is not whole only the end is kept, which is where usage stands.
+  /// Called while memory is short: keeps only the end of incomplete content, which contains the usage.
   public func shrink() {
     switch form {
     case .eventStream where !strips && scanner.pendingCount > Self.leastHeld: skim()
@@ -287,21 +288,21 @@ public final class UsageTap {
     }
   }
 
-  /// True once an error came inside the stream, and where the frame that is not whole may be one.
+  /// True once an error has come inside the stream, and where the incomplete frame may be one.
   public var mayBeInError: Bool { answer.inStreamError != nil || unfinishedMayBeError }
-  /// The same of the unfinished frame alone.
+  /// The same for the incomplete frame alone.
   public var unfinishedMayBeError: Bool {
     guard scanner.pendingCount > 0 else { return false }
     return ByteSearch.first(Self.errorWord, in: scanner.pending, from: scanner.frameStart) != nil || saysMessage
   }
-  /// A flat error may name itself behind its message.
+  /// True where the frame has a message: a flat error may name its kind after it.
   private var saysMessage: Bool {
     guard let found = ByteSearch.first(Self.messageWord, in: scanner.pending, from: scanner.frameStart) else {
       return false
     }
     return scanner.pending[(found + Self.messageWord.count)...].first { $0 > 0x20 } != UInt8(ascii: "{")
   }
-  /// Of the frame that is not whole, how many bytes were passed on.
+  /// How many bytes of the incomplete frame have been passed on.
   public var unfinishedBytes: Int { strips ? released : scanner.pendingCount }
   private static let errorWord = Array("error".utf8)
   private static let messageWord = Array("\"message\":".utf8)
@@ -315,7 +316,7 @@ public final class UsageTap {
     scanner.abandon()
   }
 
-  /// False where the usage at its end is not whole.
+  /// Returns false where the usage at the frame's end is incomplete.
   @discardableResult private func readSkimmed() -> Bool {
     guard let frame = skimmed else { return true }
     skimmed = nil
@@ -327,7 +328,7 @@ public final class UsageTap {
   }
 
   /// Reads one frame's data.
-  /// - Parameter isError: the frame's event is called so.
+  /// - Parameter isError: true where the frame's event is `error`.
   private func read(_ data: ArraySlice<UInt8>, isError: Bool = false) {
     if data.count == 6, data.elementsEqual("[DONE]".utf8) {
       answer.sawDone()
@@ -348,34 +349,33 @@ public final class UsageTap {
     if isError || answer.lastHadMessage { readFlatError(data, isNamed: isError) }
   }
 
-  /// Errors without an `error`: `{"object":"error","message":...}`, and what stands behind `event: error`.
+  /// Reads errors without an `error` member: `{"object":"error","message":...}`, and the data of `event: error`.
   private func readFlatError(_ data: ArraySlice<UInt8>, isNamed: Bool) {
     guard answer.inStreamError == nil else { return }
     let reading = ErrorReading(Array(data))
     guard isNamed || reading.isError else { return }
-    // Of a plain text the beginning is all that there is to know.
+    // For plain text the beginning suffices.
     let text = lastWasValid ? nil : String(decoding: data.prefix(512), as: UTF8.self)
     answer.note(
       InStreamError(type: reading.type ?? reading.status, code: reading.code, message: reading.message ?? text))
     if isNamed { lastWasValid = true }
   }
 
-  /// Reads what a broken-off stream ends with: of an object that is not whole nothing counts, its last number may be
-  /// half a number.
+  /// Reads the end of a broken-off stream. An incomplete object does not count, since its last number may be cut.
   private func readLast(_ data: ArraySlice<UInt8>, isError: Bool = false) {
     let before = answer
     read(data, isError: isError)
     if !lastWasValid, lines == nil { answer = before }
   }
 
-  /// True where the frame that was read last is the one that only we asked for: usage, and no choice.
+  /// True where the last frame is the one that only we asked for: it has usage and no choice.
   private var isInjectedUsage: Bool { lastWasValid && answer.lastHadUsage && answer.lastChoices == 0 }
 
   private func feedStripping(_ piece: ArraySlice<UInt8>, _ output: (ArraySlice<UInt8>) -> Void) {
     if firstByte == 0 { noteFirst(piece) }
     scanner.take(piece)
     let bytes = scanner.bytes
-    // Frames that stay are passed in one run, up to the first that goes.
+    // Frames are passed on in one run, up to the first that is removed.
     var passFrom = scanner.frameStart + released
     if scanner.strayLineFeed, !lastFrameWasRemoved { passFrom -= 1 }
     while let frame = scanner.nextFrame() {
@@ -399,7 +399,7 @@ public final class UsageTap {
     }
   }
 
-  /// False where the unfinished frame cannot become the one that is to go: then its bytes need not wait.
+  /// False where the incomplete frame cannot be the one to remove: then its bytes need not wait.
   private func mayBeInjectedUsage(_ frame: ArraySlice<UInt8>) -> Bool {
     if frame.count >= 5, !answer.isUntouched, !frame.starts(with: "data:".utf8) { return false }
     return ByteSearch.first(Self.openChoice, in: frame, from: frame.startIndex) == nil
@@ -409,7 +409,7 @@ public final class UsageTap {
 
   // MARK: Bodies that are no event stream
 
-  /// Native Ollama and batch results: one JSON object a line.
+  /// Reads Ollama's native streams and batch results: one JSON object per line.
   private func listenToLines(_ bytes: ArraySlice<UInt8>) {
     var from = bytes.startIndex
     while let end = ByteSearch.first(0x0A, in: bytes, from: from) {
@@ -435,7 +435,7 @@ public final class UsageTap {
     if whole.count > (wholeIsCut ? 2 * Self.tailLimit : limit) { cut() }
   }
 
-  /// Of a body that is too large its end is kept, and what its beginning says.
+  /// Cuts a body that is too large: keeps its end, and what was read from its beginning.
   private func cut() {
     if !wholeIsCut { readFront(whole[...], isWholeBody: true) }
     wholeIsCut = true
@@ -448,13 +448,13 @@ public final class UsageTap {
     scratch.walk(front[...]) { answer.readFront(&$0, isWholeBody: isWholeBody) }
   }
 
-  /// Nothing is known of what was generated.
+  /// True where the usage does not tell the output.
   private var lacksOutput: Bool { (usage?.outputTokens ?? 0) == 0 && endpoint.producesOutput }
 
   private func readWhole() {
     guard !wholeIsCut else {
       readTail()
-      // Bytes that were not read count as those that cannot be.
+      // Bytes that were not read count like bytes that cannot be decoded.
       if lacksOutput, endpoint.readsText, endpoint != .other, inStreamError == nil {
         unreadBytes += droppedBytes + whole.count
       }
@@ -468,8 +468,8 @@ public final class UsageTap {
     answer.takeText(of: counting)
   }
 
-  /// A body that broke off, as far as its text can be read: without half a character or half an escape at its end, and with the
-  /// quote that a string may lack.
+  /// A broken-off body in readable form: without a cut character or escape at its end, and with the missing quote of a
+  /// string.
   private static func closed(_ body: [UInt8]) -> [UInt8] {
     let (slash, quote) = (UInt8(ascii: "\\"), UInt8(ascii: "\""))
     var text = body
@@ -491,7 +491,7 @@ public final class UsageTap {
     if let escape {
       let isLong = escape + 1 < text.count && text[escape + 1] == UInt8(ascii: "u")
       if text.count < escape + (isLong ? 6 : 2) { text.removeSubrange(escape...) }
-      // The first half of a pair is no character.
+      // The first half of a surrogate pair is no character.
       let rest = text.suffix(6)
       if rest.starts(with: [slash, UInt8(ascii: "u")]), "89abAB".utf8.contains(rest[rest.startIndex + 3]),
         rest.count == 6, rest[rest.startIndex + 2] | 0x20 == UInt8(ascii: "d")
@@ -503,8 +503,8 @@ public final class UsageTap {
     return text
   }
 
-  /// Of a body too large to keep, the usage object near its end is found by its name.
-  /// False where what was found is not whole.
+  /// Finds the usage object by its name near the end of a body that is too large to keep. Returns false where the
+  /// object is incomplete.
   @discardableResult private func readTail() -> Bool {
     var isWhole = true
     for name in ["\"usage\"", "\"usageMetadata\"", "\"meta\""] {

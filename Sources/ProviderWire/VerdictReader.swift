@@ -1,8 +1,8 @@
-// From an answer, or the lack of one, to a verdict: whose fault it is, what it says about provider, key, model and
-// request. One pure function per source; the table is in docs/reference/wire.md and in the tests.
+// Derives a verdict from an answer, or from the lack of one: whose fault it is, and what it says about provider, key,
+// model and request. One pure function per source; the table is in docs/reference/wire.md and in the tests.
 //
-// A status alone says little. What is not said by words of the lists in `ErrorWords` to be the key's or the provider's is
-// the client's own.
+// A status alone says little. What the lists in `ErrorWords` do not attribute to the key or the provider is the
+// client's fault.
 import AdmissionCore
 import HTTPMessage
 
@@ -10,8 +10,8 @@ public enum VerdictReader {
   /// The verdict of an answer.
   ///
   /// - Parameters:
-  ///   - body: as much of it as is known, decoded; 64 KiB are plenty. For 2xx only needed where an error may hide in
-  ///     it; pass `[]` otherwise. nil where there is one that cannot be read.
+  ///   - body: the known part of the decoded body; 64 KiB are enough. For 2xx only needed where it may contain an
+  ///     error; pass `[]` otherwise. nil where there is a body that cannot be decoded.
   ///   - epochSeconds: the wall clock, for `Retry-After` as a date.
   public static func verdict(
     status: Int, fields: HeaderFields, body: [UInt8]?, epochSeconds: Int64
@@ -36,7 +36,7 @@ public enum VerdictReader {
       return words.refusesModel ? .modelRefused() : .clientError
     case 402:
       if words.saysUnpaid { return .quotaExhausted }
-      // Some say so of money that is only held by calls still running.
+      // Some vendors say this while running calls only hold the money.
       return pause.map { .throttled(retryAfter: $0) } ?? .clientError
     case 429, 498, 529:
       return throttled(words, status: status, pause: pause, isFinal: shouldRetry(fields) == false)
@@ -44,10 +44,10 @@ public enum VerdictReader {
       return .failed(retryAfter: pause)
     case 503:
       if words.isSlowDown { return .throttled(retryAfter: pause) }
-      // Overloaded and able to say until when: waiting is enough. Without that it is a failure like any other.
+      // Overload with a time: waiting is enough. Without a time it is a failure like any other.
       if let pause, words.isOverload { return .throttled(retryAfter: pause) }
-      // Of a 503 the time tells when the service will be there again, for whomever (RFC 9110, section 10.2.3). Which service that is,
-      // one call does not tell.
+      // With a 503, the time says when the service is available again for all calls (RFC 9110, section 10.2.3). One
+      // call does not show which service is meant.
       return .failed(retryAfter: pause, isAway: pause != nil)
     case 500...:
       return .failed(retryAfter: pause)
@@ -56,7 +56,7 @@ public enum VerdictReader {
     }
   }
 
-  /// The provider's own word on whether the same call may come again (`x-should-retry`); nil where it does not say.
+  /// Whether the provider allows the same call again (`x-should-retry`); nil where it does not say.
   public static func shouldRetry(_ fields: HeaderFields) -> Bool? {
     switch fields.first("x-should-retry")?.lowercased() {
     case "true": true
@@ -72,19 +72,19 @@ public enum VerdictReader {
       if words.reading.isDailyQuota { return .modelRefused(retryAfter: told) }
       if words.canNeverFit { return .clientError }
     }
-    // What is not to be tried again, and names no time, is about this one call.
+    // An error that forbids a retry and names no time concerns only this call.
     if isFinal, told == nil { return .clientError }
     return .throttled(retryAfter: told, isAboutConcurrency: words.isAboutConcurrency)
   }
 
-  /// A page for people is no API's word: something on the way answered in the provider's place.
+  /// True for an HTML page, which no API sends: a proxy on the way answered in the provider's place.
   private static func isPage(_ fields: HeaderFields, _ body: [UInt8]?) -> Bool {
     if let first = body?.first(where: { $0 > 0x20 }) { return first == UInt8(ascii: "<") }
     return fields.first("content-type")?.lowercased().hasPrefix("text/html") ?? false
   }
 
-  /// Statuses that a proxy gives for its own reasons. What it says of the request itself (its place, its method, its size, its syntax,
-  /// its content, its rate) is true whoever says it.
+  /// True for statuses that a proxy gives for reasons of its own. Statuses about the request itself (its place, method,
+  /// size, syntax, content or rate) are true whoever sends them.
   private static func mayBeSomebodyElses(_ status: Int) -> Bool {
     switch status {
     case 400, 404, 405, 408, 409, 410, 411, 413, 414, 415, 416, 417, 422, 429, 431, 451: false
@@ -92,7 +92,7 @@ public enum VerdictReader {
     }
   }
 
-  /// The verdict of an attempt that broke. `answerBegan`: bytes of this attempt have gone to the client.
+  /// The verdict of an attempt whose transport failed. `answerBegan`: bytes of this attempt have gone to the client.
   public static func verdict(failure: UpstreamFailure, answerBegan: Bool) -> Verdict {
     switch failure.kind {
     case .local: .ownFault
@@ -111,7 +111,7 @@ public enum VerdictReader {
     return verdict(ErrorWords(reading), otherwise: answerBegan ? .truncated : .failed())
   }
 
-  /// What an error means that has words but no status of its own.
+  /// The verdict of an error with words but without a status of its own.
   private static func verdict(_ words: ErrorWords, otherwise: Verdict) -> Verdict {
     if words.saysUnpaid { return .quotaExhausted }
     if words.refuseKey(status: 200) { return .keyRefused }
@@ -126,9 +126,9 @@ public enum VerdictReader {
   }
 }
 
-/// An error answer's body as it can be read.
+/// Decodes the bodies of error answers.
 public enum ErrorBody {
-  /// The body without its content coding, at most `limit` bytes of it; nil where it cannot be read.
+  /// The body without its content coding, at most `limit` bytes; nil where it cannot be decoded.
   public static func decoded(_ body: [UInt8], contentEncoding: String?, limit: Int = 64 << 10) -> [UInt8]? {
     let coding = ContentCoding(contentEncoding)
     if coding == .identity || body.isEmpty { return body }

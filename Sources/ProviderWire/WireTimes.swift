@@ -1,24 +1,24 @@
-// The ways in which providers write lengths of time and instants. Each reader gives nil for what makes no sense.
+// Reads lengths of time and instants in the formats of providers. Each reader returns nil for implausible values.
 import AdmissionCore
 import TextForms
 
 enum WireTimes {
-  /// Longer waits than a day are nonsense, or no concern of a running process.
+  /// Waits longer than a day are implausible, or useless for a running process.
   static let longest = Span.seconds(86_400)
 
-  /// Go's `time.Duration.String()` (`1m30.5s`, `20ms`), protobuf's (`46.5s`), or a bare number of seconds (Azure). 0 up
-  /// to a day.
+  /// Go's `time.Duration.String()` (`1m30.5s`, `20ms`), protobuf's form (`46.5s`), or a bare number of seconds (Azure).
+  /// From 0 to a day.
   static func duration(_ text: some Collection<UInt8>) -> Span? {
     LengthText.nanoseconds(ofParts: trimmed(text), most: longest.nanoseconds).map { Span(nanoseconds: $0) }
   }
 
-  /// Milliseconds as a decimal number, 0 up to a day.
+  /// Milliseconds as a decimal number, from 0 to a day.
   static func milliseconds(_ text: some Collection<UInt8>) -> Span? {
     guard let value = DecimalText.scaled(trimmed(text), by: 6), value <= longest.nanoseconds else { return nil }
     return Span(nanoseconds: value)
   }
 
-  /// Seconds since 1970 of an RFC 3339 instant (`2026-11-20T21:00:00Z`), fractions rounded up.
+  /// Seconds since 1970 of an RFC 3339 instant (`2026-11-20T21:00:00Z`); fractions are rounded up.
   static func rfc3339(_ text: some Collection<UInt8>) -> Int64? {
     RFC3339.read(trimmed(text)).map { $0.nanoseconds > 0 ? $0.seconds + 1 : $0.seconds }
   }
