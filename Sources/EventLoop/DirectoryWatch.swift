@@ -1,5 +1,5 @@
-// Tells when something in a directory changed. Files that are replaced (a new file renamed over the old one, a symbolic
-// link that is turned) keep no descriptor of their own, so the directory is watched, never the file.
+// Tells when something in a directory has changed. A file that is replaced (by renaming a new file over it, or by
+// changing a symbolic link) cannot be watched by its descriptor, so the directory is watched.
 import CUV
 
 /// Calls its action, on the loop's thread, after each change in one directory; several changes may come as one call.
@@ -16,7 +16,7 @@ public final class DirectoryWatch {
     handle = .allocate(capacity: 1)
     var code = uv_fs_event_init(loop.handle, handle)
     guard code == 0 else {
-      // Throwing from here runs `deinit`, which must find nothing to close.
+      // Throwing here runs `deinit`, which must find nothing to close.
       isInitialized = false
       handle.deallocate()
       throw EventLoopError("uv_fs_event_init", code)

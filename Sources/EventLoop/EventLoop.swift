@@ -1,8 +1,8 @@
-// One thread's event loop over libuv: descriptors, timers, signals, a mailbox for other threads, and work put off to
-// the end of a turn.
+// One thread's event loop over libuv: descriptors, timers, signals, a mailbox for other threads, and work that is
+// postponed to the end of a turn.
 //
-// Promises: every callback runs on the thread that calls `run()`; a handle that was closed or cancelled is never heard
-// again, even when its event was already picked up; dropping the last reference to a handle closes it.
+// Promises: every callback runs on the thread that calls `run()`; after a handle was closed or cancelled its callback
+// is never called, even if its event had already been picked up; dropping the last reference to a handle closes it.
 import CUV
 import Synchronization
 
@@ -23,7 +23,7 @@ public final class EventLoop {
   let handle: UnsafeMutablePointer<uv_loop_t>
   private let check: UnsafeMutablePointer<uv_check_t>
   private let prepare: UnsafeMutablePointer<uv_prepare_t>
-  /// Work that was put off. A type of its own: an array of bare closures would allocate a wrapper around each.
+  /// Postponed work. It has a type of its own, since an array of bare closures would allocate a wrapper around each.
   private struct Deferred {
     let work: () -> Void
   }
@@ -66,19 +66,19 @@ public final class EventLoop {
     uv_close(UnsafeMutableRawPointer(check).assumingMemoryBound(to: uv_handle_t.self)) { $0?.deallocate() }
     uv_close(UnsafeMutableRawPointer(prepare).assumingMemoryBound(to: uv_handle_t.self)) { $0?.deallocate() }
     mailbox.close()
-    // Lets the close callbacks of all handles run; every other handle keeps its loop alive, so none is open any more.
+    // Lets the close callbacks of all handles run. Open handles keep the loop alive, so none is open now.
     while uv_run(handle, UV_RUN_NOWAIT) != 0 {}
     uv_loop_close(handle)
     handle.deallocate()
   }
 
-  /// Nanoseconds of the monotonic clock, read afresh.
+  /// Nanoseconds of the monotonic clock, read from the system.
   public var now: UInt64 { uv_hrtime() }
 
   /// Nanoseconds of the same clock when this turn began, in whole milliseconds; costs no system call.
   public var turnTime: UInt64 { uv_now(handle) &* 1_000_000 }
 
-  /// Turns until `stop()`, even while there is nothing to wait for but the mailbox.
+  /// Runs turns until `stop()`, even while there is nothing to wait for but the mailbox.
   public func run() {
     runDeferred()
     uv_run(handle, UV_RUN_DEFAULT)
@@ -93,8 +93,8 @@ public final class EventLoop {
   /// Makes `run()` return after this turn.
   public func stop() { uv_stop(handle) }
 
-  /// Runs `work` once at the end of this turn, before the loop waits again. What is put off meanwhile runs in the same
-  /// go.
+  /// Runs `work` once at the end of this turn, before the loop waits again. Work that is postponed meanwhile runs in
+  /// the same pass.
   public func atEndOfTurn(_ work: @escaping () -> Void) { deferred.append(Deferred(work: work)) }
 
   private func runDeferred() {
@@ -106,9 +106,9 @@ public final class EventLoop {
   }
 }
 
-/// How work on another thread finds back to an object of the loop's thread, which may be gone by then.
+/// The way back from another thread to an object of the loop's thread, which may be gone by then.
 public final class LoopAddress<Target: AnyObject>: @unchecked Sendable {
-  // Reason for unchecked: other threads carry it and look at nothing in it; the reference is set and read on the loop's thread alone.
+  // Reason for unchecked: other threads only pass it on; the reference is set and read on the loop's thread alone.
   public weak var target: Target?
 
   public init() {}

@@ -1,5 +1,5 @@
-// What a path names, before a library opens it: opening a pipe waits for its other end, and a device may have no end. Both would stop the
-// loop for good.
+// Finds out what a path names before a library opens it: opening a pipe waits for its other end, and a device may have
+// no end. Both would block the loop for ever.
 import Glibc
 
 public enum FileKind: Equatable {
@@ -7,7 +7,7 @@ public enum FileKind: Equatable {
   case file(size: Int)
   /// A pipe, a device, a directory, a socket.
   case other
-  /// The operating system's number of what is wrong with it; often `ENOENT`.
+  /// The path cannot be used, with the system's `errno`, often `ENOENT`.
   case missing(errno: Int32)
 
   /// Follows links.

@@ -9,7 +9,8 @@ public struct Readiness: OptionSet, Sendable {
   public static let writable = Readiness(rawValue: Int32(UV_WRITABLE.rawValue))
   /// The peer closed its sending side.
   public static let disconnected = Readiness(rawValue: Int32(UV_DISCONNECT.rawValue))
-  /// Waited for alone, it wakes for a reset or an error and nothing else that an honest peer does (it is urgent data).
+  /// Waited for alone, it wakes only for a reset or an error (strictly for urgent data, which honest peers do not
+  /// send).
   public static let broken = Readiness(rawValue: Int32(UV_PRIORITIZED.rawValue))
 }
 
@@ -46,8 +47,8 @@ public final class DescriptorWatch {
       uv_poll_start(handle, interest.rawValue) { handle, status, events in
         guard let handle, let data = handle.pointee.data else { return }
         let watch = Unmanaged<DescriptorWatch>.fromOpaque(data).takeUnretainedValue()
-        // An error (EBADF, POLLERR) counts as everything: the next read or write tells what it is. libuv has
-        // stopped the watch then, so that the next `wait(for:)` must start it again.
+        // An error (EBADF, POLLERR) is reported as every readiness: the next read or write shows the error. libuv has
+        // stopped the watch then, so the next `wait(for:)` must start it again.
         if status < 0 { watch.interest = [] }
         watch.handler?(status < 0 ? [.readable, .writable, .disconnected, .broken] : Readiness(rawValue: events))
       }
@@ -66,7 +67,7 @@ public final class DescriptorWatch {
   deinit { close() }
 }
 
-/// Fires once per `schedule`. Whole milliseconds, rounded up, so it never fires early.
+/// Fires once per `schedule`. The time is rounded up to whole milliseconds, so that it never fires early.
 public final class LoopTimer {
   private let handle: UnsafeMutablePointer<uv_timer_t>
   private let action: () -> Void
@@ -83,8 +84,8 @@ public final class LoopTimer {
   /// Fires when the monotonic clock reaches `deadline` (nanoseconds, as ``EventLoop/now``); replaces what was
   /// scheduled.
   public func schedule(at deadline: UInt64) {
-    // libuv counts in whole milliseconds of the same clock, from the time of this turn: the deadline is rounded up and
-    // not the wait, or the part of a millisecond that the turn's time leaves out would make the timer early.
+    // libuv counts whole milliseconds of the same clock from the time of this turn. The deadline is rounded up, not the
+    // wait: otherwise the fraction that the turn's time leaves out would make the timer fire early.
     let due = deadline / 1_000_000 + (deadline % 1_000_000 == 0 ? 0 : 1)
     let turn = uv_now(loop.handle)
     let wait = due > turn ? due - turn : 0

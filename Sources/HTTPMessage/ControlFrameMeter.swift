@@ -1,6 +1,6 @@
-// Counts frames that cost us work and the peer nothing (PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA): a peer
-// that sends them faster than any honest one is cut off. Rapid reset (CVE-2023-44487) and the floods of 2019
-// (CVE-2019-9512 and its kin) end here.
+// Counts frames that cost us work but the peer nothing (PING, SETTINGS, RST_STREAM, PRIORITY, empty DATA): a peer that
+// sends them faster than any honest one is cut off. This stops rapid reset (CVE-2023-44487) and the floods of 2019
+// (CVE-2019-9512 and others).
 
 /// A bucket that is full at first and refills steadily.
 public struct ControlFrameMeter: Sendable {
@@ -20,8 +20,8 @@ public struct ControlFrameMeter: Sendable {
     last = now
   }
 
-  /// Whether an HTTP/2 frame asks for nothing (RFC 9113 section 6): PRIORITY, RST_STREAM, SETTINGS, PING, and DATA that brings neither
-  /// bytes nor the end. WINDOW_UPDATE is not among them: it answers what was sent.
+  /// True for HTTP/2 frames that ask for nothing (RFC 9113 section 6): PRIORITY, RST_STREAM, SETTINGS, PING, and DATA
+  /// with neither bytes nor the end of the stream. WINDOW_UPDATE is not counted, since it answers what was sent.
   public static func counts(type: UInt8, length: Int, flags: UInt8) -> Bool {
     switch type {
     case 0: length == 0 && flags & 1 == 0

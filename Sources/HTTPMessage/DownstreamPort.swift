@@ -1,11 +1,11 @@
-// The client's side as the broker, the console and the simulator see it: one object per exchange, free of HTTP versions.
-// HTTPEndpoint implements `HTTPExchange`; whoever answers requests implements `HTTPHandler`.
+// The client's side as the broker, the console and the simulator see it: one object per exchange, the same for all HTTP
+// versions. HTTPEndpoint implements `HTTPExchange`; a component that answers requests implements `HTTPHandler`.
 //
-// The rules. All calls come on the loop's thread. For each exchange the handler sees, in this order:
-// `exchangeBegan` once; then `exchangeReady` once, unless it answered or the client left before the body was complete;
-// `exchangeDrained` any number of times; `exchangeEnded` exactly once, last, whatever happened.
-// A handler may answer inside any of these calls or at any later time. It never sees bytes that broke a limit: of a request
-// that it knows it is told so (`exchangeRefused`), others the endpoint answers itself, in the shape that
+// The rules. All calls come on the loop's thread. For each exchange the handler sees, in this order: `exchangeBegan`
+// once; then `exchangeReady` once, unless it answered or the client left before the body was complete;
+// `exchangeDrained` any number of times; `exchangeEnded` exactly once, last, whatever happened. A handler may answer
+// inside any of these calls or at any later time. It never gets bytes beyond a limit: where the handler knows the
+// request, `exchangeRefused` is called; other requests are answered by the endpoint, in the form that
 // `HTTPHandler.refusal` gives.
 
 /// One request and its answer, from the server's side.
@@ -13,7 +13,7 @@ public protocol HTTPExchange: AnyObject {
   var head: RequestHead { get }
   /// The whole request body; complete when `exchangeReady` is called, with transfer codings removed. Content codings stay.
   var body: [UInt8] { get }
-  /// For the handler's own use: what it knows of this exchange.
+  /// For the handler's use: its own object for this exchange.
   var context: AnyObject? { get set }
   /// Bytes given to `send` that have not reached the socket.
   var pendingBytes: Int { get }
@@ -22,13 +22,14 @@ public protocol HTTPExchange: AnyObject {
   /// The client's address for logs: `127.0.0.1:53122`, `unix`.
   var peer: String { get }
 
-  /// Frees the request body's memory; the broker calls it when no retry can need it. What still comes of it is dropped.
+  /// Frees the memory of the request's body; the broker calls this when no retry can need the body. Bytes that still
+  /// come are dropped.
   func releaseBody()
   /// Moves the body to another use in the account of memory.
   func countBody(as use: MemoryAccount.Use)
-  /// Starts the answer. Fields that frame a message (`connection`, `transfer-encoding`, `keep-alive`) are the endpoint's own and must not
-  /// be in `head`; a `content-length` in it is trusted and checked. Without one, HTTP/1.1 answers are chunked.
-  /// With HEAD, 204 and 304 no body is sent whatever follows.
+  /// Starts the answer. Fields that frame a message (`connection`, `transfer-encoding`, `keep-alive`) are the
+  /// endpoint's own and must not be in `head`; a `content-length` in it is trusted and checked. Without one, HTTP/1.1
+  /// answers are chunked. With HEAD, 204 and 304 no body is sent, even if `send` is called.
   func respond(_ head: ResponseHead)
   /// Appends to the body. Never blocks; look at `pendingBytes` and wait for `exchangeDrained`.
   func send(_ bytes: ArraySlice<UInt8>)
@@ -61,7 +62,7 @@ public enum ExchangeEnding: Sendable, Equatable {
   case aborted
 }
 
-/// What is wrong with a request that the handler cannot have whole.
+/// Why the handler does not get a request in full.
 public enum RequestRefusal: Sendable, Equatable {
   /// 400: broken syntax, smuggling attempts, bad framing. The text says what.
   case malformed(String)
@@ -71,7 +72,7 @@ public enum RequestRefusal: Sendable, Equatable {
   case bodyTooLarge(limit: Int)
   /// 431: too many or too long header fields.
   case headTooLarge(String)
-  /// 501: a transfer coding or method that no server here has a use for.
+  /// 501: a transfer coding or method that is not supported here.
   case unsupported(String)
   /// 503: too many connections.
   case overloaded(String)
@@ -88,7 +89,7 @@ public enum RequestRefusal: Sendable, Equatable {
   }
 }
 
-/// Who answers requests.
+/// Answers requests.
 public protocol HTTPHandler: AnyObject {
   /// The head is complete. Answer now to refuse early (the body is then drained or the connection closed), or do nothing and wait.
   func exchangeBegan(_ exchange: any HTTPExchange)
@@ -98,14 +99,16 @@ public protocol HTTPHandler: AnyObject {
   func exchangeDrained(_ exchange: any HTTPExchange)
   /// The last call for this exchange.
   func exchangeEnded(_ exchange: any HTTPExchange, _ ending: ExchangeEnding)
-  /// True where the exchange is for somebody who waits for it: then its body, if it is small, may take of the memory that is kept for
-  /// such. Only the head is known.
+  /// True for urgent exchanges: a small body may then use the memory that is reserved for urgent calls. Only the head
+  /// is known when this is called.
   func isUrgent(_ exchange: any HTTPExchange) -> Bool
-  /// There is no memory for the rest of the body: answer now.
+  /// There is no memory for the rest of the body: the handler must answer now.
   func exchangeCrowded(_ exchange: any HTTPExchange)
-  /// The request broke a limit or its framing behind its head: answer now. The rest of it is not read.
+  /// The request exceeded a limit or broke its framing after its head: the handler must answer now. The rest is not
+  /// read.
   func exchangeRefused(_ exchange: any HTTPExchange, _ refusal: RequestRefusal)
-  /// The body of the endpoint's own error answer where there is no exchange, and its fields. `target` is nil where the request line could not be read.
+  /// The fields and the body of the endpoint's own error answer where there is no exchange. `target` is nil where the
+  /// request line could not be read.
   func refusal(_ refusal: RequestRefusal, target: String?) -> (fields: [(name: String, value: String)], body: [UInt8])
 }
 

@@ -1,4 +1,4 @@
-// The parts of field values (RFC 9110 section 5.6), for whoever parses messages.
+// The parts of field values (RFC 9110 section 5.6), for parsers of messages.
 
 public enum FieldSyntax {
   /// `bytes` without spaces and tabs at both ends.

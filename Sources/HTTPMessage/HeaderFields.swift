@@ -1,13 +1,14 @@
 // Header fields as they came over the wire: names keep their case, values keep their bytes.
 //
-// One allocation holds the text of all fields and one their positions, so that a message of thirty
-// fields costs two allocations and can be forwarded without being copied field by field. That text may be the block that came over the
-// wire: then no field is copied at all, and what stands between them (colons, line ends) is kept but never shown. Lists of our own lie as
-// they would over the wire, each field a line of HTTP/1.1: so whole runs of fields go from a message that came into one that goes.
+// One allocation holds the text of all fields and another their positions, so that a message of thirty fields needs two
+// allocations and can be forwarded without copying field by field. The text may be the block that came over the wire:
+// then no field is copied, and the bytes between fields (colons, line ends) are kept but never shown. In lists of our
+// own, too, each field is a line of HTTP/1.1, so that runs of fields can be copied from a received message into one to
+// send.
 
 /// An ordered list of header fields; names may repeat. Lookup ignores ASCII case (RFC 9110 section 5.1).
 public struct HeaderFields: Sendable {
-  /// Where one field lies in ``storage``.
+  /// The place of one field in ``storage``.
   @usableFromInline struct Position: Sendable {
     @usableFromInline var nameStart: UInt32
     @usableFromInline var nameLength: UInt32
@@ -25,7 +26,7 @@ public struct HeaderFields: Sendable {
     @inlinable var nameEnd: Int { Int(nameStart) + Int(nameLength) }
     @inlinable var end: Int { Int(valueStart) + Int(valueLength) }
 
-    /// The same field in a text in which it lies `offset` bytes further on.
+    /// The position of the same field in a text where it is `offset` bytes further on.
     @inlinable func moved(by offset: Int) -> Position {
       Position(
         nameStart: Int(nameStart) + offset, nameLength: Int(nameLength), valueStart: Int(valueStart) + offset,
@@ -33,12 +34,12 @@ public struct HeaderFields: Sendable {
     }
   }
 
-  /// Names and values, each field's name in front of its value, with other bytes between them.
+  /// Names and values: each field's name comes before its value, with other bytes in between.
   @usableFromInline var storage: [UInt8] = []
   @usableFromInline var positions: [Position] = []
   @usableFromInline var bytesOfFields = 0
-  /// Each field is a line, `name: value` with CR and LF behind it, and each line follows the one before at once. So it is with lists that
-  /// we make, and with most blocks that come.
+  /// True where each field is a line, `name: value` with CR and LF, directly after the one before. This is so for lists
+  /// that we make, and for most received blocks.
   @usableFromInline var isInLines = true
 
   @inlinable public init() {}
@@ -56,7 +57,7 @@ public struct HeaderFields: Sendable {
     for field in fields { append(name: field.name, value: field.value) }
   }
 
-  /// Takes a block of text as it came; ``append(nameAt:valueAt:)`` then says where in it the fields lie.
+  /// Takes a block of text as it came; ``append(nameAt:valueAt:)`` then adds the places of its fields.
   @inlinable public init(block: [UInt8], fields: Int) {
     storage = block
     positions.reserveCapacity(fields)
@@ -72,7 +73,7 @@ public struct HeaderFields: Sendable {
     append(name: name.utf8, value: value.utf8)
   }
 
-  /// A field of our own, whose name stands in the code.
+  /// Appends a field of our own, whose name is a literal.
   @inlinable public mutating func append(_ name: StaticString, _ value: String) {
     let start = storage.count
     name.withUTF8Buffer { storage.append(contentsOf: $0) }
@@ -93,7 +94,7 @@ public struct HeaderFields: Sendable {
     addLine(start, middle)
   }
 
-  /// The same for bytes that lie in arrays: the way of the parsers, without the cost of a generic call.
+  /// The same for bytes in arrays, without the cost of a generic call; parsers use this.
   @inlinable public mutating func append(nameBytes name: ArraySlice<UInt8>, valueBytes value: ArraySlice<UInt8>) {
     let start = storage.count
     storage.append(contentsOf: name)
@@ -103,7 +104,8 @@ public struct HeaderFields: Sendable {
     addLine(start, start + name.count)
   }
 
-  /// Adds a field of the block that ``init(block:fields:)`` took. The ranges must lie in it, the name's in front of the value's.
+  /// Adds a field of the block that ``init(block:fields:)`` took. The ranges must be in the block, the name's before
+  /// the value's.
   @inlinable public mutating func append(nameAt name: Range<Int>, valueAt value: Range<Int>) {
     precondition(
       name.lowerBound >= 0 && name.upperBound <= value.lowerBound && value.upperBound <= storage.count,
@@ -115,7 +117,7 @@ public struct HeaderFields: Sendable {
     bytesOfFields += name.count + value.count
   }
 
-  /// Whether the field is a line, right behind the last one.
+  /// True where the field is a line directly after the last one.
   @inlinable func isNextLine(_ position: Position) -> Bool {
     let (colon, end) = (position.nameEnd, position.end)
     return Int(position.valueStart) == colon + 2 && storage[colon] == 0x3A && storage[colon + 1] == 0x20
@@ -145,7 +147,7 @@ public struct HeaderFields: Sendable {
   /// Appends every field of another list.
   @inlinable public mutating func append(contentsOf other: HeaderFields) { append(fields: 0..<other.count, of: other) }
 
-  /// Appends a run of fields of another list: in one go where they lie in lines there.
+  /// Appends a run of fields of another list: with one copy where they are lines there.
   public mutating func append(fields run: Range<Int>, of other: HeaderFields) {
     guard !run.isEmpty else { return }
     guard other.isInLines else {
@@ -163,13 +165,13 @@ public struct HeaderFields: Sendable {
     }
   }
 
-  /// Where the lines of these fields lie, line ends included. Not empty; only where the list is in lines.
+  /// The range of these fields' lines, line ends included. `run` must not be empty, and the list must be in lines.
   @usableFromInline func lines(_ run: Range<Int>) -> Range<Int> {
     Int(positions[run.lowerBound].nameStart)..<positions[run.upperBound - 1].end + 2
   }
 
-  /// Appends these fields to a text as lines of HTTP/1.1: `name: value`, CR, LF. Whether their bytes may stand in a message is for the
-  /// caller to know.
+  /// Appends these fields to a text as lines of HTTP/1.1: `name: value`, CR, LF. The caller must know that their bytes
+  /// are allowed in a message.
   public func write(_ run: Range<Int>, asLinesTo text: inout [UInt8]) {
     guard !run.isEmpty else { return }
     guard !isInLines else { return text.append(contentsOf: storage[lines(run)]) }
@@ -256,7 +258,7 @@ public struct HeaderFields: Sendable {
 
   @inlinable public func contains(_ lowercased: StaticString) -> Bool { firstIndex(of: lowercased) != nil }
 
-  /// All fields but those of one name.
+  /// All fields except those of one name.
   public func without(_ lowercased: StaticString) -> HeaderFields {
     var rest = HeaderFields()
     for index in 0..<count where !nameIs(lowercased, at: index) { rest.append(fieldAt: index, of: self) }

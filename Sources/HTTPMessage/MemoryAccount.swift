@@ -1,25 +1,26 @@
-// The one account of what the process holds of clients' bodies and texts: who takes memory enters it here, who gives it back takes
-// it off, and who is about to read more asks first.
+// The only account of the memory that clients' bodies and texts take: code that takes such memory enters it here and
+// removes it when it is freed, and code that is about to read more asks first.
 //
-// Promises: all numbers are bytes and never negative; entering never fails, since what has come is there; `isFull` says when to stop
-// reading. A sixteenth is for urgent small calls alone. A few additions for each request; lives on the loop's thread.
+// Promises: all numbers are bytes and never negative; entering never fails, since bytes that have come are there;
+// `isFull` says when to stop reading. A sixteenth of the limit is reserved for urgent small calls. It costs a few
+// additions per request, and is used on the loop's thread only.
 
-/// Memory of clients' making, by what it is held for.
+/// Memory that clients cause, by its use.
 public final class MemoryAccount {
-  /// What memory is held for; the label of a metric.
+  /// What memory is used for; the label of a metric.
   public enum Use: Int, CaseIterable, Sendable {
-    /// Bodies on their way in, and heads.
+    /// Arriving bodies, and heads.
     case bodies
-    /// Whole requests that wait for their turn.
+    /// Complete requests that wait for their turn.
     case queued
-    /// Requests that are being sent, or were and may be sent again.
+    /// Requests that are being sent, or that were sent and may be sent again.
     case retry
-    /// Decoded copies, and frames of answers that are not whole.
+    /// Decoded copies, and incomplete frames of answers.
     case decoding
     /// Paths, names and messages in the list of requests.
     case records
 
-    /// As metrics and the API call it.
+    /// The name in metrics and the API.
     public var name: String {
       switch self {
       case .bodies: "bodies"
@@ -31,35 +32,36 @@ public final class MemoryAccount {
     }
   }
 
-  /// Bytes that may be held. Changes with the policy.
+  /// The most bytes that may be held. Changes with the policy.
   public var limit: Int {
     didSet { if limit > oldValue { roomCame() } }
   }
   /// All uses together.
   public private(set) var total = 0
   private var byUse = (0, 0, 0, 0, 0)
-  /// What clients may still send by the flow control that they were granted: counts like held where more is to be granted.
+  /// Bytes that clients may still send within their flow-control windows: they count like held bytes when more is to be
+  /// granted.
   private var promised = 0
-  /// Called once, when memory is given back after somebody found the account full.
+  /// Called once when memory is given back after `awaitRoom`.
   public var onRoom: (() -> Void)?
   private var isAwaited = false
-  /// Told by whoever held less than it would have, because memory is short: what it gave up is free heap now, and stays in memory until
-  /// somebody sees to it.
+  /// Called by code that has freed memory early because memory is short: the freed heap stays in the process until it
+  /// is returned to the system.
   public var onGivenUp: (() -> Void)?
 
   /// - Parameter limit: in bytes, above 0.
   public init(limit: Int = .max) { self.limit = max(1, limit) }
 
-  /// What all may use: the limit without its sixteenth.
+  /// What every call may use: the limit without the reserved sixteenth.
   public var ordinaryLimit: Int { limit - limit / 16 }
-  /// Bytes that ordinary bodies may still take; promises count up to a quarter of the limit, so that a crowd of them alone cannot
-  /// shut the rest out.
+  /// Bytes that ordinary bodies may still take. Promised bytes count up to a quarter of the limit, so that promises
+  /// alone cannot keep other bodies out.
   public var room: Int { max(0, ordinaryLimit - total - min(promised, limit / 4)) }
   /// True where no ordinary body may grow.
   public var isFull: Bool { room == 0 }
   /// True where nothing may grow.
   public var isExhausted: Bool { total >= limit }
-  /// Bytes left for what may use the kept sixteenth too.
+  /// Bytes left for calls that may also use the reserved sixteenth.
   public var wholeRoom: Int { max(0, limit - total) }
 
   /// Bytes that one use holds.
@@ -84,16 +86,17 @@ public final class MemoryAccount {
     if isAwaited, count > 0 { roomCame() }
   }
 
-  /// Holds the same memory for something else.
+  /// Moves memory from one use to another.
   public func move(_ count: Int, from old: Use, to new: Use) {
     add(-count, old)
     add(count, new)
   }
 
-  /// Grants flow control for `count` more bytes, or takes a grant back with a negative one.
+  /// Notes flow control that was granted for `count` more bytes; a negative `count` takes a grant back.
   public func promise(_ count: Int) { promised += count }
 
-  /// True where `count` more bytes may be granted for a sender's convenience: an eighth at most, and not of the second half.
+  /// True where `count` more bytes may be granted beyond what is needed: promises are at most an eighth of the limit,
+  /// and only while less than half of the limit is taken.
   public func mayPromise(_ count: Int) -> Bool { promised + count <= limit / 8 && total < limit / 2 }
 
   /// The next `give` calls `onRoom`.
@@ -116,7 +119,7 @@ public final class MemoryAccount {
   }
 }
 
-/// What one holder has in the account: follows what it holds, and gives it back as a whole.
+/// One owner's part of the account. It follows the size of what the owner holds.
 public struct MemoryShare {
   private let account: MemoryAccount
   public private(set) var use: MemoryAccount.Use
@@ -137,7 +140,7 @@ public struct MemoryShare {
     bytes = count
   }
 
-  /// The same memory for another use.
+  /// Moves the memory to another use.
   public mutating func move(to new: MemoryAccount.Use) {
     guard new != use else { return }
     account.move(bytes, from: use, to: new)

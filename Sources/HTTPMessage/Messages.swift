@@ -1,6 +1,6 @@
-// The heads of HTTP messages, free of any version's framing.
+// The heads of HTTP messages, without the framing of any version.
 
-/// What a client asks: method, target and fields. Never has a body; that comes apart.
+/// The head of a request: method, target and fields.
 public struct RequestHead: Sendable {
   /// As sent: `GET`, `POST`, ... Compared with case (RFC 9110 section 9.1).
   public var method: String
@@ -10,7 +10,7 @@ public struct RequestHead: Sendable {
   public var authority: String
   /// All other fields in order; for HTTP/2 without pseudo fields. HTTP/1.1's `Host` is in here too.
   public var fields: HeaderFields
-  /// The version by which the client speaks.
+  /// The version that the client uses.
   public var version: HTTPVersion
 
   public init(
@@ -34,7 +34,7 @@ public enum HTTPVersion: String, Sendable {
   case http2 = "HTTP/2"
 }
 
-/// What a server answers before the body.
+/// The head of a response.
 public struct ResponseHead: Sendable {
   /// 200...599; informational answers never reach this type.
   public var status: Int

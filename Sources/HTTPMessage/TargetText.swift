@@ -2,12 +2,12 @@
 
 /// The two halves of a request's target (RFC 9112 section 3.2), as sent.
 public struct TargetText: Sendable, Equatable {
-  /// What stands before the first `?`.
+  /// The part before the first `?`.
   public let path: Substring
-  /// What stands behind it; nil where there is none.
+  /// The part after it; nil where there is no `?`.
   public let query: Substring?
 
-  /// Looks at each byte of `target` once, up to the mark.
+  /// Looks at each byte of `target` once, up to the `?`.
   public init(_ target: Substring) {
     let bytes = target.utf8.span
     var length = 0

@@ -1,17 +1,19 @@
 // The provider's side as the broker sees it. UpstreamHTTP implements `Upstream`; tests implement it in memory.
 //
-// The rules. All calls come on the loop's thread. For each call that was begun, the events see: at most one `upstreamResponded`;
-// then any number of `upstreamReceived`; then exactly one `upstreamEnded`. After `cancel()` nothing more is heard.
-// No event is delivered inside `begin`, `pause`, `resume` or `cancel`.
+// The rules. All calls come on the loop's thread. For each call that was begun, the events get at most one
+// `upstreamResponded`, then any number of `upstreamReceived`, then exactly one `upstreamEnded`. After `cancel()` there
+// are no more events. No event is delivered inside `begin`, `pause`, `resume` or `cancel`.
 
 /// One attempt, ready to be sent.
 public struct UpstreamRequest: Sendable {
   /// Names the connection pool and settings: the provider's id.
   public var provider: String
   public var method: String
-  /// Absolute: `https://api.openai.com/v1/chat/completions?x=y`. Sent as it stands, dots and escapes untouched.
+  /// An absolute URL: `https://api.openai.com/v1/chat/completions?x=y`. It is sent as it is, with dots and escapes
+  /// untouched.
   public var url: String
-  /// All fields to send, in order, the credential among them. Without `Host`, `Content-Length` and hop-by-hop fields: the adapter makes these.
+  /// All fields to send, in order, with the credential. Without `Host`, `Content-Length` and hop-by-hop fields, which
+  /// the adapter makes.
   public var fields: HeaderFields
   public var body: [UInt8]
   public var timeouts: UpstreamTimeouts
@@ -28,13 +30,13 @@ public struct UpstreamRequest: Sendable {
   }
 }
 
-/// Durations; `nil` is none.
+/// Timeouts; `nil` means none.
 public struct UpstreamTimeouts: Sendable, Equatable {
   /// TCP, TLS and proxy handshakes.
   public var connect: Duration?
   /// From begin to the response head.
   public var firstByte: Duration?
-  /// Silence inside the body. Time in which we paused the provider does not count.
+  /// Silence within the body. Time while we pause the provider does not count.
   public var idle: Duration?
   /// The whole attempt.
   public var total: Duration?
@@ -54,7 +56,7 @@ public enum UpstreamEnding: Sendable, Equatable {
   case failed(UpstreamFailure)
 }
 
-/// Why an attempt broke; the closed set that verdicts are made from.
+/// Why an attempt failed: the closed set from which verdicts are made.
 public struct UpstreamFailure: Error, Sendable, Equatable {
   public enum Kind: String, Sendable, CaseIterable {
     case resolveFailed = "resolve_failed"
@@ -79,7 +81,8 @@ public struct UpstreamFailure: Error, Sendable, Equatable {
   public var detail: String
   /// True where the provider can have seen the request: a retry may then run it twice.
   public var requestMayHaveArrived: Bool
-  /// True where all of the request went out, and the provider had the time to work on it: it charges for that, answer or not.
+  /// True where the whole request was sent and the provider had the time to work on it: then it charges for the
+  /// request, even without an answer.
   public var requestWasSent: Bool
   /// The same number for all calls that one event has broken, such as the end of the connection that they shared; nil where it broke this
   /// call alone.
@@ -98,11 +101,11 @@ public struct UpstreamFailure: Error, Sendable, Equatable {
 
 /// One attempt under way.
 public protocol UpstreamCall: AnyObject {
-  /// True once the provider can have seen the request: nothing of it has gone while the connection is being made.
+  /// True once the provider can have seen the request; false while the connection is being opened.
   var requestMayHaveArrived: Bool { get }
   /// True once all of the request went out.
   var requestWasSent: Bool { get }
-  /// Stop reading from the provider; at most what is in its socket buffers still comes.
+  /// Stops reading from the provider; at most the bytes in socket buffers still come.
   func pause()
   func resume()
   /// Ends the attempt now: an HTTP/1.1 connection is closed, so that the provider notices at once.
@@ -116,6 +119,6 @@ public protocol UpstreamEvents: AnyObject {
 }
 
 public protocol Upstream: AnyObject {
-  /// Begins an attempt; `events` is held until it ended or was cancelled.
+  /// Begins an attempt; `events` is retained until the attempt has ended or was cancelled.
   func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall
 }

@@ -1,8 +1,8 @@
-// What the simulation drives: anything that decides like the core. The core itself, the naive reference, and broken
-// ones.
+// What the simulation drives: anything that decides like the core, such as the core itself, the naive reference and
+// broken schedulers.
 import AdmissionCore
 
-/// A decider that the simulation can put under test. Same meaning as the members of `Admission`.
+/// A decider that the simulation can test. Its members mean the same as those of `Admission`.
 public protocol AdmissionSubject {
   init(policy: AdmissionPolicy, seed: UInt64, at now: Instant)
   mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList)

@@ -1,6 +1,5 @@
-// A continuous token bucket in exact whole numbers: the yardstick for the core's own, and what the simulated providers
-// enforce.
-// Kept apart from `AdmissionCore` on purpose: it shares no line with the code that it judges.
+// A continuous token bucket in exact whole numbers: the reference for the core's buckets, and what the simulated
+// providers enforce. It is separate from `AdmissionCore` on purpose: it shares no code with what it judges.
 import AdmissionCore
 
 /// A bucket of `capacity` units that refills by its capacity each minute. The level may fall below zero (a debt).
@@ -8,7 +7,7 @@ public struct BucketModel: Sendable {
   /// One unit in the scale of `level`: a unit times the nanoseconds of a minute, so that a refill is a whole number.
   private static let unit: Int64 = 60_000_000_000
 
-  /// Units, and units per minute; 0...100,000,000.
+  /// The capacity in units, which is also the refill per minute; 0...100,000,000.
   public private(set) var capacity: Int64
   private var level: Int64
   private var asOf: Instant
@@ -33,36 +32,36 @@ public struct BucketModel: Sendable {
     asOf = max(asOf, now)
   }
 
-  /// True where `need` units are there, or the whole bucket where `need` is more than it holds. `slack` units are
-  /// forgiven.
+  /// True where `need` units are available, or the bucket is full where `need` is more than it holds. `slack` units may
+  /// be missing.
   public func covers(_ need: Int64, at now: Instant, slack: Int64 = 0, keeping reserve: Int64 = 0) -> Bool {
     level(at: now) >= (min(need, max(0, capacity - reserve)) + reserve - slack) * Self.unit
   }
 
-  /// Takes what is asked, into debt where it is not there.
+  /// Takes `amount`, as debt where it is not available.
   public mutating func take(_ amount: Int64, at now: Instant) {
     refill(at: now)
     level -= amount * Self.unit
   }
 
-  /// Gives back; never above the capacity.
+  /// Gives `amount` back; the level never passes the capacity.
   public mutating func give(_ amount: Int64, at now: Instant) {
     refill(at: now)
     level = min(capacity * Self.unit, level + amount * Self.unit)
   }
 
-  /// Gives `taken` back and takes `actual`, in one step: only what is left of the difference can pass the capacity.
+  /// Gives `taken` back and takes `actual` in one step, so that the capacity bounds only the result.
   public mutating func settle(taken: Int64, actual: Int64, at now: Instant) {
     if taken >= actual { give(taken - actual, at: now) } else { take(actual - taken, at: now) }
   }
 
-  /// Whole units there now, rounded down.
+  /// Whole units available now, rounded down.
   public func available(at now: Instant) -> Int64 {
     let level = level(at: now)
     return level >= 0 ? level / Self.unit : -((-level + Self.unit - 1) / Self.unit)
   }
 
-  /// When `need` units (or the whole bucket) are there if nothing is taken; nil where that is never.
+  /// When `need` units (or the whole bucket) will be available if nothing is taken; nil where that is never.
   public func instant(covering need: Int64, at now: Instant) -> Instant? {
     let missing = min(need, capacity) * Self.unit - level(at: now)
     if missing <= 0 { return now }
@@ -70,7 +69,7 @@ public struct BucketModel: Sendable {
     return now + Span(nanoseconds: (missing + capacity - 1) / capacity)
   }
 
-  /// A new capacity, read as generously as anyone could: the level kept, kept in proportion, or raised by the
+  /// Sets a new capacity and keeps the highest plausible level: the same, the same in proportion, or raised by the
   /// difference.
   public mutating func resizeGenerously(to new: Int64, at now: Instant) {
     refill(at: now)

@@ -1,8 +1,8 @@
-// A core with every place taken and much waiting behind: what each further decision costs, in looks at providers or in time, is for whoever
-// drives it to measure.
+// A core with every place taken and many requests waiting. The caller measures what each further decision costs, in
+// looks at providers or in time.
 import AdmissionCore
 
-/// Calls come and end one after the other, in virtual time; the same shape is the same to the last bit.
+/// Calls come and end one after the other in virtual time; the same shape gives exactly the same run.
 public struct FullQueue {
   /// Where a call may go.
   public enum Reach: String, CaseIterable, Sendable {
@@ -119,7 +119,7 @@ public struct FullQueue {
     }
   }
 
-  /// For whoever wants the core otherwise than a policy can have it.
+  /// Changes the core in a way that no policy can.
   public mutating func change(_ body: (inout Admission) -> Void) { body(&core) }
 
   /// Requests that wait.

@@ -1,6 +1,6 @@
-// Time that only moves when a test moves it, and a timeline of things to come. Promises: time never goes back; things
-// due at the
-// same instant come out in the order in which they were put in, so that a run is the same on every machine.
+// Time that moves only when a test moves it, and a timeline of future elements. Promises: time never goes back;
+// elements that are due at the same instant come out in the order in which they were added, so that a run is the same
+// on every machine.
 import AdmissionCore
 import HeapModule
 
@@ -22,7 +22,7 @@ public struct ManualClock: Sendable {
   }
 }
 
-/// Things that are due at instants, earliest first, first in first out within one instant.
+/// Elements that are due at instants: the earliest comes first, and first in, first out within one instant.
 public struct Timeline<Element> {
   private struct Entry: Comparable {
     var due: Int64
@@ -58,7 +58,7 @@ public struct Timeline<Element> {
     nextOrder += 1
   }
 
-  /// The earliest element that is due at `now` or before, taken out.
+  /// Removes and returns the earliest element that is due at `now` or before.
   public mutating func popDue(at now: Instant) -> Element? {
     guard let first = heap.min, first.due <= now.nanoseconds else { return nil }
     heap.removeMin()

@@ -1,7 +1,6 @@
-// A scenario: a policy, clients that ask, and what happens beside them. Plain data, so that one can be made by hand,
-// drawn from a
-// seed, or shortened while a failure is hunted. What a client asks depends on its own seed alone, never on the decider
-// under test.
+// A scenario: a policy, clients that make requests, and other events. It is plain data, so that it can be made by hand,
+// drawn from a seed, or shortened to find a failure. A client's requests depend only on its own seed, never on the
+// decider under test.
 import AdmissionCore
 
 public struct Scenario: Sendable {
@@ -11,7 +10,7 @@ public struct Scenario: Sendable {
   public var happenings: [Happening]
   /// What the providers really enforce; by default what the policy says they do.
   public var truths: [ProviderTruth]
-  /// Clients begin nothing after this; the run goes on until everything has ended.
+  /// Clients begin no requests after this; the run goes on until everything has ended.
   public var horizon: Instant
   public var expectations: Expectations
 
@@ -28,12 +27,12 @@ public struct Scenario: Sendable {
     self.expectations = expectations
   }
 
-  /// Some clients' calls have a price: the books of money are compared.
+  /// True where some clients' calls have a price: then the sums of money are compared.
   public var isPriced: Bool { clients.contains { $0.price != nil } }
 
-  /// What may be held against a decider beside the invariants that always hold.
+  /// What is expected of a decider besides the invariants that always hold.
   public struct Expectations: Sendable {
-    /// Estimates are exact and the policy tells the truth: not one refusal is excusable.
+    /// Estimates are exact and the policy's limits are true: no refusal is acceptable.
     public var noRefusals = true
     /// Costs are exact and nothing is promoted: backlogged flows must be served alike.
     public var fairShares = false
@@ -52,7 +51,7 @@ public struct ClientScript: Sendable {
   public enum Pacing: Sendable {
     /// `parallel` chains, each beginning its next call `think` after its last one ended.
     case closed(parallel: Int, think: ClosedRange<Span>)
-    /// A call each `every`, whatever became of the others; `burst` of them at once.
+    /// `burst` calls at once after each `every`, whether or not earlier ones have ended.
     case open(every: ClosedRange<Span>, burst: Int)
   }
   public var tenant: TenantID
@@ -74,14 +73,14 @@ public struct ClientScript: Sendable {
   public var outputCap: Int64?
   public var heldBytes: Int
   public var patience: Span?
-  /// Of 100 calls, how many are given up `leaveAfter` their start, wherever they are then.
+  /// The percentage of calls that are given up `leaveAfter` their start, whether queued or running.
   public var leavePercent: Int
   public var leaveAfter: ClosedRange<Span>
   /// Real input in percent of the estimate.
   public var inputErrorPercent: ClosedRange<Int>
   /// What a token costs, at every provider; nil is unknown.
   public var price: CallPrice?
-  /// Of 100 calls, how many produce `longOutput` instead.
+  /// The percentage of calls that produce `longOutput` instead.
   public var longPercent = 0
   public var longOutput: Int64 = 0
 
@@ -112,7 +111,7 @@ public struct ClientScript: Sendable {
   }
 }
 
-/// Something that happens beside the clients.
+/// An event that does not come from clients.
 public struct Happening: Sendable {
   public enum What: Sendable {
     case policyReplaced(AdmissionPolicy)
@@ -120,9 +119,9 @@ public struct Happening: Sendable {
     case drainRequested
     case budgetWindowsBegan([BudgetWindowState])
     case budgetRaisesReplaced([BudgetRaise])
-    /// The provider answers so, until told otherwise.
+    /// The provider answers like this until the next change.
     case providerMood(ProviderID, ProviderMood)
-    /// Only calls for these models are answered so; `well` ends it.
+    /// Only calls for these models are answered like this; `well` ends it.
     case modelMood(ProviderID, Glob, ProviderMood)
   }
   public var at: Instant
@@ -150,9 +149,9 @@ public struct ProviderTruth: Sendable {
   public var limits: Limits
   public var modelLimits: [ModelLimits]
   public var admissionTokens: AdmissionTokens
-  /// What it tells with a refusal: when to come back.
+  /// True where its refusals tell when to come back.
   public var tellsRetryAfter: Bool
-  /// Whether the heads of its answers tell limits and what is left of them.
+  /// True where the heads of its answers tell limits and what is left of them.
   public var tellsLimits: Bool
   public var quota: Quota
   /// How long a call that has ended still counts.

@@ -1,13 +1,14 @@
-// A provider in virtual time that enforces its own limits and counts what it refuses: the honest measure of overshoot.
-// It knows nothing of the broker's books.
+// A provider in virtual time that enforces its own limits and counts what it refuses, which measures overshoot
+// independently. It knows nothing of the broker's state.
 import AdmissionCore
 
 public struct SimulatedProvider {
   public enum Answer: Equatable {
     case accepted
-    /// 429; `retryAfter` where it tells. It says in words when too many calls run at a time.
+    /// 429, with `retryAfter` where the provider tells it. `isAboutConcurrency`: the error says that too many calls are
+    /// concurrent.
     case refused(retryAfter: Span?, isAboutConcurrency: Bool = false)
-    /// 5xx, after half of the call's time; `retryAfter` where it tells.
+    /// 5xx after half of the call's time, with `retryAfter` where the provider tells it.
     case failing(retryAfter: Span?)
     case keyRefused
   }
@@ -78,7 +79,7 @@ public struct SimulatedProvider {
   /// Index into the model limits that apply to `model`.
   public func modelIndex(_ model: String) -> Int? { truth.modelLimits.firstIndex { $0.models.matches(model) } }
 
-  /// What this provider takes at the door: its input, and its cap where that is what it charges.
+  /// What this provider charges when a call comes in: the input, and the output cap where it charges that.
   public func doorCharge(input: Int64, outputCap: Int64?) -> Charge {
     guard truth.admissionTokens == .maxTokens, let cap = outputCap else {
       return Charge(requests: 1, input: input, output: 0)
@@ -151,7 +152,7 @@ public struct SimulatedProvider {
     count(-1, at: now)
     var due = actual
     if truth.admissionTokens == .maxTokens, atDoor.output > 0, actual.tokens > 0 {
-      // Charged at the door: nothing is given back, nothing more is asked.
+      // The output was charged at the start: nothing is given back or added.
       due.output = atDoor.output
       due.tokens = atDoor.tokens
     }

@@ -1,12 +1,12 @@
-// Drives a decider through a scenario in virtual time: clients ask, providers answer, deadlines fire exactly when the
-// decider wants them. Event-driven, single-threaded, and with the same seed the same to the last bit. What it needs to know of its
-// requests it keeps itself; whoever judges a run watches it (`SimulationObserver`).
+// Drives a decider through a scenario in virtual time: clients make requests, providers answer, deadlines fire exactly
+// when the decider asks for them. Event-driven and single-threaded; the same seed gives exactly the same run. It keeps
+// what it needs to know of its requests itself; checkers watch a run as observers (`SimulationObserver`).
 import AdmissionCore
 
-/// What came of a run.
+/// The result of a run.
 public struct SimulationResult: Sendable {
   public var violations: [Violation]
-  /// Of every event and every action, in order.
+  /// A hash of every event and every action, in order.
   public var hash: UInt64
   public var events: Int
   public var grants: Int
@@ -27,7 +27,7 @@ public struct SimulationResult: Sendable {
     public var submittedAt: Instant
     /// When it was last granted; nil for those that never were.
     public var grantedAt: Instant?
-    /// In all; nil where it never was granted.
+    /// The whole time in the queue; nil where it was never granted.
     public var queued: Span?
     public var attempts: Int
     public var outcome: Outcome?
@@ -133,9 +133,9 @@ public struct Simulation<Subject: AdmissionSubject> {
   }
 
   /// - Parameters:
-  ///   - observer: nobody makes a run for figures only.
-  ///   - keepsTrace: the result has a line for each event and action.
-  ///   - snapshotEvery: after how many events the subject is asked for a snapshot to show to the observer; 0 is only at the end.
+  ///   - observer: nil for a run that is only measured.
+  ///   - keepsTrace: true where the result has a line for each event and action.
+  ///   - snapshotEvery: after how many events the observer gets a snapshot of the subject; 0 means only at the end.
   public static func run(
     _ scenario: Scenario, observer: (any SimulationObserver)?, keepsTrace: Bool = false, snapshotEvery: Int = 0
   ) -> SimulationResult {
@@ -165,7 +165,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       let due = timeline.nextDue
       let wake = subject.nextDeadline
       if let wake, due == nil || wake < due! {
-        // With nobody left, what the core still waits for (a probe, a refill) is its own affair.
+        // With no request left, the core's own deadlines (a probe, a refill) do not matter.
         if due == nil, openRequests == 0, leases.isEmpty { break }
         clock.advance(to: wake)
         wakes = stuckAt == clock.now ? wakes + 1 : 1
@@ -245,7 +245,7 @@ public struct Simulation<Subject: AdmissionSubject> {
 
   private mutating func submitOne(_ script: ClientScript, client: Int, chain: Int) {
     clients[client].left -= 1
-    // Always the same number of draws, so that one request's numbers do not depend on another's fate.
+    // Always make the same number of draws, so that one request's numbers do not depend on what happens to another.
     let estimate = clients[client].generator.int64(script.input)
     let output = clients[client].generator.int64(script.output)
     let execute = clients[client].generator.span(script.execute)
@@ -275,7 +275,7 @@ public struct Simulation<Subject: AdmissionSubject> {
   private mutating func leave(_ request: Int) {
     let id = RequestID(high: scenario.seed, low: UInt64(request) + 1)
     if calls[request].isOver {
-      // A client that leaves just as its answer ends: the core has forgotten it and must not mind.
+      // A client that leaves just as its answer ends: the core has forgotten the request, and must ignore this.
       if calls[request].draw < 10 { deliver(.cancelled(id)) }
       return
     }
@@ -394,7 +394,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     observer?.willHandle(event, at: clock.now)
     actions.removeAll(keepingCapacity: true)
     subject.handle(event, at: clock.now, into: &actions)
-    // Taken out of the property: carrying out an action delivers no event, but may schedule some.
+    // Copied from the property: carrying out an action delivers no event, but may schedule some.
     let ordered = actions
     for action in ordered { obey(action) }
     let snapshot = snapshotEvery > 0 && events % snapshotEvery == 0 ? subject.snapshot(at: clock.now) : nil

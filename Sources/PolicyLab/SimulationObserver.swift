@@ -1,5 +1,5 @@
-// Who watches a run, and what is found wrong in it. The simulation tells everything that happens in the order in which it happens, and
-// asks for nothing in return: a run with an observer is the same to the last bit as one without.
+// Observers of a run, and their findings. The simulation reports everything in the order in which it happens, and uses
+// nothing from the observer: a run with an observer is exactly the same as one without.
 import AdmissionCore
 
 /// A broken rule.
@@ -11,7 +11,7 @@ public struct Violation: Sendable, CustomStringConvertible {
   public var description: String { "\(checker) at \(at.nanoseconds / 1000) us: \(text)" }
 }
 
-/// What was found wrong in a run: the first 20, for one bug shows up in many places.
+/// The broken rules that were found in a run: only the first 20, since one bug shows up at many places.
 public final class Findings {
   public private(set) var violations: [Violation] = []
 
@@ -23,10 +23,10 @@ public final class Findings {
   }
 }
 
-/// Sees every event before the subject does, and every order before it is carried out. What cannot be carried out (a grant of something
-/// unknown or for the second time) the simulation reports itself and does not show.
+/// Sees every event before the subject does, and every action before it is carried out. Actions that cannot be carried
+/// out (a grant of an unknown request, or a second one) are reported by the simulation itself and not shown.
 public protocol SimulationObserver: AnyObject {
-  /// Where the simulation's own reports go beside the observer's.
+  /// The findings, to which the simulation adds its own.
   var findings: Findings { get }
   /// `event` is about to be handed to the subject.
   func willHandle(_ event: AdmissionEvent, at now: Instant)
@@ -38,7 +38,7 @@ public protocol SimulationObserver: AnyObject {
   func didNotice(_ notice: Notice)
   /// The subject said that nothing is left after a drain.
   func didDrain()
-  /// Everything that the subject ordered upon `event` has been carried out. `snapshot` is there where one was taken.
+  /// All actions that the subject ordered upon `event` have been carried out. `snapshot` is nil where none was taken.
   func didHandle(_ event: AdmissionEvent, _ snapshot: AdmissionSnapshot?)
   /// Everything has ended; `refusals` are the calls that each provider's own limits refused.
   func didFinish(_ snapshot: AdmissionSnapshot, refusals: [(provider: ProviderID, count: Int)])

@@ -1,5 +1,5 @@
-// What a workload came to, as a table: waits by class, grants, refusals, utilisation. The same text for the same policy
-// and seed.
+// The result of a workload as a table: waits by class, grants, refusals, utilisation. The same policy and seed give the
+// same text.
 import AdmissionCore
 
 public enum WorkloadReport {
@@ -46,7 +46,7 @@ public enum WorkloadReport {
     for provider in result.providers {
       let limits = scenario.truths.first { $0.id == provider.id }?.limits ?? Limits()
       let permits = limits.concurrency.map { Double(provider.busy) / Double(Int64($0) * length) }
-      // What the bucket held at the start and what came in since.
+      // The bucket's content at the start, and its refill since.
       let budget = (limits.tokensPerMinute ?? limits.inputTokensPerMinute).map {
         Double($0) * (1 + Double(length) / 60e9)
       }

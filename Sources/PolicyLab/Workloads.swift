@@ -1,6 +1,5 @@
-// The named workloads of `tollgate simulate`: fleets like those that people run, shaped by the operator's own policy
-// (its providers,
-// limits and tenants), in virtual time.
+// The named workloads of `tollgate simulate`: typical fleets in virtual time, shaped by the operator's own policy (its
+// providers, limits and tenants).
 import AdmissionCore
 
 public enum Workload: String, CaseIterable, Sendable {
@@ -29,7 +28,7 @@ public enum Workload: String, CaseIterable, Sendable {
   static let length = Span.seconds(60)
 
   /// The workload against a policy.
-  /// - Parameter seed: for sizes, times and changes of mind.
+  /// - Parameter seed: decides sizes, times and which clients give up.
   public func scenario(policy: AdmissionPolicy, seed: UInt64) -> Scenario {
     var policy = policy
     let route = policy.providers.map(\.id)

@@ -1,5 +1,5 @@
-// What a call costs, from what the provider counted and the rates that apply: whole numbers, exact to the nano-dollar.
-// The rates of a model, tier, size and day are picked by `PriceBook`.
+// Computes what a call costs from the provider's counts and the rates that apply: in whole numbers, exact to the
+// nano-dollar. `PriceBook` picks the rates for a model, tier, size and day.
 import AdmissionCore
 
 /// Rates of one call. Unit: millionths of a US dollar per 1M tokens, which is thousandths of a nano-dollar per token;
@@ -22,7 +22,7 @@ public struct CallRates: Sendable, Equatable {
   public var imageOutput: Int64?
   public var perRequest = Money.zero
   public var perAudioSecond = Money.zero
-  /// Multiplies all that tokens cost, in millionths: region, speed, off-peak hours.
+  /// A factor on the cost of all tokens, in millionths: for region, speed, off-peak hours.
   public var factor: Int64 = 1_000_000
 
   public init(input: Int64? = nil, output: Int64? = nil) {
@@ -30,14 +30,14 @@ public struct CallRates: Sendable, Equatable {
     self.output = output
   }
 
-  /// True where the price is of calls or of seconds, and not of tokens.
+  /// True where the price is per call or per second, not per token.
   public var isByCall: Bool {
     input == nil && output == nil && (perRequest > .zero || perAudioSecond > .zero)
   }
 }
 
 public enum CallCost {
-  /// A million US dollars per 1M tokens: what is above is cut to it.
+  /// A million US dollars per 1M tokens: higher rates are cut to it.
   private static let highestRate: Int64 = 1_000_000_000_000
 
   /// The cost of a call, rounded half up once, at the end. Never negative, at most `Int64.max` nano-dollars.
@@ -72,7 +72,7 @@ public enum CallCost {
       }
       sum += Int128(tokens.value) * Int128(min(max(rate, 0), highestRate)) * factor
     }
-    // A reranker's `search_units` are requests to its price.
+    // A reranker's price per request applies to each of its `search_units`.
     let requests = Int128(min(max(extras.searchUnits, 1), 1 << 20))
     sum += Int128(max(rates.perRequest.nanodollars, 0)) * requests * 1_000_000_000
     // Nano-dollars a second times milliseconds are thousandths of a nano-dollar already.

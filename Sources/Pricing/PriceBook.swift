@@ -1,27 +1,28 @@
-// What calls cost: picks a price list's rates for a model, tier, size, day and hour, and works the cost out.
+// What calls cost: picks a price list's rates for a model, tier, size, day and hour, and computes the cost.
 //
-// Promises: exact to the nano-dollar (`CallCost`); a provider's own `usage.cost` wins; a model without a price costs "unknown", never
-// zero; the look-up of a model costs one dictionary access, whatever the length of the list.
+// Promises: exact to the nano-dollar (`CallCost`); a provider's own `usage.cost` is preferred; the cost of a model
+// without a price is "unknown", never zero; the look-up of a model is one dictionary access, whatever the length of the
+// list.
 import AdmissionCore
 import TextForms
 
 /// One policy's prices. A class, because it remembers what it looked up.
 public final class PriceBook {
   public let list: PriceList
-  /// What the provider says it used is priced; this is the price's own day and hour.
+  /// The day since 1970 (UTC) for which look-ups are remembered.
   private var day: Int64 = .min
   private var known: [String: Known?] = [:]
   private var latest: (model: String, known: Known?)?
-  /// Clients choose model names: what is remembered is bounded.
+  /// Clients choose the names of models, so the number of remembered look-ups is bounded.
   private static let mostKnown = 1024
 
-  /// What the list has for a model. By reference: a price is a kilobyte of rates, and each call looks at it twice.
+  /// What the list has for a model. A class, since a price has a kilobyte of rates and each call uses it twice.
   private final class Known {
     let price: ModelPrice
     init(_ price: ModelPrice) { self.price = price }
   }
 
-  /// No price of the list has days or hours: mostly so, and asked with each call.
+  /// True where no price of the list depends on the day or hour; this is the usual case, and asked for each call.
   public let isStill: Bool
 
   public init(_ list: PriceList) {
@@ -31,7 +32,7 @@ public final class PriceBook {
 
   public var version: String { list.version }
 
-  /// When some price becomes another one next; nil where none does.
+  /// When a price of the list changes next; nil where none does.
   public func nextChange(after wall: Int64) -> Int64? { isStill ? nil : list.nextChange(after: wall) }
 
   /// The price of a model at a moment; nil where the list has none.
@@ -46,7 +47,7 @@ public final class PriceBook {
       known.removeAll(keepingCapacity: true)
       latest = nil
     }
-    // A call asks three times for the same name: comparing costs less than hashing.
+    // A call looks the same name up three times, and comparing is cheaper than hashing.
     if let latest, latest.model == model { return latest.known }
     let found: Known?
     if let earlier = known[model] {
@@ -60,7 +61,7 @@ public final class PriceBook {
     return found
   }
 
-  /// What a hold is reckoned with: the rates for the tier that the client asks for and the size of its input.
+  /// The price for holds: the rates for the tier that the client asks for and the size of its input.
   public func callPrice(
     model: String, tier: String?, estimatedInput: TokenCount, at wall: Int64
   ) -> CallPrice? {
@@ -76,16 +77,16 @@ public final class PriceBook {
     }
     return CallPrice(
       inputMicroPerToken: scaled(input), outputMicroPerToken: scaled(rates.output ?? 0),
-      // Nobody knows how long the audio is: what is held for it is the least that it can be.
+      // The length of the audio is unknown: the least possible amount is held.
       perRequest: rates.perRequest > .zero ? rates.perRequest : rates.perAudioSecond)
   }
 
   /// What a call cost, and where the number comes from.
   /// - Parameters:
-  ///   - model: as the client named it; `answeredBy`, the name in the answer, counts where that has no price.
+  ///   - model: as the client named it; where it has no price, `answeredBy`, the name in the answer, is used.
   ///   - reported: the provider's own price of the call.
   ///   - tier: as the answer names it.
-  ///   - isWholeBatch: the usage is that of all the calls of a batch.
+  ///   - isWholeBatch: true where the usage is that of all calls of a batch.
   public func cost(
     of usage: Usage, extras: UsageExtras, model: String, answeredBy: String?, reported: Money?, tier: String?,
     isWholeBatch: Bool = false, at wall: Int64
@@ -102,7 +103,7 @@ public final class PriceBook {
     return (min(cost, isWholeBatch ? .mostPerAttempt : .mostPerCall), .prices)
   }
 
-  /// The vendors' words for a tier; what is none of the dearer or cheaper ones costs the standard rates.
+  /// The tier by the vendors' names; unknown names have the standard rates.
   static func tier(_ name: String?) -> PriceTier {
     switch name {
     case "flex": .flex
@@ -114,7 +115,7 @@ public final class PriceBook {
 }
 
 extension ModelPrice {
-  /// The rates of one call: by its tier, size and hour, and by what its answer says of itself.
+  /// The rates of one call, by its tier, size and hour, and by what its answer says.
   fileprivate func callRates(
     tier: PriceTier, inputTokens: TokenCount, extras: UsageExtras, at wall: Int64
   ) -> CallRates {
@@ -122,7 +123,7 @@ extension ModelPrice {
     var factor: Int64 = 1_000_000
     let minute = Int(max(0, wall) / 60_000_000_000 % 1440)
     if let offPeak, offPeak.applies(atMinute: minute) {
-      // The cheaper hours are the standard tier's; named rates complete themselves from those of the day.
+      // Off-peak hours apply to the standard tier; rates that they do not name follow the day's rates.
       if tier == .standard { list = offPeak.rates.completed(from: list) }
       factor = offPeak.factor
     }
@@ -132,7 +133,7 @@ extension ModelPrice {
         factor = Int64((Int128(factor) * Int128(times) + 500_000) / 1_000_000)
       }
     }
-    // A list that names no price of output does not make it free: it costs what the input does, as it is held.
+    // Output without a price is not free: it costs the same as input, in holds as well.
     var rates = CallRates(input: list.input, output: list.output ?? list.input)
     rates.reasoning = list.reasoning
     rates.cacheRead = list.cacheRead

@@ -1,4 +1,4 @@
-// Prices as the prices file gives them: exact whole numbers, by model glob. What a call costs is worked out elsewhere.
+// Prices as the prices file gives them: exact whole numbers, by model glob. `PriceBook` computes what a call costs.
 import AdmissionCore
 import TextForms
 
@@ -7,9 +7,9 @@ public typealias PriceRate = Int64
 
 /// A prices file, checked.
 public struct PriceList: Sendable, Equatable {
-  /// As the file says it; kept with every cost.
+  /// The file's version, which is stored with every cost.
   public var version: String
-  /// In the file's order: the first that matches and is valid counts.
+  /// In the file's order: the first entry that matches and is valid counts.
   public var entries: [ModelPrice]
 
   public init(version: String, entries: [ModelPrice]) {
@@ -28,7 +28,7 @@ public struct PriceList: Sendable, Equatable {
 }
 
 extension PriceList {
-  /// When some price becomes another one next: a day on which one begins or ends, an hour that is cheaper. nil where none does.
+  /// When a price changes next, by a day on which one begins or ends, or by an off-peak hour; nil where none does.
   /// - Parameter wall: nanoseconds since 1970.
   public func nextChange(after wall: Int64) -> Int64? {
     let (minute, day): (Int64, Int64) = (60_000_000_000, 86_400_000_000_000)
@@ -38,7 +38,7 @@ extension PriceList {
     var next: Int64?
     func note(_ moment: Int64) { if moment > wall, moment < next ?? .max { next = moment } }
     for entry in entries {
-      // A day that lies beyond what 64 bits of nanoseconds can tell never comes.
+      // A day beyond the range of 64 bits of nanoseconds never comes.
       for begins in [entry.validFrom?.daysSince1970, entry.validUntil.map { $0.daysSince1970 + 1 }] {
         if let begins, told.contains(begins) { note(begins * day) }
       }
@@ -53,11 +53,11 @@ extension PriceList {
   }
 }
 
-/// USD per 1M tokens of each sort of token; nil is "not named".
+/// USD per 1M tokens for each kind of token; nil means "not named".
 public struct PriceRates: Sendable, Equatable {
   public var input: PriceRate?
   public var output: PriceRate?
-  /// Reasoning tokens, where they do not cost what output costs.
+  /// Reasoning tokens, where their price is not that of output.
   public var reasoning: PriceRate?
   public var cacheRead: PriceRate?
   /// Kept for five minutes, or for as long as the provider does by itself.
@@ -85,8 +85,8 @@ public struct PriceRates: Sendable, Equatable {
     self.imageOutput = imageOutput
   }
 
-  /// These rates completed from `base`: what is not named follows the rate that it belongs to. Where `input` doubles,
-  /// the cache's rates double; where `output` grows by half, so does reasoning. Rounded half up to a whole
+  /// These rates, completed from `base`: a rate that is not named follows the one that it belongs to. Where `input`
+  /// doubles, the cache's rates double; where `output` grows by half, so does reasoning. Rounded half up to a whole
   /// `PriceRate`.
   public func completed(from base: PriceRates) -> PriceRates {
     var all = self

@@ -1,15 +1,14 @@
-// A standard stream of a process that serves: lines go into a bounded queue, and a thread of its own writes them.
+// A standard stream of a serving process: lines go into a bounded queue, and a separate thread writes them.
 //
-// Promises: `write` never waits and never fails, whatever is at the other end of the stream (a full pipe that nobody
-// reads, a full disk, a terminal that has hung up); lines that are lost are counted, and told in their place once the
-// stream takes lines again; lines come out whole and in order. A thread, because no other way is without a pause:
-// O_NONBLOCK on a shared stream would change it for the other processes too, and between a poll and a write somebody
-// else may fill the pipe.
+// Promises: `write` never waits and never fails, whatever is at the other end of the stream (a full pipe that no one
+// reads, a full disk, a terminal that has hung up); lost lines are counted, and reported in their place once the stream
+// takes lines again; lines come out whole and in order. Why a thread: O_NONBLOCK on a shared stream would change it for
+// other processes too, and between a poll and a write another process may fill the pipe.
 import Foundation
 import Synchronization
 
 public final class OutputWriter: Sendable {
-  /// Bytes that wait for the thread at most; beside them, as much may be in its hands.
+  /// The most bytes that wait for the thread; the thread may be writing as many again.
   public static let limit = 1 << 20
 
   private struct Box {
@@ -18,12 +17,12 @@ public final class OutputWriter: Sendable {
     var isWriting = false
     /// Lines lost since the start.
     var dropped = 0
-    /// Lines lost before the first that waits, of which the stream's reader was not told.
+    /// Lines lost before the first waiting one that have not been reported to the stream's reader.
     var lostBefore = 0
-    /// Lines lost behind the last that waits. Until the thread takes those, all that come are lost too: the notice
-    /// stands in their place.
+    /// Lines lost after the last waiting one. Until the thread takes the waiting lines, all new ones are lost too, so
+    /// that the notice is in their place.
     var lostBehind = 0
-    /// The reader is slow, not broken: it is told of a loss even if no line comes after it.
+    /// True where the reader is slow but works: a loss is reported even if no line comes after it.
     var tellsAlone = false
     var hasNoReader = false
     var idleBells: [DispatchSemaphore] = []
@@ -53,8 +52,8 @@ public final class OutputWriter: Sendable {
   /// The line, with its line feed, that tells a reader how many lines are missing before it.
   public func tellLosses(by notice: @escaping @Sendable (Int) -> [UInt8]) { box.withLock { $0.notice = notice } }
 
-  /// Takes whole lines, each with its line feed. Those that the queue has no room for are lost and counted. Any thread
-  /// may call it.
+  /// Takes whole lines, each with its line feed. Lines for which the queue has no room are lost and counted. Any thread
+  /// may call this.
   public func write(_ lines: [UInt8]) {
     guard !lines.isEmpty else { return }
     let (wakes, starts) = box.withLock { box in
@@ -63,7 +62,7 @@ public final class OutputWriter: Sendable {
       if lines.count <= room {
         if wasEmpty { box.waiting = lines } else { box.waiting.append(contentsOf: lines) }
       } else {
-        // As many of them as fit, whole.
+        // As many whole lines as fit.
         let end = lines.prefix(max(0, room)).lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
         box.waiting.append(contentsOf: lines[..<end])
         let lost = OutputWriter.lines(in: lines[end...])
@@ -77,7 +76,7 @@ public final class OutputWriter: Sendable {
     if wakes { bell.signal() }
   }
 
-  /// Waits until everything has been written or lost.
+  /// Waits until every line has been written or lost.
   /// - Returns: false where the reader did not take it before `deadline`.
   @discardableResult
   public func flush(until deadline: DispatchTime) -> Bool {
@@ -119,13 +118,13 @@ public final class OutputWriter: Sendable {
     }
   }
 
-  /// - Parameter isCut: true where the stream's last line has no end, because the disk was full in the middle of it.
+  /// - Parameter isCut: true where the stream's last line is incomplete, because the disk was full in the middle of it.
   private func deliver(
     _ lines: [UInt8], _ untold: Int, _ notice: @Sendable (Int) -> [UInt8], _ isCut: inout Bool
   ) {
     var bytes: [UInt8] = isCut ? [UInt8(ascii: "\n")] : []
     if untold > 0 { bytes += notice(untold) }
-    // The notice is no line of the log: it is not counted where it is lost, and told again.
+    // The notice is no line of the log: if it is lost, it is not counted, and sent again.
     let start = bytes.count
     bytes += lines
     let ending = StandardStream.write(bytes, to: descriptor)

@@ -1,9 +1,10 @@
-// Text for people: to which stream, without ever trapping or hanging, and with colours only where a terminal shows them.
+// Writes text for people to the right stream, without trapping or hanging, and with colours only where a terminal shows
+// them.
 import Foundation
 
-/// What the commands of an executable say to those who called them.
+/// The output of an executable's commands.
 public enum Terminal {
-  /// What a process with an event loop says: it never waits for the reader.
+  /// The output of a process with an event loop: it never waits for the reader.
   public static let output = OutputWriter(descriptor: 1)
   public static let errors = OutputWriter(descriptor: 2)
 
@@ -12,10 +13,11 @@ public enum Terminal {
     errors.write(Array((text.hasSuffix("\n") ? text : text + "\n").utf8))
   }
 
-  /// A line of a command's answer on standard output, at once even where it is a pipe; as slow as its reader.
+  /// A line of a command's answer on standard output, written at once even to a pipe; waits for the reader.
   public static func line(_ text: String) { answer(text + "\n") }
 
-  /// A command's answer as it is. Ends the process where nobody reads it any more, quietly, and where it cannot be written.
+  /// A command's answer as it is. Ends the process quietly where the reader has gone, and with an error where the
+  /// answer cannot be written.
   public static func answer(_ text: String) {
     let ending = StandardStream.write(Array(text.utf8), to: 1)
     if ending.isWhole { return }
@@ -27,7 +29,7 @@ public enum Terminal {
   /// A line on standard output from a process with an event loop.
   public static func post(_ text: String) { output.write(Array((text + "\n").utf8)) }
 
-  /// Ends the process with what was said last; a reader that takes nothing gets two seconds.
+  /// Writes the remaining output and ends the process; a reader that takes nothing gets two seconds.
   public static func end(_ code: Int32, patience: DispatchTimeInterval = .seconds(2)) -> Never {
     let deadline = DispatchTime.now() + patience
     output.flush(until: deadline)

@@ -1,11 +1,11 @@
-// Decimal numbers in text as whole numbers of a small unit (nano-dollars, nanoseconds), without going through binary
-// fractions.
+// Reads decimal numbers as whole numbers of a small unit (nano-dollars, nanoseconds), without binary fractions in
+// between.
 //
-// Promise: every text gives an answer, in one pass and constant memory; nothing in it overflows, however many digits or
-// whatever exponent a stranger writes.
+// Promise: every text gives a result, in one pass and with constant memory; nothing overflows, whatever digits or
+// exponent the text has.
 
 public enum DecimalText {
-  /// A whole number with zeros before it up to `width` digits; one that needs more has more.
+  /// Appends a whole number, filled with zeros to at least `width` digits.
   public static func append(_ number: Int64, width: Int, to bytes: inout [UInt8]) {
     var least: Int64 = 1
     for _ in 1..<max(1, min(width, 18)) { least *= 10 }
@@ -33,8 +33,8 @@ public enum DecimalText {
   }
 
   public enum Reading: Equatable, Sendable {
-    /// The number times ten to the power that was asked; where it has finer decimals, the nearest (halves up), to eighteen
-    /// digits at the least, and `isExact` is false. Never below zero.
+    /// The number × 10^power. Where it has finer decimals, it is rounded to the nearest (halves up), from at least
+    /// eighteen digits, and `isExact` is false. Never below zero.
     case number(Int64, isExact: Bool)
     case negative
     /// Does not fit 64 bits.
@@ -43,9 +43,9 @@ public enum DecimalText {
   }
 
   public enum Form: Sendable {
-    /// Digits, and a point with digits on both sides: what a person writes into a file or a query.
+    /// Digits, and a point with digits on both sides: for files and queries, which people write.
     case plain
-    /// A sign and an exponent too, and a point at either end: JSON, headers.
+    /// Also a sign, an exponent, and a point at either end: for JSON and headers.
     case scientific
   }
 
@@ -125,14 +125,13 @@ public enum DecimalText {
     return .number(digits, isExact: isExact)
   }
 
-  /// The number times ten to the power, the nearest where it is finer; nil where it is none, negative or too large.
+  /// The number × 10^power, rounded to the nearest; nil where the text is no number, negative or too large.
   @inlinable public static func scaled(_ text: some Collection<UInt8>, by power: Int) -> Int64? {
     guard case .number(let number, _) = read(text, timesTenTo: power) else { return nil }
     return number
   }
 
-  /// A plain number times ten to the power of `places`; nil where it is none, has more decimals than that, or is too
-  /// large.
+  /// A plain number × 10^places; nil where the text is none, has more decimals, or is too large.
   @inlinable public static func exact(_ text: some Collection<UInt8>, places: Int) -> Int64? {
     guard case .number(let number, isExact: true) = read(text, timesTenTo: places, form: .plain) else { return nil }
     return number

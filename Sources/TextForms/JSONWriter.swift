@@ -1,11 +1,11 @@
-// Writes JSON text (RFC 8259): the API's answers, the log's lines, the broker's own errors and lists of models. Keys come in the order in
-// which they are written, and nothing is indented. Strings are escaped by `JSONString`.
+// Writes JSON text (RFC 8259): the API's answers, the log's lines, the broker's own errors and lists of models. Keys
+// come in the order in which they are written, without indentation. `JSONString` escapes strings.
 
 public struct JSONWriter {
   public private(set) var bytes: [UInt8] = []
   private var needsComma = false
 
-  /// - Parameter capacity: bytes that the text will probably have.
+  /// - Parameter capacity: the expected number of bytes.
   public init(reserving capacity: Int = 512) { bytes.reserveCapacity(capacity) }
 
   public mutating func object(_ members: (inout JSONWriter) -> Void) {
@@ -29,7 +29,7 @@ public struct JSONWriter {
     needsComma = false
   }
 
-  /// A key that is not known when the program is written; escaped.
+  /// Writes a key that is no literal; it is escaped.
   public mutating func key(named name: String) {
     comma()
     JSONString.append(name, to: &bytes)
@@ -73,7 +73,7 @@ public struct JSONWriter {
     object(members)
   }
 
-  /// Text that stands before, between or behind JSON texts: the frame of an event, a line feed.
+  /// Writes text around JSON texts, such as an event's frame or a line feed.
   public mutating func raw(_ text: StaticString) {
     text.withUTF8Buffer { bytes.append(contentsOf: $0) }
     needsComma = false

@@ -1,5 +1,5 @@
-// The one reader of lengths of time: `500ms`, `30s`, `2d` as people write them, and `1m30.5s` as machines do. Which units may stand, and how long a
-// length may be, is the caller's to say.
+// The only reader of lengths of time: `500ms`, `30s`, `2d` as people write them, and `1m30.5s` as machines do. The
+// caller says which units and which lengths are allowed.
 
 public enum LengthText {
   public enum Unit: String, CaseIterable, Sendable {
@@ -39,8 +39,9 @@ public enum LengthText {
     return overflow ? nil : length
   }
 
-  /// Decimal numbers with units from nanoseconds to hours, one behind the other, as Go's `time.Duration` (`1m30.5s`) and protobuf's (`46.5s`) have them; or a
-  /// single number without a unit, in seconds. In nanoseconds; nil for anything else, and for more than `most`.
+  /// A sequence of decimal numbers with units from nanoseconds to hours, as in Go's `time.Duration` (`1m30.5s`) and
+  /// protobuf (`46.5s`); or a single number without a unit, in seconds. In nanoseconds; nil for anything else, and for
+  /// more than `most`.
   public static func nanoseconds(ofParts text: ArraySlice<UInt8>, most: Int64) -> Int64? {
     var rest = text
     guard !rest.isEmpty else { return nil }
@@ -51,10 +52,10 @@ public enum LengthText {
       rest = rest.dropFirst(number.count)
       let name = rest.prefix { !isNumber($0) }
       rest = rest.dropFirst(name.count)
-      // A number without a unit stands alone.
+      // A number without a unit must be the only one.
       if name.isEmpty, total != 0 || !rest.isEmpty { return nil }
       guard let unit = partUnit(String(decoding: name, as: UTF8.self)) else { return nil }
-      // Minutes and hours are whole numbers of seconds: so nothing is lost below a nanosecond of theirs.
+      // Minutes and hours are whole numbers of seconds, so no precision below a nanosecond is lost.
       let seconds = max(1, unit.nanoseconds / Unit.seconds.nanoseconds)
       let power =
         unit.nanoseconds >= Unit.seconds.nanoseconds ? 9 : unit == .milliseconds ? 6 : unit == .microseconds ? 3 : 0

@@ -1,19 +1,19 @@
 // `%XX` in paths and queries (RFC 3986 section 2.1).
 
 public enum PercentEscapes {
-  /// The text with its escapes undone. What is no escape stays as it is, what is no UTF-8 becomes U+FFFD.
+  /// The decoded text. A `%` that begins no escape stays as it is; invalid UTF-8 becomes U+FFFD.
   public static func decoded(_ text: Substring) -> String {
     guard text.utf8.contains(UInt8(ascii: "%")) else { return String(text) }
     return String(decoding: bytes(text).bytes, as: UTF8.self)
   }
 
-  /// The text with its escapes undone; nil where one is wrong, or where they give no UTF-8.
+  /// The decoded text; nil where an escape is invalid, or the result is not UTF-8.
   public static func strictlyDecoded(_ text: Substring) -> String? {
     let (bytes, isRight) = bytes(text)
     return isRight ? String(validating: bytes, as: UTF8.self) : nil
   }
 
-  /// All but unreserved characters (RFC 3986 section 2.3) escaped.
+  /// The text with all characters escaped except unreserved ones (RFC 3986 section 2.3).
   public static func encoded(_ text: String) -> String {
     var out = ""
     for byte in text.utf8 {
@@ -28,7 +28,7 @@ public enum PercentEscapes {
     return out
   }
 
-  /// What the text stands for, and whether every `%` in it begins an escape.
+  /// The decoded bytes, and whether every `%` begins an escape.
   private static func bytes(_ text: Substring) -> (bytes: [UInt8], isRight: Bool) {
     var bytes: [UInt8] = []
     var isRight = true

@@ -1,8 +1,8 @@
-// Text that somebody else chose, as it may go to a terminal or into a log.
+// Makes text from outside safe for a terminal or a log.
 //
-// Promise: nothing of it steers a terminal, ends a line or changes the order in which the rest is shown: control characters
-// (C0, DEL, C1), line and paragraph separators and format characters (bidi overrides, zero-width ones, tags) are written
-// as `\u202e`. Everything else stays as it is.
+// Promise: the result does not control a terminal, end a line or change the order in which text is shown: control
+// characters (C0, DEL, C1), line and paragraph separators and format characters (bidi overrides, zero-width characters,
+// tags) are written like `\u202e`. Everything else stays as it is.
 
 public enum PrintableText {
   /// `text` with such characters escaped.

@@ -1,8 +1,8 @@
-// Instants as RFC 3339 writes them: `2026-11-20T21:00:00.5+01:00`. The one reader and the one writer of them; without locale, zone data or
-// formatters.
+// Instants in the form of RFC 3339: `2026-11-20T21:00:00.5+01:00`. The only reader and the only writer of this form;
+// without locale, zone data or formatters.
 
 public enum RFC3339 {
-  /// What a written instant says of the parts of its second.
+  /// How a written instant shows fractions of a second.
   public enum Fraction: Sendable {
     case none
     case milliseconds
@@ -10,7 +10,7 @@ public enum RFC3339 {
     case millisecondsIfAny
   }
 
-  /// An instant in UTC: `2026-11-20T20:00:00.500Z`. What is finer than the fraction is left out.
+  /// An instant in UTC: `2026-11-20T20:00:00.500Z`. Finer parts are cut off.
   /// - Parameter nanoseconds: since 1970; any number.
   public static func text(_ nanoseconds: Int64, _ fraction: Fraction = .milliseconds) -> String {
     var bytes: [UInt8] = []

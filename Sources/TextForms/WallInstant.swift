@@ -1,4 +1,5 @@
-// A moment of the wall clock, as files, the ledger and the API know it. The core does not: it counts from its own start (`Instant`).
+// An instant of the wall clock, as in files, the ledger and the API. The core has no wall clock: it counts from its own
+// start (`Instant`).
 
 /// Nanoseconds since 1970, UTC.
 public struct WallInstant: Hashable, Comparable, Sendable {
