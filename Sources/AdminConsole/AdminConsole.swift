@@ -1,33 +1,24 @@
-// The admin plane: health, metrics, status and requests as JSON, and the few changes an operator may make.
+// The admin API: health, metrics, status and requests as JSON, and the operator's few commands.
 //
-// Every path:
-//   GET  /healthz                              200 while the loop turns
-//   GET  /readyz                               200, or 503 while draining or while the ledger refuses new work
-//   GET  /metrics                              Prometheus text
-//   GET  /                                     the dashboard
-//   GET  /api/v1/status                        providers, queues, tenants
-//   GET  /api/v1/requests?state=&limit=        queued, running or recent requests
-//   GET  /api/v1/requests/{id}                 one request with its waits and attempts
-//   GET  /api/v1/usage?by=&since=&until=&bucket=&format=   what was used and spent
-//   GET  /api/v1/ledger                        where the books are and how they stand
-//   GET  /api/v1/events                        server-sent events: a snapshot each second, and each notable change
-//   GET  /api/v1/budgets                       how each budget stands
-//   POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]
-//   POST /api/v1/reload                        read the policy again
-//   POST /api/v1/drain                         stop admitting, finish, exit
-//   POST /api/v1/keys/{provider}/{key}/{disable|enable}
-//   POST /api/v1/breakers/{provider}/{open|close|auto}
-// Changes are made by POST only. Where a token is set, all but the two health paths ask for it.
+// Every path: GET /healthz 200 while the loop turns GET /readyz 200, or 503 while draining or while the ledger refuses
+// new work GET /metrics Prometheus text GET / the dashboard GET /api/v1/status providers, queues, tenants GET
+// /api/v1/requests?state=&limit= queued, running or recent requests GET /api/v1/requests/{id} one request with its
+// waits and attempts GET /api/v1/usage?by=&since=&until=&bucket=&format= what was used and spent GET /api/v1/ledger
+// where the books are and how they stand GET /api/v1/events server-sent events: a snapshot each second, and each
+// notable change GET /api/v1/budgets how each budget stands POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]
+// POST /api/v1/reload read the policy again POST /api/v1/drain stop admitting, finish, exit POST
+// /api/v1/keys/{provider}/{key}/{disable|enable} POST /api/v1/breakers/{provider}/{open|close|auto} Only POST changes
+// anything. Where a token is set, all paths but the two health paths require it.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
 import HTTPMessage
 import TextForms
 
-/// What the composition root does for the console.
+/// What the console needs of the composition root.
 public struct AdminActions {
-  /// Reads and applies the policy again, which may take seconds, and then tells on the loop's thread what was wrong: nothing on
-  /// success.
+  /// Reads and applies the policy again, which may take seconds, and then reports the mistakes on the loop's thread;
+  /// nil on success.
   public var reload: (@escaping ([String]) -> Void) -> Void
   /// Starts the drain.
   public var drain: () -> Void
@@ -50,7 +41,7 @@ public struct ProcessFigures: Sendable {
   public var cpuSeconds = 0.0
   public var openDescriptors = 0
   public var startTimeSeconds = 0.0
-  /// Lines for standard output and standard error that nobody took, since the start.
+  /// The lines of standard output and standard error that were lost since the start.
   public var logLinesDropped = 0
   public init() {}
 }
@@ -59,15 +50,15 @@ public final class AdminConsole: HTTPHandler {
   let broker: Operator
   private let actions: AdminActions
   private let version: String
-  /// Where reports come from; nil where there is no ledger.
+  /// The source of reports; nil where there is no ledger.
   public var ledgerDesk: LedgerDesk?
   /// The open event streams.
   private let feed: EventFeed?
-  /// True where only this machine can reach the listener and no token is set: then the `Host` must be one of this machine's names, so that a
-  /// web page cannot reach the console under a name of its own.
+  /// True where only this machine can reach the listener and no token is set: then `Host` must be one of this machine's
+  /// names, so that a web page cannot reach the console by a name of its own.
   public var checksHost = true
 
-  /// Who may see and do what the policy says, whenever it is asked.
+  /// Access rules are read from the policy at each request.
   /// - Parameter loop: nil in tests that need no event stream.
   public init(broker: Operator, actions: AdminActions, version: String, loop: EventLoop? = nil) {
     let feed = loop.map { EventFeed(loop: $0, broker: broker, version: version) }
@@ -116,7 +107,7 @@ public final class AdminConsole: HTTPHandler {
 
   // MARK: Routes
 
-  /// Answers at once, or for a reload and a report when they are over.
+  /// Answers at once; a reload or a report is answered when it is done.
   func answer(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
     if head.path == "/api/v1/usage", head.method == "GET" || head.method == "HEAD" {
       switch access(head) {
@@ -139,9 +130,9 @@ public final class AdminConsole: HTTPHandler {
       guard isRead else { return .methodNotAllowed("GET") }
       return readiness()
     }
-    // The page itself holds nothing secret; what it then asks for does need the token.
+    // The page itself contains nothing secret; the data that it fetches requires the token.
     if isRead, broker.policy.admin.token != nil, let page = Dashboard.reply(path) { return page }
-    /// Where the token is a tenant's.
+    /// The tenant, where the token is a tenant's.
     var scope: String?
     switch access(head) {
     case .refused(let reply): return reply
@@ -186,18 +177,19 @@ public final class AdminConsole: HTTPHandler {
     }
   }
 
-  /// What a caller may see and do.
+  /// What a caller may read and change.
   enum Access {
     case full
-    /// One tenant's own, and no changes.
+    /// Only one tenant's data, and no changes.
     case tenant(String)
     /// 401 or 403.
     case refused(Reply)
   }
 
   func access(_ head: RequestHead) -> Access {
-    // Browsers say where a request comes from, also where they send no `Origin`. Changes are for the console's own page and for
-    // whatever is no page, with a token too. Without one, scripts of other sites may not even ask (`SiteRules`): links may.
+    // Browsers say where a request comes from, even where they send no `Origin`. Changes may come only from the
+    // console's own page and from callers that are no page, also with a token. Without a token, scripts of other sites
+    // may not even read (`SiteRules`); links may lead here.
     if head.method != "GET", head.method != "HEAD", let site = head.fields.first("sec-fetch-site"),
       !["same-origin", "none"].contains(site)
     {
@@ -208,7 +200,7 @@ public final class AdminConsole: HTTPHandler {
       let shown = head.fields.first("authorization").map { Array($0.utf8) } ?? []
       let bearer = Array("Bearer ".utf8)
       if AdminConsole.isEqualInConstantTime(shown, bearer + Array(token.revealed.utf8)) { return .full }
-      // All of them, whichever fits: the time taken tells nothing.
+      // Compare all tokens, whichever matches, so that timing reveals nothing.
       var found: String?
       for other in admin.tenantTokens
       where AdminConsole.isEqualInConstantTime(shown, bearer + Array(other.token.revealed.utf8)) {
@@ -277,7 +269,7 @@ public final class AdminConsole: HTTPHandler {
     guard let id = RequestID(text: text) else {
       return .error(400, "'\(text)' is no request id: 26 letters and digits, as in x-tollgate-request-id")
     }
-    // Another tenant's request is as unknown as one that never was.
+    // Another tenant's request is answered like an unknown one.
     guard let record = broker.requests.record(id), tenant == nil || record.tenant == tenant else {
       return .error(404, "request \(text) is not known: it is older than the last 1000, or it was never here")
     }
@@ -340,7 +332,7 @@ public final class AdminConsole: HTTPHandler {
   }
 }
 
-/// One whole answer of the console.
+/// A complete answer of the console.
 struct Reply {
   var status: Int
   var fields: [(name: String, value: String)]

@@ -1,11 +1,11 @@
-// `/api/v1/budgets`: how each budget stands, and raises.
+// `/api/v1/budgets`: the state of each budget, and raises.
 import AdmissionCore
 import BrokerEngine
 import HTTPMessage
 import TextForms
 
 extension AdminConsole {
-  /// Answers `GET /api/v1/budgets`, and with `POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]` a change.
+  /// Answers `GET /api/v1/budgets`, and carries out `POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]`.
   func raiseBudget(_ head: RequestHead) -> Reply {
     var tenant: String?
     var budget: String?
@@ -66,7 +66,7 @@ extension AdminConsole {
 }
 
 enum BudgetRoutes {
-  /// - Parameter tenant: shows this tenant's own alone.
+  /// - Parameter tenant: shows only this tenant's budgets; nil shows all.
   static func json(_ broker: Operator, tenant: String? = nil) -> [UInt8] {
     var json = JSONWriter()
     json.object { json in
@@ -109,7 +109,7 @@ enum BudgetRoutes {
     }
   }
 
-  /// Dollars are texts with nine decimals, whole numbers are numbers; the name tells the unit.
+  /// Dollars are strings with nine decimals, whole numbers are numbers; the member's name has the unit.
   private static func amounts(_ json: inout JSONWriter, _ reading: BudgetReading) {
     switch reading.unit {
     case .usd:

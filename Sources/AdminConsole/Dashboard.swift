@@ -13,7 +13,7 @@ enum Dashboard {
 
   private static func file(_ bytes: [UInt8], _ contentType: String) -> Reply {
     var reply = Reply(status: 200, contentType: contentType, body: bytes)
-    // The page may load only what this console serves, and no other page may frame it.
+    // The page may load only what this console serves, and other pages must not frame it.
     reply.fields.append(
       (
         name: "content-security-policy",

@@ -1,6 +1,7 @@
 // `GET /api/v1/events`: server-sent events, a snapshot every second and each notable change as it happens.
 //
-// Promises: nothing is computed while nobody listens; a listener that does not read is skipped rather than buffered for.
+// Promises: nothing is computed without listeners; nothing is buffered for a listener that does not read: it misses
+// events.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
@@ -13,11 +14,11 @@ final class EventFeed {
     var tenant: String?
   }
 
-  /// A listener with more than this under way is not given more.
+  /// A listener with more unsent bytes than this is skipped.
   private static let mostPending = 256 << 10
 
   private let loop: EventLoop
-  /// It holds this, to tell it the news.
+  /// The broker keeps a reference to this feed, to report news.
   private unowned let broker: Operator
   private let version: String
   private var listeners: [ObjectIdentifier: Listener] = [:]
@@ -98,7 +99,7 @@ final class EventFeed {
     }
   }
 
-  /// Changes are of the whole broker: a tenant's listener does not hear of them.
+  /// Changes concern the whole broker, so a tenant's listener does not get them.
   private func tell(subject: String, name: String = "", state: String, reason: String = "") {
     let all = listeners.values.filter { $0.tenant == nil }
     guard !all.isEmpty else { return }

@@ -154,7 +154,7 @@ enum MetricsText {
     }
   }
 
-  /// Sessions have none: clients choose their names.
+  /// Sessions have no metric, since clients choose their names.
   private static func budgets(_ page: inout MetricsPage, _ snapshot: AdmissionSnapshot) {
     let readings = snapshot.budgets.filter { reading in
       switch reading.account.scope {
@@ -164,7 +164,7 @@ enum MetricsText {
       }
     }
     func labels(_ reading: BudgetReading) -> [(String, String)] {
-      // A second budget of the same account and period needs another name.
+      // A second budget of the same account and period needs a different name.
       let mark = reading.id.firstIndex(of: "#").map { String(reading.id[$0...]) } ?? ""
       return [("scope", reading.account.label), ("window", reading.window.name + mark)]
     }
@@ -287,7 +287,7 @@ enum MetricsText {
   }
 }
 
-/// A page of metrics under construction.
+/// A page of metrics that is being written.
 struct MetricsPage {
   private(set) var bytes: [UInt8] = []
 

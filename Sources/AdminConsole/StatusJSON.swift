@@ -1,4 +1,5 @@
-// The JSON shapes of the API. Times are RFC 3339 in UTC, durations whole milliseconds, money a decimal string with nine places.
+// The JSON documents of the API. Times are RFC 3339 in UTC, durations whole milliseconds, money a decimal string with
+// nine places.
 import AdmissionCore
 import BrokerEngine
 import HTTPMessage
@@ -6,7 +7,7 @@ import PolicyFile
 import TextForms
 
 enum StatusJSON {
-  /// - Parameter tenant: shows this tenant's own alone; nil shows everything.
+  /// - Parameter tenant: shows only this tenant's data; nil shows everything.
   static func status(_ broker: Operator, version: String, tenant: String? = nil) -> [UInt8] {
     let snapshot = broker.snapshot()
     var json = JSONWriter()
@@ -74,7 +75,7 @@ enum StatusJSON {
       json.key("buckets")
       buckets(&json, provider.buckets)
       json.key("models")
-      // The policy's entries in their order, then what rests without one.
+      // The policy's entries in their order, then resting models without an entry.
       let listed = provider.models.map { (name: $0.pattern, rest: $0.rest, entry: Optional($0)) }
       let resting = provider.resting.map {
         (name: $0.model, rest: Optional($0), entry: AdmissionSnapshot.Model?.none)
@@ -209,7 +210,7 @@ enum StatusJSON {
     return json.bytes
   }
 
-  /// The waits that were noted, and for one that still waits the present one.
+  /// The recorded waits, and for a request that still waits the current one.
   private static func waits(_ record: RequestRecord, _ broker: Operator) -> [RequestRecord.Wait] {
     guard record.state == .queued, let blocker = broker.blocker(of: record.id), record.waits.last?.blocker != blocker
     else { return record.waits }
@@ -252,7 +253,7 @@ enum StatusJSON {
     json.member("message", record.message)
   }
 
-  /// What a hint's field may hold.
+  /// The values that a hint's field allows.
   private static func allowed(_ header: String, _ policy: Policy) -> String {
     switch header {
     case "x-tollgate-priority": "high, normal, low"

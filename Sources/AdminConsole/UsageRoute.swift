@@ -1,12 +1,12 @@
-// `GET /api/v1/usage` and `GET /api/v1/ledger`: what was spent, and how the books stand. A report runs on another thread, so its
-// answer comes later than the call.
+// `GET /api/v1/usage` and `GET /api/v1/ledger`: usage and cost, and the state of the ledger. A report runs on another
+// thread, so its answer comes later than the call.
 import AdmissionCore
 import BrokerEngine
 import HTTPMessage
 import LedgerStore
 import TextForms
 
-/// What the console may ask of the books. The composition root answers, on the loop's thread.
+/// What the console may ask the ledger. The composition root answers on the loop's thread.
 public struct LedgerDesk {
   /// The file, as an absolute path, or `memory:`.
   public var store: String
@@ -27,7 +27,7 @@ public struct LedgerDesk {
 }
 
 extension AdminConsole {
-  /// - Parameter tenant: the one whose token was shown; nil where everything may be seen.
+  /// - Parameter tenant: the tenant of the token; nil where everything may be seen.
   func usage(_ head: RequestHead, tenant: String?, _ send: @escaping (Reply) -> Void) {
     guard let desk = ledgerDesk else { return send(.error(503, "there is no ledger")) }
     var given: [String: String] = [:]

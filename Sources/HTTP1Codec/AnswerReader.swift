@@ -1,19 +1,19 @@
 // Reads one HTTP/1.1 answer from the bytes of a connection: head, then body by its framing (RFC 9112 section 6.3).
 //
-// Promises: bounded; a body ends exactly where its framing says or the answer fails; content is handed out in the order it came, and
-// where the bytes were split makes no difference.
+// Promises: bounded; a body ends exactly where its framing says, or the answer fails; content is handed out in order,
+// and the result does not depend on how the bytes were split.
 import HTTPMessage
 
 public struct AnswerReader {
   public enum Event {
     case head(ResponseHead)
-    /// Where in the bytes a part of the body lies, at least one byte.
+    /// The place of a part of the body in the bytes; at least one byte.
     case body(Range<Int>)
-    /// The answer is whole; what is left in the bytes does not belong to it.
+    /// The answer is complete; the remaining bytes do not belong to it.
     case end
-    /// Not an answer that we pass on; the text says why and holds nothing of it.
+    /// The answer is invalid and not passed on; the text says why, without quoting the answer.
     case malformed(String)
-    /// All bytes were taken.
+    /// All bytes have been taken.
     case needsMore
   }
 
@@ -29,20 +29,20 @@ public struct AnswerReader {
   private var head = ResponseHeadReader()
   private var chunks = ChunkDecoder(.answer(sizeLine: 0, trailers: 0))
   private var isHeadRequest = false
-  /// A line of the head of which only the beginning came.
+  /// An incomplete line of the head.
   private var pending: [UInt8] = []
-  /// Nothing in the head forbids another request on this connection.
+  /// True where the head allows another request on this connection.
   public private(set) var keepsAlive = false
   public private(set) var headComplete = false
-  /// Bytes that a line with a chunk's size may have.
+  /// The most bytes of a line with a chunk's size.
   private static let sizeLine = 4096
 
   public init() {}
 
-  /// Any byte of the answer was seen.
+  /// True where any byte of the answer has come.
   public var hasBegun: Bool { head.hasBegun || !pending.isEmpty }
 
-  /// Ready for another call's answer.
+  /// Prepares for the answer of another call.
   /// - Parameter isHeadRequest: the request was a HEAD, whose answer has no body.
   public mutating func reset(isHeadRequest: Bool) {
     phase = .head
@@ -53,8 +53,8 @@ public struct AnswerReader {
     headComplete = false
   }
 
-  /// Takes bytes from `at` on until something happened; `at` becomes the index of what is left.
-  /// - Parameter maxHeaderBytes: bytes that the head may have, and the trailers as many again.
+  /// Takes bytes from `at` on up to the next event; `at` becomes the index of the remaining bytes.
+  /// - Parameter maxHeaderBytes: the most bytes of the head; the trailers may have as many again.
   public mutating func next(_ bytes: [UInt8], from at: inout Int, maxHeaderBytes: Int) -> Event {
     while true {
       switch phase {
@@ -90,7 +90,7 @@ public struct AnswerReader {
     }
   }
 
-  /// The connection ended: true where that is how this answer ends.
+  /// Called when the connection has ended: true where this answer ends so.
   public func mayEndHere() -> Bool {
     switch phase {
     case .untilClose, .whole: true
@@ -98,7 +98,7 @@ public struct AnswerReader {
     }
   }
 
-  /// The whole head, where it is all here: mostly it is. Nil where it is not, or is an informational one.
+  /// Takes a complete head at once, which is the usual case. nil where it is incomplete or informational.
   private mutating func takeHead(_ bytes: [UInt8], from at: inout Int, _ limit: Int) -> Event? {
     guard pending.isEmpty, !head.isAmongFields, let end = bytes.span.endOfHead(from: at) else { return nil }
     let block = Array(bytes[at..<end])
@@ -110,7 +110,7 @@ public struct AnswerReader {
     }
   }
 
-  /// Nil where the line is one of more.
+  /// Takes one line of the head; nil where more lines follow.
   private mutating func takeLine(_ bytes: [UInt8], from at: inout Int, _ limit: Int) -> Event? {
     guard let newline = bytes.span.firstIndex(of: UInt8(ascii: "\n"), from: at) else {
       pending.append(contentsOf: bytes[at...])
@@ -163,7 +163,7 @@ public struct AnswerReader {
       phase = .whole
     } else if codings > 0 {
       guard codings == 1, isChunked else { return .malformed("the transfer coding is not chunked alone") }
-      // Both framings at once is how answers are smuggled: nothing more may come over this connection.
+      // Both framings at once are used to smuggle answers: the connection is not used again.
       if length != nil { keepsAlive = false }
       chunks = ChunkDecoder(.answer(sizeLine: Self.sizeLine, trailers: maxHeaderBytes))
       phase = .chunks

@@ -1,4 +1,4 @@
-// What bytes may stand where in an HTTP message (RFC 9110 section 5, RFC 9112).
+// Which bytes are allowed at which place of an HTTP message (RFC 9110 section 5, RFC 9112).
 
 /// A set of bytes: one bit for each byte of ASCII, and one for all bytes above.
 public struct ByteClass: Sendable {
@@ -9,7 +9,7 @@ public struct ByteClass: Sendable {
   /// - Parameters:
   ///   - low: bit n for byte n.
   ///   - high: bit n for byte 64 + n.
-  ///   - aboveASCII: whether bytes from 128 are in it.
+  ///   - aboveASCII: true where bytes from 128 on are in the set.
   @inlinable init(low: UInt64, high: UInt64, aboveASCII: Bool) {
     self.low = low
     self.high = high
@@ -17,7 +17,7 @@ public struct ByteClass: Sendable {
   }
 
   @inlinable public func contains(_ byte: UInt8) -> Bool {
-    // Without a branch that depends on the byte: these are asked for every byte of a head.
+    // Without a branch that depends on the byte, since this runs for every byte of a head.
     let isIn = (byte & 0x40 == 0 ? low : high) &>> UInt64(byte & 0x3F) & 1 == 1
     return byte < 0x80 ? isIn : aboveASCII
   }

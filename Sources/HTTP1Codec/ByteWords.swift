@@ -1,7 +1,8 @@
-// Questions about all bytes of a name or a value, answered for eight of them at a time: nearly every byte of a head is asked about more than
-// once, and one by one that is several hundredths of what a request costs.
+// Checks all bytes of a name or a value, eight at a time: nearly every byte of a head is checked more than once, and
+// one by one that would take several percent of a request's cost.
 //
-// Eight bytes are one number. In sums, nothing carries from one byte of it into the next as long as each is below 128.
+// Eight bytes are treated as one number. Sums do not carry from one byte into the next as long as each byte is below
+// 128.
 
 /// Eight bytes.
 private struct ByteWord {

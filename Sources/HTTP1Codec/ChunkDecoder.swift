@@ -1,18 +1,18 @@
-// The chunked transfer coding (RFC 9112 section 7.1), in pieces of any size: of requests strictly, of answers as leniently as providers
-// need it. Extensions and trailers are bounded and dropped.
+// Decodes the chunked transfer coding (RFC 9112 section 7.1) in pieces of any size: strictly for requests, and for
+// answers as leniently as providers need. Extensions and trailers are bounded and dropped.
 //
-// Promises: where the bytes were split makes no difference; data is handed out in the order it came; what a size announces is never
-// reserved.
+// Promises: the result does not depend on how the bytes were split; data is handed out in order; no memory is reserved
+// for an announced size.
 import HTTPMessage
 import TextForms
 
 public struct ChunkDecoder {
-  /// What is refused, and how much beside the data is taken.
+  /// What is refused, and how many bytes besides the data are accepted.
   enum Rules: Equatable {
-    /// Lines end with CR LF, extensions and trailers are well-formed, and both take `overhead` bytes together at most.
+    /// Lines end with CR LF, extensions and trailers are well-formed, and both together have at most `overhead` bytes.
     case request(bodyLimit: Int, overhead: Int)
-    /// LF alone ends a line too, and nobody looks at extensions and trailers. A line with a size has `sizeLine` bytes at most, the trailers
-    /// have `trailers`.
+    /// A line may end with LF alone, and extensions and trailers are ignored. A line with a size has at most `sizeLine`
+    /// bytes, the trailers at most `trailers`.
     case answer(sizeLine: Int, trailers: Int)
   }
 
@@ -20,16 +20,16 @@ public struct ChunkDecoder {
   enum Event: Equatable {
     /// A part of the body, at least one byte.
     case data(Range<Int>)
-    /// The body is whole; what is left in the bytes does not belong to it.
+    /// The body is complete; the remaining bytes do not belong to it.
     case end
-    /// All bytes were taken.
+    /// All bytes have been taken.
     case needsMore
   }
 
   struct Flaw: Error, Equatable {
     /// As a request's refusal.
     var refusal: RequestRefusal
-    /// As the reason for which an answer fails; holds nothing of it.
+    /// The reason why an answer fails, without quoting it.
     var reason: String { if case .malformed(let reason) = refusal { reason } else { "the body is too large" } }
     init(_ reason: String) { refusal = .malformed(reason) }
     init(bodyLimit: Int) { refusal = .bodyTooLarge(limit: bodyLimit) }
@@ -43,9 +43,9 @@ public struct ChunkDecoder {
     case data(left: Int)
     case dataReturn
     case dataLineFeed
-    /// A line of the trailers begins, or, of a request, is on its way.
+    /// A line of the trailers begins; for a request, it may be incomplete.
     case trailer
-    /// Inside a line of an answer's trailers, which nobody looks at.
+    /// Inside a line of an answer's trailers, which is ignored.
     case trailerRest
     case trailerLineFeed
     case complete
@@ -54,7 +54,8 @@ public struct ChunkDecoder {
   private let rules: Rules
   private let isStrict: Bool
   private var state = State.size(digits: 0, value: 0)
-  /// Bytes that may still come beside the data: of extensions and trailers in requests; of the size's line or the trailers in answers.
+  /// The bytes that may still come besides the data: in requests those of extensions and trailers, in answers those of
+  /// the size's line or the trailers.
   private var allowance: Int
   /// Of requests only.
   private var trailerLine: [UInt8] = []
@@ -91,8 +92,8 @@ public struct ChunkDecoder {
     }
   }
 
-  /// Takes bytes from `at` on until something came of them; `at` becomes the index of what is left.
-  /// - Parameter taken: bytes of the body that count towards a request's limit.
+  /// Takes bytes from `at` on up to the next event; `at` becomes the index of the remaining bytes.
+  /// - Parameter taken: the bytes of the body so far, which count towards a request's limit.
   mutating func next(in bytes: Span<UInt8>, from at: inout Int, taken: Int = 0) throws(Flaw) -> Event {
     while at < bytes.count {
       switch state {

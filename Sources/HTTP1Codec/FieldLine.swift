@@ -1,26 +1,27 @@
-// The grammar of one field line (RFC 9112 section 5), for requests and answers, for heads and trailers; and the walks over bytes that the
-// readers of heads share.
+// The grammar of a field line (RFC 9112 section 5) in heads and trailers of requests and answers; and the searches in
+// bytes that the readers of heads share.
 import HTTPMessage
 
-/// Where the name and the value of a field lie in the bytes that it was read from.
+/// The places of a field's name and value in the bytes that it was read from.
 struct FieldLine: Equatable {
   /// The name is never empty, and lies in front of the value.
   var name: Range<Int>
   /// Without spaces and tabs at both ends.
   var value: Range<Int>
 
-  /// How much of what is wrong is refused.
+  /// How strictly mistakes are refused.
   enum Rules {
-    /// Of clients: what two parsers could read in two ways is refused (RFC 9110 section 5.5), since requests are forwarded.
+    /// For clients: what two parsers could read differently is refused (RFC 9110 section 5.5), since requests are
+    /// forwarded.
     case strict
-    /// Of providers: what stands in names and values is theirs, as long as it is clear where both begin and end.
+    /// For providers: names and values may have any content, as long as it is clear where both begin and end.
     case lenient
   }
 
   enum Flaw: Error, Equatable {
     case folded, noColon, badName, badValue
 
-    /// For an error text; holds nothing of the line.
+    /// For an error text, without quoting the line.
     var reason: String {
       switch self {
       case .folded: "a field is folded over two lines, which is obsolete"
@@ -31,7 +32,7 @@ struct FieldLine: Equatable {
     }
   }
 
-  /// Reads the line at `line`, which does not hold its end.
+  /// Reads the line at `line`, without its line end.
   init(_ bytes: Span<UInt8>, _ line: Range<Int>, _ rules: Rules) throws(Flaw) {
     guard !line.isEmpty else { throw .noColon }
     guard !bytes.isBlank(line.lowerBound) else { throw .folded }
@@ -48,7 +49,7 @@ struct FieldLine: Equatable {
 }
 
 extension Span<UInt8> {
-  /// The first `byte` at or behind `start`.
+  /// The place of the first `byte` at or after `start`.
   func firstIndex(of byte: UInt8, from start: Int) -> Int? {
     var at = start
     // Eight bytes at a time, as one number: `zeros` has the highest bit of those set that are `byte`. Only above the lowest of them can
@@ -68,7 +69,7 @@ extension Span<UInt8> {
     return nil
   }
 
-  /// Behind the first empty line; nil where there is none. Lines end with LF, or with CR and LF.
+  /// The place after the first empty line; nil where there is none. Lines end with LF, or with CR and LF.
   func endOfHead(from start: Int) -> Int? {
     var at = start
     while let newline = firstIndex(of: UInt8(ascii: "\n"), from: at) {

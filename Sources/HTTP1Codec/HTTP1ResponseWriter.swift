@@ -1,9 +1,9 @@
 // Writes response heads of HTTP/1.1: status line, the handler's fields, and the fields that frame the message.
 import HTTPMessage
 
-/// How the end of a response's body is told.
+/// How a response's body ends.
 public enum ResponseFraming: Equatable, Sendable {
-  /// There is none: HEAD, 204, 304.
+  /// There is no body: HEAD, 204, 304.
   case bodiless
   case length(Int)
   case chunked
@@ -12,14 +12,16 @@ public enum ResponseFraming: Equatable, Sendable {
 }
 
 public enum HTTP1ResponseWriter {
-  /// Appends a head to `out`. Fields that are the endpoint's own are left out, as is a field whose value would break the message apart.
+  /// Appends a head to `out`. The endpoint's own fields are left out, and so is a field whose value would break the
+  /// message.
   /// - Parameters:
   ///   - connection: the value of the `connection` field; nil for none.
-  ///   - date: what stands in `date` where the head has none.
+  ///   - date: the value of `date` where the head has none.
   public static func write(
     _ head: ResponseHead, framing: ResponseFraming, connection: StaticString?, date: [UInt8], into out: inout [UInt8]
   ) {
-    // What is beside the fields takes 141 bytes at most, and the date. Behind other bytes the array grows by itself, and by more.
+    // Besides the fields, a head has at most 141 bytes and the date. If `out` has bytes already, the array grows by
+    // itself, and by more.
     if out.isEmpty { out.reserveCapacity(head.fields.byteCount + 4 * head.fields.count + date.count + 192) }
     if head.status == 200 {
       out.append("HTTP/1.1 200 OK\r\n")
@@ -44,7 +46,7 @@ public enum HTTP1ResponseWriter {
     out.append("\r\n")
   }
 
-  /// Appends the fields that go on, in runs as they lie; tells whether `date` is among them.
+  /// Appends the fields that are kept, in runs. Returns whether `date` is among them.
   private static func appendFields(of head: ResponseHead, into out: inout [UInt8]) -> Bool {
     let fields = head.fields
     var hasDate = false
@@ -69,7 +71,7 @@ public enum HTTP1ResponseWriter {
     return hasDate
   }
 
-  /// Appends a field, such as a trailer; nothing where it would break the message apart.
+  /// Appends a field, such as a trailer; appends nothing where it would break the message.
   public static func appendField(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>, into out: inout [UInt8]) {
     guard ByteSyntax.isFieldValue(value), ByteSyntax.isToken(name) else { return }
     out.append(contentsOf: name)

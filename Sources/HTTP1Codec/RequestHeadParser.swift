@@ -1,14 +1,14 @@
-// HTTP/1.1 request heads: finds the end of a head in bytes that arrive in pieces, then reads it. Strict where leniency
-// has let requests be smuggled past proxies (RFC 9112 sections 2 to 6): what two parsers could read in two ways is
-// refused.
+// HTTP/1.1 request heads: finds the end of a head in bytes that arrive in pieces, then reads it. It is strict where
+// leniency has let requests be smuggled past proxies (RFC 9112 sections 2 to 6): what two parsers could read
+// differently is refused.
 //
-// Promises: a head is read only when it is whole, so where its bytes were split makes no difference; its fields lie in the block that
-// came, which is kept and not copied; nothing in it traps.
+// Promises: a head is read only when it is complete, so that the result does not depend on how its bytes were split;
+// the fields stay in the received block, which is not copied; no input traps.
 import HTTPMessage
 
-/// How the length of a request's body is known.
+/// How the length of a request's body is given.
 public enum BodyFraming: Equatable, Sendable {
-  /// There is none, or it has no bytes.
+  /// There is no body, or an empty one.
   case none
   /// Bytes, more than 0 and at most 10^15.
   case length(Int)
@@ -19,7 +19,7 @@ public enum BodyFraming: Equatable, Sendable {
 public struct ParsedRequestHead: Sendable {
   public internal(set) var head: RequestHead
   public internal(set) var framing: BodyFraming = .none
-  /// The client wants the connection to stay.
+  /// True where the client wants to keep the connection.
   public internal(set) var keepsAlive = true
   /// `Expect: 100-continue`, where a body is announced.
   public internal(set) var expectsContinue = false
@@ -27,7 +27,7 @@ public struct ParsedRequestHead: Sendable {
   public internal(set) var acceptsTrailers = false
 }
 
-/// A refused head, and the target as far as it was understood.
+/// A refused head, with the target as far as it was read.
 public struct HeadError: Error, Equatable {
   public var refusal: RequestRefusal
   public var target: String?
@@ -37,7 +37,7 @@ public struct HeadError: Error, Equatable {
   }
 }
 
-/// Finds the empty line that ends a head; remembers how far it looked.
+/// Finds the empty line that ends a head; remembers how far it has searched.
 public struct HeadScan {
   private var scanned = 0
   private var lineStart = 0
@@ -52,11 +52,11 @@ public struct HeadScan {
   public init() {}
 
   /// - Parameters:
-  ///   - bytes: all that came of the head so far, with what was given before in front.
-  ///   - limit: how many bytes the head may have.
+  ///   - bytes: all bytes of the head so far, including those of earlier calls.
+  ///   - limit: the most bytes of the head.
   public mutating func look(in bytes: Span<UInt8>, limit: Int) -> Finding {
     while let at = bytes.firstIndex(of: 0x0A, from: scanned) {
-      // First, since a head that came in pieces would not have been read so far.
+      // Checked first, since a head that came in pieces would have been refused at this point too.
       guard at < limit else { return Self.tooLarge(limit) }
       guard at > lineStart, bytes[at - 1] == 0x0D else {
         return .refused(.malformed("a line of the head ends with LF alone; lines end with CR LF"))
@@ -80,17 +80,18 @@ public struct RequestHeadParser {
   /// - Parameter maxFields: fields that a head may have.
   public init(maxFields: Int) { self.maxFields = maxFields }
 
-  /// A forward proxy's methods, and names that no method has.
+  /// The error for methods of forward proxies, and for names of no method.
   public static let unsupportedMethod =
     "CONNECT, TRACE and methods of more than 32 letters are not supported, allowed is any other"
 
-  /// Whether a request can begin with `byte`: a method does with a letter or another of a token, and empty lines may stand in front.
+  /// True where a request can begin with `byte`: a method begins with a character of a token, and empty lines may come
+  /// before it.
   public static func mayBegin(with byte: UInt8) -> Bool {
     ByteSyntax.token.contains(byte) || byte == 0x0D || byte == 0x0A
   }
 
-  /// Reads one whole head as ``HeadScan`` found it: lines that end with CR LF, the last one empty. Its fields lie in `block`, which they
-  /// keep.
+  /// Reads one complete head as ``HeadScan`` found it: lines that end with CR LF, the last one empty. Its fields refer
+  /// to `block` and keep it.
   public func parse(_ block: [UInt8]) throws(HeadError) -> ParsedRequestHead {
     let bytes = block.span
     // HeadScan guarantees the end; a head without it is our own mistake and is refused all the same.
@@ -127,7 +128,7 @@ private struct RequestLine {
   var method: String
   /// Path and query.
   var target: String
-  /// Of an absolute target; else empty.
+  /// The authority of an absolute target; else empty.
   var authority: String
   var version: HTTPVersion
 
@@ -192,7 +193,7 @@ private struct RequestLine {
   }
 }
 
-/// What the fields say about framing, gathered while they are read, judged when all are known (RFC 9112 section 6).
+/// The fields about framing: gathered while they are read, and checked when all are known (RFC 9112 section 6).
 private struct FramingFacts {
   private var host: Range<Int>?
   private var contentLength: Int?
@@ -202,7 +203,7 @@ private struct FramingFacts {
   private var expectsContinue = false
   private var acceptsTrailers = false
 
-  /// Why the field makes the head malformed, if it does.
+  /// Notes a field; returns why it makes the head malformed, or nil.
   mutating func note(_ field: FieldLine, _ bytes: Span<UInt8>) -> String? {
     let value = field.value
     switch field.name.count {
@@ -237,7 +238,7 @@ private struct FramingFacts {
     return nil
   }
 
-  /// Tells the head what the fields say together.
+  /// Sets the head's framing from all fields.
   func judge(
     _ parsed: inout ParsedRequestHead, _ bytes: Span<UInt8>, _ block: [UInt8]
   ) throws(HeadError) {

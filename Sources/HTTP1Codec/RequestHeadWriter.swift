@@ -2,13 +2,13 @@
 import HTTPMessage
 
 public enum RequestHeadWriter {
-  /// The head as bytes; nil where the method or a field cannot be sent, since a line break or a NUL would smuggle in another. Fields that
-  /// frame the message or belong to one hop are left out and made here.
+  /// The head as bytes; nil where the method or a field cannot be sent, since a line break or a NUL would smuggle in
+  /// another field. Fields that frame the message or belong to one hop are replaced by our own.
   /// - Parameters:
-  ///   - target: path and query; holds nothing that would end the request line.
+  ///   - target: path and query, without a byte that would end the request line.
   ///   - host: for the `Host` field.
   ///   - contentLength: nil where the request says nothing about a body.
-  ///   - space: bytes that the caller means to append.
+  ///   - space: the bytes that the caller will append.
   public static func write(
     method: String, target: String, host: String, fields: HeaderFields, contentLength: Int?, reserving space: Int = 0
   ) -> [UInt8]? {
@@ -52,10 +52,10 @@ public enum RequestHeadWriter {
     return text
   }
 
-  /// False where the field would break its message apart, in whatever version of HTTP it goes: its line, or that of a hop behind.
+  /// False where the field would break its message in any version of HTTP, here or at a later hop.
   public static func isSendable(name: ArraySlice<UInt8>, value: ArraySlice<UInt8>) -> Bool {
     guard !name.isEmpty else { return false }
-    // Mostly they are, by stricter rules that are looked at faster.
+    // Mostly stricter rules suffice, which are checked faster.
     if ByteSyntax.isToken(name), ByteSyntax.isFieldValue(value) { return true }
     var isSendable = true
     for byte in name where byte <= 0x20 || byte == UInt8(ascii: ":") || byte == 0x7F { isSendable = false }
@@ -63,7 +63,7 @@ public enum RequestHeadWriter {
     return isSendable
   }
 
-  /// Whether the field is one that frames a message or concerns one hop only: whoever sends a request makes these itself.
+  /// True for fields that frame a message or concern one hop only: each sender makes them itself.
   public static func isMadeHere(_ fields: HeaderFields, _ index: Int) -> Bool {
     switch fields.nameBytes(at: index).count {
     case 2: fields.nameIs("te", at: index)

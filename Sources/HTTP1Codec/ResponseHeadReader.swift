@@ -1,8 +1,8 @@
-// Makes a ResponseHead of the lines of an answer's head, as a connection or libcurl hands them over one by one. Names, values and their
-// order stay as sent.
+// Makes a ResponseHead from the lines of an answer's head, as a connection or libcurl hands them over one by one.
+// Names, values and their order stay as sent.
 //
-// Promises: informational answers (1xx) and trailers never show; the bytes kept are bounded; a line that is no header
-// field makes the whole answer malformed instead of being guessed at.
+// Promises: informational answers (1xx) and trailers are skipped; the kept bytes are bounded; a line that is no header
+// field makes the whole answer malformed, and nothing is guessed.
 import HTTPMessage
 
 public struct ResponseHeadReader {
@@ -10,7 +10,7 @@ public struct ResponseHeadReader {
     case more
     /// The head is complete: `makeHead` gives it.
     case complete
-    /// Not a head that we pass on; the text says why and holds nothing of the line.
+    /// The head is invalid and not passed on; the text says why, without quoting the line.
     case malformed(String)
   }
 
@@ -27,13 +27,13 @@ public struct ResponseHeadReader {
 
   public init() {}
 
-  /// True once any byte of an answer came.
+  /// True once any byte of an answer has come.
   public var hasBegun: Bool { seenBytes > 0 }
   public var isComplete: Bool { phase == .complete }
-  /// A status line came, and not yet the end of its head.
+  /// True after a status line and before the end of its head.
   var isAmongFields: Bool { phase == .fields }
 
-  /// Ready for another call's answer.
+  /// Prepares for the answer of another call.
   public mutating func reset() {
     status = 0
     fields = HeaderFields()
@@ -49,9 +49,9 @@ public struct ResponseHeadReader {
   }
 
   /// Takes one line with its line end.
-  /// - Parameter limit: bytes that the heads may have, informational ones and the answer's own together.
+  /// - Parameter limit: the most bytes of all heads together, informational ones and the answer's own.
   public mutating func take(_ line: ArraySlice<UInt8>, limit: Int) -> Step {
-    // What comes after the head is trailers.
+    // Lines after the head are trailers.
     if phase == .complete { return .more }
     switch read(line.span, 0..<line.count, limit: limit) {
     case .status(let status):
@@ -68,8 +68,8 @@ public struct ResponseHeadReader {
     }
   }
 
-  /// Takes a head that came whole, from its first line to the empty one. Its fields lie in `block`, which they keep.
-  /// - Parameter limit: bytes that the heads may have, informational ones and the answer's own together.
+  /// Takes a complete head, from its first line to the empty one. Its fields refer to `block` and keep it.
+  /// - Parameter limit: the most bytes of all heads together, informational ones and the answer's own.
   public mutating func take(whole block: [UInt8], limit: Int) -> Step {
     let bytes = block.span
     var at = 0

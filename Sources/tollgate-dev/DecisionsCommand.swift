@@ -1,5 +1,6 @@
-// `tollgate-dev decisions`: what the core's decisions cost where much waits, for Benchmarks/decisions. The core alone, in virtual time:
-// a full queue, every place taken; then again and again one call ends, the next is granted, and another comes.
+// `tollgate-dev decisions`: measures what the core's decisions cost with a full queue, for Benchmarks/decisions. It
+// drives the core alone, in virtual time: every place is taken; then, again and again, one call ends, the next is
+// granted, and another comes.
 import AdmissionCore
 import ArgumentParser
 import Foundation
@@ -52,7 +53,7 @@ struct DecisionsCommand: ParsableCommand {
   }
 }
 
-/// The CPU time of each event of a kind in nanoseconds, and how often a request was held against a provider for it.
+/// The CPU time of each event of a kind in nanoseconds, and how many times it tried to place a request at a provider.
 private struct Costs {
   private var times: [Int64] = []
   private var looks: UInt64 = 0

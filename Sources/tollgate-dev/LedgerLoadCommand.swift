@@ -1,5 +1,5 @@
-// `tollgate-dev ledger-load`: writes made-up calls into a ledger of its own, for Benchmarks/ledger and
-// scripts/crash-test. It says on standard output what is committed, as a client or a provider would have seen it.
+// `tollgate-dev ledger-load`: writes synthetic calls into a ledger of its own, for Benchmarks/ledger and
+// scripts/crash-test. It prints what is committed, as a client or a provider would have seen it.
 import AdmissionCore
 import ArgumentParser
 import Foundation
@@ -35,7 +35,7 @@ struct LedgerLoadCommand: ParsableCommand {
     let ledger = try LedgerStore(
       .file(store), durability: durability == "full" ? .full : .batched, options: options,
       now: WallInstant(nanoseconds: began), onCommitted: { meter.committed($0) })
-    // What `handOver` tells to be safe is told at once; the rest when its commit is heard of.
+    // What `handOver` reports as safe is printed at once, the rest when its commit is reported.
     let opened = nanoseconds(CLOCK_REALTIME)
     if requests == 0 { return Terminal.line(try start(ledger, opening: opened - began)) }
     if tells { Terminal.line("R \(ledger.recovered.presumedAttempts)") }
@@ -69,7 +69,7 @@ struct LedgerLoadCommand: ParsableCommand {
       meter.safe(ledger.handOver(gathered.take()).safe)
       round += 1
       if rate == 0 {
-        // No more than the memory limit waits.
+        // No more entries wait than the limit on memory allows.
         while ledger.pending > 50_000 { Thread.sleep(forTimeInterval: 0.001) }  // Nothing else waits on this thread.
       } else {
         let due = start + .nanoseconds(Int64(round * perRound) * 1_000_000_000 / Int64(rate))
@@ -86,7 +86,7 @@ struct LedgerLoadCommand: ParsableCommand {
     if !tells { Terminal.line(report(lasted, meter, ownCPU: ownCPU, opening: opened - began)) }
   }
 
-  /// What a broker asks before it listens: the sums of two budgets, and the last two minutes.
+  /// What a broker asks before it listens: the sums of two budgets, and the calls of the last two minutes.
   private func start(_ ledger: LedgerStore, opening: Int64) throws -> String {
     let now = nanoseconds(CLOCK_REALTIME)
     let spending = try ledger.spending(
@@ -116,7 +116,7 @@ struct LedgerLoadCommand: ParsableCommand {
   }
 }
 
-/// The calls of a load: everything about one follows from its number.
+/// The calls of a load; everything about a call follows from its number.
 private struct MadeUpCalls {
   var first: Int64
   var tenant: TenantID
@@ -221,7 +221,7 @@ private final class CommitMeter: Sendable {
   }
 }
 
-/// A load of which the ledger has not taken everything.
+/// Thrown where the ledger has not taken all entries of the load.
 private struct Unwritten: Error, CustomStringConvertible {
   var entries: Int
   var description: String { "\(entries) entries were not written" }

@@ -1,4 +1,5 @@
-// The commands' way to a running broker: one HTTP call to its admin address, over the same upstream adapter that the broker uses.
+// How commands call a running broker: one HTTP call to its admin address, over the same upstream adapter that the
+// broker uses.
 import ArgumentParser
 import EventLoop
 import Foundation
@@ -6,7 +7,7 @@ import HTTPMessage
 import TextForms
 import UpstreamHTTP
 
-/// How every command that talks to a broker finds it.
+/// The options by which every command finds its broker.
 struct AdminOptions: ParsableArguments {
   @Option(
     help: ArgumentHelp("The broker's admin address. Default: TOLLGATE_ADMIN or 127.0.0.1:4142.", valueName: "addr"))
@@ -34,7 +35,7 @@ struct AdminOptions: ParsableArguments {
 struct AdminClient {
   let options: AdminOptions
 
-  /// One call; throws a refusal with the broker's own words where it says no.
+  /// Makes one call; throws a refusal with the broker's message where the broker refuses.
   func call(_ method: String, _ path: String) throws -> Data {
     let loop = try EventLoop()
     let upstream = try CurlUpstream(loop: loop)
@@ -73,7 +74,7 @@ struct AdminClient {
     try decode(type, try call("GET", path), of: path)
   }
 
-  /// What the broker answered at `path`, read.
+  /// The broker's answer at `path`, decoded.
   func decode<Value: Decodable>(_ type: Value.Type, _ answer: Data, of path: String) throws -> Value {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
@@ -82,7 +83,7 @@ struct AdminClient {
     }
   }
 
-  /// - Parameter source: whose answer could not be read.
+  /// - Parameter source: names the sender, for the error when the answer cannot be read.
   static func unexpected(_ source: String) -> String {
     "tollgate: the answer of \(source) is not what tollgate \(tollgateVersion) expects; "
       + "is it the admin address of a broker of the same version?"

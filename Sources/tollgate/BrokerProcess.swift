@@ -1,4 +1,5 @@
-// The composition root of `serve`: loop, upstream, broker, listeners, console and signals, put together and taken down again.
+// The composition root of `serve`: assembles loop, upstream, broker, listeners, console and signals, and takes them
+// down again.
 import AdminConsole
 import AdmissionCore
 import BrokerEngine
@@ -16,9 +17,9 @@ import UpstreamHTTP
 
 final class BrokerProcess {
   struct Options {
-    /// nil: the built-in policy.
+    /// nil means the built-in policy.
     var policyFile: String?
-    /// Flags that win over the file, again after each reload.
+    /// Flags that override the file, also after each reload.
     var adjust: (inout Policy) throws -> Void
     var logFormat: AccessLogFormat
   }
@@ -116,7 +117,7 @@ final class BrokerProcess {
 
   /// Serves until drained. Throws when a listener cannot be opened.
   func run() throws {
-    // Before anybody reads that it listens, and sends a signal.
+    // Before anyone can read that it listens, and send a signal.
     signals = try [SIGTERM, SIGINT].map { signal in
       try SignalWatch(loop, signal: signal) { [weak self] in self?.stopRequested() }
     }

@@ -1,8 +1,9 @@
-// After a change of the policy: what was spent and used before it, under budgets and daily limits that are new, asked of the ledger.
+// After a change of the policy: asks the ledger what was spent and used before it, under budgets and daily limits that
+// are new.
 //
-// Promises: the loop never waits for it; the ledger is read and summed up on a thread, and told in small parts, one a turn. Of several
-// questions only the last one's answer counts: it is about everything that the earlier ones were. Where the ledger does not
-// answer it is asked again each second: nobody is admitted by a budget of which nobody knows how much is left.
+// Promises: the loop never waits for it; the ledger is read and summed up on a thread, and the sums are told in small
+// parts, one per turn. Of several questions only the last one's answer counts, since it covers the earlier ones. Where
+// the ledger does not answer, it is asked again each second: meanwhile the new budgets admit nothing.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
@@ -33,9 +34,9 @@ final class BudgetHistory {
 
   /// - Parameters:
   ///   - read: answers a question, on a thread of its own.
-  ///   - tell: hears on the loop's thread what was spent, in one or more parts.
-  ///   - tellDays: hears there what was used since the day began, where that was asked.
-  ///   - failed: hears once for each question why there is no answer yet.
+  ///   - tell: called on the loop's thread with what was spent, in one or more parts.
+  ///   - tellDays: called there with what was used since the day began, where that was asked.
+  ///   - failed: called once per question with the reason why there is no answer yet.
   init(
     loop: EventLoop, read: @escaping @Sendable (PastQuestion) throws -> Answer,
     tell: @escaping (_ spent: [BudgetSpent], _ isLast: Bool) -> Void, tellDays: @escaping ([DaySum]) -> Void,
@@ -50,7 +51,7 @@ final class BudgetHistory {
     address.target = self
   }
 
-  /// - Parameter question: nil where nothing is new: what was asked before does not matter any more.
+  /// - Parameter question: nil where nothing is new; an earlier question is dropped then.
   func ask(_ question: PastQuestion?) {
     self.question = question
     hasFailed = false

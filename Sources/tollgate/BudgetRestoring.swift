@@ -1,4 +1,4 @@
-// What the ledger knows of the past, in the words of the budgets: sums by broker, tenant, client key and session.
+// What the ledger knows of the past, in the form that budgets need: sums by broker, tenant, client key and session.
 import AdmissionCore
 import BrokerEngine
 import LedgerStore
@@ -6,10 +6,12 @@ import LedgerVocabulary
 import TextForms
 
 enum BudgetRestoring {
-  /// Accounts of clients and sessions that are told at most, those with the most spent: more are not kept apart by the budgets either.
+  /// The most accounts of clients and sessions that are told, those with the most spent: budgets do not keep more
+  /// either.
   static let mostAccounts = 50_000
 
-  /// Gives a broker that starts what was spent in its budgets' windows, the raises that hold, and the calls of the last minutes.
+  /// Tells a starting broker what was spent in its budgets' windows, the current raises, and the calls of the last
+  /// minutes.
   static func restore(_ broker: Operator, from store: LedgerStore, now: WallInstant) throws {
     let spans = broker.budgetSpans
     let spending = spans.isEmpty ? [] : try store.spending(since: spans.map(\.began), now: now)
@@ -21,7 +23,7 @@ enum BudgetRestoring {
     broker.restore(memos: try LedgerMemo.Kind.allCases.flatMap { try store.memos($0) })
   }
 
-  /// Answers what is asked after a change of the policy; blocks this thread.
+  /// Answers the question after a change of the policy; blocks this thread.
   /// - Parameter clock: the wall clock.
   static func answer(
     _ question: PastQuestion, from store: LedgerStore, clock: @escaping @Sendable () -> WallInstant
@@ -64,7 +66,7 @@ enum BudgetRestoring {
     return largest(sums, most).sorted { $0.account.label < $1.account.label }.flatMap { account, amounts in
       spans.indices.compactMap { index -> BudgetSpent? in
         var sums = amounts[index]
-        // The sums run to now: of a piece, what the next one has is not its own.
+        // The sums run to now: so subtract from each piece what belongs to the later ones.
         if spans[index].piece != nil, index + 1 < spans.count, spans[index + 1].window == spans[index].window {
           let next = amounts[index + 1]
           sums.spent = max(.zero, sums.spent - next.spent)
@@ -79,7 +81,7 @@ enum BudgetRestoring {
     }
   }
 
-  /// Without the smallest of those that come and go with clients, where there are too many.
+  /// Removes the smallest accounts that come and go with clients, where there are too many.
   private static func largest(_ sums: [BudgetAccount: [Sums]], _ most: Int) -> [(
     account: BudgetAccount, amounts: [Sums]
   )] {

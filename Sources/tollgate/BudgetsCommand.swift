@@ -1,4 +1,4 @@
-// `tollgate budgets`: how each budget stands, and how to raise one for a while.
+// `tollgate budgets`: shows the state of each budget, and raises one for a while.
 import ArgumentParser
 import Foundation
 import ProcessOutput
@@ -70,7 +70,7 @@ struct BudgetsCommand: ParsableCommand {
     struct Raise: Decodable {
       var tenant: String?
       var budget: String?
-      /// One of the three.
+      /// Exactly one of the three is given.
       var usd: String?
       var tokens: Int64?
       var requests: Int64?
@@ -166,7 +166,7 @@ struct BudgetsCommand: ParsableCommand {
       if let budget { parameters.append("budget=\(PercentEscapes.encoded(budget))") }
       _ = try AdminClient(options: admin).call(
         "POST", "/api/v1/budgets/raise?" + parameters.joined(separator: "&"))
-      // The broker has taken the time, so it is one that it can tell.
+      // The broker has accepted the time, so it can be shown.
       let text = RFC3339.text(min(end, 9_000_000_000) * 1_000_000_000, .none)
       Terminal.line("\(budget ?? tenant ?? "broker"): raised by \(amount) until \(text)")
     }

@@ -1,7 +1,8 @@
 // Follows the certificate and the key of the data listeners: renewed files are taken up for new connections without a restart.
 //
-// Promises: both files are read together and fit, or the old pair stays in use and the log says why, once; the directories are watched,
-// because files are replaced by renaming or by turning a link; open connections keep the certificate with which they began.
+// Promises: both files are read together and fit, or the old pair stays in use and the log says why, once; directories
+// are watched, because files are replaced by renaming or by changing a link; open connections keep the certificate with
+// which they began.
 import EventLoop
 import Foundation
 import HTTPEndpoint
@@ -18,7 +19,8 @@ final class CertificateFollower {
   struct Pair {
     var files: Files
     var context: TLSContext
-    /// Hashes of the files, taken just before: if they changed while they were loaded, they differ from what is there and are read again.
+    /// Hashes of the files, taken just before loading: if a file changes while it is loaded, the hash differs and the
+    /// pair is read again.
     fileprivate var contents: [[UInt8]?]
   }
 
@@ -27,7 +29,7 @@ final class CertificateFollower {
   private var files: Files
   private let takeUp: (TLSContext) -> Void
   private var watches: [DirectoryWatch] = []
-  /// After a change the neighbour is awaited: two files are seldom replaced in one moment.
+  /// The pause after a change, for the other file: two files are seldom replaced at the same moment.
   private lazy var timer = LoopTimer(loop) { [weak self] in self?.readAgain() }
   private static let pause = Duration.milliseconds(200)
   /// Hashes of the contents that are served, and of those that were refused last.
@@ -65,7 +67,8 @@ final class CertificateFollower {
     }
   }
 
-  /// A reload has read this pair and found it good. What else it reads takes its time: the files may have been renewed since.
+  /// A reload has read this pair and found it valid. The rest of the reload takes time, so the files may have been
+  /// renewed since.
   func reloaded(_ pair: Pair) {
     if pair.files != files {
       files = pair.files

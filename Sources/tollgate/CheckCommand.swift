@@ -24,7 +24,7 @@ struct CheckCommand: ParsableCommand {
         let parsing = PolicyParser.parse(
           text: text, file: file, environment: ProcessInfo.processInfo.environment, knowsTimeZone: BudgetCalendar.knows)
         lines += parsing.diagnostics.map(\.description)
-        // The prices that it names are part of what it says.
+        // The prices file that a policy names belongs to the policy.
         if let policy = parsing.policy { _ = try PolicyLoading.prices(of: policy, relativeTo: file) }
       } catch let refusal as CommandRefusal {
         lines.append(refusal.description)

@@ -2,7 +2,7 @@
 import EventLoop
 import Foundation
 
-/// A child that could not be started or did not say what was waited for.
+/// A child that could not be started, or did not print the expected line.
 struct ChildProcessError: Error, CustomStringConvertible {
   let description: String
 }
@@ -29,7 +29,7 @@ final class ChildProcess {
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     process.standardInput = FileHandle.nullDevice
     process.standardOutput = output
-    // The child writes to it, by its own writer; we never do.
+    // Only the child writes to it.
     process.standardError = try FileHandle(forWritingTo: errors)
     try process.run()
     watch = try DescriptorWatch(loop, descriptor: output.fileHandleForReading.fileDescriptor) { [weak self] _ in
@@ -38,7 +38,8 @@ final class ChildProcess {
     watch?.wait(for: .readable)
   }
 
-  /// Calls `then` once with the first URL after each of `marks` (`listening on`, or a line's end such as `(admin)`), in their order.
+  /// Calls `then` once with the first URL for each of `marks` (`listening on`, or the end of a line such as `(admin)`),
+  /// in their order.
   func urls(onLinesWith marks: [String], _ then: @escaping (Result<[String], ChildProcessError>) -> Void) {
     wanted = marks
     self.then = then

@@ -179,13 +179,13 @@ final class Demonstration {
       return
     }
     let text = table.text(measures, counts: counts, title: "\(title)  \(min(elapsed, seconds)) s of \(seconds) s")
-    // Back to the first line of the last picture, and clear from there.
+    // Goes back to the first line of the last table, and clears from there.
     let back = drawnLines > 0 ? "\u{1B}[\(drawnLines)A\u{1B}[J" : ""
     drawnLines = text.split(separator: "\n", omittingEmptySubsequences: false).count
     show(back + text)
   }
 
-  /// Never waits: the fleet calls on while a reader takes its time. Ends the demonstration where the reader has gone.
+  /// Never waits, so that the fleet goes on while a reader is slow. Ends the demonstration where the reader has gone.
   private func show(_ text: String) {
     Terminal.post(text)
     if Terminal.output.hasNoReader { interrupt() }

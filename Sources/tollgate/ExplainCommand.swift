@@ -1,4 +1,4 @@
-// `tollgate explain`: why one request went as it went.
+// `tollgate explain`: shows what happened to one request, and why.
 import AdmissionCore
 import ArgumentParser
 import BrokerEngine
@@ -20,7 +20,7 @@ struct ExplainCommand: ParsableCommand {
     struct Wait: Decodable {
       var blocker: String
       var reason: String
-      /// The number of the rule of dispatch by which it waited.
+      /// The number of the rule of dispatch that made it wait.
       var rule: String
       var fromMs: Int64
       /// Attempts that had begun before it.
@@ -64,7 +64,7 @@ struct ExplainCommand: ParsableCommand {
     var estimated: Bool
     var costUsd: String?
     var message: String?
-    /// When it had waited for its class' `promote_after`.
+    /// When it had waited for its class's `promote_after`.
     var promotedMs: Int64?
     var waits: [Wait]
     var tries: [Try]
@@ -123,11 +123,11 @@ struct ExplainCommand: ParsableCommand {
     if let cost = story.costUsd { lines.append("  cost: $\(cost)") }
     if let message = story.message { lines.append("  told the client: \(message)") }
     if let total = story.totalMs { lines.append("  \(total) ms in all") }
-    // Names, paths and models are clients' words.
+    // Names, paths and models are clients' text.
     return lines.map { PrintableText.escaped($0) }.joined(separator: "\n")
   }
 
-  /// In the order in which things happened: what it waited for after so many attempts.
+  /// In the order of events: what the request waited for after so many attempts.
   private static func waits(_ story: Story, after attempts: Int, _ lines: inout [String]) {
     for wait in story.waits where wait.afterAttempts == attempts {
       lines.append("  +\(wait.fromMs) ms  waited: \(wait.reason) (rule \(wait.rule))")

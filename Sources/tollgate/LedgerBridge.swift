@@ -1,5 +1,5 @@
-// Between the broker's loop and the ledger: what was appended is handed over when the broker says so, once a turn. Mostly it is safe with
-// that; where a commit makes it so, word of it comes back through the mailbox.
+// Connects the broker's loop and the ledger: appended entries are handed over when the broker says so, once a turn.
+// Mostly this makes them safe; where only a commit does, the mailbox reports it.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
@@ -20,7 +20,7 @@ final class LedgerBridge: LedgerPort {
   private var appended: UInt64 = 0
   private var committed: UInt64 = 0
 
-  /// Opens the books and settles what a crash left open.
+  /// Opens the ledger, and ends the holds that a crash left open.
   /// - Parameters:
   ///   - report: told on the loop's thread why nothing can be written, and with nil when it can again.
   /// - Throws: `LedgerError` with what to do.
@@ -29,7 +29,7 @@ final class LedgerBridge: LedgerPort {
     report: @escaping (String?) -> Void
   ) throws {
     self.report = report
-    // The store's callbacks are made before this object is.
+    // The store's callbacks are made before this object exists.
     let address = LoopAddress<LedgerBridge>()
     let mailbox = loop.mailbox
     store = try LedgerStore(

@@ -1,4 +1,5 @@
-// Questions to the books that take a while: each on a thread of its own, a few at a time, answered on the loop's thread.
+// Questions to the ledger that take a while: each has a thread of its own, a few run at the same time, and answers come
+// on the loop's thread.
 import AdminConsole
 import AdmissionCore
 import EventLoop
@@ -9,9 +10,9 @@ import TextForms
 final class LedgerQuestions {
   typealias Continuation = (Result<UsageReport, LedgerError>) -> Void
 
-  /// Reports at the same time, so that curious clients do not take the processor from the loop.
+  /// The most concurrent reports, so that they do not take the processor from the loop.
   private static let limit = 2
-  /// Questions that wait for their turn.
+  /// The most questions that wait for their turn.
   private static let queueLimit = 32
 
   private let store: LedgerStore

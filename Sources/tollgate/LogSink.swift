@@ -1,4 +1,4 @@
-// Log lines of the loop's thread, gathered and handed over to the writer of standard error once a turn.
+// Gathers log lines of the loop's thread, and hands them over to the writer of standard error once a turn.
 import EventLoop
 import ProcessOutput
 

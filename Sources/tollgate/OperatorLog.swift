@@ -1,4 +1,5 @@
-// swift-log's handler for everything that is not the access log: constant messages, facts as metadata, one line each on standard error.
+// swift-log's handler for everything but the access log: constant messages with facts as metadata, one line each on
+// standard error.
 import BrokerEngine
 import Foundation
 import Logging

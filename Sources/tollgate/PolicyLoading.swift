@@ -1,4 +1,4 @@
-// From a policy file to a checked policy and the secrets of its keys.
+// Loads a policy file: the checked policy, its prices, and the secrets of its keys.
 import BrokerEngine
 import Foundation
 import PolicyFile
@@ -89,7 +89,7 @@ enum PolicyLoading {
 
   private static func trimmed(_ text: String) -> String { text.trimmingCharacters(in: .whitespacesAndNewlines) }
 
-  /// Visible ASCII only: what a field value may hold without question.
+  /// Only visible ASCII is allowed, which every server accepts in a field value.
   private static func isSendable(_ text: String) -> Bool {
     !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F }
   }
@@ -116,7 +116,7 @@ enum PolicyLoading {
     return String(decoding: data, as: UTF8.self)
   }
 
-  /// All that comes from a descriptor up to its end, at most 64 KiB; nil where the end does not come in time.
+  /// The bytes of a descriptor up to its end, at most 64 KiB; nil where the end does not come in time.
   private static func read(_ descriptor: Int32, until deadline: Date) -> Data? {
     var data = Data()
     var chunk = [UInt8](repeating: 0, count: 4096)

@@ -1,6 +1,7 @@
-// The policy and what belongs to it, read again: on a signal, when an operator asks, and where files with secrets or certificates change.
+// Reloads the policy and everything that belongs to it: on a signal, when an operator asks, and when files with secrets
+// or certificates change.
 //
-// Promise: policy, prices, secrets and certificate are taken up together, or none of them is and the old ones stay.
+// Promise: policy, prices, secrets and certificate are replaced together, or none of them is.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
@@ -22,7 +23,7 @@ final class PolicyReload {
   private let logger: Logger
   private let budgetHistory: BudgetHistory
   private let secretReader: SecretReader
-  /// Directories in which secrets' files lie, and the pause after a change in which its neighbours are awaited.
+  /// The directories of files with secrets, and the pause after a change in which other files may change too.
   private var secretWatches: [DirectoryWatch] = []
   private lazy var secretTimer = LoopTimer(loop) { [unowned self] in readSecretsAgain() }
 
@@ -54,7 +55,8 @@ final class PolicyReload {
     certificate?.watch()
   }
 
-  /// Reads the policy and its secrets again and takes them up together; tells what was wrong, and then the old one stays.
+  /// Reads the policy and its secrets again and takes them up together. Where something is wrong, reports it and keeps
+  /// the old ones.
   func run(_ tell: @escaping ([String]) -> Void = { _ in }) {
     do {
       let policy = try PolicyReload.load(options)
@@ -98,7 +100,7 @@ final class PolicyReload {
     logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
   }
 
-  /// Follows the files that hold secrets: their directories, because secrets are replaced by renaming or by turning a link.
+  /// Watches the directories of files with secrets, because such files are replaced by renaming or by changing a link.
   private func watchSecrets() {
     var directories: Set<String> = []
     for provider in broker.policy.providers {

@@ -1,4 +1,4 @@
-// `tollgate prices`: what a model costs, by the list that a broker would use.
+// `tollgate prices`: shows what a model costs by the price list that a broker would use.
 import AdmissionCore
 import ArgumentParser
 import BrokerEngine
@@ -105,6 +105,6 @@ struct PricesCommand: ParsableCommand {
     return lines.isEmpty ? [] : [""] + lines
   }
 
-  /// Millionths as a decimal without needless zeros: 2,500,000 is `2.5`.
+  /// Millionths as a decimal without trailing zeros: 2,500,000 is `2.5`.
   static func dollars(_ millionths: Int64) -> String { DecimalText.text(millionths, places: 6) }
 }

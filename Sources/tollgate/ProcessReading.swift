@@ -12,7 +12,7 @@ enum ProcessReading {
       figures.virtualBytes = (Int(memory[0]) ?? 0) * page
       figures.residentBytes = (Int(memory[1]) ?? 0) * page
     }
-    // The second field is the program's name in brackets, which may hold spaces: count from behind it.
+    // The second field is the program's name in parentheses, which may contain spaces: count from after it.
     if let text = text("/proc/self/stat"), let bracket = text.lastIndex(of: ")") {
       let fields = text[text.index(after: bracket)...].split(separator: " ")
       if fields.count > 19, let user = Double(fields[11]), let system = Double(fields[12]),
@@ -27,7 +27,7 @@ enum ProcessReading {
       }
     }
     figures.logLinesDropped = Terminal.output.dropped + Terminal.errors.dropped
-    // Looking takes a descriptor: where none is left, all that are allowed are open.
+    // Reading the directory needs a descriptor: where none is left, all allowed ones are open.
     figures.openDescriptors =
       (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count)
       ?? Int(sysconf(Int32(_SC_OPEN_MAX)))

@@ -98,7 +98,7 @@ struct ProviderSimulatorCommand: ParsableCommand {
       throw CommandRefusal(error.description)
     }
     let signals = try [SIGTERM, SIGINT].map { signal in try SignalWatch(loop, signal: signal) { loop.stop() } }
-    // Whoever started us waits for this line, through a pipe as well.
+    // The parent process waits for this line, also through a pipe.
     Terminal.post("provider-simulator listening on http://\(address)")
     withExtendedLifetime((server, signals)) { loop.run() }
     server.close()

@@ -1,10 +1,11 @@
-// Reads the secrets of a policy's keys on a thread of their own: a command, or a file on a slow disk, must not hold up the loop.
+// Reads the secrets of a policy's keys on a separate thread, since a command, or a file on a slow disk, must not hold
+// up the loop.
 import BrokerEngine
 import EventLoop
 import Foundation
 import PolicyFile
 
-/// Reads one policy's secrets after the other, in the order in which they were asked for.
+/// Reads the secrets of one policy after another, in the order of the requests.
 final class SecretReader {
   typealias Continuation = (Result<KeySecrets, any Error>) -> Void
 
@@ -23,7 +24,7 @@ final class SecretReader {
     address.target = self
   }
 
-  /// Reads the secrets and calls `then` with them, or with what was wrong, in a later turn of the loop.
+  /// Reads the secrets and calls `then`, in a later turn of the loop, with them or with what was wrong.
   func read(_ policy: Policy, relativeTo file: String?, then: @escaping Continuation) {
     jobs.append(Job(policy: policy, file: file, then: then))
     if jobs.count == 1 { start() }

@@ -61,7 +61,7 @@ struct ServeCommand: ParsableCommand {
     } catch let refusal as CommandRefusal {
       throw refusal
     } catch {
-      // A port in use, a certificate that cannot be read: the adapters' errors say what and what helps.
+      // For a port in use or an unreadable certificate, the adapters' errors say what is wrong and what helps.
       throw CommandRefusal("tollgate: \(error)")
     }
   }

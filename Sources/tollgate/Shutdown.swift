@@ -1,4 +1,5 @@
-// The end of the process: the broker drains, a timer bounds that, and the loop stops when the last answers have gone.
+// The end of the process: the broker drains, a timer bounds the drain, and the loop stops when the last answers have
+// been sent.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
@@ -12,7 +13,7 @@ final class Shutdown {
   private let logger: Logger
   private lazy var timer = LoopTimer(loop) { [unowned self] in timeIsUp() }
   private var drainTimeIsUp = false
-  /// For the last answers to be written down and sent when a drain's time is up.
+  /// The time for writing down and sending the last answers when a drain's time is up.
   private static let flushTime = Duration.seconds(1)
   private var isStopping = false
 
@@ -29,14 +30,14 @@ final class Shutdown {
     let time = broker.policy.drainTimeout
     logger.info("draining", metadata: ["timeout": "\(time)"])
     timer.schedule(after: time)
-    // Not inside the call that asked for it: its answer goes out first.
+    // Not inside the call that asked for the drain: its answer is sent first.
     loop.atEndOfTurn { [self] in
       dataServer.drain()
       broker.drain(within: time) { [unowned self] in stop() }
     }
   }
 
-  /// The broker tells when the last answers are with their clients; who does not take its own is not waited for.
+  /// The broker reports when the last answers have been sent; clients that do not read theirs are not waited for.
   private func timeIsUp() {
     guard !drainTimeIsUp else { return stop() }
     drainTimeIsUp = true
@@ -51,7 +52,7 @@ final class Shutdown {
     isStopping = true
     timer.cancel()
     dataServer.stopAccepting()
-    // One more turn, so that the last answers and log lines leave.
+    // One more turn, so that the last answers and log lines are written.
     loop.atEndOfTurn { [loop] in loop.atEndOfTurn { loop.stop() } }
   }
 }

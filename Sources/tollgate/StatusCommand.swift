@@ -31,7 +31,7 @@ struct StatusReport: Decodable {
     var expires: String?
     var inFlight: Int
   }
-  /// Models that rest, or could.
+  /// The provider's models, with a rest where there is one.
   struct Model: Decodable {
     var models: String
     var state: String
@@ -40,7 +40,7 @@ struct StatusReport: Decodable {
   }
   struct Provider: Decodable {
     var id: String
-    /// `cooling` while it has asked everybody for a pause.
+    /// `cooling` while the provider has asked all calls for a pause.
     var state: String
     var until: String?
     var reason: String?
@@ -90,7 +90,7 @@ struct StatusCommand: ParsableCommand {
     let ledger: String?
     if json {
       Terminal.line(String(decoding: answer, as: UTF8.self))
-      // As it is, whatever else of its shape another version has changed.
+      // Print the answer as it is, since another version may have other members.
       ledger = try client.decode(LedgerState.self, answer, of: "/api/v1/status").ledger
     } else {
       let report = try client.decode(StatusReport.self, answer, of: "/api/v1/status")
@@ -104,10 +104,10 @@ struct StatusCommand: ParsableCommand {
     var ledger: String?
   }
 
-  /// What its provider has asked a pause for.
+  /// The pauses that providers have asked for.
   struct Pause {
     var provider: String
-    /// The provider, or the provider and what of it rests.
+    /// The provider, or one of its models.
     var what: String
     var until: String?
     var reason: String

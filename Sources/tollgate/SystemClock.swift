@@ -3,7 +3,7 @@ import AdmissionCore
 import Foundation
 
 enum SystemClock {
-  /// The first of the year 2200: a clock that says later is wrong, and windows of a year beyond it must still be numbers.
+  /// The begin of the year 2200: a later clock is wrong, and a window of a year after this still fits the numbers.
   private static let last: Int64 = 7_258_118_400_000_000_000
 
   /// Since 1970, and not after the year 2200.

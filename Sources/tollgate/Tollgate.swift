@@ -1,5 +1,5 @@
-// The `tollgate` executable: the list of its commands, and how a run ends.
-// Exit codes: 0 fine, 1 said no, 2 wrong usage, 70 our bug.
+// The `tollgate` executable: its commands and exit codes. 0: success, 1: refused or failed, 2: wrong usage, 70: our
+// bug.
 import ArgumentParser
 import Foundation
 import ProcessOutput
@@ -63,7 +63,7 @@ struct Tollgate: ParsableCommand {
   ]
 }
 
-/// A run that ends with "no": the text says what, where, and what helps. Exit code 1.
+/// A command that fails: the text says what is wrong, where, and what helps. Exit code 1.
 struct CommandRefusal: Error, CustomStringConvertible {
   var description: String
   init(_ description: String) { self.description = description }

@@ -18,7 +18,7 @@ struct TopCommand: ParsableCommand {
   func run() throws {
     let client = AdminClient(options: admin)
     let loop = try EventLoop()
-    // The first look may fail and ends the command; a later one only says so, since a broker may restart.
+    // If the first call fails, the command ends; a later failure is only shown, since a broker may restart.
     TopCommand.draw(StatusCommand.text(try client.get(StatusReport.self, "/api/v1/status")))
     let pause = Duration.seconds(every)
     let ticker = Ticker(loop) { timer in

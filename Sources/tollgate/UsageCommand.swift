@@ -1,4 +1,5 @@
-// `tollgate usage`: what was used and spent, from the running broker or straight from the ledger's file; and the file's care.
+// `tollgate usage`: reports usage and cost, from the running broker or directly from the ledger's file; also maintains
+// the file.
 import AdmissionCore
 import ArgumentParser
 import Foundation
@@ -44,7 +45,7 @@ struct UsageCommand: ParsableCommand {
     @OptionGroup var admin: AdminOptions
 
     func run() throws {
-      // The same check on both ways, and before any connection: a mistake is a wrong usage.
+      // The same check for both sources, before any connection, so that a mistake is reported as wrong usage.
       let query: UsageQuery
       do {
         query = try UsageQuery(by: by, since: since, until: until, bucket: nil, now: UsageCommand.now())
@@ -64,8 +65,8 @@ struct UsageCommand: ParsableCommand {
         text = String(decoding: try AdminClient(options: admin).call("GET", path), as: UTF8.self)
       }
       guard format == .table else {
-        // JSON is escaped already. CSV is for machines as it is; on a terminal nothing of it may steer that, and its lines end as
-        // others there.
+        // JSON is escaped already. CSV is for machines as it is; on a terminal it must not control the terminal, and
+        // gets the terminal's line ends.
         guard isatty(1) == 1 else { return Terminal.answer(text) }
         return Terminal.answer(PrintableText.escaped(text.replacing("\r\n", with: "\n"), keepsLines: true))
       }
@@ -123,7 +124,7 @@ struct UsageCommand: ParsableCommand {
 
   static func now() -> WallInstant { WallInstant(nanoseconds: SystemClock.wall()) }
 
-  /// The file that was named, or the one that the running broker uses.
+  /// The named file, or the one that the running broker uses.
   private static func path(_ store: String?, _ admin: AdminOptions) throws -> String {
     if let store { return try file(store) }
     struct State: Decodable { var store: String }
@@ -176,7 +177,7 @@ struct UsageTable {
       throw CommandRefusal(AdminClient.unexpected("the usage report"))
     }
     var counts = ["requests", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "cost_usd"]
-    // Shown where there is something to see.
+    // Shown only where there is something in it.
     for rare in ["presumed", "estimated", "unpriced"] where report.total[rare]?.shown != "0" {
       counts.insert(rare, at: counts.count - 1)
     }
