@@ -18,7 +18,7 @@ import TextForms
 /// What the console needs of the composition root.
 public struct AdminActions {
   /// Reads and applies the policy again, which may take seconds, and then reports the mistakes on the loop's thread;
-  /// nil on success.
+  /// none on success.
   public var reload: (@escaping ([String]) -> Void) -> Void
   /// Starts the drain.
   public var drain: () -> Void
