@@ -1,24 +1,24 @@
-// What a fleet is made of: groups of alike agents and what they ask for. Values only.
+// The parts of a fleet: groups of similar agents and the calls that they make. Values only.
 import AdmissionCore
 
 /// Agents that behave alike.
 public struct AgentGroup: Sendable, Equatable {
   /// When an agent makes its next call.
   public enum Pace: Sendable, Equatable {
-    /// When the last one is answered, after some milliseconds of thought.
+    /// When the last call is answered, after a think time in milliseconds.
     case backToBack(think: ClosedRange<Int>)
-    /// Every so many milliseconds, whether or not earlier calls are answered.
+    /// At this interval, whether or not earlier calls are answered.
     case every(milliseconds: Int)
-    /// Never: one call for each agent.
+    /// Each agent makes one call only.
     case once
   }
 
   /// Whether agents wait for their answers.
   public enum Patience: Sendable, Equatable {
     case endless
-    /// Leaves so long after the call, answered or not.
+    /// Leaves this long after it began the call, answered or not.
     case leavesAfter(milliseconds: Int)
-    /// Leaves so long after the first byte of the body.
+    /// Leaves this long after the first byte of the body.
     case leavesAfterFirstByte(milliseconds: Int)
   }
 
@@ -32,7 +32,7 @@ public struct AgentGroup: Sendable, Equatable {
   public var kind: String?
   /// `x-tollgate-tenant`.
   public var tenant: String?
-  /// `x-tollgate-session` of all; nil gives each agent its own.
+  /// The `x-tollgate-session` of all agents; nil gives each agent its own.
   public var session: String?
   /// Bytes of text in the prompt.
   public var inputBytes: ClosedRange<Int> = 1500...2500

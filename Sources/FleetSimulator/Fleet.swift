@@ -1,15 +1,16 @@
-// A fleet of simulated agents over one event loop: each agent a small state machine that calls, reads, thinks and calls again.
+// A fleet of simulated agents on one event loop: each agent is a small state machine that calls, reads, thinks and
+// calls again.
 import AdmissionCore
 import EventLoop
 import HTTPMessage
 
 /// How a fleet is run.
 public struct FleetOptions: Sendable {
-  /// What an SDK would be given: `http://127.0.0.1:4141/v1`.
+  /// The base URL as an SDK takes it: `http://127.0.0.1:4141/v1`.
   public var baseURL: String
-  /// Retries that each client makes by itself, as SDKs do; 0 shows every refusal.
+  /// The number of retries that each client makes, like SDKs; with 0 the figures show every refusal.
   public var retries = 0
-  /// False leaves the `x-tollgate-*` fields out, for providers.
+  /// False omits the `x-tollgate-*` fields, for runs without a broker.
   public var sendsHints = true
   public var seed: UInt64 = 1
   /// Stretches the open-loop pace by this factor; above 0.
@@ -48,14 +49,14 @@ public final class Fleet {
 
   public var callsUnderWay: Int { calls.count }
 
-  /// True where every agent had a single call to make and made it.
+  /// True where every agent makes only one call and has made it.
   private var isExhausted: Bool {
     groups.allSatisfy { $0.pace == .once } && measures.started == groups.reduce(0) { $0 + $1.agents }
   }
 
   public func start() {
     began = loop.now
-    // One of each group in turn, so that no group takes every place before the others come.
+    // One agent of each group in turn, so that no group takes all permits before the others call.
     for number in 0..<(groups.map(\.agents).max() ?? 0) {
       for (index, group) in groups.enumerated() where number < group.agents {
         let agent = Agent(fleet: self, group: index, number: number, loop: loop)
@@ -65,7 +66,7 @@ public final class Fleet {
     }
   }
 
-  /// No new calls; those under way go on.
+  /// Begins no new calls; running calls go on.
   public func stop() {
     guard !isStopped else { return }
     isStopped = true
@@ -74,7 +75,7 @@ public final class Fleet {
     if calls.isEmpty { idle?() }
   }
 
-  /// Ends what is still under way; it counts as unfinished.
+  /// Ends the running calls, which count as unfinished.
   public func abandon() {
     stop()
     for call in calls.values { call.abandon(.unfinished) }
@@ -177,7 +178,7 @@ public final class Fleet {
   }
 }
 
-/// One agent: waits for its start, then calls by its pace.
+/// One agent: it waits for its start, then calls at its pace.
 private final class Agent {
   private unowned let fleet: Fleet
   private let group: Int
@@ -217,7 +218,7 @@ private final class Agent {
     case .backToBack(let think):
       fleet.call(group: group, agent: number) { [unowned self] in
         let pause = fleet.think(think)
-        // Through the timer also without a pause: a refused agent must not call again inside the answer.
+        // Uses the timer even without a pause: a refused agent must not call again inside the callback of the answer.
         timer?.schedule(after: .milliseconds(pause))
       }
     }

@@ -1,8 +1,9 @@
-// One call of an agent, with the retries that an SDK makes: attempts over the Upstream port, one timer between them.
+// One call of an agent, with the retries that an SDK makes: attempts over the `Upstream` port, and one timer between
+// them.
 import EventLoop
 import HTTPMessage
 
-/// What a call came to.
+/// The result of a call.
 struct CallResult {
   enum Ending: Equatable {
     case completed
@@ -19,7 +20,7 @@ struct CallResult {
   var refusalsSeen: Int
 }
 
-/// What the client sends and what it knows of the provider.
+/// What the client sends and what it knows about the provider.
 struct CallPlan {
   var url: String
   var fields: HeaderFields
@@ -28,8 +29,8 @@ struct CallPlan {
   var retries: Int
 }
 
-/// An SDK's rules (openai-python): twice more on 408, 409, 429, 5xx and broken connections; Retry-After of up to a minute, else
-/// half a second doubled each time, less up to a quarter.
+/// The retry rules of an SDK (openai-python): it tries again on 408, 409, 429, 5xx and broken connections, after a
+/// Retry-After of up to a minute, or else after half a second, doubled each time and reduced by up to a quarter.
 struct RetryRule {
   static func isRetried(_ status: Int) -> Bool { status == 408 || status == 409 || status == 429 || status >= 500 }
 
@@ -57,7 +58,7 @@ final class FleetCall: UpstreamEvents {
   private var patience: LoopTimer?
   private var result: CallResult
 
-  /// `ended` is heard once.
+  /// `ended` is called once.
   init(
     loop: EventLoop, upstream: any Upstream, plan: CallPlan, jitter: Double, firstByteSeen: @escaping () -> Void,
     ended: @escaping (CallResult) -> Void
@@ -77,7 +78,7 @@ final class FleetCall: UpstreamEvents {
     if case .leavesAfter(let milliseconds) = plan.patience { leave(after: milliseconds) }
   }
 
-  /// Gives up, as the client's own decision or because the run is over.
+  /// Gives up because the client decides so or because the run is over.
   func abandon(_ ending: CallResult.Ending) {
     call?.cancel()
     end(ending)
@@ -118,7 +119,7 @@ final class FleetCall: UpstreamEvents {
     call = nil
     let status: Int? = ending == .completed ? head?.status : nil
     if let status, status < 400 { return end(.completed) }
-    // A broken body is not retried by SDKs: the answer had begun.
+    // SDKs do not retry a broken body, because the answer had begun.
     let mayRetry = status.map(RetryRule.isRetried) ?? (head == nil)
     guard mayRetry, result.retries < plan.retries else { return end(.failed(status: status)) }
     let wait = RetryRule.delay(head?.fields, retry: result.retries, jitter: jitter)

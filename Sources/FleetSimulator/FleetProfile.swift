@@ -1,16 +1,17 @@
-// The named loads: what they show, for which provider they are made, and their groups.
+// The named loads: what each shows, the provider that it is made for, and its groups.
 
 /// A load with a name.
 public struct FleetProfile: Sendable {
   public var name: String
-  /// One line: what it shows.
+  /// What the load shows, in one line.
   public var purpose: String
   /// The flags of `tollgate provider-simulator` for which its figures are meant.
   public var provider: String
   public var groups: [AgentGroup]
-  /// The calls are made at this share of a token budget; nil where tokens do not matter.
+  /// The share of a token budget at which calls are made; nil where tokens do not matter.
   public var tokenLoad: Double?
-  /// Seconds that calls have to finish after the last one was begun. None where the figures are about what finished in time.
+  /// How many seconds calls may take to finish after the last one was begun; 0 where the figures count only what
+  /// finished in time.
   public var drain = 10.0
 
   public static let all: [FleetProfile] = [

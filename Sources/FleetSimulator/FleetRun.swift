@@ -1,8 +1,9 @@
-// One run of a fleet from start to figures: so many seconds of calls, the provider's counts at their end, a time to finish.
+// One run of a fleet from start to figures: a number of seconds with calls, the provider's counts at their end, then
+// time to finish.
 import EventLoop
 import HTTPMessage
 
-/// What a run found.
+/// The results of a run.
 public struct FleetOutcome: Sendable {
   public var measures: FleetMeasures
   /// `/sim/stats` when the last call was begun; nil without a simulator to ask.
@@ -24,7 +25,7 @@ public final class FleetRun {
   private var isDone = false
   private var then: ((FleetOutcome) -> Void)?
 
-  /// Calls are begun for `seconds`; then those under way have `drain` seconds to finish.
+  /// Calls are begun for `seconds`; then running calls have `drain` seconds to finish.
   public init(loop: EventLoop, fleet: Fleet, probe: SimulatorProbe?, seconds: Double, drain: Double) {
     self.loop = loop
     self.fleet = fleet
@@ -33,7 +34,7 @@ public final class FleetRun {
     self.drain = drain
   }
 
-  /// `then` is heard once.
+  /// `then` is called once.
   public func start(_ then: @escaping (FleetOutcome) -> Void) {
     self.then = then
     fleet.idle = { [unowned self] in
@@ -59,7 +60,7 @@ public final class FleetRun {
     guard !isEnding else { return }
     isEnding = true
     guard let probe else { return stopCalls() }
-    // The counts first: what is abandoned afterwards is no part of the budget's use.
+    // The counts are read first: calls that are abandoned afterwards do not belong to the use of the budget.
     probe.statistics { [weak self] text in
       guard let self, !isDone else { return }
       provider = text
@@ -83,7 +84,7 @@ public final class FleetRun {
     timer = nil
     let leftAt = fleet.measures.leftAt
     guard let probe, !leftAt.isEmpty else { return report(nil) }
-    // The provider may still have a close to read.
+    // The provider may not have read the last close yet.
     wait(0.5) { [unowned self] in probe.departures(leftAt) { [weak self] in self?.report($0) } }
   }
 

@@ -4,7 +4,7 @@
 public struct FleetTable {
   private let colours: Bool
 
-  /// `colours` adds the terminal's own.
+  /// `colours` adds the colours of the terminal.
   public init(colours: Bool) { self.colours = colours }
 
   /// A heading, one line per group, one for the provider. No newline at the end.

@@ -1,6 +1,6 @@
-// What a fleet measured: per group counts and times, as text for machines.
+// What a fleet measured: counts and times per group, as text for machines.
 
-/// Times in milliseconds, kept one by one: a run has thousands, not millions.
+/// Times in milliseconds. Each is kept, since a run has thousands, not millions.
 public struct Times: Sendable {
   public private(set) var values: [Double] = []
   private var isSorted = true
@@ -14,7 +14,7 @@ public struct Times: Sendable {
 
   public var count: Int { values.count }
 
-  /// By nearest rank; nil without values.
+  /// The percentile by nearest rank; nil without values.
   public mutating func percentile(_ share: Double) -> Double? {
     if !isSorted {
       values.sort()
@@ -29,7 +29,7 @@ public struct Times: Sendable {
     return "{\"p50\":\(Self.text(middle)),\"p99\":\(Self.text(high)),\"max\":\(Self.text(most)),\"count\":\(count)}"
   }
 
-  /// A hundredth of a millisecond is what the clocks here are worth.
+  /// Rounded to a hundredth of a millisecond, the precision of the clocks here.
   static func text(_ value: Double) -> String { String((value * 100).rounded() / 100) }
 }
 
@@ -38,20 +38,20 @@ public struct GroupMeasures: Sendable {
   public var name: String
   public var started = 0
   public var completed = 0
-  /// Those that were complete before the last call was begun.
+  /// Calls that were complete before the last call was begun.
   public var completedInTime = 0
   /// Final failures as the client saw them, by status; `connection` where there was none.
   public var errors: [String: Int] = [:]
   public var left = 0
   public var unfinished = 0
   public var retries = 0
-  /// Answers of 429, 503 or 529, those that a retry mended too.
+  /// Answers of 429, 503 or 529, including those after which a retry succeeded.
   public var refusalsSeen = 0
   public var inputTokens = 0
   public var outputTokens = 0
   /// `x-tollgate-queue-ms`.
   public var queue = Times()
-  /// From the first attempt to the first byte, less what an idle provider takes.
+  /// From the first attempt to the first byte, minus the time that an idle provider takes.
   public var wait = Times()
   /// From the first attempt to the first byte.
   public var firstByte = Times()
@@ -77,7 +77,7 @@ public struct FleetMeasures: Sendable {
   public var groups: [GroupMeasures]
   /// Seconds in which calls were begun.
   public var seconds = 0.0
-  /// The names of the groups in the order in which their calls were answered first, in runs.
+  /// The group of each call, in the order in which answers began, as runs of equal names.
   public private(set) var order: [(name: String, count: Int)] = []
   /// When clients left, by `x-sim-id`: nanoseconds of the monotonic clock.
   public var leftAt: [String: UInt64] = [:]
@@ -97,7 +97,8 @@ public struct FleetMeasures: Sendable {
     }
   }
 
-  /// One object. `provider` is the text of `/sim/stats`, `departures` what became of clients that left.
+  /// One JSON object. `provider` is the text of `/sim/stats`; `departures` says how the provider noticed that clients
+  /// left.
   public mutating func json(profile: String, provider: String?, departures: Departures?) -> String {
     var parts: [String] = []
     for index in groups.indices { parts.append(groups[index].json(seconds: seconds)) }
@@ -110,7 +111,7 @@ public struct FleetMeasures: Sendable {
   }
 }
 
-/// How the provider saw that clients left.
+/// How the provider noticed that clients left.
 public struct Departures: Sendable, Equatable {
   public var clients = 0
   /// Calls that never reached the provider.

@@ -23,7 +23,7 @@ public struct ProviderCounts: Decodable, Sendable {
   public var tokens: Tokens
   public var buckets: [Bucket]
 
-  /// Nil where the text is not what `/sim/stats` answers.
+  /// nil where the text is not an answer of `/sim/stats`.
   init?(text: String) {
     guard let counts = try? JSONDecoder().decode(ProviderCounts.self, from: Data(text.utf8)) else { return nil }
     self = counts
@@ -39,7 +39,7 @@ private struct CallLog: Decodable {
   var calls: [Call]
 }
 
-/// Calls of the control routes, one answer each.
+/// Calls the control routes of the simulator; each call has one answer.
 public final class SimulatorProbe {
   private let upstream: any Upstream
   private let url: String
@@ -104,7 +104,7 @@ public final class SimulatorProbe {
   }
 }
 
-/// Gathers one small answer.
+/// Collects one small answer.
 private final class Reply: UpstreamEvents {
   var ended: ((String?) -> Void)?
   private var status = 0

@@ -1,10 +1,10 @@
-// Plays a planned answer: frames at their instants, whole answers, refusals, and the ways in which both can go wrong.
+// Sends a planned answer: frames at their instants, whole answers, refusals, and their faults.
 import HTTPMessage
 
 extension ProviderSimulator {
   // MARK: Streams
 
-  /// Makes all frames that are due and sets the alarm for the next.
+  /// Makes all frames that are due, and sets the alarm for the next one.
   func produce(_ call: SimulatedCall) {
     guard !call.isEnded, !call.exchange.isClosed, call.wire != nil else { return }
     if call.record.firstByte == 0 {
@@ -39,7 +39,7 @@ extension ProviderSimulator {
     complete(call)
   }
 
-  /// Carries out a fault that belongs in the middle of a stream; true where the stream is over.
+  /// Performs a fault that happens in the middle of a stream; returns true where the stream is over.
   private func breakOff(_ call: SimulatedCall) -> Bool {
     switch call.fault {
     case .cut: abortSoon(call)
@@ -52,7 +52,7 @@ extension ProviderSimulator {
     return true
   }
 
-  /// Lets what was sent reach the client first.
+  /// Aborts a little later, so that the bytes that were sent reach the client first.
   private func abortSoon(_ call: SimulatedCall) {
     end(call, .faulty)
     agenda.schedule(after: 20_000_000) { if !call.exchange.isClosed { call.exchange.abort() } }
@@ -95,7 +95,7 @@ extension ProviderSimulator {
 
   // MARK: Refusals
 
-  /// An answer by a limit: 429 with what the vendor says about it.
+  /// Refuses a call because of a limit: 429 with what the vendor says about it.
   func refuse(_ call: SimulatedCall, _ refusal: EnforcedRefusal) {
     let seconds = max(1, Int((refusal.wait + 999_999_999) / 1_000_000_000))
     let milliseconds = max(1, (refusal.wait + 999_999) / 1_000_000)
@@ -136,7 +136,7 @@ extension ProviderSimulator {
     sendError(call, status: 429, extra: extra, body: body, .refused)
   }
 
-  /// An error by a fault.
+  /// Refuses a call because of a fault.
   func refuse(_ call: SimulatedCall, status: Int, fault: Fault) {
     let isAnthropic = call.dialect == .anthropic
     var extra: [(name: String, value: String)] = []
@@ -187,7 +187,7 @@ extension ProviderSimulator {
       withLimits: fault != .throttledBare && fault != .quotaExhausted)
   }
 
-  /// A request that is the client's fault.
+  /// Refuses a malformed request.
   func refuse(_ call: SimulatedCall, status: Int, message: String) {
     let body =
       call.dialect == .anthropic
@@ -210,7 +210,7 @@ extension ProviderSimulator {
 
   // MARK: Bytes
 
-  /// Fields that the vendor adds to every answer, and those that the request ordered.
+  /// The fields that the vendor adds to every answer, and those that the request asked for.
   func answerFields(_ call: SimulatedCall, withLimits: Bool = true) -> [(name: String, value: String)] {
     let withLimits = withLimits && configuration.telling == .all
     var fields: [(name: String, value: String)] = []
@@ -239,7 +239,7 @@ extension ProviderSimulator {
 
   private func send(_ call: SimulatedCall, _ text: String) { send(call, Array(text.utf8)) }
 
-  /// Sends, or with the fault `slow` keeps for the dribble.
+  /// Sends the bytes, or keeps them for slow sending with the fault `slow`.
   private func send(_ call: SimulatedCall, _ bytes: [UInt8]) {
     guard call.fault == .slow else {
       emit(call, bytes)
@@ -254,7 +254,7 @@ extension ProviderSimulator {
     call.exchange.send(bytes[...])
   }
 
-  /// Ends the answer; the permit is free before the client can know.
+  /// Ends the answer; the permit is free before the client can know that.
   func complete(_ call: SimulatedCall, _ ending: CallEnding = .answered) {
     if call.fault == .slow, !call.backlog.isEmpty {
       dribble(call)

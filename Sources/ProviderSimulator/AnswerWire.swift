@@ -1,7 +1,7 @@
-// How an answer of a model looks on the wire, whichever endpoint made it: whole, or as frames of a stream.
+// The form of a model's answer on the wire, for any endpoint: whole, or as frames of a stream.
 import TextForms
 
-/// The tokens of one answer, in the terms of the simulator: `input` counts cached tokens too.
+/// The tokens of one answer as the simulator counts them: `input` includes cached tokens.
 struct AnswerUsage {
   var input = 0
   var cacheRead = 0
@@ -9,7 +9,7 @@ struct AnswerUsage {
   var output = 0
 }
 
-/// What every frame of an answer repeats.
+/// The facts that every frame of an answer repeats.
 struct AnswerFacts {
   /// Unique in this process; ids on the wire are made of it.
   var number: UInt64
@@ -28,7 +28,7 @@ struct AnswerFacts {
   var quotedModel: String { JSONString.quoted(model) }
 }
 
-/// Makes the bytes of one answer. `text` is what goes between quotation marks, already escaped.
+/// Makes the bytes of one answer. `text` is the content of a JSON string, already escaped.
 protocol AnswerWire {
   /// Frames before the first token. `usage` holds the input only.
   mutating func opening(_ usage: AnswerUsage) -> String
@@ -49,7 +49,7 @@ enum AnswerText {
     " turn",
     " in", " order",
   ]
-  /// Two to four byte characters, an escape and a quotation mark among them.
+  /// Characters of two to four bytes, including an escape and a quotation mark.
   private static let unicode = [
     " größe", " 日本", " 🚦", " \\\"zitat\\\"", " naïve", " \\n", " שלום", " 👩‍💻", " \\u00e9", " Привет", " ß", " 한국",
     " \\\\", " é", " 🇩🇪", " ∑",

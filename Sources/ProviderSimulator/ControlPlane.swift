@@ -1,4 +1,4 @@
-// The simulator's own routes under /sim/: counts, the log of calls, ordered faults, reset.
+// The simulator's own routes under /sim/: counts, the log of calls, scheduled faults, reset.
 import Foundation
 import HTTPMessage
 
@@ -54,7 +54,7 @@ extension ProviderSimulator {
     reply(exchange, 200, "{\"from_ns\":\(from)}")
   }
 
-  /// Of milliseconds, at most the year that a test can be long.
+  /// Converts milliseconds, limited to a year.
   private static func nanoseconds(_ milliseconds: Int) -> UInt64 {
     UInt64(min(max(0, milliseconds), 31_536_000_000)) * 1_000_000
   }

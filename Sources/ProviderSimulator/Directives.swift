@@ -1,14 +1,14 @@
-// What a single request may ask of the simulator: `x-sim-*` fields, and shorthand inside the model's name.
+// What a single request may ask of the simulator, by `x-sim-*` fields and by shorthand in the model's name.
 import HTTPMessage
 
-/// The wishes of one request; `nil` leaves the configured default.
+/// The settings of one request; `nil` leaves the configured default.
 struct Directives {
   var fault: Fault?
-  /// The fault holds for the first so many calls that carry the same `x-sim-id`; nil is always.
+  /// For how many calls with the same `x-sim-id` the fault applies, counted from the first; nil means all.
   var faultTimes: Int?
   var id: String?
   var session: String?
-  /// Seconds for Retry-After of a faulty answer.
+  /// The Retry-After of an answer with a fault, in seconds.
   var retryAfter: Int?
   var firstTokenMilliseconds: Int?
   var tokensPerSecond: Double?
@@ -33,7 +33,7 @@ struct Directives {
     }
   }
 
-  /// True where the answer is not a model's.
+  /// True where the answer is not one of a model.
   var isRaw: Bool { isEcho || bodyBytes != nil || status != nil }
 
   private mutating func read(_ name: String, _ value: String) {

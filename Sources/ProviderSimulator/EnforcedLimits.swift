@@ -1,14 +1,14 @@
-// What a vendor enforces, as the vendor sees it: permits and continuously refilling buckets.
-// Pure: the caller says what time it is. A refusal takes nothing.
+// The limits that a vendor enforces, as the vendor sees them: permits and continuously refilling buckets. The caller
+// passes the time, and a refusal takes nothing.
 
-/// A store that refills evenly up to its capacity. It may go below zero where output is counted as it is produced.
+/// A bucket that refills evenly up to its capacity. It may go below zero where output is counted as it is produced.
 struct EnforcedBucket {
   let perMinute: Int
   let capacity: Double
   private let perNanosecond: Double
   private var level: Double
   private var touched: UInt64
-  /// When the first unit was taken: from then on a refill can be lost.
+  /// When the first unit was taken: before that, nothing had to refill.
   private(set) var began: UInt64?
   private(set) var used: Double = 0
 
@@ -25,10 +25,10 @@ struct EnforcedBucket {
     min(capacity, level + Double(now &- min(touched, now)) * perNanosecond)
   }
 
-  /// Nanoseconds until `amount`, or the whole capacity where that is less, is there; 0 where it is there now.
+  /// Nanoseconds until `amount` is available, or the whole capacity where that is less; 0 where it is available now.
   func wait(for amount: Double, at now: UInt64) -> UInt64 {
     let missing = min(amount, capacity) - available(at: now)
-    // A millionth of a unit is the rounding of the sum, not a limit.
+    // Less than a millionth of a unit is a rounding error of the sum.
     guard missing > 1e-6 else { return 0 }
     return perNanosecond > 0 ? UInt64(min(missing / perNanosecond, 3.6e12).rounded(.up)) : 3_600_000_000_000
   }
@@ -43,14 +43,14 @@ struct EnforcedBucket {
     if began == nil { began = now }
   }
 
-  /// What could have been taken until now: the first fill and every refill since the first use.
+  /// The amount that could have been taken until now: the initial fill and every refill since the first use.
   func budget(at now: UInt64) -> Double {
     guard let began else { return capacity }
     return capacity + Double(now &- min(began, now)) * perNanosecond
   }
 }
 
-/// The dimensions that a call can be refused by.
+/// The dimensions by which a call can be refused.
 enum EnforcedDimension: String, CaseIterable {
   case concurrency
   case requests
@@ -59,7 +59,7 @@ enum EnforcedDimension: String, CaseIterable {
   case tokens
 }
 
-/// Why a call was not let in, and when it would be.
+/// Why a call was refused, and when it would be accepted.
 struct EnforcedRefusal: Equatable {
   var dimension: EnforcedDimension
   /// Nanoseconds.
@@ -69,7 +69,7 @@ struct EnforcedRefusal: Equatable {
   var requested: Int
 }
 
-/// What one call asks of the limits at its start.
+/// What one call needs of the limits at its start.
 struct EnforcedDemand {
   var input: Int = 0
   /// Charged to the common token bucket.
@@ -103,7 +103,7 @@ struct EnforcedLimits {
     buckets.first { $0.dimension == dimension }?.bucket
   }
 
-  /// Takes a permit and all units, or says which limit stands in the way first and takes nothing.
+  /// Takes a permit and all units, or returns the first limit that refuses the call and takes nothing.
   mutating func admit(_ demand: EnforcedDemand, at now: UInt64) -> EnforcedRefusal? {
     let freed = lagging.prefix { $0 <= now }.count
     lagging.removeFirst(freed)
@@ -141,12 +141,12 @@ struct EnforcedLimits {
     }
   }
 
-  /// Gives a permit back, which stays counted until `end`.
+  /// Gives a permit back, which is counted until `end`.
   mutating func release(at end: UInt64 = 0) {
     if end == 0 { inFlight -= 1 } else { lagging.append(max(end, lagging.last ?? 0)) }
   }
 
-  /// Full buckets, counted from now; permits stay with the calls that hold them.
+  /// Fills the buckets and counts from now; permits stay with the calls that have them.
   mutating func refill(_ configuration: SimulatorConfiguration, now: UInt64) {
     let (running, lagging) = (inFlight, lagging)
     self = EnforcedLimits(configuration, now: now)
@@ -159,7 +159,7 @@ struct EnforcedLimits {
     switch dimension {
     case .concurrency, .requests: 1
     case .inputTokens: Double(demand.input)
-    // Nobody knows yet how much: one token must be there.
+    // The output is not known yet, so one token must be available.
     case .outputTokens: demand.producesOutput ? 1 : 0
     case .tokens: Double(demand.tokens)
     }

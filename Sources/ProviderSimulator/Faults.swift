@@ -1,10 +1,10 @@
-// The ways in which a provider misbehaves, and the schedule of those that were ordered for later or for a while.
+// The faults of a provider, and the schedule of faults for a later time or for a period.
 
-/// What goes wrong. Raw values are those of `x-sim-fault` and of `POST /sim/faults`.
+/// A kind of fault. Raw values are those of `x-sim-fault` and of `POST /sim/faults`.
 enum Fault: String, CaseIterable, Sendable {
   /// 429 with the vendor's limit headers and Retry-After.
   case throttled = "429"
-  /// 429 that says neither why nor until when.
+  /// 429 with neither a reason nor a time.
   case throttledBare = "429-bare"
   /// 429 `insufficient_quota`, or Anthropic's spend limit.
   case quotaExhausted = "429-quota"
@@ -19,7 +19,7 @@ enum Fault: String, CaseIterable, Sendable {
   case overloaded = "529"
   /// Never answers.
   case hang
-  /// Answers the head, and for a stream its first frames, then falls silent.
+  /// Sends the head, and for a stream its first frames, then nothing more.
   case hangBody = "hang-body"
   /// Breaks the connection in the middle of the body.
   case cut
@@ -35,10 +35,10 @@ enum Fault: String, CaseIterable, Sendable {
   case garbage
   /// 200 with no body.
   case empty
-  /// Refuses before the request's body was read.
+  /// Refuses before the request's body is read.
   case earlyThrottled = "429-early"
 
-  /// The status of the faults that are no more than an error answer.
+  /// The status of a fault that is only an error answer.
   var status: Int? {
     switch self {
     case .throttled, .throttledBare, .quotaExhausted, .earlyThrottled: 429
@@ -56,12 +56,12 @@ enum Fault: String, CaseIterable, Sendable {
   }
 }
 
-/// A fault that was ordered by the control endpoint: it holds in a span of time, for some calls.
+/// A fault from the control endpoint: it applies for a period, to some calls.
 struct ScheduledFault {
   var fault: Fault
   var from: UInt64
   var until: UInt64
-  /// Calls that it still spoils; nil is all.
+  /// How many more calls it applies to; nil means all.
   var remaining: Int?
   var key: String?
   var model: String?
@@ -72,14 +72,14 @@ struct ScheduledFault {
 /// The faults in force.
 struct FaultSchedule {
   private(set) var faults: [ScheduledFault] = []
-  /// How often each `x-sim-id` was spoiled.
+  /// How often a fault was applied to each `x-sim-id`.
   private var spoiled: [String: Int] = [:]
 
   mutating func add(_ fault: ScheduledFault) { faults.append(fault) }
 
   mutating func clear() { self = FaultSchedule() }
 
-  /// The fault for a call, if any; the request's own wish goes first.
+  /// The fault for a call, if any; what the request asked for takes precedence.
   mutating func fault(
     for directives: Directives, key: String, model: String?, path: Substring, at now: UInt64
   ) -> (fault: Fault, retryAfter: Int?)? {

@@ -1,11 +1,11 @@
-// Gzip files (RFC 1952) by zlib: enough to see whether a content coding passes untouched.
+// Gzip files (RFC 1952) by zlib, for tests that a content coding passes unchanged.
 import CZlib
 
 enum Gzip {
   /// A gzip file of `bytes`. Empty where zlib has no memory left.
   static func encode(_ bytes: [UInt8]) -> [UInt8] {
     var stream = z_stream()
-    // 15 bits of window, and 16 for gzip's own header.
+    // A window of 15 bits, plus 16 for a gzip header.
     let size = Int32(MemoryLayout<z_stream>.size)
     guard deflateInit2_(&stream, Z_BEST_SPEED, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION, size) == Z_OK
     else { return [] }

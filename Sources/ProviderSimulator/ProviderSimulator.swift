@@ -1,6 +1,6 @@
-// A provider that enforces what the real vendors enforce, without a model: it takes calls as an HTTPHandler, refuses
-// what a vendor would refuse, answers in the vendor's shapes at a set pace, misbehaves on demand, and counts.
-// One thread, one alarm for all calls, and the same answers for the same seed and the same requests.
+// A provider without a model that enforces what real vendors enforce: it takes calls as an `HTTPHandler`, refuses what
+// a vendor would refuse, answers in the vendor's form at a set pace, produces faults on demand, and counts. It runs on
+// one thread with one alarm for all calls, and gives the same answers for the same seed and the same requests.
 import HTTPMessage
 
 public final class ProviderSimulator: HTTPHandler {
@@ -26,7 +26,8 @@ public final class ProviderSimulator: HTTPHandler {
     statistics.json(limits: limits.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }, at: time.now)
   }
 
-  /// Counts from zero, full buckets, no faults, an empty cache. Calls in flight go on and keep their permits.
+  /// Resets the counts, fills the buckets, and removes all faults and the cache. Running calls go on and keep their
+  /// permits.
   func reset() {
     let running = statistics.inFlight
     statistics = SimulatorStatistics(since: time.now)
@@ -126,7 +127,7 @@ public final class ProviderSimulator: HTTPHandler {
     answer(call, reading)
   }
 
-  /// A body that is compressed is taken as it is: text without a model.
+  /// A compressed body is not decompressed: it counts as text without a model.
   private func codedReading(_ exchange: any HTTPExchange) -> SimulatedRequest? {
     var reading = SimulatedRequest()
     reading.model = "unknown"
@@ -186,7 +187,7 @@ public final class ProviderSimulator: HTTPHandler {
     return nil
   }
 
-  /// Decides length and pace of the answer, asks the limits, and sets the first step.
+  /// Decides length and pace of the answer, checks the limits, and schedules the first step.
   private func plan(_ call: SimulatedCall, _ reading: SimulatedRequest) {
     let model = reading.model ?? ""
     let input = reading.inputTokens(ratio: configuration.tokenRatio)
@@ -252,7 +253,7 @@ public final class ProviderSimulator: HTTPHandler {
     }
   }
 
-  /// By seed and body, so that the same request gets the same answer in every run.
+  /// Chosen by seed and body, so that the same request gets the same answer in every run.
   private func chosenLength(_ call: SimulatedCall) -> Int {
     var hash = configuration.seed &+ 0x9E37_79B9_7F4A_7C15
     let body = call.exchange.body
@@ -293,13 +294,13 @@ public final class ProviderSimulator: HTTPHandler {
     return false
   }
 
-  /// Frees a permit, now or as late as the vendor does.
+  /// Frees a permit, now or after the lag of the vendor.
   private func release(_ name: String) {
     let isLate = configuration.permitLag > .zero
     limits[name]?.release(at: isLate ? time.now + Self.nanoseconds(configuration.permitLag) : 0)
   }
 
-  /// Counts output tokens as the vendor does, while they are made.
+  /// Counts output tokens while they are made, like the vendor.
   func charge(_ call: SimulatedCall, upTo produced: Int) {
     let tokens = (produced - call.charged) * call.choices
     guard tokens > 0 else { return }
@@ -309,7 +310,7 @@ public final class ProviderSimulator: HTTPHandler {
     limits[quotaKey(call)]?.produce(tokens, common: call.dialect == .anthropic, at: time.now)
   }
 
-  /// Charges what a call without streaming had made when its client left.
+  /// Charges the tokens that a call without streaming had made when its client left.
   private func settleUnstreamed(_ call: SimulatedCall) {
     guard call.wire != nil, !call.isStream, call.firstTokenAt > 0, call.charged == 0, time.now > call.firstTokenAt
     else { return }

@@ -1,14 +1,14 @@
-// Answers that are no model's: the echo of a request, bodies of any size, status, coding and fields.
-// For tests of fidelity.
+// Answers that are not those of a model, for tests that bytes pass unchanged: the echo of a request, and bodies of any
+// size, status, coding and fields.
 import Foundation
 import HTTPEndpoint
 import HTTPMessage
 import TextForms
 
 extension ProviderSimulator {
-  /// Bytes of a generated body between two looks at the client's pace.
+  /// How many bytes of a generated body are sent before the client's pace is checked again.
   static let pieceSize = 65_536
-  /// Above this many bytes waiting for the client, the simulator waits too.
+  /// While more bytes than this wait for the client, the simulator waits too.
   static let pendingLimit = 262_144
 
   func answerRaw(_ call: SimulatedCall) {
@@ -59,7 +59,7 @@ extension ProviderSimulator {
     complete(call)
   }
 
-  /// Byte `i` of every generated body: printable, of a period that is no power of two.
+  /// Byte `i` of every generated body: printable, with a period that is not a power of two.
   static func filler(_ range: Range<Int>) -> [UInt8] {
     range.map { UInt8(truncatingIfNeeded: 0x21 + $0 % 93) }
   }

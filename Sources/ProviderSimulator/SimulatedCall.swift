@@ -1,4 +1,4 @@
-// One call at the simulated provider: what it will answer and how far it is. The simulator turns it by its agenda.
+// One call at the simulated provider: its planned answer and its progress. The simulator advances it by its agenda.
 import HTTPMessage
 
 /// The endpoints that are served.
@@ -48,7 +48,7 @@ final class SimulatedCall {
   var holdsPermit = false
   var isEnded = false
 
-  // The plan of a model's answer.
+  // The planned answer of a model.
   var wire: (any AnswerWire)?
   var isStream = false
   var isCapped = false
@@ -59,7 +59,7 @@ final class SimulatedCall {
   var produced = 0
   var charged = 0
   var tokensPerFrame = 1
-  /// Nanoseconds for one token; 0 is at once.
+  /// Nanoseconds per token; 0 means at once.
   var tokenTime: Double = 0
   var firstTokenAt: UInt64 = 0
 
@@ -69,7 +69,7 @@ final class SimulatedCall {
   /// Bytes of a generated body still to come.
   var fillerLeft = 0
   var fillerAt = 0
-  /// True while the client's slowness stops the call.
+  /// True while the call waits for a slow client.
   var isStalled = false
 
   init(

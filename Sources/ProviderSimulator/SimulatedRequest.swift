@@ -1,6 +1,6 @@
-// Reads a request body as a vendor would: is it JSON, what does it ask for, how much text does it hold.
-// One pass over the bytes, no tree; a parser apart from the broker's own, so that the two can
-// disagree where one is wrong.
+// Reads a request body as a vendor would: whether it is JSON, what it asks for, and how much text it contains. It makes
+// one pass over the bytes, without a tree, and is separate from the broker's parser, so that the two disagree where one
+// is wrong.
 
 /// What the simulator needs from a request body.
 struct SimulatedRequest: Equatable {
@@ -30,7 +30,7 @@ struct SimulatedRequest: Equatable {
     max(1, Int((Double(textBytes) / 4 * ratio).rounded(.up)) + tokenIDs + media * 1500)
   }
 
-  /// What OpenAI makes of the request's characters at admission.
+  /// The tokens that OpenAI counts at admission, from the request's characters.
   var characterTokens: Int { max(1, (characters + 3) / 4 + tokenIDs + media * 1500) }
 
   /// Nil where the body is not one JSON object.

@@ -6,11 +6,11 @@ public struct SimulatorConfiguration: Sendable {
   public enum Quota: String, Sendable, CaseIterable {
     /// One organisation: all keys draw on the same limits.
     case shared
-    /// Each key has the limits for itself.
+    /// Each key has its own limits.
     case perKey = "per-key"
   }
 
-  /// What answers tell about the limits.
+  /// What answers say about the limits.
   public enum Telling: String, Sendable, CaseIterable {
     /// The vendor's limit fields on every answer, Retry-After on refusals.
     case all
@@ -30,7 +30,7 @@ public struct SimulatorConfiguration: Sendable {
   /// OpenAI: the larger of the output cap and characters / 4, charged at admission and never given back.
   /// Anthropic: uncached input at admission and output as it is produced.
   public var tokensPerMinute: Int?
-  /// The buckets hold what refills in this time; vendors allow a minute's worth at once. Above 0.
+  /// The capacity of the buckets, as the time in which they refill; vendors allow a minute's worth at once. Above 0.
   public var burst: Duration = .seconds(60)
   public var quota: Quota = .shared
   public var telling: Telling = .all
@@ -39,13 +39,13 @@ public struct SimulatorConfiguration: Sendable {
 
   /// From the complete request to the first byte of the answer.
   public var firstToken: Duration = .milliseconds(50)
-  /// Pace of the output after the first token; 0 is at once.
+  /// The pace of the output after the first token; 0 means at once.
   public var tokensPerSecond: Double = 0
-  /// The length of an answer lies evenly between these, chosen by seed and request; the client's cap cuts it.
+  /// The range of answer lengths, evenly distributed by seed and request; the client's cap limits the length.
   public var outputTokens: ClosedRange<Int> = 20...60
   /// True tokens per estimated token (UTF-8 bytes of text / 4), so that an estimator has something to learn. Above 0.
   public var tokenRatio: Double = 1
-  /// Accepted API keys; empty accepts every key and none.
+  /// The accepted API keys; where it is empty, calls with any key or without a key are accepted.
   public var keys: [String] = []
   public var seed: UInt64 = 1
 

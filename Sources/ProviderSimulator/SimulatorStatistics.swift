@@ -1,4 +1,4 @@
-// What the simulator counted since its start or its last reset: the honest measure of whether a broker overshoots.
+// What the simulator counted since its start or its last reset, which shows whether a broker exceeds limits.
 import TextForms
 
 /// How a call ended, as `/sim/calls` shows it.
@@ -42,7 +42,7 @@ struct SimulatorStatistics {
 
   var since: UInt64
   var calls = 0
-  /// Calls that said by `x-stainless-retry-count` that they are a client's own retry.
+  /// Calls that are retries of a client, by their `x-stainless-retry-count`.
   var clientRetries = 0
   var answered: [Int: Int] = [:]
   var refused: [EnforcedDimension: Int] = [:]

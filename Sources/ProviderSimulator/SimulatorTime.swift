@@ -1,4 +1,4 @@
-// Time for the simulator: a clock and one alarm, so that tests can turn both by hand, and the agenda on top of it.
+// Time for the simulator: a clock and one alarm, which tests can control, and the agenda that uses them.
 import EventLoop
 import Foundation
 import HeapModule
@@ -11,7 +11,7 @@ public protocol SimulatorTime: AnyObject {
   var wallSeconds: Double { get }
   /// Called when the alarm rings.
   var rang: (() -> Void)? { get set }
-  /// Sets the one alarm; replaces what was set.
+  /// Sets the one alarm, replacing an earlier setting.
   func setAlarm(at deadline: UInt64)
 }
 
@@ -32,8 +32,8 @@ public final class LoopTime: SimulatorTime {
   }
 }
 
-/// Puts off work of many calls with a single alarm.
-/// Entries at the same instant run in the order in which they were made.
+/// Schedules the work of many calls with a single alarm. Entries for the same instant run in the order in which they
+/// were made.
 final class Agenda {
   private struct Entry: Comparable {
     var deadline: UInt64
@@ -69,8 +69,8 @@ final class Agenda {
   private func run() {
     alarm = .max
     isRunning = true
-    // What was due when the alarm rang; work made meanwhile for this very instant
-    // waits for the next ring, so nobody starves the loop.
+    // Runs only what was due when the alarm rang. Work that is added meanwhile for the same instant waits for the next
+    // alarm, so that it cannot block the loop.
     let now = time.now
     let last = made
     var late: [Entry] = []
