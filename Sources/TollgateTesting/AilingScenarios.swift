@@ -1,10 +1,10 @@
-// Scenarios in which providers fail: 5xx, 429 with and without Retry-After, refused keys, for a while or for good, with
-// small breakers and retry policies, so that every path of the failure rules is walked many times.
+// Scenarios in which providers fail, for a while or for ever: 5xx, 429 with and without Retry-After, refused keys.
+// Breakers and retry policies are small, so that every path of the failure rules is taken many times.
 import AdmissionCore
 import PolicyLab
 
 extension ScenarioGenerator {
-  /// Seeds from here on are drawn as ailing scenarios.
+  /// Seeds from this one on give ailing scenarios.
   public static let firstAilingSeed: UInt64 = 1_000_000
 
   static func ailing(_ seed: UInt64, _ generator: inout SeededGenerator, size: Int) -> Scenario {
@@ -27,7 +27,7 @@ extension ScenarioGenerator {
       scenario.policy.providers[index] = provider
       addMoods(of: provider, to: &scenario, &generator)
     }
-    // A policy that comes later must know the same keys and breakers.
+    // Later policies must have the same keys and breakers.
     for index in scenario.happenings.indices {
       guard case .policyReplaced(var later) = scenario.happenings[index].what else { continue }
       for number in later.providers.indices {
@@ -54,7 +54,7 @@ extension ScenarioGenerator {
       }
       scenario.happenings.append(Happening(at: at, .providerMood(provider.id, mood)))
       at = at + generator.span(.milliseconds(200) ... .seconds(6))
-      // Some stay ill to the end.
+      // Some providers fail until the end.
       if generator.chance(85) { scenario.happenings.append(Happening(at: at, .providerMood(provider.id, .well))) }
       at = at + generator.span(.milliseconds(100) ... .seconds(4))
     }

@@ -1,10 +1,9 @@
-// The broken subjects: the naive reference, spoiled in one way each. Every one of them must be caught by the checker
-// that is there
-// for it; a checker that lets its own pass is no checker.
+// The broken subjects: the naive reference with one defect each. The checker for a defect must catch the subject that
+// has it.
 import AdmissionCore
 import PolicyLab
 
-/// One type for each `Defect`, and the way from a defect to its type.
+/// One type for each `Defect`, and a function from a defect to its type.
 public enum BrokenSubjects {
   public enum IgnoresBands: DefectChoice { public static var defect: Defect? { .ignoresBands } }
   public enum ServesBandsBackwards: DefectChoice { public static var defect: Defect? { .servesBandsBackwards } }
@@ -39,7 +38,7 @@ public enum BrokenSubjects {
   public enum AdmitsABug: DefectChoice { public static var defect: Defect? { .admitsABug } }
   public enum IsNotDeterministic: DefectChoice { public static var defect: Defect? { .isNotDeterministic } }
 
-  /// What is to be done with a type of subject.
+  /// Work to be done with a type of subject.
   public protocol Visitor {
     func visit<Choice: DefectChoice>(_ choice: Choice.Type) -> Set<String>
   }

@@ -1,8 +1,8 @@
-// A run of the simulation under the eyes of the checkers: keeps the witness up to date and asks every checker at every step.
+// A run of the simulation with checkers: it keeps the witness up to date and asks every checker at every step.
 import AdmissionCore
 import PolicyLab
 
-/// Where checkers look and report.
+/// What checkers read, and where they report faults.
 public final class Scene {
   public let scenario: Scenario
   public let witness: Witness
@@ -20,8 +20,8 @@ public final class Scene {
 
 extension Simulation {
   /// - Parameters:
-  ///   - checkers: none checks no more than that every request is granted and concluded once.
-  ///   - snapshotEvery: after how many events the subject is asked for a snapshot to compare; 0 is only at the end.
+  ///   - checkers: with an empty list the run only checks that every request is granted and concluded once.
+  ///   - snapshotEvery: after how many events the subject is asked for a snapshot to compare; 0 means only at the end.
   public static func run(
     _ scenario: Scenario, checkers: [any InvariantChecker] = InvariantCheckers.all(), keepsTrace: Bool = false,
     snapshotEvery: Int = 1
@@ -32,11 +32,11 @@ extension Simulation {
   }
 }
 
-/// The observer that lets checkers see what they need.
+/// The observer that passes events and actions to the checkers.
 final class CheckedRun: SimulationObserver {
   private let scene: Scene
   private let checkers: [any InvariantChecker]
-  /// The request whose lease was settled last: one that is not concluded then has gone back into its lane.
+  /// The request whose lease was settled last: if it is not concluded, it has gone back into its lane.
   private var lastSettled: Int?
 
   init(scenario: Scenario, checkers: [any InvariantChecker]) {
@@ -116,7 +116,7 @@ final class CheckedRun: SimulationObserver {
 }
 
 public enum InvariantCheckers {
-  /// One of each.
+  /// One checker of each kind.
   public static func all() -> [any InvariantChecker] {
     [
       ConclusionChecker(), PermitChecker(), ConcurrencyChecker(), BucketChecker(), QueueBoundChecker(), WaitChecker(),
@@ -127,7 +127,8 @@ public enum InvariantCheckers {
     ]
   }
 
-  /// Those that can find something in the scenario: where permits are all there is, nobody looks at buckets and money.
+  /// The checkers that can find something in the scenario: where only permits are limited, buckets and money are not
+  /// checked.
   public static func all(for scenario: Scenario) -> [any InvariantChecker] {
     guard scenario.expectations.realShares else { return all() }
     return [

@@ -1,13 +1,12 @@
-// The max-min fair allocation: what each of several demands gets of one capacity when nobody may gain at the cost of
-// somebody who
-// has less for his weight. By filling: raise the level for all, and drop out whoever has enough.
+// The max-min fair allocation of one capacity to several demands: no demand can get more without taking from one that
+// has less for its weight. It is found by filling: the level rises for all, and a demand that is satisfied drops out.
 
 public enum FairAllocation {
   /// - Parameters:
-  ///   - demands: what each would take, 0 or more.
+  ///   - demands: how much each would take, 0 or more.
   ///   - weights: above 0, one for each demand.
   ///   - capacity: 0 or more.
-  /// - Returns: what each gets, in the order of `demands`; in all no more than `capacity`.
+  /// - Returns: how much each gets, in the order of `demands`; the sum is at most `capacity`.
   public static func maxMin(demands: [Double], weights: [Double], capacity: Double) -> [Double] {
     precondition(demands.count == weights.count && weights.allSatisfy { $0 > 0 } && demands.allSatisfy { $0 >= 0 })
     var given = [Double](repeating: 0, count: demands.count)
@@ -25,7 +24,7 @@ public enum FairAllocation {
     return given
   }
 
-  /// Two levels: `groups` share the capacity by weight, then the members of each share alike what their group got.
+  /// Two levels: `groups` share the capacity by weight, then the members of each group share its part equally.
   public static func maxMin(groups: [(weight: Double, demands: [Double])], capacity: Double) -> [[Double]] {
     let ofGroups = maxMin(
       demands: groups.map { $0.demands.reduce(0, +) }, weights: groups.map(\.weight), capacity: capacity)

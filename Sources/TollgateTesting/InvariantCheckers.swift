@@ -1,16 +1,15 @@
-// The rules that always hold, one checker each, with the name under which it reports. A checker reads the witness and
-// what the core
-// says; it never asks the core to explain itself.
+// The rules that always hold, with one checker for each and the name under which it reports. A checker reads the
+// witness and the core's actions and snapshots; it never asks the core for an explanation.
 import AdmissionCore
 import PolicyLab
 
-/// One rule. All calls come in the order of events; the witness shows the state just before what is being reported.
+/// One rule. All calls come in the order of events; the witness shows the state just before the reported event.
 public protocol InvariantChecker: AnyObject {
   var name: String { get }
   /// A grant whose request is known and queued.
   func willGrant(_ grant: Grant, request: Int, provider: Int, _ scene: Scene)
   func willConclude(_ conclusion: Conclusion, request: Int, _ scene: Scene)
-  /// An event has been carried out, the witness is up to date. `snapshot` is there where one was taken.
+  /// An event has been carried out, and the witness is up to date. `snapshot` is nil where none was taken.
   func didHandle(_ snapshot: AdmissionSnapshot?, _ scene: Scene)
   /// Everything has ended.
   func finish(_ snapshot: AdmissionSnapshot, _ scene: Scene)
@@ -23,8 +22,8 @@ extension InvariantChecker {
   public func finish(_ snapshot: AdmissionSnapshot, _ scene: Scene) {}
 }
 
-/// Every request concludes exactly once, for a reason that was there. (Doubles are reported by the simulation, under
-/// this name.)
+/// Every request concludes exactly once, for a reason that really existed. (The simulation reports a second conclusion
+/// under this name.)
 final class ConclusionChecker: InvariantChecker {
   static let name = "concludes_once"
   var name: String { Self.name }
@@ -75,7 +74,7 @@ final class ConclusionChecker: InvariantChecker {
   }
 }
 
-/// Permits in use are open leases, in each book that the core keeps; what it says is queued is queued.
+/// In each count of the core, the permits in use are the open leases, and the number of queued requests is right.
 final class PermitChecker: InvariantChecker {
   static let name = "permits_match_leases"
   var name: String { Self.name }
@@ -97,7 +96,7 @@ final class PermitChecker: InvariantChecker {
     for said in snapshot.providers {
       guard let index = witness.providerIndex(said.id) else { continue }
       let seen = witness.providers[index]
-      // Freed permits may be shown as taken while the provider still counts them.
+      // Freed permits may be shown as in use while the provider still counts them.
       if said.inFlight != seen.own.inUse, said.inFlight != seen.own.inUse + seen.own.lagging {
         scene.report(name, "provider \(said.id): the core says \(said.inFlight), \(seen.own.inUse) were seen")
       }
@@ -114,7 +113,8 @@ final class PermitChecker: InvariantChecker {
   }
 }
 
-/// No grant passes a limit on calls at a time, of provider, model or tenant, nor eats what is kept for the bands above.
+/// No grant exceeds a concurrency limit of the provider, model or tenant, or takes permits that are reserved for higher
+/// bands.
 final class ConcurrencyChecker: InvariantChecker {
   static let name = "concurrency_limit"
   var name: String { Self.name }
@@ -129,7 +129,7 @@ final class ConcurrencyChecker: InvariantChecker {
       if taken >= limit {
         scene.report(name, "provider \(books.id): \(taken) of \(limit) taken, one more granted to request \(index)")
       } else if taken >= limit - kept, !books.isUncertain, !witness.isSoftened(grant, request: index) {
-        // (A limit that was learned lower has smaller reserves.)
+        // (With a lower learned limit, the reserves are smaller.)
         scene.report(
           name, "provider \(books.id): \(taken) of \(limit) taken, \(kept) kept, granted to request \(index)")
       }
@@ -152,7 +152,7 @@ final class ConcurrencyChecker: InvariantChecker {
   }
 }
 
-/// No bucket grants what it has not, by an account of its own from every grant and settlement.
+/// No bucket grants more than it has, by the checker's own account of every grant and settlement.
 final class BucketChecker: InvariantChecker {
   static let name = "bucket_balance"
   var name: String { Self.name }
@@ -166,7 +166,7 @@ final class BucketChecker: InvariantChecker {
       guard books.hasBuckets else { return }
       for position in 0..<4 {
         guard let bucket = books.most.byDimension[position], charge[position] > 0 else { continue }
-        // A request larger than what its band may ever have needs just that.
+        // A request larger than its band can ever get needs only what the band can get.
         let reach = bucket.capacity - bucket.capacity * kept / 10_000
         if !bucket.covers(min(charge[position], max(reach, 0)), at: witness.now, slack: 1) {
           scene.report(
@@ -182,7 +182,8 @@ final class BucketChecker: InvariantChecker {
       check("model \(request.ticket.model)", books.models[model], charges.provider, kept: kept)
     }
     check("tenant \(request.ticket.tenant)", witness.tenants[request.tenant].books, charges.tenant, kept: 0)
-    // The model has not moved yet; a reservation below the estimate would hide an overshoot from the account above.
+    // Nothing has been learned for the model yet; a reservation below the estimate would hide an overshoot from the
+    // account above.
     if scene.scenario.expectations.noRefusals, grant.reservedInput < request.ticket.estimatedInput {
       scene.report(
         name, "request \(index): \(grant.reservedInput) reserved, estimated \(request.ticket.estimatedInput)")
@@ -190,7 +191,8 @@ final class BucketChecker: InvariantChecker {
   }
 }
 
-/// Queues hold no more than their bounds, in number and in bytes, and are called full only when they are.
+/// Queues stay within their bounds, in number and in bytes, and requests are refused for a full queue only when it is
+/// full.
 final class QueueBoundChecker: InvariantChecker {
   static let name = "queue_bounds"
   var name: String { Self.name }
@@ -199,7 +201,7 @@ final class QueueBoundChecker: InvariantChecker {
     guard conclusion.outcome == .rejectedQueueFull else { return }
     let witness = scene.witness
     let request = witness.requests[index]
-    // The request itself counts among the queued until it is concluded.
+    // The request itself counts as queued until it is concluded.
     let isFull = witness.queuedByBand[request.band] > witness.policy.bands[request.band].queueLimit
     if !isFull, witness.queuedBytes <= witness.policy.queueBytes {
       scene.report(name, "request \(index) was told that the queue is full, it was not")
@@ -211,7 +213,7 @@ final class QueueBoundChecker: InvariantChecker {
     guard witness.leases.isEmpty || !witness.queued.isEmpty else { return }
     for band in 0..<3 {
       let limit = witness.policy.bands[band].queueLimit
-      // Requests that came back from a failed attempt, or were there before a bound was lowered, keep their place.
+      // Requests that came back from a failed attempt, or were queued before a bound was lowered, stay in the queue.
       let newest = witness.queued.last.map { witness.requests[$0] }
       if witness.queuedByBand[band] > limit, let newest, newest.band == band, newest.submittedAt == witness.now,
         newest.requeues == 0
@@ -227,7 +229,7 @@ final class QueueBoundChecker: InvariantChecker {
   }
 }
 
-/// Nobody waits past his bound: the band's `max_wait` or the client's deadline, whichever is first.
+/// No request waits longer than its bound: the band's `max_wait` or the client's deadline, whichever is first.
 final class WaitChecker: InvariantChecker {
   static let name = "bounded_wait"
   var name: String { Self.name }
@@ -239,7 +241,7 @@ final class WaitChecker: InvariantChecker {
   }
 }
 
-/// The storage of the queues is bounded in the number queued, and comes back when they are empty.
+/// The storage of the queues is bounded by the number of queued requests, and is given back when they are empty.
 final class StorageChecker: InvariantChecker {
   static let name = "storage_bounded"
   var name: String { Self.name }
@@ -261,7 +263,7 @@ final class StorageChecker: InvariantChecker {
   }
 }
 
-/// After a drain was asked for nothing new is granted, and its end is told once, when nothing is left.
+/// After a drain has begun no new request is granted, and its end is reported once, when nothing is left.
 final class DrainChecker: InvariantChecker {
   static let name = "drain"
   var name: String { Self.name }
@@ -286,7 +288,7 @@ final class DrainChecker: InvariantChecker {
   }
 }
 
-/// A grant goes to a provider and by a key that the policy in force has, and keys keep their own limits.
+/// A grant uses a provider and a key of the policy in force, and keys keep their own limits.
 final class TargetChecker: InvariantChecker {
   static let name = "known_targets"
   var name: String { Self.name }

@@ -1,10 +1,11 @@
-// Scenarios in which nothing that is expected is true: estimates wrong by 0.1 to 10 times, by client and from call to call; backlogs older than
-// every `promote_after`, deep queues, users who ask one call at a time beside them, sessions that nobody has seen before.
+// Scenarios with wrong estimates, by factors of 0.1 to 10 for each client and from call to call. They also have
+// backlogs older than every `promote_after`, deep queues, users who make one call at a time beside them, and new
+// sessions.
 import AdmissionCore
 import PolicyLab
 
 extension ScenarioGenerator {
-  /// Seeds from here on are drawn as misjudged scenarios.
+  /// Seeds from this one on give misjudged scenarios.
   public static let firstMisjudgedSeed: UInt64 = 4_000_000
 
   static func misjudged(_ seed: UInt64, _ generator: inout SeededGenerator, size: Int) -> Scenario {
@@ -36,7 +37,7 @@ extension ScenarioGenerator {
   private static func misjudged(
     _ generator: inout SeededGenerator, _ tenants: [TenantPolicy], number: Int, requests: Int
   ) -> ClientScript {
-    // A backlog, one call at a time, or calls of their own time.
+    // A backlog, one call at a time, or calls at their own times.
     let pacing: ClientScript.Pacing =
       switch generator.int(0...3) {
       case 0: .closed(parallel: 1, think: .zero ... .milliseconds(generator.int64(0...300)))
@@ -49,7 +50,7 @@ extension ScenarioGenerator {
       tenant: generator.pick(tenants).id,
       session: generator.chance(20) ? SessionID("new-\(number)") : generator.pick(sessionNames),
       priority: generator.pick([.high, .normal, .low]), route: ["alpha"],
-      // A model of its own: what is learned of one client's says nothing of another's.
+      // Each client has its own model, so that what is learned from one says nothing about another.
       model: "m\(number)", start: Instant(nanoseconds: generator.int64(0...1500) * 1_000_000), requests: requests,
       pacing: pacing, execute: generator.chance(50) ? execute...execute : .milliseconds(10)...execute,
       input: input...input)

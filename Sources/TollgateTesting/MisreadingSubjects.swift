@@ -1,5 +1,5 @@
-// Subjects that are right but for one field of the policy, which they misread: what the checkers of keys and providers
-// must catch.
+// Subjects that are correct except that they misread one field of the policy. The checkers of keys and providers must
+// catch them.
 import AdmissionCore
 import PolicyLab
 
@@ -7,7 +7,7 @@ public protocol Misreading: Sendable {
   static func misread(_ policy: AdmissionPolicy, before: AdmissionPolicy?) -> AdmissionPolicy
 }
 
-/// Keeps using what the policy no longer names.
+/// Keeps using providers and keys that the policy no longer names.
 public enum KeepsWhatWasRemoved: Misreading {
   public static func misread(_ policy: AdmissionPolicy, before: AdmissionPolicy?) -> AdmissionPolicy {
     guard let before else { return policy }
@@ -24,7 +24,7 @@ public enum KeepsWhatWasRemoved: Misreading {
   }
 }
 
-/// Gives each key one call more than its quota.
+/// Allows each key one call more than its quota.
 public enum OvershootsKeys: Misreading {
   public static func misread(_ policy: AdmissionPolicy, before: AdmissionPolicy?) -> AdmissionPolicy {
     var policy = policy
@@ -44,7 +44,7 @@ public enum TripsAtOnce: Misreading {
   }
 }
 
-/// Lets one call at a time go where a careful start is asked for, and never more.
+/// Runs only one call at a time, for ever, where the policy asks for a ramp.
 public enum NeverRises: Misreading {
   public static func misread(_ policy: AdmissionPolicy, before: AdmissionPolicy?) -> AdmissionPolicy {
     var policy = policy
@@ -55,7 +55,7 @@ public enum NeverRises: Misreading {
   }
 }
 
-/// Knows no key but the first of each provider, so that a refusal of that one is a refusal of all.
+/// Knows only the first key of each provider, so that a refusal of this key counts as a refusal of all.
 public enum KnowsOneKey: Misreading {
   public static func misread(_ policy: AdmissionPolicy, before: AdmissionPolicy?) -> AdmissionPolicy {
     var policy = policy
@@ -66,7 +66,7 @@ public enum KnowsOneKey: Misreading {
   }
 }
 
-/// The real core behind a misread policy.
+/// The real core with a misread policy.
 public struct MisreadingAdmission<Choice: Misreading>: AdmissionSubject {
   private var core: Admission
   private var last: AdmissionPolicy

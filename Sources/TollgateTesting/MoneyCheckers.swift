@@ -1,9 +1,10 @@
-// The rules about money: no budget is passed, the core's sums are what was really held and posted, nobody waits for a
-// hold that nobody has.
+// The rules about money: no budget is exceeded, the core's sums are what was really held and posted, and no request
+// waits for a hold that does not exist.
 import AdmissionCore
 import PolicyLab
 
-/// No call is granted that does not fit: spent, held and its own estimate together stay within each rule that rejects.
+/// No call is granted that does not fit: what is spent, what is held and its own estimate together stay within each
+/// rule that rejects.
 final class BudgetLimitChecker: InvariantChecker {
   static let name = "budget_limit"
   var name: String { Self.name }
@@ -16,7 +17,7 @@ final class BudgetLimitChecker: InvariantChecker {
       MoneyWitness.cost($0, input: grant.reservedInput.value, output: grant.reservedOutput.value)
     }
     if !scene.scenario.isPriced { return }
-    // While too little is known of the model, up to what the client allows.
+    // While too little is known about the model, up to the client's cap.
     let output = ticket.producesOutput ? max(grant.reservedOutput, ticket.outputCap ?? 4096) : grant.reservedOutput
     let most = price.map { MoneyWitness.cost($0, input: grant.reservedInput.value, output: output.value) }
     let held = grant.held?.nanodollars
@@ -46,7 +47,7 @@ final class BudgetLimitChecker: InvariantChecker {
   }
 }
 
-/// What the core says is spent and held is what was, at every snapshot; at the end nothing is held.
+/// At every snapshot, the amounts spent and held are right; at the end nothing is held.
 final class BudgetBooksChecker: InvariantChecker {
   static let name = "budget_books"
   var name: String { Self.name }
@@ -60,7 +61,7 @@ final class BudgetBooksChecker: InvariantChecker {
     for reading in snapshot.budgets where reading.held != .zero || reading.waiting != 0 {
       scene.report(name, "\(reading.id): \(reading.held.nanodollars) held, \(reading.waiting) waiting after the end")
     }
-    // Sessions show up when they have spent something, the others always.
+    // Sessions appear once they have spent something, the other accounts always.
     let policy = scene.witness.policy
     let isListed = !policy.budgets.isEmpty || policy.tenants.contains { $0.budgets.contains { $0.scope == .tenant } }
     if isListed, snapshot.budgets.isEmpty { scene.report(name, "the core keeps no budgets") }
@@ -81,7 +82,7 @@ final class BudgetBooksChecker: InvariantChecker {
   }
 }
 
-/// Where nothing runs there are no holds to wait for: whoever could be placed is granted or refused.
+/// Where nothing runs there are no holds to wait for: every request that could be placed is granted or refused.
 final class BudgetWaitChecker: InvariantChecker {
   static let name = "budget_wait"
   var name: String { Self.name }
@@ -89,7 +90,7 @@ final class BudgetWaitChecker: InvariantChecker {
   func didHandle(_ snapshot: AdmissionSnapshot?, _ scene: Scene) {
     let witness = scene.witness
     guard scene.scenario.isPriced, witness.leases.isEmpty else { return }
-    // One that waits alone is in nobody's way.
+    // A request that waits alone is not blocked by others.
     guard witness.queued.count == 1, let index = witness.queued.first else { return }
     for provider in witness.requests[index].route where witness.isSurelyPlaceable(index, on: provider, atAnyCost: true)
     {

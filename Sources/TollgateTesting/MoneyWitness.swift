@@ -1,5 +1,6 @@
-// What somebody who sees every event and every action knows about money: what each account has spent in each window and
-// what running calls hold. Kept with dictionaries and without any of the core's thrift, so that it can contradict it.
+// What an observer of every event and action knows about money: how much each account has spent in each window, and how
+// much running calls hold. It is kept in plain dictionaries, independently of the core, so that it can contradict the
+// core.
 import AdmissionCore
 import PolicyLab
 
@@ -38,7 +39,7 @@ struct MoneyWitness {
   mutating func began(_ states: [BudgetWindowState]) {
     for state in states {
       if serials[state.window] == nil {
-        // What was counted before the first word belongs to the window that it names.
+        // Amounts that were counted before the first report belong to the window that the report names.
         for sums in [\MoneyWitness.posted, \MoneyWitness.held] {
           for (key, value) in self[keyPath: sums] where key.window == state.window && key.serial == 0 {
             self[keyPath: sums][key] = nil
@@ -86,7 +87,7 @@ struct MoneyWitness {
 
   // MARK: Judgements
 
-  /// The rules that a ticket counts against, and whose accounts.
+  /// The rules that a ticket counts against, and their accounts.
   func rules(for ticket: Ticket) -> [(account: BudgetAccount, rule: BudgetPolicy)] {
     let own = policy.tenants.first { $0.id == ticket.tenant }?.budgets ?? policy.tenantTemplate?.budgets ?? []
     return policy.budgets.map { (.broker, $0) }
@@ -118,7 +119,7 @@ struct MoneyWitness {
     return limit
   }
 
-  /// True where a call that holds `estimate` might not fit into what its rules leave.
+  /// True where a call that holds `estimate` might not fit into what is left of its budgets.
   func mayLack(_ ticket: Ticket, estimate: Int64, countingHolds: Bool, at now: Instant) -> Bool {
     rules(for: ticket).contains { account, rule in
       guard rule.onExceed == .reject else { return false }
@@ -127,12 +128,12 @@ struct MoneyWitness {
     }
   }
 
-  /// What the provider will charge for so much, in nano-dollars.
+  /// What the provider will charge for these tokens, in nano-dollars.
   static func cost(_ price: CallPrice, input: Int64, output: Int64) -> Int64 {
     SimulatedProvider.bill(price, input: input, output: output).nanodollars
   }
 
-  /// No sensible estimate of a ticket's cost is above this.
+  /// An upper bound of any sensible estimate of a ticket's cost.
   static func most(_ ticket: Ticket) -> Int64 {
     ticket.candidates.compactMap(\.price).map {
       cost(

@@ -1,5 +1,5 @@
-// The rules about who goes before whom. Each claims a fault only where no reading of the rules would excuse it: a
-// request counts as placeable only when it surely was, and credit and age count in favour of who was granted.
+// The rules about the order of grants. Each checker reports a fault only where no reading of the rules excuses it: a
+// request counts as placeable only when it surely was, and credit and age count in favour of the granted request.
 import AdmissionCore
 import PolicyLab
 
@@ -34,7 +34,7 @@ final class BandOrderChecker: InvariantChecker {
   }
 }
 
-/// First in, first out within a lane; only those who came back may overtake.
+/// A lane is first in, first out; only requests that came back may overtake.
 final class LaneOrderChecker: InvariantChecker {
   static let name = "lane_order"
   var name: String { Self.name }
@@ -43,7 +43,7 @@ final class LaneOrderChecker: InvariantChecker {
     let request = scene.witness.requests[index]
     guard request.requeues == 0, request.ticket.clientRetryCount == 0 else { return }
     for other in scene.witness.lanes[request.lane] where other < index {
-      // Who waits for money stands aside.
+      // Requests that wait for money may be overtaken.
       if scene.witness.requests[other].requeues == 0, scene.witness.isSurelyAffordable(other) {
         scene.report(name, "request \(index) was granted before request \(other) of its own lane")
         return
@@ -62,7 +62,8 @@ final class FloorChecker: InvariantChecker {
     var request: Int
     var band: Int
     var expected: Int64
-    /// By band: its share where it surely could have had this grant, what its dearest head needs, and whether nobody of it waited.
+    /// By band: its share where it surely could have had this grant, the cost of its dearest head, and whether none of
+    /// its requests waited.
     var share: [Int64] = [0, 0, 0]
     var dearest: [Int64] = [0, 0, 0]
   }
@@ -78,7 +79,7 @@ final class FloorChecker: InvariantChecker {
         turn.share[waiting] = -1
         continue
       }
-      // Only where each of its heads could have had this very grant.
+      // True only where each of its heads could have had this grant.
       var isSure = true
       for other in witness.queued where witness.requests[other].band == waiting && witness.isHead(other) {
         isSure =
@@ -95,10 +96,10 @@ final class FloorChecker: InvariantChecker {
     var due: [Int64] = [0, 0, 0]
     for turn in turns {
       let request = scene.witness.requests[turn.request]
-      // Tried again: what each attempt has cost is not known apart.
+      // For a request that was tried again, the cost of each attempt is not known separately.
       let real = request.grants == 1 ? request.spent : 0
       let own = turn.band
-      // Two bands that are both due take turns: that the other one comes first this once is no fault.
+      // Two bands that are both due take turns, so it is no fault that the other one goes first once.
       let isDueItself = due[own] >= 10_000 * turn.expected
       due[own] = min(due[own], 0) - 10_000 * max(0, max(real, request.spent) - turn.expected)
       for waiting in 0..<3 where waiting != own && turn.share[waiting] != 0 {
@@ -119,7 +120,7 @@ final class FloorChecker: InvariantChecker {
   }
 }
 
-/// Nobody waits for nothing: where all heads for a provider could be placed on it, one of them is.
+/// No provider is left idle: where all heads for a provider could be placed on it, one of them is.
 final class StallChecker: InvariantChecker {
   static let name = "no_stall"
   var name: String { Self.name }
@@ -156,7 +157,7 @@ final class RouteChecker: InvariantChecker {
     let witness = scene.witness
     for preferred in witness.requests[index].route {
       if preferred == provider { return }
-      // Somebody else may have claimed it.
+      // Another request may have claimed it.
       let isWanted = witness.queued.contains { $0 != index && witness.requests[$0].route.contains(preferred) }
       if !isWanted, witness.isSurelyPlaceable(index, on: preferred) {
         scene.report(name, "request \(index) went to \(grant.provider), \(witness.providers[preferred].id) was free")
@@ -165,9 +166,9 @@ final class RouteChecker: InvariantChecker {
   }
 }
 
-/// Backlogged flows of one band are served alike: tenants by weight, sessions of a tenant evenly, to within a request
-/// each. Only for
-/// scenarios that expect it (`Expectations.fairShares`): exact costs, one provider, no promotion, no limits of tenants.
+/// Backlogged flows of one band are served fairly: tenants by weight, sessions of a tenant evenly, to within one
+/// request each. Used only for scenarios that expect it (`Expectations.fairShares`): exact costs, one provider, no
+/// promotion, no limits of tenants.
 final class FairnessChecker: InvariantChecker {
   static let name = "fair_shares"
   var name: String { Self.name }
@@ -208,7 +209,8 @@ final class FairnessChecker: InvariantChecker {
       new.lowest = min(new.lowest, new.difference)
       new.highest = max(new.highest, new.difference)
       gaps[pair] = new
-      // Start-time fair queueing: at most the largest request of each, and once more for who stood first at the outset.
+      // The bound of start-time fair queueing: the largest request of each flow, and once more for the order at the
+      // start.
       let bound = 2 * ((largest[pair.left] ?? 0) + (largest[pair.right] ?? 0))
       if new.highest - new.lowest > bound + 1e-6 {
         let name = self.name

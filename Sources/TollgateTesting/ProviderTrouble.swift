@@ -1,29 +1,31 @@
-// What somebody who sees every ending knows of a provider in trouble: whether its breaker can have opened, which of its models and keys
-// may be resting, and which limit the core has learned. Everything is counted to the worst, so that what is surely usable is usable.
+// What an observer of all settlements knows about a failing provider: whether its breaker may have opened, which of its
+// models and keys may be resting, and which limit the core has learned. It assumes the worst, so that what it calls
+// usable surely is.
 import AdmissionCore
 
-/// The troubles of one provider since the run began.
+/// The failures of one provider since the run began.
 struct ProviderTrouble {
   private struct Pair: Hashable {
     var model: String
     var key: KeyID?
   }
-  /// Failures in a row, by what counts them: a model limit with its own breaker, or the provider (nil).
+  /// Consecutive failures, by what counts them: a model limit with its own breaker, or the provider (nil).
   private var failures: [Int?: Int] = [:]
-  /// A breaker that may have opened: only a success of a probe would tell that it is closed, and which call is a probe only the core knows.
+  /// True once a breaker may have opened: only the success of a probe would show that it is closed, and only the core
+  /// knows which call is a probe.
   private var mayHaveTripped = false
-  /// When each was asked for a pause last. Over when a call that was granted since has succeeded.
+  /// When a pause was last asked for, for each pair. It is over when a call that was granted later has succeeded.
   private var resting: [Pair: Instant] = [:]
   private var refusedKeys: [KeyID: Instant] = [:]
   private var learning = Learning.nothing
 
   private enum Learning: Equatable {
     case nothing
-    /// The number of concurrent calls may be lower than the policy says; not known yet how much, and whether for all models.
+    /// The concurrency limit may be lower than the policy says; by how much, and for which models, is not known yet.
     case untold
-    /// By the name of the model; nil: all of them together.
+    /// The limits by the name of the model; nil for all models together.
     case told([String?: Int])
-    /// More than that may have been learned.
+    /// Other limits may have been learned too.
     case unknown
   }
 
@@ -45,20 +47,20 @@ struct ProviderTrouble {
     if let key, let since = refusedKeys[key], grantedAt > since { refusedKeys[key] = nil }
   }
 
-  /// A refusal teaches.
-  /// - Parameter isExact: nothing but the number of concurrent calls can be learned from it.
+  /// Notes that the core may have learned from a refusal.
+  /// - Parameter isExact: true where only a concurrency limit can be learned from it.
   mutating func learned(isExact: Bool) { learning = isExact && learning != .unknown ? .untold : .unknown }
 
-  /// The limits that the core says it has learned.
+  /// Takes over the limits that the core says it has learned.
   mutating func told(_ learned: [AdmissionSnapshot.Learned]) {
     switch learning {
     case .untold, .told:
-      // A pace, of which the level is not told.
+      // A pace: the snapshot does not show its level.
       if learned.contains(where: { $0.what != "concurrency" }) {
         learning = .unknown
         return
       }
-      // What holds for one key alone is no limit of a model: here all keys share the quota.
+      // A limit of one key is not a limit of a model: here all keys share the quota.
       let limits = learned.filter { $0.what == "concurrency" && $0.key == nil }.map {
         ($0.model, Int(clamping: $0.value))
       }
@@ -67,7 +69,8 @@ struct ProviderTrouble {
     }
   }
 
-  /// How many calls of the model surely may run at a time, as far as that was learned; nil: of all models together. nil where nothing was.
+  /// The learned limit of concurrent calls for the model, or with nil for all models together. nil where none was
+  /// learned.
   func learnedLimit(_ model: String?) -> Int? {
     guard case .told(let limits) = learning else { return nil }
     return limits[model]

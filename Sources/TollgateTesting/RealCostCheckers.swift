@@ -1,6 +1,6 @@
-// Who got how much of what was really used, with hindsight: books of real costs per flow and band, kept from grants and settlements alone and judged
-// when all is known. They share nothing with the scheduler but the rules. Only for scenarios that expect it (`Expectations.realShares`): one
-// provider, permits only, nobody leaves, nothing fails.
+// Shares of real use, checked at the end: real costs per flow and band, kept from grants and settlements alone and
+// judged when all costs are known. These checkers share only the rules with the scheduler. They are used only for
+// scenarios that expect it (`Expectations.realShares`): one provider, permits only, no client leaves, nothing fails.
 import AdmissionCore
 import PolicyLab
 
@@ -38,7 +38,7 @@ class CostLog: InvariantChecker {
 
   func didHandle(_ snapshot: AdmissionSnapshot?, _ scene: Scene) {
     guard scene.scenario.expectations.realShares else { return }
-    // The grants of this event have leases now.
+    // The grants of this event now have leases.
     catchUp(scene)
   }
 
@@ -50,13 +50,13 @@ class CostLog: InvariantChecker {
 
   func judge(_ scene: Scene) {}
 
-  /// A tenant in a band, or (`lane` 0 or more) a session of it.
+  /// A tenant in a band, or (with a `lane` of 0 or more) one of its sessions.
   struct Flow: Hashable {
     var band: Int
     var tenant: Int
     var lane: Int
 
-    /// Flows of the same level share something: tenants of a band, sessions of a tenant.
+    /// True for flows of the same level, which share something: tenants of a band, or sessions of a tenant.
     func isBeside(_ other: Flow) -> Bool {
       self != other && band == other.band && (lane < 0) == (other.lane < 0) && (lane < 0 || tenant == other.tenant)
     }
@@ -75,8 +75,8 @@ class CostLog: InvariantChecker {
   }
 }
 
-/// Who comes back from idling waits for no other flow longer than two calls' real cost: the larger of its own and of those that ran
-/// meanwhile.
+/// A flow that comes back from idling waits for another flow no longer than two calls' real cost: the larger of its own
+/// calls and of those that ran meanwhile.
 final class ReturnChecker: CostLog {
   static let title = "return_wait"
   override var name: String { Self.title }
@@ -84,7 +84,7 @@ final class ReturnChecker: CostLog {
   private struct Book {
     var waiting = 0
     var running: [Int] = []
-    /// The dearest call of this busy time.
+    /// The dearest call of this busy period.
     var dearest = 0.0
   }
   private struct Watch {
@@ -147,7 +147,8 @@ final class ReturnChecker: CostLog {
   }
 }
 
-/// Flows that both keep something waiting are served alike by what they really use, to within what runs and a call each; nothing adds up.
+/// Two flows that both have requests waiting get equal shares of real use, to within the running calls and one call
+/// each; differences do not add up.
 final class RealShareChecker: CostLog {
   static let title = "real_shares"
   override var name: String { Self.title }
@@ -203,7 +204,7 @@ final class RealShareChecker: CostLog {
     }
   }
 
-  /// By flow: twice what runs at a time, each call taken as the dearest that it was expected to be or any really was, and a call more.
+  /// The bound of each flow: twice the concurrent calls and one call more, each at the highest expected or real cost.
   private func bounds(_ scene: Scene) -> [Flow: Double] {
     var running: [Flow: Int] = [:]
     var most: [Flow: Int] = [:]
@@ -232,8 +233,8 @@ final class RealShareChecker: CostLog {
   }
 }
 
-/// While higher bands keep something waiting, a band gets its share of all real use, its promoted share while its oldest has waited for
-/// `promote_after`; neither more nor less, to within what runs and a few calls.
+/// While requests of higher bands wait, a band gets exactly its share of all real use, or its promoted share while its
+/// oldest request has waited longer than `promote_after`, to within the running calls and a few more.
 final class BandShareChecker: CostLog {
   static let title = "band_shares"
   override var name: String { Self.title }
@@ -280,7 +281,8 @@ final class BandShareChecker: CostLog {
     }
   }
 
-  /// By band: what of it runs, and what its credit can be off by while all that runs is taken for what it was expected to be.
+  /// By band: the cost of its running calls, and the error of its credit while these are counted at their expected
+  /// cost.
   private func slack(_ scene: Scene) -> [Int64] {
     var running = [0, 0, 0]
     var most = [0, 0, 0]

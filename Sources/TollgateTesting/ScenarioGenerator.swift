@@ -1,34 +1,33 @@
-// Scenarios drawn from a seed: random policies and workloads, small enough that ten thousand run in a minute in a debug
-// build, of
-// several sorts so that each rule is met often. The sort is decided by the seed; so is everything else.
+// Scenarios from a seed: random policies and workloads, small enough that ten thousand run in a minute in a debug
+// build, and of several sorts so that each rule is exercised often. The seed decides the sort and everything else.
 import AdmissionCore
 import PolicyLab
 
 public enum ScenarioGenerator {
   public enum Sort: String, CaseIterable, Sendable {
-    /// Anything at all, estimates exact.
+    /// Anything, with exact estimates.
     case mixed
-    /// Permits only, three bands, always too much to do: who goes first.
+    /// Permits only, three bands and constant overload: tests the order.
     case contended
-    /// Tokens are what is short.
+    /// Tokens are scarce.
     case thirsty
-    /// One provider, one band at a time, exact costs: who gets how much.
+    /// One provider, one band at a time and exact costs: tests shares.
     case fair
-    /// Clients that give up, policies that change, drains.
+    /// Clients that leave, policies that change, drains.
     case restless
-    /// Providers that fail. Drawn for seeds from `firstAilingSeed` on.
+    /// Providers that fail; for seeds from `firstAilingSeed` on.
     case ailing
-    /// Budgets. Drawn for seeds from `firstThriftySeed` on.
+    /// Budgets; for seeds from `firstThriftySeed` on.
     case thrifty
-    /// Keys, providers and quotas that change. Drawn for seeds from `firstShiftingSeed` on.
+    /// Keys, providers and quotas that change; for seeds from `firstShiftingSeed` on.
     case shifting
-    /// Deep queues, old backlogs, and estimates that are worth nothing. Drawn for seeds from `firstMisjudgedSeed` on.
+    /// Deep queues, old backlogs and wrong estimates; for seeds from `firstMisjudgedSeed` on.
     case misjudged
 
     static let healthy: [Sort] = [.mixed, .contended, .thirsty, .fair, .restless]
   }
 
-  /// - Parameter size: about how many requests; 12 is the size of the ten thousand.
+  /// - Parameter size: about how many requests; the test of ten thousand scenarios uses 12.
   public static func scenario(seed: UInt64, sort: Sort? = nil, size: Int = 12) -> Scenario {
     var generator = SeededGenerator(seed: seed)
     let drawn = Sort.healthy[generator.int(0...Sort.healthy.count - 1)]
@@ -135,7 +134,7 @@ public enum ScenarioGenerator {
       script.leaveAfter = .zero...generator.span(.milliseconds(1) ... .seconds(4))
     }
     if generator.chance(restless / 3) { script.patience = generator.span(.milliseconds(10) ... .seconds(5)) }
-    // A provider that charges the cap takes no call without one: nobody could say what it holds back.
+    // Calls to a provider that charges the cap always have a cap: otherwise what it reserves is unknown.
     if produces, script.outputCap == nil,
       policy.providers.contains(where: { $0.admissionTokens == .maxTokens && script.route.contains($0.id) })
     {
@@ -223,7 +222,7 @@ public enum ScenarioGenerator {
       for index in other.tenants.indices { other.tenants[index].weight = generator.int(1...4) }
       let at = Instant(nanoseconds: generator.int64(0...6000) * 1_000_000)
       scenario.happenings.append(Happening(at: at, .policyReplaced(other)))
-      // The provider's own limits did not change: whatever the policy says from then on may be a mistake.
+      // The provider's own limits did not change, so the new policy may be wrong about them.
       scenario.expectations.noRefusals = false
     }
     if generator.chance(25) {
@@ -233,11 +232,12 @@ public enum ScenarioGenerator {
     return finished(scenario)
   }
 
-  /// Where limits of a tenant could never hold a request, the rules allow a rejection; everything else is left as
-  /// drawn.
+  /// Where the limits of a tenant could never fit a request, the rules allow a rejection; everything else is left as
+  /// generated.
   private static func finished(_ scenario: Scenario) -> Scenario {
     var scenario = scenario
-    // A provider in produced mode with an output limit refuses while in debt; estimates of output are not exact there.
+    // A provider in `produced` mode with an output limit refuses calls while it is in debt; estimates of output are not
+    // exact there.
     let guesses = scenario.policy.providers.contains {
       $0.admissionTokens == .produced
         && ($0.limits.outputTokensPerMinute != nil || $0.limits.tokensPerMinute != nil

@@ -29,7 +29,7 @@ public enum ScenarioReplay {
     return found
   }
 
-  /// The whole story of one seed against the real core, as text. The same for the same seed.
+  /// The full trace of one seed against the real core, as text. It is the same for the same seed.
   /// - Parameter size: about how many requests, as in the run that failed.
   public static func run(seed: UInt64, size: Int = 12, showsTrace: Bool = true) -> String {
     run(Admission.self, seed: seed, size: size, showsTrace: showsTrace)

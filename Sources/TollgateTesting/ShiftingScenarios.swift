@@ -1,10 +1,10 @@
-// Scenarios in which the ground shifts: keys come, go and change under load, providers leave the policy and return, each
-// key or model has a quota of its own, answers tell limits, models fail by themselves.
+// Scenarios with changing policies: keys are added, removed and changed under load, providers leave the policy and
+// return, each key or model has its own quota, answers report limits, and single models fail.
 import AdmissionCore
 import PolicyLab
 
 extension ScenarioGenerator {
-  /// Seeds from here on are drawn as shifting scenarios.
+  /// Seeds from this one on give shifting scenarios.
   public static let firstShiftingSeed: UInt64 = 3_000_000
 
   static func shifting(_ seed: UInt64, _ generator: inout SeededGenerator, size: Int) -> Scenario {
@@ -28,7 +28,7 @@ extension ScenarioGenerator {
       truth.tellsLimits = generator.chance(40)
       return truth
     }
-    // What the other sorts change would undo this one's providers.
+    // The policy changes of other sorts would undo the providers of this one.
     scenario.happenings.removeAll { if case .policyReplaced = $0.what { true } else { false } }
     var at = Instant(nanoseconds: generator.int64(0...1500) * 1_000_000)
     for step in 0..<generator.int(1...4) {

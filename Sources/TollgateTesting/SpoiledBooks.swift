@@ -1,13 +1,13 @@
-// Shells that spoil the core's books, each in one way. Every one of them must be caught by the checkers of money.
+// Shells that falsify the core's account of money, each in one way. The checkers of money must catch each of them.
 import AdmissionCore
 import PolicyLab
 
-/// One way of spoiling what the core is told, or what it says.
+/// One way of falsifying events to the core or its snapshots.
 public protocol BookDefect {
   static func spoil(_ policy: inout AdmissionPolicy)
   /// May change the event.
   static func spoil(_ event: inout AdmissionEvent)
-  /// What is told besides after a grant.
+  /// An additional event after a grant.
   static func afterGrant(_ count: Int64) -> AdmissionEvent?
 }
 
@@ -49,7 +49,7 @@ public struct SpoiledBooks<Defect: BookDefect>: AdmissionSubject {
 }
 
 public enum BookDefects {
-  /// A book that forgets holds: each grant begins the window anew.
+  /// Forgets holds: each grant begins the window again.
   public enum ForgetsHolds: BookDefect {
     public static func afterGrant(_ count: Int64) -> AdmissionEvent? {
       .budgetWindowsBegan(
@@ -110,7 +110,7 @@ public enum BookDefects {
     }
   }
 
-  /// What failed is charged all the same.
+  /// Failed attempts are charged all the same.
   public enum ChargesFailures: BookDefect {
     public static func spoil(_ event: inout AdmissionEvent) {
       guard case .settled(let lease, var settlement) = event, settlement.usage == nil else { return }

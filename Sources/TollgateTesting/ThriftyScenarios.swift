@@ -1,20 +1,22 @@
-// Scenarios with budgets: of the broker, of tenants and of sessions, that reject, lower the class or warn; small enough
-// to be met often, with windows that begin anew (and once in a while again, as when a clock is set back) and raises.
+// Scenarios with budgets of the broker, of tenants and of sessions that reject, lower the class or warn. The budgets
+// are small, so that they are reached often; their windows begin again (sometimes an earlier window, as when a clock is
+// set back), and there are raises.
 import AdmissionCore
 import PolicyLab
 
 extension ScenarioGenerator {
-  /// Seeds from here on are drawn as thrifty scenarios.
+  /// Seeds from this one on give thrifty scenarios.
   public static let firstThriftySeed: UInt64 = 2_000_000
 
   static func thrifty(_ seed: UInt64, _ generator: inout SeededGenerator, size: Int) -> Scenario {
     let sort = generator.pick([Sort.mixed, .contended, .restless, .ailing])
     var scenario = scenario(seed: seed, sort: sort, size: size)
-    // Costs are not exact, and who cannot pay stands aside: no shares to compare.
+    // Costs are not exact, and requests that cannot pay leave their lanes, so shares cannot be compared.
     scenario.expectations.fairShares = false
     let windows = [BudgetWindow(.hour), BudgetWindow(.day)]
     for index in scenario.clients.indices {
-      // Streams that run on beyond their estimate; only where no bucket counts tokens, whose checkers know exact ones only.
+      // Streams that exceed their estimate; only where no bucket counts tokens, because the checkers of buckets need
+      // exact estimates.
       if sort == .contended, generator.chance(60) {
         scenario.clients[index].inputErrorPercent = 60...190
         scenario.expectations.noRefusals = false
@@ -78,7 +80,7 @@ extension ScenarioGenerator {
         let end = at + generator.span(.seconds(1) ... .seconds(8))
         let state = BudgetWindowState(window: window, serial: serial, end: end)
         scenario.happenings.append(Happening(at: at, .budgetWindowsBegan([state])))
-        // Once in a while the clock is set back over the border; a session that was not there then has no sum of then.
+        // Sometimes the clock is set back to an earlier window; a session that did not exist then has no sum for it.
         serial += serial > 100 && !hasSessions && generator.chance(15) ? -100 : 100
         at = end
       }
