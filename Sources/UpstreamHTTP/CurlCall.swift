@@ -1,26 +1,25 @@
-// One attempt as its owner holds it: events, deadlines, and what the owner asked for. The handle that does the work
-// is lent.
+// One attempt as its owner sees it: events, deadlines, and what the owner asked for. A carrier does the work.
 import EventLoop
 import HTTPMessage
 
 final class CurlCall: UpstreamCall {
   private let upstream: CurlUpstream
-  /// Nil once the call ended or was cancelled: nothing is heard from then on.
+  /// nil once the call has ended or was cancelled: from then on the owner gets no event.
   private var events: (any UpstreamEvents)?
-  /// Until the work starts at the end of the turn.
+  /// The request, until the work starts at the end of the turn.
   private var request: UpstreamRequest?
-  /// What does the work; nil before the start and after the end.
+  /// Does the work; nil before the start and after the end.
   var carrier: CallCarrier?
 
   private(set) var isCancelled = false
-  /// What the owner wants.
+  /// True where the owner wants the call paused.
   private(set) var wantsPause = false
-  /// What libcurl was told.
+  /// True where the carrier has paused.
   var isPaused = false
-  /// It stands in the upstream's list of calls to look at when libcurl is left.
+  /// True while the call is in the upstream's list of calls to review once libcurl has returned.
   var awaitsReview = false
 
-  // Nanoseconds of the loop's clock; .max is never.
+  // Nanoseconds of the loop's clock; .max means never.
   private let firstByteDeadline: UInt64
   private let totalDeadline: UInt64
   private let idleLimit: UInt64
@@ -91,7 +90,7 @@ final class CurlCall: UpstreamCall {
 
   // MARK: time
 
-  /// Silence counts afresh from here.
+  /// Restarts the time of silence.
   func noteResumed(at now: UInt64) {
     lastActivity = now
     upstream.wantSweep(at: nextDeadline)
@@ -102,13 +101,13 @@ final class CurlCall: UpstreamCall {
     return overflow || wantsPause || isPaused ? .max : sum
   }
 
-  /// When time may next run out.
+  /// The call's next deadline.
   var nextDeadline: UInt64 {
     min(
       totalDeadline, carrier?.connectDeadline ?? .max, carrier?.headComplete == true ? idleDeadline : firstByteDeadline)
   }
 
-  /// The timeout that ran out, if one did.
+  /// The timeout that has run out; nil where none has.
   func expired(at now: UInt64) -> UpstreamFailure? {
     let (mayHaveArrived, wasSent) = (requestMayHaveArrived, requestWasSent)
     func failure(_ kind: UpstreamFailure.Kind, _ detail: String) -> UpstreamFailure {

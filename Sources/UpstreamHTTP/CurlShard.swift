@@ -1,23 +1,23 @@
-// One libcurl multi handle and its connections. A multi walks its connections per host for each new call, so a
-// provider gets another shard for every hundred calls that run at once.
+// One libcurl multi handle and its connections. For each new call a multi walks its connections to the host, so a
+// provider gets another shard for every hundred concurrent calls.
 import CCurl
 import EventLoop
 
 final class CurlShard {
-  /// Calls at once; above, the walk over the connections begins to cost.
+  /// The most concurrent calls; with more, the walk over the connections gets costly.
   static let capacity = 96
 
   let multi: UnsafeMutableRawPointer
-  /// Its owner, which closes it before it goes.
+  /// The owner, which closes the shard before it goes itself.
   private unowned(unsafe) let upstream: CurlUpstream
   private let maxIdleConnections: Int
-  /// Handles in libcurl's hands.
+  /// The number of handles in the multi.
   private(set) var active = 0
-  /// When libcurl wants to be called for its timers; .max is never.
+  /// When libcurl wants to be called for its timers; .max means never.
   var deadline = UInt64.max
-  /// It stands in the upstream's list of shards whose timers are due now.
+  /// True while the shard is in the upstream's list of shards whose timers are due.
   var isDue = false
-  /// When the last one left.
+  /// When the last handle left.
   private(set) var idleSince: UInt64 = 0
   private(set) var isClosed = false
 
@@ -47,7 +47,7 @@ final class CurlShard {
 
   deinit { close() }
 
-  /// Closes all connections. No transfer may be left in it.
+  /// Closes all connections. No transfer may be left in the shard.
   func close() {
     guard !isClosed else { return }
     isClosed = true
@@ -72,7 +72,7 @@ final class CurlShard {
     }
   }
 
-  /// Libcurl counts the connections in use among those it keeps.
+  /// Libcurl's bound on kept connections counts those in use too.
   private func boundConnections() {
     tg_curl_multi_set_long(multi, CURLMOPT_MAXCONNECTS, active + maxIdleConnections)
   }

@@ -1,45 +1,45 @@
-// One transfer of libcurl's own, over HTTP/1.1: whatever goes through a proxy, or has a user in its URL. The options that never change are set once,
-// the rest per call.
+// One transfer that libcurl does itself, over HTTP/1.1: for calls through a proxy, or with a user in their URL. Options
+// that never change are set once, the others per call.
 //
-// Promises: nothing is sent but what the request holds; the answer's bytes reach the call unchanged, copied once;
-// a request whose method is not idempotent is sent a second time only by the rule of `SecondSending`, and once.
+// Promises: only what the request holds is sent; the answer's bytes reach the call unchanged, copied once; a request
+// whose method is not idempotent is sent a second time only by the rule of `SecondSending`, and then once.
 import CCurl
 import EventLoop
 import HTTP1Codec
 import HTTPMessage
 
 final class CurlTransfer: CallCarrier {
-  /// Above this, libcurl sends a body through its upload buffer instead of beside the head.
+  /// Above this size, libcurl sends a body through its upload buffer instead of together with the head.
   static let largeBody = 60 << 10
   private static let smallUploadBuffer = 16 << 10
   private static let largeUploadBuffer = 512 << 10
 
   let handle: EasyHandle
   private unowned(unsafe) let upstream: CurlUpstream
-  /// Its owner: a pool goes only when no call of it runs.
+  /// The owner; a pool goes only when none of its calls runs.
   private unowned let pool: ProviderPool
   private let maxHeaderBytes: Int
   private let parsedURL: OpaquePointer
   private var easy: UnsafeMutableRawPointer { handle.raw }
 
-  /// Where it runs; nil while it is spare.
+  /// The shard in which it runs; nil while it is spare.
   private(set) var shard: CurlShard?
 
-  // What libcurl reads until the transfer is done. It wants some memory to point at for an empty body too.
+  // The memory that libcurl reads until the transfer is done. It needs an address for an empty body too.
   private var body = UnsafeMutableRawBufferPointer.allocate(byteCount: 1, alignment: 1)
   private var bodyCount = 0
   private let fieldList = RequestFieldList()
 
-  // What the handle was told last, so that it is only told what changed.
+  // The last settings of the handle, so that only changes are set.
   private var url = ""
   private var method = ""
   private var sendsBody = false
   private var uploadBuffer = 0
 
-  // Of the call under way.
+  // The state of the call under way.
   private var head = ResponseHeadReader()
   private var timesSent = 0
-  /// When libcurl last began to send it; of the request's last byte it does not tell.
+  /// When libcurl last began to send the request; it does not tell when the last byte was sent.
   private var sentSince: UInt64?
   private var vetoedResend = false
   private var malformed: String?
@@ -68,7 +68,7 @@ final class CurlTransfer: CallCarrier {
   }
 
   deinit {
-    // The handle still points to these, but is at rest: cleaning it up looks at neither.
+    // The handle still points to these, but it is idle, and its cleanup reads neither.
     curl_url_cleanup(parsedURL)
     body.deallocate()
   }
@@ -79,7 +79,7 @@ final class CurlTransfer: CallCarrier {
     try handle.check(code, option())
   }
 
-  /// Everything that holds for each call to this provider.
+  /// Sets everything that is the same for each call to this provider.
   private func configure() throws(TransferSetupFailure) {
     let context = Unmanaged.passUnretained(self).toOpaque()
     try handle.serve(self)
@@ -141,7 +141,7 @@ final class CurlTransfer: CallCarrier {
     self.call = call
   }
 
-  /// Parsed here once, so that libcurl need not parse and print it again for each call to the same place.
+  /// Parses the URL once, so that libcurl need not parse and print it for each call to the same URL.
   private func setURL(_ text: String) throws(TransferSetupFailure) {
     url = ""
     let code = curl_url_set(parsedURL, CURLUPART_URL, text, UInt32(CURLU_PATH_AS_IS))
@@ -152,7 +152,7 @@ final class CurlTransfer: CallCarrier {
   }
 
   private func setMethod(_ wanted: String) throws(TransferSetupFailure) {
-    // POST, PUT and PATCH say `Content-Length: 0` where the body is empty (RFC 9110 section 8.6); others say nothing.
+    // With an empty body, POST, PUT and PATCH send `Content-Length: 0` (RFC 9110 section 8.6); other methods do not.
     let withBody = bodyCount > 0 || wanted == "POST" || wanted == "PUT" || wanted == "PATCH"
     if wanted != method || withBody != sendsBody {
       if withBody {
@@ -174,8 +174,8 @@ final class CurlTransfer: CallCarrier {
     try setUploadBuffer(bodyCount > Self.largeBody ? Self.largeUploadBuffer : Self.smallUploadBuffer)
   }
 
-  /// Copies the body to memory of our own, which stays where it is until libcurl has let go of it. An array promises that for the length
-  /// of one call only.
+  /// Copies the body to memory of our own, which stays in place until libcurl no longer needs it. An array's storage is
+  /// only guaranteed to stay during one call.
   private func keepBody(_ bytes: [UInt8]) {
     if body.count != max(1, bytes.count) {
       body.deallocate()
@@ -191,12 +191,11 @@ final class CurlTransfer: CallCarrier {
     uploadBuffer = bytes
   }
 
-  /// Once the answer's head is here a sent body is not needed again: gives its memory back, and that of the upload
-  /// buffer.
+  /// Once the answer's head is here, a sent body is not needed again: frees its memory, and that of the upload buffer.
   private func releaseSentBody() {
     guard bodyCount > 0, head.isComplete, uploadedAll else { return }
     keepBody([])
-    // Setting its size is what frees the upload buffer.
+    // Setting the upload buffer's size frees it.
     if uploadBuffer > Self.smallUploadBuffer { try? setUploadBuffer(Self.smallUploadBuffer) }
   }
 
@@ -217,7 +216,7 @@ final class CurlTransfer: CallCarrier {
   /// An unfinished transfer loses its connection.
   override func abandon() { release() }
 
-  /// Takes the handle away from libcurl and makes it spare.
+  /// Removes the handle from libcurl and makes it spare.
   private func release() {
     guard let shard else { return }
     upstream.insideCurl { shard.remove(easy) }
@@ -239,7 +238,7 @@ final class CurlTransfer: CallCarrier {
     }
   }
 
-  /// How libcurl's result reads for the call.
+  /// Translates libcurl's result into the call's ending.
   private func ending(_ code: CURLcode) -> UpstreamEnding {
     if code == CURLE_OK, head.isComplete, malformed == nil { return .completed }
     return .failed(
@@ -255,7 +254,7 @@ final class CurlTransfer: CallCarrier {
 
   private var sentBytes: Int { tg_curl_get_long(easy, CURLINFO_REQUEST_SIZE) }
   private var uploadedAll: Bool { tg_curl_get_size(easy, CURLINFO_SIZE_UPLOAD_T) >= curl_off_t(bodyCount) }
-  /// As far as that is known: from when its first byte went out.
+  /// As far as it is known: counted from the request's first byte.
   private var hadTime: Bool { upstream.hadTime(wholeAt: sentSince) }
 
   // MARK: libcurl calls
@@ -287,8 +286,8 @@ final class CurlTransfer: CallCarrier {
   private func receivedBody(_ bytes: UnsafeBufferPointer<UInt8>) -> Int {
     guard let call, !call.isCancelled, head.isComplete else { return Int(CURL_WRITEFUNC_ERROR) }
     if call.wantsPause {
-      // Libcurl goes on reading for a hundred buffers; this stops it now. It keeps these bytes and gives them again
-      // on resume.
+      // Otherwise libcurl would read up to a hundred more buffers. It keeps these bytes and delivers them again on
+      // resume.
       call.isPaused = true
       return Int(CURL_WRITEFUNC_PAUSE)
     }

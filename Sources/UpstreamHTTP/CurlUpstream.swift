@@ -1,9 +1,9 @@
 // The Upstream port over libcurl's multi interface, driven by our event loop.
 //
-// Promises, beyond those of the port: libcurl is never called from inside one of its own callbacks; one timer
-// serves all calls; a descriptor stays registered with the loop for as long as its connection lives, so that a call
-// over a kept-alive connection costs no epoll_ctl; a call that is cancelled closes its HTTP/1.1 connection before
-// `cancel` returns, or, where the cancel comes from inside an event, before that socket's event is done with.
+// Promises, beyond those of the port: libcurl is never called from inside one of its own callbacks; one timer serves
+// all calls; a descriptor stays registered with the loop as long as its connection lives, so that a call over a
+// kept-alive connection costs no epoll_ctl; a cancelled call closes its HTTP/1.1 connection before `cancel` returns,
+// or, where it is cancelled inside an event, before the handling of that socket's event ends.
 import CCurl
 import EventLoop
 import HTTPMessage
@@ -19,21 +19,21 @@ public struct CurlUpstreamError: Error, CustomStringConvertible {
 }
 
 public final class CurlUpstream: Upstream {
-  /// Told of descriptors that the loop refused to watch; the calls on them end by their timeouts.
+  /// Called for descriptors that the loop refused to watch; the calls on them end by their timeouts.
   public var onSocketWarning: ((String) -> Void)?
 
-  /// For tests: every call is a transfer of libcurl's own, as by way of a proxy.
+  /// For tests: true where libcurl does every transfer itself, as through a proxy.
   var usesLibcurlAlone = false
 
-  /// How soon behind a request the end of its connection is one at once; tests move it.
+  /// How soon after a request a connection's end counts as immediate; tests change it.
   var moment = SecondSending.moment
 
   let loop: EventLoop
   /// Resolved names and TLS sessions, shared by all shards.
   let share: UnsafeMutableRawPointer
-  /// Where connections read into; what is in it is handed out before anything else is read.
+  /// The buffer into which connections read; its bytes are handed out before the next read.
   var receiveBuffer = [UInt8](repeating: 0, count: 64 << 10)
-  /// The clock as it was when the loop last came in.
+  /// The time when the loop last called in.
   private(set) var now: UInt64
 
   private var pools: [String: ProviderPool] = [:]
@@ -43,42 +43,43 @@ public final class CurlUpstream: Upstream {
   private var isInsideCurl = false
   private var isClosed = false
 
-  // What waits for the end of the turn, or for libcurl to return.
+  // Work that waits for the end of the turn, or for libcurl to return.
   private var starting: [CurlCall] = []
-  /// Empty but while it is gone through; its memory and that of `starting` take turns.
+  /// Empty except while it is processed; it and `starting` swap their memory.
   private var begun: [CurlCall] = []
   private var reviewed: [CurlCall] = []
   private var dueShards: [CurlShard] = []
-  /// With deciphered bytes that no event tells of.
+  /// Carriers with decrypted bytes of which no event tells.
   private var unread: [CallCarrier] = []
   private var flushIsComing = false
 
-  // The one timer: libcurl's timers, call timeouts, upkeep.
+  // The only timer: for libcurl's timers, call timeouts and upkeep.
   private var timer: LoopTimer?
   private var timerAt = UInt64.max
   private var sweepAt = UInt64.max
   private var upkeepAt = UInt64.max
   private var callsSinceUpkeep = 0
   private var lastEvent: UInt64 = 0
-  /// When the last running call ended, and none was left.
+  /// When the last running call ended.
   private var quietSince: UInt64 = 0
-  /// Only after a quiet time of this length is there memory to give back: a steady load of short calls has many empty moments.
+  /// Memory is given back only after a quiet time of this many nanoseconds, since a steady load of short calls has many
+  /// moments without a call.
   private static let quietTime: UInt64 = 2_000_000_000
 
   private static let processPreparation: Int32 = tg_curl_prepare_process()
 
-  /// Gives back what the process needs no more of: free heap, and code that is not run for now. A millisecond of work, for the end of
-  /// the start and of a load.
+  /// Returns to the system what the process does not need: free heap, and pages of code that do not run for now. Takes
+  /// about a millisecond; meant for the end of the start, and of a load.
   public static func releaseMemory() {
     tg_curl_release_free_memory()
     tg_process_release_code()
   }
 
-  /// Gives back free heap alone: while memory is short, it may be worth milliseconds.
+  /// Returns free heap alone. May take milliseconds, which is acceptable while memory is short.
   public static func releaseHeap() { tg_curl_release_free_memory() }
 
-  /// Throws where libcurl cannot be initialized. Also makes the process ignore SIGPIPE, and sets malloc up for
-  /// large bodies.
+  /// Throws where libcurl cannot be initialized. Also makes the process ignore SIGPIPE, and configures malloc for large
+  /// bodies.
   public init(loop: EventLoop) throws {
     guard Self.processPreparation == 0, let share = curl_share_init() else {
       throw CurlUpstreamError(description: "libcurl cannot be initialized")
@@ -96,10 +97,10 @@ public final class CurlUpstream: Upstream {
     curl_share_cleanup(share)
   }
 
-  /// Calls begun and not yet ended or cancelled.
+  /// The number of calls that have begun and not ended.
   public var activeCalls: Int { active.count + starting.count { !$0.isOver } }
 
-  /// Sets how `provider` is reached by calls that begin from now on; those under way finish as they began.
+  /// Sets how new calls reach `provider`; calls under way finish as they began.
   public func configure(provider: String, _ settings: ProviderTransport) {
     if let old = pools[provider] {
       guard old.settings != settings else { return }
@@ -117,8 +118,7 @@ public final class CurlUpstream: Upstream {
     return call
   }
 
-  /// Cancels every call and closes every connection. Nothing is heard afterwards, and calls begun later are never
-  /// heard of.
+  /// Cancels every call and closes every connection. No event comes afterwards, also not for calls that begin later.
   public func close() {
     guard !isClosed else { return }
     guard !isInsideCurl else {
@@ -151,7 +151,7 @@ public final class CurlUpstream: Upstream {
   private func flushLater() {
     guard !flushIsComing, !isClosed else { return }
     flushIsComing = true
-    // Held until then: a weak reference would make every retain and release of this object slow for good.
+    // A strong reference: a weak one would make every retain and release of this object slow from then on.
     loop.atEndOfTurn { self.flush() }
   }
 
@@ -182,7 +182,7 @@ public final class CurlUpstream: Upstream {
       pools[request.provider] = pool
     }
     do throws(TransferSetupFailure) {
-      // OpenSSL opens it on this thread.
+      // OpenSSL opens the file on this thread, so it must be a regular one.
       if let caFile = pool.settings.caFile, FileKind(of: caFile) == .other {
         throw TransferSetupFailure(option: "ca_file \(caFile), which is no file", code: CURLE_SSL_CACERT_BADFILE)
       }
@@ -221,8 +221,8 @@ public final class CurlUpstream: Upstream {
     }
   }
 
-  /// A call for HTTP/2 whose provider speaks HTTP/1.1 only.
-  /// - Parameter opened: a connection that is there already.
+  /// Begins a call that was meant for HTTP/2, where the provider speaks only HTTP/1.1.
+  /// - Parameter opened: a connection that is already open; nil opens one.
   func beginDirectly(
     _ waiting: MultiplexedCall, _ pool: ProviderPool, opened: (dialed: DialedConnection, descriptor: Int32)?
   ) {
@@ -253,7 +253,7 @@ public final class CurlUpstream: Upstream {
     wantSweep(at: call.nextDeadline)
   }
 
-  /// The call and what carried it have nothing more to do with each other.
+  /// Separates the call from its carrier.
   func detach(_ call: CurlCall) {
     guard let carrier = call.carrier else { return }
     call.carrier = nil
@@ -270,7 +270,7 @@ public final class CurlUpstream: Upstream {
     }
   }
 
-  /// Another connection takes the call over.
+  /// Gives the call to another carrier.
   func handOver(_ call: CurlCall, from old: CallCarrier, to new: CallCarrier) {
     new.activeIndex = old.activeIndex
     active[old.activeIndex] = new
@@ -281,7 +281,7 @@ public final class CurlUpstream: Upstream {
 
   // MARK: orders that must wait until libcurl has returned
 
-  /// Looks at the call once libcurl has returned: pause, resume, cancel, memory to give back.
+  /// Reviews the call once libcurl has returned: pauses, resumes or cancels it, or frees memory.
   func reviewLater(_ call: CurlCall) {
     guard !call.awaitsReview else { return }
     call.awaitsReview = true
@@ -310,14 +310,14 @@ public final class CurlUpstream: Upstream {
     if !reviewed.isEmpty { flushLater() }
   }
 
-  /// Ends what carries the call, at once.
+  /// Ends the call's carrier at once.
   private func retire(_ call: CurlCall) {
     guard let carrier = call.carrier else { return }
     detach(call)
     carrier.abandon()
   }
 
-  /// Calls libcurl where it may call the socket and timer callbacks.
+  /// Runs `work`, in which libcurl may call the socket and timer callbacks.
   func insideCurl(_ work: () -> Void) {
     let before = isInsideCurl
     isInsideCurl = true
@@ -327,7 +327,7 @@ public final class CurlUpstream: Upstream {
 
   // MARK: libcurl at work
 
-  /// Has libcurl called with `CURL_SOCKET_TIMEOUT` at the end of this turn.
+  /// Calls libcurl with `CURL_SOCKET_TIMEOUT` at the end of this turn.
   func driveLater(_ shard: CurlShard) {
     guard !shard.isDue else { return }
     shard.isDue = true
@@ -350,18 +350,19 @@ public final class CurlUpstream: Upstream {
 
   // MARK: descriptors
 
-  /// Libcurl opened a socket for a connection. It counts as one only when it is connected: libcurl 7.88 closes a socket that is still
-  /// connecting without a word, so until then its watch goes when libcurl stops waiting for it.
+  /// Libcurl opened a socket for a connection. The socket counts as a connection only once it is connected: libcurl
+  /// 7.88 closes a connecting socket without telling, so until then its watch is removed when libcurl stops waiting for
+  /// it.
   func adoptSocket(_ descriptor: Int32) { entry(of: descriptor).isAdopted = true }
 
-  /// Libcurl closes a connection, unless we took it over.
+  /// Libcurl closes a connection, unless we have taken it over.
   func libcurlCloses(_ descriptor: Int32) {
     let index = Int(descriptor)
     if index < sockets.count, let socket = sockets[index], socket.isTaken { return }
     closeSocket(descriptor)
   }
 
-  /// `direct` speaks on this connection from now on, and closes it itself where it is taken from libcurl.
+  /// Makes `direct` use this connection from now on, and close it itself where it is taken from libcurl.
   func own(_ descriptor: Int32, _ direct: CallCarrier, takingFromLibcurl isTaken: Bool) -> CurlSocket {
     let socket = entry(of: descriptor)
     socket.isConnection = true
@@ -403,19 +404,19 @@ public final class CurlUpstream: Upstream {
     return socket
   }
 
-  /// Libcurl says what it waits for on a descriptor.
+  /// Libcurl tells what it waits for on a descriptor.
   func watch(_ descriptor: Int32, _ what: Int32, for shard: CurlShard) {
     guard !isClosed else { return }
     if what == CURL_POLL_REMOVE {
       let index = Int(descriptor)
       guard index < sockets.count, let socket = sockets[index] else { return }
       socket.shard = nil
-      // A resolver's pipe is closed without our being told, so it cannot stay; a connection stays registered as it is.
+      // We are not told when a resolver's pipe is closed, so it is forgotten; a connection stays registered.
       if !socket.isConnection { forget(descriptor) }
       return
     }
     let socket = entry(of: descriptor)
-    // While it connects, libcurl waits for writability alone.
+    // While a socket connects, libcurl waits only for writability.
     if socket.isAdopted, what & CURL_POLL_IN != 0 { socket.isConnection = true }
     socket.shard = shard
     guard ensureWatch(descriptor, socket) else { return }
@@ -429,8 +430,8 @@ public final class CurlUpstream: Upstream {
   private func ensureWatch(_ descriptor: Int32, _ socket: CurlSocket) -> Bool {
     guard socket.watch == nil else { return true }
     do {
-      // Both outlive the watch: the socket owns it, and `close` closes it before this object goes. Unsafe, since checking both would
-      // cost every event of every socket.
+      // Both outlive the watch: the socket owns it, and `close` closes it before this object goes. Unsafe references,
+      // since checked ones would slow every event of every socket.
       socket.watch = try DescriptorWatch(loop, descriptor: descriptor) {
         [unowned(unsafe) self, unowned(unsafe) socket] readiness in
         ready(descriptor, socket, readiness)
@@ -449,7 +450,7 @@ public final class CurlUpstream: Upstream {
       return
     }
     guard let shard = socket.shard else {
-      // An idle connection that the provider closed: libcurl finds out before it would use it again.
+      // The provider closed an idle connection: libcurl finds out before it uses the connection again.
       socket.watch?.wait(for: [])
       return
     }
@@ -460,7 +461,8 @@ public final class CurlUpstream: Upstream {
     drive(shard, descriptor, mask)
   }
 
-  /// After its share of reads, the carrier reads on in the next turn: an event comes only for what is still in the socket.
+  /// Lets a carrier that has done its share of reads go on in the next turn, since events come only for bytes that are
+  /// still in the socket.
   func readOnLater(_ carrier: CallCarrier, _ handle: EasyHandle?) {
     guard handle?.hasBytesInHand == true else { return }
     unread.append(carrier)
@@ -469,17 +471,17 @@ public final class CurlUpstream: Upstream {
 
   // MARK: time
 
-  /// True where a provider that got all of a request then may have worked on it by now.
+  /// True where the provider got the whole request at `wholeAt` and may have worked on it by now.
   func hadTime(wholeAt: UInt64?) -> Bool { SecondSending.hadTime(wholeAt: wholeAt, now: now, moment: moment) }
 
-  /// When a span that begins now ends; .max where it does not.
+  /// The end of a timeout that begins now; .max where there is none.
   func deadline(_ timeout: Duration?) -> UInt64 {
     guard let timeout else { return .max }
     let (sum, overflow) = now.addingReportingOverflow(timeout.wholeNanoseconds)
     return overflow ? .max : sum
   }
 
-  /// A number for something that may break several calls.
+  /// A new number for an event that may break several calls.
   func nextEvent() -> UInt64 {
     lastEvent &+= 1
     return lastEvent
@@ -491,7 +493,7 @@ public final class CurlUpstream: Upstream {
     timer?.schedule(at: deadline)
   }
 
-  /// Has the calls' timeouts looked at no later than then, and no more often than every few milliseconds.
+  /// Schedules a check of the calls' timeouts for `deadline` at the latest, but at most every few milliseconds.
   func wantSweep(at deadline: UInt64) {
     guard deadline < sweepAt else { return }
     sweepAt = deadline
@@ -525,7 +527,7 @@ public final class CurlUpstream: Upstream {
     if next < .max { wantTimer(at: next) }
   }
 
-  /// Ends the calls whose time ran out.
+  /// Ends the calls whose time has run out.
   private func sweep() {
     sweepAt = .max
     var next = UInt64.max
@@ -545,7 +547,7 @@ public final class CurlUpstream: Upstream {
     }
   }
 
-  /// Gives back what a quiet time does not need: connections, handles, heap pages.
+  /// Frees what a quiet time does not need: connections, handles, heap pages.
   private func keepUp() {
     upkeepAt = .max
     var next = UInt64.max
@@ -555,7 +557,7 @@ public final class CurlUpstream: Upstream {
       return pool.isUnused
     }
     if active.isEmpty, now &- quietSince >= Self.quietTime {
-      // Worth its millisecond after a load, not after each single call.
+      // This takes a millisecond: worth it after a load, not after each single call.
       if callsSinceUpkeep >= 32 { Self.releaseMemory() }
       callsSinceUpkeep = 0
     } else if active.isEmpty {
@@ -568,14 +570,14 @@ public final class CurlUpstream: Upstream {
 /// One descriptor that libcurl told us of.
 final class CurlSocket {
   var watch: DescriptorWatch?
-  /// Whose transfer waits on it; nil while the connection idles.
+  /// The shard whose transfer waits on it; nil while the connection is idle.
   var shard: CurlShard?
-  /// Who speaks on it, where that is not libcurl.
+  /// The carrier that uses it; nil where libcurl does.
   var direct: CallCarrier?
-  /// Taken over from libcurl, which believes it closed.
+  /// True where we took it over from libcurl, which believes that it is closed.
   var isTaken = false
-  /// Opened for a connection, so its closing is announced.
+  /// True for a connection, whose closing libcurl announces.
   var isConnection = false
-  /// Opened for a connection, which may not have come about yet.
+  /// True where it was opened for a connection that may not be established yet.
   var isAdopted = false
 }

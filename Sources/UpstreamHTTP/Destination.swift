@@ -1,20 +1,20 @@
-// Where a request goes and how its head reads on an HTTP/1.1 connection.
+// Where a request goes, and the text of its head on an HTTP/1.1 connection.
 import CCurl
 import HTTP1Codec
 import HTTPMessage
 
-/// A URL taken apart: which connections can carry it, and what the request line says.
+/// A parsed URL: which connections can carry the request, and what its request line says.
 struct Destination {
-  /// Scheme, host and port: connections with the same origin serve each other's requests.
+  /// Scheme, host and port: a request can use any connection to its origin.
   var origin: String
-  /// `Host` field, with the port only where it is not the scheme's own.
+  /// The `Host` field, with the port only where it is not the scheme's default.
   var host: String
-  /// Path and query as they stand in the URL.
+  /// Path and query as in the URL.
   var target: String
   var isTLS: Bool
 
-  /// Nil where the URL has something that only libcurl's own transfers handle: a user, or a scheme other than these
-  /// two.
+  /// nil where the URL has a part that only libcurl's own transfers handle: a user, or a scheme other than `http` and
+  /// `https`.
   init?(_ url: String) throws(TransferSetupFailure) {
     guard let parsed = curl_url() else { throw TransferSetupFailure(option: "curl_url", code: CURLE_OUT_OF_MEMORY) }
     defer { curl_url_cleanup(parsed) }
@@ -35,13 +35,13 @@ struct Destination {
     origin = "\(scheme)://\(name):\(port)"
     host = port == (isTLS ? "443" : "80") ? name : "\(name):\(port)"
     target = part(CURLUPART_QUERY).map { "\(path)?\($0)" } ?? path
-    // Nothing that would break the request line may come through.
+    // No byte may pass that would break the request line.
     guard target.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else { return nil }
   }
 }
 
 extension UpstreamRequest {
-  /// The head as HTTP/1.1 sends it, with the body behind it where that is small; nil where a field cannot be sent.
+  /// The head as HTTP/1.1 sends it, followed by the body where it is small; nil where a field cannot be sent.
   func headText(_ destination: Destination) -> [UInt8]? {
     let isSmall = body.count <= DirectConnection.smallBody
     let head = RequestHeadWriter.write(
@@ -52,6 +52,6 @@ extension UpstreamRequest {
     return head
   }
 
-  /// POST, PUT and PATCH say `Content-Length: 0` where the body is empty (RFC 9110 section 8.6); others say nothing.
+  /// With an empty body, POST, PUT and PATCH send `Content-Length: 0` (RFC 9110 section 8.6); other methods do not.
   var statesLength: Bool { !body.isEmpty || method == "POST" || method == "PUT" || method == "PATCH" }
 }

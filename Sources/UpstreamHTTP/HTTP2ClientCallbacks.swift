@@ -1,5 +1,5 @@
-// nghttp2's callbacks for the client's side: C functions that find the session again and hand on. nghttp2 allows `submit` calls inside
-// them, not `mem_recv` and `mem_send`.
+// nghttp2's callbacks for the client's side: C functions that find the session and call it. Inside them nghttp2 allows
+// `submit` calls, but not `mem_recv` and `mem_send`.
 import CNghttp2
 
 enum HTTP2ClientCallbacks {
@@ -51,9 +51,9 @@ enum HTTP2ClientCallbacks {
     }
     var options: OpaquePointer?
     nghttp2_option_new(&options)
-    // Windows open as the owners take the bytes, not as nghttp2 hands them out.
+    // We open windows when the owners have consumed the bytes, not when nghttp2 hands them out.
     nghttp2_option_set_no_auto_window_update(options, 1)
-    // As much as an HTTP/1.1 provider would be sent.
+    // As many bytes of header fields as we would send over HTTP/1.1.
     nghttp2_option_set_max_send_header_block_length(options, 1 << 20)
     return Setup(callbacks: callbacks, options: options)
   }()

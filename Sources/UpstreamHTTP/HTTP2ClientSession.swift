@@ -1,47 +1,49 @@
 // The client's side of one HTTP/2 connection without its socket, over nghttp2: requests become streams, frames become answers.
 //
-// Promises: an answer is whole only if its END_STREAM came; what was not processed (REFUSED_STREAM, streams above GOAWAY's last, requests
-// that were never sent) is told apart from what broke; a stream's window opens only as its owner consumes; what a peer can make us keep
-// or do is bounded: header bytes per answer, frames that ask for nothing, bytes in the windows.
+// Promises: an answer is complete only if its END_STREAM came; requests that were not processed (REFUSED_STREAM,
+// streams above GOAWAY's last, requests that were never sent) are told apart from broken ones; a stream's window opens
+// only when its owner consumes; what a peer can make us keep or do is bounded: header bytes per answer, frames that ask
+// for nothing, bytes in the windows.
 import CNghttp2
 import HTTPMessage
 
 /// How a stream ended.
 enum HTTP2StreamEnding: Equatable {
-  /// Its END_STREAM came.
+  /// END_STREAM came.
   case whole
-  /// The provider has not begun to look at the request: sending it again is no repetition.
+  /// The provider has not processed the request: sending it again is no repetition.
   case notProcessed
-  /// RST_STREAM with this code, ours or the provider's, and no end before it.
+  /// RST_STREAM with this code, from us or from the provider, before any END_STREAM.
   case reset(UInt32)
-  /// The answer is nothing that we pass on.
+  /// The answer is invalid, and is not passed on.
   case malformed(String)
-  /// The connection is gone; the text says how.
+  /// The connection is lost; the text says how.
   case lost(String)
 }
 
-/// Who hears of one stream.
+/// Gets the events of one stream.
 protocol HTTP2StreamOwner: AnyObject {
-  /// The last of the request is framed.
+  /// The last part of the request has been framed.
   func streamSent()
   func streamResponded(_ head: ResponseHead)
-  /// The stream's window stays shut for these bytes until `consumed` is told of them.
+  /// The stream's window stays closed for these bytes until `consumed` is called for them.
   func streamReceived(_ bytes: [UInt8])
-  /// The last word about the stream.
+  /// The stream has ended; the last event.
   func streamEnded(_ ending: HTTP2StreamEnding)
 }
 
 final class HTTP2ClientSession {
-  /// What one stream may send ahead of its owner, in bytes.
+  /// Bytes that one stream may send before its owner consumes them.
   static let streamWindow: UInt32 = 256 << 10
-  /// What all streams together may have under way. Taken up at once, whoever reads: one slow client does not stop the others.
+  /// Bytes that all streams together may have under way. The connection's window is opened again at once, whoever
+  /// reads, so that one slow client does not stop the others.
   private static let connectionWindow: Int32 = 4 << 20
-  /// Streams at a time, whatever more the provider allows.
+  /// The most concurrent streams, even if the provider allows more.
   static let streamLimit = 100
-  /// Frames that ask for nothing: far above what honest peers send.
+  /// Bounds for frames that ask for nothing: far above what honest peers send.
   private static let controlFrames = (burst: 10_000, perSecond: 1000)
-  /// WINDOW_UPDATE frames that answer what we send, for which nothing is counted: for each DATA frame and for each KiB in it, kept up
-  /// to a bound.
+  /// WINDOW_UPDATE frames that answer what we send are not counted: so many per DATA frame and per KiB in it,
+  /// accumulated up to a bound.
   private static let windowUpdates = (perFrame: 4, perKiB: 1, atMost: 1 << 16)
 
   private final class Stream {
@@ -66,11 +68,11 @@ final class HTTP2ClientSession {
   private var meter: ControlFrameMeter
   private var dueWindowUpdates = 0
   private let now: () -> UInt64
-  /// The provider's settings came: what it allows is known.
+  /// True once the provider's settings have come.
   private(set) var isReady = false
-  /// The provider takes no new streams.
+  /// True where the provider takes no new streams.
   private(set) var isLeaving = false
-  /// Somebody broke the protocol; after what is to be sent the connection must end.
+  /// True where a side has violated the protocol: once the output is sent, the connection must end.
   private(set) var isBroken = false
 
   /// - Parameter now: nanoseconds of a monotonic clock.
@@ -99,22 +101,22 @@ final class HTTP2ClientSession {
   // MARK: For the connection
 
   var openStreams: Int { streams.count }
-  /// What the provider allows at a time, within our own bound; 0 until it has said so.
+  /// The concurrent streams that the provider allows, within our own bound; 0 until its settings have come.
   var allowedStreams: Int {
     guard isReady else { return 0 }
     return min(
       Self.streamLimit,
       Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)))
   }
-  /// How many more requests it takes now.
+  /// How many more streams can be opened now.
   var room: Int { isLeaving || isBroken ? 0 : max(0, allowedStreams - streams.count) }
-  /// Nothing more comes or goes.
+  /// True where nothing more comes or goes.
   var isFinished: Bool {
     isBroken
       || (nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0)
   }
 
-  /// Opens a stream; nil where none can be opened any more.
+  /// Opens a stream; nil where no more can be opened.
   func begin(_ fields: HTTP2RequestFields, body: [UInt8], owner: any HTTP2StreamOwner) -> Int32? {
     guard !isLeaving, !isBroken else { return nil }
     var provider = nghttp2_data_provider(
@@ -124,7 +126,7 @@ final class HTTP2ClientSession {
       return nghttp2_submit_request(session, nil, fields, count, &provider, nil)
     }
     guard id > 0 else {
-      // Stream numbers are used up.
+      // All stream numbers are used up.
       isLeaving = true
       return nil
     }
@@ -132,10 +134,10 @@ final class HTTP2ClientSession {
     return id
   }
 
-  /// True once any of the request may have left.
+  /// True once a part of the request may have been sent.
   func mayHaveArrived(_ id: Int32) -> Bool { streams[id]?.headIsSent ?? true }
 
-  /// Nobody wants the stream any more; its owner hears nothing further.
+  /// Cancels the stream; its owner gets no more events.
   func cancel(_ id: Int32) {
     guard streams.removeValue(forKey: id) != nil else { return }
     nghttp2_submit_rst_stream(session, Self.noFlags, id, UInt32(NGHTTP2_CANCEL.rawValue))
@@ -145,14 +147,14 @@ final class HTTP2ClientSession {
     nghttp2_session_consume_stream(session, id, count)
   }
 
-  /// Takes what came over the connection.
+  /// Takes bytes that came over the connection.
   func receive(_ bytes: ArraySlice<UInt8>) {
     guard !isBroken else { return }
     let taken = bytes.withUnsafeBufferPointer { nghttp2_session_mem_recv(session, $0.baseAddress, $0.count) }
     if taken < 0 { isBroken = true }
   }
 
-  /// Appends what is to be sent, about `limit` bytes at most.
+  /// Appends bytes to be sent, about `limit` at most.
   func produce(into output: inout [UInt8], limit: Int) {
     while output.count < limit {
       var bytes: UnsafePointer<UInt8>?
@@ -165,12 +167,12 @@ final class HTTP2ClientSession {
     }
   }
 
-  /// No stream after those that run; GOAWAY goes out with the next `produce`.
+  /// Opens no more streams; GOAWAY is sent with the next `produce`.
   func sayGoodbye() {
     nghttp2_session_terminate_session(session, UInt32(NGHTTP2_NO_ERROR.rawValue))
   }
 
-  /// The connection is gone: every stream ends.
+  /// The connection is lost: every stream ends.
   func connectionLost(_ how: String) {
     isBroken = true
     let open = streams.sorted { $0.key < $1.key }.map(\.value)
@@ -199,10 +201,10 @@ final class HTTP2ClientSession {
       stream.malformed = "the header lines are longer than \(maxHeaderBytes) bytes"
       return HTTP2ClientCallbacks.streamFailure
     }
-    // What comes behind the head is trailers.
+    // Fields after the head are trailers.
     guard !stream.headComplete else { return 0 }
     if name.first == UInt8(ascii: ":") {
-      // nghttp2 has made sure that it is `:status`, once, and three digits.
+      // nghttp2 has checked that `:status` comes once and has three digits.
       stream.status = value.reduce(0) { ($0 &* 10 &+ Int($1) &- 0x30) & 0xFFFF }
     } else {
       if stream.fields.isEmpty { stream.fields = HeaderFields(reservingBytes: 512, fields: 16) }
@@ -245,13 +247,14 @@ final class HTTP2ClientSession {
   private func ended(_ id: Int32) {
     guard let stream = streams.removeValue(forKey: id) else { return }
     if stream.bodySent < stream.body.count {
-      // The answer came early: nobody wants the rest of the request.
+      // The answer came early: the rest of the request is not needed.
       nghttp2_submit_rst_stream(session, Self.noFlags, id, UInt32(NGHTTP2_CANCEL.rawValue))
     }
     stream.owner.streamEnded(stream.malformed.map { .malformed($0) } ?? .whole)
   }
 
-  /// What waits inside nghttp2 for a place that the provider has just taken away looks for one elsewhere.
+  /// Requests that wait in nghttp2 for a stream that the provider no longer allows are given back, to be sent
+  /// elsewhere.
   private func giveBackUnsent() {
     let surplus = streams.count - allowedStreams
     guard surplus > 0 else { return }

@@ -1,5 +1,5 @@
-// The fields of one request as HTTP/2 wants them: pseudo fields first, names in lower case, nothing that frames a message or belongs to
-// one hop.
+// The fields of one request in HTTP/2's form: pseudo fields first, names in lower case, without fields that frame a
+// message or belong to one hop.
 import CNghttp2
 import HTTP1Codec
 import HTTPMessage
@@ -8,7 +8,7 @@ struct HTTP2RequestFields {
   private var text: [UInt8] = []
   private var lengths: [(name: Int, value: Int)] = []
 
-  /// nil where a field cannot be sent: a name that is none, or a value that would end its line in HTTP/1.1.
+  /// nil where a field cannot be sent: an invalid name, or a value that would end its line in HTTP/1.1.
   init?(_ request: UpstreamRequest, _ destination: Destination) {
     text.reserveCapacity(request.fields.byteCount + destination.target.utf8.count + 128)
     lengths.reserveCapacity(request.fields.count + 5)

@@ -1,34 +1,35 @@
 // One call over HTTP/2: from the wait for a place on a connection to the end of its stream.
 //
-// The machine. waiting → running on a stream → ended; from running back to waiting where the provider says that it has not processed the
-// request, or where a connection that had served others ended at once. What comes while its client does not read is kept here, at most a stream's window of it.
+// The state machine: waiting → running on a stream → ended; from running back to waiting where the provider says that
+// it has not processed the request, or where a connection that had served others ended at once. Bytes that come while
+// the client does not read are kept here, at most a stream's window.
 import EventLoop
 import HTTPMessage
 
 final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
-  /// A provider that refuses one request more often than this fails it.
+  /// Where a provider refuses one request more often than this, the call fails.
   private static let resendLimit = 3
 
   private let upstream: CurlUpstream
-  /// Held, since a pool that other settings replaced lives on in its running calls only.
+  /// A strong reference: a pool that was replaced by new settings lives on only in its running calls.
   private let pool: ProviderPool
   private let multiplexer: Multiplexer
-  /// Until its answer has begun.
+  /// The request; nil once the answer has begun.
   private(set) var request: UpstreamRequest?
   private let fields: HTTP2RequestFields
   private let isIdempotent: Bool
   private var connection: MultiplexedConnection?
   private var streamID: Int32 = 0
   private var resends = 0
-  /// The connection that it ran on had served another before.
+  /// True where the connection had served another call before.
   private var isReused = false
-  /// It went out again after such a connection had ended.
+  /// True where the request was sent again after such a connection had ended.
   private var wasRepeated = false
-  /// When the last of the request was framed, in nanoseconds of the loop's clock.
+  /// When the last part of the request was framed, in nanoseconds of the loop's clock.
   private var wholeAt: UInt64?
   private var hasHead = false
   private(set) var waitingSince: UInt64 = 0
-  /// What came while paused.
+  /// Bytes that came while paused.
   private var pending: [UInt8] = []
   private var heldEnding: HTTP2StreamEnding?
 
@@ -51,7 +52,7 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
 
   // MARK: A place
 
-  /// Waits for one, at most as long as connecting may take.
+  /// Waits for a stream, at most as long as connecting may take.
   func beginWaiting() {
     guard let call else { return }
     waitingSince = upstream.now
@@ -59,7 +60,7 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
     upstream.wantSweep(at: call.nextDeadline)
   }
 
-  /// False where the connection takes no more.
+  /// Begins a stream; false where the connection takes no more.
   func run(on connection: MultiplexedConnection) -> Bool {
     guard let request, let id = connection.open(fields, body: request.body, owner: self) else { return false }
     self.connection = connection
@@ -70,7 +71,7 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
     return true
   }
 
-  /// No connection came about.
+  /// No connection could be opened.
   func fail(_ failure: UpstreamFailure) { end(.failed(failure)) }
 
   // MARK: From the stream
@@ -97,13 +98,13 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
     if pending.isEmpty {
       conclude(ending)
     } else {
-      // Its last bytes come first, when there is somebody to read them.
+      // The kept bytes must be read before the end is reported.
       heldEnding = ending
     }
   }
 
   private func conclude(_ ending: HTTP2StreamEnding) {
-    // What ends with its connection, or goes unprocessed because that takes no more, is one event with the others on it.
+    // Calls that end with their connection, or stay unprocessed because it takes no more, share one event.
     let event: UInt64? =
       switch ending {
       case .lost: connection?.event
@@ -154,7 +155,7 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
       event: event)
   }
 
-  /// Looks for another place at once; false where it has done so often enough, or has nothing left to send.
+  /// Waits for another stream at once; false where the call has done so too often, or has no request left to send.
   private func sendAgain() -> Bool {
     guard call != nil, request != nil, resends < Self.resendLimit else { return false }
     resends += 1
@@ -198,14 +199,14 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
     let wasPaused = call.isPaused
     call.isPaused = call.wantsPause
     guard !call.isPaused else { return }
-    // What came may be kept although no pause is known here: it began and ended since the last look.
+    // Bytes may be kept although no pause is known here: a pause may have begun and ended since the last review.
     guard wasPaused || !pending.isEmpty else { return }
     call.noteResumed(at: upstream.now)
     guard !pending.isEmpty else { return }
     let bytes = pending
     pending = []
     call.deliver(bytes[...])
-    // Cancelled by what it just heard, or gone on.
+    // The delivered bytes may have made the owner cancel the call.
     guard self.call === call else { return }
     if let connection {
       connection.session.consumed(bytes.count, of: streamID)

@@ -1,33 +1,33 @@
 // The HTTP/2 connections to one origin, and the calls that wait for a place on one of them.
 //
-// Promises: a call goes to the first connection with room, in the order in which calls came; more connections are opened only for calls
-// that those that are there or on their way have no room for; where the provider shuts connection after connection, calls wait
-// within their connect timeout instead of opening ever more; where it ends them before they carried any, the calls fail instead, and
-// those that waited at one time fail by one event.
+// Promises: calls go in their order to the first connection with room; another connection is opened only for calls for
+// which the open and opening connections have no room; where the provider allows no streams on connection after
+// connection, calls wait within their connect timeout instead of opening ever more; where it ends connections before
+// they carried a call, the waiting calls fail, and those that waited at the same time fail by one event.
 import CCurl
 import EventLoop
 import HTTPMessage
 
 final class Multiplexer {
-  /// Connections on their way at a time.
+  /// The most connections that are being opened at the same time.
   private static let openingLimit = 16
-  /// Connections that take no streams, with which another one is not tried.
+  /// With this many connections that take no streams, no other one is tried.
   private static let shutLimit = 2
-  /// After this a provider that spoke HTTP/1.1 is asked again, in nanoseconds.
+  /// After this many nanoseconds, HTTP/2 is offered again to a provider that chose HTTP/1.1.
   private static let askAgain: UInt64 = 600_000_000_000
 
   private unowned let upstream: CurlUpstream
-  /// Its owner.
+  /// The owner.
   private unowned let pool: ProviderPool
   let origin: String
   private var connections: [MultiplexedConnection] = []
   private var waiting: [MultiplexedCall] = []
-  /// What the provider allowed last.
+  /// The number of streams that the provider last allowed.
   private var usualRoom = HTTP2ClientSession.streamLimit
-  /// Until then it is taken to speak HTTP/1.1 only.
+  /// Until then the provider is assumed to speak only HTTP/1.1.
   private var speaksHTTP1Until: UInt64 = 0
   private var isPlacing = false
-  /// The last time that waiting calls went without a connection.
+  /// The last failure to give waiting calls a connection.
   private var failure: (event: UInt64, at: UInt64)?
 
   init(_ upstream: CurlUpstream, _ pool: ProviderPool, origin: String) {
@@ -36,10 +36,10 @@ final class Multiplexer {
     self.origin = origin
   }
 
-  /// False while ALPN is known to settle on HTTP/1.1.
+  /// False while ALPN is known to select HTTP/1.1.
   var isUsable: Bool { speaksHTTP1Until <= upstream.now }
 
-  /// Gives the call a place, now or as soon as there is one.
+  /// Gives the call a stream, now or as soon as there is room.
   func take(_ call: MultiplexedCall) {
     call.beginWaiting()
     waiting.append(call)
@@ -48,7 +48,7 @@ final class Multiplexer {
 
   var hasNoCalls: Bool { waiting.isEmpty && connections.allSatisfy { $0.session.openStreams == 0 } }
 
-  /// Before calls are begun: what idle connections have to say is heard first.
+  /// Called before calls begin: reads what idle connections have received.
   func look() {
     for connection in connections where connection.isIdle { connection.look() }
   }
@@ -57,7 +57,7 @@ final class Multiplexer {
   func forget(_ connection: MultiplexedConnection) { connections.removeAll { $0 === connection } }
 
   func placeWaiting() {
-    // Opening may fail at once, and end calls, whose owners begin others.
+    // Opening may fail at once and end calls, whose owners may begin others.
     guard !waiting.isEmpty, !isPlacing else { return }
     isPlacing = true
     var placed = 0
@@ -96,7 +96,7 @@ final class Multiplexer {
 
   // MARK: From the connections
 
-  /// One event, whoever waited for it. Calls that may find a place elsewhere wait on.
+  /// Ends the waiting calls by one event, except those that may still find room elsewhere.
   func couldNotOpen(_ failure: UpstreamFailure) {
     guard !connections.contains(where: { $0.isPending || ($0.room > 0) }) else { return }
     var shared = failure
@@ -106,7 +106,8 @@ final class Multiplexer {
     for call in gone { call.fail(shared) }
   }
 
-  /// The number of the event by which a call goes without a connection now: those that waited already when the first did share it.
+  /// The number of the event for a call that fails without a connection now: calls that were already waiting when the
+  /// first one failed share its number.
   func event(ofWaitingSince began: UInt64) -> UInt64 {
     if let failure, began <= failure.at { return failure.event }
     let event = upstream.nextEvent()
@@ -114,7 +115,7 @@ final class Multiplexer {
     return event
   }
 
-  /// ALPN chose HTTP/1.1: the connection carries the first call in that way, and the others get connections of their own.
+  /// ALPN selected HTTP/1.1: this connection carries the first call, and each other call gets its own connection.
   func speaksHTTP1(_ dialed: DialedConnection, _ descriptor: Int32) {
     speaksHTTP1Until = upstream.now &+ Self.askAgain
     connections.removeAll { $0.isClosed }
@@ -122,14 +123,14 @@ final class Multiplexer {
     waiting = []
     var opened: (dialed: DialedConnection, descriptor: Int32)? = (dialed, descriptor)
     for call in all { upstream.beginDirectly(call, pool, opened: opened.take()) }
-    // Whoever wanted it has left.
+    // The call that wanted the connection was cancelled.
     opened?.dialed.letGo(upstream)
   }
 
   // MARK: Upkeep
 
-  /// Closes connections that were idle for long, and those that are not ready in time; returns when to look again, nil where there is
-  /// nothing to look at.
+  /// Closes connections that were idle for too long, and those that are not ready in time. Returns when to check again;
+  /// nil where there is nothing to check.
   func closeIdle(at now: UInt64) -> UInt64? {
     var next: UInt64?
     var isLate = false

@@ -1,23 +1,23 @@
-// What a provider's connections need beyond a URL: trust, version, proxy, bounds.
+// The settings of a provider's connections beside its URL: trust, version, proxy, bounds.
 
 /// How to reach one provider. Every default is what a vendor's public API needs.
 public struct ProviderTransport: Sendable, Equatable {
   public enum Version: Sendable, Equatable {
-    /// Keep-alive, one call at a time per connection.
+    /// Kept-alive connections with one call at a time.
     case http1_1
     /// Several calls per connection where the provider agrees by ALPN. Cleartext URLs stay with HTTP/1.1.
     case http2OverTLS
   }
 
-  /// A PEM file of the certificate authorities to trust instead of the system's; `nil` is the system's.
+  /// A PEM file of the certificate authorities to trust instead of the system's; `nil` means the system's.
   public var caFile: String?
   public var httpVersion: Version
-  /// Connections kept open without a call, per hundred calls that ran at once; at least 1.
+  /// The connections that are kept open without a call, per hundred concurrent calls; at least 1.
   public var maxIdleConnections: Int
-  /// `nil` follows `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` as they are when the provider is
-  /// configured or first used; an empty text is no proxy at all; anything else is the proxy's URL.
+  /// `nil` follows `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` as they are when the provider is configured
+  /// or first used; an empty text means no proxy; anything else is the proxy's URL.
   public var proxy: String?
-  /// Bytes of all header lines of one answer; above, the attempt fails as `malformedResponse`.
+  /// The most bytes of all header lines of one answer; with more, the attempt fails as `malformedResponse`.
   public var maxHeaderBytes: Int
 
   public init(

@@ -1,10 +1,10 @@
-// The fields of one request as the linked list of text lines that libcurl reads, in one block of memory that serves
-// call after call.
+// The fields of one request as the linked list of text lines that libcurl reads, in one block of memory that is reused
+// for each call.
 import CCurl
 import HTTP1Codec
 import HTTPMessage
 
-/// Owns the block: what ``head`` points to holds until the next ``fill(_:)``.
+/// Owns the block: ``head`` is valid until the next ``fill(_:)``.
 final class RequestFieldList {
   private var block: UnsafeMutableRawPointer
   private var capacity = 2048
@@ -24,11 +24,11 @@ final class RequestFieldList {
   deinit { block.deallocate() }
 
   /// Takes a request's fields; false where one cannot be sent, since a line break or a NUL in it would smuggle in
-  /// another.
+  /// another field.
   ///
-  /// Fields that frame the message or belong to one hop are left out: libcurl makes these itself. Libcurl's own
-  /// additions (`Accept`, `Expect`, and `Content-Type` for a body) are switched off, so that nothing goes out but
-  /// what the caller gave.
+  /// Fields that frame the message or belong to one hop are left out, since libcurl makes them itself. Libcurl's own
+  /// additions (`Accept`, `Expect`, and `Content-Type` for a body) are switched off, so that only the caller's fields
+  /// are sent.
   func fill(_ fields: HeaderFields) -> Bool {
     let count = fields.count
     reserve(fields: count + 3, textBytes: fields.byteCount + 3 * count + 32)
@@ -44,7 +44,7 @@ final class RequestFieldList {
       let start = at
       write(name)
       if value.isEmpty {
-        // How libcurl is told to send a field without a value.
+        // This is libcurl's form of a field without a value.
         text[at] = UInt8(ascii: ";")
         at += 1
       } else {
@@ -65,7 +65,7 @@ final class RequestFieldList {
   private func reserve(fields: Int, textBytes: Int) {
     let nodeBytes = fields * MemoryLayout<curl_slist>.stride
     let wanted = nodeBytes + textBytes
-    // A request with giant fields must not leave its size behind in every handle.
+    // A request with giant fields must not leave a block of that size in every handle.
     if wanted > capacity || capacity > 16 << 10 {
       block.deallocate()
       capacity = max(2048, wanted)
@@ -94,7 +94,7 @@ final class RequestFieldList {
     nodeCount += 1
   }
 
-  /// A line that ends in its colon tells libcurl to leave out its own field of that name.
+  /// A line that ends in its colon makes libcurl leave out its own field of that name.
   private func switchOff(_ name: StaticString) {
     let start = at
     (text + at).update(from: name.utf8Start, count: name.utf8CodeUnitCount)

@@ -2,24 +2,24 @@
 import CCurl
 import HTTPMessage
 
-/// What was known of a transfer when libcurl gave it up.
+/// What is known of a transfer when libcurl gives it up.
 struct TransferProgress {
-  /// Name resolution, TCP, TLS and proxy were done and libcurl was about to send the request.
+  /// True where name resolution, TCP, TLS and proxy were done, and libcurl was about to send the request.
   var reachedRequest: Bool
-  /// Request bytes that went into the socket.
+  /// The bytes of the request that were written to the socket.
   var sentBytes: Int
-  /// Any byte of an answer was read, 1xx among them.
+  /// True where any byte of an answer, 1xx included, was read.
   var answerBegan: Bool
   var headComplete: Bool
-  /// The operating system refused us a socket: `EMFILE`, `ENFILE`, `ENOBUFS`.
+  /// True where the operating system refused us a socket: `EMFILE`, `ENFILE`, `ENOBUFS`.
   var socketRefused: Bool
-  /// Why our own callbacks stopped the transfer: the answer is no HTTP that we pass on.
+  /// Why our callbacks stopped the transfer because of an invalid answer; nil where they did not.
   var malformed: String?
-  /// A second sending over a fresh connection was vetoed, since the request is not idempotent.
+  /// True where we vetoed that libcurl sends the request again over a new connection, since it is not idempotent.
   var vetoedResend: Bool
-  /// The provider had all of the request for so long that it may have worked on it.
+  /// True where the provider has had the whole request long enough to have worked on it.
   var hadTime: Bool
-  /// Libcurl's own words; may quote the answer, so they are only shown for failures before the request.
+  /// Libcurl's message. It may quote the answer, so it is shown only for failures before the request.
   var message: String
 }
 
@@ -30,7 +30,7 @@ func transferFailure(_ code: CURLcode, _ progress: TransferProgress) -> Upstream
       kind: kind, detail: detail, requestMayHaveArrived: mayHaveArrived,
       requestWasSent: mayHaveArrived && progress.hadTime)
   }
-  /// Before the request is sent nothing of the answer can be in the message.
+  /// Before the request is sent, the message cannot contain a part of the answer.
   let words = progress.message.isEmpty ? String(cString: curl_easy_strerror(code)) : progress.message
   if let malformed = progress.malformed { return failure(.malformedResponse, malformed) }
   if progress.vetoedResend {
@@ -50,7 +50,7 @@ func transferFailure(_ code: CURLcode, _ progress: TransferProgress) -> Upstream
       CURLE_SSL_CLIENTCERT, CURLE_SSL_ENGINE_INITFAILED, CURLE_SSL_ENGINE_NOTFOUND, CURLE_SSL_CRL_BADFILE:
       return failure(.tlsFailed, words)
     case CURLE_RECV_ERROR, CURLE_SEND_ERROR, CURLE_GOT_NOTHING, CURLE_HTTP_RETURNED_ERROR:
-      // Only a proxy speaks with us before the request.
+      // Only a proxy answers before the request.
       return failure(.proxyFailed, words)
     default: return failure(.local, words)
     }
@@ -60,7 +60,7 @@ func transferFailure(_ code: CURLcode, _ progress: TransferProgress) -> Upstream
   case CURLE_UNSUPPORTED_PROTOCOL, CURLE_WEIRD_SERVER_REPLY, CURLE_BAD_CONTENT_ENCODING, CURLE_HTTP_RETURNED_ERROR:
     return failure(.malformedResponse, "the answer is not HTTP")
   case CURLE_OUT_OF_MEMORY where progress.answerBegan && !progress.headComplete:
-    // Libcurl's bound for one header line shows as this.
+    // Libcurl reports an overlong header line like this.
     return failure(.malformedResponse, "a header line is too long")
   case CURLE_RECV_ERROR where progress.headComplete && progress.message.contains("chunk"):
     return failure(.malformedResponse, "a chunk of the body is malformed")
