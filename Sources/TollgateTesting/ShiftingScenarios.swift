@@ -43,7 +43,7 @@ extension ScenarioGenerator {
     return scenario
   }
 
-  /// A key is added, removed or has another secret.
+  /// Adds a key, removes one, or gives one another secret.
   private static func shift(_ keys: inout [KeyPolicy], step: Int, _ generator: inout SeededGenerator) {
     guard !keys.isEmpty else { return }
     switch generator.int(0...3) {

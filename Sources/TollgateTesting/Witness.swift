@@ -1,6 +1,6 @@
-// What somebody who sees every event and every action knows: who waits, who runs, which permits are taken, and what
-// each bucket can
-// hold at most and at least. Kept from the outside, so that it can contradict the core. The checkers read it.
+// What an observer of every event and action knows: which requests wait and run, which permits are taken, and the
+// highest and lowest possible level of each bucket. It is kept independently of the core, so that it can contradict it.
+// The checkers read it.
 import AdmissionCore
 import PolicyLab
 
@@ -23,7 +23,7 @@ public final class Witness {
     public internal(set) var earliestPromotion: Instant
     public internal(set) var latestPromotion: Instant
     public internal(set) var requeues = 0
-    /// When the checkers may be sure that its back-off is over.
+    /// The instant from which its backoff is surely over.
     public internal(set) var notBefore: Instant?
     public internal(set) var grants = 0
     public internal(set) var clientLeft = false
@@ -31,7 +31,7 @@ public final class Witness {
     public internal(set) var lease: LeaseID?
     public internal(set) var submittedWhileDraining = false
     public internal(set) var grantedAt: Instant?
-    /// What its last grant was expected to cost, and what its attempts have really cost, in tokens.
+    /// The expected cost of its last grant, and the real cost of its attempts, in tokens.
     public internal(set) var expected: Int64 = 0
     public internal(set) var spent: Int64 = 0
     public internal(set) var outcome: Outcome?
@@ -44,22 +44,22 @@ public final class Witness {
     var model: Int?
     var tenant: Int
     var band: Int
-    /// Taken from the provider and the model, and from the tenant.
+    /// What was taken from the provider and the model, and from the tenant.
     var charge: Charge
     var tenantCharge: Charge
-    /// The provider keeps what it took at the door, whatever the call really costs.
+    /// True where the provider keeps what it charged at the start, whatever the call really costs.
     var keepsCharge: Bool
-    /// Charged to the low books since, for output beyond the reserve.
+    /// What was charged to the lower bound since then, for output beyond the reservation.
     var extra = Charge(requests: 0, input: 0, output: 0)
   }
 
-  /// Books of a provider, one of its models, or a tenant.
+  /// The account of a provider, one of its models, or a tenant.
   struct Books {
     var limits: Limits
     var inUse = 0
-    /// Freed permits that still count because of `settleLag`.
+    /// The number of freed permits that still count because of `settleLag`.
     var lagging = 0
-    /// What the buckets can hold at most, and at least.
+    /// The highest and the lowest possible levels of the buckets.
     var most: BucketModels
     var least: BucketModels
     var hasBuckets: Bool
@@ -70,7 +70,7 @@ public final class Witness {
       least = most
       hasBuckets = !most.isEmpty
     }
-    /// At least so much may be there: the provider said so.
+    /// Raises the upper bound to `units`, because the provider said that these may be left.
     mutating func raise(_ dimension: Int, to units: Int64, at now: Instant) {
       guard let there = most.byDimension[dimension]?.available(at: now), there < units else { return }
       most.byDimension[dimension]?.give(units - there, at: now)
@@ -79,7 +79,7 @@ public final class Witness {
       if new == limits { return }
       limits = new
       most.resizeGenerously(to: new, at: now)
-      // Nothing is sure after a change but that the bucket is not below empty by more than it was.
+      // After a change it is only sure that the bucket's debt is not larger than before.
       least = BucketModels(new, at: now)
       for index in 0..<4 {
         if let capacity = least.byDimension[index]?.capacity { least.byDimension[index]?.take(capacity * 2, at: now) }
@@ -95,22 +95,23 @@ public final class Witness {
     var models: [Books]
     var laggards: [(until: Instant, band: Int, model: Int?)] = []
     var policy: ProviderPolicy
-    /// Something happened after which only the core knows what is usable: an operator's order, a quota for each key, learned numbers.
+    /// True where only the core knows what is usable: after an operator's order, with a quota for each key, or with
+    /// learned numbers.
     var isLost = false
-    /// No policy names it at present.
+    /// True while the policy does not name it.
     var isGone = false
     var trouble = ProviderTrouble()
 
-    /// A policy names it again: the core may have forgotten what was taken from it.
+    /// A policy names it again, and the core may have forgotten what was taken from it.
     mutating func comeBack(at now: Instant) {
       isGone = false
       own.most = BucketModels(own.limits, at: now)
       for index in models.indices { models[index].most = BucketModels(models[index].limits, at: now) }
     }
 
-    /// True where only the core knows what is usable, by whatever key.
+    /// True where only the core knows what is usable, with any key.
     var isUncertain: Bool { isLost || trouble.mayBeClosed }
-    /// True where it may be shut for a model: nobody can be told that there is room.
+    /// True where it may be blocked for a model, so that no free permit there is sure.
     func mayBeShut(for model: String) -> Bool { isUncertain || !trouble.hasUsableKey(for: model, policy) }
   }
 
@@ -131,7 +132,7 @@ public final class Witness {
   private var laneIndex: [String: Int] = [:]
   /// Queued requests of each lane, in order of arrival.
   private(set) var lanes: [[Int]] = []
-  /// Upper bound of the credit that each band has gathered by its floor share, in tokens × 10,000.
+  /// An upper bound of the credit that each band has from its floor share, in tokens × 10,000.
   var credit: [Int64] = [0, 0, 0]
 
   init(policy: AdmissionPolicy, at now: Instant) {
@@ -147,7 +148,7 @@ public final class Witness {
     for tenant in policy.tenants { tenants.append((tenant.id, tenant.weight, Books(tenant.limits, at: now))) }
   }
 
-  /// Where each key has the limits for itself, the provider has none.
+  /// Where each key has its own limits, the provider has none.
   private static func ownLimits(_ provider: ProviderPolicy) -> Limits {
     provider.quota == .perKey && !provider.keys.isEmpty ? Limits() : provider.limits
   }
@@ -216,7 +217,7 @@ public final class Witness {
     return lanes.count - 1
   }
 
-  /// A budget has made the request's class low, just after it came.
+  /// A budget has lowered the request's class just after it came.
   func demoted(_ index: Int) {
     dequeue(index)
     let rules = policy.bands[2]
@@ -233,7 +234,7 @@ public final class Witness {
   func enqueue(_ index: Int) {
     requests[index].phase = .queued
     queued.append(index)
-    // Who comes back stands in front of his lane.
+    // A request that comes back goes to the front of its lane.
     let lane = requests[index].lane
     lanes[lane].insert(index, at: requests[index].requeues > 0 ? 0 : lanes[lane].count)
     queuedByBand[requests[index].band] += 1
@@ -247,7 +248,7 @@ public final class Witness {
     queuedBytes -= requests[index].ticket.heldBytes
   }
 
-  /// Those who came back from an attempt stand at the end, out of order; the others are sorted.
+  /// Requests that came back from an attempt are at the end, unsorted; the others are sorted.
   private static func remove(_ index: Int, from list: inout [Int]) {
     var low = 0
     var high = list.count
@@ -275,7 +276,7 @@ public final class Witness {
     change(lease) { books, _, now in books.least.take(more, at: now) }
   }
 
-  /// Does the same to each of the books that the lease draws on; `body` is told what it took there.
+  /// Applies `body` to each account that the lease draws on, with what the lease took there.
   private func change(_ lease: Lease, _ body: (inout Books, Charge, Instant) -> Void) {
     if providers[lease.provider].own.hasBuckets { body(&providers[lease.provider].own, lease.charge, now) }
     if let model = lease.model, providers[lease.provider].models[model].hasBuckets {
@@ -284,7 +285,7 @@ public final class Witness {
     if tenants[lease.tenant].books.hasBuckets { body(&tenants[lease.tenant].books, lease.tenantCharge, now) }
   }
 
-  /// Returns the request whose lease it was.
+  /// Returns the request of the lease.
   func settled(_ id: LeaseID, _ settlement: Settlement) -> Int? {
     guard let lease = leases.removeValue(forKey: id.rawValue) else { return nil }
     money.settled(id, settlement, requests[lease.request].ticket)
@@ -303,7 +304,7 @@ public final class Witness {
     }
     take(settlement.verdict, of: lease)
     guard let usage = settlement.usage else {
-      // Nothing charged that we know of: at most all tokens come back, at least nothing does.
+      // It is not known what was charged: between no tokens and all tokens come back.
       change(lease) { books, taken, now in
         var back = taken
         if settlement.wasSent { back.requests = 0 }
@@ -326,7 +327,7 @@ public final class Witness {
     return lease.request
   }
 
-  /// The difference to what was expected moves every credit that the grant has moved; only what adds to one counts here.
+  /// The difference from the expected cost changes every credit that the grant has changed; only increases count here.
   private func correctCredit(_ lease: Lease, _ usage: Usage?) {
     let real = ((usage?.inputTokens ?? 0) + (usage?.outputTokens ?? 0)).value
     let expected = requests[lease.request].expected
@@ -339,9 +340,10 @@ public final class Witness {
     Int64(max(policy.bands[band].shareBasisPoints, policy.bands[band].promotedShareBasisPoints))
   }
 
-  /// What a band is credited with for each grant, by its oldest request that may be promoted now.
+  /// The share with which a band is credited for each grant: the promoted share where its oldest request may be
+  /// promoted now.
   func presentShare(_ band: Int) -> Int64 {
-    // The oldest one is the head of its lane.
+    // The oldest request is the head of its lane.
     let isOld = lanes.contains { members in
       members.first.map { requests[$0].band == band && requests[$0].earliestPromotion <= now } ?? false
     }
@@ -351,7 +353,7 @@ public final class Witness {
   private func take(_ verdict: Verdict, of lease: Lease) {
     let request = requests[lease.request]
     let provider = providers[lease.provider].policy
-    // A model with a breaker of its own has a count of its own.
+    // A model with its own breaker has its own count.
     let breaker = lease.model.flatMap { provider.modelLimits[$0].breaker } ?? provider.breaker
     let counted = lease.model.flatMap { provider.modelLimits[$0].breaker == nil ? nil : $0 }
     switch verdict {
@@ -373,17 +375,17 @@ public final class Witness {
     }
   }
 
-  /// True where more than the number of concurrent calls may be learned of the provider.
+  /// True where more than a concurrency limit may be learned about the provider.
   private func hasNumbers(_ provider: Int) -> Bool {
     providers[provider].own.hasBuckets || !providers[provider].models.isEmpty
       || !providers[provider].policy.keys.isEmpty
   }
 
-  /// What is learned from an answer's head only the core knows.
+  /// Only the core knows what is learned from an answer's head.
   func limitsObserved(_ id: LeaseID, _ limits: ObservedLimits) {
     guard let lease = leases[id.rawValue], providers[lease.provider].policy.learnLimits else { return }
     providers[lease.provider].isLost = true
-    // The core's level may follow the provider's, upwards as well.
+    // The core's level may follow the provider's, also upwards.
     for reading in limits.readings {
       guard let remaining = reading.remaining else { continue }
       providers[lease.provider].own.raise(Int(reading.dimension.rawValue), to: remaining, at: now)
@@ -393,7 +395,7 @@ public final class Witness {
     }
   }
 
-  /// What the core says of the limits that it has learned.
+  /// Takes over the learned limits from a snapshot of the core.
   func told(_ snapshot: AdmissionSnapshot) {
     for said in snapshot.providers {
       if let index = providerIndex(said.id) { providers[index].trouble.told(said.learned) }
@@ -432,7 +434,7 @@ public final class Witness {
       let rules = new.bands[requests[index].band]
       let submitted = requests[index].submittedAt
       let bound = min(submitted + rules.maxWait, requests[index].ticket.deadline ?? .distantFuture)
-      // A shorter wait may be applied to those who have waited longer than it already.
+      // A shorter wait may be applied to requests that have already waited longer.
       requests[index].earliestBound = min(requests[index].earliestBound, max(bound, now))
       requests[index].latestBound = max(requests[index].latestBound, bound)
       requests[index].earliestPromotion = min(requests[index].earliestPromotion, submitted + rules.promoteAfter)
@@ -444,7 +446,7 @@ public final class Witness {
 
   func granted(_ grant: Grant, request index: Int, provider: Int) {
     let request = requests[index]
-    // Each grant made while a band waits, its own included, credits it.
+    // Each grant made while a band waits, including its own, credits the band.
     for band in 0..<3 where queuedByBand[band] > 0 {
       credit[band] += max(cost(grant), firstCost(request.ticket)) * presentShare(band)
     }

@@ -1,12 +1,11 @@
-// What a witness may be sure of: what a grant takes, what is kept for whom, and whether a request could be granted beyond any doubt. In doubt
-// it says no: a checker that asks it never blames a core that is right.
+// What a witness can be sure of: what a grant takes, what is reserved for which bands, and whether a request could
+// surely be granted. In doubt it answers no, so that a checker never blames a correct core.
 import AdmissionCore
 import PolicyLab
 
 extension Witness {
-  /// What a grant takes from the provider (and its model), and from the tenant: a provider that charges the cap at the
-  /// door takes the
-  /// cap, and of both together the larger of cap and input, as OpenAI does.
+  /// What a grant takes from the provider (and its model), and from the tenant. A provider that charges the cap at the
+  /// start takes the cap as output and, like OpenAI, the larger of cap and input as tokens.
   func charges(_ grant: Grant, request index: Int, provider: Int) -> (provider: Charge, tenant: Charge) {
     let reserved = Charge(requests: 1, input: grant.reservedInput.value, output: grant.reservedOutput.value)
     let ticket = requests[index].ticket
@@ -18,8 +17,8 @@ extension Witness {
     return (charge, reserved)
   }
 
-  /// True where the grant may be due to a softener that outranks the reserves of the bands above: the floor share, or that an
-  /// old one of a band of which nothing runs goes where no higher one waits.
+  /// True where the grant may use permits that are reserved for higher bands: by the floor share, or because it is old,
+  /// nothing of its band runs and no request of a higher band waits.
   func isSoftened(_ grant: Grant, request index: Int) -> Bool {
     let band = requests[index].band
     if credit[band] >= price(grant, request: index) { return true }
@@ -30,8 +29,7 @@ extension Witness {
       }
   }
 
-  /// What a call costs by the estimate that holds before anything is learned: costs may be counted from when it was
-  /// submitted.
+  /// What a call costs by the estimate before anything is learned, since its cost may be counted from its submission.
   func firstCost(_ ticket: Ticket) -> Int64 {
     max(1, (ticket.estimatedInput + (ticket.producesOutput ? min(ticket.outputCap ?? 512, 512) : 0)).value)
   }
@@ -43,19 +41,20 @@ extension Witness {
 
   func cost(_ grant: Grant) -> Int64 { max(1, (grant.reservedInput + grant.reservedOutput).value) }
 
-  /// More than any sensible estimate of what `request` needs.
+  /// An upper bound of any sensible estimate of what `request` needs.
   func generousNeed(_ request: Request) -> Charge {
     let cap = request.ticket.outputCap?.value ?? 65_536
     return Charge(
       requests: 1, input: request.ticket.estimatedInput.value * 2, output: request.ticket.producesOutput ? cap : 0)
   }
 
-  /// How many calls surely may run at the provider at a time, by the policy's limit and what was learned; nil: as many as like.
+  /// How many calls may surely run at the provider at a time, by the policy's limit and what was learned; nil means any
+  /// number.
   func surePermits(of provider: Int) -> Int? {
     [providers[provider].own.limits.concurrency, providers[provider].trouble.learnedLimit(nil)].compactMap(\.self).min()
   }
 
-  /// Permits kept on `provider` for the bands above `band`.
+  /// Permits reserved at `provider` for the bands above `band`.
   func headroom(_ provider: Int, above band: Int) -> Int {
     guard let limit = providers[provider].own.limits.concurrency else { return 0 }
     var kept = 0
@@ -65,7 +64,7 @@ extension Witness {
     return kept
   }
 
-  /// Permits out of `limit` that are kept for the bands above `band` where none of theirs runs.
+  /// Permits out of `limit` that are reserved for the bands above `band` while none of their calls run.
   private func reserves(above band: Int, limit: Int) -> Int {
     (0..<band).reduce(0) { $0 + reserve(of: $1, limit: limit) }
   }
@@ -77,7 +76,7 @@ extension Witness {
     }
   }
 
-  /// Basis points of each bucket that are kept for the bands above `band`.
+  /// Basis points of each bucket that are reserved for the bands above `band`.
   func reservedBasisPoints(above band: Int) -> Int64 {
     var sum: Int64 = 0
     for upper in 0..<band {
@@ -86,7 +85,7 @@ extension Witness {
     return min(sum, 10_000)
   }
 
-  /// True only where its budgets leave enough for it beyond any doubt, and for whoever may stand before it there.
+  /// True only where its budgets surely leave enough for it, and for the requests that may be before it there.
   func isSurelyAffordable(_ index: Int) -> Bool {
     if money.isIdle { return true }
     let mine = Set(money.rules(for: requests[index].ticket).map(\.account))
@@ -99,8 +98,8 @@ extension Witness {
     }
   }
 
-  /// True only where the request could be granted on the provider beyond any doubt, claims aside.
-  /// - Parameter atAnyCost: leaves budgets out of account.
+  /// True only where the request could surely be granted at the provider, apart from claims.
+  /// - Parameter atAnyCost: true to ignore budgets.
   func isSurelyPlaceable(_ index: Int, on provider: Int, atAnyCost: Bool = false) -> Bool {
     let request = requests[index]
     if !atAnyCost, !isSurelyAffordable(index) { return false }
@@ -117,11 +116,11 @@ extension Witness {
         return false
       }
     }
-    // A careful start lets four calls go at first (docs/reference/policy.md), and never fewer.
+    // A ramp lets at least four calls go (docs/reference/policy.md).
     if providers[provider].policy.ramp > .zero, taken + 1 > 4 { return false }
     let model = modelIndex(provider, request.ticket.model)
     if let model, let limit = providers[provider].models[model].limits.concurrency {
-      // The reserves may hold for the model's permits too, and all of them may be free.
+      // The reserves may also apply to the model's permits, and all of them may be free.
       let taken = providers[provider].models[model].inUse + providers[provider].models[model].lagging
       if taken + 1 > limit - reserves(above: request.band, limit: limit) { return false }
     }
@@ -134,7 +133,7 @@ extension Witness {
     let need = generousNeed(request)
     let kept = reservedBasisPoints(above: request.band)
     if tenant.hasBuckets {
-      // The tenant's units may be gathering for another of its heads.
+      // The tenant's units may be refilling for another of its heads.
       for other in queued where other != index && requests[other].tenant == request.tenant && isHead(other) {
         if !tenant.least.covers(generousNeed(requests[other]), at: now, slack: -1) { return false }
       }
@@ -147,6 +146,6 @@ extension Witness {
     return true
   }
 
-  /// True where nothing of its own lane is before it.
+  /// True where no request of its lane is before it.
   func isHead(_ index: Int) -> Bool { lanes[requests[index].lane].first == index }
 }

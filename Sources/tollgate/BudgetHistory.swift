@@ -16,7 +16,7 @@ final class BudgetHistory {
     var daySums: [DaySum]
   }
 
-  /// Accounts that are told in one turn of the loop.
+  /// The most accounts that are reported in one turn of the loop.
   private static let part = 1000
   private static let pause = Duration.seconds(1)
 
