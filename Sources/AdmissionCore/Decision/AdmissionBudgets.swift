@@ -1,9 +1,9 @@
-// Budgets in the control flow: which accounts a request counts against, who waits for a hold to come back, and what is
-// told of all that.
+// Budgets in the control flow: which accounts a request counts against, which requests wait for a hold to come back,
+// and what the broker reports about it.
 //
-// A head that only the holds of running calls keep out leaves its lane and waits at the account that is tightest, so
-// that neither its session nor anybody else is held back. When a hold comes back, waiters go back to the front of
-// their lanes in the order of band and age, as many as what is left can take.
+// A head that is blocked only by the holds of running calls leaves its lane and waits at the tightest account, so that
+// it delays neither its session nor others. When a hold comes back, waiters go back to the front of their lanes in the
+// order of band and age, as many as the remaining amount allows.
 
 extension Admission {
   // MARK: Rules
@@ -27,7 +27,8 @@ extension Admission {
       shared: shared, rules: state.budgets, tenant: state.id, clientKey: ticket.clientKey, session: ticket.session)
   }
 
-  /// After other rules: what runs holds in the accounts that it has now, and is posted there, also where it is tried again.
+  /// After a change of policy, running calls hold money in the accounts that they now have, and are posted there, also
+  /// where they are tried again.
   mutating func reopenLeases() {
     for index in leases.indices {
       let lease = leases[index]
@@ -38,7 +39,7 @@ extension Admission {
       book.leave(old)
       leases[index].request.accounts = accounts
       if old.isEmpty || lease.held.isZero {
-        // It was sent when nothing had to be held for it.
+        // Nothing had to be held for it when it was sent.
         let demand = demand(of: lease)
         let held = demand.isFree ? BudgetAmounts() : demand.most
         book.move(held, from: [], to: accounts, takenIn: lease.epoch)
@@ -49,7 +50,8 @@ extension Admission {
     }
   }
 
-  /// After other rules: the accounts of those that wait anew, and whoever waited for one looks again.
+  /// After a change of policy, finds the accounts of waiting requests again; those that waited at an account are tried
+  /// again.
   mutating func reopenBudgets(at now: Instant, into actions: inout ActionList) {
     for index in waiting.inOrder {
       let request = waiting[index]
@@ -61,7 +63,7 @@ extension Admission {
     }
   }
 
-  /// What a running call would have asked of budgets, by what was reserved for it.
+  /// What a running call would have asked of budgets, computed from what was reserved for it.
   private func demand(of lease: Lease) -> BudgetDemand {
     let (input, output) = (lease.placement.input, lease.placement.output)
     let cost = price(of: lease)?.cost(input: input, output: output)
@@ -78,8 +80,8 @@ extension Admission {
     request.box.ticket.candidates[leg.candidate].price?.cost(input: input, output: output)
   }
 
-  /// What the call asks of budgets at this candidate. Until enough is known of its model, as much may be held as its client
-  /// allows: what it is expected to use is a guess.
+  /// What the call asks of budgets at this candidate. Until enough is known about its model, the expected use is a
+  /// guess, and as much as its client allows may be held.
   func demand(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> BudgetDemand {
     let ticket = request.box.ticket
     let cost = cost(request, leg: leg, input: input, output: output)
@@ -110,7 +112,7 @@ extension Admission {
     return refusing
   }
 
-  /// Rule 3c: the head waits for a hold to come back, out of its lane, so that nobody else waits with it.
+  /// Rule 3c: the head leaves its lane and waits for a hold to come back, so that no other request waits with it.
   mutating func waitForBudget(
     _ head: RequestIndex, account: AccountIndex, at now: Instant, into actions: inout ActionList
   ) {
@@ -131,8 +133,8 @@ extension Admission {
     schedule(index, at: now, into: &actions)
   }
 
-  /// Something was given back, or the limit changed: those that fit now go back to their lanes, those that never will
-  /// are refused.
+  /// After a hold was given back or a limit changed, requests that now fit go back to their lanes, and those that never
+  /// will are refused.
   mutating func wakeBudgetWaiters(_ accounts: [AccountIndex], at now: Instant, into actions: inout ActionList) {
     guard book.hasWaiters else { return }
     for account in accounts {
@@ -142,7 +144,7 @@ extension Admission {
           evict(slot, outcome: .rejectedBudget, budget: refusing, at: now, into: &actions)
           continue
         }
-        // What it waits for is the books' word.
+        // It waits for the books to report what was spent.
         if book.awaitsPast(account) { break }
         let estimate = leastHold(request, of: account, at: now)
         guard estimate <= left else { break }
@@ -153,8 +155,8 @@ extension Admission {
     }
   }
 
-  /// After a pass: if a woken request did not use the room it was woken for (its provider is full, another budget is in its way), wakes the
-  /// account's next waiter. Returns false when nobody was woken.
+  /// After a pass: if a woken request did not use the amount it was woken for (its provider is full, or another budget
+  /// blocks it), wakes the account's next waiter. Returns false when no request was woken.
   mutating func handOn(_ handed: inout Int, at now: Instant, into actions: inout ActionList) -> Bool {
     // Bounded, so that a full provider does not move a long list of waiters in one pass.
     guard !promised.isEmpty, handed < 64 else {
@@ -171,7 +173,7 @@ extension Admission {
     return !promised.isEmpty
   }
 
-  /// A head is blocked: what it asks of budgets is remembered, since what is left of them decides where it may go.
+  /// Remembers what a blocked head asks of budgets, since what is left of them decides where it may go.
   mutating func watchBudgets(_ request: Request, at now: Instant) {
     for leg in providers.routes[request.route].legs {
       let (input, output) = estimate(request, leg: leg)
@@ -185,7 +187,8 @@ extension Admission {
     }
   }
 
-  /// Something was held, given back or posted: where that may decide otherwise for a blocked head, all are looked at anew.
+  /// After a hold, a void or a post: where that may change the decision for a blocked head, everything is looked at
+  /// again.
   mutating func lookIfCrossed(_ accounts: [AccountIndex], at now: Instant) {
     guard !watch.isEmpty else { return }
     var isCrossed = false
@@ -195,7 +198,7 @@ extension Admission {
     if isCrossed { lookEverywhere() }
   }
 
-  /// What the account would have to hold for the request, where that is least.
+  /// The least that the account would have to hold for the request, over all its candidates.
   private func leastHold(_ request: Request, of account: AccountIndex, at now: Instant) -> Int64 {
     var least = Int64.max
     let unit = book.unit(account)
@@ -207,7 +210,7 @@ extension Admission {
     return least == .max ? 0 : least
   }
 
-  /// What the request costs where it is cheapest, in nano-dollars; 0 where no price is known.
+  /// What the request costs at its cheapest candidate, in nano-dollars; 0 where no price is known.
   func leastCost(_ request: Request) -> Int64 {
     var least = Int64.max
     for leg in providers.routes[request.route].legs {
@@ -220,7 +223,7 @@ extension Admission {
 
   // MARK: Hold and post
 
-  /// A stream runs on: what is held keeps up with it.
+  /// Raises the hold of a running stream as its output grows.
   mutating func raiseHold(
     _ index: LeaseIndex, _ lease: Lease, input: TokenCount, output: TokenCount, at now: Instant
   ) {
@@ -238,12 +241,12 @@ extension Admission {
     leases[index].held.tokens += more.tokens
   }
 
-  /// The attempt is over: its cost takes the place of its hold.
+  /// Replaces the hold of an attempt that is over by its cost.
   mutating func postCost(
     of lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
     guard !lease.request.accounts.isEmpty else { return }
-    // Where the shell knows tokens but no cost, the price of the hold is the best that there is.
+    // Where the shell knows tokens but no cost, the price of the hold is the best estimate.
     let cost =
       settlement.cost?.nanodollars
       ?? settlement.usage.flatMap { usage in
@@ -298,20 +301,21 @@ extension Admission {
     providers.changeAll()
   }
 
-  // MARK: For whoever asks
+  // MARK: Queries
 
-  /// What is left to the tenant by its tightest budget; nil where it has none or is not known.
+  /// What the tenant has left in its tightest budget; nil where it has none or is not known.
   public func budgetRemaining(tenant: TenantID, at now: Instant) -> Money? {
     guard !book.isEmpty, let number = tenants.index(of: tenant), tenants[number].isListed else { return nil }
     return book.remaining(tenants[number].accounts, withBroker: isSingleTenant, at: now)
   }
 
-  /// The windows of budgets that new rules have brought and of which the books have not told yet, and whose accounts have them.
+  /// The windows of budgets that a new policy brought and for which the books have not yet reported what was spent,
+  /// with the scopes that have them.
   public var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { book.untoldWindows }
 }
 
 extension AdmissionPolicy {
-  /// The windows that budgets have, each once, and whose accounts have them.
+  /// All windows of budgets, each once, with the scopes that have them.
   public var budgetWindows: [(window: BudgetWindow, scopes: Set<BudgetPolicy.Scope>)] {
     var windows: [(window: BudgetWindow, scopes: Set<BudgetPolicy.Scope>)] = []
     for rule in budgets + tenants.flatMap(\.budgets) + (tenantTemplate?.budgets ?? []) {

@@ -1,8 +1,8 @@
-// The end of the process comes: who waits and cannot be over by then is told so at once, while there is time to go elsewhere.
+// Drain: requests that wait and cannot be over before its end are told so at once, while there is time to go elsewhere.
 
 extension Admission {
-  /// Bounds each waiting request's deadline by the last instant at which its call could begin and still end, and concludes those for
-  /// which nothing can become usable until then.
+  /// Bounds each waiting request's deadline by the last instant at which its call could begin and still end in time,
+  /// and concludes those for which no candidate can become usable by then.
   mutating func boundWaiting(at now: Instant, into actions: inout ActionList) {
     guard !waiting.isEmpty, drainEnd != .distantFuture else { return }
     for id in waiting.inOrder.map({ waiting[$0].ticket.id }) {
@@ -16,7 +16,8 @@ extension Admission {
     }
   }
 
-  /// When a call must begin at the latest to be over when the drain ends, as far as calls like it tell.
+  /// The latest instant at which the call can begin and be over when the drain ends, judged by the durations of similar
+  /// calls.
   func lastStart(of request: Request) -> Instant {
     guard drainEnd != .distantFuture else { return .distantFuture }
     return providers.routes[request.route].legs.map { lastStart(at: $0.provider, of: request) }.max() ?? drainEnd

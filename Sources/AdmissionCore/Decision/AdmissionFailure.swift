@@ -1,18 +1,18 @@
-// What an attempt's end says about provider and key, what follows for those that wait, and whether the request goes
-// again.
+// What the end of an attempt says about the provider and the key, what follows for waiting requests, and whether the
+// request is tried again.
 
 extension Admission {
   // MARK: Health
 
-  /// The provider has begun to answer: a probe has told what it was sent for, however long its stream goes on. Whether the call goes
-  /// well is known when it is over.
+  /// The provider has begun to answer. A probe has then served its purpose, however long its stream goes on; whether
+  /// the call succeeds is known only when it is over.
   mutating func answerBegan(_ lease: Lease, isOver: Bool, at now: Instant, into actions: inout ActionList) {
     let index = lease.placement.provider
     var isOpened = providers[index].gate.succeed(generation: lease.gateGeneration)
     if let model = lease.placement.model {
       providers[index].models[model].signs.lastGood = max(
         providers[index].models[model].signs.lastGood, lease.id.serial)
-      // Refused here before, and not now: refusals are about the time.
+      // The request was refused here before, and now is not: refusals depend on the time.
       let wasRefused = lease.request.refusals.contains {
         $0.provider == lease.placement.provider && $0.model == lease.placement.model
       }
@@ -55,7 +55,7 @@ extension Admission {
         noteBreaker(index, model: model, at: now, into: &actions)
         changed = true
       }
-      // To the provider's own breaker these calls say nothing, unless they are its probes and go well.
+      // These calls say nothing to the provider's own breaker, unless they are its probes and succeed.
       if result == .failure || providers[index].breaker.state != .halfOpen { result = .neutral }
     }
     if providers[index].breaker.record(
@@ -69,7 +69,7 @@ extension Admission {
     rejectUnservable(of: index, at: now, into: &actions)
   }
 
-  /// Takes the verdict to breakers, gates, key and the learners.
+  /// Reports the verdict to breakers, gates, the key and the learners.
   mutating func learn(
     from lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
@@ -98,16 +98,16 @@ extension Admission {
     case .clientLeft, .clientError, .ownFault:
       record(.neutral, lease, reason: "", at: now, into: &actions)
     }
-    // Whatever it was, it did not tell whether the provider lets calls in again.
+    // This verdict does not show whether the provider lets calls in again.
     yieldGates(lease, at: now)
   }
 
-  /// Another attempt has told of the event that broke this one.
+  /// True where another attempt has already reported the event that broke this one.
   func isCounted(_ settlement: Settlement, _ provider: ProviderIndex) -> Bool {
     settlement.cause != nil && settlement.cause == providers[provider].lastCause
   }
 
-  /// A probe that told nothing makes room for another.
+  /// A probe without a result makes room for another.
   mutating func yieldGates(_ lease: Lease, at now: Instant) {
     let index = lease.placement.provider
     providers[index].gate.yield(generation: lease.gateGeneration, at: now)
@@ -124,13 +124,14 @@ extension Admission {
 
   // MARK: Learning
 
-  /// A refusal that the provider's numbers do not explain is about calls at a time where more ran than ever went well,
-  /// else about a rate.
+  /// A refusal that the provider's numbers do not explain is about concurrency where more calls ran than ever succeeded
+  /// together, else about a rate.
   ///
   /// - Parameters:
-  ///   - isNewModel: the model has its own counts only from now on.
-  ///   - isTold: the provider named a time, as those do that count per minute: that teaches nothing of calls at a time.
-  ///   - isAboutConcurrency: its words did.
+  ///   - isNewModel: the model has just got its own counts.
+  ///   - isTold: the provider named a time, as providers do that count per minute: that teaches nothing about
+  ///     concurrency.
+  ///   - isAboutConcurrency: the provider's message named concurrency.
   mutating func learnRefusal(
     _ lease: Lease, isNews: Bool, isNewModel: Bool, isTold: Bool, isAboutConcurrency: Bool, at now: Instant,
     into actions: inout ActionList
@@ -153,7 +154,7 @@ extension Admission {
         providers.applyLimits(of: index, dayEnd: day.end, at: now)
         actions.append(.note(.limitLearned(providers[index].policy.id, .tokens, perMinute: pace)))
       }
-      // Whatever the provider keeps is empty.
+      // The provider's bucket is empty, whatever it counts.
       providers[index][capacityOf: holder].set(.tokens, to: min(level, 0), at: now)
     } else {
       let running = countedWithThis(at: isNewModel ? numbers : holder, index)
@@ -163,7 +164,8 @@ extension Admission {
     }
   }
 
-  /// What counts against a learned limit, the call that is just over included: with a lag it still counts by itself.
+  /// The number of calls that count against a learned limit, including the one that just ended: with a lag the permit
+  /// still counts it.
   private func countedWithThis(at holder: QuotaHolder, _ index: ProviderIndex) -> Int {
     providers.counted(at: holder, of: index) + (providers[index].policy.settleLag > .zero ? 0 : 1)
   }
@@ -176,7 +178,7 @@ extension Admission {
     let tokens = charged(lease, settlement)[Int(Dimension.tokens.rawValue)]
     let learned = providers[index][learnerOf: holder].accepted(
       running: lease.counted, serial: lease.id.serial, tokens: tokens)
-    // What has passed shows that less is no limit.
+    // What the provider let through disproves any lower limit.
     if let usage = settlement.usage, !usage.isEstimated {
       let passed = counted(usage, wasSent: true, at: index)
       var isDisproved = providers[index][learnerOf: holder].passed(passed, at: now)
@@ -198,7 +200,7 @@ extension Admission {
     let isShort = providers[index][capacityOf: holder].isShort(of: .tokens, at: now)
     if providers[index][learnerOf: holder].pace.succeeded(isShort: isShort, at: now) {
       providers.applyLimits(of: index, dayEnd: day.end, at: now)
-      // A quicker refill, not a gift.
+      // The refill becomes faster; the level stays.
       providers[index][capacityOf: holder].set(.tokens, to: level, at: now)
     }
   }
@@ -213,7 +215,8 @@ extension Admission {
       output: request.ticket.producesOutput ? usage.outputTokens : nil, model: request.model, band: request.band)
   }
 
-  /// The provider's own word on its limits, which are the model family's where the policy has limits for it.
+  /// Takes over the limits that the provider reports, which are those of the model family where the policy has limits
+  /// for it.
   mutating func observe(_ limits: ObservedLimits, _ id: LeaseID, at now: Instant, into actions: inout ActionList) {
     guard let slot = leases.index(of: id) else { return }
     let lease = leases[slot]
@@ -245,7 +248,7 @@ extension Admission {
         continue
       }
       if isDays || reading.day != nil {
-        // What is left of a day bounds a minute, and fills none.
+        // What is left of a day can only lower a bucket per minute, not fill it.
         providers[index][capacityOf: holder].lower(reading.dimension, to: remaining, at: now)
       } else {
         providers[index][capacityOf: holder].follow(remaining: remaining, of: reading.dimension, at: now)
@@ -254,7 +257,8 @@ extension Admission {
     leases[slot].numbersRefuse = numbersRefuse
   }
 
-  /// Days end as the vendor says, at whichever of the call's limits count by the day. Returns true where the reading is about one of them.
+  /// Takes over when the vendor's day ends, for those of the call's limits that are daily. Returns true where the
+  /// reading is about one of them.
   private mutating func followDay(
     _ reading: ObservedLimits.Reading, _ lease: Lease, _ holder: QuotaHolder, at now: Instant
   ) -> Bool {

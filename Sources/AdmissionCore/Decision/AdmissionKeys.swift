@@ -1,9 +1,10 @@
-// Keys that are refused, unpaid or kept from a model; our own free calls; and the operator's word on keys and breakers.
+// Keys that are refused, unpaid or refused for a model; the broker's own free calls; and the operator's orders about
+// keys and breakers.
 
 extension Admission {
   // MARK: Refusals
 
-  /// Takes a refusal to the key, or to the pair of key and model.
+  /// Applies a refusal to the key, or to the pair of key and model.
   mutating func refuse(_ lease: Lease, _ verdict: Verdict, at now: Instant, into actions: inout ActionList) {
     let index = lease.placement.provider
     guard let key = lease.placement.key else { return }
@@ -16,7 +17,7 @@ extension Admission {
       news = providers[index].keys[key].health.unpaid(
         by: lease.request.mark, generation: lease.keyGeneration, at: now)
     case .modelRefused(let retryAfter):
-      // An old word: the key has another secret since.
+      // The refusal is out of date: the key has another secret now.
       guard providers[index].keys[key].serial == lease.keySerial else { return }
       let rest = retryAfter.map(Self.bounded) ?? ModelRests.length
       providers[index].keys[key].rests.add(lease.request.ticket.model, until: now + rest, at: now)
@@ -26,7 +27,7 @@ extension Admission {
     take(news, index, key, mayCheck: verdict == .keyRefused, at: now, into: &actions)
   }
 
-  /// Our own free call has told whether the key is any good.
+  /// Applies the result of the broker's own free call with the key.
   mutating func keyChecked(
     _ provider: ProviderID, _ key: KeyID, generation: Int, isRefused: Bool, at now: Instant,
     into actions: inout ActionList
@@ -46,7 +47,7 @@ extension Admission {
     case .none: return
     case .doubted:
       noteKey(index, key, at: now, into: &actions)
-      // A list of models is free also where nothing is paid: it tells nothing about money.
+      // A list of models is free even for an unpaid account, so it says nothing about money.
       if mayCheck { actions.append(.checkKey(providers[index].policy.id, providers[index].keys[key].policy.id)) }
     case .unclear:
       actions.append(.checkKey(providers[index].policy.id, providers[index].keys[key].policy.id))
@@ -60,8 +61,8 @@ extension Admission {
     providers.change(index)
   }
 
-  /// The key that was refused last, where every key of every leg is refused or unpaid and none may be tried now, or has refused
-  /// this very request: then waiting is for nothing.
+  /// The key that was refused last, where every key of every leg is refused or unpaid and cannot be tried now, or has
+  /// refused this very request: then waiting does not help.
   func refusedKey(_ legs: [Route.Leg], refusing: [Int64] = [], at now: Instant) -> RefusedKey? {
     var last: (provider: ProviderIndex, key: KeyIndex, at: Instant)?
     for leg in legs where !leg.hasNoKey {
@@ -70,7 +71,7 @@ extension Admission {
       for key in leg.keys {
         let health = providers[index].keys[key].health
         guard health.isRefused(at: now) || refusing.contains(providers[index].keys[key].serial) else {
-          // What the operator has disabled is no hope either, and no refusal.
+          // A key that the operator has disabled cannot be used either, but was not refused.
           if health.trouble == .byOperator { continue }
           return nil
         }
@@ -120,7 +121,7 @@ extension Admission {
   ) {
     guard let index = providers.index(of: provider) else { return }
     providers[index].breaker.command(override)
-    // The operator speaks of the provider, its models' breakers included.
+    // The operator's order is about the whole provider, including the breakers of its models.
     for model in providers[index].models.indices {
       providers[index].models[model].breaker?.command(override)
     }

@@ -1,8 +1,8 @@
-// After a restart: the buckets stand where the calls of the last minutes have left them, so that nobody is handed a
-// second minute's tokens.
+// After a restart: the buckets are restored to the level at which the calls of the last minutes left them, so that a
+// restart gives nobody a second minute's tokens.
 //
-// Promise: a bucket stands as if these calls had been made at their age against a full bucket, and never higher than
-// it stands already. Permits are free: calls that a dead process made run no more.
+// Promise: a bucket's level is as if these calls had been made at their age against a full bucket, and never higher
+// than it is already. All permits are free: the calls of the ended process no longer run.
 
 extension Admission {
   mutating func restore(_ attempts: [PastAttempt], at now: Instant) {
@@ -45,7 +45,7 @@ extension Capacity {
   /// - Parameter past: the oldest first.
   mutating func restore(_ past: [(age: Span, units: Units)], at now: Instant) {
     guard let oldest = past.first else { return }
-    // What comes back at once when the day ends is told by the day's sums.
+    // A bucket that refills at once at the end of the day is restored by the day's sums.
     for index in buckets.indices where buckets[index].dayEnd == nil {
       let dimension = buckets[index].dimension
       var bucket = buckets[index].full(
@@ -63,9 +63,10 @@ extension Capacity {
 // MARK: Days
 
 extension Admission {
-  /// The day that holds now, for limits by the day. A later one than before gives everybody a full day.
+  /// Sets the current day, for daily limits. When it is later than any day before, daily buckets are filled, except
+  /// those whose vendor names the end of its day.
   mutating func beginDay(_ day: Day, at now: Instant) {
-    // A clock that is set back and on again begins no day twice.
+    // A clock that is set back and forward again does not begin a day twice.
     let begins = day.serial > latestDay && latestDay != 0
     latestDay = max(latestDay, day.serial)
     self.day = day
@@ -83,8 +84,8 @@ extension Admission {
     providers.changeAll()
   }
 
-  /// What was used since the day began: before this process did, or, after other rules, before a limit by the day came. A bucket that
-  /// knows as much already stays as it is.
+  /// Restores what was used since the day began: before this process started or, after a change of policy, before there
+  /// was a daily limit. A bucket that already counts as much stays as it is.
   mutating func restore(_ sums: [DaySum], at now: Instant) {
     struct Used {
       var requests: Int64 = 0
@@ -135,9 +136,9 @@ extension Admission {
 }
 
 extension Capacity {
-  /// So much was used of the day, beside what running calls have reserved.
+  /// Sets how much of the day was used, besides what running calls have reserved.
   mutating func useInDay(requests: Int64, tokens: Int64, at now: Instant) {
-    // A vendor's day that begins at another hour has used another sum.
+    // The sums are not those of a vendor's day, which begins at another hour.
     for index in buckets.indices where buckets[index].dayEnd != nil && !buckets[index].isDayTold {
       let used = buckets[index].dimension == .requests ? requests : tokens
       let reserved = outstanding[Int(buckets[index].rate.rawValue)]
@@ -148,7 +149,7 @@ extension Capacity {
 }
 
 extension AdmissionPolicy {
-  /// True where a limit counts by the day, so that the core needs to be told of days.
+  /// True where a limit is daily, so that the core must be told when a day begins.
   public var hasDayLimits: Bool {
     func isByDay(_ limits: Limits) -> Bool { limits.requestsPerDay != nil || limits.tokensPerDay != nil }
     return providers.contains { provider in

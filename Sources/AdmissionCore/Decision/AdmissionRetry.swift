@@ -1,7 +1,7 @@
-// Whether waiting can help, and whether a request whose attempt failed goes again.
+// Whether waiting can help, and whether a request is tried again after its attempt failed.
 
 extension Admission {
-  // MARK: Hope
+  // MARK: Whether waiting can help
 
   /// Rule 9: true where no candidate can become usable before the request's deadline.
   func cannotRecoverInTime(_ request: Request, at now: Instant) -> Bool {
@@ -12,7 +12,7 @@ extension Admission {
     }
   }
 
-  /// The earliest instant at which health lets a call to this leg; nil where it may be any time.
+  /// The earliest instant at which breakers, gates and keys let a call through at this leg; nil where they do now.
   func usableFrom(_ leg: Route.Leg, at now: Instant) -> Instant? {
     let index = leg.provider
     if leg.hasNoKey { return .distantFuture }
@@ -49,13 +49,13 @@ extension Admission {
     return max(left, right)
   }
 
-  /// Rejects those that wait for what cannot come in time.
-  /// - Parameter provider: whose health has changed; nil where it may be anybody's.
+  /// Rejects requests that wait for something that cannot come in time.
+  /// - Parameter provider: the provider whose health has changed; nil where it may be any.
   mutating func rejectUnservable(
     of provider: ProviderIndex? = nil, at now: Instant, into actions: inout ActionList
   ) {
     guard !waiting.isEmpty else { return }
-    // Whole routes first: most have a leg that may be used any time, and nobody on them is looked at.
+    // Whole routes first: most have a leg that may be used at any time, so the requests on them need not be looked at.
     var mayWait = Column<Route, Bool>(true)
     var isRefused = Column<Route, Bool>(false)
     var isAnyoneGone = waiting.hasRefused
@@ -77,21 +77,22 @@ extension Admission {
     }
   }
 
-  // MARK: Again
+  // MARK: Trying again
 
-  /// Told to slow down so often while others of its model went well and were not told so, a call is over.
+  /// A call that was throttled this often, while other calls of its model succeeded and were not throttled, is not
+  /// tried again.
   private static let mostRefusals: UInt8 = 3
 
-  /// Puts the request back to the front of its lane if another attempt is allowed and can help. Returns false where it
-  /// is over.
+  /// Puts the request back at the front of its lane if another attempt is allowed and can help. Returns false where the
+  /// request is over.
   mutating func requeue(
     _ lease: Lease, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) -> Bool {
     switch settlement.verdict {
     case .success, .clientLeft, .truncated: return false
-    // Nobody's failure goes again only where the provider asks for it.
+    // A client error is tried again only where the provider asks for it.
     case .clientError: guard settlement.toldToRetry == true else { return false }
-    // Its word is about the same call: another key or model makes another.
+    // The provider's `x-should-retry` is about the same call, and a call with another key or model is a different one.
     case .keyRefused, .quotaExhausted, .modelRefused: break
     case .throttled, .failed, .ownFault: guard settlement.toldToRetry != false else { return false }
     }
@@ -112,9 +113,9 @@ extension Admission {
     case .success, .clientLeft, .truncated:
       return false
     case .throttled:
-      // Costs no attempt: it waits out the closure.
+      // Waiting until the gate opens costs no attempt.
       let model = legs.first { $0.provider == lease.placement.provider }?.model
-      // The provider lets others in, and this one not: it is about this call.
+      // The provider lets other calls in, but not this one: the refusal is about this call.
       guard refusalsAfterOneMore(&request, at: lease.placement.provider, model) < Self.mostRefusals else {
         return false
       }
@@ -129,8 +130,8 @@ extension Admission {
         request.notBefore = until
       }
     case .keyRefused, .quotaExhausted, .modelRefused:
-      // Only another key or another provider can help. A provider without keys of ours refused the client's own: that answer
-      // is the client's, and asking again at once would never end.
+      // Only another key or another provider can help. A provider for which we have no keys refused the client's own
+      // key: that answer goes to the client, and trying again at once would never end.
       guard lease.placement.key != nil else { return false }
       request.refusedKeys.append(lease.keySerial)
       guard legs.contains(where: { isServiceable($0, request, after: lease.placement.provider, at: now) }) else {
@@ -145,7 +146,7 @@ extension Admission {
         isProviders = true
         if let candidate { request.fail(at: candidate) }
         if let retryAfter { floor = now + Self.bounded(retryAfter) }
-        // Away for one key: where each has a quota of its own, another may find it there.
+        // The provider is unavailable to one key: where each key has its own quota, another key may work.
         if isAway, isAboutOthers(lease), providers[lease.placement.provider].policy.quota == .perKey,
           let leg = legs.first(where: { $0.candidate == lease.candidate }), leg.keys.count > 1
         {
@@ -154,7 +155,7 @@ extension Admission {
       }
       let other = legs.contains { !request.hasFailed(at: $0.candidate) && usableFrom($0, at: now) == nil }
       if !other || !isProviders {
-        // The same provider again: within its budget, after a wait of anything up to the backoff.
+        // The same provider again, within its retry budget, after a random wait of at most the backoff.
         guard
           isCounted(settlement, lease.placement.provider)
             || providers[lease.placement.provider].retries.withdraw(at: now)
@@ -183,12 +184,13 @@ extension Admission {
         .requeued(
           request.ticket.id, notBefore: request.notBefore ?? usableSoonest(legs, at: now) ?? now,
           because: settlement.verdict)))
-    // Outside of its lane no pass looks at it.
+    // No pass looks at it while it is outside its lane.
     if request.notBefore != nil { note(slot, currentObstacle(of: slot, at: now), into: &actions) }
     return true
   }
 
-  /// Counts that the request was told to slow down by a provider for a model. Returns how often it was so by what tells of this call.
+  /// Counts that a provider throttled the request for a model. Returns how many of these refusals were about the call
+  /// itself.
   private mutating func refusalsAfterOneMore(_ request: inout Request, at provider: ProviderIndex, _ model: ModelIndex?)
     -> UInt8
   {
@@ -199,7 +201,7 @@ extension Admission {
       request.refusals[known].throttles = request.throttlesAtGrant
       return request.refusals[known].count
     }
-    // Its own is no sign of the others'.
+    // Its own refusal says nothing about other calls.
     request.refusals.append(
       CallRefusals(
         provider: provider, model: model, sentBefore: leases.lastSerial, throttles: request.throttlesAtGrant &+ 1))
@@ -207,7 +209,7 @@ extension Admission {
     return 1
   }
 
-  /// When the first of the legs may be used again; nil where one may be used any time.
+  /// When the first of the legs may be used again; nil where one may be used now.
   func usableSoonest(_ legs: [Route.Leg], at now: Instant) -> Instant? {
     var earliest = Instant.distantFuture
     for leg in legs {
@@ -217,7 +219,8 @@ extension Admission {
     return earliest
   }
 
-  /// True where the leg has a key (or needs none) that is not out of service for longer.
+  /// True where no breaker blocks the leg and it needs no key, or has one that is in service and has not refused the
+  /// request.
   private func isServiceable(
     _ leg: Route.Leg, _ request: Request, after refuser: ProviderIndex, at now: Instant
   ) -> Bool {
@@ -225,7 +228,8 @@ extension Admission {
     if let model = leg.model, providers[leg.provider].models[model].breaker?.earliestRecovery(at: now) != nil {
       return false
     }
-    // A provider without keys of ours takes the client's own credential, or none: what the refuser said is not about it.
+    // A provider for which we have no keys takes the client's own credential, or none, so the refusal by another
+    // provider is not about it.
     if leg.keys.isEmpty { return leg.provider != refuser }
     return leg.keys.contains {
       !providers[leg.provider].keys[$0].health.isOut

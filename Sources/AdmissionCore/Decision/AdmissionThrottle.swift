@@ -1,25 +1,27 @@
-// "Slow down" and "not before": what is shut and for how long, and who goes first afterwards.
+// Throttling: what a 429, or a 503 with a time, blocks and for how long, and which call goes first afterwards.
 //
-// A model is shut before its provider: one that no `model_limits` entry covers gets an entry of its own, without limits, when it
-// is refused for the first time. When a second such model is refused while the first is shut, the provider is. A
-// free call without a model (a look at a file, a job, a list) tells of nothing that others use: it waits by itself.
+// A model is blocked before its provider: a model that no `model_limits` entry covers gets its own entry, without
+// limits, when it is throttled for the first time. When a second such model is throttled while the first is blocked,
+// the whole provider is blocked. A free call without a model (reading a file, a job, a list) says nothing about what
+// other calls use, so it waits alone.
 
 extension Admission {
-  /// No wait is shorter, whatever the provider says; it doubles up to `retry.max` while nothing succeeds.
+  /// The least wait, whatever the provider says; it doubles up to `retry.max` while nothing succeeds.
   private static let leastWait = Span.milliseconds(250)
-  /// Models without an entry of the policy that a provider may have at a time.
+  /// How many models without an entry in the policy may have their own entry at a provider at a time.
   static let mostAdopted = 64
 
-  /// A provider's wait as far as it is believed: at least a millisecond, an hour at most.
+  /// Limits the wait that a provider asks for to between a millisecond and an hour.
   static func bounded(_ wait: Span) -> Span { min(max(wait, .milliseconds(1)), .seconds(3600)) }
 
-  /// The least wait after so many closings without a success between.
+  /// The least wait after this many closings without a success in between.
   func leastWait(_ index: ProviderIndex, closings: Int) -> Span {
     let doubled = Span(nanoseconds: Self.leastWait.nanoseconds << Int64(min(max(0, closings), 20)))
     return max(Self.leastWait, min(doubled, providers[index].policy.retry.max))
   }
 
-  /// Shuts the model, at the key where each key has a quota of its own; the provider or the key when a second model is refused.
+  /// Blocks the model, at the key where each key has its own quota; blocks the provider or the key when a second model
+  /// is throttled.
   mutating func throttle(
     _ refused: Lease, _ told: Span?, isAboutConcurrency: Bool, at now: Instant, into actions: inout ActionList
   ) {
@@ -44,8 +46,8 @@ extension Admission {
     if isNews { rejectUnservable(of: index, at: now, into: &actions) }
   }
 
-  /// A service that is not there before a time that it gave: as far as one call tells, its model. Where that can have no entry of its
-  /// own, the request waits alone.
+  /// Blocks the model of a call that got a 503 with a time: one call says nothing about other models. Where the model
+  /// cannot have its own entry, the request waits alone.
   mutating func shutWhileAway(_ failed: Lease, _ told: Span, at now: Instant, into actions: inout ActionList) {
     guard isAboutOthers(failed) else { return }
     var lease = failed
@@ -60,13 +62,13 @@ extension Admission {
     }
   }
 
-  /// True where a refusal of this call tells of something that others use.
+  /// True where a refusal of this call also concerns other calls.
   func isAboutOthers(_ lease: Lease) -> Bool {
     let index = lease.placement.provider
     if let key = lease.placement.key, providers[index].policy.quota == .perKey,
       providers[index].keys[key].serial != lease.keySerial
     {
-      // The word is about the account of a secret that the key has no more.
+      // The refusal is about the account of a secret that the key no longer has.
       return false
     }
     return !Self.standsAlone(lease.request)
@@ -80,7 +82,7 @@ extension Admission {
     providers[lease.placement.provider].policy.quota == .perKey ? lease.placement.key : nil
   }
 
-  /// How often what this call is about was shut without a success between.
+  /// How often the gate that this call is about was closed without a success in between.
   private func closings(_ lease: Lease) -> Int {
     let index = lease.placement.provider
     let key = quotaKey(lease)
@@ -90,14 +92,14 @@ extension Admission {
     return max(wide, own?.closings ?? 0)
   }
 
-  /// Where the provider gives no time: 1, 2, 4 .. 32 s, jittered down by up to a quarter.
+  /// The wait where the provider gives no time: 1, 2, 4 .. 32 s, jittered down by up to a quarter.
   mutating func wait(_ index: ProviderIndex, _ told: Span?, closings: Int) -> Span {
     let usual = Int64(1_000_000_000) << Int64(min(max(0, closings), 5))
     let wait = Self.bounded(told ?? Span(nanoseconds: usual - random.upTo(usual / 4)))
     return max(wait, leastWait(index, closings: closings))
   }
 
-  /// Returns true where this is news.
+  /// Blocks the model, key or provider. Returns true where this begins a new block.
   private mutating func shut(
     _ lease: Lease, until: Instant, because reason: ProbeGate.Reason, at now: Instant, into actions: inout ActionList
   ) -> Bool {
@@ -118,7 +120,7 @@ extension Admission {
       if isNews, let gate = gate(of: model, at: index, for: key) {
         noteClosure(index, model: model, key: key, gate, until, at: now, into: &actions)
       }
-      // Another model is another request's.
+      // Another model was throttled because of another request.
       if providers[index].models[model].name != nil, let other = otherShut(than: model, index, key: key, at: now) {
         wide = max(until, other)
       }
@@ -136,14 +138,14 @@ extension Admission {
     return isNews
   }
 
-  /// What is shut when a model is told to slow down: its own gate, or, where each key has a quota of its own, the one that it has for the key;
-  /// nil where that was never shut.
+  /// The gate that is closed when a model is throttled: the model's gate, or, where each key has its own quota, its
+  /// gate for the key; nil where that was never closed.
   private func gate(of model: ModelIndex, at index: ProviderIndex, for key: KeyIndex?) -> ProbeGate? {
     guard let key else { return providers[index].models[model].gate }
     return providers[index].models[model].keyGates[key]
   }
 
-  /// Says that something is shut from now on; a probe that was refused is no beginning.
+  /// Reports that something is blocked from now on; a refused probe is not a new beginning.
   private func noteClosure(
     _ index: ProviderIndex, model: ModelIndex?, key: KeyIndex?, _ gate: ProbeGate, _ until: Instant, at now: Instant,
     into actions: inout ActionList
@@ -156,7 +158,7 @@ extension Admission {
           key: key.map { providers[index].keys[$0].policy.id }, for: until - now, reason: gate.reason.rawValue)))
   }
 
-  /// Until when another model without an entry of the policy is shut.
+  /// Until when another model without an entry in the policy is blocked.
   private func otherShut(
     than model: ModelIndex, _ index: ProviderIndex, key: KeyIndex?, at now: Instant
   ) -> Instant? {
@@ -171,7 +173,8 @@ extension Admission {
 
   // MARK: Models without an entry
 
-  /// Gives a model an entry of its own, and everybody who waits or runs with it the new number. Returns nil where there is no room.
+  /// Gives a model its own entry, and gives the waiting and running requests for it the new number. Returns nil where
+  /// there is no room.
   private mutating func adopt(
     _ name: String, _ index: ProviderIndex, at now: Instant, into actions: inout ActionList
   ) -> ModelIndex? {
@@ -206,10 +209,10 @@ extension Admission {
 
   // MARK: Who goes first
 
-  /// How a leg is, as far as "slow down" is concerned.
+  /// Whether a leg is blocked by throttling.
   enum Way: Sendable {
     case open
-    /// The time is over: one call goes first.
+    /// The time is over: one call goes first, as a probe.
     case probe
     case shut(until: Instant)
 
@@ -255,8 +258,8 @@ extension Admission {
     return best
   }
 
-  /// For a refused request: when it may be in its lane again. It stays out until a probe has gone well, or until nobody else of
-  /// its class takes the probe. nil where nothing is shut.
+  /// When a throttled request may go back into its lane. It stays out until a probe has succeeded, or until no other
+  /// request of its class takes the probe. nil where nothing is blocked.
   func heldBackUntil(_ route: RouteIndex, at now: Instant) -> Instant? {
     switch way(of: route, at: now) {
     case .open: nil
@@ -265,7 +268,7 @@ extension Admission {
     }
   }
 
-  /// A gate may have changed: those that were refused come back, or go on waiting for as long as it is shut.
+  /// After a gate may have changed: throttled requests come back, or go on waiting while the gate is closed.
   mutating func reviewHeldBack(at now: Instant, into actions: inout ActionList) {
     for id in waiting.heldBack {
       guard let slot = waiting.index(of: id), let request = waiting.find(slot) else { continue }
@@ -279,7 +282,7 @@ extension Admission {
     }
   }
 
-  /// Rule 8: the time of refused requests has come, and whoever else waits in their classes goes first.
+  /// Rule 8: the wait of throttled requests is over; other requests that wait in their classes go first.
   mutating func readmit(_ due: [RequestID], at now: Instant, into actions: inout ActionList) {
     let othersWait = due.contains { id in
       guard let band = band(ofWaiting: id) else { return false }

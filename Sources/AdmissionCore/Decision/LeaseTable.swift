@@ -1,9 +1,9 @@
-// What runs: the committed placement of each attempt.
+// The running attempts: the committed placement of each.
 //
-// Promises: an id is never given twice, so a late word about a lease that is over finds nothing; memory comes back when many leases
-// have ended.
+// Promises: an id is never given twice, so a late event about a lease that is over finds nothing; memory is given back
+// when many leases have ended.
 
-/// What a grant was counted as in the order of turns, until its real cost is known.
+/// The charge of a grant in the order of turns, until its real cost is known.
 struct LeaseTurn: Sendable {
   var share: FairShare.Charge
   var credit: BandScheduler.Entry
@@ -11,7 +11,7 @@ struct LeaseTurn: Sendable {
 
 /// A committed placement.
 struct Lease: SlotElement {
-  /// Until it is in the table, of no lease.
+  /// Not a lease's id until the lease is in the table.
   fileprivate(set) var id = LeaseID(rawValue: 0)
   var request: Request
   var placement: Placement
@@ -19,29 +19,28 @@ struct Lease: SlotElement {
   var takenFromModel = TakenUnits.zero
   var takenFromKey = TakenUnits.zero
   var takenFromTenant = TakenUnits.zero
-  /// What fairness and the bands counted it as; nil where nobody waited.
+  /// What fairness and the bands charged for it; nil where no request waited.
   var turn: LeaseTurn?
-  /// Among the candidates of its ticket.
+  /// Index into the candidates of its ticket.
   var candidate: Int
-  /// Of its key, with the secret that it had then; 0 without a key.
+  /// The serial of its key with the secret that it had then; 0 without a key.
   var keySerial: Int64 = 0
   var began: Instant
-  /// What is held in the request's accounts, and the epoch in which it was taken.
+  /// What is held in the request's accounts, and the epoch of the hold.
   var held = BudgetAmounts()
   var epoch: UInt32
-  // The generations of breakers and gates that let it pass.
+  // The generations of the breakers and gates that let it pass.
   var breakerGeneration: UInt64 = 0
   var gateGeneration: UInt64 = 0
   var keyGeneration: UInt64 = 0
   var modelBreakerGeneration: UInt64 = 0
   var modelGateGeneration: UInt64 = 0
   var keyModelGeneration: UInt64 = 0
-  /// How many counted against the same quota when this one was sent, itself included.
+  /// How many calls counted against the same quota when this one was sent, including itself.
   var counted = 0
-  /// Whether what the answer's head told of limits would be reason enough to refuse the call; nil where it told
-  /// nothing.
+  /// Whether the limits in the answer's head would be a reason to refuse the call; nil where it named none.
   var numbersRefuse: Bool?
-  /// Tokens have come: the provider has taken the call.
+  /// True once tokens have come: the provider has accepted the call.
   var isAnswering = false
 
   init(request: Request, placement: Placement, turn: LeaseTurn?, candidate: Int, began: Instant, epoch: UInt32) {
@@ -62,13 +61,13 @@ struct Lease: SlotElement {
 typealias LeaseIndex = Slots<Lease>.Index
 
 extension LeaseID {
-  /// The low bits are its place.
+  /// The low bits are the lease's slot.
   private static let placeBits: UInt64 = 24
 
   fileprivate init(serial: UInt64, _ index: LeaseIndex) {
     self.init(rawValue: serial << Self.placeBits | UInt64(index.position))
   }
-  /// Its number in order of grants.
+  /// The number of its grant, in order.
   var serial: UInt64 { rawValue >> Self.placeBits }
   fileprivate var index: LeaseIndex { LeaseIndex(number: Int(rawValue & (1 << Self.placeBits - 1))) }
 }
@@ -76,14 +75,14 @@ extension LeaseID {
 struct LeaseTable: Sendable {
   private var leases = Slots<Lease>()
   private var byRequest: [RequestID: LeaseIndex] = [:]
-  /// The instants at which they began, added up.
+  /// The sum of the instants at which the running leases began.
   private var began: Int128 = 0
-  /// Of the lease that was made last.
+  /// The serial of the newest lease.
   private(set) var lastSerial: UInt64 = 0
 
   var count: Int { leases.count }
   var isEmpty: Bool { leases.isEmpty }
-  /// Those that run, in the order of their places.
+  /// The running leases, in the order of their slots.
   var indices: SlotIndices<Lease> { leases.indices }
 
   /// nil where the lease is over.
@@ -101,7 +100,7 @@ struct LeaseTable: Sendable {
     @inline(__always) _modify { yield &leases[index] }
   }
 
-  /// Gives the lease its id.
+  /// Inserts the lease and gives it its id.
   mutating func insert(_ lease: consuming Lease) -> LeaseID {
     lastSerial += 1
     began += Int128(lease.began.nanoseconds)
@@ -124,7 +123,7 @@ struct LeaseTable: Sendable {
     return lease
   }
 
-  /// For how long the calls that run have run, in the mean.
+  /// The mean time for which the running calls have run.
   func meanAge(at now: Instant) -> Span {
     guard count > 0 else { return .zero }
     let all = Int128(count) * Int128(now.nanoseconds) - began

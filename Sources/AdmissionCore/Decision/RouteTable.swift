@@ -1,10 +1,10 @@
-// Which routes there are, and which one a request takes: the request's model and candidates looked up once, then by
-// number.
+// The known routes, and the route of each request: its model and candidates are looked up once, and the route is then
+// known by its number.
 //
 // Many model names share a route, because a route only says which providers, model limits and keys apply. The cache by
 // model name is bounded, since clients choose the names.
 
-/// A way to providers that many models share: requests of one route wait for the same things.
+/// A route that many models share: requests of one route wait for the same resources.
 struct Route: Hashable, SlotElement {
   struct Leg: Hashable, Sendable {
     var provider: ProviderIndex
@@ -23,7 +23,7 @@ struct Route: Hashable, SlotElement {
 typealias RouteIndex = Slots<Route>.Index
 
 struct RouteTable: Sendable {
-  /// Whither a model's calls go, and the number by which learners know it.
+  /// The route of a model's calls, and the number by which learners know the model.
   struct Known: Equatable, Sendable {
     var route: RouteIndex
     var model: ModelNumber
@@ -32,7 +32,8 @@ struct RouteTable: Sendable {
     var candidates: [ProviderID]
     var known: Known
   }
-  /// Whose a number is, and whether a call of it has ended well: one that never taught anything makes room for another name.
+  /// The model that has a number, and whether a call of it has taught anything; a number that never did may be given to
+  /// another model.
   private struct Owner: Sendable {
     var model: String?
     var hasTaught = false
@@ -42,14 +43,15 @@ struct RouteTable: Sendable {
   private var numbers: [Route: RouteIndex] = [:]
   /// The routes that have a leg at a provider.
   private var byProvider = Column<ProviderState, [RouteIndex]>([])
-  /// By model: one entry for each list of candidates.
+  /// The entries of each model: one for each list of candidates.
   private var entries: [String: [Entry]] = [:]
   private var entryCount = 0
-  /// Numbers for the predictors.
+  /// The numbers by which predictors know the models.
   private var modelNumbers: [String: ModelNumber] = [:]
-  /// Of number 1, 2, ...
+  /// The owners of the numbers 1, 2, ...
   private var owners: [Owner] = []
-  /// Clients invent names freely where a route takes all: those have numbers of their own, the first ones.
+  /// Where a route takes all models, clients can invent names: these share the first numbers, which are reserved for
+  /// them.
   static let unlistedNumbers = OutputPredictor.models / 4
 
   static let cacheLimit = 4096
@@ -60,10 +62,10 @@ struct RouteTable: Sendable {
   }
 
   var count: Int { routes.count }
-  /// All routes that are known, in the order in which they came up.
+  /// All known routes, in the order in which they were added.
   var indices: SlotIndices<Route> { routes.indices }
 
-  /// The routes that lead to a provider, in the order in which they came up.
+  /// The routes that lead to a provider, in the order in which they were added.
   func leading(to provider: ProviderIndex) -> [RouteIndex] { byProvider[provider] }
 
   func cached(model: String, candidates: [Candidate]) -> Known? {
@@ -103,7 +105,8 @@ struct RouteTable: Sendable {
     return number
   }
 
-  /// The first number that nobody has, or whose owner never taught its predictor anything; the shared one where all are taken.
+  /// Assigns the first number that is free, or whose model never taught its predictor anything; the shared number where
+  /// all are taken.
   private mutating func assignNumber(to model: String, isListed: Bool) -> ModelNumber {
     if owners.isEmpty { owners = Array(repeating: Owner(), count: OutputPredictor.models) }
     let own = isListed ? Self.unlistedNumbers..<owners.count : 0..<Self.unlistedNumbers
@@ -113,7 +116,7 @@ struct RouteTable: Sendable {
     }
     if let former = owners[index].model {
       modelNumbers[former] = nil
-      // What was cached with the number of before is looked up anew.
+      // Entries that were cached with the old number must be looked up again.
       forgetEntries()
     }
     owners[index] = Owner(model: model)
@@ -122,13 +125,13 @@ struct RouteTable: Sendable {
     return number
   }
 
-  /// A call of the model with this number has ended, and its provider told what it used.
+  /// Notes that a call of the model with this number has ended with a usage from its provider.
   mutating func taught(_ number: ModelNumber) {
     guard number != .shared, number.position <= owners.count else { return }
     owners[number.position - 1].hasTaught = true
   }
 
-  /// The number of a model of which something is known already; the shared one where there is no room for it.
+  /// The number of a model about which something is already known; the shared number where there is no room for it.
   mutating func numberOfKnown(_ model: String, isListed: Bool) -> ModelNumber {
     if let known = modelNumbers[model] { return known }
     let number = assignNumber(to: model, isListed: isListed)

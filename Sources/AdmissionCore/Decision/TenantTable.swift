@@ -1,7 +1,9 @@
-// Whose requests wait and run: each tenant's limits, and where it is kept from its turns by its own limit (parked).
+// The tenants whose requests wait and run: the limits of each, and whether its own limit keeps it from taking turns
+// (parked).
 //
-// Promises: tenants that the policy does not list are forgotten when nothing of theirs is left and their buckets are full again, so that
-// names that come and go take no memory; looking for those costs O(1) for each new tenant in the mean.
+// Promises: tenants that the policy does not list are forgotten when none of their requests is left and their buckets
+// are full again, so that names that come and go take no memory. Looking for them costs O(1), amortised, for each new
+// tenant.
 
 struct TenantState: SlotElement {
   struct Parking: Sendable {
@@ -31,7 +33,7 @@ struct TenantTable: Sendable {
   private var tenants = Slots<TenantState>()
   private var byName: [TenantID: TenantIndex] = [:]
   private var sweepAbove = Self.leastSweep
-  /// Parked tenants, by when their own bucket has enough.
+  /// Parked tenants, by when their bucket has enough.
   private var timers = IndexedHeap<TenantState>()
   private var timerPositions = IndexedHeap<TenantState>.Positions()
 
@@ -39,7 +41,7 @@ struct TenantTable: Sendable {
 
   var count: Int { tenants.count }
   var indices: SlotIndices<TenantState> { tenants.indices }
-  /// In the order of their places.
+  /// All tenants, in the order of their slots.
   var all: [TenantState] { tenants.indices.map { tenants[$0] } }
 
   func index(of id: TenantID) -> TenantIndex? { byName[id] }
@@ -55,10 +57,11 @@ struct TenantTable: Sendable {
     return index
   }
 
-  /// True where there are so many that idle ones should be looked for before another comes.
+  /// True where there are so many tenants that idle ones should be looked for before another is added.
   var isCrowded: Bool { byName.count > sweepAbove }
 
-  /// Forgets unlisted tenants that have nothing here and whose buckets are full again. Returns their places, which will be used for others.
+  /// Forgets unlisted tenants that have no requests here and whose buckets are full again. Returns their indices, which
+  /// will be used again.
   mutating func sweep(at now: Instant) -> [TenantIndex] {
     let idle = tenants.indices.filter { !tenants[$0].isListed && tenants[$0].isIdle(at: now) }
     for index in idle {
@@ -77,7 +80,7 @@ struct TenantTable: Sendable {
     timers.set(index, key: parking.until.nanoseconds, stamp: 0, positions: &timerPositions)
   }
 
-  /// Returns false where the tenant is not parked.
+  /// Unparks the tenant. Returns false where it is not parked.
   mutating func unpark(_ index: TenantIndex) -> Bool {
     guard tenants[index].parking != nil else { return false }
     tenants[index].parking = nil
@@ -88,7 +91,7 @@ struct TenantTable: Sendable {
   /// When the first parked tenant's bucket has enough.
   var nextDeadline: Instant? { timers.first.map { Instant(nanoseconds: $0.key) } }
 
-  /// The parked tenant whose time has come.
+  /// A parked tenant whose bucket has enough by now.
   func due(at now: Instant) -> TenantIndex? {
     guard let first = timers.first, first.key <= now.nanoseconds else { return nil }
     return first.element

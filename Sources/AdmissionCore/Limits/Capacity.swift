@@ -4,17 +4,18 @@
 typealias Units = SIMD4<Int64>
 
 extension Units {
-  /// What a number of calls with these tokens draw from each dimension.
+  /// The units that calls with these tokens draw from each dimension.
   init(_ requests: Int64, input: TokenCount, output: TokenCount) {
     self.init(requests, input.value, output.value, (input + output).value)
   }
 }
 
-/// What a call has taken from each bucket of a capacity, indexed by `RateLimit.rawValue`: two rates may count the same dimension.
+/// The units that a call has taken from each bucket of a capacity, indexed by `RateLimit.rawValue`, since two rates may
+/// count the same dimension.
 typealias TakenUnits = SIMD8<Int64>
 
 extension TakenUnits {
-  /// The same from every bucket of a dimension.
+  /// The same units from every bucket of a dimension.
   init(_ units: Units) {
     self.init(units[0], units[1], units[2], units[3], units[0], units[0], units[3], 0)
   }
@@ -22,7 +23,7 @@ extension TakenUnits {
 
 struct Capacity: Sendable {
   var permits: ConcurrencyLimiter
-  /// Only the rates that have a limit.
+  /// The buckets of the rates that have a limit.
   var buckets: [TokenBucket] = []
   /// Units reserved by running calls.
   private(set) var outstanding = TakenUnits.zero
@@ -39,8 +40,8 @@ struct Capacity: Sendable {
 
   var isUnlimited: Bool { permits.limit == nil && buckets.isEmpty }
 
-  /// Other limits: permits and units that are out stay out.
-  /// - Parameter dayEnd: when the day ends, for buckets by the day that are new.
+  /// Sets new limits; permits and units that running calls have taken stay taken.
+  /// - Parameter dayEnd: when the day ends, for new daily buckets.
   mutating func replace(_ limits: Limits, dayEnd: Instant, at now: Instant) {
     permits.limit = limits.concurrency
     var kept: [TokenBucket] = []
@@ -85,7 +86,7 @@ struct Capacity: Sendable {
     return result
   }
 
-  /// Gives the permit back and puts what was really charged in the place of what was taken.
+  /// Gives the permit back and replaces what was taken by what was really charged.
   mutating func settle(taken: TakenUnits, actual: TakenUnits, band: Int, lag: Span, at now: Instant) {
     permits.release(in: band, lag: lag, at: now)
     ramp.release(at: now)
@@ -122,8 +123,8 @@ extension Capacity {
     }
   }
 
-  /// Takes over how the vendor's day goes. Returns true where the reading is about a limit by the day: by what the header says of itself, or
-  /// because the limit that it tells is the one by the day, and not one by the minute.
+  /// Takes over when the vendor's day ends, or that it refills gradually. Returns true where the reading is about a
+  /// daily limit: because the header says so, or because its limit equals our daily limit and not one per minute.
   mutating func followDay(_ reading: ObservedLimits.Reading, at now: Instant) -> Bool {
     guard let fullIn = reading.fullIn, fullIn > .zero, fullIn <= .seconds(86_400) else { return false }
     for index in buckets.indices where buckets[index].isDays && buckets[index].dimension == reading.dimension {
@@ -140,23 +141,23 @@ extension Capacity {
     return false
   }
 
-  /// No more than this is left.
+  /// Lowers the bucket: no more than `remaining` is left.
   mutating func lower(_ dimension: Dimension, to remaining: Int64, at now: Instant) {
     for index in buckets.indices where buckets[index].dimension == dimension && buckets[index].rate.isPerMinute {
       buckets[index].lower(to: remaining, at: now)
     }
   }
 
-  /// True where little of this dimension is left, so that it may be what holds calls back.
+  /// True where little of this dimension is left, so that it may hold calls back.
   func isShort(of dimension: Dimension, at now: Instant) -> Bool {
     buckets.contains { $0.dimension == dimension && $0.rate.isPerMinute && $0.available(at: now) < $0.capacity / 4 }
   }
 
-  /// Takes over what the provider says is left: less counts at once, more by a quarter of the difference.
+  /// Follows what the provider says is left: a lower value counts at once, a higher one by a quarter of the difference.
   mutating func follow(remaining: Int64, of dimension: Dimension, at now: Instant) {
     for index in buckets.indices where buckets[index].dimension == dimension && buckets[index].rate.isPerMinute {
       buckets[index].lower(to: remaining, at: now)
-      // What running calls have reserved and the provider has not yet counted will still be taken.
+      // Units that running calls have reserved, and the provider has not counted yet, will still be taken.
       buckets[index].raise(
         towards: remaining.saturatingSubtracting(outstanding[Int(buckets[index].rate.rawValue)]), share: 4, at: now)
     }

@@ -1,23 +1,23 @@
 // Permits of one provider, model, key or tenant.
 //
-// Promise: `inUse` is the number of takes less the number of releases that are over; a released permit stays counted
-// for the settle lag, for providers that notice late that a call has ended.
+// Promise: `inUse` is the number of takes minus the number of releases whose lag is over: a released permit stays
+// counted for the settle lag, for providers that notice late that a call has ended.
 
 import DequeModule
 
 struct ConcurrencyLimiter: Sendable {
-  /// nil is no limit.
+  /// nil means no limit.
   var limit: Int?
-  /// True where the limit was found by being refused: a guess from which nothing is kept for the bands above.
+  /// True where the limit was learned from refusals: it is a guess, of which nothing is reserved for the bands above.
   var isLearned = false
   /// Permits of running calls, by `Priority.rawValue`.
   private(set) var runningByBand: (Int, Int, Int) = (0, 0, 0)
-  /// Permits that are released but still counted.
+  /// When each permit stops counting that was released but lags.
   private var lagging: Deque<Instant> = []
 
   init(limit: Int?) { self.limit = limit }
 
-  /// Of running calls, and lagging ones.
+  /// Permits of running calls and lagging ones.
   var inUse: Int { runningByBand.0 + runningByBand.1 + runningByBand.2 + lagging.count }
   var running: Int { runningByBand.0 + runningByBand.1 + runningByBand.2 }
 
@@ -28,10 +28,10 @@ struct ConcurrencyLimiter: Sendable {
   /// - Parameter lag: how long the permit stays counted.
   mutating func release(in band: Int, lag: Span, at now: Instant) {
     add(-1, to: band)
-    // Also without a limit: one may be set or learned while it lags.
+    // Even without a limit, since one may be set or learned during the lag.
     guard lag > .zero else { return }
     let end = now + lag
-    // The lag may have been shortened; the order of the queue is that of release.
+    // The lag may have been shortened, but permits are freed in the order of release.
     lagging.append(max(end, lagging.last ?? end))
   }
 

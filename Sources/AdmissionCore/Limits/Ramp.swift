@@ -1,12 +1,12 @@
-// A careful start: after a long idle, or with a key that is new, few calls at a time at first, twice as many after each
-// sixth of the policy's `ramp`, and no bound at its end. For vendors that refuse a sharp rise even below their numbers
-// (Anthropic's acceleration limits).
+// A careful start: after a long idle time, or with a new key, at first only a few concurrent calls, twice as many after
+// each sixth of the policy's `ramp`, and no bound at its end. For vendors that refuse a sharp rise even below their
+// limits (Anthropic's acceleration limits).
 //
-// Promise: off unless the policy asks for it; the first calls always go at once; a refusal on the way goes one step
+// Promise: off unless the policy sets it; the first calls always go at once; a refusal during the ramp goes one step
 // back.
 
 struct Ramp: Sendable {
-  /// Zero is off.
+  /// Zero means off.
   var length = Span.zero
   private var began: Instant?
   /// When the last call ended.
@@ -16,7 +16,7 @@ struct Ramp: Sendable {
   static let steps: Int64 = 6
   static let idle = Span.seconds(60)
 
-  /// How many may run at a time now, and when the next step comes; nil where there is no bound.
+  /// The bound on concurrent calls now, and when the next step comes; nil where there is no bound.
   func bound(at now: Instant) -> (permits: Int, next: Instant)? {
     guard let began, length > .zero else { return nil }
     let elapsed = (now - began).nanoseconds
@@ -25,7 +25,7 @@ struct Ramp: Sendable {
     return (Self.first << Int(step), began + offset(of: step + 1))
   }
 
-  /// The first instant of a step, from the beginning on.
+  /// When a step begins, counted from the beginning of the ramp.
   private func offset(of step: Int64) -> Span {
     Span(nanoseconds: (length.nanoseconds * step + Self.steps - 1) / Self.steps)
   }
@@ -34,11 +34,11 @@ struct Ramp: Sendable {
     if length > .zero { began = now }
   }
 
-  /// A call goes; `isFirst` where no other is running.
+  /// A call begins; `isFirst` where no other call is running.
   mutating func take(isFirst: Bool, at now: Instant) {
     guard length > .zero, isFirst else { return }
     if let lastEnd, now - lastEnd < Self.idle { return }
-    // The first call ever, or the first after a while: but a ramp that has begun already goes on.
+    // A ramp begins with the first call ever, or the first after an idle time; one that has begun goes on.
     if lastEnd == nil, began != nil { return }
     began = now
   }
@@ -47,7 +47,7 @@ struct Ramp: Sendable {
     if length > .zero { lastEnd = now }
   }
 
-  /// "Slow down": one step back.
+  /// The provider has refused a call: goes one step back.
   mutating func refused(at now: Instant) {
     guard let began, let bound = bound(at: now) else { return }
     var step: Int64 = 0

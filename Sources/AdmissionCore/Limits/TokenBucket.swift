@@ -1,37 +1,38 @@
-// A store of units that refills all the time: requests, input tokens, output tokens or both per second or minute. One per day
-// without a burst refills at once when its day ends, as vendors' daily quotas do, unless the vendor's own words show another way.
+// A store of units that refills continuously: requests, input tokens, output tokens or both, per second or minute. A
+// daily bucket without a burst refills at once when its day ends, as vendors' daily quotas do, unless the vendor's
+// headers show that it refills gradually.
 //
-// Promise: whole-number arithmetic, so that after any number of readings the level is exactly what one reading at the
-// end would give (no drift); a reservation needs its units there, a correction does not: what was too little becomes a
-// debt that the refill works off; what was too much returns at once; the level never passes the capacity, and a debt
-// never five capacities: a longer one can only come of a number that is wrong. Why
-// continuous: providers refill this way, and a window that resets at once would hand out two minutes in a moment.
+// Promise: whole-number arithmetic, so that any number of readings gives the same level as one reading at the end (no
+// drift). A reservation needs its units, a correction does not: what was too little becomes a debt that the refill
+// works off, what was too much returns at once. The level never passes the capacity, and a debt is at most five
+// capacities, since a larger one can only come from a wrong number. Why continuous: providers refill this way, and a
+// window that resets at once would hand out two minutes' units in a moment.
 
 struct TokenBucket: Sendable {
   let rate: RateLimit
   var dimension: Dimension { rate.dimension }
-  /// Units that come in each period. 0 never grants anything.
+  /// Units per period. With 0 nothing is ever granted.
   private(set) var limit: Int64
-  /// Units when full.
+  /// Units of the full bucket.
   private(set) var capacity: Int64
   /// Nanoseconds.
   private let period: Int64
-  /// When the day ends; nil for a bucket that refills all the time.
+  /// When the day ends; nil for a bucket that refills continuously.
   private(set) var dayEnd: Instant?
-  /// One by the day without a burst.
+  /// True for a daily bucket without a burst.
   let isDays: Bool
-  /// The vendor has told how its day goes: no calendar of ours counts any more.
+  /// True where the vendor has told when its day ends: then our calendar no longer counts.
   private(set) var isDayTold = false
-  /// Whole units at `updated`; negative is a debt.
+  /// Whole units at `updated`; a negative level is a debt.
   private var level: Int64
-  /// The broken part of a unit at `updated`, in 1 / period: 0..<period.
+  /// The fraction of a unit at `updated`, in units of 1 / period: 0..<period.
   private var fraction: Int64 = 0
   private var updated: Instant
 
-  /// Full at the start.
+  /// The bucket is full at the start.
   /// - Parameters:
-  ///   - burst: what may go at once, in time of refill; nil is all of the period.
-  ///   - dayEnd: when the day ends, of limits by the day.
+  ///   - burst: the capacity, as the time in which it refills; nil means the whole period.
+  ///   - dayEnd: when the day ends, for daily limits.
   init(_ rate: RateLimit, _ limit: Int64, burst: Span? = nil, dayEnd: Instant = .distantFuture, at now: Instant) {
     self.rate = rate
     self.limit = Self.bounded(limit)
@@ -43,7 +44,7 @@ struct TokenBucket: Sendable {
     updated = now
   }
 
-  /// The largest limit whose debts and products fit: 10^15 units a period.
+  /// The largest limit whose debts and products fit 64 bits: 10^15 units per period.
   private static func bounded(_ limit: Int64) -> Int64 { min(max(0, limit), 1_000_000_000_000_000) }
   static let deepestDebt: Int64 = 5
   private var floor: Int64 { -Self.deepestDebt * capacity }
@@ -67,7 +68,7 @@ struct TokenBucket: Sendable {
     return bounded(max(1, Int64(clamping: units)))
   }
 
-  /// Units there now.
+  /// Units available now.
   func available(at now: Instant) -> Int64 { refilled(at: now).level }
 
   private func refilled(at now: Instant) -> (level: Int64, fraction: Int64) {
@@ -93,14 +94,14 @@ struct TokenBucket: Sendable {
     guard now > updated else { return }
     (level, fraction) = refilled(at: now)
     updated = now
-    // Until somebody says when the next one ends, days have 24 hours.
+    // Until the end of the next day is told, a day has 24 hours.
     if let end = dayEnd, now >= end {
       let days = (now - end).nanoseconds / period + 1
       dayEnd = end + Span(nanoseconds: days * period)
     }
   }
 
-  /// When the vendor's day ends, by its own words.
+  /// Sets when the vendor's day ends, as the vendor tells it.
   mutating func setDay(endAsTold end: Instant, at now: Instant) {
     guard isDays else { return }
     refill(at: now)
@@ -108,7 +109,7 @@ struct TokenBucket: Sendable {
     dayEnd = end
   }
 
-  /// The vendor's words show that what was used of a day comes back all the time.
+  /// Makes the bucket refill gradually, since the vendor's headers show that its day does.
   mutating func refillGradually(at now: Instant) {
     guard isDays else { return }
     refill(at: now)
@@ -116,18 +117,18 @@ struct TokenBucket: Sendable {
     dayEnd = nil
   }
 
-  /// When the day ends; `begins` where another one has begun.
+  /// Sets when the day ends; `begins` is true where a new day has begun.
   mutating func setDay(end: Instant, begins: Bool, at now: Instant) {
     guard dayEnd != nil, !isDayTold else { return }
     refill(at: now)
-    // The same end within the drift of two clocks: that day has begun here already.
+    // The same end within the drift of two clocks: this day has already begun here.
     let isKnown = dayEnd.map { max($0, end) <= min($0, end) + .seconds(2) } ?? false
     dayEnd = end
     if begins, !isKnown { level = capacity }
   }
 
-  /// What a reservation of `units` needs: a request larger than the bucket takes the whole bucket.
-  /// - Parameter kept: units that must stay for others; a request larger than the rest needs only the rest.
+  /// True where a reservation of `units` is possible; a request larger than the bucket needs the whole bucket.
+  /// - Parameter kept: units that must stay for others; a request larger than the rest needs the rest only.
   func isCovered(_ units: Int64, keeping kept: Int64, at now: Instant) -> Bool {
     units <= 0 || (capacity > 0 && available(at: now) >= need(units, keeping: kept))
   }
@@ -157,14 +158,15 @@ struct TokenBucket: Sendable {
     return taken
   }
 
-  /// Corrects a reservation: `taken` returns, `actual` is charged, as debt where it is not there.
+  /// Corrects a reservation: returns `taken` and charges `actual`, as debt where it is not available.
   mutating func settle(taken: Int64, actual: Int64, at now: Instant) {
     refill(at: now)
     level = min(capacity, max(floor, level.saturatingAdding(taken).saturatingSubtracting(actual)))
     if level == capacity { fraction = 0 }
   }
 
-  /// Takes `units` more, as debt where they are not there. Returns how many were taken: no more than the debt allows.
+  /// Takes `units` more, as debt where they are not available. Returns how many were taken, at most what the bound on
+  /// debts allows.
   mutating func charge(_ units: Int64, at now: Instant) -> Int64 {
     refill(at: now)
     let taken = min(max(0, units), level - floor)
@@ -172,7 +174,7 @@ struct TokenBucket: Sendable {
     return taken
   }
 
-  /// A new limit: what was used stays used, so that a raise gives at once what it adds and a cut takes it.
+  /// Sets a new limit. What was used stays used, so that a raise adds the difference at once and a cut takes it.
   mutating func resize(_ new: Int64, burst: Span? = nil, at now: Instant) {
     refill(at: now)
     let used = capacity - level
@@ -182,7 +184,7 @@ struct TokenBucket: Sendable {
     if level == capacity { fraction = 0 }
   }
 
-  /// The provider says that this much is left: lower it at once.
+  /// The provider says that this much is left: lowers the level at once.
   mutating func lower(to remaining: Int64, at now: Instant) {
     refill(at: now)
     if remaining < level {
@@ -191,21 +193,21 @@ struct TokenBucket: Sendable {
     }
   }
 
-  /// What is there is known from elsewhere.
+  /// Sets the level, which is known from elsewhere.
   mutating func set(to units: Int64, at now: Instant) {
     refill(at: now)
     level = min(capacity, max(floor, units))
     fraction = 0
   }
 
-  /// The provider says that more is left than we think: give back `share` / 16 of the difference.
+  /// The provider says that more is left than we think: gives back `share` / 16 of the difference.
   mutating func raise(towards remaining: Int64, share: Int64, at now: Instant) {
     refill(at: now)
     let target = min(remaining, capacity)
     if target > level { level += (target - level) * share / 16 }
   }
 
-  /// The same bucket as it was at an earlier moment, full.
+  /// The same bucket, full at an earlier moment.
   func full(at earlier: Instant) -> TokenBucket {
     var bucket = self
     bucket.level = capacity

@@ -1,47 +1,48 @@
-// The bands (rules 1 to 1c): strict order, softened by headroom and by the floor share.
+// The bands (rules 1 to 1c): a strict order, softened by headroom and by the floor share.
 //
-// Headroom: permits and units that are kept for the bands above. Floor share: each grant made while a band waits
-// credits it with share × cost; when the credit covers the cost of its head, that head goes next. What a band gets in
-// its ordinary turn is taken from its credit, never below zero, so that a band that already has more than its share
-// saves up nothing. While an old head waits (longer than `promote_after`), the band's `promoted_share` takes the place of its
-// share: promotion raises a share, it never jumps the line.
+// Headroom keeps permits and units for the bands above. Floor share: each grant made while a band waits credits the
+// band with share × cost; when the credit covers the cost of its head, that head goes next. What a band gets in its
+// ordinary turn is taken from its credit, never below zero, so that a band that already has more than its share saves
+// up nothing. While an old head waits (longer than `promote_after`), the band's `promoted_share` replaces its share: a
+// promotion raises a share, it never jumps the line.
 //
-// Costs are expectations until a call has ended; then every credit that it has moved is moved by the difference. Without that,
-// a band whose calls are dearer than expected would get more than its share, and one beside cheap ones too.
+// Costs are expectations until a call has ended; then every credit that the call has changed is corrected by the
+// difference. Without that, a band whose calls cost more than expected would get more than its share, and so would a
+// band beside calls that cost less.
 //
-// Credits are kept for each cluster of providers apart: what one provider serves is no reason to prefer anybody at another that no route
-// connects with it.
+// Each cluster of providers has its own credits: what one provider serves gives no band an advantage at a provider that
+// no route connects with it.
 //
-// Promise: with bands above that never end, a band's part of all real cost is its share exactly, to within what runs and one request.
-// Credits are whole numbers (basis points × tokens): nothing is lost to rounding.
+// Promise: with endless traffic in the bands above, a band's part of all real cost is exactly its share, except for
+// running calls and one request. Credits are whole numbers (basis points × tokens), so nothing is lost to rounding.
 
 struct BandScheduler: Sendable {
-  /// A grant, until its real cost is known.
+  /// A grant whose real cost is not known yet.
   struct Entry: Sendable {
     var cluster = ClusterIndex.unconnected
     var band: Int8 = 0
     var cost: Int64 = 0
-    /// The basis points of its cost that each band was credited with.
+    /// The basis points of the cost with which each band was credited.
     fileprivate var shares = SIMD4<Int32>(repeating: 0)
-    /// What the band's credit paid in an ordinary turn; -1 in a floor turn, which pays all.
+    /// What the band's credit paid in an ordinary turn; -1 for a floor turn, in which the credit pays everything.
     fileprivate var paid: Int64 = -1
   }
 
   private var bands: [BandPolicy]
-  /// By band, in basis points × cost. Below zero where a call turned out dearer than expected.
+  /// Credits by band, in basis points × cost. Below zero where a call cost more than expected.
   private var credits = Column<ProviderCluster, SIMD4<Int64>>(.zero)
   private var hasDebt = false
 
   init(bands: [BandPolicy]) { self.bands = bands }
 
-  /// New rules; the credits stay.
+  /// Takes over new rules; credits stay.
   mutating func replace(bands: [BandPolicy]) { self.bands = bands }
 
   func policy(_ band: Int) -> BandPolicy { bands[band] }
 
   // MARK: Headroom
 
-  /// Permits kept for a band out of a limit.
+  /// The permits of a limit that are reserved for a band.
   private func reserve(_ band: Int, of limit: Int) -> Int {
     switch bands[band].reserve {
     case .share(let basisPoints): limit * basisPoints / 10_000
@@ -49,7 +50,7 @@ struct BandScheduler: Sendable {
     }
   }
 
-  /// How many permits may be in use in all for this band to take one more.
+  /// The number of permits that may be in use for this band to take one more.
   /// - Parameter inUse: permits in use by each band above.
   func permits(for band: Int, limit: Int, inUse: (Int) -> Int) -> Int {
     var allowed = limit
@@ -57,7 +58,7 @@ struct BandScheduler: Sendable {
     return allowed
   }
 
-  /// Units that must stay in a bucket of this capacity when the band takes some.
+  /// The units that must stay in a bucket of this capacity when the band takes some.
   func kept(from band: Int, capacity: Int64) -> Int64 {
     var kept: Int64 = 0
     for above in 0..<band {
@@ -87,15 +88,15 @@ struct BandScheduler: Sendable {
     hasCredit(band, in: cluster) && credits[cluster][band] >= Self.price(cost)
   }
 
-  /// Counts a grant.
+  /// Counts a grant, and credits the waiting bands.
   /// - Parameters:
-  ///   - cost: what is expected, in tokens. `settle` must follow.
-  ///   - heads: by band, the cost of the head that waited beside this grant; negative where none did. The granted band's
-  ///     own entry is not read.
-  ///   - old: by band, whether an old head waits.
-  ///   - beside: by band, whether the grant takes nothing that its heads wait for.
-  ///   - isFloorTurn: true where the floor share brought it about. Only then does the band's own grant credit it: so its
-  ///     part of everything served is the share exactly, and a band that is served in order anyway saves up nothing.
+  ///   - cost: the expected cost in tokens. `settle` must follow.
+  ///   - heads: by band, the cost of the head that waited during this grant; negative where none did. The granted
+  ///     band's own entry is not read.
+  ///   - old: by band, true where an old head waits.
+  ///   - beside: by band, true where the grant takes nothing that the band's heads wait for.
+  ///   - isFloorTurn: true where the grant is due to the floor share. Only then the band's own grant credits it: so its
+  ///     part of everything served is exactly its share, and a band that is served in order anyway saves up nothing.
   @discardableResult
   mutating func granted(
     _ band: Int, in cluster: ClusterIndex = .unconnected, cost: Int64, heads: SIMD4<Int64>,
@@ -116,8 +117,8 @@ struct BandScheduler: Sendable {
         guard isFloorTurn else { continue }
         credits[cluster][waiting] += share * entry.cost
       } else {
-        // A head that is covered goes next, or after the floor turns of other bands, which credit it for as long as it waits for the same;
-        // if it cannot go, its band does not save up for a burst.
+        // A covered head goes next, or after the floor turns of other bands, which credit it while it waits for the
+        // same things. If it cannot go, its band saves up no burst.
         let mayExceed = isFloorTurn && beside[waiting] == 0
         guard heads[waiting] >= 0, mayExceed || credits[cluster][waiting] < Self.price(heads[waiting]) else { continue }
         credits[cluster][waiting] += share * entry.cost
@@ -127,7 +128,7 @@ struct BandScheduler: Sendable {
     return entry
   }
 
-  /// The real cost of a grant is known: all that it has moved moves by the difference.
+  /// The real cost of a grant is known: corrects all credits that the grant has changed.
   mutating func settle(_ entry: Entry, real: Int64) {
     let (cluster, own) = (entry.cluster, Int(entry.band))
     let difference = FairCost.clamped(real) - entry.cost
@@ -138,7 +139,7 @@ struct BandScheduler: Sendable {
     if entry.paid < 0 {
       move(own, in: cluster, by: -10_000 * difference)
     } else {
-      // In an ordinary turn the credit pays what it has.
+      // In an ordinary turn the credit pays at most what it has.
       let due = Self.price(real)
       if entry.paid >= due {
         move(own, in: cluster, by: entry.paid - due)
@@ -148,7 +149,7 @@ struct BandScheduler: Sendable {
     }
   }
 
-  /// Nobody waits any more: what is owed is forgiven.
+  /// No request waits any more: debts are forgiven.
   mutating func rest() {
     guard hasDebt else { return }
     hasDebt = false
@@ -156,7 +157,7 @@ struct BandScheduler: Sendable {
   }
 
   private mutating func move(_ band: Int, in cluster: ClusterIndex, by amount: Int64) {
-    // A few calls of the largest cost: beyond it nothing can be true.
+    // A few calls of the largest cost: a larger credit cannot be true.
     let most = 4 * Self.price(FairCost.most)
     credits[cluster][band] = min(max(credits[cluster][band] + amount, -most), most)
     if credits[cluster][band] < 0 { hasDebt = true }

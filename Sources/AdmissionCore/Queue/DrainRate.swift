@@ -1,8 +1,8 @@
-// How fast the queue has been moving: requests that left it for a provider, over the last ten seconds. For
-// `Retry-After`.
+// How fast the queue moves: the requests that left it for a provider in the last ten seconds. Used for `Retry-After`.
 //
-// Whole seconds in a ring, so that it costs one addition per grant and needs no decay arithmetic. Where nothing has moved
-// for so long, the calls that run tell: each is taken to be half way.
+// Counts per second are kept in a ring, so that a grant costs one addition and no decay arithmetic is needed. If
+// nothing has moved for ten seconds, the estimate comes from the running calls, each of which is assumed to be half
+// done.
 
 struct DrainRate: Sendable {
   private static let second: Int64 = 1_000_000_000
@@ -29,12 +29,12 @@ struct DrainRate: Sendable {
 
   private static func slot(_ second: Int64) -> Int { Int(((second % 10) + 10) % 10) }
 
-  /// How long `ahead` requests take at this rate: 1...60 s.
+  /// How long `ahead` requests will take at this rate: 1...60 s.
   /// - Parameters:
-  ///   - running: the calls that hold a place; where nothing has moved and none runs, it is 60 s.
-  ///   - age: for how long they have run, in the mean.
-  ///   - coming: until what one of them waits for is there again (a bucket has refilled, a pause is over); nil where that is not
-  ///     known. Nobody goes before.
+  ///   - running: the number of running calls; if nothing has moved and none runs, the result is 60 s.
+  ///   - age: how long the running calls have run, on average.
+  ///   - coming: the time until what the request waits for is available again (a bucket has refilled, a pause is over);
+  ///     nil where that is not known. The result is never less.
   func estimate(ahead: Int, running: Int, age: Span, coming: Span? = nil, at now: Instant) -> Span {
     let second = now.nanoseconds / Self.second
     var moved: Int64 = 0

@@ -1,32 +1,38 @@
-// Virtual time for flows that share one thing: tenants among one another, or the sessions of a tenant.
+// Virtual time for the flows of one level: the tenants of a band, or the sessions of a tenant.
 //
-// A flow's position is its real use so far, divided by its weight. Its *tag* orders the turns: what its ended calls have really cost, and
-// for each running one what is expected of it. Its *settled* position counts running calls as nothing: no estimate is in it.
+// A flow's position is its real use so far, divided by its weight. Its *tag* orders the turns: the real costs of its
+// ended calls plus the expected costs of its running ones. Its *settled* position leaves running calls out, so that it
+// contains no estimates.
 //
-// Virtual time is where newcomers start. It is the least settled position of all flows that are served in turn (they wait, and have been
-// granted something since they began to wait), and never goes back. So it knows real costs only. Were it moved by estimates, it would
-// run away from the tags of those who cost less than expected, and whoever comes back from idling would have to wait until they had
-// caught up: for ever, where estimates are at the 90th percentile. Where no flow is served in turn (each call is its session's only one), virtual time
-// moves on with each ended call by its real cost / (all weights that wait or run).
+// Virtual time is where newcomers start. It is the least settled position of all flows that are served in turn (they
+// wait, and have got a grant since they began to wait), and never goes back. So it depends on real costs only. If
+// estimates moved it, it would run ahead of the tags of flows whose calls cost less than expected, and a flow that
+// comes back from idling would have to wait until they had caught up: for ever, where estimates are at the 90th
+// percentile. Where no flow is served in turn (each call is its session's only one), each ended call moves virtual time
+// on by its real cost / (all weights that wait or run).
 //
-// A flow that begins to wait (a *stay*) starts at virtual time, or at its own tag where that is later; where nothing of it runs, never later
-// than the dearest call of its last busy time: more than one call it does not owe. It stands behind those who came
-// to the same place before it. So every other flow gets at most that much before it, and one call more.
+// A flow that begins to wait (a *stay*) starts at virtual time, or at its own tag where that is later; if none of its
+// calls runs, it starts at most one call later, the most expensive one of its last busy time: it never owes more than
+// one call. It stands behind flows that came to the same position before it. So every other flow gets at most that much
+// before it, and one call more.
 //
-// One thing is left that an estimate could spoil: calls that are granted while somebody waits for his debt to be worked off, and that are
-// far dearer than expected. While a debtor waits, a grant counts as at least what is owed, until its real cost is known.
+// Estimates could spoil one thing: calls that are granted while a flow waits for its debt to be worked off, and that
+// cost far more than expected. So while a debtor waits, a grant counts as at least the debt until its real cost is
+// known.
 //
-// A flow whose tag is behind virtual time when it is granted had something in its way (its own limit, a provider that was full or down): what
-// it could not use meanwhile is not owed to it. It starts anew at virtual time, and others' newcomers are not held back for it.
+// A flow whose tag is behind virtual time when it gets a grant had something in its way (its own limit, a provider that
+// was full or down): what it could not use is not owed to it. It starts again at virtual time, and newcomers are not
+// held back for it.
 //
-// Why this one. Plain start-time fair queueing (newcomers start at the tag of the one served last) holds only with exact costs: with calls in
-// flight the tag is a guess. Starting at the smallest tag is too late where tags are too high and come down afterwards. The mean of all (virtual
-// time as in weighted fair queueing) lets a newcomer wait for whoever is behind the mean. Positions without estimates need nothing but
-// a second heap.
+// Why this algorithm: plain start-time fair queueing (newcomers start at the tag of the flow served last) is right only
+// with exact costs, since with calls in flight the tag is a guess. Starting at the smallest tag is too late where tags
+// are too high and come down afterwards. With the mean of all tags (virtual time as in weighted fair queueing), a
+// newcomer waits for every flow behind the mean. Positions without estimates need only a second heap.
 
-/// What a call counts as in the order of turns.
+/// What a call counts in the order of turns.
 enum FairCost {
-  /// The largest cost that counts for one call, in tokens. No real call comes near it; one absurd number must not put a flow behind for hours.
+  /// The largest cost of one call that counts, in tokens. No real call comes near it; one absurd number must not put a
+  /// flow back for hours.
   static let most: Int64 = 1 << 22
   fileprivate static let scale: Int64 = 1024
 
@@ -34,13 +40,13 @@ enum FairCost {
 
   fileprivate static func scaled(_ cost: Int64, weight: Int) -> Int64 { clamped(cost) * scale / Int64(max(1, weight)) }
 
-  /// Far from overflow for centuries; after that all are equal, and turns go by age.
+  /// No overflow for centuries; after that all positions are equal, and turns go by age.
   fileprivate static func sum(_ left: Int64, _ right: Int64) -> Int64 { min(max(left + right, -(1 << 61)), 1 << 61) }
 }
 
 /// A flow's place in its level, in tokens × 1024 / weight.
 struct FairPosition: Sendable {
-  /// Grants before the present stay: real costs, and the expectation of those that run.
+  /// Grants before the current stay: real costs of ended calls, expected costs of running ones.
   private var past: Int64 = 0
   private var pastRunning: Int64 = 0
   /// Virtual time at the start of the stay.
@@ -48,18 +54,18 @@ struct FairPosition: Sendable {
   /// Grants of this stay.
   private var since: Int64 = 0
   private var sinceRunning: Int64 = 0
-  /// The dearest call that has ended since nothing of the flow ran or waited.
+  /// The most expensive call that has ended in this busy time.
   private var dearest: Int64 = 0
   fileprivate(set) var running: Int32 = 0
   fileprivate(set) var stay: UInt32 = 0
-  /// It was granted something in this stay, and nothing stood in its way since.
+  /// True where the flow got a grant in this stay, and nothing has been in its way since.
   var isInTurn = false
-  /// It waits for what it owes.
+  /// True while the flow waits because of its debt.
   fileprivate(set) var isDebtor = false
 
-  /// Where its next call starts, as far as can be expected.
+  /// The expected position at which the flow's next call starts.
   var tag: Int64 { FairCost.sum(max(past, floor), since) }
-  /// The least that it can be once all that runs has ended.
+  /// The least that the position can be when all running calls have ended.
   var settled: Int64 { FairCost.sum(max(past - pastRunning, floor), since - sinceRunning) }
 
   fileprivate mutating func begin(at virtualTime: Int64) {
@@ -91,7 +97,7 @@ struct FairPosition: Sendable {
   }
 }
 
-/// What a grant was counted as, until its real cost is known.
+/// What a grant counts until its real cost is known.
 struct FairCharge: Sendable {
   var expected: Int64 = 0
   var stay: UInt32 = 0
@@ -102,15 +108,15 @@ struct FairLevel<Member: SlotElement>: Sendable {
   private(set) var virtualTime: Int64 = 0
   /// The weights of all flows that wait or run.
   private(set) var busyWeight = 0
-  /// The furthest that any tag has come.
+  /// The largest tag so far.
   private var furthest: Int64 = 0
-  /// The largest debt of those who wait for it to be worked off, in tokens × 1024, and how many they are.
+  /// The largest debt of waiting debtors, in tokens × 1024, and the number of debtors.
   private var debt: Int64 = 0
   private var debtors: Int32 = 0
   /// The flows that are served in turn, by settled position.
   var inTurn = IndexedHeap<Member>()
 
-  /// Virtual time keeps up with the flows that are served in turn. False where there are none.
+  /// Moves virtual time to the least position of the flows that are served in turn. Returns false where there are none.
   @discardableResult
   mutating func follow() -> Bool {
     guard let least = inTurn.first else { return false }
@@ -118,7 +124,7 @@ struct FairLevel<Member: SlotElement>: Sendable {
     return true
   }
 
-  /// The flow begins to wait.
+  /// The flow begins to wait: a stay begins.
   mutating func arrive(_ position: inout FairPosition, weight: Int) {
     follow()
     let isIdle = position.running == 0
@@ -131,14 +137,14 @@ struct FairLevel<Member: SlotElement>: Sendable {
     debt = max(debt, min(position.tag - virtualTime, FairCost.most * FairCost.scale) * Int64(weight))
   }
 
-  /// The flow waits no longer.
+  /// The flow no longer waits: its stay ends.
   mutating func leave(_ position: inout FairPosition, weight: Int) {
     forgive(&position)
     position.isInTurn = false
     if position.running == 0 { rest(weight) }
   }
 
-  /// The flow's head is granted; it still counts as waiting. A `settle` must follow.
+  /// The flow's head gets a grant; the flow still counts as waiting. A `settle` must follow.
   mutating func grant(_ position: inout FairPosition, cost: Int64, weight: Int) -> FairCharge {
     follow()
     forgive(&position)
@@ -151,21 +157,22 @@ struct FairLevel<Member: SlotElement>: Sendable {
     return charge
   }
 
-  /// The real cost of a grant is known; the owner has yet to tell the heap, to `advance`, and to `rest` where nothing of the flow is left.
+  /// The real cost of a grant is known. The owner must then update the heap, call `advance`, and call `rest` where the
+  /// flow has nothing left.
   mutating func settle(_ charge: FairCharge, _ position: inout FairPosition, real: Int64, weight: Int) {
     position.settle(charge.expected, real: FairCost.scaled(real, weight: weight), stay: charge.stay)
     furthest = max(furthest, position.tag)
   }
 
-  /// After each settled call.
+  /// Called after each settled call: moves virtual time.
   mutating func advance(real: Int64) {
     if !follow() { virtualTime = FairCost.sum(virtualTime, FairCost.scaled(real, weight: busyWeight)) }
   }
 
-  /// Nothing of a flow waits or runs any more.
+  /// A flow has no waiting or running request left.
   mutating func rest(_ weight: Int) {
     busyWeight -= weight
-    // The end of everybody's busy time: all start anew.
+    // The busy time of all flows has ended: all start again.
     if busyWeight <= 0 { virtualTime = max(virtualTime, furthest) }
   }
 
@@ -175,7 +182,7 @@ struct FairLevel<Member: SlotElement>: Sendable {
     guard position.isDebtor else { return }
     position.isDebtor = false
     debtors -= 1
-    // The others may owe less than the one who leaves.
+    // The other debtors may owe less than the one that leaves.
     debt = debtors > 0 ? debt - debt / 8 : 0
   }
 }

@@ -1,33 +1,36 @@
-// Whose turn it is inside one band (rules 2 and 2a): weighted start-time fair queueing on two levels, tenant then session.
+// Decides whose turn it is within one band (rules 2 and 2a): weighted start-time fair queueing on two levels, tenant
+// then session.
 //
-// Each flow (a tenant; a session inside its tenant) has a tag, the virtual time at which its next request starts. The flow with the smallest
-// tag goes next; a grant moves its tag on by cost / weight. Virtual time is where those start who come new or come back from
-// idling; `FairLevel` tells how it moves, and why estimates have no part in it.
+// Each flow (a tenant, or a session of a tenant) has a tag: the virtual time at which its next request starts. The flow
+// with the smallest tag goes next; a grant moves its tag on by cost / weight. Flows that are new or come back from
+// idling start at virtual time; `FairLevel` explains how it moves, and why it contains no estimates.
 //
 // Promises, however wrong estimates are:
-// - Where two tenants both keep something placeable waiting, what they have really used differs from the ratio of their weights by what
-//   runs and one call; likewise sessions. Nothing of it adds up.
-// - Who comes back from idling (nothing of his waits or runs) waits for no other flow longer than for two calls' real cost: the larger of his
-//   own and of those that ran meanwhile.
-// - New flows without end do not starve the known ones: for each of its turns a known one waits only for those who came
-//   before its last call had ended.
-// Why this one: O(log n), no rounds or quanta to tune, and requests may differ in size by a factor of 100,000.
+// - While two tenants both have placeable requests waiting, their real use differs from the ratio of their weights by
+//   at most the running calls and one call; the same holds for sessions. These differences do not add up.
+// - A flow that comes back from idling (none of its requests waits or runs) waits for another flow no longer than two
+//   calls' real cost: the larger of its own calls and of those that ran meanwhile.
+// - An endless sequence of new flows does not starve known ones: for each of its turns, a known flow waits only for
+//   flows that came before its last call had ended.
+// Why this algorithm: it is O(log n), has no rounds or quanta to tune, and requests may differ in size by a factor of
+// 100,000.
 //
-// Providers that no route connects form separate clusters, each with its own virtual time and its own position for each flow. With one
-// time for all, fast providers would carry it past the tags of a backlog elsewhere, and a newcomer there would start behind all of it. Between
-// clusters the one that was served longest ago goes first.
+// Providers that no route connects form separate clusters, each with its own virtual time and its own position for each
+// flow. With one time for all, fast providers would carry it past the tags of a backlog elsewhere, and a new flow there
+// would start after the whole backlog. Among clusters, the one that was served longest ago goes first.
 //
-// Heads are kept apart by route (the set of providers they may go to): when a provider is full, all heads that only it
-// can serve are passed over at once instead of one by one. A route's heap holds branches (one for each tenant), a
-// branch holds lanes. `RouteTurns` has the first head of each route, and which routes are open. Wherever a route's first head is another
-// one than before, or stands elsewhere in the order, the owner is told (`moved`); a change behind it is nobody's business.
+// Heads are grouped by route (the set of providers that they may go to): when a provider is full, all heads that only
+// it can serve are passed over at once instead of one by one. A route's heap holds branches (one per tenant), and a
+// branch holds lanes. `RouteTurns` has the first head of each route, and knows which routes are open. When a route's
+// first head or its place in the order changes, the owner is told (`moved`); changes behind it do not matter.
 //
-// A flow is remembered only while something of it waits or runs, or while it is ahead of virtual time: tenants that idle take no memory.
+// A flow is remembered only while one of its requests waits or runs, or while it is ahead of virtual time: idle tenants
+// take no memory.
 //
-// It also knows where an old head waits (`promote_after`), for the share that its band gets.
+// It also knows where an old head waits (longer than `promote_after`), which decides the band's share.
 
-// FairShareTurns.swift says whose turn it is, FairShareMemory.swift what is remembered of those who idle. For these two some of the storage
-// is not private; whoever has a `FairShare` keeps the whole of it to himself.
+// FairShareTurns.swift decides whose turn it is, FairShareMemory.swift what is remembered of idle flows. Some of the
+// storage is not private because of these two files; the owner of a `FairShare` keeps it private as a whole.
 
 struct FairShare: Sendable {
   /// A tenant in one cluster.
@@ -37,13 +40,13 @@ struct FairShare: Sendable {
     var weight: Int32
     var position = FairPosition()
     var stamp: UInt64 = 0
-    /// Its sessions among one another.
+    /// The level of its sessions.
     var level = FairLevel<Lane>()
     var isParked = false
-    /// Idle, and ahead of virtual time.
+    /// True while the flow is idle and ahead of virtual time.
     var isKept = false
     var backlogged: Int32 = 0
-    /// Lanes whose head is old.
+    /// The number of lanes with an old head.
     var old: Int32 = 0
     var branches: [BranchIndex] = []
     /// Lanes that are set aside.
@@ -61,45 +64,45 @@ struct FairShare: Sendable {
   }
   typealias FlowIndex = Slots<Flow>.Index
 
-  /// The flows of providers that routes put together.
+  /// The flows of one cluster of providers.
   struct Cluster: Sendable {
-    /// Its tenants among one another.
+    /// The level of its tenants.
     var level = FairLevel<Flow>()
-    /// Of its last grant.
+    /// The stamp of its last grant.
     var stamp: UInt64 = 0
-    /// Lanes with an old head, those of parked tenants left out.
+    /// The number of lanes with an old head, without those of parked tenants.
     var old: Int32 = 0
-    /// Its branches by route. (After a change of policy a route's heads may be of two clusters.)
+    /// The branches by route. (After a change of policy the heads of a route may be in two clusters.)
     var routes = Column<Route, IndexedHeap<Branch>>(IndexedHeap())
     var turns = RouteTurns()
-    /// Flows that wait.
+    /// The number of waiting flows.
     var backlogged = 0
-    /// Flows that are parked.
+    /// The parked flows.
     var parked: [FlowIndex] = []
-    /// Lanes that are set aside: in an ordinary turn, and in a floor turn.
+    /// Lanes that were set aside in an ordinary turn, and those set aside in a floor turn.
     var aside: [LaneIndex] = []
     var asideAfterFloorTurn: [LaneIndex] = []
-    /// In `open`, in `unsettled`.
+    /// Whether the cluster is listed in `open`, and in `unsettled`.
     var isListedOpen = false
     var isUnsettled = false
     /// Idle flows that are remembered because they were served ahead of virtual time.
     var kept: [FlowIndex] = []
     var sweepAbove = FairShare.leastSweep
   }
-  /// Why a lane's head has no turn though it waits.
+  /// Why a lane's head gets no turn although it waits.
   enum Away: Equatable, Sendable {
     case no
-    /// Until this route, its own, is opened.
+    /// Set aside until this route, its own, is opened.
     case aside(RouteIndex)
-    /// Its route has been forgotten, and it gets another.
+    /// Its route has been forgotten, and it will get another one.
     case unrouted
   }
   struct LaneState: Sendable {
     var position = FairPosition()
     var stamp: UInt64 = 0
-    /// Stays the lane's until it is forgotten; nil while nothing is known of the lane.
+    /// The lane's flow until the lane is forgotten; nil while nothing is known of the lane.
     var flow: FlowIndex?
-    /// Of its head; nil where it has none.
+    /// The branch of its head; nil where it has none.
     var branch: BranchIndex?
     var isKept = false
     var isOld = false
@@ -108,7 +111,7 @@ struct FairShare: Sendable {
     var away = Away.no
     var isWaiting: Bool { branch != nil || away != .no }
   }
-  /// The heads of one flow that may go to the same places.
+  /// The heads of one flow that have the same route.
   struct Branch: SlotElement {
     let flow: FlowIndex
     let route: RouteIndex
@@ -122,7 +125,7 @@ struct FairShare: Sendable {
 
   var clusters = Column<ProviderCluster, Cluster>(Cluster())
   var flows = Slots<Flow>()
-  /// Each tenant's flows: one in each cluster in which something is remembered of it.
+  /// Each tenant's flows: one in each cluster in which something about the tenant is remembered.
   var flowsOf: [TenantIndex: [FlowIndex]] = [:]
   /// The weight that each tenant had at its last grant.
   private var weights = Column<TenantState, Int32>(1)
@@ -130,34 +133,35 @@ struct FairShare: Sendable {
   var branches = Slots<Branch>()
   private var lanePositions = IndexedHeap<Lane>.Positions()
   private var branchPositions = IndexedHeap<Branch>.Positions()
-  /// Where lanes stand in their flows' levels, and flows in their clusters'.
+  /// The positions of lanes in the levels of their flows, and of flows in the levels of their clusters.
   private var laneTurns = IndexedHeap<Lane>.Positions()
   private var flowTurns = IndexedHeap<Flow>.Positions()
   private var stamp: UInt64 = 0
-  /// Clusters with an open route, and some that have none any more.
+  /// Clusters with an open route, and perhaps some that no longer have one.
   var open: [ClusterIndex] = []
-  /// The cluster in which a route had heads since routes were forgotten, and others where there are any: after a change of policy.
+  /// The first cluster in which a route had heads since routes were forgotten, and its other clusters, which exist only
+  /// after a change of policy.
   var homes = Column<Route, ClusterIndex?>(nil)
   var otherHomes: [RouteIndex: [ClusterIndex]] = [:]
-  /// Lanes that are set aside, by their heads' routes.
+  /// Lanes that are set aside, by the routes of their heads.
   var aside: [RouteIndex: [LaneIndex]] = [:]
 
-  /// Routes whose first head is another one, or has another place, since the owner has emptied this.
+  /// Routes whose first head, or its place in the order, has changed since the owner emptied this list.
   var moved: [RouteIndex] = []
-  /// Clusters whose front may be another one, or cost something else, or whose credit is another, since the owner looked.
+  /// Clusters whose front, its cost or their credit may have changed since the owner looked.
   var unsettled: [ClusterIndex] = []
 
-  /// Lanes that have gone idle and need not be remembered; the owner closes them and empties this.
+  /// Idle lanes that need not be remembered; the owner closes them and empties this list.
   var forgotten: [LaneIndex] = []
 
-  /// Lanes with a head.
+  /// The number of lanes with a head.
   private(set) var backlogged = 0
-  /// Flows that take memory, for tests of the bound.
+  /// The number of flows that take memory, for tests of the bound.
   var flowCount: Int { flows.count }
 
   typealias Choice = RouteTurns.Choice
 
-  /// A grant, until its real cost is known.
+  /// What a grant was charged, until its real cost is known.
   struct Charge: Sendable {
     var lane: LaneIndex
     var weight: Int32
@@ -167,7 +171,8 @@ struct FairShare: Sendable {
 
   // MARK: Heads
 
-  /// The lane's head may be placed on this route. The lane must belong to the same tenant and cluster until it is forgotten.
+  /// Sets the lane's head, which may be placed on this route. The lane must belong to the same tenant and cluster until
+  /// it is forgotten.
   /// - Parameter request: the head's place in the order of arrival.
   mutating func setHead(
     lane: LaneIndex, tenant: TenantIndex, route: RouteIndex, cluster: ClusterIndex = .unconnected, request: UInt64 = 0
@@ -192,14 +197,14 @@ struct FairShare: Sendable {
   /// Finds or makes the flow.
   private mutating func flow(of tenant: TenantIndex, in cluster: ClusterIndex) -> FlowIndex {
     if let known = flowsOf[tenant]?.first(where: { flows[$0].cluster == cluster }) { return known }
-    // The cluster has a value of its own from now on.
+    // Gives the cluster its own value in the column.
     clusters[cluster].stamp += 0
     let flow = flows.insert(Flow(tenant: tenant, cluster: cluster, weight: weights[tenant]))
     flowsOf[tenant, default: []].append(flow)
     return flow
   }
 
-  /// The lane begins to wait, and with its first one the tenant.
+  /// The lane begins to wait, and so does the tenant if this is its first lane.
   private mutating func arrive(_ lane: LaneIndex, _ flow: FlowIndex) {
     backlogged += 1
     stamp += 1
@@ -214,7 +219,7 @@ struct FairShare: Sendable {
     lanes[lane].stamp = stamp
   }
 
-  /// The lane has no head any more.
+  /// The lane no longer has a head.
   mutating func clearHead(lane: LaneIndex) {
     guard lanes[lane].isWaiting, let flow = lanes[lane].flow else { return }
     setOld(lane: lane, false)
@@ -250,11 +255,11 @@ struct FairShare: Sendable {
 
   // MARK: Cost
 
-  /// The lane's head has been granted; it is still its head. A `settle` must follow.
-  /// - Parameter cost: what is expected of it, in tokens.
+  /// Charges the grant of the lane's head, which is still the head. A `settle` must follow.
+  /// - Parameter cost: its expected cost, in tokens.
   mutating func charge(lane: LaneIndex, cost: Int64, weight: Int) -> Charge {
     var charge = Charge(lane: lane, weight: Int32(weight))
-    // A lane that waits has a flow.
+    // A waiting lane always has a flow.
     guard let flow = lanes[lane].flow else { return charge }
     let own = flows[flow].cluster
     passOver(for: lane, flow)
@@ -269,7 +274,7 @@ struct FairShare: Sendable {
     return charge
   }
 
-  /// What the grant has really cost, in tokens.
+  /// Replaces the expected cost by the real one, in tokens.
   mutating func settle(_ charge: Charge, real: Int64) {
     let lane = charge.lane
     guard let flow = lanes[lane].flow else { return }
@@ -293,14 +298,15 @@ struct FairShare: Sendable {
     let old = Int(flows[flow].weight)
     guard old != weight else { return }
     flows[flow].weight = Int32(weight)
-    // It waits, or it would not be granted anything.
+    // The flow waits, or it would not be granted anything.
     clusters[flows[flow].cluster].level.weightChanged(by: weight - old)
   }
 
-  /// Who holds virtual time back and would have gone before this lane had something in his way: until his next grant he is out of turn.
+  /// A flow that holds virtual time back and would have gone before this lane was blocked: it is out of turn until its
+  /// next grant.
   private mutating func passOver(for lane: LaneIndex, _ flow: FlowIndex) {
     let own = flows[flow].cluster
-    // Only the numbers are read: a copy of a flow would make its heaps be copied when they change.
+    // Only the numbers are read: copying a flow would cause its heaps to be copied when they change.
     var (tag, stamp) = (flows[flow].position.tag, flows[flow].stamp)
     while let least = clusters[own].level.inTurn.first, least.element != flow {
       let other = least.element
@@ -317,7 +323,7 @@ struct FairShare: Sendable {
     }
   }
 
-  /// A lane that was granted something and still waits is served in turn from now on, and its tenant.
+  /// A lane that was granted something and still waits is served in turn from now on, and so is its tenant.
   private mutating func joinTurns(_ lane: LaneIndex, _ flow: FlowIndex) {
     if lanes[lane].position.isInTurn, !laneTurns.contains(lane) {
       flows[flow].level.inTurn.insert(
@@ -334,8 +340,8 @@ struct FairShare: Sendable {
 
   // MARK: Parking
 
-  /// Leaves the tenant out of `next` until it is unparked: its own limit stands in its way. What it could not use
-  /// meanwhile is not owed to it.
+  /// Leaves the tenant out of `next` until it is unparked, because its own limit blocks it. It gets no compensation for
+  /// the turns that it misses.
   mutating func park(tenant: TenantIndex) {
     for flow in flowsOf[tenant] ?? [] where !flows[flow].isParked {
       let own = flows[flow].cluster
@@ -353,7 +359,7 @@ struct FairShare: Sendable {
     }
   }
 
-  /// Back into the turns.
+  /// Lets the tenant take turns again.
   mutating func unpark(tenant: TenantIndex) {
     for flow in flowsOf[tenant] ?? [] where flows[flow].isParked {
       flows[flow].isParked = false
@@ -364,7 +370,7 @@ struct FairShare: Sendable {
     }
   }
 
-  /// The tenant's own limit has less left: its heads that stand first on their routes may have nothing to claim any more.
+  /// The tenant's own limit has less left: its heads that are first on their routes may no longer claim anything.
   mutating func tell(tenant: TenantIndex) {
     for flow in flowsOf[tenant] ?? [] where flows[flow].backlogged > 0 && !flows[flow].isParked {
       for branch in flows[flow].branches
@@ -375,12 +381,12 @@ struct FairShare: Sendable {
     }
   }
 
-  /// The flow's heads that are set aside claim elsewhere, and stand elsewhere in the order now.
+  /// The claims and the order of the flow's set-aside heads have changed.
   private mutating func tellAside(_ flow: FlowIndex) {
     for lane in flows[flow].aside { if case .aside(let route) = lanes[lane].away { moved.append(route) } }
   }
 
-  /// The tenant's place will be used for another one. Nothing of it waits or runs.
+  /// Forgets the tenant, whose index will be used again. None of its requests waits or runs.
   mutating func forget(tenant: TenantIndex) {
     weights[tenant] = 1
     for flow in flowsOf[tenant] ?? []
@@ -432,7 +438,7 @@ struct FairShare: Sendable {
     refresh(route, in: own, tells: tells)
   }
 
-  /// The positions of the lane and its tenant have changed.
+  /// Updates the heaps after the positions of the lane and its tenant have changed.
   private mutating func rekey(_ lane: LaneIndex, _ flow: FlowIndex) {
     if let branch = lanes[lane].branch {
       branches[branch].lanes.update(

@@ -1,13 +1,13 @@
-// What fairness remembers of those who idle: only what keeps leaving and coming back from gaining anything.
+// What fairness remembers of idle flows: just enough that leaving and coming back gains nothing.
 //
-// Promise: an idle lane or flow is remembered only while it is ahead of virtual time, and looking for those that are not costs O(1) for
-// each that goes idle, in the mean.
+// Promise: an idle lane or flow is remembered only while it is ahead of virtual time. Finding those that are not costs
+// O(1), amortised, for each that becomes idle.
 
 extension FairShare {
   /// Remembers an idle lane only while it is ahead of virtual time, so that leaving and coming back gains nothing.
   mutating func retire(_ lane: LaneIndex, _ flow: FlowIndex) {
     if flows[flow].backlogged == 0, flows[flow].position.running == 0 {
-      // The end of the tenant's busy time: everybody starts anew.
+      // The tenant's busy period has ended: all its lanes start from the same position again.
       let kept = flows[flow].kept + [lane]
       flows[flow].kept = []
       flows[flow].sweepAbove = Self.leastSweep
@@ -47,14 +47,14 @@ extension FairShare {
     forgotten.append(lane)
   }
 
-  /// The same for a tenant that idles in a cluster.
+  /// Does the same for a tenant that is idle in a cluster.
   private mutating func retire(_ flow: FlowIndex) {
     let own = flows[flow].cluster
     if !flows[flow].isKept {
       flows[flow].isKept = true
       clusters[own].kept.append(flow)
     }
-    // When a cluster comes to rest nobody is ahead of it any more.
+    // When a cluster becomes idle, no flow is ahead of it any more.
     let most = clusters[own].level.busyWeight <= 0 ? Self.leastSweep : clusters[own].sweepAbove
     if clusters[own].kept.count > most { sweep(own) }
   }

@@ -1,6 +1,6 @@
-// A binary min-heap of indices that knows where each of them stands, so that any can be re-keyed or removed in O(log n). The
-// positions live in a `Positions` that the owner keeps, because one element may move between heaps (a lane between the routes of
-// its head) and because a lookup by dictionary would cost more than the sift.
+// A binary min-heap of indices that knows the position of each of them, so that any can be re-keyed or removed in O(log
+// n). The positions are in a `Positions` that the owner keeps, because one element may move between heaps (a lane
+// between the routes of its head) and because a dictionary lookup would cost more than the sift.
 
 struct IndexedHeap<Element: SlotElement>: Sendable {
   typealias Index = Slots<Element>.Index
@@ -16,9 +16,9 @@ struct IndexedHeap<Element: SlotElement>: Sendable {
     }
   }
 
-  /// Where elements stand, for any number of heaps of which each element is in one at most.
+  /// The positions of elements, for any number of heaps; each element is in at most one of them.
   struct Positions: Sendable {
-    /// One more than the position in the heap; 0 is in none.
+    /// One more than the position in the heap; 0 for an element in no heap.
     private var places = Column<Element, UInt32>(0)
 
     init() {}
@@ -33,7 +33,7 @@ struct IndexedHeap<Element: SlotElement>: Sendable {
       @inline(__always) set { places[element] = newValue.map { UInt32(truncatingIfNeeded: $0 + 1) } ?? 0 }
     }
 
-    /// Forgets the elements from this place on; they are in no heap.
+    /// Forgets the elements from `count` on, which are in no heap.
     mutating func trim(to count: Int) { places.trim(to: count) }
   }
 
@@ -51,7 +51,7 @@ struct IndexedHeap<Element: SlotElement>: Sendable {
     siftUp(entries.count - 1, positions: &positions)
   }
 
-  /// Takes the element out. Nothing happens where it is in no heap.
+  /// Removes the element. Does nothing where it is in no heap.
   mutating func remove(_ element: Index, positions: inout Positions) {
     guard let index = positions[element] else { return }
     positions[element] = nil
@@ -77,7 +77,7 @@ struct IndexedHeap<Element: SlotElement>: Sendable {
     if new < old { siftUp(index, positions: &positions) } else { siftDown(index, positions: &positions) }
   }
 
-  /// The same, or puts it in.
+  /// Gives an element another key, or inserts one that is in no heap.
   mutating func set(_ element: Index, key: Int64, stamp: UInt64, positions: inout Positions) {
     if positions.contains(element) {
       update(element, key: key, stamp: stamp, positions: &positions)
@@ -86,7 +86,7 @@ struct IndexedHeap<Element: SlotElement>: Sendable {
     }
   }
 
-  /// The element at its position is called `new` from now on.
+  /// Renames the element `old` to `new`, at the same position.
   mutating func rename(_ old: Index, to new: Index, positions: inout Positions) {
     let index = positions[old]
     positions[old] = nil

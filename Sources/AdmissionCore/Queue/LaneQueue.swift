@@ -1,9 +1,9 @@
 // The queues of the sessions: one lane for each band, tenant and session that has something queued or was served
 // lately.
 //
-// Promise (rule 2b): first in, first out inside a lane, except that retries (the broker's and the client's) stand in front of
-// newcomers, in the order of their arrival; insert at the end, removal from anywhere and the head are O(1). The lists are
-// threaded through links beside the owner's slots, so that a removed request leaves no tombstone.
+// Promise (rule 2b): a lane is first in, first out, except that retries (the broker's and the client's) go before
+// newcomers, in the order of their arrival. Appending, removing any request and reading the head are O(1). The links of
+// the lists are in a column beside the owner's slots, so that a removed request leaves no tombstone.
 
 typealias RequestIndex = Slots<Request>.Index
 typealias LaneIndex = Slots<Lane>.Index
@@ -11,7 +11,7 @@ typealias LaneIndex = Slots<Lane>.Index
 struct LaneKey: Hashable, Sendable {
   var tenant: TenantIndex
   var band: Int8
-  /// Calls to providers that have nothing to do with each other do not wait for each other.
+  /// Lanes are separate per cluster: calls to unconnected providers do not wait for each other.
   var cluster = ClusterIndex.unconnected
   var session: SessionID
 }
@@ -47,7 +47,7 @@ struct LaneQueue: Sendable {
   private var byKey: [LaneKey: LaneIndex] = [:]
   private var links = Column<Request, Link>(Link())
 
-  /// Places for lanes that take memory.
+  /// The number of slots for lanes, used or not.
   var laneCapacity: Int { lanes.capacity }
 
   func lane(for key: LaneKey) -> LaneIndex? { byKey[key] }
@@ -81,19 +81,19 @@ struct LaneQueue: Sendable {
 
   func lane(of slot: RequestIndex) -> LaneIndex? { links[slot].lane }
 
-  /// Puts a newcomer last.
+  /// Appends a newcomer.
   mutating func append(_ slot: RequestIndex, to lane: LaneIndex) {
     enter(slot, lane, isRetry: false, after: lanes[lane].newcomers.last)
   }
 
-  /// Puts a retry in front of all newcomers, behind those retries that `precedes` says were there before it.
+  /// Inserts a retry before all newcomers, and after the retries that go before it by `precedes`.
   mutating func insertRetry(_ slot: RequestIndex, to lane: LaneIndex, after precedes: (RequestIndex) -> Bool) {
     var place = lanes[lane].retries.last
     while let before = place, !precedes(before) { place = links[before].previous }
     enter(slot, lane, isRetry: true, after: place)
   }
 
-  /// Takes a request out of its lane; nothing happens where it is in none.
+  /// Removes a request from its lane; does nothing where it is in none.
   mutating func remove(_ slot: RequestIndex) {
     let link = links[slot]
     guard let lane = link.lane else { return }
@@ -105,7 +105,7 @@ struct LaneQueue: Sendable {
     links[slot] = Link()
   }
 
-  /// The request in slot `old` lives in slot `new` from now on.
+  /// The request in slot `old` has moved to slot `new`.
   mutating func rename(_ old: RequestIndex, to new: RequestIndex) {
     let link = links[old]
     guard let lane = link.lane else { return }

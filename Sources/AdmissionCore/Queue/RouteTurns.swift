@@ -1,13 +1,15 @@
-// Whose turn it is among the routes of one cluster, in one band: the first head of each route, and which routes are open.
+// Decides whose turn it is among the routes of one cluster in one band: keeps the first head of each route, and which
+// routes are open.
 //
-// A closed route has nothing left for its heads: all of them are passed over at once, until it is opened again. So the next head is looked for
-// among the open routes only, which are few: those where something has changed.
+// A closed route has nothing left for its heads: all of them are passed over at once until it is opened again. So the
+// next head is searched only among the open routes, which are few: those where something has changed.
 //
-// The *front* is the first head of all, on a closed route or not: the one for which its band saves up (rule 1b). A route whose head has
-// found no place in its floor turn is *passed over*: it is in front of nobody until it is opened again.
+// The *front* is the first head of all routes, closed ones included: the one for which the band saves up (rule 1b). A
+// route whose head has found no place in its floor turn is *passed over*: its head cannot be the front until the route
+// is opened again.
 
 struct RouteTurns: Sendable {
-  /// The first head of a route, and its place in the order of turns.
+  /// The first head of a route with its place in the order of turns.
   struct Head: Equatable, Sendable {
     var tenantTag: Int64
     var tenantStamp: UInt64
@@ -23,7 +25,7 @@ struct RouteTurns: Sendable {
       return left.laneTag != right.laneTag ? left.laneTag < right.laneTag : left.laneStamp < right.laneStamp
     }
 
-    /// The same head in the same place among its tenant's.
+    /// True for the same head at the same place among its tenant's heads.
     fileprivate func isLevel(with other: Head) -> Bool {
       lane == other.lane && request == other.request && laneTag == other.laneTag && laneStamp == other.laneStamp
     }
@@ -41,15 +43,15 @@ struct RouteTurns: Sendable {
     var head: Head?
     var isClosed = false
     var isPassedOver = false
-    /// In `all`, in `open`.
+    /// True where the route is in `all`; below, in `open`.
     var isListed = false
     var isListedOpen = false
   }
 
   private var places = Column<Route, Place>(Place())
-  /// Routes with a head, and some that have none any more.
+  /// The routes with a head, and some that no longer have one.
   private var all: [RouteIndex] = []
-  /// Of those the open ones, and some that are closed by now.
+  /// The open ones of these, and some that are closed by now.
   private var open: [RouteIndex] = []
   /// Routes whose heads found no place in their floor turns.
   private(set) var passedOver: [RouteIndex] = []
@@ -62,9 +64,9 @@ struct RouteTurns: Sendable {
   func head(of route: RouteIndex) -> LaneIndex? { places[route].head?.lane }
   func isClosed(_ route: RouteIndex) -> Bool { places[route].isClosed }
 
-  /// The route's first head is this one.
-  /// - Parameter isAlone: no other tenant waits here, so that the tenant's tag puts nobody before or behind anybody.
-  /// - Returns: true where it is another head than before, or has another place.
+  /// Sets the route's first head.
+  /// - Parameter isAlone: true where no other tenant waits here, so that the tenant's tag does not change the order.
+  /// - Returns: true where the head, or its place, has changed.
   mutating func set(_ head: Head?, of route: RouteIndex, isAlone: Bool) -> Bool {
     let former = places[route].head
     guard head != former else { return false }
@@ -91,10 +93,10 @@ struct RouteTurns: Sendable {
     all.removeAll { !places[$0].isListed }
   }
 
-  /// Nobody on the route has a turn until it is opened.
+  /// Closes the route: none of its heads gets a turn until it is opened.
   mutating func close(_ route: RouteIndex) { places[route].isClosed = true }
 
-  /// Returns false where nobody is on the route.
+  /// Opens the route. Returns false where it has no head.
   mutating func open(_ route: RouteIndex) -> Bool {
     places[route].isClosed = false
     if places[route].isPassedOver {
@@ -107,7 +109,7 @@ struct RouteTurns: Sendable {
     return true
   }
 
-  /// The route's head found no place in its floor turn.
+  /// Notes that the route's head found no place in its floor turn.
   mutating func passOver(_ route: RouteIndex) {
     guard !places[route].isPassedOver else { return }
     places[route].isPassedOver = true

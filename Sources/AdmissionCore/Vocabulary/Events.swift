@@ -154,7 +154,7 @@ public enum Verdict: Sendable, Equatable {
   case modelRefused(retryAfter: Span? = nil)
   /// Our client left. This says nothing about the provider.
   case clientLeft
-  /// 400, 404, 413, 422, and each 401, 402, 403 that names neither key nor account: nobody's failure.
+  /// 400, 404, 413, 422, and each 401, 402, 403 that names neither key nor account: not a failure of the provider.
   case clientError
   /// The stream broke after bytes had reached the client; counts as a failure, cannot be retried.
   case truncated
