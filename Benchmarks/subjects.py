@@ -59,10 +59,13 @@ def build(is_static=True):
 class Process:
     """A process of ours, with what /proc knows of it and of its children."""
 
+    # The authority that signed a provider's certificate; None: it speaks in the clear.
+    ca_file = None
+
     def __init__(self, name, command, port, folder, environment=None):
         self.name = name
         self.port = port
-        self.log = open(folder / f"{name}.log", "wb")
+        self.log = open(folder / f"{name}-{port}.log", "wb")
         self.child = subprocess.Popen(
             [str(part) for part in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
             env={**os.environ, **(environment or {})})
@@ -142,41 +145,51 @@ class Stage:
 
     # What is started.
 
-    def provider(self):
-        """nginx that answers every POST with an OpenAI-shaped body of 2 KiB, or of 200 KiB where `x-answer: 200k` asks for it."""
-        home = self.folder / "provider"
+    def provider(self, is_tls=False):
+        """nginx that answers every POST with an OpenAI-shaped body of 2 KiB, or of 200 KiB where `x-answer: 200k` asks for it; over TLS
+        with a certificate for `localhost`, signed by the authority in the process's `ca_file`."""
+        home = self.folder / ("provider-tls" if is_tls else "provider")
         home.mkdir()
         for name, size in (("2k", 2 << 10), ("200k", 200 << 10)):
             (home / name).write_text(answer(size))
         port = free_port()
+        tls = ""
+        if is_tls:
+            make_certificate(home)
+            tls = "ssl_certificate certificate.pem; ssl_certificate_key key.pem; ssl_session_cache shared:tls:1m;"
         (home / "nginx.conf").write_text(f"""
 worker_processes 1; daemon off; pid provider.pid; error_log stderr error;
 events {{ worker_connections 8192; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 600; client_body_buffer_size 1m; client_max_body_size 64m;
-  {temporary_paths("provider")}
+  {temporary_paths("provider")} {tls}
   map $http_x_answer $answer {{ default /2k; 200k /200k; }}
   open_file_cache max=8;
   server {{
-    listen 127.0.0.1:{port} backlog=4096; default_type application/json; root {home}; error_page 405 =200 $answer;
+    listen 127.0.0.1:{port} {"ssl" if is_tls else ""} backlog=4096; default_type application/json; root {home};
+    error_page 405 =200 $answer;
     location / {{ rewrite ^ $answer break; }}
   }}
 }}
 """)
-        return self.start("provider", ["nginx", "-p", home, "-c", home / "nginx.conf"], port)
+        process = self.start(home.name, ["nginx", "-p", home, "-c", home / "nginx.conf"], port)
+        process.ca_file = home / "certificate.pem" if is_tls else None
+        return process
 
     def nginx(self, provider):
-        home = self.folder / "nginx"
-        home.mkdir()
+        home = pathlib.Path(tempfile.mkdtemp(dir=self.folder, prefix="nginx-"))
+        home.chmod(0o755)
         port, port2 = free_port(), free_port()
+        tls = f"""proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;
+  proxy_ssl_trusted_certificate {provider.ca_file};""" if provider.ca_file else ""
         server = f"""default_type application/json;
-    location / {{ proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection ""; }}"""
+    location / {{ proxy_pass {scheme(provider)}://provider; proxy_http_version 1.1; proxy_set_header Connection ""; }}"""
         (home / "nginx.conf").write_text(f"""
 worker_processes 1; daemon off; pid nginx.pid; error_log stderr error;
 events {{ worker_connections 8192; }}
 http {{
   access_log off; keepalive_requests 1000000000; keepalive_timeout 600; client_body_buffer_size 1m; client_max_body_size 64m;
-  {temporary_paths("nginx")}
+  {temporary_paths("nginx")} {tls}
   upstream provider {{ server 127.0.0.1:{provider.port}; keepalive 512; keepalive_requests 1000000000; }}
   server {{ listen 127.0.0.1:{port} backlog=4096; {server} }}
   server {{ listen 127.0.0.1:{port2} http2 backlog=4096; {server} }}
@@ -188,7 +201,9 @@ http {{
 
     def haproxy(self, provider):
         port, port2 = free_port(), free_port()
-        (self.folder / "haproxy.cfg").write_text(f"""
+        path = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "haproxy.cfg"
+        tls = f"ssl verify required ca-file {provider.ca_file} verifyhost localhost sni str(localhost)" if provider.ca_file else ""
+        path.write_text(f"""
 global
   nbthread 1
   maxconn 8192
@@ -203,9 +218,9 @@ frontend clients
   bind 127.0.0.1:{port2} proto h2
   default_backend provider
 backend provider
-  server provider 127.0.0.1:{provider.port} pool-max-conn 512
+  server provider 127.0.0.1:{provider.port} pool-max-conn 512 {tls}
 """)
-        process = self.start("haproxy", ["haproxy", "-db", "-f", self.folder / "haproxy.cfg"], port)
+        process = self.start("haproxy", ["haproxy", "-db", "-f", path], port)
         process.h2_port = port2
         return process
 
@@ -221,7 +236,8 @@ store: "memory:"
 providers:
   bench:
     dialect: openai
-    base_url: http://127.0.0.1:{provider.port}/v1
+    base_url: {scheme(provider)}://{"localhost" if provider.ca_file else "127.0.0.1"}:{provider.port}/v1
+    {f"ca_file: {provider.ca_file}" if provider.ca_file else ""}
     keys: [{{id: main, secret: "sk-benchmark"}}]
     limits:
       concurrency: 512
@@ -245,6 +261,17 @@ priorities:
 def temporary_paths(name):
     return " ".join(
         f"{kind}_temp_path {name}-{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+
+
+def scheme(provider):
+    return "https" if provider.ca_file else "http"
+
+
+def make_certificate(home):
+    """A certificate for `localhost` that is its own authority, `certificate.pem`, and its key, `key.pem`."""
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+               "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "certificate.pem"]
+    subprocess.run(command, cwd=home, check=True, capture_output=True)
 
 
 def answer(size):
