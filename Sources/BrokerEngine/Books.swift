@@ -1,9 +1,9 @@
 // Writes entries to the ledger, and delays what must not happen before they are safe: the first byte of an attempt
 // waits for its hold, and the last byte of an answer for the request's end.
 //
-// Promises: entries are appended in the order of events, and handed over together at the end of the turn; what waits
-// continues in that order; while the ledger cannot be written, ends do not wait (running calls are finished) and
-// attempts that were not sent are refused. Without a ledger nothing waits.
+// Promises: entries are appended in the order of events, and handed over together at the end of the turn, which comes
+// early where several calls wait; what waits continues in that order; while the ledger cannot be written, ends do not
+// wait (running calls are finished) and attempts that were not sent are refused. Without a ledger nothing waits.
 import AdmissionCore
 import DequeModule
 import LedgerVocabulary
@@ -45,7 +45,7 @@ final class Books {
     let number = ledger.append(hold())
     appended()
     if let obstacle = ledger.obstacle { return attempt.holdIsStuck(obstacle) }
-    waiting.append((number, .hold(attempt)))
+    wait(for: number, .hold(attempt))
   }
 
   func settled(_ end: @autoclosure () -> AttemptEnd) {
@@ -61,7 +61,7 @@ final class Books {
     appended()
     guard exchange.awaitsDelivery else { return }
     if ledger.obstacle != nil { return exchange.endIsSafe() }
-    waiting.append((number, .end(exchange)))
+    wait(for: number, .end(exchange))
   }
 
   func changed(_ change: LedgerChange) {
@@ -74,6 +74,11 @@ final class Books {
     guard let ledger else { return }
     _ = ledger.append(memo)
     appended()
+  }
+
+  private func wait(for number: UInt64, _ who: Waiting) {
+    waiting.append((number, who))
+    turnEnd?.countWaiter()
   }
 
   private func appended() {

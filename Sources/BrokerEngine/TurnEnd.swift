@@ -2,7 +2,8 @@
 // bytes, and handing over the turn's ledger entries.
 //
 // Promises: postponed work runs once, in order, before the loop waits again; work that is postponed meanwhile runs in
-// the same pass. The loop is asked only once per turn, and nothing is allocated per piece of work.
+// the same pass. The loop is asked only once per turn, and nothing is allocated per piece of work. Where several calls
+// wait for the turn's entries, the turn ends early for the first of them.
 import EventLoop
 
 final class TurnEnd {
@@ -25,6 +26,10 @@ final class TurnEnd {
     if works.isEmpty { loop.atEndOfTurn(go) }
     works.append(work)
   }
+
+  /// Counts a call, or the end of an answer, that waits for entries of this turn: the loop ends the turn early where
+  /// several wait.
+  func countWaiter() { loop.countWaiter() }
 
   private func carryOut() {
     swap(&works, &running)

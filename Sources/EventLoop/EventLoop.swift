@@ -29,6 +29,11 @@ public final class EventLoop {
   }
   private var deferred: [Deferred] = []
   private var running: [Deferred] = []
+  /// The number of waiters at which the end of a turn is brought forward for the first time; it doubles with each time.
+  private static let firstWaiters = 4
+  /// Waiters since the last end, and at how many the next end is brought forward.
+  private var waiters = 0
+  private var mostWaiters = firstWaiters
   /// Work from other threads comes in here.
   public let mailbox: Mailbox
 
@@ -49,12 +54,12 @@ public final class EventLoop {
     prepare.pointee.data = context
     code = uv_check_start(check) { handle in
       guard let handle else { return }
-      Unmanaged<EventLoop>.fromOpaque(handle.pointee.data).takeUnretainedValue().runDeferred()
+      Unmanaged<EventLoop>.fromOpaque(handle.pointee.data).takeUnretainedValue().endTurn()
     }
     guard code == 0 else { throw EventLoopError("uv_check_start", code) }
     code = uv_prepare_start(prepare) { handle in
       guard let handle else { return }
-      Unmanaged<EventLoop>.fromOpaque(handle.pointee.data).takeUnretainedValue().runDeferred()
+      Unmanaged<EventLoop>.fromOpaque(handle.pointee.data).takeUnretainedValue().endTurn()
     }
     guard code == 0 else { throw EventLoopError("uv_prepare_start", code) }
   }
@@ -80,22 +85,45 @@ public final class EventLoop {
 
   /// Runs turns until `stop()`, even while there is nothing to wait for but the mailbox.
   public func run() {
-    runDeferred()
+    endTurn()
     uv_run(handle, UV_RUN_DEFAULT)
   }
 
   /// One turn; waits for an event where `waiting` is true.
   public func turn(waiting: Bool) {
-    runDeferred()
+    endTurn()
     uv_run(handle, waiting ? UV_RUN_ONCE : UV_RUN_NOWAIT)
   }
 
   /// Makes `run()` return after this turn.
   public func stop() { uv_stop(handle) }
 
-  /// Runs `work` once at the end of this turn, before the loop waits again. Work that is postponed meanwhile runs in
-  /// the same pass.
+  /// Runs `work` once at the end of this turn, before the loop waits again, or when the turn's end is brought forward
+  /// (``countWaiter()``). Work that is postponed meanwhile runs in the same pass.
   public func atEndOfTurn(_ work: @escaping () -> Void) { deferred.append(Deferred(work: work)) }
+
+  /// Counts a call or a client that waits for postponed work. When there are four, the loop brings the end of the turn
+  /// forward: the work runs as soon as the handler of the current descriptor returns, before the handlers of the other
+  /// ready descriptors. It does so again when eight more wait, then sixteen, and so on: so the first of many that
+  /// arrive at once waits for few others, and all of them together cost few passes.
+  public func countWaiter() { waiters += 1 }
+
+  /// A descriptor's handler has returned.
+  @inline(__always) func descriptorDone() {
+    if waiters >= mostWaiters { bringForwardEnd() }
+  }
+
+  private func bringForwardEnd() {
+    runDeferred()
+    waiters = 0
+    mostWaiters *= 2
+  }
+
+  private func endTurn() {
+    runDeferred()
+    waiters = 0
+    mostWaiters = Self.firstWaiters
+  }
 
   private func runDeferred() {
     while !deferred.isEmpty {

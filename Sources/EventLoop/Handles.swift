@@ -51,6 +51,7 @@ public final class DescriptorWatch {
         // stopped the watch then, so the next `wait(for:)` must start it again.
         if status < 0 { watch.interest = [] }
         watch.handler?(status < 0 ? [.readable, .writable, .disconnected, .broken] : Readiness(rawValue: events))
+        watch.loop.descriptorDone()
       }
     }
   }

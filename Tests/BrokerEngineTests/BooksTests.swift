@@ -1,5 +1,7 @@
 // Nothing is sent before its hold is safe, and no client has its last byte before the request's end is.
 import AdmissionCore
+import EventLoop
+import Foundation
 import HTTPMessage
 import PolicyFile
 import Pricing
@@ -62,6 +64,42 @@ private let prices = PriceList(
     #expect(rig.broker.operator.requests.isIdle && rig.broker.services.dispatcher.isIdle)
     loop.loop.turn(waiting: false)
     #expect(ledger.handOvers == [3, 9])
+  }
+
+  @Test func theFirstOfABurstDoesNotWaitForTheDecisionOfTheLast() throws {
+    let loop = try TestLoop()
+    let ledger = FakeLedger()
+    ledger.isSafeAtOnce = true
+    let rig = Rig(ledger: ledger, loop: loop.loop)
+    var ends: [Int32] = [-1, -1]
+    try #require(pipe(&ends) == 0)
+    defer { ends.forEach { close($0) } }
+    try #require(write(ends[1], [1], 1) == 1)
+    // What was sent when each call of the burst arrived, each on a descriptor of its own.
+    var sent: [Int] = []
+    var watches: [DescriptorWatch] = []
+    var copies: [Int32] = []
+    defer { copies.forEach { close($0) } }
+    for number in 0..<20 {
+      let copy = dup(ends[0])
+      try #require(copy >= 0)
+      copies.append(copy)
+      let watch = try DescriptorWatch(loop.loop, descriptor: copy) { _ in
+        watches[number].wait(for: [])
+        sent.append(rig.upstream.calls.count)
+        rig.send()
+      }
+      watch.wait(for: .readable)
+      watches.append(watch)
+    }
+    loop.loop.turn(waiting: true)
+    #expect(sent == [0, 0, 0, 0] + Array(repeating: 4, count: 8) + Array(repeating: 12, count: 8))
+    // Journal first, then the call: as many were sent as were handed over.
+    #expect(ledger.handOvers == [4, 12, 20] && rig.upstream.calls.count == 20)
+    for call in rig.upstream.calls { call.respond(200, [("content-type", "application/json")], [answer]) }
+    loop.loop.turn(waiting: false)
+    #expect(ledger.handOvers == [4, 12, 20, 60])
+    watches.forEach { $0.close() }
   }
 
   @Test func whatIsAppendedAtTheEndOfATurnIsHandedOverInTheSameGo() throws {

@@ -290,4 +290,62 @@ import Testing
   func convertsDurations(duration: Duration, nanoseconds: UInt64) {
     #expect(duration.wholeNanoseconds == nanoseconds)
   }
+
+  /// As many socket pairs, all with a byte to read, and what became of them in one turn.
+  private func turnOverMany(_ count: Int, _ loop: EventLoop, handler: @escaping (Int) -> Void) throws {
+    var pairs: [[Int32]] = []
+    defer { for end in pairs.joined() { close(end) } }
+    var watches: [DescriptorWatch] = []
+    for number in 0..<count {
+      var ends: [Int32] = [-1, -1]
+      #if canImport(Glibc)
+        let code = socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends)
+      #else
+        let code = socketpair(AF_UNIX, SOCK_STREAM, 0, &ends)
+      #endif
+      try #require(code == 0)
+      pairs.append(ends)
+      let watch = try DescriptorWatch(loop, descriptor: ends[0]) { _ in
+        watches[number].wait(for: [])
+        handler(number)
+      }
+      watches.append(watch)
+      watch.wait(for: .readable)
+      try #require(write(ends[1], [1], 1) == 1)
+    }
+    loop.turn(waiting: true)
+    watches.forEach { $0.close() }
+  }
+
+  @Test func theFirstOfManyThatWaitForTheEndOfATurnWaitForFew() throws {
+    let loop = try EventLoop()
+    for _ in 0..<2 {
+      var gathered = 0
+      var batches: [Int] = []
+      try turnOverMany(40, loop) { _ in
+        if gathered == 0 {
+          loop.atEndOfTurn {
+            batches.append(gathered)
+            gathered = 0
+          }
+        }
+        gathered += 1
+        loop.countWaiter()
+      }
+      // The last ones did not have to be brought forward; in the next turn all begins anew.
+      #expect(batches == [4, 8, 16, 12])
+    }
+  }
+
+  @Test func threeThatWaitForTheEndOfATurnWaitForAll() throws {
+    let loop = try EventLoop()
+    var seen = 0
+    var ends: [Int] = []
+    try turnOverMany(20, loop) { number in
+      if seen == 0 { loop.atEndOfTurn { ends.append(seen) } }
+      seen += 1
+      if number < 3 { loop.countWaiter() }
+    }
+    #expect(ends == [20])
+  }
 }
