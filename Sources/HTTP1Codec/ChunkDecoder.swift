@@ -103,12 +103,31 @@ public struct ChunkDecoder {
         state = data.count == left ? .dataReturn : .data(left: left - data.count)
         return .data(data)
       case .complete: return .end
+      case .size(digits: 0, value: _) where try takeSizeLine(bytes, &at, taken): break
+      case .dataReturn where bytes.isLineEnd(at):
+        at += 2
+        beginSize()
       default:
         try step(bytes[at], taken)
         at += 1
       }
     }
     return state == .complete ? .end : .needsMore
+  }
+
+  /// Takes a line that has only a size, of up to seven digits, and is complete in `bytes`: the usual case. False where
+  /// the line must be read byte by byte.
+  private mutating func takeSizeLine(_ bytes: Span<UInt8>, _ at: inout Int, _ taken: Int) throws(Flaw) -> Bool {
+    var (value, end) = (0, at)
+    while end < min(bytes.count, at + 7), let digit = Hexadecimal.value(bytes[end]) {
+      value = value << 4 | Int(digit)
+      end += 1
+    }
+    guard end > at, bytes.isLineEnd(end), isStrict || allowance >= end - at else { return false }
+    try checkSize(value, taken)
+    at = end + 2
+    endSizeLine(value)
+    return true
   }
 
   private mutating func step(_ byte: UInt8, _ taken: Int) throws(Flaw) {
@@ -175,8 +194,12 @@ public struct ChunkDecoder {
     state = .size(digits: 0, value: 0)
   }
 
-  private mutating func endSize(_ byte: UInt8, _ value: Int, _ taken: Int) throws(Flaw) {
+  private func checkSize(_ value: Int, _ taken: Int) throws(Flaw) {
     if case .request(let bodyLimit, _) = rules, value > bodyLimit - taken { throw Flaw(bodyLimit: bodyLimit) }
+  }
+
+  private mutating func endSize(_ byte: UInt8, _ value: Int, _ taken: Int) throws(Flaw) {
+    try checkSize(value, taken)
     switch byte {
     case 0x0A where !isStrict: endSizeLine(value)
     case 0x0D where isStrict: state = .sizeLineFeed(value: value)
@@ -200,4 +223,9 @@ public struct ChunkDecoder {
   private func lineFeed(_ byte: UInt8) throws(Flaw) {
     guard byte == 0x0A else { throw Flaw("a line of the chunked body does not end with CR LF") }
   }
+}
+
+extension Span<UInt8> {
+  /// CR and LF are at this index.
+  fileprivate func isLineEnd(_ at: Int) -> Bool { at + 1 < count && self[at] == 0x0D && self[at + 1] == 0x0A }
 }

@@ -136,10 +136,14 @@ final class HTTP2Session: Session {
   ) -> Int32 {
     guard let exchange = exchanges[frame.hd.stream_id], !exchange.isHeadComplete else { return 0 }
     exchange.takeField(nameLength: name.count, valueLength: value.count, limits: limits.values) { text in
-      text.append(contentsOf: name)
-      text.append(": ")
-      text.append(contentsOf: value)
-      text.append("\r\n")
+      text.append(addingCapacity: name.count + value.count + 4) { line in
+        line.append(lent: name)
+        line.append(UInt8(ascii: ":"))
+        line.append(UInt8(ascii: " "))
+        line.append(lent: value)
+        line.append(UInt8(ascii: "\r"))
+        line.append(UInt8(ascii: "\n"))
+      }
     }
     if exchange.headBytes > 4 * limits.values.headerBytes {
       // We read on only to keep the compression state right, and not without end.

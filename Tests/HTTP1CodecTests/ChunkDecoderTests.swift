@@ -29,6 +29,9 @@ import Testing
     ("0\r\n\r\n", ""), ("5\r\nhello\r\n0\r\n\r\n", "hello"), ("1\r\na\r\nA\r\n0123456789\r\n0\r\n\r\n", "a0123456789"),
     ("5;x=y;z=\"q\"\r\nhello\r\n0;last\r\n\r\n", "hello"), ("5 ;x\r\nhello\r\n0\r\n\r\n", "hello"),
     ("3\r\nabc\r\n0\r\nX-Sum: 1\r\nY: 2\r\n\r\n", "abc"), ("0003\r\nabc\r\n000\r\n\r\n", "abc"),
+    // A size of up to seven digits is read at once, a longer one digit by digit.
+    ("000003\r\nabc\r\n0\r\n\r\n", "abc"), ("0000003\r\nabc\r\n0000000\r\n\r\n", "abc"),
+    ("00000003\r\nabc\r\n000000000000000\r\n\r\n", "abc"),
   ])
   func decodesInPiecesOfAnySize(text: String, body: String) throws {
     for step in [1, 2, 3, 7, Int.max] {
@@ -61,7 +64,11 @@ import Testing
   @Test func limitsTheBody() {
     #expect(refusal("4\r\nabcd\r\n5\r\nefghi\r\n0\r\n\r\n", limit: 9) == nil)
     #expect(refusal("4\r\nabcd\r\n5\r\nefghi\r\n0\r\n\r\n", limit: 8) == .bodyTooLarge(limit: 8))
-    #expect(refusal("FFFFFFFFFFFFFFF\r\n", limit: 8) == .bodyTooLarge(limit: 8))
+    for size in ["9", "FFFFFFF", "FFFFFFFF", "FFFFFFFFFFFFFFF"] {
+      #expect(refusal("\(size)\r\n", limit: 8) == .bodyTooLarge(limit: 8))
+    }
+    #expect(refusal("FFFFFFF\r\n", limit: 0xFFF_FFFF) == nil)
+    #expect(refusal("FFFFFFF\r\n", limit: 0xFFF_FFFE) == .bodyTooLarge(limit: 0xFFF_FFFE))
   }
 
   @Test func limitsExtensionsAndTrailers() {
