@@ -86,6 +86,9 @@ static inline void *tg_curl_get_tls(CURL *handle) {
   return info->backend == CURLSSLBACKEND_OPENSSL ? info->internals : 0;
 }
 
+/// The library with which libcurl encrypts: `OpenSSL/3.0.19`.
+static inline const char *tg_curl_tls_library(void) { return curl_version_info(CURLVERSION_NOW)->ssl_version; }
+
 /// The socket of a handle that only connected; -1 where there is none.
 static inline int tg_curl_get_socket(CURL *handle) {
   curl_socket_t value = CURL_SOCKET_BAD;

@@ -51,15 +51,29 @@ enum WriteResult: Equatable {
 extension EasyHandle {
   /// Reads deciphered bytes into the first `most` of `buffer`.
   func receive(into buffer: inout [UInt8], atMost most: Int = .max) -> ReadResult {
+    if let ownTLS {
+      let count = buffer.withUnsafeMutableBytes {
+        tg_ssl_read(ownTLS, $0.baseAddress, Int32(clamping: min($0.count, most)))
+      }
+      return count > 0 ? .bytes(Int(count)) : count == 0 ? .end : count == -1 ? .wouldBlock : .failed
+    }
     var count = 0
     switch buffer.withUnsafeMutableBytes({ curl_easy_recv(raw, $0.baseAddress, min($0.count, most), &count) }) {
-    case CURLE_OK: return count > 0 ? .bytes(count) : .end
-    case CURLE_AGAIN: return .wouldBlock
+    case CURLE_OK:
+      hasReceived = count > 0
+      return count > 0 ? .bytes(count) : .end
+    case CURLE_AGAIN:
+      if hasReceived { takeOverTLS() }
+      return .wouldBlock
     default: return .failed
     }
   }
 
   func send(_ bytes: ArraySlice<UInt8>) -> WriteResult {
+    if let ownTLS {
+      let count = bytes.withUnsafeBytes { tg_ssl_write(ownTLS, $0.baseAddress, Int32(clamping: $0.count)) }
+      return count > 0 ? .bytes(Int(count)) : count == -1 ? .wouldBlock : .failed
+    }
     var count = 0
     switch bytes.withUnsafeBytes({ curl_easy_send(raw, $0.baseAddress, $0.count, &count) }) {
     case CURLE_OK: return .bytes(count)
@@ -68,11 +82,24 @@ extension EasyHandle {
     }
   }
 
+  /// From now on uses OpenSSL without libcurl, which searches for the connection at each read and write, and adds layers
+  /// of its own. By now libcurl has connected, has checked the certificate, and has stored the sessions that came before
+  /// the first answer. It holds no bytes, since it has just found none to read.
+  private func takeOverTLS() {
+    guard Self.libcurlHasOurOpenSSL, let tls, tg_ssl_take_over(tls, tg_curl_get_socket(raw)) == 1 else { return }
+    ownTLS = tls
+  }
+
+  private static let libcurlHasOurOpenSSL = tg_ssl_is_library(tg_curl_tls_library()) == 1
+
   /// OpenSSL's object of the connection; nil before anything was read, and where libcurl encrypts with something else.
-  private var tls: OpaquePointer? { tg_curl_get_tls(raw).map { OpaquePointer($0) } }
+  private var tls: OpaquePointer? { ownTLS ?? tg_curl_get_tls(raw).map { OpaquePointer($0) } }
 
   /// TLS has bytes that it took from the socket already: no event will tell of them.
   var hasBytesInHand: Bool { tls.map { SSL_has_pending($0) == 1 } ?? false }
+
+  /// OpenSSL holds no more bytes. If the socket has more, the loop will report an event.
+  var hasReadAll: Bool { ownTLS.map { SSL_has_pending($0) == 0 } ?? false }
 
   /// The peer has ended the connection in words.
   var heardGoodbye: Bool { tls.map { SSL_get_shutdown($0) & SSL_RECEIVED_SHUTDOWN != 0 } ?? true }

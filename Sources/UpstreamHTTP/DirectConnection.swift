@@ -216,7 +216,12 @@ final class DirectConnection: CallCarrier {
   }
 
   /// False where the provider closed it meanwhile and the loop has not said so yet.
-  func isStillOpen() -> Bool { phase == .ready && (isSilent(descriptor) || hasOnlyTLSMessages()) }
+  func isStillOpen() -> Bool {
+    guard phase == .ready else { return false }
+    // We can take over a connection's TLS only after libcurl has found nothing to read.
+    let isLibcurls = isTLS && dialed?.handle.ownTLS == nil
+    return !isLibcurls && isSilent(descriptor) || hasOnlyTLSMessages()
+  }
 
   private func hasOnlyTLSMessages() -> Bool {
     guard isTLS, let handle = dialed?.handle else { return false }
@@ -276,8 +281,9 @@ final class DirectConnection: CallCarrier {
       switch receiveSome(into: &upstream.receiveBuffer) {
       case .bytes(let count):
         consume(Array(upstream.receiveBuffer[..<count]), call)
-        // A short read emptied the socket; TLS knows only by asking again.
-        if !isTLS, !untilEmpty, count < upstream.receiveBuffer.count { return }
+        // A short read has emptied the socket; of a TLS connection only OpenSSL knows that.
+        if untilEmpty { continue }
+        if isTLS ? dialed?.handle.hasReadAll == true : count < upstream.receiveBuffer.count { return }
       case .wouldBlock: return
       case .end: return connectionEnded("the connection was closed", orderly: !endIsUnsaid)
       case .failed: return connectionEnded("the connection was reset", orderly: false)

@@ -18,6 +18,10 @@ final class EasyHandle {
   private(set) var socketRefused = false
   private var connectMilliseconds = -1
   private var looksUpAnew = false
+  /// OpenSSL's object of the connection, once we use it without libcurl.
+  var ownTLS: OpaquePointer?
+  /// Bytes have come over the connection.
+  var hasReceived = false
 
   /// - Parameter offersHTTP2: by ALPN, beside HTTP/1.1.
   init(_ upstream: CurlUpstream, _ pool: ProviderPool, offersHTTP2: Bool = false) throws(TransferSetupFailure) {
@@ -42,6 +46,8 @@ final class EasyHandle {
   func forget() {
     errorText[0] = 0
     socketRefused = false
+    ownTLS = nil
+    hasReceived = false
   }
 
   func set(_ option: CURLoption, _ value: Int) throws(TransferSetupFailure) {
@@ -102,13 +108,13 @@ final class EasyHandle {
       try set(CURLOPT_SSL_ENABLE_ALPN, 0)
       try check(
         tg_curl_set_tls_setup(raw) { _, context, _ in
-          EasyHandle.requireGoodbye(context)
+          EasyHandle.setUpTLS(context)
           return context.map { tg_ssl_offer_protocols(OpaquePointer($0)) } == 0 ? CURLE_OK : CURLE_SSL_CONNECT_ERROR
         }, "TLS setup")
     } else {
       // Where libcurl encrypts with something else than OpenSSL it takes none, and an end is what that thing says it is.
       _ = tg_curl_set_tls_setup(raw) { _, context, _ in
-        EasyHandle.requireGoodbye(context)
+        EasyHandle.setUpTLS(context)
         return CURLE_OK
       }
     }
@@ -132,10 +138,12 @@ final class EasyHandle {
         }, Unmanaged.passUnretained(upstream).toOpaque()), "close socket")
   }
 
-  /// An end of the connection without the provider's word is no end of an answer (RFC 9112 section 9.8), though libcurl has OpenSSL
-  /// take it for one. With this OpenSSL fails such an end, or at least does not note it as said.
-  private static func requireGoodbye(_ context: UnsafeMutableRawPointer?) {
-    if let context { SSL_CTX_clear_options(OpaquePointer(context), tg_ssl_ignore_unexpected_eof) }
+  /// Changes two settings of libcurl. An end of the connection without close_notify is no end of an answer (RFC 9112
+  /// section 9.8), but libcurl makes OpenSSL take it for one: without that setting OpenSSL reports an error, or at least
+  /// does not note a close_notify. And libcurl resumes sessions by ticket in TLS 1.3 only, but many providers do not
+  /// keep TLS 1.2 sessions in any other way.
+  private static func setUpTLS(_ context: UnsafeMutableRawPointer?) {
+    if let context { tg_ssl_require_goodbye_and_use_tickets(OpaquePointer(context)) }
   }
 
   private func openSocket(_ family: Int32, _ type: Int32, _ proto: Int32) -> Int32 {

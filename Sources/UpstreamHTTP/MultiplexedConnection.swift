@@ -148,7 +148,9 @@ final class MultiplexedConnection: CallCarrier {
       }
       reads += 1
       switch handle.receive(into: &upstream.receiveBuffer) {
-      case .bytes(let count): take(count)
+      case .bytes(let count):
+        take(count)
+        if handle.hasReadAll { break reading }
       case .wouldBlock: break reading
       case .end: end = "the connection was closed"
       case .failed: end = "the connection was reset"
