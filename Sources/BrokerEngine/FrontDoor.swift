@@ -15,6 +15,22 @@ public final class FrontDoor: HTTPHandler {
   private let hash: ([UInt8]) -> [UInt8]
   private var ids: ULIDMaker
 
+  /// A request target with what is known of it.
+  private final class KnownTarget {
+    let text: String
+    let target: RequestTarget
+    let facts: PathFacts
+
+    init(_ text: String, _ target: RequestTarget, _ facts: PathFacts) {
+      self.text = text
+      self.target = target
+      self.facts = facts
+    }
+  }
+  /// The target of the previous request: most often the next request has the same. It is not kept if it has a query,
+  /// which may hold a credential, or one of our prefixes.
+  private var latest: KnownTarget?
+
   /// - Parameter hash: SHA-256.
   init(_ services: EngineServices, draining: Draining, models: ModelCatalog, hash: @escaping ([UInt8]) -> [UInt8]) {
     self.services = services
@@ -32,9 +48,11 @@ public final class FrontDoor: HTTPHandler {
     let head = downstream.head
     let record = newRecord(method: head.method, path: head.path)
     if refuseForItsKind(downstream, record, rules) { return }
+    // Compares bytes: Swift takes some texts for equal that have different bytes.
+    let known = latest.flatMap { $0.text.utf8.elementsEqual(head.target.utf8) ? $0 : nil }
     let target: RequestTarget
     do {
-      target = try RequestTarget(head.target)
+      if let known { target = known.target } else { target = try RequestTarget(head.target) }
     } catch {
       return refuse(downstream, record, .rejectedMalformed, dialect: .openai, message: error.message)
     }
@@ -43,14 +61,16 @@ public final class FrontDoor: HTTPHandler {
     if target.provider == nil, let answer = Probes.presence(head, path: path, isDraining: draining.hasBegun) {
       return self.answer(downstream, record, answer, rules)
     }
-    if let flaw = PathFacts.flaw(in: path) {
+    if known == nil, let flaw = PathFacts.flaw(in: path) {
       return refuse(
         downstream, record, .rejectedMalformed, dialect: .openai,
         message: "the path has \(flaw), by which servers could take it for another one")
     }
-    guard let facts = PathFacts.read(path: path, anyPath: target.provider != nil)?.facts(for: head.method) else {
+    guard let read = known?.facts ?? PathFacts.read(path: path, anyPath: target.provider != nil) else {
       return refuseUnknownPath(downstream, record, path: path)
     }
+    if known == nil, target.isPlain { latest = KnownTarget(head.target, target, read) }
+    let facts = read.facts(for: head.method)
     guard let caller = rules.caller(head: head, target: target, hash: hash) else {
       return refuse(
         downstream, record, .rejectedUnauthenticated, dialect: facts.dialect,

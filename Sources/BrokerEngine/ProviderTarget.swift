@@ -14,6 +14,14 @@ struct ProviderTarget {
   /// True where `/v1` of a client's path stands for the version in the base URL, as with the OpenAI SDKs.
   private let versionIsInBase: Bool
 
+  /// The path of the previous call and its URL: most often the next call has the same path. It is not kept if it has a
+  /// query, which may hold a credential.
+  private final class LatestURL {
+    var path: String?
+    var url = ""
+  }
+  private let latest = LatestURL()
+
   init(_ policy: Provider) {
     self.policy = policy
     id = ProviderID(policy.id)
@@ -29,6 +37,14 @@ struct ProviderTarget {
   /// OpenAI SDKs take a base URL with the version (`.../v1`, `.../openai/v1`, `.../v4`), so the client's `/v1` stands
   /// for it. Other SDKs take a base URL without a version, and the client's path is appended.
   func url(for target: String) -> String {
+    // Compares bytes: Swift takes some texts for equal that have different bytes.
+    if let path = latest.path, path.utf8.elementsEqual(target.utf8) { return latest.url }
+    let url = makeURL(for: target)
+    if !target.utf8.contains(UInt8(ascii: "?")) { (latest.path, latest.url) = (target, url) }
+    return url
+  }
+
+  private func makeURL(for target: String) -> String {
     let target = policy.passThrough ? target : ProviderTarget.withoutKeyParameter(target)
     if versionIsInBase, target.utf8.starts(with: "/v1".utf8) {
       let rest = target.dropFirst(3)

@@ -68,7 +68,9 @@ final class ProviderPool {
 
   /// The URL taken apart, remembered for the next call; nil where only libcurl's own transfers can handle it.
   func destination(of url: String) throws(TransferSetupFailure) -> Destination? {
-    if let latest, latest.url == url { return latest.destination }
+    if let latest, latest.url.utf8.elementsEqual(url.utf8) { return latest.destination }
+    // Swift takes some texts beyond ASCII for equal that have different bytes, so they are not looked up.
+    guard url.utf8.allSatisfy({ $0 < 0x80 }) else { return try Destination(url) }
     if let known = destinations[url] {
       latest = (url, known)
       return known

@@ -144,6 +144,26 @@ import Testing
     #expect(rig.ended.map { $0.outcome?.rawValue } == [outcome])
   }
 
+  @Test func whatWasAskedForBeforeDoesNotMatter() {
+    let rig = rigs.rig()
+    let targets: [(target: String, method: String, status: Int?)] = [
+      ("/v1/chat/completions", "POST", nil), ("/v1/chat/completions", "POST", nil),
+      ("/v1/chat/completions?x=1", "POST", nil), ("/x/priority=low/v1/chat/completions", "POST", nil),
+      ("/v2000/x", "POST", 404), ("/v1/chat/completions", "POST", nil), ("/v1/a/%2e%2e/b", "POST", 400),
+      ("/v1/a/%2e%2e/b", "POST", 400), ("/v2000/x", "POST", 404), ("/v1/models/m", "POST", nil),
+      ("/v1/models/m", "GET", nil), ("/v1/models/m", "POST", nil), ("/v1/chat/completions", "POST", nil),
+    ]
+    for (target, method, status) in targets {
+      let fresh = rigs.rig()
+      let alone = fresh.send(target, method: method)
+      let client = rig.send(target, method: method)
+      #expect(client.answer?.status == alone.answer?.status && client.answer?.status == status, "\(method) \(target)")
+      #expect(rig.upstream.last?.request.url == fresh.upstream.last?.request.url || status != nil, "\(target)")
+      if status == nil { rig.upstream.last?.respond(200, [("content-type", "application/json")], ["{}"]) }
+    }
+    #expect(rig.upstream.calls.count == targets.count { $0.status == nil })
+  }
+
   @Test func refusesBodiesThatAreNoJSON() {
     let rig = rigs.rig()
     let client = rig.send(body: "{\"model\":")

@@ -31,6 +31,19 @@ import Testing
     #expect(ProviderTarget(Provider(id: "p", dialect: dialect, baseURL: base)).url(for: target) == url)
   }
 
+  @Test func eachPathHasItsOwnURLWhateverWasAskedForBefore() {
+    let provider = ProviderTarget(Provider(id: "p", dialect: .openai, baseURL: "http://h/v1"))
+    // The sign for Kelvin is another letter than K, though Swift takes the two for equal.
+    let paths = [
+      "/v1/a", "/v1/a", "/v1/a?key=x", "/v1/a", "/v1/b", "/v1/K", "/v1/\u{212A}", "/v1/K", "/v1/e\u{301}", "/v1/\u{E9}",
+    ]
+    for path in paths {
+      let url = provider.url(for: path)
+      let expected = "http://h" + (path.hasSuffix("?key=x") ? "/v1/a" : path)
+      #expect(url.utf8.elementsEqual(expected.utf8), "\(path): \(url)")
+    }
+  }
+
   @Test func showsTheSecretAsTheVendorsSDKDoes() {
     let secret = "s3cret"
     #expect(

@@ -20,6 +20,14 @@ import Testing
     #expect(destination.isTLS == url.hasPrefix("https"))
   }
 
+  @Test func aPoolKeepsApartWhatSwiftTakesForEqual() throws {
+    let pool = ProviderPool(ProviderTransport(), environmentNamesProxy: false)
+    for path in ["/K", "/\u{212A}", "/K", "/e\u{301}", "/\u{E9}", "/x", "/x"] {
+      let target = try #require(try pool.destination(of: "http://h" + path)).target
+      #expect(target.utf8.elementsEqual(path.utf8), "\(path): \(target)")
+    }
+  }
+
   @Test(arguments: ["ftp://a.example/", "http://user:secret@a.example/"]) func leftToLibcurl(_ url: String) throws {
     #expect(try Destination(url) == nil)
   }
