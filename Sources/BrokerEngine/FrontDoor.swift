@@ -15,7 +15,7 @@ public final class FrontDoor: HTTPHandler {
   private let hash: ([UInt8]) -> [UInt8]
   private var ids: ULIDMaker
 
-  /// A request target with what is known of it.
+  /// A request target with what is known about it.
   private final class KnownTarget {
     let text: String
     let target: RequestTarget

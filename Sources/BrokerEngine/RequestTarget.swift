@@ -16,7 +16,7 @@ struct RequestTarget: Equatable {
   /// The text behind the question mark; nil where there is none.
   let query: Substring?
 
-  /// The target is a path alone: it has no query, and had no prefix of ours.
+  /// True where the target is a path alone: it has no query, and had no prefix of ours.
   var isPlain: Bool { query == nil && provider == nil && hints.isEmpty }
 
   static let hintNames: Set<String> = ["priority", "kind", "session", "provider"]

@@ -115,8 +115,8 @@ public struct ChunkDecoder {
     return state == .complete ? .end : .needsMore
   }
 
-  /// Takes a line that has only a size, of up to seven digits, and is complete in `bytes`: the usual case. False where
-  /// the line must be read byte by byte.
+  /// Reads a line that has only a size, of up to seven digits, and is complete in `bytes`: the usual case. Returns
+  /// false where the line must be read byte by byte.
   private mutating func takeSizeLine(_ bytes: Span<UInt8>, _ at: inout Int, _ taken: Int) throws(Flaw) -> Bool {
     var (value, end) = (0, at)
     while end < min(bytes.count, at + 7), let digit = Hexadecimal.value(bytes[end]) {
@@ -226,6 +226,6 @@ public struct ChunkDecoder {
 }
 
 extension Span<UInt8> {
-  /// CR and LF are at this index.
+  /// True where CR and LF are at this index.
   fileprivate func isLineEnd(_ at: Int) -> Bool { at + 1 < count && self[at] == 0x0D && self[at + 1] == 0x0A }
 }

@@ -1,4 +1,4 @@
-// A connection that libcurl opens for a carrier, which then speaks on it itself: dialing, reading and writing, once for both versions
+// A connection that libcurl opens and a carrier then uses itself: dialing, reading and writing, shared by both versions
 // of HTTP.
 import CCurl
 import COpenSSL
@@ -10,12 +10,13 @@ import HTTPMessage
   import Darwin
 #endif
 
-/// Libcurl's handle of such a connection, from dialing on; where the connection is encrypted, for as long as it lives.
+/// Libcurl's handle of such a connection: kept while dialing and, for a TLS connection, as long as the connection
+/// lives.
 struct DialedConnection {
   let handle: EasyHandle
   let shard: CurlShard
 
-  /// What became of the dialing: the descriptor, or why there is none.
+  /// The result of dialing: the descriptor, or why there is none.
   func result(_ code: CURLcode, _ pool: ProviderPool, at origin: String) -> Result<Int32, UpstreamFailure> {
     let descriptor = tg_curl_get_socket(handle.raw)
     if code == CURLE_OK, descriptor >= 0 { return .success(descriptor) }
@@ -29,11 +30,11 @@ struct DialedConnection {
     return .failure(failure)
   }
 
-  /// Takes the handle away from libcurl, which closes what is still its own.
+  /// Removes the handle from libcurl, which closes the connection where it is still libcurl's.
   func letGo(_ upstream: CurlUpstream) { upstream.insideCurl { shard.remove(handle.raw) } }
 }
 
-/// What a read brought.
+/// The result of a read.
 enum ReadResult: Equatable {
   case bytes(Int)
   case wouldBlock
@@ -41,7 +42,7 @@ enum ReadResult: Equatable {
   case failed
 }
 
-/// What a write took.
+/// The result of a write.
 enum WriteResult: Equatable {
   case bytes(Int)
   case wouldBlock
@@ -49,7 +50,7 @@ enum WriteResult: Equatable {
 }
 
 extension EasyHandle {
-  /// Reads deciphered bytes into the first `most` of `buffer`.
+  /// Reads decrypted bytes into the first `most` bytes of `buffer`.
   func receive(into buffer: inout [UInt8], atMost most: Int = .max) -> ReadResult {
     if let ownTLS {
       let count = buffer.withUnsafeMutableBytes {
@@ -92,19 +93,19 @@ extension EasyHandle {
 
   private static let libcurlHasOurOpenSSL = tg_ssl_is_library(tg_curl_tls_library()) == 1
 
-  /// OpenSSL's object of the connection; nil before anything was read, and where libcurl encrypts with something else.
+  /// OpenSSL's object of the connection; nil before the first read, and where libcurl uses another TLS library.
   private var tls: OpaquePointer? { ownTLS ?? tg_curl_get_tls(raw).map { OpaquePointer($0) } }
 
-  /// TLS has bytes that it took from the socket already: no event will tell of them.
+  /// True where TLS has already taken bytes from the socket, so that no event will tell of them.
   var hasBytesInHand: Bool { tls.map { SSL_has_pending($0) == 1 } ?? false }
 
   /// OpenSSL holds no more bytes. If the socket has more, the loop will report an event.
   var hasReadAll: Bool { ownTLS.map { SSL_has_pending($0) == 0 } ?? false }
 
-  /// The peer has ended the connection in words.
+  /// True where the peer has sent close_notify.
   var heardGoodbye: Bool { tls.map { SSL_get_shutdown($0) & SSL_RECEIVED_SHUTDOWN != 0 } ?? true }
 
-  /// ALPN settled on HTTP/2.
+  /// True where ALPN selected HTTP/2.
   var speaksHTTP2: Bool { tls.map { tg_ssl_http_version($0) == 2 } ?? false }
 }
 

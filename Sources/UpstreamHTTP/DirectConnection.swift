@@ -1,12 +1,14 @@
-// One HTTP/1.1 connection that libcurl opened and that we then speak on ourselves, call after call.
+// One HTTP/1.1 connection that libcurl opened and that we then use ourselves, for call after call.
 //
-// Libcurl resolves, connects, checks certificates and encrypts. Its HTTP/1.1 costs 75,000 instructions per call (header
-// bytes go through its printf one by one), which is half of what the whole broker needs; this costs a fifth of that.
+// Libcurl resolves, connects, checks certificates and encrypts. Its own HTTP/1.1 takes 75,000 instructions per call
+// (header bytes go through its printf one by one), half of what the whole broker needs; this implementation takes a
+// fifth of that.
 //
-// Promises: at most one call at a time; a connection goes back to the pool only after an answer that was whole,
-// with the request wholly sent and nothing left over; a request is sent a second time only where a connection that had
-// served a call before ended without a byte and before the provider can have worked on it (`SecondSending`), and then once;
-// what arrives is read from the socket into one buffer of the upstream and copied once, a bounded number of reads an event.
+// Promises: at most one call at a time; a connection goes back to the pool only after a complete answer, with the whole
+// request sent and no bytes left over; a request is sent a second time only where a connection that had served a call
+// before ended without a byte of the answer and before the provider can have worked on the request (`SecondSending`),
+// and then once; arriving bytes are read into one buffer of the upstream and copied once, with a bounded number of
+// reads per event.
 import CCurl
 import EventLoop
 import HTTP1Codec
@@ -19,7 +21,7 @@ import HTTPMessage
 #endif
 
 final class DirectConnection: CallCarrier {
-  /// Bodies up to this are copied behind the head, so that one call of `send` takes both.
+  /// Bodies up to this size are copied behind the head, so that one call of `send` takes both.
   static let smallBody = 16 << 10
 
   private enum Phase {
@@ -27,7 +29,7 @@ final class DirectConnection: CallCarrier {
   }
 
   private unowned(unsafe) let upstream: CurlUpstream
-  /// Held, since a pool that other settings replaced lives on in its running calls only.
+  /// A strong reference: a pool that was replaced by new settings lives on only in its running calls.
   private let pool: ProviderPool
   let origin: String
   private let isTLS: Bool
@@ -36,12 +38,12 @@ final class DirectConnection: CallCarrier {
   private var phase = Phase.connecting
   private var descriptor: Int32 = -1
   private var socket: CurlSocket?
-  /// Connects; stays for as long as the connection lives where that is TLS.
+  /// Opens the connection; for TLS it stays as long as the connection lives.
   private var dialed: DialedConnection?
-  /// When its last call ended.
+  /// When the connection's last call ended.
   private(set) var idleSince: UInt64 = 0
 
-  // Of the call under way.
+  // The state of the call under way.
   private var head: [UInt8] = []
   private var body: [UInt8] = []
   private var sent = 0
@@ -50,7 +52,7 @@ final class DirectConnection: CallCarrier {
   private var wholeAt: UInt64?
   private var isHeadRequest = false
   private var isIdempotent = false
-  /// It served a call before this one, so the provider may have closed it without our knowing.
+  /// True where the connection served a call before, so that the provider may have closed it without our knowing.
   private var isReused = false
   private var hasServed = false
   private var reader = AnswerReader()
@@ -67,7 +69,7 @@ final class DirectConnection: CallCarrier {
     maxHeaderBytes = pool.settings.maxHeaderBytes
   }
 
-  /// Takes over a connection that is open already.
+  /// Takes over a connection that is already open.
   init(
     _ upstream: CurlUpstream, _ pool: ProviderPool, _ destination: Destination, opened dialed: DialedConnection,
     _ descriptor: Int32
@@ -87,7 +89,7 @@ final class DirectConnection: CallCarrier {
 
   // MARK: a call's life
 
-  /// Takes up a call; `head` is its head as bytes, with the body behind it where that is small.
+  /// Takes up a call; `head` is its head as bytes, followed by the body where it is small.
   func take(_ call: CurlCall, head: [UInt8], body: [UInt8], method: String) {
     self.call = call
     self.head = head
@@ -140,7 +142,7 @@ final class DirectConnection: CallCarrier {
     phase = .closed
     releaseRequest()
     if isTLS || !wasReady {
-      // Libcurl closes what is its own.
+      // Libcurl closes the connection where it is libcurl's.
       releaseHandle()
     } else {
       upstream.closeSocket(descriptor)
@@ -155,7 +157,7 @@ final class DirectConnection: CallCarrier {
     body = []
   }
 
-  /// The call is over; the connection waits for another or closes.
+  /// The call is over: the connection waits for another one, or closes.
   private func end(_ ending: UpstreamEnding) {
     guard let call else { return }
     let isReusable =
@@ -189,7 +191,8 @@ final class DirectConnection: CallCarrier {
       updateInterest()
     }
     guard phase == .ready else { return }
-    // What TLS has already deciphered raises no event; reading stopped for a pause, though it may be over before it was seen here.
+    // Bytes that TLS has already decrypted raise no event, and reading may have stopped for a pause that is over by
+    // now.
     if isTLS, !call.isPaused { receive() }
   }
 
@@ -209,13 +212,13 @@ final class DirectConnection: CallCarrier {
       readWhileIdle()
       return
     }
-    // The loop reports an error as everything, and this was never waited for.
+    // The loop reports an error as every kind of readiness, and we never wait for this one.
     let isError = readiness.contains(.disconnected)
     if readiness.contains(.writable), sent < total, !sendFailed { send() }
     if call?.isPaused == false, readiness.contains(.readable) { receive(untilEmpty: isError) }
   }
 
-  /// False where the provider closed it meanwhile and the loop has not said so yet.
+  /// False where the provider has closed the connection and the loop has not told us yet.
   func isStillOpen() -> Bool {
     guard phase == .ready else { return false }
     // We can take over a connection's TLS only after libcurl has found nothing to read.
@@ -228,8 +231,8 @@ final class DirectConnection: CallCarrier {
     return handle.receive(into: &upstream.receiveBuffer, atMost: 1) == .wouldBlock
   }
 
-  /// Nothing can be due while no call runs: an end, or bytes that nobody asked for, close the connection. TLS also has
-  /// messages of its own.
+  /// While no call runs, nothing may arrive but TLS's own messages: an end, or bytes that were not asked for, close the
+  /// connection.
   private func readWhileIdle() {
     if hasOnlyTLSMessages() { return }
     pool.drop(self)
@@ -242,7 +245,7 @@ final class DirectConnection: CallCarrier {
       case .bytes(let count): sent += count
       case .wouldBlock: break sending
       case .failed:
-        // An answer may be on its way nevertheless: reading tells.
+        // An answer may still have arrived: reading shows it.
         sendFailed = true
         break sending
       }
@@ -267,8 +270,8 @@ final class DirectConnection: CallCarrier {
     }
   }
 
-  /// Reads what is there, up to a bound. A short read is taken as all of it, unless `untilEmpty`: after an error the loop reports
-  /// no more.
+  /// Reads what is there, up to a bound. A short read means that the socket is empty, unless `untilEmpty`: after an
+  /// error the loop reports nothing more.
   private func receive(untilEmpty: Bool = false) {
     let call = self.call
     var reads = 0
@@ -302,8 +305,8 @@ final class DirectConnection: CallCarrier {
     }
   }
 
-  /// The connection is at its end, but TLS did not say so: anybody may have ended it. Libcurl 7.88 takes that for an orderly end,
-  /// whatever OpenSSL's options say.
+  /// True where the connection ended without close_notify, so that anyone may have cut it. Libcurl 7.88 takes this for
+  /// an orderly end, whatever OpenSSL's options say.
   private var endIsUnsaid: Bool { isTLS && dialed?.handle.heardGoodbye == false }
 
   private func consume(_ bytes: [UInt8], _ call: CurlCall) {
@@ -312,14 +315,14 @@ final class DirectConnection: CallCarrier {
       switch reader.next(bytes, from: &at, maxHeaderBytes: maxHeaderBytes) {
       case .needsMore: return
       case .head(let head):
-        // No retry can need it now; what is not sent yet still goes out.
+        // No retry can need the body now; its unsent part is still sent.
         if sent == total {
           releaseRequest()
           sent = 0
         }
         call.deliver(head)
       case .body(let part):
-        // A small part must not keep all the rest in memory for as long as it waits somewhere.
+        // A small part must not keep the whole buffer in memory while it waits.
         call.deliver(part.count >= bytes.count / 2 ? bytes[part] : Array(bytes[part])[...])
       case .malformed(let why): fail(.malformedResponse, why)
       case .end:
@@ -346,8 +349,8 @@ final class DirectConnection: CallCarrier {
     }
   }
 
-  /// The provider had closed this kept-alive connection: a fresh one takes the call over. Those that idled for as long as this
-  /// one are as dead, and would cost the next calls the same.
+  /// The provider had closed this kept-alive connection: a new one takes the call over. Connections that were idle as
+  /// long as this one are dropped too, since the next calls on them would fail in the same way.
   private func sendAgain() {
     guard let call else { return }
     pool.dropIdle(origin, since: idleSince)

@@ -1,4 +1,4 @@
-// A libcurl easy handle with what holds for every use of it: trust, sockets, signals, proxies.
+// A libcurl easy handle with the settings that every use needs: trust, sockets, signals, proxies.
 import CCurl
 import COpenSSL
 import EventLoop
@@ -14,13 +14,13 @@ final class EasyHandle {
   let raw: UnsafeMutableRawPointer
   private let errorText: UnsafeMutablePointer<CChar>
   private let upstream: Unmanaged<CurlUpstream>
-  /// The operating system refused it a socket: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`.
+  /// True where the operating system refused a socket: `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`.
   private(set) var socketRefused = false
   private var connectMilliseconds = -1
   private var looksUpAnew = false
   /// OpenSSL's object of the connection, once we use it without libcurl.
   var ownTLS: OpaquePointer?
-  /// Bytes have come over the connection.
+  /// True once bytes have come over the connection.
   var hasReceived = false
 
   /// - Parameter offersHTTP2: by ALPN, beside HTTP/1.1.
@@ -40,7 +40,7 @@ final class EasyHandle {
     errorText.deallocate()
   }
 
-  /// Libcurl's own words about what went wrong since ``forget()``.
+  /// Libcurl's message about the last error since ``forget()``.
   var message: String { String(cString: errorText) }
 
   func forget() {
@@ -66,7 +66,7 @@ final class EasyHandle {
     guard code == CURLE_OK else { throw TransferSetupFailure(option: option(), code: code) }
   }
 
-  /// Who is told when libcurl is done with it.
+  /// Sets the carrier that is told when libcurl is done with the handle.
   func serve(_ carrier: CallCarrier) throws(TransferSetupFailure) {
     try set(CURLOPT_PRIVATE, pointer: Unmanaged.passUnretained(carrier).toOpaque())
   }
@@ -78,7 +78,7 @@ final class EasyHandle {
     connectMilliseconds = wanted
   }
 
-  /// Whether what libcurl remembers of the name's addresses is passed over, and replaced by what is found.
+  /// Sets whether libcurl looks the name up again instead of using the addresses that it remembers.
   func setLooksUpAnew(_ wanted: Bool) throws(TransferSetupFailure) {
     guard wanted != looksUpAnew else { return }
     try set(CURLOPT_DNS_CACHE_TIMEOUT, wanted ? 0 : 60)
@@ -91,7 +91,7 @@ final class EasyHandle {
     try set(CURLOPT_ERRORBUFFER, pointer: errorText)
     try set(CURLOPT_SHARE, pointer: upstream.share)
     try set(CURLOPT_NOSIGNAL, 1)
-    // A cancelled call must not wait for getaddrinfo to come back.
+    // A cancelled call must not wait for getaddrinfo to return.
     try set(CURLOPT_QUICK_EXIT, 1)
     try set(CURLOPT_PROTOCOLS_STR, text: "http,https")
     try set(CURLOPT_PATH_AS_IS, 1)
@@ -99,12 +99,12 @@ final class EasyHandle {
     if let caFile = pool.settings.caFile { try set(CURLOPT_CAINFO, text: caFile) }
     if let proxy = pool.proxy {
       try set(CURLOPT_PROXY, text: proxy)
-      // Without a proxy there is nothing to be excepted from, and no need to ask the environment.
+      // Without a proxy there are no exceptions from it, so the environment need not be read.
       if proxy.isEmpty { try set(CURLOPT_NOPROXY, text: "") }
     }
     try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1)
     if offersHTTP2 {
-      // Libcurl would begin to speak HTTP/2 itself if it knew: the offer goes past it, to OpenSSL.
+      // If libcurl knew of the offer, it would speak HTTP/2 itself: so the offer is set in OpenSSL directly.
       try set(CURLOPT_SSL_ENABLE_ALPN, 0)
       try check(
         tg_curl_set_tls_setup(raw) { _, context, _ in
@@ -112,7 +112,7 @@ final class EasyHandle {
           return context.map { tg_ssl_offer_protocols(OpaquePointer($0)) } == 0 ? CURLE_OK : CURLE_SSL_CONNECT_ERROR
         }, "TLS setup")
     } else {
-      // Where libcurl encrypts with something else than OpenSSL it takes none, and an end is what that thing says it is.
+      // Where libcurl uses another TLS library, this fails, and that library decides what an end is.
       _ = tg_curl_set_tls_setup(raw) { _, context, _ in
         EasyHandle.setUpTLS(context)
         return CURLE_OK
@@ -127,7 +127,7 @@ final class EasyHandle {
             handle.openSocket(address.pointee.family, address.pointee.socktype, address.pointee.protocol)
           }
         }, Unmanaged.passUnretained(self).toOpaque()), "open socket")
-    // A connection outlives the handle that opened it, so closing goes to the upstream.
+    // A connection outlives the handle that opened it, so the upstream handles its closing.
     try check(
       tg_curl_set_close_socket(
         raw,
@@ -138,10 +138,10 @@ final class EasyHandle {
         }, Unmanaged.passUnretained(upstream).toOpaque()), "close socket")
   }
 
-  /// Changes two settings of libcurl. An end of the connection without close_notify is no end of an answer (RFC 9112
-  /// section 9.8), but libcurl makes OpenSSL take it for one: without that setting OpenSSL reports an error, or at least
-  /// does not note a close_notify. And libcurl resumes sessions by ticket in TLS 1.3 only, but many providers do not
-  /// keep TLS 1.2 sessions in any other way.
+  /// Changes two settings of libcurl. An end of the connection without close_notify does not end an answer (RFC 9112
+  /// section 9.8), but libcurl makes OpenSSL accept it: without that setting OpenSSL reports an error, or at least does
+  /// not note a close_notify. Libcurl also resumes sessions by ticket in TLS 1.3 only, but many providers keep no TLS
+  /// 1.2 sessions in any other way.
   private static func setUpTLS(_ context: UnsafeMutableRawPointer?) {
     if let context { tg_ssl_require_goodbye_and_use_tickets(OpaquePointer(context)) }
   }
@@ -162,38 +162,38 @@ final class EasyHandle {
   }
 }
 
-/// What carries a call over the wire: a transfer of libcurl's, or a connection that libcurl opened and we speak on.
+/// Carries a call over the wire: a transfer of libcurl's, or a connection that libcurl opened and we use.
 class CallCarrier {
-  /// More than this is not read in one event, so that no provider holds up the others.
+  /// The most reads in one event, so that no provider holds up the others.
   static let readsPerEvent = 8
 
-  /// Whom it works for; nil while it is spare.
+  /// The call that it carries; nil while it is spare.
   var call: CurlCall?
-  /// Its place in the upstream's list of carriers at work.
+  /// Its place in the upstream's list of active carriers.
   var activeIndex = 0
 
-  /// While it has no connection: until when it waits for one, in nanoseconds of the loop's clock.
+  /// While it has no connection: when it stops waiting for one, in nanoseconds of the loop's clock.
   var connectDeadline = UInt64.max
 
   var headComplete: Bool { false }
   var requestMayHaveArrived: Bool { false }
-  /// All of the request went out, as far as that is known.
+  /// True where the whole request has been sent, as far as is known.
   var requestWasSent: Bool { requestMayHaveArrived }
-  /// The number of the event by which it goes without a connection at its `connectDeadline`.
+  /// The number of the event that has left it without a connection at its `connectDeadline`.
   var connectEvent: UInt64? { nil }
 
-  /// The descriptor on which it speaks by itself is ready.
+  /// The descriptor of its own connection is ready.
   func ready(_ readiness: Readiness) {}
 
-  /// Libcurl is done with its handle: the transfer, or the connecting.
+  /// Libcurl has ended its transfer, or the connecting.
   func libcurlFinished(_ code: CURLcode) {}
-  /// The call is over before its end: the provider must notice at once.
+  /// The call is cancelled: the provider must notice at once.
   func abandon() {}
-  /// Libcurl and the events have returned: do what the call asks for now.
+  /// Libcurl and the events have returned: does what the call asks for now.
   func review(_ call: CurlCall) {}
 }
 
-/// An option that libcurl would not take, or a request that cannot be sent as it is.
+/// An option that libcurl did not accept, or a request that cannot be sent as it is.
 struct TransferSetupFailure: Error {
   var option: String
   var code: CURLcode

@@ -1,25 +1,26 @@
 // One HTTP/2 connection to a provider: opened and encrypted by libcurl, framed by us, shared by many calls.
 //
-// Promises: it takes calls once the provider's settings are here, as many as those allow; it is never closed inside one of nghttp2's
-// callbacks; its end is one event, however many calls ran on it; of what comes it reads a bounded part in one event.
+// Promises: it takes calls once the provider's settings have come, as many as they allow; it is never closed inside one
+// of nghttp2's callbacks; its end is one event, however many calls ran on it; it reads a bounded number of bytes per
+// event.
 import CCurl
 import EventLoop
 import HTTPMessage
 
 final class MultiplexedConnection: CallCarrier {
   private enum Phase {
-    /// Name, TCP, TLS. Next: open, closed.
+    /// Resolving, TCP and TLS. Next: open, closed.
     case connecting
     /// Frames come and go. Next: closed.
     case open
     case closed
   }
-  /// nghttp2 is asked for no more while this much waits for the socket.
+  /// No more output is framed while this much waits for the socket.
   private static let framedBytes = 64 << 10
 
   private unowned let upstream: CurlUpstream
   private let pool: ProviderPool
-  /// Which lets go of it when it closes.
+  /// The multiplexer, which removes the connection when it closes.
   private let multiplexer: Multiplexer
   private var phase = Phase.connecting
   let session: HTTP2ClientSession
@@ -30,24 +31,24 @@ final class MultiplexedConnection: CallCarrier {
   private var outputStart = 0
   private var isReceiving = false
   private var flushIsComing = false
-  /// It may have become idle since that was last seen to.
+  /// True until the connection has been checked for being idle.
   private var wasBusy = true
-  /// It was given a call.
+  /// True where the connection has carried a call.
   private var hasCarried = false
-  /// An answer came over it whole.
+  /// True where a complete answer has come over it.
   var hasServed = false
-  /// When it must be ready to take calls, in nanoseconds of the loop's clock.
+  /// When the connection must be ready to take calls, in nanoseconds of the loop's clock.
   let readyDeadline: UInt64
-  /// Since when no stream is open.
+  /// Since when no stream has been open.
   private(set) var idleSince: UInt64
-  /// The number of its end, for those who count failures by their causes.
+  /// The number of the connection's end, by which failures are counted once.
   let event: UInt64
 
   init(_ upstream: CurlUpstream, _ pool: ProviderPool, _ multiplexer: Multiplexer, readyDeadline: UInt64) {
     self.upstream = upstream
     self.pool = pool
     self.multiplexer = multiplexer
-    // Libcurl's own timeout for connecting goes before.
+    // Libcurl's own connect timeout comes first.
     self.readyDeadline = min(readyDeadline, upstream.now &+ ProviderPool.patience) &+ 100_000_000
     idleSince = upstream.now
     event = upstream.nextEvent()
@@ -55,12 +56,12 @@ final class MultiplexedConnection: CallCarrier {
   }
 
   var isClosed: Bool { phase == .closed }
-  /// It is not known yet what it will take.
+  /// True while it is not known how many calls the connection takes.
   var isPending: Bool { phase == .connecting || (phase == .open && !session.isReady) }
-  /// It goes, or has gone.
+  /// True where the connection takes no more calls and will close, or has closed.
   var isLeaving: Bool { phase == .closed || session.isLeaving }
   var room: Int { phase == .open ? session.room : 0 }
-  /// It takes no calls, though none runs on it and it goes on.
+  /// True where the provider allows no streams, although the connection is open.
   var isShut: Bool { phase == .open && session.isReady && session.allowedStreams == 0 && !session.isLeaving }
   var isIdle: Bool { phase == .open && session.openStreams == 0 }
 
@@ -82,11 +83,11 @@ final class MultiplexedConnection: CallCarrier {
   }
 
   private func opens(_ dialed: DialedConnection, _ opened: Int32) {
-    // Libcurl shows the connection's TLS only once something was read from it.
+    // Libcurl shows the connection's TLS object only after a read.
     let first = dialed.handle.receive(into: &upstream.receiveBuffer)
     if first == .end || first == .failed { return endedUnused() }
     guard dialed.handle.speaksHTTP2 else {
-      // The connection goes on, as one that speaks HTTP/1.1.
+      // The connection is kept, but speaks HTTP/1.1.
       self.dialed = nil
       phase = .closed
       return multiplexer.speaksHTTP1(dialed, opened)
@@ -96,7 +97,7 @@ final class MultiplexedConnection: CallCarrier {
     socket = upstream.own(opened, self, takingFromLibcurl: false)
     if case .bytes(let count) = first {
       take(count)
-      // More may be deciphered already, which raises no event.
+      // More bytes may be decrypted already, which raises no event.
       receive()
     } else {
       flush()
@@ -105,7 +106,7 @@ final class MultiplexedConnection: CallCarrier {
 
   // MARK: Calls
 
-  /// Opens a stream for the call; nil where it cannot.
+  /// Opens a stream for the call; nil where none can be opened.
   func open(_ fields: HTTP2RequestFields, body: [UInt8], owner: any HTTP2StreamOwner) -> Int32? {
     guard phase == .open, let id = session.begin(fields, body: body, owner: owner) else { return nil }
     wasBusy = true
@@ -114,7 +115,7 @@ final class MultiplexedConnection: CallCarrier {
     return id
   }
 
-  /// Something is to be sent: at the end of this turn.
+  /// Schedules a flush at the end of this turn.
   func needsFlush() {
     guard !flushIsComing, phase == .open else { return }
     flushIsComing = true
@@ -131,7 +132,7 @@ final class MultiplexedConnection: CallCarrier {
     if readiness.contains(.readable) || readiness.contains(.disconnected) { receive() } else { flush() }
   }
 
-  /// Finds what the provider said while nothing ran, GOAWAY or the end, before another call goes out.
+  /// Reads what the provider sent while no call ran, such as GOAWAY or the end, before another call is sent.
   func look() {
     guard phase == .open, !isReceiving, session.openStreams == 0, !isSilent(descriptor) else { return }
     receive()
@@ -159,7 +160,7 @@ final class MultiplexedConnection: CallCarrier {
     if let end { lose(end) } else { flush() }
   }
 
-  /// Takes the first `count` bytes of what was read.
+  /// Takes the first `count` bytes of the read buffer.
   private func take(_ count: Int) {
     isReceiving = true
     session.receive(upstream.receiveBuffer[..<count])
@@ -170,12 +171,13 @@ final class MultiplexedConnection: CallCarrier {
     guard phase == .open, !isReceiving else { return }
     let written = write()
     if written == .failed { return lose("the connection was reset") }
-    // Of a broken protocol nothing more is read, and so no provider is waited for that takes nothing.
+    // After a violation of the protocol nothing more is read, and we do not wait until the provider has taken our
+    // output.
     if session.isBroken { return lose("the provider broke the protocol") }
     if written == .all, session.isFinished { return lose("the connection was closed") }
     socket?.watch?.wait(for: written == .blocked ? [.readable, .writable] : .readable)
     if session.openStreams == 0 { becameIdle() }
-    // Closed by that where the provider takes no more.
+    // The flush may have closed the connection, where the provider takes no more.
     if phase == .open || hasCarried { multiplexer.placeWaiting() }
   }
 
@@ -187,7 +189,7 @@ final class MultiplexedConnection: CallCarrier {
       if outputStart == output.count {
         output.removeAll(keepingCapacity: output.capacity <= 4096 || session.openStreams > 0)
         outputStart = 0
-        // The callbacks in here may hand calls over and end others, but not close this.
+        // The callbacks in here may hand calls over and end others, but must not close this connection.
         isReceiving = true
         session.produce(into: &output, limit: Self.framedBytes)
         isReceiving = false
@@ -209,7 +211,7 @@ final class MultiplexedConnection: CallCarrier {
     upstream.wantUpkeep(at: pool.isRetired ? idleSince : idleSince &+ ProviderPool.patience)
   }
 
-  /// The connection is gone, and with it every call that ran on it.
+  /// The connection is lost, and with it every call on it.
   private func lose(_ how: String) {
     guard phase == .open else { return }
     guard hasCarried else { return endedUnused() }
@@ -218,7 +220,7 @@ final class MultiplexedConnection: CallCarrier {
     multiplexer.placeWaiting()
   }
 
-  /// It ended before it carried a call: a fresh one would fare no better, so those that wait are not kept for it.
+  /// The connection ended before it carried a call. Another one would not fare better, so waiting calls fail.
   private func endedUnused() {
     close()
     multiplexer.couldNotOpen(
@@ -227,7 +229,7 @@ final class MultiplexedConnection: CallCarrier {
         requestMayHaveArrived: false))
   }
 
-  /// Closes for good; harmless when it is closed. Streams that are still open hear of it by `lose` alone.
+  /// Closes for good; harmless when it is closed already. Only `lose` tells open streams about it.
   func close() {
     guard phase != .closed else { return }
     phase = .closed
@@ -241,7 +243,7 @@ final class MultiplexedConnection: CallCarrier {
     outputStart = 0
   }
 
-  /// Ends an idle connection in words.
+  /// Ends an idle connection with GOAWAY.
   func sayGoodbye() {
     session.sayGoodbye()
     _ = write()

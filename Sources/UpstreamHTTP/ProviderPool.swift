@@ -6,46 +6,46 @@ import HTTPMessage
 /// The shards of one provider and the handles that wait for their next call.
 final class ProviderPool {
   let settings: ProviderTransport
-  /// As `CURLOPT_PROXY` wants it; nil lets libcurl read the environment for each call.
+  /// The value of `CURLOPT_PROXY`; nil lets libcurl read the environment for each call.
   let proxy: String?
-  /// An idle connection is closed after this many nanoseconds, before middle boxes forget it.
+  /// An idle connection is closed after this many nanoseconds, before middleboxes forget it.
   static let patience: UInt64 = 110_000_000_000
 
   private(set) var shards: [CurlShard] = []
-  /// Connections without a call, the one used last at the end.
+  /// Connections without a call; the most recently used one is the last.
   private var idle: [DirectConnection] = []
   private var connectors: [EasyHandle] = []
   private var destinations: [String: Destination] = [:]
-  /// The one that was asked for last, mostly asked for again: comparing costs less than hashing.
+  /// The last URL with its destination. Mostly it is asked for again, and comparing is cheaper than hashing.
   private var latest: (url: String, destination: Destination)?
   private var spare: [CurlTransfer] = []
-  /// Replaced by other settings; goes when its last call ended.
+  /// True where new settings have replaced the pool; it goes when its last call has ended.
   var isRetired = false
 
   init(_ settings: ProviderTransport, environmentNamesProxy: Bool) {
     self.settings = settings
-    // Six lookups in the environment per call are saved where it names no proxy.
+    // Saves six look-ups in the environment per call where it names no proxy.
     proxy = settings.proxy ?? (environmentNamesProxy ? nil : "")
   }
 
-  /// True where we speak ourselves over connections that libcurl opens.
+  /// True where we use connections ourselves that libcurl opens.
   var speaksDirectly: Bool { proxy == "" }
 
   // MARK: names that have moved
 
-  /// Origins at which connecting failed by what was remembered of their addresses; empty text: by way of a proxy.
+  /// Origins at which connecting failed with the remembered addresses; the empty text stands for a proxy.
   private var staleOrigins: Set<String> = []
 
   func noteConnectFailure(_ failure: UpstreamFailure, at origin: String) {
     switch failure.kind {
     case .connectRefused, .connectTimedOut:
-      // One provider has few origins; whoever makes up more only loses this.
+      // A provider has few origins; more are made up by clients, and only lose the new look-up.
       if staleOrigins.count < 64 { staleOrigins.insert(origin) }
     default: break
     }
   }
 
-  /// After a failure to connect the name is looked up anew.
+  /// After a failure to connect, makes libcurl look the name up again.
   func prepareLookUp(of origin: String, with handle: EasyHandle) throws(TransferSetupFailure) {
     try handle.setLooksUpAnew(staleOrigins.remove(origin) != nil)
   }
@@ -54,7 +54,7 @@ final class ProviderPool {
 
   private var multiplexers: [String: Multiplexer] = [:]
 
-  /// Where calls to this destination go that may go over HTTP/2; nil where they may not.
+  /// The multiplexer for calls to this destination; nil where they may not use HTTP/2.
   func multiplexer(for destination: Destination, _ upstream: CurlUpstream) -> Multiplexer? {
     guard settings.httpVersion == .http2OverTLS, destination.isTLS else { return nil }
     if let known = multiplexers[destination.origin] { return known.isUsable ? known : nil }
@@ -63,10 +63,10 @@ final class ProviderPool {
     return new
   }
 
-  /// Nothing runs, and nothing waits to.
+  /// True where no call runs or waits.
   var isUnused: Bool { active == 0 && multiplexers.values.allSatisfy { $0.hasNoCalls } }
 
-  /// The URL taken apart, remembered for the next call; nil where only libcurl's own transfers can handle it.
+  /// The parsed URL, remembered for the next call; nil where only libcurl's own transfers can handle it.
   func destination(of url: String) throws(TransferSetupFailure) -> Destination? {
     if let latest, latest.url.utf8.elementsEqual(url.utf8) { return latest.destination }
     // Swift takes some texts beyond ASCII for equal that have different bytes, so they are not looked up.
@@ -76,7 +76,7 @@ final class ProviderPool {
       return known
     }
     guard let found = try Destination(url) else { return nil }
-    // Paths are few; clients that make up their own must not fill the memory.
+    // There are few paths; clients that make up paths must not fill the memory.
     if destinations.count >= 64 { destinations.removeAll() }
     destinations[url] = found
     return found
@@ -84,7 +84,7 @@ final class ProviderPool {
 
   // MARK: connections of our own
 
-  /// The connection of this origin that was used last.
+  /// Takes the most recently used idle connection to this origin.
   func takeIdle(_ origin: String) -> DirectConnection? {
     while let index = idle.lastIndex(where: { $0.origin == origin }) {
       let connection = idle.remove(at: index)
@@ -99,12 +99,12 @@ final class ProviderPool {
     if isRetired || idle.count > max(1, settings.maxIdleConnections) { idle.removeFirst().close() }
   }
 
-  /// It closed while idle.
+  /// Removes a connection that closed while idle.
   func drop(_ connection: DirectConnection) {
     if let index = idle.firstIndex(where: { $0 === connection }) { idle.remove(at: index) }
   }
 
-  /// Closes the idle connections of this origin that have idled since then or longer.
+  /// Closes the idle connections to this origin that have been idle since `since` or longer.
   func dropIdle(_ origin: String, since: UInt64) {
     idle.removeAll { connection in
       guard connection.origin == origin, connection.idleSince <= since else { return false }
@@ -113,8 +113,8 @@ final class ProviderPool {
     }
   }
 
-  /// Has libcurl open a connection for the carrier, which hears of it by `libcurlFinished`.
-  /// - Parameter offersHTTP2: by ALPN, beside HTTP/1.1.
+  /// Makes libcurl open a connection for the carrier, which is told by `libcurlFinished`.
+  /// - Parameter offersHTTP2: true where ALPN offers HTTP/2 beside HTTP/1.1.
   func dial(
     _ origin: String, for carrier: CallCarrier, _ upstream: CurlUpstream, offersHTTP2: Bool = false,
     within timeout: Duration?
@@ -124,7 +124,7 @@ final class ProviderPool {
       handle = connector
     } else {
       handle = try EasyHandle(upstream, self, offersHTTP2: offersHTTP2)
-      // Once: libcurl keeps the buffer of a connecting that failed, and then takes no other size.
+      // Once: after a failure to connect, libcurl keeps the buffer and accepts no other size.
       try handle.set(CURLOPT_CONNECT_ONLY, 1)
       try handle.set(CURLOPT_BUFFERSIZE, 1024)
     }
@@ -140,7 +140,7 @@ final class ProviderPool {
     if connectors.count < 8, !isRetired { connectors.append(connector) }
   }
 
-  /// Hands a handle that is ready to libcurl, in the first shard with room.
+  /// Hands a prepared handle to libcurl, in the first shard with room.
   func start(_ handle: EasyHandle, _ upstream: CurlUpstream) throws(TransferSetupFailure) -> CurlShard {
     guard let shard = shardWithRoom(upstream) else {
       throw TransferSetupFailure(option: "curl_multi_init", code: CURLE_OUT_OF_MEMORY)
@@ -170,8 +170,8 @@ final class ProviderPool {
     if spare.count < CurlShard.capacity, !isRetired { spare.append(transfer) }
   }
 
-  /// Closes shards that were idle for long, the later ones soon. Returns when to look again; nil if nothing is open
-  /// and idle.
+  /// Closes shards that were idle for too long; all but the first one sooner. Returns when to check again; nil where
+  /// nothing is open and idle.
   func closeIdle(at now: UInt64) -> UInt64? {
     var next: UInt64?
     while let oldest = idle.first, isRetired || oldest.idleSince &+ Self.patience <= now {
