@@ -1,43 +1,44 @@
-// The entries on their way to the writer: numbered, in order, bounded, handed over under one short lock, and put into the journal
-// on the way where there is one.
+// The queue of entries for the writer: numbered, in order, bounded, handed over under one short lock, and written to
+// the journal first where there is one.
 import AdmissionCore
 import DequeModule
 import Foundation
 import GRDB
 import Synchronization
 
-/// What an append came to.
+/// The result of an append.
 public struct LedgerReceipt: Sendable, Equatable {
   /// The number of the last entry.
   public var number: UInt64
-  /// Every entry up to this number is safe now.
+  /// Every entry up to this number is safe.
   public var safe: UInt64
 }
 
 final class EntryQueue: Sendable {
-  /// Entries in one transaction at most: what piled up during trouble must not make one that lasts a second.
+  /// The most entries in one transaction: entries that piled up during trouble must not cause a transaction of a
+  /// second.
   static let batchLimit = 4096
-  /// So many waiting entries end the writer's pause.
+  /// This number of waiting entries ends the writer's pause.
   private static let manyEntries = 2048
 
   /// What makes an entry safe.
   enum Safety: Sendable {
-    /// The journal, at once.
+    /// The journal makes it safe at once.
     case journal(Journal)
-    /// Nothing: a ledger in memory is gone with the process, so that nothing is worth waiting for.
+    /// Nothing does: a ledger in memory is gone with the process, so there is nothing to wait for.
     case nothing
-    /// The database's commit.
+    /// The commit of the database.
     case commit
   }
 
   private struct Box {
-    /// As they were handed over.
+    /// Waiting entries, as they were handed over.
     var waiting = Deque<EntryBatch>()
     var waitingCount = 0
-    /// Taken by the writer and not committed yet.
+    /// The number of entries that the writer has taken and not committed yet.
     var writing = 0
     var appended: UInt64 = 0
-    /// In the database.
+    /// The last entry that is in the database.
     var applied: UInt64 = 0
     /// The last entry that the journal did not take.
     var unjournaled: UInt64 = 0
@@ -45,12 +46,12 @@ final class EntryQueue: Sendable {
     var isPausing = false
     var isClosing = false
     var obstacle: String?
-    /// Entries past the limit.
+    /// The number of entries beyond the limit.
     var lost = 0
-    /// Entries that the database does not take.
+    /// The number of entries that the database did not take.
     var putAside = 0
     var jobs: [@Sendable (Database) throws -> Void] = []
-    /// Who waits for the database to have everything up to a number.
+    /// Readers that wait until the database has everything up to a number.
     var readers: [(number: UInt64, bell: DispatchSemaphore)] = []
   }
 
@@ -58,7 +59,7 @@ final class EntryQueue: Sendable {
   private let bell = DispatchSemaphore(value: 0)
   private let limit: Int
   private let safety: Safety
-  /// The journal's number of the entry before our first.
+  /// The journal's number of the entry before the first one of this process.
   private let base: UInt64
 
   init(limit: Int, safety: Safety, base: UInt64) {
@@ -83,7 +84,7 @@ final class EntryQueue: Sendable {
       let first = box.appended + 1
       box.appended += UInt64(entries.count)
       if case .journal(let journal) = safety, journal.append(entries, first: base + first) != nil {
-        // The database may still take them; if it cannot either, its writer tells.
+        // The database may still take them; if it cannot, its writer reports that.
         box.unjournaled = box.appended
       }
       var wakes = box.isAsleep
@@ -115,7 +116,8 @@ final class EntryQueue: Sendable {
   var putAside: Int { box.withLock { $0.putAside } }
   func countPutAside(_ count: Int) { box.withLock { $0.putAside += count } }
 
-  /// Waits until the database has all that was appended before, at most this long; false where it has not.
+  /// Waits, at most this long, until the database has everything that was appended before; returns false where it has
+  /// not.
   @discardableResult
   func settle(within patience: DispatchTimeInterval) -> Bool {
     let (number, waiter): (UInt64, DispatchSemaphore?) = box.withLock { box in
@@ -132,7 +134,7 @@ final class EntryQueue: Sendable {
     return box.withLock { $0.applied >= number }
   }
 
-  /// False where it was closed before.
+  /// Closes the queue. Returns false where it was already closed.
   func close() -> Bool {
     let isFirst = box.withLock { box in
       defer { box.isClosing = true }
@@ -144,7 +146,7 @@ final class EntryQueue: Sendable {
 
   // MARK: The writer's side
 
-  /// True where somebody waits for a commit: then it may not be put off for long.
+  /// True where a reader or a client waits for a commit, which must then not be delayed for long.
   var isCommitAwaited: Bool {
     box.withLock { box in
       switch safety {
@@ -169,7 +171,7 @@ final class EntryQueue: Sendable {
     }
   }
 
-  /// Blocks for this long; less where the queue is closed meanwhile, where many entries wait, or where somebody waits for a commit.
+  /// Blocks for this time, or until the queue is closed, many entries wait, or a commit is awaited.
   func pause(nanoseconds: UInt64) {
     let pauses = box.withLock { box in
       box.isPausing = !box.isClosing
@@ -198,10 +200,10 @@ final class EntryQueue: Sendable {
     }
   }
 
-  /// As the journal counts: what a transaction notes as done.
+  /// The number as the journal counts, which a transaction notes as written.
   func journalNumber(_ number: UInt64) -> UInt64 { base + number }
 
-  /// The database has everything up to this number.
+  /// Notes that the database has everything up to this number.
   func wrote(through number: UInt64) {
     let bells = box.withLock { box in
       box.writing = 0
@@ -214,7 +216,7 @@ final class EntryQueue: Sendable {
     if case .journal(let journal) = safety { journal.applied(through: base + number) }
   }
 
-  /// Work for the writer's connection, done right before its next transaction.
+  /// Adds work for the writer's connection, which is done right before its next transaction.
   func perform(_ job: @escaping @Sendable (Database) throws -> Void) { box.withLock { $0.jobs.append(job) } }
 
   func takeJobs() -> [@Sendable (Database) throws -> Void] {
@@ -225,7 +227,7 @@ final class EntryQueue: Sendable {
     }
   }
 
-  /// True where this is news.
+  /// Returns true where the obstacle has changed.
   func setObstacle(_ text: String?) -> Bool {
     let (isNews, bells) = box.withLock { box in
       defer { box.obstacle = text }

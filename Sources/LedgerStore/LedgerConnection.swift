@@ -1,10 +1,10 @@
-// How the database is opened: one connection that writes, others that only read. Each PRAGMA has its reason in
-// docs/reference/ledger-schema.md.
+// Opens the database: one connection that writes, others that only read. docs/reference/ledger-schema.md gives the
+// reason for each PRAGMA.
 import Foundation
 import GRDB
 
 enum LedgerConnection {
-  /// Bytes of WAL after which a commit also carries its pages into the database file.
+  /// The size of the WAL in bytes after which a commit also copies its pages to the database file.
   static let checkpointBytes = 16 << 20
   static let pageSize = 4096
 
@@ -27,7 +27,7 @@ enum LedgerConnection {
     }
   }
 
-  /// Opens a connection that only reads. It sees whole commits and holds up nobody.
+  /// Opens a connection that only reads. It sees complete commits and blocks no other connection.
   static func reader(_ path: String) throws -> DatabaseQueue {
     guard FileManager.default.fileExists(atPath: path) else {
       throw LedgerError(
@@ -52,9 +52,9 @@ enum LedgerConnection {
     }
   }
 
-  /// Opens a connection for the care of an existing ledger, beside the one that writes it.
+  /// Opens a connection for the maintenance of an existing ledger, beside the one that writes it.
   static func caretaker(_ path: String) throws -> DatabaseQueue {
-    // Refuses what is no ledger, or a newer one.
+    // Refuses a file that is not a ledger, or is a newer one.
     try reader(path).close()
     var configuration = Configuration()
     configuration.label = "ledger caretaker"
@@ -80,9 +80,9 @@ enum LedgerConnection {
   private static func configuration(_ durability: LedgerDurability, isMemory: Bool) -> Configuration {
     var configuration = Configuration()
     configuration.label = "ledger writer"
-    // Someone who looks into the file with a tool holds its lock for moments; longer is trouble, and told as such.
+    // A tool that reads the file holds its lock only for moments; a longer lock is trouble and is reported.
     configuration.busyMode = .timeout(0.25)
-    // One writer inserts a series and the words before the rows that name them, in the same transaction.
+    // The only writer inserts a series and its words before the rows that name them, in the same transaction.
     configuration.foreignKeysEnabled = false
     configuration.prepareDatabase { db in
       try db.execute(sql: "PRAGMA page_size = \(pageSize)")
@@ -97,7 +97,7 @@ enum LedgerConnection {
         try db.execute(sql: "PRAGMA wal_autocheckpoint = \(checkpointBytes / pageSize)")
         try db.execute(sql: "PRAGMA journal_size_limit = \(checkpointBytes * 2)")
       }
-      // Kibibytes. Rows are added at the end: more pages would only be kept.
+      // In kibibytes. Rows are added at the end, so a larger cache would not help.
       try db.execute(sql: "PRAGMA cache_size = -1024")
       try db.execute(sql: "PRAGMA temp_store = MEMORY")
     }
@@ -106,7 +106,7 @@ enum LedgerConnection {
 }
 
 extension LedgerLocation {
-  /// As it is shown in messages.
+  /// The name of the ledger in messages.
   var name: String {
     switch self {
     case .file(let path): path

@@ -1,8 +1,8 @@
-// Why the books cannot be opened, read or written, in words that say what to do about it.
+// Why the ledger cannot be opened, read or written, and what to do about it.
 import Foundation
 import GRDB
 
-/// A refusal of the ledger: what, where, and what mends it.
+/// An error of the ledger: what failed, where, and how to correct it.
 public struct LedgerError: Error, Sendable, Equatable, CustomStringConvertible {
   /// Kinds that a caller may treat differently.
   public enum Kind: Sendable, Equatable {
@@ -10,9 +10,9 @@ public struct LedgerError: Error, Sendable, Equatable, CustomStringConvertible {
     case locked
     /// No space left.
     case full
-    /// Not readable, not writable, or not a ledger of this version; somebody has to act.
+    /// Not readable, not writable, or not a ledger of this version; the operator must act.
     case unusable
-    /// The question, not the ledger.
+    /// The query is wrong, not the ledger.
     case wrongQuestion
   }
   public var kind: Kind
@@ -23,7 +23,7 @@ public struct LedgerError: Error, Sendable, Equatable, CustomStringConvertible {
     self.description = description
   }
 
-  /// What SQLite says, with the mend.
+  /// SQLite's message, with how to correct it.
   init(_ error: any Error, at path: String) {
     if let error = error as? LedgerError {
       self = error

@@ -1,9 +1,9 @@
-// Where the books are kept, and what they survive.
+// Where the ledger is kept, and what its entries survive.
 
 /// A database file, or memory.
 public enum LedgerLocation: Sendable, Equatable {
   case file(String)
-  /// Gone with the process.
+  /// In memory: gone with the process.
   case memory
 }
 

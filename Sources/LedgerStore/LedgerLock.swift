@@ -1,11 +1,12 @@
-// One broker per ledger: a lock on a file beside it, which the system gives back when the process ends, however it ends.
+// Allows one broker per ledger, by a lock on a file beside it. The system releases the lock when the process ends in
+// any way.
 import Foundation
 import Synchronization
 
 final class LedgerLock: Sendable {
   private let held: Mutex<Int32?>
 
-  /// Throws where another process has it, or where the file cannot be made.
+  /// Throws where another process has the lock, or where the file cannot be created.
   init(of path: String) throws {
     let file = path + ".lock"
     let descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)

@@ -1,11 +1,11 @@
-// The raises of budgets that still hold, for a broker that starts again.
+// The budget raises that are still in force, for a starting broker.
 import AdmissionCore
 import GRDB
 import LedgerVocabulary
 import TextForms
 
 extension LedgerStore {
-  /// Changes by which a budget was raised until later than `now`, in the order in which they were made.
+  /// The changes that raised a budget until later than `now`, in the order in which they were made.
   public func budgetRaises(now: WallInstant) throws -> [LedgerChange] {
     try read { db in
       try Row.fetchAll(

@@ -1,7 +1,9 @@
-// What a start does with the journal that an earlier process left: what is beyond the database's mark goes into the database, once.
+// What a start does with the journal of an earlier process: the entries after the database's mark are written to the
+// database, once.
 //
-// Promises: nothing is lost in silence. Entries that should be there and are not, bytes that are no entries, and entries that the database does
-// not take are told (`damage`), stand in `changes`, and the files that show it are kept beside the ledger before anything is written over them.
+// Promises: nothing is lost silently. Missing entries, bytes that are not entries, and entries that the database does
+// not take are reported (`damage`) and noted in `changes`, and their files are kept beside the ledger before anything
+// is written over them.
 import AdmissionCore
 import Foundation
 import GRDB
@@ -11,11 +13,11 @@ import TextForms
 struct LedgerReplay {
   /// The journal's number of the last entry that the database has.
   private(set) var last: UInt64
-  /// Tells this ledger's journal from another's.
+  /// Distinguishes this ledger's journal from another's.
   let ledger: UInt64
-  /// What is damaged or missing, a sentence each.
+  /// What is damaged or missing, one sentence each.
   private(set) var damage: [String] = []
-  /// Entries that the database does not take.
+  /// The number of entries that the database did not take.
   private(set) var putAside = 0
   private let now: WallInstant
   private var writer: EntryWriter?
@@ -30,7 +32,7 @@ struct LedgerReplay {
     let known = try mark("ledger")
     ledger = UInt64(bitPattern: known ?? Int64.random(in: .min ... .max))
     if case .file(let path) = location {
-      // Before the first write: what SQLite no longer reads of its log would be written over.
+      // Before the first write, which could overwrite the part of the WAL that SQLite no longer reads.
       try takeUp(try Journal.contents(path: path, ledger: ledger), path, db)
     }
     if known == nil {
@@ -54,7 +56,7 @@ struct LedgerReplay {
     for file in Set(contents.damage.map(\.file)).sorted() { try keepAside(file) }
     if isGapInDatabase { try keepAside(path + "-wal") }
     for frame in contents.frames where frame.next > last &+ 1 {
-      // Frames are written whole, but a transaction may have ended inside one.
+      // Frames are written completely, but a transaction may have ended inside one.
       let entries = Array(frame.entries.dropFirst(frame.first > last ? 0 : Int(last - frame.first + 1)))
       try write(entries, through: frame.next - 1, db)
       last = frame.next - 1
@@ -98,14 +100,14 @@ struct LedgerReplay {
     damage.append("\(file) is not kept: there are 99 damaged ones beside it already")
   }
 
-  /// An empty journal for this process.
+  /// Opens an empty journal for this process.
   func journal(_ path: String) throws -> Journal {
     let journal = try Journal(path: path, ledger: ledger)
     journal.clear(next: last &+ 1)
     return journal
   }
 
-  /// Removes what lies at the journal's paths; commits alone make entries safe.
+  /// Removes the files at the journal's paths; then only commits make entries safe.
   func removeJournal(_ path: String) -> EntryQueue.Safety {
     for index in 0..<2 { try? FileManager.default.removeItem(atPath: Journal.name(path, index)) }
     return .commit

@@ -1,10 +1,11 @@
-// The books: takes entries on any thread, writes them on its own, many in one transaction, and says up to which number they are
-// safe.
+// The ledger: takes entries on any thread, writes them on its own thread, many in one transaction, and reports up to
+// which number they are safe.
 //
-// Promises: entries are written in the order of their numbers, each once. What was reported as safe survives what the durability
-// says: with `batched` the journal makes entries safe against the end of the process as they are appended, with `full` the commit
-// makes them safe against the end of the machine. While the database cannot be written, `obstacle` says why; entries stay in memory, at most
-// `LedgerOptions.memoryLimit`, and are written when the trouble ends. What finds no place is counted and told.
+// Promises: entries are written in the order of their numbers, each once. Safe entries survive what the durability
+// promises: with `batched` the journal makes entries safe against the end of the process when they are appended, with
+// `full` the commit makes them safe against a power cut. While the database cannot be written, `obstacle` says why;
+// entries stay in memory, at most `LedgerOptions.memoryLimit`, and are written when the trouble ends. Entries beyond
+// the limit are lost, counted and reported.
 import AdmissionCore
 import Foundation
 import GRDB
@@ -13,9 +14,9 @@ import Synchronization
 import TextForms
 
 public struct LedgerOptions: Sendable {
-  /// Entries that are kept in memory while they cannot be written.
+  /// The most entries that are kept in memory while they cannot be written.
   public var memoryLimit = 100_000
-  /// The least time between two commits: the shorter with few entries, up to the longer with many.
+  /// The least time between two commits: from `shortestPause` with few entries up to `longestPause` with many.
   public var shortestPause: Duration = .microseconds(400)
   public var longestPause: Duration = .milliseconds(2)
   /// After this long an open hold gets its row in `attempts`.
@@ -24,13 +25,13 @@ public struct LedgerOptions: Sendable {
   public var housekeepingInterval: Duration = .seconds(1)
   /// How often the file is checked to be the one that was opened.
   public var fileCheckInterval: Duration = .seconds(5)
-  /// How long entries gather that are safe already.
+  /// How long entries that are already safe gather before they are written.
   public var gatherTime: Duration = .milliseconds(50)
   /// How long another process may hold the lock before new work is refused.
   public var lockPatience: Duration = .seconds(1)
   /// The pause between two tries while there is trouble.
   public var retryPause: Duration = .milliseconds(200)
-  /// How long a closed store still tries while there is trouble.
+  /// How long a closed store goes on trying while there is trouble.
   public var closePatience: Duration = .seconds(3)
   public init() {}
 }
@@ -43,7 +44,7 @@ extension Duration {
 
 public final class LedgerStore: Sendable {
   public let location: LedgerLocation
-  /// What the start found and settled.
+  /// What the start found and recovered.
   public let recovered: LedgerRecovery
   private let queue: EntryQueue
   private let ended = DispatchSemaphore(value: 0)
@@ -51,11 +52,11 @@ public final class LedgerStore: Sendable {
   /// Reports on a ledger in memory share the writer's connection; on a file they have their own.
   private let memory: DatabaseQueue?
 
-  /// Opens or makes the books, settles what a crash left open, and starts the writer.
+  /// Opens or creates the ledger, recovers what a crash left open, and starts the writer.
   /// - Parameters:
-  ///   - now: the wall clock, for what is settled.
-  ///   - onCommitted: called on the writer's thread after each commit with the highest number that the database has. What `append` told to be safe
-  ///     need not wait for it.
+  ///   - now: the wall clock, for the recovery.
+  ///   - onCommitted: called on the writer's thread after each commit with the highest number that the database has.
+  ///     Entries that `append` reported as safe need not wait for it.
   ///   - onObstacleChanged: called on the writer's thread when the obstacle begins, changes or ends.
   /// - Throws: `LedgerError`, which says what to do.
   public init(
@@ -88,7 +89,7 @@ public final class LedgerStore: Sendable {
         case (.memory, _): .nothing
         case (.file(let path), .batched): .journal(try replay.journal(path))
         case (.file(let path), .full):
-          // What an earlier process with another durability left there is in the database now.
+          // Entries of an earlier process with another durability are in the database by now.
           replay.removeJournal(path)
         }
     } catch {
@@ -116,22 +117,24 @@ public final class LedgerStore: Sendable {
   @discardableResult
   public func append(contentsOf entries: [LedgerEntry]) -> UInt64 { handOver(EntryBatch(entries)).number }
 
-  /// Takes some entries at once, and tells what is safe with that.
+  /// Takes some entries at once, and returns up to which number entries are safe.
   public func handOver(_ entries: EntryBatch) -> LedgerReceipt { queue.append(contentsOf: entries) }
 
-  /// Why nothing can be written now; nil where all is well.
+  /// Why nothing can be written now; nil where there is no trouble.
   public var obstacle: String? { queue.obstacle }
 
-  /// Entries that are not in the database yet.
+  /// The number of entries that are not in the database yet.
   public var pending: Int { queue.pending }
 
-  /// Entries that found no place in memory while nothing could be written.
+  /// The number of entries that were lost beyond the memory limit while nothing could be written.
   public var lost: Int { queue.lost }
 
-  /// Entries since the start that the database does not take, each with a row in `changes`: our bug, or a damaged database.
+  /// The number of entries since the start that the database did not take, each with a row in `changes`: our bug, or a
+  /// damaged database.
   public var putAside: Int { recovered.putAside + queue.putAside }
 
-  /// Writes what waits and ends the thread; what comes later is not written. Blocks for at most `closePatience` and a moment.
+  /// Writes the waiting entries and ends the thread; later entries are not written. Blocks for at most `closePatience`
+  /// and a moment.
   /// - Returns: the number of entries that could not be written.
   @discardableResult
   public func close() -> Int {
@@ -144,12 +147,13 @@ public final class LedgerStore: Sendable {
 
   deinit { _ = queue.close() }
 
-  /// Work on the writer's connection, right before its next transaction.
+  /// Runs work on the writer's connection, right before its next transaction.
   func perform(_ job: @escaping @Sendable (Database) throws -> Void) { queue.perform(job) }
 
-  /// Runs a question on a connection of its own, when all that was appended before is in the database; blocks this thread, and
-  /// neither the writer nor the loop.
-  /// - Parameter isWhole: where what was appended before cannot be written in time, there is no answer instead of one without it.
+  /// Runs a query on its own connection, once everything that was appended before is in the database. Blocks this
+  /// thread, but neither the writer nor the loop.
+  /// - Parameter isWhole: true to throw, instead of giving an incomplete answer, where earlier entries cannot be
+  ///   written in time.
   func read<Answer>(isWhole: Bool = false, _ question: (Database) throws -> Answer) throws -> Answer {
     if !queue.settle(within: .seconds(2)), isWhole {
       throw LedgerError(

@@ -1,11 +1,12 @@
-// What a broker wants to know again after a restart: one row for each kind and name, the newest word of it.
+// What a broker needs to know after a restart: one row for each kind and name, with the newest value.
 //
-// Promise: of each kind at most `LedgerMemo.Kind.most` rows stay, and an eighth more between two clearings; the oldest go first.
+// Promise: at most `LedgerMemo.Kind.most` rows of each kind are kept, and an eighth more between two clearings; the
+// oldest are removed first.
 import AdmissionCore
 import GRDB
 import LedgerVocabulary
 
-/// The writer's side; used on its thread, inside of its transactions.
+/// The writer's side, used on its thread, inside its transactions.
 final class MemoTable {
   private let database: Database
   private let insert: Statement
@@ -15,7 +16,7 @@ final class MemoTable {
 
   init(_ db: Database) throws {
     database = db
-    // Replacing gives the row a new id: ids tell the order of the last words.
+    // Replacing gives the row a new id, so ids are in the order of the last writes.
     insert = try db.makeStatement(sql: "INSERT OR REPLACE INTO memos (kind, name, value) VALUES (?, ?, ?)")
     clear = try db.makeStatement(
       sql: """
@@ -34,7 +35,7 @@ final class MemoTable {
 }
 
 extension LedgerStore {
-  /// The newest memos of a kind, the oldest of them first.
+  /// The newest memos of a kind, in order from the oldest.
   public func memos(_ kind: LedgerMemo.Kind) throws -> [LedgerMemo] {
     try read { db in
       try Row.fetchAll(

@@ -1,5 +1,5 @@
-// Rows of one table on their way into the database: they gather until a statement is full of them, since several rows in one
-// statement cost less than a statement each (docs/decisions/2026-11-21-ledger-layout.md).
+// Collects rows of one table until they fill a statement, since several rows in one statement cost less than a
+// statement for each (docs/decisions/2026-11-21-ledger-layout.md).
 import GRDB
 import GRDBSQLite
 
@@ -9,7 +9,7 @@ struct RowBuffer {
   private let width: Int
   private let one: Statement
   private let several: Statement
-  /// The columns of one row after the other.
+  /// The columns of all rows, row by row.
   private var values: [Int64?] = []
 
   init(_ db: Database, table: String, columns: [String]) throws {
@@ -23,17 +23,17 @@ struct RowBuffer {
     values.reserveCapacity(width * RowBuffer.rowsInStatement)
   }
 
-  /// The next column of the row.
+  /// Adds the next column of the row.
   mutating func append(_ value: Int64?) { values.append(value) }
 
-  /// The row is complete.
+  /// Ends the row.
   mutating func endRow() throws {
     guard values.count == width * RowBuffer.rowsInStatement else { return }
     try write(several, values[...])
     values.removeAll(keepingCapacity: true)
   }
 
-  /// Writes what is left.
+  /// Writes the remaining rows.
   mutating func flush() throws {
     for start in stride(from: 0, to: values.count, by: width) { try write(one, values[start..<(start + width)]) }
     values.removeAll(keepingCapacity: true)
@@ -60,7 +60,7 @@ extension Statement {
     }
   }
 
-  /// Runs it once with what is bound; it gives no rows.
+  /// Runs the statement once with the bound values; it returns no rows.
   func step(in database: Database) throws {
     let code = sqlite3_step(sqliteStatement)
     sqlite3_reset(sqliteStatement)

@@ -1,4 +1,4 @@
-// Dates and times of day in UTC, as questions give them and reports show them; without locale, zone data or formatters.
+// Dates and times in UTC, as queries give them and reports show them, without locale, zone data or formatters.
 import AdmissionCore
 import TextForms
 
@@ -10,7 +10,7 @@ enum UTCTime {
   /// `2026-11-21T13:05:00Z`, with milliseconds where there are any.
   static func text(_ at: WallInstant) -> String { RFC3339.text(at.nanoseconds, .millisecondsIfAny) }
 
-  /// `2026-11-21`, of a number of days since 1970.
+  /// `2026-11-21`, from a number of days since 1970.
   static func date(_ day: Int64) -> String { CivilDate(daysSince1970: day).text }
 
   /// `24h` before `now`, `2026-11-21` (its first instant), or RFC 3339 with any offset; nil for anything else.
@@ -19,7 +19,7 @@ enum UTCTime {
     return RFC3339.nanoseconds(text).map { WallInstant(nanoseconds: $0) }
   }
 
-  /// `90d`, `24h`, `30m`, `45s`, `2w` in nanoseconds; nil for anything else, and past 100 years.
+  /// `90d`, `24h`, `30m`, `45s`, `2w` in nanoseconds; nil for anything else, and above 100 years.
   static func duration(_ text: String) -> Int64? {
     guard text.utf8.count <= 12,
       let span = LengthText.nanoseconds(text, [.seconds, .minutes, .hours, .days, .weeks], mostDigits: 11)

@@ -1,4 +1,4 @@
-// A report as JSON and as CSV: the same for the command line and the API. Money is a decimal string with nine places.
+// A report as JSON and as CSV, the same for the command line and the API. Money is a decimal string with nine places.
 import AdmissionCore
 import TextForms
 
@@ -19,7 +19,7 @@ extension UsageReport {
     return text
   }
 
-  /// A heading and one line for each row (RFC 4180); no total, so that summing a column is right.
+  /// A heading and one line for each row (RFC 4180), without a total, so that the sum of a column is right.
   public var csv: String {
     var lines = [(query.by.map(\.rawValue) + UsageText.names).joined(separator: ",")]
     for row in rows {
@@ -29,7 +29,7 @@ extension UsageReport {
   }
 }
 
-/// Amounts and names in texts.
+/// Formats amounts and names.
 enum UsageText {
   static let names = [
     "requests", "attempts", "presumed", "estimated", "unpriced", "input_tokens", "cache_read_tokens",
