@@ -143,7 +143,7 @@ let package = Package(
       [
         "LedgerStore", "AdmissionCore", "LedgerVocabulary", "Pricing", "TextForms",
         .product(name: "GRDB", package: "GRDB.swift"),
-      ]),
+      ], exclude: ["Files"]),
     tests(
       "AdminConsole",
       ["AdminConsole", "BrokerEngine", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile", "TextForms"]),

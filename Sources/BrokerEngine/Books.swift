@@ -2,8 +2,10 @@
 // waits for its hold, and the last byte of an answer for the request's end.
 //
 // Promises: entries are appended in the order of events, and handed over together at the end of the turn, which comes
-// early where several calls wait; what waits continues in that order; while the ledger cannot be written, ends do not
-// wait (running calls are finished) and attempts that were not sent are refused. Without a ledger nothing waits.
+// early where several calls wait; but the end of an attempt is kept back until then, so that it and the end of its
+// request, which mostly follows at once, are one entry. What waits continues in the order of the entries; while the
+// ledger cannot be written, ends do not wait (running calls are finished) and attempts that were not sent are refused.
+// Without a ledger nothing waits.
 import AdmissionCore
 import DequeModule
 import LedgerVocabulary
@@ -21,6 +23,9 @@ final class Books {
     /// The exchange waits to send the last bytes to its client.
     case end(Exchange)
   }
+
+  /// The ends of this turn's attempts whose requests have not ended. Mostly one, and not for long.
+  private var ended: [AttemptEnd] = []
 
   /// What waits, with the number of the entry it waits for; in ascending order.
   private var waiting = Deque<(number: UInt64, who: Waiting)>()
@@ -42,22 +47,34 @@ final class Books {
   /// is no ledger.
   func held(_ attempt: Attempt, _ hold: @autoclosure () -> AttemptHold) {
     guard let ledger else { return attempt.holdIsSafe() }
-    let number = ledger.append(hold())
+    let hold = hold()
+    // Of the attempt before it.
+    if let earlier = takeEnd(of: hold.request) { _ = ledger.append(earlier) }
+    let number = ledger.append(hold)
     appended()
     if let obstacle = ledger.obstacle { return attempt.holdIsStuck(obstacle) }
     wait(for: number, .hold(attempt))
   }
 
   func settled(_ end: @autoclosure () -> AttemptEnd) {
-    guard let ledger else { return }
-    _ = ledger.append(end())
+    guard ledger != nil else { return }
+    ended.append(end())
     appended()
   }
 
   /// Writes the end of a request. `endIsSafe` follows.
   func concluded(_ exchange: Exchange, at wall: WallInstant) {
     guard let ledger else { return exchange.endIsSafe() }
-    let number = ledger.append(RequestEnd(exchange.record, at: wall))
+    var end = RequestEnd(exchange.record, at: wall)
+    let number: UInt64
+    if var attempt = takeEnd(of: end.request) {
+      // Both are over now. The clock may have been set back between the two.
+      end.ended = max(end.ended, attempt.at)
+      attempt.at = end.ended
+      number = ledger.append(end, lastAttempt: attempt)
+    } else {
+      number = ledger.append(end)
+    }
     appended()
     guard exchange.awaitsDelivery else { return }
     if ledger.obstacle != nil { return exchange.endIsSafe() }
@@ -81,6 +98,10 @@ final class Books {
     turnEnd?.countWaiter()
   }
 
+  private func takeEnd(of request: RequestID) -> AttemptEnd? {
+    ended.lastIndex { $0.request == request }.map { ended.remove(at: $0) }
+  }
+
   private func appended() {
     guard !isToHandOver, let turnEnd else { return }
     isToHandOver = true
@@ -90,7 +111,10 @@ final class Books {
   /// Hands over what was appended in this turn so far. Mostly this makes the entries safe at once.
   func handOver() {
     isToHandOver = false
-    if let ledger { committed(upTo: ledger.handOver()) }
+    guard let ledger else { return }
+    for end in ended { _ = ledger.append(end) }
+    ended.removeAll(keepingCapacity: ended.capacity <= 64)
+    committed(upTo: ledger.handOver())
   }
 
   private func committed(upTo number: UInt64) {

@@ -22,6 +22,8 @@ public protocol LedgerPort: AnyObject {
   func append(_ hold: AttemptHold) -> UInt64
   func append(_ end: AttemptEnd) -> UInt64
   func append(_ end: RequestEnd) -> UInt64
+  /// Both are over, as `LedgerEntry.finished` says.
+  func append(_ end: RequestEnd, lastAttempt: AttemptEnd) -> UInt64
   func append(_ change: LedgerChange) -> UInt64
   func append(_ memo: LedgerMemo) -> UInt64
 }

@@ -12,12 +12,13 @@ extension LedgerStore {
   public func daySums(since began: WallInstant, now: WallInstant, ended past: EndedBefore? = nil) throws -> [DaySum] {
     try read(isWhole: past != nil) { db in
       let ends = try LedgerStore.ends(past, db)
+      // CROSS: row by row, where SQLite would copy all rows of the view first.
       return try Row.fetchAll(
         db,
         sql: """
           SELECT s.tenant, s.provider, s.key, s.model, count(*), total(a.input_tokens), total(a.cache_read_tokens),
             total(a.output_tokens)
-          FROM attempts a JOIN series s ON s.id = a.series
+          FROM attempts a CROSS JOIN series s ON s.id = a.series
           WHERE a.id >= ? AND a.held_at >= ? AND a.held_at < ? AND (a.ended_at < ? OR a.ended_at > ?) AND a.state IN (1, 3)
           GROUP BY s.tenant, s.provider, s.key, s.model ORDER BY s.tenant, s.provider, s.key, s.model
           """,

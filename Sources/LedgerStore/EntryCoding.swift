@@ -1,5 +1,5 @@
 // Entries as bytes, on their way to the journal and to the writer: whole numbers in groups of seven bits, texts behind their length. A coded entry is read by
-// the program that wrote it, or by a newer one that knows its version (`EntryCoding.version`).
+// the program that wrote it, or by a newer one that knows its version (`EntryCoding.version`). Reading is in EntryDecoding.swift.
 import AdmissionCore
 import LedgerVocabulary
 import Pricing
@@ -7,28 +7,44 @@ import TextForms
 
 /// Entries in the order in which they happened, coded as they come: nothing of them is kept but their bytes.
 public struct EntryBatch: Sendable {
-  var bytes: [UInt8] = []
+  /// The entries, and behind them room for more. They are stored where they will lie, without a closure: one would keep all names of an entry
+  /// alive, with a retain for each.
+  private var storage: [UInt8] = []
+  private var length = 0
   public private(set) var count = 0
 
   public init() {}
   public init(_ entries: [LedgerEntry]) { for entry in entries { append(entry) } }
 
+  /// Bytes that are taken for so many entries.
+  init(bytes: [UInt8], count: Int) {
+    (storage, length, self.count) = (bytes, bytes.count, count)
+  }
+
   public var isEmpty: Bool { count == 0 }
+  var bytes: ArraySlice<UInt8> { storage[..<length] }
 
   /// Gives away what was gathered, and begins anew with room for as much.
   public mutating func take() -> EntryBatch {
     var next = EntryBatch()
-    next.bytes.reserveCapacity(min(bytes.count, EntryBatch.mostReserved))
+    next.storage = [UInt8](repeating: 0, count: min(length + EntryCoding.room, EntryBatch.mostReserved))
     swap(&self, &next)
     return next
   }
   private static let mostReserved = 64 << 10
+
+  /// Afterwards so many bytes may be stored.
+  private mutating func makeRoom(_ bytes: Int) {
+    guard storage.count - length < bytes else { return }
+    storage.append(contentsOf: repeatElement(0, count: max(bytes, storage.count)))
+  }
 
   public mutating func append(_ entry: LedgerEntry) {
     switch entry {
     case .held(let hold): append(hold)
     case .settled(let end): append(end)
     case .concluded(let end): append(end)
+    case .finished(let end, let attempt): append(end, lastAttempt: attempt)
     case .changed(let change): append(change)
     case .remembered(let memo): append(memo)
     }
@@ -36,106 +52,140 @@ public struct EntryBatch: Sendable {
 
   public mutating func append(_ hold: AttemptHold) {
     count += 1
-    let texts =
-      hold.tenant.name.utf8.count + EntryCoding.length(hold.clientKey?.name) + hold.session.name.utf8.count
-      + hold.provider.name.utf8.count + EntryCoding.length(hold.key?.name) + hold.model.utf8.count
-      + EntryCoding.length(hold.kind) + hold.priceVersion.utf8.count
-    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
-      span.append(EntryCoding.Sort.held.rawValue)
-      span.put(hold.request)
-      span.put(Int64(hold.attempt))
-      span.put(hold.at.nanoseconds)
-      span.putSeries(
-        hold.tenant, hold.clientKey, hold.session, hold.provider, hold.key, hold.model, hold.priority, hold.kind)
-      span.put(hold.reservedInput.value)
-      span.put(hold.reservedOutput.value)
-      span.put(hold.held?.nanodollars)
-      span.put(hold.priceVersion)
-    }
+    makeRoom(
+      EntryCoding.room + hold.tenant.name.utf8.count + EntryCoding.length(hold.clientKey?.name)
+        + hold.session.name.utf8.count + hold.provider.name.utf8.count + EntryCoding.length(hold.key?.name)
+        + hold.model.utf8.count + EntryCoding.length(hold.kind) + hold.priceVersion.utf8.count)
+    var at = length
+    var span = storage.mutableSpan
+    span.put(.held, &at)
+    span.put(hold.request, &at)
+    span.put(Int64(hold.attempt), &at)
+    span.put(hold.at.nanoseconds, &at)
+    span.put(hold.tenant.name, &at)
+    span.put(hold.clientKey?.name, &at)
+    span.put(hold.session.name, &at)
+    span.putPresent(hold.provider.name, &at)
+    span.put(hold.key?.name, &at)
+    span.put(hold.model, &at)
+    span.put(hold.priority.rawValue, &at)
+    span.put(hold.kind, &at)
+    span.put(hold.reservedInput.value, &at)
+    span.put(hold.reservedOutput.value, &at)
+    span.put(hold.held?.nanodollars, &at)
+    span.put(hold.priceVersion, &at)
+    length = at
   }
 
   public mutating func append(_ end: AttemptEnd) {
     count += 1
-    let texts =
-      end.verdict.utf8.count + end.costSource.rawValue.utf8.count + end.priceVersion.utf8.count
-      + EntryCoding.length(end.serviceTier)
-    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
-      span.append(EntryCoding.Sort.settled.rawValue)
-      span.put(end.request)
-      span.put(Int64(end.attempt))
-      span.put(end.at.nanoseconds)
-      span.put(end.verdict)
-      span.put(end.status.map { Int64($0) })
-      span.append((end.wasSent ? 1 : 0) | (end.usage.isEstimated ? 2 : 0))
-      span.put(end.usage.inputTokens.value)
-      span.put(end.usage.cacheReadTokens.value)
-      span.put(end.usage.cacheWriteTokens.value)
-      span.put(end.usage.outputTokens.value)
-      span.put(end.usage.reasoningTokens.value)
-      span.put(end.cacheWriteHourTokens.value)
-      span.put(end.audioMilliseconds)
-      span.put(end.cost?.nanodollars)
-      span.put(end.costSource.rawValue)
-      span.put(end.priceVersion)
-      span.put(end.serviceTier)
-    }
+    makeRoom(
+      EntryCoding.room + end.verdict.utf8.count + end.costSource.rawValue.utf8.count + end.priceVersion.utf8.count
+        + EntryCoding.length(end.serviceTier))
+    var at = length
+    var span = storage.mutableSpan
+    span.put(.settled, &at)
+    span.put(end.request, &at)
+    span.put(Int64(end.attempt), &at)
+    span.put(end.at.nanoseconds, &at)
+    span.put(end.verdict, &at)
+    span.put(end.status.map { Int64($0) }, &at)
+    span.put(EntryCoding.flags(of: end), &at)
+    span.putAmounts(of: end, &at)
+    span.put(end.costSource.rawValue, &at)
+    span.put(end.priceVersion, &at)
+    span.put(end.serviceTier, &at)
+    length = at
   }
 
   public mutating func append(_ end: RequestEnd) {
     count += 1
-    let texts =
-      end.tenant.name.utf8.count + EntryCoding.length(end.clientKey?.name) + end.session.name.utf8.count
-      + end.priorityReason.utf8.count + EntryCoding.length(end.kind) + end.model.utf8.count
-      + EntryCoding.length(end.provider?.name) + EntryCoding.length(end.key?.name) + end.outcome.rawValue.utf8.count
-    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
-      span.append(EntryCoding.Sort.concluded.rawValue)
-      span.put(end.request)
-      span.put(end.arrived.nanoseconds)
-      span.put(end.ended.nanoseconds)
-      span.putSeries(
-        end.tenant, end.clientKey, end.session, end.provider, end.key, end.model, end.priority, end.kind)
-      span.put(end.priorityReason)
-      span.put(end.outcome.rawValue)
-      span.put(Int64(end.status))
-      span.put(Int64(end.attempts))
-      span.put(end.queued.nanoseconds)
-      span.put(end.firstByte?.nanoseconds)
-    }
+    makeRoom(EntryCoding.room + EntryCoding.lengthOfTexts(in: end))
+    var at = length
+    var span = storage.mutableSpan
+    span.put(.concluded, &at)
+    span.put(end.request, &at)
+    span.put(end.arrived.nanoseconds, &at)
+    span.put(end.ended.nanoseconds, &at)
+    span.putSeries(of: end, &at)
+    span.put(end.priorityReason, &at)
+    span.put(end.outcome.rawValue, &at)
+    span.put(Int64(end.status), &at)
+    span.put(Int64(end.attempts), &at)
+    span.put(end.queued.nanoseconds, &at)
+    span.put(end.firstByte?.nanoseconds, &at)
+    length = at
+  }
+
+  /// Both are over, as `LedgerEntry.finished` says: of the attempt its request, number and time are those of the request.
+  public mutating func append(_ end: RequestEnd, lastAttempt attempt: AttemptEnd) {
+    count += 1
+    makeRoom(
+      EntryCoding.room + EntryCoding.lengthOfTexts(in: end) + attempt.verdict.utf8.count
+        + attempt.costSource.rawValue.utf8.count + attempt.priceVersion.utf8.count
+        + EntryCoding.length(attempt.serviceTier))
+    var at = length
+    var span = storage.mutableSpan
+    span.put(.finished, &at)
+    span.put(end.request, &at)
+    // As differences they are short. They wrap, so that whatever a clock says comes back.
+    span.put(end.arrived.nanoseconds &- EntryCoding.timeOfID(end.request), &at)
+    span.put(end.ended.nanoseconds &- end.arrived.nanoseconds, &at)
+    span.putSeries(of: end, &at)
+    // How it ended: the same bytes for nearly all calls, which the writer compares with those of the one before.
+    span.put(end.priorityReason, &at)
+    span.put(end.outcome.rawValue, &at)
+    span.put(Int64(end.status), &at)
+    span.put(Int64(end.attempts), &at)
+    span.put(attempt.verdict, &at)
+    span.put(attempt.status.map { Int64($0) }, &at)
+    span.put(EntryCoding.flags(of: attempt), &at)
+    span.put(attempt.costSource.rawValue, &at)
+    span.put(attempt.priceVersion, &at)
+    span.put(attempt.serviceTier, &at)
+    // And its amounts.
+    span.put(end.queued.nanoseconds, &at)
+    span.put(end.firstByte?.nanoseconds, &at)
+    span.putAmounts(of: attempt, &at)
+    length = at
   }
 
   public mutating func append(_ change: LedgerChange) {
     count += 1
-    let texts =
-      change.subject.rawValue.utf8.count + change.name.utf8.count + change.state.utf8.count
-      + change.reason.utf8.count + EntryCoding.length(change.askedBy)
-    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
-      span.append(EntryCoding.Sort.changed.rawValue)
-      span.put(change.at.nanoseconds)
-      span.put(change.subject.rawValue)
-      span.put(change.name)
-      span.put(change.state)
-      span.put(change.reason)
-      span.put(change.askedBy)
-      span.put(change.amount?.nanodollars)
-      span.put(change.until?.nanoseconds)
-    }
+    makeRoom(
+      EntryCoding.room + change.subject.rawValue.utf8.count + change.name.utf8.count + change.state.utf8.count
+        + change.reason.utf8.count + EntryCoding.length(change.askedBy))
+    var at = length
+    var span = storage.mutableSpan
+    span.put(.changed, &at)
+    span.put(change.at.nanoseconds, &at)
+    span.put(change.subject.rawValue, &at)
+    span.put(change.name, &at)
+    span.put(change.state, &at)
+    span.put(change.reason, &at)
+    span.put(change.askedBy, &at)
+    span.put(change.amount?.nanodollars, &at)
+    span.put(change.until?.nanoseconds, &at)
+    length = at
   }
 
   public mutating func append(_ memo: LedgerMemo) {
     count += 1
-    let texts = memo.kind.rawValue.utf8.count + memo.name.utf8.count + memo.value.utf8.count
-    bytes.append(addingCapacity: EntryCoding.room + texts) { span in
-      span.append(EntryCoding.Sort.remembered.rawValue)
-      span.put(memo.kind.rawValue)
-      span.put(memo.name)
-      span.put(memo.value)
-    }
+    makeRoom(
+      EntryCoding.room + memo.kind.rawValue.utf8.count + memo.name.utf8.count + memo.value.utf8.count)
+    var at = length
+    var span = storage.mutableSpan
+    span.put(.remembered, &at)
+    span.put(memo.kind.rawValue, &at)
+    span.put(memo.name, &at)
+    span.put(memo.value, &at)
+    length = at
   }
 
   /// The entries again; nil where the bytes are not what was coded.
   func readable() -> [LedgerEntry]? {
     var entries: [LedgerEntry] = []
-    var decoder = EntryDecoder(bytes[...])
+    var decoder = EntryDecoder(bytes)
     while !decoder.isAtEnd {
       guard let entry = try? decoder.entry() else { return nil }
       entries.append(entry)
@@ -144,263 +194,125 @@ public struct EntryBatch: Sendable {
   }
 }
 
-extension OutputSpan<UInt8> {
-  /// What attempts and requests of one caller have in common, in the same bytes for both.
-  mutating func putSeries(
-    _ tenant: TenantID, _ clientKey: ClientKeyID?, _ session: SessionID, _ provider: ProviderID?, _ key: KeyID?,
-    _ model: String, _ priority: Priority, _ kind: String?
-  ) {
-    put(tenant.name)
-    put(clientKey?.name)
-    put(session.name)
-    put(provider?.name)
-    put(key?.name)
-    put(model)
-    append(priority.rawValue)
-    put(kind)
+extension LedgerEntry {
+  /// The end of a request and that of its last attempt, each as an entry of its own, the attempt's first; anything else as it is.
+  var apart: [LedgerEntry] {
+    if case .finished(let end, let attempt) = self { [.settled(attempt), .concluded(end)] } else { [self] }
+  }
+}
+
+/// Each stores something at `at`, and moves that behind it.
+extension MutableSpan<UInt8> {
+  mutating func put(_ sort: EntryCoding.Sort, _ at: inout Int) { put(sort.rawValue, &at) }
+
+  mutating func put(_ byte: UInt8, _ at: inout Int) {
+    self[at] = byte
+    at += 1
   }
 
-  mutating func put(_ id: RequestID) {
-    fixed(id.high)
-    fixed(id.low)
+  /// What attempts and requests of one caller have in common, in the same bytes as in a hold.
+  mutating func putSeries(of end: RequestEnd, _ at: inout Int) {
+    put(end.tenant.name, &at)
+    put(end.clientKey?.name, &at)
+    put(end.session.name, &at)
+    put(end.provider?.name, &at)
+    put(end.key?.name, &at)
+    put(end.model, &at)
+    put(end.priority.rawValue, &at)
+    put(end.kind, &at)
   }
 
-  mutating func fixed(_ number: UInt64) {
-    var rest = number
-    for _ in 0..<8 {
-      append(UInt8(truncatingIfNeeded: rest))
-      rest >>= 8
-    }
+  mutating func putAmounts(of end: AttemptEnd, _ at: inout Int) {
+    put(end.usage.inputTokens.value, &at)
+    put(end.usage.cacheReadTokens.value, &at)
+    put(end.usage.cacheWriteTokens.value, &at)
+    put(end.usage.outputTokens.value, &at)
+    put(end.usage.reasoningTokens.value, &at)
+    put(end.cacheWriteHourTokens.value, &at)
+    put(end.audioMilliseconds, &at)
+    put(end.cost?.nanodollars, &at)
+  }
+
+  mutating func put(_ id: RequestID, _ at: inout Int) {
+    fixed(id.high, &at)
+    fixed(id.low, &at)
+  }
+
+  mutating func fixed(_ number: UInt64, _ at: inout Int) {
+    var raw = mutableBytes
+    raw.storeBytes(of: number.littleEndian, toByteOffset: at, as: UInt64.self)
+    at += 8
   }
 
   /// Small numbers of either sign are short.
-  mutating func put(_ number: Int64) {
+  mutating func put(_ number: Int64, _ at: inout Int) {
     var rest = UInt64(bitPattern: (number << 1) ^ (number >> 63))
     while rest >= 0x80 {
-      append(UInt8(truncatingIfNeeded: rest) | 0x80)
+      put(UInt8(truncatingIfNeeded: rest) | 0x80, &at)
       rest >>= 7
     }
-    append(UInt8(truncatingIfNeeded: rest))
+    put(UInt8(truncatingIfNeeded: rest), &at)
   }
 
-  mutating func put(_ number: Int64?) {
-    append(number == nil ? 0 : 1)
-    if let number { put(number) }
+  mutating func put(_ number: Int64?, _ at: inout Int) {
+    put(number == nil ? 0 : 1 as UInt8, &at)
+    if let number { put(number, &at) }
   }
 
-  mutating func put(_ text: String) {
-    let span = text.utf8.span
-    put(Int64(span.count))
-    for index in span.indices { append(span[index]) }
+  mutating func put(_ text: String, _ at: inout Int) {
+    let source = text.utf8.span.bytes
+    let count = source.byteCount
+    put(Int64(count), &at)
+    if count < 8 {
+      for index in 0..<count { self[at + index] = source.unsafeLoad(fromByteOffset: index, as: UInt8.self) }
+    } else {
+      // In eights, each checked to be there; the last eight overlap those before.
+      var raw = mutableBytes
+      var done = 0
+      while done < count {
+        let start = min(done, count - 8)
+        let eight = source.unsafeLoadUnaligned(fromByteOffset: start, as: UInt64.self)
+        raw.storeBytes(of: eight, toByteOffset: at + start, as: UInt64.self)
+        done += 8
+      }
+    }
+    at += count
   }
 
-  mutating func put(_ text: String?) {
-    append(text == nil ? 0 : 1)
-    if let text { put(text) }
+  mutating func put(_ text: String?, _ at: inout Int) {
+    if let text { putPresent(text, &at) } else { put(0 as UInt8, &at) }
+  }
+
+  /// A text that could have been absent.
+  mutating func putPresent(_ text: String, _ at: inout Int) {
+    put(1 as UInt8, &at)
+    put(text, &at)
   }
 }
 
 enum EntryCoding {
-  /// Of the shape of entries; a journal of another version is not read.
-  static let version: UInt8 = 2
+  /// Of the shape of entries. A journal of version 2, which lacks `finished`, is read too; one of any other is not.
+  static let version: UInt8 = 3
 
-  enum Sort: UInt8 { case held = 1, settled, concluded, changed, remembered }
+  enum Sort: UInt8 { case held = 1, settled, concluded, changed, remembered, finished }
 
   /// Enough for the numbers of any entry, and for the lengths of its texts.
-  static let room = 256
+  static let room = 384
 
   static func length(_ text: String?) -> Int { text?.utf8.count ?? 0 }
 
+  static func lengthOfTexts(in end: RequestEnd) -> Int {
+    end.tenant.name.utf8.count + length(end.clientKey?.name) + end.session.name.utf8.count
+      + end.priorityReason.utf8.count + length(end.kind) + end.model.utf8.count + length(end.provider?.name)
+      + length(end.key?.name) + end.outcome.rawValue.utf8.count
+  }
+
+  /// Whether it was sent, and whether its tokens were counted from bytes.
+  static func flags(of end: AttemptEnd) -> UInt8 { (end.wasSent ? 1 : 0) | (end.usage.isEstimated ? 2 : 0) }
+
+  /// When a request with this id came, in nanoseconds: an id tells it in milliseconds.
+  static func timeOfID(_ id: RequestID) -> Int64 { Int64(id.high >> 16) &* 1_000_000 }
+
   /// What does not read as what it should be: a torn or foreign journal.
   struct Unreadable: Error {}
-}
-
-struct EntryDecoder {
-  private let bytes: ArraySlice<UInt8>
-  private var at: Int
-
-  init(_ bytes: ArraySlice<UInt8>) {
-    self.bytes = bytes
-    at = bytes.startIndex
-  }
-
-  var isAtEnd: Bool { at == bytes.endIndex }
-
-  /// Of the next entry; nil at the end of the bytes.
-  mutating func sort() throws(EntryCoding.Unreadable) -> EntryCoding.Sort? {
-    guard !isAtEnd else { return nil }
-    guard let sort = EntryCoding.Sort(rawValue: try byte()) else { throw EntryCoding.Unreadable() }
-    return sort
-  }
-
-  mutating func entry() throws(EntryCoding.Unreadable) -> LedgerEntry {
-    switch try sort() {
-    case nil: throw EntryCoding.Unreadable()
-    case .held: return .held(try hold())
-    case .settled: return .settled(try attemptEnd())
-    case .concluded: return .concluded(try requestEnd())
-    case .changed: return .changed(try change())
-    case .remembered: return .remembered(try memo())
-    }
-  }
-
-  private mutating func hold() throws(EntryCoding.Unreadable) -> AttemptHold {
-    let request = try id()
-    let attempt = Int(try number())
-    let at = WallInstant(nanoseconds: try number())
-    let series = try series()
-    guard !series.provider.isEmpty else { throw EntryCoding.Unreadable() }
-    return AttemptHold(
-      request: request, attempt: attempt, at: at, tenant: TenantID(series.tenant),
-      clientKey: series.clientKey.isEmpty ? nil : ClientKeyID(series.clientKey), session: SessionID(series.session),
-      provider: ProviderID(series.provider), key: series.key.isEmpty ? nil : KeyID(series.key), model: series.model,
-      priority: series.priority, kind: series.kind.isEmpty ? nil : series.kind, reservedInput: try tokens(),
-      reservedOutput: try tokens(), held: try optionalNumber().map { Money(nanodollars: $0) },
-      priceVersion: try text())
-  }
-
-  mutating func attemptEnd() throws(EntryCoding.Unreadable) -> AttemptEnd {
-    let request = try id()
-    let attempt = Int(try number())
-    let at = WallInstant(nanoseconds: try number())
-    let verdict = try text()
-    let status = try optionalNumber().map { Int($0) }
-    let flags = try byte()
-    let usage = Usage(
-      inputTokens: try tokens(), cacheReadTokens: try tokens(), cacheWriteTokens: try tokens(),
-      outputTokens: try tokens(), reasoningTokens: try tokens(), isEstimated: flags & 2 != 0)
-    let hour = try tokens()
-    let audio = try number()
-    let cost = try optionalNumber().map { Money(nanodollars: $0) }
-    guard let source = CostSource(rawValue: try text()) else { throw EntryCoding.Unreadable() }
-    return AttemptEnd(
-      request: request, attempt: attempt, at: at, verdict: verdict, status: status, wasSent: flags & 1 != 0,
-      usage: usage, cacheWriteHourTokens: hour, audioMilliseconds: audio, cost: cost, costSource: source,
-      priceVersion: try text(), serviceTier: try optionalText())
-  }
-
-  private mutating func requestEnd() throws(EntryCoding.Unreadable) -> RequestEnd {
-    let request = try id()
-    let arrived = WallInstant(nanoseconds: try number())
-    let ended = WallInstant(nanoseconds: try number())
-    let series = try series()
-    let reason = try text()
-    guard let outcome = Outcome(rawValue: try text()) else { throw EntryCoding.Unreadable() }
-    return RequestEnd(
-      request: request, arrived: arrived, ended: ended, tenant: TenantID(series.tenant),
-      clientKey: series.clientKey.isEmpty ? nil : ClientKeyID(series.clientKey), session: SessionID(series.session),
-      priority: series.priority, priorityReason: reason, kind: series.kind.isEmpty ? nil : series.kind,
-      model: series.model, provider: series.provider.isEmpty ? nil : ProviderID(series.provider),
-      key: series.key.isEmpty ? nil : KeyID(series.key), outcome: outcome, status: Int(try number()),
-      attempts: Int(try number()), queued: Span(nanoseconds: try number()),
-      firstByte: try optionalNumber().map { Span(nanoseconds: $0) })
-  }
-
-  mutating func change() throws(EntryCoding.Unreadable) -> LedgerChange {
-    let at = WallInstant(nanoseconds: try number())
-    guard let subject = LedgerChange.Subject(rawValue: try text()) else { throw EntryCoding.Unreadable() }
-    return LedgerChange(
-      at: at, subject: subject, name: try text(), state: try text(), reason: try text(),
-      askedBy: try optionalText(), amount: try optionalNumber().map { Money(nanodollars: $0) },
-      until: try optionalNumber().map { WallInstant(nanoseconds: $0) })
-  }
-
-  mutating func memo() throws(EntryCoding.Unreadable) -> LedgerMemo {
-    guard let kind = LedgerMemo.Kind(rawValue: try text()) else { throw EntryCoding.Unreadable() }
-    return LedgerMemo(kind: kind, name: try text(), value: try text())
-  }
-
-  mutating func series() throws(EntryCoding.Unreadable) -> Series {
-    Series(
-      tenant: try text(), clientKey: try optionalText() ?? "", session: try text(),
-      provider: try optionalText() ?? "", key: try optionalText() ?? "", model: try text(), priority: try priority(),
-      kind: try optionalText() ?? "")
-  }
-
-  // MARK: Parts that are compared, not made
-
-  /// Where a text lies.
-  mutating func textRange() throws(EntryCoding.Unreadable) -> Range<Int> {
-    let length = try number()
-    guard length >= 0, length <= bytes.endIndex - at else { throw EntryCoding.Unreadable() }
-    defer { at += Int(length) }
-    return at..<at + Int(length)
-  }
-
-  mutating func optionalTextRange() throws(EntryCoding.Unreadable) -> Range<Int>? {
-    try byte() == 0 ? nil : try textRange()
-  }
-
-  mutating func seriesRange() throws(EntryCoding.Unreadable) -> Range<Int> {
-    let start = at
-    _ = try textRange()
-    _ = try optionalTextRange()
-    _ = try textRange()
-    _ = try optionalTextRange()
-    _ = try optionalTextRange()
-    _ = try textRange()
-    _ = try byte()
-    _ = try optionalTextRange()
-    return start..<at
-  }
-
-  /// A decoder of these bytes alone.
-  func part(_ range: Range<Int>) -> EntryDecoder { EntryDecoder(bytes[range]) }
-  func bytes(_ range: Range<Int>) -> [UInt8] { Array(bytes[range]) }
-  func string(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }
-  func checksum(_ range: Range<Int>) -> UInt64 { Journal.checksum(bytes[range]) }
-
-  func holds(_ other: [UInt8], at range: Range<Int>) -> Bool {
-    guard other.count == range.count else { return false }
-    for index in other.indices where other[index] != bytes[range.lowerBound + index] { return false }
-    return true
-  }
-
-  // MARK: Parts
-
-  mutating func byte() throws(EntryCoding.Unreadable) -> UInt8 {
-    guard at < bytes.endIndex else { throw EntryCoding.Unreadable() }
-    defer { at += 1 }
-    return bytes[at]
-  }
-
-  mutating func fixed() throws(EntryCoding.Unreadable) -> UInt64 {
-    var value: UInt64 = 0
-    for index in 0..<8 { value |= UInt64(try byte()) << (8 * index) }
-    return value
-  }
-
-  mutating func id() throws(EntryCoding.Unreadable) -> RequestID {
-    RequestID(high: try fixed(), low: try fixed())
-  }
-
-  mutating func tokens() throws(EntryCoding.Unreadable) -> TokenCount { TokenCount(try number()) }
-
-  mutating func number() throws(EntryCoding.Unreadable) -> Int64 {
-    var value: UInt64 = 0
-    var shift: UInt64 = 0
-    while true {
-      let next = try byte()
-      guard shift < 64 else { throw EntryCoding.Unreadable() }
-      value |= UInt64(next & 0x7F) << shift
-      if next < 0x80 { break }
-      shift += 7
-    }
-    return Int64(bitPattern: value >> 1) ^ -Int64(bitPattern: value & 1)
-  }
-
-  mutating func optionalNumber() throws(EntryCoding.Unreadable) -> Int64? {
-    try byte() == 0 ? nil : try number()
-  }
-
-  private mutating func text() throws(EntryCoding.Unreadable) -> String { string(try textRange()) }
-
-  private mutating func optionalText() throws(EntryCoding.Unreadable) -> String? {
-    try byte() == 0 ? nil : try text()
-  }
-
-  private mutating func priority() throws(EntryCoding.Unreadable) -> Priority {
-    guard let priority = Priority(rawValue: try byte()) else { throw EntryCoding.Unreadable() }
-    return priority
-  }
 }

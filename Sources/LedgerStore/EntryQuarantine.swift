@@ -1,6 +1,6 @@
 // What happens to an entry that the database will never take: it is put aside, and everything else is written.
 //
-// Promises: one bad entry stops nobody. An entry that breaks a rule of the tables, or whose bytes cannot be read, is replaced by a row in
+// Promises: one bad entry stops nobody. Of a request that ended together with its last attempt each end is tried by itself. An entry that breaks a rule of the tables, or whose bytes cannot be read, is replaced by a row in
 // `changes` that names it and says why; where even that cannot be written it is dropped and counted. Trouble that passes, such as a full disk or
 // a lock, is thrown: nothing of the remaining entries is lost, and whoever tries again writes only those.
 import AdmissionCore
@@ -35,6 +35,14 @@ struct UnwrittenEntries {
   fileprivate mutating func havePutAside(_ count: Int) { putAside += count }
 }
 
+extension EntryBatch {
+  /// One entry that is two ends, as a batch for each: the attempt's, which counts as no entry of its own, and the request's. nil for all else.
+  fileprivate var apart: [EntryBatch]? {
+    guard let entry = readable()?.first, count == 1, case let parts = entry.apart, parts.count == 2 else { return nil }
+    return [EntryBatch(bytes: Array(EntryBatch([parts[0]]).bytes), count: 0), EntryBatch([parts[1]])]
+  }
+}
+
 extension EntryWriter {
   /// Writes the entries, in one transaction where all of them fit.
   /// - Parameters:
@@ -61,9 +69,12 @@ extension EntryWriter {
         } else if let parts = entries.batches[0].readable(), parts.count > 1 {
           entries.batches.replaceSubrange(..<1, with: parts.map { EntryBatch([$0]) })
           count = parts.count / 2
+        } else if let parts = entries.batches[0].apart {
+          entries.batches.replaceSubrange(..<1, with: parts)
+          count = 1
         } else {
           try putAside(entries.batches[0], trouble, now: now, through: entries.number(behind: 1))
-          entries.havePutAside(entries.batches[0].count)
+          entries.havePutAside(max(1, entries.batches[0].count))
           entries.wrote(1)
           count = entries.batches.count
         }
@@ -101,7 +112,7 @@ extension EntryWriter {
     switch entry {
     case .held(let hold): return ("hold of \(text(hold.request, hold.attempt))", hold.at)
     case .settled(let end): return ("end of \(text(end.request, end.attempt))", end.at)
-    case .concluded(let end): return ("request \(text(end.request))", end.ended)
+    case .concluded(let end), .finished(let end, _): return ("request \(text(end.request))", end.ended)
     case .remembered(let memo): return ("\(memo.kind.rawValue) of \(memo.name)", WallInstant(nanoseconds: 0))
     case .changed(let change): return ("change of \(change.subject.rawValue) \(change.name)", change.at)
     }

@@ -1,6 +1,7 @@
-// Writes entries as rows: prepared statements, numbers bound one by one, and words and series by number.
+// Writes entries as rows: prepared statements, numbers bound one by one, and names by number.
 //
-// Promises: `write` puts a list of entries into one transaction, or nothing of it; an end without its hold is told, not dropped.
+// Promises: `write` puts a list of entries into one transaction, or nothing of it; an end without its hold is told, not dropped. A request and
+// its last attempt become one row (docs/decisions/2026-11-29-one-row-for-a-call.md), but where they ended apart.
 // Used on one thread, with one connection. Rows go through SQLite's own calls on GRDB's statements: a list of arguments would cost
 // more than the row (docs/decisions/2026-11-21-ledger-layout.md).
 import AdmissionCore
@@ -9,7 +10,7 @@ import GRDB
 import GRDBSQLite
 import LedgerVocabulary
 
-/// What the states in `attempts.state` mean.
+/// What the states of attempts mean.
 enum AttemptState: Int64 {
   case held = 0
   case posted = 1
@@ -18,8 +19,6 @@ enum AttemptState: Int64 {
 }
 
 final class EntryWriter {
-  /// Words that are remembered by number; past that they are looked up again.
-  static let wordsLimit = 5_000
   private let database: Database
   private let listTime: UInt64
   private let housekeepingInterval: UInt64
@@ -27,25 +26,18 @@ final class EntryWriter {
   private let commit: Statement
   private let insertHold: Statement
   private let updateAttempt: Statement
+  private let deleteAttempt: Statement
   private let insertChange: Statement
   private let insertHolds: Statement
   private let deleteHolds: Statement
-  private let findSeries: Statement
-  private let insertSeries: Statement
-  private let insertWord: Statement
   private let memos: MemoTable
   private let writeMark: Statement
   private let writeApplied: Statement
 
+  private let names: NameNumbers
+  private var callRows: RowBuffer
   private var attemptRows: RowBuffer
   private var requestRows: RowBuffer
-  private var series = SeriesNumbers()
-  private var words: [String: Int64] = [:]
-  /// The newest word of each column: mostly the next one too, and comparing costs less than hashing.
-  private var newest = [(text: [UInt8], number: Int64)](repeating: ([], 0), count: Column.allCases.count)
-  private enum Column: Int, CaseIterable {
-    case holdPrices, endPrices, verdict, costSource, serviceTier, outcome, reason
-  }
   private var open = OpenHolds()
   private var fresh: [AttemptKey] = []
   private var bytes: [UInt8] = []
@@ -84,18 +76,26 @@ final class EntryWriter {
     commit = try db.makeStatement(sql: "COMMIT")
     insertHold = try db.makeStatement(
       sql: """
-        INSERT INTO attempts (id, request_high, request_low, attempt, state, series, held_at, reserved_input,
+        INSERT INTO attempt_rows (id, request_high, request_low, attempt, state, series, held_at, reserved_input,
           reserved_output, held, prices) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)
         """)
     updateAttempt = try db.makeStatement(
       sql: """
-        UPDATE attempts SET ended_at = ?, state = ?, prices = ?, verdict = ?, cost_source = ?, cost = ?,
+        UPDATE attempt_rows SET ended_at = ?, state = ?, prices = ?, verdict = ?, cost_source = ?, cost = ?,
           input_tokens = ?, output_tokens = ?, cache_read_tokens = ?, status = ?, reasoning_tokens = ?,
           cache_write_tokens = ?, cache_write_hour_tokens = ?, audio_ms = ?, estimated = ?, service_tier = ?
         WHERE id = ? AND state = 0
         """)
+    deleteAttempt = try db.makeStatement(sql: "DELETE FROM attempt_rows WHERE id = ? AND state = 0")
+    callRows = try RowBuffer(
+      db, table: "calls",
+      columns: [
+        "id", "request_high", "request_low", "series", "ending", "arrived_at", "held_at", "ended_at", "queued_us",
+        "first_byte_us", "reserved_input", "reserved_output", "held", "cost", "input_tokens", "output_tokens",
+        "cache_read_tokens", "reasoning_tokens", "cache_write_tokens", "cache_write_hour_tokens", "audio_ms",
+      ])
     attemptRows = try RowBuffer(
-      db, table: "attempts",
+      db, table: "attempt_rows",
       columns: [
         "id", "request_high", "request_low", "attempt", "series", "held_at", "reserved_input", "reserved_output",
         "held", "ended_at", "state", "prices", "verdict", "cost_source", "cost", "input_tokens", "output_tokens",
@@ -103,7 +103,7 @@ final class EntryWriter {
         "estimated", "service_tier",
       ])
     requestRows = try RowBuffer(
-      db, table: "requests",
+      db, table: "request_rows",
       columns: [
         "id", "request_high", "request_low", "series", "arrived_at", "ended_at", "outcome", "priority_reason",
         "status", "attempts", "queued_us", "first_byte_us",
@@ -114,17 +114,7 @@ final class EntryWriter {
         """)
     insertHolds = try db.makeStatement(sql: "INSERT INTO new_holds (id, holds) VALUES (?, ?)")
     deleteHolds = try db.makeStatement(sql: "DELETE FROM new_holds WHERE id <= ?")
-    findSeries = try db.makeStatement(
-      sql: """
-        SELECT id FROM series WHERE session = ? AND model = ? AND provider = ? AND key = ? AND tenant = ?
-          AND client_key = ? AND priority = ? AND kind = ?
-        """)
-    insertSeries = try db.makeStatement(
-      sql: """
-        INSERT INTO series (session, model, provider, key, tenant, client_key, priority, kind)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-        """)
-    insertWord = try db.makeStatement(sql: "INSERT INTO words (text) VALUES (?)")
+    names = try NameNumbers(db)
     memos = try MemoTable(db)
     writeMark = try db.makeStatement(
       sql: "INSERT INTO marks VALUES ('unfinished_since', ?) ON CONFLICT DO UPDATE SET value = excluded.value")
@@ -135,16 +125,6 @@ final class EntryWriter {
       open = earlier.open
       lists = earlier.lists
       rows.list = max(rows.list, earlier.rows.list)
-    }
-    try loadWords()
-  }
-
-  private func loadWords() throws {
-    words = [:]
-    for row in try Row.fetchAll(
-      database, sql: "SELECT id, text FROM words LIMIT ?", arguments: [EntryWriter.wordsLimit])
-    {
-      words[row[1]] = row[0]
     }
   }
 
@@ -160,19 +140,21 @@ final class EntryWriter {
     do {
       try run(begin)
       for batch in batches {
-        var decoder = EntryDecoder(batch.bytes[...])
+        var decoder = EntryDecoder(batch.bytes)
         var start = decoder
         while let sort = try decoder.sort() {
           switch sort {
           case .held: try writeHold(&decoder)
           case .settled: if try !writeAttemptEnd(&decoder) { strays.append(try start.entry()) }
           case .concluded: try writeRequestEnd(&decoder)
+          case .finished: if try !writeCall(&decoder) { strays += try writeApart(try start.entry()) }
           case .changed: try write(try decoder.change())
           case .remembered: try memos.write(try decoder.memo())
           }
           start = decoder
         }
       }
+      try callRows.flush()
       try attemptRows.flush()
       try requestRows.flush()
       try writeFreshHolds(now)
@@ -184,14 +166,13 @@ final class EntryWriter {
     } catch {
       // A full disk ends the transaction only where a statement of one row met it.
       if database.isInsideTransaction { try? database.rollback() }
+      callRows.clear()
       attemptRows.clear()
       requestRows.clear()
       notedAhead = 0
       (rows, self.lists) = before
       open.rolledBack()
-      series.forget()
-      words.removeAll()
-      for index in newest.indices { newest[index].number = 0 }
+      names.forget()
       throw error
     }
     open.committed()
@@ -216,7 +197,7 @@ final class EntryWriter {
       database,
       sql: """
         SELECT request_high, request_low, attempt, series, held_at, reserved_input, reserved_output,
-          coalesce(held, -1), prices, id FROM attempts WHERE state = 0
+          coalesce(held, -1), prices, id FROM attempt_rows WHERE state = 0
         """)
     {
       var bytes: [UInt8] = []
@@ -227,23 +208,11 @@ final class EntryWriter {
     }
   }
 
-  /// Attempts that have their row, from the mark on: no row of a listed hold is older. One pass; a search for each hold would take
-  /// a start minutes after a crash under load.
+  /// Attempts that have their row, from the mark on: no row of a listed hold is older.
   private func writtenAttempts() throws -> Set<AttemptKey> {
-    var written: Set<AttemptKey> = []
-    let rows = try Row.fetchCursor(
-      database,
-      sql: """
-        SELECT request_high, request_low, attempt FROM attempts
-        WHERE id >= (SELECT coalesce(max(value), 0) FROM marks WHERE name = 'unfinished_since')
-        """)
-    while let row = try rows.next() {
-      written.insert(
-        AttemptKey(
-          request: RequestID(high: UInt64(bitPattern: row[0] as Int64), low: UInt64(bitPattern: row[1] as Int64)),
-          attempt: row[2]))
-    }
-    return written
+    try AttemptKey.written(
+      since: try Int64.fetchOne(database, sql: "SELECT value FROM marks WHERE name = 'unfinished_since'") ?? 0, database
+    )
   }
 
   // MARK: Holds
@@ -251,11 +220,11 @@ final class EntryWriter {
   private func writeHold(_ decoder: inout EntryDecoder) throws {
     let key = AttemptKey(request: try decoder.id(), attempt: try decoder.number())
     let at = try decoder.number()
-    let series = try number(ofSeries: try decoder.seriesRange(), in: decoder)
+    let series = try names.number(ofSeries: try decoder.seriesRange(), in: decoder)
     let reservedInput = try decoder.tokens().value
     let reservedOutput = try decoder.tokens().value
     let held = try decoder.optionalNumber()
-    let prices = try number(of: try decoder.textRange(), in: decoder, .holdPrices)
+    let prices = try names.number(of: try decoder.textRange(), in: decoder, .holdPrices)
     open.insert(
       OpenHold(
         key, series: series, at: at, reservedInput: reservedInput, reservedOutput: reservedOutput, held: held,
@@ -336,23 +305,17 @@ final class EntryWriter {
     let verdict = try decoder.textRange()
     let status = try decoder.optionalNumber()
     let flags = try decoder.byte()
-    let input = try decoder.tokens().value
-    let cacheRead = try decoder.tokens().value
-    let cacheWrite = try decoder.tokens().value
-    let output = try decoder.tokens().value
-    let reasoning = try decoder.tokens().value
-    let hour = try decoder.tokens().value
-    let audio = max(0, try decoder.number())
-    let cost = try decoder.optionalNumber().map { max(0, $0) }
+    let amounts = try decoder.amounts()
     let source = try decoder.textRange()
     let prices = try decoder.textRange()
     let tier = try decoder.optionalTextRange()
     guard let hold = open.end(AttemptKey(request: request, attempt: attempt)) else { return false }
     let state = (flags & 1 != 0 ? AttemptState.posted : .void).rawValue
     let words = (
-      prices: try number(of: prices, in: decoder, .endPrices), verdict: try number(of: verdict, in: decoder, .verdict),
-      source: try number(of: source, in: decoder, .costSource),
-      tier: try tier.map { try number(of: $0, in: decoder, .serviceTier) }
+      prices: try names.number(of: prices, in: decoder, .endPrices),
+      verdict: try names.number(of: verdict, in: decoder, .verdict),
+      source: try names.number(of: source, in: decoder, .costSource),
+      tier: try tier.map { try names.number(of: $0, in: decoder, .serviceTier) }
     )
     // In the order of the columns, which are the same ones in both statements.
     func eachEndColumn(_ put: (Int64?) -> Void) {
@@ -361,15 +324,15 @@ final class EntryWriter {
       put(words.prices)
       put(words.verdict)
       put(words.source)
-      put(cost)
-      put(input)
-      put(output)
-      put(cacheRead)
+      put(amounts.cost.map { max(0, $0) })
+      put(amounts.input)
+      put(amounts.output)
+      put(amounts.cacheRead)
       put(status)
-      put(reasoning)
-      put(cacheWrite)
-      put(hour)
-      put(audio)
+      put(amounts.reasoning)
+      put(amounts.cacheWrite)
+      put(amounts.cacheWriteHour)
+      put(max(0, amounts.audio))
       put(flags & 2 != 0 ? 1 : 0)
       put(words.tier)
     }
@@ -399,13 +362,74 @@ final class EntryWriter {
     return true
   }
 
+  /// One row for a request and its last attempt. False where they are to be written apart: there is no open hold for it, or it was held
+  /// under other names.
+  private func writeCall(_ decoder: inout EntryDecoder) throws -> Bool {
+    let request = try decoder.id()
+    let arrived = try decoder.arrival(of: request)
+    let ended = arrived &+ (try decoder.number())
+    let series = try decoder.seriesRange()
+    let ending = try decoder.endingRange()
+    let queued = max(0, try decoder.number() / 1000)
+    let firstByte = try decoder.optionalNumber().map { max(0, $0 / 1000) }
+    let amounts = try decoder.amounts()
+    let key = AttemptKey(request: request, attempt: ending.attempts)
+    guard let hold = open.holds[key] else { return false }
+    guard try names.number(ofSeries: series, in: decoder) == hold.series else { return false }
+    let number = try names.number(ofEnding: ending.range, in: decoder)
+    if hold.row != 0 {
+      deleteAttempt.bind(hold.row, at: 1)
+      try step(deleteAttempt)
+    }
+    open.finish(key)
+    callRows.append(rows.next(at: max(ended, arrived, hold.at)))
+    callRows.append(Int64(bitPattern: request.high))
+    callRows.append(Int64(bitPattern: request.low))
+    callRows.append(hold.series)
+    callRows.append(number)
+    callRows.append(arrived)
+    callRows.append(hold.at)
+    callRows.append(ended)
+    callRows.append(queued)
+    callRows.append(firstByte)
+    callRows.append(hold.reservedInput)
+    callRows.append(hold.reservedOutput)
+    callRows.append(hold.held >= 0 ? hold.held : nil)
+    callRows.append(amounts.cost.map { max(0, $0) })
+    callRows.append(amounts.input)
+    callRows.append(amounts.output)
+    callRows.append(amounts.cacheRead)
+    callRows.append(amounts.reasoning)
+    callRows.append(amounts.cacheWrite)
+    callRows.append(amounts.cacheWriteHour)
+    callRows.append(max(0, amounts.audio))
+    try callRows.endRow()
+    return true
+  }
+
+  /// A row for the attempt and one for the request.
+  /// - Returns: the attempt's end, where it has no open hold.
+  private func writeApart(_ entry: LedgerEntry) throws -> [LedgerEntry] {
+    var strays: [LedgerEntry] = []
+    for part in entry.apart {
+      let batch = EntryBatch([part])
+      var decoder = EntryDecoder(batch.bytes)
+      switch try decoder.sort() {
+      case .settled: if try !writeAttemptEnd(&decoder) { strays.append(part) }
+      case .concluded: try writeRequestEnd(&decoder)
+      case nil, .held, .changed, .remembered, .finished: throw EntryCoding.Unreadable()
+      }
+    }
+    return strays
+  }
+
   private func writeRequestEnd(_ decoder: inout EntryDecoder) throws {
     let request = try decoder.id()
     let arrived = try decoder.number()
     let ended = try decoder.number()
-    let series = try number(ofSeries: try decoder.seriesRange(), in: decoder)
-    let reason = try number(of: try decoder.textRange(), in: decoder, .reason)
-    let outcome = try number(of: try decoder.textRange(), in: decoder, .outcome)
+    let series = try names.number(ofSeries: try decoder.seriesRange(), in: decoder)
+    let reason = try names.number(of: try decoder.textRange(), in: decoder, .reason)
+    let outcome = try names.number(of: try decoder.textRange(), in: decoder, .outcome)
     let status = max(0, try decoder.number())
     let attempts = max(0, try decoder.number())
     let queued = max(0, try decoder.number() / 1000)
@@ -436,49 +460,6 @@ final class EntryWriter {
     insertChange.bind(change.amount?.nanodollars, at: 7)
     insertChange.bind(change.until?.nanoseconds, at: 8)
     try step(insertChange)
-  }
-
-  // MARK: Names by number
-
-  private func number(of word: Range<Int>, in decoder: EntryDecoder, _ column: Column) throws -> Int64 {
-    let index = column.rawValue
-    if newest[index].number != 0, decoder.holds(newest[index].text, at: word) { return newest[index].number }
-    let number = try number(of: decoder.string(word))
-    newest[index] = (decoder.bytes(word), number)
-    return number
-  }
-
-  private func number(of word: String) throws -> Int64 {
-    if let number = words[word] { return number }
-    if words.count >= EntryWriter.wordsLimit || words.isEmpty { try loadWords() }
-    let number: Int64
-    if let known = try Int64.fetchOne(database, sql: "SELECT id FROM words WHERE text = ?", arguments: [word]) {
-      number = known
-    } else {
-      bind(insertWord, 1, word)
-      try step(insertWord)
-      number = database.lastInsertedRowID
-    }
-    words[word] = number
-    return number
-  }
-
-  private func number(ofSeries range: Range<Int>, in decoder: EntryDecoder) throws -> Int64 {
-    if let number = series.number(of: range, in: decoder) { return number }
-    var part = decoder.part(range)
-    let key = try part.series()
-    let names: StatementArguments = [
-      key.session, key.model, key.provider, key.key, key.tenant, key.clientKey, key.priority.name, key.kind,
-    ]
-    let number: Int64
-    if let known = try Int64.fetchOne(findSeries, arguments: names) {
-      number = known
-    } else {
-      try insertSeries.execute(arguments: names)
-      number = database.lastInsertedRowID
-    }
-    series.remember(number, of: range, in: decoder)
-    return number
   }
 
   // MARK: Statements

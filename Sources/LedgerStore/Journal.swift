@@ -21,6 +21,8 @@ import Synchronization
 
 final class Journal: Sendable {
   static let mark: UInt8 = 0xA0 | EntryCoding.version
+  /// Of version 0.1.0, which knew no `finished` and summed byte by byte.
+  static let earlierMark: UInt8 = 0xA2
   private static let sumStart = 5
   static let payloadStart = 13
   static let headSize = 29
@@ -81,18 +83,19 @@ final class Journal: Sendable {
   }
 
   /// The bytes of one frame.
-  private func fill(_ frame: inout [UInt8], _ entries: [UInt8], first: UInt64) {
+  private func fill(_ frame: inout [UInt8], _ entries: ArraySlice<UInt8>, first: UInt64) {
     let length = entries.count + Journal.headSize - Journal.payloadStart
-    frame.append(addingCapacity: Journal.headSize + entries.count) { span in
-      span.append(Journal.mark)
-      for shift in stride(from: 0, to: 32, by: 8) { span.append(UInt8(truncatingIfNeeded: length >> shift)) }
-      span.fixed(0)
-      span.fixed(ledger)
-      span.fixed(first)
-    }
+    frame.append(contentsOf: repeatElement(0, count: Journal.headSize))
     frame.append(contentsOf: entries)
-    let sum = Journal.checksum(frame[Journal.payloadStart...])
-    for index in 0..<8 { frame[Journal.sumStart + index] = UInt8(truncatingIfNeeded: sum >> (8 * UInt64(index))) }
+    var head = frame.mutableSpan
+    var at = 0
+    head.put(Journal.mark, &at)
+    for shift in stride(from: 0, to: 32, by: 8) { head.put(UInt8(truncatingIfNeeded: length >> shift), &at) }
+    at = Journal.payloadStart
+    head.fixed(ledger, &at)
+    head.fixed(first, &at)
+    at = Journal.sumStart
+    head.fixed(Journal.checksum(head.bytes.extracting(Journal.payloadStart..<head.count)), &at)
   }
 
   /// Writes the frame at the end of a file; nil where it is there whole, else why not.

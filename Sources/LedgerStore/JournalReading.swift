@@ -53,7 +53,7 @@ extension Journal {
           .unusable,
           """
           ledger \(path): its journal \(file) has entries that another version of tollgate wrote \
-          (format \(version), this one reads \(EntryCoding.version)); start that version once so that it takes them up, or remove the \
+          (format \(version), this one reads \(earlierMark & 0x0F) and \(EntryCoding.version)); start that version once so that it takes them up, or remove the \
           file and lose them
           """)
       }
@@ -99,7 +99,7 @@ extension Journal {
   private static func nextFrame(_ bytes: [UInt8], after start: Int, ledger: UInt64) -> Int? {
     var at = start + 1
     while at + headSize <= bytes.count {
-      if bytes[at] == mark, number(bytes, at + payloadStart) == ledger, frame(bytes, at, ledger: ledger) != nil {
+      if isMark(bytes[at]), number(bytes, at + payloadStart) == ledger, frame(bytes, at, ledger: ledger) != nil {
         return at
       }
       at += 1
@@ -109,18 +109,18 @@ extension Journal {
 
   /// True where what follows can be the begin of a frame whose end was never written.
   private static func isCut(_ bytes: [UInt8], _ at: Int) -> Bool {
-    guard bytes[at] == mark else { return false }
+    guard isMark(bytes[at]) else { return false }
     guard bytes.count - at >= headSize else { return true }
     let begin = at + payloadStart
     guard let sizes = head(bytes, at), sizes.length > bytes.count - begin else { return false }
     // Whole, but for its length.
-    return checksum(bytes[begin...]) != sizes.checksum
+    return checksum(bytes[begin...], bytes[at]) != sizes.checksum
   }
 
   /// The version of a file of this ledger's whose entries are coded in another way. The head of a frame is the same in all versions.
   /// One damaged byte makes no other version: the second frame says the same, or the only one cannot be read by this one.
   private static func otherVersion(_ bytes: [UInt8], ledger: UInt64) -> UInt8? {
-    guard bytes.count >= headSize, bytes[0] & 0xF0 == mark & 0xF0, bytes[0] != mark,
+    guard bytes.count >= headSize, bytes[0] & 0xF0 == mark & 0xF0, !isMark(bytes[0]),
       number(bytes, payloadStart) == ledger, let sizes = head(bytes, 0), sizes.length >= headSize - payloadStart,
       sizes.length <= bytes.count - payloadStart
     else { return nil }
@@ -129,17 +129,17 @@ extension Journal {
     let isOther =
       end < bytes.count
       ? bytes[end] == bytes[0]
-      : checksum(payload) == sizes.checksum && (try? frame(of: payload, ledger: ledger)) == nil
+      : checksum(payload.span.bytes) == sizes.checksum && (try? frame(of: payload, ledger: ledger)) == nil
     return isOther ? bytes[0] & 0x0F : nil
   }
 
   /// The frame at an offset, and where it ends; nil inside where it is another ledger's, nil where there is none.
   private static func frame(_ bytes: [UInt8], _ at: Int, ledger: UInt64) -> (Frame?, Int)? {
-    guard bytes.count - at >= headSize, bytes[at] == mark, let sizes = head(bytes, at) else { return nil }
+    guard bytes.count - at >= headSize, isMark(bytes[at]), let sizes = head(bytes, at) else { return nil }
     let begin = at + payloadStart
     guard sizes.length >= headSize - payloadStart, sizes.length <= bytes.count - begin else { return nil }
     let payload = bytes[begin..<(begin + sizes.length)]
-    guard checksum(payload) == sizes.checksum else { return nil }
+    guard checksum(payload, bytes[at]) == sizes.checksum else { return nil }
     guard number(bytes, begin) == ledger else { return (nil, payload.endIndex) }
     return (try? frame(of: payload, ledger: ledger)).map { ($0, payload.endIndex) }
   }
@@ -183,8 +183,36 @@ extension Journal {
     }
   }
 
-  /// Two running sums, folded: finds cut and torn frames, at about a cycle for each byte.
-  static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+  /// The first byte of a frame that this program reads.
+  private static func isMark(_ byte: UInt8) -> Bool { byte == mark || byte == earlierMark }
+
+  private static func checksum(_ payload: ArraySlice<UInt8>, _ mark: UInt8) -> UInt64 {
+    mark == earlierMark ? earlierChecksum(payload) : checksum(payload.span.bytes)
+  }
+
+  /// Finds cut and torn frames, eight bytes at a time: bytes that differ in one place have another sum.
+  static func checksum(_ bytes: RawSpan) -> UInt64 {
+    var sum = UInt64(bytes.byteCount)
+    func take(_ eight: UInt64) {
+      sum = (sum ^ eight) &* 0x9E37_79B9_7F4A_7C15
+      sum ^= sum >> 32
+    }
+    var at = 0
+    while at + 8 <= bytes.byteCount {
+      take(UInt64(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: at, as: UInt64.self)))
+      at += 8
+    }
+    var rest: UInt64 = 0
+    while at < bytes.byteCount {
+      rest = rest << 8 | UInt64(bytes.unsafeLoad(fromByteOffset: at, as: UInt8.self))
+      at += 1
+    }
+    take(rest)
+    return sum
+  }
+
+  /// Two running sums, folded.
+  static func earlierChecksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
     var plain: UInt64 = 1
     var weighted: UInt64 = 0
     for byte in bytes {

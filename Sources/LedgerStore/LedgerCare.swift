@@ -26,60 +26,71 @@ public enum LedgerCare {
 
   static func prune(before instant: WallInstant, _ db: Database) throws -> (attempts: Int, requests: Int) {
     let end = LedgerSchema.firstRow(instant.nanoseconds)
-    var attempts = 0
-    while true {
-      var removed = 0
-      try db.inTransaction(.immediate) {
-        try noteListed(db)
-        let last = try Int64.fetchOne(
-          db, sql: "SELECT max(id) FROM (SELECT id FROM attempts WHERE id < ? AND state > 0 ORDER BY id LIMIT ?)",
-          arguments: [end, step])
-        guard let last else { return .commit }
-        try db.execute(
-          sql: """
-            INSERT INTO pruned_sums (hour, tenant, client_key, session, attempts, cost, tokens)
-            SELECT max(0, a.held_at) / \(UTCTime.hour), s.tenant, s.client_key, s.session, count(*),
-              coalesce(sum(\(LedgerAmount.cost("a.cost"))), 0), sum(\(LedgerAmount.tokens(of: "a")))
-            FROM attempts a JOIN series s ON s.id = a.series
-            WHERE a.id <= ? AND a.state IN (1, 3) AND \(isNotListed) AND (a.cost > 0 OR \(LedgerAmount.tokens(of: "a")) > 0)
-            GROUP BY 1, 2, 3, 4 \(addition)
-            """, arguments: [last])
-        try db.execute(
-          sql: "DELETE FROM attempts AS a WHERE id <= ? AND state > 0 AND \(isNotListed)", arguments: [last])
-        removed = db.changesCount
-        return .commit
-      }
-      attempts += removed
-      if removed == 0 { break }
+    let apart = try remove(before: end, from: "attempt_rows", where: "a.state > 0 AND \(isNotListed)", db) { last in
+      try addSums("attempt_rows a JOIN series s ON s.id = a.series", "a.state IN (1, 3) AND \(isNotListed)", last, db)
     }
-    var requests = 0
-    while true {
-      var removed = 0
-      try db.inTransaction(.immediate) {
-        try noteListed(db)
-        let last = try Int64.fetchOne(
-          db, sql: "SELECT max(id) FROM (SELECT id FROM requests WHERE id < ? ORDER BY id LIMIT ?)",
-          arguments: [end, step])
-        guard let last else { return .commit }
-        try db.execute(
-          sql: """
-            DELETE FROM requests AS a WHERE id <= ? AND NOT EXISTS (SELECT 1 FROM temp.listed l
-              WHERE l.request_high = a.request_high AND l.request_low = a.request_low)
-            """, arguments: [last])
-        removed = db.changesCount
-        return .commit
-      }
-      requests += removed
-      if removed == 0 { break }
+    let requests = try remove(before: end, from: "request_rows", where: isNoRequestListed, db) { _ in }
+    let calls = try remove(before: end, from: "calls", where: isNoRequestListed, db) { last in
+      try addSums(
+        "calls a JOIN endings e ON e.id = a.ending JOIN series s ON s.id = a.series",
+        "e.state IN (1, 3) AND \(isNoRequestListed)", last, db)
     }
     try db.execute(sql: "DELETE FROM changes WHERE at < ?", arguments: [instant.nanoseconds])
     try foldOldSums(before: instant.nanoseconds / UTCTime.hour - keptHours, db)
-    return (attempts, requests)
+    return (apart + calls, requests + calls)
+  }
+
+  /// Removes rows in steps, each a transaction.
+  /// - Parameters:
+  ///   - end: the first row that stays whatever it is.
+  ///   - condition: SQL about a row `a`: whether it goes.
+  ///   - keep: is called inside each transaction before the rows up to this one are removed.
+  /// - Returns: how many rows were removed.
+  private static func remove(
+    before end: Int64, from table: String, where condition: String, _ db: Database, keeping keep: (Int64) throws -> Void
+  ) throws -> Int {
+    var all = 0
+    var behind = Int64.min
+    while true {
+      var last: Int64?
+      try db.inTransaction(.immediate) {
+        try noteListed(db)
+        last = try Int64.fetchOne(
+          db,
+          sql: "SELECT max(id) FROM (SELECT id FROM \(table) WHERE id > ? AND id < ? ORDER BY id LIMIT ?)",
+          arguments: [behind, end, step])
+        guard let last else { return .commit }
+        try keep(last)
+        try db.execute(sql: "DELETE FROM \(table) AS a WHERE id <= ? AND \(condition)", arguments: [last])
+        all += db.changesCount
+        return .commit
+      }
+      guard let last else { return all }
+      behind = last
+    }
+  }
+
+  /// Adds what the attempts of these rows cost and used to the sums, by the hour of their hold.
+  private static func addSums(_ rows: String, _ condition: String, _ last: Int64, _ db: Database) throws {
+    try db.execute(
+      sql: """
+        INSERT INTO pruned_sums (hour, tenant, client_key, session, attempts, cost, tokens)
+        SELECT max(0, a.held_at) / \(UTCTime.hour), s.tenant, s.client_key, s.session, count(*),
+          coalesce(sum(\(LedgerAmount.cost("a.cost"))), 0), sum(\(LedgerAmount.tokens(of: "a")))
+        FROM \(rows)
+        WHERE a.id <= ? AND \(condition) AND (a.cost > 0 OR \(LedgerAmount.tokens(of: "a")) > 0)
+        GROUP BY 1, 2, 3, 4 \(addition)
+        """, arguments: [last])
   }
 
   private static let isNotListed = """
     NOT EXISTS (SELECT 1 FROM temp.listed l
       WHERE l.request_high = a.request_high AND l.request_low = a.request_low AND l.attempt = a.attempt)
+    """
+
+  /// Of no attempt of the request is the hold in a list.
+  private static let isNoRequestListed = """
+    NOT EXISTS (SELECT 1 FROM temp.listed l WHERE l.request_high = a.request_high AND l.request_low = a.request_low)
     """
 
   /// Writes the attempts of the lists of new holds into a table of this connection's.

@@ -27,7 +27,7 @@ public struct LedgerRecovery: Sendable, Equatable {
         db,
         sql: """
           SELECT count(*), CAST(min(total(\(LedgerAmount.cost("held"))), \(LedgerAmount.mostSum)) AS INTEGER), min(id)
-          FROM attempts WHERE state = 0
+          FROM attempt_rows WHERE state = 0
           """)
       recovery.presumedAttempts = open?[0] ?? 0
       recovery.presumedCost = Money(nanodollars: open?[1] ?? 0)
@@ -46,18 +46,10 @@ public struct LedgerRecovery: Sendable, Equatable {
     let lists = try Data.fetchAll(db, sql: "SELECT holds FROM new_holds ORDER BY id")
     guard !lists.isEmpty else { return }
     // No row of a listed attempt is older than the mark.
-    var written: Set<AttemptKey> = []
-    let rows = try Row.fetchCursor(
-      db, sql: "SELECT request_high, request_low, attempt FROM attempts WHERE id >= ?", arguments: [since])
-    while let row = try rows.next() {
-      written.insert(
-        AttemptKey(
-          request: RequestID(high: UInt64(bitPattern: row[0] as Int64), low: UInt64(bitPattern: row[1] as Int64)),
-          attempt: row[2]))
-    }
+    var written = try AttemptKey.written(since: since, db)
     let insert = try db.makeStatement(
       sql: """
-        INSERT INTO attempts (id, request_high, request_low, attempt, state, series, held_at, reserved_input,
+        INSERT INTO attempt_rows (id, request_high, request_low, attempt, state, series, held_at, reserved_input,
           reserved_output, held, prices) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)
         """)
     var last = try LedgerSchema.newestRow(db)
@@ -77,7 +69,7 @@ public struct LedgerRecovery: Sendable, Equatable {
   private static func presume(_ now: WallInstant, _ db: Database) throws {
     try db.execute(
       sql: """
-        UPDATE attempts SET state = 3, ended_at = max(held_at, ?), verdict = ?, input_tokens = reserved_input,
+        UPDATE attempt_rows SET state = 3, ended_at = max(held_at, ?), verdict = ?, input_tokens = reserved_input,
           output_tokens = reserved_output, estimated = 1, cost = \(LedgerAmount.cost("held")),
           cost_source = CASE WHEN held IS NULL THEN ? ELSE ? END
         WHERE state = 0
@@ -93,7 +85,7 @@ public struct LedgerRecovery: Sendable, Equatable {
   private static func conclude(from since: Int64, _ db: Database) throws -> Int {
     var unfinished: [RequestID: (attempt: Int64, series: Int64, ended: Int64)] = [:]
     let attempts = try Row.fetchCursor(
-      db, sql: "SELECT request_high, request_low, attempt, series, ended_at FROM attempts WHERE id >= ?",
+      db, sql: "SELECT request_high, request_low, attempt, series, ended_at FROM attempt_rows WHERE id >= ?",
       arguments: [since])
     while let row = try attempts.next() {
       let request = RequestID(high: UInt64(bitPattern: row[0] as Int64), low: UInt64(bitPattern: row[1] as Int64))
@@ -105,7 +97,7 @@ public struct LedgerRecovery: Sendable, Equatable {
       db, sql: "SELECT request_high, request_low FROM requests WHERE id >= ?",
       arguments: [since.saturatingSubtracting(margin)])
     while let row = try requests.next() { unfinished[row.request] = nil }
-    let insert = try db.makeStatement(sql: "INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, NULL)")
+    let insert = try db.makeStatement(sql: "INSERT INTO request_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, NULL)")
     let (outcome, reason) = (try word(Outcome.truncated.rawValue, db), try word("", db))
     var last = try LedgerSchema.newestRow(db)
     for (request, end) in unfinished.sorted(by: { $0.key < $1.key }) {

@@ -48,7 +48,7 @@ extension LedgerStore {
   /// written before the clock is looked at, so whatever has ended since lies between them.
   static func ends(_ past: EndedBefore?, _ db: Database) throws -> (before: Int64, after: Int64) {
     guard let past else { return (.max, .max) }
-    _ = try Int64.fetchOne(db, sql: "SELECT max(id) FROM attempts")
+    _ = try Int64.fetchOne(db, sql: "SELECT max(id) FROM attempt_rows")
     return (past.cut.nanoseconds, past.clock().nanoseconds)
   }
 
@@ -123,17 +123,23 @@ extension LedgerStore {
     }
   }
 
+  private static let mostPastAttempts = 100_000
+
   /// The attempts that were sent within the last `span`, oldest first; the newest 100,000 at most.
   public func pastAttempts(now: WallInstant, within span: Span = .seconds(120)) throws -> [PastAttempt] {
     let since = now.nanoseconds.saturatingSubtracting(span.nanoseconds)
     return try read { db in
-      let rows = try SentRow.fetchAll(
-        db,
-        sql: """
-          SELECT request_high, request_low, held_at, series, input_tokens, cache_read_tokens, cache_write_tokens,
-            output_tokens, reasoning_tokens, estimated
-          FROM attempts WHERE id >= ? AND held_at >= ? AND held_at <= ? AND state IN (1, 3) ORDER BY id DESC LIMIT 100000
-          """, arguments: [LedgerSchema.firstRow(since), since, now.nanoseconds])
+      // One table after the other, the newest rows first: asked of the view, SQLite would sort all of them.
+      let rows = try ["attempt_rows a", "calls a JOIN endings e ON e.id = a.ending"].flatMap { table in
+        try SentRow.fetchAll(
+          db,
+          sql: """
+            SELECT request_high, request_low, held_at, series, input_tokens, cache_read_tokens, cache_write_tokens,
+              output_tokens, reasoning_tokens, estimated
+            FROM \(table) WHERE a.id >= ? AND held_at >= ? AND held_at <= ? AND state IN (1, 3)
+            ORDER BY a.id DESC LIMIT \(LedgerStore.mostPastAttempts)
+            """, arguments: [LedgerSchema.firstRow(since), since, now.nanoseconds])
+      }.sorted { $0.at < $1.at }.suffix(LedgerStore.mostPastAttempts)
       var series: [Int64: (tenant: TenantID, provider: ProviderID, key: KeyID?, model: String)] = [:]
       let find = try db.makeStatement(sql: "SELECT tenant, provider, key, model FROM series WHERE id = ?")
       for number in Set(rows.map(\.series)) {
@@ -143,7 +149,7 @@ extension LedgerStore {
           TenantID(row[0] as String), ProviderID(row[1] as String), key.isEmpty ? nil : KeyID(key), row[3]
         )
       }
-      return rows.sorted { $0.at < $1.at }.compactMap { row in
+      return rows.compactMap { row in
         guard let names = series[row.series] else { return nil }
         return PastAttempt(
           request: row.request, age: Span(nanoseconds: now.nanoseconds.saturatingSubtracting(row.at)),

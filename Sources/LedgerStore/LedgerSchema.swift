@@ -16,7 +16,7 @@ enum LedgerSchema {
 
   /// The same of the tables whose rows are numbered by time.
   static func newestRow(_ db: Database) throws -> Int64 {
-    max(try newestRow(of: "attempts", db), try newestRow(of: "requests", db))
+    try ["calls", "attempt_rows", "request_rows"].reduce(0) { max($0, try newestRow(of: $1, db)) }
   }
 
   /// True where some row's id may tell of a later time than the row was written at: the clock was ahead once, and ids never go back.
@@ -25,7 +25,7 @@ enum LedgerSchema {
     let ahead = try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = '\(idsAhead)'") ?? 0
     if ahead >= row { return true }
     // Ledgers from before there was a mark: rows at the end that are younger than their ids.
-    let newest = try Row.fetchOne(db, sql: "SELECT id, held_at FROM attempts ORDER BY id DESC LIMIT 1")
+    let newest = try Row.fetchOne(db, sql: "SELECT id, held_at FROM attempt_rows ORDER BY id DESC LIMIT 1")
     guard let newest, let id = newest[0] as Int64?, let at = newest[1] as Int64? else { return false }
     return id >= row && id - firstRow(at) > firstRow(UTCTime.day)
   }
@@ -87,6 +87,9 @@ enum LedgerSchema {
     migrator.registerMigration("keep the tokens of pruned sums") { db in
       try db.execute(
         sql: "ALTER TABLE pruned_sums ADD COLUMN tokens INTEGER NOT NULL DEFAULT 0 CHECK (tokens >= 0)")
+    }
+    migrator.registerMigration("keep a request and its last attempt in one row") { db in
+      try db.execute(sql: oneRow)
     }
     return migrator
   }
@@ -190,6 +193,79 @@ enum LedgerSchema {
       cost INTEGER NOT NULL CHECK (cost >= 0),
       PRIMARY KEY (tenant, client_key)
     ) STRICT, WITHOUT ROWID;
+    """ + "\n" + views
+
+  /// No row is read or written, so it takes no longer in a large file; the index goes with its table. What an earlier version wrote stays in its
+  /// tables, under other names, and in the tables' place are views of these rows and of those that come. The views have the columns of the tables.
+  static let oneRow = """
+    DROP VIEW attempt_log;
+    DROP VIEW request_log;
+    ALTER TABLE attempts RENAME TO attempt_rows;
+    ALTER TABLE requests RENAME TO request_rows;
+
+    CREATE TABLE endings (
+      id INTEGER PRIMARY KEY,
+      outcome INTEGER NOT NULL REFERENCES words (id),
+      priority_reason INTEGER NOT NULL REFERENCES words (id),
+      status INTEGER NOT NULL CHECK (status >= 0),
+      attempts INTEGER NOT NULL CHECK (attempts >= 1),
+      state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 3),
+      verdict INTEGER NOT NULL REFERENCES words (id),
+      attempt_status INTEGER,
+      estimated INTEGER NOT NULL CHECK (estimated BETWEEN 0 AND 1),
+      cost_source INTEGER NOT NULL REFERENCES words (id),
+      prices INTEGER NOT NULL REFERENCES words (id),
+      service_tier INTEGER REFERENCES words (id),
+      UNIQUE (outcome, priority_reason, status, attempts, state, verdict, attempt_status, estimated, cost_source, prices,
+        service_tier)
+    ) STRICT;
+
+    CREATE TABLE calls (
+      id INTEGER PRIMARY KEY,
+      request_high INTEGER NOT NULL,
+      request_low INTEGER NOT NULL,
+      series INTEGER NOT NULL REFERENCES series (id),
+      ending INTEGER NOT NULL REFERENCES endings (id),
+      arrived_at INTEGER NOT NULL,
+      held_at INTEGER NOT NULL,
+      ended_at INTEGER NOT NULL,
+      queued_us INTEGER NOT NULL,
+      first_byte_us INTEGER CHECK (first_byte_us >= 0),
+      reserved_input INTEGER NOT NULL,
+      reserved_output INTEGER NOT NULL,
+      held INTEGER CHECK (held >= 0),
+      cost INTEGER CHECK (cost >= 0),
+      input_tokens INTEGER NOT NULL,
+      output_tokens INTEGER NOT NULL,
+      cache_read_tokens INTEGER NOT NULL,
+      reasoning_tokens INTEGER NOT NULL,
+      cache_write_tokens INTEGER NOT NULL,
+      cache_write_hour_tokens INTEGER NOT NULL,
+      audio_ms INTEGER NOT NULL,
+      CHECK ((queued_us | reserved_input | reserved_output | input_tokens | output_tokens | cache_read_tokens
+        | reasoning_tokens | cache_write_tokens | cache_write_hour_tokens | audio_ms) >= 0)
+    ) STRICT;
+
+    CREATE VIEW attempts AS
+    SELECT id, request_high, request_low, attempt, state, series, held_at, reserved_input, reserved_output, held, prices,
+      ended_at, verdict, cost_source, cost, input_tokens, output_tokens, cache_read_tokens, status, reasoning_tokens,
+      cache_write_tokens, cache_write_hour_tokens, audio_ms, estimated, service_tier
+    FROM attempt_rows
+    UNION ALL
+    SELECT c.id, c.request_high, c.request_low, e.attempts, e.state, c.series, c.held_at, c.reserved_input,
+      c.reserved_output, c.held, e.prices, c.ended_at, e.verdict, e.cost_source, c.cost, c.input_tokens, c.output_tokens,
+      c.cache_read_tokens, e.attempt_status, c.reasoning_tokens, c.cache_write_tokens, c.cache_write_hour_tokens,
+      c.audio_ms, e.estimated, e.service_tier
+    FROM calls c JOIN endings e ON e.id = c.ending;
+
+    CREATE VIEW requests AS
+    SELECT id, request_high, request_low, series, arrived_at, ended_at, outcome, priority_reason, status, attempts,
+      queued_us, first_byte_us
+    FROM request_rows
+    UNION ALL
+    SELECT c.id, c.request_high, c.request_low, c.series, c.arrived_at, c.ended_at, e.outcome, e.priority_reason, e.status,
+      e.attempts, c.queued_us, c.first_byte_us
+    FROM calls c JOIN endings e ON e.id = c.ending;
     """ + "\n" + views
 
   /// What pruned attempts cost, by the hour of their hold (hours since 1970), so that every window of a budget finds what was spent in

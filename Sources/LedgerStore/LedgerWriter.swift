@@ -165,7 +165,7 @@ final class LedgerWriter {
         LedgerChange(
           at: end.at, subject: .broker, name: "\(end.request.high):\(end.request.low)/\(end.attempt)",
           state: "unmatched_end", reason: "this attempt had no open hold", amount: end.cost))
-    case .held, .changed, .concluded, .remembered: entry
+    case .held, .changed, .concluded, .finished, .remembered: entry
     }
   }
 }

@@ -5,6 +5,7 @@
 // get their row then, and their lists are deleted. What a transaction changes here is taken back when the transaction fails.
 import AdmissionCore
 import Foundation
+import GRDB
 
 /// One attempt of one request.
 struct AttemptKey: Hashable {
@@ -13,6 +14,21 @@ struct AttemptKey: Hashable {
 
   func hash(into hasher: inout Hasher) {
     hasher.combine(request)
+  }
+
+  /// The attempts that have a row with this number or a later one. One pass; a search for each hold would take a start minutes after a crash
+  /// under load.
+  static func written(since row: Int64, _ db: Database) throws -> Set<AttemptKey> {
+    var written: Set<AttemptKey> = []
+    let rows = try Row.fetchCursor(
+      db, sql: "SELECT request_high, request_low, attempt FROM attempts WHERE id >= ?", arguments: [row])
+    while let row = try rows.next() {
+      written.insert(
+        AttemptKey(
+          request: RequestID(high: UInt64(bitPattern: row[0] as Int64), low: UInt64(bitPattern: row[1] as Int64)),
+          attempt: row[2]))
+    }
+    return written
   }
 }
 
@@ -29,7 +45,7 @@ struct OpenHold: Equatable {
   /// -1 where the price is unknown.
   var held: Int64
   var prices: Int64
-  /// Of its row in `attempts`; 0 where it has none yet.
+  /// Of its row in `attempt_rows`; 0 where it has none yet.
   var row: Int64 = 0
   /// The list that it is in.
   var list: Int64 = 0
@@ -92,7 +108,7 @@ struct OpenHold: Equatable {
 
 struct OpenHolds {
   private(set) var holds: [AttemptKey: OpenHold] = [:]
-  /// The requests that have begun and have no row yet: the first row of each in `attempts`, `Int64.max` where it has none.
+  /// The requests that have begun and have no row yet: the first row of each in `attempt_rows`, `Int64.max` where it has none.
   private(set) var begun: [RequestID: Int64] = [:]
 
   private enum Undo {
@@ -133,6 +149,12 @@ struct OpenHolds {
   mutating func conclude(_ request: RequestID) {
     guard let earlier = begun.removeValue(forKey: request) else { return }
     undo.append(.begun(request, earlier))
+  }
+
+  /// The request is over, and this was its last attempt.
+  mutating func finish(_ key: AttemptKey) {
+    _ = end(key)
+    conclude(key.request)
   }
 
   /// A hold that stayed open has its row now.

@@ -156,15 +156,28 @@ extension UsageReport {
       sql: """
         SELECT series, \(arrival(of: "held_at")) AS arrived, state, estimated, coalesce(cost, -1), input_tokens,
           cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens
-        FROM attempts WHERE id BETWEEN ? AND ? AND arrived >= ? AND arrived < ? AND state > 0
+        FROM attempt_rows WHERE id BETWEEN ? AND ? AND arrived >= ? AND arrived < ? AND state > 0
         """, arguments: span)
     while let row = try attempts.next() {
       sums[Group(series: row.series, bucket: row.arrived / bucket), default: UsageSums()].add(row.sums)
     }
+    // Each row is both, and read once.
+    let calls = try UsedRow.fetchCursor(
+      db,
+      sql: """
+        SELECT c.series, \(arrival(of: "c.arrived_at")) AS arrived, e.state, e.estimated, coalesce(c.cost, -1),
+          c.input_tokens, c.cache_read_tokens, c.cache_write_tokens, c.output_tokens, c.reasoning_tokens
+        FROM calls c JOIN endings e ON e.id = c.ending WHERE c.id BETWEEN ? AND ? AND arrived >= ? AND arrived < ?
+        """, arguments: span)
+    while let row = try calls.next() {
+      var both = row.sums
+      both.requests = 1
+      sums[Group(series: row.series, bucket: row.arrived / bucket), default: UsageSums()].add(both)
+    }
     let requests = try RequestRow.fetchCursor(
       db,
       sql: """
-        SELECT series, \(arrival(of: "arrived_at")) AS arrived FROM requests
+        SELECT series, \(arrival(of: "arrived_at")) AS arrived FROM request_rows
         WHERE id BETWEEN ? AND ? AND arrived >= ? AND arrived < ?
         """,
       arguments: span)

@@ -1,5 +1,6 @@
-// What the ledger is told, as values: one entry before an attempt's bytes leave, one at its end, one at the request's end, and
-// one for each change of keys, breakers, budgets and rules. Never a prompt, an answer or a secret.
+// What the ledger is told, as values: one entry before an attempt's bytes leave, one when the request ends together with its last attempt, one
+// for each attempt that another one follows, and one for each change of keys, breakers, budgets and rules. Never a prompt, an answer or a
+// secret.
 import AdmissionCore
 import Pricing
 import TextForms
@@ -8,10 +9,12 @@ import TextForms
 public enum LedgerEntry: Sendable, Equatable {
   /// Before the attempt's bytes leave.
   case held(AttemptHold)
-  /// The attempt is over: posted, or void where nothing was sent.
+  /// The attempt is over, and its request is not: posted, or void where nothing was sent.
   case settled(AttemptEnd)
-  /// The request is over. Requests that were never granted have this entry alone.
+  /// The request is over, and no attempt ends with it. Requests that were never granted have this entry alone.
   case concluded(RequestEnd)
+  /// The request is over together with its last attempt, which is of the same request, has the number `attempts` and ended at `ended`.
+  case finished(RequestEnd, lastAttempt: AttemptEnd)
   case changed(LedgerChange)
   case remembered(LedgerMemo)
 }

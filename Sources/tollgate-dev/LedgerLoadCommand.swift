@@ -53,15 +53,20 @@ struct LedgerLoadCommand: ParsableCommand {
       for request in (round * perRound)..<((round + 1) * perRound) {
         if request < requests {
           gathered.append(calls.hold(request, 1))
-          if calls.attempts(request) == 2 {
+          if MadeUpCalls.attempts(request) == 2 {
             gathered.append(calls.void(request))
             gathered.append(calls.hold(request, 2))
           }
         }
         let old = request - open
         if old >= 0, old < requests {
-          gathered.append(calls.end(old))
-          gathered.append(calls.conclusion(old))
+          if tells, old % 11 == 5 {
+            // Ends that come apart, as where a client leaves while its request waits for another attempt.
+            gathered.append(calls.end(old))
+            gathered.append(calls.conclusion(old))
+          } else {
+            gathered.append(calls.conclusion(old), lastAttempt: calls.end(old))
+          }
         }
       }
       number += UInt64(gathered.count)
@@ -104,11 +109,12 @@ struct LedgerLoadCommand: ParsableCommand {
     let seconds = Double(lasted.components.seconds) + Double(lasted.components.attoseconds) / 1e18
     let (commits, delays) = meter.figures
     let writerCPU = Double(nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - ownCPU)
-    let entries = Double(requests * 3)
+    // A hold and an end; and as many for the first of two attempts.
+    let entries = (0..<requests).reduce(0) { $0 + 2 * MadeUpCalls.attempts($1) }
     return """
-      opened in \(opening / 1_000_000) ms; \(requests) requests, \(requests * 3) entries in \(String(format: "%.2f", seconds)) s
-      rows/s \(Int(Double(requests * 2) / seconds)), requests/s \(Int(Double(requests) / seconds))
-      commits \(commits), \(String(format: "%.1f", entries / Double(max(1, commits)))) entries each
+      opened in \(opening / 1_000_000) ms; \(requests) requests, \(entries) entries in \(String(format: "%.2f", seconds)) s
+      requests/s \(Int(Double(requests) / seconds))
+      commits \(commits), \(entries / max(1, commits)) entries each
       writer CPU us/request \(String(format: "%.2f", writerCPU / 1000 / Double(requests)))
       ms from append to safe: p50 \(String(format: "%.2f", delays.p50)), p99 \(String(format: "%.2f", delays.p99)), \
       worst \(String(format: "%.2f", delays.worst))
@@ -132,7 +138,7 @@ private struct MadeUpCalls {
   private func session(_ number: Int) -> SessionID { SessionID("session-\(number % sessions)") }
 
   /// Every seventh is tried twice.
-  func attempts(_ number: Int) -> Int { number % 7 == 3 ? 2 : 1 }
+  static func attempts(_ number: Int) -> Int { number % 7 == 3 ? 2 : 1 }
 
   func void(_ number: Int) -> AttemptEnd {
     AttemptEnd(
@@ -150,7 +156,7 @@ private struct MadeUpCalls {
 
   func end(_ number: Int) -> AttemptEnd {
     AttemptEnd(
-      request: request(number), attempt: attempts(number), at: WallInstant(nanoseconds: at(number) + 50_000_000),
+      request: request(number), attempt: Self.attempts(number), at: WallInstant(nanoseconds: at(number) + 50_000_000),
       verdict: "success",
       status: 200, usage: Usage(inputTokens: 1900, cacheReadTokens: 1000, outputTokens: 300),
       cost: Money(nanodollars: 5_000_000 + Int64(number % 1000)), costSource: .prices, priceVersion: "2026-11-20")
@@ -161,7 +167,7 @@ private struct MadeUpCalls {
       request: request(number), arrived: WallInstant(nanoseconds: at(number)),
       ended: WallInstant(nanoseconds: at(number) + 50_000_000), tenant: tenant, session: session(number),
       priority: .normal, priorityReason: "x-tollgate-priority", kind: "follow-up", model: "gpt-6-sol-2026-10",
-      provider: "openai", key: "main", outcome: .completed, status: 200, attempts: attempts(number),
+      provider: "openai", key: "main", outcome: .completed, status: 200, attempts: Self.attempts(number),
       queued: .milliseconds(1),
       firstByte: .milliseconds(40))
   }

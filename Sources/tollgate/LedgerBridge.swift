@@ -54,6 +54,11 @@ final class LedgerBridge: LedgerPort {
     return counted()
   }
 
+  func append(_ end: RequestEnd, lastAttempt: AttemptEnd) -> UInt64 {
+    gathered.append(end, lastAttempt: lastAttempt)
+    return counted()
+  }
+
   func append(_ change: LedgerChange) -> UInt64 {
     gathered.append(change)
     return counted()

@@ -111,6 +111,7 @@ final class FakeLedger: LedgerPort {
   func append(_ hold: AttemptHold) -> UInt64 { take(.held(hold)) }
   func append(_ end: AttemptEnd) -> UInt64 { take(.settled(end)) }
   func append(_ end: RequestEnd) -> UInt64 { take(.concluded(end)) }
+  func append(_ end: RequestEnd, lastAttempt: AttemptEnd) -> UInt64 { take(.finished(end, lastAttempt: lastAttempt)) }
   func append(_ change: LedgerChange) -> UInt64 { take(.changed(change)) }
   func append(_ memo: LedgerMemo) -> UInt64 { take(.remembered(memo)) }
 
@@ -138,9 +139,23 @@ final class FakeLedger: LedgerPort {
   }
 
   var holds: [AttemptHold] { entries.compactMap { if case .held(let hold) = $0 { hold } else { nil } } }
-  var settlements: [AttemptEnd] { entries.compactMap { if case .settled(let end) = $0 { end } else { nil } } }
+  var settlements: [AttemptEnd] {
+    entries.compactMap {
+      switch $0 {
+      case .settled(let end), .finished(_, let end): end
+      case .held, .concluded, .changed, .remembered: nil
+      }
+    }
+  }
   var memos: [LedgerMemo] { entries.compactMap { if case .remembered(let memo) = $0 { memo } else { nil } } }
-  var conclusions: [RequestEnd] { entries.compactMap { if case .concluded(let end) = $0 { end } else { nil } } }
+  var conclusions: [RequestEnd] {
+    entries.compactMap {
+      switch $0 {
+      case .concluded(let end), .finished(let end, _): end
+      case .held, .settled, .changed, .remembered: nil
+      }
+    }
+  }
 }
 
 /// Broker, provider and clock together.

@@ -44,8 +44,12 @@ def entries(per_round, open_calls):
                 yield "held", request, 2
             old = request - open_calls
             if old >= 0:
-                yield "settled", old, attempts_of(old)
-                yield "concluded", old, 0
+                if old % 11 == 5:
+                    yield "settled", old, attempts_of(old)
+                    yield "concluded", old, 0
+                else:
+                    # The request and its last attempt in one entry.
+                    yield "finished", old, attempts_of(old)
         first += per_round
 
 
@@ -130,6 +134,7 @@ class Run:
             elif kind == "concluded":
                 assert number in ended, f"the end of request {number} was reported and is gone"
             else:
+                assert kind != "finished" or number in ended, f"the end of request {number} was reported and is gone"
                 state, _ = there[number, attempt]
                 assert state == (2 if kind == "void" else 1), f"the end of request {number} was reported, its state is {state}"
         return len(there)

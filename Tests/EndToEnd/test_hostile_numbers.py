@@ -96,13 +96,13 @@ def test_a_ledger_that_an_earlier_version_poisoned_starts_and_reports(start, sim
     broker.signal(signal.SIGTERM)
     assert broker.wait() == 0
     books = sqlite3.connect(path)
-    columns = [row[1] for row in books.execute("PRAGMA table_info(attempts)")]
+    columns = [row[1] for row in books.execute("PRAGMA table_info(calls)")]
     values = {"id": "id + step.value", "request_low": "request_low + step.value", "cost": "4611686018400000000",
               "input_tokens": "9007199254740992", "output_tokens": "9223372036854775807"}
     books.execute(
         "WITH RECURSIVE step(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM step WHERE value < 1200) "
-        f"INSERT INTO attempts ({', '.join(columns)}) SELECT {', '.join(values.get(name, name) for name in columns)} "
-        "FROM step, (SELECT * FROM attempts ORDER BY id DESC LIMIT 1)")
+        f"INSERT INTO calls ({', '.join(columns)}) SELECT {', '.join(values.get(name, name) for name in columns)} "
+        "FROM step, (SELECT * FROM calls ORDER BY id DESC LIMIT 1)")
     books.commit()
     books.close()
     broker = start.broker(policy, "--store", str(path))

@@ -19,7 +19,7 @@ enum JournalFileReading {
     default:
       let entry = LedgerEntry.changed(
         LedgerChange(at: WallInstant(nanoseconds: 1), subject: .key, name: "a", state: "b"))
-      let whole = EntryBatch([entry]).bytes
+      let whole = Array(EntryBatch([entry]).bytes)
       let (flaw, contents) = fileFlaw(frame(whole, first: 1) + rest + frame(whole, first: 100))
       if let flaw { return flaw }
       let found = [1, 100].allSatisfy { number in
@@ -46,6 +46,6 @@ enum JournalFileReading {
   private static func frame(_ entries: [UInt8], first: UInt64) -> [UInt8] {
     let little = { (number: UInt64, bytes: Int) in (0..<bytes).map { UInt8(truncatingIfNeeded: number >> (8 * $0)) } }
     let payload = little(ledger, 8) + little(first, 8) + entries
-    return [Journal.mark] + little(UInt64(payload.count), 4) + little(Journal.checksum(payload[...]), 8) + payload
+    return [Journal.mark] + little(UInt64(payload.count), 4) + little(Journal.checksum(payload.span.bytes), 8) + payload
   }
 }

@@ -20,7 +20,8 @@ import Testing
 
   @Test func aRefusedEntryIsPutAsideAndTheOthersAreWritten() throws {
     try refuse(
-      "CREATE TRIGGER refusal BEFORE INSERT ON attempts WHEN NEW.cost = 666 BEGIN SELECT RAISE(ABORT, 'refused'); END")
+      "CREATE TRIGGER refusal BEFORE INSERT ON attempt_rows WHEN NEW.cost = 666 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
     var entries: [LedgerEntry] = []
@@ -40,6 +41,32 @@ import Testing
     again.close()
   }
 
+  /// Of two ends in one entry the one is refused: the other is written.
+  @Test(arguments: [false, true]) func ofTwoEndsInOneEntryTheGoodOneIsWritten(isAttemptRefused: Bool) throws {
+    try refuse(
+      """
+      CREATE TRIGGER both BEFORE INSERT ON calls WHEN NEW.cost = 666 BEGIN SELECT RAISE(ABORT, 'refused'); END;
+      CREATE TRIGGER one BEFORE INSERT ON \(isAttemptRefused ? "attempt_rows" : "request_rows")
+        BEGIN SELECT RAISE(ABORT, 'refused'); END;
+      """)
+    let watcher = Watcher()
+    let store = try Scene.store(place.path(), watcher)
+    var entries: [LedgerEntry] = []
+    for number in 1...20 { entries += try Scene.shortCall(number, cost: number == 7 ? 666 : 10) }
+    #expect(watcher.reached(store.append(contentsOf: entries)))
+    #expect(store.putAside == 1 && store.obstacle == nil)
+    #expect(watcher.reached(store.append(contentsOf: try Scene.shortCall(99, cost: 10))))
+    func count(_ what: String) throws -> Int? {
+      try store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM \(what)") }
+    }
+    #expect(try count("calls") == 20)
+    #expect(try count("attempts") == (isAttemptRefused ? 20 : 21))
+    #expect(try count("requests") == (isAttemptRefused ? 21 : 20))
+    let told = try store.read { try String.fetchAll($0, sql: "SELECT name FROM changes WHERE state = 'put_aside'") }
+    #expect(told.count == 1 && told[0].hasPrefix(isAttemptRefused ? "end of " : "request "))
+    store.close()
+  }
+
   /// A bad entry splits the batch, and the disk is full behind it.
   @Test func whoTriesAgainWritesNothingTwice() throws {
     let queue = try DatabaseQueue()
@@ -53,8 +80,8 @@ import Testing
         })
       try db.execute(
         sql: """
-          CREATE TRIGGER refusal BEFORE INSERT ON attempts WHEN NEW.cost = 666 BEGIN SELECT RAISE(ABORT, 'refused'); END;
-          CREATE TRIGGER fullness BEFORE INSERT ON attempts WHEN NEW.cost = 777 BEGIN SELECT trouble(); END;
+          CREATE TRIGGER refusal BEFORE INSERT ON attempt_rows WHEN NEW.cost = 666 BEGIN SELECT RAISE(ABORT, 'refused'); END;
+          CREATE TRIGGER fullness BEFORE INSERT ON attempt_rows WHEN NEW.cost = 777 BEGIN SELECT trouble(); END;
           """)
       let writer = try EntryWriter(db, options: LedgerOptions(), after: nil)
       var entries: [LedgerEntry] = []
@@ -83,7 +110,7 @@ import Testing
     try queue.writeWithoutTransaction { db in
       let writer = try EntryWriter(db, options: LedgerOptions(), after: nil)
       var spoiled = EntryBatch(Scene.call(2))
-      spoiled.bytes = Array(spoiled.bytes.dropLast(3)) + [0xFF, 0xFF, 0xFF]
+      spoiled = EntryBatch(bytes: Array(spoiled.bytes.dropLast(3)) + [0xFF, 0xFF, 0xFF], count: spoiled.count)
       #expect(spoiled.readable() == nil)
       var unwritten = UnwrittenEntries([EntryBatch(Scene.call(1)), spoiled, EntryBatch(Scene.call(3))], through: 9)
       try writer.writeWhatFits(&unwritten, now: 1)
@@ -108,7 +135,7 @@ import Testing
 
   @Test func aJournalWithARefusedEntryStarts() throws {
     try refuse(
-      "CREATE TRIGGER refusal BEFORE INSERT ON requests WHEN NEW.status = 200 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+      "CREATE TRIGGER refusal BEFORE INSERT ON request_rows WHEN NEW.status = 200 BEGIN SELECT RAISE(ABORT, 'refused'); END"
     )
     let ledger = try DatabaseQueue(path: place.path()).read {
       try Int64.fetchOne($0, sql: "SELECT value FROM marks WHERE name = 'ledger'")

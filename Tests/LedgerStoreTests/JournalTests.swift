@@ -3,6 +3,7 @@ import AdmissionCore
 import Foundation
 import LedgerVocabulary
 import Testing
+import TextForms
 
 @testable import LedgerStore
 
@@ -41,6 +42,50 @@ import Testing
     #expect(frames.map(\.first) == [5, 85])
     #expect(frames.first?.entries == some)
     #expect(frames.last?.entries == [Self.changed])
+  }
+
+  @Test func twoEndsInOneEntryComeBack() throws {
+    let journal = try Journal(path: place.path(), ledger: 7)
+    var some = [
+      try Scene.finished(1), try Scene.finished(2, attempt: 3, clientKey: "abc", key: nil, cost: nil, sent: false),
+    ]
+    // Names of all lengths, and times as no clock gives them.
+    for length in [0, 1, 7, 8, 9, 15, 16, 17, 300] {
+      for times in [(Int64.min, Int64.max), (.max, .min), (0, -1)] {
+        let ends = some[1].apart
+        var end = try #require(ends[1].requestEnd)
+        var attempt = try #require(ends[0].end)
+        end.session = SessionID(String(repeating: "é", count: length / 2) + String(repeating: "x", count: length % 2))
+        end.arrived = WallInstant(nanoseconds: times.0)
+        end.ended = WallInstant(nanoseconds: times.1)
+        attempt.at = end.ended
+        attempt.audioMilliseconds = times.0
+        attempt.serviceTier = String(repeating: "t", count: length)
+        some.append(.finished(end, lastAttempt: attempt))
+      }
+    }
+    #expect(some.count == 29)
+    #expect(journal.append(EntryBatch(some), first: 1) == nil)
+    try #expect(contents().first?.entries == some)
+  }
+
+  /// What version 0.1.0 left is read, beside what this one writes.
+  @Test func framesOfVersion010AreRead() throws {
+    let bytes = [UInt8](try Data(contentsOf: EarlierLedger.file("ledger-0.1.0.ahead-0")))
+    var old = Journal.Contents()
+    Journal.scan(bytes, of: "a", ledger: EarlierLedger.number, into: &old)
+    #expect(old.damage.isEmpty && old.frames.map(\.first).first == 1)
+    #expect(old.frames.reduce(0) { $0 + $1.entries.count } == 47)
+    #expect(old.frames.flatMap(\.entries).compactMap(\.hold).count == 19)
+    // One damaged byte anywhere is found in them as it was.
+    for index in stride(from: 0, to: bytes.count, by: 41) {
+      var spoiled = bytes
+      spoiled[index] ^= 0x08
+      var contents = Journal.Contents()
+      Journal.scan(spoiled, of: "a", ledger: EarlierLedger.number, into: &contents)
+      #expect(contents.frames.count == old.frames.count - 1, "changed at \(index)")
+      #expect(contents.damage.count == 1, "changed at \(index)")
+    }
   }
 
   @Test func numbersOfEverySizeComeBack() throws {
@@ -169,7 +214,8 @@ import Testing
     bytes = bytes.prefix(first)
     let start = Journal.payloadStart
     bytes[start + 16] = 0xFF
-    let sum = Journal.checksum(Array(bytes)[start...])
+    let payload = Array(bytes)[start...]
+    let sum = Journal.checksum(payload.span.bytes)
     withUnsafeBytes(of: sum.littleEndian) { bytes.replaceSubrange(start - 8..<start, with: $0) }
     try bytes.write(to: file)
     #expect(throws: LedgerError.self) { try contents() }

@@ -116,7 +116,7 @@ import Testing
       let database = try DatabaseQueue(path: place.path())
       // As a log leaves it in which a bit is another: everything since a checkpoint is gone, the mark too.
       try database.write {
-        try $0.execute(sql: "DELETE FROM requests WHERE id = (SELECT max(id) FROM requests)")
+        try $0.execute(sql: "DELETE FROM request_rows WHERE id = (SELECT max(id) FROM request_rows)")
         try $0.execute(sql: "UPDATE marks SET value = 3 WHERE name = 'applied'")
       }
       if !isJournalEmpty {

@@ -99,7 +99,20 @@ enum Scene {
         firstByte: .milliseconds(400)))
   }
 
-  /// A call from its hold to its end.
+  /// Both ends in one entry.
+  static func finished(
+    _ number: Int, attempt: Int = 1, at seconds: Double = 0, tenant: TenantID = "acme", session: SessionID = "s1",
+    clientKey: ClientKeyID? = nil, key: KeyID? = "main", cost: Int64? = 4_000, sent: Bool = true
+  ) throws -> LedgerEntry {
+    var end = try #require(
+      concluded(number, at: seconds, tenant: tenant, session: session, key: key, attempts: attempt).requestEnd)
+    end.clientKey = clientKey
+    return .finished(
+      end,
+      lastAttempt: try #require(settled(number, attempt: attempt, at: seconds, cost: cost, sent: sent).end))
+  }
+
+  /// A call from its hold to its end, of which the attempt's and the request's are written apart.
   static func call(_ number: Int, at seconds: Double = 0, tenant: TenantID = "acme", cost: Int64? = 4_000)
     -> [LedgerEntry]
   {
@@ -107,6 +120,13 @@ enum Scene {
       held(number, at: seconds, tenant: tenant), settled(number, at: seconds, cost: cost),
       concluded(number, at: seconds, tenant: tenant),
     ]
+  }
+
+  /// A call from its hold to its end, as the engine writes it.
+  static func shortCall(_ number: Int, at seconds: Double = 0, tenant: TenantID = "acme", cost: Int64? = 4_000) throws
+    -> [LedgerEntry]
+  {
+    [held(number, at: seconds, tenant: tenant), try finished(number, at: seconds, tenant: tenant, cost: cost)]
   }
 
   static func store(
@@ -130,4 +150,6 @@ extension LedgerEntry {
   var hold: AttemptHold? { if case .held(let hold) = self { hold } else { nil } }
   /// How an attempt ended, where the entry says so.
   var end: AttemptEnd? { if case .settled(let end) = self { end } else { nil } }
+  /// How a request ended, where the entry says only that.
+  var requestEnd: RequestEnd? { if case .concluded(let end) = self { end } else { nil } }
 }

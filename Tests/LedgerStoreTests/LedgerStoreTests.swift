@@ -119,14 +119,20 @@ import TextForms
     let place = Place()
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
-    #expect(watcher.reached(store.append(contentsOf: Scene.call(1))))
+    #expect(watcher.reached(store.append(contentsOf: Scene.call(1) + (try Scene.shortCall(2)))))
     let database = try DatabaseQueue(path: place.path())
     for change in [
-      "UPDATE attempts SET state = 4", "UPDATE attempts SET state = 0", "UPDATE attempts SET ended_at = NULL",
-      "UPDATE attempts SET cost = -1", "UPDATE attempts SET input_tokens = -1",
-      "UPDATE attempts SET reserved_input = -1",
-      "UPDATE attempts SET attempt = 0", "UPDATE attempts SET estimated = 2", "UPDATE attempts SET cost = 'much'",
-      "UPDATE requests SET status = -1", "UPDATE requests SET queued_us = NULL",
+      "UPDATE attempt_rows SET state = 4", "UPDATE attempt_rows SET state = 0",
+      "UPDATE attempt_rows SET ended_at = NULL",
+      "UPDATE attempt_rows SET cost = -1", "UPDATE attempt_rows SET input_tokens = -1",
+      "UPDATE attempt_rows SET reserved_input = -1",
+      "UPDATE attempt_rows SET attempt = 0", "UPDATE attempt_rows SET estimated = 2",
+      "UPDATE attempt_rows SET cost = 'much'",
+      "UPDATE request_rows SET status = -1", "UPDATE request_rows SET queued_us = NULL",
+      "UPDATE calls SET cost = -1", "UPDATE calls SET held = -1", "UPDATE calls SET first_byte_us = -1",
+      "UPDATE calls SET audio_ms = -1", "UPDATE calls SET queued_us = NULL", "UPDATE calls SET input_tokens = 'many'",
+      "UPDATE endings SET attempts = 0", "UPDATE endings SET state = 0", "UPDATE endings SET state = 4",
+      "UPDATE endings SET status = -1", "UPDATE endings SET estimated = 2", "UPDATE endings SET verdict = NULL",
       "UPDATE series SET priority = 'urgent'",
       "INSERT INTO series SELECT 99, tenant, client_key, session, provider, key, model, priority, kind FROM series",
       "INSERT INTO words VALUES (99, 'success')", "INSERT INTO new_holds VALUES (1, x'00')",

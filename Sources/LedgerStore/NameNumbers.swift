@@ -1,0 +1,148 @@
+// The numbers by which rows name words, series and endings. Each is looked up once and remembered by its coded bytes, so that no text is made
+// for a name that is known.
+//
+// Promises: a number that is given is in the database, or in the transaction that is open; whoever rolls one back says so (`forget`).
+import AdmissionCore
+import GRDB
+import LedgerVocabulary
+
+/// Numbers of things by their coded bytes.
+struct CodedNumbers {
+  /// Things that are remembered; past that they are looked up again.
+  static let limit = 20_000
+  private var known: [UInt64: (bytes: [UInt8], number: Int64)] = [:]
+  /// Mostly the next one too, and comparing costs less than hashing; 0 where there is none.
+  private var newest: (bytes: [UInt8], number: Int64) = ([], 0)
+
+  /// The number, where it is known.
+  mutating func number(of range: Range<Int>, in decoder: EntryDecoder) -> Int64? {
+    if newest.number != 0, decoder.holds(newest.bytes, at: range) { return newest.number }
+    guard let found = known[decoder.checksum(range)], decoder.holds(found.bytes, at: range) else { return nil }
+    newest = found
+    return found.number
+  }
+
+  /// Two things with the same sum take turns; the database knows both.
+  mutating func remember(_ number: Int64, of range: Range<Int>, in decoder: EntryDecoder) {
+    if known.count >= CodedNumbers.limit { known.removeAll(keepingCapacity: true) }
+    newest = (decoder.bytes(range), number)
+    known[decoder.checksum(range)] = newest
+  }
+
+  mutating func forget() {
+    known.removeAll()
+    newest.number = 0
+  }
+}
+
+/// Used on the writer's thread, inside of its transactions.
+final class NameNumbers {
+  /// Words that are remembered by number; past that they are looked up again.
+  static let wordsLimit = 5_000
+  private let database: Database
+  private let findSeries: Statement
+  private let insertSeries: Statement
+  private let findEnding: Statement
+  private let insertEnding: Statement
+  private let findWord: Statement
+  private let insertWord: Statement
+  private var series = CodedNumbers()
+  private var endings = CodedNumbers()
+  private var words: [String: Int64] = [:]
+  /// The newest word of each column.
+  private var newest = [(text: [UInt8], number: Int64)](repeating: ([], 0), count: Column.allCases.count)
+
+  enum Column: Int, CaseIterable {
+    case holdPrices, endPrices, verdict, costSource, serviceTier, outcome, reason
+  }
+
+  init(_ db: Database) throws {
+    database = db
+    let names = "session, model, provider, key, tenant, client_key, priority, kind"
+    findSeries = try db.makeStatement(
+      sql: """
+        SELECT id FROM series WHERE session = ? AND model = ? AND provider = ? AND key = ? AND tenant = ?
+          AND client_key = ? AND priority = ? AND kind = ?
+        """)
+    insertSeries = try db.makeStatement(sql: "INSERT INTO series (\(names)) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+    findEnding = try db.makeStatement(
+      sql: """
+        SELECT id FROM endings WHERE outcome = ? AND priority_reason = ? AND status = ? AND attempts = ? AND state = ?
+          AND verdict = ? AND attempt_status IS ? AND estimated = ? AND cost_source = ? AND prices = ? AND service_tier IS ?
+        """)
+    insertEnding = try db.makeStatement(
+      sql: """
+        INSERT INTO endings (outcome, priority_reason, status, attempts, state, verdict, attempt_status, estimated,
+          cost_source, prices, service_tier) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        """)
+    findWord = try db.makeStatement(sql: "SELECT id FROM words WHERE text = ?")
+    insertWord = try db.makeStatement(sql: "INSERT INTO words (text) VALUES (?)")
+    try loadWords()
+  }
+
+  private func loadWords() throws {
+    words = [:]
+    for row in try Row.fetchAll(
+      database, sql: "SELECT id, text FROM words LIMIT ?", arguments: [NameNumbers.wordsLimit])
+    {
+      words[row[1]] = row[0]
+    }
+  }
+
+  /// What was given since the last commit is not in the database.
+  func forget() {
+    series.forget()
+    endings.forget()
+    words.removeAll()
+    for index in newest.indices { newest[index].number = 0 }
+  }
+
+  func number(of word: Range<Int>, in decoder: EntryDecoder, _ column: Column) throws -> Int64 {
+    let index = column.rawValue
+    if newest[index].number != 0, decoder.holds(newest[index].text, at: word) { return newest[index].number }
+    let number = try self.word(decoder.string(word))
+    newest[index] = (decoder.bytes(word), number)
+    return number
+  }
+
+  private func word(_ word: String) throws -> Int64 {
+    if let number = words[word] { return number }
+    if words.count >= NameNumbers.wordsLimit || words.isEmpty { try loadWords() }
+    let number = try find([word], findWord, orInsert: insertWord)
+    words[word] = number
+    return number
+  }
+
+  func number(ofSeries range: Range<Int>, in decoder: EntryDecoder) throws -> Int64 {
+    if let number = series.number(of: range, in: decoder) { return number }
+    var part = decoder.part(range)
+    let key = try part.series()
+    let number = try find(
+      [key.session, key.model, key.provider, key.key, key.tenant, key.clientKey, key.priority.name, key.kind],
+      findSeries, orInsert: insertSeries)
+    series.remember(number, of: range, in: decoder)
+    return number
+  }
+
+  /// Of how a request ended together with its last attempt.
+  func number(ofEnding range: Range<Int>, in decoder: EntryDecoder) throws -> Int64 {
+    if let number = endings.number(of: range, in: decoder) { return number }
+    var part = decoder.part(range)
+    let ending = try part.ending()
+    let parts: StatementArguments = [
+      try word(ending.outcome), try word(ending.reason), max(0, ending.status), ending.attempts,
+      (ending.wasSent ? AttemptState.posted : .void).rawValue, try word(ending.verdict), ending.attemptStatus,
+      ending.isEstimated ? 1 : 0, try word(ending.costSource), try word(ending.prices),
+      try ending.tier.map { try word($0) },
+    ]
+    let number = try find(parts, findEnding, orInsert: insertEnding)
+    endings.remember(number, of: range, in: decoder)
+    return number
+  }
+
+  private func find(_ parts: StatementArguments, _ find: Statement, orInsert insert: Statement) throws -> Int64 {
+    if let known = try Int64.fetchOne(find, arguments: parts) { return known }
+    try insert.execute(arguments: parts)
+    return database.lastInsertedRowID
+  }
+}
