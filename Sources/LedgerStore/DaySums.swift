@@ -1,14 +1,15 @@
-// What a broker with limits by the day asks the books: what was used since the day began, by caller and provider.
+// What a broker with daily limits asks the ledger: how much was used since the day began, by caller and provider.
 import AdmissionCore
 import GRDB
 import TextForms
 
 extension LedgerStore {
-  /// Attempts that were sent since this instant, and what they used; of those without an end what was reserved.
+  /// The attempts that were sent since this instant and what they used; attempts without an end count what was
+  /// reserved.
   /// - Parameters:
-  ///   - now: what a clock that was ahead has dated later than a minute from here is of another day.
-  ///   - past: only attempts that had ended then; the answer is whole, or there is none.
-  /// - Throws: `LedgerError`; of kind `locked` where `past` is given and entries that came before are not written yet.
+  ///   - now: attempts dated more than a minute after this instant, by a clock that was ahead, belong to another day.
+  ///   - past: counts only attempts that had ended then; the answer is complete, or the call throws.
+  /// - Throws: `LedgerError`; of kind `locked` where `past` is given and earlier entries are not written yet.
   public func daySums(since began: WallInstant, now: WallInstant, ended past: EndedBefore? = nil) throws -> [DaySum] {
     try read(isWhole: past != nil) { db in
       let ends = try LedgerStore.ends(past, db)
@@ -27,7 +28,8 @@ extension LedgerStore {
           now.nanoseconds.saturatingAdding(60_000_000_000), ends.before, ends.after,
         ]
       ).map { row in
-        // Sums of foreign numbers, as floating point: they cannot overflow, and are cut to what a count may be.
+        // The numbers come from providers, so they are summed as floating point, which cannot overflow, and cut to the
+        // range of a count.
         func count(_ column: Int) -> TokenCount {
           let sum: Double = row[column]
           return TokenCount(sum < 1e12 ? Int64(max(0, sum)) : 1_000_000_000_000)

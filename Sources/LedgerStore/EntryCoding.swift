@@ -1,14 +1,15 @@
-// Entries as bytes, on their way to the journal and to the writer: whole numbers in groups of seven bits, texts behind their length. A coded entry is read by
-// the program that wrote it, or by a newer one that knows its version (`EntryCoding.version`). Reading is in EntryDecoding.swift.
+// Entries as bytes, for the journal and the writer: whole numbers in groups of seven bits, texts after their length. A
+// coded entry is read by the program that wrote it, or by a newer one that knows its version (`EntryCoding.version`).
+// Reading is in EntryDecoding.swift.
 import AdmissionCore
 import LedgerVocabulary
 import Pricing
 import TextForms
 
-/// Entries in the order in which they happened, coded as they come: nothing of them is kept but their bytes.
+/// Entries in the order in which they happened. Each is coded when it is added, and only the bytes are kept.
 public struct EntryBatch: Sendable {
-  /// The entries, and behind them room for more. They are stored where they will lie, without a closure: one would keep all names of an entry
-  /// alive, with a retain for each.
+  /// The entries, and room for more after them. They are stored in place, without a closure, which would retain every
+  /// name of an entry.
   private var storage: [UInt8] = []
   private var length = 0
   public private(set) var count = 0
@@ -16,7 +17,7 @@ public struct EntryBatch: Sendable {
   public init() {}
   public init(_ entries: [LedgerEntry]) { for entry in entries { append(entry) } }
 
-  /// Bytes that are taken for so many entries.
+  /// Takes these bytes to be `count` entries.
   init(bytes: [UInt8], count: Int) {
     (storage, length, self.count) = (bytes, bytes.count, count)
   }
@@ -24,7 +25,7 @@ public struct EntryBatch: Sendable {
   public var isEmpty: Bool { count == 0 }
   var bytes: ArraySlice<UInt8> { storage[..<length] }
 
-  /// Gives away what was gathered, and begins anew with room for as much.
+  /// Returns the entries and starts an empty batch with as much room.
   public mutating func take() -> EntryBatch {
     var next = EntryBatch()
     next.storage = [UInt8](repeating: 0, count: min(length + EntryCoding.room, EntryBatch.mostReserved))
@@ -33,7 +34,7 @@ public struct EntryBatch: Sendable {
   }
   private static let mostReserved = 64 << 10
 
-  /// Afterwards so many bytes may be stored.
+  /// Makes room for this many bytes.
   private mutating func makeRoom(_ bytes: Int) {
     guard storage.count - length < bytes else { return }
     storage.append(contentsOf: repeatElement(0, count: max(bytes, storage.count)))
@@ -128,7 +129,7 @@ public struct EntryBatch: Sendable {
     var span = storage.mutableSpan
     span.put(.finished, &at)
     span.put(end.request, &at)
-    // As differences they are short. They wrap, so that whatever a clock says comes back.
+    // Differences are short. They wrap, so that any clock value can be restored.
     span.put(end.arrived.nanoseconds &- EntryCoding.timeOfID(end.request), &at)
     span.put(end.ended.nanoseconds &- end.arrived.nanoseconds, &at)
     span.putSeries(of: end, &at)
@@ -143,7 +144,7 @@ public struct EntryBatch: Sendable {
     span.put(attempt.costSource.rawValue, &at)
     span.put(attempt.priceVersion, &at)
     span.put(attempt.serviceTier, &at)
-    // And its amounts.
+    // The amounts.
     span.put(end.queued.nanoseconds, &at)
     span.put(end.firstByte?.nanoseconds, &at)
     span.putAmounts(of: attempt, &at)
@@ -182,7 +183,7 @@ public struct EntryBatch: Sendable {
     length = at
   }
 
-  /// The entries again; nil where the bytes are not what was coded.
+  /// Decodes the entries; nil where the bytes are not coded entries.
   func readable() -> [LedgerEntry]? {
     var entries: [LedgerEntry] = []
     var decoder = EntryDecoder(bytes)
@@ -201,7 +202,7 @@ extension LedgerEntry {
   }
 }
 
-/// Each stores something at `at`, and moves that behind it.
+/// Each function stores something at `at` and moves `at` past it.
 extension MutableSpan<UInt8> {
   mutating func put(_ sort: EntryCoding.Sort, _ at: inout Int) { put(sort.rawValue, &at) }
 
@@ -210,7 +211,7 @@ extension MutableSpan<UInt8> {
     at += 1
   }
 
-  /// What attempts and requests of one caller have in common, in the same bytes as in a hold.
+  /// What attempts and requests of one caller have in common, coded as in a hold.
   mutating func putSeries(of end: RequestEnd, _ at: inout Int) {
     put(end.tenant.name, &at)
     put(end.clientKey?.name, &at)
@@ -244,7 +245,7 @@ extension MutableSpan<UInt8> {
     at += 8
   }
 
-  /// Small numbers of either sign are short.
+  /// Small numbers are short, whether positive or negative.
   mutating func put(_ number: Int64, _ at: inout Int) {
     var rest = UInt64(bitPattern: (number << 1) ^ (number >> 63))
     while rest >= 0x80 {
@@ -266,7 +267,7 @@ extension MutableSpan<UInt8> {
     if count < 8 {
       for index in 0..<count { self[at + index] = source.unsafeLoad(fromByteOffset: index, as: UInt8.self) }
     } else {
-      // In eights, each checked to be there; the last eight overlap those before.
+      // Copies eight bytes at a time, each with a bounds check; the last eight overlap the ones before.
       var raw = mutableBytes
       var done = 0
       while done < count {
@@ -283,7 +284,7 @@ extension MutableSpan<UInt8> {
     if let text { putPresent(text, &at) } else { put(0 as UInt8, &at) }
   }
 
-  /// A text that could have been absent.
+  /// A text of an optional field that is present.
   mutating func putPresent(_ text: String, _ at: inout Int) {
     put(1 as UInt8, &at)
     put(text, &at)
@@ -291,12 +292,13 @@ extension MutableSpan<UInt8> {
 }
 
 enum EntryCoding {
-  /// Of the shape of entries. A journal of version 2, which lacks `finished`, is read too; one of any other is not.
+  /// The version of the coding. A journal of version 2, which lacks `finished`, is read too; one of any other version
+  /// is not.
   static let version: UInt8 = 3
 
   enum Sort: UInt8 { case held = 1, settled, concluded, changed, remembered, finished }
 
-  /// Enough for the numbers of any entry, and for the lengths of its texts.
+  /// Enough bytes for the numbers of any entry and the lengths of its texts.
   static let room = 384
 
   static func length(_ text: String?) -> Int { text?.utf8.count ?? 0 }
@@ -310,9 +312,9 @@ enum EntryCoding {
   /// Whether it was sent, and whether its tokens were counted from bytes.
   static func flags(of end: AttemptEnd) -> UInt8 { (end.wasSent ? 1 : 0) | (end.usage.isEstimated ? 2 : 0) }
 
-  /// When a request with this id came, in nanoseconds: an id tells it in milliseconds.
+  /// The arrival of a request in nanoseconds, by the milliseconds in its id.
   static func timeOfID(_ id: RequestID) -> Int64 { Int64(id.high >> 16) &* 1_000_000 }
 
-  /// What does not read as what it should be: a torn or foreign journal.
+  /// Bytes that are not coded entries, from a torn or foreign journal.
   struct Unreadable: Error {}
 }

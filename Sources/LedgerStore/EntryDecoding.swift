@@ -17,7 +17,7 @@ struct EntryDecoder {
 
   var isAtEnd: Bool { at == bytes.endIndex }
 
-  /// Of the next entry; nil at the end of the bytes.
+  /// The sort of the next entry; nil at the end of the bytes.
   mutating func sort() throws(EntryCoding.Unreadable) -> EntryCoding.Sort? {
     guard !isAtEnd else { return nil }
     guard let sort = EntryCoding.Sort(rawValue: try byte()) else { throw EntryCoding.Unreadable() }
@@ -111,7 +111,7 @@ struct EntryDecoder {
     return .finished(end, lastAttempt: attempt)
   }
 
-  /// The time of a request's arrival, in nanoseconds, where it stands as the difference to what its id tells.
+  /// The arrival of a request in nanoseconds, which is coded as the difference from the time in its id.
   mutating func arrival(of request: RequestID) throws(EntryCoding.Unreadable) -> Int64 {
     EntryCoding.timeOfID(request) &+ (try number())
   }
@@ -123,7 +123,7 @@ struct EntryDecoder {
       tier: try optionalText())
   }
 
-  /// As far as they can be true.
+  /// The amounts, cut to what can be true.
   mutating func amounts() throws(EntryCoding.Unreadable) -> Amounts {
     Amounts(
       input: try tokens().value, cacheRead: try tokens().value, cacheWrite: try tokens().value,
@@ -154,7 +154,7 @@ struct EntryDecoder {
 
   // MARK: Parts that are compared, not made
 
-  /// Where a text lies.
+  /// The range of a text.
   mutating func textRange() throws(EntryCoding.Unreadable) -> Range<Int> {
     let length = try number()
     guard length >= 0, length <= bytes.endIndex - at else { throw EntryCoding.Unreadable() }
@@ -179,7 +179,7 @@ struct EntryDecoder {
     return start..<at
   }
 
-  /// Where the parts lie that tell how a request and its last attempt ended, and the number of that attempt.
+  /// The range of the bytes that say how a request and its last attempt ended, and the number of that attempt.
   mutating func endingRange() throws(EntryCoding.Unreadable) -> (range: Range<Int>, attempts: Int64) {
     let start = at
     _ = try textRange()
@@ -195,7 +195,7 @@ struct EntryDecoder {
     return (start..<at, attempts)
   }
 
-  /// A decoder of these bytes alone.
+  /// A decoder for these bytes only.
   func part(_ range: Range<Int>) -> EntryDecoder { EntryDecoder(bytes[range]) }
   func bytes(_ range: Range<Int>) -> [UInt8] { Array(bytes[range]) }
   func string(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }
@@ -256,7 +256,7 @@ struct EntryDecoder {
   }
 }
 
-/// How a request ended together with its last attempt, but for what was counted and measured.
+/// How a request and its last attempt ended, without counts and measurements.
 struct Ending: Equatable {
   var reason: String
   var outcome: String
@@ -273,7 +273,7 @@ struct Ending: Equatable {
   var isEstimated: Bool { flags & 2 != 0 }
 }
 
-/// What was counted of an attempt.
+/// The counts of an attempt.
 struct Amounts: Equatable {
   var input: Int64
   var cacheRead: Int64

@@ -1,19 +1,22 @@
-// What happens to an entry that the database will never take: it is put aside, and everything else is written.
+// Puts an entry aside that the database will never take, so that all others are written.
 //
-// Promises: one bad entry stops nobody. Of a request that ended together with its last attempt each end is tried by itself. An entry that breaks a rule of the tables, or whose bytes cannot be read, is replaced by a row in
-// `changes` that names it and says why; where even that cannot be written it is dropped and counted. Trouble that passes, such as a full disk or
-// a lock, is thrown: nothing of the remaining entries is lost, and whoever tries again writes only those.
+// Promises: one bad entry does not stop the others. Where a request ended together with its last attempt, each end is
+// tried separately. An entry that violates a constraint of the tables, or whose bytes cannot be read, is replaced by a
+// row in `changes` that names it and says why; where even that row cannot be written, the entry is dropped and counted.
+// Temporary trouble, such as a full disk or a lock, is thrown: no remaining entry is lost, and the next try writes only
+// those.
 import AdmissionCore
 import GRDB
 import LedgerVocabulary
 import TextForms
 
-/// Entries on their way into the database. What is written leaves the list, so that whoever tries again after some trouble begins behind it.
+/// Entries that are being written to the database. Written entries leave the list, so that a new try after some trouble
+/// begins after them.
 struct UnwrittenEntries {
   fileprivate(set) var batches: [EntryBatch]
-  /// What is to be told of entries that are written: it comes before the batches, and has no numbers.
+  /// Notes about written entries: they are written before the batches and have no numbers.
   fileprivate var notes: [LedgerEntry] = []
-  /// Entries that were put aside so far.
+  /// The number of entries that were put aside so far.
   private(set) var putAside = 0
   /// The journal's number of the last entry.
   private let last: UInt64
@@ -36,7 +39,8 @@ struct UnwrittenEntries {
 }
 
 extension EntryBatch {
-  /// One entry that is two ends, as a batch for each: the attempt's, which counts as no entry of its own, and the request's. nil for all else.
+  /// For one entry that contains two ends, a batch for each: the attempt's, which does not count as an entry, and the
+  /// request's. nil for anything else.
   fileprivate var apart: [EntryBatch]? {
     guard let entry = readable()?.first, count == 1, case let parts = entry.apart, parts.count == 2 else { return nil }
     return [EntryBatch(bytes: Array(EntryBatch([parts[0]]).bytes), count: 0), EntryBatch([parts[1]])]
@@ -44,12 +48,12 @@ extension EntryBatch {
 }
 
 extension EntryWriter {
-  /// Writes the entries, in one transaction where all of them fit.
+  /// Writes the entries, in one transaction where the database takes all of them.
   /// - Parameters:
-  ///   - entries: loses what is written, also where it throws.
+  ///   - entries: written entries are removed from it, also where it throws.
   ///   - now: nanoseconds of a monotonic clock.
   func writeWhatFits(_ entries: inout UnwrittenEntries, now: UInt64) throws {
-    // Halved until the bad one stands alone.
+    // The batches are halved until the bad entry is alone.
     var count = entries.batches.count
     while !entries.isEmpty {
       if !entries.notes.isEmpty {
@@ -82,18 +86,19 @@ extension EntryWriter {
     }
   }
 
-  /// One by one where not all of them are taken; what is not has been counted, or is a note of something that has.
+  /// Writes the notes, one by one where the database does not take all of them; what a lost note is about has already
+  /// been counted.
   private func tell(_ notes: [LedgerEntry], now: UInt64, through number: UInt64) throws {
     do {
       _ = try write([EntryBatch(notes)], now: now, through: number)
     } catch let trouble where EntryWriter.isOfTheEntry(trouble) && notes.count > 1 {
       for note in notes { try tell([note], now: now, through: number) }
     } catch let trouble where EntryWriter.isOfTheEntry(trouble) {
-      // There is nothing else that could still be written.
+      // Nothing else could be written about it.
     }
   }
 
-  /// One entry, or a batch whose bytes cannot be read.
+  /// Puts one entry aside, or a batch whose bytes cannot be read.
   private func putAside(_ batch: EntryBatch, _ trouble: any Error, now: UInt64, through number: UInt64) throws {
     let entry =
       batch.readable()?.first.map(EntryWriter.describe)
@@ -118,7 +123,7 @@ extension EntryWriter {
     }
   }
 
-  /// True where the same entry would fail for ever, whatever becomes of disk, file and lock.
+  /// True where this entry would always fail, in any state of the disk, the file and the lock.
   private static func isOfTheEntry(_ error: any Error) -> Bool {
     if error is EntryCoding.Unreadable { return true }
     guard let error = error as? DatabaseError else { return false }

@@ -1,16 +1,16 @@
-// Writes entries as rows: prepared statements, numbers bound one by one, and names by number.
+// Writes entries as rows with prepared statements: values are bound one by one, and names by their numbers.
 //
-// Promises: `write` puts a list of entries into one transaction, or nothing of it; an end without its hold is told, not dropped. A request and
-// its last attempt become one row (docs/decisions/2026-11-29-one-row-for-a-call.md), but where they ended apart.
-// Used on one thread, with one connection. Rows go through SQLite's own calls on GRDB's statements: a list of arguments would cost
-// more than the row (docs/decisions/2026-11-21-ledger-layout.md).
+// Promises: `write` writes a list of entries in one transaction, or none of them; an end without its hold is reported,
+// not dropped. A request and its last attempt become one row (docs/decisions/2026-11-29-one-row-for-a-call.md), unless
+// they ended apart. Used on one thread, with one connection. Rows are written by SQLite's own calls on GRDB's
+// statements: a list of arguments would cost more than the row (docs/decisions/2026-11-21-ledger-layout.md).
 import AdmissionCore
 import Foundation
 import GRDB
 import GRDBSQLite
 import LedgerVocabulary
 
-/// What the states of attempts mean.
+/// The states of attempts.
 enum AttemptState: Int64 {
   case held = 0
   case posted = 1
@@ -42,18 +42,21 @@ final class EntryWriter {
   private var fresh: [AttemptKey] = []
   private var bytes: [UInt8] = []
   private var rows: RowNumbers
-  /// Lists of holds that are still in the database, oldest first: which, since when, and the newest attempt when it was written.
+  /// The lists of holds that are still in the database, oldest first: their ids, since when, and the newest attempt
+  /// when each was written.
   private var lists: [(id: Int64, since: UInt64, row: Int64)] = []
   private var lastHousekeeping: UInt64 = 0
-  /// While a start writes what the journal has: requests that an earlier process left open are looked for afterwards, from the mark on
-  /// that it left.
+  /// True while a start writes the entries of the journal. Requests that an earlier process left open are looked for
+  /// afterwards, from its mark on.
   private var isReplaying = false
 
-  /// The last ids that were given out; attempts and requests share theirs, so that of two rows the later has the larger.
+  /// The last ids that were assigned; attempts and requests share them, so that the later of two rows has the larger
+  /// id.
   private struct RowNumbers {
     var last: Int64
     var list: Int64
-    /// The last id that told of a time more than an hour after its row's, because the clock had been ahead; 0 where there is none.
+    /// The last id whose time is more than an hour after that of its row, because the clock had been ahead; 0 where
+    /// there is none.
     var ahead: Int64 = 0
 
     mutating func next(at nanoseconds: Int64) -> Int64 {
@@ -64,10 +67,11 @@ final class EntryWriter {
     }
     private static let hour = LedgerSchema.firstRow(UTCTime.hour)
   }
-  /// What the database knows of `RowNumbers.ahead`.
+  /// The value of `RowNumbers.ahead` that is in the database.
   private var notedAhead: Int64 = 0
 
-  /// - Parameter earlier: the writer that this one takes over from, where its connection failed; not where the file is another.
+  /// - Parameter earlier: the writer that this one replaces after its connection failed; nil where the file is another
+  ///   one.
   init(_ db: Database, options: LedgerOptions, after earlier: EntryWriter?) throws {
     database = db
     listTime = options.listTime.wholeNanoseconds
@@ -128,11 +132,11 @@ final class EntryWriter {
     }
   }
 
-  /// Writes all of them in one transaction. Where it throws, nothing is written.
+  /// Writes all entries in one transaction. Where it throws, nothing is written.
   /// - Parameters:
   ///   - now: nanoseconds of a monotonic clock.
   ///   - number: the journal's number of the last entry; noted in the same transaction.
-  /// - Returns: the entries that fit nothing in the books: ends without an open hold.
+  /// - Returns: the ends without an open hold.
   func write(_ batches: [EntryBatch], now: UInt64, through number: UInt64) throws -> [LedgerEntry] {
     let before = (rows, self.lists)
     fresh.removeAll(keepingCapacity: true)
@@ -164,7 +168,7 @@ final class EntryWriter {
       if rows.ahead > notedAhead { try noteAhead() }
       try run(commit)
     } catch {
-      // A full disk ends the transaction only where a statement of one row met it.
+      // A full disk has already ended the transaction only if the statement of a single row ran into it.
       if database.isInsideTransaction { try? database.rollback() }
       callRows.clear()
       attemptRows.clear()
@@ -179,7 +183,7 @@ final class EntryWriter {
     return strays
   }
 
-  /// Takes over what an earlier process left open, for ends of which the journal tells.
+  /// Takes over the holds that an earlier process left open, for their ends in the journal.
   func takeUpOpenHolds() throws {
     isReplaying = true
     func takeUp(_ hold: OpenHold) { open.takeUp(hold, firstRow: hold.row == 0 ? .max : hold.row) }
@@ -208,7 +212,7 @@ final class EntryWriter {
     }
   }
 
-  /// Attempts that have their row, from the mark on: no row of a listed hold is older.
+  /// The attempts that have their row, from the mark on: no row of a listed hold is older.
   private func writtenAttempts() throws -> Set<AttemptKey> {
     try AttemptKey.written(
       since: try Int64.fetchOne(database, sql: "SELECT value FROM marks WHERE name = 'unfinished_since'") ?? 0, database
@@ -232,7 +236,7 @@ final class EntryWriter {
     fresh.append(key)
   }
 
-  /// The holds of this transaction that it did not end itself.
+  /// Writes the holds of this transaction that did not end in it.
   private func writeFreshHolds(_ now: UInt64) throws {
     bytes.removeAll(keepingCapacity: true)
     for key in fresh { open.holds[key]?.append(to: &bytes) }
@@ -244,12 +248,13 @@ final class EntryWriter {
     lists.append((rows.list, now, rows.last))
   }
 
-  /// Gives rows to holds that stayed open, deletes their lists, and remembers from where on a start after a crash must look.
+  /// Gives rows to holds that stayed open, deletes their lists, and writes the mark from which a start after a crash
+  /// must look.
   private func keepHouse(_ now: UInt64) throws {
     lastHousekeeping = now
     let old = lists.prefix { now &- $0.since >= listTime }
     if let last = old.last {
-      // What younger lists hold is left to them.
+      // Holds in newer lists stay there.
       for hold in open.holds.values.filter({ $0.row == 0 && $0.list <= last.id }) { try giveRow(hold) }
       deleteHolds.bind(last.id, at: 1)
       try step(deleteHolds)
@@ -258,7 +263,8 @@ final class EntryWriter {
     try remember()
   }
 
-  /// From where on a start after a crash must look: before it nothing is open, and no request is without its row.
+  /// Writes the mark from which a start after a crash must look: before it nothing is open, and every request has its
+  /// row.
   private func remember() throws {
     guard !isReplaying else { return }
     let mark = open.begun.values.reduce(lists.first?.row ?? rows.last + 1) { min($0, $1) }
@@ -266,16 +272,16 @@ final class EntryWriter {
     try step(writeMark)
   }
 
-  /// Rare: a report may not rely on ids where they are ahead of their rows' times.
+  /// Notes, which is rare, that ids are ahead of the times of their rows, so that reports do not rely on them.
   private func noteAhead() throws {
-    // Some way further, so that not each row of a long time ahead is noted.
+    // Noted an hour further, so that not every row is noted while ids are ahead.
     notedAhead = rows.ahead + LedgerSchema.firstRow(UTCTime.hour)
     try database.execute(
       sql: "INSERT INTO marks VALUES (?, ?) ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",
       arguments: [LedgerSchema.idsAhead, notedAhead])
   }
 
-  /// At an orderly end: where nothing is open, the next start has nothing to look for.
+  /// At an orderly end: where nothing is open, the next start has nothing to search.
   func finish() throws {
     guard open.holds.isEmpty, open.begun.isEmpty else { return }
     deleteHolds.bind(rows.list, at: 1)
@@ -297,7 +303,7 @@ final class EntryWriter {
 
   // MARK: Ends
 
-  /// False where there is no open hold for it.
+  /// Returns false where there is no open hold for it.
   private func writeAttemptEnd(_ decoder: inout EntryDecoder) throws -> Bool {
     let request = try decoder.id()
     let attempt = try decoder.number()
@@ -317,7 +323,7 @@ final class EntryWriter {
       source: try names.number(of: source, in: decoder, .costSource),
       tier: try tier.map { try names.number(of: $0, in: decoder, .serviceTier) }
     )
-    // In the order of the columns, which are the same ones in both statements.
+    // In the order of the columns, which is the same in both statements.
     func eachEndColumn(_ put: (Int64?) -> Void) {
       put(at)
       put(state)
@@ -362,8 +368,8 @@ final class EntryWriter {
     return true
   }
 
-  /// One row for a request and its last attempt. False where they are to be written apart: there is no open hold for it, or it was held
-  /// under other names.
+  /// Writes one row for a request and its last attempt. Returns false where they must be written separately: there is
+  /// no open hold, or it was held under other names.
   private func writeCall(_ decoder: inout EntryDecoder) throws -> Bool {
     let request = try decoder.id()
     let arrived = try decoder.arrival(of: request)
@@ -407,7 +413,7 @@ final class EntryWriter {
     return true
   }
 
-  /// A row for the attempt and one for the request.
+  /// Writes a row for the attempt and one for the request.
   /// - Returns: the attempt's end, where it has no open hold.
   private func writeApart(_ entry: LedgerEntry) throws -> [LedgerEntry] {
     var strays: [LedgerEntry] = []

@@ -1,15 +1,16 @@
-// The journal ahead of the database: what was appended is in it when `append` returns, and so survives the process. SQLite takes the
-// entries in large transactions a moment later; a start writes to the database what the journal has beyond it.
+// The journal before the database: entries are in it when `append` returns, and so survive the process. SQLite takes
+// them in large transactions a moment later; a start writes the journal's entries that the database does not have yet.
 //
-// Promises: one `write` for each call, whatever the number of entries; a last frame that was cut is passed over, for nobody was told
-// that it is safe; any other bytes that are no frame are damage, which is told, and the frames behind them are read all the same; entries
-// of another database's journal are never taken for this one's. Why it is there: docs/decisions/2026-11-21-ledger-journal.md. Reading it is in
-// JournalReading.swift.
+// Promises: each call makes one `write`, for any number of entries; a last frame that was cut is ignored, because it
+// was not reported as safe; any other bytes that are not a frame are damage, which is reported, and the frames after
+// them are still read; entries of another database's journal are never taken for this one's. Why there is a journal:
+// docs/decisions/2026-11-21-ledger-journal.md. Reading is in JournalReading.swift.
 //
-// Two files take turns, `PATH.ahead-0` and `PATH.ahead-1`: one grows while the database works off the other. A frame is
-//   magic and version (1 byte), bytes of the payload (4), checksum (8), ledger (8), number of the first entry (8), payload
-// with all numbers little end first; the checksum covers what is behind it. A frame without entries stands at the begin of the file that
-// grows: its number tells a start how far the database must be, also when nothing else is left here.
+// Two files are used in turn, `PATH.ahead-0` and `PATH.ahead-1`: one grows while the database takes the entries of the
+// other. A frame is magic and version (1 byte), bytes of the payload (4), checksum (8), ledger (8), number of the first
+// entry (8), payload with all numbers little end first; the checksum covers what is behind it. A frame without entries
+// stands at the begin of the file that grows: its number tells a start how far the database must be, also when nothing
+// else is left here.
 import AdmissionCore
 import Synchronization
 
@@ -21,18 +22,18 @@ import Synchronization
 
 final class Journal: Sendable {
   static let mark: UInt8 = 0xA0 | EntryCoding.version
-  /// Of version 0.1.0, which knew no `finished` and summed byte by byte.
+  /// The first byte of frames of version 0.1.0, which had no `finished` and summed byte by byte.
   static let earlierMark: UInt8 = 0xA2
   private static let sumStart = 5
   static let payloadStart = 13
   static let headSize = 29
-  /// A file past this size gives way to the other one, if that is empty.
+  /// After this size the other file is used, if it is empty.
   private static let turnSize = 4 << 20
 
   private struct File {
     var descriptor: Int32
     var size = 0
-    /// The number of the last entry in it; nil where it has none.
+    /// The number of the file's last entry; nil where it has none.
     var last: UInt64?
   }
   private struct State {
@@ -42,10 +43,10 @@ final class Journal: Sendable {
   }
 
   private let state: Mutex<State>
-  /// Tells this ledger's journal from another's.
+  /// Distinguishes this ledger's journal from another's.
   private let ledger: UInt64
 
-  /// Opens or makes both files. Throws where that cannot be.
+  /// Opens or creates both files. Throws where that fails.
   init(path: String, ledger: UInt64) throws {
     var files: [File] = []
     for index in 0..<2 {
@@ -66,8 +67,8 @@ final class Journal: Sendable {
 
   static func name(_ path: String, _ index: Int) -> String { "\(path).ahead-\(index)" }
 
-  /// Writes the entries, of which the first has this number.
-  /// - Returns: nil when they are safe, else why not; then nothing of them is in the journal.
+  /// Writes the entries; `first` is the number of the first one.
+  /// - Returns: nil when they are safe, else why not; then none of them is in the journal.
   func append(_ entries: EntryBatch, first: UInt64) -> String? {
     state.withLock { state in
       if state.files[state.active].size >= Journal.turnSize, state.files[1 - state.active].size == 0 {
@@ -82,7 +83,7 @@ final class Journal: Sendable {
     }
   }
 
-  /// The bytes of one frame.
+  /// Makes the bytes of one frame.
   private func fill(_ frame: inout [UInt8], _ entries: ArraySlice<UInt8>, first: UInt64) {
     let length = entries.count + Journal.headSize - Journal.payloadStart
     frame.append(contentsOf: repeatElement(0, count: Journal.headSize))
@@ -98,13 +99,13 @@ final class Journal: Sendable {
     head.fixed(Journal.checksum(head.bytes.extracting(Journal.payloadStart..<head.count)), &at)
   }
 
-  /// Writes the frame at the end of a file; nil where it is there whole, else why not.
+  /// Writes the frame at the end of a file. Returns nil where it is written completely, else why not.
   private func put(_ state: inout State, in index: Int) -> String? {
     let size = state.files[index].size
     let written = write(state.files[index].descriptor, state.frame, state.frame.count)
     guard written == state.frame.count else {
       let reason = written < 0 ? String(cString: strerror(errno)) : "the disk is full"
-      // A part of a frame would look like damage once more frames are behind it.
+      // A part of a frame would look like damage once more frames follow it.
       _ = ftruncate(state.files[index].descriptor, off_t(size))
       return reason
     }
@@ -112,7 +113,7 @@ final class Journal: Sendable {
     return nil
   }
 
-  /// The database has everything up to this number: files that hold nothing else are emptied.
+  /// Empties files whose entries are all in the database, which has everything up to this number.
   func applied(through number: UInt64) {
     state.withLock { state in
       for index in state.files.indices {
@@ -122,14 +123,14 @@ final class Journal: Sendable {
   }
 
   /// Empties both files.
-  /// - Parameter next: the number of the entry that comes next.
+  /// - Parameter next: the number of the next entry.
   func clear(next: UInt64) {
     state.withLock { state in
       for index in state.files.indices { empty(&state, index, next: next) }
     }
   }
 
-  /// Empties a file. In the one that grows, a frame without entries says how far the database is.
+  /// Empties a file. In the one that grows, a frame without entries says how far the database has got.
   private func empty(_ state: inout State, _ index: Int, next: UInt64) {
     guard ftruncate(state.files[index].descriptor, 0) == 0 else { return }
     state.files[index].size = 0
@@ -137,7 +138,7 @@ final class Journal: Sendable {
     guard index == state.active else { return }
     state.frame.removeAll(keepingCapacity: true)
     fill(&state.frame, [], first: next)
-    // Where there is no room for it, a start has less to compare with; that is all.
+    // If this frame cannot be written, a start only has less to compare with.
     _ = put(&state, in: index)
   }
 }

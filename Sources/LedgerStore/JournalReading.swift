@@ -1,8 +1,9 @@
-// What a start finds in the journal's files: whole frames, and what is damaged.
+// Reads the journal's files at a start: whole frames, and what is damaged.
 //
-// Promises: every whole frame of this ledger is found, those behind damaged bytes too; a last frame that was cut is no damage, because
-// whoever wrote it was not told that it is safe; everything else that is no frame is told, with its file, place and size, and its file is kept aside
-// before the journal is used again. Reading is linear in the size of the files, whatever is in them.
+// Promises: every whole frame of this ledger is found, also after damaged bytes; a last frame that was cut is not
+// damage, because it was not reported as safe; all other bytes that are not a frame are reported with their file,
+// offset and size, and the file is kept aside before the journal is used again. Reading is linear in the size of the
+// files, whatever they contain.
 import AdmissionCore
 import LedgerVocabulary
 
@@ -16,14 +17,14 @@ extension Journal {
   struct Frame {
     var first: UInt64
     var entries: [LedgerEntry]
-    /// The number of the first entry behind it.
+    /// The number of the first entry after the frame.
     var next: UInt64
   }
 
-  /// Bytes that are no frame of any ledger, or entries of another ledger.
+  /// Bytes that are not a frame of any ledger, or entries of another ledger.
   struct Damage: Equatable {
     var file: String
-    /// Of its first byte in the file.
+    /// The offset of its first byte in the file.
     var offset: Int
     var bytes: Int
     var isOfAnotherLedger = false
@@ -36,13 +37,13 @@ extension Journal {
   }
 
   struct Contents {
-    /// In the order of their numbers; some may be without entries.
+    /// The frames in the order of their numbers; some may have no entries.
     var frames: [Frame] = []
     var damage: [Damage] = []
   }
 
-  /// What the journal of this ledger holds.
-  /// Throws where another version of this program left entries there that this one cannot read: they must not be lost in silence.
+  /// Reads the journal of this ledger. Throws where another version of this program left entries that this one cannot
+  /// read, because they must not be lost silently.
   static func contents(path: String, ledger: UInt64) throws -> Contents {
     var contents = Contents()
     for index in 0..<2 {
@@ -94,8 +95,8 @@ extension Journal {
     }
   }
 
-  /// Where the next whole frame of this ledger begins. Its name is compared before its checksum, so that bytes of a stranger's choice
-  /// do not make the search slow.
+  /// Finds the beginning of the next whole frame of this ledger. The ledger's number is compared before the checksum,
+  /// so that no choice of bytes makes the search slow.
   private static func nextFrame(_ bytes: [UInt8], after start: Int, ledger: UInt64) -> Int? {
     var at = start + 1
     while at + headSize <= bytes.count {
@@ -107,18 +108,19 @@ extension Journal {
     return nil
   }
 
-  /// True where what follows can be the begin of a frame whose end was never written.
+  /// True where the following bytes may be the beginning of a frame whose end was never written.
   private static func isCut(_ bytes: [UInt8], _ at: Int) -> Bool {
     guard isMark(bytes[at]) else { return false }
     guard bytes.count - at >= headSize else { return true }
     let begin = at + payloadStart
     guard let sizes = head(bytes, at), sizes.length > bytes.count - begin else { return false }
-    // Whole, but for its length.
+    // The frame would be whole except for its length.
     return checksum(bytes[begin...], bytes[at]) != sizes.checksum
   }
 
-  /// The version of a file of this ledger's whose entries are coded in another way. The head of a frame is the same in all versions.
-  /// One damaged byte makes no other version: the second frame says the same, or the only one cannot be read by this one.
+  /// The version of a file of this ledger whose entries are coded differently. The head of a frame is the same in all
+  /// versions. One damaged byte is not taken for another version: the second frame must have the same version, or a
+  /// single frame must be unreadable for this program.
   private static func otherVersion(_ bytes: [UInt8], ledger: UInt64) -> UInt8? {
     guard bytes.count >= headSize, bytes[0] & 0xF0 == mark & 0xF0, !isMark(bytes[0]),
       number(bytes, payloadStart) == ledger, let sizes = head(bytes, 0), sizes.length >= headSize - payloadStart,
@@ -133,7 +135,8 @@ extension Journal {
     return isOther ? bytes[0] & 0x0F : nil
   }
 
-  /// The frame at an offset, and where it ends; nil inside where it is another ledger's, nil where there is none.
+  /// The frame at an offset, and where it ends. The frame is nil where it is another ledger's; the result is nil where
+  /// there is none.
   private static func frame(_ bytes: [UInt8], _ at: Int, ledger: UInt64) -> (Frame?, Int)? {
     guard bytes.count - at >= headSize, isMark(bytes[at]), let sizes = head(bytes, at) else { return nil }
     let begin = at + payloadStart
@@ -144,7 +147,7 @@ extension Journal {
     return (try? frame(of: payload, ledger: ledger)).map { ($0, payload.endIndex) }
   }
 
-  /// What lies behind a frame's head. Throws where it is not of this version.
+  /// Decodes the payload of a frame. Throws where it is not of this version.
   private static func frame(of payload: ArraySlice<UInt8>, ledger: UInt64) throws(EntryCoding.Unreadable) -> Frame {
     var decoder = EntryDecoder(payload)
     guard try decoder.fixed() == ledger else { throw EntryCoding.Unreadable() }
@@ -161,7 +164,7 @@ extension Journal {
     return try? head.frameHead()
   }
 
-  /// Eight bytes, little end first.
+  /// Eight bytes, little-endian.
   private static func number(_ bytes: [UInt8], _ at: Int) -> UInt64 {
     (0..<8).reversed().reduce(0) { $0 << 8 | UInt64(bytes[at + $1]) }
   }
@@ -170,7 +173,7 @@ extension Journal {
     let descriptor = open(name, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { return nil }
     defer { _ = close(descriptor) }
-    // A device may have no end.
+    // A device may be endless.
     var status = stat()
     guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
     var bytes: [UInt8] = []
@@ -190,7 +193,7 @@ extension Journal {
     mark == earlierMark ? earlierChecksum(payload) : checksum(payload.span.bytes)
   }
 
-  /// Finds cut and torn frames, eight bytes at a time: bytes that differ in one place have another sum.
+  /// Detects cut and torn frames, eight bytes at a time: bytes that differ in one place have different sums.
   static func checksum(_ bytes: RawSpan) -> UInt64 {
     var sum = UInt64(bytes.byteCount)
     func take(_ eight: UInt64) {

@@ -1,19 +1,22 @@
-// The care of a ledger's file, while a broker writes it or without one: removing what is old, and copies.
+// Maintenance of a ledger's file, with or without a running broker: removing old rows, and copies.
 import AdmissionCore
 import Foundation
 import GRDB
 import TextForms
 
 public enum LedgerCare {
-  /// Rows that go in one transaction: it lasts a few milliseconds, less than a broker waits for its lock.
+  /// The number of rows that are removed in one transaction, which then lasts a few milliseconds: less than a broker
+  /// waits for its lock.
   static let step = 2000
 
-  /// Hours for which sums are kept one by one: longer than any window of a budget that has an end (a rolling one of 366 days).
+  /// For how many hours sums are kept by the hour: longer than any budget window that has an end (a rolling one of 366
+  /// days).
   static let keptHours: Int64 = 24 * 367
 
-  /// Removes attempts, requests and changes that were written before this instant. What they cost and used stays in the sums of each tenant, client
-  /// key and session, by the hour, so that all budgets hold. Open holds stay, and for some seconds attempts whose holds are still in a list: a start after a
-  /// crash would take them for unfinished.
+  /// Removes attempts, requests and changes that were written before this instant. Their costs and tokens stay in the
+  /// hourly sums of each tenant, client key and session, so that all budgets remain right. Open holds stay. Attempts
+  /// whose holds are still in a list stay for some seconds, because a start after a crash would take them for
+  /// unfinished.
   /// - Returns: the number of removed attempts and requests.
   /// - Throws: `LedgerError`.
   public static func prune(_ path: String, before instant: WallInstant) throws -> (attempts: Int, requests: Int) {
@@ -42,9 +45,9 @@ public enum LedgerCare {
 
   /// Removes rows in steps, each a transaction.
   /// - Parameters:
-  ///   - end: the first row that stays whatever it is.
-  ///   - condition: SQL about a row `a`: whether it goes.
-  ///   - keep: is called inside each transaction before the rows up to this one are removed.
+  ///   - end: the first row that stays in any case.
+  ///   - condition: SQL about a row `a` that is true where it is removed.
+  ///   - keep: called inside each transaction, before the rows up to its argument are removed.
   /// - Returns: how many rows were removed.
   private static func remove(
     before end: Int64, from table: String, where condition: String, _ db: Database, keeping keep: (Int64) throws -> Void
@@ -70,7 +73,7 @@ public enum LedgerCare {
     }
   }
 
-  /// Adds what the attempts of these rows cost and used to the sums, by the hour of their hold.
+  /// Adds the costs and tokens of these rows' attempts to the sums, by the hour of their hold.
   private static func addSums(_ rows: String, _ condition: String, _ last: Int64, _ db: Database) throws {
     try db.execute(
       sql: """
@@ -88,12 +91,12 @@ public enum LedgerCare {
       WHERE l.request_high = a.request_high AND l.request_low = a.request_low AND l.attempt = a.attempt)
     """
 
-  /// Of no attempt of the request is the hold in a list.
+  /// SQL: true where no hold of the request's attempts is in a list.
   private static let isNoRequestListed = """
     NOT EXISTS (SELECT 1 FROM temp.listed l WHERE l.request_high = a.request_high AND l.request_low = a.request_low)
     """
 
-  /// Writes the attempts of the lists of new holds into a table of this connection's.
+  /// Writes the attempts in the lists of new holds to a temporary table of this connection.
   private static func noteListed(_ db: Database) throws {
     try db.execute(
       sql: """
@@ -112,18 +115,18 @@ public enum LedgerCare {
     }
   }
 
-  /// SQL: what comes to a sum that is there already.
+  /// SQL that adds to a sum that already exists.
   private static let addition = """
     ON CONFLICT DO UPDATE SET attempts = attempts + excluded.attempts,
       cost = min(cost + excluded.cost, \(LedgerAmount.mostSum)), tokens = min(tokens + excluded.tokens, \(LedgerAmount.mostSum))
     """
 
-  /// SQL: a sum that does not overflow.
+  /// SQL for a sum that does not overflow.
   private static func total(_ column: String) -> String {
     "CAST(min(total(\(column)), \(LedgerAmount.mostSum)) AS INTEGER)"
   }
 
-  /// Sums of hours that are in no window any more become one for each caller.
+  /// Combines the sums of hours that are in no window any more to one for each caller.
   private static func foldOldSums(before hour: Int64, _ db: Database) throws {
     guard hour > 0 else { return }
     try db.inTransaction(.immediate) {
@@ -138,8 +141,8 @@ public enum LedgerCare {
     }
   }
 
-  /// Copies the ledger while it is written: the copy is whole, as of one commit, and needs no WAL beside it.
-  /// - Parameter replaces: an existing file is replaced; otherwise it is refused.
+  /// Copies the ledger, also while it is written. The copy is complete, as of one commit, and needs no WAL beside it.
+  /// - Parameter replaces: true to replace an existing file; otherwise it is an error.
   /// - Throws: `LedgerError`.
   public static func backup(_ path: String, to file: String, replaces: Bool) throws {
     guard URL(fileURLWithPath: path).standardizedFileURL != URL(fileURLWithPath: file).standardizedFileURL else {
@@ -148,7 +151,7 @@ public enum LedgerCare {
     if !replaces, FileManager.default.fileExists(atPath: file) {
       throw LedgerError(.wrongQuestion, "backup \(file): the file exists; give another name, or --force to replace it")
     }
-    // Beside the file first: a copy that breaks off leaves the old one alone.
+    // Copies to another name first: a copy that breaks off does not damage the old file.
     let unfinished = file + ".unfinished"
     do {
       try? FileManager.default.removeItem(atPath: unfinished)

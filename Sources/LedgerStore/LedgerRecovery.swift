@@ -1,5 +1,5 @@
-// What a start does before anything else: holds without an end count as spent at their estimate (`presumed`), and requests that
-// had begun get their row. What was posted before is left alone.
+// What a start does first: holds without an end count as spent at their estimate (`presumed`), and requests that had
+// begun get their row. What was already posted does not change.
 import AdmissionCore
 import Foundation
 import GRDB
@@ -7,15 +7,15 @@ import Pricing
 import TextForms
 
 public struct LedgerRecovery: Sendable, Equatable {
-  /// Attempts whose end nobody heard of.
+  /// Attempts whose end is unknown.
   public var presumedAttempts = 0
-  /// What they are taken to have cost.
+  /// The estimated cost of these attempts.
   public var presumedCost = Money.zero
-  /// Requests that got their row now.
+  /// Requests that got their row at this start.
   public var concludedRequests = 0
-  /// What is damaged or missing, and which file keeps it, a sentence each.
+  /// What is damaged or missing and which file keeps it, one sentence each.
   public var damage: [String] = []
-  /// Entries of the journal that the database does not take.
+  /// The number of journal entries that the database did not take.
   public var putAside = 0
 
   static func run(_ db: Database, now: WallInstant) throws -> LedgerRecovery {
@@ -41,7 +41,7 @@ public struct LedgerRecovery: Sendable, Equatable {
     return recovery
   }
 
-  /// New holds that have no row: their attempts had not ended.
+  /// Gives rows to new holds that have none, because their attempts had not ended.
   private static func giveRowsToLists(_ since: Int64, _ db: Database) throws {
     let lists = try Data.fetchAll(db, sql: "SELECT holds FROM new_holds ORDER BY id")
     guard !lists.isEmpty else { return }
@@ -80,8 +80,8 @@ public struct LedgerRecovery: Sendable, Equatable {
       ])
   }
 
-  /// Gives requests their row whose attempts are all over, and which had not come to their end. The last attempt stands for the
-  /// request; its arrival is in its id, in milliseconds.
+  /// Writes the rows of requests that had not ended although all their attempts are over. The row takes its facts from
+  /// the last attempt, and its arrival in milliseconds from the request's id.
   private static func conclude(from since: Int64, _ db: Database) throws -> Int {
     var unfinished: [RequestID: (attempt: Int64, series: Int64, ended: Int64)] = [:]
     let attempts = try Row.fetchCursor(
@@ -111,7 +111,8 @@ public struct LedgerRecovery: Sendable, Equatable {
     return unfinished.count
   }
 
-  /// In ids, ten minutes: a request whose end was written before that of its last attempt lies before it by less.
+  /// Ten minutes, in ids: where a request's end was written before that of its last attempt, it was less than this
+  /// before.
   private static let margin = LedgerSchema.firstRow(600_000_000_000)
 
   private static func word(_ text: String, _ db: Database) throws -> Int64 {

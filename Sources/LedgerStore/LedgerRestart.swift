@@ -1,22 +1,23 @@
-// What a starting broker asks the books: what was spent in the windows of its budgets, and what the last minutes used of the limits.
+// What a starting broker asks the ledger: what was spent in the windows of its budgets, and what the calls of the last
+// minutes used of the limits.
 import AdmissionCore
 import GRDB
 import TextForms
 
-/// What one caller spent, in each of the stretches that were asked for.
+/// What one caller spent since each of the given instants.
 public struct CallerSpending: Sendable, Equatable {
   public var tenant: TenantID
   public var clientKey: ClientKeyID?
-  /// nil for what was pruned before sessions were kept.
+  /// nil for rows that were pruned before sessions were kept.
   public var session: SessionID?
-  /// One for each asked instant, in its order.
+  /// One amount for each given instant, in the same order.
   public var spent: [Money]
   /// Input and output, and calls that were charged something.
   public var tokens: [Int64]
   public var requests: [Int64]
 }
 
-/// What is summed up for each instant.
+/// The sums for each instant.
 private struct Spent {
   var cost: Int64 = 0
   var tokens: Int64 = 0
@@ -30,8 +31,8 @@ private struct Spent {
   }
 }
 
-/// What had ended at a moment of the past. The wall clock may have been ahead before it and right since: then ends lie behind the moment
-/// of asking.
+/// Selects what had ended at a moment in the past. If the wall clock was ahead before that moment and has been right
+/// since, some ends have times after the query.
 public struct EndedBefore: Sendable {
   public var cut: WallInstant
   /// The wall clock, called on the thread that asks.
@@ -44,20 +45,22 @@ public struct EndedBefore: Sendable {
 }
 
 extension LedgerStore {
-  /// Attempts whose end lies before the first or behind the second had ended at that moment: what the database shows from here on was
-  /// written before the clock is looked at, so whatever has ended since lies between them.
+  /// Attempts whose end is before the first or after the second value had ended at that moment. What the database shows
+  /// from here on was written before the clock is read, so everything that has ended since is between the two.
   static func ends(_ past: EndedBefore?, _ db: Database) throws -> (before: Int64, after: Int64) {
     guard let past else { return (.max, .max) }
     _ = try Int64.fetchOne(db, sql: "SELECT max(id) FROM attempt_rows")
     return (past.cut.nanoseconds, past.clock().nanoseconds)
   }
 
-  /// Posted and presumed costs since each of these instants, counted by the time of the hold. An instant of 0 or less means
-  /// everything. What was pruned is known by the hour, and an hour counts whole. One pass over the rows since the earliest.
+  /// The posted and presumed costs since each of these instants, by the time of the hold. An instant of 0 or less means
+  /// everything. Pruned rows are known by the hour, and such an hour counts completely. Makes one pass over the rows
+  /// since the earliest instant.
   /// - Parameters:
-  ///   - now: what a clock that was ahead has dated later than a minute from here counts in no window but the endless one.
-  ///   - past: only attempts that had ended then; the answer is whole, or there is none.
-  /// - Throws: `LedgerError`; of kind `locked` where `past` is given and entries that came before are not written yet.
+  ///   - now: rows dated more than a minute after this instant, by a clock that was ahead, count only in the endless
+  ///     window.
+  ///   - past: counts only attempts that had ended then; the answer is complete, or the call throws.
+  /// - Throws: `LedgerError`; of kind `locked` where `past` is given and earlier entries are not written yet.
   public func spending(since starts: [WallInstant], now: WallInstant, ended past: EndedBefore? = nil) throws
     -> [CallerSpending]
   {
@@ -105,7 +108,7 @@ extension LedgerStore {
         let caller = Caller(
           tenant: row[1], clientKey: row[2], session: hour < 0 && session.isEmpty ? nil : session)
         var spent = callers[caller] ?? Array(repeating: Spent(), count: starts.count)
-        // It counts where any of the hour lies in the window.
+        // The hour counts where any part of it is in the window.
         let begin = hour < 0 ? Int64.min : hour * UTCTime.hour
         let end = hour < 0 ? Int64.min : begin + UTCTime.hour
         for (index, start) in starts.enumerated()
@@ -129,7 +132,7 @@ extension LedgerStore {
   public func pastAttempts(now: WallInstant, within span: Span = .seconds(120)) throws -> [PastAttempt] {
     let since = now.nanoseconds.saturatingSubtracting(span.nanoseconds)
     return try read { db in
-      // One table after the other, the newest rows first: asked of the view, SQLite would sort all of them.
+      // One table after the other, newest rows first: with the view, SQLite would sort all rows.
       let rows = try ["attempt_rows a", "calls a JOIN endings e ON e.id = a.ending"].flatMap { table in
         try SentRow.fetchAll(
           db,
@@ -159,14 +162,14 @@ extension LedgerStore {
     }
   }
 
-  /// The least first half of the id of a request that arrived at this instant.
+  /// The smallest first half of a request id for an arrival at this instant.
   static func requestHigh(_ nanoseconds: Int64) -> Int64 {
     nanoseconds <= 0 ? Int64.min : (nanoseconds / 1_000_000) << 16
   }
 }
 
-/// Where the sums of a series stand in a flat table, which is several times faster than a dictionary of a million additions. Series are
-/// numbered from 1 without gaps; where a damaged file says otherwise, they are looked up.
+/// The positions of series in a flat table of sums, which for a million additions is several times faster than a
+/// dictionary. Series are numbered from 1 without gaps; where a damaged file has gaps, they are looked up.
 private struct SeriesPlaces {
   let count: Int
   private var others: [Int64: Int] = [:]
@@ -192,7 +195,8 @@ private struct Caller: Hashable {
   var session: String?
 }
 
-/// Three columns read at once: an array or a dictionary for each of a million rows would take most of a start.
+/// Three columns that are read together: an array or a dictionary for each of a million rows would take most of the
+/// time of a start.
 private struct PaidRow: DatabaseValueConvertible, StatementColumnConvertible {
   var series: Int64
   var at: Int64

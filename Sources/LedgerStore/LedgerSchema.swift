@@ -1,39 +1,40 @@
-// The tables and how they came to be: migrations that only go forward, each named by a sentence.
-// docs/reference/ledger-schema.md shows the result with example questions.
+// The tables and their migrations, which only go forward; each is named by a sentence. docs/reference/ledger-schema.md
+// shows the result with example queries.
 import GRDB
 
 enum LedgerSchema {
-  /// `Tlgt`: tells a ledger from other SQLite files (`PRAGMA application_id`).
+  /// `Tlgt`: distinguishes a ledger from other SQLite files (`PRAGMA application_id`).
   static let applicationID = 0x546C_6774
 
-  /// The least id of a row that is written at this instant or later.
+  /// The smallest id of a row that is written at this instant or later.
   static func firstRow(_ nanoseconds: Int64) -> Int64 { nanoseconds <= 0 ? 0 : (nanoseconds / 1_000_000) << 20 }
 
-  /// The largest number of a row. A number beyond those of this century is damage: counting goes on below it.
+  /// The largest id of a row. An id later than this century is damage, and new ids go on below it.
   static func newestRow(of table: String, _ db: Database) throws -> Int64 {
     try Int64.fetchOne(db, sql: "SELECT max(id) FROM \(table) WHERE id BETWEEN 0 AND \(Int64(1) << 62)") ?? 0
   }
 
-  /// The same of the tables whose rows are numbered by time.
+  /// The same for all tables whose rows are numbered by time.
   static func newestRow(_ db: Database) throws -> Int64 {
     try ["calls", "attempt_rows", "request_rows"].reduce(0) { max($0, try newestRow(of: $1, db)) }
   }
 
-  /// True where some row's id may tell of a later time than the row was written at: the clock was ahead once, and ids never go back.
-  /// - Parameter row: the id that matters: ids that were ahead below it are of no account.
+  /// True where the time in some row's id may be later than the time of its writing, because the clock was ahead once
+  /// and ids never go back.
+  /// - Parameter row: ids below this one do not matter.
   static func idsAreAhead(of row: Int64, _ db: Database) throws -> Bool {
     let ahead = try Int64.fetchOne(db, sql: "SELECT value FROM marks WHERE name = '\(idsAhead)'") ?? 0
     if ahead >= row { return true }
-    // Ledgers from before there was a mark: rows at the end that are younger than their ids.
+    // For ledgers from before the mark existed: the last rows have times before those in their ids.
     let newest = try Row.fetchOne(db, sql: "SELECT id, held_at FROM attempt_rows ORDER BY id DESC LIMIT 1")
     guard let newest, let id = newest[0] as Int64?, let at = newest[1] as Int64? else { return false }
     return id >= row && id - firstRow(at) > firstRow(UTCTime.day)
   }
 
-  /// The mark that holds the last id that was ahead of its time.
+  /// The mark with the last id that was ahead of its time.
   static let idsAhead = "ids_ahead"
 
-  /// Brings a database up to date. Throws where it is newer than this program, or something else than a ledger.
+  /// Migrates a database to this version. Throws where it is newer than this program or is not a ledger.
   static func migrate(_ database: DatabaseQueue, path: String) throws {
     let isNew = try database.read { try check($0, path: path) }
     if isNew {
@@ -94,8 +95,8 @@ enum LedgerSchema {
     return migrator
   }
 
-  /// A row's id is the time of its writing in milliseconds, times 1,048,576, and a running number: rows are only ever added at the
-  /// end, and a stretch of time is a stretch of ids. A request's own id is its ULID in two halves.
+  /// A row's id is the time of its writing in milliseconds, times 1,048,576, plus a running number: rows are always
+  /// added at the end, and a period of time is a range of ids. A request's own id is its ULID in two halves.
   private static let first = """
     CREATE TABLE words (
       id INTEGER PRIMARY KEY,
@@ -268,8 +269,9 @@ enum LedgerSchema {
     FROM calls c JOIN endings e ON e.id = c.ending;
     """ + "\n" + views
 
-  /// What pruned attempts cost, by the hour of their hold (hours since 1970), so that every window of a budget finds what was spent in
-  /// it. Hour -1 holds what is older than any window, and what was pruned before hours were kept.
+  /// The costs of pruned attempts, by the hour of their hold (hours since 1970), so that every budget window finds what
+  /// was spent in it. Hour -1 is for amounts older than any window, and for amounts that were pruned before hours were
+  /// kept.
   private static let prunedSums = """
     CREATE TABLE pruned_sums (
       hour INTEGER NOT NULL,
@@ -312,13 +314,14 @@ enum LedgerSchema {
     JOIN words w ON w.id = r.priority_reason;
     """
 
-  /// SQL for the 26 characters of the id as headers and logs show it: 130 bits in fives, the first two of them nought.
+  /// SQL for the 26 characters of the id as headers and logs show it: 130 bits in groups of five, of which the first
+  /// two bits are zero.
   private static func ulid(_ table: String) -> String {
     let alphabet = "'0123456789ABCDEFGHJKMNPQRSTVWXYZ'"
     let high = "\(table).request_high"
     let low = "\(table).request_low"
     let digits = (0..<26).map { index -> String in
-      // The digit's lowest bit, counted from the end of the 128.
+      // The position of the digit's lowest bit, counted from the end of the 128 bits.
       let shift = (25 - index) * 5
       let five =
         if shift >= 64 {

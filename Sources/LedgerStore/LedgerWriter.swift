@@ -1,19 +1,20 @@
-// The writer's thread: takes what waits, writes it as one transaction, and when that fails keeps it and tries again until it works.
+// The writer's thread: it takes the waiting entries and writes them in one transaction; when that fails it keeps them
+// and tries again until it succeeds.
 //
-// Commits are shared. Where somebody waits for one, the writer lets a short time pass after a commit in which entries gather, longer
-// when many come, and writes the first entry after a quiet moment at once. Where nobody does, because the journal has made
-// the entries safe, it lets them gather for longer.
+// Entries share commits. Where a commit is awaited, the writer lets entries gather for a short time after the last
+// commit, longer when many come, and writes the first entry after a quiet moment at once. Where none is awaited,
+// because the journal has made the entries safe, it lets them gather for longer.
 import AdmissionCore
 import Foundation
 import GRDB
 import LedgerVocabulary
 
 final class LedgerWriter {
-  /// Where so many entries come in a millisecond, the pause is the longest.
+  /// The rate, in entries per millisecond, from which on the pause is the longest.
   private static let busyRate = 12.0
 
   private let queue: EntryQueue
-  /// What the journal knows the database by.
+  /// The number by which the journal knows the database.
   private let ledger: UInt64
   private let location: LedgerLocation
   private let durability: LedgerDurability
@@ -22,7 +23,7 @@ final class LedgerWriter {
   private let onObstacleChanged: @Sendable (String?) -> Void
   private var database: DatabaseQueue
   private var writer: EntryWriter?
-  /// The one whose connection failed: it still knows what is open.
+  /// The writer whose connection failed, which still knows the open holds.
   private var failed: EntryWriter?
   private var file: FileIdentity?
   private var lastBegan: UInt64 = 0
@@ -47,7 +48,7 @@ final class LedgerWriter {
     file = FileIdentity(location)
   }
 
-  /// Until the queue is closed and empty, or closed and in trouble.
+  /// Runs until the queue is closed and empty, or closed and in trouble.
   func run() {
     if !queue.isCommitAwaited { yieldToOthers() }
     while queue.awaitEntries() {
@@ -57,21 +58,22 @@ final class LedgerWriter {
       queue.wrote(through: through)
       onCommitted(through)
     }
-    // Without it a start looks a little further back; that is all.
+    // If this fails, a start only has to look a little further back.
     try? database.writeWithoutTransaction { _ in try writer?.finish() }
     writer = nil
     try? database.close()
   }
 
-  /// Where the journal makes entries safe, nobody waits for this thread: on a busy machine whoever serves requests goes first.
+  /// Where the journal makes entries safe, nothing waits for this thread, so on a busy machine the threads that serve
+  /// requests go first.
   private func yieldToOthers() {
     #if os(Linux)
-      // Linux has a priority for each thread; 0 is the one that calls. Where it may not be changed, nothing is lost.
+      // Linux has a priority for each thread; 0 means the calling one. If it may not be changed, that does no harm.
       _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Self.niceness)
     #endif
   }
 
-  /// Five steps below the others: a third of their share of a processor that all want.
+  /// Five steps below the others: a third of their share of a contended processor.
   static let niceness: Int32 = 5
 
   private func linger() {
@@ -80,7 +82,7 @@ final class LedgerWriter {
     let due = lastBegan &+ pause
     if now < due { queue.pause(nanoseconds: due - now) }
     let begins = max(now, due)
-    // What came since the last time tells how much will come: the more, the longer it pays to wait.
+    // The entries since the last commit predict how many will come: the more, the longer it pays to wait.
     let rate = Double(lastCount) / (Double(max(1, begins &- lastBegan)) / 1e6)
     let share = min(1, rate / LedgerWriter.busyRate)
     let shortest = options.shortestPause.wholeNanoseconds
@@ -89,7 +91,8 @@ final class LedgerWriter {
     lastBegan = begins
   }
 
-  /// Tries until it works: what the database will never take is put aside. False where the queue was closed while it did not.
+  /// Tries until it succeeds; entries that the database will never take are put aside. Returns false where the queue
+  /// was closed before it succeeded.
   private func write(_ entries: [EntryBatch], through: UInt64) -> Bool {
     lastCount = entries.reduce(0) { $0 + $1.count }
     var unwritten = UnwrittenEntries(entries, through: through)
@@ -138,26 +141,26 @@ final class LedgerWriter {
     if queue.setObstacle(text) { onObstacleChanged(text) }
   }
 
-  /// A connection to what now lies at the path. Where that fails, the next try tells why.
+  /// Opens a connection to the file that is now at the path. If that fails, the next try reports why.
   private func reopen() {
     guard let fresh = try? LedgerConnection.writer(location, durability) else { return }
     let earlier = writer
     writer = nil
     try? database.close()
     database = fresh
-    // Another file belongs to the same journal from now on.
+    // The other file belongs to the same journal from now on.
     try? fresh.writeWithoutTransaction {
       try $0.execute(
         sql: "INSERT INTO marks VALUES ('ledger', ?) ON CONFLICT DO UPDATE SET value = excluded.value",
         arguments: [Int64(bitPattern: ledger)])
     }
     let lies = FileIdentity(location)
-    // In another file the numbers of names are others: ends of what is open there are told as unmatched.
+    // Another file has other numbers for names, so ends of holds that were open are reported as unmatched.
     failed = lies == file ? earlier ?? failed : nil
     file = lies
   }
 
-  /// An end that fits no open hold stays in the books as a change.
+  /// Turns an end without an open hold into a change, so that it stays in the ledger.
   static func note(_ entry: LedgerEntry) -> LedgerEntry {
     switch entry {
     case .settled(let end):
@@ -170,7 +173,7 @@ final class LedgerWriter {
   }
 }
 
-/// Which file a path leads to.
+/// The identity of the file at a path.
 private struct FileIdentity: Equatable {
   var device: UInt64
   var inode: UInt64

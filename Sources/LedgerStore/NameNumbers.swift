@@ -1,20 +1,21 @@
-// The numbers by which rows name words, series and endings. Each is looked up once and remembered by its coded bytes, so that no text is made
-// for a name that is known.
+// The numbers by which rows name words, series and endings. Each is looked up once and remembered by its coded bytes,
+// so that no text is made for a known name.
 //
-// Promises: a number that is given is in the database, or in the transaction that is open; whoever rolls one back says so (`forget`).
+// Promise: a number that is returned is in the database or in the open transaction; after a rollback the caller must
+// call `forget`.
 import AdmissionCore
 import GRDB
 import LedgerVocabulary
 
 /// Numbers of things by their coded bytes.
 struct CodedNumbers {
-  /// Things that are remembered; past that they are looked up again.
+  /// How many things are remembered; beyond that they are looked up again.
   static let limit = 20_000
   private var known: [UInt64: (bytes: [UInt8], number: Int64)] = [:]
-  /// Mostly the next one too, and comparing costs less than hashing; 0 where there is none.
+  /// The newest one, which is usually the next one too, since comparing costs less than hashing; 0 where there is none.
   private var newest: (bytes: [UInt8], number: Int64) = ([], 0)
 
-  /// The number, where it is known.
+  /// The number; nil where it is not known.
   mutating func number(of range: Range<Int>, in decoder: EntryDecoder) -> Int64? {
     if newest.number != 0, decoder.holds(newest.bytes, at: range) { return newest.number }
     guard let found = known[decoder.checksum(range)], decoder.holds(found.bytes, at: range) else { return nil }
@@ -22,7 +23,7 @@ struct CodedNumbers {
     return found.number
   }
 
-  /// Two things with the same sum take turns; the database knows both.
+  /// Two things with the same hash replace each other; the database knows both.
   mutating func remember(_ number: Int64, of range: Range<Int>, in decoder: EntryDecoder) {
     if known.count >= CodedNumbers.limit { known.removeAll(keepingCapacity: true) }
     newest = (decoder.bytes(range), number)
@@ -35,9 +36,9 @@ struct CodedNumbers {
   }
 }
 
-/// Used on the writer's thread, inside of its transactions.
+/// Used on the writer's thread, inside its transactions.
 final class NameNumbers {
-  /// Words that are remembered by number; past that they are looked up again.
+  /// How many words are remembered with their numbers; beyond that they are looked up again.
   static let wordsLimit = 5_000
   private let database: Database
   private let findSeries: Statement
@@ -89,7 +90,7 @@ final class NameNumbers {
     }
   }
 
-  /// What was given since the last commit is not in the database.
+  /// Forgets the numbers that were assigned since the last commit, which are not in the database.
   func forget() {
     series.forget()
     endings.forget()
@@ -124,7 +125,7 @@ final class NameNumbers {
     return number
   }
 
-  /// Of how a request ended together with its last attempt.
+  /// The number for how a request and its last attempt ended.
   func number(ofEnding range: Range<Int>, in decoder: EntryDecoder) throws -> Int64 {
     if let number = endings.number(of: range, in: decoder) { return number }
     var part = decoder.part(range)

@@ -1,8 +1,10 @@
-// What the writer knows of attempts and requests that are not over: enough to write an attempt's row once, at its end.
+// What the writer knows about attempts and requests that are not over: enough to write an attempt's row once, at its
+// end.
 //
-// A hold must be safe before its attempt is sent, and a call is often over a moment later. So new holds go into the database as one
-// short list for each transaction (`new_holds`), and an attempt gets its row when it ends. Holds that stay open for some seconds
-// get their row then, and their lists are deleted. What a transaction changes here is taken back when the transaction fails.
+// A hold must be safe before its attempt is sent, and a call is often over a moment later. So new holds are written as
+// one short list per transaction (`new_holds`), and an attempt gets its row when it ends. Holds that are still open
+// after some seconds get their row then, and their lists are deleted. Changes of a transaction that fails are undone
+// here.
 import AdmissionCore
 import Foundation
 import GRDB
@@ -16,8 +18,8 @@ struct AttemptKey: Hashable {
     hasher.combine(request)
   }
 
-  /// The attempts that have a row with this number or a later one. One pass; a search for each hold would take a start minutes after a crash
-  /// under load.
+  /// The attempts that have a row with this id or a later one. This is one pass; a search for each hold would take
+  /// minutes at a start after a crash under load.
   static func written(since row: Int64, _ db: Database) throws -> Set<AttemptKey> {
     var written: Set<AttemptKey> = []
     let rows = try Row.fetchCursor(
@@ -32,9 +34,9 @@ struct AttemptKey: Hashable {
   }
 }
 
-/// A hold whose end is not in the books, with names as numbers.
+/// A hold whose end is not in the ledger, with names as numbers.
 struct OpenHold: Equatable {
-  /// Bytes in a list: nine numbers of eight, little end first.
+  /// The size of a hold in a list, in bytes: nine numbers of eight bytes, little-endian.
   static let size = 72
 
   var key: AttemptKey
@@ -45,9 +47,9 @@ struct OpenHold: Equatable {
   /// -1 where the price is unknown.
   var held: Int64
   var prices: Int64
-  /// Of its row in `attempt_rows`; 0 where it has none yet.
+  /// The id of its row in `attempt_rows`; 0 where it has none yet.
   var row: Int64 = 0
-  /// The list that it is in.
+  /// The id of its list.
   var list: Int64 = 0
 
   func append(to bytes: inout [UInt8]) {
@@ -67,13 +69,13 @@ struct OpenHold: Equatable {
     }
   }
 
-  /// The holds of a list, as it stands in the database; what is not whole at its end is left out.
+  /// The holds of a list in the database; an incomplete hold at its end is left out.
   static func all(of list: Data) -> [OpenHold] {
     let bytes = [UInt8](list)
     return stride(from: 0, to: bytes.count - size + 1, by: size).map { OpenHold(bytes[$0..<($0 + size)]) }
   }
 
-  /// From the bytes of one hold in a list.
+  /// Decodes one hold of a list.
   init(_ bytes: ArraySlice<UInt8>) {
     func number(_ index: Int) -> Int64 {
       let start = bytes.startIndex + index * 8
@@ -119,45 +121,45 @@ struct OpenHolds {
 
   mutating func insert(_ hold: OpenHold) {
     undo.append(.hold(hold.key, holds.updateValue(hold, forKey: hold.key)))
-    // A later attempt of the same request.
+    // This is a later attempt of the same request.
     guard begun[hold.key.request] == nil else { return }
     begun[hold.key.request] = .max
     undo.append(.begun(hold.key.request, nil))
   }
 
-  /// What an earlier process left open.
+  /// Takes over a hold that an earlier process left open.
   mutating func takeUp(_ hold: OpenHold, firstRow: Int64) {
     holds[hold.key] = hold
     begun[hold.key.request] = firstRow
   }
 
-  /// The hold that ends; nil where none is open.
+  /// Ends the hold and returns it; nil where none is open.
   mutating func end(_ key: AttemptKey) -> OpenHold? {
     guard let hold = holds.removeValue(forKey: key) else { return nil }
     undo.append(.hold(key, hold))
     return hold
   }
 
-  /// Its attempt has this row; the request has none.
+  /// Notes the row of an attempt whose request has no row yet.
   mutating func wrote(row: Int64, of request: RequestID) {
     guard let earlier = begun[request], row < earlier else { return }
     undo.append(.begun(request, earlier))
     begun[request] = row
   }
 
-  /// The request is over.
+  /// Notes that the request is over.
   mutating func conclude(_ request: RequestID) {
     guard let earlier = begun.removeValue(forKey: request) else { return }
     undo.append(.begun(request, earlier))
   }
 
-  /// The request is over, and this was its last attempt.
+  /// Notes that the request and this last attempt are over.
   mutating func finish(_ key: AttemptKey) {
     _ = end(key)
     conclude(key.request)
   }
 
-  /// A hold that stayed open has its row now.
+  /// Notes that a hold that stayed open now has its row.
   mutating func gave(row: Int64, to key: AttemptKey) {
     guard let earlier = holds[key] else { return }
     undo.append(.hold(key, earlier))

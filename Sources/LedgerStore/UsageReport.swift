@@ -1,4 +1,5 @@
-// What was used and spent, summed by whatever was asked: exact whole numbers, and a total that is the sum of the rows.
+// What was used and spent, summed by the dimensions of a query: exact whole numbers, and a total that is the sum of the
+// rows.
 //
 // A request counts at the time of its arrival, and so do its attempts: a report by hour never splits a call. Tokens and costs are
 // those of posted and presumed attempts, by the provider and key of each attempt; requests count where their last attempt went.
@@ -6,21 +7,21 @@ import AdmissionCore
 import GRDB
 import TextForms
 
-/// By what a report is summed.
+/// A dimension by which a report is summed.
 public enum UsageDimension: String, Sendable, CaseIterable {
   case tenant, session, model, provider, key, priority, kind, day, hour
   case clientKey = "client_key"
 }
 
-/// A checked question.
+/// A checked query.
 public struct UsageQuery: Sendable, Equatable {
   public var by: [UsageDimension]
   public var since: WallInstant
-  /// Not included.
+  /// The end, which is not included.
   public var until: WallInstant
   /// Only this tenant's rows; nil for all.
   public var tenant: String?
-  /// True where nobody asked for an end: then rows from after `until` are in too, which a clock that was ahead has left.
+  /// True where the query names no end: then rows dated after `until`, by a clock that was ahead, are included too.
   public var hasOpenEnd = false
 
   public init(by: [UsageDimension], since: WallInstant, until: WallInstant, tenant: String? = nil) {
@@ -30,10 +31,11 @@ public struct UsageQuery: Sendable, Equatable {
     self.tenant = tenant
   }
 
-  /// From the texts of a command line or of a query string; nil takes the default: by tenant and model, the last 24 hours.
+  /// Reads the texts of a command line or a query string; nil means the default: by tenant and model, the last 24
+  /// hours.
   /// - Parameters:
-  ///   - bucket: `hour` or `day`, as if it stood first in `by`.
-  /// - Throws: `LedgerError` of kind `wrongQuestion` with what is allowed.
+  ///   - bucket: `hour` or `day`, as if it were first in `by`.
+  /// - Throws: `LedgerError` of kind `wrongQuestion`, which says what is allowed.
   public init(by: String?, since: String?, until: String?, bucket: String?, now: WallInstant) throws {
     var dimensions: [UsageDimension] = []
     if let bucket, !bucket.isEmpty {
@@ -61,7 +63,7 @@ public struct UsageQuery: Sendable, Equatable {
       return instant
     }
     self.by = dimensions
-    // A millisecond further, so that the requests of this one are in.
+    // A millisecond later, so that requests of the current millisecond are included.
     self.until = try instant("until", until, WallInstant(nanoseconds: now.nanoseconds.saturatingAdding(1_000_000)))
     hasOpenEnd = until?.isEmpty ?? true
     self.since = try instant(
@@ -70,11 +72,11 @@ public struct UsageQuery: Sendable, Equatable {
   }
 }
 
-/// Sums of one row or of all.
+/// The sums of one row or of all rows.
 public struct UsageSums: Sendable, Equatable {
   public var requests: Int64 = 0
   public var attempts: Int64 = 0
-  /// Attempts whose end nobody heard of: charged at their estimate.
+  /// Attempts whose end is unknown, charged at their estimate.
   public var presumed: Int64 = 0
   /// Attempts whose tokens were counted from bytes.
   public var estimated: Int64 = 0
@@ -88,7 +90,7 @@ public struct UsageSums: Sendable, Equatable {
   public var nanodollars: Int64 = 0
   public init() {}
 
-  /// Sums stop at the ends of the range: books of an earlier version may hold numbers that cannot be true.
+  /// Sums saturate, because ledgers of an earlier version may contain impossible numbers.
   mutating func add(_ other: UsageSums) {
     requests = requests.saturatingAdding(other.requests)
     attempts = attempts.saturatingAdding(other.attempts)
@@ -106,21 +108,21 @@ public struct UsageSums: Sendable, Equatable {
 
 public struct UsageReport: Sendable, Equatable {
   public struct Row: Sendable, Equatable {
-    /// One for each of the query's dimensions, in its order; empty where there is none.
+    /// One label for each of the query's dimensions, in the same order; empty where there is none.
     public var labels: [String]
     public var sums: UsageSums
   }
   public var query: UsageQuery
-  /// Sorted by their labels.
+  /// The rows, sorted by their labels.
   public var rows: [Row]
   public var total: UsageSums
 }
 
 extension LedgerStore {
-  /// Sums the books; blocks this thread for about half a second for each million rows, and nobody else.
+  /// Makes the report. Blocks this thread for about half a second per million rows, but no other thread.
   public func usage(_ query: UsageQuery) throws -> UsageReport { try read { try UsageReport.make(query, $0) } }
 
-  /// The same of a file that no store has open here; the broker that writes it is not held up.
+  /// Makes the report from a file that no store of this process has open, without blocking the broker that writes it.
   public static func usage(_ query: UsageQuery, at path: String) throws -> UsageReport {
     do {
       return try LedgerConnection.reader(path).read { try UsageReport.make(query, $0) }
@@ -143,7 +145,7 @@ extension UsageReport {
     let (since, until) = (
       query.since.nanoseconds / 1_000_000, query.hasOpenEnd ? Int64.max : query.until.nanoseconds / 1_000_000
     )
-    // A row's id is never less than its time tells, and more than a day more only where a clock was ahead.
+    // The time in a row's id is never before the row's time, and more than a day after it only where a clock was ahead.
     let lastRow = LedgerSchema.firstRow(min(query.until.nanoseconds, Int64.max - UTCTime.day) + UTCTime.day)
     let areAhead = query.hasOpenEnd ? true : try LedgerSchema.idsAreAhead(of: lastRow, db)
     let span: StatementArguments = [
@@ -161,7 +163,7 @@ extension UsageReport {
     while let row = try attempts.next() {
       sums[Group(series: row.series, bucket: row.arrived / bucket), default: UsageSums()].add(row.sums)
     }
-    // Each row is both, and read once.
+    // Each row contains a request and an attempt, and is read once.
     let calls = try UsedRow.fetchCursor(
       db,
       sql: """
@@ -187,13 +189,14 @@ extension UsageReport {
     return try labelled(sums, query, db)
   }
 
-  /// SQL for the arrival of a row's request in milliseconds: the time in its id, which all its rows share. An id that lies after its row was
-  /// begun comes from a clock that was ahead and ids that did not follow it back: then the row's own time is right.
+  /// SQL for the arrival of a row's request in milliseconds: the time in the request's id, which all its rows share.
+  /// Where that time is after the row's own time, the clock had been ahead and ids did not go back with it: then the
+  /// row's own time is right.
   private static func arrival(of column: String) -> String {
     "CASE WHEN (request_high >> 16) > \(column) / 1000000 + 60000 THEN \(column) / 1000000 ELSE request_high >> 16 END"
   }
 
-  /// Series that differ only in what was not asked become one row.
+  /// Combines series that differ only in dimensions that were not asked for to one row.
   private static func labelled(_ sums: [Group: UsageSums], _ query: UsageQuery, _ db: Database) throws -> UsageReport {
     var bySeries: [Int64: [(bucket: Int64, sums: UsageSums)]] = [:]
     for (group, sums) in sums { bySeries[group.series, default: []].append((group.bucket, sums)) }
@@ -232,12 +235,12 @@ extension UsageReport {
   }
 }
 
-/// What a row says, as far as it can be true: the books of version 0.1.0 took any amount that a provider named. One bound for every reader:
-/// reports, budgets, and what stays of pruned rows.
+/// Limits the numbers of a row to what can be true: the ledger of version 0.1.0 took any amount that a provider named.
+/// Every reader uses these bounds: reports, budgets and the sums of pruned rows.
 enum LedgerAmount {
-  /// Nano-dollars.
+  /// The highest cost of an attempt, in nano-dollars.
   static let mostCost = Money.mostPerAttempt.nanodollars
-  /// Of sums that are stored: two of them, and a step of rows, still fit 64 bits.
+  /// The highest stored sum: two of them, and a step of rows, still fit into 64 bits.
   static let mostSum: Int64 = 3_000_000_000_000_000_000
 
   static func cost(_ nanodollars: Int64) -> Int64 { min(max(0, nanodollars), mostCost) }
@@ -251,7 +254,7 @@ enum LedgerAmount {
   }
 }
 
-/// The columns of an attempt that are summed, read without boxes: a report reads millions of them.
+/// The summed columns of an attempt, read without boxing, since a report reads millions of rows.
 private struct UsedRow: DatabaseValueConvertible, StatementColumnConvertible {
   var series: Int64
   /// Milliseconds since 1970.

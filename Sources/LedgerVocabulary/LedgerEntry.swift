@@ -1,25 +1,25 @@
-// What the ledger is told, as values: one entry before an attempt's bytes leave, one when the request ends together with its last attempt, one
-// for each attempt that another one follows, and one for each change of keys, breakers, budgets and rules. Never a prompt, an answer or a
-// secret.
+// The entries of the ledger, as values: one before an attempt is sent, one when a request ends together with its last
+// attempt, one for each attempt that another one follows, and one for each change of keys, breakers, budgets and
+// policy. They never contain a prompt, an answer or a secret.
 import AdmissionCore
 import Pricing
 import TextForms
 
-/// One thing to be written down. Entries are written in the order in which they are given.
+/// One entry. Entries are written in the order in which they are given.
 public enum LedgerEntry: Sendable, Equatable {
-  /// Before the attempt's bytes leave.
+  /// An attempt is about to be sent.
   case held(AttemptHold)
   /// The attempt is over, and its request is not: posted, or void where nothing was sent.
   case settled(AttemptEnd)
-  /// The request is over, and no attempt ends with it. Requests that were never granted have this entry alone.
+  /// The request is over, and no attempt ends with it. Requests that were never granted have only this entry.
   case concluded(RequestEnd)
-  /// The request is over together with its last attempt, which is of the same request, has the number `attempts` and ended at `ended`.
+  /// The request is over together with its last attempt, which has the number `attempts` and ended at `ended`.
   case finished(RequestEnd, lastAttempt: AttemptEnd)
   case changed(LedgerChange)
   case remembered(LedgerMemo)
 }
 
-/// An attempt is about to be sent: the estimate that stands if nothing is heard of it again.
+/// The hold of an attempt that is about to be sent: the estimate that is charged if its end never becomes known.
 public struct AttemptHold: Sendable, Equatable {
   public var request: RequestID
   /// 1 for the first try.
@@ -75,9 +75,9 @@ public struct AttemptEnd: Sendable, Equatable {
   public var status: Int?
   /// False where the provider cannot have seen it: the hold is void.
   public var wasSent: Bool
-  /// Zeros where nothing was charged.
+  /// The usage; zeros where nothing was charged.
   public var usage: Usage
-  /// Of `usage.cacheWriteTokens`, those kept for an hour.
+  /// The part of `usage.cacheWriteTokens` that is kept for an hour.
   public var cacheWriteHourTokens: TokenCount
   public var audioMilliseconds: Int64
   /// nil where the price is unknown.
@@ -122,13 +122,13 @@ public struct RequestEnd: Sendable, Equatable {
   public var priorityReason: String
   public var kind: String?
   public var model: String
-  /// The last attempt's, where there was one.
+  /// The provider of the last attempt; nil where there was none.
   public var provider: ProviderID?
   public var key: KeyID?
   public var outcome: Outcome
-  /// What the client got; 0 where it got none.
+  /// The status that the client got; 0 where it got none.
   public var status: Int
-  /// Attempts that were granted.
+  /// The number of granted attempts.
   public var attempts: Int
   public var queued: Span
   /// From arrival; nil where no answer began.
@@ -161,7 +161,7 @@ public struct RequestEnd: Sendable, Equatable {
   }
 }
 
-/// Something changed that the books should know of.
+/// A change that belongs in the ledger.
 public struct LedgerChange: Sendable, Equatable {
   public enum Subject: String, Sendable, CaseIterable { case key, breaker, budget, policy, broker }
   public var at: WallInstant
@@ -171,9 +171,9 @@ public struct LedgerChange: Sendable, Equatable {
   /// The new state: `disabled`, `open`, `raised`, `started`.
   public var state: String
   public var reason: String
-  /// Who asked: an operator's name for the change, or nil where it came of itself.
+  /// The operator's name for the change; nil where no operator asked for it.
   public var askedBy: String?
-  /// Of raised budgets.
+  /// The amount of a raised budget.
   public var amount: Money?
   public var until: WallInstant?
 
@@ -192,15 +192,15 @@ public struct LedgerChange: Sendable, Equatable {
   }
 }
 
-/// Something that a broker wants to know again after a restart. Of one kind and name the newest counts.
+/// Something that a broker needs to know after a restart. The newest memo of each kind and name counts.
 public struct LedgerMemo: Sendable, Equatable {
   public enum Kind: String, Sendable, CaseIterable {
-    /// What was charged for work that one call began and others read.
+    /// The charges for work that one call began and that later calls read.
     case work
-    /// What was learned of a model's calls at a provider.
+    /// What was learned about a model's calls at a provider.
     case learned
 
-    /// Memos of this kind that are kept; the oldest go first.
+    /// How many memos of this kind are kept; the oldest are removed first.
     public var most: Int {
       switch self {
       case .work: 16_384
