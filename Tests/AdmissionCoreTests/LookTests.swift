@@ -104,15 +104,35 @@ private struct ForgetsToLook: WrapsCore {
     ("shifting", ScenarioGenerator.firstShiftingSeed, 100, 12),
     ("ailing, longer", ScenarioGenerator.firstAilingSeed + 500_000, 2, 100),
     ("shifting, longer", ScenarioGenerator.firstShiftingSeed + 500_000, 2, 100),
+    ("narrow models", narrow, 200, 12), ("narrow models, ailing", narrow + ScenarioGenerator.firstAilingSeed, 80, 12),
+    ("narrow models, misjudged", narrow + ScenarioGenerator.firstMisjudgedSeed, 60, 24),
   ]
+  /// Added to a seed: each provider has few permits of each model, some have tokens for each as well, and half of the policies large floor shares.
+  private static let narrow: UInt64 = 1 << 40
+
+  private static func scenario(_ seed: UInt64, size: Int) -> Scenario {
+    guard seed >= narrow else { return ScenarioGenerator.scenario(seed: seed, size: size) }
+    var scenario = ScenarioGenerator.scenario(seed: seed - narrow, size: size)
+    for index in scenario.policy.providers.indices {
+      let draw = Int(seed - narrow) + index
+      var (small, big) = (Limits(concurrency: 1 + draw % 3), Limits(concurrency: 1 + draw / 3 % 2))
+      if draw % 4 == 0 { small.tokensPerMinute = 4000 }
+      if draw % 5 == 0 { big.outputTokensPerMinute = 3000 }
+      scenario.policy.providers[index].modelLimits = [
+        ModelLimits(models: "big*", limits: big), ModelLimits(models: "small", limits: small),
+      ]
+    }
+    for band in 1..<3 where seed / 7 % 2 == 0 { scenario.policy.bands[band].shareBasisPoints = 1500 + band * 500 }
+    return scenario
+  }
 
   @Test(arguments: families.indices) func lookingEverywhereDecidesTheSame(_ index: Int) {
     let family = Self.families[index]
     var differences: [String] = []
     var decisions = 0
     for seed in family.first..<family.first + family.count * Self.times {
-      let one = Self.decisions(Admission.self, ScenarioGenerator.scenario(seed: seed, size: family.size))
-      let two = Self.decisions(LooksEverywhere.self, ScenarioGenerator.scenario(seed: seed, size: family.size))
+      let one = Self.decisions(Admission.self, Self.scenario(seed, size: family.size))
+      let two = Self.decisions(LooksEverywhere.self, Self.scenario(seed, size: family.size))
       decisions += one.decisions.count
       let difference = Self.difference(one.decisions, two.decisions) ?? one.findings.violations.first?.description
       if let difference { differences.append("\(family.name) \(seed): \(difference)") }
@@ -126,7 +146,7 @@ private struct ForgetsToLook: WrapsCore {
     var letGo: [UInt64] = []
     var decisions = 0
     for seed in family.first..<family.first + max(1, family.count * Self.times / 3) {
-      let recorder = Self.decisions(LooksTwice.self, ScenarioGenerator.scenario(seed: seed, size: family.size))
+      let recorder = Self.decisions(LooksTwice.self, Self.scenario(seed, size: family.size))
       decisions += recorder.decisions.count
       if !recorder.findings.violations.isEmpty { letGo.append(seed) }
     }

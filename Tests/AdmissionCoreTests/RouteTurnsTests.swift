@@ -43,6 +43,32 @@ import Testing
     #expect(turns.front()?.route == 0 && turns.passedOver.isEmpty)
   }
 
+  /// From the second on they are ranked at once; whatever changes the order in between counts.
+  @Test func manyArePassedOverInTheirOrder() {
+    var turns = RouteTurns()
+    let order = [4, 0, 3, 1, 5, 2]
+    for (place, route) in order.enumerated() {
+      _ = turns.set(head(Int64(place), route), of: RouteIndex(number: route), isAlone: false)
+    }
+    func passOver(_ count: Int) -> [Int] {
+      (0..<count).compactMap { _ in
+        guard let front = turns.front() else { return nil }
+        turns.passOver(front.route)
+        return front.route.position
+      }
+    }
+    #expect(passOver(7) == order && turns.front() == nil && turns.passedOver.count == 6)
+    turns.endPassingOver([3, 1, 5])
+    #expect(turns.front()?.route == 3 && Set(turns.passedOver) == [4, 0, 2])
+    #expect(passOver(2) == [3, 1])
+    _ = turns.set(head(9, 5), of: 5, isAlone: false)
+    _ = turns.open(0)
+    #expect(passOver(2) == [0, 5] && turns.front() == nil)
+    turns.endPassingOver([0, 1, 2, 3, 4, 5])
+    _ = turns.set(nil, of: 4, isAlone: false)
+    #expect(passOver(6) == [0, 3, 1, 2, 5])
+  }
+
   @Test func aHeadThatLeavesGivesWay() {
     var turns = three()
     let isChange = turns.set(nil, of: 0, isAlone: false)

@@ -22,8 +22,6 @@ public struct Admission: Sendable {
   var drainRate = DrainRate()
 
   // What the last looks found.
-  /// What the heads of closed routes wait for.
-  var standings = Standings()
   /// Old heads that only the headroom kept back, while somebody of a higher band waited.
   var outranked: [(route: RouteIndex, band: Int)] = []
   var watch = BudgetWatch()
@@ -146,25 +144,25 @@ public struct Admission: Sendable {
 
   /// Marks the request if it is old, and sets its timer to whatever comes next for it.
   mutating func schedule(_ index: RequestIndex, at now: Instant, into actions: inout ActionList) {
-    guard let request = waiting.find(index) else { return }
-    var next = request.deadline
-    if let notBefore = request.notBefore {
+    guard waiting.contains(index) else { return }
+    var next = waiting[index].deadline
+    if let notBefore = waiting[index].notBefore {
       next = min(next, notBefore)
-    } else if request.promoteAt > now {
-      next = min(next, request.promoteAt)
+    } else if waiting[index].promoteAt > now {
+      next = min(next, waiting[index].promoteAt)
     } else {
-      mark(index, request, into: &actions)
+      mark(index, into: &actions)
     }
     waiting.setTimer(index, to: next)
   }
 
   /// The request has waited past its band's `promote_after`: told once, and where it stands first its band gets its raised share.
-  private mutating func mark(_ index: RequestIndex, _ request: Request, into actions: inout ActionList) {
-    if !request.isOld {
+  private mutating func mark(_ index: RequestIndex, into actions: inout ActionList) {
+    if !waiting[index].isOld {
       waiting[index].isOld = true
-      actions.append(.note(.promoted(request.ticket.id)))
+      actions.append(.note(.promoted(waiting[index].ticket.id)))
     }
     // It may go where only the headroom was in its way.
-    if waiting.markOld(index) { change(request.route) }
+    if waiting.markOld(index) { change(waiting[index].route) }
   }
 }

@@ -55,7 +55,7 @@ extension Admission {
 
   /// All providers of the route are looked at anew.
   mutating func change(_ route: RouteIndex) {
-    for leg in providers.routes[route].legs { providers.change(leg.provider) }
+    for leg in providers.routes[route].legs { providers.change(leg) }
   }
 
   /// Opens the routes to providers that have changed, and drops what was claimed there.
@@ -64,14 +64,28 @@ extension Admission {
       while waiting.hasMoved, let route = waiting.popMoved() {
         let isClosed = waiting.isClosed(route)
         for leg in providers.routes[route].legs where isClosed || providers[leg.provider].hasClaim(leg) {
-          providers.change(leg.provider)
+          providers.change(leg)
         }
       }
       guard let provider = providers.beginLook(at: now) else { return }
-      for route in providers.routes.leading(to: provider) {
+      for route in providers.routes.leading(to: provider) where mayBeOpened(route, for: provider) {
         waiting.open(route)
       }
     }
+  }
+
+  /// False where all that the route's heads want from the provider are permits of models of which it lacks some.
+  private func mayBeOpened(_ route: RouteIndex, for provider: ProviderIndex) -> Bool {
+    for leg in providers.routes[route].legs where leg.provider == provider {
+      guard isLacking(leg) else { return true }
+    }
+    return waiting.hasAside(route)
+  }
+
+  /// Of the permits of the leg's model none is left, and a head waits for them.
+  @inline(__always) private func isLacking(_ leg: Route.Leg) -> Bool {
+    guard let model = leg.model else { return false }
+    return providers[leg.provider].models[model].lack.claimedIn == providers[leg.provider].wideLook
   }
 
   /// Old heads that only the headroom kept back, and before which nobody of a higher band waits any more. Returns false where there are none.
@@ -100,27 +114,40 @@ extension Admission {
   }
 
   private mutating func coveredFront(_ band: Int, in cluster: ClusterIndex) -> RequestIndex? {
-    // Those that found no place in their floor turns, and are covered no longer, claim by these no longer.
-    for head in waiting.passedOver(band, in: cluster)
-    where !scheduler.isCovered(band, in: cluster, cost: presentCost(of: head)) {
-      if let request = waiting.find(head) { change(request.route) }
-    }
+    if waiting.hasPassedOver(band, in: cluster) { endFloorTurns(band, in: cluster) }
     if hasNews { return nil }
     while let head = scheduler.hasCredit(band, in: cluster) ? waiting.front(band, in: cluster) : nil,
       scheduler.isCovered(band, in: cluster, cost: presentCost(of: head))
     {
-      guard let request = waiting.find(head) else { return head }
+      guard waiting.contains(head) else { return head }
+      let route = waiting[head].route
       var isBehindOthers = false
-      for leg in providers.routes[request.route].legs
-      where providers[leg.provider].orderlyClaimIn == providers[leg.provider].look {
-        providers.change(leg.provider)
+      for leg in providers.routes[route].legs
+      where providers[leg.provider].orderlyClaimIn == providers[leg.provider].look && !isLacking(leg) {
+        providers.change(leg)
         isBehindOthers = true
       }
       if isBehindOthers { return nil }
-      guard waiting.isClosed(request.route) else { return head }
+      guard waiting.isClosed(route) else { return head }
       waiting.passOver(head)
     }
     return nil
+  }
+
+  /// Those that found no place in their floor turns, and are covered no longer, claim by these no longer. Where only permits of a model are
+  /// lacking, nobody is kept from anything: the band may save up for them again.
+  private mutating func endFloorTurns(_ band: Int, in cluster: ClusterIndex) {
+    var lacking: [RouteIndex] = []
+    for head in waiting.passedOver(band, in: cluster)
+    where !scheduler.isCovered(band, in: cluster, cost: presentCost(of: head)) && waiting.contains(head) {
+      let route = waiting[head].route
+      if waiting.isClosed(route), providers.routes[route].legs.allSatisfy({ isLacking($0) }) {
+        lacking.append(route)
+      } else {
+        change(route)
+      }
+    }
+    waiting.endPassingOver(lacking, band, in: cluster)
   }
 
   /// Rules 1 and 2.
@@ -206,7 +233,7 @@ extension Admission {
       heads[other] = presentCost(of: front)
       // Asked for where it counts only: its band has credit enough already.
       if isFloorTurn, scheduler.isCovered(other, in: cluster, cost: heads[other]),
-        standing(of: other, in: cluster).isBeside(
+        standing(of: other, in: cluster, at: now).isBeside(
           provider: placement.provider, model: placement.model, tenant: request.tenant)
       {
         beside[other] = 1
@@ -217,7 +244,6 @@ extension Admission {
     }
     let credit = scheduler.granted(
       band, in: cluster, cost: cost, heads: heads, old: old, beside: beside, isFloorTurn: isFloorTurn)
-    standings[request.route, band] = .inLine
     for band in 1..<3 { waiting.unsettle(band, in: cluster) }
     drainRate.count(at: now)
     guard let request = takeOut(head, at: now) else { return }
@@ -233,27 +259,18 @@ extension Admission {
 
   // MARK: Claims
 
-  /// What the band's heads in the cluster wait for, all together.
-  private func standing(of band: Int, in cluster: ClusterIndex) -> Standing {
+  /// What the band's heads in the cluster wait for, all together, by what is free now.
+  private func standing(of band: Int, in cluster: ClusterIndex, at now: Instant) -> Standing {
     var all = Standing.shut
-    for route in waiting.routes(band, in: cluster) {
-      all = all.and(standings[route, band])
-    }
     for tenant in waiting.parked(band, in: cluster) { all = all.and(.atTenant(tenant)) }
-    return all
-  }
-
-  /// What heads wait for on a route that others have claimed.
-  private func standing(of route: RouteIndex) -> Standing {
-    var all = Standing.shut
-    for leg in providers.routes[route].legs where !leg.hasNoKey {
-      let (provider, look) = (leg.provider, providers[leg.provider].look)
-      if providers[provider].claimedIn != look, let model = leg.model,
-        providers[provider].models[model].claimedIn == look
-      {
-        all = all.and(.atModel(provider: leg.provider, model: model))
-      } else {
-        all = all.and(.inLine)
+    for route in waiting.routes(band, in: cluster) {
+      if all == .inLine { return all }
+      guard let head = waiting.head(of: route, band, in: cluster) else { continue }
+      let request = waiting[head]
+      for leg in providers.routes[route].legs where !isBackingOff(request, leg, at: now) {
+        guard case .blocked(let obstacle, _) = place(request, leg, ignoringHeadroom: true, heedsClaims: false, at: now)
+        else { return .inLine }
+        all = all.and(Self.standing(obstacle, leg))
       }
     }
     return all
@@ -265,7 +282,6 @@ extension Admission {
     _ head: RequestIndex, _ request: Request, _ legs: [BlockedLeg], _ turn: Turn, at now: Instant,
     into actions: inout ActionList
   ) {
-    var standing = Standing.shut
     // Something of its own is in its way: nobody else is kept from there.
     var isOwn = false
     for blocked in legs {
@@ -275,13 +291,11 @@ extension Admission {
         isOwn = true
         continue
       }
-      standing = standing.and(Self.standing(blocked.obstacle, leg))
       if request.refusals.isEmpty { meter(blocked.obstacle, leg, at: now) }
       if claim(leg, blocked.obstacle, for: request, turn, at: now) { isOwn = true }
     }
     if !request.accounts.isEmpty { watchBudgets(request, at: now) }
     if legs.contains(where: { $0.obstacle.kind != .claimed }) { closeRoutes(beside: request.route) }
-    standings[request.route, request.band] = standing
     // Its own route is shut, or its own lane out of the way: nothing else would end the pass.
     if !isOwn {
       waiting.close(request.route)
@@ -299,6 +313,11 @@ extension Admission {
     if leg.hasNoKey { return false }
     let look = providers[leg.provider].look
     var isOwn = false
+    if obstacle.kind == .modelPermits, let model = leg.model, !providers[leg.provider].isPerKey {
+      providers[leg.provider].models[model].lack = ModelState.Lack(
+        claimedIn: providers[leg.provider].wideLook, claimant: request.ticket.id)
+      return false
+    }
     if turn == .order, obstacle.kind != .claimed { providers[leg.provider].orderlyClaimIn = look }
     if obstacle.atKeys != .no {
       isOwn = claimKeys(request, leg, at: now)
@@ -306,7 +325,8 @@ extension Admission {
       switch (obstacle.kind, leg.model) {
       case (.claimed, _): break
       case (.draining, _): isOwn = true
-      case (.modelPermits, let model?), (.modelBucket, let model?), (.modelBreaker, let model?),
+      case (.modelPermits, let model?), (.modelHeadroom, let model?), (.modelBucket, let model?),
+        (.modelBreaker, let model?),
         (.modelClosed, let model?):
         providers[leg.provider].models[model].claimedIn = look
       default: providers[leg.provider].claimedIn = look
@@ -319,7 +339,8 @@ extension Admission {
   private static func standing(_ obstacle: Obstacle, _ leg: Route.Leg) -> Standing {
     switch (obstacle.kind, leg.model) {
     case (.permits, _), (.headroom, _), (.bucket, _): .inLine
-    case (.modelPermits, let model?), (.modelBucket, let model?): .atModel(provider: leg.provider, model: model)
+    case (.modelPermits, let model?), (.modelHeadroom, let model?), (.modelBucket, let model?):
+      .atModel(provider: leg.provider, model: model)
     case (.claimed, let model?) where obstacle.model != nil: .atModel(provider: leg.provider, model: model)
     case (.claimed, _): .inLine
     default: obstacle.atKeys == .short ? .inLine : .shut
@@ -351,8 +372,6 @@ extension Admission {
         guard !waiting.isClosed(route) else { continue }
         guard providers.routes[route].legs.allSatisfy({ providers[$0.provider].isClaimed($0) }) else { continue }
         waiting.close(route)
-        let standing = standing(of: route)
-        for band in 0..<3 { standings[route, band] = standing }
       }
     }
   }
@@ -362,7 +381,8 @@ extension Admission {
   /// A head is held back where its call would count: the meter there runs until the next look at the provider.
   private mutating func meter(_ obstacle: Obstacle, _ leg: Route.Leg, at now: Instant) {
     switch obstacle.kind {
-    case .permits, .headroom, .bucket, .closed, .modelPermits, .modelBucket, .modelClosed, .claimed: break
+    case .permits, .headroom, .bucket, .closed, .modelPermits, .modelHeadroom, .modelBucket, .modelClosed, .claimed:
+      break
     default: guard obstacle.atKeys == .short else { return }
     }
     if !leg.keys.isEmpty, providers[leg.provider].policy.quota == .perKey {

@@ -8,16 +8,17 @@ extension Admission {
     guard waiting.contains(index), waiting[index].lastNoted != obstacle, waiting[index].notes < Self.mostNotes else {
       return
     }
-    let request = waiting[index]
+    // The ticket alone: a copy of the request has more to count.
+    let ticket = waiting[index].box
+    actions.append(.note(.waiting(ticket.ticket.id, blocker(for: obstacle, ticket))))
     waiting[index].lastNoted = obstacle
     waiting[index].notes += 1
-    actions.append(.note(.waiting(request.ticket.id, blocker(for: obstacle, request))))
   }
 
   /// Why a queued request waits right now; nil where it is not queued.
   public func blocker(of request: RequestID, at now: Instant) -> Blocker? {
     guard let index = waiting.index(of: request) else { return nil }
-    return blocker(for: currentObstacle(of: index, at: now), waiting[index])
+    return blocker(for: currentObstacle(of: index, at: now), waiting[index].box)
   }
 
   /// The obstacle as things stand after the last pass.
@@ -57,7 +58,7 @@ extension Admission {
     }
   }
 
-  func blocker(for obstacle: Obstacle, _ request: Request) -> Blocker {
+  func blocker(for obstacle: Obstacle, _ request: TicketBox) -> Blocker {
     let tenant = request.ticket.tenant
     if let account = obstacle.account { return .budget(book.id(account)) }
     switch obstacle.kind {
@@ -66,24 +67,30 @@ extension Admission {
     case .tenantPermits: return .tenantConcurrency(tenant)
     case .tenantBucket: return .tenantBucket(tenant, obstacle.dimension)
     case .backoff, .budget: return .backoff
-    case .permits, .headroom, .bucket, .modelPermits, .modelBucket, .claimed, .breaker, .keys, .closed, .modelBreaker,
+    case .permits, .headroom, .bucket, .modelPermits, .modelHeadroom, .modelBucket, .claimed, .breaker, .keys, .closed,
+      .modelBreaker,
       .modelClosed, .draining:
       guard let provider = obstacle.provider else { return .notItsTurn }
       return blocker(for: obstacle, at: provider, request)
     }
   }
 
-  private func blocker(for obstacle: Obstacle, at index: ProviderIndex, _ request: Request) -> Blocker {
+  private func blocker(for obstacle: Obstacle, at index: ProviderIndex, _ request: TicketBox) -> Blocker {
     let provider = providers[index].policy.id
     let model = obstacle.model.map { providers[index].models[$0].pattern.pattern } ?? ""
     switch obstacle.kind {
     case .permits: return .providerConcurrency(provider)
     case .headroom: return .headroom(provider)
     case .bucket: return .providerBucket(provider, obstacle.dimension)
-    case .modelPermits: return .modelConcurrency(provider, model: model)
+    case .modelPermits, .modelHeadroom: return .modelConcurrency(provider, model: model)
     case .modelBucket: return .modelBucket(provider, model: model, obstacle.dimension)
     case .claimed:
-      guard let claimant = providers[index].claimant, claimant != request.ticket.id else { return .notItsTurn }
+      let lacking = obstacle.model.flatMap {
+        providers[index].isLacking($0) ? providers[index].models[$0].lack.claimant : nil
+      }
+      guard let claimant = lacking ?? providers[index].claimant, claimant != request.ticket.id else {
+        return .notItsTurn
+      }
       return .claimed(provider, by: claimant)
     case .breaker: return .breakerOpen(provider)
     case .keys: return .noUsableKey(provider)

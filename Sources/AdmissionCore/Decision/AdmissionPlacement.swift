@@ -102,19 +102,20 @@ extension Admission {
     }
     let units = units(request, leg: leg, input: input, output: output)
     let needed = withMargin(units, request, leg: leg, input: input)
-    if let shortage = shortage(providers[index].capacity, needed, band: band, at: now) {
-      return .blocked(obstacle(shortage, index), readyAt: shortage.readyAt)
-    }
     if let model = leg.model {
-      if heedsClaims, providers[index].models[model].claimedIn == providers[index].look {
+      if heedsClaims, providers[index].isClaimed(model) {
         return .blocked(Obstacle(kind: .claimed, provider: index, model: model), readyAt: .distantFuture)
       }
       if let shortage = shortage(providers[index].models[model].capacity, needed, band: band, at: now) {
+        let kind: Obstacle.Kind =
+          shortage.dimension != nil ? .modelBucket : shortage.isHeadroom ? .modelHeadroom : .modelPermits
         let obstacle = Obstacle(
-          kind: shortage.dimension == nil ? .modelPermits : .modelBucket, provider: index, model: model,
-          dimension: shortage.dimension ?? .requests)
+          kind: kind, provider: index, model: model, dimension: shortage.dimension ?? .requests)
         return .blocked(obstacle, readyAt: shortage.readyAt)
       }
+    }
+    if let shortage = shortage(providers[index].capacity, needed, band: band, at: now) {
+      return .blocked(obstacle(shortage, index), readyAt: shortage.readyAt)
     }
     var key: KeyIndex?
     var isSecondChoice = false

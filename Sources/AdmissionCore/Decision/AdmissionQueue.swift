@@ -135,7 +135,8 @@ extension Admission {
       switch obstacle.kind {
       case .bucket, .modelBucket, .closed, .modelClosed, .breaker, .modelBreaker, .keys:
         first = min(first ?? readyAt, readyAt)
-      case .behindInLane, .notItsTurn, .permits, .headroom, .modelPermits, .tenantPermits, .tenantBucket, .claimed,
+      case .behindInLane, .notItsTurn, .permits, .headroom, .modelPermits, .modelHeadroom, .tenantPermits,
+        .tenantBucket, .claimed,
         .backoff, .budget, .draining:
         break
       }
@@ -190,7 +191,7 @@ extension Admission {
     let obstacle = budget.map { Obstacle(kind: .budget, account: $0) }
     let blocker =
       outcome == .clientLeftQueued
-      ? nil : self.blocker(for: obstacle ?? currentObstacle(of: slot, at: now), request)
+      ? nil : self.blocker(for: obstacle ?? currentObstacle(of: slot, at: now), request.box)
     if let budget { tellMarks(budget, refused: true, at: now, into: &actions) }
     let isLate = outcome == .evictedMaxWait || outcome == .rejectedQueueFull
     var retryAfter = retryAfter(
@@ -230,10 +231,9 @@ extension Admission {
   }
 
   mutating func enterLane(_ index: RequestIndex, isRetry: Bool, at now: Instant) {
-    let request = waiting[index]
+    let (route, tenant) = (waiting[index].route, waiting[index].tenant)
     waiting.enterLane(
-      index, isRetry: isRetry, in: providers.cluster(of: request.route),
-      isParked: tenants[request.tenant].parking != nil, at: now)
+      index, isRetry: isRetry, in: providers.cluster(of: route), isParked: tenants[tenant].parking != nil, at: now)
   }
 
   /// Takes the request out of every structure of the queue.

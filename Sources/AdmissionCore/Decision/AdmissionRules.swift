@@ -49,7 +49,6 @@ extension Admission {
         orphans.append(waiting[index].ticket.id)
       }
     }
-    standings.removeAll()
     outranked.removeAll()
     checkedIn.removeAll()
     providers.changeAll()

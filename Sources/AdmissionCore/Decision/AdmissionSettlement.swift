@@ -67,7 +67,7 @@ extension Admission {
     let placement = lease.placement
     let index = placement.provider
     let band = lease.request.band
-    if !waiting.isEmpty { providers.change(index) }
+    if !waiting.isEmpty { providers.change(index, model: placement.model) }
     let lag = settlement.wasSent ? providers[index].policy.settleLag : .zero
     if lag > .zero { providers.lag(at: index, until: now + lag) }
     let usage = settlement.usage ?? Usage()

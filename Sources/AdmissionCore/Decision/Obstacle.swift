@@ -3,7 +3,8 @@
 
 struct Obstacle: Equatable, Sendable {
   enum Kind: UInt8, Sendable {
-    case behindInLane, notItsTurn, permits, headroom, bucket, modelPermits, modelBucket, tenantPermits, tenantBucket
+    case behindInLane, notItsTurn, permits, headroom, bucket, modelPermits, modelHeadroom, modelBucket, tenantPermits,
+      tenantBucket
     case claimed, breaker, keys, closed, backoff, modelBreaker, modelClosed, budget
     /// It could not be over when the drain ends.
     case draining
@@ -48,19 +49,6 @@ enum Standing: Equatable, Sendable {
     case .shut: true
     }
   }
-}
-
-/// What the heads of routes waited for when they were tried last, by route and band.
-struct Standings: Sendable {
-  private var byRoute = Column<Route, [Standing]>(Array(repeating: .inLine, count: 3))
-
-  /// In line as long as nothing else is known.
-  subscript(route: RouteIndex, band: Int) -> Standing {
-    get { byRoute[route][band] }
-    set { if byRoute[route][band] != newValue { byRoute[route][band] = newValue } }
-  }
-
-  mutating func removeAll() { byRoute.removeAll() }
 }
 
 /// What is missing in a capacity, and when it will be there if nothing is given back.

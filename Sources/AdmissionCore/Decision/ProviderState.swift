@@ -48,6 +48,15 @@ struct ModelState: SlotElement {
   var isFree: Bool { isRetired && capacity.permits.running == 0 }
   /// The provider's look in which it was claimed last.
   var claimedIn: UInt64 = 0
+  /// A head has claimed one of the model's permits, of which none is left. That stands over looks at the provider until the model changes.
+  var lack = Lack()
+
+  /// A claim of permits that are all taken.
+  struct Lack: Sendable {
+    /// The provider's wide look in which it was claimed last.
+    var claimedIn: UInt64 = 0
+    var claimant: RequestID?
+  }
 
   func matches(_ model: String) -> Bool { name.map { $0 == model } ?? pattern.matches(model) }
 
@@ -88,7 +97,11 @@ enum QuotaHolder: Sendable, Equatable {
 }
 
 struct ProviderState: SlotElement {
-  var policy: ProviderPolicy
+  var policy: ProviderPolicy {
+    didSet { isPerKey = policy.quota == .perKey && !policy.keys.isEmpty }
+  }
+  /// Each key has the provider's limits for itself.
+  private(set) var isPerKey: Bool
   /// That of `policy.cluster`.
   var cluster = ClusterIndex.unconnected
   var isRetired = false
@@ -116,6 +129,10 @@ struct ProviderState: SlotElement {
   var waits = WaitMeter()
   /// Counts how often something may have become free here: claims of an earlier look are void.
   var look: UInt64 = 1
+  /// Counts the looks of which it is not known that they are about some of the models alone.
+  var wideLook: UInt64 = 1
+  /// The next look is such a one.
+  var isWidelyChanged = false
   /// The look in which the provider as a whole was claimed last.
   var claimedIn: UInt64 = 0
   /// The look in which a head claimed something here in its ordinary turn.
@@ -124,21 +141,42 @@ struct ProviderState: SlotElement {
   /// Whose meters run.
   var metered: [QuotaHolder] = []
 
-  /// Each key has the provider's limits for itself.
-  var isPerKey: Bool { policy.quota == .perKey && !policy.keys.isEmpty }
+  init(policy: ProviderPolicy, capacity: Capacity, breaker: CircuitBreaker) {
+    self.policy = policy
+    isPerKey = policy.quota == .perKey && !policy.keys.isEmpty
+    self.capacity = capacity
+    self.breaker = breaker
+  }
+
+  /// Nothing is left of the model's permits, and a head waits for them.
+  @inline(__always) func isLacking(_ model: ModelIndex) -> Bool { models[model].lack.claimedIn == wideLook }
+
+  @inline(__always) func isClaimed(_ model: ModelIndex) -> Bool {
+    models[model].claimedIn == look || models[model].lack.claimedIn == wideLook
+  }
 
   /// Nothing is left for others at this leg.
   @inline(__always) func isClaimed(_ leg: Route.Leg) -> Bool {
     if leg.hasNoKey || claimedIn == look { return true }
-    if let model = leg.model, models[model].claimedIn == look { return true }
+    if let model = leg.model, isClaimed(model) { return true }
     return !leg.keys.isEmpty && leg.keys.allSatisfy { keys[$0].claimedIn == look }
   }
 
   /// Something that a call by this leg would need is claimed.
   @inline(__always) func hasClaim(_ leg: Route.Leg) -> Bool {
     if claimedIn == look { return true }
-    if let model = leg.model, models[model].claimedIn == look { return true }
+    if let model = leg.model, isClaimed(model) { return true }
     return leg.keys.contains { keys[$0].claimedIn == look }
+  }
+
+  /// Another look begins: what was claimed is void, but for the permits of models that have not changed.
+  mutating func beginLook(at now: Instant) {
+    look += 1
+    if isWidelyChanged {
+      isWidelyChanged = false
+      wideLook += 1
+    }
+    stopVoidMeters(at: now)
   }
 
   // MARK: Meters of waiting
@@ -151,6 +189,21 @@ struct ProviderState: SlotElement {
   mutating func stopMeters(at now: Instant) {
     for holder in metered { self[waitsOf: holder].stop(at: now) }
     metered.removeAll(keepingCapacity: true)
+  }
+
+  /// Those of models that lack permits run on.
+  private mutating func stopVoidMeters(at now: Instant) {
+    var kept = 0
+    for position in metered.indices {
+      let holder = metered[position]
+      if case .model(let model) = holder, isLacking(model) {
+        metered[kept] = holder
+        kept += 1
+      } else {
+        self[waitsOf: holder].stop(at: now)
+      }
+    }
+    metered.removeLast(metered.count - kept)
   }
 
   // MARK: Whose quota

@@ -249,6 +249,23 @@ struct ProviderTable: Sendable {
 
   /// Something may have become free at the provider, or somebody else may be first there.
   mutating func change(_ index: ProviderIndex) {
+    guard providers.contains(index) else { return }
+    providers[index].isWidelyChanged = true
+    list(index)
+  }
+
+  /// The same, of which models other than this one know nothing: of their permits none is given back, and nobody else is first for them.
+  mutating func change(_ index: ProviderIndex, model: ModelIndex?) {
+    // There a model's permits tell only half of it.
+    if providers[index].isPerKey { return change(index) }
+    if let model { providers[index].models[model].lack.claimedIn = 0 }
+    list(index)
+  }
+
+  /// The same at a leg of a route.
+  mutating func change(_ leg: Route.Leg) { change(leg.provider, model: leg.model) }
+
+  private mutating func list(_ index: ProviderIndex) {
     guard !isChanged[index] else { return }
     isChanged[index] = true
     changed.append(index)
@@ -264,9 +281,8 @@ struct ProviderTable: Sendable {
     while let index = changed.popLast() {
       isChanged[index] = false
       guard providers.contains(index) else { continue }
-      providers[index].look += 1
-      providers[index].stopMeters(at: now)
-      wakes.remove(index, positions: &wakePositions)
+      if providers[index].isWidelyChanged { wakes.remove(index, positions: &wakePositions) }
+      providers[index].beginLook(at: now)
       return index
     }
     return nil

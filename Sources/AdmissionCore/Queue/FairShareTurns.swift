@@ -89,6 +89,12 @@ extension FairShare {
     unsettle(cluster)
   }
 
+  /// These routes are passed over no longer.
+  mutating func endPassingOver(_ routes: [RouteIndex], in cluster: ClusterIndex) {
+    clusters[cluster].turns.endPassingOver(routes)
+    unsettle(cluster)
+  }
+
   /// The routes whose heads found no place in their floor turns.
   func passedOver(in cluster: ClusterIndex) -> [RouteIndex] { clusters[cluster].turns.passedOver }
 
@@ -181,6 +187,9 @@ extension FairShare {
     if hadFloorTurn { clusters[own].asideAfterFloorTurn.append(lane) } else { clusters[own].aside.append(lane) }
     unsettle(own)
   }
+
+  /// True where a head of the route is set aside.
+  func hasAside(_ route: RouteIndex) -> Bool { !aside.isEmpty && aside[route] != nil }
 
   func isAside(_ lane: LaneIndex) -> Bool { lanes[lane].away != .no }
 

@@ -19,6 +19,21 @@ final class TicketBox: Sendable {
   }
 }
 
+/// What few requests have to remember. Never changes; what is new makes another one.
+final class RequestPast: Sendable {
+  struct Facts: Sendable {
+    var refusals: [CallRefusals] = []
+    var refusedKeys: [Int64] = []
+    var candidatesAnew: [Candidate]?
+    var isEmpty: Bool { refusals.isEmpty && refusedKeys.isEmpty && candidatesAnew == nil }
+  }
+  let facts: Facts
+  var refusals: [CallRefusals] { facts.refusals }
+  var refusedKeys: [Int64] { facts.refusedKeys }
+  var candidatesAnew: [Candidate]? { facts.candidatesAnew }
+  init(_ facts: Facts) { self.facts = facts }
+}
+
 /// A request, queued or running.
 struct Request: SlotElement {
   var box: TicketBox
@@ -42,12 +57,20 @@ struct Request: SlotElement {
   var notBefore: Instant?
   /// It was told to slow down, and stands outside of its lane until others have tried.
   var isHeldBack = false
+  /// nil where it was neither refused nor routed anew, as most are: a copy has one reference less to count.
+  private var past: RequestPast?
   /// Where it was told to slow down, and how often.
-  var refusals: [CallRefusals] = []
+  var refusals: [CallRefusals] {
+    get { past?.refusals ?? [] }
+    set { remember { $0.refusals = newValue } }
+  }
   /// Its model's `throttles` when its attempt began: those that were refused beside it count, whoever was told first.
   var throttlesAtGrant: UInt32 = 0
   /// The serials of keys that have refused it.
-  var refusedKeys: [Int64] = []
+  var refusedKeys: [Int64] {
+    get { past?.refusedKeys ?? [] }
+    set { remember { $0.refusedKeys = newValue } }
+  }
   /// Grants so far.
   var tries = 0
   /// Attempts that count against the provider's `attempts`.
@@ -64,16 +87,39 @@ struct Request: SlotElement {
   /// The budget accounts that it counts against.
   var accounts: [AccountIndex] = []
   /// Where it goes if it is tried again, since the routes changed while it ran; nil where they did not.
-  var candidatesAnew: [Candidate]?
+  var candidatesAnew: [Candidate]? {
+    get { past?.candidatesAnew }
+    set { remember { $0.candidatesAnew = newValue } }
+  }
   /// The account at which it waits, outside its lane, for a hold to come back; nil where it does not.
   var waitsFor: AccountIndex?
 
   mutating func vacate() {
     box = .none
-    refusals = []
-    refusedKeys = []
+    past = nil
     accounts = []
-    candidatesAnew = nil
+  }
+
+  init(
+    box: TicketBox, tenant: TenantIndex, band: Int, route: RouteIndex, sequence: UInt64, submitted: Instant,
+    queuedSince: Instant, deadline: Instant, promoteAt: Instant, sessionHash: UInt64
+  ) {
+    self.box = box
+    self.tenant = tenant
+    self.band = band
+    self.route = route
+    self.sequence = sequence
+    self.submitted = submitted
+    self.queuedSince = queuedSince
+    self.deadline = deadline
+    self.promoteAt = promoteAt
+    self.sessionHash = sessionHash
+  }
+
+  private mutating func remember(_ change: (inout RequestPast.Facts) -> Void) {
+    var facts = past?.facts ?? RequestPast.Facts()
+    change(&facts)
+    past = facts.isEmpty ? nil : RequestPast(facts)
   }
 
   func queued(at now: Instant) -> Span { Span(nanoseconds: queuedBefore.nanoseconds + (now - queuedSince).nanoseconds) }

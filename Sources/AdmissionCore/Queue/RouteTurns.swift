@@ -57,6 +57,10 @@ struct RouteTurns: Sendable {
   private(set) var passedOver: [RouteIndex] = []
   private var knownFront: Front?
   private var isFrontKnown = false
+  /// All that may be in front after the known one, the last one first; nil where nobody has asked for more than one.
+  private var ranked: [Front]?
+  /// The front was found after it had been passed over: where that goes on, all are ranked at once.
+  private var isPassingOver = false
 
   /// The routes with a head, in no order.
   var routes: [RouteIndex] { all.filter { places[$0].head != nil } }
@@ -71,7 +75,7 @@ struct RouteTurns: Sendable {
     let former = places[route].head
     guard head != former else { return false }
     places[route].head = head
-    isFrontKnown = false
+    forgetFront()
     if head != nil { list(route) }
     guard isAlone, let head, let former else { return true }
     return !head.isLevel(with: former)
@@ -102,7 +106,7 @@ struct RouteTurns: Sendable {
     if places[route].isPassedOver {
       places[route].isPassedOver = false
       passedOver.removeAll { $0 == route }
-      isFrontKnown = false
+      forgetFront()
     }
     guard places[route].head != nil else { return false }
     list(route)
@@ -114,7 +118,23 @@ struct RouteTurns: Sendable {
     guard !places[route].isPassedOver else { return }
     places[route].isPassedOver = true
     passedOver.append(route)
+    guard isFrontKnown, knownFront?.route == route else { return forgetFront() }
+    if ranked == nil, isPassingOver { ranked = all.compactMap { front(of: $0) }.sorted { $1.head < $0.head } }
+    knownFront = ranked == nil ? findFront() : ranked?.popLast()
+    isPassingOver = true
+  }
+
+  /// These routes are passed over no longer.
+  mutating func endPassingOver(_ routes: [RouteIndex]) {
+    for route in routes { places[route].isPassedOver = false }
+    passedOver.removeAll { !places[$0].isPassedOver }
+    forgetFront()
+  }
+
+  private mutating func forgetFront() {
     isFrontKnown = false
+    isPassingOver = false
+    ranked = nil
   }
 
   /// The head whose turn it is on the open routes.
@@ -138,13 +158,23 @@ struct RouteTurns: Sendable {
   /// The first head on any route that is not passed over.
   mutating func front() -> Front? {
     if isFrontKnown { return knownFront }
+    isFrontKnown = true
+    knownFront = findFront()
+    return knownFront
+  }
+
+  private func findFront() -> Front? {
     var best: Front?
     for route in all {
-      guard let head = places[route].head, !places[route].isPassedOver else { continue }
-      if best.map({ head < $0.head }) ?? true { best = Front(head: head, route: route) }
+      guard let front = front(of: route) else { continue }
+      if best.map({ front.head < $0.head }) ?? true { best = front }
     }
-    isFrontKnown = true
-    knownFront = best
-    return knownFront
+    return best
+  }
+
+  /// nil where the route has no head, or was passed over.
+  @inline(__always) private func front(of route: RouteIndex) -> Front? {
+    guard let head = places[route].head, !places[route].isPassedOver else { return nil }
+    return Front(head: head, route: route)
   }
 }

@@ -65,14 +65,14 @@ struct WaitingRequests: Sendable {
   }
 
   /// Gives the request a place; it is in no lane yet.
-  mutating func insert(_ request: Request) -> RequestIndex {
+  mutating func insert(_ request: consuming Request) -> RequestIndex {
     let id = request.ticket.id
     if request.isHeldBack { heldBack.append(id) }
     if !request.refusedKeys.isEmpty { refusedCount += 1 }
-    let index = requests.insert(request)
-    byID[id] = index
     countByBand[request.band] += 1
     bytes += request.ticket.heldBytes
+    let index = requests.insert(request)
+    byID[id] = index
     return index
   }
 
@@ -226,6 +226,9 @@ struct WaitingRequests: Sendable {
 
   func isClosed(_ route: RouteIndex) -> Bool { closed[route] }
 
+  /// True where a head of the route is set aside.
+  func hasAside(_ route: RouteIndex) -> Bool { fair.contains { $0.hasAside(route) } }
+
   /// Something may be there for the route's heads.
   mutating func open(_ route: RouteIndex) {
     if closed[route] { closed[route] = false }
@@ -257,23 +260,34 @@ struct WaitingRequests: Sendable {
   /// The head, on a closed route or set aside, found no place in its floor turn.
   mutating func passOver(_ head: RequestIndex) {
     guard let lane = lanes.lane(of: head), let cluster = lanes.key(of: lane)?.cluster else { return }
-    let request = requests[head]
-    if fair[request.band].isAside(lane) {
-      fair[request.band].setAside(lane: lane, hadFloorTurn: true)
+    let band = requests[head].band
+    if fair[band].isAside(lane) {
+      fair[band].setAside(lane: lane, hadFloorTurn: true)
     } else {
-      fair[request.band].passOver(request.route, in: cluster)
+      fair[band].passOver(requests[head].route, in: cluster)
     }
   }
 
+  /// The first heads of these routes may be in front again.
+  mutating func endPassingOver(_ routes: [RouteIndex], _ band: Int, in cluster: ClusterIndex) {
+    if !routes.isEmpty { fair[band].endPassingOver(routes, in: cluster) }
+  }
+
+  func hasPassedOver(_ band: Int, in cluster: ClusterIndex) -> Bool { fair[band].hasPassedOver(in: cluster) }
+
   /// The heads that found no place in their floor turns.
   func passedOver(_ band: Int, in cluster: ClusterIndex) -> [RequestIndex] {
-    guard fair[band].hasPassedOver(in: cluster) else { return [] }
-    return fair[band].passedOver(in: cluster).compactMap { fair[band].head(of: $0, in: cluster) }
+    fair[band].passedOver(in: cluster).compactMap { fair[band].head(of: $0, in: cluster) }
       .compactMap { lanes.head(of: $0) } + fair[band].asideAfterFloorTurn(in: cluster).compactMap { lanes.head(of: $0) }
   }
 
   /// The routes on which somebody of the band waits, those of parked tenants left out.
   func routes(_ band: Int, in cluster: ClusterIndex) -> [RouteIndex] { fair[band].routes(in: cluster) }
+
+  /// The band's first head on the route.
+  func head(of route: RouteIndex, _ band: Int, in cluster: ClusterIndex) -> RequestIndex? {
+    fair[band].head(of: route, in: cluster).flatMap { lanes.head(of: $0) }
+  }
 
   /// Tenants of the band that wait there and are parked.
   func parked(_ band: Int, in cluster: ClusterIndex) -> [TenantIndex] { fair[band].parked(in: cluster) }
