@@ -1,19 +1,19 @@
 // The admission core: one value that decides which request may go where, and when.
 //
-// `Admission` alone holds the control flow; its parts (lanes, fairness, bands, permits, buckets, keys, ...) know
-// nothing of one another. docs/internals/admission.md tells how a decision is made.
+// Only `Admission` contains the control flow; its parts (lanes, fairness, bands, permits, buckets, keys, ...) know
+// nothing of one another. docs/internals/admission.md describes how a decision is made.
 
-/// Orders to the shells, in the order in which they are to be carried out. Reused between calls so that it does not
-/// allocate.
+/// Actions for the shell, in the order in which they are to be carried out. The list is reused between calls so that it
+/// does not allocate.
 public typealias ActionList = [AdmissionAction]
 
 public struct Admission: Sendable {
-  // The rules, and what they count with.
+  // The rules, and the state they are computed from.
   var policy: AdmissionPolicy
   var scheduler: BandScheduler
   var random: SeededRandom
 
-  // What is kept: each a store of its own.
+  // The stores.
   var providers = ProviderTable()
   var tenants = TenantTable()
   var waiting = WaitingRequests()
@@ -21,32 +21,33 @@ public struct Admission: Sendable {
   var book = BudgetBook()
   var drainRate = DrainRate()
 
-  // What the last looks found.
-  /// Old heads that only the headroom kept back, while somebody of a higher band waited.
+  // Results of the last looks.
+  /// Old heads that were blocked only by the headroom, while a request of a higher band waited.
   var outranked: [(route: RouteIndex, band: Int)] = []
   var watch = BudgetWatch()
-  /// Marks the routes that a claim has been held against already.
+  /// Marks the routes that have already been compared with a claim.
   var checkedIn = Column<Route, UInt64>(0)
   var checks: UInt64 = 0
-  /// Who was sent back to its lane in this pass because an account has enough for it.
+  /// The requests that were sent back to their lanes in this pass because an account has enough for them.
   var promised: [(request: RequestID, account: AccountIndex)] = []
-  /// How often a waiting request was held against a provider since the start: once for each of its candidates, at each attempt.
+  /// How often a waiting request was compared with a provider since the start: once for each of its candidates, each
+  /// time placement was tried.
   public private(set) var placements: UInt64 = 0
-  /// Every event looks at everything anew: the same decisions by more work, for tests.
+  /// True in tests: every event looks at everything again, which makes the same decisions with more work.
   var looksEverywhere = false
 
   // Time.
-  /// The day that holds, for limits by the day.
+  /// The current day, for daily limits.
   var day = Day(serial: 0, end: .distantFuture)
   var latestDay: Int64 = 0
 
   // The drain.
   var isDraining = false
-  /// When a drain ends, whatever still runs.
+  /// When a drain ends, even if calls still run.
   var drainEnd = Instant.distantFuture
   var saidDrained = false
 
-  /// The broker's budgets are the only tenant's own.
+  /// True where there is only one tenant, so that the broker's budgets are that tenant's own.
   var isSingleTenant = false
 
   /// - Parameter seed: for jitter and tie-breaks; the same seed and events give the same actions.
@@ -57,7 +58,7 @@ public struct Admission: Sendable {
     install(policy, at: now)
   }
 
-  /// Takes in one event and appends what follows from it.
+  /// Processes one event and appends the resulting actions.
   public mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {
     advance(to: now, into: &actions)
     switch event {
@@ -94,7 +95,7 @@ public struct Admission: Sendable {
     }
   }
 
-  /// When `deadlineReached` must be sent, unless another event comes first; nil where nothing waits for time.
+  /// When `deadlineReached` must be sent, unless another event comes first; nil where nothing depends on time.
   public var nextDeadline: Instant? {
     guard !waiting.isEmpty else { return nil }
     let earliest = min(
@@ -103,12 +104,13 @@ public struct Admission: Sendable {
     return earliest == .distantFuture ? nil : earliest
   }
 
-  /// What was learned of models since the last time, to be kept for the next start.
+  /// What was learned about models since the last call, to be kept for the next start.
   public mutating func takeLearned() -> [LearnedModel] { providers.takeLearned() }
 
   // MARK: Time
 
-  /// Everything that only time brings: freed lags, refills, retries that may start, requests that grow old, evictions.
+  /// Does everything that only time causes: permits whose lag is over, refills, retries that may start, requests that
+  /// become old, evictions.
   private mutating func advance(to now: Instant, into actions: inout ActionList) {
     providers.expireLags(at: now)
     providers.wake(at: now)
@@ -139,10 +141,10 @@ public struct Admission: Sendable {
     if !refused.isEmpty { readmit(refused, at: now, into: &actions) }
   }
 
-  /// Counts looks at one provider for one request.
+  /// Counts comparisons of one request with one provider.
   mutating func countPlacements(_ count: Int) { placements &+= UInt64(count) }
 
-  /// Marks the request if it is old, and sets its timer to whatever comes next for it.
+  /// Marks the request if it is old, and sets its timer to its next instant.
   mutating func schedule(_ index: RequestIndex, at now: Instant, into actions: inout ActionList) {
     guard waiting.contains(index) else { return }
     var next = waiting[index].deadline
@@ -156,13 +158,14 @@ public struct Admission: Sendable {
     waiting.setTimer(index, to: next)
   }
 
-  /// The request has waited past its band's `promote_after`: told once, and where it stands first its band gets its raised share.
+  /// The request has waited longer than its band's `promote_after`: this is reported once, and while the request is a
+  /// head its band gets the larger share.
   private mutating func mark(_ index: RequestIndex, into actions: inout ActionList) {
     if !waiting[index].isOld {
       waiting[index].isOld = true
       actions.append(.note(.promoted(waiting[index].ticket.id)))
     }
-    // It may go where only the headroom was in its way.
+    // It may now go where only the headroom blocked it.
     if waiting.markOld(index) { change(waiting[index].route) }
   }
 }

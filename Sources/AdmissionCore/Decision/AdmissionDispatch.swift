@@ -1,32 +1,34 @@
-// Who goes next, and what the blocked heads claim. Rules by their numbers: `DispatchRule`.
+// Decides which request goes next, and what the blocked heads claim. `DispatchRule` explains the numbers of the rules.
 //
-// Heads are taken in order: those of bands whose floor credit covers them (1b), then the bands from high to low (1), each in the order of
-// fairness (2). An old head raises its band's share, and never goes before a higher band for its age (1c).
-// A head that is placed is granted, and the order is asked anew. A head that its tenant's own limit blocks parks the tenant (3a). A
-// head that a budget keeps back leaves its lane (3c). A head that no candidate can take claims what it waits for at each of them, and nobody
-// after it may take from there (3); a route whose every leg is claimed is closed, and so is that of the head. Only where something
-// of the head's own is in its way (a key that has refused it, its backoff) its lane alone is set aside (3b).
-// So every step either grants, parks a tenant, closes a route or takes a lane out, and the pass ends when no open route has a head.
+// Heads are taken in order: those of bands whose floor credit covers them (1b), then the bands from high to low (1),
+// each in the order of fairness (2). An old head raises its band's share, and never goes before a higher band for its
+// age (1c). A head that is placed is granted, and the order is computed again. A head that its tenant's own limit
+// blocks parks the tenant (3a). A head that a budget keeps back leaves its lane (3c). A head that no candidate can take
+// claims what it waits for at each of them, and nobody after it may take from there (3); a route whose every leg is
+// claimed is closed, and so is that of the head. Only where something of the head's own is in its way (a key that has
+// refused it, its backoff) its lane alone is set aside (3b). So every step grants, parks a tenant, closes a route or
+// removes a lane, and the pass ends when no open route has a head.
 //
-// Claims and closed routes outlive a pass. A provider is looked at anew where something may have become free there, or where the first head of
-// a route to it is another one or stands elsewhere in the order: its claims are void then, and the routes to it are open. Everything
-// else would end as it has ended before: what a head was refused for has not become better, and nobody has come before it.
+// Claims and closed routes outlive a pass. A provider is looked at again where something may have become free there, or
+// where the first head of a route to it, or its place in the order, has changed: its claims are void then, and the
+// routes to it are open. Everything else would end as before: what a head lacked has not become available, and no other
+// head has come before it.
 
 extension Admission {
   private enum Turn { case floor, order }
 
-  /// Something has changed that a head may wait for.
+  /// True where something has changed that a head may wait for.
   var hasNews: Bool { providers.hasChanged || waiting.hasMoved }
 
   mutating func dispatch(at now: Instant, into actions: inout ActionList) {
-    // What a drain leaves time for shrinks by itself.
+    // During a drain the remaining time shrinks without an event.
     if looksEverywhere || drainEnd != .distantFuture { lookEverywhere() }
     var handed = 0
     repeat { attemptHeads(at: now, into: &actions) } while handOn(&handed, at: now, into: &actions)
   }
 
   private mutating func attemptHeads(at now: Instant, into actions: inout ActionList) {
-    // Each step grants, parks a tenant, claims something or takes a head out: more steps than there is to take are our bug.
+    // Each step grants, parks a tenant, claims something or removes a head; more steps than there can be are our bug.
     var steps = 16 * (waiting.count + tenants.count + providers.routes.count) + 64
     while true {
       steps -= 1
@@ -46,19 +48,19 @@ extension Admission {
 
   // MARK: Where to look
 
-  /// Everything is looked at anew.
+  /// Looks at everything again.
   mutating func lookEverywhere() {
     providers.changeAll()
     watch.removeAll()
     for band in 1..<3 { waiting.unsettleAll(band) }
   }
 
-  /// All providers of the route are looked at anew.
+  /// Looks at all providers of the route again.
   mutating func change(_ route: RouteIndex) {
     for leg in providers.routes[route].legs { providers.change(leg) }
   }
 
-  /// Opens the routes to providers that have changed, and drops what was claimed there.
+  /// Opens the routes to providers that have changed, and drops the claims there.
   mutating func lookAnew(at now: Instant) {
     while true {
       while waiting.hasMoved, let route = waiting.popMoved() {
@@ -74,7 +76,7 @@ extension Admission {
     }
   }
 
-  /// False where all that the route's heads want from the provider are permits of models of which it lacks some.
+  /// False where all that the route's heads need from the provider is permits of models that have none left.
   private func mayBeOpened(_ route: RouteIndex, for provider: ProviderIndex) -> Bool {
     for leg in providers.routes[route].legs where leg.provider == provider {
       guard isLacking(leg) else { return true }
@@ -82,13 +84,14 @@ extension Admission {
     return waiting.hasAside(route)
   }
 
-  /// Of the permits of the leg's model none is left, and a head waits for them.
+  /// True where the leg's model has no permit left and a head waits for one.
   @inline(__always) private func isLacking(_ leg: Route.Leg) -> Bool {
     guard let model = leg.model else { return false }
     return providers[leg.provider].models[model].lack.claimedIn == providers[leg.provider].wideLook
   }
 
-  /// Old heads that only the headroom kept back, and before which nobody of a higher band waits any more. Returns false where there are none.
+  /// Opens the routes of old heads that were blocked only by the headroom and before which no request of a higher band
+  /// waits any more. Returns false where there are none.
   private mutating func bringForward() -> Bool {
     guard !outranked.isEmpty else { return false }
     let free = outranked.filter { head in (0..<head.band).allSatisfy { waiting.backlog(of: $0) == 0 } }
@@ -100,8 +103,8 @@ extension Admission {
 
   // MARK: Whose turn it is
 
-  /// Rule 1b. A covered head goes before all claims but those of other covered heads. What holds others' claims is looked at anew first:
-  /// then there is news, and no head yet.
+  /// Rule 1b. A covered head goes before all claims except those of other covered heads. Where others have claims,
+  /// everything there is looked at again first: then there is news, and no head yet.
   private mutating func nextCovered() -> RequestIndex? {
     for band in 1..<3 where scheduler.hasShare(band) {
       while let cluster = waiting.unsettled(band) {
@@ -134,8 +137,8 @@ extension Admission {
     return nil
   }
 
-  /// Those that found no place in their floor turns, and are covered no longer, claim by these no longer. Where only permits of a model are
-  /// lacking, nobody is kept from anything: the band may save up for them again.
+  /// Heads that could not be placed in their floor turns, and are no longer covered, lose the claims of those turns.
+  /// Where only permits of a model are lacking, nobody is kept from anything: the band may save up for them again.
   private mutating func endFloorTurns(_ band: Int, in cluster: ClusterIndex) {
     var lacking: [RouteIndex] = []
     for head in waiting.passedOver(band, in: cluster)
@@ -202,7 +205,7 @@ extension Admission {
         guard placement.isSecondChoice else { return placement }
         secondChoice = secondChoice ?? placement
       case .blocked(_, let readyAt):
-        // What is short beside the headroom comes by itself.
+        // What is missing besides the headroom refills without an event.
         providers.wake(leg.provider, at: readyAt)
       case .unaffordable: break
       }
@@ -210,7 +213,7 @@ extension Admission {
     return secondChoice
   }
 
-  /// What a waiting request will cost, by what is known now: what was expected when it came may be long out of date.
+  /// The cost of a waiting request as now expected: the estimate from its arrival may be out of date.
   private func presentCost(of index: RequestIndex) -> Int64 {
     guard waiting.contains(index), let leg = providers.routes[waiting[index].route].legs.first else { return 1 }
     let (input, output) = estimate(waiting[index], leg: leg)
@@ -231,7 +234,7 @@ extension Admission {
       if waiting.hasOld(other, in: cluster) { old[other] = 1 }
       guard other != band, let front = waiting.front(other, in: cluster) else { continue }
       heads[other] = presentCost(of: front)
-      // Asked for where it counts only: its band has credit enough already.
+      // Asked only where it matters: its band already has enough credit.
       if isFloorTurn, scheduler.isCovered(other, in: cluster, cost: heads[other]),
         standing(of: other, in: cluster, at: now).isBeside(
           provider: placement.provider, model: placement.model, tenant: request.tenant)
@@ -250,7 +253,8 @@ extension Admission {
     commit(request, placement, turn: LeaseTurn(share: share, credit: credit), at: now, into: &actions)
   }
 
-  /// A head that is no waiting request, or that has no lane: our own bug. It leaves every structure, so that the pass goes on.
+  /// A head that is not a waiting request, or that has no lane, is our bug. It is removed from every structure, so that
+  /// the pass goes on.
   private mutating func throwOut(_ head: RequestIndex, at now: Instant, into actions: inout ActionList) {
     actions.append(.note(.ourBug(.staleHead)))
     waiting.throwOut(head, at: now)
@@ -259,7 +263,7 @@ extension Admission {
 
   // MARK: Claims
 
-  /// What the band's heads in the cluster wait for, all together, by what is free now.
+  /// What all heads of the band in the cluster wait for, combined, by what is free now.
   private func standing(of band: Int, in cluster: ClusterIndex, at now: Instant) -> Standing {
     var all = Standing.shut
     for tenant in waiting.parked(band, in: cluster) { all = all.and(.atTenant(tenant)) }
@@ -276,13 +280,13 @@ extension Admission {
     return all
   }
 
-  /// Rules 3 and 3b: claims at each candidate what the head waits for there.
-  /// - Parameter legs: what is in its way at each of them.
+  /// Rules 3 and 3b: claims what the head waits for at each candidate.
+  /// - Parameter legs: what blocks it at each of them.
   private mutating func claim(
     _ head: RequestIndex, _ request: Request, _ legs: [BlockedLeg], _ turn: Turn, at now: Instant,
     into actions: inout ActionList
   ) {
-    // Something of its own is in its way: nobody else is kept from there.
+    // True where something that concerns only this request blocks it: it keeps no other request from there.
     var isOwn = false
     for blocked in legs {
       let leg = providers.routes[request.route].legs[blocked.leg]
@@ -296,7 +300,7 @@ extension Admission {
     }
     if !request.accounts.isEmpty { watchBudgets(request, at: now) }
     if legs.contains(where: { $0.obstacle.kind != .claimed }) { closeRoutes(beside: request.route) }
-    // Its own route is shut, or its own lane out of the way: nothing else would end the pass.
+    // Its route is closed or its lane set aside: otherwise the pass would not end.
     if !isOwn {
       waiting.close(request.route)
     } else if !waiting.isClosed(request.route) {
@@ -305,11 +309,11 @@ extension Admission {
     if let first = legs.first { note(head, first.obstacle, into: &actions) }
   }
 
-  /// Claims what a request waits for at one leg. Returns true where that is something of its own.
+  /// Claims what a request waits for at one leg. Returns true where that concerns only this request.
   private mutating func claim(
     _ leg: Route.Leg, _ obstacle: Obstacle, for request: Request, _ turn: Turn, at now: Instant
   ) -> Bool {
-    // No key of the provider's is for such calls: there is nothing to claim.
+    // The provider has no key for such calls, so there is nothing to claim.
     if leg.hasNoKey { return false }
     let look = providers[leg.provider].look
     var isOwn = false
@@ -347,8 +351,8 @@ extension Admission {
     }
   }
 
-  /// Claims the keys at which the request waits: not one that has refused it, nor one at which only its model is shut. Returns true
-  /// where a key has refused it.
+  /// Claims the keys for which the request waits, except those that have refused it or at which only its model is
+  /// blocked. Returns true where a key has refused it.
   private mutating func claimKeys(_ request: Request, _ leg: Route.Leg, at now: Instant) -> Bool {
     let provider = leg.provider
     let look = providers[provider].look
@@ -363,7 +367,7 @@ extension Admission {
     return wasRefused
   }
 
-  /// After claims of a head of this route: other routes to the same providers may have nothing left that is not claimed.
+  /// Closes other routes to the same providers where, after the claims of a head of this route, everything is claimed.
   private mutating func closeRoutes(beside claimant: RouteIndex) {
     checks += 1
     for leg in providers.routes[claimant].legs {
@@ -378,7 +382,8 @@ extension Admission {
 
   // MARK: Meters of waiting
 
-  /// A head is held back where its call would count: the meter there runs until the next look at the provider.
+  /// A head is blocked at the quota that its call would count against: the meter there runs until the next look at the
+  /// provider.
   private mutating func meter(_ obstacle: Obstacle, _ leg: Route.Leg, at now: Instant) {
     switch obstacle.kind {
     case .permits, .headroom, .bucket, .closed, .modelPermits, .modelHeadroom, .modelBucket, .modelClosed, .claimed:
@@ -403,7 +408,7 @@ extension Admission {
     waiting.park(request.tenant)
   }
 
-  /// Something may have changed for the tenant: its heads take part again.
+  /// Something may have changed for the tenant: its heads take turns again.
   mutating func unpark(_ tenant: TenantIndex) {
     guard tenants.unpark(tenant) else { return }
     waiting.unpark(tenant)

@@ -1,14 +1,14 @@
-// Why a request waits: notes while it happens, and an answer to whoever asks; and the picture of the whole.
+// Why a request waits, as notes while it happens and as an answer to a query, and the snapshot of the whole core.
 
 extension Admission {
   private static let mostNotes: UInt8 = 16
 
-  /// Says why the request waits, if that is news.
+  /// Reports why the request waits, if the reason has changed.
   mutating func note(_ index: RequestIndex, _ obstacle: Obstacle, into actions: inout ActionList) {
     guard waiting.contains(index), waiting[index].lastNoted != obstacle, waiting[index].notes < Self.mostNotes else {
       return
     }
-    // The ticket alone: a copy of the request has more to count.
+    // Only the ticket: a copy of the request would have more references to count.
     let ticket = waiting[index].box
     actions.append(.note(.waiting(ticket.ticket.id, blocker(for: obstacle, ticket))))
     waiting[index].lastNoted = obstacle
@@ -21,7 +21,7 @@ extension Admission {
     return blocker(for: currentObstacle(of: index, at: now), waiting[index].box)
   }
 
-  /// The obstacle as things stand after the last pass.
+  /// The obstacle as it is after the last pass.
   func currentObstacle(of index: RequestIndex, at now: Instant) -> Obstacle {
     guard let request = waiting.find(index) else { return Obstacle(kind: .backoff) }
     if let account = request.waitsFor { return Obstacle(kind: .budget, account: account) }
@@ -46,7 +46,8 @@ extension Admission {
     return first ?? Obstacle(kind: .notItsTurn)
   }
 
-  /// What is in a head's way at one leg; nil where nothing is. What is really missing comes before what somebody else has claimed.
+  /// What blocks a head at one leg; nil where nothing does. What is really missing comes before what another head has
+  /// claimed.
   private func obstacle(to request: Request, _ leg: Route.Leg, at now: Instant) -> Obstacle? {
     if isBackingOff(request, leg, at: now) { return Obstacle(kind: .backoff) }
     switch place(request, leg, ignoringHeadroom: false, heedsClaims: false, at: now) {
@@ -144,7 +145,7 @@ extension Admission {
         model: model.name ?? model.pattern.pattern, until: gate.earliestRecovery(at: now), reason: gate.reason.rawValue)
     }
     var (state, until, reason) = (key.health.condition(at: now), key.health.until(at: now), key.health.reason(at: now))
-    // Nothing else is known of it: as far as anybody can tell, it rests.
+    // Nothing else is known about it, so it counts as resting.
     if state == .usable, key.isSlowed, let last = slowed.last {
       (state, until, reason) = (.cooling, slowed.compactMap(\.until).max(), last.reason)
     }
@@ -154,7 +155,7 @@ extension Admission {
       models: key.rests.snapshot(at: now) + slowed)
   }
 
-  /// Models without an entry of the policy that are shut.
+  /// Models without an entry in the policy that are blocked.
   private func resting(_ provider: ProviderState, at now: Instant) -> [AdmissionSnapshot.ModelRest] {
     provider.modelOrder.compactMap { number in
       let model = provider.models[number]
@@ -162,7 +163,8 @@ extension Admission {
     }
   }
 
-  /// nil where calls for the model are sent: it is shut at the provider, or at each of its keys.
+  /// How the model rests, because it is blocked at the provider or at each of its keys; nil where calls for it are
+  /// sent.
   private func rest(
     _ provider: ProviderState, _ model: ModelState, at now: Instant
   ) -> AdmissionSnapshot.ModelRest? {
@@ -173,7 +175,7 @@ extension Admission {
     if model.gate.blockedUntil(at: now) != nil { return rest(model.gate) }
     let shut = provider.keyOrder.compactMap { model.keyGates[$0] }.filter { $0.blockedUntil(at: now) != nil }
     guard !shut.isEmpty, shut.count == provider.keyOrder.count else { return nil }
-    // The first that may be tried again.
+    // The key that may be tried again first.
     return shut.map(rest).min { ($0.until ?? now) < ($1.until ?? now) }
   }
 

@@ -1,11 +1,11 @@
-// Can this request go somewhere now? `place` only reads; `commit` takes everything together (rule 7).
+// Whether a request can be placed now: `place` only reads; `commit` takes everything together (rule 7).
 
-/// What is in the way at one of a route's legs.
+/// What blocks a request at one of a route's legs.
 struct BlockedLeg: Sendable {
   /// Index into the route's legs.
   var leg: Int
   var obstacle: Obstacle
-  /// When it may be over if nothing is given back.
+  /// When this may be over if nothing is given back.
   var readyAt: Instant
 }
 
@@ -16,14 +16,14 @@ extension Admission {
     case tenantLimited(Obstacle, readyAt: Instant)
     /// No candidate can take it.
     case blocked
-    /// No candidate that it can pay for; for good, or until a running call gives its hold back.
+    /// It cannot pay for any candidate, for good or until a running call gives its hold back.
     case unaffordable(account: AccountIndex, isForGood: Bool)
   }
 
   /// Finds a permit, units and a key for the request at the first of its candidates that has them all (rule 4).
   /// - Parameters:
-  ///   - ignoringHeadroom: for one that the floor share covers.
-  ///   - blocked: gets what is in the way, for each leg where something is.
+  ///   - ignoringHeadroom: true for a request that the floor share covers.
+  ///   - blocked: receives what blocks the request, for each leg where something does.
   func place(
     _ request: Request, ignoringHeadroom: Bool, at now: Instant, blocked: inout [BlockedLeg]
   ) -> PlacementAnswer {
@@ -44,7 +44,7 @@ extension Admission {
       case .blocked(let obstacle, let readyAt):
         blocked.append(BlockedLeg(leg: index, obstacle: obstacle, readyAt: readyAt))
       case .unaffordable(let account, let isForGood):
-        // What may still fit somewhere is not refused.
+        // A request that may still fit somewhere is not refused.
         if unaffordable?.isForGood ?? true { unaffordable = (account, isForGood) }
       }
     }
@@ -76,8 +76,8 @@ extension Admission {
     case unaffordable(account: AccountIndex, isForGood: Bool)
   }
 
-  /// The same at one leg.
-  /// - Parameter heedsClaims: false to see what would be there if nobody stood before the request.
+  /// Finds the same at one leg.
+  /// - Parameter heedsClaims: false to see what would be available if no other request were before this one.
   func place(
     _ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, heedsClaims: Bool = true, at now: Instant
   ) -> LegAttempt {
@@ -86,7 +86,7 @@ extension Admission {
     let (input, output) = estimate(request, leg: leg)
     let cost = cost(request, leg: leg, input: input, output: output)
     var hold = BudgetAmounts(usd: cost ?? 0)
-    // First of all: what it cannot pay for it does not wait for.
+    // Budgets come first: a request does not wait for a candidate that it cannot pay for.
     if !request.accounts.isEmpty {
       let fitting = book.fit(
         request.accounts, demand(request, leg: leg, input: input, output: output), at: now)
@@ -131,7 +131,7 @@ extension Admission {
         output: output, cost: cost.map { max($0, hold.usd) }, hold: hold, isSecondChoice: isSecondChoice))
   }
 
-  /// What keeps calls away from the leg whatever their size: no key, the drain, a claim, a breaker, a gate.
+  /// What blocks calls of any size at the leg: no key, the drain, a claim, a breaker, a gate.
   private func illness(
     of leg: Route.Leg, for request: Request, heedsClaims: Bool, at now: Instant
   ) -> (Obstacle, until: Instant)? {
@@ -160,12 +160,12 @@ extension Admission {
   }
 
   private enum KeyChoice {
-    /// `isDoubted`: it was refused once, or for this model: any other would be better.
+    /// `isDoubted`: the key was refused once, or for this model, so any other key is better.
     case chosen(KeyIndex, isDoubted: Bool)
     case blocked(Obstacle, readyAt: Instant)
   }
 
-  /// The session's preferred key among those that have room; one that is in doubt only where there is no other.
+  /// The session's preferred key among those that have room; a doubted key only where there is no other.
   private func chooseKey(
     _ request: Request, _ leg: Route.Leg, _ units: Units, band: Int?, heedsClaims: Bool, at now: Instant
   ) -> KeyChoice {
@@ -223,7 +223,7 @@ extension Admission {
       dimension: shortage.dimension ?? .requests)
   }
 
-  /// What a capacity lacks for this call; nil where it has everything.
+  /// What is missing in a capacity for this call; nil where nothing is.
   /// - Parameter band: nil where headroom (rule 1a) does not apply.
   func shortage(_ capacity: Capacity, _ units: Units, band: Int?, at now: Instant) -> Shortage? {
     let band = band ?? 0
@@ -261,7 +261,7 @@ extension Admission {
     return (input, min(request.ticket.outputCap ?? output, output))
   }
 
-  /// What the provider will charge at the start, as far as it can be known.
+  /// What the provider will charge against its limits when the call starts, as far as that can be known.
   func units(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> Units {
     switch providers[leg.provider].policy.admissionTokens {
     case .produced:
@@ -275,8 +275,8 @@ extension Admission {
     }
   }
 
-  /// What must be there: the provider refuses by what it counts, which is more than we expect half of the time. Only
-  /// what is expected is taken.
+  /// What must be available: the provider refuses by its own count, which exceeds our estimate half of the time. Only
+  /// the estimate is taken.
   private func withMargin(_ units: Units, _ request: Request, leg: Route.Leg, input: TokenCount) -> Units {
     let provider = leg.provider
     let running = providers[provider].capacity.outstandingTokens
@@ -284,7 +284,7 @@ extension Admission {
       let margin = providers[provider].predictor.inputMargins(
         input, model: request.model, running: TokenCount(running))
     else { return units }
-    // A cap that is charged up front and larger than the input stays what it is.
+    // A cap that is charged at the start, and is larger than the input, gets no margin of its own.
     let (own, others) = (margin.own.value, margin.running.value)
     let tokens = units[3] == units[1] + units[2] ? units[3] + own : max(units[3], units[1] + own)
     return Units(units[0], units[1] + own + others, units[2], tokens + others)
@@ -292,8 +292,8 @@ extension Admission {
 
   // MARK: Commit
 
-  /// Takes the permit, the units and the key, and orders the grant. The request is in no queue any more.
-  /// - Parameter turn: nil where nobody waited.
+  /// Takes the permit, the units and the key, and orders the grant. The request is no longer in a queue.
+  /// - Parameter turn: nil where no request waited.
   mutating func commit(
     _ granted: Request, _ placement: Placement, turn: LeaseTurn?, at now: Instant, into actions: inout ActionList
   ) {
@@ -327,7 +327,7 @@ extension Admission {
           held: placement.cost.map { Money(nanodollars: $0) }, budgetRemaining: remaining)))
   }
 
-  /// Breakers, gates and the key let the call pass; it remembers by which of their generations.
+  /// Passes the call through breakers, gates and the key, and remembers their generations.
   private mutating func passGates(_ lease: inout Lease, at now: Instant, into actions: inout ActionList) {
     let index = lease.placement.provider
     func tell(_ change: BreakerCondition?, model: String?) {
@@ -373,7 +373,7 @@ extension Admission {
     let tenant = lease.request.tenant
     let units = Units(1, input: lease.placement.input, output: lease.placement.output)
     lease.takenFromTenant = tenants[tenant].capacity.take(units, band: lease.request.band, at: now)
-    // Rule 3a: its other heads may claim nothing any more.
+    // Rule 3a: the tenant's other heads may no longer claim anything.
     if !waiting.isEmpty, !tenants[tenant].capacity.isUnlimited { waiting.tell(tenant) }
   }
 }

@@ -4,7 +4,7 @@ extension Admission {
   // MARK: Submission
 
   mutating func submit(_ ticket: Ticket, at now: Instant, into actions: inout ActionList) {
-    // A request that is here already is the shell's mistake; the first one counts.
+    // A request that is submitted twice is the shell's mistake; the first one counts.
     guard waiting.index(of: ticket.id) == nil, leases.index(of: ticket.id) == nil else { return }
     if isDraining {
       reject(ticket, .rejectedDraining, blocker: nil, at: now, into: &actions)
@@ -55,12 +55,12 @@ extension Admission {
     book.use(accounts)
 
     var blocked: [BlockedLeg] = []
-    // Nobody is left whose claims could count.
+    // No request is left whose claims could matter.
     if waiting.isEmpty, hasNews { lookAnew(at: now) }
     if waiting.isEmpty,
       case .placed(let placement) = place(request, ignoringHeadroom: false, at: now, blocked: &blocked)
     {
-      // Nobody waits: there is no order to keep.
+      // No other request waits, so there is no order to keep.
       commit(request, placement, turn: nil, at: now, into: &actions)
       return
     }
@@ -75,7 +75,7 @@ extension Admission {
     if let parking = tenants[request.tenant].parking, request.band < parking.band { unpark(request.tenant) }
     if hasNews { dispatch(at: now, into: &actions) }
 
-    // Where it still waits.
+    // Only where it still waits.
     guard let index = waiting.index(of: id) else { return }
     if waiting.countByBand[request.band] > scheduler.policy(request.band).queueLimit
       || waiting.bytes > policy.queueBytes
@@ -107,8 +107,8 @@ extension Admission {
             ?? budgetRemaining(tenant: ticket.tenant, at: now), refusedKey: refusedKey)))
   }
 
-  /// nil where coming back does not help.
-  /// - Parameter coming: until what the request waits for is there again, where that is known.
+  /// How long the client should wait before it comes back; nil where coming back does not help.
+  /// - Parameter coming: how long until what the request waits for is available again, where that is known.
   func retryAfter(_ outcome: Outcome, band: Int, coming: Span? = nil, at now: Instant) -> Span? {
     switch outcome {
     case .rejectedQueueFull, .evictedMaxWait, .rejectedNoCapacity:
@@ -117,14 +117,14 @@ extension Admission {
         coming: coming,
         at: now)
     case .rejectedDraining:
-      // Whoever takes our place has an empty queue.
+      // The process that takes our place has an empty queue.
       .seconds(5)
     default: nil
     }
   }
 
-  /// Until the first of what the request waits for is there again by itself: a bucket's refill, the end of a pause. nil where it
-  /// waits for calls that run, or for others before it.
+  /// How long until the first thing that the request waits for becomes available without an event: a bucket's refill,
+  /// the end of a pause. nil where it waits for running calls, or for other requests before it.
   private func coming(to request: Request, at now: Instant) -> Span? {
     var first: Instant?
     for leg in providers.routes[request.route].legs {
@@ -183,11 +183,11 @@ extension Admission {
   ) {
     guard let request = waiting.find(slot) else { return }
     var outcome = wanted
-    // What it could have waited for without the drain.
+    // Without the drain, the request could have waited.
     if drainEnd != .distantFuture, wanted == .evictedMaxWait || wanted == .rejectedNoCapacity {
       outcome = .rejectedDraining
     }
-    // What the request has waited for is not asked for again when it just leaves.
+    // The obstacle is not computed again when the client has just left.
     let obstacle = budget.map { Obstacle(kind: .budget, account: $0) }
     let blocker =
       outcome == .clientLeftQueued
@@ -217,13 +217,13 @@ extension Admission {
           estimate: budget.map { _ in Money(nanodollars: leastCost(request)) },
           budgetRemaining: book.remaining(request.accounts, withBroker: isSingleTenant, at: now),
           refusedKey: refusedKey)))
-    // Whoever stands behind it may fit.
+    // The next waiter at the account may fit.
     if let account = request.waitsFor, budget == nil { wakeBudgetWaiters([account], at: now, into: &actions) }
   }
 
   // MARK: Places
 
-  /// Gives the request a place and counts it as queued; it is in no lane yet.
+  /// Gives the request a slot and counts it as queued; it is in no lane yet.
   mutating func store(_ request: Request) -> RequestIndex {
     tenants[request.tenant].queued += 1
     if let first = providers.routes[request.route].legs.first { providers[first.provider].queued[request.band] += 1 }
@@ -236,7 +236,7 @@ extension Admission {
       index, isRetry: isRetry, in: providers.cluster(of: route), isParked: tenants[tenant].parking != nil, at: now)
   }
 
-  /// Takes the request out of every structure of the queue.
+  /// Removes the request from every structure of the queue.
   @discardableResult
   mutating func takeOut(_ index: RequestIndex, at now: Instant) -> Request? {
     guard let request = waiting.remove(index, at: now) else { return nil }

@@ -1,8 +1,8 @@
-// The operator's rules put to work: providers, limits, keys and tenants come and go while requests wait and run.
+// Takes over a policy: providers, limits, keys and tenants come and go while requests wait and run.
 
 extension Admission {
   /// Takes over a policy.
-  /// - Parameter asksPast: whether the books will be asked what was spent under budgets that are new.
+  /// - Parameter asksPast: whether the books will be asked what was spent under new budgets.
   mutating func install(_ new: AdmissionPolicy, asksPast: Bool = false, at now: Instant) {
     for index in providers.indices { providers[index].stopMeters(at: now) }
     policy = new
@@ -12,8 +12,8 @@ extension Admission {
     installTenants(new, at: now)
   }
 
-  /// A new policy while requests wait and run: those that wait are routed anew, those that run if they are tried again;
-  /// where no candidate is left they are concluded.
+  /// Replaces the policy while requests wait and run. Waiting requests get new routes at once, running ones when they
+  /// are tried again; where no candidate is left they are concluded.
   mutating func replace(
     _ new: AdmissionPolicy, _ candidates: [RequestID: [Candidate]], asksPast: Bool, at now: Instant,
     into actions: inout ActionList
@@ -30,7 +30,7 @@ extension Admission {
     reroute(at: now, into: &actions)
   }
 
-  /// After all routes were forgotten: those that wait get new ones.
+  /// Gives waiting requests new routes after all routes were forgotten.
   mutating func reroute(at now: Instant, into actions: inout ActionList) {
     let queued = waiting.inOrder
     let ids = queued.map { waiting[$0].ticket.id }
@@ -44,7 +44,7 @@ extension Admission {
           providers[first.provider].queued[waiting[index].band] += 1
         }
       } else {
-        // An orphan needs some route until it is out; it is never placed by it.
+        // A request without candidates needs some route until it is removed; it is never placed by it.
         routes.append((index, providers.nowhere()))
         orphans.append(waiting[index].ticket.id)
       }
@@ -60,7 +60,7 @@ extension Admission {
     for id in ids {
       if let index = waiting.index(of: id) { schedule(index, at: now, into: &actions) }
     }
-    // What they were told to wait for may not be in their way any more.
+    // What these requests were told to wait for may no longer block them.
     reviewHeldBack(at: now, into: &actions)
     rejectUnservable(at: now, into: &actions)
     boundWaiting(at: now, into: &actions)
@@ -84,7 +84,7 @@ extension Admission {
     sweepTenants(at: now)
   }
 
-  /// The tenant's place; one that nobody has heard of gets one.
+  /// The tenant's index; an unknown tenant gets one.
   mutating func tenantIndex(of id: TenantID, at now: Instant) -> TenantIndex {
     if let known = tenants.index(of: id) { return known }
     if tenants.isCrowded { sweepTenants(at: now) }

@@ -1,4 +1,4 @@
-// The end of an attempt: what was taken goes back, what was charged is charged, and the request is concluded.
+// The end of an attempt: reservations are replaced by what was really charged, and the request is concluded.
 
 extension Admission {
   mutating func trueUp(_ id: LeaseID, _ progress: Progress, at now: Instant, into actions: inout ActionList) {
@@ -12,7 +12,7 @@ extension Admission {
     let input = max(placement.input, progress.inputTokens ?? 0)
     let produced = Units(0, input: input, output: progress.outputTokens)
     let index = placement.provider
-    // What was charged in full at the start does not grow while it streams.
+    // A call that was charged in full at the start does not grow while it streams.
     let chargedInFull = chargesInFull(lease)
     let floor = chargedInFull ? Units(0, input.value, 0, 0) : produced
     leases[slot].takenFromProvider = providers[index].capacity.trueUp(
@@ -28,12 +28,12 @@ extension Admission {
     let tenant = lease.request.tenant
     leases[slot].takenFromTenant = tenants[tenant].capacity.trueUp(
       taken: lease.takenFromTenant, floor: produced, at: now)
-    // Of its permits nothing more is taken.
+    // Progress takes no permits, so it concerns only a tenant that has buckets.
     if !waiting.isEmpty, !tenants[tenant].capacity.buckets.isEmpty { waiting.tell(tenant) }
     raiseHold(slot, lease, input: input, output: progress.outputTokens, at: now)
   }
 
-  /// True where the provider charged the client's cap at the start, and so knows the price of the whole call.
+  /// True where the provider charged the client's cap at the start, and so has counted the whole call.
   private func chargesInFull(_ lease: Lease) -> Bool {
     providers[lease.placement.provider].policy.admissionTokens == .maxTokens
       && lease.request.ticket.producesOutput && lease.request.ticket.outputCap != nil
@@ -55,9 +55,9 @@ extension Admission {
       conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
     }
     if !waiting.isEmpty {
-      // A success has said already what it opened.
+      // After a success, `answerBegan` has already done this.
       if settlement.verdict != .success { reviewHeldBack(at: now, into: &actions) }
-      // Only a call that went well has told how long calls last.
+      // Only a successful call shows how long calls last.
       if settlement.verdict == .success { boundWaiting(at: now, into: &actions) }
       wakeBudgetWaiters(lease.request.accounts, at: now, into: &actions)
     }
@@ -80,7 +80,7 @@ extension Admission {
       var charge = TakenUnits(actual)
       guard keepsCharge else { return charge }
       func isWhole(_ rate: RateLimit) -> Bool { taken[Int(rate.rawValue)] < placement.units[3] }
-      // The larger of cap and input, as counted; a call larger than a whole bucket has taken the whole bucket.
+      // The larger of the cap and the counted input; a call larger than the bucket has taken the whole bucket.
       let counted = max(cap, actual[1])
       let (minute, day) = (Int(RateLimit.tokensPerMinute.rawValue), Int(RateLimit.tokensPerDay.rawValue))
       charge[minute] = isWhole(.tokensPerMinute) ? taken[minute] : counted
@@ -110,8 +110,8 @@ extension Admission {
     }
   }
 
-  /// What the provider counts of a usage. Who charges at the start neither gives back nor asks for more; who counts what
-  /// is produced does not count what was read from its cache.
+  /// What the provider counts of a usage. A provider that charges at the start neither gives back nor asks for more;
+  /// one that counts what is produced does not count tokens read from its cache.
   func counted(_ usage: Usage, wasSent: Bool, at provider: ProviderIndex) -> Units {
     let isProduced = providers[provider].policy.admissionTokens == .produced
     let cached = isProduced ? usage.cacheReadTokens : 0
@@ -119,7 +119,7 @@ extension Admission {
     return Units(wasSent ? 1 : 0, input: input, output: usage.outputTokens)
   }
 
-  /// What the provider has charged for a call that is over, as far as it can be known.
+  /// What the provider has charged against its limits for a call that is over, as far as that can be known.
   func charged(_ lease: Lease, _ settlement: Settlement) -> Units {
     guard let usage = settlement.usage, !chargesInFull(lease) else { return lease.placement.units }
     return counted(usage, wasSent: true, at: lease.placement.provider)

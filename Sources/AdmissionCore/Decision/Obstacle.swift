@@ -6,32 +6,32 @@ struct Obstacle: Equatable, Sendable {
     case behindInLane, notItsTurn, permits, headroom, bucket, modelPermits, modelHeadroom, modelBucket, tenantPermits,
       tenantBucket
     case claimed, breaker, keys, closed, backoff, modelBreaker, modelClosed, budget
-    /// It could not be over when the drain ends.
+    /// The call could not be over when the drain ends.
     case draining
   }
-  /// Where none of a leg's keys can take the call: what is in the way at the best of them.
+  /// What blocks the call at the best of a leg's keys, where none can take it.
   enum AtKeys: UInt8, Sendable { case no, shut, short }
 
   var kind: Kind
   var provider: ProviderIndex?
   var model: ModelIndex?
   var dimension: Dimension = .requests
-  /// Of a budget.
+  /// The account of a budget.
   var account: AccountIndex?
   var atKeys = AtKeys.no
 }
 
-/// What heads that cannot go wait for: whether it is what others get.
+/// What blocked heads wait for, and so whether other grants take it from them.
 enum Standing: Equatable, Sendable {
-  /// At a provider's limits, which all share: whatever others get, these heads wait for.
+  /// They wait for limits of a provider that all calls share: every grant takes what these heads wait for.
   case inLine
-  /// At one model's limits, or at their tenant's.
+  /// They wait for the limits of one model.
   case atModel(provider: ProviderIndex, model: ModelIndex)
   case atTenant(TenantIndex)
-  /// Everything is closed to them.
+  /// They wait for no limit: a breaker, a gate, their keys or the drain blocks them.
   case shut
 
-  /// Heads together: who waits in line speaks for all.
+  /// Combines heads: if some of them wait in line, all do.
   func and(_ other: Standing) -> Standing {
     switch (self, other) {
     case (.shut, _): other
@@ -40,7 +40,7 @@ enum Standing: Equatable, Sendable {
     }
   }
 
-  /// True where a grant takes nothing that these heads could have had.
+  /// True where a grant takes nothing that these heads wait for.
   func isBeside(provider: ProviderIndex, model: ModelIndex?, tenant: TenantIndex) -> Bool {
     switch self {
     case .inLine: false
@@ -69,11 +69,11 @@ struct Placement: Sendable {
   var units: Units
   var input: TokenCount
   var output: TokenCount
-  /// What is held in the books, in nano-dollars: what is expected, or more while too little is known; nil where the price is
-  /// unknown.
+  /// The hold in the books, in nano-dollars: the expected cost, or more while too little is known; nil where the price
+  /// is unknown.
   var cost: Int64?
   /// What is held in budgets.
   var hold = BudgetAmounts()
-  /// By a key in doubt: any other leg is better.
+  /// True where the key is doubted, so that any other leg is better.
   var isSecondChoice = false
 }

@@ -1,30 +1,31 @@
-// The providers of the policy and what is known of them, and the routes to them.
+// The providers of the policy and what is known about them, and the routes to them.
 //
-// Promise: numbers of providers, keys and models stay good over a change of policy for as long as a lease has them; those that are not in
-// the policy any more and hold nothing make room for others.
+// Promise: indices of providers, keys and models stay valid across a change of policy for as long as a lease has them.
+// Slots of those that are no longer in the policy and that no lease has are used again.
 
 struct ProviderTable: Sendable {
   private var providers = Slots<ProviderState>()
   private var byName: [ProviderID: ProviderIndex] = [:]
-  /// Never given anew: lanes keep them over a change of policy.
+  /// Never assigned again: lanes keep them across a change of policy.
   private var clusters: [ProviderID: ClusterIndex] = [:]
-  /// The last number that a key's secret got.
+  /// The serial that was last given to a key's secret.
   private var lastKeySerial: Int64 = 0
   private(set) var routes = RouteTable()
-  /// Providers with permits that lag behind their calls, by when the first of these is free.
+  /// Providers with permits that lag behind their calls, by when the first of these becomes free.
   private var lags = IndexedHeap<ProviderState>()
   private var lagPositions = IndexedHeap<ProviderState>.Positions()
 
-  /// Providers at which something may have become free, or somebody else may be first, and that have not been looked at since.
+  /// Providers at which something may have become free or another head may be first, and that have not been looked at
+  /// since.
   private var changed: [ProviderIndex] = []
   private var isChanged = Column<ProviderState, Bool>(false)
-  /// Providers, by when something that a head waits for there will be there by itself.
+  /// Providers, by when something that a head waits for there becomes available without an event.
   private var wakes = IndexedHeap<ProviderState>()
   private var wakePositions = IndexedHeap<ProviderState>.Positions()
 
-  /// All that are known, those included that are not in the policy any more, in the order of their places.
+  /// All known providers, including those no longer in the policy, in the order of their slots.
   var indices: SlotIndices<ProviderState> { providers.indices }
-  /// Those of the policy, in the order of their places.
+  /// The providers of the policy, in the order of their slots.
   var inForce: [ProviderIndex] { providers.indices.filter { !providers[$0].isRetired } }
 
   subscript(index: ProviderIndex) -> ProviderState {
@@ -35,7 +36,7 @@ struct ProviderTable: Sendable {
   /// nil where the policy does not have it.
   func index(of id: ProviderID) -> ProviderIndex? { byName[id] }
 
-  /// The key of the policy by this name.
+  /// The policy's key with this name.
   func key(_ key: KeyID, of provider: ProviderID) -> (provider: ProviderIndex, key: KeyIndex)? {
     guard let provider = byName[provider],
       let index = providers[provider].keyOrder.first(where: { providers[provider].keys[$0].policy.id == key })
@@ -46,7 +47,7 @@ struct ProviderTable: Sendable {
   // MARK: Policy
 
   /// Takes over the providers of a policy. All routes are forgotten.
-  /// - Parameter dayEnd: when the present day ends, for limits by the day that are new.
+  /// - Parameter dayEnd: when the current day ends, for new daily limits.
   mutating func install(_ rules: [ProviderPolicy], dayEnd: Instant, at now: Instant) {
     for index in providers.indices { providers[index].isRetired = true }
     byName.removeAll()
@@ -92,7 +93,7 @@ struct ProviderTable: Sendable {
   }
 
   private mutating func installModels(_ rules: ProviderPolicy, _ index: ProviderIndex, at now: Instant) {
-    // Models that had no entry keep what was learned of them, unless they have one now.
+    // Models without an entry in the policy keep what was learned about them, unless they have one now.
     let adopted = providers[index].modelOrder.filter { model in
       guard let name = providers[index].models[model].name else { return false }
       return !rules.modelLimits.contains { $0.models.matches(name) }
@@ -148,15 +149,15 @@ struct ProviderTable: Sendable {
     providers[index].keys.removeLast(while: \.isFree)
   }
 
-  /// The key goes on by these rules, perhaps with another secret.
+  /// Applies these rules to the key, which may have another secret now.
   private mutating func succeed(
     _ key: KeyIndex, of index: ProviderIndex, with policy: KeyPolicy, ramp: Span, at now: Instant
   ) {
     let isNew = providers[index].keys[key].policy.secretGeneration != policy.secretGeneration
     if isNew {
-      // A key that was refused may be right now.
+      // A key that was refused may be valid now.
       if providers[index].keys[key].health.trouble != .byOperator { providers[index].keys[key].health.enable() }
-      // Whatever was told of it was told of another account.
+      // Everything that was reported about it was about another account.
       lastKeySerial += 1
       providers[index].keys[key].serial = lastKeySerial
       providers[index].keys[key].rests.removeAll()
@@ -168,7 +169,8 @@ struct ProviderTable: Sendable {
     if isNew { providers[index].keys[key].capacity.ramp.begin(at: now) }
   }
 
-  /// For each key of the rules the state that goes on as its: that of the key whose secret it has, else of the key with its name.
+  /// Returns, for each key of the rules, the existing state that it continues: that of the key with the same secret,
+  /// else of the key with the same name.
   private func knownKeys(_ rules: ProviderPolicy, _ index: ProviderIndex) -> [KeyIndex?] {
     let keys = providers[index].keys
     var known = [KeyIndex?](repeating: nil, count: rules.keys.count)
@@ -176,7 +178,7 @@ struct ProviderTable: Sendable {
     for names in [rules.keys.map(\.predecessor), rules.keys.map { KeyID?.some($0.id) }] {
       for (position, name) in names.enumerated() where known[position] == nil {
         let named = keys.indices.filter { keys[$0].policy.id == name }
-        // One that was retired comes back with what still runs on it.
+        // A retired key comes back with the calls that still run on it.
         guard name != nil, let key = named.first(where: { !keys[$0].isRetired }) ?? named.first,
           taken.insert(key).inserted
         else { continue }
@@ -186,7 +188,7 @@ struct ProviderTable: Sendable {
     return known
   }
 
-  /// Puts the operator's limits, tightened by what was learned, into force.
+  /// Applies the operator's limits, tightened by what was learned.
   mutating func applyLimits(of index: ProviderIndex, dayEnd: Instant, at now: Instant) {
     let rules = providers[index].policy
     let isPerKey = providers[index].isPerKey
@@ -212,14 +214,15 @@ struct ProviderTable: Sendable {
 
   // MARK: Lags
 
-  /// A call of the provider has ended whose permits lag behind it until then, unless others that ended before lag for longer.
+  /// Notes that a call has ended whose permits lag until `end`, unless earlier calls lag for longer.
   mutating func lag(at index: ProviderIndex, until end: Instant) {
-    // What ended before is free before, but for a lag that was shortened meanwhile: then it is looked at a little early.
+    // Permits of calls that ended earlier become free earlier, except after the lag was shortened: then the provider is
+    // looked at a little early.
     if let known = lags.key(of: index, positions: lagPositions), known <= end.nanoseconds { return }
     lags.set(index, key: end.nanoseconds, stamp: 0, positions: &lagPositions)
   }
 
-  /// Frees the permits whose time has come.
+  /// Frees the permits whose lag is over.
   mutating func expireLags(at now: Instant) {
     while let first = lags.first, first.key <= now.nanoseconds {
       lags.remove(first.element, positions: &lagPositions)
@@ -247,22 +250,23 @@ struct ProviderTable: Sendable {
 
   var hasChanged: Bool { !changed.isEmpty }
 
-  /// Something may have become free at the provider, or somebody else may be first there.
+  /// Notes that something may have become free at the provider, or that another head may be first there.
   mutating func change(_ index: ProviderIndex) {
     guard providers.contains(index) else { return }
     providers[index].isWidelyChanged = true
     list(index)
   }
 
-  /// The same, of which models other than this one know nothing: of their permits none is given back, and nobody else is first for them.
+  /// Notes a change that concerns only this model: no permit of other models was given back, and their first heads are
+  /// the same.
   mutating func change(_ index: ProviderIndex, model: ModelIndex?) {
-    // There a model's permits tell only half of it.
+    // Where each key has its own quota, a model's permits are not all that counts.
     if providers[index].isPerKey { return change(index) }
     if let model { providers[index].models[model].lack.claimedIn = 0 }
     list(index)
   }
 
-  /// The same at a leg of a route.
+  /// Notes a change at a leg of a route.
   mutating func change(_ leg: Route.Leg) { change(leg.provider, model: leg.model) }
 
   private mutating func list(_ index: ProviderIndex) {
@@ -271,12 +275,13 @@ struct ProviderTable: Sendable {
     changed.append(index)
   }
 
-  /// The same at all of them.
+  /// Notes the same for all providers.
   mutating func changeAll() {
     for index in providers.indices { change(index) }
   }
 
-  /// Begins another look at a provider that has changed: all claims there are void, its meters stop. nil where none has.
+  /// Begins another look at a provider that has changed: all claims there become void, and its meters stop. Returns nil
+  /// where none has changed.
   mutating func beginLook(at now: Instant) -> ProviderIndex? {
     while let index = changed.popLast() {
       isChanged[index] = false
@@ -288,7 +293,7 @@ struct ProviderTable: Sendable {
     return nil
   }
 
-  /// Something that a head waits for at the provider will be there by itself.
+  /// Notes when something that a head waits for at the provider becomes available without an event.
   mutating func wake(_ index: ProviderIndex, at instant: Instant) {
     guard instant != .distantFuture else { return }
     if let known = wakes.key(of: index, positions: wakePositions), known <= instant.nanoseconds { return }
@@ -298,7 +303,7 @@ struct ProviderTable: Sendable {
   /// When the first of these instants is.
   var nextWake: Instant? { wakes.first.map { Instant(nanoseconds: $0.key) } }
 
-  /// The providers whose instant has come have changed.
+  /// Marks the providers whose instant has come as changed.
   mutating func wake(at now: Instant) {
     while let first = wakes.first, first.key <= now.nanoseconds {
       wakes.remove(first.element, positions: &wakePositions)
@@ -308,13 +313,13 @@ struct ProviderTable: Sendable {
 
   // MARK: Gates
 
-  /// Where each key has a quota of its own: whatever the key was told to wait for, for any model, is over.
+  /// Opens the key's gates for all models, where each key has its own quota.
   mutating func openGates(of key: KeyIndex, at index: ProviderIndex) {
     for model in providers[index].models.indices { providers[index].models[model].keyGates[key]?.open() }
     providers[index].keys[key].isSlowed = false
   }
 
-  /// Whatever the provider was told to be left alone for is over, for all models and keys.
+  /// Opens all gates of the provider, for all models and keys.
   mutating func openGates(at index: ProviderIndex) {
     if providers[index].gate.state != .passing { providers[index].gate.open() }
     for model in providers[index].models.indices where providers[index].models[model].gate.state != .passing {
@@ -324,7 +329,7 @@ struct ProviderTable: Sendable {
 
   // MARK: Routes
 
-  /// Whither the ticket's calls may go; nil where none of its candidates exists.
+  /// The route of the ticket's calls; nil where none of its candidates exists.
   mutating func route(of ticket: Ticket) -> RouteTable.Known? {
     if let known = routes.cached(model: ticket.model, candidates: ticket.candidates) {
       return routes[known.route].legs.isEmpty ? nil : known
@@ -363,15 +368,15 @@ struct ProviderTable: Sendable {
     routes[route].legs.first.map { providers[$0.provider].cluster } ?? .unconnected
   }
 
-  /// Other models have entries than before: routes are looked up anew.
+  /// Forgets all routes, because other models have entries than before.
   mutating func forgetRoutes() { routes.removeAll() }
 
   // MARK: Learning
 
-  /// A call of the model has ended, and its provider told what it used.
+  /// Notes that a call of the model has ended with a usage from its provider.
   mutating func taught(_ model: ModelNumber) { routes.taught(model) }
 
-  /// What was learned since the last time, by provider and model.
+  /// Returns what was learned since the last call, by provider and model.
   mutating func takeLearned() -> [LearnedModel] {
     var learned: [LearnedModel] = []
     let names = routes.modelNames
@@ -388,7 +393,7 @@ struct ProviderTable: Sendable {
     return learned
   }
 
-  /// The newest last: where there are too many models, those are the ones that keep numbers of their own.
+  /// Restores what was learned. The newest models come last: where there are too many, those keep their own numbers.
   mutating func restore(_ models: [LearnedModel]) {
     for learned in models.reversed() {
       guard let provider = byName[learned.provider] else { continue }
@@ -401,20 +406,21 @@ struct ProviderTable: Sendable {
 
   // MARK: Whose limits
 
-  /// Whose quota the call counts against.
+  /// The holder of the quota that the call counts against.
   func holder(of placement: Placement) -> QuotaHolder {
     if let key = placement.key, providers[placement.provider].policy.quota == .perKey { return .key(key) }
     return placement.model.map { .model($0) } ?? .provider
   }
 
-  /// Whose limits the provider's own numbers are: those of a model that no entry of the policy covers are the provider's.
+  /// The holder of the limits that the provider reports: for a model that no entry in the policy covers, they are the
+  /// provider's.
   func numbersHolder(of placement: Placement) -> QuotaHolder {
     let holder = holder(of: placement)
     if case .model(let model) = holder, providers[placement.provider].models[model].name != nil { return .provider }
     return holder
   }
 
-  /// Calls that count against the holder's quota now, those that ended within the settle lag included.
+  /// The number of calls that count against the holder's quota now, including those that ended within the settle lag.
   func counted(at holder: QuotaHolder, of index: ProviderIndex) -> Int {
     switch holder {
     case .provider: providers[index].capacity.permits.inUse

@@ -1,11 +1,12 @@
-// Whose turn it is, which routes are open, and who is set aside.
+// Decides whose turn it is, which routes are open, and which lanes are set aside.
 //
-// Each cluster's `RouteTurns` has its routes' first heads; here is which clusters have open routes, and in which of them the front (the head
-// that its band saves up for) or its credit may have changed since somebody looked.
+// Each cluster's `RouteTurns` has the first heads of its routes. This file keeps track of which clusters have open
+// routes, and in which of them the front (the head that its band saves up for) or its credit may have changed since the
+// owner looked.
 
 extension FairShare {
-  /// The lane whose turn it is among the routes that are open, tenants that are parked left out. Between clusters the one that was served
-  /// longest ago goes first.
+  /// Returns the lane whose turn it is among the open routes, leaving out parked tenants. Among clusters, the one that
+  /// was served longest ago goes first.
   mutating func next() -> Choice? {
     var best: (choice: Choice, cluster: ClusterIndex)?
     var position = 0
@@ -25,8 +26,8 @@ extension FairShare {
     return best?.choice
   }
 
-  /// The first head among the providers of one cluster, whether its route is open or not; those left out that found no place in their
-  /// floor turns.
+  /// Returns the first head of one cluster, whether its route is open or not, leaving out heads that could not be
+  /// placed in their floor turns.
   mutating func front(in cluster: ClusterIndex) -> Choice? {
     let front = clusters[cluster].turns.front()
     guard !clusters[cluster].aside.isEmpty else { return front?.choice }
@@ -43,7 +44,7 @@ extension FairShare {
     return best?.choice
   }
 
-  /// True where some head found no place in its floor turn.
+  /// True where some head could not be placed in its floor turn.
   func hasPassedOver(in cluster: ClusterIndex) -> Bool {
     !clusters[cluster].turns.passedOver.isEmpty || !clusters[cluster].asideAfterFloorTurn.isEmpty
   }
@@ -51,14 +52,15 @@ extension FairShare {
   /// Lanes that were set aside in a floor turn.
   func asideAfterFloorTurn(in cluster: ClusterIndex) -> [LaneIndex] { clusters[cluster].asideAfterFloorTurn }
 
-  /// Passes over all heads of the route, until it is opened.
+  /// Closes the route: all its heads are passed over until it is opened.
   mutating func close(_ route: RouteIndex) {
     guard let home = homes[route] else { return }
     clusters[home].turns.close(route)
     if !otherHomes.isEmpty { for own in otherHomes[route] ?? [] { clusters[own].turns.close(route) } }
   }
 
-  /// Something may be there for the route's heads: they have turns again, those included that were set aside.
+  /// Opens the route, because something may be free for its heads: they have turns again, including those that were set
+  /// aside.
   mutating func open(_ route: RouteIndex) {
     guard let home = homes[route] else { return }
     if !aside.isEmpty {
@@ -83,22 +85,22 @@ extension FairShare {
     if home != own, otherHomes[route]?.contains(own) != true { otherHomes[route, default: []].append(own) }
   }
 
-  /// The head of this route found no place in its floor turn.
+  /// Notes that the head of this route could not be placed in its floor turn.
   mutating func passOver(_ route: RouteIndex, in cluster: ClusterIndex) {
     clusters[cluster].turns.passOver(route)
     unsettle(cluster)
   }
 
-  /// These routes are passed over no longer.
+  /// Ends the passing over of these routes.
   mutating func endPassingOver(_ routes: [RouteIndex], in cluster: ClusterIndex) {
     clusters[cluster].turns.endPassingOver(routes)
     unsettle(cluster)
   }
 
-  /// The routes whose heads found no place in their floor turns.
+  /// The routes whose heads could not be placed in their floor turns.
   func passedOver(in cluster: ClusterIndex) -> [RouteIndex] { clusters[cluster].turns.passedOver }
 
-  /// Credit has changed there, or what the heads cost.
+  /// Notes that the credit of the cluster, or the cost of its heads, has changed.
   mutating func unsettle(_ cluster: ClusterIndex) {
     guard !clusters[cluster].isUnsettled else { return }
     clusters[cluster].isUnsettled = true
@@ -115,18 +117,18 @@ extension FairShare {
     clusters[cluster].isUnsettled = false
   }
 
-  /// The routes on which somebody waits, those of parked tenants left out.
+  /// The routes on which a request waits, without those of parked tenants.
   func routes(in cluster: ClusterIndex) -> [RouteIndex] { clusters[cluster].turns.routes }
 
   /// The first head of the route.
   func head(of route: RouteIndex, in cluster: ClusterIndex) -> LaneIndex? { clusters[cluster].turns.head(of: route) }
 
-  /// Tenants that wait there and are parked.
+  /// The parked tenants that wait in the cluster.
   func parked(in cluster: ClusterIndex) -> [TenantIndex] {
     clusters[cluster].parked.filter { flows[$0].backlogged > 0 }.map { flows[$0].tenant }
   }
 
-  /// All routes have other numbers from now on. All heads are set aside; each gets another route.
+  /// Forgets all routes, whose numbers change. All heads are set aside until each gets another route.
   mutating func forgetRoutes() {
     for own in clusters.indices {
       clusters[own].turns = RouteTurns()
@@ -152,8 +154,8 @@ extension FairShare {
     open.append(cluster)
   }
 
-  /// The route's first head may be another one, or have another place.
-  /// - Parameter tells: false where the owner knows.
+  /// Updates the route after its first head, or that head's place in the order, may have changed.
+  /// - Parameter tells: false where the owner knows of the change.
   mutating func refresh(_ route: RouteIndex, in own: ClusterIndex, tells: Bool = true) {
     var head: RouteTurns.Head?
     if let branch = clusters[own].routes[route].first, let lane = branches[branch.element].lanes.first {
@@ -170,8 +172,9 @@ extension FairShare {
 
   // MARK: Set aside
 
-  /// Something of the head's own is in its way: it has no turn until its route is opened, or another head comes. The lane loses no place.
-  /// - Parameter hadFloorTurn: its floor turn has shown that; until then it may still be the front.
+  /// Sets the lane aside, because something that concerns only its head blocks it: it has no turn until its route is
+  /// opened, or the lane gets another head. The lane keeps its place.
+  /// - Parameter hadFloorTurn: true where this was found in its floor turn; otherwise it may still be the front.
   mutating func setAside(lane: LaneIndex, hadFloorTurn: Bool = false) {
     guard let flow = lanes[lane].flow else { return }
     let own = flows[flow].cluster
@@ -193,7 +196,7 @@ extension FairShare {
 
   func isAside(_ lane: LaneIndex) -> Bool { lanes[lane].away != .no }
 
-  /// The lane is among those set aside no longer.
+  /// Removes the lane from those that are set aside.
   private mutating func leaveAside(_ lane: LaneIndex, _ flow: FlowIndex) {
     lanes[lane].away = .no
     flows[flow].aside.removeAll { $0 == lane }
@@ -201,7 +204,7 @@ extension FairShare {
     clusters[flows[flow].cluster].asideAfterFloorTurn.removeAll { $0 == lane }
   }
 
-  /// The lane's head has a turn again, or there is another.
+  /// The lane's head has a turn again, or the lane has another head.
   mutating func endAside(_ lane: LaneIndex, _ flow: FlowIndex) {
     let away = lanes[lane].away
     lanes[lane].away = .no

@@ -1,12 +1,12 @@
-// A request while it waits or runs, and what it remembers of those who refused it.
+// A request while it waits or runs, with the refusals that it remembers.
 
-/// A ticket that never changes, behind one reference: requests move between queue and leases, and copying the ticket's
-/// texts each time would be the largest part of a decision's cost.
+/// An immutable ticket behind one reference: requests move between queue and leases, and copying the ticket's texts
+/// each time would be the largest part of a decision's cost.
 final class TicketBox: Sendable {
   let ticket: Ticket
   init(_ ticket: Ticket) { self.ticket = ticket }
 
-  /// Of a request that is over.
+  /// The ticket of a request that is over.
   static let none = TicketBox(
     Ticket(
       id: RequestID(high: 0, low: 0), tenant: "", session: "", priority: .low, candidates: [], model: "", heldBytes: 0,
@@ -19,7 +19,7 @@ final class TicketBox: Sendable {
   }
 }
 
-/// What few requests have to remember. Never changes; what is new makes another one.
+/// What only few requests must remember. It is immutable; a change makes a new object.
 final class RequestPast: Sendable {
   struct Facts: Sendable {
     var refusals: [CallRefusals] = []
@@ -40,38 +40,39 @@ struct Request: SlotElement {
   var ticket: Ticket { box.ticket }
   var tenant: TenantIndex
   var band: Int
-  /// Without a leg where none of its candidates exists any more.
+  /// The request's route; it has no leg where none of the candidates exists any more.
   var route: RouteIndex
-  /// Order of arrival.
+  /// The request's number in the order of arrival.
   var sequence: UInt64
   var submitted: Instant
-  /// When the present stay in the queue began.
+  /// When the current stay in the queue began.
   var queuedSince: Instant
-  /// Earlier stays together.
+  /// The time of all earlier stays.
   var queuedBefore: Span = .zero
   var deadline: Instant
-  /// When it is old, and what has been told of it.
+  /// When the request becomes old.
   var promoteAt: Instant
   var isOld = false
-  /// Its own retry may not start before this.
+  /// The request's retry must not start before this.
   var notBefore: Instant?
-  /// It was told to slow down, and stands outside of its lane until others have tried.
+  /// True where the request was throttled, and stands outside its lane until others have tried.
   var isHeldBack = false
-  /// nil where it was neither refused nor routed anew, as most are: a copy has one reference less to count.
+  /// nil for most requests, which were neither refused nor given another route, so that a copy has one reference less
+  /// to count.
   private var past: RequestPast?
-  /// Where it was told to slow down, and how often.
+  /// Where the request was throttled, and how often.
   var refusals: [CallRefusals] {
     get { past?.refusals ?? [] }
     set { remember { $0.refusals = newValue } }
   }
-  /// Its model's `throttles` when its attempt began: those that were refused beside it count, whoever was told first.
+  /// The model's `throttles` when the attempt began, so that refusals of concurrent calls count, whichever came first.
   var throttlesAtGrant: UInt32 = 0
   /// The serials of keys that have refused it.
   var refusedKeys: [Int64] {
     get { past?.refusedKeys ?? [] }
     set { remember { $0.refusedKeys = newValue } }
   }
-  /// Grants so far.
+  /// The number of grants so far.
   var tries = 0
   /// Attempts that count against the provider's `attempts`.
   var spentAttempts = 0
@@ -79,19 +80,19 @@ struct Request: SlotElement {
   var isCancelled = false
   var notes: UInt8 = 0
   var lastNoted: Obstacle?
-  /// The number that its model's name has in the predictors.
+  /// The number of its model in the predictors.
   var model = ModelNumber.shared
-  /// Its ticket's candidates that have failed it, by bit; not tried again before `backoffUntil`.
+  /// The ticket's candidates that have failed the request, by bit; they are not tried again before `backoffUntil`.
   var failed: UInt64 = 0
   var backoffUntil = Instant(nanoseconds: .min)
-  /// The budget accounts that it counts against.
+  /// The budget accounts that the request counts against.
   var accounts: [AccountIndex] = []
-  /// Where it goes if it is tried again, since the routes changed while it ran; nil where they did not.
+  /// The candidates for another try, where the routes have changed while the request ran; else nil.
   var candidatesAnew: [Candidate]? {
     get { past?.candidatesAnew }
     set { remember { $0.candidatesAnew = newValue } }
   }
-  /// The account at which it waits, outside its lane, for a hold to come back; nil where it does not.
+  /// The account at which the request waits, outside its lane, for a hold to come back; nil where it does not.
   var waitsFor: AccountIndex?
 
   mutating func vacate() {
@@ -124,14 +125,14 @@ struct Request: SlotElement {
 
   func queued(at now: Instant) -> Span { Span(nanoseconds: queuedBefore.nanoseconds + (now - queuedSince).nanoseconds) }
 
-  /// - Parameter key: its serial.
+  /// - Parameter key: the key's serial.
   func hasBeenRefused(by key: Int64) -> Bool { refusedKeys.contains(key) }
 
   func hasFailed(at candidate: Int) -> Bool { failed & Self.bit(candidate) != 0 }
   mutating func fail(at candidate: Int) { failed |= Self.bit(candidate) }
   private static func bit(_ candidate: Int) -> UInt64 { 1 << UInt64(min(max(0, candidate), 63)) }
 
-  /// Other rules give it other candidates: those that have failed it are remembered by their providers.
+  /// Sets new candidates by new rules. Which ones have failed the request is remembered by provider.
   mutating func route(to anew: [Candidate]) {
     let former = ticket.candidates
     let all = failed
@@ -142,7 +143,7 @@ struct Request: SlotElement {
     box = box.routed(to: anew)
   }
 
-  /// Where a candidate stands in another list: a provider's first entry is its first there, and so on.
+  /// The place of a candidate in another list: the first entry of a provider corresponds to its first there, and so on.
   static func place(of old: Int, _ former: [Candidate], in anew: [Candidate]) -> Int? {
     guard former.indices.contains(old) else { return nil }
     let provider = former[old].provider
@@ -151,15 +152,16 @@ struct Request: SlotElement {
   }
 }
 
-/// What a request remembers of the provider and model that told it to slow down.
+/// What a request remembers of a provider and model that throttled it.
 struct CallRefusals: Sendable {
   var provider: ProviderIndex
-  /// nil: the model has no entry.
+  /// nil where the model has no entry.
   var model: ModelIndex?
-  /// How often it was told so while others that were sent later went well and none but it was told so, the first time included.
+  /// The number of throttles, the first one included, during which later calls succeeded and no other call was
+  /// throttled.
   var count: UInt8 = 1
-  /// The last call that had been sent when it was told.
+  /// The serial of the last call that had been sent at the throttle.
   var sentBefore: UInt64
-  /// What the model's `throttles` are if nobody else is told.
+  /// The value of the model's `throttles` if no other call is throttled.
   var throttles: UInt32
 }

@@ -57,9 +57,9 @@ struct RouteTurns: Sendable {
   private(set) var passedOver: [RouteIndex] = []
   private var knownFront: Front?
   private var isFrontKnown = false
-  /// All that may be in front after the known one, the last one first; nil where nobody has asked for more than one.
+  /// All heads that may follow the known front, in reverse order; nil where only one was asked for.
   private var ranked: [Front]?
-  /// The front was found after it had been passed over: where that goes on, all are ranked at once.
+  /// True where a front was found after the one before was passed over: if this goes on, all heads are ranked at once.
   private var isPassingOver = false
 
   /// The routes with a head, in no order.
@@ -124,7 +124,7 @@ struct RouteTurns: Sendable {
     isPassingOver = true
   }
 
-  /// These routes are passed over no longer.
+  /// Ends the passing over of these routes.
   mutating func endPassingOver(_ routes: [RouteIndex]) {
     for route in routes { places[route].isPassedOver = false }
     passedOver.removeAll { !places[$0].isPassedOver }

@@ -1,36 +1,36 @@
-// The requests that wait: their places, their order, their timers, and how many they are.
+// The waiting requests: their places, their order, their timers and their counts.
 //
-// A waiting request has a place from `insert` to `remove`. It is *in its lane* while it takes part in the turns; outside of it while a
-// retry waits for its time, while it waits for a budget, and while it was told to slow down. The first request of a lane is its *head*: the
-// only one that is looked at.
+// A waiting request has a place from `insert` to `remove`. It is *in its lane* while it takes part in the turns. It is
+// outside its lane while it waits for the time of its retry, for a budget, or because of a throttle. The first request
+// of a lane is its *head*, the only one that a pass looks at.
 //
-// Promises: insertion, removal, the next head and the next deadline are O(log n) at most; memory comes back as the queue drains (places
-// are at most twice as many as requests, and 64); a request is in one place, one lane and one timer, or in none.
-// This store knows no rule: who may go where, and what a band may use, is decided by its owner.
+// Promises: insertion, removal, the next head and the next deadline are at most O(log n); memory is freed as the queue
+// drains (there are at most twice as many places as requests, plus 64); a request is in one place, one lane and one
+// timer, or in none. This store knows no rules: its owner decides where a request may go, and what a band may use.
 
 struct WaitingRequests: Sendable {
   private var requests = Slots<Request>()
   private var byID: [RequestID: RequestIndex] = [:]
   private var lanes = LaneQueue()
-  /// By band.
+  /// The turns of each band.
   private var fair = [FairShare(), FairShare(), FairShare()]
-  /// Each request's next instant: its retry, its `promote_after`, its deadline.
+  /// Each request's next instant: of its retry, its `promote_after` or its deadline.
   private var timers = IndexedHeap<Request>()
   private var timerPositions = IndexedHeap<Request>.Positions()
-  /// Routes that are closed: what their heads wait for is claimed, or not there.
+  /// True for closed routes, where everything that their heads wait for is claimed or missing.
   private var closed = Column<Route, Bool>(false)
   private var lastSequence: UInt64 = 0
 
   private(set) var countByBand = [0, 0, 0]
-  /// The bytes that the shell keeps for them.
+  /// The bytes that the shell keeps for the waiting requests.
   private(set) var bytes = 0
-  /// Requests that were told to slow down and stand outside of their lanes, in the order of their refusals.
+  /// Throttled requests that stand outside their lanes, in the order of their refusals.
   private(set) var heldBack: [RequestID] = []
 
-  /// Requests that a key has refused.
+  /// The number of requests that a key has refused.
   private var refusedCount = 0
 
-  /// True where some request that waits was refused by a key.
+  /// True where a key has refused some waiting request.
   var hasRefused: Bool { refusedCount > 0 }
   var count: Int { requests.count }
   var isEmpty: Bool { requests.isEmpty }
@@ -47,18 +47,18 @@ struct WaitingRequests: Sendable {
 
   func contains(_ index: RequestIndex) -> Bool { requests.contains(index) }
 
-  /// A request that waits. Its id, tenant, band and bytes stay what they were when it came.
+  /// A waiting request. Its id, tenant, band and bytes must not be changed.
   subscript(index: RequestIndex) -> Request {
     @inline(__always) get { requests[index] }
     @inline(__always) _modify { yield &requests[index] }
   }
 
-  /// Those that wait, in the order in which they came.
+  /// The waiting requests in the order of arrival.
   var inOrder: [RequestIndex] { requests.indices.sorted { requests[$0].sequence < requests[$1].sequence } }
 
   // MARK: Coming and going
 
-  /// The number of another request in the order of arrival.
+  /// The number for a new request in the order of arrival.
   mutating func nextSequence() -> UInt64 {
     lastSequence += 1
     return lastSequence
@@ -76,7 +76,7 @@ struct WaitingRequests: Sendable {
     return index
   }
 
-  /// Takes the request out of everything; nil where nobody waits at this place.
+  /// Removes the request from everything; nil where no request waits at this place.
   mutating func remove(_ index: RequestIndex, at now: Instant) -> Request? {
     guard let request = requests.remove(index) else { return nil }
     let id = request.ticket.id
@@ -90,7 +90,8 @@ struct WaitingRequests: Sendable {
     return request
   }
 
-  /// Keeps the memory within its bound, one request at a time. Returns where a request has moved to; nil when nothing is left to do.
+  /// Keeps the memory within its bound by moving one request at a time. Returns the move; nil when nothing is left to
+  /// do.
   mutating func compact() -> (old: RequestIndex, new: RequestIndex)? {
     guard let (old, new) = requests.moveLastDown() else {
       timerPositions.trim(to: requests.capacity)
@@ -104,7 +105,7 @@ struct WaitingRequests: Sendable {
     return (old, new)
   }
 
-  /// Told to slow down no longer.
+  /// Notes that the request is no longer throttled.
   mutating func endHoldingBack(_ index: RequestIndex) {
     let id = requests[index].ticket.id
     heldBack.removeAll { $0 == id }
@@ -117,7 +118,7 @@ struct WaitingRequests: Sendable {
   /// Puts the request into its session's lane: in front, by age, where it is a retry.
   /// - Parameters:
   ///   - cluster: that of its route.
-  ///   - isParked: its tenant takes no part in the turns.
+  ///   - isParked: true where the tenant takes no part in the turns.
   mutating func enterLane(
     _ index: RequestIndex, isRetry: Bool, in cluster: ClusterIndex, isParked: Bool, at now: Instant
   ) {
@@ -134,7 +135,7 @@ struct WaitingRequests: Sendable {
     if isParked { fair[band].park(tenant: tenant) }
   }
 
-  /// The request waits outside of its lane from now on. Nothing happens where it does so already.
+  /// Takes the request out of its lane, where it goes on waiting. Does nothing where it is outside already.
   mutating func leaveLane(_ index: RequestIndex, at now: Instant) {
     guard let lane = lanes.lane(of: index), let key = lanes.key(of: lane) else { return }
     let wasHead = lanes.head(of: lane) == index
@@ -149,7 +150,7 @@ struct WaitingRequests: Sendable {
   /// The cluster in which the request takes its turns; nil where it is in no lane.
   func cluster(of index: RequestIndex) -> ClusterIndex? { lanes.lane(of: index).flatMap { lanes.key(of: $0)?.cluster } }
 
-  /// Tells fairness which request stands first in the lane.
+  /// Tells the turns which request is first in the lane.
   private mutating func refreshHead(_ lane: LaneIndex, band: Int, tenant: TenantIndex, at now: Instant) {
     guard let head = lanes.head(of: lane), requests.contains(head) else {
       fair[band].clearHead(lane: lane)
@@ -168,15 +169,16 @@ struct WaitingRequests: Sendable {
     fair[band].forgotten.removeAll(keepingCapacity: true)
   }
 
-  /// Something of the head's own is in its way: its lane has no turn until the route is opened.
-  /// - Parameter hadFloorTurn: its floor turn has shown that.
+  /// Sets the head's lane aside, since something of its own is in its way: the lane gets no turn until the route is
+  /// opened.
+  /// - Parameter hadFloorTurn: true where its floor turn has shown this.
   mutating func setAside(_ head: RequestIndex, hadFloorTurn: Bool = false) {
     guard let lane = lanes.lane(of: head) else { return }
     fair[requests[head].band].setAside(lane: lane, hadFloorTurn: hadFloorTurn)
   }
 
-  /// Gives requests other routes. The numbers of the former ones mean nothing any more: no head may be looked up by one.
-  /// - Parameter routes: of all that wait, in the order in which they came.
+  /// Gives requests new routes. Indices of the former routes are invalid: no head may be looked up by one.
+  /// - Parameter routes: for all waiting requests, in the order of arrival.
   mutating func reroute(_ routes: [(request: RequestIndex, route: RouteIndex)]) {
     for (index, _) in routes {
       if let lane = lanes.lane(of: index) { fair[requests[index].band].setAside(lane: lane) }
@@ -186,20 +188,20 @@ struct WaitingRequests: Sendable {
     for (index, route) in routes { requests[index].route = route }
     for (index, route) in routes where isHead(index) {
       guard let lane = lanes.lane(of: index) else { continue }
-      // Those that wait stay in the cluster in which they came.
+      // Waiting requests stay in the cluster in which they came.
       fair[requests[index].band].setHead(
         lane: lane, tenant: requests[index].tenant, route: route, cluster: cluster(of: index) ?? .unconnected,
         request: requests[index].sequence)
     }
   }
 
-  /// A head that is no waiting request: whatever knows it forgets it. Our own bug.
+  /// Removes a head that is no waiting request, which is our own bug, from everything that knows it.
   mutating func throwOut(_ index: RequestIndex, at now: Instant) {
     leaveLane(index, at: now)
     timers.remove(index, positions: &timerPositions)
   }
 
-  /// For tests of what happens then: the place loses its request, and nobody is told.
+  /// For tests of such a bug: removes the request from its place, and tells nothing else.
   mutating func spoil(_ index: RequestIndex) { requests.remove(index) }
 
   // MARK: Turns
@@ -210,15 +212,15 @@ struct WaitingRequests: Sendable {
   /// True where an old head of the band takes part in the turns.
   func hasOld(_ band: Int, in cluster: ClusterIndex) -> Bool { fair[band].hasOld(in: cluster) }
 
-  /// Whose turn it is in the band, on routes that are open.
+  /// The head whose turn it is in the band, on open routes.
   mutating func next(_ band: Int) -> RequestIndex? { fair[band].next().flatMap { lanes.head(of: $0.lane) } }
 
-  /// The first head of the band in the cluster, on a route that is open or not: the one for which the band saves up.
+  /// The first head of the band in the cluster, on open or closed routes: the one for which the band saves up.
   mutating func front(_ band: Int, in cluster: ClusterIndex) -> RequestIndex? {
     fair[band].front(in: cluster).flatMap { lanes.head(of: $0.lane) }
   }
 
-  /// Passes over all heads of the route, until it is opened.
+  /// Closes the route: all its heads are passed over until it is opened.
   mutating func close(_ route: RouteIndex) {
     closed[route] = true
     for band in fair.indices { fair[band].close(route) }
@@ -229,14 +231,14 @@ struct WaitingRequests: Sendable {
   /// True where a head of the route is set aside.
   func hasAside(_ route: RouteIndex) -> Bool { fair.contains { $0.hasAside(route) } }
 
-  /// Something may be there for the route's heads.
+  /// Opens the route, since there may be something for its heads.
   mutating func open(_ route: RouteIndex) {
     if closed[route] { closed[route] = false }
     for band in fair.indices { fair[band].open(route) }
   }
 
-  /// A route whose first head is another one, or has another place in the order of turns, in some band; nil where there is none. Each is
-  /// told once.
+  /// Takes a route whose first head, or its place in the order of turns, has changed in some band; nil where there is
+  /// none.
   mutating func popMoved() -> RouteIndex? {
     for band in 0..<3 where !fair[band].moved.isEmpty { return fair[band].moved.removeLast() }
     return nil
@@ -246,18 +248,17 @@ struct WaitingRequests: Sendable {
 
   // MARK: Floor turns
 
-  /// A cluster in which the band's front may be another one, or cost something else, or its credit is another; it stays until
-  /// `settleLast`.
+  /// A cluster in which the band's front, its cost or the band's credit may have changed; it stays until `settleLast`.
   func unsettled(_ band: Int) -> ClusterIndex? { fair[band].unsettled.last }
 
   mutating func settleLast(_ band: Int) { fair[band].settleLast() }
 
-  /// The band's credit has changed there.
+  /// Notes that the band's credit in the cluster has changed.
   mutating func unsettle(_ band: Int, in cluster: ClusterIndex) { fair[band].unsettle(cluster) }
 
   mutating func unsettleAll(_ band: Int) { fair[band].unsettleAll() }
 
-  /// The head, on a closed route or set aside, found no place in its floor turn.
+  /// Notes that the head, on a closed route or set aside, found no place in its floor turn.
   mutating func passOver(_ head: RequestIndex) {
     guard let lane = lanes.lane(of: head), let cluster = lanes.key(of: lane)?.cluster else { return }
     let band = requests[head].band
@@ -268,7 +269,7 @@ struct WaitingRequests: Sendable {
     }
   }
 
-  /// The first heads of these routes may be in front again.
+  /// The first heads of these routes may be the front again.
   mutating func endPassingOver(_ routes: [RouteIndex], _ band: Int, in cluster: ClusterIndex) {
     if !routes.isEmpty { fair[band].endPassingOver(routes, in: cluster) }
   }
@@ -281,7 +282,7 @@ struct WaitingRequests: Sendable {
       .compactMap { lanes.head(of: $0) } + fair[band].asideAfterFloorTurn(in: cluster).compactMap { lanes.head(of: $0) }
   }
 
-  /// The routes on which somebody of the band waits, those of parked tenants left out.
+  /// The routes on which requests of the band wait, without those of parked tenants.
   func routes(_ band: Int, in cluster: ClusterIndex) -> [RouteIndex] { fair[band].routes(in: cluster) }
 
   /// The band's first head on the route.
@@ -289,28 +290,28 @@ struct WaitingRequests: Sendable {
     fair[band].head(of: route, in: cluster).flatMap { lanes.head(of: $0) }
   }
 
-  /// Tenants of the band that wait there and are parked.
+  /// The parked tenants with waiting requests of the band.
   func parked(_ band: Int, in cluster: ClusterIndex) -> [TenantIndex] { fair[band].parked(in: cluster) }
 
   /// Counts a grant to the head's session and tenant; nil where it is no head. `settle` must follow.
-  /// - Parameter cost: what is expected of it, in tokens.
+  /// - Parameter cost: the expected cost in tokens.
   mutating func charge(_ head: RequestIndex, cost: Int64, weight: Int) -> FairShare.Charge? {
     guard let lane = lanes.lane(of: head), requests.contains(head) else { return nil }
     return fair[requests[head].band].charge(lane: lane, cost: cost, weight: weight)
   }
 
-  /// What the grant has really cost, in tokens.
+  /// Settles a grant with its real cost in tokens.
   mutating func settle(_ charge: FairShare.Charge, band: Int, real: Int64) {
     fair[band].settle(charge, real: real)
     closeForgottenLanes(band)
   }
 
-  /// The tenant takes no part in the turns until it is unparked.
+  /// Parks the tenant: it takes no part in the turns until it is unparked.
   mutating func park(_ tenant: TenantIndex) {
     for band in fair.indices { fair[band].park(tenant: tenant) }
   }
 
-  /// Less is left of the tenant's own limit.
+  /// Notes that less is left of the tenant's own limit.
   mutating func tell(_ tenant: TenantIndex) {
     for band in fair.indices { fair[band].tell(tenant: tenant) }
   }
@@ -319,14 +320,14 @@ struct WaitingRequests: Sendable {
     for band in fair.indices { fair[band].unpark(tenant: tenant) }
   }
 
-  /// The tenant's place will be used for another one.
+  /// Forgets the tenant, whose place will be reused.
   mutating func forget(_ tenant: TenantIndex) {
     for band in fair.indices { fair[band].forget(tenant: tenant) }
   }
 
   // MARK: Time
 
-  /// Sets the request's timer, in the place of the one that it had.
+  /// Sets the request's timer, replacing the one that it had.
   mutating func setTimer(_ index: RequestIndex, to instant: Instant) {
     timers.set(
       index, key: instant.nanoseconds, stamp: requests[index].sequence, positions: &timerPositions)
@@ -341,7 +342,7 @@ struct WaitingRequests: Sendable {
     return first.element
   }
 
-  /// The request is old: where it stands first in its lane, its band knows. Returns true where it does.
+  /// Marks the request as old. Returns true where it is the head of its lane, which the turns must know.
   mutating func markOld(_ index: RequestIndex) -> Bool {
     guard let lane = lanes.lane(of: index), lanes.head(of: lane) == index else { return false }
     fair[requests[index].band].setOld(lane: lane, true)
