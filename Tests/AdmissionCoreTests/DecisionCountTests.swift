@@ -46,9 +46,12 @@ import Testing
 
   /// The same where some route connects all providers. The credits of a class are the cluster's, so that now and then a grant lets the
   /// front of another provider have its floor turn, and who claimed there is tried again.
-  @Test(arguments: [500, 10, 1]) func aLargeClusterIsNotLookedAtAsAWhole(tenants: Int) throws {
+  /// With few tenants of many sessions a grant moves its tenant's heads on many routes, and each of these is tried once.
+  @Test(arguments: [(500, 4.0), (10, 20), (1, 4)]) func aLargeClusterIsNotLookedAtAsAWhole(
+    _ tenants: Int, _ most: Double
+  ) throws {
     let looks = try Self.looks(FullQueue.Shape(tenants: tenants, reach: .cluster), rounds: 2000)
-    #expect(looks.mean <= 4, "\(looks)")
+    #expect(looks.mean <= most, "\(looks)")
   }
 
   /// An event at the provider that takes all calls concerns all routes, others do not.

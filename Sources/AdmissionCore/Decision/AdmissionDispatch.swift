@@ -11,7 +11,8 @@
 //
 // Claims and closed routes outlive a pass. A provider is looked at again where something may have become free there, or
 // where the first head of a route to it, or its place in the order, has changed: its claims are void then, and the
-// routes to it are open. Everything else would end as before: what a head lacked has not become available, and no other
+// routes to it are open. Only a claim on a permit of a model that has none left stays until that model changes.
+// Everything else would end as before: what a head lacked has not become available, and no other
 // head has come before it.
 
 extension Admission {
