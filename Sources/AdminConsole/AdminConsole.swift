@@ -1,14 +1,23 @@
 // The admin API: health, metrics, status and requests as JSON, and the operator's few commands.
 //
-// Every path: GET /healthz 200 while the loop turns GET /readyz 200, or 503 while draining or while the ledger refuses
-// new work GET /metrics Prometheus text GET / the dashboard GET /api/v1/status providers, queues, tenants GET
-// /api/v1/requests?state=&limit= queued, running or recent requests GET /api/v1/requests/{id} one request with its
-// waits and attempts GET /api/v1/usage?by=&since=&until=&bucket=&format= what was used and spent GET /api/v1/ledger
-// where the books are and how they stand GET /api/v1/events server-sent events: a snapshot each second, and each
-// notable change GET /api/v1/budgets how each budget stands POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]
-// POST /api/v1/reload read the policy again POST /api/v1/drain stop admitting, finish, exit POST
-// /api/v1/keys/{provider}/{key}/{disable|enable} POST /api/v1/breakers/{provider}/{open|close|auto} Only POST changes
-// anything. Where a token is set, all paths but the two health paths require it.
+// Every path:
+//   GET  /healthz                              200 while the loop turns
+//   GET  /readyz                               200, or 503 while draining or while the ledger refuses new work
+//   GET  /metrics                              Prometheus text
+//   GET  /                                     the dashboard
+//   GET  /api/v1/status                        providers, queues, tenants
+//   GET  /api/v1/requests?state=&limit=        queued, running or recent requests
+//   GET  /api/v1/requests/{id}                 one request with its waits and attempts
+//   GET  /api/v1/usage?by=&since=&until=&bucket=&format=   what was used and spent
+//   GET  /api/v1/ledger                        where the books are and how they stand
+//   GET  /api/v1/events                        server-sent events: a snapshot each second, and each notable change
+//   GET  /api/v1/budgets                       how each budget stands
+//   POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]
+//   POST /api/v1/reload                        read the policy again
+//   POST /api/v1/drain                         stop admitting, finish, exit
+//   POST /api/v1/keys/{provider}/{key}/{disable|enable}
+//   POST /api/v1/breakers/{provider}/{open|close|auto}
+// Only POST changes anything. Where a token is set, all paths but the two health paths require it.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
