@@ -181,4 +181,20 @@ import Testing
       #expect(bench.grant(id)?.provider == "q" && bench.grant(id)?.attempt == 2, "\(isWaiting)")
     }
   }
+
+  /// A provider that is away for one key is not for another, wherever it stands in the new order.
+  @Test(arguments: [["p"], ["q", "p"], ["p", "q"]] as [[ProviderID]])
+  func anotherKeyIsTriedWhereTheCallFailed(_ anew: [ProviderID]) throws {
+    let policy = Self.policy(
+      [KeyPolicy(id: "a"), KeyPolicy(id: "b")], quota: .perKey,
+      others: [ProviderPolicy(id: "q", limits: Limits(concurrency: 0))])
+    var bench = Bench(policy)
+    let id = bench.submit(to: ["p"])
+    let first = try #require(bench.grant(id))
+    bench.send(.policyReplaced(policy, candidates: [id: anew.map { Candidate(provider: $0) }]))
+    bench.settle(id, .failed(retryAfter: .seconds(60), isAway: true), answer: true)
+    bench.run(for: .seconds(10))
+    let second = try #require(bench.grant(id))
+    #expect(second.provider == "p" && second.attempt == 2 && second.key != first.key)
+  }
 }

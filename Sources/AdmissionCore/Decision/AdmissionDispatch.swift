@@ -80,15 +80,9 @@ extension Admission {
   /// False where all that the route's heads need from the provider is permits of models that have none left.
   private func mayBeOpened(_ route: RouteIndex, for provider: ProviderIndex) -> Bool {
     for leg in providers.routes[route].legs where leg.provider == provider {
-      guard isLacking(leg) else { return true }
+      guard providers[provider].isLacking(leg) else { return true }
     }
     return waiting.hasAside(route)
-  }
-
-  /// True where the leg's model has no permit left and a head waits for one.
-  @inline(__always) private func isLacking(_ leg: Route.Leg) -> Bool {
-    guard let model = leg.model else { return false }
-    return providers[leg.provider].models[model].lack.claimedIn == providers[leg.provider].wideLook
   }
 
   /// Opens the routes of old heads that were blocked only by the headroom and before which no request of a higher band
@@ -127,7 +121,9 @@ extension Admission {
       let route = waiting[head].route
       var isBehindOthers = false
       for leg in providers.routes[route].legs
-      where providers[leg.provider].orderlyClaimIn == providers[leg.provider].look && !isLacking(leg) {
+      where providers[leg.provider].orderlyClaimIn == providers[leg.provider].look
+        && !providers[leg.provider].isLacking(leg)
+      {
         providers.change(leg)
         isBehindOthers = true
       }
@@ -145,7 +141,7 @@ extension Admission {
     for head in waiting.passedOver(band, in: cluster)
     where !scheduler.isCovered(band, in: cluster, cost: presentCost(of: head)) && waiting.contains(head) {
       let route = waiting[head].route
-      if waiting.isClosed(route), providers.routes[route].legs.allSatisfy({ isLacking($0) }) {
+      if waiting.isClosed(route), providers.routes[route].legs.allSatisfy({ providers[$0.provider].isLacking($0) }) {
         lacking.append(route)
       } else {
         change(route)

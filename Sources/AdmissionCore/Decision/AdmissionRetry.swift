@@ -148,7 +148,7 @@ extension Admission {
         if let retryAfter { floor = now + Self.bounded(retryAfter) }
         // The provider is unavailable to one key: where each key has its own quota, another key may work.
         if isAway, isAboutOthers(lease), providers[lease.placement.provider].policy.quota == .perKey,
-          let leg = legs.first(where: { $0.candidate == lease.candidate }), leg.keys.count > 1
+          let leg = legs.first(where: { $0.candidate == candidate }), leg.keys.count > 1
         {
           floor = min(floor, usableFrom(leg, at: now) ?? now)
         }

@@ -154,8 +154,11 @@ struct ProviderState: SlotElement {
   @inline(__always) func isLacking(_ model: ModelIndex) -> Bool { models[model].lack.claimedIn == wideLook }
 
   @inline(__always) func isClaimed(_ model: ModelIndex) -> Bool {
-    models[model].claimedIn == look || models[model].lack.claimedIn == wideLook
+    models[model].claimedIn == look || isLacking(model)
   }
+
+  /// True where the leg's model has no permit left and a head waits for one.
+  @inline(__always) func isLacking(_ leg: Route.Leg) -> Bool { leg.model.map { isLacking($0) } ?? false }
 
   /// True where nothing is left for other heads at this leg.
   @inline(__always) func isClaimed(_ leg: Route.Leg) -> Bool {

@@ -28,9 +28,6 @@ final class RequestPast: Sendable {
     var isEmpty: Bool { refusals.isEmpty && refusedKeys.isEmpty && candidatesAnew == nil }
   }
   let facts: Facts
-  var refusals: [CallRefusals] { facts.refusals }
-  var refusedKeys: [Int64] { facts.refusedKeys }
-  var candidatesAnew: [Candidate]? { facts.candidatesAnew }
   init(_ facts: Facts) { self.facts = facts }
 }
 
@@ -62,14 +59,14 @@ struct Request: SlotElement {
   private var past: RequestPast?
   /// Where the request was throttled, and how often.
   var refusals: [CallRefusals] {
-    get { past?.refusals ?? [] }
+    get { past?.facts.refusals ?? [] }
     set { remember { $0.refusals = newValue } }
   }
   /// The model's `throttles` when the attempt began, so that refusals of concurrent calls count, whichever came first.
   var throttlesAtGrant: UInt32 = 0
   /// The serials of keys that have refused it.
   var refusedKeys: [Int64] {
-    get { past?.refusedKeys ?? [] }
+    get { past?.facts.refusedKeys ?? [] }
     set { remember { $0.refusedKeys = newValue } }
   }
   /// The number of grants so far.
@@ -89,7 +86,7 @@ struct Request: SlotElement {
   var accounts: [AccountIndex] = []
   /// The candidates for another try, where the routes have changed while the request ran; else nil.
   var candidatesAnew: [Candidate]? {
-    get { past?.candidatesAnew }
+    get { past?.facts.candidatesAnew }
     set { remember { $0.candidatesAnew = newValue } }
   }
   /// The account at which the request waits, outside its lane, for a hold to come back; nil where it does not.
