@@ -116,9 +116,11 @@ public final class AdminConsole: HTTPHandler {
 
   // MARK: Routes
 
-  /// Answers at once; a reload or a report is answered when it is done.
+  /// Answers at once; a reload, and what the ledger is asked, is answered when it is done.
   func answer(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
-    if head.path == "/api/v1/usage", head.method == "GET" || head.method == "HEAD" {
+    let isRead = head.method == "GET" || head.method == "HEAD"
+    if isRead, head.path == "/api/v1/ledger", case .full = access(head) { return ledgerState(send) }
+    if isRead, head.path == "/api/v1/usage" {
       switch access(head) {
       case .refused(let reply): return send(reply)
       case .full: return usage(head, tenant: nil, send)
@@ -177,7 +179,7 @@ public final class AdminConsole: HTTPHandler {
       if let scope {
         return .error(403, "the ledger is of all tenants: the token of tenant '\(scope)' may not read it")
       }
-      return isRead ? ledgerState() : .methodNotAllowed("GET")
+      return .methodNotAllowed("GET")
     case ("reload", 3): return .methodNotAllowed("POST")
     case ("drain", 3): return head.method == "POST" ? drain() : .methodNotAllowed("POST")
     case ("keys", 6): return head.method == "POST" ? key(parts[3], parts[4], parts[5]) : .methodNotAllowed("POST")

@@ -1,5 +1,5 @@
-// `GET /api/v1/usage` and `GET /api/v1/ledger`: usage and cost, and the state of the ledger. A report runs on another
-// thread, so its answer comes later than the call.
+// `GET /api/v1/usage` and `GET /api/v1/ledger`: usage and cost, and the state of the ledger. Both say everything that
+// was recorded before the question, which another thread waits for, so the answer comes later than the call.
 import AdmissionCore
 import BrokerEngine
 import HTTPMessage
@@ -13,15 +13,19 @@ public struct LedgerDesk {
   public var now: () -> WallInstant
   /// Entries that are not committed yet, and entries that were lost.
   public var counts: () -> (pending: Int, lost: Int)
+  /// Calls back once everything that was recorded before is committed, or cannot be for now.
+  public var settle: (@escaping () -> Void) -> Void
   public var usage: (UsageQuery, @escaping (Result<UsageReport, LedgerError>) -> Void) -> Void
 
   public init(
     store: String, now: @escaping () -> WallInstant, counts: @escaping () -> (pending: Int, lost: Int),
+    settle: @escaping (@escaping () -> Void) -> Void,
     usage: @escaping (UsageQuery, @escaping (Result<UsageReport, LedgerError>) -> Void) -> Void
   ) {
     self.store = store
     self.now = now
     self.counts = counts
+    self.settle = settle
     self.usage = usage
   }
 }
@@ -64,16 +68,20 @@ extension AdminConsole {
     }
   }
 
-  func ledgerState() -> Reply {
-    guard let desk = ledgerDesk else { return .error(503, "there is no ledger") }
-    let (pending, lost) = desk.counts()
-    var json = JSONWriter()
-    json.object { json in
-      json.member("store", desk.store)
-      json.member("obstacle", broker.ledgerObstacle)
-      json.member("pending", pending)
-      json.member("lost", lost)
+  /// Where the ledger is and how it stands. Whoever reads the file that the answer names, as a backup does, finds
+  /// everything in it that was recorded before the question, but for what the answer says is pending.
+  func ledgerState(_ send: @escaping (Reply) -> Void) {
+    guard let desk = ledgerDesk else { return send(.error(503, "there is no ledger")) }
+    desk.settle { [broker] in
+      let (pending, lost) = desk.counts()
+      var json = JSONWriter()
+      json.object { json in
+        json.member("store", desk.store)
+        json.member("obstacle", broker.ledgerObstacle)
+        json.member("pending", pending)
+        json.member("lost", lost)
+      }
+      send(.json(json.bytes))
     }
-    return .json(json.bytes)
   }
 }

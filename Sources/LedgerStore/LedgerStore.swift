@@ -147,6 +147,12 @@ public final class LedgerStore: Sendable {
 
   deinit { _ = queue.close() }
 
+  /// Waits until everything that was appended before is in the database: at most two seconds, and not while there is
+  /// an obstacle. Blocks this thread, but neither the writer nor the loop.
+  /// - Returns: false where something is not in the database.
+  @discardableResult
+  public func settle() -> Bool { queue.settle(within: .seconds(2)) }
+
   /// Runs work on the writer's connection, right before its next transaction.
   func perform(_ job: @escaping @Sendable (Database) throws -> Void) { queue.perform(job) }
 
@@ -155,7 +161,7 @@ public final class LedgerStore: Sendable {
   /// - Parameter isWhole: true to throw, instead of giving an incomplete answer, where earlier entries cannot be
   ///   written in time.
   func read<Answer>(isWhole: Bool = false, _ question: (Database) throws -> Answer) throws -> Answer {
-    if !queue.settle(within: .seconds(2)), isWhole {
+    if !settle(), isWhole {
       throw LedgerError(
         .locked, "ledger \(location.name): entries wait to be written\(obstacle.map { " (\($0))" } ?? "")")
     }

@@ -8,9 +8,10 @@ import LedgerStore
 import TextForms
 
 final class LedgerQuestions {
-  typealias Continuation = (Result<UsageReport, LedgerError>) -> Void
+  /// Gets the report, or nil where none was asked for.
+  typealias Continuation = (Result<UsageReport?, LedgerError>) -> Void
 
-  /// The most concurrent reports, so that they do not take the processor from the loop.
+  /// The most concurrent questions, so that they do not take the processor from the loop.
   private static let limit = 2
   /// The most questions that wait for their turn.
   private static let queueLimit = 32
@@ -18,7 +19,7 @@ final class LedgerQuestions {
   private let store: LedgerStore
   private let mailbox: Mailbox
   private let address = LoopAddress<LedgerQuestions>()
-  private var waiting: [(query: UsageQuery, then: Continuation)] = []
+  private var waiting: [(query: UsageQuery?, then: Continuation)] = []
   private var running: [Int: Continuation] = [:]
   private var number = 0
 
@@ -28,7 +29,9 @@ final class LedgerQuestions {
     address.target = self
   }
 
-  func usage(_ query: UsageQuery, then: @escaping Continuation) {
+  /// Answers once everything that was recorded before is in the database, or cannot be written for now.
+  /// - Parameter query: what to report; nil for nothing.
+  func ask(_ query: UsageQuery?, then: @escaping Continuation) {
     guard waiting.count < LedgerQuestions.queueLimit else {
       return then(.failure(LedgerError(.locked, "too many reports are asked for at once; try again in a moment")))
     }
@@ -43,8 +46,11 @@ final class LedgerQuestions {
       let (number, store, mailbox, address) = (number, store, mailbox, address)
       running[number] = then
       let thread = Thread {
-        let result: Result<UsageReport, LedgerError>
-        do { result = .success(try store.usage(query)) } catch let error as LedgerError {
+        let result: Result<UsageReport?, LedgerError>
+        do {
+          if query == nil { store.settle() }
+          result = .success(try query.map { try store.usage($0) })
+        } catch let error as LedgerError {
           result = .failure(error)
         } catch { result = .failure(LedgerError(.unusable, "\(error)")) }
         mailbox.post { address.target?.finish(number, result) }
@@ -54,7 +60,7 @@ final class LedgerQuestions {
     }
   }
 
-  private func finish(_ number: Int, _ result: Result<UsageReport, LedgerError>) {
+  private func finish(_ number: Int, _ result: Result<UsageReport?, LedgerError>) {
     running.removeValue(forKey: number)?(result)
     start()
   }
@@ -70,6 +76,7 @@ extension LedgerDesk {
       }
     self.init(
       store: store, now: now, counts: { (bridge.store.pending, bridge.store.lost) },
-      usage: { questions.usage($0, then: $1) })
+      settle: { then in questions.ask(nil) { _ in then() } },
+      usage: { query, then in questions.ask(query) { then($0.map { $0! }) } })
   }
 }

@@ -127,9 +127,18 @@ struct UsageCommand: ParsableCommand {
   /// The named file, or the one that the running broker uses.
   private static func path(_ store: String?, _ admin: AdminOptions) throws -> String {
     if let store { return try file(store) }
-    struct State: Decodable { var store: String }
+    struct State: Decodable {
+      var store: String
+      var obstacle: String?
+      var pending: Int
+    }
+    // What was recorded before this question is in the file afterwards.
     let state = try AdminClient(options: admin).get(State.self, "/api/v1/ledger")
     guard state.store != "memory:" else { throw CommandRefusal("tollgate: the broker keeps its ledger in memory only") }
+    if state.pending > 0 {
+      let why = state.obstacle.map { ": \($0)" } ?? ""
+      Terminal.error("tollgate: \(state.pending) entries of the running broker are not in \(state.store) yet\(why)")
+    }
     return state.store
   }
 

@@ -15,6 +15,8 @@ import TextForms
   private final class Desk {
     var asked: [UsageQuery] = []
     var answers: [(Result<UsageReport, LedgerError>) -> Void] = []
+    var settling: [() -> Void] = []
+    var pending = 3
   }
   private final class Replies { var all: [Reply] = [] }
 
@@ -37,7 +39,8 @@ import TextForms
     let desk = desk
     console.ledgerDesk = LedgerDesk(
       store: "/var/lib/t.db", now: { WallInstant(nanoseconds: 1_795_000_000_000_000_000) },
-      counts: { (pending: 3, lost: 1) },
+      counts: { (pending: desk.pending, lost: 1) },
+      settle: { desk.settling.append($0) },
       usage: { query, then in
         desk.asked.append(query)
         desk.answers.append(then)
@@ -94,14 +97,21 @@ import TextForms
     _ = ask("/api/v1/usage", token: "acme-token")
     #expect(desk.asked.map(\.tenant) == ["acme"])
     #expect(ask("/api/v1/ledger", token: "acme-token").all.map(\.status) == [403])
+    #expect(ask("/api/v1/ledger", token: nil).all.map(\.status) == [401])
+    #expect(ask("/api/v1/ledger", method: "POST").all.map(\.status) == [405])
+    #expect(desk.settling.isEmpty)
     #expect(ask("/api/v1/usage", method: "POST").all.map(\.status) == [405])
   }
 
   @Test func whereTheBooksAre() throws {
-    let reply = try #require(ask("/api/v1/ledger").all.first)
+    let replies = ask("/api/v1/ledger")
+    #expect(replies.all.isEmpty)
+    desk.pending = 2
+    desk.settling[0]()
+    let reply = try #require(replies.all.first)
     let object = try JSONSerialization.jsonObject(with: Data(reply.body)) as? [String: Any]
     #expect(object?["store"] as? String == "/var/lib/t.db")
-    #expect(object?["pending"] as? Int == 3 && object?["lost"] as? Int == 1)
+    #expect(object?["pending"] as? Int == 2 && object?["lost"] as? Int == 1)
     #expect(object?["obstacle"] is NSNull)
     console.ledgerDesk = nil
     #expect(ask("/api/v1/ledger").all.map(\.status) == [503])

@@ -1,5 +1,6 @@
 """`tollgate usage` and `GET /api/v1/usage` against real calls, the care of the file, and a ledger that cannot be written."""
 
+import contextlib
 import csv
 import io
 import json
@@ -133,10 +134,55 @@ def test_backup_and_prune_beside_the_running_broker(setting, tmp_path):
     assert run("usage", "backup", copy, "--admin", setting.broker.admin).returncode == 1
     assert run("usage", "backup", copy, "--admin", setting.broker.admin, "--force").returncode == 0
     assert run("usage", "prune", "--older-than", "1h", "--admin", setting.broker.admin).stdout.startswith("removed 0 requests")
+    assert json.loads(run("usage", "--store", copy, "--format", "json").stdout)["total"]["requests"] == 6
+    # A call stays while its hold is in a list: here each that began in one transaction and ended in a later one.
+    with contextlib.closing(sqlite3.connect(f"file:{copy}?mode=ro", uri=True)) as ledger:
+        listed = ledger.execute("SELECT coalesce(sum(length(holds)), 0) / 72 FROM new_holds").fetchone()[0]
     done = run("usage", "prune", "--older-than", "0s", "--store", copy)
-    assert done.stdout.startswith("removed 6 requests and 6 attempts"), done.stderr
-    assert json.loads(run("usage", "--store", copy, "--format", "json").stdout)["rows"] == []
+    assert done.stdout.startswith(f"removed {6 - listed} requests and {6 - listed} attempts"), done.stderr
+    assert json.loads(run("usage", "--store", copy, "--format", "json").stdout)["total"]["requests"] == listed
     assert report(setting, "?by=tenant")["total"]["requests"] == 6
+
+
+def test_after_an_orderly_end_everything_can_be_removed(start, tmp_path):
+    store = tmp_path / "tollgate.db"
+    simulator = start.simulator(first_token="100ms", output_tokens="5-5")
+    broker = start.broker(policy_for(simulator.url), "--store", store)
+    for _ in range(3):
+        assert call(broker, "s").status_code == 200
+    broker.stop()
+    done = run("usage", "prune", "--older-than", "0s", "--store", store)
+    assert done.stdout.startswith("removed 3 requests and 3 attempts"), done.stderr
+    assert json.loads(run("usage", "--store", store, "--format", "json").stdout)["rows"] == []
+
+
+def test_whoever_asks_for_the_file_finds_every_call_in_it(start, tmp_path):
+    """Entries reach the file some moments after their call. A copy that is made at once must hold it all the same."""
+    store = tmp_path / "tollgate.db"
+    simulator = start.simulator(first_token="1ms", output_tokens="5-5")
+    broker = start.broker(policy_for(simulator.url), "--store", store)
+    for number in range(1, 11):
+        assert call(broker, "s").status_code == 200
+        state = httpx.get(broker.admin + "/api/v1/ledger", timeout=10).json()
+        assert state["pending"] == 0
+        with contextlib.closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as ledger:
+            assert ledger.execute("SELECT count(*) FROM requests").fetchone() == (number,)
+
+
+def test_a_copy_beside_a_locked_ledger_says_what_is_missing(start, tmp_path):
+    store = tmp_path / "tollgate.db"
+    simulator = start.simulator(first_token="1ms", output_tokens="5-5")
+    broker = start.broker(policy_for(simulator.url), "--store", store)
+    assert call(broker, "s").status_code == 200
+    assert httpx.get(broker.admin + "/api/v1/ledger", timeout=10).json()["pending"] == 0
+    with contextlib.closing(sqlite3.connect(store, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert call(broker, "s").status_code == 200
+        done = run("usage", "backup", tmp_path / "copy.db", "--admin", broker.admin)
+        other.execute("ROLLBACK")
+    assert done.returncode == 0, done.stderr
+    assert f"of the running broker are not in {store} yet" in done.stderr
+    assert json.loads(run("usage", "--store", tmp_path / "copy.db", "--format", "json").stdout)["total"]["requests"] == 1
 
 
 def test_where_the_books_are(setting):
