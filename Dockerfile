@@ -7,6 +7,7 @@ COPY scripts/setup scripts/setup
 RUN scripts/setup --build
 COPY Package.swift Package.resolved* ./
 COPY scripts/build-release scripts/build-release
+COPY Profiles Profiles
 COPY Sources Sources
 COPY Tests Tests
 RUN scripts/build-release /out/tollgate

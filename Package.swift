@@ -1,15 +1,24 @@
-// swift-tools-version: 6.1
+// swift-tools-version: 6.3
 // Tollgate: the package. One executable for operators, `tollgate`, over a pure core and thin wrappers, and `tollgate-dev` for those who
 // work on it; see docs/internals/architecture.md.
 import PackageDescription
 
 /// CI sets TOLLGATE_WARNINGS_AS_ERRORS=1; a developer's build only shows warnings.
 let strict = Context.environment["TOLLGATE_WARNINGS_AS_ERRORS"] == "1"
+/// Release builds read how often each branch ran under load, which scripts/record-profile recorded (docs/decisions/2026-11-29-recorded-profile.md).
+/// That script names the library with which a build records instead.
+let profileRuntime = Context.environment["TOLLGATE_PROFILE_RUNTIME"]
+let profiling =
+  profileRuntime == nil
+  ? "-ir-profile-use=\(Context.packageDirectory)/Profiles/release.profdata" : "-ir-profile-generate"
+let executableSettings: [LinkerSetting] =
+  profileRuntime.map { [.unsafeFlags(["-Xlinker", "-u", "-Xlinker", "__llvm_profile_runtime", "-Xlinker", $0])] } ?? []
 let swiftSettings: [SwiftSetting] =
   [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]
   + (strict ? [.unsafeFlags(["-warnings-as-errors"])] : [])
   // Tests run with these checks on; in a release build each would cost on the hot path (docs/decisions/2026-11-29-exclusivity-checks-in-release.md).
   + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+  + [.unsafeFlags(["-Xfrontend", profiling], .when(platforms: [.linux], configuration: .release))]
 
 func library(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil) -> Target {
   .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: swiftSettings)
@@ -84,7 +93,7 @@ let package = Package(
       "BrokerEngine",
       [
         "AdmissionCore", "LedgerVocabulary", "PolicyFile", "Pricing", "ProviderWire", "HTTPMessage", "TextForms",
-        "EventLoop",
+        "EventLoop", deque,
       ]),
     library(
       "LedgerStore",
@@ -94,44 +103,48 @@ let package = Package(
         .product(name: "GRDBSQLite", package: "GRDB.swift"),
       ]),
     library(
-      "AdminConsole", ["BrokerEngine", "LedgerStore", "HTTPMessage", "AdmissionCore", "TextForms"],
+      "AdminConsole",
+      ["BrokerEngine", "LedgerStore", "PolicyFile", "EventLoop", "HTTPMessage", "AdmissionCore", "TextForms"],
       resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", heap]),
-    library("FleetSimulator", ["AdmissionCore", "UpstreamHTTP", "HTTPMessage", "EventLoop"]),
+    library("FleetSimulator", ["AdmissionCore", "HTTPMessage", "EventLoop"]),
     library("PolicyLab", ["AdmissionCore", heap]),
     library("TollgateTesting", ["AdmissionCore", "PolicyLab"]),
     .executableTarget(
       name: "tollgate",
       dependencies: [
-        "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "ProviderWire", "EventLoop",
-        "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole",
+        "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
+        "HTTPEndpoint",
+        "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole",
         "ProviderSimulator", "FleetSimulator",
         "ProcessOutput", "PolicyLab",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
-      swiftSettings: swiftSettings),
+      swiftSettings: swiftSettings, linkerSettings: executableSettings),
     .executableTarget(
       name: "tollgate-dev",
       dependencies: [
-        "AdmissionCore", "LedgerStore", "LedgerVocabulary", "PolicyLab", "Pricing", "ProcessOutput",
+        "AdmissionCore", "LedgerStore", "LedgerVocabulary", "PolicyLab", "ProcessOutput",
         "TextForms",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
-      swiftSettings: swiftSettings),
+      swiftSettings: swiftSettings, linkerSettings: executableSettings),
 
     tests("AdmissionCore", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("TextForms", ["TextForms"]),
     tests("HTTPMessage", ["HTTPMessage"]),
-    tests("HTTP1Codec", ["HTTP1Codec"]),
-    tests("Pricing", ["Pricing", "PolicyFile", "ProviderWire", "TextForms"]),
+    tests("HTTP1Codec", ["HTTP1Codec", "HTTPMessage"]),
+    tests("Pricing", ["Pricing", "AdmissionCore", "PolicyFile", "ProviderWire", "TextForms"]),
     tests("LedgerVocabulary", ["LedgerVocabulary"]),
-    tests("PolicyFile", ["PolicyFile", "Pricing", "TextForms"], exclude: ["Fixtures"]),
-    tests("ProviderWire", ["ProviderWire", "Pricing", "CSimdjson", "CZlib", "CZstd"]),
+    tests("PolicyFile", ["PolicyFile", "AdmissionCore", "Pricing", "TextForms"], exclude: ["Fixtures"]),
+    tests(
+      "ProviderWire", ["ProviderWire", "AdmissionCore", "HTTPMessage", "Pricing", "CSimdjson", "CZlib", "CZstd"]),
     tests("EventLoop", ["EventLoop"]),
     tests("ProcessOutput", ["ProcessOutput"]),
-    tests("HTTPEndpoint", ["HTTPEndpoint", "AdmissionCore"]),
-    tests("UpstreamHTTP", ["UpstreamHTTP", "HTTPEndpoint"]),
+    tests(
+      "HTTPEndpoint", ["HTTPEndpoint", "AdmissionCore", "EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
+    tests("UpstreamHTTP", ["UpstreamHTTP", "EventLoop", "HTTPMessage"]),
     tests(
       "BrokerEngine",
       [
@@ -141,16 +154,18 @@ let package = Package(
     tests(
       "LedgerStore",
       [
-        "LedgerStore", "AdmissionCore", "LedgerVocabulary", "Pricing", "TextForms",
+        "LedgerStore", "AdmissionCore", "LedgerVocabulary", "TextForms",
         .product(name: "GRDB", package: "GRDB.swift"),
       ], exclude: ["Files"]),
     tests(
       "AdminConsole",
       ["AdminConsole", "BrokerEngine", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile", "TextForms"]),
-    tests("ProviderSimulator", ["ProviderSimulator", "ProviderWire"]),
-    tests("FleetSimulator", ["FleetSimulator", "ProviderSimulator", "HTTPEndpoint"]),
-    tests("PolicyLab", ["PolicyLab"]),
-    tests("TollgateTesting", ["PolicyLab", "TollgateTesting"]),
+    tests("ProviderSimulator", ["ProviderSimulator", "HTTPMessage", "ProviderWire"]),
+    tests(
+      "FleetSimulator",
+      ["FleetSimulator", "ProviderSimulator", "HTTPEndpoint", "UpstreamHTTP", "EventLoop", "HTTPMessage"]),
+    tests("PolicyLab", ["PolicyLab", "AdmissionCore"]),
+    tests("TollgateTesting", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("Tidy", []),
     fuzzing([
       "HTTP1Codec", "HTTPMessage", "ProviderWire", "LedgerStore", "LedgerVocabulary", "AdmissionCore", "TextForms",

@@ -1,7 +1,7 @@
 // `GET /api/v1/events`: server-sent events, a snapshot every second and each notable change as it happens.
 //
-// Promises: nothing is computed without listeners; nothing is buffered for a listener that does not read: it misses
-// events.
+// Promises: nothing is computed without listeners, and a snapshot once for all who see the same; nothing is buffered for
+// a listener that does not read: it misses events.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
@@ -40,7 +40,7 @@ final class EventFeed {
         ])))
     let listener = Listener(exchange: exchange, tenant: tenant)
     listeners[ObjectIdentifier(exchange)] = listener
-    sendSnapshot(to: listener)
+    send(snapshot(for: tenant), to: listener)
     if listeners.count == 1 { timer.schedule(after: .seconds(1)) }
   }
 
@@ -50,17 +50,29 @@ final class EventFeed {
   }
 
   private func tick() {
-    for listener in listeners.values { sendSnapshot(to: listener) }
+    var frames: [String?: [UInt8]] = [:]
+    for listener in listeners.values where takesMore(listener) {
+      let frame = frames[listener.tenant] ?? snapshot(for: listener.tenant)
+      frames[listener.tenant] = frame
+      send(frame, to: listener)
+    }
     if !listeners.isEmpty { timer.schedule(after: .seconds(1)) }
   }
 
-  private func sendSnapshot(to listener: Listener) {
-    send("snapshot", StatusJSON.status(broker, version: version, tenant: listener.tenant), to: listener)
+  private func snapshot(for tenant: String?) -> [UInt8] {
+    Self.frame("snapshot", StatusJSON.status(broker, version: version, tenant: tenant))
   }
 
-  private func send(_ event: String, _ json: [UInt8], to listener: Listener) {
-    guard !listener.exchange.isClosed, listener.exchange.pendingBytes < Self.mostPending else { return }
-    listener.exchange.send(Array("event: \(event)\ndata: ".utf8) + json + Array("\n\n".utf8))
+  private static func frame(_ event: String, _ json: [UInt8]) -> [UInt8] {
+    Array("event: \(event)\ndata: ".utf8) + json + Array("\n\n".utf8)
+  }
+
+  private func takesMore(_ listener: Listener) -> Bool {
+    !listener.exchange.isClosed && listener.exchange.pendingBytes < Self.mostPending
+  }
+
+  private func send(_ frame: [UInt8], to listener: Listener) {
+    if takesMore(listener) { listener.exchange.send(frame) }
   }
 
   // MARK: Changes
@@ -111,6 +123,7 @@ final class EventFeed {
       json.member("state", state)
       json.member("reason", reason)
     }
-    for listener in all { send("change", json.bytes, to: listener) }
+    let frame = Self.frame("change", json.bytes)
+    for listener in all { send(frame, to: listener) }
   }
 }

@@ -15,12 +15,13 @@ public struct LedgerDesk {
   public var counts: () -> (pending: Int, lost: Int)
   /// Calls back once everything that was recorded before is committed, or cannot be for now.
   public var settle: (@escaping () -> Void) -> Void
-  public var usage: (UsageQuery, @escaping (Result<UsageReport, LedgerError>) -> Void) -> Void
+  /// The text of a report, which is made on another thread: it may have many thousands of rows.
+  public var usage: (UsageQuery, UsageFormat, @escaping (Result<String, LedgerError>) -> Void) -> Void
 
   public init(
     store: String, now: @escaping () -> WallInstant, counts: @escaping () -> (pending: Int, lost: Int),
     settle: @escaping (@escaping () -> Void) -> Void,
-    usage: @escaping (UsageQuery, @escaping (Result<UsageReport, LedgerError>) -> Void) -> Void
+    usage: @escaping (UsageQuery, UsageFormat, @escaping (Result<String, LedgerError>) -> Void) -> Void
   ) {
     self.store = store
     self.now = now
@@ -45,21 +46,21 @@ extension AdminConsole {
       }
       given[name] = text
     }
-    let format = given["format"] ?? "json"
-    guard format == "json" || format == "csv" else {
-      return send(.error(400, "format: found '\(format)', allowed are json and csv"))
+    let word = given["format"] ?? UsageFormat.json.rawValue
+    guard let format = UsageFormat(rawValue: word) else {
+      return send(.error(400, "format: found '\(word)', allowed are json and csv"))
     }
     do {
       var query = try UsageQuery(
         by: given["by"], since: given["since"], until: given["until"], bucket: given["bucket"], now: desk.now())
       query.tenant = tenant
-      desk.usage(query) { result in
+      desk.usage(query, format) { result in
         switch result {
-        case .success(let report):
+        case .success(let text):
           send(
-            format == "csv"
-              ? Reply(status: 200, contentType: "text/csv; charset=utf-8", body: Array(report.csv.utf8))
-              : .json(Array(report.json.utf8)))
+            format == .csv
+              ? Reply(status: 200, contentType: "text/csv; charset=utf-8", body: Array(text.utf8))
+              : .json(Array(text.utf8)))
         case .failure(let error): send(.error(503, error.description))
         }
       }
@@ -68,8 +69,8 @@ extension AdminConsole {
     }
   }
 
-  /// Where the ledger is and how it stands. Whoever reads the file that the answer names, as a backup does, finds
-  /// everything in it that was recorded before the question, but for what the answer says is pending.
+  /// Where the ledger is and how it stands. The file that the answer names then has everything that was recorded before
+  /// the question, but for what the answer says is pending: a backup is a copy of it.
   func ledgerState(_ send: @escaping (Reply) -> Void) {
     guard let desk = ledgerDesk else { return send(.error(503, "there is no ledger")) }
     desk.settle { [broker] in

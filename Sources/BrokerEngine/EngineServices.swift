@@ -43,6 +43,14 @@ final class EngineServices {
     self.dispatcher = dispatcher
     self.calendars = calendars
   }
+
+  /// The only place that gives a request its outcome: in its record, in the list and in the counters.
+  /// - Parameter place: its place in the list; nil where it was refused when it came.
+  func conclude(_ record: RequestRecord, _ outcome: Outcome, from place: RequestList.Place?, at now: UInt64) {
+    record.concluded(outcome, at: now)
+    requests.ended(record, place)
+    counters.ended(record)
+  }
 }
 
 /// The rules for new requests. A request that is under way keeps the rules with which it came.

@@ -239,10 +239,8 @@ final class Exchange {
     // The request is not sent again.
     downstream.releaseBody()
     let now = services.time.now
-    record.concluded(outcome, at: now)
-    services.requests.ended(record, place)
+    services.conclude(record, outcome, from: place, at: now)
     place = nil
-    services.counters.ended(record)
     services.books.concluded(self, at: services.time.wallInstant(at: now))
   }
 }

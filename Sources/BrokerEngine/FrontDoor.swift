@@ -217,8 +217,6 @@ public final class FrontDoor: HTTPHandler {
   private func finish(_ record: RequestRecord, _ outcome: Outcome, status: Int, message: String) {
     record.answers(status, bytes: 0)
     record.explained(message)
-    record.concluded(outcome, at: services.time.now)
-    services.requests.ended(record, nil)
-    services.counters.ended(record)
+    services.conclude(record, outcome, from: nil, at: services.time.now)
   }
 }

@@ -2,7 +2,16 @@
 import AdmissionCore
 import TextForms
 
+public enum UsageFormat: String, Sendable, CaseIterable { case json, csv }
+
 extension UsageReport {
+  public func text(as format: UsageFormat) -> String {
+    switch format {
+    case .json: json
+    case .csv: csv
+    }
+  }
+
   /// `{"rows": [...], "total": {...}, "since": ..., "until": ...}`; each row has its dimensions first.
   public var json: String {
     let names = query.by.map(\.rawValue)

@@ -157,14 +157,17 @@ public struct ModelPrice: Sendable, Equatable {
   }
 }
 
-/// `rate` in the measure of `numerator` to `denominator`, rounded half up; unchanged where there is no such measure.
-private func scaled(_ rate: PriceRate?, by numerator: PriceRate?, over denominator: PriceRate?) -> PriceRate? {
-  guard let rate, let numerator, let denominator, denominator > 0 else { return rate }
-  let (product, overflow) = rate.multipliedReportingOverflow(by: numerator)
-  // Beyond 64 bits would be a price beyond all sense.
-  guard !overflow else { return rate }
-  let (quotient, remainder) = product.quotientAndRemainder(dividingBy: denominator)
-  return remainder >= denominator - remainder ? quotient + 1 : quotient
+/// `rate` in the measure of `numerator` to `denominator`, none of them below 0; rounded half up, at most `PriceRate.max`;
+/// unchanged where there is no such measure.
+func scaled(_ rate: PriceRate?, by numerator: PriceRate?, over denominator: PriceRate?) -> PriceRate? {
+  guard let rate, let numerator, let denominator, rate >= 0, numerator >= 0, denominator > 0 else { return rate }
+  // The product has up to 126 bits, the result mostly few.
+  let product = rate.magnitude.multipliedFullWidth(by: numerator.magnitude)
+  guard product.high < denominator.magnitude else { return .max }
+  let (quotient, remainder) = denominator.magnitude.dividingFullWidth(product)
+  let roundsUp = remainder >= denominator.magnitude - remainder
+  guard let whole = PriceRate(exactly: quotient) else { return .max }
+  return roundsUp && whole < .max ? whole + 1 : whole
 }
 
 /// More input tokens than this, and every token of the call costs these rates.

@@ -56,12 +56,12 @@ struct ProviderTrouble {
     switch learning {
     case .untold, .told:
       // A pace: the snapshot does not show its level.
-      if learned.contains(where: { $0.what != "concurrency" }) {
+      if learned.contains(where: { $0.quantity != .concurrency }) {
         learning = .unknown
         return
       }
       // A limit of one key is not a limit of a model: here all keys share the quota.
-      let limits = learned.filter { $0.what == "concurrency" && $0.key == nil }.map {
+      let limits = learned.filter { $0.quantity == .concurrency && $0.key == nil }.map {
         ($0.model, Int(clamping: $0.value))
       }
       learning = .told(Dictionary(limits, uniquingKeysWith: min))

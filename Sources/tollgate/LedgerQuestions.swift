@@ -8,8 +8,8 @@ import LedgerStore
 import TextForms
 
 final class LedgerQuestions {
-  /// Gets the report, or nil where none was asked for.
-  typealias Continuation = (Result<UsageReport?, LedgerError>) -> Void
+  /// Gets the report's text, or nil where none was asked for.
+  typealias Continuation = (Result<String?, LedgerError>) -> Void
 
   /// The most concurrent questions, so that they do not take the processor from the loop.
   private static let limit = 2
@@ -19,7 +19,7 @@ final class LedgerQuestions {
   private let store: LedgerStore
   private let mailbox: Mailbox
   private let address = LoopAddress<LedgerQuestions>()
-  private var waiting: [(query: UsageQuery?, then: Continuation)] = []
+  private var waiting: [(report: (query: UsageQuery, format: UsageFormat)?, then: Continuation)] = []
   private var running: [Int: Continuation] = [:]
   private var number = 0
 
@@ -30,26 +30,26 @@ final class LedgerQuestions {
   }
 
   /// Answers once everything that was recorded before is in the database, or cannot be written for now.
-  /// - Parameter query: what to report; nil for nothing.
-  func ask(_ query: UsageQuery?, then: @escaping Continuation) {
+  /// - Parameter report: what to report, and how; nil for nothing.
+  func ask(_ report: (query: UsageQuery, format: UsageFormat)?, then: @escaping Continuation) {
     guard waiting.count < LedgerQuestions.queueLimit else {
       return then(.failure(LedgerError(.locked, "too many reports are asked for at once; try again in a moment")))
     }
-    waiting.append((query, then))
+    waiting.append((report, then))
     start()
   }
 
   private func start() {
     while running.count < LedgerQuestions.limit, !waiting.isEmpty {
-      let (query, then) = waiting.removeFirst()
+      let (report, then) = waiting.removeFirst()
       number += 1
       let (number, store, mailbox, address) = (number, store, mailbox, address)
       running[number] = then
       let thread = Thread {
-        let result: Result<UsageReport?, LedgerError>
+        let result: Result<String?, LedgerError>
         do {
-          if query == nil { store.settle() }
-          result = .success(try query.map { try store.usage($0) })
+          if report == nil { store.settle() }
+          result = .success(try report.map { try store.usage($0.query).text(as: $0.format) })
         } catch let error as LedgerError {
           result = .failure(error)
         } catch { result = .failure(LedgerError(.unusable, "\(error)")) }
@@ -60,7 +60,7 @@ final class LedgerQuestions {
     }
   }
 
-  private func finish(_ number: Int, _ result: Result<UsageReport?, LedgerError>) {
+  private func finish(_ number: Int, _ result: Result<String?, LedgerError>) {
     running.removeValue(forKey: number)?(result)
     start()
   }
@@ -77,6 +77,6 @@ extension LedgerDesk {
     self.init(
       store: store, now: now, counts: { (bridge.store.pending, bridge.store.lost) },
       settle: { then in questions.ask(nil) { _ in then() } },
-      usage: { query, then in questions.ask(query) { then($0.map { $0! }) } })
+      usage: { query, format, then in questions.ask((query, format)) { then($0.map { $0 ?? "" }) } })
   }
 }

@@ -57,7 +57,7 @@ struct UsageCommand: ParsableCommand {
         do { report = try LedgerStore.usage(query, at: path) } catch {
           throw CommandRefusal("tollgate: \(error)")
         }
-        text = format == .csv ? report.csv : report.json
+        text = report.text(as: format == .csv ? .csv : .json)
       } else {
         var path = "/api/v1/usage?by=\(PercentEscapes.encoded(by))&since=\(PercentEscapes.encoded(since))"
         if let until { path += "&until=\(PercentEscapes.encoded(until))" }

@@ -14,7 +14,8 @@ import TextForms
   /// The questions that came, and the way back to who asked.
   private final class Desk {
     var asked: [UsageQuery] = []
-    var answers: [(Result<UsageReport, LedgerError>) -> Void] = []
+    var formats: [UsageFormat] = []
+    var answers: [(Result<String, LedgerError>) -> Void] = []
     var settling: [() -> Void] = []
     var pending = 3
   }
@@ -41,8 +42,9 @@ import TextForms
       store: "/var/lib/t.db", now: { WallInstant(nanoseconds: 1_795_000_000_000_000_000) },
       counts: { (pending: desk.pending, lost: 1) },
       settle: { desk.settling.append($0) },
-      usage: { query, then in
+      usage: { query, format, then in
         desk.asked.append(query)
+        desk.formats.append(format)
         desk.answers.append(then)
       })
   }
@@ -56,10 +58,6 @@ import TextForms
     return replies
   }
 
-  private func report() -> UsageReport {
-    UsageReport(query: desk.asked[0], rows: [], total: UsageSums())
-  }
-
   @Test func theAnswerComesWhenTheReportDoes() throws {
     let replies = ask("/api/v1/usage?by=tenant%2Cday&since=2026-11-01T00:00:00%2B01:00&until=1h")
     #expect(replies.all.isEmpty)
@@ -68,15 +66,17 @@ import TextForms
     #expect(query.since.nanoseconds == 1_793_487_600_000_000_000)
     #expect(query.until.nanoseconds == 1_794_996_400_000_000_000)
     #expect(query.tenant == nil)
-    desk.answers[0](.success(report()))
+    desk.answers[0](.success("the report"))
     #expect(replies.all.map(\.status) == [200])
-    #expect(String(decoding: replies.all[0].body, as: UTF8.self) == report().json)
+    #expect(replies.all[0].fields.contains { $0.name == "content-type" && $0.value.hasPrefix("application/json") })
+    #expect(String(decoding: replies.all[0].body, as: UTF8.self) == "the report")
   }
 
   @Test func csvAndFailure() {
     let csv = ask("/api/v1/usage?format=csv&bucket=hour")
     #expect(desk.asked[0].by == [.hour, .tenant, .model])
-    desk.answers[0](.success(report()))
+    #expect(desk.formats == [.csv])
+    desk.answers[0](.success("the report"))
     #expect(csv.all[0].fields.contains { $0.name == "content-type" && $0.value.hasPrefix("text/csv") })
     let failing = ask("/api/v1/usage")
     desk.answers[1](.failure(LedgerError(.locked, "not now")))

@@ -233,7 +233,7 @@ import Testing
     let ids = (0..<20).map { _ in bench.submit() }
     for id in ids[15...] { bench.settle(id, .throttled(retryAfter: nil), answer: true) }
     let learned = bench.core.snapshot(at: bench.now).providers[0].learned
-    #expect(learned.map(\.what) == ["concurrency"] && learned.first?.value == 10 && learned.first?.model == "m")
+    #expect(learned.map(\.quantity) == [.concurrency] && learned.first?.value == 10 && learned.first?.model == "m")
     #expect(bench.conclusions.isEmpty)
   }
 

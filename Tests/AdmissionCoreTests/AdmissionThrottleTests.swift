@@ -375,7 +375,7 @@ import Testing
         bench.run(for: .milliseconds(300))
       }
     }
-    #expect(!provider(bench).learned.contains { $0.what == "tokens" })
+    #expect(!provider(bench).learned.contains { $0.quantity == .perMinute(.tokens) })
   }
 
   @Test func aRefusalThatNamesItsTimeTeachesNothingOfCallsAtATime() {

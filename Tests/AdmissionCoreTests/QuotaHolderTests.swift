@@ -113,6 +113,6 @@ import Testing
     let ids = (0..<10).map { bench.submit(session: SessionID("\($0)")) }
     tell(&bench, ids[9], limit: 100_000, remaining: remaining)
     bench.settle(ids[9], .throttled(retryAfter: nil), answer: true)
-    #expect(provider(bench).learned.contains { $0.what == "concurrency" } == shrinks)
+    #expect(provider(bench).learned.contains { $0.quantity == .concurrency } == shrinks)
   }
 }

@@ -101,7 +101,7 @@ import Testing
     for serial in 1...10 { _ = learner.accepted(running: 1, serial: UInt64(serial), tokens: 100) }
     _ = learner.refusedForRate(running: 1, waited: .seconds(6), at: begin + .seconds(6))
     #expect(learner.pace.perMinute == 9800)
-    #expect(learner.learned(model: nil, key: nil).map(\.what) == ["tokens"])
+    #expect(learner.learned(model: nil, key: nil).map(\.quantity) == [.perMinute(.tokens)])
     let asLarge = learner.passed(Units(1, 9800, 0, 9800), at: begin + .seconds(7))
     let larger = learner.passed(Units(1, 9801, 0, 9801), at: begin + .seconds(7))
     #expect(!asLarge && larger && learner.pace.perMinute == nil && !learner.hasLearned(at: begin))

@@ -258,7 +258,7 @@ def test_with_all_keys_refused_the_client_gets_the_providers_401(start, fresh, h
     again = ask(http, broker, "none", x_tollgate_timeout="5")
     assert (again.status_code, again.headers["x-tollgate-outcome"], again.headers["x-should-retry"]) == (401, "rejected_no_capacity", "false")
     assert again.json() == direct.json() and "retry-after" not in again.headers
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30, "long before a key is tried again"
     assert_no_secret(broker, http, answer.text, again.text, secrets=(*SECRETS.values(), "sk-e2e-wrong-too-0123456789"))
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from fleet import Client, chat, get_json, in_flight, percentile, queued, reach
 from processes import NO_RESERVE, policy_for
+from promises import promised
 from rawhttp import address_of
 
 
@@ -67,8 +68,7 @@ def test_sixty_clients_leave(start, http):
     delays = [(call["ended_ns"] - left_at) / 1e6 for call in calls if call["ending"] in ("left_waiting", "left_reading")]
     print(f"\nleaving: the provider saw {len(delays)} calls end after p50 {percentile(delays, 0.5):.1f} ms, worst {max(delays):.1f} ms")
     assert counted["calls"] == 20, "a queued call must never reach the provider"
-    # 20 ms is what is promised; the rest is for a machine with other work.
-    assert max(delays) < 60
+    promised("a call that its client left ends at the provider", max(delays), most=20)
     outcomes = sorted(request["outcome"] for request in requests)
     assert outcomes == ["client_left_queued"] * 40 + ["client_left_running"] * 20
     assert running == 0
@@ -79,7 +79,8 @@ def test_sixty_clients_leave(start, http):
         results = await asyncio.gather(*[client.call(chat(), [
             ("x-sim-first-token-ms", "300"), ("x-sim-output-tokens", "2")]) for client in clients])
         assert all(result.status == 200 for result in results)
-        assert max(result.queue_ms for result in results) < 200
+        # Had one waited, it would have done so for another's first token.
+        assert max(result.queue_ms for result in results) < 300
     asyncio.run(again())
 
 

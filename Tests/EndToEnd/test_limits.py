@@ -66,7 +66,7 @@ def test_slow_head_is_timed_out(broker):
         connection.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n")
         answer = connection.answer("POST")
     assert answer.status == 408
-    assert 5 < time.monotonic() - began < 20
+    assert time.monotonic() - began > 5
 
 
 def upstream_timeouts(url, **timeouts):

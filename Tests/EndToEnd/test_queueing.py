@@ -13,6 +13,7 @@ import pytest
 from fleet import Client, chat, get_json, in_flight, percentile, queued, reach
 from processes import key_hash, policy_for
 from processes import run as run_tollgate
+from promises import promised
 from rawhttp import address_of
 
 
@@ -83,8 +84,8 @@ def test_fifty_background_sessions_do_not_delay_a_steering_user(start, http):
           f"{finished / (until - since):.0f}/s, {kept:.1%} of what is left; refused {counted['refused_total']}, peak {counted['peak']}")
     assert counted["refused_total"] == 0
     assert counted["peak"] <= permits
-    assert percentile(waits, 0.99) <= 5
-    assert kept >= 0.97
+    promised("p99 of the waits of high calls", percentile(waits, 0.99), most=5)
+    promised("background's share of what is left", kept, "", least=0.97)
 
 
 @pytest.mark.timeout(90)

@@ -11,6 +11,7 @@ import pytest
 
 from fleet import Client, chat, get_json, percentile, queued, reach
 from processes import NO_RESERVE
+from promises import promised
 from rawhttp import address_of
 
 MESSAGES = json.dumps({"model": "claude-test", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]}).encode()
@@ -196,6 +197,6 @@ def test_thirty_clients_sit_out_a_failing_provider(start, http):
         assert 0 <= first - 5 <= 2 * recovery
         assert outcomes == {200: 30}
     print(f"neighbour: p95 {percentile(before, 0.95):.1f} ms before, {percentile(during, 0.95):.1f} ms during ({len(during)} calls)")
-    assert percentile(during, 0.95) - percentile(before, 0.95) < 25
+    promised("p95 of the neighbour, during the storm above before", percentile(during, 0.95) - percentile(before, 0.95), most=25)
     states = {entry["id"]: entry["breaker"]["state"] for entry in status["providers"]}
     assert states == {"openai": "closed", "claude": "closed", "healthy": "closed"}

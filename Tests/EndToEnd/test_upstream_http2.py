@@ -149,7 +149,7 @@ def test_concurrent_calls_share_a_connection(setting, http):
     assert {result.status for result in results} == {200}
     assert all(result.body == (b"".join(FRAMES) if number % 2 == 0 else ANSWER) for number, result in enumerate(results))
     assert len(setting.provider.connections) <= 2
-    assert seconds < 5
+    assert seconds < 30 * 0.2, "before thirty late calls one after another would have ended"
 
 
 def test_a_client_that_leaves_ends_its_stream_alone(setting, http):

@@ -69,6 +69,11 @@ def serve(start):
     return begin
 
 
+# Seconds: less than anybody here waits who has to (a key's rest, a model's pause, an open breaker: 30 s at least), and more than a busy
+# machine takes for a call.
+AT_ONCE = 20
+
+
 def call(served, model="m", *fields, session="a", path="/v1/chat/completions", text="hello"):
     began = time.monotonic()
     answer = exchange(served.address, "POST", path, [*JSON, ("x-tollgate-session", session), *fields], body(model, text))
@@ -102,7 +107,7 @@ def test_a_clients_own_error_is_nobody_elses(serve, http, name):
     first = call(served)
     assert CLIENTS_OWN[name].endswith(first.body)
     second = call(served, session="b")
-    assert second.status == 200 and second.lasted < 2
+    assert second.status == 200 and second.lasted < AT_ONCE
     assert len(served.script.posts) == 2 and key_state(http, served) == "usable"
 
 
@@ -169,7 +174,7 @@ def test_a_refused_key_is_found_out_at_once_and_nobody_waits(serve, http):
     assert [received.target for received in served.script.gets] == ["/v1/models"]
     for number in range(3):
         answer = call(served, session=f"b{number}")
-        assert answer.lasted < 1
+        assert answer.lasted < AT_ONCE
         assert (answer.status, answer.first("x-tollgate-outcome"), answer.first("x-should-retry")) == (401, "rejected_no_capacity", "false")
         said = json.loads(answer.body)["error"]
         assert said["code"] == "invalid_api_key" and said["message"].startswith("Incorrect API key provided: ")
@@ -222,7 +227,7 @@ def test_unpaid_keys_answer_at_once(serve, http):
     for session in ("a", "b"):
         assert call(served, session=session).status == 429
     answer = call(served, session="c")
-    assert answer.lasted < 1
+    assert answer.lasted < AT_ONCE
     assert (answer.status, answer.first("x-tollgate-outcome"), answer.first("x-should-retry")) == (429, "rejected_no_capacity", "false")
     assert json.loads(answer.body)["error"]["code"] == "insufficient_quota"
     assert key_state(http, served) == "cooling" and len(served.script.posts) == 2
@@ -266,9 +271,9 @@ def test_a_provider_that_says_now_is_not_asked_at_once(serve, fields):
 def test_what_can_never_fit_keeps_nobody_back(serve):
     served = serve(OK, by_model={"large": error(429, message="Request too large for gpt-4o on tokens per min (TPM): Limit 30000, Requested 61337.", type="tokens", code="rate_limit_exceeded")})
     large = call(served, "large")
-    assert (large.status, large.first("x-tollgate-attempts")) == (429, "1") and large.lasted < 2
+    assert (large.status, large.first("x-tollgate-attempts")) == (429, "1") and large.lasted < AT_ONCE
     behind = call(served, "small")
-    assert behind.status == 200 and behind.lasted < 2
+    assert behind.status == 200 and behind.lasted < AT_ONCE
 
 
 @pytest.mark.parametrize("code", [429, 500, 503, 529])
@@ -285,7 +290,7 @@ def test_a_model_is_shut_before_its_provider(serve):
     first = call(served, "x", ("x-tollgate-timeout", "1"))
     assert first.status == 429
     other = call(served, "y", session="b")
-    assert other.status == 200 and other.lasted < 1
+    assert other.status == 200 and other.lasted < AT_ONCE
     shut = call(served, "x", ("x-tollgate-timeout", "1"), session="c")
     assert shut.status == 503 and len([post for post in served.script.posts if b'"x"' in post.body]) == 1
     served.script.by_model["z"] = error(429, [("retry-after", "30")])
@@ -306,7 +311,7 @@ def test_a_model_that_is_away_keeps_nobody_from_others_and_is_shown(serve, http)
     first = call(served, "x", session="guilty")
     assert first.status == 503
     other = call(served, "y", session="innocent")
-    assert other.status == 200 and other.lasted < 2
+    assert other.status == 200 and other.lasted < AT_ONCE
     refused = call(served, "x", ("x-tollgate-timeout", "2"), session="late")
     assert (refused.status, refused.first("x-tollgate-outcome")) == (503, "rejected_no_capacity")
     assert "asked for a pause for 'x'" in json.loads(refused.body)["error"]["message"]
@@ -389,7 +394,7 @@ def test_one_call_with_all_its_repetitions_opens_no_breaker(serve, http):
         assert call(served, "broken", ("x-stainless-retry-count", count)).status == 500
     assert status(http, served)["breaker"]["state"] == "closed"
     good = call(served, session="b")
-    assert good.status == 200 and good.lasted < 2
+    assert good.status == 200 and good.lasted < AT_ONCE
 
 
 def test_dead_kept_alive_connections_are_no_failure(serve, http):
@@ -445,7 +450,7 @@ def test_two_lone_refusals_teach_an_idle_broker_nothing(serve, http):
     assert call(served).status == 200
     assert status(http, served)["buckets"] == []
     large = call(served, text="word " * 30_000)
-    assert large.status == 200 and large.lasted < 3
+    assert large.status == 200 and large.lasted < AT_ONCE
 
 
 def test_refusals_that_name_their_time_do_not_shrink_calls_at_a_time(serve, http):

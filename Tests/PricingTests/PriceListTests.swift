@@ -1,8 +1,9 @@
 // Which price holds for a model, a day, a tier and a length; days and hours.
 import AdmissionCore
-import Pricing
 import Testing
 import TextForms
+
+@testable import Pricing
 
 @Suite struct PriceListTests {
   private func day(_ text: String) throws -> CalendarDay { try #require(CalendarDay(text)) }
@@ -21,6 +22,20 @@ import TextForms
     #expect(try input("gpt-6", "2026-07-01") == 2)
     #expect(try input("o3", "2026-07-01") == 3)
     #expect(PriceList(version: "v", entries: [old]).price(forModel: "gpt-6", on: try day("2026-07-01")) == nil)
+  }
+
+  @Test(arguments: [
+    (10, 3, 2, 15), (5, 1, 2, 3), (4, 1, 3, 1), (5, 1, 3, 2), (0, 7, 3, 0), (7, 0, 3, 0), (7, 5, 0, 7),
+    // The product alone is beyond 64 bits.
+    (PriceRate.max, 3, 3, .max), (PriceRate.max - 1, 1 << 40, 1 << 40, .max - 1), (1 << 62, 1 << 40, 1 << 41, 1 << 61),
+    (PriceRate.max, .max, .max, .max),
+    // The result is.
+    (1 << 62, 2, 1, .max), (PriceRate.max, .max, 1, .max), (PriceRate.max, 3, 2, .max),
+  ] as [(PriceRate, PriceRate, PriceRate, PriceRate)])
+  func aRateInTheMeasureOfTwoOthers(rate: PriceRate, numerator: PriceRate, denominator: PriceRate, result: PriceRate) {
+    #expect(scaled(rate, by: numerator, over: denominator) == result)
+    #expect(scaled(nil, by: numerator, over: denominator) == nil)
+    #expect(scaled(rate, by: nil, over: denominator) == rate)
   }
 
   /// claude-opus-5 and gpt-6-sol of the contract's example.

@@ -77,7 +77,7 @@ struct SwiftChecker {
     return findings
   }
 
-  private static func importedModule(_ code: String) -> String? {
+  static func importedModule(_ code: String) -> String? {
     let words = code.split(whereSeparator: \.isWhitespace)
     guard let keyword = words.firstIndex(of: "import"), keyword + 1 < words.count,
       words[..<keyword].allSatisfy({ $0.hasPrefix("@") || ["public", "internal", "package", "private"].contains($0) })

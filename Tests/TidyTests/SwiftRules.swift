@@ -18,7 +18,7 @@ enum SwiftRules {
     "UpstreamHTTP": platform.union(["EventLoop", "HTTP1Codec", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
     "BrokerEngine": platform.union([
       "AdmissionCore", "LedgerVocabulary", "PolicyFile", "Pricing", "ProviderWire", "HTTPMessage", "TextForms",
-      "EventLoop", "DequeModule", "HeapModule", "Logging",
+      "EventLoop", "DequeModule",
     ]),
     "LedgerStore": platform.union([
       "AdmissionCore", "LedgerVocabulary", "Pricing", "TextForms", "DequeModule", "GRDB", "GRDBSQLite", "Foundation",
@@ -29,14 +29,14 @@ enum SwiftRules {
     "ProviderSimulator": platform.union([
       "HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", "HeapModule", "Foundation",
     ]),
-    "FleetSimulator": platform.union(["AdmissionCore", "UpstreamHTTP", "HTTPMessage", "EventLoop", "Foundation"]),
+    "FleetSimulator": platform.union(["AdmissionCore", "HTTPMessage", "EventLoop", "Foundation"]),
     "PolicyLab": ["AdmissionCore", "HeapModule"],
     "TollgateTesting": ["AdmissionCore", "PolicyLab"],
     "tollgate": platform.union([
-      "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "ProviderWire", "EventLoop",
-      "HTTPMessage", "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator",
+      "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
+      "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator",
       "FleetSimulator", "ProcessOutput",
-      "PolicyLab", "ArgumentParser", "COpenSSL", "Logging", "Foundation",
+      "PolicyLab", "ArgumentParser", "Logging", "Foundation",
     ]),
     "tollgate-dev": platform.union([
       "AdmissionCore", "LedgerStore", "LedgerVocabulary", "PolicyLab", "ProcessOutput", "TextForms", "ArgumentParser",
@@ -45,7 +45,8 @@ enum SwiftRules {
   ]
   /// What single files may import besides: the calendar of budgets needs the machine's time zone rules.
   static let importsOfFiles: [String: Set<String>] = ["Sources/BrokerEngine/BudgetCalendar.swift": ["Foundation"]]
-  private static let platform: Set<String> = ["Glibc", "Darwin", "Musl", "Synchronization"]
+  /// What comes with the compiler, and is not declared in Package.swift.
+  static let platform: Set<String> = ["Glibc", "Darwin", "Musl", "Synchronization"]
 
   static let pureTargets: Set<String> = [
     "AdmissionCore", "TextForms", "HTTPMessage", "HTTP1Codec", "Pricing", "LedgerVocabulary", "PolicyFile",

@@ -90,6 +90,19 @@ import Testing
     #expect(untested.isEmpty, "targets without a folder in Tests: \(untested)")
   }
 
+  @Test func thePackageDeclaresWhatItsTargetsImport() throws {
+    let manifest = try #require(Self.tree.files.first { $0.path == "Package.swift" })
+    var (sources, tests): ([String: Set<String>], [String: Set<String>]) = ([:], [:])
+    for file in Self.tree.files where file.isSwift {
+      let modules = file.swift.lines.compactMap { SwiftChecker.importedModule($0.code) }
+      if let target = file.target { sources[target, default: []].formUnion(modules) }
+      // What fuzzes has two forms, and is declared by a function.
+      if let target = file.testTarget, target != "FuzzingTests" { tests[target, default: []].formUnion(modules) }
+    }
+    let checker = PackageChecker(manifest: manifest.text)
+    report(checker.findings(allowed: SwiftRules.imports, imported: sources) + checker.findings(ofTests: tests))
+  }
+
   private func report(_ findings: [Finding]) {
     for finding in findings { Issue.record(Comment(rawValue: finding.description)) }
     #expect(findings.isEmpty, "\(findings.count) findings")

@@ -46,9 +46,11 @@ import Testing
   }
 
   @Test func aLearnedLimitHoldsOnceItIsTold() {
-    func learned(_ model: String?, _ value: Int64, key: KeyID? = nil, what: String = "concurrency")
-      -> AdmissionSnapshot.Learned
-    { .init(what: what, model: model, key: key, value: value, from: "refusals", since: start) }
+    func learned(
+      _ model: String?, _ value: Int64, key: KeyID? = nil, _ quantity: AdmissionSnapshot.Learned.Quantity = .concurrency
+    ) -> AdmissionSnapshot.Learned {
+      .init(quantity: quantity, model: model, key: key, value: value, source: .refusals, since: start)
+    }
     var trouble = ProviderTrouble()
     trouble.told([learned(nil, 3)])
     #expect(trouble.learnedLimit(nil) == nil, "nothing was learned")
@@ -60,7 +62,7 @@ import Testing
     )
     trouble.told([])
     #expect(!trouble.mayBeClosed && trouble.learnedLimit(nil) == nil && trouble.learnedLimit("m") == nil)
-    trouble.told([learned(nil, 3), learned("m", 900, what: "tokens")])
+    trouble.told([learned(nil, 3), learned("m", 900, .perMinute(.tokens))])
     #expect(trouble.mayBeClosed, "how many tokens are there now is not told")
     trouble = ProviderTrouble()
     trouble.learned(isExact: false)

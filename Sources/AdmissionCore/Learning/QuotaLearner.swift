@@ -168,18 +168,18 @@ struct QuotaLearner: Sendable {
 
   /// All limits that were learned, not set by the operator.
   func learned(model: String?, key: KeyID?) -> [AdmissionSnapshot.Learned] {
-    var all: [AdmissionSnapshot.Learned] = []
-    func add(_ what: String, _ value: Int64?, _ from: String, _ since: Instant?) {
+    typealias Learned = AdmissionSnapshot.Learned
+    var all: [Learned] = []
+    func add(_ quantity: Learned.Quantity, _ value: Int64?, _ source: Learned.Source, _ since: Instant?) {
       guard let value, let since else { return }
-      all.append(
-        AdmissionSnapshot.Learned(what: what, model: model, key: key, value: value, from: from, since: since))
+      all.append(Learned(quantity: quantity, model: model, key: key, value: value, source: source, since: since))
     }
-    add("concurrency", concurrency.map { Int64($0) }, "refusals", concurrencySince)
+    add(.concurrency, concurrency.map { Int64($0) }, .refusals, concurrencySince)
     for dimension in Dimension.allCases {
       let place = Int(dimension.rawValue)
-      add(dimension.name, perMinute[place], "headers", since[place])
+      add(.perMinute(dimension), perMinute[place], .headers, since[place])
     }
-    add(Dimension.tokens.name, pace.perMinute, "refusals", pace.began)
+    add(.perMinute(.tokens), pace.perMinute, .refusals, pace.began)
     return all
   }
 

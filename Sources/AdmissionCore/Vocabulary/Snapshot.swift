@@ -30,23 +30,33 @@ public struct AdmissionSnapshot: Sendable {
   }
   /// A limit that was learned, not set by the operator.
   public struct Learned: Sendable, Equatable {
-    /// `concurrency`, `requests`, `input_tokens`, `output_tokens`, `tokens`; all but the first per minute.
-    public var what: String
+    public enum Quantity: Sendable, Equatable {
+      /// How many calls run at once.
+      case concurrency
+      case perMinute(Dimension)
+    }
+    public enum Source: String, Sendable {
+      /// The provider's own numbers.
+      case headers
+      case refusals
+    }
+    public var quantity: Quantity
     /// The model that the limit holds for; nil means all models.
     public var model: String?
     /// The key that the limit holds for; nil means all keys.
     public var key: KeyID?
     public var value: Int64
-    /// `headers` (the provider's own numbers) or `refusals`.
-    public var from: String
+    public var source: Source
     public var since: Instant
 
-    public init(what: String, model: String?, key: KeyID?, value: Int64, from: String, since: Instant) {
-      self.what = what
+    public init(
+      quantity: Quantity, model: String?, key: KeyID?, value: Int64, source: Source, since: Instant
+    ) {
+      self.quantity = quantity
       self.model = model
       self.key = key
       self.value = value
-      self.from = from
+      self.source = source
       self.since = since
     }
   }
