@@ -13,14 +13,14 @@ public struct LedgerDesk {
   public var now: () -> WallInstant
   /// Entries that are not committed yet, and entries that were lost.
   public var counts: () -> (pending: Int, lost: Int)
-  /// Calls back once everything that was recorded before is committed, or cannot be for now.
-  public var settle: (@escaping () -> Void) -> Void
+  /// Calls back with true once everything that was recorded before is committed; with false where it cannot be for now.
+  public var settle: (@escaping (Bool) -> Void) -> Void
   /// The text of a report, which is made on another thread: it may have many thousands of rows.
   public var usage: (UsageQuery, UsageFormat, @escaping (Result<String, LedgerError>) -> Void) -> Void
 
   public init(
     store: String, now: @escaping () -> WallInstant, counts: @escaping () -> (pending: Int, lost: Int),
-    settle: @escaping (@escaping () -> Void) -> Void,
+    settle: @escaping (@escaping (Bool) -> Void) -> Void,
     usage: @escaping (UsageQuery, UsageFormat, @escaping (Result<String, LedgerError>) -> Void) -> Void
   ) {
     self.store = store
@@ -73,13 +73,14 @@ extension AdminConsole {
   /// the question, but for what the answer says is pending: a backup is a copy of it.
   func ledgerState(_ send: @escaping (Reply) -> Void) {
     guard let desk = ledgerDesk else { return send(.error(503, "there is no ledger")) }
-    desk.settle { [broker] in
+    desk.settle { [broker] isSettled in
       let (pending, lost) = desk.counts()
       var json = JSONWriter()
       json.object { json in
         json.member("store", desk.store)
         json.member("obstacle", broker.ledgerObstacle)
-        json.member("pending", pending)
+        // What was recorded after the question does not count.
+        json.member("pending", isSettled ? 0 : pending)
         json.member("lost", lost)
       }
       send(.json(json.bytes))

@@ -1,4 +1,4 @@
-// Maintenance of a ledger's file, with or without a running broker: removing old rows, and copies.
+// Maintenance of a ledger's file, with or without a running broker: removing old rows.
 import AdmissionCore
 import Foundation
 import GRDB
@@ -138,35 +138,6 @@ public enum LedgerCare {
           """, arguments: [hour])
       try db.execute(sql: "DELETE FROM pruned_sums WHERE hour >= 0 AND hour < ?", arguments: [hour])
       return .commit
-    }
-  }
-
-  /// Copies the ledger, also while it is written. The copy is complete, as of one commit, and needs no WAL beside it.
-  /// - Parameter replaces: true to replace an existing file; otherwise it is an error.
-  /// - Throws: `LedgerError`.
-  public static func backup(_ path: String, to file: String, replaces: Bool) throws {
-    guard URL(fileURLWithPath: path).standardizedFileURL != URL(fileURLWithPath: file).standardizedFileURL else {
-      throw LedgerError(.wrongQuestion, "backup \(file): this is the ledger itself; give another file")
-    }
-    if !replaces, FileManager.default.fileExists(atPath: file) {
-      throw LedgerError(.wrongQuestion, "backup \(file): the file exists; give another name, or --force to replace it")
-    }
-    // Copies to another name first: a copy that breaks off does not damage the old file.
-    let unfinished = file + ".unfinished"
-    do {
-      try? FileManager.default.removeItem(atPath: unfinished)
-      try LedgerConnection.checkDirectory(of: file)
-      let source = try LedgerConnection.reader(path)
-      let copy = try DatabaseQueue(path: unfinished)
-      try source.backup(to: copy)
-      try copy.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = DELETE") }
-      try copy.close()
-      guard rename(unfinished, file) == 0 else {
-        throw LedgerError(.unusable, "backup \(file): \(String(cString: strerror(errno)))")
-      }
-    } catch {
-      try? FileManager.default.removeItem(atPath: unfinished)
-      throw LedgerError(error, at: path)
     }
   }
 }

@@ -18,6 +18,7 @@ enum LedgerConnection {
     case .file(let path):
       do {
         try checkDirectory(of: path)
+        try checkKind(of: path)
         let queue = try DatabaseQueue(path: path, configuration: configuration(durability, isMemory: false))
         try LedgerSchema.migrate(queue, path: path)
         return queue
@@ -34,6 +35,7 @@ enum LedgerConnection {
         .unusable,
         "ledger \(path): there is no such file; 'tollgate serve' makes it, another path is given with --store")
     }
+    try checkKind(of: path)
     do {
       var configuration = Configuration()
       configuration.readonly = true
@@ -63,18 +65,32 @@ enum LedgerConnection {
     return try DatabaseQueue(path: path, configuration: configuration)
   }
 
-  static func checkDirectory(of path: String) throws {
+  /// - Parameters:
+  ///   - what: what the path is, for the error.
+  ///   - otherwise: what else to do, for the error.
+  /// - Throws: `LedgerError` where the path's directory does not exist, or where the path is one itself.
+  static func checkDirectory(
+    of path: String, as what: String = "ledger", otherwise: String = "with --store"
+  ) throws {
     let directory = URL(fileURLWithPath: path).deletingLastPathComponent().path
     var isDirectory: ObjCBool = false
     guard FileManager.default.fileExists(atPath: directory, isDirectory: &isDirectory), isDirectory.boolValue else {
       throw LedgerError(
         .unusable,
-        "ledger \(path): the directory \(directory) does not exist; make it ('mkdir -p \(directory)') or give another path with --store"
+        "\(what) \(path): the directory \(directory) does not exist; make it ('mkdir -p \(directory)') or give another path \(otherwise)"
       )
     }
     if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue {
-      throw LedgerError(.unusable, "ledger \(path): this is a directory; give the path of a file with --store")
+      throw LedgerError(.unusable, "\(what) \(path): this is a directory; give the path of a file \(otherwise)")
     }
+  }
+
+  /// - Throws: `LedgerError` where the path is a directory, a pipe or a device. Opening a pipe would wait for ever.
+  private static func checkKind(of path: String) throws {
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG else { return }
+    let kind = status.st_mode & S_IFMT == S_IFDIR ? "a directory" : "no ordinary file"
+    throw LedgerError(.unusable, "ledger \(path): this is \(kind); give the path of a ledger with --store")
   }
 
   private static func configuration(_ durability: LedgerDurability, isMemory: Bool) -> Configuration {

@@ -165,6 +165,11 @@ public final class LedgerStore: Sendable {
       throw LedgerError(
         .locked, "ledger \(location.name): entries wait to be written\(obstacle.map { " (\($0))" } ?? "")")
     }
+    return try readWritten(question)
+  }
+
+  /// Runs a query on its own connection, on what is in the database.
+  func readWritten<Answer>(_ question: (Database) throws -> Answer) throws -> Answer {
     do {
       if let memory { return try memory.read(question) }
       return try LedgerConnection.reader(location.name).read(question)

@@ -116,11 +116,19 @@ public struct UsageReport: Sendable, Equatable {
   /// The rows, sorted by their labels.
   public var rows: [Row]
   public var total: UsageSums
+  /// Entries of the running broker that could not be written yet, so that the report lacks them.
+  public var pending = 0
 }
 
 extension LedgerStore {
   /// Makes the report. Blocks this thread for about half a second per million rows, but no other thread.
-  public func usage(_ query: UsageQuery) throws -> UsageReport { try read { try UsageReport.make(query, $0) } }
+  public func usage(_ query: UsageQuery) throws -> UsageReport {
+    let isWhole = settle()
+    let pending = isWhole ? 0 : pending
+    var report = try readWritten { try UsageReport.make(query, $0) }
+    report.pending = pending
+    return report
+  }
 
   /// Makes the report from a file that no store of this process has open, without blocking the broker that writes it.
   public static func usage(_ query: UsageQuery, at path: String) throws -> UsageReport {

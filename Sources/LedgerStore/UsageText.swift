@@ -12,7 +12,7 @@ extension UsageReport {
     }
   }
 
-  /// `{"rows": [...], "total": {...}, "since": ..., "until": ...}`; each row has its dimensions first.
+  /// `{"rows": [...], "total": {...}, "since": ..., "until": ..., "pending": N}`; each row has its dimensions first.
   public var json: String {
     let names = query.by.map(\.rawValue)
     var text = "{\"rows\": ["
@@ -24,7 +24,8 @@ extension UsageReport {
     }
     text += rows.isEmpty ? "],\n" : "\n],\n"
     text += "\"total\": {" + UsageText.members(total) + "},\n"
-    text += "\"since\": \"\(UTCTime.text(query.since))\", \"until\": \"\(UTCTime.text(query.until))\"}\n"
+    text += "\"since\": \"\(UTCTime.text(query.since))\", \"until\": \"\(UTCTime.text(query.until))\", "
+    text += "\"pending\": \(pending)}\n"
     return text
   }
 

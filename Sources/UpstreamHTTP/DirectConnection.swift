@@ -160,8 +160,10 @@ final class DirectConnection: CallCarrier {
   /// The call is over: the connection waits for another one, or closes.
   private func end(_ ending: UpstreamEnding) {
     guard let call else { return }
+    // What OpenSSL holds beside TLS's own messages must not become the next call's answer.
     let isReusable =
       ending == .completed && phase == .ready && reader.keepsAlive && !sendFailed && sent == total
+      && (!holdsBytes || hasOnlyTLSMessages())
     hasServed = true
     upstream.detach(call)
     releaseRequest()
@@ -221,10 +223,14 @@ final class DirectConnection: CallCarrier {
   /// False where the provider has closed the connection and the loop has not told us yet.
   func isStillOpen() -> Bool {
     guard phase == .ready else { return false }
-    // We can take over a connection's TLS only after libcurl has found nothing to read.
-    let isLibcurls = isTLS && dialed?.handle.ownTLS == nil
-    return !isLibcurls && isSilent(descriptor) || hasOnlyTLSMessages()
+    // The socket does not tell what OpenSSL holds. We can take over a connection's TLS only after libcurl has found
+    // nothing to read.
+    if isTLS, dialed?.handle.ownTLS == nil || holdsBytes { return hasOnlyTLSMessages() }
+    return isSilent(descriptor) || hasOnlyTLSMessages()
   }
+
+  /// True where OpenSSL has read more from the socket than we have asked for: no event tells of it.
+  private var holdsBytes: Bool { isTLS && dialed?.handle.hasBytesInHand == true }
 
   private func hasOnlyTLSMessages() -> Bool {
     guard isTLS, let handle = dialed?.handle else { return false }

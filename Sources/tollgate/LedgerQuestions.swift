@@ -8,8 +8,12 @@ import LedgerStore
 import TextForms
 
 final class LedgerQuestions {
-  /// Gets the report's text, or nil where none was asked for.
-  typealias Continuation = (Result<String?, LedgerError>) -> Void
+  enum Answer: Sendable {
+    case report(String)
+    /// True where everything that was recorded before is in the database.
+    case settled(Bool)
+  }
+  typealias Continuation = (Result<Answer, LedgerError>) -> Void
 
   /// The most concurrent questions, so that they do not take the processor from the loop.
   private static let limit = 2
@@ -46,10 +50,10 @@ final class LedgerQuestions {
       let (number, store, mailbox, address) = (number, store, mailbox, address)
       running[number] = then
       let thread = Thread {
-        let result: Result<String?, LedgerError>
+        let result: Result<Answer, LedgerError>
         do {
-          if report == nil { store.settle() }
-          result = .success(try report.map { try store.usage($0.query).text(as: $0.format) })
+          result = .success(
+            try report.map { .report(try store.usage($0.query).text(as: $0.format)) } ?? .settled(store.settle()))
         } catch let error as LedgerError {
           result = .failure(error)
         } catch { result = .failure(LedgerError(.unusable, "\(error)")) }
@@ -60,7 +64,7 @@ final class LedgerQuestions {
     }
   }
 
-  private func finish(_ number: Int, _ result: Result<String?, LedgerError>) {
+  private func finish(_ number: Int, _ result: Result<Answer, LedgerError>) {
     running.removeValue(forKey: number)?(result)
     start()
   }
@@ -76,7 +80,15 @@ extension LedgerDesk {
       }
     self.init(
       store: store, now: now, counts: { (bridge.store.pending, bridge.store.lost) },
-      settle: { then in questions.ask(nil) { _ in then() } },
-      usage: { query, format, then in questions.ask((query, format)) { then($0.map { $0 ?? "" }) } })
+      settle: { then in
+        questions.ask(nil) { result in
+          if case .success(.settled(true)) = result { then(true) } else { then(false) }
+        }
+      },
+      usage: { query, format, then in
+        questions.ask((query, format)) { result in
+          then(result.map { if case .report(let text) = $0 { text } else { "" } })
+        }
+      })
   }
 }

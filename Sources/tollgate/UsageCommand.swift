@@ -70,7 +70,12 @@ struct UsageCommand: ParsableCommand {
         guard isatty(1) == 1 else { return Terminal.answer(text) }
         return Terminal.answer(PrintableText.escaped(text.replacing("\r\n", with: "\n"), keepsLines: true))
       }
-      Terminal.line(try UsageTable(json: text, by: query.by.map(\.rawValue)).text)
+      let table = try UsageTable(json: text, by: query.by.map(\.rawValue))
+      if table.pending > 0 {
+        Terminal.error(
+          "tollgate: \(table.pending) entries of the running broker cannot be written yet and are not in this report")
+      }
+      Terminal.line(table.text)
     }
   }
 
@@ -157,6 +162,7 @@ struct UsageTable {
     var total: [String: Cell]
     var since: String
     var until: String
+    var pending: Int?
   }
   /// Names and amounts are texts, counts are numbers.
   private enum Cell: Decodable {
@@ -179,6 +185,8 @@ struct UsageTable {
   }
 
   let text: String
+  /// Entries that the report lacks.
+  let pending: Int
 
   init(json: String, by: [String]) throws {
     let report: Report
@@ -205,6 +213,7 @@ struct UsageTable {
     }
     table.row(
       (by.isEmpty ? [] : ["total"] + by.dropFirst().map { _ in "" }) + counts.map { report.total[$0]?.shown ?? "-" })
+    pending = report.pending ?? 0
     text = "\(report.since) to \(report.until)\n\n\(table.text)"
   }
 }

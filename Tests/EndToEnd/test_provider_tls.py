@@ -144,6 +144,41 @@ def test_connections_that_come_back_take_up_a_session(provider, broker_of, versi
     assert sum(reconnects) >= 0.95 * len(reconnects), server.handshakes
 
 
+@VERSIONS
+@pytest.mark.parametrize("surplus", ["another answer", "rubbish", "a byte", "goodbye"])
+def test_what_follows_an_answer_in_the_same_segment_is_no_callers(provider, broker_of, version, surplus):
+    """OpenSSL then holds records that no event tells of: the connection must not serve another call."""
+    over = threading.Event()
+
+    def answer(tls, number, content):
+        if number < 2:  # From the third call on the connection's TLS is ours, not libcurl's.
+            return keeps(tls, number, content)
+        tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        keeps(tls, number, content)
+        if surplus == "another answer":
+            tls.sendall(whole(b'{"choices":["of another caller"]}'))
+        elif surplus == "rubbish":
+            tls.sendall(b"EXTRA")
+        elif surplus == "a byte":
+            tls.sendall(b"H")
+        else:
+            tls.setblocking(False)
+            with pytest.raises(ssl.SSLWantReadError):  # The goodbye is sent; the broker's own is not waited for.
+                tls.unwrap()
+            tls.setblocking(True)
+        tls.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        # An end of the connection would be an event.
+        over.wait(30)
+
+    server = provider(answer, version=version)
+    broker = broker_of(server)
+    for _ in range(8):
+        answered = exchange(address_of(broker.url), "POST", "/v1/chat/completions", JSON, body())
+        assert (answered.status, answered.body) == (200, CONTENT)
+    over.set()
+    assert (server.requests, len(server.handshakes)) == (8, 3)
+
+
 @pytest.mark.parametrize("how", ["wrong host", "expired", "not valid yet", "signed by nobody", "not in the system"])
 def test_who_is_not_trusted_gets_no_request(provider, broker_of, authority, tmp_path, how):
     certificate, trusts = {

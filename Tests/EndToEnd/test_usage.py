@@ -179,7 +179,13 @@ def test_a_copy_beside_a_locked_ledger_says_what_is_missing(start, tmp_path):
         other.execute("BEGIN IMMEDIATE")
         assert call(broker, "s").status_code == 200
         done = run("usage", "backup", tmp_path / "copy.db", "--admin", broker.admin)
+        lacking = httpx.get(broker.admin + "/api/v1/usage", timeout=10).json()
+        shown = run("usage", "--admin", broker.admin)
         other.execute("ROLLBACK")
+    assert (lacking["total"]["requests"], lacking["pending"] > 0) == (1, True)
+    assert shown.returncode == 0 and "are not in this report" in shown.stderr
+    wait_until(lambda: httpx.get(broker.admin + "/api/v1/usage", timeout=10).json()["total"]["requests"] == 2, "the second call")
+    assert httpx.get(broker.admin + "/api/v1/usage", timeout=10).json()["pending"] == 0
     assert done.returncode == 0, done.stderr
     assert f"of the running broker are not in {store} yet" in done.stderr
     assert json.loads(run("usage", "--store", tmp_path / "copy.db", "--format", "json").stdout)["total"]["requests"] == 1

@@ -107,9 +107,65 @@ import TextForms
       try LedgerCare.backup(place.path("none.db"), to: place.path("other.db"), replaces: false)
     }
     #expect(!FileManager.default.fileExists(atPath: place.path("other.db")))
+    let nowhere = #expect(throws: LedgerError.self) {
+      try LedgerCare.backup(place.path(), to: place.path("none/copy.db"), replaces: false)
+    }
+    #expect(nowhere?.description.hasPrefix("backup \(place.path("none/copy.db")): the directory") == true)
+    #expect(nowhere?.description.hasSuffix("or give another path for the copy") == true)
     // A copy is a ledger that a broker can start with.
     let again = try Scene.store(place.path("copy.db"), Watcher())
     #expect(try again.spending(since: always, now: Scene.at(10_000)).map { $0.spent[0].nanodollars } == [8000])
+  }
+
+  @Test func aCopyTakesNobodysPlace() throws {
+    let files = FileManager.default
+    let store = try Scene.store(place.path(), Watcher())
+    store.append(contentsOf: Scene.call(1))
+    #expect(store.settle())
+    try files.createSymbolicLink(atPath: place.path("link.db"), withDestinationPath: place.path())
+    let folder = URL(fileURLWithPath: place.path()).deletingLastPathComponent().path
+    try files.createSymbolicLink(atPath: place.path("folder"), withDestinationPath: folder)
+    let through = place.path("folder") + "/" + URL(fileURLWithPath: place.path()).lastPathComponent
+    try files.linkItem(atPath: place.path(), toPath: place.path("hard.db"))
+    func refusal(_ file: String, of path: String? = nil) -> String {
+      let error = #expect(throws: LedgerError.self) {
+        try LedgerCare.backup(path ?? place.path(), to: file, replaces: true)
+      }
+      return error?.description ?? ""
+    }
+    for file in [place.path(), place.path("link.db"), place.path("hard.db"), through] {
+      #expect(refusal(file).contains("this is the ledger itself"))
+    }
+    #expect(refusal(place.path(), of: place.path("link.db")).contains("this is the ledger itself"))
+    for suffix in ["-wal", "-shm", ".lock", ".ahead-0", ".ahead-1"] {
+      #expect(refusal(place.path() + suffix).contains("needs this file"))
+      #expect(refusal(through + suffix).contains("needs this file"))
+    }
+    #expect(refusal("").contains("the name is empty"))
+    #expect(refusal("/dev/null").contains("this is no ordinary file"))
+    #expect(refusal(folder).contains("this is a directory"))
+
+    // A ledger that a broker uses, and one whose broker was killed.
+    let other = try Scene.store(place.path("other.db"), Watcher())
+    other.append(contentsOf: Scene.call(1))
+    #expect(other.settle())
+    #expect(refusal(place.path("other.db")).contains("other.db-wal holds entries"))
+    other.close()
+    try LedgerCare.backup(place.path(), to: place.path("other.db"), replaces: true)
+    try Data("kept".utf8).write(to: URL(fileURLWithPath: place.path("third.db.unfinished")))
+    try LedgerCare.backup(place.path(), to: place.path("third.db"), replaces: false)
+    #expect(files.contents(atPath: place.path("third.db.unfinished")) == Data("kept".utf8))
+    #expect(try Scene.query(place.path(), "SELECT count(*) FROM requests", as: Int.self) == [1])
+  }
+
+  @Test func aPipeOrDirectoryIsNoLedger() throws {
+    #expect(mkfifo(place.path("pipe"), 0o600) == 0)
+    for path in [place.path("pipe"), "/dev/null", URL(fileURLWithPath: place.path()).deletingLastPathComponent().path] {
+      let error = #expect(throws: LedgerError.self) { try LedgerCare.prune(path, before: Scene.start) }
+      #expect(error?.description.contains("this is ") == true)
+      #expect(throws: LedgerError.self) { try LedgerCare.backup(path, to: place.path("x.db"), replaces: false) }
+      #expect(throws: LedgerError.self) { try Scene.store(path, Watcher()) }
+    }
   }
 
   @Test func careIsOnlyForLedgers() throws {

@@ -24,14 +24,16 @@ import TextForms
     #expect(PriceList(version: "v", entries: [old]).price(forModel: "gpt-6", on: try day("2026-07-01")) == nil)
   }
 
-  @Test(arguments: [
-    (10, 3, 2, 15), (5, 1, 2, 3), (4, 1, 3, 1), (5, 1, 3, 2), (0, 7, 3, 0), (7, 0, 3, 0), (7, 5, 0, 7),
-    // The product alone is beyond 64 bits.
-    (PriceRate.max, 3, 3, .max), (PriceRate.max - 1, 1 << 40, 1 << 40, .max - 1), (1 << 62, 1 << 40, 1 << 41, 1 << 61),
-    (PriceRate.max, .max, .max, .max),
-    // The result is.
-    (1 << 62, 2, 1, .max), (PriceRate.max, .max, 1, .max), (PriceRate.max, 3, 2, .max),
-  ] as [(PriceRate, PriceRate, PriceRate, PriceRate)])
+  @Test(
+    arguments: [
+      (10, 3, 2, 15), (5, 1, 2, 3), (4, 1, 3, 1), (5, 1, 3, 2), (0, 7, 3, 0), (7, 0, 3, 0), (7, 5, 0, 7),
+      // The product alone is beyond 64 bits.
+      (PriceRate.max, 3, 3, .max), (PriceRate.max - 1, 1 << 40, 1 << 40, .max - 1),
+      (1 << 62, 1 << 40, 1 << 41, 1 << 61),
+      (PriceRate.max, .max, .max, .max),
+      // The result is.
+      (1 << 62, 2, 1, .max), (PriceRate.max, .max, 1, .max), (PriceRate.max, 3, 2, .max),
+    ] as [(PriceRate, PriceRate, PriceRate, PriceRate)])
   func aRateInTheMeasureOfTwoOthers(rate: PriceRate, numerator: PriceRate, denominator: PriceRate, result: PriceRate) {
     #expect(scaled(rate, by: numerator, over: denominator) == result)
     #expect(scaled(nil, by: numerator, over: denominator) == nil)
