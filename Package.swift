@@ -114,8 +114,7 @@ let package = Package(
       name: "tollgate",
       dependencies: [
         "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
-        "HTTPEndpoint",
-        "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole",
+        "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole",
         "ProviderSimulator", "FleetSimulator",
         "ProcessOutput", "PolicyLab",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),

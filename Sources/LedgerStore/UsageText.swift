@@ -2,9 +2,11 @@
 import AdmissionCore
 import TextForms
 
+/// The forms of a report, by the words of the command line and the API.
 public enum UsageFormat: String, Sendable, CaseIterable { case json, csv }
 
 extension UsageReport {
+  /// The whole report in this form.
   public func text(as format: UsageFormat) -> String {
     switch format {
     case .json: json
