@@ -70,14 +70,14 @@ public struct BrokerMetrics {
     public var actual: Int64 = 0
   }
 
-  public internal(set) var requests: [RequestLabels: Int] = [:]
-  public internal(set) var tokens: [TokenLabels: TokenCounts] = [:]
+  public internal(set) var requests = Tally<RequestLabels, Int>()
+  public internal(set) var tokens = Tally<TokenLabels, TokenCounts>()
   /// The sum of all costs.
   public private(set) var spent = Money.zero
-  public internal(set) var upstreamResponses: [StatusLabels: Int] = [:]
-  public internal(set) var upstreamRetries: [RetryLabels: Int] = [:]
+  public internal(set) var upstreamResponses = Tally<StatusLabels, Int>()
+  public internal(set) var upstreamRetries = Tally<RetryLabels, Int>()
   public internal(set) var queueWait = Array(repeating: Histogram.wait, count: Priority.allCases.count)
-  public internal(set) var firstByte: [String: Histogram] = [:]
+  public internal(set) var firstByte = Tally<String, Histogram>()
   public internal(set) var overhead = Histogram.overhead
   public internal(set) var unknownHints: [String: Int] = [:]
   /// Bugs of our own that were met, by kind.
@@ -87,18 +87,21 @@ public struct BrokerMetrics {
   /// Health checks and browsers' preflights, which the broker answers itself.
   public internal(set) var probes = 0
   /// Actual over estimated input, by provider and model.
-  public internal(set) var estimates: [EstimateLabels: EstimateSums] = [:]
+  public internal(set) var estimates = Tally<EstimateLabels, EstimateSums>()
 
   mutating func count(_ usage: Usage, _ cost: Money, provider: String, model: String, tenant: String) {
     let fresh = usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens
-    tokens[TokenLabels(provider: provider, model: model, tenant: tenant), default: TokenCounts()]
-      .add(usage, fresh.value, cost)
+    tokens.count(TokenLabels(provider: provider, model: model, tenant: tenant), from: TokenCounts()) {
+      $0.add(usage, fresh.value, cost)
+    }
     spent.add(cost)
   }
 
   /// Counts a call's estimated and its actual input tokens.
   mutating func count(estimated: Int64, actual: Int64, provider: String, model: String) {
-    estimates[EstimateLabels(provider: provider, model: model), default: EstimateSums()].add(estimated, actual)
+    estimates.count(EstimateLabels(provider: provider, model: model), from: EstimateSums()) {
+      $0.add(estimated, actual)
+    }
   }
 }
 

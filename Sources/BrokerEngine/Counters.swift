@@ -24,9 +24,8 @@ final class Counters {
   /// Counts a request that has its outcome.
   func ended(_ record: RequestRecord) {
     guard let outcome = record.outcome else { return }
-    metrics.requests[
-      BrokerMetrics.RequestLabels(provider: record.provider ?? "none", priority: record.priority, outcome: outcome),
-      default: 0] += 1
+    metrics.requests.add(
+      BrokerMetrics.RequestLabels(provider: record.provider ?? "none", priority: record.priority, outcome: outcome))
     requestEnded(record)
   }
 
@@ -39,12 +38,12 @@ final class Counters {
 
   /// - Parameter waited: nanoseconds from sending the call to the head of its answer.
   func answered(_ provider: String, _ status: Int, after waited: UInt64) {
-    metrics.firstByte[provider, default: Histogram.firstByte].observe(Double(waited) / 1e9)
-    metrics.upstreamResponses[BrokerMetrics.StatusLabels(provider: provider, status: status), default: 0] += 1
+    metrics.firstByte.count(provider, from: Histogram.firstByte) { $0.observe(Double(waited) / 1e9) }
+    metrics.upstreamResponses.add(BrokerMetrics.StatusLabels(provider: provider, status: status))
   }
 
   func retried(_ provider: String, because verdict: Verdict) {
-    metrics.upstreamRetries[BrokerMetrics.RetryLabels(provider: provider, reason: verdict.name), default: 0] += 1
+    metrics.upstreamRetries.add(BrokerMetrics.RetryLabels(provider: provider, reason: verdict.name))
   }
 
   /// - Parameters:

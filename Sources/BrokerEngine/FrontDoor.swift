@@ -48,8 +48,7 @@ public final class FrontDoor: HTTPHandler {
     let head = downstream.head
     let record = newRecord(method: head.method, path: head.path)
     if refuseForItsKind(downstream, record, rules) { return }
-    // Compares bytes: Swift takes some texts for equal that have different bytes.
-    let known = latest.flatMap { $0.text.utf8.elementsEqual(head.target.utf8) ? $0 : nil }
+    let known = latest.flatMap { $0.text.hasSameBytes(as: head.target) ? $0 : nil }
     let target: RequestTarget
     do {
       if let known { target = known.target } else { target = try RequestTarget(head.target) }

@@ -37,8 +37,7 @@ struct ProviderTarget {
   /// OpenAI SDKs take a base URL with the version (`.../v1`, `.../openai/v1`, `.../v4`), so the client's `/v1` stands
   /// for it. Other SDKs take a base URL without a version, and the client's path is appended.
   func url(for target: String) -> String {
-    // Compares bytes: Swift takes some texts for equal that have different bytes.
-    if let path = latest.path, path.utf8.elementsEqual(target.utf8) { return latest.url }
+    if let path = latest.path, path.hasSameBytes(as: target) { return latest.url }
     let url = makeURL(for: target)
     if !target.utf8.contains(UInt8(ascii: "?")) { (latest.path, latest.url) = (target, url) }
     return url

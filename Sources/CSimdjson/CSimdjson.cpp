@@ -31,12 +31,14 @@ constexpr Name names[] = {
 constexpr size_t nameCount = sizeof(names) / sizeof(names[0]);
 
 static_assert(TG_KEY_COUNT <= 256, "sets of names have 256 bits");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first byte of a word is its lowest");
 
-// The first eight bytes of a name as a number; shorter names are filled with zeros.
-uint64_t prefix(const uint8_t *text, size_t length) {
+// The first eight bytes of a name as a number; shorter names are filled with zeros. `room` bytes may be read.
+uint64_t prefix(const uint8_t *text, size_t length, size_t room) {
   uint64_t word = 0;
-  if (length >= 8) {
+  if (room >= 8) {
     std::memcpy(&word, text, 8);
+    if (length < 8) word &= (uint64_t{1} << (8 * length)) - 1;
   } else {
     for (size_t i = 0; i < length; i++) word |= static_cast<uint64_t>(text[i]) << (8 * i);
   }
@@ -60,15 +62,16 @@ struct NameTable {
 
   NameTable() {
     for (const Name &name : names) {
-      uint64_t word = prefix(reinterpret_cast<const uint8_t *>(name.text), name.length);
+      uint64_t word = prefix(reinterpret_cast<const uint8_t *>(name.text), name.length, name.length);
       size_t at = place(word, name.length);
       while (slots[at].text) at = (at + 1) % size;
       slots[at] = Slot{word, name.text, name.length, name.id};
     }
   }
 
-  uint16_t find(const uint8_t *text, size_t length) const {
-    uint64_t word = prefix(text, length);
+  // `room` bytes may be read, at least `length`.
+  uint16_t find(const uint8_t *text, size_t length, size_t room) const {
+    uint64_t word = prefix(text, length, room);
     for (size_t at = place(word, length); slots[at].text; at = (at + 1) % size) {
       const Slot &slot = slots[at];
       if (slot.word != word || slot.length != length) continue;
@@ -80,9 +83,9 @@ struct NameTable {
 
 const NameTable table;
 
-// The first backslash in `from..<stop`, or null. Short strings are the most; for them a call would cost more than the
-// search.
-const uint8_t *findSlash(const uint8_t *from, const uint8_t *stop) {
+// The first backslash in `from..<stop`, or null; bytes up to `limit` may be read. Short strings are the most; for them a call would cost
+// more than the search.
+const uint8_t *findSlash(const uint8_t *from, const uint8_t *stop, const uint8_t *limit) {
   if (stop - from > 64) {
     return static_cast<const uint8_t *>(std::memchr(from, '\\', static_cast<size_t>(stop - from)));
   }
@@ -92,6 +95,13 @@ const uint8_t *findSlash(const uint8_t *from, const uint8_t *stop) {
     std::memcpy(&word, from, 8);
     word ^= low * '\\';
     if ((word - low) & ~word & high) break;
+  }
+  // Less than eight bytes are left: without a backslash among them and those behind, there is nothing to search.
+  if (stop - from < 8 && limit - from >= 8) {
+    uint64_t word;
+    std::memcpy(&word, from, 8);
+    word ^= low * '\\';
+    if (!((word - low) & ~word & high)) return nullptr;
   }
   for (; from < stop; from++) {
     if (*from == '\\') return from;
@@ -238,7 +248,7 @@ struct tg_json {
     decoded = static_cast<size_t>(stop - from);
     hasEscapes = false;
     while (from < stop) {
-      const uint8_t *slash = findSlash(from, stop);
+      const uint8_t *slash = findSlash(from, stop, text + length);
       if (!slash) break;
       hasEscapes = true;
       size_t position = static_cast<size_t>(slash - text);
@@ -432,11 +442,11 @@ uint8_t nextToken(tg_json *json, tg_json_token *token, const tg_json_keys *wante
         token->key_start = position + 1;
         token->key_end = contentEnd;
         if (!hasEscapes) {
-          key = table.find(text + position + 1, decoded);
+          key = table.find(text + position + 1, decoded, json->length - position - 1);
         } else if (decoded <= longestKey) {
-          uint8_t name[longestKey];
+          uint8_t name[longestKey] = {};
           size_t length = tg_json_unescape(text + position + 1, contentEnd - position - 1, name, sizeof name);
-          key = table.find(name, length);
+          key = table.find(name, length, sizeof name);
         } else {
           key = TG_KEY_OTHER;
         }

@@ -68,7 +68,7 @@ final class ProviderPool {
 
   /// The parsed URL, remembered for the next call; nil where only libcurl's own transfers can handle it.
   func destination(of url: String) throws(TransferSetupFailure) -> Destination? {
-    if let latest, latest.url.utf8.elementsEqual(url.utf8) { return latest.destination }
+    if let latest, latest.url.hasSameBytes(as: url) { return latest.destination }
     // Swift takes some texts beyond ASCII for equal that have different bytes, so they are not looked up.
     guard url.utf8.allSatisfy({ $0 < 0x80 }) else { return try Destination(url) }
     if let known = destinations[url] {
