@@ -13,8 +13,12 @@ let profiling =
   ? "-ir-profile-use=\(Context.packageDirectory)/Profiles/release.profdata" : "-ir-profile-generate"
 let executableSettings: [LinkerSetting] =
   profileRuntime.map { [.unsafeFlags(["-Xlinker", "-u", "-Xlinker", "__llvm_profile_runtime", "-Xlinker", $0])] } ?? []
+/// A build with `--sanitize=thread` needs this too, or the sanitizer takes values behind a lock for unguarded ones; scripts/test --tsan
+/// sets it (docs/decisions/2026-11-30-locks-that-threadsanitizer-sees.md).
+let examinesThreads = Context.environment["TOLLGATE_THREAD_SANITIZER"] == "1"
 let swiftSettings: [SwiftSetting] =
   [.swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny")]
+  + (examinesThreads ? [.define("TOLLGATE_THREAD_SANITIZER")] : [])
   + (strict ? [.unsafeFlags(["-warnings-as-errors"])] : [])
   // Tests run with these checks on; in a release build each would cost on the hot path (docs/decisions/2026-11-29-exclusivity-checks-in-release.md).
   + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
@@ -85,8 +89,9 @@ let package = Package(
     library("ProviderWire", ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"]),
 
     // Shells.
-    library("EventLoop", ["CUV"]),
-    library("ProcessOutput"),
+    library("SharedState"),
+    library("EventLoop", ["SharedState", "CUV"]),
+    library("ProcessOutput", ["SharedState"]),
     library("HTTPEndpoint", ["EventLoop", "HTTP1Codec", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
     library("UpstreamHTTP", ["EventLoop", "HTTP1Codec", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
     library(
@@ -98,7 +103,7 @@ let package = Package(
     library(
       "LedgerStore",
       [
-        "AdmissionCore", "LedgerVocabulary", "Pricing", "TextForms", deque,
+        "AdmissionCore", "LedgerVocabulary", "Pricing", "SharedState", "TextForms", deque,
         .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "GRDBSQLite", package: "GRDB.swift"),
       ]),
@@ -124,7 +129,7 @@ let package = Package(
     .executableTarget(
       name: "tollgate-dev",
       dependencies: [
-        "AdmissionCore", "LedgerStore", "LedgerVocabulary", "PolicyLab", "ProcessOutput",
+        "AdmissionCore", "LedgerStore", "LedgerVocabulary", "PolicyLab", "ProcessOutput", "SharedState",
         "TextForms",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ],
@@ -139,11 +144,12 @@ let package = Package(
     tests("PolicyFile", ["PolicyFile", "AdmissionCore", "Pricing", "TextForms"], exclude: ["Fixtures"]),
     tests(
       "ProviderWire", ["ProviderWire", "AdmissionCore", "HTTPMessage", "Pricing", "CSimdjson", "CZlib", "CZstd"]),
-    tests("EventLoop", ["EventLoop"]),
+    tests("SharedState", ["SharedState"]),
+    tests("EventLoop", ["EventLoop", "SharedState"]),
     tests("ProcessOutput", ["ProcessOutput"]),
     tests(
       "HTTPEndpoint", ["HTTPEndpoint", "AdmissionCore", "EventLoop", "HTTPMessage", "CNghttp2", "COpenSSL"]),
-    tests("UpstreamHTTP", ["UpstreamHTTP", "EventLoop", "HTTPMessage"]),
+    tests("UpstreamHTTP", ["UpstreamHTTP", "EventLoop", "HTTPMessage", "SharedState"]),
     tests(
       "BrokerEngine",
       [
@@ -153,7 +159,7 @@ let package = Package(
     tests(
       "LedgerStore",
       [
-        "LedgerStore", "AdmissionCore", "LedgerVocabulary", "TextForms",
+        "LedgerStore", "AdmissionCore", "LedgerVocabulary", "SharedState", "TextForms",
         .product(name: "GRDB", package: "GRDB.swift"),
       ], exclude: ["Files"]),
     tests(

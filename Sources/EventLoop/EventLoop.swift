@@ -4,7 +4,7 @@
 // Promises: every callback runs on the thread that calls `run()`; after a handle was closed or cancelled its callback
 // is never called, even if its event had already been picked up; dropping the last reference to a handle closes it.
 import CUV
-import Synchronization
+import SharedState
 
 /// A libuv call that failed.
 public struct EventLoopError: Error, CustomStringConvertible {
@@ -150,11 +150,11 @@ public final class Mailbox: Sendable {
     var async: UnsafeMutablePointer<uv_async_t>?
     var letters: [@Sendable () -> Void] = []
   }
-  private let box: Mutex<Box>
+  private let box: Guarded<Box>
 
   fileprivate init(loop: UnsafeMutablePointer<uv_loop_t>) throws {
     let async = UnsafeMutablePointer<uv_async_t>.allocate(capacity: 1)
-    box = Mutex(Box(async: nil))
+    box = Guarded(Box(async: nil))
     let code = uv_async_init(loop, async) { handle in
       guard let handle, let data = handle.pointee.data else { return }
       Unmanaged<Mailbox>.fromOpaque(data).takeUnretainedValue().open()

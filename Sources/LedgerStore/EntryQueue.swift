@@ -4,7 +4,7 @@ import AdmissionCore
 import DequeModule
 import Foundation
 import GRDB
-import Synchronization
+import SharedState
 
 /// The result of an append.
 public struct LedgerReceipt: Sendable, Equatable {
@@ -55,7 +55,7 @@ final class EntryQueue: Sendable {
     var readers: [(number: UInt64, bell: DispatchSemaphore)] = []
   }
 
-  private let box = Mutex(Box())
+  private let box = Guarded(Box())
   private let bell = DispatchSemaphore(value: 0)
   private let limit: Int
   private let safety: Safety

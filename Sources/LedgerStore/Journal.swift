@@ -12,7 +12,7 @@
 // stands at the begin of the file that grows: its number tells a start how far the database must be, also when nothing
 // else is left here.
 import AdmissionCore
-import Synchronization
+import SharedState
 
 #if canImport(Glibc)
   import Glibc
@@ -42,7 +42,7 @@ final class Journal: Sendable {
     var frame: [UInt8] = []
   }
 
-  private let state: Mutex<State>
+  private let state: Guarded<State>
   /// Distinguishes this ledger's journal from another's.
   private let ledger: UInt64
 
@@ -60,7 +60,7 @@ final class Journal: Sendable {
       files.append(File(descriptor: descriptor))
     }
     self.ledger = ledger
-    state = Mutex(State(files: files))
+    state = Guarded(State(files: files))
   }
 
   deinit { state.withLock { state in for file in state.files { _ = closeDescriptor(file.descriptor) } } }

@@ -1,10 +1,10 @@
 // Allows one broker per ledger, by a lock on a file beside it. The system releases the lock when the process ends in
 // any way.
 import Foundation
-import Synchronization
+import SharedState
 
 final class LedgerLock: Sendable {
-  private let held: Mutex<Int32?>
+  private let held: Guarded<Int32?>
 
   /// Throws where another process has the lock, or where the file cannot be created.
   init(of path: String) throws {
@@ -27,7 +27,7 @@ final class LedgerLock: Sendable {
     let owner = Array("\(getpid())".utf8)
     _ = ftruncate(descriptor, 0)
     _ = write(descriptor, owner, owner.count)
-    held = Mutex(descriptor)
+    held = Guarded(descriptor)
   }
 
   func release() {

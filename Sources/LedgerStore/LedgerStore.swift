@@ -10,7 +10,6 @@ import AdmissionCore
 import Foundation
 import GRDB
 import LedgerVocabulary
-import Synchronization
 import TextForms
 
 public struct LedgerOptions: Sendable {

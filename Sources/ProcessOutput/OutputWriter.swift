@@ -5,7 +5,7 @@
 // takes lines again; lines come out whole and in order. Why a thread: O_NONBLOCK on a shared stream would change it for
 // other processes too, and between a poll and a write another process may fill the pipe.
 import Foundation
-import Synchronization
+import SharedState
 
 public final class OutputWriter: Sendable {
   /// The most bytes that wait for the thread; the thread may be writing as many again.
@@ -32,7 +32,7 @@ public final class OutputWriter: Sendable {
     }
   }
 
-  private let box = Mutex(Box())
+  private let box = Guarded(Box())
   private let bell = DispatchSemaphore(value: 0)
   private let descriptor: Int32
   private let limit: Int

@@ -6,7 +6,7 @@ import Foundation
 import LedgerStore
 import LedgerVocabulary
 import ProcessOutput
-import Synchronization
+import SharedState
 import TextForms
 
 struct LedgerLoadCommand: ParsableCommand {
@@ -182,7 +182,7 @@ private final class CommitMeter: Sendable {
     var told: UInt64 = 0
     var delays: [Double] = []
   }
-  private let box = Mutex(Box())
+  private let box = Guarded(Box())
   private let tells: Bool
 
   init(tells: Bool) { self.tells = tells }

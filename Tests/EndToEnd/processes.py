@@ -24,7 +24,8 @@ LISTENING = re.compile(r"listening on (?P<address>\S+) \((?P<role>data|admin|[^)
 
 def environment(extra=None):
     """The test's own environment without anybody's keys, proxies or addresses."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE")
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS",
+            "LD_LIBRARY_PATH", "LLVM_PROFILE_FILE")
     values = {name: os.environ[name] for name in kept if name in os.environ}
     values["SIM_KEY"] = PROVIDER_KEY
     values.update(extra or {})

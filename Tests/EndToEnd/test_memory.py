@@ -14,7 +14,7 @@ from test_limits import memory_mib
 # The ledger of this test is in memory and keeps its 1,500 rows, and debug code keeps more of what it once had; the release is held to
 # 20 % by the script in Benchmarks.
 SLACK_MIB = 6
-IS_SANITIZED = "ASAN_OPTIONS" in os.environ
+IS_SANITIZED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
 
 
 @pytest.mark.timeout(120)

@@ -1,7 +1,7 @@
 // The loop itself: work at the end of a turn, stopping, the two clocks, and letters from other threads.
 import EventLoop
 import Foundation
-import Synchronization
+import SharedState
 import Testing
 
 @Suite struct EventLoopTests {
@@ -49,7 +49,7 @@ import Testing
   @Test func lettersOfOtherThreadsArriveInOrder() throws {
     let loop = try EventLoop()
     let mailbox = loop.mailbox
-    let seen = Mutex<[Int]>([])
+    let seen = Guarded<[Int]>([])
     let thread = Thread {
       for number in 0..<1000 { mailbox.post { seen.withLock { $0.append(number) } } }
     }
@@ -63,7 +63,7 @@ import Testing
   @Test func aLetterMayPostTheNext() throws {
     let loop = try EventLoop()
     let mailbox = loop.mailbox
-    let seen = Mutex(0)
+    let seen = Guarded(0)
     mailbox.post {
       seen.withLock { $0 += 1 }
       mailbox.post { seen.withLock { $0 += 10 } }
@@ -77,7 +77,7 @@ import Testing
   @Test func lettersToALoopThatIsGoneAreDropped() throws {
     var loop: EventLoop? = try EventLoop()
     let mailbox = loop?.mailbox
-    let opened = Mutex(false)
+    let opened = Guarded(false)
     mailbox?.post { opened.withLock { $0 = true } }
     loop = nil
     mailbox?.post { opened.withLock { $0 = true } }

@@ -3,7 +3,7 @@ import AdmissionCore
 import Foundation
 import GRDB
 import LedgerVocabulary
-import Synchronization
+import SharedState
 import Testing
 
 @testable import LedgerStore
@@ -72,7 +72,7 @@ import Testing
     let queue = try DatabaseQueue()
     try LedgerSchema.migrate(queue, path: "t")
     try queue.writeWithoutTransaction { db in
-      let isFull = Mutex(true)
+      let isFull = Guarded(true)
       db.add(
         function: DatabaseFunction("trouble", argumentCount: 0) { _ in
           if isFull.withLock({ $0 }) { throw DatabaseError(resultCode: .SQLITE_FULL, message: "disk full") }

@@ -4,7 +4,7 @@ import Foundation
 import GRDB
 import LedgerStore
 import LedgerVocabulary
-import Synchronization
+import SharedState
 import Testing
 import TextForms
 
@@ -21,7 +21,7 @@ final class Place: Sendable {
 
 /// Counts commits and tells obstacles; waiting for either is waiting for a signal.
 final class Watcher: Sendable {
-  private let state = Mutex<(committed: UInt64, obstacles: [String?])>((0, []))
+  private let state = Guarded<(committed: UInt64, obstacles: [String?])>((0, []))
   private let signal = DispatchSemaphore(value: 0)
 
   var committed: UInt64 { state.withLock { $0.committed } }

@@ -70,6 +70,14 @@ import Testing
     #expect(swift("Sources/ProcessOutput/A.swift", body).isEmpty)
   }
 
+  @Test func locksAreOfTheKindThatTheSanitizerSees() {
+    #expect(swift("Sources/LedgerStore/A.swift", "let box = Mutex(1)").count == 1)
+    #expect(swift("Sources/LedgerStore/A.swift", "let box = Guarded(1)").isEmpty)
+    #expect(swift("Sources/SharedState/A.swift", "let box = Mutex(1)").isEmpty)
+    #expect(swift("Tests/LedgerStoreTests/A.swift", "let box = Mutex(1)").count == 1)
+    #expect(swift("Sources/AdmissionCore/A.swift", "let box = Guarded(1)").count == 1)
+  }
+
   @Test func pointersStayInTheWrappers() {
     let body = "let p: UnsafeMutablePointer<Int>"
     #expect(swift("Sources/EventLoop/Handles.swift", "import CUV\n" + body).isEmpty)

@@ -21,7 +21,7 @@ struct SwiftChecker {
       findings += check(SwiftRules.unlessReasoned, liftedByReason: true)
       findings += checkThatPointersAreNeeded()
     } else if file.testTarget != nil {
-      findings += check(SwiftRules.tests)
+      findings += check(SwiftRules.tests + SwiftRules.locks)
     }
     return findings.sorted { $0.line < $1.line }
   }
@@ -29,6 +29,7 @@ struct SwiftChecker {
   private func bans(for target: String) -> [Ban] {
     var bans: [Ban] = []
     if SwiftRules.pureTargets.contains(target) { bans += SwiftRules.pure } else { bans += SwiftRules.singleThread }
+    if !SwiftRules.pureTargets.contains(target), target != "SharedState" { bans += SwiftRules.locks }
     if SwiftRules.pointerFiles[file.path] == nil { bans += SwiftRules.pointers }
     if target != "ProcessOutput" { bans += SwiftRules.standardStreams }
     return bans

@@ -1,7 +1,7 @@
 // Orders to a running attempt: pause, resume, cancel, and orders given from inside its own events.
 import Foundation
 import HTTPMessage
-import Synchronization
+import SharedState
 import Testing
 
 @testable import UpstreamHTTP
@@ -11,8 +11,8 @@ private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 /// Answers with an endless body and counts what went out.
 private final class Flood: Sendable {
   private final class Counter: Sendable {
-    let sent = Mutex(0)
-    let closed = Mutex(0)
+    let sent = Guarded(0)
+    let closed = Guarded(0)
   }
   private let counter: Counter
   let server: ScriptedServer
@@ -40,7 +40,7 @@ private final class Flood: Sendable {
 
 /// Answers the head and some bytes, then waits for the client to go.
 private final class Hanging: Sendable {
-  private final class Counter: Sendable { let closed = Mutex(0) }
+  private final class Counter: Sendable { let closed = Guarded(0) }
   private let counter: Counter
   let server: ScriptedServer
   var closed: Int { counter.closed.withLock { $0 } }

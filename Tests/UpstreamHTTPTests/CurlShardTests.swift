@@ -1,7 +1,7 @@
 // Connections: kept alive, found dead, shared out over shards, closed when idle or replaced.
 import Foundation
 import HTTPMessage
-import Synchronization
+import SharedState
 import Testing
 
 @testable import UpstreamHTTP
@@ -63,7 +63,7 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
 
   @Test func aConnectionThatTheServerClosedMeanwhileIsReplaced() throws {
     let bench = try Bench()
-    let closed = Mutex(0)
+    let closed = Guarded(0)
     let server = try ScriptedServer { connection in
       _ = try connection.readRequest()
       try connection.send(ok)
@@ -79,7 +79,7 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
     #expect(server.connections == 5)
   }
 
-  private final class Requests: Sendable { let read = Mutex(0) }
+  private final class Requests: Sendable { let read = Guarded(0) }
 
   /// A server that answers requests, but hangs up after it has read one of those whose numbers are given, as soon as `gate` is open.
   private func hangingUp(
@@ -161,7 +161,7 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
     let bench = try Bench()
     bench.upstream.moment = 20_000_000
     let gate = Gate()
-    let heads = Mutex(0)
+    let heads = Guarded(0)
     let server = try ScriptedServer { connection in
       _ = try connection.readRequest()
       try connection.send(ok)
@@ -236,7 +236,7 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
   @Test func idleConnectionsAreBounded() throws {
     let bench = try Bench()
     bench.upstream.configure(provider: "p", ProviderTransport(maxIdleConnections: 2))
-    let left = Mutex(0)
+    let left = Guarded(0)
     let server = try ScriptedServer { connection in
       defer { left.withLock { $0 += 1 } }
       while true {
@@ -254,7 +254,7 @@ private func answering(_ answer: String = ok) throws -> ScriptedServer {
 
   @Test func closeEndsEverythingInSilence() throws {
     let bench = try Bench()
-    let left = Mutex(0)
+    let left = Guarded(0)
     let server = try ScriptedServer { connection in
       _ = try connection.readRequest()
       connection.waitForClose()

@@ -1,7 +1,7 @@
 // The same promises where libcurl speaks HTTP itself: what goes out, what comes back, pause, cancel, failures.
 import Foundation
 import HTTPMessage
-import Synchronization
+import SharedState
 import Testing
 
 @testable import UpstreamHTTP
@@ -15,7 +15,7 @@ private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     hangsUp: Bool = false, timeouts: UpstreamTimeouts = Bench.timeouts
   ) throws -> (Recorder, ScriptedRequest?) {
     let bench = try Bench(libcurl: true)
-    let kept = Mutex<ScriptedRequest?>(nil)
+    let kept = Guarded<ScriptedRequest?>(nil)
     let server = try ScriptedServer { connection in
       let request = try connection.readRequest()
       kept.withLock { $0 = request }
@@ -97,7 +97,7 @@ private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
   @Test func connectionsAreKeptAndAPostThatMayHaveBeenWorkedOnIsNotSentTwice() throws {
     let bench = try Bench(libcurl: true)
     bench.upstream.moment = 0
-    let requests = Mutex(0)
+    let requests = Guarded(0)
     let server = try ScriptedServer { connection in
       for _ in 0..<3 {
         _ = try connection.readRequest()
@@ -123,7 +123,7 @@ private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
   @Test func aPostOnAConnectionThatDiesAtOnceIsSentOnceMore() throws {
     let bench = try Bench(libcurl: true)
     bench.upstream.moment = .max
-    let requests = Mutex(0)
+    let requests = Guarded(0)
     let server = try ScriptedServer { connection in
       while true {
         _ = try connection.readRequest()
@@ -165,7 +165,7 @@ private let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
   @Test(arguments: ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"]) func cancels(_ answer: String) throws {
     let bench = try Bench(libcurl: true)
     let closed = Gate()
-    let left = Mutex(false)
+    let left = Guarded(false)
     let server = try ScriptedServer { connection in
       _ = try connection.readRequest()
       try connection.send(answer)

@@ -1,7 +1,7 @@
 // Whole attempts against a scripted server: what goes out, what comes back, connections, pause and cancel.
 import Foundation
 import HTTPMessage
-import Synchronization
+import SharedState
 import Testing
 
 @testable import UpstreamHTTP
@@ -25,7 +25,7 @@ private final class Echo: Sendable {
     self.box = box
   }
 
-  private final class Box: Sendable { let asked = Mutex<[ScriptedRequest]>([]) }
+  private final class Box: Sendable { let asked = Guarded<[ScriptedRequest]>([]) }
   var requests: [ScriptedRequest] { box.asked.withLock { $0 } }
   deinit { server.stop() }
 }
@@ -69,7 +69,7 @@ private final class Echo: Sendable {
 
   @Test func fieldValuesKeepTheirBytes() throws {
     let bench = try Bench()
-    let raw = Mutex<[UInt8]>([])
+    let raw = Guarded<[UInt8]>([])
     let server = try ScriptedServer { connection in
       let bytes = try connection.read()
       raw.withLock { $0 = bytes }

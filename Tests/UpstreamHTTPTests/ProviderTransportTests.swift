@@ -2,7 +2,7 @@
 import EventLoop
 import Foundation
 import HTTPMessage
-import Synchronization
+import SharedState
 import Testing
 
 @testable import UpstreamHTTP
@@ -137,7 +137,7 @@ private final class TLSServer {
 
   @Test func aProxyGetsAbsoluteTargetsAndTunnels() throws {
     let bench = try Bench()
-    let seen = Mutex<[String]>([])
+    let seen = Guarded<[String]>([])
     let proxy = try ScriptedServer { [ok] connection in
       while true {
         let request = try connection.readRequest()
@@ -182,7 +182,7 @@ private final class TLSServer {
       }
     }
     defer { server.stop() }
-    let connects = Mutex<[String]>([])
+    let connects = Guarded<[String]>([])
     let proxy = try ScriptedServer { connection in
       let request = try connection.readRequest()
       connects.withLock { $0.append(request.requestLine) }

@@ -1,7 +1,7 @@
 // A server on a thread of its own that does to each connection what a test tells it, byte by byte, over blocking
 // sockets.
 import Foundation
-import Synchronization
+import SharedState
 
 #if canImport(Glibc)
   import Glibc
@@ -13,8 +13,8 @@ import Synchronization
 final class ScriptedServer: Sendable {
   let port: UInt16
   private let listener: Int32
-  private let counts = Mutex(0)
-  private let open = Mutex<Set<Int32>>([])
+  private let counts = Guarded(0)
+  private let open = Guarded<Set<Int32>>([])
 
   /// Connections accepted so far.
   var connections: Int { counts.withLock { $0 } }
@@ -91,7 +91,7 @@ final class ScriptedConnection: Sendable {
   let descriptor: Int32
   /// 1 for the first connection that the server accepted.
   let number: Int
-  private let unread = Mutex<[UInt8]>([])
+  private let unread = Guarded<[UInt8]>([])
 
   init(descriptor: Int32, number: Int) {
     self.descriptor = descriptor
@@ -162,7 +162,7 @@ final class ScriptedConnection: Sendable {
 /// Holds back a script until the test opens it.
 final class Gate: Sendable {
   private let condition = NSCondition()
-  private let isOpen = Mutex(false)
+  private let isOpen = Guarded(false)
 
   func open() {
     condition.lock()

@@ -1,7 +1,6 @@
 // Every way an attempt breaks, over real sockets, with its kind and whether the provider can have seen the request.
 import Foundation
 import HTTPMessage
-import Synchronization
 import Testing
 
 @testable import UpstreamHTTP
