@@ -81,7 +81,7 @@ final class EventFeed {
     guard !listeners.isEmpty else { return }
     switch news {
     case .notice(let notice): tell(notice)
-    case .change(let subject, let state): tell(subject: subject.rawValue, state: state)
+    case .change(let subject, let state): tell(subject: subject.rawValue, state: state.rawValue)
     }
   }
 
@@ -105,9 +105,10 @@ final class EventFeed {
     case .closed(let provider, let model, let key, _, let reason):
       let name = ([provider.name] + [key?.name, model].compactMap(\.self)).joined(separator: "/")
       tell(
-        subject: model == nil ? "provider" : "model", name: name, state: KeyCondition.cooling.rawValue, reason: reason)
+        subject: model == nil ? "provider" : "model", name: name, state: KeyCondition.cooling.rawValue,
+        reason: reason.rawValue)
     case .keyChanged(let provider, let key, let state, let reason):
-      tell(subject: "key", name: "\(provider)/\(key)", state: state.rawValue, reason: reason)
+      tell(subject: "key", name: "\(provider)/\(key)", state: state.rawValue, reason: reason.text)
     }
   }
 

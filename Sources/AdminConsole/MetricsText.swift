@@ -230,11 +230,12 @@ enum MetricsText {
     }
     page.family("tollgate_upstream_retries_total", "counter", "Attempts that were followed by another, by reason.")
     let retries = metrics.upstreamRetries.sorted {
-      ($0.key.provider, $0.key.reason) < ($1.key.provider, $1.key.reason)
+      ($0.key.provider, $0.key.reason.rawValue) < ($1.key.provider, $1.key.reason.rawValue)
     }
     for (labels, count) in retries {
       page.sample(
-        "tollgate_upstream_retries_total", [("provider", labels.provider), ("reason", labels.reason)], Double(count))
+        "tollgate_upstream_retries_total", [("provider", labels.provider), ("reason", labels.reason.rawValue)],
+        Double(count))
     }
   }
 

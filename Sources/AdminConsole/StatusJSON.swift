@@ -67,7 +67,7 @@ enum StatusJSON {
       json.member("base_url", policy?.baseURL)
       json.member("state", (provider.blockedBecause == nil ? KeyCondition.usable : .cooling).rawValue)
       json.member("until", time(provider.blockedUntil, broker))
-      json.member("reason", provider.blockedBecause)
+      json.member("reason", provider.blockedBecause?.rawValue)
       json.member("in_flight", provider.inFlight)
       json.member("concurrency_limit", provider.concurrencyLimit)
       json.key("in_flight_by_priority")
@@ -85,7 +85,7 @@ enum StatusJSON {
           json.member("models", one.name)
           json.member("state", (one.rest == nil ? KeyCondition.usable : .cooling).rawValue)
           json.member("until", time(one.rest?.until, broker))
-          json.member("reason", one.rest?.reason)
+          json.member("reason", one.rest?.reason.rawValue)
           guard let model = one.entry else { return }
           json.member("in_flight", model.inFlight)
           json.member("concurrency_limit", model.concurrencyLimit)
@@ -113,7 +113,7 @@ enum StatusJSON {
             json.member("reason", reason)
           } else {
             json.member("until", time(key.until, broker))
-            json.member("reason", key.reason)
+            json.member("reason", key.reason?.text)
           }
           json.member("valid_from", rules?.validFrom.map { Timestamp.text($0.nanoseconds) })
           json.member("expires", rules?.expires.map { Timestamp.text($0.nanoseconds) })
@@ -123,7 +123,7 @@ enum StatusJSON {
             json.object { json in
               json.member("model", rest.model)
               json.member("until", time(rest.until, broker))
-              json.member("reason", rest.reason)
+              json.member("reason", rest.reason.rawValue)
             }
           }
         }
@@ -196,7 +196,7 @@ enum StatusJSON {
           json.member("provider", attempt.provider)
           json.member("key", attempt.key)
           json.member("status", attempt.status)
-          json.member("verdict", attempt.verdict)
+          json.member("verdict", attempt.verdict?.rawValue)
           json.member("failure", attempt.failure)
           json.member("held_usd", attempt.held?.text)
           json.member("cost_usd", attempt.cost?.text)

@@ -432,7 +432,7 @@ final class Attempt: UpstreamEvents {
     services.books.settled(
       AttemptEnd(
         request: record.id, attempt: grant.attempt, at: services.time.wallInstant(at: now),
-        verdict: settlement.verdict.name, status: record.attemptStatus, wasSent: settlement.wasSent,
+        verdict: settlement.verdict.kind, status: record.attemptStatus, wasSent: settlement.wasSent,
         usage: usage ?? Usage(), cacheWriteHourTokens: extras.cacheWriteHourTokens,
         audioMilliseconds: extras.audioMilliseconds, cost: cost, costSource: source,
         priceVersion: rules.prices.version, serviceTier: tap?.serviceTier))

@@ -59,7 +59,7 @@ public struct BrokerMetrics {
   }
   public struct RetryLabels: Hashable, Sendable {
     public var provider: String
-    public var reason: String
+    public var reason: Verdict.Kind
   }
   public struct EstimateLabels: Hashable, Sendable {
     public var provider: String

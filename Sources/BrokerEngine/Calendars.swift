@@ -63,7 +63,7 @@ final class Calendars {
     if isOther { dispatcher.replacePolicy(rules.now.admission(at: time.wallNow)) }
     for change in changes {
       let (provider, key) = (ProviderID(change.provider), KeyID(change.key))
-      news.note(.keyChanged(provider, key, state: change.state, reason: change.reason))
+      news.note(.keyChanged(provider, key, state: change.state, reason: .dates(change.reason)))
       if change.begins, rules.now.provider(change.provider)?.policy.checkKeys == true {
         providers.checkKey(RefusedKey(provider: provider, key: key), for: dispatcher)
       }

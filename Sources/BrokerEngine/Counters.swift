@@ -43,7 +43,7 @@ final class Counters {
   }
 
   func retried(_ provider: String, because verdict: Verdict) {
-    metrics.upstreamRetries.add(BrokerMetrics.RetryLabels(provider: provider, reason: verdict.name))
+    metrics.upstreamRetries.add(BrokerMetrics.RetryLabels(provider: provider, reason: verdict.kind))
   }
 
   /// - Parameters:

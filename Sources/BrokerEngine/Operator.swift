@@ -179,7 +179,7 @@ public final class Operator {
   public func listen(_ listener: @escaping (News) -> Void) { services.news.listen(listener) }
 
   /// Writes to the ledger that the broker or its policy changed, and tells the listeners.
-  public func changed(_ subject: LedgerChange.Subject, name: String, state: String) {
+  public func changed(_ subject: LedgerChange.Subject, name: String, state: LedgerChange.State) {
     services.news.changed(subject, name: name, state: state)
   }
 }

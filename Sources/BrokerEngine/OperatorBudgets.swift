@@ -50,7 +50,7 @@ extension Operator {
     services.books.changed(
       LedgerChange(
         at: services.time.wallInstant(at: services.time.now), subject: .budget, name: raise.budget ?? "\(owner)/*",
-        state: "raised", reason: raise.unit == .usd ? "" : raise.unit.rawValue, askedBy: askedBy, amount: raise.amount,
+        state: .raised, reason: raise.unit == .usd ? "" : raise.unit.rawValue, askedBy: askedBy, amount: raise.amount,
         until: raise.until))
   }
 
@@ -67,7 +67,7 @@ extension Operator {
 extension HeldRaise {
   /// A raise from its entry in the ledger; nil for other changes.
   public init?(_ change: LedgerChange) {
-    guard change.subject == .budget, change.state == "raised", let amount = change.amount, let until = change.until,
+    guard change.subject == .budget, change.state == .raised, let amount = change.amount, let until = change.until,
       let slash = change.name.utf8.firstIndex(of: UInt8(ascii: "/"))
     else { return nil }
     let owner = String(change.name[..<slash])

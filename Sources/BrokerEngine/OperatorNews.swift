@@ -10,7 +10,7 @@ import TextForms
 public enum News {
   case notice(Notice)
   /// The broker or its policy changed: `draining`, `reloaded`.
-  case change(LedgerChange.Subject, state: String)
+  case change(LedgerChange.Subject, state: LedgerChange.State)
 }
 
 final class OperatorNews {
@@ -47,9 +47,9 @@ final class OperatorNews {
     switch notice {
     case .breakerChanged(let provider, let model, let state, let reason):
       writeDown(
-        .breaker, name: model.map { "\(provider)/\($0)" } ?? provider.name, state: state.rawValue, reason: reason)
+        .breaker, name: model.map { "\(provider)/\($0)" } ?? provider.name, state: .init(state), reason: reason)
     case .keyChanged(let provider, let key, let state, let reason):
-      writeDown(.key, name: "\(provider)/\(key)", state: state.rawValue, reason: reason)
+      writeDown(.key, name: "\(provider)/\(key)", state: .init(state), reason: reason.text)
     case .ourBug(let kind): if counters.ourBug(kind) > 1 { return }
     case .impossibleNumber(let provider, let number):
       counters.impossible(number)
@@ -69,14 +69,14 @@ final class OperatorNews {
   }
 
   /// Writes a change to the ledger, with the operator who asked for it where there is one.
-  func writeDown(_ subject: LedgerChange.Subject, name: String, state: String, reason: String = "") {
+  func writeDown(_ subject: LedgerChange.Subject, name: String, state: LedgerChange.State, reason: String = "") {
     books.changed(
       LedgerChange(
         at: time.wallInstant(at: time.now), subject: subject, name: name, state: state, reason: reason, askedBy: asker))
   }
 
   /// The same for a change of the broker itself or its policy, which is also reported to the listeners.
-  func changed(_ subject: LedgerChange.Subject, name: String, state: String) {
+  func changed(_ subject: LedgerChange.Subject, name: String, state: LedgerChange.State) {
     for listener in listeners { listener(.change(subject, state: state)) }
     writeDown(subject, name: name, state: state)
   }

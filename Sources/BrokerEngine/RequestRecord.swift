@@ -20,8 +20,8 @@ public final class RequestRecord {
     public var firstByte: UInt64?
     public var ended: UInt64?
     public var status: Int?
-    /// `success`, `throttled`, ...; nil while it runs.
-    public var verdict: String?
+    /// nil while it runs.
+    public var verdict: Verdict.Kind?
     /// Why the transport failed; nil where it did not.
     public var failure: String?
     /// The estimate that was held during the attempt; nil where the price is unknown.
@@ -204,7 +204,7 @@ public final class RequestRecord {
     at now: UInt64, _ verdict: Verdict, failure: String?, usage: Usage?, cost: Money?, costSource: CostSource
   ) {
     latest?.ended = now
-    latest?.verdict = verdict.name
+    latest?.verdict = verdict.kind
     latest?.failure = failure.map { RecordText.cut($0) }
     latest?.cost = cost
     latest?.costSource = costSource

@@ -81,7 +81,8 @@ public struct EntryBatch: Sendable {
   public mutating func append(_ end: AttemptEnd) {
     count += 1
     makeRoom(
-      EntryCoding.room + end.verdict.utf8.count + end.costSource.rawValue.utf8.count + end.priceVersion.utf8.count
+      EntryCoding.room + end.verdict.rawValue.utf8.count + end.costSource.rawValue.utf8.count
+        + end.priceVersion.utf8.count
         + EntryCoding.length(end.serviceTier))
     var at = length
     var span = storage.mutableSpan
@@ -89,7 +90,7 @@ public struct EntryBatch: Sendable {
     span.put(end.request, &at)
     span.put(Int64(end.attempt), &at)
     span.put(end.at.nanoseconds, &at)
-    span.put(end.verdict, &at)
+    span.put(end.verdict.rawValue, &at)
     span.put(end.status.map { Int64($0) }, &at)
     span.put(EntryCoding.flags(of: end), &at)
     span.putAmounts(of: end, &at)
@@ -122,7 +123,7 @@ public struct EntryBatch: Sendable {
   public mutating func append(_ end: RequestEnd, lastAttempt attempt: AttemptEnd) {
     count += 1
     makeRoom(
-      EntryCoding.room + EntryCoding.lengthOfTexts(in: end) + attempt.verdict.utf8.count
+      EntryCoding.room + EntryCoding.lengthOfTexts(in: end) + attempt.verdict.rawValue.utf8.count
         + attempt.costSource.rawValue.utf8.count + attempt.priceVersion.utf8.count
         + EntryCoding.length(attempt.serviceTier))
     var at = length
@@ -138,7 +139,7 @@ public struct EntryBatch: Sendable {
     span.put(end.outcome.rawValue, &at)
     span.put(Int64(end.status), &at)
     span.put(Int64(end.attempts), &at)
-    span.put(attempt.verdict, &at)
+    span.put(attempt.verdict.rawValue, &at)
     span.put(attempt.status.map { Int64($0) }, &at)
     span.put(EntryCoding.flags(of: attempt), &at)
     span.put(attempt.costSource.rawValue, &at)
@@ -154,7 +155,7 @@ public struct EntryBatch: Sendable {
   public mutating func append(_ change: LedgerChange) {
     count += 1
     makeRoom(
-      EntryCoding.room + change.subject.rawValue.utf8.count + change.name.utf8.count + change.state.utf8.count
+      EntryCoding.room + change.subject.rawValue.utf8.count + change.name.utf8.count + change.state.rawValue.utf8.count
         + change.reason.utf8.count + EntryCoding.length(change.askedBy))
     var at = length
     var span = storage.mutableSpan
@@ -162,7 +163,7 @@ public struct EntryBatch: Sendable {
     span.put(change.at.nanoseconds, &at)
     span.put(change.subject.rawValue, &at)
     span.put(change.name, &at)
-    span.put(change.state, &at)
+    span.put(change.state.rawValue, &at)
     span.put(change.reason, &at)
     span.put(change.askedBy, &at)
     span.put(change.amount?.nanodollars, &at)

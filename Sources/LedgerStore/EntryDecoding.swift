@@ -55,7 +55,7 @@ struct EntryDecoder {
     let request = try id()
     let attempt = Int(try number())
     let at = WallInstant(nanoseconds: try number())
-    let verdict = try text()
+    guard let verdict = Verdict.Kind(rawValue: try text()) else { throw EntryCoding.Unreadable() }
     let status = try optionalNumber().map { Int($0) }
     let flags = try byte()
     let amounts = try amounts()
@@ -90,9 +90,9 @@ struct EntryDecoder {
     let ended = WallInstant(nanoseconds: arrived &+ (try number()))
     let series = try series()
     let ending = try ending()
-    guard let outcome = Outcome(rawValue: ending.outcome), let source = CostSource(rawValue: ending.costSource) else {
-      throw EntryCoding.Unreadable()
-    }
+    guard let outcome = Outcome(rawValue: ending.outcome), let verdict = Verdict.Kind(rawValue: ending.verdict),
+      let source = CostSource(rawValue: ending.costSource)
+    else { throw EntryCoding.Unreadable() }
     let end = RequestEnd(
       request: request, arrived: WallInstant(nanoseconds: arrived), ended: ended, tenant: TenantID(series.tenant),
       clientKey: series.clientKey.isEmpty ? nil : ClientKeyID(series.clientKey), session: SessionID(series.session),
@@ -103,7 +103,7 @@ struct EntryDecoder {
       firstByte: try optionalNumber().map { Span(nanoseconds: $0) })
     let amounts = try amounts()
     let attempt = AttemptEnd(
-      request: request, attempt: Int(ending.attempts), at: ended, verdict: ending.verdict,
+      request: request, attempt: Int(ending.attempts), at: ended, verdict: verdict,
       status: ending.attemptStatus.map { Int($0) }, wasSent: ending.wasSent,
       usage: amounts.usage(isEstimated: ending.isEstimated), cacheWriteHourTokens: TokenCount(amounts.cacheWriteHour),
       audioMilliseconds: amounts.audio, cost: amounts.cost.map { Money(nanodollars: $0) }, costSource: source,
@@ -134,8 +134,10 @@ struct EntryDecoder {
   mutating func change() throws(EntryCoding.Unreadable) -> LedgerChange {
     let at = WallInstant(nanoseconds: try number())
     guard let subject = LedgerChange.Subject(rawValue: try text()) else { throw EntryCoding.Unreadable() }
+    let name = try text()
+    guard let state = LedgerChange.State(rawValue: try text()) else { throw EntryCoding.Unreadable() }
     return LedgerChange(
-      at: at, subject: subject, name: try text(), state: try text(), reason: try text(),
+      at: at, subject: subject, name: name, state: state, reason: try text(),
       askedBy: try optionalText(), amount: try optionalNumber().map { Money(nanodollars: $0) },
       until: try optionalNumber().map { WallInstant(nanoseconds: $0) })
   }

@@ -105,7 +105,7 @@ extension EntryWriter {
       ?? ("\(batch.count) entries whose bytes cannot be read", WallInstant(nanoseconds: 0))
     let row = LedgerEntry.changed(
       LedgerChange(
-        at: entry.1, subject: .broker, name: String(entry.0.prefix(128)), state: "put_aside",
+        at: entry.1, subject: .broker, name: String(entry.0.prefix(128)), state: .putAside,
         reason: String("the ledger does not take this entry: \(trouble)".prefix(512))))
     try tell([row], now: now, through: number)
   }

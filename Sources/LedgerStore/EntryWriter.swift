@@ -458,7 +458,7 @@ final class EntryWriter {
 
   private func write(_ change: LedgerChange) throws {
     insertChange.bind(change.at.nanoseconds, at: 1)
-    for (index, text) in [change.subject.rawValue, change.name, change.state, change.reason, change.askedBy]
+    for (index, text) in [change.subject.rawValue, change.name, change.state.rawValue, change.reason, change.askedBy]
       .enumerated()
     {
       bind(insertChange, Int32(index) + 2, text)

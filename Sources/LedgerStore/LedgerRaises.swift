@@ -11,14 +11,14 @@ extension LedgerStore {
       try Row.fetchAll(
         db,
         sql: """
-          SELECT at, name, state, reason, asked_by, amount, until FROM changes
+          SELECT at, name, reason, asked_by, amount, until FROM changes
           WHERE subject = 'budget' AND state = 'raised' AND until > ? ORDER BY id
           """, arguments: [now.nanoseconds]
       ).map { row in
         LedgerChange(
-          at: WallInstant(nanoseconds: row[0]), subject: .budget, name: row[1], state: row[2], reason: row[3],
-          askedBy: row[4], amount: (row[5] as Int64?).map { Money(nanodollars: $0) },
-          until: (row[6] as Int64?).map { WallInstant(nanoseconds: $0) })
+          at: WallInstant(nanoseconds: row[0]), subject: .budget, name: row[1], state: .raised, reason: row[2],
+          askedBy: row[3], amount: (row[4] as Int64?).map { Money(nanodollars: $0) },
+          until: (row[5] as Int64?).map { WallInstant(nanoseconds: $0) })
       }
     }
   }

@@ -64,7 +64,7 @@ struct LedgerReplay {
     guard !damage.isEmpty else { return }
     try write(
       damage.map { text in
-        .changed(LedgerChange(at: now, subject: .broker, name: "ledger", state: "damaged", reason: text))
+        .changed(LedgerChange(at: now, subject: .broker, name: "ledger", state: .damaged, reason: text))
       }, through: last, db)
   }
 

@@ -167,7 +167,7 @@ final class LedgerWriter {
       .changed(
         LedgerChange(
           at: end.at, subject: .broker, name: "\(end.request.high):\(end.request.low)/\(end.attempt)",
-          state: "unmatched_end", reason: "this attempt had no open hold", amount: end.cost))
+          state: .unmatchedEnd, reason: "this attempt had no open hold", amount: end.cost))
     case .held, .changed, .concluded, .finished, .remembered: entry
     }
   }

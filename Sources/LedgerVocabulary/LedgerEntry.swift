@@ -69,8 +69,7 @@ public struct AttemptEnd: Sendable, Equatable {
   public var request: RequestID
   public var attempt: Int
   public var at: WallInstant
-  /// `success`, `throttled`, ... as `Verdict` names them.
-  public var verdict: String
+  public var verdict: Verdict.Kind
   /// nil where no answer came.
   public var status: Int?
   /// False where the provider cannot have seen it: the hold is void.
@@ -89,7 +88,7 @@ public struct AttemptEnd: Sendable, Equatable {
 
   // Inlined, since the compiler copies a value of this size out of an initialiser of another module.
   @inlinable public init(
-    request: RequestID, attempt: Int, at: WallInstant, verdict: String, status: Int? = nil, wasSent: Bool = true,
+    request: RequestID, attempt: Int, at: WallInstant, verdict: Verdict.Kind, status: Int? = nil, wasSent: Bool = true,
     usage: Usage = Usage(), cacheWriteHourTokens: TokenCount = 0, audioMilliseconds: Int64 = 0, cost: Money?,
     costSource: CostSource, priceVersion: String, serviceTier: String? = nil
   ) {
@@ -164,12 +163,45 @@ public struct RequestEnd: Sendable, Equatable {
 /// A change that belongs in the ledger.
 public struct LedgerChange: Sendable, Equatable {
   public enum Subject: String, Sendable, CaseIterable { case key, breaker, budget, policy, broker }
+  /// What became of the subject.
+  public enum State: String, Sendable, CaseIterable {
+    /// Of a key.
+    case usable, cooling, disabled
+    /// Of a breaker.
+    case closed, open
+    case halfOpen = "half_open"
+    /// Of a budget: its limit is higher until an instant.
+    case raised
+    /// Of the policy.
+    case reloaded
+    /// Of the broker.
+    case started, draining
+    /// Of the ledger: a part of its journal cannot be read.
+    case damaged
+    case unmatchedEnd = "unmatched_end"
+    case putAside = "put_aside"
+
+    public init(_ condition: KeyCondition) {
+      switch condition {
+      case .usable: self = .usable
+      case .cooling: self = .cooling
+      case .disabled: self = .disabled
+      }
+    }
+
+    public init(_ condition: BreakerCondition) {
+      switch condition {
+      case .closed: self = .closed
+      case .halfOpen: self = .halfOpen
+      case .open: self = .open
+      }
+    }
+  }
   public var at: WallInstant
   public var subject: Subject
   /// `openai/main`, `anthropic`, `acme/day`.
   public var name: String
-  /// The new state: `disabled`, `open`, `raised`, `started`.
-  public var state: String
+  public var state: State
   public var reason: String
   /// The operator's name for the change; nil where no operator asked for it.
   public var askedBy: String?
@@ -178,7 +210,7 @@ public struct LedgerChange: Sendable, Equatable {
   public var until: WallInstant?
 
   public init(
-    at: WallInstant, subject: Subject, name: String, state: String, reason: String = "", askedBy: String? = nil,
+    at: WallInstant, subject: Subject, name: String, state: State, reason: String = "", askedBy: String? = nil,
     amount: Money? = nil, until: WallInstant? = nil
   ) {
     self.at = at

@@ -142,7 +142,7 @@ private struct MadeUpCalls {
 
   func void(_ number: Int) -> AttemptEnd {
     AttemptEnd(
-      request: request(number), attempt: 1, at: WallInstant(nanoseconds: at(number)), verdict: "failed", wasSent: false,
+      request: request(number), attempt: 1, at: WallInstant(nanoseconds: at(number)), verdict: .failed, wasSent: false,
       cost: .zero, costSource: .free, priceVersion: "2026-11-20")
   }
 
@@ -157,7 +157,7 @@ private struct MadeUpCalls {
   func end(_ number: Int) -> AttemptEnd {
     AttemptEnd(
       request: request(number), attempt: Self.attempts(number), at: WallInstant(nanoseconds: at(number) + 50_000_000),
-      verdict: "success",
+      verdict: .success,
       status: 200, usage: Usage(inputTokens: 1900, cacheReadTokens: 1000, outputTokens: 300),
       cost: Money(nanodollars: 5_000_000 + Int64(number % 1000)), costSource: .prices, priceVersion: "2026-11-20")
   }

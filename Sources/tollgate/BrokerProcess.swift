@@ -134,7 +134,7 @@ final class BrokerProcess {
       if case .tcp(let host, _) = address { console.checksHost = host.hasPrefix("127.") || host == "::1" }
     }
     reload.watch()
-    broker.operator.changed(.broker, name: tollgateVersion, state: "started")
+    broker.operator.changed(.broker, name: tollgateVersion, state: .started)
     broker.operator.checkKeys()
     CurlUpstream.releaseMemory()
     loop.run()
@@ -228,7 +228,7 @@ final class BrokerProcess {
       logger.warning("breaker changed", metadata: metadata)
     case .closed(let provider, let model, let key, let span, let reason):
       var metadata: Logger.Metadata = [
-        "provider": "\(provider)", "for_ms": "\(span.wholeMilliseconds)", "reason": "\(reason)",
+        "provider": "\(provider)", "for_ms": "\(span.wholeMilliseconds)", "reason": "\(reason.rawValue)",
       ]
       if let model { metadata["model"] = "\(model)" }
       if let key { metadata["key"] = "\(provider)/\(key)" }
@@ -236,7 +236,7 @@ final class BrokerProcess {
         model == nil ? "a provider asks for a pause" : "a provider asks for a pause for a model", metadata: metadata)
     case .keyChanged(let provider, let key, let state, let reason):
       var metadata: Logger.Metadata = [
-        "key": "\(provider)/\(key)", "state": "\(state.rawValue)", "reason": "\(reason)",
+        "key": "\(provider)/\(key)", "state": "\(state.rawValue)", "reason": "\(reason.text)",
       ]
       if let secretMark { metadata["secret"] = "\(secretMark)" }
       logger.warning("key changed", metadata: metadata)

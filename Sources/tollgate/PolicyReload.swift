@@ -95,7 +95,7 @@ final class PolicyReload {
     }
     PolicyReload.configure(upstream, policy, relativeTo: options.policyFile)
     budgetHistory.ask(broker.replacePolicy(policy, secrets: secrets, prices: prices, asksPast: true))
-    broker.changed(.policy, name: options.policyFile ?? "built-in", state: "reloaded")
+    broker.changed(.policy, name: options.policyFile ?? "built-in", state: .reloaded)
     watchSecrets()
     logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
   }

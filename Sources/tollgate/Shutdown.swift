@@ -26,7 +26,7 @@ final class Shutdown {
 
   func drain() {
     guard !broker.isDraining else { return }
-    broker.changed(.broker, name: tollgateVersion, state: "draining")
+    broker.changed(.broker, name: tollgateVersion, state: .draining)
     let time = broker.policy.drainTimeout
     logger.info("draining", metadata: ["timeout": "\(time)"])
     timer.schedule(after: time)

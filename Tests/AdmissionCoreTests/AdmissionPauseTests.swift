@@ -26,7 +26,7 @@ import Testing
     let until = bench.now + .seconds(60)
     #expect(
       provider(bench).resting == [
-        AdmissionSnapshot.ModelRest(model: "x", until: until, reason: "unavailable, as the provider said")
+        AdmissionSnapshot.ModelRest(model: "x", until: until, reason: .away)
       ])
     #expect(bench.closures == ["p/x: unavailable, as the provider said"])
     bench.run(for: Span(nanoseconds: 59_999_999_999))
@@ -47,7 +47,7 @@ import Testing
     let z = bench.submit(session: "c", model: "z")
     #expect(bench.core.blocker(of: z, at: bench.now) == .providerClosed("p"))
     #expect(provider(bench).blockedUntil == bench.now + .seconds(10))
-    #expect(provider(bench).blockedBecause == "unavailable, as the provider said")
+    #expect(provider(bench).blockedBecause == .away)
     #expect(bench.closures.last == "p: unavailable, as the provider said")
     bench.run(for: .seconds(10))
     #expect(bench.grants.count == 3)
@@ -139,7 +139,7 @@ import Testing
     bench.pass(.seconds(1))
     bench.settle(id, .throttled(retryAfter: .seconds(90)), answer: true)
     #expect(
-      provider(bench).resting == [AdmissionSnapshot.ModelRest(model: "x", until: until, reason: "told to slow down")])
+      provider(bench).resting == [AdmissionSnapshot.ModelRest(model: "x", until: until, reason: .slowDown)])
   }
 
   @Test func anEntryOfThePolicyRestsInItsPlace() {

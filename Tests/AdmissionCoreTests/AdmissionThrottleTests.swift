@@ -156,7 +156,7 @@ import Testing
     // Nothing else is known of the key.
     let cooling = try #require(provider(bench).keys.first { $0.id == first })
     #expect(
-      cooling.state == .cooling && cooling.until == bench.now + .seconds(5) && cooling.reason == "told to slow down")
+      cooling.state == .cooling && cooling.until == bench.now + .seconds(5) && cooling.reason == .paused(.slowDown))
     #expect(cooling.models.map(\.model) == ["x"])
     bench.settle(id)
     let used = bench.keysOfOtherModels(than: "x", restingAt: first)

@@ -105,7 +105,7 @@ struct Bench {
   var closures: [String] {
     notices.compactMap {
       guard case .closed(let provider, let model, let key, _, let reason) = $0 else { return nil }
-      return ([provider.name] + [key?.name, model].compactMap(\.self)).joined(separator: "/") + ": " + reason
+      return ([provider.name] + [key?.name, model].compactMap(\.self)).joined(separator: "/") + ": " + reason.rawValue
     }
   }
 

@@ -157,7 +157,7 @@ private let prices = PriceList(
     rules.replace(with: BrokerRules(policy: rules.now.policy, secrets: KeySecrets(), prices: rules.now.prices))
     rig.send()
     loop.loop.turn(waiting: false)
-    #expect(rig.upstream.calls.isEmpty && ledger.settlements.map(\.verdict) == ["own_fault"])
+    #expect(rig.upstream.calls.isEmpty && ledger.settlements.map(\.verdict) == [.ownFault])
     #expect(ledger.conclusions.map(\.outcome) == [.failedUpstream])
     #expect(ledger.handOvers == [1, 2])
   }
@@ -303,7 +303,7 @@ private let prices = PriceList(
     ledger.commit()
     #expect(client.isFinished)
     #expect(ledger.holds.map(\.attempt) == [1, 2])
-    #expect(ledger.settlements.map(\.verdict) == ["failed", "success"])
+    #expect(ledger.settlements.map(\.verdict) == [.failed, .success])
     #expect(ledger.conclusions.map(\.attempts) == [2])
   }
 

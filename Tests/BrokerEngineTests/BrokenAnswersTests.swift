@@ -132,7 +132,7 @@ import Testing
     // The turn ends, and nothing more has come of the request.
     rig.broker.services.books.handOver()
     let end = try #require(ledger.settlements.first)
-    #expect(end.verdict == "throttled" && end.usage.isNothing && end.cost == .zero)
+    #expect(end.verdict == .throttled && end.usage.isNothing && end.cost == .zero)
     #expect(client.answer == nil)
     rig.advance(.milliseconds(2900))
     #expect(rig.upstream.calls.count == 1)

@@ -107,7 +107,7 @@ import TextForms
 
   @Test func raisesAreReadFromTheLedgersWords() {
     let until = WallInstant(nanoseconds: 9)
-    func change(_ name: String, state: String = "raised") -> LedgerChange {
+    func change(_ name: String, state: LedgerChange.State = .raised) -> LedgerChange {
       LedgerChange(
         at: WallInstant(nanoseconds: 1), subject: .budget, name: name, state: state, amount: Money(nanodollars: 3),
         until: until)
@@ -117,7 +117,7 @@ import TextForms
     #expect(
       HeldRaise(change("acme/session/a/day"))
         == HeldRaise(tenant: "acme", budget: "acme/session/a/day", amount: Money(nanodollars: 3), until: until))
-    #expect(HeldRaise(change("acme/*", state: "warned")) == nil)
+    #expect(HeldRaise(change("acme/*", state: .reloaded)) == nil)
     #expect(HeldRaise(change("acme")) == nil)
   }
 }

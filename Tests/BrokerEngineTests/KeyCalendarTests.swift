@@ -49,7 +49,11 @@ import TextForms
     }
     var told: [String] {
       rig.notices.compactMap { notice in
-        if case .keyChanged(_, let key, let state, let reason) = notice { "\(key) \(state): \(reason)" } else { nil }
+        if case .keyChanged(_, let key, let state, let reason) = notice {
+          "\(key) \(state): \(reason.text)"
+        } else {
+          nil
+        }
       }
     }
     /// The key that the next call is sent with, or its refusal.

@@ -26,7 +26,7 @@ import Testing
     let ledger = FakeLedger()
     let rig = Rig(ledger: ledger)
     rig.broker.operator.command(.disableKey("sim", "main"), askedBy: "admin")
-    rig.broker.operator.changed(.policy, name: "p.yaml", state: "reloaded")
+    rig.broker.operator.changed(.policy, name: "p.yaml", state: .reloaded)
     #expect(changes(ledger).map(\.subject) == [.key, .policy])
     #expect(changes(ledger).map(\.askedBy) == ["admin", nil])
   }
@@ -35,7 +35,7 @@ import Testing
     let rig = Rig()
     let (first, second) = (Ear(), Ear())
     rig.broker.operator.listen { first.hear($0) }
-    rig.broker.operator.changed(.broker, name: "1.0", state: "draining")
+    rig.broker.operator.changed(.broker, name: "1.0", state: .draining)
     rig.broker.operator.listen { second.hear($0) }
     rig.broker.operator.command(.disableKey("sim", "main"))
     #expect(first.heard == ["broker draining", "sim/main disabled"])

@@ -45,7 +45,7 @@ import Testing
     let record = try #require(rig.ended.first)
     #expect(record.cost == .zero && record.usage?.isNothing != false)
     #expect(record.outcome == .truncated || record.outcome == .upstreamError)
-    #expect(record.attempts.first?.verdict != "success")
+    #expect(record.attempts.first?.verdict != .success)
   }
 
   @Test(arguments: [("", json), (" \n", json), ("", events), (": wait\n\n", events), ("data: [DONE]\n\n", events)])
@@ -109,7 +109,7 @@ import Testing
       200, [("content-type", Self.json)], [#"{"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#])
     #expect(client.answer?.status == 200 && client.text.hasPrefix("{"))
     let record = try #require(rig.ended.first)
-    #expect(record.outcome == .completed && record.attempts.map(\.verdict) == ["failed", "success"])
+    #expect(record.outcome == .completed && record.attempts.map(\.verdict) == [.failed, .success])
     #expect(record.usage == Usage(inputTokens: 5, outputTokens: 1))
   }
 

@@ -18,7 +18,7 @@ enum JournalFileReading {
     case 1: return fileFlaw(frame(rest, first: 1)).flaw
     default:
       let entry = LedgerEntry.changed(
-        LedgerChange(at: WallInstant(nanoseconds: 1), subject: .key, name: "a", state: "b"))
+        LedgerChange(at: WallInstant(nanoseconds: 1), subject: .key, name: "a", state: .open))
       let whole = Array(EntryBatch([entry]).bytes)
       let (flaw, contents) = fileFlaw(frame(whole, first: 1) + rest + frame(whole, first: 100))
       if let flaw { return flaw }

@@ -144,7 +144,7 @@ import TextForms
       try db.execute(
         sql: "CREATE TRIGGER refusal BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'refused'); END")
       let writer = try EntryWriter(db, options: LedgerOptions(), after: nil)
-      let change = LedgerEntry.changed(LedgerChange(at: Scene.at(0), subject: .key, name: "a/b", state: "disabled"))
+      let change = LedgerEntry.changed(LedgerChange(at: Scene.at(0), subject: .key, name: "a/b", state: .disabled))
       #expect(throws: DatabaseError.self) {
         try writer.write([EntryBatch(try Scene.shortCall(1) + [change])], now: 1, through: 3)
       }

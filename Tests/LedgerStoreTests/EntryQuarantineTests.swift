@@ -126,7 +126,7 @@ import Testing
     try refuse("CREATE TRIGGER refusal BEFORE INSERT ON changes BEGIN SELECT RAISE(ABORT, 'refused'); END")
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
-    let change = LedgerEntry.changed(LedgerChange(at: Scene.at(0), subject: .key, name: "a/b", state: "disabled"))
+    let change = LedgerEntry.changed(LedgerChange(at: Scene.at(0), subject: .key, name: "a/b", state: .disabled))
     #expect(watcher.reached(store.append(contentsOf: Scene.call(1) + [change] + Scene.call(2))))
     #expect(store.putAside == 1)
     #expect(try store.read { try Int.fetchOne($0, sql: "SELECT count(*) FROM requests") } == 2)

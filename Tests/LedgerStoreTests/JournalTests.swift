@@ -12,7 +12,7 @@ import TextForms
 
   private static let changed = LedgerEntry.changed(
     LedgerChange(
-      at: Scene.at(3), subject: .budget, name: "acme/day", state: "raised", reason: "Ünïcode", askedBy: "root",
+      at: Scene.at(3), subject: .budget, name: "acme/day", state: .raised, reason: "Ünïcode", askedBy: "root",
       amount: Money(nanodollars: -5), until: Scene.at(9)))
 
   private func entries(_ count: Int) -> [LedgerEntry] {
@@ -93,7 +93,7 @@ import TextForms
     let amounts: [Int64] = [0, 1, -1, 63, 64, -64, -65, 8191, 8192, .max, .min]
     let some = amounts.map { amount in
       LedgerEntry.changed(
-        LedgerChange(at: Scene.at(0), subject: .key, name: "", state: "s", amount: Money(nanodollars: amount)))
+        LedgerChange(at: Scene.at(0), subject: .key, name: "", state: .cooling, amount: Money(nanodollars: amount)))
     }
     #expect(journal.append(EntryBatch(some), first: 1) == nil)
     try #expect(contents().first?.entries == some)

@@ -10,7 +10,7 @@ import Testing
     let place = Place()
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
-    func raise(_ name: String, until: Double, state: String = "raised") -> LedgerEntry {
+    func raise(_ name: String, until: Double, state: LedgerChange.State = .raised) -> LedgerEntry {
       .changed(
         LedgerChange(
           at: Scene.at(1), subject: .budget, name: name, state: state, askedBy: "admin",
@@ -18,7 +18,7 @@ import Testing
     }
     let last = store.append(contentsOf: [
       raise("acme/*", until: 100), raise("beta/day", until: 50), raise("acme/*", until: 200),
-      raise("acme/*", until: 200, state: "warned"),
+      raise("acme/*", until: 200, state: .reloaded),
     ])
     #expect(watcher.reached(last))
     let held = try store.budgetRaises(now: Scene.at(50))

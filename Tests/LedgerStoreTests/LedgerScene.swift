@@ -80,7 +80,7 @@ enum Scene {
   ) -> LedgerEntry {
     .settled(
       AttemptEnd(
-        request: request(number, at: seconds), attempt: attempt, at: at(seconds + 1), verdict: "success", status: 200,
+        request: request(number, at: seconds), attempt: attempt, at: at(seconds + 1), verdict: .success, status: 200,
         wasSent: sent, usage: usage, cost: cost.map { Money(nanodollars: $0) },
         costSource: cost == nil ? .unknown : .prices,
         priceVersion: "2026-11-20"))

@@ -51,7 +51,7 @@ import TextForms
     let watcher = Watcher()
     let store = try Scene.store(place.path(), watcher)
     var end = AttemptEnd(
-      request: Scene.request(7), attempt: 2, at: Scene.at(2), verdict: "throttled", status: 429, wasSent: true,
+      request: Scene.request(7), attempt: 2, at: Scene.at(2), verdict: .throttled, status: 429, wasSent: true,
       usage: Usage(
         inputTokens: 1, cacheReadTokens: 2, cacheWriteTokens: 3, outputTokens: 4, reasoningTokens: 5, isEstimated: true),
       cacheWriteHourTokens: 6, audioMilliseconds: 7, cost: Money(nanodollars: 8), costSource: .provider,
@@ -149,9 +149,9 @@ import TextForms
     store.append(
       .changed(
         LedgerChange(
-          at: Scene.start, subject: .budget, name: "acme/day", state: "raised", reason: "asked", askedBy: "ops",
+          at: Scene.start, subject: .budget, name: "acme/day", state: .raised, reason: "asked", askedBy: "ops",
           amount: Money(nanodollars: 20), until: Scene.at(9))))
-    store.append(.changed(LedgerChange(at: Scene.start, subject: .key, name: "openai/main", state: "disabled")))
+    store.append(.changed(LedgerChange(at: Scene.start, subject: .key, name: "openai/main", state: .disabled)))
     #expect(watcher.reached(2))
     #expect(
       try Scene.query(

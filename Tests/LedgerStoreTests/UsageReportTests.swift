@@ -159,7 +159,7 @@ import Testing
           reservedInput: 1, reservedOutput: 1, held: Money(nanodollars: 5), priceVersion: "p")),
       .settled(
         AttemptEnd(
-          request: Scene.request(4, at: year), attempt: 1, at: Scene.at(91), verdict: "success", status: 200,
+          request: Scene.request(4, at: year), attempt: 1, at: Scene.at(91), verdict: .success, status: 200,
           wasSent: true, cost: Money(nanodollars: 4_000), costSource: .prices, priceVersion: "p")),
       .concluded(
         RequestEnd(

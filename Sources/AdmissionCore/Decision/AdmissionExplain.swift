@@ -123,7 +123,7 @@ extension Admission {
           keys: provider.keyOrder.map { keySnapshot(provider, $0, at: now) },
           queuedByBand: provider.queued, resting: resting(provider, at: now),
           blockedUntil: provider.gate.earliestRecovery(at: now),
-          blockedBecause: provider.gate.blockedUntil(at: now).map { _ in provider.gate.reason.rawValue },
+          blockedBecause: provider.gate.blockedUntil(at: now).map { _ in provider.gate.reason },
           learned: learned(provider))
       },
       tenants: tenants.all.map { tenant in
@@ -142,14 +142,14 @@ extension Admission {
       let model = provider.models[order]
       guard let gate = model.keyGates[number], gate.blockedUntil(at: now) != nil else { return nil }
       return AdmissionSnapshot.ModelRest(
-        model: model.name ?? model.pattern.pattern, until: gate.earliestRecovery(at: now), reason: gate.reason.rawValue)
+        model: model.name ?? model.pattern.pattern, until: gate.earliestRecovery(at: now), reason: gate.reason)
     }
     var (state, until, reason) = (key.health.condition(at: now), key.health.until(at: now), key.health.reason(at: now))
     // Nothing else is known about it, so it counts as resting.
     if state == .usable, key.isSlowed, let last = slowed.last {
-      (state, until, reason) = (.cooling, slowed.compactMap(\.until).max(), last.reason)
+      (state, until, reason) = (.cooling, slowed.compactMap(\.until).max(), .paused(last.reason))
     }
-    if !key.policy.isInForce { (state, reason) = (.disabled, "not valid now") }
+    if !key.policy.isInForce { (state, reason) = (.disabled, .notInForce) }
     return AdmissionSnapshot.Key(
       id: key.policy.id, state: state, until: until, inFlight: key.capacity.permits.running, reason: reason,
       models: key.rests.snapshot(at: now) + slowed)
@@ -170,7 +170,7 @@ extension Admission {
   ) -> AdmissionSnapshot.ModelRest? {
     func rest(_ gate: ProbeGate) -> AdmissionSnapshot.ModelRest {
       AdmissionSnapshot.ModelRest(
-        model: model.name ?? model.pattern.pattern, until: gate.earliestRecovery(at: now), reason: gate.reason.rawValue)
+        model: model.name ?? model.pattern.pattern, until: gate.earliestRecovery(at: now), reason: gate.reason)
     }
     if model.gate.blockedUntil(at: now) != nil { return rest(model.gate) }
     let shut = provider.keyOrder.compactMap { model.keyGates[$0] }.filter { $0.blockedUntil(at: now) != nil }

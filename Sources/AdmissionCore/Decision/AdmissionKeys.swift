@@ -153,6 +153,6 @@ extension Admission {
       .note(
         .keyChanged(
           providers[index].policy.id, state.policy.id, state: state.health.condition(at: now),
-          reason: state.health.reason(at: now) ?? "usable")))
+          reason: state.health.reason(at: now) ?? .usable)))
   }
 }

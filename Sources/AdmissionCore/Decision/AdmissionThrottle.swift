@@ -101,7 +101,7 @@ extension Admission {
 
   /// Blocks the model, key or provider. Returns true where this begins a new block.
   private mutating func shut(
-    _ lease: Lease, until: Instant, because reason: ProbeGate.Reason, at now: Instant, into actions: inout ActionList
+    _ lease: Lease, until: Instant, because reason: PauseReason, at now: Instant, into actions: inout ActionList
   ) -> Bool {
     let index = lease.placement.provider
     let key = quotaKey(lease)
@@ -155,7 +155,7 @@ extension Admission {
       .note(
         .closed(
           providers[index].policy.id, model: model.map { providers[index].models[$0].pattern.pattern },
-          key: key.map { providers[index].keys[$0].policy.id }, for: until - now, reason: gate.reason.rawValue)))
+          key: key.map { providers[index].keys[$0].policy.id }, for: until - now, reason: gate.reason)))
   }
 
   /// Until when another model without an entry in the policy is blocked.

@@ -77,7 +77,7 @@ struct KeyHealth: Sendable {
   mutating func pass(at now: Instant) -> UInt64 { gate.pass(at: now) }
 
   /// Returns true where this is news.
-  mutating func throttled(until: Instant, generation: UInt64, because reason: ProbeGate.Reason = .slowDown) -> Bool {
+  mutating func throttled(until: Instant, generation: UInt64, because reason: PauseReason = .slowDown) -> Bool {
     guard trouble != .byOperator, gate.close(until: until, generation: generation, because: reason) else {
       return false
     }
@@ -222,17 +222,16 @@ struct KeyHealth: Sendable {
     }
   }
   /// Why the key is not simply usable; nil where it is usable.
-  func reason(at now: Instant) -> String? {
+  func reason(at now: Instant) -> KeyReason? {
     switch trouble {
     case .none:
       guard let doubt, isDoubted(at: now) else { return nil }
-      if doubt.isUnpaid { return "one request was refused as unpaid; other keys go first" }
-      return doubt.by == nil
-        ? "refused when it was checked; other keys go first" : "refused once, and being checked; other keys go first"
-    case .throttled: return gate.reason.rawValue
-    case .unpaid: return "unpaid"
-    case .refused: return "refused by the provider"
-    case .byOperator: return "operator"
+      if doubt.isUnpaid { return .perhapsUnpaid }
+      return doubt.by == nil ? .refusedInCheck : .perhapsRefused
+    case .throttled: return .paused(gate.reason)
+    case .unpaid: return .unpaid
+    case .refused: return .refused
+    case .byOperator: return .byOperator
     }
   }
   func until(at now: Instant) -> Instant? {

@@ -29,7 +29,7 @@ struct ModelRests: Sendable {
 
   func snapshot(at now: Instant) -> [AdmissionSnapshot.ModelRest] {
     entries.filter { $0.until > now }.map {
-      AdmissionSnapshot.ModelRest(model: $0.model, until: $0.until, reason: "the provider refused it to this key")
+      AdmissionSnapshot.ModelRest(model: $0.model, until: $0.until, reason: .refusedToKey)
     }
   }
 }

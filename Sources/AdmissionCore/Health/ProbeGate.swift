@@ -10,16 +10,12 @@ struct ProbeGate: Sendable {
     case blocked(until: Instant)
     case probing
   }
-  /// What the provider said when it closed the gate.
-  enum Reason: String, Sendable {
-    case slowDown = "told to slow down"
-    case away = "unavailable, as the provider said"
-  }
   private(set) var state = State.passing
   private(set) var generation: UInt64 = 0
   /// How often the gate has closed without a success in between.
   private(set) var closings = 0
-  private(set) var reason = Reason.slowDown
+  /// What the provider said when it closed the gate.
+  private(set) var reason = PauseReason.slowDown
 
   init(generation: UInt64 = 0) { self.generation = generation }
 
@@ -48,7 +44,7 @@ struct ProbeGate: Sendable {
 
   /// Closes the gate, or keeps it closed for longer. Returns true where this is news, false for the later ones of
   /// several calls that were refused together.
-  mutating func close(until: Instant, generation: UInt64, because reason: Reason = .slowDown) -> Bool {
+  mutating func close(until: Instant, generation: UInt64, because reason: PauseReason = .slowDown) -> Bool {
     switch state {
     case .blocked(let earlier):
       if until > earlier { self.reason = reason }

@@ -1,4 +1,4 @@
-// The states of keys and breakers. They stay typed values inside; only the code that writes JSON, metrics, logs or the
+// The states of keys and breakers, and the reasons for pauses. They stay typed values inside; only the code that writes JSON, metrics, logs or the
 // ledger turns them into words.
 
 /// The state of a provider's key.
@@ -16,4 +16,43 @@ public enum BreakerCondition: String, Sendable, CaseIterable {
   /// A few calls try whether the trouble is over.
   case halfOpen = "half_open"
   case open
+}
+
+/// Why a provider, or a model there, gets no calls for a while.
+public enum PauseReason: String, Sendable, CaseIterable {
+  case slowDown = "told to slow down"
+  case away = "unavailable, as the provider said"
+  case refusedToKey = "the provider refused it to this key"
+}
+
+/// Why a key is in its state.
+public enum KeyReason: Sendable, Hashable {
+  case usable
+  case paused(PauseReason)
+  /// One request was refused as unpaid, which says less than two.
+  case perhapsUnpaid
+  /// One request, or our own free call, was refused.
+  case perhapsRefused, refusedInCheck
+  case unpaid, refused
+  case byOperator
+  /// Today is not between the key's dates.
+  case notInForce
+  /// What the shells say about the key's dates.
+  case dates(String)
+
+  /// For people.
+  public var text: String {
+    switch self {
+    case .usable: "usable"
+    case .paused(let reason): reason.rawValue
+    case .perhapsUnpaid: "one request was refused as unpaid; other keys go first"
+    case .perhapsRefused: "refused once, and being checked; other keys go first"
+    case .refusedInCheck: "refused when it was checked; other keys go first"
+    case .unpaid: "unpaid"
+    case .refused: "refused by the provider"
+    case .byOperator: "operator"
+    case .notInForce: "not valid now"
+    case .dates(let sentence): sentence
+    }
+  }
 }

@@ -160,6 +160,33 @@ public enum Verdict: Sendable, Equatable {
   case truncated
   /// Our own fault: no descriptor, no memory.
   case ownFault
+
+  /// A verdict without its numbers, as records, labels and the ledger keep it.
+  public enum Kind: String, Sendable, CaseIterable {
+    case success, throttled, failed
+    case keyRefused = "key_refused"
+    case quotaExhausted = "quota_exhausted"
+    case modelRefused = "model_refused"
+    case clientLeft = "client_left"
+    case clientError = "client_error"
+    case truncated
+    case ownFault = "own_fault"
+  }
+
+  public var kind: Kind {
+    switch self {
+    case .success: .success
+    case .throttled: .throttled
+    case .failed: .failed
+    case .keyRefused: .keyRefused
+    case .quotaExhausted: .quotaExhausted
+    case .modelRefused: .modelRefused
+    case .clientLeft: .clientLeft
+    case .clientError: .clientError
+    case .truncated: .truncated
+    case .ownFault: .ownFault
+    }
+  }
 }
 
 /// How a lease ends.

@@ -20,9 +20,9 @@ public struct AdmissionSnapshot: Sendable {
     public var model: String
     /// When the rest ends; nil while one call tries whether it is over.
     public var until: Instant?
-    public var reason: String
+    public var reason: PauseReason
 
-    public init(model: String, until: Instant?, reason: String) {
+    public init(model: String, until: Instant?, reason: PauseReason) {
       self.model = model
       self.until = until
       self.reason = reason
@@ -66,15 +66,14 @@ public struct AdmissionSnapshot: Sendable {
     public var until: Instant?
     public var inFlight: Int
     /// Why the key is not simply usable; nil where it is usable.
-    public var reason: String?
+    public var reason: KeyReason?
     /// Models that the provider refuses to this key; other keys are preferred for them.
     public var models: [ModelRest]
 
     public init(
-      id: KeyID, state: KeyCondition, until: Instant? = nil, inFlight: Int, reason: String? = nil,
+      id: KeyID, state: KeyCondition, until: Instant? = nil, inFlight: Int, reason: KeyReason? = nil,
       models: [ModelRest] = []
     ) {
-      self.reason = reason
       self.models = models
       self.id = id
       self.state = state
@@ -133,13 +132,13 @@ public struct AdmissionSnapshot: Sendable {
     /// whether it is over.
     public var blockedUntil: Instant?
     /// Why no call is sent there; nil where calls are sent.
-    public var blockedBecause: String?
+    public var blockedBecause: PauseReason?
     public var learned: [Learned]
 
     public init(
       id: ProviderID, inFlight: Int, concurrencyLimit: Int? = nil, inFlightByBand: [Int], buckets: [Bucket],
       models: [Model], breaker: Breaker, keys: [Key], queuedByBand: [Int], resting: [ModelRest] = [],
-      blockedUntil: Instant? = nil, blockedBecause: String? = nil, learned: [Learned] = []
+      blockedUntil: Instant? = nil, blockedBecause: PauseReason? = nil, learned: [Learned] = []
     ) {
       self.blockedBecause = blockedBecause
       self.resting = resting
