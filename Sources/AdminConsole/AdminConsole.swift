@@ -83,15 +83,16 @@ public final class AdminConsole: HTTPHandler {
   public func exchangeBegan(_ exchange: any HTTPExchange) {}
 
   public func exchangeReady(_ exchange: any HTTPExchange) {
-    if exchange.head.path == "/api/v1/events", exchange.head.method == "GET", let feed {
-      switch access(exchange.head) {
+    let head = exchange.head
+    if head.isRead, AdminConsole.parts(head) == ["api", "v1", "events"], let feed {
+      switch access(head) {
       case .refused(let reply): exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
       case .full: feed.open(exchange, tenant: nil)
       case .tenant(let tenant): feed.open(exchange, tenant: tenant)
       }
       return
     }
-    answer(exchange.head) { reply in
+    answer(head) { reply in
       guard !exchange.isClosed else { return }
       exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
     }
@@ -116,26 +117,33 @@ public final class AdminConsole: HTTPHandler {
 
   // MARK: Routes
 
+  /// The decoded parts of the path. A slash that is written as an escape belongs to its part.
+  private static func parts(_ head: RequestHead) -> [String] {
+    head.path.split(separator: "/").map { PercentEscapes.decoded($0) }
+  }
+
   /// Answers at once; a reload, and what the ledger is asked, is answered when it is done.
   func answer(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
-    let isRead = head.method == "GET" || head.method == "HEAD"
-    if isRead, head.path == "/api/v1/ledger", case .full = access(head) { return ledgerState(send) }
-    if isRead, head.path == "/api/v1/usage" {
+    let isRead = head.isRead
+    let parts = AdminConsole.parts(head)
+    if isRead, parts == ["api", "v1", "ledger"], case .full = access(head) { return ledgerState(send) }
+    if isRead, parts == ["api", "v1", "usage"] {
       switch access(head) {
       case .refused(let reply): return send(reply)
       case .full: return usage(head, tenant: nil, send)
       case .tenant(let tenant): return usage(head, tenant: tenant, send)
       }
     }
-    guard head.method == "POST", head.path == "/api/v1/reload", case .full = access(head) else {
-      return send(reply(to: head))
+    guard head.method == "POST", parts == ["api", "v1", "reload"], case .full = access(head) else {
+      return send(reply(to: head, parts))
     }
     actions.reload { send(AdminConsole.reloaded(mistakes: $0)) }
   }
 
-  private func reply(to head: RequestHead) -> Reply {
-    let path = String(head.path)
-    let isRead = head.method == "GET" || head.method == "HEAD"
+  private func reply(to head: RequestHead, _ parts: [String]) -> Reply {
+    // A part with a slash of its own leads to no page of one part.
+    let path = parts.contains { $0.contains("/") } ? String(head.path) : "/" + parts.joined(separator: "/")
+    let isRead = head.isRead
     if path == "/healthz" { return isRead ? .text("ok\n") : .methodNotAllowed("GET") }
     if path == "/readyz" {
       guard isRead else { return .methodNotAllowed("GET") }
@@ -153,7 +161,6 @@ public final class AdminConsole: HTTPHandler {
       scope = tenant
     }
     if let page = Dashboard.reply(path) { return isRead ? page : .methodNotAllowed("GET") }
-    let parts = path.split(separator: "/").map { PercentEscapes.decoded($0) }
     if path == "/metrics" {
       guard isRead else { return .methodNotAllowed("GET") }
       if let scope {
@@ -175,6 +182,7 @@ public final class AdminConsole: HTTPHandler {
     case ("budgets", 4) where parts[3] == "raise":
       return head.method == "POST" ? raiseBudget(head) : .methodNotAllowed("POST")
     case ("usage", 3): return .methodNotAllowed("GET")
+    case ("events", 3) where !isRead: return .methodNotAllowed("GET")
     case ("ledger", 3):
       if let scope {
         return .error(403, "the ledger is of all tenants: the token of tenant '\(scope)' may not read it")
@@ -201,7 +209,7 @@ public final class AdminConsole: HTTPHandler {
     // Browsers say where a request comes from, even where they send no `Origin`. Changes may come only from the
     // console's own page and from callers that are no page, also with a token. Without a token, scripts of other sites
     // may not even read (`SiteRules`); links may lead here.
-    if head.method != "GET", head.method != "HEAD", let site = head.fields.first("sec-fetch-site"),
+    if !head.isRead, let site = head.fields.first("sec-fetch-site"),
       !["same-origin", "none"].contains(site)
     {
       return .refused(.error(403, "changes asked for by pages of other sites are refused"))
@@ -341,6 +349,11 @@ public final class AdminConsole: HTTPHandler {
       return (name: String(parts[0]), value: parts.count > 1 ? String(parts[1]) : "")
     }
   }
+}
+
+extension RequestHead {
+  /// HEAD asks for what GET gives, without the body: the endpoint leaves it out.
+  fileprivate var isRead: Bool { method == "GET" || method == "HEAD" }
 }
 
 /// A complete answer of the console.

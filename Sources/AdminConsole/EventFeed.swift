@@ -38,6 +38,7 @@ final class EventFeed {
           (name: "content-type", value: "text/event-stream"), (name: "cache-control", value: "no-store"),
           (name: "x-content-type-options", value: "nosniff"),
         ])))
+    guard exchange.head.method != "HEAD" else { return exchange.finish(trailers: nil) }
     let listener = Listener(exchange: exchange, tenant: tenant)
     listeners[ObjectIdentifier(exchange)] = listener
     send(snapshot(for: tenant), to: listener)

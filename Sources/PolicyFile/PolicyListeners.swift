@@ -301,14 +301,23 @@ extension PolicyBuilder {
   }
 }
 
-/// True for a text that can be a header field's value.
+/// True for a text that can be a header field's value, and is no variable whose braces were forgotten.
 func isCredential(_ text: String) -> Bool {
-  !text.isEmpty && text.utf8.count <= 16384 && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F }
+  !text.isEmpty && bareVariable(text) == nil && text.utf8.count <= 16384
+    && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F }
+}
+
+/// The name in `$NAME`; nil for any other text. Only capitals, as variables are named: anything else may be a secret.
+private func bareVariable(_ text: String) -> Substring? {
+  guard text.first == "$", let first = text.utf8.dropFirst().first, !(0x30...0x39).contains(first) else { return nil }
+  let name = text.dropFirst()
+  return name.utf8.allSatisfy { (0x41...0x5A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F } ? name : nil
 }
 
 /// What is wrong with a credential, without showing it.
 func flaw(ofCredential text: String) -> String {
   if text.isEmpty { return "an empty text" }
+  if let name = bareVariable(text) { return "a variable without its braces (write \"${\(name)}\")" }
   if text.utf8.count > 16384 { return "a text of \(text.utf8.count) bytes" }
   return "a text with blanks, line breaks or control characters"
 }

@@ -1,5 +1,6 @@
 // Reads providers, their keys and limits, and the routes.
 import AdmissionCore
+import TextForms
 
 extension PolicyBuilder {
   static let providerFields = [
@@ -279,7 +280,7 @@ extension PolicyBuilder {
       for target in targets {
         guard let id = reader.scalar(target.node, target.path, allowed: "one of the \(what)") else { continue }
         if !providers.contains(id) {
-          let guess = nearest(to: id, among: providers).map { ", did you mean \"\($0)\"?" } ?? ","
+          let guess = Spelling.nearest(to: id, among: providers).map { ", did you mean \"\($0)\"?" } ?? ","
           reader.report(
             target.node.position, target.path,
             "no provider is called \(target.node.found)\(guess) allowed: one of the \(what)")

@@ -26,6 +26,8 @@ public final class OutputWriter: Sendable {
     var tellsAlone = false
     var hasNoReader = false
     var idleBells: [DispatchSemaphore] = []
+    /// Told of the first failed write; nil afterwards.
+    var failed: (@Sendable (_ reason: String) -> Void)?
     var notice: @Sendable (Int) -> [UInt8] = {
       let lost = $0 == 1 ? "1 line was lost" : "\($0) lines were lost"
       return Array("tollgate: \(lost) before this: nobody read, or nothing could be written\n".utf8)
@@ -51,6 +53,12 @@ public final class OutputWriter: Sendable {
 
   /// The line, with its line feed, that tells a reader how many lines are missing before it.
   public func tellLosses(by notice: @escaping @Sendable (Int) -> [UInt8]) { box.withLock { $0.notice = notice } }
+
+  /// `failed` is called once, on the writing thread, when lines are lost because the stream cannot be written, such as
+  /// on a full disk. A reader that has closed its end is no failure.
+  public func tellFailure(by failed: @escaping @Sendable (_ reason: String) -> Void) {
+    box.withLock { $0.failed = failed }
+  }
 
   /// Takes whole lines, each with its line feed. Lines for which the queue has no room are lost and counted. Any thread
   /// may call this.
@@ -130,12 +138,16 @@ public final class OutputWriter: Sendable {
     let ending = StandardStream.write(bytes, to: descriptor)
     if ending.written > 0 { isCut = bytes[ending.written - 1] != UInt8(ascii: "\n") }
     let lost = ending.isWhole ? 0 : OutputWriter.lines(in: bytes[max(start, ending.written)...])
-    box.withLock { box in
+    let failed = box.withLock { box in
       box.lostBefore += lost + (ending.written < start ? untold : 0)
       box.dropped += lost
       if !ending.isWhole { box.tellsAlone = false }
       box.hasNoReader = ending.hasNoReader
+      guard !ending.isWhole, !ending.hasNoReader else { return (@Sendable (String) -> Void)?.none }
+      defer { box.failed = nil }
+      return box.failed
     }
+    failed?(ending.reason)
   }
 
   private static func lines(in bytes: ArraySlice<UInt8>) -> Int {

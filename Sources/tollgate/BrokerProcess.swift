@@ -46,6 +46,12 @@ final class BrokerProcess {
     Terminal.errors.tellLosses { count in
       OperatorLog.line("warning", "log lines were lost before this", [("lines", "\(count)")], isJSON: format == .json)
     }
+    Terminal.output.tellFailure { reason in
+      Terminal.errors.write(
+        OperatorLog.line(
+          "warning", "standard output cannot be written; serving goes on", [("reason", reason)], isJSON: format == .json
+        ))
+    }
     logger = Logger(label: "tollgate")
     let loop = try EventLoop()
     self.loop = loop
@@ -122,16 +128,14 @@ final class BrokerProcess {
       try SignalWatch(loop, signal: signal) { [weak self] in self?.stopRequested() }
     }
     signals.append(try SignalWatch(loop, signal: SIGHUP) { [weak self] in self?.reload.run() })
-    let policy = broker.operator.policy
-    let scheme = policy.tls == nil ? "http" : "https"
-    for address in policy.listen {
-      let bound = try dataServer.listen(BrokerProcess.endpoint(address))
-      Terminal.post("listening on \(BrokerProcess.display(bound, scheme)) (data)")
-    }
-    if let address = policy.admin.listen, let adminServer {
-      let bound = try adminServer.listen(BrokerProcess.endpoint(address))
-      Terminal.post("listening on \(BrokerProcess.display(bound, "http")) (admin)")
-      if case .tcp(let host, _) = address { console.checksHost = host.hasPrefix("127.") || host == "::1" }
+    do {
+      // All of them first: who reads that one listens may rely on the others.
+      for line in try listen(broker.operator.policy) { Terminal.post(line) }
+    } catch {
+      // Removes the socket files of those that could be opened.
+      dataServer.close()
+      adminServer?.close()
+      throw error
     }
     reload.watch()
     broker.operator.changed(.broker, name: tollgateVersion, state: .started)
@@ -147,6 +151,21 @@ final class BrokerProcess {
       throw CommandRefusal(
         "tollgate: \(unwritten) ledger entries could not be written: \(ledger.obstacle ?? "unknown")")
     }
+  }
+
+  /// Opens all listeners. Returns what a user is told of each.
+  private func listen(_ policy: Policy) throws -> [String] {
+    let scheme = policy.tls == nil ? "http" : "https"
+    var lines = try policy.listen.map { address in
+      let bound = try dataServer.listen(BrokerProcess.endpoint(address))
+      return "listening on \(BrokerProcess.display(bound, scheme)) (data)"
+    }
+    if let address = policy.admin.listen, let adminServer {
+      let bound = try adminServer.listen(BrokerProcess.endpoint(address))
+      lines.append("listening on \(BrokerProcess.display(bound, "http")) (admin)")
+      if case .tcp(let host, _) = address { console.checksHost = host.hasPrefix("127.") || host == "::1" }
+    }
+    return lines
   }
 
   private func stopRequested() {

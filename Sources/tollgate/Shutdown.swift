@@ -28,13 +28,21 @@ final class Shutdown {
     guard !broker.isDraining else { return }
     broker.changed(.broker, name: tollgateVersion, state: .draining)
     let time = broker.policy.drainTimeout
-    logger.info("draining", metadata: ["timeout": "\(time)"])
+    tell(broker.snapshot(), time)
     timer.schedule(after: time)
     // Not inside the call that asked for the drain: its answer is sent first.
     loop.atEndOfTurn { [self] in
       dataServer.drain()
       broker.drain(within: time) { [unowned self] in stop() }
     }
+  }
+
+  private func tell(_ now: AdmissionSnapshot, _ time: Duration) {
+    let waiting = now.queuedByBand.reduce(0, +)
+    guard now.running + waiting > 0 else { return logger.info("draining", metadata: ["timeout": "\(time)"]) }
+    logger.info(
+      "draining: calls that run or wait are finished first; another signal (Ctrl-C) ends them at once",
+      metadata: ["running": "\(now.running)", "waiting": "\(waiting)", "timeout": "\(time)"])
   }
 
   /// The broker reports when the last answers have been sent; clients that do not read theirs are not waited for.

@@ -23,8 +23,11 @@ enum Main {
       Terminal.error(refusal.description)
       return 1
     } catch {
-      let message = Tollgate.fullMessage(for: error)
+      var message = Tollgate.fullMessage(for: error)
       let code = Tollgate.exitCode(for: error)
+      if code == .validationFailure {
+        message = Misspelling.completed(message, arguments: Array(CommandLine.arguments.dropFirst()))
+      }
       if code == .success {
         Terminal.line(message)
         return 0

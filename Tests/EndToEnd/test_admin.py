@@ -58,6 +58,27 @@ def test_changes_only_by_post(http, broker):
     assert http.get(broker.admin + "/nothing").status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/dashboard.js", "/api/v1/status", "/api/v1/requests", "/api/v1/usage",
+                                  "/api/v1/budgets", "/api/v1/ledger", "/api/v1/events"])
+def test_head_gets_what_get_does_without_the_body(http, broker, path):
+    head = http.head(broker.admin + path)
+    with http.stream("GET", broker.admin + path) as answer:
+        assert (head.status_code, head.headers["content-type"]) == (answer.status_code, answer.headers["content-type"]) == (
+            200, answer.headers["content-type"])
+    assert head.content == b""
+
+
+@pytest.mark.parametrize("path", ["/api/v1/led%67er", "/api/v1/us%61ge", "/ap%69/v1/status", "/health%7a", "/api/v1/ledger/", "/api/v1/usage/"])
+def test_a_path_may_be_written_in_other_ways(http, broker, path):
+    assert http.get(broker.admin + path).status_code == 200
+    assert http.post(broker.admin + path).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/api/v1/led%2Fger", "/api%2Fv1/ledger", "/api/v1%2Fledger"])
+def test_an_escaped_slash_divides_nothing(http, broker, path):
+    assert http.get(broker.admin + path).status_code == 404
+
+
 def test_status_shape(http, broker):
     http.post(broker.url + "/v1/chat/completions", json=CHAT)
     shown = status(http, broker)

@@ -40,6 +40,21 @@ def test_wrong_usage_is_2_and_goes_to_standard_error(arguments):
     assert done.stderr
 
 
+@pytest.mark.parametrize("arguments, meant", [
+    (["serv"], "serve"), (["stauts"], "status"), (["keys", "disabel", "openai/main"], "disable"),
+    (["serve", "--polcy", "policy.yaml"], "--policy")])
+def test_a_misspelt_word_gets_the_one_that_was_meant(arguments, meant):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"Did you mean '{meant}'?" in done.stderr
+
+
+def test_a_word_that_is_like_no_command_gets_no_guess():
+    done = run("bogus")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'bogus'" in done.stderr and "Did you mean" not in done.stderr
+
+
 def test_check_of_a_good_policy_says_nothing(tmp_path):
     done = run("check", write_policy(tmp_path, policy_for("http://127.0.0.1:9")))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -123,6 +138,18 @@ def test_port_in_use(tmp_path):
     assert str(port) in done.stderr and "in use" in done.stderr
 
 
+def test_nothing_listens_until_everything_can(tmp_path):
+    """Whoever reads that the data port listens may rely on the admin port."""
+    path = tmp_path / "t.sock"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("serve", "--policy", write_policy(tmp_path, policy_for("http://127.0.0.1:9")), "--listen", f"unix:{path}",
+                   "--admin", f"127.0.0.1:{port}", "--store", "memory:")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert str(port) in done.stderr and "in use" in done.stderr
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "127.0.0.1:-1", "unix:"])
 def test_wrong_listen_address(tmp_path, address):
     done = run("serve", "--policy", write_policy(tmp_path, policy_for("http://127.0.0.1:9")), "--listen", address,
@@ -145,6 +172,13 @@ def test_missing_key_in_the_environment(tmp_path):
     done = run("serve", "--policy", write_policy(tmp_path, policy), "--listen", "127.0.0.1:0", "--admin", "off", "--store", "memory:")
     assert done.returncode == 1
     assert "NOT_SET_ANYWHERE" in done.stderr
+
+
+def test_a_variable_without_its_braces(tmp_path):
+    path = write_policy(tmp_path, policy_for("http://127.0.0.1:9", keys=[{"id": "main", "secret": "$SIM_KEY"}]))
+    for done in (run("check", path), run("serve", "--policy", path, "--listen", "127.0.0.1:0", "--admin", "off", "--store", "memory:")):
+        assert done.returncode == 1
+        assert "${SIM_KEY}" in done.stdout + done.stderr
 
 
 def test_start_prints_one_line_for_each_listener(start, simulator, tmp_path):

@@ -183,6 +183,28 @@ def test_a_drain_does_not_wait_for_what_cannot_be_served(start, http):
     assert len(provider.received) == 2
 
 
+def test_a_drain_says_what_it_waits_for_and_how_to_end_it(start, http, held):
+    broker = start.broker(policy_for(held.provider.url, limits={"concurrency": 1}, priorities=NO_RESERVE))
+    running = begin(broker)
+    wait_until(lambda: len(held.provider.received) == 1, "a call at the provider")
+    waiting = [begin(broker, session=str(number)) for number in range(2)]
+    wait_until(lambda: queued(http, broker) == 2, "two that wait")
+    broker.signal(signal.SIGINT)
+    line = broker.wait_for_line(r"info: draining.*").string
+    assert 'running="1"' in line and 'waiting="2"' in line and "another signal (Ctrl-C) ends them at once" in line
+    held.go.set()
+    assert [each.answer().status for each in [running, *waiting]] == [200, 200, 200]
+    assert broker.wait(10) == 0
+    assert len([line for line in broker.stderr if "draining" in line]) == 1
+
+
+def test_a_drain_without_calls_waits_for_nothing(start, simulator):
+    broker = start.broker(policy_for(simulator.url))
+    broker.signal(signal.SIGINT)
+    assert broker.wait(10) == 0
+    assert not any("Ctrl-C" in line for line in broker.stderr)
+
+
 def test_a_drain_grants_nothing_that_cannot_end(start, http):
     """Calls take about a second; with half of one left the next is not begun."""
     finish = threading.Event()

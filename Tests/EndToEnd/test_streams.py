@@ -111,6 +111,28 @@ def test_full_disk(serve):
         serves_on(serve(stdout=full, stderr=full), at_least_lost=14)
 
 
+def test_a_full_standard_output_is_told_once_on_standard_error(serve):
+    reading, writing = os.pipe()
+    with open("/dev/full", "w") as full:
+        serving = serve(stdout=full, stderr=writing)
+    os.close(writing)
+    serves_on(serving, at_least_lost=2)
+    with os.fdopen(reading) as stream:
+        told = [line for line in stream if "standard output cannot be written" in line]
+    assert len(told) == 1 and "warning" in told[0] and "No space left on device" in told[0]
+
+
+def test_a_standard_output_without_a_reader_is_no_trouble(serve):
+    """As after `tollgate serve | head -1`."""
+    reading, writing = os.pipe()
+    with unread_pipe(reader=False) as (_, closed):
+        serving = serve(stdout=closed, stderr=writing)
+    os.close(writing)
+    serves_on(serving, at_least_lost=2)
+    with os.fdopen(reading) as stream:
+        assert "standard output" not in stream.read()
+
+
 def test_reader_that_went_away_before_the_start(serve):
     with unread_pipe(reader=False) as (_, writing):
         serves_on(serve(stdout=writing, stderr=writing), at_least_lost=14)

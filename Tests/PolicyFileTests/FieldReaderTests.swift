@@ -42,18 +42,6 @@ import TextForms
   ])
   func notDecimals(_ text: String) { #expect(DecimalText.exact(text.utf8, places: 9) == nil) }
 
-  @Test func guessesOnlyWhatIsNear() {
-    let known = ["listen", "limits", "per_key"]
-    #expect(nearest(to: "lisen", among: known) == "listen")
-    #expect(nearest(to: "limtis", among: known) == "limits")
-    #expect(nearest(to: "LISTEN", among: known) == nil)
-    #expect(nearest(to: "per-key", among: known) == "per_key")
-    #expect(nearest(to: "budget", among: known) == nil)
-    #expect(nearest(to: "", among: known) == nil)
-    #expect(nearest(to: String(repeating: "l", count: 1000), among: known) == nil)
-    #expect(nearest(to: "2", among: ["1"]) == nil)
-  }
-
   @Test func namesForPathsAndMetrics() {
     let reader = FieldReader(file: "")
     for good in ["a", "A-1", "9", "a.b_c", String(repeating: "a", count: 64)] {

@@ -148,6 +148,35 @@ import Testing
     #expect(ending.written == 0 && ending.failure == ENOSPC && ending.reason == "No space left on device")
   }
 
+  @Test func theFirstFailureIsToldOnce() throws {
+    let full = open("/dev/full", O_WRONLY)
+    try #require(full >= 0)
+    defer { close(full) }
+    let writer = OutputWriter(descriptor: full)
+    let told = try SmallPipe()
+    let errors = OutputWriter(descriptor: told.writing)
+    writer.tellFailure { errors.write(Array(($0 + "\n").utf8)) }
+    for number in 0..<3 {
+      writer.write(line(number))
+      #expect(writer.flush(until: soon))
+    }
+    errors.write(Array("the end\n".utf8))
+    #expect(try told.read(until: "the end\n") == "No space left on device\nthe end\n")
+  }
+
+  @Test func aReaderThatWentAwayIsNoFailure() throws {
+    let pipe = try SmallPipe()
+    let writer = OutputWriter(descriptor: pipe.writing)
+    let told = try SmallPipe()
+    let errors = OutputWriter(descriptor: told.writing)
+    writer.tellFailure { errors.write(Array(($0 + "\n").utf8)) }
+    pipe.closeReader()
+    writer.write(line(1))
+    #expect(writer.flush(until: soon))
+    errors.write(Array("the end\n".utf8))
+    #expect(try writer.dropped == 1 && told.read(until: "the end\n") == "the end\n")
+  }
+
   @Test func aStreamThatSomebodyMadeNonBlockingIsWaitedFor() throws {
     let pipe = try SmallPipe()
     try #require(fcntl(pipe.writing, F_SETFL, O_NONBLOCK) == 0)

@@ -1,0 +1,30 @@
+// What a misspelt command was probably meant to be. Misspelt flags are the argument parser's own matter.
+import ArgumentParser
+import TextForms
+
+enum Misspelling {
+  /// The message about a refused command line; where it is about a word in a command's place, with the command that was
+  /// probably meant.
+  static func completed(_ message: String, arguments: [String]) -> String {
+    guard let (word, meant) = command(in: arguments) else { return message }
+    var lines = message.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    guard lines[0].contains("'\(word)'") else { return message }
+    lines[0] += ". Did you mean '\(meant)'?"
+    return lines.joined(separator: "\n")
+  }
+
+  /// The first word that stands where a command should, and the command that is like it.
+  private static func command(in arguments: [String]) -> (word: String, meant: String)? {
+    var command: any ParsableCommand.Type = Tollgate.self
+    for word in arguments {
+      let known = command.configuration.subcommands
+      guard !known.isEmpty, !word.hasPrefix("-") else { return nil }
+      if let next = known.first(where: { $0._commandName == word }) {
+        command = next
+      } else {
+        return Spelling.nearest(to: word, among: known.map { $0._commandName }).map { (word, $0) }
+      }
+    }
+    return nil
+  }
+}
