@@ -31,6 +31,31 @@ def test_files_name_no_other_host(http, broker):
         assert not re.search(r"https?://(?!www\.w3\.org/)", file.text), link
 
 
+def first_sight(browser, broker, tmp_path):
+    """The page after its first answer."""
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={tmp_path}",
+               "--virtual-time-budget=500", "--dump-dom", broker.admin + "/"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50).stdout
+
+
+def test_browser_shows_at_once_how_long_earlier_calls_waited(start, http, simulator, browser, tmp_path):
+    broker = start.broker(policy_for(simulator.url))
+    for _ in range(3):
+        http.post(broker.url + "/v1/chat/completions", json={"model": "gpt-test", "messages": []}, headers={"x-tollgate-priority": "high"})
+    charts = dict(re.findall(r'<b class="(high|normal|low)">(.*?)(?=<b class|</section>)', first_sight(browser, broker, tmp_path), re.S))
+    assert set(charts) == {"high", "normal", "low"}
+    assert re.search(r' d="M[\d.]+ [\d.]+h', charts["high"]), charts["high"]
+    assert all("no calls in the last two minutes" in charts[name] for name in ("normal", "low"))
+
+
+def test_browser_shows_why_a_key_and_a_breaker_are_as_they_are(start, http, simulator, browser, tmp_path):
+    broker = start.broker(policy_for(simulator.url))
+    for change in ("keys/openai/main/disable", "breakers/anthropic/open"):
+        assert http.post(f"{broker.admin}/api/v1/{change}").status_code == 200
+    shown = first_sight(browser, broker, tmp_path)
+    assert "main disabled: operator" in shown and "breaker open: operator" in shown, shown[-2000:]
+
+
 def test_browser_shows_the_providers(start, http, simulator, browser, tmp_path):
     broker = start.broker(policy_for(simulator.url, limits={"concurrency": 7}))
     http.post(broker.url + "/v1/chat/completions", json={"model": "gpt-test", "messages": []})

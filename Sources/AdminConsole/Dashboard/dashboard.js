@@ -95,7 +95,15 @@ function providerCard(provider) {
     card.append(make("div", { class: "keys" }, ...provider.keys.map(key =>
       badge(`${key.id} · ${key.state}${key.in_flight ? ` · ${key.in_flight}` : ""}`, keyKind[key.state]))));
   }
+  card.append(...[["calls", provider], ["breaker", provider.breaker], ...provider.keys.map(key => [key.id, key])].flatMap(why));
   return card;
+}
+
+/** Why something is not simply usable, and until when; nothing where there is no reason. */
+function why([name, { state, reason, until }]) {
+  if (!reason) return [];
+  const end = until ? `, until ${new Date(until).toLocaleTimeString()}` : "";
+  return [make("p", { class: "why quiet" }, `${name} ${state.replace("_", " ")}: ${reason}${end}`)];
 }
 
 /** Spent, and behind it what running calls hold. */
@@ -123,10 +131,13 @@ function chart(name) {
       if (point[key] === null) { pen = "M"; return; }
       const x = (span - points.length + index) * width / (span - 1), y = height - 3 - point[key] / top * (height - 8);
       path += `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
+      // A second between others without calls is a dot.
+      if (pen === "M") path += "h.01";
       pen = "L";
     });
     const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
     line.setAttribute("d", path || "M0 0");
+    line.setAttribute("stroke-linecap", "round");
     line.setAttribute("fill", "none");
     line.setAttribute("stroke", `var(--${name})`);
     line.setAttribute("stroke-opacity", opacity);
@@ -138,7 +149,7 @@ function chart(name) {
   return make("div", { class: "chart" },
     make("p", {}, make("b", { class: name }, name),
       make("span", { class: "quiet" }, `p50 ${time(quantile(last, .5))} · p99 ${time(quantile(last, .99))} · scale ${time(Math.round(top))}`)),
-    svg);
+    points.some(point => point.p50 !== null) ? svg : make("p", { class: "none quiet" }, "no calls in the last two minutes"));
 }
 
 function tiles(status, rate) {
@@ -202,6 +213,22 @@ async function tell(id) {
   at("story").showModal();
 }
 
+const point = waits => ({ p50: quantile(waits, .5), p99: quantile(waits, .99), waits });
+
+/** The first answer tells of earlier calls too: each belongs to the second in which it was granted. */
+function recall(recent) {
+  const now = Date.now();
+  for (const name of classes) {
+    const seconds = Array.from({ length: span }, () => []);
+    for (const request of recent.filter(one => one.priority === name && one.attempts > 0)) {
+      const age = Math.floor((now - Date.parse(request.arrived_at) - request.queued_ms) / 1000);
+      if (age < span) seconds[span - 1 - Math.max(0, age)].push(request.queued_ms);
+    }
+    history[name] = seconds.map(point);
+  }
+  for (const request of recent) seen.add(request.id);
+}
+
 function record(recent) {
   const waits = { high: [], normal: [], low: [] };
   let fresh = 0;
@@ -213,7 +240,7 @@ function record(recent) {
   }
   if (seen.size > 20000) { seen.clear(); for (const request of recent) seen.add(request.id); }
   for (const name of classes) {
-    history[name].push({ p50: quantile(waits[name], .5), p99: quantile(waits[name], .99), waits: waits[name] });
+    history[name].push(point(waits[name]));
     if (history[name].length > span) history[name].shift();
   }
   return fresh;
@@ -223,8 +250,7 @@ let isFirst = true;
 async function turn() {
   try {
     const [status, recent] = await Promise.all([ask("/api/v1/status"), ask("/api/v1/requests?state=recent&limit=1000")]);
-    const fresh = record(recent.requests);
-    if (!isFirst) rates.push(fresh);
+    if (isFirst) recall(recent.requests); else rates.push(record(recent.requests));
     if (rates.length > 5) rates.shift();
     isFirst = false;
     at("state").textContent = status.draining ? "draining" : "serving";
