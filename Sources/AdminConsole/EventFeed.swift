@@ -103,7 +103,7 @@ final class EventFeed {
     case .ourBug(let kind): tell(subject: "our_bug", name: kind.rawValue, state: "met", reason: "thrown out")
     case .impossibleNumber(let provider, let source):
       tell(subject: "impossible_number", name: provider.name, state: "cut", reason: source.rawValue)
-    case .closed(let provider, let model, let key, _, let reason):
+    case .paused(let provider, let model, let key, _, let reason):
       let name = ([provider.name] + [key?.name, model].compactMap(\.self)).joined(separator: "/")
       tell(
         subject: model == nil ? "provider" : "model", name: name, state: KeyCondition.cooling.rawValue,

@@ -111,7 +111,7 @@ final class Exchange {
     }
     return Ticket(
       id: record.id, tenant: TenantID(record.tenant), session: SessionID(record.session), priority: record.priority,
-      candidates: candidates, model: record.model, heldBytes: bytes + 2048,
+      candidates: candidates, model: record.model, keptBytes: bytes + 2048,
       estimatedInput: call.facts.estimatedInput, outputCap: call.facts.outputCap,
       producesOutput: call.facts.producesOutput && !call.charge.isFree, deadline: deadline,
       clientRetryCount: call.clientRetryCount, clientKey: record.clientKey, isFree: call.charge.isFree)

@@ -181,16 +181,16 @@ final class Relay {
 
   /// Updates the account with the tap's memory. Where the account is full, the tap keeps only what it needs.
   func countTap() {
-    let held = tap.heldBytes
+    let kept = tap.keptBytes
     let before = tapShare.bytes
-    guard held != before else { return }
-    tapShare.resize(to: held)
+    guard kept != before else { return }
+    tapShare.resize(to: kept)
     // The tap gave up a frame that was too large to keep: many of these leave free heap behind, which should be
     // returned.
-    if before - held >= UsageTap.frameLimit / 2 { memory.onGivenUp?() }
-    guard held > UsageTap.leastHeld, memory.isFull else { return }
+    if before - kept >= UsageTap.frameLimit / 2 { memory.onGivenUp?() }
+    guard kept > UsageTap.leastKept, memory.isFull else { return }
     tap.shrink()
-    tapShare.resize(to: tap.heldBytes)
+    tapShare.resize(to: tap.keptBytes)
     memory.onGivenUp?()
   }
 

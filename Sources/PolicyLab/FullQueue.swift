@@ -83,7 +83,7 @@ public struct FullQueue {
       Ticket(
         id: RequestID(high: 0, low: arrivals), tenant: TenantID("t\(lane % shape.tenants)"),
         session: SessionID("s\(lane)"), priority: Priority.allCases[lane % 3], candidates: candidates(lane),
-        model: "f\(lane / shape.providers % shape.families)-x", heldBytes: 1000, estimatedInput: 1000, outputCap: 500))
+        model: "f\(lane / shape.providers % shape.families)-x", keptBytes: 1000, estimatedInput: 1000, outputCap: 500))
   }
 
   private func candidates(_ lane: Int) -> [Candidate] {

@@ -71,7 +71,7 @@ public struct ClientScript: Sendable {
   public var output: ClosedRange<Int64>
   /// nil: the client names no cap. Never below what is produced.
   public var outputCap: Int64?
-  public var heldBytes: Int
+  public var keptBytes: Int
   public var patience: Span?
   /// The percentage of calls that are given up `leaveAfter` their start, whether queued or running.
   public var leavePercent: Int
@@ -88,7 +88,7 @@ public struct ClientScript: Sendable {
     tenant: TenantID = "default", session: SessionID, priority: Priority, route: [ProviderID], model: String = "m",
     start: Instant = Instant(nanoseconds: 0), requests: Int, pacing: Pacing, execute: ClosedRange<Span>,
     input: ClosedRange<Int64> = 100...100, output: ClosedRange<Int64> = 0...0, outputCap: Int64? = nil,
-    heldBytes: Int = 1000, patience: Span? = nil, leavePercent: Int = 0,
+    keptBytes: Int = 1000, patience: Span? = nil, leavePercent: Int = 0,
     leaveAfter: ClosedRange<Span> = .zero ... .zero, inputErrorPercent: ClosedRange<Int> = 100...100
   ) {
     self.tenant = tenant
@@ -103,7 +103,7 @@ public struct ClientScript: Sendable {
     self.input = input
     self.output = output
     self.outputCap = outputCap
-    self.heldBytes = heldBytes
+    self.keptBytes = keptBytes
     self.patience = patience
     self.leavePercent = leavePercent
     self.leaveAfter = leaveAfter

@@ -258,7 +258,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       id: RequestID(high: scenario.seed, low: UInt64(number) + 1), tenant: script.tenant, session: script.session,
       priority: script.priority, candidates: script.route.map { Candidate(provider: $0, price: script.price) },
       model: script.model,
-      heldBytes: script.heldBytes, estimatedInput: TokenCount(estimate),
+      keptBytes: script.keptBytes, estimatedInput: TokenCount(estimate),
       outputCap: script.outputCap.map { TokenCount($0) },
       producesOutput: script.output.upperBound > 0, deadline: script.patience.map { clock.now + $0 })
     calls.append(

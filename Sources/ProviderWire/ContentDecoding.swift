@@ -43,7 +43,7 @@ final class ContentDecoder {
   private var chunk: [UInt8] = []
 
   /// Bytes of memory that the decoder takes, its window included.
-  var heldBytes: Int {
+  var keptBytes: Int {
     guard isOpen else { return chunk.count }
     // zlib's tables and its usual window of 32 KiB.
     return chunk.count + (zstd.map { ZSTD_sizeof_DStream($0) } ?? 44 << 10)

@@ -20,7 +20,7 @@ struct SkimmedFrame {
     sawReturn = start.last == 0x0D
   }
 
-  var heldBytes: Int { head.count + tail.count }
+  var keptBytes: Int { head.count + tail.count }
 
   /// Takes bytes up to the frame's end and returns the place after it; nil where the frame goes on.
   mutating func take(_ bytes: ArraySlice<UInt8>) -> Int? {

@@ -272,18 +272,18 @@ public final class UsageTap {
   // MARK: Frames that are too large, and memory that is short
 
   /// Bytes of memory for incomplete frames and bodies, and for decoding.
-  public var heldBytes: Int {
-    scanner.keptBytes + whole.count + (skimmed?.heldBytes ?? 0) + (decoder?.heldBytes ?? 0)
+  public var keptBytes: Int {
+    scanner.keptBytes + whole.count + (skimmed?.keptBytes ?? 0) + (decoder?.keptBytes ?? 0)
   }
   /// The most bytes that are kept even while memory is short.
-  public static let leastHeld = 2 * tailLimit
+  public static let leastKept = 2 * tailLimit
 
   /// Called while memory is short: keeps only the end of incomplete content, which contains the usage.
   public func shrink() {
     switch form {
-    case .eventStream where !strips && scanner.pendingCount > Self.leastHeld: skim()
-    case .whole where whole.count > Self.leastHeld: cut()
-    case .lines where whole.count > Self.leastHeld: whole = []
+    case .eventStream where !strips && scanner.pendingCount > Self.leastKept: skim()
+    case .whole where whole.count > Self.leastKept: cut()
+    case .lines where whole.count > Self.leastKept: whole = []
     default: break
     }
   }

@@ -151,7 +151,7 @@ extension ScenarioGenerator {
           ? .closed(parallel: generator.int(1...4), think: .zero ... .milliseconds(200))
           : .open(every: .milliseconds(10) ... .milliseconds(800), burst: generator.int(1...4)),
         execute: Span(nanoseconds: execute.nanoseconds / 2)...execute, input: max(1, input / 3)...input, output: 0...0,
-        heldBytes: generator.int(100...2000))
+        keptBytes: generator.int(100...2000))
       if generator.chance(25) {
         script.leavePercent = generator.int(10...100)
         script.leaveAfter = .zero...generator.span(.milliseconds(1) ... .seconds(4))

@@ -333,8 +333,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
         conclude(entry, .rejectedDraining, attempts: 0, into: &actions)
       } else {
         let waiting = queue.count { $0.band == band }
-        let bytes = queue.reduce(0) { $0 + $1.ticket.heldBytes }
-        let isFull = waiting >= policy.bands[band].queueLimit || bytes + ticket.heldBytes > policy.queueBytes
+        let bytes = queue.reduce(0) { $0 + $1.ticket.keptBytes }
+        let isFull = waiting >= policy.bands[band].queueLimit || bytes + ticket.keptBytes > policy.queueBytes
         arrive(entry)
         queue.append(entry)
         dispatch(into: &actions)
@@ -566,7 +566,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     }
     return AdmissionSnapshot(
       providers: providers, tenants: tenants, queuedByBand: byBand,
-      queuedBytes: queue.reduce(0) { $0 + $1.ticket.heldBytes }, running: running.count, openLeases: running.count,
+      queuedBytes: queue.reduce(0) { $0 + $1.ticket.keptBytes }, running: running.count, openLeases: running.count,
       queueStorage: defect == .keepsMemory ? kept * 8 : queue.count, isDraining: isDraining)
   }
 }

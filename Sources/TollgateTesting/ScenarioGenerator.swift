@@ -128,7 +128,7 @@ public enum ScenarioGenerator {
       start: Instant(nanoseconds: generator.int64(0...2000) * 1_000_000), requests: requests, pacing: pacing,
       execute: Span(nanoseconds: execute.nanoseconds / 2)...execute, input: max(1, input / 3)...input, output: output,
       outputCap: produces && generator.chance(70) ? output.upperBound + generator.int64(0...400) : nil,
-      heldBytes: generator.int(100...2000))
+      keptBytes: generator.int(100...2000))
     if generator.chance(restless) {
       script.leavePercent = generator.int(10...100)
       script.leaveAfter = .zero...generator.span(.milliseconds(1) ... .seconds(4))

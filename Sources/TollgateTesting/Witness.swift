@@ -238,14 +238,14 @@ public final class Witness {
     let lane = requests[index].lane
     lanes[lane].insert(index, at: requests[index].requeues > 0 ? 0 : lanes[lane].count)
     queuedByBand[requests[index].band] += 1
-    queuedBytes += requests[index].ticket.heldBytes
+    queuedBytes += requests[index].ticket.keptBytes
   }
 
   func dequeue(_ index: Int) {
     Self.remove(index, from: &queued)
     Self.remove(index, from: &lanes[requests[index].lane])
     queuedByBand[requests[index].band] -= 1
-    queuedBytes -= requests[index].ticket.heldBytes
+    queuedBytes -= requests[index].ticket.keptBytes
   }
 
   /// Requests that came back from an attempt are at the end, unsorted; the others are sorted.

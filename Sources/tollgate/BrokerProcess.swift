@@ -245,7 +245,7 @@ final class BrokerProcess {
       var metadata: Logger.Metadata = ["provider": "\(provider)", "state": "\(state.rawValue)", "reason": "\(reason)"]
       if let model { metadata["model"] = "\(model)" }
       logger.warning("breaker changed", metadata: metadata)
-    case .closed(let provider, let model, let key, let span, let reason):
+    case .paused(let provider, let model, let key, let span, let reason):
       var metadata: Logger.Metadata = [
         "provider": "\(provider)", "for_ms": "\(span.wholeMilliseconds)", "reason": "\(reason.rawValue)",
       ]

@@ -337,7 +337,7 @@ import Testing
         candidates: [
           Candidate(provider: "dear", price: CallPrice(inputMicroPerToken: 100_000, outputMicroPerToken: 0)),
           Candidate(provider: "cheap", price: CallPrice(inputMicroPerToken: 1000, outputMicroPerToken: 0)),
-        ], model: "m", heldBytes: 1, estimatedInput: 10, outputCap: 0)
+        ], model: "m", keptBytes: 1, estimatedInput: 10, outputCap: 0)
     }
     bench.send(.submitted(ticket(1)))
     #expect(bench.grants.last?.provider == "cheap")

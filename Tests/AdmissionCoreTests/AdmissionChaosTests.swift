@@ -88,7 +88,7 @@ import Testing
           Ticket(
             id: id, tenant: TenantID("t\(random.upTo(4))"), session: SessionID("s\(random.upTo(5))"),
             priority: Priority(rawValue: UInt8(random.upTo(2))) ?? .low, candidates: candidates,
-            model: "m\(random.upTo(2))", heldBytes: Int(random.upTo(100)),
+            model: "m\(random.upTo(2))", keptBytes: Int(random.upTo(100)),
             estimatedInput: TokenCount(random.upTo(1500)),
             outputCap: random.upTo(1) == 0 ? nil : TokenCount(random.upTo(3000)), producesOutput: random.upTo(5) > 0,
             deadline: random.upTo(5) == 0 ? now + .milliseconds(random.upTo(5000)) : nil,

@@ -50,7 +50,7 @@ struct Bench {
       .submitted(
         Ticket(
           id: id, tenant: tenant, session: session, priority: priority,
-          candidates: providers.map { Candidate(provider: $0, price: price) }, model: model, heldBytes: bytes,
+          candidates: providers.map { Candidate(provider: $0, price: price) }, model: model, keptBytes: bytes,
           estimatedInput: TokenCount(input), outputCap: cap.map { TokenCount($0) }, producesOutput: output,
           deadline: deadline,
           clientRetryCount: retries, clientKey: clientKey, isFree: free)))
@@ -104,7 +104,7 @@ struct Bench {
   /// What was told to be shut from now on: provider, key and model, as far as they are named.
   var closures: [String] {
     notices.compactMap {
-      guard case .closed(let provider, let model, let key, _, let reason) = $0 else { return nil }
+      guard case .paused(let provider, let model, let key, _, let reason) = $0 else { return nil }
       return ([provider.name] + [key?.name, model].compactMap(\.self)).joined(separator: "/") + ": " + reason.rawValue
     }
   }

@@ -153,7 +153,7 @@ import Testing
         Ticket(
           id: RequestID(high: 1, low: 1), tenant: "t", session: "s", priority: .normal,
           candidates: [Candidate(provider: "p", price: CallPrice(inputMicroPerToken: 0, outputMicroPerToken: 0))],
-          model: "m", heldBytes: 1, estimatedInput: 5000, producesOutput: false, isFree: true)))
+          model: "m", keptBytes: 1, estimatedInput: 5000, producesOutput: false, isFree: true)))
     #expect(bench.grants.count == 1)
     #expect(reading(bench, "t/day/requests")?.held.nanodollars == 0)
     // A model that costs nothing is not free to a budget in tokens.

@@ -54,7 +54,7 @@ import Testing
                   provider: "p",
                   price: CallPrice(
                     inputMicroPerToken: any(), outputMicroPerToken: any(), perRequest: Money(nanodollars: any())))
-              ], model: "m\(random.upTo(1))", heldBytes: 10, estimatedInput: tokens(),
+              ], model: "m\(random.upTo(1))", keptBytes: 10, estimatedInput: tokens(),
               outputCap: random.upTo(1) == 0 ? nil : tokens())), at: now, into: &actions)
       case 5...7:
         guard let lease = leases.popLast() else { break }

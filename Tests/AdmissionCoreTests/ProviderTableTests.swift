@@ -15,7 +15,7 @@ import Testing
   private func ticket(_ model: String = "m", to providers: [ProviderID]) -> Ticket {
     Ticket(
       id: RequestID(high: 0, low: 1), tenant: "t", session: "s", priority: .low,
-      candidates: providers.map { Candidate(provider: $0) }, model: model, heldBytes: 1, estimatedInput: 1)
+      candidates: providers.map { Candidate(provider: $0) }, model: model, keptBytes: 1, estimatedInput: 1)
   }
 
   @Test func aProviderKeepsItsPlaceOverAChangeOfPolicy() throws {

@@ -100,7 +100,7 @@ import Testing
       box: TicketBox(
         Ticket(
           id: RequestID(high: 0, low: number), tenant: "t", session: "s", priority: .low, candidates: [], model: "m",
-          heldBytes: 1, estimatedInput: 1)), tenant: 0, band: 2, route: 0, sequence: number,
+          keptBytes: 1, estimatedInput: 1)), tenant: 0, band: 2, route: 0, sequence: number,
       submitted: Instant(nanoseconds: 0), queuedSince: Instant(nanoseconds: 0), deadline: .distantFuture,
       promoteAt: .distantFuture, sessionHash: 0)
   }

@@ -14,7 +14,7 @@ import Testing
       box: TicketBox(
         Ticket(
           id: RequestID(high: 0, low: number), tenant: "t", session: SessionID(session), priority: .normal,
-          candidates: [], model: "m", heldBytes: bytes, estimatedInput: 1)), tenant: tenant, band: band, route: 0,
+          candidates: [], model: "m", keptBytes: bytes, estimatedInput: 1)), tenant: tenant, band: band, route: 0,
       sequence: waiting.nextSequence(), submitted: start, queuedSince: start, deadline: .distantFuture,
       promoteAt: .distantFuture, sessionHash: 0)
   }

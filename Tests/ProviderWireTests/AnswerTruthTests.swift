@@ -146,10 +146,10 @@ import Testing
     let tap = UsageTap(
       endpoint: .embeddings, isStreaming: false, contentType: Self.json, contentEncoding: nil, stripInjectedUsage: false
     )
-    let start = #"{"usage":{"prompt_tokens":5},"data":["# + Self.vectors.prefix(UsageTap.leastHeld)
+    let start = #"{"usage":{"prompt_tokens":5},"data":["# + Self.vectors.prefix(UsageTap.leastKept)
     tap.feed(Array(start.utf8)[...]) { _ in }
     tap.shrink()
-    #expect(tap.heldBytes <= UsageTap.leastHeld)
+    #expect(tap.keptBytes <= UsageTap.leastKept)
     tap.finish { _ in }
     #expect(tap.usage == Usage(inputTokens: 5))
   }

@@ -244,7 +244,7 @@ import Testing
     let (tap, passed) = run(golden(200_000), pieces: pieces, encoding: "gzip")
     #expect(passed == coded)
     #expect(tap.usage == nil && !tap.isCutShort)
-    #expect(tap.estimatedOutput > 0 && tap.heldBytes < 1 << 20)
+    #expect(tap.estimatedOutput > 0 && tap.keptBytes < 1 << 20)
     // It does not matter in how many pieces the bytes come.
     let some = Coded.gzip(Array(golden(1100).body.utf8))
     for size in [1, 3, some.count] {
@@ -502,14 +502,14 @@ import Testing
       while at < body.count {
         let end = min(at + step, body.count)
         tap.feed(body[at..<end]) { passed += $0.count }
-        most = max(most, tap.heldBytes)
+        most = max(most, tap.keptBytes)
         at = end
       }
       tap.finish { passed += $0.count }
       #expect(passed == body.count)
       #expect(tap.usage == Self.usage(7, 9), "\(step)")
       #expect(tap.sawEndMark)
-      #expect(most <= UsageTap.frameLimit + step && tap.heldBytes == 0)
+      #expect(most <= UsageTap.frameLimit + step && tap.keptBytes == 0)
     }
   }
 
@@ -528,7 +528,7 @@ import Testing
       tap.finish { _ in }
       // The last brace closes what is around the usage's own object; without more of them half a number may be left.
       #expect(tap.usage == (cut <= 1 ? Self.usage(7, 98) : nil), "\(cut)")
-      #expect(tap.heldBytes == 0)
+      #expect(tap.keptBytes == 0)
     }
   }
 
@@ -540,8 +540,8 @@ import Testing
       tap.feed(Array(start.utf8)[...]) { _ in }
       for _ in 0..<100 {
         tap.feed([UInt8](repeating: UInt8(ascii: "a"), count: 60_000)[...]) { _ in }
-        if tap.heldBytes > UsageTap.leastHeld { tap.shrink() }
-        #expect(tap.heldBytes <= UsageTap.leastHeld + 1024)
+        if tap.keptBytes > UsageTap.leastKept { tap.shrink() }
+        #expect(tap.keptBytes <= UsageTap.leastKept + 1024)
       }
     }
   }

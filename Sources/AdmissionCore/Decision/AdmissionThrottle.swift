@@ -153,7 +153,7 @@ extension Admission {
     guard gate.closings == 1 else { return }
     actions.append(
       .note(
-        .closed(
+        .paused(
           providers[index].policy.id, model: model.map { providers[index].models[$0].pattern.pattern },
           key: key.map { providers[index].keys[$0].policy.id }, for: until - now, reason: gate.reason)))
   }

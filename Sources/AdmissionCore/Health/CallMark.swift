@@ -38,7 +38,7 @@ extension Request {
     let ticket = self.ticket
     var content = sessionHash &* 0x9E37_79B9_7F4A_7C15
     content ^= KeyPool.hash(ticket.model) &* 0xC2B2_AE3D_27D4_EB4F
-    content ^= UInt64(truncatingIfNeeded: ticket.heldBytes) &* 0x1656_67B1_9E37_79F9
+    content ^= UInt64(truncatingIfNeeded: ticket.keptBytes) &* 0x1656_67B1_9E37_79F9
     content ^= UInt64(truncatingIfNeeded: tenant.number) << 1
     var client = sessionHash &* 0x9E37_79B9_7F4A_7C15
     client ^= UInt64(truncatingIfNeeded: tenant.number) << 1

@@ -9,7 +9,7 @@ final class TicketBox: Sendable {
   /// The ticket of a request that is over.
   static let none = TicketBox(
     Ticket(
-      id: RequestID(high: 0, low: 0), tenant: "", session: "", priority: .low, candidates: [], model: "", heldBytes: 0,
+      id: RequestID(high: 0, low: 0), tenant: "", session: "", priority: .low, candidates: [], model: "", keptBytes: 0,
       estimatedInput: 0))
 
   func routed(to candidates: [Candidate]) -> TicketBox {

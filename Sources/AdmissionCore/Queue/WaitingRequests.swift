@@ -70,7 +70,7 @@ struct WaitingRequests: Sendable {
     if request.isHeldBack { heldBack.append(id) }
     if !request.refusedKeys.isEmpty { refusedCount += 1 }
     countByBand[request.band] += 1
-    bytes += request.ticket.heldBytes
+    bytes += request.ticket.keptBytes
     let index = requests.insert(request)
     byID[id] = index
     return index
@@ -86,7 +86,7 @@ struct WaitingRequests: Sendable {
     if !request.refusedKeys.isEmpty { refusedCount -= 1 }
     leaveLane(index, at: now)
     countByBand[request.band] -= 1
-    bytes -= request.ticket.heldBytes
+    bytes -= request.ticket.keptBytes
     return request
   }
 

@@ -163,7 +163,7 @@ public enum Notice: Sendable {
   case breakerChanged(ProviderID, model: String?, state: BreakerCondition, reason: String)
   case keyChanged(ProviderID, KeyID, state: KeyCondition, reason: KeyReason)
   /// A provider has asked for a pause: calls for these models (nil: all models) with this key (nil: any key) wait.
-  case closed(ProviderID, model: String?, key: KeyID?, for: Span, reason: PauseReason)
+  case paused(ProviderID, model: String?, key: KeyID?, for: Span, reason: PauseReason)
   /// A budget that is used up has lowered the request's class to `low`. Given before any other notice about the
   /// request.
   case demoted(RequestID, BudgetReading)

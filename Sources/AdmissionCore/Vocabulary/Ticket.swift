@@ -14,7 +14,7 @@ public struct Ticket: Sendable {
   /// The model as the client named it; empty where the request names none.
   public var model: String
   /// Bytes of memory that the request takes while it waits; counted against `queue_bytes`.
-  public var heldBytes: Int
+  public var keptBytes: Int
   /// Bytes of text / 4, plus media by rule, before the learned ratio is applied.
   public var estimatedInput: TokenCount
   /// The most output that the client allows, over all choices (`max_tokens` × `n`); nil where it set none.
@@ -30,7 +30,7 @@ public struct Ticket: Sendable {
 
   public init(
     id: RequestID, tenant: TenantID, session: SessionID, priority: Priority, candidates: [Candidate], model: String,
-    heldBytes: Int, estimatedInput: TokenCount, outputCap: TokenCount? = nil, producesOutput: Bool = true,
+    keptBytes: Int, estimatedInput: TokenCount, outputCap: TokenCount? = nil, producesOutput: Bool = true,
     deadline: Instant? = nil, clientRetryCount: Int = 0, clientKey: ClientKeyID? = nil, isFree: Bool = false
   ) {
     self.isFree = isFree
@@ -40,7 +40,7 @@ public struct Ticket: Sendable {
     self.priority = priority
     self.candidates = candidates
     self.model = model
-    self.heldBytes = heldBytes
+    self.keptBytes = keptBytes
     self.estimatedInput = estimatedInput
     self.outputCap = outputCap
     self.producesOutput = producesOutput
