@@ -97,11 +97,11 @@ final class Attempt: UpstreamEvents {
   var services: EngineServices { exchange.services }
   private var record: RequestRecord { exchange.record }
 
-  // MARK: From the exchange and the books
+  // MARK: From the exchange and the clerk
 
   /// Writes the hold to the ledger; the call follows when the hold is safe.
   func begin() {
-    services.books.held(
+    services.clerk.held(
       self,
       AttemptHold(
         request: record.id, attempt: grant.attempt, at: services.time.wallInstant(at: record.attemptBegan),
@@ -429,7 +429,7 @@ final class Attempt: UpstreamEvents {
     record.attemptEnded(
       at: now, settlement.verdict, failure: failure, usage: usage, cost: cost, costSource: source)
     if let usage { services.counters.used(usage, cost ?? .zero, of: record, isPriced: exchange.call.isPriced) }
-    services.books.settled(
+    services.clerk.settled(
       AttemptEnd(
         request: record.id, attempt: grant.attempt, at: services.time.wallInstant(at: now),
         verdict: settlement.verdict.kind, status: record.attemptStatus, wasSent: settlement.wasSent,

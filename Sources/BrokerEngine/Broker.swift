@@ -23,18 +23,18 @@ public final class Broker {
     parts.memory.limit = policy.memory
     let rules = RulesInForce(BrokerRules(policy: policy, secrets: secrets, prices: parts.prices))
     let turnEnd = parts.loop.map { TurnEnd(loop: $0) }
-    let books = Books(parts.ledger, turnEnd: turnEnd)
+    let clerk = LedgerClerk(parts.ledger, turnEnd: turnEnd)
     let counters = Counters(
       labels: LabelPolicy(policy: policy, prices: parts.prices.list), requestEnded: parts.requestEnded)
-    let news = OperatorNews(time: time, books: books, counters: counters, rules: rules, noticed: parts.noticed)
+    let news = OperatorNews(time: time, clerk: clerk, counters: counters, rules: rules, noticed: parts.noticed)
     let requests = RequestList(capacity: 1000, memory: parts.memory)
-    let providers = ProviderNotes(rules: rules, upstream: parts.upstream, time: time, books: books)
+    let providers = ProviderNotes(rules: rules, upstream: parts.upstream, time: time, clerk: clerk)
     let draining = Draining()
     let wall = time.wallNow
     let admission = policy.admission(secrets, at: wall)
     let dispatcher = Dispatcher(
       policy: admission, time: time, loop: parts.loop, news: news, providers: providers, draining: draining,
-      books: books)
+      clerk: clerk)
     let calendars = Calendars(
       loop: parts.loop, time: time, rules: rules, requests: requests, dispatcher: dispatcher, news: news,
       providers: providers)
@@ -42,7 +42,7 @@ public final class Broker {
     calendars.keys.policyChanged(policy, told: wall)
     services = EngineServices(
       time: time, turnEnd: turnEnd, rules: rules, upstream: parts.upstream, memory: parts.memory,
-      scratch: WireScratch(), books: books, counters: counters, requests: requests, news: news, providers: providers,
+      scratch: WireScratch(), clerk: clerk, counters: counters, requests: requests, news: news, providers: providers,
       dispatcher: dispatcher, calendars: calendars)
     models = ModelCatalog(services, hash: parts.hash)
     frontDoor = FrontDoor(services, draining: draining, models: models, hash: parts.hash)

@@ -15,7 +15,7 @@ final class Dispatcher {
   private let news: OperatorNews
   private let providers: ProviderNotes
   private let draining: Draining
-  private let books: Books
+  private let clerk: LedgerClerk
   private var timer: LoopTimer?
   /// The instant for which the timer is armed; `.max` where it is not armed.
   private var armedFor = Int64.max
@@ -34,13 +34,13 @@ final class Dispatcher {
 
   init(
     policy: AdmissionPolicy, time: Timekeeper, loop: EventLoop?, news: OperatorNews, providers: ProviderNotes,
-    draining: Draining, books: Books
+    draining: Draining, clerk: LedgerClerk
   ) {
     self.time = time
     self.news = news
     self.providers = providers
     self.draining = draining
-    self.books = books
+    self.clerk = clerk
     core = Admission(policy: policy, seed: time.seed, at: time.instant)
     if let loop {
       timer = LoopTimer(loop) { [unowned self] in timerFired() }
@@ -111,7 +111,7 @@ final class Dispatcher {
   func saveLearned() {
     savesLearned = false
     for learned in core.takeLearned() where learned.model.utf8.count <= 256 {
-      books.remembered(
+      clerk.remembered(
         LedgerMemo(kind: .learned, name: "\(learned.provider.name)/\(learned.model)", value: learned.text))
     }
   }

@@ -14,7 +14,7 @@ final class EngineServices {
   let memory: MemoryAccount
   /// Memory for reading JSON, shared by all readers and taps of the loop.
   let scratch: WireScratch
-  let books: Books
+  let clerk: LedgerClerk
   let counters: Counters
   let requests: RequestList
   let news: OperatorNews
@@ -25,7 +25,7 @@ final class EngineServices {
   init(
     time: Timekeeper, turnEnd: TurnEnd?, rules: RulesInForce, upstream: any Upstream, memory: MemoryAccount,
     scratch: WireScratch,
-    books: Books, counters: Counters, requests: RequestList, news: OperatorNews, providers: ProviderNotes,
+    clerk: LedgerClerk, counters: Counters, requests: RequestList, news: OperatorNews, providers: ProviderNotes,
     dispatcher: Dispatcher,
     calendars: Calendars
   ) {
@@ -35,7 +35,7 @@ final class EngineServices {
     self.upstream = upstream
     self.memory = memory
     self.scratch = scratch
-    self.books = books
+    self.clerk = clerk
     self.counters = counters
     self.requests = requests
     self.news = news

@@ -71,7 +71,7 @@ final class Exchange {
     let wall = services.time.wall(at: readyAt)
     let body = downstream.body
     record.bodyCame(body.count)
-    if let obstacle = services.books.obstacle { return reject(.ledgerInTrouble(obstacle)) }
+    if let obstacle = services.clerk.obstacle { return reject(.ledgerInTrouble(obstacle)) }
     do throws(Refusal) {
       try call.read(
         body, at: wall, reader: RequestReader(scratch: services.scratch), room: services.memory.wholeRoom,
@@ -241,6 +241,6 @@ final class Exchange {
     let now = services.time.now
     services.conclude(record, outcome, from: place, at: now)
     place = nil
-    services.books.concluded(self, at: services.time.wallInstant(at: now))
+    services.clerk.concluded(self, at: services.time.wallInstant(at: now))
   }
 }

@@ -54,7 +54,7 @@ public final class Operator {
     services.calendars.keys.policyChanged(policy, told: wall)
     guard asksPast else { return nil }
     // Afterwards the ledger has everything that has ended so far.
-    services.books.handOver()
+    services.clerk.handOver()
     return pastQuestion(of: admission, endedBefore: WallInstant(nanoseconds: wall))
   }
 
@@ -153,7 +153,7 @@ public final class Operator {
   public var metrics: BrokerMetrics { services.counters.metrics }
   public var memory: MemoryAccount { services.memory }
   /// Why the ledger cannot be written, and no new work is taken; nil where all is well.
-  public var ledgerObstacle: String? { services.books.obstacle }
+  public var ledgerObstacle: String? { services.clerk.obstacle }
   /// The number of leases that were dropped unsettled; anything but 0 is our bug.
   public var abandonedLeases: Int { services.dispatcher.abandonedLeases }
 
@@ -161,7 +161,7 @@ public final class Operator {
   public func ourBugs(_ kind: OurBug) -> Int {
     switch kind {
     case .abandonedLease: abandonedLeases
-    case .refusedEntry: services.books.putAside
+    case .refusedEntry: services.clerk.putAside
     case .staleHead, .endlessPass: metrics.ourBugs[kind, default: 0]
     }
   }

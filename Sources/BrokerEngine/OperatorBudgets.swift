@@ -47,7 +47,7 @@ extension Operator {
   public func raiseBudget(_ raise: HeldRaise, askedBy: String) {
     services.calendars.budgets.raise(raise)
     let owner = raise.tenant?.name ?? BudgetAccount.broker.label
-    services.books.changed(
+    services.clerk.changed(
       LedgerChange(
         at: services.time.wallInstant(at: services.time.now), subject: .budget, name: raise.budget ?? "\(owner)/*",
         state: .raised, reason: raise.unit == .usd ? "" : raise.unit.rawValue, askedBy: askedBy, amount: raise.amount,

@@ -15,7 +15,7 @@ public enum News {
 
 final class OperatorNews {
   private let time: Timekeeper
-  private let books: Books
+  private let clerk: LedgerClerk
   private let counters: Counters
   private let rules: RulesInForce
   private let noticed: (Notice, String?) -> Void
@@ -30,11 +30,11 @@ final class OperatorNews {
   }
 
   init(
-    time: Timekeeper, books: Books, counters: Counters, rules: RulesInForce,
+    time: Timekeeper, clerk: LedgerClerk, counters: Counters, rules: RulesInForce,
     noticed: @escaping (Notice, String?) -> Void
   ) {
     self.time = time
-    self.books = books
+    self.clerk = clerk
     self.counters = counters
     self.rules = rules
     self.noticed = noticed
@@ -70,7 +70,7 @@ final class OperatorNews {
 
   /// Writes a change to the ledger, with the operator who asked for it where there is one.
   func writeDown(_ subject: LedgerChange.Subject, name: String, state: LedgerChange.State, reason: String = "") {
-    books.changed(
+    clerk.changed(
       LedgerChange(
         at: time.wallInstant(at: time.now), subject: subject, name: name, state: state, reason: reason, askedBy: asker))
   }

@@ -18,11 +18,11 @@ final class ProviderNotes {
   /// Our own free calls that are under way.
   private var keyChecks: [RefusedKey: KeyCheck] = [:]
 
-  init(rules: RulesInForce, upstream: any Upstream, time: Timekeeper, books: Books) {
+  init(rules: RulesInForce, upstream: any Upstream, time: Timekeeper, clerk: LedgerClerk) {
     self.rules = rules
     self.upstream = upstream
     self.time = time
-    works.keep = { [books] in books.remembered($0) }
+    works.keep = { [clerk] in clerk.remembered($0) }
   }
 
   /// Makes a free call with a key, and tells the core the result.

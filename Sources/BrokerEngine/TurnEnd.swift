@@ -11,7 +11,7 @@ final class TurnEnd {
     /// The first bytes of an answer, or the end of a stream.
     case answer(Attempt)
     /// Entries that were appended in this turn.
-    case entries(Books)
+    case entries(LedgerClerk)
   }
 
   let loop: EventLoop
@@ -36,7 +36,7 @@ final class TurnEnd {
     for work in running {
       switch work {
       case .answer(let attempt): attempt.turnEnded()
-      case .entries(let books): books.handOver()
+      case .entries(let clerk): clerk.handOver()
       }
     }
     running.removeAll(keepingCapacity: running.capacity <= 1024)

@@ -130,7 +130,7 @@ import Testing
     rig.upstream.last?.respond(429, [("retry-after", "3"), ("content-encoding", "gzip")], ["{\"err"], ends: false)
     rig.upstream.last?.fail(kind, wasSent: true)
     // The turn ends, and nothing more has come of the request.
-    rig.broker.services.books.handOver()
+    rig.broker.services.clerk.handOver()
     let end = try #require(ledger.settlements.first)
     #expect(end.verdict == .throttled && end.usage.isNothing && end.cost == .zero)
     #expect(client.answer == nil)

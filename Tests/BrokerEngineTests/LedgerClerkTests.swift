@@ -14,7 +14,7 @@ private let answer = #"{"id":"1","choices":[],"usage":{"prompt_tokens":7,"comple
 private let prices = PriceList(
   version: "v7", entries: [ModelPrice(models: "m", rates: PriceRates(input: 2_000_000, output: 10_000_000))])
 
-@Suite struct BooksTests {
+@Suite struct LedgerClerkTests {
   @Test func nothingIsSentBeforeItsHoldIsSafe() {
     let ledger = FakeLedger()
     let rig = Rig(ledger: ledger, prices: prices)
@@ -141,7 +141,7 @@ private let prices = PriceList(
     rig.upstream.last?.respond(503, [], [])
     // Its request waits for another attempt.
     #expect(kinds(ledger) == ["held 1"])
-    rig.broker.services.books.handOver()
+    rig.broker.services.clerk.handOver()
     #expect(kinds(ledger) == ["held 1", "settled 1"] && ledger.handOvers == [2])
     rig.leave(client)
     #expect(kinds(ledger) == ["held 1", "settled 1", "concluded"])

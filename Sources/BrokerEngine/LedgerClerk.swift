@@ -11,7 +11,7 @@ import DequeModule
 import LedgerVocabulary
 import TextForms
 
-final class Books {
+final class LedgerClerk {
   private let ledger: (any LedgerPort)?
   /// nil in tests that report themselves which entries are safe.
   private let turnEnd: TurnEnd?
