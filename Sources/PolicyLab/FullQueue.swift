@@ -107,16 +107,26 @@ public struct FullQueue {
         verdict: .success, usage: Usage(inputTokens: 1000, outputTokens: 100 + TokenCount(Int64(ends % 300)))))
   }
 
-  /// Hands the event to the core, a millisecond after the one before.
+  /// Hands the event to the core, a millisecond after the one before, and carries out what it orders.
   public mutating func send(_ event: AdmissionEvent) {
-    actions.removeAll(keepingCapacity: true)
+    decide(event)
+    carryOut()
+  }
+
+  /// Hands the event to the core, and does nothing else: this is what a decision costs. `carryOut` must follow.
+  public mutating func decide(_ event: AdmissionEvent) {
     now = now + Span.milliseconds(1)
     core.handle(event, at: now, into: &actions)
+  }
+
+  /// Lets the granted calls run.
+  public mutating func carryOut() {
     for action in actions {
       guard case .grant(let grant) = action else { continue }
       running.append(grant.lease)
       grants += 1
     }
+    actions.removeAll(keepingCapacity: true)
   }
 
   /// Changes the core in a way that no policy can.

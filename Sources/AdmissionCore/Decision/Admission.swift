@@ -24,12 +24,16 @@ public struct Admission: Sendable {
   // Results of the last looks.
   /// Old heads that were blocked only by the headroom, while a request of a higher band waited.
   var outranked: [(route: RouteIndex, band: Int)] = []
+  /// The same by route: a bit for each band.
+  var isOutranked = Column<Route, UInt8>(0)
   var watch = BudgetWatch()
   /// Marks the routes that have already been compared with a claim.
   var checkedIn = Column<Route, UInt64>(0)
   var checks: UInt64 = 0
   /// The requests that were sent back to their lanes in this pass because an account has enough for them.
   var promised: [(request: RequestID, account: AccountIndex)] = []
+  /// Empty, between two attempts to place a head: memory for what blocks one.
+  var spareLegs: [BlockedLeg] = []
   /// How often a waiting request was compared with a provider since the start: once for each of its candidates, each
   /// time placement was tried.
   public private(set) var placements: UInt64 = 0
@@ -46,6 +50,10 @@ public struct Admission: Sendable {
   /// When a drain ends, even if calls still run.
   var drainEnd = Instant.distantFuture
   var saidDrained = false
+
+  /// Makes the type one whose values are always passed by reference. Without it the compiler copies all of a thousand
+  /// bytes to the stack for each call of a method that only reads, some thirty times a decision.
+  private let byReference: (any Sendable)? = nil
 
   /// True where there is only one tenant, so that the broker's budgets are that tenant's own.
   var isSingleTenant = false

@@ -88,10 +88,12 @@ extension Admission {
   /// Opens the routes of old heads that were blocked only by the headroom and before which no request of a higher band
   /// waits any more. Returns false where there are none.
   private mutating func bringForward() -> Bool {
-    guard !outranked.isEmpty else { return false }
+    // Every one of them waits for the highest band at least.
+    guard !outranked.isEmpty, waiting.backlog(of: 0) == 0 else { return false }
     let free = outranked.filter { head in (0..<head.band).allSatisfy { waiting.backlog(of: $0) == 0 } }
     guard !free.isEmpty else { return false }
     outranked.removeAll { head in free.contains { $0 == head } }
+    for head in free { isOutranked[head.route] &= ~(1 << UInt8(head.band)) }
     for head in free { change(head.route) }
     return true
   }
@@ -161,7 +163,13 @@ extension Admission {
   private mutating func attempt(_ head: RequestIndex, _ turn: Turn, at now: Instant, into actions: inout ActionList) {
     guard let request = waiting.find(head) else { return throwOut(head, at: now, into: &actions) }
     countPlacements(providers.routes[request.route].legs.count)
+    // Its memory is used again, not allocated for each head.
     var legs: [BlockedLeg] = []
+    swap(&legs, &spareLegs)
+    defer {
+      legs.removeAll(keepingCapacity: true)
+      swap(&legs, &spareLegs)
+    }
     var attempt = place(request, ignoringHeadroom: turn != .order, at: now, blocked: &legs)
     if turn == .order, case .blocked = attempt, let rescue = placeOld(request, at: now) { attempt = .placed(rescue) }
     switch attempt {
@@ -187,7 +195,9 @@ extension Admission {
   private mutating func placeOld(_ request: Request, at now: Instant) -> Placement? {
     guard request.band > 0, request.promoteAt <= now else { return nil }
     guard (0..<request.band).allSatisfy({ waiting.backlog(of: $0) == 0 }) else {
-      if !outranked.contains(where: { $0 == (request.route, request.band) }) {
+      let bit: UInt8 = 1 << UInt8(request.band)
+      if isOutranked[request.route] & bit == 0 {
+        isOutranked[request.route] |= bit
         outranked.append((request.route, request.band))
       }
       return nil
@@ -213,7 +223,9 @@ extension Admission {
   /// The cost of a waiting request as now expected: the estimate from its arrival may be out of date.
   private func presentCost(of index: RequestIndex) -> Int64 {
     guard waiting.contains(index), let leg = providers.routes[waiting[index].route].legs.first else { return 1 }
-    let (input, output) = estimate(waiting[index], leg: leg)
+    // Only what is needed: a copy of the request would have more references to count.
+    let (box, model, band) = (waiting[index].box, waiting[index].model, waiting[index].band)
+    let (input, output) = estimate(box, model: model, band: band, at: leg.provider)
     return max(1, (input + output).value)
   }
 
@@ -223,7 +235,9 @@ extension Admission {
   ) {
     guard let cluster = waiting.cluster(of: head) else { return throwOut(head, at: now, into: &actions) }
     let band = request.band
-    let cost = presentCost(of: head)
+    // For the first leg, `place` has just made the same estimate.
+    let cost =
+      placement.leg == 0 ? max(1, (placement.input + placement.output).value) : presentCost(of: head)
     var heads = SIMD4<Int64>(repeating: -1)
     var old = SIMD4<Int8>(repeating: 0)
     var beside = SIMD4<Int8>(repeating: 0)

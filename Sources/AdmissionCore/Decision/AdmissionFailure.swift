@@ -8,22 +8,7 @@ extension Admission {
   /// the call succeeds is known only when it is over.
   mutating func answerBegan(_ lease: Lease, isOver: Bool, at now: Instant, into actions: inout ActionList) {
     let index = lease.placement.provider
-    var isOpened = providers[index].gate.succeed(generation: lease.gateGeneration)
-    if let model = lease.placement.model {
-      providers[index].models[model].signs.lastGood = max(
-        providers[index].models[model].signs.lastGood, lease.id.serial)
-      // The request was refused here before, and now is not: refusals depend on the time.
-      let wasRefused = lease.request.refusals.contains {
-        $0.provider == lease.placement.provider && $0.model == lease.placement.model
-      }
-      if wasRefused, !lease.isAnswering { providers[index].models[model].signs.throttles &+= 1 }
-      if providers[index].models[model].gate.succeed(generation: lease.modelGateGeneration) { isOpened = true }
-      if let key = lease.placement.key,
-        providers[index].models[model].keyGates[key]?.succeed(generation: lease.keyModelGeneration) == true
-      {
-        isOpened = true
-      }
-    }
+    var isOpened = providers[index].beginAnswer(lease)
     record(isOver ? .success : .answering, lease, reason: "", at: now, into: &actions)
     if let key = lease.placement.key {
       providers[index].keys[key].rests.remove(lease.request.ticket.model)
@@ -43,28 +28,15 @@ extension Admission {
     _ result: CircuitBreaker.Result, _ lease: Lease, reason: String, at now: Instant, into actions: inout ActionList
   ) {
     let index = lease.placement.provider
-    let jitter = result == .failure ? random.upTo(1023) : 0
-    let mark = result == .failure ? lease.request.mark : nil
-    var result = result
-    var changed = false
-    if let model = lease.placement.model,
-      let isChange = providers[index].models[model].breaker?.record(
-        result, of: mark, generation: lease.modelBreakerGeneration, jitter: jitter, reason: reason, at: now)
-    {
-      if isChange {
-        noteBreaker(index, model: model, at: now, into: &actions)
-        changed = true
-      }
-      // These calls say nothing to the provider's own breaker, unless they are its probes and succeed.
-      if result == .failure || providers[index].breaker.state != .halfOpen { result = .neutral }
+    var told = ProviderState.CallResult(kind: result, reason: reason)
+    if result == .failure {
+      told.jitter = random.upTo(1023)
+      told.mark = lease.request.mark
     }
-    if providers[index].breaker.record(
-      result, of: mark, generation: lease.breakerGeneration, jitter: jitter, reason: reason, at: now)
-    {
-      noteBreaker(index, model: nil, at: now, into: &actions)
-      changed = true
-    }
-    guard changed else { return }
+    let changed = providers[index].record(told, lease, at: now)
+    guard changed.own || changed.ofModel else { return }
+    if changed.ofModel { noteBreaker(index, model: lease.placement.model, at: now, into: &actions) }
+    if changed.own { noteBreaker(index, model: nil, at: now, into: &actions) }
     providers.change(index)
     rejectUnservable(of: index, at: now, into: &actions)
   }
@@ -109,17 +81,7 @@ extension Admission {
 
   /// A probe without a result makes room for another.
   mutating func yieldGates(_ lease: Lease, at now: Instant) {
-    let index = lease.placement.provider
-    providers[index].gate.yield(generation: lease.gateGeneration, at: now)
-    if let model = lease.placement.model {
-      providers[index].models[model].gate.yield(generation: lease.modelGateGeneration, at: now)
-      if let key = lease.placement.key {
-        providers[index].models[model].keyGates[key]?.yield(generation: lease.keyModelGeneration, at: now)
-      }
-    }
-    if let key = lease.placement.key {
-      providers[index].keys[key].health.yield(generation: lease.keyGeneration, at: now)
-    }
+    providers[lease.placement.provider].yieldGates(lease, at: now)
   }
 
   // MARK: Learning
@@ -139,26 +101,31 @@ extension Admission {
     let index = lease.placement.provider
     let holder = providers.holder(of: lease.placement)
     let numbers = providers.numbersHolder(of: lease.placement)
-    let isExplained = lease.numbersRefuse ?? providers[index][learnerOf: numbers].tellsNumbers(at: now)
+    let isExplained = lease.numbersRefuse ?? providers[index].learner(of: numbers).tellsNumbers(at: now)
     guard !isExplained else { return }
-    providers[index][learnerOf: holder].taint(lease.id.serial...leases.lastSerial)
+    let serials = lease.id.serial...leases.lastSerial
+    providers[index].change(learnerOf: holder) { $0.taint(serials) }
     let isAboutRate =
-      !isAboutConcurrency && (isTold || providers[index][learnerOf: holder].isAboutRate(running: lease.counted))
+      !isAboutConcurrency && (isTold || providers[index].learner(of: holder).isAboutRate(running: lease.counted))
     if isAboutRate {
       guard isNews else { return }
-      let changed = providers[index][learnerOf: holder].refusedForRate(
-        running: lease.counted, waited: providers[index][waitsOf: holder].reading(at: now), at: now)
-      guard let pace = providers[index][learnerOf: holder].pace.perMinute else { return }
-      let level = providers[index][capacityOf: holder].available(.tokens, at: now) ?? 0
+      let waited = providers[index].waits(of: holder).reading(at: now)
+      let changed = providers[index].change(learnerOf: holder) {
+        $0.refusedForRate(running: lease.counted, waited: waited, at: now)
+      }
+      guard let pace = providers[index].learner(of: holder).pace.perMinute else { return }
+      let level = providers[index].capacity(of: holder).available(.tokens, at: now) ?? 0
       if changed {
         providers.applyLimits(of: index, dayEnd: day.end, at: now)
         actions.append(.note(.limitLearned(providers[index].policy.id, .tokens, perMinute: pace)))
       }
       // The provider's bucket is empty, whatever it counts.
-      providers[index][capacityOf: holder].set(.tokens, to: min(level, 0), at: now)
+      providers[index].change(capacityOf: holder) { $0.set(.tokens, to: min(level, 0), at: now) }
     } else {
       let running = countedWithThis(at: isNewModel ? numbers : holder, index)
-      let limit = providers[index][learnerOf: holder].refused(running: running, isFirst: isNews, at: now)
+      let limit = providers[index].change(learnerOf: holder) {
+        $0.refused(running: running, isFirst: isNews, at: now)
+      }
       providers.applyLimits(of: index, dayEnd: day.end, at: now)
       if isNews, let limit { actions.append(.note(.concurrencyChanged(providers[index].policy.id, limit: limit))) }
     }
@@ -176,14 +143,18 @@ extension Admission {
     let index = lease.placement.provider
     let holder = providers.holder(of: lease.placement)
     let tokens = charged(lease, settlement)[Int(Dimension.tokens.rawValue)]
-    let learned = providers[index][learnerOf: holder].accepted(
-      running: lease.counted, serial: lease.id.serial, tokens: tokens)
+    let (counted, serial) = (lease.counted, lease.id.serial)
+    let learned = providers[index].change(learnerOf: holder) {
+      $0.accepted(running: counted, serial: serial, tokens: tokens)
+    }
     // What the provider let through disproves any lower limit.
     if let usage = settlement.usage, !usage.isEstimated {
-      let passed = counted(usage, wasSent: true, at: index)
-      var isDisproved = providers[index][learnerOf: holder].passed(passed, at: now)
+      let passed = providers[index].policy.admissionTokens.counted(usage, wasSent: true)
+      var isDisproved = providers[index].change(learnerOf: holder) { $0.passed(passed, at: now) }
       let numbers = providers.numbersHolder(of: lease.placement)
-      if numbers != holder { isDisproved = providers[index][learnerOf: numbers].passed(passed, at: now) || isDisproved }
+      if numbers != holder, providers[index].change(learnerOf: numbers, { $0.passed(passed, at: now) }) {
+        isDisproved = true
+      }
       if isDisproved {
         providers.applyLimits(of: index, dayEnd: day.end, at: now)
         providers.change(index)
@@ -193,26 +164,26 @@ extension Admission {
     var changed = false
     if learned.isLimited {
       let running = countedWithThis(at: holder, index)
-      changed = providers[index][learnerOf: holder].succeeded(running: running)
+      changed = providers[index].change(learnerOf: holder) { $0.succeeded(running: running) }
     }
     if changed { providers.applyLimits(of: index, dayEnd: day.end, at: now) }
-    guard learned.isPaced, let level = providers[index][capacityOf: holder].available(.tokens, at: now) else { return }
-    let isShort = providers[index][capacityOf: holder].isShort(of: .tokens, at: now)
-    if providers[index][learnerOf: holder].pace.succeeded(isShort: isShort, at: now) {
+    guard learned.isPaced, let level = providers[index].capacity(of: holder).available(.tokens, at: now) else { return }
+    let isShort = providers[index].capacity(of: holder).isShort(of: .tokens, at: now)
+    if providers[index].change(learnerOf: holder, { $0.pace.succeeded(isShort: isShort, at: now) }) {
       providers.applyLimits(of: index, dayEnd: day.end, at: now)
       // The refill becomes faster; the level stays.
-      providers[index][capacityOf: holder].set(.tokens, to: level, at: now)
+      providers[index].change(capacityOf: holder) { $0.set(.tokens, to: level, at: now) }
     }
   }
 
   private mutating func predict(_ lease: Lease, _ usage: Usage) {
     let index = lease.placement.provider
-    let request = lease.request
-    providers.taught(request.model)
+    let (box, model) = (lease.request.box, lease.request.model)
+    providers.taught(model)
     let cached = providers[index].policy.admissionTokens == .produced ? usage.cacheReadTokens : 0
     providers[index].predictor.learn(
-      estimated: request.ticket.estimatedInput, counted: usage.inputTokens - cached,
-      output: request.ticket.producesOutput ? usage.outputTokens : nil, model: request.model, band: request.band)
+      estimated: box.ticket.estimatedInput, counted: usage.inputTokens - cached,
+      output: box.ticket.producesOutput ? usage.outputTokens : nil, model: model, band: lease.request.band)
   }
 
   /// Takes over the limits that the provider reports, which are those of the model family where the policy has limits
@@ -237,8 +208,9 @@ extension Admission {
         numbersRefuse = true
       }
       let isDays = followDay(reading, lease, holder, at: now)
-      let changed = providers[index][learnerOf: holder].observe(
-        limit: isDays ? nil : reading.limit, of: reading.dimension, model: lease.request.model, at: now)
+      let changed = providers[index].change(learnerOf: holder) {
+        $0.observe(limit: isDays ? nil : reading.limit, of: reading.dimension, model: lease.request.model, at: now)
+      }
       if let changed {
         providers.applyLimits(of: index, dayEnd: day.end, at: now)
         actions.append(
@@ -249,9 +221,9 @@ extension Admission {
       }
       if isDays || reading.day != nil {
         // What is left of a day can only lower a bucket per minute, not fill it.
-        providers[index][capacityOf: holder].lower(reading.dimension, to: remaining, at: now)
+        providers[index].change(capacityOf: holder) { $0.lower(reading.dimension, to: remaining, at: now) }
       } else {
-        providers[index][capacityOf: holder].follow(remaining: remaining, of: reading.dimension, at: now)
+        providers[index].change(capacityOf: holder) { $0.follow(remaining: remaining, of: reading.dimension, at: now) }
       }
     }
     leases[slot].numbersRefuse = numbersRefuse
@@ -263,7 +235,7 @@ extension Admission {
     _ reading: ObservedLimits.Reading, _ lease: Lease, _ holder: QuotaHolder, at now: Instant
   ) -> Bool {
     let index = lease.placement.provider
-    var isDays = providers[index][capacityOf: holder].followDay(reading, at: now)
+    var isDays = providers[index].change(capacityOf: holder) { $0.followDay(reading, at: now) }
     if let model = lease.placement.model, holder != .model(model),
       providers[index].models[model].capacity.followDay(reading, at: now)
     {

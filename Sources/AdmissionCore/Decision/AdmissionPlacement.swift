@@ -225,6 +225,7 @@ extension Admission {
 
   /// What is missing in a capacity for this call; nil where nothing is.
   /// - Parameter band: nil where headroom (rule 1a) does not apply.
+  @inline(__always)  // A call would copy the whole capacity and count its references.
   func shortage(_ capacity: Capacity, _ units: Units, band: Int?, at now: Instant) -> Shortage? {
     let band = band ?? 0
     if let ramp = capacity.ramp.bound(at: now), capacity.permits.inUse >= ramp.permits {
@@ -254,11 +255,16 @@ extension Admission {
 
   /// Expected tokens of the call at this candidate.
   func estimate(_ request: Request, leg: Route.Leg) -> (input: TokenCount, output: TokenCount) {
-    let provider = leg.provider
-    let input = providers[provider].predictor.expectedInput(request.ticket.estimatedInput, model: request.model)
-    guard request.ticket.producesOutput else { return (input, 0) }
-    let output = providers[provider].predictor.expectedOutput(model: request.model, band: request.band)
-    return (input, min(request.ticket.outputCap ?? output, output))
+    estimate(request.box, model: request.model, band: request.band, at: leg.provider)
+  }
+
+  func estimate(
+    _ box: TicketBox, model: ModelNumber, band: Int, at provider: ProviderIndex
+  ) -> (input: TokenCount, output: TokenCount) {
+    let input = providers[provider].predictor.expectedInput(box.ticket.estimatedInput, model: model)
+    guard box.ticket.producesOutput else { return (input, 0) }
+    let output = providers[provider].predictor.expectedOutput(model: model, band: band)
+    return (input, min(box.ticket.outputCap ?? output, output))
   }
 
   /// What the provider will charge against its limits when the call starts, as far as that can be known.
@@ -295,78 +301,48 @@ extension Admission {
   /// Takes the permit, the units and the key, and orders the grant. The request is no longer in a queue.
   /// - Parameter turn: nil where no request waited.
   mutating func commit(
-    _ granted: Request, _ placement: Placement, turn: LeaseTurn?, at now: Instant, into actions: inout ActionList
+    _ request: consuming Request, _ placement: Placement, turn: LeaseTurn?, at now: Instant,
+    into actions: inout ActionList
   ) {
-    var request = granted
     let index = placement.provider
+    let candidate = providers.routes[request.route].legs[placement.leg].candidate
     if request.tries == 0 { providers[index].retries.deposit(percent: providers[index].policy.retry.budgetPercent) }
     request.queuedBefore = request.queued(at: now)
     request.tries += 1
-    request.throttlesAtGrant = placement.model.map { providers[index].models[$0].signs.throttles } ?? 0
     request.notBefore = nil
     var lease = Lease(
-      request: request, placement: placement, turn: turn,
-      candidate: providers.routes[request.route].legs[placement.leg].candidate, began: now, epoch: book.epoch)
+      request: request, placement: placement, turn: turn, candidate: candidate, began: now, epoch: book.epoch)
     lease.held = placement.hold
-    passGates(&lease, at: now, into: &actions)
-    takeUnits(&lease, at: now)
+    let changed = providers[index].begin(&lease, at: now)
+    if let state = changed.own { tellRecovery(of: index, model: nil, state, into: &actions) }
+    if let state = changed.ofModel { tellRecovery(of: index, model: placement.model, state, into: &actions) }
+    takeFromTenant(&lease, at: now)
     var remaining: Money?
-    if !request.accounts.isEmpty {
-      book.hold(request.accounts, placement.hold)
-      lookIfCrossed(request.accounts, at: now)
-      remaining = book.remaining(request.accounts, withBroker: isSingleTenant, at: now)
+    if !lease.request.accounts.isEmpty {
+      book.hold(lease.request.accounts, placement.hold)
+      lookIfCrossed(lease.request.accounts, at: now)
+      remaining = book.remaining(lease.request.accounts, withBroker: isSingleTenant, at: now)
     }
     lease.counted = providers.counted(at: providers.holder(of: placement), of: index)
-    let id = leases.insert(lease)
+    let (id, attempt, queued) = (lease.request.box.ticket.id, lease.request.tries, lease.request.queuedBefore)
     actions.append(
       .grant(
         Grant(
-          request: request.ticket.id, lease: id, provider: providers[index].policy.id,
-          key: placement.key.map { providers[index].keys[$0].policy.id }, attempt: request.tries,
-          queued: request.queuedBefore, reservedInput: placement.input, reservedOutput: placement.output,
+          request: id, lease: leases.insert(consume lease), provider: providers[index].policy.id,
+          key: placement.key.map { providers[index].keys[$0].policy.id }, attempt: attempt, queued: queued,
+          reservedInput: placement.input, reservedOutput: placement.output,
           held: placement.cost.map { Money(nanodollars: $0) }, budgetRemaining: remaining)))
   }
 
-  /// Passes the call through breakers, gates and the key, and remembers their generations.
-  private mutating func passGates(_ lease: inout Lease, at now: Instant, into actions: inout ActionList) {
-    let index = lease.placement.provider
-    func tell(_ change: BreakerCondition?, model: String?) {
-      guard let change else { return }
-      actions.append(
-        .note(
-          .breakerChanged(providers[index].policy.id, model: model, state: change, reason: "recovery time over")))
-    }
-    let passed = providers[index].breaker.pass(at: now)
-    lease.breakerGeneration = passed.generation
-    tell(passed.change, model: nil)
-    if let model = lease.placement.model {
-      if let passed = providers[index].models[model].breaker?.pass(at: now) {
-        lease.modelBreakerGeneration = passed.generation
-        tell(passed.change, model: providers[index].models[model].pattern.pattern)
-      }
-      lease.modelGateGeneration = providers[index].models[model].gate.pass(at: now)
-      if let key = lease.placement.key {
-        lease.keyModelGeneration = providers[index].models[model].keyGates[key]?.pass(at: now) ?? 0
-      }
-    }
-    lease.gateGeneration = providers[index].gate.pass(at: now)
-    if let key = lease.placement.key {
-      lease.keySerial = providers[index].keys[key].serial
-      lease.keyGeneration = providers[index].keys[key].health.pass(at: now)
-    }
-  }
-
-  private mutating func takeUnits(_ lease: inout Lease, at now: Instant) {
-    let placement = lease.placement
-    let (index, band) = (placement.provider, lease.request.band)
-    lease.takenFromProvider = providers[index].capacity.take(placement.units, band: band, at: now)
-    if let model = placement.model {
-      lease.takenFromModel = providers[index].models[model].capacity.take(placement.units, band: band, at: now)
-    }
-    if let key = placement.key {
-      lease.takenFromKey = providers[index].keys[key].capacity.take(placement.units, band: band, at: now)
-    }
-    takeFromTenant(&lease, at: now)
+  /// Reports that a breaker lets its first call through again.
+  private func tellRecovery(
+    of index: ProviderIndex, model: ModelIndex?, _ state: BreakerCondition, into actions: inout ActionList
+  ) {
+    actions.append(
+      .note(
+        .breakerChanged(
+          providers[index].policy.id, model: model.map { providers[index].models[$0].pattern.pattern }, state: state,
+          reason: "recovery time over")))
   }
 
   private mutating func takeFromTenant(_ lease: inout Lease, at now: Instant) {

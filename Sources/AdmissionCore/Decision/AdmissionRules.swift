@@ -50,6 +50,7 @@ extension Admission {
       }
     }
     outranked.removeAll()
+    isOutranked.removeAll()
     checkedIn.removeAll()
     providers.changeAll()
     waiting.reroute(routes)

@@ -13,7 +13,7 @@ extension Admission {
     let produced = Units(0, input: input, output: progress.outputTokens)
     let index = placement.provider
     // A call that was charged in full at the start does not grow while it streams.
-    let chargedInFull = chargesInFull(lease)
+    let chargedInFull = providers[index].policy.admissionTokens.chargesInFull(lease.request.box)
     let floor = chargedInFull ? Units(0, input.value, 0, 0) : produced
     leases[slot].takenFromProvider = providers[index].capacity.trueUp(
       taken: lease.takenFromProvider, floor: floor, at: now)
@@ -33,12 +33,6 @@ extension Admission {
     raiseHold(slot, lease, input: input, output: progress.outputTokens, at: now)
   }
 
-  /// True where the provider charged the client's cap at the start, and so has counted the whole call.
-  private func chargesInFull(_ lease: Lease) -> Bool {
-    providers[lease.placement.provider].policy.admissionTokens == .maxTokens
-      && lease.request.ticket.producesOutput && lease.request.ticket.outputCap != nil
-  }
-
   mutating func settle(
     _ id: LeaseID, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
@@ -52,7 +46,7 @@ extension Admission {
     let isRequeued = requeue(lease, settlement, at: now, into: &actions)
     if let cause = settlement.cause { providers[lease.placement.provider].lastCause = cause }
     if !isRequeued {
-      conclude(lease.request, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
+      conclude(lease, outcome(of: settlement, isCancelled: lease.request.isCancelled), at: now, into: &actions)
     }
     if !waiting.isEmpty {
       // After a success, `answerBegan` has already done this.
@@ -64,40 +58,14 @@ extension Admission {
   }
 
   private mutating func release(_ lease: Lease, _ settlement: Settlement, at now: Instant) {
-    let placement = lease.placement
-    let index = placement.provider
+    let index = lease.placement.provider
     let band = lease.request.band
-    if !waiting.isEmpty { providers.change(index, model: placement.model) }
+    if !waiting.isEmpty { providers.change(index, model: lease.placement.model) }
     let lag = settlement.wasSent ? providers[index].policy.settleLag : .zero
     if lag > .zero { providers.lag(at: index, until: now + lag) }
+    providers[index].end(lease, settlement, at: now)
     let usage = settlement.usage ?? Usage()
     let all = Units(settlement.wasSent ? 1 : 0, input: usage.inputTokens, output: usage.outputTokens)
-    let actual = counted(usage, wasSent: settlement.wasSent, at: index)
-    let keepsCharge = chargesInFull(lease) && settlement.usage != nil
-    let cap = lease.request.ticket.outputCap?.value ?? 0
-
-    func charge(_ taken: TakenUnits) -> TakenUnits {
-      var charge = TakenUnits(actual)
-      guard keepsCharge else { return charge }
-      func isWhole(_ rate: RateLimit) -> Bool { taken[Int(rate.rawValue)] < placement.units[3] }
-      // The larger of the cap and the counted input; a call larger than the bucket has taken the whole bucket.
-      let counted = max(cap, actual[1])
-      let (minute, day) = (Int(RateLimit.tokensPerMinute.rawValue), Int(RateLimit.tokensPerDay.rawValue))
-      charge[minute] = isWhole(.tokensPerMinute) ? taken[minute] : counted
-      charge[day] = isWhole(.tokensPerDay) ? taken[day] : counted
-      charge[Int(RateLimit.outputTokensPerMinute.rawValue)] = taken[Int(RateLimit.outputTokensPerMinute.rawValue)]
-      return charge
-    }
-    providers[index].capacity.settle(
-      taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), band: band, lag: lag, at: now)
-    if let model = placement.model {
-      providers[index].models[model].capacity.settle(
-        taken: lease.takenFromModel, actual: charge(lease.takenFromModel), band: band, lag: lag, at: now)
-    }
-    if let key = placement.key {
-      providers[index].keys[key].capacity.settle(
-        taken: lease.takenFromKey, actual: charge(lease.takenFromKey), band: band, lag: lag, at: now)
-    }
     let tenant = lease.request.tenant
     tenants[tenant].capacity.settle(
       taken: lease.takenFromTenant, actual: TakenUnits(all), band: band, lag: .zero, at: now)
@@ -110,19 +78,11 @@ extension Admission {
     }
   }
 
-  /// What the provider counts of a usage. A provider that charges at the start neither gives back nor asks for more;
-  /// one that counts what is produced does not count tokens read from its cache.
-  func counted(_ usage: Usage, wasSent: Bool, at provider: ProviderIndex) -> Units {
-    let isProduced = providers[provider].policy.admissionTokens == .produced
-    let cached = isProduced ? usage.cacheReadTokens : 0
-    let input = usage.inputTokens - cached
-    return Units(wasSent ? 1 : 0, input: input, output: usage.outputTokens)
-  }
-
   /// What the provider has charged against its limits for a call that is over, as far as that can be known.
   func charged(_ lease: Lease, _ settlement: Settlement) -> Units {
-    guard let usage = settlement.usage, !chargesInFull(lease) else { return lease.placement.units }
-    return counted(usage, wasSent: true, at: lease.placement.provider)
+    let charging = providers[lease.placement.provider].policy.admissionTokens
+    guard let usage = settlement.usage, !charging.chargesInFull(lease.request.box) else { return lease.placement.units }
+    return charging.counted(usage, wasSent: true)
   }
 
   private func outcome(of settlement: Settlement, isCancelled: Bool) -> Outcome {
@@ -137,14 +97,16 @@ extension Admission {
     }
   }
 
-  mutating func conclude(_ request: Request, _ outcome: Outcome, at now: Instant, into actions: inout ActionList) {
-    book.leave(request.accounts)
+  private mutating func conclude(
+    _ lease: Lease, _ outcome: Outcome, at now: Instant, into actions: inout ActionList
+  ) {
+    book.leave(lease.request.accounts)
     actions.append(
       .conclude(
         Conclusion(
-          request: request.ticket.id, outcome: outcome,
-          retryAfter: retryAfter(outcome, band: request.band, at: now), blocker: nil, queued: request.queuedBefore,
-          attempts: request.tries,
-          budgetRemaining: book.remaining(request.accounts, withBroker: isSingleTenant, at: now))))
+          request: lease.request.box.ticket.id, outcome: outcome,
+          retryAfter: retryAfter(outcome, band: lease.request.band, at: now), blocker: nil,
+          queued: lease.request.queuedBefore, attempts: lease.request.tries,
+          budgetRemaining: book.remaining(lease.request.accounts, withBroker: isSingleTenant, at: now))))
   }
 }

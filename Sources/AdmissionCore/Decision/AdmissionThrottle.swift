@@ -37,7 +37,8 @@ extension Admission {
     let until = now + wait(index, told, closings: closings(lease))
     let isNews = shut(lease, until: until, because: .slowDown, at: now, into: &actions)
     yieldGates(refused, at: now)
-    providers[index][capacityOf: providers.numbersHolder(of: lease.placement)].ramp.refused(at: now)
+    let numbers = providers.numbersHolder(of: lease.placement)
+    providers[index].change(capacityOf: numbers) { $0.ramp.refused(at: now) }
     if providers[index].policy.learnLimits {
       learnRefusal(
         lease, isNews: isNews, isNewModel: isNew, isTold: told != nil, isAboutConcurrency: isAboutConcurrency, at: now,

@@ -52,10 +52,18 @@ struct Lease: SlotElement {
     self.epoch = epoch
   }
 
-  mutating func vacate() {
-    id = LeaseID(rawValue: 0)
-    request.vacate()
+  mutating func moveOut() -> Lease {
+    let lease = consume self
+    self = Self.none
+    return lease
   }
+
+  /// What stays in the place of a lease that is over.
+  private static let none = Lease(
+    request: .none,
+    placement: Placement(
+      leg: 0, provider: ProviderIndex(number: 0), model: nil, key: nil, units: .zero, input: 0, output: 0, cost: nil),
+    turn: nil, candidate: 0, began: Instant(nanoseconds: 0), epoch: 0)
 }
 
 typealias LeaseIndex = Slots<Lease>.Index
@@ -74,7 +82,7 @@ extension LeaseID {
 
 struct LeaseTable: Sendable {
   private var leases = Slots<Lease>()
-  private var byRequest: [RequestID: LeaseIndex] = [:]
+  private var byRequest = RequestMap<LeaseIndex>()
   /// The sum of the instants at which the running leases began.
   private var began: Int128 = 0
   /// The serial of the newest lease.
@@ -104,7 +112,7 @@ struct LeaseTable: Sendable {
   mutating func insert(_ lease: consuming Lease) -> LeaseID {
     lastSerial += 1
     began += Int128(lease.began.nanoseconds)
-    let request = lease.request.ticket.id
+    let request = lease.request.box.ticket.id
     let index = leases.insert(lease)
     let id = LeaseID(serial: lastSerial, index)
     leases[index].id = id
@@ -112,14 +120,15 @@ struct LeaseTable: Sendable {
     return id
   }
 
-  mutating func remove(_ index: LeaseIndex) -> Lease? {
-    guard let lease = leases.remove(index) else { return nil }
-    byRequest[lease.request.ticket.id] = nil
-    began -= Int128(lease.began.nanoseconds)
-    if leases.isEmpty, leases.capacity > 1024 {
-      leases.removeAll()
-      byRequest = [:]
-    }
+  @inline(__always) mutating func remove(_ index: LeaseIndex) -> Lease? {
+    leases.contains(index) ? moveOut(index) : nil
+  }
+
+  private mutating func moveOut(_ index: LeaseIndex) -> Lease {
+    byRequest[leases[index].request.box.ticket.id] = nil
+    began -= Int128(leases[index].began.nanoseconds)
+    let lease = leases.moveOut(index)
+    if leases.isEmpty, leases.capacity > 1024 { leases.removeAll() }
     return lease
   }
 

@@ -187,12 +187,12 @@ struct ProviderState: SlotElement {
   // MARK: Meters of waiting
 
   mutating func meter(_ holder: QuotaHolder, at now: Instant) {
-    guard self[waitsOf: holder].start(at: now) else { return }
+    guard change(waitsOf: holder, { $0.start(at: now) }) else { return }
     metered.append(holder)
   }
 
   mutating func stopMeters(at now: Instant) {
-    for holder in metered { self[waitsOf: holder].stop(at: now) }
+    for holder in metered { change(waitsOf: holder) { $0.stop(at: now) } }
     metered.removeAll(keepingCapacity: true)
   }
 
@@ -205,7 +205,7 @@ struct ProviderState: SlotElement {
         metered[kept] = holder
         kept += 1
       } else {
-        self[waitsOf: holder].stop(at: now)
+        change(waitsOf: holder) { $0.stop(at: now) }
       }
     }
     metered.removeLast(metered.count - kept)
@@ -213,54 +213,54 @@ struct ProviderState: SlotElement {
 
   // MARK: Whose quota
 
-  subscript(learnerOf holder: QuotaHolder) -> QuotaLearner {
-    get {
-      switch holder {
-      case .provider: learner
-      case .key(let key): keys[key].learner
-      case .model(let model): models[model].learner
-      }
-    }
-    @inline(__always) _modify {
-      switch holder {
-      case .provider: yield &learner
-      case .key(let key): yield &keys[key].learner
-      case .model(let model): yield &models[model].learner
-      }
+  // Functions that hand the place to a closure, and not accessors: one that yields in several places is a coroutine
+  // that the compiler cannot inline, and allocates memory each time.
+
+  func learner(of holder: QuotaHolder) -> QuotaLearner {
+    switch holder {
+    case .provider: learner
+    case .key(let key): keys[key].learner
+    case .model(let model): models[model].learner
     }
   }
 
-  subscript(waitsOf holder: QuotaHolder) -> WaitMeter {
-    get {
-      switch holder {
-      case .provider: waits
-      case .key(let key): keys[key].waits
-      case .model(let model): models[model].waits
-      }
-    }
-    @inline(__always) _modify {
-      switch holder {
-      case .provider: yield &waits
-      case .key(let key): yield &keys[key].waits
-      case .model(let model): yield &models[model].waits
-      }
+  mutating func change<Result>(learnerOf holder: QuotaHolder, _ body: (inout QuotaLearner) -> Result) -> Result {
+    switch holder {
+    case .provider: body(&learner)
+    case .key(let key): body(&keys[key].learner)
+    case .model(let model): body(&models[model].learner)
     }
   }
 
-  subscript(capacityOf holder: QuotaHolder) -> Capacity {
-    get {
-      switch holder {
-      case .provider: capacity
-      case .key(let key): keys[key].capacity
-      case .model(let model): models[model].capacity
-      }
+  func waits(of holder: QuotaHolder) -> WaitMeter {
+    switch holder {
+    case .provider: waits
+    case .key(let key): keys[key].waits
+    case .model(let model): models[model].waits
     }
-    @inline(__always) _modify {
-      switch holder {
-      case .provider: yield &capacity
-      case .key(let key): yield &keys[key].capacity
-      case .model(let model): yield &models[model].capacity
-      }
+  }
+
+  private mutating func change<Result>(waitsOf holder: QuotaHolder, _ body: (inout WaitMeter) -> Result) -> Result {
+    switch holder {
+    case .provider: body(&waits)
+    case .key(let key): body(&keys[key].waits)
+    case .model(let model): body(&models[model].waits)
+    }
+  }
+
+  func capacity(of holder: QuotaHolder) -> Capacity {
+    switch holder {
+    case .provider: capacity
+    case .key(let key): keys[key].capacity
+    case .model(let model): models[model].capacity
+    }
+  }
+
+  mutating func change<Result>(capacityOf holder: QuotaHolder, _ body: (inout Capacity) -> Result) -> Result {
+    switch holder {
+    case .provider: body(&capacity)
+    case .key(let key): body(&keys[key].capacity)
+    case .model(let model): body(&models[model].capacity)
     }
   }
 }

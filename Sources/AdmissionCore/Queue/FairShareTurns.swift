@@ -45,7 +45,7 @@ extension FairShare {
   }
 
   /// True where some head could not be placed in its floor turn.
-  func hasPassedOver(in cluster: ClusterIndex) -> Bool {
+  @inline(__always) func hasPassedOver(in cluster: ClusterIndex) -> Bool {
     !clusters[cluster].turns.passedOver.isEmpty || !clusters[cluster].asideAfterFloorTurn.isEmpty
   }
 
@@ -121,7 +121,9 @@ extension FairShare {
   func routes(in cluster: ClusterIndex) -> [RouteIndex] { clusters[cluster].turns.routes }
 
   /// The first head of the route.
-  func head(of route: RouteIndex, in cluster: ClusterIndex) -> LaneIndex? { clusters[cluster].turns.head(of: route) }
+  @inline(__always) func head(of route: RouteIndex, in cluster: ClusterIndex) -> LaneIndex? {
+    clusters[cluster].turns.head(of: route)
+  }
 
   /// The parked tenants that wait in the cluster.
   func parked(in cluster: ClusterIndex) -> [TenantIndex] {
@@ -192,7 +194,7 @@ extension FairShare {
   }
 
   /// True where a head of the route is set aside.
-  func hasAside(_ route: RouteIndex) -> Bool { !aside.isEmpty && aside[route] != nil }
+  @inline(__always) func hasAside(_ route: RouteIndex) -> Bool { !aside.isEmpty && aside[route] != nil }
 
   func isAside(_ lane: LaneIndex) -> Bool { lanes[lane].away != .no }
 

@@ -33,6 +33,11 @@ struct IndexedHeap<Element: SlotElement>: Sendable {
       @inline(__always) set { places[element] = newValue.map { UInt32(truncatingIfNeeded: $0 + 1) } ?? 0 }
     }
 
+    /// Moves an element that is in a heap.
+    @inline(__always) fileprivate mutating func move(_ element: Index, to position: Int) {
+      places.replace(element, by: UInt32(truncatingIfNeeded: position + 1))
+    }
+
     /// Forgets the elements from `count` on, which are in no heap.
     mutating func trim(to count: Int) { places.trim(to: count) }
   }
@@ -99,9 +104,10 @@ struct IndexedHeap<Element: SlotElement>: Sendable {
     var index = start
     while index > 0 {
       let parent = (index - 1) / 2
-      guard entry < entries[parent] else { break }
-      entries[index] = entries[parent]
-      positions[entries[index].element] = index
+      let other = entries[parent]
+      guard entry < other else { break }
+      entries[index] = other
+      positions.move(other.element, to: index)
       index = parent
     }
     entries[index] = entry
@@ -114,10 +120,14 @@ struct IndexedHeap<Element: SlotElement>: Sendable {
     while true {
       var child = 2 * index + 1
       guard child < entries.count else { break }
-      if child + 1 < entries.count, entries[child + 1] < entries[child] { child += 1 }
-      guard entries[child] < entry else { break }
-      entries[index] = entries[child]
-      positions[entries[index].element] = index
+      var least = entries[child]
+      if child + 1 < entries.count, entries[child + 1] < least {
+        child += 1
+        least = entries[child]
+      }
+      guard least < entry else { break }
+      entries[index] = least
+      positions.move(least.element, to: index)
       index = child
     }
     entries[index] = entry

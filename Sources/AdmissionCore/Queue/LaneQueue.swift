@@ -70,7 +70,8 @@ struct LaneQueue: Sendable {
     if byKey.capacity > 256 { byKey = [:] }
   }
 
-  func key(of lane: LaneIndex) -> LaneKey? { lanes.find(lane)?.key }
+  /// Inlined, so that the session's name is not copied where only numbers are read.
+  @inline(__always) func key(of lane: LaneIndex) -> LaneKey? { lanes.contains(lane) ? lanes[lane].key : nil }
   func count(in lane: LaneIndex) -> Int { lanes[lane].count }
 
   /// nil also where the lane is closed.

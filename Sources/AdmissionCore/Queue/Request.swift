@@ -69,6 +69,7 @@ struct Request: SlotElement {
     get { past?.facts.refusedKeys ?? [] }
     set { remember { $0.refusedKeys = newValue } }
   }
+  var hasRefusedKeys: Bool { past != nil && !refusedKeys.isEmpty }
   /// The number of grants so far.
   var tries = 0
   /// Attempts that count against the provider's `attempts`.
@@ -92,11 +93,17 @@ struct Request: SlotElement {
   /// The account at which the request waits, outside its lane, for a hold to come back; nil where it does not.
   var waitsFor: AccountIndex?
 
-  mutating func vacate() {
-    box = .none
-    past = nil
-    accounts = []
+  mutating func moveOut() -> Request {
+    let request = consume self
+    self = Self.none
+    return request
   }
+
+  /// What stays in the place of a request that is over.
+  static let none = Request(
+    box: .none, tenant: TenantIndex(number: 0), band: 0, route: RouteIndex(number: 0), sequence: 0,
+    submitted: Instant(nanoseconds: 0), queuedSince: Instant(nanoseconds: 0), deadline: Instant(nanoseconds: 0),
+    promoteAt: Instant(nanoseconds: 0), sessionHash: 0)
 
   init(
     box: TicketBox, tenant: TenantIndex, band: Int, route: RouteIndex, sequence: UInt64, submitted: Instant,

@@ -10,7 +10,7 @@
 
 struct WaitingRequests: Sendable {
   private var requests = Slots<Request>()
-  private var byID: [RequestID: RequestIndex] = [:]
+  private var byID = RequestMap<RequestIndex>()
   private var lanes = LaneQueue()
   /// The turns of each band.
   private var fair = [FairShare(), FairShare(), FairShare()]
@@ -66,11 +66,11 @@ struct WaitingRequests: Sendable {
 
   /// Gives the request a place; it is in no lane yet.
   mutating func insert(_ request: consuming Request) -> RequestIndex {
-    let id = request.ticket.id
+    let id = request.box.ticket.id
     if request.isHeldBack { heldBack.append(id) }
-    if !request.refusedKeys.isEmpty { refusedCount += 1 }
+    if request.hasRefusedKeys { refusedCount += 1 }
     countByBand[request.band] += 1
-    bytes += request.ticket.keptBytes
+    bytes += request.box.ticket.keptBytes
     let index = requests.insert(request)
     byID[id] = index
     return index
@@ -78,16 +78,16 @@ struct WaitingRequests: Sendable {
 
   /// Removes the request from everything; nil where no request waits at this place.
   mutating func remove(_ index: RequestIndex, at now: Instant) -> Request? {
-    guard let request = requests.remove(index) else { return nil }
-    let id = request.ticket.id
+    guard requests.contains(index) else { return nil }
+    let id = requests[index].box.ticket.id
     byID[id] = nil
     timers.remove(index, positions: &timerPositions)
-    if request.isHeldBack { heldBack.removeAll { $0 == id } }
-    if !request.refusedKeys.isEmpty { refusedCount -= 1 }
+    if requests[index].isHeldBack { heldBack.removeAll { $0 == id } }
+    if requests[index].hasRefusedKeys { refusedCount -= 1 }
+    countByBand[requests[index].band] -= 1
+    bytes -= requests[index].box.ticket.keptBytes
     leaveLane(index, at: now)
-    countByBand[request.band] -= 1
-    bytes -= request.ticket.keptBytes
-    return request
+    return requests.moveOut(index)
   }
 
   /// Keeps the memory within its bound by moving one request at a time. Returns the move; nil when nothing is left to
@@ -96,7 +96,6 @@ struct WaitingRequests: Sendable {
     guard let (old, new) = requests.moveLastDown() else {
       timerPositions.trim(to: requests.capacity)
       lanes.trimSlots(to: requests.capacity)
-      if isEmpty, byID.capacity > 1024 { byID = [:] }
       return nil
     }
     byID[requests[new].ticket.id] = new
@@ -244,7 +243,7 @@ struct WaitingRequests: Sendable {
     return nil
   }
 
-  var hasMoved: Bool { !fair[0].moved.isEmpty || !fair[1].moved.isEmpty || !fair[2].moved.isEmpty }
+  @inline(__always) var hasMoved: Bool { !fair[0].moved.isEmpty || !fair[1].moved.isEmpty || !fair[2].moved.isEmpty }
 
   // MARK: Floor turns
 
@@ -274,12 +273,20 @@ struct WaitingRequests: Sendable {
     if !routes.isEmpty { fair[band].endPassingOver(routes, in: cluster) }
   }
 
-  func hasPassedOver(_ band: Int, in cluster: ClusterIndex) -> Bool { fair[band].hasPassedOver(in: cluster) }
+  @inline(__always) func hasPassedOver(_ band: Int, in cluster: ClusterIndex) -> Bool {
+    fair[band].hasPassedOver(in: cluster)
+  }
 
   /// The heads that found no place in their floor turns.
   func passedOver(_ band: Int, in cluster: ClusterIndex) -> [RequestIndex] {
-    fair[band].passedOver(in: cluster).compactMap { fair[band].head(of: $0, in: cluster) }
-      .compactMap { lanes.head(of: $0) } + fair[band].asideAfterFloorTurn(in: cluster).compactMap { lanes.head(of: $0) }
+    var heads: [RequestIndex] = []
+    for route in fair[band].passedOver(in: cluster) {
+      if let lane = fair[band].head(of: route, in: cluster), let head = lanes.head(of: lane) { heads.append(head) }
+    }
+    for lane in fair[band].asideAfterFloorTurn(in: cluster) {
+      if let head = lanes.head(of: lane) { heads.append(head) }
+    }
+    return heads
   }
 
   /// The routes on which requests of the band wait, without those of parked tenants.

@@ -12,10 +12,19 @@
 protocol SlotElement: Sendable {
   /// Called when the element has been taken out: the value that stays in its place frees all memory.
   mutating func vacate()
+  /// Takes the element out of its place, where a value stays that frees all memory. Elements that move at each decision
+  /// do this without a copy, which would count all their references up and down.
+  mutating func moveOut() -> Self
 }
 
 extension SlotElement {
   mutating func vacate() {}
+
+  mutating func moveOut() -> Self {
+    let element = self
+    vacate()
+    return element
+  }
 }
 
 /// Elements by index.
@@ -85,14 +94,14 @@ struct Slots<Element: SlotElement>: Sendable {
 
   /// Takes the element out; nil where there is none.
   @discardableResult
-  mutating func remove(_ index: Index) -> Element? {
-    guard contains(index) else { return nil }
-    let element = elements[index.position]
-    elements[index.position].vacate()
+  mutating func remove(_ index: Index) -> Element? { contains(index) ? moveOut(index) : nil }
+
+  /// Takes out the element at an index that is in use.
+  @inline(__always) mutating func moveOut(_ index: Index) -> Element {
     isUsed[index.position] = false
     count -= 1
     free.append(index)
-    return element
+    return elements[index.position].moveOut()
   }
 
   mutating func removeAll() {
@@ -164,6 +173,11 @@ struct Column<Key: SlotElement, Value: Sendable>: Sendable {
       if index.position + 1 >= values.count { grow(to: index.position + 1) }
       yield &values[index.position + 1]
     }
+  }
+
+  /// Sets the value of an index that has one of its own.
+  @inline(__always) mutating func replace(_ index: Slots<Key>.Index, by value: Value) {
+    values[index.position + 1] = value
   }
 
   private mutating func grow(to count: Int) {

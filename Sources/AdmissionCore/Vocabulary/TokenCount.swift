@@ -41,6 +41,7 @@ public struct TokenCount: Hashable, Comparable, Sendable {
   }
 
   /// `numerator / denominator` as many, rounded down; neither below zero, and a denominator of 0 counts as 1.
+  @inline(__always)  // So that a constant denominator is divided by without a division.
   public func scaled(by numerator: Int64, over denominator: Int64) -> TokenCount {
     let (numerator, denominator) = (max(0, numerator), max(1, denominator))
     let (product, overflow) = value.multipliedReportingOverflow(by: numerator)

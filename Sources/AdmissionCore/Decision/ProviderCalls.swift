@@ -1,0 +1,167 @@
+// What a call changes at its provider: as it begins, as it is answered, and as it ends.
+//
+// These are methods of the provider's and the model's state, and not of `Admission`, for the sake of the time that a
+// decision takes: one access finds the provider for all of them. And what is optional (a model's breaker) is reached
+// from inside its owner: a change through an optional, or through an accessor with several places, is a coroutine that
+// the compiler cannot inline, and allocates memory each time.
+
+extension ModelState {
+  /// Lets the call pass, and notes the generations in its lease. Returns the breaker's new state where it changed.
+  fileprivate mutating func begin(_ lease: inout Lease, at now: Instant) -> BreakerCondition? {
+    lease.request.throttlesAtGrant = signs.throttles
+    let passed = breaker?.pass(at: now)
+    if let passed { lease.modelBreakerGeneration = passed.generation }
+    lease.modelGateGeneration = gate.pass(at: now)
+    if let key = lease.placement.key { lease.keyModelGeneration = keyGates[key]?.pass(at: now) ?? 0 }
+    lease.takenFromModel = capacity.take(lease.placement.units, band: lease.request.band, at: now)
+    return passed?.change
+  }
+
+  /// The provider has begun to answer the call. Returns true where that opens a gate.
+  fileprivate mutating func beginAnswer(_ lease: Lease) -> Bool {
+    signs.lastGood = max(signs.lastGood, lease.id.serial)
+    if !lease.isAnswering, lease.wasRefusedHere { signs.throttles &+= 1 }
+    var isOpened = gate.succeed(generation: lease.modelGateGeneration)
+    if let key = lease.placement.key, keyGates[key]?.succeed(generation: lease.keyModelGeneration) == true {
+      isOpened = true
+    }
+    return isOpened
+  }
+
+  /// Records a result at the breaker. Returns whether its state changed; nil where the model has none.
+  fileprivate mutating func record(_ result: ProviderState.CallResult, _ lease: Lease, at now: Instant) -> Bool? {
+    breaker?.record(
+      result.kind, of: result.mark, generation: lease.modelBreakerGeneration, jitter: result.jitter,
+      reason: result.reason, at: now)
+  }
+
+  /// The call ended without a result: if it was a probe, another call may be the next one.
+  fileprivate mutating func yieldGates(_ lease: Lease, at now: Instant) {
+    gate.yield(generation: lease.modelGateGeneration, at: now)
+    if let key = lease.placement.key { keyGates[key]?.yield(generation: lease.keyModelGeneration, at: now) }
+  }
+}
+
+extension ProviderState {
+  // MARK: Beginning
+
+  /// Takes permits and units for the call, lets it pass breakers, gates and the key, and notes all that in its lease.
+  /// Returns the new states of breakers that changed.
+  mutating func begin(
+    _ lease: inout Lease, at now: Instant
+  ) -> (own: BreakerCondition?, ofModel: BreakerCondition?) {
+    let band = lease.request.band
+    let passed = breaker.pass(at: now)
+    lease.breakerGeneration = passed.generation
+    lease.gateGeneration = gate.pass(at: now)
+    lease.takenFromProvider = capacity.take(lease.placement.units, band: band, at: now)
+    lease.request.throttlesAtGrant = 0
+    var ofModel: BreakerCondition?
+    if let model = lease.placement.model { ofModel = models[model].begin(&lease, at: now) }
+    if let key = lease.placement.key {
+      lease.keySerial = keys[key].serial
+      lease.keyGeneration = keys[key].health.pass(at: now)
+      lease.takenFromKey = keys[key].capacity.take(lease.placement.units, band: band, at: now)
+    }
+    return (passed.change, ofModel)
+  }
+
+  // MARK: The answer
+
+  /// The provider has begun to answer the call. Returns true where that opens a gate of the provider or the model.
+  mutating func beginAnswer(_ lease: Lease) -> Bool {
+    let isOpened = gate.succeed(generation: lease.gateGeneration)
+    guard let model = lease.placement.model else { return isOpened }
+    return models[model].beginAnswer(lease) || isOpened
+  }
+
+  /// What breakers are told of a call.
+  struct CallResult {
+    var kind: CircuitBreaker.Result
+    /// For a failure.
+    var mark: CallMark?
+    var jitter: Int64 = 0
+    var reason = ""
+  }
+
+  /// Records a result at the breakers. Returns which of them changed.
+  mutating func record(
+    _ result: CallResult, _ lease: Lease, at now: Instant
+  ) -> (own: Bool, ofModel: Bool) {
+    var own = result
+    var ofModel = false
+    if let model = lease.placement.model, let changed = models[model].record(result, lease, at: now) {
+      ofModel = changed
+      // These calls say nothing to the provider's own breaker, unless they are its probes and succeed.
+      if result.kind == .failure || breaker.state != .halfOpen { own.kind = .neutral }
+    }
+    let changed = breaker.record(
+      own.kind, of: own.mark, generation: lease.breakerGeneration, jitter: own.jitter, reason: own.reason, at: now)
+    return (changed, ofModel)
+  }
+
+  // MARK: The end
+
+  /// Gives permits and units back, and replaces what was taken by what the provider has really charged.
+  mutating func end(_ lease: Lease, _ settlement: Settlement, at now: Instant) {
+    let band = lease.request.band
+    let lag = settlement.wasSent ? policy.settleLag : .zero
+    let usage = settlement.usage ?? Usage()
+    let actual = policy.admissionTokens.counted(usage, wasSent: settlement.wasSent)
+    let keepsCharge = settlement.usage != nil && policy.admissionTokens.chargesInFull(lease.request.box)
+    let cap = lease.request.box.ticket.outputCap?.value ?? 0
+    let units = lease.placement.units
+
+    func charge(_ taken: TakenUnits) -> TakenUnits {
+      var charge = TakenUnits(actual)
+      guard keepsCharge else { return charge }
+      func isWhole(_ rate: RateLimit) -> Bool { taken[Int(rate.rawValue)] < units[3] }
+      // The larger of the cap and the counted input; a call larger than the bucket has taken the whole bucket.
+      let counted = max(cap, actual[1])
+      let (minute, day) = (Int(RateLimit.tokensPerMinute.rawValue), Int(RateLimit.tokensPerDay.rawValue))
+      charge[minute] = isWhole(.tokensPerMinute) ? taken[minute] : counted
+      charge[day] = isWhole(.tokensPerDay) ? taken[day] : counted
+      charge[Int(RateLimit.outputTokensPerMinute.rawValue)] = taken[Int(RateLimit.outputTokensPerMinute.rawValue)]
+      return charge
+    }
+    capacity.settle(
+      taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), band: band, lag: lag, at: now)
+    if let model = lease.placement.model {
+      models[model].capacity.settle(
+        taken: lease.takenFromModel, actual: charge(lease.takenFromModel), band: band, lag: lag, at: now)
+    }
+    if let key = lease.placement.key {
+      keys[key].capacity.settle(
+        taken: lease.takenFromKey, actual: charge(lease.takenFromKey), band: band, lag: lag, at: now)
+    }
+  }
+
+  /// A probe without a result makes room for another.
+  mutating func yieldGates(_ lease: Lease, at now: Instant) {
+    gate.yield(generation: lease.gateGeneration, at: now)
+    if let model = lease.placement.model { models[model].yieldGates(lease, at: now) }
+    if let key = lease.placement.key { keys[key].health.yield(generation: lease.keyGeneration, at: now) }
+  }
+}
+
+extension Lease {
+  /// True where the request was refused here before: where it no longer is, refusals depend on the time.
+  fileprivate var wasRefusedHere: Bool {
+    let (provider, model) = (placement.provider, placement.model)
+    return request.refusals.contains { $0.provider == provider && $0.model == model }
+  }
+}
+
+extension AdmissionTokens {
+  /// What the provider counts of a usage. A provider that charges at the start neither gives back nor asks for more;
+  /// one that counts what is produced does not count tokens read from its cache.
+  func counted(_ usage: Usage, wasSent: Bool) -> Units {
+    let cached = self == .produced ? usage.cacheReadTokens : 0
+    return Units(wasSent ? 1 : 0, input: usage.inputTokens - cached, output: usage.outputTokens)
+  }
+
+  /// True where the provider charges the client's cap at the start, and so has counted the whole call.
+  func chargesInFull(_ request: TicketBox) -> Bool {
+    self == .maxTokens && request.ticket.producesOutput && request.ticket.outputCap != nil
+  }
+}
