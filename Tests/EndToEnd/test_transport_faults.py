@@ -153,11 +153,14 @@ def setting(start_for_module, tmp_path_factory):
     providers = {name: start_for_module.provider(answer) for name, answer in answers.items()}
     urls |= {name: provider.url for name, provider in providers.items()}
     timeouts = {name: f"{TIMEOUT_MS}ms" for name in ("connect", "first_byte", "idle")} | {"total": "1s"}
+    # A handshake that fails must have the time to: with a sanitizer, or on a busy machine, it takes longer than these.
+    patience = {"connect": "20s", "total": "60s"}
     policy = {"version": 1, "providers": {}}
     for name, url in urls.items():
         for dialect, suffix in (("openai", "/v1"), ("anthropic", "")):
             policy["providers"][f"{dialect}-{name}"] = {
-                "dialect": dialect, "base_url": url + suffix, "timeouts": timeouts, "breaker": {"failures": 1000},
+                "dialect": dialect, "base_url": url + suffix,
+                "timeouts": timeouts | (patience if url.startswith("https:") else {}), "breaker": {"failures": 1000},
                 "retry": {"attempts": 3, "base": "5ms", "max": "10ms"}}
     policy["routes"] = [{"models": ["*"], "to": ["openai-silent"]}]
     yield SimpleNamespace(broker=start_for_module.broker(policy), providers=providers, held=held)
