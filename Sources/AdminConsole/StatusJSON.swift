@@ -227,6 +227,7 @@ enum StatusJSON {
     json.member("path", record.path)
     json.member("tenant", record.tenant)
     json.member("session", record.session)
+    json.member("agent", record.agent.isEmpty ? nil : record.agent)
     json.member("priority", record.priority.name)
     json.member("priority_reason", record.priorityReason)
     json.member("kind", record.kind)

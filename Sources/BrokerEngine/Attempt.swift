@@ -106,7 +106,8 @@ final class Attempt: UpstreamEvents {
       AttemptHold(
         request: record.id, attempt: grant.attempt, at: services.time.wallInstant(at: record.attemptBegan),
         tenant: TenantID(record.tenant), clientKey: record.clientKey, session: SessionID(record.session),
-        provider: grant.provider, key: grant.key, model: record.model, priority: record.priority, kind: record.kind,
+        agent: AgentID(record.agent), provider: grant.provider, key: grant.key, model: record.model,
+        priority: record.priority, kind: record.kind,
         reservedInput: grant.reservedInput, reservedOutput: grant.reservedOutput, held: grant.held,
         priceVersion: rules.prices.version))
   }

@@ -3,6 +3,9 @@
 // Promises: the first source with a valid value decides; then the tenant's `max_priority` clamps the class; the reason
 // is kept in words. An unknown value is no error: it is reported for a metric, and the next source is asked. Without
 // rules and headers a decision allocates nothing.
+//
+// Inheritance has no timer: a kind that inherits takes the class that its session's last turn had, which the caller of
+// `classify` looks up.
 import AdmissionCore
 import PolicyFile
 import TextForms
@@ -18,12 +21,17 @@ public struct ClassificationFacts: Sendable {
   /// The hints of the `/x/{name=value,...}/` prefix, by lower-case name without `x-tollgate-`: `priority`, `kind`, ...
   /// A hint counts as the header of its name where the request does not have that header.
   public var pathHints: [String: String]
+  /// True where the call costs nothing: its class shows for whom it asks.
+  public var isFree: Bool
 
-  public init(path: String, model: String?, tenant: String, pathHints: [String: String] = [:]) {
+  public init(
+    path: String, model: String?, tenant: String, pathHints: [String: String] = [:], isFree: Bool = false
+  ) {
     self.path = path
     self.model = model
     self.tenant = tenant
     self.pathHints = pathHints
+    self.isFree = isFree
   }
 }
 
@@ -33,8 +41,11 @@ public struct Classification: Sendable {
   /// For people: `header x-tollgate-priority`, `rule 2`, `default_priority`, `rule 2, clamped by tenant acme to
   /// normal`.
   public var reason: String
-  /// The known kind that the request named, in lower case, even where another source decided the class.
+  /// What the call is for, in lower case: the kind that the request names, else that of the rule that decides, else
+  /// that of the client's own hint. Known even where another source decides the class.
   public var kind: String?
+  /// The session that a rule names; nil where none does.
+  public var session: String?
   /// Values that name nothing we know, for a metric; `header` in lower case.
   public var unknownHints: [(header: String, value: String)]
 }
@@ -49,8 +60,11 @@ public struct Classifier: Sendable {
 
   private let kinds: [String: Priority]
   private let kindReasons: [String: String]
+  private let inheriting: Set<String>
   private let rules: [Rule]
   private let ruleReasons: [String]
+  /// The number of rules up to the last one that names a session.
+  private let rulesWithSessions: Int
   private let tenants: [String: TenantClass]
   private let template: TenantClass?
   private let defaultPriority: Priority
@@ -59,8 +73,12 @@ public struct Classifier: Sendable {
     kinds = policy.kinds
     kindReasons = Dictionary(
       uniqueKeysWithValues: policy.kinds.keys.map { ($0, "header x-tollgate-kind: \($0)") })
+    inheriting = Set(policy.inherit)
     rules = policy.rules
-    ruleReasons = policy.rules.indices.map { "rule \($0 + 1)" }
+    ruleReasons = policy.rules.enumerated().map { index, rule in
+      "rule \(index + 1)" + (rule.kind.map { ": kind \($0)" } ?? "")
+    }
+    rulesWithSessions = policy.rules.lastIndex { $0.session != nil }.map { $0 + 1 } ?? 0
     defaultPriority = policy.defaultPriority
     var tenants: [String: TenantClass] = [:]
     var template: TenantClass?
@@ -74,11 +92,18 @@ public struct Classifier: Sendable {
     self.template = template
   }
 
-  /// - Parameter header: the value of the first field of a name, given in lower case; nil where there is none.
-  public func classify(_ facts: ClassificationFacts, header: (String) -> String?) -> Classification {
+  /// - Parameters:
+  ///   - hints: what the client says of itself.
+  ///   - header: the value of the first field of a name, given in lower case; nil where there is none.
+  ///   - lastTurn: the class of the last turn of the call's session; nil where there was none lately. The parameter is
+  ///     the session that a rule names.
+  func classify(
+    _ facts: ClassificationFacts, hints: ClientHints, header: (String) -> String?,
+    lastTurn: (_ session: String?) -> Priority?
+  ) -> Classification {
     let tenant = tenants.isEmpty ? template : tenants[facts.tenant] ?? template
     var result = Classification(priority: defaultPriority, reason: "default_priority", kind: nil, unknownHints: [])
-    decide(facts, tenant, header, &result)
+    decide(facts, hints, tenant, header, lastTurn, &result)
     if let tenant, result.priority > tenant.maxPriority {
       result.priority = tenant.maxPriority
       result.reason += ", clamped by tenant \(facts.tenant) to \(tenant.maxPriority.name)"
@@ -87,11 +112,65 @@ public struct Classifier: Sendable {
   }
 
   private func decide(
-    _ facts: ClassificationFacts, _ tenant: TenantClass?, _ header: (String) -> String?, _ result: inout Classification
+    _ facts: ClassificationFacts, _ hints: ClientHints, _ tenant: TenantClass?, _ header: (String) -> String?,
+    _ lastTurn: (String?) -> Priority?, _ result: inout Classification
   ) {
+    let isDecided = readHeaders(facts, header, &result)
+    if result.kind == nil { result.kind = hints.hint.flatMap { kinds[$0.kind] == nil ? nil : $0.kind } }
+    if isDecided {
+      for rule in rules[..<rulesWithSessions] where matches(rule, facts, hints, header) {
+        if rule.decides { break }
+        take(rule, header, &result)
+      }
+      return
+    }
+
+    for index in rules.indices where matches(rules[index], facts, hints, header) {
+      let rule = rules[index]
+      take(rule, header, &result)
+      if let kind = rule.kind { result.kind = kind }
+      if let priority = rule.priority ?? rule.kind.flatMap({ kinds[$0] }) {
+        result.priority = priority
+        result.reason = ruleReasons[index]
+        if rule.priority == nil, let kind = rule.kind { inherit(kind, lastTurn, &result) }
+        return
+      }
+    }
+
+    if let unknown = hints.unknown { result.unknownHints.append(unknown) }
+    if facts.isFree, let priority = lastTurn(result.session) {
+      result.priority = priority
+      result.reason = "the session's last turn"
+      return
+    }
+    if let hint = hints.hint, let priority = kinds[hint.kind] {
+      result.priority = priority
+      result.reason = "\(hint.source): kind \(hint.kind)"
+      inherit(hint.kind, lastTurn, &result)
+      return
+    }
+    if let value = header("priority") {
+      switch ClientHints.urgency(value) {
+      case .some(.some(let urgency)):
+        result.priority = urgency <= 2 ? .high : urgency <= 4 ? .normal : .low
+        result.reason = "header priority"
+        return
+      case .some(.none): result.unknownHints.append(("priority", value))
+      case .none: break
+      }
+    }
+    if let tenant, let priority = tenant.priority {
+      result.priority = priority
+      result.reason = tenant.reason
+    }
+  }
+
+  /// Reads what the request says to us. Returns true where that decides the class.
+  private func readHeaders(
+    _ facts: ClassificationFacts, _ header: (String) -> String?, _ result: inout Classification
+  ) -> Bool {
     let hasHints = !facts.pathHints.isEmpty
     var isDecided = false
-
     if let value = header("x-tollgate-priority") ?? (hasHints ? facts.pathHints["priority"] : nil) {
       if let priority = Priority(name: value) {
         result.priority = priority
@@ -114,124 +193,36 @@ public struct Classifier: Sendable {
         result.unknownHints.append(("x-tollgate-kind", value))
       }
     }
-    if isDecided { return }
+    return isDecided
+  }
 
-    for index in rules.indices where matches(rules[index], facts, header) {
-      result.priority = rules[index].priority
-      result.reason = ruleReasons[index]
-      return
-    }
+  /// A kind that inherits takes the class of the last turn: whoever waits for that turn waits for this call too.
+  private func inherit(_ kind: String, _ lastTurn: (String?) -> Priority?, _ result: inout Classification) {
+    guard inheriting.contains(kind), let priority = lastTurn(result.session) else { return }
+    result.priority = priority
+    result.reason += ", \(priority.name) like the session's last turn"
+  }
 
-    if let value = header("x-claude-code-request-class") {
-      if let priority = ClientHints.claudeCode(value) {
-        result.priority = priority
-        result.reason = "header x-claude-code-request-class"
-        return
-      }
-      result.unknownHints.append(("x-claude-code-request-class", value))
-    }
-    if let value = header("x-codex-turn-metadata") {
-      if let priority = ClientHints.codex(value) {
-        result.priority = priority
-        result.reason = "header x-codex-turn-metadata"
-        return
-      }
-      result.unknownHints.append(("x-codex-turn-metadata", ClientHints.codexKind(value) ?? "no request_kind"))
-    }
-    if let value = header("priority") {
-      switch ClientHints.urgency(value) {
-      case .some(.some(let urgency)):
-        result.priority = urgency <= 2 ? .high : urgency <= 4 ? .normal : .low
-        result.reason = "header priority"
-        return
-      case .some(.none): result.unknownHints.append(("priority", value))
-      case .none: break
-      }
-    }
-    if let tenant, let priority = tenant.priority {
-      result.priority = priority
-      result.reason = tenant.reason
+  /// Takes the session that the rule names, where no rule before it has named one.
+  private func take(_ rule: Rule, _ header: (String) -> String?, _ result: inout Classification) {
+    guard result.session == nil else { return }
+    switch rule.session {
+    case .text(let name)?: result.session = name
+    case .header(let name)?: result.session = header(name).flatMap { $0.isEmpty ? nil : $0 }
+    case nil: break
     }
   }
 
-  private func matches(_ rule: Rule, _ facts: ClassificationFacts, _ header: (String) -> String?) -> Bool {
+  private func matches(
+    _ rule: Rule, _ facts: ClassificationFacts, _ hints: ClientHints, _ header: (String) -> String?
+  ) -> Bool {
+    if rule.onlyUnhinted, hints.hint != nil { return false }
     if let path = rule.path, !path.matches(facts.path) { return false }
     if let model = rule.model, !model.matches(facts.model ?? "") { return false }
     if let tenant = rule.tenant, !tenant.matches(facts.tenant) { return false }
     for field in rule.headers {
       guard let value = header(field.name), field.value.matches(value) else { return false }
     }
-    return true
-  }
-}
-
-/// What agents say about their own calls.
-enum ClientHints {
-  /// Claude Code's request classes: `main` is a turn of the conversation that a user looks at.
-  static func claudeCode(_ value: String) -> Priority? {
-    let text = ASCIIText.trimmed(value)
-    if ASCIIText.areEqual(text, "main") { return .high }
-    if ASCIIText.areEqual(text, "subagent") || ASCIIText.areEqual(text, "workflow") { return .normal }
-    if ASCIIText.areEqual(text, "compaction") || ASCIIText.areEqual(text, "auxiliary") { return .low }
-    return nil
-  }
-
-  /// Codex's turn metadata, a JSON object: `request_kind` is `turn`, `prewarm`, `compaction` or `memory`;
-  /// `thread_source` is `user` where the thread belongs to a person.
-  static func codex(_ value: String) -> Priority? {
-    guard let kind = codexKind(value) else { return nil }
-    if ASCIIText.areEqual(kind, "turn") {
-      return member("thread_source", of: value).map { ASCIIText.areEqual($0, "user") } == false ? .normal : .high
-    }
-    for low in ["compaction", "memory", "prewarm"] where ASCIIText.areEqual(kind, low) { return .low }
-    return nil
-  }
-
-  static func codexKind(_ value: String) -> String? { member("request_kind", of: value).map { String($0) } }
-
-  /// The text of a string member, found without parsing the object, since the metadata is only a hint. Reads the first
-  /// 8 KiB; texts with escapes are not read.
-  private static func member(_ name: String, of json: String) -> Substring? {
-    let bytes = json.utf8.prefix(8192)
-    let key = Array("\"\(name)\"".utf8)
-    var at = bytes.startIndex
-    while let quote = bytes[at...].firstIndex(of: UInt8(ascii: "\"")) {
-      at = bytes.index(after: quote)
-      guard bytes[quote...].starts(with: key) else { continue }
-      var value = bytes.index(quote, offsetBy: key.count)
-      func skipBlanks() {
-        while value < bytes.endIndex, bytes[value] == 0x20 || bytes[value] == 0x09 { value = bytes.index(after: value) }
-      }
-      skipBlanks()
-      guard value < bytes.endIndex, bytes[value] == UInt8(ascii: ":") else { continue }
-      value = bytes.index(after: value)
-      skipBlanks()
-      guard value < bytes.endIndex, bytes[value] == UInt8(ascii: "\"") else { continue }
-      let start = bytes.index(after: value)
-      guard let end = bytes[start...].firstIndex(where: { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }),
-        bytes[end] == UInt8(ascii: "\"")
-      else { return nil }
-      return json[start..<end]
-    }
-    return nil
-  }
-
-  /// RFC 9218: nil where the field has no `u`; an inner nil where `u` is no integer from 0 to 7. The last `u` counts.
-  static func urgency(_ value: String) -> Int?? {
-    var found: Int?? = .none
-    for part in value.utf8.split(separator: UInt8(ascii: ",")) {
-      let member = part.drop { $0 == 0x20 || $0 == 0x09 }
-      guard member.first == UInt8(ascii: "u") else { continue }
-      let rest = member.dropFirst()
-      guard rest.isEmpty || rest.first == UInt8(ascii: "=") || rest.first == UInt8(ascii: ";") || rest.first == 0x20
-      else { continue }
-      let digits = rest.dropFirst().prefix { $0 != UInt8(ascii: ";") && $0 != 0x20 && $0 != 0x09 }
-      if rest.first == UInt8(ascii: "="), digits.count == 1, let digit = digits.first, digit >= 0x30, digit <= 0x37 {
-        found = .some(Int(digit) - 0x30)
-      } else {
-        found = .some(.none)
-      }
-    }
-    return found
+    return rule.absentHeaders.allSatisfy { header($0) == nil }
   }
 }

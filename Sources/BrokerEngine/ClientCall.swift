@@ -104,18 +104,63 @@ struct ClientCall: ~Copyable {
     return .facts(facts)
   }
 
-  // MARK: Its class
+  // MARK: Its class and its session
 
-  func classification() -> Classification { classification(model: facts.model) }
+  /// Decides what the call is for, whose it is and its class, when the body was read.
+  /// - Parameters:
+  ///   - nameless: the session of the call's connection, for a client that names none.
+  ///   - now: monotonic nanoseconds.
+  func classified(
+    _ memory: TurnMemory, nameless: (NamelessSessions.Identity) -> NamelessSessions.Place, at now: UInt64
+  ) -> Classed {
+    let hints = ClientHints(head.fields, isCount: path.endpoint == .countTokens, hasTools: facts.hasTools)
+    let agent = RecordText.name(hints.agent)
+    let (tenant, own, ofBody) = (caller.name, sessionOfClient, facts.sessionHint)
+    func name(_ ofRule: String?) -> String {
+      RecordText.name(own ?? ofRule ?? hints.session ?? ofBody.map { ClientHints.session(inUser: $0) } ?? "")
+    }
+    let result = classification(model: facts.model, hints) { ofRule in
+      memory.priority(tenant: tenant, session: name(ofRule), agent: agent, at: now)
+    }
+    let session = name(result.session)
+    guard session.isEmpty else { return Classed(classification: result, session: session, group: nil, agent: agent) }
+    let place = nameless(identity)
+    return Classed(classification: result, session: place.session, group: place.caller.group, agent: agent)
+  }
 
   /// True where the class is `high` as far as the head tells.
-  var isUrgentByHead: Bool { classification(model: path.modelInPath).priority == .high }
+  func isUrgentByHead(_ memory: TurnMemory, at now: UInt64) -> Bool {
+    let hints = ClientHints(head.fields, isCount: path.endpoint == .countTokens, hasTools: true)
+    let (tenant, own) = (caller.name, sessionOfClient)
+    return classification(model: path.modelInPath, hints) { ofRule in
+      memory.priority(
+        tenant: tenant, session: RecordText.name(own ?? ofRule ?? hints.session ?? ""),
+        agent: RecordText.name(hints.agent), at: now)
+    }.priority == .high
+  }
 
-  private func classification(model: String?) -> Classification {
+  private func classification(
+    model: String?, _ hints: ClientHints, lastTurn: (_ session: String?) -> Priority?
+  ) -> Classification {
     let fields = head.fields
     return rules.classifier.classify(
-      ClassificationFacts(path: String(target.path), model: model, tenant: caller.name, pathHints: target.hints),
-      header: { fields.first(named: $0) })
+      ClassificationFacts(
+        path: String(target.path), model: model, tenant: caller.name, pathHints: target.hints, isFree: charge.isFree),
+      hints: hints, header: { fields.first(named: $0) }, lastTurn: lastTurn)
+  }
+
+  /// The session that the client names to us.
+  private var sessionOfClient: String? {
+    let name = head.fields.first("x-tollgate-session") ?? target.hints["session"]
+    return name?.isEmpty == true ? nil : name
+  }
+
+  /// Who calls, as far as the session's name does not say it.
+  private var identity: NamelessSessions.Identity {
+    NamelessSessions.Identity(
+      tenant: caller.name,
+      credential: caller.key?.name ?? Credentials.clientSecret(head.fields, query: target.query ?? "") ?? "",
+      userAgent: head.fields.first("user-agent") ?? "")
   }
 
   /// Calls `body` for each field with our prefix that we do not know, such as `x-tollgate-prioriy`.
@@ -200,16 +245,6 @@ struct ClientCall: ~Copyable {
 
   // MARK: For the ticket
 
-  /// The session's name: from our own header, else the path's hint, else agents' own headers, else the body's cache
-  /// key.
-  func sessionName() -> String {
-    let fields = head.fields
-    let name =
-      fields.first("x-tollgate-session") ?? target.hints["session"] ?? fields.first("x-claude-code-session-id")
-      ?? fields.first("session_id") ?? fields.first("session-id") ?? facts.sessionHint ?? ""
-    return name.utf8.count <= 128 ? name : String(decoding: name.utf8.prefix(128), as: UTF8.self)
-  }
-
   /// How often the client's SDK has already retried the call.
   var clientRetryCount: Int { head.fields.first("x-stainless-retry-count").flatMap { Int($0) } ?? 0 }
 
@@ -226,6 +261,16 @@ struct ClientCall: ~Copyable {
     guard let seconds = Double(text), seconds >= 0, seconds < 1e9 else { return .unclear(text) }
     return .bounded(Span(nanoseconds: Int64(seconds * 1e9)))
   }
+}
+
+/// The class of a call, and whose it is.
+struct Classed {
+  var classification: Classification
+  var session: String
+  /// The sessions that count as one program, where the client names no session.
+  var group: String?
+  /// The agent within the session; empty for the main one.
+  var agent: String
 }
 
 extension CallPrice {

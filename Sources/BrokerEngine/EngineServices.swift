@@ -21,13 +21,17 @@ final class EngineServices {
   let providers: ProviderNotes
   let dispatcher: Dispatcher
   let calendars: Calendars
+  /// The sessions of clients that name none.
+  let nameless: NamelessSessions
+  /// The classes of sessions' last turns.
+  var turns = TurnMemory()
 
   init(
     time: Timekeeper, turnEnd: TurnEnd?, rules: RulesInForce, upstream: any Upstream, memory: MemoryAccount,
     scratch: WireScratch,
     clerk: LedgerClerk, counters: Counters, requests: RequestList, news: OperatorNews, providers: ProviderNotes,
     dispatcher: Dispatcher,
-    calendars: Calendars
+    calendars: Calendars, nameless: NamelessSessions
   ) {
     self.time = time
     self.turnEnd = turnEnd
@@ -42,6 +46,7 @@ final class EngineServices {
     self.providers = providers
     self.dispatcher = dispatcher
     self.calendars = calendars
+    self.nameless = nameless
   }
 
   /// The only place that gives a request its outcome: in its record, in the list and in the counters.

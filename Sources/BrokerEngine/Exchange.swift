@@ -77,32 +77,37 @@ final class Exchange {
         body, at: wall, reader: RequestReader(scratch: services.scratch), room: services.memory.wholeRoom,
         providers: services.providers)
       record.understood(call.facts)
-      let classification = call.classification()
-      record.classed(classification)
-      for hint in classification.unknownHints { noteUnknown(hint.header, hint.value) }
+      let classed = call.classified(
+        services.turns, nameless: { services.nameless.place(of: downstream, $0) }, at: readyAt)
+      record.classed(classed)
+      if Kinds.isTurn(record.kind) {
+        services.turns.note(
+          tenant: record.tenant, session: record.session, agent: record.agent, record.priority, at: readyAt)
+      }
+      for hint in classed.classification.unknownHints { noteUnknown(hint.header, hint.value) }
       call.forEachUnknownField { name, value in
         // One label for all unknown fields.
         services.counters.unknownHint("x-tollgate-*")
         record.noteUnknownHint(name, value)
       }
       let candidates = try call.candidates(services.rules.now, at: wall)
-      submit(candidates, bytes: body.count, since: readyAt)
+      submit(candidates, group: classed.group, bytes: body.count, since: readyAt)
     } catch {
       reject(error)
     }
   }
 
-  private func submit(_ candidates: [Candidate], bytes: Int, since readyAt: UInt64) {
+  private func submit(_ candidates: [Candidate], group: String?, bytes: Int, since readyAt: UInt64) {
     let now = services.time.now
-    record.submitted(session: call.sessionName(), at: now)
+    record.submitted(at: now)
     ownTime += now &- readyAt
     phase = .queued
     downstream.countBody(as: .queued)
     services.calendars.somebodyWaits(at: now)
-    services.dispatcher.submit(ticket(candidates, bytes: bytes), of: self)
+    services.dispatcher.submit(ticket(candidates, group: group, bytes: bytes), of: self)
   }
 
-  private func ticket(_ candidates: [Candidate], bytes: Int) -> Ticket {
+  private func ticket(_ candidates: [Candidate], group: String?, bytes: Int) -> Ticket {
     var deadline: Instant?
     switch call.patience {
     case .endless: break
@@ -114,7 +119,8 @@ final class Exchange {
       candidates: candidates, model: record.model, keptBytes: bytes + 2048,
       estimatedInput: call.facts.estimatedInput, outputCap: call.facts.outputCap,
       producesOutput: call.facts.producesOutput && !call.charge.isFree, deadline: deadline,
-      clientRetryCount: call.clientRetryCount, clientKey: record.clientKey, isFree: call.charge.isFree)
+      clientRetryCount: call.clientRetryCount, clientKey: record.clientKey, isFree: call.charge.isFree,
+      agent: AgentID(record.agent), sessionGroup: group.map { SessionID($0) })
   }
 
   /// Notes a hint that we do not understand: it is no error, but the client should be told.

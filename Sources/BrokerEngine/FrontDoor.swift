@@ -94,7 +94,7 @@ public final class FrontDoor: HTTPHandler {
 
   /// True where the class is `high` as far as the head tells: the body, and with it the model, is not here yet.
   public func isUrgent(_ downstream: any HTTPExchange) -> Bool {
-    (downstream.context as? Exchange)?.call.isUrgentByHead ?? false
+    (downstream.context as? Exchange)?.call.isUrgentByHead(services.turns, at: services.time.now) ?? false
   }
 
   public func exchangeCrowded(_ downstream: any HTTPExchange) {

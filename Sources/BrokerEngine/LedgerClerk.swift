@@ -145,7 +145,8 @@ extension RequestEnd {
     self.init(
       request: record.id, arrived: WallInstant(nanoseconds: record.arrivedAtWall), ended: ended,
       tenant: TenantID(record.tenant), clientKey: record.clientKey, session: SessionID(record.session),
-      priority: record.priority, priorityReason: record.priorityReason, kind: record.kind, model: record.model,
+      agent: AgentID(record.agent), priority: record.priority, priorityReason: record.priorityReason, kind: record.kind,
+      model: record.model,
       provider: record.provider.map { ProviderID($0) }, key: record.key.map { KeyID($0) },
       outcome: record.outcome ?? .failedUpstream, status: record.status, attempts: record.attemptCount,
       queued: record.queued,

@@ -20,4 +20,9 @@ enum RecordText {
     while end > bytes.startIndex, end.samePosition(in: text.unicodeScalars) == nil { end = bytes.index(before: end) }
     return text[..<end] + mark
   }
+
+  /// A session's or an agent's name, cut to 128 bytes without a mark.
+  static func name(_ text: String) -> String {
+    text.utf8.count <= 128 ? text : String(decoding: text.utf8.prefix(128), as: UTF8.self)
+  }
 }

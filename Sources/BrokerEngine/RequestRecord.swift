@@ -52,6 +52,8 @@ public final class RequestRecord {
   public private(set) var tenant = ""
   public private(set) var clientKey: ClientKeyID?
   public private(set) var session = ""
+  /// The agent within the session's tree of agents; empty for the main one.
+  public private(set) var agent = ""
   public private(set) var priority: Priority
   public private(set) var priorityReason = ""
   public private(set) var kind: String?
@@ -128,16 +130,16 @@ public final class RequestRecord {
     estimatedInput = facts.estimatedInput
   }
 
-  func classed(_ classification: Classification) {
+  func classed(_ classed: Classed) {
+    let classification = classed.classification
+    session = classed.session
+    agent = classed.agent
     priority = classification.priority
     priorityReason = classification.reason
     kind = classification.kind
   }
 
-  func submitted(session: String, at now: UInt64) {
-    self.session = session
-    submittedAt = now
-  }
+  func submitted(at now: UInt64) { submittedAt = now }
 
   // MARK: In the queue
 
@@ -266,7 +268,7 @@ public final class RequestRecord {
   /// The bytes of text that clients and providers chose.
   var textBytes: Int {
     path.utf8.count + session.utf8.count + model.utf8.count + (message?.utf8.count ?? 0) + method.utf8.count
-      + tenant.utf8.count + (kind?.utf8.count ?? 0)
+      + tenant.utf8.count + (kind?.utf8.count ?? 0) + agent.utf8.count
       + unknownHints.reduce(0) { $0 + $1.header.utf8.count + $1.value.utf8.count }
   }
 

@@ -20,6 +20,10 @@ final class HTTP1Exchange: HTTPExchange, ArrivingBody {
   let peer: String
   let acceptsTrailers: Bool
   var context: (any AnyObject)?
+  var connectionContext: AnyObject? {
+    get { session?.connectionContext }
+    set { session?.connectionContext = newValue }
+  }
   private(set) var received = BodyBuffer()
   /// Head and body in the account of memory.
   private var share: MemoryShare

@@ -19,6 +19,8 @@ final class HTTP1Session: Session {
   }
 
   private unowned let carrier: any SessionCarrier
+  /// The handler's own object for this connection.
+  var connectionContext: AnyObject?
   private let handler: any HTTPHandler
   private let limits: SessionLimits
   private let output: OutputQueue

@@ -18,6 +18,10 @@ final class HTTP2Exchange: HTTPExchange, ArrivingBody {
   let peer: String
   private(set) var head = RequestHead(method: "", target: "", version: .http2)
   var context: (any AnyObject)?
+  var connectionContext: AnyObject? {
+    get { session?.connectionContext }
+    set { session?.connectionContext = newValue }
+  }
   private(set) var received = BodyBuffer()
   /// Head and body in the account of memory.
   private var share: MemoryShare

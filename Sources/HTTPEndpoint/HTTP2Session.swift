@@ -15,6 +15,8 @@ final class HTTP2Session: Session {
   private static let connectionWindow: Int32 = 16 << 20
 
   private unowned let carrier: any SessionCarrier
+  /// The handler's own object for this connection.
+  var connectionContext: AnyObject?
   private let handler: any HTTPHandler
   private let limits: SessionLimits
   private let output: OutputQueue

@@ -15,6 +15,8 @@ public protocol HTTPExchange: AnyObject {
   var body: [UInt8] { get }
   /// For the handler's use: its own object for this exchange.
   var context: AnyObject? { get set }
+  /// For the handler's use: its own object for the connection that the exchange came on; freed with the connection.
+  var connectionContext: AnyObject? { get set }
   /// Bytes given to `send` that have not reached the socket.
   var pendingBytes: Int { get }
   /// True once the answer can no longer be sent: client left, or the answer is complete.

@@ -233,6 +233,15 @@ public struct HeaderFields: Sendable {
     }
   }
 
+  /// Bytes of the name at `index`.
+  @inlinable public func nameLength(at index: Int) -> Int { Int(positions[index].nameLength) }
+
+  /// True where the value at `index` starts with the bytes of `text`.
+  @inlinable public func valueStarts(with text: StaticString, at index: Int) -> Bool {
+    let value = valueBytes(at: index)
+    return text.withUTF8Buffer { value.starts(with: $0) }
+  }
+
   /// The position of the first field called `lowercased`, a name in lower-case ASCII.
   @inlinable public func firstIndex(of lowercased: StaticString) -> Int? {
     for index in positions.indices where nameIs(lowercased, at: index) { return index }

@@ -56,7 +56,8 @@ public struct EntryBatch: Sendable {
     makeRoom(
       EntryCoding.room + hold.tenant.name.utf8.count + EntryCoding.length(hold.clientKey?.name)
         + hold.session.name.utf8.count + hold.provider.name.utf8.count + EntryCoding.length(hold.key?.name)
-        + hold.model.utf8.count + EntryCoding.length(hold.kind) + hold.priceVersion.utf8.count)
+        + hold.model.utf8.count + EntryCoding.length(hold.kind) + hold.agent.name.utf8.count
+        + hold.priceVersion.utf8.count)
     var at = length
     var span = storage.mutableSpan
     span.put(.held, &at)
@@ -70,7 +71,7 @@ public struct EntryBatch: Sendable {
     span.put(hold.key?.name, &at)
     span.put(hold.model, &at)
     span.put(hold.priority.rawValue, &at)
-    span.put(hold.kind, &at)
+    span.put(kind: hold.kind, agent: hold.agent, &at)
     span.put(hold.reservedInput.value, &at)
     span.put(hold.reservedOutput.value, &at)
     span.put(hold.held?.nanodollars, &at)
@@ -221,7 +222,7 @@ extension MutableSpan<UInt8> {
     put(end.key?.name, &at)
     put(end.model, &at)
     put(end.priority.rawValue, &at)
-    put(end.kind, &at)
+    put(kind: end.kind, agent: end.agent, &at)
   }
 
   mutating func putAmounts(of end: AttemptEnd, _ at: inout Int) {
@@ -281,6 +282,14 @@ extension MutableSpan<UInt8> {
     at += count
   }
 
+  /// Before the texts is a byte that says which of them there are, as before a single optional text. So the names of a
+  /// session's main agent have the bytes that they had before agents were told apart.
+  mutating func put(kind: String?, agent: AgentID, _ at: inout Int) {
+    put((kind == nil ? 0 : 1) | (agent.name.isEmpty ? 0 : 2) as UInt8, &at)
+    if let kind { put(kind, &at) }
+    if !agent.name.isEmpty { put(agent.name, &at) }
+  }
+
   mutating func put(_ text: String?, _ at: inout Int) {
     if let text { putPresent(text, &at) } else { put(0 as UInt8, &at) }
   }
@@ -293,8 +302,8 @@ extension MutableSpan<UInt8> {
 }
 
 enum EntryCoding {
-  /// The version of the coding. A journal of version 2, which lacks `finished`, is read too; one of any other version
-  /// is not.
+  /// The version of the coding. A journal of version 2, which lacks `finished` and agents, is read too; one of any
+  /// other version is not.
   static let version: UInt8 = 3
 
   enum Sort: UInt8 { case held = 1, settled, concluded, changed, remembered, finished }
@@ -306,7 +315,8 @@ enum EntryCoding {
 
   static func lengthOfTexts(in end: RequestEnd) -> Int {
     end.tenant.name.utf8.count + length(end.clientKey?.name) + end.session.name.utf8.count
-      + end.priorityReason.utf8.count + length(end.kind) + end.model.utf8.count + length(end.provider?.name)
+      + end.priorityReason.utf8.count + length(end.kind) + end.agent.name.utf8.count + end.model.utf8.count
+      + length(end.provider?.name)
       + length(end.key?.name) + end.outcome.rawValue.utf8.count
   }
 

@@ -45,7 +45,8 @@ struct EntryDecoder {
     return AttemptHold(
       request: request, attempt: attempt, at: at, tenant: TenantID(series.tenant),
       clientKey: series.clientKey.isEmpty ? nil : ClientKeyID(series.clientKey), session: SessionID(series.session),
-      provider: ProviderID(series.provider), key: series.key.isEmpty ? nil : KeyID(series.key), model: series.model,
+      agent: AgentID(series.agent), provider: ProviderID(series.provider),
+      key: series.key.isEmpty ? nil : KeyID(series.key), model: series.model,
       priority: series.priority, kind: series.kind.isEmpty ? nil : series.kind, reservedInput: try tokens(),
       reservedOutput: try tokens(), held: try optionalNumber().map { Money(nanodollars: $0) },
       priceVersion: try text())
@@ -77,7 +78,8 @@ struct EntryDecoder {
     return RequestEnd(
       request: request, arrived: arrived, ended: ended, tenant: TenantID(series.tenant),
       clientKey: series.clientKey.isEmpty ? nil : ClientKeyID(series.clientKey), session: SessionID(series.session),
-      priority: series.priority, priorityReason: reason, kind: series.kind.isEmpty ? nil : series.kind,
+      agent: AgentID(series.agent), priority: series.priority, priorityReason: reason,
+      kind: series.kind.isEmpty ? nil : series.kind,
       model: series.model, provider: series.provider.isEmpty ? nil : ProviderID(series.provider),
       key: series.key.isEmpty ? nil : KeyID(series.key), outcome: outcome, status: Int(try number()),
       attempts: Int(try number()), queued: Span(nanoseconds: try number()),
@@ -96,7 +98,8 @@ struct EntryDecoder {
     let end = RequestEnd(
       request: request, arrived: WallInstant(nanoseconds: arrived), ended: ended, tenant: TenantID(series.tenant),
       clientKey: series.clientKey.isEmpty ? nil : ClientKeyID(series.clientKey), session: SessionID(series.session),
-      priority: series.priority, priorityReason: ending.reason, kind: series.kind.isEmpty ? nil : series.kind,
+      agent: AgentID(series.agent), priority: series.priority, priorityReason: ending.reason,
+      kind: series.kind.isEmpty ? nil : series.kind,
       model: series.model, provider: series.provider.isEmpty ? nil : ProviderID(series.provider),
       key: series.key.isEmpty ? nil : KeyID(series.key), outcome: outcome, status: Int(ending.status),
       attempts: Int(ending.attempts), queued: Span(nanoseconds: try number()),
@@ -148,10 +151,21 @@ struct EntryDecoder {
   }
 
   mutating func series() throws(EntryCoding.Unreadable) -> Series {
-    Series(
+    var series = Series(
       tenant: try text(), clientKey: try optionalText() ?? "", session: try text(),
       provider: try optionalText() ?? "", key: try optionalText() ?? "", model: try text(), priority: try priority(),
-      kind: try optionalText() ?? "")
+      kind: "", agent: "")
+    let present = try presence()
+    if present.kind { series.kind = try text() }
+    if present.agent { series.agent = try text() }
+    return series
+  }
+
+  /// Which of the last two names of a series there are.
+  private mutating func presence() throws(EntryCoding.Unreadable) -> (kind: Bool, agent: Bool) {
+    let flags = try byte()
+    guard flags < 4 else { throw EntryCoding.Unreadable() }
+    return (flags & 1 != 0, flags & 2 != 0)
   }
 
   // MARK: Parts that are compared, not made
@@ -177,7 +191,9 @@ struct EntryDecoder {
     _ = try optionalTextRange()
     _ = try textRange()
     _ = try byte()
-    _ = try optionalTextRange()
+    let present = try presence()
+    if present.kind { _ = try textRange() }
+    if present.agent { _ = try textRange() }
     return start..<at
   }
 

@@ -92,6 +92,9 @@ enum LedgerSchema {
     migrator.registerMigration("keep a request and its last attempt in one row") { db in
       try db.execute(sql: oneRow)
     }
+    migrator.registerMigration("tell the agents of a session apart") { db in
+      try db.execute(sql: agents)
+    }
     return migrator
   }
 
@@ -286,7 +289,33 @@ enum LedgerSchema {
     DROP TABLE pruned_spending;
     """
 
-  private static let views = """
+  /// SQLite cannot add a column to a constraint: the table, which is small, is made anew with the same numbers.
+  private static let agents = """
+    DROP VIEW attempt_log;
+    DROP VIEW request_log;
+    CREATE TABLE told_apart (
+      id INTEGER PRIMARY KEY,
+      tenant TEXT NOT NULL,
+      client_key TEXT NOT NULL,
+      session TEXT NOT NULL,
+      provider TEXT NOT NULL,
+      key TEXT NOT NULL,
+      model TEXT NOT NULL,
+      priority TEXT NOT NULL CHECK (priority IN ('high', 'normal', 'low')),
+      kind TEXT NOT NULL,
+      agent TEXT NOT NULL,
+      UNIQUE (session, model, provider, key, tenant, client_key, priority, kind, agent)
+    ) STRICT;
+    INSERT INTO told_apart
+      SELECT id, tenant, client_key, session, provider, key, model, priority, kind, '' FROM series;
+    DROP TABLE series;
+    ALTER TABLE told_apart RENAME TO series;
+    """ + "\n" + views(agent: ", nullif(s.agent, '') AS agent")
+
+  private static let views = views(agent: "")
+
+  private static func views(agent: String) -> String {
+    """
     CREATE VIEW attempt_log AS
     SELECT \(ulid("a")) AS request_id, a.id, a.attempt,
       CASE a.state WHEN 0 THEN 'held' WHEN 1 THEN 'posted' WHEN 2 THEN 'void' ELSE 'presumed' END AS state,
@@ -297,7 +326,7 @@ enum LedgerSchema {
       v.text AS verdict, a.status, a.input_tokens, a.cache_read_tokens, a.cache_write_tokens,
       a.cache_write_hour_tokens, a.output_tokens, a.reasoning_tokens, a.audio_ms, a.estimated,
       a.held AS held_nanousd, a.cost AS cost_nanousd, c.text AS cost_source, p.text AS price_version,
-      t.text AS service_tier, a.request_high, a.request_low
+      t.text AS service_tier, a.request_high, a.request_low\(agent)
     FROM attempts a JOIN series s ON s.id = a.series JOIN words p ON p.id = a.prices
     LEFT JOIN words v ON v.id = a.verdict LEFT JOIN words c ON c.id = a.cost_source
     LEFT JOIN words t ON t.id = a.service_tier;
@@ -309,10 +338,11 @@ enum LedgerSchema {
       s.tenant, nullif(s.client_key, '') AS client_key, s.session, s.priority, w.text AS priority_reason,
       nullif(s.kind, '') AS kind, s.model, nullif(s.provider, '') AS provider, nullif(s.key, '') AS key,
       o.text AS outcome, r.status, r.attempts, r.queued_us / 1000.0 AS queued_ms,
-      r.first_byte_us / 1000.0 AS first_byte_ms, r.request_high, r.request_low
+      r.first_byte_us / 1000.0 AS first_byte_ms, r.request_high, r.request_low\(agent)
     FROM requests r JOIN series s ON s.id = r.series JOIN words o ON o.id = r.outcome
     JOIN words w ON w.id = r.priority_reason;
     """
+  }
 
   /// SQL for the 26 characters of the id as headers and logs show it: 130 bits in groups of five, of which the first
   /// two bits are zero.

@@ -59,13 +59,13 @@ final class NameNumbers {
 
   init(_ db: Database) throws {
     database = db
-    let names = "session, model, provider, key, tenant, client_key, priority, kind"
+    let names = "session, model, provider, key, tenant, client_key, priority, kind, agent"
     findSeries = try db.makeStatement(
       sql: """
         SELECT id FROM series WHERE session = ? AND model = ? AND provider = ? AND key = ? AND tenant = ?
-          AND client_key = ? AND priority = ? AND kind = ?
+          AND client_key = ? AND priority = ? AND kind = ? AND agent = ?
         """)
-    insertSeries = try db.makeStatement(sql: "INSERT INTO series (\(names)) VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+    insertSeries = try db.makeStatement(sql: "INSERT INTO series (\(names)) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
     findEnding = try db.makeStatement(
       sql: """
         SELECT id FROM endings WHERE outcome = ? AND priority_reason = ? AND status = ? AND attempts = ? AND state = ?
@@ -119,7 +119,10 @@ final class NameNumbers {
     var part = decoder.part(range)
     let key = try part.series()
     let number = try find(
-      [key.session, key.model, key.provider, key.key, key.tenant, key.clientKey, key.priority.name, key.kind],
+      [
+        key.session, key.model, key.provider, key.key, key.tenant, key.clientKey, key.priority.name, key.kind,
+        key.agent,
+      ],
       findSeries, orInsert: insertSeries)
     series.remember(number, of: range, in: decoder)
     return number

@@ -11,4 +11,5 @@ struct Series: Equatable {
   var model: String
   var priority: Priority
   var kind: String
+  var agent: String
 }

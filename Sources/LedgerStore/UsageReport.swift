@@ -9,7 +9,7 @@ import TextForms
 
 /// A dimension by which a report is summed.
 public enum UsageDimension: String, Sendable, CaseIterable {
-  case tenant, session, model, provider, key, priority, kind, day, hour
+  case tenant, session, agent, model, provider, key, priority, kind, day, hour
   case clientKey = "client_key"
 }
 
@@ -211,7 +211,7 @@ extension UsageReport {
     var rows: [[String]: UsageSums] = [:]
     var total = UsageSums()
     let series = try GRDB.Row.fetchCursor(
-      db, sql: "SELECT id, tenant, session, model, provider, key, priority, kind, client_key FROM series")
+      db, sql: "SELECT id, tenant, session, model, provider, key, priority, kind, client_key, agent FROM series")
     while let row = try series.next() {
       guard let parts = bySeries[row[0]] else { continue }
       let tenant: String = row[1]
@@ -227,6 +227,7 @@ extension UsageReport {
           case .priority: row[6]
           case .kind: row[7]
           case .clientKey: row[8]
+          case .agent: row[9]
           case .day:
             UTCTime.date(query.by.contains(.hour) ? part.bucket / 24 : part.bucket)
           case .hour: UTCTime.text(WallInstant(nanoseconds: part.bucket * UTCTime.hour))

@@ -28,6 +28,8 @@ public struct AttemptHold: Sendable, Equatable {
   public var tenant: TenantID
   public var clientKey: ClientKeyID?
   public var session: SessionID
+  /// The agent within the session; empty for the main one.
+  public var agent: AgentID
   public var provider: ProviderID
   public var key: KeyID?
   public var model: String
@@ -43,8 +45,9 @@ public struct AttemptHold: Sendable, Equatable {
   // Inlined, since the compiler copies a value of this size out of an initialiser of another module.
   @inlinable public init(
     request: RequestID, attempt: Int, at: WallInstant, tenant: TenantID, clientKey: ClientKeyID? = nil,
-    session: SessionID, provider: ProviderID, key: KeyID? = nil, model: String, priority: Priority,
-    kind: String? = nil, reservedInput: TokenCount, reservedOutput: TokenCount, held: Money?, priceVersion: String
+    session: SessionID, agent: AgentID = "", provider: ProviderID, key: KeyID? = nil, model: String,
+    priority: Priority, kind: String? = nil, reservedInput: TokenCount, reservedOutput: TokenCount, held: Money?,
+    priceVersion: String
   ) {
     self.request = request
     self.attempt = attempt
@@ -52,6 +55,7 @@ public struct AttemptHold: Sendable, Equatable {
     self.tenant = tenant
     self.clientKey = clientKey
     self.session = session
+    self.agent = agent
     self.provider = provider
     self.key = key
     self.model = model
@@ -116,6 +120,8 @@ public struct RequestEnd: Sendable, Equatable {
   public var tenant: TenantID
   public var clientKey: ClientKeyID?
   public var session: SessionID
+  /// The agent within the session; empty for the main one.
+  public var agent: AgentID
   /// The effective class.
   public var priority: Priority
   public var priorityReason: String
@@ -136,7 +142,8 @@ public struct RequestEnd: Sendable, Equatable {
   // Inlined, since the compiler copies a value of this size out of an initialiser of another module.
   @inlinable public init(
     request: RequestID, arrived: WallInstant, ended: WallInstant, tenant: TenantID, clientKey: ClientKeyID? = nil,
-    session: SessionID, priority: Priority, priorityReason: String = "", kind: String? = nil, model: String,
+    session: SessionID, agent: AgentID = "", priority: Priority, priorityReason: String = "", kind: String? = nil,
+    model: String,
     provider: ProviderID? = nil, key: KeyID? = nil, outcome: Outcome, status: Int, attempts: Int, queued: Span,
     firstByte: Span? = nil
   ) {
@@ -146,6 +153,7 @@ public struct RequestEnd: Sendable, Equatable {
     self.tenant = tenant
     self.clientKey = clientKey
     self.session = session
+    self.agent = agent
     self.priority = priority
     self.priorityReason = priorityReason
     self.kind = kind

@@ -23,7 +23,9 @@ public struct Policy: Sendable, Equatable {
   /// Bytes.
   public var queueBytes = 256 << 20
   /// The built-in kinds, extended or overridden by the file's own. Names are in lower case.
-  public var kinds: [String: Priority] = Policy.builtInKinds
+  public var kinds: [String: Priority] = Kinds.builtIn
+  /// The kinds that take the class of their session's last turn.
+  public var inherit: [String] = Kinds.inheriting
   public var rules: [Rule] = []
   public var trustTenantHeader = false
   /// Where empty, there is one tenant, `default`, and no client key is required.
@@ -41,10 +43,6 @@ public struct Policy: Sendable, Equatable {
   public init() {}
 
   static let defaultMemory = 512 << 20
-
-  public static let builtInKinds: [String: Priority] = [
-    "steer": .high, "follow-up": .normal, "compaction": .low, "embedding": .normal, "background": .low,
-  ]
 }
 
 public enum ListenAddress: Sendable, Hashable, CustomStringConvertible {
@@ -228,20 +226,43 @@ public struct Route: Sendable, Equatable {
   }
 }
 
-/// A rule of classification: where all patterns of `when` match, the class is `priority`.
+/// A rule of classification: where all its conditions hold, it says the class, the kind or the session of a call.
 public struct Rule: Sendable, Equatable {
+  /// A condition on one header field.
+  public struct HeaderPattern: Sendable, Equatable {
+    /// Lower case.
+    public var name: String
+    public var value: Glob
+    public init(_ name: String, _ value: Glob) {
+      self.name = name
+      self.value = value
+    }
+  }
+
+  /// Where a rule takes the session's name from.
+  public enum Session: Sendable, Equatable {
+    case text(String)
+    /// The value of this field, a name in lower case; without the field the rule says nothing of the session.
+    case header(String)
+  }
+
   public var path: Glob?
   public var model: Glob?
   public var tenant: Glob?
-  /// Lower-case names.
-  public var headers: [(name: String, value: Glob)] = []
-  public var priority: Priority
-  public init(priority: Priority) { self.priority = priority }
-  public static func == (left: Rule, right: Rule) -> Bool {
-    left.path == right.path && left.model == right.model && left.tenant == right.tenant
-      && left.priority == right.priority && left.headers.count == right.headers.count
-      && zip(left.headers, right.headers).allSatisfy { $0.name == $1.name && $0.value == $1.value }
-  }
+  public var headers: [HeaderPattern] = []
+  /// Fields that the request must not have, in lower case.
+  public var absentHeaders: [String] = []
+  /// True where the rule passes over calls whose client says what they are for.
+  public var onlyUnhinted = false
+  public var priority: Priority?
+  /// A name under `kinds:`, whose class the call has where `priority` is nil.
+  public var kind: String?
+  public var session: Session?
+
+  public init(priority: Priority? = nil) { self.priority = priority }
+
+  /// True where no later rule decides the class.
+  public var decides: Bool { priority != nil || kind != nil }
 }
 
 public struct Tenant: Sendable, Equatable {

@@ -48,7 +48,8 @@ public enum PolicyParser {
   static let topFields = [
     "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "memory",
     "providers", "routes",
-    "priorities", "default_priority", "queue_bytes", "kinds", "rules", "trust_tenant_header", "tenants", "budgets",
+    "priorities", "default_priority", "queue_bytes", "kinds", "rules", "inherit", "trust_tenant_header", "tenants",
+    "budgets",
     "prices", "unknown_price", "cors", "hosts",
   ]
 }
@@ -70,6 +71,7 @@ struct PolicyBuilder {
     readRoutes(top, providerIDs, &policy)
     readPriorities(top, &policy)
     readKinds(top, &policy)
+    readInheritance(top, &policy)
     readRules(top, &policy)
     readTenants(top, &policy)
     policy.budgets = budgets(top, ofBroker: true)

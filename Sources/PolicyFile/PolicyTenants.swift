@@ -1,4 +1,4 @@
-// Reads classes, kinds, rules, tenants and budgets.
+// Reads classes, tenants and budgets.
 import AdmissionCore
 import TextForms
 
@@ -81,76 +81,6 @@ extension PolicyBuilder {
   private func shareText(_ basisPoints: Int) -> String {
     let rest = basisPoints % 100
     return "\(basisPoints / 100)" + (rest == 0 ? "" : ".\(rest / 10)" + (rest % 10 == 0 ? "" : "\(rest % 10)")) + "%"
-  }
-
-  func readKinds(_ top: Fields, _ policy: inout Policy) {
-    guard let node = top["kinds"],
-      let kinds = reader.fields(node, "kinds", known: nil, shape: "a mapping of kinds to high, normal, low")
-    else { return }
-    var seen: Set<String> = []
-    for entry in kinds.entries {
-      let path = kinds.path(of: entry.name)
-      if !reader.isName(entry.name) {
-        reader.report(entry.position, path, "found \(quoted(entry.name)), allowed: \(FieldReader.nameRule)")
-      }
-      if !seen.insert(entry.name.lowercased()).inserted {
-        reader.report(entry.position, path, "given more than once, case does not count, allowed: once")
-      }
-      if entry.value.isNull {
-        reader.report(entry.position, path, "is missing, allowed: high, normal, low")
-      } else if let priority = kinds.priority(entry.name) {
-        policy.kinds[entry.name.lowercased()] = priority
-      }
-    }
-  }
-
-  func readRules(_ top: Fields, _ policy: inout Policy) {
-    for item in top.list("rules", of: "rules, such as {when: {path: \"/v1/embeddings\"}, priority: low}") ?? [] {
-      guard let fields = reader.fields(item.node, item.path, known: ["when", "priority"]) else { continue }
-      var rule = Rule(priority: fields.priority("priority", isRequired: true) ?? .normal)
-      let known = ["path", "model", "tenant", "header"]
-      let allowed = "at least one of \(known.joined(separator: ", "))"
-      guard let node = fields.required("when", allowed: allowed),
-        let when = reader.fields(node, fields.path(of: "when"), known: known)
-      else { continue }
-      rule.path = when["path"].flatMap { reader.glob($0, when.path(of: "path")) }
-      rule.model = when["model"].flatMap { reader.glob($0, when.path(of: "model")) }
-      rule.tenant = when["tenant"].flatMap { reader.glob($0, when.path(of: "tenant")) }
-      if let node = when["header"],
-        let headers = reader.fields(
-          node, when.path(of: "header"), known: nil, shape: "a mapping of header names to globs")
-      {
-        for entry in headers.entries { readHeader(entry, headers.path(of: entry.name), &rule) }
-      }
-      let isComplete = entryCount(node) == when.entries.count
-      if isComplete,
-        !known.contains(where: { name in
-          guard let node = when[name] else { return false }
-          if case .mapping(let entries) = node.content { return !entries.isEmpty }
-          return true
-        })
-      {
-        reader.report(node.position, fields.path(of: "when"), "no condition, allowed: \(allowed)")
-      }
-      policy.rules.append(rule)
-    }
-  }
-
-  private func readHeader(_ entry: Fields.Entry, _ path: String, _ rule: inout Rule) {
-    let isToken =
-      !entry.name.isEmpty
-      && entry.name.utf8.allSatisfy { byte in
-        (byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7A) || (byte >= 0x30 && byte <= 0x39)
-          || "!#$%&'*+-.^_`|~".utf8.contains(byte)
-      }
-    if !isToken {
-      reader.report(entry.position, path, "found \(quoted(entry.name)), allowed: the name of a header field")
-    }
-    let name = entry.name.lowercased()
-    if rule.headers.contains(where: { $0.name == name }) {
-      reader.report(entry.position, path, "given more than once, case does not count, allowed: once")
-    }
-    if let glob = reader.glob(entry.value, path) { rule.headers.append((name, glob)) }
   }
 
   func readTenants(_ top: Fields, _ policy: inout Policy) {

@@ -19,6 +19,8 @@ public struct RequestFacts: Sendable, Equatable {
   public var isStreaming = false
   /// True where the client itself asked for the usage frame of a Chat Completions stream.
   public var asksForUsage = false
+  /// True where the body offers the model tools.
+  public var hasTools = false
   /// The most output that the client allows over all choices; nil where it set no cap.
   public var outputCap: TokenCount?
   /// How many answers are asked for (`n`, `best_of`, `candidateCount`); at least 1.

@@ -265,7 +265,11 @@ private struct BodyReading {
     case TG_KEY_prompt:
       if path.endpoint == .responses, walk.kind == .objectBegin { facts.hasInputElsewhere = true }
       estimate.add(&walk)
-    case TG_KEY_tools, TG_KEY_functions, TG_KEY_response_format, TG_KEY_output_config, TG_KEY_tool_choice:
+    case TG_KEY_tools, TG_KEY_functions:
+      let isList = walk.kind == .arrayBegin
+      estimate.addStructure(&walk)
+      if isList, walk.kind == .arrayEnd, walk.count > 0 { facts.hasTools = true }
+    case TG_KEY_response_format, TG_KEY_output_config, TG_KEY_tool_choice:
       estimate.addStructure(&walk)
     case TG_KEY_text where walk.kind == .objectBegin:
       estimate.addStructure(&walk)

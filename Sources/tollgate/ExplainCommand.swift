@@ -53,6 +53,8 @@ struct ExplainCommand: ParsableCommand {
     var path: String
     var tenant: String
     var session: String
+    var agent: String?
+    var kind: String?
     var priority: String
     var priorityReason: String
     var unknownHints: [Hint]
@@ -89,8 +91,9 @@ struct ExplainCommand: ParsableCommand {
       "\(story.id)  \(story.outcome ?? story.state)",
       "  \(story.arrivedAt)  \(story.method) \(story.path)"
         + (story.model.isEmpty ? "" : "  model \(story.model)"),
-      "  tenant \(story.tenant)" + (story.session.isEmpty ? "" : ", session \(story.session)"),
-      "  \(story.priority) priority, by \(story.priorityReason)",
+      "  tenant \(story.tenant)" + (story.session.isEmpty ? "" : ", session \(story.session)")
+        + (story.agent.map { ", agent \($0)" } ?? ""),
+      "  \(story.priority) priority, by \(story.priorityReason)" + (story.kind.map { "; kind \($0)" } ?? ""),
     ]
     for hint in story.unknownHints {
       lines.append("  unknown hint \(hint.header): \(hint.value) (allowed: \(hint.allowed))")

@@ -228,6 +228,7 @@ private final class AdminBench {
     let head: RequestHead
     let body: [UInt8] = Array("{".utf8)
     var context: AnyObject?
+    var connectionContext: AnyObject?
     var pendingBytes: Int { 0 }
     private(set) var isClosed = false
     var peer: String { "test" }

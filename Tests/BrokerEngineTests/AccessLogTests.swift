@@ -26,7 +26,10 @@ import Testing
 
   @Test func clientsTextCannotForgeALine() {
     let record = record()
-    record.submitted(session: "a\nfake \"line\"", at: 2_000_000)
+    record.classed(
+      Classed(
+        classification: Classification(priority: .low, reason: "r\nfake", kind: "k\nfake", unknownHints: []),
+        session: "a\nfake \"line\"", group: nil, agent: "b\nfake"))
     var facts = RequestFacts()
     facts.model = "m\u{1B}[31m"
     record.understood(facts)
@@ -36,6 +39,20 @@ import Testing
       #expect(line.last == 0x0A)
       #expect(!line.contains(0x1B))
     }
+  }
+
+  @Test func showsWhatACallIsForAndWhy() {
+    let record = record()
+    record.classed(
+      Classed(
+        classification: Classification(
+          priority: .low, reason: "header user-agent: kind title", kind: "title", unknownHints: []),
+        session: "s", group: nil, agent: "a1"))
+    let line = String(decoding: AccessLog.line(record, .text, at: 0), as: UTF8.self)
+    #expect(line.contains(#" session=s agent=a1 kind=title priority_reason="header user-agent: kind title" "#))
+    let json = String(decoding: AccessLog.line(record, .json, at: 0), as: UTF8.self)
+    #expect(json.contains(#""priority_reason":"header user-agent: kind title","kind":"title""#))
+    #expect(json.contains(#""agent":"a1""#))
   }
 
   @Test func offWritesNothing() {

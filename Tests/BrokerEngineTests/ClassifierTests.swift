@@ -1,5 +1,6 @@
 // Each source of a class, in its order, valid and invalid; the clamp; the reasons in words.
 import AdmissionCore
+import HTTPMessage
 import PolicyFile
 import Testing
 
@@ -8,10 +9,13 @@ import Testing
 @Suite struct ClassifierTests {
   private func classify(
     _ headers: [String: String] = [:], policy: Policy = Policy(), path: String = "/v1/messages", model: String? = "m",
-    tenant: String = "default", hints: [String: String] = [:]
+    tenant: String = "default", hints: [String: String] = [:], isFree: Bool = false,
+    lastTurn: (String?) -> Priority? = { _ in nil }
   ) -> Classification {
-    let facts = ClassificationFacts(path: path, model: model, tenant: tenant, pathHints: hints)
-    return Classifier(policy).classify(facts) { headers[$0] }
+    let facts = ClassificationFacts(path: path, model: model, tenant: tenant, pathHints: hints, isFree: isFree)
+    let ofClient = ClientHints(
+      HeaderFields(headers.map { (name: $0, value: $1) }), isCount: path.hasSuffix("/count_tokens"), hasTools: true)
+    return Classifier(policy).classify(facts, hints: ofClient, header: { headers[$0] }, lastTurn: lastTurn)
   }
 
   private func rule(_ priority: Priority, _ change: (inout Rule) -> Void) -> Rule {
@@ -30,7 +34,7 @@ import Testing
       rule(.low) {
         $0.model = "gpt-*"
         $0.tenant = "acme"
-        $0.headers = [("user-agent", "*nightly*")]
+        $0.headers = [Rule.HeaderPattern("user-agent", "*nightly*")]
       },
     ]
     var acme = Tenant(id: "acme")
@@ -70,7 +74,10 @@ import Testing
   @Test func builtInKinds() {
     let expected: [String: Priority] = [
       "steer": .high, "follow-up": .normal, "compaction": .low, "embedding": .normal, "background": .low,
+      "turn": .high, "subagent": .normal, "blocking-subagent": .normal, "headless": .normal, "review": .normal,
+      "count": .normal, "title": .low, "prewarm": .low, "auxiliary": .low, "memory": .low,
     ]
+    #expect(Set(expected.keys) == Set(Kinds.builtIn.keys))
     for (kind, priority) in expected {
       let result = classify(["x-tollgate-kind": kind.uppercased()])
       #expect(result.priority == priority)
@@ -105,9 +112,9 @@ import Testing
     headers["x-tollgate-kind"] = nil
     #expect(reason() == "rule 2")
     headers["user-agent"] = "curl"
-    #expect(reason() == "header x-claude-code-request-class")
+    #expect(reason() == "header x-claude-code-request-class: kind turn")
     headers["x-claude-code-request-class"] = nil
-    #expect(reason() == "header x-codex-turn-metadata")
+    #expect(reason() == "header x-codex-turn-metadata: kind memory")
     headers["x-codex-turn-metadata"] = nil
     #expect(reason() == "header priority")
     headers["priority"] = nil
@@ -131,29 +138,169 @@ import Testing
     #expect(classify(policy: policy).priority == .low)
   }
 
-  @Test(arguments: [
-    ("main", Priority?.some(.high)), ("Subagent", .normal), ("workflow", .normal), ("COMPACTION", .low),
-    ("auxiliary", .low), ("repl", nil), ("", nil),
-  ])
-  func claudeCodeClasses(_ value: String, _ expected: Priority?) {
-    let result = classify(["x-claude-code-request-class": value])
-    #expect(result.priority == expected ?? .normal)
-    #expect(result.unknownHints.count == (expected == nil ? 1 : 0))
+  @Test func kindsOfThePolicyMoveWhatAgentsSay() {
+    var policy = Policy()
+    policy.kinds["title"] = .high
+    policy.kinds["turn"] = .low
+    let title = classify(
+      ["x-codex-turn-metadata": #"{"request_kind":"turn","thread_source":"thread_title"}"#], policy: policy)
+    #expect(title.priority == .high)
+    #expect(title.kind == "title")
+    #expect(classify(["x-claude-code-request-class": "main"], policy: policy).priority == .low)
   }
 
-  @Test(arguments: [
-    (#"{"request_kind":"turn","thread_source":"user"}"#, Priority?.some(.high)),
-    (#"{"request_kind":"turn"}"#, .high),
-    (#"{"thread_source" : "subagent", "request_kind" : "turn"}"#, .normal),
-    (#"{"request_kind":"compaction"}"#, .low), (#"{"request_kind":"memory"}"#, .low),
-    (#"{"request_kind":"prewarm"}"#, .low), (#"{"request_kind":"new"}"#, nil), (#"{"request_kind":1}"#, nil),
-    (#"{"request_kind":"tu\u0072n"}"#, nil), (#"{"request_kind":"turn"#, nil), (#"{"request_kind":"#, nil),
-    (#"{"request_kind""#, nil), (#"{"a":"request_kind"}"#, nil), ("", nil), ("{}", nil), ("\"", nil),
-  ])
-  func codexTurnMetadata(_ value: String, _ expected: Priority?) {
-    let result = classify(["x-codex-turn-metadata": value])
-    #expect(result.priority == expected ?? .normal)
-    #expect(result.unknownHints.count == (expected == nil ? 1 : 0))
+  @Test func theKindOfAHintIsKeptWhereAnotherSourceDecides() {
+    let agent = ["x-claude-code-request-class": "subagent"]
+    let header = classify(agent.merging(["x-tollgate-priority": "low"]) { $1 })
+    #expect(header.priority == .low)
+    #expect(header.kind == "subagent")
+    #expect(classify(agent.merging(["x-tollgate-kind": "steer"]) { $1 }).kind == "steer")
+    #expect(classify(agent.merging(["x-tollgate-kind": "unknown"]) { $1 }).kind == "subagent")
+    var policy = Policy()
+    policy.rules = [rule(.high) { $0.path = "/v1/*" }]
+    #expect(classify(agent, policy: policy).kind == "subagent")
+    policy.rules[0].kind = "review"
+    #expect(classify(agent, policy: policy).kind == "review")
+    #expect(classify(agent, policy: policy).priority == .high)
+  }
+
+  // MARK: Inheritance
+
+  @Test(arguments: [Priority.high, .normal, .low])
+  func aCompactionTakesTheClassOfTheLastTurn(_ last: Priority) {
+    let result = classify(
+      ["x-claude-code-compaction": "auto", "x-claude-code-session-id": "s"], lastTurn: { _ in last })
+    #expect(result.priority == last)
+    #expect(result.kind == "compaction")
+    #expect(
+      result.reason == "header x-claude-code-compaction: kind compaction, \(last.name) like the session's last turn")
+  }
+
+  @Test func withoutATurnACompactionHasTheClassOfItsKind() {
+    let result = classify(["x-codex-turn-metadata": #"{"request_kind":"compaction"}"#])
+    #expect(result.priority == .low)
+    #expect(result.reason == "header x-codex-turn-metadata: kind compaction")
+  }
+
+  @Test func onlyWhatThePolicyListsInherits() {
+    let subagent = ["x-claude-code-request-class": "subagent", "x-claude-1p-request-class": "blocking-subagent"]
+    #expect(classify(subagent, lastTurn: { _ in .high }).priority == .normal)
+    var policy = Policy()
+    policy.inherit = ["compaction", "blocking-subagent"]
+    #expect(classify(subagent, policy: policy, lastTurn: { _ in .high }).priority == .high)
+    policy.inherit = []
+    let compaction = ["x-claude-code-request-class": "compaction"]
+    #expect(classify(compaction, policy: policy, lastTurn: { _ in .high }).priority == .low)
+  }
+
+  @Test func whatTheClientTellsUsNeverInherits() {
+    #expect(classify(["x-tollgate-kind": "compaction"], lastTurn: { _ in .high }).priority == .low)
+    #expect(classify(hints: ["kind": "compaction"], lastTurn: { _ in .high }).priority == .low)
+    let both = ["x-claude-code-request-class": "compaction", "x-tollgate-priority": "normal"]
+    #expect(classify(both, lastTurn: { _ in .high }).priority == .normal)
+  }
+
+  @Test func theKindOfARuleInherits() {
+    var policy = Policy()
+    var compaction = Rule()
+    compaction.headers = [Rule.HeaderPattern("x-purpose", "shrink")]
+    compaction.kind = "compaction"
+    policy.rules = [compaction]
+    let result = classify(["x-purpose": "shrink"], policy: policy, lastTurn: { _ in .high })
+    #expect(result.priority == .high)
+    #expect(result.reason == "rule 1: kind compaction, high like the session's last turn")
+    policy.rules[0].priority = .low
+    #expect(classify(["x-purpose": "shrink"], policy: policy, lastTurn: { _ in .high }).priority == .low)
+  }
+
+  @Test func anInheritedClassIsClampedToo() {
+    let result = classify(
+      ["x-claude-code-request-class": "compaction"], policy: full, path: "/v1/messages", tenant: "clamped",
+      lastTurn: { _ in .high })
+    #expect(result.priority == .low)
+  }
+
+  @Test func aFreeCallShowsTheClassOfTheLastTurn() {
+    let fields = ["x-claude-code-session-id": "s", "user-agent": "claude-cli/2 (external, cli)"]
+    let count = classify(fields, path: "/v1/messages/count_tokens", isFree: true, lastTurn: { _ in .high })
+    #expect(count.priority == .high)
+    #expect(count.kind == "count")
+    #expect(classify(fields, path: "/v1/messages/count_tokens", isFree: true).priority == .normal)
+    #expect(classify(["x-tollgate-priority": "low"], isFree: true, lastTurn: { _ in .high }).priority == .low)
+  }
+
+  // MARK: Rules
+
+  @Test func aRuleGivesTheClassOfItsKind() {
+    var policy = Policy()
+    var bot = Rule()
+    bot.headers = [Rule.HeaderPattern("user-agent", "my-bot*")]
+    bot.kind = "headless"
+    policy.rules = [bot]
+    let result = classify(["user-agent": "my-bot/1"], policy: policy)
+    #expect(result.priority == .normal)
+    #expect(result.kind == "headless")
+    #expect(result.reason == "rule 1: kind headless")
+    policy.kinds["headless"] = .low
+    #expect(classify(["user-agent": "my-bot/1"], policy: policy).priority == .low)
+  }
+
+  @Test func aRuleCanAskThatAFieldIsAbsent() {
+    var policy = Policy()
+    policy.rules = [
+      rule(.low) {
+        $0.path = "*"
+        $0.absentHeaders = ["x-a", "x-b"]
+      }
+    ]
+    #expect(classify(policy: policy).reason == "rule 1")
+    #expect(classify(["x-a": ""], policy: policy).reason == "default_priority")
+    #expect(classify(["x-b": "1"], policy: policy).reason == "default_priority")
+  }
+
+  @Test func aRuleForCallsWithoutAHintPassesOverTheOthers() {
+    var policy = Policy()
+    policy.rules = [rule(.low) { $0.onlyUnhinted = true }]
+    #expect(classify(policy: policy).reason == "rule 1")
+    #expect(classify(["user-agent": "OpenAI/Python 3"], policy: policy).reason == "rule 1")
+    #expect(
+      classify(["x-claude-code-request-class": "main"], policy: policy).reason
+        == "header x-claude-code-request-class: kind turn")
+    // An unknown hint is none.
+    #expect(classify(["x-codex-turn-metadata": "{}"], policy: policy).reason == "rule 1")
+  }
+
+  @Test func aRuleThatOnlyNamesASessionDoesNotEndTheSearch() {
+    var policy = Policy()
+    var named = Rule()
+    named.path = "/v1/*"
+    named.session = .header("x-run-id")
+    var fixed = Rule()
+    fixed.path = "/v1/messages"
+    fixed.session = .text("batch")
+    policy.rules = [named, fixed, rule(.low) { $0.path = "/v1/messages" }]
+    #expect(classify(["x-run-id": "r7"], policy: policy).session == "r7")
+    #expect(classify(["x-run-id": "r7"], policy: policy).reason == "rule 3")
+    // The first rule that names one counts; a rule whose field is missing names none.
+    #expect(classify(policy: policy).session == "batch")
+    #expect(classify(["x-run-id": ""], policy: policy).session == "batch")
+    #expect(classify(policy: policy, path: "/v1/responses").session == nil)
+    // A class from elsewhere does not keep the rule from naming the session.
+    #expect(classify(["x-tollgate-priority": "high", "x-run-id": "r7"], policy: policy).session == "r7")
+    // Rules behind the one that decides are not asked.
+    policy.rules.insert(rule(.high) { $0.path = "*" }, at: 0)
+    #expect(classify(["x-run-id": "r7"], policy: policy).session == nil)
+    #expect(classify(["x-tollgate-priority": "high", "x-run-id": "r7"], policy: policy).session == nil)
+  }
+
+  @Test func aCompactionInheritsInTheSessionThatARuleNames() {
+    var policy = Policy()
+    var named = Rule()
+    named.path = "*"
+    named.session = .header("x-run-id")
+    policy.rules = [named]
+    let fields = ["x-claude-code-request-class": "compaction", "x-run-id": "r7"]
+    #expect(classify(fields, policy: policy, lastTurn: { $0 == "r7" ? .high : nil }).priority == .high)
   }
 
   @Test(arguments: zip(0...7, [Priority.high, .high, .high, .normal, .normal, .low, .low, .low]))

@@ -14,6 +14,7 @@ final class FakeExchange: HTTPExchange {
   let head: RequestHead
   var body: [UInt8]
   var context: AnyObject? { didSet { if context != nil { isKnown = true } } }
+  var connectionContext: AnyObject?
   /// The broker made an exchange of it, and holds its body from then on.
   private(set) var isKnown = false
   private var share: MemoryShare?

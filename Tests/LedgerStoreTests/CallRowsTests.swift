@@ -30,6 +30,35 @@ import TextForms
     #expect(try Scene.query(place.path(), "SELECT count(*) FROM new_holds", as: Int.self) == [0])
   }
 
+  @Test func theAgentsOfASessionAreToldApart() throws {
+    var entries: [LedgerEntry] = []
+    for (number, agent) in ["", "a1", "a2", "a1"].enumerated() {
+      let agent = AgentID(agent)
+      entries += [
+        Scene.held(number, at: Double(number), agent: agent),
+        try Scene.finished(number, at: Double(number), agent: agent),
+      ]
+      // An agent without a kind, in each form of entry.
+      var end = try #require(Scene.concluded(number + 10, at: Double(number), agent: agent, attempts: 0).requestEnd)
+      end.kind = nil
+      entries.append(.concluded(end))
+    }
+    for entry in entries { #expect(EntryBatch([entry]).readable() == [entry]) }
+    try write(entries, to: place.path())
+    let query = try UsageQuery(
+      by: "session,agent,kind", since: "2026-01-01", until: "2027-12-31", bucket: nil, now: Scene.at(60))
+    let rows = try LedgerStore.usage(query, at: place.path()).rows.map { "\($0.labels) \($0.sums.requests)" }
+    #expect(
+      rows == [
+        #"["s1", "", ""] 1"#, #"["s1", "", "follow-up"] 1"#, #"["s1", "a1", ""] 2"#, #"["s1", "a1", "follow-up"] 2"#,
+        #"["s1", "a2", ""] 1"#, #"["s1", "a2", "follow-up"] 1"#,
+      ])
+    let agents = try Scene.query(
+      place.path(), "SELECT coalesce(agent, '-') FROM request_log GROUP BY 1 ORDER BY 1", as: String.self)
+    #expect(agents == ["-", "a1", "a2"])
+    #expect(try Scene.query(place.path(), "SELECT count(*) FROM attempt_log WHERE agent = 'a1'", as: Int.self) == [2])
+  }
+
   /// Calls of every kind: with one attempt and with two, void and posted, with and without a price, refused.
   private func calls(apart: Bool) throws -> [LedgerEntry] {
     var entries: [LedgerEntry] = []

@@ -30,7 +30,11 @@ import TextForms
     let before = try Self.questions.map { try rows($0) }
     #expect(before.allSatisfy { !$0.isEmpty })
     try LedgerConnection.writer(.file(place.path()), .batched).close()
-    for (question, answer) in zip(Self.questions, before) { #expect(try rows(question) == answer, "\(question)") }
+    for (question, answer) in zip(Self.questions, before) {
+      // Columns that came later stand at the end, and are empty for what was written before them.
+      let now = try rows(question).map { $0.replacing(/\ agent:(NULL|"")\]$/, with: "]") }
+      #expect(now == answer, "\(question)")
+    }
     #expect(try rows("PRAGMA foreign_key_check").isEmpty)
     #expect(try rows("SELECT cost FROM pruned_sums") == ["[cost:70]"])
     let query = try UsageQuery(by: "tenant", since: "2026-01-01", until: "2027-12-31", bucket: nil, now: Scene.at(0))

@@ -62,13 +62,15 @@ enum Scene {
 
   static func held(
     _ number: Int, attempt: Int = 1, at seconds: Double = 0, tenant: TenantID = "acme", session: SessionID = "s1",
-    clientKey: ClientKeyID? = nil, provider: ProviderID = "openai", key: KeyID? = "main", model: String = "gpt-6-sol",
+    agent: AgentID = "", clientKey: ClientKeyID? = nil, provider: ProviderID = "openai", key: KeyID? = "main",
+    model: String = "gpt-6-sol",
     held: Int64? = 5_000, input: Int64 = 100, output: Int64 = 50
   ) -> LedgerEntry {
     .held(
       AttemptHold(
         request: request(number, at: seconds), attempt: attempt, at: at(seconds), tenant: tenant,
-        clientKey: clientKey, session: session, provider: provider, key: key, model: model, priority: .normal,
+        clientKey: clientKey, session: session, agent: agent, provider: provider, key: key, model: model,
+        priority: .normal,
         kind: "follow-up", reservedInput: TokenCount(input), reservedOutput: TokenCount(output),
         held: held.map { Money(nanodollars: $0) },
         priceVersion: "2026-11-20"))
@@ -88,13 +90,14 @@ enum Scene {
 
   static func concluded(
     _ number: Int, at seconds: Double = 0, tenant: TenantID = "acme", session: SessionID = "s1",
-    provider: ProviderID? = "openai", key: KeyID? = "main", model: String = "gpt-6-sol", outcome: Outcome = .completed,
+    agent: AgentID = "", provider: ProviderID? = "openai", key: KeyID? = "main", model: String = "gpt-6-sol",
+    outcome: Outcome = .completed,
     attempts: Int = 1
   ) -> LedgerEntry {
     .concluded(
       RequestEnd(
         request: request(number, at: seconds), arrived: at(seconds), ended: at(seconds + 1), tenant: tenant,
-        session: session, priority: .normal, priorityReason: "header", kind: "follow-up", model: model,
+        session: session, agent: agent, priority: .normal, priorityReason: "header", kind: "follow-up", model: model,
         provider: provider, key: key, outcome: outcome, status: 200, attempts: attempts, queued: .milliseconds(3),
         firstByte: .milliseconds(400)))
   }
@@ -102,10 +105,11 @@ enum Scene {
   /// Both ends in one entry.
   static func finished(
     _ number: Int, attempt: Int = 1, at seconds: Double = 0, tenant: TenantID = "acme", session: SessionID = "s1",
-    clientKey: ClientKeyID? = nil, key: KeyID? = "main", cost: Int64? = 4_000, sent: Bool = true
+    agent: AgentID = "", clientKey: ClientKeyID? = nil, key: KeyID? = "main", cost: Int64? = 4_000, sent: Bool = true
   ) throws -> LedgerEntry {
     var end = try #require(
-      concluded(number, at: seconds, tenant: tenant, session: session, key: key, attempts: attempt).requestEnd)
+      concluded(number, at: seconds, tenant: tenant, session: session, agent: agent, key: key, attempts: attempt)
+        .requestEnd)
     end.clientKey = clientKey
     return .finished(
       end,

@@ -37,7 +37,7 @@ import Testing
     try LedgerSchema.migrate(queue, path: "t")
     let shown = try queue.write { db in
       try db.execute(sql: "INSERT INTO words VALUES (1, 'w')")
-      try db.execute(sql: "INSERT INTO series VALUES (1, 't', '', 's', '', '', 'm', 'low', '')")
+      try db.execute(sql: "INSERT INTO series VALUES (1, 't', '', 's', '', '', 'm', 'low', '', '')")
       try db.execute(
         sql: "INSERT INTO request_rows VALUES (1, ?, ?, 1, 0, 0, 1, 1, 200, 0, 0, NULL)",
         arguments: [Int64(bitPattern: high), Int64(bitPattern: low)])

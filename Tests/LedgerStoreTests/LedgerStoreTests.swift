@@ -134,7 +134,7 @@ import TextForms
       "UPDATE endings SET attempts = 0", "UPDATE endings SET state = 0", "UPDATE endings SET state = 4",
       "UPDATE endings SET status = -1", "UPDATE endings SET estimated = 2", "UPDATE endings SET verdict = NULL",
       "UPDATE series SET priority = 'urgent'",
-      "INSERT INTO series SELECT 99, tenant, client_key, session, provider, key, model, priority, kind FROM series",
+      "INSERT INTO series SELECT 99, tenant, client_key, session, provider, key, model, priority, kind, agent FROM series",
       "INSERT INTO words VALUES (99, 'success')", "INSERT INTO new_holds VALUES (1, x'00')",
       "INSERT INTO changes (at, subject, name, state, reason) VALUES (1, 'weather', 'n', 's', 'r')",
     ] {

@@ -29,6 +29,7 @@ final class MemoryExchange: HTTPExchange {
   let head: RequestHead
   let body: [UInt8]
   var context: AnyObject?
+  var connectionContext: AnyObject?
   var pendingBytes = 0
   var isClosed = false
   let peer = "memory"

@@ -43,7 +43,7 @@ extension Admission {
     var request = Request(
       box: TicketBox(ticket), tenant: tenant, band: band, route: known.route, sequence: waiting.nextSequence(),
       submitted: now, queuedSince: now, deadline: deadline, promoteAt: now + rules.promoteAfter,
-      sessionHash: KeyPool.hash(ticket.session.name))
+      sessionHash: KeyPool.hash((ticket.sessionGroup ?? ticket.session).name))
     request.model = known.model
     request.accounts = accounts
     if let account = refusingAccount(request, at: now) {

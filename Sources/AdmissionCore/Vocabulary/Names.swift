@@ -55,6 +55,13 @@ public struct SessionID: Named {
   public init(_ name: String) { self.name = name }
 }
 
+/// One agent of a session, such as a subagent, with a conversation and so a prompt prefix of its own. The empty name is
+/// the session's main agent.
+public struct AgentID: Named {
+  public var name: String
+  public init(_ name: String) { self.name = name }
+}
+
 /// The start of a client key's hash, in hexadecimal: enough to tell a tenant's keys apart, useless for calling.
 public struct ClientKeyID: Named {
   public var name: String

@@ -5,6 +5,11 @@ public struct Ticket: Sendable {
   public var id: RequestID
   public var tenant: TenantID
   public var session: SessionID
+  /// Which agent of the session calls; empty where the client does not tell agents apart.
+  public var agent: AgentID
+  /// The group whose sessions count together for `session_concurrency` and share their keys: connections of one client
+  /// that names no session. nil: the session alone.
+  public var sessionGroup: SessionID?
   /// The client key that the request came with; nil where none is required.
   public var clientKey: ClientKeyID?
   /// The effective class, after the tenant's clamp.
@@ -31,9 +36,12 @@ public struct Ticket: Sendable {
   public init(
     id: RequestID, tenant: TenantID, session: SessionID, priority: Priority, candidates: [Candidate], model: String,
     keptBytes: Int, estimatedInput: TokenCount, outputCap: TokenCount? = nil, producesOutput: Bool = true,
-    deadline: Instant? = nil, clientRetryCount: Int = 0, clientKey: ClientKeyID? = nil, isFree: Bool = false
+    deadline: Instant? = nil, clientRetryCount: Int = 0, clientKey: ClientKeyID? = nil, isFree: Bool = false,
+    agent: AgentID = "", sessionGroup: SessionID? = nil
   ) {
+    self.agent = agent
     self.isFree = isFree
+    self.sessionGroup = sessionGroup
     self.id = id
     self.tenant = tenant
     self.session = session
