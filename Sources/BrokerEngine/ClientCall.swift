@@ -108,22 +108,31 @@ struct ClientCall: ~Copyable {
 
   /// Decides what the call is for, whose it is and its class, when the body was read.
   /// - Parameters:
+  ///   - titles: finds the sessions of titles.
   ///   - nameless: the session of the call's connection, for a client that names none.
   ///   - now: monotonic nanoseconds.
   func classified(
-    _ memory: TurnMemory, nameless: (NamelessSessions.Identity) -> NamelessSessions.Place, at now: UInt64
+    _ memory: TurnMemory, titles: TitleThreads, nameless: (NamelessSessions.Identity) -> NamelessSessions.Place,
+    at now: UInt64
   ) -> Classed {
     let hints = ClientHints(head.fields, isCount: path.endpoint == .countTokens, hasTools: facts.hasTools)
     let agent = RecordText.name(hints.agent)
     let (tenant, own, ofBody) = (caller.name, sessionOfClient, facts.sessionHint)
+    let ofTurn =
+      hints.hint?.kind == Kinds.title
+      ? titles.session(tenant: tenant, installation: RecordText.name(hints.installation), at: now) : nil
     func name(_ ofRule: String?) -> String {
-      RecordText.name(own ?? ofRule ?? hints.session ?? ofBody.map { ClientHints.session(inUser: $0) } ?? "")
+      RecordText.name(own ?? ofRule ?? ofTurn ?? hints.session ?? ofBody.map { ClientHints.session(inUser: $0) } ?? "")
     }
     let result = classification(model: facts.model, hints) { ofRule in
       memory.priority(tenant: tenant, session: name(ofRule), agent: agent, at: now)
     }
     let session = name(result.session)
-    guard session.isEmpty else { return Classed(classification: result, session: session, group: nil, agent: agent) }
+    guard session.isEmpty else {
+      return Classed(
+        classification: result, session: session, group: nil, agent: agent,
+        installation: RecordText.name(hints.installation))
+    }
     let place = nameless(identity)
     return Classed(classification: result, session: place.session, group: place.caller.group, agent: agent)
   }
@@ -271,6 +280,8 @@ struct Classed {
   var group: String?
   /// The agent within the session; empty for the main one.
   var agent: String
+  /// The installation of Codex that calls; empty where none is named.
+  var installation = ""
 }
 
 extension CallPrice {

@@ -28,6 +28,8 @@ struct ClientHints {
   private(set) var agent = ""
   /// The session that the agent names; nil where it names none.
   private(set) var session: String?
+  /// The installation of Codex that calls; empty where none is named.
+  private(set) var installation = ""
 
   init() {}
 
@@ -132,9 +134,10 @@ struct ClientHints {
 
   private mutating func readCodex(_ fields: HeaderFields, _ found: AgentFields) {
     let turn = JSONGlance(
-      ["request_kind", "thread_source", "turn_trigger", "subagent_kind"],
+      ["request_kind", "thread_source", "turn_trigger", "subagent_kind", "installation_id"],
       in: found.codexTurn >= 0 ? fields.value(at: found.codexTurn) : "")
     let (request, thread, trigger, agentKind) = (turn[0], turn[1], turn[2], turn[3])
+    installation = turn[4] ?? ""
     let subagent = found.subagent >= 0 ? ASCIIText.trimmed(fields.value(at: found.subagent)) : ""
     func isText(_ text: String?, _ word: String) -> Bool { text.map { ASCIIText.areEqual($0, word) } ?? false }
     let isReview = isText(agentKind, "review") || ASCIIText.areEqual(subagent, "review")

@@ -25,6 +25,8 @@ final class EngineServices {
   let nameless: NamelessSessions
   /// The classes of sessions' last turns.
   var turns = TurnMemory()
+  /// The turns that titles may belong to.
+  var titles = TitleThreads()
 
   init(
     time: Timekeeper, turnEnd: TurnEnd?, rules: RulesInForce, upstream: any Upstream, memory: MemoryAccount,

@@ -78,11 +78,13 @@ final class Exchange {
         providers: services.providers)
       record.understood(call.facts)
       let classed = call.classified(
-        services.turns, nameless: { services.nameless.place(of: downstream, $0) }, at: readyAt)
+        services.turns, titles: services.titles, nameless: { services.nameless.place(of: downstream, $0) }, at: readyAt)
       record.classed(classed)
       if Kinds.isTurn(record.kind) {
         services.turns.note(
           tenant: record.tenant, session: record.session, agent: record.agent, record.priority, at: readyAt)
+        services.titles.note(
+          tenant: record.tenant, installation: classed.installation, session: record.session, at: readyAt)
       }
       for hint in classed.classification.unknownHints { noteUnknown(hint.header, hint.value) }
       call.forEachUnknownField { name, value in

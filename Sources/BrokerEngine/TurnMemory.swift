@@ -3,15 +3,15 @@
 //
 // Promises: looking up and noting take constant time; a class counts for an hour; at most twice `most` sessions are
 // remembered, those that had a turn last, with `mostAgents` agents each. There is no timer: what is too old is not
-// found, and is dropped together with others of its age.
+// found.
 import AdmissionCore
 
 struct TurnMemory {
-  private struct Key: Hashable {
+  private struct Key: Hashable, Sendable {
     var tenant: String
     var session: String
   }
-  private struct Turn {
+  private struct Turn: Sendable {
     var agent: String
     var priority: Priority
     /// Monotonic nanoseconds.
@@ -26,9 +26,7 @@ struct TurnMemory {
   static let mostAgents = 8
 
   /// The last turn of each agent, the newest last.
-  private var newer: [Key: [Turn]] = [:]
-  /// The generation before: those of it that have another turn move to the newer one.
-  private var older: [Key: [Turn]] = [:]
+  private var sessions = RecentMap<Key, [Turn]>(most: TurnMemory.most)
 
   /// Notes a turn.
   /// - Parameters:
@@ -37,26 +35,22 @@ struct TurnMemory {
   mutating func note(tenant: String, session: String, agent: String, _ priority: Priority, at now: UInt64) {
     guard !session.isEmpty else { return }
     let key = Key(tenant: tenant, session: session)
-    if newer[key] == nil, newer.count >= Self.most {
-      older = newer
-      newer = [:]
-    }
-    var turns = newer[key] ?? older.removeValue(forKey: key) ?? []
+    var turns = sessions[key] ?? []
     turns.removeAll { $0.agent == agent }
     if turns.count >= Self.mostAgents { turns.removeFirst() }
     turns.append(Turn(agent: agent, priority: priority, at: now))
-    newer[key] = turns
+    sessions.set(turns, for: key)
   }
 
   /// The class of the agent's last turn, else of the session's; nil where there was none within the hour.
   func priority(tenant: String, session: String, agent: String, at now: UInt64) -> Priority? {
     guard !session.isEmpty else { return nil }
     let key = Key(tenant: tenant, session: session)
-    guard let turns = newer[key] ?? older[key] else { return nil }
+    guard let turns = sessions[key] else { return nil }
     func isValid(_ turn: Turn) -> Bool { now < turn.at || now - turn.at <= Self.life }
     return (turns.last { $0.agent == agent && isValid($0) } ?? turns.last(where: isValid))?.priority
   }
 
   /// The number of sessions that are remembered.
-  var count: Int { newer.count + older.count }
+  var count: Int { sessions.count }
 }

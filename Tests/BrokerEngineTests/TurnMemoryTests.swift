@@ -42,6 +42,43 @@ import Testing
     #expect(found(at: 11 + TurnMemory.life) == .low)
   }
 
+  @Test func aTitleBelongsToTheTurnBeforeIt() {
+    var titles = TitleThreads()
+    func found(_ installation: String, at now: UInt64, tenant: String = "t") -> String? {
+      titles.session(tenant: tenant, installation: installation, at: now)
+    }
+    #expect(found("i", at: 0) == nil)
+    titles.note(tenant: "t", installation: "i", session: "s1", at: 100)
+    titles.note(tenant: "t", installation: "j", session: "s2", at: 100)
+    titles.note(tenant: "t", installation: "", session: "s3", at: 100)
+    #expect(found("i", at: 100 + TitleThreads.window - 1) == "s1")
+    #expect(found("i", at: 100 + TitleThreads.window) == "s1")
+    #expect(found("i", at: 101 + TitleThreads.window) == nil)
+    #expect(found("j", at: 100) == "s2")
+    #expect(found("", at: 100) == nil)
+    #expect(found("i", at: 100, tenant: "u") == nil)
+    titles.note(tenant: "t", installation: "i", session: "s4", at: 200)
+    #expect(found("i", at: 200) == "s4")
+    for index in 0..<(5 * TitleThreads.most) {
+      titles.note(tenant: "t", installation: "k\(index)", session: "s", at: 300)
+    }
+    #expect(titles.count <= 2 * TitleThreads.most)
+    #expect(found("i", at: 300) == nil)
+  }
+
+  @Test(arguments: [1, 2, 3])
+  func aMapOfRecentValuesKeepsTheLastOnes(_ most: Int) {
+    var map = RecentMap<Int, Int>(most: most)
+    for key in 0..<100 {
+      map.set(key, for: key)
+      map.set(-1, for: -1)
+      #expect(map.count <= 2 * most)
+      #expect(map[key] == key)
+      #expect(map[-1] == -1)
+    }
+    #expect((0..<98).allSatisfy { key in key >= 99 - 2 * most || map[key] == nil })
+  }
+
   @Test func itDoesNotGrowWithoutBound() {
     var memory = TurnMemory()
     for index in 0..<(5 * TurnMemory.most) {

@@ -77,14 +77,14 @@ def test_claude_code(http, broker, hints):
 
 
 def test_codex(http, broker):
-    turn = {"request_kind": "turn", "thread_source": "user", "turn_trigger": "user"}
+    turn = {"request_kind": "turn", "thread_source": "user", "turn_trigger": "user", "installation_id": "i1"}
     seen = {}
     for name, metadata, fields in [
             ("turn", turn, {}), ("headless", {**turn, "turn_trigger": "exec"}, {"session_id": "run", "thread_id": "run"}),
-            ("subagent", {"request_kind": "turn", "thread_source": "subagent", "subagent_kind": "thread_spawn"},
+            ("subagent", {"request_kind": "turn", "thread_source": "subagent", "subagent_kind": "thread_spawn", "turn_trigger": "user"},
              {"thread_id": "t2", "x_codex_parent_thread_id": "root", "x_openai_subagent": "collab_spawn"}),
             ("review", {"request_kind": "turn", "thread_source": "subagent", "subagent_kind": "review"}, {"thread_id": "t3"}),
-            ("title", {"request_kind": "turn", "thread_source": "thread_title"}, {"thread_id": "t4"}),
+            ("title", {"request_kind": "turn", "thread_source": "thread_title"}, {"thread_id": "t4", "session_id": "t4"}),
             ("compaction", {"request_kind": "compaction", "thread_source": "user", "compaction": {"trigger": "auto"}}, {}),
             ("prewarm", {"request_kind": "prewarm"}, {}), ("memory", {"request_kind": "memory"}, {})]:
         record = ask(http, broker, codex("root", metadata, **fields))
@@ -92,8 +92,18 @@ def test_codex(http, broker):
         seen[name] = (record["priority"], record["session"], record["agent"])
     assert seen == {
         "turn": ("high", "root", None), "headless": ("normal", "run", None), "subagent": ("normal", "root", "t2"),
-        "review": ("normal", "root", "t3"), "title": ("low", "root", "t4"), "compaction": ("high", "root", None),
+        "review": ("normal", "root", "t3"), "title": ("low", "t4", "t4"), "compaction": ("high", "root", None),
         "prewarm": ("low", "root", None), "memory": ("low", "root", None)}
+
+
+def test_a_title_of_codex_belongs_to_the_session_of_the_turn_before_it(http, broker):
+    turn = {"request_kind": "turn", "thread_source": "user", "turn_trigger": "user"}
+    title = {"request_kind": "turn", "thread_source": "thread_title"}
+    for session, machine in [("one", "m1"), ("two", "m2"), ("three", "m1")]:
+        ask(http, broker, codex(session, {**turn, "installation_id": machine}))
+    seen = [ask(http, broker, codex(f"title-{machine}", {**title, "installation_id": machine}))["session"]
+            for machine in ["m1", "m2", "m3"]]
+    assert seen == ["three", "two", "title-m3"]
 
 
 def test_rules_with_kind_session_and_absent_fields(http, broker):
