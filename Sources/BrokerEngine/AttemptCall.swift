@@ -35,7 +35,7 @@ extension Attempt {
     }
     let request = UpstreamRequest(
       provider: grant.provider.name, method: exchange.call.head.method,
-      url: provider.url(for: exchange.call.target.rest),
+      url: provider.url(for: exchange.call.target.rest, written: exchange.call.target.written),
       fields: ForwardedFields.forProvider(
         exchange.call.head.fields, credential: credential, passThrough: provider.policy.passThrough,
         identityOnly: injectsUsage, wholeOnly: exchange.call.charge.readsWork, added: provider.policy.headers),

@@ -119,8 +119,16 @@ final class BrokerRules {
 
   /// The providers for a model in order of preference; empty where no route takes the model.
   func candidates(model: String?) -> [String] {
-    guard let model else { return policy.routes.last?.to.first.map { [$0] } ?? [] }
+    guard let model else { return policy.providerWithoutModel.map { [$0.id] } ?? [] }
     return policy.routes.first { $0.models.contains { $0.matches(model) } }?.to ?? []
+  }
+
+  /// Why there is no provider for a model.
+  func whyNoCandidate(model: String?) -> String {
+    guard let model else { return "no provider is configured for this path" }
+    guard policy.isBuiltIn else { return "no route takes the model '\(model)'" }
+    let variables = Policy.builtInVariables(forModel: model).joined(separator: " or ")
+    return "no provider for '\(model)'; set \(variables)"
   }
 
   /// Why a request that shows no client key must not be answered; nil where it may be.

@@ -198,13 +198,23 @@ struct ClientCall: ~Copyable {
     // A reload came between the request's head and its body.
     if rules !== newest { price = price(newest, at: now) }
     if let name = namedProvider {
-      guard rules.provider(name) != nil else { throw .model("there is no provider '\(name)' here") }
+      guard let provider = rules.provider(name) else { throw .model("there is no provider '\(name)' here") }
+      // Below `/p/` any path is sent; elsewhere Ollama's own API goes only where the policy says that it is spoken.
+      guard target.provider != nil || dialect != .ollama || provider.policy.native == .ollama else {
+        throw .model("the provider '\(name)' does not speak Ollama's own API: its 'native: ollama' is not set")
+      }
       candidateNames = [name]
       return [Candidate(provider: ProviderID(name), price: price)]
     }
-    let names = rules.candidates(model: facts.model)
-    guard !names.isEmpty else {
-      throw .model(facts.model.map { "no route takes the model '\($0)'" } ?? "no provider is configured for this path")
+    var names = rules.candidates(model: facts.model)
+    guard !names.isEmpty else { throw .model(rules.whyNoCandidate(model: facts.model)) }
+    if dialect == .ollama {
+      names.removeAll { rules.provider($0)?.policy.native != .ollama }
+      guard !names.isEmpty else {
+        throw .model(
+          "no provider of the route of '\(facts.model ?? "")' speaks Ollama's own API: set 'native: ollama' for one, or "
+            + "use its OpenAI-compatible API at /v1")
+      }
     }
     candidateNames = names
     return names.map { Candidate(provider: ProviderID($0), price: price) }
@@ -236,7 +246,9 @@ struct ClientCall: ~Copyable {
     if namedProvider == nil {
       let before = rules.candidates(model: facts.model).compactMap { rules.provider($0)?.policy.dialect }
       names = newest.candidates(model: facts.model).filter { name in
-        newest.provider(name).map { before.contains($0.policy.dialect) } ?? false
+        newest.provider(name).map {
+          before.contains($0.policy.dialect) && (dialect != .ollama || $0.policy.native == .ollama)
+        } ?? false
       }
     }
     if names.isEmpty, isRepriced { names = candidateNames }

@@ -21,6 +21,7 @@ extension ClientCall {
   var asksForModels: Bool {
     guard head.method == "GET" else { return false }
     if let provider = target.provider, rules.provider(provider) == nil { return false }
+    if dialect == .ollama, path.endpoint == .models { return target.provider == nil }
     if isBoundToModels { return PathFacts.listing(target.path) == .models }
     return path.endpoint == .models && path.modelInPath == nil && target.provider == nil
       && target.path.hasSuffix("/models")

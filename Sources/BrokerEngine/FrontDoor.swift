@@ -65,7 +65,7 @@ public final class FrontDoor: HTTPHandler {
         downstream, record, .rejectedMalformed, dialect: .openai,
         message: "the path has \(flaw), by which servers could take it for another one")
     }
-    guard let read = known?.facts ?? PathFacts.read(path: path, anyPath: target.provider != nil) else {
+    guard let read = known?.facts ?? served(target) else {
       return refuseUnknownPath(downstream, record, path: path)
     }
     if known == nil, target.isPlain { latest = KnownTarget(head.target, target, read) }
@@ -159,6 +159,13 @@ public final class FrontDoor: HTTPHandler {
     return true
   }
 
+  /// The facts of a path; nil where it is not served.
+  private func served(_ target: RequestTarget) -> PathFacts? {
+    let facts = PathFacts.read(path: target.path, anyPath: target.provider != nil)
+    guard target.provider == nil, facts?.endpoint == .other else { return facts }
+    return PathAdvice.unserved(target.path) == nil ? facts : nil
+  }
+
   private func dialect(of target: RequestTarget) -> Dialect {
     PathFacts.read(path: target.path, anyPath: true)?.dialect ?? .openai
   }
@@ -197,7 +204,7 @@ public final class FrontDoor: HTTPHandler {
   }
 
   private func refuseUnknownPath(_ downstream: any HTTPExchange, _ record: RequestRecord, path: Substring) {
-    let answer = BrokerError.unknownPath(String(path), requestID: record.text)
+    let answer = BrokerError.unknownPath(String(path), host: downstream.head.authority, requestID: record.text)
     respond(downstream, record, .rejectedModel, answer)
     finish(record, .rejectedModel, status: answer.status, message: "unknown path")
   }

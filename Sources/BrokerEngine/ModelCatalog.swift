@@ -99,8 +99,11 @@ final class ModelCatalog {
     let now = services.time.now
     var keys: [ListKey] = []
     var missing: Set<ListKey> = []
+    let isOllama = exchange.call.dialect == .ollama
     for name in exchange.call.target.provider.map({ [$0] }) ?? ModelCatalog.providers(of: exchange.call.rules) {
-      guard let provider = exchange.call.rules.provider(name) else { continue }
+      guard let provider = exchange.call.rules.provider(name),
+        !isOllama || exchange.call.target.provider != nil || provider.policy.native == .ollama
+      else { continue }
       let own = provider.policy.passThrough ? OwnCredential(exchange) : nil
       let key = ListKey(
         provider: name, credential: own.map { hash($0.bytes) }, generation: generation)
@@ -117,6 +120,9 @@ final class ModelCatalog {
       missing.insert(key)
     }
     let waiter = Waiter(exchange, keys: keys, missing: missing, deadline: now &+ ModelCatalog.patience)
+    if keys.isEmpty, isOllama {
+      return exchange.reject(.model("no provider speaks Ollama's own API: set 'native: ollama' for one"))
+    }
     guard !missing.isEmpty else { return reply(waiter) }
     waiters.append(waiter)
     armTimer()
@@ -241,6 +247,7 @@ final class ModelCatalog {
 
   /// Three vendors' SDKs use the same path; a header field of its own tells each of them.
   private static func dialect(of exchange: Exchange) -> Dialect {
+    if exchange.call.dialect == .ollama { return .ollama }
     let fields = exchange.call.head.fields
     if fields.contains("anthropic-version") { return .anthropic }
     if fields.contains("x-goog-api-key") || fields.contains("x-goog-api-client") { return .gemini }

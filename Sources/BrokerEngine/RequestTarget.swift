@@ -1,6 +1,8 @@
 // Tollgate's own path prefixes: `/x/{name=value,...}/` carries hints, `/p/{provider}/` names the provider. The rest is
-// the path that the provider sees, byte for byte.
+// the path that the provider sees, byte for byte; only where no provider is named, a path that comes from a base URL
+// that is one step off becomes the one that is meant.
 import HTTPMessage
+import ProviderWire
 import TextForms
 
 /// A request target with our prefixes taken off.
@@ -11,6 +13,8 @@ struct RequestTarget: Equatable {
   var provider: String?
   /// Path and query for the provider.
   let rest: String
+  /// Path and query as the client wrote them, where `rest` is the path that is meant; nil where it is the same.
+  let written: String?
   /// The whole path before the query; a record keeps only its beginning.
   let path: Substring
   /// The text behind the question mark; nil where there is none.
@@ -32,15 +36,25 @@ struct RequestTarget: Equatable {
       self = try RequestTarget(target)
     } catch {
       rest = target
+      written = nil
       (path, query) = TargetText(target).halves
     }
   }
 
   init(_ target: String) throws(Mistake) {
     // The common case costs two byte comparisons.
-    rest =
+    let asked =
       target.utf8.starts(with: "/x/".utf8) || target.utf8.starts(with: "/p/".utf8)
       ? try RequestTarget.takePrefixes(of: target, &hints, &provider) : target
+    let halves = TargetText(asked).halves
+    // Below a named provider the path is kept.
+    guard provider == nil, let meant = PathFacts.folded(halves.path) else {
+      (rest, written) = (asked, nil)
+      (path, query) = halves
+      return
+    }
+    rest = halves.query.map { meant + "?" + $0 } ?? meant
+    written = asked
     (path, query) = TargetText(rest).halves
   }
 

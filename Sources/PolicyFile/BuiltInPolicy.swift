@@ -1,4 +1,7 @@
 // The policy of `tollgate serve` without a file: every provider whose usual environment variable is set.
+//
+// Promise: a prompt never goes to another vendor than its model's own. A model whose vendor has no key here is refused,
+// with the variable that would give it one.
 import AdmissionCore
 
 /// A vendor that the broker knows without a policy.
@@ -42,6 +45,12 @@ struct KnownVendor {
       models: ["deepseek-*"]),
     KnownVendor(
       id: "xai", variables: ["XAI_API_KEY"], dialect: .openai, baseURL: "https://api.x.ai/v1", models: ["grok-*"]),
+    // Before Voyage, since both name models `rerank-`.
+    KnownVendor(
+      id: "cohere", variables: ["CO_API_KEY", "COHERE_API_KEY"], dialect: .openai, baseURL: "https://api.cohere.com/v1",
+      models: ["command-*", "embed-*", "rerank-v*", "rerank-english-*", "rerank-multilingual-*", "c4ai-*"]),
+    KnownVendor(
+      id: "jina", variables: ["JINA_API_KEY"], dialect: .openai, baseURL: "https://api.jina.ai/v1", models: ["jina-*"]),
     KnownVendor(
       id: "voyage", variables: ["VOYAGE_API_KEY"], dialect: .openai, baseURL: "https://api.voyageai.com/v1",
       models: ["voyage-*", "rerank-*"]),
@@ -54,10 +63,35 @@ struct KnownVendor {
   static let fallback = ["openai", "openrouter"]
 }
 
+/// Ollama on this or another machine, which has an address in place of a key.
+enum KnownOllama {
+  static let id = "ollama"
+  static let variable = "OLLAMA_HOST"
+  static let port = "11434"
+  /// Families of open models; with a tag behind a colon they are Ollama's, whoever else serves the family.
+  static let families = [
+    "llama*", "gpt-oss*", "qwen*", "gemma*", "mistral*", "mixtral*", "deepseek-*", "phi*", "granite*", "smollm*",
+    "nomic-embed-*", "mxbai-embed-*", "all-minilm*", "bge-*", "snowflake-arctic-*", "codellama*", "llava*",
+  ]
+
+  /// The base URL for what the variable holds: `HOST`, `HOST:PORT`, or either behind `http://`. nil for another port
+  /// than Ollama's own, since clients are led to this broker by the same variable.
+  static func baseURL(_ text: String) -> String? {
+    var text = text[...]
+    if text.hasPrefix("http://") { text = text.dropFirst(7) }
+    while text.last == "/" { text = text.dropLast() }
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+    guard parts.count <= 2, parts.count < 2 || parts[1] == port else { return nil }
+    // A server listens on all addresses; its clients call this machine.
+    let host = parts[0].isEmpty || parts[0] == "0.0.0.0" ? "127.0.0.1" : String(parts[0])
+    return try? BaseURL.parse("http://\(host):\(port)/v1", dialect: .openai).get().text
+  }
+}
+
 extension Policy {
   /// The built-in policy: one provider with one key, `env`, for each known variable that is set and not empty. A
-  /// vendor's own models go to the vendor; other models go to OpenAI, then OpenRouter, or, without these two, to the
-  /// first provider of the OpenAI dialect. Where no variable is set, there is no provider.
+  /// vendor's own models go to the vendor and nowhere else; models of no known vendor go to OpenAI, then OpenRouter.
+  /// Where no variable is set, there is no provider.
   public static func builtIn(environment: [String: String]) -> Policy {
     var policy = Policy()
     var present: [KnownVendor] = []
@@ -72,16 +106,38 @@ extension Policy {
       policy.providers.append(provider)
       present.append(vendor)
     }
-    guard !present.isEmpty else { return policy }
-    policy.routes = present.filter { !$0.models.isEmpty }.map { Route(models: $0.models, to: [$0.id]) }
-    var rest = KnownVendor.fallback.filter { id in present.contains { $0.id == id } }
-    if rest.isEmpty { rest = [(present.first { $0.dialect == .openai } ?? present[0]).id] }
+    let ollama = environment[KnownOllama.variable].flatMap(KnownOllama.baseURL)
+    if let ollama {
+      var provider = Provider(id: KnownOllama.id, dialect: .openai, baseURL: ollama)
+      provider.native = .ollama
+      policy.providers.append(provider)
+    }
+    guard !policy.providers.isEmpty else { return policy }
+    policy.isBuiltIn = true
+    if ollama != nil {
+      policy.routes.append(Route(models: KnownOllama.families.map { Glob($0 + ":*") }, to: [KnownOllama.id]))
+    }
+    policy.routes += present.map { Route(models: $0.models, to: [$0.id]) }
+    if ollama != nil {
+      policy.routes.append(Route(models: KnownOllama.families.map { Glob($0) }, to: [KnownOllama.id]))
+    }
+    let absent = KnownVendor.all.filter { vendor in !present.contains { $0.id == vendor.id } }.flatMap(\.models)
+    if !absent.isEmpty { policy.routes.append(Route(models: absent, to: [])) }
+    // No vendor is known for the rest; without these two it is refused.
+    let rest = KnownVendor.fallback.filter { id in present.contains { $0.id == id } }
     policy.routes.append(Route(models: ["*"], to: rest))
     return policy
   }
 
   /// The environment variables that `builtIn` looks at, for the error text where none is set.
-  public static let builtInVariables: [String] = KnownVendor.all.flatMap(\.variables)
+  public static let builtInVariables: [String] = KnownVendor.all.flatMap(\.variables) + [KnownOllama.variable]
+
+  /// The variables of which any would give a model a provider.
+  public static func builtInVariables(forModel model: String) -> [String] {
+    let vendors = KnownVendor.all.filter { $0.models.contains { $0.matches(model) } }.map { $0.variables[0] }
+    if !vendors.isEmpty { return vendors }
+    return KnownVendor.fallback.compactMap { id in KnownVendor.all.first { $0.id == id }?.variables[0] }
+  }
 
   /// The routes of a policy that gives none. With one dialect, every model goes to all providers in the file's order.
   /// With several, each dialect's well-known models go to its providers, and the rest to those of the OpenAI dialect.

@@ -17,6 +17,8 @@ public struct Policy: Sendable, Equatable {
   public var memory = Policy.defaultMemory
   public var providers: [Provider] = []
   public var routes: [Route] = []
+  /// True for the policy of a broker that was given none: it knows which variable a model lacks.
+  public var isBuiltIn = false
   /// Indexed by `Priority.rawValue`; always three.
   public var bands: [BandPolicy] = Priority.allCases.map(BandPolicy.standard)
   public var defaultPriority: Priority = .normal
@@ -112,6 +114,11 @@ public enum Durability: String, Sendable { case batched, full }
 public enum UnknownPrice: String, Sendable { case allow, reject }
 public enum DialectName: String, Sendable, CaseIterable { case openai, anthropic, gemini }
 
+/// An API of its own that a provider speaks beside that of its dialect.
+public enum NativeAPI: String, Sendable, CaseIterable {
+  case ollama
+}
+
 /// The header field in which a provider expects its key.
 public enum AuthField: String, Sendable, CaseIterable {
   case bearer
@@ -167,6 +174,8 @@ public struct Provider: Sendable, Equatable {
   /// `1.1` (default) or `2` (over TLS only).
   public var httpVersion = "1.1"
   public var auth: AuthField
+  /// nil where the provider speaks its dialect only.
+  public var native: NativeAPI?
   /// Fields that are added to each call; the client's fields of the same names are dropped.
   public var headers: [AddedField] = []
 
@@ -218,7 +227,7 @@ public struct ProviderKey: Sendable, Equatable {
 
 public struct Route: Sendable, Equatable {
   public var models: [Glob]
-  /// Provider ids in order of preference.
+  /// Provider ids in order of preference. Empty only in the built-in policy, for models whose vendor has no key.
   public var to: [String]
   public init(models: [Glob], to: [String]) {
     self.models = models

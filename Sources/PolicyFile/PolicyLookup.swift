@@ -42,8 +42,10 @@ extension Policy {
 
   public func provider(named id: String) -> Provider? { providers.first { $0.id == id } }
 
-  /// The provider of calls that name no model: the first one of the last route.
-  public var providerWithoutModel: Provider? { routes.last?.to.first.flatMap(provider(named:)) }
+  /// The provider of calls that name no model: the first one of the last route that has any.
+  public var providerWithoutModel: Provider? {
+    routes.last { !$0.to.isEmpty }?.to.first.flatMap(provider(named:))
+  }
 
   /// The limits that the policy sets for one model of a provider, beside the provider's own.
   public func modelLimits(of provider: Provider, model: String) -> ModelLimits? {

@@ -6,7 +6,7 @@ extension PolicyBuilder {
   static let providerFields = [
     "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens", "learn_limits", "breaker",
     "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "ca_file",
-    "http_version", "check_keys", "auth", "headers",
+    "http_version", "check_keys", "auth", "headers", "native",
   ]
   static let limitFields = [
     "concurrency", "requests_per_minute", "input_tokens_per_minute", "output_tokens_per_minute", "tokens_per_minute",
@@ -63,6 +63,10 @@ extension PolicyBuilder {
     provider.ramp = fields.duration("ramp", .zero ... .seconds(3600)) ?? provider.ramp
     provider.caFile = fields.filePath("ca_file")
     provider.auth = fields.choice("auth", AuthField.allCases.map { ($0.rawValue, $0) }) ?? provider.auth
+    provider.native = fields.choice("native", NativeAPI.allCases.map { ($0.rawValue, $0) })
+    if provider.native == .ollama, let dialect, dialect != .openai {
+      fields.report("native", "ollama at a provider of another dialect, allowed: with dialect: openai")
+    }
     provider.headers = addedFields(fields, provider)
     if let version = fields.choice("http_version", [("1.1", "1.1"), ("2", "2")]) {
       provider.httpVersion = version

@@ -50,17 +50,20 @@ public enum BrokerError {
     fields.append((dialect == .anthropic ? "request-id" : "x-request-id", requestID))
     return Answer(
       status: words.status, fields: fields,
-      body: body(dialect, words, message: message, requestID: requestID, pause: pause))
+      body: body(dialect, words, message: message, requestID: requestID, pause: pause, endpoint: endpoint))
   }
 
-  /// The answer for a path that is no API path.
-  public static func unknownPath(_ path: String, requestID: String) -> Answer {
+  /// The answer for a path that is no API path: it says why, or which base URL the client needs.
+  /// - Parameter host: the authority by which the client called.
+  public static func unknownPath(_ path: String, host: String = "", requestID: String) -> Answer {
+    let message = PathAdvice.unserved(path[...]) ?? "Unknown request URL: \(path). \(PathAdvice.baseURLs(host: host))"
     let words = Words(
       status: 404, type: "invalid_request_error", code: "unknown_url", shouldRetry: false, mayCarryRetryAfter: false)
     return Answer(
       status: 404,
       fields: [("content-type", "application/json"), ("x-should-retry", "false"), ("x-request-id", requestID)],
-      body: body(.openai, words, message: "Unknown request URL: \(path)", requestID: requestID, pause: nil))
+      body: body(
+        PathAdvice.isOllama(path[...]) ? .ollama : .openai, words, message: message, requestID: requestID, pause: nil))
   }
 
   /// The answer for a request that the endpoint refuses before it is read, by status.
@@ -155,18 +158,24 @@ public enum BrokerError {
   }
 
   private static func body(
-    _ dialect: Dialect, _ words: Words, message: String, requestID: String, pause: Span?
+    _ dialect: Dialect, _ words: Words, message: String, requestID: String, pause: Span?,
+    endpoint: WireEndpoint = .other
   ) -> [UInt8] {
     var json = JSONWriter(reserving: 192 + message.utf8.count)
     json.object { json in
       switch dialect {
-      case .openai: json.object("error") { openAI(message, type: words.type, code: words.code, &$0) }
+      case .openai:
+        json.object("error") { openAI(message, type: words.type, code: words.code, &$0) }
+        // Vendors of embeddings and reranking share these paths: Voyage and Jina read `detail`, Cohere `message`.
+        if endpoint == .embeddings || endpoint == .rerank { json.member("detail", message) }
+        if endpoint == .rerank { json.member("message", message) }
       case .anthropic:
         json.member("type", "error")
         json.object("error") { anthropic(message, type: words.type, &$0) }
         json.member("request_id", requestID)
       case .gemini: json.object("error") { gemini(message, status: words.status, pause: pause, &$0) }
       case .cohere: json.member("message", message)
+      case .ollama: json.member("error", message)
       }
     }
     return json.bytes
@@ -202,6 +211,10 @@ public enum BrokerError {
           json.member("error", message)
         }
       }
+    case (.ollama, _):
+      json.object { $0.member("error", message) }
+      json.raw("\n")
+      return json.bytes
     case (.openai, _):
       json.raw("data: ")
       json.object { $0.object("error") { openAI(message, type: openaiType(code), code: code, &$0) } }

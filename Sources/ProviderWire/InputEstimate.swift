@@ -116,6 +116,8 @@ struct InputEstimate {
       }
     case TG_KEY_image_url, TG_KEY_image:
       if !addDataURL(walk) { ruled += Media.unknownImage }
+    case TG_KEY_NONE where walk.parent == TG_KEY_images && dialect == .ollama:
+      ruled += media(walk, from: walk.start, kind: nil)
     case TG_KEY_file_data:
       if !addDataURL(walk) { ruled += media(walk, from: walk.start, kind: nil) }
     default: addText(walk)
@@ -300,7 +302,7 @@ enum Media {
     case .gemini:
       if width <= 384, height <= 384 { return 258 }
       return TokenCount(258 * ceiling(width, 768) * ceiling(height, 768))
-    case .openai, .cohere:
+    case .openai, .cohere, .ollama:
       var (width, height) = (width, height)
       if max(width, height) > 2048 {
         let long = max(width, height)

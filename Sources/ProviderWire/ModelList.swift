@@ -21,7 +21,7 @@ public enum ModelList {
     var json = JSONWriter(reserving: 64 + entries.count * 96)
     json.object { json in
       if dialect == .openai || dialect == .cohere { json.member("object", "list") }
-      json.key(dialect == .gemini ? "models" : "data")
+      json.key(dialect == .gemini || dialect == .ollama ? "models" : "data")
       json.array(entries) { json, entry in json.object { json in members(entry, dialect, &json) } }
       if dialect == .anthropic {
         json.member("has_more", false)
@@ -42,6 +42,12 @@ public enum ModelList {
     case .gemini:
       json.member("name", "models/" + entry.id)
       json.member("displayName", entry.id)
+    case .ollama:
+      json.member("name", entry.id)
+      json.member("model", entry.id)
+      json.member("modified_at", "1970-01-01T00:00:00Z")
+      json.member("size", 0)
+      json.member("digest", "")
     case .openai, .cohere:
       json.member("id", entry.id)
       json.member("object", "model")

@@ -22,6 +22,7 @@ struct OutputCap {
     switch walk.key {
     case TG_KEY_n_predict, TG_KEY_max_new_tokens:
       if let count = count(walk) { saidByOtherName = max(saidByOtherName, count) }
+    case TG_KEY_num_predict: wasSaid.configured = say(walk, after: wasSaid.configured)
     case TG_KEY_max_tokens:
       if endpoint.readsMaxTokens { wasSaid.older = say(walk, after: wasSaid.older) }
     case TG_KEY_max_completion_tokens:

@@ -7,7 +7,7 @@ import TextForms
 
 /// The vendor whose format a client uses, and gets in the broker's own answers.
 public enum Dialect: String, Sendable, CaseIterable {
-  case openai, anthropic, gemini, cohere
+  case openai, anthropic, gemini, cohere, ollama
 }
 
 /// The endpoints whose bodies are understood. All others are `other`, and are metered by what their bodies show.
@@ -35,16 +35,21 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
   case cohereChat = "cohere_chat"
   case cohereEmbed = "cohere_embed"
   case rerank
+  case ollamaChat = "ollama_chat"
+  case ollamaGenerate = "ollama_generate"
+  case ollamaEmbed = "ollama_embed"
+  /// Ollama's facts of one model.
+  case ollamaShow = "ollama_show"
   case other
 
   /// True where a call can produce output tokens; `other` may.
   public var producesOutput: Bool {
     switch self {
     case .chatCompletions, .responses, .responsesCompact, .completions, .images, .transcription, .speech, .messages,
-      .messageBatches, .geminiGenerate, .geminiStream, .cohereChat, .other:
+      .messageBatches, .geminiGenerate, .geminiStream, .cohereChat, .ollamaChat, .ollamaGenerate, .other:
       true
     case .responsesInputTokens, .embeddings, .moderations, .files, .models, .countTokens, .geminiCountTokens,
-      .geminiEmbed, .cohereEmbed, .rerank:
+      .geminiEmbed, .cohereEmbed, .rerank, .ollamaEmbed, .ollamaShow:
       false
     }
   }
@@ -53,16 +58,19 @@ public enum WireEndpoint: String, Sendable, CaseIterable {
   var readsText: Bool {
     switch self {
     case .chatCompletions, .responses, .responsesCompact, .completions, .messages, .geminiGenerate, .geminiStream,
-      .cohereChat, .other:
+      .cohereChat, .ollamaChat, .ollamaGenerate, .other:
       true
     default: false
     }
   }
 
+  /// True where a body that says nothing of a stream gets one.
+  var streamsUnasked: Bool { self == .ollamaChat || self == .ollamaGenerate }
+
   /// True where vendors charge no tokens for the call.
   public var isFree: Bool {
     switch self {
-    case .responsesInputTokens, .moderations, .models, .countTokens, .geminiCountTokens: true
+    case .responsesInputTokens, .moderations, .models, .countTokens, .geminiCountTokens, .ollamaShow: true
     default: false
     }
   }
@@ -190,6 +198,12 @@ public struct PathFacts: Sendable, Equatable {
       "/v2/chat": PathFacts(dialect: .cohere, endpoint: .cohereChat),
       "/v2/embed": PathFacts(dialect: .cohere, endpoint: .cohereEmbed),
       "/v2/rerank": PathFacts(dialect: .cohere, endpoint: .rerank),
+      "/api/chat": PathFacts(dialect: .ollama, endpoint: .ollamaChat),
+      "/api/generate": PathFacts(dialect: .ollama, endpoint: .ollamaGenerate),
+      "/api/embed": PathFacts(dialect: .ollama, endpoint: .ollamaEmbed),
+      "/api/embeddings": PathFacts(dialect: .ollama, endpoint: .ollamaEmbed),
+      "/api/show": PathFacts(dialect: .ollama, endpoint: .ollamaShow),
+      "/api/tags": PathFacts(dialect: .ollama, endpoint: .models),
     ]
     // Gemini's OpenAI-compatible API.
     for name in ["chat/completions", "embeddings", "models"] {

@@ -141,7 +141,7 @@ private struct BodyReading {
     // In a body that we do not understand every `model` counts; in others it may be a word in a conversation.
     estimate.collectsModels = path.endpoint == .other
     facts.model = path.modelInPath
-    facts.isStreaming = path.streamInPath
+    facts.isStreaming = path.streamInPath || path.endpoint.streamsUnasked
     facts.producesOutput = path.endpoint.producesOutput
   }
 
@@ -251,6 +251,7 @@ private struct BodyReading {
     case TG_KEY_n: facts.choices = answers(&walk)
     case TG_KEY_best_of: bestOf = answers(&walk)
     case TG_KEY_generationConfig, TG_KEY_generation_config: generationConfig(&walk)
+    case TG_KEY_options where path.dialect == .ollama: ollamaOptions(&walk)
     case TG_KEY_service_tier, TG_KEY_serviceTier:
       if walk.kind == .string { facts.serviceTier = walk.string(limit: 64) } else { skipContainer(&walk) }
     case TG_KEY_prompt_cache_key: hint(&walk, over: true)
@@ -349,6 +350,20 @@ private struct BodyReading {
       case .string where walk.key == TG_KEY_user_id && walk.depth == depth + 1:
         if facts.sessionHint == nil { facts.sessionHint = walk.string(limit: 256) }
       default: continue
+      }
+    }
+  }
+
+  /// Reads Ollama's `options`, which have the cap of the output.
+  private mutating func ollamaOptions(_ walk: inout JSONWalk) {
+    guard walk.kind == .objectBegin else { return skipContainer(&walk) }
+    let depth = walk.depth
+    while true {
+      switch walk.next() {
+      case .end, .error: return
+      case .objectEnd where walk.depth == depth: return
+      case .objectBegin, .arrayBegin: walk.skipChecked()
+      default: if walk.key == TG_KEY_num_predict { cap.take(walk, at: path.endpoint) }
       }
     }
   }

@@ -13,6 +13,16 @@ import Testing
     (.openai, "https://api.groq.com/openai/v1", "/v1/models?a=b", "https://api.groq.com/openai/v1/models?a=b"),
     (.openai, "https://host/api/v4", "/v1/embeddings", "https://host/api/v4/embeddings"),
     (.openai, "http://127.0.0.1:11434/v1", "/api/chat", "http://127.0.0.1:11434/api/chat"),
+    (.openai, "https://api.groq.com/openai/v1", "/openai/v1/models", "https://api.groq.com/openai/v1/models"),
+    (.openai, "https://api.groq.com/openai/v1", "/openai/v1", "https://api.groq.com/openai/v1"),
+    (.openai, "https://api.groq.com/openai/v1", "/openai/v12", "https://api.groq.com/openai/v12"),
+    (.openai, "https://openrouter.ai/api/v1", "/api/v1/models?a=b", "https://openrouter.ai/api/v1/models?a=b"),
+    (
+      .openai, "https://r.openai.azure.com/openai/v1", "/openai/deployments/d/x?v=1",
+      "https://r.openai.azure.com/openai/deployments/d/x?v=1"
+    ),
+    (.openai, "https://g/v1beta/openai", "/v1beta/openai/models", "https://g/v1beta/openai/models"),
+    (.anthropic, "https://gw/anthropic", "/anthropic/v1/messages", "https://gw/anthropic/v1/messages"),
     (.openai, "http://h/v1", "/v1beta/x", "http://h/v1beta/x"),
     (.openai, "http://h/v1", "/v1", "http://h/v1"),
     (
@@ -29,6 +39,20 @@ import Testing
   ])
   func joins(_ dialect: DialectName, _ base: String, _ target: String, _ url: String) {
     #expect(ProviderTarget(Provider(id: "p", dialect: dialect, baseURL: base)).url(for: target) == url)
+  }
+
+  @Test func azureGetsItsOwnPathsAsTheyWereWritten() {
+    func url(_ base: String, _ auth: AuthField = .bearer, written: String) -> String {
+      var policy = Provider(id: "p", dialect: .openai, baseURL: base)
+      policy.auth = auth
+      return ProviderTarget(policy).url(for: "/v1/responses?api-version=1", written: written)
+    }
+    let written = "/openai/responses?api-version=1"
+    #expect(url("https://r.openai.azure.com/v1", written: written) == "https://r.openai.azure.com" + written)
+    #expect(url("https://r.openai.azure.com/openai/v1", written: written) == "https://r.openai.azure.com" + written)
+    #expect(url("http://mock/v1", .apiKey, written: written) == "http://mock" + written)
+    #expect(url("http://mock/v1", written: written) == "http://mock/v1/responses?api-version=1")
+    #expect(url("http://mock/v1", .apiKey, written: "/responses") == "http://mock/v1/responses?api-version=1")
   }
 
   @Test func eachPathHasItsOwnURLWhateverWasAskedForBefore() {

@@ -14,6 +14,10 @@ import Testing
     ("/x/priority=low/p/anthropic/v1/messages", "/v1/messages", "anthropic"),
     ("/x/provider=anthropic,session=a%2Fb/v1/messages", "/v1/messages", "anthropic"),
     ("/xyz/p/openai", "/xyz/p/openai", nil),
+    ("/chat/completions?api-version=1", "/v1/chat/completions?api-version=1", nil),
+    ("/x/priority=low/openai/v1/models", "/v1/models", nil),
+    ("/p/groq/openai/v1/models", "/openai/v1/models", "groq"),
+    ("/p/groq/chat/completions", "/chat/completions", "groq"),
   ])
   func takesPrefixesOff(_ target: String, _ rest: String, _ provider: String?) throws {
     let read = try RequestTarget(target)

@@ -6,7 +6,7 @@ import AdmissionCore
 enum JSONReading {
   private static let paths = [
     "/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages", "/v1beta/models/m:streamGenerateContent",
-    "/v2/chat", "/v1/rerank", "/v1/audio/transcriptions", "/anything",
+    "/v2/chat", "/v1/rerank", "/v1/audio/transcriptions", "/anything", "/api/chat", "/api/generate",
   ]
   private static let types = [
     nil, "application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=b", "audio/wav",

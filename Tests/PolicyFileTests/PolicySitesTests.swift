@@ -32,6 +32,13 @@ import Testing
     }
   }
 
+  @Test func nativeIsOffUnlessItIsSaid() throws {
+    let bare = try parse(#"providers: {a: {dialect: openai, base_url: "http://127.0.0.1:11434"}}"#)
+    #expect(bare.providers[0].native == nil)
+    let said = try parse(#"providers: {a: {dialect: openai, base_url: "http://127.0.0.1:11434", native: ollama}}"#)
+    #expect(said.providers[0].native == .ollama)
+  }
+
   @Test func fieldsOfAProvider() throws {
     let policy = try parse(
       #"providers: {a: {dialect: openai, base_url: "http://127.0.0.1:1", headers: {OpenAI-Organization: "${ORG}", authorization: "Basic eA=="}}}"#

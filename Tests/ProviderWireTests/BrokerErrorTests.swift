@@ -53,6 +53,7 @@ import Testing
       case .gemini:
         #expect(error.code == String(status) && error.status != nil && error.retryDelay == (waits ? .seconds(2) : nil))
       case .cohere: #expect(answer.body == Array(#"{"message":"m"}"#.utf8))
+      case .ollama: #expect(answer.body == Array(#"{"error":"m"}"#.utf8))
       }
     }
   }
@@ -93,7 +94,7 @@ import Testing
       for endpoint in [WireEndpoint.chatCompletions, .responses, .messages] {
         let frame = BrokerError.inStreamFrame(
           dialect: dialect, endpoint: endpoint, message: nasty, code: "server_error")
-        #expect(frame.suffix(2) == [0x0A, 0x0A])
+        #expect(frame.suffix(2) == [0x0A, 0x0A] || (dialect == .ollama && frame.last == 0x0A))
         #expect(frame.split(separator: 0x0A, omittingEmptySubsequences: false).count <= 4, "one frame")
       }
     }
@@ -115,6 +116,44 @@ import Testing
     let error = tap.inStreamError
     #expect(error?.message == "broke")
     #expect(error?.type == word || error?.code == word)
+  }
+
+  @Test func ollamaReadsASentence() {
+    let frame = BrokerError.inStreamFrame(dialect: .ollama, endpoint: .ollamaChat, message: "m", code: "server_error")
+    #expect(String(decoding: frame, as: UTF8.self) == "{\"error\":\"m\"}\n")
+    let tap = UsageTap(
+      endpoint: .ollamaChat, isStreaming: true, contentType: "application/x-ndjson", contentEncoding: nil,
+      stripInjectedUsage: false)
+    tap.feed(frame[...]) { _ in }
+    tap.finish { _ in }
+    #expect(tap.inStreamError?.message == "m")
+  }
+
+  @Test func vendorsOfEmbeddingsFindTheSentenceWhereTheyLookForIt() {
+    func text(_ endpoint: WireEndpoint) -> String {
+      let answer = BrokerError.answer(
+        outcome: .rejectedQueueFull, dialect: .openai, endpoint: endpoint, message: "m", retryAfter: nil,
+        requestID: "01H")
+      return String(decoding: answer.body, as: UTF8.self)
+    }
+    let error = #"{"error":{"message":"m","type":"requests","param":null,"code":"rate_limit_exceeded"}"#
+    #expect(text(.chatCompletions) == error + "}")
+    #expect(text(.embeddings) == error + #","detail":"m"}"#)
+    #expect(text(.rerank) == error + #","detail":"m","message":"m"}"#)
+  }
+
+  @Test func unknownPathsSayWhichBaseURLHelps() {
+    func message(_ path: String) -> String? {
+      ErrorReading(BrokerError.unknownPath(path, host: "h:1", requestID: "01H").body).message
+    }
+    #expect(
+      message("/x")?.hasPrefix("Unknown request URL: /x. Set the base URL: OPENAI_BASE_URL=http://h:1/v1") == true)
+    #expect(message("/x")?.contains("ANTHROPIC_BASE_URL=http://h:1 ") == true)
+    #expect(message("/model/m/invoke")?.contains("Bedrock") == true)
+    let ollama = BrokerError.unknownPath("/api/pull", requestID: "01H")
+    #expect(ollama.body.starts(with: #"{"error":"Of Ollama's"#.utf8))
+    // What looks like the admin port's paths is not Ollama's.
+    #expect(ErrorReading(BrokerError.unknownPath("/api/v1/status", requestID: "01H").body).code == "unknown_url")
   }
 
   @Test func unknownPathsAndRefusals() {

@@ -19,6 +19,49 @@ import Testing
     return found.estimatedInput
   }
 
+  @Test func ollamaCountsTextAndPicturesAndKnowsItsCap() throws {
+    func facts(_ body: String, _ path: Substring) throws -> RequestFacts? {
+      var reader = RequestReader()
+      guard
+        case .facts(let found) = reader.read(
+          Array(body.utf8), path: try #require(PathFacts.read(path: path)), contentType: nil, contentEncoding: nil,
+          decodedLimit: 0)
+      else { return nil }
+      return found
+    }
+    let chat = try facts(
+      #"{"model":"m","messages":[{"role":"user","content":"12345678"}],"options":{"num_predict":7,"stop":["a"]}}"#,
+      "/api/chat")
+    #expect(chat?.estimatedInput == 2)
+    #expect(chat?.outputCap == 7)
+    #expect(chat?.isStreaming == true, "a stream unless it says otherwise")
+    let generate = try facts(
+      #"{"model":"m","prompt":"1234","stream":false,"options":{"num_predict":-1}}"#, "/api/generate")
+    #expect(generate?.estimatedInput == 1)
+    #expect(generate?.outputCap == nil)
+    #expect(generate?.isStreaming == false)
+    let picture = Self.base64(Self.png(512, 512))
+    let seen = try facts(#"{"model":"m","prompt":"","images":[""# + picture + #""]}"#, "/api/generate")
+    #expect(seen?.estimatedInput == 255)
+    #expect(try facts(#"{"model":"m","input":["12345678","1234"]}"#, "/api/embed")?.estimatedInput == 3)
+  }
+
+  @Test func embeddingAndRerankVendorsAreEstimatedByTheirTexts() throws {
+    func tokens(_ body: String, _ path: Substring) throws -> TokenCount? {
+      var reader = RequestReader()
+      guard
+        case .facts(let found) = reader.read(
+          Array(body.utf8), path: try #require(PathFacts.read(path: path)), contentType: nil, contentEncoding: nil,
+          decodedLimit: 0)
+      else { return nil }
+      #expect(!found.producesOutput)
+      return found.estimatedInput
+    }
+    #expect(try tokens(#"{"model":"m","query":"1234","documents":["12345678","1234"]}"#, "/v2/rerank") == 4)
+    #expect(try tokens(#"{"model":"m","query":"1234","documents":["12345678"],"top_k":3}"#, "/v1/rerank") == 3)
+    #expect(try tokens(#"{"model":"m","texts":["12345678","1234"],"embedding_types":["float"]}"#, "/v2/embed") == 5)
+  }
+
   static func base64(_ bytes: [UInt8]) -> String {
     let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
     var text: [UInt8] = []

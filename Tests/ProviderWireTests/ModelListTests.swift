@@ -16,6 +16,9 @@ import Testing
       String(decoding: ModelList.body([], dialect: .anthropic), as: UTF8.self)
         == #"{"data":[],"has_more":false,"first_id":null,"last_id":null}"#)
     #expect(
+      String(decoding: ModelList.body([entries[0]], dialect: .ollama), as: UTF8.self)
+        == #"{"models":[{"name":"gpt-6","model":"gpt-6","modified_at":"1970-01-01T00:00:00Z","size":0,"digest":""}]}"#)
+    #expect(
       String(decoding: ModelList.body([entries[0]], dialect: .gemini), as: UTF8.self)
         == #"{"models":[{"name":"models/gpt-6","displayName":"gpt-6"}]}"#)
   }

@@ -20,6 +20,9 @@ import Testing
       ("/v1/rerank", .openai, .rerank), ("/v2/chat", .cohere, .cohereChat), ("/v2/embed", .cohere, .cohereEmbed),
       ("/v2/rerank", .cohere, .rerank), ("/v1beta/models", .gemini, .models),
       ("/v1beta/openai/chat/completions", .openai, .chatCompletions), ("/v1beta/openai/files", .openai, .other),
+      ("/api/chat", .ollama, .ollamaChat), ("/api/generate", .ollama, .ollamaGenerate),
+      ("/api/embed", .ollama, .ollamaEmbed), ("/api/embeddings", .ollama, .ollamaEmbed),
+      ("/api/tags", .ollama, .models), ("/api/show", .ollama, .ollamaShow),
       ("/v1//chat/completions", .openai, .other), ("/v1/Chat/Completions", .openai, .other),
       ("/v1/chat%2Fcompletions", .openai, .other), ("/v1", .openai, .other),
     ] as [(String, Dialect, WireEndpoint)])
@@ -94,7 +97,9 @@ import Testing
     #expect(PathFacts.read(path: "/openai/deployments/my-gpt/new/thing")?.endpoint == .other)
   }
 
-  @Test(arguments: ["/", "", "/favicon.ico", "/v1x/models", "/api/v1/chat/completions", "/v3/chat", "/healthz"])
+  @Test(arguments: [
+    "/", "", "/favicon.ico", "/v1x/models", "/api/v1/chat/completions", "/v3/chat", "/healthz", "/api/pull",
+  ])
   func otherPathsAreNone(_ path: Substring) {
     #expect(PathFacts.read(path: path[...]) == nil)
     #expect(PathFacts.read(path: path, anyPath: true) != nil)
@@ -105,10 +110,58 @@ import Testing
       ("/api/v1/chat/completions", WireEndpoint.chatCompletions), ("/openai/v1/responses", .responses),
       ("/chat/completions", .chatCompletions),
       ("/anthropic/v1/messages", .messages), ("/messages", .messages), ("/v1/messages", .messages),
-      ("/api/chat", .other),
+      ("/api/chat", .ollamaChat),
     ] as [(String, WireEndpoint)])
   func belowAProviderPrefixesAreSeenThrough(_ path: String, _ endpoint: WireEndpoint) {
     #expect(PathFacts.read(path: path[...], anyPath: true)?.endpoint == endpoint)
+  }
+
+  @Test(
+    arguments: [
+      ("/chat/completions", "/v1/chat/completions"), ("/responses", "/v1/responses"),
+      ("/responses/r/cancel", "/v1/responses/r/cancel"), ("/embeddings", "/v1/embeddings"),
+      ("/messages", "/v1/messages"), ("/messages/count_tokens", "/v1/messages/count_tokens"),
+      ("/models", "/v1/models"), ("/models/llama3:8b", "/v1/models/llama3:8b"), ("/rerank", "/v1/rerank"),
+      ("/models/", "/v1/models/"),
+      ("/v1/v1/messages", "/v1/messages"), ("/v1/v1/v1/chat/completions", "/v1/chat/completions"),
+      ("/v1/v1beta/models/g:generateContent", "/v1beta/models/g:generateContent"), ("/v1/v2/embed", "/v2/embed"),
+      ("/v1beta/v1beta/models", "/v1beta/models"), ("/v1beta/v1/models", "/v1/models"),
+      ("/openai/v1/chat/completions", "/v1/chat/completions"), ("/openai/v1/models", "/v1/models"),
+      ("/openai/responses", "/v1/responses"), ("/openai/models", "/v1/models"),
+      ("/v1/openai/v1/chat/completions", "/v1/chat/completions"),
+      ("/v1/openai/deployments/d/chat/completions", "/openai/deployments/d/chat/completions"),
+      ("/models/gemini-4:generateContent", "/v1beta/models/gemini-4:generateContent"),
+      ("/models/gemini-4:streamGenerateContent", "/v1beta/models/gemini-4:streamGenerateContent"),
+      ("/tunedModels/t:countTokens", "/v1beta/tunedModels/t:countTokens"),
+    ])
+  func foldsPathsOfAWrongBaseURL(_ path: String, _ meant: String) {
+    #expect(PathFacts.folded(path[...]) == meant)
+    #expect(PathFacts.folded(meant[...]) == nil)
+    #expect(PathFacts.read(path: meant[...]) != nil)
+  }
+
+  @Test(
+    arguments: [
+      "", "/", "/v1", "/v1/", "/v1/chat/completions", "/v1/videos", "/v1/vector_stores/v", "/v1/organization/usage",
+      "/v1beta/models/g:generateContent", "/v1beta/openai/chat/completions", "/v2/chat", "/v2/rerank",
+      "/openai/deployments/d/chat/completions", "/openai/engines/e/embeddings", "/openai", "/openai/", "/openai/v2/x",
+      "/api/chat", "/api/v1/chat/completions", "/metrics", "/healthz", "//chat/completions", "/Chat/completions",
+      "/chat%2Fcompletions", "/v1x/models", "chat/completions",
+    ])
+  func leavesOtherPathsAsTheyAre(_ path: String) {
+    #expect(PathFacts.folded(path[...]) == nil)
+  }
+
+  @Test(
+    arguments: [
+      ("/model/anthropic.claude-opus-5/invoke", "Bedrock"), ("/model/a/b/converse-stream", "Bedrock"),
+      ("/v1/projects/p/locations/us/publishers/anthropic/models/claude:rawPredict", "Vertex"),
+      ("/v1beta1/projects/p/locations/us/publishers/google/models/g:generateContent", "Vertex"),
+      ("/model/x", nil), ("/models/x/invoke", nil), ("/v1/projects", nil), ("/v1/projects/p", nil),
+      ("/v1/projects/p/publishers/a/models/m:rawPredict", nil), ("/v1/chat/completions", nil), ("/", nil),
+    ] as [(String, String?)])
+  func saysWhichAPIsAreNotServed(_ path: String, _ name: String?) {
+    #expect(PathAdvice.unserved(path[...]).map { $0.contains(name ?? "?") } == name.map { _ in true })
   }
 
   @Test func everyEndpointSaysWhetherItProduces() {

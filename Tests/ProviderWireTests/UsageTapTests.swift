@@ -27,162 +27,163 @@ import Testing
   static let events = "text/event-stream; charset=utf-8"
   static let json = "application/json"
 
-  static let goldens: [Golden] = [
-    Golden(
-      name: "chat", endpoint: .chatCompletions, contentType: json,
-      body:
-        #"{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"\"usage\":{\"prompt_tokens\":1}"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1200,"completion_tokens":300,"total_tokens":1500,"prompt_tokens_details":{"cached_tokens":1024,"cache_write_tokens":7,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":200,"audio_tokens":0}}}"#,
-      usage: usage(1200, 300, read: 1024, write: 7, reasoning: 200), isTerminal: true),
-    Golden(
-      name: "chat with null details", endpoint: .chatCompletions, contentType: json,
-      body:
-        #"{"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11,"prompt_tokens_details":null},"choices":[]}"#,
-      usage: usage(9, 2)),
-    Golden(
-      name: "xAI: reasoning outside the completion", endpoint: .chatCompletions, contentType: json,
-      body:
-        #"{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":40,"completion_tokens_details":{"reasoning_tokens":25}}}"#,
-      usage: usage(10, 30, reasoning: 25)),
-    Golden(
-      name: "DeepSeek", endpoint: .chatCompletions, contentType: json,
-      body: "\n\n"
-        + #"{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":6}}"#,
-      usage: usage(10, 5, read: 4)),
-    Golden(
-      name: "responses", endpoint: .responses, contentType: json,
-      body:
-        #"{"id":"r","object":"response","status":"completed","error":null,"model":"m","output":[{"type":"message","content":[{"type":"output_text","text":"x"}]}],"usage":{"input_tokens":1200,"input_tokens_details":{"cached_tokens":1024},"output_tokens":300,"output_tokens_details":{"reasoning_tokens":200},"total_tokens":1500}}"#,
-      usage: usage(1200, 300, read: 1024, reasoning: 200)),
-    Golden(
-      name: "embeddings", endpoint: .embeddings, contentType: json,
-      body:
-        #"{"object":"list","data":[{"object":"embedding","embedding":[0.1,-2e-5],"index":0}],"usage":{"prompt_tokens":8,"total_tokens":8}}"#,
-      usage: usage(8, 0)),
-    Golden(
-      name: "Voyage", endpoint: .embeddings, contentType: json, body: #"{"data":[],"usage":{"total_tokens":10}}"#,
-      usage: usage(10, 0)),
-    Golden(
-      name: "Cohere embed", endpoint: .cohereEmbed, contentType: json,
-      body:
-        #"{"embeddings":{},"meta":{"billed_units":{"input_tokens":12.0},"tokens":{"input_tokens":13.0,"output_tokens":0.0}}}"#,
-      usage: usage(12, 0)),
-    Golden(
-      name: "Cohere embed, billed only", endpoint: .cohereEmbed, contentType: json,
-      body: #"{"meta":{"billed_units":{"input_tokens":12.0}}}"#, usage: usage(12, 0)),
-    Golden(
-      name: "Cohere chat", endpoint: .cohereChat, contentType: json,
-      body:
-        #"{"message":{"content":[{"type":"text","text":"hi"}]},"usage":{"billed_units":{"input_tokens":5,"output_tokens":2},"tokens":{"input_tokens":70,"output_tokens":3}}}"#,
-      usage: usage(5, 2)),
-    Golden(
-      name: "images", endpoint: .images, contentType: json,
-      body:
-        #"{"data":[{"b64_json":"AAAA"}],"usage":{"input_tokens":50,"input_tokens_details":{"image_tokens":40,"text_tokens":10},"output_tokens":100,"total_tokens":150}}"#,
-      usage: usage(50, 100)),
-    Golden(
-      name: "transcription by tokens", endpoint: .transcription, contentType: json,
-      body:
-        #"{"text":"hello","usage":{"type":"tokens","input_tokens":14,"input_token_details":{"audio_tokens":14},"output_tokens":45,"total_tokens":59}}"#,
-      usage: usage(14, 45)),
-    Golden(
-      name: "messages", endpoint: .messages, contentType: json,
-      body:
-        #"{"type":"message","model":"claude","content":[{"type":"tool_use","input":{"usage":{"input_tokens":1}}}],"stop_reason":"end_turn","usage":{"input_tokens":12,"cache_creation_input_tokens":2000,"cache_read_input_tokens":30000,"cache_creation":{"ephemeral_5m_input_tokens":1500,"ephemeral_1h_input_tokens":500},"output_tokens":400,"output_tokens_details":{"thinking_tokens":250},"server_tool_use":{"web_search_requests":1},"service_tier":"standard","speed":"standard","inference_geo":"global"}}"#,
-      usage: usage(32012, 400, read: 30000, write: 2000, reasoning: 250), isTerminal: true),
-    Golden(
-      name: "messages with iterations", endpoint: .messages, contentType: json,
-      body:
-        #"{"content":[],"usage":{"input_tokens":10,"output_tokens":5,"iterations":[{"type":"compaction","input_tokens":100,"output_tokens":20,"cache_read_input_tokens":3},{"type":"message","input_tokens":10,"output_tokens":5}]}}"#,
-      usage: usage(113, 25, read: 3)),
-    Golden(
-      name: "count_tokens is free", endpoint: .countTokens, contentType: json, body: #"{"input_tokens":2095}"#,
-      usage: usage(0, 0)),
-    Golden(
-      name: "Gemini, thoughts outside", endpoint: .geminiGenerate, contentType: json,
-      body:
-        #"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1000,"cachedContentTokenCount":800,"candidatesTokenCount":50,"thoughtsTokenCount":120,"totalTokenCount":1170},"modelVersion":"g"}"#,
-      usage: usage(1000, 170, read: 800, reasoning: 120), isTerminal: true),
-    Golden(
-      name: "Gemini, thoughts inside", endpoint: .geminiGenerate, contentType: json,
-      body:
-        #"{"usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":50,"thoughtsTokenCount":20,"toolUsePromptTokenCount":5,"totalTokenCount":155}}"#,
-      usage: usage(105, 50, reasoning: 20)),
-    Golden(
-      name: "Gemini array stream", endpoint: .geminiStream, contentType: json,
-      body:
-        #"[{"candidates":[{"content":{"parts":[{"text":"a"}]}}],"usageMetadata":{"promptTokenCount":4,"totalTokenCount":4}},"#
-        + "\n"
-        + #"{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":9,"totalTokenCount":13}}]"#,
-      usage: usage(4, 9), isTerminal: true),
-    Golden(
-      name: "chat stream", endpoint: .chatCompletions, contentType: events,
-      body:
-        "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"Hi\"},\"finish_reason\":null}],\"usage\":null}\n\n"
-        + "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n"
-        + "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,\"total_tokens\":11}}\n\ndata: [DONE]\n\n",
-      usage: usage(9, 2), isTerminal: true),
-    Golden(
-      name: "cumulative usage on each chunk, CRLF, comments", endpoint: .chatCompletions, contentType: events,
-      body:
-        ": OPENROUTER PROCESSING\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\r\n\r\n"
-        + "data:{\"choices\":[{\"delta\":{\"content\":\"b\"}}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\r\n\r\n",
-      usage: usage(9, 2)),
-    Golden(
-      name: "Groq", endpoint: .chatCompletions, contentType: events,
-      body:
-        "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"x_groq\":{\"id\":\"r\",\"usage\":{\"queue_time\":0.1,\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}}\n\ndata: [DONE]\n\n",
-      usage: usage(3, 4), isTerminal: true),
-    Golden(
-      name: "responses stream", endpoint: .responses, contentType: events,
-      body:
-        "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"status\":\"in_progress\",\"usage\":null,\"error\":null}}\n\n"
-        + "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"abcd\"}\n\n"
-        + "event: keepalive\ndata: {\"type\":\"keepalive\",\"sequence_number\":3}\n\n"
-        + "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"model\":\"m\",\"output\":[{\"usage\":{\"input_tokens\":1}}],\"error\":null,\"usage\":{\"input_tokens\":37,\"output_tokens\":11,\"total_tokens\":48}}}\n\n",
-      usage: usage(37, 11), isTerminal: true),
-    Golden(
-      name: "messages stream, counts corrected later", endpoint: .messages, contentType: events,
-      body:
-        "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"c\",\"content\":[],\"stop_reason\":null,\"usage\":{\"input_tokens\":2679,\"cache_read_input_tokens\":5,\"output_tokens\":1}}}\n\n"
-        + "event: ping\ndata: {\"type\": \"ping\"}\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n"
-        + "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"input_tokens\":10682,\"output_tokens\":15}}\n\n"
-        + "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
-      usage: usage(10687, 15, read: 5), isTerminal: true),
-    Golden(
-      name: "Gemini SSE", endpoint: .geminiStream, contentType: events,
-      body:
-        "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}}],\"usageMetadata\":{\"promptTokenCount\":4,\"totalTokenCount\":4}}\r\n\r\n"
-        + "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"b\"}]},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":2,\"totalTokenCount\":6}}\r\n\r\n",
-      usage: usage(4, 2), isTerminal: true),
-    Golden(
-      name: "Cohere stream", endpoint: .cohereChat, contentType: events,
-      body:
-        "event: content-delta\ndata: {\"type\":\"content-delta\",\"delta\":{\"message\":{\"content\":{\"text\":\"x\"}}}}\n\n"
-        + "event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\",\"usage\":{\"tokens\":{\"input_tokens\":6,\"output_tokens\":7}}}}\n\n",
-      usage: usage(6, 7), isTerminal: true),
-    Golden(
-      name: "images stream", endpoint: .images, contentType: events,
-      body:
-        "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"AA\",\"usage\":{\"input_tokens\":5,\"output_tokens\":6,\"total_tokens\":11}}\n\n",
-      usage: usage(5, 6), isTerminal: true),
-    Golden(
-      name: "BOM, bare CR, several data lines, no blank line at the end", endpoint: .chatCompletions,
-      contentType: events,
-      body: "\u{feff}data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\rdata: \"finish_reason\":\"stop\"}]}\r\r"
-        + "data: {\"choices\":[],\ndata: \"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n",
-      usage: usage(1, 2), isTerminal: true),
-    Golden(
-      name: "Ollama lines", endpoint: .other, contentType: "application/x-ndjson",
-      body:
-        "{\"message\":{\"content\":\"a\"},\"done\":false}\n{\"done\":true,\"prompt_eval_count\":26,\"eval_count\":290}\n",
-      usage: usage(26, 290), isTerminal: true),
-    Golden(
-      name: "no usage at all", endpoint: .chatCompletions, contentType: events, body: "data: {\"choices\":[]}\n\n",
-      usage: nil),
-    Golden(
-      name: "audio", endpoint: .speech, contentType: "audio/mpeg", body: "\u{1}\"usage\":{\"input_tokens\":1}",
-      usage: nil),
-  ]
+  static let goldens: [Golden] =
+    localGoldens + [
+      Golden(
+        name: "chat", endpoint: .chatCompletions, contentType: json,
+        body:
+          #"{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"\"usage\":{\"prompt_tokens\":1}"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1200,"completion_tokens":300,"total_tokens":1500,"prompt_tokens_details":{"cached_tokens":1024,"cache_write_tokens":7,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":200,"audio_tokens":0}}}"#,
+        usage: usage(1200, 300, read: 1024, write: 7, reasoning: 200), isTerminal: true),
+      Golden(
+        name: "chat with null details", endpoint: .chatCompletions, contentType: json,
+        body:
+          #"{"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11,"prompt_tokens_details":null},"choices":[]}"#,
+        usage: usage(9, 2)),
+      Golden(
+        name: "xAI: reasoning outside the completion", endpoint: .chatCompletions, contentType: json,
+        body:
+          #"{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":40,"completion_tokens_details":{"reasoning_tokens":25}}}"#,
+        usage: usage(10, 30, reasoning: 25)),
+      Golden(
+        name: "DeepSeek", endpoint: .chatCompletions, contentType: json,
+        body: "\n\n"
+          + #"{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":6}}"#,
+        usage: usage(10, 5, read: 4)),
+      Golden(
+        name: "responses", endpoint: .responses, contentType: json,
+        body:
+          #"{"id":"r","object":"response","status":"completed","error":null,"model":"m","output":[{"type":"message","content":[{"type":"output_text","text":"x"}]}],"usage":{"input_tokens":1200,"input_tokens_details":{"cached_tokens":1024},"output_tokens":300,"output_tokens_details":{"reasoning_tokens":200},"total_tokens":1500}}"#,
+        usage: usage(1200, 300, read: 1024, reasoning: 200)),
+      Golden(
+        name: "embeddings", endpoint: .embeddings, contentType: json,
+        body:
+          #"{"object":"list","data":[{"object":"embedding","embedding":[0.1,-2e-5],"index":0}],"usage":{"prompt_tokens":8,"total_tokens":8}}"#,
+        usage: usage(8, 0)),
+      Golden(
+        name: "Voyage", endpoint: .embeddings, contentType: json, body: #"{"data":[],"usage":{"total_tokens":10}}"#,
+        usage: usage(10, 0)),
+      Golden(
+        name: "Cohere embed", endpoint: .cohereEmbed, contentType: json,
+        body:
+          #"{"embeddings":{},"meta":{"billed_units":{"input_tokens":12.0},"tokens":{"input_tokens":13.0,"output_tokens":0.0}}}"#,
+        usage: usage(12, 0)),
+      Golden(
+        name: "Cohere embed, billed only", endpoint: .cohereEmbed, contentType: json,
+        body: #"{"meta":{"billed_units":{"input_tokens":12.0}}}"#, usage: usage(12, 0)),
+      Golden(
+        name: "Cohere chat", endpoint: .cohereChat, contentType: json,
+        body:
+          #"{"message":{"content":[{"type":"text","text":"hi"}]},"usage":{"billed_units":{"input_tokens":5,"output_tokens":2},"tokens":{"input_tokens":70,"output_tokens":3}}}"#,
+        usage: usage(5, 2)),
+      Golden(
+        name: "images", endpoint: .images, contentType: json,
+        body:
+          #"{"data":[{"b64_json":"AAAA"}],"usage":{"input_tokens":50,"input_tokens_details":{"image_tokens":40,"text_tokens":10},"output_tokens":100,"total_tokens":150}}"#,
+        usage: usage(50, 100)),
+      Golden(
+        name: "transcription by tokens", endpoint: .transcription, contentType: json,
+        body:
+          #"{"text":"hello","usage":{"type":"tokens","input_tokens":14,"input_token_details":{"audio_tokens":14},"output_tokens":45,"total_tokens":59}}"#,
+        usage: usage(14, 45)),
+      Golden(
+        name: "messages", endpoint: .messages, contentType: json,
+        body:
+          #"{"type":"message","model":"claude","content":[{"type":"tool_use","input":{"usage":{"input_tokens":1}}}],"stop_reason":"end_turn","usage":{"input_tokens":12,"cache_creation_input_tokens":2000,"cache_read_input_tokens":30000,"cache_creation":{"ephemeral_5m_input_tokens":1500,"ephemeral_1h_input_tokens":500},"output_tokens":400,"output_tokens_details":{"thinking_tokens":250},"server_tool_use":{"web_search_requests":1},"service_tier":"standard","speed":"standard","inference_geo":"global"}}"#,
+        usage: usage(32012, 400, read: 30000, write: 2000, reasoning: 250), isTerminal: true),
+      Golden(
+        name: "messages with iterations", endpoint: .messages, contentType: json,
+        body:
+          #"{"content":[],"usage":{"input_tokens":10,"output_tokens":5,"iterations":[{"type":"compaction","input_tokens":100,"output_tokens":20,"cache_read_input_tokens":3},{"type":"message","input_tokens":10,"output_tokens":5}]}}"#,
+        usage: usage(113, 25, read: 3)),
+      Golden(
+        name: "count_tokens is free", endpoint: .countTokens, contentType: json, body: #"{"input_tokens":2095}"#,
+        usage: usage(0, 0)),
+      Golden(
+        name: "Gemini, thoughts outside", endpoint: .geminiGenerate, contentType: json,
+        body:
+          #"{"candidates":[{"content":{"parts":[{"text":"x"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1000,"cachedContentTokenCount":800,"candidatesTokenCount":50,"thoughtsTokenCount":120,"totalTokenCount":1170},"modelVersion":"g"}"#,
+        usage: usage(1000, 170, read: 800, reasoning: 120), isTerminal: true),
+      Golden(
+        name: "Gemini, thoughts inside", endpoint: .geminiGenerate, contentType: json,
+        body:
+          #"{"usageMetadata":{"promptTokenCount":100,"candidatesTokenCount":50,"thoughtsTokenCount":20,"toolUsePromptTokenCount":5,"totalTokenCount":155}}"#,
+        usage: usage(105, 50, reasoning: 20)),
+      Golden(
+        name: "Gemini array stream", endpoint: .geminiStream, contentType: json,
+        body:
+          #"[{"candidates":[{"content":{"parts":[{"text":"a"}]}}],"usageMetadata":{"promptTokenCount":4,"totalTokenCount":4}},"#
+          + "\n"
+          + #"{"candidates":[{"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":4,"candidatesTokenCount":9,"totalTokenCount":13}}]"#,
+        usage: usage(4, 9), isTerminal: true),
+      Golden(
+        name: "chat stream", endpoint: .chatCompletions, contentType: events,
+        body:
+          "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"Hi\"},\"finish_reason\":null}],\"usage\":null}\n\n"
+          + "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n"
+          + "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,\"total_tokens\":11}}\n\ndata: [DONE]\n\n",
+        usage: usage(9, 2), isTerminal: true),
+      Golden(
+        name: "cumulative usage on each chunk, CRLF, comments", endpoint: .chatCompletions, contentType: events,
+        body:
+          ": OPENROUTER PROCESSING\r\n\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":1}}\r\n\r\n"
+          + "data:{\"choices\":[{\"delta\":{\"content\":\"b\"}}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2}}\r\n\r\n",
+        usage: usage(9, 2)),
+      Golden(
+        name: "Groq", endpoint: .chatCompletions, contentType: events,
+        body:
+          "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"x_groq\":{\"id\":\"r\",\"usage\":{\"queue_time\":0.1,\"prompt_tokens\":3,\"completion_tokens\":4,\"total_tokens\":7}}}\n\ndata: [DONE]\n\n",
+        usage: usage(3, 4), isTerminal: true),
+      Golden(
+        name: "responses stream", endpoint: .responses, contentType: events,
+        body:
+          "event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"status\":\"in_progress\",\"usage\":null,\"error\":null}}\n\n"
+          + "event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"delta\":\"abcd\"}\n\n"
+          + "event: keepalive\ndata: {\"type\":\"keepalive\",\"sequence_number\":3}\n\n"
+          + "event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"model\":\"m\",\"output\":[{\"usage\":{\"input_tokens\":1}}],\"error\":null,\"usage\":{\"input_tokens\":37,\"output_tokens\":11,\"total_tokens\":48}}}\n\n",
+        usage: usage(37, 11), isTerminal: true),
+      Golden(
+        name: "messages stream, counts corrected later", endpoint: .messages, contentType: events,
+        body:
+          "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"model\":\"c\",\"content\":[],\"stop_reason\":null,\"usage\":{\"input_tokens\":2679,\"cache_read_input_tokens\":5,\"output_tokens\":1}}}\n\n"
+          + "event: ping\ndata: {\"type\": \"ping\"}\n\nevent: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n"
+          + "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"input_tokens\":10682,\"output_tokens\":15}}\n\n"
+          + "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",
+        usage: usage(10687, 15, read: 5), isTerminal: true),
+      Golden(
+        name: "Gemini SSE", endpoint: .geminiStream, contentType: events,
+        body:
+          "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]}}],\"usageMetadata\":{\"promptTokenCount\":4,\"totalTokenCount\":4}}\r\n\r\n"
+          + "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"b\"}]},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":4,\"candidatesTokenCount\":2,\"totalTokenCount\":6}}\r\n\r\n",
+        usage: usage(4, 2), isTerminal: true),
+      Golden(
+        name: "Cohere stream", endpoint: .cohereChat, contentType: events,
+        body:
+          "event: content-delta\ndata: {\"type\":\"content-delta\",\"delta\":{\"message\":{\"content\":{\"text\":\"x\"}}}}\n\n"
+          + "event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\",\"usage\":{\"tokens\":{\"input_tokens\":6,\"output_tokens\":7}}}}\n\n",
+        usage: usage(6, 7), isTerminal: true),
+      Golden(
+        name: "images stream", endpoint: .images, contentType: events,
+        body:
+          "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"AA\",\"usage\":{\"input_tokens\":5,\"output_tokens\":6,\"total_tokens\":11}}\n\n",
+        usage: usage(5, 6), isTerminal: true),
+      Golden(
+        name: "BOM, bare CR, several data lines, no blank line at the end", endpoint: .chatCompletions,
+        contentType: events,
+        body: "\u{feff}data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\rdata: \"finish_reason\":\"stop\"}]}\r\r"
+          + "data: {\"choices\":[],\ndata: \"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n",
+        usage: usage(1, 2), isTerminal: true),
+      Golden(
+        name: "Ollama lines", endpoint: .other, contentType: "application/x-ndjson",
+        body:
+          "{\"message\":{\"content\":\"a\"},\"done\":false}\n{\"done\":true,\"prompt_eval_count\":26,\"eval_count\":290}\n",
+        usage: usage(26, 290), isTerminal: true),
+      Golden(
+        name: "no usage at all", endpoint: .chatCompletions, contentType: events, body: "data: {\"choices\":[]}\n\n",
+        usage: nil),
+      Golden(
+        name: "audio", endpoint: .speech, contentType: "audio/mpeg", body: "\u{1}\"usage\":{\"input_tokens\":1}",
+        usage: nil),
+    ]
 
   private func run(
     _ golden: Golden, pieces: [ArraySlice<UInt8>], encoding: String? = nil, strip: Bool = false
