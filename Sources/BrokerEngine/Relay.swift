@@ -52,6 +52,10 @@ final class Relay {
   /// Bytes that are still missing to the `content-length`; -1 where there is none.
   private var remaining = -1
   private let isEventStream: Bool
+  /// True for Ollama's streams, which have one object per line.
+  private let isLineStream: Bool
+  /// True while the client has only a part of a line of such a stream.
+  private var isInsideLine = false
   /// True where the provider has compressed the body: then we cannot append an error frame.
   private let isEncoded: Bool
   /// True where bytes may wait for the end of the loop's turn.
@@ -88,6 +92,7 @@ final class Relay {
       contentEncoding: head.fields.first("content-encoding"), stripInjectedUsage: watch.stripsUsage,
       watchesWork: watch.work, collectsLines: watch.lines, scratch: exchange.services.scratch)
     isEventStream = Relay.isEventStream(head)
+    isLineStream = exchange.call.dialect == .ollama && Relay.isLineStream(head)
     isEncoded =
       head.fields.firstIndex(of: "content-encoding").map {
         !FieldSyntax.equal(head.fields.valueBytes(at: $0), "identity")
@@ -125,6 +130,7 @@ final class Relay {
     }
     record.passedOn(bytes.count)
     if isEventStream { return takeStream(bytes) }
+    if isLineStream { isInsideLine = bytes.last != UInt8(ascii: "\n") }
     if remaining >= 0 { remaining = max(0, remaining - bytes.count) }
     if remaining == 0 || (pendingHead != nil && withheld.count + bytes.count < Relay.coalesced) {
       tap.feed(bytes) { withheld.append(contentsOf: $0) }
@@ -208,13 +214,17 @@ final class Relay {
   /// - Returns: what is left for the client; nil where the answer was broken off.
   func breakOff(_ frame: () -> [UInt8]) -> Delivery? {
     finishTap()
-    guard isEventStream, !isEncoded else {
+    guard isEventStream || isLineStream, !isEncoded else {
       giveOn()
       downstream.abort()
       return nil
     }
-    // The client may be inside a frame: an empty line ends it.
-    withheld.append(contentsOf: "\n\n".utf8)
+    // The client may be inside a frame: an empty line ends it. Readers of lines take an empty one for a broken object.
+    if isEventStream {
+      withheld.append(contentsOf: "\n\n".utf8)
+    } else if isInsideLine {
+      withheld.append(UInt8(ascii: "\n"))
+    }
     withheld.append(contentsOf: frame())
     return takeRest()
   }
@@ -245,8 +255,11 @@ final class Relay {
     withheld.append(contentsOf: isEventStream && !last.isEmpty ? sent.cleaned(last) : last)
   }
 
-  private static func isEventStream(_ head: ResponseHead) -> Bool {
+  private static func isEventStream(_ head: ResponseHead) -> Bool { isType("text/event-stream", head) }
+  private static func isLineStream(_ head: ResponseHead) -> Bool { isType("application/x-ndjson", head) }
+
+  private static func isType(_ type: StaticString, _ head: ResponseHead) -> Bool {
     guard let index = head.fields.firstIndex(of: "content-type") else { return false }
-    return FieldSyntax.starts(head.fields.valueBytes(at: index), with: "text/event-stream")
+    return FieldSyntax.starts(head.fields.valueBytes(at: index), with: type)
   }
 }

@@ -1,5 +1,5 @@
-// Reads an error body of any vendor: OpenAI's object, Anthropic's, Google's (also in an array), Mistral's flat one, or
-// plain text.
+// Reads an error body of any vendor: OpenAI's object, Anthropic's, Google's (also in an array), Mistral's and Cohere's
+// flat ones, Ollama's and Voyage's sentence, or plain text.
 import AdmissionCore
 import CSimdjson
 
@@ -105,6 +105,8 @@ struct ErrorReading: Equatable {
     case TG_KEY_error where isOuter:
       isError = isError || walk.decodedLength > 0
       message = walk.string(limit: 512)
+    // Voyage's and Jina's sentence.
+    case TG_KEY_detail where walk.depth == 1 && message == nil: message = walk.string(limit: 512)
     case TG_KEY_type where isOuter && walk.parent == TG_KEY_error: type = walk.string(limit: 128)
     case TG_KEY_type where isOuter && type == nil:
       type = walk.string(limit: 128)

@@ -12,7 +12,7 @@ from google import genai
 from mistralai.client import Mistral
 
 from processes import record_of
-from scripted import chunked, reply
+from scripted import ScriptedProvider, chunked, reply
 
 CHAT = {"id": "c", "object": "chat.completion", "created": 1, "model": "m",
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
@@ -53,6 +53,11 @@ def answer(received, connection):
     if ":generateContent" in path:
         return whole(GEMINI)
     if path == "/api/chat":
+        if body["model"] == "llama-broken":
+            line = json.dumps(OLLAMA_LINES[0]).encode() + b"\n"
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+                            b"%x\r\n%s\r\n" % (len(line), line))
+            raise ScriptedProvider.Hangup
         if body.get("stream") is False:
             return whole(OLLAMA_LINES[-1])
         return chunked([json.dumps(line).encode() + b"\n" for line in OLLAMA_LINES], content_type="application/x-ndjson")
@@ -210,6 +215,15 @@ def test_ollama_sdk(http, broker, provider):
     assert len(client.embed(model="llama3", input="a").embeddings) == 1
     assert tokens(http, broker) == (8, 0)
     assert [model.model for model in client.list().models] == ["llama3"]
+
+
+def test_a_broken_ollama_stream_ends_with_a_sentence(http, broker):
+    got = []
+    with pytest.raises(ollama.ResponseError, match="broke off its answer"):
+        for line in ollama.Client(host=broker.url).chat(model="llama-broken", messages=[], stream=True):
+            got.append(line.message.content)
+    assert got == ["hi"]
+    assert newest(http, broker)["outcome"] == "truncated"
 
 
 def test_ollamas_api_goes_to_no_other_provider(http, broker, provider):

@@ -68,6 +68,17 @@ import Testing
     Row("529 with a time", 529, anthropic("overloaded_error"), .throttled(retryAfter: .seconds(3)), retryAfter: "3"),
     Row("500 with nonsense for a time", 500, "", .failed(), retryAfter: "soon"),
     Row("flex has no room", 429, openai("invalid_request_error", "resource_unavailable"), .throttled(retryAfter: nil)),
+    // Vendors of embeddings and reranking, and local servers
+    Row("voyage key", 401, #"{"detail":"Provided API key is invalid."}"#, .keyRefused),
+    Row("voyage model", 401, #"{"detail":"This key has no permission for the model."}"#, .clientError),
+    Row(
+      "voyage limit", 429, #"{"detail":"You are over your rate. Please retry in 12s."}"#,
+      .throttled(retryAfter: .seconds(12))),
+    Row("cohere key", 401, #"{"message":"invalid api token"}"#, .keyRefused),
+    Row("cohere limit", 429, #"{"message":"Please wait and try again later"}"#, .throttled(retryAfter: nil)),
+    Row("ollama model", 404, #"{"error":"model 'x' not found"}"#, .clientError),
+    Row(
+      "ollama queue", 503, #"{"error":"server busy, please try again. maximum pending requests exceeded"}"#, .failed()),
     // Anthropic
     Row("anthropic bad request", 400, anthropic("invalid_request_error"), .clientError),
     Row(
