@@ -101,6 +101,8 @@ public enum ErrorText {
     case .behindInLane: "another request of the same session goes first"
     case .notItsTurn: "other requests go first"
     case .providerConcurrency(let id): "all places of provider '\(id)' are taken"
+    case .freeConcurrency(let id):
+      "provider '\(id)' answers as many free calls (counts, lists, reads) as it may at a time"
     case .headroom(let id): "the free places of provider '\(id)' are kept for higher priorities"
     case .providerBucket(let id, let dimension): "provider '\(id)' has no \(dimension.name) left for now"
     case .modelConcurrency(let id, let model): "all places of '\(model)' at provider '\(id)' are taken"

@@ -83,6 +83,8 @@ public struct ClientScript: Sendable {
   /// The percentage of calls that produce `longOutput` instead.
   public var longPercent = 0
   public var longOutput: Int64 = 0
+  /// True where nothing is charged for the calls: counts, lists, reads.
+  public var isFree = false
 
   public init(
     tenant: TenantID = "default", session: SessionID, priority: Priority, route: [ProviderID], model: String = "m",

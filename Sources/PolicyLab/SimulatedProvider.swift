@@ -103,6 +103,18 @@ public struct SimulatedProvider {
     return keys.count - 1
   }
 
+  /// A free call comes in: it counts against no limit, and must not be ended.
+  public mutating func receiveFree(modelName: String, draw: Int, at now: Instant) -> Answer {
+    var mood = mood
+    if mood == .well, let ill = modelMood, ill.models.matches(modelName) { mood = ill.mood }
+    switch mood {
+    case .throttling(let retryAfter): return .refused(retryAfter: retryAfter)
+    case .refusingKeys: return .keyRefused
+    case .failing(let percent, let retryAfter) where draw < percent: return .failing(retryAfter: retryAfter)
+    case .well, .failing: return .accepted
+    }
+  }
+
   /// A call comes in. Only an accepted or failing one counts as in flight and must be ended.
   public mutating func receive(
     _ charge: Charge, model: Int?, modelName: String = "", key: KeyID? = nil, draw: Int, at now: Instant

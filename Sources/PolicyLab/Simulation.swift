@@ -260,7 +260,8 @@ public struct Simulation<Subject: AdmissionSubject> {
       model: script.model,
       keptBytes: script.keptBytes, estimatedInput: TokenCount(estimate),
       outputCap: script.outputCap.map { TokenCount($0) },
-      producesOutput: script.output.upperBound > 0, deadline: script.patience.map { clock.now + $0 })
+      producesOutput: script.output.upperBound > 0 && !script.isFree,
+      deadline: script.patience.map { clock.now + $0 }, isFree: script.isFree)
     calls.append(
       Call(
         ticket: ticket, submittedAt: clock.now, client: client, chain: chain, execute: execute,
@@ -309,9 +310,12 @@ public struct Simulation<Subject: AdmissionSubject> {
     calls[request].grants += 1
     calls[request].queued = grant.queued
     calls[request].key = grant.key
-    let answer = providers[provider].receive(
-      door, model: model, modelName: ticket.model, key: grant.key,
-      draw: (calls[request].draw + 37 * calls[request].grants) % 100, at: clock.now)
+    let draw = (calls[request].draw + 37 * calls[request].grants) % 100
+    let answer =
+      ticket.isFree
+      ? providers[provider].receiveFree(modelName: ticket.model, draw: draw, at: clock.now)
+      : providers[provider].receive(
+        door, model: model, modelName: ticket.model, key: grant.key, draw: draw, at: clock.now)
     calls[request].answer = answer
     let number = calls[request].grants
     let execute = calls[request].execute
@@ -354,6 +358,14 @@ public struct Simulation<Subject: AdmissionSubject> {
     let model = providers[call.provider].modelIndex(call.ticket.model)
     var settlement: Settlement
     switch call.answer {
+    case .accepted where call.ticket.isFree:
+      // What it tells of usage is charged to nobody.
+      let usage = call.draw % 2 == 0 ? Usage(inputTokens: TokenCount(call.input), outputTokens: 0) : nil
+      settlement = Settlement(
+        verdict: hasLeft ? .clientLeft : .success, usage: usage, answerBegan: true, hasAnswer: true)
+    case .failing(let retryAfter) where call.ticket.isFree:
+      settlement = Settlement(
+        verdict: .failed(retryAfter: retryAfter, isAway: retryAfter != nil), hasAnswer: true)
     case .accepted:
       var output = call.output
       if hasLeft {

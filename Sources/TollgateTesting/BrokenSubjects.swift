@@ -38,6 +38,9 @@ public enum BrokenSubjects {
   public enum AdmitsABug: DefectChoice { public static var defect: Defect? { .admitsABug } }
   public enum IsNotDeterministic: DefectChoice { public static var defect: Defect? { .isNotDeterministic } }
 
+  public enum QueuesFreeCalls: DefectChoice { public static var defect: Defect? { .queuesFreeCalls } }
+  public enum SendsAllFreeCalls: DefectChoice { public static var defect: Defect? { .sendsAllFreeCalls } }
+
   /// Work to be done with a type of subject.
   public protocol Visitor {
     func visit<Choice: DefectChoice>(_ choice: Choice.Type) -> Set<String>
@@ -76,6 +79,8 @@ public enum BrokenSubjects {
     case .reusesLeases: visitor.visit(ReusesLeases.self)
     case .spinsOnDeadline: visitor.visit(SpinsOnDeadline.self)
     case .admitsABug: visitor.visit(AdmitsABug.self)
+    case .queuesFreeCalls: visitor.visit(QueuesFreeCalls.self)
+    case .sendsAllFreeCalls: visitor.visit(SendsAllFreeCalls.self)
     case .isNotDeterministic: visitor.visit(IsNotDeterministic.self)
     }
   }

@@ -70,7 +70,10 @@ final class CheckedRun: SimulationObserver {
       return scene.report("grants_once", "a grant at \(grant.provider), which no policy has named")
     }
     scene.witness.requeued(request, notBefore: scene.witness.now)
-    for checker in checkers { checker.willGrant(grant, request: request, provider: provider, scene) }
+    let isFree = scene.witness.requests[request].ticket.isFree
+    for checker in checkers where !isFree || checker.seesFreeCalls {
+      checker.willGrant(grant, request: request, provider: provider, scene)
+    }
     scene.witness.granted(grant, request: request, provider: provider)
   }
 
@@ -123,7 +126,7 @@ public enum InvariantCheckers {
       StorageChecker(), DrainChecker(), BandOrderChecker(), LaneOrderChecker(), FloorChecker(), BandShareChecker(),
       StallChecker(), RealShareChecker(), ReturnChecker(), RouteChecker(), FairnessChecker(), BudgetLimitChecker(),
       BudgetBooksChecker(),
-      BudgetWaitChecker(), TargetChecker(),
+      BudgetWaitChecker(), TargetChecker(), FreeCallChecker(),
     ]
   }
 

@@ -6,6 +6,8 @@ import PolicyLab
 /// One rule. All calls come in the order of events; the witness shows the state just before the reported event.
 public protocol InvariantChecker: AnyObject {
   var name: String { get }
+  /// True where the grants of free calls concern it.
+  var seesFreeCalls: Bool { get }
   /// A grant whose request is known and queued.
   func willGrant(_ grant: Grant, request: Int, provider: Int, _ scene: Scene)
   func willConclude(_ conclusion: Conclusion, request: Int, _ scene: Scene)
@@ -16,6 +18,7 @@ public protocol InvariantChecker: AnyObject {
 }
 
 extension InvariantChecker {
+  public var seesFreeCalls: Bool { false }
   public func willGrant(_ grant: Grant, request: Int, provider: Int, _ scene: Scene) {}
   public func willConclude(_ conclusion: Conclusion, request: Int, _ scene: Scene) {}
   public func didHandle(_ snapshot: AdmissionSnapshot?, _ scene: Scene) {}
@@ -48,7 +51,10 @@ final class ConclusionChecker: InvariantChecker {
     case .rejectedQueueFull: isRightful = request.phase == .queued && request.grants == 0
     case .rejectedDraining: isRightful = scene.witness.isDraining
     case .rejectedNoCapacity:
-      isRightful = request.route.allSatisfy { scene.witness.providers[$0].mayBeShut(for: request.ticket.model) }
+      isRightful = request.route.allSatisfy {
+        scene.witness.providers[$0].mayBeShut(for: request.ticket.model)
+          || request.ticket.isFree && scene.witness.providers[$0].mayBeShutForFree
+      }
     case .rejectedTenantLimit:
       let tenant = scene.witness.tenants[request.tenant].books
       let need = scene.witness.generousNeed(request)
@@ -96,6 +102,7 @@ final class PermitChecker: InvariantChecker {
     for said in snapshot.providers {
       guard let index = witness.providerIndex(said.id) else { continue }
       let seen = witness.providers[index]
+      check("free calls at \(said.id)", said.freeInFlight, seen.freeInUse)
       // Freed permits may be shown as in use while the provider still counts them.
       if said.inFlight != seen.own.inUse, said.inFlight != seen.own.inUse + seen.own.lagging {
         scene.report(name, "provider \(said.id): the core says \(said.inFlight), \(seen.own.inUse) were seen")
@@ -267,6 +274,7 @@ final class StorageChecker: InvariantChecker {
 final class DrainChecker: InvariantChecker {
   static let name = "drain"
   var name: String { Self.name }
+  var seesFreeCalls: Bool { true }
 
   func willGrant(_ grant: Grant, request index: Int, provider: Int, _ scene: Scene) {
     if scene.witness.requests[index].submittedWhileDraining {
@@ -310,7 +318,7 @@ final class TargetChecker: InvariantChecker {
     }
     let shared = rules.quota == .perKey ? rules.limits.concurrency : nil
     guard let limit = [key.limits.concurrency, shared].compactMap({ $0 }).min() else { return }
-    let running = scene.witness.leases.values.count { $0.provider == provider && $0.key == id }
+    let running = scene.witness.leases.values.count { $0.provider == provider && $0.key == id && !$0.isFree }
     if running >= limit {
       scene.report(name, "key \(id) of \(rules.id): \(running) of \(limit) taken, one more granted")
     }

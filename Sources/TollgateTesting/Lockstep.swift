@@ -159,7 +159,8 @@ extension ScenarioGenerator {
       if generator.chance(10) { script.patience = generator.span(.milliseconds(10) ... .seconds(5)) }
       scripts.append(script)
     }
-    return Scenario(seed: seed, policy: policy, clients: scripts, horizon: Instant(nanoseconds: 600_000_000_000))
+    return seasoned(
+      Scenario(seed: seed, policy: policy, clients: scripts, horizon: Instant(nanoseconds: 600_000_000_000)))
   }
 
   private static func narrow(_ generator: inout SeededGenerator, permits: ClosedRange<Int>) -> Limits {

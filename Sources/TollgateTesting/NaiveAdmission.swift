@@ -42,6 +42,10 @@ public enum Defect: String, CaseIterable, Sendable {
   case spinsOnDeadline
   case admitsABug
   case isNotDeterministic
+  /// Free calls wait for permits, units and turns like all others.
+  case queuesFreeCalls
+  /// Any number of free calls run at a time.
+  case sendsAllFreeCalls
 }
 
 /// What a type of subject is spoiled by; the types exist because `AdmissionSubject` is made by `init`.
@@ -173,6 +177,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     return charge
   }
 
+  private func isFree(_ entry: Entry) -> Bool { entry.ticket.isFree && defect != .queuesFreeCalls }
+
   private func keptBasisPoints(above band: Int) -> Int64 {
     var sum: Int64 = 0
     for upper in 0..<band { if case .share(let points) = policy.bands[upper].reserve { sum += Int64(points) } }
@@ -227,7 +233,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   private func heads() -> [Int] {
     var seen: Set<Lane> = []
     var heads: [Int] = []
-    let order = defect == .lastInFirstOut ? Array(queue.indices.reversed()) : Array(queue.indices)
+    let all = queue.indices.filter { !isFree(queue[$0]) }
+    let order = defect == .lastInFirstOut ? all.reversed() : all
     for index in order {
       let entry = queue[index]
       let lane = Lane(band: entry.band, tenant: entry.ticket.tenant, session: entry.ticket.session)
@@ -288,6 +295,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   private func sessionLevel(_ entry: Entry) -> String { "\(entry.band)/\(entry.ticket.tenant)" }
 
   private mutating func arrive(_ entry: Entry) {
+    if isFree(entry) { return }
     let (rule, weight) = (rule, weight(entry.ticket.tenant))
     turns[tenantLevel(entry), default: NaiveTurns()].arrived(entry.ticket.tenant.name, weight: weight, rule: rule)
     turns[sessionLevel(entry), default: NaiveTurns()].arrived(entry.ticket.session.name, weight: 1, rule: rule)
@@ -295,6 +303,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
 
   /// Out of the queue without having been served.
   private mutating func leave(_ entry: Entry) {
+    if isFree(entry) { return }
     turns[tenantLevel(entry)]?.left(entry.ticket.tenant.name)
     turns[sessionLevel(entry)]?.left(entry.ticket.session.name)
   }
@@ -312,7 +321,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   private func share(_ band: Int) -> Int64 {
     let rules = policy.bands[band]
     let isOld =
-      defect != .neverPromotes && queue.contains { $0.band == band && $0.since + rules.promoteAfter <= now }
+      defect != .neverPromotes
+      && queue.contains { $0.band == band && !isFree($0) && $0.since + rules.promoteAfter <= now }
     return Int64(isOld ? max(rules.shareBasisPoints, rules.promotedShareBasisPoints) : rules.shareBasisPoints)
   }
 
@@ -401,7 +411,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     guard let provider = policy.providers.first(where: { $0.id == ended.provider }) else { return }
     let actual = Charge(
       requests: 1, input: settlement.usage?.inputTokens.value ?? 0, output: settlement.usage?.outputTokens.value ?? 0)
-    for member in pools(for: ended.entry, at: provider) {
+    for member in pools(for: ended.entry, at: provider) where !isFree(ended.entry) {
       if !ended.leaks {
         pools[member].inUse[ended.entry.band] -= 1
         if provider.settleLag > .zero, !pools[member].id.hasPrefix("t/") {
@@ -417,7 +427,9 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       }
       pools[member].buckets.settle(taken: pools[member].buckets.clamped(taken), actual: due, at: bucketTime)
     }
-    correct(ended, real: ((settlement.usage?.inputTokens ?? 0) + (settlement.usage?.outputTokens ?? 0)).value)
+    if !isFree(ended.entry) {
+      correct(ended, real: ((settlement.usage?.inputTokens ?? 0) + (settlement.usage?.outputTokens ?? 0)).value)
+    }
     if ended.leaks { running[lease.rawValue | 1 << 63] = ended }
     let outcome: Outcome
     switch settlement.verdict {
@@ -431,11 +443,13 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   private mutating func dispatch(into actions: inout ActionList) {
     while let (index, provider) = choose() {
       let entry = queue[index]
-      let charge = charge(entry, at: provider)
-      let expected = expected(entry)
-      let counted = count(entry, expected)
+      let isFree = isFree(entry)
+      let nothing = Charge(requests: 0, input: 0, output: 0)
+      let charge = isFree ? nothing : charge(entry, at: provider)
+      let expected = isFree ? nothing : expected(entry)
+      let counted = isFree ? Counted(cost: 0) : count(entry, expected)
       queue.remove(at: index)
-      for member in pools(for: entry, at: provider) {
+      for member in pools(for: entry, at: provider) where !isFree {
         pools[member].inUse[entry.band] += 1
         let taken = pools[member].id.hasPrefix("t/") ? expected : charge
         pools[member].buckets.take(pools[member].buckets.clamped(taken), at: bucketTime)
@@ -476,7 +490,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
         } else {
           credit[band] = max(min(0, credit[band]), credit[band] - 10_000 * cost)
         }
-      } else if queue.contains(where: { $0.band == band }) {
+      } else if queue.contains(where: { $0.band == band && !isFree($0) }) {
         counted.shares[band] = share(band)
         credit[band] += counted.shares[band] * cost
       } else {
@@ -496,6 +510,14 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   }
 
   private mutating func choose() -> (Int, ProviderPolicy)? {
+    for index in queue.indices where isFree(queue[index]) {
+      for candidate in queue[index].ticket.candidates {
+        guard let provider = policy.providers.first(where: { $0.id == candidate.provider }),
+          freeInFlight(at: provider.id) < 32 || defect == .sendsAllFreeCalls
+        else { continue }
+        return (index, provider)
+      }
+    }
     var claimed: Set<Int> = []
     for index in heads() {
       let entry = queue[index]
@@ -514,6 +536,10 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       }
     }
     return nil
+  }
+
+  private func freeInFlight(at provider: ProviderID) -> Int {
+    running.values.count { $0.provider == provider && isFree($0.entry) }
   }
 
   // MARK: - Time and state
@@ -554,7 +580,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     let providers = policy.providers.map { provider in
       let pool = pools.first { $0.id == "p/\(provider.id)" }
       return AdmissionSnapshot.Provider(
-        id: provider.id, inFlight: pool?.total ?? 0, concurrencyLimit: provider.limits.concurrency,
+        id: provider.id, inFlight: pool?.total ?? 0, freeInFlight: freeInFlight(at: provider.id),
+        concurrencyLimit: provider.limits.concurrency,
         inFlightByBand: pool?.inUse ?? [0, 0, 0], buckets: [], models: [],
         breaker: .init(state: .closed, reason: nil, until: nil), keys: [], queuedByBand: byBand)
     }

@@ -75,7 +75,9 @@ final class FloorChecker: InvariantChecker {
     var turn = Turn(at: witness.now, request: index, band: band, expected: witness.cost(grant))
     for waiting in 0..<3 where waiting != band {
       let share = Int64(witness.policy.bands[waiting].shareBasisPoints)
-      guard share > 0, witness.queuedByBand[waiting] > 0 else {
+      guard share > 0,
+        witness.queued.contains(where: { witness.requests[$0].band == waiting && witness.isHead($0) })
+      else {
         turn.share[waiting] = -1
         continue
       }

@@ -37,14 +37,14 @@ public enum ScenarioGenerator {
       : seed >= firstShiftingSeed
         ? .shifting : seed >= firstThriftySeed ? .thrifty : seed >= firstAilingSeed ? .ailing : nil
     switch sort ?? later ?? drawn {
-    case .mixed: return mixed(seed, &generator, size: size)
-    case .contended: return contended(seed, &generator, size: size)
-    case .thirsty: return thirsty(seed, &generator, size: size)
+    case .mixed: return seasoned(mixed(seed, &generator, size: size))
+    case .contended: return seasoned(contended(seed, &generator, size: size))
+    case .thirsty: return seasoned(thirsty(seed, &generator, size: size))
     case .fair: return fair(seed, &generator, size: size)
-    case .restless: return restless(seed, &generator, size: size)
-    case .ailing: return ailing(seed, &generator, size: size)
-    case .thrifty: return thrifty(seed, &generator, size: size)
-    case .shifting: return shifting(seed, &generator, size: size)
+    case .restless: return seasoned(restless(seed, &generator, size: size))
+    case .ailing: return seasoned(ailing(seed, &generator, size: size))
+    case .thrifty: return seasoned(thrifty(seed, &generator, size: size))
+    case .shifting: return seasoned(shifting(seed, &generator, size: size))
     case .misjudged: return misjudged(seed, &generator, size: size)
     }
   }
@@ -230,6 +230,27 @@ public enum ScenarioGenerator {
       scenario.happenings.append(Happening(at: at, .drainRequested))
     }
     return finished(scenario)
+  }
+
+  /// Some clients make free calls, a few of them more at once than a provider takes. Drawn apart, so that everything else
+  /// of the seed stays as it is.
+  static func seasoned(_ scenario: Scenario) -> Scenario {
+    var scenario = scenario
+    var generator = SeededGenerator(seed: scenario.seed, part: 83)
+    if generator.chance(35), !scenario.clients.isEmpty {
+      for _ in 0...generator.int(0...1) {
+        let index = generator.int(0...scenario.clients.count - 1)
+        scenario.clients[index].isFree = true
+        scenario.clients[index].price = nil
+        scenario.clients[index].output = 0...0
+        scenario.clients[index].outputCap = nil
+      }
+      if generator.chance(8), let index = scenario.clients.firstIndex(where: \.isFree) {
+        scenario.clients[index].requests = 40
+        scenario.clients[index].pacing = .open(every: .milliseconds(50) ... .milliseconds(400), burst: 20)
+      }
+    }
+    return scenario
   }
 
   /// Where the limits of a tenant could never fit a request, the rules allow a rejection; everything else is left as

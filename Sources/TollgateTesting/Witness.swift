@@ -44,6 +44,8 @@ public final class Witness {
     var model: Int?
     var tenant: Int
     var band: Int
+    /// True for a free call, which takes nothing.
+    var isFree = false
     /// What was taken from the provider and the model, and from the tenant.
     var charge: Charge
     var tenantCharge: Charge
@@ -101,6 +103,9 @@ public final class Witness {
     /// True while the policy does not name it.
     var isGone = false
     var trouble = ProviderTrouble()
+    /// Free calls that run, and whether the provider may have asked them to wait.
+    var freeInUse = 0
+    var mayBeShutForFree = false
 
     /// A policy names it again, and the core may have forgotten what was taken from it.
     mutating func comeBack(at now: Instant) {
@@ -211,6 +216,8 @@ public final class Witness {
 
   private func lane(of ticket: Ticket, band: Int) -> Int {
     let name = "\(band)/\(ticket.tenant)/\(ticket.session)"
+    // Free calls stand in no lane.
+    if ticket.isFree { return -1 }
     if let known = laneIndex[name] { return known }
     laneIndex[name] = lanes.count
     lanes.append([])
@@ -236,14 +243,14 @@ public final class Witness {
     queued.append(index)
     // A request that comes back goes to the front of its lane.
     let lane = requests[index].lane
-    lanes[lane].insert(index, at: requests[index].requeues > 0 ? 0 : lanes[lane].count)
+    if lane >= 0 { lanes[lane].insert(index, at: requests[index].requeues > 0 ? 0 : lanes[lane].count) }
     queuedByBand[requests[index].band] += 1
     queuedBytes += requests[index].ticket.keptBytes
   }
 
   func dequeue(_ index: Int) {
     Self.remove(index, from: &queued)
-    Self.remove(index, from: &lanes[requests[index].lane])
+    if requests[index].lane >= 0 { Self.remove(index, from: &lanes[requests[index].lane]) }
     queuedByBand[requests[index].band] -= 1
     queuedBytes -= requests[index].ticket.keptBytes
   }
@@ -264,7 +271,7 @@ public final class Witness {
   }
 
   func progressed(_ id: LeaseID, _ progress: Progress) {
-    guard let lease = leases[id.rawValue] else { return }
+    guard let lease = leases[id.rawValue], !lease.isFree else { return }
     money.progressed(id, progress)
     let seen = Charge(
       requests: lease.charge.requests, input: max(lease.charge.input, progress.inputTokens?.value ?? 0),
@@ -290,6 +297,12 @@ public final class Witness {
     guard let lease = leases.removeValue(forKey: id.rawValue) else { return nil }
     money.settled(id, settlement, requests[lease.request].ticket)
     requests[lease.request].lastVerdict = settlement.verdict
+    if lease.isFree {
+      requests[lease.request].lease = nil
+      providers[lease.provider].freeInUse -= 1
+      take(settlement.verdict, of: lease)
+      return lease.request
+    }
     correctCredit(lease, settlement.usage)
     requests[lease.request].lease = nil
     let lag = providers[lease.provider].policy.settleLag
@@ -358,6 +371,12 @@ public final class Witness {
     let counted = lease.model.flatMap { provider.modelLimits[$0].breaker == nil ? nil : $0 }
     switch verdict {
     case .clientLeft, .clientError: break
+    case .throttled where lease.isFree: providers[lease.provider].mayBeShutForFree = true
+    case .failed(.some, _) where lease.isFree: providers[lease.provider].mayBeShutForFree = true
+    case .success where lease.isFree:
+      // It says nothing of pauses that others were asked for.
+      providers[lease.provider].trouble.succeeded(
+        model: "", key: lease.key, counted: counted, grantedAt: request.grantedAt ?? now)
     case .success:
       providers[lease.provider].trouble.succeeded(
         model: request.ticket.model, key: lease.key, counted: counted, grantedAt: request.grantedAt ?? now)
@@ -383,7 +402,7 @@ public final class Witness {
 
   /// Only the core knows what is learned from an answer's head.
   func limitsObserved(_ id: LeaseID, _ limits: ObservedLimits) {
-    guard let lease = leases[id.rawValue], providers[lease.provider].policy.learnLimits else { return }
+    guard let lease = leases[id.rawValue], !lease.isFree, providers[lease.provider].policy.learnLimits else { return }
     providers[lease.provider].isLost = true
     // The core's level may follow the provider's, also upwards.
     for reading in limits.readings {
@@ -446,6 +465,17 @@ public final class Witness {
 
   func granted(_ grant: Grant, request index: Int, provider: Int) {
     let request = requests[index]
+    if request.ticket.isFree {
+      dequeue(index)
+      providers[provider].freeInUse += 1
+      var lease = Lease(
+        request: index, provider: provider, key: grant.key, model: modelIndex(provider, request.ticket.model),
+        tenant: request.tenant, band: request.band, charge: Charge(requests: 0, input: 0, output: 0),
+        tenantCharge: Charge(requests: 0, input: 0, output: 0), keepsCharge: false)
+      lease.isFree = true
+      leases[grant.lease.rawValue] = lease
+      return started(index, grant)
+    }
     // Each grant made while a band waits, including its own, credits the band.
     for band in 0..<3 where queuedByBand[band] > 0 {
       credit[band] += max(cost(grant), firstCost(request.ticket)) * presentShare(band)
@@ -466,6 +496,10 @@ public final class Witness {
     }
     leases[grant.lease.rawValue] = lease
     money.granted(grant, request.ticket)
+    started(index, grant)
+  }
+
+  private func started(_ index: Int, _ grant: Grant) {
     requests[index].phase = .running
     requests[index].lease = grant.lease
     requests[index].grants += 1

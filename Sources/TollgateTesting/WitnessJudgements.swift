@@ -88,6 +88,7 @@ extension Witness {
   /// True only where its budgets surely leave enough for it, and for the requests that may be before it there.
   func isSurelyAffordable(_ index: Int) -> Bool {
     if money.isIdle { return true }
+    if requests[index].ticket.isFree { return true }
     let mine = Set(money.rules(for: requests[index].ticket).map(\.account))
     return queued.allSatisfy { other in
       let ticket = requests[other].ticket
@@ -147,5 +148,5 @@ extension Witness {
   }
 
   /// True where no request of its lane is before it.
-  func isHead(_ index: Int) -> Bool { lanes[requests[index].lane].first == index }
+  func isHead(_ index: Int) -> Bool { requests[index].lane >= 0 && lanes[requests[index].lane].first == index }
 }

@@ -42,6 +42,8 @@ import Testing
     .reusesLeases: ["grants_once"],
     .spinsOnDeadline: ["makes_progress"],
     .admitsABug: ["no_bug_of_ours"],
+    .queuesFreeCalls: ["free_calls"],
+    .sendsAllFreeCalls: ["free_calls"],
   ]
 
   /// Checkers that need misjudged scenarios.

@@ -96,7 +96,7 @@ public struct Admission: Sendable {
       drainEnd = end
       boundWaiting(at: now, into: &actions)
     }
-    if hasNews || looksEverywhere { dispatch(at: now, into: &actions) }
+    if hasNews || waiting.isFreeDue || looksEverywhere { dispatch(at: now, into: &actions) }
     if isDraining, !saidDrained, waiting.isEmpty, leases.isEmpty {
       saidDrained = true
       actions.append(.drained)

@@ -26,6 +26,7 @@ extension Admission {
     if looksEverywhere || drainEnd != .distantFuture { lookEverywhere() }
     var handed = 0
     repeat { attemptHeads(at: now, into: &actions) } while handOn(&handed, at: now, into: &actions)
+    if waiting.isFreeDue { serveFree(at: now, into: &actions) }
   }
 
   private mutating func attemptHeads(at now: Instant, into actions: inout ActionList) {
@@ -71,6 +72,7 @@ extension Admission {
         }
       }
       guard let provider = providers.beginLook(at: now) else { return }
+      if waiting.hasFree { waiting.isFreeDue = true }
       for route in providers.routes.leading(to: provider) where mayBeOpened(route, for: provider) {
         waiting.open(route)
       }

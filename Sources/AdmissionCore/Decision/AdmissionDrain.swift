@@ -26,6 +26,8 @@ extension Admission {
   /// The same at one provider of its route.
   func lastStart(at provider: ProviderIndex, of request: Request) -> Instant {
     guard drainEnd != .distantFuture else { return .distantFuture }
+    // How long a model's other calls last says nothing about its free ones.
+    if request.ticket.isFree { return drainEnd }
     return drainEnd
       + Span(nanoseconds: -providers[provider].durations.expected(model: request.model).nanoseconds)
   }

@@ -26,6 +26,7 @@ extension Admission {
     guard let request = waiting.find(index) else { return Obstacle(kind: .backoff) }
     if let account = request.waitsFor { return Obstacle(kind: .budget, account: account) }
     let legs = providers.routes[request.route].legs
+    if request.ticket.isFree { return freeObstacle(to: request, legs, at: now) }
     if request.isHeldBack {
       for leg in legs {
         if case .blocked(let obstacle, _) = place(
@@ -44,6 +45,22 @@ extension Admission {
       first = first ?? obstacle
     }
     return first ?? Obstacle(kind: .notItsTurn)
+  }
+
+  private func freeObstacle(to request: Request, _ legs: [Route.Leg], at now: Instant) -> Obstacle {
+    guard request.notBefore == nil else { return Obstacle(kind: .backoff) }
+    var first: Obstacle?
+    for leg in legs {
+      if isBackingOff(request, leg, at: now) {
+        first = first ?? Obstacle(kind: .backoff)
+        continue
+      }
+      guard case .blocked(let obstacle, _) = placeFree(request, leg, at: now) else {
+        return Obstacle(kind: .freePermits, provider: leg.provider)
+      }
+      first = first ?? obstacle
+    }
+    return first ?? Obstacle(kind: .backoff)
   }
 
   /// What blocks a head at one leg; nil where nothing does. What is really missing comes before what another head has
@@ -70,7 +87,7 @@ extension Admission {
     case .backoff, .budget: return .backoff
     case .permits, .headroom, .bucket, .modelPermits, .modelHeadroom, .modelBucket, .claimed, .breaker, .keys, .closed,
       .modelBreaker,
-      .modelClosed, .draining:
+      .modelClosed, .draining, .freePermits:
       guard let provider = obstacle.provider else { return .notItsTurn }
       return blocker(for: obstacle, at: provider, request)
     }
@@ -96,6 +113,7 @@ extension Admission {
     case .breaker: return .breakerOpen(provider)
     case .keys: return .noUsableKey(provider)
     case .closed, .draining: return .providerClosed(provider)
+    case .freePermits: return .freeConcurrency(provider)
     case .modelBreaker: return .modelBreakerOpen(provider, model: model)
     case .modelClosed: return .modelClosed(provider, model: model)
     case .behindInLane, .notItsTurn, .tenantPermits, .tenantBucket, .backoff, .budget: return .notItsTurn
@@ -108,6 +126,8 @@ extension Admission {
         let provider = providers[index]
         return AdmissionSnapshot.Provider(
           id: provider.policy.id, inFlight: provider.capacity.permits.running,
+          freeInFlight: provider.freeCalls,
+          freeBlockedUntil: provider.freeGate.earliestRecovery(at: now),
           concurrencyLimit: provider.capacity.permits.limit,
           inFlightByBand: (0..<3).map { provider.capacity.permits.running(in: $0) },
           buckets: provider.capacity.bucketSnapshots(at: now),

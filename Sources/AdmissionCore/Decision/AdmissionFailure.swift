@@ -12,9 +12,11 @@ extension Admission {
     record(isOver ? .success : .answering, lease, reason: "", at: now, into: &actions)
     if let key = lease.placement.key {
       providers[index].keys[key].rests.remove(lease.request.ticket.model)
-      providers[index].keys[key].isSlowed = false
+      if !lease.isFree { providers[index].keys[key].isSlowed = false }
       let before = providers[index].keys[key].health.reason(at: now)
-      if providers[index].keys[key].health.succeed(generation: lease.keyGeneration) { isOpened = true }
+      // A free call that is let in does not show that a throttle of others is over.
+      let saysNothing = lease.isFree && providers[index].keys[key].health.trouble == .throttled
+      if !saysNothing, providers[index].keys[key].health.succeed(generation: lease.keyGeneration) { isOpened = true }
       if before != nil, providers[index].keys[key].health.reason(at: now) == nil {
         noteKey(index, key, at: now, into: &actions)
       }
@@ -49,6 +51,7 @@ extension Admission {
     switch settlement.verdict {
     case .success:
       answerBegan(lease, isOver: true, at: now, into: &actions)
+      if lease.isFree { return }
       if providers[index].policy.learnLimits { grow(lease, settlement, at: now, into: &actions) }
       if let usage = settlement.usage, !usage.isEstimated { predict(lease, usage) }
       return
@@ -192,7 +195,8 @@ extension Admission {
     guard let slot = leases.index(of: id) else { return }
     let lease = leases[slot]
     let index = lease.placement.provider
-    guard providers[index].policy.learnLimits else { return }
+    // Vendors count free calls apart.
+    guard providers[index].policy.learnLimits, !lease.isFree else { return }
     let holder = providers.numbersHolder(of: lease.placement)
     if !waiting.isEmpty { providers.change(index) }
     var numbersRefuse = false

@@ -132,7 +132,7 @@ extension Admission {
   }
 
   /// What blocks calls of any size at the leg: no key, the drain, a claim, a breaker, a gate.
-  private func illness(
+  func illness(
     of leg: Route.Leg, for request: Request, heedsClaims: Bool, at now: Instant
   ) -> (Obstacle, until: Instant)? {
     let index = leg.provider
@@ -146,30 +146,32 @@ extension Admission {
     if let until = providers[index].breaker.blockedUntil(at: now) {
       return (Obstacle(kind: .breaker, provider: index), until)
     }
-    if let until = providers[index].gate.blockedUntil(at: now) {
+    let isFree = request.box.ticket.isFree
+    if let until = providers[index].gate.blockedUntil(isFree: isFree, at: now) {
       return (Obstacle(kind: .closed, provider: index), until)
     }
     guard let model = leg.model else { return nil }
     if let until = providers[index].models[model].breaker?.blockedUntil(at: now) {
       return (Obstacle(kind: .modelBreaker, provider: index, model: model), until)
     }
-    if let until = providers[index].models[model].gate.blockedUntil(at: now) {
+    if let until = providers[index].models[model].gate.blockedUntil(isFree: isFree, at: now) {
       return (Obstacle(kind: .modelClosed, provider: index, model: model), until)
     }
     return nil
   }
 
-  private enum KeyChoice {
+  enum KeyChoice {
     /// `isDoubted`: the key was refused once, or for this model, so any other key is better.
     case chosen(KeyIndex, isDoubted: Bool)
     case blocked(Obstacle, readyAt: Instant)
   }
 
   /// The session's preferred key among those that have room; a doubted key only where there is no other.
-  private func chooseKey(
+  func chooseKey(
     _ request: Request, _ leg: Route.Leg, _ units: Units, band: Int?, heedsClaims: Bool, at now: Instant
   ) -> KeyChoice {
     let index = leg.provider
+    let isFree = request.box.ticket.isFree
     var best: KeyIndex?
     var bestScore = Double.infinity
     var bestIsDoubted = true
@@ -183,16 +185,18 @@ extension Admission {
         continue
       }
       if !request.refusedKeys.isEmpty, request.hasBeenRefused(by: providers[index].keys[key].serial) { continue }
-      if let until = providers[index].keys[key].health.unusableUntil(at: now) {
+      if let until = providers[index].keys[key].health.unusableUntil(isFree: isFree, at: now) {
         readyAt = min(readyAt, until)
         continue
       }
-      if let model = leg.model, let until = providers[index].models[model].keyGates[key]?.blockedUntil(at: now) {
+      if let model = leg.model,
+        let until = providers[index].models[model].keyGates[key]?.blockedUntil(isFree: isFree, at: now)
+      {
         readyAt = min(readyAt, until)
         if obstacle.kind == .keys { obstacle = Obstacle(kind: .modelClosed, provider: index, model: model) }
         continue
       }
-      if let shortage = shortage(providers[index].keys[key].capacity, units, band: band, at: now) {
+      if !isFree, let shortage = shortage(providers[index].keys[key].capacity, units, band: band, at: now) {
         readyAt = min(readyAt, shortage.readyAt)
         atKeys = .short
         if providers[index].policy.quota == .perKey { obstacle = self.obstacle(shortage, index) }
@@ -335,7 +339,7 @@ extension Admission {
   }
 
   /// Reports that a breaker lets its first call through again.
-  private func tellRecovery(
+  func tellRecovery(
     of index: ProviderIndex, model: ModelIndex?, _ state: BreakerCondition, into actions: inout ActionList
   ) {
     actions.append(

@@ -25,7 +25,7 @@ extension Admission {
       return
     }
     let tenant = tenantIndex(of: ticket.tenant, at: now)
-    if let dimension = neverFits(ticket, tenant: tenant) {
+    if !ticket.isFree, let dimension = neverFits(ticket, tenant: tenant) {
       let blocker: Blocker =
         dimension.map { .tenantBucket(ticket.tenant, $0) } ?? .tenantConcurrency(ticket.tenant)
       reject(ticket, .rejectedTenantLimit, blocker: blocker, at: now, into: &actions)
@@ -33,7 +33,9 @@ extension Admission {
     }
     let accounts = budgetAccounts(ticket, tenant: tenant)
     var band = Int(ticket.priority.rawValue)
-    if band < 2, let account = book.demoting(accounts, at: now), let reading = book.reading(account, at: now) {
+    if band < 2, !ticket.isFree, let account = book.demoting(accounts, at: now),
+      let reading = book.reading(account, at: now)
+    {
       band = 2
       actions.append(.note(.demoted(ticket.id, reading)))
     }
@@ -53,11 +55,20 @@ extension Admission {
       return
     }
     book.use(accounts)
+    if ticket.isFree {
+      var wakes: [(provider: ProviderIndex, at: Instant)] = []
+      if !waiting.hasFree, case .placed(let placement) = placeFree(request, at: now, wakes: &wakes) {
+        commitFree(request, placement, at: now, into: &actions)
+      } else {
+        enqueue(request, at: now, into: &actions)
+      }
+      return
+    }
 
     var blocked: [BlockedLeg] = []
     // No request is left whose claims could matter.
-    if waiting.isEmpty, hasNews { lookAnew(at: now) }
-    if waiting.isEmpty,
+    if waiting.hasOnlyFree, hasNews { lookAnew(at: now) }
+    if waiting.hasOnlyFree,
       case .placed(let placement) = place(request, ignoringHeadroom: false, at: now, blocked: &blocked)
     {
       // No other request waits, so there is no order to keep.
@@ -72,8 +83,10 @@ extension Admission {
     let new = store(request)
     enterLane(new, isRetry: request.ticket.clientRetryCount > 0, at: now)
     schedule(new, at: now, into: &actions)
-    if let parking = tenants[request.tenant].parking, request.band < parking.band { unpark(request.tenant) }
-    if hasNews { dispatch(at: now, into: &actions) }
+    if let parking = tenants[request.tenant].parking, request.band < parking.band, !request.ticket.isFree {
+      unpark(request.tenant)
+    }
+    if hasNews || waiting.isFreeDue { dispatch(at: now, into: &actions) }
 
     // Only where it still waits.
     guard let index = waiting.index(of: id) else { return }
@@ -113,7 +126,7 @@ extension Admission {
     switch outcome {
     case .rejectedQueueFull, .evictedMaxWait, .rejectedNoCapacity:
       drainRate.estimate(
-        ahead: waiting.countByBand[0...band].reduce(0, +), running: leases.count, age: leases.meanAge(at: now),
+        ahead: waiting.countByBand[0...band].reduce(0, +), running: leases.permitCount, age: leases.meanAge(at: now),
         coming: coming,
         at: now)
     case .rejectedDraining:
@@ -129,19 +142,19 @@ extension Admission {
     var first: Instant?
     for leg in providers.routes[request.route].legs {
       guard
-        case .blocked(let obstacle, let readyAt) = place(
-          request, leg, ignoringHeadroom: false, heedsClaims: false, at: now), readyAt != .distantFuture
+        case .blocked(let obstacle, let readyAt) = request.ticket.isFree
+          ? placeFree(request, leg, at: now)
+          : place(request, leg, ignoringHeadroom: false, heedsClaims: false, at: now), readyAt != .distantFuture
       else { continue }
       switch obstacle.kind {
       case .bucket, .modelBucket, .closed, .modelClosed, .breaker, .modelBreaker, .keys:
         first = min(first ?? readyAt, readyAt)
       case .behindInLane, .notItsTurn, .permits, .headroom, .modelPermits, .modelHeadroom, .tenantPermits,
-        .tenantBucket, .claimed,
-        .backoff, .budget, .draining:
+        .tenantBucket, .claimed, .backoff, .budget, .draining, .freePermits:
         break
       }
     }
-    if let parking = tenants[request.tenant].parking, parking.obstacle.kind == .tenantBucket,
+    if !request.ticket.isFree, let parking = tenants[request.tenant].parking, parking.obstacle.kind == .tenantBucket,
       parking.until != .distantFuture
     {
       first = max(first ?? parking.until, parking.until)
@@ -231,6 +244,7 @@ extension Admission {
   }
 
   mutating func enterLane(_ index: RequestIndex, isRetry: Bool, at now: Instant) {
+    if waiting[index].box.ticket.isFree { return waiting.enterFree(index) }
     let (route, tenant) = (waiting[index].route, waiting[index].tenant)
     waiting.enterLane(
       index, isRetry: isRetry, in: providers.cluster(of: route), isParked: tenants[tenant].parking != nil, at: now)
@@ -242,7 +256,7 @@ extension Admission {
     guard let request = waiting.remove(index, at: now) else { return nil }
     if tenants[request.tenant].parking?.request == request.ticket.id { unpark(request.tenant) }
     if let account = request.waitsFor { book.stopWaiting(index, for: account) }
-    if waiting.isEmpty { scheduler.rest() }
+    if waiting.hasOnlyFree { scheduler.rest() }
     tenants[request.tenant].queued -= 1
     if let first = providers.routes[request.route].legs.first { providers[first.provider].queued[request.band] -= 1 }
     while let (old, new) = waiting.compact() {

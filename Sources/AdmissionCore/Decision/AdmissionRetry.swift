@@ -7,13 +7,16 @@ extension Admission {
   func cannotRecoverInTime(_ request: Request, at now: Instant) -> Bool {
     providers.routes[request.route].legs.allSatisfy { leg in
       let latest = min(request.deadline, lastStart(at: leg.provider, of: request))
-      guard let from = usableFrom(leg, at: now) else { return drainEnd != .distantFuture && now > latest }
+      guard let from = usableFrom(leg, isFree: request.ticket.isFree, at: now) else {
+        return drainEnd != .distantFuture && now > latest
+      }
       return from > latest
     }
   }
 
   /// The earliest instant at which breakers, gates and keys let a call through at this leg; nil where they do now.
-  func usableFrom(_ leg: Route.Leg, at now: Instant) -> Instant? {
+  /// - Parameter isFree: true for a free call.
+  func usableFrom(_ leg: Route.Leg, isFree: Bool = false, at now: Instant) -> Instant? {
     let index = leg.provider
     if leg.hasNoKey { return .distantFuture }
     var from: Instant?
@@ -22,6 +25,7 @@ extension Admission {
       from = hope
     }
     if let hope = providers[index].gate.earliestRecovery(at: now) { from = max(from ?? hope, hope) }
+    if isFree, let hope = providers[index].freeGate.earliestRecovery(at: now) { from = max(from ?? hope, hope) }
     if let model = leg.model {
       if let hope = providers[index].models[model].breaker?.earliestRecovery(at: now) {
         if providers[index].models[model].breaker?.policy.whenOpen == .reject { return .distantFuture }
@@ -58,7 +62,7 @@ extension Admission {
     // Whole routes first: most have a leg that may be used at any time, so the requests on them need not be looked at.
     var mayWait = Column<Route, Bool>(true)
     var isRefused = Column<Route, Bool>(false)
-    var isAnyoneGone = waiting.hasRefused
+    var isAnyoneGone = waiting.hasRefused || waiting.hasFree
     for route in provider.map({ providers.routes.leading(to: $0) }) ?? Array(providers.routes.indices) {
       let legs = providers.routes[route].legs
       mayWait[route] = drainEnd == .distantFuture && legs.contains { usableFrom($0, at: now) == nil }
@@ -68,7 +72,8 @@ extension Admission {
     guard isAnyoneGone else { return }
     let gone = waiting.inOrder.filter { index in
       let request = waiting[index]
-      if isRefused[request.route] || !mayWait[request.route] && cannotRecoverInTime(request, at: now) { return true }
+      if isRefused[request.route] { return true }
+      if !mayWait[request.route] || request.ticket.isFree, cannotRecoverInTime(request, at: now) { return true }
       guard !request.refusedKeys.isEmpty else { return false }
       return refusedKey(providers.routes[request.route].legs, refusing: request.refusedKeys, at: now) != nil
     }
@@ -114,7 +119,8 @@ extension Admission {
       return false
     case .throttled:
       // Waiting until the gate opens costs no attempt.
-      let model = legs.first { $0.provider == lease.placement.provider }?.model
+      let model =
+        lease.isFree ? nil : legs.first { $0.provider == lease.placement.provider }?.model
       // The provider lets other calls in, but not this one: the refusal is about this call.
       guard refusalsAfterOneMore(&request, at: lease.placement.provider, model) < Self.mostRefusals else {
         return false
@@ -125,6 +131,9 @@ extension Admission {
         let until = now + wait(lease.placement.provider, told, closings: request.tries - 1)
         guard until < request.deadline else { return false }
         request.notBefore = until
+      } else if lease.isFree {
+        // Behind those that were refused before it.
+        request.sequence = waiting.nextSequence()
       } else if let until = heldBackUntil(request.route, at: now) {
         request.isHeldBack = true
         request.notBefore = until
@@ -153,7 +162,9 @@ extension Admission {
           floor = min(floor, usableFrom(leg, at: now) ?? now)
         }
       }
-      let other = legs.contains { !request.hasFailed(at: $0.candidate) && usableFrom($0, at: now) == nil }
+      let other = legs.contains {
+        !request.hasFailed(at: $0.candidate) && usableFrom($0, isFree: lease.isFree, at: now) == nil
+      }
       if !other || !isProviders {
         // The same provider again, within its retry budget, after a random wait of at most the backoff.
         guard

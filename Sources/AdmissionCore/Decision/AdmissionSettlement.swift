@@ -8,6 +8,7 @@ extension Admission {
       leases[slot].isAnswering = true
       answerBegan(lease, isOver: false, at: now, into: &actions)
     }
+    if lease.isFree { return }
     let placement = lease.placement
     let input = max(placement.input, progress.inputTokens ?? 0)
     let produced = Units(0, input: input, output: progress.outputTokens)
@@ -38,7 +39,7 @@ extension Admission {
   ) {
     guard let index = leases.index(of: id), let lease = leases.remove(index) else { return }
     release(lease, settlement, at: now)
-    if settlement.verdict == .success {
+    if settlement.verdict == .success, !lease.isFree {
       providers[lease.placement.provider].durations.learn(now - lease.began, model: lease.request.model)
     }
     postCost(of: lease, settlement, at: now, into: &actions)
@@ -58,6 +59,7 @@ extension Admission {
   }
 
   private mutating func release(_ lease: Lease, _ settlement: Settlement, at now: Instant) {
+    if lease.isFree { return releaseFree(lease) }
     let index = lease.placement.provider
     let band = lease.request.band
     if !waiting.isEmpty { providers.change(index, model: lease.placement.model) }

@@ -3,7 +3,7 @@
 // A model is blocked before its provider: a model that no `model_limits` entry covers gets its own entry, without
 // limits, when it is throttled for the first time. When a second such model is throttled while the first is blocked,
 // the whole provider is blocked. A free call without a model (reading a file, a job, a list) says nothing about what
-// other calls use, so it waits alone.
+// other calls use, so it waits alone; one with a model (a count) closes the provider for free calls only.
 
 extension Admission {
   /// The least wait, whatever the provider says; it doubles up to `retry.max` while nothing succeeds.
@@ -25,6 +25,7 @@ extension Admission {
   mutating func throttle(
     _ refused: Lease, _ told: Span?, isAboutConcurrency: Bool, at now: Instant, into actions: inout ActionList
   ) {
+    if refused.isFree { return closeForFree(refused, told, because: .slowDown, at: now, into: &actions) }
     guard isAboutOthers(refused) else { return yieldGates(refused, at: now) }
     var lease = refused
     let index = lease.placement.provider
@@ -50,6 +51,7 @@ extension Admission {
   /// Blocks the model of a call that got a 503 with a time: one call says nothing about other models. Where the model
   /// cannot have its own entry, the request waits alone.
   mutating func shutWhileAway(_ failed: Lease, _ told: Span, at now: Instant, into actions: inout ActionList) {
+    if failed.isFree { return closeForFree(failed, told, because: .away, at: now, into: &actions) }
     guard isAboutOthers(failed) else { return }
     var lease = failed
     if lease.placement.model == nil {
@@ -200,6 +202,10 @@ extension Admission {
       guard lease.placement.provider == index, lease.placement.model == nil, lease.request.ticket.model == name
       else { continue }
       leases[number].placement.model = model
+      if lease.isFree {
+        providers[index].models[model].freeCalls += 1
+        continue
+      }
       leases[number].takenFromModel = providers[index].models[model].capacity.take(
         lease.placement.units, band: lease.request.band, at: now)
     }

@@ -83,13 +83,16 @@ extension LeaseID {
 struct LeaseTable: Sendable {
   private var leases = Slots<Lease>()
   private var byRequest = RequestMap<LeaseIndex>()
-  /// The sum of the instants at which the running leases began.
+  private var freeCount = 0
+  /// The sum of the instants at which the running leases began, without those of free calls.
   private var began: Int128 = 0
   /// The serial of the newest lease.
   private(set) var lastSerial: UInt64 = 0
 
   var count: Int { leases.count }
   var isEmpty: Bool { leases.isEmpty }
+  /// The number of leases that have a permit: free calls have none.
+  var permitCount: Int { leases.count - freeCount }
   /// The running leases, in the order of their slots.
   var indices: SlotIndices<Lease> { leases.indices }
 
@@ -111,7 +114,7 @@ struct LeaseTable: Sendable {
   /// Inserts the lease and gives it its id.
   mutating func insert(_ lease: consuming Lease) -> LeaseID {
     lastSerial += 1
-    began += Int128(lease.began.nanoseconds)
+    if lease.isFree { freeCount += 1 } else { began += Int128(lease.began.nanoseconds) }
     let request = lease.request.box.ticket.id
     let index = leases.insert(lease)
     let id = LeaseID(serial: lastSerial, index)
@@ -126,16 +129,16 @@ struct LeaseTable: Sendable {
 
   private mutating func moveOut(_ index: LeaseIndex) -> Lease {
     byRequest[leases[index].request.box.ticket.id] = nil
-    began -= Int128(leases[index].began.nanoseconds)
+    if leases[index].isFree { freeCount -= 1 } else { began -= Int128(leases[index].began.nanoseconds) }
     let lease = leases.moveOut(index)
     if leases.isEmpty, leases.capacity > 1024 { leases.removeAll() }
     return lease
   }
 
-  /// The mean time for which the running calls have run.
+  /// The mean time for which the running calls have run, without free ones.
   func meanAge(at now: Instant) -> Span {
-    guard count > 0 else { return .zero }
-    let all = Int128(count) * Int128(now.nanoseconds) - began
-    return Span(nanoseconds: max(0, Int64(clamping: all / Int128(count))))
+    guard permitCount > 0 else { return .zero }
+    let all = Int128(permitCount) * Int128(now.nanoseconds) - began
+    return Span(nanoseconds: max(0, Int64(clamping: all / Int128(permitCount))))
   }
 }

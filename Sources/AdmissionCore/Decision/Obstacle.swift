@@ -8,6 +8,8 @@ struct Obstacle: Equatable, Sendable {
     case claimed, breaker, keys, closed, backoff, modelBreaker, modelClosed, budget
     /// The call could not be over when the drain ends.
     case draining
+    /// As many free calls run as may at a time.
+    case freePermits
   }
   /// What blocks the call at the best of a leg's keys, where none can take it.
   enum AtKeys: UInt8, Sendable { case no, shut, short }

@@ -70,6 +70,7 @@ extension ProviderState {
 
   /// The provider has begun to answer the call. Returns true where that opens a gate of the provider or the model.
   mutating func beginAnswer(_ lease: Lease) -> Bool {
+    if lease.isFree { return freeGate.succeed(generation: lease.gateGeneration) }
     let isOpened = gate.succeed(generation: lease.gateGeneration)
     guard let model = lease.placement.model else { return isOpened }
     return models[model].beginAnswer(lease) || isOpened
@@ -138,6 +139,13 @@ extension ProviderState {
 
   /// A probe without a result makes room for another.
   mutating func yieldGates(_ lease: Lease, at now: Instant) {
+    if lease.isFree {
+      freeGate.yield(generation: lease.gateGeneration, at: now)
+      if let key = lease.placement.key, keys[key].health.trouble != .throttled {
+        keys[key].health.yield(generation: lease.keyGeneration, at: now)
+      }
+      return
+    }
     gate.yield(generation: lease.gateGeneration, at: now)
     if let model = lease.placement.model { models[model].yieldGates(lease, at: now) }
     if let key = lease.placement.key { keys[key].health.yield(generation: lease.keyGeneration, at: now) }

@@ -46,7 +46,9 @@ struct ModelState: SlotElement {
   var waits = WaitMeter()
   var isRetired = false
   /// Nothing refers to it: the slot may be given away.
-  var isFree: Bool { isRetired && capacity.permits.running == 0 }
+  var isFree: Bool { isRetired && capacity.permits.running == 0 && freeCalls == 0 }
+  /// Free calls that run.
+  var freeCalls = 0
   /// The look of the provider in which this was last claimed.
   var claimedIn: UInt64 = 0
   /// The claim of a head that waits for one of the model's permits while none is left. It stays valid over looks at the
@@ -66,7 +68,7 @@ struct ModelState: SlotElement {
   /// needed, and what was learned long ago would be learned again.
   func isForgettable(at now: Instant) -> Bool {
     name != nil && gate.blockedUntil(at: now) == nil && keyGates.values.allSatisfy { $0.blockedUntil(at: now) == nil }
-      && capacity.permits.inUse == 0 && !learner.hasLearned(at: now)
+      && capacity.permits.inUse == 0 && freeCalls == 0 && !learner.hasLearned(at: now)
   }
 }
 
@@ -87,7 +89,9 @@ struct KeyState: SlotElement {
   /// The look of the provider in which this was last claimed.
   var claimedIn: UInt64 = 0
   /// Nothing refers to it: the slot may be given away.
-  var isFree: Bool { isRetired && capacity.permits.running == 0 }
+  var isFree: Bool { isRetired && capacity.permits.running == 0 && freeCalls == 0 }
+  /// Free calls that run.
+  var freeCalls = 0
 }
 
 /// Whose limits a call draws on, as the provider counts: vendors count by model family, or by key where each key has
@@ -108,11 +112,15 @@ struct ProviderState: SlotElement {
   var cluster = ClusterIndex.unconnected
   var isRetired = false
   /// Nothing refers to it: the slot may be given away.
-  var isFree: Bool { isRetired && capacity.permits.running == 0 }
+  var isFree: Bool { isRetired && capacity.permits.running == 0 && freeCalls == 0 }
+  /// Free calls that run.
+  var freeCalls = 0
   var capacity: Capacity
   var breaker: CircuitBreaker
   /// Closed while the provider throttles all calls.
   var gate = ProbeGate()
+  /// Closed while the provider throttles free calls.
+  var freeGate = ProbeGate()
   var retries = RetryBudget()
   /// The last event that broke attempts and was counted.
   var lastCause: UInt64?

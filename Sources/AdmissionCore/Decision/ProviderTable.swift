@@ -322,6 +322,7 @@ struct ProviderTable: Sendable {
   /// Opens all gates of the provider, for all models and keys.
   mutating func openGates(at index: ProviderIndex) {
     if providers[index].gate.state != .passing { providers[index].gate.open() }
+    if providers[index].freeGate.state != .passing { providers[index].freeGate.open() }
     for model in providers[index].models.indices where providers[index].models[model].gate.state != .passing {
       providers[index].models[model].gate.open()
     }

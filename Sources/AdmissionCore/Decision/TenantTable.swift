@@ -17,13 +17,15 @@ struct TenantState: SlotElement {
   var capacity: Capacity
   var isListed: Bool
   var queued = 0
+  /// Free calls that run.
+  var freeCalls = 0
   fileprivate(set) var parking: Parking?
   var budgets: [BudgetPolicy] = []
   /// The accounts of the broker's and the tenant's own budgets.
   var accounts: [AccountIndex] = []
 
   fileprivate func isIdle(at now: Instant) -> Bool {
-    queued == 0 && capacity.permits.inUse == 0 && capacity.buckets.allSatisfy { $0.isFull(at: now) }
+    queued == 0 && freeCalls == 0 && capacity.permits.inUse == 0 && capacity.buckets.allSatisfy { $0.isFull(at: now) }
   }
 }
 

@@ -58,6 +58,11 @@ struct KeyHealth: Sendable {
     trouble == .byOperator ? .distantFuture : gate.blockedUntil(at: now)
   }
 
+  /// The same for a free call where `isFree`: a throttle of other calls keeps it only until the told instant.
+  func unusableUntil(isFree: Bool, at now: Instant) -> Instant? {
+    isFree && trouble == .throttled ? gate.earliestRecovery(at: now) : unusableUntil(at: now)
+  }
+
   func earliestRecovery(at now: Instant) -> Instant? {
     trouble == .byOperator ? .distantFuture : gate.earliestRecovery(at: now)
   }
@@ -75,6 +80,11 @@ struct KeyHealth: Sendable {
   }
 
   mutating func pass(at now: Instant) -> UInt64 { gate.pass(at: now) }
+
+  /// A free call passes: it is no probe where other calls were throttled.
+  mutating func passFree(at now: Instant) -> UInt64 {
+    trouble == .throttled ? gate.generation : gate.pass(at: now)
+  }
 
   /// Returns true where this is news.
   mutating func throttled(until: Instant, generation: UInt64, because reason: PauseReason = .slowDown) -> Bool {

@@ -28,6 +28,12 @@ struct ProbeGate: Sendable {
     }
   }
 
+  /// The same for a free call where `isFree`: it waits for the told instant only. It is no probe, and waits for none,
+  /// since its answer says nothing about what was refused.
+  func blockedUntil(isFree: Bool, at now: Instant) -> Instant? {
+    isFree ? earliestRecovery(at: now) : blockedUntil(at: now)
+  }
+
   /// The earliest instant at which waiting may end; nil where it may end at any time.
   func earliestRecovery(at now: Instant) -> Instant? {
     if case .blocked(let until) = state, until > now { until } else { nil }

@@ -20,6 +20,10 @@ struct WaitingRequests: Sendable {
   /// True for closed routes, where everything that their heads wait for is claimed or missing.
   private var closed = Column<Route, Bool>(false)
   private var lastSequence: UInt64 = 0
+  private var free = FreeCalls()
+  private var freeCount = 0
+  /// True where a waiting free call may go.
+  var isFreeDue = false
 
   private(set) var countByBand = [0, 0, 0]
   /// The bytes that the shell keeps for the waiting requests.
@@ -34,6 +38,9 @@ struct WaitingRequests: Sendable {
   var hasRefused: Bool { refusedCount > 0 }
   var count: Int { requests.count }
   var isEmpty: Bool { requests.isEmpty }
+  /// True where a free call waits, and true where nothing else does.
+  var hasFree: Bool { freeCount > 0 }
+  var hasOnlyFree: Bool { freeCount == requests.count }
   /// Places that take memory.
   var capacity: Int { requests.capacity }
 
@@ -71,6 +78,7 @@ struct WaitingRequests: Sendable {
     if request.hasRefusedKeys { refusedCount += 1 }
     countByBand[request.band] += 1
     bytes += request.box.ticket.keptBytes
+    if request.box.ticket.isFree { freeCount += 1 }
     let index = requests.insert(request)
     byID[id] = index
     return index
@@ -86,6 +94,10 @@ struct WaitingRequests: Sendable {
     if requests[index].hasRefusedKeys { refusedCount -= 1 }
     countByBand[requests[index].band] -= 1
     bytes -= requests[index].box.ticket.keptBytes
+    if requests[index].box.ticket.isFree {
+      freeCount -= 1
+      leaveFree(index)
+    }
     leaveLane(index, at: now)
     return requests.moveOut(index)
   }
@@ -96,11 +108,13 @@ struct WaitingRequests: Sendable {
     guard let (old, new) = requests.moveLastDown() else {
       timerPositions.trim(to: requests.capacity)
       lanes.trimSlots(to: requests.capacity)
+      free.trim(to: requests.capacity)
       return nil
     }
     byID[requests[new].ticket.id] = new
     timers.rename(old, to: new, positions: &timerPositions)
     lanes.rename(old, to: new)
+    if free.contains(old) { free.rename(old, to: new, on: requests[new].route) }
     return (old, new)
   }
 
@@ -184,7 +198,12 @@ struct WaitingRequests: Sendable {
     }
     for band in fair.indices { fair[band].forgetRoutes() }
     closed.removeAll()
-    for (index, route) in routes { requests[index].route = route }
+    for (index, route) in routes {
+      let isInFree = free.contains(index)
+      if isInFree { leaveFree(index) }
+      requests[index].route = route
+      if isInFree { enterFree(index) }
+    }
     for (index, route) in routes where isHead(index) {
       guard let lane = lanes.lane(of: index) else { continue }
       // Waiting requests stay in the cluster in which they came.
@@ -202,6 +221,27 @@ struct WaitingRequests: Sendable {
 
   /// For tests of such a bug: removes the request from its place, and tells nothing else.
   mutating func spoil(_ index: RequestIndex) { requests.remove(index) }
+
+  // MARK: Free calls
+
+  /// The routes on which free calls wait.
+  var freeRoutes: [RouteIndex] { free.routes }
+
+  /// The first free call of the route.
+  func firstFree(on route: RouteIndex) -> RequestIndex? { free.first(on: route)?.call }
+
+  func firstSequence(on route: RouteIndex) -> Int64 { free.first(on: route)?.sequence ?? .max }
+
+  /// Puts the free call among those that may go at once.
+  mutating func enterFree(_ index: RequestIndex) {
+    // Those that the provider has refused stand behind the others, which go first when the pause is over.
+    let place = requests[index].refusals.isEmpty ? requests[index].sequence : requests[index].sequence | 1 << 62
+    free.enter(index, on: requests[index].route, sequence: place)
+    isFreeDue = true
+  }
+
+  /// Takes the free call out of them; does nothing where it is outside already.
+  mutating func leaveFree(_ index: RequestIndex) { free.leave(index, on: requests[index].route) }
 
   // MARK: Turns
 

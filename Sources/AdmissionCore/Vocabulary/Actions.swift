@@ -106,6 +106,8 @@ public enum Blocker: Sendable, Hashable {
   /// Its band or flow has not had its turn yet.
   case notItsTurn
   case providerConcurrency(ProviderID)
+  /// As many free calls (counts, lists, reads) run there as may at a time.
+  case freeConcurrency(ProviderID)
   /// Free permits are kept for higher bands.
   case headroom(ProviderID)
   case providerBucket(ProviderID, Dimension)
@@ -131,6 +133,7 @@ public enum Blocker: Sendable, Hashable {
     case .behindInLane: "behind_in_lane"
     case .notItsTurn: "not_its_turn"
     case .providerConcurrency: "provider_concurrency"
+    case .freeConcurrency: "free_concurrency"
     case .headroom: "headroom"
     case .providerBucket: "provider_bucket"
     case .modelConcurrency: "model_concurrency"

@@ -35,6 +35,8 @@ public enum DispatchRule: String, Sendable, CaseIterable {
   case probesFirst = "8"
   /// A request that cannot be served in time is told so at once.
   case noHopeNoWait = "9"
+  /// A free call waits for nothing but a closure, an open breaker or the 32 before it.
+  case freeCalls = "10"
 }
 
 extension Blocker {
@@ -50,6 +52,7 @@ extension Blocker {
     case .breakerOpen, .modelBreakerOpen, .noUsableKey, .providerClosed, .modelClosed: .probesFirst
     case .budget: .budgets
     case .backoff: .itsOwnAffair
+    case .freeConcurrency: .freeCalls
     }
   }
 }

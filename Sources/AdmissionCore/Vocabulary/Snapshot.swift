@@ -117,7 +117,12 @@ public struct AdmissionSnapshot: Sendable {
   }
   public struct Provider: Sendable {
     public var id: ProviderID
+    /// Calls that have a permit; free calls have none.
     public var inFlight: Int
+    /// Free calls that run.
+    public var freeInFlight: Int
+    /// When the pause ends that the provider has asked of free calls alone; nil where there is none.
+    public var freeBlockedUntil: Instant?
     public var concurrencyLimit: Int?
     public var inFlightByBand: [Int]
     public var buckets: [Bucket]
@@ -136,10 +141,13 @@ public struct AdmissionSnapshot: Sendable {
     public var learned: [Learned]
 
     public init(
-      id: ProviderID, inFlight: Int, concurrencyLimit: Int? = nil, inFlightByBand: [Int], buckets: [Bucket],
+      id: ProviderID, inFlight: Int, freeInFlight: Int = 0, freeBlockedUntil: Instant? = nil,
+      concurrencyLimit: Int? = nil, inFlightByBand: [Int], buckets: [Bucket],
       models: [Model], breaker: Breaker, keys: [Key], queuedByBand: [Int], resting: [ModelRest] = [],
       blockedUntil: Instant? = nil, blockedBecause: PauseReason? = nil, learned: [Learned] = []
     ) {
+      self.freeInFlight = freeInFlight
+      self.freeBlockedUntil = freeBlockedUntil
       self.blockedBecause = blockedBecause
       self.resting = resting
       self.blockedUntil = blockedUntil
@@ -183,6 +191,7 @@ public struct AdmissionSnapshot: Sendable {
   /// By `Priority.rawValue`.
   public var queuedByBand: [Int]
   public var queuedBytes: Int
+  /// All calls that run, free ones included.
   public var running: Int
   public var openLeases: Int
   /// Slots of queue storage, used, free and tombstones; bounded by the number of queued requests.

@@ -26,7 +26,8 @@ public struct Ticket: Sendable {
   public var outputCap: TokenCount?
   /// False for requests that produce no output tokens: embeddings, count_tokens, lists.
   public var producesOutput: Bool
-  /// True where nothing is charged for the call, whatever its size: lists, counts, reads of earlier results.
+  /// True where nothing is charged for the call, whatever its size: lists, counts, reads of earlier results. Such a call
+  /// is sent at once (rule 10).
   public var isFree: Bool
   /// When the client stops waiting. It can only shorten the class's `max_wait`.
   public var deadline: Instant?

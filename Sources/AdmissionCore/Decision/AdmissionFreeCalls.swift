@@ -1,0 +1,196 @@
+// Free calls (rule 10): counts, lists, reads. Nothing is charged for them, so they are sent at once: without a permit, without
+// units of any bucket, without a turn. They wait, outside the lanes and in the order of arrival, only while
+//
+// - the provider, the model or the key is closed, as for others, or a breaker is open;
+// - the provider has refused free calls themselves: vendors count them apart, so their 429 closes the provider for free
+//   calls alone (`ProviderState.freeGate`), and says nothing about other calls;
+// - 32 of them run at the provider.
+//
+// A free call claims nothing, and no claim keeps it. What it tells of the provider's health counts: it may be the probe
+// of a breaker or of a refused key. What it tells of limits does not: it is never the probe of a throttle that other
+// calls met, and teaches no limit, pace, duration or estimate.
+
+extension Admission {
+  // MARK: Placement
+
+  enum FreeAttempt {
+    case placed(Placement)
+    /// No candidate can take it. `isOwn`: something of its own is in its way, so that the next one may still go.
+    case blocked(isOwn: Bool)
+  }
+
+  /// Finds a candidate that takes a free call now (rule 4).
+  /// - Parameter wakes: receives when what blocks a leg may be over without an event.
+  func placeFree(
+    _ request: Request, at now: Instant, wakes: inout [(provider: ProviderIndex, at: Instant)]
+  ) -> FreeAttempt {
+    let legs = providers.routes[request.route].legs
+    var isOwn = !request.refusedKeys.isEmpty
+    var secondChoice: Placement?
+    for index in legs.indices {
+      if isBackingOff(request, legs[index], at: now) {
+        isOwn = true
+        wakes.append((legs[index].provider, request.backoffUntil))
+        continue
+      }
+      switch placeFree(request, legs[index], at: now) {
+      case .placed(var placement):
+        placement.leg = index
+        guard placement.isSecondChoice else { return .placed(placement) }
+        secondChoice = secondChoice ?? placement
+      case .blocked(_, let readyAt): wakes.append((legs[index].provider, readyAt))
+      case .unaffordable: break
+      }
+    }
+    return secondChoice.map { .placed($0) } ?? .blocked(isOwn: isOwn)
+  }
+
+  /// The same at one leg.
+  func placeFree(_ request: Request, _ leg: Route.Leg, at now: Instant) -> LegAttempt {
+    let index = leg.provider
+    if let (obstacle, until) = illness(of: leg, for: request, heedsClaims: false, at: now) {
+      return .blocked(obstacle, readyAt: until)
+    }
+    if let until = providers[index].freeGate.blockedUntil(at: now) {
+      return .blocked(Obstacle(kind: .closed, provider: index), readyAt: until)
+    }
+    guard providers[index].freeCalls < ProviderState.mostFreeCalls else {
+      return .blocked(Obstacle(kind: .freePermits, provider: index), readyAt: .distantFuture)
+    }
+    var key: KeyIndex?
+    var isSecondChoice = false
+    if !leg.keys.isEmpty {
+      switch chooseKey(request, leg, .zero, band: nil, heedsClaims: false, at: now) {
+      case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
+      case .chosen(let chosen, let isDoubted): (key, isSecondChoice) = (chosen, isDoubted)
+      }
+    }
+    let isPriced = request.box.ticket.candidates[leg.candidate].price != nil
+    return .placed(
+      Placement(
+        leg: 0, provider: index, model: leg.model, key: key, units: .zero, input: 0, output: 0,
+        cost: isPriced ? 0 : nil, isSecondChoice: isSecondChoice))
+  }
+
+  // MARK: Service
+
+  /// Sends the waiting free calls that can go, those that came first before others.
+  mutating func serveFree(at now: Instant, into actions: inout ActionList) {
+    var routes = waiting.freeRoutes
+    var passedOver: [RequestID] = []
+    var wakes: [(provider: ProviderIndex, at: Instant)] = []
+    waiting.isFreeDue = false
+    while let route = routes.min(by: { waiting.firstSequence(on: $0) < waiting.firstSequence(on: $1) }),
+      let index = waiting.firstFree(on: route), let request = waiting.find(index)
+    {
+      countPlacements(providers.routes[route].legs.count)
+      switch placeFree(request, at: now, wakes: &wakes) {
+      case .placed(let placement):
+        guard let request = takeOut(index, at: now) else { return }
+        commitFree(request, placement, at: now, into: &actions)
+      case .blocked(true):
+        // Later ones may go: this one is passed over.
+        passedOver.append(request.ticket.id)
+        waiting.leaveFree(index)
+      case .blocked(false): routes.removeAll { $0 == route }
+      }
+      if waiting.firstFree(on: route) == nil { routes.removeAll { $0 == route } }
+    }
+    for id in passedOver {
+      if let index = waiting.index(of: id) { waiting.enterFree(index) }
+    }
+    for wake in wakes { providers.wake(wake.provider, at: wake.at) }
+    waiting.isFreeDue = false
+  }
+
+  /// Sends a free call. It takes nothing; breakers and the key let it pass, and are told of its end.
+  mutating func commitFree(
+    _ request: consuming Request, _ placement: Placement, at now: Instant, into actions: inout ActionList
+  ) {
+    let index = placement.provider
+    let candidate = providers.routes[request.route].legs[placement.leg].candidate
+    if request.tries == 0 { providers[index].retries.deposit(percent: providers[index].policy.retry.budgetPercent) }
+    request.queuedBefore = request.queued(at: now)
+    request.tries += 1
+    request.notBefore = nil
+    var lease = Lease(
+      request: request, placement: placement, turn: nil, candidate: candidate, began: now, epoch: book.epoch)
+    let changed = providers[index].beginFree(&lease, at: now)
+    if let state = changed.own { tellRecovery(of: index, model: nil, state, into: &actions) }
+    if let state = changed.ofModel { tellRecovery(of: index, model: placement.model, state, into: &actions) }
+    tenants[lease.request.tenant].freeCalls += 1
+    let remaining =
+      lease.request.accounts.isEmpty
+      ? nil : book.remaining(lease.request.accounts, withBroker: isSingleTenant, at: now)
+    let (id, attempt, queued) = (lease.request.box.ticket.id, lease.request.tries, lease.request.queuedBefore)
+    actions.append(
+      .grant(
+        Grant(
+          request: id, lease: leases.insert(consume lease), provider: providers[index].policy.id,
+          key: placement.key.map { providers[index].keys[$0].policy.id }, attempt: attempt, queued: queued,
+          reservedInput: 0, reservedOutput: 0, held: placement.cost.map { Money(nanodollars: $0) },
+          budgetRemaining: remaining)))
+  }
+
+  /// A free call has ended: its place goes to the next one.
+  mutating func releaseFree(_ lease: Lease) {
+    providers[lease.placement.provider].endFree(lease)
+    tenants[lease.request.tenant].freeCalls -= 1
+    if waiting.hasFree { waiting.isFreeDue = true }
+  }
+
+  /// The provider has refused a free call, or is away for it: its free calls wait, and one of them goes first when the time is over.
+  mutating func closeForFree(
+    _ lease: Lease, _ told: Span?, because reason: PauseReason, at now: Instant, into actions: inout ActionList
+  ) {
+    let index = lease.placement.provider
+    if isAboutOthers(lease) {
+      let until = now + wait(index, told, closings: providers[index].freeGate.closings)
+      if providers[index].freeGate.close(until: until, generation: lease.gateGeneration, because: reason) {
+        rejectUnservable(of: index, at: now, into: &actions)
+      }
+    }
+    yieldGates(lease, at: now)
+  }
+}
+
+extension Lease {
+  /// True for a free call, which has taken nothing.
+  var isFree: Bool { request.box.ticket.isFree }
+}
+
+extension ProviderState {
+  /// How many free calls run at a time.
+  static let mostFreeCalls = 32
+
+  /// Lets the free call pass, and notes the generations in its lease. Returns the new states of breakers that changed.
+  mutating func beginFree(
+    _ lease: inout Lease, at now: Instant
+  ) -> (own: BreakerCondition?, ofModel: BreakerCondition?) {
+    let passed = breaker.pass(at: now)
+    lease.breakerGeneration = passed.generation
+    lease.gateGeneration = freeGate.pass(at: now)
+    lease.request.throttlesAtGrant = 0
+    freeCalls += 1
+    var ofModel: BreakerCondition?
+    if let model = lease.placement.model {
+      models[model].freeCalls += 1
+      if let passed = models[model].breaker?.pass(at: now) {
+        lease.modelBreakerGeneration = passed.generation
+        ofModel = passed.change
+      }
+    }
+    if let key = lease.placement.key {
+      keys[key].freeCalls += 1
+      lease.keySerial = keys[key].serial
+      lease.keyGeneration = keys[key].health.passFree(at: now)
+    }
+    return (passed.change, ofModel)
+  }
+
+  mutating func endFree(_ lease: Lease) {
+    freeCalls -= 1
+    if let model = lease.placement.model { models[model].freeCalls -= 1 }
+    if let key = lease.placement.key { keys[key].freeCalls -= 1 }
+  }
+}
