@@ -72,6 +72,8 @@ final class Attempt: UpstreamEvents {
   private var spliceShare: MemoryShare
   private var isPaused = false
   private var reportedOutput: TokenCount = 0
+  /// The input that the core has been told.
+  private var reportedInput: TokenCount?
   /// The first bytes of a relayed error, for the verdict.
   private var errorPrefix: [UInt8] = []
   /// True where an HTML page came although JSON or events were asked for.
@@ -276,12 +278,24 @@ final class Attempt: UpstreamEvents {
       isPaused = true
       upstreamCall?.pause()
     }
-    let output = relay.tap.estimatedOutput
-    if output >= reportedOutput + Attempt.progressStep {
-      reportedOutput = output
-      services.dispatcher.progress(
-        grant.lease, Progress(inputTokens: relay.tap.usage?.inputTokens, outputTokens: output))
-    }
+    report(relay.tap)
+  }
+
+  /// Tells the core how large the call is: the input as soon as the provider tells it, as some do when the stream begins,
+  /// and the output as it grows. Of an answer that is complete, the settlement says it all.
+  private func report(_ tap: UsageTap) {
+    let output = tap.estimatedOutput
+    let hasGrown = output >= reportedOutput + Attempt.progressStep
+    guard hasGrown || reportedInput == nil, !tap.sawEndMark else { return }
+    let usage = tap.usage.flatMap { $0.inputTokens > 0 && !$0.isEstimated ? $0 : nil }
+    guard hasGrown || usage != nil else { return }
+    reportedOutput = output
+    reportedInput = usage?.inputTokens ?? reportedInput
+    services.dispatcher.progress(
+      grant.lease,
+      Progress(
+        inputTokens: usage?.inputTokens, cacheReadTokens: usage?.cacheReadTokens ?? 0,
+        cacheWriteTokens: usage?.cacheWriteTokens ?? 0, outputTokens: output))
   }
 
   /// The turn has ended in which a part of the answer was put off.

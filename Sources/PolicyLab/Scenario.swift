@@ -80,6 +80,8 @@ public struct ClientScript: Sendable {
   public var inputErrorPercent: ClosedRange<Int>
   /// What a token costs, at every provider; nil is unknown.
   public var price: CallPrice?
+  /// How much of its input a provider has cached, in percent: at most this, and different for each call.
+  public var mostCachedPercent = 0
   /// The percentage of calls that produce `longOutput` instead.
   public var longPercent = 0
   public var longOutput: Int64 = 0

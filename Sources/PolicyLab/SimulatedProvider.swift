@@ -79,10 +79,15 @@ public struct SimulatedProvider {
   /// Index into the model limits that apply to `model`.
   public func modelIndex(_ model: String) -> Int? { truth.modelLimits.firstIndex { $0.models.matches(model) } }
 
+  /// What it counts of an input: a provider that counts what is produced does not count what it had cached.
+  public func counted(input: Int64, cached: Int64) -> Int64 {
+    truth.admissionTokens == .produced ? max(0, input - cached) : input
+  }
+
   /// What this provider charges when a call comes in: the input, and the output cap where it charges that.
-  public func doorCharge(input: Int64, outputCap: Int64?) -> Charge {
+  public func doorCharge(input: Int64, cached: Int64 = 0, outputCap: Int64?) -> Charge {
     guard truth.admissionTokens == .maxTokens, let cap = outputCap else {
-      return Charge(requests: 1, input: input, output: 0)
+      return Charge(requests: 1, input: counted(input: input, cached: cached), output: 0)
     }
     var charge = Charge(requests: 1, input: input, output: cap)
     charge.tokens = max(input, cap)

@@ -73,6 +73,8 @@ public struct Simulation<Subject: AdmissionSubject> {
     var chain: Int
     var execute: Span
     var input: Int64
+    /// What of it the provider has cached.
+    var cached: Int64
     var output: Int64
     var leaves: Bool
     var draw: Int
@@ -205,7 +207,9 @@ public struct Simulation<Subject: AdmissionSubject> {
       deliver(
         .progressed(
           lease,
-          Progress(inputTokens: TokenCount(calls[request].input), outputTokens: TokenCount(calls[request].output / 2))))
+          Progress(
+            inputTokens: TokenCount(calls[request].input), cacheReadTokens: TokenCount(calls[request].cached),
+            outputTokens: TokenCount(calls[request].output / 2))))
     case .end(let request, let grant):
       guard calls[request].grants == grant, calls[request].lease != nil else { return }
       end(request)
@@ -265,7 +269,9 @@ public struct Simulation<Subject: AdmissionSubject> {
     calls.append(
       Call(
         ticket: ticket, submittedAt: clock.now, client: client, chain: chain, execute: execute,
-        input: estimate * Int64(error) / 100, output: output,
+        input: estimate * Int64(error) / 100,
+        cached: estimate * Int64(error) / 100 * Int64(script.mostCachedPercent * (draw * 7 % 100)) / 10_000,
+        output: output,
         leaves: leaves, draw: draw))
     if draw < script.longPercent { calls[number].output = script.longOutput }
     openRequests += 1
@@ -302,7 +308,8 @@ public struct Simulation<Subject: AdmissionSubject> {
     let ticket = calls[request].ticket
     leases[grant.lease.rawValue] = request
     let model = providers[provider].modelIndex(ticket.model)
-    let door = providers[provider].doorCharge(input: calls[request].input, outputCap: ticket.outputCap?.value)
+    let door = providers[provider].doorCharge(
+      input: calls[request].input, cached: calls[request].cached, outputCap: ticket.outputCap?.value)
     calls[request].lease = grant.lease
     calls[request].provider = provider
     calls[request].doorCharge = door
@@ -373,13 +380,16 @@ public struct Simulation<Subject: AdmissionSubject> {
         output = Int64(
           Double(call.output) * Double((clock.now - (call.grantedAt ?? clock.now)).nanoseconds) / Double(span))
       }
-      let actual = Charge(requests: 1, input: call.input, output: output)
+      let actual = Charge(
+        requests: 1, input: providers[call.provider].counted(input: call.input, cached: call.cached), output: output)
       providers[call.provider].end(
         atDoor: call.doorCharge, actual: actual, model: model, key: call.key, at: clock.now)
       calls[request].tokens += call.input + output
       settlement = Settlement(
         verdict: hasLeft ? .clientLeft : .success,
-        usage: Usage(inputTokens: TokenCount(call.input), outputTokens: TokenCount(output), isEstimated: hasLeft),
+        usage: Usage(
+          inputTokens: TokenCount(call.input), cacheReadTokens: TokenCount(call.cached),
+          outputTokens: TokenCount(output), isEstimated: hasLeft),
         cost: scenario.clients[call.client].price.map {
           SimulatedProvider.bill($0, input: call.input, output: output)
         }, answerBegan: true, hasAnswer: true)

@@ -70,7 +70,7 @@ struct MoneyWitness {
   mutating func progressed(_ lease: LeaseID, _ progress: Progress) {
     guard let hold = holds[lease.rawValue] else { return }
     let amount = Self.cost(
-      hold.price, input: max(hold.input, progress.inputTokens?.value ?? 0),
+      hold.price, input: max(hold.input, ((progress.inputTokens ?? 0) - progress.cacheReadTokens).value),
       output: max(hold.output, progress.outputTokens.value))
     guard amount > hold.amount else { return }
     for sum in hold.sums { held[sum, default: 0] += amount - hold.amount }

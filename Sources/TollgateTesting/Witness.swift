@@ -271,16 +271,52 @@ public final class Witness {
   }
 
   func progressed(_ id: LeaseID, _ progress: Progress) {
+<<<<<<< HEAD
     guard let lease = leases[id.rawValue], !lease.isFree else { return }
+=======
+    guard var lease = leases[id.rawValue] else { return }
+>>>>>>> a661139 (Take of a running call what its provider counts, both ways, and once)
     money.progressed(id, progress)
+    if let input = progress.inputTokens {
+      returnInput(of: &lease, told: counted(input, cached: progress.cacheReadTokens, at: lease.provider), all: input)
+      leases[id.rawValue] = lease
+    }
+    let all = progress.inputTokens?.value ?? 0
+    let input = max(lease.charge.input, all)
     let seen = Charge(
-      requests: lease.charge.requests, input: max(lease.charge.input, progress.inputTokens?.value ?? 0),
+      requests: lease.charge.requests, input: input,
       output: max(lease.charge.output, progress.outputTokens.value))
     let extra = seen - lease.charge
     if extra == lease.extra { return }
     let more = extra - lease.extra
     leases[id.rawValue]?.extra = extra
     change(lease) { books, _, now in books.least.take(more, at: now) }
+  }
+
+  /// What a provider counts of an input: a provider that counts what is produced does not count what it had cached.
+  private func counted(_ input: TokenCount, cached: TokenCount, at provider: Int) -> TokenCount {
+    providers[provider].policy.admissionTokens == .produced ? input - cached : input
+  }
+
+  /// The provider has told the input of a running call: what was reserved beyond it comes back at once.
+  private func returnInput(of lease: inout Lease, told: TokenCount, all: TokenCount) {
+    func lowered(_ charge: Charge, to input: Int64) -> Charge {
+      guard input < charge.input else { return charge }
+      var result = charge
+      result.input = input
+      if !lease.keepsCharge { result.tokens -= charge.input - input }
+      return result
+    }
+    let before = lease
+    lease.charge = lowered(lease.charge, to: told.value)
+    lease.tenantCharge = Charge(
+      requests: 1, input: min(before.tenantCharge.input, all.value), output: before.tenantCharge.output)
+    let (atProvider, atTenant) = (lease.charge, lease.tenantCharge)
+    change(before) { books, taken, now in
+      let left = taken == before.tenantCharge && taken != before.charge ? atTenant : atProvider
+      books.most.settle(taken: books.most.clamped(taken), actual: books.most.clamped(left), at: now)
+      books.least.settle(taken: taken, actual: left, at: now)
+    }
   }
 
   /// Applies `body` to each account that the lease draws on, with what the lease took there.
@@ -326,7 +362,9 @@ public final class Witness {
       return lease.request
     }
     let actual = Charge(requests: 1, input: usage.inputTokens.value, output: usage.outputTokens.value)
-    var kept = actual
+    var kept = Charge(
+      requests: 1, input: counted(usage.inputTokens, cached: usage.cacheReadTokens, at: lease.provider).value,
+      output: usage.outputTokens.value)
     if lease.keepsCharge {
       kept.output = lease.charge.output
       kept.tokens = lease.charge.tokens
@@ -342,7 +380,8 @@ public final class Witness {
 
   /// The difference from the expected cost changes every credit that the grant has changed; only increases count here.
   private func correctCredit(_ lease: Lease, _ usage: Usage?) {
-    let real = ((usage?.inputTokens ?? 0) + (usage?.outputTokens ?? 0)).value
+    let input = usage.map { counted($0.inputTokens, cached: $0.cacheReadTokens, at: lease.provider) } ?? 0
+    let real = (input + (usage?.outputTokens ?? 0)).value
     let expected = requests[lease.request].expected
     requests[lease.request].spent += real
     for band in 0..<3 where real > expected { credit[band] += (real - expected) * largestShare(band) }

@@ -224,14 +224,15 @@ extension Admission {
   // MARK: Hold and post
 
   /// Raises the hold of a running stream as its output grows.
-  mutating func raiseHold(
-    _ index: LeaseIndex, _ lease: Lease, input: TokenCount, output: TokenCount, at now: Instant
-  ) {
+  mutating func raiseHold(_ index: LeaseIndex, _ lease: Lease, _ progress: Progress, at now: Instant) {
     guard !lease.held.isZero, !lease.request.accounts.isEmpty else { return }
-    let output = max(output, lease.placement.output)
+    let output = max(progress.outputTokens, lease.placement.output)
+    // Budgets in tokens count cached input; what it costs is little beside the price of input.
+    let input = max(lease.placement.input, progress.inputTokens ?? 0)
+    let priced = max(lease.placement.input, (progress.inputTokens ?? 0) - progress.cacheReadTokens)
     var more = BudgetAmounts()
     if lease.held.usd > 0, let price = price(of: lease) {
-      more.usd = max(0, price.cost(input: input, output: output) - lease.held.usd)
+      more.usd = max(0, price.cost(input: priced, output: output) - lease.held.usd)
     }
     more.tokens = max(0, BudgetDemand.tokens(input, output) - lease.held.tokens)
     guard !more.isZero else { return }

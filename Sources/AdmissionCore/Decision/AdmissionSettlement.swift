@@ -3,35 +3,29 @@
 extension Admission {
   mutating func trueUp(_ id: LeaseID, _ progress: Progress, at now: Instant, into actions: inout ActionList) {
     guard let slot = leases.index(of: id) else { return }
-    let lease = leases[slot]
-    if !lease.isAnswering {
+    if !leases[slot].isAnswering, progress.outputTokens > 0 {
+      let lease = leases[slot]
       leases[slot].isAnswering = true
       answerBegan(lease, isOver: false, at: now, into: &actions)
     }
-    if lease.isFree { return }
-    let placement = lease.placement
-    let input = max(placement.input, progress.inputTokens ?? 0)
-    let produced = Units(0, input: input, output: progress.outputTokens)
-    let index = placement.provider
-    // A call that was charged in full at the start does not grow while it streams.
-    let chargedInFull = providers[index].policy.admissionTokens.chargesInFull(lease.request.box)
-    let floor = chargedInFull ? Units(0, input.value, 0, 0) : produced
-    leases[slot].takenFromProvider = providers[index].capacity.trueUp(
-      taken: lease.takenFromProvider, floor: floor, at: now)
-    if let model = placement.model {
-      leases[slot].takenFromModel = providers[index].models[model].capacity.trueUp(
-        taken: lease.takenFromModel, floor: floor, at: now)
-    }
-    if let key = placement.key {
-      leases[slot].takenFromKey = providers[index].keys[key].capacity.trueUp(
-        taken: lease.takenFromKey, floor: floor, at: now)
-    }
-    let tenant = lease.request.tenant
+    if leases[slot].isFree { return }
+    let lease = leases[slot]
+    let (index, tenant) = (lease.placement.provider, lease.request.tenant)
+    let isNews = progress.inputTokens != nil && lease.told == nil
+    providers[index].trueUp(&leases[slot], progress, at: now)
+    let input = progress.inputTokens ?? (lease.told == nil ? lease.placement.input : nil)
+    let output = max(lease.placement.output, progress.outputTokens)
     leases[slot].takenFromTenant = tenants[tenant].capacity.trueUp(
-      taken: lease.takenFromTenant, floor: produced, at: now)
+      taken: lease.takenFromTenant, to: input.map { Units(1, input: $0, output: output) } ?? .unchanged,
+      call: lease.standingAtTenant, at: now)
+    // What was too much may be enough for a head now.
+    if isNews, !waiting.isEmpty { providers.change(index, model: lease.placement.model) }
     // Progress takes no permits, so it concerns only a tenant that has buckets.
-    if !waiting.isEmpty, !tenants[tenant].capacity.buckets.isEmpty { waiting.tell(tenant) }
-    raiseHold(slot, lease, input: input, output: progress.outputTokens, at: now)
+    if !tenants[tenant].capacity.buckets.isEmpty {
+      if !waiting.isEmpty { waiting.tell(tenant) }
+      if isNews, tenants[tenant].parking != nil { unpark(tenant) }
+    }
+    raiseHold(slot, lease, progress, at: now)
   }
 
   mutating func settle(
@@ -70,10 +64,12 @@ extension Admission {
     let all = Units(settlement.wasSent ? 1 : 0, input: usage.inputTokens, output: usage.outputTokens)
     let tenant = lease.request.tenant
     tenants[tenant].capacity.settle(
-      taken: lease.takenFromTenant, actual: TakenUnits(all), band: band, lag: .zero, at: now)
+      taken: lease.takenFromTenant, actual: TakenUnits(all), call: lease.standingAtTenant, lag: .zero, at: now)
     if tenants[tenant].parking != nil { unpark(tenant) }
     if let turn = lease.turn {
-      let real = (usage.inputTokens + usage.outputTokens).value
+      // What nobody counts is no cost: else a session with a long context would pay in turns for what its provider gives.
+      let counted = providers[index].policy.admissionTokens.counted(usage, wasSent: true)
+      let real = counted[Int(Dimension.tokens.rawValue)]
       waiting.settle(turn.share, band: band, real: real)
       scheduler.settle(turn.credit, real: real)
       for band in 1..<3 { waiting.unsettle(band, in: turn.credit.cluster) }

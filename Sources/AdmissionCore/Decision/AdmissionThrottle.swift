@@ -208,6 +208,11 @@ extension Admission {
       }
       leases[number].takenFromModel = providers[index].models[model].capacity.take(
         lease.placement.units, band: lease.request.band, at: now)
+      guard let told = lease.told else { continue }
+      var untold = lease.standing
+      untold.told = nil
+      leases[number].takenFromModel = providers[index].models[model].capacity.trueUp(
+        taken: leases[number].takenFromModel, to: .unchanged, call: untold, telling: told.value, at: now)
     }
     providers.forgetRoutes()
     reroute(at: now, into: &actions)

@@ -42,6 +42,12 @@ struct Lease: SlotElement {
   var numbersRefuse: Bool?
   /// True once tokens have come: the provider has accepted the call.
   var isAnswering = false
+  /// What the provider counts of the call's input against its limits, once it has told it.
+  var told: TokenCount?
+  /// What its provider's capacities have to know of it.
+  var standing: Capacity.Call { Capacity.Call(band: request.band, began: began, told: told?.value) }
+  /// The same for its tenant, whom nobody tells anything.
+  var standingAtTenant: Capacity.Call { Capacity.Call(band: request.band, began: began, told: nil) }
 
   init(request: Request, placement: Placement, turn: LeaseTurn?, candidate: Int, began: Instant, epoch: UInt32) {
     self.request = request

@@ -101,11 +101,38 @@ extension ProviderState {
     return (changed, ofModel)
   }
 
+  // MARK: While it runs
+
+  /// Takes what is known of the call so far in place of what was reserved for it, and notes it in its lease. A call that
+  /// was charged in full at the start does not grow while it streams.
+  mutating func trueUp(_ lease: inout Lease, _ progress: Progress, at now: Instant) {
+    let counting = policy.admissionTokens
+    let told = progress.input.map { TokenCount(counting.counted($0, wasSent: true)[1]) }
+    let input = told ?? lease.told ?? lease.placement.input
+    let units: Units
+    if counting.chargesInFull(lease.request.box) {
+      units = Units(-1, told == nil && lease.told == nil ? -1 : input.value, -1, -1)
+    } else {
+      units = Units(1, input: input, output: max(lease.placement.output, progress.outputTokens))
+    }
+    let call = lease.standing
+    lease.takenFromProvider = capacity.trueUp(
+      taken: lease.takenFromProvider, to: units, call: call, telling: told?.value, at: now)
+    if let model = lease.placement.model {
+      lease.takenFromModel = models[model].capacity.trueUp(
+        taken: lease.takenFromModel, to: units, call: call, telling: told?.value, at: now)
+    }
+    if let key = lease.placement.key {
+      lease.takenFromKey = keys[key].capacity.trueUp(
+        taken: lease.takenFromKey, to: units, call: call, telling: told?.value, at: now)
+    }
+    lease.told = told ?? lease.told
+  }
+
   // MARK: The end
 
   /// Gives permits and units back, and replaces what was taken by what the provider has really charged.
   mutating func end(_ lease: Lease, _ settlement: Settlement, at now: Instant) {
-    let band = lease.request.band
     let lag = settlement.wasSent ? policy.settleLag : .zero
     let usage = settlement.usage ?? Usage()
     let actual = policy.admissionTokens.counted(usage, wasSent: settlement.wasSent)
@@ -126,14 +153,14 @@ extension ProviderState {
       return charge
     }
     capacity.settle(
-      taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), band: band, lag: lag, at: now)
+      taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), call: lease.standing, lag: lag, at: now)
     if let model = lease.placement.model {
       models[model].capacity.settle(
-        taken: lease.takenFromModel, actual: charge(lease.takenFromModel), band: band, lag: lag, at: now)
+        taken: lease.takenFromModel, actual: charge(lease.takenFromModel), call: lease.standing, lag: lag, at: now)
     }
     if let key = lease.placement.key {
       keys[key].capacity.settle(
-        taken: lease.takenFromKey, actual: charge(lease.takenFromKey), band: band, lag: lag, at: now)
+        taken: lease.takenFromKey, actual: charge(lease.takenFromKey), call: lease.standing, lag: lag, at: now)
     }
   }
 

@@ -8,6 +8,9 @@ extension Units {
   init(_ requests: Int64, input: TokenCount, output: TokenCount) {
     self.init(requests, input.value, output.value, (input + output).value)
   }
+
+  /// For a true-up by which nothing changes.
+  static var unchanged: Units { Units(repeating: -1) }
 }
 
 /// The units that a call has taken from each bucket of a capacity, indexed by `RateLimit.rawValue`, since two rates may
@@ -25,8 +28,9 @@ struct Capacity: Sendable {
   var permits: ConcurrencyLimiter
   /// The buckets of the rates that have a limit.
   var buckets: [TokenBucket] = []
-  /// Units reserved by running calls.
+  /// Units reserved by running calls that their provider may not have counted yet.
   private(set) var outstanding = TakenUnits.zero
+  private var word = ProvidersWord()
   var ramp = Ramp()
 
   init(_ limits: Limits, at now: Instant) {
@@ -64,6 +68,7 @@ struct Capacity: Sendable {
   mutating func take(_ units: Units, band: Int, at now: Instant) -> TakenUnits {
     ramp.take(isFirst: permits.running == 0, at: now)
     permits.take(in: band)
+    word.untold += 1
     var taken = TakenUnits.zero
     for index in buckets.indices {
       let wanted = units[Int(buckets[index].dimension.rawValue)]
@@ -73,28 +78,61 @@ struct Capacity: Sendable {
     return taken
   }
 
-  /// Charges at least `floor` while the call runs; returns the units now taken.
-  mutating func trueUp(taken: TakenUnits, floor: Units, at now: Instant) -> TakenUnits {
+  /// What a true-up has to know of a call.
+  struct Call {
+    var band: Int
+    var began: Instant
+    /// What its provider counts of its input, where it has told that.
+    var told: Int64?
+  }
+
+  /// While the call runs, replaces what was taken by `units`, as far as known now: what was too little is charged, and
+  /// what was too much returns. Returns the units now taken.
+  /// - Parameters:
+  ///   - units: below zero in the dimensions in which nothing is known.
+  ///   - telling: what the provider counts of the call's input, where it tells that now.
+  mutating func trueUp(
+    taken: TakenUnits, to units: Units, call: Call, telling: Int64? = nil, at now: Instant
+  ) -> TakenUnits {
     var result = taken
     for index in buckets.indices {
       let rate = Int(buckets[index].rate.rawValue)
-      let missing = floor[Int(buckets[index].dimension.rawValue)] - taken[rate]
-      guard missing > 0 else { continue }
-      result[rate] += buckets[index].charge(missing, at: now)
+      let place = Int(buckets[index].dimension.rawValue)
+      // A request is counted from its start on.
+      if units[place] < 0 || place == Int(Dimension.requests.rawValue) { continue }
+      let missing = units[place] - taken[rate]
+      if missing > 0 {
+        let known = word.explained(missing, rate, call)
+        result[rate] += known + buckets[index].charge(missing - known, at: now)
+      } else if missing < 0 {
+        buckets[index].settle(taken: -missing, actual: 0, at: now)
+        result[rate] += missing
+      }
     }
-    outstanding &+= result &- taken
+    outstanding &-= Self.pending(taken, told: call.told)
+    outstanding &+= Self.pending(result, told: telling ?? call.told)
+    if telling != nil { word.told(call) }
     return result
   }
 
+  /// What the provider may still have to count of a call.
+  private static func pending(_ taken: TakenUnits, told input: Int64?) -> TakenUnits {
+    guard let input else { return taken }
+    let rest = taken &- TakenUnits(Units(1, input, 0, input))
+    return rest.replacing(with: 0, where: rest .< 0)
+  }
+
   /// Gives the permit back and replaces what was taken by what was really charged.
-  mutating func settle(taken: TakenUnits, actual: TakenUnits, band: Int, lag: Span, at now: Instant) {
-    permits.release(in: band, lag: lag, at: now)
+  mutating func settle(taken: TakenUnits, actual: TakenUnits, call: Call, lag: Span, at now: Instant) {
+    permits.release(in: call.band, lag: lag, at: now)
     ramp.release(at: now)
-    outstanding &-= taken
+    outstanding &-= Self.pending(taken, told: call.told)
     for index in buckets.indices {
       let rate = Int(buckets[index].rate.rawValue)
-      buckets[index].settle(taken: taken[rate], actual: actual[rate], at: now)
+      let known = word.explained(actual[rate] - taken[rate], rate, call)
+      buckets[index].settle(taken: taken[rate], actual: actual[rate] - known, at: now)
     }
+    word.told(call)
   }
 
   /// The most tokens that running calls have reserved in one of the buckets.
@@ -144,8 +182,15 @@ extension Capacity {
   /// Lowers the bucket: no more than `remaining` is left.
   mutating func lower(_ dimension: Dimension, to remaining: Int64, at now: Instant) {
     for index in buckets.indices where buckets[index].dimension == dimension && buckets[index].rate.isPerMinute {
-      buckets[index].lower(to: remaining, at: now)
+      lower(at: index, to: remaining, at: now)
     }
+  }
+
+  private mutating func lower(at index: Int, to remaining: Int64, at now: Instant) {
+    let before = buckets[index].available(at: now)
+    guard remaining < before else { return }
+    buckets[index].lower(to: remaining, at: now)
+    word.lowered(by: before - buckets[index].available(at: now), Int(buckets[index].rate.rawValue), at: now)
   }
 
   /// True where little of this dimension is left, so that it may hold calls back.
@@ -156,10 +201,54 @@ extension Capacity {
   /// Follows what the provider says is left: a lower value counts at once, a higher one by a quarter of the difference.
   mutating func follow(remaining: Int64, of dimension: Dimension, at now: Instant) {
     for index in buckets.indices where buckets[index].dimension == dimension && buckets[index].rate.isPerMinute {
-      buckets[index].lower(to: remaining, at: now)
+      lower(at: index, to: remaining, at: now)
       // Units that running calls have reserved, and the provider has not counted yet, will still be taken.
-      buckets[index].raise(
-        towards: remaining.saturatingSubtracting(outstanding[Int(buckets[index].rate.rawValue)]), share: 4, at: now)
+      let rate = Int(buckets[index].rate.rawValue)
+      let raised = buckets[index].raise(
+        towards: remaining.saturatingSubtracting(outstanding[rate]), share: 4, at: now)
+      word.raised(by: raised, rate)
     }
+  }
+}
+
+/// By how much the provider's word has lowered the buckets, for reasons that are not known yet.
+///
+/// A header counts the calls that ran when it was sent by what they really take. Where one of them turns out to be
+/// larger than was reserved for it, what is missing has been taken by the header already, and is not taken twice. A
+/// header says nothing of one call alone, since others run, and others may share the quota: so what it took is kept here,
+/// and explained by whichever of those calls turn out to be too small. When all of them are known, what is left was
+/// somebody else's use.
+private struct ProvidersWord: Sendable {
+  /// Running calls of which the provider has not told what it counts.
+  var untold = 0
+  /// Those of them that ran when a header lowered a bucket last.
+  private var suspects = 0
+  private var at = Instant(nanoseconds: .min)
+  private var unexplained = TakenUnits.zero
+
+  mutating func lowered(by units: Int64, _ rate: Int, at now: Instant) {
+    guard units > 0, untold > 0 else { return }
+    unexplained[rate] = unexplained[rate].saturatingAdding(units)
+    suspects = untold
+    at = now
+  }
+
+  mutating func raised(by units: Int64, _ rate: Int) { unexplained[rate] = max(0, unexplained[rate] - units) }
+
+  /// How much of what a call lacks was taken by a header.
+  mutating func explained(_ missing: Int64, _ rate: Int, _ call: Capacity.Call) -> Int64 {
+    guard suspects > 0, call.told == nil, call.began <= at else { return 0 }
+    let known = max(0, min(missing, unexplained[rate]))
+    unexplained[rate] -= known
+    return known
+  }
+
+  /// The provider has told what it counts of the call, or the call is over.
+  mutating func told(_ call: Capacity.Call) {
+    guard call.told == nil else { return }
+    untold -= 1
+    guard suspects > 0, call.began <= at else { return }
+    suspects -= 1
+    if suspects == 0 { unexplained = .zero }
   }
 }

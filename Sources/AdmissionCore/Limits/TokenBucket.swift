@@ -200,11 +200,17 @@ struct TokenBucket: Sendable {
     fraction = 0
   }
 
-  /// The provider says that more is left than we think: gives back `share` / 16 of the difference.
-  mutating func raise(towards remaining: Int64, share: Int64, at now: Instant) {
+  /// The provider says that more is left than we think: forgives a debt as far as it knows of none, since a debt keeps
+  /// back the very calls whose answers would say more, and gives back `share` / 16 of the rest of the difference.
+  /// Returns by how much the level has risen.
+  mutating func raise(towards remaining: Int64, share: Int64, at now: Instant) -> Int64 {
     refill(at: now)
     let target = min(remaining, capacity)
-    if target > level { level += (target - level) * share / 16 }
+    guard target > level else { return 0 }
+    let before = level
+    level = max(level, min(target, 0))
+    level += (target - level) * share / 16
+    return level - before
   }
 
   /// The same bucket, full at an earlier moment.

@@ -126,12 +126,27 @@ public struct DaySum: Sendable, Equatable {
 }
 
 public struct Progress: Sendable {
-  /// nil while unknown.
+  /// All input tokens, cached ones included; nil while unknown.
   public var inputTokens: TokenCount?
+  /// Of these, the ones that the provider read from its cache, and those that it wrote there.
+  public var cacheReadTokens: TokenCount
+  public var cacheWriteTokens: TokenCount
   public var outputTokens: TokenCount
-  public init(inputTokens: TokenCount?, outputTokens: TokenCount) {
+  public init(
+    inputTokens: TokenCount?, cacheReadTokens: TokenCount = 0, cacheWriteTokens: TokenCount = 0,
+    outputTokens: TokenCount
+  ) {
     self.inputTokens = inputTokens
+    self.cacheReadTokens = cacheReadTokens
+    self.cacheWriteTokens = cacheWriteTokens
     self.outputTokens = outputTokens
+  }
+
+  /// What is known of the call's input; nil while nothing is.
+  var input: Usage? {
+    inputTokens.map {
+      Usage(inputTokens: $0, cacheReadTokens: min(cacheReadTokens, $0), cacheWriteTokens: cacheWriteTokens)
+    }
   }
 }
 
