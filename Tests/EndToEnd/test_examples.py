@@ -32,9 +32,12 @@ def test_claude_code(http, broker):
     assert answer.headers["x-tollgate-priority"] == "high"
     record = record_of(http, broker, answer)
     assert record["session"] == "session-7"
-    for request_class, priority in (("main", "high"), ("subagent", "normal"), ("compaction", "low")):
+    # A compaction is for whom its session's last turn was.
+    for session, request_class, priority in (
+            ("session-7", "main", "high"), ("session-7", "subagent", "normal"), ("session-7", "compaction", "high"),
+            ("session-8", "compaction", "low")):
         answer = http.post(broker.url + "/v1/messages?beta=true", json=body, headers={
-            **fields, "x-claude-code-request-class": request_class})
+            **fields, "x-claude-code-request-class": request_class, "x-claude-code-session-id": session})
         assert answer.headers["x-tollgate-priority"] == priority
     counted = http.post(broker.url + "/v1/messages/count_tokens?beta=true", headers=fields, json={
         "model": "claude-test", "messages": body["messages"]})
