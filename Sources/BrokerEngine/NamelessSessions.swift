@@ -90,3 +90,19 @@ final class NamelessSessions {
     return "\(program.isEmpty ? "client" : program)~\(Hexadecimal.text(hash(Array(text.utf8)).prefix(3)))"
   }
 }
+
+extension SessionID {
+  /// The session to whose account a call of this session belongs: all sessions of a client that names none have one
+  /// account together, so that more connections do not mean a larger budget.
+  public var account: SessionID {
+    let bytes = name.utf8
+    guard bytes.count >= 9, let number = bytes.last, number >= 0x31, number < 0x31 + UInt8(NamelessSessions.most) else {
+      return self
+    }
+    let mark = bytes.suffix(9)
+    let isNameless =
+      mark.first == UInt8(ascii: "~") && mark.dropLast().last == UInt8(ascii: "/")
+      && mark.dropFirst().prefix(6).allSatisfy { ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x61 && $0 <= 0x66) }
+    return isNameless ? SessionID(String(name.dropLast(2))) : self
+  }
+}

@@ -271,11 +271,7 @@ public final class Witness {
   }
 
   func progressed(_ id: LeaseID, _ progress: Progress) {
-<<<<<<< HEAD
-    guard let lease = leases[id.rawValue], !lease.isFree else { return }
-=======
-    guard var lease = leases[id.rawValue] else { return }
->>>>>>> a661139 (Take of a running call what its provider counts, both ways, and once)
+    guard var lease = leases[id.rawValue], !lease.isFree else { return }
     money.progressed(id, progress)
     if let input = progress.inputTokens {
       returnInput(of: &lease, told: counted(input, cached: progress.cacheReadTokens, at: lease.provider), all: input)

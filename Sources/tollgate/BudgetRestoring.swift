@@ -56,7 +56,7 @@ enum BudgetRestoring {
     for caller in callers {
       var accounts = [BudgetAccount.broker, .tenant(caller.tenant)]
       if let key = caller.clientKey { accounts.append(.clientKey(key, of: caller.tenant)) }
-      if let session = caller.session { accounts.append(.session(session, of: caller.tenant)) }
+      if let session = caller.session { accounts.append(.session(session.account, of: caller.tenant)) }
       for account in accounts where scopes.contains(account.scope) {
         for index in spans.indices where spans[index].scopes.contains(account.scope) {
           sums[account, default: Array(repeating: Sums(), count: spans.count)][index].add(caller, at: index)

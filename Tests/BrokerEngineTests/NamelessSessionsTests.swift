@@ -1,4 +1,5 @@
 // Sessions of clients that name none: one for each connection, eight at most, and nothing left behind.
+import AdmissionCore
 import HTTPMessage
 import Testing
 
@@ -76,5 +77,15 @@ import Testing
   ])
   func namesArePlain(_ agent: String, _ start: String) {
     #expect(session(connection(), identity("k", agent)).hasPrefix(start))
+  }
+
+  @Test func allSessionsOfACallerHaveOneAccount() {
+    let place = sessions.place(of: connection(), identity())
+    #expect(SessionID(place.session).account == SessionID(place.caller.group))
+  }
+
+  @Test(arguments: ["", "a", "mine/1", "a~12345/1", "a~12345g/1", "a~123456/9", "a~123456/0", "a~123456", "a-123456/1"])
+  func otherSessionsAreTheirOwnAccount(_ name: String) {
+    #expect(SessionID(name).account == SessionID(name))
   }
 }

@@ -24,7 +24,8 @@ extension Admission {
       state.isListed || state.budgets.isEmpty
       ? state.accounts : book.shared(by: state.id, rules: state.budgets, isListed: false)
     return book.all(
-      shared: shared, rules: state.budgets, tenant: state.id, clientKey: ticket.clientKey, session: ticket.session)
+      shared: shared, rules: state.budgets, tenant: state.id, clientKey: ticket.clientKey,
+      session: ticket.sessionGroup ?? ticket.session)
   }
 
   /// After a change of policy, running calls hold money in the accounts that they now have, and are posted there, also
