@@ -265,7 +265,8 @@ enum MetricsText {
         [("provider", labels.provider), ("model", labels.model), ("tenant", labels.tenant)],
         Double(counts.cost.nanodollars) / 1e9)
     }
-    page.family("tollgate_estimate_ratio", "gauge", "Input tokens as charged over input tokens as estimated.")
+    page.family(
+      "tollgate_estimate_ratio", "gauge", "Input tokens that the provider counted over those reserved for them.")
     let estimates = metrics.estimates.sorted { ($0.key.provider, $0.key.model) < ($1.key.provider, $1.key.model) }
     for (labels, sums) in estimates where sums.estimated > 0 {
       page.sample(

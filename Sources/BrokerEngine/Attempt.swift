@@ -443,7 +443,12 @@ final class Attempt: UpstreamEvents {
     let now = services.time.now
     record.attemptEnded(
       at: now, settlement.verdict, failure: failure, usage: usage, cost: cost, costSource: source)
-    if let usage { services.counters.used(usage, cost ?? .zero, of: record, isPriced: exchange.call.isPriced) }
+    if let usage {
+      services.counters.used(
+        usage, cost ?? .zero, of: record, reserved: grant.reservedInput,
+        counting: rules.provider(grant.provider.name)?.policy.admissionTokens ?? .produced,
+        isPriced: exchange.call.isPriced)
+    }
     services.clerk.settled(
       AttemptEnd(
         request: record.id, attempt: grant.attempt, at: services.time.wallInstant(at: now),

@@ -48,15 +48,20 @@ final class Counters {
 
   /// - Parameters:
   ///   - cost: zero where it is unknown.
+  ///   - reserved: the input that was reserved for the attempt.
+  ///   - counting: what the provider counts of an input.
   ///   - isPriced: whether the price list knows what the request's model costs.
-  func used(_ usage: Usage, _ cost: Money, of record: RequestRecord, isPriced: Bool) {
+  func used(
+    _ usage: Usage, _ cost: Money, of record: RequestRecord, reserved: TokenCount, counting: AdmissionTokens,
+    isPriced: Bool
+  ) {
     let provider = record.provider ?? "none"
     let model = labels.model(
       record.model, tenant: record.tenant, isPriced: isPriced, wasUsed: !usage.isEstimated)
     metrics.count(usage, cost, provider: provider, model: model, tenant: labels.tenant(record.tenant))
-    if !usage.isEstimated, record.estimatedInput > 0, usage.inputTokens > 0 {
-      metrics.count(
-        estimated: record.estimatedInput.value, actual: usage.inputTokens.value, provider: provider, model: model)
+    if !usage.isEstimated, reserved > 0, usage.inputTokens > 0 {
+      let counted = counting == .produced ? usage.inputTokens - usage.cacheReadTokens : usage.inputTokens
+      metrics.count(estimated: reserved.value, actual: counted.value, provider: provider, model: model)
     }
   }
 

@@ -169,6 +169,8 @@ public struct Provider: Sendable, Equatable {
   public var settleLag: Duration = .zero
   /// Zero means off.
   public var ramp: Duration = .zero
+  /// How long this provider keeps a prompt prefix where the request does not say.
+  public var cacheLife: Duration = .seconds(300)
   /// A PEM file of certificate authorities; nil means the system's.
   public var caFile: String?
   /// `1.1` (default) or `2` (over TLS only).
@@ -340,7 +342,7 @@ extension Policy {
           },
           quota: provider.quota, admissionTokens: provider.admissionTokens, learnLimits: provider.learnLimits,
           breaker: provider.breaker, retry: provider.retry, settleLag: Span(provider.settleLag),
-          ramp: Span(provider.ramp))
+          ramp: Span(provider.ramp), cacheLife: Span(provider.cacheLife))
       }.clustered(by: routes),
       bands: bands,
       tenants: tenants.isEmpty

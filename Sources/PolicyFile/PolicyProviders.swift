@@ -5,7 +5,7 @@ import TextForms
 extension PolicyBuilder {
   static let providerFields = [
     "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens", "learn_limits", "breaker",
-    "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "ca_file",
+    "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "cache_ttl", "ca_file",
     "http_version", "check_keys", "auth", "headers", "native",
   ]
   static let limitFields = [
@@ -61,6 +61,7 @@ extension PolicyBuilder {
     provider.checkKeys = fields.flag("check_keys") ?? provider.checkKeys
     provider.settleLag = fields.duration("settle_lag", .zero ... .seconds(60)) ?? provider.settleLag
     provider.ramp = fields.duration("ramp", .zero ... .seconds(3600)) ?? provider.ramp
+    provider.cacheLife = fields.duration("cache_ttl", .zero ... .seconds(86_400)) ?? provider.cacheLife
     provider.caFile = fields.filePath("ca_file")
     provider.auth = fields.choice("auth", AuthField.allCases.map { ($0.rawValue, $0) }) ?? provider.auth
     provider.native = fields.choice("native", NativeAPI.allCases.map { ($0.rawValue, $0) })

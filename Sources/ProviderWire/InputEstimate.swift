@@ -9,6 +9,8 @@ struct InputEstimate {
   /// Tokens that are known or set by a rule, not counted from bytes.
   private var ruled: TokenCount = 0
   private let dialect: Dialect
+  /// The shortest `cache_control.ttl`; nil where none is named.
+  private(set) var cacheLife: Span?
   /// The models that were named in the walked content, where `collectsModels`; nil for one that could not be read.
   private(set) var models: [String?] = []
   /// True where members called `model` name models at any place.
@@ -76,6 +78,7 @@ struct InputEstimate {
       case .string:
         textBytes += 3 + keyBytes(walk) + walk.decodedLength
         // A tool that uses a model of its own: `tools[].model`.
+        if walk.key == TG_KEY_ttl, walk.parent == TG_KEY_cache_control { noteLife(walk) }
         if walk.key == TG_KEY_model, collectsModels || (walk.depth == depth + 2 && walk.parent == TG_KEY_NONE) {
           note(modelIn: walk)
         }
@@ -88,8 +91,22 @@ struct InputEstimate {
     walk.key == TG_KEY_NONE ? 0 : walk.keyLength + 3
   }
 
+  private mutating func noteLife(_ walk: JSONWalk) {
+    let life: Span
+    if walk.stringStarts(with: "5m") {
+      life = .seconds(300)
+    } else if walk.stringStarts(with: "1h") {
+      life = .seconds(3600)
+    } else {
+      return
+    }
+    cacheLife = min(cacheLife ?? life, life)
+  }
+
   private mutating func addString(_ walk: JSONWalk) {
     switch walk.key {
+    case TG_KEY_ttl where walk.parent == TG_KEY_cache_control:
+      noteLife(walk)
     case TG_KEY_type, TG_KEY_role, TG_KEY_id, TG_KEY_call_id, TG_KEY_tool_use_id, TG_KEY_tool_call_id, TG_KEY_detail,
       TG_KEY_format, TG_KEY_mimeType, TG_KEY_mime_type, TG_KEY_media_type, TG_KEY_status, TG_KEY_signature,
       TG_KEY_thoughtSignature, TG_KEY_thought_signature, TG_KEY_encrypted_content:

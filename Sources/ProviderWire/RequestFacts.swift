@@ -27,6 +27,9 @@ public struct RequestFacts: Sendable, Equatable {
   public var choices = 1
   /// Bytes of text / 4, plus media by rule; at least 0.
   public var estimatedInput: TokenCount = 0
+  /// How long the provider is to keep the prompt's prefix (`cache_control.ttl`), the shortest where several are named;
+  /// nil where none is.
+  public var cacheLife: Span?
   /// False where the endpoint produces no output tokens.
   public var producesOutput = true
   /// How to ask for usage where the client did not; nil where that is impossible or not needed.

@@ -318,6 +318,7 @@ private struct BodyReading {
       facts.outputCap = cap.multiplied(by: Int64(facts.choices))
     }
     facts.estimatedInput = estimate.tokens
+    facts.cacheLife = estimate.cacheLife
     let canAsk = path.endpoint == .chatCompletions || path.endpoint == .completions
     if canAsk, facts.isStreaming, !facts.asksForUsage { facts.usageSplice = splice }
   }

@@ -41,6 +41,7 @@ let everyFieldText = """
       pass_through: true
       settle_lag: 200ms
       ramp: 30s
+      cache_ttl: 1h
       ca_file: ca.pem
       http_version: "2"
     openai: {dialect: openai, base_url: "https://api.openai.com", breaker: {preset: database}}
@@ -166,6 +167,7 @@ let everyFieldText = """
     provider.passThrough = true
     provider.settleLag = .milliseconds(200)
     provider.ramp = .seconds(30)
+    provider.cacheLife = .seconds(3600)
     provider.caFile = "ca.pem"
     provider.httpVersion = "2"
     return provider

@@ -43,6 +43,8 @@ public struct Admission: Sendable {
   // Time.
   /// The current day, for daily limits.
   var day = Day(serial: 0, end: .distantFuture)
+  /// The time of the last event: whether a prompt is still cached is asked as of then.
+  private(set) var latest: Instant
   var latestDay: Int64 = 0
 
   // The drain.
@@ -61,6 +63,7 @@ public struct Admission: Sendable {
   /// - Parameter seed: for jitter and tie-breaks; the same seed and events give the same actions.
   public init(policy: AdmissionPolicy, seed: UInt64, at now: Instant) {
     self.policy = policy
+    latest = now
     scheduler = BandScheduler(bands: policy.bands)
     random = SeededRandom(seed: seed)
     install(policy, at: now)
@@ -68,6 +71,7 @@ public struct Admission: Sendable {
 
   /// Processes one event and appends the resulting actions.
   public mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {
+    latest = max(latest, now)
     advance(to: now, into: &actions)
     switch event {
     case .submitted(let ticket): submit(ticket, at: now, into: &actions)

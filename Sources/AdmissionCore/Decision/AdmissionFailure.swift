@@ -53,7 +53,7 @@ extension Admission {
       answerBegan(lease, isOver: true, at: now, into: &actions)
       if lease.isFree { return }
       if providers[index].policy.learnLimits { grow(lease, settlement, at: now, into: &actions) }
-      if let usage = settlement.usage, !usage.isEstimated { predict(lease, usage) }
+      if let usage = settlement.usage, !usage.isEstimated { predict(lease, usage, at: now) }
       return
     case .throttled(let retryAfter, let isAboutConcurrency):
       record(.neutral, lease, reason: "", at: now, into: &actions)
@@ -179,14 +179,18 @@ extension Admission {
     }
   }
 
-  private mutating func predict(_ lease: Lease, _ usage: Usage) {
+  private mutating func predict(_ lease: Lease, _ usage: Usage, at now: Instant) {
     let index = lease.placement.provider
     let (box, model) = (lease.request.box, lease.request.model)
     providers.taught(model)
-    let cached = providers[index].policy.admissionTokens == .produced ? usage.cacheReadTokens : 0
     providers[index].predictor.learn(
-      estimated: box.ticket.estimatedInput, counted: usage.inputTokens - cached,
+      estimated: box.ticket.estimatedInput, counted: usage.inputTokens,
       output: box.ticket.producesOutput ? usage.outputTokens : nil, model: model, band: lease.request.band)
+    guard providers[index].policy.admissionTokens == .produced else { return }
+    providers[index].noteCached(usage, lease, at: now)
+    providers[index].predictor.learnCached(
+      usage, expected: lease.isRest ? lease.placement.input : nil, model: model, began: lease.began,
+      life: providers[index].policy.life(of: box))
   }
 
   /// Takes over the limits that the provider reports, which are those of the model family where the policy has limits

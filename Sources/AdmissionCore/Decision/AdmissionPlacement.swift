@@ -262,10 +262,22 @@ extension Admission {
     estimate(request.box, model: request.model, band: request.band, at: leg.provider)
   }
 
+  /// What the provider is expected to count of the call's input, and whether the call continues one that is cached.
+  func expectedInput(
+    _ box: TicketBox, model: ModelNumber, at provider: ProviderIndex
+  ) -> (input: TokenCount, isRest: Bool) {
+    let estimate = box.ticket.estimatedInput
+    guard providers[provider].policy.admissionTokens == .produced else {
+      return (providers[provider].predictor.expectedInput(estimate, model: model), false)
+    }
+    return providers[provider].predictor.expectedRest(
+      estimate, model: model, prompt: box.prompt, life: providers[provider].policy.life(of: box), at: latest)
+  }
+
   func estimate(
     _ box: TicketBox, model: ModelNumber, band: Int, at provider: ProviderIndex
   ) -> (input: TokenCount, output: TokenCount) {
-    let input = providers[provider].predictor.expectedInput(box.ticket.estimatedInput, model: model)
+    let input = expectedInput(box, model: model, at: provider).input
     guard box.ticket.producesOutput else { return (input, 0) }
     let output = providers[provider].predictor.expectedOutput(model: model, band: band)
     return (input, min(box.ticket.outputCap ?? output, output))
@@ -290,9 +302,10 @@ extension Admission {
   private func withMargin(_ units: Units, _ request: Request, leg: Route.Leg, input: TokenCount) -> Units {
     let provider = leg.provider
     let running = providers[provider].capacity.outstandingTokens
+    let isRest = expectedInput(request.box, model: request.model, at: provider).isRest
     guard
       let margin = providers[provider].predictor.inputMargins(
-        input, model: request.model, running: TokenCount(running))
+        input, model: request.model, running: TokenCount(running), isRest: isRest)
     else { return units }
     // A cap that is charged at the start, and is larger than the input, gets no margin of its own.
     let (own, others) = (margin.own.value, margin.running.value)
@@ -316,6 +329,7 @@ extension Admission {
     request.notBefore = nil
     var lease = Lease(
       request: request, placement: placement, turn: turn, candidate: candidate, began: now, epoch: book.epoch)
+    lease.isRest = expectedInput(lease.request.box, model: lease.request.model, at: index).isRest
     lease.held = placement.hold
     let changed = providers[index].begin(&lease, at: now)
     if let state = changed.own { tellRecovery(of: index, model: nil, state, into: &actions) }

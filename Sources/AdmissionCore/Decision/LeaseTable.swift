@@ -44,6 +44,8 @@ struct Lease: SlotElement {
   var isAnswering = false
   /// What the provider counts of the call's input against its limits, once it has told it.
   var told: TokenCount?
+  /// True where it continues a call that was cached when it was granted.
+  var isRest = false
   /// What its provider's capacities have to know of it.
   var standing: Capacity.Call { Capacity.Call(band: request.band, began: began, told: told?.value) }
   /// The same for its tenant, whom nobody tells anything.

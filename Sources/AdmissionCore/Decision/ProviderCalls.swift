@@ -126,7 +126,17 @@ extension ProviderState {
       lease.takenFromKey = keys[key].capacity.trueUp(
         taken: lease.takenFromKey, to: units, call: call, telling: told?.value, at: now)
     }
+    if lease.told == nil, let usage = progress.input { noteCached(usage, lease, at: now) }
     lease.told = told ?? lease.told
+  }
+
+  /// Remembers what the provider has cached of the call, where that is not counted.
+  mutating func noteCached(_ usage: Usage, _ lease: Lease, at now: Instant) {
+    let box = lease.request.box
+    guard policy.admissionTokens == .produced, usage.inputTokens > 0 else { return }
+    predictor.noteCached(
+      usage, estimated: box.ticket.estimatedInput, model: lease.request.model, prompt: box.prompt, began: lease.began,
+      life: policy.life(of: box), at: now)
   }
 
   // MARK: The end
@@ -185,6 +195,11 @@ extension Lease {
     let (provider, model) = (placement.provider, placement.model)
     return request.refusals.contains { $0.provider == provider && $0.model == model }
   }
+}
+
+extension ProviderPolicy {
+  /// How long a prefix lives that the call reads or writes.
+  func life(of box: TicketBox) -> Span { box.ticket.cacheLife ?? cacheLife }
 }
 
 extension AdmissionTokens {

@@ -387,8 +387,9 @@ struct ProviderTable: Sendable {
         let numbers = providers[index].predictor.numbers(of: model)
         learned.append(
           LearnedModel(
-            provider: providers[index].policy.id, model: name, ratio: numbers.ratio, spread: numbers.spread,
-            outputs: numbers.outputs, isListed: RouteTable.isListed(model)))
+            provider: providers[index].policy.id, model: name, ratio: numbers.input.ratio,
+            spread: numbers.input.spread, outputs: numbers.outputs, isListed: RouteTable.isListed(model),
+            lack: numbers.input.lack, tellsWrites: numbers.input.tellsWrites))
       }
     }
     return learned
@@ -401,7 +402,9 @@ struct ProviderTable: Sendable {
       let model = routes.numberOfKnown(learned.model, isListed: learned.isListed)
       guard model != .shared else { continue }
       providers[provider].predictor.restore(
-        ratio: learned.ratio, spread: learned.spread, outputs: learned.outputs, model: model)
+        OutputPredictor.Input(
+          ratio: learned.ratio, spread: learned.spread, lack: learned.lack, tellsWrites: learned.tellsWrites),
+        outputs: learned.outputs, model: model)
     }
   }
 

@@ -7,21 +7,32 @@ public struct LearnedModel: Sendable, Equatable {
   /// Counted input tokens per estimated one, and how far calls lie from that ratio; both in 1/1024.
   var ratio: Int64
   var spread: Int64
+  /// By how much of its expectation a call that continues a cached one is too small, in 1/1024; and whether the provider
+  /// tells what it writes to its cache.
+  var lack: Int64
+  var tellsWrites: Bool
   /// For each class, the number of calls per step of output tokens; empty where there were none.
   var outputs: [[UInt16]]
   /// Whether the policy had a price or a limit for the model.
   var isListed: Bool
 
-  /// The numbers as text: `listed ratio spread`, and for each class `step:count,...`.
+  /// The numbers as text: `listed ratio spread`, for each class `step:count,...`, then `lack writes`.
   public var text: String {
     let classes = outputs.map { counts in
       counts.enumerated().filter { $0.element > 0 }.map { "\($0.offset):\($0.element)" }.joined(separator: ",")
     }
-    return (["\(isListed ? 1 : 0)", "\(ratio)", "\(spread)"] + classes).joined(separator: " ")
+    return
+      (["\(isListed ? 1 : 0)", "\(ratio)", "\(spread)"] + classes + ["\(lack)", "\(tellsWrites ? 1 : 0)"])
+      .joined(separator: " ")
   }
 
-  init(provider: ProviderID, model: String, ratio: Int64, spread: Int64, outputs: [[UInt16]], isListed: Bool) {
+  init(
+    provider: ProviderID, model: String, ratio: Int64, spread: Int64, outputs: [[UInt16]], isListed: Bool,
+    lack: Int64 = 0, tellsWrites: Bool = false
+  ) {
     self.isListed = isListed
+    self.lack = lack
+    self.tellsWrites = tellsWrites
     self.provider = provider
     self.model = model
     self.ratio = ratio
@@ -32,9 +43,19 @@ public struct LearnedModel: Sendable, Equatable {
   /// nil where the text is not what `text` gives.
   public init?(provider: ProviderID, model: String, text: String) {
     let parts = text.split(separator: " ", omittingEmptySubsequences: false)
-    guard parts.count == 6, let ratio = Int64(parts[1]), let spread = Int64(parts[2]) else { return nil }
+    guard parts.count == 6 || parts.count == 8, let told = Int64(parts[1]), let spread = Int64(parts[2]) else {
+      return nil
+    }
+    var (ratio, lack, tellsWrites) = (told, Int64(0), false)
+    if parts.count == 8 {
+      guard let number = Int64(parts[6]) else { return nil }
+      (lack, tellsWrites) = (number, parts[7] == "1")
+    } else if ratio < 512 {
+      // Written when cached input was part of this ratio, and not of a memory of its own.
+      ratio = 1024
+    }
     var outputs: [[UInt16]] = []
-    for part in parts[3...] {
+    for part in parts[3..<6] {
       guard !part.isEmpty else {
         outputs.append([])
         continue
@@ -50,6 +71,7 @@ public struct LearnedModel: Sendable, Equatable {
       outputs.append(counts)
     }
     self.init(
-      provider: provider, model: model, ratio: ratio, spread: spread, outputs: outputs, isListed: parts[0] == "1")
+      provider: provider, model: model, ratio: ratio, spread: spread, outputs: outputs, isListed: parts[0] == "1",
+      lack: lack, tellsWrites: tellsWrites)
   }
 }

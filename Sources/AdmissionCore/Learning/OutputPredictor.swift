@@ -1,5 +1,6 @@
-// Predicts what a call will really use: by the ratio of counted to estimated input per provider and model, and by a
-// high quantile of the output per provider, model and class.
+// Predicts what a call will really use: by the ratio of the provider's size of an input to the estimated one per provider
+// and model, less what `PromptMemory` knows to be cached, and by a high quantile of the output per provider, model and
+// class.
 //
 // Promise: constant time and memory per (provider, model, class); old calls fade (every 512 calls, all counts are
 // halved); until a class has eight calls to learn from, the prediction of the model's other classes is used, or a fixed
@@ -85,14 +86,49 @@ struct OutputPredictor: Sendable {
     private(set) var ratio: Int64 = 1024
     /// How far samples lie from the ratio, in 1/1024; it rises quickly and falls slowly.
     private(set) var spread: Int64 = 0
+    /// By how much of its expectation a call that continues a cached one is too small, in 1/1024.
+    private(set) var lack: Int64 = 0
+    /// How many tokens a call finds cached whose conversation is new or has expired: what the sessions share.
+    private(set) var shared: Int64 = 0
+    /// When the last call began; the shared prefix lives on from there.
+    private var last = Instant(nanoseconds: .min)
+    /// True where the provider tells what it writes to its cache; else all of an input is cached once a part of one was.
+    private(set) var tellsWrites = false
 
     init() {}
 
     /// From the numbers of an earlier process, cut to the bounds of what can be learned.
-    init(ratio: Int64, spread: Int64) {
+    init(ratio: Int64, spread: Int64, lack: Int64 = 0, tellsWrites: Bool = false) {
       self.ratio = min(max(ratio, 64), 8 * 1024)
       self.spread = min(max(spread, 0), 8 * 1024)
+      self.lack = min(max(lack, 0), 1024)
+      self.tellsWrites = tellsWrites
     }
+
+    /// How much of this input is in the provider's cache once the call has begun.
+    mutating func cached(_ usage: Usage) -> TokenCount {
+      if usage.cacheWriteTokens > 0 { tellsWrites = true }
+      if tellsWrites { return usage.cacheReadTokens + usage.cacheWriteTokens }
+      return usage.cacheReadTokens > 0 ? usage.inputTokens : 0
+    }
+
+    /// - Parameter expected: nil where the call continued none that was cached.
+    mutating func learnCached(_ usage: Usage, expected: TokenCount?, began: Instant, life: Span) {
+      let read = usage.cacheReadTokens.value
+      if let expected {
+        let counted = (usage.inputTokens - usage.cacheReadTokens).value
+        let sample = min(max(0, counted - expected.value) * 1024 / max(1, expected.value), 1024)
+        lack += (sample - lack) / 64
+        if sample > lack, (sample - lack) / 64 == 0 { lack += 1 }
+      } else if began - last <= life {
+        // It rises slowly and falls at once: too large a prefix is a call that is charged too little.
+        shared += read > shared ? (read - shared) / 4 : read - shared
+      }
+      last = max(last, began)
+    }
+
+    /// What sessions share, while it lives.
+    func shared(life: Span, at now: Instant) -> TokenCount { now - last <= life ? TokenCount(shared) : 0 }
 
     mutating func learn(estimated: TokenCount, counted: TokenCount) {
       guard estimated >= 16 else { return }
@@ -105,9 +141,11 @@ struct OutputPredictor: Sendable {
 
     /// Safety margin above the estimate, since the provider counts for itself: four times the mean error of this call, and twice that of the
     /// running ones, each at most the tokens it covers.
-    func margins(of expected: TokenCount, running: TokenCount) -> (own: TokenCount, running: TokenCount)? {
-      guard spread >= 8 else { return nil }
-      let error = min(spread * 1024 / max(1, ratio), 1024)
+    func margins(
+      of expected: TokenCount, running: TokenCount, isRest: Bool
+    ) -> (own: TokenCount, running: TokenCount)? {
+      let error = isRest ? lack : min(spread * 1024 / max(1, ratio), 1024)
+      guard error >= 8 else { return nil }
       return (
         expected.scaled(by: min(4 * error, 1024), over: 1024),
         running.scaled(by: min(2 * error, 1024), over: 1024)
@@ -121,6 +159,8 @@ struct OutputPredictor: Sendable {
   static let models = 128
   private var outputs: [Output?] = []
   private var inputs: [Input] = []
+  /// What is cached of each conversation, where the provider does not count what it had cached.
+  private var prompts = PromptMemory()
   /// Whether something was learned of each model since `takeChanged`.
   private var changed: [Bool] = []
 
@@ -130,11 +170,49 @@ struct OutputPredictor: Sendable {
     model.position < inputs.count ? inputs[model.position].apply(to: estimate) : estimate
   }
 
+  /// What the provider is expected to count of a call, where it does not count what it had cached.
+  /// - Parameters:
+  ///   - prompt: names the call's conversation.
+  ///   - life: how long a prefix lives that the call reads.
+  /// - Returns: `isRest` is true where the call continues one that is cached.
+  func expectedRest(
+    _ estimate: TokenCount, model: ModelNumber, prompt: UInt64, life: Span, at now: Instant
+  ) -> (input: TokenCount, isRest: Bool) {
+    guard model.position < inputs.count else { return (estimate, false) }
+    if let known = prompts.find(prompt, estimate: estimate, at: now) {
+      return (known.rest(of: estimate, ratio: inputs[model.position].ratio), true)
+    }
+    let whole = inputs[model.position].apply(to: estimate)
+    let shared = inputs[model.position].shared(life: life, at: now)
+    return (max(min(whole, PromptMemory.least), whole - shared), false)
+  }
+
+  /// The provider has told the call's input, and so what it has cached of it.
+  mutating func noteCached(
+    _ usage: Usage, estimated: TokenCount, model: ModelNumber, prompt: UInt64, began: Instant, life: Span,
+    at now: Instant
+  ) {
+    while inputs.count <= model.position { inputs.append(Input()) }
+    let cached = inputs[model.position].cached(usage)
+    prompts.note(
+      prompt, estimated: estimated, size: usage.inputTokens, cached: cached, began: began, life: life, at: now)
+  }
+
+  /// Learns from the end of a call how good the guess about its cached input was.
+  /// - Parameter expected: what it was expected to be counted as; nil where it continued no call that was cached.
+  mutating func learnCached(
+    _ usage: Usage, expected: TokenCount?, model: ModelNumber, began: Instant, life: Span
+  ) {
+    guard model.position < inputs.count else { return }
+    inputs[model.position].learnCached(usage, expected: expected, began: began, life: life)
+  }
+
   /// - Parameter running: tokens that running calls have reserved.
   func inputMargins(
-    _ expected: TokenCount, model: ModelNumber, running: TokenCount
+    _ expected: TokenCount, model: ModelNumber, running: TokenCount, isRest: Bool = false
   ) -> (own: TokenCount, running: TokenCount)? {
-    model.position < inputs.count ? inputs[model.position].margins(of: expected, running: running) : nil
+    model.position < inputs.count
+      ? inputs[model.position].margins(of: expected, running: running, isRest: isRest) : nil
   }
 
   /// The class's own quantile; until there is one, the largest of the model's other classes. A fixed guess for one
@@ -161,18 +239,18 @@ struct OutputPredictor: Sendable {
   }
 
   /// What is known of a model, to be stored.
-  func numbers(of model: ModelNumber) -> (ratio: Int64, spread: Int64, outputs: [[UInt16]]) {
+  func numbers(of model: ModelNumber) -> (input: Input, outputs: [[UInt16]]) {
     let input = model.position < inputs.count ? inputs[model.position] : Input()
     let outputs = (0..<3).map { band in
       let index = Self.index(model, band)
       return index < self.outputs.count ? self.outputs[index]?.numbers ?? [] : []
     }
-    return (input.ratio, input.spread, outputs)
+    return (input, outputs)
   }
 
-  mutating func restore(ratio: Int64, spread: Int64, outputs known: [[UInt16]], model: ModelNumber) {
+  mutating func restore(_ input: Input, outputs known: [[UInt16]], model: ModelNumber) {
     while inputs.count <= model.position { inputs.append(Input()) }
-    inputs[model.position] = Input(ratio: ratio, spread: spread)
+    inputs[model.position] = input
     for (band, numbers) in known.prefix(3).enumerated() {
       guard let output = Output(numbers: numbers) else { continue }
       let index = Self.index(model, band)

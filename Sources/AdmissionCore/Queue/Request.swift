@@ -4,7 +4,17 @@
 /// each time would be the largest part of a decision's cost.
 final class TicketBox: Sendable {
   let ticket: Ticket
-  init(_ ticket: Ticket) { self.ticket = ticket }
+  /// Names the conversation that the call belongs to: tenant, session, agent and model.
+  let prompt: UInt64
+
+  init(_ ticket: Ticket) {
+    self.ticket = ticket
+    var prompt = KeyPool.hash(ticket.session.name)
+    for name in [ticket.tenant.name, ticket.agent.name, ticket.model] {
+      prompt = (prompt &* 0x9E37_79B9_7F4A_7C15) ^ KeyPool.hash(name)
+    }
+    self.prompt = prompt
+  }
 
   /// The ticket of a request that is over.
   static let none = TicketBox(

@@ -92,6 +92,8 @@ public struct ProviderPolicy: Sendable, Equatable {
   public var learnLimits: Bool
   public var breaker: BreakerPolicy
   public var retry: RetryPolicy
+  /// How long this provider keeps a prompt prefix where the request does not say.
+  public var cacheLife: Span
   /// How long a freed permit stays counted, for providers that count late.
   public var settleLag: Span
   /// How long the number of concurrent calls takes to grow after an idle minute or with a new key; zero means no ramp.
@@ -104,8 +106,9 @@ public struct ProviderPolicy: Sendable, Equatable {
     id: ProviderID, limits: Limits = Limits(), modelLimits: [ModelLimits] = [], keys: [KeyPolicy] = [],
     quota: Quota = .shared, admissionTokens: AdmissionTokens = .produced, learnLimits: Bool = true,
     breaker: BreakerPolicy = .api, retry: RetryPolicy = RetryPolicy(), settleLag: Span = .zero,
-    ramp: Span = .zero
+    ramp: Span = .zero, cacheLife: Span = .seconds(300)
   ) {
+    self.cacheLife = cacheLife
     self.id = id
     self.limits = limits
     self.modelLimits = modelLimits

@@ -31,6 +31,8 @@ public struct Ticket: Sendable {
   public var isFree: Bool
   /// When the client stops waiting. It can only shorten the class's `max_wait`.
   public var deadline: Instant?
+  /// How long the provider keeps the call's prompt prefix, where the request says so.
+  public var cacheLife: Span?
   /// How often the client's SDK has already retried this call; above 0 the request keeps its place before newcomers.
   public var clientRetryCount: Int
 
@@ -38,8 +40,9 @@ public struct Ticket: Sendable {
     id: RequestID, tenant: TenantID, session: SessionID, priority: Priority, candidates: [Candidate], model: String,
     keptBytes: Int, estimatedInput: TokenCount, outputCap: TokenCount? = nil, producesOutput: Bool = true,
     deadline: Instant? = nil, clientRetryCount: Int = 0, clientKey: ClientKeyID? = nil, isFree: Bool = false,
-    agent: AgentID = "", sessionGroup: SessionID? = nil
+    agent: AgentID = "", sessionGroup: SessionID? = nil, cacheLife: Span? = nil
   ) {
+    self.cacheLife = cacheLife
     self.agent = agent
     self.isFree = isFree
     self.sessionGroup = sessionGroup

@@ -41,7 +41,7 @@ extern "C" {
   X(promptFeedback) X(blockReason) X(functionCall) X(args) X(models) \
   X(cache_creation_tokens) X(cost_details) X(upstream_inference_cost) X(is_byok) X(result) X(body) X(output_file_id) \
   X(processing_status) X(fallbacks) X(inlinedResponses) X(responsesFile) X(n_predict) X(max_new_tokens) \
-  X(completion) X(options) X(num_predict)
+  X(completion) X(options) X(num_predict) X(ttl)
 
 enum tg_json_key {
   TG_KEY_NONE = 0,

@@ -1,0 +1,188 @@
+// Coding sessions in a closed loop before a simulated provider that counts only uncached input: how much of its limit is
+// used, what it refuses, and how long people wait. In virtual time.
+import AdmissionCore
+import PolicyLab
+import Testing
+
+@Suite struct CodingSceneTests {
+  private struct Running {
+    var session: Int
+    var call: Int
+    var id: UInt64
+    var lease: LeaseID
+    var door: Charge
+    var cached: Int64
+    var isRefused: Bool
+  }
+  private enum Due {
+    case submit(session: Int)
+    case told(UInt64)
+    case end(UInt64)
+  }
+  private struct Figures {
+    var counted: Int64 = 0
+    var sent = 0
+    var refused = 0
+    /// Waits of calls of the high class.
+    var steers: [Int64] = []
+    /// Of these, the waits of calls with less than 2,000 new tokens, on more than 80,000 and on fewer.
+    var largeContext: [Int64] = []
+    var smallContext: [Int64] = []
+    var use = 0.0
+    /// In milliseconds.
+    func percentile(_ values: [Int64], _ share: Double) -> Int64 {
+      let sorted = values.sorted()
+      return sorted.isEmpty ? 0 : sorted[min(sorted.count - 1, Int(Double(sorted.count) * share))] / 1_000_000
+    }
+  }
+
+  private func run(sessions count: Int) -> Figures {
+    let limit: Int64 = 2_000_000
+    var sessions: [[TracedCall]] = []
+    for call in SessionTraces.calls {
+      if sessions.last?.first?.session != call.session { sessions.append([]) }
+      sessions[sessions.count - 1].append(call)
+    }
+    sessions = Array(sessions.filter { $0.count >= 40 }.prefix(count))
+    let start = Instant(nanoseconds: 0)
+    let rules = ProviderPolicy(id: "p", limits: Limits(inputTokensPerMinute: limit))
+    var policy = AdmissionPolicy(providers: [rules])
+    for band in policy.bands.indices { policy.bands[band].maxWait = .seconds(100_000) }
+    var core = Admission(policy: policy, seed: 1, at: start)
+    var truth = ProviderTruth(rules)
+    truth.tellsLimits = true
+    truth.tellsRetryAfter = true
+    var provider = SimulatedProvider(truth: truth, at: start)
+    // Half full.
+    let half = Charge(requests: 1, input: limit / 2, output: 0)
+    _ = provider.receive(half, model: nil, draw: 0, at: start)
+    provider.end(atDoor: half, actual: half, model: nil, at: start)
+    var timeline = Timeline<Due>()
+    var next = [Int](repeating: 0, count: count)
+    var lastStart: [String: Instant] = [:]
+    var users = 0
+    var submitted: [UInt64: (session: Int, call: Int, at: Instant, high: Bool)] = [:]
+    var running: [UInt64: Running] = [:]
+    var figures = Figures()
+    var serial: UInt64 = 0
+    var now = start
+    let warmUp = Instant(nanoseconds: 40_000_000_000)
+    let end = Instant(nanoseconds: 160_000_000_000)
+    for session in 0..<count {
+      timeline.schedule(.submit(session: session), at: Instant(nanoseconds: Int64(session) * 20_000_000))
+    }
+    func send(_ event: AdmissionEvent) {
+      var actions: ActionList = []
+      core.handle(event, at: now, into: &actions)
+      for case .grant(let grant) in actions {
+        let id = grant.request.low
+        guard let known = submitted[id] else { continue }
+        let call = sessions[known.session][known.call]
+        let agent = "\(known.session)/\(call.agent)"
+        let isWarm = lastStart[agent].map { now - $0 <= .seconds(300) } ?? true
+        let cached = isWarm ? (lastStart[agent] == nil ? max(0, call.input - 2000) : call.cached) : 0
+        let door = provider.doorCharge(input: call.input, cached: cached, outputCap: nil)
+        let answer = provider.receive(door, model: nil, draw: 0, at: now)
+        let isMeasured = now >= warmUp && now < end
+        if isMeasured { figures.sent += 1 }
+        let api = Span(nanoseconds: max(1, call.api) * 200_000)
+        var entry = Running(
+          session: known.session, call: known.call, id: id, lease: grant.lease, door: door, cached: cached,
+          isRefused: false)
+        if answer == .accepted {
+          lastStart[agent] = now
+          if isMeasured {
+            figures.counted += door.input
+            let wait = (now - known.at).nanoseconds
+            if known.high {
+              figures.steers.append(wait)
+              if door.input < 2000 {
+                if call.input > 80_000 { figures.largeContext.append(wait) } else { figures.smallContext.append(wait) }
+              }
+            }
+          }
+          timeline.schedule(.told(id), at: now + Span(nanoseconds: api.nanoseconds / 4))
+          timeline.schedule(.end(id), at: now + api)
+        } else {
+          if isMeasured { figures.refused += 1 }
+          entry.isRefused = true
+          timeline.schedule(.end(id), at: now + .milliseconds(50))
+        }
+        running[id] = entry
+      }
+      for case .conclude(let conclusion) in actions {
+        guard let known = submitted.removeValue(forKey: conclusion.request.low) else { continue }
+        next[known.session] += 1
+        if next[known.session] >= sessions[known.session].count { next[known.session] = 0 }
+        let think = min(10_000, sessions[known.session][next[known.session]].think / 10)
+        timeline.schedule(.submit(session: known.session), at: now + .milliseconds(think))
+      }
+    }
+    while now < end {
+      let due = timeline.nextDue ?? .distantFuture
+      if let wake = core.nextDeadline, wake < due {
+        now = max(now, wake)
+        send(.deadlineReached)
+        continue
+      }
+      guard due < .distantFuture else { break }
+      now = max(now, due)
+      guard let what = timeline.popDue(at: now) else { continue }
+      switch what {
+      case .submit(let session):
+        let call = sessions[session][next[session]]
+        serial += 1
+        if call.isByUser { users += 1 }
+        let high = call.isByUser && users % 5 < 3
+        submitted[serial] = (session, next[session], now, high)
+        send(
+          .submitted(
+            Ticket(
+              id: RequestID(high: 0, low: serial), tenant: "t", session: SessionID("s\(session)"),
+              priority: high ? .high : .normal, candidates: [Candidate(provider: "p")], model: call.model,
+              keptBytes: 1000, estimatedInput: TokenCount(call.input),
+              agent: AgentID(call.agent == "main" ? "" : call.agent))))
+      case .told(let id):
+        guard let call = running[id] else { continue }
+        if let told = provider.told(model: nil, key: nil, at: now) { send(.limitsObserved(call.lease, told)) }
+        let traced = sessions[call.session][call.call]
+        send(
+          .progressed(
+            call.lease,
+            Progress(
+              inputTokens: TokenCount(traced.input), cacheReadTokens: TokenCount(call.cached),
+              cacheWriteTokens: TokenCount(traced.input - call.cached), outputTokens: 1)))
+      case .end(let id):
+        guard let call = running.removeValue(forKey: id) else { continue }
+        let traced = sessions[call.session][call.call]
+        if call.isRefused {
+          if let told = provider.told(model: nil, key: nil, at: now) { send(.limitsObserved(call.lease, told)) }
+          send(.settled(call.lease, Settlement(verdict: .throttled(retryAfter: .seconds(1)), hasAnswer: true)))
+        } else {
+          provider.end(
+            atDoor: call.door, actual: Charge(requests: 1, input: call.door.input, output: 0), model: nil, at: now)
+          send(
+            .settled(
+              call.lease,
+              Settlement(
+                verdict: .success,
+                usage: Usage(
+                  inputTokens: TokenCount(traced.input), cacheReadTokens: TokenCount(call.cached),
+                  cacheWriteTokens: TokenCount(traced.input - call.cached), outputTokens: TokenCount(traced.output)),
+                answerBegan: true, hasAnswer: true)))
+        }
+      }
+    }
+    figures.use = Double(figures.counted) / Double(limit * 2)
+    return figures
+  }
+
+  @Test func fiftyTwoSessionsUseTheLimitAndNobodyWaits() {
+    let figures = run(sessions: 52)
+    #expect(figures.use >= 0.95)
+    #expect(Double(figures.refused) < 0.001 * Double(figures.sent))
+    #expect(figures.percentile(figures.steers, 0.99) <= 500)
+    // Little new input waits no longer on a large context than on a small one.
+    #expect(figures.percentile(figures.largeContext, 0.99) <= figures.percentile(figures.smallContext, 0.99))
+  }
+}
