@@ -2,27 +2,38 @@
 // providers enforce. It is separate from `AdmissionCore` on purpose: it shares no code with what it judges.
 import AdmissionCore
 
-/// A bucket of `capacity` units that refills by its capacity each minute. The level may fall below zero (a debt).
+/// A bucket that refills by `perMinute` units each minute, up to `capacity` units. The level may fall below zero (a
+/// debt).
 public struct BucketModel: Sendable {
   /// One unit in the scale of `level`: a unit times the nanoseconds of a minute, so that a refill is a whole number.
   private static let unit: Int64 = 60_000_000_000
 
-  /// The capacity in units, which is also the refill per minute; 0...100,000,000.
+  /// The refill in units per minute; 0...100,000,000.
+  public private(set) var perMinute: Int64
+  /// What may go at once, in units: a minute's refill, or less where the limit has a burst.
   public private(set) var capacity: Int64
   private var level: Int64
   private var asOf: Instant
 
   /// Full at `now`.
-  public init(capacity: Int64, at now: Instant) {
-    self.capacity = min(capacity, 100_000_000)
-    level = self.capacity * Self.unit
+  /// - Parameter burst: the time in which the bucket refills; nil is a minute.
+  public init(perMinute: Int64, burst: Span? = nil, at now: Instant) {
+    self.perMinute = min(perMinute, 100_000_000)
+    capacity = Self.depth(self.perMinute, burst)
+    level = capacity * Self.unit
     asOf = now
+  }
+
+  /// Rounded down, and at least one unit where anything is allowed.
+  private static func depth(_ perMinute: Int64, _ burst: Span?) -> Int64 {
+    guard let burst, burst.nanoseconds < unit, perMinute > 0 else { return perMinute }
+    return max(1, Int64(Int128(perMinute) * Int128(burst.nanoseconds) / Int128(unit)))
   }
 
   private func level(at now: Instant) -> Int64 {
     guard now > asOf else { return level }
     let full = capacity * Self.unit
-    let (gain, overflow) = (now - asOf).nanoseconds.multipliedReportingOverflow(by: capacity)
+    let (gain, overflow) = (now - asOf).nanoseconds.multipliedReportingOverflow(by: perMinute)
     let (sum, overflowed) = level.addingReportingOverflow(gain)
     return overflow || overflowed ? full : min(full, sum)
   }
@@ -65,16 +76,17 @@ public struct BucketModel: Sendable {
   public func instant(covering need: Int64, at now: Instant) -> Instant? {
     let missing = min(need, capacity) * Self.unit - level(at: now)
     if missing <= 0 { return now }
-    guard capacity > 0 else { return nil }
-    return now + Span(nanoseconds: (missing + capacity - 1) / capacity)
+    guard perMinute > 0 else { return nil }
+    return now + Span(nanoseconds: (missing + perMinute - 1) / perMinute)
   }
 
   /// Sets a new capacity and keeps the highest plausible level: the same, the same in proportion, or raised by the
   /// difference.
-  public mutating func resizeGenerously(to new: Int64, at now: Instant) {
+  public mutating func resizeGenerously(to new: Int64, burst: Span? = nil, at now: Instant) {
     refill(at: now)
     let old = capacity
-    capacity = min(new, 100_000_000)
+    perMinute = min(new, 100_000_000)
+    capacity = Self.depth(perMinute, burst)
     let units = old > 0 ? Int64(Double(level) / Double(old) * Double(capacity)) : capacity * Self.unit
     level = min(capacity * Self.unit, max(level, units, level + (capacity - old) * Self.unit))
   }
@@ -86,7 +98,7 @@ public struct BucketModels: Sendable {
 
   public init(_ limits: Limits, at now: Instant) {
     byDimension = Dimension.allCases.map { dimension in
-      limits.perMinute(dimension).map { BucketModel(capacity: $0, at: now) }
+      limits.perMinute(dimension).map { BucketModel(perMinute: $0, burst: limits.burst(dimension), at: now) }
     }
   }
 
@@ -115,11 +127,11 @@ public struct BucketModels: Sendable {
     }
   }
 
-  /// `charge` with no part above its bucket's capacity.
+  /// `charge` with no part above what its bucket gets in a minute.
   public func clamped(_ charge: Charge) -> Charge {
     var result = charge
     for index in 0..<4 {
-      if let capacity = byDimension[index]?.capacity { result[index] = min(charge[index], capacity) }
+      if let most = byDimension[index]?.perMinute { result[index] = min(charge[index], most) }
     }
     return result
   }
@@ -127,15 +139,27 @@ public struct BucketModels: Sendable {
   public mutating func resizeGenerously(to limits: Limits, at now: Instant) {
     for dimension in Dimension.allCases {
       let index = Int(dimension.rawValue)
-      guard let capacity = limits.perMinute(dimension) else {
+      guard let limit = limits.perMinute(dimension) else {
         byDimension[index] = nil
         continue
       }
       if byDimension[index] == nil {
-        byDimension[index] = BucketModel(capacity: capacity, at: now)
+        byDimension[index] = BucketModel(perMinute: limit, burst: limits.burst(dimension), at: now)
       } else {
-        byDimension[index]?.resizeGenerously(to: capacity, at: now)
+        byDimension[index]?.resizeGenerously(to: limit, burst: limits.burst(dimension), at: now)
       }
+    }
+  }
+}
+
+extension Limits {
+  /// The burst of the limit per minute of one dimension; nil is a minute.
+  fileprivate func burst(_ dimension: Dimension) -> Span? {
+    switch dimension {
+    case .requests: bursts[.requestsPerMinute]
+    case .inputTokens: bursts[.inputTokensPerMinute]
+    case .outputTokens: bursts[.outputTokensPerMinute]
+    case .tokens: bursts[.tokensPerMinute]
     }
   }
 }

@@ -158,6 +158,8 @@ public struct ProviderTruth: Sendable {
   /// True where the heads of its answers tell limits and what is left of them.
   public var tellsLimits: Bool
   public var quota: Quota
+  /// True where only every other refusal tells it.
+  public var staysBareHalfTheTime = false
   /// How long a call that has ended still counts.
   public var countsLate: Span
 

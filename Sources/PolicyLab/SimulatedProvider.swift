@@ -33,7 +33,7 @@ public struct SimulatedProvider {
       return hasPermit && buckets.covers(charge, at: now, slack: 1)
     }
 
-    // A call larger than a bucket is let in when the bucket is full, and the rest is charged at its end.
+    // A call larger than a minute's units is let in when the bucket is full, and the rest is charged at its end.
     mutating func take(_ charge: Charge, at now: Instant) {
       inFlight += 1
       buckets.take(buckets.clamped(charge), at: now)
@@ -149,7 +149,9 @@ public struct SimulatedProvider {
       var isCrowded = !own.hasPermit
       if let model { isCrowded = isCrowded || !models[model].hasPermit }
       if let key { isCrowded = isCrowded || !keys[key].books.hasPermit }
-      return .refused(retryAfter: truth.tellsRetryAfter ? .seconds(1) : nil, isAboutConcurrency: isCrowded)
+      let isBare = !truth.tellsRetryAfter || truth.staysBareHalfTheTime && refusals % 2 == 1
+      return .refused(
+        retryAfter: isBare ? nil : .seconds(1), isAboutConcurrency: isCrowded && !truth.staysBareHalfTheTime)
     }
     own.take(charge, at: now)
     if let model { models[model].take(charge, at: now) }
@@ -190,7 +192,7 @@ public struct SimulatedProvider {
     let readings = Dimension.allCases.compactMap { dimension -> ObservedLimits.Reading? in
       guard let bucket = books.buckets.byDimension[Int(dimension.rawValue)] else { return nil }
       let left = max(0, bucket.available(at: now))
-      return ObservedLimits.Reading(dimension: dimension, limit: bucket.capacity, remaining: left)
+      return ObservedLimits.Reading(dimension: dimension, limit: bucket.perMinute, remaining: left)
     }
     return readings.isEmpty ? nil : ObservedLimits(readings: readings)
   }

@@ -37,9 +37,9 @@ public enum ScenarioGenerator {
       : seed >= firstShiftingSeed
         ? .shifting : seed >= firstThriftySeed ? .thrifty : seed >= firstAilingSeed ? .ailing : nil
     switch sort ?? later ?? drawn {
-    case .mixed: return seasoned(mixed(seed, &generator, size: size))
+    case .mixed: return withBursts(seasoned(mixed(seed, &generator, size: size)))
     case .contended: return seasoned(contended(seed, &generator, size: size))
-    case .thirsty: return seasoned(thirsty(seed, &generator, size: size))
+    case .thirsty: return withBursts(seasoned(thirsty(seed, &generator, size: size)))
     case .fair: return fair(seed, &generator, size: size)
     case .restless: return seasoned(restless(seed, &generator, size: size))
     case .ailing: return seasoned(ailing(seed, &generator, size: size))
@@ -63,6 +63,28 @@ public enum ScenarioGenerator {
     if generator.chance(buckets / 2) { limits.outputTokensPerMinute = generator.int64(1500...20_000) }
     if generator.chance(buckets / 2) { limits.tokensPerMinute = generator.int64(2000...40_000) }
     return limits
+  }
+
+  /// Every third scenario limits what may go at once, too. Drawn apart, so that nothing else of it changes.
+  private static func withBursts(_ scenario: Scenario) -> Scenario {
+    guard scenario.seed % 3 == 0 else { return scenario }
+    var generator = SeededGenerator(seed: scenario.seed, part: 1 << 40)
+    var result = scenario
+    for index in result.policy.providers.indices {
+      burst(&result.policy.providers[index].limits, &generator)
+      for model in result.policy.providers[index].modelLimits.indices {
+        burst(&result.policy.providers[index].modelLimits[model].limits, &generator)
+      }
+    }
+    for index in result.policy.tenants.indices { burst(&result.policy.tenants[index].limits, &generator) }
+    result.truths = result.policy.providers.map(ProviderTruth.init)
+    return result
+  }
+
+  private static func burst(_ limits: inout Limits, _ generator: inout SeededGenerator) {
+    for rate in RateLimit.allCases where rate.isPerMinute && limits.limit(rate) != nil {
+      if generator.chance(60) { limits.bursts[rate] = generator.span(.milliseconds(500) ... .seconds(30)) }
+    }
   }
 
   private static func bands(_ generator: inout SeededGenerator) -> [BandPolicy] {

@@ -30,8 +30,12 @@ import Testing
     // 600 a minute are ten a second; ten seconds of refill are a hundred.
     var bucket = TokenBucket(.requestsPerMinute, 600, burst: .seconds(10), at: start)
     #expect(bucket.capacity == 100 && bucket.limit == 600)
-    #expect(bucket.reserve(101, at: start) == 100)
+    #expect(bucket.isCovered(99, keeping: 0, at: start) && bucket.isCovered(100, keeping: 0, at: start))
+    #expect(bucket.isCovered(90, keeping: 10, at: start))
+    #expect(bucket.reserve(100, at: start) == 100)
     #expect(bucket.available(at: start + .seconds(1)) == 10)
+    #expect(bucket.isCovered(10, keeping: 0, at: start + .seconds(1)))
+    #expect(!bucket.isCovered(11, keeping: 0, at: start + .seconds(1)))
     #expect(bucket.available(at: start + .seconds(60)) == 100)
     #expect(TokenBucket(.requestsPerMinute, 600, burst: .seconds(60), at: start).capacity == 600)
     #expect(TokenBucket(.requestsPerMinute, 2, burst: .milliseconds(1), at: start).capacity == 1)
@@ -41,6 +45,19 @@ import Testing
     #expect(bucket.available(at: start + .seconds(60)) == -100)
     bucket.resize(600, burst: .seconds(20), at: start + .seconds(60))
     #expect(bucket.capacity == 200 && bucket.available(at: start + .seconds(60)) == 0)
+  }
+
+  /// However shallow the bucket is, calls that are larger than it do not pass the limit of the whole minute.
+  @Test func aCallLargerThanABurstOwesTheRest() {
+    var bucket = TokenBucket(.tokensPerMinute, 60_000, burst: .seconds(1), at: start)
+    #expect(bucket.isCovered(30_000, keeping: 0, at: start))
+    #expect(bucket.reserve(30_000, at: start) == 30_000)
+    #expect(bucket.available(at: start) == -29_000)
+    #expect(bucket.instantCovered(30_000, keeping: 0, at: start) == start + .seconds(30))
+    // At most a minute's units are taken at once, and at most five minutes' are owed.
+    #expect(bucket.reserve(100_000, at: start + .seconds(30)) == 60_000)
+    bucket.settle(taken: 60_000, actual: 1_000_000, at: start + .seconds(30))
+    #expect(bucket.available(at: start + .seconds(30)) == -300_000)
   }
 
   @Test func aDayIsFullAgainWhenItEndsAndNotBefore() {

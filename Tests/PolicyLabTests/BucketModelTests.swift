@@ -8,7 +8,7 @@ import Testing
   private func at(_ milliseconds: Int64) -> Instant { Instant(nanoseconds: milliseconds * 1_000_000) }
 
   @Test func coversUpToItsLevelAndNotMore() {
-    var bucket = BucketModel(capacity: 60, at: at(0))
+    var bucket = BucketModel(perMinute: 60, at: at(0))
     #expect(bucket.covers(59, at: at(0)) && bucket.covers(60, at: at(0)))
     bucket.take(10, at: at(0))
     #expect(bucket.covers(50, at: at(0)) && !bucket.covers(51, at: at(0)))
@@ -17,7 +17,7 @@ import Testing
   }
 
   @Test func refillsOneCapacityAMinuteAndNoMore() {
-    var bucket = BucketModel(capacity: 60, at: at(0))
+    var bucket = BucketModel(perMinute: 60, at: at(0))
     bucket.take(60, at: at(0))
     #expect(bucket.available(at: at(999)) == 0)
     #expect(bucket.available(at: at(1000)) == 1)
@@ -25,8 +25,23 @@ import Testing
     #expect(bucket.available(at: at(600_000)) == 60)
   }
 
+  @Test func aBurstBoundsWhatGoesAtOnceAndNotTheRefill() {
+    var bucket = BucketModel(perMinute: 60, burst: .seconds(10), at: at(0))
+    #expect(bucket.capacity == 10 && bucket.perMinute == 60)
+    #expect(bucket.covers(9, at: at(0)) && bucket.covers(10, at: at(0)))
+    bucket.take(10, at: at(0))
+    #expect(!bucket.covers(1, at: at(999)) && bucket.covers(1, at: at(1000)))
+    #expect(bucket.available(at: at(9999)) == 9)
+    #expect(bucket.available(at: at(60_000)) == 10)
+    // A larger request owes the rest.
+    bucket.take(30, at: at(60_000))
+    #expect(bucket.instant(covering: 1, at: at(60_000)) == at(81_000))
+    #expect(BucketModel(perMinute: 2, burst: .milliseconds(1), at: at(0)).capacity == 1)
+    #expect(BucketModel(perMinute: 0, burst: .seconds(1), at: at(0)).capacity == 0)
+  }
+
   @Test func worksOffADebt() {
-    var bucket = BucketModel(capacity: 60, at: at(0))
+    var bucket = BucketModel(perMinute: 60, at: at(0))
     bucket.take(90, at: at(0))
     #expect(bucket.available(at: at(0)) == -30)
     #expect(bucket.instant(covering: 1, at: at(0)) == at(31_000))
@@ -35,7 +50,7 @@ import Testing
   }
 
   @Test func aRequestLargerThanTheBucketNeedsAllOfIt() {
-    var bucket = BucketModel(capacity: 60, at: at(0))
+    var bucket = BucketModel(perMinute: 60, at: at(0))
     #expect(bucket.covers(1000, at: at(0)))
     bucket.take(1, at: at(0))
     #expect(!bucket.covers(1000, at: at(0)))
@@ -43,14 +58,14 @@ import Testing
   }
 
   @Test func givingBackStopsAtTheCapacity() {
-    var bucket = BucketModel(capacity: 60, at: at(0))
+    var bucket = BucketModel(perMinute: 60, at: at(0))
     bucket.take(10, at: at(0))
     bucket.give(50, at: at(0))
     #expect(bucket.available(at: at(0)) == 60)
   }
 
   @Test func settlingLosesNoRefill() {
-    var bucket = BucketModel(capacity: 60, at: at(0))
+    var bucket = BucketModel(perMinute: 60, at: at(0))
     bucket.take(50, at: at(0))
     bucket.settle(taken: 50, actual: 50, at: at(30_000))
     #expect(bucket.available(at: at(30_000)) == 40)
@@ -61,10 +76,10 @@ import Testing
   }
 
   @Test func resizingIsReadGenerously() {
-    var full = BucketModel(capacity: 60, at: at(0))
+    var full = BucketModel(perMinute: 60, at: at(0))
     full.resizeGenerously(to: 120, at: at(0))
     #expect(full.available(at: at(0)) == 120)
-    var empty = BucketModel(capacity: 60, at: at(0))
+    var empty = BucketModel(perMinute: 60, at: at(0))
     empty.take(60, at: at(0))
     empty.resizeGenerously(to: 120, at: at(0))
     #expect(empty.available(at: at(0)) == 60)

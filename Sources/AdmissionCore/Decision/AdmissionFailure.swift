@@ -108,8 +108,12 @@ extension Admission {
     guard !isExplained else { return }
     let serials = lease.id.serial...leases.lastSerial
     providers[index].change(learnerOf: holder) { $0.taint(serials) }
+    // Calls that were refused together were refused for the same reason, whether a time was named or not.
+    let belongs = !isNews && providers[index].learner(of: holder).countsRefusals
     let isAboutRate =
-      !isAboutConcurrency && (isTold || providers[index].learner(of: holder).isAboutRate(running: lease.counted))
+      !isAboutConcurrency && !belongs
+      && (isTold || providers[index].learner(of: holder).isAboutRate(running: lease.counted))
+    if learnBurst(lease, holder, isNews: isNews, isAboutRate: isAboutRate, at: now, into: &actions) { return }
     if isAboutRate {
       guard isNews else { return }
       let waited = providers[index].waits(of: holder).reading(at: now)
@@ -132,6 +136,27 @@ extension Admission {
       providers.applyLimits(of: index, dayEnd: day.end, at: now)
       if isNews, let limit { actions.append(.note(.concurrencyChanged(providers[index].policy.id, limit: limit))) }
     }
+  }
+
+  /// Returns true where a pace in requests explains the refusal.
+  private mutating func learnBurst(
+    _ lease: Lease, _ holder: QuotaHolder, isNews: Bool, isAboutRate: Bool, at now: Instant,
+    into actions: inout ActionList
+  ) -> Bool {
+    let index = lease.placement.provider
+    let began = lease.began
+    let waited = providers[index].waits(of: holder).reading(at: now)
+    let changed = providers[index].change(learnerOf: holder) {
+      $0.bursts.refused(sentAt: began, isFirst: isNews, isAboutRate: isAboutRate, waited: waited, at: now)
+    }
+    guard let pace = providers[index].learner(of: holder).bursts.perMinute else { return false }
+    let level = providers[index].capacity(of: holder).available(.requests, at: now) ?? 0
+    if changed {
+      providers.applyLimits(of: index, dayEnd: day.end, at: now)
+      actions.append(.note(.limitLearned(providers[index].policy.id, .requests, perMinute: pace)))
+    }
+    providers[index].change(capacityOf: holder) { $0.set(.requests, to: min(level, 0), at: now) }
+    return changed || isAboutRate
   }
 
   /// The number of calls that count against a learned limit, including the one that just ended: with a lag the permit
@@ -163,6 +188,7 @@ extension Admission {
         providers.change(index)
       }
     }
+    growBurst(holder, index, at: now)
     guard learned.isLimited || learned.isPaced else { return }
     var changed = false
     if learned.isLimited {
@@ -177,6 +203,17 @@ extension Admission {
       // The refill becomes faster; the level stays.
       providers[index].change(capacityOf: holder) { $0.set(.tokens, to: level, at: now) }
     }
+  }
+
+  private mutating func growBurst(_ holder: QuotaHolder, _ index: ProviderIndex, at now: Instant) {
+    guard providers[index].learner(of: holder).bursts.perMinute != nil,
+      let level = providers[index].capacity(of: holder).available(.requests, at: now)
+    else { return }
+    let isShort = providers[index].capacity(of: holder).isShort(of: .requests, at: now)
+    guard providers[index].change(learnerOf: holder, { $0.bursts.succeeded(isShort: isShort, at: now) }) else { return }
+    providers.applyLimits(of: index, dayEnd: day.end, at: now)
+    // The refill becomes faster; the level stays.
+    providers[index].change(capacityOf: holder) { $0.set(.requests, to: level, at: now) }
   }
 
   private mutating func predict(_ lease: Lease, _ usage: Usage, at now: Instant) {

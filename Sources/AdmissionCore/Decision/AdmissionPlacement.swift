@@ -341,7 +341,9 @@ extension Admission {
       lookIfCrossed(lease.request.accounts, at: now)
       remaining = book.remaining(lease.request.accounts, withBroker: isSingleTenant, at: now)
     }
-    lease.counted = providers.counted(at: providers.holder(of: placement), of: index)
+    let holder = providers.holder(of: placement)
+    lease.counted = providers.counted(at: holder, of: index)
+    providers[index].change(learnerOf: holder) { $0.bursts.sent(at: now) }
     let (id, attempt, queued) = (lease.request.box.ticket.id, lease.request.tries, lease.request.queuedBefore)
     actions.append(
       .grant(

@@ -27,12 +27,15 @@ struct QuotaLearner: Sendable {
   /// How many calls ran at the first refusal of a burst, and how many of them were refused.
   private var burst = 0
   private var refusals = 0
+  /// True where the last refusal that was not together with others was about concurrency.
+  private(set) var countsRefusals = false
   private var lastReading: Instant?
   /// The most concurrent calls at which a call succeeded, that call included.
   private var mostAccepted = 0
   /// The last ranges of leases that were sent during a call that was later refused.
   private var tainted: [ClosedRange<UInt64>] = []
   var pace = PaceLearner()
+  var bursts = BurstLearner()
   /// The last limits told by each model's answers, in order of first mention.
   private var models: [ModelReading] = []
   private var mixed: UInt8 = 0
@@ -156,6 +159,7 @@ struct QuotaLearner: Sendable {
   /// True where a recently learned number limits calls.
   func hasLearned(at now: Instant) -> Bool {
     concurrency != nil && concurrencySince.map { now - $0 <= PaceLearner.memory } ?? true || pace.isFresh(at: now)
+      || bursts.isFresh(at: now)
   }
 
   /// The learner for a model that gets an entry of its own: it inherits how many concurrent calls have succeeded.
@@ -163,6 +167,7 @@ struct QuotaLearner: Sendable {
     var heir = QuotaLearner()
     heir.mostAccepted = mostAccepted
     heir.tainted = tainted
+    heir.bursts = bursts
     return heir
   }
 
@@ -180,6 +185,8 @@ struct QuotaLearner: Sendable {
       add(.perMinute(dimension), perMinute[place], .headers, since[place])
     }
     add(.perMinute(.tokens), pace.perMinute, .refusals, pace.began)
+    add(.perMinute(.requests), bursts.perMinute, .refusals, bursts.began)
+    add(.atOnce, bursts.perMinute.map { _ in bursts.depth }, .refusals, bursts.began)
     return all
   }
 
@@ -205,6 +212,7 @@ struct QuotaLearner: Sendable {
   mutating func refusedForRate(running: Int, waited: Span, at now: Instant) -> Bool {
     // A lowered limit on concurrency looks like this at first; with this decay it does not do so for long.
     mostAccepted -= (mostAccepted - running + 7) / 8
+    countsRefusals = false
     return pace.refused(waited: waited, at: now)
   }
 
@@ -223,6 +231,7 @@ struct QuotaLearner: Sendable {
       refusals = 0
     }
     refusals += 1
+    countsRefusals = true
     ceiling = max(1, burst - refusals)
     let next = max(1, min(burst / 2, ceiling))
     concurrency = min(next, concurrency ?? next)
@@ -248,10 +257,12 @@ struct QuotaLearner: Sendable {
 
   /// The operator's limits, tightened by the learned ones.
   func effective(_ limits: Limits) -> Limits {
-    limits.tightened(
-      by: Limits(
-        concurrency: concurrency, requestsPerMinute: perMinute[0], inputTokensPerMinute: perMinute[1],
-        outputTokensPerMinute: perMinute[2], tokensPerMinute: least(perMinute[3], pace.perMinute)))
+    var learned = Limits(
+      concurrency: concurrency, requestsPerMinute: least(perMinute[0], bursts.perMinute),
+      inputTokensPerMinute: perMinute[1], outputTokensPerMinute: perMinute[2],
+      tokensPerMinute: least(perMinute[3], pace.perMinute))
+    if let burst = bursts.burst { learned.bursts[.requestsPerMinute] = burst }
+    return limits.tightened(by: learned)
   }
 
   private func least(_ left: Int64?, _ right: Int64?) -> Int64? {

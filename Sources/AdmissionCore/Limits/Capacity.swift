@@ -195,7 +195,9 @@ extension Capacity {
 
   /// True where little of this dimension is left, so that it may hold calls back.
   func isShort(of dimension: Dimension, at now: Instant) -> Bool {
-    buckets.contains { $0.dimension == dimension && $0.rate.isPerMinute && $0.available(at: now) < $0.capacity / 4 }
+    buckets.contains {
+      $0.dimension == dimension && $0.rate.isPerMinute && $0.available(at: now) < max(1, $0.capacity / 4)
+    }
   }
 
   /// Follows what the provider says is left: a lower value counts at once, a higher one by a quarter of the difference.

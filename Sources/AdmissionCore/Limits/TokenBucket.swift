@@ -5,8 +5,11 @@
 // Promise: whole-number arithmetic, so that any number of readings gives the same level as one reading at the end (no
 // drift). A reservation needs its units, a correction does not: what was too little becomes a debt that the refill
 // works off, what was too much returns at once. The level never passes the capacity, and a debt is at most five
-// capacities, since a larger one can only come from a wrong number. Why continuous: providers refill this way, and a
-// window that resets at once would hand out two minutes' units in a moment.
+// periods' units, since a larger one can only come from a wrong number. Why continuous: providers refill this way, and
+// a window that resets at once would hand out two minutes' units in a moment.
+//
+// A burst makes the bucket shallow, not slow: a call that is larger than the bucket goes when the bucket is full, but
+// owes all of its units, so that the limit of the whole period holds whatever the burst is.
 
 struct TokenBucket: Sendable {
   let rate: RateLimit
@@ -47,7 +50,7 @@ struct TokenBucket: Sendable {
   /// The largest limit whose debts and products fit 64 bits: 10^15 units per period.
   private static func bounded(_ limit: Int64) -> Int64 { min(max(0, limit), 1_000_000_000_000_000) }
   static let deepestDebt: Int64 = 5
-  private var floor: Int64 { -Self.deepestDebt * capacity }
+  private var floor: Int64 { -Self.deepestDebt * limit }
 
   init(_ dimension: Dimension, perMinute: Int64, at now: Instant) {
     let rate: RateLimit =
@@ -150,10 +153,11 @@ struct TokenBucket: Sendable {
     return now + Span(nanoseconds: Int64(clamping: (work + Int128(limit) - 1) / Int128(limit)))
   }
 
-  /// Takes the units and returns how many were taken: the whole bucket where the request is larger.
+  /// Takes the units and returns how many were taken: at most a whole period's, which is the whole bucket unless it has
+  /// a burst.
   mutating func reserve(_ units: Int64, at now: Instant) -> Int64 {
     refill(at: now)
-    let taken = min(max(0, units), capacity)
+    let taken = min(max(0, units), limit)
     level &-= taken
     return taken
   }

@@ -34,6 +34,8 @@ public struct AdmissionSnapshot: Sendable {
       /// How many calls run at once.
       case concurrency
       case perMinute(Dimension)
+      /// How many calls may be sent at once.
+      case atOnce
     }
     public enum Source: String, Sendable {
       /// The provider's own numbers.
