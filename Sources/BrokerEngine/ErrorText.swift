@@ -110,6 +110,7 @@ public enum ErrorText {
       "'\(model)' at provider '\(id)' has no \(dimension.name) left for now"
     case .tenantConcurrency(let id): "tenant '\(id)' runs as many calls as it may"
     case .tenantBucket(let id, let dimension): "tenant '\(id)' has no \(dimension.name) left for now"
+    case .sessionConcurrency(let id): "session '\(id)' runs as many calls as it may"
     case .claimed(let id, _): "a request before it waits for provider '\(id)'"
     case .breakerOpen(let id): "the circuit breaker of provider '\(id)' is open"
     case .modelBreakerOpen(let id, let model): "the circuit breaker of '\(model)' at provider '\(id)' is open"

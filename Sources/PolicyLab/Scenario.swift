@@ -87,6 +87,8 @@ public struct ClientScript: Sendable {
   public var longOutput: Int64 = 0
   /// True where nothing is charged for the calls: counts, lists, reads.
   public var isFree = false
+  /// The group whose sessions count together; nil is the session alone.
+  public var sessionGroup: SessionID?
 
   public init(
     tenant: TenantID = "default", session: SessionID, priority: Priority, route: [ProviderID], model: String = "m",

@@ -265,7 +265,8 @@ public struct Simulation<Subject: AdmissionSubject> {
       keptBytes: script.keptBytes, estimatedInput: TokenCount(estimate),
       outputCap: script.outputCap.map { TokenCount($0) },
       producesOutput: script.output.upperBound > 0 && !script.isFree,
-      deadline: script.patience.map { clock.now + $0 }, isFree: script.isFree)
+      deadline: script.patience.map { clock.now + $0 }, isFree: script.isFree,
+      sessionGroup: script.sessionGroup)
     calls.append(
       Call(
         ticket: ticket, submittedAt: clock.now, client: client, chain: chain, execute: execute,

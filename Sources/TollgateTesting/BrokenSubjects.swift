@@ -41,6 +41,10 @@ public enum BrokenSubjects {
   public enum QueuesFreeCalls: DefectChoice { public static var defect: Defect? { .queuesFreeCalls } }
   public enum SendsAllFreeCalls: DefectChoice { public static var defect: Defect? { .sendsAllFreeCalls } }
 
+  public enum IgnoresSessionLimit: DefectChoice { public static var defect: Defect? { .ignoresSessionLimit } }
+  public enum WidensFirst: DefectChoice { public static var defect: Defect? { .widensFirst } }
+  public enum NeverWidens: DefectChoice { public static var defect: Defect? { .neverWidens } }
+
   /// Work to be done with a type of subject.
   public protocol Visitor {
     func visit<Choice: DefectChoice>(_ choice: Choice.Type) -> Set<String>
@@ -81,6 +85,9 @@ public enum BrokenSubjects {
     case .admitsABug: visitor.visit(AdmitsABug.self)
     case .queuesFreeCalls: visitor.visit(QueuesFreeCalls.self)
     case .sendsAllFreeCalls: visitor.visit(SendsAllFreeCalls.self)
+    case .ignoresSessionLimit: visitor.visit(IgnoresSessionLimit.self)
+    case .widensFirst: visitor.visit(WidensFirst.self)
+    case .neverWidens: visitor.visit(NeverWidens.self)
     case .isNotDeterministic: visitor.visit(IsNotDeterministic.self)
     }
   }

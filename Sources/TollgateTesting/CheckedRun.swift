@@ -127,6 +127,7 @@ public enum InvariantCheckers {
       StallChecker(), RealShareChecker(), ReturnChecker(), RouteChecker(), FairnessChecker(), BudgetLimitChecker(),
       BudgetBooksChecker(),
       BudgetWaitChecker(), TargetChecker(), FreeCallChecker(),
+      SessionLimitChecker(),
     ]
   }
 

@@ -159,6 +159,8 @@ extension ScenarioGenerator {
       if generator.chance(10) { script.patience = generator.span(.milliseconds(10) ... .seconds(5)) }
       scripts.append(script)
     }
+    // A session for each class: the limit of one leaves places to the others.
+    for index in scripts.indices { scripts[index].session = sessionNames[Int(scripts[index].priority.rawValue)] }
     return seasoned(
       Scenario(seed: seed, policy: policy, clients: scripts, horizon: Instant(nanoseconds: 600_000_000_000)))
   }

@@ -6,48 +6,6 @@
 import AdmissionCore
 import PolicyLab
 
-/// One way of being wrong.
-public enum Defect: String, CaseIterable, Sendable {
-  case ignoresBands
-  case servesBandsBackwards
-  case starvesLow
-  case neverPromotes
-  /// The rule of old: promoted heads before everybody.
-  case promotesBeforeAll
-  /// The rule of old: virtual time moves by what is expected.
-  case movesTimeByEstimates
-  case neverCorrects
-  case leaksPermitOnCancel
-  case grantsTwice
-  case ignoresBuckets
-  case forgetsOutputInBuckets
-  case neverChargesModels
-  case refillsTwiceAsFast
-  case overshootsByOne
-  case ignoresHeadroom
-  case ignoresTenantLimits
-  case ignoresSessions
-  case ignoresTenants
-  case lastInFirstOut
-  case forgetsConclusion
-  case concludesTwice
-  case ignoresDrain
-  case neverSaysDrained
-  case neverEvicts
-  case losesWakeUps
-  case ignoresQueueLimit
-  case keepsMemory
-  case prefersLastProvider
-  case reusesLeases
-  case spinsOnDeadline
-  case admitsABug
-  case isNotDeterministic
-  /// Free calls wait for permits, units and turns like all others.
-  case queuesFreeCalls
-  /// Any number of free calls run at a time.
-  case sendsAllFreeCalls
-}
-
 /// What a type of subject is spoiled by; the types exist because `AdmissionSubject` is made by `init`.
 public protocol DefectChoice { static var defect: Defect? { get } }
 public enum NoDefect: DefectChoice { public static var defect: Defect? { nil } }
@@ -229,8 +187,21 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
 
   // MARK: - Order
 
+  /// True where the entry's session, or its group, runs as many calls as it may (rule 3d).
+  private func isCapped(_ entry: Entry) -> Bool {
+    guard let rule = policy.sessionConcurrency, defect != .ignoresSessionLimit else { return false }
+    if defect == .widensFirst, rule.widen { return false }
+    func name(_ ticket: Ticket) -> SessionID { ticket.sessionGroup ?? ticket.session }
+    let running = running.values.count {
+      !isFree($0.entry) && $0.entry.ticket.tenant == entry.ticket.tenant
+        && name($0.entry.ticket) == name(entry.ticket)
+    }
+    return running >= rule.limit
+  }
+
   /// Heads in the order of the pass: due by floor share, then band by band in fair order.
-  private func heads() -> [Int] {
+  /// - Parameter capped: true for those whose sessions run as many calls as they may.
+  private func heads(capped: Bool) -> [Int] {
     var seen: Set<Lane> = []
     var heads: [Int] = []
     let all = queue.indices.filter { !isFree(queue[$0]) }
@@ -240,7 +211,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       let lane = Lane(band: entry.band, tenant: entry.ticket.tenant, session: entry.ticket.session)
       if seen.insert(lane).inserted { heads.append(index) }
     }
-    if defect == .ignoresBands { return order }
+    heads = heads.filter { isCapped(queue[$0]) == capped }
+    if defect == .ignoresBands { return capped ? [] : order }
     func isPromoted(_ index: Int) -> Bool {
       defect == .promotesBeforeAll && now >= queue[index].since + policy.bands[queue[index].band].promoteAfter
     }
@@ -251,7 +223,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       let members = rest.filter { queue[$0].band == band }
       byBand.append(members.sorted { before($0, $1) })
     }
-    for band in 0..<3 where defect != .starvesLow {
+    for band in 0..<3 where defect != .starvesLow && !capped {
       if let head = byBand[band].first, share(band) > 0, credit[band] >= price(queue[head]) {
         result.append(head)
       }
@@ -519,7 +491,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       }
     }
     var claimed: Set<Int> = []
-    for index in heads() {
+    let widens = policy.sessionConcurrency?.widen == true && defect != .neverWidens
+    for index in heads(capped: false) + (widens ? heads(capped: true) : []) {
       let entry = queue[index]
       var candidates = entry.ticket.candidates.map(\.provider)
       if defect == .prefersLastProvider { candidates.reverse() }

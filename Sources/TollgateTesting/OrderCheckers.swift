@@ -139,8 +139,10 @@ final class StallChecker: InvariantChecker {
       var first: Int?
       var isSure = true
       for index in witness.queued where witness.isHead(index) && witness.requests[index].route.contains(provider) {
+        // Where nothing is widened, a session at its limit keeps no other from anything.
+        if witness.policy.sessionConcurrency?.widen == false, witness.isAtSessionLimit(index) { continue }
         first = first ?? index
-        isSure = witness.isSurelyPlaceable(index, on: provider)
+        isSure = witness.isSurelyPlaceable(index, on: provider, widening: true)
         if !isSure { break }
       }
       if isSure, let first {

@@ -254,7 +254,8 @@ public enum ScenarioGenerator {
     return finished(scenario)
   }
 
-  /// Some clients make free calls, a few of them more at once than a provider takes. Drawn apart, so that everything else
+  /// Some clients make free calls, a few of them more at once than a provider takes; some policies limit what a session
+  /// runs at once, and some sessions form a group. Drawn apart, so that everything else
   /// of the seed stays as it is.
   static func seasoned(_ scenario: Scenario) -> Scenario {
     var scenario = scenario
@@ -271,6 +272,18 @@ public enum ScenarioGenerator {
         scenario.clients[index].requests = 40
         scenario.clients[index].pacing = .open(every: .milliseconds(50) ... .milliseconds(400), burst: 20)
       }
+    }
+    guard generator.chance(35) else { return scenario }
+    func rule() -> SessionConcurrency { SessionConcurrency(limit: generator.int(1...2), widen: generator.chance(60)) }
+    scenario.policy.sessionConcurrency = rule()
+    if generator.chance(30) {
+      for index in scenario.clients.indices where generator.chance(50) { scenario.clients[index].sessionGroup = "g" }
+    }
+    for index in scenario.happenings.indices {
+      guard case .policyReplaced(var other) = scenario.happenings[index].what else { continue }
+      other.sessionConcurrency = generator.chance(50) ? scenario.policy.sessionConcurrency : nil
+      if generator.chance(30) { other.sessionConcurrency = rule() }
+      scenario.happenings[index].what = .policyReplaced(other)
     }
     return scenario
   }

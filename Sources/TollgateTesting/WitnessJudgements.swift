@@ -25,7 +25,8 @@ extension Witness {
     guard requests[index].earliestPromotion <= now, let provider = providerIndex(grant.provider) else { return false }
     return providers[provider].inUseByBand[band] == 0
       && !queued.contains {
-        requests[$0].band < band && isHead($0) && requests[$0].requeues == 0 && isSurelyAffordable($0)
+        requests[$0].band < band && isHead($0) && !isAtSessionLimit($0) && requests[$0].requeues == 0
+          && isSurelyAffordable($0)
       }
   }
 
@@ -100,9 +101,14 @@ extension Witness {
   }
 
   /// True only where the request could surely be granted at the provider, apart from claims.
-  /// - Parameter atAnyCost: true to ignore budgets.
-  func isSurelyPlaceable(_ index: Int, on provider: Int, atAnyCost: Bool = false) -> Bool {
+  /// - Parameters:
+  ///   - atAnyCost: true to ignore budgets.
+  ///   - widening: true where it is known that all others may have what is left of them.
+  func isSurelyPlaceable(
+    _ index: Int, on provider: Int, atAnyCost: Bool = false, widening: Bool = false
+  ) -> Bool {
     let request = requests[index]
+    if isAtSessionLimit(index), !widening || policy.sessionConcurrency?.widen != true { return false }
     if !atAnyCost, !isSurelyAffordable(index) { return false }
     if providers[provider].mayBeShut(for: request.ticket.model) || request.requeues > 0 { return false }
     let taken = providers[provider].own.inUse + providers[provider].own.lagging
@@ -145,6 +151,20 @@ extension Witness {
       return providers[provider].models[model].least.covers(need, at: now, slack: -1, keepingBasisPoints: kept)
     }
     return true
+  }
+
+  /// True where its session, or its group, runs as many calls as the policy lets it.
+  func isAtSessionLimit(_ index: Int) -> Bool {
+    guard let rule = policy.sessionConcurrency else { return false }
+    let request = requests[index]
+    let running = leases.values.count {
+      !$0.isFree && $0.tenant == request.tenant && isSameGroup(requests[$0.request].ticket, request.ticket)
+    }
+    return running >= rule.limit
+  }
+
+  func isSameGroup(_ one: Ticket, _ other: Ticket) -> Bool {
+    (one.sessionGroup ?? one.session) == (other.sessionGroup ?? other.session)
   }
 
   /// True where no request of its lane is before it.

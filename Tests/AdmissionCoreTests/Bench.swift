@@ -42,7 +42,7 @@ struct Bench {
     to providers: [ProviderID] = ["p"],
     model: String = "m", input: Int64 = 100, cap: Int64? = 0, output: Bool = true, bytes: Int = 10,
     deadline: Instant? = nil, retries: Int = 0, price: CallPrice? = nil, clientKey: ClientKeyID? = nil,
-    free: Bool = false
+    free: Bool = false, group: SessionID? = nil
   ) -> RequestID {
     next += 1
     let id = RequestID(high: 0, low: next)
@@ -53,7 +53,7 @@ struct Bench {
           candidates: providers.map { Candidate(provider: $0, price: price) }, model: model, keptBytes: bytes,
           estimatedInput: TokenCount(input), outputCap: cap.map { TokenCount($0) }, producesOutput: output,
           deadline: deadline,
-          clientRetryCount: retries, clientKey: clientKey, isFree: free)))
+          clientRetryCount: retries, clientKey: clientKey, isFree: free, sessionGroup: group)))
     return id
   }
 

@@ -28,7 +28,7 @@ import Testing
       (.tenantBucket("t", .tokens), "3a"), (.claimed("p", by: RequestID(high: 0, low: 1)), "3"),
       (.breakerOpen("p"), "8"), (.modelBreakerOpen("p", model: "m"), "8"), (.noUsableKey("p"), "8"),
       (.providerClosed("p"), "8"), (.modelClosed("p", model: "m"), "8"), (.budget("b"), "3c"), (.backoff, "3b"),
-      (.freeConcurrency("p"), "10"),
+      (.freeConcurrency("p"), "10"), (.sessionConcurrency("s"), "3d"),
     ]
     for (blocker, rule) in expected { #expect(blocker.rule.rawValue == rule, "\(blocker.name)") }
   }

@@ -125,7 +125,7 @@ import Testing
     var waiting = WaitingRequests()
     let (a, b) = (add(1, session: "a", to: &waiting), add(2, session: "b", to: &waiting))
     let behind = add(3, session: "b", to: &waiting)
-    waiting.reroute([(a, 5), (b, 3), (behind, 5)])
+    waiting.reroute([(a, 5), (b, 3), (behind, 5)], spares: [:], at: Instant(nanoseconds: 0))
     waiting.close(3)
     #expect(waiting.next(1) == a, "the other route is closed")
     waiting.open(3)

@@ -44,6 +44,9 @@ import Testing
     .admitsABug: ["no_bug_of_ours"],
     .queuesFreeCalls: ["free_calls"],
     .sendsAllFreeCalls: ["free_calls"],
+    .ignoresSessionLimit: ["session_limit"],
+    .widensFirst: ["session_limit"],
+    .neverWidens: ["no_stall"],
   ]
 
   /// Checkers that need misjudged scenarios.

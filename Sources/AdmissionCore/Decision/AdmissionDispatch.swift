@@ -9,6 +9,10 @@
 // refused it, its backoff) its lane alone is set aside (3b). So every step grants, parks a tenant, closes a route or
 // removes a lane, and the pass ends when no open route has a head.
 //
+// Last, when all others are placed or blocked, come the heads of sessions that run as many calls as they may (3d), in
+// the same order, and only where the policy widens. What others have claimed is not free. Their own claims end with the
+// look: a head that comes later and needs something there begins another look, in which it goes before them.
+//
 // Claims and closed routes outlive a pass. A provider is looked at again where something may have become free there, or
 // where the first head of a route to it, or its place in the order, has changed: its claims are void then, and the
 // routes to it are open. Only a claim on a permit of a model that has none left stays until that model changes.
@@ -16,7 +20,7 @@
 // head has come before it.
 
 extension Admission {
-  private enum Turn { case floor, order }
+  private enum Turn { case floor, order, spare }
 
   /// True where something has changed that a head may wait for.
   var hasNews: Bool { providers.hasChanged || waiting.hasMoved }
@@ -42,6 +46,8 @@ extension Admission {
         continue
       } else if let head = nextInOrder() {
         attempt(head, .order, at: now, into: &actions)
+      } else if let head = nextSpare() {
+        attempt(head, .spare, at: now, into: &actions)
       } else {
         return
       }
@@ -162,6 +168,23 @@ extension Admission {
     return nil
   }
 
+  /// Rule 3d.
+  private mutating func nextSpare() -> RequestIndex? {
+    guard let rule = waiting.sessions.rule, rule.widen else { return nil }
+    for band in 0..<3 {
+      if let head = waiting.nextCapped(band) { return head }
+    }
+    return nil
+  }
+
+  /// A call of the session has ended.
+  mutating func endCall(of session: SessionIndex, _ tenant: TenantIndex, at now: Instant) {
+    waiting.countCall(-1, in: session, at: now)
+    guard !tenants[tenant].awaitedBySpare.isEmpty else { return }
+    for route in tenants[tenant].awaitedBySpare { change(route) }
+    tenants[tenant].awaitedBySpare.removeAll()
+  }
+
   private mutating func attempt(_ head: RequestIndex, _ turn: Turn, at now: Instant, into actions: inout ActionList) {
     guard let request = waiting.find(head) else { return throwOut(head, at: now, into: &actions) }
     countPlacements(providers.routes[request.route].legs.count)
@@ -172,11 +195,18 @@ extension Admission {
       legs.removeAll(keepingCapacity: true)
       swap(&legs, &spareLegs)
     }
-    var attempt = place(request, ignoringHeadroom: turn != .order, at: now, blocked: &legs)
+    var attempt = place(request, ignoringHeadroom: turn == .floor, at: now, blocked: &legs)
     if turn == .order, case .blocked = attempt, let rescue = placeOld(request, at: now) { attempt = .placed(rescue) }
     switch attempt {
     case .placed(let placement):
       grant(head, request, placement, isFloorTurn: turn == .floor, at: now, into: &actions)
+    case .tenantLimited(_, let readyAt) where turn == .spare:
+      // The tenant's other heads are not passed over for it.
+      if let leg = providers.routes[request.route].legs.first { providers.wake(leg.provider, at: readyAt) }
+      if !tenants[request.tenant].awaitedBySpare.contains(request.route) {
+        tenants[request.tenant].awaitedBySpare.append(request.route)
+      }
+      waiting.setAside(head)
     case .tenantLimited(let obstacle, let readyAt):
       note(head, obstacle, into: &actions)
       park(request, obstacle, until: readyAt)
@@ -314,12 +344,13 @@ extension Admission {
     if !request.accounts.isEmpty { watchBudgets(request, at: now) }
     if legs.contains(where: { $0.obstacle.kind != .claimed }) { closeRoutes(beside: request.route) }
     // Its route is closed or its lane set aside: otherwise the pass would not end.
+    let route = waiting.turnRoute(of: head)
     if !isOwn {
-      waiting.close(request.route)
-    } else if !waiting.isClosed(request.route) {
+      waiting.close(route)
+    } else if !waiting.isClosed(route) {
       waiting.setAside(head, hadFloorTurn: turn == .floor)
     }
-    if let first = legs.first { note(head, first.obstacle, into: &actions) }
+    if turn != .spare, let first = legs.first { note(head, first.obstacle, into: &actions) }
   }
 
   /// Claims what a request waits for at one leg. Returns true where that concerns only this request.
@@ -335,7 +366,7 @@ extension Admission {
         claimedIn: providers[leg.provider].wideLook, claimant: request.ticket.id)
       return false
     }
-    if turn == .order, obstacle.kind != .claimed { providers[leg.provider].orderlyClaimIn = look }
+    if turn != .floor, obstacle.kind != .claimed { providers[leg.provider].orderlyClaimIn = look }
     if obstacle.atKeys != .no {
       isOwn = claimKeys(request, leg, at: now)
     } else {

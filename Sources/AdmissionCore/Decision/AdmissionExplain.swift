@@ -39,6 +39,7 @@ extension Admission {
     guard request.notBefore == nil, waiting.isInLane(index) else { return Obstacle(kind: .backoff) }
     if let parking = tenants[request.tenant].parking { return parking.obstacle }
     guard waiting.isHead(index) else { return Obstacle(kind: .behindInLane) }
+    if waiting.isCapped(index) { return Obstacle(kind: .sessionPermits) }
     var first: Obstacle?
     for leg in legs {
       guard let obstacle = obstacle(to: request, leg, at: now) else { return Obstacle(kind: .notItsTurn) }
@@ -85,6 +86,7 @@ extension Admission {
     case .tenantPermits: return .tenantConcurrency(tenant)
     case .tenantBucket: return .tenantBucket(tenant, obstacle.dimension)
     case .backoff, .budget: return .backoff
+    case .sessionPermits: return .sessionConcurrency(request.ticket.sessionGroup ?? request.ticket.session)
     case .permits, .headroom, .bucket, .modelPermits, .modelHeadroom, .modelBucket, .claimed, .breaker, .keys, .closed,
       .modelBreaker,
       .modelClosed, .draining, .freePermits:
@@ -116,7 +118,8 @@ extension Admission {
     case .freePermits: return .freeConcurrency(provider)
     case .modelBreaker: return .modelBreakerOpen(provider, model: model)
     case .modelClosed: return .modelClosed(provider, model: model)
-    case .behindInLane, .notItsTurn, .tenantPermits, .tenantBucket, .backoff, .budget: return .notItsTurn
+    case .behindInLane, .notItsTurn, .tenantPermits, .tenantBucket, .sessionPermits, .backoff, .budget:
+      return .notItsTurn
     }
   }
 
@@ -153,7 +156,8 @@ extension Admission {
           weight: tenant.weight, isListed: tenant.isListed)
       },
       queuedByBand: waiting.countByBand, queuedBytes: waiting.bytes, running: leases.count, openLeases: leases.count,
-      queueStorage: waiting.capacity, isDraining: isDraining, budgets: book.readings(others: 100, at: now))
+      queueStorage: waiting.capacity, isDraining: isDraining, budgets: book.readings(others: 100, at: now),
+      sessionsAtLimit: waiting.sessions.countAtLimit)
   }
 
   private func keySnapshot(_ provider: ProviderState, _ number: KeyIndex, at now: Instant) -> AdmissionSnapshot.Key {

@@ -335,6 +335,7 @@ extension Admission {
     if let state = changed.own { tellRecovery(of: index, model: nil, state, into: &actions) }
     if let state = changed.ofModel { tellRecovery(of: index, model: placement.model, state, into: &actions) }
     takeFromTenant(&lease, at: now)
+    if let session = lease.request.session { waiting.countCall(1, in: session, at: now) }
     var remaining: Money?
     if !lease.request.accounts.isEmpty {
       book.hold(lease.request.accounts, placement.hold)

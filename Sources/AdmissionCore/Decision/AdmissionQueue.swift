@@ -64,11 +64,13 @@ extension Admission {
       }
       return
     }
+    request.session = waiting.enterSession(ticket, tenant: tenant)
+    let maySend = request.session.map { !waiting.sessions.isAtLimit($0) } ?? true
 
     var blocked: [BlockedLeg] = []
     // No request is left whose claims could matter.
     if waiting.hasOnlyFree, hasNews { lookAnew(at: now) }
-    if waiting.hasOnlyFree,
+    if waiting.hasOnlyFree, maySend || waiting.sessions.rule?.widen == true,
       case .placed(let placement) = place(request, ignoringHeadroom: false, at: now, blocked: &blocked)
     {
       // No other request waits, so there is no order to keep.
@@ -150,7 +152,7 @@ extension Admission {
       case .bucket, .modelBucket, .closed, .modelClosed, .breaker, .modelBreaker, .keys:
         first = min(first ?? readyAt, readyAt)
       case .behindInLane, .notItsTurn, .permits, .headroom, .modelPermits, .modelHeadroom, .tenantPermits,
-        .tenantBucket, .claimed, .backoff, .budget, .draining, .freePermits:
+        .tenantBucket, .sessionPermits, .claimed, .backoff, .budget, .draining, .freePermits:
         break
       }
     }
@@ -221,6 +223,7 @@ extension Admission {
     }
     takeOut(slot, at: now)
     book.leave(request.accounts)
+    waiting.leaveSession(request.session)
     actions.append(
       .conclude(
         Conclusion(
@@ -246,6 +249,9 @@ extension Admission {
   mutating func enterLane(_ index: RequestIndex, isRetry: Bool, at now: Instant) {
     if waiting[index].box.ticket.isFree { return waiting.enterFree(index) }
     let (route, tenant) = (waiting[index].route, waiting[index].tenant)
+    if waiting[index].session != nil, !waiting.hasSpare(route) {
+      waiting.setSpare(providers.spare(of: route), of: route)
+    }
     waiting.enterLane(
       index, isRetry: isRetry, in: providers.cluster(of: route), isParked: tenants[tenant].parking != nil, at: now)
   }

@@ -8,6 +8,7 @@ extension Admission {
     policy = new
     scheduler.replace(bands: new.bands)
     providers.install(new.providers, dayEnd: day.end, at: now)
+    limitSessions(new.sessionConcurrency)
     installBudgets(new, asksPast: asksPast)
     installTenants(new, at: now)
   }
@@ -52,8 +53,13 @@ extension Admission {
     outranked.removeAll()
     isOutranked.removeAll()
     checkedIn.removeAll()
+    for index in tenants.indices { tenants[index].awaitedBySpare.removeAll() }
     providers.changeAll()
-    waiting.reroute(routes)
+    var spares: [RouteIndex: RouteIndex] = [:]
+    if policy.sessionConcurrency != nil {
+      for (_, route) in routes where spares[route] == nil { spares[route] = providers.spare(of: route) }
+    }
+    waiting.reroute(routes, spares: spares, at: now)
     reopenBudgets(at: now, into: &actions)
     for id in orphans {
       if let index = waiting.index(of: id) { evict(index, outcome: .rejectedModel, at: now, into: &actions) }
@@ -65,6 +71,23 @@ extension Admission {
     reviewHeldBack(at: now, into: &actions)
     rejectUnservable(at: now, into: &actions)
     boundWaiting(at: now, into: &actions)
+  }
+
+  // MARK: Sessions
+
+  /// Applies the limit of sessions' calls to all requests that wait or run.
+  private mutating func limitSessions(_ rule: SessionConcurrency?) {
+    guard rule != waiting.sessions.rule else { return }
+    waiting.limitSessions(rule)
+    for index in waiting.inOrder where !waiting[index].ticket.isFree {
+      waiting[index].session = waiting.enterSession(waiting[index].ticket, tenant: waiting[index].tenant)
+    }
+    for index in leases.indices where !leases[index].isFree {
+      let request = leases[index].request
+      let session = waiting.enterSession(request.ticket, tenant: request.tenant)
+      leases[index].request.session = session
+      if let session { waiting.countCall(1, in: session, at: Instant(nanoseconds: 0)) }
+    }
   }
 
   // MARK: Tenants

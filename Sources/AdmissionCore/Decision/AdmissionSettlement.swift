@@ -66,6 +66,7 @@ extension Admission {
     tenants[tenant].capacity.settle(
       taken: lease.takenFromTenant, actual: TakenUnits(all), call: lease.standingAtTenant, lag: .zero, at: now)
     if tenants[tenant].parking != nil { unpark(tenant) }
+    if let session = lease.request.session { endCall(of: session, tenant, at: now) }
     if let turn = lease.turn {
       // What nobody counts is no cost: else a session with a long context would pay in turns for what its provider gives.
       let counted = providers[index].policy.admissionTokens.counted(usage, wasSent: true)
@@ -99,6 +100,7 @@ extension Admission {
     _ lease: Lease, _ outcome: Outcome, at now: Instant, into actions: inout ActionList
   ) {
     book.leave(lease.request.accounts)
+    waiting.leaveSession(lease.request.session)
     actions.append(
       .conclude(
         Conclusion(

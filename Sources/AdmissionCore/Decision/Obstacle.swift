@@ -5,6 +5,8 @@ struct Obstacle: Equatable, Sendable {
   enum Kind: UInt8, Sendable {
     case behindInLane, notItsTurn, permits, headroom, bucket, modelPermits, modelHeadroom, modelBucket, tenantPermits,
       tenantBucket
+    /// Its session runs as many calls as it may.
+    case sessionPermits
     case claimed, breaker, keys, closed, backoff, modelBreaker, modelClosed, budget
     /// The call could not be over when the drain ends.
     case draining

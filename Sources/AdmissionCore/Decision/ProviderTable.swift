@@ -364,6 +364,9 @@ struct ProviderTable: Sendable {
     return legs.first.map { providers[$0.provider].policy.id }
   }
 
+  /// The route that heads of sessions at their limit have instead.
+  mutating func spare(of route: RouteIndex) -> RouteIndex { routes.spare(of: route) }
+
   /// The cluster in which the route's providers are.
   func cluster(of route: RouteIndex) -> ClusterIndex {
     routes[route].legs.first.map { providers[$0.provider].cluster } ?? .unconnected

@@ -18,6 +18,9 @@ struct Route: Hashable, SlotElement {
     var candidate: Int
   }
   var legs: [Leg]
+  /// True for the route that heads of sessions at their limit have instead of their own: it has the same legs, and gets
+  /// its turn when all others have had theirs.
+  var isSpare = false
 }
 
 typealias RouteIndex = Slots<Route>.Index
@@ -89,6 +92,11 @@ struct RouteTable: Sendable {
     entries[model, default: []].insert(Entry(candidates: candidates.map(\.provider), known: known), at: 0)
     entryCount += 1
     return known
+  }
+
+  /// The spare route with the same legs.
+  mutating func spare(of route: RouteIndex) -> RouteIndex {
+    number(of: Route(legs: routes[route].legs, isSpare: true))
   }
 
   private mutating func forgetEntries() {

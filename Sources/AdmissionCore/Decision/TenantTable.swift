@@ -20,6 +20,8 @@ struct TenantState: SlotElement {
   /// Free calls that run.
   var freeCalls = 0
   fileprivate(set) var parking: Parking?
+  /// Routes on which a head whose session is at its limit found none of the tenant's own permits or units left.
+  var awaitedBySpare: [RouteIndex] = []
   var budgets: [BudgetPolicy] = []
   /// The accounts of the broker's and the tenant's own budgets.
   var accounts: [AccountIndex] = []

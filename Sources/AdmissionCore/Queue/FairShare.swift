@@ -146,6 +146,9 @@ struct FairShare: Sendable {
   /// Lanes that are set aside, by the routes of their heads.
   var aside: [RouteIndex: [LaneIndex]] = [:]
 
+  /// True for the routes of heads whose sessions run as many calls as they may.
+  var isSpare = Column<Route, Bool>(false)
+
   /// Routes whose first head, or its place in the order, has changed since the owner emptied this list.
   var moved: [RouteIndex] = []
   /// Clusters whose front, its cost or their credit may have changed since the owner looked.
@@ -191,7 +194,10 @@ struct FairShare: Sendable {
       arrive(lane, flow)
     }
     attach(lane, flow, route: route)
-    joinTurns(lane, flow)
+    guard isSpare[route] else { return joinTurns(lane, flow) }
+    // What it cannot use is not owed to it, and it does not hold virtual time back.
+    flows[flow].level.inTurn.remove(lane, positions: &laneTurns)
+    lanes[lane].position.isInTurn = false
   }
 
   /// Finds or makes the flow.

@@ -7,12 +7,17 @@
 extension FairShare {
   /// Returns the lane whose turn it is among the open routes, leaving out parked tenants. Among clusters, the one that
   /// was served longest ago goes first.
-  mutating func next() -> Choice? {
+  /// - Parameter isSpare: true for the heads of sessions at their limit.
+  mutating func next(isSpare: Bool = false) -> Choice? {
     var best: (choice: Choice, cluster: ClusterIndex)?
     var position = 0
     while position < open.count {
       let own = open[position]
-      guard let choice = clusters[own].turns.next() else {
+      guard let choice = clusters[own].turns.next(isSpare: isSpare) else {
+        if clusters[own].turns.hasOpen {
+          position += 1
+          continue
+        }
         clusters[own].isListedOpen = false
         open.swapAt(position, open.count - 1)
         open.removeLast()
@@ -33,7 +38,9 @@ extension FairShare {
     guard !clusters[cluster].aside.isEmpty else { return front?.choice }
     var best = front
     for lane in clusters[cluster].aside {
-      guard case .aside(let route) = lanes[lane].away, let flow = lanes[lane].flow, !flows[flow].isParked else {
+      guard case .aside(let route) = lanes[lane].away, let flow = lanes[lane].flow, !flows[flow].isParked,
+        !isSpare[route]
+      else {
         continue
       }
       let head = RouteTurns.Head(
@@ -147,6 +154,7 @@ extension FairShare {
     open.removeAll()
     homes.removeAll()
     otherHomes.removeAll()
+    isSpare.removeAll()
     moved.removeAll()
   }
 
@@ -167,7 +175,10 @@ extension FairShare {
       if homes[route] != own { addHome(own, of: route) }
       listOpen(own)
     }
-    guard clusters[own].turns.set(head, of: route, isAlone: clusters[own].backlogged <= 1) else { return }
+    guard
+      clusters[own].turns.set(
+        head, of: route, isAlone: clusters[own].backlogged <= 1, isSpare: isSpare[route])
+    else { return }
     unsettle(own)
     if tells { moved.append(route) }
   }

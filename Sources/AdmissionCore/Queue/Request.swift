@@ -85,6 +85,8 @@ struct Request: SlotElement {
   /// Attempts that count against the provider's `attempts`.
   var spentAttempts = 0
   var sessionHash: UInt64
+  /// Its session, or the group of its session, while the policy limits sessions' calls.
+  var session: SessionIndex?
   var isCancelled = false
   var notes: UInt8 = 0
   var lastNoted: Obstacle?

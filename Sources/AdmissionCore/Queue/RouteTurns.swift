@@ -7,6 +7,9 @@
 // The *front* is the first head of all routes, closed ones included: the one for which the band saves up (rule 1b). A
 // route whose head has found no place in its floor turn is *passed over*: its head cannot be the front until the route
 // is opened again.
+//
+// A *spare* route has the heads of sessions that run as many calls as they may. They get turns of their own, when the
+// others have had theirs, and are never the front: no band saves up for them.
 
 struct RouteTurns: Sendable {
   /// The first head of a route with its place in the order of turns.
@@ -43,6 +46,7 @@ struct RouteTurns: Sendable {
     var head: Head?
     var isClosed = false
     var isPassedOver = false
+    var isSpare = false
     /// True where the route is in `all`; below, in `open`.
     var isListed = false
     var isListedOpen = false
@@ -62,8 +66,10 @@ struct RouteTurns: Sendable {
   /// True where a front was found after the one before was passed over: if this goes on, all heads are ranked at once.
   private var isPassingOver = false
 
-  /// The routes with a head, in no order.
-  var routes: [RouteIndex] { all.filter { places[$0].head != nil } }
+  /// The routes with a head, without spare ones, in no order.
+  var routes: [RouteIndex] { all.filter { places[$0].head != nil && !places[$0].isSpare } }
+  /// False after `next` has found that no open route has a head.
+  var hasOpen: Bool { !open.isEmpty }
 
   func head(of route: RouteIndex) -> LaneIndex? { places[route].head?.lane }
   func isClosed(_ route: RouteIndex) -> Bool { places[route].isClosed }
@@ -71,11 +77,12 @@ struct RouteTurns: Sendable {
   /// Sets the route's first head.
   /// - Parameter isAlone: true where no other tenant waits here, so that the tenant's tag does not change the order.
   /// - Returns: true where the head, or its place, has changed.
-  mutating func set(_ head: Head?, of route: RouteIndex, isAlone: Bool) -> Bool {
+  mutating func set(_ head: Head?, of route: RouteIndex, isAlone: Bool, isSpare: Bool = false) -> Bool {
     let former = places[route].head
     guard head != former else { return false }
     places[route].head = head
-    forgetFront()
+    places[route].isSpare = isSpare
+    if !isSpare { forgetFront() }
     if head != nil { list(route) }
     guard isAlone, let head, let former else { return true }
     return !head.isLevel(with: former)
@@ -137,8 +144,8 @@ struct RouteTurns: Sendable {
     ranked = nil
   }
 
-  /// The head whose turn it is on the open routes.
-  mutating func next() -> Choice? {
+  /// The head whose turn it is on the open routes, either spare or not.
+  mutating func next(isSpare: Bool = false) -> Choice? {
     var best: (head: Head, route: RouteIndex)?
     var position = 0
     while position < open.count {
@@ -149,8 +156,9 @@ struct RouteTurns: Sendable {
         open.removeLast()
         continue
       }
-      if best.map({ head < $0.head }) ?? true { best = (head, route) }
       position += 1
+      guard places[route].isSpare == isSpare else { continue }
+      if best.map({ head < $0.head }) ?? true { best = (head, route) }
     }
     return best.map { Choice(lane: $0.head.lane, route: $0.route) }
   }
@@ -174,7 +182,7 @@ struct RouteTurns: Sendable {
 
   /// nil where the route has no head, or was passed over.
   @inline(__always) private func front(of route: RouteIndex) -> Front? {
-    guard let head = places[route].head, !places[route].isPassedOver else { return nil }
+    guard let head = places[route].head, !places[route].isPassedOver, !places[route].isSpare else { return nil }
     return Front(head: head, route: route)
   }
 }

@@ -22,6 +22,18 @@ struct WaitingRequests: Sendable {
   private var lastSequence: UInt64 = 0
   private var free = FreeCalls()
   private var freeCount = 0
+  /// The sessions, where the policy limits their calls.
+  private(set) var sessions = SessionTable()
+  /// By route: the one that heads of sessions at their limit have instead.
+  private var spares = Column<Route, RouteIndex?>(nil)
+  /// By lane: the session of its head, and whether it is at its limit.
+  private var owners = Column<Lane, Owner>(Owner())
+  /// The number of lanes whose heads' sessions are at their limit, by band.
+  private var cappedByBand = [0, 0, 0]
+  private struct Owner: Sendable {
+    var session: SessionIndex?
+    var isCapped = false
+  }
   /// True where a waiting free call may go.
   var isFreeDue = false
 
@@ -166,14 +178,20 @@ struct WaitingRequests: Sendable {
   /// Tells the turns which request is first in the lane.
   private mutating func refreshHead(_ lane: LaneIndex, band: Int, tenant: TenantIndex, at now: Instant) {
     guard let head = lanes.head(of: lane), requests.contains(head) else {
+      if sessions.rule != nil { own(lane, band: band, session: nil) }
       fair[band].clearHead(lane: lane)
       closeForgottenLanes(band)
       return
     }
     let cluster = lanes.key(of: lane)?.cluster ?? .unconnected
-    fair[band].setHead(
-      lane: lane, tenant: tenant, route: requests[head].route, cluster: cluster, request: requests[head].sequence)
-    fair[band].setOld(lane: lane, requests[head].promoteAt <= now)
+    var route = requests[head].route
+    var isCapped = false
+    if sessions.rule != nil {
+      isCapped = own(lane, band: band, session: requests[head].session)
+      if isCapped, let spare = spares[route] { route = spare }
+    }
+    fair[band].setHead(lane: lane, tenant: tenant, route: route, cluster: cluster, request: requests[head].sequence)
+    fair[band].setOld(lane: lane, !isCapped && requests[head].promoteAt <= now)
   }
 
   private mutating func closeForgottenLanes(_ band: Int) {
@@ -191,25 +209,29 @@ struct WaitingRequests: Sendable {
   }
 
   /// Gives requests new routes. Indices of the former routes are invalid: no head may be looked up by one.
-  /// - Parameter routes: for all waiting requests, in the order of arrival.
-  mutating func reroute(_ routes: [(request: RequestIndex, route: RouteIndex)]) {
+  /// - Parameters:
+  ///   - routes: for all waiting requests, in the order of arrival.
+  ///   - spares: for sessions at their limit, where sessions are limited.
+  mutating func reroute(
+    _ routes: [(request: RequestIndex, route: RouteIndex)], spares anew: [RouteIndex: RouteIndex], at now: Instant
+  ) {
     for (index, _) in routes {
       if let lane = lanes.lane(of: index) { fair[requests[index].band].setAside(lane: lane) }
     }
     for band in fair.indices { fair[band].forgetRoutes() }
     closed.removeAll()
+    spares.removeAll()
     for (index, route) in routes {
       let isInFree = free.contains(index)
       if isInFree { leaveFree(index) }
       requests[index].route = route
       if isInFree { enterFree(index) }
     }
-    for (index, route) in routes where isHead(index) {
+    for (route, spare) in anew { setSpare(spare, of: route) }
+    for (index, _) in routes where isHead(index) {
       guard let lane = lanes.lane(of: index) else { continue }
       // Waiting requests stay in the cluster in which they came.
-      fair[requests[index].band].setHead(
-        lane: lane, tenant: requests[index].tenant, route: route, cluster: cluster(of: index) ?? .unconnected,
-        request: requests[index].sequence)
+      refreshHead(lane, band: requests[index].band, tenant: requests[index].tenant, at: now)
     }
   }
 
@@ -221,6 +243,70 @@ struct WaitingRequests: Sendable {
 
   /// For tests of such a bug: removes the request from its place, and tells nothing else.
   mutating func spoil(_ index: RequestIndex) { requests.remove(index) }
+
+  // MARK: Sessions
+
+  /// Forgets all sessions and takes over a rule: requests must enter again, and `reroute` must follow.
+  mutating func limitSessions(_ rule: SessionConcurrency?) {
+    for lane in owners.indices { owners[lane] = Owner() }
+    cappedByBand = [0, 0, 0]
+    sessions.begin(rule)
+  }
+
+  /// A request of the session has come; nil where sessions are not limited.
+  mutating func enterSession(_ ticket: Ticket, tenant: TenantIndex) -> SessionIndex? {
+    sessions.rule == nil
+      ? nil : sessions.enter(SessionState.Key(tenant: tenant, name: ticket.sessionGroup ?? ticket.session))
+  }
+
+  /// A request of the session is over.
+  mutating func leaveSession(_ session: SessionIndex?) {
+    guard let session else { return }
+    sessions.leave(session)
+    if sessions.count == 0 { owners.removeAll() }
+  }
+
+  /// A call of the session begins or ends: its heads get their turns with the others, or after them.
+  mutating func countCall(_ change: Int, in session: SessionIndex, at now: Instant) {
+    guard sessions.count(change, in: session) else { return }
+    for lane in sessions.lanes(of: session) {
+      if let key = lanes.key(of: lane) { refreshHead(lane, band: Int(key.band), tenant: key.tenant, at: now) }
+    }
+  }
+
+  /// Notes whose the lane's head is. Returns true where that session is at its limit.
+  @discardableResult
+  private mutating func own(_ lane: LaneIndex, band: Int, session: SessionIndex?) -> Bool {
+    let former = owners[lane]
+    if former.session != session {
+      if let former = former.session { sessions.remove(lane, from: former) }
+      if let session { sessions.add(lane, to: session) }
+    }
+    let isCapped = session.map { sessions.isAtLimit($0) } ?? false
+    if isCapped != former.isCapped { cappedByBand[band] += isCapped ? 1 : -1 }
+    if former.session != nil || session != nil { owners[lane] = Owner(session: session, isCapped: isCapped) }
+    return isCapped
+  }
+
+  /// True for a head whose session runs as many calls as it may.
+  func isCapped(_ head: RequestIndex) -> Bool {
+    guard sessions.rule != nil, let session = requests[head].session else { return false }
+    return sessions.isAtLimit(session)
+  }
+
+  func hasSpare(_ route: RouteIndex) -> Bool { spares[route] != nil }
+
+  /// Sets the route that heads of sessions at their limit have instead of this one.
+  mutating func setSpare(_ spare: RouteIndex, of route: RouteIndex) {
+    spares[route] = spare
+    for band in fair.indices { fair[band].isSpare[spare] = true }
+  }
+
+  /// The route on which the head takes its turns.
+  func turnRoute(of head: RequestIndex) -> RouteIndex {
+    let route = requests[head].route
+    return isCapped(head) ? spares[route] ?? route : route
+  }
 
   // MARK: Free calls
 
@@ -245,14 +331,20 @@ struct WaitingRequests: Sendable {
 
   // MARK: Turns
 
-  /// Lanes with a head.
-  func backlog(of band: Int) -> Int { fair[band].backlogged }
+  /// Lanes with a head, without those whose sessions are at their limit.
+  func backlog(of band: Int) -> Int { fair[band].backlogged - cappedByBand[band] }
 
   /// True where an old head of the band takes part in the turns.
   func hasOld(_ band: Int, in cluster: ClusterIndex) -> Bool { fair[band].hasOld(in: cluster) }
 
   /// The head whose turn it is in the band, on open routes.
   mutating func next(_ band: Int) -> RequestIndex? { fair[band].next().flatMap { lanes.head(of: $0.lane) } }
+
+  /// The same among the heads whose sessions are at their limit.
+  mutating func nextCapped(_ band: Int) -> RequestIndex? {
+    guard cappedByBand[band] > 0 else { return nil }
+    return fair[band].next(isSpare: true).flatMap { lanes.head(of: $0.lane) }
+  }
 
   /// The first head of the band in the cluster, on open or closed routes: the one for which the band saves up.
   mutating func front(_ band: Int, in cluster: ClusterIndex) -> RequestIndex? {
@@ -392,6 +484,8 @@ struct WaitingRequests: Sendable {
   /// Marks the request as old. Returns true where it is the head of its lane, which the turns must know.
   mutating func markOld(_ index: RequestIndex) -> Bool {
     guard let lane = lanes.lane(of: index), lanes.head(of: lane) == index else { return false }
+    // A larger share of its band would not help it.
+    if sessions.rule != nil, owners[lane].isCapped { return false }
     fair[requests[index].band].setOld(lane: lane, true)
     return true
   }

@@ -115,6 +115,8 @@ public enum Blocker: Sendable, Hashable {
   case modelBucket(ProviderID, model: String, Dimension)
   case tenantConcurrency(TenantID)
   case tenantBucket(TenantID, Dimension)
+  /// Its session, or the group of its session, runs as many calls as it may.
+  case sessionConcurrency(SessionID)
   /// A head that came earlier in the pass has claimed the provider.
   case claimed(ProviderID, by: RequestID)
   case breakerOpen(ProviderID)
@@ -140,6 +142,7 @@ public enum Blocker: Sendable, Hashable {
     case .modelBucket: "model_bucket"
     case .tenantConcurrency: "tenant_concurrency"
     case .tenantBucket: "tenant_bucket"
+    case .sessionConcurrency: "session_concurrency"
     case .claimed: "claimed"
     case .breakerOpen: "breaker_open"
     case .modelBreakerOpen: "model_breaker_open"

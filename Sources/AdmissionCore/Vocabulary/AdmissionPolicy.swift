@@ -12,11 +12,13 @@ public struct AdmissionPolicy: Sendable, Equatable {
   public var queueBytes: Int
   /// Budgets of the whole broker.
   public var budgets: [BudgetPolicy]
+  /// How many calls one session runs at once; nil is no limit.
+  public var sessionConcurrency: SessionConcurrency?
 
   public init(
     providers: [ProviderPolicy], bands: [BandPolicy] = Priority.allCases.map(BandPolicy.standard),
     tenants: [TenantPolicy] = [TenantPolicy(id: "default")], tenantTemplate: TenantPolicy? = nil,
-    queueBytes: Int = 256 << 20, budgets: [BudgetPolicy] = []
+    queueBytes: Int = 256 << 20, budgets: [BudgetPolicy] = [], sessionConcurrency: SessionConcurrency? = nil
   ) {
     self.providers = providers
     self.bands = bands
@@ -24,6 +26,19 @@ public struct AdmissionPolicy: Sendable, Equatable {
     self.tenantTemplate = tenantTemplate
     self.queueBytes = queueBytes
     self.budgets = budgets
+    self.sessionConcurrency = sessionConcurrency
+  }
+}
+
+/// How many calls one session, or one group of sessions, runs at once (rule 3d).
+public struct SessionConcurrency: Sendable, Equatable {
+  public var limit: Int
+  /// True where it gets more while others leave places free.
+  public var widen: Bool
+
+  public init(limit: Int, widen: Bool = true) {
+    self.limit = limit
+    self.widen = widen
   }
 }
 

@@ -23,6 +23,8 @@ public enum DispatchRule: String, Sendable, CaseIterable {
   case itsOwnAffair = "3b"
   /// A head that a budget holds back waits at the budget.
   case budgets = "3c"
+  /// A session that runs as many calls as it may is passed over, or gets only what others leave.
+  case sessionsOwnLimit = "3d"
   /// A request may go to any provider of its route, in order of preference.
   case preference = "4"
   /// A request that is larger than a whole bucket takes the whole bucket.
@@ -48,6 +50,7 @@ extension Blocker {
     case .headroom: .headroom
     case .providerConcurrency, .providerBucket, .modelConcurrency, .modelBucket: .allOrNothing
     case .tenantConcurrency, .tenantBucket: .tenantsOwnLimit
+    case .sessionConcurrency: .sessionsOwnLimit
     case .claimed: .claims
     case .breakerOpen, .modelBreakerOpen, .noUsableKey, .providerClosed, .modelClosed: .probesFirst
     case .budget: .budgets

@@ -203,11 +203,14 @@ public struct AdmissionSnapshot: Sendable {
   /// All budgets that the policy lists; of those of sessions, client keys and unlisted tenants, the 100 with the most
   /// spent.
   public var budgets: [BudgetReading]
+  /// Sessions that run as many calls as `session_concurrency` lets them.
+  public var sessionsAtLimit: Int
 
   public init(
     providers: [Provider], tenants: [Tenant], queuedByBand: [Int], queuedBytes: Int, running: Int, openLeases: Int,
-    queueStorage: Int, isDraining: Bool, budgets: [BudgetReading] = []
+    queueStorage: Int, isDraining: Bool, budgets: [BudgetReading] = [], sessionsAtLimit: Int = 0
   ) {
+    self.sessionsAtLimit = sessionsAtLimit
     self.providers = providers
     self.tenants = tenants
     self.queuedByBand = queuedByBand
