@@ -24,6 +24,9 @@ public struct Policy: Sendable, Equatable {
   public var defaultPriority: Priority = .normal
   /// Bytes.
   public var queueBytes = 256 << 20
+  /// How many calls one session runs at once; nil is no limit.
+  public var sessionConcurrency: SessionConcurrency?
+  static let defaultSessionLimit = 8
   /// The built-in kinds, extended or overridden by the file's own. Names are in lower case.
   public var kinds: [String: Priority] = Kinds.builtIn
   /// The kinds that take the class of their session's last turn.
@@ -354,7 +357,7 @@ extension Policy {
       tenantTemplate: tenants.first { $0.id == "*" }.map {
         TenantPolicy(id: "*", weight: $0.weight, limits: $0.limits, budgets: $0.budgets.map(\.admission))
       },
-      queueBytes: queueBytes, budgets: budgets.map(\.admission))
+      queueBytes: queueBytes, budgets: budgets.map(\.admission), sessionConcurrency: sessionConcurrency)
   }
 }
 

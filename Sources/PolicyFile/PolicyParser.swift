@@ -48,8 +48,8 @@ public enum PolicyParser {
   static let topFields = [
     "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "memory",
     "providers", "routes",
-    "priorities", "default_priority", "queue_bytes", "kinds", "rules", "inherit", "trust_tenant_header", "tenants",
-    "budgets",
+    "priorities", "default_priority", "queue_bytes", "session_concurrency", "kinds", "rules", "inherit",
+    "trust_tenant_header", "tenants", "budgets",
     "prices", "unknown_price", "cors", "hosts",
   ]
 }
@@ -70,6 +70,7 @@ struct PolicyBuilder {
     let providerIDs = readProviders(top, &policy)
     readRoutes(top, providerIDs, &policy)
     readPriorities(top, &policy)
+    policy.sessionConcurrency = sessionConcurrency(top)
     readKinds(top, &policy)
     readInheritance(top, &policy)
     readRules(top, &policy)
@@ -94,6 +95,16 @@ struct PolicyBuilder {
     policy.trustTenantHeader = top.flag("trust_tenant_header") ?? policy.trustTenantHeader
     policy.prices = top.filePath("prices")
     policy.unknownPrice = top.choice("unknown_price", [("allow", .allow), ("reject", .reject)]) ?? policy.unknownPrice
+  }
+
+  /// nil where the section is missing: sessions run as many calls as they can.
+  private func sessionConcurrency(_ top: Fields) -> SessionConcurrency? {
+    guard let node = top["session_concurrency"],
+      let fields = reader.fields(node, "session_concurrency", known: ["limit", "widen"])
+    else { return nil }
+    return SessionConcurrency(
+      limit: fields.integer("limit", 1...100_000).map { Int($0) } ?? Policy.defaultSessionLimit,
+      widen: fields.flag("widen") ?? true)
   }
 
   /// Queued bytes are part of the memory: without a number of its own, the queue may use all of it.

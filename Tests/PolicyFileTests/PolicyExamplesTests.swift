@@ -59,9 +59,11 @@ import Testing
     let fields = [
       "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "memory", "providers",
       "routes",
-      "priorities", "default_priority", "queue_bytes", "kinds", "inherit", "rules", "trust_tenant_header", "tenants", "budgets",
+      "priorities", "default_priority", "queue_bytes", "session_concurrency", "kinds", "inherit", "rules",
+      "trust_tenant_header", "tenants", "budgets",
       "prices", "unknown_price", "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens",
-      "learn_limits", "breaker", "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "cache_ttl", "ca_file",
+      "learn_limits", "breaker", "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "cache_ttl",
+      "ca_file",
       "check_keys", "auth", "headers", "native", "cors", "origins", "hosts",
       "http_version", "certificate", "token", "weight", "models", "reserve", "queue", "max_wait", "promote_after",
       "share", "promoted_share", "max_priority", "usd", "per", "time_zone", "on_exceed", "warn_at", "scope",

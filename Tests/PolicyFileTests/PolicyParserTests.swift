@@ -54,6 +54,7 @@ let everyFieldText = """
     low: {reserve: 1%, queue: 3, max_wait: 6s, promote_after: 7s, share: 3%, promoted_share: 3%}
   default_priority: low
   queue_bytes: 1GiB
+  session_concurrency: {limit: 3, widen: false}
   kinds: {Nightly: low, steer: normal}
   rules:
     - {when: {path: "/v1/e*", model: "m*", tenant: "t*", header: {User-Agent: "*n*"}}, priority: low}
@@ -109,6 +110,7 @@ let everyFieldText = """
     ]
     expected.defaultPriority = .low
     expected.queueBytes = 1 << 30
+    expected.sessionConcurrency = SessionConcurrency(limit: 3, widen: false)
     expected.kinds["nightly"] = .low
     expected.kinds["steer"] = .normal
     var rule = Rule(priority: .low)
