@@ -53,6 +53,7 @@ struct Tollgate: ParsableCommand {
         tollgate serve                      serve every vendor whose usual key variable is set
         tollgate serve --policy FILE        serve what FILE says
         tollgate check FILE                 find every mistake in a policy
+        tollgate env CLIENT                 what a client must export; claude-code, codex, openai, ...
         tollgate status                     what runs and what waits
       """,
     version: tollgateVersion,
@@ -61,8 +62,8 @@ struct Tollgate: ParsableCommand {
   static let commands: [any ParsableCommand.Type] = [
     ServeCommand.self, CheckCommand.self, StatusCommand.self, TopCommand.self, ExplainCommand.self, KeysCommand.self,
     BreakersCommand.self, BudgetsCommand.self, UsageCommand.self, PricesCommand.self, TenantKeyCommand.self,
-    ReloadCommand.self, DrainCommand.self, SimulateCommand.self, ProviderSimulatorCommand.self, FleetCommand.self,
-    DemoCommand.self,
+    EnvCommand.self, ReloadCommand.self, DrainCommand.self, SimulateCommand.self, ProviderSimulatorCommand.self,
+    FleetCommand.self, DemoCommand.self,
   ]
 }
 
