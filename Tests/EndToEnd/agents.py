@@ -312,6 +312,9 @@ class Screen:
         with self._lock:
             return "\n".join(line.rstrip() for line in self._screen.display)
 
+    def wait_until_busy(self, timeout=30.0):
+        wait_until(lambda: self.IS_BUSY.search(self.display), "the agent to work", timeout)
+
     def wait_until_idle(self, timeout=30.0):
         wait_until(lambda: not self.IS_BUSY.search(self.display), "the agent to be done", timeout)
 
@@ -361,7 +364,7 @@ def stop(process):
 class Home:
     """A home folder with both agents' settings, and a project that they trust."""
 
-    def __init__(self, folder, url, key="any", hints=False, codex_settings=""):
+    def __init__(self, folder, url, key="any", hints=False):
         self.folder = pathlib.Path(folder)
         self.project = self.folder / "project"
         self.project.mkdir(parents=True)
@@ -376,26 +379,23 @@ class Home:
         (claude / "settings.json").write_text(json.dumps({"permissions": {"defaultMode": "acceptEdits", "allow": ["Agent", "Task", "Read"]}}))
         codex = self.folder / ".codex"
         codex.mkdir()
-        (codex / "config.toml").write_text(f'''
-model = "{CODEX_MODEL}"
-model_provider = "tollgate"
+        # Known to Codex; nothing of it says where the vendor is.
+        self.codex_quiet = f'''model = "{CODEX_MODEL}"
 model_context_window = 272000
 model_auto_compact_token_limit = 150000
 approval_policy = "never"
 sandbox_mode = "read-only"
 check_for_update_on_startup = false
-{codex_settings}
-[analytics]
-enabled = false
-[feedback]
-enabled = false
+analytics.enabled = false
+feedback.enabled = false
+projects."{self.project}".trust_level = "trusted"
+'''
+        (codex / "config.toml").write_text(self.codex_quiet + f'''model_provider = "tollgate"
 [model_providers.tollgate]
 name = "tollgate"
 base_url = "{url}/v1"
 env_key = "TOLLGATE_CLIENT_KEY"
 wire_api = "responses"
-[projects."{self.project}"]
-trust_level = "trusted"
 ''')
 
     def env(self, **more):

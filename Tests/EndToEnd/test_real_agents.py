@@ -12,9 +12,10 @@ import pytest
 
 import agents
 from agents import CLAUDE, CODEX, Home, Vendors, stop
-from processes import key_hash, policy_for
+from processes import ROOT, key_hash, policy_for
 from waiting import wait_until
 
+# Where a machine cannot install them.
 pytestmark = pytest.mark.skipif(
     not (CLAUDE and CODEX), reason="Claude Code and Codex are not installed here; scripts/setup says why")
 
@@ -79,6 +80,7 @@ class Conversation:
         """Begins a long answer and interrupts it."""
         word = self.ask("please-hold", answered=False)
         call = self.world.vendors.wait_for_prompt(word)
+        self.screen.wait_until_busy()
         self.screen.type(key)
         if (self.agent, key) == ("codex", CTRL_C):
             # It asks what should become of the task; the first answer is to end it.
@@ -98,7 +100,7 @@ class Conversation:
             wait_until(lambda: [call for call in vendors.of(self.session, "turn") if "[SYSTEM NOTIFICATION" in call.prompt],
                        "the turn after the subagent")
         else:
-            self.screen.wait_for("Completed `/root/below`")
+            self.screen.wait_for("Completed .*below`")
         self.screen.wait_until_idle()
         self.ask("please-fill")
         self.ask("go on")
@@ -227,6 +229,33 @@ def test_the_broker_changes_nothing_of_a_call(world, tmp_path_factory):
         straight.close()
 
 
+def test_the_examples_are_all_the_settings_that_it_takes(world, tmp_path_factory):
+    """With another address of the broker, and of Codex what keeps it from looking for updates. The shell's own variables lead nowhere."""
+    home = Home(tmp_path_factory.mktemp("home") / "example", world.broker.url)
+    for folder, name in ((".claude", "settings.json"), (".codex", "config.toml")):
+        example = (ROOT / "examples" / {".claude": "claude-code", ".codex": "codex"}[folder] / name).read_text()
+        settings = example.replace("http://127.0.0.1:4141", world.broker.url)
+        assert settings != example
+        (home.folder / folder / name).write_text(home.codex_quiet + settings if folder == ".codex" else settings)
+    nowhere = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:9", "ANTHROPIC_AUTH_TOKEN": "none", "TOLLGATE_CLIENT_KEY": "any"}
+    assert "Heard word-example." in run(home, CLAUDE, "-p", "say word-example", **nowhere)
+    assert "Heard word-example." in run(home, CODEX, "exec", "say word-example", **nowhere)
+    calls = {call.agent: call.fields for call in world.vendors.calls if call.prompt.endswith("say word-example")}
+    assert calls["claude"]["x-claude-code-request-class"] == "main"
+    assert set(calls) == {"claude", "codex"}
+    # What forces a class would silence what the agents say of themselves.
+    assert not any(name.startswith("x-tollgate") for fields in calls.values() for name in fields)
+
+
+def test_a_login_of_ones_own_is_passed_through(start_for_module, world, tmp_path_factory):
+    broker = start_for_module.broker(policy_for(world.vendors.url, pass_through=True, keys=[]))
+    home = Home(tmp_path_factory.mktemp("home") / "own", broker.url, key="my-own-login")
+    for arguments in ((CLAUDE, "-p", "say word-own"), (CODEX, "exec", "say word-own")):
+        assert "Heard word-own." in run(home, *arguments)
+    sent = [call.fields["authorization"] for call in world.vendors.calls if call.prompt.endswith("say word-own")]
+    assert sent == ["Bearer my-own-login"] * 2
+
+
 # Refusals of the broker: what a person sees ----------------------------------------------------------------------------------------
 
 
@@ -272,3 +301,133 @@ def test_claude_code_does_not_insist_where_it_is_refused_for_good(refused, stric
         found = client.get(f"{strict.admin}/api/v1/requests", params={"state": "recent", "limit": 1000}).json()["requests"]
     outcomes = collections.Counter(record["outcome"] for record in found if record["model"] == agents.CLAUDE_MODEL)
     assert outcomes == {"rejected_budget": 1, "rejected_model": 2}
+
+
+# Classes -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TERMINALS)
+def test_each_call_has_the_class_of_what_it_is(world, terminals, name):
+    """A turn is high, a subagent normal, a title low; a compaction for which a person waits is as high as the turn after it."""
+    seen = counted(world, name)
+    if name == "codex":
+        # A title thread has a session of its own on the wire, and is its person's session here.
+        seen["title"] = sum(1 for call in world.vendors.calls if (call.agent, call.kind) == ("codex", "title"))
+    expected = collections.Counter({
+        ("turn", "high"): seen["turn"], ("subagent", "normal"): seen["subagent"], ("title", "low"): seen["title"],
+        ("compaction", "high"): seen["compaction"], ("count", "high"): seen["count"]})
+    if name == "claude":
+        # Without the hints, only the text of its last message tells a compaction from a turn, and nobody reads that.
+        expected["turn", "high"] += expected.pop(("compaction", "high"))
+    if name == "claude with hints":
+        # With them it says that the turn waits for this subagent.
+        expected["blocking-subagent", "normal"] = expected.pop(("subagent", "normal"))
+    assert all(seen[kind] for kind in ("turn", "subagent", "title", "compaction"))
+    assert classed(world, world.sessions[name]) == +expected
+
+
+def test_an_agent_and_its_subagents_are_one_session(world, terminals):
+    """Also the titles that Codex asks for, which have a session of their own on the wire; and who is who in a session is told."""
+    titles = {call.session for call in world.vendors.calls if (call.agent, call.kind) == ("codex", "title")}
+    assert titles and titles.isdisjoint(record["session"] for record in world.records())
+    for name in TERMINALS:
+        records = world.records(session=world.sessions[name])
+        below = {record["agent"] for record in records if "subagent" in (record["kind"] or "")}
+        above = {record["agent"] for record in records if record["kind"] == "turn"}
+        assert len(below) == 1 and len(above) == 1 and below != above, (name, below, above)
+
+
+@pytest.mark.parametrize("name", ["claude", "claude with hints"])
+def test_looking_at_the_context_waits_for_nothing(world, terminals, name):
+    counts = world.records(session=world.sessions[name], kind="count")
+    assert len(counts) > 20
+    assert {record["queued_ms"] for record in counts} == {0}
+
+
+class Loops:
+    """Follow-ups without end, of the same size as an agent's turn: each asks again as soon as it is answered."""
+
+    def __init__(self, world, count):
+        self.world, self.ended = world, threading.Event()
+        self.threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, number):
+        text = "x " * 20_000 + f"please-hold loop-{number}"
+        with httpx.Client(timeout=60, trust_env=False) as client:
+            while not self.ended.is_set():
+                if number % 2:
+                    client.post(self.world.broker.url + "/v1/messages", headers={
+                        "x-tollgate-kind": "follow-up", "x-tollgate-session": f"loop-{number}"}, json={
+                        "model": agents.CLAUDE_MODEL, "max_tokens": 64000, "stream": True, "tools": [{"name": "any"}],
+                        "messages": [{"role": "user", "content": text}]})
+                else:
+                    client.post(self.world.broker.url + "/v1/responses", headers={
+                        "x-tollgate-kind": "follow-up", "x-tollgate-session": f"loop-{number}"}, json={
+                        "model": agents.CODEX_MODEL, "stream": True, "input": text})
+
+    @property
+    def held(self):
+        return [call for call in list(self.world.vendors.calls) if "loop-" in call.prompt and not call.release.is_set()]
+
+    def end(self):
+        self.ended.set()
+        deadline = lambda: [call.release.set() for call in self.held] is None or not any(t.is_alive() for t in self.threads)
+        wait_until(deadline, "the follow-ups to end", 30)
+
+
+def test_a_compaction_waits_no_longer_than_a_turn(world, terminals):
+    """Twelve loops of follow-ups hold every permit of both vendors: a compaction gets the first that is given back, as a turn does, and
+    `/context` waits for none."""
+    loops = Loops(world, 24)
+    try:
+        wait_until(lambda: len(loops.held) == 2 * PERMITS, "every permit to be taken")
+        wait_until(lambda: queued(world) == 24 - 2 * PERMITS, "the others to wait")
+        context = terminals["claude with hints"]
+        before = len(world.vendors.of(context.session, "count"))
+        context.screen.say("/context")
+        world.vendors.wait_for(context.session, "count", before + 21)
+        context.screen.wait_until_idle()
+        assert len(loops.held) == 2 * PERMITS
+        for name in ("claude with hints", "codex"):
+            conversation = terminals[name]
+            count = conversation.compact()
+            wait_until(lambda: queued(world, session=conversation.session), f"the compaction of {name} to wait")
+            of_vendor = [call for call in loops.held if call.target.startswith("/v1/messages") == (conversation.agent == "claude")]
+            since = len(world.vendors.calls)
+            of_vendor[0].release.set()
+            world.vendors.wait_for(conversation.session, "compaction", count)
+            first = next(call for call in world.vendors.calls[since:]
+                         if call.target.startswith("/v1/messages") == (conversation.agent == "claude"))
+            assert first.kind == "compaction", "a follow-up went before the compaction of a waiting person"
+    finally:
+        loops.end()
+
+
+def queued(world, session=None):
+    with httpx.Client(timeout=20, trust_env=False) as client:
+        found = client.get(f"{world.broker.admin}/api/v1/requests", params={"state": "queued", "limit": 1000}).json()["requests"]
+    return len([record for record in found if session in (None, record["session"])])
+
+
+@pytest.mark.parametrize("name", ["claude", "claude with hints", "sdk", "codex"])
+def test_a_run_without_a_person_is_normal(world, headless, name):
+    """Its compaction, too: nobody waits for it. That of Claude Code without hints is a call like any other of the run."""
+    *_, last = headless[name]
+    word = HEADLESS[name][-1][-1].split()[-1]
+    assert f"Heard {word}." in last
+    session = session_of(world, HEADLESS[name][-1][-1])
+    calls = collections.Counter(call.kind for call in world.vendors.of(session))
+    expected = collections.Counter({
+        ("headless", "normal"): calls["turn"], ("compaction", "normal"): calls["compaction"], ("title", "low"): calls["title"]})
+    if name == "claude":
+        expected["headless", "normal"] += expected.pop(("compaction", "normal"))
+    # Only the SDK asks for a title.
+    assert calls["compaction"] == (name != "sdk") and calls["title"] == (name == "sdk")
+    assert classed(world, session) == +expected
+
+
+def test_a_review_is_normal(world, headless):
+    [review] = [call for call in world.vendors.calls if call.kind == "review"]
+    assert classed(world, review.session) == {("review", "normal"): 1}
