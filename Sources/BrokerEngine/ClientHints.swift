@@ -82,10 +82,12 @@ struct ClientHints {
       hint = ClientHint(kind: Kinds.subagent, source: "header x-claude-code-agent-id")
     } else if found.userAgent >= 0 {
       let agent = fields.value(at: found.userAgent)
-      if Self.isRun(agent) {
-        hint = ClientHint(kind: Kinds.headless, source: "header user-agent")
-      } else if found.beta >= 0, Self.isTitle(beta: fields.value(at: found.beta)) {
+      let isRun = Self.isRun(agent)
+      let asksForTitle = found.beta >= 0 && Self.isTitle(beta: fields.value(at: found.beta))
+      if asksForTitle, !isRun || !hasTools {
         hint = ClientHint(kind: Kinds.title, source: "header anthropic-beta")
+      } else if isRun {
+        hint = ClientHint(kind: Kinds.headless, source: "header user-agent")
       } else if !hasTools {
         hint = ClientHint(kind: Kinds.title, source: "a body without tools")
       } else {

@@ -38,6 +38,9 @@ import Testing
   @Test func aTitleIsKnownByItsFeaturesOrItsMissingTools() {
     #expect(claude(Self.terminal, ["anthropic-beta": Self.ofTitle]).hint?.kind == "title")
     #expect(claude(Self.terminal, ["anthropic-beta": Self.ofTurn], hasTools: false).hint?.kind == "title")
+    // The Agent SDK asks for titles too. A run whose answer has a given form is a run.
+    #expect(claude(Self.run, ["anthropic-beta": Self.ofTitle], hasTools: false).hint?.kind == "title")
+    #expect(claude(Self.run, ["anthropic-beta": Self.ofTitle]).hint?.kind == "headless")
     // A turn whose answer has a given form still uses tools.
     #expect(claude(Self.terminal, ["anthropic-beta": Self.ofTitle + "," + Self.ofTurn]).hint?.kind == "turn")
   }

@@ -150,7 +150,7 @@ struct BurstLearner: Sendable {
       }
       return false
     }
-    guard isAboutRate, span >= Self.shortestSpan, span <= PaceLearner.longestSpan, calls >= 2,
+    guard isAboutRate, span >= Self.shortestSpan, span <= PaceLearner.longestSpan, calls >= (perMinute == nil ? 4 : 2),
       heldBack.saturatingMultiplied(by: 2) >= span.nanoseconds
     else { return false }
     return learn(calls: calls, span: span, sentAt: sentAt, at: now)
