@@ -333,7 +333,9 @@ class Screen:
             raise AssertionError(f"{error}\n{self.text}") from None
 
     def say(self, text):
-        """Types a line, and enters it once it is shown: a line that is pasted at once would not be entered by its end."""
+        """Types a line, and enters it once it is shown: a line that is pasted at once would not be entered by its end. What an interrupted
+        prompt has left in the input is removed (Ctrl-U)."""
+        self.type("\x15")
         self.type(text)
         self.wait_for(re.escape(text))
         self.type("\r")

@@ -384,11 +384,11 @@ def test_a_compaction_waits_no_longer_than_a_turn(world, terminals):
     try:
         wait_until(lambda: len(loops.held) == 2 * PERMITS, "every permit to be taken")
         wait_until(lambda: queued(world) == 24 - 2 * PERMITS, "the others to wait")
-        context = terminals["claude with hints"]
-        before = len(world.vendors.of(context.session, "count"))
-        context.screen.say("/context")
-        world.vendors.wait_for(context.session, "count", before + 21)
-        context.screen.wait_until_idle()
+        # What `/context` sends. The agent itself asks only once: it remembers the counts.
+        with concurrent.futures.ThreadPoolExecutor(27) as threads:
+            counts = list(threads.map(lambda _: count_tokens(world, terminals["claude with hints"].session), range(27)))
+        assert [(count.status_code, count.headers["x-tollgate-priority"], count.headers["x-tollgate-queue-ms"]) for count in counts] == (
+            [(200, "high", "0")] * 27)
         assert len(loops.held) == 2 * PERMITS
         for name in ("claude with hints", "codex"):
             conversation = terminals[name]
@@ -403,6 +403,13 @@ def test_a_compaction_waits_no_longer_than_a_turn(world, terminals):
             assert first.kind == "compaction", "a follow-up went before the compaction of a waiting person"
     finally:
         loops.end()
+
+
+def count_tokens(world, session):
+    with httpx.Client(timeout=30, trust_env=False) as client:
+        return client.post(world.broker.url + "/v1/messages/count_tokens?beta=true", headers={
+            "x-claude-code-session-id": session, "user-agent": "claude-cli/2.1.332 (external, cli)"}, json={
+            "model": agents.CLAUDE_MODEL, "messages": [{"role": "user", "content": "foo"}]})
 
 
 def queued(world, session=None):
