@@ -96,7 +96,7 @@ struct MoneyWitness {
         case .broker: nil
         case .tenant: (.tenant(ticket.tenant), rule)
         case .clientKey: ticket.clientKey.map { (.clientKey($0, of: ticket.tenant), rule) }
-        case .session: (.session(ticket.session, of: ticket.tenant), rule)
+        case .session: (.session(ticket.sessionGroup ?? ticket.session, of: ticket.tenant), rule)
         }
       }
   }

@@ -363,6 +363,31 @@ def stop(process):
     return process.wait(5)
 
 
+def stop_within(folder):
+    """Ends what was started from a folder below and went on by itself: Codex leaves a server behind in its home."""
+    def there():
+        found = []
+        for entry in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                program = entry.read_bytes().split(b"\0")[0].decode()
+            except (OSError, UnicodeDecodeError):
+                continue
+            if program.startswith(f"{folder}/"):
+                found.append(int(entry.parent.name))
+        return found
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in there():
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+        try:
+            return wait_until(lambda: not there(), f"what was started from {folder} to end", 3)
+        except AssertionError:
+            continue
+
+
 class Home:
     """A home folder with both agents' settings, and a project that they trust."""
 

@@ -117,6 +117,12 @@ class Conversation:
         return before + 1
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ends(tmp_path_factory):
+    yield
+    agents.stop_within(tmp_path_factory.getbasetemp())
+
+
 @pytest.fixture(scope="module")
 def world(start_for_module, tmp_path_factory):
     vendors = []

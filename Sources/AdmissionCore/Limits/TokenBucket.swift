@@ -207,6 +207,7 @@ struct TokenBucket: Sendable {
   /// The provider says that more is left than we think: forgives a debt as far as it knows of none, since a debt keeps
   /// back the very calls whose answers would say more, and gives back `share` / 16 of the rest of the difference.
   /// Returns by how much the level has risen.
+  @discardableResult
   mutating func raise(towards remaining: Int64, share: Int64, at now: Instant) -> Int64 {
     refill(at: now)
     let target = min(remaining, capacity)
