@@ -98,7 +98,7 @@ public struct Classifier: Sendable {
   ///   - lastTurn: the class of the last turn of the call's session; nil where there was none lately. The parameter is
   ///     the session that a rule names.
   func classify(
-    _ facts: ClassificationFacts, hints: ClientHints, header: (String) -> String?,
+    _ facts: ClassificationFacts, hints: borrowing ClientHints, header: (String) -> String?,
     lastTurn: (_ session: String?) -> Priority?
   ) -> Classification {
     let tenant = tenants.isEmpty ? template : tenants[facts.tenant] ?? template
@@ -112,7 +112,7 @@ public struct Classifier: Sendable {
   }
 
   private func decide(
-    _ facts: ClassificationFacts, _ hints: ClientHints, _ tenant: TenantClass?, _ header: (String) -> String?,
+    _ facts: ClassificationFacts, _ hints: borrowing ClientHints, _ tenant: TenantClass?, _ header: (String) -> String?,
     _ lastTurn: (String?) -> Priority?, _ result: inout Classification
   ) {
     let isDecided = readHeaders(facts, header, &result)
@@ -214,7 +214,7 @@ public struct Classifier: Sendable {
   }
 
   private func matches(
-    _ rule: Rule, _ facts: ClassificationFacts, _ hints: ClientHints, _ header: (String) -> String?
+    _ rule: Rule, _ facts: ClassificationFacts, _ hints: borrowing ClientHints, _ header: (String) -> String?
   ) -> Bool {
     if rule.onlyUnhinted, hints.hint != nil { return false }
     if let path = rule.path, !path.matches(facts.path) { return false }

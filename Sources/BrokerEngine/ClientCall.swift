@@ -149,7 +149,7 @@ struct ClientCall: ~Copyable {
   }
 
   private func classification(
-    model: String?, _ hints: ClientHints, lastTurn: (_ session: String?) -> Priority?
+    model: String?, _ hints: borrowing ClientHints, lastTurn: (_ session: String?) -> Priority?
   ) -> Classification {
     let fields = head.fields
     return rules.classifier.classify(

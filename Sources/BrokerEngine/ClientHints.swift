@@ -18,8 +18,8 @@ struct ClientHint: Equatable {
   var source: String
 }
 
-/// The fields of a call that tell of its agent.
-struct ClientHints {
+/// The fields of a call that tell of its agent. Nobody copies it: a copy would count the references of all its texts.
+struct ClientHints: ~Copyable {
   /// nil where the client says nothing that we know.
   private(set) var hint: ClientHint?
   /// A value that names nothing we know, for a metric; `header` in lower case.

@@ -122,7 +122,8 @@ final class Exchange {
       estimatedInput: call.facts.estimatedInput, outputCap: call.facts.outputCap,
       producesOutput: call.facts.producesOutput && !call.charge.isFree, deadline: deadline,
       clientRetryCount: call.clientRetryCount, clientKey: record.clientKey, isFree: call.charge.isFree,
-      agent: AgentID(record.agent), sessionGroup: group.map { SessionID($0) }, cacheLife: call.facts.cacheLife)
+      agent: AgentID(record.agent), sessionGroup: group.map { SessionID($0) }, cacheLife: call.facts.cacheLife,
+      print: call.facts.print)
   }
 
   /// Notes a hint that we do not understand: it is no error, but the client should be told.

@@ -58,6 +58,31 @@ size_t tg_json_unescape(const uint8_t *raw, size_t length, uint8_t *out, size_t 
   return written;
 }
 
+// Multiplies to twice the width and folds: each bit of the result depends on all bits of both.
+static uint64_t folded(uint64_t one, uint64_t other) {
+  unsigned __int128 product = static_cast<unsigned __int128>(one) * other;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
+
+static uint64_t printOf(const uint8_t *text, size_t length, uint64_t sum) {
+  constexpr uint64_t odd = 0x9E3779B97F4A7C15u, other = 0xD1B54A32D192ED03u;
+  uint64_t words[2];
+  size_t at = 0;
+  for (; length - at >= 16; at += 16) {
+    std::memcpy(words, text + at, 16);
+    sum = folded(words[0] ^ odd ^ sum, words[1] ^ other);
+  }
+  words[0] = words[1] = 0;
+  if (at < length) std::memcpy(words, text + at, length - at);
+  return folded(words[0] ^ odd ^ sum, words[1] ^ other);
+}
+
+uint64_t tg_text_print(const uint8_t *text, size_t length) {
+  constexpr size_t part = 32 << 10;
+  if (length <= 2 * part) return printOf(text, length, length);
+  return printOf(text + length - part, part, printOf(text, part, length));
+}
+
 ptrdiff_t tg_find(const uint8_t *bytes, size_t length, const uint8_t *wanted, size_t wanted_length) {
   auto found = static_cast<const uint8_t *>(memmem(bytes, length, wanted, wanted_length));
   return found ? found - bytes : -1;

@@ -16,7 +16,22 @@ struct InputEstimate {
   /// True where members called `model` name models at any place.
   var collectsModels = false
 
+  /// By which the prompt is compared with the one before it.
+  private(set) var print = PromptPrint()
+  /// What of the prompt the walk is in. Providers put tools and instructions before the conversation; what is neither, such as
+  /// options, is no part of the prompt.
+  enum Part { case none, instructions, conversation }
+  var part = Part.none
+
   init(dialect: Dialect) { self.dialect = dialect }
+
+  private mutating func note(_ walk: JSONWalk) {
+    switch part {
+    case .none: return
+    case .instructions: print.addInstruction(walk.print)
+    case .conversation: print.addText(walk.print, bytes: walk.end - walk.start)
+    }
+  }
 
   /// Returns the models found since the last time.
   mutating func takeModels() -> [String?] {
@@ -77,8 +92,13 @@ struct InputEstimate {
       case .objectBegin, .arrayBegin: textBytes += 3 + keyBytes(walk)
       case .string:
         textBytes += 3 + keyBytes(walk) + walk.decodedLength
+        // Where a prefix to be cached ends is no part of it.
+        if walk.parent == TG_KEY_cache_control {
+          if walk.key == TG_KEY_ttl { noteLife(walk) }
+          continue
+        }
+        note(walk)
         // A tool that uses a model of its own: `tools[].model`.
-        if walk.key == TG_KEY_ttl, walk.parent == TG_KEY_cache_control { noteLife(walk) }
         if walk.key == TG_KEY_model, collectsModels || (walk.depth == depth + 2 && walk.parent == TG_KEY_NONE) {
           note(modelIn: walk)
         }
@@ -104,9 +124,12 @@ struct InputEstimate {
   }
 
   private mutating func addString(_ walk: JSONWalk) {
+    if walk.parent == TG_KEY_cache_control {
+      if walk.key == TG_KEY_ttl { noteLife(walk) }
+      return
+    }
+    note(walk)
     switch walk.key {
-    case TG_KEY_ttl where walk.parent == TG_KEY_cache_control:
-      noteLife(walk)
     case TG_KEY_type, TG_KEY_role, TG_KEY_id, TG_KEY_call_id, TG_KEY_tool_use_id, TG_KEY_tool_call_id, TG_KEY_detail,
       TG_KEY_format, TG_KEY_mimeType, TG_KEY_mime_type, TG_KEY_media_type, TG_KEY_status, TG_KEY_signature,
       TG_KEY_thoughtSignature, TG_KEY_thought_signature, TG_KEY_encrypted_content:

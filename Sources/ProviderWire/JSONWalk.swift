@@ -146,6 +146,10 @@ struct JSONWalk {
     bytes.count == wanted.utf8CodeUnitCount
       && wanted.withUTF8Buffer { word in zip(bytes, word).allSatisfy { $0 | 0x20 == $1 } }
   }
+  /// A number by which values are told apart, made of the bytes as written.
+  var print: UInt64 {
+    rawValue.withUnsafeBufferPointer { text in text.baseAddress.map { tg_text_print($0, text.count) } ?? 0 }
+  }
   /// The bytes of a string with its escapes resolved.
   var decodedLength: Int { token.decoded_length }
   /// True where a string contains escapes.

@@ -30,6 +30,8 @@ public struct RequestFacts: Sendable, Equatable {
   /// How long the provider is to keep the prompt's prefix (`cache_control.ttl`), the shortest where several are named;
   /// nil where none is.
   public var cacheLife: Span?
+  /// By which the prompt is compared with the one before it.
+  public var print = PromptPrint()
   /// False where the endpoint produces no output tokens.
   public var producesOutput = true
   /// How to ask for usage where the client did not; nil where that is impossible or not needed.

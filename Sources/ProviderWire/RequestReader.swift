@@ -233,6 +233,13 @@ private struct BodyReading {
 
   private mutating func member(_ walk: inout JSONWalk, _ splice: inout UsageSplice?) {
     switch walk.key {
+    case TG_KEY_messages, TG_KEY_input, TG_KEY_contents, TG_KEY_prompt: estimate.part = .conversation
+    case TG_KEY_tools, TG_KEY_functions, TG_KEY_system, TG_KEY_instructions, TG_KEY_systemInstruction,
+      TG_KEY_system_instruction:
+      estimate.part = .instructions
+    default: estimate.part = .none
+    }
+    switch walk.key {
     case TG_KEY_model:
       guard walk.kind == .string else {
         facts.mayNameMore = true
@@ -319,6 +326,7 @@ private struct BodyReading {
     }
     facts.estimatedInput = estimate.tokens
     facts.cacheLife = estimate.cacheLife
+    facts.print = estimate.print
     let canAsk = path.endpoint == .chatCompletions || path.endpoint == .completions
     if canAsk, facts.isStreaming, !facts.asksForUsage { facts.usageSplice = splice }
   }

@@ -12,7 +12,7 @@ import Testing
           id: RequestID(high: 0, low: number), tenant: "t", session: "s", priority: .low, candidates: [], model: "m",
           keptBytes: 1, estimatedInput: 1)), tenant: 0, band: 2, route: 0, sequence: number, submitted: start,
       queuedSince: start, deadline: .distantFuture, promoteAt: .distantFuture, sessionHash: 0)
-    let placement = Placement(leg: 0, provider: 0, units: .zero, input: 1, output: 1)
+    let placement = Placement(leg: 0, provider: 0, units: .zero, estimate: .zero)
     return Lease(request: request, placement: placement, turn: nil, candidate: 0, began: start + began, epoch: 0)
   }
 

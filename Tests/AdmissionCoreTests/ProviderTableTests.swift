@@ -84,7 +84,7 @@ import Testing
     let own = try #require(table.index(of: "own"))
     let model = try #require(table[shared].modelOrder.first)
     func placement(_ provider: ProviderIndex, _ model: ModelIndex?, _ key: KeyIndex?) -> Placement {
-      Placement(leg: 0, provider: provider, model: model, key: key, units: .zero, input: 1, output: 1)
+      Placement(leg: 0, provider: provider, model: model, key: key, units: .zero, estimate: .zero)
     }
     #expect(table.holder(of: placement(shared, nil, 0)) == .provider)
     #expect(table.holder(of: placement(shared, model, 0)) == .model(model))

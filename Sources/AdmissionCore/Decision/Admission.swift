@@ -70,7 +70,7 @@ public struct Admission: Sendable {
   }
 
   /// Processes one event and appends the resulting actions.
-  public mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {
+  public mutating func handle(_ event: consuming AdmissionEvent, at now: Instant, into actions: inout ActionList) {
     latest = max(latest, now)
     advance(to: now, into: &actions)
     switch event {
@@ -166,6 +166,14 @@ public struct Admission: Sendable {
       next = min(next, waiting[index].promoteAt)
     } else {
       mark(index, into: &actions)
+    }
+    if waiting[index].cacheEnd >= now {
+      let isHurried = waiting[index].hurryAt <= now
+      next = min(next, isHurried ? waiting[index].cacheEnd + Span(nanoseconds: 1) : waiting[index].hurryAt)
+      if isHurried { waiting.hurry(index, at: now) }
+    } else if waiting[index].cached > 0 {
+      waiting[index].cached = 0
+      waiting.hurry(index, at: now)
     }
     waiting.setTimer(index, to: next)
   }

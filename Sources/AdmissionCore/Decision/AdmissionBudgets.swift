@@ -83,8 +83,9 @@ extension Admission {
 
   /// What the call asks of budgets at this candidate. Until enough is known about its model, the expected use is a
   /// guess, and as much as its client allows may be held.
-  func demand(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> BudgetDemand {
+  func demand(_ request: Request, leg: Route.Leg, _ estimate: CallEstimate) -> BudgetDemand {
     let ticket = request.box.ticket
+    let (input, output) = (estimate.input, estimate.output)
     let cost = cost(request, leg: leg, input: input, output: output)
     let tokens = BudgetDemand.tokens(input, output)
     var demand = BudgetDemand(
@@ -105,8 +106,7 @@ extension Admission {
     guard !request.accounts.isEmpty else { return nil }
     var refusing: AccountIndex?
     for leg in providers.routes[request.route].legs {
-      let (input, output) = estimate(request, leg: leg)
-      let demand = demand(request, leg: leg, input: input, output: output)
+      let demand = demand(request, leg: leg, estimate(request, leg: leg))
       guard case .exceeds(let account) = book.fit(request.accounts, demand, at: now).fit else { return nil }
       refusing = refusing ?? account
     }
@@ -177,8 +177,7 @@ extension Admission {
   /// Remembers what a blocked head asks of budgets, since what is left of them decides where it may go.
   mutating func watchBudgets(_ request: Request, at now: Instant) {
     for leg in providers.routes[request.route].legs {
-      let (input, output) = estimate(request, leg: leg)
-      let demand = demand(request, leg: leg, input: input, output: output)
+      let demand = demand(request, leg: leg, estimate(request, leg: leg))
       guard !demand.isFree else { continue }
       for account in request.accounts {
         guard let left = book.left(account, at: now) else { continue }
@@ -204,8 +203,7 @@ extension Admission {
     var least = Int64.max
     let unit = book.unit(account)
     for leg in providers.routes[request.route].legs {
-      let (input, output) = estimate(request, leg: leg)
-      let demand = demand(request, leg: leg, input: input, output: output)
+      let demand = demand(request, leg: leg, estimate(request, leg: leg))
       least = min(least, book.fit(request.accounts, demand, at: now).hold[unit])
     }
     return least == .max ? 0 : least
@@ -215,9 +213,9 @@ extension Admission {
   func leastCost(_ request: Request) -> Int64 {
     var least = Int64.max
     for leg in providers.routes[request.route].legs {
-      let (input, output) = estimate(request, leg: leg)
+      let estimate = estimate(request, leg: leg)
       let price = request.box.ticket.candidates[leg.candidate].price
-      least = min(least, price?.cost(input: input, output: output) ?? 0)
+      least = min(least, price?.cost(input: estimate.input, output: estimate.output) ?? 0)
     }
     return least == .max ? 0 : least
   }

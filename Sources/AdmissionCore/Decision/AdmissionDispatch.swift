@@ -257,8 +257,7 @@ extension Admission {
     guard waiting.contains(index), let leg = providers.routes[waiting[index].route].legs.first else { return 1 }
     // Only what is needed: a copy of the request would have more references to count.
     let (box, model, band) = (waiting[index].box, waiting[index].model, waiting[index].band)
-    let (input, output) = estimate(box, model: model, band: band, at: leg.provider)
-    return max(1, (input + output).value)
+    return max(1, estimate(box, model: model, band: band, at: leg.provider).cost)
   }
 
   private mutating func grant(
@@ -269,7 +268,7 @@ extension Admission {
     let band = request.band
     // For the first leg, `place` has just made the same estimate.
     let cost =
-      placement.leg == 0 ? max(1, (placement.input + placement.output).value) : presentCost(of: head)
+      placement.leg == 0 ? max(1, placement.estimate.cost) : presentCost(of: head)
     var heads = SIMD4<Int64>(repeating: -1)
     var old = SIMD4<Int8>(repeating: 0)
     var beside = SIMD4<Int8>(repeating: 0)
@@ -334,6 +333,7 @@ extension Admission {
     for blocked in legs {
       let leg = providers.routes[request.route].legs[blocked.leg]
       providers.wake(leg.provider, at: blocked.readyAt)
+      if blocked.obstacle.kind == .warmKey, waiting[head].warmSince == nil { waiting[head].warmSince = now }
       if blocked.obstacle.kind == .backoff {
         isOwn = true
         continue
@@ -367,7 +367,11 @@ extension Admission {
       return false
     }
     if turn != .floor, obstacle.kind != .claimed { providers[leg.provider].orderlyClaimIn = look }
-    if obstacle.atKeys != .no {
+    if let key = obstacle.key {
+      // Others may go to other keys.
+      providers[leg.provider].keys[key].claimedIn = look
+      isOwn = true
+    } else if obstacle.atKeys != .no {
       isOwn = claimKeys(request, leg, at: now)
     } else {
       switch (obstacle.kind, leg.model) {

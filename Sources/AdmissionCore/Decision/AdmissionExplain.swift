@@ -89,7 +89,7 @@ extension Admission {
     case .sessionPermits: return .sessionConcurrency(request.ticket.sessionGroup ?? request.ticket.session)
     case .permits, .headroom, .bucket, .modelPermits, .modelHeadroom, .modelBucket, .claimed, .breaker, .keys, .closed,
       .modelBreaker,
-      .modelClosed, .draining, .freePermits:
+      .modelClosed, .draining, .freePermits, .warmKey:
       guard let provider = obstacle.provider else { return .notItsTurn }
       return blocker(for: obstacle, at: provider, request)
     }
@@ -116,6 +116,8 @@ extension Admission {
     case .keys: return .noUsableKey(provider)
     case .closed, .draining: return .providerClosed(provider)
     case .freePermits: return .freeConcurrency(provider)
+    case .warmKey:
+      return .warmKey(provider, key: obstacle.key.map { providers[index].keys[$0].policy.id } ?? "")
     case .modelBreaker: return .modelBreakerOpen(provider, model: model)
     case .modelClosed: return .modelClosed(provider, model: model)
     case .behindInLane, .notItsTurn, .tenantPermits, .tenantBucket, .sessionPermits, .backoff, .budget:

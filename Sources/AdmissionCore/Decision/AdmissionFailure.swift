@@ -206,7 +206,7 @@ extension Admission {
   }
 
   private mutating func growBurst(_ holder: QuotaHolder, _ index: ProviderIndex, at now: Instant) {
-    guard providers[index].learner(of: holder).bursts.perMinute != nil,
+    guard providers[index].change(learnerOf: holder, { $0.bursts.perMinute != nil }),
       let level = providers[index].capacity(of: holder).available(.requests, at: now)
     else { return }
     let isShort = providers[index].capacity(of: holder).isShort(of: .requests, at: now)
@@ -223,10 +223,10 @@ extension Admission {
     providers[index].predictor.learn(
       estimated: box.ticket.estimatedInput, counted: usage.inputTokens,
       output: box.ticket.producesOutput ? usage.outputTokens : nil, model: model, band: lease.request.band)
-    guard providers[index].policy.admissionTokens == .produced else { return }
     providers[index].noteCached(usage, lease, at: now)
+    guard providers[index].policy.admissionTokens == .produced else { return }
     providers[index].predictor.learnCached(
-      usage, expected: lease.isRest ? lease.placement.input : nil, model: model, began: lease.began,
+      usage, expected: lease.placement.estimate.isRest ? lease.placement.input : nil, model: model, began: lease.began,
       life: providers[index].policy.life(of: box))
   }
 

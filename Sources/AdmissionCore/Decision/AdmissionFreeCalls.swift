@@ -60,7 +60,7 @@ extension Admission {
     var key: KeyIndex?
     var isSecondChoice = false
     if !leg.keys.isEmpty {
-      switch chooseKey(request, leg, .zero, band: nil, heedsClaims: false, at: now) {
+      switch chooseKey(request, leg, .zero, .zero, band: nil, heedsClaims: false, at: now) {
       case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
       case .chosen(let chosen, let isDoubted): (key, isSecondChoice) = (chosen, isDoubted)
       }
@@ -68,7 +68,7 @@ extension Admission {
     let isPriced = request.box.ticket.candidates[leg.candidate].price != nil
     return .placed(
       Placement(
-        leg: 0, provider: index, model: leg.model, key: key, units: .zero, input: 0, output: 0,
+        leg: 0, provider: index, model: leg.model, key: key, units: .zero, estimate: .zero,
         cost: isPriced ? 0 : nil, isSecondChoice: isSecondChoice))
   }
 
@@ -87,7 +87,7 @@ extension Admission {
       switch placeFree(request, at: now, wakes: &wakes) {
       case .placed(let placement):
         guard let request = takeOut(index, at: now) else { return }
-        commitFree(request, placement, at: now, into: &actions)
+        commit(request, placement, turn: nil, at: now, into: &actions)
       case .blocked(true):
         // Later ones may go: this one is passed over.
         passedOver.append(request.ticket.id)
@@ -101,35 +101,6 @@ extension Admission {
     }
     for wake in wakes { providers.wake(wake.provider, at: wake.at) }
     waiting.isFreeDue = false
-  }
-
-  /// Sends a free call. It takes nothing; breakers and the key let it pass, and are told of its end.
-  mutating func commitFree(
-    _ request: consuming Request, _ placement: Placement, at now: Instant, into actions: inout ActionList
-  ) {
-    let index = placement.provider
-    let candidate = providers.routes[request.route].legs[placement.leg].candidate
-    if request.tries == 0 { providers[index].retries.deposit(percent: providers[index].policy.retry.budgetPercent) }
-    request.queuedBefore = request.queued(at: now)
-    request.tries += 1
-    request.notBefore = nil
-    var lease = Lease(
-      request: request, placement: placement, turn: nil, candidate: candidate, began: now, epoch: book.epoch)
-    let changed = providers[index].beginFree(&lease, at: now)
-    if let state = changed.own { tellRecovery(of: index, model: nil, state, into: &actions) }
-    if let state = changed.ofModel { tellRecovery(of: index, model: placement.model, state, into: &actions) }
-    tenants[lease.request.tenant].freeCalls += 1
-    let remaining =
-      lease.request.accounts.isEmpty
-      ? nil : book.remaining(lease.request.accounts, withBroker: isSingleTenant, at: now)
-    let (id, attempt, queued) = (lease.request.box.ticket.id, lease.request.tries, lease.request.queuedBefore)
-    actions.append(
-      .grant(
-        Grant(
-          request: id, lease: leases.insert(consume lease), provider: providers[index].policy.id,
-          key: placement.key.map { providers[index].keys[$0].policy.id }, attempt: attempt, queued: queued,
-          reservedInput: 0, reservedOutput: 0, held: placement.cost.map { Money(nanodollars: $0) },
-          budgetRemaining: remaining)))
   }
 
   /// A free call has ended: its place goes to the next one.
@@ -163,7 +134,7 @@ extension ProviderState {
   /// How many free calls run at a time.
   static let mostFreeCalls = 32
 
-  /// Lets the free call pass, and notes the generations in its lease. Returns the new states of breakers that changed.
+  /// `begin` for a free call: it takes nothing.
   mutating func beginFree(
     _ lease: inout Lease, at now: Instant
   ) -> (own: BreakerCondition?, ofModel: BreakerCondition?) {

@@ -43,6 +43,8 @@ extension Admission {
         secondChoice = secondChoice ?? placement
       case .blocked(let obstacle, let readyAt):
         blocked.append(BlockedLeg(leg: index, obstacle: obstacle, readyAt: readyAt))
+        // Another provider would have to read the prompt anew, as another key would.
+        if obstacle.kind == .warmKey, secondChoice == nil { return .blocked }
       case .unaffordable(let account, let isForGood):
         // A request that may still fit somewhere is not refused.
         if unaffordable?.isForGood ?? true { unaffordable = (account, isForGood) }
@@ -57,8 +59,8 @@ extension Admission {
 
   private func tenantShortage(_ request: Request, _ legs: [Route.Leg], at now: Instant) -> PlacementAnswer? {
     guard !tenants[request.tenant].capacity.isUnlimited, let leg = legs.first else { return nil }
-    let (input, output) = estimate(request, leg: leg)
-    let units = Units(1, input: input, output: output)
+    let estimate = estimate(request, leg: leg)
+    let units = Units(1, input: estimate.input, output: estimate.output)
     guard let shortage = shortage(tenants[request.tenant].capacity, units, band: nil, at: now) else { return nil }
     let obstacle = Obstacle(
       kind: shortage.dimension == nil ? .tenantPermits : .tenantBucket, dimension: shortage.dimension ?? .requests)
@@ -78,18 +80,48 @@ extension Admission {
 
   /// Finds the same at one leg.
   /// - Parameter heedsClaims: false to see what would be available if no other request were before this one.
+  @inline(__always)  // A call would move the request and the answer, some hundred bytes each.
   func place(
     _ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, heedsClaims: Bool = true, at now: Instant
   ) -> LegAttempt {
+    let attempt = place(
+      request, leg, estimate(request, leg: leg), ignoringHeadroom: ignoringHeadroom, heedsClaims: heedsClaims, at: now)
+    guard case .placed(let placement) = attempt, isElsewhere(placement) else { return attempt }
+    // It costs more there.
+    return placeElsewhere(request, leg, ignoringHeadroom: ignoringHeadroom, heedsClaims: heedsClaims, at: now)
+  }
+
+  /// True where the call would go to a key whose cache does not have what the estimate takes for cached.
+  private func isElsewhere(_ placement: Placement) -> Bool {
+    guard placement.estimate.holder != 0, let key = placement.key, providers[placement.provider].isPerKey else {
+      return false
+    }
+    let keys = providers[placement.provider].keys
+    return keys[key].serial != placement.estimate.holder
+      && keys.indices.contains { keys[$0].serial == placement.estimate.holder }
+  }
+
+  private func placeElsewhere(
+    _ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, heedsClaims: Bool, at now: Instant
+  ) -> LegAttempt {
+    place(
+      request, leg,
+      estimate(request.box, model: request.model, band: request.band, at: leg.provider, isElsewhere: true),
+      ignoringHeadroom: ignoringHeadroom, heedsClaims: heedsClaims, at: now)
+  }
+
+  @inline(__always)
+  private func place(
+    _ request: Request, _ leg: Route.Leg, _ estimate: CallEstimate, ignoringHeadroom: Bool, heedsClaims: Bool,
+    at now: Instant
+  ) -> LegAttempt {
     let index = leg.provider
     let band = ignoringHeadroom ? nil : request.band
-    let (input, output) = estimate(request, leg: leg)
-    let cost = cost(request, leg: leg, input: input, output: output)
+    let cost = cost(request, leg: leg, input: estimate.input, output: estimate.output)
     var hold = BudgetAmounts(usd: cost ?? 0)
     // Budgets come first: a request does not wait for a candidate that it cannot pay for.
     if !request.accounts.isEmpty {
-      let fitting = book.fit(
-        request.accounts, demand(request, leg: leg, input: input, output: output), at: now)
+      let fitting = book.fit(request.accounts, demand(request, leg: leg, estimate), at: now)
       hold = fitting.hold
       switch fitting.fit {
       case .fits: break
@@ -100,8 +132,8 @@ extension Admission {
     if let (obstacle, until) = illness(of: leg, for: request, heedsClaims: heedsClaims, at: now) {
       return .blocked(obstacle, readyAt: until)
     }
-    let units = units(request, leg: leg, input: input, output: output)
-    let needed = withMargin(units, request, leg: leg, input: input)
+    let units = units(request, leg: leg, estimate)
+    let needed = withMargin(units, request, leg: leg, estimate)
     if let model = leg.model {
       if heedsClaims, providers[index].isClaimed(model) {
         return .blocked(Obstacle(kind: .claimed, provider: index, model: model), readyAt: .distantFuture)
@@ -120,15 +152,15 @@ extension Admission {
     var key: KeyIndex?
     var isSecondChoice = false
     if !leg.keys.isEmpty {
-      switch chooseKey(request, leg, needed, band: band, heedsClaims: heedsClaims, at: now) {
+      switch chooseKey(request, leg, needed, estimate, band: band, heedsClaims: heedsClaims, at: now) {
       case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
       case .chosen(let chosen, let isDoubted): (key, isSecondChoice) = (chosen, isDoubted)
       }
     }
     return .placed(
       Placement(
-        leg: 0, provider: index, model: leg.model, key: key, units: units, input: input,
-        output: output, cost: cost.map { max($0, hold.usd) }, hold: hold, isSecondChoice: isSecondChoice))
+        leg: 0, provider: index, model: leg.model, key: key, units: units, estimate: estimate,
+        cost: cost.map { max($0, hold.usd) }, hold: hold, isSecondChoice: isSecondChoice))
   }
 
   /// What blocks calls of any size at the leg: no key, the drain, a claim, a breaker, a gate.
@@ -166,12 +198,15 @@ extension Admission {
     case blocked(Obstacle, readyAt: Instant)
   }
 
-  /// The session's preferred key among those that have room; a doubted key only where there is no other.
+  /// The key whose cache has the call's prompt; else the session's preferred key among those that have room; a doubted
+  /// key only where there is no other.
   func chooseKey(
-    _ request: Request, _ leg: Route.Leg, _ units: Units, band: Int?, heedsClaims: Bool, at now: Instant
+    _ request: Request, _ leg: Route.Leg, _ units: Units, _ estimate: CallEstimate, band: Int?, heedsClaims: Bool,
+    at now: Instant
   ) -> KeyChoice {
     let index = leg.provider
     let isFree = request.box.ticket.isFree
+    var warm: (key: KeyIndex, readyAt: Instant)?
     var best: KeyIndex?
     var bestScore = Double.infinity
     var bestIsDoubted = true
@@ -179,25 +214,31 @@ extension Admission {
     var atKeys = Obstacle.AtKeys.shut
     var readyAt = Instant.distantFuture
     for key in leg.keys {
+      let isWarm = estimate.holder != 0 && providers[index].keys[key].serial == estimate.holder
       if heedsClaims, providers[index].keys[key].claimedIn == providers[index].look {
         obstacle = Obstacle(kind: .claimed, provider: index)
         atKeys = .short
+        if isWarm { warm = (key, .distantFuture) }
         continue
       }
       if !request.refusedKeys.isEmpty, request.hasBeenRefused(by: providers[index].keys[key].serial) { continue }
       if let until = providers[index].keys[key].health.unusableUntil(isFree: isFree, at: now) {
         readyAt = min(readyAt, until)
+        // A key that was refused is not waited for.
+        if isWarm, until != .distantFuture { warm = (key, until) }
         continue
       }
       if let model = leg.model,
         let until = providers[index].models[model].keyGates[key]?.blockedUntil(isFree: isFree, at: now)
       {
         readyAt = min(readyAt, until)
+        if isWarm { warm = (key, until) }
         if obstacle.kind == .keys { obstacle = Obstacle(kind: .modelClosed, provider: index, model: model) }
         continue
       }
       if !isFree, let shortage = shortage(providers[index].keys[key].capacity, units, band: band, at: now) {
         readyAt = min(readyAt, shortage.readyAt)
+        if isWarm { warm = (key, shortage.readyAt) }
         atKeys = .short
         if providers[index].policy.quota == .perKey { obstacle = self.obstacle(shortage, index) }
         continue
@@ -205,7 +246,7 @@ extension Admission {
       let isDoubted =
         providers[index].keys[key].health.isDoubted(at: now)
         || providers[index].keys[key].rests.rests(request.ticket.model, at: now)
-      if leg.keys.count == 1 { return .chosen(key, isDoubted: isDoubted) }
+      if leg.keys.count == 1 || isWarm && !isDoubted { return .chosen(key, isDoubted: isDoubted) }
       if isDoubted, !bestIsDoubted { continue }
       let score = KeyPool.score(
         session: request.sessionHash, key: providers[index].keys[key].hash,
@@ -216,9 +257,35 @@ extension Admission {
         bestIsDoubted = isDoubted
       }
     }
-    if let best { return .chosen(best, isDoubted: bestIsDoubted) }
+    if let best {
+      guard let warm, providers[index].isPerKey, let until = patience(of: request, for: warm.readyAt, estimate, at: now)
+      else {
+        return .chosen(best, isDoubted: bestIsDoubted)
+      }
+      return .blocked(Obstacle(kind: .warmKey, provider: index, key: warm.key), readyAt: until)
+    }
     obstacle.atKeys = atKeys
     return .blocked(obstacle, readyAt: readyAt)
+  }
+
+  /// How many tokens a second a provider reads that it has not cached, and the longest that a call waits for its key.
+  static let tokensReadPerSecond: Int64 = 10_000
+  static let longestPatience = Span.seconds(10)
+  /// How long before its prompt expires a call hurries (rule 2c).
+  static let hurry = Span.seconds(60)
+  /// A prompt of which less is cached is no reason to wait, or to hurry.
+  static let leastAwaited: TokenCount = 4096
+
+  /// Until when a call waits for the key whose cache has its prompt: at most for the time in which another would read
+  /// the prompt anew. nil where it does not wait.
+  private func patience(
+    of request: Request, for readyAt: Instant, _ estimate: CallEstimate, at now: Instant
+  ) -> Instant? {
+    guard estimate.cached >= Self.leastAwaited else { return nil }
+    let reading = Span(nanoseconds: min(estimate.cached.value, 1 << 30) * (1_000_000_000 / Self.tokensReadPerSecond))
+    let end = (request.warmSince ?? now) + min(Self.longestPatience, reading)
+    if readyAt == .distantFuture { return end > now ? end : nil }
+    return readyAt <= end ? readyAt : nil
   }
 
   private func obstacle(_ shortage: Shortage, _ provider: ProviderIndex) -> Obstacle {
@@ -258,54 +325,66 @@ extension Admission {
   // MARK: Estimates
 
   /// Expected tokens of the call at this candidate.
-  func estimate(_ request: Request, leg: Route.Leg) -> (input: TokenCount, output: TokenCount) {
+  func estimate(_ request: Request, leg: Route.Leg) -> CallEstimate {
     estimate(request.box, model: request.model, band: request.band, at: leg.provider)
   }
 
   /// What the provider is expected to count of the call's input, and whether the call continues one that is cached.
+  @inline(__always)
   func expectedInput(
-    _ box: TicketBox, model: ModelNumber, at provider: ProviderIndex
-  ) -> (input: TokenCount, isRest: Bool) {
+    _ box: TicketBox, model: ModelNumber, at provider: ProviderIndex, isElsewhere: Bool = false
+  ) -> CallEstimate {
     let estimate = box.ticket.estimatedInput
-    guard providers[provider].policy.admissionTokens == .produced else {
-      return (providers[provider].predictor.expectedInput(estimate, model: model), false)
+    let (rest, known) = providers[provider].predictor.expectedRest(
+      estimate, model: model, prompt: box.prompt, life: providers[provider].policy.life(of: box),
+      isElsewhere: isElsewhere, at: latest)
+    var expected = CallEstimate(input: rest, output: 0)
+    if let known {
+      expected.holder = known.holder
+      expected.cached = TokenCount(known.cached)
     }
-    return providers[provider].predictor.expectedRest(
-      estimate, model: model, prompt: box.prompt, life: providers[provider].policy.life(of: box), at: latest)
+    if providers[provider].policy.admissionTokens == .produced {
+      expected.isRest = known != nil
+    } else {
+      expected.input = providers[provider].predictor.expectedInput(estimate, model: model)
+    }
+    return expected
   }
 
   func estimate(
-    _ box: TicketBox, model: ModelNumber, band: Int, at provider: ProviderIndex
-  ) -> (input: TokenCount, output: TokenCount) {
-    let input = expectedInput(box, model: model, at: provider).input
-    guard box.ticket.producesOutput else { return (input, 0) }
+    _ box: TicketBox, model: ModelNumber, band: Int, at provider: ProviderIndex, isElsewhere: Bool = false
+  ) -> CallEstimate {
+    var estimate = expectedInput(box, model: model, at: provider, isElsewhere: isElsewhere)
+    guard box.ticket.producesOutput else { return estimate }
     let output = providers[provider].predictor.expectedOutput(model: model, band: band)
-    return (input, min(box.ticket.outputCap ?? output, output))
+    estimate.output = min(box.ticket.outputCap ?? output, output)
+    return estimate
   }
 
   /// What the provider will charge against its limits when the call starts, as far as that can be known.
-  func units(_ request: Request, leg: Route.Leg, input: TokenCount, output: TokenCount) -> Units {
+  func units(_ request: Request, leg: Route.Leg, _ estimate: CallEstimate) -> Units {
     switch providers[leg.provider].policy.admissionTokens {
     case .produced:
-      return Units(1, input: input, output: output)
+      return Units(1, input: estimate.input, output: estimate.output)
     case .maxTokens:
       // OpenAI's rule: the larger of the cap and the estimate of the input.
       guard request.ticket.producesOutput, let cap = request.ticket.outputCap else {
-        return Units(1, input: input, output: output)
+        return Units(1, input: estimate.input, output: estimate.output)
       }
-      return Units(1, input.value, cap.value, max(cap, input).value)
+      return Units(1, estimate.input.value, cap.value, max(cap, estimate.input).value)
     }
   }
 
   /// What must be available: the provider refuses by its own count, which exceeds our estimate half of the time. Only
   /// the estimate is taken.
-  private func withMargin(_ units: Units, _ request: Request, leg: Route.Leg, input: TokenCount) -> Units {
+  private func withMargin(
+    _ units: Units, _ request: Request, leg: Route.Leg, _ estimate: CallEstimate
+  ) -> Units {
     let provider = leg.provider
     let running = providers[provider].capacity.outstandingTokens
-    let isRest = expectedInput(request.box, model: request.model, at: provider).isRest
     guard
       let margin = providers[provider].predictor.inputMargins(
-        input, model: request.model, running: TokenCount(running), isRest: isRest)
+        estimate.input, model: request.model, running: TokenCount(running), isRest: estimate.isRest)
     else { return units }
     // A cap that is charged at the start, and is larger than the input, gets no margin of its own.
     let (own, others) = (margin.own.value, margin.running.value)
@@ -315,36 +394,38 @@ extension Admission {
 
   // MARK: Commit
 
-  /// Takes the permit, the units and the key, and orders the grant. The request is no longer in a queue.
-  /// - Parameter turn: nil where no request waited.
+  /// Takes the permit, the units and the key, and orders the grant. The request is no longer in a queue. A free call takes
+  /// nothing; breakers and the key let it pass, and are told of its end.
+  /// - Parameter turn: nil where no request waited, and for a free call.
   mutating func commit(
     _ request: consuming Request, _ placement: Placement, turn: LeaseTurn?, at now: Instant,
     into actions: inout ActionList
   ) {
     let index = placement.provider
     let candidate = providers.routes[request.route].legs[placement.leg].candidate
-    if request.tries == 0 { providers[index].retries.deposit(percent: providers[index].policy.retry.budgetPercent) }
     request.queuedBefore = request.queued(at: now)
     request.tries += 1
     request.notBefore = nil
     var lease = Lease(
       request: request, placement: placement, turn: turn, candidate: candidate, began: now, epoch: book.epoch)
-    lease.isRest = expectedInput(lease.request.box, model: lease.request.model, at: index).isRest
     lease.held = placement.hold
     let changed = providers[index].begin(&lease, at: now)
     if let state = changed.own { tellRecovery(of: index, model: nil, state, into: &actions) }
     if let state = changed.ofModel { tellRecovery(of: index, model: placement.model, state, into: &actions) }
-    takeFromTenant(&lease, at: now)
-    if let session = lease.request.session { waiting.countCall(1, in: session, at: now) }
+    if lease.isFree {
+      tenants[lease.request.tenant].freeCalls += 1
+    } else {
+      takeFromTenant(&lease, at: now)
+      if let session = lease.request.session { waiting.countCall(1, in: session, at: now) }
+    }
     var remaining: Money?
     if !lease.request.accounts.isEmpty {
-      book.hold(lease.request.accounts, placement.hold)
-      lookIfCrossed(lease.request.accounts, at: now)
+      if !lease.isFree {
+        book.hold(lease.request.accounts, placement.hold)
+        lookIfCrossed(lease.request.accounts, at: now)
+      }
       remaining = book.remaining(lease.request.accounts, withBroker: isSingleTenant, at: now)
     }
-    let holder = providers.holder(of: placement)
-    lease.counted = providers.counted(at: holder, of: index)
-    providers[index].change(learnerOf: holder) { $0.bursts.sent(at: now) }
     let (id, attempt, queued) = (lease.request.box.ticket.id, lease.request.tries, lease.request.queuedBefore)
     actions.append(
       .grant(

@@ -3,68 +3,70 @@
 extension Admission {
   // MARK: Submission
 
-  mutating func submit(_ ticket: Ticket, at now: Instant, into actions: inout ActionList) {
+  mutating func submit(_ ticket: consuming Ticket, at now: Instant, into actions: inout ActionList) {
+    // The one copy of the ticket's texts: from here on, there is a reference.
+    let box = TicketBox(ticket)
     // A request that is submitted twice is the shell's mistake; the first one counts.
-    guard waiting.index(of: ticket.id) == nil, leases.index(of: ticket.id) == nil else { return }
+    guard waiting.index(of: box.ticket.id) == nil, leases.index(of: box.ticket.id) == nil else { return }
     if isDraining {
-      reject(ticket, .rejectedDraining, blocker: nil, at: now, into: &actions)
+      reject(box.ticket, .rejectedDraining, blocker: nil, at: now, into: &actions)
       return
     }
-    guard let known = providers.route(of: ticket) else {
-      reject(ticket, .rejectedModel, blocker: nil, at: now, into: &actions)
+    guard let known = providers.route(of: box.ticket) else {
+      reject(box.ticket, .rejectedModel, blocker: nil, at: now, into: &actions)
       return
     }
     if let refused = refusedKey(providers.routes[known.route].legs, at: now) {
       reject(
-        ticket, .rejectedNoCapacity, blocker: .noUsableKey(refused.provider), refusedKey: refused, at: now,
+        box.ticket, .rejectedNoCapacity, blocker: .noUsableKey(refused.provider), refusedKey: refused, at: now,
         into: &actions)
       return
     }
     if let provider = providers.keyless(known.route) {
-      reject(ticket, .rejectedNoCapacity, blocker: .noUsableKey(provider), at: now, into: &actions)
+      reject(box.ticket, .rejectedNoCapacity, blocker: .noUsableKey(provider), at: now, into: &actions)
       return
     }
-    let tenant = tenantIndex(of: ticket.tenant, at: now)
-    if !ticket.isFree, let dimension = neverFits(ticket, tenant: tenant) {
+    let tenant = tenantIndex(of: box.ticket.tenant, at: now)
+    if !box.ticket.isFree, let dimension = neverFits(box.ticket, tenant: tenant) {
       let blocker: Blocker =
-        dimension.map { .tenantBucket(ticket.tenant, $0) } ?? .tenantConcurrency(ticket.tenant)
-      reject(ticket, .rejectedTenantLimit, blocker: blocker, at: now, into: &actions)
+        dimension.map { .tenantBucket(box.ticket.tenant, $0) } ?? .tenantConcurrency(box.ticket.tenant)
+      reject(box.ticket, .rejectedTenantLimit, blocker: blocker, at: now, into: &actions)
       return
     }
-    let accounts = budgetAccounts(ticket, tenant: tenant)
-    var band = Int(ticket.priority.rawValue)
-    if band < 2, !ticket.isFree, let account = book.demoting(accounts, at: now),
+    let accounts = budgetAccounts(box.ticket, tenant: tenant)
+    var band = Int(box.ticket.priority.rawValue)
+    if band < 2, !box.ticket.isFree, let account = book.demoting(accounts, at: now),
       let reading = book.reading(account, at: now)
     {
       band = 2
-      actions.append(.note(.demoted(ticket.id, reading)))
+      actions.append(.note(.demoted(box.ticket.id, reading)))
     }
     let rules = scheduler.policy(band)
     var deadline = now + rules.maxWait
-    if let own = ticket.deadline { deadline = min(deadline, own) }
+    if let own = box.ticket.deadline { deadline = min(deadline, own) }
     var request = Request(
-      box: TicketBox(ticket), tenant: tenant, band: band, route: known.route, sequence: waiting.nextSequence(),
+      box: box, tenant: tenant, band: band, route: known.route, sequence: waiting.nextSequence(),
       submitted: now, queuedSince: now, deadline: deadline, promoteAt: now + rules.promoteAfter,
-      sessionHash: KeyPool.hash((ticket.sessionGroup ?? ticket.session).name))
+      sessionHash: box.session)
     request.model = known.model
     request.accounts = accounts
     if let account = refusingAccount(request, at: now) {
       reject(
-        ticket, .rejectedBudget, blocker: nil, budget: account, estimate: leastCost(request), accounts, at: now,
+        box.ticket, .rejectedBudget, blocker: nil, budget: account, estimate: leastCost(request), accounts, at: now,
         into: &actions)
       return
     }
     book.use(accounts)
-    if ticket.isFree {
+    if box.ticket.isFree {
       var wakes: [(provider: ProviderIndex, at: Instant)] = []
       if !waiting.hasFree, case .placed(let placement) = placeFree(request, at: now, wakes: &wakes) {
-        commitFree(request, placement, at: now, into: &actions)
+        commit(request, placement, turn: nil, at: now, into: &actions)
       } else {
         enqueue(request, at: now, into: &actions)
       }
       return
     }
-    request.session = waiting.enterSession(ticket, tenant: tenant)
+    request.session = waiting.enterSession(box.ticket, tenant: tenant)
     let maySend = request.session.map { !waiting.sessions.isAtLimit($0) } ?? true
 
     var blocked: [BlockedLeg] = []
@@ -83,6 +85,7 @@ extension Admission {
   private mutating func enqueue(_ request: Request, at now: Instant, into actions: inout ActionList) {
     let id = request.ticket.id
     let new = store(request)
+    noteCacheEnd(new, at: now)
     enterLane(new, isRetry: request.ticket.clientRetryCount > 0, at: now)
     schedule(new, at: now, into: &actions)
     if let parking = tenants[request.tenant].parking, request.band < parking.band, !request.ticket.isFree {
@@ -103,6 +106,20 @@ extension Admission {
     } else {
       note(index, currentObstacle(of: index, at: now), into: &actions)
     }
+  }
+
+  /// Notes until when the request's prompt is cached, so that its wait does not outlast that.
+  private mutating func noteCacheEnd(_ index: RequestIndex, at now: Instant) {
+    guard let leg = providers.routes[waiting[index].route].legs.first else { return }
+    let box = waiting[index].box
+    guard !box.ticket.isFree,
+      let known = providers[leg.provider].predictor.cached(box.prompt, estimated: box.ticket.estimatedInput, at: now),
+      TokenCount(known.cached) >= Self.leastAwaited
+    else { return }
+    let life = providers[leg.provider].policy.life(of: box)
+    waiting[index].cacheEnd = known.expiry
+    waiting[index].hurryAt = known.expiry + Span(nanoseconds: -min(Self.hurry.nanoseconds, life.nanoseconds / 5))
+    waiting[index].cached = Int64(known.cached)
   }
 
   private mutating func reject(
@@ -149,7 +166,7 @@ extension Admission {
           : place(request, leg, ignoringHeadroom: false, heedsClaims: false, at: now), readyAt != .distantFuture
       else { continue }
       switch obstacle.kind {
-      case .bucket, .modelBucket, .closed, .modelClosed, .breaker, .modelBreaker, .keys:
+      case .bucket, .modelBucket, .closed, .modelClosed, .breaker, .modelBreaker, .keys, .warmKey:
         first = min(first ?? readyAt, readyAt)
       case .behindInLane, .notItsTurn, .permits, .headroom, .modelPermits, .modelHeadroom, .tenantPermits,
         .tenantBucket, .sessionPermits, .claimed, .backoff, .budget, .draining, .freePermits:

@@ -77,6 +77,27 @@ extension Admission {
     }
   }
 
+  /// What a running call has lost because its prompt was not read from the provider's cache; nil where that is nothing.
+  /// - Parameter usage: as its provider has told it. Ask before the call is settled.
+  public func lostCache(by id: LeaseID, _ usage: Usage) -> LostCache? {
+    guard usage.inputTokens - usage.cacheReadTokens >= PromptMemory.leastCached, let slot = leases.index(of: id) else {
+      return nil
+    }
+    let lease = leases[slot]
+    if lease.isFree { return nil }
+    let (index, box, model) = (lease.placement.provider, lease.request.box, lease.request.model)
+    // Its route may be gone, so all providers are asked; that is rare.
+    func wasElsewhere() -> Bool {
+      providers.inForce.contains {
+        $0 != index
+          && providers[$0].predictor.cached(box.prompt, estimated: box.ticket.estimatedInput, at: lease.began) != nil
+      }
+    }
+    return providers[index].predictor.lostCache(
+      usage, estimated: box.ticket.estimatedInput, model: model, prompt: box.prompt, print: box.ticket.print,
+      holder: lease.keySerial, submitted: lease.request.submitted, began: lease.began, wasElsewhere: wasElsewhere())
+  }
+
   /// What the provider has charged against its limits for a call that is over, as far as that can be known.
   func charged(_ lease: Lease, _ settlement: Settlement) -> Units {
     let charging = providers[lease.placement.provider].policy.admissionTokens
@@ -107,6 +128,7 @@ extension Admission {
           request: lease.request.box.ticket.id, outcome: outcome,
           retryAfter: retryAfter(outcome, band: lease.request.band, at: now), blocker: nil,
           queued: lease.request.queuedBefore, attempts: lease.request.tries,
-          budgetRemaining: book.remaining(lease.request.accounts, withBroker: isSingleTenant, at: now))))
+          budgetRemaining: book.remaining(lease.request.accounts, withBroker: isSingleTenant, at: now))
+      ))
   }
 }

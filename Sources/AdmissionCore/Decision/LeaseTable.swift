@@ -44,8 +44,6 @@ struct Lease: SlotElement {
   var isAnswering = false
   /// What the provider counts of the call's input against its limits, once it has told it.
   var told: TokenCount?
-  /// True where it continues a call that was cached when it was granted.
-  var isRest = false
   /// What its provider's capacities have to know of it.
   var standing: Capacity.Call { Capacity.Call(band: request.band, began: began, told: told?.value) }
   /// The same for its tenant, whom nobody tells anything.
@@ -70,7 +68,7 @@ struct Lease: SlotElement {
   private static let none = Lease(
     request: .none,
     placement: Placement(
-      leg: 0, provider: ProviderIndex(number: 0), model: nil, key: nil, units: .zero, input: 0, output: 0, cost: nil),
+      leg: 0, provider: ProviderIndex(number: 0), model: nil, key: nil, units: .zero, estimate: .zero, cost: nil),
     turn: nil, candidate: 0, began: Instant(nanoseconds: 0), epoch: 0)
 }
 

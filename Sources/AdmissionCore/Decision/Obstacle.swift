@@ -10,6 +10,8 @@ struct Obstacle: Equatable, Sendable {
     case claimed, breaker, keys, closed, backoff, modelBreaker, modelClosed, budget
     /// The call could not be over when the drain ends.
     case draining
+    /// The key whose cache has its prompt is soon free.
+    case warmKey
     /// As many free calls run as may at a time.
     case freePermits
   }
@@ -20,6 +22,8 @@ struct Obstacle: Equatable, Sendable {
   var provider: ProviderIndex?
   var model: ModelIndex?
   var dimension: Dimension = .requests
+  /// The key for which it waits.
+  var key: KeyIndex?
   /// The account of a budget.
   var account: AccountIndex?
   var atKeys = AtKeys.no
@@ -63,6 +67,23 @@ struct Shortage: Sendable {
   var readyAt: Instant
 }
 
+/// What a call is expected to use at one candidate.
+struct CallEstimate: Sendable {
+  /// What the provider is expected to count of the input.
+  var input: TokenCount
+  var output: TokenCount
+  /// True where the call continues one that is cached.
+  var isRest = false
+  /// Where it is cached: the serial of the key that sent it, and 0 where the call continues none.
+  var holder: Int64 = 0
+  /// How much of it is cached.
+  var cached: TokenCount = 0
+
+  static let zero = CallEstimate(input: 0, output: 0)
+  /// What a turn costs.
+  var cost: Int64 { (input + output).value }
+}
+
 /// The resources found for a request.
 struct Placement: Sendable {
   /// Index into the route's legs.
@@ -71,8 +92,9 @@ struct Placement: Sendable {
   var model: ModelIndex?
   var key: KeyIndex?
   var units: Units
-  var input: TokenCount
-  var output: TokenCount
+  var estimate: CallEstimate
+  var input: TokenCount { estimate.input }
+  var output: TokenCount { estimate.output }
   /// The hold in the books, in nano-dollars: the expected cost, or more while too little is known; nil where the price
   /// is unknown.
   var cost: Int64?

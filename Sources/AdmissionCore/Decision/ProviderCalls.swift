@@ -50,6 +50,8 @@ extension ProviderState {
   mutating func begin(
     _ lease: inout Lease, at now: Instant
   ) -> (own: BreakerCondition?, ofModel: BreakerCondition?) {
+    if lease.request.tries == 1 { retries.deposit(percent: policy.retry.budgetPercent) }
+    if lease.isFree { return beginFree(&lease, at: now) }
     let band = lease.request.band
     let passed = breaker.pass(at: now)
     lease.breakerGeneration = passed.generation
@@ -63,7 +65,22 @@ extension ProviderState {
       lease.keyGeneration = keys[key].health.pass(at: now)
       lease.takenFromKey = keys[key].capacity.take(lease.placement.units, band: band, at: now)
     }
+    noteSent(&lease, at: now)
     return (passed.change, ofModel)
+  }
+
+  /// Notes how many calls count against the same quota, and tells its learner that one is sent.
+  private mutating func noteSent(_ lease: inout Lease, at now: Instant) {
+    if let key = lease.placement.key, policy.quota == .perKey {
+      lease.counted = keys[key].capacity.permits.inUse
+      keys[key].learner.bursts.sent(at: now)
+    } else if let model = lease.placement.model {
+      lease.counted = models[model].capacity.permits.inUse
+      models[model].learner.bursts.sent(at: now)
+    } else {
+      lease.counted = capacity.permits.inUse
+      learner.bursts.sent(at: now)
+    }
   }
 
   // MARK: The answer
@@ -133,10 +150,10 @@ extension ProviderState {
   /// Remembers what the provider has cached of the call, where that is not counted.
   mutating func noteCached(_ usage: Usage, _ lease: Lease, at now: Instant) {
     let box = lease.request.box
-    guard policy.admissionTokens == .produced, usage.inputTokens > 0 else { return }
+    guard usage.inputTokens > 0 else { return }
     predictor.noteCached(
       usage, estimated: box.ticket.estimatedInput, model: lease.request.model, prompt: box.prompt, began: lease.began,
-      life: policy.life(of: box), at: now)
+      life: policy.life(of: box), holder: lease.keySerial, print: box.ticket.print, at: now)
   }
 
   // MARK: The end

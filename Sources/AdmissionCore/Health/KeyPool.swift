@@ -18,8 +18,15 @@ struct KeyPool: Sendable {
   }
 
   /// 64-bit FNV-1a of a name's bytes.
-  static func hash(_ name: String) -> UInt64 {
-    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+  static func hash(_ name: String) -> UInt64 { hash(name, from: 0xCBF2_9CE4_8422_2325) }
+
+  /// The hash of a list of names, of which this is the next. No name has the byte that parts them.
+  static func hash(_ name: String, after names: UInt64) -> UInt64 {
+    hash(name, from: (names ^ 0xFF) &* 0x0000_0100_0000_01B3)
+  }
+
+  private static func hash(_ name: String, from start: UInt64) -> UInt64 {
+    var hash = start
     let bytes = name.utf8.span
     for index in bytes.indices { hash = (hash ^ UInt64(bytes[index])) &* 0x0000_0100_0000_01B3 }
     return hash

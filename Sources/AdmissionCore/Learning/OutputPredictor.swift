@@ -94,6 +94,8 @@ struct OutputPredictor: Sendable {
     private var last = Instant(nanoseconds: .min)
     /// True where the provider tells what it writes to its cache; else all of an input is cached once a part of one was.
     private(set) var tellsWrites = false
+    /// True once a call has read from the provider's cache: it has one.
+    private(set) var readsCache = false
 
     init() {}
 
@@ -108,6 +110,7 @@ struct OutputPredictor: Sendable {
     /// How much of this input is in the provider's cache once the call has begun.
     mutating func cached(_ usage: Usage) -> TokenCount {
       if usage.cacheWriteTokens > 0 { tellsWrites = true }
+      if usage.cacheReadTokens > 0 { readsCache = true }
       if tellsWrites { return usage.cacheReadTokens + usage.cacheWriteTokens }
       return usage.cacheReadTokens > 0 ? usage.inputTokens : 0
     }
@@ -174,28 +177,66 @@ struct OutputPredictor: Sendable {
   /// - Parameters:
   ///   - prompt: names the call's conversation.
   ///   - life: how long a prefix lives that the call reads.
-  /// - Returns: `isRest` is true where the call continues one that is cached.
+  ///   - isElsewhere: true where the call goes to another key than the one whose cache has its conversation.
+  /// - Returns: `known` is what the call continues that is cached.
   func expectedRest(
-    _ estimate: TokenCount, model: ModelNumber, prompt: UInt64, life: Span, at now: Instant
-  ) -> (input: TokenCount, isRest: Bool) {
-    guard model.position < inputs.count else { return (estimate, false) }
-    if let known = prompts.find(prompt, estimate: estimate, at: now) {
-      return (known.rest(of: estimate, ratio: inputs[model.position].ratio), true)
+    _ estimate: TokenCount, model: ModelNumber, prompt: UInt64, life: Span, isElsewhere: Bool = false, at now: Instant
+  ) -> (input: TokenCount, known: PromptMemory.Call?) {
+    guard model.position < inputs.count else { return (estimate, nil) }
+    if !isElsewhere, let known = prompts.find(prompt, estimate: estimate, at: now) {
+      return (known.rest(of: estimate, ratio: inputs[model.position].ratio), known)
     }
     let whole = inputs[model.position].apply(to: estimate)
     let shared = inputs[model.position].shared(life: life, at: now)
-    return (max(min(whole, PromptMemory.least), whole - shared), false)
+    return (max(min(whole, PromptMemory.least), whole - shared), nil)
   }
 
   /// The provider has told the call's input, and so what it has cached of it.
   mutating func noteCached(
     _ usage: Usage, estimated: TokenCount, model: ModelNumber, prompt: UInt64, began: Instant, life: Span,
-    at now: Instant
+    holder: Int64 = 0, print: PromptPrint = .none, at now: Instant
   ) {
     while inputs.count <= model.position { inputs.append(Input()) }
     let cached = inputs[model.position].cached(usage)
     prompts.note(
-      prompt, estimated: estimated, size: usage.inputTokens, cached: cached, began: began, life: life, at: now)
+      prompt, estimated: estimated, size: usage.inputTokens, cached: cached, began: began, life: life,
+      holder: holder, print: print, at: now)
+  }
+
+  /// Why input of a call that is over was not read from the provider's cache; nil where nothing was lost.
+  /// - Parameters:
+  ///   - submitted: when the call came here.
+  ///   - wasElsewhere: true where another provider's cache has its conversation.
+  func lostCache(
+    _ usage: Usage, estimated: TokenCount, model: ModelNumber, prompt: UInt64, print: PromptPrint, holder: Int64,
+    submitted: Instant, began: Instant, wasElsewhere: @autoclosure () -> Bool
+  ) -> LostCache? {
+    var input = model.position < inputs.count ? inputs[model.position] : Input()
+    _ = input.cached(usage)
+    // A provider that has no cache loses nothing.
+    guard input.tellsWrites || input.readsCache else { return nil }
+    func lost(_ reason: CacheLoss, of call: PromptMemory.Call?, isOurs: Bool = false) -> LostCache? {
+      let kept = call.map { TokenCount(input.tellsWrites ? $0.cached : $0.size) } ?? usage.inputTokens
+      let tokens = min(kept, usage.inputTokens) - usage.cacheReadTokens
+      guard tokens >= PromptMemory.leastCached else { return nil }
+      return LostCache(reason: reason, lostTokens: tokens, oursByWaiting: isOurs)
+    }
+    switch prompts.past(prompt, estimate: estimated, before: began) {
+    case .none: return lost(wasElsewhere() ? .movedKey : .firstCall, of: nil)
+    case .expired(let call): return lost(.expired, of: call, isOurs: call.lived(at: submitted))
+    case .longer(let call): return lost(call.holder == holder ? .prefixChanged : .movedKey, of: call)
+    case .living(let call, let earlier):
+      guard call.holder == holder else { return lost(.movedKey, of: call) }
+      let (alike, differs) = print.compared(with: earlier)
+      // Of a prompt that was found alike beyond what was read, the provider has lost the rest.
+      let isFound = input.apply(to: TokenCount(alike / 4)) > usage.cacheReadTokens + PromptMemory.leastCached
+      return lost(differs || !isFound && usage.cacheReadTokens > 0 ? .prefixChanged : .provider, of: call)
+    }
+  }
+
+  /// The call that one of this size continues and that is cached now.
+  func cached(_ prompt: UInt64, estimated: TokenCount, at now: Instant) -> PromptMemory.Call? {
+    prompts.find(prompt, estimate: estimated, at: now)
   }
 
   /// Learns from the end of a call how good the guess about its cached input was.

@@ -6,7 +6,9 @@
 // call after a long pause as the whole. No ratio tells one from the other; the clock does. Vendors count a prefix' life
 // from the beginning of the call that wrote or read it.
 //
-// Promises: constant time; at most `most` calls are remembered, about 3 MB, and none beyond its life, whatever number of
+// It also tells why a prompt was not read from the cache, since users want to know what that costs, and whose fault it is.
+//
+// Promises: constant time; at most `most` calls are remembered, about 7 MB, and none beyond its life but to say so, whatever number of
 // sessions comes; the same events give the same memory. Why four calls of one conversation: an agent's small calls (a
 // title, a summary) come between the large ones, and a client that names no agents mixes several conversations. A new
 // call continues the largest one that is not larger than itself: prompts grow at their end.
@@ -14,7 +16,6 @@
 struct PromptMemory: Sendable {
   /// A call that is over, or whose input is known.
   struct Call: Sendable {
-    fileprivate var key: UInt64
     /// Nanoseconds.
     fileprivate var began: Int64
     fileprivate var end: Int64
@@ -23,17 +24,26 @@ struct PromptMemory: Sendable {
     /// As the provider counted it, cached input included, and how much of it is in the cache now.
     private(set) var size: UInt32
     private(set) var cached: UInt32
+    /// The serial of the API key that sent it; 0 where none did.
+    private(set) var holder: Int64
 
-    fileprivate static let none = Call(key: 0, began: .min, end: .min, estimated: 0, size: 0, cached: 0)
+    fileprivate static let none = Call(began: .min, end: .min, estimated: 0, size: 0, cached: 0, holder: 0)
 
-    fileprivate init(key: UInt64, began: Int64, end: Int64, estimated: UInt32, size: UInt32, cached: UInt32) {
-      self.key = key
+    fileprivate init(began: Int64, end: Int64, estimated: UInt32, size: UInt32, cached: UInt32, holder: Int64) {
       self.began = began
       self.end = end
       self.estimated = estimated
       self.size = size
       self.cached = cached
+      self.holder = holder
     }
+
+    /// The last instant at which its prefix is kept.
+    var expiry: Instant { Instant(nanoseconds: end) }
+    fileprivate func ends(before other: Call) -> Bool { (began, estimated) < (other.began, other.estimated) }
+
+    /// True where its prefix was still kept then.
+    func lived(at instant: Instant) -> Bool { end >= instant.nanoseconds }
 
     /// What a call that continues this one is expected to be counted as.
     /// - Parameter ratio: counted tokens per estimated one, in 1/1024.
@@ -45,12 +55,21 @@ struct PromptMemory: Sendable {
 
   /// No call is counted as nothing.
   static let least: TokenCount = 16
+  /// Vendors cache no prefix that is shorter.
+  static let leastCached: TokenCount = 1024
   private static let ways = 8
   private static let callsOfOne = 4
   static let most = 1 << 16
+  /// Up to this size, expired calls are kept for this long.
+  private static let roomy = 1 << 12
+  private static let afterlife = Span.seconds(3600)
 
-  /// Sets of `ways` places; a call is in the set that its key names.
+  /// Sets of `ways` places; a call is in the set that its key names. The keys lie apart, so that finding nothing reads
+  /// one line of memory.
+  private var keys: [UInt64] = []
   private var places: [Call] = []
+  /// Marks along each call's prompt.
+  private var prints: [SIMD16<UInt32>] = []
   private var sets: Int { places.count / Self.ways }
 
   /// The number of places that take memory.
@@ -67,7 +86,7 @@ struct PromptMemory: Sendable {
     let start = first(of: key) * Self.ways
     var found: Call?
     for place in start..<start + Self.ways
-    where places[place].key == key && places[place].end >= now.nanoseconds
+    where keys[place] == key && places[place].end >= now.nanoseconds
       && Int64(places[place].estimated) <= estimate.value
     {
       if let known = found, (known.estimated, known.began) >= (places[place].estimated, places[place].began) {
@@ -81,16 +100,18 @@ struct PromptMemory: Sendable {
   /// Notes a call whose input is known now. The same call may be noted again, with better numbers.
   mutating func note(
     _ key: UInt64, estimated: TokenCount, size: TokenCount, cached: TokenCount, began: Instant, life: Span,
-    at now: Instant
+    holder: Int64 = 0, print: PromptPrint = .none, at now: Instant
   ) {
     func narrow(_ tokens: TokenCount) -> UInt32 { UInt32(clamping: tokens.value) }
     let call = Call(
-      key: key, began: began.nanoseconds, end: began.nanoseconds.saturatingAdding(life.nanoseconds),
-      estimated: narrow(estimated), size: narrow(size), cached: narrow(min(cached, size)))
-    if places.isEmpty { places = Array(repeating: .none, count: Self.ways) }
+      began: began.nanoseconds, end: began.nanoseconds.saturatingAdding(life.nanoseconds),
+      estimated: narrow(estimated), size: narrow(size), cached: narrow(min(cached, size)), holder: holder)
+    if places.isEmpty { makePlaces(Self.ways) }
     while true {
-      if let place = place(for: call, at: now) {
+      if let place = place(for: call, of: key, at: now) {
+        keys[place] = key
         places[place] = call
+        prints[place] = print.kept
         return
       }
       grow(at: now)
@@ -98,14 +119,14 @@ struct PromptMemory: Sendable {
   }
 
   /// Where to put the call; nil where the set is full of others' living calls, and more memory may be taken.
-  private func place(for call: Call, at now: Instant) -> Int? {
-    let start = first(of: call.key) * Self.ways
+  private func place(for call: Call, of key: UInt64, at now: Instant) -> Int? {
+    let start = first(of: key) * Self.ways
     var (own, ownOldest, oldest, free) = (0, start, start, Int?.none)
     for place in start..<start + Self.ways {
       let known = places[place]
-      if known.end < now.nanoseconds { free = free ?? place }
+      if isOver(known, at: now), free.map({ known.end < places[$0].end }) ?? true { free = place }
       if known.began < places[oldest].began { oldest = place }
-      guard known.key == call.key else { continue }
+      guard keys[place] == key else { continue }
       if known.began == call.began, known.estimated == call.estimated { return place }
       if own == 0 || known.began < places[ownOldest].began { ownOldest = place }
       own += 1
@@ -115,14 +136,67 @@ struct PromptMemory: Sendable {
     return places.count < Self.most ? nil : oldest
   }
 
+  /// True where a call may be forgotten. While there is room, one whose prefix has expired is remembered for a while, since its
+  /// conversation may go on: then that prefix is what was lost.
+  private func isOver(_ call: Call, at now: Instant) -> Bool {
+    let grace = places.count < Self.roomy ? Self.afterlife.nanoseconds : 0
+    return call.end.saturatingAdding(grace) < now.nanoseconds
+  }
+
   /// Doubles the memory, and forgets what is over.
   private mutating func grow(at now: Instant) {
-    let known = places
-    places = Array(repeating: .none, count: known.count * 2)
-    for call in known where call.end >= now.nanoseconds {
+    let (keysBefore, placesBefore, printsBefore) = (keys, places, prints)
+    makePlaces(places.count * 2)
+    for (index, call) in placesBefore.enumerated() where !isOver(call, at: now) {
+      let key = keysBefore[index]
       // Calls of one set go to two: there is room.
-      let start = first(of: call.key) * Self.ways
-      if let free = (start..<start + Self.ways).first(where: { places[$0].end == .min }) { places[free] = call }
+      let start = first(of: key) * Self.ways
+      guard let free = (start..<start + Self.ways).first(where: { places[$0].end == .min }) else { continue }
+      keys[free] = key
+      places[free] = call
+      prints[free] = printsBefore[index]
     }
+  }
+
+  private mutating func makePlaces(_ count: Int) {
+    keys = Array(repeating: 0, count: count)
+    places = Array(repeating: .none, count: count)
+    prints = Array(repeating: .zero, count: count)
+  }
+
+  // MARK: Why a prompt was not cached
+
+  /// The call that a later one continues, as far as can be told.
+  enum Past {
+    /// None is known.
+    case none
+    case expired(Call)
+    case living(Call, print: SIMD16<UInt32>)
+    /// The conversation is shorter now than it was: it begins differently.
+    case longer(Call)
+  }
+
+  /// What came before a call of this size that began then.
+  func past(_ key: UInt64, estimate: TokenCount, before began: Instant) -> Past {
+    guard !places.isEmpty else { return .none }
+    let start = first(of: key) * Self.ways
+    var (living, longer, expired) = (Int?.none, Int?.none, Int?.none)
+    func isBetter(_ place: Int, than known: Int?) -> Bool {
+      known.map { (places[$0].estimated, places[$0].began) < (places[place].estimated, places[place].began) } ?? true
+    }
+    for place in start..<start + Self.ways where keys[place] == key && places[place].began <= began.nanoseconds {
+      // The call itself.
+      if places[place].began == began.nanoseconds, Int64(places[place].estimated) == estimate.value { continue }
+      if places[place].end < began.nanoseconds {
+        if expired.map({ places[$0].ends(before: places[place]) }) ?? true { expired = place }
+      } else if Int64(places[place].estimated) <= estimate.value {
+        if isBetter(place, than: living) { living = place }
+      } else if isBetter(place, than: longer) {
+        longer = place
+      }
+    }
+    if let living { return .living(places[living], print: prints[living]) }
+    if let longer { return .longer(places[longer]) }
+    return expired.map { .expired(places[$0]) } ?? .none
   }
 }

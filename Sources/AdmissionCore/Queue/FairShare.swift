@@ -108,6 +108,10 @@ struct FairShare: Sendable {
     var isOld = false
     /// Its head's place in the order of arrival.
     var head: UInt64 = 0
+    /// By how many tokens its head goes earlier (rule 2c).
+    var hurry: Int64 = 0
+    /// Its place in the order of turns.
+    var turn: Int64 { position.tag.saturatingSubtracting(hurry) }
     var away = Away.no
     var isWaiting: Bool { branch != nil || away != .no }
   }
@@ -182,6 +186,7 @@ struct FairShare: Sendable {
   ) {
     let flow = lanes[lane].flow ?? self.flow(of: tenant, in: cluster)
     lanes[lane].head = request
+    setHurry(lane: lane, 0)
     if let current = lanes[lane].branch {
       if branches[current].route == route {
         refresh(route, in: flows[flow].cluster)
@@ -229,6 +234,7 @@ struct FairShare: Sendable {
   mutating func clearHead(lane: LaneIndex) {
     guard lanes[lane].isWaiting, let flow = lanes[lane].flow else { return }
     setOld(lane: lane, false)
+    lanes[lane].hurry = 0
     if lanes[lane].branch != nil { detach(lane, flow) }
     endAside(lane, flow)
     backlogged -= 1
@@ -244,6 +250,20 @@ struct FairShare: Sendable {
       joinTurns(flow)
     }
     retire(lane, flow)
+  }
+
+  /// Rule 2c: lets the lane's head go before heads of its tenant that are that many tokens before it. Its session is charged as ever.
+  mutating func setHurry(lane: LaneIndex, _ tokens: Int64) {
+    guard lanes[lane].hurry != tokens else { return }
+    lanes[lane].hurry = tokens
+    guard let flow = lanes[lane].flow else { return }
+    guard let branch = lanes[lane].branch else {
+      if case .aside(let route) = lanes[lane].away { moved.append(route) }
+      return
+    }
+    branches[branch].lanes.update(
+      lane, key: lanes[lane].turn, stamp: lanes[lane].stamp, positions: &lanePositions)
+    if !flows[flow].isParked { refresh(branches[branch].route, in: flows[flow].cluster) }
   }
 
   func hasHead(lane: LaneIndex) -> Bool { lanes[lane].branch != nil }
@@ -320,10 +340,10 @@ struct FairShare: Sendable {
       clusters[own].level.inTurn.remove(other, positions: &flowTurns)
       flows[other].position.isInTurn = false
     }
-    (tag, stamp) = (lanes[lane].position.tag, lanes[lane].stamp)
+    (tag, stamp) = (lanes[lane].turn, lanes[lane].stamp)
     while let least = flows[flow].level.inTurn.first, least.element != lane {
       let other = lanes[least.element]
-      guard (other.position.tag, other.stamp) < (tag, stamp) else { break }
+      guard (other.turn, other.stamp) < (tag, stamp) else { break }
       flows[flow].level.inTurn.remove(least.element, positions: &laneTurns)
       lanes[least.element].position.isInTurn = false
     }
@@ -414,7 +434,7 @@ struct FairShare: Sendable {
     }
     lanes[lane].branch = branch
     branches[branch].lanes.insert(
-      lane, key: lanes[lane].position.tag, stamp: lanes[lane].stamp, positions: &lanePositions)
+      lane, key: lanes[lane].turn, stamp: lanes[lane].stamp, positions: &lanePositions)
     guard !flows[flow].isParked else { return }
     if branchPositions.contains(branch) {
       refresh(route, in: flows[flow].cluster, tells: tells)
@@ -448,7 +468,7 @@ struct FairShare: Sendable {
   private mutating func rekey(_ lane: LaneIndex, _ flow: FlowIndex) {
     if let branch = lanes[lane].branch {
       branches[branch].lanes.update(
-        lane, key: lanes[lane].position.tag, stamp: lanes[lane].stamp, positions: &lanePositions)
+        lane, key: lanes[lane].turn, stamp: lanes[lane].stamp, positions: &lanePositions)
     }
     flows[flow].level.inTurn.update(
       lane, key: lanes[lane].position.settled, stamp: 0, positions: &laneTurns)

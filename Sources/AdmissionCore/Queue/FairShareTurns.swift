@@ -45,7 +45,7 @@ extension FairShare {
       }
       let head = RouteTurns.Head(
         tenantTag: flows[flow].position.tag, tenantStamp: flows[flow].stamp, lane: lane,
-        laneTag: lanes[lane].position.tag, laneStamp: lanes[lane].stamp, request: lanes[lane].head)
+        laneTag: lanes[lane].turn, laneStamp: lanes[lane].stamp, request: lanes[lane].head)
       if best.map({ head < $0.head }) ?? true { best = RouteTurns.Front(head: head, route: route) }
     }
     return best?.choice

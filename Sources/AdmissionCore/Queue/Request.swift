@@ -4,16 +4,17 @@
 /// each time would be the largest part of a decision's cost.
 final class TicketBox: Sendable {
   let ticket: Ticket
+  /// Names whose key it gets: its session, or the session's group.
+  let session: UInt64
   /// Names the conversation that the call belongs to: tenant, session, agent and model.
   let prompt: UInt64
 
-  init(_ ticket: Ticket) {
+  init(_ ticket: consuming Ticket) {
+    let own = KeyPool.hash(ticket.session.name)
+    session = ticket.sessionGroup.map { KeyPool.hash($0.name) } ?? own
+    let whose = KeyPool.hash(ticket.agent.name, after: KeyPool.hash(ticket.tenant.name, after: own))
+    prompt = KeyPool.hash(ticket.model, after: whose)
     self.ticket = ticket
-    var prompt = KeyPool.hash(ticket.session.name)
-    for name in [ticket.tenant.name, ticket.agent.name, ticket.model] {
-      prompt = (prompt &* 0x9E37_79B9_7F4A_7C15) ^ KeyPool.hash(name)
-    }
-    self.prompt = prompt
   }
 
   /// The ticket of a request that is over.
@@ -92,6 +93,13 @@ struct Request: SlotElement {
   var lastNoted: Obstacle?
   /// The number of its model in the predictors.
   var model = ModelNumber.shared
+  /// Rule 2c: when its prompt is cached no longer, from when on it hurries, and how many tokens it would lose.
+  var cacheEnd = Instant(nanoseconds: .min)
+  var hurryAt = Instant.distantFuture
+  var cached: Int64 = 0
+  func hurry(at now: Instant) -> Int64 { hurryAt <= now && now <= cacheEnd ? cached : 0 }
+  /// Since when it waits for the key whose cache has its prompt.
+  var warmSince: Instant?
   /// The ticket's candidates that have failed the request, by bit; they are not tried again before `backoffUntil`.
   var failed: UInt64 = 0
   var backoffUntil = Instant(nanoseconds: .min)

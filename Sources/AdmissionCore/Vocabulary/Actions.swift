@@ -122,6 +122,8 @@ public enum Blocker: Sendable, Hashable {
   case breakerOpen(ProviderID)
   case modelBreakerOpen(ProviderID, model: String)
   case noUsableKey(ProviderID)
+  /// The key whose cache has its prompt is soon free.
+  case warmKey(ProviderID, key: KeyID)
   case providerClosed(ProviderID)
   /// The provider has asked calls for these models to slow down.
   case modelClosed(ProviderID, model: String)
@@ -147,6 +149,7 @@ public enum Blocker: Sendable, Hashable {
     case .breakerOpen: "breaker_open"
     case .modelBreakerOpen: "model_breaker_open"
     case .noUsableKey: "no_usable_key"
+    case .warmKey: "warm_key"
     case .providerClosed: "provider_closed"
     case .modelClosed: "model_closed"
     case .budget: "budget"

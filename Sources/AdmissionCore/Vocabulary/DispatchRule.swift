@@ -15,6 +15,8 @@ public enum DispatchRule: String, Sendable, CaseIterable {
   case comingBack = "2a"
   /// Inside a session the first goes first; retries stand in front.
   case laneOrder = "2b"
+  /// A session whose cached prompt is about to expire goes before others of its tenant.
+  case hurry = "2c"
   /// A blocked head claims what it waits for.
   case claims = "3"
   /// One that its own tenant's limit blocks claims nothing.
@@ -25,6 +27,8 @@ public enum DispatchRule: String, Sendable, CaseIterable {
   case budgets = "3c"
   /// A session that runs as many calls as it may is passed over, or gets only what others leave.
   case sessionsOwnLimit = "3d"
+  /// A call whose prompt one key's cache has waits for that key, as long as another would take to read the prompt.
+  case warmKey = "3e"
   /// A request may go to any provider of its route, in order of preference.
   case preference = "4"
   /// A request that is larger than a whole bucket takes the whole bucket.
@@ -52,6 +56,7 @@ extension Blocker {
     case .tenantConcurrency, .tenantBucket: .tenantsOwnLimit
     case .sessionConcurrency: .sessionsOwnLimit
     case .claimed: .claims
+    case .warmKey: .warmKey
     case .breakerOpen, .modelBreakerOpen, .noUsableKey, .providerClosed, .modelClosed: .probesFirst
     case .budget: .budgets
     case .backoff: .itsOwnAffair

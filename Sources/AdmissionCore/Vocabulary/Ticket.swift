@@ -33,6 +33,8 @@ public struct Ticket: Sendable {
   public var deadline: Instant?
   /// How long the provider keeps the call's prompt prefix, where the request says so.
   public var cacheLife: Span?
+  /// By which the prompt is compared with the one before it.
+  public var print: PromptPrint
   /// How often the client's SDK has already retried this call; above 0 the request keeps its place before newcomers.
   public var clientRetryCount: Int
 
@@ -40,8 +42,10 @@ public struct Ticket: Sendable {
     id: RequestID, tenant: TenantID, session: SessionID, priority: Priority, candidates: [Candidate], model: String,
     keptBytes: Int, estimatedInput: TokenCount, outputCap: TokenCount? = nil, producesOutput: Bool = true,
     deadline: Instant? = nil, clientRetryCount: Int = 0, clientKey: ClientKeyID? = nil, isFree: Bool = false,
-    agent: AgentID = "", sessionGroup: SessionID? = nil, cacheLife: Span? = nil
+    agent: AgentID = "", sessionGroup: SessionID? = nil, cacheLife: Span? = nil,
+    print: PromptPrint = .none
   ) {
+    self.print = print
     self.cacheLife = cacheLife
     self.agent = agent
     self.isFree = isFree

@@ -41,7 +41,7 @@ extern "C" {
   X(promptFeedback) X(blockReason) X(functionCall) X(args) X(models) \
   X(cache_creation_tokens) X(cost_details) X(upstream_inference_cost) X(is_byok) X(result) X(body) X(output_file_id) \
   X(processing_status) X(fallbacks) X(inlinedResponses) X(responsesFile) X(n_predict) X(max_new_tokens) \
-  X(completion) X(options) X(num_predict) X(ttl)
+  X(completion) X(options) X(num_predict) X(ttl) X(system) X(instructions) X(systemInstruction) X(system_instruction)
 
 enum tg_json_key {
   TG_KEY_NONE = 0,
@@ -124,6 +124,9 @@ void tg_json_trim(tg_json *json, size_t keep);
 // Writes a string's content with escapes resolved; half surrogates become U+FFFD. Returns the bytes written, at most
 // `capacity`.
 size_t tg_json_unescape(const uint8_t *raw, size_t length, uint8_t *out, size_t capacity);
+
+// A number by which texts are told apart: of their length, and of all bytes of a text up to 64 KiB, or the first and last 32 KiB.
+uint64_t tg_text_print(const uint8_t *text, size_t length);
 
 // The first place of `wanted` in `bytes`, or -1. (The C library's memmem is hidden from Swift.)
 ptrdiff_t tg_find(const uint8_t *bytes, size_t length, const uint8_t *wanted, size_t wanted_length);

@@ -1,0 +1,430 @@
+// Calls go where their prompt is cached, wait a little for it, and say why it was not read.
+import Testing
+
+@testable import AdmissionCore
+
+@Suite struct CacheLifeTests {
+  private static let keys = ["a", "b", "c", "d"].map { KeyPolicy(id: KeyID($0)) }
+
+  private static func bench(
+    _ quota: Quota = .perKey, keys: [KeyPolicy] = keys, limits: Limits = Limits(), others: [ProviderPolicy] = [],
+    counting: AdmissionTokens = .produced, life: Span = .seconds(300)
+  ) -> Bench {
+    Bench(
+      AdmissionPolicy(
+        providers: [
+          ProviderPolicy(id: "p", limits: limits, keys: keys, quota: quota, admissionTokens: counting, cacheLife: life)
+        ] + others, bands: Bench.plainBands))
+  }
+
+  /// A prompt of so many texts, each of 1 KiB; `changed` is the number of one that reads differently.
+  private static func print(_ texts: Int, changed: Int? = nil, instructions: UInt64 = 1) -> PromptPrint {
+    var print = PromptPrint()
+    print.addInstruction(instructions)
+    for number in 0..<texts { print.addText(UInt64(number == changed ? 1_000_000 : number + 7), bytes: 1024) }
+    return print
+  }
+
+  private static func submit(
+    _ bench: inout Bench, _ input: Int64, session: SessionID = "s", to providers: [ProviderID] = ["p"],
+    print: PromptPrint = .none, priority: Priority = .normal
+  ) -> RequestID {
+    let id = RequestID(high: 9, low: UInt64(bench.grants.count + bench.notices.count + bench.conclusions.count * 1000))
+    bench.send(
+      .submitted(
+        Ticket(
+          id: id, tenant: "t", session: session, priority: priority,
+          candidates: providers.map { Candidate(provider: $0) }, model: "m", keptBytes: 1,
+          estimatedInput: TokenCount(input), outputCap: 0, print: print)))
+    return id
+  }
+
+  /// Ends the call; returns what it has lost.
+  @discardableResult private static func end(
+    _ bench: inout Bench, _ id: RequestID, _ input: Int64, read: Int64, written: Int64? = nil
+  ) -> LostCache? {
+    guard let grant = bench.grant(id) else {
+      Issue.record("the call was not granted")
+      return nil
+    }
+    let usage = Usage(
+      inputTokens: TokenCount(input), cacheReadTokens: TokenCount(read),
+      cacheWriteTokens: TokenCount(written ?? (input - read)), outputTokens: 1)
+    let lost = bench.core.lostCache(by: grant.lease, usage)
+    bench.send(.settled(grant.lease, Settlement(verdict: .success, usage: usage)))
+    // The call is over.
+    #expect(bench.core.lostCache(by: grant.lease, usage) == nil)
+    return lost
+  }
+
+  /// One call, granted at once; returns the key it got.
+  @discardableResult private static func call(
+    _ bench: inout Bench, _ input: Int64, read: Int64, session: SessionID = "s", print: PromptPrint = .none
+  ) -> (key: KeyID?, lost: LostCache?, reserved: Int64) {
+    let id = submit(&bench, input, session: session, print: print)
+    let grant = bench.grant(id)
+    let lost = end(&bench, id, input, read: read)
+    return (grant?.key, lost, grant?.reservedInput.value ?? -1)
+  }
+
+  // MARK: Why a prompt was not read
+
+  @Test func aFirstCallLosesWhatItSends() {
+    var bench = Self.bench()
+    #expect(Self.call(&bench, 30_000, read: 0).lost == LostCache(reason: .firstCall, lostTokens: 30_000))
+    #expect(Self.call(&bench, 30_700, read: 30_000).lost == nil)
+    // What another session has put there is no loss.
+    #expect(
+      Self.call(&bench, 30_000, read: 20_000, session: "other").lost
+        == LostCache(reason: .firstCall, lostTokens: 10_000))
+    // Vendors cache nothing that is shorter.
+    #expect(Self.call(&bench, 1023, read: 0, session: "small").lost == nil)
+    #expect(Self.call(&bench, 1024, read: 0, session: "larger").lost?.lostTokens == 1024)
+  }
+
+  @Test func aPrefixExpires() {
+    var bench = Self.bench()
+    Self.call(&bench, 30_000, read: 0)
+    bench.run(for: .seconds(300))
+    #expect(Self.call(&bench, 30_500, read: 30_000).lost == nil)
+    bench.run(for: .seconds(301))
+    #expect(Self.call(&bench, 31_000, read: 0).lost == LostCache(reason: .expired, lostTokens: 30_500))
+  }
+
+  @Test func ourWaitingIsToldApart() {
+    var bench = Self.bench(.shared, limits: Limits(concurrency: 1))
+    Self.call(&bench, 30_000, read: 0)
+    bench.run(for: .seconds(290))
+    let other = Self.submit(&bench, 100, session: "other")
+    let waiting = Self.submit(&bench, 30_500)
+    #expect(!bench.isGranted(waiting))
+    bench.run(for: .seconds(11))
+    Self.end(&bench, other, 100, read: 0)
+    #expect(
+      Self.end(&bench, waiting, 30_500, read: 0) == LostCache(reason: .expired, lostTokens: 30_000, oursByWaiting: true)
+    )
+  }
+
+  @Test func aPromptThatBeginsDifferentlyIsNotTheProvidersFault() {
+    var bench = Self.bench()
+    Self.call(&bench, 30_000, read: 0, print: Self.print(120))
+    #expect(
+      Self.call(&bench, 30_500, read: 5000, print: Self.print(122, changed: 20)).lost
+        == LostCache(reason: .prefixChanged, lostTokens: 25_000))
+    #expect(Self.call(&bench, 31_000, read: 0, print: Self.print(124, instructions: 2)).lost?.reason == .prefixChanged)
+    // A compaction: the conversation is shorter than it was.
+    #expect(Self.call(&bench, 6000, read: 0, print: Self.print(24, instructions: 2)).lost?.reason == .prefixChanged)
+  }
+
+  @Test func theSamePromptThatIsNotReadIsTheProvidersFault() {
+    var bench = Self.bench()
+    Self.call(&bench, 30_000, read: 0, print: Self.print(120))
+    #expect(
+      Self.call(&bench, 30_500, read: 0, print: Self.print(122)).lost
+        == LostCache(reason: .provider, lostTokens: 30_000))
+    // Less than a cacheable part is a matter of where blocks end.
+    #expect(Self.call(&bench, 31_000, read: 30_500 - 1023, print: Self.print(124)).lost == nil)
+    #expect(Self.call(&bench, 31_500, read: 31_000 - 1024, print: Self.print(126)).lost?.lostTokens == 1024)
+  }
+
+  @Test func aProviderWithoutACacheLosesNothing() {
+    var bench = Self.bench()
+    for size in [30_000, 30_500] as [Int64] {
+      let id = Self.submit(&bench, size)
+      #expect(Self.end(&bench, id, size, read: 0, written: 0) == nil)
+    }
+  }
+
+  /// Where the provider tells what it has read and not what it has written, and counts cached input.
+  @Test func aCacheThatTellsOnlyWhatWasRead() {
+    var bench = Self.bench(counting: .maxTokens)
+    func call(_ input: Int64, read: Int64) -> LostCache? {
+      let id = Self.submit(&bench, input)
+      return Self.end(&bench, id, input, read: read, written: 0)
+    }
+    #expect(call(30_000, read: 0) == nil)
+    #expect(call(30_500, read: 29_952) == nil)
+    bench.run(for: .seconds(301))
+    #expect(call(31_000, read: 0) == LostCache(reason: .expired, lostTokens: 30_500))
+    // This one is kept, although it read nothing.
+    #expect(call(31_500, read: 0)?.lostTokens == 31_000)
+  }
+
+  @Test func anotherProvidersCacheIsNoFirstCall() {
+    var bench = Self.bench(others: [ProviderPolicy(id: "q")])
+    Self.call(&bench, 30_000, read: 0, session: "x")
+    let before = Self.submit(&bench, 30_000, to: ["q"])
+    Self.end(&bench, before, 30_000, read: 0)
+    let id = Self.submit(&bench, 30_500, to: ["p", "q"])
+    #expect(Self.end(&bench, id, 30_500, read: 0) == LostCache(reason: .movedKey, lostTokens: 30_500))
+  }
+
+  // MARK: Where the prompt is cached
+
+  /// A key that was closed for long has lost its session; the session stays where it went, as long as the cache does.
+  @Test(arguments: [Quota.perKey, .shared])
+  func aSessionStaysAtTheKeyThatHasItsPrompt(quota: Quota) throws {
+    var bench = Self.bench(quota)
+    let home = try #require(Self.call(&bench, 30_000, read: 0).key)
+    bench.send(.operatorCommanded(.disableKey("p", home)))
+    let away = Self.call(&bench, 30_500, read: 0)
+    #expect(away.key != home)
+    #expect(away.lost == LostCache(reason: .movedKey, lostTokens: 30_000))
+    bench.send(.operatorCommanded(.enableKey("p", home)))
+    let next = Self.call(&bench, 31_000, read: 30_500)
+    #expect(next.key == away.key && next.lost == nil && next.reserved == 500)
+    bench.run(for: .seconds(301))
+    #expect(Self.call(&bench, 31_500, read: 0).key == home)
+  }
+
+  /// Where each key is an account, what one has cached is reserved in full at another.
+  @Test func aCallThatMovesIsReservedInFull() throws {
+    for (quota, reserved) in [(Quota.perKey, 30_500 as Int64), (.shared, 500)] {
+      var bench = Self.bench(quota)
+      let home = try #require(Self.call(&bench, 30_000, read: 0).key)
+      bench.send(.operatorCommanded(.disableKey("p", home)))
+      #expect(Self.call(&bench, 30_500, read: 0).reserved == reserved)
+    }
+  }
+
+  private static func throttleHome(_ bench: inout Bench, _ input: Int64, for span: Span) throws -> (RequestID, KeyID) {
+    let home = try #require(call(&bench, input, read: 0).key)
+    let id = submit(&bench, input + 500)
+    let grant = try #require(bench.grant(id))
+    #expect(grant.key == home)
+    bench.send(.settled(grant.lease, Settlement(verdict: .throttled(retryAfter: span), hasAnswer: true)))
+    return (id, home)
+  }
+
+  /// 100,000 tokens are read anew in ten seconds, which is the longest wait.
+  @Test(arguments: [(100_000, 9, true), (100_000, 12, false), (40_000, 3, true), (40_000, 5, false), (4000, 1, false)])
+  func aWarmCallWaitsForItsKeyAsLongAsAnotherWouldRead(input: Int64, seconds: Int64, waits: Bool) throws {
+    var bench = Self.bench()
+    let (id, home) = try Self.throttleHome(&bench, input, for: .seconds(seconds))
+    #expect((bench.grant(id)?.attempt == 2) == !waits)
+    #expect(bench.blockers.contains("warm_key") == waits)
+    if waits {
+      #expect(bench.core.blocker(of: id, at: bench.now) == .warmKey("p", key: home))
+      #expect(bench.core.blocker(of: id, at: bench.now)?.rule == .warmKey)
+    }
+    // Others are served meanwhile, at other keys.
+    for number in 0..<20 {
+      let key = Self.call(&bench, 100, read: 0, session: SessionID("n\(number)")).key
+      #expect(key != nil && key != home)
+    }
+    bench.run(for: .milliseconds(seconds * 1000 + 1))
+    #expect((bench.grant(id)?.key == home) == waits)
+  }
+
+  /// Nobody knows when a running call ends: a warm call waits for its place, and then goes elsewhere.
+  @Test func aWarmCallsPatienceEnds() throws {
+    let keys = ["a", "b"].map { KeyPolicy(id: KeyID($0), limits: Limits(concurrency: 1)) }
+    var bench = Self.bench(keys: keys)
+    let home = try #require(Self.call(&bench, 50_000, read: 0).key)
+    // Sessions that would take the same key.
+    var taker: RequestID?
+    for number in 0..<20 where taker == nil {
+      let id = Self.submit(&bench, 100, session: SessionID("n\(number)"))
+      if bench.grant(id)?.key == home { taker = id } else { Self.end(&bench, id, 100, read: 0) }
+    }
+    #expect(taker != nil)
+    let warm = Self.submit(&bench, 50_500)
+    #expect(!bench.isGranted(warm))
+    bench.run(for: .milliseconds(4999))
+    #expect(!bench.isGranted(warm))
+    bench.run(for: .milliseconds(2))
+    #expect(bench.grant(warm)?.key != home && bench.isGranted(warm))
+    #expect(bench.grant(warm)?.reservedInput == 50_500)
+  }
+
+  @Test func aWarmCallGoesToItsKeyAsSoonAsThatIsFree() throws {
+    let keys = ["a", "b"].map { KeyPolicy(id: KeyID($0), limits: Limits(concurrency: 1)) }
+    var bench = Self.bench(keys: keys)
+    let home = try #require(Self.call(&bench, 50_000, read: 0).key)
+    var taker: RequestID?
+    for number in 0..<20 where taker == nil {
+      let id = Self.submit(&bench, 100, session: SessionID("n\(number)"))
+      if bench.grant(id)?.key == home { taker = id } else { Self.end(&bench, id, 100, read: 0) }
+    }
+    let warm = Self.submit(&bench, 50_500)
+    bench.run(for: .seconds(1))
+    // It comes before others that would take its place.
+    let later = Self.submit(&bench, 100, session: "later")
+    Self.end(&bench, try #require(taker), 100, read: 0)
+    #expect(bench.grant(warm)?.key == home && bench.grant(warm)?.reservedInput == 500)
+    #expect(bench.grant(later)?.key != home)
+  }
+
+  @Test func aKeyThatWasRefusedIsNotWaitedFor() throws {
+    var bench = Self.bench()
+    let home = try #require(Self.call(&bench, 100_000, read: 0).key)
+    bench.send(.operatorCommanded(.disableKey("p", home)))
+    let id = Self.submit(&bench, 100_500)
+    #expect(bench.isGranted(id) && bench.grant(id)?.key != home)
+  }
+
+  /// The next provider of the route would have to read the prompt anew too.
+  @Test func aWarmCallWaitsBeforeItGoesToAnotherProvider() throws {
+    var bench = Self.bench(others: [ProviderPolicy(id: "q")])
+    let home = try #require(Self.call(&bench, 100_000, read: 0).key)
+    let id = Self.submit(&bench, 100_500, to: ["p", "q"])
+    let grant = try #require(bench.grant(id))
+    bench.send(.settled(grant.lease, Settlement(verdict: .throttled(retryAfter: .seconds(2)), hasAnswer: true)))
+    #expect(bench.grant(id)?.attempt == 1)
+    bench.run(for: .milliseconds(2001))
+    #expect(bench.grant(id)?.attempt == 2 && bench.grant(id)?.key == home)
+  }
+
+  // MARK: A prompt that is about to expire
+
+  /// Sessions that wait in turn behind one running call: `warm` came last, and is behind the others by what it has used.
+  private static func line(_ bench: inout Bench, waitingFor seconds: Int64) -> (
+    running: RequestID, warm: RequestID, cold: [RequestID]
+  ) {
+    call(&bench, 50_000, read: 0, session: "warm")
+    bench.run(for: .seconds(seconds))
+    let running = submit(&bench, 100, session: "first")
+    let cold = (0..<4).map { submit(&bench, 1000, session: SessionID("cold \($0)")) }
+    let warm = submit(&bench, 50_500, session: "warm")
+    return (running, warm, cold)
+  }
+
+  private static func isNext(_ id: RequestID, _ running: RequestID, _ bench: Bench) -> Bool {
+    var bench = bench
+    end(&bench, running, 100, read: 0)
+    return bench.isGranted(id)
+  }
+
+  @Test func aPromptThatIsAboutToExpireGoesFirst() {
+    for (seconds, hurries) in [(239, false), (240, true), (300, true), (301, false)] as [(Int64, Bool)] {
+      var bench = Self.bench(.shared, limits: Limits(concurrency: 1))
+      let (running, warm, _) = Self.line(&bench, waitingFor: seconds)
+      #expect(!bench.isGranted(warm))
+      #expect(Self.isNext(warm, running, bench) == hurries, "\(seconds)")
+    }
+  }
+
+  @Test func itBeginsToHurryWhileItWaits() {
+    var bench = Self.bench(.shared, limits: Limits(concurrency: 1))
+    let (running, warm, _) = Self.line(&bench, waitingFor: 200)
+    bench.run(for: .milliseconds(39_999))
+    #expect(!Self.isNext(warm, running, bench))
+    bench.run(for: .milliseconds(1))
+    #expect(Self.isNext(warm, running, bench))
+    bench.run(for: .seconds(60))
+    #expect(Self.isNext(warm, running, bench))
+    // There is nothing to be saved any more.
+    bench.run(for: .milliseconds(1))
+    #expect(!Self.isNext(warm, running, bench))
+  }
+
+  @Test func aPromptWithALongLifeHurriesInTheLastMinute() {
+    var bench = Self.bench(.shared, limits: Limits(concurrency: 1), life: .seconds(3600))
+    let (running, warm, _) = Self.line(&bench, waitingFor: 3539)
+    #expect(!Self.isNext(warm, running, bench))
+    bench.run(for: .seconds(1))
+    #expect(Self.isNext(warm, running, bench))
+  }
+
+  @Test func oneWithAShortLifeHurriesInItsLastFifth() {
+    var bench = Self.bench(.shared, limits: Limits(concurrency: 1), life: .seconds(50))
+    let (running, warm, _) = Self.line(&bench, waitingFor: 39)
+    #expect(!Self.isNext(warm, running, bench))
+    bench.run(for: .seconds(1))
+    #expect(Self.isNext(warm, running, bench))
+  }
+
+  @Test func littleIsNoReasonToHurry() {
+    for (input, hurries) in [(4095, false), (4096, true)] as [(Int64, Bool)] {
+      var bench = Self.bench(.shared, limits: Limits(concurrency: 1))
+      Self.call(&bench, input, read: 0, session: "warm")
+      bench.run(for: .seconds(250))
+      let running = Self.submit(&bench, 100, session: "first")
+      _ = Self.submit(&bench, 1000, session: "cold")
+      let warm = Self.submit(&bench, input + 100, session: "warm")
+      #expect(Self.isNext(warm, running, bench) == hurries)
+    }
+  }
+
+  /// Its class and its tenant wait for their turns as ever.
+  @Test func itDoesNotGoBeforeOtherClassesOrTenants() {
+    var bench = Self.bench(.shared, limits: Limits(concurrency: 1))
+    Self.call(&bench, 50_000, read: 0, session: "warm")
+    bench.run(for: .seconds(250))
+    let running = Self.submit(&bench, 100, session: "first")
+    let other = bench.submit(tenant: "another", session: "cold", input: 1000)
+    let warm = Self.submit(&bench, 50_500, session: "warm")
+    let urgent = Self.submit(&bench, 1000, session: "cold", priority: .high)
+    #expect(!Self.isNext(warm, running, bench) && Self.isNext(urgent, running, bench))
+    Self.end(&bench, running, 100, read: 0)
+    Self.end(&bench, urgent, 1000, read: 0)
+    #expect(bench.isGranted(other) && !bench.isGranted(warm))
+  }
+
+  /// What a session takes early it does not get later, and it is never further ahead than by its prompt.
+  @Test func aSessionThatHurriesAgainAndAgainGetsNoMoreThanItsShare() {
+    var bench = Self.bench(.shared, limits: Limits(concurrency: 1), life: .seconds(50))
+    var used: [String: Int64] = [:]
+    var input: [String: Int64] = ["warm": 20_000, "cold": 20_000]
+    var waiting: [String: RequestID] = [:]
+    for name in ["warm", "cold"] { Self.call(&bench, 20_000, read: 0, session: SessionID(name)) }
+    for _ in 0..<400 {
+      for name in ["warm", "cold"] where waiting[name] == nil {
+        input[name, default: 0] += 500
+        // The cold one's calls read nothing, so that each of them is counted in full.
+        waiting[name] = Self.submit(&bench, input[name] ?? 0, session: SessionID(name))
+      }
+      guard let (name, id) = waiting.first(where: { bench.isGranted($0.value) }) else { break }
+      bench.run(for: .seconds(name == "warm" ? 5 : 20))
+      let counted = name == "warm" ? 500 : input[name] ?? 0
+      Self.end(&bench, id, input[name] ?? 0, read: (input[name] ?? 0) - counted, written: name == "warm" ? 500 : 0)
+      used[name, default: 0] += counted
+      waiting[name] = nil
+    }
+    let ahead = (used["warm"] ?? 0) - (used["cold"] ?? 0)
+    #expect(ahead <= 2 * (input["warm"] ?? 0), "\(used)")
+    #expect((used["warm"] ?? 0) > 0 && (used["cold"] ?? 0) > 0)
+  }
+}
+
+@Suite struct PromptPrintTests {
+  private func print(_ sizes: [Int], changed: Int? = nil, instructions: [UInt64] = [3, 4]) -> PromptPrint {
+    var print = PromptPrint()
+    for hash in instructions { print.addInstruction(hash) }
+    for (place, size) in sizes.enumerated() { print.addText(place == changed ? 99 : UInt64(place), bytes: size) }
+    return print
+  }
+
+  @Test func aPromptThatGrowsBeginsAlike() {
+    let earlier = print(Array(repeating: 1000, count: 50))
+    let later = print(Array(repeating: 1000, count: 80))
+    #expect(later.compared(with: earlier.kept) == (32_768, false))
+    #expect(earlier.compared(with: later.kept) == (32_768, false))
+    #expect(PromptPrint.none.compared(with: PromptPrint.none.kept) == (0, false))
+  }
+
+  @Test func aChangeShowsInAllMarksBehindIt() {
+    let earlier = print(Array(repeating: 1000, count: 50))
+    for (changed, alike) in [(0, 0), (1, 1024 - 1024), (2, 1024), (20, 16_384), (33, 32_768)] {
+      let found = print(Array(repeating: 1000, count: 80), changed: changed).compared(with: earlier.kept)
+      // Behind the last common mark nothing is known.
+      #expect(found.differs == (changed < 33))
+      #expect(found.alike == alike || changed >= 33)
+    }
+  }
+
+  @Test func instructionsComeFirst() {
+    let earlier = print([5000])
+    #expect(print([5000], instructions: [3]).compared(with: earlier.kept) == (0, true))
+    #expect(print([5000], instructions: [4, 3]).compared(with: earlier.kept) == (0, true))
+  }
+
+  @Test func marksStandAtEachDoubling() {
+    #expect(print([1023]).kept[1] == 0)
+    #expect(print([1024]).kept[1] != 0)
+    #expect(print([1 << 24]).kept[15] != 0)
+    // Beyond the last mark, and sizes that nobody has.
+    #expect(print([1 << 24, .max, .max, -5]).kept == print([1 << 24]).kept)
+    #expect(print([.min]).kept[1] == 0)
+  }
+}
