@@ -130,17 +130,20 @@ public final class Fleet {
     }
     return CallPlan(
       url: options.baseURL + "/chat/completions", fields: fields,
-      body: Self.body(input: input, cap: group.outputCap, isStream: group.isStream), patience: group.patience,
+      body: Self.body(input: input, cap: group.outputCap, isStream: group.isStream, opening: id + ". "),
+      patience: group.patience,
       retries: options.retries)
   }
 
   private static let phrase = Array("Open the gate for the call that matters most and let the others wait. ".utf8)
 
-  /// A chat with `input` bytes of text.
-  static func body(input: Int, cap: Int, isStream: Bool) -> [UInt8] {
+  /// A chat with `input` bytes of text, of which the first are `opening`: calls that begin alike would read each other's
+  /// prompt from the provider's cache.
+  static func body(input: Int, cap: Int, isStream: Bool, opening: String = "") -> [UInt8] {
     var body = Array("{\"model\":\"sim-large\",\"messages\":[{\"role\":\"user\",\"content\":\"".utf8)
     body.reserveCapacity(body.count + input + 120)
-    var left = input
+    body += opening.utf8.prefix(input)
+    var left = input - min(input, opening.utf8.count)
     while left > 0 {
       body += phrase.prefix(left)
       left -= phrase.count

@@ -11,6 +11,7 @@ extension ProviderSimulator {
       var fields: [(name: String, value: String)] = [("content-type", "text/event-stream; charset=utf-8")]
       fields.append(("cache-control", "no-cache"))
       begin(call, status: 200, fields: fields + answerFields(call))
+      keepPrompt(call)
       send(call, call.wire?.opening(call.usage) ?? "")
     }
     if call.fault == .hangBody { return }

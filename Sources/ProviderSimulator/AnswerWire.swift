@@ -6,6 +6,8 @@ struct AnswerUsage {
   var input = 0
   var cacheRead = 0
   var cacheWrite = 0
+  /// Of these, what is kept for an hour.
+  var cacheWriteHour = 0
   var output = 0
 }
 

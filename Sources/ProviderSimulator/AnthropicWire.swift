@@ -80,7 +80,8 @@ struct MessagesWire: AnswerWire {
     """
     {"input_tokens":\(usage.input - usage.cacheRead - usage.cacheWrite),\
     "cache_creation_input_tokens":\(usage.cacheWrite),"cache_read_input_tokens":\(usage.cacheRead),\
-    "cache_creation":{"ephemeral_5m_input_tokens":\(usage.cacheWrite),"ephemeral_1h_input_tokens":0},\
+    "cache_creation":{"ephemeral_5m_input_tokens":\(usage.cacheWrite - usage.cacheWriteHour),\
+    "ephemeral_1h_input_tokens":\(usage.cacheWriteHour)},\
     "output_tokens":\(output),"service_tier":"standard"}
     """
   }

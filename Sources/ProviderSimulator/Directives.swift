@@ -7,7 +7,6 @@ struct Directives {
   /// For how many calls with the same `x-sim-id` the fault applies, counted from the first; nil means all.
   var faultTimes: Int?
   var id: String?
-  var session: String?
   /// The Retry-After of an answer with a fault, in seconds.
   var retryAfter: Int?
   var firstTokenMilliseconds: Int?
@@ -41,7 +40,6 @@ struct Directives {
     case "fault": fault = Fault(rawValue: value)
     case "fault-times": faultTimes = Int(value)
     case "id": id = value
-    case "session": session = value
     case "retry-after": retryAfter = Int(value)
     case "first-token-ms": firstTokenMilliseconds = Int(value).map { max(0, min($0, 3_600_000)) }
     case "tokens-per-second": tokensPerSecond = Double(value).map { max(0, $0) }

@@ -7,7 +7,8 @@ enum OpenAIWire {
   static func usage(_ usage: AnswerUsage) -> String {
     """
     {"prompt_tokens":\(usage.input),"completion_tokens":\(usage.output),"total_tokens":\(usage.input + usage.output),\
-    "prompt_tokens_details":{"cached_tokens":\(usage.cacheRead),"audio_tokens":0},\
+    "prompt_tokens_details":{"cached_tokens":\(usage.cacheRead),"cache_write_tokens":\(usage.cacheWrite),\
+    "audio_tokens":0},\
     "completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,\
     "rejected_prediction_tokens":0}}
     """
@@ -190,7 +191,8 @@ struct ResponsesWire: AnswerWire {
 
   private func usage(_ usage: AnswerUsage) -> String {
     """
-    {"input_tokens":\(usage.input),"input_tokens_details":{"cached_tokens":\(usage.cacheRead)},\
+    {"input_tokens":\(usage.input),\
+    "input_tokens_details":{"cached_tokens":\(usage.cacheRead),"cache_write_tokens":\(usage.cacheWrite)},\
     "output_tokens":\(usage.output),"output_tokens_details":{"reasoning_tokens":0},\
     "total_tokens":\(usage.input + usage.output)}
     """

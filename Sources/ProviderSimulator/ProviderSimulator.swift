@@ -10,7 +10,7 @@ public final class ProviderSimulator: HTTPHandler {
   var statistics: SimulatorStatistics
   var faults = FaultSchedule()
   private var limits: [String: EnforcedLimits] = [:]
-  private var cache = PromptCache()
+  private var cache: PromptCache
   private var lastNumber: UInt64 = 0
   private let models = ["sim-large", "sim-small", "sim-embedding"]
 
@@ -18,12 +18,14 @@ public final class ProviderSimulator: HTTPHandler {
     self.configuration = configuration
     self.time = time
     agenda = Agenda(time)
+    cache = Self.emptyCache(configuration)
     statistics = SimulatorStatistics(since: time.now)
   }
 
   /// The counts as `GET /sim/stats` gives them.
   public var statisticsJSON: String {
-    statistics.json(limits: limits.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }, at: time.now)
+    statistics.json(
+      limits: limits.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }, cacheEntries: cache.count, at: time.now)
   }
 
   /// Resets the counts, fills the buckets, and removes all faults and the cache. Running calls go on and keep their
@@ -34,7 +36,7 @@ public final class ProviderSimulator: HTTPHandler {
     statistics.inFlight = running
     statistics.peak = running
     faults.clear()
-    cache = PromptCache()
+    cache = Self.emptyCache(configuration)
     for key in limits.keys { limits[key]?.refill(configuration, now: time.now) }
   }
 
@@ -170,7 +172,12 @@ public final class ProviderSimulator: HTTPHandler {
         refuse(call, status: 400, message: problem)
         return
       }
-      plan(call, reading)
+      var marked = reading
+      if call.dialect == .anthropic, let problem = marked.placeMarks() {
+        refuse(call, status: 400, message: problem)
+        return
+      }
+      plan(call, marked)
     }
   }
 
@@ -207,12 +214,15 @@ public final class ProviderSimulator: HTTPHandler {
     let uncached = call.usage.input - call.usage.cacheRead
     let isAnthropic = call.dialect == .anthropic
     let demand = EnforcedDemand(
-      input: uncached, tokens: isAnthropic ? uncached : max(reading.outputCap ?? 0, reading.characterTokens),
+      input: isAnthropic ? uncached : input,
+      tokens: isAnthropic ? uncached : max(reading.outputCap ?? 0, reading.characterTokens),
       producesOutput: length > 0)
     guard admit(call, demand) else { return }
     statistics.usage.input += call.usage.input
     statistics.usage.cacheRead += call.usage.cacheRead
     statistics.usage.cacheWrite += call.usage.cacheWrite
+    statistics.usage.cacheWriteHour += call.usage.cacheWriteHour
+    cache.use(call.caching, startedAt: call.record.arrived)
     if call.fault == .hang { return }
 
     let facts = AnswerFacts(
@@ -236,21 +246,48 @@ public final class ProviderSimulator: HTTPHandler {
     if call.isStream {
       agenda.schedule(at: call.firstTokenAt) { [weak self] in self?.produce(call) }
     } else {
+      if call.caching.makesEntries { agenda.schedule(at: call.firstTokenAt) { [weak self] in self?.keepPrompt(call) } }
       let done = call.firstTokenAt &+ UInt64(Double(call.outputLength) * call.tokenTime)
       agenda.schedule(at: done) { [weak self] in self?.answerWhole(call, embedding) }
     }
   }
 
+  // MARK: The prompt cache
+
+  private static func emptyCache(_ configuration: SimulatorConfiguration) -> PromptCache {
+    PromptCache(life: nanoseconds(configuration.cacheLife), minimum: configuration.cacheMinimum)
+  }
+
   private func readCache(_ call: SimulatedCall, _ reading: SimulatedRequest) {
-    guard call.endpoint != .embeddings, let session = call.directives.session ?? reading.session else { return }
-    let input = call.usage.input
-    if call.dialect == .openAI {
-      call.usage.cacheRead = cache.read(key: call.key, session: session, tokens: input, step: 128, at: time.now)
-    } else if reading.usesCacheControl {
-      let read = cache.read(key: call.key, session: session, tokens: input, step: 1, at: time.now)
-      call.usage.cacheRead = read
-      if input >= PromptCache.minimum { call.usage.cacheWrite = input - read }
+    guard call.endpoint != .embeddings else { return }
+    let isAnthropic = call.dialect == .anthropic
+    defer {
+      call.record.input = call.usage.input
+      call.record.cacheRead = call.usage.cacheRead
     }
+    guard call.usage.input >= configuration.cacheMinimum,
+      !isAnthropic || reading.blocks.contains(where: { $0.life != nil })
+    else { return }
+    let organisation = configuration.promptCache == .shared ? "" : call.key
+    let prefixes = PromptPrefixes(
+      reading, body: call.exchange.body, ratio: configuration.tokenRatio,
+      scope: [
+        isAnthropic ? "anthropic" : "openai", organisation, reading.model ?? "",
+        isAnthropic ? "" : reading.cacheKey ?? "",
+      ])
+    call.caching =
+      isAnthropic
+      ? cache.marked(prefixes.blocks(), at: time.now)
+      : cache.unmarked(prefixes.steps(of: PromptCache.step, from: configuration.cacheMinimum), at: time.now)
+    call.usage.cacheRead = call.caching.read
+    call.usage.cacheWrite = call.caching.written
+    call.usage.cacheWriteHour = call.caching.writtenForHour
+  }
+
+  /// The answer begins: from now on others read what this call has sent.
+  func keepPrompt(_ call: SimulatedCall) {
+    guard !call.isEnded else { return }
+    cache.add(call.caching, startedAt: call.record.arrived, at: time.now)
   }
 
   /// Chosen by seed and body, so that the same request gets the same answer in every run.

@@ -53,6 +53,8 @@ final class SimulatedCall {
   var isStream = false
   var isCapped = false
   var usage = AnswerUsage()
+  /// What its prompt found in the cache, and leaves there once the answer begins.
+  var caching = PromptCache.Plan()
   var choices = 1
   /// Tokens of one choice, from 0 to ``outputLength``.
   var outputLength = 0

@@ -2,11 +2,11 @@
 
 /// The settings of one simulated provider.
 public struct SimulatorConfiguration: Sendable {
-  /// Who shares the limits.
+  /// Who shares the limits, or the prompt cache.
   public enum Quota: String, Sendable, CaseIterable {
-    /// One organisation: all keys draw on the same limits.
+    /// One organisation: all keys draw on the same.
     case shared
-    /// Each key has its own limits.
+    /// Each key has its own.
     case perKey = "per-key"
   }
 
@@ -23,12 +23,12 @@ public struct SimulatorConfiguration: Sendable {
   /// Calls in flight at one time, from the complete request to the last byte of the answer.
   public var concurrency: Int?
   public var requestsPerMinute: Int?
-  /// Uncached input, by both dialects.
+  /// Anthropic: input that was not read from the prompt cache. OpenAI: all input.
   public var inputTokensPerMinute: Int?
   /// Output as it is produced, by both dialects.
   public var outputTokensPerMinute: Int?
   /// OpenAI: the larger of the output cap and characters / 4, charged at admission and never given back.
-  /// Anthropic: uncached input at admission and output as it is produced.
+  /// Anthropic: input that was not read from the prompt cache at admission, and output as it is produced.
   public var tokensPerMinute: Int?
   /// The capacity of the buckets, as the time in which they refill; vendors allow a minute's worth at once. Above 0.
   public var burst: Duration = .seconds(60)
@@ -36,6 +36,14 @@ public struct SimulatorConfiguration: Sendable {
   public var telling: Telling = .all
   /// How long the permit of a finished call stays counted, as with vendors that count late. 0 or more.
   public var permitLag: Duration = .zero
+
+  /// Who reads what another has left in the prompt cache.
+  public var promptCache: Quota = .perKey
+  /// How long a prompt prefix is kept after the start of the call that wrote or read it last; one that is marked for an
+  /// hour, twelve times as long.
+  public var cacheLife: Duration = .seconds(300)
+  /// Shorter prefixes are not cached, in tokens.
+  public var cacheMinimum = 1024
 
   /// From the complete request to the first byte of the answer.
   public var firstToken: Duration = .milliseconds(50)

@@ -24,13 +24,16 @@ struct CallRecord {
   var firstByte: UInt64 = 0
   var ended: UInt64 = 0
   var status = 0
+  /// Input tokens, and those of them that were cached.
+  var input = 0
+  var cacheRead = 0
   var ending: CallEnding?
 
   var json: String {
     """
     {"number":\(number),"id":\(id.map(JSONString.quoted) ?? "null"),"key":\(JSONString.quoted(key)),\
     "path":\(JSONString.quoted(path)),"status":\(status),"ending":\(ending.map { "\"\($0.rawValue)\"" } ?? "null"),\
-    "arrived_ns":\(arrived),"first_byte_ns":\(firstByte),"ended_ns":\(ended)}
+    "input":\(input),"cache_read":\(cacheRead),"arrived_ns":\(arrived),"first_byte_ns":\(firstByte),"ended_ns":\(ended)}
     """
   }
 }
@@ -74,7 +77,7 @@ struct SimulatorStatistics {
   /// Ended calls, oldest first.
   var records: [CallRecord] { Array(log[oldest...] + log[..<oldest]) }
 
-  func json(limits: [(key: String, limits: EnforcedLimits)], at now: UInt64) -> String {
+  func json(limits: [(key: String, limits: EnforcedLimits)], cacheEntries: Int, at now: UInt64) -> String {
     func object(_ pairs: [(String, Int)]) -> String {
       "{" + pairs.map { "\(JSONString.quoted($0.0)):\($0.1)" }.joined(separator: ",") + "}"
     }
@@ -97,7 +100,7 @@ struct SimulatorStatistics {
       "completed":\(endings[.answered] ?? 0),"left_waiting":\(endings[.leftWaiting] ?? 0),\
       "left_reading":\(endings[.leftReading] ?? 0),"in_flight":\(inFlight),"peak":\(peak),\
       "tokens":{"input":\(usage.input),"cache_read":\(usage.cacheRead),"cache_write":\(usage.cacheWrite),\
-      "output":\(usage.output)},"bytes_sent":\(bytesSent),\
+      "cache_write_hour":\(usage.cacheWriteHour),"output":\(usage.output)},"cache_entries":\(cacheEntries),"bytes_sent":\(bytesSent),\
       "calls_by_key":\(object(callsByKey.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })),\
       "buckets":[\(buckets.joined(separator: ","))]}
       """

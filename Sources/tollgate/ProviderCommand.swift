@@ -22,7 +22,7 @@ struct ProviderSimulatorCommand: ParsableCommand {
   var concurrency: Int?
   @Option(help: "Calls per minute.")
   var requestsPerMinute: Int?
-  @Option(help: "Uncached input tokens per minute.")
+  @Option(help: "Input tokens per minute; of Anthropic calls, those that were not read from the prompt cache.")
   var inputTokensPerMinute: Int?
   @Option(help: "Output tokens per minute, counted as they are produced.")
   var outputTokensPerMinute: Int?
@@ -35,6 +35,10 @@ struct ProviderSimulatorCommand: ParsableCommand {
   var quota: SimulatorConfiguration.Quota = .shared
   @Option(help: "What answers tell about the limits: all (the vendor's fields), retry-after (on refusals), nothing.")
   var telling: SimulatorConfiguration.Telling = .all
+  @Option(help: "Who reads what another has left in the prompt cache: shared (all keys) or per-key.")
+  var promptCache: SimulatorConfiguration.Quota = .perKey
+  @Option(help: "How long a prompt prefix is cached (0ms to 1h); one marked for an hour, twelve times as long.")
+  var cacheLife = DurationArgument(.seconds(300))
   @Option(help: "How long the permit of a finished call stays counted (0ms to 1h).")
   var permitLag = DurationArgument(.zero)
   @Option(help: "From the complete request to the first byte of the answer (0ms to 1h).")
@@ -77,6 +81,8 @@ struct ProviderSimulatorCommand: ParsableCommand {
     configuration.burst = burst.duration
     configuration.quota = quota
     configuration.telling = telling
+    configuration.promptCache = promptCache
+    configuration.cacheLife = cacheLife.duration
     configuration.permitLag = permitLag.duration
     configuration.firstToken = firstToken.duration
     configuration.tokensPerSecond = tokensPerSecond

@@ -338,8 +338,8 @@ def test_affinity_keeps_the_providers_cache_warm(start, fresh, http):
         async def session(number):
             client, fields = Client(address_of(broker.url)), []
             for turn in range(8):
-                fields = [("x-tollgate-session", f"{model}-{number}"), ("x-sim-session", f"{model}-{number}")]
-                result = await client.call(chat(model, text="word " * (1200 + 300 * turn)), fields)
+                fields = [("x-tollgate-session", f"{model}-{number}")]
+                result = await client.call(chat(model, text=f"{number}: " + "word " * (1200 + 300 * turn)), fields)
                 assert result.status == 200
             client.close()
         await asyncio.gather(*[session(number) for number in range(40)])

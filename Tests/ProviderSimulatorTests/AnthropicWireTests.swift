@@ -1,4 +1,4 @@
-// Anthropic's shapes: whole messages, streams, counts, cache usage, dates, limit fields.
+// Anthropic's shapes: whole messages, streams, counts, dates, limit fields.
 import Testing
 
 @testable import ProviderSimulator
@@ -56,31 +56,6 @@ import Testing
     let call = bench.call("GET", "/v1/models", [("anthropic-version", "2023-06-01")])
     #expect(Document(call.text)?.text("data.0.type") == "model")
     #expect(Document(bench.call("GET", "/v1/models/m-1").text)?.text("id") == "m-1")
-  }
-
-  @Test func secondPromptOfASessionReadsTheCache() {
-    let bench = Bench()
-    let long = String(repeating: "x", count: 8000)
-    let more = ",\"system\":[{\"type\":\"text\",\"text\":\"\(long)\",\"cache_control\":{\"type\":\"ephemeral\"}}]"
-    let first = bench.message(more, [("x-sim-session", "s")])
-    let second = bench.message(more, [("x-sim-session", "s")])
-    let otherKey = bench.message(more, [("x-sim-session", "s"), ("x-api-key", "k2")])
-    bench.time.advance(milliseconds: 10)
-    #expect(Document(first.text)?.number("usage.cache_creation_input_tokens") == 2002)
-    #expect(Document(first.text)?.number("usage.input_tokens") == 0)
-    #expect(Document(second.text)?.number("usage.cache_read_input_tokens") == 2002)
-    #expect(Document(otherKey.text)?.number("usage.cache_read_input_tokens") == 0)
-  }
-
-  @Test func openAICachesInStepsOf128() {
-    let bench = Bench()
-    let long = String(repeating: "x", count: 4992)
-    let more = ",\"prompt_cache_key\":\"s\",\"user\":{\"text\":\"\(long)\"}"
-    _ = bench.chat(more)
-    let second = bench.chat(more)
-    bench.time.advance(milliseconds: 10)
-    #expect(Document(second.text)?.number("usage.prompt_tokens") == 1250)
-    #expect(Document(second.text)?.number("usage.prompt_tokens_details.cached_tokens") == 1152)
   }
 
   @Test(arguments: [

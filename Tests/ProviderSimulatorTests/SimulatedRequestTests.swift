@@ -31,7 +31,7 @@ import Testing
     #expect(reading?.textBytes == 6)
     #expect(reading?.characters == 5)
     #expect(reading?.media == 1)
-    #expect(reading?.session == "s")
+    #expect(reading?.cacheKey == "s")
     #expect(reading?.hasMessages == true)
   }
 
