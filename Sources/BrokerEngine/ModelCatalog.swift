@@ -242,16 +242,23 @@ final class ModelCatalog {
     exchange.complete(
       ResponseDocument(
         status: 200, fields: [(name: "content-type", value: "application/json")],
-        body: ModelList.body(entries, dialect: ModelCatalog.dialect(of: exchange))))
+        body: ModelList.body(entries, form: ModelCatalog.form(for: exchange))))
   }
 
-  /// Three vendors' SDKs use the same path; a header field of its own tells each of them.
-  private static func dialect(of exchange: Exchange) -> Dialect {
-    if exchange.call.dialect == .ollama { return .ollama }
+  /// Five vendors' SDKs use the same path; a header field of its own tells each of them.
+  private static func form(for exchange: Exchange) -> ModelList.Form {
+    switch exchange.call.dialect {
+    case .ollama: return .ollama
+    case .anthropic: return .anthropic
+    case .gemini: return .gemini
+    case .openai, .cohere: break
+    }
     let fields = exchange.call.head.fields
     if fields.contains("anthropic-version") { return .anthropic }
     if fields.contains("x-goog-api-key") || fields.contains("x-goog-api-client") { return .gemini }
-    return exchange.call.dialect
+    if fields.first("x-fern-sdk-name")?.hasPrefix("cohere") == true { return .cohere }
+    if fields.first("user-agent")?.hasPrefix("mistral-client") == true { return .mistral }
+    return .openai
   }
 }
 

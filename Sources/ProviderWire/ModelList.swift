@@ -13,17 +13,26 @@ public enum ModelList {
     }
   }
 
-  /// The body of `/v1/models`; of two entries with the same id the first is used. Anthropic's SDK is recognized by its
-  /// `anthropic-version` field.
-  public static func body(_ entries: [Entry], dialect: Dialect) -> [UInt8] {
+  /// Whose SDK reads the list. All but Ollama's ask for it under the same path.
+  public enum Form: Sendable, CaseIterable {
+    case openai, anthropic, gemini, cohere, mistral, ollama
+  }
+
+  /// The body of `/v1/models`; of two entries with the same id the first is used.
+  public static func body(_ entries: [Entry], form: Form) -> [UInt8] {
     var seen: Set<String> = []
     let entries = entries.filter { seen.insert($0.id).inserted }
     var json = JSONWriter(reserving: 64 + entries.count * 96)
     json.object { json in
-      if dialect == .openai || dialect == .cohere { json.member("object", "list") }
-      json.key(dialect == .gemini || dialect == .ollama ? "models" : "data")
-      json.array(entries) { json, entry in json.object { json in members(entry, dialect, &json) } }
-      if dialect == .anthropic {
+      switch form {
+      case .openai, .mistral:
+        json.member("object", "list")
+        json.key("data")
+      case .anthropic: json.key("data")
+      case .gemini, .cohere, .ollama: json.key("models")
+      }
+      json.array(entries) { json, entry in json.object { json in members(entry, form, &json) } }
+      if form == .anthropic {
         json.member("has_more", false)
         json.member("first_id", entries.first?.id)
         json.member("last_id", entries.last?.id)
@@ -32,8 +41,8 @@ public enum ModelList {
     return json.bytes
   }
 
-  private static func members(_ entry: Entry, _ dialect: Dialect, _ json: inout JSONWriter) {
-    switch dialect {
+  private static func members(_ entry: Entry, _ form: Form, _ json: inout JSONWriter) {
+    switch form {
     case .anthropic:
       json.member("type", "model")
       json.member("id", entry.id)
@@ -48,11 +57,17 @@ public enum ModelList {
       json.member("modified_at", "1970-01-01T00:00:00Z")
       json.member("size", 0)
       json.member("digest", "")
-    case .openai, .cohere:
+    case .cohere: json.member("name", entry.id)
+    case .openai, .mistral:
       json.member("id", entry.id)
       json.member("object", "model")
       json.member("created", 0)
       json.member("owned_by", entry.owner)
+      if form == .mistral {
+        // Its SDK refuses a whole list whose entries lack these.
+        json.member("type", "base")
+        json.object("capabilities") { _ in }
+      }
     }
   }
 }

@@ -10,22 +10,28 @@ import Testing
 
   @Test func writesEachShape() {
     #expect(
-      String(decoding: ModelList.body([entries[0]], dialect: .openai), as: UTF8.self)
+      String(decoding: ModelList.body([entries[0]], form: .openai), as: UTF8.self)
         == #"{"object":"list","data":[{"id":"gpt-6","object":"model","created":0,"owned_by":"openai"}]}"#)
     #expect(
-      String(decoding: ModelList.body([], dialect: .anthropic), as: UTF8.self)
+      String(decoding: ModelList.body([], form: .anthropic), as: UTF8.self)
         == #"{"data":[],"has_more":false,"first_id":null,"last_id":null}"#)
     #expect(
-      String(decoding: ModelList.body([entries[0]], dialect: .ollama), as: UTF8.self)
+      String(decoding: ModelList.body([entries[0]], form: .ollama), as: UTF8.self)
         == #"{"models":[{"name":"gpt-6","model":"gpt-6","modified_at":"1970-01-01T00:00:00Z","size":0,"digest":""}]}"#)
     #expect(
-      String(decoding: ModelList.body([entries[0]], dialect: .gemini), as: UTF8.self)
+      String(decoding: ModelList.body([entries[0]], form: .gemini), as: UTF8.self)
         == #"{"models":[{"name":"models/gpt-6","displayName":"gpt-6"}]}"#)
+    #expect(
+      String(decoding: ModelList.body([entries[0]], form: .cohere), as: UTF8.self) == #"{"models":[{"name":"gpt-6"}]}"#)
+    #expect(
+      String(decoding: ModelList.body([entries[0]], form: .mistral), as: UTF8.self)
+        == #"{"object":"list","data":[{"id":"gpt-6","object":"model","created":0,"owned_by":"openai","type":"base","capabilities":{}}]}"#
+    )
   }
 
-  @Test(arguments: Dialect.allCases)
-  func readsWhatItWritesEachIdOnce(_ dialect: Dialect) {
-    #expect(ModelList.ids(in: ModelList.body(entries, dialect: dialect)) == ["gpt-6", "a\"b"])
+  @Test(arguments: ModelList.Form.allCases)
+  func readsWhatItWritesEachIdOnce(_ form: ModelList.Form) {
+    #expect(ModelList.ids(in: ModelList.body(entries, form: form)) == ["gpt-6", "a\"b"])
   }
 
   @Test(
