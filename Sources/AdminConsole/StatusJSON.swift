@@ -26,6 +26,7 @@ enum StatusJSON {
         json.member("spent_usd", broker.metrics.spent.text)
         json.key("providers")
         json.array(snapshot.providers) { provider(&$0, $1, broker) }
+        LearnedJSON.members(&json, broker)
       }
       json.key("tenants")
       json.array(snapshot.tenants.filter { tenant == nil || $0.id.name == tenant }) { json, tenant in
@@ -159,7 +160,7 @@ enum StatusJSON {
     }
   }
 
-  private static func time(_ instant: Instant?, _ broker: Operator) -> String? {
+  static func time(_ instant: Instant?, _ broker: Operator) -> String? {
     instant.map { Timestamp.text(broker.wallNanoseconds(at: UInt64(max(0, $0.nanoseconds)))) }
   }
 

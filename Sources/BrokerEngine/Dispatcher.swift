@@ -103,6 +103,7 @@ final class Dispatcher {
   var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { core.untoldBudgets }
   func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: time.instant) }
   func snapshot() -> AdmissionSnapshot { core.snapshot(at: time.instant) }
+  func learned() -> LearnedValues { core.learned(at: time.instant) }
   /// True where the core has no request.
   var isIdle: Bool { exchanges.isEmpty }
   func blocker(of request: RequestID) -> Blocker? { core.blocker(of: request, at: time.instant) }

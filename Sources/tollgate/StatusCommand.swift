@@ -58,6 +58,17 @@ struct StatusReport: Decodable {
     var queued: Int
     var weight: Int
   }
+  /// A value that the broker has learned.
+  struct Learned: Decodable {
+    var provider: String
+    var what: String
+    var model: String?
+    var key: String?
+    var value: Int64
+    var unit: String
+    var from: String
+    var since: String?
+  }
   var version: String
   var draining: Bool
   var startedAt: String
@@ -71,6 +82,9 @@ struct StatusReport: Decodable {
   var ledger: String?
   /// US dollars since the start, as far as prices are known.
   var spentUsd: String?
+  var learned: [Learned]?
+  /// How many learned values the answer lacks.
+  var learnedLeftOut: Int?
 }
 
 struct StatusCommand: ParsableCommand {
@@ -130,6 +144,24 @@ struct StatusCommand: ParsableCommand {
       }
       return all
     }
+  }
+
+  /// The most learned values that are shown; `--json` has more.
+  static let mostLearned = 40
+
+  private static func learned(_ report: StatusReport) -> [String] {
+    guard let all = report.learned, !all.isEmpty else { return [] }
+    var table = TextTable(["LEARNED", "FOR", "VALUE", "UNIT", "FROM", "SINCE"], right: [2])
+    for one in all.prefix(mostLearned) {
+      let names = [one.provider, one.key, one.model].compactMap { $0 }
+      let day = one.unit == "unix_ms" ? RFC3339.text(min(max(0, one.value), 9_000_000_000_000) * 1_000_000) : nil
+      table.row([
+        one.what, names.joined(separator: "/"), day ?? "\(one.value)", day == nil ? one.unit : "-", one.from,
+        one.since ?? "-",
+      ])
+    }
+    let more = max(0, all.count - mostLearned) + (report.learnedLeftOut ?? 0)
+    return ["", table.text] + (more > 0 ? ["and \(more) more learned values"] : [])
   }
 
   static func text(_ report: StatusReport) -> String {
@@ -193,6 +225,7 @@ struct StatusCommand: ParsableCommand {
       }
       lines += ["", table.text]
     }
+    lines += learned(report)
     return lines.joined(separator: "\n")
   }
 }

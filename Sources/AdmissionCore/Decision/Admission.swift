@@ -89,7 +89,7 @@ public struct Admission: Sendable {
     case .budgetsRestored(let spent, let isLast): restoreBudgets(spent, isLast: isLast, at: now, into: &actions)
     case .restored(let attempts): restore(attempts, at: now)
     case .learnedRestored(let models):
-      providers.restore(models)
+      providers.restore(models, at: now)
       providers.changeAll()
     case .dayBegan(let day): beginDay(day, at: now)
     case .daySumsRestored(let sums): restore(sums, at: now)

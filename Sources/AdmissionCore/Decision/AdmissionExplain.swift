@@ -205,7 +205,7 @@ extension Admission {
     return shut.map(rest).min { ($0.until ?? now) < ($1.until ?? now) }
   }
 
-  private func learned(_ provider: ProviderState) -> [AdmissionSnapshot.Learned] {
+  func learned(_ provider: ProviderState) -> [AdmissionSnapshot.Learned] {
     var all = provider.learner.learned(model: nil, key: nil)
     for number in provider.modelOrder {
       let model = provider.models[number]

@@ -220,6 +220,7 @@ extension Admission {
     let index = lease.placement.provider
     let (box, model) = (lease.request.box, lease.request.model)
     providers.taught(model)
+    providers[index].predictor.learns(of: model, at: now)
     providers[index].predictor.learn(
       estimated: box.ticket.estimatedInput, counted: usage.inputTokens,
       output: box.ticket.producesOutput ? usage.outputTokens : nil, model: model, band: lease.request.band)

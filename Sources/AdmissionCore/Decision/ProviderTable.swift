@@ -392,14 +392,15 @@ struct ProviderTable: Sendable {
           LearnedModel(
             provider: providers[index].policy.id, model: name, ratio: numbers.input.ratio,
             spread: numbers.input.spread, outputs: numbers.outputs, isListed: RouteTable.isListed(model),
-            lack: numbers.input.lack, tellsWrites: numbers.input.tellsWrites))
+            lack: numbers.input.lack, tellsWrites: numbers.input.tellsWrites,
+            calls: providers[index].predictor.origin(of: model)?.calls ?? 0))
       }
     }
     return learned
   }
 
   /// Restores what was learned. The newest models come last: where there are too many, those keep their own numbers.
-  mutating func restore(_ models: [LearnedModel]) {
+  mutating func restore(_ models: [LearnedModel], at now: Instant) {
     for learned in models.reversed() {
       guard let provider = byName[learned.provider] else { continue }
       let model = routes.numberOfKnown(learned.model, isListed: learned.isListed)
@@ -407,7 +408,7 @@ struct ProviderTable: Sendable {
       providers[provider].predictor.restore(
         OutputPredictor.Input(
           ratio: learned.ratio, spread: learned.spread, lack: learned.lack, tellsWrites: learned.tellsWrites),
-        outputs: learned.outputs, model: model)
+        outputs: learned.outputs, model: model, calls: learned.calls, at: now)
     }
   }
 

@@ -15,22 +15,26 @@ public struct LearnedModel: Sendable, Equatable {
   var outputs: [[UInt16]]
   /// Whether the policy had a price or a limit for the model.
   var isListed: Bool
+  /// How many calls this was learned from.
+  var calls: Int64
 
-  /// The numbers as text: `listed ratio spread`, for each class `step:count,...`, then `lack writes`.
+  /// The numbers as text: `listed ratio spread`, for each class `step:count,...`, then `lack writes calls`.
   public var text: String {
     let classes = outputs.map { counts in
       counts.enumerated().filter { $0.element > 0 }.map { "\($0.offset):\($0.element)" }.joined(separator: ",")
     }
     return
-      (["\(isListed ? 1 : 0)", "\(ratio)", "\(spread)"] + classes + ["\(lack)", "\(tellsWrites ? 1 : 0)"])
+      (["\(isListed ? 1 : 0)", "\(ratio)", "\(spread)"] + classes
+      + ["\(lack)", "\(tellsWrites ? 1 : 0)", "\(calls)"])
       .joined(separator: " ")
   }
 
   init(
     provider: ProviderID, model: String, ratio: Int64, spread: Int64, outputs: [[UInt16]], isListed: Bool,
-    lack: Int64 = 0, tellsWrites: Bool = false
+    lack: Int64 = 0, tellsWrites: Bool = false, calls: Int64
   ) {
     self.isListed = isListed
+    self.calls = min(max(0, calls), 1 << 50)
     self.lack = lack
     self.tellsWrites = tellsWrites
     self.provider = provider
@@ -43,11 +47,11 @@ public struct LearnedModel: Sendable, Equatable {
   /// nil where the text is not what `text` gives.
   public init?(provider: ProviderID, model: String, text: String) {
     let parts = text.split(separator: " ", omittingEmptySubsequences: false)
-    guard parts.count == 6 || parts.count == 8, let told = Int64(parts[1]), let spread = Int64(parts[2]) else {
+    guard [6, 8, 9].contains(parts.count), let told = Int64(parts[1]), let spread = Int64(parts[2]) else {
       return nil
     }
     var (ratio, lack, tellsWrites) = (told, Int64(0), false)
-    if parts.count == 8 {
+    if parts.count >= 8 {
       guard let number = Int64(parts[6]) else { return nil }
       (lack, tellsWrites) = (number, parts[7] == "1")
     } else if ratio < 512 {
@@ -70,8 +74,14 @@ public struct LearnedModel: Sendable, Equatable {
       }
       outputs.append(counts)
     }
+    // Earlier versions did not write the number of calls; what they counted of outputs is the least that it was.
+    var calls = outputs.reduce(0) { $0 + $1.reduce(0) { $0 + Int64($1) } }
+    if parts.count == 9 {
+      guard let number = Int64(parts[8]) else { return nil }
+      calls = number
+    }
     self.init(
       provider: provider, model: model, ratio: ratio, spread: spread, outputs: outputs, isListed: parts[0] == "1",
-      lack: lack, tellsWrites: tellsWrites)
+      lack: lack, tellsWrites: tellsWrites, calls: calls)
   }
 }

@@ -166,6 +166,16 @@ struct OutputPredictor: Sendable {
   private var prompts = PromptMemory()
   /// Whether something was learned of each model since `takeChanged`.
   private var changed: [Bool] = []
+  /// From which calls each model's numbers were learned.
+  private var origins: [Origin] = []
+
+  /// The calls from which numbers were learned.
+  struct Origin: Sendable {
+    var calls: Int64 = 0
+    /// Of these, the calls of earlier processes.
+    var stored: Int64 = 0
+    var since: Instant
+  }
 
   private static func index(_ model: ModelNumber, _ band: Int) -> Int { model.position * 3 + band }
 
@@ -279,6 +289,25 @@ struct OutputPredictor: Sendable {
     return numbers
   }
 
+  /// Notes a call from which something is learned.
+  mutating func learns(of model: ModelNumber, at now: Instant) {
+    while origins.count <= model.position { origins.append(Origin(since: now)) }
+    if origins[model.position].calls == 0 { origins[model.position].since = now }
+    origins[model.position].calls &+= 1
+  }
+
+  /// From which calls the model's numbers were learned; nil where there were none.
+  func origin(of model: ModelNumber) -> Origin? {
+    guard model.position < origins.count, origins[model.position].calls > 0 else { return nil }
+    return origins[model.position]
+  }
+
+  /// The models that have numbers, in the order of their own numbers.
+  var known: [ModelNumber] { origins.indices.map { ModelNumber($0) }.filter { origin(of: $0) != nil } }
+
+  /// What the class's calls of the model produce; nil while too few have ended.
+  func learnedOutput(model: ModelNumber, band: Int) -> TokenCount? { learned(model, band) }
+
   /// What is known of a model, to be stored.
   func numbers(of model: ModelNumber) -> (input: Input, outputs: [[UInt16]]) {
     let input = model.position < inputs.count ? inputs[model.position] : Input()
@@ -289,9 +318,12 @@ struct OutputPredictor: Sendable {
     return (input, outputs)
   }
 
-  mutating func restore(_ input: Input, outputs known: [[UInt16]], model: ModelNumber) {
+  /// - Parameter calls: from how many calls of earlier processes this was learned.
+  mutating func restore(_ input: Input, outputs known: [[UInt16]], model: ModelNumber, calls: Int64, at now: Instant) {
     while inputs.count <= model.position { inputs.append(Input()) }
     inputs[model.position] = input
+    while origins.count <= model.position { origins.append(Origin(since: now)) }
+    origins[model.position] = Origin(calls: calls, stored: calls, since: now)
     for (band, numbers) in known.prefix(3).enumerated() {
       guard let output = Output(numbers: numbers) else { continue }
       let index = Self.index(model, band)

@@ -24,8 +24,11 @@ struct TokenBucket: Sendable {
   private(set) var dayEnd: Instant?
   /// True for a daily bucket without a burst.
   let isDays: Bool
-  /// True where the vendor has told when its day ends: then our calendar no longer counts.
-  private(set) var isDayTold = false
+  /// When the vendor first told how its day ends, in nanoseconds; `.max` where it has not.
+  private var dayToldAt = Int64.max
+  /// True where the vendor has told it: then our calendar no longer counts.
+  var isDayTold: Bool { dayToldAt != .max }
+  var dayToldSince: Instant? { isDayTold ? Instant(nanoseconds: dayToldAt) : nil }
   /// Whole units at `updated`; a negative level is a debt.
   private var level: Int64
   /// The fraction of a unit at `updated`, in units of 1 / period: 0..<period.
@@ -108,7 +111,7 @@ struct TokenBucket: Sendable {
   mutating func setDay(endAsTold end: Instant, at now: Instant) {
     guard isDays else { return }
     refill(at: now)
-    isDayTold = true
+    dayToldAt = min(dayToldAt, now.nanoseconds)
     dayEnd = end
   }
 
@@ -116,7 +119,7 @@ struct TokenBucket: Sendable {
   mutating func refillGradually(at now: Instant) {
     guard isDays else { return }
     refill(at: now)
-    isDayTold = true
+    dayToldAt = min(dayToldAt, now.nanoseconds)
     dayEnd = nil
   }
 
