@@ -23,7 +23,10 @@ enum StatusJSON {
         json.key("memory")
         memory(&json, broker.memory)
         json.member("running", snapshot.running)
+        json.member("sessions_at_limit", snapshot.sessionsAtLimit)
         json.member("spent_usd", broker.metrics.spent.text)
+        json.key("problems")
+        json.array(broker.refusedProviders) { problem(&$0, $1, broker) }
         json.key("providers")
         json.array(snapshot.providers) { provider(&$0, $1, broker) }
         LearnedJSON.members(&json, broker)
@@ -44,6 +47,23 @@ enum StatusJSON {
       BudgetRoutes.array(&json, snapshot.budgets, broker, tenant: tenant)
     }
     return json.bytes
+  }
+
+  private static func problem(_ json: inout JSONWriter, _ refused: RefusedProvider, _ broker: Operator) {
+    json.object { json in
+      json.member("what", "keys_refused")
+      json.member("provider", refused.provider)
+      json.key("keys")
+      json.array(refused.keys) { json, key in
+        json.object { json in
+          json.member("id", key.id)
+          json.member("source", key.source)
+          json.member("reason", key.isUnpaid ? "unpaid" : "refused")
+        }
+      }
+      json.member("since", Timestamp.text(broker.wallNanoseconds(at: refused.since)))
+      json.member("text", refused.text)
+    }
   }
 
   private static func memory(_ json: inout JSONWriter, _ memory: MemoryAccount) {
@@ -71,6 +91,8 @@ enum StatusJSON {
       json.member("reason", provider.blockedBecause?.rawValue)
       json.member("in_flight", provider.inFlight)
       json.member("concurrency_limit", provider.concurrencyLimit)
+      json.member("free_in_flight", provider.freeInFlight)
+      json.member("free_until", time(provider.freeBlockedUntil, broker))
       json.key("in_flight_by_priority")
       bands(&json, provider.inFlightByBand)
       json.key("buckets")

@@ -26,9 +26,10 @@ public final class Broker {
     let clerk = LedgerClerk(parts.ledger, turnEnd: turnEnd)
     let counters = Counters(
       labels: LabelPolicy(policy: policy, prices: parts.prices.list), requestEnded: parts.requestEnded)
-    let news = OperatorNews(time: time, clerk: clerk, counters: counters, rules: rules, noticed: parts.noticed)
+    let watch = KeyWatch(rules: rules, time: time, noticed: parts.noticed, report: parts.keysReported)
+    let news = OperatorNews(time: time, clerk: clerk, counters: counters, rules: rules) { watch.notice($0, $1) }
     let requests = RequestList(capacity: 1000, memory: parts.memory)
-    let providers = ProviderNotes(rules: rules, upstream: parts.upstream, time: time, clerk: clerk)
+    let providers = ProviderNotes(rules: rules, upstream: parts.upstream, time: time, clerk: clerk, watch: watch)
     let draining = Draining()
     let wall = time.wallNow
     let admission = policy.admission(secrets, at: wall)

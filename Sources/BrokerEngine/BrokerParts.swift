@@ -23,13 +23,16 @@ public struct BrokerParts {
   /// Called with each notice for the operator. `secretMark`: where the notice is about a key, the key's secret as it
   /// may be shown.
   public var noticed: (Notice, _ secretMark: String?) -> Void
+  /// Called when a provider has no key left that it takes, and when it has one again.
+  public var keysReported: (KeyReport) -> Void
 
   public init(
     upstream: any Upstream, clock: BrokerClock, loop: EventLoop?, hash: @escaping ([UInt8]) -> [UInt8],
     ledger: (any LedgerPort)? = nil, prices: PriceBook = PriceBook(PriceList(version: "none", entries: [])),
     memory: MemoryAccount = MemoryAccount(),
     requestEnded: @escaping (RequestRecord) -> Void = { _ in },
-    noticed: @escaping (Notice, _ secretMark: String?) -> Void = { _, _ in }
+    noticed: @escaping (Notice, _ secretMark: String?) -> Void = { _, _ in },
+    keysReported: @escaping (KeyReport) -> Void = { _ in }
   ) {
     self.upstream = upstream
     self.clock = clock
@@ -40,5 +43,6 @@ public struct BrokerParts {
     self.memory = memory
     self.requestEnded = requestEnded
     self.noticed = noticed
+    self.keysReported = keysReported
   }
 }

@@ -52,7 +52,13 @@ public enum ErrorText {
     unit == .usd ? dollars(amount) : "\(amount.nanodollars) \(unit.rawValue)"
   }
 
-  /// - Parameter source: where the secret comes from: `OPENAI_API_KEY`, a file; nil where the text should not say it.
+  /// `openai/main (OPENAI_API_KEY)`, in printable ASCII.
+  static func name(_ key: RefusedKey, source: String?) -> String {
+    let text = "\(key.provider)/\(key.key)" + (source.map { " (\($0))" } ?? "")
+    return String(String.UnicodeScalarView(text.unicodeScalars.map { (0x20..<0x7F).contains($0.value) ? $0 : "?" }))
+  }
+
+  /// - Parameter source: where the secret comes from: `OPENAI_API_KEY`, a file; nil where the policy has the secret itself.
   static func refused(_ key: RefusedKey, source: String?) -> String {
     "Every key of the route is refused by its provider, the last one was '\(key.key)' of '\(key.provider)'"
       + (source.map { " (\($0))" } ?? "")

@@ -35,7 +35,7 @@ final class Exchange {
     /// Our own error.
     case refusal(Refusal)
     /// Every key of the route is refused: the client gets the provider's own words.
-    case keyRefused(RefusedKey, KeyRefusals.Refusal)
+    case keyRefused(RefusedKey, source: String?, KeyRefusals.Refusal)
     /// An answer of our own that is no error: the model list.
     case document(ResponseDocument)
   }

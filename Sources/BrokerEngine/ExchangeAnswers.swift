@@ -41,10 +41,10 @@ extension Exchange {
           retryAfter: conclusion.retryAfter))
     }
     let rules = services.rules.now
-    if let said = services.providers.keyRefusals.last(of: refused, in: rules.secrets) {
-      return .keyRefused(refused, said)
-    }
     let source = rules.provider(refused.provider.name)?.policy.keys.first { $0.id == refused.key.name }?.sourceName
+    if let said = services.providers.keyRefusals.last(of: refused, in: rules.secrets) {
+      return .keyRefused(refused, source: source, said)
+    }
     return .refusal(
       Refusal(
         .rejectedNoCapacity, ErrorText.refused(refused, source: source), inWordsOf: .rejectedUnauthenticated))
@@ -65,12 +65,16 @@ extension Exchange {
       record.explained(refusal.message)
       let answer = answer(to: refusal)
       deliver(answer.status, answer.fields, outcome: refusal.outcome, answer.body)
-    case .keyRefused(let key, let said):
+    case .keyRefused(let key, let source, let said):
       lookAtBudget()
-      record.explained(ErrorText.refused(key, source: nil))
+      record.explained(ErrorText.refused(key, source: source))
+      // The body is the provider's, which does not know how its key is called here.
       deliver(
-        said.status, [("content-type", said.contentType), ("x-should-retry", "false")], outcome: .rejectedNoCapacity,
-        said.body)
+        said.status,
+        [
+          ("content-type", said.contentType), ("x-should-retry", "false"),
+          ("x-tollgate-refused-key", ErrorText.name(key, source: source)),
+        ], outcome: .rejectedNoCapacity, said.body)
     case .document(let document):
       lookAtBudget()
       deliver(document.status, document.fields, outcome: nil, document.body)

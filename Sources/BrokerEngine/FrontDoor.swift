@@ -204,7 +204,9 @@ public final class FrontDoor: HTTPHandler {
   }
 
   private func refuseUnknownPath(_ downstream: any HTTPExchange, _ record: RequestRecord, path: Substring) {
-    let answer = BrokerError.unknownPath(String(path), host: downstream.head.authority, requestID: record.text)
+    let answer = BrokerError.unknownPath(
+      String(path), host: downstream.head.authority, isSecure: services.rules.now.policy.tls != nil,
+      requestID: record.text)
     respond(downstream, record, .rejectedModel, answer)
     finish(record, .rejectedModel, status: answer.status, message: "unknown path")
   }

@@ -50,6 +50,7 @@ public final class Operator {
     // Windows come first, since running calls are counted in the current ones.
     services.calendars.budgetsChanged(admission)
     services.dispatcher.replacePolicy(admission, asksPast: asksPast) { $0.candidatesAnew(rules, at: wall) }
+    services.providers.watch.policyChanged(snapshot())
     services.calendars.prices.pricesChanged()
     services.calendars.keys.policyChanged(policy, told: wall)
     guard asksPast else { return nil }
@@ -78,6 +79,7 @@ public final class Operator {
     services.rules.replace(with: BrokerRules(policy: old.policy, secrets: secrets, prices: old.prices))
     models.forgetFailures()
     services.dispatcher.replacePolicy(admission)
+    services.providers.watch.policyChanged(snapshot())
     return true
   }
 
@@ -94,13 +96,18 @@ public final class Operator {
   /// checks. Keys that are not valid yet, or have expired, are not tried.
   public func checkKeys() {
     let wall = services.time.wallNow
-    for provider in policy.providers where provider.checkKeys {
-      for key in provider.keys where KeyStanding(key, at: wall).isInForce {
-        services.providers.checkKey(
-          RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id)), for: services.dispatcher)
+    let keys = policy.providers.filter(\.checkKeys).flatMap { provider in
+      provider.keys.filter { KeyStanding($0, at: wall).isInForce }.map {
+        RefusedKey(provider: ProviderID(provider.id), key: KeyID($0.id))
       }
     }
+    // All of them first, so that one report says it where several are refused.
+    for key in keys { services.providers.watch.checkBegan(key) }
+    for key in keys { services.providers.checkKey(key, for: services.dispatcher) }
   }
+
+  /// The providers that have no key left which they take.
+  public var refusedProviders: [RefusedProvider] { services.providers.watch.refused }
 
   /// A key's secret as it may be shown, such as `•••abcd`; nil where there is none.
   public func secretMark(provider: String, key: String) -> String? {

@@ -15,11 +15,14 @@ final class ProviderNotes {
   var usageRefusals = UsageRefusals()
   /// Deferred work, which is charged when its end is read.
   var works = DeferredWork()
+  /// Knows which providers have no key left.
+  let watch: KeyWatch
   /// Our own free calls that are under way.
   private var keyChecks: [RefusedKey: KeyCheck] = [:]
 
-  init(rules: RulesInForce, upstream: any Upstream, time: Timekeeper, clerk: LedgerClerk) {
+  init(rules: RulesInForce, upstream: any Upstream, time: Timekeeper, clerk: LedgerClerk, watch: KeyWatch) {
     self.rules = rules
+    self.watch = watch
     self.upstream = upstream
     self.time = time
     works.keep = { [clerk] in clerk.remembered($0) }
@@ -29,20 +32,29 @@ final class ProviderNotes {
   func checkKey(_ key: RefusedKey, for dispatcher: Dispatcher) {
     let name = key.provider.name
     let rules = rules.now
-    guard keyChecks[key] == nil, let provider = rules.provider(name), !provider.policy.passThrough,
+    guard keyChecks[key] == nil else { return }
+    guard let provider = rules.provider(name), !provider.policy.passThrough,
       let secret = rules.secrets.secret(provider: name, key: key.key.name)
-    else { return }
+    else { return watch.checkEnded(key) }
     let generation = rules.secrets.generation(provider: name, key: key.key.name)
     // The check is removed when its call ends, by its timeouts at the latest.
     let check = KeyCheck { head, body in
       self.keyChecks[key] = nil
-      guard let isRefused = self.isRefused(key, generation: generation, head, body) else { return }
-      dispatcher.tell(.keyChecked(key.provider, key.key, generation: generation, isRefused: isRefused))
+      if let isRefused = self.isRefused(key, generation: generation, head, body) {
+        dispatcher.tell(.keyChecked(key.provider, key.key, generation: generation, isRefused: isRefused))
+      }
+      self.watch.checkEnded(key)
     }
     keyChecks[key] = check
-    check.call = upstream.begin(
-      provider.listRequest(HeaderFields([provider.credential(secret.revealed)])), events: check)
+    watch.checkBegan(key)
+    var request = provider.listRequest(HeaderFields([provider.credential(secret.revealed)]))
+    request.timeouts = Self.checkTimeouts
+    check.call = upstream.begin(request, events: check)
   }
+
+  /// A key that is not refused by then counts as usable.
+  private static let checkTimeouts = UpstreamTimeouts(
+    connect: .seconds(5), firstByte: .seconds(5), idle: .seconds(5), total: .seconds(5))
 
   /// nil where the provider has no such list, or did not answer in time: then nothing is known.
   private func isRefused(_ key: RefusedKey, generation: Int, _ head: ResponseHead?, _ body: [UInt8]) -> Bool? {

@@ -310,8 +310,8 @@ struct BaseURL {
   var text: String
   var isSecure: Bool
 
-  /// Parses a URL as one would give it to the vendor's SDK. An OpenAI URL without a path gets `/v1`; slashes at the end
-  /// are removed.
+  /// Parses a URL as one would give it to the vendor's SDK. An OpenAI URL without a path gets `/v1`, and one of Azure
+  /// `/openai/v1`, where Azure has these paths; slashes at the end are removed.
   static func parse(_ text: String, dialect: DialectName?) -> Result<BaseURL, Flaw> {
     func flaw(_ problem: String, allowed: String? = nil) -> Result<BaseURL, Flaw> {
       .failure(Flaw(problem: problem, allowed: allowed))
@@ -355,7 +355,7 @@ struct BaseURL {
       }
     }
     while path.last == "/" { path = path.dropLast() }
-    if path.isEmpty, dialect == .openai { path = "/v1" }
+    if path.isEmpty, dialect == .openai { path = host.lowercased().hasSuffix(".azure.com") ? "/openai/v1" : "/v1" }
     switch dialect {
     case .anthropic? where path.hasSuffix("/v1"):
       return flaw("/v1 at the end, which the paths of this dialect bring along", allowed: "the URL without /v1")

@@ -54,9 +54,14 @@ public enum BrokerError {
   }
 
   /// The answer for a path that is no API path: it says why, or which base URL the client needs.
-  /// - Parameter host: the authority by which the client called.
-  public static func unknownPath(_ path: String, host: String = "", requestID: String) -> Answer {
-    let message = PathAdvice.unserved(path[...]) ?? "Unknown request URL: \(path). \(PathAdvice.baseURLs(host: host))"
+  /// - Parameters:
+  ///   - host: the authority by which the client called.
+  ///   - isSecure: true where the listener speaks TLS.
+  public static func unknownPath(_ path: String, host: String = "", isSecure: Bool = false, requestID: String) -> Answer
+  {
+    let message =
+      PathAdvice.unserved(path[...])
+      ?? "Unknown request URL: \(path). \(PathAdvice.baseURLs(host: host, isSecure: isSecure))"
     let words = Words(
       status: 404, type: "invalid_request_error", code: "unknown_url", shouldRetry: false, mayCarryRetryAfter: false)
     return Answer(

@@ -36,14 +36,29 @@ public enum PathAdvice {
     "blobs", "copy", "create", "delete", "ps", "pull", "push", "version",
   ]
 
+  /// True for a name or an address, with or without a port.
+  private static func isPlain(_ host: String) -> Bool {
+    (1...255).contains(host.utf8.count)
+      && host.utf8.allSatisfy { byte in
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+          UInt8(ascii: "0")...UInt8(ascii: "9"):
+          true
+        default: Array("-._:[]".utf8).contains(byte)
+        }
+      }
+  }
+
   private static let bedrockVerbs: Set<Substring> = [
     "invoke", "invoke-with-response-stream", "converse", "converse-stream", "count-tokens",
   ]
 
   /// Which base URL to set for which client.
-  /// - Parameter host: the authority by which the client called.
-  public static func baseURLs(host: String) -> String {
-    let root = "http://" + (host.isEmpty ? "HOST" : host)
+  /// - Parameters:
+  ///   - host: the authority by which the client called; one that no client would call by is not repeated.
+  ///   - isSecure: true where the listener speaks TLS.
+  public static func baseURLs(host: String, isSecure: Bool) -> String {
+    let root = (isSecure ? "https://" : "http://") + (isPlain(host) ? host : "HOST")
     return "Set the base URL: OPENAI_BASE_URL=\(root)/v1 for OpenAI SDKs and Codex, ANTHROPIC_BASE_URL=\(root) for "
       + "Anthropic SDKs and Claude Code, GOOGLE_GEMINI_BASE_URL=\(root) for Google's, CO_API_URL=\(root) for Cohere's, "
       + "OLLAMA_HOST=\(root) for Ollama's, azure_endpoint=\(root) for AzureOpenAI; or \(root)/p/PROVIDER/... for any "

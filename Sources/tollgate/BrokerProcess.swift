@@ -79,7 +79,8 @@ final class BrokerProcess {
           let lasted = Int64((record.endedAt ?? record.arrivedAt) &- record.arrivedAt)
           sink.write(AccessLog.line(record, format, at: record.arrivedAtWall + lasted))
         },
-        noticed: { BrokerProcess.log($0, logger, secretMark: $1) }))
+        noticed: { BrokerProcess.log($0, logger, secretMark: $1) },
+        keysReported: { BrokerProcess.log($0, logger) }))
     self.broker = broker
     try BudgetRestoring.restore(
       broker.operator, from: ledger.store, now: WallInstant(nanoseconds: SystemClock.wall()))
@@ -222,6 +223,23 @@ final class BrokerProcess {
       "held_\(reading.unit.rawValue)": "\(reading.text(reading.held))",
       "limit_\(reading.unit.rawValue)": "\(reading.text(reading.limit))", "on_exceed": "\(reading.onExceed.rawValue)",
     ]
+  }
+
+  private static func log(_ report: KeyReport, _ logger: Logger) {
+    switch report {
+    case .allRefused(let providers, let isAll):
+      let keys = providers.flatMap { provider in provider.keys.map { "\(provider.provider)/\($0.text)" } }
+      logger.warning(
+        isAll
+          ? "every key of every provider is refused: no call can be served"
+          : "every key of a provider is refused: no call can be served there",
+        metadata: [
+          "provider": "\(providers.map(\.provider).joined(separator: ", "))",
+          "keys": "\(keys.joined(separator: ", "))", "advice": "\(RefusedProvider.advice(providers))",
+        ])
+    case .recovered(let provider):
+      logger.info("a key of the provider is no longer refused", metadata: ["provider": "\(provider)"])
+    }
   }
 
   private static func log(_ notice: Notice, _ logger: Logger, secretMark: String?) {

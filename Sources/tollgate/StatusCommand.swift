@@ -82,6 +82,11 @@ struct StatusReport: Decodable {
   var ledger: String?
   /// US dollars since the start, as far as prices are known.
   var spentUsd: String?
+  /// What an operator must do something about.
+  struct Problem: Decodable {
+    var text: String
+  }
+  var problems: [Problem]?
   var learned: [Learned]?
   /// How many learned values the answer lacks.
   var learnedLeftOut: Int?
@@ -175,6 +180,9 @@ struct StatusCommand: ParsableCommand {
     if let ledger = report.ledger, ledger != "ok" {
       let text = PrintableText.escaped("no new work is taken: the ledger cannot be written: \(ledger)")
       lines.append(Terminal.coloured(text, 31))
+    }
+    for problem in report.problems ?? [] {
+      lines.append(Terminal.coloured(PrintableText.escaped(problem.text), 31))
     }
     lines.append("")
     var providers = TextTable(

@@ -168,6 +168,8 @@ final class Rig {
   var notices: [Notice] = []
   /// The mark of a secret that came with each of them.
   var marks: [String?] = []
+  /// What an operator would be told of providers that take no key.
+  var reports: [KeyReport] = []
   /// Everything that clients sent by it.
   private var clients: [FakeExchange] = []
   private let time = Time()
@@ -212,7 +214,7 @@ final class Rig {
         noticed: {
           box.rig?.notices.append($0)
           box.rig?.marks.append($1)
-        }))
+        }, keysReported: { box.rig?.reports.append($0) }))
     box.rig = self
   }
 

@@ -7,6 +7,8 @@ import subprocess
 import pytest
 
 from processes import policy_for
+from scripted import reply
+from waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,15 @@ def test_browser_shows_why_a_key_and_a_breaker_are_as_they_are(start, http, simu
         assert http.post(f"{broker.admin}/api/v1/{change}").status_code == 200
     shown = first_sight(browser, broker, tmp_path)
     assert "main disabled: operator" in shown and "breaker open: operator" in shown, shown[-2000:]
+
+
+def test_browser_shows_that_a_provider_takes_none_of_its_keys(start, http, browser, tmp_path):
+    provider = start.provider(reply(401, body=b'{"error": {"message": "no", "code": "invalid_api_key"}}', reason="Unauthorized"))
+    broker = start.broker(policy_for(provider.url, check_keys=True))
+    wait_until(lambda: len(http.get(broker.admin + "/api/v1/status").json()["problems"]) == 2, "both providers to be refused")
+    shown = first_sight(browser, broker, tmp_path)
+    for name in ("openai", "anthropic"):
+        assert f"<li>'{name}' refuses every key: main (SIM_KEY). Set SIM_KEY to a valid key" in shown, shown[-2000:]
 
 
 def test_browser_shows_the_providers(start, http, simulator, browser, tmp_path):

@@ -64,6 +64,13 @@ def test_stream_and_large_body(tls_broker, certificate):
             assert stream.content.endswith(b"data: [DONE]\n\n")
 
 
+def test_the_404_names_base_urls_that_work_here(tls_broker, certificate):
+    import httpx
+    with httpx.Client(verify=context(certificate), timeout=20, trust_env=False) as client:
+        message = client.get(tls_broker.url + "/nothing/here").json()["error"]["message"]
+    assert f"OPENAI_BASE_URL={tls_broker.url}/v1 " in message and "http://" not in message
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tls_11_is_refused(tls_broker):
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

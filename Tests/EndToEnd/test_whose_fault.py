@@ -244,10 +244,10 @@ def test_a_refusal_that_came_compressed_is_read_and_kept_as_text(serve, http):
 
 
 def test_each_key_is_tried_once_at_the_start(serve, http):
-    """By a free call, beside serving; a refusal is a warning, and other keys go first."""
+    """By a free call, beside serving; a refusal is a warning, here of the only key, and other keys go first."""
     refusal = error(401, **REFUSED)
     served = serve(OK, free=refusal, check_keys=True)
-    served.broker.wait_for_line("key changed.*only/main.*refused when it was checked")
+    served.broker.wait_for_line("warning: every key of every provider is refused.*only/main")
     assert len(served.script.gets) == 1 and key_state(http, served) == "usable"
     assert call(served).status == 200
     silent = serve(OK, check_keys=False)

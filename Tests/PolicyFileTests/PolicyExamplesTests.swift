@@ -74,7 +74,8 @@ import Testing
   @Test func whatTheOthersPromise() throws {
     let agents = try policy("coding-agents.yaml")
     #expect(agents.bands[Int(Priority.high.rawValue)].reserve == .permits(2))
-    #expect(agents.kinds["steer"] == .high && agents.kinds["title"] == .low)
+    // Without a word about them in the file.
+    #expect(agents.kinds["steer"] == .high && agents.kinds["title"] == .low && agents.kinds["review"] == .normal)
     let tier = try policy("anthropic-tier.yaml")
     #expect(tier.provider(named: "anthropic")?.keys.last?.source == .file(path: "/run/secrets/anthropic-spare"))
     #expect(tier.providers.first.flatMap { tier.modelLimits(of: $0, model: "claude-opus-5")?.limits.concurrency } == 20)

@@ -220,6 +220,18 @@ let everyFieldText = """
     #expect(policy?.providers.map(\.id) == ["c", "g", "o", "p"])
   }
 
+  @Test(arguments: [
+    ("https://r.OpenAI.azure.com/", "https://r.openai.azure.com/openai/v1"),
+    ("https://r.services.ai.azure.com", "https://r.services.ai.azure.com/openai/v1"),
+    ("https://r.openai.azure.com/openai", "https://r.openai.azure.com/openai"),
+    ("https://azure.com.example", "https://azure.com.example/v1"),
+    ("https://api.openai.com", "https://api.openai.com/v1"),
+  ])
+  func aBaseURLWithoutAPathGetsTheVendors(_ written: String, _ meant: String) {
+    let text = "providers: {a: {dialect: openai, base_url: '\(written)'}}"
+    #expect(PolicyParser.parse(text: text, file: "p", environment: [:]).policy?.providers.first?.baseURL == meant)
+  }
+
   @Test func storeForms() {
     func store(_ text: String) -> StoreLocation? { StoreLocation(text) }
     #expect(store("memory:") == .memory)

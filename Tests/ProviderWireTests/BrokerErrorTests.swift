@@ -150,6 +150,16 @@ import Testing
       message("/x")?.hasPrefix("Unknown request URL: /x. Set the base URL: OPENAI_BASE_URL=http://h:1/v1") == true)
     #expect(message("/x")?.contains("ANTHROPIC_BASE_URL=http://h:1 ") == true)
     #expect(message("/model/m/invoke")?.contains("Bedrock") == true)
+    func root(_ host: String, isSecure: Bool) -> Bool {
+      let body = BrokerError.unknownPath("/x", host: host, isSecure: isSecure, requestID: "01H").body
+      let scheme = isSecure ? "https" : "http"
+      return ErrorReading(body).message?.contains("ANTHROPIC_BASE_URL=\(scheme)://\(host) for") == true
+    }
+    for host in ["h:1", "[::1]:4141", "a-b.example"] {
+      #expect(root(host, isSecure: true) && root(host, isSecure: false))
+    }
+    // What no client would call by is not repeated to it.
+    for host in ["", "a b", "h\"", "h/x", String(repeating: "a", count: 256)] { #expect(!root(host, isSecure: true)) }
     let ollama = BrokerError.unknownPath("/api/pull", requestID: "01H")
     #expect(ollama.body.starts(with: #"{"error":"Of Ollama's"#.utf8))
     // What looks like the admin port's paths is not Ollama's.

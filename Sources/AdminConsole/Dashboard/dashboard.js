@@ -81,7 +81,8 @@ function providerCard(provider) {
   const card = make("div", { class: "card" },
     make("h3", {}, provider.id, badge(`breaker ${provider.breaker.state.replace("_", " ")}`, breakerKind[provider.breaker.state]),
       make("span", { class: "quiet" }, provider.dialect ?? "")));
-  card.append(meter("running", `${count(provider.in_flight)} of ${limit === null ? "no limit" : count(limit)}`,
+  const free = provider.free_in_flight ? `, ${count(provider.free_in_flight)} free` : "";
+  card.append(meter("running", `${count(provider.in_flight)} of ${limit === null ? "no limit" : count(limit)}${free}`,
     classes.map(name => [name, inFlight[name] / whole])));
   const queued = classes.reduce((sum, name) => sum + provider.queued[name], 0);
   card.append(meter("waiting", classes.map(name => `${name} ${count(provider.queued[name])}`).join(" · "),
@@ -95,6 +96,7 @@ function providerCard(provider) {
     card.append(make("div", { class: "keys" }, ...provider.keys.map(key =>
       badge(`${key.id} · ${key.state}${key.in_flight ? ` · ${key.in_flight}` : ""}`, keyKind[key.state]))));
   }
+  if (provider.free_until) card.append(...why(["free calls", { state: "rest", reason: "the provider asked for a pause", until: provider.free_until }]));
   card.append(...[["calls", provider], ["breaker", provider.breaker], ...provider.keys.map(key => [key.id, key])].flatMap(why));
   return card;
 }
@@ -160,6 +162,7 @@ function tiles(status, rate) {
     [`${short(status.queued_bytes)}B`, "held by the queue"], [rate === null ? "–" : rate.toFixed(rate < 10 ? 1 : 0), "ended each second"],
     [money(status.spent_usd), "spent since the start"],
   ];
+  if (status.sessions_at_limit) facts.push([count(status.sessions_at_limit), "sessions at their limit"]);
   at("tiles").replaceChildren(...facts.map(([value, label, kind]) =>
     make("div", { class: "tile" }, make("b", { class: kind }, value), make("span", {}, label))));
 }
@@ -257,6 +260,8 @@ async function turn() {
     at("state").className = `badge ${status.draining ? "warn" : "good"}`;
     at("version").textContent = status.version;
     at("uptime").textContent = `since ${new Date(status.started_at).toLocaleString()}`;
+    at("problems").hidden = !status.problems?.length;
+    at("problems").replaceChildren(...(status.problems ?? []).map(problem => make("li", {}, problem.text)));
     tiles(status, rates.length ? rates.reduce((a, b) => a + b, 0) / rates.length : null);
     at("waits").replaceChildren(...classes.map(chart));
     at("providers").replaceChildren(...status.providers.map(providerCard));

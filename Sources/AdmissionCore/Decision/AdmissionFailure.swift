@@ -13,11 +13,14 @@ extension Admission {
     if let key = lease.placement.key {
       providers[index].keys[key].rests.remove(lease.request.ticket.model)
       if !lease.isFree { providers[index].keys[key].isSlowed = false }
-      let before = providers[index].keys[key].health.reason(at: now)
+      let wasTroubled =
+        providers[index].keys[key].health.failedCheck || providers[index].keys[key].health.reason(at: now) != nil
       // A free call that is let in does not show that a throttle of others is over.
       let saysNothing = lease.isFree && providers[index].keys[key].health.trouble == .throttled
       if !saysNothing, providers[index].keys[key].health.succeed(generation: lease.keyGeneration) { isOpened = true }
-      if before != nil, providers[index].keys[key].health.reason(at: now) == nil {
+      if wasTroubled, !providers[index].keys[key].health.failedCheck,
+        providers[index].keys[key].health.reason(at: now) == nil
+      {
         noteKey(index, key, at: now, into: &actions)
       }
     }

@@ -79,6 +79,9 @@ struct KeyHealth: Sendable {
     doubt.map { ($0.isUnpaid || !$0.isAnswered) && now - $0.since < Self.doubtLife } ?? false
   }
 
+  /// True where our own free call was refused and no call has succeeded since, however long ago that was.
+  var failedCheck: Bool { doubt.map { $0.by == nil } ?? false }
+
   mutating func pass(at now: Instant) -> UInt64 { gate.pass(at: now) }
 
   /// A free call passes: it is no probe where other calls were throttled.
