@@ -265,6 +265,7 @@ enum MetricsText {
         [("provider", labels.provider), ("model", labels.model), ("tenant", labels.tenant)],
         Double(counts.cost.nanodollars) / 1e9)
     }
+    caches(&page, metrics)
     page.family(
       "tollgate_estimate_ratio", "gauge", "Input tokens that the provider counted over those reserved for them.")
     let estimates = metrics.estimates.sorted { ($0.key.provider, $0.key.model) < ($1.key.provider, $1.key.model) }
@@ -272,6 +273,26 @@ enum MetricsText {
       page.sample(
         "tollgate_estimate_ratio", [("provider", labels.provider), ("model", labels.model)],
         Double(sums.actual) / Double(sums.estimated))
+    }
+  }
+
+  private static func caches(_ page: inout MetricsPage, _ metrics: BrokerMetrics) {
+    page.family("tollgate_cache_read_share", "gauge", "Share of the input since the start that a prompt cache gave.")
+    var inputs: [String: (read: Double, all: Double)] = [:]
+    for (labels, counts) in metrics.tokens.sorted(by: { $0.key.provider < $1.key.provider }) {
+      let read = Double(counts.cacheRead)
+      inputs[labels.provider, default: (0, 0)].read += read
+      inputs[labels.provider, default: (0, 0)].all += read + Double(counts.input) + Double(counts.cacheWrite)
+    }
+    for (provider, input) in inputs.sorted(by: { $0.key < $1.key }) where input.all > 0 {
+      page.sample("tollgate_cache_read_share", [("provider", provider)], input.read / input.all)
+    }
+    page.family(
+      "tollgate_cache_lost_usd_total", "counter",
+      "US dollars that input cost more because a prompt cache was not read, by the reason, where the price is known.")
+    for reason in CacheLoss.allCases {
+      guard let lost = metrics.cacheLost[reason] else { continue }
+      page.sample("tollgate_cache_lost_usd_total", [("reason", reason.rawValue)], Double(lost.nanodollars) / 1e9)
     }
   }
 

@@ -443,6 +443,10 @@ final class Attempt: UpstreamEvents {
     let now = services.time.now
     record.attemptEnded(
       at: now, settlement.verdict, failure: failure, usage: usage, cost: cost, costSource: source)
+    // The core does not say yet why a cache was not read.
+    let lost: LostCache? = nil
+    let lostCost = lost.flatMap { costOfLosing($0, usage, extras, tap) }
+    if let lost { services.counters.lost(lost.reason, lostCost ?? .zero) }
     if let usage {
       services.counters.used(
         usage, cost ?? .zero, of: record, reserved: grant.reservedInput,
@@ -455,7 +459,7 @@ final class Attempt: UpstreamEvents {
         verdict: settlement.verdict.kind, status: record.attemptStatus, wasSent: settlement.wasSent,
         usage: usage ?? Usage(), cacheWriteHourTokens: extras.cacheWriteHourTokens,
         audioMilliseconds: extras.audioMilliseconds, cost: cost, costSource: source,
-        priceVersion: rules.prices.version, serviceTier: tap?.serviceTier))
+        priceVersion: rules.prices.version, serviceTier: tap?.serviceTier, lostCache: lost, lostCost: lostCost))
     if tap?.usageWasCut == true {
       record.numbersWereCut()
       services.news.note(.impossibleNumber(grant.provider, .usage))
@@ -486,6 +490,15 @@ final class Attempt: UpstreamEvents {
     return rules.prices.cost(
       of: usage, extras: extras, model: record.model, answeredBy: tap?.model, reported: tap?.cost,
       tier: tap?.serviceTier, at: services.time.wall(at: record.attemptBegan))
+  }
+
+  /// What lost tokens cost more than reading them from a prompt cache would have; nil where no price is known.
+  private func costOfLosing(_ lost: LostCache, _ usage: Usage?, _ extras: UsageExtras, _ tap: UsageTap?) -> Money? {
+    usage.flatMap {
+      rules.prices.costOfLosing(
+        lost.lostTokens, of: $0, extras: extras, model: record.model, answeredBy: tap?.model, tier: tap?.serviceTier,
+        at: services.time.wall(at: record.attemptBegan))
+    }
   }
 
   /// The usage that the provider told, or an estimate from the bytes; nil for a refusal.

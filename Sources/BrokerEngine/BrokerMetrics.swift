@@ -86,6 +86,8 @@ public struct BrokerMetrics {
   public internal(set) var impossibleNumbers: [ImpossibleNumber: Int] = [:]
   /// Health checks and browsers' preflights, which the broker answers itself.
   public internal(set) var probes = 0
+  /// What was lost because prompt caches were not read, by the reason.
+  public internal(set) var cacheLost: [CacheLoss: Money] = [:]
   /// Actual over estimated input, by provider and model.
   public internal(set) var estimates = Tally<EstimateLabels, EstimateSums>()
 

@@ -65,6 +65,9 @@ final class Counters {
     }
   }
 
+  /// - Parameter cost: what was lost because a prompt cache was not read; zero where it is unknown.
+  func lost(_ reason: CacheLoss, _ cost: Money) { metrics.cacheLost[reason, default: .zero].add(cost) }
+
   /// - Parameter header: the name of one of our fields, or one label for all unknown ones.
   func unknownHint(_ header: String) { metrics.unknownHints[header, default: 0] += 1 }
   func probed() { metrics.probes += 1 }

@@ -234,6 +234,10 @@ extension MutableSpan<UInt8> {
     put(end.cacheWriteHourTokens.value, &at)
     put(end.audioMilliseconds, &at)
     put(end.cost?.nanodollars, &at)
+    // The flags, which come first, say whether these are there.
+    guard let lost = end.lostCache else { return }
+    put(lost.lostTokens.value, &at)
+    put(end.lostCost?.nanodollars, &at)
   }
 
   mutating func put(_ id: RequestID, _ at: inout Int) {
@@ -320,8 +324,31 @@ enum EntryCoding {
       + length(end.key?.name) + end.outcome.rawValue.utf8.count
   }
 
-  /// Whether it was sent, and whether its tokens were counted from bytes.
-  static func flags(of end: AttemptEnd) -> UInt8 { (end.wasSent ? 1 : 0) | (end.usage.isEstimated ? 2 : 0) }
+  /// Whether it was sent, whether its tokens were counted from bytes, and in bits 2 to 5 why a prompt cache was not read.
+  static func flags(of end: AttemptEnd) -> UInt8 {
+    (end.wasSent ? 1 : 0) | (end.usage.isEstimated ? 2 : 0) | (end.lostCache.map { code($0.reason) << 2 } ?? 0)
+      | (end.lostCache?.oursByWaiting == true ? 0x20 : 0)
+  }
+
+  private static func code(_ reason: CacheLoss) -> UInt8 {
+    switch reason {
+    case .firstCall: 1
+    case .expired: 2
+    case .prefixChanged: 3
+    case .movedKey: 4
+    case .provider: 5
+    }
+  }
+
+  /// Why a prompt cache was not read; nil where the flags do not say it.
+  static func reason(in flags: UInt8) throws(Unreadable) -> CacheLoss? {
+    let code = flags >> 2 & 7
+    guard code > 0 else { return nil }
+    guard let reason = CacheLoss.allCases.first(where: { Self.code($0) == code }) else { throw Unreadable() }
+    return reason
+  }
+
+  static func isByWaiting(_ flags: UInt8) -> Bool { flags & 0x20 != 0 }
 
   /// The arrival of a request in nanoseconds, by the milliseconds in its id.
   static func timeOfID(_ id: RequestID) -> Int64 { Int64(id.high >> 16) &* 1_000_000 }

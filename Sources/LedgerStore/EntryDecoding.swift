@@ -59,13 +59,14 @@ struct EntryDecoder {
     guard let verdict = Verdict.Kind(rawValue: try text()) else { throw EntryCoding.Unreadable() }
     let status = try optionalNumber().map { Int($0) }
     let flags = try byte()
-    let amounts = try amounts()
+    let amounts = try amounts(flags)
     guard let source = CostSource(rawValue: try text()) else { throw EntryCoding.Unreadable() }
     return AttemptEnd(
       request: request, attempt: attempt, at: at, verdict: verdict, status: status, wasSent: flags & 1 != 0,
       usage: amounts.usage(isEstimated: flags & 2 != 0), cacheWriteHourTokens: TokenCount(amounts.cacheWriteHour),
       audioMilliseconds: amounts.audio, cost: amounts.cost.map { Money(nanodollars: $0) }, costSource: source,
-      priceVersion: try text(), serviceTier: try optionalText())
+      priceVersion: try text(), serviceTier: try optionalText(), lostCache: amounts.lost?.cache(flags),
+      lostCost: amounts.lost?.money)
   }
 
   private mutating func requestEnd() throws(EntryCoding.Unreadable) -> RequestEnd {
@@ -104,13 +105,14 @@ struct EntryDecoder {
       key: series.key.isEmpty ? nil : KeyID(series.key), outcome: outcome, status: Int(ending.status),
       attempts: Int(ending.attempts), queued: Span(nanoseconds: try number()),
       firstByte: try optionalNumber().map { Span(nanoseconds: $0) })
-    let amounts = try amounts()
+    let amounts = try amounts(ending.flags)
     let attempt = AttemptEnd(
       request: request, attempt: Int(ending.attempts), at: ended, verdict: verdict,
       status: ending.attemptStatus.map { Int($0) }, wasSent: ending.wasSent,
       usage: amounts.usage(isEstimated: ending.isEstimated), cacheWriteHourTokens: TokenCount(amounts.cacheWriteHour),
       audioMilliseconds: amounts.audio, cost: amounts.cost.map { Money(nanodollars: $0) }, costSource: source,
-      priceVersion: ending.prices, serviceTier: ending.tier)
+      priceVersion: ending.prices, serviceTier: ending.tier, lostCache: amounts.lost?.cache(ending.flags),
+      lostCost: amounts.lost?.money)
     return .finished(end, lastAttempt: attempt)
   }
 
@@ -127,11 +129,17 @@ struct EntryDecoder {
   }
 
   /// The amounts, cut to what can be true.
-  mutating func amounts() throws(EntryCoding.Unreadable) -> Amounts {
-    Amounts(
+  /// - Parameter flags: of the same attempt.
+  mutating func amounts(_ flags: UInt8) throws(EntryCoding.Unreadable) -> Amounts {
+    let reason = try EntryCoding.reason(in: flags)
+    var amounts = Amounts(
       input: try tokens().value, cacheRead: try tokens().value, cacheWrite: try tokens().value,
       output: try tokens().value, reasoning: try tokens().value, cacheWriteHour: try tokens().value,
       audio: try number(), cost: try optionalNumber())
+    if let reason {
+      amounts.lost = Amounts.Lost(reason: reason, tokens: try tokens().value, cost: try optionalNumber())
+    }
+    return amounts
   }
 
   mutating func change() throws(EntryCoding.Unreadable) -> LedgerChange {
@@ -197,8 +205,8 @@ struct EntryDecoder {
     return start..<at
   }
 
-  /// The range of the bytes that say how a request and its last attempt ended, and the number of that attempt.
-  mutating func endingRange() throws(EntryCoding.Unreadable) -> (range: Range<Int>, attempts: Int64) {
+  /// The range of the bytes that say how a request and its last attempt ended, and that attempt's number and flags.
+  mutating func endingRange() throws(EntryCoding.Unreadable) -> (range: Range<Int>, attempts: Int64, flags: UInt8) {
     let start = at
     _ = try textRange()
     _ = try textRange()
@@ -206,11 +214,11 @@ struct EntryDecoder {
     let attempts = try number()
     _ = try textRange()
     _ = try optionalNumber()
-    _ = try byte()
+    let flags = try byte()
     _ = try textRange()
     _ = try textRange()
     _ = try optionalTextRange()
-    return (start..<at, attempts)
+    return (start..<at, attempts, flags)
   }
 
   /// A decoder for these bytes only.
@@ -289,6 +297,10 @@ struct Ending: Equatable {
 
   var wasSent: Bool { flags & 1 != 0 }
   var isEstimated: Bool { flags & 2 != 0 }
+  /// Why a prompt cache was not read, and whether because the call waited here.
+  var lost: (reason: CacheLoss, isByWaiting: Bool)? {
+    (try? EntryCoding.reason(in: flags)).flatMap { $0 }.map { ($0, EntryCoding.isByWaiting(flags)) }
+  }
 }
 
 /// The counts of an attempt.
@@ -303,6 +315,20 @@ struct Amounts: Equatable {
   var audio: Int64
   /// Nano-dollars.
   var cost: Int64?
+  /// What was lost because a prompt cache was not read.
+  var lost: Lost?
+
+  struct Lost: Equatable {
+    var reason: CacheLoss
+    var tokens: Int64
+    /// Nano-dollars.
+    var cost: Int64?
+
+    func cache(_ flags: UInt8) -> LostCache {
+      LostCache(reason: reason, lostTokens: TokenCount(tokens), oursByWaiting: EntryCoding.isByWaiting(flags))
+    }
+    var money: Money? { cost.map { Money(nanodollars: $0) } }
+  }
 
   func usage(isEstimated: Bool) -> Usage {
     Usage(

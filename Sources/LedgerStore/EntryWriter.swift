@@ -87,7 +87,8 @@ final class EntryWriter {
       sql: """
         UPDATE attempt_rows SET ended_at = ?, state = ?, prices = ?, verdict = ?, cost_source = ?, cost = ?,
           input_tokens = ?, output_tokens = ?, cache_read_tokens = ?, status = ?, reasoning_tokens = ?,
-          cache_write_tokens = ?, cache_write_hour_tokens = ?, audio_ms = ?, estimated = ?, service_tier = ?
+          cache_write_tokens = ?, cache_write_hour_tokens = ?, audio_ms = ?, estimated = ?, service_tier = ?,
+          cache_loss = ?, lost_by_waiting = ?, lost_tokens = ?, lost_cost = ?
         WHERE id = ? AND state = 0
         """)
     deleteAttempt = try db.makeStatement(sql: "DELETE FROM attempt_rows WHERE id = ? AND state = 0")
@@ -97,6 +98,7 @@ final class EntryWriter {
         "id", "request_high", "request_low", "series", "ending", "arrived_at", "held_at", "ended_at", "queued_us",
         "first_byte_us", "reserved_input", "reserved_output", "held", "cost", "input_tokens", "output_tokens",
         "cache_read_tokens", "reasoning_tokens", "cache_write_tokens", "cache_write_hour_tokens", "audio_ms",
+        "lost_tokens", "lost_cost",
       ])
     attemptRows = try RowBuffer(
       db, table: "attempt_rows",
@@ -104,7 +106,7 @@ final class EntryWriter {
         "id", "request_high", "request_low", "attempt", "series", "held_at", "reserved_input", "reserved_output",
         "held", "ended_at", "state", "prices", "verdict", "cost_source", "cost", "input_tokens", "output_tokens",
         "cache_read_tokens", "status", "reasoning_tokens", "cache_write_tokens", "cache_write_hour_tokens", "audio_ms",
-        "estimated", "service_tier",
+        "estimated", "service_tier", "cache_loss", "lost_by_waiting", "lost_tokens", "lost_cost",
       ])
     requestRows = try RowBuffer(
       db, table: "request_rows",
@@ -311,7 +313,7 @@ final class EntryWriter {
     let verdict = try decoder.textRange()
     let status = try decoder.optionalNumber()
     let flags = try decoder.byte()
-    let amounts = try decoder.amounts()
+    let amounts = try decoder.amounts(flags)
     let source = try decoder.textRange()
     let prices = try decoder.textRange()
     let tier = try decoder.optionalTextRange()
@@ -321,7 +323,8 @@ final class EntryWriter {
       prices: try names.number(of: prices, in: decoder, .endPrices),
       verdict: try names.number(of: verdict, in: decoder, .verdict),
       source: try names.number(of: source, in: decoder, .costSource),
-      tier: try tier.map { try names.number(of: $0, in: decoder, .serviceTier) }
+      tier: try tier.map { try names.number(of: $0, in: decoder, .serviceTier) },
+      lost: try amounts.lost.map { try names.number(of: $0.reason) }
     )
     // In the order of the columns, which is the same in both statements.
     func eachEndColumn(_ put: (Int64?) -> Void) {
@@ -341,6 +344,10 @@ final class EntryWriter {
       put(max(0, amounts.audio))
       put(flags & 2 != 0 ? 1 : 0)
       put(words.tier)
+      put(words.lost)
+      put(amounts.lost.map { _ in EntryCoding.isByWaiting(flags) ? 1 : 0 })
+      put(amounts.lost?.tokens)
+      put(amounts.lost?.cost.map { max(0, $0) })
     }
     guard hold.row == 0 else {
       var position: Int32 = 0
@@ -378,7 +385,7 @@ final class EntryWriter {
     let ending = try decoder.endingRange()
     let queued = max(0, try decoder.number() / 1000)
     let firstByte = try decoder.optionalNumber().map { max(0, $0 / 1000) }
-    let amounts = try decoder.amounts()
+    let amounts = try decoder.amounts(ending.flags)
     let key = AttemptKey(request: request, attempt: ending.attempts)
     guard let hold = open.holds[key] else { return false }
     guard try names.number(ofSeries: series, in: decoder) == hold.series else { return false }
@@ -409,6 +416,8 @@ final class EntryWriter {
     callRows.append(amounts.cacheWrite)
     callRows.append(amounts.cacheWriteHour)
     callRows.append(max(0, amounts.audio))
+    callRows.append(amounts.lost?.tokens)
+    callRows.append(amounts.lost?.cost.map { max(0, $0) })
     try callRows.endRow()
     return true
   }

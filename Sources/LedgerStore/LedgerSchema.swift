@@ -95,6 +95,9 @@ enum LedgerSchema {
     migrator.registerMigration("tell the agents of a session apart") { db in
       try db.execute(sql: agents)
     }
+    migrator.registerMigration("tell why a prompt cache was not read") { db in
+      try db.execute(sql: cacheLosses)
+    }
     return migrator
   }
 
@@ -312,9 +315,76 @@ enum LedgerSchema {
     ALTER TABLE told_apart RENAME TO series;
     """ + "\n" + views(agent: ", nullif(s.agent, '') AS agent")
 
+  /// The reason is one of few, so it is part of how calls end, and the amounts are columns of each call. No row of the large
+  /// tables is read or written: what was there has no amounts.
+  private static let cacheLosses = """
+    DROP VIEW attempt_log;
+    DROP VIEW request_log;
+    DROP VIEW attempts;
+    DROP VIEW requests;
+    ALTER TABLE attempt_rows ADD COLUMN cache_loss INTEGER REFERENCES words (id);
+    ALTER TABLE attempt_rows ADD COLUMN lost_by_waiting INTEGER;
+    ALTER TABLE attempt_rows ADD COLUMN lost_tokens INTEGER;
+    ALTER TABLE attempt_rows ADD COLUMN lost_cost INTEGER;
+    ALTER TABLE calls ADD COLUMN lost_tokens INTEGER;
+    ALTER TABLE calls ADD COLUMN lost_cost INTEGER;
+
+    CREATE TABLE endings_with_losses (
+      id INTEGER PRIMARY KEY,
+      outcome INTEGER NOT NULL REFERENCES words (id),
+      priority_reason INTEGER NOT NULL REFERENCES words (id),
+      status INTEGER NOT NULL CHECK (status >= 0),
+      attempts INTEGER NOT NULL CHECK (attempts >= 1),
+      state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 3),
+      verdict INTEGER NOT NULL REFERENCES words (id),
+      attempt_status INTEGER,
+      estimated INTEGER NOT NULL CHECK (estimated BETWEEN 0 AND 1),
+      cost_source INTEGER NOT NULL REFERENCES words (id),
+      prices INTEGER NOT NULL REFERENCES words (id),
+      service_tier INTEGER REFERENCES words (id),
+      cache_loss INTEGER REFERENCES words (id),
+      lost_by_waiting INTEGER CHECK (lost_by_waiting BETWEEN 0 AND 1),
+      UNIQUE (outcome, priority_reason, status, attempts, state, verdict, attempt_status, estimated, cost_source, prices,
+        service_tier, cache_loss, lost_by_waiting)
+    ) STRICT;
+    INSERT INTO endings_with_losses
+      SELECT id, outcome, priority_reason, status, attempts, state, verdict, attempt_status, estimated, cost_source,
+        prices, service_tier, NULL, NULL FROM endings;
+    DROP TABLE endings;
+    ALTER TABLE endings_with_losses RENAME TO endings;
+
+    CREATE VIEW attempts AS
+    SELECT id, request_high, request_low, attempt, state, series, held_at, reserved_input, reserved_output, held, prices,
+      ended_at, verdict, cost_source, cost, input_tokens, output_tokens, cache_read_tokens, status, reasoning_tokens,
+      cache_write_tokens, cache_write_hour_tokens, audio_ms, estimated, service_tier, cache_loss, lost_by_waiting,
+      lost_tokens, lost_cost
+    FROM attempt_rows
+    UNION ALL
+    SELECT c.id, c.request_high, c.request_low, e.attempts, e.state, c.series, c.held_at, c.reserved_input,
+      c.reserved_output, c.held, e.prices, c.ended_at, e.verdict, e.cost_source, c.cost, c.input_tokens, c.output_tokens,
+      c.cache_read_tokens, e.attempt_status, c.reasoning_tokens, c.cache_write_tokens, c.cache_write_hour_tokens,
+      c.audio_ms, e.estimated, e.service_tier, e.cache_loss, e.lost_by_waiting, c.lost_tokens, c.lost_cost
+    FROM calls c JOIN endings e ON e.id = c.ending;
+
+    CREATE VIEW requests AS
+    SELECT id, request_high, request_low, series, arrived_at, ended_at, outcome, priority_reason, status, attempts,
+      queued_us, first_byte_us, NULL AS cache_loss, NULL AS lost_by_waiting, NULL AS lost_tokens, NULL AS lost_cost
+    FROM request_rows
+    UNION ALL
+    SELECT c.id, c.request_high, c.request_low, c.series, c.arrived_at, c.ended_at, e.outcome, e.priority_reason, e.status,
+      e.attempts, c.queued_us, c.first_byte_us, e.cache_loss, e.lost_by_waiting, c.lost_tokens, c.lost_cost
+    FROM calls c JOIN endings e ON e.id = c.ending;
+    """ + "\n" + views(agent: ", nullif(s.agent, '') AS agent", losses: losses)
+
+  /// The last columns of the views with names.
+  private static func losses(_ table: String) -> String {
+    ", (SELECT text FROM words WHERE id = \(table).cache_loss) AS cache_loss, \(table).lost_by_waiting, "
+      + "\(table).lost_tokens, \(table).lost_cost AS lost_nanousd"
+  }
+
   private static let views = views(agent: "")
 
-  private static func views(agent: String) -> String {
+  private static func views(agent: String, losses: (String) -> String = { _ in "" }) -> String {
     """
     CREATE VIEW attempt_log AS
     SELECT \(ulid("a")) AS request_id, a.id, a.attempt,
@@ -326,7 +396,7 @@ enum LedgerSchema {
       v.text AS verdict, a.status, a.input_tokens, a.cache_read_tokens, a.cache_write_tokens,
       a.cache_write_hour_tokens, a.output_tokens, a.reasoning_tokens, a.audio_ms, a.estimated,
       a.held AS held_nanousd, a.cost AS cost_nanousd, c.text AS cost_source, p.text AS price_version,
-      t.text AS service_tier, a.request_high, a.request_low\(agent)
+      t.text AS service_tier, a.request_high, a.request_low\(agent)\(losses("a"))
     FROM attempts a JOIN series s ON s.id = a.series JOIN words p ON p.id = a.prices
     LEFT JOIN words v ON v.id = a.verdict LEFT JOIN words c ON c.id = a.cost_source
     LEFT JOIN words t ON t.id = a.service_tier;
@@ -338,7 +408,7 @@ enum LedgerSchema {
       s.tenant, nullif(s.client_key, '') AS client_key, s.session, s.priority, w.text AS priority_reason,
       nullif(s.kind, '') AS kind, s.model, nullif(s.provider, '') AS provider, nullif(s.key, '') AS key,
       o.text AS outcome, r.status, r.attempts, r.queued_us / 1000.0 AS queued_ms,
-      r.first_byte_us / 1000.0 AS first_byte_ms, r.request_high, r.request_low\(agent)
+      r.first_byte_us / 1000.0 AS first_byte_ms, r.request_high, r.request_low\(agent)\(losses("r"))
     FROM requests r JOIN series s ON s.id = r.series JOIN words o ON o.id = r.outcome
     JOIN words w ON w.id = r.priority_reason;
     """

@@ -70,11 +70,13 @@ final class NameNumbers {
       sql: """
         SELECT id FROM endings WHERE outcome = ? AND priority_reason = ? AND status = ? AND attempts = ? AND state = ?
           AND verdict = ? AND attempt_status IS ? AND estimated = ? AND cost_source = ? AND prices = ? AND service_tier IS ?
+          AND cache_loss IS ? AND lost_by_waiting IS ?
         """)
     insertEnding = try db.makeStatement(
       sql: """
         INSERT INTO endings (outcome, priority_reason, status, attempts, state, verdict, attempt_status, estimated,
-          cost_source, prices, service_tier) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+          cost_source, prices, service_tier, cache_loss, lost_by_waiting)
+          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """)
     findWord = try db.makeStatement(sql: "SELECT id FROM words WHERE text = ?")
     insertWord = try db.makeStatement(sql: "INSERT INTO words (text) VALUES (?)")
@@ -105,6 +107,8 @@ final class NameNumbers {
     newest[index] = (decoder.bytes(word), number)
     return number
   }
+
+  func number(of reason: CacheLoss) throws -> Int64 { try word(reason.rawValue) }
 
   private func word(_ word: String) throws -> Int64 {
     if let number = words[word] { return number }
@@ -137,7 +141,8 @@ final class NameNumbers {
       try word(ending.outcome), try word(ending.reason), max(0, ending.status), ending.attempts,
       (ending.wasSent ? AttemptState.posted : .void).rawValue, try word(ending.verdict), ending.attemptStatus,
       ending.isEstimated ? 1 : 0, try word(ending.costSource), try word(ending.prices),
-      try ending.tier.map { try word($0) },
+      try ending.tier.map { try word($0) }, try ending.lost.map { try word($0.reason.rawValue) },
+      ending.lost.map { $0.isByWaiting ? 1 : 0 },
     ]
     let number = try find(parts, findEnding, orInsert: insertEnding)
     endings.remember(number, of: range, in: decoder)

@@ -11,6 +11,8 @@ import TextForms
 public enum UsageDimension: String, Sendable, CaseIterable {
   case tenant, session, agent, model, provider, key, priority, kind, day, hour
   case clientKey = "client_key"
+  /// Why a prompt cache was not read.
+  case cache
 }
 
 /// A checked query.
@@ -88,6 +90,12 @@ public struct UsageSums: Sendable, Equatable {
   public var outputTokens: Int64 = 0
   public var reasoningTokens: Int64 = 0
   public var nanodollars: Int64 = 0
+  /// What was lost because a prompt cache was not read: tokens, and what they cost more; and the part of both that expired
+  /// because calls waited here. Summed only for reports by `cache`.
+  public var lostTokens: Int64 = 0
+  public var lostNanodollars: Int64 = 0
+  public var waitingTokens: Int64 = 0
+  public var waitingNanodollars: Int64 = 0
   public init() {}
 
   /// Sums saturate, because ledgers of an earlier version may contain impossible numbers.
@@ -103,6 +111,10 @@ public struct UsageSums: Sendable, Equatable {
     outputTokens = outputTokens.saturatingAdding(other.outputTokens)
     reasoningTokens = reasoningTokens.saturatingAdding(other.reasoningTokens)
     nanodollars = nanodollars.saturatingAdding(other.nanodollars)
+    lostTokens = lostTokens.saturatingAdding(other.lostTokens)
+    lostNanodollars = lostNanodollars.saturatingAdding(other.lostNanodollars)
+    waitingTokens = waitingTokens.saturatingAdding(other.waitingTokens)
+    waitingNanodollars = waitingNanodollars.saturatingAdding(other.waitingNanodollars)
   }
 }
 
@@ -144,6 +156,8 @@ extension UsageReport {
   private struct Group: Hashable {
     var series: Int64
     var bucket: Int64
+    /// The number of the word that says why a cache was not read; 0 for none, and where that is not asked for.
+    var loss: Int64 = 0
   }
 
   static func make(_ query: UsageQuery, _ db: Database) throws -> UsageReport {
@@ -160,29 +174,35 @@ extension UsageReport {
       LedgerSchema.firstRow(query.since.nanoseconds), areAhead ? Int64.max : lastRow,
       query.since.nanoseconds <= 0 ? Int64.min : since, until,
     ]
+    func losses(_ ending: String, _ row: String) -> String {
+      guard query.by.contains(.cache) else { return "0, 0, 0, 0" }
+      return "coalesce(\(ending)cache_loss, 0), coalesce(\(ending)lost_by_waiting, 0), coalesce(\(row)lost_tokens, 0), "
+        + "coalesce(\(row)lost_cost, 0)"
+    }
     var sums: [Group: UsageSums] = [:]
     let attempts = try UsedRow.fetchCursor(
       db,
       sql: """
         SELECT series, \(arrival(of: "held_at")) AS arrived, state, estimated, coalesce(cost, -1), input_tokens,
-          cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens
+          cache_read_tokens, cache_write_tokens, output_tokens, reasoning_tokens, \(losses("", ""))
         FROM attempt_rows WHERE id BETWEEN ? AND ? AND arrived >= ? AND arrived < ? AND state > 0
         """, arguments: span)
     while let row = try attempts.next() {
-      sums[Group(series: row.series, bucket: row.arrived / bucket), default: UsageSums()].add(row.sums)
+      sums[Group(series: row.series, bucket: row.arrived / bucket, loss: row.loss), default: UsageSums()].add(row.sums)
     }
     // Each row contains a request and an attempt, and is read once.
     let calls = try UsedRow.fetchCursor(
       db,
       sql: """
         SELECT c.series, \(arrival(of: "c.arrived_at")) AS arrived, e.state, e.estimated, coalesce(c.cost, -1),
-          c.input_tokens, c.cache_read_tokens, c.cache_write_tokens, c.output_tokens, c.reasoning_tokens
+          c.input_tokens, c.cache_read_tokens, c.cache_write_tokens, c.output_tokens, c.reasoning_tokens,
+          \(losses("e.", "c."))
         FROM calls c JOIN endings e ON e.id = c.ending WHERE c.id BETWEEN ? AND ? AND arrived >= ? AND arrived < ?
         """, arguments: span)
     while let row = try calls.next() {
       var both = row.sums
       both.requests = 1
-      sums[Group(series: row.series, bucket: row.arrived / bucket), default: UsageSums()].add(both)
+      sums[Group(series: row.series, bucket: row.arrived / bucket, loss: row.loss), default: UsageSums()].add(both)
     }
     let requests = try RequestRow.fetchCursor(
       db,
@@ -204,10 +224,20 @@ extension UsageReport {
     "CASE WHEN (request_high >> 16) > \(column) / 1000000 + 60000 THEN \(column) / 1000000 ELSE request_high >> 16 END"
   }
 
+  /// The words of the reasons why caches were not read.
+  private static func reasons(of sums: [Group: UsageSums], _ db: Database) throws -> [Int64: String] {
+    var reasons: [Int64: String] = [:]
+    for number in Set(sums.keys.map(\.loss)) where number != 0 {
+      reasons[number] = try String.fetchOne(db, sql: "SELECT text FROM words WHERE id = ?", arguments: [number])
+    }
+    return reasons
+  }
+
   /// Combines series that differ only in dimensions that were not asked for to one row.
   private static func labelled(_ sums: [Group: UsageSums], _ query: UsageQuery, _ db: Database) throws -> UsageReport {
-    var bySeries: [Int64: [(bucket: Int64, sums: UsageSums)]] = [:]
-    for (group, sums) in sums { bySeries[group.series, default: []].append((group.bucket, sums)) }
+    var bySeries: [Int64: [(group: Group, sums: UsageSums)]] = [:]
+    for (group, sums) in sums { bySeries[group.series, default: []].append((group, sums)) }
+    let reasons = try reasons(of: sums, db)
     var rows: [[String]: UsageSums] = [:]
     var total = UsageSums()
     let series = try GRDB.Row.fetchCursor(
@@ -229,8 +259,9 @@ extension UsageReport {
           case .clientKey: row[8]
           case .agent: row[9]
           case .day:
-            UTCTime.date(query.by.contains(.hour) ? part.bucket / 24 : part.bucket)
-          case .hour: UTCTime.text(WallInstant(nanoseconds: part.bucket * UTCTime.hour))
+            UTCTime.date(query.by.contains(.hour) ? part.group.bucket / 24 : part.group.bucket)
+          case .hour: UTCTime.text(WallInstant(nanoseconds: part.group.bucket * UTCTime.hour))
+          case .cache: reasons[part.group.loss] ?? ""
           }
         }
         rows[labels, default: UsageSums()].add(part.sums)
@@ -268,6 +299,8 @@ private struct UsedRow: DatabaseValueConvertible, StatementColumnConvertible {
   var series: Int64
   /// Milliseconds since 1970.
   var arrived: Int64
+  /// The number of the word that says why a cache was not read; 0 for none.
+  var loss: Int64
   var sums = UsageSums()
 
   init?(sqliteStatement: SQLiteStatement, index: CInt) {
@@ -286,6 +319,12 @@ private struct UsedRow: DatabaseValueConvertible, StatementColumnConvertible {
     sums.cacheWriteTokens = TokenCount(column(7)).value
     sums.outputTokens = TokenCount(column(8)).value
     sums.reasoningTokens = TokenCount(column(9)).value
+    loss = column(10)
+    sums.lostTokens = TokenCount(column(12)).value
+    sums.lostNanodollars = LedgerAmount.cost(column(13))
+    guard column(11) != 0 else { return }
+    sums.waitingTokens = sums.lostTokens
+    sums.waitingNanodollars = sums.lostNanodollars
   }
 
   var databaseValue: DatabaseValue { series.databaseValue }

@@ -22,10 +22,10 @@ extension UsageReport {
       text += index == 0 ? "\n" : ",\n"
       text += "  {"
       for (name, label) in zip(names, row.labels) { text += "\"\(name)\": \(JSONString.quoted(label)), " }
-      text += UsageText.members(row.sums) + "}"
+      text += UsageText.members(row.sums, query) + "}"
     }
     text += rows.isEmpty ? "],\n" : "\n],\n"
-    text += "\"total\": {" + UsageText.members(total) + "},\n"
+    text += "\"total\": {" + UsageText.members(total, query) + "},\n"
     text += "\"since\": \"\(UTCTime.text(query.since))\", \"until\": \"\(UTCTime.text(query.until))\", "
     text += "\"pending\": \(pending)}\n"
     return text
@@ -33,9 +33,9 @@ extension UsageReport {
 
   /// A heading and one line for each row (RFC 4180), without a total, so that the sum of a column is right.
   public var csv: String {
-    var lines = [(query.by.map(\.rawValue) + UsageText.names).joined(separator: ",")]
+    var lines = [(query.by.map(\.rawValue) + UsageText.names(query)).joined(separator: ",")]
     for row in rows {
-      lines.append((row.labels.map(UsageText.cell) + UsageText.values(row.sums)).joined(separator: ","))
+      lines.append((row.labels.map(UsageText.cell) + UsageText.values(row.sums, query)).joined(separator: ","))
     }
     return lines.map { $0 + "\r\n" }.joined()
   }
@@ -43,21 +43,31 @@ extension UsageReport {
 
 /// Formats amounts and names.
 enum UsageText {
-  static let names = [
+  private static let names = [
     "requests", "attempts", "presumed", "estimated", "unpriced", "input_tokens", "cache_read_tokens",
     "cache_write_tokens", "output_tokens", "reasoning_tokens", "cost_usd",
   ]
+  /// What reports by `cache` have besides.
+  private static let lossNames = ["lost_tokens", "lost_usd", "lost_by_waiting_tokens", "lost_by_waiting_usd"]
 
-  static func values(_ sums: UsageSums) -> [String] {
-    [
-      sums.requests, sums.attempts, sums.presumed, sums.estimated, sums.unpriced, sums.inputTokens,
-      sums.cacheReadTokens, sums.cacheWriteTokens, sums.outputTokens, sums.reasoningTokens,
-    ].map { String($0) } + [Money(nanodollars: sums.nanodollars).text]
+  static func names(_ query: UsageQuery) -> [String] { names + (query.by.contains(.cache) ? lossNames : []) }
+
+  static func values(_ sums: UsageSums, _ query: UsageQuery) -> [String] {
+    let values =
+      [
+        sums.requests, sums.attempts, sums.presumed, sums.estimated, sums.unpriced, sums.inputTokens,
+        sums.cacheReadTokens, sums.cacheWriteTokens, sums.outputTokens, sums.reasoningTokens,
+      ].map { String($0) } + [Money(nanodollars: sums.nanodollars).text]
+    guard query.by.contains(.cache) else { return values }
+    return values + [
+      String(sums.lostTokens), Money(nanodollars: sums.lostNanodollars).text, String(sums.waitingTokens),
+      Money(nanodollars: sums.waitingNanodollars).text,
+    ]
   }
 
-  static func members(_ sums: UsageSums) -> String {
-    zip(names, values(sums)).map { name, value in
-      name == "cost_usd" ? "\"\(name)\": \"\(value)\"" : "\"\(name)\": \(value)"
+  static func members(_ sums: UsageSums, _ query: UsageQuery) -> String {
+    zip(names(query), values(sums, query)).map { name, value in
+      name.hasSuffix("_usd") ? "\"\(name)\": \"\(value)\"" : "\"\(name)\": \(value)"
     }.joined(separator: ", ")
   }
 

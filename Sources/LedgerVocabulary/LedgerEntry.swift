@@ -89,12 +89,17 @@ public struct AttemptEnd: Sendable, Equatable {
   public var priceVersion: String
   /// The tier that the provider says it used.
   public var serviceTier: String?
+  /// What was lost because a prompt cache was not read; nil where nothing was, or where it is not known.
+  public var lostCache: LostCache?
+  /// What the lost tokens cost more than reading them from the cache would have; nil where no price is known.
+  public var lostCost: Money?
 
   // Inlined, since the compiler copies a value of this size out of an initialiser of another module.
   @inlinable public init(
     request: RequestID, attempt: Int, at: WallInstant, verdict: Verdict.Kind, status: Int? = nil, wasSent: Bool = true,
     usage: Usage = Usage(), cacheWriteHourTokens: TokenCount = 0, audioMilliseconds: Int64 = 0, cost: Money?,
-    costSource: CostSource, priceVersion: String, serviceTier: String? = nil
+    costSource: CostSource, priceVersion: String, serviceTier: String? = nil, lostCache: LostCache? = nil,
+    lostCost: Money? = nil
   ) {
     self.request = request
     self.attempt = attempt
@@ -109,6 +114,8 @@ public struct AttemptEnd: Sendable, Equatable {
     self.costSource = costSource
     self.priceVersion = priceVersion
     self.serviceTier = serviceTier
+    self.lostCache = lostCache
+    self.lostCost = lostCost
   }
 }
 

@@ -103,6 +103,28 @@ public final class PriceBook {
     return (min(cost, isWholeBatch ? .mostPerAttempt : .mostPerCall), .prices)
   }
 
+  /// What tokens cost more than reading them from a prompt cache would have; nil where the model has no price.
+  /// - Parameters:
+  ///   - lost: tokens of the usage's input that a cache would have given. Those that the provider wrote to its cache come
+  ///     first, since a cache that is read is not written again.
+  ///   - model, answeredBy, tier: as for `cost`.
+  public func costOfLosing(
+    _ lost: TokenCount, of usage: Usage, extras: UsageExtras, model: String, answeredBy: String?, tier: String?,
+    at wall: Int64
+  ) -> Money? {
+    var (warm, warmExtras) = (usage, extras)
+    let moved = min(lost, usage.inputTokens - usage.cacheReadTokens)
+    warm.cacheReadTokens = usage.cacheReadTokens + moved
+    warm.cacheWriteTokens = usage.cacheWriteTokens - moved
+    warmExtras.cacheWriteHourTokens = min(extras.cacheWriteHourTokens, warm.cacheWriteTokens)
+    func cost(_ usage: Usage, _ extras: UsageExtras) -> Money? {
+      self.cost(of: usage, extras: extras, model: model, answeredBy: answeredBy, reported: nil, tier: tier, at: wall)
+        .cost
+    }
+    guard let paid = cost(usage, extras), let least = cost(warm, warmExtras) else { return nil }
+    return Money(nanodollars: max(0, paid.nanodollars - least.nanodollars))
+  }
+
   /// The tier by the vendors' names; unknown names have the standard rates.
   static func tier(_ name: String?) -> PriceTier {
     switch name {

@@ -20,6 +20,7 @@ struct UsageCommand: ParsableCommand {
         tollgate usage --by tenant,model --since 7d
         tollgate usage --by day,provider --since 2026-11-01 --until 2026-12-01 --format csv
         tollgate usage --by session --store tollgate.db
+        tollgate usage --by cache --since 7d
         tollgate usage prune --older-than 90d
         tollgate usage backup ledger-copy.db
       """,
@@ -188,6 +189,19 @@ struct UsageTable {
   /// Entries that the report lacks.
   let pending: Int
 
+  /// The share of the lost tokens that expired because calls waited here.
+  private static let byWaiting = "by_waiting"
+
+  private static func cell(_ name: String, _ row: [String: Cell]) -> String {
+    guard name == byWaiting else { return row[name]?.shown ?? "-" }
+    guard case .number(let lost)? = row["lost_tokens"], case .number(let waiting)? = row["lost_by_waiting_tokens"],
+      lost > 0
+    else { return "-" }
+    // In tenths of a hundredth, and never 0 where there was something.
+    let share = max(waiting > 0 ? 1 : 0, Int64((Double(waiting) / Double(lost) * 1000).rounded()))
+    return "\(share / 10).\(share % 10)%"
+  }
+
   init(json: String, by: [String]) throws {
     let report: Report
     do { report = try JSONDecoder().decode(Report.self, from: Data(json.utf8)) } catch {
@@ -198,10 +212,14 @@ struct UsageTable {
     for rare in ["presumed", "estimated", "unpriced"] where report.total[rare]?.shown != "0" {
       counts.insert(rare, at: counts.count - 1)
     }
+    if by.contains("cache") {
+      counts.insert(contentsOf: ["lost_tokens", "lost_usd", UsageTable.byWaiting], at: counts.count - 1)
+    }
     let headings = [
       "requests": "REQUESTS", "input_tokens": "INPUT", "cache_read_tokens": "CACHE READ",
       "cache_write_tokens": "CACHE WRITE", "output_tokens": "OUTPUT", "cost_usd": "USD", "presumed": "PRESUMED",
-      "estimated": "ESTIMATED", "unpriced": "UNPRICED",
+      "estimated": "ESTIMATED", "unpriced": "UNPRICED", "lost_tokens": "LOST", "lost_usd": "LOST USD",
+      UsageTable.byWaiting: "BY WAITING",
     ]
     var table = TextTable(
       by.map { $0.uppercased().replacingOccurrences(of: "_", with: " ") } + counts.map { headings[$0] ?? $0 },
@@ -209,10 +227,10 @@ struct UsageTable {
     for row in report.rows {
       table.row(
         by.map { name in row[name].map { $0.shown.isEmpty ? "-" : $0.shown } ?? "-" }
-          + counts.map { row[$0]?.shown ?? "-" })
+          + counts.map { UsageTable.cell($0, row) })
     }
     table.row(
-      (by.isEmpty ? [] : ["total"] + by.dropFirst().map { _ in "" }) + counts.map { report.total[$0]?.shown ?? "-" })
+      (by.isEmpty ? [] : ["total"] + by.dropFirst().map { _ in "" }) + counts.map { UsageTable.cell($0, report.total) })
     pending = report.pending ?? 0
     text = "\(report.since) to \(report.until)\n\n\(table.text)"
   }

@@ -216,6 +216,34 @@ private let answers: [PricedAnswer] = [
         == CallPrice(inputMicroPerToken: 1_000_000, outputMicroPerToken: 2_000_000, perRequest: price.perRequest))
   }
 
+  /// In nano-dollars for each token: input 5,000, a cache read 500, a write 6,250, one for an hour 10,000.
+  @Test(
+    arguments: [
+      // Nothing was written: fresh input.
+      (1000, 0, 0, 0, 800, 800 * 4_500),
+      // What was written comes first, the short-lived part before that for an hour.
+      (1000, 0, 600, 0, 400, 400 * 5_750), (1000, 0, 600, 0, 800, 600 * 5_750 + 200 * 4_500),
+      (1000, 0, 600, 600, 400, 400 * 9_500), (1000, 0, 600, 200, 500, 400 * 5_750 + 100 * 9_500),
+      // No more than was not read.
+      (1000, 900, 0, 0, 5000, 100 * 4_500), (1000, 1000, 0, 0, 5000, 0), (0, 0, 0, 0, 5000, 0), (1000, 0, 0, 0, 0, 0),
+    ] as [(Int64, Int64, Int64, Int64, Int64, Int64)])
+  func lostTokensCostWhatAReadWouldHaveSaved(
+    _ input: Int64, _ read: Int64, _ written: Int64, _ hour: Int64, _ lost: Int64, _ cost: Int64
+  ) {
+    let book = PriceBook(.builtIn)
+    let usage = Usage(
+      inputTokens: TokenCount(input), cacheReadTokens: TokenCount(read), cacheWriteTokens: TokenCount(written),
+      outputTokens: 100)
+    var extras = UsageExtras()
+    extras.cacheWriteHourTokens = TokenCount(hour)
+    func losing(_ model: String) -> Money? {
+      book.costOfLosing(
+        TokenCount(lost), of: usage, extras: extras, model: model, answeredBy: nil, tier: nil, at: noon)
+    }
+    #expect(losing("claude-opus-5") == Money(nanodollars: cost))
+    #expect(losing("a-model-without-a-price") == nil)
+  }
+
   @Test func whatIsRememberedIsBounded() {
     let book = PriceBook(PriceList(version: "v", entries: [ModelPrice(models: "*", rates: PriceRates(input: 1))]))
     for number in 0..<5000 { #expect(book.price(of: "m\(number)", at: noon) != nil) }
