@@ -62,6 +62,7 @@ enum LearnedJSON {
   private static func text(_ source: LearnedValue.Source) -> String {
     switch source {
     case .headers: "rate-limit headers"
+    case .storedHeaders: "rate-limit headers before the start, stored"
     case .refusals: "refusals (429) without numbers"
     case .usage(let calls, let stored):
       stored == 0

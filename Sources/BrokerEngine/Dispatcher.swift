@@ -31,6 +31,8 @@ final class Dispatcher {
   /// Armed while something learned is not in the ledger yet.
   private var learnedTimer: LoopTimer?
   private var savesLearned = false
+  /// The limits that are in the ledger, by their names.
+  private var savedLimits: [String: String] = [:]
 
   init(
     policy: AdmissionPolicy, time: Timekeeper, loop: EventLoop?, news: OperatorNews, providers: ProviderNotes,
@@ -98,6 +100,12 @@ final class Dispatcher {
     take(.settled(lease, Settlement(verdict: .ownFault)))
   }
 
+  /// Takes over the limits that an earlier process was told.
+  func restore(_ limits: [LearnedLimits]) {
+    for known in limits { savedLimits[known.name] = known.text }
+    if !limits.isEmpty { take(.limitsRestored(limits)) }
+  }
+
   // MARK: Questions
 
   var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { core.untoldBudgets }
@@ -114,6 +122,15 @@ final class Dispatcher {
     for learned in core.takeLearned() where learned.model.utf8.count <= 256 {
       clerk.remembered(
         LedgerMemo(kind: .learned, name: "\(learned.provider.name)/\(learned.model)", value: learned.text))
+    }
+    for limits in core.toldLimits() {
+      let (name, text) = (limits.name, limits.text)
+      // Limits that are forgotten are written too, once, where they had been written.
+      guard savedLimits[name] != text, savedLimits[name] != nil || !limits.isEmpty, name.utf8.count <= 512 else {
+        continue
+      }
+      savedLimits[name] = text
+      clerk.remembered(LedgerMemo(kind: .limits, name: name, value: text))
     }
   }
 

@@ -30,7 +30,8 @@ extension Operator {
   /// first request, and after a `replacePolicy` with `asksPast`.
   public func restore(daySums: [DaySum]) { services.dispatcher.tell(.daySumsRestored(daySums)) }
 
-  /// Takes over the notes of an earlier process, the oldest first. Call once, before the first request.
+  /// Takes over the notes of an earlier process, the oldest first. Call once, before the calls of the last minutes are
+  /// restored, since these count against limits that the notes tell.
   public func restore(memos: [LedgerMemo]) {
     services.providers.works.restore(memos)
     let learned = memos.filter { $0.kind == .learned }.compactMap { memo -> LearnedModel? in
@@ -40,6 +41,8 @@ extension Operator {
         text: memo.value)
     }
     if !learned.isEmpty { services.dispatcher.tell(.learnedRestored(learned)) }
+    services.dispatcher.restore(
+      memos.filter { $0.kind == .limits }.compactMap { LearnedLimits(name: $0.name, text: $0.value) })
   }
 
   /// Raises a tenant's own budgets (or the broker's, or a single budget) until an instant, and writes the raise to the

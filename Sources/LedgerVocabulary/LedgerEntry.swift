@@ -246,12 +246,14 @@ public struct LedgerMemo: Sendable, Equatable {
     case work
     /// What was learned about a model's calls at a provider.
     case learned
+    /// The limits that a provider has told.
+    case limits
 
     /// How many memos of this kind are kept; the oldest are removed first.
     public var most: Int {
       switch self {
       case .work: 16_384
-      case .learned: 4_096
+      case .learned, .limits: 4_096
       }
     }
   }

@@ -437,7 +437,8 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .keyChecked: hash.mix(UInt64(18) << 32)
     case .budgetWindowsBegan: hash.mix(UInt64(10) << 32)
     case .budgetRaisesReplaced: hash.mix(UInt64(16) << 32)
-    case .budgetsRestored, .restored, .learnedRestored, .dayBegan, .daySumsRestored: hash.mix(UInt64(17) << 32)
+    case .budgetsRestored, .restored, .learnedRestored, .limitsRestored, .dayBegan, .daySumsRestored:
+      hash.mix(UInt64(17) << 32)
     case .deadlineReached: hash.mix(UInt64(8) << 32)
     case .drainRequested, .drainBounded:
       hash.mix(UInt64(9) << 32)

@@ -30,6 +30,7 @@ enum TraceText {
     case .dayBegan(let day): text = "dayBegan \(day.serial)"
     case .daySumsRestored(let sums): text = "daySumsRestored \(sums.count)"
     case .learnedRestored(let models): text = "learnedRestored \(models.count)"
+    case .limitsRestored(let limits): text = "limitsRestored \(limits.count)"
     case .deadlineReached: text = "deadlineReached"
     case .drainRequested: text = "drainRequested"
     case .drainBounded(let end): text = "drainBounded \(end.nanoseconds)"

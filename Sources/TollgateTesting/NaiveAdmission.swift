@@ -339,7 +339,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     case .progressed: break
     case .settled(let lease, let settlement): settle(lease, settlement, into: &actions)
     case .limitsObserved, .operatorCommanded, .keyChecked, .restored: break
-    case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored, .dayBegan, .daySumsRestored:
+    case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored, .limitsRestored, .dayBegan,
+      .daySumsRestored:
       break
     case .policyReplaced(let new, _, _): policy = new
     case .deadlineReached, .drainBounded: break

@@ -10,9 +10,10 @@ enum BudgetRestoring {
   /// either.
   static let mostAccounts = 50_000
 
-  /// Tells a starting broker what was spent in its budgets' windows, the current raises, and the calls of the last
-  /// minutes.
+  /// Tells a starting broker what an earlier one had learned, what was spent in its budgets' windows, the current
+  /// raises, and the calls of the last minutes.
   static func restore(_ broker: Operator, from store: LedgerStore, now: WallInstant) throws {
+    broker.restore(memos: try LedgerMemo.Kind.allCases.flatMap { try store.memos($0) })
     let spans = broker.budgetSpans
     let spending = spans.isEmpty ? [] : try store.spending(since: spans.map(\.began), now: now)
     broker.restore(
@@ -20,7 +21,6 @@ enum BudgetRestoring {
       raises: try store.budgetRaises(now: now).compactMap { HeldRaise($0) },
       attempts: try store.pastAttempts(now: now))
     if let began = broker.dayBegan { broker.restore(daySums: try store.daySums(since: began, now: now)) }
-    broker.restore(memos: try LedgerMemo.Kind.allCases.flatMap { try store.memos($0) })
   }
 
   /// Answers the question after a change of the policy; blocks this thread.

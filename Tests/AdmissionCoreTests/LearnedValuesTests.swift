@@ -99,6 +99,66 @@ import Testing
     #expect(learned(next).values.allSatisfy { $0.source == .usage(calls: 21, stored: 20) })
   }
 
+  /// A stored limit holds from the first call, and counts the calls of the last minutes; the first answer takes its place.
+  @Test func aLimitThatAnEarlierProcessWasToldHoldsFromTheStart() throws {
+    var bench = bench()
+    let id = bench.submit()
+    let lease = try #require(bench.grant(id)).lease
+    func tell(_ bench: inout Bench, _ lease: LeaseID, _ limit: Int64) {
+      bench.send(
+        .limitsObserved(
+          lease, ObservedLimits(readings: [.init(dimension: .requests, limit: limit, remaining: limit - 1)])))
+    }
+    tell(&bench, lease, 60)
+    let stored = bench.core.toldLimits()
+    #expect(stored.map(\.name) == ["p"] && stored.map(\.text) == ["60 - - -"])
+    for limits in stored { #expect(LearnedLimits(name: limits.name, text: limits.text) == limits) }
+    var next = self.bench()
+    next.pass(.seconds(7))
+    let start = next.now
+    next.send(.limitsRestored(stored))
+    next.send(
+      .restored(
+        (0..<58).map {
+          PastAttempt(
+            request: RequestID(high: 1, low: $0), age: .zero, tenant: "t", provider: "p", model: "m", usage: Usage())
+        }))
+    #expect(
+      learned(next).values == [
+        LearnedValue(provider: "p", what: .perMinute(.requests), value: 60, source: .storedHeaders, since: start)
+      ])
+    let ids = (0..<3).map { _ in next.submit(.high) }
+    #expect(ids.map { next.isGranted($0) } == [true, true, false])
+    next.pass(.milliseconds(1))
+    tell(&next, try #require(next.grant(ids[0])).lease, 600)
+    #expect(
+      learned(next).values == [
+        LearnedValue(provider: "p", what: .perMinute(.requests), value: 600, source: .headers, since: next.now)
+      ])
+  }
+
+  @Test(arguments: [
+    ("", ""), ("p", ""), ("p", "1 2 3"), ("p", "0 - - -"), ("p", "-1 - - -"), ("p", "a - - -"),
+    ("p", "- - - 99999999999999999"),
+    ("p other m", "1 - - -"), ("p models", "1 - - -"),
+  ])
+  func limitsThatAreNoneAreNotRead(_ name: String, _ text: String) {
+    #expect(LearnedLimits(name: name, text: text) == nil)
+  }
+
+  @Test func limitsOfModelsAndKeysFindTheirHolders() throws {
+    let policy = ProviderPolicy(
+      id: "p", modelLimits: [ModelLimits(models: Glob("a b/*"), limits: Limits())], keys: [KeyPolicy(id: "k")])
+    var bench = Bench(AdmissionPolicy(providers: [policy]))
+    let stored = ["p models a b/*", "p key k", "p key gone", "p models gone", "gone"].compactMap {
+      LearnedLimits(name: $0, text: "- - - 1000")
+    }
+    #expect(stored.count == 5)
+    bench.send(.limitsRestored(stored))
+    #expect(learned(bench).values.map(\.model) == ["a b/*", nil] && learned(bench).values.map(\.key) == [nil, "k"])
+    #expect(bench.core.toldLimits().filter { !$0.isEmpty }.map(\.name) == ["p models a b/*", "p key k"])
+  }
+
   /// An earlier version did not store how many calls there were.
   @Test func theCallsOfAnOlderNoteAreTheLeastThatTheyWere() throws {
     var bench = bench()

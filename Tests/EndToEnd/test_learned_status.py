@@ -46,6 +46,29 @@ def test_a_header_that_lowers_a_limit_is_listed(start, http):
     assert head.index("FOR") == line.index("openai")
 
 
+def test_a_limit_that_headers_told_holds_after_a_restart(start, http, tmp_path):
+    told = list(LIMITS)
+    provider = start.provider(lambda received, connection: reply(fields=told, body=json.dumps(ANSWER).encode()))
+    policy = policy_for(provider.url, learn_limits=True)
+    store = ("--store", str(tmp_path / "ledger.db"))
+    broker = start.broker(policy, *store)
+    ask(http, broker)
+    assert learned(http, broker, "requests_per_minute")[0]["from"] == "rate-limit headers"
+    broker.stop()
+    again = start.broker(policy, *store)
+    row, = learned(http, again, "requests_per_minute")
+    assert (row["value"], row["from"]) == (60, "rate-limit headers before the start, stored")
+    bucket, = [bucket for provider in http.get(again.admin + "/api/v1/status").json()["providers"] if provider["id"] == "openai"
+               for bucket in provider["buckets"]]
+    # The call before the restart counts.
+    assert bucket["capacity"] == 60 and bucket["available"] in (59, 60)
+    # What the provider tells now takes its place, whatever it is.
+    told[0] = ("x-ratelimit-limit-requests", "500")
+    ask(http, again)
+    row, = learned(http, again, "requests_per_minute")
+    assert (row["value"], row["from"]) == (500, "rate-limit headers")
+
+
 def test_what_was_learned_is_kept_and_marked(start, http, tmp_path):
     provider = start.provider(reply(body=json.dumps(ANSWER).encode()))
     policy = policy_for(provider.url)

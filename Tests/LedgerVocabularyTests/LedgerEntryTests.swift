@@ -5,7 +5,7 @@ import Testing
 @Suite struct LedgerEntryTests {
   @Test func theNamesInFilesAreWhatTheyWere() {
     #expect(LedgerChange.Subject.allCases.map(\.rawValue) == ["key", "breaker", "budget", "policy", "broker"])
-    #expect(LedgerMemo.Kind.allCases.map(\.rawValue) == ["work", "learned"])
+    #expect(LedgerMemo.Kind.allCases.map(\.rawValue) == ["work", "learned", "limits"])
   }
 
   @Test func everyKindOfMemoIsBounded() {

@@ -91,6 +91,9 @@ public struct Admission: Sendable {
     case .learnedRestored(let models):
       providers.restore(models, at: now)
       providers.changeAll()
+    case .limitsRestored(let limits):
+      providers.restore(limits, dayEnd: day.end, at: now)
+      providers.changeAll()
     case .dayBegan(let day): beginDay(day, at: now)
     case .daySumsRestored(let sums): restore(sums, at: now)
     case .deadlineReached: break
@@ -118,6 +121,8 @@ public struct Admission: Sendable {
 
   /// What was learned about models since the last call, to be kept for the next start.
   public mutating func takeLearned() -> [LearnedModel] { providers.takeLearned() }
+  /// The limits that providers have told, to be kept for the next start.
+  public func toldLimits() -> [LearnedLimits] { providers.toldLimits() }
 
   // MARK: Time
 

@@ -35,7 +35,7 @@ extension Admission {
     var all = learned(provider).map { limit in
       LearnedValue(
         provider: provider.policy.id, model: limit.model, key: limit.key, what: LearnedValue.What(limit.quantity),
-        value: limit.value, source: limit.source == .headers ? .headers : .refusals, since: limit.since)
+        value: limit.value, source: LearnedValue.Source(limit.source), since: limit.since)
     }
     func add(_ capacity: Capacity, model: String?, key: KeyID?) {
       for bucket in capacity.buckets {
@@ -77,6 +77,16 @@ extension Admission {
     let duration = providers[index].durations.expected(model: model)
     if duration > .zero { add(.duration, duration.nanoseconds) }
     return all
+  }
+}
+
+extension LearnedValue.Source {
+  init(_ source: AdmissionSnapshot.Learned.Source) {
+    switch source {
+    case .headers: self = .headers
+    case .stored: self = .storedHeaders
+    case .refusals: self = .refusals
+    }
   }
 }
 

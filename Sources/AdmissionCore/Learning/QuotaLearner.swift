@@ -39,6 +39,8 @@ struct QuotaLearner: Sendable {
   /// The last limits told by each model's answers, in order of first mention.
   private var models: [ModelReading] = []
   private var mixed: UInt8 = 0
+  /// One bit for each dimension whose limit an earlier process was told, and this one not yet.
+  private var stored: UInt8 = 0
 
   private struct ModelReading: Sendable {
     var model: ModelNumber
@@ -84,7 +86,12 @@ struct QuotaLearner: Sendable {
     let proven = now - largestSince < Self.proofLife ? largest[place] : 0
     let limit = remember(max(told, proven), of: dimension, model: model, at: now)
     let index = Int(dimension.rawValue)
-    guard let known = perMinute[index], !isMixed(dimension) || limit < known else {
+    let isFirst = stored & (1 << dimension.rawValue) != 0
+    if isFirst {
+      stored &= ~(1 << dimension.rawValue)
+      since[index] = now
+    }
+    guard let known = perMinute[index], !isFirst, !isMixed(dimension) || limit < known else {
       guard perMinute[index] != limit else { return nil }
       perMinute[index] = limit
       since[index] = now
@@ -95,6 +102,16 @@ struct QuotaLearner: Sendable {
     perMinute[index] = next
     since[index] = now
     return next
+  }
+
+  /// Takes over limits that an earlier process was told; the first that this one is told takes their place, whatever it is.
+  mutating func restore(_ limits: [Int64?], at now: Instant) {
+    for (index, limit) in limits.enumerated() {
+      guard let limit, limit > 0, perMinute.indices.contains(index), perMinute[index] == nil else { continue }
+      perMinute[index] = limit
+      since[index] = now
+      stored |= 1 << UInt8(index)
+    }
   }
 
   /// Returns the limit to follow: the model's own, or the largest of several that differ.
@@ -182,7 +199,8 @@ struct QuotaLearner: Sendable {
     add(.concurrency, concurrency.map { Int64($0) }, .refusals, concurrencySince)
     for dimension in Dimension.allCases {
       let place = Int(dimension.rawValue)
-      add(.perMinute(dimension), perMinute[place], .headers, since[place])
+      let isStored = stored & (1 << dimension.rawValue) != 0
+      add(.perMinute(dimension), perMinute[place], isStored ? .stored : .headers, since[place])
     }
     add(.perMinute(.tokens), pace.perMinute, .refusals, pace.began)
     add(.perMinute(.requests), bursts.perMinute, .refusals, bursts.began)

@@ -37,6 +37,8 @@ public enum AdmissionEvent: Sendable {
   case daySumsRestored([DaySum])
   /// At the start: what an earlier process had learned of models' calls.
   case learnedRestored([LearnedModel])
+  /// At the start, before the calls of the last minutes: the limits that providers had told.
+  case limitsRestored([LearnedLimits])
   /// The instant that `nextDeadline` gave has come.
   case deadlineReached
   case drainRequested

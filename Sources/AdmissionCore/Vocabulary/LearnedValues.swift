@@ -26,6 +26,8 @@ public struct LearnedValue: Sendable, Equatable {
   public enum Source: Sendable, Equatable {
     /// The provider's own numbers.
     case headers
+    /// The same, told to an earlier process and read from the ledger.
+    case storedHeaders
     /// Refusals of a provider that told no numbers.
     case refusals
     /// What calls used.

@@ -40,6 +40,8 @@ public struct AdmissionSnapshot: Sendable {
     public enum Source: String, Sendable {
       /// The provider's own numbers.
       case headers
+      /// The same, told to an earlier process.
+      case stored
       case refusals
     }
     public var quantity: Quantity
