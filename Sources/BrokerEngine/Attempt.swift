@@ -440,6 +440,7 @@ final class Attempt: UpstreamEvents {
       settlement.laterTokens = later.charge.usage.inputTokens + later.charge.usage.outputTokens
     }
     settlement.cost = cost
+    if case .relaying(let relay) = phase, relay.head.status < 300 { settlement.firstByte = record.attemptFirstByte }
     let now = services.time.now
     record.attemptEnded(
       at: now, settlement.verdict, failure: failure, usage: usage, cost: cost, costSource: source)

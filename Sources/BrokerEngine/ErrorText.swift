@@ -12,7 +12,7 @@ public enum ErrorText {
       return "The queue for \(record.priority.name) priority is full\(reason).\(again)"
     case .evictedMaxWait:
       return "Waited \(seconds(conclusion.queued)) in the \(record.priority.name) queue without being served\(reason)."
-        + again
+        + (conclusion.givingUp.map { " \(describe($0))" } ?? "") + again
     case .rejectedNoCapacity:
       return "No provider of the route can serve this request before its deadline\(reason).\(again)"
     case .rejectedDraining:
@@ -42,6 +42,11 @@ public enum ErrorText {
     default:
       return "The request cannot be served\(reason).\(again)"
     }
+  }
+
+  private static func describe(_ givingUp: GivingUp) -> String {
+    "The client gives up after \(seconds(givingUp.after))"
+      + (givingUp.firstByte > .zero ? ", and first bytes take \(seconds(givingUp.firstByte))." : ".")
   }
 
   static let memoryFull =

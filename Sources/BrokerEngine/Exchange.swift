@@ -123,7 +123,7 @@ final class Exchange {
       producesOutput: call.facts.producesOutput && !call.charge.isFree, deadline: deadline,
       clientRetryCount: call.clientRetryCount, clientKey: record.clientKey, isFree: call.charge.isFree,
       agent: AgentID(record.agent), sessionGroup: group.map { SessionID($0) }, cacheLife: call.facts.cacheLife,
-      print: call.facts.print)
+      print: call.facts.print, patience: ClientPatience.read(call.head.fields), isStream: call.facts.isStreaming)
   }
 
   /// Notes a hint that we do not understand: it is no error, but the client should be told.

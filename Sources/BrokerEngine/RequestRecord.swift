@@ -180,6 +180,10 @@ public final class RequestRecord {
   var attemptBegan: UInt64 { latest?.began ?? arrivedAt }
   /// The status of the last attempt's answer; nil where there is none.
   var attemptStatus: Int? { latest?.status }
+  /// How long the last attempt's answer took to begin; nil where it has not.
+  var attemptFirstByte: Span? {
+    latest.flatMap { attempt in attempt.firstByte.map { Span(nanoseconds: Int64(clamping: $0 &- attempt.began)) } }
+  }
   /// Why the last attempt's transport failed; nil where it did not.
   var attemptFailure: String? { latest?.failure }
 

@@ -42,7 +42,7 @@ struct Bench {
     to providers: [ProviderID] = ["p"],
     model: String = "m", input: Int64 = 100, cap: Int64? = 0, output: Bool = true, bytes: Int = 10,
     deadline: Instant? = nil, retries: Int = 0, price: CallPrice? = nil, clientKey: ClientKeyID? = nil,
-    free: Bool = false, group: SessionID? = nil
+    free: Bool = false, group: SessionID? = nil, patience: Span? = nil, stream: Bool = false
   ) -> RequestID {
     next += 1
     let id = RequestID(high: 0, low: next)
@@ -53,7 +53,8 @@ struct Bench {
           candidates: providers.map { Candidate(provider: $0, price: price) }, model: model, keptBytes: bytes,
           estimatedInput: TokenCount(input), outputCap: cap.map { TokenCount($0) }, producesOutput: output,
           deadline: deadline,
-          clientRetryCount: retries, clientKey: clientKey, isFree: free, sessionGroup: group)))
+          clientRetryCount: retries, clientKey: clientKey, isFree: free, sessionGroup: group, patience: patience,
+          isStream: stream)))
     return id
   }
 
@@ -65,7 +66,7 @@ struct Bench {
   /// Settles the request's running attempt, by default as it was estimated.
   mutating func settle(
     _ id: RequestID, _ verdict: Verdict = .success, input: Int64? = nil, output: Int64? = nil, sent: Bool = true,
-    answer: Bool = false, began: Bool = false, cost: Money? = nil, again: Bool? = nil
+    answer: Bool = false, began: Bool = false, cost: Money? = nil, again: Bool? = nil, firstByte: Span? = nil
   ) {
     guard let grant = grant(id) else {
       Issue.record("the call was not granted")
@@ -82,7 +83,7 @@ struct Bench {
         grant.lease,
         Settlement(
           verdict: verdict, usage: usage, cost: cost, wasSent: sent, answerBegan: began, hasAnswer: answer,
-          toldToRetry: again)))
+          toldToRetry: again, firstByte: firstByte)))
   }
 
   mutating func pass(_ span: Span) { now = now + span }

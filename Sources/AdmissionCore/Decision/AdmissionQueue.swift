@@ -82,7 +82,9 @@ extension Admission {
     enqueue(request, at: now, into: &actions)
   }
 
-  private mutating func enqueue(_ request: Request, at now: Instant, into actions: inout ActionList) {
+  private mutating func enqueue(_ coming: Request, at now: Instant, into actions: inout ActionList) {
+    var request = coming
+    heedPatience(of: &request, at: now)
     let id = request.ticket.id
     let new = store(request)
     noteCacheEnd(new, at: now)
@@ -249,7 +251,7 @@ extension Admission {
           budget: budget.flatMap { book.reading($0, at: now) },
           estimate: budget.map { _ in Money(nanodollars: leastCost(request)) },
           budgetRemaining: book.remaining(request.accounts, withBroker: isSingleTenant, at: now),
-          refusedKey: refusedKey)))
+          refusedKey: refusedKey, givingUp: outcome == .evictedMaxWait ? request.givingUp : nil)))
     // The next waiter at the account may fit.
     if let account = request.waitsFor, budget == nil { wakeBudgetWaiters([account], at: now, into: &actions) }
   }

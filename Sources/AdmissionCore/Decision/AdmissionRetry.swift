@@ -184,6 +184,7 @@ extension Admission {
       }
     }
     request.deadline = min(request.deadline, lastStart(of: request))
+    heedPatience(of: &request, at: now)
     guard now < request.deadline, !cannotRecoverInTime(request, at: now) else { return false }
     request.queuedSince = now
     request.lastNoted = nil

@@ -36,6 +36,7 @@ extension Admission {
     if settlement.verdict == .success, !lease.isFree {
       providers[lease.placement.provider].durations.learn(now - lease.began, model: lease.request.model)
     }
+    let isSlower = learnFirstByte(of: lease, settlement, at: now)
     postCost(of: lease, settlement, at: now, into: &actions)
     learn(from: lease, settlement, at: now, into: &actions)
     let isRequeued = requeue(lease, settlement, at: now, into: &actions)
@@ -48,6 +49,7 @@ extension Admission {
       if settlement.verdict != .success { reviewHeldBack(at: now, into: &actions) }
       // Only a successful call shows how long calls last.
       if settlement.verdict == .success { boundWaiting(at: now, into: &actions) }
+      if isSlower { heedPatienceOfWaiting(at: now, into: &actions) }
       wakeBudgetWaiters(lease.request.accounts, at: now, into: &actions)
     }
   }

@@ -128,6 +128,8 @@ struct ProviderState: SlotElement {
   var predictor = OutputPredictor()
   /// How long successful calls last, by the model's number.
   var durations = CallDurations()
+  /// How long calls wait for their first byte.
+  var firstBytes = FirstByteTimes()
   var models = Slots<ModelState>()
   /// The entries in force, in the order of `policy.modelLimits`; then those that are not in the policy.
   var modelOrder: [ModelIndex] = []

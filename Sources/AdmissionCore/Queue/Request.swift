@@ -36,7 +36,8 @@ final class RequestPast: Sendable {
     var refusals: [CallRefusals] = []
     var refusedKeys: [Int64] = []
     var candidatesAnew: [Candidate]?
-    var isEmpty: Bool { refusals.isEmpty && refusedKeys.isEmpty && candidatesAnew == nil }
+    var givingUp: GivingUp?
+    var isEmpty: Bool { refusals.isEmpty && refusedKeys.isEmpty && candidatesAnew == nil && givingUp == nil }
   }
   let facts: Facts
   init(_ facts: Facts) { self.facts = facts }
@@ -109,6 +110,11 @@ struct Request: SlotElement {
   var candidatesAnew: [Candidate]? {
     get { past?.facts.candidatesAnew }
     set { remember { $0.candidatesAnew = newValue } }
+  }
+  /// Set where the client's patience, and not the queue's, decides the deadline.
+  var givingUp: GivingUp? {
+    get { past?.facts.givingUp }
+    set { remember { $0.givingUp = newValue } }
   }
   /// The account at which the request waits, outside its lane, for a hold to come back; nil where it does not.
   var waitsFor: AccountIndex?

@@ -80,13 +80,16 @@ public struct Conclusion: Sendable {
   public var budgetRemaining: Money?
   /// For `rejectedNoCapacity` where every key of the route is refused or unpaid: the key that was refused last.
   public var refusedKey: RefusedKey?
+  /// For `evictedMaxWait` where the client's patience ended the wait.
+  public var givingUp: GivingUp?
 
   public init(
     request: RequestID, outcome: Outcome, retryAfter: Span? = nil, blocker: Blocker? = nil, queued: Span,
     attempts: Int, budget: BudgetReading? = nil, estimate: Money? = nil, budgetRemaining: Money? = nil,
-    refusedKey: RefusedKey? = nil
+    refusedKey: RefusedKey? = nil, givingUp: GivingUp? = nil
   ) {
     self.refusedKey = refusedKey
+    self.givingUp = givingUp
     self.request = request
     self.outcome = outcome
     self.retryAfter = retryAfter
@@ -96,6 +99,19 @@ public struct Conclusion: Sendable {
     self.budget = budget
     self.estimate = estimate
     self.budgetRemaining = budgetRemaining
+  }
+}
+
+/// When a client gives up, and what was known of its call when that ended its wait.
+public struct GivingUp: Sendable, Hashable {
+  /// How long the client waits for the first byte.
+  public var after: Span
+  /// How long the first byte of such a call takes; zero where nothing is known of it.
+  public var firstByte: Span
+
+  public init(after: Span, firstByte: Span) {
+    self.after = after
+    self.firstByte = firstByte
   }
 }
 

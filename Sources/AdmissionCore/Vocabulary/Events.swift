@@ -228,11 +228,15 @@ public struct Settlement: Sendable {
   /// The same number for all attempts that one event has broken, such as the end of a shared connection: together they
   /// count as one failure. nil where the event broke this attempt alone.
   public var cause: UInt64?
+  /// How long the provider took from the sending of the call to the head of a good answer; nil where none came.
+  public var firstByte: Span?
 
   public init(
     verdict: Verdict, usage: Usage? = nil, cost: Money? = nil, wasSent: Bool = true, answerBegan: Bool = false,
-    hasAnswer: Bool = false, mayGoAgain: Bool = true, toldToRetry: Bool? = nil, cause: UInt64? = nil
+    hasAnswer: Bool = false, mayGoAgain: Bool = true, toldToRetry: Bool? = nil, cause: UInt64? = nil,
+    firstByte: Span? = nil
   ) {
+    self.firstByte = firstByte
     self.mayGoAgain = mayGoAgain
     self.toldToRetry = toldToRetry
     self.cause = cause

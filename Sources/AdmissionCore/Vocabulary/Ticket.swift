@@ -31,6 +31,11 @@ public struct Ticket: Sendable {
   public var isFree: Bool
   /// When the client stops waiting. It can only shorten the class's `max_wait`.
   public var deadline: Instant?
+  /// How long the client waits for the first byte of the answer before it gives up, where that is known. Unlike
+  /// `deadline` it contains the time at the provider.
+  public var patience: Span?
+  /// True where the client asked for a stream.
+  public var isStream: Bool
   /// How long the provider keeps the call's prompt prefix, where the request says so.
   public var cacheLife: Span?
   /// By which the prompt is compared with the one before it.
@@ -42,11 +47,13 @@ public struct Ticket: Sendable {
     id: RequestID, tenant: TenantID, session: SessionID, priority: Priority, candidates: [Candidate], model: String,
     keptBytes: Int, estimatedInput: TokenCount, outputCap: TokenCount? = nil, producesOutput: Bool = true,
     deadline: Instant? = nil, clientRetryCount: Int = 0, clientKey: ClientKeyID? = nil, isFree: Bool = false,
-    agent: AgentID = "", sessionGroup: SessionID? = nil, cacheLife: Span? = nil,
-    print: PromptPrint = .none
+    agent: AgentID = "", sessionGroup: SessionID? = nil, cacheLife: Span? = nil, print: PromptPrint = .none,
+    patience: Span? = nil, isStream: Bool = false
   ) {
     self.print = print
     self.cacheLife = cacheLife
+    self.patience = patience
+    self.isStream = isStream
     self.agent = agent
     self.isFree = isFree
     self.sessionGroup = sessionGroup

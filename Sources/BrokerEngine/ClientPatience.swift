@@ -1,0 +1,98 @@
+// How long a client waits for the first byte of an answer before it gives up, from what its SDK says of itself.
+//
+// SDKs send the timeout of each try in seconds: `x-stainless-timeout`, `x-stainless-read-timeout`. In Python it is the
+// time between two bytes, in JavaScript that to the head; either bounds the wait for the first byte. Below both, Node's
+// own `fetch` gives up after 300 seconds without a head, whatever the SDK was told.
+//
+// Promises: texts that are no plain positive number, or more than `most` seconds, and fields that come twice say
+// nothing; less than a second counts as a second.
+import AdmissionCore
+import HTTPMessage
+
+enum ClientPatience {
+  /// Node's limit for the head.
+  static let node = Span.seconds(300)
+  static let least = Span.seconds(1)
+  /// Eleven days, in seconds.
+  static let most: Int64 = 1_000_000
+
+  /// nil where the client is not known to give up.
+  static func read(_ fields: HeaderFields) -> Span? {
+    var timeout: Int?
+    var readTimeout: Int?
+    var language: Int?
+    var runtime: Int?
+    var agent: Int?
+    var isDoubled = false
+    for index in 0..<fields.count {
+      if fields.nameStarts(with: "x-stainless-", at: index) {
+        if fields.nameIs("x-stainless-timeout", at: index) {
+          isDoubled = isDoubled || timeout != nil
+          timeout = index
+        } else if fields.nameIs("x-stainless-read-timeout", at: index) {
+          isDoubled = isDoubled || readTimeout != nil
+          readTimeout = index
+        } else if fields.nameIs("x-stainless-lang", at: index) {
+          language = index
+        } else if fields.nameIs("x-stainless-runtime", at: index) {
+          runtime = index
+        }
+      } else if fields.nameIs("user-agent", at: index) {
+        agent = index
+      }
+    }
+    func least(_ first: Span?, _ second: Span?) -> Span? {
+      guard let first, let second else { return first ?? second }
+      return min(first, second)
+    }
+    let told =
+      isDoubled
+      ? nil
+      : least(
+        timeout.flatMap { seconds(fields.valueBytes(at: $0)) },
+        readTimeout.flatMap { seconds(fields.valueBytes(at: $0)) })
+    return isNode(fields, agent: agent, language: language, runtime: runtime) ? least(told, node) : told
+  }
+
+  /// True for Node's `fetch`, alone and below the vendors' SDKs. Claude Code brings its own runtime and waits longer.
+  private static func isNode(_ fields: HeaderFields, agent: Int?, language: Int?, runtime: Int?) -> Bool {
+    if let agent {
+      if fields.valueStarts(with: "claude-cli/", at: agent) { return false }
+      if isValue("node", fields, at: agent) || fields.valueStarts(with: "undici", at: agent) { return true }
+    }
+    guard let language, isValue("js", fields, at: language) else { return false }
+    return runtime.map { isValue("node", fields, at: $0) } ?? true
+  }
+
+  private static func isValue(_ text: StaticString, _ fields: HeaderFields, at index: Int) -> Bool {
+    let value = fields.valueBytes(at: index)
+    return value.count == text.utf8CodeUnitCount && fields.valueStarts(with: text, at: index)
+  }
+
+  /// `600`, `600.0`, `2.5`; nil for everything else, and for zero.
+  private static func seconds(_ text: ArraySlice<UInt8>) -> Span? {
+    var nanoseconds: Int64 = 0
+    var unit: Int64 = 1_000_000_000
+    var isFraction = false
+    guard let first = text.first, first != UInt8(ascii: "."), text.last != UInt8(ascii: "."), text.count <= 32 else {
+      return nil
+    }
+    for byte in text {
+      if byte == UInt8(ascii: "."), !isFraction {
+        isFraction = true
+        continue
+      }
+      guard byte >= UInt8(ascii: "0"), byte <= UInt8(ascii: "9") else { return nil }
+      let digit = Int64(byte - UInt8(ascii: "0"))
+      if isFraction {
+        unit /= 10
+        nanoseconds += digit * unit
+      } else {
+        nanoseconds = nanoseconds * 10 + digit * unit
+        guard nanoseconds <= most * 1_000_000_000 else { return nil }
+      }
+    }
+    guard nanoseconds > 0, nanoseconds <= most * 1_000_000_000 else { return nil }
+    return max(least, Span(nanoseconds: nanoseconds))
+  }
+}
