@@ -249,6 +249,7 @@ final class Attempt: UpstreamEvents {
       watch: Relay.Watch(
         stripsUsage: injectsUsage && isAnswer, work: isAnswer && watchesWork, lines: isAnswer && collectsLines),
       mayWait: services.turnEnd != nil)
+    if let interval = rules.policy.keepalive { relay.keepAlive(services.keepalives.beat(of: interval)) }
     phase = .relaying(relay)
     remains.answerBegan = true
     // An answer has begun, so the request is not sent again.

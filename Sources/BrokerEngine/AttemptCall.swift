@@ -38,7 +38,8 @@ extension Attempt {
       url: provider.url(for: exchange.call.target.rest, written: exchange.call.target.written),
       fields: ForwardedFields.forProvider(
         exchange.call.head.fields, credential: credential, passThrough: provider.policy.passThrough,
-        identityOnly: injectsUsage, wholeOnly: exchange.call.charge.readsWork, added: provider.policy.headers),
+        identityOnly: injectsUsage || (rules.policy.keepalive != nil && exchange.call.facts.isStreaming),
+        wholeOnly: exchange.call.charge.readsWork, added: provider.policy.headers),
       body: body, timeouts: provider.timeouts)
     return MadeCall(request: request, sent: sent, injectsUsage: injectsUsage)
   }

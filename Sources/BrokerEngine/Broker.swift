@@ -44,7 +44,8 @@ public final class Broker {
     services = EngineServices(
       time: time, turnEnd: turnEnd, rules: rules, upstream: parts.upstream, memory: parts.memory,
       scratch: WireScratch(), clerk: clerk, counters: counters, requests: requests, news: news, providers: providers,
-      dispatcher: dispatcher, calendars: calendars, nameless: NamelessSessions(hash: parts.hash))
+      dispatcher: dispatcher, calendars: calendars, nameless: NamelessSessions(hash: parts.hash),
+      keepalives: Keepalives(loop: parts.loop))
     models = ModelCatalog(services, hash: parts.hash)
     frontDoor = FrontDoor(services, draining: draining, models: models, hash: parts.hash)
     self.operator = Operator(services, models: models, draining: draining)

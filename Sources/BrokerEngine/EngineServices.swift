@@ -23,6 +23,8 @@ final class EngineServices {
   let calendars: Calendars
   /// The sessions of clients that name none.
   let nameless: NamelessSessions
+  /// Tells clients that silent streams live.
+  let keepalives: Keepalives
   /// The classes of sessions' last turns.
   var turns = TurnMemory()
   /// The turns that titles may belong to.
@@ -33,7 +35,7 @@ final class EngineServices {
     scratch: WireScratch,
     clerk: LedgerClerk, counters: Counters, requests: RequestList, news: OperatorNews, providers: ProviderNotes,
     dispatcher: Dispatcher,
-    calendars: Calendars, nameless: NamelessSessions
+    calendars: Calendars, nameless: NamelessSessions, keepalives: Keepalives
   ) {
     self.time = time
     self.turnEnd = turnEnd
@@ -49,6 +51,7 @@ final class EngineServices {
     self.dispatcher = dispatcher
     self.calendars = calendars
     self.nameless = nameless
+    self.keepalives = keepalives
   }
 
   /// The only place that gives a request its outcome: in its record, in the list and in the counters.

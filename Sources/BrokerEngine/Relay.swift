@@ -3,7 +3,8 @@
 //
 // Promises: the last bytes of an answer, which show the client that it is complete, are withheld until the attempt
 // ends, and are then returned by `finish` or `breakOff`; an error that may show a secret is searched before any byte of
-// it is forwarded; memory that the tap keeps is in the account of memory.
+// it is forwarded; memory that the tap keeps is in the account of memory; what is inserted into a silent stream stands
+// between two frames, and counts nowhere.
 import AdmissionCore
 import HTTPMessage
 import ProviderWire
@@ -60,6 +61,12 @@ final class Relay {
   private let isEncoded: Bool
   /// True where bytes may wait for the end of the loop's turn.
   private let mayWait: Bool
+  private let dialect: Dialect
+  /// The beat that this stream is kept alive by; nil where it is not.
+  private var keepaliveBeat: Keepalives.Beat?
+  private var keepalivePlace = 0
+  /// Beats since the provider's last piece.
+  private var silentBeats: UInt8 = 0
 
   /// What is read from an answer beside its usage.
   struct Watch {
@@ -92,7 +99,8 @@ final class Relay {
       contentEncoding: head.fields.first("content-encoding"), stripInjectedUsage: watch.stripsUsage,
       watchesWork: watch.work, collectsLines: watch.lines, scratch: exchange.services.scratch)
     isEventStream = Relay.isEventStream(head)
-    isLineStream = exchange.call.dialect == .ollama && Relay.isLineStream(head)
+    dialect = exchange.call.dialect
+    isLineStream = dialect == .ollama && Relay.isLineStream(head)
     isEncoded =
       head.fields.firstIndex(of: "content-encoding").map {
         !FieldSyntax.equal(head.fields.valueBytes(at: $0), "identity")
@@ -116,6 +124,7 @@ final class Relay {
   /// Takes the next bytes of the body.
   func take(_ piece: ArraySlice<UInt8>) -> Step {
     var bytes = piece
+    silentBeats = 0
     if !bodyBegan {
       bodyBegan = true
       if !isEventStream, !isEncoded, mask == nil, AnswerMask.isNeeded(for: piece) {
@@ -200,6 +209,51 @@ final class Relay {
     memory.onGivenUp?()
   }
 
+  // MARK: Silence
+
+  /// Keeps the client's side alive from now on, where something can be inserted into the answer: only into a stream of
+  /// events or lines, which is neither encoded nor of a known length. Called before `begin`.
+  func keepAlive(_ beat: Keepalives.Beat) {
+    guard head.status < 300, isEventStream || isLineStream, !isEncoded, mask == nil,
+      pendingHead?.fields.contains("content-length") == false
+    else { return }
+    keepaliveBeat = beat
+    keepalivePlace = beat.join(self)
+  }
+
+  func moved(to place: Int) { keepalivePlace = place }
+
+  /// A quarter of the interval has passed.
+  func beat() {
+    if silentBeats <= Keepalives.beats { silentBeats += 1 }
+    guard silentBeats > Keepalives.beats, mayInsert else { return }
+    // The next one follows an interval later.
+    silentBeats = 1
+    downstream.send(keepalive)
+  }
+
+  /// True where the client has the head and whole frames, waits for more, and has taken all that it was sent.
+  private var mayInsert: Bool {
+    guard pendingHead == nil, withheld.isEmpty, downstream.pendingBytes == 0, !downstream.isClosed,
+      tap.inStreamError == nil
+    else { return false }
+    if isLineStream { return !isInsideLine && !tap.sawTerminalEvent }
+    // Gemini's streams have no other end mark.
+    let isOver = dialect == .gemini ? tap.sawTerminalEvent : tap.sawEndMark
+    return !isOver && tap.isBetweenFrames(withholding: suspectFrame.count)
+  }
+
+  /// What a client of the dialect passes over.
+  private var keepalive: [UInt8] {
+    // Readers of lines take an empty one for a broken object, but any blank may stand before an object.
+    if isLineStream { return [UInt8(ascii: " ")] }
+    // Google's SDK takes a comment for a broken answer, and passes over an empty line.
+    if dialect == .gemini { return [UInt8(ascii: "\n")] }
+    if dialect == .anthropic { return Array("event: ping\ndata: {\"type\": \"ping\"}\n\n".utf8) }
+    // Some SDKs remember an event's id, and take the empty line after a comment for an event with that id.
+    return Array((tap.sawEventID ? ": keepalive\n" : ": keepalive\n\n").utf8)
+  }
+
   // MARK: The end
 
   /// The provider's answer is complete. Returns what is left of it for the client.
@@ -235,8 +289,12 @@ final class Relay {
     _ = takeRest()
   }
 
-  /// Gives the tap's memory back to the account.
-  func close() { tapShare.resize(to: 0) }
+  /// Gives the tap's memory back to the account, and leaves the list of streams that are kept alive.
+  func close() {
+    tapShare.resize(to: 0)
+    keepaliveBeat?.leave(keepalivePlace)
+    keepaliveBeat = nil
+  }
 
   private func takeRest() -> Delivery {
     let rest = Delivery(head: pendingHead, body: withheld)

@@ -140,8 +140,12 @@ struct Fields {
   }
 
   /// `500ms`, `5s`, `2m`, `1h`, `7d`.
-  func duration(_ name: String, _ range: ClosedRange<Duration>) -> Duration? {
-    let allowed = "\(text(of: range.lowerBound)) to \(text(of: range.upperBound)), a whole number with ms, s, m, h or d"
+  /// - Parameter orOff: true where the word `off` may stand instead; then nil is returned for it.
+  func duration(_ name: String, _ range: ClosedRange<Duration>, orOff: Bool = false) -> Duration? {
+    if orOff, case .scalar("off", _)? = self[name]?.content { return nil }
+    let allowed =
+      (orOff ? "off, or " : "")
+      + "\(text(of: range.lowerBound)) to \(text(of: range.upperBound)), a whole number with ms, s, m, h or d"
     return read(name, allowed: allowed) { text in
       durationValue(text).flatMap { range.contains($0) ? $0 : nil }
     }

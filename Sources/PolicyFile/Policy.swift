@@ -32,6 +32,8 @@ public struct Policy: Sendable, Equatable {
   /// The kinds that take the class of their session's last turn.
   public var inherit: [String] = Kinds.inheriting
   public var rules: [Rule] = []
+  /// How long a stream that has begun may be silent before its client gets a comment or ping; nil never sends any.
+  public var keepalive: Duration?
   public var trustTenantHeader = false
   /// Where empty, there is one tenant, `default`, and no client key is required.
   public var tenants: [Tenant] = []

@@ -48,7 +48,7 @@ public enum PolicyParser {
   static let topFields = [
     "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "memory",
     "providers", "routes",
-    "priorities", "default_priority", "queue_bytes", "session_concurrency", "kinds", "rules", "inherit",
+    "priorities", "default_priority", "queue_bytes", "session_concurrency", "kinds", "rules", "inherit", "keepalive",
     "trust_tenant_header", "tenants", "budgets",
     "prices", "unknown_price", "cors", "hosts",
   ]
@@ -73,6 +73,7 @@ struct PolicyBuilder {
     policy.sessionConcurrency = sessionConcurrency(top)
     readKinds(top, &policy)
     readInheritance(top, &policy)
+    policy.keepalive = top.duration("keepalive", .seconds(1) ... .seconds(600), orOff: true)
     readRules(top, &policy)
     readTenants(top, &policy)
     policy.budgets = budgets(top, ofBroker: true)

@@ -33,6 +33,10 @@ struct EventStreamScanner {
   private var nextReturn = 0
   /// True where the last byte was a carriage return that ended a line: a line feed right after it belongs to it.
   private var sawReturn = false
+  /// True where the bytes so far end with a carriage return: it is not known whether the line's end is complete.
+  var endsWithReturn: Bool { sawReturn }
+  /// True once a frame had an `id:` line.
+  private(set) var sawID = false
   /// True where the bytes begin with a line feed that belongs to the frame before; see `nextFrame`.
   private(set) var strayLineFeed = false
 
@@ -176,7 +180,12 @@ struct EventStreamScanner {
   }
 
   private mutating func noteEvent(_ line: Range<Int>) {
-    guard line.count == 12 || line.count == 11, bytes[line.lowerBound] == UInt8(ascii: "e") else { return }
+    guard line.count == 12 || line.count == 11, bytes[line.lowerBound] == UInt8(ascii: "e") else {
+      if line.count >= 2, bytes[line.lowerBound] == UInt8(ascii: "i"), bytes[line.lowerBound + 1] == UInt8(ascii: "d") {
+        sawID = true
+      }
+      return
+    }
     if bytes[line].elementsEqual("event: error".utf8) || bytes[line].elementsEqual("event:error".utf8) {
       saysError = true
     }

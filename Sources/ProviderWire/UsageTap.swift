@@ -48,6 +48,8 @@ public final class UsageTap {
   /// How many bytes of the incomplete frame have been passed on.
   private var released = 0
   private var lastFrameWasRemoved = false
+  /// True up to the end of a frame that was too large to be kept and was given up.
+  private var isInsideAbandonedFrame = false
   /// What the answer says about work that outlives its call; nil where it is not watched.
   public private(set) var work: WorkReading?
   /// The lines of a batch's results since `takeLines`; nil where they are not collected.
@@ -304,6 +306,14 @@ public final class UsageTap {
   }
   /// How many bytes of the incomplete frame have been passed on.
   public var unfinishedBytes: Int { strips ? released : scanner.pendingCount }
+  /// True where the event stream that was passed on ends between two frames, as far as that is certain.
+  /// - Parameter withheld: how many bytes of the incomplete frame were passed on by the tap, but not to the client.
+  public func isBetweenFrames(withholding withheld: Int) -> Bool {
+    form == .eventStream && !isBroken && skimmed == nil && !isInsideAbandonedFrame && !scanner.endsWithReturn
+      && unfinishedBytes == withheld
+  }
+  /// True once a frame had an `id:` line.
+  public var sawEventID: Bool { scanner.sawID }
   private static let errorWord = Array("error".utf8)
   private static let messageWord = Array("\"message\":".utf8)
 
@@ -379,6 +389,7 @@ public final class UsageTap {
     var passFrom = scanner.frameStart + released
     if scanner.strayLineFeed, !lastFrameWasRemoved { passFrom -= 1 }
     while let frame = scanner.nextFrame() {
+      isInsideAbandonedFrame = false
       if frame.hasData { read(frame.data, isError: frame.isError) }
       lastFrameWasRemoved = frame.hasData && released == 0 && isInjectedUsage
       released = 0
@@ -395,6 +406,7 @@ public final class UsageTap {
     if !isKept {
       sawData = true
       scanner.abandon()
+      isInsideAbandonedFrame = true
       released = 0
     }
   }

@@ -59,7 +59,7 @@ import Testing
     let fields = [
       "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "memory", "providers",
       "routes",
-      "priorities", "default_priority", "queue_bytes", "session_concurrency", "kinds", "inherit", "rules",
+      "priorities", "default_priority", "queue_bytes", "session_concurrency", "kinds", "inherit", "keepalive", "rules",
       "trust_tenant_header", "tenants", "budgets",
       "prices", "unknown_price", "dialect", "base_url", "keys", "quota", "limits", "model_limits", "admission_tokens",
       "learn_limits", "breaker", "timeouts", "retry", "inject_usage", "pass_through", "settle_lag", "ramp", "cache_ttl",

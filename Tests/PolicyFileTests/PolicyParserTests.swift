@@ -55,6 +55,7 @@ let everyFieldText = """
   default_priority: low
   queue_bytes: 1GiB
   session_concurrency: {limit: 3, widen: false}
+  keepalive: 20s
   kinds: {Nightly: low, steer: normal}
   rules:
     - {when: {path: "/v1/e*", model: "m*", tenant: "t*", header: {User-Agent: "*n*"}}, priority: low}
@@ -111,6 +112,7 @@ let everyFieldText = """
     expected.defaultPriority = .low
     expected.queueBytes = 1 << 30
     expected.sessionConcurrency = SessionConcurrency(limit: 3, widen: false)
+    expected.keepalive = .seconds(20)
     expected.kinds["nightly"] = .low
     expected.kinds["steer"] = .normal
     var rule = Rule(priority: .low)
