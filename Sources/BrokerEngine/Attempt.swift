@@ -445,8 +445,9 @@ final class Attempt: UpstreamEvents {
     let now = services.time.now
     record.attemptEnded(
       at: now, settlement.verdict, failure: failure, usage: usage, cost: cost, costSource: source)
-    // The core does not say yet why a cache was not read.
-    let lost: LostCache? = nil
+    let lost =
+      settlement.verdict == .success
+      ? settlement.usage.flatMap { services.dispatcher.lostCache(by: grant.lease, $0) } : nil
     let lostCost = lost.flatMap { costOfLosing($0, usage, extras, tap) }
     if let lost { services.counters.lost(lost.reason, lostCost ?? .zero) }
     if let usage {

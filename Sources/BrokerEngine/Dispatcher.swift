@@ -172,6 +172,13 @@ final class Dispatcher {
     return core.nextDeadline
   }
 
+  /// What a running call has lost because its prompt was not read from the provider's cache. Ask before it is settled.
+  func lostCache(by lease: LeaseID, _ usage: Usage) -> LostCache? { Self.lostCache(&core, by: lease, usage) }
+
+  private static func lostCache(_ core: inout Admission, by lease: LeaseID, _ usage: Usage) -> LostCache? {
+    core.lostCache(by: lease, usage)
+  }
+
   private func exchange(of request: RequestID) -> Exchange? {
     if let newest, newest.record.id == request { return newest }
     return exchanges[request]
