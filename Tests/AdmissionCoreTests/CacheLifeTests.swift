@@ -196,8 +196,8 @@ import Testing
     return (id, home)
   }
 
-  /// 100,000 tokens are read anew in ten seconds, which is the longest wait.
-  @Test(arguments: [(100_000, 9, true), (100_000, 12, false), (40_000, 3, true), (40_000, 5, false), (4000, 1, false)])
+  /// 50,000 tokens are read anew in ten seconds, which is the longest wait.
+  @Test(arguments: [(100_000, 9, true), (100_000, 12, false), (40_000, 7, true), (40_000, 9, false), (4000, 1, false)])
   func aWarmCallWaitsForItsKeyAsLongAsAnotherWouldRead(input: Int64, seconds: Int64, waits: Bool) throws {
     var bench = Self.bench()
     let (id, home) = try Self.throttleHome(&bench, input, for: .seconds(seconds))
@@ -220,7 +220,7 @@ import Testing
   @Test func aWarmCallsPatienceEnds() throws {
     let keys = ["a", "b"].map { KeyPolicy(id: KeyID($0), limits: Limits(concurrency: 1)) }
     var bench = Self.bench(keys: keys)
-    let home = try #require(Self.call(&bench, 50_000, read: 0).key)
+    let home = try #require(Self.call(&bench, 25_000, read: 0).key)
     // Sessions that would take the same key.
     var taker: RequestID?
     for number in 0..<20 where taker == nil {
@@ -228,13 +228,13 @@ import Testing
       if bench.grant(id)?.key == home { taker = id } else { Self.end(&bench, id, 100, read: 0) }
     }
     #expect(taker != nil)
-    let warm = Self.submit(&bench, 50_500)
+    let warm = Self.submit(&bench, 25_500)
     #expect(!bench.isGranted(warm))
     bench.run(for: .milliseconds(4999))
     #expect(!bench.isGranted(warm))
     bench.run(for: .milliseconds(2))
     #expect(bench.grant(warm)?.key != home && bench.isGranted(warm))
-    #expect(bench.grant(warm)?.reservedInput == 50_500)
+    #expect(bench.grant(warm)?.reservedInput == 25_500)
   }
 
   @Test func aWarmCallGoesToItsKeyAsSoonAsThatIsFree() throws {

@@ -247,7 +247,9 @@ async def conversations(http, fresh, base, sessions, turns, key_of=None, throttl
     return told["tokens"]["cache_read"] / told["tokens"]["input"], told["answered"].get("429", 0)
 
 
-@pytest.mark.parametrize("quota, throttled", [("per_key", ()), ("shared", (0, 1, 2, 3))], ids=["quiet", "throttled"])
+@pytest.mark.parametrize(
+    "quota, throttled", [("per_key", ()), ("per_key", (0, 1, 2, 3)), ("shared", (0, 1, 2, 3))],
+    ids=["quiet", "per_key", "shared"])
 def test_the_cache_stays_as_warm_as_without_a_broker(start, simulator, http, quota, throttled):
     """Four keys with a cache each, one of them rotated halfway, and keys that are told to slow down, one after the other: the share
     of the input that is read from the cache, against clients that keep their key."""

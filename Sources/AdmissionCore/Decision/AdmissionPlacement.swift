@@ -258,7 +258,8 @@ extension Admission {
       }
     }
     if let best {
-      guard let warm, providers[index].isPerKey, let until = patience(of: request, for: warm.readyAt, estimate, at: now)
+      guard let warm, providers[index].isPerKey,
+        let until = endOfWait(of: request, forKeyReadyAt: warm.readyAt, estimate, at: now)
       else {
         return .chosen(best, isDoubted: bestIsDoubted)
       }
@@ -269,8 +270,8 @@ extension Admission {
   }
 
   /// How many tokens a second a provider reads that it has not cached, and the longest that a call waits for its key.
-  static let tokensReadPerSecond: Int64 = 10_000
-  static let longestPatience = Span.seconds(10)
+  static let tokensReadPerSecond: Int64 = 5_000
+  static let longestWaitForKey = Span.seconds(10)
   /// How long before its prompt expires a call hurries (rule 2c).
   static let hurry = Span.seconds(60)
   /// A prompt of which less is cached is no reason to wait, or to hurry.
@@ -278,12 +279,12 @@ extension Admission {
 
   /// Until when a call waits for the key whose cache has its prompt: at most for the time in which another would read
   /// the prompt anew. nil where it does not wait.
-  private func patience(
-    of request: Request, for readyAt: Instant, _ estimate: CallEstimate, at now: Instant
+  private func endOfWait(
+    of request: Request, forKeyReadyAt readyAt: Instant, _ estimate: CallEstimate, at now: Instant
   ) -> Instant? {
     guard estimate.cached >= Self.leastAwaited else { return nil }
     let reading = Span(nanoseconds: min(estimate.cached.value, 1 << 30) * (1_000_000_000 / Self.tokensReadPerSecond))
-    let end = (request.warmSince ?? now) + min(Self.longestPatience, reading)
+    let end = (request.warmSince ?? now) + min(Self.longestWaitForKey, reading)
     if readyAt == .distantFuture { return end > now ? end : nil }
     return readyAt <= end ? readyAt : nil
   }
