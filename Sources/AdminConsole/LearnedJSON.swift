@@ -40,6 +40,7 @@ enum LearnedJSON {
     case .sharedPrefix: "shared_prefix"
     case .output(let priority): "output_" + priority.name
     case .duration: "duration"
+    case .firstByte(let isStream): isStream ? "first_byte_stream" : "first_byte_whole"
     }
   }
 
@@ -55,7 +56,7 @@ enum LearnedJSON {
     case .perHour(let rate): return (value.value, units(rate.dimension) + "/h")
     case .inputRatio, .cachedShortfall: return (percent(value.value), "%")
     case .sharedPrefix, .output: return (value.value, "tokens")
-    case .duration: return (value.value / 1_000_000, "ms")
+    case .duration, .firstByte: return (value.value / 1_000_000, "ms")
     }
   }
 

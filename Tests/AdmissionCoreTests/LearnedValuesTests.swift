@@ -81,6 +81,19 @@ import Testing
     #expect(values[1].value >= 100 && values[2].value == 2_000_000_000)
   }
 
+  @Test func firstBytesAreListedFromTenCallsOnForAnHour() {
+    var bench = bench()
+    for number in 1...10 {
+      let call = bench.submit()
+      bench.settle(call, firstByte: .seconds(3))
+      let listed = learned(bench).values.filter { $0.what == .firstByte(isStream: false) }
+      #expect(listed.map(\.value) == (number < 10 ? [] : [3_000_000_000]))
+    }
+    #expect(!learned(bench).values.contains { $0.what == .firstByte(isStream: true) })
+    bench.pass(.seconds(3600))
+    #expect(!learned(bench).values.contains { $0.what == .firstByte(isStream: false) })
+  }
+
   @Test func whatAnEarlierProcessLearnedIsMarked() throws {
     var bench = bench()
     use(&bench, .high, calls: 20, counted: 2000)

@@ -19,7 +19,7 @@ extension Admission {
         return more != less ? more > less : left.name < right.name
       }
       for (place, model) in ranked.enumerated() {
-        let values = expectations(of: model.number, model.name, at: index)
+        let values = expectations(of: model.number, model.name, at: index, now)
         if place < LearnedValues.mostModels { all.values += values } else { all.leftOut += values.count }
       }
     }
@@ -57,7 +57,9 @@ extension Admission {
     return all
   }
 
-  private func expectations(of model: ModelNumber, _ name: String, at index: ProviderIndex) -> [LearnedValue] {
+  private func expectations(
+    of model: ModelNumber, _ name: String, at index: ProviderIndex, _ now: Instant
+  ) -> [LearnedValue] {
     guard let origin = providers[index].predictor.origin(of: model) else { return [] }
     var all: [LearnedValue] = []
     func add(_ what: LearnedValue.What, _ value: Int64) {
@@ -76,6 +78,10 @@ extension Admission {
     }
     let duration = providers[index].durations.expected(model: model)
     if duration > .zero { add(.duration, duration.nanoseconds) }
+    for isStream in [true, false] {
+      let time = providers[index].firstBytes.nineOfTen(isStream: isStream, model: model, at: now)
+      if let time { add(.firstByte(isStream: isStream), time.nanoseconds) }
+    }
     return all
   }
 }

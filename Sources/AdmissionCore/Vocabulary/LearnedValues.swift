@@ -22,6 +22,8 @@ public struct LearnedValue: Sendable, Equatable {
     case output(Priority)
     /// How long a call is expected to last, in nanoseconds.
     case duration
+    /// The time within which nine of ten calls have their first byte, in nanoseconds: of streams, or of whole answers.
+    case firstByte(isStream: Bool)
   }
   public enum Source: Sendable, Equatable {
     /// The provider's own numbers.
