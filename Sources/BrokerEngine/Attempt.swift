@@ -446,7 +446,7 @@ final class Attempt: UpstreamEvents {
     record.attemptEnded(
       at: now, settlement.verdict, failure: failure, usage: usage, cost: cost, costSource: source)
     let lost =
-      settlement.verdict == .success
+      settlement.verdict == .success && tap?.usageWasCut != true
       ? settlement.usage.flatMap { services.dispatcher.lostCache(by: grant.lease, $0) } : nil
     let lostCost = lost.flatMap { costOfLosing($0, usage, extras, tap) }
     if let lost { services.counters.lost(lost.reason, lostCost ?? .zero) }

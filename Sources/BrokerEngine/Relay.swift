@@ -267,15 +267,17 @@ final class Relay {
   /// client sees it.
   /// - Returns: what is left for the client; nil where the answer was broken off.
   func breakOff(_ frame: () -> [UInt8]) -> Delivery? {
+    let isBetweenFrames = tap.isBetweenFrames(withholding: 0)
     finishTap()
     guard isEventStream || isLineStream, !isEncoded else {
       giveOn()
       downstream.abort()
       return nil
     }
-    // The client may be inside a frame: an empty line ends it. Readers of lines take an empty one for a broken object.
+    // The client may be inside a frame: an empty line ends it. Readers of lines take an empty one for a broken object, and
+    // some of events, after one with an id, for an event.
     if isEventStream {
-      withheld.append(contentsOf: "\n\n".utf8)
+      if !isBetweenFrames || !tap.sawEventID { withheld.append(contentsOf: "\n\n".utf8) }
     } else if isInsideLine {
       withheld.append(UInt8(ascii: "\n"))
     }

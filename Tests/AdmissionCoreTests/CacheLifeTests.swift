@@ -27,7 +27,7 @@ import Testing
 
   private static func submit(
     _ bench: inout Bench, _ input: Int64, session: SessionID = "s", to providers: [ProviderID] = ["p"],
-    print: PromptPrint = .none, priority: Priority = .normal
+    print: PromptPrint = .none, priority: Priority = .normal, deadline: Instant? = nil
   ) -> RequestID {
     let id = RequestID(high: 9, low: UInt64(bench.grants.count + bench.notices.count + bench.conclusions.count * 1000))
     bench.send(
@@ -35,7 +35,7 @@ import Testing
         Ticket(
           id: id, tenant: "t", session: session, priority: priority,
           candidates: providers.map { Candidate(provider: $0) }, model: "m", keptBytes: 1,
-          estimatedInput: TokenCount(input), outputCap: 0, print: print)))
+          estimatedInput: TokenCount(input), outputCap: 0, deadline: deadline, print: print)))
     return id
   }
 
@@ -253,6 +253,82 @@ import Testing
     Self.end(&bench, try #require(taker), 100, read: 0)
     #expect(bench.grant(warm)?.key == home && bench.grant(warm)?.reservedInput == 500)
     #expect(bench.grant(later)?.key != home)
+  }
+
+  /// The key is taken by another session's long call; the other key is free.
+  private static func takenHome(_ bench: inout Bench, _ input: Int64, agents: [SessionID] = ["s"]) throws -> KeyID {
+    var home: KeyID?
+    for session in agents {
+      let key = try #require(call(&bench, input, read: 0, session: session).key)
+      if home == nil { home = key }
+    }
+    var taker: RequestID?
+    for number in 0..<20 where taker == nil {
+      let id = submit(&bench, 100, session: SessionID("n\(number)"))
+      if bench.grant(id)?.key == home { taker = id } else { end(&bench, id, 100, read: 0) }
+    }
+    #expect(taker != nil)
+    return try #require(home)
+  }
+
+  private static let narrow = ["a", "b"].map { KeyPolicy(id: KeyID($0), limits: Limits(concurrency: 1)) }
+
+  /// All that wait for one key wait at the same time, and so do those behind them.
+  @Test func callsOfOneSessionDoNotWaitOneAfterTheOther() throws {
+    var bench = Self.bench(keys: Self.narrow)
+    _ = try Self.takenHome(&bench, 60_000)
+    let calls = (1...5).map { Self.submit(&bench, 60_000 + Int64($0) * 100) }
+    let cold = Self.submit(&bench, 100)
+    bench.run(for: .milliseconds(9999))
+    #expect(([cold] + calls).allSatisfy { !bench.isGranted($0) })
+    bench.run(for: .milliseconds(2))
+    for id in calls + [cold] {
+      #expect(bench.isGranted(id))
+      Self.end(&bench, id, 60_700, read: 0)
+    }
+  }
+
+  /// No call is given up for the sake of its cache.
+  @Test(arguments: [(5, false), (10_999, false), (11_000, true), (60_000, true)])
+  func aCallWithLittleTimeGoesToAnotherKey(milliseconds: Int64, waits: Bool) throws {
+    var bench = Self.bench(keys: Self.narrow)
+    let home = try Self.takenHome(&bench, 60_000)
+    let id = Self.submit(&bench, 60_500, deadline: bench.now + .milliseconds(milliseconds))
+    #expect(bench.isGranted(id) == !waits)
+    bench.run(for: .milliseconds(milliseconds))
+    #expect(bench.outcome(id) == nil && bench.isGranted(id) && bench.grant(id)?.key != home)
+  }
+
+  /// Where calls last a minute, no place is soon free.
+  @Test(arguments: [(60, false), (12, false), (9, true)])
+  func nobodyWaitsWhereCallsLastLonger(seconds: Int64, waits: Bool) throws {
+    var bench = Self.bench(keys: Self.narrow)
+    for _ in 0..<40 {
+      let id = Self.submit(&bench, 200, session: "long")
+      bench.pass(.seconds(seconds))
+      Self.end(&bench, id, 200, read: 0)
+    }
+    _ = try Self.takenHome(&bench, 60_000)
+    // Calls that took no time are learned too.
+    let id = Self.submit(&bench, 60_500)
+    #expect(bench.isGranted(id) == !waits)
+  }
+
+  /// Four calls at once with the same beginning: none could read what another was writing.
+  @Test func callsThatWereSentTogetherAreNobodysFault() throws {
+    var bench = Self.bench(.shared)
+    let ids = (0..<4).map { _ in Self.submit(&bench, 30_000) }
+    bench.pass(.seconds(2))
+    for id in ids { #expect(Self.end(&bench, id, 30_000, read: 0)?.reason == .firstCall) }
+    #expect(Self.call(&bench, 30_500, read: 0).lost?.reason == .provider)
+  }
+
+  /// A provider that tells what it writes has written nothing: the call did not ask to be cached.
+  @Test func whoDoesNotAskForACacheLosesNothing() {
+    var bench = Self.bench()
+    Self.call(&bench, 30_000, read: 0)
+    let id = Self.submit(&bench, 30_500)
+    #expect(Self.end(&bench, id, 30_500, read: 0, written: 0) == nil)
   }
 
   @Test func aKeyThatWasRefusedIsNotWaitedFor() throws {

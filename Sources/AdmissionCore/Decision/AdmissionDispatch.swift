@@ -333,7 +333,6 @@ extension Admission {
     for blocked in legs {
       let leg = providers.routes[request.route].legs[blocked.leg]
       providers.wake(leg.provider, at: blocked.readyAt)
-      if blocked.obstacle.kind == .warmKey, waiting[head].warmSince == nil { waiting[head].warmSince = now }
       if blocked.obstacle.kind == .backoff {
         isOwn = true
         continue

@@ -259,7 +259,7 @@ extension Admission {
     }
     if let best {
       guard let warm, providers[index].isPerKey,
-        let until = endOfWait(of: request, forKeyReadyAt: warm.readyAt, estimate, at: now)
+        let until = endOfWait(of: request, for: (index, warm.key), readyAt: warm.readyAt, estimate, at: now)
       else {
         return .chosen(best, isDoubted: bestIsDoubted)
       }
@@ -272,21 +272,33 @@ extension Admission {
   /// How many tokens a second a provider reads that it has not cached, and the longest that a call waits for its key.
   static let tokensReadPerSecond: Int64 = 5_000
   static let longestWaitForKey = Span.seconds(10)
+  /// How much of its time a call must have left when that wait is over.
+  static let leastLeft = Span.seconds(1)
   /// How long before its prompt expires a call hurries (rule 2c).
   static let hurry = Span.seconds(60)
   /// A prompt of which less is cached is no reason to wait, or to hurry.
   static let leastAwaited: TokenCount = 4096
 
   /// Until when a call waits for the key whose cache has its prompt: at most for the time in which another would read
-  /// the prompt anew. nil where it does not wait.
+  /// the prompt anew, counted from when it began to wait for anything, so that calls of one session do not wait one after
+  /// the other. nil where it does not wait: another key is better than none before its deadline, or than one at which
+  /// calls last longer.
   private func endOfWait(
-    of request: Request, forKeyReadyAt readyAt: Instant, _ estimate: CallEstimate, at now: Instant
+    of request: Request, for warm: (provider: ProviderIndex, key: KeyIndex), readyAt: Instant, _ estimate: CallEstimate,
+    at now: Instant
   ) -> Instant? {
     guard estimate.cached >= Self.leastAwaited else { return nil }
     let reading = Span(nanoseconds: min(estimate.cached.value, 1 << 30) * (1_000_000_000 / Self.tokensReadPerSecond))
-    let end = (request.warmSince ?? now) + min(Self.longestWaitForKey, reading)
-    if readyAt == .distantFuture { return end > now ? end : nil }
-    return readyAt <= end ? readyAt : nil
+    let end = request.queuedSince + min(Self.longestWaitForKey, reading)
+    guard readyAt == .distantFuture else {
+      return readyAt <= end && readyAt + Self.leastLeft <= request.deadline ? readyAt : nil
+    }
+    guard end > now, end + Self.leastLeft <= request.deadline else { return nil }
+    // Of the calls that run at the key, one ends within the time of one call, divided by their number.
+    let (provider, key) = (warm.provider, warm.key)
+    let running = Int64(max(1, providers[provider].keys[key].capacity.permits.inUse))
+    let oneEnds = Span(nanoseconds: providers[provider].durations.expected(model: request.model).nanoseconds / running)
+    return now + oneEnds <= end ? end : nil
   }
 
   private func obstacle(_ shortage: Shortage, _ provider: ProviderIndex) -> Obstacle {

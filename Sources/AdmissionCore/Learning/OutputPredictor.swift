@@ -223,7 +223,8 @@ struct OutputPredictor: Sendable {
   ) -> LostCache? {
     var input = model.position < inputs.count ? inputs[model.position] : Input()
     _ = input.cached(usage)
-    // A provider that has no cache loses nothing.
+    // A provider that has no cache loses nothing, nor does a call that did not ask for it.
+    if input.tellsWrites, usage.cacheReadTokens == 0, usage.cacheWriteTokens == 0 { return nil }
     guard input.tellsWrites || input.readsCache else { return nil }
     func lost(_ reason: CacheLoss, of call: PromptMemory.Call?, isOurs: Bool = false) -> LostCache? {
       let kept = call.map { TokenCount(input.tellsWrites ? $0.cached : $0.size) } ?? usage.inputTokens

@@ -24,22 +24,28 @@ struct PromptMemory: Sendable {
     /// As the provider counted it, cached input included, and how much of it is in the cache now.
     private(set) var size: UInt32
     private(set) var cached: UInt32
+    /// When its input was told, so that its answer had begun.
+    fileprivate(set) var noted: Int64
     /// The serial of the API key that sent it; 0 where none did.
     private(set) var holder: Int64
 
-    fileprivate static let none = Call(began: .min, end: .min, estimated: 0, size: 0, cached: 0, holder: 0)
+    fileprivate static let none = Call(began: .min, end: .min, estimated: 0, size: 0, cached: 0, noted: .min, holder: 0)
 
-    fileprivate init(began: Int64, end: Int64, estimated: UInt32, size: UInt32, cached: UInt32, holder: Int64) {
+    fileprivate init(
+      began: Int64, end: Int64, estimated: UInt32, size: UInt32, cached: UInt32, noted: Int64, holder: Int64
+    ) {
       self.began = began
       self.end = end
       self.estimated = estimated
       self.size = size
       self.cached = cached
+      self.noted = noted
       self.holder = holder
     }
 
     /// The last instant at which its prefix is kept.
     var expiry: Instant { Instant(nanoseconds: end) }
+    fileprivate func isSame(as other: Call) -> Bool { began == other.began && estimated == other.estimated }
     fileprivate func ends(before other: Call) -> Bool { (began, estimated) < (other.began, other.estimated) }
 
     /// True where its prefix was still kept then.
@@ -103,12 +109,14 @@ struct PromptMemory: Sendable {
     holder: Int64 = 0, print: PromptPrint = .none, at now: Instant
   ) {
     func narrow(_ tokens: TokenCount) -> UInt32 { UInt32(clamping: tokens.value) }
-    let call = Call(
+    var call = Call(
       began: began.nanoseconds, end: began.nanoseconds.saturatingAdding(life.nanoseconds),
-      estimated: narrow(estimated), size: narrow(size), cached: narrow(min(cached, size)), holder: holder)
+      estimated: narrow(estimated), size: narrow(size), cached: narrow(min(cached, size)), noted: now.nanoseconds,
+      holder: holder)
     if places.isEmpty { makePlaces(Self.ways) }
     while true {
       if let place = place(for: call, of: key, at: now) {
+        if keys[place] == key, places[place].isSame(as: call) { call.noted = places[place].noted }
         keys[place] = key
         places[place] = call
         prints[place] = print.kept
@@ -127,7 +135,7 @@ struct PromptMemory: Sendable {
       if isOver(known, at: now), free.map({ known.end < places[$0].end }) ?? true { free = place }
       if known.began < places[oldest].began { oldest = place }
       guard keys[place] == key else { continue }
-      if known.began == call.began, known.estimated == call.estimated { return place }
+      if known.isSame(as: call) { return place }
       if own == 0 || known.began < places[ownOldest].began { ownOldest = place }
       own += 1
     }
@@ -185,6 +193,8 @@ struct PromptMemory: Sendable {
       known.map { (places[$0].estimated, places[$0].began) < (places[place].estimated, places[place].began) } ?? true
     }
     for place in start..<start + Self.ways where keys[place] == key && places[place].began <= began.nanoseconds {
+      // What was sent before its answer had begun could not read its prefix.
+      if places[place].noted > began.nanoseconds { continue }
       // The call itself.
       if places[place].began == began.nanoseconds, Int64(places[place].estimated) == estimate.value { continue }
       if places[place].end < began.nanoseconds {

@@ -99,8 +99,6 @@ struct Request: SlotElement {
   var hurryAt = Instant.distantFuture
   var cached: Int64 = 0
   func hurry(at now: Instant) -> Int64 { hurryAt <= now && now <= cacheEnd ? cached : 0 }
-  /// Since when it waits for the key whose cache has its prompt.
-  var warmSince: Instant?
   /// The ticket's candidates that have failed the request, by bit; they are not tried again before `backoffUntil`.
   var failed: UInt64 = 0
   var backoffUntil = Instant(nanoseconds: .min)
