@@ -461,3 +461,18 @@ def test_what_the_vendors_sdks_say(start):
     assert said[0] == {"x-stainless-read-timeout": "7.5"}
     # The first is the call's own, which is not given here.
     assert said[1] == {"x-stainless-timeout": "NOT_GIVEN", "x-stainless-read-timeout": "7.5"}
+
+
+@pytest.mark.parametrize("number", (b"", b"id: 7\n"), ids=["plain", "id"])
+def test_our_error_is_read_whether_or_not_events_have_ids(start, number):
+    """After an event with an id, the SDK takes an empty line for an event: our error frame stands without one before it."""
+    held = Holding(start, [number + delta("one"), b""])
+    broker = start.broker(silences(held.url, keepalive="off", timeouts={"idle": "1s"}, retry={"attempts": 1}))
+    held.go.release()
+    client = openai.OpenAI(base_url=broker.openai_url, api_key="x", max_retries=0, timeout=20)
+    texts = []
+    with pytest.raises(openai.APIError, match="silent"):
+        for event in client.chat.completions.create(model="gpt-test", messages=[{"role": "user", "content": "hi"}], stream=True):
+            texts.append(event.choices[0].delta.content)
+    assert texts == ["one"]
+    held.go.release()
