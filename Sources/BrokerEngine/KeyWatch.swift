@@ -200,7 +200,8 @@ extension ProviderKey {
       guard let variable else { return "Put a valid secret into the policy, then run 'tollgate reload'." }
       return "Set \(variable) to a valid key and start tollgate again."
     case .file(let path): return "Write a valid key into \(path): it is read when it changes."
-    case .command(let words): return "Make \(words.first ?? "the command") print a valid key, then run 'tollgate reload'."
+    case .command(let words):
+      return "Make \(words.first ?? "the command") print a valid key, then run 'tollgate reload'."
     }
   }
 }
