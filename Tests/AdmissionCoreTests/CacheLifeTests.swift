@@ -1,4 +1,5 @@
 // Calls go where their prompt is cached, wait a little for it, and say why it was not read.
+import PolicyLab
 import Testing
 
 @testable import AdmissionCore
@@ -437,7 +438,26 @@ import Testing
     #expect(bench.isGranted(other) && !bench.isGranted(warm))
   }
 
-  /// What a session takes early it does not get later, and it is never further ahead than by its prompt.
+  /// Those whose prompts are cold anyway wait, but of four grants in a row one is in the order of turns.
+  @Test func manyThatHurryDoNotStarveTheOthers() {
+    var bench = Self.bench(.shared, limits: Limits(concurrency: 1))
+    let names = (0..<8).map { SessionID("warm \($0)") }
+    for name in names { Self.call(&bench, 50_000, read: 0, session: name) }
+    bench.run(for: .seconds(250))
+    var running = Self.submit(&bench, 100, session: "first")
+    let cold = (0..<2).map { Self.submit(&bench, 1000, session: SessionID("cold \($0)")) }
+    let warm = names.map { Self.submit(&bench, 50_500, session: $0) }
+    var order: [Bool] = []
+    for _ in 0..<10 {
+      Self.end(&bench, running, 50_500, read: 50_000)
+      guard let next = (cold + warm).first(where: { bench.grants.last?.request == $0 }) else { break }
+      order.append(cold.contains(next))
+      running = next
+    }
+    #expect(order == [false, false, false, true, false, false, false, true, false, false])
+  }
+
+  /// What a session takes early it does not get later.
   @Test func aSessionThatHurriesAgainAndAgainGetsNoMoreThanItsShare() {
     var bench = Self.bench(.shared, limits: Limits(concurrency: 1), life: .seconds(50))
     var used: [String: Int64] = [:]
@@ -460,6 +480,60 @@ import Testing
     let ahead = (used["warm"] ?? 0) - (used["cold"] ?? 0)
     #expect(ahead <= 2 * (input["warm"] ?? 0), "\(used)")
     #expect((used["warm"] ?? 0) > 0 && (used["cold"] ?? 0) > 0)
+  }
+
+  /// Eighty sessions think for ten seconds to almost the whole life of their prompts, and ask for one and a half times what there is: calls wait for a
+  /// minute on average. Nobody loses a prompt that lived when the call came, although many calls come when theirs has less than a minute left.
+  @Test func noPromptExpiresWhileItsCallWaits() {
+    var bench = Self.bench(.shared, limits: Limits(concurrency: 4))
+    var random = SeededRandom(seed: 7)
+    var timeline = Timeline<(session: Int, isEnd: Bool)>()
+    var (input, waiting, submitted) = ([Int64](repeating: 20_000, count: 80), [Int: RequestID](), [Int: Instant]())
+    var running: [Int: Instant] = [:]
+    var lastStart: [Int: Instant] = [:]
+    var (calls, late, lost, longest) = (0, 0, 0, Span.zero)
+    for session in 0..<80 {
+      timeline.schedule((session, false), at: bench.now + .milliseconds(Int64(session) * 100))
+    }
+    func begin() {
+      for (session, id) in waiting.sorted(by: { $0.key < $1.key }) where bench.isGranted(id) && running[session] == nil
+      {
+        running[session] = bench.now
+        if let came = submitted[session], bench.now - came > longest { longest = bench.now - came }
+        timeline.schedule((session, true), at: bench.now + .seconds(10))
+      }
+    }
+    let end = bench.now + .seconds(3600)
+    while let due = timeline.nextDue, due < end {
+      bench.run(for: due - bench.now)
+      begin()
+      guard let what = timeline.popDue(at: bench.now) else { continue }
+      let session = what.session
+      if what.isEnd {
+        guard let id = waiting.removeValue(forKey: session), let began = running.removeValue(forKey: session) else {
+          continue
+        }
+        let isWarm = lastStart[session].map { began - $0 <= .seconds(300) } ?? false
+        let size = input[session]
+        if let loss = Self.end(&bench, id, size, read: isWarm ? size - 500 : 0), loss.oursByWaiting { lost += 1 }
+        lastStart[session] = began
+        calls += 1
+        timeline.schedule((session, false), at: bench.now + .milliseconds(10_000 + Int64(random.next() % 270_000)))
+      } else {
+        input[session] += 500
+        submitted[session] = bench.now
+        if let last = lastStart[session], bench.now - last > .seconds(240), bench.now - last <= .seconds(300) {
+          late += 1
+        }
+        waiting[session] = Self.submit(&bench, input[session], session: SessionID("s\(session)"))
+      }
+      begin()
+    }
+    Swift.print(
+      "calls \(calls), \(late) came in the last minute of their prompt, the longest wait \(longest.inSeconds) s, \(lost) lost it by waiting"
+    )
+    #expect(calls > 1000 && late > 100 && longest > .seconds(60))
+    #expect(lost == 0)
   }
 }
 

@@ -208,6 +208,8 @@ struct OutputPredictor: Sendable {
   ) {
     while inputs.count <= model.position { inputs.append(Input()) }
     let cached = inputs[model.position].cached(usage)
+    // Of a provider that has shown no cache nothing could be found.
+    guard inputs[model.position].tellsWrites || inputs[model.position].readsCache else { return }
     prompts.note(
       prompt, estimated: estimated, size: usage.inputTokens, cached: cached, began: began, life: life,
       holder: holder, print: print, at: now)

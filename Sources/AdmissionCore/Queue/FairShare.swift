@@ -49,6 +49,9 @@ struct FairShare: Sendable {
     /// The number of lanes with an old head.
     var old: Int32 = 0
     var branches: [BranchIndex] = []
+    /// How many of its last grants went to a hurried head before its turn, in a row.
+    var hurriedInARow: Int8 = 0
+    var mayHurry: Bool { hurriedInARow < FairShare.mostHurried }
     /// Lanes that are set aside.
     var aside: [LaneIndex] = []
     /// Idle lanes that are remembered because they were served ahead of virtual time.
@@ -108,10 +111,8 @@ struct FairShare: Sendable {
     var isOld = false
     /// Its head's place in the order of arrival.
     var head: UInt64 = 0
-    /// By how many tokens its head goes earlier (rule 2c).
-    var hurry: Int64 = 0
-    /// Its place in the order of turns.
-    var turn: Int64 { position.tag.saturatingSubtracting(hurry) }
+    /// Rule 2c: when its head's cached prompt expires, where that is soon: nanoseconds.
+    var expiry: Int64?
     var away = Away.no
     var isWaiting: Bool { branch != nil || away != .no }
   }
@@ -120,12 +121,19 @@ struct FairShare: Sendable {
     let flow: FlowIndex
     let route: RouteIndex
     var lanes = IndexedHeap<Lane>()
+    /// Those of them whose heads' prompts expire soon, the first to expire first.
+    var hurried = IndexedHeap<Lane>()
 
-    mutating func vacate() { lanes = IndexedHeap() }
+    mutating func vacate() {
+      lanes = IndexedHeap()
+      hurried = IndexedHeap()
+    }
   }
   typealias BranchIndex = Slots<Branch>.Index
 
   static let leastSweep = 64
+  /// Of so many grants and one more of a tenant's class, one is in the order of turns (rule 2c).
+  static let mostHurried: Int8 = 3
 
   var clusters = Column<ProviderCluster, Cluster>(Cluster())
   var flows = Slots<Flow>()
@@ -136,6 +144,7 @@ struct FairShare: Sendable {
   var lanes = Column<Lane, LaneState>(LaneState())
   var branches = Slots<Branch>()
   private var lanePositions = IndexedHeap<Lane>.Positions()
+  private var hurriedPositions = IndexedHeap<Lane>.Positions()
   private var branchPositions = IndexedHeap<Branch>.Positions()
   /// The positions of lanes in the levels of their flows, and of flows in the levels of their clusters.
   private var laneTurns = IndexedHeap<Lane>.Positions()
@@ -186,7 +195,7 @@ struct FairShare: Sendable {
   ) {
     let flow = lanes[lane].flow ?? self.flow(of: tenant, in: cluster)
     lanes[lane].head = request
-    setHurry(lane: lane, 0)
+    setHurry(lane: lane, until: nil)
     if let current = lanes[lane].branch {
       if branches[current].route == route {
         refresh(route, in: flows[flow].cluster)
@@ -234,7 +243,7 @@ struct FairShare: Sendable {
   mutating func clearHead(lane: LaneIndex) {
     guard lanes[lane].isWaiting, let flow = lanes[lane].flow else { return }
     setOld(lane: lane, false)
-    lanes[lane].hurry = 0
+    setHurry(lane: lane, until: nil)
     if lanes[lane].branch != nil { detach(lane, flow) }
     endAside(lane, flow)
     backlogged -= 1
@@ -252,19 +261,43 @@ struct FairShare: Sendable {
     retire(lane, flow)
   }
 
-  /// Rule 2c: lets the lane's head go before heads of its tenant that are that many tokens before it. Its session is charged as ever.
-  mutating func setHurry(lane: LaneIndex, _ tokens: Int64) {
-    guard lanes[lane].hurry != tokens else { return }
-    lanes[lane].hurry = tokens
+  /// Rule 2c: lets the lane's head go before all heads of its tenant that do not hurry, but for one grant of four. Its session is charged as
+  /// ever.
+  /// - Parameter expiry: when its prompt expires; nil ends the hurry.
+  mutating func setHurry(lane: LaneIndex, until expiry: Instant?) {
+    guard lanes[lane].expiry != expiry?.nanoseconds else { return }
+    lanes[lane].expiry = expiry?.nanoseconds
     guard let flow = lanes[lane].flow else { return }
     guard let branch = lanes[lane].branch else {
       if case .aside(let route) = lanes[lane].away { moved.append(route) }
       return
     }
-    branches[branch].lanes.update(
-      lane, key: lanes[lane].turn, stamp: lanes[lane].stamp, positions: &lanePositions)
+    branches[branch].hurried.remove(lane, positions: &hurriedPositions)
+    joinHurried(lane, branch)
     if !flows[flow].isParked { refresh(branches[branch].route, in: flows[flow].cluster) }
   }
+
+  private mutating func joinHurried(_ lane: LaneIndex, _ branch: BranchIndex) {
+    guard let expiry = lanes[lane].expiry else { return }
+    branches[branch].hurried.insert(lane, key: expiry, stamp: lanes[lane].stamp, positions: &hurriedPositions)
+  }
+
+  /// The branch's first lane, and its place among the heads of its tenant.
+  func firstLane(of branch: BranchIndex) -> (lane: LaneIndex, tag: Int64, stamp: UInt64)? {
+    if flows[branches[branch].flow].mayHurry, let first = branches[branch].hurried.first {
+      return (first.element, Self.tag(expiry: first.key), first.stamp)
+    }
+    return branches[branch].lanes.first.map { ($0.element, $0.key, $0.stamp) }
+  }
+
+  /// The lane's place among the heads of its tenant.
+  func tag(of lane: LaneIndex, _ flow: FlowIndex) -> Int64 {
+    guard flows[flow].mayHurry, let expiry = lanes[lane].expiry else { return lanes[lane].position.tag }
+    return Self.tag(expiry: expiry)
+  }
+
+  /// Before every tag that counts tokens.
+  private static func tag(expiry: Int64) -> Int64 { Int64.min / 2 + expiry / 4 }
 
   func hasHead(lane: LaneIndex) -> Bool { lanes[lane].branch != nil }
 
@@ -289,6 +322,7 @@ struct FairShare: Sendable {
     guard let flow = lanes[lane].flow else { return charge }
     let own = flows[flow].cluster
     passOver(for: lane, flow)
+    flows[flow].hurriedInARow = isBeforeItsTurn(lane) ? flows[flow].hurriedInARow + 1 : 0
     reweigh(flow, weight)
     charge.ofTenant = clusters[own].level.grant(&flows[flow].position, cost: cost, weight: weight)
     charge.ofLane = flows[flow].level.grant(&lanes[lane].position, cost: cost, weight: 1)
@@ -298,6 +332,12 @@ struct FairShare: Sendable {
     lanes[lane].stamp = stamp
     rekey(lane, flow)
     return charge
+  }
+
+  /// True where the lane hurries, and another of its branch has its turn.
+  private func isBeforeItsTurn(_ lane: LaneIndex) -> Bool {
+    guard lanes[lane].expiry != nil, let branch = lanes[lane].branch else { return false }
+    return branches[branch].lanes.first?.element != lane
   }
 
   /// Replaces the expected cost by the real one, in tokens.
@@ -340,10 +380,12 @@ struct FairShare: Sendable {
       clusters[own].level.inTurn.remove(other, positions: &flowTurns)
       flows[other].position.isInTurn = false
     }
-    (tag, stamp) = (lanes[lane].turn, lanes[lane].stamp)
+    // Who is passed over by a hurried head is not blocked.
+    if isBeforeItsTurn(lane) { return }
+    (tag, stamp) = (lanes[lane].position.tag, lanes[lane].stamp)
     while let least = flows[flow].level.inTurn.first, least.element != lane {
       let other = lanes[least.element]
-      guard (other.turn, other.stamp) < (tag, stamp) else { break }
+      guard (other.position.tag, other.stamp) < (tag, stamp) else { break }
       flows[flow].level.inTurn.remove(least.element, positions: &laneTurns)
       lanes[least.element].position.isInTurn = false
     }
@@ -434,7 +476,8 @@ struct FairShare: Sendable {
     }
     lanes[lane].branch = branch
     branches[branch].lanes.insert(
-      lane, key: lanes[lane].turn, stamp: lanes[lane].stamp, positions: &lanePositions)
+      lane, key: lanes[lane].position.tag, stamp: lanes[lane].stamp, positions: &lanePositions)
+    joinHurried(lane, branch)
     guard !flows[flow].isParked else { return }
     if branchPositions.contains(branch) {
       refresh(route, in: flows[flow].cluster, tells: tells)
@@ -448,6 +491,7 @@ struct FairShare: Sendable {
     let (route, own) = (branches[branch].route, flows[flow].cluster)
     lanes[lane].branch = nil
     branches[branch].lanes.remove(lane, positions: &lanePositions)
+    branches[branch].hurried.remove(lane, positions: &hurriedPositions)
     if branches[branch].lanes.isEmpty {
       clusters[own].routes[route].remove(branch, positions: &branchPositions)
       if let index = flows[flow].branches.firstIndex(of: branch) { flows[flow].branches.remove(at: index) }
@@ -468,7 +512,7 @@ struct FairShare: Sendable {
   private mutating func rekey(_ lane: LaneIndex, _ flow: FlowIndex) {
     if let branch = lanes[lane].branch {
       branches[branch].lanes.update(
-        lane, key: lanes[lane].turn, stamp: lanes[lane].stamp, positions: &lanePositions)
+        lane, key: lanes[lane].position.tag, stamp: lanes[lane].stamp, positions: &lanePositions)
     }
     flows[flow].level.inTurn.update(
       lane, key: lanes[lane].position.settled, stamp: 0, positions: &laneTurns)

@@ -45,7 +45,7 @@ extension FairShare {
       }
       let head = RouteTurns.Head(
         tenantTag: flows[flow].position.tag, tenantStamp: flows[flow].stamp, lane: lane,
-        laneTag: lanes[lane].turn, laneStamp: lanes[lane].stamp, request: lanes[lane].head)
+        laneTag: tag(of: lane, flow), laneStamp: lanes[lane].stamp, request: lanes[lane].head)
       if best.map({ head < $0.head }) ?? true { best = RouteTurns.Front(head: head, route: route) }
     }
     return best?.choice
@@ -168,10 +168,10 @@ extension FairShare {
   /// - Parameter tells: false where the owner knows of the change.
   mutating func refresh(_ route: RouteIndex, in own: ClusterIndex, tells: Bool = true) {
     var head: RouteTurns.Head?
-    if let branch = clusters[own].routes[route].first, let lane = branches[branch.element].lanes.first {
+    if let branch = clusters[own].routes[route].first, let first = firstLane(of: branch.element) {
       head = RouteTurns.Head(
-        tenantTag: branch.key, tenantStamp: branch.stamp, lane: lane.element, laneTag: lane.key,
-        laneStamp: lane.stamp, request: lanes[lane.element].head)
+        tenantTag: branch.key, tenantStamp: branch.stamp, lane: first.lane, laneTag: first.tag, laneStamp: first.stamp,
+        request: lanes[first.lane].head)
       if homes[route] != own { addHome(own, of: route) }
       listOpen(own)
     }

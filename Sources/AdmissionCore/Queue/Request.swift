@@ -98,7 +98,7 @@ struct Request: SlotElement {
   var cacheEnd = Instant(nanoseconds: .min)
   var hurryAt = Instant.distantFuture
   var cached: Int64 = 0
-  func hurry(at now: Instant) -> Int64 { hurryAt <= now && now <= cacheEnd ? cached : 0 }
+  func hurry(at now: Instant) -> Instant? { hurryAt <= now && now <= cacheEnd ? cacheEnd : nil }
   /// The ticket's candidates that have failed the request, by bit; they are not tried again before `backoffUntil`.
   var failed: UInt64 = 0
   var backoffUntil = Instant(nanoseconds: .min)

@@ -192,7 +192,7 @@ struct WaitingRequests: Sendable {
     }
     fair[band].setHead(lane: lane, tenant: tenant, route: route, cluster: cluster, request: requests[head].sequence)
     fair[band].setOld(lane: lane, !isCapped && requests[head].promoteAt <= now)
-    fair[band].setHurry(lane: lane, requests[head].hurry(at: now))
+    fair[band].setHurry(lane: lane, until: requests[head].hurry(at: now))
   }
 
   private mutating func closeForgottenLanes(_ band: Int) {
@@ -485,7 +485,7 @@ struct WaitingRequests: Sendable {
   /// Lets the request's session go earlier, or no longer, where it is the head of its lane.
   mutating func hurry(_ index: RequestIndex, at now: Instant) {
     guard let lane = lanes.lane(of: index), lanes.head(of: lane) == index else { return }
-    fair[requests[index].band].setHurry(lane: lane, requests[index].hurry(at: now))
+    fair[requests[index].band].setHurry(lane: lane, until: requests[index].hurry(at: now))
   }
 
   /// Marks the request as old. Returns true where it is the head of its lane, which the turns must know.
