@@ -373,8 +373,8 @@ def full(start):
             self.occupy()
 
         def occupy(self):
-            self.running.send(request_bytes("POST", "/v1/chat/completions", JSON, chat()))
             count = len(self.provider.received) + 1
+            self.running.send(request_bytes("POST", "/v1/chat/completions", JSON, chat()))
             wait_until(lambda: len(self.provider.received) >= count, "the call at the provider")
 
         def _answer(self, received, connection):
