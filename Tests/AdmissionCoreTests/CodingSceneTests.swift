@@ -244,5 +244,7 @@ import Testing
     #expect(all.percentile(all.steers, 0.95) <= 500)
     // The level is that of the provider, but for calls of which it has told nothing yet.
     #expect(error <= 2000)
+    #expect(Double(all.refused) < 0.001 * Double(all.sent))
+    #expect(all.percentile(all.steers, 0.99) <= 500)
   }
 }

@@ -53,7 +53,7 @@ import Testing
       let model = bench.core.leases[slot].request.model
       let provider = bench.core.leases[slot].placement.provider
       let margin = bench.core.providers[provider].predictor.inputMargins(
-        grant.reservedInput, model: model, running: 0,
+        grant.reservedInput, model: model, running: OutputPredictor.Running(wholes: 0),
         isRest: bench.core.expectedInput(box, model: model, at: provider).isRest)
       let counted = call.input - cached
       sums.calls += 1

@@ -66,14 +66,14 @@ import Testing
 
   private func call(
     _ bench: inout Bench, _ input: Int64, cached: Int64, written: Int64, agent: AgentID = "", life: Span? = nil,
-    session: SessionID = "s"
+    session: SessionID = "s", print: PromptPrint = .none
   ) throws -> Int64 {
     let id = RequestID(high: 9, low: UInt64(bench.grants.count))
     bench.send(
       .submitted(
         Ticket(
           id: id, tenant: "t", session: session, priority: .high, candidates: [Candidate(provider: "p")], model: "m",
-          keptBytes: 1, estimatedInput: TokenCount(input), agent: agent, cacheLife: life)))
+          keptBytes: 1, estimatedInput: TokenCount(input), agent: agent, cacheLife: life, print: print)))
     let grant = try #require(bench.grant(id))
     bench.send(
       .settled(
@@ -126,6 +126,10 @@ import Testing
   /// The system prompt and the tools of one program are cached once for all its sessions.
   @Test func newSessionsFindWhatOthersShare() throws {
     var bench = bench()
+    _ = try call(&bench, 30_000, cached: 0, written: 30_000, session: "first")
+    bench.run(for: .seconds(200))
+    _ = try call(&bench, 30_000, cached: 20_000, written: 10_000, session: "second")
+    bench.run(for: .seconds(101))
     for number in 0..<30 {
       _ = try call(&bench, 30_000, cached: 20_000, written: 10_000, session: SessionID("s\(number)"))
     }
@@ -133,5 +137,30 @@ import Testing
     #expect((10_000..<11_000).contains(reserved))
     bench.run(for: .seconds(301))
     #expect(try call(&bench, 30_000, cached: 0, written: 30_000, session: "late") == 30_000)
+  }
+
+  /// A broker that has just started meets sessions under way: what they find cached is their own.
+  @Test func whatOldSessionsFindIsNotShared() throws {
+    var bench = bench()
+    for number in 0..<8 {
+      _ = try call(&bench, 150_000, cached: 149_000, written: 1000, session: SessionID("old\(number)"))
+      bench.run(for: .seconds(10))
+    }
+    #expect(try call(&bench, 150_000, cached: 0, written: 150_000, session: "new") == 150_000)
+  }
+
+  /// What conversations find cached that have surely just begun is shared, from the first minute on.
+  @Test(arguments: [(65_535, true), (65_536, false)])
+  func whatNewSessionsFindIsShared(_ bytes: Int, _ isShared: Bool) throws {
+    var bench = bench()
+    var print = PromptPrint()
+    print.addInstruction(7)
+    print.addText(9, bytes: bytes)
+    for number in 0..<30 {
+      _ = try call(&bench, 30_000, cached: 20_000, written: 10_000, session: SessionID("s\(number)"), print: print)
+    }
+    let reserved = try call(&bench, 30_000, cached: 20_000, written: 10_000, session: "new", print: print)
+    #expect((10_000..<11_000).contains(reserved) == isShared)
+    #expect(isShared || reserved == 30_000)
   }
 }

@@ -257,10 +257,12 @@ extension Admission {
     guard waiting.contains(index), let leg = providers.routes[waiting[index].route].legs.first else { return 1 }
     // Only what is needed: a copy of the request would have more references to count.
     let (box, model, band) = (waiting[index].box, waiting[index].model, waiting[index].band)
-    return max(1, estimate(box, model: model, band: band, at: leg.provider).cost)
+    let isCold = waiting[index].isCold
+    return max(
+      1, estimate(box, model: model, band: band, at: leg.provider, hope: isCold ? .nothing : .conversation).cost)
   }
 
-  private mutating func grant(
+  mutating func grant(
     _ head: RequestIndex, _ request: Request, _ placement: Placement, isFloorTurn: Bool, at now: Instant,
     into actions: inout ActionList
   ) {
@@ -368,7 +370,7 @@ extension Admission {
     if turn != .floor, obstacle.kind != .claimed { providers[leg.provider].orderlyClaimIn = look }
     if let key = obstacle.key {
       // Others may go to other keys.
-      providers[leg.provider].keys[key].claimedIn = look
+      providers[leg.provider].keys[key].claim(in: look, for: request.box.ticket.id)
       isOwn = true
     } else if obstacle.atKeys != .no {
       isOwn = claimKeys(request, leg, at: now)
@@ -408,7 +410,7 @@ extension Admission {
       if request.hasBeenRefused(by: providers[provider].keys[key].serial) {
         wasRefused = true
       } else if leg.model.map({ providers[provider].models[$0].keyGates[key]?.blockedUntil(at: now) == nil }) ?? true {
-        providers[provider].keys[key].claimedIn = look
+        providers[provider].keys[key].claim(in: look, for: request.box.ticket.id)
       }
     }
     return wasRefused

@@ -230,8 +230,8 @@ extension Admission {
     providers[index].noteCached(usage, lease, at: now)
     guard providers[index].policy.admissionTokens == .produced else { return }
     providers[index].predictor.learnCached(
-      usage, expected: lease.placement.estimate.isRest ? lease.placement.input : nil, model: model, began: lease.began,
-      life: providers[index].policy.life(of: box))
+      usage, expected: lease.placement.estimate.isRest ? lease.placement.input : nil, model: model,
+      isBeginning: box.ticket.print.isOfBeginning, began: lease.began, life: providers[index].policy.life(of: box))
   }
 
   /// Takes over the limits that the provider reports, which are those of the model family where the policy has limits
@@ -245,6 +245,7 @@ extension Admission {
     let holder = providers.numbersHolder(of: lease.placement)
     if !waiting.isEmpty { providers.change(index) }
     var numbersRefuse = false
+    leases[slot].lowered = 0
     for reading in limits.readings {
       guard QuotaLearner.isSensible(reading) else {
         actions.append(.note(.impossibleNumber(providers[index].policy.id, .limits)))
@@ -272,10 +273,29 @@ extension Admission {
         // What is left of a day can only lower a bucket per minute, not fill it.
         providers[index].change(capacityOf: holder) { $0.lower(reading.dimension, to: remaining, at: now) }
       } else {
-        providers[index].change(capacityOf: holder) { $0.follow(remaining: remaining, of: reading.dimension, at: now) }
+        let isLowered = providers[index].change(capacityOf: holder) {
+          $0.follow(remaining: remaining, of: reading.dimension, at: now)
+        }
+        if isLowered { leases[slot].lowered |= 1 << UInt8(reading.dimension.rawValue) }
       }
     }
     leases[slot].numbersRefuse = numbersRefuse
+    leases[slot].isTooLargeWhole = Self.areTooSmallForWhole(limits, lease.placement)
+  }
+
+  /// True where these limits have room for what was reserved for the call because much of it was expected to be cached, and
+  /// none for it as a whole.
+  private static func areTooSmallForWhole(_ limits: ObservedLimits, _ placement: Placement) -> Bool {
+    guard placement.estimate.cached > 0 else { return false }
+    var areTooSmall = false
+    for reading in limits.readings {
+      guard let remaining = reading.remaining else { return false }
+      let reserved = placement.units[Int(reading.dimension.rawValue)]
+      if remaining < reserved { return false }
+      let isInput = reading.dimension == .inputTokens || reading.dimension == .tokens
+      if isInput, remaining < reserved + placement.estimate.cached.value { areTooSmall = true }
+    }
+    return areTooSmall
   }
 
   /// Takes over when the vendor's day ends, for those of the call's limits that are daily. Returns true where the

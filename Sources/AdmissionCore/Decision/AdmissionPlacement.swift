@@ -57,7 +57,7 @@ extension Admission {
     return .blocked
   }
 
-  private func tenantShortage(_ request: Request, _ legs: [Route.Leg], at now: Instant) -> PlacementAnswer? {
+  func tenantShortage(_ request: Request, _ legs: [Route.Leg], at now: Instant) -> PlacementAnswer? {
     guard !tenants[request.tenant].capacity.isUnlimited, let leg = legs.first else { return nil }
     let estimate = estimate(request, leg: leg)
     let units = Units(1, input: estimate.input, output: estimate.output)
@@ -106,7 +106,9 @@ extension Admission {
   ) -> LegAttempt {
     place(
       request, leg,
-      estimate(request.box, model: request.model, band: request.band, at: leg.provider, isElsewhere: true),
+      estimate(
+        request.box, model: request.model, band: request.band, at: leg.provider,
+        hope: request.isCold ? .nothing : .shared),
       ignoringHeadroom: ignoringHeadroom, heedsClaims: heedsClaims, at: now)
   }
 
@@ -339,23 +341,23 @@ extension Admission {
 
   /// Expected tokens of the call at this candidate.
   func estimate(_ request: Request, leg: Route.Leg) -> CallEstimate {
-    estimate(request.box, model: request.model, band: request.band, at: leg.provider)
+    estimate(
+      request.box, model: request.model, band: request.band, at: leg.provider,
+      hope: request.isCold ? .nothing : .conversation)
   }
 
   /// What the provider is expected to count of the call's input, and whether the call continues one that is cached.
   @inline(__always)
   func expectedInput(
-    _ box: TicketBox, model: ModelNumber, at provider: ProviderIndex, isElsewhere: Bool = false
+    _ box: TicketBox, model: ModelNumber, at provider: ProviderIndex, hope: CacheHope = .conversation
   ) -> CallEstimate {
     let estimate = box.ticket.estimatedInput
-    let (rest, known) = providers[provider].predictor.expectedRest(
+    let (rest, known, cached) = providers[provider].predictor.expectedRest(
       estimate, model: model, prompt: box.prompt, life: providers[provider].policy.life(of: box),
-      isElsewhere: isElsewhere, at: latest)
+      hope: hope, at: latest)
     var expected = CallEstimate(input: rest, output: 0)
-    if let known {
-      expected.holder = known.holder
-      expected.cached = TokenCount(known.cached)
-    }
+    if let known { expected.holder = known.holder }
+    expected.cached = cached
     if providers[provider].policy.admissionTokens == .produced {
       expected.isRest = known != nil
     } else {
@@ -365,9 +367,9 @@ extension Admission {
   }
 
   func estimate(
-    _ box: TicketBox, model: ModelNumber, band: Int, at provider: ProviderIndex, isElsewhere: Bool = false
+    _ box: TicketBox, model: ModelNumber, band: Int, at provider: ProviderIndex, hope: CacheHope = .conversation
   ) -> CallEstimate {
-    var estimate = expectedInput(box, model: model, at: provider, isElsewhere: isElsewhere)
+    var estimate = expectedInput(box, model: model, at: provider, hope: hope)
     guard box.ticket.producesOutput else { return estimate }
     let output = providers[provider].predictor.expectedOutput(model: model, band: band)
     estimate.output = min(box.ticket.outputCap ?? output, output)
@@ -390,14 +392,14 @@ extension Admission {
 
   /// What must be available: the provider refuses by its own count, which exceeds our estimate half of the time. Only
   /// the estimate is taken.
-  private func withMargin(
+  func withMargin(
     _ units: Units, _ request: Request, leg: Route.Leg, _ estimate: CallEstimate
   ) -> Units {
     let provider = leg.provider
-    let running = providers[provider].capacity.outstandingTokens
+    let running = providers[provider].outstanding
     guard
       let margin = providers[provider].predictor.inputMargins(
-        estimate.input, model: request.model, running: TokenCount(running), isRest: estimate.isRest)
+        estimate.input, model: request.model, running: running, isRest: estimate.isRest)
     else { return units }
     // A cap that is charged at the start, and is larger than the input, gets no margin of its own.
     let (own, others) = (margin.own.value, margin.running.value)

@@ -95,6 +95,11 @@ extension Admission {
     }
     if hasNews || waiting.isFreeDue { dispatch(at: now, into: &actions) }
 
+    if let index = waiting.index(of: id), !request.box.ticket.isFree {
+      letOvertake(index, at: now, into: &actions)
+      if hasNews { dispatch(at: now, into: &actions) }
+    }
+
     // Only where it still waits.
     guard let index = waiting.index(of: id) else { return }
     if waiting.countByBand[request.band] > scheduler.policy(request.band).queueLimit

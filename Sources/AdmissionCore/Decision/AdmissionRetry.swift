@@ -122,10 +122,11 @@ extension Admission {
       let model =
         lease.isFree ? nil : legs.first { $0.provider == lease.placement.provider }?.model
       // The provider lets other calls in, but not this one: the refusal is about this call.
-      guard refusalsAfterOneMore(&request, at: lease.placement.provider, model) < Self.mostRefusals else {
-        return false
-      }
-      if Self.standsAlone(request) {
+      let refusals = refusalsAfterOneMore(&request, at: lease.placement.provider, model)
+      guard refusals < Self.mostRefusals else { return false }
+      // It may be larger than was thought.
+      if refusals > 1 { request.isCold = true }
+      if Self.standsAlone(request) || lease.isTooLargeWhole {
         var told: Span?
         if case .throttled(let retryAfter, _) = settlement.verdict { told = retryAfter }
         let until = now + wait(lease.placement.provider, told, closings: request.tries - 1)

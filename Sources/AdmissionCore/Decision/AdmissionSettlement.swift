@@ -31,8 +31,9 @@ extension Admission {
   mutating func settle(
     _ id: LeaseID, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {
-    guard let index = leases.index(of: id), let lease = leases.remove(index) else { return }
+    guard let index = leases.index(of: id), var lease = leases.remove(index) else { return }
     release(lease, settlement, at: now)
+    if lease.isTooLargeWhole { heedSize(of: &lease, settlement) }
     if settlement.verdict == .success, !lease.isFree {
       providers[lease.placement.provider].durations.learn(now - lease.began, model: lease.request.model)
     }
@@ -54,6 +55,18 @@ extension Admission {
     }
   }
 
+  /// A call that was refused because what it continues is not cached is counted as a whole from now on, and its refusal
+  /// is its own. Not twice without a call that was let in between: then the numbers do not tell the reason.
+  private mutating func heedSize(of lease: inout Lease, _ settlement: Settlement) {
+    let index = lease.placement.provider
+    if case .throttled = settlement.verdict, providers[index].tooLarge == 0 {
+      providers[index].tooLarge = leases.lastSerial
+      lease.request.isCold = true
+    } else {
+      lease.isTooLargeWhole = false
+    }
+  }
+
   private mutating func release(_ lease: Lease, _ settlement: Settlement, at now: Instant) {
     if lease.isFree { return releaseFree(lease) }
     let index = lease.placement.provider
@@ -62,6 +75,7 @@ extension Admission {
     let lag = settlement.wasSent ? providers[index].policy.settleLag : .zero
     if lag > .zero { providers.lag(at: index, until: now + lag) }
     providers[index].end(lease, settlement, at: now)
+    if lease.lowered != 0, case .throttled = settlement.verdict { providers.takeAgain(lease, at: now) }
     let usage = settlement.usage ?? Usage()
     let all = Units(settlement.wasSent ? 1 : 0, input: usage.inputTokens, output: usage.outputTokens)
     let tenant = lease.request.tenant

@@ -67,6 +67,7 @@ extension Admission {
 
   /// True where a refusal of this call also concerns other calls.
   func isAboutOthers(_ lease: Lease) -> Bool {
+    if lease.isTooLargeWhole { return false }
     let index = lease.placement.provider
     if let key = lease.placement.key, providers[index].policy.quota == .perKey,
       providers[index].keys[key].serial != lease.keySerial

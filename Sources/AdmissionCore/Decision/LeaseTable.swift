@@ -40,6 +40,11 @@ struct Lease: SlotElement {
   var counted = 0
   /// Whether the limits in the answer's head would be a reason to refuse the call; nil where it named none.
   var numbersRefuse: Bool?
+  /// The dimensions, by bits, in which these limits have lowered our bucket. They count the call only if it is accepted.
+  var lowered: UInt8 = 0
+  /// True where these limits leave room for what was reserved for the call, and not for it as a whole: where it is
+  /// refused then, what it continues is not cached.
+  var isTooLargeWhole = false
   /// True once tokens have come: the provider has accepted the call.
   var isAnswering = false
   /// What the provider counts of the call's input against its limits, once it has told it.

@@ -57,6 +57,7 @@ extension ProviderState {
     lease.breakerGeneration = passed.generation
     lease.gateGeneration = gate.pass(at: now)
     lease.takenFromProvider = capacity.take(lease.placement.units, band: band, at: now)
+    rests += lease.restInDoubt
     lease.request.throttlesAtGrant = 0
     var ofModel: BreakerCondition?
     if let model = lease.placement.model { ofModel = models[model].begin(&lease, at: now) }
@@ -88,6 +89,7 @@ extension ProviderState {
   /// The provider has begun to answer the call. Returns true where that opens a gate of the provider or the model.
   mutating func beginAnswer(_ lease: Lease) -> Bool {
     if lease.isFree { return freeGate.succeed(generation: lease.gateGeneration) }
+    if tooLarge != 0, lease.id.serial > tooLarge { tooLarge = 0 }
     let isOpened = gate.succeed(generation: lease.gateGeneration)
     guard let model = lease.placement.model else { return isOpened }
     return models[model].beginAnswer(lease) || isOpened
@@ -144,6 +146,7 @@ extension ProviderState {
         taken: lease.takenFromKey, to: units, call: call, telling: told?.value, at: now)
     }
     if lease.told == nil, let usage = progress.input { noteCached(usage, lease, at: now) }
+    if told != nil { rests -= lease.restInDoubt }
     lease.told = told ?? lease.told
   }
 
@@ -179,6 +182,7 @@ extension ProviderState {
       charge[Int(RateLimit.outputTokensPerMinute.rawValue)] = taken[Int(RateLimit.outputTokensPerMinute.rawValue)]
       return charge
     }
+    rests -= lease.restInDoubt
     capacity.settle(
       taken: lease.takenFromProvider, actual: charge(lease.takenFromProvider), call: lease.standing, lag: lag, at: now)
     if let model = lease.placement.model {
@@ -207,6 +211,9 @@ extension ProviderState {
 }
 
 extension Lease {
+  /// What was reserved for a call that continues a cached one, until the provider tells what it counts.
+  fileprivate var restInDoubt: Int64 { placement.estimate.isRest && told == nil ? placement.input.value : 0 }
+
   /// True where the request was refused here before: where it no longer is, refusals depend on the time.
   fileprivate var wasRefusedHere: Bool {
     let (provider, model) = (placement.provider, placement.model)

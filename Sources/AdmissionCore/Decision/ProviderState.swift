@@ -86,12 +86,19 @@ struct KeyState: SlotElement {
   var learner = QuotaLearner()
   var waits = WaitMeter()
   var isRetired = false
-  /// The look of the provider in which this was last claimed.
+  /// The look of the provider in which this was last claimed, and by which request first.
   var claimedIn: UInt64 = 0
+  private(set) var claimant: RequestID?
   /// Nothing refers to it: the slot may be given away.
   var isFree: Bool { isRetired && capacity.permits.running == 0 && freeCalls == 0 }
   /// Free calls that run.
   var freeCalls = 0
+
+  mutating func claim(in look: UInt64, for request: RequestID) {
+    guard claimedIn != look else { return }
+    claimedIn = look
+    claimant = request
+  }
 }
 
 /// Whose limits a call draws on, as the provider counts: vendors count by model family, or by key where each key has
@@ -150,6 +157,14 @@ struct ProviderState: SlotElement {
   /// The last look in which a head claimed something here in its ordinary turn.
   var orderlyClaimIn: UInt64 = 0
   var claimant: RequestID?
+  /// What running calls have reserved that continue cached ones, and of which the provider has not told its count.
+  var rests: Int64 = 0
+  var outstanding: OutputPredictor.Running {
+    let all = capacity.outstandingTokens
+    return OutputPredictor.Running(wholes: TokenCount(max(0, all - rests)), rests: TokenCount(min(all, rests)))
+  }
+  /// The last call that had been sent when one was refused for its size, as long as no later call has been let in; else 0.
+  var tooLarge: UInt64 = 0
   /// The holders whose meters run.
   var metered: [QuotaHolder] = []
 

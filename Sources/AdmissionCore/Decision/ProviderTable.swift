@@ -428,6 +428,18 @@ struct ProviderTable: Sendable {
     return holder
   }
 
+  /// A refused call has given back what the numbers of its refusal did not count.
+  mutating func takeAgain(_ lease: Lease, at now: Instant) {
+    let holder = numbersHolder(of: lease.placement)
+    let taken =
+      switch holder {
+      case .provider: lease.takenFromProvider
+      case .model: lease.takenFromModel
+      case .key: lease.takenFromKey
+      }
+    providers[lease.placement.provider].change(capacityOf: holder) { $0.takeAgain(taken, lease.lowered, at: now) }
+  }
+
   /// The number of calls that count against the holder's quota now, including those that ended within the settle lag.
   func counted(at holder: QuotaHolder, of index: ProviderIndex) -> Int {
     switch holder {

@@ -7,6 +7,15 @@
 // guess. Why a quantile on a logarithmic scale: outputs spread over five decades, and a few large ones would dominate a
 // mean.
 
+/// What of a prompt is expected to be cached.
+enum CacheHope: Sendable {
+  case conversation
+  /// Only what sessions share: the call goes to another key than the one whose cache has its conversation.
+  case shared
+  /// A refusal has shown that even less is.
+  case nothing
+}
+
 struct OutputPredictor: Sendable {
   static let guess: TokenCount = 512
   /// For budgets: the output that a call without a cap is expected to use, while too little is known of its model.
@@ -92,6 +101,8 @@ struct OutputPredictor: Sendable {
     private(set) var shared: Int64 = 0
     /// When the last call began; the shared prefix lives on from there.
     private var last = Instant(nanoseconds: .min)
+    /// When the first did.
+    private var first: Instant?
     /// True where the provider tells what it writes to its cache; else all of an input is cached once a part of one was.
     private(set) var tellsWrites = false
     /// True once a call has read from the provider's cache: it has one.
@@ -115,8 +126,12 @@ struct OutputPredictor: Sendable {
       return usage.cacheReadTokens > 0 ? usage.inputTokens : 0
     }
 
-    /// - Parameter expected: nil where the call continued none that was cached.
-    mutating func learnCached(_ usage: Usage, expected: TokenCount?, began: Instant, life: Span) {
+    /// - Parameters:
+    ///   - expected: nil where the call continued none that was cached.
+    ///   - isBeginning: true where its conversation has surely just begun. Another one that is new here may be older
+    ///     than this process: what it finds cached is its own, and not what sessions share.
+    mutating func learnCached(_ usage: Usage, expected: TokenCount?, isBeginning: Bool, began: Instant, life: Span) {
+      first = first ?? began
       let read = usage.cacheReadTokens.value
       if let expected {
         let counted = (usage.inputTokens - usage.cacheReadTokens).value
@@ -125,7 +140,9 @@ struct OutputPredictor: Sendable {
         if sample > lack, (sample - lack) / 64 == 0 { lack += 1 }
       } else if began - last <= life {
         // It rises slowly and falls at once: too large a prefix is a call that is charged too little.
-        shared += read > shared ? (read - shared) / 4 : read - shared
+        if read <= shared { shared = read }
+        let isOwn = !isBeginning && first.map { began - $0 <= life } ?? true
+        if read > shared, !isOwn { shared += (read - shared) / 4 }
       }
       last = max(last, began)
     }
@@ -145,13 +162,15 @@ struct OutputPredictor: Sendable {
     /// Safety margin above the estimate, since the provider counts for itself: four times the mean error of this call, and twice that of the
     /// running ones, each at most the tokens it covers.
     func margins(
-      of expected: TokenCount, running: TokenCount, isRest: Bool
+      of expected: TokenCount, running: OutputPredictor.Running, isRest: Bool
     ) -> (own: TokenCount, running: TokenCount)? {
-      let error = isRest ? lack : min(spread * 1024 / max(1, ratio), 1024)
-      guard error >= 8 else { return nil }
+      let error = min(spread * 1024 / max(1, ratio), 1024)
+      let (ofWholes, ofRests) = (error >= 8 ? error : 0, lack >= 8 ? lack : 0)
+      guard ofWholes > 0 || ofRests > 0 else { return nil }
       return (
-        expected.scaled(by: min(4 * error, 1024), over: 1024),
-        running.scaled(by: min(2 * error, 1024), over: 1024)
+        expected.scaled(by: min(4 * (isRest ? ofRests : ofWholes), 1024), over: 1024),
+        running.wholes.scaled(by: min(2 * ofWholes, 1024), over: 1024)
+          + running.rests.scaled(by: min(2 * ofRests, 1024), over: 1024)
       )
     }
 
@@ -187,18 +206,19 @@ struct OutputPredictor: Sendable {
   /// - Parameters:
   ///   - prompt: names the call's conversation.
   ///   - life: how long a prefix lives that the call reads.
-  ///   - isElsewhere: true where the call goes to another key than the one whose cache has its conversation.
-  /// - Returns: `known` is what the call continues that is cached.
+  /// - Returns: `known` is what the call continues that is cached, `cached` how much of its input is expected to be.
   func expectedRest(
-    _ estimate: TokenCount, model: ModelNumber, prompt: UInt64, life: Span, isElsewhere: Bool = false, at now: Instant
-  ) -> (input: TokenCount, known: PromptMemory.Call?) {
-    guard model.position < inputs.count else { return (estimate, nil) }
-    if !isElsewhere, let known = prompts.find(prompt, estimate: estimate, at: now) {
-      return (known.rest(of: estimate, ratio: inputs[model.position].ratio), known)
+    _ estimate: TokenCount, model: ModelNumber, prompt: UInt64, life: Span, hope: CacheHope = .conversation,
+    at now: Instant
+  ) -> (input: TokenCount, known: PromptMemory.Call?, cached: TokenCount) {
+    guard model.position < inputs.count else { return (estimate, nil, 0) }
+    if hope == .conversation, let known = prompts.find(prompt, estimate: estimate, at: now) {
+      return (known.rest(of: estimate, ratio: inputs[model.position].ratio), known, TokenCount(known.cached))
     }
     let whole = inputs[model.position].apply(to: estimate)
-    let shared = inputs[model.position].shared(life: life, at: now)
-    return (max(min(whole, PromptMemory.least), whole - shared), nil)
+    if hope == .nothing { return (whole, nil, 0) }
+    let rest = max(min(whole, PromptMemory.least), whole - inputs[model.position].shared(life: life, at: now))
+    return (rest, nil, whole - rest)
   }
 
   /// The provider has told the call's input, and so what it has cached of it.
@@ -255,15 +275,22 @@ struct OutputPredictor: Sendable {
   /// Learns from the end of a call how good the guess about its cached input was.
   /// - Parameter expected: what it was expected to be counted as; nil where it continued no call that was cached.
   mutating func learnCached(
-    _ usage: Usage, expected: TokenCount?, model: ModelNumber, began: Instant, life: Span
+    _ usage: Usage, expected: TokenCount?, model: ModelNumber, isBeginning: Bool = false, began: Instant, life: Span
   ) {
     guard model.position < inputs.count else { return }
-    inputs[model.position].learnCached(usage, expected: expected, began: began, life: life)
+    inputs[model.position].learnCached(
+      usage, expected: expected, isBeginning: isBeginning, began: began, life: life)
   }
 
-  /// - Parameter running: tokens that running calls have reserved.
+  /// Tokens that running calls have reserved.
+  struct Running {
+    var wholes: TokenCount
+    /// By calls that continue cached ones.
+    var rests: TokenCount = 0
+  }
+
   func inputMargins(
-    _ expected: TokenCount, model: ModelNumber, running: TokenCount, isRest: Bool = false
+    _ expected: TokenCount, model: ModelNumber, running: Running, isRest: Bool = false
   ) -> (own: TokenCount, running: TokenCount)? {
     model.position < inputs.count
       ? inputs[model.position].margins(of: expected, running: running, isRest: isRest) : nil

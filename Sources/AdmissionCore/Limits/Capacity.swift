@@ -201,14 +201,28 @@ extension Capacity {
   }
 
   /// Follows what the provider says is left: a lower value counts at once, a higher one by a quarter of the difference.
-  mutating func follow(remaining: Int64, of dimension: Dimension, at now: Instant) {
+  /// Returns true where it was not higher.
+  mutating func follow(remaining: Int64, of dimension: Dimension, at now: Instant) -> Bool {
+    var isLower = false
     for index in buckets.indices where buckets[index].dimension == dimension && buckets[index].rate.isPerMinute {
+      if buckets[index].available(at: now) >= remaining { isLower = true }
       lower(at: index, to: remaining, at: now)
       // Units that running calls have reserved, and the provider has not counted yet, will still be taken.
       let rate = Int(buckets[index].rate.rawValue)
       let raised = buckets[index].raise(
         towards: remaining.saturatingSubtracting(outstanding[rate]), share: 4, at: now)
       word.raised(by: raised, rate)
+    }
+    return isLower
+  }
+
+  /// Takes again what a refused call has given back, where the provider's word had lowered the bucket to what is left
+  /// without it.
+  /// - Parameter lowered: the dimensions, by bits.
+  mutating func takeAgain(_ taken: TakenUnits, _ lowered: UInt8, at now: Instant) {
+    for index in buckets.indices
+    where buckets[index].rate.isPerMinute && lowered & (1 << UInt8(buckets[index].dimension.rawValue)) != 0 {
+      _ = buckets[index].charge(taken[Int(buckets[index].rate.rawValue)], at: now)
     }
   }
 }

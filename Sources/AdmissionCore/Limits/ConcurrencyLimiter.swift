@@ -21,6 +21,9 @@ struct ConcurrencyLimiter: Sendable {
   var inUse: Int { runningByBand.0 + runningByBand.1 + runningByBand.2 + lagging.count }
   var running: Int { runningByBand.0 + runningByBand.1 + runningByBand.2 }
 
+  /// True where this many more calls may run.
+  func hasFree(_ count: Int) -> Bool { limit.map { inUse + count <= $0 } ?? true }
+
   func running(in band: Int) -> Int { band == 0 ? runningByBand.0 : band == 1 ? runningByBand.1 : runningByBand.2 }
 
   mutating func take(in band: Int) { add(1, to: band) }

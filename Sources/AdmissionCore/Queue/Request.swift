@@ -37,7 +37,10 @@ final class RequestPast: Sendable {
     var refusedKeys: [Int64] = []
     var candidatesAnew: [Candidate]?
     var givingUp: GivingUp?
-    var isEmpty: Bool { refusals.isEmpty && refusedKeys.isEmpty && candidatesAnew == nil && givingUp == nil }
+    var isCold = false
+    var isEmpty: Bool {
+      refusals.isEmpty && refusedKeys.isEmpty && candidatesAnew == nil && givingUp == nil && !isCold
+    }
   }
   let facts: Facts
   init(_ facts: Facts) { self.facts = facts }
@@ -91,6 +94,8 @@ struct Request: SlotElement {
   var session: SessionIndex?
   var isCancelled = false
   var notes: UInt8 = 0
+  /// Rule 3f: what those that overtook it have taken, in millionths of what it needs.
+  var overtaken: Int32 = 0
   var lastNoted: Obstacle?
   /// The number of its model in the predictors.
   var model = ModelNumber.shared
@@ -113,6 +118,11 @@ struct Request: SlotElement {
   var givingUp: GivingUp? {
     get { past?.facts.givingUp }
     set { remember { $0.givingUp = newValue } }
+  }
+  /// True where a refusal has shown that what it continues is not cached: it is counted as a whole.
+  var isCold: Bool {
+    get { past?.facts.isCold ?? false }
+    set { remember { $0.isCold = newValue } }
   }
   /// The account at which the request waits, outside its lane, for a hold to come back; nil where it does not.
   var waitsFor: AccountIndex?

@@ -29,6 +29,8 @@ public enum DispatchRule: String, Sendable, CaseIterable {
   case sessionsOwnLimit = "3d"
   /// A call whose prompt one key's cache has waits for that key, as long as another would take to read the prompt.
   case warmKey = "3e"
+  /// A small call that comes while a large one gathers tokens goes before it.
+  case overtaking = "3f"
   /// A request may go to any provider of its route, in order of preference.
   case preference = "4"
   /// A request that is larger than a whole bucket takes the whole bucket.

@@ -43,6 +43,9 @@ public struct PromptPrint: Sendable, Equatable {
 
   private static func mark(_ sum: UInt64) -> UInt32 { max(1, UInt32(truncatingIfNeeded: sum >> 32)) }
 
+  /// True for a conversation of less than 64 KiB; false where it is longer, or where nothing is known of it.
+  var isOfBeginning: Bool { self != .none && marks[7] == 0 }
+
   /// What is kept of a call that is over.
   var kept: SIMD16<UInt32> { marks }
 

@@ -1,0 +1,113 @@
+// Rule 3f: a small call that comes while a large one gathers tokens goes before it.
+//
+// A head that waits for a bucket to fill keeps everything from those after it (rule 3), or it would starve. But a call
+// of 200 tokens delays one that gathers 300,000 by six milliseconds, and would wait nine seconds for it.
+//
+// Promises: all calls that overtake a request take together at most an eighth of what it needs, so that it waits at most an
+// eighth longer; nobody overtakes one of a higher class, or one that waits for something that an overtaking call would hold
+// (a permit, a key); the order of turns counts overtaking calls as any others. It is asked once for each call, when that
+// comes: constant time.
+
+extension Admission {
+  /// In millionths of what a request needs: what those that overtake it may take.
+  static let mostOvertaken: Int32 = 125_000
+
+  /// Lets the request go, which has just come and waits, where it is small beside the one that claims its provider.
+  mutating func letOvertake(_ index: RequestIndex, at now: Instant, into actions: inout ActionList) {
+    let legs = providers.routes[waiting[index].route].legs
+    var isLimited: Bool?
+    for position in legs.indices {
+      let leg = legs[position]
+      guard let claimant = gathering(at: leg, before: index) else { continue }
+      let request = waiting[index]
+      if isLimited == nil { isLimited = tenantShortage(request, legs, at: now) != nil }
+      if isLimited == true { return }
+      let former = providers[leg.provider].lift(leg, of: waiting[claimant].box.ticket.id)
+      let attempt = place(request, leg, ignoringHeadroom: false, at: now)
+      providers[leg.provider].restore(former, leg)
+      guard case .placed(var placement) = attempt, !placement.isSecondChoice,
+        let share = share(takenFrom: waiting[claimant], leg, by: placement, at: now)
+      else { continue }
+      guard share <= Self.mostOvertaken - waiting[claimant].overtaken else { continue }
+      waiting[claimant].overtaken += share
+      placement.leg = position
+      return grant(index, request, placement, isFloorTurn: false, at: now, into: &actions)
+    }
+  }
+
+  /// The request that gathers at the leg, where one that has just come may overtake it.
+  private func gathering(at leg: Route.Leg, before index: RequestIndex) -> RequestIndex? {
+    let provider = leg.provider
+    guard providers[provider].hasClaim(leg), !providers[provider].isLacking(leg), !leg.hasNoKey,
+      // The one that gathers will need a permit too.
+      providers[provider].capacity.permits.hasFree(2), let id = providers[provider].claimant,
+      let claimant = waiting.index(of: id), claimant != index
+    else { return nil }
+    let band = waiting[index].band
+    guard waiting[claimant].band >= band, waiting[claimant].overtaken < Self.mostOvertaken, waiting.isHead(index),
+      !waiting.isCapped(index), tenants[waiting[index].tenant].parking == nil,
+      // It stands before no call of a higher class.
+      (0..<band).allSatisfy({ waiting.backlog(of: $0) == 0 }),
+      providers.routes[waiting[claimant].route].legs.contains(where: {
+        $0.provider == provider && $0.model == leg.model
+      })
+    else { return nil }
+    return claimant
+  }
+
+  /// What the placement takes of what the request gathers, in millionths of it; nil where the request would have to wait
+  /// for something else then.
+  private func share(takenFrom request: Request, _ leg: Route.Leg, by placement: Placement, at now: Instant) -> Int32? {
+    guard let own = providers.routes[request.route].legs.first(where: { $0.provider == leg.provider }) else {
+      return nil
+    }
+    let estimate = estimate(request, leg: own)
+    let needed = withMargin(units(request, leg: own, estimate), request, leg: own, estimate)
+    var share: Int64 = 0
+    var fits = true
+    func look(_ capacity: Capacity) {
+      var after = capacity
+      _ = after.take(placement.units, band: request.band, at: now)
+      // A permit for it is left.
+      if shortage(after, .zero, band: request.band, at: now) != nil { fits = false }
+      for bucket in after.buckets {
+        let place = Int(bucket.dimension.rawValue)
+        let kept = request.band == 0 ? 0 : scheduler.kept(from: request.band, capacity: bucket.capacity)
+        if placement.units[place] <= 0 || bucket.isCovered(needed[place], keeping: kept, at: now) { continue }
+        let whole = max(1, min(needed[place], bucket.capacity - kept))
+        share = max(share, min(placement.units[place], whole) * 1_000_000 / whole + 1)
+      }
+    }
+    look(providers[leg.provider].capacity)
+    if let model = leg.model { look(providers[leg.provider].models[model].capacity) }
+    if let key = placement.key, own.keys.contains(key) { look(providers[leg.provider].keys[key].capacity) }
+    return fits ? Int32(clamping: share) : nil
+  }
+}
+
+extension ProviderState {
+  /// What of a leg was claimed.
+  fileprivate struct Claims {
+    var provider: UInt64
+    var model: UInt64?
+    var keys: [KeyIndex] = []
+  }
+
+  /// Takes away the request's claims at the leg.
+  fileprivate mutating func lift(_ leg: Route.Leg, of claimant: RequestID) -> Claims {
+    var claims = Claims(provider: claimedIn, model: leg.model.map { models[$0].claimedIn })
+    claimedIn = 0
+    if let model = leg.model { models[model].claimedIn = 0 }
+    for key in leg.keys where keys[key].claimedIn == look && keys[key].claimant == claimant {
+      claims.keys.append(key)
+      keys[key].claimedIn = 0
+    }
+    return claims
+  }
+
+  fileprivate mutating func restore(_ claims: Claims, _ leg: Route.Leg) {
+    claimedIn = claims.provider
+    if let model = leg.model, let claim = claims.model { models[model].claimedIn = claim }
+    for key in claims.keys { keys[key].claimedIn = look }
+  }
+}

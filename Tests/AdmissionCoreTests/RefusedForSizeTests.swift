@@ -1,0 +1,157 @@
+// A call that was expected to be cached, is not, and is refused for its size: nobody else waits for that, and it is not
+// guessed in the same way again.
+import Testing
+
+@testable import AdmissionCore
+
+@Suite struct RefusedForSizeTests {
+  private func bench() -> Bench {
+    Bench(
+      AdmissionPolicy(
+        providers: [
+          ProviderPolicy(
+            id: "p", limits: Limits(inputTokensPerMinute: 2_000_000), keys: [KeyPolicy(id: "a"), KeyPolicy(id: "b")],
+            admissionTokens: .produced)
+        ], bands: Bench.plainBands))
+  }
+
+  /// Makes the session's prompt a cached one of 300,000 tokens, and sends the next call of it, which is expected to be
+  /// counted as 400.
+  private func warm(_ bench: inout Bench, _ session: SessionID = "s") throws -> Grant {
+    let first = bench.submit(session: session, input: 300_000)
+    let granted = bench.grant(first)
+    let grant = try #require(granted)
+    bench.send(
+      .settled(
+        grant.lease,
+        Settlement(
+          verdict: .success, usage: Usage(inputTokens: 300_000, cacheWriteTokens: 300_000, outputTokens: 10),
+          answerBegan: true, hasAnswer: true)))
+    let next = bench.submit(session: session, input: 300_400)
+    let warm = bench.grant(next)
+    let found = try #require(warm)
+    #expect(found.reservedInput == 400)
+    return found
+  }
+
+  /// - Parameter left: what the answer says is left of the minute; nil where it says nothing.
+  private func refuse(_ bench: inout Bench, _ grant: Grant, left: Int64?) {
+    if let left {
+      bench.send(
+        .limitsObserved(
+          grant.lease,
+          ObservedLimits(readings: [.init(dimension: .inputTokens, limit: 2_000_000, remaining: left)])))
+    }
+    bench.send(.settled(grant.lease, Settlement(verdict: .throttled(retryAfter: .seconds(1)), hasAnswer: true)))
+  }
+
+  /// It waits for as long as it was told, and then for its whole size.
+  @Test func itIsNotGuessedAsCachedAgain() throws {
+    var bench = bench()
+    let grant = try warm(&bench)
+    refuse(&bench, grant, left: 250_000)
+    bench.run(for: .milliseconds(999))
+    #expect(bench.grant(grant.request)?.lease == grant.lease)
+    // 50,400 of 300,400 are missing: 1.512 s. What was reserved for it comes not on top of what is left.
+    bench.run(for: .milliseconds(512))
+    #expect(bench.grant(grant.request)?.lease == grant.lease)
+    bench.run(for: .milliseconds(2))
+    #expect(bench.grant(grant.request)?.attempt == 2)
+    #expect(bench.grant(grant.request)?.reservedInput == 300_400)
+  }
+
+  @Test func nobodyElseWaitsForIt() throws {
+    var bench = bench()
+    let grant = try warm(&bench)
+    refuse(&bench, grant, left: 250_000)
+    #expect(bench.closures.isEmpty)
+    let other = bench.submit(session: "other", input: 1000)
+    #expect(bench.isGranted(other))
+  }
+
+  /// At, under and over: room for what was reserved, and none for the whole.
+  @Test(arguments: [(399, true), (400, false), (300_399, false), (300_400, true)])
+  func theNumbersTell(_ left: Int64, _ closes: Bool) throws {
+    var bench = bench()
+    let grant = try warm(&bench)
+    refuse(&bench, grant, left: left)
+    #expect(bench.closures.isEmpty != closes)
+  }
+
+  @Test func withoutNumbersItIsAboutAll() throws {
+    var bench = bench()
+    let grant = try warm(&bench)
+    refuse(&bench, grant, left: nil)
+    #expect(!bench.closures.isEmpty)
+  }
+
+  /// Two in a row, with no call let in between: something else may be the reason, so all wait.
+  @Test func twoInARowAreAboutAll() throws {
+    var bench = bench()
+    let one = try warm(&bench, "one")
+    let two = try warm(&bench, "two")
+    refuse(&bench, one, left: 250_000)
+    #expect(bench.closures.isEmpty)
+    refuse(&bench, two, left: 250_000)
+    #expect(!bench.closures.isEmpty)
+  }
+
+  @Test func afterACallThatWasLetInItIsAboutTheCallAgain() throws {
+    var bench = bench()
+    let one = try warm(&bench, "one")
+    let two = try warm(&bench, "two")
+    refuse(&bench, one, left: 250_000)
+    let other = bench.submit(session: "other", input: 100)
+    bench.settle(other)
+    let three = bench.submit(session: "two", input: 300_900)
+    bench.send(.settled(two.lease, Settlement(verdict: .clientLeft)))
+    refuse(&bench, try #require(bench.grant(three)), left: 250_000)
+    #expect(bench.closures.isEmpty)
+  }
+
+  /// The refused call was the probe: another takes its place.
+  @Test func aProbeMakesRoomForTheNext() throws {
+    var bench = bench()
+    let grant = try warm(&bench)
+    let other = bench.submit(session: "other", input: 100)
+    bench.send(
+      .settled(
+        try #require(bench.grant(other)).lease,
+        Settlement(verdict: .throttled(retryAfter: .seconds(2)), hasAnswer: true)))
+    #expect(!bench.closures.isEmpty)
+    bench.send(.settled(grant.lease, Settlement(verdict: .clientLeft)))
+    bench.run(for: .milliseconds(1000))
+    let probe = bench.submit(session: "s", input: 300_800)
+    bench.run(for: .milliseconds(1001))
+    let sent = bench.grant(probe)
+    let next = bench.submit(session: "next", input: 100)
+    #expect(!bench.isGranted(next))
+    refuse(&bench, try #require(sent), left: 250_000)
+    #expect(bench.isGranted(next))
+  }
+
+  /// What new sessions share was learned, and this one does not share it.
+  @Test func whatItShouldHaveSharedIsNotGuessedAgain() throws {
+    var bench = bench()
+    for number in 0..<40 {
+      let id = bench.submit(session: SessionID("s\(number)"), input: 60_000)
+      let granted = bench.grant(id)
+      bench.send(
+        .settled(
+          try #require(granted).lease,
+          Settlement(
+            verdict: .success,
+            usage: Usage(inputTokens: 60_000, cacheReadTokens: 50_000, cacheWriteTokens: 10_000, outputTokens: 10),
+            answerBegan: true, hasAnswer: true)))
+      bench.run(for: .seconds(20))
+    }
+    let id = bench.submit(session: "stranger", input: 60_000)
+    let granted = bench.grant(id)
+    let grant = try #require(granted)
+    #expect(grant.reservedInput < 11_000)
+    refuse(&bench, grant, left: 30_000)
+    #expect(bench.closures.isEmpty)
+    bench.run(for: .seconds(3))
+    #expect(bench.grant(id)?.reservedInput == 60_000)
+  }
+}
