@@ -131,10 +131,11 @@ struct ClientCall: ~Copyable {
     guard session.isEmpty else {
       return Classed(
         classification: result, session: session, group: nil, agent: agent,
-        installation: RecordText.name(hints.installation))
+        installation: RecordText.name(hints.installation), patience: hints.patience)
     }
     let place = nameless(identity)
-    return Classed(classification: result, session: place.session, group: place.caller.group, agent: agent)
+    return Classed(
+      classification: result, session: place.session, group: place.caller.group, agent: agent, patience: hints.patience)
   }
 
   /// True where the class is `high` as far as the head tells.
@@ -294,6 +295,8 @@ struct Classed {
   var agent: String
   /// The installation of Codex that calls; empty where none is named.
   var installation = ""
+  /// How long the client waits for the first byte of an answer; nil where it is not known to give up.
+  var patience: Span?
 }
 
 extension CallPrice {

@@ -30,6 +30,8 @@ struct ClientHints: ~Copyable {
   private(set) var session: String?
   /// The installation of Codex that calls; empty where none is named.
   private(set) var installation = ""
+  /// How long the client waits for the first byte of an answer; nil where it is not known to give up.
+  private(set) var patience: Span?
 
   init() {}
 
@@ -51,6 +53,7 @@ struct ClientHints: ~Copyable {
       hint = ClientHint(kind: isRun ? Kinds.headless : Kinds.turn, source: "header originator")
     }
     readSession(fields, found)
+    patience = ClientPatience.read(fields, at: found.patience)
   }
 
   private mutating func readSession(_ fields: HeaderFields, _ found: AgentFields) {
@@ -203,8 +206,8 @@ struct ClientHints: ~Copyable {
   }
 }
 
-/// The places of the fields by which agents are known, found in one pass; negative where a field is missing. Of a field
-/// that is repeated the first counts.
+/// The places of the fields by which agents and their patience are known, found in one pass; negative where a field is
+/// missing. Of a field that is repeated the first counts.
 private struct AgentFields {
   var userAgent = -1
   var originator = -1
@@ -220,24 +223,33 @@ private struct AgentFields {
   var codexTurn = -1
   var parentThread = -1
   var subagent = -1
+  var patience = ClientPatience.Places()
 
   init(_ fields: HeaderFields) {
     for index in 0..<fields.count {
       switch fields.nameLength(at: index) {
       case 9: take(&thread, "thread-id", index, fields)
       case 10:
-        take(&userAgent, "user-agent", index, fields)
+        if fields.nameIs("user-agent", at: index) {
+          if userAgent < 0 { userAgent = index }
+          patience.userAgent = index
+        }
         take(&session, "session-id", index, fields)
         take(&underscored, "session_id", index, fields)
         take(&originator, "originator", index, fields)
       case 14: take(&beta, "anthropic-beta", index, fields)
+      case 16: if fields.nameIs("x-stainless-lang", at: index) { patience.language = index }
       case 17: take(&subagent, "x-openai-subagent", index, fields)
+      case 19:
+        if fields.nameIs("x-stainless-timeout", at: index) { patience.noteTimeout(index) }
+        if fields.nameIs("x-stainless-runtime", at: index) { patience.runtime = index }
       case 21: take(&codexTurn, "x-codex-turn-metadata", index, fields)
       case 22: take(&claudeAgent, "x-claude-code-agent-id", index, fields)
       case 24:
         take(&claudeSession, "x-claude-code-session-id", index, fields)
         take(&compaction, "x-claude-code-compaction", index, fields)
         take(&parentThread, "x-codex-parent-thread-id", index, fields)
+        if fields.nameIs("x-stainless-read-timeout", at: index) { patience.noteReadTimeout(index) }
       case 25: take(&claudePurpose, "x-claude-1p-request-class", index, fields)
       case 27: take(&claudeClass, "x-claude-code-request-class", index, fields)
       default: continue

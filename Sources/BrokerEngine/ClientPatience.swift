@@ -16,52 +16,48 @@ enum ClientPatience {
   /// Eleven days, in seconds.
   static let most: Int64 = 1_000_000
 
-  /// nil where the client is not known to give up.
-  static func read(_ fields: HeaderFields) -> Span? {
-    var timeout: Int?
-    var readTimeout: Int?
-    var language: Int?
-    var runtime: Int?
-    var agent: Int?
-    var isDoubled = false
-    for index in 0..<fields.count {
-      if fields.nameStarts(with: "x-stainless-", at: index) {
-        if fields.nameIs("x-stainless-timeout", at: index) {
-          isDoubled = isDoubled || timeout != nil
-          timeout = index
-        } else if fields.nameIs("x-stainless-read-timeout", at: index) {
-          isDoubled = isDoubled || readTimeout != nil
-          readTimeout = index
-        } else if fields.nameIs("x-stainless-lang", at: index) {
-          language = index
-        } else if fields.nameIs("x-stainless-runtime", at: index) {
-          runtime = index
-        }
-      } else if fields.nameIs("user-agent", at: index) {
-        agent = index
-      }
+  /// The places of the fields that tell of it; negative where a field is missing. `AgentFields` finds them in its pass over
+  /// the fields.
+  struct Places {
+    private(set) var timeout = -1
+    private(set) var readTimeout = -1
+    var language = -1
+    var runtime = -1
+    var userAgent = -1
+    /// True where a timeout comes twice.
+    private(set) var isDoubled = false
+
+    mutating func noteTimeout(_ index: Int) {
+      if timeout >= 0 { isDoubled = true }
+      timeout = index
     }
+
+    mutating func noteReadTimeout(_ index: Int) {
+      if readTimeout >= 0 { isDoubled = true }
+      readTimeout = index
+    }
+  }
+
+  /// nil where the client is not known to give up.
+  static func read(_ fields: HeaderFields, at places: Places) -> Span? {
     func least(_ first: Span?, _ second: Span?) -> Span? {
       guard let first, let second else { return first ?? second }
       return min(first, second)
     }
-    let told =
-      isDoubled
-      ? nil
-      : least(
-        timeout.flatMap { seconds(fields.valueBytes(at: $0)) },
-        readTimeout.flatMap { seconds(fields.valueBytes(at: $0)) })
-    return isNode(fields, agent: agent, language: language, runtime: runtime) ? least(told, node) : told
+    func span(_ index: Int) -> Span? { index < 0 || places.isDoubled ? nil : seconds(fields.valueBytes(at: index)) }
+    let told = least(span(places.timeout), span(places.readTimeout))
+    return isNode(fields, places) ? least(told, node) : told
   }
 
   /// True for Node's `fetch`, alone and below the vendors' SDKs. Claude Code brings its own runtime and waits longer.
-  private static func isNode(_ fields: HeaderFields, agent: Int?, language: Int?, runtime: Int?) -> Bool {
-    if let agent {
+  private static func isNode(_ fields: HeaderFields, _ places: Places) -> Bool {
+    let agent = places.userAgent
+    if agent >= 0 {
       if fields.valueStarts(with: "claude-cli/", at: agent) { return false }
       if isValue("node", fields, at: agent) || fields.valueStarts(with: "undici", at: agent) { return true }
     }
-    guard let language, isValue("js", fields, at: language) else { return false }
-    return runtime.map { isValue("node", fields, at: $0) } ?? true
+    guard places.language >= 0, isValue("js", fields, at: places.language) else { return false }
+    return places.runtime < 0 || isValue("node", fields, at: places.runtime)
   }
 
   private static func isValue(_ text: StaticString, _ fields: HeaderFields, at index: Int) -> Bool {

@@ -93,23 +93,23 @@ final class Exchange {
         record.noteUnknownHint(name, value)
       }
       let candidates = try call.candidates(services.rules.now, at: wall)
-      submit(candidates, group: classed.group, bytes: body.count, since: readyAt)
+      submit(candidates, of: classed, bytes: body.count, since: readyAt)
     } catch {
       reject(error)
     }
   }
 
-  private func submit(_ candidates: [Candidate], group: String?, bytes: Int, since readyAt: UInt64) {
+  private func submit(_ candidates: [Candidate], of classed: Classed, bytes: Int, since readyAt: UInt64) {
     let now = services.time.now
     record.submitted(at: now)
     ownTime += now &- readyAt
     phase = .queued
     downstream.countBody(as: .queued)
     services.calendars.somebodyWaits(at: now)
-    services.dispatcher.submit(ticket(candidates, group: group, bytes: bytes), of: self)
+    services.dispatcher.submit(ticket(candidates, of: classed, bytes: bytes), of: self)
   }
 
-  private func ticket(_ candidates: [Candidate], group: String?, bytes: Int) -> Ticket {
+  private func ticket(_ candidates: [Candidate], of classed: Classed, bytes: Int) -> Ticket {
     var deadline: Instant?
     switch call.patience {
     case .endless: break
@@ -122,8 +122,8 @@ final class Exchange {
       estimatedInput: call.facts.estimatedInput, outputCap: call.facts.outputCap,
       producesOutput: call.facts.producesOutput && !call.charge.isFree, deadline: deadline,
       clientRetryCount: call.clientRetryCount, clientKey: record.clientKey, isFree: call.charge.isFree,
-      agent: AgentID(record.agent), sessionGroup: group.map { SessionID($0) }, cacheLife: call.facts.cacheLife,
-      print: call.facts.print, patience: ClientPatience.read(call.head.fields), isStream: call.facts.isStreaming)
+      agent: AgentID(record.agent), sessionGroup: classed.group.map { SessionID($0) }, cacheLife: call.facts.cacheLife,
+      print: call.facts.print, patience: classed.patience, isStream: call.facts.isStreaming)
   }
 
   /// Notes a hint that we do not understand: it is no error, but the client should be told.

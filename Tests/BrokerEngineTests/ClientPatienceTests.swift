@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct ClientPatienceTests {
   private func patience(_ fields: [(String, String)]) -> Span? {
-    ClientPatience.read(HeaderFields(fields.map { (name: $0.0, value: $0.1) }))
+    ClientHints(HeaderFields(fields.map { (name: $0.0, value: $0.1) }), isCount: false, hasTools: true).patience
   }
 
   @Test(arguments: [
