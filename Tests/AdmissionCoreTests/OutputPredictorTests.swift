@@ -40,6 +40,31 @@ import Testing
     #expect((3000...3750).contains(predictor.expectedOutput(model: 1, band: 2)))
   }
 
+  /// The quantile's step is moved from where it was; here it is searched among all counts.
+  @Test(arguments: [1, 2, 3] as [UInt64]) func theQuantileIsThatOfTheCounts(seed: UInt64) throws {
+    var random = SeededRandom(seed: seed)
+    var output = OutputPredictor.Output()
+    var isRestored = false
+    for number in 0..<3000 {
+      let octave = Int64(random.upTo(number % 700 < 350 ? 6 : 20))
+      output.learn(TokenCount(random.upTo(1 << octave)))
+      let counts = output.numbers.map { Int($0) }
+      let total = counts.reduce(0, +)
+      var below = 0
+      let step = counts.firstIndex { count in
+        below += count
+        return below * 100 >= total * 90
+      }
+      let expected = total < 8 ? nil : step.map { OutputPredictor.Output.upperEdge($0) }
+      #expect(output.expectation == expected, "\(number)")
+      if number == 1000 {
+        output = try #require(OutputPredictor.Output(numbers: output.numbers))
+        isRestored = true
+      }
+    }
+    #expect(isRestored)
+  }
+
   @Test func theRatioConverges() {
     var predictor = OutputPredictor()
     for _ in 0..<200 { predictor.learn(estimated: 1000, counted: 1300, output: nil, model: 3, band: 0) }

@@ -28,6 +28,9 @@ struct OutputPredictor: Sendable {
     private var counts: [UInt16] = []
     private var total = 0
     private var expected = OutputPredictor.guess
+    /// The quantile's step, and the number of calls up to it and in it.
+    private var place = 0
+    private var upToPlace = 0
 
     /// The number of calls per step; empty where there were none.
     var numbers: [UInt16] { counts }
@@ -39,6 +42,7 @@ struct OutputPredictor: Sendable {
       guard numbers.count == Self.steps, numbers.reduce(0, { $0 + Int($1) }) < 512 else { return nil }
       counts = numbers
       total = numbers.reduce(0) { $0 + Int($1) }
+      upToPlace = Int(numbers[0])
       expect()
     }
     static let steps = 84
@@ -48,28 +52,34 @@ struct OutputPredictor: Sendable {
 
     mutating func learn(_ tokens: TokenCount) {
       if counts.isEmpty { counts = Array(repeating: 0, count: Self.steps) }
-      counts[Self.step(tokens)] += 1
+      let step = Self.step(tokens)
+      counts[step] += 1
       total += 1
+      if step <= place { upToPlace += 1 }
       if total >= 512 {
         total = 0
         for index in counts.indices {
           counts[index] /= 2
           total += Int(counts[index])
         }
+        (place, upToPlace) = (0, Int(counts[0]))
       }
       expect()
     }
 
+    /// Moves the quantile's step from where it was, which is mostly where it stays.
     private mutating func expect() {
       guard total >= OutputPredictor.enough else { return }
-      var below = 0
-      for index in counts.indices {
-        below += Int(counts[index])
-        if below * 100 >= total * OutputPredictor.percent {
-          expected = Self.upperEdge(index)
-          break
-        }
+      func isReached(_ below: Int) -> Bool { below * 100 >= total * OutputPredictor.percent }
+      while !isReached(upToPlace), place + 1 < counts.count {
+        place += 1
+        upToPlace += Int(counts[place])
       }
+      while place > 0, isReached(upToPlace - Int(counts[place])) {
+        upToPlace -= Int(counts[place])
+        place -= 1
+      }
+      expected = Self.upperEdge(place)
     }
 
     static func step(_ tokens: TokenCount) -> Int {
