@@ -67,37 +67,65 @@ public struct Conclusion: Sendable {
   /// For outcomes that the broker answers itself: when the client should come back, from the measured drain rate of the
   /// queue. 1...60 s.
   public var retryAfter: Span?
-  /// What stood in the way, for the error text and `explain`.
-  public var blocker: Blocker?
   /// How long the request was queued in all.
   public var queued: Span
   public var attempts: Int
-  /// The budget that refused it.
-  public var budget: BudgetReading?
-  /// The least that the request was estimated to cost, where a budget refused it.
-  public var estimate: Money?
   /// What is left of the tenant's tightest budget; nil where the tenant has none.
   public var budgetRemaining: Money?
+  /// What only a refusal or an eviction has to tell. Apart, since each action takes as much memory as the largest one.
+  private var reasons: Reasons?
+  /// What stood in the way, for the error text and `explain`.
+  public var blocker: Blocker? { reasons?.blocker }
+  /// The budget that refused it.
+  public var budget: BudgetReading? { reasons?.budget }
+  /// The least that the request was estimated to cost, where a budget refused it.
+  public var estimate: Money? { reasons?.estimate }
   /// For `rejectedNoCapacity` where every key of the route is refused or unpaid: the key that was refused last.
-  public var refusedKey: RefusedKey?
+  public var refusedKey: RefusedKey? { reasons?.refusedKey }
   /// For `evictedMaxWait` where the client's patience ended the wait.
-  public var givingUp: GivingUp?
+  public var givingUp: GivingUp? { reasons?.givingUp }
+
+  private final class Reasons: Sendable {
+    let blocker: Blocker?
+    let budget: BudgetReading?
+    let estimate: Money?
+    let refusedKey: RefusedKey?
+    let givingUp: GivingUp?
+
+    init(
+      _ blocker: Blocker?, _ budget: BudgetReading?, _ estimate: Money?, _ refusedKey: RefusedKey?,
+      _ givingUp: GivingUp?
+    ) {
+      self.blocker = blocker
+      self.budget = budget
+      self.estimate = estimate
+      self.refusedKey = refusedKey
+      self.givingUp = givingUp
+    }
+  }
 
   public init(
     request: RequestID, outcome: Outcome, retryAfter: Span? = nil, blocker: Blocker? = nil, queued: Span,
     attempts: Int, budget: BudgetReading? = nil, estimate: Money? = nil, budgetRemaining: Money? = nil,
     refusedKey: RefusedKey? = nil, givingUp: GivingUp? = nil
   ) {
-    self.refusedKey = refusedKey
-    self.givingUp = givingUp
+    self.init(
+      request: request, outcome: outcome, retryAfter: retryAfter, queued: queued, attempts: attempts,
+      budgetRemaining: budgetRemaining)
+    if blocker != nil || budget != nil || estimate != nil || refusedKey != nil || givingUp != nil {
+      reasons = Reasons(blocker, budget, estimate, refusedKey, givingUp)
+    }
+  }
+
+  /// For a request that nothing has stood in the way of.
+  init(
+    request: RequestID, outcome: Outcome, retryAfter: Span?, queued: Span, attempts: Int, budgetRemaining: Money?
+  ) {
     self.request = request
     self.outcome = outcome
     self.retryAfter = retryAfter
-    self.blocker = blocker
     self.queued = queued
     self.attempts = attempts
-    self.budget = budget
-    self.estimate = estimate
     self.budgetRemaining = budgetRemaining
   }
 }
@@ -174,7 +202,8 @@ public enum Blocker: Sendable, Hashable {
   }
 }
 
-/// A notable change, for logs, the event stream and `explain`.
+/// A notable change, for logs, the event stream and `explain`. The cases with a reading are `indirect`, since each action
+/// takes as much memory as the largest one.
 public enum Notice: Sendable {
   /// The request waits. Given when the reason changes, at most 16 times per request.
   case waiting(RequestID, Blocker)
@@ -191,11 +220,11 @@ public enum Notice: Sendable {
   case paused(ProviderID, model: String?, key: KeyID?, for: Span, reason: PauseReason)
   /// A budget that is used up has lowered the request's class to `low`. Given before any other notice about the
   /// request.
-  case demoted(RequestID, BudgetReading)
+  indirect case demoted(RequestID, BudgetReading)
   /// A budget's spending has passed its `warn_at`; once in each window.
-  case budgetWarned(BudgetReading)
+  indirect case budgetWarned(BudgetReading)
   /// A budget is used up, or was too small for a request; once in each window.
-  case budgetExceeded(BudgetReading)
+  indirect case budgetExceeded(BudgetReading)
   /// Something that should be impossible was found and thrown out.
   case ourBug(OurBug)
   /// A provider gave a number that cannot be true; once for each provider and source.
