@@ -30,10 +30,14 @@ public struct Admission: Sendable {
   /// Marks the routes that have already been compared with a claim.
   var checkedIn = Column<Route, UInt64>(0)
   var checks: UInt64 = 0
+  /// The number of the last pass.
+  var passes: UInt64 = 0
   /// The requests that were sent back to their lanes in this pass because an account has enough for them.
   var promised: [(request: RequestID, account: AccountIndex)] = []
   /// Empty, between two attempts to place a head: memory for what blocks one.
   var spareLegs: [BlockedLeg] = []
+  /// The same for the heads that found no place in their floor turns.
+  var spareHeads: [RequestIndex] = []
   /// How often a waiting request was compared with a provider since the start: once for each of its candidates, each
   /// time placement was tried.
   public private(set) var placements: UInt64 = 0
@@ -73,7 +77,7 @@ public struct Admission: Sendable {
   public mutating func handle(_ event: consuming AdmissionEvent, at now: Instant, into actions: inout ActionList) {
     latest = max(latest, now)
     advance(to: now, into: &actions)
-    switch event {
+    switch consume event {
     case .submitted(let ticket): submit(ticket, at: now, into: &actions)
     case .cancelled(let request): cancel(request, at: now, into: &actions)
     case .progressed(let lease, let progress): trueUp(lease, progress, at: now, into: &actions)
@@ -175,9 +179,12 @@ public struct Admission: Sendable {
     if waiting[index].cacheEnd >= now {
       let isHurried = waiting[index].hurryAt <= now
       next = min(next, isHurried ? waiting[index].cacheEnd + Span(nanoseconds: 1) : waiting[index].hurryAt)
-      if isHurried { waiting.hurry(index, at: now) }
-    } else if waiting[index].cached > 0 {
-      waiting[index].cached = 0
+      if isHurried {
+        waiting[index].isHurried = true
+        waiting.hurry(index, at: now)
+      }
+    } else if waiting[index].isHurried {
+      waiting[index].isHurried = false
       waiting.hurry(index, at: now)
     }
     waiting.setTimer(index, to: next)

@@ -17,15 +17,15 @@ extension Admission {
   }
 
   /// The accounts that a ticket counts against; empty where there are no budgets.
-  mutating func budgetAccounts(_ ticket: Ticket, tenant: TenantIndex) -> [AccountIndex] {
+  mutating func budgetAccounts(_ box: TicketBox, tenant: TenantIndex) -> [AccountIndex] {
     guard !book.isEmpty else { return [] }
     let state = tenants[tenant]
     let shared =
       state.isListed || state.budgets.isEmpty
       ? state.accounts : book.shared(by: state.id, rules: state.budgets, isListed: false)
     return book.all(
-      shared: shared, rules: state.budgets, tenant: state.id, clientKey: ticket.clientKey,
-      session: ticket.sessionGroup ?? ticket.session)
+      shared: shared, rules: state.budgets, tenant: state.id, clientKey: box.ticket.clientKey,
+      session: box.ticket.sessionGroup ?? box.ticket.session)
   }
 
   /// After a change of policy, running calls hold money in the accounts that they now have, and are posted there, also
@@ -34,7 +34,7 @@ extension Admission {
     for index in leases.indices {
       let lease = leases[index]
       let old = lease.request.accounts
-      let accounts = budgetAccounts(lease.request.ticket, tenant: lease.request.tenant)
+      let accounts = budgetAccounts(lease.request.box, tenant: lease.request.tenant)
       guard accounts != old else { continue }
       book.use(accounts)
       book.leave(old)
@@ -56,7 +56,7 @@ extension Admission {
   mutating func reopenBudgets(at now: Instant, into actions: inout ActionList) {
     for index in waiting.inOrder {
       let request = waiting[index]
-      let accounts = budgetAccounts(request.ticket, tenant: request.tenant)
+      let accounts = budgetAccounts(request.box, tenant: request.tenant)
       book.use(accounts)
       book.leave(request.accounts)
       if request.waitsFor != nil { rejoin(index, at: now, into: &actions) }

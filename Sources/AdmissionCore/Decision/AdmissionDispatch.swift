@@ -26,6 +26,7 @@ extension Admission {
   var hasNews: Bool { providers.hasChanged || waiting.hasMoved }
 
   mutating func dispatch(at now: Instant, into actions: inout ActionList) {
+    passes += 1
     // During a drain the remaining time shrinks without an event.
     if looksEverywhere || drainEnd != .distantFuture { lookEverywhere() }
     var handed = 0
@@ -65,7 +66,9 @@ extension Admission {
 
   /// Looks at all providers of the route again.
   mutating func change(_ route: RouteIndex) {
-    for leg in providers.routes[route].legs { providers.change(leg) }
+    for leg in providers.routes.indices(of: route) {
+      providers.change(providers.routes[route, leg].provider, model: providers.routes[route, leg].model)
+    }
   }
 
   /// Opens the routes to providers that have changed, and drops the claims there.
@@ -73,8 +76,8 @@ extension Admission {
     while true {
       while waiting.hasMoved, let route = waiting.popMoved() {
         let isClosed = waiting.isClosed(route)
-        for leg in providers.routes[route].legs where isClosed || providers[leg.provider].hasClaim(leg) {
-          providers.change(leg)
+        for leg in providers.routes.indices(of: route) where isClosed || hasClaim(route, leg) {
+          providers.change(providers.routes[route, leg].provider, model: providers.routes[route, leg].model)
         }
       }
       guard let provider = providers.beginLook(at: now) else { return }
@@ -87,10 +90,15 @@ extension Admission {
 
   /// False where all that the route's heads need from the provider is permits of models that have none left.
   private func mayBeOpened(_ route: RouteIndex, for provider: ProviderIndex) -> Bool {
-    for leg in providers.routes[route].legs where leg.provider == provider {
-      guard providers[provider].isLacking(leg) else { return true }
+    for leg in providers.routes.indices(of: route) where providers.routes[route, leg].provider == provider {
+      guard let model = providers.routes[route, leg].model, providers[provider].isLacking(model) else { return true }
     }
     return waiting.hasAside(route)
+  }
+
+  /// True where something that a call by this leg of the route needs is claimed.
+  @inline(__always) private func hasClaim(_ route: RouteIndex, _ leg: Int) -> Bool {
+    providers[providers.routes[route, leg].provider].hasClaim(providers.routes[route, leg])
   }
 
   /// Opens the routes of old heads that were blocked only by the headroom and before which no request of a higher band
@@ -130,11 +138,12 @@ extension Admission {
       guard waiting.contains(head) else { return head }
       let route = waiting[head].route
       var isBehindOthers = false
-      for leg in providers.routes[route].legs
-      where providers[leg.provider].orderlyClaimIn == providers[leg.provider].look
-        && !providers[leg.provider].isLacking(leg)
-      {
-        providers.change(leg)
+      for leg in providers.routes.indices(of: route) {
+        let (provider, model) = (providers.routes[route, leg].provider, providers.routes[route, leg].model)
+        guard providers[provider].orderlyClaimIn == providers[provider].look,
+          model.map({ !providers[provider].isLacking($0) }) ?? true
+        else { continue }
+        providers.change(provider, model: model)
         isBehindOthers = true
       }
       if isBehindOthers { return nil }
@@ -148,16 +157,30 @@ extension Admission {
   /// Where only permits of a model are lacking, nobody is kept from anything: the band may save up for them again.
   private mutating func endFloorTurns(_ band: Int, in cluster: ClusterIndex) {
     var lacking: [RouteIndex] = []
-    for head in waiting.passedOver(band, in: cluster)
+    var heads: [RequestIndex] = []
+    swap(&heads, &spareHeads)
+    defer { swap(&heads, &spareHeads) }
+    waiting.passedOver(band, in: cluster, into: &heads)
+    for head in heads
     where !scheduler.isCovered(band, in: cluster, cost: presentCost(of: head)) && waiting.contains(head) {
       let route = waiting[head].route
-      if waiting.isClosed(route), providers.routes[route].legs.allSatisfy({ providers[$0.provider].isLacking($0) }) {
+      if waiting.isClosed(route), isAllLacking(route) {
         lacking.append(route)
       } else {
         change(route)
       }
     }
     waiting.endPassingOver(lacking, band, in: cluster)
+  }
+
+  /// True where all that the route's heads need are permits of models that have none left.
+  private func isAllLacking(_ route: RouteIndex) -> Bool {
+    for leg in providers.routes.indices(of: route) {
+      guard let model = providers.routes[route, leg].model,
+        providers[providers.routes[route, leg].provider].isLacking(model)
+      else { return false }
+    }
+    return true
   }
 
   /// Rules 1 and 2.
@@ -192,14 +215,17 @@ extension Admission {
     var legs: [BlockedLeg] = []
     swap(&legs, &spareLegs)
     defer {
-      legs.removeAll(keepingCapacity: true)
+      if !legs.isEmpty { legs.removeAll(keepingCapacity: true) }
       swap(&legs, &spareLegs)
     }
-    var attempt = place(request, ignoringHeadroom: turn == .floor, at: now, blocked: &legs)
-    if turn == .order, case .blocked = attempt, let rescue = placeOld(request, at: now) { attempt = .placed(rescue) }
+    var placement = Placement.none
+    var estimate: CallEstimate?
+    var attempt = place(
+      request, ignoringHeadroom: turn == .floor, at: now, blocked: &legs, first: &estimate, into: &placement)
+    if turn == .order, case .blocked = attempt, placeOld(request, at: now, into: &placement) { attempt = .placed }
     switch attempt {
-    case .placed(let placement):
-      grant(head, request, placement, isFloorTurn: turn == .floor, at: now, into: &actions)
+    case .placed:
+      grant(head, consume request, placement, isFloorTurn: turn == .floor, at: now, into: &actions)
     case .tenantLimited(_, let readyAt) where turn == .spare:
       // The tenant's other heads are not passed over for it.
       if let leg = providers.routes[request.route].legs.first { providers.wake(leg.provider, at: readyAt) }
@@ -224,24 +250,27 @@ extension Admission {
 
   /// The exception of rule 1a: where an old head of a band of which nothing runs may go in spite of the headroom, if no higher band waits: reserves that leave
   /// nothing over must not keep a band from its providers for ever.
-  private mutating func placeOld(_ request: Request, at now: Instant) -> Placement? {
-    guard request.band > 0, request.promoteAt <= now else { return nil }
+  private mutating func placeOld(_ request: Request, at now: Instant, into placement: inout Placement) -> Bool {
+    guard request.band > 0, request.promoteAt <= now else { return false }
     guard (0..<request.band).allSatisfy({ waiting.backlog(of: $0) == 0 }) else {
       let bit: UInt8 = 1 << UInt8(request.band)
       if isOutranked[request.route] & bit == 0 {
         isOutranked[request.route] |= bit
         outranked.append((request.route, request.band))
       }
-      return nil
+      return false
     }
     var secondChoice: Placement?
     for (index, leg) in providers.routes[request.route].legs.enumerated()
     where !isBackingOff(request, leg, at: now) {
-      switch place(request, leg, ignoringHeadroom: true, at: now) {
-      case .placed(var placement):
+      var estimate: CallEstimate?
+      switch place(
+        request, leg, ignoringHeadroom: true, heedsClaims: true, at: now, estimate: &estimate, into: &placement)
+      {
+      case .placed:
         guard providers[leg.provider].capacity.permits.running(in: request.band) == 0 else { continue }
         placement.leg = index
-        guard placement.isSecondChoice else { return placement }
+        guard placement.isSecondChoice else { return true }
         secondChoice = secondChoice ?? placement
       case .blocked(_, let readyAt):
         // What is missing besides the headroom refills without an event.
@@ -249,21 +278,30 @@ extension Admission {
       case .unaffordable: break
       }
     }
-    return secondChoice
+    guard let secondChoice else { return false }
+    placement = secondChoice
+    return true
   }
 
-  /// The cost of a waiting request as now expected: the estimate from its arrival may be out of date.
-  private func presentCost(of index: RequestIndex) -> Int64 {
-    guard waiting.contains(index), let leg = providers.routes[waiting[index].route].legs.first else { return 1 }
+  /// The cost of a waiting request as now expected: the estimate from its arrival may be out of date. Nothing is learned
+  /// during a pass, so it is estimated once in each.
+  private mutating func presentCost(of index: RequestIndex) -> Int64 {
+    guard waiting.contains(index) else { return 1 }
+    if waiting[index].pass == passes { return waiting[index].cost }
+    let route = waiting[index].route
+    guard !providers.routes.indices(of: route).isEmpty else { return 1 }
     // Only what is needed: a copy of the request would have more references to count.
     let (box, model, band) = (waiting[index].box, waiting[index].model, waiting[index].band)
-    let isCold = waiting[index].isCold
-    return max(
-      1, estimate(box, model: model, band: band, at: leg.provider, hope: isCold ? .nothing : .conversation).cost)
+    let hope = waiting[index].isCold ? CacheHope.nothing : .conversation
+    let cost = max(
+      1, estimate(box, model: model, band: band, at: providers.routes[route, 0].provider, hope: hope).cost)
+    waiting[index].pass = passes
+    waiting[index].cost = cost
+    return cost
   }
 
   mutating func grant(
-    _ head: RequestIndex, _ request: Request, _ placement: Placement, isFloorTurn: Bool, at now: Instant,
+    _ head: RequestIndex, _ request: consuming Request, _ placement: Placement, isFloorTurn: Bool, at now: Instant,
     into actions: inout ActionList
   ) {
     guard let cluster = waiting.cluster(of: head) else { return throwOut(head, at: now, into: &actions) }
@@ -293,8 +331,8 @@ extension Admission {
       band, in: cluster, cost: cost, heads: heads, old: old, beside: beside, isFloorTurn: isFloorTurn)
     for band in 1..<3 { waiting.unsettle(band, in: cluster) }
     drainRate.count(at: now)
-    guard let request = takeOut(head, at: now) else { return }
-    commit(request, placement, turn: LeaseTurn(share: share, credit: credit), at: now, into: &actions)
+    takeOut(head, at: now)
+    commit(consume request, placement, turn: LeaseTurn(share: share, credit: credit), at: now, into: &actions)
   }
 
   /// A head that is not a waiting request, or that has no lane, is our bug. It is removed from every structure, so that
@@ -419,14 +457,22 @@ extension Admission {
   /// Closes other routes to the same providers where, after the claims of a head of this route, everything is claimed.
   private mutating func closeRoutes(beside claimant: RouteIndex) {
     checks += 1
-    for leg in providers.routes[claimant].legs {
-      for route in providers.routes.leading(to: leg.provider) where checkedIn[route] != checks {
+    for leg in providers.routes.indices(of: claimant) {
+      for route in providers.routes.leading(to: providers.routes[claimant, leg].provider)
+      where !waiting.isClosed(route) && checkedIn[route] != checks {
         checkedIn[route] = checks
-        guard !waiting.isClosed(route) else { continue }
-        guard providers.routes[route].legs.allSatisfy({ providers[$0.provider].isClaimed($0) }) else { continue }
-        waiting.close(route)
+        if isAllClaimed(route) { waiting.close(route) }
       }
     }
+  }
+
+  /// True where nothing is left for other heads at any leg of the route.
+  private func isAllClaimed(_ route: RouteIndex) -> Bool {
+    for leg in providers.routes.indices(of: route)
+    where !providers[providers.routes[route, leg].provider].isClaimed(providers.routes[route, leg]) {
+      return false
+    }
+    return true
   }
 
   // MARK: Meters of waiting

@@ -14,15 +14,18 @@ extension Admission {
   // MARK: Placement
 
   enum FreeAttempt {
-    case placed(Placement)
+    case placed
     /// No candidate can take it. `isOwn`: something of its own is in its way, so that the next one may still go.
     case blocked(isOwn: Bool)
   }
 
   /// Finds a candidate that takes a free call now (rule 4).
-  /// - Parameter wakes: receives when what blocks a leg may be over without an event.
+  /// - Parameters:
+  ///   - wakes: receives when what blocks a leg may be over without an event.
+  ///   - placement: receives what was found.
   func placeFree(
-    _ request: Request, at now: Instant, wakes: inout [(provider: ProviderIndex, at: Instant)]
+    _ request: Request, at now: Instant, wakes: inout [(provider: ProviderIndex, at: Instant)],
+    into placement: inout Placement
   ) -> FreeAttempt {
     let legs = providers.routes[request.route].legs
     var isOwn = !request.refusedKeys.isEmpty
@@ -33,20 +36,30 @@ extension Admission {
         wakes.append((legs[index].provider, request.backoffUntil))
         continue
       }
-      switch placeFree(request, legs[index], at: now) {
-      case .placed(var placement):
+      switch placeFree(request, legs[index], at: now, into: &placement) {
+      case .placed:
         placement.leg = index
-        guard placement.isSecondChoice else { return .placed(placement) }
+        guard placement.isSecondChoice else { return .placed }
         secondChoice = secondChoice ?? placement
       case .blocked(_, let readyAt): wakes.append((legs[index].provider, readyAt))
       case .unaffordable: break
       }
     }
-    return secondChoice.map { .placed($0) } ?? .blocked(isOwn: isOwn)
+    guard let secondChoice else { return .blocked(isOwn: isOwn) }
+    placement = secondChoice
+    return .placed
+  }
+
+  /// What finding the same at one leg would end with, for those who do not need the placement.
+  func placeFree(_ request: Request, _ leg: Route.Leg, at now: Instant) -> LegAttempt {
+    var placement = Placement.none
+    return placeFree(request, leg, at: now, into: &placement)
   }
 
   /// The same at one leg.
-  func placeFree(_ request: Request, _ leg: Route.Leg, at now: Instant) -> LegAttempt {
+  private func placeFree(
+    _ request: Request, _ leg: Route.Leg, at now: Instant, into placement: inout Placement
+  ) -> LegAttempt {
     let index = leg.provider
     if let (obstacle, until) = illness(of: leg, for: request, heedsClaims: false, at: now) {
       return .blocked(obstacle, readyAt: until)
@@ -66,10 +79,10 @@ extension Admission {
       }
     }
     let isPriced = request.box.ticket.candidates[leg.candidate].price != nil
-    return .placed(
-      Placement(
-        leg: 0, provider: index, model: leg.model, key: key, units: .zero, estimate: .zero,
-        cost: isPriced ? 0 : nil, isSecondChoice: isSecondChoice))
+    placement = Placement(
+      leg: 0, provider: index, model: leg.model, key: key, units: .zero, estimate: .zero,
+      cost: isPriced ? 0 : nil, isSecondChoice: isSecondChoice)
+    return .placed
   }
 
   // MARK: Service
@@ -84,9 +97,10 @@ extension Admission {
       let index = waiting.firstFree(on: route), let request = waiting.find(index)
     {
       countPlacements(providers.routes[route].legs.count)
-      switch placeFree(request, at: now, wakes: &wakes) {
-      case .placed(let placement):
-        guard let request = takeOut(index, at: now) else { return }
+      var placement = Placement.none
+      switch placeFree(request, at: now, wakes: &wakes, into: &placement) {
+      case .placed:
+        takeOut(index, at: now)
         commit(request, placement, turn: nil, at: now, into: &actions)
       case .blocked(true):
         // Later ones may go: this one is passed over.

@@ -16,16 +16,22 @@ extension Admission {
   mutating func letOvertake(_ index: RequestIndex, at now: Instant, into actions: inout ActionList) {
     let legs = providers.routes[waiting[index].route].legs
     var isLimited: Bool?
+    // What turns cost is estimated anew: there may have been no pass since something was learned.
+    passes += 1
     for position in legs.indices {
       let leg = legs[position]
       guard let claimant = gathering(at: leg, before: index) else { continue }
       let request = waiting[index]
-      if isLimited == nil { isLimited = tenantShortage(request, legs, at: now) != nil }
+      var first: CallEstimate?
+      if isLimited == nil { isLimited = tenantShortage(request, legs, at: now, first: &first) != nil }
       if isLimited == true { return }
       let former = providers[leg.provider].lift(leg, of: waiting[claimant].box.ticket.id)
-      let attempt = place(request, leg, ignoringHeadroom: false, at: now)
+      var estimate: CallEstimate?
+      var placement = Placement.none
+      let attempt = place(
+        request, leg, ignoringHeadroom: false, heedsClaims: true, at: now, estimate: &estimate, into: &placement)
       providers[leg.provider].restore(former, leg)
-      guard case .placed(var placement) = attempt, !placement.isSecondChoice,
+      guard case .placed = attempt, !placement.isSecondChoice,
         let share = share(takenFrom: waiting[claimant], leg, by: placement, at: now)
       else { continue }
       guard share <= Self.mostOvertaken - waiting[claimant].overtaken else { continue }

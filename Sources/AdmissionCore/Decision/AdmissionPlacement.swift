@@ -11,7 +11,7 @@ struct BlockedLeg: Sendable {
 
 extension Admission {
   enum PlacementAnswer {
-    case placed(Placement)
+    case placed
     /// The tenant's own limit: its lanes are skipped.
     case tenantLimited(Obstacle, readyAt: Instant)
     /// No candidate can take it.
@@ -24,11 +24,14 @@ extension Admission {
   /// - Parameters:
   ///   - ignoringHeadroom: true for a request that the floor share covers.
   ///   - blocked: receives what blocks the request, for each leg where something does.
+  ///   - first: the estimate of the call at the first leg, once somebody has made it.
+  ///   - placement: receives what was found. Not a part of the answer, which would be moved from function to function.
   func place(
-    _ request: Request, ignoringHeadroom: Bool, at now: Instant, blocked: inout [BlockedLeg]
+    _ request: Request, ignoringHeadroom: Bool, at now: Instant, blocked: inout [BlockedLeg],
+    first: inout CallEstimate?, into placement: inout Placement
   ) -> PlacementAnswer {
     let legs = providers.routes[request.route].legs
-    if let limited = tenantShortage(request, legs, at: now) { return limited }
+    if let limited = tenantShortage(request, legs, at: now, first: &first) { return limited }
     var unaffordable: (account: AccountIndex, isForGood: Bool)?
     var secondChoice: Placement?
     for index in legs.indices {
@@ -36,10 +39,15 @@ extension Admission {
         blocked.append(BlockedLeg(leg: index, obstacle: Obstacle(kind: .backoff), readyAt: request.backoffUntil))
         continue
       }
-      switch place(request, legs[index], ignoringHeadroom: ignoringHeadroom, at: now) {
-      case .placed(var placement):
+      var estimate = index == 0 ? first : nil
+      let attempt = place(
+        request, legs[index], ignoringHeadroom: ignoringHeadroom, heedsClaims: true, at: now, estimate: &estimate,
+        into: &placement)
+      if index == 0 { first = estimate }
+      switch attempt {
+      case .placed:
         placement.leg = index
-        guard placement.isSecondChoice else { return .placed(placement) }
+        guard placement.isSecondChoice else { return .placed }
         secondChoice = secondChoice ?? placement
       case .blocked(let obstacle, let readyAt):
         blocked.append(BlockedLeg(leg: index, obstacle: obstacle, readyAt: readyAt))
@@ -50,16 +58,22 @@ extension Admission {
         if unaffordable?.isForGood ?? true { unaffordable = (account, isForGood) }
       }
     }
-    if let secondChoice { return .placed(secondChoice) }
+    if let secondChoice {
+      placement = secondChoice
+      return .placed
+    }
     if blocked.isEmpty, let unaffordable {
       return .unaffordable(account: unaffordable.account, isForGood: unaffordable.isForGood)
     }
     return .blocked
   }
 
-  func tenantShortage(_ request: Request, _ legs: [Route.Leg], at now: Instant) -> PlacementAnswer? {
+  func tenantShortage(
+    _ request: Request, _ legs: [Route.Leg], at now: Instant, first: inout CallEstimate?
+  ) -> PlacementAnswer? {
     guard !tenants[request.tenant].capacity.isUnlimited, let leg = legs.first else { return nil }
     let estimate = estimate(request, leg: leg)
+    first = estimate
     let units = Units(1, input: estimate.input, output: estimate.output)
     guard let shortage = shortage(tenants[request.tenant].capacity, units, band: nil, at: now) else { return nil }
     let obstacle = Obstacle(
@@ -73,96 +87,112 @@ extension Admission {
   }
 
   enum LegAttempt {
-    case placed(Placement)
+    case placed
     case blocked(Obstacle, readyAt: Instant)
     case unaffordable(account: AccountIndex, isForGood: Bool)
   }
 
-  /// Finds the same at one leg.
+  /// What finding the same at one leg would end with, for those who do not need the placement.
   /// - Parameter heedsClaims: false to see what would be available if no other request were before this one.
-  @inline(__always)  // A call would move the request and the answer, some hundred bytes each.
   func place(
     _ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, heedsClaims: Bool = true, at now: Instant
   ) -> LegAttempt {
-    let attempt = place(
-      request, leg, estimate(request, leg: leg), ignoringHeadroom: ignoringHeadroom, heedsClaims: heedsClaims, at: now)
-    guard case .placed(let placement) = attempt, isElsewhere(placement) else { return attempt }
-    // It costs more there.
-    return placeElsewhere(request, leg, ignoringHeadroom: ignoringHeadroom, heedsClaims: heedsClaims, at: now)
+    var estimate: CallEstimate?
+    var placement = Placement.none
+    return place(
+      request, leg, ignoringHeadroom: ignoringHeadroom, heedsClaims: heedsClaims, at: now, estimate: &estimate,
+      into: &placement)
   }
 
-  /// True where the call would go to a key whose cache does not have what the estimate takes for cached.
-  private func isElsewhere(_ placement: Placement) -> Bool {
-    guard placement.estimate.holder != 0, let key = placement.key, providers[placement.provider].isPerKey else {
-      return false
-    }
-    let keys = providers[placement.provider].keys
-    return keys[key].serial != placement.estimate.holder
-      && keys.indices.contains { keys[$0].serial == placement.estimate.holder }
-  }
-
-  private func placeElsewhere(
-    _ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, heedsClaims: Bool, at now: Instant
-  ) -> LegAttempt {
-    place(
-      request, leg,
-      estimate(
-        request.box, model: request.model, band: request.band, at: leg.provider,
-        hope: request.isCold ? .nothing : .shared),
-      ignoringHeadroom: ignoringHeadroom, heedsClaims: heedsClaims, at: now)
-  }
-
-  @inline(__always)
-  private func place(
-    _ request: Request, _ leg: Route.Leg, _ estimate: CallEstimate, ignoringHeadroom: Bool, heedsClaims: Bool,
-    at now: Instant
+  /// Finds the same at one leg. What needs no estimate comes first: most calls that are blocked lack a permit.
+  /// - Parameter estimate: of the call at this leg, where it was made, or is made here.
+  func place(
+    _ request: Request, _ leg: Route.Leg, ignoringHeadroom: Bool, heedsClaims: Bool, at now: Instant,
+    estimate known: inout CallEstimate?, into placement: inout Placement
   ) -> LegAttempt {
     let index = leg.provider
     let band = ignoringHeadroom ? nil : request.band
-    let cost = cost(request, leg: leg, input: estimate.input, output: estimate.output)
-    var hold = BudgetAmounts(usd: cost ?? 0)
-    // Budgets come first: a request does not wait for a candidate that it cannot pay for.
-    if !request.accounts.isEmpty {
-      let fitting = book.fit(request.accounts, demand(request, leg: leg, estimate), at: now)
-      hold = fitting.hold
-      switch fitting.fit {
-      case .fits: break
-      case .waits(let account): return .unaffordable(account: account, isForGood: false)
-      case .exceeds(let account): return .unaffordable(account: account, isForGood: true)
-      }
-    }
-    if let (obstacle, until) = illness(of: leg, for: request, heedsClaims: heedsClaims, at: now) {
+    let hasAccounts = !request.accounts.isEmpty
+    if !hasAccounts, let (obstacle, until) = obstruction(of: leg, for: request, band, heedsClaims, at: now) {
       return .blocked(obstacle, readyAt: until)
     }
-    let units = units(request, leg: leg, estimate)
-    let needed = withMargin(units, request, leg: leg, estimate)
-    if let model = leg.model {
-      if heedsClaims, providers[index].isClaimed(model) {
-        return .blocked(Obstacle(kind: .claimed, provider: index, model: model), readyAt: .distantFuture)
+    var estimate = known ?? estimate(request, leg: leg)
+    known = estimate
+    var isElsewhere = false
+    while true {
+      let cost = cost(request, leg: leg, input: estimate.input, output: estimate.output)
+      var hold = BudgetAmounts(usd: cost ?? 0)
+      // Budgets come first: a request does not wait for a candidate that it cannot pay for.
+      if hasAccounts {
+        let fitting = book.fit(request.accounts, demand(request, leg: leg, estimate), at: now)
+        hold = fitting.hold
+        switch fitting.fit {
+        case .fits: break
+        case .waits(let account): return .unaffordable(account: account, isForGood: false)
+        case .exceeds(let account): return .unaffordable(account: account, isForGood: true)
+        }
+        if let (obstacle, until) = obstruction(of: leg, for: request, band, heedsClaims, at: now) {
+          return .blocked(obstacle, readyAt: until)
+        }
       }
-      if let shortage = shortage(providers[index].models[model].capacity, needed, band: band, at: now) {
-        let kind: Obstacle.Kind =
-          shortage.dimension != nil ? .modelBucket : shortage.isHeadroom ? .modelHeadroom : .modelPermits
+      let units = units(request, leg: leg, estimate)
+      let needed = withMargin(units, request, leg: leg, estimate)
+      if let model = leg.model,
+        let shortage = bucketShortage(providers[index].models[model].capacity, needed, band: band, at: now)
+      {
         let obstacle = Obstacle(
-          kind: kind, provider: index, model: model, dimension: shortage.dimension ?? .requests)
+          kind: .modelBucket, provider: index, model: model, dimension: shortage.dimension ?? .requests)
         return .blocked(obstacle, readyAt: shortage.readyAt)
       }
-    }
-    if let shortage = shortage(providers[index].capacity, needed, band: band, at: now) {
-      return .blocked(obstacle(shortage, index), readyAt: shortage.readyAt)
-    }
-    var key: KeyIndex?
-    var isSecondChoice = false
-    if !leg.keys.isEmpty {
-      switch chooseKey(request, leg, needed, estimate, band: band, heedsClaims: heedsClaims, at: now) {
-      case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
-      case .chosen(let chosen, let isDoubted): (key, isSecondChoice) = (chosen, isDoubted)
+      if let shortage = shortage(providers[index].capacity, needed, band: band, at: now) {
+        return .blocked(obstacle(shortage, index), readyAt: shortage.readyAt)
       }
-    }
-    return .placed(
-      Placement(
+      var key: KeyIndex?
+      var isSecondChoice = false
+      if !leg.keys.isEmpty {
+        switch chooseKey(request, leg, needed, estimate, band: band, heedsClaims: heedsClaims, at: now) {
+        case .blocked(let obstacle, let readyAt): return .blocked(obstacle, readyAt: readyAt)
+        case .chosen(let chosen, let isDoubted): (key, isSecondChoice) = (chosen, isDoubted)
+        }
+        if !isElsewhere, self.isElsewhere(chosen: key, of: index, estimate) {
+          // It costs more there.
+          isElsewhere = true
+          estimate = self.estimate(
+            request.box, model: request.model, band: request.band, at: index,
+            hope: request.isCold ? .nothing : .shared)
+          continue
+        }
+      }
+      placement = Placement(
         leg: 0, provider: index, model: leg.model, key: key, units: units, estimate: estimate,
-        cost: cost.map { max($0, hold.usd) }, hold: hold, isSecondChoice: isSecondChoice))
+        cost: cost.map { max($0, hold.usd) }, hold: hold, isSecondChoice: isSecondChoice)
+      return .placed
+    }
+  }
+
+  /// True where the call would go to a key whose cache does not have what the estimate takes for cached.
+  @inline(__always)
+  private func isElsewhere(chosen key: KeyIndex?, of provider: ProviderIndex, _ estimate: CallEstimate) -> Bool {
+    guard estimate.holder != 0, let key, providers[provider].isPerKey else { return false }
+    return providers[provider].keys[key].serial != estimate.holder && providers[provider].hasKey(estimate.holder)
+  }
+
+  /// What blocks calls of any size at the leg: its illness, a claim of its model, and permits of its model.
+  @inline(__always)
+  private func obstruction(
+    of leg: Route.Leg, for request: Request, _ band: Int?, _ heedsClaims: Bool, at now: Instant
+  ) -> (Obstacle, until: Instant)? {
+    if let illness = illness(of: leg, for: request, heedsClaims: heedsClaims, at: now) { return illness }
+    guard let model = leg.model else { return nil }
+    let index = leg.provider
+    if heedsClaims, providers[index].isClaimed(model) {
+      return (Obstacle(kind: .claimed, provider: index, model: model), .distantFuture)
+    }
+    guard let shortage = permitShortage(providers[index].models[model].capacity, band: band, at: now) else {
+      return nil
+    }
+    let kind: Obstacle.Kind = shortage.isHeadroom ? .modelHeadroom : .modelPermits
+    return (Obstacle(kind: kind, provider: index, model: model), shortage.readyAt)
   }
 
   /// What blocks calls of any size at the leg: no key, the drain, a claim, a breaker, a gate.
@@ -313,19 +343,27 @@ extension Admission {
   /// - Parameter band: nil where headroom (rule 1a) does not apply.
   @inline(__always)  // A call would copy the whole capacity and count its references.
   func shortage(_ capacity: Capacity, _ units: Units, band: Int?, at now: Instant) -> Shortage? {
+    permitShortage(capacity, band: band, at: now) ?? bucketShortage(capacity, units, band: band, at: now)
+  }
+
+  @inline(__always)
+  private func permitShortage(_ capacity: Capacity, band: Int?, at now: Instant) -> Shortage? {
     let band = band ?? 0
     if let ramp = capacity.ramp.bound(at: now), capacity.permits.inUse >= ramp.permits {
       return Shortage(isHeadroom: false, readyAt: min(ramp.next, capacity.permits.nextExpiry ?? .distantFuture))
     }
-    if let limit = capacity.permits.limit {
-      let inUse = capacity.permits.inUse
-      let allowed =
-        band == 0 || capacity.permits.isLearned
-        ? limit : scheduler.permits(for: band, limit: limit) { capacity.permits.running(in: $0) }
-      if inUse >= allowed {
-        return Shortage(isHeadroom: inUse < limit, readyAt: capacity.permits.nextExpiry ?? .distantFuture)
-      }
-    }
+    guard let limit = capacity.permits.limit else { return nil }
+    let inUse = capacity.permits.inUse
+    let allowed =
+      band == 0 || capacity.permits.isLearned
+      ? limit : scheduler.permits(for: band, limit: limit) { capacity.permits.running(in: $0) }
+    guard inUse >= allowed else { return nil }
+    return Shortage(isHeadroom: inUse < limit, readyAt: capacity.permits.nextExpiry ?? .distantFuture)
+  }
+
+  @inline(__always)
+  private func bucketShortage(_ capacity: Capacity, _ units: Units, band: Int?, at now: Instant) -> Shortage? {
+    let band = band ?? 0
     for bucket in capacity.buckets {
       let kept = band == 0 ? 0 : scheduler.kept(from: band, capacity: bucket.capacity)
       let wanted = units[Int(bucket.dimension.rawValue)]
@@ -352,16 +390,26 @@ extension Admission {
     _ box: TicketBox, model: ModelNumber, at provider: ProviderIndex, hope: CacheHope = .conversation
   ) -> CallEstimate {
     let estimate = box.ticket.estimatedInput
-    let (rest, known, cached) = providers[provider].predictor.expectedRest(
-      estimate, model: model, prompt: box.prompt, life: providers[provider].policy.life(of: box),
-      hope: hope, at: latest)
-    var expected = CallEstimate(input: rest, output: 0)
-    if let known { expected.holder = known.holder }
-    expected.cached = cached
+    var expected: CallEstimate
     if providers[provider].policy.admissionTokens == .produced {
-      expected.isRest = known != nil
+      let (rest, known, cached) = providers[provider].predictor.expectedRest(
+        estimate, model: model, prompt: box.prompt, life: providers[provider].policy.life(of: box), hope: hope,
+        at: latest)
+      expected = CallEstimate(input: rest, output: 0, isRest: known != nil, cached: cached)
+      if let known {
+        expected.holder = known.holder
+        expected.cacheEnd = known.expiry
+      }
     } else {
-      expected.input = providers[provider].predictor.expectedInput(estimate, model: model)
+      expected = CallEstimate(
+        input: providers[provider].predictor.expectedInput(estimate, model: model), output: 0)
+      // Only the choice among keys depends on what is cached.
+      if hope == .conversation, providers[provider].keyOrder.count > 1,
+        let known = providers[provider].predictor.cached(box.prompt, estimated: estimate, at: latest)
+      {
+        expected.holder = known.holder
+        expected.cached = TokenCount(known.cached)
+      }
     }
     return expected
   }

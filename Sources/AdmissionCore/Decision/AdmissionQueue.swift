@@ -5,14 +5,14 @@ extension Admission {
 
   mutating func submit(_ ticket: consuming Ticket, at now: Instant, into actions: inout ActionList) {
     // The one copy of the ticket's texts: from here on, there is a reference.
-    let box = TicketBox(ticket)
+    let box = TicketBox(consume ticket)
     // A request that is submitted twice is the shell's mistake; the first one counts.
     guard waiting.index(of: box.ticket.id) == nil, leases.index(of: box.ticket.id) == nil else { return }
     if isDraining {
       reject(box.ticket, .rejectedDraining, blocker: nil, at: now, into: &actions)
       return
     }
-    guard let known = providers.route(of: box.ticket) else {
+    guard let known = providers.route(of: box) else {
       reject(box.ticket, .rejectedModel, blocker: nil, at: now, into: &actions)
       return
     }
@@ -27,13 +27,13 @@ extension Admission {
       return
     }
     let tenant = tenantIndex(of: box.ticket.tenant, at: now)
-    if !box.ticket.isFree, let dimension = neverFits(box.ticket, tenant: tenant) {
+    if !box.ticket.isFree, let dimension = neverFits(box, tenant: tenant) {
       let blocker: Blocker =
         dimension.map { .tenantBucket(box.ticket.tenant, $0) } ?? .tenantConcurrency(box.ticket.tenant)
       reject(box.ticket, .rejectedTenantLimit, blocker: blocker, at: now, into: &actions)
       return
     }
-    let accounts = budgetAccounts(box.ticket, tenant: tenant)
+    let accounts = budgetAccounts(box, tenant: tenant)
     var band = Int(box.ticket.priority.rawValue)
     if band < 2, !box.ticket.isFree, let account = book.demoting(accounts, at: now),
       let reading = book.reading(account, at: now)
@@ -59,35 +59,43 @@ extension Admission {
     book.use(accounts)
     if box.ticket.isFree {
       var wakes: [(provider: ProviderIndex, at: Instant)] = []
-      if !waiting.hasFree, case .placed(let placement) = placeFree(request, at: now, wakes: &wakes) {
+      var placement = Placement.none
+      if !waiting.hasFree, case .placed = placeFree(request, at: now, wakes: &wakes, into: &placement) {
         commit(request, placement, turn: nil, at: now, into: &actions)
       } else {
         enqueue(request, at: now, into: &actions)
       }
       return
     }
-    request.session = waiting.enterSession(box.ticket, tenant: tenant)
+    request.session = waiting.enterSession(box, tenant: tenant)
     let maySend = request.session.map { !waiting.sessions.isAtLimit($0) } ?? true
 
-    var blocked: [BlockedLeg] = []
+    var estimate: CallEstimate?
     // No request is left whose claims could matter.
     if waiting.hasOnlyFree, hasNews { lookAnew(at: now) }
-    if waiting.hasOnlyFree, maySend || waiting.sessions.rule?.widen == true,
-      case .placed(let placement) = place(request, ignoringHeadroom: false, at: now, blocked: &blocked)
-    {
-      // No other request waits, so there is no order to keep.
-      commit(request, placement, turn: nil, at: now, into: &actions)
-      return
+    if waiting.hasOnlyFree, maySend || waiting.sessions.rule?.widen == true {
+      var blocked: [BlockedLeg] = []
+      var placement = Placement.none
+      if case .placed = place(
+        request, ignoringHeadroom: false, at: now, blocked: &blocked, first: &estimate, into: &placement)
+      {
+        // No other request waits, so there is no order to keep.
+        commit(request, placement, turn: nil, at: now, into: &actions)
+        return
+      }
     }
-    enqueue(request, at: now, into: &actions)
+    enqueue(request, estimate, at: now, into: &actions)
   }
 
-  private mutating func enqueue(_ coming: Request, at now: Instant, into actions: inout ActionList) {
+  /// - Parameter estimate: of the call at its first leg, where it was made.
+  private mutating func enqueue(
+    _ coming: Request, _ estimate: CallEstimate? = nil, at now: Instant, into actions: inout ActionList
+  ) {
     var request = coming
     heedPatience(of: &request, at: now)
+    noteCacheEnd(of: &request, estimate, at: now)
     let id = request.ticket.id
     let new = store(request)
-    noteCacheEnd(new, at: now)
     enterLane(new, isRetry: request.ticket.clientRetryCount > 0, at: now)
     schedule(new, at: now, into: &actions)
     if let parking = tenants[request.tenant].parking, request.band < parking.band, !request.ticket.isFree {
@@ -116,17 +124,22 @@ extension Admission {
   }
 
   /// Notes until when the request's prompt is cached, so that its wait does not outlast that.
-  private mutating func noteCacheEnd(_ index: RequestIndex, at now: Instant) {
-    guard let leg = providers.routes[waiting[index].route].legs.first else { return }
-    let box = waiting[index].box
-    guard !box.ticket.isFree,
-      let known = providers[leg.provider].predictor.cached(box.prompt, estimated: box.ticket.estimatedInput, at: now),
-      TokenCount(known.cached) >= Self.leastAwaited
-    else { return }
+  /// - Parameter estimate: of the call at its first leg, where it was made.
+  private func noteCacheEnd(of request: inout Request, _ estimate: CallEstimate?, at now: Instant) {
+    let box = request.box
+    guard !box.ticket.isFree, let leg = providers.routes[request.route].legs.first else { return }
+    var (cached, end) = (TokenCount.zero, Instant(nanoseconds: .min))
+    if let estimate, providers[leg.provider].policy.admissionTokens == .produced {
+      if estimate.isRest { (cached, end) = (estimate.cached, estimate.cacheEnd) }
+    } else if let known = providers[leg.provider].predictor.cached(
+      box.prompt, estimated: box.ticket.estimatedInput, at: now)
+    {
+      (cached, end) = (TokenCount(known.cached), known.expiry)
+    }
+    guard cached >= Self.leastAwaited else { return }
     let life = providers[leg.provider].policy.life(of: box)
-    waiting[index].cacheEnd = known.expiry
-    waiting[index].hurryAt = known.expiry + Span(nanoseconds: -min(Self.hurry.nanoseconds, life.nanoseconds / 5))
-    waiting[index].cached = Int64(known.cached)
+    request.cacheEnd = end
+    request.hurryAt = end + Span(nanoseconds: -min(Self.hurry.nanoseconds, life.nanoseconds / 5))
   }
 
   private mutating func reject(
@@ -189,15 +202,15 @@ extension Admission {
   }
 
   /// The dimension (nil: permits) of a tenant's limit that is smaller than the request itself.
-  private func neverFits(_ ticket: Ticket, tenant: TenantIndex) -> Dimension?? {
+  private func neverFits(_ box: TicketBox, tenant: TenantIndex) -> Dimension?? {
     let capacity = tenants[tenant].capacity
     if let limit = capacity.permits.limit, limit <= 0 { return .some(nil) }
     for bucket in capacity.buckets {
       let least: Int64
       switch bucket.dimension {
       case .requests: least = 1
-      case .inputTokens, .tokens: least = max(1, ticket.estimatedInput.value)
-      case .outputTokens: least = ticket.producesOutput ? 1 : 0
+      case .inputTokens, .tokens: least = max(1, box.ticket.estimatedInput.value)
+      case .outputTokens: least = box.ticket.producesOutput ? 1 : 0
       }
       if least > bucket.limit { return .some(bucket.dimension) }
     }
@@ -280,18 +293,21 @@ extension Admission {
       index, isRetry: isRetry, in: providers.cluster(of: route), isParked: tenants[tenant].parking != nil, at: now)
   }
 
-  /// Removes the request from every structure of the queue.
-  @discardableResult
-  mutating func takeOut(_ index: RequestIndex, at now: Instant) -> Request? {
-    guard let request = waiting.remove(index, at: now) else { return nil }
-    if tenants[request.tenant].parking?.request == request.ticket.id { unpark(request.tenant) }
-    if let account = request.waitsFor { book.stopWaiting(index, for: account) }
+  /// Removes a waiting request from every structure of the queue. Whoever needs it copies it before.
+  mutating func takeOut(_ index: RequestIndex, at now: Instant) {
+    // Only what is needed: a copy of the request would have more references to count.
+    let (tenant, band, route) = (waiting[index].tenant, waiting[index].band, waiting[index].route)
+    let (id, account) = (waiting[index].box.ticket.id, waiting[index].waitsFor)
+    waiting.drop(index, at: now)
+    if tenants[tenant].parking?.request == id { unpark(tenant) }
+    if let account { book.stopWaiting(index, for: account) }
     if waiting.hasOnlyFree { scheduler.rest() }
-    tenants[request.tenant].queued -= 1
-    if let first = providers.routes[request.route].legs.first { providers[first.provider].queued[request.band] -= 1 }
+    tenants[tenant].queued -= 1
+    if !providers.routes.indices(of: route).isEmpty {
+      providers[providers.routes[route, 0].provider].queued[band] -= 1
+    }
     while let (old, new) = waiting.compact() {
       if let account = waiting[new].waitsFor { book.rename(old, to: new, waitingFor: account) }
     }
-    return request
   }
 }

@@ -109,7 +109,7 @@ extension Admission {
       request.candidatesAnew = nil
     }
     guard settlement.mayGoAgain, !settlement.answerBegan, !request.isCancelled, now < request.deadline,
-      let known = providers.route(of: request.ticket)
+      let known = providers.route(of: request.box)
     else { return false }
     request.route = known.route
     let retry = providers[lease.placement.provider].policy.retry

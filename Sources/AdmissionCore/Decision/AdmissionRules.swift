@@ -39,7 +39,7 @@ extension Admission {
     var orphans: [RequestID] = []
     var routes: [(request: RequestIndex, route: RouteIndex)] = []
     for index in queued {
-      if let known = providers.route(of: waiting[index].ticket) {
+      if let known = providers.route(of: waiting[index].box) {
         routes.append((index, known.route))
         if let first = providers.routes[known.route].legs.first {
           providers[first.provider].queued[waiting[index].band] += 1
@@ -80,11 +80,11 @@ extension Admission {
     guard rule != waiting.sessions.rule else { return }
     waiting.limitSessions(rule)
     for index in waiting.inOrder where !waiting[index].ticket.isFree {
-      waiting[index].session = waiting.enterSession(waiting[index].ticket, tenant: waiting[index].tenant)
+      waiting[index].session = waiting.enterSession(waiting[index].box, tenant: waiting[index].tenant)
     }
     for index in leases.indices where !leases[index].isFree {
       let request = leases[index].request
-      let session = waiting.enterSession(request.ticket, tenant: request.tenant)
+      let session = waiting.enterSession(request.box, tenant: request.tenant)
       leases[index].request.session = session
       if let session { waiting.countCall(1, in: session, at: Instant(nanoseconds: 0)) }
     }

@@ -142,7 +142,7 @@ extension Admission {
       .conclude(
         Conclusion(
           request: lease.request.box.ticket.id, outcome: outcome,
-          retryAfter: retryAfter(outcome, band: lease.request.band, at: now), blocker: nil,
+          retryAfter: retryAfter(outcome, band: lease.request.band, at: now),
           queued: lease.request.queuedBefore, attempts: lease.request.tries,
           budgetRemaining: book.remaining(lease.request.accounts, withBroker: isSingleTenant, at: now))
       ))

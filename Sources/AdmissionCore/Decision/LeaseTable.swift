@@ -63,18 +63,7 @@ struct Lease: SlotElement {
     self.epoch = epoch
   }
 
-  mutating func moveOut() -> Lease {
-    let lease = consume self
-    self = Self.none
-    return lease
-  }
-
-  /// What stays in the place of a lease that is over.
-  private static let none = Lease(
-    request: .none,
-    placement: Placement(
-      leg: 0, provider: ProviderIndex(number: 0), model: nil, key: nil, units: .zero, estimate: .zero, cost: nil),
-    turn: nil, candidate: 0, began: Instant(nanoseconds: 0), epoch: 0)
+  mutating func vacate() { request.vacate() }
 }
 
 typealias LeaseIndex = Slots<Lease>.Index
@@ -134,16 +123,19 @@ struct LeaseTable: Sendable {
     return id
   }
 
+  /// Inlined, so that the lease is moved once.
   @inline(__always) mutating func remove(_ index: LeaseIndex) -> Lease? {
-    leases.contains(index) ? moveOut(index) : nil
+    guard leases.contains(index) else { return nil }
+    let lease = leases[index]
+    drop(index)
+    return lease
   }
 
-  private mutating func moveOut(_ index: LeaseIndex) -> Lease {
+  private mutating func drop(_ index: LeaseIndex) {
     byRequest[leases[index].request.box.ticket.id] = nil
     if leases[index].isFree { freeCount -= 1 } else { began -= Int128(leases[index].began.nanoseconds) }
-    let lease = leases.moveOut(index)
+    leases.drop(index)
     if leases.isEmpty, leases.capacity > 1024 { leases.removeAll() }
-    return lease
   }
 
   /// The mean time for which the running calls have run, without free ones.

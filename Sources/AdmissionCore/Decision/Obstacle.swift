@@ -78,6 +78,8 @@ struct CallEstimate: Sendable {
   var holder: Int64 = 0
   /// How much of it is cached.
   var cached: TokenCount = 0
+  /// Until when.
+  var cacheEnd = Instant(nanoseconds: .min)
 
   static let zero = CallEstimate(input: 0, output: 0)
   /// What a turn costs.
@@ -102,4 +104,10 @@ struct Placement: Sendable {
   var hold = BudgetAmounts()
   /// True where the key is doubted, so that any other leg is better.
   var isSecondChoice = false
+
+  /// What stands where nothing was found.
+  static var none: Placement {
+    Placement(
+      leg: 0, provider: ProviderIndex(number: 0), model: nil, key: nil, units: .zero, estimate: .zero, cost: nil)
+  }
 }

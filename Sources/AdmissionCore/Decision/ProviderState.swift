@@ -175,6 +175,12 @@ struct ProviderState: SlotElement {
     self.breaker = breaker
   }
 
+  /// True where it has the key, in force or not, that has this serial.
+  @inline(__always) func hasKey(_ serial: Int64) -> Bool {
+    for key in keys.indices where keys[key].serial == serial { return true }
+    return false
+  }
+
   /// True where the model has no permit left and a head waits for one.
   @inline(__always) func isLacking(_ model: ModelIndex) -> Bool { models[model].lack.claimedIn == wideLook }
 
@@ -227,13 +233,13 @@ struct ProviderState: SlotElement {
     for position in metered.indices {
       let holder = metered[position]
       if case .model(let model) = holder, isLacking(model) {
-        metered[kept] = holder
+        if kept < position { metered[kept] = holder }
         kept += 1
       } else {
         change(waitsOf: holder) { $0.stop(at: now) }
       }
     }
-    metered.removeLast(metered.count - kept)
+    if kept < metered.count { metered.removeLast(metered.count - kept) }
   }
 
   // MARK: Whose quota

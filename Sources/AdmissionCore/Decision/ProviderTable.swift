@@ -331,10 +331,11 @@ struct ProviderTable: Sendable {
   // MARK: Routes
 
   /// The route of the ticket's calls; nil where none of its candidates exists.
-  mutating func route(of ticket: Ticket) -> RouteTable.Known? {
-    if let known = routes.cached(model: ticket.model, candidates: ticket.candidates) {
+  mutating func route(of box: TicketBox) -> RouteTable.Known? {
+    if let known = routes.cached(model: box.ticket.model, candidates: box.ticket.candidates) {
       return routes[known.route].legs.isEmpty ? nil : known
     }
+    let ticket = box.ticket
     let legs = ticket.candidates.indices.compactMap { leg(of: ticket, to: $0) }
     let known = routes.add(
       Route(legs: legs), model: ticket.model, candidates: ticket.candidates,

@@ -64,6 +64,13 @@ struct RouteTable: Sendable {
     @inline(__always) get { routes[route] }
   }
 
+  /// One of its legs, read in its place: a loop over a copy of the legs would count references.
+  subscript(route: RouteIndex, leg: Int) -> Route.Leg {
+    @inline(__always) get { routes[route].legs[leg] }
+  }
+
+  @inline(__always) func indices(of route: RouteIndex) -> Range<Int> { 0..<routes[route].legs.count }
+
   var count: Int { routes.count }
   /// All known routes, in the order in which they were added.
   var indices: SlotIndices<Route> { routes.indices }

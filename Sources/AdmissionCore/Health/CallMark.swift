@@ -35,14 +35,15 @@ struct CallMarks: Sendable {
 
 extension Request {
   var mark: CallMark {
-    let ticket = self.ticket
+    let box = self.box
     var content = sessionHash &* 0x9E37_79B9_7F4A_7C15
-    content ^= KeyPool.hash(ticket.model) &* 0xC2B2_AE3D_27D4_EB4F
-    content ^= UInt64(truncatingIfNeeded: ticket.keptBytes) &* 0x1656_67B1_9E37_79F9
+    content ^= KeyPool.hash(box.ticket.model) &* 0xC2B2_AE3D_27D4_EB4F
+    content ^= UInt64(truncatingIfNeeded: box.ticket.keptBytes) &* 0x1656_67B1_9E37_79F9
     content ^= UInt64(truncatingIfNeeded: tenant.number) << 1
     var client = sessionHash &* 0x9E37_79B9_7F4A_7C15
     client ^= UInt64(truncatingIfNeeded: tenant.number) << 1
-    if let key = ticket.clientKey { client ^= KeyPool.hash(key.name) &* 0xC2B2_AE3D_27D4_EB4F }
-    return CallMark(request: ticket.id, content: content, client: client, isRepeat: ticket.clientRetryCount > 0)
+    if let key = box.ticket.clientKey { client ^= KeyPool.hash(key.name) &* 0xC2B2_AE3D_27D4_EB4F }
+    return CallMark(
+      request: box.ticket.id, content: content, client: client, isRepeat: box.ticket.clientRetryCount > 0)
   }
 }

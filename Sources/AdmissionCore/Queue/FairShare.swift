@@ -264,8 +264,11 @@ struct FairShare: Sendable {
   /// Rule 2c: lets the lane's head go before all heads of its tenant that do not hurry, but for one grant of four. Its session is charged as
   /// ever.
   /// - Parameter expiry: when its prompt expires; nil ends the hurry.
-  mutating func setHurry(lane: LaneIndex, until expiry: Instant?) {
-    guard lanes[lane].expiry != expiry?.nanoseconds else { return }
+  @inline(__always) mutating func setHurry(lane: LaneIndex, until expiry: Instant?) {
+    if lanes[lane].expiry != expiry?.nanoseconds { changeHurry(lane, until: expiry) }
+  }
+
+  private mutating func changeHurry(_ lane: LaneIndex, until expiry: Instant?) {
     lanes[lane].expiry = expiry?.nanoseconds
     guard let flow = lanes[lane].flow else { return }
     guard let branch = lanes[lane].branch else {
@@ -302,8 +305,12 @@ struct FairShare: Sendable {
   func hasHead(lane: LaneIndex) -> Bool { lanes[lane].branch != nil }
 
   /// Whether the lane's head has waited past its band's `promote_after`.
-  mutating func setOld(lane: LaneIndex, _ isOld: Bool) {
-    guard lanes[lane].isWaiting, lanes[lane].isOld != isOld, let flow = lanes[lane].flow else { return }
+  @inline(__always) mutating func setOld(lane: LaneIndex, _ isOld: Bool) {
+    if lanes[lane].isOld != isOld { changeOld(lane, isOld) }
+  }
+
+  private mutating func changeOld(_ lane: LaneIndex, _ isOld: Bool) {
+    guard lanes[lane].isWaiting, let flow = lanes[lane].flow else { return }
     lanes[lane].isOld = isOld
     flows[flow].old += isOld ? 1 : -1
     if !flows[flow].isParked { clusters[flows[flow].cluster].old += isOld ? 1 : -1 }
@@ -315,8 +322,10 @@ struct FairShare: Sendable {
   // MARK: Cost
 
   /// Charges the grant of the lane's head, which is still the head. A `settle` must follow.
-  /// - Parameter cost: its expected cost, in tokens.
-  mutating func charge(lane: LaneIndex, cost: Int64, weight: Int) -> Charge {
+  /// - Parameters:
+  ///   - cost: its expected cost, in tokens.
+  ///   - isLeaving: true where the lane gets another head at once: that updates its route.
+  mutating func charge(lane: LaneIndex, cost: Int64, weight: Int, isLeaving: Bool = false) -> Charge {
     var charge = Charge(lane: lane, weight: Int32(weight))
     // A waiting lane always has a flow.
     guard let flow = lanes[lane].flow else { return charge }
@@ -330,7 +339,7 @@ struct FairShare: Sendable {
     flows[flow].stamp = stamp
     clusters[own].stamp = stamp
     lanes[lane].stamp = stamp
-    rekey(lane, flow)
+    rekey(lane, flow, isLeaving: isLeaving)
     return charge
   }
 
@@ -384,8 +393,7 @@ struct FairShare: Sendable {
     if isBeforeItsTurn(lane) { return }
     (tag, stamp) = (lanes[lane].position.tag, lanes[lane].stamp)
     while let least = flows[flow].level.inTurn.first, least.element != lane {
-      let other = lanes[least.element]
-      guard (other.position.tag, other.stamp) < (tag, stamp) else { break }
+      guard (lanes[least.element].position.tag, lanes[least.element].stamp) < (tag, stamp) else { break }
       flows[flow].level.inTurn.remove(least.element, positions: &laneTurns)
       lanes[least.element].position.isInTurn = false
     }
@@ -509,7 +517,8 @@ struct FairShare: Sendable {
   }
 
   /// Updates the heaps after the positions of the lane and its tenant have changed.
-  private mutating func rekey(_ lane: LaneIndex, _ flow: FlowIndex) {
+  private mutating func rekey(_ lane: LaneIndex, _ flow: FlowIndex, isLeaving: Bool = false) {
+    let own = isLeaving ? lanes[lane].branch : nil
     if let branch = lanes[lane].branch {
       branches[branch].lanes.update(
         lane, key: lanes[lane].position.tag, stamp: lanes[lane].stamp, positions: &lanePositions)
@@ -518,15 +527,15 @@ struct FairShare: Sendable {
       lane, key: lanes[lane].position.settled, stamp: 0, positions: &laneTurns)
     guard !flows[flow].isParked else { return }
     tellAside(flow)
-    let own = flows[flow].cluster
-    clusters[own].level.inTurn.update(
+    let cluster = flows[flow].cluster
+    clusters[cluster].level.inTurn.update(
       flow, key: flows[flow].position.settled, stamp: 0, positions: &flowTurns)
     let (key, stamp) = (flows[flow].position.tag, flows[flow].stamp)
     for index in flows[flow].branches.indices {
       let branch = flows[flow].branches[index]
       let route = branches[branch].route
-      clusters[own].routes[route].update(branch, key: key, stamp: stamp, positions: &branchPositions)
-      refresh(route, in: own)
+      clusters[cluster].routes[route].update(branch, key: key, stamp: stamp, positions: &branchPositions)
+      if branch != own { refresh(route, in: cluster) }
     }
   }
 }

@@ -83,7 +83,7 @@ extension FairShare {
 
   private mutating func open(_ route: RouteIndex, in own: ClusterIndex) {
     guard clusters[own].turns.open(route) else { return }
-    listOpen(own)
+    if !clusters[own].isListedOpen { listOpen(own) }
     unsettle(own)
   }
 
@@ -159,7 +159,6 @@ extension FairShare {
   }
 
   private mutating func listOpen(_ cluster: ClusterIndex) {
-    guard !clusters[cluster].isListedOpen else { return }
     clusters[cluster].isListedOpen = true
     open.append(cluster)
   }
@@ -173,7 +172,7 @@ extension FairShare {
         tenantTag: branch.key, tenantStamp: branch.stamp, lane: first.lane, laneTag: first.tag, laneStamp: first.stamp,
         request: lanes[first.lane].head)
       if homes[route] != own { addHome(own, of: route) }
-      listOpen(own)
+      if !clusters[own].isListedOpen { listOpen(own) }
     }
     guard
       clusters[own].turns.set(

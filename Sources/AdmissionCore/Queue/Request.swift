@@ -14,7 +14,7 @@ final class TicketBox: Sendable {
     session = ticket.sessionGroup.map { KeyPool.hash($0.name) } ?? own
     let whose = KeyPool.hash(ticket.agent.name, after: KeyPool.hash(ticket.tenant.name, after: own))
     prompt = KeyPool.hash(ticket.model, after: whose)
-    self.ticket = ticket
+    self.ticket = consume ticket
   }
 
   /// The ticket of a request that is over.
@@ -47,15 +47,23 @@ final class RequestPast: Sendable {
 }
 
 /// A request, queued or running.
+///
+/// It is copied a few times for each decision: its fields stand in an order that leaves few gaps, and it stays below 256
+/// bytes, up to which copying memory costs least.
 struct Request: SlotElement {
   var box: TicketBox
   var ticket: Ticket { box.ticket }
+  /// nil for most requests, which were neither refused nor given another route, so that a copy has one reference less
+  /// to count.
+  private var past: RequestPast?
+  /// The budget accounts that the request counts against.
+  var accounts: [AccountIndex] = []
   var tenant: TenantIndex
-  var band: Int
   /// The request's route; it has no leg where none of the candidates exists any more.
   var route: RouteIndex
   /// The request's number in the order of arrival.
   var sequence: UInt64
+  var sessionHash: UInt64
   var submitted: Instant
   /// When the current stay in the queue began.
   var queuedSince: Instant
@@ -64,51 +72,53 @@ struct Request: SlotElement {
   var deadline: Instant
   /// When the request becomes old.
   var promoteAt: Instant
-  var isOld = false
+  /// Rule 2c: when its prompt is cached no longer, and from when on it hurries.
+  var cacheEnd = Instant(nanoseconds: .min)
+  var hurryAt = Instant.distantFuture
+  /// The ticket's candidates that have failed the request, by bit; they are not tried again before `backoffUntil`.
+  var failed: UInt64 = 0
+  var backoffUntil = Instant(nanoseconds: .min)
+  /// What its turn would cost, and the pass in which that was estimated.
+  var cost: Int64 = 1
+  var pass: UInt64 = 0
+  /// The number of grants so far.
+  var tries = 0
+  /// Attempts that count against the provider's `attempts`.
+  var spentAttempts = 0
   /// The request's retry must not start before this.
   var notBefore: Instant?
+  private var bandNumber: Int8
+  var band: Int { Int(bandNumber) }
+  var notes: UInt8 = 0
+  var isOld = false
   /// True where the request was throttled, and stands outside its lane until others have tried.
   var isHeldBack = false
-  /// nil for most requests, which were neither refused nor given another route, so that a copy has one reference less
-  /// to count.
-  private var past: RequestPast?
+  var isCancelled = false
+  /// True from the time when its timer has found that it hurries until it has found that it does no longer.
+  var isHurried = false
+  /// The number of its model in the predictors.
+  var model = ModelNumber.shared
+  /// The model's `throttles` when the attempt began, so that refusals of concurrent calls count, whichever came first.
+  var throttlesAtGrant: UInt32 = 0
+  /// Rule 3f: what those that overtook it have taken, in millionths of what it needs.
+  var overtaken: Int32 = 0
+  /// Its session, or the group of its session, while the policy limits sessions' calls.
+  var session: SessionIndex?
+  /// The account at which the request waits, outside its lane, for a hold to come back; nil where it does not.
+  var waitsFor: AccountIndex?
+  var lastNoted: Obstacle?
+
   /// Where the request was throttled, and how often.
   var refusals: [CallRefusals] {
     get { past?.facts.refusals ?? [] }
     set { remember { $0.refusals = newValue } }
   }
-  /// The model's `throttles` when the attempt began, so that refusals of concurrent calls count, whichever came first.
-  var throttlesAtGrant: UInt32 = 0
   /// The serials of keys that have refused it.
   var refusedKeys: [Int64] {
     get { past?.facts.refusedKeys ?? [] }
     set { remember { $0.refusedKeys = newValue } }
   }
   var hasRefusedKeys: Bool { past != nil && !refusedKeys.isEmpty }
-  /// The number of grants so far.
-  var tries = 0
-  /// Attempts that count against the provider's `attempts`.
-  var spentAttempts = 0
-  var sessionHash: UInt64
-  /// Its session, or the group of its session, while the policy limits sessions' calls.
-  var session: SessionIndex?
-  var isCancelled = false
-  var notes: UInt8 = 0
-  /// Rule 3f: what those that overtook it have taken, in millionths of what it needs.
-  var overtaken: Int32 = 0
-  var lastNoted: Obstacle?
-  /// The number of its model in the predictors.
-  var model = ModelNumber.shared
-  /// Rule 2c: when its prompt is cached no longer, from when on it hurries, and how many tokens it would lose.
-  var cacheEnd = Instant(nanoseconds: .min)
-  var hurryAt = Instant.distantFuture
-  var cached: Int64 = 0
-  func hurry(at now: Instant) -> Instant? { hurryAt <= now && now <= cacheEnd ? cacheEnd : nil }
-  /// The ticket's candidates that have failed the request, by bit; they are not tried again before `backoffUntil`.
-  var failed: UInt64 = 0
-  var backoffUntil = Instant(nanoseconds: .min)
-  /// The budget accounts that the request counts against.
-  var accounts: [AccountIndex] = []
   /// The candidates for another try, where the routes have changed while the request ran; else nil.
   var candidatesAnew: [Candidate]? {
     get { past?.facts.candidatesAnew }
@@ -124,20 +134,15 @@ struct Request: SlotElement {
     get { past?.facts.isCold ?? false }
     set { remember { $0.isCold = newValue } }
   }
-  /// The account at which the request waits, outside its lane, for a hold to come back; nil where it does not.
-  var waitsFor: AccountIndex?
 
-  mutating func moveOut() -> Request {
-    let request = consume self
-    self = Self.none
-    return request
+  func hurry(at now: Instant) -> Instant? { hurryAt <= now && now <= cacheEnd ? cacheEnd : nil }
+
+  /// What stays in the place of a request that is over frees all memory.
+  mutating func vacate() {
+    box = .none
+    past = nil
+    accounts = []
   }
-
-  /// What stays in the place of a request that is over.
-  static let none = Request(
-    box: .none, tenant: TenantIndex(number: 0), band: 0, route: RouteIndex(number: 0), sequence: 0,
-    submitted: Instant(nanoseconds: 0), queuedSince: Instant(nanoseconds: 0), deadline: Instant(nanoseconds: 0),
-    promoteAt: Instant(nanoseconds: 0), sessionHash: 0)
 
   init(
     box: TicketBox, tenant: TenantIndex, band: Int, route: RouteIndex, sequence: UInt64, submitted: Instant,
@@ -145,7 +150,7 @@ struct Request: SlotElement {
   ) {
     self.box = box
     self.tenant = tenant
-    self.band = band
+    bandNumber = Int8(truncatingIfNeeded: band)
     self.route = route
     self.sequence = sequence
     self.submitted = submitted

@@ -98,7 +98,13 @@ struct WaitingRequests: Sendable {
 
   /// Removes the request from everything; nil where no request waits at this place.
   mutating func remove(_ index: RequestIndex, at now: Instant) -> Request? {
-    guard requests.contains(index) else { return nil }
+    guard let request = requests.find(index) else { return nil }
+    drop(index, at: now)
+    return request
+  }
+
+  /// The same for a request that waits there, and that nobody needs any more.
+  mutating func drop(_ index: RequestIndex, at now: Instant) {
     let id = requests[index].box.ticket.id
     byID[id] = nil
     timers.remove(index, positions: &timerPositions)
@@ -111,7 +117,7 @@ struct WaitingRequests: Sendable {
       leaveFree(index)
     }
     leaveLane(index, at: now)
-    return requests.moveOut(index)
+    requests.drop(index)
   }
 
   /// Keeps the memory within its bound by moving one request at a time. Returns the move; nil when nothing is left to
@@ -255,9 +261,9 @@ struct WaitingRequests: Sendable {
   }
 
   /// A request of the session has come; nil where sessions are not limited.
-  mutating func enterSession(_ ticket: Ticket, tenant: TenantIndex) -> SessionIndex? {
+  mutating func enterSession(_ box: TicketBox, tenant: TenantIndex) -> SessionIndex? {
     sessions.rule == nil
-      ? nil : sessions.enter(SessionState.Key(tenant: tenant, name: ticket.sessionGroup ?? ticket.session))
+      ? nil : sessions.enter(SessionState.Key(tenant: tenant, name: box.ticket.sessionGroup ?? box.ticket.session))
   }
 
   /// A request of the session is over.
@@ -411,15 +417,15 @@ struct WaitingRequests: Sendable {
   }
 
   /// The heads that found no place in their floor turns.
-  func passedOver(_ band: Int, in cluster: ClusterIndex) -> [RequestIndex] {
-    var heads: [RequestIndex] = []
+  /// - Parameter heads: receives them; its memory is used again, not allocated each time.
+  func passedOver(_ band: Int, in cluster: ClusterIndex, into heads: inout [RequestIndex]) {
+    heads.removeAll(keepingCapacity: true)
     for route in fair[band].passedOver(in: cluster) {
       if let lane = fair[band].head(of: route, in: cluster), let head = lanes.head(of: lane) { heads.append(head) }
     }
     for lane in fair[band].asideAfterFloorTurn(in: cluster) {
       if let head = lanes.head(of: lane) { heads.append(head) }
     }
-    return heads
   }
 
   /// The routes on which requests of the band wait, without those of parked tenants.
@@ -433,11 +439,12 @@ struct WaitingRequests: Sendable {
   /// The parked tenants with waiting requests of the band.
   func parked(_ band: Int, in cluster: ClusterIndex) -> [TenantIndex] { fair[band].parked(in: cluster) }
 
-  /// Counts a grant to the head's session and tenant; nil where it is no head. `settle` must follow.
+  /// Counts a grant to the head's session and tenant; nil where it is no head. It must leave its lane at once, and
+  /// `settle` must follow.
   /// - Parameter cost: the expected cost in tokens.
   mutating func charge(_ head: RequestIndex, cost: Int64, weight: Int) -> FairShare.Charge? {
     guard let lane = lanes.lane(of: head), requests.contains(head) else { return nil }
-    return fair[requests[head].band].charge(lane: lane, cost: cost, weight: weight)
+    return fair[requests[head].band].charge(lane: lane, cost: cost, weight: weight, isLeaving: true)
   }
 
   /// Settles a grant with its real cost in tokens.

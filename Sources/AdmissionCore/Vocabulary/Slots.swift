@@ -12,19 +12,10 @@
 protocol SlotElement: Sendable {
   /// Called when the element has been taken out: the value that stays in its place frees all memory.
   mutating func vacate()
-  /// Takes the element out of its place, where a value stays that frees all memory. Elements that move at each decision
-  /// do this without a copy, which would count all their references up and down.
-  mutating func moveOut() -> Self
 }
 
 extension SlotElement {
   mutating func vacate() {}
-
-  mutating func moveOut() -> Self {
-    let element = self
-    vacate()
-    return element
-  }
 }
 
 /// Elements by index.
@@ -94,14 +85,19 @@ struct Slots<Element: SlotElement>: Sendable {
 
   /// Takes the element out; nil where there is none.
   @discardableResult
-  mutating func remove(_ index: Index) -> Element? { contains(index) ? moveOut(index) : nil }
+  mutating func remove(_ index: Index) -> Element? {
+    guard let element = find(index) else { return nil }
+    drop(index)
+    return element
+  }
 
-  /// Takes out the element at an index that is in use.
-  @inline(__always) mutating func moveOut(_ index: Index) -> Element {
+  /// Takes out the element at an index that is in use, for those who do not need it any more: large elements are not
+  /// moved.
+  @inline(__always) mutating func drop(_ index: Index) {
     isUsed[index.position] = false
     count -= 1
     free.append(index)
-    return elements[index.position].moveOut()
+    elements[index.position].vacate()
   }
 
   mutating func removeAll() {
