@@ -128,6 +128,37 @@ import Testing
     #expect(bench.outcome(patient) == nil)
   }
 
+  /// First bytes become slower twice: each time those that would not have theirs in time get an earlier end, and nobody
+  /// else.
+  @Test func eachRiseBoundsThoseWhomItConcerns() {
+    var bench = bench()
+    var running = bench.submit()
+    let began = bench.now
+    let waits = [(300, 260, 210), (250, 210, 160), (400, 360, 310)].map { (patience, first, second) in
+      (bench.submit(.low, session: SessionID("\(patience)"), patience: .seconds(Int64(patience))), first, second)
+    }
+    let endless = bench.submit(.low, session: "v")
+    func ends() -> [Int64] {
+      waits.map {
+        bench.core.waiting.index(of: $0.0).map { bench.core.waiting[$0].deadline - began }?.nanoseconds ?? -1
+      }
+    }
+    for firstByte in [Span.seconds(40), .seconds(90)] {
+      for _ in 0..<10 {
+        let next = bench.submit(.high)
+        bench.pass(.milliseconds(1))
+        bench.settle(running, firstByte: firstByte)
+        running = next
+      }
+      #expect(
+        ends() == waits.map { Int64(firstByte == .seconds(40) ? $0.1 : $0.2) * 1_000_000_000 }, "\(firstByte)")
+    }
+    #expect(bench.core.waiting.index(of: endless).map { bench.core.waiting[$0].givingUp } == .some(nil))
+    bench.run(for: .seconds(200))
+    #expect(bench.outcome(waits[1].0) == .evictedMaxWait)
+    #expect(bench.outcome(waits[0].0) == nil && bench.outcome(waits[2].0) == nil)
+  }
+
   @Test func aSecondTryHeedsItToo() {
     var bench = bench(firstByte: .seconds(41))
     let call = bench.submit(patience: .seconds(300))

@@ -170,4 +170,38 @@ import Testing
     waiting.throwOut(lost, at: start)
     #expect(waiting.due(at: start) == nil && waiting.isHead(other))
   }
+
+  /// Of many with one deadline here, those are taken whose clients leave soon after it: once, and in the order of arrival.
+  @Test func thoseWhoseClientsLeaveFirstAreTaken() throws {
+    var waiting = WaitingRequests()
+    for number in UInt64(0)..<200 {
+      // 119, 12, 105, ...: no order.
+      let patience: Span? = number % 10 == 9 ? nil : .seconds(100 + Int64(number * 93 + 19) % 100)
+      let new = Request(
+        box: TicketBox(
+          Ticket(
+            id: RequestID(high: 0, low: number), tenant: "t", session: "s", priority: .normal, candidates: [],
+            model: "m", keptBytes: 1, estimatedInput: 1, isFree: number % 10 == 8, patience: patience)),
+        tenant: 0, band: 1, route: 0, sequence: waiting.nextSequence(), submitted: start, queuedSince: start,
+        deadline: start + .seconds(100), promoteAt: .distantFuture, sessionHash: 0)
+      _ = waiting.insert(new)
+    }
+    func isTaken(_ number: UInt64, _ seconds: Int64) -> Bool {
+      number % 10 < 8 && Int64(number * 93 + 19) % 100 < seconds
+    }
+    let some = waiting.takeImpatient(.seconds(30)).map(\.low)
+    #expect(some == (0..<200).filter { isTaken($0, 30) })
+    #expect(waiting.takeImpatient(.seconds(30)).isEmpty, "they are no longer in the order")
+    // The first half leaves, so that the others move to other places.
+    for number in UInt64(0)..<100 {
+      let index = try #require(waiting.index(of: RequestID(high: 0, low: number)))
+      _ = waiting.remove(index, at: start)
+      while waiting.compact() != nil {}
+    }
+    for id in some where id >= 100 {
+      waiting.orderByPatience(try #require(waiting.index(of: RequestID(high: 0, low: id))))
+    }
+    #expect(waiting.takeImpatient(.seconds(60)).map(\.low) == (100..<200).filter { isTaken($0, 60) })
+    #expect(waiting.count == 100)
+  }
 }

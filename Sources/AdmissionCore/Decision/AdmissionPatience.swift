@@ -44,18 +44,24 @@ extension Admission {
       within: now - lease.began, isStream: isStream, model: model, at: now)
   }
 
-  /// First bytes take longer than the waiting requests were told: bounds their deadlines anew.
-  mutating func heedPatienceOfWaiting(at now: Instant, into actions: inout ActionList) {
-    let ids = waiting.inOrder.compactMap { index in
-      waiting[index].box.ticket.patience == nil ? nil : waiting[index].box.ticket.id
-    }
-    for id in ids {
+  /// First bytes of such calls take longer than the waiting requests were told: bounds the deadlines of those that would
+  /// not have theirs in time.
+  mutating func heedPatienceOfWaiting(of lease: Lease, at now: Instant, into actions: inout ActionList) {
+    let isStream = lease.request.box.ticket.isStream
+    guard
+      let firstByte = providers[lease.placement.provider].firstBytes.nineOfTen(
+        isStream: isStream, model: lease.request.model, at: now)
+    else { return }
+    for id in waiting.takeImpatient(firstByte) {
       guard let index = waiting.index(of: id) else { continue }
       var request = waiting[index]
       let before = request.deadline
       heedPatience(of: &request, at: now)
+      if request.deadline < before {
+        (waiting[index].deadline, waiting[index].givingUp) = (request.deadline, request.givingUp)
+      }
+      waiting.orderByPatience(index)
       guard request.deadline < before else { continue }
-      (waiting[index].deadline, waiting[index].givingUp) = (request.deadline, request.givingUp)
       if request.deadline <= now {
         evict(index, outcome: .evictedMaxWait, at: now, into: &actions)
       } else {

@@ -50,7 +50,7 @@ extension Admission {
       if settlement.verdict != .success { reviewHeldBack(at: now, into: &actions) }
       // Only a successful call shows how long calls last.
       if settlement.verdict == .success { boundWaiting(at: now, into: &actions) }
-      if isSlower { heedPatienceOfWaiting(at: now, into: &actions) }
+      if isSlower { heedPatienceOfWaiting(of: lease, at: now, into: &actions) }
       wakeBudgetWaiters(lease.request.accounts, at: now, into: &actions)
     }
   }

@@ -17,6 +17,9 @@ struct WaitingRequests: Sendable {
   /// Each request's next instant: of its retry, its `promote_after` or its deadline.
   private var timers = IndexedHeap<Request>()
   private var timerPositions = IndexedHeap<Request>.Positions()
+  /// Those whose clients are known to give up, by how long they would wait for the first byte after the deadline here.
+  private var patient = IndexedHeap<Request>()
+  private var patientPositions = IndexedHeap<Request>.Positions()
   /// True for closed routes, where everything that their heads wait for is claimed or missing.
   private var closed = Column<Route, Bool>(false)
   private var lastSequence: UInt64 = 0
@@ -91,8 +94,10 @@ struct WaitingRequests: Sendable {
     countByBand[request.band] += 1
     bytes += request.box.ticket.keptBytes
     if request.box.ticket.isFree { freeCount += 1 }
+    let isPatient = request.box.ticket.patience != nil
     let index = requests.insert(request)
     byID[id] = index
+    if isPatient { orderByPatience(index) }
     return index
   }
 
@@ -108,6 +113,7 @@ struct WaitingRequests: Sendable {
     let id = requests[index].box.ticket.id
     byID[id] = nil
     timers.remove(index, positions: &timerPositions)
+    if !patient.isEmpty { patient.remove(index, positions: &patientPositions) }
     if requests[index].isHeldBack { heldBack.removeAll { $0 == id } }
     if requests[index].hasRefusedKeys { refusedCount -= 1 }
     countByBand[requests[index].band] -= 1
@@ -125,12 +131,14 @@ struct WaitingRequests: Sendable {
   mutating func compact() -> (old: RequestIndex, new: RequestIndex)? {
     guard let (old, new) = requests.moveLastDown() else {
       timerPositions.trim(to: requests.capacity)
+      patientPositions.trim(to: requests.capacity)
       lanes.trimSlots(to: requests.capacity)
       free.trim(to: requests.capacity)
       return nil
     }
     byID[requests[new].ticket.id] = new
     timers.rename(old, to: new, positions: &timerPositions)
+    if patientPositions.contains(old) { patient.rename(old, to: new, positions: &patientPositions) }
     lanes.rename(old, to: new)
     if free.contains(old) { free.rename(old, to: new, on: requests[new].route) }
     return (old, new)
@@ -478,6 +486,25 @@ struct WaitingRequests: Sendable {
   mutating func setTimer(_ index: RequestIndex, to instant: Instant) {
     timers.set(
       index, key: instant.nanoseconds, stamp: requests[index].sequence, positions: &timerPositions)
+  }
+
+  /// Gives the request its place among those whose clients are known to give up: again, where its deadline has changed.
+  mutating func orderByPatience(_ index: RequestIndex) {
+    let box = requests[index].box
+    guard let patience = box.ticket.patience, !box.ticket.isFree else { return }
+    let left = (requests[index].submitted + patience) - requests[index].deadline
+    patient.set(index, key: left.nanoseconds, stamp: requests[index].sequence, positions: &patientPositions)
+  }
+
+  /// Takes the requests out of that order whose clients would wait less than this for the first byte. Returns them in
+  /// the order of arrival.
+  mutating func takeImpatient(_ firstByte: Span) -> [RequestID] {
+    var taken: [RequestIndex] = []
+    while let first = patient.first, first.key < firstByte.nanoseconds {
+      patient.remove(first.element, positions: &patientPositions)
+      taken.append(first.element)
+    }
+    return taken.sorted { requests[$0].sequence < requests[$1].sequence }.map { requests[$0].box.ticket.id }
   }
 
   /// When the first timer ends.
