@@ -289,6 +289,18 @@ import Testing
     }
   }
 
+  /// When its prompt is cached no longer, there is nothing to wait for.
+  @Test func nobodyWaitsForAKeyThatHasForgotten() throws {
+    var bench = Self.bench(keys: Self.narrow, life: .seconds(20))
+    let home = try Self.takenHome(&bench, 60_000)
+    bench.run(for: .seconds(15))
+    let id = Self.submit(&bench, 60_500)
+    bench.run(for: .milliseconds(4999))
+    #expect(!bench.isGranted(id))
+    bench.run(for: .milliseconds(2))
+    #expect(bench.isGranted(id) && bench.grant(id)?.key != home)
+  }
+
   /// No call is given up for the sake of its cache.
   @Test(arguments: [(5, false), (10_999, false), (11_000, true), (60_000, true)])
   func aCallWithLittleTimeGoesToAnotherKey(milliseconds: Int64, waits: Bool) throws {

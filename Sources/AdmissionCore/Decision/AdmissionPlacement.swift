@@ -313,15 +313,18 @@ extension Admission {
 
   /// Until when a call waits for the key whose cache has its prompt: at most for the time in which another would read
   /// the prompt anew, counted from when it began to wait for anything, so that calls of one session do not wait one after
-  /// the other. nil where it does not wait: another key is better than none before its deadline, or than one at which
-  /// calls last longer.
+  /// the other; and only while the prompt is cached. nil where it does not wait: another key is better than none before
+  /// its deadline, or than one at which calls last longer.
   private func endOfWait(
     of request: Request, for warm: (provider: ProviderIndex, key: KeyIndex), readyAt: Instant, _ estimate: CallEstimate,
     at now: Instant
   ) -> Instant? {
-    guard estimate.cached >= Self.leastAwaited else { return nil }
+    let box = request.box
+    guard estimate.cached >= Self.leastAwaited,
+      let known = providers[warm.provider].predictor.cached(box.prompt, estimated: box.ticket.estimatedInput, at: now)
+    else { return nil }
     let reading = Span(nanoseconds: min(estimate.cached.value, 1 << 30) * (1_000_000_000 / Self.tokensReadPerSecond))
-    let end = request.queuedSince + min(Self.longestWaitForKey, reading)
+    let end = min(request.queuedSince + min(Self.longestWaitForKey, reading), known.expiry)
     guard readyAt == .distantFuture else {
       return readyAt <= end && readyAt + Self.leastLeft <= request.deadline ? readyAt : nil
     }
