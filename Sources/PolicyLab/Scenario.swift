@@ -38,6 +38,9 @@ public struct Scenario: Sendable {
     public var fairShares = false
     /// One provider, permits only, nobody leaves or fails: real costs must be shared, whatever was expected.
     public var realShares = false
+    /// All of the calls could go as soon as it is their turn, so that the turns themselves are known, and who went before
+    /// them because its prompt was about to expire.
+    public var knownTurns = false
     public init(noRefusals: Bool = true, fairShares: Bool = false, realShares: Bool = false) {
       self.noRefusals = noRefusals
       self.fairShares = fairShares
@@ -89,6 +92,13 @@ public struct ClientScript: Sendable {
   public var isFree = false
   /// The group whose sessions count together; nil is the session alone.
   public var sessionGroup: SessionID?
+  /// Its calls continue one conversation, as an agent's do; nil: each stands alone.
+  public var conversation: PromptScript?
+  /// How long it waits for the first byte of an answer before it gives up, which it tells; nil: for ever.
+  public var givesUpAfter: Span?
+  /// When the first byte comes, in percent of a call's time; 0...0: nobody is told.
+  public var firstBytePercent = 0...0
+  public var isStream = false
 
   public init(
     tenant: TenantID = "default", session: SessionID, priority: Priority, route: [ProviderID], model: String = "m",
@@ -164,6 +174,8 @@ public struct ProviderTruth: Sendable {
   public var staysBareHalfTheTime = false
   /// How long a call that has ended still counts.
   public var countsLate: Span
+  /// nil: it has no prompt cache.
+  public var promptCache: PromptCacheTruth?
 
   public init(
     id: ProviderID, limits: Limits, modelLimits: [ModelLimits] = [], admissionTokens: AdmissionTokens = .produced,

@@ -68,6 +68,7 @@ public struct SimulatedProvider {
   private var models: [Books]
   private var keys: [(id: KeyID, books: Books)] = []
   private var lastChange: Instant
+  private var prefixes = SimulatedPrefixes()
 
   public init(truth: ProviderTruth, at now: Instant) {
     self.truth = truth
@@ -82,6 +83,20 @@ public struct SimulatedProvider {
   /// What it counts of an input: a provider that counts what is produced does not count what it had cached.
   public func counted(input: Int64, cached: Int64) -> Int64 {
     truth.admissionTokens == .produced ? max(0, input - cached) : input
+  }
+
+  /// How much of an input it has in its prompt cache.
+  func cached(_ prompt: SimulatedPrompt, input: Int64, key: KeyID?, at now: Instant) -> Int64 {
+    truth.promptCache == nil
+      ? 0 : prefixes.cached(prompt, input: input, key: truth.quota == .perKey ? key : nil, at: now)
+  }
+
+  /// Caches the prompt of a call that it has accepted and whose answer begins at `from`.
+  mutating func keep(_ prompt: SimulatedPrompt, input: Int64, key: KeyID?, from: Instant, at now: Instant) {
+    guard let cache = truth.promptCache else { return }
+    prefixes.keep(
+      prompt, input: input, key: truth.quota == .perKey ? key : nil, from: from, life: prompt.life ?? cache.life,
+      at: now)
   }
 
   /// What this provider charges when a call comes in: the input, and the output cap where it charges that.

@@ -55,6 +55,8 @@ public struct Simulation<Subject: AdmissionSubject> {
   private enum Due {
     case submit(client: Int, chain: Int)
     case leave(request: Int)
+    /// A client that has no first byte by now leaves.
+    case giveUp(request: Int)
     case head(request: Int, grant: Int)
     case progress(request: Int, grant: Int)
     case end(request: Int, grant: Int)
@@ -65,6 +67,9 @@ public struct Simulation<Subject: AdmissionSubject> {
   private struct Client {
     var generator: SeededGenerator
     var left: Int
+    /// Of its conversation, drawn apart.
+    var prompts: SeededGenerator
+    var prompt: SimulatedPrompt?
   }
   private struct Call {
     var ticket: Ticket
@@ -89,6 +94,9 @@ public struct Simulation<Subject: AdmissionSubject> {
     var queued: Span?
     var tokens: Int64 = 0
     var clientLeft = false
+    var prompt: SimulatedPrompt?
+    /// From the grant to the first byte; nil where nobody is told.
+    var firstByte: Span?
     /// Once it is concluded.
     var outcome: Outcome?
 
@@ -130,7 +138,9 @@ public struct Simulation<Subject: AdmissionSubject> {
     subject = Subject(policy: scenario.policy, seed: scenario.seed, at: start)
     providers = scenario.truths.map { SimulatedProvider(truth: $0, at: start) }
     clients = scenario.clients.indices.map {
-      Client(generator: SeededGenerator(seed: scenario.seed, part: UInt64($0) + 1), left: scenario.clients[$0].requests)
+      Client(
+        generator: SeededGenerator(seed: scenario.seed, part: UInt64($0) + 1), left: scenario.clients[$0].requests,
+        prompts: SeededGenerator(seed: scenario.seed, part: UInt64($0) + 1 << 20))
     }
   }
 
@@ -200,6 +210,11 @@ public struct Simulation<Subject: AdmissionSubject> {
     switch due {
     case .submit(let client, let chain): submit(client: client, chain: chain)
     case .leave(let request): leave(request)
+    case .giveUp(let request):
+      let call = calls[request]
+      guard !call.isOver, !call.clientLeft else { return }
+      if call.lease != nil, let granted = call.grantedAt, granted + (call.firstByte ?? .zero) <= clock.now { return }
+      leave(request)
     case .head(let request, let grant):
       if calls[request].grants == grant { tellLimits(request) }
     case .progress(let request, let grant):
@@ -209,6 +224,7 @@ public struct Simulation<Subject: AdmissionSubject> {
           lease,
           Progress(
             inputTokens: TokenCount(calls[request].input), cacheReadTokens: TokenCount(calls[request].cached),
+            cacheWriteTokens: TokenCount(written(calls[request])),
             outputTokens: TokenCount(calls[request].output / 2))))
     case .end(let request, let grant):
       guard calls[request].grants == grant, calls[request].lease != nil else { return }
@@ -250,7 +266,7 @@ public struct Simulation<Subject: AdmissionSubject> {
   private mutating func submitOne(_ script: ClientScript, client: Int, chain: Int) {
     clients[client].left -= 1
     // Always make the same number of draws, so that one request's numbers do not depend on what happens to another.
-    let estimate = clients[client].generator.int64(script.input)
+    var estimate = clients[client].generator.int64(script.input)
     let output = clients[client].generator.int64(script.output)
     let execute = clients[client].generator.span(script.execute)
     let error = clients[client].generator.int(script.inputErrorPercent)
@@ -258,6 +274,12 @@ public struct Simulation<Subject: AdmissionSubject> {
     let patience = clients[client].generator.span(script.leaveAfter)
     let draw = clients[client].generator.int(0...99)
     let number = calls.count
+    if let conversation = script.conversation {
+      var prompt = SimulatedPrompt(client: client, size: estimate, life: conversation.life)
+      if let last = clients[client].prompt { prompt = last.next(conversation, &clients[client].prompts) }
+      clients[client].prompt = prompt
+      estimate = prompt.size
+    }
     let ticket = Ticket(
       id: RequestID(high: scenario.seed, low: UInt64(number) + 1), tenant: script.tenant, session: script.session,
       priority: script.priority, candidates: script.route.map { Candidate(provider: $0, price: script.price) },
@@ -266,7 +288,8 @@ public struct Simulation<Subject: AdmissionSubject> {
       outputCap: script.outputCap.map { TokenCount($0) },
       producesOutput: script.output.upperBound > 0 && !script.isFree,
       deadline: script.patience.map { clock.now + $0 }, isFree: script.isFree,
-      sessionGroup: script.sessionGroup)
+      agent: script.conversation == nil ? "" : AgentID("agent-\(client)"), sessionGroup: script.sessionGroup,
+      cacheLife: script.conversation?.life, patience: script.givesUpAfter, isStream: script.isStream)
     calls.append(
       Call(
         ticket: ticket, submittedAt: clock.now, client: client, chain: chain, execute: execute,
@@ -275,6 +298,13 @@ public struct Simulation<Subject: AdmissionSubject> {
         output: output,
         leaves: leaves, draw: draw))
     if draw < script.longPercent { calls[number].output = script.longOutput }
+    calls[number].prompt = clients[client].prompt
+    let share = script.firstBytePercent
+    if share.upperBound > 0 {
+      let percent = share.lowerBound + draw * (share.upperBound - share.lowerBound) / 100
+      calls[number].firstByte = Span(nanoseconds: execute.nanoseconds / 100 * Int64(percent))
+    }
+    if let patience = script.givesUpAfter { timeline.schedule(.giveUp(request: number), at: clock.now + patience) }
     openRequests += 1
     if leaves { timeline.schedule(.leave(request: number), at: clock.now + patience) }
     deliver(.submitted(ticket))
@@ -309,6 +339,10 @@ public struct Simulation<Subject: AdmissionSubject> {
     let ticket = calls[request].ticket
     leases[grant.lease.rawValue] = request
     let model = providers[provider].modelIndex(ticket.model)
+    if let prompt = calls[request].prompt {
+      calls[request].cached = providers[provider].cached(
+        prompt, input: calls[request].input, key: grant.key, at: clock.now)
+    }
     let door = providers[provider].doorCharge(
       input: calls[request].input, cached: calls[request].cached, outputCap: ticket.outputCap?.value)
     calls[request].lease = grant.lease
@@ -329,6 +363,11 @@ public struct Simulation<Subject: AdmissionSubject> {
     let execute = calls[request].execute
     switch answer {
     case .accepted:
+      if let prompt = calls[request].prompt {
+        let begins = clock.now + (calls[request].firstByte ?? Span(nanoseconds: execute.nanoseconds / 4))
+        providers[provider].keep(
+          prompt, input: calls[request].input, key: grant.key, from: begins, at: clock.now)
+      }
       if providers[provider].truth.tellsLimits {
         timeline.schedule(
           .head(request: request, grant: number), at: clock.now + Span(nanoseconds: execute.nanoseconds / 4))
@@ -354,6 +393,12 @@ public struct Simulation<Subject: AdmissionSubject> {
     if let told = providers[call.provider].told(model: model, key: call.key, at: clock.now) {
       deliver(.limitsObserved(lease, told))
     }
+  }
+
+  /// What the provider says that it has written of the call's prompt to its cache.
+  private func written(_ call: Call) -> Int64 {
+    guard call.prompt != nil, providers[call.provider].truth.promptCache?.tellsWrites == true else { return 0 }
+    return call.input - call.cached
   }
 
   private mutating func end(_ request: Int) {
@@ -390,10 +435,14 @@ public struct Simulation<Subject: AdmissionSubject> {
         verdict: hasLeft ? .clientLeft : .success,
         usage: Usage(
           inputTokens: TokenCount(call.input), cacheReadTokens: TokenCount(call.cached),
-          outputTokens: TokenCount(output), isEstimated: hasLeft),
+          cacheWriteTokens: TokenCount(written(call)), outputTokens: TokenCount(output), isEstimated: hasLeft),
         cost: scenario.clients[call.client].price.map {
           SimulatedProvider.bill($0, input: call.input, output: output)
         }, answerBegan: true, hasAnswer: true)
+      if let firstByte = call.firstByte {
+        settlement.answerBegan = firstByte <= clock.now - (call.grantedAt ?? clock.now)
+        settlement.firstByte = settlement.answerBegan ? firstByte : nil
+      }
     case .failing(let retryAfter):
       let actual = Charge(requests: 1, input: 0, output: 0)
       providers[call.provider].end(

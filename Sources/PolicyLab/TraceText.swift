@@ -11,13 +11,15 @@ enum TraceText {
         + "input=\(ticket.estimatedInput) cap=\(ticket.outputCap.map { "\($0)" } ?? "-") "
         + "route=\(ticket.candidates.map(\.provider.name).joined(separator: ","))"
         + (ticket.deadline.map { " deadline=\(micros($0))" } ?? "")
+        + (ticket.patience.map { " patience_us=\($0.nanoseconds / 1000)" } ?? "")
     case .cancelled(let id): text = "cancelled \(id.low)"
     case .progressed(let lease, let progress):
       text = "progressed lease=\(lease.rawValue) output=\(progress.outputTokens)"
     case .settled(let lease, let settlement):
       text =
         "settled lease=\(lease.rawValue) \(settlement.verdict)"
-        + (settlement.usage.map { " input=\($0.inputTokens) output=\($0.outputTokens)" } ?? "")
+        + (settlement.usage.map { " input=\($0.inputTokens) cached=\($0.cacheReadTokens) output=\($0.outputTokens)" }
+          ?? "")
     case .limitsObserved(let lease, let limits): text = "limitsObserved \(lease.rawValue) \(limits.readings)"
     case .policyReplaced: text = "policyReplaced"
     case .keyChecked(let provider, let key, _, let isRefused):
@@ -44,7 +46,7 @@ enum TraceText {
     switch action {
     case .grant(let grant):
       text =
-        "grant \(grant.request.low) lease=\(grant.lease.rawValue) at \(grant.provider) attempt=\(grant.attempt) "
+        "grant \(grant.request.low) lease=\(grant.lease.rawValue) at \(grant.provider)\(grant.key.map { "/\($0)" } ?? "") attempt=\(grant.attempt) "
         + "queued_us=\(grant.queued.nanoseconds / 1000) input=\(grant.reservedInput) output=\(grant.reservedOutput)"
     case .conclude(let conclusion):
       text = "conclude \(conclusion.request.low) \(conclusion.outcome.rawValue)"

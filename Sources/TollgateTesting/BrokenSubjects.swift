@@ -45,6 +45,14 @@ public enum BrokenSubjects {
   public enum WidensFirst: DefectChoice { public static var defect: Defect? { .widensFirst } }
   public enum NeverWidens: DefectChoice { public static var defect: Defect? { .neverWidens } }
 
+  public enum HurriesAlways: DefectChoice { public static var defect: Defect? { .hurriesAlways } }
+  public enum HurriesPastTenants: DefectChoice { public static var defect: Defect? { .hurriesPastTenants } }
+  public enum HurriesPastClasses: DefectChoice { public static var defect: Defect? { .hurriesPastClasses } }
+  public enum NeverHurries: DefectChoice { public static var defect: Defect? { .neverHurries } }
+  public enum WaitsForWarmKeys: DefectChoice { public static var defect: Defect? { .waitsForWarmKeys } }
+  public enum IgnoresPatience: DefectChoice { public static var defect: Defect? { .ignoresPatience } }
+  public enum GivesUpEarly: DefectChoice { public static var defect: Defect? { .givesUpEarly } }
+
   /// Work to be done with a type of subject.
   public protocol Visitor {
     func visit<Choice: DefectChoice>(_ choice: Choice.Type) -> Set<String>
@@ -88,6 +96,13 @@ public enum BrokenSubjects {
     case .ignoresSessionLimit: visitor.visit(IgnoresSessionLimit.self)
     case .widensFirst: visitor.visit(WidensFirst.self)
     case .neverWidens: visitor.visit(NeverWidens.self)
+    case .hurriesAlways: visitor.visit(HurriesAlways.self)
+    case .hurriesPastTenants: visitor.visit(HurriesPastTenants.self)
+    case .hurriesPastClasses: visitor.visit(HurriesPastClasses.self)
+    case .neverHurries: visitor.visit(NeverHurries.self)
+    case .waitsForWarmKeys: visitor.visit(WaitsForWarmKeys.self)
+    case .ignoresPatience: visitor.visit(IgnoresPatience.self)
+    case .givesUpEarly: visitor.visit(GivesUpEarly.self)
     case .isNotDeterministic: visitor.visit(IsNotDeterministic.self)
     }
   }

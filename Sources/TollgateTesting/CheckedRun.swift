@@ -92,6 +92,7 @@ final class CheckedRun: SimulationObserver {
       if let request = witness.index(of: id) { witness.demoted(request) }
     default: break
     }
+    for checker in checkers { checker.didNotice(notice, scene) }
   }
 
   func didDrain() {
@@ -128,7 +129,7 @@ public enum InvariantCheckers {
       StallChecker(), RealShareChecker(), ReturnChecker(), RouteChecker(), FairnessChecker(), BudgetLimitChecker(),
       BudgetBooksChecker(),
       BudgetWaitChecker(), TargetChecker(), FreeCallChecker(),
-      SessionLimitChecker(),
+      SessionLimitChecker(), PatienceChecker(), WarmKeyChecker(), HurryChecker(),
     ]
   }
 
@@ -139,7 +140,7 @@ public enum InvariantCheckers {
     return [
       ConclusionChecker(), PermitChecker(), ConcurrencyChecker(), StorageChecker(), BandOrderChecker(),
       LaneOrderChecker(),
-      StallChecker(), BandShareChecker(), RealShareChecker(), ReturnChecker(),
+      StallChecker(), BandShareChecker(), RealShareChecker(), ReturnChecker(), HurryChecker(),
     ]
   }
 }

@@ -46,4 +46,16 @@ public enum Defect: String, CaseIterable, Sendable {
   case widensFirst
   /// Sessions never get more than their limit, whatever is free.
   case neverWidens
+  /// Prompts that are about to expire go first, however many grants in a row are out of turn.
+  case hurriesAlways
+  /// They go before other tenants too.
+  case hurriesPastTenants
+  /// They go before all classes.
+  case hurriesPastClasses
+  case neverHurries
+  /// A call waits for the key that has its prompt as long as the class lets it.
+  case waitsForWarmKeys
+  case ignoresPatience
+  /// A call is given up long before its client leaves.
+  case givesUpEarly
 }

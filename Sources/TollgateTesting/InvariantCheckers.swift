@@ -11,6 +11,7 @@ public protocol InvariantChecker: AnyObject {
   /// A grant whose request is known and queued.
   func willGrant(_ grant: Grant, request: Int, provider: Int, _ scene: Scene)
   func willConclude(_ conclusion: Conclusion, request: Int, _ scene: Scene)
+  func didNotice(_ notice: Notice, _ scene: Scene)
   /// An event has been carried out, and the witness is up to date. `snapshot` is nil where none was taken.
   func didHandle(_ snapshot: AdmissionSnapshot?, _ scene: Scene)
   /// Everything has ended.
@@ -21,6 +22,7 @@ extension InvariantChecker {
   public var seesFreeCalls: Bool { false }
   public func willGrant(_ grant: Grant, request: Int, provider: Int, _ scene: Scene) {}
   public func willConclude(_ conclusion: Conclusion, request: Int, _ scene: Scene) {}
+  public func didNotice(_ notice: Notice, _ scene: Scene) {}
   public func didHandle(_ snapshot: AdmissionSnapshot?, _ scene: Scene) {}
   public func finish(_ snapshot: AdmissionSnapshot, _ scene: Scene) {}
 }
@@ -47,7 +49,10 @@ final class ConclusionChecker: InvariantChecker {
     case .clientLeftRunning: isRightful = request.clientLeft && request.phase == .running
     case .truncated: isRightful = request.lastVerdict == .truncated
     case .evictedMaxWait:
-      isRightful = request.phase == .queued && (scene.witness.now >= request.earliestBound || request.requeues > 0)
+      // `PatienceChecker` judges the ends of those whose clients give up.
+      isRightful =
+        request.phase == .queued
+        && (scene.witness.now >= request.earliestBound || request.requeues > 0 || request.ticket.patience != nil)
     case .rejectedQueueFull: isRightful = request.phase == .queued && request.grants == 0
     case .rejectedDraining: isRightful = scene.witness.isDraining
     case .rejectedNoCapacity:

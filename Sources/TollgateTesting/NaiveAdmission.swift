@@ -11,23 +11,27 @@ public protocol DefectChoice { static var defect: Defect? { get } }
 public enum NoDefect: DefectChoice { public static var defect: Defect? { nil } }
 
 public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
-  private struct Entry {
+  struct Entry {
     var ticket: Ticket
     var band: Int
     var since: Instant
     var order: Int
     var bound: Instant
   }
-  private struct Running {
+  struct Running {
     var entry: Entry
     var provider: ProviderID
     var charge: Charge
     var expected: Charge
     var counted: Counted
     var leaks = false
+    var key: KeyID?
+    var began: Instant
+    /// True once the provider has told its input.
+    var isTold = false
   }
   /// What a grant was counted as in the order of turns.
-  private struct Counted {
+  struct Counted {
     var cost: Int64
     var ofTenant = NaiveTurns.Charge()
     var ofSession = NaiveTurns.Charge()
@@ -35,7 +39,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     var shares: [Int64] = [0, 0, 0]
     var isFloorTurn = false
   }
-  private struct Pool {
+  struct Pool {
     var id: String
     var limits: Limits
     var inUse = [0, 0, 0]
@@ -44,28 +48,34 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     var lagging: [Instant] = []
     var total: Int { inUse[0] + inUse[1] + inUse[2] + lagging.count }
   }
-  private struct Lane: Hashable {
+  struct Lane: Hashable {
     var band: Int
     var tenant: TenantID
     var session: SessionID
   }
 
-  private var policy: AdmissionPolicy
-  private var queue: [Entry] = []
-  private var running: [UInt64: Running] = [:]
-  private var pools: [Pool] = []
-  private var turns: [String: NaiveTurns] = [:]
+  var policy: AdmissionPolicy
+  var queue: [Entry] = []
+  var running: [UInt64: Running] = [:]
+  var pools: [Pool] = []
+  var turns: [String: NaiveTurns] = [:]
   private var credit: [Int64] = [0, 0, 0]
   private var nextLease: UInt64 = 1
   private var nextOrder = 0
-  private var isDraining = false
+  var isDraining = false
   private var hasDrained = false
-  private var now: Instant
-  private var refillStretch: Int64 { defect == .refillsTwiceAsFast ? 2 : 1 }
-  private var kept = 0
+  var now: Instant
+  var refillStretch: Int64 { defect == .refillsTwiceAsFast ? 2 : 1 }
+  var kept = 0
   private var noise: UInt64
+  var prompts = PromptBook()
+  var firstBytes = FirstByteBook()
+  /// How many of the last grants of a tenant's class went out of turn in a row (rule 2c).
+  var hurriedInARow: [String: Int] = [:]
+  /// A request that has just come while nobody waited: it has no turn, and is charged none.
+  private var coming: Int?
 
-  private var defect: Defect? { Choice.defect }
+  var defect: Defect? { Choice.defect }
 
   public init(policy: AdmissionPolicy, seed: UInt64, at now: Instant) {
     self.policy = policy
@@ -76,9 +86,9 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   // MARK: - Pools
 
   /// The instant that the buckets believe in.
-  private var bucketTime: Instant { Instant(nanoseconds: now.nanoseconds * refillStretch) }
+  var bucketTime: Instant { Instant(nanoseconds: now.nanoseconds * refillStretch) }
 
-  private mutating func pool(_ id: String, _ limits: Limits) -> Int {
+  mutating func pool(_ id: String, _ limits: Limits) -> Int {
     if let index = pools.firstIndex(where: { $0.id == id }) {
       if pools[index].limits != limits {
         pools[index].limits = limits
@@ -99,16 +109,20 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   }
 
   /// The pools that a request draws on at a provider: the provider's own first, its tenant's last.
-  private mutating func pools(for entry: Entry, at provider: ProviderPolicy) -> [Int] {
-    var result = [pool("p/\(provider.id)", provider.limits)]
+  mutating func pools(for entry: Entry, at provider: ProviderPolicy, key: KeyID? = nil) -> [Int] {
+    let isPerKey = provider.quota == .perKey && !provider.keys.isEmpty
+    var result = [pool("p/\(provider.id)", isPerKey ? Limits() : provider.limits)]
     if let model = provider.modelLimits.firstIndex(where: { $0.models.matches(entry.ticket.model) }) {
       result.append(pool("m/\(provider.id)/\(model)", provider.modelLimits[model].limits))
+    }
+    if let key = provider.keys.first(where: { $0.id == key }) {
+      result.append(pool("k/\(provider.id)/\(key.id)", limits(of: key, provider)))
     }
     result.append(tenantPool(entry.ticket.tenant))
     return result
   }
 
-  private mutating func tenantPool(_ id: TenantID) -> Int {
+  mutating func tenantPool(_ id: TenantID) -> Int {
     let limits = (policy.tenants.first { $0.id == id } ?? policy.tenantTemplate)?.limits ?? Limits()
     return pool("t/\(id)", limits)
   }
@@ -118,13 +132,13 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   }
 
   /// What is expected of the call: taken from its tenant, and its cost in turns.
-  private func expected(_ entry: Entry) -> Charge {
+  func expected(_ entry: Entry) -> Charge {
     let output = entry.ticket.producesOutput ? min(entry.ticket.outputCap?.value ?? 1000, 1000) : 0
     return Charge(requests: 1, input: entry.ticket.estimatedInput.value, output: output)
   }
 
   /// What its provider takes at the door.
-  private func charge(_ entry: Entry, at provider: ProviderPolicy) -> Charge {
+  func charge(_ entry: Entry, at provider: ProviderPolicy) -> Charge {
     var charge = expected(entry)
     guard provider.admissionTokens == .maxTokens, entry.ticket.producesOutput, let cap = entry.ticket.outputCap?.value
     else {
@@ -135,22 +149,22 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     return charge
   }
 
-  private func isFree(_ entry: Entry) -> Bool { entry.ticket.isFree && defect != .queuesFreeCalls }
+  func isFree(_ entry: Entry) -> Bool { entry.ticket.isFree && defect != .queuesFreeCalls }
 
-  private func keptBasisPoints(above band: Int) -> Int64 {
+  func keptBasisPoints(above band: Int) -> Int64 {
     var sum: Int64 = 0
     for upper in 0..<band { if case .share(let points) = policy.bands[upper].reserve { sum += Int64(points) } }
     return min(sum, 10_000)
   }
 
-  private enum Shortage {
+  enum Shortage {
     case tenant, provider
     /// Of one model limit alone, which is all that its head claims.
     case model(pool: Int)
   }
 
-  private mutating func shortage(_ entry: Entry, at provider: ProviderPolicy) -> Shortage? {
-    let members = pools(for: entry, at: provider)
+  mutating func shortage(_ entry: Entry, at provider: ProviderPolicy, key: KeyID? = nil) -> Shortage? {
+    let members = pools(for: entry, at: provider, key: key)
     let atProvider = charge(entry, at: provider)
     let kept = keptBasisPoints(above: entry.band)
     for member in members.suffix(1) + members.dropLast() {
@@ -201,7 +215,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
 
   /// Heads in the order of the pass: due by floor share, then band by band in fair order.
   /// - Parameter capped: true for those whose sessions run as many calls as they may.
-  private func heads(capped: Bool) -> [Int] {
+  func heads(capped: Bool) -> [Int] {
     var seen: Set<Lane> = []
     var heads: [Int] = []
     let all = queue.indices.filter { !isFree(queue[$0]) }
@@ -217,6 +231,9 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       defect == .promotesBeforeAll && now >= queue[index].since + policy.bands[queue[index].band].promoteAfter
     }
     var result = heads.filter(isPromoted).sorted { queue[$0].order < queue[$1].order }
+    if defect == .hurriesPastClasses {
+      result += heads.filter { hurryEnd(queue[$0]) != nil && !isPromoted($0) }
+    }
     let rest = heads.filter { !isPromoted($0) }
     var byBand: [[Int]] = []
     for band in 0..<3 {
@@ -241,6 +258,10 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   private func before(_ left: Int, _ right: Int) -> Bool {
     let one = queue[left]
     let two = queue[right]
+    if one.ticket.tenant == two.ticket.tenant || defect == .hurriesPastTenants {
+      let (first, second) = (hurryEnd(one) ?? .distantFuture, hurryEnd(two) ?? .distantFuture)
+      if first != second { return first < second }
+    }
     if one.ticket.tenant != two.ticket.tenant, defect != .ignoresTenants {
       let a = seat(tenantLevel(one), one.ticket.tenant.name)
       let b = seat(tenantLevel(two), two.ticket.tenant.name)
@@ -263,8 +284,8 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     default: .real
     }
   }
-  private func tenantLevel(_ entry: Entry) -> String { "\(entry.band)" }
-  private func sessionLevel(_ entry: Entry) -> String { "\(entry.band)/\(entry.ticket.tenant)" }
+  func tenantLevel(_ entry: Entry) -> String { "\(entry.band)" }
+  func sessionLevel(_ entry: Entry) -> String { "\(entry.band)/\(entry.ticket.tenant)" }
 
   private mutating func arrive(_ entry: Entry) {
     if isFree(entry) { return }
@@ -280,7 +301,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     turns[sessionLevel(entry)]?.left(entry.ticket.session.name)
   }
 
-  private func seat(_ level: String, _ name: String) -> NaiveTurns.Seat { turns[level]?.seats[name] ?? .init() }
+  func seat(_ level: String, _ name: String) -> NaiveTurns.Seat { turns[level]?.seats[name] ?? .init() }
 
   /// Whoever waits at the level and would have gone before.
   private func passed(_ level: String, _ name: String) -> [String] {
@@ -304,10 +325,13 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     now = max(now, instant)
     if defect == .admitsABug { actions.append(.note(.ourBug(.endlessPass))) }
     for index in pools.indices where !pools[index].lagging.isEmpty { pools[index].lagging.removeAll { $0 <= now } }
+    evictOverdue(into: &actions)
     switch event {
     case .submitted(let ticket):
       let band = Int(ticket.priority.rawValue)
-      let bound = min(now + policy.bands[band].maxWait, ticket.deadline ?? .distantFuture)
+      let bound = min(
+        now + policy.bands[band].maxWait, ticket.deadline ?? .distantFuture,
+        lastStart(ticket, since: now) ?? .distantFuture)
       let entry = Entry(ticket: ticket, band: band, since: now, order: nextOrder, bound: bound)
       nextOrder += 1
       kept += 1
@@ -317,9 +341,12 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
         let waiting = queue.count { $0.band == band }
         let bytes = queue.reduce(0) { $0 + $1.ticket.keptBytes }
         let isFull = waiting >= policy.bands[band].queueLimit || bytes + ticket.keptBytes > policy.queueBytes
-        arrive(entry)
+        let isAlone = !isFree(entry) && queue.allSatisfy { isFree($0) }
+        if isAlone { coming = entry.order } else { arrive(entry) }
         queue.append(entry)
         dispatch(into: &actions)
+        coming = nil
+        if isAlone, queue.contains(where: { $0.order == entry.order }) { arrive(entry) }
         if isFull, defect != .ignoresQueueLimit, let index = queue.firstIndex(where: { $0.order == entry.order }) {
           queue.remove(at: index)
           leave(entry)
@@ -336,8 +363,10 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       {
         running[lease]?.leaks = true
       }
-    case .progressed: break
-    case .settled(let lease, let settlement): settle(lease, settlement, into: &actions)
+    case .progressed(let lease, let progress): progressed(lease, progress)
+    case .settled(let lease, let settlement):
+      settle(lease, settlement, into: &actions)
+      heedPatience()
     case .limitsObserved, .operatorCommanded, .keyChecked, .restored: break
     case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored, .limitsRestored, .dayBegan,
       .daySumsRestored:
@@ -354,19 +383,22 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
         queue = []
       }
     }
-    if defect != .neverEvicts {
-      for entry in queue where entry.bound <= now {
-        leave(entry)
-        conclude(entry, .evictedMaxWait, attempts: 0, into: &actions)
-      }
-      queue.removeAll { $0.bound <= now }
-    }
+    evictOverdue(into: &actions)
     if defect == .losesWakeUps, case .settled = event { return }
     dispatch(into: &actions)
     if isDraining, !hasDrained, queue.isEmpty, running.isEmpty, defect != .neverSaysDrained {
       hasDrained = true
       actions.append(.drained)
     }
+  }
+
+  private mutating func evictOverdue(into actions: inout ActionList) {
+    if defect == .neverEvicts { return }
+    for entry in queue where entry.bound <= now {
+      leave(entry)
+      conclude(entry, .evictedMaxWait, attempts: 0, into: &actions)
+    }
+    queue.removeAll { $0.bound <= now }
   }
 
   private mutating func conclude(_ entry: Entry, _ outcome: Outcome, attempts: Int, into actions: inout ActionList) {
@@ -382,9 +414,14 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   private mutating func settle(_ lease: LeaseID, _ settlement: Settlement, into actions: inout ActionList) {
     guard let ended = running.removeValue(forKey: lease.rawValue) else { return }
     guard let provider = policy.providers.first(where: { $0.id == ended.provider }) else { return }
-    let actual = Charge(
-      requests: 1, input: settlement.usage?.inputTokens.value ?? 0, output: settlement.usage?.outputTokens.value ?? 0)
-    for member in pools(for: ended.entry, at: provider) where !isFree(ended.entry) {
+    learn(ended, settlement, at: provider)
+    let usage = settlement.usage ?? Usage()
+    let actual = Charge(requests: 1, input: usage.inputTokens.value, output: usage.outputTokens.value)
+    // A provider that counts what is produced does not count what it had cached.
+    let isProduced = provider.admissionTokens == .produced
+    let counted = Charge(
+      requests: 1, input: actual.input - (isProduced ? usage.cacheReadTokens.value : 0), output: actual.output)
+    for member in pools(for: ended.entry, at: provider, key: ended.key) where !isFree(ended.entry) {
       if !ended.leaks {
         pools[member].inUse[ended.entry.band] -= 1
         if provider.settleLag > .zero, !pools[member].id.hasPrefix("t/") {
@@ -393,7 +430,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       }
       let isTenant = pools[member].id.hasPrefix("t/")
       let taken = isTenant ? ended.expected : ended.charge
-      var due = actual
+      var due = isTenant ? actual : counted
       if !isTenant, ended.charge != ended.expected, settlement.usage != nil {
         due.output = taken.output
         due.tokens = taken.tokens
@@ -401,7 +438,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       pools[member].buckets.settle(taken: pools[member].buckets.clamped(taken), actual: due, at: bucketTime)
     }
     if !isFree(ended.entry) {
-      correct(ended, real: ((settlement.usage?.inputTokens ?? 0) + (settlement.usage?.outputTokens ?? 0)).value)
+      correct(ended, real: counted.input + counted.output)
     }
     if ended.leaks { running[lease.rawValue | 1 << 63] = ended }
     let outcome: Outcome
@@ -414,15 +451,15 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   }
 
   private mutating func dispatch(into actions: inout ActionList) {
-    while let (index, provider) = choose() {
+    while let (index, provider, key) = choose() {
       let entry = queue[index]
       let isFree = isFree(entry)
       let nothing = Charge(requests: 0, input: 0, output: 0)
       let charge = isFree ? nothing : charge(entry, at: provider)
       let expected = isFree ? nothing : expected(entry)
-      let counted = isFree ? Counted(cost: 0) : count(entry, expected)
+      let counted = isFree || entry.order == coming ? Counted(cost: 0) : count(entry, expected)
       queue.remove(at: index)
-      for member in pools(for: entry, at: provider) where !isFree {
+      for member in pools(for: entry, at: provider, key: key) where !isFree {
         pools[member].inUse[entry.band] += 1
         let taken = pools[member].id.hasPrefix("t/") ? expected : charge
         pools[member].buckets.take(pools[member].buckets.clamped(taken), at: bucketTime)
@@ -430,9 +467,10 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
       let lease = LeaseID(rawValue: defect == .reusesLeases && nextLease > 3 ? nextLease - 3 : nextLease)
       nextLease += 1
       running[lease.rawValue] = Running(
-        entry: entry, provider: provider.id, charge: charge, expected: expected, counted: counted)
+        entry: entry, provider: provider.id, charge: charge, expected: expected, counted: counted,
+        key: key, began: now)
       let grant = Grant(
-        request: entry.ticket.id, lease: lease, provider: provider.id, key: nil, attempt: 1,
+        request: entry.ticket.id, lease: lease, provider: provider.id, key: key, attempt: 1,
         queued: now - entry.since, reservedInput: TokenCount(expected.input),
         reservedOutput: TokenCount(expected.output))
       actions.append(.grant(grant))
@@ -451,7 +489,9 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     var counted = Counted(cost: cost)
     let (tenants, sessions) = (tenantLevel(entry), sessionLevel(entry))
     let (tenant, session) = (entry.ticket.tenant.name, entry.ticket.session.name)
-    let (rule, before, beside) = (rule, passed(tenants, tenant), passed(sessions, session))
+    // Whom a hurried one passes over is not blocked.
+    let beside = goesEarly(entry) ? [] : passed(sessions, session)
+    let (rule, before) = (rule, passed(tenants, tenant))
     counted.ofTenant = turns[tenants]?.granted(tenant, cost: Double(cost), passed: before, rule: rule) ?? .init()
     counted.ofSession = turns[sessions]?.granted(session, cost: Double(cost), passed: beside, rule: rule) ?? .init()
     counted.isFloorTurn = share(entry.band) > 0 && credit[entry.band] >= 10_000 * cost
@@ -474,6 +514,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
   }
 
   private mutating func correct(_ ended: Running, real: Int64) {
+    if ended.counted.cost == 0 { return }
     let (entry, rule) = (ended.entry, rule)
     turns[tenantLevel(entry)]?.ended(entry.ticket.tenant.name, ended.counted.ofTenant, real: Double(real), rule: rule)
     turns[sessionLevel(entry)]?.ended(
@@ -482,92 +523,37 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     if ended.counted.isFloorTurn { credit[entry.band] -= 10_000 * (real - ended.counted.cost) }
   }
 
-  private mutating func choose() -> (Int, ProviderPolicy)? {
+  private mutating func choose() -> (Int, ProviderPolicy, KeyID?)? {
     for index in queue.indices where isFree(queue[index]) {
       for candidate in queue[index].ticket.candidates {
         guard let provider = policy.providers.first(where: { $0.id == candidate.provider }),
           freeInFlight(at: provider.id) < 32 || defect == .sendsAllFreeCalls
         else { continue }
-        return (index, provider)
+        return (index, provider, provider.keys.first?.id)
       }
     }
     var claimed: Set<Int> = []
     let widens = policy.sessionConcurrency?.widen == true && defect != .neverWidens
-    for index in heads(capped: false) + (widens ? heads(capped: true) : []) {
+    heads: for index in heads(capped: false) + (widens ? heads(capped: true) : []) {
       let entry = queue[index]
       var candidates = entry.ticket.candidates.map(\.provider)
       if defect == .prefersLastProvider { candidates.reverse() }
       for id in candidates {
         guard let provider = policy.providers.first(where: { $0.id == id }) else { continue }
-        let members = pools(for: entry, at: provider)
-        if !claimed.isDisjoint(with: members) { continue }
-        switch shortage(entry, at: provider) {
-        case nil: return (index, provider)
-        case .tenant: break
-        case .provider: claimed.insert(members[0])
-        case .model(let pool): claimed.insert(pool)
+        switch place(entry, at: provider, claimed: claimed) {
+        case .at(let key): return (index, provider, key)
+        case .blocked(let pools): claimed.formUnion(pools)
+        case .awaits(let pool):
+          // Its claim is on that key alone, and no other provider has its prompt either.
+          claimed.insert(pool)
+          continue heads
         }
       }
     }
     return nil
   }
 
-  private func freeInFlight(at provider: ProviderID) -> Int {
+  func freeInFlight(at provider: ProviderID) -> Int {
     running.values.count { $0.provider == provider && isFree($0.entry) }
-  }
-
-  // MARK: - Time and state
-
-  public var nextDeadline: Instant? {
-    guard !queue.isEmpty else { return nil }
-    if defect == .spinsOnDeadline { return now }
-    var earliest: Instant?
-    func consider(_ instant: Instant) {
-      if instant > now, instant < earliest ?? .distantFuture { earliest = instant }
-    }
-    for pool in pools { for lag in pool.lagging { consider(lag) } }
-    for entry in queue {
-      if defect != .neverEvicts { consider(entry.bound) }
-      consider(entry.since + policy.bands[entry.band].promoteAfter)
-      for candidate in entry.ticket.candidates {
-        guard let provider = policy.providers.first(where: { $0.id == candidate.provider }) else { continue }
-        let charge = charge(entry, at: provider)
-        for pool in pools {
-          for (position, bucket) in pool.buckets.byDimension.enumerated() {
-            guard let bucket else { continue }
-            let isTenant = pool.id.hasPrefix("t/")
-            let reserve = isTenant ? 0 : bucket.capacity * keptBasisPoints(above: entry.band) / 10_000
-            let need = min((isTenant ? expected(entry) : charge)[position], bucket.capacity - reserve) + reserve
-            if let due = bucket.instant(covering: need, at: bucketTime), due > bucketTime {
-              consider(now + Span(nanoseconds: ((due - bucketTime).nanoseconds + refillStretch - 1) / refillStretch))
-            }
-          }
-        }
-      }
-    }
-    return earliest
-  }
-
-  public func snapshot(at now: Instant) -> AdmissionSnapshot {
-    var byBand = [0, 0, 0]
-    for entry in queue { byBand[entry.band] += 1 }
-    let providers = policy.providers.map { provider in
-      let pool = pools.first { $0.id == "p/\(provider.id)" }
-      return AdmissionSnapshot.Provider(
-        id: provider.id, inFlight: pool?.total ?? 0, freeInFlight: freeInFlight(at: provider.id),
-        concurrencyLimit: provider.limits.concurrency,
-        inFlightByBand: pool?.inUse ?? [0, 0, 0], buckets: [], models: [],
-        breaker: .init(state: .closed, reason: nil, until: nil), keys: [], queuedByBand: byBand)
-    }
-    let tenants = policy.tenants.map { tenant in
-      AdmissionSnapshot.Tenant(
-        id: tenant.id, inFlight: pools.first { $0.id == "t/\(tenant.id)" }?.total ?? 0,
-        queued: queue.count { $0.ticket.tenant == tenant.id }, concurrencyLimit: tenant.limits.concurrency, buckets: [],
-        weight: tenant.weight)
-    }
-    return AdmissionSnapshot(
-      providers: providers, tenants: tenants, queuedByBand: byBand,
-      queuedBytes: queue.reduce(0) { $0 + $1.ticket.keptBytes }, running: running.count, openLeases: running.count,
-      queueStorage: defect == .keepsMemory ? kept * 8 : queue.count, isDraining: isDraining)
   }
 }

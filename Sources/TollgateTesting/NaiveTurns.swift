@@ -5,7 +5,12 @@ import PolicyLab
 
 /// The flows of one level: the tenants of a band, or the sessions of a tenant in a band.
 struct NaiveTurns {
-  enum Rule { case real, estimatedTime, uncorrected }
+  /// - `withoutDebts`, `withAllDebts`: real costs, where a running call counts at least as little, or as much, as any reading of the
+  ///   rule about debtors lets it. Between the two is every right order.
+  enum Rule {
+    case real, estimatedTime, uncorrected, withoutDebts, withAllDebts
+    var isReal: Bool { self != .estimatedTime && self != .uncorrected }
+  }
 
   struct Seat {
     var weight = 1.0
@@ -35,6 +40,8 @@ struct NaiveTurns {
   var seats: [String: Seat] = [:]
   var time = 0.0
   private var order = 0
+  /// The largest debt since nobody owed anything.
+  private var mostOwed = 0.0
 
   private mutating func follow() {
     let least = seats.values.filter { $0.waiting > 0 && $0.isInTurn }.map(\.settled).min()
@@ -62,12 +69,13 @@ struct NaiveTurns {
     if isNew {
       order += 1
       seats[name]?.order = order
-      if rule == .real {
+      if rule.isReal {
         follow()
         begin(name)
         seats[name]?.isInTurn = false
         let debt = max(0, (seats[name]?.tag ?? 0) - time) * weight
         if wasIdle { seats[name]?.owes = debt }
+        mostOwed = max(mostOwed, debt)
       } else {
         seats[name]?.past = max(seat.past, time)
       }
@@ -87,18 +95,24 @@ struct NaiveTurns {
     var charge = Charge(expected: cost / seat.weight, stay: seat.stay, weight: seat.weight)
     order += 1
     seats[name]?.order = order
+    // It still waits for its turn, and so holds virtual time.
+    if rule.isReal {
+      for other in passed { seats[other]?.isInTurn = false }
+      follow()
+    }
     seats[name]?.waiting -= 1
     seats[name]?.running += 1
-    if rule != .real {
+    if !rule.isReal {
       let weights = seats.values.filter { $0.waiting > 0 }.reduce(0) { $0 + $1.weight }
       time = max(time + cost / max(weights, seat.weight), seat.past)
       seats[name]?.past += charge.expected
       return charge
     }
-    for other in passed { seats[other]?.isInTurn = false }
-    follow()
-    let debt = seats.filter { $0.key != name && $0.value.waiting > 0 }.map(\.value.owes).max() ?? 0
+    var debt = seats.filter { $0.key != name && $0.value.waiting > 0 }.map(\.value.owes).max() ?? 0
+    if rule == .withoutDebts { debt = 0 }
+    if rule == .withAllDebts { debt = mostOwed }
     seats[name]?.owes = 0
+    if seats.values.allSatisfy({ $0.owes == 0 }) { mostOwed = 0 }
     if seat.tag < time { begin(name) }
     charge.stay = seats[name]?.stay ?? 0
     charge.expected = max(cost, debt) / seat.weight

@@ -62,11 +62,11 @@ class CostLog: InvariantChecker {
     }
   }
 
-  static func flows(_ request: Witness.Request) -> [Flow] {
-    [
-      Flow(band: request.band, tenant: request.tenant, lane: -1),
-      Flow(band: request.band, tenant: request.tenant, lane: request.lane),
-    ]
+  /// Sessions whose prompts are about to expire go early, so that only tenants are compared where there are some.
+  static func flows(_ request: Witness.Request, _ scene: Scene) -> [Flow] {
+    let tenant = Flow(band: request.band, tenant: request.tenant, lane: -1)
+    if scene.scenario.expectations.knownTurns { return [tenant] }
+    return [tenant, Flow(band: request.band, tenant: request.tenant, lane: request.lane)]
   }
 
   /// The real cost of a request over its flow's weight.
@@ -99,7 +99,7 @@ final class ReturnChecker: CostLog {
       switch entry {
       case .arrived(let index):
         let request = scene.witness.requests[index]
-        for flow in Self.flows(request) {
+        for flow in Self.flows(request, scene) {
           var book = books[flow] ?? Book()
           if book.waiting == 0, book.running.isEmpty {
             var watch = Watch(dearest: max(book.dearest, Self.share(request, flow, scene)))
@@ -116,7 +116,7 @@ final class ReturnChecker: CostLog {
         }
       case .granted(let index, let now):
         let request = scene.witness.requests[index]
-        for flow in Self.flows(request) {
+        for flow in Self.flows(request, scene) {
           let share = Self.share(request, flow, scene)
           books[flow]?.waiting -= 1
           books[flow]?.running.append(index)
@@ -130,7 +130,7 @@ final class ReturnChecker: CostLog {
           }
         }
       case .ended(let index):
-        for flow in Self.flows(scene.witness.requests[index]) { books[flow]?.running.removeAll { $0 == index } }
+        for flow in Self.flows(scene.witness.requests[index], scene) { books[flow]?.running.removeAll { $0 == index } }
       }
     }
   }
@@ -170,7 +170,7 @@ final class RealShareChecker: CostLog {
     for entry in entries {
       switch entry {
       case .arrived(let index):
-        for flow in Self.flows(scene.witness.requests[index]) {
+        for flow in Self.flows(scene.witness.requests[index], scene) {
           waiting[flow, default: 0] += 1
           guard waiting[flow] == 1 else { continue }
           for (other, count) in waiting where count > 0 && other.isBeside(flow) {
@@ -179,7 +179,7 @@ final class RealShareChecker: CostLog {
         }
       case .granted(let index, let now):
         let request = scene.witness.requests[index]
-        for flow in Self.flows(request) {
+        for flow in Self.flows(request, scene) {
           let share = Self.share(request, flow, scene)
           for (pair, old) in gaps where pair.left == flow || pair.right == flow {
             var gap = old
@@ -216,12 +216,13 @@ final class RealShareChecker: CostLog {
       case .granted(let index, _):
         let request = scene.witness.requests[index]
         real = max(real, request.spent)
-        for flow in Self.flows(request) {
+        for flow in Self.flows(request, scene) {
           running[flow, default: 0] += 1
           most[flow] = max(most[flow] ?? 0, running[flow] ?? 0)
           dearest[flow] = max(dearest[flow] ?? 0, request.expected, request.spent)
         }
-      case .ended(let index): for flow in Self.flows(scene.witness.requests[index]) { running[flow, default: 1] -= 1 }
+      case .ended(let index):
+        for flow in Self.flows(scene.witness.requests[index], scene) { running[flow, default: 1] -= 1 }
       }
     }
     var bounds: [Flow: Double] = [:]

@@ -23,6 +23,8 @@ public enum ScenarioGenerator {
     case shifting
     /// Deep queues, old backlogs and wrong estimates; for seeds from `firstMisjudgedSeed` on.
     case misjudged
+    /// Prompt caches, and clients that give up; for seeds from `firstCachedSeed` on.
+    case cached
 
     static let healthy: [Sort] = [.mixed, .contended, .thirsty, .fair, .restless]
   }
@@ -32,10 +34,14 @@ public enum ScenarioGenerator {
     var generator = SeededGenerator(seed: seed)
     let drawn = Sort.healthy[generator.int(0...Sort.healthy.count - 1)]
     let later: Sort? =
-      seed >= firstMisjudgedSeed
-      ? .misjudged
-      : seed >= firstShiftingSeed
-        ? .shifting : seed >= firstThriftySeed ? .thrifty : seed >= firstAilingSeed ? .ailing : nil
+      switch seed {
+      case firstCachedSeed...: .cached
+      case firstMisjudgedSeed...: .misjudged
+      case firstShiftingSeed...: .shifting
+      case firstThriftySeed...: .thrifty
+      case firstAilingSeed...: .ailing
+      default: nil
+      }
     switch sort ?? later ?? drawn {
     case .mixed: return withBursts(seasoned(mixed(seed, &generator, size: size)))
     case .contended: return seasoned(contended(seed, &generator, size: size))
@@ -46,6 +52,7 @@ public enum ScenarioGenerator {
     case .thrifty: return seasoned(thrifty(seed, &generator, size: size))
     case .shifting: return seasoned(shifting(seed, &generator, size: size))
     case .misjudged: return misjudged(seed, &generator, size: size)
+    case .cached: return cached(seed, &generator, size: size)
     }
   }
 

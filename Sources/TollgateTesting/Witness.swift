@@ -23,6 +23,8 @@ public final class Witness {
     public internal(set) var earliestPromotion: Instant
     public internal(set) var latestPromotion: Instant
     public internal(set) var requeues = 0
+    /// When its current stay in the queue began.
+    public internal(set) var queuedSince: Instant
     /// The instant from which its backoff is surely over.
     public internal(set) var notBefore: Instant?
     public internal(set) var grants = 0
@@ -46,6 +48,8 @@ public final class Witness {
     var band: Int
     /// True for a free call, which takes nothing.
     var isFree = false
+    /// True once the provider has told its input.
+    var isTold = false
     /// What was taken from the provider and the model, and from the tenant.
     var charge: Charge
     var tenantCharge: Charge
@@ -134,6 +138,8 @@ public final class Witness {
   var tenants: [(id: TenantID, weight: Int, books: Books)] = []
   var leases: [UInt64: Lease] = [:]
   var money: MoneyWitness
+  var prompts = PromptBook()
+  var firstBytes = FirstByteBook()
   private var laneIndex: [String: Int] = [:]
   /// Queued requests of each lane, in order of arrival.
   private(set) var lanes: [[Int]] = []
@@ -203,7 +209,8 @@ public final class Witness {
     var request = Request(
       ticket: ticket, band: band, tenant: tenant, lane: lane,
       route: ticket.candidates.compactMap { providerIndex($0.provider) }, order: requests.count, submittedAt: now,
-      earliestBound: bound, latestBound: bound, earliestPromotion: promotion, latestPromotion: promotion)
+      earliestBound: bound, latestBound: bound, earliestPromotion: promotion, latestPromotion: promotion,
+      queuedSince: now)
     request.submittedWhileDraining = isDraining
     requests.append(request)
     enqueue(requests.count - 1)
@@ -273,6 +280,14 @@ public final class Witness {
   func progressed(_ id: LeaseID, _ progress: Progress) {
     guard var lease = leases[id.rawValue], !lease.isFree else { return }
     money.progressed(id, progress)
+    if let input = progress.inputTokens, !lease.isTold {
+      lease.isTold = true
+      leases[id.rawValue]?.isTold = true
+      told(
+        Usage(
+          inputTokens: input, cacheReadTokens: min(progress.cacheReadTokens, input),
+          cacheWriteTokens: progress.cacheWriteTokens), of: lease)
+    }
     if let input = progress.inputTokens {
       returnInput(of: &lease, told: counted(input, cached: progress.cacheReadTokens, at: lease.provider), all: input)
       leases[id.rawValue] = lease
@@ -286,7 +301,14 @@ public final class Witness {
     if extra == lease.extra { return }
     let more = extra - lease.extra
     leases[id.rawValue]?.extra = extra
-    change(lease) { books, _, now in books.least.take(more, at: now) }
+    change(lease) { books, _, _ in books.least.take(more, at: now) }
+  }
+
+  /// An answer has told its call's usage.
+  private func told(_ usage: Usage, of lease: Lease) {
+    let request = requests[lease.request]
+    prompts.told(
+      usage, of: request.ticket, at: providers[lease.provider].policy, key: lease.key, began: request.grantedAt ?? now)
   }
 
   /// What a provider counts of an input: a provider that counts what is produced does not count what it had cached.
@@ -308,20 +330,20 @@ public final class Witness {
     lease.tenantCharge = Charge(
       requests: 1, input: min(before.tenantCharge.input, all.value), output: before.tenantCharge.output)
     let (atProvider, atTenant) = (lease.charge, lease.tenantCharge)
-    change(before) { books, taken, now in
-      let left = taken == before.tenantCharge && taken != before.charge ? atTenant : atProvider
+    change(before) { books, taken, isTenant in
+      let left = isTenant ? atTenant : atProvider
       books.most.settle(taken: books.most.clamped(taken), actual: books.most.clamped(left), at: now)
       books.least.settle(taken: taken, actual: left, at: now)
     }
   }
 
-  /// Applies `body` to each account that the lease draws on, with what the lease took there.
-  private func change(_ lease: Lease, _ body: (inout Books, Charge, Instant) -> Void) {
-    if providers[lease.provider].own.hasBuckets { body(&providers[lease.provider].own, lease.charge, now) }
+  /// Applies `body` to each account that the lease draws on, with what the lease took there, and whether it is the tenant's.
+  private func change(_ lease: Lease, _ body: (inout Books, Charge, Bool) -> Void) {
+    if providers[lease.provider].own.hasBuckets { body(&providers[lease.provider].own, lease.charge, false) }
     if let model = lease.model, providers[lease.provider].models[model].hasBuckets {
-      body(&providers[lease.provider].models[model], lease.charge, now)
+      body(&providers[lease.provider].models[model], lease.charge, false)
     }
-    if tenants[lease.tenant].books.hasBuckets { body(&tenants[lease.tenant].books, lease.tenantCharge, now) }
+    if tenants[lease.tenant].books.hasBuckets { body(&tenants[lease.tenant].books, lease.tenantCharge, true) }
   }
 
   /// Returns the request of the lease.
@@ -336,6 +358,10 @@ public final class Witness {
       return lease.request
     }
     correctCredit(lease, settlement.usage)
+    if settlement.verdict == .success, let usage = settlement.usage, !usage.isEstimated { told(usage, of: lease) }
+    firstBytes.ended(
+      requests[lease.request].ticket, settlement, at: providers[lease.provider].id,
+      began: requests[lease.request].grantedAt ?? now, now)
     requests[lease.request].lease = nil
     let lag = providers[lease.provider].policy.settleLag
     providers[lease.provider].own.inUse -= 1
@@ -350,7 +376,7 @@ public final class Witness {
     take(settlement.verdict, of: lease)
     guard let usage = settlement.usage else {
       // It is not known what was charged: between no tokens and all tokens come back.
-      change(lease) { books, taken, now in
+      change(lease) { books, taken, _ in
         var back = taken
         if settlement.wasSent { back.requests = 0 }
         books.most.give(books.most.clamped(back), at: now)
@@ -365,9 +391,8 @@ public final class Witness {
       kept.output = lease.charge.output
       kept.tokens = lease.charge.tokens
     }
-    let atTenant = lease.tenantCharge
-    change(lease) { books, taken, now in
-      let due = taken == atTenant ? actual : kept
+    change(lease) { books, taken, isTenant in
+      let due = isTenant ? actual : kept
       books.most.settle(taken: books.most.clamped(taken), actual: due, at: now)
       books.least.settle(taken: taken, actual: due - lease.extra, at: now)
     }
@@ -525,7 +550,7 @@ public final class Witness {
     providers[provider].inUseByBand[request.band] += 1
     tenants[request.tenant].books.inUse += 1
     if let model { providers[provider].models[model].inUse += 1 }
-    change(lease) { books, charge, now in
+    change(lease) { books, charge, _ in
       books.most.take(books.most.clamped(charge), at: now)
       books.least.take(charge, at: now)
     }
@@ -554,6 +579,7 @@ public final class Witness {
     guard requests[index].phase == .running, requests[index].lease == nil else { return }
     requests[index].requeues += 1
     requests[index].notBefore = notBefore
+    requests[index].queuedSince = now
     requests[index].latestBound = max(requests[index].latestBound, now + policy.bands[requests[index].band].maxWait)
     enqueue(index)
   }

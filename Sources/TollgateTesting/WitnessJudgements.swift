@@ -66,7 +66,7 @@ extension Witness {
   }
 
   /// Permits out of `limit` that are reserved for the bands above `band` while none of their calls run.
-  private func reserves(above band: Int, limit: Int) -> Int {
+  func reserves(above band: Int, limit: Int) -> Int {
     (0..<band).reduce(0) { $0 + reserve(of: $1, limit: limit) }
   }
 
@@ -108,6 +108,7 @@ extension Witness {
     _ index: Int, on provider: Int, atAnyCost: Bool = false, widening: Bool = false
   ) -> Bool {
     let request = requests[index]
+    if mayWaitForKey(index, before: provider) { return false }
     if isAtSessionLimit(index), !widening || policy.sessionConcurrency?.widen != true { return false }
     if !atAnyCost, !isSurelyAffordable(index) { return false }
     if providers[provider].mayBeShut(for: request.ticket.model) || request.requeues > 0 { return false }
@@ -151,6 +152,17 @@ extension Witness {
       return providers[provider].models[model].least.covers(need, at: now, slack: -1, keepingBasisPoints: kept)
     }
     return true
+  }
+
+  /// True where it may wait for the key that has its prompt, at this provider or at one that it prefers (rule 3e).
+  private func mayWaitForKey(_ index: Int, before provider: Int) -> Bool {
+    let request = requests[index]
+    return request.route.prefix(through: request.route.firstIndex(of: provider) ?? 0).contains { preferred in
+      providers[preferred].policy.quota == .perKey
+        && prompts.worthwhile(request.ticket, at: providers[preferred].id, now).map {
+          $0.key != nil && now < request.queuedSince + $0.longestWait
+        } ?? false
+    }
   }
 
   /// True where its session, or its group, runs as many calls as the policy lets it.

@@ -13,6 +13,8 @@ import TollgateTesting
     for failure in failures { Issue.record("\(failure)") }
   }
 
+  private static let seeds = ProcessInfo.processInfo.environment["TOLLGATE_SEEDS"].flatMap { UInt64($0) } ?? 10_000
+
   @Test func scenariosWithEvenSeedsBreakNoRule() { expectNoRuleBroken(stride(from: UInt64(0), to: 10_000, by: 2)) }
 
   @Test func scenariosWithOddSeedsBreakNoRule() { expectNoRuleBroken(stride(from: UInt64(1), to: 10_000, by: 2)) }
@@ -33,10 +35,17 @@ import TollgateTesting
     expectNoRuleBroken(first..<first + 1500)
   }
 
+  /// Sessions whose prompts expire while they take turns; keys with caches of their own; clients that give up. `TOLLGATE_SEEDS` is fifty times how
+  /// many there are of each.
+  @Test(arguments: [0, 1, 2]) func scenariosWithPromptCachesAndClientsThatGiveUpBreakNoRule(_ kind: UInt64) {
+    let first = ScenarioGenerator.firstCachedSeed + kind
+    expectNoRuleBroken(stride(from: first, to: first + 3 * (Self.seeds / 50), by: 3), size: 40, snapshotEvery: 10)
+  }
+
   /// Estimates wrong by 0.1 to 10 times, backlogs older than every `promote_after`, deep queues: who gets what is judged by real costs. Two tests
   /// for two cores. `TOLLGATE_SEEDS` is how many there are.
   @Test(arguments: [0, 1]) func scenariosInWhichEstimatesAreWorthNothingBreakNoRule(_ half: UInt64) {
-    let count = ProcessInfo.processInfo.environment["TOLLGATE_SEEDS"].flatMap { UInt64($0) } ?? 10_000
+    let count = Self.seeds
     let first = ScenarioGenerator.firstMisjudgedSeed
     expectNoRuleBroken(stride(from: first + half, to: first + count, by: 2), size: 24, snapshotEvery: 20)
   }

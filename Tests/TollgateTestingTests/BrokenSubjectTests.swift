@@ -47,21 +47,34 @@ import Testing
     .ignoresSessionLimit: ["session_limit"],
     .widensFirst: ["session_limit"],
     .neverWidens: ["no_stall"],
+    .hurriesAlways: ["hurry"],
+    .hurriesPastTenants: ["hurry"],
+    .hurriesPastClasses: ["band_order"],
+    .neverHurries: ["hurry"],
+    .waitsForWarmKeys: ["warm_key"],
+    .ignoresPatience: ["patience"],
+    .givesUpEarly: ["patience"],
   ]
 
   /// Checkers that need misjudged scenarios.
   static let realCosts: Set<String> = ["band_shares", "return_wait", "real_shares"]
+
+  /// Checkers that need prompt caches, or clients that give up.
+  static let cached: Set<String> = ["hurry", "warm_key", "patience"]
 
   /// The names of the checkers that found fault with a subject in a few hundred scenarios.
   private func findings<Choice: DefectChoice>(_ choice: Choice.Type, seeds: Range<UInt64> = 0..<400) -> Set<String> {
     var names: Set<String> = []
     let wanted = choice.defect.flatMap { Self.expected[$0] } ?? []
     let isOfRealCosts = !wanted.isDisjoint(with: Self.realCosts)
+    let isCached = !wanted.isDisjoint(with: Self.cached) || choice.defect == .hurriesPastClasses
     for seed in seeds {
       let scenario =
         isOfRealCosts
         ? ScenarioGenerator.scenario(seed: ScenarioGenerator.firstMisjudgedSeed + seed, size: 150)
-        : ScenarioGenerator.scenario(seed: seed)
+        : isCached
+          ? ScenarioGenerator.scenario(seed: ScenarioGenerator.firstCachedSeed + seed, size: 40)
+          : ScenarioGenerator.scenario(seed: seed)
       let result = Simulation<NaiveAdmission<Choice>>.run(scenario)
       names.formUnion(result.violations.map(\.checker))
       if !wanted.isEmpty, wanted.isSubset(of: names) { break }
@@ -78,6 +91,13 @@ import Testing
     let first = ScenarioGenerator.firstMisjudgedSeed
     typealias Reference = NaiveAdmission<NoDefect>
     let failures = ScenarioReplay.failures(of: Reference.self, seeds: first..<first + 100, size: 100)
+    #expect(failures.isEmpty, "\(failures)")
+  }
+
+  @Test func theReferenceIsFoundRightWherePromptsAreCachedAndClientsGiveUp() {
+    let first = ScenarioGenerator.firstCachedSeed
+    typealias Reference = NaiveAdmission<NoDefect>
+    let failures = ScenarioReplay.failures(of: Reference.self, seeds: first..<first + 150, size: 40)
     #expect(failures.isEmpty, "\(failures)")
   }
 
