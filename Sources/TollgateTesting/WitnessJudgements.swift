@@ -35,9 +35,16 @@ extension Witness {
     max(1, (ticket.estimatedInput + (ticket.producesOutput ? min(ticket.outputCap ?? 512, 512) : 0)).value)
   }
 
-  /// The least credit that may have paid for the grant, in tokens × 10,000.
+  /// The least credit that may have paid for the grant, in tokens × 10,000. What is cached at the provider that the
+  /// request prefers may have been taken for its cost.
   func price(_ grant: Grant, request index: Int) -> Int64 {
-    min(cost(grant), firstCost(requests[index].ticket)) * 10_000
+    let request = requests[index]
+    if let first = request.route.first.map({ providers[$0].id }), first != grant.provider,
+      prompts.prefix(of: request.ticket, at: first, now) != nil
+    {
+      return 10_000
+    }
+    return min(cost(grant), firstCost(request.ticket)) * 10_000
   }
 
   func cost(_ grant: Grant) -> Int64 { max(1, (grant.reservedInput + grant.reservedOutput).value) }

@@ -259,4 +259,21 @@ import Testing
     let small = bench.submit(input: 1000, cap: 5)
     #expect(bench.grant(small)?.reservedOutput == 5)
   }
+
+  /// A call that was sent at once and failed waits with its prompt, which may expire meanwhile (rule 2c).
+  @Test func aRetryHurriesWhereItsPromptExpires() throws {
+    var bench = Bench(limits: Limits(concurrency: 1), bands: Bench.plainBands)
+    let id = bench.submit(session: "warm", input: 50_000)
+    let first = try #require(bench.grant(id))
+    let usage = Usage(inputTokens: 50_000, cacheWriteTokens: 50_000)
+    bench.send(.settled(first.lease, Settlement(verdict: .success, usage: usage)))
+    bench.run(for: .seconds(250))
+    let again = bench.submit(session: "warm", input: 50_100)
+    let others = [bench.submit(session: "a"), bench.submit(session: "b")]
+    bench.settle(again, .failed(retryAfter: nil, isAway: false), answer: true)
+    bench.run(for: .seconds(2))
+    #expect(bench.isGranted(others[0]) && bench.grant(again)?.attempt == 1)
+    bench.settle(others[0])
+    #expect(bench.grant(again)?.attempt == 2 && !bench.isGranted(others[1]))
+  }
 }

@@ -102,6 +102,7 @@ private struct ForgetsToLook: WrapsCore {
     ("thrifty", ScenarioGenerator.firstThriftySeed, 120, 12),
     ("misjudged", ScenarioGenerator.firstMisjudgedSeed, 100, 24),
     ("shifting", ScenarioGenerator.firstShiftingSeed, 100, 12),
+    ("cached", ScenarioGenerator.firstCachedSeed, 120, 30),
     ("ailing, longer", ScenarioGenerator.firstAilingSeed + 500_000, 2, 100),
     ("shifting, longer", ScenarioGenerator.firstShiftingSeed + 500_000, 2, 100),
     ("narrow models", narrow, 200, 12), ("narrow models, ailing", narrow + ScenarioGenerator.firstAilingSeed, 80, 12),

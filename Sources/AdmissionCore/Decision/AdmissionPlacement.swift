@@ -333,7 +333,9 @@ extension Admission {
     let (provider, key) = (warm.provider, warm.key)
     let running = Int64(max(1, providers[provider].keys[key].capacity.permits.inUse))
     let oneEnds = Span(nanoseconds: providers[provider].durations.expected(model: request.model).nanoseconds / running)
-    return now + oneEnds <= end ? end : nil
+    // From that instant on it would end too late.
+    let last = end + Span(nanoseconds: -oneEnds.nanoseconds)
+    return now <= last ? min(end, last + Span(nanoseconds: 1)) : nil
   }
 
   private func obstacle(_ shortage: Shortage, _ provider: ProviderIndex) -> Obstacle {

@@ -125,9 +125,11 @@ extension Admission {
 
   /// Notes until when the request's prompt is cached, so that its wait does not outlast that.
   /// - Parameter estimate: of the call at its first leg, where it was made.
-  private func noteCacheEnd(of request: inout Request, _ estimate: CallEstimate?, at now: Instant) {
+  func noteCacheEnd(of request: inout Request, _ estimate: CallEstimate?, at now: Instant) {
     let box = request.box
-    guard !box.ticket.isFree, let leg = providers.routes[request.route].legs.first else { return }
+    // What was noted when it came may have been disproved since.
+    request.hurryAt = .distantFuture
+    guard !box.ticket.isFree, !request.isCold, let leg = providers.routes[request.route].legs.first else { return }
     var (cached, end) = (TokenCount.zero, Instant(nanoseconds: .min))
     if let estimate, providers[leg.provider].policy.admissionTokens == .produced {
       if estimate.isRest { (cached, end) = (estimate.cached, estimate.cacheEnd) }

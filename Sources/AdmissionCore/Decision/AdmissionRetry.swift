@@ -189,6 +189,7 @@ extension Admission {
     guard now < request.deadline, !cannotRecoverInTime(request, at: now) else { return false }
     request.queuedSince = now
     request.lastNoted = nil
+    noteCacheEnd(of: &request, nil, at: now)
     let slot = store(request)
     if request.notBefore == nil { enterLane(slot, isRetry: true, at: now) }
     schedule(slot, at: now, into: &actions)
