@@ -176,6 +176,12 @@ public struct ProviderTruth: Sendable {
   public var countsLate: Span
   /// nil: it has no prompt cache.
   public var promptCache: PromptCacheTruth?
+  /// How long a call is on its way to it, and how much longer where it needs a new connection. Only for scenarios in
+  /// which no client leaves.
+  public var transit: ClosedRange<Span> = .zero ... .zero
+  public var connecting = Span.zero
+  /// True where its buckets let nothing through that is not there yet, not even a unit.
+  public var isExact = false
 
   public init(
     id: ProviderID, limits: Limits, modelLimits: [ModelLimits] = [], admissionTokens: AdmissionTokens = .produced,

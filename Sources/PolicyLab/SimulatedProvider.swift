@@ -20,9 +20,12 @@ public struct SimulatedProvider {
     var inFlight = 0
     /// Calls that have ended and still count, by when that is over.
     var late: [Instant] = []
+    /// The units that it lets through before they are there: rounding never refuses a call.
+    var slack: Int64 = 1
 
-    init(_ limits: Limits, at now: Instant) {
+    init(_ limits: Limits, slack: Int64, at now: Instant) {
       self.limits = limits
+      self.slack = slack
       buckets = BucketModels(limits, at: now)
     }
 
@@ -30,7 +33,7 @@ public struct SimulatedProvider {
 
     mutating func hasRoom(_ charge: Charge, at now: Instant) -> Bool {
       while let first = late.first, first <= now { late.removeFirst() }
-      return hasPermit && buckets.covers(charge, at: now, slack: 1)
+      return hasPermit && buckets.covers(charge, at: now, slack: slack)
     }
 
     // A call larger than a minute's units is let in when the bucket is full, and the rest is charged at its end.
@@ -72,8 +75,9 @@ public struct SimulatedProvider {
 
   public init(truth: ProviderTruth, at now: Instant) {
     self.truth = truth
-    own = Books(truth.quota == .perKey ? Limits() : truth.limits, at: now)
-    models = truth.modelLimits.map { Books($0.limits, at: now) }
+    let slack: Int64 = truth.isExact ? 0 : 1
+    own = Books(truth.quota == .perKey ? Limits() : truth.limits, slack: slack, at: now)
+    models = truth.modelLimits.map { Books($0.limits, slack: slack, at: now) }
     lastChange = now
   }
 
@@ -119,7 +123,7 @@ public struct SimulatedProvider {
   private mutating func keyIndex(_ key: KeyID?, at now: Instant) -> Int? {
     guard truth.quota == .perKey, let key else { return nil }
     if let known = keys.firstIndex(where: { $0.id == key }) { return known }
-    keys.append((key, Books(truth.limits, at: now)))
+    keys.append((key, Books(truth.limits, slack: truth.isExact ? 0 : 1, at: now)))
     return keys.count - 1
   }
 

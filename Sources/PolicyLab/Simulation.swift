@@ -57,6 +57,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     case leave(request: Int)
     /// A client that has no first byte by now leaves.
     case giveUp(request: Int)
+    case arrive(request: Int)
     case head(request: Int, grant: Int)
     case progress(request: Int, grant: Int)
     case end(request: Int, grant: Int)
@@ -124,6 +125,10 @@ public struct Simulation<Subject: AdmissionSubject> {
   /// Requests that are not concluded.
   private var openRequests = 0
   private var isDraining = false
+  /// For the times that calls are on their way.
+  private var ways: SeededGenerator
+  /// The most calls that ran at each provider together: so many connections to it are open.
+  private var connections: [Int]
 
   private init(
     scenario: Scenario, observer: (any SimulationObserver)?, keepsTrace: Bool, snapshotEvery: Int
@@ -137,6 +142,8 @@ public struct Simulation<Subject: AdmissionSubject> {
     clock = ManualClock(at: start)
     subject = Subject(policy: scenario.policy, seed: scenario.seed, at: start)
     providers = scenario.truths.map { SimulatedProvider(truth: $0, at: start) }
+    connections = scenario.truths.map { _ in 0 }
+    ways = SeededGenerator(seed: scenario.seed, part: 1 << 41)
     clients = scenario.clients.indices.map {
       Client(
         generator: SeededGenerator(seed: scenario.seed, part: UInt64($0) + 1), left: scenario.clients[$0].requests,
@@ -215,6 +222,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       guard !call.isOver, !call.clientLeft else { return }
       if call.lease != nil, let granted = call.grantedAt, granted + (call.firstByte ?? .zero) <= clock.now { return }
       leave(request)
+    case .arrive(let request): arrive(request)
     case .head(let request, let grant):
       if calls[request].grants == grant { tellLimits(request) }
     case .progress(let request, let grant):
@@ -336,28 +344,41 @@ public struct Simulation<Subject: AdmissionSubject> {
   // MARK: - Providers
 
   private mutating func send(_ request: Int, _ grant: Grant, to provider: Int) {
-    let ticket = calls[request].ticket
     leases[grant.lease.rawValue] = request
-    let model = providers[provider].modelIndex(ticket.model)
-    if let prompt = calls[request].prompt {
-      calls[request].cached = providers[provider].cached(
-        prompt, input: calls[request].input, key: grant.key, at: clock.now)
-    }
-    let door = providers[provider].doorCharge(
-      input: calls[request].input, cached: calls[request].cached, outputCap: ticket.outputCap?.value)
     calls[request].lease = grant.lease
     calls[request].provider = provider
-    calls[request].doorCharge = door
     calls[request].grantedAt = clock.now
     calls[request].grants += 1
     calls[request].queued = grant.queued
     calls[request].key = grant.key
+    let truth = providers[provider].truth
+    guard truth.transit.upperBound > .zero else { return arrive(request) }
+    var way = ways.span(truth.transit)
+    if leases.count > connections[provider] {
+      connections[provider] = leases.count
+      way = Span(nanoseconds: way.nanoseconds + truth.connecting.nanoseconds)
+    }
+    timeline.schedule(.arrive(request: request), at: clock.now + way)
+  }
+
+  /// The call that was sent last for this request comes to its provider.
+  private mutating func arrive(_ request: Int) {
+    let ticket = calls[request].ticket
+    let provider = calls[request].provider
+    let model = providers[provider].modelIndex(ticket.model)
+    if let prompt = calls[request].prompt {
+      calls[request].cached = providers[provider].cached(
+        prompt, input: calls[request].input, key: calls[request].key, at: clock.now)
+    }
+    let door = providers[provider].doorCharge(
+      input: calls[request].input, cached: calls[request].cached, outputCap: ticket.outputCap?.value)
+    calls[request].doorCharge = door
     let draw = (calls[request].draw + 37 * calls[request].grants) % 100
     let answer =
       ticket.isFree
       ? providers[provider].receiveFree(modelName: ticket.model, draw: draw, at: clock.now)
       : providers[provider].receive(
-        door, model: model, modelName: ticket.model, key: grant.key, draw: draw, at: clock.now)
+        door, model: model, modelName: ticket.model, key: calls[request].key, draw: draw, at: clock.now)
     calls[request].answer = answer
     let number = calls[request].grants
     let execute = calls[request].execute
@@ -366,7 +387,7 @@ public struct Simulation<Subject: AdmissionSubject> {
       if let prompt = calls[request].prompt {
         let begins = clock.now + (calls[request].firstByte ?? Span(nanoseconds: execute.nanoseconds / 4))
         providers[provider].keep(
-          prompt, input: calls[request].input, key: grant.key, from: begins, at: clock.now)
+          prompt, input: calls[request].input, key: calls[request].key, from: begins, at: clock.now)
       }
       if providers[provider].truth.tellsLimits {
         timeline.schedule(

@@ -34,6 +34,25 @@ import Testing
     #expect(bench.grant(next)?.attempt == 2)
   }
 
+  /// Without a time the first pause is a second at most, however many calls were refused together, and the next one two:
+  /// each of them would otherwise count as refused again.
+  @Test func callsThatWereRefusedTogetherPauseOnce() throws {
+    var bench = Self.bench()
+    let ids = (0..<6).map { bench.submit(session: SessionID("s\($0)"), deadline: bench.now + .seconds(60)) }
+    for id in ids {
+      bench.settle(id, .throttled(retryAfter: nil), answer: true)
+      bench.pass(.milliseconds(3))
+    }
+    let pause = try #require(provider(bench).resting.first?.until) - bench.now
+    #expect(pause <= .seconds(1))
+    bench.run(for: pause)
+    #expect(bench.grants.count == 7)
+    let probe = try #require(bench.grants.last?.request)
+    bench.settle(probe, .throttled(retryAfter: nil), answer: true)
+    let next = try #require(provider(bench).resting.first?.until) - bench.now
+    #expect(next >= .milliseconds(1500) && next <= .seconds(2))
+  }
+
   @Test func aModelIsShutBeforeItsProvider() {
     var bench = Self.bench()
     let x = bench.submit(session: "a", model: "x")

@@ -47,6 +47,24 @@ import Testing
     #expect(Double(used) >= 0.9 * Double(hidden * rounds))
   }
 
+  /// Five ran and two were refused, then one of three: at two, two more successes try three again. Among larger numbers it is
+  /// the same limit, and is held for four rounds.
+  @Test(arguments: [(running: 5, next: 3, successes: 2), (running: 14, next: 12, successes: 44)])
+  func amongTheSmallestNumbersTheNextIsAnotherLimit(running: Int, next: Int, successes: Int) {
+    var learner = QuotaLearner()
+    let now = Instant(nanoseconds: 0)
+    _ = learner.refused(running: running, isFirst: true, at: now)
+    _ = learner.refused(running: running, isFirst: false, at: now)
+    _ = learner.refused(running: next, isFirst: true, at: now)
+    while let limit = learner.concurrency, limit < next - 1 { _ = learner.succeeded(running: limit) }
+    for _ in 1..<successes {
+      let isRaised = learner.succeeded(running: next - 1)
+      #expect(!isRaised)
+    }
+    let isRaised = learner.succeeded(running: next - 1)
+    #expect(isRaised && learner.concurrency == next)
+  }
+
   @Test func aRefusalIsAboutARateWhereClearlyMoreHaveGoneWellOrNobodyElseRan() {
     var learner = QuotaLearner()
     #expect(learner.isAboutRate(running: 1))

@@ -85,6 +85,31 @@ import Testing
     #expect(!bench.closures.isEmpty)
   }
 
+  /// Where cached input counts, the whole was reserved, so the size explains nothing.
+  @Test func whereCachedInputCountsItIsAboutAll() throws {
+    var bench = Bench(
+      AdmissionPolicy(
+        providers: [
+          ProviderPolicy(
+            id: "p", limits: Limits(inputTokensPerMinute: 2_000_000), keys: [KeyPolicy(id: "a"), KeyPolicy(id: "b")],
+            admissionTokens: .maxTokens)
+        ], bands: Bench.plainBands))
+    let first = bench.submit(session: "s", input: 300_000)
+    let granted = bench.grant(first)
+    bench.send(
+      .settled(
+        try #require(granted).lease,
+        Settlement(
+          verdict: .success, usage: Usage(inputTokens: 300_000, cacheWriteTokens: 300_000, outputTokens: 10),
+          answerBegan: true, hasAnswer: true)))
+    let next = bench.submit(session: "s", input: 300_400)
+    let sent = bench.grant(next)
+    let grant = try #require(sent)
+    #expect(grant.reservedInput == 300_400)
+    refuse(&bench, grant, left: 400_000)
+    #expect(!bench.closures.isEmpty)
+  }
+
   /// Two in a row, with no call let in between: something else may be the reason, so all wait.
   @Test func twoInARowAreAboutAll() throws {
     var bench = bench()

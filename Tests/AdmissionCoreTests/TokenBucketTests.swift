@@ -16,6 +16,40 @@ import Testing
     #expect(!bucket.isCovered(51, keeping: 10, at: start))
   }
 
+  @Test func aProvidersShallowBucketRefillsAfterTheFirstCallsWay() {
+    // Three a second, three at once: an eighth of a second late, once.
+    var bucket = TokenBucket(.requestsPerMinute, 180, burst: .seconds(1), startsLate: true, at: start)
+    let late = start + .milliseconds(125)
+    for _ in 0..<3 { #expect(bucket.reserve(1, at: start) == 1) }
+    #expect(bucket.available(at: late) == 0)
+    #expect(bucket.instantCovered(1, keeping: 0, at: start) == late + Span(nanoseconds: 333_333_334))
+    for call in 1...30 {
+      let due = late + Span(nanoseconds: Int64(call) * 1_000_000_000 / 3 + 1)
+      #expect(bucket.isCovered(1, keeping: 0, at: due) && bucket.reserve(1, at: due) == 1)
+    }
+    // Nearly full: the provider's may be full when the call arrives.
+    let near = late + .milliseconds(10_900)
+    #expect(bucket.available(at: near) == 2)
+    _ = bucket.reserve(1, at: near)
+    #expect(!bucket.isFull(at: near + .milliseconds(458)))
+    #expect(bucket.isFull(at: near + .milliseconds(459)))
+  }
+
+  @Test func onlyShallowBucketsOfRequestsRefillLate() {
+    func isLate(_ rate: RateLimit, _ limit: Int64, burst: Span?, startsLate: Bool = true) -> Bool {
+      var bucket = TokenBucket(rate, limit, burst: burst, startsLate: startsLate, at: start)
+      _ = bucket.reserve(bucket.capacity, at: start)
+      return bucket.instantCovered(1, keeping: 0, at: start) > start
+        + Span(nanoseconds: rate.period.nanoseconds / limit)
+    }
+    #expect(isLate(.requestsPerMinute, 600, burst: .seconds(10)))
+    #expect(isLate(.requestsPerSecond, 5, burst: nil))
+    #expect(!isLate(.requestsPerMinute, 600, burst: .seconds(11)))
+    #expect(!isLate(.requestsPerMinute, 600, burst: nil))
+    #expect(!isLate(.requestsPerMinute, 600, burst: .seconds(10), startsLate: false))
+    #expect(!isLate(.tokensPerMinute, 60_000, burst: .seconds(1)))
+  }
+
   @Test func manyReadingsGiveWhatOneGives() {
     var often = TokenBucket(.tokens, perMinute: 1_000_003, at: start)
     var once = often

@@ -280,22 +280,25 @@ extension Admission {
       }
     }
     leases[slot].numbersRefuse = numbersRefuse
-    leases[slot].isTooLargeWhole = Self.areTooSmallForWhole(limits, lease.placement)
+    leases[slot].isTooLargeWhole = isTooLargeWhole(lease.placement, by: limits)
   }
 
   /// True where these limits have room for what was reserved for the call because much of it was expected to be cached, and
   /// none for it as a whole.
-  private static func areTooSmallForWhole(_ limits: ObservedLimits, _ placement: Placement) -> Bool {
-    guard placement.estimate.cached > 0 else { return false }
-    var areTooSmall = false
+  private func isTooLargeWhole(_ placement: Placement, by limits: ObservedLimits) -> Bool {
+    // Where cached input counts, the whole was reserved.
+    guard placement.estimate.cached > 0, providers[placement.provider].policy.admissionTokens == .produced else {
+      return false
+    }
+    var isTooLarge = false
     for reading in limits.readings {
       guard let remaining = reading.remaining else { return false }
       let reserved = placement.units[Int(reading.dimension.rawValue)]
       if remaining < reserved { return false }
       let isInput = reading.dimension == .inputTokens || reading.dimension == .tokens
-      if isInput, remaining < reserved + placement.estimate.cached.value { areTooSmall = true }
+      if isInput, remaining < reserved + placement.estimate.cached.value { isTooLarge = true }
     }
-    return areTooSmall
+    return isTooLarge
   }
 
   /// Takes over when the vendor's day ends, for those of the call's limits that are daily. Returns true where the

@@ -16,8 +16,6 @@ extension Admission {
   mutating func letOvertake(_ index: RequestIndex, at now: Instant, into actions: inout ActionList) {
     let legs = providers.routes[waiting[index].route].legs
     var isLimited: Bool?
-    // What turns cost is estimated anew: there may have been no pass since something was learned.
-    passes += 1
     for position in legs.indices {
       let leg = legs[position]
       guard let claimant = gathering(at: leg, before: index) else { continue }
@@ -37,6 +35,8 @@ extension Admission {
       guard share <= Self.mostOvertaken - waiting[claimant].overtaken else { continue }
       waiting[claimant].overtaken += share
       placement.leg = position
+      // What turns cost is estimated anew: there may have been no pass since something was learned.
+      passes += 1
       return grant(index, request, placement, isFloorTurn: false, at: now, into: &actions)
     }
   }

@@ -120,7 +120,8 @@ extension Admission {
     _ id: TenantID, _ rules: TenantPolicy, isListed: Bool, at now: Instant
   ) -> TenantIndex {
     let index = tenants.insert(
-      TenantState(id: id, weight: rules.weight, capacity: Capacity(rules.limits, at: now), isListed: isListed))
+      TenantState(
+        id: id, weight: rules.weight, capacity: Capacity(rules.limits, isOurs: true, at: now), isListed: isListed))
     install(rules, index, isListed: isListed, at: now)
     return index
   }

@@ -86,14 +86,19 @@ extension Admission {
     providers[lease.placement.provider].policy.quota == .perKey ? lease.placement.key : nil
   }
 
-  /// How often the gate that this call is about was closed without a success in between.
+  /// How often the gate that this call is about was closed without a success in between, before this call. Calls that
+  /// were sent before it last closed were refused for the same reason, and do not make the wait longer.
   private func closings(_ lease: Lease) -> Int {
     let index = lease.placement.provider
+    func count(_ gate: ProbeGate, _ generation: UInt64) -> Int {
+      gate.generation > generation ? max(0, gate.closings - 1) : gate.closings
+    }
     let key = quotaKey(lease)
-    let wide = key.map { providers[index].keys[$0].health.gate.closings } ?? providers[index].gate.closings
-    guard let model = lease.placement.model else { return wide }
-    let own = gate(of: model, at: index, for: key)
-    return max(wide, own?.closings ?? 0)
+    let wide =
+      key.map { count(providers[index].keys[$0].health.gate, lease.keyGeneration) }
+      ?? count(providers[index].gate, lease.gateGeneration)
+    guard let model = lease.placement.model, let own = gate(of: model, at: index, for: key) else { return wide }
+    return max(wide, count(own, key == nil ? lease.modelGateGeneration : lease.keyModelGeneration))
   }
 
   /// The wait where the provider gives no time: 1, 2, 4 .. 32 s, jittered down by up to a quarter.

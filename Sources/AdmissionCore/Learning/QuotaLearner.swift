@@ -243,7 +243,9 @@ struct QuotaLearner: Sendable {
     if isFirst || burst == 0 {
       // Refused again at the number of before: concurrency is what is short. At another number it may be something
       // else.
-      let isNear = ceiling < Int.max && (max(running - 1, ceiling) - min(running - 1, ceiling)) * 8 <= ceiling + 8
+      // A number may be wrong by one, but among the smallest ones the next is another.
+      let slack = ceiling < 4 ? 0 : 8
+      let isNear = ceiling < Int.max && (max(running - 1, ceiling) - min(running - 1, ceiling)) * 8 <= ceiling + slack
       hold = isNear ? min(Self.longestHold, hold * 4) : 1
       burst = running
       refusals = 0

@@ -32,12 +32,15 @@ struct Capacity: Sendable {
   private(set) var outstanding = TakenUnits.zero
   private var word = ProvidersWord()
   var ramp = Ramp()
+  /// True for a tenant's limits, which are enforced here.
+  private let isOurs: Bool
 
-  init(_ limits: Limits, at now: Instant) {
+  init(_ limits: Limits, isOurs: Bool = false, at now: Instant) {
+    self.isOurs = isOurs
     permits = ConcurrencyLimiter(limit: limits.concurrency)
     for rate in RateLimit.allCases {
       if let limit = limits.limit(rate) {
-        buckets.append(TokenBucket(rate, limit, burst: limits.bursts[rate], at: now))
+        buckets.append(TokenBucket(rate, limit, burst: limits.bursts[rate], startsLate: !isOurs, at: now))
       }
     }
   }
@@ -51,7 +54,8 @@ struct Capacity: Sendable {
     var kept: [TokenBucket] = []
     for rate in RateLimit.allCases {
       guard let limit = limits.limit(rate) else { continue }
-      let fresh = TokenBucket(rate, limit, burst: limits.bursts[rate], dayEnd: dayEnd, at: now)
+      let fresh = TokenBucket(
+        rate, limit, burst: limits.bursts[rate], dayEnd: dayEnd, startsLate: !isOurs, at: now)
       if var bucket = buckets.first(where: { $0.rate == rate }), bucket.isDays == fresh.isDays {
         if bucket.limit != limit || bucket.capacity != fresh.capacity {
           bucket.resize(limit, burst: limits.bursts[rate], at: now)

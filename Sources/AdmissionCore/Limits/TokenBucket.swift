@@ -10,6 +10,12 @@
 //
 // A burst makes the bucket shallow, not slow: a call that is larger than the bucket goes when the bucket is full, but
 // owes all of its units, so that the limit of the whole period holds whatever the burst is.
+//
+// A shallow bucket that copies a provider's bucket of requests refills a little later than a call takes from the full
+// one. The provider's is full until that call arrives, which is later than we send it: a connection may have to be made
+// first. Calls after it may take less time on their way; without this delay they would arrive before their unit, and
+// each refusal costs a second. Where a bucket stays below full, which it does while calls wait for it, the delay is not
+// paid again.
 
 struct TokenBucket: Sendable {
   let rate: RateLimit
@@ -33,13 +39,21 @@ struct TokenBucket: Sendable {
   private var level: Int64
   /// The fraction of a unit at `updated`, in units of 1 / period: 0..<period.
   private var fraction: Int64 = 0
+  /// Later than now where the refill has not begun yet.
   private var updated: Instant
+  private let startsLate: Bool
+  /// How long after a call has left the full bucket the refill begins.
+  private var delay: Span
 
   /// The bucket is full at the start.
   /// - Parameters:
   ///   - burst: the capacity, as the time in which it refills; nil means the whole period.
   ///   - dayEnd: when the day ends, for daily limits.
-  init(_ rate: RateLimit, _ limit: Int64, burst: Span? = nil, dayEnd: Instant = .distantFuture, at now: Instant) {
+  ///   - startsLate: true where calls have a way to go to whoever enforces the limit.
+  init(
+    _ rate: RateLimit, _ limit: Int64, burst: Span? = nil, dayEnd: Instant = .distantFuture, startsLate: Bool = false,
+    at now: Instant
+  ) {
     self.rate = rate
     self.limit = Self.bounded(limit)
     period = rate.period.nanoseconds
@@ -48,6 +62,8 @@ struct TokenBucket: Sendable {
     self.dayEnd = isDays ? dayEnd : nil
     level = capacity
     updated = now
+    self.startsLate = startsLate
+    delay = startsLate ? Self.delay(rate, self.limit, capacity) : .zero
   }
 
   /// The largest limit whose debts and products fit 64 bits: 10^15 units per period.
@@ -73,6 +89,16 @@ struct TokenBucket: Sendable {
     let units = Int128(limit) * Int128(max(0, burst.nanoseconds)) / Int128(rate.period.nanoseconds)
     return bounded(max(1, Int64(clamping: units)))
   }
+
+  /// A bucket of one call is full before each of them, and pays each time.
+  private static func delay(_ rate: RateLimit, _ limit: Int64, _ capacity: Int64) -> Span {
+    guard rate.dimension == .requests, limit > 0 else { return .zero }
+    let depth = Int64(clamping: Int128(capacity) * Int128(rate.period.nanoseconds) / Int128(limit))
+    guard depth <= shallow.nanoseconds else { return .zero }
+    return min(longestDelay, Span(nanoseconds: depth / (capacity > 1 ? 8 : 32)))
+  }
+  private static let shallow = Span.seconds(10)
+  private static let longestDelay = Span.milliseconds(125)
 
   /// Units available now.
   func available(at now: Instant) -> Int64 { refilled(at: now).level }
@@ -153,7 +179,7 @@ struct TokenBucket: Sendable {
     guard missing > 0 else { return now }
     if let dayEnd { return max(dayEnd, now) }
     let work = Int128(missing) * Int128(period) - Int128(fraction)
-    return now + Span(nanoseconds: Int64(clamping: (work + Int128(limit) - 1) / Int128(limit)))
+    return max(now, updated) + Span(nanoseconds: Int64(clamping: (work + Int128(limit) - 1) / Int128(limit)))
   }
 
   /// Takes the units and returns how many were taken: at most a whole period's, which is the whole bucket unless it has
@@ -161,8 +187,17 @@ struct TokenBucket: Sendable {
   mutating func reserve(_ units: Int64, at now: Instant) -> Int64 {
     refill(at: now)
     let taken = min(max(0, units), limit)
+    if delay > .zero, taken > 0 { begin(refillAfter: now + delay) }
     level &-= taken
     return taken
+  }
+
+  /// Puts the refill off where the bucket, if nothing were taken, would be full before `earliest`.
+  private mutating func begin(refillAfter earliest: Instant) {
+    let missing = Int128(capacity - level) * Int128(period) - Int128(fraction)
+    guard missing < Int128(delay.nanoseconds) * Int128(limit) else { return }
+    let full = updated + Span(nanoseconds: Int64(missing / Int128(limit)))
+    if full < earliest { updated = updated + (earliest - full) }
   }
 
   /// Corrects a reservation: returns `taken` and charges `actual`, as debt where it is not available.
@@ -187,6 +222,7 @@ struct TokenBucket: Sendable {
     let used = capacity - level
     limit = Self.bounded(new)
     capacity = Self.capacity(rate, limit, burst)
+    delay = startsLate ? Self.delay(rate, limit, capacity) : .zero
     level = max(floor, capacity - used)
     if level == capacity { fraction = 0 }
   }
