@@ -23,6 +23,8 @@ final class WarmKeyChecker: InvariantChecker {
   }
 
   func didHandle(_ snapshot: AdmissionSnapshot?, _ scene: Scene) {
+    // Where prompts are drawn, policies do not change and no key is refused.
+    guard scene.scenario.clients.contains(where: { $0.conversation != nil }) else { return }
     let witness = scene.witness
     for provider in witness.providers.indices where isPlain(provider, witness) {
       for index in witness.queued where isJudged(index, at: provider, witness) {
