@@ -211,6 +211,8 @@ final class Attempt: UpstreamEvents {
     }
   }
 
+  func upstreamSentAgain() { services.dispatcher.sentAgain(grant.lease) }
+
   func upstreamReceived(_ bytes: ArraySlice<UInt8>) {
     switch phase {
     case .gathering(let head, var body):

@@ -73,6 +73,8 @@ final class Dispatcher {
 
   func observe(_ limits: ObservedLimits, _ lease: LeaseID) { take(.limitsObserved(lease, limits)) }
 
+  func sentAgain(_ lease: LeaseID) { take(.sentAgain(lease)) }
+
   /// - Parameter rerouting: gives each waiting or running request's new candidates with their price; nil keeps those
   ///   that it has.
   func replacePolicy(

@@ -116,6 +116,13 @@ public protocol UpstreamEvents: AnyObject {
   func upstreamResponded(_ head: ResponseHead)
   func upstreamReceived(_ bytes: ArraySlice<UInt8>)
   func upstreamEnded(_ ending: UpstreamEnding)
+  /// The request goes out once more after the connection ended that had taken all of it: the provider may have counted it
+  /// twice. Before any other event.
+  func upstreamSentAgain()
+}
+
+extension UpstreamEvents {
+  public func upstreamSentAgain() {}
 }
 
 public protocol Upstream: AnyObject {

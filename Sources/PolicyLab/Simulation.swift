@@ -502,6 +502,7 @@ public struct Simulation<Subject: AdmissionSubject> {
     case .progressed(let lease, _): hash.mix(UInt64(3) << 32 ^ lease.rawValue)
     case .settled(let lease, _): hash.mix(UInt64(4) << 32 ^ lease.rawValue)
     case .limitsObserved(let lease, _): hash.mix(UInt64(5) << 32 ^ lease.rawValue)
+    case .sentAgain(let lease): hash.mix(UInt64(19) << 32 ^ lease.rawValue)
     case .policyReplaced: hash.mix(UInt64(6) << 32)
     case .operatorCommanded: hash.mix(UInt64(7) << 32)
     case .keyChecked: hash.mix(UInt64(18) << 32)

@@ -21,6 +21,7 @@ enum TraceText {
         + (settlement.usage.map { " input=\($0.inputTokens) cached=\($0.cacheReadTokens) output=\($0.outputTokens)" }
           ?? "")
     case .limitsObserved(let lease, let limits): text = "limitsObserved \(lease.rawValue) \(limits.readings)"
+    case .sentAgain(let lease): text = "sentAgain \(lease.rawValue)"
     case .policyReplaced: text = "policyReplaced"
     case .keyChecked(let provider, let key, _, let isRefused):
       text = "keyChecked \(provider)/\(key) \(isRefused ? "refused" : "fine")"

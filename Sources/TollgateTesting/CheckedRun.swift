@@ -60,7 +60,8 @@ final class CheckedRun: SimulationObserver {
     case .budgetWindowsBegan(let windows): witness.money.began(windows)
     case .budgetRaisesReplaced(let raises): witness.money.replaced(raises)
     case .drainRequested, .drainBounded: witness.isDraining = true
-    case .keyChecked, .budgetsRestored, .restored, .learnedRestored, .limitsRestored, .dayBegan, .daySumsRestored,
+    case .sentAgain, .keyChecked, .budgetsRestored, .restored, .learnedRestored, .limitsRestored, .dayBegan,
+      .daySumsRestored,
       .deadlineReached:
       break
     }

@@ -48,6 +48,7 @@ public final class LockstepObserver<Choice: DefectChoice>: SimulationObserver {
     case .settled(let id, let settlement): .settled(lease(id), settlement)
     case .progressed(let id, let progress): .progressed(lease(id), progress)
     case .limitsObserved(let id, let limits): .limitsObserved(lease(id), limits)
+    case .sentAgain(let id): .sentAgain(lease(id))
     default: event
     }
   }

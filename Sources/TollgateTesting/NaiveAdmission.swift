@@ -367,7 +367,7 @@ public struct NaiveAdmission<Choice: DefectChoice>: AdmissionSubject {
     case .settled(let lease, let settlement):
       settle(lease, settlement, into: &actions)
       heedPatience()
-    case .limitsObserved, .operatorCommanded, .keyChecked, .restored: break
+    case .limitsObserved, .sentAgain, .operatorCommanded, .keyChecked, .restored: break
     case .budgetWindowsBegan, .budgetRaisesReplaced, .budgetsRestored, .learnedRestored, .limitsRestored, .dayBegan,
       .daySumsRestored:
       break

@@ -81,6 +81,11 @@ final class CurlCall: UpstreamCall {
     events?.upstreamReceived(bytes)
   }
 
+  /// - Parameter wholeAt: when the last byte of the request was sent for the first time; nil where it was not.
+  func noteSentAgain(wholeAt: UInt64?) {
+    if wholeAt != nil { events?.upstreamSentAgain() }
+  }
+
   func deliver(_ ending: UpstreamEnding) {
     guard let events else { return }
     self.events = nil

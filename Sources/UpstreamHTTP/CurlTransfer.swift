@@ -265,6 +265,7 @@ final class CurlTransfer: CallCarrier {
       vetoedResend = true
       return false
     }
+    if timesSent > 1, !isIdempotent { call?.noteSentAgain(wholeAt: uploadedAll ? sentSince : nil) }
     sentSince = upstream.now
     return true
   }

@@ -367,6 +367,7 @@ final class DirectConnection: CallCarrier {
     fresh.isIdempotent = isIdempotent
     fresh.reader.reset(isHeadRequest: isHeadRequest)
     upstream.handOver(call, from: self, to: fresh)
+    call.noteSentAgain(wholeAt: wholeAt)
     close()
     do throws(TransferSetupFailure) {
       try fresh.begin(connectTimeout: call.connectTimeout)

@@ -137,7 +137,11 @@ final class MultiplexedCall: CallCarrier, HTTP2StreamOwner {
           isReused: isReused, isIdempotent: isIdempotent, hadTime: upstream.hadTime(wholeAt: wholeAt))
       {
         wasRepeated = true
-        if sendAgain() { return }
+        let whole = wholeAt
+        if sendAgain() {
+          call?.noteSentAgain(wholeAt: whole)
+          return
+        }
       }
       end(
         .failed(

@@ -60,6 +60,27 @@ import Testing
     #expect(level(bench) == 999_000)
   }
 
+  /// A provider that ended the connection under a request may have counted it before it is sent again.
+  @Test func aCallThatIsSentAgainCountsTwice() throws {
+    var bench = Bench(limits: Limits(requestsPerMinute: 600), bands: Bench.plainBands)
+    func left(_ bench: Bench) -> Int64? { bench.core.providers[0].capacity.available(.requests, at: bench.now) }
+    let id = bench.submit()
+    let lease = try #require(bench.grant(id)?.lease)
+    #expect(left(bench) == 599)
+    bench.send(.sentAgain(lease))
+    #expect(left(bench) == 598)
+    bench.settle(id)
+    #expect(left(bench) == 598)
+    // It is over.
+    bench.send(.sentAgain(lease))
+    #expect(left(bench) == 598)
+    // Where the last sending did not reach it, the first may have.
+    let second = bench.submit()
+    bench.send(.sentAgain(try #require(bench.grant(second)?.lease)))
+    bench.settle(second, .failed(), sent: false)
+    #expect(left(bench) == 597)
+  }
+
   /// A running call of known size widens no other call's margin.
   @Test func aKnownCallIsOutstandingNoMore() throws {
     var bench = bench()

@@ -83,6 +83,7 @@ public struct Admission: Sendable {
     case .progressed(let lease, let progress): trueUp(lease, progress, at: now, into: &actions)
     case .settled(let lease, let settlement): settle(lease, settlement, at: now, into: &actions)
     case .limitsObserved(let lease, let limits): observe(limits, lease, at: now, into: &actions)
+    case .sentAgain(let lease): countAgain(lease, at: now)
     case .policyReplaced(let policy, let candidates, let asksPast):
       replace(policy, candidates, asksPast: asksPast, at: now, into: &actions)
     case .keyChecked(let provider, let key, let generation, let isRefused):

@@ -28,6 +28,12 @@ extension Admission {
     raiseHold(slot, lease, progress, at: now)
   }
 
+  /// The call has been sent once more: it counts as one more request at its provider. Its tenant has asked once.
+  mutating func countAgain(_ id: LeaseID, at now: Instant) {
+    guard let slot = leases.index(of: id), !leases[slot].isFree else { return }
+    providers[leases[slot].placement.provider].countAgain(&leases[slot], at: now)
+  }
+
   mutating func settle(
     _ id: LeaseID, _ settlement: Settlement, at now: Instant, into actions: inout ActionList
   ) {

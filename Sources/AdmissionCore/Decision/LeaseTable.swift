@@ -45,6 +45,8 @@ struct Lease: SlotElement {
   /// True where these limits leave room for what was reserved for the call, and not for it as a whole: where it is
   /// refused then, what it continues is not cached.
   var isTooLargeWhole = false
+  /// How often it was sent.
+  var sendings: UInt8 = 1
   /// True once tokens have come: the provider has accepted the call.
   var isAnswering = false
   /// What the provider counts of the call's input against its limits, once it has told it.

@@ -159,13 +159,24 @@ extension ProviderState {
       life: policy.life(of: box), holder: lease.keySerial, print: box.ticket.print, at: now)
   }
 
+  /// Takes one more request for a call that was sent once more.
+  mutating func countAgain(_ lease: inout Lease, at now: Instant) {
+    guard lease.sendings < .max else { return }
+    lease.sendings += 1
+    lease.takenFromProvider &+= capacity.takeRequest(at: now)
+    if let model = lease.placement.model { lease.takenFromModel &+= models[model].capacity.takeRequest(at: now) }
+    if let key = lease.placement.key { lease.takenFromKey &+= keys[key].capacity.takeRequest(at: now) }
+  }
+
   // MARK: The end
 
   /// Gives permits and units back, and replaces what was taken by what the provider has really charged.
   mutating func end(_ lease: Lease, _ settlement: Settlement, at now: Instant) {
     let lag = settlement.wasSent ? policy.settleLag : .zero
     let usage = settlement.usage ?? Usage()
-    let actual = policy.admissionTokens.counted(usage, wasSent: settlement.wasSent)
+    var actual = policy.admissionTokens.counted(usage, wasSent: settlement.wasSent)
+    // It may have been sent before.
+    actual[0] += Int64(lease.sendings) - 1
     let keepsCharge = settlement.usage != nil && policy.admissionTokens.chargesInFull(lease.request.box)
     let cap = lease.request.box.ticket.outputCap?.value ?? 0
     let units = lease.placement.units

@@ -82,6 +82,16 @@ struct Capacity: Sendable {
     return taken
   }
 
+  /// Takes one request more, as debt where there is none; returns the units taken.
+  mutating func takeRequest(at now: Instant) -> TakenUnits {
+    var taken = TakenUnits.zero
+    for index in buckets.indices where buckets[index].dimension == .requests {
+      taken[Int(buckets[index].rate.rawValue)] = buckets[index].charge(1, at: now)
+    }
+    outstanding &+= taken
+    return taken
+  }
+
   /// What a true-up has to know of a call.
   struct Call {
     var band: Int

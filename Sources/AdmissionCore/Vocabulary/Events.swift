@@ -10,6 +10,8 @@ public enum AdmissionEvent: Sendable {
   case settled(LeaseID, Settlement)
   /// The head of a running attempt's answer told the provider's limits.
   case limitsObserved(LeaseID, ObservedLimits)
+  /// A running attempt was sent once more, over a new connection: its provider may have counted it twice.
+  case sentAgain(LeaseID)
   /// `candidates`: where the waiting and running requests may go under the new routes, from their next placement on. A
   /// request that is not named keeps the candidates that it came with, as far as they still exist.
   ///
