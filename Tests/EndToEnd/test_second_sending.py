@@ -69,7 +69,7 @@ def test_an_end_at_once_costs_nothing(setting, http):
     assert len(setting.seen) == 3
     assert breaker(http, setting.broker)["state"] == "closed"
     # The provider may have counted the second request twice: of 100 a day, 3 are gone.
-    buckets = http.get(setting.broker.admin + "/api/v1/snapshot").json()["providers"][0]["buckets"]
+    buckets = http.get(setting.broker.admin + "/api/v1/status").json()["providers"][0]["buckets"]
     assert [bucket["available"] for bucket in buckets] == [97]
 
 
