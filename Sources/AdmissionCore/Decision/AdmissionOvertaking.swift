@@ -3,10 +3,11 @@
 // A head that waits for a bucket to fill keeps everything from those after it (rule 3), or it would starve. But a call
 // of 200 tokens delays one that gathers 300,000 by six milliseconds, and would wait nine seconds for it.
 //
-// Promises: all calls that overtake a request take together at most an eighth of what it needs, so that it waits at most an
-// eighth longer; nobody overtakes one of a higher class, or one that waits for something that an overtaking call would hold
-// (a permit, a key); the order of turns counts overtaking calls as any others. It is asked once for each call, when that
-// comes: constant time.
+// Promises: all calls that overtake a request take together at most an eighth of what it needs, so that it waits longer by at
+// most the time in which that flows in; nobody overtakes one of a higher class, or takes what it needs besides: a permit of
+// its provider, tenant or session, money, the way around the headroom, the place of a probe. The order of turns counts
+// overtaking calls as any others. Each call is asked once, when it comes, so this takes constant time; one that found no room
+// then waits for its turn.
 
 extension Admission {
   /// In millionths of what a request needs: what those that overtake it may take.
@@ -30,6 +31,7 @@ extension Admission {
         request, leg, ignoringHeadroom: false, heedsClaims: true, at: now, estimate: &estimate, into: &placement)
       providers[leg.provider].restore(former, leg)
       guard case .placed = attempt, !placement.isSecondChoice,
+        leavesAll(to: waiting[claimant], request, placement, at: now),
         let share = share(takenFrom: waiting[claimant], leg, by: placement, at: now)
       else { continue }
       guard share <= Self.mostOvertaken - waiting[claimant].overtaken else { continue }
@@ -37,7 +39,10 @@ extension Admission {
       placement.leg = position
       // What turns cost is estimated anew: there may have been no pass since something was learned.
       passes += 1
-      return grant(index, request, placement, isFloorTurn: false, at: now, into: &actions)
+      let overtaken = waiting[claimant].box.ticket.id
+      grant(index, request, placement, isFloorTurn: false, at: now, into: &actions)
+      if let lease = leases.index(of: request.box.ticket.id) { leases[lease].overtook = overtaken }
+      return
     }
   }
 
@@ -54,19 +59,66 @@ extension Admission {
       !waiting.isCapped(index), tenants[waiting[index].tenant].parking == nil,
       // It stands before no call of a higher class.
       (0..<band).allSatisfy({ waiting.backlog(of: $0) == 0 }),
-      providers.routes[waiting[claimant].route].legs.contains(where: {
-        $0.provider == provider && $0.model == leg.model
-      })
+      // Or nothing runs of its class, and the headroom could be all that is in its way (rule 1a).
+      band == 0 || waiting[claimant].band > band || providers[provider].capacity.permits.running(in: band) > 0,
+      // Sessions of one group share their places.
+      waiting[claimant].session == nil || waiting[claimant].session != waiting[index].session,
+      claimedLeg(of: waiting[claimant], beside: leg) != nil
     else { return nil }
     return claimant
+  }
+
+  /// The leg at which the request gathers what a call by this leg would take: one of the same model, or any where the
+  /// whole provider is claimed.
+  private func claimedLeg(of request: Request, beside leg: Route.Leg) -> Route.Leg? {
+    let legs = providers.routes[request.route].legs
+    if let same = legs.first(where: { $0.provider == leg.provider && $0.model == leg.model }) { return same }
+    guard providers[leg.provider].claimedIn == providers[leg.provider].look,
+      leg.model.map({ providers[leg.provider].models[$0].claimedIn != providers[leg.provider].look }) ?? true
+    else { return nil }
+    return legs.first { $0.provider == leg.provider }
+  }
+
+  /// True where the claimant still has all that it needs besides what it gathers.
+  private func leavesAll(
+    to claimant: Request, _ request: Request, _ placement: Placement, at now: Instant
+  ) -> Bool {
+    let provider = placement.provider
+    // A single call goes first after a pause (rule 8): the one whose turn it is.
+    guard providers[provider].isOpen(placement),
+      let leg = providers.routes[claimant.route].legs.first(where: { $0.provider == provider })
+    else { return false }
+    let needed = estimate(claimant, leg: leg)
+    if claimant.tenant == request.tenant, !tenants[claimant.tenant].capacity.isUnlimited {
+      var after = tenants[claimant.tenant].capacity
+      _ = after.take(Units(1, input: placement.input, output: placement.output), band: request.band, at: now)
+      let units = Units(1, input: needed.input, output: needed.output)
+      if shortage(after, units, band: nil, at: now) != nil { return false }
+    }
+    if claimant.accounts.contains(where: request.accounts.contains) {
+      var both = demand(claimant, leg: leg, needed)
+      let own = demand(request, leg: providers.routes[request.route].legs[placement.leg], placement.estimate)
+      both.usd = both.usd.map { $0.saturatingAdding(placement.hold.usd) }
+      both.mostUSD = both.mostUSD.saturatingAdding(placement.hold.usd)
+      both.tokens = both.tokens.saturatingAdding(own.mostTokens)
+      both.mostTokens = both.mostTokens.saturatingAdding(own.mostTokens)
+      guard case .fits = book.fit(claimant.accounts, both, at: now).fit else { return false }
+    }
+    return true
+  }
+
+  /// Counts what a call has taken beyond what was expected, from the request that it has overtaken.
+  mutating func countOvertaking(of overtaken: RequestID?, beyond more: Int64) {
+    guard more > 0, let overtaken, let index = waiting.index(of: overtaken) else { return }
+    let whole = max(1, waiting[index].box.ticket.estimatedInput.value)
+    let share = min(more, whole) * 1_000_000 / whole
+    waiting[index].overtaken = Int32(clamping: Int64(waiting[index].overtaken) + share)
   }
 
   /// What the placement takes of what the request gathers, in millionths of it; nil where the request would have to wait
   /// for something else then.
   private func share(takenFrom request: Request, _ leg: Route.Leg, by placement: Placement, at now: Instant) -> Int32? {
-    guard let own = providers.routes[request.route].legs.first(where: { $0.provider == leg.provider }) else {
-      return nil
-    }
+    guard let own = claimedLeg(of: request, beside: leg) else { return nil }
     let estimate = estimate(request, leg: own)
     let needed = withMargin(units(request, leg: own, estimate), request, leg: own, estimate)
     var share: Int64 = 0
@@ -85,13 +137,25 @@ extension Admission {
       }
     }
     look(providers[leg.provider].capacity)
-    if let model = leg.model { look(providers[leg.provider].models[model].capacity) }
+    if let model = leg.model, model == own.model { look(providers[leg.provider].models[model].capacity) }
     if let key = placement.key, own.keys.contains(key) { look(providers[leg.provider].keys[key].capacity) }
     return fits ? Int32(clamping: share) : nil
   }
 }
 
 extension ProviderState {
+  /// True where no call by this placement would be a probe.
+  fileprivate func isOpen(_ placement: Placement) -> Bool {
+    guard gate.state == .passing, breaker.state == .closed else { return false }
+    if let model = placement.model {
+      guard models[model].gate.state == .passing, models[model].breaker?.state ?? .closed == .closed else {
+        return false
+      }
+      if let key = placement.key, let gate = models[model].keyGates[key], gate.state != .passing { return false }
+    }
+    return placement.key.map { keys[$0].health.gate.state == .passing } ?? true
+  }
+
   /// What of a leg was claimed.
   fileprivate struct Claims {
     var provider: UInt64

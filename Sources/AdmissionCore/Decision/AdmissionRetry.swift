@@ -117,6 +117,8 @@ extension Admission {
     switch settlement.verdict {
     case .success, .clientLeft, .truncated:
       return false
+    case .throttled where lease.isTooLargeWhole:
+      guard waitForSize(&request, lease, settlement, legs, candidate, at: now) else { return false }
     case .throttled:
       // Waiting until the gate opens costs no attempt.
       let model =
@@ -126,7 +128,7 @@ extension Admission {
       guard refusals < Self.mostRefusals else { return false }
       // It may be larger than was thought.
       if refusals > 1 { request.isCold = true }
-      if Self.standsAlone(request) || lease.isTooLargeWhole {
+      if Self.standsAlone(request) {
         var told: Span?
         if case .throttled(let retryAfter, _) = settlement.verdict { told = retryAfter }
         let until = now + wait(lease.placement.provider, told, closings: request.tries - 1)
@@ -200,6 +202,37 @@ extension Admission {
           because: settlement.verdict)))
     // No pass looks at it while it is outside its lane.
     if request.notBefore != nil { note(slot, currentObstacle(of: slot, at: now), into: &actions) }
+    return true
+  }
+
+  /// A call that was refused for its size goes at once where another provider or key may have room for it, and else when
+  /// the time is over that it was told. Returns false where that is too late.
+  private mutating func waitForSize(
+    _ request: inout Request, _ lease: Lease, _ settlement: Settlement, _ legs: [Route.Leg], _ candidate: Int?,
+    at now: Instant
+  ) -> Bool {
+    var told: Span?
+    if case .throttled(let retryAfter, _) = settlement.verdict { told = retryAfter }
+    let until = now + wait(lease.placement.provider, told, closings: request.tries - 1)
+    let hasOtherKey =
+      providers[lease.placement.provider].isPerKey
+      && legs.contains { leg in
+        leg.provider == lease.placement.provider
+          && leg.keys.contains {
+            $0 != lease.placement.key && providers[leg.provider].keys[$0].health.earliestRecovery(at: now) == nil
+          }
+      }
+    if hasOtherKey { return true }
+    let hasOther = legs.contains {
+      $0.candidate != candidate && !request.hasFailed(at: $0.candidate) && usableFrom($0, at: now) == nil
+    }
+    if hasOther, let candidate {
+      request.fail(at: candidate)
+      request.backoffUntil = until
+      return true
+    }
+    guard until < request.deadline else { return false }
+    request.notBefore = until
     return true
   }
 

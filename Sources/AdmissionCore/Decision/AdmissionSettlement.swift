@@ -18,6 +18,10 @@ extension Admission {
     leases[slot].takenFromTenant = tenants[tenant].capacity.trueUp(
       taken: lease.takenFromTenant, to: input.map { Units(1, input: $0, output: output) } ?? .unchanged,
       call: lease.standingAtTenant, at: now)
+    if isNews, let told = leases[slot].told {
+      countOvertaking(of: lease.overtook, beyond: (told - lease.placement.input).value)
+      leases[slot].overtook = nil
+    }
     // What was too much may be enough for a head now.
     if isNews, !waiting.isEmpty { providers.change(index, model: lease.placement.model) }
     // Progress takes no permits, so it concerns only a tenant that has buckets.
@@ -40,6 +44,9 @@ extension Admission {
     guard let index = leases.index(of: id), var lease = leases.remove(index) else { return }
     release(lease, settlement, at: now)
     if lease.isTooLargeWhole { heedSize(of: &lease, settlement) }
+    if lease.overtook != nil, settlement.usage != nil {
+      countOvertaking(of: lease.overtook, beyond: charged(lease, settlement)[1] - lease.placement.input.value)
+    }
     if settlement.verdict == .success, !lease.isFree {
       providers[lease.placement.provider].durations.learn(now - lease.began, model: lease.request.model)
     }
@@ -65,7 +72,7 @@ extension Admission {
   /// is its own. Not twice without a call that was let in between: then the numbers do not tell the reason.
   private mutating func heedSize(of lease: inout Lease, _ settlement: Settlement) {
     let index = lease.placement.provider
-    if case .throttled = settlement.verdict, providers[index].tooLarge == 0 {
+    if case .throttled(_, isAboutConcurrency: false) = settlement.verdict, providers[index].tooLarge == 0 {
       providers[index].tooLarge = leases.lastSerial
       lease.request.isCold = true
     } else {

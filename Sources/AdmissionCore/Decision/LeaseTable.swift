@@ -45,6 +45,8 @@ struct Lease: SlotElement {
   /// True where these limits leave room for what was reserved for the call, and not for it as a whole: where it is
   /// refused then, what it continues is not cached.
   var isTooLargeWhole = false
+  /// The request that it has overtaken (rule 3f), until it is known what it really takes.
+  var overtook: RequestID?
   /// How often it was sent.
   var sendings: UInt8 = 1
   /// True once tokens have come: the provider has accepted the call.

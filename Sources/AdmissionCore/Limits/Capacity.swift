@@ -231,11 +231,13 @@ extension Capacity {
   }
 
   /// Takes again what a refused call has given back, where the provider's word had lowered the bucket to what is left
-  /// without it.
+  /// without it. The request itself was not given back.
   /// - Parameter lowered: the dimensions, by bits.
   mutating func takeAgain(_ taken: TakenUnits, _ lowered: UInt8, at now: Instant) {
     for index in buckets.indices
-    where buckets[index].rate.isPerMinute && lowered & (1 << UInt8(buckets[index].dimension.rawValue)) != 0 {
+    where buckets[index].rate.isPerMinute && buckets[index].dimension != .requests
+      && lowered & (1 << UInt8(buckets[index].dimension.rawValue)) != 0
+    {
       _ = buckets[index].charge(taken[Int(buckets[index].rate.rawValue)], at: now)
     }
   }
