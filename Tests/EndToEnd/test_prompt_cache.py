@@ -221,7 +221,9 @@ async def conversations(http, fresh, base, sessions, turns, key_of=None, throttl
         nonlocal over, rotated
         client = Client(address)
         for turn in range(turns):
-            content = json.dumps(body("messages", f"c{session}", turn, system=4000, growth=200)).encode()
+            # As large as agents' prompts are: a call waits for its key for the time in which the prompt would be read anew, and that
+            # must be more than the second that a key is told to wait, however busy the machine is.
+            content = json.dumps(body("messages", f"c{session}", turn, system=12_000, growth=500)).encode()
             while True:
                 fields = [("anthropic-version", "2023-06-01"), ("x-tollgate-session", f"c{session}"), ("x-sim-first-token-ms", "40")]
                 if key_of:
