@@ -7,14 +7,7 @@ import Testing
 @testable import AdmissionCore
 
 @Suite struct CacheShareTests {
-  private static let sessions: [[TracedCall]] = {
-    var sessions: [[TracedCall]] = []
-    for call in SessionTraces.calls {
-      if sessions.last?.first?.session != call.session { sessions.append([]) }
-      sessions[sessions.count - 1].append(call)
-    }
-    return Array(sessions.filter { $0.count >= 40 }.prefix(52))
-  }()
+  private static let sessions = SessionTraces.long
 
   private struct Figures {
     var input: Int64 = 0

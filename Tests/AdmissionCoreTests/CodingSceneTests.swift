@@ -42,19 +42,10 @@ import Testing
 
   private let limit: Int64 = 2_000_000
 
-  private static let sessions: [[TracedCall]] = {
-    var sessions: [[TracedCall]] = []
-    for call in SessionTraces.calls {
-      if sessions.last?.first?.session != call.session { sessions.append([]) }
-      sessions[sessions.count - 1].append(call)
-    }
-    return sessions
-  }()
-
-  /// 52 sessions of 40 calls or more: they ask for about what the limit gives.
-  private static let long = Array(sessions.filter { $0.count >= 40 }.prefix(52))
+  /// They ask for about what the limit gives.
+  private static let long = SessionTraces.long
   /// 52 sessions that follow each other in the trace, wherever such ask for 1.75 to 1.85 times the limit.
-  private static let overload = [53, 54, 57, 59, 60].map { Array(sessions.dropFirst($0).prefix(52)) }
+  private static let overload = [53, 54, 57, 59, 60].map { Array(SessionTraces.sessions.dropFirst($0).prefix(52)) }
 
   /// - Parameters:
   ///   - isLimited: false for a provider and a broker without limits, which shows what the sessions ask for.

@@ -14,45 +14,12 @@ import Testing
         ], bands: Bench.plainBands))
   }
 
-  private func warm(_ bench: inout Bench, to: [ProviderID] = ["p", "q"], deadline: Span? = nil) throws -> Grant {
-    let first = bench.submit(session: "s", to: to, input: 300_000)
-    let granted = bench.grant(first)
-    let grant = try #require(granted)
-    bench.send(
-      .settled(
-        grant.lease,
-        Settlement(
-          verdict: .success, usage: Usage(inputTokens: 300_000, cacheWriteTokens: 300_000, outputTokens: 10),
-          answerBegan: true, hasAnswer: true)))
-    let next = bench.submit(session: "s", to: to, input: 300_400, deadline: deadline.map { bench.now + $0 })
-    let warm = bench.grant(next)
-    let found = try #require(warm)
-    #expect(found.reservedInput == 400 && found.provider == "p")
-    return found
-  }
-
-  private func refuse(
-    _ bench: inout Bench, _ grant: Grant, left: Int64?, told: Span = .seconds(20), isAboutConcurrency: Bool = false
-  ) {
-    if let left {
-      bench.send(
-        .limitsObserved(
-          grant.lease,
-          ObservedLimits(readings: [.init(dimension: .inputTokens, limit: 2_000_000, remaining: left)])))
-    }
-    bench.send(
-      .settled(
-        grant.lease,
-        Settlement(
-          verdict: .throttled(retryAfter: told, isAboutConcurrency: isAboutConcurrency), hasAnswer: true)))
-  }
-
   /// Refused for its size at one provider, it goes to the other at once, as any refused call does (`nil`).
   @Test(arguments: [nil, 250_000] as [Int64?])
   func anotherProviderIsTriedAtOnce(_ left: Int64?) throws {
     var bench = sizeBench()
-    let grant = try warm(&bench)
-    refuse(&bench, grant, left: left)
+    let grant = try bench.sendWarm(to: ["p", "q"])
+    bench.refuse(grant, left: left, told: .seconds(20))
     bench.run(for: .milliseconds(10))
     #expect(bench.grant(grant.request)?.provider == "q")
   }
@@ -61,8 +28,8 @@ import Testing
   @Test(arguments: [nil, 250_000] as [Int64?])
   func itIsNotOverWhereAnotherProviderHasRoom(_ left: Int64?) throws {
     var bench = sizeBench()
-    let grant = try warm(&bench, deadline: .seconds(15))
-    refuse(&bench, grant, left: left)
+    let grant = try bench.sendWarm(to: ["p", "q"], deadline: .seconds(15))
+    bench.refuse(grant, left: left, told: .seconds(20))
     bench.run(for: .milliseconds(10))
     #expect(bench.grant(grant.request)?.provider == "q", "\(String(describing: bench.outcome(grant.request)))")
   }
@@ -71,8 +38,8 @@ import Testing
   @Test(arguments: [nil, 250_000] as [Int64?])
   func anotherKeyIsTriedAtOnce(_ left: Int64?) throws {
     var bench = sizeBench(quota: .perKey)
-    let grant = try warm(&bench, to: ["p"])
-    refuse(&bench, grant, left: left)
+    let grant = try bench.sendWarm()
+    bench.refuse(grant, left: left, told: .seconds(20))
     bench.run(for: .milliseconds(10_100))
     let again = bench.grant(grant.request)
     #expect(again?.attempt == 2 && again?.key != grant.key)
@@ -81,8 +48,8 @@ import Testing
   /// A refusal that says it is about concurrency is not about size.
   @Test func aRefusalAboutConcurrencyIsNotAboutSize() throws {
     var bench = sizeBench()
-    let grant = try warm(&bench, to: ["p"])
-    refuse(&bench, grant, left: 250_000, isAboutConcurrency: true)
+    let grant = try bench.sendWarm()
+    bench.refuse(grant, left: 250_000, told: .seconds(20), isAboutConcurrency: true)
     #expect(!bench.closures.isEmpty)
   }
 

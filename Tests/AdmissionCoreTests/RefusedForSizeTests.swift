@@ -4,6 +4,44 @@ import Testing
 
 @testable import AdmissionCore
 
+extension Bench {
+  /// Makes the session's prompt a cached one of 300,000 tokens, and sends the next call of it, which is expected to be
+  /// counted as 400.
+  mutating func sendWarm(
+    _ session: SessionID = "s", to providers: [ProviderID] = ["p"], deadline: Span? = nil
+  ) throws -> Grant {
+    let first = submit(session: session, to: providers, input: 300_000)
+    let grant = try #require(self.grant(first))
+    send(
+      .settled(
+        grant.lease,
+        Settlement(
+          verdict: .success, usage: Usage(inputTokens: 300_000, cacheWriteTokens: 300_000, outputTokens: 10),
+          answerBegan: true, hasAnswer: true)))
+    let next = submit(session: session, to: providers, input: 300_400, deadline: deadline.map { now + $0 })
+    let warm = try #require(self.grant(next))
+    #expect(warm.reservedInput == 400 && warm.provider == providers.first)
+    return warm
+  }
+
+  /// - Parameter left: what the answer says is left of the minute; nil where it says nothing.
+  mutating func refuse(
+    _ grant: Grant, left: Int64?, told: Span = .seconds(1), isAboutConcurrency: Bool = false
+  ) {
+    if let left {
+      send(
+        .limitsObserved(
+          grant.lease,
+          ObservedLimits(readings: [.init(dimension: .inputTokens, limit: 2_000_000, remaining: left)])))
+    }
+    send(
+      .settled(
+        grant.lease,
+        Settlement(
+          verdict: .throttled(retryAfter: told, isAboutConcurrency: isAboutConcurrency), hasAnswer: true)))
+  }
+}
+
 @Suite struct RefusedForSizeTests {
   private func bench() -> Bench {
     Bench(
@@ -15,41 +53,11 @@ import Testing
         ], bands: Bench.plainBands))
   }
 
-  /// Makes the session's prompt a cached one of 300,000 tokens, and sends the next call of it, which is expected to be
-  /// counted as 400.
-  private func warm(_ bench: inout Bench, _ session: SessionID = "s") throws -> Grant {
-    let first = bench.submit(session: session, input: 300_000)
-    let granted = bench.grant(first)
-    let grant = try #require(granted)
-    bench.send(
-      .settled(
-        grant.lease,
-        Settlement(
-          verdict: .success, usage: Usage(inputTokens: 300_000, cacheWriteTokens: 300_000, outputTokens: 10),
-          answerBegan: true, hasAnswer: true)))
-    let next = bench.submit(session: session, input: 300_400)
-    let warm = bench.grant(next)
-    let found = try #require(warm)
-    #expect(found.reservedInput == 400)
-    return found
-  }
-
-  /// - Parameter left: what the answer says is left of the minute; nil where it says nothing.
-  private func refuse(_ bench: inout Bench, _ grant: Grant, left: Int64?) {
-    if let left {
-      bench.send(
-        .limitsObserved(
-          grant.lease,
-          ObservedLimits(readings: [.init(dimension: .inputTokens, limit: 2_000_000, remaining: left)])))
-    }
-    bench.send(.settled(grant.lease, Settlement(verdict: .throttled(retryAfter: .seconds(1)), hasAnswer: true)))
-  }
-
   /// It waits for as long as it was told, and then for its whole size.
   @Test func itIsNotGuessedAsCachedAgain() throws {
     var bench = bench()
-    let grant = try warm(&bench)
-    refuse(&bench, grant, left: 250_000)
+    let grant = try bench.sendWarm()
+    bench.refuse(grant, left: 250_000)
     bench.run(for: .milliseconds(999))
     #expect(bench.grant(grant.request)?.lease == grant.lease)
     // 50,400 of 300,400 are missing: 1.512 s. What was reserved for it comes not on top of what is left.
@@ -62,8 +70,8 @@ import Testing
 
   @Test func nobodyElseWaitsForIt() throws {
     var bench = bench()
-    let grant = try warm(&bench)
-    refuse(&bench, grant, left: 250_000)
+    let grant = try bench.sendWarm()
+    bench.refuse(grant, left: 250_000)
     #expect(bench.closures.isEmpty)
     let other = bench.submit(session: "other", input: 1000)
     #expect(bench.isGranted(other))
@@ -73,15 +81,15 @@ import Testing
   @Test(arguments: [(399, true), (400, false), (300_399, false), (300_400, true)])
   func theNumbersTell(_ left: Int64, _ closes: Bool) throws {
     var bench = bench()
-    let grant = try warm(&bench)
-    refuse(&bench, grant, left: left)
+    let grant = try bench.sendWarm()
+    bench.refuse(grant, left: left)
     #expect(bench.closures.isEmpty != closes)
   }
 
   @Test func withoutNumbersItIsAboutAll() throws {
     var bench = bench()
-    let grant = try warm(&bench)
-    refuse(&bench, grant, left: nil)
+    let grant = try bench.sendWarm()
+    bench.refuse(grant, left: nil)
     #expect(!bench.closures.isEmpty)
   }
 
@@ -106,38 +114,38 @@ import Testing
     let sent = bench.grant(next)
     let grant = try #require(sent)
     #expect(grant.reservedInput == 300_400)
-    refuse(&bench, grant, left: 400_000)
+    bench.refuse(grant, left: 400_000)
     #expect(!bench.closures.isEmpty)
   }
 
   /// Two in a row, with no call let in between: something else may be the reason, so all wait.
   @Test func twoInARowAreAboutAll() throws {
     var bench = bench()
-    let one = try warm(&bench, "one")
-    let two = try warm(&bench, "two")
-    refuse(&bench, one, left: 250_000)
+    let one = try bench.sendWarm("one")
+    let two = try bench.sendWarm("two")
+    bench.refuse(one, left: 250_000)
     #expect(bench.closures.isEmpty)
-    refuse(&bench, two, left: 250_000)
+    bench.refuse(two, left: 250_000)
     #expect(!bench.closures.isEmpty)
   }
 
   @Test func afterACallThatWasLetInItIsAboutTheCallAgain() throws {
     var bench = bench()
-    let one = try warm(&bench, "one")
-    let two = try warm(&bench, "two")
-    refuse(&bench, one, left: 250_000)
+    let one = try bench.sendWarm("one")
+    let two = try bench.sendWarm("two")
+    bench.refuse(one, left: 250_000)
     let other = bench.submit(session: "other", input: 100)
     bench.settle(other)
     let three = bench.submit(session: "two", input: 300_900)
     bench.send(.settled(two.lease, Settlement(verdict: .clientLeft)))
-    refuse(&bench, try #require(bench.grant(three)), left: 250_000)
+    bench.refuse(try #require(bench.grant(three)), left: 250_000)
     #expect(bench.closures.isEmpty)
   }
 
   /// The refused call was the probe: another takes its place.
   @Test func aProbeMakesRoomForTheNext() throws {
     var bench = bench()
-    let grant = try warm(&bench)
+    let grant = try bench.sendWarm()
     let other = bench.submit(session: "other", input: 100)
     bench.send(
       .settled(
@@ -151,7 +159,7 @@ import Testing
     let sent = bench.grant(probe)
     let next = bench.submit(session: "next", input: 100)
     #expect(!bench.isGranted(next))
-    refuse(&bench, try #require(sent), left: 250_000)
+    bench.refuse(try #require(sent), left: 250_000)
     #expect(bench.isGranted(next))
   }
 
@@ -174,7 +182,7 @@ import Testing
     let granted = bench.grant(id)
     let grant = try #require(granted)
     #expect(grant.reservedInput < 11_000)
-    refuse(&bench, grant, left: 30_000)
+    bench.refuse(grant, left: 30_000)
     #expect(bench.closures.isEmpty)
     bench.run(for: .seconds(3))
     #expect(bench.grant(id)?.reservedInput == 60_000)

@@ -33,4 +33,17 @@ enum SessionTraces {
         model: String(cells[5]), input: number(6), cached: number(7), output: number(8), isByUser: cells[9] == "user")
     }
   }()
+
+  /// The same, by session.
+  static let sessions: [[TracedCall]] = {
+    var sessions: [[TracedCall]] = []
+    for call in calls {
+      if sessions.last?.first?.session != call.session { sessions.append([]) }
+      sessions[sessions.count - 1].append(call)
+    }
+    return sessions
+  }()
+
+  /// 52 sessions of 40 calls or more.
+  static let long = Array(sessions.filter { $0.count >= 40 }.prefix(52))
 }
