@@ -30,13 +30,13 @@ extension Admission {
       let attempt = place(
         request, leg, ignoringHeadroom: false, heedsClaims: true, at: now, estimate: &estimate, into: &placement)
       providers[leg.provider].restore(former, leg)
+      placement.leg = position
       guard case .placed = attempt, !placement.isSecondChoice,
-        leavesAll(to: waiting[claimant], request, placement, at: now),
+        leavesAll(to: waiting[claimant], request, leg, placement, at: now),
         let share = share(takenFrom: waiting[claimant], leg, by: placement, at: now)
       else { continue }
       guard share <= Self.mostOvertaken - waiting[claimant].overtaken else { continue }
       waiting[claimant].overtaken += share
-      placement.leg = position
       // What turns cost is estimated anew: there may have been no pass since something was learned.
       passes += 1
       let overtaken = waiting[claimant].box.ticket.id
@@ -81,13 +81,12 @@ extension Admission {
 
   /// True where the claimant still has all that it needs besides what it gathers.
   private func leavesAll(
-    to claimant: Request, _ request: Request, _ placement: Placement, at now: Instant
+    to claimant: Request, _ request: Request, _ taken: Route.Leg, _ placement: Placement, at now: Instant
   ) -> Bool {
-    let provider = placement.provider
     // A single call goes first after a pause (rule 8): the one whose turn it is.
-    guard providers[provider].isOpen(placement),
-      let leg = providers.routes[claimant.route].legs.first(where: { $0.provider == provider })
-    else { return false }
+    guard providers[placement.provider].isOpen(placement), let leg = claimedLeg(of: claimant, beside: taken) else {
+      return false
+    }
     let needed = estimate(claimant, leg: leg)
     if claimant.tenant == request.tenant, !tenants[claimant.tenant].capacity.isUnlimited {
       var after = tenants[claimant.tenant].capacity
@@ -97,7 +96,7 @@ extension Admission {
     }
     if claimant.accounts.contains(where: request.accounts.contains) {
       var both = demand(claimant, leg: leg, needed)
-      let own = demand(request, leg: providers.routes[request.route].legs[placement.leg], placement.estimate)
+      let own = demand(request, leg: taken, placement.estimate)
       both.usd = both.usd.map { $0.saturatingAdding(placement.hold.usd) }
       both.mostUSD = both.mostUSD.saturatingAdding(placement.hold.usd)
       both.tokens = both.tokens.saturatingAdding(own.mostTokens)
