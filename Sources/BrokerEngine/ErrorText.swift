@@ -127,6 +127,8 @@ public enum ErrorText {
     case .modelBreakerOpen(let id, let model): "the circuit breaker of '\(model)' at provider '\(id)' is open"
     case .modelClosed(let id, let model): "provider '\(id)' asked for a pause for '\(model)'"
     case .noUsableKey(let id): "provider '\(id)' has no usable key"
+    case .keyConcurrency(let id): "every usable key of provider '\(id)' runs as many calls as it may"
+    case .keyBucket(let id, let dimension): "the keys of provider '\(id)' have no \(dimension.name) left for now"
     case .warmKey(let id, let key): "key '\(key)' of provider '\(id)', whose cache has its prompt, is soon free"
     case .providerClosed(let id): "provider '\(id)' asked for a pause"
     case .budget(let name): "what is left of the budget '\(name)' is held by running calls"

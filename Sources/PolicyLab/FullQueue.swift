@@ -132,6 +132,9 @@ public struct FullQueue {
   /// Changes the core in a way that no policy can.
   public mutating func change(_ body: (inout Admission) -> Void) { body(&core) }
 
+  /// What status and metrics are made from.
+  public func snapshot() -> AdmissionSnapshot { core.snapshot(at: now) }
+
   /// Requests that wait.
   public var waiting: Int { core.snapshot(at: now).queuedByBand.reduce(0, +) }
 }

@@ -50,6 +50,9 @@ struct DecisionsCommand: ParsableCommand {
     Terminal.line(fills.row("a request comes", without: clock.median))
     Terminal.line(ends.row("a call ends, the next goes", without: clock.median))
     Terminal.line(comes.row("one comes and all wait", without: clock.median))
+    var looks = Costs()
+    for _ in 0..<200 { looks.measure { _ = queue.snapshot() } }
+    Terminal.line(looks.row("a snapshot of all that", without: clock.median))
     Terminal.line(
       String(format: "Reading the clock took %.2f µs of each event, which is subtracted.", Double(clock.median) / 1000))
     Terminal.line(
@@ -72,8 +75,11 @@ private struct Costs {
   }
 
   /// Two readings of the clock, one after the other.
-  mutating func measureNothing() {
+  mutating func measureNothing() { measure {} }
+
+  mutating func measure(_ body: () -> Void) {
     let before = nanoseconds(CLOCK_THREAD_CPUTIME_ID)
+    body()
     times.append(nanoseconds(CLOCK_THREAD_CPUTIME_ID) - before)
   }
 

@@ -275,7 +275,7 @@ import Testing
     let second = bench.submit()
     let third = bench.submit()
     #expect(bench.grant(first)?.key != bench.grant(second)?.key)
-    #expect(bench.core.blocker(of: third, at: bench.now) == .noUsableKey("p"))
+    #expect(bench.core.blocker(of: third, at: bench.now) == .keyConcurrency("p"))
     bench.settle(first)
     #expect(bench.grant(third)?.key == bench.grant(first)?.key)
   }

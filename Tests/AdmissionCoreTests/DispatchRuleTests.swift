@@ -27,6 +27,7 @@ import Testing
       (.modelBucket("p", model: "m", .tokens), "7"), (.tenantConcurrency("t"), "3a"),
       (.tenantBucket("t", .tokens), "3a"), (.claimed("p", by: RequestID(high: 0, low: 1)), "3"),
       (.breakerOpen("p"), "8"), (.modelBreakerOpen("p", model: "m"), "8"), (.noUsableKey("p"), "8"),
+      (.keyConcurrency("p"), "7"), (.keyBucket("p", .tokens), "7"),
       (.providerClosed("p"), "8"), (.modelClosed("p", model: "m"), "8"), (.budget("b"), "3c"), (.backoff, "3b"),
       (.freeConcurrency("p"), "10"), (.sessionConcurrency("s"), "3d"),
     ]

@@ -272,7 +272,13 @@ extension Admission {
         readyAt = min(readyAt, shortage.readyAt)
         if isWarm { warm = (key, shortage.readyAt) }
         atKeys = .short
-        if providers[index].policy.quota == .perKey { obstacle = self.obstacle(shortage, index) }
+        if providers[index].policy.quota == .perKey {
+          obstacle = self.obstacle(shortage, index)
+        } else if obstacle.kind != .claimed {
+          obstacle = Obstacle(
+            kind: shortage.dimension == nil ? .keyPermits : .keyBucket, provider: index,
+            dimension: shortage.dimension ?? .requests)
+        }
         continue
       }
       let isDoubted =

@@ -188,7 +188,8 @@ extension Admission {
           : place(request, leg, ignoringHeadroom: false, heedsClaims: false, at: now), readyAt != .distantFuture
       else { continue }
       switch obstacle.kind {
-      case .bucket, .modelBucket, .closed, .modelClosed, .breaker, .modelBreaker, .keys, .warmKey:
+      case .bucket, .modelBucket, .closed, .modelClosed, .breaker, .modelBreaker, .keys, .keyPermits, .keyBucket,
+        .warmKey:
         first = min(first ?? readyAt, readyAt)
       case .behindInLane, .notItsTurn, .permits, .headroom, .modelPermits, .modelHeadroom, .tenantPermits,
         .tenantBucket, .sessionPermits, .claimed, .backoff, .budget, .draining, .freePermits:
@@ -281,8 +282,10 @@ extension Admission {
   /// Gives the request a slot and counts it as queued; it is in no lane yet.
   mutating func store(_ request: Request) -> RequestIndex {
     tenants[request.tenant].queued += 1
-    if let first = providers.routes[request.route].legs.first { providers[first.provider].queued[request.band] += 1 }
-    return waiting.insert(request)
+    guard !providers.routes.indices(of: request.route).isEmpty else { return waiting.insert(request) }
+    let first = providers.routes[request.route, 0].provider
+    providers[first].queued[request.band] += 1
+    return waiting.insert(request, at: first)
   }
 
   mutating func enterLane(_ index: RequestIndex, isRetry: Bool, at now: Instant) {

@@ -38,11 +38,13 @@ extension Admission {
     for index in providers.indices { providers[index].queued = [0, 0, 0] }
     var orphans: [RequestID] = []
     var routes: [(request: RequestIndex, route: RouteIndex)] = []
+    var firsts: [(request: RequestIndex, provider: ProviderIndex)] = []
     for index in queued {
       if let known = providers.route(of: waiting[index].box) {
         routes.append((index, known.route))
         if let first = providers.routes[known.route].legs.first {
           providers[first.provider].queued[waiting[index].band] += 1
+          firsts.append((index, first.provider))
         }
       } else {
         // A request without candidates needs some route until it is removed; it is never placed by it.
@@ -50,6 +52,7 @@ extension Admission {
         orphans.append(waiting[index].ticket.id)
       }
     }
+    waiting.replaceFirst(firsts)
     outranked.removeAll()
     isOutranked.removeAll()
     checkedIn.removeAll()

@@ -7,7 +7,10 @@ struct Obstacle: Equatable, Sendable {
       tenantBucket
     /// Its session runs as many calls as it may.
     case sessionPermits
-    case claimed, breaker, keys, closed, backoff, modelBreaker, modelClosed, budget
+    case claimed, breaker, keys
+    /// Each key that could take it runs as many calls as it may, or lacks units of its own limit.
+    case keyPermits, keyBucket
+    case closed, backoff, modelBreaker, modelClosed, budget
     /// The call could not be over when the drain ends.
     case draining
     /// The key whose cache has its prompt is soon free.

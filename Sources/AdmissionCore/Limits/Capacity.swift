@@ -30,6 +30,8 @@ struct Capacity: Sendable {
   var buckets: [TokenBucket] = []
   /// Units reserved by running calls that their provider may not have counted yet.
   private(set) var outstanding = TakenUnits.zero
+  /// Units that running calls have taken.
+  private(set) var taken = TakenUnits.zero
   private var word = ProvidersWord()
   var ramp = Ramp()
   /// True for a tenant's limits, which are enforced here.
@@ -79,6 +81,7 @@ struct Capacity: Sendable {
       taken[Int(buckets[index].rate.rawValue)] = buckets[index].reserve(wanted, at: now)
     }
     outstanding &+= taken
+    self.taken &+= taken
     return taken
   }
 
@@ -89,6 +92,7 @@ struct Capacity: Sendable {
       taken[Int(buckets[index].rate.rawValue)] = buckets[index].charge(1, at: now)
     }
     outstanding &+= taken
+    self.taken &+= taken
     return taken
   }
 
@@ -125,6 +129,7 @@ struct Capacity: Sendable {
     }
     outstanding &-= Self.pending(taken, told: call.told)
     outstanding &+= Self.pending(result, told: telling ?? call.told)
+    self.taken &+= result &- taken
     if telling != nil { word.told(call) }
     return result
   }
@@ -141,6 +146,7 @@ struct Capacity: Sendable {
     permits.release(in: call.band, lag: lag, at: now)
     ramp.release(at: now)
     outstanding &-= Self.pending(taken, told: call.told)
+    self.taken &-= taken
     for index in buckets.indices {
       let rate = Int(buckets[index].rate.rawValue)
       let known = word.explained(actual[rate] - taken[rate], rate, call)
@@ -156,10 +162,13 @@ struct Capacity: Sendable {
       outstanding[Int(RateLimit.tokensPerDay.rawValue)])
   }
 
-  func bucketSnapshots(at now: Instant) -> [AdmissionSnapshot.Bucket] {
-    buckets.map {
+  /// - Parameter kept: the units of a bucket of this capacity that are kept for a band.
+  func bucketSnapshots(at now: Instant, kept: (_ band: Int, _ capacity: Int64) -> Int64) -> [AdmissionSnapshot.Bucket] {
+    buckets.map { bucket in
       AdmissionSnapshot.Bucket(
-        dimension: $0.dimension, rate: $0.rate, available: $0.available(at: now), capacity: $0.capacity)
+        dimension: bucket.dimension, rate: bucket.rate, available: bucket.available(at: now), capacity: bucket.capacity,
+        inUse: taken[Int(bucket.rate.rawValue)], kept: (0..<3).map { kept($0, bucket.capacity) },
+        fullAt: bucket.instantFull(at: now), perMinute: bucket.perMinute)
     }
   }
 }

@@ -182,6 +182,14 @@ struct TokenBucket: Sendable {
     return max(now, updated) + Span(nanoseconds: Int64(clamping: (work + Int128(limit) - 1) / Int128(limit)))
   }
 
+  /// When the bucket is full if nothing else is taken; nil where it is full.
+  func instantFull(at now: Instant) -> Instant? {
+    isFull(at: now) ? nil : instantCovered(capacity, keeping: 0, at: now)
+  }
+
+  /// Units that flow in each minute.
+  var perMinute: Int64 { Int64(clamping: Int128(limit) * 60_000_000_000 / Int128(period)) }
+
   /// Takes the units and returns how many were taken: at most a whole period's, which is the whole bucket unless it has
   /// a burst.
   mutating func reserve(_ units: Int64, at now: Instant) -> Int64 {

@@ -58,6 +58,17 @@ struct BandScheduler: Sendable {
     return allowed
   }
 
+  /// The permits of a limit that are kept for the band now.
+  func keptPermits(for band: Int, limit: Int, running: Int) -> Int {
+    band == 2 ? 0 : max(0, reserve(band, of: limit) - running)
+  }
+
+  /// The units of a bucket of this capacity that are kept for the band.
+  func keptUnits(for band: Int, capacity: Int64) -> Int64 {
+    guard band < 2, case .share(let basisPoints) = bands[band].reserve else { return 0 }
+    return min(Self.part(basisPoints, of: capacity), capacity)
+  }
+
   /// The units that must stay in a bucket of this capacity when the band takes some.
   func kept(from band: Int, capacity: Int64) -> Int64 {
     var kept: Int64 = 0

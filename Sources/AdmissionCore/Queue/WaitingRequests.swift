@@ -48,6 +48,9 @@ struct WaitingRequests: Sendable {
 
   /// The number of requests that a key has refused.
   private var refusedCount = 0
+  /// By the first candidate and the class, and by tenant.
+  private var atProviders = Arrivals<ProviderBand>()
+  private var ofTenants = Arrivals<TenantState>()
 
   /// True where a key has refused some waiting request.
   var hasRefused: Bool { refusedCount > 0 }
@@ -87,8 +90,10 @@ struct WaitingRequests: Sendable {
   }
 
   /// Gives the request a place; it is in no lane yet.
-  mutating func insert(_ request: consuming Request) -> RequestIndex {
+  /// - Parameter provider: its first candidate.
+  mutating func insert(_ request: consuming Request, at provider: ProviderIndex? = nil) -> RequestIndex {
     let id = request.box.ticket.id
+    let (tenant, band) = (request.tenant, request.band)
     if request.isHeldBack { heldBack.append(id) }
     if request.hasRefusedKeys { refusedCount += 1 }
     countByBand[request.band] += 1
@@ -97,6 +102,8 @@ struct WaitingRequests: Sendable {
     let isPatient = request.box.ticket.patience != nil
     let index = requests.insert(request)
     byID[id] = index
+    if let provider { atProviders.enter(index, of: Slots<ProviderBand>.Index(provider, band: band)) }
+    ofTenants.enter(index, of: tenant)
     if isPatient { orderByPatience(index) }
     return index
   }
@@ -123,6 +130,8 @@ struct WaitingRequests: Sendable {
       leaveFree(index)
     }
     leaveLane(index, at: now)
+    atProviders.leave(index)
+    ofTenants.leave(index)
     requests.drop(index)
   }
 
@@ -134,12 +143,16 @@ struct WaitingRequests: Sendable {
       patientPositions.trim(to: requests.capacity)
       lanes.trimSlots(to: requests.capacity)
       free.trim(to: requests.capacity)
+      atProviders.trim(to: requests.capacity)
+      ofTenants.trim(to: requests.capacity)
       return nil
     }
     byID[requests[new].ticket.id] = new
     timers.rename(old, to: new, positions: &timerPositions)
     if patientPositions.contains(old) { patient.rename(old, to: new, positions: &patientPositions) }
     lanes.rename(old, to: new)
+    atProviders.rename(old, to: new)
+    ofTenants.rename(old, to: new)
     if free.contains(old) { free.rename(old, to: new, on: requests[new].route) }
     return (old, new)
   }
@@ -150,6 +163,29 @@ struct WaitingRequests: Sendable {
     heldBack.removeAll { $0 == id }
     requests[index].isHeldBack = false
     requests[index].notBefore = nil
+  }
+
+  // MARK: Who has waited longest
+
+  /// The request of the class that has waited longest of those whose first candidate this is.
+  func oldest(at provider: ProviderIndex, band: Int) -> RequestIndex? {
+    atProviders.first(of: Slots<ProviderBand>.Index(provider, band: band))
+  }
+
+  func oldest(of tenant: TenantIndex) -> RequestIndex? { ofTenants.first(of: tenant) }
+
+  /// Takes over the first candidates of all waiting requests, where they may have changed.
+  mutating func replaceFirst(_ firsts: [(request: RequestIndex, provider: ProviderIndex)]) {
+    atProviders.removeAll()
+    for (index, provider) in firsts.sorted(by: { isBefore($0.request, $1.request) }) {
+      atProviders.enter(index, of: Slots<ProviderBand>.Index(provider, band: requests[index].band))
+    }
+  }
+
+  /// True where a request's stay began before another's.
+  func isBefore(_ left: RequestIndex, _ right: RequestIndex) -> Bool {
+    let (one, other) = (requests[left].queuedSince, requests[right].queuedSince)
+    return one != other ? one < other : requests[left].sequence < requests[right].sequence
   }
 
   // MARK: Lanes

@@ -166,6 +166,10 @@ public enum Blocker: Sendable, Hashable {
   case breakerOpen(ProviderID)
   case modelBreakerOpen(ProviderID, model: String)
   case noUsableKey(ProviderID)
+  /// Each key that could take it runs as many calls as it may.
+  case keyConcurrency(ProviderID)
+  /// Each key that could take it lacks units of its own limit.
+  case keyBucket(ProviderID, Dimension)
   /// The key whose cache has its prompt is soon free.
   case warmKey(ProviderID, key: KeyID)
   case providerClosed(ProviderID)
@@ -193,6 +197,8 @@ public enum Blocker: Sendable, Hashable {
     case .breakerOpen: "breaker_open"
     case .modelBreakerOpen: "model_breaker_open"
     case .noUsableKey: "no_usable_key"
+    case .keyConcurrency: "key_concurrency"
+    case .keyBucket: "key_bucket"
     case .warmKey: "warm_key"
     case .providerClosed: "provider_closed"
     case .modelClosed: "model_closed"

@@ -54,7 +54,8 @@ extension Blocker {
     case .behindInLane: .laneOrder
     case .notItsTurn: .fairTurns
     case .headroom: .headroom
-    case .providerConcurrency, .providerBucket, .modelConcurrency, .modelBucket: .allOrNothing
+    case .providerConcurrency, .providerBucket, .modelConcurrency, .modelBucket, .keyConcurrency, .keyBucket:
+      .allOrNothing
     case .tenantConcurrency, .tenantBucket: .tenantsOwnLimit
     case .sessionConcurrency: .sessionsOwnLimit
     case .claimed: .claims

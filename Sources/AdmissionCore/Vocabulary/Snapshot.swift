@@ -7,8 +7,23 @@ public struct AdmissionSnapshot: Sendable {
     /// Units available now; negative while a debt is worked off.
     public var available: Int64
     public var capacity: Int64
+    /// Units that running calls have reserved, or are known to have used.
+    public var inUse: Int64
+    /// Units that only this class may take, by `Priority.rawValue`.
+    public var kept: [Int64]
+    /// When the bucket is full if nothing is taken any more; nil where it is full.
+    public var fullAt: Instant?
+    /// Units that flow in each minute.
+    public var perMinute: Int64
 
-    public init(dimension: Dimension, rate: RateLimit, available: Int64, capacity: Int64) {
+    public init(
+      dimension: Dimension, rate: RateLimit, available: Int64, capacity: Int64, inUse: Int64 = 0,
+      kept: [Int64] = [0, 0, 0], fullAt: Instant? = nil, perMinute: Int64 = 0
+    ) {
+      self.inUse = inUse
+      self.kept = kept
+      self.fullAt = fullAt
+      self.perMinute = perMinute
       self.rate = rate
       self.dimension = dimension
       self.available = available
@@ -73,11 +88,16 @@ public struct AdmissionSnapshot: Sendable {
     public var reason: KeyReason?
     /// Models that the provider refuses to this key; other keys are preferred for them.
     public var models: [ModelRest]
+    /// How many calls the key may run: its own limit, or the provider's where each key has that for itself.
+    public var concurrencyLimit: Int?
+    public var buckets: [Bucket]
 
     public init(
       id: KeyID, state: KeyCondition, until: Instant? = nil, inFlight: Int, reason: KeyReason? = nil,
-      models: [ModelRest] = []
+      models: [ModelRest] = [], concurrencyLimit: Int? = nil, buckets: [Bucket] = []
     ) {
+      self.concurrencyLimit = concurrencyLimit
+      self.buckets = buckets
       self.models = models
       self.id = id
       self.state = state
@@ -143,13 +163,28 @@ public struct AdmissionSnapshot: Sendable {
     /// Why no call is sent there; nil where calls are sent.
     public var blockedBecause: PauseReason?
     public var learned: [Learned]
+    /// The operator's limit of calls; where each key has it for itself, of each key.
+    public var policyConcurrency: Int?
+    /// The learned limit of calls, where that is lower.
+    public var learnedConcurrency: Int?
+    /// Permits that only this class may take now, by `Priority.rawValue`.
+    public var reservedPermits: [Int]
+    /// Since when the request has waited that has waited longest of those whose first candidate this is, by
+    /// `Priority.rawValue`.
+    public var waitingSince: [Instant?]
 
     public init(
       id: ProviderID, inFlight: Int, freeInFlight: Int = 0, freeBlockedUntil: Instant? = nil,
       concurrencyLimit: Int? = nil, inFlightByBand: [Int], buckets: [Bucket],
       models: [Model], breaker: Breaker, keys: [Key], queuedByBand: [Int], resting: [ModelRest] = [],
-      blockedUntil: Instant? = nil, blockedBecause: PauseReason? = nil, learned: [Learned] = []
+      blockedUntil: Instant? = nil, blockedBecause: PauseReason? = nil, learned: [Learned] = [],
+      policyConcurrency: Int? = nil, learnedConcurrency: Int? = nil, reservedPermits: [Int] = [0, 0, 0],
+      waitingSince: [Instant?] = [nil, nil, nil]
     ) {
+      self.policyConcurrency = policyConcurrency
+      self.learnedConcurrency = learnedConcurrency
+      self.reservedPermits = reservedPermits
+      self.waitingSince = waitingSince
       self.freeInFlight = freeInFlight
       self.freeBlockedUntil = freeBlockedUntil
       self.blockedBecause = blockedBecause
@@ -176,11 +211,14 @@ public struct AdmissionSnapshot: Sendable {
     public var weight: Int
     /// False for tenants that the policy does not name: such a name is a client's text.
     public var isListed: Bool
+    /// Since when the request has waited that has waited longest.
+    public var waitingSince: Instant?
 
     public init(
       id: TenantID, inFlight: Int, queued: Int, concurrencyLimit: Int? = nil, buckets: [Bucket], weight: Int,
-      isListed: Bool = true
+      isListed: Bool = true, waitingSince: Instant? = nil
     ) {
+      self.waitingSince = waitingSince
       self.id = id
       self.inFlight = inFlight
       self.queued = queued
@@ -188,6 +226,27 @@ public struct AdmissionSnapshot: Sendable {
       self.buckets = buckets
       self.weight = weight
       self.isListed = isListed
+    }
+  }
+  /// The queue of a class.
+  public struct ClassQueue: Sendable, Equatable {
+    public var priority: Priority
+    public var queued: Int
+    /// The request that has waited longest, and since when.
+    public var oldest: RequestID?
+    public var waitingSince: Instant?
+    /// How long a call of the class would wait that came now; nil where that cannot be told.
+    public var predictedWait: Span?
+
+    public init(
+      priority: Priority, queued: Int, oldest: RequestID? = nil, waitingSince: Instant? = nil,
+      predictedWait: Span? = nil
+    ) {
+      self.priority = priority
+      self.queued = queued
+      self.oldest = oldest
+      self.waitingSince = waitingSince
+      self.predictedWait = predictedWait
     }
   }
   public var providers: [Provider]
@@ -207,11 +266,15 @@ public struct AdmissionSnapshot: Sendable {
   public var budgets: [BudgetReading]
   /// Sessions that run as many calls as `session_concurrency` lets them.
   public var sessionsAtLimit: Int
+  /// By `Priority.rawValue`.
+  public var classes: [ClassQueue]
 
   public init(
     providers: [Provider], tenants: [Tenant], queuedByBand: [Int], queuedBytes: Int, running: Int, openLeases: Int,
-    queueStorage: Int, isDraining: Bool, budgets: [BudgetReading] = [], sessionsAtLimit: Int = 0
+    queueStorage: Int, isDraining: Bool, budgets: [BudgetReading] = [], sessionsAtLimit: Int = 0,
+    classes: [ClassQueue] = []
   ) {
+    self.classes = classes
     self.sessionsAtLimit = sessionsAtLimit
     self.providers = providers
     self.tenants = tenants
