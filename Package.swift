@@ -121,7 +121,7 @@ let package = Package(
         "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
         "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole",
         "ProviderSimulator", "FleetSimulator",
-        "ProcessOutput", "PolicyLab",
+        "ProcessOutput", "SharedState", "PolicyLab",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],

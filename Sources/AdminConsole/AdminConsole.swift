@@ -6,13 +6,18 @@
 //   GET  /metrics                              Prometheus text
 //   GET  /                                     the dashboard
 //   GET  /api/v1/status                        providers, queues, tenants
-//   GET  /api/v1/requests?state=&limit=        queued, running or recent requests
+//   GET  /api/v1/requests?state=&tenant=&session=&priority=&provider=&sort=&limit=   queued, running or recent requests
 //   GET  /api/v1/requests/{id}                 one request with its waits and attempts
 //   GET  /api/v1/usage?by=&since=&until=&bucket=&format=   what was used and spent
 //   GET  /api/v1/ledger                        where the books are and how they stand
+//   GET  /api/v1/history?metric=&since=&until=&step=   charts
+//   GET  /api/v1/sessions?tenant=&search=&sort=&limit= sessions with their agents
+//   GET  /api/v1/audit?since=&until=&limit=    what was changed, and by whom
+//   GET  /api/v1/me                            what the caller's token allows
 //   GET  /api/v1/events                        server-sent events: a snapshot each second, and each notable change
 //   GET  /api/v1/budgets                       how each budget stands
 //   POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]
+//   POST /api/v1/log-level                     from which level on the log has messages
 //   POST /api/v1/reload                        read the policy again
 //   POST /api/v1/drain                         stop admitting, finish, exit
 //   POST /api/v1/keys/{provider}/{key}/{disable|enable}
@@ -22,6 +27,7 @@ import AdmissionCore
 import BrokerEngine
 import EventLoop
 import HTTPMessage
+import PolicyFile
 import TextForms
 
 /// What the console needs of the composition root.
@@ -33,14 +39,24 @@ public struct AdminActions {
   public var drain: () -> Void
   /// Resident memory in bytes, CPU seconds, open descriptors, start time in seconds since 1970.
   public var processFigures: () -> ProcessFigures
+  /// The level from which on the log has messages.
+  public var logLevel: () -> LogThreshold
+  public var setLogLevel: (LogThreshold) -> Void
+  /// Runs work on another thread, one piece after the other; nil where documents are written on the loop's thread.
+  public var background: ((@escaping @Sendable () -> Void) -> Void)?
 
   public init(
     reload: @escaping (@escaping ([String]) -> Void) -> Void, drain: @escaping () -> Void,
-    processFigures: @escaping () -> ProcessFigures
+    processFigures: @escaping () -> ProcessFigures, logLevel: @escaping () -> LogThreshold = { .info },
+    setLogLevel: @escaping (LogThreshold) -> Void = { _ in },
+    background: ((@escaping @Sendable () -> Void) -> Void)? = nil
   ) {
     self.reload = reload
     self.drain = drain
     self.processFigures = processFigures
+    self.logLevel = logLevel
+    self.setLogLevel = setLogLevel
+    self.background = background
   }
 }
 
@@ -57,8 +73,9 @@ public struct ProcessFigures: Sendable {
 
 public final class AdminConsole: HTTPHandler {
   let broker: Operator
-  private let actions: AdminActions
-  private let version: String
+  let actions: AdminActions
+  let version: String
+  let renderer: Renderer
   /// The source of reports; nil where there is no ledger.
   public var ledgerDesk: LedgerDesk?
   /// The open event streams.
@@ -70,12 +87,14 @@ public final class AdminConsole: HTTPHandler {
   /// Access rules are read from the policy at each request.
   /// - Parameter loop: nil in tests that need no event stream.
   public init(broker: Operator, actions: AdminActions, version: String, loop: EventLoop? = nil) {
-    let feed = loop.map { EventFeed(loop: $0, broker: broker, version: version) }
+    let renderer = Renderer(loop: loop, background: actions.background)
+    let feed = loop.map { EventFeed(loop: $0, broker: broker, version: version, renderer: renderer) }
     if let feed { broker.listen { feed.tell($0) } }
     self.feed = feed
     self.broker = broker
     self.actions = actions
     self.version = version
+    self.renderer = renderer
   }
 
   // MARK: HTTPHandler
@@ -87,12 +106,12 @@ public final class AdminConsole: HTTPHandler {
     if head.isRead, AdminConsole.parts(head) == ["api", "v1", "events"], let feed {
       switch access(head) {
       case .refused(let reply): exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
-      case .full: feed.open(exchange, tenant: nil)
+      case .full, .reading: feed.open(exchange, tenant: nil)
       case .tenant(let tenant): feed.open(exchange, tenant: tenant)
       }
       return
     }
-    answer(head) { reply in
+    answer(head, body: exchange.body) { reply in
       guard !exchange.isClosed else { return }
       exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
     }
@@ -122,131 +141,102 @@ public final class AdminConsole: HTTPHandler {
     head.path.split(separator: "/").map { PercentEscapes.decoded($0) }
   }
 
-  /// Answers at once; a reload, and what the ledger is asked, is answered when it is done.
-  func answer(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
+  /// Answers at once, or when another thread has written the document, the ledger was asked, or the policy read.
+  func answer(_ head: RequestHead, body: [UInt8] = [], _ send: @escaping (Reply) -> Void) {
     let isRead = head.isRead
     let parts = AdminConsole.parts(head)
-    if isRead, parts == ["api", "v1", "ledger"], case .full = access(head) { return ledgerState(send) }
-    if isRead, parts == ["api", "v1", "usage"] {
-      switch access(head) {
-      case .refused(let reply): return send(reply)
-      case .full: return usage(head, tenant: nil, send)
-      case .tenant(let tenant): return usage(head, tenant: tenant, send)
-      }
-    }
-    guard head.method == "POST", parts == ["api", "v1", "reload"], case .full = access(head) else {
-      return send(reply(to: head, parts))
-    }
-    actions.reload { send(AdminConsole.reloaded(mistakes: $0)) }
-  }
-
-  private func reply(to head: RequestHead, _ parts: [String]) -> Reply {
     // A part with a slash of its own leads to no page of one part.
     let path = parts.contains { $0.contains("/") } ? String(head.path) : "/" + parts.joined(separator: "/")
-    let isRead = head.isRead
-    if path == "/healthz" { return isRead ? .text("ok\n") : .methodNotAllowed("GET") }
-    if path == "/readyz" {
-      guard isRead else { return .methodNotAllowed("GET") }
-      return readiness()
-    }
+    if path == "/healthz" { return send(isRead ? .text("ok\n") : .methodNotAllowed("GET")) }
+    if path == "/readyz" { return send(isRead ? readiness() : .methodNotAllowed("GET")) }
     // The page itself contains nothing secret; the data that it fetches requires the token.
-    if isRead, broker.policy.admin.token != nil, let page = Dashboard.reply(path) { return page }
+    if isRead, broker.policy.admin.token != nil, let page = Dashboard.reply(path) { return send(page) }
+    let access = access(head)
     /// The tenant, where the token is a tenant's.
     var scope: String?
-    switch access(head) {
-    case .refused(let reply): return reply
+    switch access {
+    case .refused(let reply): return send(reply)
     case .full: break
+    case .reading: guard isRead else { return send(.error(403, "the read token may only read")) }
     case .tenant(let tenant):
-      guard isRead else { return .error(403, "the token of tenant '\(tenant)' may only read") }
+      guard isRead else { return send(.error(403, "the token of tenant '\(tenant)' may only read")) }
       scope = tenant
     }
-    if let page = Dashboard.reply(path) { return isRead ? page : .methodNotAllowed("GET") }
+    if let page = Dashboard.reply(path) { return send(isRead ? page : .methodNotAllowed("GET")) }
     if path == "/metrics" {
-      guard isRead else { return .methodNotAllowed("GET") }
-      if let scope {
-        return .error(403, "the metrics are of all tenants: the token of tenant '\(scope)' may not read them")
-      }
-      return Reply(
-        status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
-        body: MetricsText.render(
-          broker, actions.processFigures(), ledger: ledgerDesk?.counts() ?? (0, 0), version: version))
+      guard isRead else { return send(.methodNotAllowed("GET")) }
+      if let scope { return send(AdminConsole.ofAllTenants("the metrics", scope)) }
+      return metrics(head, send)
     }
-    guard parts.count >= 3, parts[0] == "api", parts[1] == "v1" else { return .error(404, "there is no \(path) here") }
-    switch (parts[2], parts.count) {
-    case ("status", 3):
-      return isRead ? .json(StatusJSON.status(broker, version: version, tenant: scope)) : .methodNotAllowed("GET")
-    case ("requests", 3): return isRead ? requests(head, tenant: scope) : .methodNotAllowed("GET")
-    case ("requests", 4): return isRead ? request(parts[3], tenant: scope) : .methodNotAllowed("GET")
-    case ("budgets", 3):
-      return isRead ? .json(BudgetRoutes.json(broker, tenant: scope)) : .methodNotAllowed("GET")
-    case ("budgets", 4) where parts[3] == "raise":
-      return head.method == "POST" ? raiseBudget(head) : .methodNotAllowed("POST")
-    case ("usage", 3): return .methodNotAllowed("GET")
-    case ("events", 3) where !isRead: return .methodNotAllowed("GET")
-    case ("ledger", 3):
-      if let scope {
-        return .error(403, "the ledger is of all tenants: the token of tenant '\(scope)' may not read it")
-      }
-      return .methodNotAllowed("GET")
-    case ("reload", 3): return .methodNotAllowed("POST")
-    case ("drain", 3): return head.method == "POST" ? drain() : .methodNotAllowed("POST")
-    case ("keys", 6): return head.method == "POST" ? key(parts[3], parts[4], parts[5]) : .methodNotAllowed("POST")
-    case ("breakers", 5): return head.method == "POST" ? breaker(parts[3], parts[4]) : .methodNotAllowed("POST")
-    default: return .error(404, "there is no \(path) here")
+    guard parts.count >= 3, parts[0] == "api", parts[1] == "v1" else {
+      return send(.error(404, "there is no \(path) here"))
+    }
+    let rest = Array(parts[2...])
+    if isRead, read(head, rest, access, scope, send) { return }
+    if head.method == "POST", change(head, rest, body, send) { return }
+    send(AdminConsole.allowed(rest).map { .methodNotAllowed($0) } ?? .error(404, "there is no \(path) here"))
+  }
+
+  /// Answers a question. Returns false where there is no such document.
+  private func read(
+    _ head: RequestHead, _ parts: [String], _ access: Access, _ scope: String?, _ send: @escaping (Reply) -> Void
+  ) -> Bool {
+    switch (parts[0], parts.count) {
+    case ("status", 1): status(tenant: scope, send)
+    case ("me", 1): send(AdminConsole.me(access, hasToken: broker.policy.admin.token != nil))
+    case ("requests", 1): send(requests(head, tenant: scope))
+    case ("requests", 2): send(request(parts[1], tenant: scope))
+    case ("sessions", 1): sessions(head, tenant: scope, send)
+    case ("budgets", 1): send(.json(BudgetRoutes.json(broker.look(), tenant: scope)))
+    case ("usage", 1): usage(head, tenant: scope, send)
+    case ("history", 1):
+      if let scope { send(AdminConsole.ofAllTenants("the history", scope)) } else { history(head, send) }
+    case ("audit", 1):
+      if let scope { send(AdminConsole.ofAllTenants("the list of changes", scope)) } else { audit(head, send) }
+    case ("ledger", 1):
+      if let scope { send(AdminConsole.ofAllTenants("the ledger", scope)) } else { ledgerState(send) }
+    case ("log-level", 1): send(AdminConsole.logLevel(actions.logLevel()))
+    // Where there is no loop, there are no streams.
+    case ("events", 1): send(.error(503, "there are no events"))
+    default: return false
+    }
+    return true
+  }
+
+  /// Carries out a command. Returns false where there is no such command.
+  private func change(
+    _ head: RequestHead, _ parts: [String], _ body: [UInt8], _ send: @escaping (Reply) -> Void
+  ) -> Bool {
+    switch (parts[0], parts.count) {
+    case ("budgets", 2) where parts[1] == "raise": raiseBudget(head, send)
+    case ("reload", 1): actions.reload { send(AdminConsole.reloaded(mistakes: $0)) }
+    case ("drain", 1): send(drain())
+    case ("log-level", 1): send(setLogLevel(head, body))
+    case ("keys", 4): key(parts[1], parts[2], parts[3], send)
+    case ("breakers", 3): breaker(parts[1], parts[2], send)
+    default: return false
+    }
+    return true
+  }
+
+  /// The method that a path allows; nil where there is no such path.
+  private static func allowed(_ parts: [String]) -> String? {
+    switch (parts[0], parts.count) {
+    case ("status", 1), ("me", 1), ("requests", 1), ("requests", 2), ("sessions", 1), ("budgets", 1), ("usage", 1),
+      ("history", 1), ("audit", 1), ("ledger", 1), ("events", 1):
+      "GET"
+    case ("log-level", 1): "GET, POST"
+    case ("reload", 1), ("drain", 1), ("keys", 4), ("breakers", 3): "POST"
+    case ("budgets", 2) where parts[1] == "raise": "POST"
+    default: nil
     }
   }
 
-  /// What a caller may read and change.
-  enum Access {
-    case full
-    /// Only one tenant's data, and no changes.
-    case tenant(String)
-    /// 401 or 403.
-    case refused(Reply)
-  }
-
-  func access(_ head: RequestHead) -> Access {
-    // Browsers say where a request comes from, even where they send no `Origin`. Changes may come only from the
-    // console's own page and from callers that are no page, also with a token. Without a token, scripts of other sites
-    // may not even read (`SiteRules`); links may lead here.
-    if !head.isRead, let site = head.fields.first("sec-fetch-site"),
-      !["same-origin", "none"].contains(site)
-    {
-      return .refused(.error(403, "changes asked for by pages of other sites are refused"))
-    }
-    let admin = broker.policy.admin
-    if let token = admin.token {
-      let shown = head.fields.first("authorization").map { Array($0.utf8) } ?? []
-      let bearer = Array("Bearer ".utf8)
-      if AdminConsole.isEqualInConstantTime(shown, bearer + Array(token.revealed.utf8)) { return .full }
-      // Compare all tokens, whichever matches, so that timing reveals nothing.
-      var found: String?
-      for other in admin.tenantTokens
-      where AdminConsole.isEqualInConstantTime(shown, bearer + Array(other.token.revealed.utf8)) {
-        found = other.tenant
-      }
-      if let found { return .tenant(found) }
-      var reply = Reply.error(401, "give the admin token: Authorization: Bearer TOKEN")
-      reply.fields.append((name: "www-authenticate", value: "Bearer"))
-      return .refused(reply)
-    }
-    guard checksHost, let objection = AdminConsole.sites.objection(to: head) else { return .full }
-    switch objection {
-    case .name:
-      return .refused(
-        .error(403, "the admin console answers to localhost and to addresses only; set admin.token to use other names"))
-    case .origin, .crossSite: return .refused(.error(403, "requests from other sites are refused"))
-    }
-  }
-
-  private static let sites = SiteRules.adminPort
-
-  static func isEqualInConstantTime(_ left: [UInt8], _ right: [UInt8]) -> Bool {
-    var difference = left.count ^ right.count
-    for index in 0..<max(left.count, right.count) {
-      difference |= Int((index < left.count ? left[index] : 0) ^ (index < right.count ? right[index] : 0))
-    }
-    return difference == 0
+  private static func ofAllTenants(_ what: String, _ tenant: String) -> Reply {
+    let verb = what.hasSuffix("s") && what != "the changes" ? "are" : "is"
+    return .error(
+      403,
+      "\(what) \(verb) of all tenants: the token of tenant '\(tenant)' may not read \(verb == "are" ? "them" : "it")")
   }
 
   // MARK: Reads
@@ -259,29 +249,17 @@ public final class AdminConsole: HTTPHandler {
     return .text("ready\n")
   }
 
-  private func requests(_ head: RequestHead, tenant: String?) -> Reply {
-    var state: String?
-    var limit = 100
-    for (name, value) in AdminConsole.query(head.target) {
-      switch name {
-      case "state":
-        guard ["queued", "running", "recent"].contains(value) else {
-          return .error(400, "state: found '\(value)', allowed are queued, running and recent")
-        }
-        state = value
-      case "limit":
-        guard let number = Int(value), number >= 1, number <= 1000 else {
-          return .error(400, "limit: found '\(value)', allowed is a whole number from 1 to 1000")
-        }
-        limit = number
-      default: return .error(400, "there is no parameter '\(name)', allowed are state and limit")
-      }
-    }
-    var records: [RequestRecord] = []
-    if state == nil || state == "queued" { records += broker.requests.alive(.queued, limit: limit, tenant: tenant) }
-    if state == nil || state == "running" { records += broker.requests.alive(.running, limit: limit, tenant: tenant) }
-    if state == nil || state == "recent" { records += broker.requests.recent(limit: limit, tenant: tenant) }
-    return .json(StatusJSON.requests(Array(records.prefix(limit)), broker))
+  private func status(tenant: String?, _ send: @escaping (Reply) -> Void) {
+    let (snapshot, version) = (broker.look(), version)
+    renderer.render({ .json(StatusJSON.status(snapshot, version: version, tenant: tenant)) }, then: send)
+  }
+
+  private func metrics(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
+    send(
+      Reply(
+        status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
+        body: MetricsText.render(
+          broker, actions.processFigures(), ledger: ledgerDesk?.counts() ?? (0, 0), version: version)))
   }
 
   private func request(_ text: String, tenant: String?) -> Reply {
@@ -314,32 +292,32 @@ public final class AdminConsole: HTTPHandler {
     return Reply(status: 202, contentType: "application/json", body: json.bytes)
   }
 
-  private func key(_ provider: String, _ key: String, _ verb: String) -> Reply {
+  private func key(_ provider: String, _ key: String, _ verb: String, _ send: @escaping (Reply) -> Void) {
     guard let policy = broker.policy.providers.first(where: { $0.id == provider }) else {
-      return .error(404, "there is no provider '\(provider)'")
+      return send(.error(404, "there is no provider '\(provider)'"))
     }
     guard policy.keys.contains(where: { $0.id == key }) else {
-      return .error(404, "provider '\(provider)' has no key '\(key)'")
+      return send(.error(404, "provider '\(provider)' has no key '\(key)'"))
     }
     switch verb {
     case "disable": broker.command(.disableKey(ProviderID(provider), KeyID(key)), askedBy: "admin")
     case "enable": broker.command(.enableKey(ProviderID(provider), KeyID(key)), askedBy: "admin")
-    default: return .error(404, "'\(verb)' is no change of a key: allowed are disable and enable")
+    default: return send(.error(404, "'\(verb)' is no change of a key: allowed are disable and enable"))
     }
-    return .json(StatusJSON.status(broker, version: version))
+    status(tenant: nil, send)
   }
 
-  private func breaker(_ provider: String, _ verb: String) -> Reply {
+  private func breaker(_ provider: String, _ verb: String, _ send: @escaping (Reply) -> Void) {
     guard broker.policy.providers.contains(where: { $0.id == provider }) else {
-      return .error(404, "there is no provider '\(provider)'")
+      return send(.error(404, "there is no provider '\(provider)'"))
     }
     switch verb {
     case "open": broker.command(.openBreaker(ProviderID(provider)), askedBy: "admin")
     case "close": broker.command(.closeBreaker(ProviderID(provider)), askedBy: "admin")
     case "auto": broker.command(.automateBreaker(ProviderID(provider)), askedBy: "admin")
-    default: return .error(404, "'\(verb)' is no change of a breaker: allowed are open, close and auto")
+    default: return send(.error(404, "'\(verb)' is no change of a breaker: allowed are open, close and auto"))
     }
-    return .json(StatusJSON.status(broker, version: version))
+    status(tenant: nil, send)
   }
 
   static func query(_ target: String) -> [(name: String, value: String)] {
@@ -353,11 +331,11 @@ public final class AdminConsole: HTTPHandler {
 
 extension RequestHead {
   /// HEAD asks for what GET gives, without the body: the endpoint leaves it out.
-  fileprivate var isRead: Bool { method == "GET" || method == "HEAD" }
+  var isRead: Bool { method == "GET" || method == "HEAD" }
 }
 
 /// A complete answer of the console.
-struct Reply {
+struct Reply: Sendable {
   var status: Int
   var fields: [(name: String, value: String)]
   var body: [UInt8]

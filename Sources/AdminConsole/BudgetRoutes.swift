@@ -6,7 +6,9 @@ import TextForms
 
 extension AdminConsole {
   /// Answers `GET /api/v1/budgets`, and carries out `POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]`.
-  func raiseBudget(_ head: RequestHead) -> Reply {
+  func raiseBudget(_ head: RequestHead, _ send: (Reply) -> Void) { send(raisedBudget(head)) }
+
+  private func raisedBudget(_ head: RequestHead) -> Reply {
     var tenant: String?
     var budget: String?
     var amount: (unit: BudgetUnit, value: Money)?
@@ -61,19 +63,19 @@ extension AdminConsole {
     }
     broker.raiseBudget(
       HeldRaise(tenant: owner, budget: budget, amount: amount.value, unit: amount.unit, until: until), askedBy: "admin")
-    return .json(BudgetRoutes.json(broker))
+    return .json(BudgetRoutes.json(broker.look()))
   }
 }
 
 enum BudgetRoutes {
   /// - Parameter tenant: shows only this tenant's budgets; nil shows all.
-  static func json(_ broker: Operator, tenant: String? = nil) -> [UInt8] {
+  static func json(_ snapshot: BrokerSnapshot, tenant: String? = nil) -> [UInt8] {
     var json = JSONWriter()
     json.object { json in
       json.key("budgets")
-      array(&json, broker.budgetReadings, broker, tenant: tenant)
+      array(&json, snapshot, tenant: tenant)
       json.key("raises")
-      json.array(broker.budgetRaises.filter { tenant == nil || $0.tenant?.name == tenant }) { json, raise in
+      json.array(snapshot.raises.filter { tenant == nil || $0.tenant?.name == tenant }) { json, raise in
         json.object { json in
           json.member("tenant", raise.tenant?.name)
           json.member("budget", raise.budget)
@@ -89,9 +91,10 @@ enum BudgetRoutes {
     return json.bytes
   }
 
-  static func array(_ json: inout JSONWriter, _ readings: [BudgetReading], _ broker: Operator, tenant: String?) {
-    json.array(readings.filter { tenant == nil || $0.account.scope != .broker && $0.account.tenant.name == tenant }) {
-      json, reading in
+  static func array(_ json: inout JSONWriter, _ snapshot: BrokerSnapshot, tenant: String?) {
+    json.array(
+      snapshot.core.budgets.filter { tenant == nil || $0.account.scope != .broker && $0.account.tenant.name == tenant }
+    ) { json, reading in
       json.object { json in
         json.member("id", reading.id)
         json.member("scope", reading.account.scope.rawValue)
@@ -104,9 +107,23 @@ enum BudgetRoutes {
         amounts(&json, reading)
         json.member("warn_at_percent", reading.warnAtPercent)
         json.member("waiting", reading.waiting)
-        json.member("window_ends", reading.windowEnd.map { broker.text(ofWindowEnd: $0) })
+        json.member("window_ends", reading.windowEnd.map { snapshot.clock.text(ofWindowEnd: $0) })
+        burn(&json, reading, snapshot)
       }
     }
+  }
+
+  /// How fast it is used up; null while that is not known.
+  private static func burn(_ json: inout JSONWriter, _ reading: BudgetReading, _ snapshot: BrokerSnapshot) {
+    let rate = snapshot.burn[reading.id]
+    switch reading.unit {
+    case .usd: json.member("burn_usd_per_hour", rate.map { Money(nanodollars: $0.perHour).text })
+    case .tokens: json.member("burn_tokens_per_hour", rate?.perHour)
+    case .requests: json.member("burn_requests_per_hour", rate?.perHour)
+    }
+    json.member(
+      "runs_out_at",
+      rate?.runsOutIn.map { Timestamp.text(snapshot.clock.wall.addingReportingOverflow($0).partialValue) })
   }
 
   /// Dollars are strings with nine decimals, whole numbers are numbers; the member's name has the unit.

@@ -9,25 +9,37 @@ import HTTPMessage
 import TextForms
 
 final class EventFeed {
-  private struct Listener {
-    var exchange: any HTTPExchange
-    var tenant: String?
+  private final class Listener {
+    let exchange: any HTTPExchange
+    let tenant: String?
+
+    init(_ exchange: any HTTPExchange, tenant: String?) {
+      self.exchange = exchange
+      self.tenant = tenant
+    }
   }
 
   /// A listener with more unsent bytes than this is skipped.
   private static let mostPending = 256 << 10
+  /// So many listeners get a snapshot in one turn of the loop, so that calls do not wait for all of them.
+  private static let atOnce = 4
 
   private let loop: EventLoop
   /// The broker keeps a reference to this feed, to report news.
   private unowned let broker: Operator
   private let version: String
+  private let renderer: Renderer
   private var listeners: [ObjectIdentifier: Listener] = [:]
   private lazy var timer = LoopTimer(loop) { [unowned self] in tick() }
+  /// Snapshots that were written and are on the way to their listeners.
+  private var outgoing: [(frame: [UInt8], listener: Listener)] = []
+  private lazy var sender = LoopTimer(loop) { [unowned self] in sendSome() }
 
-  init(loop: EventLoop, broker: Operator, version: String) {
+  init(loop: EventLoop, broker: Operator, version: String, renderer: Renderer) {
     self.loop = loop
     self.broker = broker
     self.version = version
+    self.renderer = renderer
   }
 
   func open(_ exchange: any HTTPExchange, tenant: String?) {
@@ -39,9 +51,9 @@ final class EventFeed {
           (name: "x-content-type-options", value: "nosniff"),
         ])))
     guard exchange.head.method != "HEAD" else { return exchange.finish(trailers: nil) }
-    let listener = Listener(exchange: exchange, tenant: tenant)
+    let listener = Listener(exchange, tenant: tenant)
     listeners[ObjectIdentifier(exchange)] = listener
-    send(snapshot(for: tenant), to: listener)
+    snapshot(broker.look(), to: [listener])
     if listeners.count == 1 { timer.schedule(after: .seconds(1)) }
   }
 
@@ -51,17 +63,30 @@ final class EventFeed {
   }
 
   private func tick() {
-    var frames: [String?: [UInt8]] = [:]
-    for listener in listeners.values where takesMore(listener) {
-      let frame = frames[listener.tenant] ?? snapshot(for: listener.tenant)
-      frames[listener.tenant] = frame
-      send(frame, to: listener)
-    }
+    let ready = listeners.values.filter { takesMore($0) }
+    if !ready.isEmpty { snapshot(broker.look(), to: ready) }
     if !listeners.isEmpty { timer.schedule(after: .seconds(1)) }
   }
 
-  private func snapshot(for tenant: String?) -> [UInt8] {
-    Self.frame("snapshot", StatusJSON.status(broker, version: version, tenant: tenant))
+  /// Writes the snapshot once for all who may see the same.
+  private func snapshot(_ snapshot: BrokerSnapshot, to ready: [Listener]) {
+    for (tenant, some) in Dictionary(grouping: ready, by: \.tenant) {
+      let version = version
+      renderer.render({
+        Reply.json(Self.frame("snapshot", StatusJSON.status(snapshot, version: version, tenant: tenant)))
+      }) { [weak self] reply in
+        guard let self, reply.status == 200 else { return }
+        let isFirst = outgoing.isEmpty
+        for listener in some { outgoing.append((reply.body, listener)) }
+        if isFirst { sendSome() }
+      }
+    }
+  }
+
+  private func sendSome() {
+    for (frame, listener) in outgoing.prefix(Self.atOnce) { send(frame, to: listener) }
+    outgoing.removeFirst(min(Self.atOnce, outgoing.count))
+    if !outgoing.isEmpty { sender.schedule(after: .milliseconds(1)) }
   }
 
   private static func frame(_ event: String, _ json: [UInt8]) -> [UInt8] {
@@ -83,6 +108,11 @@ final class EventFeed {
     switch news {
     case .notice(let notice): tell(notice)
     case .change(let subject, let state): tell(subject: subject.rawValue, state: state.rawValue)
+    case .alert(let alert, let before):
+      guard let one = alert ?? before else { return }
+      tell(
+        subject: "alert", name: one.name, state: alert?.severity.rawValue ?? "over",
+        reason: alert?.text ?? before?.text ?? "")
     }
   }
 

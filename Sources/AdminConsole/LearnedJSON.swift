@@ -5,8 +5,8 @@ import BrokerEngine
 import TextForms
 
 enum LearnedJSON {
-  static func members(_ json: inout JSONWriter, _ broker: Operator) {
-    let learned = broker.learned()
+  static func members(_ json: inout JSONWriter, _ snapshot: BrokerSnapshot) {
+    let learned = snapshot.learned
     json.key("learned")
     json.array(learned.values) { json, value in
       json.object { json in
@@ -14,7 +14,7 @@ enum LearnedJSON {
         json.member("what", name(value.what))
         json.member("model", value.model)
         json.member("key", value.key?.name)
-        let (number, unit) = amount(value, broker)
+        let (number, unit) = amount(value, snapshot.clock)
         json.member("value", number)
         json.member("unit", unit)
         json.member("from", text(value.source))
@@ -22,7 +22,7 @@ enum LearnedJSON {
           json.member("calls", calls)
           json.member("stored_calls", stored)
         }
-        json.member("since", StatusJSON.time(value.since, broker))
+        json.member("since", snapshot.clock.text(value.since))
       }
     }
     json.member("learned_left_out", learned.leftOut)
@@ -44,7 +44,7 @@ enum LearnedJSON {
     }
   }
 
-  private static func amount(_ value: LearnedValue, _ broker: Operator) -> (number: Int64, unit: String) {
+  private static func amount(_ value: LearnedValue, _ clock: SnapshotClock) -> (number: Int64, unit: String) {
     func units(_ dimension: Dimension) -> String { dimension == .requests ? "requests" : "tokens" }
     /// A ratio in 1/1024, in whole parts of a hundred.
     func percent(_ ratio: Int64) -> Int64 { (ratio * 100 + 512) / 1024 }
@@ -52,7 +52,7 @@ enum LearnedJSON {
     case .concurrency: return (value.value, "calls")
     case .perMinute(let dimension): return (value.value, units(dimension) + "/min")
     case .atOnce: return (value.value, "requests")
-    case .dayEnd: return (broker.wallNanoseconds(at: UInt64(max(0, value.value))) / 1_000_000, "unix_ms")
+    case .dayEnd: return (clock.wallNanoseconds(at: UInt64(max(0, value.value))) / 1_000_000, "unix_ms")
     case .perHour(let rate): return (value.value, units(rate.dimension) + "/h")
     case .inputRatio, .cachedShortfall: return (percent(value.value), "%")
     case .sharedPrefix, .output: return (value.value, "tokens")

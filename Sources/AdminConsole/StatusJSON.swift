@@ -8,48 +8,110 @@ import TextForms
 
 enum StatusJSON {
   /// - Parameter tenant: shows only this tenant's data; nil shows everything.
-  static func status(_ broker: Operator, version: String, tenant: String? = nil) -> [UInt8] {
-    let snapshot = broker.snapshot()
-    var json = JSONWriter()
+  static func status(_ snapshot: BrokerSnapshot, version: String, tenant: String? = nil) -> [UInt8] {
+    let core = snapshot.core
+    var json = JSONWriter(reserving: 8192)
     json.object { json in
       json.member("version", version)
-      json.member("draining", broker.isDraining)
-      json.member("started_at", Timestamp.text(broker.wallNanoseconds(at: broker.startInstant)))
-      if tenant == nil {
-        json.member("ledger", broker.ledgerObstacle ?? "ok")
-        json.key("queued")
-        bands(&json, snapshot.queuedByBand)
-        json.member("queued_bytes", snapshot.queuedBytes)
-        json.key("memory")
-        memory(&json, broker.memory)
-        json.member("running", snapshot.running)
-        json.member("sessions_at_limit", snapshot.sessionsAtLimit)
-        json.member("spent_usd", broker.metrics.spent.text)
-        json.key("problems")
-        json.array(broker.refusedProviders) { problem(&$0, $1, broker) }
-        json.key("providers")
-        json.array(snapshot.providers) { provider(&$0, $1, broker) }
-        LearnedJSON.members(&json, broker)
-      }
+      json.member("draining", snapshot.isDraining)
+      json.member("started_at", snapshot.clock.text(at: snapshot.startedAt))
+      json.member("at", snapshot.clock.text(at: snapshot.clock.now))
+      if tenant == nil { whole(&json, snapshot) }
       json.key("tenants")
-      json.array(snapshot.tenants.filter { tenant == nil || $0.id.name == tenant }) { json, tenant in
+      json.array(core.tenants.filter { tenant == nil || $0.id.name == tenant }) { json, tenant in
         json.object { json in
           json.member("id", tenant.id.name)
+          json.member("listed", tenant.isListed)
           json.member("weight", tenant.weight)
           json.member("in_flight", tenant.inFlight)
           json.member("queued", tenant.queued)
+          json.member("oldest_wait_ms", age(tenant.waitingSince, snapshot.clock))
           json.member("concurrency_limit", tenant.concurrencyLimit)
           json.key("buckets")
-          buckets(&json, tenant.buckets)
+          buckets(&json, tenant.buckets, snapshot.clock)
         }
       }
       json.key("budgets")
-      BudgetRoutes.array(&json, snapshot.budgets, broker, tenant: tenant)
+      BudgetRoutes.array(&json, snapshot, tenant: tenant)
     }
     return json.bytes
   }
 
-  private static func problem(_ json: inout JSONWriter, _ refused: RefusedProvider, _ broker: Operator) {
+  /// What concerns all tenants.
+  private static func whole(_ json: inout JSONWriter, _ snapshot: BrokerSnapshot) {
+    let core = snapshot.core
+    json.member("headline", Headline.text(snapshot))
+    json.member("ledger", snapshot.ledgerObstacle ?? "ok")
+    json.key("queued")
+    bands(&json, core.queuedByBand)
+    json.key("classes")
+    classes(&json, snapshot)
+    json.member("queued_bytes", core.queuedBytes)
+    json.key("memory")
+    memory(&json, snapshot.memory)
+    json.member("running", core.running)
+    json.member("sessions_at_limit", core.sessionsAtLimit)
+    json.member("spent_usd", snapshot.metrics.spent.text)
+    json.key("totals")
+    totals(&json, snapshot)
+    json.key("alerts")
+    json.array(snapshot.alerts) { json, alert in
+      json.object { json in
+        json.member("name", alert.name)
+        json.member("severity", alert.severity.rawValue)
+        json.member("since", snapshot.clock.text(at: alert.since))
+        json.member("text", alert.text)
+      }
+    }
+    json.key("problems")
+    json.array(snapshot.refusedProviders) { problem(&$0, $1, snapshot.clock) }
+    json.key("providers")
+    let policies = Dictionary(snapshot.policy.providers.map { ($0.id, $0) }) { first, _ in first }
+    json.array(core.providers) { provider(&$0, $1, policies[$1.id.name], snapshot) }
+    LearnedJSON.members(&json, snapshot)
+  }
+
+  /// For how long something has been so, in milliseconds; nil for nil.
+  private static func age(_ since: Instant?, _ clock: SnapshotClock) -> Int64? {
+    since.map { max(0, (Int64(truncatingIfNeeded: clock.now) &- $0.nanoseconds) / 1_000_000) }
+  }
+
+  private static func classes(_ json: inout JSONWriter, _ snapshot: BrokerSnapshot) {
+    json.object { json in
+      for one in snapshot.classes {
+        json.key(named: one.priority.name)
+        json.object { json in
+          json.member("queued", one.queued)
+          json.member("oldest_ms", one.oldest?.wholeMilliseconds)
+          json.member("predicted_wait_ms", one.predicted?.wholeMilliseconds)
+          json.key("waits_for")
+          guard let blocker = one.blocker else { return json.null() }
+          json.object { json in
+            json.member("blocker", blocker.name)
+            json.member("provider", blocker.provider?.name)
+            json.member("text", Headline.cause(blocker))
+          }
+        }
+      }
+    }
+  }
+
+  private static func totals(_ json: inout JSONWriter, _ snapshot: BrokerSnapshot) {
+    var all = MinuteFigures()
+    for figures in snapshot.lastMinute.values {
+      all.calls += figures.calls
+      all.tokens += figures.tokens
+      all.refused += figures.refused
+    }
+    json.object { json in
+      json.member("calls_last_minute", all.calls)
+      json.member("tokens_last_minute", all.tokens)
+      json.member("throttled_last_minute", all.refused)
+      json.member("cost_last_hour_usd", snapshot.costOfLastHour.text)
+    }
+  }
+
+  private static func problem(_ json: inout JSONWriter, _ refused: RefusedProvider, _ clock: SnapshotClock) {
     json.object { json in
       json.member("what", "keys_refused")
       json.member("provider", refused.provider)
@@ -61,106 +123,135 @@ enum StatusJSON {
           json.member("reason", key.isUnpaid ? "unpaid" : "refused")
         }
       }
-      json.member("since", Timestamp.text(broker.wallNanoseconds(at: refused.since)))
+      json.member("since", clock.text(at: refused.since))
       json.member("text", refused.text)
     }
   }
 
-  private static func memory(_ json: inout JSONWriter, _ memory: MemoryAccount) {
+  private static func memory(_ json: inout JSONWriter, _ memory: MemoryFigures) {
     json.object { json in
       json.member("limit_bytes", memory.limit)
       json.member("held_bytes", memory.total)
-      json.member("bodies", memory.bytes(.bodies))
-      json.member("queued", memory.bytes(.queued))
-      json.member("retry", memory.bytes(.retry))
-      json.member("decoding", memory.bytes(.decoding))
-      json.member("records", memory.bytes(.records))
+      for (use, bytes) in zip(MemoryAccount.Use.allCases, memory.byUse) {
+        json.key(named: use.name)
+        json.value(bytes)
+      }
     }
   }
 
   private static func provider(
-    _ json: inout JSONWriter, _ provider: AdmissionSnapshot.Provider, _ broker: Operator
+    _ json: inout JSONWriter, _ provider: AdmissionSnapshot.Provider, _ policy: Provider?, _ snapshot: BrokerSnapshot
   ) {
-    let policy = broker.policy.providers.first { $0.id == provider.id.name }
+    let clock = snapshot.clock
+    let minute = snapshot.lastMinute[provider.id.name] ?? MinuteFigures()
     json.object { json in
       json.member("id", provider.id.name)
       json.member("dialect", policy?.dialect.rawValue)
       json.member("base_url", policy?.baseURL)
       json.member("state", (provider.blockedBecause == nil ? KeyCondition.usable : .cooling).rawValue)
-      json.member("until", time(provider.blockedUntil, broker))
+      json.member("until", clock.text(provider.blockedUntil))
       json.member("reason", provider.blockedBecause?.rawValue)
       json.member("in_flight", provider.inFlight)
       json.member("concurrency_limit", provider.concurrencyLimit)
+      json.member("policy_concurrency", provider.policyConcurrency)
+      json.member("learned_concurrency", provider.learnedConcurrency)
+      json.key("reserved_permits")
+      bands(&json, provider.reservedPermits)
       json.member("free_in_flight", provider.freeInFlight)
-      json.member("free_until", time(provider.freeBlockedUntil, broker))
+      json.member("free_until", clock.text(provider.freeBlockedUntil))
       json.key("in_flight_by_priority")
       bands(&json, provider.inFlightByBand)
+      json.member("calls_last_minute", minute.calls)
+      json.member("tokens_last_minute", minute.tokens)
+      json.member("throttled_last_minute", minute.refused)
       json.key("buckets")
-      buckets(&json, provider.buckets)
+      buckets(&json, provider.buckets, clock)
       json.key("models")
-      // The policy's entries in their order, then resting models without an entry.
-      let listed = provider.models.map { (name: $0.pattern, rest: $0.rest, entry: Optional($0)) }
-      let resting = provider.resting.map {
-        (name: $0.model, rest: Optional($0), entry: AdmissionSnapshot.Model?.none)
-      }
-      json.array(listed + resting) { json, one in
-        json.object { json in
-          json.member("models", one.name)
-          json.member("state", (one.rest == nil ? KeyCondition.usable : .cooling).rawValue)
-          json.member("until", time(one.rest?.until, broker))
-          json.member("reason", one.rest?.reason.rawValue)
-          guard let model = one.entry else { return }
-          json.member("in_flight", model.inFlight)
-          json.member("concurrency_limit", model.concurrencyLimit)
-          json.key("buckets")
-          buckets(&json, model.buckets)
-          if let own = model.breaker {
-            json.key("breaker")
-            breaker(&json, own, broker)
-          }
-        }
-      }
+      models(&json, provider, clock)
       json.key("breaker")
-      breaker(&json, provider.breaker, broker)
+      breaker(&json, provider.breaker, clock)
       json.key("keys")
-      json.array(provider.keys) { json, key in
-        json.object { json in
-          json.member("id", key.id.name)
-          json.member("secret", broker.secretMark(provider: provider.id.name, key: key.id.name))
-          json.member("state", key.state.rawValue)
-          let rules = policy?.keys.first { $0.id == key.id.name }
-          let standing = broker.standing(provider: provider.id.name, key: key.id.name)
-          if let standing, let reason = standing.reason {
-            let begins: WallInstant? = if case .notYet(let from) = standing { from } else { nil }
-            json.member("until", begins.map { Timestamp.text($0.nanoseconds) })
-            json.member("reason", reason)
-          } else {
-            json.member("until", time(key.until, broker))
-            json.member("reason", key.reason?.text)
-          }
-          json.member("valid_from", rules?.validFrom.map { Timestamp.text($0.nanoseconds) })
-          json.member("expires", rules?.expires.map { Timestamp.text($0.nanoseconds) })
-          json.member("in_flight", key.inFlight)
-          json.key("models")
-          json.array(key.models) { json, rest in
-            json.object { json in
-              json.member("model", rest.model)
-              json.member("until", time(rest.until, broker))
-              json.member("reason", rest.reason.rawValue)
-            }
-          }
-        }
-      }
+      let keys = Dictionary(policy?.keys.map { ($0.id, $0) } ?? []) { first, _ in first }
+      json.array(provider.keys) { json, one in key(&json, one, provider.id.name, keys[one.id.name], snapshot) }
       json.key("queued")
       bands(&json, provider.queuedByBand)
+      json.key("oldest_wait_ms")
+      json.object { json in
+        for priority in Priority.allCases {
+          json.key(named: priority.name)
+          json.value(age(provider.waitingSince[Int(priority.rawValue)], clock))
+        }
+      }
     }
   }
 
-  private static func breaker(_ json: inout JSONWriter, _ breaker: AdmissionSnapshot.Breaker, _ broker: Operator) {
+  /// The policy's entries in their order, then resting models without an entry.
+  private static func models(
+    _ json: inout JSONWriter, _ provider: AdmissionSnapshot.Provider, _ clock: SnapshotClock
+  ) {
+    let listed = provider.models.map { (name: $0.pattern, rest: $0.rest, entry: Optional($0)) }
+    let resting = provider.resting.map {
+      (name: $0.model, rest: Optional($0), entry: AdmissionSnapshot.Model?.none)
+    }
+    json.array(listed + resting) { json, one in
+      json.object { json in
+        json.member("models", one.name)
+        json.member("state", (one.rest == nil ? KeyCondition.usable : .cooling).rawValue)
+        json.member("until", clock.text(one.rest?.until))
+        json.member("reason", one.rest?.reason.rawValue)
+        guard let model = one.entry else { return }
+        json.member("in_flight", model.inFlight)
+        json.member("concurrency_limit", model.concurrencyLimit)
+        json.key("buckets")
+        buckets(&json, model.buckets, clock)
+        if let own = model.breaker {
+          json.key("breaker")
+          breaker(&json, own, clock)
+        }
+      }
+    }
+  }
+
+  private static func key(
+    _ json: inout JSONWriter, _ key: AdmissionSnapshot.Key, _ provider: String, _ rules: ProviderKey?,
+    _ snapshot: BrokerSnapshot
+  ) {
+    let clock = snapshot.clock
+    json.object { json in
+      json.member("id", key.id.name)
+      json.member("secret", snapshot.secretMark(provider: provider, key: key.id.name))
+      json.member("state", key.state.rawValue)
+      let standing = rules.map { snapshot.standing($0) }
+      if let standing, let reason = standing.reason {
+        let begins: WallInstant? = if case .notYet(let from) = standing { from } else { nil }
+        json.member("until", begins.map { Timestamp.text($0.nanoseconds) })
+        json.member("reason", reason)
+      } else {
+        json.member("until", clock.text(key.until))
+        json.member("reason", key.reason?.text)
+      }
+      json.member("valid_from", rules?.validFrom.map { Timestamp.text($0.nanoseconds) })
+      json.member("expires", rules?.expires.map { Timestamp.text($0.nanoseconds) })
+      json.member("in_flight", key.inFlight)
+      json.member("concurrency_limit", key.concurrencyLimit)
+      json.key("buckets")
+      buckets(&json, key.buckets, clock)
+      json.key("models")
+      json.array(key.models) { json, rest in
+        json.object { json in
+          json.member("model", rest.model)
+          json.member("until", clock.text(rest.until))
+          json.member("reason", rest.reason.rawValue)
+        }
+      }
+    }
+  }
+
+  private static func breaker(_ json: inout JSONWriter, _ breaker: AdmissionSnapshot.Breaker, _ clock: SnapshotClock) {
     json.object { json in
       json.member("state", breaker.state.rawValue)
       json.member("reason", breaker.reason)
-      json.member("until", time(breaker.until, broker))
+      json.member("until", clock.text(breaker.until))
     }
   }
 
@@ -172,12 +263,24 @@ enum StatusJSON {
     }
   }
 
-  private static func buckets(_ json: inout JSONWriter, _ buckets: [AdmissionSnapshot.Bucket]) {
+  private static func buckets(
+    _ json: inout JSONWriter, _ buckets: [AdmissionSnapshot.Bucket], _ clock: SnapshotClock
+  ) {
     json.array(buckets) { json, bucket in
       json.object { json in
         json.member("dimension", bucket.rate.name)
         json.member("available", bucket.available)
         json.member("capacity", bucket.capacity)
+        json.member("in_use", bucket.inUse)
+        json.key("kept")
+        json.object { json in
+          for priority in Priority.allCases {
+            json.key(named: priority.name)
+            json.value(bucket.kept[Int(priority.rawValue)])
+          }
+        }
+        json.member("per_minute", bucket.perMinute)
+        json.member("full_at", clock.text(bucket.fullAt))
       }
     }
   }

@@ -457,6 +457,7 @@ final class Attempt: UpstreamEvents {
         usage, cost ?? .zero, of: record, reserved: grant.reservedInput,
         counting: rules.provider(grant.provider.name)?.policy.admissionTokens ?? .produced,
         isPriced: exchange.call.isPriced)
+      exchange.seat?.used(usage, cost ?? .zero)
     }
     services.clerk.settled(
       AttemptEnd(

@@ -25,7 +25,8 @@ public final class Broker {
     let turnEnd = parts.loop.map { TurnEnd(loop: $0) }
     let clerk = LedgerClerk(parts.ledger, turnEnd: turnEnd)
     let counters = Counters(
-      labels: LabelPolicy(policy: policy, prices: parts.prices.list), requestEnded: parts.requestEnded)
+      labels: LabelPolicy(policy: policy, prices: parts.prices.list), at: time.wallNow,
+      requestEnded: parts.requestEnded)
     let watch = KeyWatch(rules: rules, time: time, noticed: parts.noticed, report: parts.keysReported)
     let news = OperatorNews(time: time, clerk: clerk, counters: counters, rules: rules) { watch.notice($0, $1) }
     let requests = RequestList(capacity: 1000, memory: parts.memory)
@@ -41,11 +42,13 @@ public final class Broker {
       providers: providers)
     calendars.budgetsChanged(admission)
     calendars.keys.policyChanged(policy, told: wall)
+    let sampler = Sampler(
+      loop: parts.loop, time: time, rules: rules, dispatcher: dispatcher, counters: counters, news: news)
     services = EngineServices(
       time: time, turnEnd: turnEnd, rules: rules, upstream: parts.upstream, memory: parts.memory,
       scratch: WireScratch(), clerk: clerk, counters: counters, requests: requests, news: news, providers: providers,
       dispatcher: dispatcher, calendars: calendars, nameless: NamelessSessions(hash: parts.hash),
-      keepalives: Keepalives(loop: parts.loop))
+      keepalives: Keepalives(loop: parts.loop), sampler: sampler)
     models = ModelCatalog(services, hash: parts.hash)
     frontDoor = FrontDoor(services, draining: draining, models: models, hash: parts.hash)
     self.operator = Operator(services, models: models, draining: draining)

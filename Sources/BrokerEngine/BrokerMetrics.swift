@@ -33,7 +33,7 @@ public struct Histogram: Sendable {
 }
 
 /// Everything counted since the start.
-public struct BrokerMetrics {
+public struct BrokerMetrics: Sendable {
   public struct RequestLabels: Hashable, Sendable {
     public var provider: String
     public var priority: Priority

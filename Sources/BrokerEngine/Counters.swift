@@ -6,10 +6,14 @@ import PolicyFile
 
 final class Counters {
   private(set) var metrics = BrokerMetrics()
+  /// The last hour, which the sampler cuts into slots.
+  var history: RecentHistory
   private var labels: LabelPolicy
   private let requestEnded: (RequestRecord) -> Void
 
-  init(labels: LabelPolicy, requestEnded: @escaping (RequestRecord) -> Void) {
+  /// - Parameter wall: nanoseconds since 1970.
+  init(labels: LabelPolicy, at wall: Int64, requestEnded: @escaping (RequestRecord) -> Void) {
+    history = RecentHistory(at: wall)
     self.labels = labels
     self.requestEnded = requestEnded
   }
@@ -26,11 +30,13 @@ final class Counters {
     guard let outcome = record.outcome else { return }
     metrics.requests.add(
       BrokerMetrics.RequestLabels(provider: record.provider ?? "none", priority: record.priority, outcome: outcome))
+    history.ended(record.provider ?? "none", outcome)
     requestEnded(record)
   }
 
   func waited(_ priority: Priority, _ queued: Span) {
     metrics.queueWait[Int(priority.rawValue)].observe(queued.inSeconds)
+    history.waited(priority, queued)
   }
 
   /// - Parameter ownTime: nanoseconds that the broker itself spent on a granted request, without queue and provider.
@@ -40,6 +46,7 @@ final class Counters {
   func answered(_ provider: String, _ status: Int, after waited: UInt64) {
     metrics.firstByte.count(provider, from: Histogram.firstByte) { $0.observe(Double(waited) / 1e9) }
     metrics.upstreamResponses.add(BrokerMetrics.StatusLabels(provider: provider, status: status))
+    if status == 429 { history.refused(provider) }
   }
 
   func retried(_ provider: String, because verdict: Verdict) {
@@ -58,7 +65,9 @@ final class Counters {
     let provider = record.provider ?? "none"
     let model = labels.model(
       record.model, tenant: record.tenant, isPriced: isPriced, wasUsed: !usage.isEstimated)
-    metrics.count(usage, cost, provider: provider, model: model, tenant: labels.tenant(record.tenant))
+    let tenant = labels.tenant(record.tenant)
+    metrics.count(usage, cost, provider: provider, model: model, tenant: tenant)
+    history.used(usage, cost, provider: provider, tenant: tenant)
     if !usage.isEstimated, reserved > 0, usage.inputTokens > 0 {
       let counted = counting == .produced ? usage.inputTokens - usage.cacheReadTokens : usage.inputTokens
       metrics.count(estimated: reserved.value, actual: counted.value, provider: provider, model: model)

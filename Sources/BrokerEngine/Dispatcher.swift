@@ -114,6 +114,9 @@ final class Dispatcher {
   func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: time.instant) }
   func snapshot() -> AdmissionSnapshot { core.snapshot(at: time.instant) }
   func learned() -> LearnedValues { core.learned(at: time.instant) }
+  /// How much waits and runs.
+  func load() -> AdmissionLoad { core.load() }
+  func budgetReadings() -> [BudgetReading] { core.budgetReadings(at: time.instant) }
   /// True where the core has no request.
   var isIdle: Bool { exchanges.isEmpty }
   func blocker(of request: RequestID) -> Blocker? { core.blocker(of: request, at: time.instant) }

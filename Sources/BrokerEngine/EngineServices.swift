@@ -25,6 +25,9 @@ final class EngineServices {
   let nameless: NamelessSessions
   /// Tells clients that silent streams live.
   let keepalives: Keepalives
+  let sampler: Sampler
+  /// Who calls.
+  let sessions = SessionBook()
   /// The classes of sessions' last turns.
   var turns = TurnMemory()
   /// The turns that titles may belong to.
@@ -35,7 +38,7 @@ final class EngineServices {
     scratch: WireScratch,
     clerk: LedgerClerk, counters: Counters, requests: RequestList, news: OperatorNews, providers: ProviderNotes,
     dispatcher: Dispatcher,
-    calendars: Calendars, nameless: NamelessSessions, keepalives: Keepalives
+    calendars: Calendars, nameless: NamelessSessions, keepalives: Keepalives, sampler: Sampler
   ) {
     self.time = time
     self.turnEnd = turnEnd
@@ -52,6 +55,7 @@ final class EngineServices {
     self.calendars = calendars
     self.nameless = nameless
     self.keepalives = keepalives
+    self.sampler = sampler
   }
 
   /// The only place that gives a request its outcome: in its record, in the list and in the counters.

@@ -46,6 +46,8 @@ final class Exchange {
   private(set) var call: ClientCall
   private var phase = Phase.reading
   private var place: RequestList.Place?
+  /// Where its session is counted; nil before it is submitted.
+  private(set) var seat: SessionBook.Seat?
   /// What the last attempt left.
   var left = Attempt.Remains()
   /// The last known failure of an attempt, not always the last attempt's.
@@ -102,6 +104,10 @@ final class Exchange {
   private func submit(_ candidates: [Candidate], of classed: Classed, bytes: Int, since readyAt: UInt64) {
     let now = services.time.now
     record.submitted(at: now)
+    let seat = services.sessions.seat(
+      tenant: record.tenant, session: record.session, agent: record.agent, at: now)
+    seat.waits()
+    self.seat = seat
     ownTime += now &- readyAt
     phase = .queued
     downstream.countBody(as: .queued)
@@ -168,6 +174,7 @@ final class Exchange {
     if record.grantedAt == nil { services.counters.waited(record.priority, grant.queued) }
     downstream.countBody(as: .retry)
     record.granted(grant, at: now)
+    seat?.runs()
     left = Attempt.Remains()
     let attempt = Attempt(exchange: self, grant: grant, lease: lease)
     phase = .attempting(attempt)
@@ -188,6 +195,7 @@ final class Exchange {
     phase = .queued
     downstream.countBody(as: .queued)
     record.requeued()
+    seat?.waitsAgain()
   }
 
   /// The core's conclusion. It decides what the client is told, unless the drain has cut the answer off.
@@ -248,6 +256,7 @@ final class Exchange {
     // The request is not sent again.
     downstream.releaseBody()
     let now = services.time.now
+    seat?.ends(wasRunning: record.state == .running, at: now)
     services.conclude(record, outcome, from: place, at: now)
     place = nil
     services.clerk.concluded(self, at: services.time.wallInstant(at: now))

@@ -11,6 +11,8 @@ public enum News {
   case notice(Notice)
   /// The broker or its policy changed: `draining`, `reloaded`.
   case change(LedgerChange.Subject, state: LedgerChange.State)
+  /// An alert has changed; nil where it fires no more.
+  case alert(FiringAlert?, before: FiringAlert?)
 }
 
 final class OperatorNews {
@@ -57,6 +59,10 @@ final class OperatorNews {
     default: break
     }
     tell(notice)
+  }
+
+  func alert(_ alert: FiringAlert?, before: FiringAlert?) {
+    for listener in listeners { listener(.alert(alert, before: before)) }
   }
 
   private func tell(_ notice: Notice) {

@@ -68,17 +68,46 @@ public final class RequestList {
   var exchanges: [Exchange] { places.compactMap { $0?.exchange }.sorted { $0.record.id < $1.record.id } }
 
   /// The last requests that ended, newest first.
-  /// - Parameter tenant: nil means every tenant.
-  public func recent(limit: Int, tenant: String? = nil) -> [RequestRecord] {
-    let ordered = (ring[next...] + ring[..<next]).filter { tenant == nil || $0.tenant == tenant }
-    return Array(ordered.suffix(max(0, limit)).reversed())
+  public func recent(limit: Int, _ filter: RequestFilter = RequestFilter()) -> [RequestRecord] {
+    var found: [RequestRecord] = []
+    for index in ring.indices.reversed() where found.count < limit {
+      let record = ring[(next + index) % ring.count]
+      if filter.shows(record) { found.append(record) }
+    }
+    return found
   }
 
   /// The live requests in a state, oldest first.
-  public func alive(_ state: RequestRecord.State, limit: Int, tenant: String? = nil) -> [RequestRecord] {
-    let some = places.lazy.compactMap { $0?.record }
-      .filter { $0.state == state && (tenant == nil || $0.tenant == tenant) }
-    return Array(some.sorted { $0.id < $1.id }.prefix(max(0, limit)))
+  public func alive(_ state: RequestRecord.State, limit: Int, _ filter: RequestFilter = RequestFilter())
+    -> [RequestRecord]
+  {
+    // Of ten thousand only the oldest are kept while the list is walked, in their order.
+    var oldest: [RequestRecord] = []
+    for place in places {
+      guard let record = place?.record, record.state == state, filter.shows(record) else { continue }
+      if oldest.count >= limit {
+        guard let last = oldest.last, record.id < last.id else { continue }
+        oldest.removeLast()
+      }
+      var low = 0
+      var high = oldest.count
+      while low < high {
+        let middle = (low + high) / 2
+        if oldest[middle].id < record.id { low = middle + 1 } else { high = middle }
+      }
+      oldest.insert(record, at: low)
+    }
+    return oldest
+  }
+
+  /// The requests with the longest time from arrival to end, or to now: longest first.
+  public func slowest(limit: Int, at now: UInt64, _ states: Set<RequestRecord.State>, _ filter: RequestFilter)
+    -> [RequestRecord]
+  {
+    func lasted(_ record: RequestRecord) -> UInt64 { (record.endedAt ?? max(now, record.arrivedAt)) - record.arrivedAt }
+    let alive = places.lazy.compactMap { $0?.record }
+    let all = (Array(alive) + ring).filter { states.contains($0.state) && filter.shows($0) }
+    return Array(all.sorted { (lasted($1), $0.id) < (lasted($0), $1.id) }.prefix(max(0, limit)))
   }
 
   public func record(_ id: RequestID) -> RequestRecord? {

@@ -16,6 +16,10 @@ public struct Tally<Labels: Hashable & Sendable, Value: Sendable>: Sendable, Seq
   public func makeIterator() -> IndexingIterator<[Row]> { rows.makeIterator() }
 
   public var values: [Value] { rows.map(\.value) }
+  /// How many combinations have occurred.
+  public var rowCount: Int { rows.count }
+  /// The labels of a row, by their order.
+  public func labels(at row: Int) -> Labels { rows[row].key }
 
   /// nil for labels that have not occurred.
   public subscript(labels: Labels) -> Value? { places[labels].map { rows[$0].value } }

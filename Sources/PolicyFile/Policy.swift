@@ -43,6 +43,8 @@ public struct Policy: Sendable, Equatable {
   public var unknownPrice: UnknownPrice = .allow
   /// Origins of web pages that may call the data port, as globs. Pages of this machine always may.
   public var corsOrigins: [Glob] = []
+  public var alerts = AlertSettings()
+  public var log = LogSettings()
   /// Further host names, in lower case and without port, by which the data port may be called where no client key is
   /// required.
   public var hosts: [String] = []
@@ -86,6 +88,8 @@ public struct AdminSettings: Sendable, Equatable {
   public var listen: ListenAddress? = .tcp(host: "127.0.0.1", port: 4142)
   /// The token that allows everything.
   public var token: Secret?
+  /// The token that reads everything and changes nothing, such as for Prometheus.
+  public var readToken: Secret?
   /// Read-only tokens for one tenant each.
   public var tenantTokens: [TenantToken] = []
   public init() {}

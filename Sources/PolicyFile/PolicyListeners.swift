@@ -175,10 +175,9 @@ extension PolicyBuilder {
         policy.admin.listen = nil
         return
       }
-      let shape = "off, or a mapping of listen, token, tenant_tokens"
-      guard let admin = reader.fields(node, "admin", known: ["listen", "token", "tenant_tokens"], shape: shape) else {
-        return
-      }
+      let known = ["listen", "token", "read_token", "tenant_tokens"]
+      let shape = "off, or a mapping of \(known.joined(separator: ", "))"
+      guard let admin = reader.fields(node, "admin", known: known, shape: shape) else { return }
       if let node = admin["listen"] {
         if case .scalar("off", _) = node.content {
           policy.admin.listen = nil
@@ -194,8 +193,29 @@ extension PolicyBuilder {
           reader.report(node.position, "admin.token", "\(flaw(ofCredential: text)), allowed: \(allowed)")
         }
       }
+      readReadToken(admin, &policy, allowed: allowed)
       readTenantTokens(admin, &policy, allowed: allowed)
     }
+  }
+
+  private func readReadToken(_ admin: Fields, _ policy: inout Policy, allowed: String) {
+    guard let (text, node) = admin.scalar("read_token", allowed: allowed) else { return }
+    let path = "admin.read_token"
+    guard isCredential(text) else {
+      reader.report(node.position, path, "\(flaw(ofCredential: text)), allowed: \(allowed)")
+      return
+    }
+    if policy.admin.token?.revealed == text {
+      reader.report(
+        node.position, path, "is admin.token itself, which may change everything, allowed: a token of its own")
+      return
+    }
+    // A token that could not be read has been reported already.
+    if admin["token"] == nil {
+      reader.report(
+        node.position, path, "without admin.token the console is open to all, allowed: beside admin.token")
+    }
+    policy.admin.readToken = Secret(text)
   }
 
   private func readTenantTokens(_ admin: Fields, _ policy: inout Policy, allowed: String) {
@@ -208,7 +228,7 @@ extension PolicyBuilder {
         reader.report(node.position, fields.path(of: "token"), "\(flaw(ofCredential: text)), allowed: \(allowed)")
         continue
       }
-      if policy.admin.token?.revealed == text
+      if policy.admin.token?.revealed == text || policy.admin.readToken?.revealed == text
         || policy.admin.tenantTokens.contains(where: { $0.token.revealed == text })
       {
         reader.report(

@@ -50,7 +50,7 @@ public enum PolicyParser {
     "providers", "routes",
     "priorities", "default_priority", "queue_bytes", "session_concurrency", "kinds", "rules", "inherit", "keepalive",
     "trust_tenant_header", "tenants", "budgets",
-    "prices", "unknown_price", "cors", "hosts",
+    "prices", "unknown_price", "cors", "hosts", "alerts", "log",
   ]
 }
 
@@ -77,6 +77,7 @@ struct PolicyBuilder {
     readRules(top, &policy)
     readTenants(top, &policy)
     policy.budgets = budgets(top, ofBroker: true)
+    readWatching(top, &policy)
     checkListeners(top, policy)
     return policy
   }

@@ -1,4 +1,5 @@
-// Sets members of an object in a JSON text and leaves every other byte as it is: for settings files that people keep.
+// Sets members of an object in a JSON text and leaves every other byte as it is: for settings files that people keep. Reads
+// a single member of a small object.
 //
 // Promises: a text that is no JSON object is an error with line and column; what has the wanted value already is not touched,
 // so that a second setting changes nothing. Reads at most 64 levels.
@@ -47,6 +48,16 @@ public enum JSONMembers {
       }
     }
     return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// The text of a string member of the object; nil where there is none, or the bytes are no JSON object. Escapes stay as
+  /// they are written.
+  public static func text(_ name: String, in bytes: [UInt8]) -> String? {
+    var reader = Reader(bytes: bytes)
+    guard let member = (try? reader.document())?.members.last(where: { $0.name == name }), member.value.count >= 2,
+      bytes[member.value.lowerBound] == UInt8(ascii: "\"")
+    else { return nil }
+    return String(decoding: bytes[member.value.lowerBound + 1..<member.value.upperBound - 1], as: UTF8.self)
   }
 
   private static func quoted(_ text: String) -> String {

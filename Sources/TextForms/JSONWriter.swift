@@ -47,6 +47,14 @@ public struct JSONWriter {
     bytes.append(contentsOf: (number.map { String($0) } ?? "null").utf8)
   }
 
+  /// Writes a number that may have a fraction; null for nil and for what is no finite number.
+  public mutating func value(decimal number: Double?) {
+    comma()
+    guard let number, number.isFinite else { return bytes.append(contentsOf: "null".utf8) }
+    let isWhole = number == number.rounded() && number.magnitude < 1e15
+    bytes.append(contentsOf: (isWhole ? String(Int64(number)) : "\(number)").utf8)
+  }
+
   public mutating func value(_ flag: Bool) {
     comma()
     bytes.append(contentsOf: (flag ? "true" : "false").utf8)

@@ -21,7 +21,6 @@ final class BrokerProcess {
     var policyFile: String?
     /// Flags that override the file, also after each reload.
     var adjust: (inout Policy) throws -> Void
-    var logFormat: AccessLogFormat
   }
 
   private let logger: Logger
@@ -41,8 +40,10 @@ final class BrokerProcess {
     let policy = try PolicyReload.load(options)
     let secrets = try PolicyLoading.secrets(of: policy, relativeTo: options.policyFile)
     let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
-    let format = options.logFormat
-    LoggingSystem.bootstrap { _ in OperatorLog(format: format) }
+    let format = policy.log.format.flatMap { AccessLogFormat(rawValue: $0.rawValue) } ?? .text
+    let level = LogLevel(policy.log.level ?? .info)
+    let requests = RequestLines(isOff: format == .off, level.threshold)
+    LoggingSystem.bootstrap { _ in OperatorLog(format: format, level: level) }
     Terminal.errors.tellLosses { count in
       OperatorLog.line("warning", "log lines were lost before this", [("lines", "\(count)")], isJSON: format == .json)
     }
@@ -75,7 +76,7 @@ final class BrokerProcess {
         upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, ledger: ledger, prices: prices,
         memory: memory,
         requestEnded: { record in
-          guard format != .off else { return }
+          guard requests.areLogged else { return }
           let lasted = Int64((record.endedAt ?? record.arrivedAt) &- record.arrivedAt)
           sink.write(AccessLog.line(record, format, at: record.arrivedAtWall + lasted))
         },
@@ -102,10 +103,18 @@ final class BrokerProcess {
     self.reload = reload
     let shutdown = Shutdown(loop: loop, broker: broker.operator, dataServer: dataServer, logger: logger)
     self.shutdown = shutdown
+    // Writing a large document blocks for milliseconds.
+    let documents = DispatchQueue(label: "documents")
     console = AdminConsole(
       broker: broker.operator,
       actions: AdminActions(
-        reload: { reload.run($0) }, drain: { shutdown.drain() }, processFigures: ProcessReading.figures),
+        reload: { reload.run($0) }, drain: { shutdown.drain() }, processFigures: ProcessReading.figures,
+        logLevel: { level.threshold },
+        setLogLevel: { threshold in
+          level.threshold = threshold
+          requests.threshold = threshold
+        },
+        background: { work in documents.async(execute: work) }),
       version: tollgateVersion, loop: loop)
     console.ledgerDesk = LedgerDesk(
       ledger, loop: loop, now: { WallInstant(nanoseconds: SystemClock.wall()) })

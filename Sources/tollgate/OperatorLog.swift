@@ -3,15 +3,61 @@
 import BrokerEngine
 import Foundation
 import Logging
+import PolicyFile
 import ProcessOutput
+import SharedState
 import TextForms
+
+/// The level from which on the log has messages; changes while the broker runs. Any thread may log.
+final class LogLevel: Sendable {
+  private let level: Guarded<LogThreshold>
+
+  init(_ level: LogThreshold) { self.level = Guarded(level) }
+
+  var threshold: LogThreshold {
+    get { level.withLock { $0 } }
+    set { level.withLock { $0 = newValue } }
+  }
+}
+
+/// Whether the log has a line for each request; on the loop's thread alone, since it is asked for each request.
+final class RequestLines {
+  private let isOff: Bool
+  var threshold: LogThreshold
+  var areLogged: Bool { !isOff && (threshold == .debug || threshold == .info) }
+
+  init(isOff: Bool, _ threshold: LogThreshold) {
+    self.isOff = isOff
+    self.threshold = threshold
+  }
+}
+
+extension LogThreshold {
+  var loggerLevel: Logger.Level {
+    switch self {
+    case .debug: .debug
+    case .info: .info
+    case .warning: .warning
+    case .error: .error
+    }
+  }
+}
 
 struct OperatorLog: LogHandler {
   let isJSON: Bool
-  var logLevel: Logger.Level = .info
+  private let level: LogLevel
+  /// The same for all loggers of the process.
+  var logLevel: Logger.Level {
+    get { level.threshold.loggerLevel }
+    // Each level of swift-log has one of ours or lies between two of them.
+    set { level.threshold = LogThreshold.allCases.first { $0.loggerLevel >= newValue } ?? .error }
+  }
   var metadata: Logger.Metadata = [:]
 
-  init(format: AccessLogFormat) { isJSON = format == .json }
+  init(format: AccessLogFormat, level: LogLevel) {
+    isJSON = format == .json
+    self.level = level
+  }
 
   subscript(metadataKey key: String) -> Logger.Metadata.Value? {
     get { metadata[key] }

@@ -5,6 +5,7 @@ import Foundation
 import PolicyFile
 
 extension AccessLogFormat: ExpressibleByArgument {}
+extension LogThreshold: ExpressibleByArgument {}
 
 struct ServeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -36,8 +37,12 @@ struct ServeCommand: ParsableCommand {
   @Option(help: ArgumentHelp("The ledger: a path, sqlite:///PATH or memory:.", valueName: "path"))
   var store: String?
 
-  @Option(help: "The access log on standard error: text, json or off.")
-  var logFormat: AccessLogFormat = .text
+  @Option(help: "The log on standard error: text, json, or off for text without a line for each request.")
+  var logFormat: AccessLogFormat?
+
+  @Option(
+    help: "The least serious messages that the log has: debug, info, warning or error; lines of requests are info.")
+  var logLevel: LogThreshold?
 
   func validate() throws {
     for text in listen where ListenAddress(text) == nil {
@@ -56,7 +61,7 @@ struct ServeCommand: ParsableCommand {
   func run() throws {
     do {
       let process = try BrokerProcess(
-        BrokerProcess.Options(policyFile: policy, adjust: adjust, logFormat: logFormat))
+        BrokerProcess.Options(policyFile: policy, adjust: adjust))
       try process.run()
     } catch let refusal as CommandRefusal {
       throw refusal
@@ -70,6 +75,8 @@ struct ServeCommand: ParsableCommand {
     if !listen.isEmpty { policy.listen = listen.compactMap { ListenAddress($0) } }
     if let admin { policy.admin.listen = admin == "off" ? nil : ListenAddress(admin) }
     if let store, let location = StoreLocation(store) { policy.store = location }
+    if let logFormat { policy.log.format = LogForm(rawValue: logFormat.rawValue) }
+    if let logLevel { policy.log.level = logLevel }
     let mistakes = policy.listenerMistakes
     if !mistakes.isEmpty {
       throw CommandRefusal(mistakes.map { "tollgate: \($0.field): \($0.message)" }.joined(separator: "\n"))

@@ -107,7 +107,12 @@ import Testing
     ("POST", "/api/v1/breakers/sim/ajar", 404), ("GET", "/api/v1/nothing", 404), ("GET", "/favicon.ico", 404),
     ("GET", "/api/v1/requests?state=past", 400), ("GET", "/api/v1/requests?limit=0", 400),
     ("GET", "/api/v1/requests?limit=1000", 200), ("GET", "/api/v1/requests?limit=1001", 400),
-    ("GET", "/api/v1/requests?colour=red", 400), ("GET", "/api/v1/requests/xyz", 400),
+    ("GET", "/api/v1/requests?colour=red", 400), ("GET", "/api/v1/requests?priority=urgent", 400),
+    ("GET", "/api/v1/requests?sort=fast", 400), ("GET", "/api/v1/requests?session=%zz", 400),
+    ("GET", "/api/v1/sessions?sort=name", 400), ("GET", "/api/v1/sessions?limit=1001", 400),
+    ("GET", "/api/v1/sessions?search=%E2%82%AC&limit=1", 200), ("POST", "/api/v1/log-level?level=loud", 400),
+    ("POST", "/api/v1/log-level", 400), ("GET", "/api/v1/log-level", 200), ("DELETE", "/api/v1/log-level", 405),
+    ("GET", "/api/v1/requests/xyz", 400),
     ("GET", "/api/v1/requests/01ARYZ6S41TSV4RRFFQ69G5FAV", 404), ("POST", "/api/v1/reload", 422),
   ])
   func wrongQuestionsGetTheReason(_ method: String, _ target: String, _ status: Int) {
@@ -206,6 +211,57 @@ import Testing
     #expect(ask("GET", "/api/v1/status", token: "").status == 401)
   }
 
+  @Test func theReadTokenReadsEverythingAndChangesNothing() {
+    for target in [
+      "/api/v1/status", "/api/v1/requests", "/api/v1/sessions", "/api/v1/budgets", "/metrics", "/api/v1/me", "/",
+    ] {
+      #expect(
+        ask("GET", target, token: "of-readers").body == ask("GET", target, token: "of-all").body
+          || target == "/api/v1/me")
+      #expect(ask("GET", target, token: "of-readers").status == 200, "\(target)")
+    }
+    for target in [
+      "/api/v1/reload", "/api/v1/drain", "/api/v1/keys/sim/main/disable", "/api/v1/breakers/sim/open",
+      "/api/v1/log-level?level=debug", "/api/v1/budgets/raise?usd=1&until=4000000000", "/api/v1/nothing", "/",
+    ] {
+      for method in ["POST", "PATCH", "DELETE", "PUT"] {
+        #expect(ask(method, target, token: "of-readers").status == 403, "\(method) \(target)")
+      }
+    }
+    #expect(!bench.broker.operator.isDraining)
+  }
+
+  @Test(arguments: [
+    ("of-all", "true", "null", "admin"), ("of-readers", "false", "null", "read"),
+    ("of-acme", "false", "\"acme\"", "tenant"),
+  ])
+  func aPageIsToldWhatItsTokenAllows(_ token: String, _ changes: String, _ tenant: String, _ kind: String) {
+    let reply = ask("GET", "/api/v1/me", token: token)
+    #expect(
+      String(decoding: reply.body, as: UTF8.self)
+        == "{\"can_change\":\(changes),\"tenant\":\(tenant),\"token\":\"\(kind)\"}")
+  }
+
+  @Test func aTenantsTokenFiltersWhateverIsAskedFor() {
+    bench.send(tenant: "acme")
+    bench.send(tenant: "other")
+    func list(_ query: String, _ token: String) -> Int {
+      let text = String(decoding: ask("GET", "/api/v1/requests\(query)", token: token).body, as: UTF8.self)
+      return text.components(separatedBy: "\"id\":").count - 1
+    }
+    #expect(list("", "of-all") == 2)
+    #expect(list("?tenant=other", "of-all") == 1)
+    #expect(list("", "of-acme") == 1)
+    #expect(list("?tenant=other", "of-acme") == 0)
+    #expect(list("?tenant=acme", "of-acme") == 1)
+    #expect(list("?sort=slowest", "of-acme") == 1)
+    #expect(list("?provider=nobody", "of-all") == 0)
+    #expect(list("?priority=high&session=none", "of-all") == 0)
+    for target in ["history", "audit", "ledger"] {
+      #expect(ask("GET", "/api/v1/\(target)", token: "of-acme").status == 403, "\(target)")
+    }
+  }
+
   @Test func anothersRequestIsUnknown() throws {
     bench.send(tenant: "acme")
     bench.send(tenant: "other")
@@ -251,6 +307,7 @@ private final class AdminBench {
     policy.tenants = [Tenant(id: "acme"), Tenant(id: "other")]
     policy.trustTenantHeader = true
     policy.admin.token = Secret("of-all")
+    policy.admin.readToken = Secret("of-readers")
     policy.admin.tenantTokens = [TenantToken(tenant: "acme", token: Secret("of-acme"))]
     broker = Broker(
       policy: policy, secrets: KeySecrets(),

@@ -14,6 +14,7 @@ import Testing
       case .notice(.keyChanged(let provider, let key, let state, _)): heard.append("\(provider)/\(key) \(state)")
       case .notice: heard.append("notice")
       case .change(let subject, let state): heard.append("\(subject) \(state)")
+      case .alert(let alert, _): heard.append("alert \(alert?.severity.rawValue ?? "over")")
       }
     }
   }

@@ -37,7 +37,7 @@ enum SwiftRules {
     "tollgate": platform.union([
       "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
       "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator",
-      "FleetSimulator", "ProcessOutput",
+      "FleetSimulator", "ProcessOutput", "SharedState",
       "PolicyLab", "ArgumentParser", "Logging", "Foundation",
     ]),
     "tollgate-dev": platform.union([

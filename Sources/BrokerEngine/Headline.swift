@@ -1,0 +1,192 @@
+// The sentence that says how things are: who waits, how long and for what, and what is failing. The same on the
+// dashboard, in the API and in the terminal.
+//
+// Promises: it is one line, made of facts alone; names of providers, budgets and keys come from the policy; it names at
+// most `mostTroubles` troubles and says how many there are more.
+import AdmissionCore
+import TextForms
+
+public struct Headline: Sendable, Equatable {
+  /// How one class waits.
+  public struct ClassWait: Sendable, Equatable {
+    public var priority: Priority
+    public var queued: Int
+    /// For how long its oldest call has waited; nil where none waits.
+    public var oldest: Span?
+    /// How long a call of the class would wait that came now; nil where that cannot be told.
+    public var predicted: Span?
+    /// What the oldest waits for; nil where none waits.
+    public var blocker: Blocker?
+
+    public init(
+      priority: Priority, queued: Int, oldest: Span? = nil, predicted: Span? = nil, blocker: Blocker? = nil
+    ) {
+      self.priority = priority
+      self.queued = queued
+      self.oldest = oldest
+      self.predicted = predicted
+      self.blocker = blocker
+    }
+  }
+
+  static let mostTroubles = 3
+
+  /// The calls that still run, where the broker drains.
+  var draining: Int?
+  /// In the order of the classes.
+  var classes: [ClassWait]
+  /// Each without a full stop, the most serious first.
+  var troubles: [String]
+
+  var text: String {
+    var parts: [String] = []
+    if let draining {
+      parts.append("draining: no new calls are taken, \(draining) \(draining == 1 ? "call runs" : "calls run") on")
+    }
+    for one in classes where one.queued > 0 || one.priority == .high { parts.append(Self.wait(of: one)) }
+    parts += troubles.prefix(Self.mostTroubles)
+    let more = troubles.count - Self.mostTroubles
+    if more > 0 { parts.append("and \(more) more \(more == 1 ? "trouble" : "troubles")") }
+    if troubles.isEmpty { parts.append("nothing is failing") }
+    return parts.joined(separator: "; ")
+  }
+
+  private static func wait(of one: ClassWait) -> String {
+    guard one.queued > 0 else { return "\(one.priority.name) calls wait 0 ms" }
+    let calls = one.queued == 1 ? "1 \(one.priority.name) call waits" : "\(one.queued) \(one.priority.name) calls wait"
+    let time = one.oldest.map { ", \(one.queued == 1 ? "for" : "the oldest for") \(duration($0))" } ?? ""
+    return calls + time + (one.blocker.map { ", \(cause($0))" } ?? "")
+  }
+
+  /// `40 ms`, `4 s`, `2 min`: rounded to what matters.
+  static func duration(_ span: Span) -> String {
+    let milliseconds = max(0, span.wholeMilliseconds)
+    if milliseconds < 1000 { return "\(milliseconds) ms" }
+    if milliseconds < 10_000 {
+      let tenths = (milliseconds + 50) / 100
+      return tenths % 10 == 0 ? "\(tenths / 10) s" : "\(tenths / 10).\(tenths % 10) s"
+    }
+    let seconds = (milliseconds + 500) / 1000
+    if seconds < 120 { return "\(seconds) s" }
+    let minutes = (seconds + 30) / 60
+    return minutes < 120 ? "\(minutes) min" : "\((minutes + 30) / 60) h"
+  }
+
+  /// What a call waits for, in a few words.
+  public static func cause(_ blocker: Blocker) -> String {
+    func units(_ dimension: Dimension) -> String {
+      switch dimension {
+      case .requests: "requests"
+      case .inputTokens: "input tokens"
+      case .outputTokens: "output tokens"
+      case .tokens: "tokens"
+      }
+    }
+    return switch blocker {
+    case .behindInLane: "behind another call of its session"
+    case .notItsTurn: "for its turn"
+    case .providerConcurrency(let id): "for a permit of \(id)"
+    case .freeConcurrency(let id): "for one of \(id)'s places for free calls"
+    case .headroom(let id): "since \(id)'s free permits are kept for higher classes"
+    case .providerBucket(let id, let dimension): "for \(units(dimension)) of \(id)"
+    case .modelConcurrency(let id, let model): "for a permit of \(model) at \(id)"
+    case .modelBucket(let id, let model, let dimension): "for \(units(dimension)) of \(model) at \(id)"
+    case .tenantConcurrency(let id): "for a permit of tenant \(Self.name(id.name))"
+    case .tenantBucket(let id, let dimension): "for \(units(dimension)) of tenant \(Self.name(id.name))"
+    case .sessionConcurrency: "for a permit of its session"
+    case .claimed(let id, _): "behind a call that waits for \(id)"
+    case .breakerOpen(let id): "for \(id)'s breaker to close"
+    case .modelBreakerOpen(let id, let model): "for the breaker of \(model) at \(id) to close"
+    case .noUsableKey(let id): "for a key of \(id)"
+    case .keyConcurrency(let id): "for a permit of a key of \(id)"
+    case .keyBucket(let id, let dimension): "for \(units(dimension)) of a key of \(id)"
+    case .warmKey(let id, let key): "for key \(key) of \(id), whose cache has its prompt"
+    case .providerClosed(let id): "for the end of the pause that \(id) asked for"
+    case .modelClosed(let id, let model): "for the end of the pause that \(id) asked for \(Self.name(model))"
+    case .budget(let name): "for what running calls hold of budget \(Self.name(name))"
+    case .backoff: "until its retry may start"
+    }
+  }
+
+  /// A name that clients may have chosen, fit for a sentence.
+  private static func name(_ text: String) -> String {
+    let isPlain = text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F } && text.utf8.count <= 64
+    return isPlain
+      ? text
+      : "'"
+        + String(
+          text.unicodeScalars.prefix(64).map { $0.isASCII && $0.value > 0x1F && $0.value != 0x7F ? Character($0) : "?" }
+        ) + "'"
+  }
+}
+
+extension Headline {
+  init(_ snapshot: BrokerSnapshot) {
+    draining = snapshot.isDraining ? snapshot.core.running : nil
+    classes = snapshot.classes
+    troubles = Self.troubles(of: snapshot)
+  }
+
+  /// What is wrong, the most serious first.
+  private static func troubles(of snapshot: BrokerSnapshot) -> [String] {
+    var all: [String] = []
+    if let obstacle = snapshot.ledgerObstacle {
+      all.append("no new calls are taken: the ledger cannot be written (\(obstacle))")
+    }
+    for refused in snapshot.refusedProviders { all.append("\(refused.provider) refuses every key") }
+    let now = Instant(nanoseconds: Int64(truncatingIfNeeded: snapshot.clock.now))
+    func next(_ until: Instant?, _ what: String) -> String {
+      until.map { ", \(what) in \(duration($0 - now))" } ?? ""
+    }
+    func state(_ breaker: AdmissionSnapshot.Breaker, of name: String) -> String? {
+      switch breaker.state {
+      case .closed: nil
+      case .open:
+        "the breaker of \(name) is open (\(breaker.reason ?? "failures"))\(next(breaker.until, "next try"))"
+      case .halfOpen: "the breaker of \(name) is half open: a call tries whether it works again"
+      }
+    }
+    for provider in snapshot.core.providers {
+      if let text = state(provider.breaker, of: provider.id.name) { all.append(text) }
+      for model in provider.models {
+        if let own = model.breaker, let text = state(own, of: "\(model.pattern) at \(provider.id.name)") {
+          all.append(text)
+        }
+      }
+      if let reason = provider.blockedBecause {
+        all.append("\(provider.id.name) asked for a pause (\(reason.rawValue))\(next(provider.blockedUntil, "over"))")
+      }
+      for rest in provider.models.compactMap(\.rest) + provider.resting {
+        all.append(
+          "\(provider.id.name) asked for a pause for \(name(rest.model)) (\(rest.reason.rawValue))\(next(rest.until, "over"))"
+        )
+      }
+      let isRefused = snapshot.refusedProviders.contains { $0.provider == provider.id.name }
+      for key in provider.keys where key.state == .disabled && !isRefused {
+        all.append("key \(key.id.name) of \(provider.id.name) is not used (\(key.reason?.text ?? "disabled"))")
+      }
+    }
+    for budget in snapshot.core.budgets where budget.onExceed == .reject && budget.remaining <= .zero {
+      all.append("budget \(name(budget.id)) is used up")
+    }
+    for alert in snapshot.alerts { all.append(alert.text) }
+    return all
+  }
+
+  /// How things are, in one line.
+  public static func text(_ snapshot: BrokerSnapshot) -> String { Headline(snapshot).text }
+}
+
+extension Blocker {
+  /// The provider whose resources are waited for; nil where they are no provider's.
+  public var provider: ProviderID? {
+    switch self {
+    case .behindInLane, .notItsTurn, .tenantConcurrency, .tenantBucket, .sessionConcurrency, .budget, .backoff: nil
+    case .providerConcurrency(let id), .freeConcurrency(let id), .headroom(let id), .providerBucket(let id, _),
+      .modelConcurrency(let id, _), .modelBucket(let id, _, _), .claimed(let id, _), .breakerOpen(let id),
+      .modelBreakerOpen(let id, _), .noUsableKey(let id), .keyConcurrency(let id), .keyBucket(let id, _),
+      .warmKey(let id, _), .providerClosed(let id), .modelClosed(let id, _):
+      id
+    }
+  }
+}

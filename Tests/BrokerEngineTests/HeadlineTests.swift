@@ -1,0 +1,62 @@
+// The sentence that says how things are.
+import AdmissionCore
+import Testing
+
+@testable import BrokerEngine
+
+@Suite struct HeadlineTests {
+  private func headline(
+    _ high: Headline.ClassWait? = nil, _ low: Headline.ClassWait? = nil, _ troubles: [String] = [], draining: Int? = nil
+  ) -> String {
+    let idle = Priority.allCases.map { Headline.ClassWait(priority: $0, queued: 0) }
+    return Headline(draining: draining, classes: [high ?? idle[0], idle[1], low ?? idle[2]], troubles: troubles).text
+  }
+
+  @Test func aQuietBroker() { #expect(headline() == "high calls wait 0 ms; nothing is failing") }
+
+  @Test func whoWaitsHowLongAndForWhat() {
+    let low = Headline.ClassWait(
+      priority: .low, queued: 14, oldest: Span(nanoseconds: 4_000_000_000),
+      blocker: .providerBucket("anthropic", .outputTokens))
+    #expect(
+      headline(nil, low)
+        == "high calls wait 0 ms; 14 low calls wait, the oldest for 4 s, for output tokens of anthropic; nothing is failing"
+    )
+    let high = Headline.ClassWait(
+      priority: .high, queued: 1, oldest: Span(nanoseconds: 12_000_000), blocker: .providerConcurrency("openai"))
+    #expect(headline(high) == "1 high call waits, for 12 ms, for a permit of openai; nothing is failing")
+  }
+
+  @Test func troublesAreBounded() {
+    #expect(headline(nil, nil, ["a is wrong"]) == "high calls wait 0 ms; a is wrong")
+    #expect(headline(nil, nil, ["a", "b", "c", "d"]) == "high calls wait 0 ms; a; b; c; and 1 more trouble")
+    #expect(headline(nil, nil, Array(repeating: "a", count: 9)).hasSuffix("and 6 more troubles"))
+  }
+
+  @Test func aDrainComesFirst() {
+    #expect(headline(draining: 1).hasPrefix("draining: no new calls are taken, 1 call runs on; "))
+    #expect(headline(draining: 3).hasPrefix("draining: no new calls are taken, 3 calls run on; "))
+  }
+
+  @Test(arguments: [
+    (-5, "0 ms"), (0, "0 ms"), (999, "999 ms"), (1000, "1 s"), (1040, "1 s"), (1050, "1.1 s"), (9940, "9.9 s"),
+    (9960, "10 s"), (10_400, "10 s"), (119_400, "119 s"), (120_000, "2 min"), (7_140_000, "119 min"),
+    (7_200_000, "2 h"),
+  ])
+  func durations(_ milliseconds: Int64, _ text: String) {
+    #expect(Headline.duration(Span(nanoseconds: milliseconds * 1_000_000)) == text)
+  }
+
+  /// Names of tenants and models may be a client's text.
+  @Test(arguments: ["a\u{1B}[31m", "x\ny", "\u{202E}abc", String(repeating: "n", count: 4000)])
+  func namesCannotBreakTheLine(_ name: String) {
+    for blocker in [
+      Blocker.tenantConcurrency(TenantID(name)), .modelClosed("p", model: name), .budget(name),
+      .tenantBucket(TenantID(name), .tokens),
+    ] {
+      let text = Headline.cause(blocker)
+      #expect(text.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value < 0x7F }, "\(text)")
+      #expect(text.utf8.count < 200)
+    }
+  }
+}
