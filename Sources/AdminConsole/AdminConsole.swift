@@ -3,7 +3,7 @@
 // Every path:
 //   GET  /healthz                              200 while the loop turns
 //   GET  /readyz                               200, or 503 while draining or while the ledger refuses new work
-//   GET  /metrics                              Prometheus text
+//   GET  /metrics                              Prometheus text, or OpenMetrics where asked for
 //   GET  /                                     the dashboard
 //   GET  /api/v1/status                        providers, queues, tenants
 //   GET  /api/v1/requests?state=&tenant=&session=&priority=&provider=&sort=&limit=   queued, running or recent requests
@@ -37,8 +37,8 @@ public struct AdminActions {
   public var reload: (@escaping ([String]) -> Void) -> Void
   /// Starts the drain.
   public var drain: () -> Void
-  /// Resident memory in bytes, CPU seconds, open descriptors, start time in seconds since 1970.
-  public var processFigures: () -> ProcessFigures
+  /// Resident memory in bytes, CPU seconds, open descriptors, start time in seconds since 1970. Asked on any thread.
+  public var processFigures: @Sendable () -> ProcessFigures
   /// The level from which on the log has messages.
   public var logLevel: () -> LogThreshold
   public var setLogLevel: (LogThreshold) -> Void
@@ -47,7 +47,7 @@ public struct AdminActions {
 
   public init(
     reload: @escaping (@escaping ([String]) -> Void) -> Void, drain: @escaping () -> Void,
-    processFigures: @escaping () -> ProcessFigures, logLevel: @escaping () -> LogThreshold = { .info },
+    processFigures: @escaping @Sendable () -> ProcessFigures, logLevel: @escaping () -> LogThreshold = { .info },
     setLogLevel: @escaping (LogThreshold) -> Void = { _ in },
     background: ((@escaping @Sendable () -> Void) -> Void)? = nil
   ) {
@@ -78,6 +78,8 @@ public final class AdminConsole: HTTPHandler {
   let renderer: Renderer
   /// The source of reports; nil where there is no ledger.
   public var ledgerDesk: LedgerDesk?
+  /// The number of open connections, by the port's name in metrics.
+  public var connections: () -> [(port: String, count: Int)] = { [] }
   /// The open event streams.
   private let feed: EventFeed?
   /// True where only this machine can reach the listener and no token is set: then `Host` must be one of this machine's
@@ -252,14 +254,6 @@ public final class AdminConsole: HTTPHandler {
   private func status(tenant: String?, _ send: @escaping (Reply) -> Void) {
     let (snapshot, version) = (broker.look(), version)
     renderer.render({ .json(StatusJSON.status(snapshot, version: version, tenant: tenant)) }, then: send)
-  }
-
-  private func metrics(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
-    send(
-      Reply(
-        status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
-        body: MetricsText.render(
-          broker, actions.processFigures(), ledger: ledgerDesk?.counts() ?? (0, 0), version: version)))
   }
 
   private func request(_ text: String, tenant: String?) -> Reply {

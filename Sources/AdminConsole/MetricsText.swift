@@ -1,125 +1,181 @@
-// The metrics in Prometheus' text format (version 0.0.4). Names and labels are those of docs/reference/metrics.md.
+// The metrics as text: a pure function of values, so that it can run on any thread. `MetricFamily` names what there is.
+//
+// Promise: the time is linear in what is shown. Nothing is sorted: rows come in the order in which they first occurred.
 import AdmissionCore
 import BrokerEngine
 import HTTPMessage
 
+/// Everything that the metrics show, at one instant.
+struct MetricsSource: Sendable {
+  struct Ledger: Sendable {
+    var isObstructed = false
+    var pending = 0
+    var lost = 0
+    /// How long the oldest pending entry has waited.
+    var lag = Span.zero
+  }
+
+  var core: AdmissionSnapshot
+  var counted: BrokerMetrics
+  /// The instant of `core`.
+  var now: Instant
+  /// Nanoseconds from the monotonic clock to 1970.
+  var wallOffset: Int64 = 0
+  /// By `MemoryAccount.Use`.
+  var memory: [MemoryAccount.Use: Int] = [:]
+  var memoryLimit = 0
+  var ledger = Ledger()
+  var bugs: [OurBug: Int] = [:]
+  var abandonedLeases = 0
+  /// By the budget's id, when its limit is reached at the present rate.
+  var runsOut: [String: Span] = [:]
+  var isDraining = false
+  /// Of clients, by port.
+  var connections: [(port: String, count: Int)] = []
+  var process = ProcessFigures()
+  var version = ""
+}
+
 enum MetricsText {
-  /// - Parameter ledger: entries that wait to be written, and entries that were lost.
-  static func render(
-    _ broker: Operator, _ process: ProcessFigures, ledger: (pending: Int, lost: Int), version: String
-  ) -> [UInt8] {
-    var page = MetricsPage()
-    let snapshot = broker.snapshot()
-    let metrics = broker.metrics
-    requests(&page, metrics)
-    gauges(&page, snapshot)
-    memory(&page, broker.memory)
-    histograms(&page, metrics)
-    upstream(&page, metrics)
-    tokens(&page, metrics)
-    budgets(&page, snapshot)
-    page.family("tollgate_unknown_hints_total", "counter", "Hint headers whose value is not known, by header.")
-    for (header, count) in metrics.unknownHints.sorted(by: { $0.key < $1.key }) {
-      page.sample("tollgate_unknown_hints_total", [("header", header)], Double(count))
-    }
-    page.family("tollgate_probes_total", "counter", "Looks at the front door and browsers' preflights, answered here.")
-    page.sample("tollgate_probes_total", [], Double(metrics.probes))
-    page.family("tollgate_abandoned_leases_total", "counter", "Leases dropped unsettled: anything but 0 is a bug.")
-    page.sample("tollgate_abandoned_leases_total", [], Double(broker.abandonedLeases))
-    page.family(
-      "tollgate_log_lines_dropped_total", "counter", "Lines of the log that were lost: not read, or not writable.")
-    page.sample("tollgate_log_lines_dropped_total", [], Double(process.logLinesDropped))
-    page.family(
-      "tollgate_our_bugs_total", "counter",
-      "What should be impossible, thrown out and served around: anything but 0 is a bug.")
-    for kind in OurBug.allCases {
-      page.sample("tollgate_our_bugs_total", [("kind", kind.rawValue)], Double(broker.ourBugs(kind)))
-    }
-    page.family(
-      "tollgate_impossible_numbers_total", "counter",
-      "Numbers of providers that cannot be true and were cut or ignored.")
-    for source in ImpossibleNumber.allCases {
-      page.sample(
-        "tollgate_impossible_numbers_total", [("source", source.rawValue)],
-        Double(metrics.impossibleNumbers[source, default: 0]))
-    }
-    page.family("tollgate_ledger_obstacle", "gauge", "1 while the ledger cannot be written and new work is refused.")
-    page.sample("tollgate_ledger_obstacle", [], broker.ledgerObstacle == nil ? 0 : 1)
-    page.family("tollgate_ledger_pending", "gauge", "Entries that wait to be written into the ledger.")
-    page.sample("tollgate_ledger_pending", [], Double(ledger.pending))
-    page.family(
-      "tollgate_ledger_lost_total", "counter", "Entries for which the ledger had no room: above 0 its sums are short.")
-    page.sample("tollgate_ledger_lost_total", [], Double(ledger.lost))
-    page.family("tollgate_draining", "gauge", "1 while the broker drains.")
-    page.sample("tollgate_draining", [], broker.isDraining ? 1 : 0)
-    page.family("tollgate_build_info", "gauge", "Always 1; the version is a label.")
-    page.sample("tollgate_build_info", [("version", version)], 1)
-    self.process(&page, process)
-    return page.bytes
+  static func render(_ source: MetricsSource, as format: MetricsFormat) -> [UInt8] {
+    var page = MetricsPage(format, wallOffset: source.wallOffset)
+    requests(&page, source)
+    providers(&page, source.core)
+    models(&page, source.core)
+    keys(&page, source.core)
+    upstream(&page, source.counted)
+    tenants(&page, source.core)
+    tokens(&page, source.counted)
+    budgets(&page, source)
+    broker(&page, source)
+    return page.finished()
   }
 
-  private static func requests(_ page: inout MetricsPage, _ metrics: BrokerMetrics) {
-    page.family("tollgate_requests_total", "counter", "Requests that ended, by outcome.")
-    let rows = metrics.requests.sorted {
-      ($0.key.provider, $0.key.priority.rawValue, $0.key.outcome.rawValue)
-        < ($1.key.provider, $1.key.priority.rawValue, $1.key.outcome.rawValue)
-    }
-    for (labels, count) in rows {
-      page.sample(
-        "tollgate_requests_total",
-        [("provider", labels.provider), ("priority", labels.priority.name), ("outcome", labels.outcome.rawValue)],
-        Double(count))
-    }
-  }
+  // MARK: Requests and queues
 
-  private static func gauges(_ page: inout MetricsPage, _ snapshot: AdmissionSnapshot) {
-    page.family("tollgate_queue_depth", "gauge", "Requests that wait, by the provider that they prefer.")
-    for provider in snapshot.providers {
+  private static func requests(_ page: inout MetricsPage, _ source: MetricsSource) {
+    let counted = source.counted
+    page.begin(.requests)
+    for (labels, count) in counted.requests {
+      page.sample([labels.provider, labels.priority.name, labels.outcome.rawValue], count)
+    }
+    page.begin(.queueDepth)
+    for provider in source.core.providers {
       for priority in Priority.allCases {
-        page.sample(
-          "tollgate_queue_depth", [("provider", provider.id.name), ("priority", priority.name)],
-          Double(provider.queuedByBand[Int(priority.rawValue)]))
+        page.sample([provider.id.name, priority.name], provider.queuedByBand[Int(priority.rawValue)])
       }
     }
-    page.family("tollgate_queue_bytes", "gauge", "Bytes held by requests that wait.")
-    page.sample("tollgate_queue_bytes", [], Double(snapshot.queuedBytes))
-    page.family("tollgate_inflight", "gauge", "Calls that run upstream.")
-    for provider in snapshot.providers {
-      page.sample("tollgate_inflight", [("provider", provider.id.name)], Double(provider.inFlight))
+    page.begin(.queueOldest)
+    for queue in source.core.classes {
+      page.sample([queue.priority.name], seconds: queue.waitingSince.map { span(from: $0, to: source.now) } ?? .zero)
     }
-    page.family("tollgate_concurrency_limit", "gauge", "Calls that may run at a time; absent where there is no limit.")
-    for provider in snapshot.providers {
-      if let limit = provider.concurrencyLimit {
-        page.sample("tollgate_concurrency_limit", [("provider", provider.id.name)], Double(limit))
+    page.begin(.predictedWait)
+    for queue in source.core.classes {
+      if let wait = queue.predictedWait { page.sample([queue.priority.name], seconds: wait) }
+    }
+    page.only(.queueBytes, Double(source.core.queuedBytes))
+    page.begin(.queueWait)
+    for priority in Priority.allCases {
+      let band = Int(priority.rawValue)
+      page.histogram([priority.name], counted.queueWait[band], exemplars: counted.waitExemplars[band])
+    }
+    page.begin(.overhead)
+    page.histogram([], counted.overhead)
+    page.begin(.unknownHints)
+    for (header, count) in counted.unknownHints { page.sample([header], count) }
+    page.only(.probes, Double(counted.probes))
+    page.begin(.openConnections)
+    for (port, count) in source.connections { page.sample([port], count) }
+    page.begin(.memory)
+    for use in MemoryAccount.Use.allCases { page.sample([use.name], source.memory[use, default: 0]) }
+    page.only(.memoryLimit, Double(source.memoryLimit))
+  }
+
+  private static func span(from start: Instant, to end: Instant) -> Span {
+    Span(nanoseconds: max(0, end.nanoseconds.subtractingReportingOverflow(start.nanoseconds).partialValue))
+  }
+
+  // MARK: Providers, their models and keys
+
+  private static func providers(_ page: inout MetricsPage, _ core: AdmissionSnapshot) {
+    page.begin(.inFlight)
+    for provider in core.providers { page.sample([provider.id.name], provider.inFlight) }
+    page.begin(.classInFlight)
+    for provider in core.providers {
+      for priority in Priority.allCases {
+        page.sample([provider.id.name, priority.name], provider.inFlightByBand[Int(priority.rawValue)])
       }
     }
-    page.family("tollgate_bucket_available", "gauge", "Units left in a bucket; negative while a debt is worked off.")
-    eachBucket(snapshot) { page.sample("tollgate_bucket_available", $0, Double($1.available)) }
-    page.family("tollgate_bucket_capacity", "gauge", "Units that a bucket can hold.")
-    eachBucket(snapshot) { page.sample("tollgate_bucket_capacity", $0, Double($1.capacity)) }
-    page.family("tollgate_breaker_state", "gauge", "0 closed, 1 half open, 2 open.")
-    for provider in snapshot.providers {
-      page.sample("tollgate_breaker_state", [("provider", provider.id.name)], number(provider.breaker.state))
+    page.begin(.concurrencyLimit)
+    for provider in core.providers {
+      if let limit = provider.concurrencyLimit { page.sample([provider.id.name], limit) }
     }
-    page.family("tollgate_model_breaker_state", "gauge", "As tollgate_breaker_state, of models with their own breaker.")
-    for provider in snapshot.providers {
-      for model in provider.models {
-        guard let breaker = model.breaker else { continue }
-        page.sample(
-          "tollgate_model_breaker_state", [("provider", provider.id.name), ("model", model.pattern)],
-          number(breaker.state))
+    page.begin(.reservedPermits)
+    for provider in core.providers where provider.concurrencyLimit != nil {
+      for priority in Priority.allCases {
+        page.sample([provider.id.name, priority.name], provider.reservedPermits[Int(priority.rawValue)])
       }
     }
-    page.family("tollgate_key_state", "gauge", "0 usable, 1 cooling, 2 disabled.")
-    for provider in snapshot.providers {
-      for key in provider.keys {
-        let state = number(key.state)
-        page.sample("tollgate_key_state", [("provider", provider.id.name), ("key", key.id.name)], state)
-      }
+    let owners = core.providers.map { ([$0.id.name], $0.buckets) }
+    buckets(&page, .bucketAvailable, owners) { $0.available }
+    buckets(&page, .bucketCapacity, owners) { $0.capacity }
+    buckets(&page, .bucketInUse, owners) { $0.inUse }
+    page.begin(.breakerState)
+    for provider in core.providers { page.sample([provider.id.name], number(provider.breaker.state)) }
+  }
+
+  /// - Parameter owners: the labels of who has the buckets.
+  private static func buckets(
+    _ page: inout MetricsPage, _ family: MetricFamily,
+    _ owners: [(labels: [String], buckets: [AdmissionSnapshot.Bucket])],
+    _ value: (AdmissionSnapshot.Bucket) -> Int64
+  ) {
+    page.begin(family)
+    for owner in owners {
+      for bucket in owner.buckets { page.sample(owner.labels + [bucket.rate.name], value(bucket)) }
     }
   }
 
-  private static func number(_ state: BreakerCondition) -> Double {
+  private static func models(_ page: inout MetricsPage, _ core: AdmissionSnapshot) {
+    var models: [(labels: [String], model: AdmissionSnapshot.Model)] = []
+    for provider in core.providers {
+      // The first of two entries with the same glob is the one that counts.
+      var seen: Set<String> = []
+      for model in provider.models where seen.insert(model.pattern).inserted {
+        models.append(([provider.id.name, model.pattern], model))
+      }
+    }
+    page.begin(.modelBreakerState)
+    for (labels, model) in models {
+      if let breaker = model.breaker { page.sample(labels, number(breaker.state)) }
+    }
+    page.begin(.modelInFlight)
+    for (labels, model) in models { page.sample(labels, model.inFlight) }
+    page.begin(.modelConcurrencyLimit)
+    for (labels, model) in models {
+      if let limit = model.concurrencyLimit { page.sample(labels, limit) }
+    }
+    let owners = models.map { ($0.labels, $0.model.buckets) }
+    buckets(&page, .modelBucketAvailable, owners) { $0.available }
+    buckets(&page, .modelBucketCapacity, owners) { $0.capacity }
+  }
+
+  private static func keys(_ page: inout MetricsPage, _ core: AdmissionSnapshot) {
+    let keys = core.providers.flatMap { provider in provider.keys.map { ([provider.id.name, $0.id.name], $0) } }
+    page.begin(.keyState)
+    for (labels, key) in keys { page.sample(labels, number(key.state)) }
+    page.begin(.keyInFlight)
+    for (labels, key) in keys { page.sample(labels, key.inFlight) }
+    page.begin(.keyConcurrencyLimit)
+    for (labels, key) in keys {
+      if let limit = key.concurrencyLimit { page.sample(labels, limit) }
+    }
+    let owners = keys.map { ($0.0, $0.1.buckets) }
+    buckets(&page, .keyBucketAvailable, owners) { $0.available }
+    buckets(&page, .keyBucketCapacity, owners) { $0.capacity }
+  }
+
+  private static func number(_ state: BreakerCondition) -> Int {
     switch state {
     case .closed: 0
     case .halfOpen: 1
@@ -127,7 +183,7 @@ enum MetricsText {
     }
   }
 
-  private static func number(_ state: KeyCondition) -> Double {
+  private static func number(_ state: KeyCondition) -> Int {
     switch state {
     case .usable: 0
     case .cooling: 1
@@ -135,226 +191,195 @@ enum MetricsText {
     }
   }
 
-  private static func memory(_ page: inout MetricsPage, _ memory: MemoryAccount) {
-    page.family("tollgate_memory_bytes", "gauge", "Memory of clients' making, by what it is held for.")
-    for use in MemoryAccount.Use.allCases {
-      page.sample("tollgate_memory_bytes", [("use", use.name)], Double(memory.bytes(use)))
+  private static func upstream(_ page: inout MetricsPage, _ counted: BrokerMetrics) {
+    page.begin(.upstreamResponses)
+    for (labels, count) in counted.upstreamResponses {
+      page.sample([labels.provider, labels.status == 0 ? "other" : String(labels.status)], count)
     }
-    page.family("tollgate_memory_limit_bytes", "gauge", "The most that all uses together may hold.")
-    page.sample("tollgate_memory_limit_bytes", [], Double(memory.limit))
+    page.begin(.upstreamRetries)
+    for (labels, count) in counted.upstreamRetries { page.sample([labels.provider, labels.reason.rawValue], count) }
+    page.begin(.firstByte)
+    for (provider, histogram) in counted.firstByte { page.histogram([provider], histogram) }
   }
 
-  private static func eachBucket(
-    _ snapshot: AdmissionSnapshot, _ body: ([(String, String)], AdmissionSnapshot.Bucket) -> Void
-  ) {
-    for provider in snapshot.providers {
-      for bucket in provider.buckets {
-        body([("provider", provider.id.name), ("dimension", bucket.rate.name)], bucket)
-      }
+  // MARK: Tenants
+
+  private static func tenants(_ page: inout MetricsPage, _ core: AdmissionSnapshot) {
+    let tenants = core.tenants.filter(\.isListed)
+    page.begin(.tenantInFlight)
+    for tenant in tenants { page.sample([tenant.id.name], tenant.inFlight) }
+    page.begin(.tenantQueueDepth)
+    for tenant in tenants { page.sample([tenant.id.name], tenant.queued) }
+    page.begin(.tenantConcurrencyLimit)
+    for tenant in tenants {
+      if let limit = tenant.concurrencyLimit { page.sample([tenant.id.name], limit) }
     }
+    let owners = tenants.map { ([$0.id.name], $0.buckets) }
+    buckets(&page, .tenantBucketAvailable, owners) { $0.available }
+    buckets(&page, .tenantBucketCapacity, owners) { $0.capacity }
   }
 
-  /// Sessions have no metric, since clients choose their names.
-  private static func budgets(_ page: inout MetricsPage, _ snapshot: AdmissionSnapshot) {
-    let readings = snapshot.budgets.filter { reading in
-      switch reading.account.scope {
-      case .broker: true
-      case .tenant, .clientKey: snapshot.listedTenants.contains(reading.account.tenant)
-      case .session: false
-      }
-    }
-    func labels(_ reading: BudgetReading) -> [(String, String)] {
-      // A second budget of the same account and period needs a different name.
-      let mark = reading.id.firstIndex(of: "#").map { String(reading.id[$0...]) } ?? ""
-      return [("scope", reading.account.label), ("window", reading.window.name + mark)]
-    }
-    let all = readings
-    let inDollars = all.filter { $0.unit == .usd }
-    page.family("tollgate_budget_spent", "gauge", "Spent in the window that holds, in the budget's unit.")
-    for reading in all {
-      page.sample("tollgate_budget_spent", labels(reading) + unit(reading), amount(reading.spent, reading))
-    }
-    page.family("tollgate_budget_held", "gauge", "What running calls hold, in the budget's unit.")
-    for reading in all {
-      page.sample("tollgate_budget_held", labels(reading) + unit(reading), amount(reading.held, reading))
-    }
-    page.family(
-      "tollgate_budget_limit", "gauge", "What may be spent in the window, raises included, in the budget's unit.")
-    for reading in all {
-      page.sample("tollgate_budget_limit", labels(reading) + unit(reading), amount(reading.limit, reading))
-    }
-    page.family(
-      "tollgate_budget_spent_usd", "gauge", "US dollars spent in the window that holds; running calls not counted.")
-    for reading in inDollars {
-      page.sample("tollgate_budget_spent_usd", labels(reading), Double(reading.spent.nanodollars) / 1e9)
-    }
-    page.family("tollgate_budget_held_usd", "gauge", "US dollars that running calls hold.")
-    for reading in inDollars {
-      page.sample("tollgate_budget_held_usd", labels(reading), Double(reading.held.nanodollars) / 1e9)
-    }
-    page.family("tollgate_budget_limit_usd", "gauge", "US dollars that may be spent in the window, raises included.")
-    for reading in inDollars {
-      page.sample("tollgate_budget_limit_usd", labels(reading), Double(reading.limit.nanodollars) / 1e9)
-    }
-  }
+  // MARK: Tokens and money
 
-  private static func unit(_ reading: BudgetReading) -> [(String, String)] { [("unit", reading.unit.rawValue)] }
-
-  private static func amount(_ amount: Money, _ reading: BudgetReading) -> Double {
-    Double(amount.nanodollars) / (reading.unit == .usd ? 1e9 : 1)
-  }
-
-  private static func histograms(_ page: inout MetricsPage, _ metrics: BrokerMetrics) {
-    page.family("tollgate_queue_wait_seconds", "histogram", "Time between the body's arrival and the grant.")
-    for priority in Priority.allCases {
-      page.histogram(
-        "tollgate_queue_wait_seconds", [("priority", priority.name)], metrics.queueWait[Int(priority.rawValue)])
-    }
-    page.family("tollgate_time_to_first_byte_seconds", "histogram", "Time between the grant and the provider's head.")
-    for (provider, histogram) in metrics.firstByte.sorted(by: { $0.key < $1.key }) {
-      page.histogram("tollgate_time_to_first_byte_seconds", [("provider", provider)], histogram)
-    }
-    page.family("tollgate_overhead_seconds", "histogram", "Our own time in a request, queue and provider excluded.")
-    page.histogram("tollgate_overhead_seconds", [], metrics.overhead)
-  }
-
-  private static func upstream(_ page: inout MetricsPage, _ metrics: BrokerMetrics) {
-    page.family("tollgate_upstream_responses_total", "counter", "Answers of providers, by status.")
-    let responses = metrics.upstreamResponses.sorted {
-      ($0.key.provider, $0.key.status) < ($1.key.provider, $1.key.status)
-    }
-    for (labels, count) in responses {
-      page.sample(
-        "tollgate_upstream_responses_total", [("provider", labels.provider), ("status", String(labels.status))],
-        Double(count))
-    }
-    page.family("tollgate_upstream_retries_total", "counter", "Attempts that were followed by another, by reason.")
-    let retries = metrics.upstreamRetries.sorted {
-      ($0.key.provider, $0.key.reason.rawValue) < ($1.key.provider, $1.key.reason.rawValue)
-    }
-    for (labels, count) in retries {
-      page.sample(
-        "tollgate_upstream_retries_total", [("provider", labels.provider), ("reason", labels.reason.rawValue)],
-        Double(count))
-    }
-  }
-
-  private static func tokens(_ page: inout MetricsPage, _ metrics: BrokerMetrics) {
-    page.family(
-      "tollgate_tokens_total", "counter",
-      "Tokens. input is what no cache served; reasoning is part of output; the other types do not overlap.")
-    let rows = metrics.tokens.sorted {
-      ($0.key.provider, $0.key.model, $0.key.tenant) < ($1.key.provider, $1.key.model, $1.key.tenant)
-    }
-    for (labels, counts) in rows {
+  private static func tokens(_ page: inout MetricsPage, _ counted: BrokerMetrics) {
+    page.begin(.tokens)
+    for (labels, counts) in counted.tokens {
       let types = [
         ("input", counts.input), ("cache_read", counts.cacheRead), ("cache_write", counts.cacheWrite),
         ("output", counts.output), ("reasoning", counts.reasoning),
       ]
-      for (type, count) in types {
-        page.sample(
-          "tollgate_tokens_total",
-          [("provider", labels.provider), ("model", labels.model), ("tenant", labels.tenant), ("type", type)],
-          Double(count))
-      }
+      for (type, count) in types { page.sample([labels.provider, labels.model, labels.tenant, type], count) }
     }
-    page.family("tollgate_cost_usd_total", "counter", "US dollars, where the price is known.")
-    for (labels, counts) in rows where counts.cost > .zero {
-      page.sample(
-        "tollgate_cost_usd_total",
-        [("provider", labels.provider), ("model", labels.model), ("tenant", labels.tenant)],
-        Double(counts.cost.nanodollars) / 1e9)
+    page.begin(.cost)
+    for (labels, counts) in counted.tokens where counts.cost > .zero {
+      page.sample([labels.provider, labels.model, labels.tenant], dollars: counts.cost)
     }
-    caches(&page, metrics)
-    page.family(
-      "tollgate_estimate_ratio", "gauge", "Input tokens that the provider counted over those reserved for them.")
-    let estimates = metrics.estimates.sorted { ($0.key.provider, $0.key.model) < ($1.key.provider, $1.key.model) }
-    for (labels, sums) in estimates where sums.estimated > 0 {
-      page.sample(
-        "tollgate_estimate_ratio", [("provider", labels.provider), ("model", labels.model)],
-        Double(sums.actual) / Double(sums.estimated))
+    caches(&page, counted)
+    page.begin(.estimateRatio)
+    for (labels, sums) in counted.estimates where sums.estimated > 0 {
+      page.sample([labels.provider, labels.model], Double(sums.actual) / Double(sums.estimated))
     }
   }
 
-  private static func caches(_ page: inout MetricsPage, _ metrics: BrokerMetrics) {
-    page.family("tollgate_cache_read_share", "gauge", "Share of the input since the start that a prompt cache gave.")
+  private static func caches(_ page: inout MetricsPage, _ counted: BrokerMetrics) {
+    var order: [String] = []
     var inputs: [String: (read: Double, all: Double)] = [:]
-    for (labels, counts) in metrics.tokens.sorted(by: { $0.key.provider < $1.key.provider }) {
+    for (labels, counts) in counted.tokens {
+      if inputs[labels.provider] == nil { order.append(labels.provider) }
       let read = Double(counts.cacheRead)
       inputs[labels.provider, default: (0, 0)].read += read
       inputs[labels.provider, default: (0, 0)].all += read + Double(counts.input) + Double(counts.cacheWrite)
     }
-    for (provider, input) in inputs.sorted(by: { $0.key < $1.key }) where input.all > 0 {
-      page.sample("tollgate_cache_read_share", [("provider", provider)], input.read / input.all)
+    page.begin(.cacheReadShare)
+    for provider in order {
+      if let input = inputs[provider], input.all > 0 { page.sample([provider], input.read / input.all) }
     }
-    page.family(
-      "tollgate_cache_lost_usd_total", "counter",
-      "US dollars that input cost more because a prompt cache was not read, by the reason, where the price is known.")
+    page.begin(.cacheLost)
     for reason in CacheLoss.allCases {
-      guard let lost = metrics.cacheLost[reason] else { continue }
-      page.sample("tollgate_cache_lost_usd_total", [("reason", reason.rawValue)], Double(lost.nanodollars) / 1e9)
+      if let lost = counted.cacheLost[reason] { page.sample([reason.rawValue], dollars: lost) }
     }
   }
 
-  private static func process(_ page: inout MetricsPage, _ process: ProcessFigures) {
-    page.family("process_resident_memory_bytes", "gauge", "Resident memory.")
-    page.sample("process_resident_memory_bytes", [], Double(process.residentBytes))
-    page.family("process_virtual_memory_bytes", "gauge", "Virtual memory.")
-    page.sample("process_virtual_memory_bytes", [], Double(process.virtualBytes))
-    page.family("process_cpu_seconds_total", "counter", "CPU time, user and system.")
-    page.sample("process_cpu_seconds_total", [], process.cpuSeconds)
-    page.family("process_open_fds", "gauge", "Open descriptors.")
-    page.sample("process_open_fds", [], Double(process.openDescriptors))
-    page.family("process_start_time_seconds", "gauge", "When the process began, in seconds since 1970.")
-    page.sample("process_start_time_seconds", [], process.startTimeSeconds)
+  /// Budgets of sessions, and of tenants that the policy does not list, are left out: clients choose their names.
+  private static func budgets(_ page: inout MetricsPage, _ source: MetricsSource) {
+    let listed = source.core.listedTenants
+    var budgets: [(labels: [String], unit: [String], reading: BudgetReading)] = []
+    for reading in source.core.budgets {
+      switch reading.account.scope {
+      case .session: continue
+      case .tenant, .clientKey: guard listed.contains(reading.account.tenant) else { continue }
+      case .broker: break
+      }
+      // A second budget of the same account and period needs a different name.
+      let mark = reading.id.firstIndex(of: "#").map { String(reading.id[$0...]) } ?? ""
+      budgets.append(([reading.account.label, reading.window.name + mark], [reading.unit.rawValue], reading))
+    }
+    func each(_ family: MetricFamily, _ amount: (BudgetReading) -> Money) {
+      page.begin(family)
+      for (labels, unit, reading) in budgets {
+        if reading.unit == .usd {
+          page.sample(labels + unit, dollars: amount(reading))
+        } else {
+          page.sample(labels + unit, amount(reading).nanodollars)
+        }
+      }
+    }
+    func eachInDollars(_ family: MetricFamily, _ amount: (BudgetReading) -> Money) {
+      page.begin(family)
+      for (labels, _, reading) in budgets where reading.unit == .usd { page.sample(labels, dollars: amount(reading)) }
+    }
+    each(.budgetSpent) { $0.spent }
+    each(.budgetHeld) { $0.held }
+    each(.budgetLimit) { $0.limit }
+    page.begin(.budgetWarn)
+    for (labels, unit, reading) in budgets { page.sample(labels + unit, Double(reading.warnAtPercent) / 100) }
+    page.begin(.budgetWindowLeft)
+    for (labels, unit, reading) in budgets {
+      if let end = reading.windowEnd { page.sample(labels + unit, seconds: span(from: source.now, to: end)) }
+    }
+    page.begin(.budgetRunsOut)
+    for (labels, unit, reading) in budgets {
+      if let left = source.runsOut[reading.id] { page.sample(labels + unit, seconds: left) }
+    }
+    eachInDollars(.budgetSpentUSD) { $0.spent }
+    eachInDollars(.budgetHeldUSD) { $0.held }
+    eachInDollars(.budgetLimitUSD) { $0.limit }
+  }
+
+  // MARK: The broker itself
+
+  private static func broker(_ page: inout MetricsPage, _ source: MetricsSource) {
+    page.only(.ledgerObstacle, source.ledger.isObstructed ? 1 : 0)
+    page.only(.ledgerPending, Double(source.ledger.pending))
+    page.begin(.ledgerLag)
+    page.sample([], seconds: source.ledger.lag)
+    page.only(.ledgerLost, Double(source.ledger.lost))
+    page.only(.logLinesDropped, Double(source.process.logLinesDropped))
+    page.only(.abandonedLeases, Double(source.abandonedLeases))
+    page.begin(.ourBugs)
+    for kind in OurBug.allCases { page.sample([kind.rawValue], source.bugs[kind, default: 0]) }
+    page.begin(.impossibleNumbers)
+    for kind in ImpossibleNumber.allCases {
+      page.sample([kind.rawValue], source.counted.impossibleNumbers[kind, default: 0])
+    }
+    page.only(.draining, source.isDraining ? 1 : 0)
+    page.begin(.buildInfo)
+    page.sample([source.version], 1)
+    page.only(.residentMemory, Double(source.process.residentBytes))
+    page.only(.virtualMemory, Double(source.process.virtualBytes))
+    page.only(.cpu, source.process.cpuSeconds)
+    page.only(.openDescriptors, Double(source.process.openDescriptors))
+    page.only(.startTime, source.process.startTimeSeconds)
   }
 }
 
-/// A page of metrics that is being written.
-struct MetricsPage {
-  private(set) var bytes: [UInt8] = []
-
-  mutating func family(_ name: String, _ type: String, _ help: String) {
-    bytes.append(contentsOf: "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n".utf8)
-  }
-
-  mutating func sample(_ name: String, _ labels: [(String, String)], _ value: Double) {
-    bytes.append(contentsOf: name.utf8)
-    write(labels)
-    bytes.append(contentsOf: " \(MetricsPage.number(value))\n".utf8)
-  }
-
-  mutating func histogram(_ name: String, _ labels: [(String, String)], _ histogram: Histogram) {
-    var total = 0
-    for (index, bound) in histogram.bounds.enumerated() {
-      total += histogram.counts[index]
-      sample(name + "_bucket", labels + [("le", MetricsPage.number(bound))], Double(total))
+extension AdminConsole {
+  /// The metrics in the form that the reader asks for. The loop gathers the values; another thread writes them down.
+  func metrics(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
+    let accepted = head.fields.pairs.filter { $0.name.lowercased() == "accept" }.map(\.value)
+    let format = MetricsFormat.wanted(by: accepted)
+    var source = MetricsSource(broker.look(), version: version)
+    if let desk = ledgerDesk {
+      (source.ledger.pending, source.ledger.lost) = desk.counts()
+      source.ledger.lag = desk.lag()
     }
-    sample(name + "_bucket", labels + [("le", "+Inf")], Double(histogram.count))
-    sample(name + "_sum", labels, histogram.sum)
-    sample(name + "_count", labels, Double(histogram.count))
+    source.connections = connections()
+    let (gathered, processFigures) = (source, actions.processFigures)
+    renderer.render(
+      {
+        var source = gathered
+        source.process = processFigures()
+        var reply = Reply(status: 200, contentType: format.contentType, body: MetricsText.render(source, as: format))
+        reply.fields.append((name: "vary", value: "accept"))
+        return reply
+      }, then: send)
   }
+}
 
-  private mutating func write(_ labels: [(String, String)]) {
-    guard !labels.isEmpty else { return }
-    bytes.append(UInt8(ascii: "{"))
-    for (index, (name, value)) in labels.enumerated() {
-      if index > 0 { bytes.append(UInt8(ascii: ",")) }
-      bytes.append(contentsOf: "\(name)=\"".utf8)
-      for byte in value.utf8 {
-        switch byte {
-        case UInt8(ascii: "\\"), UInt8(ascii: "\""): bytes.append(contentsOf: [UInt8(ascii: "\\"), byte])
-        case 0x0A: bytes.append(contentsOf: "\\n".utf8)
-        default: bytes.append(byte)
-        }
-      }
-      bytes.append(UInt8(ascii: "\""))
+extension MetricsSource {
+  init(_ snapshot: BrokerSnapshot, version: String) {
+    let clock = snapshot.clock
+    self.init(
+      core: snapshot.core, counted: snapshot.metrics,
+      now: Instant(nanoseconds: Int64(truncatingIfNeeded: clock.now)))
+    wallOffset = clock.wallNanoseconds(at: 0)
+    for use in MemoryAccount.Use.allCases { memory[use] = snapshot.memory.byUse[use.rawValue] }
+    memoryLimit = snapshot.memory.limit
+    ledger.isObstructed = snapshot.ledgerObstacle != nil
+    for (kind, count) in zip(OurBug.allCases, snapshot.ourBugs) { bugs[kind] = count }
+    abandonedLeases = snapshot.abandonedLeases
+    for reading in snapshot.core.budgets {
+      guard let perHour = snapshot.burn[reading.id]?.perHour, perHour > 0 else { continue }
+      runsOut[reading.id] = MetricsSource.lasts(reading, perHour: perHour)
     }
-    bytes.append(UInt8(ascii: "}"))
+    isDraining = snapshot.isDraining
+    self.version = version
   }
 
-  /// Whole numbers without a fraction, others in Swift's shortest form.
-  static func number(_ value: Double) -> String {
-    value == value.rounded() && value.magnitude < 1e15 ? String(Int64(value)) : "\(value)"
+  /// How long what is left of a budget lasts.
+  /// - Parameter perHour: above zero.
+  static func lasts(_ reading: BudgetReading, perHour: Int64) -> Span {
+    let left = max(0, reading.limit.nanodollars - reading.spent.nanodollars - reading.held.nanodollars)
+    return Span(nanoseconds: Int64(min(Double(left) / Double(perHour) * 3.6e12, 9e18)))
   }
 }

@@ -13,6 +13,8 @@ public struct LedgerDesk {
   public var now: () -> WallInstant
   /// Entries that are not committed yet, and entries that were lost.
   public var counts: () -> (pending: Int, lost: Int)
+  /// How long the oldest pending entry has waited.
+  public var lag: () -> Span = { .zero }
   /// Calls back with true once everything that was recorded before is committed; with false where it cannot be for now.
   public var settle: (@escaping (Bool) -> Void) -> Void
   /// The text of a report, which is made on another thread: it may have many thousands of rows.

@@ -1,24 +1,31 @@
 // The counters and histograms that the engine keeps; AdminConsole renders them. Labels come from the policy, never from free text.
 import AdmissionCore
 
-/// A histogram with fixed bounds, in the unit of its name.
+/// A histogram of times with fixed bounds.
 public struct Histogram: Sendable {
-  /// Upper bounds, ascending; the last bucket counts what lies above them.
+  /// Upper bounds in seconds, ascending; the last bucket counts what lies above them.
   public let bounds: [Double]
+  /// The same in nanoseconds.
+  private let ends: [Int64]
   public private(set) var counts: [Int]
-  public private(set) var sum = 0.0
+  /// A whole number, since a sum of fractions gathers errors.
+  public private(set) var sumNanoseconds: Int64 = 0
+  public var sum: Double { Double(sumNanoseconds) / 1e9 }
   public var count: Int { counts.reduce(0, +) }
 
   public init(bounds: [Double]) {
     self.bounds = bounds
+    ends = bounds.map { Int64(($0 * 1e9).rounded()) }
     counts = Array(repeating: 0, count: bounds.count + 1)
   }
 
-  public mutating func observe(_ value: Double) {
+  /// Returns the number of the bucket.
+  @discardableResult public mutating func observe(_ time: Span) -> Int {
     var index = 0
-    while index < bounds.count, value > bounds[index] { index += 1 }
+    while index < ends.count, time.nanoseconds > ends[index] { index += 1 }
     counts[index] += 1
-    sum += value
+    sumNanoseconds = sumNanoseconds.saturatingAdding(time.nanoseconds)
+    return index
   }
 
   /// From 1 ms to 280 s: the range of waits in the queue.
@@ -30,6 +37,14 @@ public struct Histogram: Sendable {
   /// From 5 µs to 50 ms.
   static let overhead = Histogram(
     bounds: [0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.005, 0.01, 0.05])
+}
+
+/// A request as an example of those in a histogram's bucket.
+public struct Exemplar: Sendable {
+  public var request: RequestID
+  public var value: Span
+  /// Monotonic nanoseconds.
+  public var at: UInt64
 }
 
 /// Everything counted since the start.
@@ -55,6 +70,7 @@ public struct BrokerMetrics: Sendable {
   }
   public struct StatusLabels: Hashable, Sendable {
     public var provider: String
+    /// 0 stands for all that nobody has registered.
     public var status: Int
   }
   public struct RetryLabels: Hashable, Sendable {
@@ -77,6 +93,9 @@ public struct BrokerMetrics: Sendable {
   public internal(set) var upstreamResponses = Tally<StatusLabels, Int>()
   public internal(set) var upstreamRetries = Tally<RetryLabels, Int>()
   public internal(set) var queueWait = Array(repeating: Histogram.wait, count: Priority.allCases.count)
+  /// The newest request of each bucket of `queueWait`.
+  public private(set) var waitExemplars = Array(
+    repeating: [Exemplar?](repeating: nil, count: Histogram.wait.bounds.count + 1), count: Priority.allCases.count)
   public internal(set) var firstByte = Tally<String, Histogram>()
   public internal(set) var overhead = Histogram.overhead
   public internal(set) var unknownHints: [String: Int] = [:]
@@ -91,19 +110,21 @@ public struct BrokerMetrics: Sendable {
   /// Actual over estimated input, by provider and model.
   public internal(set) var estimates = Tally<EstimateLabels, EstimateSums>()
 
-  mutating func count(_ usage: Usage, _ cost: Money, provider: String, model: String, tenant: String) {
+  mutating func waited(_ priority: Priority, _ time: Span, _ request: RequestID, at now: UInt64) {
+    let band = Int(priority.rawValue)
+    let bucket = queueWait[band].observe(time)
+    waitExemplars[band][bucket] = Exemplar(request: request, value: time, at: now)
+  }
+
+  mutating func count(_ usage: Usage, _ cost: Money, for labels: TokenLabels) {
     let fresh = usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens
-    tokens.count(TokenLabels(provider: provider, model: model, tenant: tenant), from: TokenCounts()) {
-      $0.add(usage, fresh.value, cost)
-    }
+    tokens.count(labels, from: TokenCounts()) { $0.add(usage, fresh.value, cost) }
     spent.add(cost)
   }
 
   /// Counts a call's estimated and its actual input tokens.
-  mutating func count(estimated: Int64, actual: Int64, provider: String, model: String) {
-    estimates.count(EstimateLabels(provider: provider, model: model), from: EstimateSums()) {
-      $0.add(estimated, actual)
-    }
+  mutating func count(estimated: Int64, actual: Int64, for labels: EstimateLabels) {
+    estimates.count(labels, from: EstimateSums()) { $0.add(estimated, actual) }
   }
 }
 

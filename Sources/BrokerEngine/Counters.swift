@@ -34,18 +34,22 @@ final class Counters {
     requestEnded(record)
   }
 
-  func waited(_ priority: Priority, _ queued: Span) {
-    metrics.queueWait[Int(priority.rawValue)].observe(queued.inSeconds)
-    history.waited(priority, queued)
+  /// - Parameter now: monotonic nanoseconds.
+  func waited(_ record: RequestRecord, _ queued: Span, at now: UInt64) {
+    metrics.waited(record.priority, queued, record.id, at: now)
+    history.waited(record.priority, queued)
   }
 
   /// - Parameter ownTime: nanoseconds that the broker itself spent on a granted request, without queue and provider.
-  func tookOurTime(_ ownTime: UInt64) { metrics.overhead.observe(Double(ownTime) / 1e9) }
+  func tookOurTime(_ ownTime: UInt64) { metrics.overhead.observe(Span(nanoseconds: Int64(clamping: ownTime))) }
 
   /// - Parameter waited: nanoseconds from sending the call to the head of its answer.
   func answered(_ provider: String, _ status: Int, after waited: UInt64) {
-    metrics.firstByte.count(provider, from: Histogram.firstByte) { $0.observe(Double(waited) / 1e9) }
-    metrics.upstreamResponses.add(BrokerMetrics.StatusLabels(provider: provider, status: status))
+    metrics.firstByte.count(provider, from: Histogram.firstByte) {
+      $0.observe(Span(nanoseconds: Int64(clamping: waited)))
+    }
+    metrics.upstreamResponses.add(
+      BrokerMetrics.StatusLabels(provider: provider, status: LabelPolicy.status(status)))
     if status == 429 { history.refused(provider) }
   }
 
@@ -66,11 +70,17 @@ final class Counters {
     let model = labels.model(
       record.model, tenant: record.tenant, isPriced: isPriced, wasUsed: !usage.isEstimated)
     let tenant = labels.tenant(record.tenant)
-    metrics.count(usage, cost, provider: provider, model: model, tenant: tenant)
+    metrics.count(
+      usage, cost,
+      for: LabelPolicy.bounded(
+        BrokerMetrics.TokenLabels(provider: provider, model: model, tenant: tenant), among: metrics.tokens))
     history.used(usage, cost, provider: provider, tenant: tenant)
     if !usage.isEstimated, reserved > 0, usage.inputTokens > 0 {
       let counted = counting == .produced ? usage.inputTokens - usage.cacheReadTokens : usage.inputTokens
-      metrics.count(estimated: reserved.value, actual: counted.value, provider: provider, model: model)
+      metrics.count(
+        estimated: reserved.value, actual: counted.value,
+        for: LabelPolicy.bounded(
+          BrokerMetrics.EstimateLabels(provider: provider, model: model), among: metrics.estimates))
     }
   }
 

@@ -171,7 +171,7 @@ final class Exchange {
       return lease.settle(Settlement(verdict: .clientLeft, wasSent: false))
     }
     let now = services.time.now
-    if record.grantedAt == nil { services.counters.waited(record.priority, grant.queued) }
+    if record.grantedAt == nil { services.counters.waited(record, grant.queued, at: now) }
     downstream.countBody(as: .retry)
     record.granted(grant, at: now)
     seat?.runs()
@@ -201,7 +201,9 @@ final class Exchange {
   /// The core's conclusion. It decides what the client is told, unless the drain has cut the answer off.
   func conclude(_ conclusion: Conclusion) {
     guard isAlive else { return }
-    if conclusion.outcome == .evictedMaxWait { services.counters.waited(record.priority, conclusion.queued) }
+    if conclusion.outcome == .evictedMaxWait {
+      services.counters.waited(record, conclusion.queued, at: services.time.now)
+    }
     record.judged(queued: conclusion.queued, budgetRemaining: conclusion.budgetRemaining)
     if left.isCutByDrain {
       return left.answerBegan ? close(.truncated, .none) : close(.rejectedDraining, .refusal(.cutByDrain))

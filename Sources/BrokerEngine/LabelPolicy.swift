@@ -3,7 +3,8 @@
 // Promises: a tenant is a label where the policy lists it. A model is a label where a price, a limit or a route names
 // it exactly, or where it matches a priced glob and a provider has told the usage of one of its calls. There are at
 // most 500 models, exactly named ones first; where there are several tenants, one of them brings at most a quarter of
-// the others. Every other name is `other`.
+// the others. Every other name is `other`. Combinations are bounded too: beyond 2,000 of provider, model and tenant new
+// ones have the model `other`, beyond 4,000 also the tenant. A status is a label where it is registered or common.
 import AdmissionCore
 import PolicyFile
 import Pricing
@@ -11,6 +12,10 @@ import Pricing
 struct LabelPolicy {
   static let mostModels = 500
   static let other = "other"
+  /// Of provider, model and tenant.
+  static let mostRows = 2_000
+  /// Of provider and model.
+  static let mostEstimates = 1_000
 
   private let tenants: Set<String>
   /// Models that are named exactly.
@@ -40,13 +45,57 @@ struct LabelPolicy {
   mutating func model(_ name: String, tenant: String, isPriced: Bool, wasUsed: Bool) -> String {
     if name.isEmpty { return "none" }
     if listed.contains(name) || adopted[name] != nil { return name }
-    guard isPriced, wasUsed, name.utf8.count <= 128 else { return Self.other }
+    guard isPriced, wasUsed, Self.isPlain(name) else { return Self.other }
     let free = Self.mostModels - listed.count
     let most = tenants.count > 1 ? max(1, free / 4) : free
     guard adopted.count < free, adoptedBy[tenant, default: 0] < most else { return Self.other }
     adopted[name] = tenant
     adoptedBy[tenant, default: 0] += 1
     return name
+  }
+
+  /// True for a name of at most 128 bytes without characters that cannot be seen, which readers of metrics might take
+  /// for something else.
+  private static func isPlain(_ name: String) -> Bool {
+    name.utf8.count <= 128
+      && name.unicodeScalars.allSatisfy {
+        switch $0.properties.generalCategory {
+        case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned, .surrogate: false
+        default: true
+        }
+      }
+  }
+
+  // MARK: Combinations
+
+  /// The labels, or coarser ones where there are too many combinations already.
+  static func bounded(
+    _ labels: BrokerMetrics.TokenLabels, among rows: Tally<BrokerMetrics.TokenLabels, BrokerMetrics.TokenCounts>
+  ) -> BrokerMetrics.TokenLabels {
+    guard rows.rowCount >= mostRows, rows[labels] == nil else { return labels }
+    var labels = labels
+    labels.model = other
+    if rows.rowCount >= 2 * mostRows, rows[labels] == nil { labels.tenant = other }
+    return labels
+  }
+
+  static func bounded(
+    _ labels: BrokerMetrics.EstimateLabels, among rows: Tally<BrokerMetrics.EstimateLabels, BrokerMetrics.EstimateSums>
+  ) -> BrokerMetrics.EstimateLabels {
+    guard rows.rowCount >= mostEstimates, rows[labels] == nil else { return labels }
+    var labels = labels
+    labels.model = other
+    return labels
+  }
+
+  /// The status, where it is registered (RFC 9110 and its registry) or common among gateways; else 0.
+  static func status(_ status: Int) -> Int {
+    switch status {
+    case 200...208, 226, 300...308, 400...418, 421...426, 428, 429, 431, 451, 498, 499, 500...508, 510, 511, 520...530,
+      598, 599:
+      status
+    default: 0
+    }
   }
 
   /// Takes over the models that the previous policy had adopted, as far as there is room.

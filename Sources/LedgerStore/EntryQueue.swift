@@ -35,6 +35,10 @@ final class EntryQueue: Sendable {
     /// Waiting entries, as they were handed over.
     var waiting = Deque<EntryBatch>()
     var waitingCount = 0
+    /// When each of them was handed over, in monotonic nanoseconds.
+    var handedOver = Deque<UInt64>()
+    /// The same of the oldest that the writer has taken.
+    var writingSince: UInt64?
     /// The number of entries that the writer has taken and not committed yet.
     var writing = 0
     var appended: UInt64 = 0
@@ -75,9 +79,13 @@ final class EntryQueue: Sendable {
       let room = max(0, limit - box.waitingCount - box.writing)
       if entries.count <= room {
         box.waiting.append(entries)
+        box.handedOver.append(DispatchTime.now().uptimeNanoseconds)
         box.waitingCount += entries.count
       } else {
-        if room > 0 { box.waiting.append(EntryBatch(Array((entries.readable() ?? []).prefix(room)))) }
+        if room > 0 {
+          box.waiting.append(EntryBatch(Array((entries.readable() ?? []).prefix(room))))
+          box.handedOver.append(DispatchTime.now().uptimeNanoseconds)
+        }
         box.waitingCount += room
         box.lost += entries.count - room
       }
@@ -112,6 +120,12 @@ final class EntryQueue: Sendable {
 
   var obstacle: String? { box.withLock { $0.obstacle } }
   var pending: Int { box.withLock { $0.waitingCount + $0.writing } }
+  /// How long the oldest pending entry has waited, in nanoseconds; 0 where none waits.
+  var lag: UInt64 {
+    let oldest = box.withLock { $0.writing > 0 ? $0.writingSince : $0.handedOver.first }
+    let now = DispatchTime.now().uptimeNanoseconds
+    return oldest.map { now > $0 ? now - $0 : 0 } ?? 0
+  }
   var lost: Int { box.withLock { $0.lost } }
   var putAside: Int { box.withLock { $0.putAside } }
   func countPutAside(_ count: Int) { box.withLock { $0.putAside += count } }
@@ -193,6 +207,8 @@ final class EntryQueue: Sendable {
         taken.append(next)
         count += next.count
         box.waiting.removeFirst()
+        let began = box.handedOver.removeFirst()
+        if taken.count == 1 { box.writingSince = began }
       }
       box.writing = count
       box.waitingCount -= count

@@ -124,6 +124,8 @@ public final class LedgerStore: Sendable {
 
   /// The number of entries that are not in the database yet.
   public var pending: Int { queue.pending }
+  /// How long the oldest of these entries has waited; zero where there is none.
+  public var lag: Span { Span(nanoseconds: Int64(clamping: queue.lag)) }
 
   /// The number of entries that were lost beyond the memory limit while nothing could be written.
   public var lost: Int { queue.lost }

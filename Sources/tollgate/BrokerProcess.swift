@@ -126,6 +126,10 @@ final class BrokerProcess {
       adminLimits.reservedDescriptors = 4
       adminServer = HTTPServer(loop: loop, handler: console, limits: adminLimits, tls: nil)
     }
+    let adminServer = adminServer
+    console.connections = { [unowned dataServer] in
+      [("data", dataServer.connectionCount)] + (adminServer.map { [("admin", $0.connectionCount)] } ?? [])
+    }
     dataServer.onNotice = { logger.warning("data port", metadata: ["detail": "\($0)"]) }
     adminServer?.onNotice = { logger.warning("admin port", metadata: ["detail": "\($0)"]) }
     upstream.onSocketWarning = { text in logger.warning("upstream socket", metadata: ["detail": "\(text)"]) }

@@ -90,5 +90,6 @@ extension LedgerDesk {
           then(result.map { if case .report(let text) = $0 { text } else { "" } })
         }
       })
+    lag = { bridge.store.lag }
   }
 }

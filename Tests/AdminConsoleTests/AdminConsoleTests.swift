@@ -176,10 +176,15 @@ import Testing
     #expect(text.contains("tollgate_queue_wait_seconds_bucket{priority=\"high\",le=\"+Inf\"} 0\n"))
   }
 
-  @Test func labelsAreEscaped() {
-    var page = MetricsPage()
-    page.sample("x", [("a", "q\"b\\c\nd")], 1.5)
-    #expect(String(decoding: page.bytes, as: UTF8.self) == "x{a=\"q\\\"b\\\\c\\nd\"} 1.5\n")
+  @Test func metricsComeInTheFormatThatIsAskedFor() {
+    let classic = ask("GET", "/metrics", [("accept", "text/plain")])
+    #expect(classic.fields.contains { $0.name == "content-type" && $0.value.hasPrefix("text/plain; version=0.0.4") })
+    #expect(!String(decoding: classic.body, as: UTF8.self).contains("# EOF"))
+    let other = ask("GET", "/metrics", [("accept", "application/openmetrics-text;version=1.0.0,*/*;q=0.1")])
+    #expect(other.status == 200)
+    #expect(other.fields.contains { $0.name == "content-type" && $0.value.hasPrefix("application/openmetrics-text") })
+    #expect(other.fields.contains { $0.name == "vary" && $0.value == "accept" })
+    #expect(String(decoding: other.body, as: UTF8.self).hasSuffix("\n# EOF\n"))
   }
 }
 

@@ -10,8 +10,10 @@ import Testing
     let most = Usage(
       inputTokens: .most, cacheReadTokens: .most, cacheWriteTokens: .most, outputTokens: .most, reasoningTokens: .most)
     for _ in 0..<10_000 {
-      metrics.count(most, Money(nanodollars: .max), provider: "p", model: "m", tenant: "t")
-      metrics.count(estimated: .max, actual: .max, provider: "p", model: "m")
+      metrics.count(
+        most, Money(nanodollars: .max), for: BrokerMetrics.TokenLabels(provider: "p", model: "m", tenant: "t"))
+      metrics.count(
+        estimated: .max, actual: .max, for: BrokerMetrics.EstimateLabels(provider: "p", model: "m"))
       metrics.cacheLost[.expired, default: .zero].add(Money(nanodollars: .max))
     }
     let counts = try #require(metrics.tokens.values.first)

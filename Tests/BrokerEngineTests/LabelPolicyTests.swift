@@ -73,6 +73,39 @@ import Testing
     #expect(some.model("gpt-b", tenant: "b", isPriced: true, wasUsed: true) == "gpt-b")
   }
 
+  @Test func aNameWithWhatCannotBeSeenIsNoLabel() {
+    var some = labels()
+    for name in ["gpt-\u{1B}[2J", "gpt-\n", "gpt-\u{202E}x", "gpt-\u{0}", "gpt-\u{200B}", "gpt-\u{2028}"] {
+      #expect(some.model(name, tenant: "default", isPriced: true, wasUsed: true) == "other")
+    }
+    #expect(some.model("gpt-\"ü\\ {}", tenant: "default", isPriced: true, wasUsed: true) == "gpt-\"ü\\ {}")
+  }
+
+  @Test func combinationsAreBoundedAndSumsStayWhole() {
+    var rows = Tally<BrokerMetrics.TokenLabels, BrokerMetrics.TokenCounts>()
+    var estimates = Tally<BrokerMetrics.EstimateLabels, BrokerMetrics.EstimateSums>()
+    func use(_ model: Int, _ tenant: Int) {
+      let wanted = BrokerMetrics.TokenLabels(provider: "p\(model % 50)", model: "m\(model)", tenant: "t\(tenant)")
+      rows.count(LabelPolicy.bounded(wanted, among: rows), from: BrokerMetrics.TokenCounts()) { $0.input += 1 }
+      let ratio = BrokerMetrics.EstimateLabels(provider: "p\(tenant % 50)", model: "m\(model)")
+      estimates.count(LabelPolicy.bounded(ratio, among: estimates), from: BrokerMetrics.EstimateSums()) { $0.add(1, 1) }
+    }
+    for model in 0..<500 { for tenant in 0..<50 { use(model, tenant * 10 + model % 10) } }
+    #expect(rows.rowCount <= 2 * LabelPolicy.mostRows + 50)
+    #expect(rows.values.reduce(0) { $0 + $1.input } == 25_000)
+    #expect(estimates.rowCount <= LabelPolicy.mostEstimates + 50)
+    #expect(estimates.values.reduce(0) { $0 + $1.actual } == 25_000)
+    // What has a row keeps it.
+    let first = BrokerMetrics.TokenLabels(provider: "p0", model: "m0", tenant: "t0")
+    #expect(LabelPolicy.bounded(first, among: rows) == first)
+  }
+
+  @Test func aStatusIsALabelWhereItIsKnown() {
+    #expect([200, 429, 500, 529, 599].map { LabelPolicy.status($0) } == [200, 429, 500, 529, 599])
+    #expect([0, 299, 477, 600, 999, -1].allSatisfy { LabelPolicy.status($0) == 0 })
+    #expect(Set((0..<1000).map { LabelPolicy.status($0) }).count <= 80)
+  }
+
   @Test func aNewPolicyKeepsWhatWasUsed() {
     var old = labels()
     _ = old.model("gpt-1", tenant: "default", isPriced: true, wasUsed: true)

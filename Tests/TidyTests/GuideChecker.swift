@@ -89,9 +89,9 @@ struct ReferenceChecker {
   func findings() -> [Finding] { metrics() + outcomes() + commands() }
 
   private func metrics() -> [Finding] {
-    guard let page = page("metrics.md"), let source = source("Sources/AdminConsole/MetricsText.swift") else {
+    guard let page = page("metrics.md"), let source = source("Sources/AdminConsole/MetricFamilies.swift") else {
       return [
-        Finding(path: "docs/reference/metrics.md", line: 1, message: "this page or MetricsText.swift was not found")
+        Finding(path: "docs/reference/metrics.md", line: 1, message: "this page or MetricFamilies.swift was not found")
       ]
     }
     let made = ReferenceChecker.names(in: source, after: "\"tollgate_")

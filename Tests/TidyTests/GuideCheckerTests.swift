@@ -41,7 +41,7 @@ import Testing
   private func references(metrics: String, errors: String = "`completed` `a_b`", cli: String = "top") -> [String] {
     let sources = [
       ProjectFile(
-        path: "Sources/AdminConsole/MetricsText.swift", text: "page.family(\"tollgate_a_total\", \"tollgate_a\")\n"),
+        path: "Sources/AdminConsole/MetricFamilies.swift", text: "page.family(\"tollgate_a_total\", \"tollgate_a\")\n"),
       ProjectFile(
         path: "Sources/AdmissionCore/Vocabulary/Names.swift",
         text: "enum Outcome: String {\n  case completed\n  case aB = \"a_b\"\n}\n"),
