@@ -85,6 +85,7 @@ let package = Package(
     library("HTTP1Codec", ["HTTPMessage", "TextForms"]),
     library("Pricing", ["AdmissionCore", "TextForms"], resources: [.embedInCode("prices.yaml")]),
     library("LedgerVocabulary", ["AdmissionCore", "Pricing", "TextForms"]),
+    library("TerminalScreen", ["TextForms"]),
     library("PolicyFile", ["AdmissionCore", "Pricing", "TextForms", .product(name: "Yams", package: "Yams")]),
     library("ProviderWire", ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"]),
 
@@ -121,7 +122,7 @@ let package = Package(
         "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
         "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole",
         "ProviderSimulator", "FleetSimulator",
-        "ProcessOutput", "SharedState", "PolicyLab",
+        "ProcessOutput", "SharedState", "PolicyLab", "TerminalScreen",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -137,6 +138,7 @@ let package = Package(
 
     tests("AdmissionCore", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("TextForms", ["TextForms"]),
+    tests("TerminalScreen", ["TerminalScreen", "TextForms"]),
     tests("HTTPMessage", ["HTTPMessage"]),
     tests("HTTP1Codec", ["HTTP1Codec", "HTTPMessage"]),
     tests("Pricing", ["Pricing", "AdmissionCore", "PolicyFile", "ProviderWire", "TextForms"]),

@@ -25,6 +25,8 @@ public struct ClientSetup: Sendable {
   public var variables: [Variable]
   /// What else is to be known, a sentence each.
   public var notes: [String]
+  /// What its settings file must have, line by line, where variables are not enough.
+  public var lines: [String] = []
   public var file: File?
 
   /// The stand-in for a client key.
@@ -53,7 +55,12 @@ public struct ClientSetup: Sendable {
         ], file: .claudeCode),
       ClientSetup(
         name: "codex", variables: [key("TOLLGATE_CLIENT_KEY")],
-        notes: ["Codex takes the address from its config.toml only: tollgate env codex --write"], file: .codex),
+        notes: [
+          "Codex takes the address from its config.toml only. tollgate env codex --write writes it there, or put it there yourself:"
+        ],
+        lines: [
+          "model_provider = \"tollgate\"", "", "[model_providers.tollgate]",
+        ] + codex(url).map { "\($0.name) = \($0.value)" }, file: .codex),
       ClientSetup(name: "openai", variables: openai, notes: []),
       ClientSetup(name: "anthropic", variables: anthropic, notes: ["The base URL has no /v1: the SDK adds it."]),
       ClientSetup(
@@ -91,11 +98,14 @@ public struct ClientSetup: Sendable {
         inObject: "env", of: text)
     case .codex:
       let top = try TOMLTables.setting([("model_provider", "\"tollgate\"")], inTable: "", of: text)
-      return try TOMLTables.setting(
-        [
-          ("name", "\"tollgate\""), ("base_url", "\"\(url)/v1\""), ("env_key", "\"TOLLGATE_CLIENT_KEY\""),
-          ("wire_api", "\"responses\""),
-        ], inTable: "model_providers.tollgate", of: top)
+      return try TOMLTables.setting(codex(url), inTable: "model_providers.tollgate", of: top)
     }
+  }
+
+  private static func codex(_ url: String) -> [(name: String, value: String)] {
+    [
+      ("name", "\"tollgate\""), ("base_url", "\"\(url)/v1\""), ("env_key", "\"TOLLGATE_CLIENT_KEY\""),
+      ("wire_api", "\"responses\""),
+    ]
   }
 }

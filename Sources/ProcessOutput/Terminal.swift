@@ -37,6 +37,11 @@ public enum Terminal {
     exit(code)
   }
 
+  /// True where standard output is a terminal that can be drawn on.
+  public static var isScreen: Bool {
+    isatty(1) == 1 && !["", "dumb"].contains(ProcessInfo.processInfo.environment["TERM", default: ""])
+  }
+
   /// True where colours may be used on standard output (https://no-color.org).
   public static var hasColours: Bool {
     isatty(1) == 1 && ProcessInfo.processInfo.environment["NO_COLOR", default: ""].isEmpty

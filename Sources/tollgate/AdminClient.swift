@@ -16,10 +16,19 @@ struct AdminOptions: ParsableArguments {
   @Option(help: ArgumentHelp("The admin token. Default: TOLLGATE_ADMIN_TOKEN.", valueName: "token"))
   var token: String?
 
-  var address: String {
+  /// Where the broker is looked for.
+  func address() throws -> String {
     let text = admin ?? ProcessInfo.processInfo.environment["TOLLGATE_ADMIN"] ?? "127.0.0.1:4142"
-    return text.hasPrefix("http://") || text.hasPrefix("https://") ? text : "http://\(text)"
+    guard !text.isEmpty else {
+      throw ValidationError(
+        "TOLLGATE_ADMIN: the variable is set and empty; unset it, or set it to the broker's admin address, such as "
+          + "127.0.0.1:4142")
+    }
+    let full = text.hasPrefix("http://") || text.hasPrefix("https://") ? text : "http://\(text)"
+    return full.hasSuffix("/") ? String(full.dropLast()) : full
   }
+  /// The same for messages.
+  var shownAddress: String { (try? address()) ?? "" }
   var secret: String? {
     let text = token ?? ProcessInfo.processInfo.environment["TOLLGATE_ADMIN_TOKEN"] ?? ""
     return text.isEmpty ? nil : text
@@ -34,39 +43,69 @@ struct AdminOptions: ParsableArguments {
 
 struct AdminClient {
   let options: AdminOptions
+  private var secret: String? { options.secret }
 
-  /// Makes one call; throws a refusal with the broker's message where the broker refuses.
-  func call(_ method: String, _ path: String) throws -> Data {
-    let loop = try EventLoop()
+  /// The broker's base URL, without a slash at its end.
+  func base() throws -> String { try options.address() }
+
+  /// An upstream for calls to the broker.
+  static func upstream(on loop: EventLoop) throws -> CurlUpstream {
     let upstream = try CurlUpstream(loop: loop)
-    var fields = HeaderFields([(name: "accept", value: "application/json")])
-    if let secret = options.secret { fields.append(name: "authorization", value: "Bearer \(secret)") }
-    let base = options.address.hasSuffix("/") ? String(options.address.dropLast()) : options.address
-    let answer = AdminAnswer(loop: loop)
     upstream.configure(provider: "admin", ProviderTransport())
-    let call = upstream.begin(
-      UpstreamRequest(
-        provider: "admin", method: method, url: base + path, fields: fields, body: [],
-        timeouts: UpstreamTimeouts(
-          connect: .seconds(3), firstByte: .seconds(10), idle: .seconds(10), total: .seconds(30))),
-      events: answer)
-    loop.run()
-    withExtendedLifetime(call) {}
-    upstream.close()
+    return upstream
+  }
+
+  static let timeouts = UpstreamTimeouts(
+    connect: .seconds(3), firstByte: .seconds(10), idle: .seconds(10), total: .seconds(30))
+
+  /// Begins one call.
+  func begin(
+    _ method: String, _ path: String, on upstream: CurlUpstream, timeouts: UpstreamTimeouts = AdminClient.timeouts,
+    accept: String = "application/json", events: any UpstreamEvents
+  ) throws -> any UpstreamCall {
+    var fields = HeaderFields([(name: "accept", value: accept)])
+    if let secret { fields.append(name: "authorization", value: "Bearer \(secret)") }
+    let url = try base() + path
+    return upstream.begin(
+      UpstreamRequest(provider: "admin", method: method, url: url, fields: fields, body: [], timeouts: timeouts),
+      events: events)
+  }
+
+  /// Why an answer is none.
+  func refusal(_ answer: AdminAnswer) -> CommandRefusal? {
     if let failure = answer.failure {
-      throw CommandRefusal(
+      return CommandRefusal(
         """
-        tollgate: no broker answers at \(base) (\(failure.detail.isEmpty ? failure.kind.rawValue : failure.detail)).
+        tollgate: no broker answers at \(options.shownAddress) (\(failure.detail.isEmpty ? failure.kind.rawValue : failure.detail)).
         Is 'tollgate serve' running? Another address is given with --admin.
         """)
     }
     if answer.status == 401 {
-      let said = options.secret == nil ? "asks for its admin token" : "does not know the token that was given"
-      throw CommandRefusal("tollgate: the broker \(said): give --token TOKEN, or set TOLLGATE_ADMIN_TOKEN")
+      let said = secret == nil ? "asks for its admin token" : "does not know the token that was given"
+      return CommandRefusal("tollgate: the broker \(said): give --token TOKEN, or set TOLLGATE_ADMIN_TOKEN")
     }
     guard (200..<300).contains(answer.status) else {
-      throw CommandRefusal("tollgate: the broker said \(answer.status): \(AdminClient.message(of: answer.body))")
+      return CommandRefusal("tollgate: the broker said \(answer.status): \(AdminClient.message(of: answer.body))")
     }
+    return nil
+  }
+
+  /// Makes one call, and waits for whatever the answer is.
+  func ask(_ method: String, _ path: String) throws -> AdminAnswer {
+    let loop = try EventLoop()
+    let upstream = try AdminClient.upstream(on: loop)
+    let answer = AdminAnswer { _ in loop.stop() }
+    let call = try begin(method, path, on: upstream, events: answer)
+    loop.run()
+    withExtendedLifetime(call) {}
+    upstream.close()
+    return answer
+  }
+
+  /// Makes one call; throws a refusal with the broker's message where the broker refuses.
+  func call(_ method: String, _ path: String) throws -> Data {
+    let answer = try ask(method, path)
+    if let refusal = refusal(answer) { throw refusal }
     return Data(answer.body)
   }
 
@@ -79,7 +118,7 @@ struct AdminClient {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
     do { return try decoder.decode(type, from: answer) } catch is DecodingError {
-      throw CommandRefusal(AdminClient.unexpected("\(options.address)\(path)"))
+      throw CommandRefusal(AdminClient.unexpected("\(options.shownAddress)\(path)"))
     }
   }
 
@@ -92,7 +131,7 @@ struct AdminClient {
   /// A name as one segment of a path.
   static func segment(_ name: some StringProtocol) -> String { PercentEscapes.encoded(String(name)) }
 
-  private static func message(of body: [UInt8]) -> String {
+  static func message(of body: [UInt8]) -> String {
     struct Failure: Decodable {
       struct Message: Decodable { var message: String }
       var error: Message?
@@ -106,18 +145,19 @@ struct AdminClient {
   }
 }
 
-private final class AdminAnswer: UpstreamEvents {
-  private let loop: EventLoop
+/// The answer of one call, once it has ended.
+final class AdminAnswer: UpstreamEvents {
+  private let ended: (AdminAnswer) -> Void
   private(set) var status = 0
   private(set) var body: [UInt8] = []
   private(set) var failure: UpstreamFailure?
 
-  init(loop: EventLoop) { self.loop = loop }
+  init(ended: @escaping (AdminAnswer) -> Void) { self.ended = ended }
 
   func upstreamResponded(_ head: ResponseHead) { status = head.status }
   func upstreamReceived(_ bytes: ArraySlice<UInt8>) { body.append(contentsOf: bytes) }
   func upstreamEnded(_ ending: UpstreamEnding) {
     if case .failed(let failure) = ending { self.failure = failure }
-    loop.stop()
+    ended(self)
   }
 }

@@ -2,87 +2,13 @@
 import ArgumentParser
 import Foundation
 import ProcessOutput
+import TerminalScreen
 import TextForms
-
-/// The parts of a budget in `/api/v1/budgets` and `/api/v1/status` that are shown.
-struct BudgetRow: Decodable {
-  var id: String
-  var onExceed: String
-  var unit: String
-  var limit: String
-  var raised: String
-  var spent: String
-  var held: String
-  var remaining: String
-  var waiting: Int
-  var windowEnds: String?
-
-  private struct Name: CodingKey {
-    var stringValue: String
-    var intValue: Int? { nil }
-    init(stringValue: String) { self.stringValue = stringValue }
-    init?(intValue: Int) { nil }
-  }
-
-  init(from decoder: any Decoder) throws {
-    let fields = try decoder.container(keyedBy: Name.self)
-    func text(_ name: String) throws -> String { try fields.decode(String.self, forKey: Name(stringValue: name)) }
-    id = try text("id")
-    onExceed = try text("onExceed")
-    let unit = try text("unit")
-    self.unit = unit
-    // `limitUsd` is a text with decimals, `limitTokens` a whole number.
-    func amount(_ name: String) throws -> String {
-      let name = Name(stringValue: name + unit.prefix(1).uppercased() + unit.dropFirst())
-      return unit == "usd"
-        ? try fields.decode(String.self, forKey: name) : "\(try fields.decode(Int64.self, forKey: name))"
-    }
-    limit = try amount("limit")
-    raised = try amount("raised")
-    spent = try amount("spent")
-    held = try amount("held")
-    remaining = try amount("remaining")
-    waiting = try fields.decode(Int.self, forKey: Name(stringValue: "waiting"))
-    windowEnds = try fields.decodeIfPresent(String.self, forKey: Name(stringValue: "windowEnds"))
-  }
-
-  /// An amount as a table shows it: dollars without the zeros behind the second decimal, else a number and its unit.
-  func shown(_ amount: String) -> String {
-    unit == "usd" ? BudgetRow.dollars(amount) : "\(amount) \(unit)"
-  }
-
-  /// `$20.50` of `20.500000000`.
-  static func dollars(_ amount: String) -> String {
-    var text = amount
-    while text.hasSuffix("0"), let point = text.firstIndex(of: "."), text.distance(from: point, to: text.endIndex) > 3 {
-      text.removeLast()
-    }
-    return "$" + text
-  }
-}
 
 struct BudgetsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "budgets", abstract: "List the budgets, or raise one for a while.",
     subcommands: [List.self, Raise.self], defaultSubcommand: List.self)
-
-  struct Report: Decodable {
-    struct Raise: Decodable {
-      var tenant: String?
-      var budget: String?
-      /// Exactly one of the three is given.
-      var usd: String?
-      var tokens: Int64?
-      var requests: Int64?
-      var until: String
-
-      var amount: String {
-        usd.map { BudgetRow.dollars($0) } ?? tokens.map { "\($0) tokens" } ?? "\(requests ?? 0) requests"
-      }
-    }
-    var budgets: [BudgetRow]
-    var raises: [Raise]?
-  }
 
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -96,29 +22,8 @@ struct BudgetsCommand: ParsableCommand {
         Terminal.line(String(decoding: try client.call("GET", "/api/v1/budgets"), as: UTF8.self))
         return
       }
-      let report = try client.get(Report.self, "/api/v1/budgets")
-      if report.budgets.isEmpty {
-        Terminal.line("The policy has no budgets.")
-        return
-      }
-      var table = TextTable(
-        ["BUDGET", "SPENT", "HELD", "LIMIT", "OF IT RAISED", "LEFT", "BEYOND IT", "WAITING", "WINDOW ENDS"],
-        right: [1, 2, 3, 4, 5, 7])
-      for budget in report.budgets {
-        table.row([
-          budget.id, budget.shown(budget.spent), budget.shown(budget.held), budget.shown(budget.limit),
-          isZero(budget.raised) ? "-" : budget.shown(budget.raised),
-          budget.shown(budget.remaining), budget.onExceed, "\(budget.waiting)", budget.windowEnds ?? "never",
-        ])
-      }
-      Terminal.line(table.text)
-      for raise in report.raises ?? [] {
-        let whose = raise.budget ?? "\(raise.tenant ?? "broker")/*"
-        Terminal.line(PrintableText.escaped("\(whose) is raised by \(raise.amount) until \(raise.until)"))
-      }
+      Terminal.line(BudgetText.text(try client.get(BudgetReport.self, "/api/v1/budgets"), .current))
     }
-
-    private func isZero(_ amount: String) -> Bool { amount.allSatisfy { $0 == "0" || $0 == "." } }
   }
 
   struct Raise: ParsableCommand {
@@ -141,7 +46,7 @@ struct BudgetsCommand: ParsableCommand {
     @OptionGroup var admin: AdminOptions
 
     private var amount: String {
-      usd.map { "$\($0)" } ?? tokens.map { "\($0) tokens" } ?? "\(requests ?? 0) requests"
+      usd.map { AmountText.dollars($0) } ?? tokens.map { "\($0) tokens" } ?? "\(requests ?? 0) requests"
     }
 
     func validate() throws {

@@ -44,8 +44,9 @@ struct EnvCommand: ParsableCommand {
     guard let setup = all.first(where: { $0.name == client.lowercased() }) else {
       let names = all.map(\.name)
       let meant = Spelling.nearest(to: client.lowercased(), among: names).map { " Did you mean '\($0)'?" } ?? ""
-      throw CommandRefusal(
-        "tollgate: '\(client)' is no client that is known.\(meant) Known: \(names.joined(separator: ", "))")
+      throw ValidationError(
+        "'\(PrintableText.escaped(String(client.prefix(60))))' is no client that is known.\(meant) Known: \(names.joined(separator: ", "))"
+      )
     }
     guard write else { return show(setup, address: address) }
     guard let file = setup.file else {
@@ -100,6 +101,8 @@ struct EnvCommand: ParsableCommand {
       return Terminal.line(String(decoding: writer.bytes, as: UTF8.self))
     }
     for note in setup.notes { Terminal.line("# \(note)") }
+    // A shell may take all of what is printed: what belongs into a file is a comment.
+    for line in setup.lines { Terminal.line(line.isEmpty ? "#" : "#   \(line)") }
     for variable in setup.variables { Terminal.line("export \(variable.name)=\(variable.value)") }
   }
 

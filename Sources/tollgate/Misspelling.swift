@@ -6,6 +6,11 @@ enum Misspelling {
   /// The message about a refused command line; where it is about a word in a command's place, with the command that was
   /// probably meant.
   static func completed(_ message: String, arguments: [String]) -> String {
+    if arguments.first == "check", message.contains("'--policy'") {
+      var lines = message.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+      lines[0] = "Error: the file is an argument, without --policy: tollgate check FILE"
+      return lines.joined(separator: "\n")
+    }
     guard let (word, meant) = command(in: arguments) else { return message }
     var lines = message.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     guard lines[0].contains("'\(word)'") else { return message }

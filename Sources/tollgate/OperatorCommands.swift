@@ -2,32 +2,23 @@
 import ArgumentParser
 import Foundation
 import ProcessOutput
-import TextForms
+import TerminalScreen
 
 struct KeysCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "keys", abstract: "List the providers' keys, or take one out of use.",
     subcommands: [List.self, Disable.self, Enable.self], defaultSubcommand: List.self)
 
-  static func table(_ keys: [(provider: String, key: StatusReport.Key)]) -> String {
-    var table = TextTable(["KEY", "SECRET", "STATE", "UNTIL", "RUNNING", "EXPIRES", "REASON"], right: [4])
-    for (provider, key) in keys {
-      table.row([
-        "\(provider)/\(key.id)", key.secret ?? "-", key.state, key.until ?? "-", "\(key.inFlight)",
-        key.expires ?? "never",
-        key.reason ?? "-",
-      ])
-    }
-    return table.text
-  }
-
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "List all keys by id; of a secret the last four characters are shown.")
     @OptionGroup var admin: AdminOptions
+    @Flag(help: "As JSON: the providers' keys of /api/v1/status, each with its provider.") var json = false
+
     func run() throws {
-      let report = try AdminClient(options: admin).get(StatusReport.self, "/api/v1/status")
-      Terminal.line(KeysCommand.table(report.providers.flatMap { provider in provider.keys.map { (provider.id, $0) } }))
+      let client = AdminClient(options: admin)
+      if json { return Terminal.line(try StatusExtract.keys(of: client)) }
+      Terminal.line(StatusText.keys(try client.get(StatusReport.self, "/api/v1/status"), .current))
     }
   }
 
@@ -69,26 +60,12 @@ struct BreakersCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "List all breakers, and the providers and models that rest, with the time that is left.")
     @OptionGroup var admin: AdminOptions
-    func run() throws {
-      let report = try AdminClient(options: admin).get(StatusReport.self, "/api/v1/status")
-      var table = TextTable(["PROVIDER", "STATE", "UNTIL", "LEFT", "REASON"], right: [3])
-      let now = Int64((Date().timeIntervalSince1970 * 1e9).rounded())
-      for provider in report.providers {
-        let breaker = provider.breaker
-        table.row([
-          provider.id, breaker.state, breaker.until ?? "-", List.left(until: breaker.until, now), breaker.reason ?? "-",
-        ])
-        for pause in StatusCommand.pauses([provider]) {
-          table.row([pause.what, "cooling", pause.until ?? "-", List.left(until: pause.until, now), pause.reason])
-        }
-      }
-      Terminal.line(table.text)
-    }
+    @Flag(help: "As JSON: the breakers and pauses of /api/v1/status, each with its provider.") var json = false
 
-    /// Whole seconds from now, in Unix nanoseconds.
-    private static func left(until: String?, _ now: Int64) -> String {
-      guard let end = until.flatMap({ RFC3339.nanoseconds($0) }) else { return "-" }
-      return "\(max(0, end - now + 999_999_999) / 1_000_000_000)s"
+    func run() throws {
+      let client = AdminClient(options: admin)
+      if json { return Terminal.line(try StatusExtract.breakers(of: client)) }
+      Terminal.line(StatusText.breakers(try client.get(StatusReport.self, "/api/v1/status"), .current))
     }
   }
 
@@ -140,5 +117,47 @@ struct DrainCommand: ParsableCommand {
   func run() throws {
     _ = try AdminClient(options: admin).call("POST", "/api/v1/drain")
     Terminal.line("draining")
+  }
+}
+
+/// Parts of the status as JSON. Members that this version does not know stay.
+private enum StatusExtract {
+  static func keys(of client: AdminClient) throws -> String {
+    let keys = try providers(client).flatMap { provider in
+      (provider["keys"] as? [[String: Any]] ?? []).map {
+        $0.merging(["provider": provider["id"] ?? ""]) { old, _ in old }
+      }
+    }
+    return try text(["keys": keys])
+  }
+
+  /// For each provider its breaker and its `pause`; its models that rest or have a breaker under `models`.
+  static func breakers(of client: AdminClient) throws -> String {
+    let breakers = try providers(client).map { provider in
+      var breaker = provider["breaker"] as? [String: Any] ?? [:]
+      breaker["provider"] = provider["id"] ?? ""
+      breaker["pause"] =
+        provider["state"] as? String == "cooling"
+        ? ["until": provider["until"] ?? NSNull(), "reason": provider["reason"] ?? NSNull()] : NSNull()
+      breaker["models"] = (provider["models"] as? [[String: Any]] ?? []).filter {
+        $0["state"] as? String != "usable" || $0["breaker"] != nil
+      }
+      return breaker
+    }
+    return try text(["breakers": breakers])
+  }
+
+  private static func providers(_ client: AdminClient) throws -> [[String: Any]] {
+    let answer = try client.call("GET", "/api/v1/status")
+    guard let status = try? JSONSerialization.jsonObject(with: answer) as? [String: Any] else {
+      throw CommandRefusal(AdminClient.unexpected("\(client.options.shownAddress)/api/v1/status"))
+    }
+    return status["providers"] as? [[String: Any]] ?? []
+  }
+
+  private static func text(_ object: [String: Any]) throws -> String {
+    String(
+      decoding: try JSONSerialization.data(withJSONObject: object, options: [.sortedKeys, .withoutEscapingSlashes]),
+      as: UTF8.self)
   }
 }

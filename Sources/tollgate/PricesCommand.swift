@@ -6,6 +6,7 @@ import Foundation
 import PolicyFile
 import Pricing
 import ProcessOutput
+import TerminalScreen
 import TextForms
 
 struct PricesCommand: ParsableCommand {
@@ -37,7 +38,9 @@ struct PricesCommand: ParsableCommand {
     guard let model else {
       var table = TextTable(["MODEL", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE", "1H"], right: [1, 2, 3, 4, 5])
       for entry in list.entries { table.row([entry.models.pattern] + PricesCommand.cells(entry.rates)) }
-      Terminal.line("prices \(list.version), USD per 1M tokens; the first that matches counts\n\n\(table.text)")
+      Terminal.line(
+        "prices \(list.version), USD per 1M tokens; the first that matches counts\n\n\(table.text(width: TerminalDevice.size?.columns))"
+      )
       return
     }
     let book = PriceBook(list)
@@ -57,7 +60,7 @@ struct PricesCommand: ParsableCommand {
             + PricesCommand.cells(price.rates(tier: tier, inputTokens: above.tokens + 1)))
       }
     }
-    Terminal.line(table.text)
+    Terminal.line(table.text(width: TerminalDevice.size?.columns))
     for line in PricesCommand.more(price) { Terminal.line(line) }
   }
 

@@ -15,6 +15,11 @@ enum Main {
 
   /// The exit code.
   private static func run() -> Int32 {
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    if let mistake = HelpText.mistake(in: arguments) {
+      Terminal.error(mistake)
+      return 2
+    }
     do {
       var command = try Tollgate.parseAsRoot()
       try command.run()
@@ -26,10 +31,10 @@ enum Main {
       var message = Tollgate.fullMessage(for: error)
       let code = Tollgate.exitCode(for: error)
       if code == .validationFailure {
-        message = Misspelling.completed(message, arguments: Array(CommandLine.arguments.dropFirst()))
+        message = Misspelling.completed(message, arguments: arguments)
       }
       if code == .success {
-        Terminal.line(message)
+        Terminal.line(HelpText.completed(message, arguments: arguments))
         return 0
       }
       if !message.isEmpty { Terminal.error(message) }
@@ -54,14 +59,16 @@ struct Tollgate: ParsableCommand {
         tollgate serve --policy FILE        serve what FILE says
         tollgate check FILE                 find every mistake in a policy
         tollgate env CLIENT                 what a client must export; claude-code, codex, openai, ...
-        tollgate status                     what runs and what waits
+        tollgate status                     what runs and what waits; 'tollgate top' shows it live
       """,
     version: tollgateVersion,
     subcommands: commands)
 
   static let commands: [any ParsableCommand.Type] = [
-    ServeCommand.self, CheckCommand.self, StatusCommand.self, TopCommand.self, ExplainCommand.self, KeysCommand.self,
-    BreakersCommand.self, BudgetsCommand.self, UsageCommand.self, PricesCommand.self, TenantKeyCommand.self,
+    ServeCommand.self, CheckCommand.self, StatusCommand.self, TopCommand.self, RequestsCommand.self,
+    ExplainCommand.self,
+    KeysCommand.self, BreakersCommand.self, BudgetsCommand.self, UsageCommand.self, PricesCommand.self,
+    TenantKeyCommand.self,
     EnvCommand.self, ReloadCommand.self, DrainCommand.self, SimulateCommand.self, ProviderSimulatorCommand.self,
     FleetCommand.self, DemoCommand.self,
   ]

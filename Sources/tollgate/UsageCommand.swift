@@ -6,13 +6,14 @@ import Foundation
 import LedgerStore
 import PolicyFile
 import ProcessOutput
+import TerminalScreen
 import TextForms
 
 struct UsageCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "usage", abstract: "Show what was used and spent.",
     discussion: """
-      A call counts at the time of its arrival, in UTC. Costs are US dollars with nine places; 'presumed' are calls whose end a
+      A call counts at the time of its arrival, in UTC. Costs are US dollars, in csv and json with nine places; 'presumed' are calls whose end a
       crash took away: they count at their estimate.
 
       Examples:
@@ -40,10 +41,16 @@ struct UsageCommand: ParsableCommand {
     @Option(help: ArgumentHelp("Until when, not included. Default: now.", valueName: "time"))
     var until: String?
     @Option(help: "table, csv or json.") var format: Format = .table
+    @Flag(help: "The same as --format json.") var json = false
     @Option(
       help: ArgumentHelp("Read this ledger instead of asking a broker.", valueName: "path"), completion: .file())
     var store: String?
+    @OptionGroup var watch: WatchOptions
     @OptionGroup var admin: AdminOptions
+
+    func validate() throws {
+      if json, format == .csv { throw ValidationError("give --json or --format csv, not both") }
+    }
 
     func run() throws {
       // The same check for both sources, before any connection, so that a mistake is reported as wrong usage.
@@ -51,32 +58,42 @@ struct UsageCommand: ParsableCommand {
       do {
         query = try UsageQuery(by: by, since: since, until: until, bucket: nil, now: UsageCommand.now())
       } catch { throw ValidationError("--\(error)") }
-      let text: String
-      if let store {
-        let path = try UsageCommand.file(store)
-        let report: UsageReport
-        do { report = try LedgerStore.usage(query, at: path) } catch {
-          throw CommandRefusal("tollgate: \(error)")
-        }
-        text = report.text(as: format == .csv ? .csv : .json)
-      } else {
-        var path = "/api/v1/usage?by=\(PercentEscapes.encoded(by))&since=\(PercentEscapes.encoded(since))"
-        if let until { path += "&until=\(PercentEscapes.encoded(until))" }
-        if format == .csv { path += "&format=csv" }
-        text = String(decoding: try AdminClient(options: admin).call("GET", path), as: UTF8.self)
-      }
+      let format = json ? .json : format
+      try watch.show(drawn: format == .table) { try report(query, format) }
+    }
+
+    private func report(_ query: UsageQuery, _ format: Format) throws -> String {
+      let text = try answer(query, format)
       guard format == .table else {
         // JSON is escaped already. CSV is for machines as it is; on a terminal it must not control the terminal, and
         // gets the terminal's line ends.
-        guard isatty(1) == 1 else { return Terminal.answer(text) }
-        return Terminal.answer(PrintableText.escaped(text.replacing("\r\n", with: "\n"), keepsLines: true))
+        guard isatty(1) == 1 else { return text }
+        return PrintableText.escaped(text.replacing("\r\n", with: "\n"), keepsLines: true)
       }
-      let table = try UsageTable(json: text, by: query.by.map(\.rawValue))
-      if table.pending > 0 {
+      let report: UsageTable
+      do {
+        report = try JSONDecoder().decode(UsageTable.self, from: Data(text.utf8))
+      } catch { throw CommandRefusal(AdminClient.unexpected("the usage report")) }
+      if report.lacking > 0 {
         Terminal.error(
-          "tollgate: \(table.pending) entries of the running broker cannot be written yet and are not in this report")
+          "tollgate: \(report.lacking) entries of the running broker cannot be written yet and are not in this report")
       }
-      Terminal.line(table.text)
+      return report.text(by: query.by.map(\.rawValue), .current)
+    }
+
+    private func answer(_ query: UsageQuery, _ format: Format) throws -> String {
+      if let store {
+        let path = try UsageCommand.file(store)
+        do {
+          return try LedgerStore.usage(query, at: path).text(as: format == .csv ? .csv : .json)
+        } catch {
+          throw CommandRefusal("tollgate: \(error)")
+        }
+      }
+      var path = "/api/v1/usage?by=\(PercentEscapes.encoded(by))&since=\(PercentEscapes.encoded(since))"
+      if let until { path += "&until=\(PercentEscapes.encoded(until))" }
+      if format == .csv { path += "&format=csv" }
+      return String(decoding: try AdminClient(options: admin).call("GET", path), as: UTF8.self)
     }
   }
 
@@ -153,85 +170,5 @@ struct UsageCommand: ParsableCommand {
       throw ValidationError("--store: '\(text)' is no file; allowed are a path and sqlite:///PATH")
     }
     return path
-  }
-}
-
-/// A report for people: names to the left, numbers to the right, the total below.
-struct UsageTable {
-  private struct Report: Decodable {
-    var rows: [[String: Cell]]
-    var total: [String: Cell]
-    var since: String
-    var until: String
-    var pending: Int?
-  }
-  /// Names and amounts are texts, counts are numbers.
-  private enum Cell: Decodable {
-    case text(String)
-    case number(Int64)
-    init(from decoder: any Decoder) throws {
-      let container = try decoder.singleValueContainer()
-      if let number = try? container.decode(Int64.self) {
-        self = .number(number)
-      } else {
-        self = .text(try container.decode(String.self))
-      }
-    }
-    var shown: String {
-      switch self {
-      case .number(let number): "\(number)"
-      case .text(let text): text
-      }
-    }
-  }
-
-  let text: String
-  /// Entries that the report lacks.
-  let pending: Int
-
-  /// The share of the lost tokens that expired because calls waited here.
-  private static let byWaiting = "by_waiting"
-
-  private static func cell(_ name: String, _ row: [String: Cell]) -> String {
-    guard name == byWaiting else { return row[name]?.shown ?? "-" }
-    guard case .number(let lost)? = row["lost_tokens"], case .number(let waiting)? = row["lost_by_waiting_tokens"],
-      lost > 0
-    else { return "-" }
-    // In tenths of a hundredth, and never 0 where there was something.
-    let share = max(waiting > 0 ? 1 : 0, Int64((Double(waiting) / Double(lost) * 1000).rounded()))
-    return "\(share / 10).\(share % 10)%"
-  }
-
-  init(json: String, by: [String]) throws {
-    let report: Report
-    do { report = try JSONDecoder().decode(Report.self, from: Data(json.utf8)) } catch {
-      throw CommandRefusal(AdminClient.unexpected("the usage report"))
-    }
-    var counts = ["requests", "input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "cost_usd"]
-    // Shown only where there is something in it.
-    for rare in ["presumed", "estimated", "unpriced"] where report.total[rare]?.shown != "0" {
-      counts.insert(rare, at: counts.count - 1)
-    }
-    if by.contains("cache") {
-      counts.insert(contentsOf: ["lost_tokens", "lost_usd", UsageTable.byWaiting], at: counts.count - 1)
-    }
-    let headings = [
-      "requests": "REQUESTS", "input_tokens": "INPUT", "cache_read_tokens": "CACHE READ",
-      "cache_write_tokens": "CACHE WRITE", "output_tokens": "OUTPUT", "cost_usd": "USD", "presumed": "PRESUMED",
-      "estimated": "ESTIMATED", "unpriced": "UNPRICED", "lost_tokens": "LOST", "lost_usd": "LOST USD",
-      UsageTable.byWaiting: "BY WAITING",
-    ]
-    var table = TextTable(
-      by.map { $0.uppercased().replacingOccurrences(of: "_", with: " ") } + counts.map { headings[$0] ?? $0 },
-      right: Set(by.count..<(by.count + counts.count)))
-    for row in report.rows {
-      table.row(
-        by.map { name in row[name].map { $0.shown.isEmpty ? "-" : $0.shown } ?? "-" }
-          + counts.map { UsageTable.cell($0, row) })
-    }
-    table.row(
-      (by.isEmpty ? [] : ["total"] + by.dropFirst().map { _ in "" }) + counts.map { UsageTable.cell($0, report.total) })
-    pending = report.pending ?? 0
-    text = "\(report.since) to \(report.until)\n\n\(table.text)"
   }
 }

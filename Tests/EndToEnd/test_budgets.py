@@ -151,7 +151,7 @@ def test_a_raise_lets_the_tenant_go_on(http, priced):
     assert (row["limit_usd"], row["raised_usd"]) == ("0.070000000", "0.020000000")
     listed = run("budgets", "--admin", priced.admin, check=True)
     assert "raised/day" in listed.stdout and re.search(r"raised/day .* \$0\.07 +\$0\.02 ", listed.stdout), listed.stdout
-    assert re.search(r"^raised/\* is raised by \$0\.02 until 20\d\d-", listed.stdout, re.M), listed.stdout
+    assert re.search(r"^raised/\* is raised by \$0\.02 until (20\d\d-\d\d-\d\d )?\d\d:\d\d", listed.stdout, re.M), listed.stdout
     for bad, status in (("tenant=nobody&usd=1&until=9999999", 400), ("tenant=nobody&usd=1&until=2999-01-01T00:00:00Z", 400),
                         ("tenant=nobody&usd=1&until=2190-01-01T00:00:00Z", 404), ("usd=1", 400),
                         ("tenant=raised&usd=-1&until=2190-01-01T00:00:00Z", 400), ("usd=1&until=2190-01-01T00:00:00Z", 404)):

@@ -36,7 +36,7 @@ def test_the_share_that_caches_gave_and_the_report_by_reason(start, http, tmp_pa
     head = next(line for line in lines if line.startswith("CACHE"))
     row = next(line for line in lines if line.startswith("-"))
     assert head.split()[-6:] == ["LOST", "LOST", "USD", "BY", "WAITING", "USD"]
-    assert row.split()[-4:] == ["0", "0.000000000", "-", "0.000000000"]
+    assert row.split()[-4:] == ["0", "$0.00", "-", "-"]
     # From the file too.
     broker.stop()
     stored = run("usage", "--by", "cache", "--store", str(tmp_path / "ledger.db"), "--format", "csv")

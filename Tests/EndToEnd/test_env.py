@@ -42,8 +42,18 @@ def test_what_is_no_address_is_refused(url):
 
 def test_an_unknown_client_gets_the_list():
     result = run("env", "claud-code")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "Did you mean 'claude-code'?" in result.stderr and "litellm" in result.stderr
+
+
+def test_codex_is_told_all_that_it_needs():
+    """Its variable alone would not bring it to the broker."""
+    told = printed("codex", "--url", "http://10.0.0.7:4141")
+    settings = tomllib.loads("\n".join(line[4:] for line in told.splitlines() if line.startswith("#   ")))
+    assert settings["model_provider"] == "tollgate"
+    assert settings["model_providers"]["tollgate"]["base_url"] == "http://10.0.0.7:4141/v1"
+    taken = subprocess.run(["sh", "-c", told + 'echo "$TOLLGATE_CLIENT_KEY"'], capture_output=True, text=True)
+    assert taken.stdout == "tg-local\n"
 
 
 def test_a_client_without_settings_says_what_to_do():

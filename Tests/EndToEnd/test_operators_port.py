@@ -89,8 +89,8 @@ def test_keys_are_used_on_their_days_only(start, http, simulator):
     assert (past["state"], past["reason"][:10], past["until"]) == ("disabled", "expired at", None)
     assert (future["state"], future["until"]) == ("disabled", f"{day(30)}T00:00:00.000Z")
     assert (ending["state"], ending["reason"], ending["expires"]) == ("usable", None, f"{day(3)}T00:00:00.000Z")
-    listed = run("keys", "--admin", broker.admin).stdout
-    assert re.search(r"openai/past .*disabled .* expired at 20", listed) and re.search(rf"openai/ending .* usable .* {day(3)}T", listed)
+    listed = run("keys", "--admin", broker.admin, env={"TZ": "UTC"}).stdout
+    assert re.search(r"openai/past .*disabled .* expired at 20", listed) and re.search(rf"openai/ending .* usable .* {day(3)} 00:00 ", listed)
     metrics = http.get(broker.admin + "/metrics").text
     assert 'tollgate_key_state{provider="openai",key="past"} 2' in metrics
     assert 'tollgate_key_state{provider="openai",key="ending"} 0' in metrics

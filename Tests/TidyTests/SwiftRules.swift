@@ -12,6 +12,7 @@ enum SwiftRules {
     "LedgerVocabulary": ["AdmissionCore", "Pricing", "TextForms"],
     "PolicyFile": ["AdmissionCore", "Pricing", "TextForms", "Yams"],
     "ProviderWire": ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"],
+    "TerminalScreen": ["TextForms"],
     "SharedState": platform,
     "EventLoop": platform.union(["SharedState", "CUV"]),
     "ProcessOutput": platform.union(["SharedState", "Foundation"]),
@@ -38,7 +39,7 @@ enum SwiftRules {
       "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
       "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator",
       "FleetSimulator", "ProcessOutput", "SharedState",
-      "PolicyLab", "ArgumentParser", "Logging", "Foundation",
+      "PolicyLab", "TerminalScreen", "ArgumentParser", "Logging", "Foundation",
     ]),
     "tollgate-dev": platform.union([
       "AdmissionCore", "LedgerStore", "LedgerVocabulary", "PolicyLab", "ProcessOutput", "SharedState", "TextForms",
@@ -52,7 +53,7 @@ enum SwiftRules {
 
   static let pureTargets: Set<String> = [
     "AdmissionCore", "TextForms", "HTTPMessage", "HTTP1Codec", "Pricing", "LedgerVocabulary", "PolicyFile",
-    "ProviderWire",
+    "ProviderWire", "TerminalScreen",
     "PolicyLab",
   ]
   /// The files that may hold pointers, each with the C libraries that it calls with them (`Glibc`: the system itself). A parser of what

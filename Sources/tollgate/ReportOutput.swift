@@ -1,0 +1,79 @@
+// How commands print their reports: for this terminal and this clock, once or again and again.
+import ArgumentParser
+import EventLoop
+import Foundation
+import ProcessOutput
+import TerminalScreen
+
+extension ReportPage {
+  /// For whoever reads standard output now.
+  static var current: ReportPage {
+    ReportPage(
+      clock: LocalClock(now: Int64((Date().timeIntervalSince1970 * 1e9).rounded())) { seconds in
+        Int64(TimeZone.current.secondsFromGMT(for: Date(timeIntervalSince1970: TimeInterval(seconds))))
+      }, width: TerminalDevice.size?.columns, colours: Terminal.hasColours)
+  }
+}
+
+/// The options of reports that can be watched.
+struct WatchOptions: ParsableArguments {
+  @Flag(help: "Show it again and again; Ctrl-C ends.") var watch = false
+  @Option(help: ArgumentHelp("Seconds between two looks with --watch, 1 to 3600.", valueName: "seconds"))
+  var every = 1
+
+  func validate() throws {
+    guard (1...3600).contains(every) else { throw ValidationError("--every: found \(every), allowed are 1 to 3600") }
+  }
+
+  /// Prints what `report` makes, once or until the process ends. A first failure ends the command; later ones are shown, since a
+  /// broker may start again.
+  /// - Parameter drawn: false for output that machines read: each report is printed after the one before it.
+  func show(drawn: Bool = true, _ report: () throws -> String) throws {
+    let first = try report()
+    guard watch else { return Terminal.answer(first.hasSuffix("\n") ? first : first + "\n") }
+    let isScreen = drawn && Terminal.isScreen
+    try withoutActuallyEscaping(report) { report in
+      WatchOptions.draw(first, isScreen, isFirst: true)
+      try Repetition.run(every: .seconds(every)) {
+        let text: String
+        do { text = try report() } catch { text = "\(error)" }
+        WatchOptions.draw(text, isScreen, isFirst: false)
+      }
+    }
+  }
+
+  /// On a terminal in the place of the last one, without a moment of emptiness; elsewhere below it.
+  private static func draw(_ text: String, _ isScreen: Bool, isFirst: Bool) {
+    guard isScreen else { return Terminal.answer(text.hasSuffix("\n") ? text : text + "\n") }
+    var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    let rows = TerminalDevice.size?.rows ?? 24
+    if lines.count > rows - 1 {
+      lines = Array(lines.prefix(max(1, rows - 2))) + ["and \(lines.count - max(1, rows - 2)) more lines"]
+    }
+    let body = lines.map { $0 + "\u{1B}[K\n" }.joined()
+    Terminal.answer((isFirst ? "\u{1B}[2J" : "") + "\u{1B}[H\(body)\u{1B}[J")
+  }
+}
+
+/// Work that is done again and again until the process ends.
+enum Repetition {
+  static func run(every pause: Duration, _ work: @escaping () -> Void) throws {
+    let loop = try EventLoop()
+    let ticker = Ticker(loop) { timer in
+      work()
+      timer.schedule(after: pause)
+    }
+    ticker.timer.schedule(after: pause)
+    loop.run()
+  }
+
+  private final class Ticker {
+    private(set) lazy var timer: LoopTimer = LoopTimer(loop) { [unowned self] in action(timer) }
+    private let loop: EventLoop
+    private let action: (LoopTimer) -> Void
+    init(_ loop: EventLoop, action: @escaping (LoopTimer) -> Void) {
+      self.loop = loop
+      self.action = action
+    }
+  }
+}

@@ -1,0 +1,150 @@
+"""The commands that list: tables, JSON, watching, pipes that close, and help where one looks for it."""
+
+import json
+import re
+import subprocess
+
+import httpx
+import pytest
+
+from processes import BINARY, environment, policy_for, run
+from screens import Terminal
+from waiting import wait_until
+
+LISTS = [["status"], ["requests"], ["keys"], ["breakers"], ["budgets"], ["usage"]]
+CALL = {"model": "gpt-test", "messages": []}
+
+
+@pytest.fixture(scope="module")
+def listed(start_for_module, simulator):
+    """A broker with a few requests that have ended, and an operator's word about a key and a breaker."""
+    broker = start_for_module.broker(policy_for(
+        simulator.url, budgets=[{"usd": 500, "per": "month"}], limits={"concurrency": 50}))
+    for session in ("alpha", "alpha", "beta"):
+        answer = httpx.post(broker.url + "/v1/chat/completions", json=CALL, headers={"x-tollgate-session": session}, timeout=20)
+        assert answer.status_code == 200
+    assert run("breakers", "open", "anthropic", "--admin", broker.admin).returncode == 0
+    assert run("keys", "disable", "anthropic/main", "--admin", broker.admin).returncode == 0
+    return broker
+
+
+def shown(broker, *arguments, **options):
+    done = run(*arguments, "--admin", broker.admin, **options)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", LISTS, ids=lambda command: command[0])
+def test_json_is_the_answer_of_the_api(listed, command):
+    told = json.loads(shown(listed, *command, "--json"))
+    assert {"status": "providers", "requests": "requests", "keys": "keys", "breakers": "breakers", "budgets": "budgets",
+            "usage": "rows"}[command[0]] in told
+
+
+def test_keys_and_breakers_as_json_have_the_apis_fields(listed, http):
+    providers = http.get(listed.admin + "/api/v1/status").json()["providers"]
+    keys = json.loads(shown(listed, "keys", "--json"))["keys"]
+    assert keys == [{"provider": one["id"], **key} for one in providers for key in one["keys"]]
+    breakers = json.loads(shown(listed, "breakers", "--json"))["breakers"]
+    assert [(one["provider"], one["state"], one["reason"], one["until"], one["pause"]) for one in breakers] == [
+        (one["id"], one["breaker"]["state"], one["breaker"]["reason"], one["breaker"]["until"], None) for one in providers]
+
+
+@pytest.mark.parametrize("command", LISTS + [["prices"], ["--help"], ["top"], ["status", "--watch"], ["requests", "--watch", "--json"]],
+                         ids=" ".join)
+@pytest.mark.parametrize("reader", ["head -1", "true", "exec 0<&-; true"])
+def test_a_pipe_that_closes_ends_it_quietly(listed, command, reader):
+    """Also one that closes before anything is written; what repeats ends with its next look."""
+    done = subprocess.run(
+        ["bash", "-c", f'"$0" "$@" | ({reader}); echo "code ${{PIPESTATUS[0]}}"', BINARY, *command], capture_output=True, text=True,
+        timeout=30, env=environment({"TOLLGATE_ADMIN": listed.admin}))
+    assert done.stdout.splitlines()[-1] == "code 0" and done.stderr == "", done
+
+
+def test_requests_by_session_tenant_state_and_number(listed):
+    table = shown(listed, "requests")
+    lines = table.splitlines()
+    assert lines[0].split()[:5] == ["ID", "STATE", "CLASS", "TENANT", "SESSION"] and len(lines) == 4
+    assert all(re.match(r"\w{26}  completed  normal", line) for line in lines[1:])
+    alpha = shown(listed, "requests", "--session", "alpha").splitlines()
+    assert len(alpha) == 3 and all(" alpha " in line for line in alpha[1:])
+    assert shown(listed, "requests", "--tenant", "nobody") == "No requests.\n"
+    assert shown(listed, "requests", "--state", "running") == "No requests.\n"
+    assert len(shown(listed, "requests", "--state", "recent", "--limit", "1").splitlines()) == 2
+    assert len(shown(listed, "requests", "--slowest").splitlines()) == 4
+    # The ids are those that `explain` takes.
+    number = lines[1].split()[0]
+    assert shown(listed, "explain", number).startswith(number)
+    session = json.loads(shown(listed, "requests", "--session", "beta", "--json"))["requests"]
+    assert [one["session"] for one in session] == ["beta"]
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["requests", "--limit", "0"], "--limit"), (["requests", "--state", "asleep"], "asleep"), (["status", "--every", "0"], "--every"),
+    (["usage", "--json", "--format", "csv"], "not both"), (["help", "nonesuch"], "no command 'nonesuch'"),
+    (["help", "keys", "disabel"], "Did you mean 'disable'?"), (["check", "--policy", "x.yaml"], "the file is an argument")])
+def test_wrong_usage(arguments, said):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "") and said in done.stderr
+
+
+def test_an_empty_variable_is_told():
+    done = run("status", env={"TOLLGATE_ADMIN": ""})
+    assert (done.returncode, done.stdout) == (2, "") and "TOLLGATE_ADMIN: the variable is set and empty" in done.stderr
+
+
+@pytest.mark.parametrize("command, flags", [
+    ("keys", ["--json", "--admin"]), ("breakers", ["--json"]), ("budgets", ["--json"]), ("usage", ["--by", "--since", "--watch"])])
+@pytest.mark.parametrize("form", [["{}", "--help"], ["help", "{}"]])
+def test_help_of_a_command_has_the_flags_of_its_usual_form(command, flags, form):
+    done = run(*[word.format(command) for word in form])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(flag in done.stdout for flag in flags) and "SUBCOMMANDS:" in done.stdout
+
+
+def test_states_have_reason_end_and_what_to_do(listed):
+    assert "breaker of anthropic open: operator; to try now: tollgate breakers auto anthropic" in shown(listed, "breakers")
+    assert "anthropic/main is disabled; to try now: tollgate keys enable anthropic/main" in shown(listed, "keys")
+    assert re.search(r"^openai +0 of 50, 5 kept for high |^openai +0 of 50 ", shown(listed, "status"), re.M)
+
+
+def on_terminal(*arguments, columns, **options):
+    one = Terminal(*arguments, columns=columns, rows=60, **options)
+    try:
+        assert one.wait() == 0
+        return one.lines(), one.written()
+    finally:
+        one.close()
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("command", LISTS, ids=lambda command: command[0])
+def test_tables_are_as_wide_as_the_terminal_at_most(listed, command, columns):
+    lines, written = on_terminal(*command, "--admin", listed.admin, columns=columns)
+    heading = next(line for line in lines if re.match("(PROVIDER|ID|KEY|BUDGET|TENANT) ", line))
+    # The row follows its heading at once: nothing was wrapped.
+    assert lines[lines.index(heading) + 1].split()[0][:3] in ("ope", "bro", "def", "tot") or command == ["requests"]
+    if command == ["requests"] and columns == 80:
+        assert "…" in lines[1]
+
+
+def test_watching_draws_in_its_place(listed):
+    one = Terminal("status", "--watch", "--admin", listed.admin, rows=40)
+    try:
+        one.shows("PROVIDER", "openai")
+        wait_until(lambda: one.written().count(b"\x1b[H") >= 3, "three looks")
+        assert one.written().count(b"\x1b[2J") == 1 and one.text().count("PROVIDER") == 1
+    finally:
+        one.close()
+
+
+def test_watching_in_a_pipe_is_one_report_after_the_other(start, listed):
+    child = start.child("requests", "--watch", "--json", "--admin", listed.admin)
+    wait_until(lambda: len(child.stdout) >= 2, "two answers")
+    assert all(len(json.loads(line)["requests"]) == 3 for line in child.stdout[:2])
+
+
+def test_colours_on_a_terminal_only(listed):
+    assert "\x1b" not in shown(listed, "status")
+    _, written = on_terminal("status", "--admin", listed.admin, columns=80, env={"NO_COLOR": "1"})
+    assert b"\x1b[" not in written.replace(b"\x1b[?", b"")
