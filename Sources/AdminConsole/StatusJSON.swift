@@ -41,6 +41,7 @@ enum StatusJSON {
   private static func whole(_ json: inout JSONWriter, _ snapshot: BrokerSnapshot) {
     let core = snapshot.core
     json.member("headline", Headline.text(snapshot))
+    json.member("snapshot_us", snapshot.took / 1000)
     json.member("ledger", snapshot.ledgerObstacle ?? "ok")
     json.key("queued")
     bands(&json, core.queuedByBand)

@@ -86,6 +86,8 @@ public struct BrokerSnapshot: Sendable {
   /// How many bugs of ours of each kind were met since the start, in the order of `OurBug.allCases`.
   public let ourBugs: [Int]
   public let abandonedLeases: Int
+  /// How long it took to gather all this, in nanoseconds: the loop did nothing else meanwhile.
+  public let took: UInt64
   private let secrets: KeySecrets
 
   init(_ broker: Operator) {
@@ -118,6 +120,7 @@ public struct BrokerSnapshot: Sendable {
     costOfLastHour = services.counters.history.costOfLastHour
     ourBugs = OurBug.allCases.map { broker.ourBugs($0) }
     abandonedLeases = services.dispatcher.abandonedLeases
+    took = services.time.now &- now
   }
 
   /// A key's secret as it may be shown, such as `•••abcd`; nil where there is none.

@@ -1,0 +1,165 @@
+"""What is shown to people and machines: the headline, classes, sessions, alerts, tokens that only read, and the log's level."""
+
+import json
+import threading
+
+import httpx
+import pytest
+
+from processes import policy_for, run
+from scripted import reply
+from waiting import wait_until
+
+ADMIN, READER = {"authorization": "Bearer all-of-it"}, {"authorization": "Bearer only-reads"}
+CHAT = {"model": "gpt-test", "messages": [{"role": "user", "content": "hello"}]}
+
+
+def status(http, broker, headers=None):
+    return http.get(broker.admin + "/api/v1/status", headers=headers).json()
+
+
+@pytest.fixture
+def crowd(start, http, simulator):
+    """A broker with one permit, which a call holds until the end, and a way to let calls of a class wait; their number is the depth."""
+    broker = start.broker(policy_for(
+        simulator.url, limits={"concurrency": 1}, priorities={"high": {"reserve": "0%"}}, alerts={"queue": {"warning": 2, "critical": 4}}))
+    client = httpx.Client(timeout=60)
+    threads = []
+
+    def send(priority, session, **fields):
+        headers = {"x-tollgate-priority": priority, "x-tollgate-session": session, "x-sim-first-token-ms": "30000", **fields}
+
+        def call():
+            try:
+                client.post(broker.url + "/v1/chat/completions", json=CHAT, headers=headers)
+            except httpx.TransportError:
+                # The broker ends before the call does.
+                return
+        threads.append(threading.Thread(target=call))
+        threads[-1].start()
+    send("normal", "holder")
+    wait_until(lambda: status(http, broker)["running"] == 1, "the permit to be taken")
+    yield broker, send
+    broker.stop()
+    for thread in threads:
+        thread.join(20)
+    client.close()
+
+
+def test_one_look_says_who_waits_how_long_and_for_what(crowd, http):
+    broker, send = crowd
+    assert status(http, broker)["headline"] == "high calls wait 0 ms; nothing is failing"
+    send("low", "first")
+    wait_until(lambda: status(http, broker)["queued"]["low"] == 1, "the first to wait")
+    send("low", "second")
+    seen = wait_until(lambda: (now := status(http, broker))["queued"]["low"] == 2 and now["classes"]["low"]["oldest_ms"] > 100 and now,
+                      "two to wait for a tenth of a second")
+    low = seen["classes"]["low"]
+    assert (low["queued"], low["waits_for"]["blocker"], low["waits_for"]["provider"]) == (2, "provider_concurrency", "openai")
+    assert seen["classes"]["high"] == {"queued": 0, "oldest_ms": None, "predicted_wait_ms": seen["classes"]["high"]["predicted_wait_ms"],
+                                       "waits_for": None}
+    assert seen["headline"].startswith("high calls wait 0 ms; 2 low calls wait, the oldest for ")
+    assert ", for a permit of openai;" in seen["headline"]
+    shown = run("status", "--admin", broker.admin).stdout
+    # The terminal says the same; the time has gone on.
+    assert shown.splitlines()[0].split(" low calls wait")[0] == seen["headline"].split(" low calls wait")[0]
+    assert ", for a permit of openai;" in shown.splitlines()[0]
+
+
+def test_what_is_failing_stands_in_the_headline(start, http, simulator):
+    broker = start.broker(policy_for(simulator.url))
+    for change in ("breakers/openai/open", "keys/anthropic/main/disable"):
+        assert http.post(f"{broker.admin}/api/v1/{change}").status_code == 200
+    assert status(http, broker)["headline"] == (
+        "high calls wait 0 ms; the breaker of openai is open (operator); key main of anthropic is not used (operator)")
+
+
+def test_sessions_and_their_agents_are_counted_where_their_calls_stand(crowd, http):
+    broker, send = crowd
+    send("normal", "tree", **{"x-claude-code-agent-id": "sub"})
+    send("high", "other")
+    wait_until(lambda: sum(status(http, broker)["queued"].values()) == 2, "both to wait")
+    page = http.get(broker.admin + "/api/v1/sessions").json()
+    assert page["left_out"] == 0
+    assert [(row["session"], row["running"], row["waiting"]) for row in page["sessions"] if row["session"] == "holder"] == [("holder", 1, 0)]
+    assert {row["session"] for row in page["sessions"] if row["waiting"] == 1} == {"tree", "other"}
+    only = http.get(broker.admin + "/api/v1/sessions", params={"search": "TREE"}).json()["sessions"]
+    assert [row["session"] for row in only] == ["tree"] and only[0]["agents"][0]["waiting"] == 1
+    asked = http.get(broker.admin + "/api/v1/requests", params={"session": "other"}).json()["requests"]
+    assert [(row["session"], row["priority"], row["state"]) for row in asked] == [("other", "high", "queued")]
+    slowest = http.get(broker.admin + "/api/v1/requests", params={"sort": "slowest", "limit": 1}).json()["requests"]
+    assert [row["session"] for row in slowest] == ["holder"]
+    high = http.get(broker.admin + "/api/v1/requests", params={"priority": "high", "provider": "openai"}).json()["requests"]
+    assert high == [], "it has no provider yet"
+
+
+def test_a_deep_queue_is_an_alert_and_tells_listeners_once(crowd, http):
+    broker, send = crowd
+    told = []
+
+    def listen():
+        with httpx.stream("GET", broker.admin + "/api/v1/events", timeout=60) as events:
+            try:
+                for line in events.iter_lines():
+                    if line.startswith("data: ") and '"subject":"alert"' in line:
+                        told.append(json.loads(line[6:]))
+            except httpx.TransportError:
+                # The broker has ended.
+                return
+    listener = threading.Thread(target=listen)
+    listener.start()
+    for number in range(2):
+        send("low", f"s{number}")
+    alert = wait_until(lambda: status(http, broker)["alerts"], "the alert")[0]
+    assert (alert["name"], alert["severity"], alert["text"]) == ("queue_depth", "warning", "2 requests wait, 2 or more are too many")
+    for number in range(2):
+        send("low", f"t{number}")
+    wait_until(lambda: [one["severity"] for one in status(http, broker)["alerts"]] == ["critical"], "the second threshold")
+    wait_until(lambda: len(told) == 2, "both to be told")
+    assert [(one["name"], one["state"]) for one in told] == [("queue_depth", "warning"), ("queue_depth", "critical")]
+    assert "4 requests wait, 4 or more are too many" in status(http, broker)["headline"]
+    broker.stop()
+    listener.join(20)
+
+
+@pytest.fixture
+def guarded(start, simulator):
+    return start.broker(policy_for(
+        simulator.url, admin={"listen": "127.0.0.1:0", "token": "all-of-it", "read_token": "only-reads"}))
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/v1/status", "/api/v1/requests", "/api/v1/sessions", "/api/v1/budgets", "/api/v1/usage",
+                                  "/api/v1/ledger", "/api/v1/me", "/api/v1/log-level"])
+def test_the_read_token_reads(guarded, http, path):
+    assert http.get(guarded.admin + path).status_code == 401
+    assert http.get(guarded.admin + path, headers=READER).status_code == 200
+
+
+def test_the_read_token_changes_nothing(guarded, http):
+    for path in ("reload", "drain", "keys/openai/main/disable", "breakers/openai/open", "log-level?level=debug",
+                 "budgets/raise?usd=1&until=4000000000"):
+        answer = http.post(f"{guarded.admin}/api/v1/{path}", headers=READER)
+        assert (answer.status_code, answer.json()["error"]["message"]) == (403, "the read token may only read"), path
+    assert http.get(guarded.admin + "/api/v1/me", headers=READER).json() == {"can_change": False, "tenant": None, "token": "read"}
+    assert http.get(guarded.admin + "/api/v1/me", headers=ADMIN).json() == {"can_change": True, "tenant": None, "token": "admin"}
+    with http.stream("GET", guarded.admin + "/api/v1/events", headers=READER) as events:
+        assert next(events.iter_lines()) == "event: snapshot"
+    shown = status(http, guarded, READER)
+    assert shown["providers"][0]["keys"][0]["state"] == "usable" and not shown["draining"]
+
+
+def test_the_level_of_the_log_changes_while_it_runs(start, http):
+    provider = start.provider(reply(200, body=b'{"choices": []}'))
+    broker = start.broker(policy_for(provider.url, log={"level": "warning"}))
+
+    def call(model):
+        assert http.post(broker.url + "/v1/chat/completions", json={**CHAT, "model": model}).status_code == 200
+    call("quiet")
+    assert http.get(broker.admin + "/api/v1/log-level").json() == {"level": "warning"}
+    answer = http.post(broker.admin + "/api/v1/log-level", json={"level": "info"})
+    assert answer.json() == {"level": "info"}
+    call("loud")
+    broker.wait_for_line("model=loud")
+    assert "model=quiet" not in broker.logs()
+    bad = http.post(broker.admin + "/api/v1/log-level", json={"level": "loud"})
+    assert (bad.status_code, bad.json()["error"]["message"]) == (400, "level: found 'loud', allowed are debug, info, warning, error")
