@@ -4,22 +4,41 @@ enum Dashboard {
   /// The answer for one of the page's paths; nil for any other path.
   static func reply(_ path: String) -> Reply? {
     switch path {
-    case "/": file(PackageResources.dashboard_html, "text/html; charset=utf-8")
-    case "/dashboard.css": file(PackageResources.dashboard_css, "text/css; charset=utf-8")
-    case "/dashboard.js": file(PackageResources.dashboard_js, "text/javascript; charset=utf-8")
+    case "/": page(PackageResources.dashboard_html)
+    case "/dashboard.css": style(PackageResources.dashboard_css)
+    case "/views.css": style(PackageResources.views_css)
+    case "/api.js": script(PackageResources.api_js)
+    case "/charts.js": script(PackageResources.charts_js)
+    case "/dashboard.js": script(PackageResources.dashboard_js)
+    case "/deeds.js": script(PackageResources.deeds_js)
+    case "/do.js": script(PackageResources.do_js)
+    case "/elements.js": script(PackageResources.elements_js)
+    case "/gauges.js": script(PackageResources.gauges_js)
+    case "/now.js": script(PackageResources.now_js)
+    case "/place.js": script(PackageResources.place_js)
+    case "/story.js": script(PackageResources.story_js)
+    case "/tables.js": script(PackageResources.tables_js)
+    case "/then.js": script(PackageResources.then_js)
+    case "/trouble.js": script(PackageResources.trouble_js)
+    case "/who.js": script(PackageResources.who_js)
+    case "/why.js": script(PackageResources.why_js)
+    case "/words.js": script(PackageResources.words_js)
     default: nil
     }
   }
 
+  /// The page may load only what this console serves, and other pages must not frame it.
+  private static let contentSecurityPolicy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    + "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+
+  private static func page(_ bytes: [UInt8]) -> Reply { file(bytes, "text/html; charset=utf-8") }
+  private static func style(_ bytes: [UInt8]) -> Reply { file(bytes, "text/css; charset=utf-8") }
+  private static func script(_ bytes: [UInt8]) -> Reply { file(bytes, "text/javascript; charset=utf-8") }
+
   private static func file(_ bytes: [UInt8], _ contentType: String) -> Reply {
     var reply = Reply(status: 200, contentType: contentType, body: bytes)
-    // The page may load only what this console serves, and other pages must not frame it.
-    reply.fields.append(
-      (
-        name: "content-security-policy",
-        value:
-          "default-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
-      ))
+    reply.fields.append((name: "content-security-policy", value: contentSecurityPolicy))
     reply.fields.append((name: "referrer-policy", value: "no-referrer"))
     return reply
   }

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from browser import Browser
 from processes import Broker, Child, Simulator, policy_for, write_policy
 from scripted import ScriptedProvider
 
@@ -90,6 +91,14 @@ def simulator(start_for_module):
 def broker(start_for_module, simulator):
     """A broker without limits in front of `simulator`."""
     return start_for_module.broker(policy_for(simulator.url))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; `browser.page(url)` is a tab."""
+    found = Browser()
+    yield found
+    found.close()
 
 
 @pytest.fixture

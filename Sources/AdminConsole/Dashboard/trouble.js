@@ -1,0 +1,91 @@
+// What is wrong now, the worst first: since when, whether and when it ends by itself, and what one can do. Read from a snapshot alone.
+
+import { words, plural, money, amount, count } from "./words.js";
+
+const soon = 14 * 86400e3;
+const because = reason => reason ? `: ${words(reason)}` : "";
+
+/** Each: {key, kind: "bad"|"warn", text, since, until, ends (the words before the countdown), stays (the words where it does not end by itself), deed}. */
+export function troubles(status, now = Date.now()) {
+  const found = [];
+  const add = (key, kind, text, more = {}) => found.push({ key, kind, text, ...more });
+  if (status.draining) add("draining", "bad", `the broker drains: it takes no new calls, ${plural(status.running ?? 0, "running call")} finish, then it ends`, { stays: "does not start again by itself" });
+  if (status.ledger && status.ledger !== "ok") add("ledger", "bad", `the ledger cannot be written: ${status.ledger}`, { stays: "no new work is taken until it can" });
+  for (const problem of status.problems ?? []) add(`problem ${problem.provider} ${problem.what}`, "bad", problem.text, { since: problem.since, stays: "needs you" });
+  for (const provider of status.providers ?? []) ofProvider(provider, add, now);
+  for (const budget of status.budgets ?? []) ofBudget(budget, add);
+  const memory = status.memory;
+  if (memory?.limit_bytes && memory.held_bytes > memory.limit_bytes * 0.9) add("memory", "warn", `${Math.round(memory.held_bytes / memory.limit_bytes * 100)} % of the memory for clients' bodies is in use`);
+  ofAlerts(status, found, add);
+  const rank = { bad: 0, warn: 1 };
+  return found.map((one, index) => ({ ...one, index })).sort((left, right) => rank[left.kind] - rank[right.kind] || left.index - right.index);
+}
+
+/** An alert about what the list has already says nothing new. */
+function ofAlerts(status, found, add) {
+  const has = start => found.some(one => one.key.startsWith(start));
+  for (const alert of status.alerts ?? []) {
+    if (/breaker/.test(alert.name) && has("breaker ")) continue;
+    if (/budget/.test(alert.name) && has("budget ")) continue;
+    if (/ledger_obstacle|^ledger$/.test(alert.name) && has("ledger")) continue;
+    add(`alert ${alert.name} ${alert.text?.replace(/[\d.,]+/g, "") ?? ""}`, alert.severity === "critical" ? "bad" : "warn", alert.text ?? words(alert.name), { since: alert.since });
+  }
+  if ((status.alerts ?? []).some(alert => /throttl|429|refus/.test(alert.name))) return;
+  for (const provider of status.providers ?? []) {
+    if (provider.throttled_last_minute) add(`throttled ${provider.id}`, "warn", `${provider.id} refused ${plural(provider.throttled_last_minute, "call")} in the last minute (429)`);
+  }
+}
+
+function ofProvider(provider, add, now) {
+  const { id, breaker } = provider;
+  const waits = Object.values(provider.queued ?? {}).reduce((total, some) => total + some, 0);
+  const tail = waits ? `; ${plural(waits, "call waits", "calls wait")}` : "";
+  if (breaker && breaker.state !== "closed") ofBreaker(id, breaker, `breaker ${id}`, id, add, tail, breaker.state === "open" ? ["close", "auto"] : ["close"]);
+  if (provider.state === "cooling") add(`provider ${id}`, "warn", `${id} asked for a pause${because(provider.reason)}${tail}`, { until: provider.until, ends: "goes on", stays: "one call tries whether it is over", deed: { what: "breaker", provider: id, verbs: ["auto"] }, provider: id });
+  for (const model of provider.models ?? []) {
+    if (model.breaker && model.breaker.state !== "closed") ofBreaker(`${id}/${model.models}`, model.breaker, `breaker ${id}/${model.models}`, id, add, "", ["close"]);
+    if (model.state && model.state !== "usable") add(`model ${id}/${model.models}`, "warn", `${id}: ${model.models || "calls without a model"} ${words(model.state)}${because(model.reason)}`, { until: model.until, ends: "goes on", stays: "one call tries whether it is over", provider: id });
+  }
+  const usable = (provider.keys ?? []).filter(key => key.state === "usable").length;
+  for (const key of provider.keys ?? []) {
+    const name = `${id}/${key.id}`;
+    if (key.state !== "usable") {
+      const others = usable ? `; ${plural(usable, "other key")} of ${id} ${usable === 1 ? "works" : "work"}` : `; no key of ${id} works`;
+      const byHand = key.reason === "operator";
+      add(`key ${name}`, usable ? "warn" : "bad", `key ${name} is ${words(key.state)}${byHand ? " by hand" : because(key.reason)}${others}`,
+        { until: key.until, ends: "usable again", stays: byHand ? "until somebody enables it" : key.state === "cooling" ? "one call tries whether it is over" : "until it is changed or enabled", deed: { what: "key", provider: id, key: key.id, verbs: ["enable"] }, provider: id });
+    } else if (key.expires && Date.parse(key.expires) - now < soon) {
+      add(`expires ${name}`, "warn", `key ${name} expires`, { until: key.expires, ends: "not used any more", provider: id });
+    }
+    for (const rest of key.models ?? []) add(`rest ${name}/${rest.model}`, "warn", `${rest.model || "calls without a model"} rests at key ${name}${because(rest.reason)}`, { until: rest.until, ends: "goes on", provider: id });
+  }
+}
+
+function ofBreaker(name, breaker, key, provider, add, tail, verbs) {
+  const byHand = breaker.reason === "operator";
+  const text = breaker.state === "half_open" ? `breaker of ${name} is half open: a call tries whether it works again` : `breaker of ${name} is open${byHand ? " by hand" : because(breaker.reason)}${tail}`;
+  add(key, breaker.state === "half_open" ? "warn" : "bad", text, { since: breaker.since, until: breaker.until, ends: "next try", stays: byHand ? "until somebody closes it" : "until a try succeeds", deed: { what: "breaker", provider, verbs: byHand ? ["auto"] : verbs }, provider });
+}
+
+function ofBudget(budget, add) {
+  const read = name => Number(budget[`${name}_${budget.unit}`] ?? 0);
+  const limit = read("limit"), used = read("spent") + read("held");
+  const does = { reject: "further calls are refused", low: "further calls run in class low", warn: "calls go on" }[budget.on_exceed] ?? "";
+  const deed = { what: "budget", id: budget.id, verbs: ["raise"] };
+  const subject = { tenant: budget.tenant, subject: budget.id };
+  if (limit && used >= limit) add(`budget ${budget.id}`, budget.on_exceed === "reject" ? "bad" : "warn", `budget ${budget.id} is used up: ${amount(used, budget.unit)} of ${amount(limit, budget.unit)}; ${does}`, { until: budget.window_ends, ends: "new window", deed, ...subject });
+  else if (budget.runs_out_at) add(`budget ${budget.id}`, "warn", `budget ${budget.id} runs out before its window ends; then ${does}`, { until: budget.runs_out_at, ends: "used up", deed, ...subject });
+  else if (limit && budget.warn_at_percent && used * 100 >= limit * budget.warn_at_percent) add(`budget ${budget.id}`, "warn", `${Math.floor(used / limit * 100)} % of budget ${budget.id} is used`, { until: budget.window_ends, ends: "new window", deed, ...subject });
+}
+
+export const brief = list => list.length === 0 ? "no trouble"
+  : [["bad", "critical"], ["warn", "warning"]].map(([kind, word]) => [list.filter(one => one.kind === kind).length, word]).filter(([some]) => some)
+    .map(([some, word]) => word === "warning" ? plural(some, word) : `${some} ${word}`).join(", ");
+
+/** The sentence on top where the broker gives none. */
+export function sentence(status) {
+  if (status.headline) return status.headline;
+  if (!status.providers) return status.draining ? "the broker drains" : "serving";
+  const waiting = Object.entries(status.queued ?? {}).filter(([, some]) => some).map(([name, some]) => `${count(some)} ${name}`).join(", ");
+  return `${plural(status.running ?? 0, "call")} running; ${waiting ? `${waiting} waiting` : "nobody waits"}; ${money(status.spent_usd)} spent since the start`;
+}

@@ -1,0 +1,185 @@
+// Why something waits, or took long, or failed: requests by state and filter, what a waiting class waits for, and the story of one request
+// in a sheet beside the list.
+
+import { at, make, put, say, name, mark, remark, Rows, outcomeKind } from "./elements.js";
+import { classes, count, short, money, duration, words, visible, none, plural } from "./words.js";
+import { Table } from "./tables.js";
+import { Poll } from "./api.js";
+import { tell } from "./story.js";
+import { wanted, adjust } from "./place.js";
+
+const states = { queued: "waiting", running: "running", recent: "ended", slowest: "slowest" };
+const state = () => states[wanted("state")] ? wanted("state") : "queued";
+const stateButtons = Object.entries(states).map(([id, text]) => make("button", { type: "button", "data-value": id, onclick: () => adjust({ state: id, page: null, sort: null }, true) }, text));
+const search = make("input", { type: "search", class: "search", placeholder: "model, session, tenant or id", "aria-label": "Search requests; Enter opens a request by its id", oninput: () => adjust({ q: search.value, page: null }) });
+search.addEventListener("keydown", event => {
+  const id = search.value.trim();
+  if (event.key === "Enter" && /^[0-9A-Za-z]{26}$/.test(id)) adjust({ q: null, id: id.toUpperCase() }, true);
+});
+const filters = ["priority", "provider", "tenant", "session"];
+const chips = Object.fromEntries(filters.map(id => [id, make("button", { type: "button", class: "chip-button", hidden: true, onclick: () => adjust({ [id]: null, page: null }) })]));
+const band = make("select", { "aria-label": "Class", onchange: () => adjust({ priority: band.value || null, page: null }) }, make("option", { value: "" }, "all classes"), ...classes.map(id => make("option", { value: id }, id)));
+const note = make("p", { class: "quiet note-line", role: "status" });
+
+const paging = { get: () => Number(wanted("page", "1")) || 1, set: page => adjust({ page: page > 1 ? page : null }, true) };
+const chipCell = () => { const element = make("span", { class: "chip" }); return { element, update: row => { put(element, { class: `chip ${row.priority}` }); say(element, row.priority); } }; };
+const outcomeCell = () => { const element = mark("off", ""); return { element, update: row => { remark(element, outcomeKind(row.outcome, row.state), words(row.outcome ?? row.state)); } }; };
+const number = value => value === null || value === undefined ? null : Number(value);
+const open = row => adjust({ id: row.id }, true);
+const label = row => `${row.priority} ${visible(row.model || row.path).slice(0, 40)} of ${visible(row.session || row.tenant).slice(0, 40)}, ${words(row.outcome ?? row.state)}: show its story`;
+
+const waitingTable = new Table({
+  caption: "Waiting requests", key: row => row.id, open, label, paging, sorting: { get: () => wanted("sort", "waited"), set: sort => adjust({ sort: sort === "waited" ? null : sort, page: null }) }, empty: "Nobody waits here.",
+  columns: [
+    { id: "class", title: "class", width: "5.8rem", sort: row => classes.indexOf(row.priority), cell: chipCell },
+    { id: "waited", title: "waited", number: true, width: "6rem", sort: row => number(row.queued_ms), text: row => duration(row.queued_ms) },
+    { id: "rest", title: "still about", number: true, width: "6.5rem", sort: row => row.predicted_wait_ms, text: row => duration(row.predicted_wait_ms) },
+    { id: "why", title: "waits for", sort: row => row.waits_for?.text ?? "", from: true, most: 120, text: row => row.waits_for?.text ?? none },
+    { id: "session", title: "session", wide: true, width: "10rem", sort: row => row.session, from: true, most: 30, text: row => row.session || none },
+    { id: "tenant", title: "tenant", wide: true, width: "8rem", sort: row => row.tenant, from: true, most: 24, text: row => row.tenant },
+    { id: "model", title: "model", wide: true, width: "11rem", sort: row => row.model, from: true, most: 32, text: row => row.model || row.path },
+  ],
+});
+const table = new Table({
+  caption: "Requests", key: row => row.id, open, label, paging, sorting: { get: () => wanted("sort", ""), set: sort => adjust({ sort, page: null }) }, empty: "No request matches.",
+  columns: [
+    { id: "outcome", title: "outcome", width: "9.5rem", sort: row => row.outcome ?? row.state, cell: outcomeCell },
+    { id: "class", title: "class", width: "5.8rem", sort: row => classes.indexOf(row.priority), cell: chipCell },
+    { id: "session", title: "session", wide: true, sort: row => row.session, from: true, most: 40, text: row => row.session || none },
+    { id: "tenant", title: "tenant", wide: true, width: "7rem", sort: row => row.tenant, from: true, most: 24, text: row => row.tenant },
+    { id: "model", title: "model", wide: true, width: "9.5rem", sort: row => row.model, from: true, most: 32, text: row => row.model || row.path },
+    { id: "provider", title: "provider", wide: true, width: "9.5rem", sort: row => row.provider, from: true, most: 30, text: row => row.provider ? `${row.provider}${row.key ? ` / ${row.key}` : ""}` : none },
+    { id: "waited", title: "waited", number: true, width: "5.2rem", sort: row => number(row.queued_ms), text: row => duration(row.queued_ms) },
+    { id: "first", title: "first byte", number: true, wide: true, width: "5.6rem", sort: row => number(row.first_byte_ms), text: row => duration(row.first_byte_ms) },
+    { id: "total", title: "in all", number: true, width: "5rem", sort: row => number(row.total_ms), text: row => duration(row.total_ms) },
+    { id: "tokens", title: "in / out", number: true, wide: true, width: "7.4rem", sort: row => number(row.input_tokens), text: row => `${short(row.input_tokens)} / ${short(row.output_tokens)}${row.estimated ? " ~" : ""}` },
+    { id: "cost", title: "cost", number: true, width: "5rem", sort: row => number(row.cost_usd), text: row => money(row.cost_usd) },
+  ],
+});
+
+// What they wait for
+
+const reasons = make("ul", { class: "reasons" });
+const reasonsBox = make("div", { class: "panel reasons-box" }, make("h2", {}, "What they wait for"), reasons);
+const reasonRows = new Rows(reasons, () => {
+  const some = make("b", { class: "number" }), text = make("span", { class: "name" }), by = make("span", { class: "quiet" });
+  return { element: make("li", {}, some, text, by), update: group => {
+    say(some, count(group.count));
+    name(text, group.text, 200);
+    say(by, `${classes.filter(id => group.by[id]).map(id => `${count(group.by[id])} ${id}`).join(", ")}; the longest for ${duration(group.longest)}`);
+  } };
+});
+
+/** Waits with the same words apart from their numbers are one reason; the words are those of the oldest. */
+function drawReasons(rows, whole) {
+  const groups = new Map();
+  for (const row of rows) {
+    const text = row.waits_for?.text ?? "not told yet";
+    const key = `${row.waits_for?.blocker ?? ""} ${text.replace(/[\d.,]+/g, "#")}`;
+    const group = groups.get(key) ?? { key, count: 0, by: {}, longest: -1, text };
+    group.count += 1;
+    group.by[row.priority] = (group.by[row.priority] ?? 0) + 1;
+    if (row.queued_ms > group.longest) { group.longest = row.queued_ms; group.text = text; }
+    groups.set(key, group);
+  }
+  const found = [...groups.values()].sort((left, right) => right.count - left.count || (left.key < right.key ? -1 : 1)).slice(0, 8);
+  put(reasonsBox, { hidden: state() !== "queued" || rows.length === 0 || !whole });
+  reasonRows.draw(found, group => group.key);
+}
+
+// The list
+
+let status = {};
+let answer = null;
+/** A broker that knows no filters gets plain questions; what it says is filtered here anyhow. */
+let isPlain = false;
+const poll = new Poll(1000, (fresh, error) => {
+  if (error) {
+    if (error.status === 400 && !isPlain && /parameter/.test(error.message)) { isPlain = true; return ask(); }
+    return say(note, `no answer: ${visible(error.message)}`);
+  }
+  answer = fresh;
+  draw();
+});
+
+function ask() {
+  const query = new URLSearchParams({ state: state() === "slowest" ? "recent" : state(), limit: "1000" });
+  if (!isPlain) {
+    if (state() === "slowest") query.set("sort", "slowest");
+    for (const id of filters) if (wanted(id)) query.set(id, wanted(id));
+  }
+  poll.want(`requests?${query}`);
+}
+
+function draw() {
+  if (!answer) return;
+  const text = wanted("q").toLowerCase(), isWaiting = state() === "queued";
+  const is = row => filters.every(id => !wanted(id) || id === "provider" && row.state === "queued" || row[id] === wanted(id)) && (!text || [row.model, row.session, row.tenant, row.agent, row.id, row.path, row.outcome].some(one => String(one ?? "").toLowerCase().includes(text)));
+  let rows = answer.requests.filter(is);
+  if (state() === "slowest" && !wanted("sort")) rows = [...rows].sort((left, right) => (right.total_ms ?? 0) - (left.total_ms ?? 0) || (left.id < right.id ? -1 : 1));
+  put(waitingTable.element, { hidden: !isWaiting });
+  put(table.element, { hidden: isWaiting });
+  const narrowed = text || filters.some(id => id !== "priority" && wanted(id));
+  const known = isWaiting && !narrowed ? wanted("priority") ? status.queued?.[wanted("priority")] : status.queued ? classes.reduce((total, id) => total + status.queued[id], 0) : undefined : undefined;
+  const total = rows.length >= 1000 && known > rows.length ? known : rows.length;
+  (isWaiting ? waitingTable : table).draw(rows, total);
+  drawReasons(rows, true);
+  say(note, total > rows.length ? `${count(rows.length)} of ${count(total)} requests; filter to see others` : plural(rows.length, "request"));
+}
+
+// The story
+
+const sheet = at("story"), body = at("story-body");
+let shownId = "", opener = "";
+const storyPoll = new Poll(1000, (story, error) => {
+  if (error) {
+    body.replaceChildren(make("p", { class: "error" }, visible(error.message)));
+    return storyPoll.want(null);
+  }
+  tell(body, story);
+  if (story.state === "ended") storyPoll.want(null);
+});
+sheet.addEventListener("close", () => {
+  if (!wanted("id")) return;
+  adjust({ id: null });
+});
+sheet.addEventListener("click", event => { if (event.target === sheet) sheet.close(); });
+
+function drawStory() {
+  const id = wanted("id");
+  if (id === shownId) return;
+  shownId = id;
+  storyPoll.want(null);
+  if (!id) {
+    if (sheet.open) sheet.close();
+    requestAnimationFrame(() => { if (opener) document.querySelector(`tr[data-key="${CSS.escape(opener)}"]`)?.focus(); opener = ""; });
+    return;
+  }
+  opener ||= id;
+  body.replaceChildren(make("p", { class: "quiet" }, "asking \u2026"));
+  body.scrollTop = 0;
+  if (!sheet.open) sheet.showModal();
+  storyPoll.want(`requests/${encodeURIComponent(id)}`);
+}
+
+const element = make("section", { class: "view why", "aria-label": "Why" }, make("div", { class: "heading" }, make("h2", { class: "unseen" }, "Requests"), make("span", { class: "choice", role: "group", "aria-label": "State" }, ...stateButtons), band, search, ...filters.map(id => chips[id]), make("span", { class: "gap" }), note),
+  reasonsBox, waitingTable.element, table.element);
+
+export const why = {
+  element, title: "Why", search: () => search,
+  enter() { this.moved(); },
+  leave() { poll.want(null); storyPoll.want(null); shownId = ""; if (sheet.open) sheet.close(); },
+  moved() {
+    for (const button of stateButtons) put(button, { "aria-pressed": String(button.dataset.value === state()) });
+    put(band, { value: wanted("priority") });
+    if (document.activeElement !== search) put(search, { value: wanted("q") });
+    for (const id of filters) {
+      put(chips[id], { hidden: !wanted(id) || id === "priority", "aria-label": `${id} ${visible(wanted(id)).slice(0, 60)}: show all` });
+      name(chips[id], `${id} ${wanted(id)} \u00d7`, 44);
+    }
+    ask();
+    draw();
+    drawStory();
+  },
+  draw(fresh) { status = fresh; },
+};

@@ -1,0 +1,106 @@
+// Numbers, times and names as text for people. Names come from clients and are never trusted: what steers a terminal, runs backwards
+// or cannot be seen is written out, so that two names that look alike are alike.
+
+const unseen = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]|(?!\uFE0F)\p{Default_Ignorable_Code_Point}/gu;
+
+function spelled(character) {
+  const code = character.codePointAt(0);
+  return `\u27e8U+${code.toString(16).toUpperCase().padStart(4, "0")}\u27e9`;
+}
+
+/** A text from outside with everything visible. */
+export const visible = text => String(text ?? "").replace(unseen, spelled);
+
+/** The same, cut to `most` characters; the whole (up to 2,000) belongs into a title. */
+export function cut(text, most = 60) {
+  const whole = [...visible(String(text ?? "").slice(0, 4096))];
+  return whole.length <= most ? whole.join("") : `${whole.slice(0, most - 1).join("")}\u2026`;
+}
+export const whole = text => cut(text, 2000);
+
+export const classes = ["high", "normal", "low"];
+export const none = "\u2013";
+export const isNumber = value => typeof value === "number" && Number.isFinite(value);
+const known = value => value !== null && value !== undefined && value !== "" && !Number.isNaN(Number(value));
+
+// Made once: making a formatter costs more than using it a thousand times.
+const formats = [0, 1, 2].map(digits => new Intl.NumberFormat("en-US", { maximumFractionDigits: digits }));
+const cents = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
+export const count = value => known(value) ? formats[0].format(Math.round(Number(value))) : none;
+
+/** Three digits that count and a unit: 1.24M. */
+export function short(value) {
+  if (!known(value)) return none;
+  const size = Math.abs(value);
+  for (const [unit, name] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
+    if (size >= unit * (unit === 1e3 ? 10 : 1)) return `${Number((value / unit).toFixed(size >= unit * 100 ? 0 : size >= unit * 10 ? 1 : 2))}${name}`;
+  }
+  return formats[size < 10 ? 2 : size < 100 ? 1 : 0].format(Number(value));
+}
+
+/** Dollars from a decimal string: cents from a dollar on, two digits that count below. */
+export function money(value) {
+  if (!known(value)) return none;
+  const amount = Number(value);
+  if (amount === 0) return "$0";
+  if (Math.abs(amount) >= 1) return `$${cents.format(amount)}`;
+  return `$${amount.toFixed(Math.min(9, 1 - Math.floor(Math.log10(Math.abs(amount)))))}`;
+}
+
+/** An amount in the unit of a budget. */
+export const amount = (value, unit) => unit === "usd" ? money(value) : `${short(value)} ${unit}`;
+
+export const bytes = value => {
+  if (!known(value)) return none;
+  const step = value >= 2 ** 30 ? [2 ** 30, "GiB"] : value >= 2 ** 20 ? [2 ** 20, "MiB"] : value >= 2 ** 10 ? [2 ** 10, "KiB"] : [1, "B"];
+  return `${(value / step[0]).toFixed(step[0] === 1 || value >= 100 * step[0] ? 0 : 1)} ${step[1]}`;
+};
+
+/** A length of time: 0 ms, 840 ms, 4.2 s, 41 s, 3 min 20 s, 2 h 5 min, 3 d 4 h. */
+export function duration(milliseconds) {
+  if (!known(milliseconds)) return none;
+  const whole = Math.max(0, Math.round(milliseconds));
+  if (whole < 1000) return `${whole} ms`;
+  if (whole < 9950) return `${(whole / 1000).toFixed(1)} s`;
+  const seconds = Math.round(whole / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min${seconds % 60 ? ` ${seconds % 60} s` : ""}`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 1440) return `${Math.floor(minutes / 60)} h${minutes % 60 ? ` ${minutes % 60} min` : ""}`;
+  return `${Math.floor(minutes / 1440)} d${Math.floor(minutes / 60) % 24 ? ` ${Math.floor(minutes / 60) % 24} h` : ""}`;
+}
+
+const pad = number => String(number).padStart(2, "0");
+const moment = at => at instanceof Date ? at : new Date(at);
+/** The time of day here, with the date where that is not today. */
+export function clock(at, now = Date.now()) {
+  const date = moment(at);
+  if (Number.isNaN(date.getTime())) return none;
+  const time = `${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`;
+  return date.toDateString() === new Date(now).toDateString() ? time : `${day(date)} ${time}`;
+}
+export const day = at => `${moment(at).getFullYear()}-${pad(moment(at).getMonth() + 1)}-${pad(moment(at).getDate())}`;
+export const exact = at => `${day(at)} ${pad(moment(at).getHours())}:${pad(moment(at).getMinutes())}:${pad(moment(at).getSeconds())}`;
+
+/** Whole seconds that are left, counted down: 41 s, 3 min 05 s, 2 h 05 min, 3 d. */
+export function left(milliseconds) {
+  const seconds = Math.ceil(milliseconds / 1000);
+  if (seconds <= 0) return "now";
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${pad(seconds % 60)} s`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${pad(Math.floor(seconds / 60) % 60)} min`;
+  return `${Math.floor(seconds / 86400)} d ${Math.floor(seconds / 3600) % 24} h`;
+}
+
+export const plural = (number, one, many = `${one}s`) => `${count(number)} ${Number(number) === 1 ? one : many}`;
+export const words = name => String(name ?? "").replaceAll("_", " ");
+/** Why a key or breaker is as it is: by an operator's hand, or in the broker's words. */
+export const reasonOf = reason => reason === "operator" ? "by hand" : words(reason);
+export const sum = object => Object.values(object ?? {}).reduce((total, value) => total + (Number(value) || 0), 0);
+
+/** `input_tokens` as `input tokens/min`. */
+export function dimension(name) {
+  const text = words(name);
+  return /per|day|hour|second/.test(name) ? text : `${text}/min`;
+}

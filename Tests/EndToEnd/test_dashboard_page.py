@@ -1,0 +1,405 @@
+"""The dashboard at sizes and in troubles that are made up (`fakeconsole`): readable, still, fluent, by keyboard, in both themes."""
+
+import json
+
+import pytest
+
+from fakeconsole import FakeConsole
+from fakeworld import HOSTILE, World
+
+VIEWS = ("now", "then", "who", "who?by=sessions", "who?by=budgets", "why", "why?state=recent", "do")
+
+# Text whose contrast with what is behind it is below what WCAG AA asks for: 4.5, or 3 for large text.
+CONTRAST = """(() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = color => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); const data = canvas.getImageData(0, 0, 1, 1).data;
+    return [data[0], data[1], data[2], data[3] / 255]; };
+  const over = (front, back) => front.slice(0, 3).map((value, index) => value * front[3] + back[index] * (1 - front[3]));
+  const light = color => { const [r, g, b] = color.map(value => { const s = value / 255; return s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = element => { const layers = [];
+    for (let one = element; one; one = one.parentElement) layers.push(rgba(getComputedStyle(one).backgroundColor));
+    return layers.reverse().reduce((back, layer) => over(layer, back), [255, 255, 255]); };
+  const found = new Set(); let seen = 0;
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) {
+    const element = walk.currentNode.parentElement;
+    if (!walk.currentNode.textContent.trim() || !element.checkVisibility() || element.closest(':disabled, .unseen, noscript, script, .skip, option')) continue;
+    const style = getComputedStyle(element), back = behind(element), front = over(rgba(style.color), back);
+    const [high, low] = [light(front), light(back)].sort((a, b) => b - a), ratio = (high + 0.05) / (low + 0.05);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    seen += 1;
+    if (ratio < (large ? 3 : 4.5)) found.add(`${ratio.toFixed(2)} ${style.color} ${element.className} ${walk.currentNode.textContent.trim().slice(0, 30)}`);
+  }
+  return [seen, [...found]];
+})()"""
+
+# What is cut off at the sides, other than by an ellipsis or in an area that scrolls.
+CLIPPED = """[...document.querySelectorAll('main *, header *, footer *')].filter(one => {
+  if (!one.checkVisibility() || !one.textContent.trim() || one.closest('.unseen, svg, .axis-flags, .chart-table')) return false;
+  const box = one.getBoundingClientRect();
+  return box.width > 0 && (box.right > innerWidth + 1 || box.left < -1);
+}).map(one => `${one.className} ${one.textContent.slice(0, 40)}`)"""
+
+
+@pytest.fixture(scope="module")
+def consoles():
+    made = {}
+
+    def console(**world):
+        key = json.dumps(world, sort_keys=True)
+        if key not in made:
+            made[key] = FakeConsole(World(**world), pace=0.3 if world.get("providers", 0) > 10 else 0.1)
+        return made[key]
+
+    yield console
+    for one in made.values():
+        one.close()
+
+
+@pytest.fixture
+def make_console():
+    made = []
+
+    def console(world, **options):
+        made.append(FakeConsole(world, pace=options.pop("pace", 0.1), **options))
+        return made[-1]
+
+    yield console
+    for one in made:
+        one.close()
+
+
+def ready(page, drawn=2):
+    page.wait(f"Number(document.body.dataset.drawn ?? 0) >= {drawn}", "the page to be drawn")
+    page.wait("document.querySelector('main .view') && ![...document.querySelectorAll('.note-line')].some(one => one.checkVisibility() && one.textContent === '')", "the view to have its answer")
+
+
+def fine(page, console):
+    assert page.complaints == [] and page.js("window.violations") == []
+    assert [url for url in page.asked if not url.startswith((console.url + "/", "data:"))] == []
+
+
+def goto(page, console, view):
+    page.js(f"location.hash = {json.dumps('#/' + view)}")
+    page.wait(f"location.hash === {json.dumps('#/' + view)}")
+    page.wait("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+    ready(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast_in_every_view(browser, consoles, scheme):
+    console = consoles(trouble=True, queued=60)
+    with browser.page(f"{console.url}/", scheme=scheme) as page:
+        for view in VIEWS:
+            goto(page, console, view)
+            seen, poor = page.js(CONTRAST)
+            assert seen > 30 and poor == [], view
+        back = page.js("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, back.removeprefix("rgb(").removesuffix(")").split(","))) > 400) == (scheme == "light")
+        goto(page, console, "why?state=recent&id=" + console.world.requests[200]["id"])
+        page.wait("document.querySelector('.timeline li')")
+        assert page.js(CONTRAST)[1] == []
+        fine(page, console)
+
+
+@pytest.mark.parametrize("width, scheme", [(400, "light"), (1280, "dark")])
+def test_nothing_is_cut_off_at_the_side(browser, consoles, width, scheme):
+    worlds = [{"trouble": True, "queued": 60}, {"providers": 50, "tenants": 500, "queued": 10_000, "trouble": True}]
+    for world in [*worlds, {"trouble": True, "hostile": True}] if width < 1000 else worlds:
+        console = consoles(**world)
+        with browser.page(f"{console.url}/", width=width, height=800, scheme=scheme) as page:
+            for view in VIEWS:
+                goto(page, console, view)
+                assert page.js("document.documentElement.scrollWidth") <= width, f"{view} {world}"
+                assert page.js(CLIPPED) == [], f"{view} {world}"
+            fine(page, console)
+
+
+def test_nothing_jumps_while_numbers_change(browser, consoles):
+    console = consoles(trouble=True, queued=60)
+    with browser.page() as page:
+        page.send("Page.addScriptToEvaluateOnNewDocument", source="window.shifts = []; new PerformanceObserver(list => window.shifts.push(...list.getEntries().map(one => ["
+                  "one.value, ...one.sources.map(source => source.node?.className ?? source.node?.nodeName)]))).observe({type: 'layout-shift', buffered: true});")
+        page.open(f"{console.url}/")
+        for view in VIEWS:
+            goto(page, console, view)
+            drawn = int(page.js("document.body.dataset.drawn"))
+            page.js("window.shifts.length = 0")
+            ready(page, drawn + 8)
+            assert sum(one[0] for one in page.js("window.shifts")) < 0.005, (view, page.js("window.shifts"))
+
+
+def test_a_large_fleet_keeps_its_elements_and_pages_its_rows(browser, consoles):
+    console = consoles(providers=50, tenants=500, queued=10_000, trouble=True)
+    with browser.page(f"{console.url}/") as page:
+        ready(page)
+        assert page.text("[data-tile=waiting]") == "10,000"
+        assert page.js("document.querySelectorAll('.provider').length") == 50
+        # With each snapshot texts change, and neither a row is made anew nor its place changed.
+        page.js("window.made = 0; new MutationObserver(list => { for (const one of list) for (const node of one.addedNodes) if (node.nodeType === 1) window.made += 1; })"
+                ".observe(document.querySelector('.providers'), {childList: true, subtree: true}); window.first = document.querySelector('.provider'); true")
+        before = int(page.js("document.body.dataset.drawn"))
+        ready(page, before + 6)
+        assert page.js("window.first === document.querySelector('.provider') && window.first.isConnected")
+        # What may change its elements is the sum of a provider's keys: a handful of marks.
+        assert page.js("window.made") <= 50
+        assert page.js("document.querySelectorAll('*').length") < 6000
+        page.click("input[type=checkbox]")
+        page.wait("location.hash.includes('bad=1') && document.querySelectorAll('.provider').length < 50 && document.querySelectorAll('.provider.good').length === 0")
+        page.click(".now input.search")
+        page.type("provider-1")
+        page.wait("location.hash.includes('q=provider-1') && [...document.querySelectorAll('.provider')].every(one => one.dataset.provider.startsWith('provider-1'))")
+        goto(page, console, "who")
+        assert page.js("document.querySelectorAll('.who tbody tr').length") == 100
+        assert page.has("of 500", ".pages")
+        page.click(".pages button:last-child")
+        page.wait("location.hash.includes('page=2') && document.querySelector('.who tbody tr').dataset.key === 'team-100'")
+        goto(page, console, "why")
+        page.wait("document.querySelectorAll('.why tbody tr').length === 100")
+        page.has("400 requests", ".why")
+        fine(page, console)
+
+
+def test_rows_do_not_change_places_under_the_pointer(browser, consoles):
+    console = consoles(trouble=True, queued=60)
+    with browser.page(f"{console.url}/#/who?sort=running") as page:
+        ready(page)
+        page.spot(".who tbody tr")
+        page.js("document.querySelector('.who tr.opens').focus()")
+        order = page.js("[...document.querySelectorAll('.who tbody tr')].map(one => one.dataset.key).join()")
+        ready(page, int(page.js("document.body.dataset.drawn")) + 8)
+        assert page.js("[...document.querySelectorAll('.who tbody tr')].map(one => one.dataset.key).join()") == order
+
+
+# Keyboard
+
+
+def test_everything_can_be_done_by_keys(browser, make_console):
+    console = make_console(World(trouble=True, queued=60))
+    with browser.page(f"{console.url}/") as page:
+        ready(page)
+        # The focus goes from the top to the views, the switches and what needs somebody, and is always to be seen.
+        order = []
+        for _ in range(16):
+            page.press("Tab")
+            assert page.js("(() => { const style = getComputedStyle(document.activeElement); return style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2; })()"), order
+            order.append(page.js("document.activeElement.id || document.activeElement.textContent.trim().slice(0, 20)"))
+        assert order[0] == "skip" and [one.rstrip("0123456789") for one in order[1:6]] == ["Now", "Then", "Who", "Why", "Do"]
+        assert order[6:9] == ["wall", "theme", "help-button"]
+        assert order[9].startswith("high")
+        page.press("?")
+        page.wait("document.getElementById('help').open")
+        page.press("Escape")
+        page.wait("!document.getElementById('help').open")
+        for key, view in zip("12345", ("Now", "Then", "Who", "Why", "Do")):
+            page.press(key)
+            page.wait(f"document.querySelector('nav [aria-current]').textContent.startsWith('{view}') && document.title.startsWith('{view}')")
+        page.press("4", "/")
+        page.wait("document.activeElement.type === 'search'")
+        page.type("wonka")
+        page.wait("location.hash.includes('q=wonka')")
+        # In a field keys are text.
+        page.press("1")
+        assert page.js("location.hash").startswith("#/why")
+        page.js("document.activeElement.value = 'wonka'; document.activeElement.dispatchEvent(new Event('input'))")
+        page.press("Escape", "j", "ArrowDown", "ArrowUp", "j")
+        page.wait("document.activeElement.matches('tr.opens')")
+        focused = page.js("document.activeElement.dataset.key")
+        page.press("Enter")
+        page.wait("document.getElementById('story').open && document.querySelector('.timeline')")
+        assert page.text("#story-body code") == focused
+        page.press("Escape")
+        page.wait(f"document.activeElement.dataset.key === '{focused}'")
+        # A change, without a pointer.
+        page.press("5")
+        page.wait("document.querySelector('.deed-keys button')")
+        page.js("document.querySelector('.deed-keys button').focus()")
+        page.press("Enter")
+        page.wait("document.activeElement.id === 'confirm-no'")
+        page.press("Tab", "Enter")
+        page.wait("!document.getElementById('confirm').open")
+        assert console.posts == ["/api/v1/keys/anthropic/main/disable"]
+        fine(page, console)
+
+
+def test_what_is_spoken_changes_with_the_words_and_not_with_the_numbers(browser, make_console):
+    console = make_console(World(trouble=True, queued=60))
+    with browser.page(f"{console.url}/") as page:
+        ready(page)
+        page.wait("document.getElementById('spoken').textContent.includes('background waits')")
+        page.js("window.spoken = 0; new MutationObserver(() => window.spoken += 1).observe(document.getElementById('spoken'), {childList: true, subtree: true, characterData: true}); true")
+        ready(page, int(page.js("document.body.dataset.drawn")) + 5)
+        assert page.js("window.spoken") == 0
+        assert page.js("document.getElementById('spoken').getAttribute('aria-live')") == "polite"
+        # Each button, field and bar has a name.
+        for view in VIEWS:
+            goto(page, console, view)
+            assert page.js("[...document.querySelectorAll('button, input, select, [role=meter], [role=img]')].filter(one => one.checkVisibility() && !(one.getAttribute('aria-label') ?? "
+                           "'').trim() && !one.textContent.trim() && !one.closest('label')).map(one => one.outerHTML.slice(0, 100))") == []
+
+
+# The address
+
+
+def test_a_view_can_be_sent_to_a_colleague(browser, consoles):
+    console = consoles(trouble=True, queued=60)
+    with browser.page(f"{console.url}/#/who?by=sessions&tenant=globex") as page:
+        ready(page)
+        page.wait("[...document.querySelectorAll('.who tbody tr')].length > 3")
+        page.click(".who button.fold")
+        page.wait("location.hash.includes('open=') && document.querySelectorAll('tr.child').length > 1")
+        page.click("thead th:nth-child(8) button")
+        page.wait("location.hash.includes('sort=cost')")
+        sent, rows = page.js("location.href"), page.js("document.querySelector('.who tbody').innerText")
+        costs = [float(text.removeprefix("$")) for text in page.texts(".who tbody tr:not(.child) td:nth-child(8)")]
+        assert costs == sorted(costs, reverse=True)
+    with browser.page(sent) as other:
+        ready(other)
+        other.wait("document.querySelectorAll('tr.child').length > 1")
+        strip = [line.rsplit("\t", 1)[0] for line in rows.splitlines()]
+        assert [line.rsplit("\t", 1)[0] for line in other.js("document.querySelector('.who tbody').innerText").splitlines()] == strip
+        # A step back leads to the view before.
+        goto(other, console, "why")
+        other.press("1")
+        other.wait("location.hash === '#/now'")
+        other.js("history.back()")
+        other.wait("location.hash === '#/why' && document.querySelector('.view.why')")
+
+
+def test_theme_and_wall_screen_are_switched(browser, consoles):
+    console = consoles(trouble=True, queued=60)
+    with browser.page(f"{console.url}/", scheme="light") as page:
+        ready(page)
+        before = page.js("getComputedStyle(document.body).backgroundColor")
+        page.press("d")
+        page.wait(f"getComputedStyle(document.body).backgroundColor !== '{before}'")
+        page.send("Page.reload")
+        page.wait("document.documentElement.dataset.theme === 'dark'")
+        ready(page)
+        page.press("d", "d")
+        page.wait(f"getComputedStyle(document.body).backgroundColor === '{before}'")
+        page.press("w")
+        page.wait("location.hash.includes('wall=1') && document.body.classList.contains('wall')")
+        assert page.js("[...document.querySelectorAll('main button')].filter(one => one.checkVisibility() && !one.matches('.fold')).length") == 0
+        page.press("Escape")
+        page.wait("!document.body.classList.contains('wall')")
+
+
+# The stream
+
+
+def test_old_data_says_so_and_the_stream_begins_again(browser, make_console):
+    console = make_console(World(queued=12))
+    with browser.page(f"{console.url}/") as page:
+        page.wait("document.getElementById('feed-text').textContent === 'live'")
+        console.missing.add("events")
+        console.cut.set()
+        page.wait("!document.getElementById('stale').hidden")
+        page.has("what you see is", "#stale")
+        page.wait("document.getElementById('feed-text').textContent === 'stale'")
+        tried = console.streams
+        console.missing.clear()
+        console.cut.clear()
+        page.wait("document.getElementById('feed-text').textContent === 'live' && document.getElementById('stale').hidden", timeout=20)
+        assert console.streams > tried
+
+
+def test_a_broker_that_knows_less_is_shown_with_what_it_knows(browser, make_console):
+    class Older(World):
+        """As brokers were before they told more than places and queues."""
+
+        def status(self, tenant=None):
+            found = super().status(tenant)
+            for name in ("at", "headline", "classes", "alerts", "totals"):
+                found.pop(name, None)
+            for one in found["providers"]:
+                for name in ("policy_concurrency", "learned_concurrency", "reserved_permits", "oldest_wait_ms", "throttled_last_minute", "calls_last_minute"):
+                    one.pop(name)
+                one["buckets"] = [{name: bucket[name] for name in ("dimension", "available", "capacity")} for bucket in one["buckets"]]
+            return found
+
+    console = make_console(Older(trouble=True), missing=("history", "sessions", "audit", "me", "usage"))
+    with browser.page(f"{console.url}/") as page:
+        for view in VIEWS:
+            page.js(f"location.hash = '#/{view}'")
+            page.wait("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))")
+            page.wait("Number(document.body.dataset.drawn) > 3")
+            assert "undefined" not in page.js("document.body.innerText") and "NaN" not in page.js("document.body.innerText"), view
+        page.has("keeps no list of changes", ".do")
+        page.press("2")
+        page.has("keeps no history", ".then")
+        # Only that some paths are not there is complained about, by the browser.
+        assert [one for one in page.complaints if "404" not in one] == []
+
+
+@pytest.mark.parametrize("token, may", [("all", True), ("look", False)])
+def test_a_read_token_has_nothing_to_press(browser, make_console, token, may):
+    console = make_console(World(trouble=True), tokens={"all": "admin", "look": "read"})
+    with browser.page(f"{console.url}/") as page:
+        page.wait("document.getElementById('login').open")
+        page.type(token)
+        page.press("Enter")
+        page.wait("!document.getElementById('login').open && document.querySelector('.trouble')")
+        for view in ("now", "who?by=budgets", "do"):
+            goto(page, console, view)
+            assert (page.js("[...document.querySelectorAll('.act')].filter(one => one.checkVisibility()).length") > 0) == may, view
+        assert page.js("sessionStorage.length + localStorage.length") <= 2 and token not in page.js("location.href")
+
+
+# Charts
+
+
+def test_charts_share_one_time_and_one_crosshair(browser, consoles):
+    console = consoles(trouble=True, queued=60)
+    with browser.page(f"{console.url}/#/then?range=1h", height=1400) as page:
+        ready(page)
+        page.wait("document.querySelectorAll('.chart path.line').length > 20")
+        lefts = page.js("[...document.querySelectorAll('.chart .plot, .axis-plot')].map(one => { const box = one.getBoundingClientRect(); return `${box.left} ${box.width}`; })")
+        assert len(lefts) == 10 and len(set(lefts)) == 1
+        box = page.js("(() => { const box = document.querySelector('.chart .plot').getBoundingClientRect(); return [box.left + box.width * .5, box.top + 20]; })()")
+        page.hover(*box)
+        page.wait("!document.querySelector('.axis-cursor').hidden")
+        page.wait("document.querySelector('.chart path.cursor').getAttribute('d') !== 'M0 0'")
+        crosses = page.js("[...document.querySelectorAll('.chart path.cursor')].map(one => one.getAttribute('d'))")
+        assert len(crosses) == 9 and len(set(crosses)) == 1
+        # A gap where nothing is known, and each event by name.
+        assert page.js("document.querySelector('.chart path.line').getAttribute('d').match(/M/g).length") == 2
+        assert any("breaker of openai opened: connection refused" in text for text in page.texts(".flag"))
+        page.has("limit of anthropic learned: 42 at a time", ".events-list")
+        # The same numbers as a table.
+        page.click("button[aria-label='Wait, high as a table']")
+        told = console.world.history({"metric": "wait_p99", "since": "1h"})["series"][0]["points"]
+        rows = page.js("[...document.querySelectorAll('.chart-table tbody tr')].map(one => one.innerText)")
+        assert len(rows) == len(told)
+        assert sum(row.endswith("\u2013") for row in rows) == sum(value is None for _, value in told)
+        # By keys too.
+        page.js("document.querySelector('.chart .plot').focus()")
+        page.press("Home", "ArrowRight")
+        page.wait("!document.querySelector('.axis-cursor').hidden")
+        first = page.text(".axis-cursor")
+        page.press("ArrowRight")
+        page.wait(f"document.querySelector('.axis-cursor').textContent !== '{first}'")
+        page.press("Escape", "]")
+        page.wait("location.hash.includes('range=24h')")
+        page.click(".choice [data-value=provider]")
+        page.wait("location.hash.includes('calls=provider') && [...document.querySelectorAll('.legend .name')].some(one => one.textContent === 'openrouter')")
+        fine(page, console)
+
+
+def test_hostile_names_are_text_everywhere(browser, consoles):
+    console = consoles(trouble=True, hostile=True)
+    with browser.page(f"{console.url}/") as page:
+        for view in VIEWS:
+            goto(page, console, view)
+            assert page.js("document.querySelectorAll('img, main script').length") == 0, view
+            seen = page.js("document.body.innerText + [...document.querySelectorAll('*')].map(one => `${one.title} ${one.getAttribute('aria-label')}`).join()")
+            assert not any(sign in seen for sign in ("\x1b", "\x07", "\u202e", "\u2066", "\u200b", "\u2028")), view
+        goto(page, console, "who")
+        shown = page.texts(".who tbody td:first-child")
+        assert HOSTILE[0] in shown and "red\u27e8U+001B\u27e9[31m\u27e8U+0007\u27e9bell\u27e8U+0000\u27e9nul" in shown
+        long = next(text for text in shown if text.startswith("<script>"))
+        assert len(long) <= 44 and long.endswith("\u2026")
+        title = page.js("[...document.querySelectorAll('.who td')].find(one => one.textContent.startsWith('<script>')).title")
+        assert title.startswith("<script>alert(1)</script><script>") and len(title) > 1000
+        fine(page, console)
