@@ -269,7 +269,8 @@ def test_a_reload_tells_each_mistake_and_a_drain_what_it_ends(start, http, brows
         page.click(".deeds button.grave")
         page.has("1 running call may finish", "#confirm")
         page.click("#confirm-yes")
-        page.has("the broker drains", "#nav ~ *, body")
+        page.press("1")
+        page.has("the broker drains", ".attention")
         gate.opened.set()
         assert broker.wait() == 0
         page.wait("!document.getElementById('stale').hidden && /trying/.test(document.getElementById('stale').textContent)")

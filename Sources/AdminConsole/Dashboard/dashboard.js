@@ -36,7 +36,6 @@ function move(to, before) {
     shown = view;
     at("view").replaceChildren(view.element);
     view.enter?.();
-    document.title = `${view.title} \u2013 Tollgate`;
     for (const [id, link] of Object.entries(links)) put(link, { "aria-current": id === to.view ? "page" : null });
     if (before) scrollTo(0, 0);
   } else view.moved?.();
@@ -69,6 +68,8 @@ function drawFrame() {
   name(at("headline-text"), sentence(status), 400);
   put(at("headline-text"), { title: visible(sentence(status)).slice(0, 2000) });
   put(at("headline"), { class: `headline ${worst}` });
+  const title = `${worst === "bad" ? "\u2716 " : ""}${shown.title} \u2013 Tollgate`;
+  if (document.title !== title) document.title = title;
   put(dot, { hidden: found.length === 0, class: `nav-mark ${worst}`, "aria-label": brief(found) });
   say(dot, String(found.length));
   // Spoken only when more than its numbers has changed, and not more often than every ten seconds.

@@ -264,10 +264,14 @@ function matches(provider, text) {
 }
 
 const main = make("div", { class: "now-main" }, make("h2", { class: "unseen" }, "Classes"), bands, make("div", { class: "heading" }, make("h2", {}, "Providers ", amountOf), tools), list, empty);
-element.append(make("h2", { class: "unseen" }, "Totals"), strip, make("div", { class: "now-columns" }, main, aside));
+element.append(make("h2", { class: "unseen" }, "Totals"), strip, make("div", { class: "now-columns" }, aside, main));
 
 const restricted = make("p", { class: "quiet", hidden: true }, "This token shows one tenant: see Who and Why.");
 element.prepend(restricted);
+
+// The places of the first numbers, so that nothing moves when they come.
+totals({});
+drawBands({});
 
 export const now = {
   element, title: "Now", search: () => filter,
