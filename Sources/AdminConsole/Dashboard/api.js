@@ -17,16 +17,16 @@ export function setToken(text) {
 }
 
 /** What this page's token may do; the console says it (`/api/v1/me`), or else what it shows does. */
-export const me = { canChange: false, tenant: null, token: "none" };
+export const me = { isKnown: false, canChange: false, tenant: null, token: "none" };
 export async function learnWho() {
   try {
     const answer = await ask("me");
-    Object.assign(me, { canChange: answer.can_change === true, tenant: answer.tenant ?? null, token: answer.token ?? "none" });
+    Object.assign(me, { isKnown: true, canChange: answer.can_change === true, tenant: answer.tenant ?? null, token: answer.token ?? "none" });
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     if (error.status !== 404) return;
     const status = await ask("status").catch(() => null);
-    if (status) Object.assign(me, { canChange: Array.isArray(status.providers), tenant: status.providers ? null : status.tenants?.[0]?.id ?? null, token: status.providers ? token ? "admin" : "none" : "tenant" });
+    if (status) Object.assign(me, { isKnown: true, canChange: Array.isArray(status.providers), tenant: status.providers ? null : status.tenants?.[0]?.id ?? null, token: status.providers ? token ? "admin" : "none" : "tenant" });
   }
 }
 

@@ -145,6 +145,7 @@ async function begin() {
   feed.stop();
   await learnWho();
   feed.start();
+  shown.moved?.();
 }
 
 // Theme and wall

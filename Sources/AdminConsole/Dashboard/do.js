@@ -57,7 +57,7 @@ const auditRows = new Rows(audit, first => ({ element: make("li", {}, make("time
 let heard = [];
 const auditNote = make("p", { class: "quiet note-line", role: "status", hidden: true });
 const poll = new Poll(3000, (answer, error) => {
-  if (error?.status === 404) { put(auditNote, { hidden: false }); say(auditNote, "this broker keeps no list of changes: those that were heard since this page was opened"); return drawAudit(heard); }
+  if (error?.status === 404 || error?.status === 503) { put(auditNote, { hidden: false }); say(auditNote, "this broker keeps no list of changes: those that were heard since this page was opened"); return drawAudit(heard); }
   if (error) {
     put(auditNote, { hidden: false });
     return say(auditNote, `no answer: ${visible(error.message)}`);
@@ -74,26 +74,31 @@ function drawAudit(changes) {
 
 const reader = make("p", { class: "panel quiet reader" });
 const changing = make("div", { class: "do-deeds" }, broker, make("div", { class: "heading" }, make("h2", {}, "Breakers and keys"), search), providerList, noProviders, budgetBox);
-const element = make("section", { class: "view do", "aria-label": "Do" }, make("div", { class: "do-columns" }, make("div", {}, reader, changing), make("aside", { class: "panel" }, make("h2", {}, "Who did what"), auditNote, audit, auditNone)));
+const aside = make("aside", { class: "panel" }, make("h2", {}, "Who did what"), auditNote, audit, auditNone);
+let shown = false;
+const element = make("section", { class: "view do", "aria-label": "Do" }, make("div", { class: "do-columns" }, make("div", {}, reader, changing), aside));
 
 onDeed(() => { if (poll.path) poll.again(); });
 
 export const deedsView = {
   element, title: "Do", search: () => search,
-  enter() { poll.want("audit?limit=200"); this.moved(); },
-  leave() { poll.want(null); },
+  enter() { shown = true; this.moved(); },
+  leave() { shown = false; poll.want(null); },
   moved() { if (document.activeElement !== search) put(search, { value: wanted("q") }); this.draw(status); if (poll.path && heard.length) poll.again(); },
   heard(change) { heard = [change, ...heard].slice(0, 200); },
   draw(fresh) {
     status = fresh;
+    // Changes are of the whole broker: a tenant's token may not read them.
+    poll.want(me.tenant || !me.isKnown || !shown ? null : "audit?limit=200");
+    put(aside, { hidden: me.tenant !== null });
     put(changing, { hidden: !me.canChange });
     put(reader, { hidden: me.canChange });
     say(reader, me.tenant ? `This token shows tenant ${visible(me.tenant).slice(0, 60)} and changes nothing.` : "This token reads everything and changes nothing. Changes need the admin token.");
     if (!me.canChange) return;
     const text = wanted("q").toLowerCase();
-    const shown = (status.providers ?? []).filter(provider => !text || [provider.id, ...(provider.keys ?? []).map(key => key.id)].some(one => one.toLowerCase().includes(text)));
-    providerRows.draw(shown, provider => provider.id);
-    put(noProviders, { hidden: shown.length > 0 });
+    const found = (status.providers ?? []).filter(provider => !text || [provider.id, ...(provider.keys ?? []).map(key => key.id)].some(one => one.toLowerCase().includes(text)));
+    providerRows.draw(found, provider => provider.id);
+    put(noProviders, { hidden: found.length > 0 });
     budgetRows.draw(status.budgets ?? [], budget => budget.id);
     put(budgetBox, { hidden: !status.budgets?.length });
   },

@@ -3,7 +3,7 @@
 
 import { make, put, say, named, Rows, mark, time } from "./elements.js";
 import { classes, short, money, duration, clock, words, visible } from "./words.js";
-import { Poll } from "./api.js";
+import { Poll, me } from "./api.js";
 import { Span, Chart, added } from "./charts.js";
 import { wanted, adjust } from "./place.js";
 
@@ -52,7 +52,7 @@ let answer = null;
 let isShown = false;
 const poll = new Poll(15e3, (fresh, error) => {
   if (error) {
-    say(note, error.status === 404 || error.status === 400 ? `this broker keeps no history: ${visible(error.message)}` : `no answer: ${visible(error.message)}`);
+    say(note, error.status >= 400 ? `no history: ${visible(error.message)}` : `no answer: ${visible(error.message)}`);
     return;
   }
   say(note, `as of ${clock(time.now())}`);
@@ -105,6 +105,11 @@ export const then = {
   leave() { isShown = false; poll.want(null); },
   moved() {
     for (const one of [range, callsBy, tokensBy]) one.draw();
+    if (me.tenant) {
+      say(note, "the history is of all tenants: this token may not read it");
+      return;
+    }
+    if (!me.isKnown) return;
     poll.want(`history?metric=${metrics.join(",")}&since=${range.get()}`, ranges[range.get()][2]);
     redraw();
   },

@@ -25,7 +25,6 @@ const known = value => value !== null && value !== undefined && value !== "" && 
 
 // Made once: making a formatter costs more than using it a thousand times.
 const formats = [0, 1, 2].map(digits => new Intl.NumberFormat("en-US", { maximumFractionDigits: digits }));
-const cents = new Intl.NumberFormat("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 
 export const count = value => known(value) ? formats[0].format(Math.round(Number(value))) : none;
 
@@ -39,13 +38,15 @@ export function short(value) {
   return formats[size < 10 ? 2 : size < 100 ? 1 : 0].format(Number(value));
 }
 
-/** Dollars from a decimal string: cents from a dollar on, two digits that count below. */
+/** Dollars as `tollgate` prints them: to the cent from ten cents on, below with two more decimals that count. Cut, not rounded. */
 export function money(value) {
   if (!known(value)) return none;
-  const amount = Number(value);
-  if (amount === 0) return "$0";
-  if (Math.abs(amount) >= 1) return `$${cents.format(amount)}`;
-  return `$${amount.toFixed(Math.min(9, 1 - Math.floor(Math.log10(Math.abs(amount)))))}`;
+  const text = typeof value === "number" ? value.toFixed(9) : String(value), amount = Number(text);
+  if (amount === 0) return "$0.00";
+  const size = Math.abs(amount), sign = amount < 0 ? "-" : "";
+  if (size < 0.0001) return `<${sign}$0.0001`;
+  const [dollars, decimals = ""] = text.replace("-", "").split(".");
+  return `${sign}$${dollars}.${decimals.padEnd(4, "0").slice(0, size >= 0.1 ? 2 : 4).replace(/(?<=^..)0+$/, "")}`;
 }
 
 /** An amount in the unit of a budget. */
