@@ -19,18 +19,32 @@ public struct LedgerDesk {
   public var settle: (@escaping (Bool) -> Void) -> Void
   /// The text of a report, which is made on another thread: it may have many thousands of rows.
   public var usage: (UsageQuery, UsageFormat, @escaping (Result<String, LedgerError>) -> Void) -> Void
+  /// The series of charts, and the changes, each read on another thread.
+  public var history: (HistoryQuery, @escaping (Result<HistoryAnswer, LedgerError>) -> Void) -> Void
+  public var audit: (AuditQuery, @escaping (Result<[AuditRow], LedgerError>) -> Void) -> Void
 
   public init(
     store: String, now: @escaping () -> WallInstant, counts: @escaping () -> (pending: Int, lost: Int),
     settle: @escaping (@escaping (Bool) -> Void) -> Void,
-    usage: @escaping (UsageQuery, UsageFormat, @escaping (Result<String, LedgerError>) -> Void) -> Void
+    usage: @escaping (UsageQuery, UsageFormat, @escaping (Result<String, LedgerError>) -> Void) -> Void,
+    history: @escaping (HistoryQuery, @escaping (Result<HistoryAnswer, LedgerError>) -> Void) -> Void = {
+      $1(.failure(LedgerDesk.closed))
+    },
+    audit: @escaping (AuditQuery, @escaping (Result<[AuditRow], LedgerError>) -> Void) -> Void = {
+      $1(.failure(LedgerDesk.closed))
+    }
   ) {
     self.store = store
     self.now = now
     self.counts = counts
     self.settle = settle
     self.usage = usage
+    self.history = history
+    self.audit = audit
   }
+
+  /// What a desk answers that does not take such questions.
+  public static let closed = LedgerError(.unusable, "this ledger does not tell that")
 }
 
 extension AdminConsole {

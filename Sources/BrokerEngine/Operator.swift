@@ -188,7 +188,13 @@ public final class Operator {
   public func listen(_ listener: @escaping (News) -> Void) { services.news.listen(listener) }
 
   /// Writes to the ledger that the broker or its policy changed, and tells the listeners.
-  public func changed(_ subject: LedgerChange.Subject, name: String, state: LedgerChange.State) {
-    services.news.changed(subject, name: name, state: state)
+  /// - Parameter askedBy: the operator who asked for it; nil where none did.
+  public func changed(
+    _ subject: LedgerChange.Subject, name: String, state: LedgerChange.State, reason: String = "",
+    before: String? = nil, after: String? = nil, askedBy: String? = nil
+  ) {
+    services.news.asker = askedBy
+    services.news.changed(subject, name: name, state: state, reason: reason, before: before, after: after)
+    services.news.asker = nil
   }
 }

@@ -48,13 +48,19 @@ extension Operator {
   /// Raises a tenant's own budgets (or the broker's, or a single budget) until an instant, and writes the raise to the
   /// ledger.
   public func raiseBudget(_ raise: HeldRaise, askedBy: String) {
+    let before = snapshot().budgets
     services.calendars.budgets.raise(raise)
+    let raised = zip(before, snapshot().budgets).filter { $0.id == $1.id && $0.limit != $1.limit }.prefix(8)
+    func limits(_ readings: [BudgetReading]) -> String? {
+      guard !readings.isEmpty else { return nil }
+      return readings.map { "\($0.id): \(PolicyDifference.amount($0.limit, $0.unit))" }.joined(separator: ", ")
+    }
     let owner = raise.tenant?.name ?? BudgetAccount.broker.label
     services.clerk.changed(
       LedgerChange(
         at: services.time.wallInstant(at: services.time.now), subject: .budget, name: raise.budget ?? "\(owner)/*",
         state: .raised, reason: raise.unit == .usd ? "" : raise.unit.rawValue, askedBy: askedBy, amount: raise.amount,
-        until: raise.until))
+        until: raise.until, before: limits(raised.map { $0.0 }), after: limits(raised.map { $0.1 })))
   }
 
   /// The current raises.

@@ -26,6 +26,8 @@ final class OperatorNews {
   var asker: String?
   /// The sources that have been reported: a provider that counts wrong does so in each of its answers.
   private var toldNumbers: Set<ImpossibleSource> = []
+  /// The states that were written last, by what they are of: what the next change tells as the state before it.
+  private var states: [String: LedgerChange.State] = [:]
   private struct ImpossibleSource: Hashable {
     var provider: ProviderID
     var number: ImpossibleNumber
@@ -49,9 +51,10 @@ final class OperatorNews {
     switch notice {
     case .breakerChanged(let provider, let model, let state, let reason):
       writeDown(
-        .breaker, name: model.map { "\(provider)/\($0)" } ?? provider.name, state: .init(state), reason: reason)
+        .breaker, name: model.map { "\(provider)/\($0)" } ?? provider.name, from: .closed, to: .init(state),
+        reason: reason)
     case .keyChanged(let provider, let key, let state, let reason):
-      writeDown(.key, name: "\(provider)/\(key)", state: .init(state), reason: reason.text)
+      writeDown(.key, name: "\(provider)/\(key)", from: .usable, to: .init(state), reason: reason.text)
     case .ourBug(let kind): if counters.ourBug(kind) > 1 { return }
     case .impossibleNumber(let provider, let number):
       counters.impossible(number)
@@ -75,15 +78,32 @@ final class OperatorNews {
   }
 
   /// Writes a change to the ledger, with the operator who asked for it where there is one.
-  func writeDown(_ subject: LedgerChange.Subject, name: String, state: LedgerChange.State, reason: String = "") {
+  func writeDown(
+    _ subject: LedgerChange.Subject, name: String, state: LedgerChange.State, reason: String = "",
+    before: String? = nil, after: String? = nil
+  ) {
     clerk.changed(
       LedgerChange(
-        at: time.wallInstant(at: time.now), subject: subject, name: name, state: state, reason: reason, askedBy: asker))
+        at: time.wallInstant(at: time.now), subject: subject, name: name, state: state, reason: reason, askedBy: asker,
+        before: before, after: after))
+  }
+
+  /// The same for something that is always in one of some states.
+  /// - Parameter usual: the state in which a start finds it.
+  private func writeDown(
+    _ subject: LedgerChange.Subject, name: String, from usual: LedgerChange.State, to state: LedgerChange.State,
+    reason: String
+  ) {
+    let before = states.updateValue(state, forKey: "\(subject) \(name)") ?? usual
+    writeDown(subject, name: name, state: state, reason: reason, before: before.rawValue, after: state.rawValue)
   }
 
   /// The same for a change of the broker itself or its policy, which is also reported to the listeners.
-  func changed(_ subject: LedgerChange.Subject, name: String, state: LedgerChange.State) {
+  func changed(
+    _ subject: LedgerChange.Subject, name: String, state: LedgerChange.State, reason: String, before: String?,
+    after: String?
+  ) {
     for listener in listeners { listener(.change(subject, state: state)) }
-    writeDown(subject, name: name, state: state)
+    writeDown(subject, name: name, state: state, reason: reason, before: before, after: after)
   }
 }

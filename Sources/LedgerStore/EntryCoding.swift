@@ -157,10 +157,13 @@ public struct EntryBatch: Sendable {
     count += 1
     makeRoom(
       EntryCoding.room + change.subject.rawValue.utf8.count + change.name.utf8.count + change.state.rawValue.utf8.count
-        + change.reason.utf8.count + EntryCoding.length(change.askedBy))
+        + change.reason.utf8.count + EntryCoding.length(change.askedBy) + EntryCoding.length(change.before)
+        + EntryCoding.length(change.after))
+    // A change without the two has the bytes that it had before they existed.
+    let tellsBoth = change.before != nil || change.after != nil
     var at = length
     var span = storage.mutableSpan
-    span.put(.changed, &at)
+    span.put(tellsBoth ? .altered : .changed, &at)
     span.put(change.at.nanoseconds, &at)
     span.put(change.subject.rawValue, &at)
     span.put(change.name, &at)
@@ -169,6 +172,10 @@ public struct EntryBatch: Sendable {
     span.put(change.askedBy, &at)
     span.put(change.amount?.nanodollars, &at)
     span.put(change.until?.nanoseconds, &at)
+    if tellsBoth {
+      span.put(change.before, &at)
+      span.put(change.after, &at)
+    }
     length = at
   }
 
@@ -310,7 +317,8 @@ enum EntryCoding {
   /// other version is not.
   static let version: UInt8 = 3
 
-  enum Sort: UInt8 { case held = 1, settled, concluded, changed, remembered, finished }
+  /// `altered` is a change that tells what was before and after.
+  enum Sort: UInt8 { case held = 1, settled, concluded, changed, remembered, finished, altered }
 
   /// Enough bytes for the numbers of any entry and the lengths of its texts.
   static let room = 384

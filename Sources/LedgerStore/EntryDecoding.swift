@@ -32,6 +32,7 @@ struct EntryDecoder {
     case .concluded: return .concluded(try requestEnd())
     case .finished: return try finished()
     case .changed: return .changed(try change())
+    case .altered: return .changed(try alteration())
     case .remembered: return .remembered(try memo())
     }
   }
@@ -151,6 +152,14 @@ struct EntryDecoder {
       at: at, subject: subject, name: name, state: state, reason: try text(),
       askedBy: try optionalText(), amount: try optionalNumber().map { Money(nanodollars: $0) },
       until: try optionalNumber().map { WallInstant(nanoseconds: $0) })
+  }
+
+  /// A change that tells what was before and after.
+  mutating func alteration() throws(EntryCoding.Unreadable) -> LedgerChange {
+    var change = try change()
+    change.before = try optionalText()
+    change.after = try optionalText()
+    return change
   }
 
   mutating func memo() throws(EntryCoding.Unreadable) -> LedgerMemo {

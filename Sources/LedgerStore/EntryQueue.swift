@@ -171,17 +171,21 @@ final class EntryQueue: Sendable {
     }
   }
 
-  /// Blocks until there are entries; false where the queue is closed and empty.
-  func awaitEntries() -> Bool {
+  enum Awaited { case entries, nothing, end }
+
+  /// Blocks until there are entries, or until the time given (of the monotonic clock) has come; `end` where the queue is
+  /// closed and empty.
+  func awaitEntries(until time: UInt64?) -> Awaited {
     while true {
-      let answer: Bool? = box.withLock { box in
-        if !box.waiting.isEmpty { return true }
-        if box.isClosing { return false }
+      let answer: Awaited? = box.withLock { box in
+        if !box.waiting.isEmpty { return .entries }
+        if box.isClosing { return .end }
+        if let time, DispatchTime.now().uptimeNanoseconds >= time { return .nothing }
         box.isAsleep = true
         return nil
       }
       if let answer { return answer }
-      bell.wait()
+      _ = bell.wait(timeout: time.map { DispatchTime(uptimeNanoseconds: $0) } ?? .distantFuture)
     }
   }
 

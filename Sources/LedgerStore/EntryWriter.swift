@@ -116,7 +116,8 @@ final class EntryWriter {
       ])
     insertChange = try db.makeStatement(
       sql: """
-        INSERT INTO changes (at, subject, name, state, reason, asked_by, amount, until) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO changes (at, subject, name, state, reason, asked_by, amount, until, before, after)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """)
     insertHolds = try db.makeStatement(sql: "INSERT INTO new_holds (id, holds) VALUES (?, ?)")
     deleteHolds = try db.makeStatement(sql: "DELETE FROM new_holds WHERE id <= ?")
@@ -155,6 +156,7 @@ final class EntryWriter {
           case .concluded: try writeRequestEnd(&decoder)
           case .finished: if try !writeCall(&decoder) { strays += try writeApart(try start.entry()) }
           case .changed: try write(try decoder.change())
+          case .altered: try write(try decoder.alteration())
           case .remembered: try memos.write(try decoder.memo())
           }
           start = decoder
@@ -432,7 +434,7 @@ final class EntryWriter {
       switch try decoder.sort() {
       case .settled: if try !writeAttemptEnd(&decoder) { strays.append(part) }
       case .concluded: try writeRequestEnd(&decoder)
-      case nil, .held, .changed, .remembered, .finished: throw EntryCoding.Unreadable()
+      case nil, .held, .changed, .altered, .remembered, .finished: throw EntryCoding.Unreadable()
       }
     }
     return strays
@@ -474,6 +476,8 @@ final class EntryWriter {
     }
     insertChange.bind(change.amount?.nanodollars, at: 7)
     insertChange.bind(change.until?.nanoseconds, at: 8)
+    bind(insertChange, 9, change.before)
+    bind(insertChange, 10, change.after)
     try step(insertChange)
   }
 

@@ -13,23 +13,36 @@ public enum LedgerCare {
   /// days).
   static let keptHours: Int64 = 24 * 367
 
-  /// Removes attempts, requests and changes that were written before this instant. Their costs and tokens stay in the
-  /// hourly sums of each tenant, client key and session, so that all budgets remain right. Open holds stay. Attempts
+  /// Removes attempts, requests and changes that were written before this instant, and the roll-ups of single minutes.
+  /// Their costs and tokens stay in the hourly sums of each tenant, client key and session, so that all budgets remain
+  /// right, and in the roll-ups by the hour, so that charts do. Open holds stay. Attempts
   /// whose holds are still in a list stay for some seconds, because a start after a crash would take them for
   /// unfinished.
   /// - Returns: the number of removed attempts and requests.
   /// - Throws: `LedgerError`.
   public static func prune(_ path: String, before instant: WallInstant) throws -> (attempts: Int, requests: Int) {
     do {
-      return try LedgerConnection.caretaker(path).writeWithoutTransaction { try prune(before: instant, $0) }
+      return try LedgerConnection.caretaker(path).writeWithoutTransaction { db in
+        guard try LedgerSchema.migrator.hasCompletedMigrations(db) else {
+          throw LedgerError(
+            .unusable,
+            "ledger \(path): an earlier tollgate has written it; start 'tollgate serve' with it once, which brings it up to date"
+          )
+        }
+        return try prune(before: instant, db)
+      }
     } catch {
       throw LedgerError(error, at: path)
     }
   }
 
   static func prune(before instant: WallInstant, _ db: Database) throws -> (attempts: Int, requests: Int) {
-    let end = LedgerSchema.firstRow(instant.nanoseconds)
+    // What is removed has been counted, also where it is written meanwhile.
+    try RollUps.finish(db, most: step, before: LedgerSchema.firstRow(instant.nanoseconds))
+    let end = min(LedgerSchema.firstRow(instant.nanoseconds), try RollUps.countedThrough(db) + 1)
+    try RollUps.notePruning(before: instant, db)
     let apart = try remove(before: end, from: "attempt_rows", where: "a.state > 0 AND \(isNotListed)", db) { last in
+      try RollUps.countLate(through: last, db)
       try addSums("attempt_rows a JOIN series s ON s.id = a.series", "a.state IN (1, 3) AND \(isNotListed)", last, db)
     }
     let requests = try remove(before: end, from: "request_rows", where: isNoRequestListed, db) { _ in }
@@ -39,7 +52,12 @@ public enum LedgerCare {
         "e.state IN (1, 3) AND \(isNoRequestListed)", last, db)
     }
     try db.execute(sql: "DELETE FROM changes WHERE at < ?", arguments: [instant.nanoseconds])
-    try foldOldSums(before: instant.nanoseconds / UTCTime.hour - keptHours, db)
+    let hour = instant.nanoseconds / UTCTime.hour
+    try foldOldSums(before: hour - keptHours, db)
+    // Whole hours, so that of each hour all or none is known in detail.
+    try RollUps.remove(length: RollUps.short, before: WallInstant(nanoseconds: hour * UTCTime.hour), db)
+    try RollUps.remove(
+      length: RollUps.long, before: WallInstant(nanoseconds: (hour - keptHours) * UTCTime.hour), db)
     return (apart + calls, requests + calls)
   }
 

@@ -9,14 +9,23 @@ enum LedgerSchema {
   /// The smallest id of a row that is written at this instant or later.
   static func firstRow(_ nanoseconds: Int64) -> Int64 { nanoseconds <= 0 ? 0 : (nanoseconds / 1_000_000) << 20 }
 
+  /// The millisecond in which a row was written, in nanoseconds; later where the clock had been ahead.
+  static func time(ofRow id: Int64) -> Int64 { (id >> 20).multipliedReportingOverflow(by: 1_000_000).partialValue }
+
   /// The largest id of a row. An id later than this century is damage, and new ids go on below it.
   static func newestRow(of table: String, _ db: Database) throws -> Int64 {
-    try Int64.fetchOne(db, sql: "SELECT max(id) FROM \(table) WHERE id BETWEEN 0 AND \(Int64(1) << 62)") ?? 0
+    try Int64.fetchOne(db, sql: "SELECT max(id) FROM \(table) WHERE id BETWEEN 0 AND \(damagedRow - 1)") ?? 0
   }
+  /// The first id that is damage.
+  static let damagedRow = Int64(1) << 62 + 1
 
-  /// The same for all tables whose rows are numbered by time.
+  /// The tables whose rows are numbered by time, with one sequence of ids.
+  static let numberedTables = ["calls", "attempt_rows", "request_rows"]
+
+  /// The newest id of these tables that is or was in use. No new id may be below those that the roll-ups have counted,
+  /// even where their rows were removed and the clock was set back.
   static func newestRow(_ db: Database) throws -> Int64 {
-    try ["calls", "attempt_rows", "request_rows"].reduce(0) { max($0, try newestRow(of: $1, db)) }
+    try numberedTables.reduce(try RollUps.countedThrough(db)) { max($0, try newestRow(of: $1, db)) }
   }
 
   /// True where the time in some row's id may be later than the time of its writing, because the clock was ahead once
@@ -97,6 +106,12 @@ enum LedgerSchema {
     }
     migrator.registerMigration("tell why a prompt cache was not read") { db in
       try db.execute(sql: cacheLosses)
+    }
+    migrator.registerMigration("sum rows for charts") { db in
+      try db.execute(sql: rollUps)
+    }
+    migrator.registerMigration("tell what a change changed") { db in
+      try db.execute(sql: widerChanges)
     }
     return migrator
   }
@@ -375,6 +390,51 @@ enum LedgerSchema {
       e.attempts, c.queued_us, c.first_byte_us, e.cache_loss, e.lost_by_waiting, c.lost_tokens, c.lost_cost
     FROM calls c JOIN endings e ON e.id = c.ending;
     """ + "\n" + views(agent: ", nullif(s.agent, '') AS agent", losses: losses)
+
+  /// The sums that charts are made of (RollUps.swift). They are filled later, in the background, from all rows there are.
+  private static let rollUps = """
+    CREATE TABLE roll_ups (
+      sort INTEGER NOT NULL,
+      length INTEGER NOT NULL,
+      slot INTEGER NOT NULL,
+      label INTEGER NOT NULL,
+      part INTEGER NOT NULL,
+      amount INTEGER NOT NULL,
+      PRIMARY KEY (sort, length, slot, label, part)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE crowded_slots (
+      sort INTEGER NOT NULL,
+      length INTEGER NOT NULL,
+      slot INTEGER NOT NULL,
+      PRIMARY KEY (sort, length, slot)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE late_rows (id INTEGER PRIMARY KEY) STRICT;
+    """
+
+  /// SQLite cannot change a constraint: the table is made anew with the same rows. It holds what operators and providers
+  /// changed, not calls, so it is small beside the others.
+  private static let widerChanges = """
+    CREATE TABLE wider_changes (
+      id INTEGER PRIMARY KEY,
+      at INTEGER NOT NULL,
+      subject TEXT NOT NULL CHECK (subject IN
+        ('key', 'breaker', 'budget', 'policy', 'broker', 'limit', 'log', 'tenant', 'webhook', 'alert')),
+      name TEXT NOT NULL,
+      state TEXT NOT NULL,
+      reason TEXT NOT NULL,
+      asked_by TEXT,
+      amount INTEGER,
+      until INTEGER,
+      before TEXT,
+      after TEXT
+    ) STRICT;
+    INSERT INTO wider_changes SELECT id, at, subject, name, state, reason, asked_by, amount, until, NULL, NULL FROM changes;
+    DROP TABLE changes;
+    ALTER TABLE wider_changes RENAME TO changes;
+    CREATE INDEX changes_by_time ON changes (at);
+    """
 
   /// The last columns of the views with names.
   private static func losses(_ table: String) -> String {

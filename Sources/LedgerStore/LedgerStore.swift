@@ -32,6 +32,11 @@ public struct LedgerOptions: Sendable {
   public var retryPause: Duration = .milliseconds(200)
   /// How long a closed store goes on trying while there is trouble.
   public var closePatience: Duration = .seconds(3)
+  /// How long new rows wait until the roll-ups count them.
+  public var rollUpInterval: Duration = .seconds(10)
+  /// The most rows of a table that are counted in one transaction, and how long that should last.
+  public var rollUpRows = 4096
+  public var rollUpTime: Duration = .milliseconds(3)
   public init() {}
 }
 

@@ -3,7 +3,7 @@
 //
 // Entries share commits. Where a commit is awaited, the writer lets entries gather for a short time after the last
 // commit, longer when many come, and writes the first entry after a quiet moment at once. Where none is awaited,
-// because the journal has made the entries safe, it lets them gather for longer.
+// because the journal has made the entries safe, it lets them gather for longer. Between two commits it makes roll-ups.
 import AdmissionCore
 import Foundation
 import GRDB
@@ -30,6 +30,7 @@ final class LedgerWriter {
   private var lastCount = 0
   private var pause: UInt64 = 0
   private var lastChecked: UInt64 = 0
+  private var background: BackgroundRollUp
 
   init(
     _ queue: EntryQueue, ledger: UInt64, _ database: DatabaseQueue, _ location: LedgerLocation,
@@ -46,17 +47,25 @@ final class LedgerWriter {
     self.onCommitted = onCommitted
     self.onObstacleChanged = onObstacleChanged
     file = FileIdentity(location)
+    background = BackgroundRollUp(options, now: DispatchTime.now().uptimeNanoseconds)
   }
 
   /// Runs until the queue is closed and empty, or closed and in trouble.
   func run() {
     if !queue.isCommitAwaited { yieldToOthers() }
-    while queue.awaitEntries() {
-      linger()
-      let (entries, through) = queue.take()
-      guard write(entries, through: queue.journalNumber(through)) else { return }
-      queue.wrote(through: through)
-      onCommitted(through)
+    working: while true {
+      switch queue.awaitEntries(until: background.due) {
+      case .end: break working
+      case .nothing: break
+      case .entries:
+        linger()
+        let (entries, through) = queue.take()
+        guard write(entries, through: queue.journalNumber(through)) else { return }
+        queue.wrote(through: through)
+        onCommitted(through)
+        background.wrote(at: DispatchTime.now().uptimeNanoseconds)
+      }
+      background.workIfDue(on: database)
     }
     // If this fails, a start only has to look a little further back.
     try? database.writeWithoutTransaction { _ in try writer?.finish() }

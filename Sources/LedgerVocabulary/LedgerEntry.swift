@@ -177,7 +177,9 @@ public struct RequestEnd: Sendable, Equatable {
 
 /// A change that belongs in the ledger.
 public struct LedgerChange: Sendable, Equatable {
-  public enum Subject: String, Sendable, CaseIterable { case key, breaker, budget, policy, broker }
+  public enum Subject: String, Sendable, CaseIterable {
+    case key, breaker, budget, policy, broker, limit, log, tenant, webhook, alert
+  }
   /// What became of the subject.
   public enum State: String, Sendable, CaseIterable {
     /// Of a key.
@@ -195,6 +197,12 @@ public struct LedgerChange: Sendable, Equatable {
     case damaged
     case unmatchedEnd = "unmatched_end"
     case putAside = "put_aside"
+    /// Of a limit, the log's level or a tenant.
+    case changed, added, removed
+    /// Of an alert; it ends with `resolved`.
+    case firing, resolved
+    /// Of a webhook: a delivery was given up.
+    case failed
 
     public init(_ condition: KeyCondition) {
       switch condition {
@@ -223,10 +231,13 @@ public struct LedgerChange: Sendable, Equatable {
   /// The amount of a raised budget.
   public var amount: Money?
   public var until: WallInstant?
+  /// What was so before and after, in words for people, such as states and limits; nil where that says nothing more.
+  public var before: String?
+  public var after: String?
 
   public init(
     at: WallInstant, subject: Subject, name: String, state: State, reason: String = "", askedBy: String? = nil,
-    amount: Money? = nil, until: WallInstant? = nil
+    amount: Money? = nil, until: WallInstant? = nil, before: String? = nil, after: String? = nil
   ) {
     self.at = at
     self.subject = subject
@@ -236,6 +247,8 @@ public struct LedgerChange: Sendable, Equatable {
     self.askedBy = askedBy
     self.amount = amount
     self.until = until
+    self.before = before
+    self.after = after
   }
 }
 

@@ -22,7 +22,12 @@ struct LedgerLoadCommand: ParsableCommand {
   @Option(help: "batched or full.") var durability = "batched"
   @Option(help: "The same seed gives the same request ids.") var seed: UInt64 = 0
   @Option(help: "Whose calls they are.") var tenant = "acme"
+  @Option(help: "Tenants, named after that one if there are more, among whom they are spread.") var tenants = 1
+  @Option(help: "Nanoseconds from one request to the next.") var spacing: Int64 = 100_000
   @Option(help: "Milliseconds after which an open hold gets its row.") var listTime = 5000
+  @Flag(help: "Make no roll-ups.") var uncounted = false
+  @Flag(help: "With --requests 0: wait until all rows are in the roll-ups, then time five questions of each kind.")
+  var history = false
   @Flag(help: "Say `N COUNT` for each commit, so that somebody can end this process and compare.") var tells = false
 
   func run() throws {
@@ -32,11 +37,13 @@ struct LedgerLoadCommand: ParsableCommand {
     var options = LedgerOptions()
     options.listTime = .milliseconds(listTime)
     if listTime < 1000 { options.housekeepingInterval = .milliseconds(listTime) }
+    if uncounted { options.rollUpInterval = .seconds(1_000_000) }
     let ledger = try LedgerStore(
       .file(store), durability: durability == "full" ? .full : .batched, options: options,
       now: WallInstant(nanoseconds: began), onCommitted: { meter.committed($0) })
     // What `handOver` reports as safe is printed at once, the rest when its commit is reported.
     let opened = nanoseconds(CLOCK_REALTIME)
+    if requests == 0, history { return try ask(ledger) }
     if requests == 0 { return Terminal.line(try start(ledger, opening: opened - began)) }
     if tells { Terminal.line("R \(ledger.recovered.presumedAttempts)") }
     let clock = ContinuousClock()
@@ -44,7 +51,8 @@ struct LedgerLoadCommand: ParsableCommand {
     // Each round appends what arrives in a millisecond, as a turn of the loop does.
     let perRound = rate == 0 ? 64 : max(1, rate / 1000)
     let calls = MadeUpCalls(
-      first: first, tenant: TenantID(tenant), sessions: sessions, seed: seed == 0 ? UInt64(bitPattern: began) : seed)
+      first: first, spacing: spacing, tenant: tenant, tenants: tenants, sessions: sessions,
+      seed: seed == 0 ? UInt64(bitPattern: began) : seed)
     var number: UInt64 = 0
     var gathered = EntryBatch()
     var ownCPU = nanoseconds(CLOCK_THREAD_CPUTIME_ID)
@@ -91,6 +99,29 @@ struct LedgerLoadCommand: ParsableCommand {
     if !tells { Terminal.line(report(lasted, meter, ownCPU: ownCPU, opening: opened - began)) }
   }
 
+  /// What a dashboard asks: thirty days in steps of two hours, and a day in steps of five minutes.
+  private func ask(_ ledger: LedgerStore) throws {
+    let began = nanoseconds(CLOCK_REALTIME)
+    while try !ledger.isCounted() { Thread.sleep(forTimeInterval: 0.1) }  // Nothing else waits on this thread.
+    let counted = nanoseconds(CLOCK_REALTIME)
+    Terminal.line("all rows are in the roll-ups after \((counted - began) / 1_000_000) ms")
+    for (name, days, step) in [("30 d, 2 h", 30, 7_200), ("24 h, 5 min", 1, 300)] as [(String, Int64, Int64)] {
+      let times = try (0..<5).map { _ in
+        let start = nanoseconds(CLOCK_MONOTONIC)
+        let answer = try ledger.history(
+          HistoryQuery(
+            metrics: HistoryMetric.allCases, since: WallInstant(nanoseconds: counted - days * 86_400_000_000_000),
+            until: WallInstant(nanoseconds: counted), step: step))
+        let ended = nanoseconds(CLOCK_MONOTONIC)
+        let calls = answer.charts.first { $0.metric == .calls }?.series.reduce(Int64(0)) { sum, series in
+          if case .amounts(let amounts) = series.points { amounts.reduce(sum, +) } else { sum }
+        }
+        return "\((ended - start) / 1_000_000) ms (\(calls ?? 0) calls)"
+      }
+      Terminal.line("all metrics of \(name): \(times.joined(separator: ", "))")
+    }
+  }
+
   /// What a broker asks before it listens: the sums of two budgets, and the calls of the last two minutes.
   private func start(_ ledger: LedgerStore, opening: Int64) throws -> String {
     let now = nanoseconds(CLOCK_REALTIME)
@@ -125,7 +156,9 @@ struct LedgerLoadCommand: ParsableCommand {
 /// The calls of a load; everything about a call follows from its number.
 private struct MadeUpCalls {
   var first: Int64
-  var tenant: TenantID
+  var spacing: Int64
+  var tenant: String
+  var tenants: Int
   var sessions: Int
   var seed: UInt64
 
@@ -134,7 +167,18 @@ private struct MadeUpCalls {
       high: UInt64(at(number) / 1_000_000) << 16 | UInt64(number & 0xFFFF),
       low: (UInt64(number) &+ seed) &* 0x9E37_79B9_7F4A_7C15)
   }
-  private func at(_ number: Int) -> Int64 { first + Int64(number) * 100_000 }
+  private func at(_ number: Int) -> Int64 { first + Int64(number) * spacing }
+  private func tenant(_ number: Int) -> TenantID {
+    tenants > 1 ? TenantID("\(tenant)-\(number % 7919 % tenants)") : TenantID(tenant)
+  }
+  /// More than one only where there is more than one tenant.
+  private func provider(_ number: Int) -> ProviderID {
+    tenants > 1 ? ["openai", "anthropic", "openrouter", "groq", "mistral"][number % 11 % 5] : "openai"
+  }
+  private func priority(_ number: Int) -> Priority { tenants > 1 ? Priority.allCases[number % 3] : .normal }
+  private func outcome(_ number: Int) -> Outcome {
+    tenants > 1 && number % 23 == 0 ? Outcome.allCases[number % 6] : .completed
+  }
   private func session(_ number: Int) -> SessionID { SessionID("session-\(number % sessions)") }
 
   /// Every seventh is tried twice.
@@ -148,8 +192,9 @@ private struct MadeUpCalls {
 
   func hold(_ number: Int, _ attempt: Int) -> AttemptHold {
     AttemptHold(
-      request: request(number), attempt: attempt, at: WallInstant(nanoseconds: at(number)), tenant: tenant,
-      session: session(number), provider: "openai", key: "main", model: "gpt-6-sol-2026-10", priority: .normal,
+      request: request(number), attempt: attempt, at: WallInstant(nanoseconds: at(number)), tenant: tenant(number),
+      session: session(number), provider: provider(number), key: "main", model: "gpt-6-sol-2026-10",
+      priority: priority(number),
       kind: "follow-up", reservedInput: 2000, reservedOutput: 400, held: Money(nanodollars: 8_000_000),
       priceVersion: "2026-11-20")
   }
@@ -165,10 +210,10 @@ private struct MadeUpCalls {
   func conclusion(_ number: Int) -> RequestEnd {
     RequestEnd(
       request: request(number), arrived: WallInstant(nanoseconds: at(number)),
-      ended: WallInstant(nanoseconds: at(number) + 50_000_000), tenant: tenant, session: session(number),
-      priority: .normal, priorityReason: "x-tollgate-priority", kind: "follow-up", model: "gpt-6-sol-2026-10",
-      provider: "openai", key: "main", outcome: .completed, status: 200, attempts: Self.attempts(number),
-      queued: .milliseconds(1),
+      ended: WallInstant(nanoseconds: at(number) + 50_000_000), tenant: tenant(number), session: session(number),
+      priority: priority(number), priorityReason: "x-tollgate-priority", kind: "follow-up", model: "gpt-6-sol-2026-10",
+      provider: provider(number), key: "main", outcome: outcome(number), status: 200, attempts: Self.attempts(number),
+      queued: .milliseconds(tenants > 1 ? Int64(number % 1009 * 7) : 1),
       firstByte: .milliseconds(40))
   }
 }

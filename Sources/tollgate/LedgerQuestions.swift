@@ -8,23 +8,24 @@ import LedgerStore
 import TextForms
 
 final class LedgerQuestions {
-  enum Answer: Sendable {
-    case report(String)
-    /// True where everything that was recorded before is in the database.
-    case settled(Bool)
-  }
-  typealias Continuation = (Result<Answer, LedgerError>) -> Void
-
   /// The most concurrent questions, so that they do not take the processor from the loop.
   private static let limit = 2
   /// The most questions that wait for their turn.
   private static let queueLimit = 32
 
+  /// A question that waits: it begins on a thread of its own and ends on the loop's.
+  private struct Question {
+    /// Returns what is to be done on the loop's thread.
+    var answer: @Sendable (LedgerStore) -> Answer
+    var then: (Answer) -> Void
+  }
+  private typealias Answer = Result<any Sendable, LedgerError>
+
   private let store: LedgerStore
   private let mailbox: Mailbox
   private let address = LoopAddress<LedgerQuestions>()
-  private var waiting: [(report: (query: UsageQuery, format: UsageFormat)?, then: Continuation)] = []
-  private var running: [Int: Continuation] = [:]
+  private var waiting: [Question] = []
+  private var running: [Int: (Answer) -> Void] = [:]
   private var number = 0
 
   init(_ store: LedgerStore, loop: EventLoop) {
@@ -33,39 +34,46 @@ final class LedgerQuestions {
     address.target = self
   }
 
-  /// Answers once everything that was recorded before is in the database, or cannot be written for now.
-  /// - Parameter report: what to report, and how; nil for nothing.
-  func ask(_ report: (query: UsageQuery, format: UsageFormat)?, then: @escaping Continuation) {
+  /// Asks on another thread, and answers on the loop's.
+  func ask<Told: Sendable>(
+    _ question: @escaping @Sendable (LedgerStore) throws -> Told, then: @escaping (Result<Told, LedgerError>) -> Void
+  ) {
     guard waiting.count < LedgerQuestions.queueLimit else {
       return then(.failure(LedgerError(.locked, "too many reports are asked for at once; try again in a moment")))
     }
-    waiting.append((report, then))
+    waiting.append(
+      Question(
+        answer: { store in
+          do {
+            return .success(try question(store))
+          } catch let error as LedgerError {
+            return .failure(error)
+          } catch { return .failure(LedgerError(.unusable, "\(error)")) }
+        },
+        then: { answer in
+          // The thread gives what the question promised.
+          then(answer.flatMap { ($0 as? Told).map { .success($0) } ?? .failure(LedgerDesk.closed) })
+        }))
     start()
   }
 
   private func start() {
     while running.count < LedgerQuestions.limit, !waiting.isEmpty {
-      let (report, then) = waiting.removeFirst()
+      let question = waiting.removeFirst()
       number += 1
-      let (number, store, mailbox, address) = (number, store, mailbox, address)
-      running[number] = then
+      let (number, store, mailbox, address, answer) = (number, store, mailbox, address, question.answer)
+      running[number] = question.then
       let thread = Thread {
-        let result: Result<Answer, LedgerError>
-        do {
-          result = .success(
-            try report.map { .report(try store.usage($0.query).text(as: $0.format)) } ?? .settled(store.settle()))
-        } catch let error as LedgerError {
-          result = .failure(error)
-        } catch { result = .failure(LedgerError(.unusable, "\(error)")) }
-        mailbox.post { address.target?.finish(number, result) }
+        let answer = answer(store)
+        mailbox.post { address.target?.finish(number, answer) }
       }
       thread.name = "report"
       thread.start()
     }
   }
 
-  private func finish(_ number: Int, _ result: Result<Answer, LedgerError>) {
-    running.removeValue(forKey: number)?(result)
+  private func finish(_ number: Int, _ answer: Answer) {
+    running.removeValue(forKey: number)?(answer)
     start()
   }
 }
@@ -81,15 +89,13 @@ extension LedgerDesk {
     self.init(
       store: store, now: now, counts: { (bridge.store.pending, bridge.store.lost) },
       settle: { then in
-        questions.ask(nil) { result in
-          if case .success(.settled(true)) = result { then(true) } else { then(false) }
+        questions.ask({ $0.settle() }) { result in
+          if case .success(true) = result { then(true) } else { then(false) }
         }
       },
-      usage: { query, format, then in
-        questions.ask((query, format)) { result in
-          then(result.map { if case .report(let text) = $0 { text } else { "" } })
-        }
-      })
+      usage: { query, format, then in questions.ask({ try $0.usage(query).text(as: format) }, then: then) },
+      history: { query, then in questions.ask({ try $0.history(query) }, then: then) },
+      audit: { query, then in questions.ask({ try $0.audit(query) }, then: then) })
     lag = { bridge.store.lag }
   }
 }

@@ -94,8 +94,11 @@ final class PolicyReload {
       logger.warning("store and durability change only with a restart")
     }
     PolicyReload.configure(upstream, policy, relativeTo: options.policyFile)
+    let difference = PolicyDifference(from: broker.policy, to: policy)
     budgetHistory.ask(broker.replacePolicy(policy, secrets: secrets, prices: prices, asksPast: true))
-    broker.changed(.policy, name: options.policyFile ?? "built-in", state: .reloaded)
+    broker.changed(
+      .policy, name: options.policyFile ?? "built-in", state: .reloaded, before: difference.before,
+      after: difference.after)
     watchSecrets()
     logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
   }

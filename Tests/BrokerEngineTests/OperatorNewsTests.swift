@@ -32,6 +32,22 @@ import Testing
     #expect(changes(ledger).map(\.askedBy) == ["admin", nil])
   }
 
+  @Test func theBooksHaveWhatWasBeforeAndAfter() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger)
+    let broker = rig.broker.operator
+    broker.command(.disableKey("sim", "main"), askedBy: "admin")
+    broker.command(.enableKey("sim", "main"), askedBy: "admin")
+    broker.command(.openBreaker("sim"))
+    broker.changed(.log, name: "level", state: .changed, before: "info", after: "debug", askedBy: "admin")
+    let told = changes(ledger).map { "\($0.name) \($0.before ?? "-") \($0.after ?? "-") \($0.askedBy ?? "-")" }
+    #expect(
+      told == [
+        "sim/main usable disabled admin", "sim/main disabled usable admin", "sim closed open -",
+        "level info debug admin",
+      ])
+  }
+
   @Test func thoseWhoListenHearNoticesAndChanges() {
     let rig = Rig()
     let (first, second) = (Ear(), Ear())

@@ -4,7 +4,9 @@ import Testing
 
 @Suite struct LedgerEntryTests {
   @Test func theNamesInFilesAreWhatTheyWere() {
-    #expect(LedgerChange.Subject.allCases.map(\.rawValue) == ["key", "breaker", "budget", "policy", "broker"])
+    #expect(
+      LedgerChange.Subject.allCases.map(\.rawValue)
+        == ["key", "breaker", "budget", "policy", "broker", "limit", "log", "tenant", "webhook", "alert"])
     #expect(LedgerMemo.Kind.allCases.map(\.rawValue) == ["work", "learned", "limits"])
   }
 
