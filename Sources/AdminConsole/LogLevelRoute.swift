@@ -28,6 +28,10 @@ extension AdminConsole {
       let before = actions.logLevel()
       let after = level ?? before
       actions.setLogLevel(after)
+      if after != before {
+        broker.changed(
+          .log, name: "level", state: .changed, before: before.rawValue, after: after.rawValue, askedBy: "admin")
+      }
       return AdminConsole.logLevel(after)
     } catch { return .error(400, error.message) }
   }

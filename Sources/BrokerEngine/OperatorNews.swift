@@ -28,6 +28,10 @@ final class OperatorNews {
   private var toldNumbers: Set<ImpossibleSource> = []
   /// The states that were written last, by what they are of: what the next change tells as the state before it.
   private var states: [String: LedgerChange.State] = [:]
+  /// The learned limits that were written last, and when, in monotonic nanoseconds.
+  private var learned: [String: (value: Int64, at: UInt64)] = [:]
+  private static let learnedPause: UInt64 = 60_000_000_000
+  private static let mostLearned = 1000
   private struct ImpossibleSource: Hashable {
     var provider: ProviderID
     var number: ImpossibleNumber
@@ -55,6 +59,9 @@ final class OperatorNews {
         reason: reason)
     case .keyChanged(let provider, let key, let state, let reason):
       writeDown(.key, name: "\(provider)/\(key)", from: .usable, to: .init(state), reason: reason.text)
+    case .limitLearned(let provider, let dimension, let perMinute):
+      writeDownLearned(provider, dimension.name + "_per_minute", Int64(perMinute))
+    case .concurrencyChanged(let provider, let limit): writeDownLearned(provider, "concurrency", Int64(limit))
     case .ourBug(let kind): if counters.ourBug(kind) > 1 { return }
     case .impossibleNumber(let provider, let number):
       counters.impossible(number)
@@ -65,6 +72,11 @@ final class OperatorNews {
   }
 
   func alert(_ alert: FiringAlert?, before: FiringAlert?) {
+    if let one = alert ?? before {
+      writeDown(
+        .alert, name: one.name, state: alert == nil ? .resolved : .firing, reason: alert?.text ?? "",
+        before: before?.severity.rawValue, after: alert?.severity.rawValue)
+    }
     for listener in listeners { listener(.alert(alert, before: before)) }
   }
 
@@ -75,6 +87,18 @@ final class OperatorNews {
     }
     noticed(notice, mark)
     for listener in listeners { listener(.notice(notice)) }
+  }
+
+  /// Writes down that a limit was learned, once a minute at most: while a provider refuses, it changes with each answer.
+  private func writeDownLearned(_ provider: ProviderID, _ what: String, _ value: Int64) {
+    let name = "\(provider.name)/\(what)"
+    let now = time.now
+    let known = learned[name]
+    if let known, known.value == value || now &- known.at < Self.learnedPause { return }
+    guard known != nil || learned.count < Self.mostLearned else { return }
+    learned[name] = (value, now)
+    writeDown(
+      .limit, name: name, state: .changed, reason: "learned", before: known.map { "\($0.value)" }, after: "\(value)")
   }
 
   /// Writes a change to the ledger, with the operator who asked for it where there is one.

@@ -97,9 +97,14 @@ final class BrokerProcess {
       CertificateFollower(loop: loop, served: pair, logger: logger) { [unowned dataServer] in dataServer.replaceTLS($0)
       }
     }
+    let setLogLevel = { (threshold: LogThreshold) in
+      level.threshold = threshold
+      requests.threshold = threshold
+    }
     let reload = PolicyReload(
       options, loop: loop, broker: broker.operator, upstream: upstream, store: ledger.store, certificate: certificate,
-      logger: logger)
+      logger: logger,
+      setLogLevel: setLogLevel)
     self.reload = reload
     let shutdown = Shutdown(loop: loop, broker: broker.operator, dataServer: dataServer, logger: logger)
     self.shutdown = shutdown
@@ -108,12 +113,10 @@ final class BrokerProcess {
     console = AdminConsole(
       broker: broker.operator,
       actions: AdminActions(
-        reload: { reload.run($0) }, drain: { shutdown.drain() }, processFigures: ProcessReading.figures,
+        reload: { reload.run(askedBy: "admin", $0) }, drain: { shutdown.drain(askedBy: "admin") },
+        processFigures: ProcessReading.figures,
         logLevel: { level.threshold },
-        setLogLevel: { threshold in
-          level.threshold = threshold
-          requests.threshold = threshold
-        },
+        setLogLevel: setLogLevel,
         background: { work in documents.async(execute: work) }),
       version: tollgateVersion, loop: loop)
     console.ledgerDesk = LedgerDesk(

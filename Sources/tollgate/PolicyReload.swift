@@ -21,6 +21,7 @@ final class PolicyReload {
   /// nil where the data listeners speak cleartext.
   private let certificate: CertificateFollower?
   private let logger: Logger
+  private let setLogLevel: (LogThreshold) -> Void
   private let budgetHistory: BudgetHistory
   private let secretReader: SecretReader
   /// The directories of files with secrets, and the pause after a change in which other files may change too.
@@ -29,9 +30,10 @@ final class PolicyReload {
 
   init(
     _ options: BrokerProcess.Options, loop: EventLoop, broker: Operator, upstream: CurlUpstream, store: LedgerStore,
-    certificate: CertificateFollower?, logger: Logger
+    certificate: CertificateFollower?, logger: Logger, setLogLevel: @escaping (LogThreshold) -> Void
   ) {
     self.options = options
+    self.setLogLevel = setLogLevel
     self.loop = loop
     self.broker = broker
     self.upstream = upstream
@@ -57,7 +59,8 @@ final class PolicyReload {
 
   /// Reads the policy and its secrets again and takes them up together. Where something is wrong, reports it and keeps
   /// the old ones.
-  func run(_ tell: @escaping ([String]) -> Void = { _ in }) {
+  /// - Parameter asker: the operator who asked for it; nil for a signal.
+  func run(askedBy asker: String? = nil, _ tell: @escaping ([String]) -> Void = { _ in }) {
     do {
       let policy = try PolicyReload.load(options)
       let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
@@ -67,7 +70,7 @@ final class PolicyReload {
         guard let self else { return }
         switch result {
         case .success(let secrets):
-          replace(policy, secrets, prices)
+          replace(policy, secrets, prices, askedBy: asker)
           if let renewed { certificate?.reloaded(renewed) }
           tell([])
         case .failure(let error): tell(refused(error))
@@ -84,7 +87,7 @@ final class PolicyReload {
     return mistakes
   }
 
-  private func replace(_ policy: Policy, _ secrets: KeySecrets, _ prices: PriceBook) {
+  private func replace(_ policy: Policy, _ secrets: KeySecrets, _ prices: PriceBook, askedBy asker: String?) {
     if policy.listen != broker.policy.listen || policy.admin.listen != broker.policy.admin.listen
       || (policy.tls == nil) != (broker.policy.tls == nil)
     {
@@ -98,7 +101,8 @@ final class PolicyReload {
     budgetHistory.ask(broker.replacePolicy(policy, secrets: secrets, prices: prices, asksPast: true))
     broker.changed(
       .policy, name: options.policyFile ?? "built-in", state: .reloaded, before: difference.before,
-      after: difference.after)
+      after: difference.after, askedBy: asker)
+    if let level = policy.log.level { setLogLevel(level) }
     watchSecrets()
     logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
   }

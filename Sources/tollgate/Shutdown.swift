@@ -24,9 +24,10 @@ final class Shutdown {
     self.logger = logger
   }
 
-  func drain() {
+  /// - Parameter asker: the operator who asked for it; nil for a signal.
+  func drain(askedBy asker: String? = nil) {
     guard !broker.isDraining else { return }
-    broker.changed(.broker, name: tollgateVersion, state: .draining)
+    broker.changed(.broker, name: tollgateVersion, state: .draining, askedBy: asker)
     let time = broker.policy.drainTimeout
     tell(broker.snapshot(), time)
     timer.schedule(after: time)

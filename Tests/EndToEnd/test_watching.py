@@ -148,6 +148,72 @@ def test_the_read_token_changes_nothing(guarded, http):
     assert shown["providers"][0]["keys"][0]["state"] == "usable" and not shown["draining"]
 
 
+def test_charts_of_the_last_minutes_and_of_the_ledger_say_the_same(start, http, simulator, tmp_path):
+    policy = policy_for(simulator.url, store=str(tmp_path / "ledger.db"))
+    broker = start.broker(policy)
+    for number in range(6):
+        assert http.post(broker.url + "/v1/chat/completions", json=CHAT, headers={"x-tollgate-priority": "high"}).status_code == 200
+
+    def charts(broker, metric="calls,tokens,wait_p50", **more):
+        answer = http.get(broker.admin + "/api/v1/history", params={"metric": metric, "since": "5m", **more})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def count(page, metric):
+        chart = next(chart for chart in page["metrics"] if chart["metric"] == metric)
+        return {tuple(series["labels"].values()): round(sum(value * chart["step_s"] / 60 for _, value in series["points"] if value), 3)
+                for series in chart["series"]}
+    recent = wait_until(lambda: (page := charts(broker)) and count(page, "calls") and page, "the slot of five seconds to end")
+    assert count(recent, "calls") == {("openai", "completed"): 6}
+    spent = count(recent, "tokens")
+    assert spent[("openai", "output")] == 30 and spent[("openai", "input")] > 0
+    wait = next(chart for chart in recent["metrics"] if chart["metric"] == "wait_p50")
+    assert [series["labels"] for series in wait["series"]] == [{"priority": "high"}]
+    single = http.get(broker.admin + "/api/v1/history", params={"metric": "calls", "since": "5m"}).json()
+    assert set(single) == {"metric", "step_s", "series", "marks"} and single["step_s"] == 5
+    queued = charts(broker, "queued,in_use")
+    assert [series["labels"]["priority"] for series in queued["metrics"][0]["series"]] == ["high", "normal", "low"]
+    broker.stop()
+    # Another process knows the same from the ledger.
+    again = start.broker(policy)
+    page = wait_until(lambda: (page := charts(again)) and count(page, "calls") and page, "the ledger to tell")
+    chart = next(chart for chart in page["metrics"] if chart["metric"] == "calls")
+    assert sum(value * chart["step_s"] / 60 for series in chart["series"] for _, value in series["points"][:-1] if value) <= 6.001
+    assert set(count(page, "calls")) == {("openai", "completed")}
+    assert [mark["what"] for mark in page["marks"]][:1] == ["broker"]
+    month = charts(again, since="30d")
+    assert all(len(series["points"]) <= 400 for chart in month["metrics"] for series in chart["series"])
+
+
+@pytest.mark.parametrize("query, says", [
+    ({}, "metric: it is missing, allowed are wait_p50"), ({"metric": "speed"}, "metric: found 'speed', allowed are wait_p50"),
+    ({"metric": "calls", "since": "soon"}, "since: found 'soon'"), ({"metric": "calls", "step": "0"}, "step: found '0'"),
+    ({"metric": "calls", "colour": "red"}, "there is no parameter 'colour'"),
+])
+def test_a_wrong_question_about_the_past_gets_the_reason(broker, http, query, says):
+    answer = http.get(broker.admin + "/api/v1/history", params=query)
+    assert answer.status_code == 400 and answer.json()["error"]["message"].startswith(says), answer.text
+
+
+def test_who_did_what_is_kept_and_shown(start, http, simulator):
+    broker = start.broker(policy_for(simulator.url, budgets=[{"usd": 5, "per": "day"}]))
+    for change in ("keys/openai/main/disable", "breakers/anthropic/open", "reload", "log-level?level=warning",
+                   "budgets/raise?usd=2&until=4000000000"):
+        assert http.post(f"{broker.admin}/api/v1/{change}").status_code == 200, change
+
+    def changes():
+        rows = http.get(broker.admin + "/api/v1/audit").json()["changes"]
+        return [(row["subject"], row["state"], row["asked_by"], row["before"], row["after"]) for row in rows]
+    seen = wait_until(lambda: len(rows := changes()) >= 6 and rows, "the changes to be written")
+    assert [row[:3] for row in seen] == [
+        ("budget", "raised", "admin"), ("log", "changed", "admin"), ("policy", "reloaded", "admin"), ("breaker", "open", "admin"),
+        ("key", "disabled", "admin"), ("broker", "started", None)]
+    assert seen[1][3:] == ("info", "warning") and seen[3][3:] == ("closed", "open") and seen[4][3:] == ("usable", "disabled")
+    newest = http.get(broker.admin + "/api/v1/audit", params={"limit": 1}).json()["changes"]
+    assert len(newest) == 1 and newest[0]["text"].startswith("budget broker/*: raised by $2") and newest[0]["text"].endswith(", by admin")
+    assert http.get(broker.admin + "/api/v1/audit", params={"limit": 0}).status_code == 400
+
+
 def test_the_level_of_the_log_changes_while_it_runs(start, http):
     provider = start.provider(reply(200, body=b'{"choices": []}'))
     broker = start.broker(policy_for(provider.url, log={"level": "warning"}))
