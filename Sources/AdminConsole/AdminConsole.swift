@@ -264,7 +264,7 @@ public final class AdminConsole: HTTPHandler {
     guard let record = broker.requests.record(id), tenant == nil || record.tenant == tenant else {
       return .error(404, "request \(text) is not known: it is older than the last 1000, or it was never here")
     }
-    return .json(StatusJSON.request(record, broker))
+    return .json(RequestJSON.story(record, broker, tenant: tenant))
   }
 
   // MARK: Changes

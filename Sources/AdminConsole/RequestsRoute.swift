@@ -19,13 +19,13 @@ extension AdminConsole {
         tenant: tenant ?? query["tenant"], session: query["session"],
         priority: try query.choice("priority", Priority.allCases.map { ($0.name, $0) }), provider: query["provider"])
       if let tenant, let asked = query["tenant"], asked != tenant {
-        return .json(StatusJSON.requests([], broker))
+        return .json(RequestJSON.list([], broker))
       }
       let isSlowest = try query.choice("sort", [("slowest", true), ("age", false)]) ?? false
       if isSlowest {
         let some = state.map { Set([$0]) } ?? [.queued, .running, .ended]
         return .json(
-          StatusJSON.requests(broker.requests.slowest(limit: limit, at: broker.now, some, filter), broker))
+          RequestJSON.list(broker.requests.slowest(limit: limit, at: broker.now, some, filter), broker))
       }
       var records: [RequestRecord] = []
       for (_, one) in states where state == nil || state == one {
@@ -33,7 +33,7 @@ extension AdminConsole {
           one == .ended
           ? broker.requests.recent(limit: limit, filter) : broker.requests.alive(one, limit: limit, filter)
       }
-      return .json(StatusJSON.requests(Array(records.prefix(limit)), broker))
+      return .json(RequestJSON.list(Array(records.prefix(limit)), broker))
     } catch { return .error(400, error.message) }
   }
 

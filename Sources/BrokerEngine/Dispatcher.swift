@@ -119,7 +119,15 @@ final class Dispatcher {
   func budgetReadings() -> [BudgetReading] { core.budgetReadings(at: time.instant) }
   /// True where the core has no request.
   var isIdle: Bool { exchanges.isEmpty }
-  func blocker(of request: RequestID) -> Blocker? { core.blocker(of: request, at: time.instant) }
+  /// Asks the core something that changes nothing.
+  func ask<Answer>(_ question: (inout Admission, Instant) -> Answer) -> Answer {
+    let now = time.instant
+    return Self.ask(&core) { question(&$0, now) }
+  }
+
+  private static func ask<Answer>(_ core: inout Admission, _ question: (inout Admission) -> Answer) -> Answer {
+    question(&core)
+  }
 
   /// Writes to the ledger what was learned since the last time.
   func saveLearned() {
@@ -201,7 +209,16 @@ final class Dispatcher {
       exchange.granted(grant, lease: Lease(grant.lease, of: self))
     case .conclude(let conclusion): exchanges.removeValue(forKey: conclusion.request)?.conclude(conclusion)
     case .checkKey(let provider, let key): providers.checkKey(RefusedKey(provider: provider, key: key), for: self)
-    case .note(.waiting(let request, let blocker)): exchange(of: request)?.waiting(blocker)
+    case .note(.waiting(let request, let blocker)):
+      guard let exchange = exchange(of: request) else { return }
+      let now = time.instant
+      let reading = Self.ask(&core) { $0.reading(of: request, at: now) }
+      if let reading, reading.blocker == blocker || blocker == .notItsTurn {
+        exchange.waiting(reading)
+      } else if blocker != .notItsTurn {
+        // It has waited for this meanwhile; the numbers are no longer known.
+        exchange.waiting(BlockerReading(blocker: blocker))
+      }
     case .note(.promoted(let request)): exchange(of: request)?.promoted()
     case .note(.requeued(let request, _, let verdict)): exchange(of: request)?.requeued(because: verdict)
     case .note(.demoted(let request, let budget)): exchange(of: request)?.demoted(by: budget)

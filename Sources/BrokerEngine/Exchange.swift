@@ -182,7 +182,7 @@ final class Exchange {
     ownTime += services.time.now &- now
   }
 
-  func waiting(_ blocker: Blocker) { if isAlive { record.waiting(blocker, at: services.time.now) } }
+  func waiting(_ reading: BlockerReading) { if isAlive { record.waiting(reading, at: services.time.now) } }
 
   func promoted() { if isAlive { record.promoted(at: services.time.now) } }
 

@@ -204,11 +204,13 @@ public final class FrontDoor: HTTPHandler {
   }
 
   private func refuseUnknownPath(_ downstream: any HTTPExchange, _ record: RequestRecord, path: Substring) {
-    let answer = BrokerError.unknownPath(
-      String(path), host: downstream.head.authority, isSecure: services.rules.now.policy.tls != nil,
-      requestID: record.text)
+    let (host, isSecure) = (downstream.head.authority, services.rules.now.policy.tls != nil)
+    let answer = BrokerError.unknownPath(String(path), host: host, isSecure: isSecure, requestID: record.text)
     respond(downstream, record, .rejectedModel, answer)
-    finish(record, .rejectedModel, status: answer.status, message: "unknown path")
+    // The log and `explain` say what the client is told.
+    finish(
+      record, .rejectedModel, status: answer.status,
+      message: BrokerError.unknownPathText(String(path), host: host, isSecure: isSecure))
   }
 
   private func respond(

@@ -156,7 +156,6 @@ public final class Operator {
   public func snapshot() -> AdmissionSnapshot { services.dispatcher.snapshot() }
   /// What the core has learned from providers.
   public func learned() -> LearnedValues { services.dispatcher.learned() }
-  public func blocker(of request: RequestID) -> Blocker? { services.dispatcher.blocker(of: request) }
   /// Live and recent requests.
   public var requests: RequestList { services.requests }
   public var metrics: BrokerMetrics { services.counters.metrics }

@@ -110,6 +110,15 @@ public final class RequestList {
     return Array(all.sorted { (lasted($1), $0.id) < (lasted($0), $1.id) }.prefix(max(0, limit)))
   }
 
+  /// The known ones of some requests, alive or ended.
+  public func records(_ ids: Set<RequestID>) -> [RequestID: RequestRecord] {
+    guard !ids.isEmpty else { return [:] }
+    var found: [RequestID: RequestRecord] = [:]
+    for case let living? in places where ids.contains(living.record.id) { found[living.record.id] = living.record }
+    for record in ring where ids.contains(record.id) { found[record.id] = record }
+    return found
+  }
+
   public func record(_ id: RequestID) -> RequestRecord? {
     places.lazy.compactMap { $0?.record }.first { $0.id == id } ?? ring.last { $0.id == id }
   }

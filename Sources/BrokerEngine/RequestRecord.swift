@@ -31,14 +31,18 @@ public final class RequestRecord {
     public var costSource: CostSource?
   }
 
-  /// One reason why the request waited, from `since` until the next reason or the grant.
+  /// One reason why the request waited, from `since` until the next reason, the grant or its end.
   public struct Wait: Sendable {
     public var since: UInt64
-    public var blocker: Blocker
+    /// nil while it waits for this.
+    public var until: UInt64?
+    /// The reason with its numbers, as they were when the wait began.
+    public var reading: BlockerReading
+    public var blocker: Blocker { reading.blocker }
 
-    public init(since: UInt64, blocker: Blocker) {
+    public init(since: UInt64, _ reading: BlockerReading) {
       self.since = since
-      self.blocker = blocker
+      self.reading = reading
     }
   }
 
@@ -76,6 +80,14 @@ public final class RequestRecord {
   /// The cost of all attempts; nil while none has ended, and where the price of one is unknown.
   public private(set) var cost: Money?
   public private(set) var estimatedInput: TokenCount = 0
+  /// What was expected when the last attempt was granted: what its provider would count of the input, the output, and how
+  /// much of the input it would read from its cache. nil before that.
+  public private(set) var expectation: Expectation?
+  public struct Expectation: Sendable, Equatable {
+    public var input: TokenCount
+    public var output: TokenCount
+    public var cached: TokenCount
+  }
   /// What was left of the tenant's tightest budget when the request was granted or concluded; nil where the tenant has
   /// none.
   public private(set) var budgetRemaining: Money?
@@ -144,9 +156,32 @@ public final class RequestRecord {
   // MARK: In the queue
 
   /// Notes another reason why the request waits. The first 16 are kept.
-  func waiting(_ blocker: Blocker, at now: UInt64) {
+  func waiting(_ reading: BlockerReading, at now: UInt64) {
+    if waits.last?.until == nil, waits.last?.blocker == reading.blocker { return }
+    endWait(at: now)
     guard waits.count < 16 else { return }
-    waits.append(Wait(since: now, blocker: blocker))
+    waits.append(Wait(since: now, reading))
+  }
+
+  private func endWait(at now: UInt64) {
+    if !waits.isEmpty, waits[waits.count - 1].until == nil { waits[waits.count - 1].until = now }
+  }
+
+  /// The times at which it waited, all reasons together, in monotonic nanoseconds; the last one ends now where it still
+  /// does.
+  public func stays(at now: UInt64) -> [ClosedRange<UInt64>] {
+    guard var start = submittedAt else { return [] }
+    var stays: [ClosedRange<UInt64>] = []
+    let attempts = attempts
+    for (index, attempt) in attempts.enumerated() {
+      // An attempt begins anew when it is sent.
+      let end = index == attempts.count - 1 ? min(grantedAt ?? attempt.began, attempt.began) : attempt.began
+      if end >= start { stays.append(start...end) }
+      start = attempt.ended ?? .max
+    }
+    let end = endedAt ?? now
+    if state != .running, end >= start, start != .max { stays.append(start...end) }
+    return stays
   }
 
   /// Notes that the request has waited longer than its class's `promote_after`.
@@ -165,7 +200,10 @@ public final class RequestRecord {
 
   func granted(_ grant: Grant, at now: UInt64) {
     grantedAt = now
+    endWait(at: now)
     state = .running
+    expectation = Expectation(
+      input: grant.reservedInput, output: grant.reservedOutput, cached: grant.expectedCached)
     queued = grant.queued
     provider = grant.provider.name
     key = grant.key?.name
@@ -255,6 +293,7 @@ public final class RequestRecord {
 
   func concluded(_ outcome: Outcome, at now: UInt64) {
     self.outcome = outcome
+    endWait(at: now)
     state = .ended
     endedAt = now
   }

@@ -59,9 +59,7 @@ public enum BrokerError {
   ///   - isSecure: true where the listener speaks TLS.
   public static func unknownPath(_ path: String, host: String = "", isSecure: Bool = false, requestID: String) -> Answer
   {
-    let message =
-      PathAdvice.unserved(path[...])
-      ?? "Unknown request URL: \(path). \(PathAdvice.baseURLs(host: host, isSecure: isSecure))"
+    let message = unknownPathText(path, host: host, isSecure: isSecure)
     let words = Words(
       status: 404, type: "invalid_request_error", code: "unknown_url", shouldRetry: false, mayCarryRetryAfter: false)
     return Answer(
@@ -69,6 +67,12 @@ public enum BrokerError {
       fields: [("content-type", "application/json"), ("x-should-retry", "false"), ("x-request-id", requestID)],
       body: body(
         PathAdvice.isOllama(path[...]) ? .ollama : .openai, words, message: message, requestID: requestID, pause: nil))
+  }
+
+  /// What the client is told of such a path.
+  public static func unknownPathText(_ path: String, host: String = "", isSecure: Bool = false) -> String {
+    PathAdvice.unserved(path[...])
+      ?? "Unknown request URL: \(path). \(PathAdvice.baseURLs(host: host, isSecure: isSecure))"
   }
 
   /// The answer for a request that the endpoint refuses before it is read, by status.

@@ -1,4 +1,4 @@
-// `tollgate explain`: shows what happened to one request, and why.
+// `tollgate explain`: shows what happened to one request, and why; also what a request that still waits waits for.
 import AdmissionCore
 import ArgumentParser
 import BrokerEngine
@@ -10,21 +10,49 @@ struct ExplainCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "explain", abstract: "Tell the story of one request: class and why, each wait, each attempt.",
     discussion:
-      "The id is in the header x-tollgate-request-id of every answer. The last 1000 requests are kept. Each wait names "
-      + "its rule of dispatch; docs/internals/admission.md has them by number.")
+      "The id is in the header x-tollgate-request-id of every answer, and 'tollgate requests' lists ids. Of a session, "
+      + "its newest waiting call is explained, or where none waits its newest one. The last 1000 requests are kept. Each "
+      + "wait names its rule of dispatch; docs/internals/admission.md has them by number.")
 
-  @Argument(help: "The request's id.") var requestID: String
+  @Argument(help: ArgumentHelp("The request's id, or a session.", valueName: "id-or-session")) var subject: String
   @OptionGroup var admin: AdminOptions
 
   struct Story: Decodable {
     struct Wait: Decodable {
       var blocker: String
       var reason: String
+      /// The reason with its numbers.
+      var text: String?
       /// The number of the rule of dispatch that made it wait.
       var rule: String
       var fromMs: Int64
+      var untilMs: Int64?
       /// Attempts that had begun before it.
       var afterAttempts: Int
+    }
+    struct Ahead: Decodable {
+      var id: String?
+      var priority: String
+      var session: String?
+      var rule: String
+      var text: String
+      var atMs: Int64?
+      var count: Int
+    }
+    struct Position: Decodable {
+      var lane: Int
+      var `class`: Int
+    }
+    struct Estimate: Decodable {
+      var inputTokens: Int64
+      var outputTokens: Int64?
+      var cachedInputTokens: Int64?
+    }
+    struct Price: Decodable {
+      var line: String
+      var version: String
+      var inputUsdPerM: String?
+      var outputUsdPerM: String?
     }
     struct Hint: Decodable {
       var header: String
@@ -61,33 +89,72 @@ struct ExplainCommand: ParsableCommand {
     var model: String
     var queuedMs: Int64
     var totalMs: Int64?
+    var nowMs: Int64?
     var inputTokens: Int64
     var outputTokens: Int64
+    var cacheReadTokens: Int64?
+    var cacheWriteTokens: Int64?
     var estimated: Bool
+    var estimate: Estimate?
+    var price: Price?
     var costUsd: String?
     var message: String?
     /// When it had waited for its class's `promote_after`.
     var promotedMs: Int64?
     var waits: [Wait]
+    var wentAhead: [Ahead]?
+    var position: Position?
+    var predictedWaitMs: Int64?
     var tries: [Try]
   }
 
   func validate() throws {
-    guard RequestID(text: requestID) == nil else { return }
-    let shown = PrintableText.escaped(String(requestID.prefix(60)))
+    guard subject.isEmpty else { return }
     throw ValidationError(
-      requestID.isEmpty
-        ? "the request's id is empty; it is in the header x-tollgate-request-id of every answer"
-        : "'\(shown)' is no request id: 26 letters and digits, as in the header x-tollgate-request-id")
+      "the request's id is empty; it is in the header x-tollgate-request-id of every answer, and a session can be given"
+    )
   }
 
   func run() throws {
-    let story = try AdminClient(options: admin).get(Story.self, "/api/v1/requests/\(requestID)")
+    let client = AdminClient(options: admin)
+    let id = RequestID(text: subject) == nil ? try newest(client) : subject
+    let story = try client.get(Story.self, "/api/v1/requests/\(id)")
     Terminal.line(ExplainCommand.text(story))
   }
 
+  // MARK: Sessions
+
+  struct List: Decodable {
+    struct Entry: Decodable {
+      var id: String
+      var session: String
+    }
+    var requests: [Entry]
+  }
+
+  /// The newest waiting call of the session; else its newest one.
+  private func newest(_ client: AdminClient) throws -> String {
+    for state in ["queued", "running", "recent"] {
+      let list = try client.get(List.self, "/api/v1/requests?state=\(state)&limit=1000")
+      // Ids are in the order of arrival.
+      if let id = list.requests.filter({ $0.session == subject }).map(\.id).max() { return id }
+    }
+    let shown = PrintableText.escaped(String(subject.prefix(60)))
+    throw CommandRefusal(
+      "tollgate: '\(shown)' is no request id (26 letters and digits, as in the header x-tollgate-request-id), and no "
+        + "session of a request that waits, runs or is among the last 1000")
+  }
+
+  // MARK: The text
+
+  /// A moment and what happened then.
+  private struct Line {
+    var at: Int64?
+    var text: String
+  }
+
   static func text(_ story: Story) -> String {
-    var lines = [
+    let head = [
       "\(story.id)  \(story.outcome ?? story.state)",
       "  \(story.arrivedAt)  \(story.method) \(story.path)"
         + (story.model.isEmpty ? "" : "  model \(story.model)"),
@@ -95,45 +162,117 @@ struct ExplainCommand: ParsableCommand {
         + (story.agent.map { ", agent \($0)" } ?? ""),
       "  \(story.priority) priority, by \(story.priorityReason)" + (story.kind.map { "; kind \($0)" } ?? ""),
     ]
-    for hint in story.unknownHints {
-      lines.append("  unknown hint \(hint.header): \(hint.value) (allowed: \(hint.allowed))")
+    let hints = story.unknownHints.map { "  unknown hint \($0.header): \($0.value) (allowed: \($0.allowed))" }
+    var lines = events(story)
+    let moments = lines.map { line in line.at.map { "+\($0) ms" } ?? "" }
+    let width = moments.map(\.count).max() ?? 0
+    lines = zip(lines, moments).map { line, moment in
+      Line(at: line.at, text: "  " + String(repeating: " ", count: width - moment.count) + moment + "  " + line.text)
     }
+    // Names, paths and models are clients' text.
+    return (head + hints + lines.map(\.text) + sums(story)).map { PrintableText.escaped($0) }.joined(separator: "\n")
+  }
+
+  /// What happened, in the order of events.
+  private static func events(_ story: Story) -> [Line] {
+    var lines: [Line] = []
     waits(story, after: 0, &lines)
     if let promoted = story.promotedMs {
       lines.append(
-        "  +\(promoted) ms  promoted: it had waited for its class' promote_after"
-          + (story.priority == "high" ? "" : ", and its class gets promoted_share while such calls come first"))
+        Line(
+          at: promoted,
+          text: "promoted: it had waited for its class' promote_after"
+            + (story.priority == "high" ? "" : ", and its class gets promoted_share while such calls come first")))
     }
     for (index, attempt) in story.tries.enumerated() {
-      var line = "  +\(attempt.fromMs ?? 0) ms  attempt \(attempt.number) at \(attempt.provider)"
-      if let key = attempt.key { line += " with key \(key)" }
-      if let status = attempt.status { line += ": \(status)" }
-      if let first = attempt.firstByteMs { line += ", answered at +\(first) ms" }
-      if let until = attempt.untilMs { line += ", over at +\(until) ms" }
-      if let verdict = attempt.verdict { line += " (\(verdict)\(attempt.failure.map { ", \($0)" } ?? ""))" }
-      lines.append(line)
+      var text = "attempt \(attempt.number) at \(attempt.provider)"
+      if let key = attempt.key { text += " with key \(key)" }
+      if let status = attempt.status { text += ": \(status)" }
+      if let first = attempt.firstByteMs { text += ", answered at +\(first) ms" }
+      if let until = attempt.untilMs { text += ", over at +\(until) ms" }
+      if let verdict = attempt.verdict { text += " (\(verdict)\(attempt.failure.map { ", \($0)" } ?? ""))" }
+      lines.append(Line(at: attempt.fromMs ?? 0, text: text))
       if let cost = attempt.costUsd {
         lines.append(
-          "      cost $\(cost) by \(attempt.costSource ?? "-")" + (attempt.heldUsd.map { ", held $\($0)" } ?? ""))
+          Line(
+            at: nil,
+            text: "  cost $\(cost) by \(attempt.costSource ?? "-")"
+              + (attempt.heldUsd.map { ", held $\($0)" } ?? "")))
       } else if attempt.costSource == "unknown" {
-        lines.append("      cost unknown: the model has no price")
+        lines.append(Line(at: nil, text: "  cost unknown: the model has no price"))
       }
       waits(story, after: index + 1, &lines)
     }
-    lines.append("  queued \(story.queuedMs) ms in all")
-    lines.append(
-      "  tokens: \(story.inputTokens) in, \(story.outputTokens) out\(story.estimated ? " (estimated)" : "")")
-    if let cost = story.costUsd { lines.append("  cost: $\(cost)") }
-    if let message = story.message { lines.append("  told the client: \(message)") }
-    if let total = story.totalMs { lines.append("  \(total) ms in all") }
-    // Names, paths and models are clients' text.
-    return lines.map { PrintableText.escaped($0) }.joined(separator: "\n")
+    if story.state == "queued", let now = story.nowMs {
+      var text = "it still waits"
+      if let position = story.position {
+        text += ": number \(position.lane) in its lane, about number \(position.class) in its class"
+      }
+      text +=
+        story.predictedWaitMs.map { "; expected to go in \(WaitText.length(.milliseconds($0)))" }
+        ?? "; nobody can tell for how long"
+      lines.append(Line(at: now, text: text))
+    }
+    return lines
   }
 
-  /// In the order of events: what the request waited for after so many attempts.
-  private static func waits(_ story: Story, after attempts: Int, _ lines: inout [String]) {
+  /// What the request waited for after so many attempts.
+  private static func waits(_ story: Story, after attempts: Int, _ lines: inout [Line]) {
     for wait in story.waits where wait.afterAttempts == attempts {
-      lines.append("  +\(wait.fromMs) ms  waited: \(wait.reason) (rule \(wait.rule))")
+      let lasted = wait.untilMs.map { " for \(WaitText.length(.milliseconds($0 - wait.fromMs)))" } ?? ""
+      lines.append(
+        Line(at: wait.fromMs, text: "waited\(lasted): \(wait.text ?? wait.reason) (rule \(wait.rule))"))
     }
+  }
+
+  /// Who went before it, tokens, cost and times.
+  private static func sums(_ story: Story) -> [String] {
+    var lines: [String] = []
+    let ahead = story.wentAhead ?? []
+    if !ahead.isEmpty {
+      let count = ahead.reduce(0) { $0 + $1.count }
+      lines.append("  \(count) \(count == 1 ? "call" : "calls") went ahead while it waited:")
+      // By class and rule, in the order of the newest.
+      var groups: [(name: String, text: String, count: Int)] = []
+      for one in ahead {
+        let name = "\(one.priority), rule \(one.rule)"
+        if let known = groups.firstIndex(where: { $0.name == name }) {
+          groups[known].count += one.count
+        } else {
+          groups.append((name, one.text, one.count))
+        }
+      }
+      let width = groups.map(\.name.count).max() ?? 0
+      let digits = groups.map { String($0.count).count }.max() ?? 0
+      for group in groups {
+        let count = String(group.count)
+        lines.append(
+          "    " + String(repeating: " ", count: digits - count.count) + count + "  "
+            + group.name.padding(toLength: width, withPad: " ", startingAt: 0) + "  \(group.text)")
+      }
+      if let last = ahead.first(where: { $0.id != nil }), let id = last.id {
+        lines.append("    the last one was \(id)" + (last.session.map { " of session \($0)" } ?? ""))
+      }
+    }
+    lines.append("  queued \(story.queuedMs) ms in all")
+    var tokens = "  tokens: \(story.inputTokens) in, \(story.outputTokens) out\(story.estimated ? " (estimated)" : "")"
+    if let read = story.cacheReadTokens, let written = story.cacheWriteTokens, read + written > 0 {
+      tokens += "; of the input \(read) read from the provider's cache, \(written) written to it"
+    }
+    lines.append(tokens)
+    if let estimate = story.estimate {
+      lines.append(
+        "  expected: \(estimate.inputTokens) in" + (estimate.outputTokens.map { ", \($0) out" } ?? "")
+          + (estimate.cachedInputTokens.map { $0 > 0 ? ", \($0) cached" : "" } ?? ""))
+    }
+    if let cost = story.costUsd { lines.append("  cost: $\(cost)") }
+    if let price = story.price {
+      lines.append(
+        "  price: line '\(price.line)' of prices \(price.version): $\(price.inputUsdPerM ?? "-") in, $"
+          + "\(price.outputUsdPerM ?? "-") out per 1M tokens")
+    }
+    if let message = story.message { lines.append("  told the client: \(message)") }
+    if let total = story.totalMs { lines.append("  \(total) ms in all") }
+    return lines
   }
 }

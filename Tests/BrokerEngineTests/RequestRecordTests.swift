@@ -53,10 +53,50 @@ import Testing
     #expect(record.cost == nil)
   }
 
+  private func reading(_ account: Int) -> BlockerReading {
+    BlockerReading(blocker: .budget("\(account)"), needed: Int64(account), beforeInLane: account)
+  }
+
   @Test func keepsSixteenWaits() {
     let record = record()
-    for number in 1...20 { record.waiting(.behindInLane, at: UInt64(number)) }
+    for number in 1...20 { record.waiting(reading(number), at: UInt64(number)) }
     #expect(record.waits.map(\.since) == (1...16).map { UInt64($0) })
+    #expect(record.waits.map(\.until) == (2...17).map { UInt64($0) }, "each ends where the next one begins")
+  }
+
+  @Test func aWaitEndsOnceAndKeepsItsNumbers() {
+    let record = record()
+    record.submitted(at: 20)
+    record.waiting(reading(1), at: 20)
+    // The same reason with other numbers is the same wait.
+    var same = reading(1)
+    same.needed = 99
+    record.waiting(same, at: 25)
+    #expect(record.waits.map(\.reading.needed) == [1] && record.waits[0].until == nil)
+    record.granted(grant(1), at: 30)
+    #expect(record.waits.map(\.until) == [30])
+    end(record, nil, at: 40)
+    record.requeued()
+    record.waiting(reading(1), at: 41)
+    #expect(record.waits.map(\.since) == [20, 41], "after an attempt it is another wait")
+    record.concluded(.evictedMaxWait, at: 60)
+    #expect(record.waits.map(\.until) == [30, 60])
+    #expect(record.stays(at: 99) == [20...30, 40...60])
+  }
+
+  @Test func itsStaysAreTheTimesInWhichItWaited() {
+    let record = record()
+    #expect(record.stays(at: 15).isEmpty, "it is not there yet")
+    record.submitted(at: 20)
+    #expect(record.stays(at: 25) == [20...25])
+    record.granted(grant(1), at: 30)
+    record.sent(at: 33)
+    #expect(record.stays(at: 50) == [20...30])
+    end(record, nil, at: 40)
+    record.requeued()
+    #expect(record.stays(at: 50) == [20...30, 40...50])
+    record.granted(grant(2), at: 60)
+    #expect(record.stays(at: 99) == [20...33, 40...60])
   }
 
   @Test func theFirstFirstByteCounts() {

@@ -20,6 +20,8 @@ public struct Admission: Sendable {
   var leases = LeaseTable()
   var book = BudgetBook()
   var drainRate = DrainRate()
+  /// For `explain` alone.
+  var grantLog = GrantLog()
 
   // Results of the last looks.
   /// Old heads that were blocked only by the headroom, while a request of a higher band waited.

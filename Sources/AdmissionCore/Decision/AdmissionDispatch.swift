@@ -222,10 +222,14 @@ extension Admission {
     var estimate: CallEstimate?
     var attempt = place(
       request, ignoringHeadroom: turn == .floor, at: now, blocked: &legs, first: &estimate, into: &placement)
-    if turn == .order, case .blocked = attempt, placeOld(request, at: now, into: &placement) { attempt = .placed }
+    var rule: GrantTurn = turn == .spare ? .spare : turn == .floor ? .floor : .order
+    if turn == .order, case .blocked = attempt, placeOld(request, at: now, into: &placement) {
+      attempt = .placed
+      rule = .old
+    }
     switch attempt {
     case .placed:
-      grant(head, consume request, placement, isFloorTurn: turn == .floor, at: now, into: &actions)
+      grant(head, consume request, placement, rule, at: now, into: &actions)
     case .tenantLimited(_, let readyAt) where turn == .spare:
       // The tenant's other heads are not passed over for it.
       if let leg = providers.routes[request.route].legs.first { providers.wake(leg.provider, at: readyAt) }
@@ -301,9 +305,10 @@ extension Admission {
   }
 
   mutating func grant(
-    _ head: RequestIndex, _ request: consuming Request, _ placement: Placement, isFloorTurn: Bool, at now: Instant,
+    _ head: RequestIndex, _ request: consuming Request, _ placement: Placement, _ turn: GrantTurn, at now: Instant,
     into actions: inout ActionList
   ) {
+    let isFloorTurn = turn == .floor
     guard let cluster = waiting.cluster(of: head) else { return throwOut(head, at: now, into: &actions) }
     let band = request.band
     // For the first leg, `place` has just made the same estimate.
@@ -324,6 +329,9 @@ extension Admission {
         beside[other] = 1
       }
     }
+    var rule = turn
+    if isFloorTurn, old[band] != 0 { rule = .promoted }
+    if turn == .order, waiting.isHurried(head) { rule = .hurry }
     guard let share = waiting.charge(head, cost: cost, weight: tenants[request.tenant].weight) else {
       return throwOut(head, at: now, into: &actions)
     }
@@ -331,8 +339,10 @@ extension Admission {
       band, in: cluster, cost: cost, heads: heads, old: old, beside: beside, isFloorTurn: isFloorTurn)
     for band in 1..<3 { waiting.unsettle(band, in: cluster) }
     drainRate.count(at: now)
+    let lane = waiting.lane(of: head)
     takeOut(head, at: now)
-    commit(consume request, placement, turn: LeaseTurn(share: share, credit: credit), at: now, into: &actions)
+    noteHead(of: lane, into: &actions)
+    commit(consume request, placement, turn: LeaseTurn(share: share, credit: credit), by: rule, at: now, into: &actions)
   }
 
   /// A head that is not a waiting request, or that has no lane, is our bug. It is removed from every structure, so that

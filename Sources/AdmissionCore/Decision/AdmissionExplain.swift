@@ -15,6 +15,12 @@ extension Admission {
     waiting[index].notes += 1
   }
 
+  /// Reports that another request is the first of its lane now: it waits for its turn, and no longer for the one before it.
+  mutating func noteHead(of lane: LaneIndex?, into actions: inout ActionList) {
+    guard let lane, let head = waiting.head(of: lane), waiting[head].lastNoted?.kind == .behindInLane else { return }
+    note(head, Obstacle(kind: .notItsTurn), into: &actions)
+  }
+
   /// Why a queued request waits right now; nil where it is not queued.
   public func blocker(of request: RequestID, at now: Instant) -> Blocker? {
     guard let index = waiting.index(of: request) else { return nil }

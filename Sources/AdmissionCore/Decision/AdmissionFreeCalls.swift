@@ -101,7 +101,7 @@ extension Admission {
       switch placeFree(request, at: now, wakes: &wakes, into: &placement) {
       case .placed:
         takeOut(index, at: now)
-        commit(request, placement, turn: nil, at: now, into: &actions)
+        commit(request, placement, turn: nil, by: .free, at: now, into: &actions)
       case .blocked(true):
         // Later ones may go: this one is passed over.
         passedOver.append(request.ticket.id)

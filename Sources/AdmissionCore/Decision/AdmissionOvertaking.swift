@@ -40,7 +40,7 @@ extension Admission {
       // What turns cost is estimated anew: there may have been no pass since something was learned.
       passes += 1
       let overtaken = waiting[claimant].box.ticket.id
-      grant(index, request, placement, isFloorTurn: false, at: now, into: &actions)
+      grant(index, request, placement, .overtaking, at: now, into: &actions)
       if let lease = leases.index(of: request.box.ticket.id) { leases[lease].overtook = overtaken }
       return
     }

@@ -470,9 +470,11 @@ extension Admission {
 
   /// Takes the permit, the units and the key, and orders the grant. The request is no longer in a queue. A free call takes
   /// nothing; breakers and the key let it pass, and are told of its end.
-  /// - Parameter turn: nil where no request waited, and for a free call.
+  /// - Parameters:
+  ///   - turn: nil where no request waited, and for a free call.
+  ///   - rule: how its turn came, for `explain`.
   mutating func commit(
-    _ request: consuming Request, _ placement: Placement, turn: LeaseTurn?, at now: Instant,
+    _ request: consuming Request, _ placement: Placement, turn: LeaseTurn?, by rule: GrantTurn, at now: Instant,
     into actions: inout ActionList
   ) {
     let index = placement.provider
@@ -483,6 +485,14 @@ extension Admission {
     var lease = Lease(
       request: request, placement: placement, turn: turn, candidate: candidate, began: now, epoch: book.epoch)
     lease.held = placement.hold
+    if !lease.isFree {
+      providers[index].typical.learn(placement.units, cost: placement.estimate.cost)
+      let band = lease.request.band
+      // The last of a backlog says nothing of how fast it moves.
+      if turn != nil, waiting.countByBand[band] > 0, placement.leg != 0 || providers[index].queued[band] > 0 {
+        providers[index].notePace(placement, band: band, at: now)
+      }
+    }
     let changed = providers[index].begin(&lease, at: now)
     if let state = changed.own { tellRecovery(of: index, model: nil, state, into: &actions) }
     if let state = changed.ofModel { tellRecovery(of: index, model: placement.model, state, into: &actions) }
@@ -492,6 +502,7 @@ extension Admission {
       takeFromTenant(&lease, at: now)
       if let session = lease.request.session { waiting.countCall(1, in: session, at: now) }
     }
+    log(lease, rule, at: now)
     var remaining: Money?
     if !lease.request.accounts.isEmpty {
       if !lease.isFree {
@@ -506,7 +517,7 @@ extension Admission {
         Grant(
           request: id, lease: leases.insert(consume lease), provider: providers[index].policy.id,
           key: placement.key.map { providers[index].keys[$0].policy.id }, attempt: attempt, queued: queued,
-          reservedInput: placement.input, reservedOutput: placement.output,
+          reservedInput: placement.input, reservedOutput: placement.output, expectedCached: placement.estimate.cached,
           held: placement.cost.map { Money(nanodollars: $0) }, budgetRemaining: remaining)))
   }
 

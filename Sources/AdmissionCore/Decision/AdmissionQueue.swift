@@ -61,7 +61,7 @@ extension Admission {
       var wakes: [(provider: ProviderIndex, at: Instant)] = []
       var placement = Placement.none
       if !waiting.hasFree, case .placed = placeFree(request, at: now, wakes: &wakes, into: &placement) {
-        commit(request, placement, turn: nil, at: now, into: &actions)
+        commit(request, placement, turn: nil, by: .free, at: now, into: &actions)
       } else {
         enqueue(request, at: now, into: &actions)
       }
@@ -80,7 +80,7 @@ extension Admission {
         request, ignoringHeadroom: false, at: now, blocked: &blocked, first: &estimate, into: &placement)
       {
         // No other request waits, so there is no order to keep.
-        commit(request, placement, turn: nil, at: now, into: &actions)
+        commit(request, placement, turn: nil, by: .alone, at: now, into: &actions)
         return
       }
     }
@@ -261,7 +261,9 @@ extension Admission {
     {
       retryAfter = min(max(usable - now, .seconds(1)), .seconds(60))
     }
+    let lane = waiting.lane(of: slot)
     takeOut(slot, at: now)
+    noteHead(of: lane, into: &actions)
     book.leave(request.accounts)
     waiting.leaveSession(request.session)
     actions.append(
@@ -285,7 +287,16 @@ extension Admission {
     guard !providers.routes.indices(of: request.route).isEmpty else { return waiting.insert(request) }
     let first = providers.routes[request.route, 0].provider
     providers[first].queued[request.band] += 1
+    providers[first].arrivals[request.band].count(at: request.queuedSince)
     return waiting.insert(request, at: first)
+  }
+
+  /// Forgets how fast a backlog has moved that is gone.
+  private mutating func restPaces(_ band: Int, at provider: ProviderIndex) {
+    providers[provider].restPace(band)
+    if providers[provider].queued.allSatisfy({ $0 == 0 }) { providers[provider].restPace(3) }
+    if waiting.countByBand[band] == 0 { providers.restPaces(band) }
+    if waiting.isEmpty { providers.restPaces(3) }
   }
 
   mutating func enterLane(_ index: RequestIndex, isRetry: Bool, at now: Instant) {
@@ -309,7 +320,9 @@ extension Admission {
     if waiting.hasOnlyFree { scheduler.rest() }
     tenants[tenant].queued -= 1
     if !providers.routes.indices(of: route).isEmpty {
-      providers[providers.routes[route, 0].provider].queued[band] -= 1
+      let first = providers.routes[route, 0].provider
+      providers[first].queued[band] -= 1
+      if providers[first].queued[band] == 0 { restPaces(band, at: first) }
     }
     while let (old, new) = waiting.compact() {
       if let account = waiting[new].waitsFor { book.rename(old, to: new, waitingFor: account) }

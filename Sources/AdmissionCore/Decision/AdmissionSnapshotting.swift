@@ -42,19 +42,20 @@ extension Admission {
       },
       queuedByBand: waiting.countByBand, queuedBytes: waiting.bytes, running: leases.count, openLeases: leases.count,
       queueStorage: waiting.capacity, isDraining: isDraining, budgets: book.readings(others: 100, at: now),
-      sessionsAtLimit: waiting.sessions.countAtLimit, classes: (0..<3).map { classQueue($0) })
+      sessionsAtLimit: waiting.sessions.countAtLimit, classes: (0..<3).map { classQueue($0, at: now) })
   }
 
-  private func classQueue(_ band: Int) -> AdmissionSnapshot.ClassQueue {
+  private func classQueue(_ band: Int, at now: Instant) -> AdmissionSnapshot.ClassQueue {
     var oldest: RequestIndex?
     for provider in providers.indices {
       guard let own = waiting.oldest(at: provider, band: band) else { continue }
       if let known = oldest, !waiting.isBefore(own, known) { continue }
       oldest = own
     }
+    let priority = Priority(rawValue: UInt8(band)) ?? .low
     return AdmissionSnapshot.ClassQueue(
-      priority: Priority(rawValue: UInt8(band)) ?? .low, queued: waiting.countByBand[band],
-      oldest: oldest.map { waiting[$0].box.ticket.id }, waitingSince: oldest.map { waiting[$0].queuedSince })
+      priority: priority, queued: waiting.countByBand[band], oldest: oldest.map { waiting[$0].box.ticket.id },
+      waitingSince: oldest.map { waiting[$0].queuedSince }, predictedWait: predictedWait(priority, at: now))
   }
 
   private func buckets(of capacity: Capacity, at now: Instant) -> [AdmissionSnapshot.Bucket] {

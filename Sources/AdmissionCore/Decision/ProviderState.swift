@@ -44,6 +44,8 @@ struct ModelState: SlotElement {
   var signs = RefusalSigns()
   var learner = QuotaLearner()
   var waits = WaitMeter()
+  /// How often waiting calls of its models are let in, by band, and of all bands together.
+  var paces = Array(repeating: GrantPace(), count: 4)
   var isRetired = false
   /// Nothing refers to it: the slot may be given away.
   var isFree: Bool { isRetired && capacity.permits.running == 0 && freeCalls == 0 }
@@ -146,6 +148,11 @@ struct ProviderState: SlotElement {
   /// Queued requests whose first candidate this is, by band.
   var queued: [Int] = [0, 0, 0]
   var waits = WaitMeter()
+  /// How often waiting calls are let in, by band, and of all bands together; how often calls come to wait, by band; and
+  /// what calls take.
+  var paces = Array(repeating: GrantPace(), count: 4)
+  var arrivals = Array(repeating: RecentCount(), count: 3)
+  var typical = TypicalCall()
   /// The number of times something may have become free here: claims of an earlier look are void.
   var look: UInt64 = 1
   /// The number of looks that may be about any model, not only about some of them.
@@ -203,6 +210,22 @@ struct ProviderState: SlotElement {
     if claimedIn == look { return true }
     if let model = leg.model, isClaimed(model) { return true }
     return leg.keys.contains { keys[$0].claimedIn == look }
+  }
+
+  /// Notes that a waiting call is let in.
+  @inline(__always) mutating func notePace(_ placement: Placement, band: Int, at now: Instant) {
+    paces[band].grant(at: now)
+    paces[3].grant(at: now)
+    guard let model = placement.model else { return }
+    models[model].paces[band].grant(at: now)
+    models[model].paces[3].grant(at: now)
+  }
+
+  /// Nobody of the band waits there any more, or nobody at all (3).
+  mutating func restPace(_ band: Int) {
+    guard paces[band].count > 0 else { return }
+    paces[band].rest()
+    for model in models.indices { models[model].paces[band].rest() }
   }
 
   /// Begins another look: all claims become void, except claims of permits of models that have not changed.

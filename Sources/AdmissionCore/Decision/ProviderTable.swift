@@ -212,6 +212,11 @@ struct ProviderTable: Sendable {
     }
   }
 
+  /// Nobody of the band waits any more.
+  mutating func restPaces(_ band: Int) {
+    for index in providers.indices { providers[index].restPace(band) }
+  }
+
   // MARK: Lags
 
   /// Notes that a call has ended whose permits lag until `end`, unless earlier calls lag for longer.

@@ -34,7 +34,7 @@ enum FairCost {
   /// The largest cost of one call that counts, in tokens. No real call comes near it; one absurd number must not put a
   /// flow back for hours.
   static let most: Int64 = 1 << 22
-  fileprivate static let scale: Int64 = 1024
+  static let scale: Int64 = 1024
 
   static func clamped(_ cost: Int64) -> Int64 { min(max(cost, 0), most) }
 

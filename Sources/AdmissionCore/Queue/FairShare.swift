@@ -344,7 +344,7 @@ struct FairShare: Sendable {
   }
 
   /// True where the lane hurries, and another of its branch has its turn.
-  private func isBeforeItsTurn(_ lane: LaneIndex) -> Bool {
+  func isBeforeItsTurn(_ lane: LaneIndex) -> Bool {
     guard lanes[lane].expiry != nil, let branch = lanes[lane].branch else { return false }
     return branches[branch].lanes.first?.element != lane
   }

@@ -82,6 +82,23 @@ struct LaneQueue: Sendable {
 
   func lane(of slot: RequestIndex) -> LaneIndex? { links[slot].lane }
 
+  /// How many stand before the request, at most 10,000; 0 where it is in no lane.
+  func countBefore(_ slot: RequestIndex) -> Int {
+    guard let lane = links[slot].lane else { return 0 }
+    var count = 0
+    var place: RequestIndex? = slot
+    while count < 10_000 {
+      guard let here = place else { break }
+      var before = links[here].previous
+      // Retries stand before all newcomers.
+      if before == nil, !links[here].isRetry { before = lanes[lane].retries.last }
+      guard before != nil else { break }
+      count += 1
+      place = before
+    }
+    return count
+  }
+
   /// Appends a newcomer.
   mutating func append(_ slot: RequestIndex, to lane: LaneIndex) {
     enter(slot, lane, isRetry: false, after: lanes[lane].newcomers.last)

@@ -9,11 +9,11 @@
 // timer, or in none. This store knows no rules: its owner decides where a request may go, and what a band may use.
 
 struct WaitingRequests: Sendable {
-  private var requests = Slots<Request>()
+  private(set) var requests = Slots<Request>()
   private var byID = RequestMap<RequestIndex>()
-  private var lanes = LaneQueue()
+  private(set) var lanes = LaneQueue()
   /// The turns of each band.
-  private var fair = [FairShare(), FairShare(), FairShare()]
+  private(set) var fair = [FairShare(), FairShare(), FairShare()]
   /// Each request's next instant: of its retry, its `promote_after` or its deadline.
   private var timers = IndexedHeap<Request>()
   private var timerPositions = IndexedHeap<Request>.Positions()

@@ -29,6 +29,8 @@ public struct Grant: Sendable {
   /// Tokens reserved for the call.
   public var reservedInput: TokenCount
   public var reservedOutput: TokenCount
+  /// How much of its input is expected to be read from the provider's cache.
+  public var expectedCached: TokenCount
   /// The estimated cost of the call, held in every budget that the call counts against; nil where the price is unknown.
   public var held: Money?
   /// What is left of the tenant's tightest budget after this hold; nil where the tenant has no budget.
@@ -36,8 +38,10 @@ public struct Grant: Sendable {
 
   public init(
     request: RequestID, lease: LeaseID, provider: ProviderID, key: KeyID? = nil, attempt: Int, queued: Span,
-    reservedInput: TokenCount, reservedOutput: TokenCount, held: Money? = nil, budgetRemaining: Money? = nil
+    reservedInput: TokenCount, reservedOutput: TokenCount, expectedCached: TokenCount = 0, held: Money? = nil,
+    budgetRemaining: Money? = nil
   ) {
+    self.expectedCached = expectedCached
     self.request = request
     self.lease = lease
     self.provider = provider

@@ -1,0 +1,426 @@
+// How long a request will still wait, and what its blocker lacks, in numbers: pure questions, for people. No decision
+// depends on an answer.
+//
+// A wait is foretold from what is known: pauses and breakers with their ends; who goes before it in its class by the order of
+// turns as it stands, and who waits in the classes above; how often calls of its class were let in lately while such calls
+// waited (`GrantPace`), which contains all that newcomers above it take; and what the limits themselves allow: buckets
+// refill, and running calls end as calls of this model do. Of the limits' and the observed pace, the slower one counts.
+
+extension Admission {
+  // MARK: Numbers of a blocker
+
+  /// Why a queued request waits right now, in numbers; nil where it is not queued.
+  public func reading(of request: RequestID, at now: Instant) -> BlockerReading? {
+    waiting.index(of: request).map { reading(of: $0, at: now) }
+  }
+
+  func reading(of index: RequestIndex, at now: Instant) -> BlockerReading {
+    let request = waiting[index]
+    let obstacle = currentObstacle(of: index, at: now)
+    var reading = BlockerReading(
+      blocker: blocker(for: obstacle, request.box), provider: obstacle.provider.map { providers[$0].policy.id },
+      beforeInLane: waiting.countBefore(index))
+    measure(obstacle, request, &reading, at: now)
+    return reading
+  }
+
+  /// What is missing, how much of it is there, and when it will be.
+  private func measure(_ obstacle: Obstacle, _ request: Request, _ reading: inout BlockerReading, at now: Instant) {
+    let legs = providers.routes[request.route].legs
+    let isBesideTenant = obstacle.kind == .tenantBucket || obstacle.kind == .tenantPermits
+    guard let leg = isBesideTenant ? legs.first : legs.first(where: { $0.provider == obstacle.provider }) else {
+      if let notBefore = request.notBefore, notBefore != .distantFuture { reading.thereAt = max(now, notBefore) }
+      return
+    }
+    switch obstacle.kind {
+    case .tenantBucket, .tenantPermits:
+      measure(tenants[request.tenant].capacity, obstacle, request, leg, band: 0, &reading, at: now)
+    case .permits, .headroom, .bucket, .keyPermits, .keyBucket:
+      guard obstacle.atKeys == .short || obstacle.kind == .keyPermits || obstacle.kind == .keyBucket else {
+        return measure(providers[leg.provider].capacity, obstacle, request, leg, band: request.band, &reading, at: now)
+      }
+      // The key that has it first, or the most of it.
+      for key in leg.keys where providers[leg.provider].keys[key].health.unusableUntil(at: now) == nil {
+        var own = reading
+        own.needed = nil
+        measure(
+          providers[leg.provider].keys[key].capacity, obstacle, request, leg, band: request.band, &own, at: now)
+        let isSooner = (own.thereAt ?? .distantFuture) < (reading.thereAt ?? .distantFuture)
+        if own.needed != nil, reading.needed == nil || isSooner { reading = own }
+      }
+    case .modelPermits, .modelHeadroom, .modelBucket:
+      guard let model = leg.model else { return }
+      measure(
+        providers[leg.provider].models[model].capacity, obstacle, request, leg, band: request.band, &reading, at: now)
+    case .claimed:
+      // When what the other one gathers is there, and so at the earliest.
+      reading.thereAt = endOfGathering(at: leg, before: 2, at: now)
+    case .breaker, .closed, .modelBreaker, .modelClosed, .keys, .warmKey:
+      if case .blocked(_, let until) = place(request, leg, ignoringHeadroom: false, heedsClaims: false, at: now),
+        until != .distantFuture
+      {
+        reading.thereAt = until
+      }
+    case .freePermits:
+      reading.needed = 1
+      reading.available = 0
+    case .behindInLane, .notItsTurn, .sessionPermits, .backoff, .budget, .draining: break
+    }
+  }
+
+  private func measure(
+    _ capacity: Capacity, _ obstacle: Obstacle, _ request: Request, _ leg: Route.Leg, band: Int,
+    _ reading: inout BlockerReading, at now: Instant
+  ) {
+    switch obstacle.kind {
+    case .bucket, .modelBucket, .tenantBucket, .keyBucket:
+      let needed = need(of: request, at: leg)[Int(obstacle.dimension.rawValue)]
+      for bucket in capacity.buckets where bucket.dimension == obstacle.dimension {
+        let kept = band == 0 ? 0 : scheduler.kept(from: band, capacity: bucket.capacity)
+        guard !bucket.isCovered(needed, keeping: kept, at: now) else { continue }
+        reading.needed = min(needed, bucket.capacity - kept)
+        reading.available = bucket.available(at: now) - kept
+        let there = bucket.instantCovered(needed, keeping: kept, at: now)
+        reading.thereAt = there == .distantFuture ? nil : there
+        return
+      }
+    default:
+      reading.needed = 1
+      reading.available = 0
+      reading.thereAt = capacity.permits.nextExpiry
+    }
+  }
+
+  private func need(of request: Request, at leg: Route.Leg) -> Units {
+    let estimate = estimate(request, leg: leg)
+    return withMargin(units(request, leg: leg, estimate), request, leg: leg, estimate)
+  }
+
+  /// When the bucket is full enough for the one that has claimed the leg; nil where it waits for something else.
+  /// A lower class than `band` keeps nobody waiting.
+  private func endOfGathering(at leg: Route.Leg, before band: Int, at now: Instant) -> Instant? {
+    guard providers[leg.provider].hasClaim(leg), let id = providers[leg.provider].claimant,
+      let index = waiting.index(of: id), waiting[index].band <= band
+    else { return nil }
+    let claimant = waiting[index]
+    guard let own = providers.routes[claimant.route].legs.first(where: { $0.provider == leg.provider }),
+      case .blocked(let obstacle, let until) = place(
+        claimant, own, ignoringHeadroom: false, heedsClaims: false, at: now), until != .distantFuture,
+      obstacle.kind == .bucket || obstacle.kind == .modelBucket || obstacle.kind == .keyBucket
+    else { return nil }
+    return until
+  }
+
+  // MARK: The rest of a wait
+
+  /// How a queued request stands: its blocker in numbers, its place, and how long it will still wait; nil where it is
+  /// not queued.
+  public func waitReading(of request: RequestID, at now: Instant) -> WaitReading? {
+    guard let index = waiting.index(of: request) else { return nil }
+    let before = requestsAhead(of: index)
+    return WaitReading(
+      reading: reading(of: index, at: now), beforeInClass: before, rest: rest(of: index, before: before, at: now))
+  }
+
+  /// How long a queued request will still wait; nil where nobody can tell, or it is not queued.
+  public func predictedRest(of request: RequestID, at now: Instant) -> Span? {
+    guard let index = waiting.index(of: request) else { return nil }
+    return rest(of: index, before: requestsAhead(of: index), at: now)
+  }
+
+  /// How long a call of the class would wait that came now, from a new session beside those that wait; nil where nobody
+  /// can tell.
+  public func predictedWait(_ priority: Priority, at now: Instant) -> Span? {
+    let band = Int(priority.rawValue)
+    var busiest: ProviderIndex?
+    for provider in providers.inForce where waiting.oldest(at: provider, band: band) != nil {
+      if let known = busiest, providers[known].queued[band] >= providers[provider].queued[band] { continue }
+      busiest = provider
+    }
+    if let busiest, let oldest = waiting.oldest(at: busiest, band: band) {
+      if let head = waiting.head(before: oldest),
+        let before = waiting.aheadOfNewcomer(
+          beside: head, cost: typicalCost(of: head), isRival: { isRival($0, of: head) })
+      {
+        return rest(as: waiting[head], before: before, at: now)
+      }
+      return rest(of: oldest, before: 0, at: now)
+    }
+    // Nobody of the class waits: then it waits for those above it, or for a place.
+    var longest = 0.0
+    for provider in providers.inForce {
+      let leg = Route.Leg(
+        provider: provider, model: nil, keys: providers[provider].keyOrder, hasNoKey: false, candidate: 0)
+      let above = queuedAbove(band, at: provider)
+      // Where some provider has room, calls are let in at once.
+      let wait =
+        pause(of: leg, at: now)
+        + time(at: leg, band: band, model: .shared, need: nil, before: Double(above), at: now)
+      if wait <= 0 { return .zero }
+      longest = max(longest, wait)
+    }
+    return Self.span(longest)
+  }
+
+  private func typicalCost(of index: RequestIndex) -> Int64 {
+    let leg = providers.routes[waiting[index].route].legs.first
+    return leg.flatMap { providers[$0.provider].typical.cost } ?? waiting[index].cost
+  }
+
+  /// True for routes whose calls take what this request needs.
+  private func isRival(_ route: RouteIndex, of index: RequestIndex) -> Bool {
+    let own = waiting[index].route
+    if route == own { return true }
+    for leg in providers.routes.indices(of: own) {
+      let mine = providers.routes[own, leg]
+      for other in providers.routes.indices(of: route) {
+        let its = providers.routes[route, other]
+        guard its.provider == mine.provider else { continue }
+        // Where each model has its own permits and units, calls of other models are no rivals for them.
+        if its.model == mine.model || !isModelBound(mine) { return true }
+      }
+    }
+    return false
+  }
+
+  private func isModelBound(_ leg: Route.Leg) -> Bool {
+    guard let model = leg.model, providers[leg.provider].models[model].name == nil else { return false }
+    return !providers[leg.provider].models[model].capacity.isUnlimited
+  }
+
+  /// How many requests of its class are expected to go before it.
+  private func requestsAhead(of index: RequestIndex) -> Int {
+    let request = waiting[index]
+    if request.ticket.isFree { return 0 }
+    return waiting.ahead(of: index, cost: typicalCost(of: index)) { isRival($0, of: index) }
+      ?? waiting.countByBand[request.band]
+  }
+
+  private func rest(of index: RequestIndex, before: Int, at now: Instant) -> Span? {
+    let request = waiting[index]
+    // It waits for a hold to come back, which is a matter of money.
+    if request.waitsFor != nil { return nil }
+    return rest(as: request, before: before, at: now).map { rest in
+      guard let notBefore = request.notBefore, notBefore != .distantFuture else { return rest }
+      return max(rest, notBefore - now)
+    }
+  }
+
+  private func rest(as request: Request, before: Int, at now: Instant) -> Span? {
+    let legs = providers.routes[request.route].legs.filter { !$0.hasNoKey }
+    if request.ticket.isFree { return legs.map { pause(of: $0, at: now) }.min().flatMap { Self.span($0) } }
+    let pauses = legs.map { pause(of: $0, at: now) }
+    let open = pauses.count { $0 <= 0 }
+    // Several providers share what is before it, those that are open now at least.
+    let share = Double(max(1, open))
+    var queue = Queue()
+    for (leg, pause) in zip(legs, pauses) where open == 0 || pause <= 0 { count(leg, request, pause, &queue, at: now) }
+    var byLimits = Double.infinity
+    for (leg, pause) in zip(legs, pauses) {
+      // What those above it take is in the pace, where that is known.
+      let above = queue.grants > 0 || isModelBound(leg) ? 0 : queuedAbove(request.band, at: leg.provider)
+      let time = time(
+        at: leg, band: request.band, model: request.model, need: need(of: request, at: leg),
+        before: (Double(before) + Double(above)) / share, at: now)
+      byLimits = min(byLimits, pause + time)
+    }
+    let byPace = queue.grants > 0 ? (pauses.min() ?? 0) + time(in: queue, request, before: Double(before), at: now) : 0
+    guard byLimits.isFinite || byPace > 0 else { return nil }
+    let slower = max(byLimits.isFinite ? byLimits : 0, byPace)
+    return Self.span(max(slower, timeAtTenant(request, legs, before: before, at: now)))
+  }
+
+  /// How the queue of a class moves at the providers of a route, in calls and nanoseconds.
+  private struct Queue {
+    /// Grants of all classes; 0 where that is not known.
+    var grants = 0.0
+    /// Grants of its own class; 0 where that is not known.
+    var own = 0.0
+    /// What comes to the classes above, and what waits there.
+    var arrivals = 0.0
+    var above = 0.0
+    /// What a call costs in turns; 0 where that is not known.
+    var cost = 0.0
+  }
+
+  private func count(_ leg: Route.Leg, _ request: Request, _ pause: Double, _ queue: inout Queue, at now: Instant) {
+    let (state, band, isOpen) = (leg.provider, request.band, pause <= 0)
+    queue.cost = max(queue.cost, Double(providers[state].typical.cost ?? 0))
+    if isModelBound(leg), let model = leg.model {
+      // Calls of other models do not take what it needs, and how many of its own model wait above it is not counted.
+      if let interval = providers[state].models[model].paces[3].interval(isOpen: isOpen, at: now) {
+        queue.grants += 1 / max(interval, 1)
+      }
+      return
+    }
+    if let interval = providers[state].paces[3].interval(isOpen: isOpen, at: now) {
+      queue.grants += 1 / max(interval, 1)
+    }
+    if let interval = providers[state].paces[band].interval(isOpen: isOpen, at: now) {
+      queue.own += 1 / max(interval, 1)
+    }
+    for above in 0..<band {
+      queue.arrivals += providers[state].arrivals[above].rate(at: now)
+      queue.above += Double(providers[state].queued[above])
+    }
+  }
+
+  /// How long it takes until those before it, and it, are let in at this pace. While others wait above it, its class gets
+  /// its share; when they are gone, it gets all that newcomers above it leave.
+  private func time(in queue: Queue, _ request: Request, before: Double, at now: Instant) -> Double {
+    let turns = before + 0.5
+    let rules = scheduler.policy(request.band)
+    let (young, old) = (Double(rules.shareBasisPoints) / 10_000, Double(rules.promotedShareBasisPoints) / 10_000)
+    guard request.band > 0, queue.above + queue.arrivals > 0 else { return turns / queue.grants }
+    let isOld = waiting.hasOld(request.band, in: providers.cluster(of: request.route))
+    let share = isOld ? max(young, old) : young
+    // Shares count what calls cost: the next one's cost is known.
+    let cost = providers.routes[request.route].legs.first.map { Double(estimate(request, leg: $0).cost) } ?? 0
+    let weight = queue.cost > 0 && cost > 0 ? max(0.2, cost / queue.cost) : 1
+    var own = queue.own > 0 ? queue.own : queue.grants * share / weight
+    // Nobody is above it when what comes there has been served.
+    let served = queue.grants - queue.arrivals - own
+    let gone = queue.above <= 0 ? 0 : served > 0.02 * queue.grants ? queue.above / served : .infinity
+    var (time, left) = (0.0, turns)
+    if !isOld, old > young, own < 1.5 * young * queue.grants, request.promoteAt > now {
+      // From some time on, its class has the larger share.
+      let grows = Double((oldestPromotion(request) - now).nanoseconds)
+      let until = min(grows, gone)
+      if own > 0, left / own <= until { return left / own }
+      time = until
+      left -= until * own
+      own *= old / max(young, 0.001)
+    }
+    if time < gone {
+      if own > 0, left / own <= gone - time { return time + left / own }
+      guard gone.isFinite else { return .infinity }
+      left -= (gone - time) * own
+      time = gone
+    }
+    return time + max(0, left) / max(queue.grants - queue.arrivals, queue.grants * max(share, 0.02))
+  }
+
+  /// When the oldest of its class there becomes old.
+  private func oldestPromotion(_ request: Request) -> Instant {
+    let oldest = providers.routes[request.route].legs.compactMap { waiting.oldest(at: $0.provider, band: request.band) }
+      .map { waiting[$0].promoteAt }.min()
+    return min(oldest ?? request.promoteAt, request.promoteAt)
+  }
+
+  private func queuedAbove(_ band: Int, at provider: ProviderIndex) -> Int {
+    (0..<band).reduce(0) { $0 + providers[provider].queued[$1] }
+  }
+
+  /// What the tenant's own limits let through.
+  private func timeAtTenant(_ request: Request, _ legs: [Route.Leg], before: Int, at now: Instant) -> Double {
+    let capacity = tenants[request.tenant].capacity
+    guard !capacity.isUnlimited, let leg = legs.first else { return 0 }
+    // Of those before it, those of its tenant count.
+    let own = min(before, max(0, tenants[request.tenant].queued - 1))
+    return time(
+      at: capacity, band: 0, need: need(of: request, at: leg), typical: providers[leg.provider].typical.units,
+      lasts: lasts(at: leg, model: request.model), before: Double(own), at: now)
+  }
+
+  private static func span(_ nanoseconds: Double) -> Span? {
+    nanoseconds.isFinite ? Span(nanoseconds: Int64(min(max(0, nanoseconds), 9e18))) : nil
+  }
+
+  // MARK: What the limits allow
+
+  /// How long a call of the model lasts there, its lag included; 0 where that is not known.
+  private func lasts(at leg: Route.Leg, model: ModelNumber) -> Double {
+    let known = providers[leg.provider].durations.expected(model: model).nanoseconds
+    let lag = Double(providers[leg.provider].policy.settleLag.nanoseconds)
+    if known > 0 { return Double(known) + lag }
+    // Nothing is known yet: those that run are about half done.
+    let age = leases.meanAge(at: latest).nanoseconds
+    return age > 100_000_000 ? 2 * Double(age) + lag : 0
+  }
+
+  /// How long nothing can go at the leg, whatever it needs.
+  private func pause(of leg: Route.Leg, at now: Instant) -> Double {
+    let state = leg.provider
+    var ends: [Instant?] = [
+      providers[state].breaker.blockedUntil(at: now), providers[state].gate.blockedUntil(at: now),
+    ]
+    if let model = leg.model {
+      ends.append(providers[state].models[model].breaker?.blockedUntil(at: now))
+      ends.append(providers[state].models[model].gate.blockedUntil(at: now))
+    }
+    if !leg.keys.isEmpty {
+      // The key that can be used first.
+      var first = Instant.distantFuture
+      for key in leg.keys {
+        var end = providers[state].keys[key].health.unusableUntil(at: now) ?? now
+        if let model = leg.model, let until = providers[state].models[model].keyGates[key]?.blockedUntil(at: now) {
+          end = max(end, until)
+        }
+        first = min(first, end)
+      }
+      if first > now { ends.append(first) }
+    }
+    var pause = 0.0
+    for case let end? in ends {
+      // A single call tries whether the pause is over: its answer comes as soon as that of any call.
+      let probe = lasts(at: leg, model: .shared)
+      pause = max(pause, end == .distantFuture ? max(probe, 1e9) / 2 : Double((end - now).nanoseconds))
+    }
+    return pause
+  }
+
+  /// In how many nanoseconds the limits of a leg let a call through that has others before it.
+  private func time(
+    at leg: Route.Leg, band: Int, model: ModelNumber, need: Units?, before: Double, at now: Instant
+  ) -> Double {
+    let state = leg.provider
+    let (typical, lasts) = (providers[state].typical.units, lasts(at: leg, model: model))
+    let need = need ?? typical ?? Units(1, 0, 0, 0)
+    var time = self.time(
+      at: providers[state].capacity, band: band, need: need, typical: typical, lasts: lasts, before: before, at: now)
+    if let model = leg.model {
+      let own = self.time(
+        at: providers[state].models[model].capacity, band: band, need: need, typical: typical, lasts: lasts,
+        before: before, at: now)
+      time = max(time, own)
+    }
+    let keys = leg.keys.filter { providers[state].keys[$0].health.unusableUntil(at: now) == nil }
+    // Keys work beside each other.
+    let soonest = keys.map { key in
+      self.time(
+        at: providers[state].keys[key].capacity, band: band, need: need, typical: typical, lasts: lasts,
+        before: before / Double(keys.count), at: now)
+    }.min()
+    time = max(time, soonest ?? 0)
+    guard let gathered = endOfGathering(at: leg, before: band, at: now) else { return time }
+    return max(time, Double((gathered - now).nanoseconds))
+  }
+
+  /// - Parameter lasts: how long a call lasts; 0 where that is not known.
+  private func time(
+    at capacity: Capacity, band: Int, need: Units, typical: Units?, lasts: Double, before: Double, at now: Instant
+  ) -> Double {
+    var time = 0.0
+    if let limit = capacity.permits.limit, limit > 0 {
+      let allowed =
+        band == 0 || capacity.permits.isLearned
+        ? limit : scheduler.permits(for: band, limit: limit) { capacity.permits.running(in: $0) }
+      let ends = Double(capacity.permits.inUse) + before + 1 - Double(allowed)
+      if ends > 0 { time = lasts > 0 ? ends * lasts / Double(limit) : .infinity }
+    }
+    for bucket in capacity.buckets {
+      let place = Int(bucket.dimension.rawValue)
+      let kept = band == 0 ? 0 : scheduler.kept(from: band, capacity: bucket.capacity)
+      let own = min(need[place], bucket.capacity - kept)
+      let missing =
+        Double(own) + before * Double((typical ?? need)[place]) - Double(bucket.available(at: now) - kept)
+      guard missing > 0, own > 0 else { continue }
+      if let end = bucket.dayEnd {
+        time = max(time, Double((end - now).nanoseconds))
+      } else if bucket.perMinute > 0 {
+        time = max(time, missing * 60e9 / Double(bucket.perMinute))
+      }
+    }
+    return time
+  }
+}

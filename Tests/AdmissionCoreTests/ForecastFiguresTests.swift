@@ -1,0 +1,245 @@
+// How true the foretold waits are, in virtual time with the real core: of all waits above 1 s, how many were foretold within
+// a factor of two, when the call came and at each half second after that.
+import Testing
+import TollgateTesting
+
+@testable import AdmissionCore
+@testable import PolicyLab
+
+/// Asks the core while calls wait, and compares when they are granted.
+private final class Forecasts: @unchecked Sendable {
+  @TaskLocal static var current: Forecasts?
+
+  private struct Told {
+    var at: Instant
+    var rest: Span?
+    var isArrival: Bool
+  }
+  private var open: [RequestID: [Told]] = [:]
+  private var nextLook = Instant(nanoseconds: 0)
+  private(set) var arrivals = Hits()
+  private(set) var looks = Hits()
+
+  struct Hits {
+    var all = 0
+    var hits = 0
+    var untold = 0
+    var ratios: [Double] = []
+    var percent: Double { all == 0 ? 100 : 100 * Double(hits) / Double(all) }
+  }
+
+  /// Those that came, and have not been asked for.
+  private var young: [(id: RequestID, at: Instant)] = []
+
+  func asked(_ core: Admission, _ event: AdmissionEvent, at now: Instant) {
+    // Nobody can look earlier, and calls that come together come one after the other.
+    while let first = young.first, now >= first.at + .milliseconds(100) {
+      young.removeFirst()
+      guard core.waiting.index(of: first.id) != nil else { continue }
+      open[first.id, default: []].append(
+        Told(at: now, rest: core.predictedRest(of: first.id, at: now), isArrival: true))
+    }
+    if case .submitted(let ticket) = event, core.waiting.index(of: ticket.id) != nil { young.append((ticket.id, now)) }
+    guard now >= nextLook else { return }
+    nextLook = now + .milliseconds(500)
+    let all = core.waiting.inOrder
+    for index in stride(from: 0, to: all.count, by: max(1, all.count / 20)).map({ all[$0] }) {
+      let id = core.waiting[index].ticket.id
+      open[id, default: []].append(Told(at: now, rest: core.predictedRest(of: id, at: now), isArrival: false))
+    }
+  }
+
+  /// The load ends here, which nobody can foretell.
+  let end: Instant
+  init(until end: Instant) { self.end = end }
+
+  func granted(_ id: RequestID, at now: Instant) {
+    guard now <= end else { return }
+    for told in open.removeValue(forKey: id) ?? [] {
+      let real = now - told.at
+      // Before the first calls have ended nothing is known of them.
+      guard real > .seconds(1), told.at >= Instant(nanoseconds: 5_000_000_000) else { continue }
+      func count(_ hits: inout Hits) {
+        hits.all += 1
+        guard let rest = told.rest else {
+          hits.untold += 1
+          return
+        }
+        let ratio = Double(rest.nanoseconds) / Double(real.nanoseconds)
+        hits.ratios.append(ratio)
+        if ratio >= 0.5, ratio <= 2 { hits.hits += 1 }
+      }
+      if told.isArrival { count(&arrivals) } else { count(&looks) }
+    }
+  }
+}
+
+private struct Asked: AdmissionSubject {
+  var core: Admission
+  init(policy: AdmissionPolicy, seed: UInt64, at now: Instant) {
+    core = Admission(policy: policy, seed: seed, at: now)
+  }
+  var nextDeadline: Instant? { core.nextDeadline }
+  func snapshot(at now: Instant) -> AdmissionSnapshot { core.snapshot(at: now) }
+  mutating func handle(_ event: AdmissionEvent, at now: Instant, into actions: inout ActionList) {
+    let first = actions.count
+    core.handle(event, at: now, into: &actions)
+    for action in actions[first...] {
+      if case .grant(let grant) = action { Forecasts.current?.granted(grant.request, at: now) }
+    }
+    Forecasts.current?.asked(core, event, at: now)
+  }
+}
+
+@Suite struct ForecastFiguresTests {
+  enum Load: String, CaseIterable, CustomTestStringConvertible, Sendable {
+    case overloadByPermits, overloadByTokens, drought, drought3Classes, outage, pause, fleet, fleetOnTwoProviders,
+      tenants, oneSession, manySessions, requestsPerMinute, modelLimits
+    var testDescription: String { rawValue }
+    /// The goal is 80 %; these loads miss it so far.
+    var least: (arrivals: Double, looks: Double) {
+      switch self {
+      case .overloadByTokens: (20, 20)
+      case .overloadByPermits: (65, 75)
+      case .pause: (75, 80)
+      case .fleet: (80, 65)
+      case .fleetOnTwoProviders: (70, 80)
+      default: (80, 80)
+      }
+    }
+  }
+
+  private static func policy(_ limits: Limits, tenants: [TenantPolicy] = []) -> AdmissionPolicy {
+    var bands = Priority.allCases.map(BandPolicy.standard)
+    for index in bands.indices {
+      bands[index].maxWait = .seconds(600)
+      bands[index].queueLimit = 10_000
+    }
+    return AdmissionPolicy(
+      providers: [ProviderPolicy(id: "p", limits: limits, learnLimits: false)], bands: bands, tenants: tenants)
+  }
+
+  private static func burst(_ count: Int, _ priority: Priority = .normal, sessions: Int, input: ClosedRange<Int64>)
+    -> [ClientScript]
+  {
+    (0..<sessions).map { number in
+      ClientScript(
+        session: SessionID("\(priority.name)-\(number)"), priority: priority, route: ["p"], requests: count / sessions,
+        pacing: .open(every: .seconds(10_000) ... .seconds(10_000), burst: count / sessions),
+        execute: .milliseconds(500) ... .seconds(2), input: input, output: 50...400, outputCap: 1024)
+    }
+  }
+
+  private static func scenario(_ load: Load, seed: UInt64) -> Scenario {
+    func at(_ seconds: Int64) -> Instant { Instant(nanoseconds: seconds * 1_000_000_000) }
+    func made(
+      _ policy: AdmissionPolicy, _ clients: [ClientScript], _ happenings: [Happening] = [], until: Int64 = 120
+    ) -> Scenario {
+      Scenario(
+        seed: seed, policy: policy, clients: clients, happenings: happenings, horizon: at(until),
+        expectations: Scenario.Expectations(noRefusals: false))
+    }
+    func longer(_ scenario: Scenario) -> Scenario {
+      var scenario = scenario
+      scenario.horizon = at(180)
+      return scenario
+    }
+    /// A few calls before the others, from which something is known, and no end before all are over.
+    func warm(_ policy: AdmissionPolicy, _ clients: [ClientScript]) -> Scenario {
+      var clients = clients
+      for index in clients.indices { clients[index].start = at(20) }
+      for model in Set(clients.map(\.model)).sorted() {
+        clients.append(
+          ClientScript(
+            session: "before", priority: .normal, route: ["p"], model: model, requests: 12,
+            pacing: .closed(parallel: 2, think: .milliseconds(100) ... .milliseconds(200)),
+            execute: .milliseconds(500) ... .seconds(2), input: 500...2000, output: 50...400, outputCap: 1024))
+      }
+      return made(policy, clients, until: 3600)
+    }
+    switch load {
+    case .overloadByPermits:
+      return longer(Workload.overload3x.scenario(policy: policy(Limits(concurrency: 8)), seed: seed))
+    case .overloadByTokens:
+      return longer(Workload.overload3x.scenario(policy: policy(Limits(tokensPerMinute: 600_000)), seed: seed))
+    case .drought:
+      return warm(policy(Limits(tokensPerMinute: 120_000)), burst(200, sessions: 20, input: 1000...4000))
+    case .drought3Classes:
+      return warm(
+        policy(Limits(tokensPerMinute: 200_000)),
+        burst(60, .high, sessions: 5, input: 500...2000) + burst(100, sessions: 10, input: 1000...6000)
+          + burst(60, .low, sessions: 6, input: 2000...9000))
+    case .outage:
+      return made(
+        policy(Limits(concurrency: 10)), Workload.fleet(tenant: "default", route: ["p"]),
+        [
+          Happening(at: at(10), .providerMood("p", .failing(percent: 100, retryAfter: .seconds(20)))),
+          Happening(at: at(28), .providerMood("p", .well)),
+        ], until: 60)
+    case .pause:
+      return made(
+        policy(Limits(concurrency: 10)), Workload.fleet(tenant: "default", route: ["p"]),
+        [
+          Happening(at: at(10), .providerMood("p", .throttling(retryAfter: .seconds(15)))),
+          Happening(at: at(20), .providerMood("p", .well)),
+        ], until: 60)
+    case .fleet:
+      return made(policy(Limits(concurrency: 4)), Workload.fleet(tenant: "default", route: ["p"]), until: 60)
+    case .fleetOnTwoProviders:
+      var policy = policy(Limits(concurrency: 3))
+      policy.providers.append(ProviderPolicy(id: "q", limits: Limits(concurrency: 2), learnLimits: false))
+      for index in policy.providers.indices { policy.providers[index].cluster = "all" }
+      return made(policy, Workload.fleet(tenant: "default", route: ["p", "q"]), until: 60)
+    case .tenants:
+      return Workload.fairTenants.scenario(
+        policy: policy(
+          Limits(concurrency: 6), tenants: [TenantPolicy(id: "crowd"), TenantPolicy(id: "solo", weight: 2)]),
+        seed: seed)
+    case .oneSession:
+      return warm(policy(Limits(concurrency: 2)), burst(100, sessions: 1, input: 100...2000))
+    case .manySessions:
+      return warm(policy(Limits(concurrency: 4)), burst(300, sessions: 300, input: 100...2000))
+    case .requestsPerMinute:
+      return warm(policy(Limits(requestsPerMinute: 60)), burst(150, sessions: 15, input: 100...1000))
+    case .modelLimits:
+      var policy = policy(Limits(concurrency: 20))
+      policy.providers[0].modelLimits = [ModelLimits(models: "opus*", limits: Limits(concurrency: 2))]
+      var opus = burst(60, sessions: 6, input: 500...2000)
+      for index in opus.indices { opus[index].model = "opus-5" }
+      var other = burst(200, .high, sessions: 10, input: 500...2000)
+      for index in other.indices { other[index].model = "haiku" }
+      return warm(policy, opus + other)
+    }
+  }
+
+  @Test(arguments: Load.allCases) func mostWaitsAreForetoldWithinAFactorOfTwo(_ load: Load) {
+    var (arrivals, looks) = (Forecasts.Hits(), Forecasts.Hits())
+    for seed in UInt64(1)...3 {
+      let scenario = Self.scenario(load, seed: seed)
+      let forecasts = Forecasts(until: scenario.horizon)
+      Forecasts.$current.withValue(forecasts) {
+        _ = Simulation<Asked>.run(scenario, observer: nil)
+      }
+      for (sum, part) in [(\Forecasts.Hits.all), \.hits, \.untold].map({ ($0, $0) }) {
+        arrivals[keyPath: sum] += forecasts.arrivals[keyPath: part]
+        looks[keyPath: sum] += forecasts.looks[keyPath: part]
+      }
+      arrivals.ratios += forecasts.arrivals.ratios
+      looks.ratios += forecasts.looks.ratios
+    }
+    func text(_ hits: Forecasts.Hits) -> String {
+      let sorted = hits.ratios.sorted()
+      func quantile(_ part: Double) -> String {
+        guard !sorted.isEmpty else { return "-" }
+        let hundredths = (sorted[min(sorted.count - 1, Int(Double(sorted.count) * part))] * 100).rounded()
+        return "\(hundredths / 100)"
+      }
+      return "\(Int(hits.percent)) % of \(hits.all) (\(hits.untold) untold; told / real: p10 \(quantile(0.1)), p50 "
+        + "\(quantile(0.5)), p90 \(quantile(0.9)))"
+    }
+    print("foretold within a factor of two, \(load.rawValue): on arrival \(text(arrivals)); later \(text(looks))")
+    #expect(arrivals.all >= 40 && looks.all >= 40, "\(arrivals.all) \(looks.all)")
+    #expect(arrivals.percent >= load.least.arrivals, "\(text(arrivals))")
+    #expect(looks.percent >= load.least.looks, "\(text(looks))")
+  }
+}
