@@ -19,8 +19,8 @@ ANSWER = json.dumps({"id": "c", "object": "chat.completion", "model": "gpt-test"
     {"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}}).encode()
 
-# What a broker may not have yet; the page does without.
-NOT_THERE = ("/api/v1/me", "state=queued&limit=1000&priority=low", "/api/v1/audit?limit=200", "/api/v1/sessions?limit=500")
+# What a broker that keeps no ledger of changes answers; the page does without.
+NOT_THERE = ("/api/v1/audit?limit=200",)
 
 
 class Gate:
@@ -167,7 +167,7 @@ def test_who_and_ended_requests_tell_tokens_and_cost(start, http, browser, simul
         newest = http.get(broker.admin + "/api/v1/requests?state=recent").json()["requests"][0]
         row = page.texts(f"tr[data-key='{newest['id']}'] td")
         assert row[0].endswith("completed") and f"{newest['input_tokens']} / {newest['output_tokens']}" in row
-        assert float(row[-1].removeprefix("$")) == pytest.approx(float(newest["cost_usd"]), rel=0.1)
+        assert float(row[-1].removeprefix("$")) == pytest.approx(float(newest["cost_usd"]), abs=0.0001)
         page.press("3")
         page.click(".choice [data-value=budgets]")
         budget = http.get(broker.admin + "/api/v1/budgets").json()["budgets"][0]
@@ -269,6 +269,7 @@ def test_a_reload_tells_each_mistake_and_a_drain_what_it_ends(start, http, brows
         page.click(".deeds button.grave")
         page.has("1 running call may finish", "#confirm")
         page.click("#confirm-yes")
+        page.wait("!document.getElementById('confirm').open")
         page.press("1")
         page.has("the broker drains", ".attention")
         gate.opened.set()
@@ -349,7 +350,7 @@ def test_a_provider_that_takes_none_of_its_keys_is_told(start, http, browser):
 
 def test_charts_show_what_history_tells(start, http, browser, simulator):
     broker = start.broker(policy_for(simulator.url))
-    if http.get(broker.admin + "/api/v1/history?metric=calls&since=5m").status_code == 404:
+    if http.get(broker.admin + "/api/v1/history?metric=calls&since=5m").status_code != 200:
         # Until the broker keeps one.
         pytest.skip("this broker keeps no history")
     for _ in range(3):
