@@ -208,6 +208,8 @@ export class Chart {
     let peak = 0, some = 0;
     for (const line of this.lines) {
       line.byTime = new Map(line.points.map(point => [point[0], point[1]]));
+      // What comes from the ledger may have longer steps than what comes from memory.
+      line.step = line.points.length > 1 ? line.points[1][0] - line.points[0][0] : this.span.step;
       for (const [, value] of line.points) if (value !== null) { some += 1; if (value > peak) peak = value; }
     }
     this.peak = round(peak);
@@ -237,9 +239,9 @@ export class Chart {
       let d = "", pen = "M", before = null;
       for (const [at, value] of line.points) {
         // A point whose neighbours are not known is a dot.
-        if (value === null || (before !== null && at - before > span.step * 1500)) pen = "M";
+        if (value === null || (before !== null && at - before > line.step * 1.5)) pen = "M";
         if (value === null) continue;
-        if (at < span.from - span.step || at > span.until + span.step) continue;
+        if (at < span.from - line.step || at > span.until + line.step) continue;
         d += `${pen}${x(at)} ${y(value)}${pen === "M" ? "h.01" : ""}`;
         pen = "L";
         before = at;
@@ -253,8 +255,8 @@ export class Chart {
     const { span } = this;
     for (const line of this.lines) {
       let value;
-      if (span.cross === null) value = [...line.points].reverse().find(point => point[1] !== null && point[0] >= span.until - 4 * span.step)?.[1];
-      else value = line.byTime.get(span.cross) ?? nearest(line.points, span.cross, span.step);
+      if (span.cross === null) value = [...line.points].reverse().find(point => point[1] !== null && point[0] >= span.until - 4 * line.step)?.[1];
+      else value = line.byTime.get(span.cross) ?? nearest(line.points, span.cross, line.step);
       line.said = value === null || value === undefined ? none : this.format(value);
     }
     this.legendRows.draw(this.lines, line => line.label);

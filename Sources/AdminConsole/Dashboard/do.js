@@ -51,9 +51,13 @@ const budgetBox = make("div", {}, make("h2", {}, "Budgets"), budgetList);
 
 const audit = make("ol", { class: "audit" });
 const auditNone = make("p", { class: "quiet none" }, "No changes yet.");
-const auditRows = new Rows(audit, first => ({ element: make("li", {}, make("time", { datetime: first.at }, clock(first.at)), named("span", first.text || [first.subject, first.name, first.state].filter(Boolean).map(words).join(" "), 160, { class: "what" }),
-  make("span", { class: "quiet" }, [first.reason && first.reason !== "operator" ? words(visible(first.reason)) : "", first.before !== null && first.before !== undefined && first.after !== null && first.after !== undefined ? `${visible(first.before)} \u2192 ${visible(first.after)}` : ""].filter(Boolean).join("; ")),
-  make("span", { class: "by" }, first.asked_by ? named("span", `by ${first.asked_by}`, 40) : "by itself")) }));
+const auditRows = new Rows(audit, first => {
+  const asker = first.asked_by ? `by ${first.asked_by}` : "by itself";
+  // The broker's sentence ends with who asked, which has its own column here.
+  const text = (first.text || [first.subject, first.name, first.state].filter(Boolean).map(words).join(" ")).replace(`, ${asker}`, "");
+  const more = [first.before, first.after].every(part => part !== null && part !== undefined && !text.includes(part)) ? `${visible(first.before)} \u2192 ${visible(first.after)}` : "";
+  return { element: make("li", {}, make("time", { datetime: first.at }, clock(first.at)), named("span", text, 200, { class: "what" }), make("span", { class: "quiet" }, more), named("span", asker, 40, { class: "by" })) };
+});
 let heard = [];
 const auditNote = make("p", { class: "quiet note-line", role: "status", hidden: true });
 const poll = new Poll(3000, (answer, error) => {
