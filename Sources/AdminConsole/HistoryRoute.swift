@@ -142,7 +142,7 @@ struct HistoryPage: Sendable {
           json.array(0..<answer.count) { json, index in
             Self.point(
               &json, answer.begin(index).nanoseconds / 1_000_000,
-              Self.value(of: series.points, index, metric, answer.seconds(index)))
+              Self.value(of: series.points, index, metric, answer.seconds(index), step: answer.step))
           }
         }
       }
@@ -172,11 +172,13 @@ struct HistoryPage: Sendable {
 
   /// As a rate, where sums are kept.
   private static func value(
-    of points: HistoryPoints, _ index: Int, _ metric: ChartMetric, _ seconds: Double
+    of points: HistoryPoints, _ index: Int, _ metric: ChartMetric, _ seconds: Double, step: Int64
   ) -> Double? {
     switch points {
     case .seconds(let values): return values[index]
     case .amounts(let values):
+      // The rate of a step that has just begun would be that of a moment.
+      guard seconds >= Double(step) / 4 else { return nil }
       let perSecond = Double(values[index]) / seconds
       return metric == .cost ? perSecond * 3600 / 1e9 : perSecond * 60
     }

@@ -100,7 +100,7 @@ public struct BrokerSnapshot: Sendable {
     classes = core.classes.map { one in
       Headline.ClassWait(
         priority: one.priority, queued: one.queued, oldest: one.waitingSince.map { instant - $0 },
-        predicted: one.predictedWait, blocker: one.oldest.flatMap { services.dispatcher.blocker(of: $0) })
+        predicted: one.predictedWait, blocker: one.oldest.flatMap { broker.blocker(of: $0) })
     }
     policy = services.rules.now.policy
     secrets = services.rules.now.secrets

@@ -52,10 +52,14 @@ public struct Headline: Sendable, Equatable {
   }
 
   private static func wait(of one: ClassWait) -> String {
-    guard one.queued > 0 else { return "\(one.priority.name) calls wait 0 ms" }
+    guard one.queued > 0 else {
+      guard let predicted = one.predicted, predicted > .zero else { return "\(one.priority.name) calls wait 0 ms" }
+      return "a \(one.priority.name) call would wait about \(duration(predicted))"
+    }
     let calls = one.queued == 1 ? "1 \(one.priority.name) call waits" : "\(one.queued) \(one.priority.name) calls wait"
     let time = one.oldest.map { ", \(one.queued == 1 ? "for" : "the oldest for") \(duration($0))" } ?? ""
-    return calls + time + (one.blocker.map { ", \(cause($0))" } ?? "")
+    let next = one.predicted.map { ", a new one about \(duration($0))" } ?? ""
+    return calls + time + next + (one.blocker.map { ", \(cause($0))" } ?? "")
   }
 
   /// `40 ms`, `4 s`, `2 min`: rounded to what matters.

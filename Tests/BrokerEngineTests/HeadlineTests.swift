@@ -27,6 +27,22 @@ import Testing
     #expect(headline(high) == "1 high call waits, for 12 ms, for a permit of openai; nothing is failing")
   }
 
+  @Test func whatANewCallWouldWait() {
+    func span(_ seconds: Int64) -> Span { Span(nanoseconds: seconds * 1_000_000_000) }
+    #expect(
+      headline(Headline.ClassWait(priority: .high, queued: 0, predicted: span(3)))
+        == "a high call would wait about 3 s; nothing is failing")
+    #expect(
+      headline(Headline.ClassWait(priority: .high, queued: 0, predicted: .zero))
+        == "high calls wait 0 ms; nothing is failing")
+    let low = Headline.ClassWait(
+      priority: .low, queued: 2, oldest: span(4), predicted: span(90), blocker: .providerConcurrency("openai"))
+    #expect(
+      headline(nil, low)
+        == "high calls wait 0 ms; 2 low calls wait, the oldest for 4 s, a new one about 90 s, for a permit of openai; nothing is failing"
+    )
+  }
+
   @Test func troublesAreBounded() {
     #expect(headline(nil, nil, ["a is wrong"]) == "high calls wait 0 ms; a is wrong")
     #expect(headline(nil, nil, ["a", "b", "c", "d"]) == "high calls wait 0 ms; a; b; c; and 1 more trouble")

@@ -48,7 +48,7 @@ def crowd(start, http, simulator):
 
 def test_one_look_says_who_waits_how_long_and_for_what(crowd, http):
     broker, send = crowd
-    assert status(http, broker)["headline"] == "high calls wait 0 ms; nothing is failing"
+    assert status(http, broker)["headline"].endswith("; nothing is failing")
     send("low", "first")
     wait_until(lambda: status(http, broker)["queued"]["low"] == 1, "the first to wait")
     send("low", "second")
@@ -58,7 +58,7 @@ def test_one_look_says_who_waits_how_long_and_for_what(crowd, http):
     assert (low["queued"], low["waits_for"]["blocker"], low["waits_for"]["provider"]) == (2, "provider_concurrency", "openai")
     assert seen["classes"]["high"] == {"queued": 0, "oldest_ms": None, "predicted_wait_ms": seen["classes"]["high"]["predicted_wait_ms"],
                                        "waits_for": None}
-    assert seen["headline"].startswith("high calls wait 0 ms; 2 low calls wait, the oldest for ")
+    assert "; 2 low calls wait, the oldest for " in seen["headline"]
     assert ", for a permit of openai;" in seen["headline"]
     shown = run("status", "--admin", broker.admin).stdout
     # The terminal says the same; the time has gone on.
@@ -137,7 +137,7 @@ def test_the_read_token_reads(guarded, http, path):
 
 def test_the_read_token_changes_nothing(guarded, http):
     for path in ("reload", "drain", "keys/openai/main/disable", "breakers/openai/open", "log-level?level=debug",
-                 "budgets/raise?usd=1&until=4000000000"):
+                 "budgets/raise?usd=1&until=3999999999"):
         answer = http.post(f"{guarded.admin}/api/v1/{path}", headers=READER)
         assert (answer.status_code, answer.json()["error"]["message"]) == (403, "the read token may only read"), path
     assert http.get(guarded.admin + "/api/v1/me", headers=READER).json() == {"can_change": False, "tenant": None, "token": "read"}
@@ -163,8 +163,7 @@ def test_charts_of_the_last_minutes_and_of_the_ledger_say_the_same(start, http, 
         chart = next(chart for chart in page["metrics"] if chart["metric"] == metric)
         return {tuple(series["labels"].values()): round(sum(value * chart["step_s"] / 60 for _, value in series["points"] if value), 3)
                 for series in chart["series"]}
-    recent = wait_until(lambda: (page := charts(broker)) and count(page, "calls") and page, "the slot of five seconds to end")
-    assert count(recent, "calls") == {("openai", "completed"): 6}
+    recent = wait_until(lambda: count(page := charts(broker), "calls") == {("openai", "completed"): 6} and page, "the step to be over")
     spent = count(recent, "tokens")
     assert spent[("openai", "output")] == 30 and spent[("openai", "input")] > 0
     wait = next(chart for chart in recent["metrics"] if chart["metric"] == "wait_p50")
@@ -176,10 +175,7 @@ def test_charts_of_the_last_minutes_and_of_the_ledger_say_the_same(start, http, 
     broker.stop()
     # Another process knows the same from the ledger.
     again = start.broker(policy)
-    page = wait_until(lambda: (page := charts(again)) and count(page, "calls") and page, "the ledger to tell")
-    chart = next(chart for chart in page["metrics"] if chart["metric"] == "calls")
-    assert sum(value * chart["step_s"] / 60 for series in chart["series"] for _, value in series["points"][:-1] if value) <= 6.001
-    assert set(count(page, "calls")) == {("openai", "completed")}
+    page = wait_until(lambda: count(page := charts(again), "calls") == {("openai", "completed"): 6} and page, "the ledger to tell")
     assert [mark["what"] for mark in page["marks"]][:1] == ["broker"]
     month = charts(again, since="30d")
     assert all(len(series["points"]) <= 400 for chart in month["metrics"] for series in chart["series"])
@@ -198,7 +194,7 @@ def test_a_wrong_question_about_the_past_gets_the_reason(broker, http, query, sa
 def test_who_did_what_is_kept_and_shown(start, http, simulator):
     broker = start.broker(policy_for(simulator.url, budgets=[{"usd": 5, "per": "day"}]))
     for change in ("keys/openai/main/disable", "breakers/anthropic/open", "reload", "log-level?level=warning",
-                   "budgets/raise?usd=2&until=4000000000"):
+                   "budgets/raise?usd=2&until=3999999999"):
         assert http.post(f"{broker.admin}/api/v1/{change}").status_code == 200, change
 
     def changes():
