@@ -6,7 +6,6 @@ import AdmissionCore
 import BrokerEngine
 import HTTPMessage
 import PolicyFile
-import Pricing
 import TextForms
 
 enum RequestJSON {
@@ -175,20 +174,15 @@ enum RequestJSON {
     json.member("cache_read_tokens", record.usage?.cacheReadTokens.value)
     json.member("cache_write_tokens", record.usage?.cacheWriteTokens.value)
     json.key("price")
-    guard let (price, version) = broker.price(of: record.model, at: record.arrivedAtWall) else { return json.null() }
+    guard let price = broker.price(of: record.model, at: record.arrivedAtWall) else { return json.null() }
     json.object { json in
-      json.member("line", price.models.pattern)
-      json.member("version", version)
-      json.member("input_usd_per_m", rate(price.rates.input))
-      json.member("output_usd_per_m", rate(price.rates.output))
-      json.member("cache_read_usd_per_m", rate(price.rates.cacheRead))
-      json.member("cache_write_usd_per_m", rate(price.rates.cacheWrite))
+      json.member("line", price.models)
+      json.member("version", price.version)
+      json.member("input_usd_per_m", price.input?.text)
+      json.member("output_usd_per_m", price.output?.text)
+      json.member("cache_read_usd_per_m", price.cacheRead?.text)
+      json.member("cache_write_usd_per_m", price.cacheWrite?.text)
     }
-  }
-
-  /// Millionths of a dollar as money: `2.500000000`.
-  private static func rate(_ rate: PriceRate?) -> String? {
-    rate.map { Money(nanodollars: $0.multipliedReportingOverflow(by: 1000).overflow ? .max : $0 * 1000).text }
   }
 
   // MARK: The time line

@@ -41,8 +41,34 @@ extension Operator {
 
   /// The price of a model at a moment; nil where there is none.
   /// - Parameter wall: nanoseconds since 1970.
-  public func price(of model: String, at wall: Int64) -> (price: ModelPrice, version: String)? {
+  public func price(of model: String, at wall: Int64) -> PriceLine? {
     let prices = services.rules.now.prices
-    return prices.price(of: model, at: wall).map { ($0, prices.version) }
+    return prices.price(of: model, at: wall).map { PriceLine($0, version: prices.version) }
+  }
+}
+
+/// A line of the price list, as people read it: USD per 1M tokens; nil for what it does not name.
+public struct PriceLine: Sendable {
+  /// The glob of models for which it holds.
+  public let models: String
+  /// The version of the list.
+  public let version: String
+  public let input: Money?
+  public let output: Money?
+  public let cacheRead: Money?
+  public let cacheWrite: Money?
+
+  init(_ price: ModelPrice, version: String) {
+    func money(_ rate: PriceRate?) -> Money? {
+      guard let rate else { return nil }
+      let (nanodollars, isTooMuch) = rate.multipliedReportingOverflow(by: 1000)
+      return Money(nanodollars: isTooMuch ? .max : nanodollars)
+    }
+    models = price.models.pattern
+    self.version = version
+    input = money(price.rates.input)
+    output = money(price.rates.output)
+    cacheRead = money(price.rates.cacheRead)
+    cacheWrite = money(price.rates.cacheWrite)
   }
 }

@@ -35,12 +35,13 @@ private final class Forecasts: @unchecked Sendable {
     // Nobody can look earlier, and calls that come together come one after the other.
     while let first = young.first, now >= first.at + .milliseconds(100) {
       young.removeFirst()
-      guard core.waiting.index(of: first.id) != nil else { continue }
+      // It was let in at once.
+      if core.waiting.index(of: first.id) == nil { continue }
       open[first.id, default: []].append(
         Told(at: now, rest: core.predictedRest(of: first.id, at: now), isArrival: true))
     }
     if case .submitted(let ticket) = event, core.waiting.index(of: ticket.id) != nil { young.append((ticket.id, now)) }
-    guard now >= nextLook else { return }
+    if now < nextLook { return }
     nextLook = now + .milliseconds(500)
     let all = core.waiting.inOrder
     for index in stride(from: 0, to: all.count, by: max(1, all.count / 20)).map({ all[$0] }) {
@@ -54,20 +55,20 @@ private final class Forecasts: @unchecked Sendable {
   init(until end: Instant) { self.end = end }
 
   func granted(_ id: RequestID, at now: Instant) {
-    guard now <= end else { return }
+    if now > end { return }
     for told in open.removeValue(forKey: id) ?? [] {
       let real = now - told.at
       // Before the first calls have ended nothing is known of them.
-      guard real > .seconds(1), told.at >= Instant(nanoseconds: 5_000_000_000) else { continue }
+      if real <= .seconds(1) || told.at < Instant(nanoseconds: 5_000_000_000) { continue }
       func count(_ hits: inout Hits) {
         hits.all += 1
-        guard let rest = told.rest else {
+        if let rest = told.rest {
+          let ratio = Double(rest.nanoseconds) / Double(real.nanoseconds)
+          hits.ratios.append(ratio)
+          if ratio >= 0.5, ratio <= 2 { hits.hits += 1 }
+        } else {
           hits.untold += 1
-          return
         }
-        let ratio = Double(rest.nanoseconds) / Double(real.nanoseconds)
-        hits.ratios.append(ratio)
-        if ratio >= 0.5, ratio <= 2 { hits.hits += 1 }
       }
       if told.isArrival { count(&arrivals) } else { count(&looks) }
     }
@@ -230,7 +231,7 @@ private struct Asked: AdmissionSubject {
     func text(_ hits: Forecasts.Hits) -> String {
       let sorted = hits.ratios.sorted()
       func quantile(_ part: Double) -> String {
-        guard !sorted.isEmpty else { return "-" }
+        if sorted.isEmpty { return "-" }
         let hundredths = (sorted[min(sorted.count - 1, Int(Double(sorted.count) * part))] * 100).rounded()
         return "\(hundredths / 100)"
       }
