@@ -40,32 +40,9 @@ struct RequestsCommand: ParsableCommand {
     if slowest { parameters.append("sort=slowest") }
     let path = "/api/v1/requests?" + parameters.joined(separator: "&")
     try watch.show(drawn: !json) {
-      let answer = try answer(client, path)
+      let answer = try client.call("GET", path)
       if json { return String(decoding: answer, as: UTF8.self) }
       return RequestText.text(try client.decode(RequestReport.self, answer, of: path).requests, .current)
     }
-  }
-
-  private func answer(_ client: AdminClient, _ path: String) throws -> Data {
-    let answer = try client.ask("GET", path)
-    guard let refusal = client.refusal(answer) else { return Data(answer.body) }
-    guard answer.status == 400, AdminClient.message(of: answer.body).contains("there is no parameter") else {
-      throw refusal
-    }
-    // An older broker: it is asked for all that it has, and the rest is done here.
-    let all = try client.call("GET", "/api/v1/requests?limit=1000" + (state.map { "&state=\($0.rawValue)" } ?? ""))
-    guard let object = try? JSONSerialization.jsonObject(with: all) as? [String: Any],
-      var entries = object["requests"] as? [[String: Any]]
-    else { throw CommandRefusal(AdminClient.unexpected("\(client.options.shownAddress)/api/v1/requests")) }
-    entries = entries.filter { entry in
-      (session == nil || entry["session"] as? String == session)
-        && (tenant == nil || entry["tenant"] as? String == tenant)
-    }
-    if slowest {
-      func time(_ entry: [String: Any]) -> Int64 { (entry["total_ms"] ?? entry["queued_ms"]) as? Int64 ?? 0 }
-      entries.sort { time($0) > time($1) }
-    }
-    return try JSONSerialization.data(
-      withJSONObject: ["requests": Array(entries.prefix(limit))], options: [.sortedKeys, .withoutEscapingSlashes])
   }
 }

@@ -102,10 +102,16 @@ def test_help_of_a_command_has_the_flags_of_its_usual_form(command, flags, form)
     assert all(flag in done.stdout for flag in flags) and "SUBCOMMANDS:" in done.stdout
 
 
+def test_status_begins_with_the_sentence_of_the_api(listed, http):
+    headline = http.get(listed.admin + "/api/v1/status").json()["headline"]
+    assert "anthropic" in headline
+    assert shown(listed, "status").splitlines()[0] == headline
+
+
 def test_states_have_reason_end_and_what_to_do(listed):
     assert "breaker of anthropic open: operator; to try now: tollgate breakers auto anthropic" in shown(listed, "breakers")
     assert "anthropic/main is disabled; to try now: tollgate keys enable anthropic/main" in shown(listed, "keys")
-    assert re.search(r"^openai +0 of 50, 5 kept for high |^openai +0 of 50 ", shown(listed, "status"), re.M)
+    assert re.search(r"^openai +0 of 50, 5 kept for high ", shown(listed, "status"), re.M)
 
 
 def on_terminal(*arguments, columns, **options):

@@ -99,6 +99,10 @@ def test_fills_the_screen(terminal, busy, columns, rows):
     providers = next(index for index, line in enumerate(lines) if line.startswith("PROVIDER"))
     assert re.match(r"openai +1 of 1.* 3 +.*closed +1$", lines[providers + 1]), lines[providers + 1]
     assert any(line.startswith("STATE") and "SESSION" in line for line in lines)
+    classes = next(index for index, line in enumerate(lines) if line.startswith("CLASS"))
+    assert [line.split()[:2] for line in lines[classes + 1:classes + 4]] == [["high", "1"], ["normal", "1"], ["low", "1"]]
+    # The sentence of the dashboard and of `tollgate status`.
+    assert lines[1].startswith("1 high call waits, for ") and "openai" in lines[1]
     assert lines[-1].startswith("q quit")
     # A row for each call, the selected one reversed.
     assert sum(bool(re.match(r"(queued|running) +(high|normal|low) ", line)) for line in lines) == 4
@@ -148,9 +152,15 @@ def test_sorts_filters_and_lists(terminal, busy):
     one.type("w")
     one.shows("running by time")
     one.hides("third")
-    for key, part in (("3", "WEIGHT"), ("4", "broker/month"), ("5", "openai/main"), ("6", "requests"), ("2", "Sessions")):
+    for key, part in (("3", "WEIGHT"), ("4", "broker/month"), ("5", "openai/main"), ("6", "requests"), ("2", "AGENTS")):
         one.type(key)
         one.shows(part)
+    # A session's requests by Enter.
+    one.shows("second", "third")
+    one.type("/third\r")
+    one.hides("second")
+    one.type("\r")
+    one.shows("only tenant:default session:third", "STATE")
     one.type("q")
     given_back(one)
 

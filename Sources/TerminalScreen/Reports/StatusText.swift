@@ -68,8 +68,16 @@ public enum StatusText {
   }
 
   /// Calls, tokens and money, as far as the broker tells them.
-  static func totals(_ report: StatusReport) -> String {
+  static func totals(_ report: StatusReport, isShort: Bool = false) -> String {
     var parts: [String] = []
+    if isShort, let totals = report.totals {
+      if let calls = totals.callsLastMinute { parts.append("\(AmountText.short(calls)) calls/min") }
+      if let tokens = totals.tokensLastMinute { parts.append("\(AmountText.short(tokens)) tokens/min") }
+      if let refused = totals.throttledLastMinute, refused > 0 { parts.append("\(refused) 429s/min") }
+      if let cost = totals.costLastHourUsd { parts.append("\(AmountText.shortDollars(cost.text))/h") }
+      if let spent = report.spentUsd { parts.append("\(AmountText.shortDollars(spent)) since the start") }
+      return parts.joined(separator: ", ")
+    }
     if let totals = report.totals {
       if let calls = totals.callsLastMinute {
         let tokens = totals.tokensLastMinute.map { " and \(AmountText.short($0)) tokens" } ?? ""

@@ -128,15 +128,18 @@ extension TopScreen {
     // The list has at least four rows and its two headings.
     let end = screen.rows - 7
     let headline = status.headline.map { $0.isEmpty ? [] : CellText.wrapped($0, to: screen.columns) } ?? []
-    for line in headline.prefix(isTall ? 3 : 2) where row < end {
-      row += screen.line(line, row: row, ScreenStyle(bold: true))
+    let mostLines = isTall ? 4 : 2
+    for (index, line) in headline.prefix(mostLines).enumerated() where row < end {
+      // The last line tells that there is more.
+      let text = index == mostLines - 1 ? headline[index...].joined(separator: " ") : line
+      row += screen.line(text, row: row, ScreenStyle(bold: true))
     }
     var counts = ""
     if let running = status.running, let queued = status.queued {
       counts =
         "running \(running), waiting \(queued.all) (\(queued.high) high, \(queued.normal) normal, \(queued.low) low)"
     }
-    let totals = StatusText.totals(status)
+    let totals = StatusText.totals(status, isShort: true)
     if CellText.width(counts) + 2 + CellText.width(totals) <= screen.columns {
       row += screen.line([counts, totals].filter { !$0.isEmpty }.joined(separator: "; "), row: row, .plain)
     } else {

@@ -260,14 +260,12 @@ public struct TopScreen {
       picture.story = nil
       open(.story(row.id))
       return .ask
-    case .sessions, .tenants:
-      filter.set(.tenant, to: row.fields[.tenant])
-      filter.set(.session, to: row.fields[.session])
+    case .sessions, .tenants, .keys, .limits:
+      // Its requests, and nothing narrower.
+      filter = TopFilter()
+      for field in [TopFilter.Field.tenant, .session, .provider] { filter.set(field, to: row.fields[field]) }
       tab = .requests
-      return .ask
-    case .keys, .limits:
-      filter.set(.provider, to: row.fields[.provider])
-      tab = .requests
+      states = .alive
       return .ask
     case .budgets: return nil
     }
