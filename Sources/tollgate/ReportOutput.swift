@@ -30,7 +30,7 @@ struct WatchOptions: ParsableArguments {
   /// - Parameter drawn: false for output that machines read: each report is printed after the one before it.
   func show(drawn: Bool = true, _ report: () throws -> String) throws {
     let first = try report()
-    guard watch else { return Terminal.answer(first.hasSuffix("\n") ? first : first + "\n") }
+    guard watch else { return Terminal.answer(WatchOptions.ended(first)) }
     let isScreen = drawn && Terminal.isScreen
     try withoutActuallyEscaping(report) { report in
       WatchOptions.draw(first, isScreen, isFirst: true)
@@ -42,9 +42,12 @@ struct WatchOptions: ParsableArguments {
     }
   }
 
+  /// With a line feed at its end; CSV, whose lines end with two characters, has one.
+  private static func ended(_ text: String) -> String { text.utf8.last == UInt8(ascii: "\n") ? text : text + "\n" }
+
   /// On a terminal in the place of the last one, without a moment of emptiness; elsewhere below it.
   private static func draw(_ text: String, _ isScreen: Bool, isFirst: Bool) {
-    guard isScreen else { return Terminal.answer(text.hasSuffix("\n") ? text : text + "\n") }
+    guard isScreen else { return Terminal.answer(WatchOptions.ended(text)) }
     var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     let rows = TerminalDevice.size?.rows ?? 24
     if lines.count > rows - 1 {
