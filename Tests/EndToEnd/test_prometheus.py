@@ -43,13 +43,13 @@ def broker(start_for_module, tmp_path_factory):
     limits = {"concurrency": 2, "requests_per_minute": 6000, "input_tokens_per_minute": 1000000, "output_tokens_per_minute": 1000000}
     keys = [{"id": "main", "secret": "${SIM_KEY}", "limits": {"concurrency": 2, "requests_per_minute": 6000}}]
     broker = start_for_module.broker(policy_for(
-        simulator.url, limits=limits, keys=keys, prices=str(prices), admin={"token": "${ADMIN_TOKEN}"},
+        simulator.url, limits=limits, keys=keys, prices=str(prices), admin={"token": "${ADMIN_TOKEN}", "read_token": "${READ_TOKEN}"},
         model_limits={"gpt-*": {"concurrency": 2, "requests_per_minute": 6000, "breaker": {"preset": "api"}}, HOSTILE: {"concurrency": 1}},
         retry={"attempts": 2, "base": "1ms"},
         budgets=[{"usd": 100, "per": "day"}, {"tokens": 1000000, "per": "week"}],
         tenants=[{"id": "acme", "keys": [], "limits": {"concurrency": 8, "requests_per_minute": 6000}, "budgets": [{"usd": 1, "per": "total"}]},
                  {"id": "*"}], trust_tenant_header=True),
-        env={"ADMIN_TOKEN": TOKEN})
+        env={"ADMIN_TOKEN": "may-do-everything", "READ_TOKEN": TOKEN})
     broker.simulator = simulator.url
     with httpx.Client(timeout=20, trust_env=False) as http:
         traffic(http, broker)

@@ -88,11 +88,13 @@ import Testing
     #expect(watcher.committed < 900)
     let last = store.append(contentsOf: Scene.call(301))
     #expect(store.pending >= 3)
+    #expect(store.lag > .zero)
     store.perform { try $0.execute(sql: "PRAGMA max_page_count = 1000000") }
     #expect(watcher.reached(last))
     #expect(watcher.waits { store.obstacle == nil })
     #expect(watcher.obstacles.last == .some(nil))
     #expect(store.lost == 0)
+    #expect(watcher.waits { store.lag == .zero })
     #expect(try Scene.query(place.path(), "SELECT count(*) FROM attempts WHERE state = 1", as: Int.self) == [301])
     #expect(try Scene.query(place.path(), "SELECT count(*) FROM requests", as: Int.self) == [301])
     #expect(try Scene.query(place.path(), "SELECT count(*) FROM changes", as: Int.self) == [0])
