@@ -87,6 +87,7 @@ let package = Package(
     library("LedgerVocabulary", ["AdmissionCore", "Pricing", "TextForms"]),
     library("TerminalScreen", ["TextForms"]),
     library("PolicyFile", ["AdmissionCore", "Pricing", "TextForms", .product(name: "Yams", package: "Yams")]),
+    library("Courier", ["HTTPMessage", "PolicyFile", "TextForms"]),
     library("ProviderWire", ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"]),
 
     // Shells.
@@ -110,7 +111,10 @@ let package = Package(
       ]),
     library(
       "AdminConsole",
-      ["BrokerEngine", "LedgerStore", "PolicyFile", "EventLoop", "HTTPMessage", "AdmissionCore", "TextForms"],
+      [
+        "BrokerEngine", "Courier", "LedgerStore", "PolicyFile", "EventLoop", "HTTPMessage", "AdmissionCore",
+        "TextForms",
+      ],
       resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", heap]),
     library("FleetSimulator", ["AdmissionCore", "HTTPMessage", "EventLoop"]),
@@ -120,7 +124,7 @@ let package = Package(
       name: "tollgate",
       dependencies: [
         "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
-        "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole",
+        "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "Courier",
         "ProviderSimulator", "FleetSimulator",
         "ProcessOutput", "SharedState", "PolicyLab", "TerminalScreen",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -136,6 +140,7 @@ let package = Package(
       ],
       swiftSettings: swiftSettings, linkerSettings: executableSettings),
 
+    tests("Courier", ["Courier", "HTTPMessage", "PolicyFile"]),
     tests("AdmissionCore", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("TextForms", ["TextForms"]),
     tests("TerminalScreen", ["TerminalScreen", "TextForms"]),

@@ -25,6 +25,7 @@
 // Only POST changes anything. Where a token is set, all paths but the two health paths require it.
 import AdmissionCore
 import BrokerEngine
+import Courier
 import EventLoop
 import HTTPMessage
 import PolicyFile
@@ -80,6 +81,8 @@ public final class AdminConsole: HTTPHandler {
   public var ledgerDesk: LedgerDesk?
   /// The number of open connections, by the port's name in metrics.
   public var connections: () -> [(port: String, count: Int)] = { [] }
+  /// Who tells webhooks; nil in tests that have none.
+  public var courier: Courier?
   /// The open event streams.
   private let feed: EventFeed?
   /// True where only this machine can reach the listener and no token is set: then `Host` must be one of this machine's
@@ -197,6 +200,8 @@ public final class AdminConsole: HTTPHandler {
       if let scope { send(AdminConsole.ofAllTenants("the list of changes", scope)) } else { audit(head, send) }
     case ("ledger", 1):
       if let scope { send(AdminConsole.ofAllTenants("the ledger", scope)) } else { ledgerState(send) }
+    case ("webhooks", 1):
+      if let scope { send(AdminConsole.ofAllTenants("the list of webhooks", scope)) } else { send(webhooks()) }
     case ("log-level", 1): send(AdminConsole.logLevel(actions.logLevel()))
     // Where there is no loop, there are no streams.
     case ("events", 1): send(.error(503, "there are no events"))
@@ -225,7 +230,7 @@ public final class AdminConsole: HTTPHandler {
   private static func allowed(_ parts: [String]) -> String? {
     switch (parts[0], parts.count) {
     case ("status", 1), ("me", 1), ("requests", 1), ("requests", 2), ("sessions", 1), ("budgets", 1), ("usage", 1),
-      ("history", 1), ("audit", 1), ("ledger", 1), ("events", 1):
+      ("history", 1), ("audit", 1), ("ledger", 1), ("webhooks", 1), ("events", 1):
       "GET"
     case ("log-level", 1): "GET, POST"
     case ("reload", 1), ("drain", 1), ("keys", 4), ("breakers", 3): "POST"

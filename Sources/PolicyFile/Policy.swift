@@ -48,6 +48,8 @@ public struct Policy: Sendable, Equatable {
   /// Further host names, in lower case and without port, by which the data port may be called where no client key is
   /// required.
   public var hosts: [String] = []
+  /// Whom to tell about events.
+  public var webhooks: [Webhook] = []
 
   public init() {}
 

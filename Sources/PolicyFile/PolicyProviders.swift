@@ -126,7 +126,7 @@ extension PolicyBuilder {
   }
 
   /// Never shows what it found.
-  private func secret(_ fields: Fields) -> ProviderKey.Source? {
+  func secret(_ fields: Fields) -> ProviderKey.Source? {
     let allowed = "\"${NAME}\" of the environment, {file: PATH} or {command: [PROGRAM, ARGUMENT...]}"
     guard let node = fields.required("secret", allowed: allowed) else { return nil }
     let path = fields.path(of: "secret")

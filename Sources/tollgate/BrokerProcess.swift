@@ -38,7 +38,7 @@ final class BrokerProcess {
 
   init(_ options: Options) throws {
     let policy = try PolicyReload.load(options)
-    let secrets = try PolicyLoading.secrets(of: policy, relativeTo: options.policyFile)
+    let secrets = try PolicyLoading.allSecrets(of: policy, relativeTo: options.policyFile)
     let prices = try PolicyLoading.prices(of: policy, relativeTo: options.policyFile)
     let format = policy.log.format.flatMap { AccessLogFormat(rawValue: $0.rawValue) } ?? .text
     let level = LogLevel(policy.log.level ?? .info)
@@ -71,7 +71,7 @@ final class BrokerProcess {
     BrokerProcess.log(ledger.store.recovered, logger)
     let memory = MemoryAccount(limit: policy.memory)
     let broker = Broker(
-      policy: policy, secrets: secrets,
+      policy: policy, secrets: secrets.keys,
       parts: BrokerParts(
         upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, ledger: ledger, prices: prices,
         memory: memory,
@@ -101,12 +101,14 @@ final class BrokerProcess {
       level.threshold = threshold
       requests.threshold = threshold
     }
+    let webhooks = WebhookOffice(loop: loop, upstream: upstream, broker: broker.operator, logger: logger)
+    webhooks.configure(policy, secrets.webhooks)
     let reload = PolicyReload(
       options, loop: loop, broker: broker.operator, upstream: upstream, store: ledger.store, certificate: certificate,
-      logger: logger,
-      setLogLevel: setLogLevel)
+      webhooks: webhooks, logger: logger, setLogLevel: setLogLevel)
     self.reload = reload
-    let shutdown = Shutdown(loop: loop, broker: broker.operator, dataServer: dataServer, logger: logger)
+    let shutdown = Shutdown(
+      loop: loop, broker: broker.operator, dataServer: dataServer, webhooks: webhooks, logger: logger)
     self.shutdown = shutdown
     // Writing a large document blocks for milliseconds.
     let documents = DispatchQueue(label: "documents")
@@ -119,6 +121,7 @@ final class BrokerProcess {
         setLogLevel: setLogLevel,
         background: { work in documents.async(execute: work) }),
       version: tollgateVersion, loop: loop)
+    console.courier = webhooks.courier
     console.ledgerDesk = LedgerDesk(
       ledger, loop: loop, now: { WallInstant(nanoseconds: SystemClock.wall()) })
     if policy.admin.listen != nil {

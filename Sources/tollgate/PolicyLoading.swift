@@ -4,6 +4,15 @@ import Foundation
 import PolicyFile
 import Pricing
 
+/// The secrets of webhooks, by their URLs.
+typealias WebhookSecrets = [String: Secret]
+
+/// What a policy's sources of secrets gave.
+struct ReadSecrets: Sendable {
+  var keys: KeySecrets
+  var webhooks: WebhookSecrets
+}
+
 enum PolicyLoading {
   /// Reads and checks a file; throws all mistakes as one text.
   static func policy(at path: String) throws -> Policy {
@@ -56,23 +65,32 @@ enum PolicyLoading {
     return prices
   }
 
+  /// The secrets of all keys and webhooks.
+  static func allSecrets(of policy: Policy, relativeTo file: String?) throws -> ReadSecrets {
+    ReadSecrets(
+      keys: try secrets(of: policy, relativeTo: file), webhooks: try webhookSecrets(of: policy, relativeTo: file))
+  }
+
+  /// The secrets of all webhooks, by their URLs.
+  static func webhookSecrets(of policy: Policy, relativeTo file: String?) throws -> WebhookSecrets {
+    var secrets: WebhookSecrets = [:]
+    for webhook in policy.webhooks {
+      guard let source = webhook.secret else { continue }
+      let name = "webhook \(webhook.shownURL)"
+      let secret = try read(source, of: name, relativeTo: file)
+      guard !secret.revealed.isEmpty else { throw CommandRefusal("\(name): the secret is empty") }
+      secrets[webhook.url] = secret
+    }
+    return secrets
+  }
+
   /// The secrets of all keys, from the text, a file or a command. Paths are taken relative to the policy file.
   static func secrets(of policy: Policy, relativeTo file: String?) throws -> KeySecrets {
     var secrets = KeySecrets()
     for provider in policy.providers {
       for key in provider.keys {
         let name = "key \(provider.id)/\(key.id)"
-        let secret: Secret
-        switch key.source {
-        case .text(let text): secret = text
-        case .file(let path):
-          let path = resolved(path, relativeTo: file)
-          guard let data = FileManager.default.contents(atPath: path),
-            let text = String(data: data, encoding: .utf8)
-          else { throw CommandRefusal("\(name): the secret's file \(path) cannot be read") }
-          secret = Secret(trimmed(text))
-        case .command(let words): secret = Secret(trimmed(try output(of: words, for: name)))
-        }
+        let secret = try read(key.source, of: name, relativeTo: file)
         guard isSendable(secret.revealed) else {
           throw CommandRefusal("\(name): the secret is empty or holds characters that a header field cannot carry")
         }
@@ -80,6 +98,19 @@ enum PolicyLoading {
       }
     }
     return secrets
+  }
+
+  /// - Parameter name: whose secret it is, for the error.
+  private static func read(_ source: ProviderKey.Source, of name: String, relativeTo file: String?) throws -> Secret {
+    switch source {
+    case .text(let text): return text
+    case .file(let path):
+      let path = resolved(path, relativeTo: file)
+      guard let data = FileManager.default.contents(atPath: path), let text = String(data: data, encoding: .utf8)
+      else { throw CommandRefusal("\(name): the secret's file \(path) cannot be read") }
+      return Secret(trimmed(text))
+    case .command(let words): return Secret(trimmed(try output(of: words, for: name)))
+    }
   }
 
   static func resolved(_ path: String, relativeTo file: String?) -> String {

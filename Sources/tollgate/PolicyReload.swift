@@ -20,6 +20,7 @@ final class PolicyReload {
   private let upstream: CurlUpstream
   /// nil where the data listeners speak cleartext.
   private let certificate: CertificateFollower?
+  private let webhooks: WebhookOffice
   private let logger: Logger
   private let setLogLevel: (LogThreshold) -> Void
   private let budgetHistory: BudgetHistory
@@ -30,7 +31,8 @@ final class PolicyReload {
 
   init(
     _ options: BrokerProcess.Options, loop: EventLoop, broker: Operator, upstream: CurlUpstream, store: LedgerStore,
-    certificate: CertificateFollower?, logger: Logger, setLogLevel: @escaping (LogThreshold) -> Void
+    certificate: CertificateFollower?, webhooks: WebhookOffice, logger: Logger,
+    setLogLevel: @escaping (LogThreshold) -> Void
   ) {
     self.options = options
     self.setLogLevel = setLogLevel
@@ -38,6 +40,7 @@ final class PolicyReload {
     self.broker = broker
     self.upstream = upstream
     self.certificate = certificate
+    self.webhooks = webhooks
     self.logger = logger
     secretReader = SecretReader(loop: loop)
     budgetHistory = BudgetHistory(
@@ -87,7 +90,7 @@ final class PolicyReload {
     return mistakes
   }
 
-  private func replace(_ policy: Policy, _ secrets: KeySecrets, _ prices: PriceBook, askedBy asker: String?) {
+  private func replace(_ policy: Policy, _ secrets: ReadSecrets, _ prices: PriceBook, askedBy asker: String?) {
     if policy.listen != broker.policy.listen || policy.admin.listen != broker.policy.admin.listen
       || (policy.tls == nil) != (broker.policy.tls == nil)
     {
@@ -98,10 +101,11 @@ final class PolicyReload {
     }
     PolicyReload.configure(upstream, policy, relativeTo: options.policyFile)
     let difference = PolicyDifference(from: broker.policy, to: policy)
-    budgetHistory.ask(broker.replacePolicy(policy, secrets: secrets, prices: prices, asksPast: true))
+    budgetHistory.ask(broker.replacePolicy(policy, secrets: secrets.keys, prices: prices, asksPast: true))
     broker.changed(
       .policy, name: options.policyFile ?? "built-in", state: .reloaded, before: difference.before,
       after: difference.after, askedBy: asker)
+    webhooks.configure(policy, secrets.webhooks)
     if let level = policy.log.level { setLogLevel(level) }
     watchSecrets()
     logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])
@@ -110,12 +114,11 @@ final class PolicyReload {
   /// Watches the directories of files with secrets, because such files are replaced by renaming or by changing a link.
   private func watchSecrets() {
     var directories: Set<String> = []
-    for provider in broker.policy.providers {
-      for key in provider.keys {
-        guard case .file(let path) = key.source else { continue }
-        let resolved = PolicyLoading.resolved(path, relativeTo: options.policyFile)
-        directories.insert(URL(fileURLWithPath: resolved).deletingLastPathComponent().path)
-      }
+    let sources =
+      broker.policy.providers.flatMap { $0.keys.map(\.source) } + broker.policy.webhooks.compactMap(\.secret)
+    for case .file(let path) in sources {
+      let resolved = PolicyLoading.resolved(path, relativeTo: options.policyFile)
+      directories.insert(URL(fileURLWithPath: resolved).deletingLastPathComponent().path)
     }
     secretWatches = directories.sorted().compactMap { directory in
       do {
@@ -134,7 +137,8 @@ final class PolicyReload {
       guard let self else { return }
       switch result {
       case .success(let secrets):
-        if broker.replaceSecrets(secrets) { logger.info("secrets changed") }
+        if broker.replaceSecrets(secrets.keys) { logger.info("secrets changed") }
+        webhooks.configure(broker.policy, secrets.webhooks)
       case .failure(let error):
         logger.error("secrets cannot be read, the old ones stay", metadata: ["mistake": "\(error)"])
       }

@@ -1,4 +1,4 @@
-// Reads the secrets of a policy's keys on a separate thread, since a command, or a file on a slow disk, must not hold
+// Reads the secrets of a policy's keys and webhooks on a separate thread, since a command, or a file on a slow disk, must not hold
 // up the loop.
 import BrokerEngine
 import EventLoop
@@ -7,7 +7,7 @@ import PolicyFile
 
 /// Reads the secrets of one policy after another, in the order of the requests.
 final class SecretReader {
-  typealias Continuation = (Result<KeySecrets, any Error>) -> Void
+  typealias Continuation = (Result<ReadSecrets, any Error>) -> Void
 
   private struct Job {
     var policy: Policy
@@ -34,14 +34,14 @@ final class SecretReader {
     guard let job = jobs.first else { return }
     let (policy, file, mailbox, address) = (job.policy, job.file, loop.mailbox, address)
     let thread = Thread {
-      let result = Result { try PolicyLoading.secrets(of: policy, relativeTo: file) }
+      let result = Result { try PolicyLoading.allSecrets(of: policy, relativeTo: file) }
       mailbox.post { address.target?.finish(result) }
     }
     thread.name = "secrets"
     thread.start()
   }
 
-  private func finish(_ result: Result<KeySecrets, any Error>) {
+  private func finish(_ result: Result<ReadSecrets, any Error>) {
     let job = jobs.removeFirst()
     job.then(result)
     start()

@@ -10,6 +10,7 @@ final class Shutdown {
   private let loop: EventLoop
   private let broker: Operator
   private let dataServer: HTTPServer
+  private let webhooks: WebhookOffice
   private let logger: Logger
   private lazy var timer = LoopTimer(loop) { [unowned self] in timeIsUp() }
   private var drainTimeIsUp = false
@@ -17,10 +18,11 @@ final class Shutdown {
   private static let flushTime = Duration.seconds(1)
   private var isStopping = false
 
-  init(loop: EventLoop, broker: Operator, dataServer: HTTPServer, logger: Logger) {
+  init(loop: EventLoop, broker: Operator, dataServer: HTTPServer, webhooks: WebhookOffice, logger: Logger) {
     self.loop = loop
     self.broker = broker
     self.dataServer = dataServer
+    self.webhooks = webhooks
     self.logger = logger
   }
 
@@ -62,6 +64,6 @@ final class Shutdown {
     timer.cancel()
     dataServer.stopAccepting()
     // One more turn, so that the last answers and log lines are written.
-    loop.atEndOfTurn { [loop] in loop.atEndOfTurn { loop.stop() } }
+    webhooks.end { [loop] in loop.atEndOfTurn { loop.atEndOfTurn { loop.stop() } } }
   }
 }

@@ -25,12 +25,12 @@ class ScriptedProvider:
     class Hangup(Exception):
         pass
 
-    def __init__(self, answer):
+    def __init__(self, answer, port=0):
         self.answer = answer if callable(answer) else lambda received, connection: answer
         self.received = []
         self.connections = 0
         self.left = threading.Semaphore(0)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=512)
         self.url = "http://127.0.0.1:%d" % self._listener.getsockname()[1]
         self._open = set()
         threading.Thread(target=self._accept, daemon=True).start()

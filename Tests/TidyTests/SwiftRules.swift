@@ -11,6 +11,7 @@ enum SwiftRules {
     "Pricing": ["AdmissionCore", "TextForms"],
     "LedgerVocabulary": ["AdmissionCore", "Pricing", "TextForms"],
     "PolicyFile": ["AdmissionCore", "Pricing", "TextForms", "Yams"],
+    "Courier": ["HTTPMessage", "PolicyFile", "TextForms"],
     "ProviderWire": ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"],
     "TerminalScreen": ["TextForms"],
     "SharedState": platform,
@@ -27,7 +28,7 @@ enum SwiftRules {
       "Foundation",
     ]),
     "AdminConsole": platform.union([
-      "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "TextForms", "EventLoop",
+      "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "TextForms", "EventLoop", "Courier",
     ]),
     "ProviderSimulator": platform.union([
       "HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", "HeapModule", "Foundation",
@@ -37,8 +38,8 @@ enum SwiftRules {
     "TollgateTesting": ["AdmissionCore", "PolicyLab"],
     "tollgate": platform.union([
       "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
-      "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "ProviderSimulator",
-      "FleetSimulator", "ProcessOutput", "SharedState",
+      "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "Courier",
+      "ProviderSimulator", "FleetSimulator", "ProcessOutput", "SharedState",
       "PolicyLab", "TerminalScreen", "ArgumentParser", "Logging", "Foundation",
     ]),
     "tollgate-dev": platform.union([
@@ -53,7 +54,7 @@ enum SwiftRules {
 
   static let pureTargets: Set<String> = [
     "AdmissionCore", "TextForms", "HTTPMessage", "HTTP1Codec", "Pricing", "LedgerVocabulary", "PolicyFile",
-    "ProviderWire", "TerminalScreen",
+    "ProviderWire", "TerminalScreen", "Courier",
     "PolicyLab",
   ]
   /// The files that may hold pointers, each with the C libraries that it calls with them (`Glibc`: the system itself). A parser of what

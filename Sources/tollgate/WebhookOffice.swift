@@ -1,0 +1,132 @@
+// Connects the courier with the process: the broker's news become messages, a timer of the loop wakes it up, and secrets
+// are read with those of the keys.
+import AdmissionCore
+import BrokerEngine
+import Courier
+import EventLoop
+import HTTPEndpoint
+import Logging
+import PolicyFile
+import UpstreamHTTP
+
+final class WebhookOffice {
+  /// How long the end of the process waits for messages.
+  static let endPatience = Duration.seconds(3)
+
+  let courier: Courier
+  private let loop: EventLoop
+  private let upstream: CurlUpstream
+  private let logger: Logger
+  private let timer: LoopTimer
+  private var interpreter = NewsInterpreter()
+  private var endTimer: LoopTimer?
+
+  init(loop: EventLoop, upstream: CurlUpstream, broker: Operator, logger: Logger) {
+    self.loop = loop
+    self.upstream = upstream
+    self.logger = logger
+    // The timer and the courier know each other.
+    let address = LoopAddress<WebhookOffice>()
+    let timer = LoopTimer(loop) { address.target?.courier.wake() }
+    self.timer = timer
+    courier = Courier(
+      CourierParts(
+        upstream: upstream, now: { loop.now }, wall: SystemClock.wall,
+        draw: { UInt64.random(in: .min ... .max) }, hash: Digest.sha256, schedule: { timer.schedule(at: $0) },
+        userAgent: "tollgate/\(tollgateVersion)"))
+    address.target = self
+    courier.onFailure = { record in
+      logger.warning(
+        "a webhook was not told",
+        metadata: [
+          "webhook": "\(Webhook.shown(record.url))", "event": "\(record.news.event.rawValue)",
+          "subject": "\(record.news.subject)", "attempts": "\(record.attempts)", "reason": "\(record.error ?? "")",
+        ])
+    }
+    broker.listen { [weak self] news in self?.hear(news) }
+  }
+
+  /// Takes up the webhooks of a policy. What waits for those that stay goes on.
+  func configure(_ policy: Policy, _ secrets: WebhookSecrets) {
+    for webhook in policy.webhooks {
+      if webhook.isCleartext {
+        logger.warning(
+          "messages to a webhook cross the network in clear text", metadata: ["webhook": "\(webhook.shownURL)"])
+      }
+      upstream.configure(provider: Courier.pool(of: webhook.url), ProviderTransport(maxIdleConnections: 1))
+    }
+    courier.replaceHooks(policy.webhooks.map { CourierHook($0, secret: secrets[$0.url]) })
+  }
+
+  private func hear(_ news: News) {
+    guard case .notice(let notice) = news else { return }
+    for news in interpreter.news(of: notice, at: SystemClock.wall()) { courier.tell(news) }
+  }
+
+  /// Tries everything that waits once more, for at most `endPatience`.
+  func end(then report: @escaping () -> Void) {
+    var isOver = false
+    let finish = {
+      guard !isOver else { return }
+      isOver = true
+      report()
+    }
+    let timer = LoopTimer(loop) { finish() }
+    timer.schedule(after: WebhookOffice.endPatience)
+    endTimer = timer
+    courier.end(then: finish)
+  }
+}
+
+/// Which notices webhooks are told, and in which words.
+struct NewsInterpreter {
+  /// Providers that answer nothing, and keys that are disabled: their ends are told too.
+  private var outages: Set<ProviderID> = []
+  private var disabledKeys: Set<String> = []
+
+  /// - Parameter wall: nanoseconds since 1970.
+  mutating func news(of notice: Notice, at wall: Int64) -> [WebhookNews] {
+    func one(_ event: WebhookEvent, _ subject: String, _ state: String, _ text: String) -> WebhookNews {
+      WebhookNews(event: event, at: wall, subject: subject, state: state, text: text)
+    }
+    switch notice {
+    case .breakerChanged(let provider, let model, let state, let reason):
+      let subject = model.map { "\(provider)/\($0)" } ?? provider.name
+      let because = reason.isEmpty ? "" : ": \(reason)"
+      var news = [one(.breaker, subject, state.rawValue, "breaker of \(subject) is \(state.rawValue)\(because)")]
+      guard model == nil else { return news }
+      switch state {
+      case .open where outages.insert(provider).inserted:
+        news.append(one(.outage, provider.name, "began", "\(provider) gets no calls any more\(because)"))
+      case .closed where outages.remove(provider) != nil:
+        news.append(one(.outage, provider.name, "ended", "\(provider) gets calls again"))
+      case .open, .closed, .halfOpen: break
+      }
+      return news
+    case .keyChanged(let provider, let key, let state, let reason):
+      let subject = "\(provider)/\(key)"
+      switch state {
+      case .disabled where disabledKeys.insert(subject).inserted:
+        return [one(.key, subject, "disabled", "key \(subject) is disabled: \(reason.text)")]
+      case .usable where disabledKeys.remove(subject) != nil:
+        return [one(.key, subject, "usable", "key \(subject) is usable again")]
+      case .disabled, .usable, .cooling: return []
+      }
+    case .budgetWarned(let reading):
+      return [
+        one(
+          .budget, reading.id, "warned",
+          "budget \(reading.id) has reached \(reading.warnAtPercent) %: \(NewsInterpreter.amounts(reading))")
+      ]
+    case .budgetExceeded(let reading):
+      return [
+        one(.budget, reading.id, "exceeded", "budget \(reading.id) is used up: \(NewsInterpreter.amounts(reading))")
+      ]
+    default: return []
+    }
+  }
+
+  private static func amounts(_ reading: BudgetReading) -> String {
+    "\(reading.text(reading.spent)) of \(reading.text(reading.limit)) \(reading.unit.rawValue)"
+  }
+}

@@ -1,0 +1,164 @@
+// The courier over an upstream in memory: what it sends, what it makes of answers, and when it wakes up.
+import HTTPMessage
+import PolicyFile
+import Testing
+
+@testable import Courier
+
+private final class FakeCall: UpstreamCall {
+  let request: UpstreamRequest
+  let events: any UpstreamEvents
+  var isCancelled = false
+  init(_ request: UpstreamRequest, _ events: any UpstreamEvents) {
+    self.request = request
+    self.events = events
+  }
+  var requestMayHaveArrived: Bool { true }
+  var requestWasSent: Bool { true }
+  func pause() {}
+  func resume() {}
+  func cancel() { isCancelled = true }
+
+  func answer(_ status: Int, _ fields: [(name: String, value: String)] = []) {
+    events.upstreamResponded(ResponseHead(status: status, fields: HeaderFields(fields)))
+    events.upstreamEnded(.completed)
+  }
+}
+
+private final class FakeUpstream: Upstream {
+  var calls: [FakeCall] = []
+  func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall {
+    calls.append(FakeCall(request, events))
+    return calls[calls.count - 1]
+  }
+}
+
+@Suite struct CourierTests {
+  private final class Rig {
+    let upstream = FakeUpstream()
+    var now: UInt64 = 1_000
+    var scheduled: [UInt64] = []
+    lazy var courier = Courier(
+      CourierParts(
+        upstream: upstream, now: { [unowned self] in now }, wall: { 1_795_000_000_500_000_000 }, draw: { 7 },
+        hash: { bytes in [UInt8(truncatingIfNeeded: bytes.count)] },
+        schedule: { [unowned self] in scheduled.append($0) },
+        userAgent: "tollgate/test"))
+  }
+
+  private static func hook(_ url: String, secret: String? = "s3cret", _ format: WebhookFormat = .json) -> CourierHook {
+    var webhook = Webhook(url: url)
+    webhook.format = format
+    return CourierHook(webhook, secret: secret.map { Secret($0) })
+  }
+
+  private static let news = WebhookNews(
+    event: .breaker, at: 1_795_000_000_000_000_000, subject: "openai", state: "open", text: "breaker of <openai> & co")
+
+  @Test func aMessageIsSignedJSON() {
+    let rig = Rig()
+    rig.courier.replaceHooks([Self.hook("https://h/x?y"), Self.hook("https://s/z", secret: nil, .slack)])
+    rig.courier.tell(Self.news)
+    let requests = rig.upstream.calls.map(\.request)
+    #expect(requests.map(\.url) == ["https://h/x?y", "https://s/z"] && requests.allSatisfy { $0.method == "POST" })
+    let id = "07000000000000000700000000000000"
+    #expect(
+      String(decoding: requests[0].body, as: UTF8.self)
+        == #"{"id":"\#(id)","event":"breaker","at":"2026-11-18T11:06:40.000Z","subject":"openai","state":"open","#
+        + #""text":"breaker of <openai> & co"}"#)
+    #expect(String(decoding: requests[1].body, as: UTF8.self) == #"{"text":"breaker of &lt;openai&gt; &amp; co"}"#)
+    // The hash of these tests is a length: of the outer block and the inner hash.
+    #expect(requests[0].fields.first("x-tollgate-signature") == "t=1795000000,v1=41")
+    #expect(requests[1].fields.first("x-tollgate-signature") == nil)
+    #expect(requests[0].fields.first("content-type") == "application/json")
+  }
+
+  @Test func aFailureIsTriedAgainWhenItsTimeHasCome() {
+    let rig = Rig()
+    rig.courier.replaceHooks([Self.hook("https://h/x")])
+    rig.courier.tell(Self.news)
+    rig.upstream.calls[0].events.upstreamEnded(
+      .failed(UpstreamFailure(kind: .connectRefused, detail: "", requestMayHaveArrived: false)))
+    #expect(rig.courier.queue.records[0].error == "connect_refused")
+    let due = rig.scheduled.last ?? 0
+    #expect((500_000_000...1_000_001_000).contains(due - 1_000))
+    rig.courier.wake()
+    #expect(rig.upstream.calls.count == 1)
+    rig.now = due
+    rig.courier.wake()
+    rig.upstream.calls[1].answer(429, [(name: "retry-after", value: "17")])
+    #expect(rig.scheduled.last == due + 17_000_000_000)
+    rig.now = due + 17_000_000_000
+    rig.courier.wake()
+    rig.upstream.calls[2].answer(200)
+    #expect(rig.courier.queue.isEmpty && rig.courier.queue.totals.delivered == 1)
+  }
+
+  @Test func ofALongAnswerOnlyTheStatusCounts() {
+    let rig = Rig()
+    rig.courier.replaceHooks([Self.hook("https://h/x")])
+    rig.courier.tell(Self.news)
+    let call = rig.upstream.calls[0]
+    call.events.upstreamResponded(ResponseHead(status: 200))
+    call.events.upstreamReceived([UInt8](repeating: 0, count: 4_096)[...])
+    #expect(!call.isCancelled)
+    call.events.upstreamReceived([0])
+    #expect(call.isCancelled && rig.courier.queue.totals.delivered == 1)
+  }
+
+  @Test func anAnswerThatBreaksOffCountsByItsStatus() {
+    let rig = Rig()
+    rig.courier.replaceHooks([Self.hook("https://h/x")])
+    rig.courier.tell(Self.news)
+    rig.upstream.calls[0].events.upstreamResponded(ResponseHead(status: 204))
+    rig.upstream.calls[0].events.upstreamEnded(
+      .failed(UpstreamFailure(kind: .truncated, detail: "", requestMayHaveArrived: true)))
+    #expect(rig.courier.queue.totals.delivered == 1)
+  }
+
+  @Test func whatIsGivenUpIsReported() {
+    let rig = Rig()
+    var reported: [DeliveryRecord] = []
+    rig.courier.onFailure = { reported.append($0) }
+    rig.courier.replaceHooks([Self.hook("https://h/x")])
+    rig.courier.tell(Self.news)
+    rig.upstream.calls[0].answer(302, [(name: "location", value: "https://elsewhere/")])
+    #expect(reported.map(\.status) == [302] && rig.upstream.calls.count == 1)
+  }
+
+  @Test func theEndWaitsForWhatIsSent() {
+    let rig = Rig()
+    var isOver = false
+    rig.courier.replaceHooks([Self.hook("https://h/x")])
+    rig.courier.tell(Self.news)
+    rig.courier.end { isOver = true }
+    #expect(!isOver)
+    rig.upstream.calls[0].answer(500)
+    #expect(isOver && rig.courier.queue.totals.failed == 1)
+    let idle = Rig()
+    idle.courier.end { isOver = false }
+    #expect(!isOver)
+  }
+
+  @Test func withoutWebhooksNothingIsKept() {
+    let rig = Rig()
+    rig.courier.tell(Self.news)
+    #expect(rig.courier.queue.records.isEmpty && rig.upstream.calls.isEmpty)
+  }
+
+  @Test func hostileNamesStayTextAndAreBounded() {
+    let name = "\u{202E}<!channel>\u{0}\n" + String(repeating: "x", count: 9_000)
+    let news = WebhookNews(event: .key, at: 0, subject: name, state: "disabled", text: "key \(name) is disabled")
+    #expect(news.subject.count == 512 && news.text.count <= 2_048)
+    #expect(!news.text.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x202E })
+    let slack = String(decoding: news.body(.slack, id: "1"), as: UTF8.self)
+    #expect(slack.contains("&lt;!channel&gt;") && !slack.contains("<"))
+  }
+
+  @Test func aSecretLongerThanABlockIsHashedFirst() {
+    let signature = WebhookSignature { bytes in [UInt8](repeating: bytes[0], count: 32) }
+    let short = signature.text([1], secret: String(repeating: "k", count: 64), at: 3)
+    let long = signature.text([1], secret: String(repeating: "k", count: 65), at: 3)
+    #expect(short == long)
+  }
+}
