@@ -34,9 +34,9 @@ public struct LedgerOptions: Sendable {
   public var closePatience: Duration = .seconds(3)
   /// How long new rows wait until the roll-ups count them.
   public var rollUpInterval: Duration = .seconds(10)
-  /// The most rows of a table that are counted in one transaction, and how long that should last.
+  /// The most rows of a table that are counted in one transaction, and the processor time that it should take.
   public var rollUpRows = 4096
-  public var rollUpTime: Duration = .milliseconds(3)
+  public var rollUpTime: Duration = .milliseconds(5)
   public init() {}
 }
 

@@ -177,7 +177,12 @@ enum RollUps {
           words[key.label] = label
           touched.insert(Slot(sort: key.sort.rawValue, length: length, number: key.step))
         }
-        try add.execute(arguments: [key.sort.rawValue, length, key.step, label, key.part, amount])
+        var position: Int32 = 0
+        for value in [key.sort.rawValue, length, key.step, label, key.part, amount] {
+          position += 1
+          add.bind(value, at: position)
+        }
+        try add.step(in: db)
       }
     }
     try cut(touched, db)

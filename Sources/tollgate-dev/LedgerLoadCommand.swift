@@ -169,11 +169,11 @@ private struct MadeUpCalls {
   }
   private func at(_ number: Int) -> Int64 { first + Int64(number) * spacing }
   private func tenant(_ number: Int) -> TenantID {
-    tenants > 1 ? TenantID("\(tenant)-\(number % 7919 % tenants)") : TenantID(tenant)
+    tenants > 1 ? TenantID("\(tenant)-\(number % sessions % tenants)") : TenantID(tenant)
   }
   /// More than one only where there is more than one tenant.
   private func provider(_ number: Int) -> ProviderID {
-    tenants > 1 ? ["openai", "anthropic", "openrouter", "groq", "mistral"][number % 11 % 5] : "openai"
+    tenants > 1 ? ["openai", "anthropic", "openrouter", "groq", "mistral"][number % sessions % 5] : "openai"
   }
   private func priority(_ number: Int) -> Priority { tenants > 1 ? Priority.allCases[number % 3] : .normal }
   private func outcome(_ number: Int) -> Outcome {
