@@ -65,7 +65,7 @@ const attentionRows = new Rows(attention, first => {
     },
   };
 });
-const calm = make("p", { class: "calm" }, mark("good", "no trouble"));
+const calm = make("p", { class: "calm", hidden: true }, mark("good", "no trouble"));
 const aside = make("aside", { class: "panel attention", "aria-label": "Trouble" }, make("h2", {}, "Trouble ", attentionTitle), calm, attention);
 
 // The three classes
