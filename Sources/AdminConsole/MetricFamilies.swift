@@ -168,6 +168,8 @@ struct MetricFamily: Sendable {
   static let ledgerObstacle = gauge(
     "tollgate_ledger_obstacle", "1 while the ledger cannot be written and new work is refused.")
   static let ledgerPending = gauge("tollgate_ledger_pending", "Entries that wait to be written into the ledger.")
+  static let webhookDeliveries = counter(
+    "tollgate_webhook_deliveries_total", ["result"], "Messages to webhooks that were delivered, failed or dropped.")
   static let ledgerLag = gauge(
     "tollgate_ledger_lag_seconds", "How long the oldest of these entries has waited; 0 where none waits.")
   static let ledgerLost = counter(
@@ -201,7 +203,8 @@ struct MetricFamily: Sendable {
     tenantInFlight, tenantQueueDepth, tenantConcurrencyLimit, tenantBucketAvailable, tenantBucketCapacity,
     tokens, cost, cacheReadShare, cacheLost, estimateRatio, budgetSpent, budgetHeld, budgetLimit, budgetWarn,
     budgetWindowLeft, budgetRunsOut, budgetSpentUSD, budgetHeldUSD, budgetLimitUSD,
-    ledgerObstacle, ledgerPending, ledgerLag, ledgerLost, logLinesDropped, abandonedLeases, ourBugs, impossibleNumbers,
+    ledgerObstacle, ledgerPending, ledgerLag, ledgerLost, webhookDeliveries, logLinesDropped, abandonedLeases, ourBugs,
+    impossibleNumbers,
     draining, buildInfo, residentMemory, virtualMemory, cpu, openDescriptors, startTime,
   ]
 }

@@ -3,6 +3,7 @@
 // Promise: the time is linear in what is shown. Nothing is sorted: rows come in the order in which they first occurred.
 import AdmissionCore
 import BrokerEngine
+import Courier
 import HTTPMessage
 
 /// Everything that the metrics show, at one instant.
@@ -25,6 +26,7 @@ struct MetricsSource: Sendable {
   var memory: [MemoryAccount.Use: Int] = [:]
   var memoryLimit = 0
   var ledger = Ledger()
+  var webhooks = DeliveryCounts()
   var bugs: [OurBug: Int] = [:]
   var abandonedLeases = 0
   /// By the budget's id, when its limit is reached at the present rate.
@@ -314,6 +316,10 @@ enum MetricsText {
     page.begin(.ledgerLag)
     page.sample([], seconds: source.ledger.lag)
     page.only(.ledgerLost, Double(source.ledger.lost))
+    page.begin(.webhookDeliveries)
+    page.sample(["delivered"], source.webhooks.delivered)
+    page.sample(["failed"], source.webhooks.failed)
+    page.sample(["dropped"], source.webhooks.dropped)
     page.only(.logLinesDropped, Double(source.process.logLinesDropped))
     page.only(.abandonedLeases, Double(source.abandonedLeases))
     page.begin(.ourBugs)
@@ -344,6 +350,7 @@ extension AdminConsole {
       source.ledger.lag = desk.lag()
     }
     source.connections = connections()
+    if let courier { source.webhooks = courier.queue.totals }
     let (gathered, processFigures) = (source, actions.processFigures)
     renderer.render(
       {

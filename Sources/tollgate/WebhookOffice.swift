@@ -59,8 +59,13 @@ final class WebhookOffice {
   }
 
   private func hear(_ news: News) {
-    guard case .notice(let notice) = news else { return }
-    for news in interpreter.news(of: notice, at: SystemClock.wall()) { courier.tell(news) }
+    switch news {
+    case .notice(let notice):
+      for news in interpreter.news(of: notice, at: SystemClock.wall()) { courier.tell(news) }
+    case .alert(let alert, let before):
+      if let news = NewsInterpreter.news(of: alert, before: before, at: SystemClock.wall()) { courier.tell(news) }
+    case .change: break
+    }
   }
 
   /// Tries everything that waits once more, for at most `endPatience`.
@@ -124,6 +129,16 @@ struct NewsInterpreter {
       ]
     default: return []
     }
+  }
+
+  /// - Parameters:
+  ///   - alert: nil where it fires no more.
+  ///   - before: how it was; nil where it did not fire.
+  static func news(of alert: FiringAlert?, before: FiringAlert?, at wall: Int64) -> WebhookNews? {
+    guard let one = alert ?? before else { return nil }
+    return WebhookNews(
+      event: .queue, at: wall, subject: one.name, state: alert == nil ? "resolved" : "firing",
+      text: alert.map { "\($0.severity.rawValue): \($0.text)" } ?? "the queue is no longer too deep")
   }
 
   private static func amounts(_ reading: BudgetReading) -> String {
