@@ -24,7 +24,7 @@ def policy(steady, shaky, folder):
     keys = [{"id": "main", "secret": "${SIM_KEY}"}, {"id": "spare", "secret": "${SIM_KEY_2}"}]
     (folder / "prices.yaml").write_text(PRICES)
     return {
-        "version": 1, "prices": str(folder / "prices.yaml"),
+        "version": 1, "prices": str(folder / "prices.yaml"), "alerts": {"queue": {"warning": 25, "critical": 200}},
         "providers": {
             "anthropic": {"dialect": "anthropic", "base_url": steady.url, "keys": keys, "limits": {"concurrency": 20}},
             "openai": {"dialect": "openai", "base_url": steady.url + "/v1", "keys": keys,
@@ -41,7 +41,7 @@ def policy(steady, shaky, folder):
 
 def converse(url, number, ended):
     """A session of one tenant and its agents, call by call, at the other vendor."""
-    fields = {"x-api-key": list(TENANTS.values())[number % 3], "x-tollgate-session": f"review-{number % 4}", "x-tollgate-kind": "steer" if number == 0 else "background"}
+    fields = {"anthropic-version": "2023-06-01", "x-api-key": list(TENANTS.values())[number % 3], "x-tollgate-session": f"review-{number % 4}", "x-tollgate-kind": "steer" if number == 0 else "background"}
     if number > 3:
         fields["x-claude-code-agent-id"] = f"agent-{number}"
     while not ended.is_set():

@@ -86,8 +86,8 @@ function drawBands(status) {
     say(parts.queued, count(queued));
     say(parts.oldest, queued ? duration(facts.oldest_ms) : none);
     say(parts.predicted, facts.predicted_wait_ms === undefined ? none : facts.predicted_wait_ms === null ? "not known" : duration(facts.predicted_wait_ms));
-    name(parts.why, queued ? facts.waits_for ? `waits for ${facts.waits_for.text}` : "" : "nobody waits", 150);
-    put(parts.link, { href: address("why", { state: "queued", priority: band }), "aria-label": `${band}: ${count(queued)} waiting${facts.waits_for ? `, the oldest for ${visible(facts.waits_for.text)}` : ""}. Show what they wait for` });
+    name(parts.why, queued ? facts.waits_for ? `waits for ${facts.waits_for.text.replace(/^for /, "")}` : "" : "nobody waits", 150);
+    put(parts.link, { href: address("why", { state: "queued", priority: band }), "aria-label": `${band}: ${count(queued)} waiting${facts.waits_for ? `, the oldest for ${visible(facts.waits_for.text.replace(/^for /, ""))}` : ""}. Show what they wait for` });
   }
 }
 
