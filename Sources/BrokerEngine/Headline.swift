@@ -53,7 +53,10 @@ public struct Headline: Sendable, Equatable {
 
   private static func wait(of one: ClassWait) -> String {
     guard one.queued > 0 else {
-      guard let predicted = one.predicted, predicted > .zero else { return "\(one.priority.name) calls wait 0 ms" }
+      guard let predicted = one.predicted else {
+        return "nobody can tell how long a \(one.priority.name) call would wait"
+      }
+      guard predicted > .zero else { return "\(one.priority.name) calls wait 0 ms" }
       return "a \(one.priority.name) call would wait about \(duration(predicted))"
     }
     let calls = one.queued == 1 ? "1 \(one.priority.name) call waits" : "\(one.queued) \(one.priority.name) calls wait"

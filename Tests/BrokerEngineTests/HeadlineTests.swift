@@ -8,7 +8,7 @@ import Testing
   private func headline(
     _ high: Headline.ClassWait? = nil, _ low: Headline.ClassWait? = nil, _ troubles: [String] = [], draining: Int? = nil
   ) -> String {
-    let idle = Priority.allCases.map { Headline.ClassWait(priority: $0, queued: 0) }
+    let idle = Priority.allCases.map { Headline.ClassWait(priority: $0, queued: 0, predicted: .zero) }
     return Headline(draining: draining, classes: [high ?? idle[0], idle[1], low ?? idle[2]], troubles: troubles).text
   }
 
@@ -33,8 +33,8 @@ import Testing
       headline(Headline.ClassWait(priority: .high, queued: 0, predicted: span(3)))
         == "a high call would wait about 3 s; nothing is failing")
     #expect(
-      headline(Headline.ClassWait(priority: .high, queued: 0, predicted: .zero))
-        == "high calls wait 0 ms; nothing is failing")
+      headline(Headline.ClassWait(priority: .high, queued: 0))
+        == "nobody can tell how long a high call would wait; nothing is failing")
     let low = Headline.ClassWait(
       priority: .low, queued: 2, oldest: span(4), predicted: span(90), blocker: .providerConcurrency("openai"))
     #expect(

@@ -147,8 +147,8 @@ extension Admission {
       return rest(of: oldest, before: 0, at: now)
     }
     // Nobody of the class waits: then it waits for those above it, or for a place.
-    var longest = 0.0
-    for provider in providers.inForce {
+    var longest: Double?
+    for provider in providers.inForce where !isShut(provider, at: now) {
       let leg = Route.Leg(
         provider: provider, model: nil, keys: providers[provider].keyOrder, hasNoKey: false, candidate: 0)
       let above = queuedAbove(band, at: provider)
@@ -157,9 +157,20 @@ extension Admission {
         pause(of: leg, at: now)
         + time(at: leg, band: band, model: .shared, need: nil, before: Double(above), at: now)
       if wait <= 0 { return .zero }
-      longest = max(longest, wait)
+      longest = max(longest ?? 0, wait)
     }
+    guard let longest else { return nil }
     return Self.span(longest)
+  }
+
+  /// True where no call is sent until somebody does something.
+  private func isShut(_ provider: ProviderIndex, at now: Instant) -> Bool {
+    let state = providers[provider]
+    if state.breaker.earliestRecovery(at: now) == .distantFuture { return true }
+    return !state.keyOrder.isEmpty
+      && state.keyOrder.allSatisfy {
+        state.keys[$0].health.isOut && state.keys[$0].health.unusableUntil(at: now) != nil
+      }
   }
 
   private func typicalCost(of index: RequestIndex) -> Int64 {
