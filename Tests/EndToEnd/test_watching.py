@@ -151,8 +151,8 @@ def test_the_read_token_changes_nothing(guarded, http):
 
 
 def test_charts_of_the_last_minutes_and_of_the_ledger_say_the_same(start, http, simulator, tmp_path):
-    policy = policy_for(simulator.url, store=str(tmp_path / "ledger.db"))
-    broker = start.broker(policy)
+    policy, store = policy_for(simulator.url), ("--store", tmp_path / "ledger.db")
+    broker = start.broker(policy, *store)
     for number in range(6):
         assert http.post(broker.url + "/v1/chat/completions", json=CHAT, headers={"x-tollgate-priority": "high"}).status_code == 200
 
@@ -172,11 +172,11 @@ def test_charts_of_the_last_minutes_and_of_the_ledger_say_the_same(start, http, 
     assert [series["labels"]["priority"] for series in wait["series"] if any(value is not None for _, value in series["points"])] == ["high"]
     single = http.get(broker.admin + "/api/v1/history", params={"metric": "calls", "since": "5m"}).json()
     assert set(single) == {"metric", "step_s", "series", "marks"} and single["step_s"] == 5
-    queued = charts(broker, "queued,in_use")
+    queued = wait_until(lambda: (page := charts(broker, "queued,in_use"))["metrics"][0]["series"] and page, "a slot to end")
     assert [series["labels"]["priority"] for series in queued["metrics"][0]["series"]] == ["high", "normal", "low"]
     broker.stop()
     # Another process knows the same from the ledger.
-    again = start.broker(policy)
+    again = start.broker(policy, *store)
     page = wait_until(lambda: count(page := charts(again), "calls") == {("openai", "completed"): 6} and page, "the ledger to tell")
     assert [mark["what"] for mark in page["marks"]][:1] == ["broker"]
     month = charts(again, since="30d")

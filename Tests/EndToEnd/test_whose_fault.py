@@ -322,7 +322,7 @@ def test_a_model_that_is_away_keeps_nobody_from_others_and_is_shown(serve, http)
     assert "only: x rests until " in command(served, "status")
     listed = [line.split() for line in command(served, "breakers").splitlines()]
     assert listed[1][:2] == ["only", "closed"]
-    assert listed[2][:3] == ["only:", "x", "cooling"] and listed[2][4:6] in (["49", "min"], ["50", "min"])
+    assert listed[2][:3] == ["only:", "x", "cooling"] and listed[2][4:6] in (["49", "m"], ["50", "m"])
     # A second model: now it is the provider.
     served.script.by_model["z"] = away
     assert call(served, "z", session="d").status == 503
