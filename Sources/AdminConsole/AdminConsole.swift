@@ -100,6 +100,13 @@ public final class AdminConsole: HTTPHandler {
     self.actions = actions
     self.version = version
     self.renderer = renderer
+    feed?.rights = { [unowned self] head in
+      switch access(head) {
+      case .refused: .none
+      case .full, .reading: .everything
+      case .tenant(let tenant): .tenant(tenant)
+      }
+    }
   }
 
   // MARK: HTTPHandler
@@ -240,7 +247,7 @@ public final class AdminConsole: HTTPHandler {
   }
 
   private static func ofAllTenants(_ what: String, _ tenant: String) -> Reply {
-    let verb = what.hasSuffix("s") && what != "the changes" ? "are" : "is"
+    let verb = what == "the metrics" ? "are" : "is"
     return .error(
       403,
       "\(what) \(verb) of all tenants: the token of tenant '\(tenant)' may not read \(verb == "are" ? "them" : "it")")

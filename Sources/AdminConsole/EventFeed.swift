@@ -9,6 +9,12 @@ import HTTPMessage
 import TextForms
 
 final class EventFeed {
+  /// What a listener's token lets it see.
+  enum Rights: Equatable {
+    case everything
+    case tenant(String)
+    case none
+  }
   private final class Listener {
     let exchange: any HTTPExchange
     let tenant: String?
@@ -29,6 +35,8 @@ final class EventFeed {
   private unowned let broker: Operator
   private let version: String
   private let renderer: Renderer
+  /// What the token in a head lets its bearer see by the policy in force.
+  var rights: (RequestHead) -> Rights = { _ in .everything }
   private var listeners: [ObjectIdentifier: Listener] = [:]
   private lazy var timer = LoopTimer(loop) { [unowned self] in tick() }
   /// Snapshots that were written and are on the way to their listeners.
@@ -62,7 +70,18 @@ final class EventFeed {
     if listeners.isEmpty { timer.cancel() }
   }
 
+  /// Ends the streams whose token is no longer what it was when they began.
+  private func dropStrangers() {
+    for listener in listeners.values {
+      let owned = listener.tenant.map { Rights.tenant($0) } ?? .everything
+      guard rights(listener.exchange.head) != owned else { continue }
+      close(listener.exchange)
+      if !listener.exchange.isClosed { listener.exchange.finish(trailers: nil) }
+    }
+  }
+
   private func tick() {
+    dropStrangers()
     let ready = listeners.values.filter { takesMore($0) }
     if !ready.isEmpty { snapshot(broker.look(), to: ready) }
     if !listeners.isEmpty { timer.schedule(after: .seconds(1)) }
@@ -84,7 +103,10 @@ final class EventFeed {
   }
 
   private func sendSome() {
-    for (frame, listener) in outgoing.prefix(Self.atOnce) { send(frame, to: listener) }
+    for (frame, listener) in outgoing.prefix(Self.atOnce)
+    where listeners[ObjectIdentifier(listener.exchange)] === listener {
+      send(frame, to: listener)
+    }
     outgoing.removeFirst(min(Self.atOnce, outgoing.count))
     if !outgoing.isEmpty { sender.schedule(after: .milliseconds(1)) }
   }
@@ -104,6 +126,7 @@ final class EventFeed {
   // MARK: Changes
 
   func tell(_ news: News) {
+    if case .change(.policy, _) = news { dropStrangers() }
     guard !listeners.isEmpty else { return }
     switch news {
     case .notice(let notice): tell(notice)

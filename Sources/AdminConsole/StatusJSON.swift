@@ -228,8 +228,10 @@ enum StatusJSON {
         json.member("until", begins.map { Timestamp.text($0.nanoseconds) })
         json.member("reason", reason)
       } else {
-        json.member("until", clock.text(key.until))
-        json.member("reason", key.reason?.text)
+        // Once that time has come, the next call tries the key.
+        let isOver = key.until.map { $0.nanoseconds <= Int64(truncatingIfNeeded: clock.now) } ?? false
+        json.member("until", isOver ? nil : clock.text(key.until))
+        json.member("reason", key.reason.map { isOver ? $0.text + "; the next call tries it" : $0.text })
       }
       json.member("valid_from", rules?.validFrom.map { Timestamp.text($0.nanoseconds) })
       json.member("expires", rules?.expires.map { Timestamp.text($0.nanoseconds) })

@@ -43,7 +43,8 @@ public final class Broker {
     calendars.budgetsChanged(admission)
     calendars.keys.policyChanged(policy, told: wall)
     let sampler = Sampler(
-      loop: parts.loop, time: time, rules: rules, dispatcher: dispatcher, counters: counters, news: news)
+      loop: parts.loop, time: time, rules: rules, dispatcher: dispatcher, counters: counters, news: news,
+      obstacle: { clerk.obstacle })
     services = EngineServices(
       time: time, turnEnd: turnEnd, rules: rules, upstream: parts.upstream, memory: parts.memory,
       scratch: WireScratch(), clerk: clerk, counters: counters, requests: requests, news: news, providers: providers,

@@ -81,6 +81,8 @@ public struct BrokerSnapshot: Sendable {
   public let burn: [String: BurnRate]
   /// By provider; providers without calls are missing.
   public let lastMinute: [String: MinuteFigures]
+  /// How many requests ended in the last minute without an answer of a provider, by outcome.
+  public let refusals: [Outcome: Int]
   /// Of the last hour, or since the start.
   public let costOfLastHour: Money
   /// How many bugs of ours of each kind were met since the start, in the order of `OurBug.allCases`.
@@ -100,7 +102,8 @@ public struct BrokerSnapshot: Sendable {
     classes = core.classes.map { one in
       Headline.ClassWait(
         priority: one.priority, queued: one.queued, oldest: one.waitingSince.map { instant - $0 },
-        predicted: one.predictedWait, blocker: one.oldest.flatMap { broker.blocker(of: $0) })
+        predicted: broker.isDraining || services.clerk.obstacle != nil ? nil : one.predictedWait,
+        blocker: one.oldest.flatMap { broker.blocker(of: $0) })
     }
     policy = services.rules.now.policy
     secrets = services.rules.now.secrets
@@ -117,6 +120,7 @@ public struct BrokerSnapshot: Sendable {
     for reading in core.budgets { burn[reading.id] = services.sampler.burn.rate(of: reading, at: instant) }
     self.burn = burn
     lastMinute = services.counters.history.lastMinute(at: clock.wall)
+    refusals = services.counters.history.refusals(at: clock.wall)
     costOfLastHour = services.counters.history.costOfLastHour
     ourBugs = OurBug.allCases.map { broker.ourBugs($0) }
     abandonedLeases = services.dispatcher.abandonedLeases

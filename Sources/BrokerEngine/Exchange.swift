@@ -194,7 +194,7 @@ final class Exchange {
     services.counters.retried(record.provider ?? "none", because: verdict)
     phase = .queued
     downstream.countBody(as: .queued)
-    record.requeued()
+    record.requeued(at: services.time.now)
     seat?.waitsAgain()
   }
 

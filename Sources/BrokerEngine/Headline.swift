@@ -33,6 +33,8 @@ public struct Headline: Sendable, Equatable {
 
   /// The calls that still run, where the broker drains.
   var draining: Int?
+  /// True where every new call is refused.
+  var takesNoCalls = false
   /// In the order of the classes.
   var classes: [ClassWait]
   /// Each without a full stop, the most serious first.
@@ -43,7 +45,9 @@ public struct Headline: Sendable, Equatable {
     if let draining {
       parts.append("draining: no new calls are taken, \(draining) \(draining == 1 ? "call runs" : "calls run") on")
     }
-    for one in classes where one.queued > 0 || one.priority == .high { parts.append(Self.wait(of: one)) }
+    for one in classes where one.queued > 0 || one.priority == .high && !takesNoCalls {
+      parts.append(Self.wait(of: one))
+    }
     parts += troubles.prefix(Self.mostTroubles)
     let more = troubles.count - Self.mostTroubles
     if more > 0 { parts.append("and \(more) more \(more == 1 ? "trouble" : "troubles")") }
@@ -59,10 +63,13 @@ public struct Headline: Sendable, Equatable {
       guard predicted > .zero else { return "\(one.priority.name) calls wait 0 ms" }
       return "a \(one.priority.name) call would wait about \(duration(predicted))"
     }
-    let calls = one.queued == 1 ? "1 \(one.priority.name) call waits" : "\(one.queued) \(one.priority.name) calls wait"
-    let time = one.oldest.map { ", \(one.queued == 1 ? "for" : "the oldest for") \(duration($0))" } ?? ""
-    let next = one.predicted.map { ", a new one about \(duration($0))" } ?? ""
-    return calls + time + next + (one.blocker.map { ", \(cause($0))" } ?? "")
+    let isOne = one.queued == 1
+    var text = isOne ? "1 \(one.priority.name) call waits" : "\(one.queued) \(one.priority.name) calls wait"
+    if let oldest = one.oldest { text += ", \(isOne ? "for" : "the oldest for") \(duration(oldest))" }
+    // What the oldest waits for; others may wait for something else.
+    if let blocker = one.blocker { text += one.oldest == nil || isOne ? ", \(cause(blocker))" : " \(cause(blocker))" }
+    if let predicted = one.predicted { text += ", a new one about \(duration(predicted))" }
+    return text
   }
 
   /// `40 ms`, `4 s`, `2 min`: rounded to what matters.
@@ -130,6 +137,7 @@ public struct Headline: Sendable, Equatable {
 extension Headline {
   init(_ snapshot: BrokerSnapshot) {
     draining = snapshot.isDraining ? snapshot.core.running : nil
+    takesNoCalls = snapshot.isDraining || snapshot.ledgerObstacle != nil
     classes = snapshot.classes
     troubles = Self.troubles(of: snapshot)
   }
@@ -161,23 +169,47 @@ extension Headline {
         }
       }
       if let reason = provider.blockedBecause {
-        all.append("\(provider.id.name) asked for a pause (\(reason.rawValue))\(next(provider.blockedUntil, "over"))")
+        all.append(
+          "\(provider.id.name) gets no calls for now (\(reason.rawValue))\(next(provider.blockedUntil, "again"))")
       }
       for rest in provider.models.compactMap(\.rest) + provider.resting {
         all.append(
-          "\(provider.id.name) asked for a pause for \(name(rest.model)) (\(rest.reason.rawValue))\(next(rest.until, "over"))"
+          "\(provider.id.name) gets no calls for \(name(rest.model)) for now (\(rest.reason.rawValue))\(next(rest.until, "again"))"
         )
       }
       let isRefused = snapshot.refusedProviders.contains { $0.provider == provider.id.name }
       for key in provider.keys where key.state == .disabled && !isRefused {
-        all.append("key \(key.id.name) of \(provider.id.name) is not used (\(key.reason?.text ?? "disabled"))")
+        let isOver = key.until.map { $0 <= now } ?? false
+        all.append(
+          "key \(key.id.name) of \(provider.id.name) is not used (\(key.reason?.text ?? "disabled"))"
+            + (isOver ? ", the next call tries it" : next(key.until, "tried again")))
       }
     }
     for budget in snapshot.core.budgets where budget.onExceed == .reject && budget.remaining <= .zero {
       all.append("budget \(name(budget.id)) is used up")
     }
-    for alert in snapshot.alerts { all.append(alert.text) }
+    for outcome in Outcome.allCases {
+      guard let count = snapshot.refusals[outcome], let what = told(outcome) else { continue }
+      all.append("\(count) \(count == 1 ? "call" : "calls") \(what) in the last minute")
+    }
+    // That the ledger cannot be written stands above.
+    for alert in snapshot.alerts where alert.name != "ledger" { all.append(alert.text) }
     return all
+  }
+
+  /// What happened to calls with this outcome, where that is a trouble of the broker's; nil where it is the client's.
+  static func told(_ outcome: Outcome) -> String? {
+    switch outcome {
+    case .rejectedBudget: "refused by budgets"
+    case .rejectedQueueFull: "refused because the queue is full"
+    case .evictedMaxWait: "not let in within `max_wait`"
+    case .rejectedNoCapacity: "refused because no provider could take them in time"
+    case .failedUpstream: "got no answer from a provider"
+    case .completed, .clientLeftQueued, .clientLeftRunning, .truncated, .upstreamError, .rejectedDraining,
+      .rejectedTenantLimit, .rejectedUnauthenticated, .rejectedModel, .rejectedMalformed, .rejectedTooLarge,
+      .rejectedUpgrade, .rejectedOrigin:
+      nil
+    }
   }
 
   /// How things are, in one line.

@@ -14,7 +14,7 @@ public enum AlertSeverity: String, Sendable, Comparable {
 
 /// An alert that fires.
 public struct FiringAlert: Sendable, Equatable {
-  /// `queue_depth`.
+  /// `queue_depth` or `ledger`.
   public var name: String
   public var severity: AlertSeverity
   /// Monotonic nanoseconds.
@@ -43,8 +43,10 @@ struct QueueAlert {
         text: "\(depth) requests wait, \(limit) or more are too many")
       return before != severity
     }
-    guard before != nil else { return false }
+    guard let before else { return false }
     calmLooks += 1
+    let limit = before == .critical ? limits.critical : limits.warning
+    firing?.text = "\(depth) requests wait now, \(limit) or more were too many"
     guard calmLooks >= Self.calm else { return false }
     calmLooks = 0
     guard let severity else {

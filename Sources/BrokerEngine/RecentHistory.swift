@@ -319,12 +319,10 @@ struct RecentHistory: Sendable {
     }
   }
 
-  /// What the last whole slots brought, by provider; providers without calls are missing.
+  /// What the last minute brought, by provider; providers without calls are missing. It begins up to five seconds earlier.
   func lastMinute(at wall: Int64) -> [String: MinuteFigures] {
     var all: [String: MinuteFigures] = [:]
-    for index in ring.indices.suffix(12) {
-      let slot = ring[(next + index) % ring.count]
-      guard slot.begins >= wall - 65_000_000_000 else { continue }
+    for slot in lastSlots(at: wall) {
       for growth in slot.calls {
         all[sums.calls.labels(at: Int(growth.row)).provider, default: MinuteFigures()].calls.add(growth.amount)
       }
@@ -336,6 +334,34 @@ struct RecentHistory: Sendable {
       }
     }
     return all
+  }
+
+  /// How many requests ended in the last minute without an answer of a provider, by outcome.
+  func refusals(at wall: Int64) -> [Outcome: Int] {
+    var all: [Outcome: Int] = [:]
+    for slot in lastSlots(at: wall) {
+      for growth in slot.calls {
+        let outcome = sums.calls.labels(at: Int(growth.row)).outcome
+        guard outcome.rawValue.hasPrefix("rejected") || outcome == .evictedMaxWait || outcome == .failedUpstream else {
+          continue
+        }
+        all[outcome, default: 0].add(growth.amount)
+      }
+    }
+    return all
+  }
+
+  /// The slots of the last minute, and what has happened since the newest of them ended.
+  private func lastSlots(at wall: Int64) -> [Slot] {
+    var slots = ring.indices.suffix(12).map { ring[(next + $0) % ring.count] }
+    slots = slots.filter { $0.begins >= wall - 65_000_000_000 }
+    var earlier = before
+    var slot = Slot(begins: begins)
+    slot.calls = Self.growth(of: sums.calls.values, since: &earlier.calls)
+    slot.tokens = Self.growth(of: sums.tokens.values, since: &earlier.tokens)
+    slot.refused = Self.growth(of: sums.refused.values, since: &earlier.refused)
+    slots.append(slot)
+    return slots
   }
 
   /// What the last hour cost, or the time since the start.

@@ -102,6 +102,8 @@ public final class RequestRecord {
   /// When the request had waited for `promote_after`; nil where it has not.
   public private(set) var promotedAt: UInt64?
   public private(set) var grantedAt: UInt64?
+  /// When its last attempt ended after which another is to follow; nil where there was none.
+  private var requeuedAt: UInt64?
   public private(set) var firstByteAt: UInt64?
   public private(set) var endedAt: UInt64?
   /// The time in the queue, all waits together.
@@ -194,7 +196,10 @@ public final class RequestRecord {
   }
 
   /// Notes that the request waits for another attempt.
-  func requeued() { state = .queued }
+  func requeued(at now: UInt64) {
+    state = .queued
+    requeuedAt = now
+  }
 
   // MARK: Its attempts
 
@@ -317,9 +322,8 @@ public final class RequestRecord {
 
   /// Milliseconds in the queue; for a request that still waits, until `now`.
   public func queuedMilliseconds(at now: UInt64) -> Int64 {
-    if state == .queued, let submittedAt, now > submittedAt, grantedAt == nil {
-      return Int64((now - submittedAt) / 1_000_000)
-    }
-    return queued.wholeMilliseconds
+    // Its waits before earlier attempts are summed already.
+    guard state == .queued, let since = requeuedAt ?? submittedAt, now > since else { return queued.wholeMilliseconds }
+    return queued.wholeMilliseconds + Int64((now - since) / 1_000_000)
   }
 }

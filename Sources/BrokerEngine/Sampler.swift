@@ -14,13 +14,17 @@ final class Sampler {
   private let news: OperatorNews
   private(set) var burn = BudgetBurn()
   private var queueAlert = QueueAlert()
+  private var ledgerAlert: FiringAlert?
+  /// Why the ledger cannot be written; nil where all is well.
+  private let obstacle: () -> String?
   private var timer: LoopTimer?
 
   /// - Parameter loop: nil in tests that call `look` themselves.
   init(
     loop: EventLoop?, time: Timekeeper, rules: RulesInForce, dispatcher: Dispatcher, counters: Counters,
-    news: OperatorNews
+    news: OperatorNews, obstacle: @escaping () -> String?
   ) {
+    self.obstacle = obstacle
     self.time = time
     self.rules = rules
     self.dispatcher = dispatcher
@@ -36,7 +40,7 @@ final class Sampler {
   }
 
   /// The alerts that fire now.
-  var alerts: [FiringAlert] { queueAlert.firing.map { [$0] } ?? [] }
+  var alerts: [FiringAlert] { [ledgerAlert, queueAlert.firing].compactMap(\.self) }
 
   func look() {
     let now = time.now
@@ -44,9 +48,22 @@ final class Sampler {
     counters.history.sample(
       queued: load.queuedByBand, running: load.inFlight.map { ($0.provider.name, $0.calls) }, at: time.wall(at: now))
     if burn.isDue(at: time.instant) { burn.look(dispatcher.budgetReadings(), at: time.instant) }
+    lookAtLedger(now)
     let depth = load.queuedByBand.reduce(0, +)
     let before = queueAlert.firing
     guard queueAlert.look(depth, rules.now.policy.alerts.queue, at: now) else { return }
     news.alert(queueAlert.firing, before: before)
+  }
+
+  private func lookAtLedger(_ now: UInt64) {
+    let obstacle = obstacle()
+    guard (obstacle != nil) != (ledgerAlert != nil) else { return }
+    let before = ledgerAlert
+    ledgerAlert = obstacle.map {
+      FiringAlert(
+        name: "ledger", severity: .critical, since: now,
+        text: "no new calls are taken: the ledger cannot be written (\($0))")
+    }
+    news.alert(ledgerAlert, before: before)
   }
 }

@@ -56,6 +56,12 @@ public struct WebhookNews: Sendable, Equatable {
       case "&": escaped += "&amp;"
       case "<": escaped += "&lt;"
       case ">": escaped += "&gt;"
+      // A name of a client's mentions nobody, links nowhere and is set in bold nowhere: what would begin that is broken by a space
+      // without width.
+      case "@", "[", "]", "*", "~", "`":
+        escaped.unicodeScalars.append(character)
+        escaped += "\u{200B}"
+      case "/" where escaped.hasSuffix(":"): escaped += "\u{200B}/"
       default: escaped.unicodeScalars.append(character)
       }
     }

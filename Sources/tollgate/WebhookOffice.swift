@@ -136,6 +136,11 @@ struct NewsInterpreter {
   ///   - before: how it was; nil where it did not fire.
   static func news(of alert: FiringAlert?, before: FiringAlert?, at wall: Int64) -> WebhookNews? {
     guard let one = alert ?? before else { return nil }
+    if one.name == "ledger" {
+      return WebhookNews(
+        event: .outage, at: wall, subject: one.name, state: alert == nil ? "ended" : "began",
+        text: alert?.text ?? "the ledger can be written again")
+    }
     return WebhookNews(
       event: .queue, at: wall, subject: one.name, state: alert == nil ? "resolved" : "firing",
       text: alert.map { "\($0.severity.rawValue): \($0.text)" } ?? "the queue is no longer too deep")

@@ -250,3 +250,15 @@ import Testing
     #expect(totals.delivered > 50 && totals.failed > 0)
   }
 }
+
+@Suite struct SlackTextTests {
+  @Test(arguments: [
+    ("budget a/day is used up", "budget a/day is used up"), ("<!channel> & co", "&lt;!channel&gt; &amp; co"),
+    ("@all [pay](https://x.example)", "@\u{200B}all [\u{200B}pay]\u{200B}(https:\u{200B}//x.example)"),
+    ("*a* `b` ~c~ d_e #f", "*\u{200B}a*\u{200B} `\u{200B}b`\u{200B} ~\u{200B}c~\u{200B} d_e #f"),
+    ("a:b c:/d", "a:b c:\u{200B}/d"),
+  ])
+  func aNameMentionsNobodyAndLinksNowhere(_ text: String, _ escaped: String) {
+    #expect(WebhookNews.escapedForSlack(text) == escaped)
+  }
+}

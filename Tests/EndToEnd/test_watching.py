@@ -6,7 +6,7 @@ import threading
 import httpx
 import pytest
 
-from processes import policy_for, run
+from processes import key_hash, policy_for, run, write_policy
 from scripted import reply
 from waiting import wait_until
 
@@ -59,11 +59,11 @@ def test_one_look_says_who_waits_how_long_and_for_what(crowd, http):
     assert seen["classes"]["high"] == {"queued": 0, "oldest_ms": None, "predicted_wait_ms": seen["classes"]["high"]["predicted_wait_ms"],
                                        "waits_for": None}
     assert "; 2 low calls wait, the oldest for " in seen["headline"]
-    assert ", for a permit of openai;" in seen["headline"]
+    assert " for a permit of openai" in seen["headline"]
     shown = run("status", "--admin", broker.admin).stdout
     # The terminal says the same; the time has gone on.
     assert shown.splitlines()[0].split(" low calls wait")[0] == seen["headline"].split(" low calls wait")[0]
-    assert ", for a permit of openai;" in shown.splitlines()[0]
+    assert " for a permit of openai" in shown.splitlines()[0]
 
 
 def test_what_is_failing_stands_in_the_headline(start, http, simulator):
@@ -227,3 +227,33 @@ def test_the_level_of_the_log_changes_while_it_runs(start, http):
     assert "model=quiet" not in broker.logs()
     bad = http.post(broker.admin + "/api/v1/log-level", json={"level": "loud"})
     assert (bad.status_code, bad.json()["error"]["message"]) == (400, "level: found 'loud', allowed are debug, info, warning, error")
+
+
+def test_a_stream_ends_with_its_token(start, http, simulator):
+    tenants = [{"id": "acme", "keys": [key_hash("client-key")]}]
+    admin = {"listen": "127.0.0.1:0", "token": "all-of-it", "read_token": "only-reads",
+             "tenant_tokens": [{"tenant": "acme", "token": "of-acme"}, {"tenant": "acme", "token": "of-acme-too"}]}
+    policy = policy_for(simulator.url, admin=admin, tenants=tenants)
+    broker = start.broker(policy)
+    ended, first = {}, {}
+
+    def listen(token):
+        with httpx.stream("GET", broker.admin + "/api/v1/events", headers={"authorization": f"Bearer {token}"}, timeout=60) as events:
+            try:
+                for line in events.iter_lines():
+                    first.setdefault(token, line)
+                ended[token] = "in order"
+            except httpx.TransportError as error:
+                ended[token] = repr(error)
+    threads = [threading.Thread(target=listen, args=(token,)) for token in ("all-of-it", "only-reads", "of-acme", "of-acme-too")]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: len(first) == 4, "four listeners")
+    admin["read_token"], admin["tenant_tokens"] = "another", admin["tenant_tokens"][1:]
+    write_policy(broker.policy_file.parent, policy)
+    assert http.post(broker.admin + "/api/v1/reload", headers=ADMIN).status_code == 200
+    wait_until(lambda: len(ended) == 2, "the streams of the old tokens to end")
+    assert ended == {"only-reads": "in order", "of-acme": "in order"}
+    broker.stop()
+    for thread in threads:
+        thread.join(20)

@@ -152,11 +152,10 @@ extension Admission {
       let leg = Route.Leg(
         provider: provider, model: nil, keys: providers[provider].keyOrder, hasNoKey: false, candidate: 0)
       let above = queuedAbove(band, at: provider)
-      // Where some provider has room, calls are let in at once.
+      // Most calls may go to one provider only, so the one that is slowest counts.
       let wait =
         pause(of: leg, at: now)
         + time(at: leg, band: band, model: .shared, need: nil, before: Double(above), at: now)
-      if wait <= 0 { return .zero }
       longest = max(longest ?? 0, wait)
     }
     guard let longest else { return nil }
