@@ -248,6 +248,11 @@ public struct BudgetRow: Decodable, Sendable {
     unit == "usd" ? AmountText.dollars(amount) : "\(amount) \(unit)"
   }
 
+  /// The burn rate as a table shows it: it is no exact amount.
+  public var shownBurn: String? {
+    burn.map { unit == "usd" ? AmountText.shortDollars($0) : shown($0) }
+  }
+
   /// How much of the limit is spent and held, in hundredths; nil where the limit is 0.
   var percent: Int? {
     guard let limit = Double(limit), limit > 0, let spent = Double(spent), let held = Double(held) else { return nil }

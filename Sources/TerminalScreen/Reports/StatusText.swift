@@ -81,7 +81,7 @@ public enum StatusText {
     if let totals = report.totals {
       if let calls = totals.callsLastMinute {
         let tokens = totals.tokensLastMinute.map { " and \(AmountText.short($0)) tokens" } ?? ""
-        parts.append("\(calls) calls\(tokens) in the last minute")
+        parts.append("\(calls) \(calls == 1 ? "call" : "calls")\(tokens) in the last minute")
       }
       if let refused = totals.throttledLastMinute, refused > 0 { parts.append("\(refused) refused by providers") }
       if let cost = totals.costLastHourUsd { parts.append("\(AmountText.shortDollars(cost.text)) in the last hour") }
@@ -316,7 +316,7 @@ public enum BudgetText {
     for budget in budgets {
       table.row(
         [budget.id] + [budget.spent, budget.held, budget.limit, budget.remaining].map(budget.shown)
-          + (burns ? [budget.burn.map(budget.shown) ?? "-", runsOut(budget, page)] : []))
+          + (burns ? [budget.shownBurn ?? "-", runsOut(budget, page)] : []))
     }
     return table
   }
@@ -338,7 +338,7 @@ public enum BudgetText {
         [
           budget.id, budget.shown(budget.spent), budget.shown(budget.held), budget.shown(budget.limit),
           AmountText.isZero(budget.raised) ? "-" : budget.shown(budget.raised), budget.shown(budget.remaining),
-        ] + (burns ? [budget.burn.map(budget.shown) ?? "-", runsOut(budget, page)] : [])
+        ] + (burns ? [budget.shownBurn ?? "-", runsOut(budget, page)] : [])
           + [budget.onExceed, "\(budget.waiting)", budget.windowEnds.map { page.clock.text($0) } ?? "never"])
     }
     var lines = [table.text(width: page.width)]
