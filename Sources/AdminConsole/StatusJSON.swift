@@ -53,6 +53,7 @@ enum StatusJSON {
     json.member("running", core.running)
     json.member("sessions_at_limit", core.sessionsAtLimit)
     json.member("spent_usd", snapshot.metrics.spent.text)
+    json.member("unpriced_calls", snapshot.metrics.unpriced)
     json.key("totals")
     totals(&json, snapshot)
     json.key("alerts")

@@ -454,7 +454,7 @@ final class Attempt: UpstreamEvents {
     if let lost { services.counters.lost(lost.reason, lostCost ?? .zero) }
     if let usage {
       services.counters.used(
-        usage, cost ?? .zero, of: record, reserved: grant.reservedInput,
+        usage, cost, of: record, reserved: grant.reservedInput,
         counting: rules.provider(grant.provider.name)?.policy.admissionTokens ?? .produced,
         isPriced: exchange.call.isPriced)
       exchange.seat?.used(usage, cost ?? .zero)

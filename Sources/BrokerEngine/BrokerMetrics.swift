@@ -90,6 +90,8 @@ public struct BrokerMetrics: Sendable {
   public internal(set) var tokens = Tally<TokenLabels, TokenCounts>()
   /// The sum of all costs.
   public private(set) var spent = Money.zero
+  /// Attempts that used something whose price is not known.
+  public internal(set) var unpriced = 0
   public internal(set) var upstreamResponses = Tally<StatusLabels, Int>()
   public internal(set) var upstreamRetries = Tally<RetryLabels, Int>()
   public internal(set) var queueWait = Array(repeating: Histogram.wait, count: Priority.allCases.count)

@@ -58,14 +58,16 @@ final class Counters {
   }
 
   /// - Parameters:
-  ///   - cost: zero where it is unknown.
+  ///   - cost: nil where it is unknown.
   ///   - reserved: the input that was reserved for the attempt.
   ///   - counting: what the provider counts of an input.
   ///   - isPriced: whether the price list knows what the request's model costs.
   func used(
-    _ usage: Usage, _ cost: Money, of record: RequestRecord, reserved: TokenCount, counting: AdmissionTokens,
+    _ usage: Usage, _ cost: Money?, of record: RequestRecord, reserved: TokenCount, counting: AdmissionTokens,
     isPriced: Bool
   ) {
+    if cost == nil { metrics.unpriced += 1 }
+    let cost = cost ?? .zero
     let provider = record.provider ?? "none"
     let model = labels.model(
       record.model, tenant: record.tenant, isPriced: isPriced, wasUsed: !usage.isEstimated)

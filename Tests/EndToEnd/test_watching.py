@@ -257,3 +257,12 @@ def test_a_stream_ends_with_its_token(start, http, simulator):
     broker.stop()
     for thread in threads:
         thread.join(20)
+
+
+def test_what_has_no_price_is_counted_and_not_shown_as_nothing(start, http, simulator):
+    broker = start.broker(policy_for(simulator.url))
+    for _ in range(2):
+        assert http.post(broker.url + "/v1/chat/completions", json=CHAT).status_code == 200
+    seen = wait_until(lambda: (now := status(http, broker))["unpriced_calls"] == 2 and now, "both to be counted")
+    assert seen["spent_usd"] == "0.000000000"
+    assert ", and 2 calls without a price" in run("status", "--admin", broker.admin).stdout

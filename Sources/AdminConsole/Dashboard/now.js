@@ -35,7 +35,10 @@ function totals(status) {
   tile("tokens", "tokens", short(now.tokens_last_minute), "last minute");
   tile("refused", "429s", count(now.throttled_last_minute), "last minute");
   tile("cost", "cost", money(now.cost_last_hour_usd), "last hour");
-  tile("spent", "spent", money(status.spent_usd), "since start");
+  const unpriced = status.unpriced_calls ?? 0;
+  // An amount that contains nothing is not zero, but unknown.
+  const isKnown = !unpriced || Number(status.spent_usd) > 0;
+  tile("spent", "spent", isKnown ? money(status.spent_usd) : "?", unpriced ? `${short(unpriced)} without a price` : "since start");
 }
 
 // Trouble

@@ -184,6 +184,8 @@ public struct StatusReport: Decodable, Sendable {
   public var ledger: String?
   /// US dollars since the start, as far as prices are known.
   public var spentUsd: String?
+  /// Attempts whose price is not known: they are in no amount.
+  public var unpricedCalls: Int?
   public var problems: [Problem]?
   public var alerts: [Alert]?
   public var totals: Totals?

@@ -76,6 +76,7 @@ public enum StatusText {
       if let refused = totals.throttledLastMinute, refused > 0 { parts.append("\(refused) 429s/min") }
       if let cost = totals.costLastHourUsd { parts.append("\(AmountText.shortDollars(cost.text))/h") }
       if let spent = report.spentUsd { parts.append("\(AmountText.shortDollars(spent)) since the start") }
+      if let unpriced = unpriced(report) { parts.append(unpriced) }
       return parts.joined(separator: ", ")
     }
     if let totals = report.totals {
@@ -87,7 +88,14 @@ public enum StatusText {
       if let cost = totals.costLastHourUsd { parts.append("\(AmountText.shortDollars(cost.text)) in the last hour") }
     }
     if let spent = report.spentUsd { parts.append("\(AmountText.dollars(spent)) since the start") }
+    if let unpriced = unpriced(report) { parts.append(unpriced) }
     return parts.joined(separator: ", ")
+  }
+
+  /// What no amount of money contains; nil where there is none of it.
+  private static func unpriced(_ report: StatusReport) -> String? {
+    guard let calls = report.unpricedCalls, calls > 0 else { return nil }
+    return "and \(calls) \(calls == 1 ? "call" : "calls") without a price"
   }
 
   /// What an operator must know before anything else.
