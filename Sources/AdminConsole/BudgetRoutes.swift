@@ -115,7 +115,7 @@ enum BudgetRoutes {
 
   /// How fast it is used up; null while that is not known.
   private static func burn(_ json: inout JSONWriter, _ reading: BudgetReading, _ snapshot: BrokerSnapshot) {
-    let rate = snapshot.burn[reading.id]
+    let rate = snapshot.burnRate(of: reading)
     switch reading.unit {
     case .usd: json.member("burn_usd_per_hour", rate.map { Money(nanodollars: $0.perHour).text })
     case .tokens: json.member("burn_tokens_per_hour", rate?.perHour)

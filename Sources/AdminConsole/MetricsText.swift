@@ -376,7 +376,7 @@ extension MetricsSource {
     for (kind, count) in zip(OurBug.allCases, snapshot.ourBugs) { bugs[kind] = count }
     abandonedLeases = snapshot.abandonedLeases
     for reading in snapshot.core.budgets {
-      guard let perHour = snapshot.burn[reading.id]?.perHour, perHour > 0 else { continue }
+      guard let perHour = snapshot.burnRate(of: reading)?.perHour, perHour > 0 else { continue }
       runsOut[reading.id] = MetricsSource.lasts(reading, perHour: perHour)
     }
     isDraining = snapshot.isDraining

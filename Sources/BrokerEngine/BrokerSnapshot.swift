@@ -77,8 +77,7 @@ public struct BrokerSnapshot: Sendable {
   public let refusedProviders: [RefusedProvider]
   public let alerts: [FiringAlert]
   public let raises: [HeldRaise]
-  /// By the id of the budget.
-  public let burn: [String: BurnRate]
+  private let burn: BudgetBurn
   /// By provider; providers without calls are missing.
   public let lastMinute: [String: MinuteFigures]
   /// How many requests ended in the last minute without an answer of a provider, by outcome.
@@ -116,15 +115,18 @@ public struct BrokerSnapshot: Sendable {
     refusedProviders = services.providers.watch.refused
     alerts = services.sampler.alerts
     raises = services.calendars.budgets.raises
-    var burn: [String: BurnRate] = [:]
-    for reading in core.budgets { burn[reading.id] = services.sampler.burn.rate(of: reading, at: instant) }
-    self.burn = burn
+    burn = services.sampler.burn
     lastMinute = services.counters.history.lastMinute(at: clock.wall)
     refusals = services.counters.history.refusals(at: clock.wall)
     costOfLastHour = services.counters.history.costOfLastHour
     ourBugs = OurBug.allCases.map { broker.ourBugs($0) }
     abandonedLeases = services.dispatcher.abandonedLeases
     took = services.time.now &- now
+  }
+
+  /// How fast one of `core.budgets` is used up; nil while that is not known.
+  public func burnRate(of reading: BudgetReading) -> BurnRate? {
+    burn.rate(of: reading, at: Instant(nanoseconds: Int64(truncatingIfNeeded: clock.now)))
   }
 
   /// A key's secret as it may be shown, such as `•••abcd`; nil where there is none.
