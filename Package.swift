@@ -112,8 +112,8 @@ let package = Package(
     library(
       "AdminConsole",
       [
-        "BrokerEngine", "Courier", "LedgerStore", "PolicyFile", "EventLoop", "HTTPMessage", "AdmissionCore",
-        "TextForms",
+        "BrokerEngine", "Courier", "LedgerStore", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
+        "AdmissionCore", "TextForms",
       ],
       resources: [.embedInCode("Dashboard")]),
     library("ProviderSimulator", ["HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", heap]),

@@ -6,6 +6,7 @@ import AdmissionCore
 import BrokerEngine
 import HTTPMessage
 import LedgerStore
+import LedgerVocabulary
 import TextForms
 
 extension AdminConsole {
@@ -24,8 +25,9 @@ extension AdminConsole {
         span.since.nanoseconds >= broker.historyBegins
         && span.until.nanoseconds - span.since.nanoseconds <= 3_600_000_000_000
       var page = HistoryPage(span: span, isSingle: metrics.count == 1)
-      let stored = isRecent ? [] : metrics.compactMap { HistoryMetric(rawValue: $0.rawValue) }
-      for metric in metrics where isRecent || HistoryMetric(rawValue: metric.rawValue) == nil {
+      let stored: [HistoryMetric] =
+        isRecent ? [] : metrics.compactMap { if case .kept(let metric) = $0 { metric } else { nil } }
+      for metric in metrics where isRecent || metric == .queued || metric == .inUse {
         page.recent[metric] = broker.history(
           metric, since: span.since.nanoseconds, until: span.until.nanoseconds, step: page.recentStep)
       }
@@ -98,10 +100,10 @@ struct HistoryPage: Sendable {
   }
 
   static func metrics(_ text: String?) throws(QueryMistake) -> [ChartMetric] {
-    let allowed = ChartMetric.allCases.map(\.rawValue).joined(separator: ", ")
+    let allowed = ChartMetric.all.map(\.name).joined(separator: ", ")
     var metrics: [ChartMetric] = []
     for name in (text ?? "").split(separator: ",") {
-      guard let metric = ChartMetric(rawValue: name.filter { $0 != " " }) else {
+      guard let metric = ChartMetric(name: name.filter { $0 != " " }) else {
         throw QueryMistake(message: "metric: found '\(name)', allowed are \(allowed)")
       }
       if !metrics.contains(metric) { metrics.append(metric) }
@@ -126,31 +128,11 @@ struct HistoryPage: Sendable {
   }
 
   private func chart(_ json: inout JSONWriter, _ metric: ChartMetric) {
-    json.member("metric", metric.rawValue)
-    if let own = answer?.charts.first(where: { $0.metric.rawValue == metric.rawValue }), let answer {
-      json.member("step_s", answer.step)
-      json.key("series")
-      json.array(own.series) { json, series in
-        json.object { json in
-          json.object("labels") { json in
-            for label in series.labels {
-              json.key(named: label.name)
-              json.value(label.value)
-            }
-          }
-          json.key("points")
-          json.array(0..<answer.count) { json, index in
-            Self.point(
-              &json, answer.begin(index).nanoseconds / 1_000_000,
-              Self.value(of: series.points, index, metric, answer.seconds(index), step: answer.step))
-          }
-        }
-      }
-      return
-    }
-    json.member("step_s", recentStep / 1_000_000_000)
+    let (step, all) = series(metric)
+    json.member("metric", metric.name)
+    json.member("step_s", step)
     json.key("series")
-    json.array(Self.bounded(recent[metric] ?? [])) { json, series in
+    json.array(all) { json, series in
       json.object { json in
         json.object("labels") { json in
           for label in series.labels {
@@ -164,6 +146,23 @@ struct HistoryPage: Sendable {
     }
   }
 
+  /// From the ledger's answer, or from memory. The step is in seconds.
+  private func series(_ metric: ChartMetric) -> (step: Int64, series: [ChartSeries]) {
+    guard let answer, let own = answer.charts.first(where: { ChartMetric.kept($0.metric) == metric }) else {
+      return (recentStep / 1_000_000_000, Self.bounded(recent[metric] ?? []))
+    }
+    let all = own.series.map { series in
+      ChartSeries(
+        labels: series.labels,
+        points: (0..<answer.count).map { index in
+          ChartSeries.Point(
+            at: answer.begin(index).nanoseconds / 1_000_000,
+            value: Self.value(of: series.points, index, own.metric, answer.seconds(index), step: answer.step))
+        })
+    }
+    return (answer.step, all)
+  }
+
   private static func point(_ json: inout JSONWriter, _ at: Int64, _ value: Double?) {
     json.array(0..<2) { json, index in
       if index == 0 { json.value(at) } else { json.value(decimal: value) }
@@ -172,7 +171,7 @@ struct HistoryPage: Sendable {
 
   /// As a rate, where sums are kept.
   private static func value(
-    of points: HistoryPoints, _ index: Int, _ metric: ChartMetric, _ seconds: Double, step: Int64
+    of points: HistoryPoints, _ index: Int, _ metric: HistoryMetric, _ seconds: Double, step: Int64
   ) -> Double? {
     switch points {
     case .seconds(let values): return values[index]
@@ -191,7 +190,7 @@ struct HistoryPage: Sendable {
     let ordered = all.map { (series: $0, sum: sum($0)) }.sorted { $0.sum > $1.sum }.map(\.series)
     var kept = Array(ordered.prefix(HistoryQuery.mostSeries - 1))
     var rest = ordered[kept.count]
-    rest.labels = rest.labels.map { ($0.name, "other") }
+    rest.labels = rest.labels.map { HistoryLabel($0.name, "other") }
     for one in ordered.dropFirst(kept.count + 1) {
       for index in rest.points.indices {
         if let value = one.points[index].value { rest.points[index].value = (rest.points[index].value ?? 0) + value }

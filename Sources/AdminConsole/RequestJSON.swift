@@ -264,6 +264,7 @@ enum RequestJSON {
     json.member("queued_ms", record.queuedMilliseconds(at: broker.now))
     json.member("first_byte_ms", milliseconds(record, record.firstByteAt))
     json.member("total_ms", milliseconds(record, record.endedAt))
+    json.member("age_ms", milliseconds(record, record.endedAt ?? broker.now))
     json.member("attempts", record.attemptCount)
     json.member("input_tokens", (record.usage?.inputTokens ?? record.estimatedInput).value)
     json.member("output_tokens", record.usage?.outputTokens.value ?? 0)

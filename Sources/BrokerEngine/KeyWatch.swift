@@ -19,6 +19,8 @@ public struct RefusedProvider: Sendable, Equatable {
   }
   public var provider: String
   public var keys: [Key]
+  /// Keys that could be used, had an operator not disabled them.
+  public var disabled: [String] = []
   /// Monotonic nanoseconds.
   public var since: UInt64
 
@@ -31,6 +33,12 @@ public struct RefusedProvider: Sendable, Equatable {
   public static func advice(_ all: [RefusedProvider]) -> String {
     var sentences: [String] = []
     for advice in all.flatMap({ $0.keys.map(\.advice) }) where !sentences.contains(advice) { sentences.append(advice) }
+    for provider in all {
+      for key in provider.disabled {
+        sentences.append(
+          "Or use '\(key)' again, which is disabled by hand: tollgate keys enable \(provider.provider)/\(key).")
+      }
+    }
     return sentences.joined(separator: " ")
   }
 }
@@ -140,7 +148,9 @@ final class KeyWatch {
     guard awaited.isEmpty else { return }
     let (now, isAll) = look()
     let fresh = now.filter { provider in
-      !refused.contains { $0.provider == provider.provider && $0.keys == provider.keys }
+      !refused.contains {
+        $0.provider == provider.provider && $0.keys == provider.keys && $0.disabled == provider.disabled
+      }
     }
     let over = refused.filter { known in !now.contains { $0.provider == known.provider } }
     refused = now
@@ -158,10 +168,11 @@ final class KeyWatch {
     var found: [RefusedProvider] = []
     var others = 0
     for provider in rules.now.policy.providers where !provider.keys.isEmpty && !provider.passThrough {
-      let own = provider.keys.filter { key in
-        KeyStanding(key, at: wall).isInForce
-          && !disabled.contains(RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id)))
+      let inForce = provider.keys.filter { KeyStanding($0, at: wall).isInForce }
+      func isDisabled(_ key: ProviderKey) -> Bool {
+        disabled.contains(RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id)))
       }
+      let own = inForce.filter { !isDisabled($0) }
       let refusals = own.compactMap { self.refusals[RefusedKey(provider: ProviderID(provider.id), key: KeyID($0.id))] }
       guard !own.isEmpty, refusals.count == own.count else {
         others += 1
@@ -175,7 +186,7 @@ final class KeyWatch {
               id: key.id, source: key.sourceName, isUnpaid: refusal.isUnpaid,
               advice: key.advice(isUnpaid: refusal.isUnpaid))
           },
-          since: refusals.map(\.since).max() ?? time.now))
+          disabled: inForce.filter(isDisabled).map(\.id), since: refusals.map(\.since).max() ?? time.now))
     }
     return (found, others == 0)
   }

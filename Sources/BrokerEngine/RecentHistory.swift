@@ -5,38 +5,34 @@
 // at most `mostRows` are told apart; the others are `other`. Time comes from outside, and a wall clock that is set back
 // makes no slot earlier than the one before it.
 import AdmissionCore
+import LedgerVocabulary
 
 /// What a chart shows.
-public enum ChartMetric: String, CaseIterable, Sendable {
-  /// Seconds in the queue, by class.
-  case waitP50 = "wait_p50"
-  case waitP95 = "wait_p95"
-  case waitP99 = "wait_p99"
-  /// Ended requests in a minute, by provider and outcome.
-  case calls
-  /// Tokens in a minute, by provider and type.
-  case tokens
-  /// 429s in a minute, by provider.
-  case refused
-  /// US dollars in an hour, by tenant.
-  case cost
+public enum ChartMetric: Sendable, Hashable {
+  /// What the ledger keeps too.
+  case kept(HistoryMetric)
   /// The mean number of waiting requests, by class.
   case queued
   /// The mean number of permits in use, by provider.
-  case inUse = "in_use"
+  case inUse
 
-  /// The share of a percentile, in percent; nil for other metrics.
-  var percentile: Int? {
+  public static let all = HistoryMetric.allCases.map { ChartMetric.kept($0) } + [.queued, .inUse]
+
+  public init?(name: String) {
+    guard let metric = ChartMetric.all.first(where: { $0.name == name }) else { return nil }
+    self = metric
+  }
+
+  public var name: String {
     switch self {
-    case .waitP50: 50
-    case .waitP95: 95
-    case .waitP99: 99
-    case .calls, .tokens, .refused, .cost, .queued, .inUse: nil
+    case .kept(let metric): metric.rawValue
+    case .queued: "queued"
+    case .inUse: "in_use"
     }
   }
 }
 
-/// One line of a chart.
+/// One line of a chart: seconds for waits; calls, tokens and 429s in a minute; US dollars in an hour; mean numbers.
 public struct ChartSeries: Sendable, Equatable {
   public struct Point: Sendable, Equatable {
     /// The begin of the step, in milliseconds since 1970.
@@ -49,18 +45,12 @@ public struct ChartSeries: Sendable, Equatable {
       self.value = value
     }
   }
-  /// In a fixed order.
-  public var labels: [(name: String, value: String)]
+  public var labels: [HistoryLabel]
   public var points: [Point]
 
-  public init(labels: [(name: String, value: String)], points: [Point]) {
+  public init(labels: [HistoryLabel], points: [Point]) {
     self.labels = labels
     self.points = points
-  }
-
-  public static func == (left: Self, right: Self) -> Bool {
-    left.points == right.points && left.labels.map(\.name) == right.labels.map(\.name)
-      && left.labels.map(\.value) == right.labels.map(\.value)
   }
 }
 
@@ -98,7 +88,7 @@ struct RecentHistory: Sendable {
     var refused = Tally<String, Int>()
     /// Nano-dollars.
     var costs = Tally<String, Int>()
-    var waits = Array(repeating: WaitHistogram(), count: Priority.allCases.count)
+    var waits = Array(repeating: WaitCounts(), count: Priority.allCases.count)
   }
   /// What was added to one row of a kind of sums.
   private struct Growth: Sendable {
@@ -135,7 +125,7 @@ struct RecentHistory: Sendable {
   /// - Parameter wall: nanoseconds since 1970.
   init(at wall: Int64) {
     begins = wall - wall % Self.slotNanoseconds
-    before.waits = Array(repeating: Array(repeating: 0, count: WaitHistogram.classes), count: 3)
+    before.waits = Array(repeating: [], count: 3)
   }
 
   // MARK: What happens
@@ -144,7 +134,9 @@ struct RecentHistory: Sendable {
     sums.calls.add(CallLabels(provider: provider, outcome: outcome))
   }
 
-  mutating func waited(_ priority: Priority, _ queued: Span) { sums.waits[Int(priority.rawValue)].count(queued) }
+  mutating func waited(_ priority: Priority, _ queued: Span) {
+    sums.waits[Int(priority.rawValue)].add(1, at: Int64(WaitBuckets.position(queued.nanoseconds / 1000)))
+  }
 
   mutating func refused(_ provider: String) { sums.refused.add(provider) }
 
@@ -200,7 +192,9 @@ struct RecentHistory: Sendable {
     slot.tokens = Self.growth(of: sums.tokens.values, since: &before.tokens)
     slot.refused = Self.growth(of: sums.refused.values, since: &before.refused)
     slot.costs = Self.growth(of: sums.costs.values, since: &before.costs)
-    slot.waits = sums.waits.indices.map { Self.growth(of: sums.waits[$0].counts, since: &before.waits[$0]) }
+    slot.waits = sums.waits.indices.map {
+      Self.growth(of: sums.waits[$0].counts.map { Int($0) }, since: &before.waits[$0])
+    }
     if samples > 0 {
       slot.queued = depths.map { Int32(clamping: Int64(min(1e12, Double($0) * 100 / Double(samples)))) }
       for (row, sum) in permits.enumerated() where sum > 0 {
@@ -246,23 +240,24 @@ struct RecentHistory: Sendable {
     let count = Int((last - first + step - 1) / step)
     var covered = [Int](repeating: 0, count: count)
     var sums: [Int: [Int]] = [:]
-    var histograms: [Int: [[Int]]] = [:]
+    var histograms: [Int: [WaitCounts]] = [:]
     for index in ring.indices {
       let slot = ring[(next + index) % ring.count]
       guard slot.begins >= first, slot.begins < last else { continue }
       let place = Int((slot.begins - first) / step)
       covered[place] += 1
       switch metric {
-      case .waitP50, .waitP95, .waitP99:
-        for (band, growths) in slot.waits.enumerated() where !growths.isEmpty {
+      case .kept(.waitP50), .kept(.waitP95), .kept(.waitP99):
+        for (band, growths) in slot.waits.enumerated() {
           for growth in growths {
-            histograms[band, default: Array(repeating: [], count: count)][place].add(growth.amount, at: Int(growth.row))
+            histograms[band, default: Array(repeating: WaitCounts(), count: count)][place]
+              .add(Int64(growth.amount), at: Int64(growth.row))
           }
         }
-      case .calls: Self.add(slot.calls, place, count, &sums)
-      case .tokens: Self.add(slot.tokens, place, count, &sums)
-      case .refused: Self.add(slot.refused, place, count, &sums)
-      case .cost: Self.add(slot.costs, place, count, &sums)
+      case .kept(.calls): Self.add(slot.calls, place, count, &sums)
+      case .kept(.tokens): Self.add(slot.tokens, place, count, &sums)
+      case .kept(.refused): Self.add(slot.refused, place, count, &sums)
+      case .kept(.cost): Self.add(slot.costs, place, count, &sums)
       case .inUse: Self.add(slot.inUse, place, count, &sums)
       case .queued:
         for (band, mean) in slot.queued.enumerated() {
@@ -276,12 +271,12 @@ struct RecentHistory: Sendable {
           at: (first + Int64(place) * step) / 1_000_000, value: covered[place] > 0 ? value(place) : nil)
       }
     }
-    if let percentile = metric.percentile {
+    if case .kept(let kept) = metric, let percent = kept.percent {
       return Priority.allCases.compactMap { priority in
         histograms[Int(priority.rawValue)].map { counts in
           ChartSeries(
-            labels: [("priority", priority.name)],
-            points: points { WaitHistogram.percentile(percentile, of: counts[$0]) })
+            labels: [HistoryLabel("priority", priority.name)],
+            points: points { counts[$0].percentile(percent) })
         }
       }
     }
@@ -291,10 +286,10 @@ struct RecentHistory: Sendable {
         points: points { place in
           let seconds = Double(covered[place]) * 5
           return switch metric {
-          case .calls, .tokens, .refused: Double(amounts[place]) * 60 / seconds
-          case .cost: Double(amounts[place]) * 3600 / seconds / 1e9
+          case .kept(.calls), .kept(.tokens), .kept(.refused): Double(amounts[place]) * 60 / seconds
+          case .kept(.cost): Double(amounts[place]) * 3600 / seconds / 1e9
           case .queued, .inUse: Double(amounts[place]) / 100 / Double(covered[place])
-          case .waitP50, .waitP95, .waitP99: nil
+          case .kept(.waitP50), .kept(.waitP95), .kept(.waitP99): nil
           }
         })
     }
@@ -306,16 +301,23 @@ struct RecentHistory: Sendable {
     }
   }
 
-  private func labels(_ metric: ChartMetric, _ row: Int) -> [(name: String, value: String)] {
+  private func labels(_ metric: ChartMetric, _ row: Int) -> [HistoryLabel] {
     switch metric {
-    case .waitP50, .waitP95, .waitP99, .queued: [("priority", Priority.allCases[row].name)]
-    case .calls:
-      [("provider", sums.calls.labels(at: row).provider), ("outcome", sums.calls.labels(at: row).outcome.rawValue)]
-    case .tokens:
-      [("provider", sums.tokens.labels(at: row).provider), ("type", sums.tokens.labels(at: row).type.name)]
-    case .refused: [("provider", sums.refused.labels(at: row))]
-    case .cost: [("tenant", sums.costs.labels(at: row))]
-    case .inUse: [("provider", providers[row])]
+    case .kept(.waitP50), .kept(.waitP95), .kept(.waitP99), .queued:
+      [HistoryLabel("priority", Priority.allCases[row].name)]
+    case .kept(.calls):
+      [
+        HistoryLabel("provider", sums.calls.labels(at: row).provider),
+        HistoryLabel("outcome", sums.calls.labels(at: row).outcome.rawValue),
+      ]
+    case .kept(.tokens):
+      [
+        HistoryLabel("provider", sums.tokens.labels(at: row).provider),
+        HistoryLabel("type", sums.tokens.labels(at: row).type.name),
+      ]
+    case .kept(.refused): [HistoryLabel("provider", sums.refused.labels(at: row))]
+    case .kept(.cost): [HistoryLabel("tenant", sums.costs.labels(at: row))]
+    case .inUse: [HistoryLabel("provider", providers[row])]
     }
   }
 
@@ -367,14 +369,6 @@ struct RecentHistory: Sendable {
   /// What the last hour cost, or the time since the start.
   var costOfLastHour: Money {
     Money(nanodollars: ring.reduce(0) { sum, slot in slot.costs.reduce(sum) { $0.saturatingAdding(Int64($1.amount)) } })
-  }
-}
-
-extension [Int] {
-  /// Adds to one place; places that are missing count as zero.
-  fileprivate mutating func add(_ amount: Int, at place: Int) {
-    while count <= place { append(0) }
-    self[place].add(amount)
   }
 }
 

@@ -1,21 +1,7 @@
 // What is asked about the past, and the answer: series of points with one time axis, for charts.
 import AdmissionCore
+import LedgerVocabulary
 import TextForms
-
-public enum HistoryMetric: String, Sendable, CaseIterable {
-  /// How long calls waited for their grant, by class: the wait that half of them, 95 % and 99 % of them did not exceed.
-  case waitP50 = "wait_p50"
-  case waitP95 = "wait_p95"
-  case waitP99 = "wait_p99"
-  /// Ended calls by provider and outcome.
-  case calls
-  /// Tokens by provider and type.
-  case tokens
-  /// Attempts that the provider answered with 429.
-  case refused
-  /// Nano-dollars by tenant.
-  case cost
-}
 
 /// A checked query.
 public struct HistoryQuery: Sendable, Equatable {
@@ -128,15 +114,6 @@ struct HistoryAxis: Equatable {
   var end: Int64 {
     let (end, isTooLarge) = (first + count).multipliedReportingOverflow(by: step * UTCTime.second)
     return isTooLarge ? .max : end
-  }
-}
-
-public struct HistoryLabel: Sendable, Equatable {
-  public var name: String
-  public var value: String
-  public init(_ name: String, _ value: String) {
-    self.name = name
-    self.value = value
   }
 }
 

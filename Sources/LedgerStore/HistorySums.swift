@@ -4,6 +4,7 @@
 // presumed it, and a request whose end a crash took away when its last attempt did.
 import AdmissionCore
 import GRDB
+import LedgerVocabulary
 
 /// What is summed, as a number in the database.
 enum HistorySort: Int64, CaseIterable {

@@ -4,6 +4,7 @@
 // beyond `HistoryQuery.mostSeries` are summed as `other`.
 import AdmissionCore
 import GRDB
+import LedgerVocabulary
 import TextForms
 
 extension LedgerStore {

@@ -107,6 +107,41 @@ import TollgateTesting
     #expect(low >= .seconds(100) && low <= .seconds(320), "\(low)")
   }
 
+  /// Their back-offs are over after half a second; then all of them wait for the breaker, not only the first one.
+  @Test func afterItsBackoffACallIsToldWhatItWaitsForThen() {
+    let breaker = BreakerPolicy(failures: 4, recovery: .seconds(60))
+    var bench = Bench(AdmissionPolicy(providers: [ProviderPolicy(id: "p", breaker: breaker)], bands: Bench.plainBands))
+    let calls = (0..<4).map { bench.submit(session: SessionID("s\($0)")) }
+    for call in calls { bench.settle(call, .failed(retryAfter: nil)) }
+    bench.run(for: .seconds(5))
+    let last = calls.map { id in
+      bench.notices.compactMap { notice -> String? in
+        if case .waiting(id, let blocker) = notice { blocker.name } else { nil }
+      }.last
+    }
+    #expect(last == ["breaker_open", "breaker_open", "breaker_open", "breaker_open"])
+  }
+
+  /// Two calls of a kind that lasts 50 ms hang: what waits for them is not promised to go at once.
+  @Test func callsThatHangMakeTheWaitBehindThemLonger() throws {
+    var bench = Bench(limits: Limits(concurrency: 2), bands: Bench.plainBands)
+    for _ in 0..<20 {
+      let call = bench.submit()
+      bench.pass(.milliseconds(50))
+      bench.settle(call)
+    }
+    bench.submit(session: "a")
+    bench.submit(session: "b")
+    let waiting = bench.submit(session: "c")
+    let first = try #require(bench.core.predictedRest(of: waiting, at: bench.now))
+    #expect(first < .milliseconds(100))
+    bench.pass(.seconds(20))
+    let later = try #require(bench.core.predictedRest(of: waiting, at: bench.now))
+    #expect(later >= .seconds(5) && later <= .seconds(20))
+    let newcomer = try #require(bench.core.predictedWait(.high, at: bench.now))
+    #expect(newcomer >= .seconds(5))
+  }
+
   // MARK: Who went ahead
 
   private func ahead(_ bench: Bench, of id: RequestID, _ priority: Priority, session: SessionID = "s")

@@ -136,6 +136,20 @@ import Testing
     #expect(rig.reports.last == .recovered(provider: "sim"))
   }
 
+  /// What helps at once is said too.
+  @Test func aKeyThatIsOnlyDisabledIsOfferedBesideTheRefusedOnes() throws {
+    let rig = rig()
+    rig.broker.operator.command(.disableKey("sim", "spare"), askedBy: "admin")
+    rig.broker.operator.checkKeys()
+    refuse(rig.upstream.calls[0])
+    rig.upstream.calls[1].respond(200, [], ["{}"])
+    let provider = try #require(rig.broker.operator.refusedProviders.first)
+    #expect(provider.keys.map(\.id) == ["main"] && provider.disabled == ["spare"])
+    #expect(
+      provider.text == "'sim' refuses every key: main (SIM_KEY). Set SIM_KEY to a valid key and start tollgate again. "
+        + "Or use 'spare' again, which is disabled by hand: tollgate keys enable sim/spare.")
+  }
+
   @Test func withoutItsOwnKeysAProviderIsNeverRefused() {
     let rig = rigs.rig {
       $0.providers[0].passThrough = true

@@ -1,5 +1,6 @@
 // Queries about the past as texts, their time axis, and percentiles from buckets.
 import AdmissionCore
+import LedgerVocabulary
 import Testing
 import TextForms
 
@@ -60,36 +61,5 @@ import TextForms
     let answer = HistoryAnswer(since: query.since, until: query.until, step: 300, count: 2, charts: [])
     #expect(answer.begin(1).nanoseconds == 300_000_000_000)
     #expect(answer.seconds(0) == 300 && answer.seconds(1) == 150)
-  }
-
-  @Test func percentilesAreWithinATenth() throws {
-    var dice = Dice(11)
-    for round in 0..<60 {
-      var counts = WaitCounts()
-      let waits = (0..<(1 + dice.roll(400))).map { _ in Int64(dice.roll([50, 5_000, 3_000_000_000][round % 3])) }
-      for wait in waits { counts.add(1, at: Int64(WaitBuckets.position(wait))) }
-      for percent in [50, 95, 99] {
-        let exact = Double(waits.sorted()[max(1, (waits.count * percent + 99) / 100) - 1]) / 1e6
-        let found = try #require(counts.percentile(Int64(percent)))
-        #expect(exact < 0.0001 ? found == 0 : abs(found - exact) <= exact * 0.1)
-      }
-    }
-    #expect(WaitCounts().percentile(50) == nil)
-  }
-
-  @Test func bucketsCoverEverything() {
-    let bounds = WaitBuckets.bounds
-    #expect(bounds.count < 140 && zip(bounds, bounds.dropFirst()).allSatisfy { $0 < $1 })
-    for (position, bound) in bounds.enumerated() {
-      #expect(WaitBuckets.position(bound) == position)
-      if position > 0 { #expect(WaitBuckets.position(bound - 1) == position - 1) }
-    }
-    #expect(WaitBuckets.position(-5) == 0 && WaitBuckets.position(.max) == bounds.count - 1)
-    var counts = WaitCounts()
-    counts.add(.max / 2, at: .max)
-    counts.add(.max / 4, at: .min)
-    #expect(counts.percentile(1) == 0 && (counts.percentile(99) ?? 0) > 100_000)
-    counts.add(.max, at: 3)
-    #expect(counts.percentile(50) != nil)
   }
 }

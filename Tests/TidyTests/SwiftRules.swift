@@ -28,7 +28,8 @@ enum SwiftRules {
       "Foundation",
     ]),
     "AdminConsole": platform.union([
-      "BrokerEngine", "LedgerStore", "AdmissionCore", "PolicyFile", "HTTPMessage", "TextForms", "EventLoop", "Courier",
+      "BrokerEngine", "LedgerStore", "LedgerVocabulary", "AdmissionCore", "PolicyFile", "HTTPMessage", "TextForms",
+      "EventLoop", "Courier",
     ]),
     "ProviderSimulator": platform.union([
       "HTTPEndpoint", "HTTPMessage", "TextForms", "EventLoop", "CZlib", "HeapModule", "Foundation",

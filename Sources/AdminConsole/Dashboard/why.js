@@ -43,17 +43,17 @@ const waitingTable = new Table({
 const table = new Table({
   caption: "Requests", key: row => row.id, open, label, paging, sorting: { get: () => wanted("sort", ""), set: sort => adjust({ sort, page: null }) }, empty: "No request matches.",
   columns: [
-    { id: "outcome", title: "outcome", width: "9.5rem", sort: row => row.outcome ?? row.state, cell: outcomeCell },
+    { id: "outcome", title: "outcome", width: "11rem", sort: row => row.outcome ?? row.state, cell: outcomeCell },
     { id: "class", title: "class", width: "5.8rem", sort: row => classes.indexOf(row.priority), cell: chipCell },
     { id: "session", title: "session", wide: true, sort: row => row.session, from: true, most: 40, text: row => row.session || none },
     { id: "tenant", title: "tenant", wide: true, width: "7rem", sort: row => row.tenant, from: true, most: 24, text: row => row.tenant },
     { id: "model", title: "model", wide: true, width: "9.5rem", sort: row => row.model, from: true, most: 32, text: row => row.model || row.path },
     { id: "provider", title: "provider", wide: true, width: "9.5rem", sort: row => row.provider, from: true, most: 30, text: row => row.provider ? `${row.provider}${row.key ? ` / ${row.key}` : ""}` : none },
-    { id: "waited", title: "waited", number: true, width: "5.2rem", sort: row => number(row.queued_ms), text: row => duration(row.queued_ms) },
-    { id: "first", title: "first byte", number: true, wide: true, width: "5.6rem", sort: row => number(row.first_byte_ms), text: row => duration(row.first_byte_ms) },
-    { id: "total", title: "in all", number: true, width: "5rem", sort: row => number(row.total_ms), text: row => duration(row.total_ms) },
+    { id: "waited", title: "waited", number: true, width: "6.2rem", sort: row => number(row.queued_ms), text: row => duration(row.queued_ms) },
+    { id: "first", title: "first byte", number: true, wide: true, width: "6.2rem", sort: row => number(row.first_byte_ms), text: row => duration(row.first_byte_ms) },
+    { id: "total", title: "in all", number: true, width: "6.2rem", sort: row => number(row.total_ms ?? row.age_ms), text: row => duration(row.total_ms ?? row.age_ms) },
     { id: "tokens", title: "in / out", number: true, wide: true, width: "7.4rem", sort: row => number(row.input_tokens), text: row => `${short(row.input_tokens)} / ${short(row.output_tokens)}${row.estimated ? " ~" : ""}` },
-    { id: "cost", title: "cost", number: true, width: "5rem", sort: row => number(row.cost_usd), text: row => money(row.cost_usd) },
+    { id: "cost", title: "cost", number: true, wide: true, width: "5rem", sort: row => number(row.cost_usd), text: row => money(row.cost_usd) },
   ],
 });
 
@@ -116,7 +116,7 @@ function draw() {
   const text = wanted("q").toLowerCase(), isWaiting = state() === "queued";
   const is = row => filters.every(id => !wanted(id) || id === "provider" && row.state === "queued" || row[id] === wanted(id)) && (!text || [row.model, row.session, row.tenant, row.agent, row.id, row.path, row.outcome].some(one => String(one ?? "").toLowerCase().includes(text)));
   let rows = answer.requests.filter(is);
-  if (state() === "slowest" && !wanted("sort")) rows = [...rows].sort((left, right) => (right.total_ms ?? 0) - (left.total_ms ?? 0) || (left.id < right.id ? -1 : 1));
+  if (state() === "slowest" && !wanted("sort")) rows = [...rows].sort((left, right) => (right.total_ms ?? right.age_ms ?? 0) - (left.total_ms ?? left.age_ms ?? 0) || (left.id < right.id ? -1 : 1));
   put(waitingTable.element, { hidden: !isWaiting });
   put(table.element, { hidden: isWaiting });
   const narrowed = text || filters.some(id => id !== "priority" && wanted(id));

@@ -158,6 +158,7 @@ public struct Admission: Sendable {
         waiting[index].notBefore = nil
         enterLane(index, isRetry: true, at: now)
         schedule(index, at: now, into: &actions)
+        noteEndOfBackoff(index, at: now, into: &actions)
       } else {
         schedule(index, at: now, into: &actions)
       }

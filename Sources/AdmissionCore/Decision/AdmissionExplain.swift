@@ -21,6 +21,13 @@ extension Admission {
     note(head, Obstacle(kind: .notItsTurn), into: &actions)
   }
 
+  /// Reports what a request waits for whose back-off is over: where its provider is shut, no pass looks at it.
+  mutating func noteEndOfBackoff(_ index: RequestIndex, at now: Instant, into actions: inout ActionList) {
+    let obstacle = currentObstacle(of: index, at: now)
+    // Its turn may come with the next pass.
+    if obstacle.kind != .notItsTurn { note(index, obstacle, into: &actions) }
+  }
+
   /// Why a queued request waits right now; nil where it is not queued.
   public func blocker(of request: RequestID, at now: Instant) -> Blocker? {
     guard let index = waiting.index(of: request) else { return nil }

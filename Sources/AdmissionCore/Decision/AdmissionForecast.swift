@@ -329,7 +329,7 @@ extension Admission {
     let own = min(before, max(0, tenants[request.tenant].queued - 1))
     return time(
       at: capacity, band: 0, need: need(of: request, at: leg), typical: providers[leg.provider].typical.units,
-      lasts: lasts(at: leg, model: request.model), before: Double(own), at: now)
+      lasts: lasts(at: leg, model: request.model, now), before: Double(own), at: now)
   }
 
   private static func span(_ nanoseconds: Double) -> Span? {
@@ -339,12 +339,13 @@ extension Admission {
   // MARK: What the limits allow
 
   /// How long a call of the model lasts there, its lag included; 0 where that is not known.
-  private func lasts(at leg: Route.Leg, model: ModelNumber) -> Double {
+  private func lasts(at leg: Route.Leg, model: ModelNumber, _ now: Instant) -> Double {
     let known = providers[leg.provider].durations.expected(model: model).nanoseconds
     let lag = Double(providers[leg.provider].policy.settleLag.nanoseconds)
-    if known > 0 { return Double(known) + lag }
+    let age = leases.meanAge(at: leg.provider, now).nanoseconds
+    // Where the running calls have run much longer than usual, they will go on for about as long as they have.
+    if known > 0 { return Double(age > 2 * known ? age : known) + lag }
     // Nothing is known yet: those that run are about half done.
-    let age = leases.meanAge(at: latest).nanoseconds
     return age > 100_000_000 ? 2 * Double(age) + lag : 0
   }
 
@@ -373,7 +374,7 @@ extension Admission {
     var pause = 0.0
     for case let end? in ends {
       // A single call tries whether the pause is over: its answer comes as soon as that of any call.
-      let probe = lasts(at: leg, model: .shared)
+      let probe = lasts(at: leg, model: .shared, now)
       pause = max(pause, end == .distantFuture ? max(probe, 1e9) / 2 : Double((end - now).nanoseconds))
     }
     return pause
@@ -384,7 +385,7 @@ extension Admission {
     at leg: Route.Leg, band: Int, model: ModelNumber, need: Units?, before: Double, at now: Instant
   ) -> Double {
     let state = leg.provider
-    let (typical, lasts) = (providers[state].typical.units, lasts(at: leg, model: model))
+    let (typical, lasts) = (providers[state].typical.units, lasts(at: leg, model: model, now))
     let need = need ?? typical ?? Units(1, 0, 0, 0)
     var time = self.time(
       at: providers[state].capacity, band: band, need: need, typical: typical, lasts: lasts, before: before, at: now)

@@ -324,6 +324,7 @@ extension Admission {
     waiting.endHoldingBack(index)
     enterLane(index, isRetry: true, at: now)
     schedule(index, at: now, into: &actions)
+    noteEndOfBackoff(index, at: now, into: &actions)
   }
 }
 

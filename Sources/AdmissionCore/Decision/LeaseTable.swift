@@ -90,6 +90,12 @@ struct LeaseTable: Sendable {
   private var freeCount = 0
   /// The sum of the instants at which the running leases began, without those of free calls.
   private var began: Int128 = 0
+  /// The same for each provider.
+  private struct Running: Sendable {
+    var count = 0
+    var began: Int128 = 0
+  }
+  private var byProvider = Column<ProviderState, Running>(Running())
   /// The serial of the newest lease.
   private(set) var lastSerial: UInt64 = 0
 
@@ -118,7 +124,7 @@ struct LeaseTable: Sendable {
   /// Inserts the lease and gives it its id.
   mutating func insert(_ lease: consuming Lease) -> LeaseID {
     lastSerial += 1
-    if lease.isFree { freeCount += 1 } else { began += Int128(lease.began.nanoseconds) }
+    if lease.isFree { freeCount += 1 } else { count(lease.placement.provider, lease.began, by: 1) }
     let request = lease.request.box.ticket.id
     let index = leases.insert(lease)
     let id = LeaseID(serial: lastSerial, index)
@@ -137,9 +143,28 @@ struct LeaseTable: Sendable {
 
   private mutating func drop(_ index: LeaseIndex) {
     byRequest[leases[index].request.box.ticket.id] = nil
-    if leases[index].isFree { freeCount -= 1 } else { began -= Int128(leases[index].began.nanoseconds) }
+    if leases[index].isFree {
+      freeCount -= 1
+    } else {
+      count(leases[index].placement.provider, leases[index].began, by: -1)
+    }
     leases.drop(index)
     if leases.isEmpty, leases.capacity > 1024 { leases.removeAll() }
+  }
+
+  @inline(__always) private mutating func count(_ provider: ProviderIndex, _ began: Instant, by step: Int) {
+    let began = Int128(step) * Int128(began.nanoseconds)
+    self.began += began
+    byProvider[provider].count += step
+    byProvider[provider].began += began
+  }
+
+  /// The mean time for which the provider's running calls have run, without free ones.
+  func meanAge(at provider: ProviderIndex, _ now: Instant) -> Span {
+    let running = byProvider[provider]
+    guard running.count > 0 else { return .zero }
+    let all = Int128(running.count) * Int128(now.nanoseconds) - running.began
+    return Span(nanoseconds: max(0, Int64(clamping: all / Int128(running.count))))
   }
 
   /// The mean time for which the running calls have run, without free ones.

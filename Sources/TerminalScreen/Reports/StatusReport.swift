@@ -298,6 +298,8 @@ public struct RequestReport: Decodable, Sendable {
     public var queuedMs: Int64
     public var firstByteMs: Int64?
     public var totalMs: Int64?
+    /// From its arrival to its end, or to now.
+    public var ageMs: Int64?
     public var attempts: Int
     public var inputTokens: Int64
     public var outputTokens: Int64
@@ -307,6 +309,11 @@ public struct RequestReport: Decodable, Sendable {
 
     /// The outcome where it has ended, else the state.
     public var shownState: String { outcome ?? state }
+    /// How long it has taken; with a plus while it goes on.
+    public var shownTime: String {
+      if let totalMs { return SpanText.text(milliseconds: totalMs) }
+      return ageMs.map { SpanText.text(milliseconds: $0) + "+" } ?? "-"
+    }
   }
   public var requests: [Entry]
 }

@@ -373,7 +373,7 @@ public enum RequestText {
         [
           entry.id, entry.shownState, entry.priority, entry.tenant, dash(entry.session), dash(entry.model),
           entry.provider ?? "-", SpanText.text(milliseconds: entry.queuedMs),
-          entry.totalMs.map { SpanText.text(milliseconds: $0) } ?? "-", "\(entry.inputTokens)", "\(entry.outputTokens)",
+          entry.shownTime, "\(entry.inputTokens)", "\(entry.outputTokens)",
           entry.costUsd.map { AmountText.dollars($0) } ?? "-",
         ]
           + (waits

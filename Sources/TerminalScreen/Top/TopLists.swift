@@ -94,7 +94,7 @@ struct TopList {
       let cost = entry.costUsd.map { AmountText.shortDollars($0) } ?? "-"
       let tokens = "\(AmountText.short(entry.inputTokens))/\(AmountText.short(entry.outputTokens))"
       var cells = [entry.shownState, entry.priority, milliseconds(entry.queuedMs)]
-      if isWide { cells += [milliseconds(entry.totalMs), tokens, cost] }
+      if isWide { cells += [entry.shownTime, tokens, cost] }
       cells += [
         RequestText.dash(entry.tenant), RequestText.dash(entry.session), RequestText.dash(entry.model),
         entry.provider ?? "-", entry.state == "queued" ? entry.waitsFor?.shown ?? "-" : "-",
@@ -105,7 +105,8 @@ struct TopList {
           .priority: entry.priority, .tenant: entry.tenant, .session: entry.session, .provider: entry.provider ?? "",
         ],
         numbers: [
-          "wait": entry.queuedMs, "time": entry.totalMs ?? 0, "tokens": sum(entry.inputTokens, entry.outputTokens),
+          "wait": entry.queuedMs, "time": entry.totalMs ?? entry.ageMs ?? 0,
+          "tokens": sum(entry.inputTokens, entry.outputTokens),
           "cost": nanos(entry.costUsd),
         ],
         style: entry.state == "queued"

@@ -3,9 +3,9 @@
 // Promise: a percentile differs by less than 10 % from that of the waits themselves. A wait below 0.1 ms counts as none,
 // and one above 11 days as 11 days. The bounds are stored with the counts, as positions: they never change.
 
-enum WaitBuckets {
+public enum WaitBuckets {
   /// The first wait of each bucket in microseconds: 0, 100, 120, 144 ... Each is a fifth above the one before.
-  static let bounds: [Int64] = {
+  public static let bounds: [Int64] = {
     var bounds: [Int64] = [0]
     var bound: Int64 = 100
     while bound < 1_000_000_000_000 {
@@ -16,7 +16,7 @@ enum WaitBuckets {
   }()
 
   /// The position of the bucket of a wait.
-  static func position(_ microseconds: Int64) -> Int {
+  public static func position(_ microseconds: Int64) -> Int {
     var (low, high) = (0, bounds.count)
     while high - low > 1 {
       let middle = (low + high) / 2
@@ -26,7 +26,7 @@ enum WaitBuckets {
   }
 
   /// The wait in seconds for which a bucket stands: the geometric middle of its bounds.
-  static func seconds(_ position: Int) -> Double {
+  public static func seconds(_ position: Int) -> Double {
     guard position > 0 else { return 0 }
     guard position < bounds.count - 1 else { return Double(bounds[bounds.count - 1]) / 1e6 }
     return (Double(bounds[position]) * Double(bounds[position + 1])).squareRoot() / 1e6
@@ -34,19 +34,21 @@ enum WaitBuckets {
 }
 
 /// How many waits were in each bucket.
-struct WaitCounts: Equatable {
-  private var counts = [Int64](repeating: 0, count: WaitBuckets.bounds.count)
+public struct WaitCounts: Sendable, Equatable {
+  public private(set) var counts = [Int64](repeating: 0, count: WaitBuckets.bounds.count)
   private var total: Int64 = 0
 
+  public init() {}
+
   /// Positions outside the buckets, from a damaged file, count as the nearest.
-  mutating func add(_ count: Int64, at position: Int64) {
+  public mutating func add(_ count: Int64, at position: Int64) {
     let index = Int(min(max(0, position), Int64(counts.count - 1)))
     counts[index] = counts[index].saturatingAdding(max(0, count))
     total = total.saturatingAdding(max(0, count))
   }
 
   /// The wait in seconds that so many percent of the waits do not exceed; nil where there are none.
-  func percentile(_ percent: Int64) -> Double? {
+  public func percentile(_ percent: Int64) -> Double? {
     guard total > 0 else { return nil }
     // Without the product of both, which may not fit.
     let rank = max(1, total / 100 * percent + (total % 100 * percent + 99) / 100)
