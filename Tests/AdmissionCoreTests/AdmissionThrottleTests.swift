@@ -284,6 +284,25 @@ import Testing
     #expect(bad.allSatisfy { bench.outcome($0) == .upstreamError })
   }
 
+  /// A limit that lets in little beside one that nobody has been refused yet: many are refused over and over, though one goes well each time.
+  @Test(arguments: [3, 14]) func manyThatAreRefusedTogetherExcuseEachOther(count: Int) {
+    var bench = Self.bench()
+    let refused = (0..<count).map { bench.submit(session: SessionID("\($0)"), deadline: bench.now + .seconds(300)) }
+    for round in 1...6 {
+      #expect(refused.allSatisfy { bench.grant($0)?.attempt == round && bench.outcome($0) == nil })
+      // In another order each time.
+      for id in round.isMultiple(of: 2) ? refused : refused.reversed() {
+        bench.settle(id, .throttled(retryAfter: .milliseconds(250)), answer: true)
+      }
+      let probe = bench.submit(session: "good")
+      bench.run(for: .seconds(20))
+      bench.settle(probe)
+      #expect(bench.outcome(probe) == .completed)
+    }
+    for id in refused { bench.settle(id) }
+    #expect(refused.allSatisfy { bench.outcome($0) == .completed })
+  }
+
   /// Streams that were let in before the minute was used up say nothing about who is refused since.
   @Test func streamsThatBeganBeforeTheRefusalSayNothingAboutIt() throws {
     var bench = Self.bench()

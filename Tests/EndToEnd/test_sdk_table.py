@@ -150,7 +150,8 @@ def policy_of(row, url):
         "version": 1,
         "providers": {case: {**provider, **shared} for case in row.cases},
         "routes": [{"models": ["*." + case], "to": [case]} for case in row.cases if case != "no-route"],
-        "priorities": {name: {"max_wait": "1500ms"} for name in ("high", "normal", "low")},
+        # A second's pause, and as much again for a machine that is busy with other tests.
+        "priorities": {name: {"max_wait": "3s"} for name in ("high", "normal", "low")},
     }
 
 

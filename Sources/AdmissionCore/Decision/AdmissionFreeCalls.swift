@@ -155,7 +155,7 @@ extension ProviderState {
     let passed = breaker.pass(at: now)
     lease.breakerGeneration = passed.generation
     lease.gateGeneration = freeGate.pass(at: now)
-    lease.request.throttlesAtGrant = 0
+    lease.request.refusedAtGrant = RefusalMark()
     freeCalls += 1
     var ofModel: BreakerCondition?
     if let model = lease.placement.model {

@@ -242,17 +242,21 @@ extension Admission {
     -> UInt8
   {
     let signs = model.map { providers[provider].models[$0].signs } ?? RefusalSigns()
+    if let model { providers[provider].models[model].signs.refused.all &+= 1 }
+    // Its own refusal says nothing about other calls.
+    var mark = request.refusedAtGrant
+    mark.all &+= 1
     if let known = request.refusals.firstIndex(where: { $0.provider == provider && $0.model == model }) {
       if signs.areAboutTheCall(since: request.refusals[known]) { request.refusals[known].count += 1 }
       request.refusals[known].sentBefore = leases.lastSerial
-      request.refusals[known].throttles = request.throttlesAtGrant
+      request.refusals[known].mark = mark
+      request.refusals[known].good = signs.good
       return request.refusals[known].count
     }
-    // Its own refusal says nothing about other calls.
+    mark.first &+= 1
     request.refusals.append(
-      CallRefusals(
-        provider: provider, model: model, sentBefore: leases.lastSerial, throttles: request.throttlesAtGrant &+ 1))
-    if let model { providers[provider].models[model].signs.throttles &+= 1 }
+      CallRefusals(provider: provider, model: model, sentBefore: leases.lastSerial, mark: mark, good: signs.good))
+    if let model { providers[provider].models[model].signs.refused.first &+= 1 }
     return 1
   }
 

@@ -8,7 +8,7 @@
 extension ModelState {
   /// Lets the call pass, and notes the generations in its lease. Returns the breaker's new state where it changed.
   fileprivate mutating func begin(_ lease: inout Lease, at now: Instant) -> BreakerCondition? {
-    lease.request.throttlesAtGrant = signs.throttles
+    lease.request.refusedAtGrant = signs.refused
     let passed = breaker?.pass(at: now)
     if let passed { lease.modelBreakerGeneration = passed.generation }
     lease.modelGateGeneration = gate.pass(at: now)
@@ -20,7 +20,10 @@ extension ModelState {
   /// The provider has begun to answer the call. Returns true where that opens a gate.
   fileprivate mutating func beginAnswer(_ lease: Lease) -> Bool {
     signs.lastGood = max(signs.lastGood, lease.id.serial)
-    if !lease.isAnswering, lease.wasRefusedHere { signs.throttles &+= 1 }
+    if !lease.isAnswering {
+      signs.good &+= 1
+      if lease.wasRefusedHere { signs.refused.first &+= 1 }
+    }
     var isOpened = gate.succeed(generation: lease.modelGateGeneration)
     if let key = lease.placement.key, keyGates[key]?.succeed(generation: lease.keyModelGeneration) == true {
       isOpened = true
@@ -58,7 +61,7 @@ extension ProviderState {
     lease.gateGeneration = gate.pass(at: now)
     lease.takenFromProvider = capacity.take(lease.placement.units, band: band, at: now)
     rests += lease.restInDoubt
-    lease.request.throttlesAtGrant = 0
+    lease.request.refusedAtGrant = RefusalMark()
     var ofModel: BreakerCondition?
     if let model = lease.placement.model { ofModel = models[model].begin(&lease, at: now) }
     if let key = lease.placement.key {

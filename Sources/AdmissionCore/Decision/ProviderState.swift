@@ -18,13 +18,27 @@ struct RefusalSigns: Sendable {
   /// The last successful call, by the order of grants: a call that was let in before a refusal says nothing about it,
   /// however long its stream goes on.
   var lastGood: UInt64 = 0
-  /// Calls that were refused for the first time, or let in after a refusal. Wraps around.
-  var throttles: UInt32 = 0
+  /// Calls that were let in. Wraps around.
+  var good: UInt32 = 0
+  /// Wraps around, as its numbers do.
+  var refused = RefusalMark()
 
-  /// True for a repeated refusal where other calls were let in meanwhile and none was throttled.
+  /// True for a repeated refusal where other calls were let in meanwhile, more of them than were refused, and none for
+  /// the first time or let in after a refusal. So a few calls that are refused for their own sake do not excuse each
+  /// other beside one that goes well; and many that are refused together are not each to blame.
+  /// - Parameter known: The last refusal of the same call.
   func areAboutTheCall(since known: CallRefusals) -> Bool {
-    lastGood > known.sentBefore && throttles == known.throttles
+    lastGood > known.sentBefore && refused.first == known.mark.first
+      && refused.all &- known.mark.all <= good &- known.good
   }
+}
+
+/// How often calls of a model were refused.
+struct RefusalMark: Sendable, Equatable {
+  /// Calls that were refused for the first time, or let in after a refusal.
+  var first: UInt32 = 0
+  /// All refusals.
+  var all: UInt32 = 0
 }
 
 struct ModelState: SlotElement {

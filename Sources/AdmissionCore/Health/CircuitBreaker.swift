@@ -96,7 +96,8 @@ struct CircuitBreaker: Sendable {
       if let mark, !failed.insert(mark) { return false }
       failures += 1
       guard failures >= policy.failures else { return false }
-      trip(jitter: jitter, reason: "\(failures) failures in a row, the last: \(reason)", at: now)
+      let why = failures == 1 ? "1 failure: \(reason)" : "\(failures) failures in a row, the last: \(reason)"
+      trip(jitter: jitter, reason: why, at: now)
       return true
     case (.halfOpen, .success), (.halfOpen, .answering):
       move(to: .closed)

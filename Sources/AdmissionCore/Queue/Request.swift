@@ -98,8 +98,8 @@ struct Request: SlotElement {
   var isHurried = false
   /// The number of its model in the predictors.
   var model = ModelNumber.shared
-  /// The model's `throttles` when the attempt began, so that refusals of concurrent calls count, whichever came first.
-  var throttlesAtGrant: UInt32 = 0
+  /// The model's when the attempt began, so that refusals of concurrent calls count, whichever came first.
+  var refusedAtGrant = RefusalMark()
   /// Rule 3f: what those that overtook it have taken, in millionths of what it needs.
   var overtaken: Int32 = 0
   /// Its session, or the group of its session, while the policy limits sessions' calls.
@@ -200,11 +200,11 @@ struct CallRefusals: Sendable {
   var provider: ProviderIndex
   /// nil where the model has no entry.
   var model: ModelIndex?
-  /// The number of throttles, the first one included, during which later calls succeeded and no other call was
-  /// throttled.
+  /// The number of refusals that were about the call itself (`RefusalSigns.areAboutTheCall`), and the first one.
   var count: UInt8 = 1
-  /// The serial of the last call that had been sent at the throttle.
+  /// The serial of the last call that had been sent at the refusal.
   var sentBefore: UInt64
-  /// The value of the model's `throttles` if no other call is throttled.
-  var throttles: UInt32
+  /// The model's, as they are if no other call is refused or let in.
+  var mark: RefusalMark
+  var good: UInt32
 }
