@@ -42,7 +42,7 @@ class Browser:
         os.close(theirs_in)
         os.close(theirs_out)
         self.input, self.output = ours_in, ours_out
-        self.number, self.answers, self.pages, self.lock = 0, {}, {}, threading.Lock()
+        self.number, self.answers, self.pages, self.idle, self.lock = 0, {}, {}, [], threading.Lock()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -75,8 +75,12 @@ class Browser:
         assert "error" not in result, f"{method}: {result['error']}"
         return result["result"]
 
-    def page(self, url=None, width=1280, height=900, scheme="light", scale=1):
-        return Page(self, url, width, height, scheme, scale)
+    def page(self, url=None, width=1280, height=900, scheme="light", scale=1, before=None):
+        """A tab as if it were new: those that were closed are used again, since making one costs more than most tests. `before` is a
+        script that runs before those of each document."""
+        page = self.idle.pop() if self.idle else Page(self)
+        page.begin(url, width, height, scheme, scale, before)
+        return page
 
     def close(self):
         try:
@@ -90,11 +94,11 @@ class Browser:
 
 
 class Page:
-    """A tab of its own profile: nothing is shared with other pages. `complaints` has console errors, exceptions, and blocked loads; `asked` every URL."""
+    """A tab of its own profile: nothing is shared with other pages that are open. `complaints` has console errors, exceptions, and blocked loads; `asked` every URL."""
 
-    def __init__(self, browser, url, width, height, scheme, scale):
+    def __init__(self, browser):
         self.browser = browser
-        self.complaints, self.asked = [], []
+        self.complaints, self.asked, self.scripts = [], [], []
         self.context = browser.send("Target.createBrowserContext")["browserContextId"]
         self.target = browser.send("Target.createTarget", url="about:blank", browserContextId=self.context)["targetId"]
         self.session = browser.send("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
@@ -103,6 +107,11 @@ class Page:
             self.send(f"{domain}.enable")
         self.send("Page.addScriptToEvaluateOnNewDocument", source="window.violations = []; document.addEventListener('securitypolicyviolation', "
                   "event => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));")
+
+    def begin(self, url, width, height, scheme, scale, before):
+        self.complaints, self.asked = [], []
+        if before:
+            self.scripts.append(self.send("Page.addScriptToEvaluateOnNewDocument", source=before)["identifier"])
         self.size(width, height, scale)
         self.scheme(scheme)
         if url:
@@ -129,8 +138,19 @@ class Page:
             self.asked.append(params["request"]["url"])
 
     def close(self):
-        self.browser.pages.pop(self.session, None)
-        self.browser.send("Target.disposeBrowserContext", browserContextId=self.context)
+        """Forgets what it stored, goes to no page, and waits to be used again."""
+        try:
+            self.js("(() => { try { sessionStorage.clear(); localStorage.clear(); } catch { /* a page without storage */ } })()")
+            for script in self.scripts:
+                self.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+            self.scripts = []
+            self.send("Page.navigate", url="about:blank")
+            self.wait("location.href === 'about:blank'")
+            self.send("Page.resetNavigationHistory")
+            self.browser.idle.append(self)
+        except AssertionError:
+            self.browser.pages.pop(self.session, None)
+            self.browser.send("Target.disposeBrowserContext", browserContextId=self.context)
 
     # How it is looked at
 
@@ -150,13 +170,18 @@ class Page:
         return result["result"].get("value")
 
     def wait(self, expression, what=None, timeout=15.0):
+        # The page looks by itself for half a second before it answers: many questions would cost more than what they wait for. Its elements
+        # may be there only in part, and it may become another page meanwhile. An element is a yes.
+        script = ("(async () => { for (const end = performance.now() + 500;;) { let found; "
+                  f"try {{ found = await ({expression}); }} catch (error) {{ if (!(error instanceof TypeError)) throw error; }} "
+                  "if (found || performance.now() > end) return found instanceof Node ? true : found ?? null; "
+                  "await new Promise(next => setTimeout(next, 10)); } })()")
+
         def look():
             try:
-                # An element is a yes.
-                return self.js(f"Promise.resolve({expression}).then(found => found instanceof Node ? true : found)")
+                return self.js(script)
             except AssertionError as error:
-                # The page may be about to be another one, or have only a part of its elements.
-                if "context" in str(error) or "TypeError" in str(error):
+                if "context" in str(error) or "navigated" in str(error):
                     return None
                 raise
         return wait_until(look, what or expression, timeout)

@@ -93,9 +93,9 @@ def broker(start_for_module, simulator):
     return start_for_module.broker(policy_for(simulator.url))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
-    """A headless Chromium; `browser.page(url)` is a tab."""
+    """A headless Chromium for all files; `browser.page(url)` is a tab."""
     found = Browser()
     yield found
     found.close()

@@ -3,6 +3,7 @@
 Also a way to work on the page without a build: `python Tests/EndToEnd/fakeconsole.py --port 4242 --trouble`."""
 
 import argparse
+import functools
 import http.server
 import json
 import pathlib
@@ -16,6 +17,7 @@ FILES = pathlib.Path(__file__).resolve().parents[2] / "Sources/AdminConsole/Dash
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 
 
+@functools.cache
 def content_security_policy():
     """The one that the real console sends."""
     text = (FILES.parent / "Dashboard.swift").read_text()
@@ -34,6 +36,7 @@ class FakeConsole:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *arguments):
                 pass
@@ -47,7 +50,7 @@ class FakeConsole:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self):
         self.halted.set()

@@ -117,9 +117,9 @@ def test_now_shows_what_the_api_says(start, http, browser, gate):
         assert page.text(row + ".places .gauge-value") == "2 of 2"
         assert page.texts(row + ".prow .count b") == [str(now["providers"][0]["queued"][band]) for band in ("high", "normal", "low")]
         bucket = now["providers"][0]["buckets"][0]
-        assert page.js(f"document.querySelector('{row} .gauges .track').getAttribute('aria-valuemax')") == str(bucket["capacity"])
-        page.wait(f"document.querySelector('{row} .gauges .track').getAttribute('aria-valuenow') === '{bucket['available']}' || "
-                  f"Number(document.querySelector('{row} .gauges .track').getAttribute('aria-valuenow')) > {bucket['available']}")
+        assert page.js(f"document.querySelector('{row} .pbucket .track').getAttribute('aria-valuemax')") == str(bucket["capacity"])
+        page.wait(f"document.querySelector('{row} .pbucket .track').getAttribute('aria-valuenow') === '{bucket['available']}' || "
+                  f"Number(document.querySelector('{row} .pbucket .track').getAttribute('aria-valuenow')) > {bucket['available']}")
         if "headline" in now:
             page.wait("document.getElementById('headline-text').textContent.length > 10")
             shown = page.text("#headline-text")
@@ -207,6 +207,7 @@ def test_a_key_is_disabled_and_enabled_by_clicks(start, http, browser, gate):
         page.click(key)
         page.has("2 calls running on this key finish.", "#confirm")
         page.has("No other key of openai works", "#confirm")
+        page.has("Calls whose route leads on to anthropic go there. All others are refused at once (503", "#confirm")
         page.has("1 session that used it in the last 5 minutes loses its warm cache.", "#confirm")
         # Cancel has the focus: Enter alone changes nothing.
         page.press("Enter")
@@ -216,6 +217,8 @@ def test_a_key_is_disabled_and_enabled_by_clicks(start, http, browser, gate):
         page.click("#confirm-yes")
         page.wait("!document.getElementById('confirm').open && document.querySelector('.deed-keys .mark').textContent.includes('disabled')")
         assert status(http, broker)["providers"][0]["keys"][0]["state"] == "disabled"
+        # As the dialog said.
+        assert call(http, broker).status_code == 503
         page.press("1")
         page.has("key openai/main is disabled by hand", ".attention")
         page.click(".trouble button[aria-label^='enable key openai/main']")
@@ -230,9 +233,12 @@ def test_a_breaker_is_opened_and_set_back_by_clicks(start, http, browser, simula
     with browser.page(broker.admin + "/#/do") as page:
         page.click("button[aria-label='open breaker anthropic']")
         page.has("No new call goes to anthropic", "#confirm")
+        page.has("All others are refused at once (503; 529 at Anthropic's API).", "#confirm")
         page.click("#confirm-yes")
         page.has("breaker open", ".deed-list")
         assert [one["breaker"]["state"] for one in status(http, broker)["providers"]] == ["closed", "open"]
+        assert http.post(broker.url + "/v1/messages", json={"model": "claude-test", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]},
+                         headers={"anthropic-version": "2023-06-01"}).status_code == 529
         page.press("1")
         page.has("breaker of anthropic is open by hand", ".attention")
         assert page.js("document.querySelector('#headline').classList.contains('bad')")

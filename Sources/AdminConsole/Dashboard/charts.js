@@ -101,11 +101,12 @@ class Axis {
     this.area = make("div", { class: "plot axis-plot" }, this.flags, this.ticks, this.cursor);
     this.what = make("p", { class: "axis-what quiet" });
     this.element = make("div", { class: "axis chart-grid" }, make("span"), this.area, this.what);
-    this.tickRows = new Rows(this.ticks, () => { const element = make("span"); return { element, update: ({ text, share }) => { say(element, text); element.style.left = `${share * 100}%`; } }; });
+    this.tickRows = new Rows(this.ticks, () => { const element = make("span"); return { element, update: ({ text, share, edge }) => { say(element, text); put(element, { class: edge }); element.style.left = `${share * 100}%`; } }; });
     this.flagRows = new Rows(this.flags, () => {
       const element = make("span", { class: "flag" });
       return { element, update: ({ mark, share, lane, room }) => {
-        say(element, `\u25bc ${visible(mark.text ?? mark.what)}`);
+        // Where there is no room for words, the mark alone; the list below has the words.
+        say(element, room < roomForWords ? "\u25bc" : `\u25bc ${visible(mark.text ?? mark.what)}`);
         put(element, { class: `flag lane-${lane} ${kindOf(mark)}`, title: `${clock(mark.at)} ${whole(mark.text ?? mark.what)}` });
         element.style.left = `${share * 100}%`;
         element.style.maxWidth = `${Math.max(14, room)}px`;
@@ -116,9 +117,9 @@ class Axis {
 
   draw() {
     const { span } = this, wide = this.area.clientWidth || 800;
-    const { step, found } = ticksOf(span.from, span.until, Math.max(3, wide / 95));
+    const { step, found } = ticksOf(span.from, span.until, Math.max(3, wide / 85));
     span.ticks = found;
-    this.tickRows.draw(found.map(at => ({ at, text: label(at, step), share: span.share(at) })).filter(one => one.share > 0.015 && one.share < 0.985), one => String(one.at));
+    this.tickRows.draw(found.map(at => ({ at, text: label(at, step), share: span.share(at), edge: span.share(at) * wide < 20 ? "first" : (1 - span.share(at)) * wide < 20 ? "last" : null })), one => String(one.at));
     const shown = span.marks.map(mark => ({ mark, share: span.share(Date.parse(mark.at)) })).filter(one => one.share >= 0 && one.share <= 1).sort((left, right) => left.share - right.share);
     // A lane is free again where the next flag of the same lane begins.
     shown.forEach((one, index) => {
@@ -142,6 +143,8 @@ class Axis {
     say(this.what, near.map(mark => cut(mark.text ?? mark.what, 60)).join("; "));
   }
 }
+/** Pixels below which the text of an event says nothing. */
+const roomForWords = 88;
 const kindOf = mark => ["open", "disabled", "cooling"].includes(mark.state) ? "bad" : "";
 
 const slots = 6;
@@ -188,6 +191,7 @@ export class Chart {
     const fixed = given.every(line => line.style);
     let lines = given;
     if (!fixed) {
+      if (this.styles.size > 200) this.forget();
       const fresh = given.filter(line => !this.styles.has(line.label)).sort((left, right) => total(right) - total(left));
       for (const line of fresh) this.styles.set(line.label, this.styles.size);
       const own = given.length > this.most ? this.most - 1 : this.most;

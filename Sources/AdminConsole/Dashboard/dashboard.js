@@ -1,7 +1,7 @@
 // The dashboard: follows the broker's events, keeps one view on screen, and answers keys. What a view shows is up to the view.
 
 import { at, make, put, say, name, remark, ticks, time } from "./elements.js";
-import { visible, left, clock } from "./words.js";
+import { visible, left, clock, cut } from "./words.js";
 import { Feed, learnWho, me, onTokenWanted, setToken, hasToken } from "./api.js";
 import { place, views, go, address, adjust, onMove } from "./place.js";
 import { keepStatus, onDeed } from "./deeds.js";
@@ -30,6 +30,9 @@ links.now.append(dot);
 function move(to, before) {
   document.body.classList.toggle("wall", to.query.wall === "1");
   put(at("wall"), { "aria-pressed": String(to.query.wall === "1") });
+  // What was asked in one view is not to be confirmed in another.
+  if (before && before.view !== to.view) for (const id of ["confirm", "help"]) if (at(id).open) at(id).close();
+  if (to.unknown !== null) toast(`there is no view "${to.unknown}" here; this is Now`, false);
   const view = all[to.view];
   if (view !== shown) {
     shown?.leave?.();
@@ -53,7 +56,7 @@ function draw() {
   requestAnimationFrame(() => {
     isAsked = false;
     const began = performance.now();
-    drawFrame();
+    try { drawFrame(); confusion = ""; } catch (error) { confusion = String(error.message ?? error); drawLink(); throw error; }
     const took = performance.now() - began;
     document.body.dataset.drawn = String(Number(document.body.dataset.drawn ?? 0) + 1);
     document.body.dataset.frame = took.toFixed(1);
@@ -62,11 +65,11 @@ function draw() {
 
 let said = "", saidAt = 0;
 function drawFrame() {
-  const found = troubles(status, time.now());
+  const found = troubles(status);
   const worst = found[0]?.kind ?? "good";
   remark(at("headline-mark"), worst, found.length ? brief(found) : "fine");
   name(at("headline-text"), sentence(status), 400);
-  put(at("headline-text"), { title: visible(sentence(status)).slice(0, 2000) });
+  put(at("headline-text"), { title: cut(sentence(status), 2000) });
   put(at("headline"), { class: `headline ${worst}` });
   const title = `${worst === "bad" ? "\u2716 " : ""}${shown.title} \u2013 Tollgate`;
   if (document.title !== title) document.title = title;
@@ -77,16 +80,18 @@ function drawFrame() {
   if (shape !== said && Date.now() - saidAt > 10000) {
     said = shape;
     saidAt = Date.now();
-    say(at("spoken"), visible(`${sentence(status)}${found.length ? `. ${brief(found)}: ${found.slice(0, 3).map(one => one.text).join("; ")}` : ""}`).slice(0, 600));
+    say(at("spoken"), cut(`${sentence(status)}${found.length ? `. ${brief(found)}: ${found.slice(0, 3).map(one => one.text).join("; ")}` : ""}`, 600));
   }
   say(at("version"), `${status.version ?? ""}, up since ${status.started_at ? clock(status.started_at) : "?"}`);
-  say(at("whose"), me.tenant ? `tenant ${visible(me.tenant).slice(0, 40)}` : { admin: "admin token", read: "read token", tenant: "a tenant's token", none: "" }[me.token] ?? "");
+  say(at("whose"), me.tenant ? `tenant ${cut(me.tenant, 40)}` : { admin: "admin token", read: "read token", tenant: "a tenant's token", none: "" }[me.token] ?? "");
   put(at("forget"), { hidden: !hasToken() });
   shown?.draw(status);
 }
 
 // The feed
 
+/** Why the last snapshot could not be drawn. */
+let confusion = "";
 let link = { live: false, since: Date.now(), reason: "connecting" };
 function drawLink() {
   const isLive = link.live && Date.now() - link.since < 4000;
@@ -94,21 +99,32 @@ function drawLink() {
   say(at("feed").firstElementChild, isLive ? "\u25cf" : "\u2716");
   say(at("feed-text"), isLive ? "live" : status ? "stale" : "no answer");
   const old = left(Math.max(1000, Date.now() - link.since));
-  put(at("stale"), { hidden: isLive || !status && !link.reason });
+  put(at("stale"), { hidden: isLive && !confusion || !status && !link.reason });
   document.body.classList.toggle("is-stale", !isLive && status !== null);
+  if (isLive && confusion) say(at("stale"), `\u2716 this page does not understand what the broker says; load it again (${cut(confusion, 120)})`);
   if (!isLive) {
     const again = link.retryAt && link.retryAt > Date.now() ? `; trying again in ${left(link.retryAt - Date.now())}` : "; trying";
     say(at("stale"), `${status ? `\u2716 what you see is ${old} old` : "\u2716 nothing heard yet"}: ${visible(link.reason ?? "no snapshot comes")}${again}`);
   }
 }
 
+/** Budgets were counted in dollars before there were other units. */
+function tidied(fresh) {
+  for (const budget of fresh.budgets ?? []) budget.unit ??= "usd";
+  return fresh;
+}
+
 const offsets = [];
+let hasBeenLive = false, isLearning = false;
 const feed = new Feed({
   snapshot(fresh) {
-    status = fresh;
-    if (fresh.at) {
+    status = tidied(fresh);
+    if (!Number.isNaN(Date.parse(fresh.at))) {
       // The snapshot that was under way for the shortest time tells the broker's clock best.
       offsets.push(Date.parse(fresh.at) - Date.now());
+      // Several in a row that are far from the best one: this machine's clock was set meanwhile.
+      const recent = Math.max(...offsets.slice(-3));
+      if (offsets.length > 3 && Math.max(...offsets) - recent > 2000) offsets.splice(0, offsets.length - 3);
       if (offsets.length > 20) offsets.shift();
       time.skew = Math.max(...offsets);
     }
@@ -116,7 +132,14 @@ const feed = new Feed({
     draw();
   },
   change(change) { deedsView.heard(change); },
-  state(state) { link = { ...state, since: state.since }; drawLink(); },
+  state(state) {
+    const isBack = state.live && !link.live;
+    link = state;
+    drawLink();
+    // What the token may do can have changed while nothing was heard, or was never told.
+    if (isBack && (hasBeenLive || !me.isKnown) && !isLearning) relearn();
+    hasBeenLive ||= state.live;
+  },
 });
 
 setInterval(() => { ticks(); drawLink(); }, 500);
@@ -141,11 +164,17 @@ at("login-form").addEventListener("submit", event => {
 at("login").addEventListener("cancel", event => event.preventDefault());
 at("forget").addEventListener("click", () => { setToken(null); location.reload(); });
 
+async function relearn() {
+  isLearning = true;
+  try { await learnWho(); } finally { isLearning = false; }
+  shown.moved?.();
+  draw();
+}
+
 async function begin() {
   feed.stop();
-  await learnWho();
+  await relearn();
   feed.start();
-  shown.moved?.();
 }
 
 // Theme and wall
@@ -168,14 +197,14 @@ at("wall").addEventListener("click", toggleWall);
 // What was done
 
 let toastTimer = 0;
-onDeed(({ text, isFine }) => {
+function toast(text, isFine) {
   const box = at("toast");
   put(box, { hidden: false, class: `toast ${isFine ? "good" : "bad"}` });
-  say(box, `${isFine ? "\u25cf" : "\u2716"} ${visible(text).slice(0, 300)}`);
+  say(box, `${isFine ? "\u25cf" : "\u2716"} ${cut(text, 300)}`);
   clearTimeout(toastTimer);
   toastTimer = setTimeout(() => put(box, { hidden: true }), 8000);
-  draw();
-});
+}
+onDeed(({ text, isFine }) => { toast(text, isFine); draw(); });
 
 // Keys
 

@@ -26,13 +26,27 @@ async function warmSessions(id, key) {
   return sessions.size;
 }
 
+const rests = key => key.state === "cooling";
+const works = key => key.state === "usable";
+/** True where the provider takes calls now, as far as the snapshot tells. */
+const serves = one => (one.breaker?.state ?? "closed") !== "open" && (!one.keys?.length || one.keys.some(works));
+
+/** What becomes of calls that a provider takes no more until somebody changes it: which route they have is not told here. */
+function turnedAway(id, waits) {
+  const others = (status.providers ?? []).filter(one => one.id !== id && serves(one)).map(one => one.id);
+  const refused = "refused at once (503; 529 at Anthropic's API)";
+  if (!others.length) return `No other provider works now: ${waits ? `${plural(waits, "waiting call")} and all further ones` : "all further calls"} for ${id} are ${refused}.`;
+  const names = others.length > 3 ? "another provider" : others.length > 1 ? `${others.slice(0, -1).join(", ")} or ${others.at(-1)}` : others[0];
+  return `Calls whose route leads on to ${names} go there. All others${waits ? `, those among the ${plural(waits, "waiting call")} too,` : ""} are ${refused}.`;
+}
+
 function ofBreaker(id, verb) {
   const one = provider(id), running = one?.in_flight ?? 0, waits = waiting(one);
   const state = words(one?.breaker?.state ?? "closed");
   const facts = {
     open: [`No new call goes to ${id}, until somebody closes the breaker or sets it to automatic. It does not end by itself.`,
       running ? `${plural(running, "running call")} at ${id} finish${running === 1 ? "es" : ""}.` : `No call runs at ${id} now.`,
-      waits ? `${plural(waits, "waiting call")} keep${waits === 1 ? "s" : ""} waiting, or go${waits === 1 ? "es" : ""} to the next provider of the route.` : "No call waits for it now."],
+      turnedAway(id, waits)],
     close: [`Calls go to ${id} again at once, whatever happened before. It opens again after the next failures in a row.`,
       waits ? `${plural(waits, "waiting call")} may go now.` : "No call waits for it now.", "Pauses that the provider has asked for end too."],
     auto: [`The breaker of ${id} opens and closes by what happens again.`, "Pauses that the provider has asked for end too.", waits ? `${plural(waits, "waiting call")} may go now.` : "No call waits for it now."],
@@ -43,14 +57,15 @@ function ofBreaker(id, verb) {
 
 function ofKey(id, key, verb) {
   const one = provider(id)?.keys?.find(other => other.id === key);
-  const others = (provider(id)?.keys ?? []).filter(other => other.id !== key && other.state === "usable").length;
+  const rest = (provider(id)?.keys ?? []).filter(other => other.id !== key), others = rest.filter(works).length, resting = rest.filter(rests).length;
   const waits = waiting(provider(id));
   if (verb === "enable") return { title: `Enable key ${id}/${key}`, now: `It is ${words(one?.state)}${one?.reason ? ` (${words(one.reason)})` : ""} now.`, facts: ["It takes calls again at once.", "Pauses that the provider has asked for at this key end too.", waits ? `${plural(waits, "waiting call")} may go now.` : "No call waits for it now."],
     button: "Enable the key", path: () => `keys/${part(id)}/${part(key)}/enable`, done: `key ${id}/${key}: enabled` };
   const running = one?.in_flight ?? 0;
   return { title: `Disable key ${id}/${key}`, now: `It is ${words(one?.state)} now.`,
-    facts: [`It takes no new calls, until somebody enables it. It does not end by itself.`, running ? `${plural(running, "call")} running on this key finish${running === 1 ? "es" : ""}.` : "No call runs on this key now.",
-      others ? `${plural(others, "other key")} of ${id} take${others === 1 ? "s" : ""} over.` : `No other key of ${id} works: ${waits ? `${plural(waits, "waiting call")} and ` : ""}all further ones wait or go to the next provider.`],
+    facts: ["It takes no new calls, until somebody enables it. It does not end by itself.", running ? `${plural(running, "call")} running on this key finish${running === 1 ? "es" : ""}.` : "No call runs on this key now.",
+      ...others ? [`${plural(others, "other key")} of ${id} take${others === 1 ? "s" : ""} over.`] : resting ? [`No other key of ${id} works now; ${plural(resting, "key")} rest${resting === 1 ? "s" : ""}: calls wait for ${resting === 1 ? "it" : "one of them"} as long as they may, or go to the next provider of their route.`]
+        : [`No other key of ${id} works.`, turnedAway(id, waits)]],
     later: warmSessions(id, key).then(some => some ? `${plural(some, "session")} that used it in the last 5 minutes lose${some === 1 ? "s" : ""} ${some === 1 ? "its" : "their"} warm cache.` : "No session has used it in the last 5 minutes."),
     button: "Disable the key", isGrave: true, path: () => `keys/${part(id)}/${part(key)}/disable`, done: `key ${id}/${key}: disabled` };
 }

@@ -2,15 +2,16 @@
 // Without a token that may change anything, only the list.
 
 import { make, put, say, named, mark, remark, Rows, stateKind } from "./elements.js";
-import { count, words, reasonOf, visible, clock } from "./words.js";
+import { count, words, reasonOf, visible, clock, plural, cut } from "./words.js";
 import { Budget } from "./gauges.js";
+import { ranked } from "./trouble.js";
 import { buttons, confirm, onDeed } from "./deeds.js";
 import { me, Poll } from "./api.js";
-import { wanted, adjust } from "./place.js";
+import { wanted, adjust, address } from "./place.js";
 
 let status = {};
 const act = (text, which, kind = "act") => make("button", { type: "button", class: kind, onclick: () => confirm(which) }, text);
-const search = make("input", { type: "search", class: "search", placeholder: "provider or key", "aria-label": "Filter providers and keys", oninput: () => adjust({ q: search.value }) });
+const search = make("input", { type: "search", class: "search", placeholder: "provider, key or budget", "aria-label": "Filter providers, keys and budgets", oninput: () => adjust({ q: search.value }) });
 
 const broker = make("div", { class: "panel deeds" }, make("h2", {}, "Broker"),
   make("div", { class: "deed" }, make("span", {}, make("b", {}, "Reload"), make("span", { class: "quiet" }, " the policy file; a file with a mistake changes nothing")), act("reload\u2026", { what: "broker", verb: "reload" })),
@@ -25,7 +26,7 @@ const providerRows = new Rows(providerList, first => {
     let offered = "";
     return { element: make("li", { class: "deed" }, make("span", {}, named("span", one.id, 32, { class: "key-name" }), " ", mine, " ", runs), does), update: key => {
       remark(mine, stateKind(key.state), words(key.state));
-      say(runs, `${count(key.in_flight)} running${key.reason ? `, ${visible(reasonOf(key.reason))}` : ""}`);
+      say(runs, `${count(key.in_flight)} running${key.reason ? `, ${cut(reasonOf(key.reason), 80)}` : ""}`);
       const verbs = key.state === "usable" ? ["disable"] : key.state === "cooling" ? ["enable", "disable"] : ["enable"];
       if (offered !== `${verbs}${me.canChange}`) { offered = `${verbs}${me.canChange}`; does.replaceChildren(...buttons({ what: "key", provider: first.id, key: key.id, verbs })); }
     } };
@@ -45,7 +46,10 @@ const budgetRows = new Rows(budgetList, first => {
   const gauge = new Budget(first);
   return { element: make("article", { class: "panel budget" }, gauge.element, make("div", { class: "row" }, make("span", { class: "gap" }), ...buttons({ what: "budget", id: first.id, verbs: ["raise"] }))), update: budget => gauge.update(budget) };
 });
-const budgetBox = make("div", {}, make("h2", {}, "Budgets"), budgetList);
+const mostBudgets = 12;
+const moreBudgets = make("a", { class: "more-budgets", hidden: true });
+const noBudgets = make("p", { class: "quiet none", hidden: true }, "No budget matches.");
+const budgetBox = make("div", {}, make("h2", {}, "Budgets"), budgetList, noBudgets, moreBudgets);
 
 // Who did what
 
@@ -67,7 +71,7 @@ const poll = new Poll(3000, (answer, error) => {
     return say(auditNote, `no answer: ${visible(error.message)}`);
   }
   put(auditNote, { hidden: true });
-  drawAudit(answer.changes);
+  drawAudit(answer.changes ?? []);
 });
 function drawAudit(changes) {
   const text = wanted("q").toLowerCase();
@@ -97,13 +101,17 @@ export const deedsView = {
     put(aside, { hidden: me.tenant !== null });
     put(changing, { hidden: !me.canChange });
     put(reader, { hidden: me.canChange });
-    say(reader, me.tenant ? `This token shows tenant ${visible(me.tenant).slice(0, 60)} and changes nothing.` : "This token reads everything and changes nothing. Changes need the admin token.");
+    say(reader, me.tenant ? `This token shows tenant ${cut(me.tenant, 60)} and changes nothing.` : "This token reads everything and changes nothing. Changes need the admin token.");
     if (!me.canChange) return;
     const text = wanted("q").toLowerCase();
-    const found = (status.providers ?? []).filter(provider => !text || [provider.id, ...(provider.keys ?? []).map(key => key.id)].some(one => one.toLowerCase().includes(text)));
+    const found = (status.providers ?? []).filter(provider => !text || [provider.id, ...(provider.keys ?? []).map(key => key.id)].some(one => one?.toLowerCase().includes(text)));
     providerRows.draw(found, provider => provider.id);
     put(noProviders, { hidden: found.length > 0 });
-    budgetRows.draw(status.budgets ?? [], budget => budget.id);
+    const budgets = ranked(status.budgets ?? []).filter(budget => !text || [budget.id, budget.tenant].some(one => one?.toLowerCase().includes(text)));
+    budgetRows.draw(budgets.slice(0, mostBudgets), budget => budget.id);
+    put(noBudgets, { hidden: budgets.length > 0 });
+    put(moreBudgets, { hidden: budgets.length <= mostBudgets, href: address("who", { by: "budgets", q: text }) });
+    say(moreBudgets, `${plural(budgets.length - mostBudgets, "more budget")}: filter, or see all`);
     put(budgetBox, { hidden: !status.budgets?.length });
   },
 };

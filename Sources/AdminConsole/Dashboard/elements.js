@@ -1,7 +1,8 @@
 // Elements made and changed piece by piece: text is only ever set as text, nothing is written that has not changed, rows keep their
 // elements as long as what they show exists, and whatever counts down does so by one timer.
 
-import { cut, whole, left, clock } from "./words.js";
+import { cut, whole, left, clock, time } from "./words.js";
+export { time };
 
 const properties = new Set(["hidden", "disabled", "value", "checked", "open", "tabIndex", "selected"]);
 
@@ -85,15 +86,15 @@ export class Rows {
   }
 }
 
-// Times that tick. The broker's clock counts, not this machine's: `skew` is how far that is ahead.
+// Times that tick.
 
 const ticking = new Map();
-export const time = { skew: 0, now: () => Date.now() + time.skew };
 
 /** `element` says how long it is until `at`, in the words of `phrase`, and keeps saying it. */
 export function tick(element, at, phrase = text => text) {
   if (!at) { ticking.delete(element); return; }
   const moment = Date.parse(at);
+  if (Number.isNaN(moment)) { ticking.delete(element); say(element, ""); return; }
   const held = ticking.get(element);
   if (held?.moment === moment && held.text === phrase("x")) return;
   ticking.set(element, { moment, phrase, text: phrase("x") });
@@ -104,6 +105,7 @@ export function tick(element, at, phrase = text => text) {
 export function age(element, at, phrase = text => text) {
   if (!at) { ticking.delete(element); return; }
   const moment = Date.parse(at);
+  if (Number.isNaN(moment)) { ticking.delete(element); say(element, ""); return; }
   ticking.set(element, { moment, phrase, text: "", isAge: true });
   put(element, { title: clock(at) });
   say(element, phrase(left(time.now() - moment).replace("now", "0 s")));

@@ -2,7 +2,7 @@
 // with words for those who do not see it; the words also stand above the bar.
 
 import { make, put, say, width, offset, tick, named } from "./elements.js";
-import { classes, count, short, amount, words, dimension, isNumber, sum, duration, none } from "./words.js";
+import { classes, count, short, amount, words, dimension, isNumber, sum, duration, none, plural } from "./words.js";
 
 /** `label`, a bar of `parts` (class names of fills) with `marks`, and the words beside it. */
 class Gauge {
@@ -52,7 +52,7 @@ export class Places extends Gauge {
     const notes = [];
     if (learned !== null && policy !== null) notes.push(`learned ${count(learned)} of ${count(policy)}`);
     if (kept) notes.push(`${classes.filter(name => provider.reserved_permits[name]).map(name => `${count(provider.reserved_permits[name])} kept for ${name}`).join(", ")}`);
-    if (provider.free_in_flight) notes.push(`${count(provider.free_in_flight)} free`);
+    if (provider.free_in_flight) notes.push(plural(provider.free_in_flight, "free call"));
     say(this.note, notes.join(" · "));
     put(this.note, { title: notes.join(" · ") || null });
     const byClass = classes.map(name => `${count(by[name] ?? 0)} ${name}`).join(", ");
@@ -72,6 +72,7 @@ export class Bucket extends Gauge {
     this.isTight = isTight;
     this.ends = make("span", {});
     this.words = make("span", {});
+    this.note.classList.add("split");
     this.note.append(this.words, this.ends);
   }
 
@@ -88,7 +89,7 @@ export class Bucket extends Gauge {
     say(this.value, this.isTight ? `${prefix}${short(bucket.available)}/${short(bucket.capacity)} free` : `${prefix}${short(bucket.available)} of ${short(bucket.capacity)} free`);
     say(this.words, [held ? `${short(held)} reserved` : "", high ? `${short(high)} kept` : ""].filter(Boolean).join(" · "));
     put(this.note, { title: [held ? `${count(held)} reserved by running calls (hatched)` : "", high ? `${count(high)} kept for high (dotted mark)` : "", normal ? `${count(normal)} kept for normal` : ""].filter(Boolean).join("; ") || null });
-    if (bucket.full_at) tick(this.ends, bucket.full_at, text => `${this.words.textContent ? " · " : ""}full ${text === "now" ? "now" : `in ${text}`}`);
+    if (bucket.full_at) tick(this.ends, bucket.full_at, text => `full ${text === "now" ? "now" : `in ${text}`}`);
     else { tick(this.ends, null); say(this.ends, ""); }
     this.tell(Math.max(0, bucket.available), bucket.capacity, `${short(bucket.available)} of ${short(bucket.capacity)} free${this.words.textContent ? `; ${this.words.textContent}` : ""}`);
   }
@@ -102,6 +103,7 @@ export class Budget extends Gauge {
     super(budget.id, ["spent", "held"], ["warn-at"], 48);
     this.ends = make("span", {});
     this.words = make("span", {});
+    this.note.classList.add("split");
     this.note.append(this.words, this.ends);
   }
 
@@ -113,15 +115,14 @@ export class Budget extends Gauge {
     put(this.fills.spent, { class: `fill spent ${kind}` });
     width(this.fills.spent, spent / limit);
     width(this.fills.held, Math.min(held / limit, Math.max(0, 1 - spent / limit)));
-    this.mark("warn-at", budget.warn_at_percent ? budget.warn_at_percent / 100 : null, `warns at ${budget.warn_at_percent} %`);
+    this.mark("warn-at", budget.warn_at_percent ? budget.warn_at_percent / 100 : null, budget.warn_at_percent ? `warns at ${count(budget.warn_at_percent)} %` : null);
     const prefix = kind === "empty" ? "\u2716 " : kind === "tight" ? "\u25b2 " : "";
     say(this.value, `${prefix}${amount(spent, budget.unit)} of ${amount(limit, budget.unit)}`);
     const burn = budget[`burn_${budget.unit}_per_hour`];
     say(this.words, [held ? `${amount(held, budget.unit)} held` : "", Number(read("raised")) ? `raised by ${amount(read("raised"), budget.unit)}` : "",
       burn !== null && burn !== undefined ? `${amount(burn, budget.unit)}/h` : "", budget.waiting ? `${count(budget.waiting)} waiting` : ""].filter(Boolean).join(" · "));
-    const join = this.words.textContent ? " · " : "";
-    if (budget.runs_out_at) tick(this.ends, budget.runs_out_at, text => `${join}runs out ${text === "now" ? "now" : `in ${text}`}`);
-    else if (budget.window_ends) tick(this.ends, budget.window_ends, text => `${join}new window ${text === "now" ? "now" : `in ${text}`}`);
+    if (budget.runs_out_at) tick(this.ends, budget.runs_out_at, text => `runs out ${text === "now" ? "now" : `in ${text}`}`);
+    else if (budget.window_ends) tick(this.ends, budget.window_ends, text => `new window ${text === "now" ? "now" : `in ${text}`}`);
     else { tick(this.ends, null); say(this.ends, ""); }
     this.tell(spent, limit, `${this.value.textContent}; ${this.words.textContent}`);
   }

@@ -34,10 +34,10 @@ function totals(status) {
   tile("calls", "calls", count(now.calls_last_minute), "last minute");
   tile("tokens", "tokens", short(now.tokens_last_minute), "last minute");
   tile("refused", "429s", count(now.throttled_last_minute), "last minute");
-  tile("cost", "cost", money(now.cost_last_hour_usd), "last hour");
   const unpriced = status.unpriced_calls ?? 0;
   // An amount that contains nothing is not zero, but unknown.
   const isKnown = !unpriced || Number(status.spent_usd) > 0;
+  tile("cost", "cost", isKnown ? money(now.cost_last_hour_usd) : "?", "last hour");
   tile("spent", "spent", isKnown ? money(status.spent_usd) : "?", unpriced ? `${short(unpriced)} without a price` : "since start");
 }
 
@@ -49,7 +49,7 @@ const attentionRows = new Rows(attention, first => {
   const text = make("span", { class: "trouble-text" });
   const since = make("span"), ends = make("span"), stays = make("span");
   const icon = mark(first.kind, first.kind === "bad" ? "critical" : "warning");
-  const subject = first.provider ? make("button", { type: "button", class: "plain", "aria-label": `show provider ${visible(first.provider)}`, onclick: () => show(first.provider) }, "show") : null;
+  const subject = first.to ? make("a", { href: address(...first.to) }, "show") : first.provider ? make("button", { type: "button", class: "plain", "aria-label": `show provider ${visible(first.provider)}`, onclick: () => show(first.provider) }, "show") : null;
   const acts = make("span", { class: "acts" });
   let offered = "";
   const row = make("li", { class: "trouble" }, icon, text, make("span", { class: "trouble-times" }, since, ends, stays), acts);
@@ -68,8 +68,10 @@ const attentionRows = new Rows(attention, first => {
     },
   };
 });
+const mostTroubles = 100;
+const moreTroubles = make("p", { class: "quiet more", hidden: true });
 const calm = make("p", { class: "calm", hidden: true }, mark("good", "no trouble"));
-const aside = make("aside", { class: "panel attention", "aria-label": "Trouble" }, make("h2", {}, "Trouble ", attentionTitle), calm, attention);
+const aside = make("aside", { class: "panel attention", "aria-label": "Trouble" }, make("h2", {}, "Trouble ", attentionTitle), calm, attention, moreTroubles);
 
 // The three classes
 
@@ -89,8 +91,9 @@ function drawBands(status) {
     say(parts.queued, count(queued));
     say(parts.oldest, queued ? duration(facts.oldest_ms) : none);
     say(parts.predicted, facts.predicted_wait_ms === undefined ? none : facts.predicted_wait_ms === null ? "not known" : duration(facts.predicted_wait_ms));
-    name(parts.why, queued ? facts.waits_for ? `waits for ${facts.waits_for.text.replace(/^for /, "")}` : "" : "nobody waits", 150);
-    put(parts.link, { href: address("why", { state: "queued", priority: band }), "aria-label": `${band}: ${count(queued)} waiting${facts.waits_for ? `, the oldest for ${visible(facts.waits_for.text.replace(/^for /, ""))}` : ""}. Show what they wait for` });
+    const waitsFor = String(facts.waits_for?.text ?? "").replace(/^for /, "");
+    name(parts.why, queued ? waitsFor && `waits for ${waitsFor}` : "nobody waits", 150);
+    put(parts.link, { href: address("why", { state: "queued", priority: band }), "aria-label": `${band}: ${count(queued)} waiting${waitsFor && `, the oldest for ${visible(waitsFor)}`}. Show what they wait for` });
   }
 }
 
@@ -204,7 +207,7 @@ function health(provider) {
 
 function drawKeySum(box, provider) {
   const kinds = { usable: 0, cooling: 0, disabled: 0 };
-  for (const key of provider.keys ?? []) kinds[key.state] = (kinds[key.state] ?? 0) + 1;
+  for (const { state = "not known" } of provider.keys ?? []) kinds[state] = (kinds[state] ?? 0) + 1;
   const parts = Object.entries(kinds).filter(([state, some]) => some || state === "usable");
   const text = parts.map(([state, some]) => `${some} ${words(state)}`).join(", ");
   if (box.dataset.text === text) return;
@@ -219,12 +222,17 @@ function makeDetails() {
   const keyRows = new Rows(keys, line), modelRows = new Rows(models, line), breakerRows = new Rows(breaker, line);
   const modelsBox = make("div", { hidden: true }, make("h3", {}, "Models"), models);
   const bucketsBox = make("div", {}, make("h3", {}, "Limits by time"), buckets);
-  const box = make("div", { class: "details" }, bucketsBox, make("div", { class: "details-lines" }, make("h3", {}, "Keys"), keys, modelsBox, breaker));
+  const keysBox = make("div", {}, make("h3", {}, "Keys"), keys);
+  const box = make("div", { class: "details" }, bucketsBox, make("div", { class: "details-lines" }, keysBox, make("div", {}, modelsBox, make("h3", {}, "Breaker"), breaker)));
   return {
     element: box, update: provider => {
       const { id } = provider;
-      put(bucketsBox, { hidden: !provider.buckets?.length });
-      bucketRows.draw(provider.buckets ?? [], bucket => bucket.dimension);
+      // A single bucket stands in the line above.
+      const hasBuckets = provider.buckets?.length > 1;
+      put(bucketsBox, { hidden: !hasBuckets });
+      put(box, { class: hasBuckets ? "details" : "details alone" });
+      put(keysBox, { hidden: !provider.keys?.length });
+      bucketRows.draw(hasBuckets ? provider.buckets : [], bucket => bucket.dimension);
       keyRows.draw((provider.keys ?? []).map(key => ({ key: key.id, title: key.id, state: key.state, reason: key.reason, until: key.until, note: `${count(key.in_flight)}${key.concurrency_limit ? ` of ${count(key.concurrency_limit)}` : ""} running`,
         buckets: key.buckets, rests: key.models, deed: { what: "key", provider: id, key: key.id, verbs: [key.state === "disabled" ? "enable" : "disable"] } })), one => one.key);
       put(modelsBox, { hidden: !provider.models?.length });
@@ -234,7 +242,7 @@ function makeDetails() {
       const itself = provider.state && provider.state !== "usable" ? [{ key: "calls", title: "calls", state: provider.state, reason: provider.reason, until: provider.until, note: "" }] : [];
       const shown = provider.breaker ?? { state: "closed" };
       const isByHand = shown.reason === "operator" || shown.reason === "operator_closed";
-      breakerRows.draw([{ key: "breaker", title: "breaker", state: shown.state, reason: shown.reason, until: shown.until, note: "", deed: { what: "breaker", provider: id, verbs: shown.state === "closed" ? (isByHand ? ["open", "auto"] : ["open"]) : isByHand ? ["close", "auto"] : ["close"] } }, ...itself, ...free], one => one.key);
+      breakerRows.draw([{ key: "breaker", title: id, state: shown.state, reason: shown.reason, until: shown.until, note: "", deed: { what: "breaker", provider: id, verbs: shown.state === "closed" ? (isByHand ? ["open", "auto"] : ["open"]) : isByHand ? ["close", "auto"] : ["close"] } }, ...itself, ...free], one => one.key);
     },
   };
 }
@@ -283,7 +291,9 @@ export const now = {
     put(restricted, { hidden: isWhole });
     for (const part of [strip, main]) put(part, { hidden: !isWhole });
     const found = troubles(status);
-    attentionRows.draw(found, one => one.key);
+    attentionRows.draw(found.slice(0, mostTroubles), one => one.key);
+    put(moreTroubles, { hidden: found.length <= mostTroubles });
+    say(moreTroubles, `and ${count(found.length - mostTroubles)} more`);
     put(calm, { hidden: found.length > 0 });
     put(attention, { hidden: found.length === 0 });
     say(attentionTitle, found.length ? brief(found) : "");
@@ -300,5 +310,6 @@ export const now = {
     rows.draw(shown, provider => provider.id);
     say(amountOf, shown.length === size ? count(size) : `${count(shown.length)} of ${count(size)}`);
     put(empty, { hidden: shown.length > 0 });
+    say(empty, size ? "No provider matches." : "The policy has no providers.");
   },
 };

@@ -10,7 +10,7 @@ function read() {
   const [view, query = ""] = text.split("?");
   const wanted = {};
   for (const [name, value] of new URLSearchParams(query)) if (value !== "") wanted[name] = value;
-  return { view: views.includes(view) ? view : "now", query: wanted };
+  return { view: views.includes(view) ? view : "now", query: wanted, unknown: view !== "" && !views.includes(view) ? view : null };
 }
 
 export const place = () => current;

@@ -38,7 +38,8 @@ export function timeline(story) {
     const grows = !isPoint && (part.until_ms === null || part.until_ms === undefined);
     const long = isPoint ? `at ${duration(part.from_ms)}` : `${duration((part.until_ms ?? now) - part.from_ms)}${grows ? " so far" : ""}`;
     const what = part.what === "wait" && grows ? "waits" : titles[part.what] ?? words(part.what);
-    return make("li", {}, make("span", { class: "line-what" }, make("b", {}, what), " ", named("span", part.text, 260), part.rule ? make("span", { class: "quiet" }, ` rule ${visible(part.rule)}`) : null),
+    const text = words(part.text).toLowerCase() === what ? "" : part.what === "end" ? words(part.text) : part.text;
+    return make("li", {}, make("span", { class: "line-what" }, make("b", {}, what), " ", named("span", text, 260), part.rule ? make("span", { class: "quiet" }, ` rule ${visible(part.rule)}`) : null),
       bar(part, most, now), make("span", { class: "line-long" }, long), make("span", { class: "line-from quiet" }, `+${duration(part.from_ms)}`));
   });
   return make("ol", { class: "timeline", "aria-label": "Time line" }, ...rows);

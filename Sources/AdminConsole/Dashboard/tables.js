@@ -5,11 +5,35 @@ import { make, put, say, Rows, name } from "./elements.js";
 import { count } from "./words.js";
 
 const calm = 5000;
+/** The classes that take a column away where the screen has no room for it. */
+const sizes = column => [column.wide || column.spare || column.vast ? "wide" : "", column.spare || column.vast ? "spare" : "", column.vast ? "vast" : ""].filter(Boolean);
 
-/** `columns`: {id, title, width, number, wide, sort(item), text(item), from (true: the text is a client's), most, cell() -> {element, update(item)}}. */
+/** Which of the rows are listed, and the way to the others. `paging` reads and sets the page, counted from 1. */
+export class Pages {
+  constructor(size, paging) {
+    Object.assign(this, { size, paging });
+    this.back = make("button", { type: "button", class: "plain", onclick: () => this.paging?.set(this.paging.get() - 1) }, "\u2190 earlier rows");
+    this.forth = make("button", { type: "button", class: "plain", onclick: () => this.paging?.set(this.paging.get() + 1) }, "more rows \u2192");
+    this.range = make("span", { class: "quiet" });
+    this.element = make("p", { class: "pages", hidden: true }, this.back, this.range, this.forth);
+  }
+
+  /** The items of the page that is asked for; `total` counts those too that were not sent. */
+  draw(items, total = items.length) {
+    const pages = Math.max(1, Math.ceil(items.length / this.size));
+    const page = Math.min(Math.max(1, this.paging?.get() ?? 1), pages), start = (page - 1) * this.size;
+    put(this.element, { hidden: pages < 2 && total <= items.length });
+    say(this.range, `${count(Math.min(start + 1, items.length))}\u2013${count(Math.min(start + this.size, items.length))} of ${count(total)}${total > items.length ? `, the first ${count(items.length)} listed` : ""}`);
+    put(this.back, { disabled: page <= 1 });
+    put(this.forth, { disabled: page >= pages });
+    return items.slice(start, start + this.size);
+  }
+}
+
+/** `columns`: {id, title, width, phone (the width on a narrow screen), number, wide (not on a narrow screen), spare (not on a tablet either), vast (only on a large one), sort(item), text(item), from (true: the text is a client's), most, cell() -> {element, update(item)}}. */
 export class Table {
   constructor({ caption, columns, key, page = 100, open, label, rowClass, empty = "None.", sorting, paging, flatten }) {
-    Object.assign(this, { columns, key, page, open, label, rowClass, empty, sorting, paging, flatten });
+    Object.assign(this, { columns, key, open, label, rowClass, sorting, flatten });
     this.ranks = new Map();
     this.ranked = 0;
     this.order = "";
@@ -19,16 +43,14 @@ export class Table {
     this.rows = new Rows(body, item => this.row(item));
     const head = make("tr", {}, ...columns.map(column => this.head(column)));
     this.table = make("table", {}, make("caption", { class: "unseen" }, caption), make("colgroup", {}, ...columns.map(column => {
-      const element = make("col", { class: [column.wide ? "wide" : "", column.number ? "number" : column.id].join(" ").trim() });
+      const element = make("col", { class: sizes(column).join(" ") || null });
       if (column.width) element.style.width = column.width;
+      if (column.phone) element.style.setProperty("--phone", column.phone);
       return element;
     })), make("thead", {}, head), body);
     this.none = make("p", { class: "quiet none", hidden: true }, empty);
-    this.back = make("button", { type: "button", class: "plain", onclick: () => this.paging?.set(this.paging.get() - 1) }, "\u2190 earlier rows");
-    this.forth = make("button", { type: "button", class: "plain", onclick: () => this.paging?.set(this.paging.get() + 1) }, "more rows \u2192");
-    this.range = make("span", { class: "quiet" });
-    this.foot = make("p", { class: "pages", hidden: true }, this.back, this.range, this.forth);
-    this.element = make("div", { class: "table" }, this.table, this.none, this.foot);
+    this.pages = new Pages(page, paging);
+    this.element = make("div", { class: "table" }, this.table, this.none, this.pages.element);
     this.table.addEventListener("pointerenter", () => { this.isBusy = true; });
     this.table.addEventListener("pointerleave", () => { this.isBusy = false; });
     body.addEventListener("keydown", event => this.press(event));
@@ -41,7 +63,7 @@ export class Table {
   }
 
   head(column) {
-    const attributes = { scope: "col", class: [column.number ? "number" : "", column.wide ? "wide" : ""].join(" ").trim() || null };
+    const attributes = { scope: "col", class: [column.number ? "number" : "", ...sizes(column)].join(" ").trim() || null };
     if (!column.sort || !this.sorting) return make("th", attributes, column.title);
     const arrow = make("span", { class: "arrow", "aria-hidden": "true" }, "");
     const head = make("th", attributes, make("button", { type: "button", onclick: () => this.sorting.set(this.sorting.get() === column.id ? `-${column.id}` : column.id) }, column.title, arrow));
@@ -51,7 +73,7 @@ export class Table {
 
   row(first) {
     const cells = this.columns.map(column => {
-      const element = make("td", { class: [column.number ? "number" : "", column.wide ? "wide" : "", column.kind ?? ""].join(" ").trim() || null });
+      const element = make("td", { class: [column.number ? "number" : "", ...sizes(column), column.kind ?? ""].join(" ").trim() || null });
       if (column.cell) {
         const cell = column.cell(first);
         element.append(cell.element);
@@ -116,20 +138,12 @@ export class Table {
   }
 
   draw(items, total = items.length) {
-    const sorted = this.sorted(items);
-    const pages = Math.max(1, Math.ceil(sorted.length / this.page));
-    const page = Math.min(Math.max(1, this.paging?.get() ?? 1), pages);
-    const start = (page - 1) * this.page;
-    let shown = sorted.slice(start, start + this.page);
+    let shown = this.pages.draw(this.sorted(items), total);
     if (this.flatten) shown = shown.flatMap(this.flatten);
     this.rows.draw(shown, this.key);
     const first = this.open ? this.body.firstElementChild : null;
     if (first && !this.body.querySelector("tr[tabindex='0']")) first.tabIndex = 0;
     put(this.none, { hidden: items.length > 0 });
     put(this.table, { hidden: items.length === 0 });
-    put(this.foot, { hidden: pages < 2 && total <= items.length });
-    say(this.range, `${count(Math.min(start + 1, sorted.length))}\u2013${count(Math.min(start + this.page, sorted.length))} of ${count(total)}${total > items.length ? `, the first ${count(items.length)} listed` : ""}`);
-    put(this.back, { disabled: page <= 1 });
-    put(this.forth, { disabled: page >= pages });
   }
 }

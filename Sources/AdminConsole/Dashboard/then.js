@@ -56,11 +56,10 @@ const poll = new Poll(15e3, (fresh, error) => {
     return;
   }
   say(note, `as of ${clock(time.now())}`);
-  answer = fresh;
+  const told = (fresh.metrics ?? [fresh]).map(one => ({ ...one, series: (one.series ?? []).filter(line => Array.isArray(line.points)) }));
+  answer = { metrics: told, marks: fresh.marks ?? told[0]?.marks ?? [] };
   redraw();
 });
-
-
 
 /** Lines with the label that `by` makes; what gets the same label is summed. */
 function grouped(series, by) {
@@ -75,11 +74,11 @@ function grouped(series, by) {
 let drawnFor = "";
 function redraw() {
   if (!answer || !isShown) return;
-  const all = answer.metrics ?? [answer];
+  const all = answer.metrics;
   const found = name => all.find(one => one.metric === name)?.series ?? [];
   const step = Math.min(...all.map(one => one.step_s ?? 30)) * 1000;
   const until = Math.max(...all.flatMap(one => one.series.map(series => series.points.at(-1)?.[0] ?? 0)), time.now() - step);
-  span.set({ from: until - ranges[range.get()][0], until, step, marks: answer.marks ?? all[0]?.marks ?? [] });
+  span.set({ from: until - ranges[range.get()][0], until, step, marks: answer.marks });
   const now = `${range.get()} ${callsBy.get()} ${tokensBy.get()}`;
   if (now !== drawnFor) { drawnFor = now; for (const chart of Object.values(charts)) chart.forget(); }
   for (const [band, chart] of waitCharts) {

@@ -1,19 +1,19 @@
 // What is wrong now, the worst first: since when, whether and when it ends by itself, and what one can do. Read from a snapshot alone.
 
-import { words, plural, money, amount, count } from "./words.js";
+import { words, plural, money, amount, count, time } from "./words.js";
 
 const soon = 14 * 86400e3;
 const because = reason => reason ? `: ${words(reason)}` : "";
 
 /** Each: {key, kind: "bad"|"warn", text, since, until, ends (the words before the countdown), stays (the words where it does not end by itself), deed}. */
-export function troubles(status, now = Date.now()) {
+export function troubles(status, now = time.now()) {
   const found = [];
   const add = (key, kind, text, more = {}) => found.push({ key, kind, text, ...more });
   if (status.draining) add("draining", "bad", `the broker drains: it takes no new calls, ${plural(status.running ?? 0, "running call")} finish, then it ends`, { stays: "does not start again by itself" });
   if (status.ledger && status.ledger !== "ok") add("ledger", "bad", `the ledger cannot be written: ${status.ledger}`, { stays: "no new work is taken until it can" });
   for (const problem of status.problems ?? []) add(`problem ${problem.provider} ${problem.what}`, "bad", problem.text, { since: problem.since, stays: "needs you" });
   for (const provider of status.providers ?? []) ofProvider(provider, add, now);
-  for (const budget of status.budgets ?? []) ofBudget(budget, add);
+  ofBudgets(status.budgets ?? [], add);
   const memory = status.memory;
   if (memory?.limit_bytes && memory.held_bytes > memory.limit_bytes * 0.9) add("memory", "warn", `${Math.round(memory.held_bytes / memory.limit_bytes * 100)} % of the memory for clients' bodies is in use`);
   ofAlerts(status, found, add);
@@ -67,15 +67,43 @@ function ofBreaker(name, breaker, key, provider, add, tail, verbs) {
   add(key, breaker.state === "half_open" ? "warn" : "bad", text, { since: breaker.since, until: breaker.until, ends: "next try", stays: byHand ? "until somebody closes it" : "until a try succeeds", deed: { what: "breaker", provider, verbs: byHand ? ["auto"] : verbs }, provider });
 }
 
+/** Budgets as they are listed: those of sessions last, since clients make as many of them as they like. */
+export const ranked = budgets => [...budgets.filter(one => one.scope !== "session"), ...budgets.filter(one => one.scope === "session")];
+
+const severalSessions = 3, several = 12;
+
+/** A line for each budget that needs one; where that would be many alike, one line for all of them. */
+function ofBudgets(budgets, add) {
+  const alike = new Map();
+  for (const budget of ranked(budgets)) {
+    const isOfSession = budget.scope === "session";
+    ofBudget(budget, (key, kind, text, more) => {
+      const group = `${isOfSession} ${more.about} ${budget.on_exceed}`;
+      alike.set(group, [...alike.get(group) ?? [], { budget, key, kind, text, more }]);
+    });
+  }
+  for (const [group, found] of alike) {
+    const isOfSession = group.startsWith("true ");
+    if (found.length <= (isOfSession ? severalSessions : several)) {
+      for (const { key, kind, text, more } of found) add(key, kind, text, more);
+      continue;
+    }
+    const ends = found.map(one => one.more.until).filter(Boolean).sort();
+    add(`budgets ${group}`, found[0].kind, `${count(found.length)} budgets${isOfSession ? " of sessions" : ""} ${found[0].more.all}: ${found.slice(0, 2).map(one => one.budget.id).join(", ")} and ${count(found.length - 2)} more`,
+      { until: ends[0], ends: `the first: ${found[0].more.ends}`, to: ["who", { by: "budgets", q: isOfSession ? "/session/" : null }] });
+  }
+}
+
+const doing = { reject: "further calls are refused", low: "further calls run in class low", warn: "calls go on" };
 function ofBudget(budget, add) {
   const read = name => Number(budget[`${name}_${budget.unit}`] ?? 0);
   const limit = read("limit"), used = read("spent") + read("held");
-  const does = { reject: "further calls are refused", low: "further calls run in class low", warn: "calls go on" }[budget.on_exceed] ?? "";
+  const does = doing[budget.on_exceed] ?? "";
   const deed = { what: "budget", id: budget.id, verbs: ["raise"] };
   const subject = { tenant: budget.tenant, subject: budget.id };
-  if (limit && used >= limit) add(`budget ${budget.id}`, budget.on_exceed === "reject" ? "bad" : "warn", `budget ${budget.id} is used up: ${amount(used, budget.unit)} of ${amount(limit, budget.unit)}; ${does}`, { until: budget.window_ends, ends: "new window", deed, ...subject });
-  else if (budget.runs_out_at) add(`budget ${budget.id}`, "warn", `budget ${budget.id} runs out before its window ends; then ${does}`, { until: budget.runs_out_at, ends: "used up", deed, ...subject });
-  else if (limit && budget.warn_at_percent && used * 100 >= limit * budget.warn_at_percent) add(`budget ${budget.id}`, "warn", `${Math.floor(used / limit * 100)} % of budget ${budget.id} is used`, { until: budget.window_ends, ends: "new window", deed, ...subject });
+  if (limit && used >= limit) add(`budget ${budget.id}`, budget.on_exceed === "reject" ? "bad" : "warn", `budget ${budget.id} is used up: ${amount(used, budget.unit)} of ${amount(limit, budget.unit)}; ${does}`, { until: budget.window_ends, ends: "new window", deed, about: "gone", all: `are used up; ${does}`, ...subject });
+  else if (budget.runs_out_at) add(`budget ${budget.id}`, "warn", `budget ${budget.id} runs out before its window ends; then ${does}`, { until: budget.runs_out_at, ends: "used up", deed, about: "soon", all: `run out before their windows end; then ${does}`, ...subject });
+  else if (limit && budget.warn_at_percent && used * 100 >= limit * budget.warn_at_percent) add(`budget ${budget.id}`, "warn", `${Math.floor(used / limit * 100)} % of budget ${budget.id} is used`, { until: budget.window_ends, ends: "new window", deed, about: "near", all: "are near their ends", ...subject });
 }
 
 export const brief = list => list.length === 0 ? "no trouble"

@@ -2,10 +2,11 @@
 // is unfolded stand in the address.
 
 import { make, put, say, name, tick, Rows, width, time } from "./elements.js";
-import { count, short, money, duration, amount, plural, visible, none, left } from "./words.js";
-import { Table } from "./tables.js";
+import { count, short, money, duration, amount, plural, visible, none, left, cut, words } from "./words.js";
+import { Table, Pages } from "./tables.js";
 import { Budget } from "./gauges.js";
 import { buttons } from "./deeds.js";
+import { ranked } from "./trouble.js";
 import { me, Poll } from "./api.js";
 import { wanted, adjust, go, toggle, listed } from "./place.js";
 
@@ -20,7 +21,7 @@ const tab = () => tabs.includes(wanted("by")) ? wanted("by") : (status.tenants?.
 
 const paging = { get: () => Number(wanted("page", "1")) || 1, set: page => adjust({ page: page > 1 ? page : null }, true) };
 const sorting = otherwise => ({ get: () => wanted("sort", otherwise), set: sort => adjust({ sort: sort === otherwise ? null : sort, page: null }) });
-const number = value => value === null || value === undefined ? null : Number(value);
+const number = value => value === null || value === undefined || !Number.isFinite(Number(value)) ? null : Number(value);
 
 /** A bar of one cell: the budget of a tenant that is nearest to its end. */
 function budgetCell() {
@@ -40,17 +41,17 @@ function budgetCell() {
 }
 
 const tenants = new Table({
-  caption: "Tenants", page: 100, key: row => row.id, empty: "No tenant matches.", paging, sorting: sorting("name"), label: row => `tenant ${visible(row.id).slice(0, 80)}: show its sessions`,
+  caption: "Tenants", page: 100, key: row => row.id, empty: "No tenant matches.", paging, sorting: sorting("name"), label: row => `tenant ${cut(row.id, 80)}: show its sessions`,
   open: row => go("who", { by: "sessions", tenant: row.id }),
   columns: [
     { id: "name", title: "tenant", sort: row => row.id, from: true, text: row => row.id, most: 44 },
-    { id: "running", title: "running", number: true, width: "7.5rem", sort: row => number(row.in_flight), text: row => row.concurrency_limit ? `${count(row.in_flight)} of ${count(row.concurrency_limit)}` : count(row.in_flight) },
-    { id: "waiting", title: "waiting", number: true, width: "6rem", sort: row => number(row.queued), text: row => count(row.queued) },
-    { id: "oldest", title: "oldest", number: true, wide: true, width: "6.5rem", sort: row => number(row.oldest_wait_ms), text: row => row.queued ? duration(row.oldest_wait_ms) : none },
-    { id: "calls", title: "calls 24 h", number: true, wide: true, width: "6.5rem", sort: row => number(row.used?.requests), text: row => count(row.used?.requests) },
-    { id: "tokens", title: "in / out 24 h", number: true, wide: true, width: "9.5rem", sort: row => number(row.used?.input_tokens), text: row => row.used ? `${short(row.used.input_tokens)} / ${short(row.used.output_tokens)}` : none },
-    { id: "cost", title: "cost 24 h", number: true, width: "6.5rem", sort: row => number(row.used?.cost_usd), text: row => money(row.used?.cost_usd) },
-    { id: "budget", title: "budget", wide: true, width: "19rem", sort: row => row.budget ? -Number(row.budget[`spent_${row.budget.unit}`]) / (Number(row.budget[`limit_${row.budget.unit}`]) || 1) : null, cell: budgetCell },
+    { id: "running", phone: "5.4rem", title: "running", number: true, width: "7.5rem", sort: row => number(row.in_flight), text: row => row.concurrency_limit ? `${count(row.in_flight)} of ${count(row.concurrency_limit)}` : count(row.in_flight) },
+    { id: "waiting", phone: "4.6rem", title: "waiting", number: true, width: "5.2rem", sort: row => number(row.queued), text: row => count(row.queued) },
+    { id: "oldest", spare: true, title: "oldest", number: true, wide: true, width: "6.5rem", sort: row => number(row.oldest_wait_ms), text: row => row.queued ? duration(row.oldest_wait_ms) : none },
+    { id: "calls", spare: true, title: "calls 24 h", number: true, wide: true, width: "6.5rem", sort: row => number(row.used?.requests), text: row => count(row.used?.requests) },
+    { id: "tokens", spare: true, title: "in / out 24 h", number: true, wide: true, width: "9.5rem", sort: row => number(row.used?.input_tokens), text: row => row.used ? `${short(row.used.input_tokens)} / ${short(row.used.output_tokens)}` : none },
+    { id: "cost", phone: "5rem", title: "cost 24 h", number: true, width: "5.8rem", sort: row => number(row.used?.cost_usd), text: row => money(row.used?.cost_usd) },
+    { id: "budget", title: "budget", wide: true, width: "18rem", sort: row => row.budget ? -Number(row.budget[`spent_${row.budget.unit}`]) / (Number(row.budget[`limit_${row.budget.unit}`]) || 1) : null, cell: budgetCell },
   ],
 });
 
@@ -67,25 +68,25 @@ function sessionCell() {
     put(element, { class: `session-cell${isParent ? "" : " agent"}` });
     name(text, isParent ? row.session || "(no session)" : row.agent === "" ? "the session itself" : row.agent, 44);
     const some = isParent ? row.agents.length : 0;
-    put(fold, { hidden: some < 2, "aria-expanded": String(row.isOpen === true), "aria-label": `agents of ${visible(row.session).slice(0, 60)}` });
+    put(fold, { hidden: some < 2, "aria-expanded": String(row.isOpen === true), "aria-label": `agents of ${cut(row.session, 60)}` });
     say(agents, some > 1 ? plural(some - (row.agents.some(agent => agent.agent === "") ? 1 : 0), "agent") : "");
   } };
 }
 const sessions = new Table({
-  caption: "Sessions", page: 100, key: row => row.key, empty: "No session matches.", paging, sorting: sorting("recent"), label: row => row.agents ? `session ${visible(row.session).slice(0, 80)}: show its requests` : `agent ${visible(row.agent || "the session itself").slice(0, 80)}`,
+  caption: "Sessions", page: 100, key: row => row.key, empty: "No session matches.", paging, sorting: sorting("recent"), label: row => row.agents ? `session ${cut(row.session, 80)}: show its requests` : `agent ${visible(row.agent || "the session itself").slice(0, 80)}`,
   open: row => go("why", { state: "recent", session: row.session, tenant: row.tenant === "default" ? null : row.tenant }),
   rowClass: row => row.agents ? "" : "child",
   flatten: row => row.isOpen && row.agents.length > 1 ? [row, ...row.agents.map(agent => ({ ...agent, tenant: row.tenant, session: row.session, key: `${row.key}\n${agent.agent}` }))] : [row],
   columns: [
     { id: "session", title: "session", sort: row => row.session, cell: sessionCell },
     { id: "tenant", title: "tenant", wide: true, width: "11rem", sort: row => row.tenant, from: true, most: 24, text: row => row.agents ? row.tenant : "" },
-    { id: "running", title: "running", number: true, width: "5.5rem", sort: row => number(row.running), text: row => count(row.running) },
-    { id: "waiting", title: "waiting", number: true, width: "5.5rem", sort: row => number(row.waiting), text: row => count(row.waiting) },
-    { id: "oldest", title: "oldest", number: true, wide: true, width: "6rem", sort: row => number(row.oldest_wait_ms), text: row => row.waiting && row.oldest_wait_ms !== undefined ? duration(row.oldest_wait_ms) : none },
-    { id: "requests", title: "calls", number: true, wide: true, width: "5.5rem", sort: row => number(row.requests), text: row => count(row.requests) },
-    { id: "tokens", title: "tokens in / out", number: true, wide: true, width: "9.5rem", sort: row => number(row.input_tokens), text: row => `${short(row.input_tokens)} / ${short(row.output_tokens)}` },
-    { id: "cost", title: "cost", number: true, width: "6rem", sort: row => number(row.cost_usd), text: row => money(row.cost_usd) },
-    { id: "recent", title: "last call", number: true, wide: true, width: "7rem", sort: row => number(Date.parse(row.last_at)), text: row => row.last_at ? `${left(Math.max(1000, time.now() - Date.parse(row.last_at)))} ago` : none },
+    { id: "running", phone: "4.4rem", title: "running", number: true, width: "5.5rem", sort: row => number(row.running), text: row => count(row.running) },
+    { id: "waiting", phone: "4.6rem", title: "waiting", number: true, width: "5.5rem", sort: row => number(row.waiting), text: row => count(row.waiting) },
+    { id: "oldest", spare: true, title: "oldest", number: true, wide: true, width: "6rem", sort: row => number(row.oldest_wait_ms), text: row => row.waiting && row.oldest_wait_ms !== undefined ? duration(row.oldest_wait_ms) : none },
+    { id: "requests", spare: true, title: "calls", number: true, wide: true, width: "5.5rem", sort: row => number(row.requests), text: row => count(row.requests) },
+    { id: "tokens", spare: true, title: "tokens in / out", number: true, wide: true, width: "9.5rem", sort: row => number(row.input_tokens), text: row => `${short(row.input_tokens)} / ${short(row.output_tokens)}` },
+    { id: "cost", phone: "4.9rem", title: "cost", number: true, width: "6rem", sort: row => number(row.cost_usd), text: row => money(row.cost_usd) },
+    { id: "recent", title: "last call", number: true, wide: true, width: "8.2rem", sort: row => number(Date.parse(row.last_at)), text: row => row.last_at ? `${left(Math.max(1000, time.now() - Date.parse(row.last_at)))} ago` : none },
   ],
 });
 
@@ -96,12 +97,13 @@ const budgetRows = new Rows(budgetBox, first => {
   let offered = null;
   return { element, update: budget => {
     gauge.update(budget);
-    say(facts, `per ${budget.per}, ${budget.scope}; beyond: ${{ reject: "refused", low: "class low", warn: "a warning" }[budget.on_exceed] ?? budget.on_exceed}`);
+    say(facts, `per ${words(budget.per ?? "?")}, ${words(budget.scope ?? "?")}; beyond: ${{ reject: "refused", low: "class low", warn: "a warning" }[budget.on_exceed] ?? "?"}`);
     if (offered !== me.canChange) { offered = me.canChange; acts.replaceChildren(...buttons({ what: "budget", id: budget.id, verbs: ["raise"] })); }
   } };
 });
 const noBudgets = make("p", { class: "quiet none" }, "No budget matches.");
-const budgetPart = make("div", {}, budgetBox, noBudgets);
+const budgetPages = new Pages(60, paging);
+const budgetPart = make("div", {}, budgetBox, noBudgets, budgetPages.element);
 
 const parts = { tenants: tenants.element, sessions: sessions.element, budgets: budgetPart };
 const element = make("section", { class: "view who", "aria-label": "Who" },
@@ -111,12 +113,12 @@ let sessionAnswer = null;
 const sessionPoll = new Poll(2000, (answer, error) => {
   if (error) return say(note, error.status === 404 ? "this broker does not tell sessions" : `no answer: ${visible(error.message)}`);
   sessionAnswer = answer;
-  drawSessions();
+  if (drawn === "sessions") drawSessions();
 });
 const usagePoll = new Poll(30000, answer => {
   if (!answer) return;
-  usage = new Map(answer.rows.map(row => [row.tenant, row]));
-  drawTenants();
+  usage = new Map((answer.rows ?? []).map(row => [row.tenant, row]));
+  if (drawn === "tenants") drawTenants();
 });
 
 const has = (text, ...texts) => !text || texts.some(one => String(one ?? "").toLowerCase().includes(text));
@@ -131,28 +133,29 @@ function drawTenants() {
   }
   const rows = (status.tenants ?? []).filter(tenant => has(text, tenant.id)).map(tenant => ({ ...tenant, used: usage.get(tenant.id), budget: worst.get(tenant.id) }));
   tenants.draw(rows);
-  if (tab() === "tenants") say(note, `${plural(rows.length, "tenant")}${rows.length < (status.tenants?.length ?? 0) ? ` of ${count(status.tenants.length)}` : ""}`);
+  if (status.tenants) say(note, `${plural(rows.length, "tenant")}${rows.length < (status.tenants?.length ?? 0) ? ` of ${count(status.tenants.length)}` : ""}`);
 }
 
 function drawSessions() {
   if (!sessionAnswer) return;
   const open = listed("open"), text = wanted("q").toLowerCase(), tenant = wanted("tenant");
-  const rows = sessionAnswer.sessions.filter(one => (!tenant || one.tenant === tenant) && has(text, one.session, one.tenant, ...one.agents.map(agent => agent.agent))).map(one => {
+  const rows = (sessionAnswer.sessions ?? []).filter(one => (!tenant || one.tenant === tenant) && has(text, one.session, one.tenant, ...(one.agents ?? []).map(agent => agent.agent))).map(one => {
     const key = `${one.tenant}\n${one.session}`;
     return { ...one, agents: one.agents ?? [], key, isOpen: open.has(key) };
   });
   sessions.draw(rows, rows.length + (sessionAnswer.left_out ?? 0));
-  if (tab() === "sessions") say(note, `${plural(rows.length, "session")}${sessionAnswer.left_out ? `, ${count(sessionAnswer.left_out)} more` : ""}`);
+  say(note, `${plural(rows.length, "session")}${sessionAnswer.left_out ? `, ${count(sessionAnswer.left_out)} more` : ""}`);
 }
 
 function drawBudgets() {
   const text = wanted("q").toLowerCase();
-  const rows = (status.budgets ?? []).filter(budget => has(text, budget.id, budget.tenant));
-  budgetRows.draw(rows, budget => budget.id);
+  const rows = ranked(status.budgets ?? []).filter(budget => has(text, budget.id, budget.tenant));
+  budgetRows.draw(budgetPages.draw(rows), budget => budget.id);
   put(noBudgets, { hidden: rows.length > 0 });
-  if (tab() === "budgets") say(note, plural(rows.length, "budget"));
+  say(note, `${plural(rows.length, "budget")}${rows.length < (status.budgets?.length ?? 0) ? ` of ${count(status.budgets.length)}` : ""}`);
 }
 
+let drawn = "";
 const drawers = { tenants: drawTenants, sessions: drawSessions, budgets: drawBudgets };
 
 export const who = {
@@ -161,6 +164,8 @@ export const who = {
   leave() { usagePoll.want(null); sessionPoll.want(null); },
   moved() {
     const shown = tab();
+    if (shown !== drawn) say(note, "");
+    drawn = shown;
     for (const button of tabButtons) put(button, { "aria-pressed": String(button.dataset.value === shown) });
     for (const [id, part] of Object.entries(parts)) put(part, { hidden: id !== shown });
     if (document.activeElement !== search) put(search, { value: wanted("q") });
@@ -172,5 +177,10 @@ export const who = {
     sessionPoll.want(shown === "sessions" ? `sessions?${query}` : null);
     drawers[shown]();
   },
-  draw(fresh) { status = fresh; drawers[tab()](); },
+  draw(fresh) {
+    status = fresh;
+    // Which part is shown by itself depends on how many tenants there are, which only the broker knows.
+    if (tab() !== drawn) return this.moved();
+    drawers[drawn]();
+  },
 };

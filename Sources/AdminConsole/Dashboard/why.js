@@ -2,7 +2,7 @@
 // in a sheet beside the list.
 
 import { at, make, put, say, name, mark, remark, Rows, outcomeKind } from "./elements.js";
-import { classes, count, short, money, duration, words, visible, none, plural } from "./words.js";
+import { classes, count, short, money, duration, words, visible, none, plural, cut } from "./words.js";
 import { Table } from "./tables.js";
 import { Poll } from "./api.js";
 import { tell } from "./story.js";
@@ -22,38 +22,39 @@ const band = make("select", { "aria-label": "Class", onchange: () => adjust({ pr
 const note = make("p", { class: "quiet note-line", role: "status" });
 
 const paging = { get: () => Number(wanted("page", "1")) || 1, set: page => adjust({ page: page > 1 ? page : null }, true) };
-const chipCell = () => { const element = make("span", { class: "chip" }); return { element, update: row => { put(element, { class: `chip ${row.priority}` }); say(element, row.priority); } }; };
-const outcomeCell = () => { const element = mark("off", ""); return { element, update: row => { remark(element, outcomeKind(row.outcome, row.state), words(row.outcome ?? row.state)); } }; };
-const number = value => value === null || value === undefined ? null : Number(value);
+const chipCell = () => { const element = make("span", { class: "chip" }); return { element, update: row => { put(element, { class: `chip ${row.priority}` }); say(element, cut(row.priority ?? none, 12)); } }; };
+const outcomeCell = () => { const element = mark("off", ""); return { element, update: row => { remark(element, outcomeKind(row.outcome, row.state), words(row.outcome ?? row.state)); put(element, { title: words(row.outcome ?? row.state) }); } }; };
+const whyCell = () => { const element = make("span", { class: "two-lines" }); return { element, update: row => { name(element, row.waits_for?.text ?? none, 120); } }; };
+const number = value => value === null || value === undefined || !Number.isFinite(Number(value)) ? null : Number(value);
 const open = row => adjust({ id: row.id }, true);
-const label = row => `${row.priority} ${visible(row.model || row.path).slice(0, 40)} of ${visible(row.session || row.tenant).slice(0, 40)}, ${words(row.outcome ?? row.state)}: show its story`;
+const label = row => `${row.priority ?? ""} ${cut(row.model || row.path, 40)} of ${cut(row.session || row.tenant, 40)}, ${words(row.outcome ?? row.state)}: show its story`;
 
 const waitingTable = new Table({
   caption: "Waiting requests", key: row => row.id, open, label, paging, sorting: { get: () => wanted("sort", "waited"), set: sort => adjust({ sort: sort === "waited" ? null : sort, page: null }) }, empty: "Nobody waits here.",
   columns: [
-    { id: "class", title: "class", width: "5.8rem", sort: row => classes.indexOf(row.priority), cell: chipCell },
-    { id: "waited", title: "waited", number: true, width: "6rem", sort: row => number(row.queued_ms), text: row => duration(row.queued_ms) },
-    { id: "rest", title: "still about", number: true, width: "6.5rem", sort: row => row.predicted_wait_ms, text: row => duration(row.predicted_wait_ms) },
-    { id: "why", title: "waits for", sort: row => row.waits_for?.text ?? "", from: true, most: 120, text: row => row.waits_for?.text ?? none },
+    { id: "class", phone: "4.9rem", title: "class", width: "5.8rem", sort: row => classes.indexOf(row.priority), cell: chipCell },
+    { id: "waited", phone: "5.4rem", title: "waited", number: true, width: "6.5rem", sort: row => number(row.queued_ms), text: row => duration(row.queued_ms) },
+    { id: "rest", phone: "5.4rem", title: "still about", number: true, width: "6.5rem", sort: row => row.predicted_wait_ms, text: row => duration(row.predicted_wait_ms) },
+    { id: "why", title: "waits for", sort: row => row.waits_for?.text ?? "", cell: whyCell },
     { id: "session", title: "session", wide: true, width: "10rem", sort: row => row.session, from: true, most: 30, text: row => row.session || none },
-    { id: "tenant", title: "tenant", wide: true, width: "8rem", sort: row => row.tenant, from: true, most: 24, text: row => row.tenant },
-    { id: "model", title: "model", wide: true, width: "11rem", sort: row => row.model, from: true, most: 32, text: row => row.model || row.path },
+    { id: "tenant", spare: true, title: "tenant", wide: true, width: "8rem", sort: row => row.tenant, from: true, most: 24, text: row => row.tenant },
+    { id: "model", spare: true, title: "model", wide: true, width: "11rem", sort: row => row.model, from: true, most: 32, text: row => row.model || row.path },
   ],
 });
 const table = new Table({
   caption: "Requests", key: row => row.id, open, label, paging, sorting: { get: () => wanted("sort", ""), set: sort => adjust({ sort, page: null }) }, empty: "No request matches.",
   columns: [
     { id: "outcome", title: "outcome", width: "11rem", sort: row => row.outcome ?? row.state, cell: outcomeCell },
-    { id: "class", title: "class", width: "5.8rem", sort: row => classes.indexOf(row.priority), cell: chipCell },
+    { id: "class", phone: "4.9rem", title: "class", width: "5.8rem", sort: row => classes.indexOf(row.priority), cell: chipCell },
     { id: "session", title: "session", wide: true, sort: row => row.session, from: true, most: 40, text: row => row.session || none },
-    { id: "tenant", title: "tenant", wide: true, width: "7rem", sort: row => row.tenant, from: true, most: 24, text: row => row.tenant },
+    { id: "tenant", spare: true, title: "tenant", wide: true, width: "7rem", sort: row => row.tenant, from: true, most: 24, text: row => row.tenant },
     { id: "model", title: "model", wide: true, width: "9.5rem", sort: row => row.model, from: true, most: 32, text: row => row.model || row.path },
-    { id: "provider", title: "provider", wide: true, width: "9.5rem", sort: row => row.provider, from: true, most: 30, text: row => row.provider ? `${row.provider}${row.key ? ` / ${row.key}` : ""}` : none },
-    { id: "waited", title: "waited", number: true, width: "6.2rem", sort: row => number(row.queued_ms), text: row => duration(row.queued_ms) },
-    { id: "first", title: "first byte", number: true, wide: true, width: "6.2rem", sort: row => number(row.first_byte_ms), text: row => duration(row.first_byte_ms) },
-    { id: "total", title: "in all", number: true, width: "6.2rem", sort: row => number(row.total_ms ?? row.age_ms), text: row => duration(row.total_ms ?? row.age_ms) },
-    { id: "tokens", title: "in / out", number: true, wide: true, width: "7.4rem", sort: row => number(row.input_tokens), text: row => `${short(row.input_tokens)} / ${short(row.output_tokens)}${row.estimated ? " ~" : ""}` },
-    { id: "cost", title: "cost", number: true, wide: true, width: "5rem", sort: row => number(row.cost_usd), text: row => money(row.cost_usd) },
+    { id: "provider", spare: true, title: "provider", wide: true, width: "9.5rem", sort: row => row.provider, from: true, most: 30, text: row => row.provider ? `${row.provider}${row.key ? ` / ${row.key}` : ""}` : none },
+    { id: "waited", phone: "5.4rem", title: "waited", number: true, width: "6.5rem", sort: row => number(row.queued_ms), text: row => duration(row.queued_ms) },
+    { id: "first", vast: true, title: "first byte", number: true, wide: true, width: "6.2rem", sort: row => number(row.first_byte_ms), text: row => duration(row.first_byte_ms) },
+    { id: "total", phone: "5.4rem", title: "in all", number: true, width: "6.5rem", sort: row => number(row.total_ms ?? row.age_ms), text: row => duration(row.total_ms ?? row.age_ms) },
+    { id: "tokens", spare: true, title: "in / out", number: true, wide: true, width: "7.4rem", sort: row => number(row.input_tokens), text: row => `${short(row.input_tokens)} / ${short(row.output_tokens)}${row.estimated ? " ~" : ""}` },
+    { id: "cost", spare: true, title: "cost", number: true, wide: true, width: "5rem", sort: row => number(row.cost_usd), text: row => money(row.cost_usd) },
   ],
 });
 
@@ -115,7 +116,7 @@ function draw() {
   if (!answer) return;
   const text = wanted("q").toLowerCase(), isWaiting = state() === "queued";
   const is = row => filters.every(id => !wanted(id) || id === "provider" && row.state === "queued" || row[id] === wanted(id)) && (!text || [row.model, row.session, row.tenant, row.agent, row.id, row.path, row.outcome].some(one => String(one ?? "").toLowerCase().includes(text)));
-  let rows = answer.requests.filter(is);
+  let rows = (answer.requests ?? []).filter(is);
   if (state() === "slowest" && !wanted("sort")) rows = [...rows].sort((left, right) => (right.total_ms ?? right.age_ms ?? 0) - (left.total_ms ?? left.age_ms ?? 0) || (left.id < right.id ? -1 : 1));
   put(waitingTable.element, { hidden: !isWaiting });
   put(table.element, { hidden: isWaiting });
@@ -174,7 +175,7 @@ export const why = {
     put(band, { value: wanted("priority") });
     if (document.activeElement !== search) put(search, { value: wanted("q") });
     for (const id of filters) {
-      put(chips[id], { hidden: !wanted(id) || id === "priority", "aria-label": `${id} ${visible(wanted(id)).slice(0, 60)}: show all` });
+      put(chips[id], { hidden: !wanted(id) || id === "priority", "aria-label": `${id} ${cut(wanted(id), 60)}: show all` });
       name(chips[id], `${id} ${wanted(id)} \u00d7`, 44);
     }
     ask();
