@@ -120,7 +120,7 @@ class World:
         running = int(6 + 4 * math.sin(now / 9 + index)) if index < 60 else index % 3
         queued = self.depth // self.tenants
         return {"id": self.tenant_name(index), "weight": 1 + index % 2, "listed": True, "in_flight": running, "queued": queued, "concurrency_limit": 10 + index % 5 * 10,
-                "buckets": [], "spent_usd": money(12.5 / (index + 1)), "oldest_wait_ms": 900 * (1 + index % 7) if queued else None}
+                "buckets": [], "oldest_wait_ms": 900 * (1 + index % 7) if queued else None}
 
     def budget(self, index, now):
         limit = 50.0 * (1 + index % 3)
@@ -131,7 +131,7 @@ class World:
         name = self.tenant_name(index)
         return {"id": f"{name}/day", "scope": "tenant", "tenant": name, "name": None, "per": "day", "unit": "usd", "time_zone": "UTC", "on_exceed": "reject",
                 "limit_usd": money(limit), "raised_usd": money(0), "spent_usd": money(spent), "held_usd": money(limit * 0.01), "remaining_usd": money(limit * 0.99 - spent),
-                "warn_at_percent": 80, "waiting": 0, "window_ends": rfc(ends), "window_began": rfc(ends - 86400), "burn_usd_per_hour": money(burn),
+                "warn_at_percent": 80, "waiting": 0, "window_ends": rfc(ends), "burn_usd_per_hour": money(burn),
                 "runs_out_at": rfc(out) if out < ends else None}
 
     def status(self, tenant=None):
@@ -250,7 +250,7 @@ class World:
             agents = [{"agent": "" if one == 0 else f"agent-{one:02d}", "running": (index + one) % 3, "waiting": (index * one) % 2, "requests": 40 - one, "input_tokens": 90_000 // (one + 1),
                        "output_tokens": 4000 // (one + 1), "cost_usd": money(0.4 / (one + 1)), "last_at": rfc(time.time() - index)} for one in range(1 + index % 6)]
             made.append({"tenant": self.tenant_name(index % self.tenants), "session": self.session_name(index), "running": sum(one["running"] for one in agents),
-                         "waiting": sum(one["waiting"] for one in agents), "oldest_wait_ms": 1200 * (index % 9) or None, "requests": 40 * len(agents), "input_tokens": 90_000 + index,
+                         "waiting": sum(one["waiting"] for one in agents), "requests": 40 * len(agents), "input_tokens": 90_000 + index,
                          "output_tokens": 4000, "cost_usd": money(1.3 / (index + 1)), "first_at": rfc(self.began), "last_at": rfc(time.time() - index), "agents": agents})
         if wanted.get("tenant"):
             made = [one for one in made if one["tenant"] == wanted["tenant"]]

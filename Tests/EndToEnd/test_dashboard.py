@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from fakeconsole import FILES, content_security_policy
+from fakeworld import World
 from processes import NO_RESERVE, policy_for
 from scripted import reply
 from waiting import wait_until
@@ -174,8 +175,8 @@ def test_who_and_ended_requests_tell_tokens_and_cost(start, http, browser, simul
         page.wait("document.querySelector('.session-cell .name')?.textContent === 'payer'")
         one = http.get(broker.admin + "/api/v1/sessions").json()["sessions"][0]
         cells = page.texts("tr[data-key$='payer'] td")
-        assert (one["requests"], cells[5]) == (3, "3")
-        assert cells[6] == f"{one['input_tokens']} / {one['output_tokens']}"
+        assert (one["requests"], cells[4]) == (3, "3")
+        assert cells[5] == f"{one['input_tokens']} / {one['output_tokens']}"
         fine(page, broker)
 
 
@@ -192,6 +193,31 @@ def test_a_raised_budget_shows_with_its_limit(start, http, browser, simulator, t
         page.wait("document.querySelector('.budget .gauge-value').textContent.endsWith('of $4.50')")
         assert http.get(broker.admin + "/api/v1/budgets").json()["budgets"][0]["limit_usd"] == "4.500000000"
         fine(page, broker)
+
+
+def shape(value, path=""):
+    """The paths of all fields; of a list those of all its items."""
+    if isinstance(value, dict):
+        return {f"{path}.{name}" for name in value}.union(*(shape(one, f"{path}.{name}") for name, one in value.items()))
+    return set().union(*(shape(one, path + "[]") for one in value)) if isinstance(value, list) else set()
+
+
+def test_the_made_up_world_tells_no_field_that_the_broker_does_not(start, http, gate):
+    """What the page is tested with elsewhere is what a broker says."""
+    broker = start.broker(policy_for(gate.url, limits={"concurrency": 1, "requests_per_minute": 1000}, model_limits={"gpt-*": {"concurrency": 1}}, priorities=NO_RESERVE, budgets=[{"usd": 50, "per": "day"}]))
+    in_background(http, broker, 2, session="s", priority="low")
+    waiting = wait_until(lambda: http.get(broker.admin + "/api/v1/requests?state=queued").json()["requests"], "one to wait")[0]
+    world = World(providers=2, tenants=1, queued=2)
+    queued = next(one for one in world.requests if one["state"] == "queued")
+    of = lambda path: http.get(f"{broker.admin}/api/v1/{path}").json()  # noqa: E731
+    pairs = {"status": (world.status(), of("status")), "sessions": (world.sessions({}), of("sessions")), "requests": (world.listed({"state": "queued"}), of("requests?state=queued")["requests"]),
+             "story": (world.story(queued["id"]), of(f"requests/{waiting['id']}")), "history": (world.history({"metric": "calls,queued"}), of("history?metric=calls,queued&since=5m")),
+             "usage": (world.usage(), of("usage?by=tenant&since=24h"))}
+    # Lists that are empty here have shapes of their own tests; a story's waits are those of a call that waits.
+    empty = {"status": {".alerts[]", ".problems[]", ".learned[]"}, "story": {".went_ahead[]", ".price", ".tries[]"}, "history": {".marks[]", ".metrics[].series[]"}, "usage": {".rows[]"}}
+    for name, (made, real) in pairs.items():
+        lies = {path for path in shape(made) - shape(real) if not any(path.startswith(one + ".") for one in empty.get(name, ()))}
+        assert lies == set(), name
 
 
 # Changes

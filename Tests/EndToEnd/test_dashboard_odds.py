@@ -1,5 +1,6 @@
 """The dashboard with brokers and browsers that are odd: clocks that are wrong, answers with holes, nothing at all, far too much, and hours of it."""
 
+import collections
 import json
 import random
 import re
@@ -8,7 +9,8 @@ import time
 import pytest
 
 from fakeworld import HOSTILE, World, money
-from test_dashboard_page import HURRY, VIEWS, fine, goto, make_console, ready  # noqa: F401  (the fixture too)
+from test_dashboard_page import HURRY, VIEWS, consoles, fine, goto, make_console, ready  # noqa: F401  (fixtures too)
+from waiting import wait_until
 
 # A clock that is wrong by so many milliseconds.
 CLOCK = """(() => { const Real = Date, now = Real.now.bind(Real);
@@ -51,7 +53,11 @@ def test_times_are_the_brokers_and_not_the_browsers(browser, make_console, hours
 class Holed(World):
     """With each snapshot other fields are missing, null, far too large, below zero, or text that nobody expects."""
 
-    turn = 0
+    kinds = 16
+
+    def __init__(self, **world):
+        super().__init__(**world)
+        self.turns = collections.Counter()
 
     def spoil(self, value, dice, keep=()):
         if isinstance(value, dict):
@@ -75,27 +81,28 @@ class Holed(World):
             return [self.spoil(one, dice, keep) for one in value]
         return value
 
-    def dice(self):
-        self.turn += 1
-        return random.Random(self.turn)
+    def dice(self, what):
+        """The same few kinds of damage, whenever and however often the page asks."""
+        self.turns[what] += 1
+        return random.Random(f"{what} {self.turns[what] % self.kinds}")
 
     def status(self, tenant=None):
-        return self.spoil(super().status(tenant), self.dice(), keep=("id", "providers"))
+        return self.spoil(super().status(tenant), self.dice("status"), keep=("id", "providers"))
 
     def sessions(self, wanted):
-        return self.spoil(super().sessions(wanted), self.dice())
+        return self.spoil(super().sessions(wanted), self.dice("sessions"))
 
     def history(self, wanted):
-        return self.spoil(super().history(wanted), self.dice())
+        return self.spoil(super().history(wanted), self.dice("history"))
 
     def usage(self):
-        return self.spoil(super().usage(), self.dice())
+        return self.spoil(super().usage(), self.dice("usage"))
 
     def listed(self, wanted):
-        return [self.spoil(one, self.dice(), keep=("id",)) for one in super().listed(wanted)]
+        return [self.spoil(one, self.dice("requests"), keep=("id",)) for one in super().listed(wanted)]
 
     def story(self, request_id):
-        return self.spoil(super().story(request_id), self.dice())
+        return self.spoil(super().story(request_id), self.dice("story"))
 
 
 def test_answers_with_holes_break_nothing(browser, make_console):
@@ -260,6 +267,27 @@ def test_an_address_that_is_no_view_says_so(browser, make_console):
         fine(page, console)
 
 
+@pytest.mark.parametrize("query", ["now?open=%25E0&shut=%25E0,anthropic", "who?by=sessions&open=%25&page=-7&sort=-nothing", "why?state=nothing&priority=urgent&page=1e99", "then?range=1s&calls=x",
+                                   "why?state=recent&id=..%2F..%2Fstatus", "who?by=budgets&page=NaN", "do?q=%00%3Cb%3E"])
+def test_an_address_with_nonsense_shows_what_it_can(browser, consoles, query):
+    console = consoles(trouble=True, queued=60)
+    with browser.page(f"{console.url}/#/{query}") as page:
+        page.wait("Number(document.body.dataset.drawn ?? 0) >= 2 && document.querySelector(`main .view.${location.hash.slice(2).split('?')[0]}`)")
+        assert [one for one in page.complaints if "404" not in one] == [] and page.js("document.getElementById('stale').hidden")
+
+
+def test_a_browser_that_stores_nothing_is_enough(browser, make_console):
+    console = make_console(World(), tokens={"all": "admin"})
+    forbid = "for (const name of ['sessionStorage', 'localStorage']) Object.defineProperty(window, name, { get() { throw new DOMException('forbidden', 'SecurityError'); } });"
+    with browser.page(f"{console.url}/", before=forbid) as page:
+        page.wait("document.getElementById('login').open")
+        page.type("all")
+        page.press("Enter")
+        page.wait("!document.getElementById('login').open && document.querySelectorAll('.provider').length === 3")
+        page.press("d")
+        page.wait("document.documentElement.dataset.theme === 'dark'")
+
+
 def test_a_dialog_goes_with_its_view(browser, make_console):
     console = make_console(World())
     with browser.page(f"{console.url}/#/do") as page:
@@ -296,6 +324,49 @@ def test_what_a_token_may_do_is_asked_again_after_an_outage(browser, make_consol
         page.type("new")
         page.press("Enter")
         page.wait("document.getElementById('feed-text').textContent === 'live' && [...document.querySelectorAll('.do .act')].some(one => one.checkVisibility())")
+
+
+def test_a_stream_that_stalls_is_noticed_and_begun_again(browser, make_console):
+    console = make_console(World(), pace=3600)
+    with browser.page(f"{console.url}/", before=HURRY) as page:
+        page.wait("document.getElementById('feed-text').textContent === 'live'")
+        page.has("nothing was heard for 6 s; trying", "#stale")
+        wait_until(lambda: console.streams > 2, "the stream to begin again, twice")
+        page.wait("document.getElementById('feed-text').textContent === 'live' && document.getElementById('stale').hidden")
+        fine(page, console)
+
+
+def test_a_broker_that_was_gone_is_followed_again(browser, make_console):
+    console = make_console(World(trouble=True))
+    with browser.page(f"{console.url}/", before=HURRY) as page:
+        ready(page)
+        console.close()
+        page.has("what you see is", "#stale")
+        page.wait("document.body.classList.contains('is-stale') && document.getElementById('feed-text').textContent === 'stale'")
+        # What was last known stays to be read, and other views may be opened.
+        assert page.js("document.querySelectorAll('.provider').length") == 3
+        page.press("3", "4", "1")
+        page.wait("document.querySelectorAll('.provider').length === 3")
+        make_console(World(providers=4), port=int(console.url.rsplit(":", 1)[1]))
+        page.wait("document.querySelectorAll('.provider').length === 4 && document.getElementById('stale').hidden && !document.body.classList.contains('is-stale')")
+        assert [one for one in page.complaints if "ERR_" not in one] == []
+
+
+def test_what_people_did_is_told_from_what_happened(browser, make_console):
+    world = World()
+    for number in range(300):
+        world._note("alert", "queue_depth", "firing" if number % 2 else "over")
+    for one in world.changes:
+        one["asked_by"] = None
+    world._note("key", "openai/main", "disabled")
+    world.changes.append(world.changes.pop(0) | {"at": world.changes[-1]["at"]})
+    console = make_console(world)
+    with browser.page(f"{console.url}/#/do") as page:
+        page.wait("document.querySelectorAll('.audit li').length === 200")
+        page.click(".do .choice [data-value=hand]")
+        page.wait("document.querySelectorAll('.audit li').length === 1 && location.hash === '#/do?changes=hand'")
+        assert "key openai/main disabled" in page.text(".audit li") and "by admin token" in page.text(".audit li")
+        fine(page, console)
 
 
 # What will happen
@@ -368,9 +439,9 @@ def test_a_breaker_has_its_own_heading_and_a_single_bucket_one_gauge(browser, ma
 
 
 # What a reader needs whole: cells with numbers, headings of columns, values of gauges, states, times of the axis.
-CUT = """[...document.querySelectorAll('th, th button, td.number, .gauge-value, .tile dd, td .mark-text, .axis-ticks span, .trouble-times span, .budget-cell > span, .gauge-note.split > :last-child, .countdown')].filter(one => {
+CUT = """[...document.querySelectorAll('th, th button, td.number, .gauge-value, .tile dd, td .mark-text, .axis-ticks span, .trouble-times span, .budget-cell > span, .gauge-note.split > :last-child, .countdown, .scale, .line-from, .line-long')].filter(one => {
   if (!one.checkVisibility() || !one.textContent.trim() || one.closest('.chart-table')) return false;
-  if (one.matches('.axis-ticks span')) { const box = one.getBoundingClientRect(), area = one.parentElement.getBoundingClientRect(); return box.left < area.left - 1 || box.right > area.right + 1; }
+  if (one.matches('.axis-ticks span, .scale')) { const box = one.getBoundingClientRect(), area = one.parentElement.getBoundingClientRect(); return box.left < area.left - 1 || box.right > area.right + 1; }
   return one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== 'inline' || one.scrollHeight > one.clientHeight + 4 && one.matches('.mark-text');
 }).map(one => `${one.localName}.${one.className} ${one.textContent.slice(0, 40)}`)"""
 
@@ -387,8 +458,10 @@ def test_what_must_be_read_is_not_cut(browser, make_console, width):
     console = make_console(world)
     # 640 is what 1280 is at twice the size.
     with browser.page(f"{console.url}/", width=width, height=1200, scale=2 if width == 640 else 1) as page:
-        for view in (*VIEWS, "why?state=slowest", "why?state=running"):
+        for view in (*VIEWS, "why?state=slowest", "why?state=running", "why?state=recent&id=" + world.requests[200]["id"]):
             goto(page, console, view)
+            if "id=" in view:
+                page.wait("document.querySelector('.timeline li')")
             assert page.js(CUT) == [], view
             assert page.js("document.documentElement.scrollWidth") <= width, view
             # The first column of a table says whose row it is.

@@ -2,7 +2,8 @@
 // how old its last word is. A stream by `fetch`, since an EventSource could not show the token.
 
 const stored = "tollgate-token";
-let token = sessionStorage.getItem(stored);
+let token = null;
+try { token = sessionStorage.getItem(stored); } catch { /* storage is forbidden: the token lives as long as the page */ }
 let askForToken = () => {};
 
 export class Refused extends Error {
@@ -13,7 +14,7 @@ export const hasToken = () => token !== null;
 export function onTokenWanted(listener) { askForToken = listener; }
 export function setToken(text) {
   token = text || null;
-  if (token) sessionStorage.setItem(stored, token); else sessionStorage.removeItem(stored);
+  try { if (token) sessionStorage.setItem(stored, token); else sessionStorage.removeItem(stored); } catch { /* as above */ }
 }
 
 /** What this page's token may do; the console says it (`/api/v1/me`), or else what it shows does. */

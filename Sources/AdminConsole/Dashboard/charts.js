@@ -152,8 +152,8 @@ const high = 84, top = 6;
 
 /** One chart. `lines(series)` gives [{label, points, style}], at most some of them with styles of their own; others are summed. */
 export class Chart {
-  constructor(span, { title, unit = "", format, most = slots, merge = "sum", choice = null }) {
-    Object.assign(this, { span, title, unit, format, most, merge });
+  constructor(span, { title, unit = "", format, scale = format, most = slots, choice = null }) {
+    Object.assign(this, { span, title, unit, format, most, scaled: scale });
     this.lines = [];
     this.styles = new Map();
     this.svg = draw("svg", { class: "lines", role: "img" });
@@ -217,8 +217,8 @@ export class Chart {
       for (const [, value] of line.points) if (value !== null) { some += 1; if (value > peak) peak = value; }
     }
     this.peak = round(peak);
-    say(this.top, this.format(this.peak));
-    say(this.middle, this.format(this.peak / 2));
+    say(this.top, this.scaled(this.peak));
+    say(this.middle, this.scaled(this.peak / 2));
     put(this.nothing, { hidden: some > 0 });
     for (const scale of [this.top, this.middle]) put(scale, { hidden: some === 0 });
     this.render();

@@ -53,6 +53,9 @@ const budgetBox = make("div", {}, make("h2", {}, "Budgets"), budgetList, noBudge
 
 // Who did what
 
+const kinds = { all: "all", hand: "by people" };
+const kindButtons = Object.entries(kinds).map(([id, text]) => make("button", { type: "button", "data-value": id, onclick: () => adjust({ changes: id === "all" ? null : id }) }, text));
+const kind = () => kinds[wanted("changes")] ? wanted("changes") : "all";
 const audit = make("ol", { class: "audit" });
 const auditNone = make("p", { class: "quiet none" }, "No changes yet.");
 const auditRows = new Rows(audit, first => {
@@ -75,14 +78,14 @@ const poll = new Poll(3000, (answer, error) => {
 });
 function drawAudit(changes) {
   const text = wanted("q").toLowerCase();
-  const shown = changes.filter(one => !text || [one.text, one.name, one.subject, one.asked_by].some(part => String(part ?? "").toLowerCase().includes(text))).slice(0, 200);
+  const shown = changes.filter(one => kind() === "all" || one.asked_by).filter(one => !text || [one.text, one.name, one.subject, one.asked_by].some(part => String(part ?? "").toLowerCase().includes(text))).slice(0, 200);
   auditRows.draw(shown, one => `${one.at} ${one.subject} ${one.name} ${one.state}`);
   put(auditNone, { hidden: shown.length > 0 });
 }
 
 const reader = make("p", { class: "panel quiet reader" });
 const changing = make("div", { class: "do-deeds" }, broker, make("div", { class: "heading" }, make("h2", {}, "Breakers and keys"), search), providerList, noProviders, budgetBox);
-const aside = make("aside", { class: "panel" }, make("h2", {}, "Who did what"), auditNote, audit, auditNone);
+const aside = make("aside", { class: "panel" }, make("div", { class: "row" }, make("h2", {}, "Who did what"), make("span", { class: "gap" }), make("span", { class: "choice", role: "group", "aria-label": "Changes" }, ...kindButtons)), auditNote, audit, auditNone);
 let shown = false;
 const element = make("section", { class: "view do", "aria-label": "Do" }, make("div", { class: "do-columns" }, make("div", {}, reader, changing), aside));
 
@@ -97,7 +100,9 @@ export const deedsView = {
   draw(fresh) {
     status = fresh;
     // Changes are of the whole broker: a tenant's token may not read them.
-    poll.want(me.tenant || !me.isKnown || !shown ? null : "audit?limit=200");
+    // Those of people are few among alerts and breakers: they are looked for in a longer list.
+    poll.want(me.tenant || !me.isKnown || !shown ? null : kind() === "all" ? "audit?limit=200" : "audit?limit=1000");
+    for (const button of kindButtons) put(button, { "aria-pressed": String(button.dataset.value === kind()) });
     put(aside, { hidden: me.tenant !== null });
     put(changing, { hidden: !me.canChange });
     put(reader, { hidden: me.canChange });

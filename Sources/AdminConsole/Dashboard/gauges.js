@@ -119,8 +119,8 @@ export class Budget extends Gauge {
     const prefix = kind === "empty" ? "\u2716 " : kind === "tight" ? "\u25b2 " : "";
     say(this.value, `${prefix}${amount(spent, budget.unit)} of ${amount(limit, budget.unit)}`);
     const burn = budget[`burn_${budget.unit}_per_hour`];
-    say(this.words, [held ? `${amount(held, budget.unit)} held` : "", Number(read("raised")) ? `raised by ${amount(read("raised"), budget.unit)}` : "",
-      burn !== null && burn !== undefined ? `${amount(burn, budget.unit)}/h` : "", budget.waiting ? `${count(budget.waiting)} waiting` : ""].filter(Boolean).join(" · "));
+    say(this.words, [burn !== null && burn !== undefined ? `${amount(burn, budget.unit)}/h` : "", held ? `${amount(held, budget.unit)} held` : "", Number(read("raised")) ? `raised by ${amount(read("raised"), budget.unit)}` : "",
+      budget.waiting ? `${count(budget.waiting)} waiting` : ""].filter(Boolean).join(" · "));
     if (budget.runs_out_at) tick(this.ends, budget.runs_out_at, text => `runs out ${text === "now" ? "now" : `in ${text}`}`);
     else if (budget.window_ends) tick(this.ends, budget.window_ends, text => `new window ${text === "now" ? "now" : `in ${text}`}`);
     else { tick(this.ends, null); say(this.ends, ""); }

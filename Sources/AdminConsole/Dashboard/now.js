@@ -7,7 +7,7 @@ import { Places, Bucket, freeShare } from "./gauges.js";
 import { troubles, brief } from "./trouble.js";
 import { buttons } from "./deeds.js";
 import { me } from "./api.js";
-import { wanted, adjust, toggle, address } from "./place.js";
+import { wanted, adjust, toggle, address, listed } from "./place.js";
 
 const many = 6;
 const element = make("section", { class: "view now", "aria-label": "Now" });
@@ -143,7 +143,7 @@ function providerRow(first) {
   const noBucket = make("span", { class: "quiet no-bucket", hidden: true }, "no limit by time");
   const keys = make("span", { class: "keysum" });
   const head = make("div", { class: "prow" }, make("div", { class: "pname" }, fold, state, until), places.element, queue, make("div", { class: "pbucket" }, tightest.element, noBucket), keys);
-  const box = make("article", { class: "provider panel", "data-provider": id }, head);
+  const box = make("article", { class: "provider panel", "data-provider": id, "aria-label": `provider ${visible(id)}` }, head);
   let details = null;
   return {
     element: box, update: provider => {
@@ -177,8 +177,7 @@ let size = 0;
 const isShutBySize = () => size > many;
 /** Few providers are unfolded until one folds them, many the other way round. */
 function unfolded(id) {
-  const has = part => wanted(part).split(",").map(decodeURIComponent).includes(id);
-  return isShutBySize() ? has("open") : !has("shut");
+  return isShutBySize() ? listed("open").has(id) : !listed("shut").has(id);
 }
 
 /** Unfolds a provider and goes there. */

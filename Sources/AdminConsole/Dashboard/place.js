@@ -52,8 +52,13 @@ function arrive() {
 addEventListener("popstate", arrive);
 addEventListener("hashchange", arrive);
 
+/** An address typed by hand may have escapes that are none. */
+function plainly(text) {
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 /** A set of names in the query, such as what is unfolded. */
-export const listed = name => new Set(wanted(name).split(",").filter(Boolean).map(decodeURIComponent));
+export const listed = name => new Set(wanted(name).split(",").filter(Boolean).map(plainly));
 export function toggle(name, item) {
   const items = listed(name);
   if (!items.delete(item)) items.add(item);

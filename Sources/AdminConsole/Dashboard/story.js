@@ -11,7 +11,7 @@ export function lineOf(story) {
   const waits = story.waits ?? [], tries = story.tries ?? [];
   waits.forEach((wait, index) => parts.push({ what: "wait", from_ms: wait.from_ms, until_ms: wait.until_ms ?? waits[index + 1]?.from_ms ?? tries.find(attempt => attempt.from_ms >= wait.from_ms)?.from_ms ?? (story.state === "queued" ? null : story.queued_ms), text: wait.text ?? wait.reason, rule: wait.rule, blocker: wait.blocker }));
   for (const attempt of tries) {
-    const name = `attempt ${attempt.number} at ${attempt.provider}${attempt.key ? `/${attempt.key}` : ""}`;
+    const name = `attempt ${attempt.number ?? ""} at ${attempt.provider}${attempt.key ? `/${attempt.key}` : ""}`;
     parts.push({ what: "attempt", from_ms: attempt.from_ms, until_ms: attempt.first_byte_ms ?? attempt.until_ms, status: attempt.status, text: `${name}: ${attempt.status ?? attempt.failure ?? "running"}${attempt.verdict ? ` (${words(attempt.verdict)})` : ""}` });
     if (attempt.first_byte_ms !== null && attempt.first_byte_ms !== undefined) parts.push({ what: "stream", from_ms: attempt.first_byte_ms, until_ms: attempt.until_ms, text: "from the first byte to the last" });
   }
@@ -53,7 +53,7 @@ function perMillion(price) {
 function facts(story) {
   const found = [];
   const add = (title, text) => { if (text !== null && text !== undefined && text !== "") found.push([title, text]); };
-  add("class", `${story.priority}, by ${visible(story.priority_reason)}`);
+  add("class", `${visible(story.priority ?? "not known")}${story.priority_reason ? `, by ${visible(story.priority_reason)}` : ""}`);
   add("kind", visible(story.kind));
   add("model", named("span", story.model || none, 120));
   add("provider", story.provider ? named("span", `${story.provider}${story.key ? ` / ${story.key}` : ""}`, 100) : "none yet");
@@ -82,7 +82,7 @@ function tokens(story) {
 function cost(story) {
   const price = story.price;
   const lines = [make("b", { class: "big" }, story.cost_usd === null || story.cost_usd === undefined ? story.state === "ended" ? "not known" : "not known yet" : money(story.cost_usd))];
-  if (price) lines.push(make("p", { class: "quiet" }, "by ", named("span", `${price.line}${price.version ? ` of ${price.version}` : ""}`, 80), `: ${perMillion(price)} per million`));
+  if (price) lines.push(make("p", { class: "quiet" }, "by ", named("span", `${price.line ?? "a price"}${price.version ? ` of ${price.version}` : ""}`, 80), `: ${perMillion(price)} per million`));
   else if (story.state === "ended" && price === null) lines.push(make("p", { class: "quiet" }, "no price line"));
   return lines;
 }

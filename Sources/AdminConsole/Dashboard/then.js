@@ -2,7 +2,7 @@
 // with the events that may explain them.
 
 import { make, put, say, named, Rows, mark, time } from "./elements.js";
-import { classes, short, money, duration, clock, words, visible } from "./words.js";
+import { classes, short, money, duration, shortDuration, clock, words, visible } from "./words.js";
 import { Poll, me } from "./api.js";
 import { Span, Chart, added } from "./charts.js";
 import { wanted, adjust } from "./place.js";
@@ -25,9 +25,9 @@ const range = choice("range", Object.fromEntries(Object.entries(ranges).map(([id
 const callsBy = choice("calls", { outcome: "by outcome", provider: "by provider", both: "both" }, "outcome", "Calls by");
 const tokensBy = choice("tokens", { type: "by kind", provider: "by provider", both: "both" }, "type", "Tokens by");
 
-const seconds = value => duration(value * 1000);
+const seconds = value => duration(value * 1000), scale = value => shortDuration(value * 1000);
 const perMinute = value => short(value);
-const waitCharts = classes.map(band => [band, new Chart(span, { title: `Wait, ${band}`, unit: "by quantile", format: seconds })]);
+const waitCharts = classes.map(band => [band, new Chart(span, { title: `Wait, ${band}`, unit: "by quantile", format: seconds, scale })]);
 const charts = {
   queued: new Chart(span, { title: "Waiting", unit: "calls, by class", format: short }),
   calls: new Chart(span, { title: "Calls", unit: "per minute", format: perMinute, choice: callsBy.box }),

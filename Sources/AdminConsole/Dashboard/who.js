@@ -82,7 +82,6 @@ const sessions = new Table({
     { id: "tenant", title: "tenant", wide: true, width: "11rem", sort: row => row.tenant, from: true, most: 24, text: row => row.agents ? row.tenant : "" },
     { id: "running", phone: "4.4rem", title: "running", number: true, width: "5.5rem", sort: row => number(row.running), text: row => count(row.running) },
     { id: "waiting", phone: "4.6rem", title: "waiting", number: true, width: "5.5rem", sort: row => number(row.waiting), text: row => count(row.waiting) },
-    { id: "oldest", spare: true, title: "oldest", number: true, wide: true, width: "6rem", sort: row => number(row.oldest_wait_ms), text: row => row.waiting && row.oldest_wait_ms !== undefined ? duration(row.oldest_wait_ms) : none },
     { id: "requests", spare: true, title: "calls", number: true, wide: true, width: "5.5rem", sort: row => number(row.requests), text: row => count(row.requests) },
     { id: "tokens", spare: true, title: "tokens in / out", number: true, wide: true, width: "9.5rem", sort: row => number(row.input_tokens), text: row => `${short(row.input_tokens)} / ${short(row.output_tokens)}` },
     { id: "cost", phone: "4.9rem", title: "cost", number: true, width: "6rem", sort: row => number(row.cost_usd), text: row => money(row.cost_usd) },

@@ -60,7 +60,7 @@ export const amount = (value, unit) => unit === "usd" ? money(value) : `${short(
 export const bytes = value => {
   if (!known(value)) return none;
   if (value >= 2 ** 60) return `${short(value)} B`;
-  const step = value >= 2 ** 30 ? [2 ** 30, "GiB"] : value >= 2 ** 20 ? [2 ** 20, "MiB"] : value >= 2 ** 10 ? [2 ** 10, "KiB"] : [1, "B"];
+  const step = value >= 1000 * 2 ** 20 ? [2 ** 30, "GiB"] : value >= 1000 * 2 ** 10 ? [2 ** 20, "MiB"] : value >= 1000 ? [2 ** 10, "KiB"] : [1, "B"];
   return `${(value / step[0]).toFixed(step[0] === 1 || value >= 100 * step[0] ? 0 : 1)} ${step[1]}`;
 };
 
@@ -80,6 +80,13 @@ export function duration(milliseconds) {
   const minutes = Math.floor(seconds / 60);
   if (minutes < 1440) return `${Math.floor(minutes / 60)} h${minutes % 60 ? ` ${minutes % 60} min` : ""}`;
   return `${Math.floor(minutes / 1440)} d${Math.floor(minutes / 60) % 24 ? ` ${Math.floor(minutes / 60) % 24} h` : ""}`;
+}
+
+/** The same for the scale of a chart, where there is room for seven characters: 40 s, 2.5 min, 1.5 h. */
+export function shortDuration(milliseconds) {
+  if (!known(milliseconds) || Math.abs(milliseconds) < 59.5e3 || milliseconds > ages) return duration(milliseconds);
+  const [unit, name] = [[86400e3, "d"], [3600e3, "h"], [60e3, "min"]].find(([one]) => milliseconds >= one) ?? [60e3, "min"];
+  return `${Number((milliseconds / unit).toFixed(1))} ${name}`;
 }
 
 const pad = number => String(number).padStart(2, "0");
