@@ -201,7 +201,9 @@ class World:
                 found = [one for one in found if one[name] == wanted[name]]
         if wanted.get("sort") == "slowest":
             found = sorted(found, key=lambda one: -(one["total_ms"] or one["queued_ms"]))
-        return [self.entry(one) for one in found[:int(wanted.get("limit", 100))]]
+        made = [self.entry(one) for one in found[:int(wanted.get("limit", 100))]]
+        # A broker foretells a hundred waits of a list.
+        return made[:100] + [one | {"predicted_wait_ms": None, "waits_for": None} for one in made[100:]]
 
     def story(self, request_id):
         for one in self.requests:

@@ -41,8 +41,8 @@ def policy(steady, shaky, folder):
 
 def converse(url, number, ended):
     """A session of one tenant and its agents, call by call, at the other vendor."""
-    fields = {"anthropic-version": "2023-06-01", "x-api-key": list(TENANTS.values())[number % 3], "x-tollgate-session": f"review-{number % 4}", "x-tollgate-kind": "steer" if number == 0 else "background"}
-    if number > 3:
+    fields = {"anthropic-version": "2023-06-01", "x-api-key": list(TENANTS.values())[number % 3], "x-tollgate-session": f"review-{number % 3}", "x-tollgate-kind": "steer" if number == 0 else "background"}
+    if number > 2:
         fields["x-claude-code-agent-id"] = f"agent-{number}"
     while not ended.is_set():
         with contextlib.suppress(httpx.HTTPError):
@@ -105,7 +105,7 @@ def main():
             browser = Browser()
             shots = Photographer(browser, broker.admin)
             waits = "document.querySelector('.band.low .big').textContent !== '0'"
-            rows = "document.querySelectorAll('.view tbody tr').length > 3"
+            rows = "document.querySelectorAll('.view tbody tr').length > 2"
             shots.take("now", "now", "document.querySelector('.trouble')", height=860)
             shots.take("now-dark", "now?shut=anthropic,openai,openrouter", waits, height=620, scheme="dark")
             shots.take("then", "then?range=5m", "[...document.querySelectorAll('path.line')].some(one => one.getAttribute('d').length > 40)"

@@ -160,6 +160,8 @@ def test_a_large_fleet_keeps_its_elements_and_pages_its_rows(browser, consoles):
         goto(page, console, "why")
         page.wait("document.querySelectorAll('.why tbody tr').length === 100")
         page.has("400 requests", ".why")
+        page.has("filter to see others", ".reasons li:last-child")
+        assert page.text(".reasons li:last-child b") == "300"
         fine(page, console)
 
 

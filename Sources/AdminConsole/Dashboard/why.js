@@ -74,8 +74,10 @@ const reasonRows = new Rows(reasons, () => {
 /** Waits with the same words apart from their numbers are one reason; the words are those of the oldest. */
 function drawReasons(rows, whole) {
   const groups = new Map();
+  // The broker is asked about the first of a long list only.
+  const untold = rows.some(row => row.waits_for?.text) ? "not told: the reasons of the first calls of a list are told; filter to see others" : "not told yet";
   for (const row of rows) {
-    const text = row.waits_for?.text ?? "not told yet";
+    const text = row.waits_for?.text ?? untold;
     const key = `${row.waits_for?.blocker ?? ""} ${text.replace(/[\d.,]+/g, "#")}`;
     const group = groups.get(key) ?? { key, count: 0, by: {}, longest: -1, text };
     group.count += 1;
@@ -83,7 +85,8 @@ function drawReasons(rows, whole) {
     if (row.queued_ms > group.longest) { group.longest = row.queued_ms; group.text = text; }
     groups.set(key, group);
   }
-  const found = [...groups.values()].sort((left, right) => right.count - left.count || (left.key < right.key ? -1 : 1)).slice(0, 8);
+  const sorted = [...groups.values()].sort((left, right) => right.count - left.count || (left.key < right.key ? -1 : 1));
+  const found = [...sorted.filter(group => group.text !== untold).slice(0, 8), ...sorted.filter(group => group.text === untold)];
   put(reasonsBox, { hidden: state() !== "queued" || rows.length === 0 || !whole });
   reasonRows.draw(found, group => group.key);
 }
