@@ -41,7 +41,7 @@ def policy(steady, shaky, folder):
 
 def converse(url, number, ended):
     """A session of one tenant and its agents, call by call, at the other vendor."""
-    fields = {"anthropic-version": "2023-06-01", "x-api-key": list(TENANTS.values())[number % 3], "x-tollgate-session": f"review-{number % 3}", "x-tollgate-kind": "steer" if number == 0 else "background"}
+    fields = {"anthropic-version": "2023-06-01", "user-agent": "claude-cli/2.1.0 (external, cli)", "x-api-key": list(TENANTS.values())[number % 3], "x-tollgate-session": f"review-{number % 3}", "x-tollgate-kind": "steer" if number == 0 else "background"}
     if number > 2:
         fields["x-claude-code-agent-id"] = f"agent-{number}"
     while not ended.is_set():
@@ -111,7 +111,7 @@ def main():
             shots.take("then", "then?range=5m", "[...document.querySelectorAll('path.line')].some(one => one.getAttribute('d').length > 40)"
                        if known(broker.admin, "/api/v1/history?metric=calls&since=5m") else "true", height=1290)
             shots.take("who-tenants", "who?by=tenants", "document.querySelectorAll('.view tbody tr').length === 3", height=360)
-            shots.take("who-sessions", "who?by=sessions&sort=cost&q=review", rows if known(broker.admin, "/api/v1/sessions") else "true", scheme="dark",
+            shots.take("who-sessions", "who?by=sessions&sort=cost&q=review", rows if known(broker.admin, "/api/v1/sessions") else "true", scheme="dark", height=460,
                        act=lambda page: page.js("[...document.querySelectorAll('.who button.fold')].find(one => one.checkVisibility())?.click()"))
             shots.take("why", "why?state=queued", rows)
             story = "(() => { const row = [...document.querySelectorAll('.view tbody tr')].find(one => parseFloat(one.children[6].textContent) > 2 && !one.children[6].textContent.includes('ms')); row?.click(); return row; })()"
