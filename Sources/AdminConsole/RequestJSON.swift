@@ -37,7 +37,7 @@ enum RequestJSON {
     json.object { json in
       json.member("blocker", waiting.reading.blocker.name)
       json.member("provider", waiting.reading.provider?.name)
-      json.member("text", WaitText.describe(waiting.reading, at: instant(broker.now)))
+      json.member("text", WaitText.describe(waiting, at: instant(broker.now)))
     }
   }
 

@@ -26,6 +26,22 @@ public enum WaitText {
     return text
   }
 
+  /// The same, and what else it waits for where it will go much later than what it lacks is there.
+  public static func describe(_ waiting: WaitReading, at now: Instant) -> String {
+    let text = describe(waiting.reading, at: now)
+    guard let there = waiting.reading.thereAt, let rest = waiting.rest else { return text }
+    let coming = max(there - now, .zero)
+    guard rest.wholeMilliseconds > 2 * coming.wholeMilliseconds + 1000 else { return text }
+    var first: [String] = []
+    let others = waiting.beforeInClass - waiting.reading.beforeInLane
+    if others > 0 { first.append("about \(number(Int64(others))) of its class") }
+    if let above = waiting.waitingAbove, above > 0 { first.append("\(number(Int64(above))) of higher classes") }
+    if first.isEmpty, waiting.waitingAbove != nil { first.append("calls of higher classes that come meanwhile") }
+    if first.isEmpty, waiting.reading.beforeInLane == 0 { first.append("others") }
+    let isOne = first.count == 1 && max(0, others) + (waiting.waitingAbove ?? 0) == 1
+    return first.isEmpty ? text : "\(text); \(first.joined(separator: " and ")) \(isOne ? "goes" : "go") first"
+  }
+
   private static func bucket(_ blocker: Blocker) -> (dimension: Dimension, place: String)? {
     switch blocker {
     case .providerBucket(let id, let dimension): (dimension, id.name)

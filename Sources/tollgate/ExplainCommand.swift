@@ -30,6 +30,9 @@ struct ExplainCommand: ParsableCommand {
       /// Attempts that had begun before it.
       var afterAttempts: Int
     }
+    struct WaitsFor: Decodable {
+      var text: String?
+    }
     struct Ahead: Decodable {
       var id: String?
       var priority: String
@@ -101,6 +104,7 @@ struct ExplainCommand: ParsableCommand {
     var message: String?
     /// When it had waited for its class's `promote_after`.
     var promotedMs: Int64?
+    var waitsFor: WaitsFor?
     var waits: [Wait]
     var wentAhead: [Ahead]?
     var position: Position?
@@ -211,6 +215,8 @@ struct ExplainCommand: ParsableCommand {
       text +=
         story.predictedWaitMs.map { "; expected to go in \(WaitText.length(.milliseconds($0)))" }
         ?? "; nobody can tell for how long"
+      // Its wait above tells the numbers of its beginning.
+      if let reason = story.waitsFor?.text { text += "; now: \(reason)" }
       lines.append(Line(at: now, text: text))
     }
     return lines

@@ -142,6 +142,66 @@ import TollgateTesting
     #expect(newcomer >= .seconds(5))
   }
 
+  /// Calls of 1 s on two places. One of them always goes to the high calls, which come each second and hardly wait: how
+  /// often they are let in counts as much as how often they come.
+  @Test func whatIsAlwaysTakenByTheClassAboveIsNotPromisedBelow() throws {
+    var bands = Bench.plainBands
+    bands[1].shareBasisPoints = 1000
+    var bench = Bench(limits: Limits(concurrency: 2), bands: bands)
+    var running = [bench.submit(session: "first"), bench.submit(.high, session: "first")]
+    let calls = (0..<60).map { bench.submit(session: SessionID("s\($0 % 3)")) }
+    var told: [Double] = []
+    for second in 0..<30 {
+      bench.pass(.milliseconds(500))
+      bench.submit(.high, session: "h")
+      bench.pass(.milliseconds(500))
+      let granted = bench.grants.count
+      for call in running { bench.settle(call) }
+      running = bench.grants[granted...].map(\.request)
+      #expect(running.count == 2)
+      if second < 8 { continue }
+      let rest = try #require(bench.core.predictedRest(of: calls[59], at: bench.now))
+      told.append(Double(rest.nanoseconds) / 1e9)
+      let real = Double(59 - second)
+      #expect(told[told.count - 1] > real / 2 && told[told.count - 1] < real * 2, "\(told) \(real)")
+    }
+  }
+
+  /// Beside an endless backlog above it, a class gets its share of all that is served, whatever it got before.
+  @Test func besideABacklogAboveItAClassIsToldItsShare() throws {
+    var bands = Bench.plainBands
+    bands[2].shareBasisPoints = 1000
+    var bench = Bench(limits: Limits(concurrency: 1), bands: bands)
+    var running = bench.submit(.low, session: "first")
+    let lows = (0..<40).map { _ in bench.submit(.low, session: "l") }
+    func end() {
+      bench.pass(.milliseconds(100))
+      bench.settle(running)
+      if let last = bench.grants.last { running = last.request }
+    }
+    for _ in 0..<20 { end() }
+    let alone = try #require(bench.core.predictedRest(of: lows[29], at: bench.now))
+    #expect(alone >= .milliseconds(800) && alone <= .milliseconds(1200), "ten calls of 100 ms: \(alone)")
+    for _ in 0..<400 { bench.submit(.high, session: "h") }
+    let beside = try #require(bench.core.predictedRest(of: lows[29], at: bench.now))
+    #expect(beside >= .seconds(6) && beside <= .seconds(14), "each tenth call: \(beside)")
+    let asked = bench.now
+    while !bench.isGranted(lows[29]), bench.now < asked + .seconds(60) { end() }
+    let real = bench.now - asked
+    #expect(beside.nanoseconds > real.nanoseconds / 2 && beside.nanoseconds < real.nanoseconds * 2, "\(real)")
+  }
+
+  @Test func whoWaitsAboveIsTold() throws {
+    var bench = Bench(limits: Limits(concurrency: 1), bands: Bench.plainBands)
+    bench.submit(session: "first")
+    let low = bench.submit(.low, session: "l")
+    let normal = bench.submit(.normal, session: "n")
+    let high = bench.submit(.high, session: "h")
+    #expect(try #require(bench.core.waitReading(of: low, at: bench.now)).waitingAbove == 2)
+    #expect(try #require(bench.core.waitReading(of: normal, at: bench.now)).waitingAbove == 1)
+    #expect(try #require(bench.core.waitReading(of: high, at: bench.now)).waitingAbove == nil)
+  }
+
   // MARK: Who went ahead
 
   private func ahead(_ bench: Bench, of id: RequestID, _ priority: Priority, session: SessionID = "s")
@@ -236,5 +296,30 @@ import TollgateTesting
     for step in 0..<40 { pace.grant(at: at(1000 + Double(step) / 10)) }
     let interval = try #require(pace.interval(isOpen: true, at: at(1003.9)))
     #expect(abs(interval - 1e8) < 1e6, "the time before does not count")
+  }
+
+  @Test func aPaceKnowsWhatItsCallsCostAndKeepsIt() throws {
+    var pace = GrantPace()
+    #expect(pace.cost == nil)
+    pace.grant(cost: 1000, at: at(0))
+    #expect(pace.cost == 1000)
+    for step in 1...100 { pace.grant(cost: 3000, at: at(Double(step))) }
+    let cost = try #require(pace.cost)
+    #expect(cost > 2900 && cost <= 3000)
+    pace.rest()
+    #expect(pace.cost == cost)
+  }
+
+  /// Three calls each second from 100 s on.
+  @Test func arrivalsAreCountedOverTheTimeThatIsKnown() {
+    var recent = RecentCount()
+    #expect(recent.rate(at: at(100)) == 0)
+    for second in 100..<140 {
+      for _ in 0..<3 { recent.count(at: at(Double(second))) }
+      let rate = recent.rate(at: at(Double(second) + 0.999)) * 1e9
+      #expect(second == 100 ? rate == 1.5 : rate > 2.8 && rate < 3.3, "\(second): \(rate)")
+    }
+    #expect(recent.rate(at: at(147)) < 2e-9)
+    #expect(recent.rate(at: at(170)) == 0)
   }
 }

@@ -33,6 +33,32 @@ import Testing
     #expect(text(.behindInLane, nil) == "another request of the same session goes first")
   }
 
+  /// The two numbers beside each other must not contradict: what is lacking is there soon, and the wait is long.
+  @Test func whatElseItWaitsForIsToldWhereTheNumbersWouldContradict() {
+    func text(_ before: Int, lane: Int = 0, above: Int?, rest: Span?) -> String {
+      let reading = BlockerReading(
+        blocker: .providerBucket("p", .tokens), needed: 400, available: 24, thereAt: now + .milliseconds(376),
+        beforeInLane: lane)
+      return WaitText.describe(
+        WaitReading(reading: reading, beforeInClass: before, waitingAbove: above, rest: rest), at: now)
+    }
+    let plain = "tokens of p: 24 of 400 needed, there in 376 ms"
+    #expect(text(5, above: 2, rest: .milliseconds(1752)) == plain, "twice that and a second more is near enough")
+    #expect(
+      text(5, above: 1200, rest: .milliseconds(1753))
+        == plain + "; about 5 of its class and 1,200 of higher classes go first")
+    #expect(text(1, above: 0, rest: .seconds(60)) == plain + "; about 1 of its class goes first")
+    #expect(text(5, above: nil, rest: .seconds(60)) == plain + "; about 5 of its class go first")
+    #expect(
+      text(3, lane: 3, above: 1, rest: .seconds(60))
+        == plain + "; 3 before it in its lane; 1 of higher classes goes first")
+    #expect(
+      text(0, above: 0, rest: .seconds(60)) == plain + "; calls of higher classes that come meanwhile go first")
+    #expect(text(0, above: nil, rest: .seconds(60)) == plain + "; others go first")
+    #expect(text(3, lane: 3, above: nil, rest: .seconds(60)) == plain + "; 3 before it in its lane")
+    #expect(text(5, above: 2, rest: nil) == plain)
+  }
+
   @Test func lengthsHaveTwoFigures() {
     let expected: [(Int64, String)] = [
       (0, "0 ms"), (999, "999 ms"), (1000, "1 s"), (4140, "4.1 s"), (9949, "9.9 s"), (9950, "10 s"), (41_400, "41 s"),

@@ -98,7 +98,7 @@ extension Admission {
 
   /// When the bucket is full enough for the one that has claimed the leg; nil where it waits for something else.
   /// A lower class than `band` keeps nobody waiting.
-  private func endOfGathering(at leg: Route.Leg, before band: Int, at now: Instant) -> Instant? {
+  func endOfGathering(at leg: Route.Leg, before band: Int, at now: Instant) -> Instant? {
     guard providers[leg.provider].hasClaim(leg), let id = providers[leg.provider].claimant,
       let index = waiting.index(of: id), waiting[index].band <= band
     else { return nil }
@@ -117,9 +117,12 @@ extension Admission {
   /// not queued.
   public func waitReading(of request: RequestID, at now: Instant) -> WaitReading? {
     guard let index = waiting.index(of: request) else { return nil }
-    let before = requestsAhead(of: index)
+    let (before, band) = (requestsAhead(of: index), waiting[index].band)
+    let first = providers.routes[waiting[index].route].legs.first
     return WaitReading(
-      reading: reading(of: index, at: now), beforeInClass: before, rest: rest(of: index, before: before, at: now))
+      reading: reading(of: index, at: now), beforeInClass: before,
+      waitingAbove: band == 0 || waiting[index].ticket.isFree ? nil : first.map { queuedAbove(band, at: $0.provider) },
+      rest: rest(of: index, before: before, at: now))
   }
 
   /// How long a queued request will still wait; nil where nobody can tell, or it is not queued.
@@ -142,9 +145,9 @@ extension Admission {
         let before = waiting.aheadOfNewcomer(
           beside: head, cost: typicalCost(of: head), isRival: { isRival($0, of: head) })
       {
-        return rest(as: waiting[head], before: before, at: now)
+        return rest(as: waiting[head], before: before, isTypical: true, at: now)
       }
-      return rest(of: oldest, before: 0, at: now)
+      return rest(of: oldest, before: 0, isTypical: true, at: now)
     }
     // Nobody of the class waits: then it waits for those above it, or for a place.
     var longest: Double?
@@ -206,17 +209,18 @@ extension Admission {
       ?? waiting.countByBand[request.band]
   }
 
-  private func rest(of index: RequestIndex, before: Int, at now: Instant) -> Span? {
+  private func rest(of index: RequestIndex, before: Int, isTypical: Bool = false, at now: Instant) -> Span? {
     let request = waiting[index]
     // It waits for a hold to come back, which is a matter of money.
     if request.waitsFor != nil { return nil }
-    return rest(as: request, before: before, at: now).map { rest in
+    return rest(as: request, before: before, isTypical: isTypical, at: now).map { rest in
       guard let notBefore = request.notBefore, notBefore != .distantFuture else { return rest }
       return max(rest, notBefore - now)
     }
   }
 
-  private func rest(as request: Request, before: Int, at now: Instant) -> Span? {
+  /// - Parameter isTypical: true for any call of its class, and not this one.
+  private func rest(as request: Request, before: Int, isTypical: Bool = false, at now: Instant) -> Span? {
     let legs = providers.routes[request.route].legs.filter { !$0.hasNoKey }
     if request.ticket.isFree { return legs.map { pause(of: $0, at: now) }.min().flatMap { Self.span($0) } }
     let pauses = legs.map { pause(of: $0, at: now) }
@@ -234,7 +238,8 @@ extension Admission {
         before: (Double(before) + Double(above)) / share, at: now)
       byLimits = min(byLimits, pause + time)
     }
-    let byPace = queue.grants > 0 ? (pauses.min() ?? 0) + time(in: queue, request, before: Double(before), at: now) : 0
+    let byPace =
+      queue.grants > 0 ? (pauses.min() ?? 0) + time(in: queue, request, before: Double(before), isTypical, at: now) : 0
     guard byLimits.isFinite || byPace > 0 else { return nil }
     let slower = max(byLimits.isFinite ? byLimits : 0, byPace)
     return Self.span(max(slower, timeAtTenant(request, legs, before: before, at: now)))
@@ -244,18 +249,21 @@ extension Admission {
   private struct Queue {
     /// Grants of all classes; 0 where that is not known.
     var grants = 0.0
+    /// What they cost, in tokens; 0 where that is not known.
+    var work = 0.0
     /// Grants of its own class; 0 where that is not known.
     var own = 0.0
+    /// What a call of its own class costs, in tokens; 0 where that is not known.
+    var cost = 0.0
     /// What comes to the classes above, and what waits there.
     var arrivals = 0.0
     var above = 0.0
-    /// What a call costs in turns; 0 where that is not known.
-    var cost = 0.0
+    /// True for the classes below in which somebody waits.
+    var waitsBelow = [false, false, false]
   }
 
   private func count(_ leg: Route.Leg, _ request: Request, _ pause: Double, _ queue: inout Queue, at now: Instant) {
     let (state, band, isOpen) = (leg.provider, request.band, pause <= 0)
-    queue.cost = max(queue.cost, Double(providers[state].typical.cost ?? 0))
     if isModelBound(leg), let model = leg.model {
       // Calls of other models do not take what it needs, and how many of its own model wait above it is not counted.
       if let interval = providers[state].models[model].paces[3].interval(isOpen: isOpen, at: now) {
@@ -265,49 +273,64 @@ extension Admission {
     }
     if let interval = providers[state].paces[3].interval(isOpen: isOpen, at: now) {
       queue.grants += 1 / max(interval, 1)
+      queue.work += (providers[state].paces[3].cost ?? 0) / max(interval, 1)
     }
     if let interval = providers[state].paces[band].interval(isOpen: isOpen, at: now) {
       queue.own += 1 / max(interval, 1)
     }
+    queue.cost = max(queue.cost, providers[state].paces[band].cost ?? 0)
     for above in 0..<band {
-      queue.arrivals += providers[state].arrivals[above].rate(at: now)
-      queue.above += Double(providers[state].queued[above])
+      let rate = providers[state].arrivals[above].rate(at: now)
+      queue.arrivals += rate
+      // Until the pause is over, they gather.
+      queue.above += Double(providers[state].queued[above]) + rate * max(0, pause)
     }
+    for below in band + 1..<3 where providers[state].queued[below] > 0 { queue.waitsBelow[below] = true }
   }
 
-  /// How long it takes until those before it, and it, are let in at this pace. While others wait above it, its class gets
-  /// its share; when they are gone, it gets all that newcomers above it leave.
-  private func time(in queue: Queue, _ request: Request, before: Double, at now: Instant) -> Double {
-    let turns = before + 0.5
-    let rules = scheduler.policy(request.band)
-    let (young, old) = (Double(rules.shareBasisPoints) / 10_000, Double(rules.promotedShareBasisPoints) / 10_000)
-    guard request.band > 0, queue.above + queue.arrivals > 0 else { return turns / queue.grants }
-    let isOld = waiting.hasOld(request.band, in: providers.cluster(of: request.route))
-    let share = isOld ? max(young, old) : young
-    // Shares count what calls cost: the next one's cost is known.
+  /// How long it takes until those before it, and it, are let in at this pace. While many wait above it, its class gets
+  /// its share (rule 1b), which grows when its oldest call becomes old (1c); when they are gone, it gets what newcomers
+  /// above it and the shares below it leave.
+  private func time(
+    in queue: Queue, _ request: Request, before: Double, _ isTypical: Bool, at now: Instant
+  ) -> Double {
+    // Who comes at any time finds long spans between turns more often than short ones, so that a whole one is left.
+    let (band, turns) = (request.band, before + (isTypical ? 1 : 0.5))
+    let cluster = providers.cluster(of: request.route)
+    var below = 0.0
+    for other in band + 1..<3 where queue.waitsBelow[other] {
+      below += scheduler.part(other, isOld: waiting.hasOld(other, in: cluster))
+    }
+    let left = queue.grants * max(0, 1 - below) - queue.arrivals
+    let free = max(queue.own, left, queue.grants * 0.02)
+    guard band > 0, queue.above + queue.arrivals > 0 else { return turns / free }
+    // Shares count what calls cost: that of the next one is known, and what its class has saved up.
     let cost = providers.routes[request.route].legs.first.map { Double(estimate(request, leg: $0).cost) } ?? 0
-    let weight = queue.cost > 0 && cost > 0 ? max(0.2, cost / queue.cost) : 1
-    var own = queue.own > 0 ? queue.own : queue.grants * share / weight
-    // Nobody is above it when what comes there has been served.
-    let served = queue.grants - queue.arrivals - own
-    let gone = queue.above <= 0 ? 0 : served > 0.02 * queue.grants ? queue.above / served : .infinity
-    var (time, left) = (0.0, turns)
-    if !isOld, old > young, own < 1.5 * young * queue.grants, request.promoteAt > now {
-      // From some time on, its class has the larger share.
-      let grows = Double((oldestPromotion(request) - now).nanoseconds)
-      let until = min(grows, gone)
-      if own > 0, left / own <= until { return left / own }
-      time = until
-      left -= until * own
-      own *= old / max(young, 0.001)
+    let typical = queue.cost > 0 ? queue.cost : max(1, cost)
+    let own = isTypical ? typical : cost - scheduler.credit(band, in: cluster)
+    let missing = max(0.1 * typical, before * typical + own)
+    let work = queue.work > 0 ? queue.work : queue.grants * typical
+    func floor(isOld: Bool) -> Double { work * scheduler.part(band, isOld: isOld) * turns / missing }
+    let isOld = waiting.hasOld(band, in: cluster)
+    // A few wait above it only because they have just come.
+    let above = max(0, queue.above - 1e9 * queue.grants)
+    let surplus = left - floor(isOld: isOld)
+    let gone = above <= 0 ? 0 : surplus > 0.05 * queue.grants ? above / surplus : .infinity
+    let grows = isOld ? .infinity : max(0, Double((oldestPromotion(request) - now).nanoseconds))
+    // What is still to do at each time, until its share grows and until nobody waits above it.
+    var (time, rest) = (0.0, turns)
+    for (end, isOldThen) in [(min(grows, gone), isOld), (gone, true)] where end > time {
+      let rate = floor(isOld: isOldThen)
+      if rate > 0, rest / rate <= end - time { return time + rest / rate }
+      guard end.isFinite else { return .infinity }
+      rest -= rate * (end - time)
+      time = end
     }
-    if time < gone {
-      if own > 0, left / own <= gone - time { return time + left / own }
-      guard gone.isFinite else { return .infinity }
-      left -= (gone - time) * own
-      time = gone
-    }
-    return time + max(0, left) / max(queue.grants - queue.arrivals, queue.grants * max(share, 0.02))
+    let hasGrown = isOld || grows <= time
+    let rate = max(free, floor(isOld: hasGrown))
+    if hasGrown || time + rest / rate <= grows { return time + rest / rate }
+    rest -= rate * (grows - time)
+    return grows + rest / max(free, floor(isOld: true))
   }
 
   /// When the oldest of its class there becomes old.
@@ -350,7 +373,7 @@ extension Admission {
   }
 
   /// How long nothing can go at the leg, whatever it needs.
-  private func pause(of leg: Route.Leg, at now: Instant) -> Double {
+  func pause(of leg: Route.Leg, at now: Instant) -> Double {
     let state = leg.provider
     var ends: [Instant?] = [
       providers[state].breaker.blockedUntil(at: now), providers[state].gate.blockedUntil(at: now),

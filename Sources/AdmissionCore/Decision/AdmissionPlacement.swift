@@ -488,9 +488,10 @@ extension Admission {
     if !lease.isFree {
       providers[index].typical.learn(placement.units, cost: placement.estimate.cost)
       let band = lease.request.band
-      // The last of a backlog says nothing of how fast it moves.
-      if turn != nil, waiting.countByBand[band] > 0, placement.leg != 0 || providers[index].queued[band] > 0 {
-        providers[index].notePace(placement, band: band, at: now)
+      // The last of a backlog says nothing of how fast it moves. What goes before the others of a lower class does.
+      if turn != nil, !waiting.isEmpty, placement.leg != 0 || providers[index].hasQueued {
+        let isBacklog = waiting.countByBand[band] > 0 && (placement.leg != 0 || providers[index].queued[band] > 0)
+        providers[index].notePace(placement, band: band, isBacklog: isBacklog, at: now)
       }
     }
     let changed = providers[index].begin(&lease, at: now)

@@ -294,7 +294,7 @@ extension Admission {
   /// Forgets how fast a backlog has moved that is gone.
   private mutating func restPaces(_ band: Int, at provider: ProviderIndex) {
     providers[provider].restPace(band)
-    if providers[provider].queued.allSatisfy({ $0 == 0 }) { providers[provider].restPace(3) }
+    if !providers[provider].hasQueued { providers[provider].restPace(3) }
     if waiting.countByBand[band] == 0 { providers.restPaces(band) }
     if waiting.isEmpty { providers.restPaces(3) }
   }

@@ -161,6 +161,7 @@ struct ProviderState: SlotElement {
   var keyOrder: [KeyIndex] = []
   /// Queued requests whose first candidate this is, by band.
   var queued: [Int] = [0, 0, 0]
+  var hasQueued: Bool { queued[0] > 0 || queued[1] > 0 || queued[2] > 0 }
   var waits = WaitMeter()
   /// How often waiting calls are let in, by band, and of all bands together; how often calls come to wait, by band; and
   /// what calls take.
@@ -226,13 +227,15 @@ struct ProviderState: SlotElement {
     return leg.keys.contains { keys[$0].claimedIn == look }
   }
 
-  /// Notes that a waiting call is let in.
-  @inline(__always) mutating func notePace(_ placement: Placement, band: Int, at now: Instant) {
-    paces[band].grant(at: now)
-    paces[3].grant(at: now)
+  /// Notes that a waiting call is let in, while others wait.
+  /// - Parameter isBacklog: true where others of its band wait.
+  @inline(__always) mutating func notePace(_ placement: Placement, band: Int, isBacklog: Bool, at now: Instant) {
+    let cost = max(1, placement.estimate.cost)
+    if isBacklog { paces[band].grant(cost: cost, at: now) }
+    paces[3].grant(cost: cost, at: now)
     guard let model = placement.model else { return }
-    models[model].paces[band].grant(at: now)
-    models[model].paces[3].grant(at: now)
+    if isBacklog { models[model].paces[band].grant(cost: cost, at: now) }
+    models[model].paces[3].grant(cost: cost, at: now)
   }
 
   /// Nobody of the band waits there any more, or nobody at all (3).

@@ -94,6 +94,14 @@ struct BandScheduler: Sendable {
     credits[cluster][band] > 0
   }
 
+  /// What the band has saved up, in tokens.
+  func credit(_ band: Int, in cluster: ClusterIndex = .unconnected) -> Double {
+    Double(credits[cluster][band]) / 10_000
+  }
+
+  /// The part of everything served that the band gets, however much waits in the bands above.
+  func part(_ band: Int, isOld: Bool) -> Double { Double(share(band, isOld: isOld)) / 10_000 }
+
   /// True where the band's credit covers a head of this cost.
   func isCovered(_ band: Int, in cluster: ClusterIndex = .unconnected, cost: Int64) -> Bool {
     hasCredit(band, in: cluster) && credits[cluster][band] >= Self.price(cost)

@@ -12,13 +12,16 @@ struct GrantPace: Sendable {
   private var last = Instant(nanoseconds: 0)
   /// Grants in this backlog.
   private(set) var count: Int32 = 0
+  /// Sixteen times what these calls cost on average, in tokens; 0 where none is known. It outlasts a backlog.
+  private var sumOfCosts: Int64 = 0
 
   /// So many grants weigh as much as the last one.
   private static let weight: Int64 = 16
   /// How many grants say something.
   static let least: Int32 = 4
 
-  @inline(__always) mutating func grant(at now: Instant) {
+  @inline(__always) mutating func grant(cost: Int64 = 0, at now: Instant) {
+    sumOfCosts = sumOfCosts == 0 ? cost << 4 : sumOfCosts &+ cost &- (sumOfCosts >> 4)
     let passed = max(0, (now - last).nanoseconds)
     last = now
     count &+= count < 1000 ? 1 : 0
@@ -31,6 +34,9 @@ struct GrantPace: Sendable {
     let counted = gaps > 8 ? min(passed, 8 * mean + 50_000_000) : passed
     mean += (counted - mean) / min(gaps, Self.weight)
   }
+
+  /// What a call costs on average, in tokens; nil where none is known.
+  var cost: Double? { sumOfCosts > 0 ? Double(sumOfCosts) / 16 : nil }
 
   /// Nobody waits any more.
   @inline(__always) mutating func rest() { count = 0 }
@@ -48,8 +54,9 @@ struct GrantPace: Sendable {
 /// How many calls came lately: those of the last sixteen seconds, which are counted second by second.
 struct RecentCount: Sendable {
   private var counts = SIMD16<UInt16>(repeating: 0)
-  /// The second of the newest count.
+  /// The second of the newest count, and of the first one ever.
   private var second = Int64.min
+  private var began = Int64.min
 
   private static let length: Int64 = 16
 
@@ -61,6 +68,7 @@ struct RecentCount: Sendable {
   }
 
   private mutating func advance(to current: Int64) {
+    if second == .min { began = current }
     if second == .min || current - second >= Self.length {
       counts = SIMD16(repeating: 0)
     } else if current > second {
@@ -75,7 +83,10 @@ struct RecentCount: Sendable {
     copy.advance(to: max(second, now.nanoseconds / 1_000_000_000))
     var sum = 0
     for place in 0..<16 { sum += Int(copy.counts[place]) }
-    return Double(sum) / 16e9
+    if sum == 0 { return 0 }
+    // What came before the first one is not known.
+    let length = min(16e9, max(2e9, Double(now.nanoseconds) - Double(copy.began) * 1e9))
+    return Double(sum) / length
   }
 }
 

@@ -33,12 +33,15 @@ public struct WaitReading: Sendable, Hashable {
   public var reading: BlockerReading
   /// How many requests of its class are expected to go before it, those of its lane included.
   public var beforeInClass: Int
+  /// How many wait in the classes above, which go first but for its class's share; nil where no class is above.
+  public var waitingAbove: Int?
   /// How long it will still wait; nil where nobody can tell.
   public var rest: Span?
 
-  public init(reading: BlockerReading, beforeInClass: Int, rest: Span?) {
+  public init(reading: BlockerReading, beforeInClass: Int, waitingAbove: Int? = nil, rest: Span?) {
     self.reading = reading
     self.beforeInClass = beforeInClass
+    self.waitingAbove = waitingAbove
     self.rest = rest
   }
 }
