@@ -13,7 +13,9 @@ extension AdminConsole {
     var budget: String?
     var amount: (unit: BudgetUnit, value: Money)?
     var until: WallInstant?
+    var seen: Set<String> = []
     for (name, text) in AdminConsole.query(head.target) {
+      guard seen.insert(name).inserted else { return .error(400, ConsoleQuery.twice(name).message) }
       let value = PercentEscapes.decoded(text[...])
       switch name {
       case "tenant": tenant = value
@@ -40,6 +42,9 @@ extension AdminConsole {
           400, "there is no parameter '\(name)', allowed are tenant, budget, usd, tokens, requests and until")
       }
     }
+    guard seen.intersection(["usd", "tokens", "requests"]).count < 2 else {
+      return .error(400, "give one of usd, tokens and requests")
+    }
     guard let amount, let until else {
       return .error(400, "usd (or tokens, or requests) and until are missing: how much more, and until when")
     }
@@ -53,9 +58,7 @@ extension AdminConsole {
         ? reading.account.scope == .broker : reading.account.scope == .tenant && reading.account.tenant.name == tenant
     }
     guard let first = own.first else {
-      let whose = tenant.map { "tenant '\($0)' has" } ?? "the broker has"
-      let unit = amount.unit == .usd ? "" : " in \(amount.unit.rawValue)"
-      return .error(404, budget.map { "there is no budget '\($0)'\(unit)" } ?? "\(whose) no budget\(unit)")
+      return .error(404, noBudget(readings, tenant: tenant, budget: budget, unit: amount.unit))
     }
     let owner = first.account.scope == .broker ? nil : first.account.tenant
     if let tenant, owner?.name != tenant {
@@ -64,6 +67,39 @@ extension AdminConsole {
     broker.raiseBudget(
       HeldRaise(tenant: owner, budget: budget, amount: amount.value, unit: amount.unit, until: until), askedBy: "admin")
     return .json(BudgetRoutes.json(broker.look()))
+  }
+}
+
+extension AdminConsole {
+  /// Why there is nothing to raise, and what there is instead.
+  private func noBudget(_ readings: [BudgetReading], tenant: String?, budget: String?, unit: BudgetUnit) -> String {
+    if let budget {
+      guard let other = readings.first(where: { $0.id == budget }) else {
+        return "there is no budget '\(budget)': give the id of one that is listed"
+      }
+      return
+        "the budget '\(budget)' counts \(other.unit.rawValue): give \(other.unit.rawValue)= instead of \(unit.rawValue)="
+    }
+    let whose = tenant.map { "tenant '\($0)'" } ?? "the broker"
+    let own = readings.filter { reading in
+      tenant == nil
+        ? reading.account.scope == .broker : reading.account.scope != .broker && reading.account.tenant.name == tenant
+    }
+    guard !own.isEmpty else {
+      let all = broker.policy.tenants
+      let rules =
+        all.first { $0.id == tenant }?.budgets ?? (tenant == nil ? [] : all.first { $0.id == "*" }?.budgets ?? [])
+      guard rules.contains(where: { $0.scope == .session || $0.scope == .clientKey }) else {
+        return "\(whose) has no budget"
+      }
+      return
+        "\(whose) has budgets for each session or client key only: one is listed once it has spent, and is raised by its id (budget=)"
+    }
+    let names = own.prefix(5).map { "'\($0.id)' (\($0.unit.rawValue))" }.joined(separator: ", ")
+    let more = own.count > 5 ? " and \(own.count - 5) more" : ""
+    let shared = own.first { $0.account.scope == .tenant || $0.account.scope == .broker }
+    return "\(whose) has no budget of its own in \(unit.rawValue), but \(names)\(more): "
+      + (shared.map { "give \($0.unit.rawValue)=, or name one by its id (budget=)" } ?? "name one by its id (budget=)")
   }
 }
 
@@ -105,6 +141,8 @@ enum BudgetRoutes {
         json.member("time_zone", reading.window.timeZone)
         json.member("on_exceed", reading.onExceed.rawValue)
         amounts(&json, reading)
+        json.member("state", reading.state.rawValue)
+        json.member("text", reading.standing)
         json.member("warn_at_percent", reading.warnAtPercent)
         json.member("waiting", reading.waiting)
         json.member("window_ends", reading.windowEnd.map { snapshot.clock.text(ofWindowEnd: $0) })
@@ -135,18 +173,21 @@ enum BudgetRoutes {
       json.member("spent_usd", reading.spent.text)
       json.member("held_usd", reading.held.text)
       json.member("remaining_usd", reading.remaining.text)
+      json.member("refused_need_usd", reading.refusedNeed > .zero ? reading.refusedNeed.text : nil)
     case .tokens:
       json.member("limit_tokens", reading.limit.nanodollars)
       json.member("raised_tokens", reading.raised.nanodollars)
       json.member("spent_tokens", reading.spent.nanodollars)
       json.member("held_tokens", reading.held.nanodollars)
       json.member("remaining_tokens", reading.remaining.nanodollars)
+      json.member("refused_need_tokens", reading.refusedNeed > .zero ? reading.refusedNeed.nanodollars : nil)
     case .requests:
       json.member("limit_requests", reading.limit.nanodollars)
       json.member("raised_requests", reading.raised.nanodollars)
       json.member("spent_requests", reading.spent.nanodollars)
       json.member("held_requests", reading.held.nanodollars)
       json.member("remaining_requests", reading.remaining.nanodollars)
+      json.member("refused_need_requests", reading.refusedNeed > .zero ? reading.refusedNeed.nanodollars : nil)
     }
   }
 

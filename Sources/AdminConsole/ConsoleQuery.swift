@@ -7,7 +7,7 @@ struct QueryMistake: Error {
   var message: String
 }
 
-/// The parameters of one question, by name.
+/// The parameters of one question, by name; each at most once.
 struct ConsoleQuery {
   private var given: [String: String] = [:]
 
@@ -20,8 +20,13 @@ struct ConsoleQuery {
       guard let text = PercentEscapes.strictlyDecoded(value[...]) else {
         throw QueryMistake(message: "\(name): '\(value)' has a wrong escape, %2B stands for +")
       }
-      given[name] = text
+      // Which of two values is meant, only the asker knows.
+      guard given.updateValue(text, forKey: name) == nil else { throw Self.twice(name) }
     }
+  }
+
+  static func twice(_ name: String) -> QueryMistake {
+    QueryMistake(message: "\(name): it is given more than once, allowed is once")
   }
 
   /// nil where it was not given.

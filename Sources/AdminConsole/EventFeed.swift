@@ -25,6 +25,8 @@ final class EventFeed {
     }
   }
 
+  /// The most streams at a time, so that questions always find a connection.
+  static let mostListeners = 64
   /// A listener with more unsent bytes than this is skipped.
   private static let mostPending = 256 << 10
   /// So many listeners get a snapshot in one turn of the loop, so that calls do not wait for all of them.
@@ -51,6 +53,14 @@ final class EventFeed {
   }
 
   func open(_ exchange: any HTTPExchange, tenant: String?) {
+    guard listeners.count < Self.mostListeners else {
+      var reply = Reply.error(
+        503,
+        "\(Self.mostListeners) event streams are open, which is the most: end one, or ask /api/v1/status again and again"
+      )
+      reply.fields.append((name: "retry-after", value: "5"))
+      return exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
+    }
     exchange.respond(
       ResponseHead(
         status: 200,
@@ -131,6 +141,15 @@ final class EventFeed {
     switch news {
     case .notice(let notice): tell(notice)
     case .change(let subject, let state): tell(subject: subject.rawValue, state: state.rawValue)
+    case .keys(let report):
+      switch report {
+      case .allRefused(let providers, _):
+        for provider in providers {
+          tell(subject: "provider", name: provider.provider, state: "no_key", reason: provider.text)
+        }
+      case .recovered(let provider, _):
+        tell(subject: "provider", name: provider, state: "usable", reason: "it has a key again")
+      }
     case .alert(let alert, let before):
       guard let one = alert ?? before else { return }
       tell(

@@ -51,8 +51,12 @@ extension AdminConsole {
     } catch { send(.error(400, "\(error)")) }
   }
 
-  private func finish(_ page: HistoryPage, _ metrics: [ChartMetric], _ send: @escaping (Reply) -> Void) {
-    renderer.render({ .json(page.json(metrics)) }, then: send)
+  private func finish(_ told: HistoryPage, _ metrics: [ChartMetric], _ send: @escaping (Reply) -> Void) {
+    var page = told
+    // What comes from memory lacks nothing.
+    if page.answer != nil { page.pending = ledgerDesk?.counts().pending ?? 0 }
+    let whole = page
+    renderer.render({ .json(whole.json(metrics)) }, then: send)
   }
 
   func audit(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
@@ -85,6 +89,8 @@ struct HistoryPage: Sendable {
   var recent: [ChartMetric: [ChartSeries]] = [:]
   var answer: HistoryAnswer?
   var marks: [AuditRow] = []
+  /// Entries that the ledger's answer lacks, since they cannot be written yet.
+  var pending = 0
 
   init(span: HistoryQuery, isSingle: Bool) {
     self.span = span
@@ -121,6 +127,7 @@ struct HistoryPage: Sendable {
         json.key("metrics")
         json.array(metrics) { json, metric in json.object { chart(&$0, metric) } }
       }
+      json.member("pending", pending)
       json.key("marks")
       json.array(marks.reversed()) { AuditJSON.mark(&$0, $1) }
     }

@@ -150,6 +150,9 @@ struct MetricFamily: Sendable {
   static let budgetWarn = gauge(
     "tollgate_budget_warn_ratio", budget,
     "The share of the limit from which on the budget is reported as nearly used up.")
+  static let budgetRefusing = gauge(
+    "tollgate_budget_refusing", budget,
+    "1 while the newest call needed more than is left of a budget that refuses, else 0.")
   static let budgetWindowLeft = gauge(
     "tollgate_budget_window_left_seconds", budget, "Until the window ends; absent where it never does.")
   static let budgetRunsOut = gauge(
@@ -202,6 +205,7 @@ struct MetricFamily: Sendable {
     upstreamRetries, firstByte,
     tenantInFlight, tenantQueueDepth, tenantConcurrencyLimit, tenantBucketAvailable, tenantBucketCapacity,
     tokens, cost, cacheReadShare, cacheLost, estimateRatio, budgetSpent, budgetHeld, budgetLimit, budgetWarn,
+    budgetRefusing,
     budgetWindowLeft, budgetRunsOut, budgetSpentUSD, budgetHeldUSD, budgetLimitUSD,
     ledgerObstacle, ledgerPending, ledgerLag, ledgerLost, webhookDeliveries, logLinesDropped, abandonedLeases, ourBugs,
     impossibleNumbers,

@@ -295,6 +295,10 @@ enum MetricsText {
     each(.budgetLimit) { $0.limit }
     page.begin(.budgetWarn)
     for (labels, unit, reading) in budgets { page.sample(labels + unit, Double(reading.warnAtPercent) / 100) }
+    page.begin(.budgetRefusing)
+    for (labels, unit, reading) in budgets where reading.onExceed == .reject {
+      page.sample(labels + unit, reading.state == .refusing ? 1 : 0)
+    }
     page.begin(.budgetWindowLeft)
     for (labels, unit, reading) in budgets {
       if let end = reading.windowEnd { page.sample(labels + unit, seconds: span(from: source.now, to: end)) }

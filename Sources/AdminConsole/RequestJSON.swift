@@ -239,6 +239,7 @@ enum RequestJSON {
   private static func members(_ json: inout JSONWriter, _ record: RequestRecord, _ broker: Operator) {
     json.member("id", record.text)
     json.member("state", record.state.rawValue)
+    json.member("arriving", record.isArriving)
     json.member("outcome", record.outcome?.rawValue)
     json.member("status", record.status == 0 ? nil : record.status)
     json.member("arrived_at", Timestamp.text(record.arrivedAtWall))

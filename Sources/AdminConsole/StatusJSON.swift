@@ -51,6 +51,7 @@ enum StatusJSON {
     json.key("memory")
     memory(&json, snapshot.memory)
     json.member("running", core.running)
+    json.member("arriving", snapshot.arriving)
     json.member("sessions_at_limit", core.sessionsAtLimit)
     json.member("spent_usd", snapshot.metrics.spent.text)
     json.member("unpriced_calls", snapshot.metrics.unpriced)
@@ -115,7 +116,7 @@ enum StatusJSON {
 
   private static func problem(_ json: inout JSONWriter, _ refused: RefusedProvider, _ clock: SnapshotClock) {
     json.object { json in
-      json.member("what", "keys_refused")
+      json.member("what", refused.keys.isEmpty ? "keys_disabled" : "keys_refused")
       json.member("provider", refused.provider)
       json.key("keys")
       json.array(refused.keys) { json, key in
@@ -150,9 +151,11 @@ enum StatusJSON {
       json.member("id", provider.id.name)
       json.member("dialect", policy?.dialect.rawValue)
       json.member("base_url", policy?.baseURL)
-      json.member("state", (provider.blockedBecause == nil ? KeyCondition.usable : .cooling).rawValue)
-      json.member("until", clock.text(provider.blockedUntil))
-      json.member("reason", provider.blockedBecause?.rawValue)
+      // Those that take the client's own credential need no key.
+      let standing = policy?.passThrough == true ? provider.ownStanding : provider.standing
+      json.member("state", standing.state.rawValue)
+      json.member("until", clock.text(standing.until))
+      json.member("reason", standing.reason)
       json.member("in_flight", provider.inFlight)
       json.member("concurrency_limit", provider.concurrencyLimit)
       json.member("policy_concurrency", provider.policyConcurrency)
@@ -166,6 +169,8 @@ enum StatusJSON {
       json.member("calls_last_minute", minute.calls)
       json.member("tokens_last_minute", minute.tokens)
       json.member("throttled_last_minute", minute.refused)
+      json.key("slow_start")
+      slowStart(&json, snapshot.slowStarts.first { $0.provider == provider.id })
       json.key("buckets")
       buckets(&json, provider.buckets, clock)
       json.key("models")
@@ -184,6 +189,16 @@ enum StatusJSON {
           json.value(age(provider.waitingSince[Int(priority.rawValue)], clock))
         }
       }
+    }
+  }
+
+  private static func slowStart(_ json: inout JSONWriter, _ slow: SlowStart?) {
+    guard let slow else { return json.null() }
+    json.object { json in
+      json.member("calls", slow.calls)
+      json.member("longest_ms", slow.longest.wholeMilliseconds)
+      json.member("usual_ms", slow.usual?.wholeMilliseconds)
+      json.member("text", Headline.text(of: slow))
     }
   }
 

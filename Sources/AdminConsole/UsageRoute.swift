@@ -51,17 +51,10 @@ extension AdminConsole {
   /// - Parameter tenant: the tenant of the token; nil where everything may be seen.
   func usage(_ head: RequestHead, tenant: String?, _ send: @escaping (Reply) -> Void) {
     guard let desk = ledgerDesk else { return send(.error(503, "there is no ledger")) }
-    var given: [String: String] = [:]
-    for (name, value) in AdminConsole.query(head.target) {
-      guard ["by", "since", "until", "bucket", "format"].contains(name) else {
-        return send(
-          .error(400, "there is no parameter '\(name)', allowed are by, since, until, bucket and format"))
-      }
-      guard let text = PercentEscapes.strictlyDecoded(value[...]) else {
-        return send(.error(400, "\(name): '\(value)' has a wrong escape, %2B stands for +"))
-      }
-      given[name] = text
-    }
+    let given: ConsoleQuery
+    do throws(QueryMistake) {
+      given = try ConsoleQuery(head, known: ["by", "since", "until", "bucket", "format"])
+    } catch { return send(.error(400, error.message)) }
     let word = given["format"] ?? UsageFormat.json.rawValue
     guard let format = UsageFormat(rawValue: word) else {
       return send(.error(400, "format: found '\(word)', allowed are json and csv"))

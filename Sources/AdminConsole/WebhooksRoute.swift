@@ -7,7 +7,7 @@ import TextForms
 extension AdminConsole {
   func webhooks() -> Reply {
     guard let courier else { return .error(503, "there are no webhooks") }
-    let queue = courier.queue
+    let (queue, now) = (courier.queue, broker.now)
     var json = JSONWriter(reserving: 32 << 10)
     json.object { json in
       json.key("webhooks")
@@ -36,7 +36,9 @@ extension AdminConsole {
           json.member("result", record.result.rawValue)
           json.member("attempts", record.attempts)
           json.member("status", record.status)
-          json.member("next_at", record.next.map { RFC3339.text(broker.wallNanoseconds(at: $0)) })
+          // What is due and not sent waits for one before it, or is being sent.
+          let next = record.next.flatMap { $0 > now ? $0 : nil }
+          json.member("next_at", next.map { RFC3339.text(broker.wallNanoseconds(at: $0)) })
           json.member("error", record.error)
         }
       }

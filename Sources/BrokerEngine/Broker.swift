@@ -27,8 +27,12 @@ public final class Broker {
     let counters = Counters(
       labels: LabelPolicy(policy: policy, prices: parts.prices.list), at: time.wallNow,
       requestEnded: parts.requestEnded)
-    let watch = KeyWatch(rules: rules, time: time, noticed: parts.noticed, report: parts.keysReported)
+    let watch = KeyWatch(rules: rules, time: time, noticed: parts.noticed)
     let news = OperatorNews(time: time, clerk: clerk, counters: counters, rules: rules) { watch.notice($0, $1) }
+    watch.report = { [unowned news] report in
+      parts.keysReported(report)
+      news.report(report)
+    }
     let requests = RequestList(capacity: 1000, memory: parts.memory)
     let providers = ProviderNotes(rules: rules, upstream: parts.upstream, time: time, clerk: clerk, watch: watch)
     let draining = Draining()

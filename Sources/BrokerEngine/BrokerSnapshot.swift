@@ -80,6 +80,10 @@ public struct BrokerSnapshot: Sendable {
   private let burn: BudgetBurn
   /// By provider; providers without calls are missing.
   public let lastMinute: [String: MinuteFigures]
+  /// How many requests' bodies are still on the way.
+  public let arriving: Int
+  /// The providers whose calls wait much longer than usual for their first byte.
+  public let slowStarts: [SlowStart]
   /// How many requests ended in the last minute without an answer of a provider, by outcome.
   public let refusals: [Outcome: Int]
   /// Of the last hour, or since the start.
@@ -117,6 +121,8 @@ public struct BrokerSnapshot: Sendable {
     raises = services.calendars.budgets.raises
     burn = services.sampler.burn
     lastMinute = services.counters.history.lastMinute(at: clock.wall)
+    arriving = services.requests.arriving
+    slowStarts = services.sampler.slowStarts
     refusals = services.counters.history.refusals(at: clock.wall)
     costOfLastHour = services.counters.history.costOfLastHour
     ourBugs = OurBug.allCases.map { broker.ourBugs($0) }

@@ -111,6 +111,16 @@ final class Dispatcher {
   // MARK: Questions
 
   var untoldBudgets: [BudgetWindow: Set<BudgetPolicy.Scope>] { core.untoldBudgets }
+  /// The providers whose calls wait much longer than usual for their first byte.
+  func slowStarts() -> [SlowStart] {
+    SlowStart.all(core.silentCalls(at: time.instant)) {
+      exchanges[$0].map { $0.record.attemptFirstByte == nil } ?? false
+    }
+  }
+
+  /// What an operator has set by hand that keeps all calls away from a provider.
+  func closedByHand(_ provider: String) -> ClosedByHand? { core.closedByHand(ProviderID(provider)) }
+
   func budgetRemaining(tenant: TenantID) -> Money? { core.budgetRemaining(tenant: tenant, at: time.instant) }
   func snapshot() -> AdmissionSnapshot { core.snapshot(at: time.instant) }
   func learned() -> LearnedValues { core.learned(at: time.instant) }

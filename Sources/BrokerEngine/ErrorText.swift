@@ -53,7 +53,7 @@ public enum ErrorText {
     "The broker holds as much of its clients' requests in memory as it may. Please try again in 5s."
   static let memoryFullRetry = Span.seconds(5)
 
-  private static func amount(_ amount: Money, _ unit: BudgetUnit) -> String {
+  static func amount(_ amount: Money, _ unit: BudgetUnit) -> String {
     unit == .usd ? dollars(amount) : "\(amount.nanodollars) \(unit.rawValue)"
   }
 
@@ -67,7 +67,24 @@ public enum ErrorText {
   static func refused(_ key: RefusedKey, source: String?) -> String {
     "Every key of the route is refused by its provider, the last one was '\(key.key)' of '\(key.provider)'"
       + (source.map { " (\($0))" } ?? "")
-      + ". It is tried again from time to time, and at once when its secret changes."
+      + ". These are the broker's own keys, not yours: its operator must replace them. "
+      + "Each is tried again from time to time, and at once when its secret changes."
+  }
+
+  /// An operator has taken every provider of the route out of use: waiting does not help.
+  static func closedByHand(_ closed: [(provider: String, by: ClosedByHand)]) -> String {
+    let parts = closed.prefix(4).map { provider, by in
+      switch by {
+      case .breaker:
+        "the breaker of '\(provider)' was opened by hand ('tollgate breakers auto \(provider)' ends that)"
+      case .keys(let keys):
+        (keys.count == 1 ? "the only key" : "each key") + " of '\(provider)' was disabled by hand ("
+          + keys.prefix(4).map { "'tollgate keys enable \(provider)/\($0)'" }.joined(separator: " or ")
+          + " ends that)"
+      }
+    }
+    return "No provider of the route takes calls until this broker's operator lets them: "
+      + parts.joined(separator: "; ") + ". Waiting does not help."
   }
 
   static func refusedSite(_ objection: SiteRules.Objection) -> String {

@@ -104,6 +104,7 @@ final class Exchange {
   private func submit(_ candidates: [Candidate], of classed: Classed, bytes: Int, since readyAt: UInt64) {
     let now = services.time.now
     record.submitted(at: now)
+    services.requests.arrived()
     let seat = services.sessions.seat(
       tenant: record.tenant, session: record.session, agent: record.agent, at: now)
     seat.waits()

@@ -32,6 +32,9 @@ extension Exchange {
     default: break
     }
     guard let refused = conclusion.refusedKey else {
+      if let text = closedByHand(conclusion) {
+        return .refusal(Refusal(conclusion.outcome, text, retryAfter: conclusion.retryAfter))
+      }
       return .refusal(
         Refusal(
           conclusion.outcome,
@@ -48,6 +51,17 @@ extension Exchange {
     return .refusal(
       Refusal(
         .rejectedNoCapacity, ErrorText.refused(refused, source: source), inWordsOf: .rejectedUnauthenticated))
+  }
+
+  /// Where only an operator can end what stands in the way of each provider of the route: who must do what.
+  private func closedByHand(_ conclusion: Conclusion) -> String? {
+    guard conclusion.outcome == .rejectedNoCapacity, !call.candidateNames.isEmpty else { return nil }
+    var closed: [(provider: String, by: ClosedByHand)] = []
+    for name in call.candidateNames {
+      guard let by = services.dispatcher.closedByHand(name) else { return nil }
+      closed.append((name, by))
+    }
+    return ErrorText.closedByHand(closed)
   }
 
   private var failedUpstream: Refusal {

@@ -148,7 +148,11 @@ extension Headline {
     if let obstacle = snapshot.ledgerObstacle {
       all.append("no new calls are taken: the ledger cannot be written (\(obstacle))")
     }
-    for refused in snapshot.refusedProviders { all.append("\(refused.provider) refuses every key") }
+    for refused in snapshot.refusedProviders {
+      all.append(
+        refused.keys.isEmpty
+          ? "every key of \(refused.provider) is disabled by hand" : "\(refused.provider) refuses every key")
+    }
     let now = Instant(nanoseconds: Int64(truncatingIfNeeded: snapshot.clock.now))
     func next(_ until: Instant?, _ what: String) -> String {
       until.map { ", \(what) in \(duration($0 - now))" } ?? ""
@@ -185,8 +189,12 @@ extension Headline {
             + (isOver ? ", the next call tries it" : next(key.until, "tried again")))
       }
     }
-    for budget in snapshot.core.budgets where budget.onExceed == .reject && budget.remaining <= .zero {
-      all.append("budget \(name(budget.id)) is used up")
+    for slow in snapshot.slowStarts { all.append(text(of: slow)) }
+    // Those of which nothing is left first.
+    for state in [BudgetState.usedUp, .refusing] {
+      for budget in snapshot.core.budgets where budget.onExceed == .reject && budget.state == state {
+        if let text = budget.standing(of: "budget \(name(budget.id))") { all.append(text) }
+      }
     }
     for outcome in Outcome.allCases {
       guard let count = snapshot.refusals[outcome], let what = told(outcome) else { continue }
@@ -195,6 +203,14 @@ extension Headline {
     // That the ledger cannot be written stands above.
     for alert in snapshot.alerts where alert.name != "ledger" { all.append(alert.text) }
     return all
+  }
+
+  /// `3 calls at anthropic wait for a first byte, one for 40 s; nine of ten have it within 2 s`.
+  public static func text(of slow: SlowStart) -> String {
+    let usual = slow.usual.map { ", where nine of ten have it within \(duration($0))" } ?? ""
+    return slow.calls == 1
+      ? "1 call at \(slow.provider) has waited \(duration(slow.longest)) for a first byte\(usual)"
+      : "\(slow.calls) calls at \(slow.provider) have waited up to \(duration(slow.longest)) for a first byte\(usual)"
   }
 
   /// What happened to calls with this outcome, where that is a trouble of the broker's; nil where it is the client's.

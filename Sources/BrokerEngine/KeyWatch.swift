@@ -1,4 +1,5 @@
-// Watches whether each provider has a key left that it does not refuse, and tells the operator once where it has none.
+// Watches whether each provider has a key left that it does not refuse and that no operator has disabled, and tells the
+// operator once where it has none.
 //
 // Promises: one report when the last key of a provider is refused or unpaid, for all providers together where their
 // keys are found out together, and no line for each of these keys; it is repeated only after it had changed. One report
@@ -6,7 +7,7 @@
 import AdmissionCore
 import PolicyFile
 
-/// A provider that refuses all keys that it could be given.
+/// A provider that has no key left: it refuses those that no operator has disabled.
 public struct RefusedProvider: Sendable, Equatable {
   public struct Key: Sendable, Equatable {
     public var id: String
@@ -19,14 +20,18 @@ public struct RefusedProvider: Sendable, Equatable {
   }
   public var provider: String
   public var keys: [Key]
-  /// Keys that could be used, had an operator not disabled them.
+  /// Keys that could be used, had an operator not disabled them; where `keys` is empty, all keys.
   public var disabled: [String] = []
   /// Monotonic nanoseconds.
   public var since: UInt64
 
   /// For people.
   public var text: String {
-    "'\(provider)' refuses every key: \(keys.map(\.text).joined(separator: ", ")). \(Self.advice([self]))"
+    keys.isEmpty
+      ? "'\(provider)' gets no calls: "
+        + (disabled.count == 1 ? "its only key is disabled by hand: " : "all its keys are disabled by hand: ")
+        + "\(disabled.joined(separator: ", ")). \(Self.advice([self]))"
+      : "'\(provider)' refuses every key: \(keys.map(\.text).joined(separator: ", ")). \(Self.advice([self]))"
   }
 
   /// What to do about these.
@@ -35,8 +40,10 @@ public struct RefusedProvider: Sendable, Equatable {
     for advice in all.flatMap({ $0.keys.map(\.advice) }) where !sentences.contains(advice) { sentences.append(advice) }
     for provider in all {
       for key in provider.disabled {
+        let command = "tollgate keys enable \(provider.provider)/\(key)."
         sentences.append(
-          "Or use '\(key)' again, which is disabled by hand: tollgate keys enable \(provider.provider)/\(key).")
+          provider.keys.isEmpty
+            ? "To use '\(key)' again: \(command)" : "Or use '\(key)' again, which is disabled by hand: \(command)")
       }
     }
     return sentences.joined(separator: " ")
@@ -47,8 +54,9 @@ public struct RefusedProvider: Sendable, Equatable {
 public enum KeyReport: Sendable, Equatable {
   /// - Parameter isAll: true where no provider of the policy has a key left.
   case allRefused([RefusedProvider], isAll: Bool)
-  /// A key of the provider is no longer refused.
-  case recovered(provider: String)
+  /// The provider has a key again.
+  /// - Parameter wasRefused: false where an operator had disabled all.
+  case recovered(provider: String, wasRefused: Bool = true)
 }
 
 final class KeyWatch {
@@ -62,24 +70,23 @@ final class KeyWatch {
   private let rules: RulesInForce
   private let time: Timekeeper
   private let noticed: (Notice, String?) -> Void
-  private let report: (KeyReport) -> Void
+  /// Told of what the operator must know; set before the first notice.
+  var report: (KeyReport) -> Void = { _ in }
   /// Keys whose free call is ordered or under way. Until it has ended, nothing is said of refusals.
   private var awaited: Set<RefusedKey> = []
   private var held: [(key: RefusedKey, notice: Notice, mark: String?)] = []
   private var refusals: [RefusedKey: Refusal] = [:]
-  /// Keys that the operator has disabled.
-  private var disabled: Set<RefusedKey> = []
+  /// Keys that the operator has disabled, and since when.
+  private var disabled: [RefusedKey: UInt64] = [:]
   /// The providers without a key that the operator was told about.
   private(set) var refused: [RefusedProvider] = []
 
   init(
-    rules: RulesInForce, time: Timekeeper, noticed: @escaping (Notice, String?) -> Void,
-    report: @escaping (KeyReport) -> Void
+    rules: RulesInForce, time: Timekeeper, noticed: @escaping (Notice, String?) -> Void
   ) {
     self.rules = rules
     self.time = time
     self.noticed = noticed
-    self.report = report
   }
 
   /// Takes a notice for the operator; those of refusals are held back while keys are being checked.
@@ -114,7 +121,7 @@ final class KeyWatch {
         provider.keys.map { RefusedKey(provider: provider.id, key: $0.id) }
       })
     refusals = refusals.filter { present.contains($0.key) && $0.value.generation == generation(of: $0.key) }
-    disabled.formIntersection(present)
+    disabled = disabled.filter { present.contains($0.key) }
     awaited.formIntersection(present)
     // A key that was renamed is still refused.
     for provider in snapshot.providers {
@@ -126,15 +133,15 @@ final class KeyWatch {
   private func note(_ key: RefusedKey, _ reason: KeyReason) {
     switch reason {
     case .refused, .refusedInCheck, .unpaid:
-      disabled.remove(key)
+      disabled[key] = nil
       refusals[key] = Refusal(
         isUnpaid: reason == .unpaid, generation: generation(of: key), since: refusals[key]?.since ?? time.now)
     case .usable, .paused:
       refusals[key] = nil
-      disabled.remove(key)
+      disabled[key] = nil
     case .byOperator:
       refusals[key] = nil
-      disabled.insert(key)
+      disabled[key] = disabled[key] ?? time.now
     // These say nothing that is sure.
     case .perhapsRefused, .perhapsUnpaid, .notInForce, .dates: break
     }
@@ -155,7 +162,7 @@ final class KeyWatch {
     let over = refused.filter { known in !now.contains { $0.provider == known.provider } }
     refused = now
     if !fresh.isEmpty { report(.allRefused(fresh, isAll: isAll)) }
-    for provider in over { report(.recovered(provider: provider.provider)) }
+    for provider in over { report(.recovered(provider: provider.provider, wasRefused: !provider.keys.isEmpty)) }
     let told = Set(now.map(\.provider))
     let lines = held
     held.removeAll()
@@ -169,12 +176,12 @@ final class KeyWatch {
     var others = 0
     for provider in rules.now.policy.providers where !provider.keys.isEmpty && !provider.passThrough {
       let inForce = provider.keys.filter { KeyStanding($0, at: wall).isInForce }
-      func isDisabled(_ key: ProviderKey) -> Bool {
-        disabled.contains(RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id)))
+      func disabledSince(_ key: ProviderKey) -> UInt64? {
+        disabled[RefusedKey(provider: ProviderID(provider.id), key: KeyID(key.id))]
       }
-      let own = inForce.filter { !isDisabled($0) }
+      let own = inForce.filter { disabledSince($0) == nil }
       let refusals = own.compactMap { self.refusals[RefusedKey(provider: ProviderID(provider.id), key: KeyID($0.id))] }
-      guard !own.isEmpty, refusals.count == own.count else {
+      guard !inForce.isEmpty, refusals.count == own.count else {
         others += 1
         continue
       }
@@ -186,7 +193,8 @@ final class KeyWatch {
               id: key.id, source: key.sourceName, isUnpaid: refusal.isUnpaid,
               advice: key.advice(isUnpaid: refusal.isUnpaid))
           },
-          disabled: inForce.filter(isDisabled).map(\.id), since: refusals.map(\.since).max() ?? time.now))
+          disabled: inForce.filter { disabledSince($0) != nil }.map(\.id),
+          since: (refusals.map(\.since) + inForce.compactMap(disabledSince)).max() ?? time.now))
     }
     return (found, others == 0)
   }

@@ -13,6 +13,8 @@ public enum News {
   case change(LedgerChange.Subject, state: LedgerChange.State)
   /// An alert has changed; nil where it fires no more.
   case alert(FiringAlert?, before: FiringAlert?)
+  /// A provider has no key left, or has one again.
+  case keys(KeyReport)
 }
 
 final class OperatorNews {
@@ -80,13 +82,16 @@ final class OperatorNews {
     for listener in listeners { listener(.alert(alert, before: before)) }
   }
 
+  func report(_ report: KeyReport) { for listener in listeners { listener(.keys(report)) } }
+
   private func tell(_ notice: Notice) {
     var mark: String?
     if case .keyChanged(let provider, let key, _, _) = notice {
       mark = rules.now.secrets.mark(provider: provider.name, key: key.name)
     }
-    noticed(notice, mark)
     for listener in listeners { listener(.notice(notice)) }
+    // What follows from it is told after it.
+    noticed(notice, mark)
   }
 
   /// Writes down that a limit was learned, once a minute at most: while a provider refuses, it changes with each answer.

@@ -23,6 +23,8 @@ public final class RequestList {
   private var share: MemoryShare
   private var next = 0
   private let capacity: Int
+  /// How many requests are under way whose body has not come in full: they do not wait for a provider yet.
+  public private(set) var arriving = 0
 
   /// - Parameter capacity: the number of ended requests that are kept, at least 0.
   init(capacity: Int, memory: MemoryAccount) {
@@ -31,6 +33,7 @@ public final class RequestList {
   }
 
   func began(_ record: RequestRecord, _ exchange: Exchange?) -> Place {
+    arriving += 1
     let living = Living(record: record, exchange: exchange)
     if let index = free.popLast() {
       places[index] = living
@@ -40,9 +43,13 @@ public final class RequestList {
     return Place(index: places.count - 1)
   }
 
+  /// One of them is with the core now.
+  func arrived() { arriving -= 1 }
+
   /// - Parameter place: the request's place; nil where it ended when it began.
   func ended(_ record: RequestRecord, _ place: Place?) {
     if let place {
+      if record.submittedAt == nil { arriving -= 1 }
       places[place.index] = nil
       free.append(place.index)
     }

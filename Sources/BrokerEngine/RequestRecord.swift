@@ -123,6 +123,9 @@ public final class RequestRecord {
     self.arrivedAtWall = arrivedAtWall
   }
 
+  /// True while its body is still on the way.
+  public var isArriving: Bool { state == .queued && submittedAt == nil }
+
   // MARK: Before the queue
 
   /// Notes the path without our prefixes and the query.

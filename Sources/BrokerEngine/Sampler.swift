@@ -13,6 +13,8 @@ final class Sampler {
   private let counters: Counters
   private let news: OperatorNews
   private(set) var burn = BudgetBurn()
+  /// The providers whose calls wait much longer than usual for their first byte.
+  private(set) var slowStarts: [SlowStart] = []
   private var queueAlert = QueueAlert()
   private var ledgerAlert: FiringAlert?
   /// Why the ledger cannot be written; nil where all is well.
@@ -48,6 +50,7 @@ final class Sampler {
     counters.history.sample(
       queued: load.queuedByBand, running: load.inFlight.map { ($0.provider.name, $0.calls) }, at: time.wall(at: now))
     if burn.isDue(at: time.instant) { burn.look(dispatcher.budgetReadings(), at: time.instant) }
+    slowStarts = dispatcher.slowStarts()
     lookAtLedger(now)
     let depth = load.queuedByBand.reduce(0, +)
     let before = queueAlert.firing

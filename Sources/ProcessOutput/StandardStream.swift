@@ -3,6 +3,7 @@
 // Promises: a failed write is a returned value, not a trap or a signal; a stream that another process has made
 // non-blocking is waited for.
 import Foundation
+import SharedState
 
 public enum StandardStream {
   /// How a write ended.
@@ -19,12 +20,18 @@ public enum StandardStream {
     public var reason: String { String(cString: strerror(failure)) }
   }
 
+  private static let outputWasClosed = Guarded(false)
+  /// True where the process began without a standard output: nobody will ever read it.
+  public static var hasNoOutput: Bool { outputWasClosed.withLock { $0 } }
+
   /// Makes the streams safe. Call this first, before the process opens anything or starts a thread.
   ///
   /// Opens `/dev/null` on each of the descriptors 0 to 2 that is not open, since otherwise the next file or socket
   /// would get that number, and so the log's lines. Ignores SIGPIPE and SIGXFSZ, so that a vanished reader and a file
   /// at its size limit are errors.
   public static func prepare() {
+    let isClosed = fcntl(1, F_GETFD) == -1 && errno == EBADF
+    outputWasClosed.withLock { $0 = isClosed }
     for descriptor in Int32(0)...2 where fcntl(descriptor, F_GETFD) == -1 && errno == EBADF {
       // The lowest free number is this one. Without /dev, a directory takes its place: writing to it fails, which is
       // counted.

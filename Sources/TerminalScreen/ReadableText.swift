@@ -24,6 +24,26 @@ public struct LocalClock {
   /// The same of a time in RFC 3339; what is none stays as it is.
   public func text(_ time: String) -> String { RFC3339.nanoseconds(time).map { text($0) } ?? time }
 
+  /// `2026-11-30 14:02:31.123 +01:00` of a time in RFC 3339: a moment with its zone. What is none stays as it is.
+  public func zoned(_ time: String) -> String {
+    guard let nanoseconds = RFC3339.nanoseconds(time) else { return time }
+    let local = shown(nanoseconds)
+    let milliseconds = (nanoseconds % 1_000_000_000 + 1_000_000_000) % 1_000_000_000 / 1_000_000
+    let digits = String(1000 + milliseconds).dropFirst()
+    return "\(local.day) \(local.time)" + (milliseconds == 0 ? "" : ".\(digits)") + " \(zone(nanoseconds))"
+  }
+
+  /// `UTC`, or how far the clock is ahead of it: `+01:00`.
+  private func zone(_ nanoseconds: Int64) -> String {
+    let minutes = ahead(nanoseconds / 1_000_000_000) / 60
+    if minutes == 0 { return "UTC" }
+    let size = minutes.magnitude
+    let (hours, rest) = (String(100 + size / 60).dropFirst(), String(100 + size % 60).dropFirst())
+    return "\(minutes < 0 ? "-" : "+")\(hours):\(rest)"
+  }
+
+  private func ahead(_ seconds: Int64) -> Int64 { min(max(-86_400, offset(seconds)), 86_400) }
+
   /// The time from now until then, `0 s` where it has passed; nil where the text is no time.
   public func left(until time: String) -> String? {
     RFC3339.nanoseconds(time).map { SpanText.text(seconds: max(0, $0 - now + 999_999_999) / 1_000_000_000) }
@@ -36,8 +56,7 @@ public struct LocalClock {
 
   private func shown(_ nanoseconds: Int64) -> (day: Substring, time: Substring) {
     let seconds = nanoseconds / 1_000_000_000
-    let ahead = min(max(-86_400, offset(seconds)), 86_400)
-    let text = RFC3339.text(min(max(0, seconds + ahead), 9_000_000_000) * 1_000_000_000, .none)
+    let text = RFC3339.text(min(max(0, seconds + ahead(seconds)), 9_000_000_000) * 1_000_000_000, .none)
     return (text.prefix(10), text.dropFirst(11).prefix(8))
   }
 }

@@ -247,17 +247,25 @@ final class BrokerProcess {
   private static func log(_ report: KeyReport, _ logger: Logger) {
     switch report {
     case .allRefused(let providers, let isAll):
-      let keys = providers.flatMap { provider in provider.keys.map { "\(provider.provider)/\($0.text)" } }
+      // Those that an operator has just disabled himself are not told as refused.
+      let isRefused = providers.contains { !$0.keys.isEmpty }
+      let keys = providers.flatMap { provider in
+        provider.keys.map { "\(provider.provider)/\($0.text)" }
+          + (provider.keys.isEmpty ? provider.disabled.map { "\(provider.provider)/\($0)" } : [])
+      }
+      let what = isRefused ? "refused" : "disabled by hand"
       logger.warning(
         isAll
-          ? "every key of every provider is refused: no call can be served"
-          : "every key of a provider is refused: no call can be served there",
+          ? "every key of every provider is \(what): no call can be served"
+          : "every key of a provider is \(what): no call can be served there",
         metadata: [
           "provider": "\(providers.map(\.provider).joined(separator: ", "))",
           "keys": "\(keys.joined(separator: ", "))", "advice": "\(RefusedProvider.advice(providers))",
         ])
-    case .recovered(let provider):
-      logger.info("a key of the provider is no longer refused", metadata: ["provider": "\(provider)"])
+    case .recovered(let provider, let wasRefused):
+      logger.info(
+        wasRefused ? "a key of the provider is no longer refused" : "a key of the provider is used again",
+        metadata: ["provider": "\(provider)"])
     }
   }
 
@@ -265,7 +273,10 @@ final class BrokerProcess {
     switch notice {
     case .waiting, .promoted, .requeued, .demoted: break
     case .budgetWarned(let reading): logger.warning("budget nearly used up", metadata: BrokerProcess.metadata(reading))
-    case .budgetExceeded(let reading): logger.warning("budget used up", metadata: BrokerProcess.metadata(reading))
+    case .budgetExceeded(let reading):
+      logger.warning(
+        reading.state == .refusing ? "a budget refuses calls that need more than is left of it" : "budget used up",
+        metadata: BrokerProcess.metadata(reading))
     case .ourBug(let kind):
       logger.error("our own bug was met and served around", metadata: ["kind": "\(kind.rawValue)"])
     case .impossibleNumber(let provider, let source):

@@ -15,6 +15,14 @@ struct BudgetsCommand: ParsableCommand {
       abstract: "List all budgets: what is spent, held by calls that run, and left.")
     @OptionGroup var admin: AdminOptions
     @Flag(help: "The answer of /api/v1/budgets as it is.") var json = false
+    @Option(help: "Only this tenant's budgets.") var tenant: String?
+    @Option(help: "Only the budgets of sessions of this name.") var session: String?
+
+    func validate() throws {
+      if json, tenant != nil || session != nil {
+        throw ValidationError("--json gives the whole answer: it goes without --tenant and --session")
+      }
+    }
 
     func run() throws {
       let client = AdminClient(options: admin)
@@ -22,7 +30,10 @@ struct BudgetsCommand: ParsableCommand {
         Terminal.line(String(decoding: try client.call("GET", "/api/v1/budgets"), as: UTF8.self))
         return
       }
-      Terminal.line(BudgetText.text(try client.get(BudgetReport.self, "/api/v1/budgets"), .current))
+      let all = try client.get(BudgetReport.self, "/api/v1/budgets")
+      guard tenant != nil || session != nil else { return Terminal.line(BudgetText.text(all, .current)) }
+      let some = all.only(tenant: tenant, session: session)
+      Terminal.line(some.budgets.isEmpty ? "No budget of that name." : BudgetText.text(some, .current))
     }
   }
 
@@ -33,7 +44,7 @@ struct BudgetsCommand: ParsableCommand {
         Adds to each of the tenant's own budgets, or to the one that --budget names. Raises add up, hold across a restart, and are
         written into the ledger.
           tollgate budgets raise acme --usd 20 --until 18h
-          tollgate budgets raise acme --usd 5 --budget acme/session/nightly/day --until 2026-11-22T00:00:00Z
+          tollgate budgets raise acme --usd 5 --budget acme/session/nightly/day --until 2027-01-01T00:00:00Z
           tollgate budgets raise --broker --usd 100 --until 24h
         """)
     @Argument(help: "The tenant; not with --broker.") var tenant: String?
@@ -69,11 +80,18 @@ struct BudgetsCommand: ParsableCommand {
       if let requests { parameters.append("requests=\(requests)") }
       if let tenant { parameters.append("tenant=\(PercentEscapes.encoded(tenant))") }
       if let budget { parameters.append("budget=\(PercentEscapes.encoded(budget))") }
-      _ = try AdminClient(options: admin).call(
-        "POST", "/api/v1/budgets/raise?" + parameters.joined(separator: "&"))
+      let (client, path) = (AdminClient(options: admin), "/api/v1/budgets/raise")
+      let answer = try client.call("POST", path + "?" + parameters.joined(separator: "&"))
       // The broker has accepted the time, so it can be shown.
-      let text = RFC3339.text(min(end, 9_000_000_000) * 1_000_000_000, .none)
-      Terminal.line("\(budget ?? tenant ?? "broker"): raised by \(amount) until \(text)")
+      let clock = ReportPage.current.clock
+      let text = clock.zoned(RFC3339.text(min(end, 9_000_000_000) * 1_000_000_000, .none))
+      Terminal.line(
+        PrintableText.escaped("\(budget ?? tenant ?? "broker"): raised by \(amount) until \(text)"))
+      let report = try client.decode(BudgetReport.self, answer, of: path)
+      let unit = usd != nil ? "usd" : tokens != nil ? "tokens" : "requests"
+      for line in BudgetText.afterRaise(report, tenant: tenant, budget: budget, unit: unit, until: end, clock) {
+        Terminal.line(line)
+      }
     }
   }
 

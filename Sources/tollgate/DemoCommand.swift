@@ -225,6 +225,8 @@ final class Demonstration {
         limits: {concurrency: \(permits), tokens_per_minute: \(tokensPerMinute)}
     routes:
       - {models: ["*"], to: [simulator]}
+    # The load is larger than the provider on purpose: that many wait is no news.
+    alerts: {queue: {warning: 250, critical: 1000}}
     """
   }
 }

@@ -4,6 +4,7 @@ import ArgumentParser
 import BrokerEngine
 import Foundation
 import ProcessOutput
+import TerminalScreen
 import TextForms
 
 struct ExplainCommand: ParsableCommand {
@@ -78,6 +79,7 @@ struct ExplainCommand: ParsableCommand {
     }
     var id: String
     var state: String
+    var arriving: Bool?
     var outcome: String?
     var arrivedAt: String
     var method: String
@@ -157,10 +159,10 @@ struct ExplainCommand: ParsableCommand {
     var text: String
   }
 
-  static func text(_ story: Story) -> String {
+  static func text(_ story: Story, _ clock: LocalClock = ReportPage.current.clock) -> String {
     let head = [
-      "\(story.id)  \(story.outcome ?? story.state)",
-      "  \(story.arrivedAt)  \(story.method) \(story.path)"
+      "\(story.id)  \(story.outcome ?? (story.arriving == true ? "arriving" : story.state))",
+      "  \(clock.zoned(story.arrivedAt))  \(story.method) \(story.path)"
         + (story.model.isEmpty ? "" : "  model \(story.model)"),
       "  tenant \(story.tenant)" + (story.session.isEmpty ? "" : ", session \(story.session)")
         + (story.agent.map { ", agent \($0)" } ?? ""),
@@ -207,7 +209,13 @@ struct ExplainCommand: ParsableCommand {
       }
       waits(story, after: index + 1, &lines)
     }
-    if story.state == "queued", let now = story.nowMs {
+    if story.state == "running", let now = story.nowMs {
+      let hasBegun = story.tries.last?.firstByteMs != nil
+      lines.append(Line(at: now, text: hasBegun ? "its answer goes on" : "it runs, and has no first byte yet"))
+    }
+    if story.arriving == true, let now = story.nowMs {
+      lines.append(Line(at: now, text: "its body is still on the way"))
+    } else if story.state == "queued", let now = story.nowMs {
       var text = "it still waits"
       if let position = story.position {
         text += ": number \(position.lane) in its lane, about number \(position.class) in its class"

@@ -11,15 +11,25 @@ enum Misspelling {
       lines[0] = "Error: the file is an argument, without --policy: tollgate check FILE"
       return lines.joined(separator: "\n")
     }
-    guard let (word, meant) = command(in: arguments) else { return message }
+    guard let (word, meant, parent) = command(in: arguments) else { return message }
     var lines = message.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     guard lines[0].contains("'\(word)'") else { return message }
-    lines[0] += ". Did you mean '\(meant)'?"
+    if let meant {
+      lines[0] += ". Did you mean '\(meant)'?"
+    } else if parent != Tollgate.self {
+      let names = parent.configuration.subcommands.map { "'\($0._commandName)'" }.joined(separator: ", ")
+      lines = [
+        "Error: '\(PrintableText.escaped(String(word.prefix(60))))' is no subcommand of 'tollgate \(parent._commandName)'; there are \(names)",
+        "See 'tollgate \(parent._commandName) --help'.",
+      ]
+    }
     return lines.joined(separator: "\n")
   }
 
-  /// The first word that stands where a command should, and the command that is like it.
-  private static func command(in arguments: [String]) -> (word: String, meant: String)? {
+  /// The first word that stands where a command should, the command that is like it, and the one that it should belong to.
+  private static func command(
+    in arguments: [String]
+  ) -> (word: String, meant: String?, parent: any ParsableCommand.Type)? {
     var command: any ParsableCommand.Type = Tollgate.self
     for word in arguments {
       let known = command.configuration.subcommands
@@ -27,7 +37,7 @@ enum Misspelling {
       if let next = known.first(where: { $0._commandName == word }) {
         command = next
       } else {
-        return Spelling.nearest(to: word, among: known.map { $0._commandName }).map { (word, $0) }
+        return (word, Spelling.nearest(to: word, among: known.map { $0._commandName }), command)
       }
     }
     return nil

@@ -70,21 +70,33 @@ struct BreakersCommand: ParsableCommand {
   }
 
   struct Open: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Let no call through.")
+    static let configuration = CommandConfiguration(
+      abstract: "Let no call through.",
+      discussion: """
+        Waiting calls go to the next provider of their route; where there is none, they and new ones are refused with 503 (529) at once.
+        It stays open until 'tollgate breakers auto PROVIDER', 'close', or a start of the broker.
+          tollgate breakers open anthropic
+        """)
     @Argument(help: "The provider's id.") var provider: String
     @OptionGroup var admin: AdminOptions
     func run() throws { try change(provider, "open", admin) }
   }
 
   struct Close: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Let every call through, whatever happens.")
+    static let configuration = CommandConfiguration(
+      abstract: "Let every call through, whatever happens.",
+      discussion:
+        "Until 'tollgate breakers auto PROVIDER', 'open', or a start of the broker. Pauses that the provider asked for end."
+    )
     @Argument(help: "The provider's id.") var provider: String
     @OptionGroup var admin: AdminOptions
     func run() throws { try change(provider, "close", admin) }
   }
 
   struct Auto: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Let the breaker judge for itself again.")
+    static let configuration = CommandConfiguration(
+      abstract: "Let the breaker judge for itself again.",
+      discussion: "It is closed now, and opens by the provider's failures. Pauses that the provider asked for end.")
     @Argument(help: "The provider's id.") var provider: String
     @OptionGroup var admin: AdminOptions
     func run() throws { try change(provider, "auto", admin) }

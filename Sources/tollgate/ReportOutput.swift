@@ -34,6 +34,7 @@ struct WatchOptions: ParsableArguments {
     let isScreen = drawn && Terminal.isScreen
     try withoutActuallyEscaping(report) { report in
       WatchOptions.draw(first, isScreen, isFirst: true)
+      if StandardStream.hasNoOutput { return }
       try Repetition.run(every: .seconds(every)) {
         let text: String
         do { text = try report() } catch { text = "\(error)" }

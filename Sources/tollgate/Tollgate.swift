@@ -54,12 +54,12 @@ struct Tollgate: ParsableCommand {
         ANTHROPIC_BASE_URL=http://127.0.0.1:4141
 
       Start with:
-        tollgate demo                       see it work, without a key and without a network
-        tollgate serve                      serve every vendor whose usual key variable is set
-        tollgate serve --policy FILE        serve what FILE says
-        tollgate check FILE                 find every mistake in a policy
-        tollgate env CLIENT                 what a client must export; claude-code, codex, openai, ...
-        tollgate status                     what runs and what waits; 'tollgate top' shows it live
+        tollgate demo                 see it work, without key and network
+        tollgate serve                serve each vendor whose key variable is set
+        tollgate serve --policy FILE  serve what FILE says
+        tollgate check FILE           find every mistake in a policy
+        tollgate env CLIENT           what a client must export (codex, openai)
+        tollgate status               what runs and waits ('tollgate top': live)
       """,
     version: tollgateVersion,
     subcommands: commands)

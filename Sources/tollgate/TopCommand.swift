@@ -32,6 +32,7 @@ struct TopCommand: ParsableCommand {
       StatusText.text(try client.get(StatusReport.self, "/api/v1/status"), .current)
     }
     Terminal.line(try look() + "\n")
+    if StandardStream.hasNoOutput { return }
     try Repetition.run(every: .seconds(every)) {
       do { Terminal.line(try look() + "\n") } catch { Terminal.line("\(error)\n") }
     }

@@ -67,6 +67,10 @@ struct UsageCommand: ParsableCommand {
       guard format == .table else {
         // JSON is escaped already. CSV is for machines as it is; on a terminal it must not control the terminal, and
         // gets the terminal's line ends.
+        // While it is watched, each document is a line.
+        let isLine = format == .json && watch.watch
+        let text =
+          isLine ? text.split(separator: "\n").map { $0.drop { $0 == " " } }.joined() : text
         guard isatty(1) == 1 else { return text }
         return PrintableText.escaped(text.replacing("\r\n", with: "\n"), keepsLines: true)
       }

@@ -64,6 +64,8 @@ final class WebhookOffice {
       for news in interpreter.news(of: notice, at: SystemClock.wall()) { courier.tell(news) }
     case .alert(let alert, let before):
       if let news = NewsInterpreter.news(of: alert, before: before, at: SystemClock.wall()) { courier.tell(news) }
+    case .keys(let report):
+      for news in interpreter.news(of: report, at: SystemClock.wall()) { courier.tell(news) }
     case .change: break
     }
   }
@@ -85,8 +87,10 @@ final class WebhookOffice {
 
 /// Which notices webhooks are told, and in which words.
 struct NewsInterpreter {
-  /// Providers that answer nothing, and keys that are disabled: their ends are told too.
-  private var outages: Set<ProviderID> = []
+  /// Why a provider gets no calls.
+  private enum OutageCause { case breaker, keys }
+  /// Providers that get no calls, and keys that are disabled: their ends are told too.
+  private var outages: [String: Set<OutageCause>] = [:]
   private var disabledKeys: Set<String> = []
 
   /// - Parameter wall: nanoseconds since 1970.
@@ -101,11 +105,9 @@ struct NewsInterpreter {
       var news = [one(.breaker, subject, state.rawValue, "breaker of \(subject) is \(state.rawValue)\(because)")]
       guard model == nil else { return news }
       switch state {
-      case .open where outages.insert(provider).inserted:
-        news.append(one(.outage, provider.name, "began", "\(provider) gets no calls any more\(because)"))
-      case .closed where outages.remove(provider) != nil:
-        news.append(one(.outage, provider.name, "ended", "\(provider) gets calls again"))
-      case .open, .closed, .halfOpen: break
+      case .open: news += began(provider.name, .breaker, "\(provider) gets no calls any more\(because)", at: wall)
+      case .closed: news += ended(provider.name, .breaker, at: wall)
+      case .halfOpen: break
       }
       return news
     case .keyChanged(let provider, let key, let state, let reason):
@@ -118,17 +120,37 @@ struct NewsInterpreter {
       case .disabled, .usable, .cooling: return []
       }
     case .budgetWarned(let reading):
-      return [
-        one(
-          .budget, reading.id, "warned",
-          "budget \(reading.id) has reached \(reading.warnAtPercent) %: \(NewsInterpreter.amounts(reading))")
-      ]
+      return [one(.budget, reading.id, "warned", reading.standing ?? "budget \(reading.id) is nearly used up")]
     case .budgetExceeded(let reading):
-      return [
-        one(.budget, reading.id, "exceeded", "budget \(reading.id) is used up: \(NewsInterpreter.amounts(reading))")
-      ]
+      return [one(.budget, reading.id, "exceeded", reading.standing ?? "budget \(reading.id) is used up")]
     default: return []
     }
+  }
+
+  mutating func news(of report: KeyReport, at wall: Int64) -> [WebhookNews] {
+    switch report {
+    case .allRefused(let providers, _):
+      providers.flatMap { began($0.provider, .keys, $0.text, at: wall) }
+    case .recovered(let provider, _): ended(provider, .keys, at: wall)
+    }
+  }
+
+  /// An outage is told once, whatever keeps calls away.
+  private mutating func began(
+    _ provider: String, _ cause: OutageCause, _ text: String, at wall: Int64
+  ) -> [WebhookNews] {
+    let isNew = outages[provider] == nil
+    outages[provider, default: []].insert(cause)
+    return isNew
+      ? [WebhookNews(event: .outage, at: wall, subject: provider, state: "began", text: text)] : []
+  }
+
+  private mutating func ended(_ provider: String, _ cause: OutageCause, at wall: Int64) -> [WebhookNews] {
+    guard outages[provider]?.remove(cause) != nil, outages[provider]?.isEmpty == true else { return [] }
+    outages[provider] = nil
+    return [
+      WebhookNews(event: .outage, at: wall, subject: provider, state: "ended", text: "\(provider) gets calls again")
+    ]
   }
 
   /// - Parameters:
@@ -144,9 +166,5 @@ struct NewsInterpreter {
     return WebhookNews(
       event: .queue, at: wall, subject: one.name, state: alert == nil ? "resolved" : "firing",
       text: alert.map { "\($0.severity.rawValue): \($0.text)" } ?? "the queue is no longer too deep")
-  }
-
-  private static func amounts(_ reading: BudgetReading) -> String {
-    "\(reading.text(reading.spent)) of \(reading.text(reading.limit)) \(reading.unit.rawValue)"
   }
 }

@@ -183,6 +183,110 @@ import Testing
     #expect(book.marks(account, refused: true, at: now) == [.exceeded])
   }
 
+  /// Something is left, but less than each call needs.
+  @Test(arguments: [BudgetUnit.usd, .tokens, .requests])
+  func aBudgetThatRefusesWithSomethingLeftSaysSo(_ unit: BudgetUnit) throws {
+    var rule = rule(100, warnAt: 80)
+    rule.unit = unit
+    var (book, accounts) = book([rule])
+    func reading() throws -> BudgetReading { try #require(book.reading(accounts[0], at: now)) }
+    func post(_ amount: Int64) {
+      var spent = BudgetAmounts()
+      spent[unit] = amount
+      book.post(accounts, held: BudgetAmounts(), spent: spent, takenIn: book.epoch)
+    }
+    #expect(try reading().state == .ok)
+    post(79)
+    #expect(try reading().state == .ok)
+    post(1)
+    #expect(try reading().state == .warned)
+    post(13)
+    // It needs all that is left, and fits: nothing is refused.
+    #expect(book.marks(accounts[0], refused: false, at: now) == [.warned])
+    #expect(try reading().state == .warned)
+    #expect(book.marks(accounts[0], refused: true, needed: 8, at: now) == [.exceeded])
+    #expect(try reading().state == .refusing && reading().refusedNeed.nanodollars == 8)
+    // A smaller call is let in.
+    var hold = BudgetAmounts()
+    hold[unit] = 3
+    book.hold(accounts, hold)
+    #expect(try reading().state == .warned)
+    #expect(book.marks(accounts[0], refused: true, needed: 8, at: now) == [])
+    #expect(try reading().state == .refusing)
+    post(7)
+    #expect(try reading().state == .usedUp)
+    book.begin([BudgetWindowState(window: day, serial: 1, end: .distantFuture)])
+    book.begin([BudgetWindowState(window: day, serial: 2, end: .distantFuture)])
+    #expect(try reading().state == .ok)
+  }
+
+  @Test func aRaiseEndsTheStateAndItsMarksAreToldAgain() throws {
+    var (book, accounts) = book([rule(100, warnAt: 80)])
+    let account = accounts[0]
+    func state() throws -> BudgetState { try #require(book.reading(account, at: now)).state }
+    func raise(_ amount: Int64) {
+      book.replace(raises: [
+        BudgetRaise(tenant: "acme", amount: Money(nanodollars: amount), until: Instant(nanoseconds: 2_000))
+      ])
+    }
+    book.post(accounts, held: 0, cost: 93, takenIn: 0)
+    #expect(book.marks(account, refused: true, needed: 8, at: now) == [.exceeded])
+    // One too little, and just enough.
+    raise(0)
+    #expect(try state() == .refusing)
+    raise(1)
+    #expect(try state() == .warned)
+    #expect(book.marks(account, refused: false, at: now) == [])
+    #expect(book.marks(account, refused: true, needed: 9, at: now) == [.exceeded])
+    #expect(book.marks(account, refused: true, needed: 9, at: now) == [])
+    raise(100)
+    #expect(try state() == .ok)
+    #expect(book.marks(account, refused: false, at: now) == [])
+    book.post(accounts, held: 0, cost: 66, takenIn: 0)
+    #expect(book.marks(account, refused: false, at: now) == [])
+    book.post(accounts, held: 0, cost: 1, takenIn: 0)
+    #expect(book.marks(account, refused: false, at: now) == [.warned])
+    book.post(accounts, held: 0, cost: 40, takenIn: 0)
+    #expect(book.marks(account, refused: false, at: now) == [.exceeded])
+    #expect(try state() == .usedUp)
+    // When the raise is over it is used up still, and nothing is told a second time.
+    book.replace(raises: [])
+    #expect(book.marks(account, refused: true, needed: 1, at: now) == [])
+    #expect(try state() == .usedUp)
+  }
+
+  @Test func aRollingWindowThatRefusesIsToldOnce() {
+    let window = BudgetWindow(rolling: 3600)
+    var (book, accounts) = book([rule(100, window: window)])
+    func begin(_ serial: Int64) { book.begin([BudgetWindowState(window: window, serial: serial, end: .distantFuture)]) }
+    begin(100)
+    book.post(accounts, held: 0, cost: 95, takenIn: 0)
+    #expect(book.marks(accounts[0], refused: true, needed: 8, at: now) == [.exceeded])
+    for serial in 101..<160 as Range<Int64> {
+      begin(serial)
+      #expect(book.marks(accounts[0], refused: true, needed: 8, at: now) == [])
+      #expect(book.reading(accounts[0], at: now)?.state == .refusing)
+    }
+    begin(160)
+    #expect(book.reading(accounts[0], at: now)?.state == .ok)
+    book.post(accounts, held: 0, cost: 95, takenIn: 0)
+    #expect(book.marks(accounts[0], refused: true, needed: 8, at: now) == [.exceeded])
+  }
+
+  /// Only `reject` refuses, and a limit of nothing is used up from the start.
+  @Test func statesOfOtherRules() {
+    for onExceed in [BudgetPolicy.OnExceed.low, .warn] {
+      var (book, accounts) = book([rule(100, .tenant, onExceed)])
+      book.post(accounts, held: 0, cost: 99, takenIn: 0)
+      _ = book.marks(accounts[0], refused: true, needed: 8, at: now)
+      #expect(book.reading(accounts[0], at: now)?.state == .warned)
+      book.post(accounts, held: 0, cost: 1, takenIn: 0)
+      #expect(book.reading(accounts[0], at: now)?.state == .usedUp)
+    }
+    let (book, accounts) = book([rule(0)])
+    #expect(book.reading(accounts[0], at: now)?.state == .usedUp)
+  }
+
   @Test func otherLimitsKeepWhatIsSpent() {
     var (book, accounts) = book([rule(100)])
     book.hold(accounts, 10)

@@ -150,6 +150,25 @@ import Testing
         + "Or use 'spare' again, which is disabled by hand: tollgate keys enable sim/spare.")
   }
 
+  /// None is refused, and no call can be served all the same.
+  @Test func allKeysDisabledByHandAreOneReportAndItsEnd() throws {
+    let rig = rig(others: ["fine"])
+    rig.broker.operator.command(.disableKey("sim", "main"))
+    #expect(rig.reports.isEmpty && rig.broker.operator.refusedProviders.isEmpty)
+    rig.broker.operator.command(.disableKey("sim", "spare"))
+    let provider = try #require(rig.broker.operator.refusedProviders.first)
+    #expect(rig.reports == [.allRefused([provider], isAll: false)])
+    #expect(provider.keys.isEmpty && provider.disabled == ["main", "spare"])
+    #expect(
+      provider.text == "'sim' gets no calls: all its keys are disabled by hand: main, spare. "
+        + "To use 'main' again: tollgate keys enable sim/main. To use 'spare' again: tollgate keys enable sim/spare.")
+    rig.broker.operator.command(.disableKey("sim", "main"))
+    #expect(rig.reports.count == 1)
+    rig.broker.operator.command(.enableKey("sim", "spare"))
+    #expect(rig.reports.count == 2 && rig.reports.last == .recovered(provider: "sim", wasRefused: false))
+    #expect(rig.broker.operator.refusedProviders.isEmpty)
+  }
+
   @Test func withoutItsOwnKeysAProviderIsNeverRefused() {
     let rig = rigs.rig {
       $0.providers[0].passThrough = true

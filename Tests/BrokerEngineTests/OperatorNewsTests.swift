@@ -15,6 +15,9 @@ import Testing
       case .notice: heard.append("notice")
       case .change(let subject, let state): heard.append("\(subject) \(state)")
       case .alert(let alert, _): heard.append("alert \(alert?.severity.rawValue ?? "over")")
+      case .keys(.allRefused(let providers, _)):
+        heard.append("no key of \(providers.map(\.provider).joined(separator: ", "))")
+      case .keys(.recovered(let provider, let wasRefused)): heard.append("a key of \(provider) \(wasRefused)")
       }
     }
   }
@@ -55,8 +58,11 @@ import Testing
     rig.broker.operator.changed(.broker, name: "1.0", state: .draining)
     rig.broker.operator.listen { second.hear($0) }
     rig.broker.operator.command(.disableKey("sim", "main"))
-    #expect(first.heard == ["broker draining", "sim/main disabled"])
-    #expect(second.heard == ["sim/main disabled"])
+    // It was the provider's only key.
+    #expect(first.heard == ["broker draining", "sim/main disabled", "no key of sim"])
+    #expect(second.heard == ["sim/main disabled", "no key of sim"])
+    rig.broker.operator.command(.enableKey("sim", "main"))
+    #expect(second.heard.suffix(2) == ["sim/main usable", "a key of sim false"])
   }
 
   @Test func aKeysMarkGoesWithItsNoticeAndWithNoOther() {

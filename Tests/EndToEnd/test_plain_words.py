@@ -34,7 +34,7 @@ def test_dashboard_and_commands_agree_on_a_raised_limit(start, http, simulator, 
     budget = http.get(broker.admin + "/api/v1/budgets").json()["budgets"][0]
     assert (budget["limit_usd"], budget["raised_usd"]) == ("3.015000000", "3.000000000")
     listed = run("budgets", "--admin", broker.admin).stdout
-    assert re.search(r"broker/day +\$0\.00 +\$0\.00 +\$3\.015 +\$3\.00 ", listed), listed
+    assert re.search(r"broker/day +ok +\$0\.00 +\$0\.00 +\$3\.015 +\$3\.00 ", listed), listed
     assert re.search(r"broker/\* is raised by \$3\.00 until (20\d\d-\d\d-\d\d )?\d\d:\d\d", listed), listed
     with browser.page(broker.admin + "/#/who?by=budgets") as page:
         page.wait("document.querySelector('.budget .gauge-value')")

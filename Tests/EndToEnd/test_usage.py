@@ -266,6 +266,10 @@ def test_a_locked_ledger_refuses_new_work_and_heals(start, tmp_path):
     assert httpx.get(broker.admin + "/healthz", timeout=10).status_code == 200
     metrics = httpx.get(broker.admin + "/metrics", timeout=10).text
     assert "\ntollgate_ledger_obstacle 1\n" in metrics and re.search(r"^tollgate_ledger_pending [1-9]", metrics, re.M)
+    # What charts from the ledger lack is told; those from memory lack nothing.
+    chart = httpx.get(broker.admin + "/api/v1/history?metric=calls&since=24h", timeout=10).json()
+    assert chart["pending"] > 0
+    assert httpx.get(broker.admin + "/api/v1/history?metric=queued&since=5m", timeout=10).json()["pending"] == 0
     for flags in ([], ["--json"]):
         status = run("status", *flags, "--admin", broker.admin)
         assert status.returncode == 1 and "write lock" in status.stdout

@@ -74,8 +74,8 @@ def test_what_is_failing_stands_in_the_headline(start, http, simulator):
     assert status(http, broker)["headline"] == "high calls wait 0 ms; the breaker of openai is open (operator)"
     assert http.post(f"{broker.admin}/api/v1/keys/anthropic/main/disable").status_code == 200
     assert status(http, broker)["headline"] == (
-        "nobody can tell how long a high call would wait; the breaker of openai is open (operator); "
-        "key main of anthropic is not used (operator)")
+        "nobody can tell how long a high call would wait; every key of anthropic is disabled by hand; "
+        "the breaker of openai is open (operator)")
 
 
 def test_sessions_and_their_agents_are_counted_where_their_calls_stand(crowd, http):
@@ -173,7 +173,7 @@ def test_charts_of_the_last_minutes_and_of_the_ledger_say_the_same(start, http, 
     wait = next(chart for chart in recent["metrics"] if chart["metric"] == "wait_p50")
     assert [series["labels"]["priority"] for series in wait["series"] if any(value is not None for _, value in series["points"])] == ["high"]
     single = http.get(broker.admin + "/api/v1/history", params={"metric": "calls", "since": "5m"}).json()
-    assert set(single) == {"metric", "step_s", "series", "marks"} and single["step_s"] == 5
+    assert set(single) == {"metric", "step_s", "series", "pending", "marks"} and single["step_s"] == 5
     queued = wait_until(lambda: (page := charts(broker, "queued,in_use"))["metrics"][0]["series"] and page, "a slot to end")
     assert [series["labels"]["priority"] for series in queued["metrics"][0]["series"]] == ["high", "normal", "low"]
     broker.stop()

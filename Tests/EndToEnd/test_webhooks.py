@@ -113,6 +113,8 @@ def test_a_receiver_that_hangs_holds_up_no_other(start, http):
     wait_until(lambda: len(quick.told) == 12, "all messages at the quick one")
     report = listed(http, broker)
     assert [one["pending"] for one in report["webhooks"]] == [12, 0]
+    # Nothing that is being sent, or waits for one before it, is told to be tried at a time that has passed.
+    assert {one["next_at"] for one in report["deliveries"]} == {None}
     assert 1 <= len(slow.received) <= 4
     go.set()
     for one in (slow, quick):

@@ -209,6 +209,13 @@ extension Admission {
     return least == .max ? 0 : least
   }
 
+  /// The least that the request needs of the account, over all its candidates, where it has no upper bound.
+  func leastNeed(_ request: Request, of account: AccountIndex) -> Int64 {
+    let unit = book.unit(account)
+    return providers.routes[request.route].legs.lazy
+      .map { self.demand(request, leg: $0, self.estimate(request, leg: $0)).expected(unit) ?? 1 }.min() ?? 1
+  }
+
   /// What the request costs at its cheapest candidate, in nano-dollars; 0 where no price is known.
   func leastCost(_ request: Request) -> Int64 {
     var least = Int64.max
@@ -267,8 +274,13 @@ extension Admission {
     return lease.request.box.ticket.candidates.first { $0.provider == provider }?.price
   }
 
-  mutating func tellMarks(_ account: AccountIndex, refused: Bool, at now: Instant, into actions: inout ActionList) {
-    for mark in book.marks(account, refused: refused, at: now) {
+  /// - Parameters:
+  ///   - refused: a call was refused for it.
+  ///   - needed: what that call needed.
+  mutating func tellMarks(
+    _ account: AccountIndex, refused: Bool, needed: Int64 = 1, at now: Instant, into actions: inout ActionList
+  ) {
+    for mark in book.marks(account, refused: refused, needed: needed, at: now) {
       guard let reading = book.reading(account, at: now) else { continue }
       actions.append(.note(mark == .warned ? .budgetWarned(reading) : .budgetExceeded(reading)))
     }

@@ -86,6 +86,17 @@ extension Admission {
 
   // MARK: Operator
 
+  /// What an operator has set by hand that keeps all calls away from a provider, and that only an operator ends; nil
+  /// where calls may come, or come back by themselves.
+  public func closedByHand(_ provider: ProviderID) -> ClosedByHand? {
+    guard let index = providers.index(of: provider) else { return nil }
+    if providers[index].breaker.override == .open { return .breaker }
+    let keys = Array(providers[index].keys.indices)
+    let byHand = keys.filter { providers[index].keys[$0].health.trouble == .byOperator }
+    guard !byHand.isEmpty, byHand.count == keys.count else { return nil }
+    return .keys(byHand.map { providers[index].keys[$0].policy.id })
+  }
+
   mutating func obey(_ command: OperatorCommand, at now: Instant, into actions: inout ActionList) {
     switch command {
     case .disableKey(let provider, let key):

@@ -52,8 +52,8 @@ extension Admission {
     request.accounts = accounts
     if let account = refusingAccount(request, at: now) {
       reject(
-        box.ticket, .rejectedBudget, blocker: nil, budget: account, estimate: leastCost(request), accounts, at: now,
-        into: &actions)
+        box.ticket, .rejectedBudget, blocker: nil, budget: account, needed: leastNeed(request, of: account),
+        estimate: leastCost(request), accounts, at: now, into: &actions)
       return
     }
     book.use(accounts)
@@ -145,11 +145,12 @@ extension Admission {
   }
 
   private mutating func reject(
-    _ ticket: Ticket, _ outcome: Outcome, blocker: Blocker?, budget: AccountIndex? = nil, estimate: Int64? = nil,
-    _ accounts: [AccountIndex]? = nil, refusedKey: RefusedKey? = nil, at now: Instant, into actions: inout ActionList
+    _ ticket: Ticket, _ outcome: Outcome, blocker: Blocker?, budget: AccountIndex? = nil, needed: Int64 = 1,
+    estimate: Int64? = nil, _ accounts: [AccountIndex]? = nil, refusedKey: RefusedKey? = nil, at now: Instant,
+    into actions: inout ActionList
   ) {
     let band = Int(ticket.priority.rawValue)
-    if let budget { tellMarks(budget, refused: true, at: now, into: &actions) }
+    if let budget { tellMarks(budget, refused: true, needed: needed, at: now, into: &actions) }
     actions.append(
       .conclude(
         Conclusion(
@@ -247,7 +248,9 @@ extension Admission {
     let blocker =
       outcome == .clientLeftQueued
       ? nil : self.blocker(for: obstacle ?? currentObstacle(of: slot, at: now), request.box)
-    if let budget { tellMarks(budget, refused: true, at: now, into: &actions) }
+    if let budget {
+      tellMarks(budget, refused: true, needed: leastNeed(request, of: budget), at: now, into: &actions)
+    }
     let isLate = outcome == .evictedMaxWait || outcome == .rejectedQueueFull
     var retryAfter = retryAfter(
       outcome, band: request.band, coming: isLate ? coming(to: request, at: now) : nil, at: now)

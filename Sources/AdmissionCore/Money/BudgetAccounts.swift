@@ -14,9 +14,18 @@ extension BudgetBook {
     var held: Int64 = 0
     var hasWarned = false
     var hasExceeded = false
+    /// The limit when the marks were looked at last: a higher one takes them back.
+    var toldLimit: Int64 = 0
+    /// What the newest call needed that was refused; 0 once a call has been let in, and where none was refused.
+    var refusedNeed: Int64 = 0
 
     mutating func post(_ amount: Int64) { posted = min(posted + amount, BudgetBook.mostSum) }
     mutating func hold(_ amount: Int64) { held = min(held + amount, BudgetBook.mostSum) }
+    /// Holds it for a call that is let in.
+    mutating func admit(_ amount: Int64) {
+      hold(amount)
+      refusedNeed = 0
+    }
     mutating func release(_ amount: Int64) { held = max(0, held - amount) }
   }
 

@@ -289,7 +289,7 @@ struct BudgetBook: Sendable {
       let amount = amounts[accounts[number].unit]
       guard amount > 0 else { continue }
       roll(number)
-      accounts[number].current.hold(amount)
+      accounts[number].current.admit(amount)
     }
   }
 
@@ -424,12 +424,16 @@ struct BudgetBook: Sendable {
   enum Mark: Sendable { case warned, exceeded }
 
   /// The marks that the sum has passed and that have not been reported in this window.
-  /// - Parameter refused: a request did not fit, though the limit itself may not be reached.
-  mutating func marks(_ number: AccountIndex, refused: Bool, at now: Instant) -> [Mark] {
+  /// - Parameters:
+  ///   - refused: a request did not fit, though the limit itself may not be reached.
+  ///   - needed: what that request needed.
+  mutating func marks(_ number: AccountIndex, refused: Bool, needed: Int64 = 1, at now: Instant) -> [Mark] {
     roll(number)
-    let account = accounts[number]
-    guard account.hasRule else { return [] }
+    guard accounts[number].hasRule else { return [] }
     let limit = limit(number, at: now)
+    if refused { accounts[number].current.refusedNeed = max(1, needed) }
+    takeBackMarks(number, limit: limit)
+    let account = accounts[number]
     let sum = account.current
     var marks: [Mark] = []
     if !sum.hasWarned, sum.posted > 0, sum.posted >= Self.share(limit, percent: Int64(account.warnAtPercent)) {
@@ -442,6 +446,18 @@ struct BudgetBook: Sendable {
       marks.append(.exceeded)
     }
     return marks
+  }
+
+  /// Once the limit has been raised, marks that the sum is below again can be passed and reported again.
+  private mutating func takeBackMarks(_ number: AccountIndex, limit: Int64) {
+    let sum = accounts[number].current
+    guard sum.toldLimit != limit else { return }
+    accounts[number].current.toldLimit = limit
+    guard limit > sum.toldLimit else { return }
+    if sum.posted < limit { accounts[number].current.hasExceeded = false }
+    if sum.posted < Self.share(limit, percent: Int64(accounts[number].warnAtPercent)) {
+      accounts[number].current.hasWarned = false
+    }
   }
 
   static func share(_ limit: Int64, percent: Int64) -> Int64 {
@@ -469,7 +485,7 @@ struct BudgetBook: Sendable {
       limit: Money(nanodollars: account.limit + raised), raised: Money(nanodollars: raised),
       spent: Money(nanodollars: sum.posted), held: Money(nanodollars: sum.held), onExceed: account.onExceed,
       warnAtPercent: Int(account.warnAtPercent), windowEnd: end == .distantFuture ? nil : end,
-      waiting: waiters[number]?.count ?? 0)
+      waiting: waiters[number]?.count ?? 0, refusedNeed: Money(nanodollars: sum.refusedNeed))
   }
 
   /// What the tightest account leaves, among those with a `reject` rule where there are any, else among all.

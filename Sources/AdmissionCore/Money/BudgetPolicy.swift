@@ -188,6 +188,17 @@ public struct BudgetSpent: Sendable, Equatable {
   }
 }
 
+/// How far a budget is used up.
+public enum BudgetState: String, Sendable, CaseIterable {
+  case ok
+  /// Its `warn_at` is reached.
+  case warned
+  /// Something is left, but the newest call needed more and was refused.
+  case refusing
+  /// Nothing is left: all is spent.
+  case usedUp = "used_up"
+}
+
 /// The state of one budget.
 public struct BudgetReading: Sendable, Equatable {
   /// `acme/day`; `acme/day#2` for a second budget of the same account and period.
@@ -209,12 +220,14 @@ public struct BudgetReading: Sendable, Equatable {
   public var windowEnd: Instant?
   /// Requests that wait for a hold to be given back.
   public var waiting: Int
+  /// What the newest call needed that was refused, where none has been let in since; else zero.
+  public var refusedNeed: Money
 
   public init(
     id: String, account: BudgetAccount, window: BudgetWindow, unit: BudgetUnit = .usd, limit: Money,
     raised: Money = .zero,
     spent: Money, held: Money, onExceed: BudgetPolicy.OnExceed, warnAtPercent: Int, windowEnd: Instant? = nil,
-    waiting: Int = 0
+    waiting: Int = 0, refusedNeed: Money = .zero
   ) {
     self.id = id
     self.account = account
@@ -228,6 +241,15 @@ public struct BudgetReading: Sendable, Equatable {
     self.warnAtPercent = warnAtPercent
     self.windowEnd = windowEnd
     self.waiting = waiting
+    self.refusedNeed = refusedNeed
+  }
+
+  /// How far it is used up.
+  public var state: BudgetState {
+    if spent >= limit { return .usedUp }
+    if onExceed == .reject, refusedNeed > limit - spent { return .refusing }
+    let share = BudgetBook.share(limit.nanodollars, percent: Int64(warnAtPercent))
+    return spent > .zero && spent.nanodollars >= share ? .warned : .ok
   }
 
   /// An amount of this budget as the API and the log show it: dollars with nine decimals, else a whole number.

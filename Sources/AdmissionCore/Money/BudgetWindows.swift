@@ -72,7 +72,9 @@ extension BudgetBook {
       }
       // Once the sum has fallen below a mark, the mark can be passed and reported again.
       if rolled.posted < Self.share(account.limit, percent: Int64(account.warnAtPercent)) { rolled.hasWarned = false }
-      if rolled.posted < account.limit { rolled.hasExceeded = false }
+      if rolled.posted < account.limit, rolled.refusedNeed <= account.limit - rolled.posted {
+        rolled.hasExceeded = false
+      }
       return rolled
     }
     if let other = account.other, other.serial == serial { return other }

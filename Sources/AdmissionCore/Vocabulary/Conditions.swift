@@ -56,3 +56,11 @@ public enum KeyReason: Sendable, Hashable {
     }
   }
 }
+
+/// What an operator's hand keeps from calls.
+public enum ClosedByHand: Sendable, Equatable {
+  /// The provider's breaker is open.
+  case breaker
+  /// All keys of the provider are disabled; these.
+  case keys([KeyID])
+}

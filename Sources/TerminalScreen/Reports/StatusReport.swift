@@ -110,6 +110,12 @@ public struct StatusReport: Decodable, Sendable {
     public var oldestWaitMs: Times?
     public var throttledLastMinute: Int64?
     public var callsLastMinute: Int64?
+    public var slowStart: SlowStart?
+  }
+  /// Calls that wait much longer than usual for their first byte.
+  public struct SlowStart: Decodable, Sendable {
+    public var calls: Int
+    public var text: String
   }
   public struct Tenant: Decodable, Sendable {
     public var id: String
@@ -176,6 +182,8 @@ public struct StatusReport: Decodable, Sendable {
   public var headline: String?
   public var queued: Bands?
   public var running: Int?
+  /// Requests whose bodies are still on the way.
+  public var arriving: Int?
   public var classes: Classes?
   public var providers: [Provider]?
   public var tenants: [Tenant]?
@@ -199,6 +207,11 @@ public struct StatusReport: Decodable, Sendable {
 /// A budget in `/api/v1/budgets` and `/api/v1/status`.
 public struct BudgetRow: Decodable, Sendable {
   public var id: String
+  /// `broker`, `tenant`, `client_key` or `session`.
+  public var scope: String?
+  public var tenant: String?
+  /// Of the session or the client key.
+  public var name: String?
   public var onExceed: String
   public var unit: String
   public var limit: String
@@ -206,6 +219,10 @@ public struct BudgetRow: Decodable, Sendable {
   public var spent: String
   public var held: String
   public var remaining: String
+  /// `ok`, `warned`, `refusing` or `used_up`.
+  public var state: String?
+  /// How far it is used up, in words; nil where its calls go on as usual.
+  public var text: String?
   public var waiting: Int
   public var windowEnds: String?
   /// What is spent in an hour, in the budget's unit.
@@ -224,6 +241,12 @@ public struct BudgetRow: Decodable, Sendable {
     let fields = try decoder.container(keyedBy: Name.self)
     func text(_ name: String) throws -> String { try fields.decode(String.self, forKey: Name(stringValue: name)) }
     id = try text("id")
+    func optional(_ name: String) throws -> String? {
+      try fields.decodeIfPresent(String.self, forKey: Name(stringValue: name))
+    }
+    scope = try optional("scope")
+    tenant = try optional("tenant")
+    name = try optional("name")
     onExceed = try text("onExceed")
     let unit = try text("unit")
     self.unit = unit
@@ -239,6 +262,8 @@ public struct BudgetRow: Decodable, Sendable {
     spent = try amount("spent")
     held = try amount("held")
     remaining = try amount("remaining")
+    state = try optional("state")
+    self.text = try optional("text")
     waiting = try fields.decode(Int.self, forKey: Name(stringValue: "waiting"))
     windowEnds = try fields.decodeIfPresent(String.self, forKey: Name(stringValue: "windowEnds"))
     burn = try fields.decodeIfPresent(Amount.self, forKey: Name(stringValue: "burn\(suffix)PerHour"))?.text
@@ -249,6 +274,11 @@ public struct BudgetRow: Decodable, Sendable {
   public func shown(_ amount: String) -> String {
     unit == "usd" ? AmountText.dollars(amount) : "\(amount) \(unit)"
   }
+
+  /// The state in words: `used up`.
+  var shownState: String { (state ?? "-").replacing("_", with: " ") }
+  /// True where it lets no more calls through.
+  var refuses: Bool { onExceed == "reject" && (state == "refusing" || state == "used_up") }
 
   /// The burn rate as a table shows it: it is no exact amount.
   public var shownBurn: String? {
@@ -286,6 +316,8 @@ public struct RequestReport: Decodable, Sendable {
   public struct Entry: Decodable, Sendable {
     public var id: String
     public var state: String
+    /// True while its body is still on the way.
+    public var arriving: Bool?
     public var outcome: String?
     public var arrivedAt: String?
     public var tenant: String
@@ -308,7 +340,13 @@ public struct RequestReport: Decodable, Sendable {
     public var waitsFor: StatusReport.WaitsFor?
 
     /// The outcome where it has ended, else the state.
-    public var shownState: String { outcome ?? state }
+    public var shownState: String { outcome ?? (arriving == true ? "arriving" : state) }
+    /// True where it waits for its turn.
+    public var isWaiting: Bool { state == "queued" && arriving != true }
+    /// How long it has waited in the queue; nothing of a request that is not in it yet.
+    public var shownWait: String { arriving == true ? "-" : SpanText.text(milliseconds: queuedMs) }
+    /// What it waits for; `-` where it does not.
+    public var shownReason: String { arriving == true ? "the rest of its body" : waitsFor?.shown ?? "-" }
     /// How long it has taken; with a plus while it goes on.
     public var shownTime: String {
       if let totalMs { return SpanText.text(milliseconds: totalMs) }

@@ -42,9 +42,7 @@ public enum StatusText {
     let keys = providers.flatMap { provider in (provider.keys ?? []).map { (provider.id, $0) } }
     if !keys.isEmpty { lines += ["", keyTable(keys, page).text(width: page.width)] }
     lines += tenants(report, page)
-    if let budgets = report.budgets, !budgets.isEmpty {
-      lines += ["", BudgetText.shortTable(budgets, page).text(width: page.width)]
-    }
+    if let budgets = report.budgets, !budgets.isEmpty { lines += [""] + BudgetText.short(budgets, page) }
     lines += learned(report, page)
     return lines.joined(separator: "\n")
   }
@@ -60,11 +58,17 @@ public enum StatusText {
         + (report.draining ? page.styled(", draining", .warning) : ""))
     if let running = report.running, let queued = report.queued {
       lines.append(
-        "running \(running), waiting \(queued.all) (high \(queued.high), normal \(queued.normal), low \(queued.low))")
+        "running \(running), waiting \(queued.all) (high \(queued.high), normal \(queued.normal), low \(queued.low))"
+          + arriving(report))
     }
     let totals = totals(report)
     if !totals.isEmpty { lines.append(totals) }
     return lines
+  }
+
+  /// `, arriving 2`; nothing where no request's body is on the way.
+  static func arriving(_ report: StatusReport) -> String {
+    report.arriving.map { $0 > 0 ? ", arriving \($0)" : "" } ?? ""
   }
 
   /// Calls, tokens and money, as far as the broker tells them.
@@ -182,6 +186,13 @@ public enum StatusText {
         lines.append(
           "\(pause.what) rests\(page.until(pause.until)): \(pause.reason)\(left); "
             + "to try now: tollgate breakers auto \(provider.id)")
+      }
+      if provider.state == "disabled" {
+        let left = provider.until.flatMap { page.clock.left(until: $0) }.map { "; the next try in \($0)" } ?? ""
+        lines.append("\(provider.id) gets no calls: it has no usable key\(left); 'tollgate keys' says why")
+      }
+      if let slow = provider.slowStart {
+        lines.append("\(slow.text); which: tollgate requests --state running --slowest")
       }
       return lines.map { PrintableText.escaped($0) }
     }
@@ -314,56 +325,11 @@ public enum StatusText {
   }
 }
 
-/// Budgets in tables.
-public enum BudgetText {
-  /// What a snapshot has room for.
-  static func shortTable(_ budgets: [BudgetRow], _ page: ReportPage) -> TextTable {
-    let burns = budgets.contains { $0.burn != nil }
-    var table = TextTable(
-      ["BUDGET", "SPENT", "HELD", "LIMIT", "LEFT"] + (burns ? ["PER HOUR", "RUNS OUT"] : []), right: [1, 2, 3, 4, 5])
-    for budget in budgets {
-      table.row(
-        [budget.id] + [budget.spent, budget.held, budget.limit, budget.remaining].map(budget.shown)
-          + (burns ? [budget.shownBurn ?? "-", runsOut(budget, page)] : []))
-    }
-    return table
-  }
-
-  private static func runsOut(_ budget: BudgetRow, _ page: ReportPage) -> String {
-    budget.runsOutAt.map { page.clock.text($0) } ?? "-"
-  }
-
-  /// All budgets with their raises.
-  public static func text(_ report: BudgetReport, _ page: ReportPage) -> String {
-    guard !report.budgets.isEmpty else { return "The policy has no budgets." }
-    let burns = report.budgets.contains { $0.burn != nil }
-    var table = TextTable(
-      ["BUDGET", "SPENT", "HELD", "LIMIT", "OF IT RAISED", "LEFT"] + (burns ? ["PER HOUR", "RUNS OUT"] : [])
-        + ["BEYOND IT", "WAITING", "WINDOW ENDS"],
-      right: burns ? [1, 2, 3, 4, 5, 6, 9] : [1, 2, 3, 4, 5, 7])
-    for budget in report.budgets {
-      table.row(
-        [
-          budget.id, budget.shown(budget.spent), budget.shown(budget.held), budget.shown(budget.limit),
-          AmountText.isZero(budget.raised) ? "-" : budget.shown(budget.raised), budget.shown(budget.remaining),
-        ] + (burns ? [budget.shownBurn ?? "-", runsOut(budget, page)] : [])
-          + [budget.onExceed, "\(budget.waiting)", budget.windowEnds.map { page.clock.text($0) } ?? "never"])
-    }
-    var lines = [table.text(width: page.width)]
-    for raise in report.raises ?? [] {
-      let whose = raise.budget ?? "\(raise.tenant ?? "broker")/*"
-      lines.append(
-        PrintableText.escaped("\(whose) is raised by \(raise.amount) until \(page.clock.text(raise.until))"))
-    }
-    return lines.joined(separator: "\n")
-  }
-}
-
 /// Requests in a table.
 public enum RequestText {
   public static func text(_ entries: [RequestReport.Entry], _ page: ReportPage) -> String {
     guard !entries.isEmpty else { return "No requests." }
-    let waits = entries.contains { $0.waitsFor != nil || $0.predictedWaitMs != nil }
+    let waits = entries.contains { $0.waitsFor != nil || $0.predictedWaitMs != nil || $0.arriving == true }
     var table = TextTable(
       ["ID", "STATE", "CLASS", "TENANT", "SESSION", "MODEL", "PROVIDER", "WAITED", "TOTAL", "IN", "OUT", "COST"]
         + (waits ? ["WAITS ABOUT", "WAITS FOR"] : []),
@@ -372,13 +338,13 @@ public enum RequestText {
       table.row(
         [
           entry.id, entry.shownState, entry.priority, entry.tenant, dash(entry.session), dash(entry.model),
-          entry.provider ?? "-", SpanText.text(milliseconds: entry.queuedMs),
+          entry.provider ?? "-", entry.shownWait,
           entry.shownTime, "\(entry.inputTokens)", "\(entry.outputTokens)",
           entry.costUsd.map { AmountText.dollars($0) } ?? "-",
         ]
           + (waits
             ? [
-              entry.predictedWaitMs.map { SpanText.text(milliseconds: $0) } ?? "-", entry.waitsFor?.shown ?? "-",
+              entry.predictedWaitMs.map { SpanText.text(milliseconds: $0) } ?? "-", entry.shownReason,
             ] : []))
     }
     return table.text(width: page.width)

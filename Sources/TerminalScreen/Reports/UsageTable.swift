@@ -65,7 +65,7 @@ public struct UsageTable: Decodable, Sendable {
     }
     table.row(
       (by.isEmpty ? [] : ["total"] + by.dropFirst().map { _ in "" }) + counts.map { UsageTable.cell($0, total) })
-    return "\(since) to \(until)\n\n\(table.text(width: page.width))"
+    return "\(page.clock.zoned(since)) to \(page.clock.zoned(until))\n\n\(table.text(width: page.width))"
   }
 
   private static func cell(_ name: String, _ row: [String: Cell]) -> String {

@@ -138,6 +138,7 @@ extension TopScreen {
     if let running = status.running, let queued = status.queued {
       counts =
         "running \(running), waiting \(queued.all) (\(queued.high) high, \(queued.normal) normal, \(queued.low) low)"
+        + StatusText.arriving(status)
     }
     let totals = StatusText.totals(status, isShort: true)
     if CellText.width(counts) + 2 + CellText.width(totals) <= screen.columns {
@@ -151,7 +152,9 @@ extension TopScreen {
     let most = isTall ? 5 : 2
     for (index, warning) in warnings.enumerated() where index < most && row < end {
       let more = index == most - 1 && warnings.count > most ? "(\(warnings.count - most) more) " : ""
-      row += screen.line(more + warning.text, row: row, warning.style)
+      // What to do stands at the end, so that nothing of it is cut where there is room.
+      for line in CellText.wrapped(more + warning.text, to: screen.columns, indent: "  ").prefix(isTall ? 3 : 2)
+      where row < end { row += screen.line(line, row: row, warning.style) }
     }
     if isTall { row += 1 }
     if let classes = status.classes, row + 4 <= end {

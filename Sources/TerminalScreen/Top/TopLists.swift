@@ -93,11 +93,11 @@ struct TopList {
     let rows = entries.map { entry in
       let cost = entry.costUsd.map { AmountText.shortDollars($0) } ?? "-"
       let tokens = "\(AmountText.short(entry.inputTokens))/\(AmountText.short(entry.outputTokens))"
-      var cells = [entry.shownState, entry.priority, milliseconds(entry.queuedMs)]
+      var cells = [entry.shownState, entry.priority, entry.shownWait]
       if isWide { cells += [entry.shownTime, tokens, cost] }
       cells += [
         RequestText.dash(entry.tenant), RequestText.dash(entry.session), RequestText.dash(entry.model),
-        entry.provider ?? "-", entry.state == "queued" ? entry.waitsFor?.shown ?? "-" : "-",
+        entry.provider ?? "-", entry.state == "queued" ? entry.shownReason : "-",
       ]
       return TopRow(
         id: entry.id, cells: cells,
@@ -109,7 +109,7 @@ struct TopList {
           "tokens": sum(entry.inputTokens, entry.outputTokens),
           "cost": nanos(entry.costUsd),
         ],
-        style: entry.state == "queued"
+        style: entry.isWaiting
           ? .warning : entry.outcome == nil || entry.outcome == "completed" ? .plain : .bad)
     }
     let wide = isWide ? ["TIME", "TOKENS", "COST"] : []
@@ -160,21 +160,25 @@ struct TopList {
   }
 
   private static func budgets(_ status: StatusReport?, _ page: ReportPage) -> TopList {
+    // On a narrow terminal the names need the room; the colour tells of those that refuse.
+    let isWide = (page.width ?? 80) >= 110
     let rows = (status?.budgets ?? []).map { one in
       let used = one.percent
+      let state = isWide ? [one.shownState] : []
       return TopRow(
         id: one.id,
-        cells: [
-          one.id, used.map { "\($0)%" } ?? "-", one.shown(one.spent), one.shown(one.held), one.shown(one.limit),
+        cells: [one.id, used.map { "\($0)%" } ?? "-"] + state + [
+          one.shown(one.spent), one.shown(one.held), one.shown(one.limit),
           one.burn.map { one.unit == "usd" ? AmountText.shortDollars($0) : $0 } ?? "-", page.time(one.runsOutAt),
           one.windowEnds.map { page.clock.text($0) } ?? "never",
         ],
         fields: [.tenant: String(one.id.prefix { $0 != "/" })], numbers: ["used": Int64(used ?? 0)],
-        style: (used ?? 0) >= 100 ? .bad : (used ?? 0) >= 80 || one.runsOutAt != nil ? .warning : .plain)
+        style: (used ?? 0) >= 100 || one.refuses ? .bad : (used ?? 0) >= 80 || one.runsOutAt != nil ? .warning : .plain)
     }
-    return TopList(
-      ["BUDGET", "USED", "SPENT", "HELD", "LIMIT", "PER HOUR", "RUNS OUT", "WINDOW ENDS"], right: [1, 2, 3, 4, 5],
-      rows: rows)
+    let headings =
+      ["BUDGET", "USED"] + (isWide ? ["STATE"] : [])
+      + ["SPENT", "HELD", "LIMIT", "PER HOUR", "RUNS OUT", "WINDOW ENDS"]
+    return TopList(headings, right: isWide ? [1, 3, 4, 5, 6] : [1, 2, 3, 4, 5], rows: rows)
   }
 
   private static func keys(_ status: StatusReport?, _ page: ReportPage) -> TopList {
