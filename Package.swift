@@ -171,7 +171,10 @@ let package = Package(
       ], exclude: ["Files"]),
     tests(
       "AdminConsole",
-      ["AdminConsole", "BrokerEngine", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile", "TextForms"]),
+      [
+        "AdminConsole", "BrokerEngine", "EventLoop", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile",
+        "TextForms",
+      ]),
     tests("ProviderSimulator", ["ProviderSimulator", "HTTPMessage", "ProviderWire"]),
     tests(
       "FleetSimulator",

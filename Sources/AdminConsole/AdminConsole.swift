@@ -77,6 +77,9 @@ public final class AdminConsole: HTTPHandler {
   let actions: AdminActions
   let version: String
   let renderer: Renderer
+  let pieces: LoopPieces
+  /// Those who have asked for the status, by the only tenant that they may see, until it is written once for them all.
+  private var statusAskers: [String?: [(Reply) -> Void]] = [:]
   /// The source of reports; nil where there is no ledger.
   public var ledgerDesk: LedgerDesk?
   /// The number of open connections, by the port's name in metrics.
@@ -93,13 +96,17 @@ public final class AdminConsole: HTTPHandler {
   /// - Parameter loop: nil in tests that need no event stream.
   public init(broker: Operator, actions: AdminActions, version: String, loop: EventLoop? = nil) {
     let renderer = Renderer(loop: loop, background: actions.background)
-    let feed = loop.map { EventFeed(loop: $0, broker: broker, version: version, renderer: renderer) }
+    let pieces = LoopPieces(loop: loop, broker: broker)
+    let feed = loop.map {
+      EventFeed(loop: $0, broker: broker, version: version, renderer: renderer, pieces: pieces)
+    }
     if let feed { broker.listen { feed.tell($0) } }
     self.feed = feed
     self.broker = broker
     self.actions = actions
     self.version = version
     self.renderer = renderer
+    self.pieces = pieces
     feed?.rights = { [unowned self] head in
       switch access(head) {
       case .refused: .none
@@ -196,10 +203,10 @@ public final class AdminConsole: HTTPHandler {
     switch (parts[0], parts.count) {
     case ("status", 1): status(tenant: scope, send)
     case ("me", 1): send(AdminConsole.me(access, hasToken: broker.policy.admin.token != nil))
-    case ("requests", 1): send(requests(head, tenant: scope))
+    case ("requests", 1): requests(head, tenant: scope, send)
     case ("requests", 2): send(request(parts[1], tenant: scope))
     case ("sessions", 1): sessions(head, tenant: scope, send)
-    case ("budgets", 1): send(.json(BudgetRoutes.json(broker.look(), tenant: scope)))
+    case ("budgets", 1): budgets(tenant: scope, send)
     case ("usage", 1): usage(head, tenant: scope, send)
     case ("history", 1):
       if let scope { send(AdminConsole.ofAllTenants("the history", scope)) } else { history(head, send) }
@@ -264,8 +271,14 @@ public final class AdminConsole: HTTPHandler {
   }
 
   private func status(tenant: String?, _ send: @escaping (Reply) -> Void) {
-    let (snapshot, version) = (broker.look(), version)
-    renderer.render({ .json(StatusJSON.status(snapshot, version: version, tenant: tenant)) }, then: send)
+    statusAskers[tenant, default: []].append(send)
+    guard statusAskers[tenant]?.count == 1 else { return }
+    pieces.look { [unowned self] snapshot in
+      let (askers, version) = (statusAskers.removeValue(forKey: tenant) ?? [], version)
+      renderer.render({ .json(StatusJSON.status(snapshot, version: version, tenant: tenant)) }) { reply in
+        for send in askers { send(reply) }
+      }
+    }
   }
 
   private func request(_ text: String, tenant: String?) -> Reply {

@@ -6,9 +6,19 @@ import TextForms
 
 extension AdminConsole {
   /// Answers `GET /api/v1/budgets`, and carries out `POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]`.
-  func raiseBudget(_ head: RequestHead, _ send: (Reply) -> Void) { send(raisedBudget(head)) }
+  func raiseBudget(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
+    if let mistake = raisedBudget(head) { send(mistake) } else { budgets(tenant: nil, send) }
+  }
 
-  private func raisedBudget(_ head: RequestHead) -> Reply {
+  /// - Parameter tenant: the only tenant whose budgets are shown; nil for all.
+  func budgets(tenant: String?, _ send: @escaping (Reply) -> Void) {
+    pieces.look { [unowned self] snapshot in
+      renderer.render({ .json(BudgetRoutes.json(snapshot, tenant: tenant)) }, then: send)
+    }
+  }
+
+  /// Returns nil where the budget is raised, else what is wrong with the question.
+  private func raisedBudget(_ head: RequestHead) -> Reply? {
     var tenant: String?
     var budget: String?
     var amount: (unit: BudgetUnit, value: Money)?
@@ -66,7 +76,7 @@ extension AdminConsole {
     }
     broker.raiseBudget(
       HeldRaise(tenant: owner, budget: budget, amount: amount.value, unit: amount.unit, until: until), askedBy: "admin")
-    return .json(BudgetRoutes.json(broker.look()))
+    return nil
   }
 }
 
@@ -116,11 +126,11 @@ enum BudgetRoutes {
           json.member("tenant", raise.tenant?.name)
           json.member("budget", raise.budget)
           switch raise.unit {
-          case .usd: json.member("usd", raise.amount.text)
+          case .usd: json.member("usd", billionths: raise.amount.nanodollars)
           case .tokens: json.member("tokens", raise.amount.nanodollars)
           case .requests: json.member("requests", raise.amount.nanodollars)
           }
-          json.member("until", Timestamp.text(raise.until.nanoseconds))
+          json.member("until", time: raise.until.nanoseconds)
         }
       }
     }
@@ -145,7 +155,7 @@ enum BudgetRoutes {
         json.member("text", reading.standing)
         json.member("warn_at_percent", reading.warnAtPercent)
         json.member("waiting", reading.waiting)
-        json.member("window_ends", reading.windowEnd.map { snapshot.clock.text(ofWindowEnd: $0) })
+        json.member("window_ends", time: reading.windowEnd.map { snapshot.clock.wallNanoseconds(ofWindowEnd: $0) })
         burn(&json, reading, snapshot)
       }
     }
@@ -155,25 +165,25 @@ enum BudgetRoutes {
   private static func burn(_ json: inout JSONWriter, _ reading: BudgetReading, _ snapshot: BrokerSnapshot) {
     let rate = snapshot.burnRate(of: reading)
     switch reading.unit {
-    case .usd: json.member("burn_usd_per_hour", rate.map { Money(nanodollars: $0.perHour).text })
+    case .usd: json.member("burn_usd_per_hour", billionths: rate?.perHour)
     case .tokens: json.member("burn_tokens_per_hour", rate?.perHour)
     case .requests: json.member("burn_requests_per_hour", rate?.perHour)
     }
     json.member(
-      "runs_out_at",
-      rate?.runsOutIn.map { Timestamp.text(snapshot.clock.wall.addingReportingOverflow($0).partialValue) })
+      "runs_out_at", time: rate?.runsOutIn.map { max(0, snapshot.clock.wall.addingReportingOverflow($0).partialValue) })
   }
 
   /// Dollars are strings with nine decimals, whole numbers are numbers; the member's name has the unit.
   private static func amounts(_ json: inout JSONWriter, _ reading: BudgetReading) {
     switch reading.unit {
     case .usd:
-      json.member("limit_usd", reading.limit.text)
-      json.member("raised_usd", reading.raised.text)
-      json.member("spent_usd", reading.spent.text)
-      json.member("held_usd", reading.held.text)
-      json.member("remaining_usd", reading.remaining.text)
-      json.member("refused_need_usd", reading.refusedNeed > .zero ? reading.refusedNeed.text : nil)
+      json.member("limit_usd", billionths: reading.limit.nanodollars)
+      json.member("raised_usd", billionths: reading.raised.nanodollars)
+      json.member("spent_usd", billionths: reading.spent.nanodollars)
+      json.member("held_usd", billionths: reading.held.nanodollars)
+      json.member("remaining_usd", billionths: reading.remaining.nanodollars)
+      json.member(
+        "refused_need_usd", billionths: reading.refusedNeed > .zero ? reading.refusedNeed.nanodollars : nil)
     case .tokens:
       json.member("limit_tokens", reading.limit.nanodollars)
       json.member("raised_tokens", reading.raised.nanodollars)

@@ -37,15 +37,19 @@ final class EventFeed {
   private unowned let broker: Operator
   private let version: String
   private let renderer: Renderer
+  private let pieces: LoopPieces
   /// What the token in a head lets its bearer see by the policy in force.
   var rights: (RequestHead) -> Rights = { _ in .everything }
   private var listeners: [ObjectIdentifier: Listener] = [:]
+  /// Those who have not got their first snapshot.
+  private var newcomers: [Listener] = []
   private lazy var timer = LoopTimer(loop) { [unowned self] in tick() }
   /// Snapshots that were written and are on the way to their listeners.
   private var outgoing: [(frame: [UInt8], listener: Listener)] = []
   private lazy var sender = LoopTimer(loop) { [unowned self] in sendSome() }
 
-  init(loop: EventLoop, broker: Operator, version: String, renderer: Renderer) {
+  init(loop: EventLoop, broker: Operator, version: String, renderer: Renderer, pieces: LoopPieces) {
+    self.pieces = pieces
     self.loop = loop
     self.broker = broker
     self.version = version
@@ -71,13 +75,21 @@ final class EventFeed {
     guard exchange.head.method != "HEAD" else { return exchange.finish(trailers: nil) }
     let listener = Listener(exchange, tenant: tenant)
     listeners[ObjectIdentifier(exchange)] = listener
-    snapshot(broker.look(), to: [listener])
+    newcomers.append(listener)
+    // After a restart many come at once.
+    if newcomers.count == 1 { pieces.look { [weak self] in self?.greet($0) } }
     if listeners.count == 1 { timer.schedule(after: .seconds(1)) }
   }
 
   func close(_ exchange: any HTTPExchange) {
     guard listeners.removeValue(forKey: ObjectIdentifier(exchange)) != nil else { return }
     if listeners.isEmpty { timer.cancel() }
+  }
+
+  private func greet(_ look: BrokerSnapshot) {
+    let all = newcomers
+    newcomers = []
+    snapshot(look, to: all)
   }
 
   /// Ends the streams whose token is no longer what it was when they began.
@@ -93,7 +105,7 @@ final class EventFeed {
   private func tick() {
     dropStrangers()
     let ready = listeners.values.filter { takesMore($0) }
-    if !ready.isEmpty { snapshot(broker.look(), to: ready) }
+    if !ready.isEmpty { pieces.look { [weak self] in self?.snapshot($0, to: ready) } }
     if !listeners.isEmpty { timer.schedule(after: .seconds(1)) }
   }
 
@@ -102,7 +114,7 @@ final class EventFeed {
     for (tenant, some) in Dictionary(grouping: ready, by: \.tenant) {
       let version = version
       renderer.render({
-        Reply.json(Self.frame("snapshot", StatusJSON.status(snapshot, version: version, tenant: tenant)))
+        Reply.json(StatusJSON.status(snapshot, version: version, tenant: tenant, isEvent: true))
       }) { [weak self] reply in
         guard let self, reply.status == 200 else { return }
         let isFirst = outgoing.isEmpty
@@ -119,10 +131,6 @@ final class EventFeed {
     }
     outgoing.removeFirst(min(Self.atOnce, outgoing.count))
     if !outgoing.isEmpty { sender.schedule(after: .milliseconds(1)) }
-  }
-
-  private static func frame(_ event: String, _ json: [UInt8]) -> [UInt8] {
-    Array("event: \(event)\ndata: ".utf8) + json + Array("\n\n".utf8)
   }
 
   private func takesMore(_ listener: Listener) -> Bool {
@@ -190,6 +198,7 @@ final class EventFeed {
     let all = listeners.values.filter { $0.tenant == nil }
     guard !all.isEmpty else { return }
     var json = JSONWriter()
+    json.raw("event: change\ndata: ")
     json.object { json in
       json.member("at", Timestamp.text(broker.wallNanoseconds(at: broker.now)))
       json.member("subject", subject)
@@ -197,7 +206,7 @@ final class EventFeed {
       json.member("state", state)
       json.member("reason", reason)
     }
-    let frame = Self.frame("change", json.bytes)
-    for listener in all { send(frame, to: listener) }
+    json.raw("\n\n")
+    for listener in all { send(json.bytes, to: listener) }
   }
 }

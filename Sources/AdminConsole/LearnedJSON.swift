@@ -22,7 +22,7 @@ enum LearnedJSON {
           json.member("calls", calls)
           json.member("stored_calls", stored)
         }
-        json.member("since", snapshot.clock.text(value.since))
+        json.member("since", time: snapshot.clock.wallNanoseconds(value.since))
       }
     }
     json.member("learned_left_out", learned.leftOut)

@@ -2,8 +2,12 @@
 //
 // Promises: the time is linear in the length of the page. Numbers are exact: whole ones and money have no rounding in
 // them, and what cannot be a number is spelled as Prometheus reads it. A label's value can be any text.
+//
+// Hundreds of tenants with their budgets have thousands of samples: the labels of who has several are written once
+// (`Owner`), and numbers without making text of them first.
 import AdmissionCore
 import BrokerEngine
+import TextForms
 
 /// A page of metrics that is being written.
 struct MetricsPage {
@@ -36,22 +40,66 @@ struct MetricsPage {
   }
 
   /// - Parameter values: of the family's labels, in their order.
-  mutating func sample(_ values: [String], _ value: Int) { sample(values, text: String(value)) }
-  mutating func sample(_ values: [String], _ value: Int64) { sample(values, text: String(value)) }
-  mutating func sample(_ values: [String], _ value: Double) { sample(values, text: MetricsPage.number(value)) }
+  mutating func sample(_ values: [String], _ value: Int) { sample(values, Int64(value)) }
+  mutating func sample(_ values: [String], _ value: Int64) { sample(values) { DecimalText.append(value, to: &$0) } }
+  mutating func sample(_ values: [String], _ value: Double) { sample(values) { MetricsPage.append(value, to: &$0) } }
   mutating func sample(_ values: [String], seconds span: Span) {
-    sample(values, text: MetricsPage.decimal(billionths: span.nanoseconds))
+    sample(values) { MetricsPage.append(billionths: span.nanoseconds, to: &$0) }
   }
   mutating func sample(_ values: [String], dollars amount: Money) {
-    sample(values, text: MetricsPage.decimal(billionths: amount.nanodollars))
+    sample(values) { MetricsPage.append(billionths: amount.nanodollars, to: &$0) }
   }
 
-  private mutating func sample(_ values: [String], text: String) {
+  private mutating func sample(_ values: [String], _ number: (inout [UInt8]) -> Void) {
     write(name)
     write(values, bound: nil)
-    write(" ")
-    write(text)
-    write("\n")
+    end(number)
+  }
+
+  private mutating func end(_ number: (inout [UInt8]) -> Void) {
+    bytes.append(UInt8(ascii: " "))
+    number(&bytes)
+    bytes.append(UInt8(ascii: "\n"))
+  }
+
+  /// The labels of somebody who has samples in several families.
+  struct Owner {
+    /// Without the closing brace.
+    fileprivate var bytes: [UInt8] = []
+    fileprivate var names: [String]
+  }
+
+  /// - Parameters:
+  ///   - family: one of the families; the others begin with the same labels.
+  ///   - values: of its first labels.
+  static func owner(_ family: MetricFamily, _ values: [String]) -> Owner {
+    var owner = Owner(names: Array(family.labels.prefix(values.count)))
+    for (label, value) in zip(owner.names, values) { append(label, value, to: &owner.bytes) }
+    return owner
+  }
+
+  /// - Parameter last: the value of the one label that the owner does not have; nil where it has all.
+  mutating func sample(_ owner: Owner, _ last: String? = nil, _ value: Int64) {
+    begin(owner, last)
+    end { DecimalText.append(value, to: &$0) }
+  }
+  mutating func sample(_ owner: Owner, _ value: Int) { sample(owner, nil, Int64(value)) }
+  mutating func sample(_ owner: Owner, _ last: String? = nil, billionths: Int64) {
+    begin(owner, last)
+    end { MetricsPage.append(billionths: billionths, to: &$0) }
+  }
+  mutating func sample(_ owner: Owner, _ last: String? = nil, number: Double) {
+    begin(owner, last)
+    end { MetricsPage.append(number, to: &$0) }
+  }
+
+  private mutating func begin(_ owner: Owner, _ last: String?) {
+    assert(labels.count == owner.names.count + (last == nil ? 0 : 1), "\(name) has the labels \(labels)")
+    assert(labels.starts(with: owner.names), "\(name) has the labels \(labels)")
+    write(name)
+    bytes.append(contentsOf: owner.bytes)
+    if let last, let label = labels.last { MetricsPage.append(label, last, to: &bytes) }
+    bytes.append(UInt8(ascii: "}"))
   }
 
   /// - Parameter exemplars: by bucket; written in OpenMetrics only.
@@ -92,23 +140,27 @@ struct MetricsPage {
   private mutating func write(_ values: [String], bound: String?) {
     assert(values.count == labels.count, "\(name) has the labels \(labels)")
     guard !values.isEmpty || bound != nil else { return }
-    var separator = "{"
-    for (label, value) in zip(labels, values) {
-      write(separator)
-      write(label)
-      write("=\"")
-      escape(value)
-      separator = "\","
-    }
-    if let bound {
-      write(separator)
-      write("le=\"")
-      write(bound)
-    }
-    write("\"}")
+    var block: [UInt8] = []
+    for (label, value) in zip(labels, values) { MetricsPage.append(label, value, to: &block) }
+    if let bound { MetricsPage.append("le", bound, to: &block) }
+    bytes.append(contentsOf: block)
+    bytes.append(UInt8(ascii: "}"))
   }
 
-  private mutating func escape(_ value: String) {
+  /// Appends a label to a block of labels, or begins one.
+  private static func append(_ label: String, _ value: String, to bytes: inout [UInt8]) {
+    // A block of its own, or the sample's line, of which the name comes first.
+    bytes.append(bytes.last == UInt8(ascii: "\"") ? UInt8(ascii: ",") : UInt8(ascii: "{"))
+    bytes.append(contentsOf: label.utf8)
+    bytes.append(UInt8(ascii: "="))
+    bytes.append(UInt8(ascii: "\""))
+    escape(value, to: &bytes)
+    bytes.append(UInt8(ascii: "\""))
+  }
+
+  private static func escape(_ value: String, to bytes: inout [UInt8]) {
+    let isPlain = value.utf8.allSatisfy { $0 != UInt8(ascii: "\\") && $0 != UInt8(ascii: "\"") && $0 != 0x0A }
+    if isPlain { return bytes.append(contentsOf: value.utf8) }
     for byte in value.utf8 {
       switch byte {
       case UInt8(ascii: "\\"), UInt8(ascii: "\""):
@@ -120,6 +172,18 @@ struct MetricsPage {
       default: bytes.append(byte)
       }
     }
+  }
+
+  private static func append(_ value: Double, to bytes: inout [UInt8]) {
+    if value.magnitude < 1e9, value == value.rounded() { return DecimalText.append(Int64(value), to: &bytes) }
+    bytes.append(contentsOf: number(value).utf8)
+  }
+
+  /// Appends a whole number of billionths in decimals, without zeros at the end.
+  private static func append(billionths number: Int64, to bytes: inout [UInt8]) {
+    guard number % 1_000_000_000 != 0 else { return DecimalText.append(number / 1_000_000_000, to: &bytes) }
+    DecimalText.append(billionths: number, to: &bytes)
+    while bytes.last == UInt8(ascii: "0") { bytes.removeLast() }
   }
 
   /// Whole numbers without a fraction, others with at most six decimals: what is not exact is a ratio, of which more
@@ -137,12 +201,9 @@ struct MetricsPage {
 
   /// A whole number of billionths in decimals, without zeros at the end.
   static func decimal(billionths: Int64) -> String {
-    let (whole, rest) = billionths.magnitude.quotientAndRemainder(dividingBy: 1_000_000_000)
-    let sign = billionths < 0 ? "-" : ""
-    guard rest > 0 else { return "\(sign)\(whole)" }
-    let digits = String(1_000_000_000 + rest).dropFirst()
-    let end = digits.lastIndex { $0 != "0" } ?? digits.startIndex
-    return "\(sign)\(whole).\(digits[...end])"
+    var bytes: [UInt8] = []
+    append(billionths: billionths, to: &bytes)
+    return String(decoding: bytes, as: UTF8.self)
   }
 
   /// A bucket's bound in the form that OpenMetrics asks for, with a fraction, so that it is one series in both formats.

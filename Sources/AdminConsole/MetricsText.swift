@@ -118,7 +118,7 @@ enum MetricsText {
         page.sample([provider.id.name, priority.name], provider.reservedPermits[Int(priority.rawValue)])
       }
     }
-    let owners = core.providers.map { ([$0.id.name], $0.buckets) }
+    let owners = core.providers.map { (MetricsPage.owner(.bucketAvailable, [$0.id.name]), $0.buckets) }
     buckets(&page, .bucketAvailable, owners) { $0.available }
     buckets(&page, .bucketCapacity, owners) { $0.capacity }
     buckets(&page, .bucketInUse, owners) { $0.inUse }
@@ -126,25 +126,25 @@ enum MetricsText {
     for provider in core.providers { page.sample([provider.id.name], number(provider.breaker.state)) }
   }
 
-  /// - Parameter owners: the labels of who has the buckets.
+  /// - Parameter owners: who has the buckets.
   private static func buckets(
     _ page: inout MetricsPage, _ family: MetricFamily,
-    _ owners: [(labels: [String], buckets: [AdmissionSnapshot.Bucket])],
+    _ owners: [(labels: MetricsPage.Owner, buckets: [AdmissionSnapshot.Bucket])],
     _ value: (AdmissionSnapshot.Bucket) -> Int64
   ) {
     page.begin(family)
     for owner in owners {
-      for bucket in owner.buckets { page.sample(owner.labels + [bucket.rate.name], value(bucket)) }
+      for bucket in owner.buckets { page.sample(owner.labels, bucket.rate.name, value(bucket)) }
     }
   }
 
   private static func models(_ page: inout MetricsPage, _ core: AdmissionSnapshot) {
-    var models: [(labels: [String], model: AdmissionSnapshot.Model)] = []
+    var models: [(labels: MetricsPage.Owner, model: AdmissionSnapshot.Model)] = []
     for provider in core.providers {
       // The first of two entries with the same glob is the one that counts.
       var seen: Set<String> = []
       for model in provider.models where seen.insert(model.pattern).inserted {
-        models.append(([provider.id.name, model.pattern], model))
+        models.append((MetricsPage.owner(.modelInFlight, [provider.id.name, model.pattern]), model))
       }
     }
     page.begin(.modelBreakerState)
@@ -163,7 +163,9 @@ enum MetricsText {
   }
 
   private static func keys(_ page: inout MetricsPage, _ core: AdmissionSnapshot) {
-    let keys = core.providers.flatMap { provider in provider.keys.map { ([provider.id.name, $0.id.name], $0) } }
+    let keys = core.providers.flatMap { provider in
+      provider.keys.map { (MetricsPage.owner(.keyState, [provider.id.name, $0.id.name]), $0) }
+    }
     page.begin(.keyState)
     for (labels, key) in keys { page.sample(labels, number(key.state)) }
     page.begin(.keyInFlight)
@@ -207,16 +209,16 @@ enum MetricsText {
   // MARK: Tenants
 
   private static func tenants(_ page: inout MetricsPage, _ core: AdmissionSnapshot) {
-    let tenants = core.tenants.filter(\.isListed)
+    let tenants = core.tenants.filter(\.isListed).map { (MetricsPage.owner(.tenantInFlight, [$0.id.name]), $0) }
     page.begin(.tenantInFlight)
-    for tenant in tenants { page.sample([tenant.id.name], tenant.inFlight) }
+    for (labels, tenant) in tenants { page.sample(labels, tenant.inFlight) }
     page.begin(.tenantQueueDepth)
-    for tenant in tenants { page.sample([tenant.id.name], tenant.queued) }
+    for (labels, tenant) in tenants { page.sample(labels, tenant.queued) }
     page.begin(.tenantConcurrencyLimit)
-    for tenant in tenants {
-      if let limit = tenant.concurrencyLimit { page.sample([tenant.id.name], limit) }
+    for (labels, tenant) in tenants {
+      if let limit = tenant.concurrencyLimit { page.sample(labels, limit) }
     }
-    let owners = tenants.map { ([$0.id.name], $0.buckets) }
+    let owners = tenants.map { ($0.0, $0.1.buckets) }
     buckets(&page, .tenantBucketAvailable, owners) { $0.available }
     buckets(&page, .tenantBucketCapacity, owners) { $0.capacity }
   }
@@ -265,7 +267,7 @@ enum MetricsText {
   /// Budgets of sessions, and of tenants that the policy does not list, are left out: clients choose their names.
   private static func budgets(_ page: inout MetricsPage, _ source: MetricsSource) {
     let listed = source.core.listedTenants
-    var budgets: [(labels: [String], unit: [String], reading: BudgetReading)] = []
+    var budgets: [(labels: MetricsPage.Owner, reading: BudgetReading)] = []
     for reading in source.core.budgets {
       switch reading.account.scope {
       case .session: continue
@@ -274,38 +276,46 @@ enum MetricsText {
       }
       // A second budget of the same account and period needs a different name.
       let mark = reading.id.firstIndex(of: "#").map { String(reading.id[$0...]) } ?? ""
-      budgets.append(([reading.account.label, reading.window.name + mark], [reading.unit.rawValue], reading))
+      let window = mark.isEmpty ? reading.window.name : reading.window.name + mark
+      budgets.append((MetricsPage.owner(.budgetSpent, [reading.account.label, window]), reading))
     }
     func each(_ family: MetricFamily, _ amount: (BudgetReading) -> Money) {
       page.begin(family)
-      for (labels, unit, reading) in budgets {
+      for (labels, reading) in budgets {
+        let (unit, amount) = (reading.unit.rawValue, amount(reading).nanodollars)
         if reading.unit == .usd {
-          page.sample(labels + unit, dollars: amount(reading))
+          page.sample(labels, unit, billionths: amount)
         } else {
-          page.sample(labels + unit, amount(reading).nanodollars)
+          page.sample(labels, unit, amount)
         }
       }
     }
     func eachInDollars(_ family: MetricFamily, _ amount: (BudgetReading) -> Money) {
       page.begin(family)
-      for (labels, _, reading) in budgets where reading.unit == .usd { page.sample(labels, dollars: amount(reading)) }
+      for (labels, reading) in budgets where reading.unit == .usd {
+        page.sample(labels, billionths: amount(reading).nanodollars)
+      }
     }
     each(.budgetSpent) { $0.spent }
     each(.budgetHeld) { $0.held }
     each(.budgetLimit) { $0.limit }
     page.begin(.budgetWarn)
-    for (labels, unit, reading) in budgets { page.sample(labels + unit, Double(reading.warnAtPercent) / 100) }
+    for (labels, reading) in budgets {
+      page.sample(labels, reading.unit.rawValue, number: Double(reading.warnAtPercent) / 100)
+    }
     page.begin(.budgetRefusing)
-    for (labels, unit, reading) in budgets where reading.onExceed == .reject {
-      page.sample(labels + unit, reading.state == .refusing ? 1 : 0)
+    for (labels, reading) in budgets where reading.onExceed == .reject {
+      page.sample(labels, reading.unit.rawValue, number: reading.state == .refusing ? 1 : 0)
     }
     page.begin(.budgetWindowLeft)
-    for (labels, unit, reading) in budgets {
-      if let end = reading.windowEnd { page.sample(labels + unit, seconds: span(from: source.now, to: end)) }
+    for (labels, reading) in budgets {
+      guard let end = reading.windowEnd else { continue }
+      page.sample(labels, reading.unit.rawValue, billionths: span(from: source.now, to: end).nanoseconds)
     }
     page.begin(.budgetRunsOut)
-    for (labels, unit, reading) in budgets {
-      if let left = source.runsOut[reading.id] { page.sample(labels + unit, seconds: left) }
+    for (labels, reading) in budgets {
+      guard let left = source.runsOut[reading.id] else { continue }
+      page.sample(labels, reading.unit.rawValue, billionths: left.nanoseconds)
     }
     eachInDollars(.budgetSpentUSD) { $0.spent }
     eachInDollars(.budgetHeldUSD) { $0.held }
@@ -348,22 +358,26 @@ extension AdminConsole {
   func metrics(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
     let accepted = head.fields.pairs.filter { $0.name.lowercased() == "accept" }.map(\.value)
     let format = MetricsFormat.wanted(by: accepted)
-    var source = MetricsSource(broker.look(), version: version)
-    if let desk = ledgerDesk {
-      (source.ledger.pending, source.ledger.lost) = desk.counts()
-      source.ledger.lag = desk.lag()
+    pieces.look { [unowned self] snapshot in
+      var source = MetricsSource(snapshot, version: version)
+      if let desk = ledgerDesk {
+        (source.ledger.pending, source.ledger.lost) = desk.counts()
+        source.ledger.lag = desk.lag()
+      }
+      source.connections = connections()
+      if let courier { source.webhooks = courier.queue.totals }
+      let (gathered, processFigures) = (source, actions.processFigures)
+      renderer.render(
+        {
+          var source = gathered
+          // Looked up here, since there is one for each of hundreds of budgets.
+          source.runsOut = MetricsSource.runsOut(snapshot)
+          source.process = processFigures()
+          var reply = Reply(status: 200, contentType: format.contentType, body: MetricsText.render(source, as: format))
+          reply.fields.append((name: "vary", value: "accept"))
+          return reply
+        }, then: send)
     }
-    source.connections = connections()
-    if let courier { source.webhooks = courier.queue.totals }
-    let (gathered, processFigures) = (source, actions.processFigures)
-    renderer.render(
-      {
-        var source = gathered
-        source.process = processFigures()
-        var reply = Reply(status: 200, contentType: format.contentType, body: MetricsText.render(source, as: format))
-        reply.fields.append((name: "vary", value: "accept"))
-        return reply
-      }, then: send)
   }
 }
 
@@ -379,12 +393,18 @@ extension MetricsSource {
     ledger.isObstructed = snapshot.ledgerObstacle != nil
     for (kind, count) in zip(OurBug.allCases, snapshot.ourBugs) { bugs[kind] = count }
     abandonedLeases = snapshot.abandonedLeases
-    for reading in snapshot.core.budgets {
-      guard let perHour = snapshot.burnRate(of: reading)?.perHour, perHour > 0 else { continue }
-      runsOut[reading.id] = MetricsSource.lasts(reading, perHour: perHour)
-    }
     isDraining = snapshot.isDraining
     self.version = version
+  }
+
+  /// When limits are reached at the present rate, by the budget's id.
+  static func runsOut(_ snapshot: BrokerSnapshot) -> [String: Span] {
+    var runsOut: [String: Span] = [:]
+    for reading in snapshot.core.budgets {
+      guard let perHour = snapshot.burnRate(of: reading)?.perHour, perHour > 0 else { continue }
+      runsOut[reading.id] = lasts(reading, perHour: perHour)
+    }
+    return runsOut
   }
 
   /// How long what is left of a budget lasts.

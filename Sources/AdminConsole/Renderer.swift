@@ -14,6 +14,8 @@ final class Renderer {
   private let address = LoopAddress<Renderer>()
   private var waiting: [Int: (Reply) -> Void] = [:]
   private var number = 0
+  /// How many documents were written since the start, or are being written.
+  private(set) var written = 0
 
   init(loop: EventLoop?, background: ((@escaping @Sendable () -> Void) -> Void)?) {
     mailbox = loop?.mailbox
@@ -23,11 +25,15 @@ final class Renderer {
 
   /// - Parameter write: makes the answer; called on the other thread.
   func render(_ write: @escaping @Sendable () -> Reply, then: @escaping (Reply) -> Void) {
-    guard let background, let mailbox else { return then(write()) }
+    guard let background, let mailbox else {
+      written += 1
+      return then(write())
+    }
     guard waiting.count < Self.most else {
       return then(.error(503, "too many documents are asked for at once; try again in a moment"))
     }
     number += 1
+    written += 1
     let (number, address) = (number, address)
     waiting[number] = then
     background {

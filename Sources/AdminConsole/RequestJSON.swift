@@ -8,26 +8,56 @@ import HTTPMessage
 import PolicyFile
 import TextForms
 
-enum RequestJSON {
+/// A list of requests, which is written in pieces: each tells how its request stands at that moment.
+final class RequestListing {
   /// How many of a list's waiting requests are asked how long they will still wait: each costs some microseconds of the
   /// loop.
   private static let mostForetold = 100
+  /// How many requests are written at a time.
+  static let atOnce = 25
 
-  static func list(_ records: [RequestRecord], _ broker: Operator) -> [UInt8] {
-    var json = JSONWriter()
-    var foretold = 0
-    json.object { json in
-      json.key("requests")
-      json.array(records) { json, record in
-        json.object { json in
-          members(&json, record, broker)
-          let isWaiting = record.state == .queued && foretold < mostForetold
-          if isWaiting { foretold += 1 }
-          waitsFor(&json, isWaiting ? broker.waitReading(of: record.id) : nil, broker)
-        }
-      }
+  private let records: [RequestRecord]
+  /// The only state of which requests are shown; nil shows all.
+  private let state: RequestRecord.State?
+  private let broker: Operator
+  private var next = 0
+  private var foretold = 0
+  private var writer: JSONWriter
+  /// The whole list, when `writeSome` has returned true.
+  var json: [UInt8] { writer.bytes }
+
+  init(_ records: [RequestRecord], state: RequestRecord.State?, _ broker: Operator) {
+    self.records = records
+    self.state = state
+    self.broker = broker
+    writer = JSONWriter(reserving: 64 + 1024 * records.count)
+    writer.raw("{\"requests\":[")
+  }
+
+  /// Writes the next ones. Returns true when all are written.
+  func writeSome() -> Bool {
+    let end = min(records.count, next + Self.atOnce)
+    for record in records[next..<end] where state == nil || record.state == state {
+      let isWaiting = record.state == .queued && foretold < Self.mostForetold
+      if isWaiting { foretold += 1 }
+      RequestJSON.row(&writer, record, isWaiting ? broker.waitReading(of: record.id) : nil, broker)
     }
-    return json.bytes
+    next = end
+    guard next == records.count else { return false }
+    writer.raw("]}")
+    return true
+  }
+}
+
+enum RequestJSON {
+  /// - Parameter waiting: nil where it does not wait, or was not asked.
+  static func row(
+    _ json: inout JSONWriter, _ record: RequestRecord, _ waiting: WaitReading?, _ broker: Operator
+  ) {
+    json.object { json in
+      members(&json, record, broker)
+      waitsFor(&json, waiting, broker)
+    }
   }
 
   private static func waitsFor(_ json: inout JSONWriter, _ waiting: WaitReading?, _ broker: Operator) {
@@ -242,7 +272,7 @@ enum RequestJSON {
     json.member("arriving", record.isArriving)
     json.member("outcome", record.outcome?.rawValue)
     json.member("status", record.status == 0 ? nil : record.status)
-    json.member("arrived_at", Timestamp.text(record.arrivedAtWall))
+    json.member("arrived_at", time: record.arrivedAtWall)
     json.member("method", record.method)
     json.member("path", record.path)
     json.member("tenant", record.tenant)
@@ -271,7 +301,7 @@ enum RequestJSON {
     json.member("output_tokens", record.usage?.outputTokens.value ?? 0)
     json.member("estimated", record.usage?.isEstimated ?? true)
     json.member("impossible_numbers", record.hadImpossibleNumbers)
-    json.member("cost_usd", record.cost?.text)
+    json.member("cost_usd", billionths: record.cost?.nanodollars)
     json.member("message", record.message)
   }
 

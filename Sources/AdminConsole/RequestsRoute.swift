@@ -5,7 +5,7 @@ import HTTPMessage
 import TextForms
 
 extension AdminConsole {
-  func requests(_ head: RequestHead, tenant: String?) -> Reply {
+  func requests(_ head: RequestHead, tenant: String?, _ send: @escaping (Reply) -> Void) {
     do throws(QueryMistake) {
       let query = try ConsoleQuery(
         head, known: ["state", "tenant", "session", "priority", "provider", "sort", "limit"])
@@ -18,23 +18,28 @@ extension AdminConsole {
         // Another tenant's requests are not shown, whatever is asked for.
         tenant: tenant ?? query["tenant"], session: query["session"],
         priority: try query.choice("priority", Priority.allCases.map { ($0.name, $0) }), provider: query["provider"])
-      if let tenant, let asked = query["tenant"], asked != tenant {
-        return .json(RequestJSON.list([], broker))
-      }
       let isSlowest = try query.choice("sort", [("slowest", true), ("age", false)]) ?? false
-      if isSlowest {
-        let some = state.map { Set([$0]) } ?? [.queued, .running, .ended]
-        return .json(
-          RequestJSON.list(broker.requests.slowest(limit: limit, at: broker.now, some, filter), broker))
-      }
       var records: [RequestRecord] = []
-      for (_, one) in states where state == nil || state == one {
-        records +=
-          one == .ended
-          ? broker.requests.recent(limit: limit, filter) : broker.requests.alive(one, limit: limit, filter)
+      if let tenant, let asked = query["tenant"], asked != tenant {
+        // None of them is its own.
+      } else if isSlowest {
+        let some = state.map { Set([$0]) } ?? [.queued, .running, .ended]
+        records = broker.requests.slowest(limit: limit, at: broker.now, some, filter)
+      } else {
+        for (_, one) in states where (state == nil || state == one) && records.count < limit {
+          let left = limit - records.count
+          records +=
+            one == .ended
+            ? broker.requests.recent(limit: left, filter) : broker.requests.alive(one, limit: left, filter)
+        }
       }
-      return .json(RequestJSON.list(Array(records.prefix(limit)), broker))
-    } catch { return .error(400, error.message) }
+      let listing = RequestListing(records, state: state, broker)
+      pieces.add {
+        guard listing.writeSome() else { return false }
+        send(.json(listing.json))
+        return true
+      }
+    } catch { send(.error(400, error.message)) }
   }
 
   func sessions(_ head: RequestHead, tenant: String?, _ send: @escaping (Reply) -> Void) {
@@ -45,9 +50,9 @@ extension AdminConsole {
         sort: try query.choice("sort", SessionsPage.Sort.allCases.map { ($0.rawValue, $0) }) ?? .waiting,
         limit: try query.number("limit", 1...1000) ?? 100)
       if let tenant, let asked = query["tenant"], asked != tenant { page.search = "\u{0}" }
-      let (clock, all) = (broker.look().clock, broker.sessions(tenant: tenant ?? query["tenant"]))
+      let (clock, seats) = (broker.clock, broker.seats(tenant: tenant ?? query["tenant"]))
       let shown = page
-      renderer.render({ .json(shown.json(all, clock)) }, then: send)
+      renderer.render({ .json(shown.json(SessionSums.sessions(of: seats), clock)) }, then: send)
     } catch { send(.error(400, error.message)) }
   }
 }
@@ -131,8 +136,8 @@ struct SessionsPage: Sendable {
     json.member("requests", sums.requests)
     json.member("input_tokens", sums.inputTokens)
     json.member("output_tokens", sums.outputTokens)
-    json.member("cost_usd", sums.cost.text)
-    json.member("first_at", clock.text(at: sums.firstAt))
-    json.member("last_at", clock.text(at: sums.lastAt))
+    json.member("cost_usd", billionths: sums.cost.nanodollars)
+    json.member("first_at", time: clock.wallNanoseconds(at: sums.firstAt))
+    json.member("last_at", time: clock.wallNanoseconds(at: sums.lastAt))
   }
 }

@@ -7,15 +7,20 @@ import PolicyFile
 import TextForms
 
 enum StatusJSON {
-  /// - Parameter tenant: shows only this tenant's data; nil shows everything.
-  static func status(_ snapshot: BrokerSnapshot, version: String, tenant: String? = nil) -> [UInt8] {
+  /// - Parameters:
+  ///   - tenant: shows only this tenant's data; nil shows everything.
+  ///   - isEvent: puts it into the frame of a server-sent event.
+  static func status(
+    _ snapshot: BrokerSnapshot, version: String, tenant: String? = nil, isEvent: Bool = false
+  ) -> [UInt8] {
     let core = snapshot.core
-    var json = JSONWriter(reserving: 8192)
+    var json = JSONWriter(reserving: 8192 + 512 * (core.tenants.count + core.budgets.count))
+    if isEvent { json.raw("event: snapshot\ndata: ") }
     json.object { json in
       json.member("version", version)
       json.member("draining", snapshot.isDraining)
-      json.member("started_at", snapshot.clock.text(at: snapshot.startedAt))
-      json.member("at", snapshot.clock.text(at: snapshot.clock.now))
+      json.member("started_at", time: snapshot.clock.wallNanoseconds(at: snapshot.startedAt))
+      json.member("at", time: snapshot.clock.wall)
       if tenant == nil { whole(&json, snapshot) }
       json.key("tenants")
       json.array(core.tenants.filter { tenant == nil || $0.id.name == tenant }) { json, tenant in
@@ -34,6 +39,7 @@ enum StatusJSON {
       json.key("budgets")
       BudgetRoutes.array(&json, snapshot, tenant: tenant)
     }
+    if isEvent { json.raw("\n\n") }
     return json.bytes
   }
 
@@ -53,7 +59,7 @@ enum StatusJSON {
     json.member("running", core.running)
     json.member("arriving", snapshot.arriving)
     json.member("sessions_at_limit", core.sessionsAtLimit)
-    json.member("spent_usd", snapshot.metrics.spent.text)
+    json.member("spent_usd", billionths: snapshot.metrics.spent.nanodollars)
     json.member("unpriced_calls", snapshot.metrics.unpriced)
     json.key("totals")
     totals(&json, snapshot)
@@ -62,7 +68,7 @@ enum StatusJSON {
       json.object { json in
         json.member("name", alert.name)
         json.member("severity", alert.severity.rawValue)
-        json.member("since", snapshot.clock.text(at: alert.since))
+        json.member("since", time: snapshot.clock.wallNanoseconds(at: alert.since))
         json.member("text", alert.text)
       }
     }
@@ -110,7 +116,7 @@ enum StatusJSON {
       json.member("calls_last_minute", all.calls)
       json.member("tokens_last_minute", all.tokens)
       json.member("throttled_last_minute", all.refused)
-      json.member("cost_last_hour_usd", snapshot.costOfLastHour.text)
+      json.member("cost_last_hour_usd", billionths: snapshot.costOfLastHour.nanodollars)
     }
   }
 
@@ -126,7 +132,7 @@ enum StatusJSON {
           json.member("reason", key.isUnpaid ? "unpaid" : "refused")
         }
       }
-      json.member("since", clock.text(at: refused.since))
+      json.member("since", time: clock.wallNanoseconds(at: refused.since))
       json.member("text", refused.text)
     }
   }
@@ -154,7 +160,7 @@ enum StatusJSON {
       // Those that take the client's own credential need no key.
       let standing = policy?.passThrough == true ? provider.ownStanding : provider.standing
       json.member("state", standing.state.rawValue)
-      json.member("until", clock.text(standing.until))
+      json.member("until", time: clock.wallNanoseconds(standing.until))
       json.member("reason", standing.reason)
       json.member("in_flight", provider.inFlight)
       json.member("concurrency_limit", provider.concurrencyLimit)
@@ -163,7 +169,7 @@ enum StatusJSON {
       json.key("reserved_permits")
       bands(&json, provider.reservedPermits)
       json.member("free_in_flight", provider.freeInFlight)
-      json.member("free_until", clock.text(provider.freeBlockedUntil))
+      json.member("free_until", time: clock.wallNanoseconds(provider.freeBlockedUntil))
       json.key("in_flight_by_priority")
       bands(&json, provider.inFlightByBand)
       json.member("calls_last_minute", minute.calls)
@@ -214,7 +220,7 @@ enum StatusJSON {
       json.object { json in
         json.member("models", one.name)
         json.member("state", (one.rest == nil ? KeyCondition.usable : .cooling).rawValue)
-        json.member("until", clock.text(one.rest?.until))
+        json.member("until", time: clock.wallNanoseconds(one.rest?.until))
         json.member("reason", one.rest?.reason.rawValue)
         guard let model = one.entry else { return }
         json.member("in_flight", model.inFlight)
@@ -241,16 +247,16 @@ enum StatusJSON {
       let standing = rules.map { snapshot.standing($0) }
       if let standing, let reason = standing.reason {
         let begins: WallInstant? = if case .notYet(let from) = standing { from } else { nil }
-        json.member("until", begins.map { Timestamp.text($0.nanoseconds) })
+        json.member("until", time: begins?.nanoseconds)
         json.member("reason", reason)
       } else {
         // Once that time has come, the next call tries the key.
         let isOver = key.until.map { $0.nanoseconds <= Int64(truncatingIfNeeded: clock.now) } ?? false
-        json.member("until", isOver ? nil : clock.text(key.until))
+        json.member("until", time: isOver ? nil : clock.wallNanoseconds(key.until))
         json.member("reason", key.reason.map { isOver ? $0.text + "; the next call tries it" : $0.text })
       }
-      json.member("valid_from", rules?.validFrom.map { Timestamp.text($0.nanoseconds) })
-      json.member("expires", rules?.expires.map { Timestamp.text($0.nanoseconds) })
+      json.member("valid_from", time: rules?.validFrom?.nanoseconds)
+      json.member("expires", time: rules?.expires?.nanoseconds)
       json.member("in_flight", key.inFlight)
       json.member("concurrency_limit", key.concurrencyLimit)
       json.key("buckets")
@@ -259,7 +265,7 @@ enum StatusJSON {
       json.array(key.models) { json, rest in
         json.object { json in
           json.member("model", rest.model)
-          json.member("until", clock.text(rest.until))
+          json.member("until", time: clock.wallNanoseconds(rest.until))
           json.member("reason", rest.reason.rawValue)
         }
       }
@@ -270,7 +276,7 @@ enum StatusJSON {
     json.object { json in
       json.member("state", breaker.state.rawValue)
       json.member("reason", breaker.reason)
-      json.member("until", clock.text(breaker.until))
+      json.member("until", time: clock.wallNanoseconds(breaker.until))
     }
   }
 
@@ -299,7 +305,7 @@ enum StatusJSON {
           }
         }
         json.member("per_minute", bucket.perMinute)
-        json.member("full_at", clock.text(bucket.fullAt))
+        json.member("full_at", time: clock.wallNanoseconds(bucket.fullAt))
       }
     }
   }

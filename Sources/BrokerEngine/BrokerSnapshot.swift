@@ -21,16 +21,18 @@ public struct SnapshotClock: Sendable {
   public func wallNanoseconds(at instant: UInt64) -> Int64 {
     wall &+ Int64(truncatingIfNeeded: instant) &- Int64(truncatingIfNeeded: now)
   }
+  /// The same for an instant of the core's clock, never before 1970; nil for nil.
+  public func wallNanoseconds(_ instant: Instant?) -> Int64? {
+    instant.map { max(0, wallNanoseconds(at: UInt64(max(0, $0.nanoseconds)))) }
+  }
+  /// The same, to the nearest second: windows end on whole seconds.
+  public func wallNanoseconds(ofWindowEnd instant: Instant) -> Int64 {
+    let wall = max(0, wallNanoseconds(at: UInt64(max(0, instant.nanoseconds))))
+    return wall.addingReportingOverflow(500_000_000).partialValue / 1_000_000_000 * 1_000_000_000
+  }
   /// RFC 3339 with milliseconds; nil for nil.
-  public func text(_ instant: Instant?) -> String? {
-    instant.map { Timestamp.text(wallNanoseconds(at: UInt64(max(0, $0.nanoseconds)))) }
-  }
+  public func text(_ instant: Instant?) -> String? { wallNanoseconds(instant).map { Timestamp.text($0) } }
   public func text(at instant: UInt64) -> String { Timestamp.text(wallNanoseconds(at: instant)) }
-  /// To the nearest second: windows end on whole seconds.
-  public func text(ofWindowEnd instant: Instant) -> String {
-    let wall = wallNanoseconds(at: UInt64(max(0, instant.nanoseconds)))
-    return Timestamp.text((wall + 500_000_000) / 1_000_000_000 * 1_000_000_000)
-  }
 }
 
 /// What memory holds, in bytes.
@@ -161,7 +163,13 @@ extension Operator {
   /// Since when `history` knows everything, in nanoseconds since 1970.
   public var historyBegins: Int64 { services.counters.history.knownSince }
 
-  /// The sessions that were seen last.
+  /// The agents of the sessions that were seen last, in no order.
   /// - Parameter tenant: nil means every tenant.
-  public func sessions(tenant: String? = nil) -> [SessionSums] { services.sessions.sessions(tenant: tenant) }
+  public func seats(tenant: String? = nil) -> [SeatSums] { services.sessions.seats(tenant: tenant) }
+
+  /// What turns the loop's instants of now into times of day.
+  public var clock: SnapshotClock {
+    let now = services.time.now
+    return SnapshotClock(now: now, wall: services.time.wall(at: now))
+  }
 }

@@ -41,6 +41,38 @@ public struct SessionSums: Sendable {
   }
 }
 
+/// One agent with its session.
+public struct SeatSums: Sendable {
+  public var tenant: String
+  public var session: String
+  public var sums: AgentSums
+}
+
+extension SessionSums {
+  /// The sessions of some agents, in no order.
+  public static func sessions(of seats: [SeatSums]) -> [SessionSums] {
+    struct Name: Hashable {
+      var tenant: String
+      var session: String
+    }
+    var all: [SessionSums] = []
+    var places: [Name: Int] = [:]
+    for seat in seats {
+      let name = Name(tenant: seat.tenant, session: seat.session)
+      if let place = places[name] {
+        all[place].agents.append(seat.sums)
+      } else {
+        places[name] = all.count
+        all.append(SessionSums(tenant: seat.tenant, session: seat.session, agents: [seat.sums]))
+      }
+    }
+    for index in all.indices where all[index].agents.count > 1 {
+      all[index].agents.sort { ($0.firstAt, $0.agent) < ($1.firstAt, $1.agent) }
+    }
+    return all
+  }
+}
+
 final class SessionBook {
   /// The place of one agent's requests.
   final class Seat {
@@ -135,22 +167,13 @@ final class SessionBook {
     }
   }
 
-  /// All sessions that are known, in no order.
+  /// All agents that are known, in no order. Whoever asks makes sessions of them, on another thread.
   /// - Parameter tenant: nil means every tenant.
-  func sessions(tenant: String?) -> [SessionSums] {
-    var all: [SessionSums] = []
-    var places: [Name: Int] = [:]
-    for (key, seat) in seats where tenant == nil || key.tenant == tenant {
-      let name = Name(tenant: key.tenant, session: key.session)
-      if let place = places[name] {
-        all[place].agents.append(seat.sums)
-      } else {
-        places[name] = all.count
-        all.append(SessionSums(tenant: key.tenant, session: key.session, agents: [seat.sums]))
-      }
-    }
-    for index in all.indices where all[index].agents.count > 1 {
-      all[index].agents.sort { ($0.firstAt, $0.agent) < ($1.firstAt, $1.agent) }
+  func seats(tenant: String?) -> [SeatSums] {
+    var all: [SeatSums] = []
+    all.reserveCapacity(tenant == nil ? seats.count : 0)
+    for seat in seats.values where tenant == nil || seat.tenant == tenant {
+      all.append(SeatSums(tenant: seat.tenant, session: seat.session, sums: seat.sums))
     }
     return all
   }

@@ -5,22 +5,48 @@
 // exponent the text has.
 
 public enum DecimalText {
+  /// Appends a whole number.
+  public static func append(_ number: Int64, to bytes: inout [UInt8]) { append(number, width: 1, to: &bytes) }
+
   /// Appends a whole number, filled with zeros to at least `width` digits.
   public static func append(_ number: Int64, width: Int, to bytes: inout [UInt8]) {
-    var least: Int64 = 1
-    for _ in 1..<max(1, min(width, 18)) { least *= 10 }
-    if number >= 0, number / 10 < least {
-      // Digit by digit: each line of the log has a time.
-      while least > 0 {
-        bytes.append(UInt8(ascii: "0") + UInt8(number / least % 10))
-        least /= 10
-      }
-      return
-    }
-    let digits = String(number.magnitude)
     if number < 0 { bytes.append(UInt8(ascii: "-")) }
-    for _ in 0..<max(0, width - digits.utf8.count) { bytes.append(UInt8(ascii: "0")) }
-    bytes.append(contentsOf: digits.utf8)
+    append(digits: number.magnitude, width: width, to: &bytes)
+  }
+
+  /// Appends a number of billionths as a decimal with nine places: 12,300,000 is `0.012300000`.
+  public static func append(billionths number: Int64, to bytes: inout [UInt8]) {
+    if number < 0 { bytes.append(UInt8(ascii: "-")) }
+    let (whole, rest) = number.magnitude.quotientAndRemainder(dividingBy: 1_000_000_000)
+    append(digits: whole, width: 1, to: &bytes)
+    bytes.append(UInt8(ascii: "."))
+    append(digits: rest, width: 9, to: &bytes)
+  }
+
+  /// Each line of the log and each document of the API has dozens of them, so they are written without text in between.
+  private static func append(digits number: UInt64, width: Int, to bytes: inout [UInt8]) {
+    var count = 1
+    var limit: UInt64 = 10
+    while number >= limit {
+      count += 1
+      // The longest number has twenty digits.
+      let (larger, overflows) = limit.multipliedReportingOverflow(by: 10)
+      if overflows { break }
+      limit = larger
+    }
+    count = max(count, width)
+    bytes.append(addingCapacity: count) { space in
+      space.append(repeating: UInt8(ascii: "0"), count: count)
+      var rest = number
+      var place = space.mutableSpan
+      var index = count - 1
+      while rest > 0 {
+        let (tenth, digit) = rest.quotientAndRemainder(dividingBy: 10)
+        place[index] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: digit)
+        rest = tenth
+        index -= 1
+      }
+    }
   }
 
   /// `number` divided by ten to the power of `places`, without needless zeros: 2,500,000 with six places is `2.5`.

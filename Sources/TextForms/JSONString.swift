@@ -5,6 +5,11 @@ public enum JSONString {
   /// a text (`PrintableText`) are escaped.
   public static func append(_ text: String, to bytes: inout [UInt8]) {
     bytes.append(UInt8(ascii: "\""))
+    if isPlain(text) {
+      bytes.append(contentsOf: text.utf8)
+      bytes.append(UInt8(ascii: "\""))
+      return
+    }
     let start = bytes.count
     for byte in text.utf8 {
       guard byte < 0x80 else {
@@ -19,13 +24,15 @@ public enum JSONString {
 
   /// `text` between quotation marks, escaped.
   public static func quoted(_ text: String) -> String {
-    let isPlain = text.utf8.allSatisfy {
-      $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
-    }
-    if isPlain { return "\"" + text + "\"" }
+    if isPlain(text) { return "\"" + text + "\"" }
     var bytes: [UInt8] = []
     append(text, to: &bytes)
     return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// True for text that needs no escapes.
+  private static func isPlain(_ text: String) -> Bool {
+    text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\") }
   }
 
   @inline(__always)

@@ -1,6 +1,10 @@
 // Writes JSON text (RFC 8259): the API's answers, the log's lines, the broker's own errors and lists of models. Keys
 // come in the order in which they are written, without indentation. `JSONString` escapes strings.
 
+//
+// What is written by the ten thousand, such as the status of hundreds of tenants, is written without making text of it
+// first: numbers, amounts of money and times.
+
 public struct JSONWriter {
   public private(set) var bytes: [UInt8] = []
   private var needsComma = false
@@ -14,8 +18,9 @@ public struct JSONWriter {
     close(UInt8(ascii: "}"))
   }
 
-  public mutating func array<Element>(_ elements: some Sequence<Element>, _ write: (inout JSONWriter, Element) -> Void)
-  {
+  @inlinable public mutating func array<Element>(
+    _ elements: some Sequence<Element>, _ write: (inout JSONWriter, Element) -> Void
+  ) {
     open(UInt8(ascii: "["))
     for element in elements { write(&self, element) }
     close(UInt8(ascii: "]"))
@@ -25,7 +30,8 @@ public struct JSONWriter {
     comma()
     bytes.append(UInt8(ascii: "\""))
     name.withUTF8Buffer { bytes.append(contentsOf: $0) }
-    bytes.append(contentsOf: "\":".utf8)
+    bytes.append(UInt8(ascii: "\""))
+    bytes.append(UInt8(ascii: ":"))
     needsComma = false
   }
 
@@ -38,19 +44,50 @@ public struct JSONWriter {
   }
 
   public mutating func value(_ text: String?) {
+    guard let text else { return null() }
     comma()
-    if let text { JSONString.append(text, to: &bytes) } else { bytes.append(contentsOf: "null".utf8) }
+    JSONString.append(text, to: &bytes)
   }
 
-  public mutating func value(_ number: (some BinaryInteger)?) {
+  @inlinable public mutating func value(_ number: (some BinaryInteger)?) {
+    guard let number else { return null() }
+    if let number = Int64(exactly: number) { whole(number) } else { long(String(number)) }
+  }
+
+  @usableFromInline mutating func whole(_ number: Int64) {
     comma()
-    bytes.append(contentsOf: (number.map { String($0) } ?? "null").utf8)
+    DecimalText.append(number, to: &bytes)
+  }
+
+  /// Digits of a number beyond 64 bits.
+  @usableFromInline mutating func long(_ digits: String) {
+    comma()
+    bytes.append(contentsOf: digits.utf8)
+  }
+
+  /// Writes a decimal with nine places between quotation marks: `"0.012300000"`.
+  public mutating func value(billionths number: Int64?) {
+    guard let number else { return null() }
+    comma()
+    bytes.append(UInt8(ascii: "\""))
+    DecimalText.append(billionths: number, to: &bytes)
+    bytes.append(UInt8(ascii: "\""))
+  }
+
+  /// Writes an instant as RFC 3339 with milliseconds, in UTC.
+  /// - Parameter time: nanoseconds since 1970.
+  public mutating func value(time: Int64?) {
+    guard let time else { return null() }
+    comma()
+    bytes.append(UInt8(ascii: "\""))
+    RFC3339.append(time, to: &bytes)
+    bytes.append(UInt8(ascii: "\""))
   }
 
   /// Writes a number that may have a fraction; null for nil and for what is no finite number.
   public mutating func value(decimal number: Double?) {
+    guard let number, number.isFinite else { return null() }
     comma()
-    guard let number, number.isFinite else { return bytes.append(contentsOf: "null".utf8) }
     let isWhole = number == number.rounded() && number.magnitude < 1e15
     bytes.append(contentsOf: (isWhole ? String(Int64(number)) : "\(number)").utf8)
   }
@@ -65,9 +102,19 @@ public struct JSONWriter {
     value(text)
   }
 
-  public mutating func member(_ name: StaticString, _ number: (some BinaryInteger)?) {
+  @inlinable public mutating func member(_ name: StaticString, _ number: (some BinaryInteger)?) {
     key(name)
     value(number)
+  }
+
+  public mutating func member(_ name: StaticString, billionths number: Int64?) {
+    key(name)
+    value(billionths: number)
+  }
+
+  public mutating func member(_ name: StaticString, time: Int64?) {
+    key(name)
+    value(time: time)
   }
 
   public mutating func member(_ name: StaticString, _ flag: Bool) {
@@ -89,16 +136,16 @@ public struct JSONWriter {
 
   public mutating func null() {
     comma()
-    bytes.append(contentsOf: "null".utf8)
+    ("null" as StaticString).withUTF8Buffer { bytes.append(contentsOf: $0) }
   }
 
-  private mutating func open(_ mark: UInt8) {
+  @usableFromInline mutating func open(_ mark: UInt8) {
     comma()
     bytes.append(mark)
     needsComma = false
   }
 
-  private mutating func close(_ mark: UInt8) {
+  @usableFromInline mutating func close(_ mark: UInt8) {
     bytes.append(mark)
     needsComma = true
   }

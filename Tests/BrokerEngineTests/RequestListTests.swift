@@ -60,4 +60,43 @@ import Testing
     #expect(requests.alive(.queued, limit: 9).map(\.id.low) == [3])
     #expect(requests.record(running.id) === running && requests.record(next.id) === next)
   }
+
+  /// Of many, the first ones in the order that was asked for, whatever places they have.
+  @Test func listsTheOldestAndTheSlowest() {
+    let requests = RequestList(capacity: 4, memory: MemoryAccount())
+    func lasting(_ number: UInt64, arrived: UInt64) -> RequestRecord {
+      RequestRecord(
+        id: RequestID(high: 0, low: number), method: "GET", path: "/", priority: .low, arrivedAt: arrived,
+        arrivedAtWall: 0)
+    }
+    // Their ids are out of order, as after a clock that was set back.
+    let numbers: [UInt64] = [7, 3, 9, 1, 8, 2, 6]
+    let records = numbers.map { lasting($0, arrived: $0 % 4) }
+    for record in records { _ = requests.began(record, nil) }
+    // One that is no longer alive counts too; nobody has told this record that it is over.
+    requests.ended(lasting(20, arrived: 0), nil)
+    #expect(requests.alive(.queued, limit: 3).map(\.id.low) == [1, 2, 3])
+    #expect(requests.alive(.queued, limit: 99).map(\.id.low) == numbers.sorted())
+    #expect(requests.alive(.queued, limit: 0).isEmpty)
+    func slowest(_ limit: Int, _ states: Set<RequestRecord.State> = [.queued, .running, .ended]) -> [UInt64] {
+      requests.slowest(limit: limit, at: 10, states, RequestFilter()).map(\.id.low)
+    }
+    #expect(slowest(3, [.queued]) == [8, 20, 1])
+    #expect(slowest(99, [.queued]) == [8, 20, 1, 9, 2, 6, 3, 7])
+    #expect(slowest(0).isEmpty && slowest(-1).isEmpty)
+    #expect(slowest(2).count == 2)
+  }
+
+  @Test func findsTheKnownOnesOfSome() {
+    let requests = RequestList(capacity: 4, memory: MemoryAccount())
+    let records = (1...5).map { record(UInt64($0)) }
+    for record in records { _ = requests.began(record, nil) }
+    let ended = record(9)
+    requests.ended(ended, nil)
+    let ids = Set([records[1].id, records[4].id, ended.id, RequestID(high: 0, low: 77)])
+    let found = requests.records(ids)
+    #expect(Set(found.keys) == [records[1].id, records[4].id, ended.id])
+    #expect(found[ended.id] === ended && found[records[1].id] === records[1])
+    #expect(requests.records([]).isEmpty)
+  }
 }

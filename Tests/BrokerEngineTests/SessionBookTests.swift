@@ -74,3 +74,7 @@ import Testing
     #expect(book.count == 1)
   }
 }
+
+extension SessionBook {
+  fileprivate func sessions(tenant: String?) -> [SessionSums] { SessionSums.sessions(of: seats(tenant: tenant)) }
+}
