@@ -88,6 +88,7 @@ let package = Package(
     library("TerminalScreen", ["TextForms"]),
     library("PolicyFile", ["AdmissionCore", "Pricing", "TextForms", .product(name: "Yams", package: "Yams")]),
     library("Courier", ["HTTPMessage", "PolicyFile", "TextForms"]),
+    library("Telemetry", ["HTTPMessage", "TextForms"]),
     library("ProviderWire", ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"]),
 
     // Shells.
@@ -99,8 +100,8 @@ let package = Package(
     library(
       "BrokerEngine",
       [
-        "AdmissionCore", "LedgerVocabulary", "PolicyFile", "Pricing", "ProviderWire", "HTTPMessage", "TextForms",
-        "EventLoop", deque,
+        "AdmissionCore", "LedgerVocabulary", "PolicyFile", "Pricing", "ProviderWire", "HTTPMessage", "Telemetry",
+        "TextForms", "EventLoop", deque,
       ]),
     library(
       "LedgerStore",
@@ -124,7 +125,7 @@ let package = Package(
       name: "tollgate",
       dependencies: [
         "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
-        "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "Courier",
+        "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "Courier", "Telemetry",
         "ProviderSimulator", "FleetSimulator",
         "ProcessOutput", "SharedState", "PolicyLab", "TerminalScreen",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -141,6 +142,7 @@ let package = Package(
       swiftSettings: swiftSettings, linkerSettings: executableSettings),
 
     tests("Courier", ["Courier", "HTTPMessage", "PolicyFile"]),
+    tests("Telemetry", ["Telemetry", "HTTPMessage"]),
     tests("AdmissionCore", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("TextForms", ["TextForms"]),
     tests("TerminalScreen", ["TerminalScreen", "TextForms"]),
@@ -161,7 +163,7 @@ let package = Package(
       "BrokerEngine",
       [
         "BrokerEngine", "AdmissionCore", "EventLoop", "HTTPMessage", "LedgerVocabulary", "PolicyFile", "Pricing",
-        "ProviderWire", "TextForms",
+        "ProviderWire", "Telemetry", "TextForms",
       ]),
     tests(
       "LedgerStore",

@@ -86,6 +86,8 @@ public final class AdminConsole: HTTPHandler {
   public var connections: () -> [(port: String, count: Int)] = { [] }
   /// Who tells webhooks; nil in tests that have none.
   public var courier: Courier?
+  /// What the collector of `otlp:` did not take.
+  public var otlpDropped: () -> Int = { 0 }
   /// The open event streams.
   private let feed: EventFeed?
   /// True where only this machine can reach the listener and no token is set: then `Host` must be one of this machine's

@@ -173,6 +173,8 @@ struct MetricFamily: Sendable {
   static let ledgerPending = gauge("tollgate_ledger_pending", "Entries that wait to be written into the ledger.")
   static let webhookDeliveries = counter(
     "tollgate_webhook_deliveries_total", ["result"], "Messages to webhooks that were delivered, failed or dropped.")
+  static let otlpDropped = counter(
+    "tollgate_otlp_dropped_total", "Spans and points of metrics that the collector of `otlp:` did not take.")
   static let ledgerLag = gauge(
     "tollgate_ledger_lag_seconds", "How long the oldest of these entries has waited; 0 where none waits.")
   static let ledgerLost = counter(
@@ -207,7 +209,8 @@ struct MetricFamily: Sendable {
     tokens, cost, cacheReadShare, cacheLost, estimateRatio, budgetSpent, budgetHeld, budgetLimit, budgetWarn,
     budgetRefusing,
     budgetWindowLeft, budgetRunsOut, budgetSpentUSD, budgetHeldUSD, budgetLimitUSD,
-    ledgerObstacle, ledgerPending, ledgerLag, ledgerLost, webhookDeliveries, logLinesDropped, abandonedLeases, ourBugs,
+    ledgerObstacle, ledgerPending, ledgerLag, ledgerLost, webhookDeliveries, otlpDropped, logLinesDropped,
+    abandonedLeases, ourBugs,
     impossibleNumbers,
     draining, buildInfo, residentMemory, virtualMemory, cpu, openDescriptors, startTime,
   ]

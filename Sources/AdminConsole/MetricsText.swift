@@ -27,6 +27,7 @@ struct MetricsSource: Sendable {
   var memoryLimit = 0
   var ledger = Ledger()
   var webhooks = DeliveryCounts()
+  var otlpDropped = 0
   var bugs: [OurBug: Int] = [:]
   var abandonedLeases = 0
   /// By the budget's id, when its limit is reached at the present rate.
@@ -334,6 +335,7 @@ enum MetricsText {
     page.sample(["delivered"], source.webhooks.delivered)
     page.sample(["failed"], source.webhooks.failed)
     page.sample(["dropped"], source.webhooks.dropped)
+    page.only(.otlpDropped, Double(source.otlpDropped))
     page.only(.logLinesDropped, Double(source.process.logLinesDropped))
     page.only(.abandonedLeases, Double(source.abandonedLeases))
     page.begin(.ourBugs)
@@ -366,6 +368,7 @@ extension AdminConsole {
       }
       source.connections = connections()
       if let courier { source.webhooks = courier.queue.totals }
+      source.otlpDropped = otlpDropped()
       let (gathered, processFigures) = (source, actions.processFigures)
       renderer.render(
         {

@@ -82,6 +82,7 @@ enum RequestJSON {
       members(&json, record, broker)
       waitsFor(&json, waiting, broker)
       json.member("now_ms", milliseconds(record, broker.now))
+      json.member("trace_id", record.traceID)
       json.member("promoted_ms", milliseconds(record, record.promotedAt))
       json.key("position")
       if let waiting {

@@ -88,6 +88,7 @@ public enum AccessLog {
       if record.attemptCount > 0 { json.member("cost_usd", record.cost?.text) }
       if let failure = record.attemptFailure { json.member("failure", failure) }
       if let message = record.message { json.member("message", message) }
+      if let trace = record.traceID { json.member("trace_id", trace) }
     }
     return json.bytes
   }

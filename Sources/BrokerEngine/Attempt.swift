@@ -447,6 +447,7 @@ final class Attempt: UpstreamEvents {
     let now = services.time.now
     record.attemptEnded(
       at: now, settlement.verdict, failure: failure, usage: usage, cost: cost, costSource: source)
+    if record.trace != nil { record.answered(by: tap?.model) }
     let lost =
       settlement.verdict == .success && tap?.usageWasCut != true
       ? settlement.usage.flatMap { services.dispatcher.lostCache(by: grant.lease, $0) } : nil

@@ -33,7 +33,7 @@ extension Attempt {
       credential = provider.credential(secret.revealed)
       sent.key = secret
     }
-    let request = UpstreamRequest(
+    var request = UpstreamRequest(
       provider: grant.provider.name, method: exchange.call.head.method,
       url: provider.url(for: exchange.call.target.rest, written: exchange.call.target.written),
       fields: ForwardedFields.forProvider(
@@ -41,6 +41,10 @@ extension Attempt {
         identityOnly: injectsUsage || (rules.policy.keepalive != nil && exchange.call.facts.isStreaming),
         wholeOnly: exchange.call.charge.readsWork, added: provider.policy.headers),
       body: body, timeouts: provider.timeouts)
+    if let trace = exchange.record.trace {
+      request.fields = ForwardedFields.continuing(
+        trace, attempt: grant.attempt, request.fields, added: provider.policy.headers)
+    }
     return MadeCall(request: request, sent: sent, injectsUsage: injectsUsage)
   }
 }

@@ -34,6 +34,8 @@ final class Counters {
     requestEnded(record)
   }
 
+  func label(ofModel name: String) -> String { labels.known(name) }
+
   /// - Parameter now: monotonic nanoseconds.
   func waited(_ record: RequestRecord, _ queued: Span, at now: UInt64) {
     metrics.waited(record.priority, queued, record.id, at: now)

@@ -3,6 +3,7 @@
 import AdmissionCore
 import HTTPMessage
 import ProviderWire
+import Telemetry
 
 final class EngineServices {
   let time: Timekeeper
@@ -32,6 +33,8 @@ final class EngineServices {
   var turns = TurnMemory()
   /// The turns that titles may belong to.
   var titles = TitleThreads()
+  /// Gives calls their traces; nil where no collector is told of them.
+  var tracer: Tracer?
 
   init(
     time: Timekeeper, turnEnd: TurnEnd?, rules: RulesInForce, upstream: any Upstream, memory: MemoryAccount,

@@ -7,6 +7,7 @@
 import HTTPMessage
 import PolicyFile
 import ProviderWire
+import Telemetry
 
 enum ForwardedFields {
   /// The client's fields for a provider.
@@ -42,6 +43,24 @@ enum ForwardedFields {
     result.append(fields: first..<fields.count, of: fields)
     if let credential { result.append(name: credential.name, value: credential.value) }
     for field in added { result.append(name: field.name, value: field.value.revealed) }
+    return result
+  }
+
+  /// The fields for a provider with the attempt's own `traceparent` in place of the client's. The client's `tracestate`
+  /// goes on where its trace does. A `traceparent` that the policy adds for the provider stays.
+  static func continuing(
+    _ trace: CallTrace, attempt: Int, _ fields: HeaderFields, added: [AddedField]
+  ) -> HeaderFields {
+    guard !added.contains(where: { $0.name == "traceparent" }) else { return fields }
+    var result = HeaderFields(reservingBytes: fields.byteCount + 80, fields: fields.count + 1)
+    var first = 0
+    for index in 0..<fields.count
+    where fields.nameIs("traceparent", at: index) || (!trace.isContinued && fields.nameIs("tracestate", at: index)) {
+      result.append(fields: first..<index, of: fields)
+      first = index + 1
+    }
+    result.append(fields: first..<fields.count, of: fields)
+    result.append("traceparent", trace.traceparent(ofAttempt: attempt))
     return result
   }
 

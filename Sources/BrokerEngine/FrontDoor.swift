@@ -47,6 +47,7 @@ public final class FrontDoor: HTTPHandler {
     let rules = services.rules.now
     let head = downstream.head
     let record = newRecord(method: head.method, path: head.path)
+    if let tracer = services.tracer { record.traced(tracer.begin(head.fields)) }
     if refuseForItsKind(downstream, record, rules) { return }
     let known = latest.flatMap { $0.text.hasSameBytes(as: head.target) ? $0 : nil }
     let target: RequestTarget

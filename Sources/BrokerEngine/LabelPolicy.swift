@@ -54,6 +54,12 @@ struct LabelPolicy {
     return name
   }
 
+  /// The label of a model, if it is one already.
+  func known(_ name: String) -> String {
+    if name.isEmpty { return "none" }
+    return listed.contains(name) || adopted[name] != nil ? name : Self.other
+  }
+
   /// True for a name of at most 128 bytes without characters that cannot be seen, which readers of metrics might take
   /// for something else.
   private static func isPlain(_ name: String) -> Bool {

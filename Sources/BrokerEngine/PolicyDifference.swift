@@ -55,6 +55,7 @@ public struct PolicyDifference: Equatable {
       note(tenant.budgets, of: owner + ".")
     }
     note(policy.budgets, of: "")
+    if let otlp = policy.otlp { facts["otlp.sample"] = DecimalText.text(Int64(otlp.sample), places: 2) + "%" }
     return facts
   }
 

@@ -5,6 +5,7 @@
 import AdmissionCore
 import Pricing
 import ProviderWire
+import Telemetry
 
 /// What has happened to one request so far.
 public final class RequestRecord {
@@ -29,6 +30,8 @@ public final class RequestRecord {
     /// nil while it runs, and where the price is unknown.
     public var cost: Money?
     public var costSource: CostSource?
+    /// nil while it runs, and where nothing was used.
+    public var usage: Usage?
   }
 
   /// One reason why the request waited, from `since` until the next reason, the grant or its end.
@@ -112,6 +115,11 @@ public final class RequestRecord {
   public private(set) var bytesOut = 0
   /// The text of our own error, where we made one; it may quote the client. Cut to 256 bytes.
   public private(set) var message: String?
+  /// Its place in its trace; nil where no collector is told of calls.
+  private(set) var trace: CallTrace?
+  public var traceID: String? { trace?.trace.text }
+  /// The model that answered the last attempt, where a collector is told of it. Cut to 256 bytes.
+  private(set) var answeringModel: String?
 
   init(id: RequestID, method: String, path: String, priority: Priority, arrivedAt: UInt64, arrivedAtWall: Int64) {
     self.id = id
@@ -125,6 +133,11 @@ public final class RequestRecord {
 
   /// True while its body is still on the way.
   public var isArriving: Bool { state == .queued && submittedAt == nil }
+
+  // MARK: For a collector
+
+  func traced(_ trace: CallTrace) { self.trace = trace }
+  func answered(by model: String?) { answeringModel = model.map { RecordText.cut($0) } }
 
   // MARK: Before the queue
 
@@ -260,6 +273,7 @@ public final class RequestRecord {
     latest?.failure = failure.map { RecordText.cut($0) }
     latest?.cost = cost
     latest?.costSource = costSource
+    latest?.usage = usage
     if let usage { self.usage = usage }
     addCost(cost)
   }
@@ -319,7 +333,8 @@ public final class RequestRecord {
   /// The bytes of text that clients and providers chose.
   var textBytes: Int {
     path.utf8.count + session.utf8.count + model.utf8.count + (message?.utf8.count ?? 0) + method.utf8.count
-      + tenant.utf8.count + (kind?.utf8.count ?? 0) + agent.utf8.count
+      + (trace?.state.utf8.count ?? 0) + (answeringModel?.utf8.count ?? 0) + tenant.utf8.count + (kind?.utf8.count ?? 0)
+      + agent.utf8.count
       + unknownHints.reduce(0) { $0 + $1.header.utf8.count + $1.value.utf8.count }
   }
 

@@ -55,7 +55,6 @@ public final class Courier {
   private var hooks: [String: CourierHook] = [:]
   private var order: [String] = []
   public private(set) var queue: DeliveryQueue
-  private var running: [ObjectIdentifier: Posting] = [:]
   private var whenIdle: (() -> Void)?
   /// Called with a message that was given up.
   public var onFailure: (DeliveryRecord) -> Void = { _ in }
@@ -120,17 +119,18 @@ public final class Courier {
       fields.append(
         name: "x-tollgate-signature", value: signature.text(body, secret: secret.revealed, at: seconds))
     }
-    let posting = Posting { [unowned self] posting, answer in
-      running[ObjectIdentifier(posting)] = nil
-      ended(delivery, answer)
-    }
-    running[ObjectIdentifier(posting)] = posting
-    posting.call = parts.upstream.begin(
+    Posting.begin(
       UpstreamRequest(
         provider: Courier.pool(of: delivery.url), method: "POST", url: delivery.url, fields: fields, body: body,
         timeouts: UpstreamTimeouts(
           connect: .seconds(5), firstByte: .seconds(10), idle: .seconds(5), total: .seconds(15))),
-      events: posting)
+      over: parts.upstream, reading: Courier.answerLimit
+    ) { [unowned self] answer in
+      switch answer {
+      case .answered(let status, let retryAfter, _): ended(delivery, .status(status, retryAfter: retryAfter))
+      case .failed(let reason): ended(delivery, .failed(reason))
+      }
+    }
   }
 
   /// The name of the connections to a webhook: no provider can have it.
@@ -145,36 +145,5 @@ public final class Courier {
       onFailure(record)
     }
     send()
-  }
-}
-
-/// One try under way.
-private final class Posting: UpstreamEvents {
-  private let done: (Posting, DeliveryAnswer) -> Void
-  private var answer: DeliveryAnswer?
-  private var read = 0
-  var call: (any UpstreamCall)?
-
-  init(done: @escaping (Posting, DeliveryAnswer) -> Void) { self.done = done }
-
-  func upstreamResponded(_ head: ResponseHead) {
-    let seconds = head.fields.first("retry-after").flatMap { UInt64($0) }
-    answer = .status(head.status, retryAfter: seconds.map { min($0, 86_400) * 1_000_000_000 })
-  }
-
-  func upstreamReceived(_ bytes: ArraySlice<UInt8>) {
-    read += bytes.count
-    guard read > Courier.answerLimit, let answer else { return }
-    let call = call
-    self.call = nil
-    call?.cancel()
-    done(self, answer)
-  }
-
-  func upstreamEnded(_ ending: UpstreamEnding) {
-    call = nil
-    if let answer { return done(self, answer) }
-    guard case .failed(let failure) = ending else { return done(self, .failed("no answer")) }
-    done(self, .failed(failure.detail.isEmpty ? failure.kind.rawValue : "\(failure.kind.rawValue): \(failure.detail)"))
   }
 }

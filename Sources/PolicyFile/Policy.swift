@@ -50,6 +50,8 @@ public struct Policy: Sendable, Equatable {
   public var hosts: [String] = []
   /// Whom to tell about events.
   public var webhooks: [Webhook] = []
+  /// Which collector is told of calls; nil where none is.
+  public var otlp: TelemetrySettings?
 
   public init() {}
 

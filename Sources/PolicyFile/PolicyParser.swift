@@ -50,7 +50,7 @@ public enum PolicyParser {
     "providers", "routes",
     "priorities", "default_priority", "queue_bytes", "session_concurrency", "kinds", "rules", "inherit", "keepalive",
     "trust_tenant_header", "tenants", "budgets",
-    "prices", "unknown_price", "cors", "hosts", "alerts", "log", "webhooks",
+    "prices", "unknown_price", "cors", "hosts", "alerts", "log", "webhooks", "otlp",
   ]
 }
 
@@ -79,6 +79,7 @@ struct PolicyBuilder {
     policy.budgets = budgets(top, ofBroker: true)
     readWatching(top, &policy)
     readWebhooks(top, &policy)
+    readTelemetry(top, &policy)
     checkListeners(top, policy)
     return policy
   }

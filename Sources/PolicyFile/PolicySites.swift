@@ -55,6 +55,13 @@ extension PolicyBuilder {
   /// Reads the added fields. Fields that frame a message and our own fields cannot be set, and the key's field belongs
   /// under `keys:`.
   func addedFields(_ fields: Fields, _ provider: Provider) -> [AddedField] {
+    addedFields(fields, keyField: provider.keys.isEmpty ? nil : provider.auth.fieldName)
+  }
+
+  /// - Parameters:
+  ///   - keyField: the field that carries a key.
+  ///   - setHere: further fields that the message itself has.
+  func addedFields(_ fields: Fields, keyField: String? = nil, setHere: Set<String> = []) -> [AddedField] {
     guard let node = fields["headers"],
       let entries = reader.fields(
         node, fields.path(of: "headers"), known: nil, shape: "a mapping of field names to texts")
@@ -72,13 +79,13 @@ extension PolicyBuilder {
         && name.utf8.allSatisfy {
           ($0 >= 0x61 && $0 <= 0x7A) || ($0 >= 0x30 && $0 <= 0x39) || "!#$%&'*+-.^_`|~".utf8.contains($0)
         }
-      if !isName || reserved.contains(name) || name.hasPrefix("x-tollgate-") {
+      if !isName || reserved.contains(name) || setHere.contains(name) || name.hasPrefix("x-tollgate-") {
         reader.report(
           entry.position, path,
           "cannot be set, allowed: names of header fields other than x-tollgate-* and those that frame a message")
         continue
       }
-      if name == provider.auth.fieldName, !provider.keys.isEmpty {
+      if name == keyField {
         reader.report(entry.position, path, "carries this provider's key, allowed: the key under keys:")
         continue
       }

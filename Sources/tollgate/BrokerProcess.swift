@@ -70,12 +70,14 @@ final class BrokerProcess {
     self.ledger = ledger
     BrokerProcess.log(ledger.store.recovered, logger)
     let memory = MemoryAccount(limit: policy.memory)
+    let endedCalls = EndedCalls()
     let broker = Broker(
       policy: policy, secrets: secrets.keys,
       parts: BrokerParts(
         upstream: upstream, clock: clock, loop: loop, hash: Digest.sha256, ledger: ledger, prices: prices,
         memory: memory,
         requestEnded: { record in
+          if let listener = endedCalls.listener { listener(record) }
           guard requests.areLogged else { return }
           let lasted = Int64((record.endedAt ?? record.arrivedAt) &- record.arrivedAt)
           sink.write(AccessLog.line(record, format, at: record.arrivedAtWall + lasted))
@@ -103,15 +105,21 @@ final class BrokerProcess {
     }
     let webhooks = WebhookOffice(loop: loop, upstream: upstream, broker: broker.operator, logger: logger)
     webhooks.configure(policy, secrets.webhooks)
-    let reload = PolicyReload(
-      options, loop: loop, broker: broker.operator, upstream: upstream, store: ledger.store, certificate: certificate,
-      webhooks: webhooks, logger: logger, setLogLevel: setLogLevel)
-    self.reload = reload
-    let shutdown = Shutdown(
-      loop: loop, broker: broker.operator, dataServer: dataServer, webhooks: webhooks, logger: logger)
-    self.shutdown = shutdown
     // Writing a large document blocks for milliseconds.
     let documents = DispatchQueue(label: "documents")
+    let telemetry = TelemetryOffice(
+      loop: loop, upstream: upstream, broker: broker.operator, logger: logger,
+      background: { work in documents.async(execute: work) })
+    let watchCalls = { (policy: Policy) in telemetry.configure(policy, endedCalls) }
+    watchCalls(policy)
+    let reload = PolicyReload(
+      options, loop: loop, broker: broker.operator, upstream: upstream, store: ledger.store, certificate: certificate,
+      webhooks: webhooks, watchCalls: watchCalls, logger: logger, setLogLevel: setLogLevel)
+    self.reload = reload
+    let shutdown = Shutdown(
+      loop: loop, broker: broker.operator, dataServer: dataServer, webhooks: webhooks, telemetry: telemetry,
+      logger: logger)
+    self.shutdown = shutdown
     console = AdminConsole(
       broker: broker.operator,
       actions: AdminActions(
@@ -122,6 +130,7 @@ final class BrokerProcess {
         background: { work in documents.async(execute: work) }),
       version: tollgateVersion, loop: loop)
     console.courier = webhooks.courier
+    console.otlpDropped = { telemetry.dropped }
     console.ledgerDesk = LedgerDesk(
       ledger, loop: loop, now: { WallInstant(nanoseconds: SystemClock.wall()) })
     if policy.admin.listen != nil {

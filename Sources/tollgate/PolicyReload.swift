@@ -21,6 +21,8 @@ final class PolicyReload {
   /// nil where the data listeners speak cleartext.
   private let certificate: CertificateFollower?
   private let webhooks: WebhookOffice
+  /// Takes up the collector of a policy.
+  private let watchCalls: (Policy) -> Void
   private let logger: Logger
   private let setLogLevel: (LogThreshold) -> Void
   private let budgetHistory: BudgetHistory
@@ -31,7 +33,7 @@ final class PolicyReload {
 
   init(
     _ options: BrokerProcess.Options, loop: EventLoop, broker: Operator, upstream: CurlUpstream, store: LedgerStore,
-    certificate: CertificateFollower?, webhooks: WebhookOffice, logger: Logger,
+    certificate: CertificateFollower?, webhooks: WebhookOffice, watchCalls: @escaping (Policy) -> Void, logger: Logger,
     setLogLevel: @escaping (LogThreshold) -> Void
   ) {
     self.options = options
@@ -41,6 +43,7 @@ final class PolicyReload {
     self.upstream = upstream
     self.certificate = certificate
     self.webhooks = webhooks
+    self.watchCalls = watchCalls
     self.logger = logger
     secretReader = SecretReader(loop: loop)
     budgetHistory = BudgetHistory(
@@ -106,6 +109,7 @@ final class PolicyReload {
       .policy, name: options.policyFile ?? "built-in", state: .reloaded, before: difference.before,
       after: difference.after, askedBy: asker)
     webhooks.configure(policy, secrets.webhooks)
+    watchCalls(policy)
     if let level = policy.log.level { setLogLevel(level) }
     watchSecrets()
     logger.info("policy reloaded", metadata: ["file": "\(options.policyFile ?? "built-in")"])

@@ -11,6 +11,7 @@ final class Shutdown {
   private let broker: Operator
   private let dataServer: HTTPServer
   private let webhooks: WebhookOffice
+  private let telemetry: TelemetryOffice
   private let logger: Logger
   private lazy var timer = LoopTimer(loop) { [unowned self] in timeIsUp() }
   private var drainTimeIsUp = false
@@ -18,7 +19,11 @@ final class Shutdown {
   private static let flushTime = Duration.seconds(1)
   private var isStopping = false
 
-  init(loop: EventLoop, broker: Operator, dataServer: HTTPServer, webhooks: WebhookOffice, logger: Logger) {
+  init(
+    loop: EventLoop, broker: Operator, dataServer: HTTPServer, webhooks: WebhookOffice, telemetry: TelemetryOffice,
+    logger: Logger
+  ) {
+    self.telemetry = telemetry
     self.loop = loop
     self.broker = broker
     self.dataServer = dataServer
@@ -64,6 +69,12 @@ final class Shutdown {
     timer.cancel()
     dataServer.stopAccepting()
     // One more turn, so that the last answers and log lines are written.
-    webhooks.end { [loop] in loop.atEndOfTurn { loop.atEndOfTurn { loop.stop() } } }
+    var left = 2
+    let ended = { [loop] in
+      left -= 1
+      if left == 0 { loop.atEndOfTurn { loop.atEndOfTurn { loop.stop() } } }
+    }
+    webhooks.end(then: ended)
+    telemetry.end(then: ended)
   }
 }

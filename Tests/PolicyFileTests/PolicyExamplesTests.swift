@@ -57,7 +57,8 @@ import Testing
     // As the file `docs/reference/policy.md` and the parser know them: an unknown one would be refused, so only
     // absence can go unnoticed.
     let fields = [
-      "version", "listen", "tls", "admin", "store", "durability", "drain_timeout", "max_body", "memory", "providers",
+      "version", "listen", "tls", "otlp", "admin", "store", "durability", "drain_timeout", "max_body", "memory",
+      "providers",
       "routes",
       "priorities", "default_priority", "queue_bytes", "session_concurrency", "kinds", "inherit", "keepalive", "rules",
       "trust_tenant_header", "tenants", "budgets",

@@ -12,6 +12,7 @@ enum SwiftRules {
     "LedgerVocabulary": ["AdmissionCore", "Pricing", "TextForms"],
     "PolicyFile": ["AdmissionCore", "Pricing", "TextForms", "Yams"],
     "Courier": ["HTTPMessage", "PolicyFile", "TextForms"],
+    "Telemetry": ["HTTPMessage", "TextForms"],
     "ProviderWire": ["AdmissionCore", "HTTPMessage", "Pricing", "TextForms", "CSimdjson", "CZlib", "CZstd"],
     "TerminalScreen": ["TextForms"],
     "SharedState": platform,
@@ -20,8 +21,8 @@ enum SwiftRules {
     "HTTPEndpoint": platform.union(["EventLoop", "HTTP1Codec", "HTTPMessage", "TextForms", "CNghttp2", "COpenSSL"]),
     "UpstreamHTTP": platform.union(["EventLoop", "HTTP1Codec", "HTTPMessage", "CCurl", "CNghttp2", "COpenSSL"]),
     "BrokerEngine": platform.union([
-      "AdmissionCore", "LedgerVocabulary", "PolicyFile", "Pricing", "ProviderWire", "HTTPMessage", "TextForms",
-      "EventLoop", "DequeModule",
+      "AdmissionCore", "LedgerVocabulary", "PolicyFile", "Pricing", "ProviderWire", "HTTPMessage", "Telemetry",
+      "TextForms", "EventLoop", "DequeModule",
     ]),
     "LedgerStore": platform.union([
       "AdmissionCore", "LedgerVocabulary", "Pricing", "SharedState", "TextForms", "DequeModule", "GRDB", "GRDBSQLite",
@@ -39,7 +40,7 @@ enum SwiftRules {
     "TollgateTesting": ["AdmissionCore", "PolicyLab"],
     "tollgate": platform.union([
       "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
-      "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "Courier",
+      "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "Courier", "Telemetry",
       "ProviderSimulator", "FleetSimulator", "ProcessOutput", "SharedState",
       "PolicyLab", "TerminalScreen", "ArgumentParser", "Logging", "Foundation",
     ]),
@@ -55,7 +56,7 @@ enum SwiftRules {
 
   static let pureTargets: Set<String> = [
     "AdmissionCore", "TextForms", "HTTPMessage", "HTTP1Codec", "Pricing", "LedgerVocabulary", "PolicyFile",
-    "ProviderWire", "TerminalScreen", "Courier",
+    "ProviderWire", "TerminalScreen", "Courier", "Telemetry",
     "PolicyLab",
   ]
   /// The files that may hold pointers, each with the C libraries that it calls with them (`Glibc`: the system itself). A parser of what
