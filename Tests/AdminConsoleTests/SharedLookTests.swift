@@ -1,4 +1,5 @@
-// Long lists are written in pieces, between which the loop does other work.
+// However many watch, the loop looks once, one document is written for all who see the same, and long lists are written
+// in pieces.
 import AdmissionCore
 import BrokerEngine
 import EventLoop
@@ -41,6 +42,7 @@ import Testing
     }
     func finish(trailers: HeaderFields?) { isClosed = true }
     func abort() { isClosed = true }
+    var snapshots: Int { text.split(separator: "\n\n").count { $0.hasPrefix("event: snapshot\n") } }
   }
 
   init() throws {
@@ -70,10 +72,46 @@ import Testing
 
   /// Turns the loop until the condition holds, a bounded number of times.
   private func turn(until condition: () -> Bool) {
+    // After the timers that are due a turn waits for what comes next, so something always does.
+    let heartbeat = LoopTimer(loop) {}
     for _ in 0..<10_000 {
       if condition() { return }
+      heartbeat.schedule(after: .milliseconds(1))
       loop.turn(waiting: true)
     }
+  }
+
+  @Test func whoAsksBeforeTheLookSharesItAndItsDocument() {
+    let all = (0..<20).map { _ in Viewer("/api/v1/status", token: "of-all") }
+    let some = (0..<5).map { _ in Viewer("/api/v1/status", token: "of-acme") }
+    let metrics = Viewer("/metrics", token: "of-all")
+    let budgets = Viewer("/api/v1/budgets", token: "of-all")
+    ask(all + some + [metrics, budgets])
+    #expect(console.pieces.looks == 0, "nothing is gathered in the turn of the question")
+    turn { (all + some + [metrics, budgets]).allSatisfy(\.isClosed) }
+    #expect(console.pieces.looks == 1)
+    #expect(console.renderer.written == 4)
+    #expect(Set(all.map(\.text)).count == 1 && all[0].text.contains(#""providers""#))
+    #expect(Set(some.map(\.text)).count == 1 && !some[0].text.contains(#""providers""#))
+    #expect(metrics.text.contains("tollgate_build_info") && budgets.text.hasPrefix(#"{"budgets":["#))
+    // The next question gets a new one: an answer is never older than its question.
+    let next = Viewer("/api/v1/status", token: "of-all")
+    ask([next])
+    turn { next.isClosed }
+    #expect(console.pieces.looks == 2 && console.renderer.written == 5)
+  }
+
+  @Test func aTickIsWrittenOnceForAllListeners() {
+    let all = (0..<20).map { _ in Viewer("/api/v1/events", token: "of-all") }
+    let some = (0..<3).map { _ in Viewer("/api/v1/events", token: "of-acme") }
+    ask(all + some)
+    turn { (all + some).allSatisfy { $0.snapshots == 1 } }
+    #expect(console.pieces.looks == 1 && console.renderer.written == 2, "those who come at once are greeted together")
+    turn { (all + some).allSatisfy { $0.snapshots == 2 } }
+    #expect(
+      console.pieces.looks == 2 && console.renderer.written == 4, "a tick is one look, and a document for each view")
+    #expect(Set(all.map(\.text)).count == 1 && Set(some.map(\.text)).count == 1)
+    for viewer in all + some { console.exchangeEnded(viewer, .clientLeft) }
   }
 
   /// Puts calls in the queue; the first one runs.

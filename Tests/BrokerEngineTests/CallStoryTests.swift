@@ -19,7 +19,7 @@ private let parent = "00-\(trace)-00f067aa0ba902b7-01"
     let rig = keeper.rig()
     var drawn: UInt64 = 0
     rig.broker.operator.tracer = Tracer(HeadSampling(basisPoints: basisPoints)) {
-      drawn += 0x1234_5678_9ABC_DEF1
+      drawn &+= 0x1234_5678_9ABC_DEF1
       return drawn
     }
     return rig
@@ -163,13 +163,19 @@ private let parent = "00-\(trace)-00f067aa0ba902b7-01"
     for record in rig.ended { meter.ended(record, model: rig.broker.operator.label(ofModel: record.model), [:]) }
     let metrics = meter.metrics(rig.broker.operator)
     let duration = try #require(metrics.first { $0.name == "gen_ai.client.operation.duration" })
-    guard case .distributions(let points) = duration.points else { return }
+    let points = try #require(duration.distributions)
     #expect(points.count == 1 && points[0].value.count == 50)
     #expect(points[0].attributes.contains(Attribute("gen_ai.request.model", "other")))
     let tokens = try #require(metrics.first { $0.name == "gen_ai.client.token.usage" })
-    guard case .distributions(let types) = tokens.points else { return }
+    let types = try #require(tokens.distributions)
     #expect(types.map(\.value.sum) == [350, 150])
     let wait = try #require(metrics.first { $0.name == "tollgate.queue.wait" })
     #expect(wait.since != nil && wait.pointCount == 3)
+  }
+}
+
+extension Metric {
+  fileprivate var distributions: [Point<Distribution>]? {
+    if case .distributions(let points) = points { points } else { nil }
   }
 }

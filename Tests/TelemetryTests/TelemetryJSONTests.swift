@@ -95,9 +95,15 @@ private let schema = #""schemaUrl":"https://opentelemetry.io/schemas/1.41.0""#
     #expect(instrument.metric.pointCount == Instrument.most - 1)
     for number in 0..<100 { instrument.record(2, [Attribute("other", number)]) }
     instrument.record(2, [Attribute("k", 0)])
-    guard case .distributions(let points) = instrument.metric.points else { return }
+    let points = try #require(instrument.metric.distributions)
     #expect(points.count == Instrument.most && points[0].value.counts == [1, 1])
     let last = try #require(points.last)
     #expect(last.attributes == [Attribute("otel.metric.overflow", true)] && last.value.count == 100)
+  }
+}
+
+extension Metric {
+  fileprivate var distributions: [Point<Distribution>]? {
+    if case .distributions(let points) = points { points } else { nil }
   }
 }
