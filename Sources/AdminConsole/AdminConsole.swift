@@ -230,6 +230,13 @@ public final class AdminConsole: HTTPHandler {
   private func change(
     _ head: RequestHead, _ parts: [String], _ body: [UInt8], _ send: @escaping (Reply) -> Void
   ) -> Bool {
+    // Whoever adds a word means something else than what would be done.
+    if let name = AdminConsole.query(head.target).first?.name, parts[0] != "budgets", parts[0] != "log-level",
+      AdminConsole.allowed(parts) != nil
+    {
+      send(.error(400, "there is no parameter '\(name)' here: this takes none, and nothing was done"))
+      return true
+    }
     switch (parts[0], parts.count) {
     case ("budgets", 2) where parts[1] == "raise": raiseBudget(head, send)
     case ("reload", 1): actions.reload { send(AdminConsole.reloaded(mistakes: $0)) }

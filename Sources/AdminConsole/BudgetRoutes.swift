@@ -155,7 +155,9 @@ enum BudgetRoutes {
         json.member("text", reading.standing)
         json.member("warn_at_percent", reading.warnAtPercent)
         json.member("waiting", reading.waiting)
-        json.member("window_ends", time: reading.windowEnd.map { snapshot.clock.wallNanoseconds(ofWindowEnd: $0) })
+        // A rolling window never ends; only its pieces do.
+        let end = reading.window.period == .rolling ? nil : reading.windowEnd
+        json.member("window_ends", time: end.map { snapshot.clock.wallNanoseconds(ofWindowEnd: $0) })
         burn(&json, reading, snapshot)
       }
     }

@@ -27,6 +27,8 @@ final class EventFeed {
 
   /// The most streams at a time, so that questions always find a connection.
   static let mostListeners = 64
+  /// The most of those with tenants' tokens, so that they leave some to the operator.
+  static let mostOfTenants = 48
   /// A listener with more unsent bytes than this is skipped.
   private static let mostPending = 256 << 10
   /// So many listeners get a snapshot in one turn of the loop, so that calls do not wait for all of them.
@@ -57,11 +59,11 @@ final class EventFeed {
   }
 
   func open(_ exchange: any HTTPExchange, tenant: String?) {
-    guard listeners.count < Self.mostListeners else {
+    let ofTenants = tenant == nil ? 0 : listeners.values.count { $0.tenant != nil }
+    guard listeners.count < Self.mostListeners, ofTenants < Self.mostOfTenants else {
+      let most = ofTenants < Self.mostOfTenants ? "\(Self.mostListeners)" : "\(Self.mostOfTenants) of tenants'"
       var reply = Reply.error(
-        503,
-        "\(Self.mostListeners) event streams are open, which is the most: end one, or ask /api/v1/status again and again"
-      )
+        503, "\(most) event streams are open, which is the most: end one, or ask /api/v1/status again and again")
       reply.fields.append((name: "retry-after", value: "5"))
       return exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
     }

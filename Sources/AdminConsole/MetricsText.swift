@@ -310,7 +310,7 @@ enum MetricsText {
     }
     page.begin(.budgetWindowLeft)
     for (labels, reading) in budgets {
-      guard let end = reading.windowEnd else { continue }
+      guard let end = reading.windowEnd, reading.window.period != .rolling else { continue }
       page.sample(labels, reading.unit.rawValue, billionths: span(from: source.now, to: end).nanoseconds)
     }
     page.begin(.budgetRunsOut)

@@ -35,7 +35,7 @@ struct BudgetBurn: Sendable {
     for reading in readings {
       var own = byBudget[reading.id] ?? Readings()
       // A fixed window that has ended begins at nothing.
-      if own.windowEnd != reading.windowEnd, !isRolling(reading.window) { own.all = [] }
+      if isAnother(reading, than: own) { own.all = [] }
       own.windowEnd = reading.windowEnd
       if own.all.count >= Self.most { own.all.removeFirst(own.all.count - Self.most + 1) }
       own.all.append((now.nanoseconds, reading.spent.nanodollars))
@@ -46,10 +46,18 @@ struct BudgetBurn: Sendable {
 
   private func isRolling(_ window: BudgetWindow) -> Bool { window.period == .rolling }
 
+  /// True where the window has ended meanwhile. A window of the calendar ends at a date: by the clock that only goes on, that is
+  /// a little earlier or later at each look.
+  private func isAnother(_ reading: BudgetReading, than known: Readings) -> Bool {
+    if isRolling(reading.window) { return false }
+    guard let before = known.windowEnd, let end = reading.windowEnd else { return known.windowEnd != reading.windowEnd }
+    return max(end, before) - min(end, before) >= .seconds(1)
+  }
+
   /// nil while less than half a minute is known.
   func rate(of reading: BudgetReading, at now: Instant) -> BurnRate? {
     guard let own = byBudget[reading.id], let first = own.all.first else { return nil }
-    if own.windowEnd != reading.windowEnd, !isRolling(reading.window) { return nil }
+    if isAnother(reading, than: own) { return nil }
     let lasted = now.nanoseconds - first.at
     guard lasted >= Self.spacing else { return nil }
     let spent = reading.spent.nanodollars - first.spent

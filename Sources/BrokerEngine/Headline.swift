@@ -192,7 +192,7 @@ extension Headline {
     for slow in snapshot.slowStarts { all.append(text(of: slow)) }
     // Those of which nothing is left first.
     for state in [BudgetState.usedUp, .refusing] {
-      for budget in snapshot.core.budgets where budget.onExceed == .reject && budget.state == state {
+      for budget in snapshot.core.budgets where budget.state == state {
         if let text = budget.standing(of: "budget \(name(budget.id))") { all.append(text) }
       }
     }

@@ -147,8 +147,11 @@ public struct ExportQueue<Item: Sendable>: Sendable {
     case .failed(let why): reason = why
     }
     failures += 1
-    restsUntil = now + max(pause(share), asked)
-    if isFinal || restsUntil > sent.began + limits.patience {
+    let pause = pause(share)
+    // This batch is not sent before the time that was asked for. What comes later waits no longer than one batch is tried.
+    restsUntil = now + max(pause, min(asked, limits.patience))
+    let left = sent.began + limits.patience
+    if isFinal || restsUntil > left || asked > left - min(now, left) {
       dropped += sent.pieces
       batch = nil
     } else {

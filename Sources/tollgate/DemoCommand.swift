@@ -105,6 +105,7 @@ final class Demonstration {
         guard let urls = value(of: result) else { return }
         show("Tollgate        OPENAI_BASE_URL=\(urls[0])/v1")
         show("Dashboard       \(urls[1])/")
+        show("Terminal        tollgate top --admin \(urls[1])")
         show(
           "Provider        \(simulator) (simulated: \(Self.permits) permits, \(Self.tokensPerMinute) tokens per minute)"
         )

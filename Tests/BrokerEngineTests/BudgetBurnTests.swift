@@ -55,6 +55,20 @@ import Testing
     #expect(burn.rate(of: reading(30, end: 200), at: instant(130))?.perHour == 3600)
   }
 
+  /// The end of a day is a date, which the steady clock meets a little earlier or later each time that it is asked.
+  @Test(arguments: [-999_999_999, -1, 0, 1, 40_000, 999_999_999] as [Int64])
+  func theSameWindowMayEndALittleEarlierOrLater(by: Int64) {
+    var burn = BudgetBurn()
+    burn.look([reading(100)], at: instant(0))
+    var then = reading(200)
+    then.windowEnd = then.windowEnd.map { Instant(nanoseconds: $0.nanoseconds + by) }
+    #expect(burn.rate(of: then, at: instant(100))?.perHour == 3600)
+    burn.look([then], at: instant(100))
+    #expect(burn.rate(of: reading(300), at: instant(200))?.perHour == 3600)
+    then.windowEnd = then.windowEnd.map { Instant(nanoseconds: $0.nanoseconds + (by < 0 ? -2 : 2) * 1_000_000_000) }
+    #expect(burn.rate(of: then, at: instant(200)) == nil)
+  }
+
   @Test func aRollingWindowCountsWhatFallsOut() {
     var burn = BudgetBurn()
     let window = BudgetWindow(rolling: 3600)

@@ -147,6 +147,18 @@ def test_requests_in_each_state(start, http):
     assert http.get(broker.admin + "/api/v1/requests?limit=nonsense").status_code == 400
 
 
+@pytest.mark.parametrize("path", ["drain?dry_run=true", "reload?x", "keys/openai/main/disable?x=1&x=2", "breakers/openai/open?for=1h"])
+def test_a_command_with_a_word_too_many_does_nothing(start, http, simulator, path):
+    broker = start.broker(policy_for(simulator.url))
+    before = http.get(broker.admin + "/api/v1/audit").json()["changes"]
+    refused = http.post(f"{broker.admin}/api/v1/{path}")
+    name = path.split("?")[1].split("=")[0]
+    assert refused.status_code == 400 and f"there is no parameter '{name}' here" in refused.text and "nothing was done" in refused.text
+    status = http.get(broker.admin + "/api/v1/status").json()
+    assert status["draining"] is False and status["providers"][0]["keys"][0]["state"] == "usable" and status["providers"][0]["breaker"]["state"] == "closed"
+    assert http.get(broker.admin + "/api/v1/audit").json()["changes"] == before
+
+
 def test_one_request_and_its_waits(start, http):
     simulator = start.simulator(first_token="300ms", output_tokens="3-3")
     broker = start.broker(policy_for(simulator.url, limits={"concurrency": 1}))

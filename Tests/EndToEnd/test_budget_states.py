@@ -51,6 +51,10 @@ def test_a_budget_that_refuses_with_something_left_says_so(start, http, simulato
     assert [call(), call()] == [429, 429]
     row = budgets(http, broker)[name]
     assert row["state"] == "refusing", row
+    # A rolling window does not end; its pieces do.
+    assert (row["window_ends"] is None) == (kind == "rolling")
+    window = [line for line in http.get(f"{broker.admin}/metrics").text.splitlines() if line.startswith("tollgate_budget_window_left_seconds{")]
+    assert bool(window) == (kind not in ("rolling", "sessions")), window
     unit = row["unit"]
     assert float(row[f"refused_need_{unit}"]) > float(row[f"remaining_{unit}"]) > 0
     assert row["text"].startswith(f"budget {name} refuses calls: ") and " left, the last one refused needed " in row["text"]
@@ -122,3 +126,14 @@ def test_budgets_of_many_sessions_crowd_out_nothing(start, http, simulator, pric
     assert run("budgets", "--session", "nobody", "--admin", broker.admin, check=True).stdout == "No budget of that name.\n"
     refused = run("budgets", "--json", "--tenant", "many", "--admin", broker.admin)
     assert refused.returncode == 2 and "--json gives the whole answer" in refused.stderr
+
+
+@pytest.mark.parametrize("then, does", [("reject", "calls are refused"), ("low", "calls go down to low"), ("warn", "calls go on")])
+def test_what_is_used_up_stands_on_top_whatever_follows(start, http, simulator, then, does):
+    broker = start.broker(policy_for(
+        simulator.url, trust_tenant_header=True, tenants=[{"id": "acme", "budgets": [{"requests": 1, "per": "1h", "on_exceed": then}]}]))
+    assert ask(http, broker, "acme").status_code == 200
+    row = budgets(http, broker)["acme/1h/requests"]
+    assert (row["state"], row["window_ends"]) == ("used_up", None)
+    assert f"budget acme/1h/requests is used up: 1 of 1 requests are used, {does}" in headline(http, broker)
+    assert "nothing is failing" not in headline(http, broker)

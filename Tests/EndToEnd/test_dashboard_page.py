@@ -290,6 +290,22 @@ def test_theme_and_wall_screen_are_switched(browser, consoles):
         page.wait("!document.body.classList.contains('wall')")
 
 
+def test_on_the_wall_nothing_covers_another(browser, consoles):
+    console = consoles(trouble=True, queued=60)
+    covered = """(() => {
+      const boxes = [...document.querySelectorAll('.tiles, .bands > *, .provider, .attention')].map(one => one.getBoundingClientRect()).filter(box => box.height);
+      const over = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+      return [boxes.length, boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => over(a, b)).map(b => [a.left, a.right, b.left, b.right].map(Math.round)))];
+    })()"""
+    with browser.page(f"{console.url}/#/now?wall=1") as page:
+        page.wait("document.body.classList.contains('wall') && document.querySelector('.provider')")
+        for width in (1024, 1190, 1280, 1920, 2560):
+            page.size(width, 900)
+            count, found = page.js(covered)
+            assert count > 5 and found == [], (width, found)
+            assert page.js("document.documentElement.scrollWidth") <= width
+
+
 # The stream
 
 

@@ -161,3 +161,23 @@ def test_listeners_leave_room_for_questions(asked, http):
             return one.status_code == 200
 
     wait_until(opens, "a stream once others have gone")
+
+
+def test_tenants_leave_streams_to_the_operator(start, http, simulator):
+    broker = start.broker(policy_for(simulator.url, tenants=[{"id": "acme"}, {"id": "other"}], admin={
+        "token": "all-of-it", "tenant_tokens": [{"tenant": "acme", "token": "of-acme"}, {"tenant": "other", "token": "of-other"}]}))
+    streams = []
+
+    def opened(token):
+        stream = Connection(address_of(broker.admin))
+        streams.append(stream)
+        stream.send(b"GET /api/v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer " + token.encode() + b"\r\n\r\n")
+        return stream.head().status
+
+    try:
+        assert [opened("of-other")] + [opened("of-acme") for _ in range(47)] == [200] * 48
+        assert (opened("of-acme"), opened("of-other")) == (503, 503)
+        assert [opened("all-of-it") for _ in range(17)] == [200] * 16 + [503]
+    finally:
+        for stream in streams:
+            stream.close()

@@ -135,12 +135,20 @@ private let second: UInt64 = 1_000_000_000
       queue.ended(.status(429, retryAfter: asked), now: 0, share: 0)
       #expect(queue.nextDue() == due)
     }
-    // Longer than a batch is tried: it is dropped, and others wait all the same.
     var queue = Self.sending()
-    queue.ended(.status(503, retryAfter: 400 * second), now: 5 * second, share: 0)
+    queue.ended(.status(503, retryAfter: 299 * second), now: 5 * second, share: 0)
+    #expect(queue.dropped == 0 && queue.nextDue() == 304 * second)
+    #expect(Self.take(&queue, 303 * second) == .nothing && Self.take(&queue, 304 * second) == .send("one"))
+  }
+
+  /// Longer than a batch is tried: it is dropped. But one answer must not stop what comes later until the process ends.
+  @Test(arguments: [300 * second + 1, 301 * second, 86_400 * second, 1_000_000_000 * second, UInt64.max / 4])
+  func noCollectorIsHeededForLongerThanABatchIsTried(_ asked: UInt64) {
+    var queue = Self.sending()
+    queue.ended(.status(429, retryAfter: asked), now: 5 * second, share: 0)
     #expect(queue.dropped == 3)
     queue.add(2, pieces: 10, bytes: 1, now: 6 * second)
-    #expect(Self.take(&queue, 404 * second) == .nothing && Self.take(&queue, 405 * second) == .write([2]))
+    #expect(Self.take(&queue, 304 * second) == .nothing && Self.take(&queue, 305 * second) == .write([2]))
   }
 
   @Test func pausesDoubleUpToTheLongest() {

@@ -147,6 +147,8 @@ import Testing
     let gone = lines(&screen)
     #expect(gone[0].contains("STALE") && gone[1] == "no broker answers; asking again, the picture is of 15:00:00")
     #expect(gone.contains { $0.contains("48 of 50") })
+    screen.tell(trouble: "no broker answers (connection refused).", now: noon * 1_000_000_000)
+    #expect(lines(&screen)[1].hasPrefix("no broker answers (connection refused); asking again"))
     screen.show(try decoded(StatusReport.self, StatusTextTests.plain()))
     #expect(!lines(&screen)[0].contains("STALE"))
   }

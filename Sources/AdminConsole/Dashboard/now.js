@@ -91,9 +91,9 @@ function drawBands(status) {
     say(parts.queued, count(queued));
     say(parts.oldest, queued ? duration(facts.oldest_ms) : none);
     say(parts.predicted, facts.predicted_wait_ms === undefined ? none : facts.predicted_wait_ms === null ? "not known" : duration(facts.predicted_wait_ms));
-    const waitsFor = String(facts.waits_for?.text ?? "").replace(/^for /, "");
-    name(parts.why, queued ? waitsFor && `waits for ${waitsFor}` : "nobody waits", 150);
-    put(parts.link, { href: address("why", { state: "queued", priority: band }), "aria-label": `${band}: ${count(queued)} waiting${waitsFor && `, the oldest for ${visible(waitsFor)}`}. Show what they wait for` });
+    const why = String(facts.waits_for?.text ?? "");
+    name(parts.why, queued ? why && `waits ${why}` : "nobody waits", 150);
+    put(parts.link, { href: address("why", { state: "queued", priority: band }), "aria-label": `${band}: ${count(queued)} waiting${why && `, the oldest ${visible(why)}`}. Show what they wait for` });
   }
 }
 

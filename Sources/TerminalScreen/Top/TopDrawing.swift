@@ -41,7 +41,7 @@ extension TopScreen {
     var row = 1
     if let trouble {
       let text =
-        "\(trouble.text.split(separator: "\n").first ?? ""); asking again, the picture is of \(page.clock.text(trouble.since))"
+        "\(Self.clause(trouble.text)); asking again, the picture is of \(page.clock.text(trouble.since))"
       for line in CellText.wrapped(text, to: columns).prefix(2) {
         row += screen.line(line, row: row, ScreenStyle(.red, bold: true))
       }
@@ -62,6 +62,12 @@ extension TopScreen {
   }
 
   // MARK: First and last line
+
+  /// The first line of a text, as part of a sentence that goes on.
+  private static func clause(_ text: String) -> Substring {
+    let line = text.split(separator: "\n").first ?? ""
+    return line.hasSuffix(".") ? line.dropLast() : line
+  }
 
   private func title(_ screen: inout ScreenBuffer, _ page: ReportPage) {
     let time = page.clock.text(page.clock.now)
