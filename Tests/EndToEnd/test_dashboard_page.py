@@ -306,6 +306,20 @@ def test_on_the_wall_nothing_covers_another(browser, consoles):
             assert page.js("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("text, shown", [
+    ("for a permit of openai", "waits for a permit of openai"), ("output tokens of openai: 4 of 9", "waits for output tokens of openai: 4 of 9"),
+    ("since openai's free permits are kept for higher classes", "waits since openai's free permits are kept for higher classes"),
+    ("behind another call of its session", "waits behind another call of its session")])
+def test_what_a_class_waits_for_is_a_sentence(browser, make_console, text, shown):
+    world = World(trouble=True, queued=60)
+    status = world.status
+    world.status = lambda *args, **named: (lambda found: found["classes"]["high"]["waits_for"].update(text=text) or found)(status(*args, **named))
+    console = make_console(world)
+    with browser.page(f"{console.url}/") as page:
+        ready(page)
+        page.wait(f"document.querySelector('.bands').textContent.includes({json.dumps(shown)})")
+
+
 # The stream
 
 

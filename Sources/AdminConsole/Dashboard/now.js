@@ -91,7 +91,8 @@ function drawBands(status) {
     say(parts.queued, count(queued));
     say(parts.oldest, queued ? duration(facts.oldest_ms) : none);
     say(parts.predicted, facts.predicted_wait_ms === undefined ? none : facts.predicted_wait_ms === null ? "not known" : duration(facts.predicted_wait_ms));
-    const why = String(facts.waits_for?.text ?? "");
+    const text = String(facts.waits_for?.text ?? "");
+    const why = !text || /^(for|since|behind) /.test(text) ? text : `for ${text}`;
     name(parts.why, queued ? why && `waits ${why}` : "nobody waits", 150);
     put(parts.link, { href: address("why", { state: "queued", priority: band }), "aria-label": `${band}: ${count(queued)} waiting${why && `, the oldest ${visible(why)}`}. Show what they wait for` });
   }
