@@ -8,6 +8,7 @@ import TollgateTesting
 
 /// Follows a few calls of an overload from one second to the next.
 private final class Followed: @unchecked Sendable {
+  // Reason for unchecked: a task-local value must be Sendable; one task makes it, hands it to its simulation and reads it.
   @TaskLocal static var current: Followed?
 
   private var calls: [RequestID: [Span]] = [:]
@@ -38,6 +39,7 @@ private final class Followed: @unchecked Sendable {
 
 /// Asks the core while calls wait, and compares when they are granted.
 private final class Forecasts: @unchecked Sendable {
+  // Reason for unchecked: a task-local value must be Sendable; one task makes it, hands it to its simulation and reads it.
   @TaskLocal static var current: Forecasts?
 
   private struct Told {
