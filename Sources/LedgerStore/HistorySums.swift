@@ -92,7 +92,7 @@ struct HistoryFact: DatabaseValueConvertible, StatementColumnConvertible {
   static func calls(_ condition: String) -> String {
     """
     SELECT a.ended_at, a.series, e.outcome, a.queued_us, e.state, coalesce(e.attempt_status, 0), coalesce(a.cost, 0),
-      \(usageColumns) FROM calls a JOIN endings e ON e.id = a.ending WHERE \(condition)
+      \(usageColumns) FROM calls a CROSS JOIN endings e ON e.id = a.ending WHERE \(condition)
     """
   }
 
@@ -100,8 +100,9 @@ struct HistoryFact: DatabaseValueConvertible, StatementColumnConvertible {
   static func attempts(_ condition: String) -> String { attempts("attempt_rows a", condition) }
 
   /// SQL: those that were open when the rows around them were counted; the condition is about the row `l`.
+  /// CROSS: SQLite would rather go through all attempts and look for each among those that are late.
   static func lateAttempts(_ condition: String) -> String {
-    attempts("late_rows l JOIN attempt_rows a ON a.id = l.id", condition)
+    attempts("late_rows l CROSS JOIN attempt_rows a ON a.id = l.id", condition)
   }
 
   private static func attempts(_ tables: String, _ condition: String) -> String {
