@@ -121,6 +121,7 @@ let package = Package(
     library("FleetSimulator", ["AdmissionCore", "HTTPMessage", "EventLoop"]),
     library("PolicyLab", ["AdmissionCore", heap]),
     library("TollgateTesting", ["AdmissionCore", "PolicyLab"]),
+    library("HTTPDoubles", ["HTTPMessage"]),
     .executableTarget(
       name: "tollgate",
       dependencies: [
@@ -141,12 +142,13 @@ let package = Package(
       ],
       swiftSettings: swiftSettings, linkerSettings: executableSettings),
 
-    tests("Courier", ["Courier", "HTTPMessage", "PolicyFile"]),
-    tests("Telemetry", ["Telemetry", "HTTPMessage"]),
+    tests("Courier", ["Courier", "HTTPDoubles", "HTTPMessage", "PolicyFile"]),
+    tests("Telemetry", ["Telemetry", "HTTPDoubles", "HTTPMessage"]),
     tests("AdmissionCore", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("TextForms", ["TextForms"]),
     tests("TerminalScreen", ["TerminalScreen", "TextForms"]),
     tests("HTTPMessage", ["HTTPMessage"]),
+    tests("HTTPDoubles", ["HTTPDoubles", "HTTPMessage"]),
     tests("HTTP1Codec", ["HTTP1Codec", "HTTPMessage"]),
     tests("Pricing", ["Pricing", "AdmissionCore", "PolicyFile", "ProviderWire", "TextForms"]),
     tests("LedgerVocabulary", ["LedgerVocabulary"]),
@@ -162,8 +164,8 @@ let package = Package(
     tests(
       "BrokerEngine",
       [
-        "BrokerEngine", "AdmissionCore", "EventLoop", "HTTPMessage", "LedgerVocabulary", "PolicyFile", "Pricing",
-        "ProviderWire", "Telemetry", "TextForms",
+        "BrokerEngine", "AdmissionCore", "EventLoop", "HTTPDoubles", "HTTPMessage", "LedgerVocabulary", "PolicyFile",
+        "Pricing", "ProviderWire", "Telemetry", "TextForms",
       ]),
     tests(
       "LedgerStore",
@@ -174,13 +176,16 @@ let package = Package(
     tests(
       "AdminConsole",
       [
-        "AdminConsole", "BrokerEngine", "EventLoop", "LedgerStore", "AdmissionCore", "HTTPMessage", "PolicyFile",
-        "TextForms",
+        "AdminConsole", "BrokerEngine", "EventLoop", "LedgerStore", "AdmissionCore", "HTTPDoubles", "HTTPMessage",
+        "PolicyFile", "TextForms",
       ]),
     tests("ProviderSimulator", ["ProviderSimulator", "HTTPMessage", "ProviderWire"]),
     tests(
       "FleetSimulator",
-      ["FleetSimulator", "ProviderSimulator", "HTTPEndpoint", "UpstreamHTTP", "EventLoop", "HTTPMessage"]),
+      [
+        "FleetSimulator", "ProviderSimulator", "HTTPDoubles", "HTTPEndpoint", "UpstreamHTTP", "EventLoop",
+        "HTTPMessage",
+      ]),
     tests("PolicyLab", ["PolicyLab", "AdmissionCore"]),
     tests("TollgateTesting", ["AdmissionCore", "PolicyLab", "TollgateTesting"]),
     tests("Tidy", []),

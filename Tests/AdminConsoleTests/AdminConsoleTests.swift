@@ -2,6 +2,7 @@
 import AdmissionCore
 import BrokerEngine
 import Foundation
+import HTTPDoubles
 import HTTPMessage
 import PolicyFile
 import Testing
@@ -22,7 +23,7 @@ import Testing
     broker = Broker(
       policy: policy, secrets: KeySecrets(),
       parts: BrokerParts(
-        upstream: NoUpstream(),
+        upstream: ScriptedUpstream(),
         clock: BrokerClock(monotonic: { 5_000_000_000 }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: nil,
         hash: { $0 }))
     console = AdminConsole(
@@ -317,7 +318,7 @@ private final class AdminBench {
     broker = Broker(
       policy: policy, secrets: KeySecrets(),
       parts: BrokerParts(
-        upstream: NoUpstream(),
+        upstream: ScriptedUpstream(),
         clock: BrokerClock(monotonic: { 5_000_000_000 }, wall: { 1_763_720_000_000_000_000 }, seed: 1), loop: nil,
         hash: { $0 }))
     console = AdminConsole(

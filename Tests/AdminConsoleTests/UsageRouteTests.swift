@@ -2,6 +2,7 @@
 import AdmissionCore
 import BrokerEngine
 import Foundation
+import HTTPDoubles
 import HTTPMessage
 import PolicyFile
 import Testing
@@ -31,7 +32,8 @@ import TextForms
     let broker = Broker(
       policy: policy, secrets: KeySecrets(),
       parts: BrokerParts(
-        upstream: NoUpstream(), clock: BrokerClock(monotonic: { 5 }, wall: { 1_763_720_000_000_000_000 }, seed: 1),
+        upstream: ScriptedUpstream(),
+        clock: BrokerClock(monotonic: { 5 }, wall: { 1_763_720_000_000_000_000 }, seed: 1),
         loop: nil, hash: { $0 }))
     console = AdminConsole(
       broker: broker.operator,

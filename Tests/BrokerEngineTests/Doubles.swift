@@ -1,6 +1,7 @@
 // A client and a provider in memory, and a clock that moves when told: the broker's tests run without sockets.
 import AdmissionCore
 import EventLoop
+import HTTPDoubles
 import HTTPMessage
 import LedgerVocabulary
 import PolicyFile
@@ -63,44 +64,6 @@ final class FakeExchange: HTTPExchange {
   func field(_ name: String) -> String? { answer?.fields.first(named: name) }
 }
 
-/// A provider that does what the test says.
-final class FakeUpstream: Upstream {
-  final class Call: UpstreamCall {
-    let request: UpstreamRequest
-    let events: any UpstreamEvents
-    var isPaused = false
-    var isCancelled = false
-    var requestMayHaveArrived = true
-    var requestWasSent = true
-    init(_ request: UpstreamRequest, _ events: any UpstreamEvents) {
-      self.request = request
-      self.events = events
-    }
-    func pause() { isPaused = true }
-    func resume() { isPaused = false }
-    func cancel() { isCancelled = true }
-
-    func respond(_ status: Int, _ fields: [(String, String)] = [], _ chunks: [String] = [], ends: Bool = true) {
-      events.upstreamResponded(
-        ResponseHead(status: status, fields: HeaderFields(fields.map { (name: $0.0, value: $0.1) })))
-      for chunk in chunks { events.upstreamReceived(Array(chunk.utf8)[...]) }
-      if ends { events.upstreamEnded(.completed) }
-    }
-    func fail(_ kind: UpstreamFailure.Kind, wasSent: Bool = false) {
-      events.upstreamEnded(
-        .failed(UpstreamFailure(kind: kind, detail: "", requestMayHaveArrived: true, requestWasSent: wasSent)))
-    }
-  }
-  private(set) var calls: [Call] = []
-  var last: Call? { calls.last }
-
-  func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall {
-    let call = Call(request, events)
-    calls.append(call)
-    return call
-  }
-}
-
 /// A ledger that says that its entries are safe when the test says so.
 final class FakeLedger: LedgerPort {
   var onCommitted: ((UInt64) -> Void)?
@@ -161,7 +124,7 @@ final class FakeLedger: LedgerPort {
 
 /// Broker, provider and clock together.
 final class Rig {
-  let upstream = FakeUpstream()
+  let upstream = ScriptedUpstream()
   let broker: Broker
   var ended: [RequestRecord] = []
   /// What an operator would be told.

@@ -1,6 +1,7 @@
 // What silent streams get, and where nothing may be inserted: in the middle of a frame, behind the end, into answers that are no
 // stream, towards a client that has not taken what it was sent. A beat is a quarter of the interval.
 import AdmissionCore
+import HTTPDoubles
 import HTTPMessage
 import PolicyFile
 import Testing
@@ -18,7 +19,7 @@ import Testing
   private struct Scene {
     let rig: Rig
     let client: FakeExchange
-    let call: FakeUpstream.Call
+    let call: ScriptedUpstream.Call
 
     func piece(_ text: String) { call.events.upstreamReceived(Array(text.utf8)[...]) }
     func beats(_ count: Int) { for _ in 0..<count { rig.broker.services.keepalives.fire() } }

@@ -1,5 +1,6 @@
 // What an operator is told where a provider takes none of its keys: one report, one end, and nothing while keys are checked.
 import AdmissionCore
+import HTTPDoubles
 import HTTPMessage
 import PolicyFile
 import Testing
@@ -24,7 +25,7 @@ import Testing
     }
   }
 
-  private func refuse(_ call: FakeUpstream.Call) { call.respond(401, [], [Self.refusal]) }
+  private func refuse(_ call: ScriptedUpstream.Call) { call.respond(401, [], [Self.refusal]) }
 
   private func changes(_ rig: Rig) -> [KeyReason] {
     rig.notices.compactMap { if case .keyChanged(_, _, _, let reason) = $0 { reason } else { nil } }

@@ -1,6 +1,7 @@
 // What goes to a provider and comes back beside the body: its key's field, its own fields, secrets that it echoes, a request for
 // usage that it does not know.
 import AdmissionCore
+import HTTPDoubles
 import HTTPMessage
 import PolicyFile
 import Testing
@@ -104,7 +105,7 @@ import Testing
   @Test(arguments: [400, 422])
   func aProviderThatDoesNotKnowTheRequestForUsageIsAskedWithoutIt(_ status: Int) throws {
     let rig = rigs.rig()
-    func asks(_ call: FakeUpstream.Call?) throws -> Bool {
+    func asks(_ call: ScriptedUpstream.Call?) throws -> Bool {
       String(decoding: try #require(call).request.body, as: UTF8.self).contains("stream_options")
     }
     let client = rig.send(body: ProviderFieldsTests.stream)

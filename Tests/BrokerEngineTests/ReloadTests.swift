@@ -1,5 +1,6 @@
 // A policy is replaced while calls wait and run: address, dialect and secret of a call are of one and the same policy.
 import AdmissionCore
+import HTTPDoubles
 import HTTPMessage
 import PolicyFile
 import Pricing
@@ -39,7 +40,7 @@ import TextForms
     rig.broker.operator.replacePolicy(policy, secrets: secrets)
   }
 
-  private func wire(_ call: FakeUpstream.Call?) -> String {
+  private func wire(_ call: ScriptedUpstream.Call?) -> String {
     "\(call?.request.url ?? "-") \(call?.request.fields.first("authorization") ?? call?.request.fields.first("x-api-key") ?? "-")"
   }
 

@@ -1,41 +1,14 @@
 // The courier over an upstream in memory: what it sends, what it makes of answers, and when it wakes up.
+import HTTPDoubles
 import HTTPMessage
 import PolicyFile
 import Testing
 
 @testable import Courier
 
-private final class FakeCall: UpstreamCall {
-  let request: UpstreamRequest
-  let events: any UpstreamEvents
-  var isCancelled = false
-  init(_ request: UpstreamRequest, _ events: any UpstreamEvents) {
-    self.request = request
-    self.events = events
-  }
-  var requestMayHaveArrived: Bool { true }
-  var requestWasSent: Bool { true }
-  func pause() {}
-  func resume() {}
-  func cancel() { isCancelled = true }
-
-  func answer(_ status: Int, _ fields: [(name: String, value: String)] = []) {
-    events.upstreamResponded(ResponseHead(status: status, fields: HeaderFields(fields)))
-    events.upstreamEnded(.completed)
-  }
-}
-
-private final class FakeUpstream: Upstream {
-  var calls: [FakeCall] = []
-  func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall {
-    calls.append(FakeCall(request, events))
-    return calls[calls.count - 1]
-  }
-}
-
 @Suite struct CourierTests {
   private final class Rig {
-    let upstream = FakeUpstream()
+    let upstream = ScriptedUpstream()
     var now: UInt64 = 1_000
     var scheduled: [UInt64] = []
     lazy var courier = Courier(
@@ -86,11 +59,11 @@ private final class FakeUpstream: Upstream {
     #expect(rig.upstream.calls.count == 1)
     rig.now = due
     rig.courier.wake()
-    rig.upstream.calls[1].answer(429, [(name: "retry-after", value: "17")])
+    rig.upstream.calls[1].respond(429, [("retry-after", "17")])
     #expect(rig.scheduled.last == due + 17_000_000_000)
     rig.now = due + 17_000_000_000
     rig.courier.wake()
-    rig.upstream.calls[2].answer(200)
+    rig.upstream.calls[2].respond(200)
     #expect(rig.courier.queue.isEmpty && rig.courier.queue.totals.delivered == 1)
   }
 
@@ -122,7 +95,7 @@ private final class FakeUpstream: Upstream {
     rig.courier.onFailure = { reported.append($0) }
     rig.courier.replaceHooks([Self.hook("https://h/x")])
     rig.courier.tell(Self.news)
-    rig.upstream.calls[0].answer(302, [(name: "location", value: "https://elsewhere/")])
+    rig.upstream.calls[0].respond(302, [("location", "https://elsewhere/")])
     #expect(reported.map(\.status) == [302] && rig.upstream.calls.count == 1)
   }
 
@@ -133,7 +106,7 @@ private final class FakeUpstream: Upstream {
     rig.courier.tell(Self.news)
     rig.courier.end { isOver = true }
     #expect(!isOver)
-    rig.upstream.calls[0].answer(500)
+    rig.upstream.calls[0].respond(500)
     #expect(isOver && rig.courier.queue.totals.failed == 1)
     let idle = Rig()
     idle.courier.end { isOver = false }

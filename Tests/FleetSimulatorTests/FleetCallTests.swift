@@ -1,5 +1,6 @@
 // Which answers an SDK-like client retries, and how long it waits.
 import EventLoop
+import HTTPDoubles
 import HTTPMessage
 import Testing
 
@@ -44,10 +45,10 @@ import Testing
     let upstream = ScriptedUpstream()
     var result: CallResult?
     let call = make(upstream, loop, retries: 2) { result = $0 }
-    upstream.calls[0].answer(429, [("retry-after-ms", "1")])
+    upstream.calls[0].respond(429, [("retry-after-ms", "1")], ["{}"])
     turn(loop) { upstream.calls.count == 2 }
     #expect(upstream.calls[1].field("x-stainless-retry-count") == "1")
-    upstream.calls[1].answer(200, [("x-tollgate-queue-ms", "12")])
+    upstream.calls[1].respond(200, [("x-tollgate-queue-ms", "12")], ["{}"])
     #expect(result?.ending == .completed)
     #expect(result?.retries == 1)
     #expect(result?.refusalsSeen == 1)
@@ -60,8 +61,8 @@ import Testing
     let upstream = ScriptedUpstream()
     var results: [CallResult.Ending] = []
     let calls = (0..<3).map { _ in make(upstream, loop, retries: 0) { results.append($0.ending) } }
-    upstream.calls[0].answer(429)
-    upstream.calls[1].fail()
+    upstream.calls[0].respond(429, [], ["{}"])
+    upstream.calls[1].fail(mayHaveArrived: false)
     upstream.calls[2].events.upstreamResponded(ResponseHead(status: 200))
     upstream.calls[2].events.upstreamEnded(
       .failed(UpstreamFailure(kind: .truncated, detail: "test", requestMayHaveArrived: true)))

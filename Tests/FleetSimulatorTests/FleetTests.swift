@@ -1,5 +1,6 @@
 // Agents by their pace, what they send, what is counted; and a whole run over real sockets against the simulator.
 import EventLoop
+import HTTPDoubles
 import HTTPEndpoint
 import ProviderSimulator
 import Testing
@@ -52,17 +53,17 @@ import UpstreamHTTP
     let fleet = fleet(loop, upstream, [AgentGroup(name: "g", agents: 2, pace: .backToBack(think: 0...0))])
     fleet.start()
     turn(loop) { upstream.calls.count == 2 }
-    upstream.calls[0].answer(200)
+    upstream.calls[0].respond(200, [], ["{}"])
     #expect(upstream.calls.count == 2)
     turn(loop) { upstream.calls.count == 3 }
-    upstream.calls[1].answer(500)
+    upstream.calls[1].respond(500, [], ["{}"])
     turn(loop) { upstream.calls.count == 4 }
     var isIdle = false
     fleet.idle = { isIdle = true }
     fleet.stop()
     #expect(!isIdle)
-    upstream.calls[2].answer(200)
-    upstream.calls[3].answer(200)
+    upstream.calls[2].respond(200, [], ["{}"])
+    upstream.calls[3].respond(200, [], ["{}"])
     #expect(isIdle)
     #expect(fleet.measures.started == 4)
     #expect(fleet.measures.completed == 3)

@@ -1,46 +1,15 @@
 // The exporter over an upstream in memory: what it sends where and when, and what it makes of answers and outages.
+import HTTPDoubles
 import HTTPMessage
 import Testing
 
 @testable import Telemetry
 
-private final class FakeCall: UpstreamCall {
-  let request: UpstreamRequest
-  let events: any UpstreamEvents
-  var isCancelled = false
-  init(_ request: UpstreamRequest, _ events: any UpstreamEvents) {
-    self.request = request
-    self.events = events
-  }
-  var requestMayHaveArrived: Bool { true }
-  var requestWasSent: Bool { true }
-  func pause() {}
-  func resume() {}
-  func cancel() { isCancelled = true }
-
-  func answer(_ status: Int, _ fields: [(name: String, value: String)] = [], _ body: String = "") {
-    events.upstreamResponded(ResponseHead(status: status, fields: HeaderFields(fields)))
-    if !body.isEmpty { events.upstreamReceived(Array(body.utf8)[...]) }
-    events.upstreamEnded(.completed)
-  }
-  func fail() {
-    events.upstreamEnded(.failed(UpstreamFailure(kind: .connectRefused, detail: "", requestMayHaveArrived: false)))
-  }
-}
-
-private final class FakeUpstream: Upstream {
-  var calls: [FakeCall] = []
-  func begin(_ request: UpstreamRequest, events: any UpstreamEvents) -> any UpstreamCall {
-    calls.append(FakeCall(request, events))
-    return calls[calls.count - 1]
-  }
-}
-
 private let second: UInt64 = 1_000_000_000
 
 @Suite struct ExporterTests {
   private final class Rig {
-    let upstream = FakeUpstream()
+    let upstream = ScriptedUpstream()
     var now: UInt64 = 0
     var scheduled: [UInt64] = []
     var background: [() -> Void] = []
@@ -101,7 +70,7 @@ private let second: UInt64 = 1_000_000_000
       request.fields.first("content-type") == "application/json" && request.fields.first("authorization") == "Bearer t")
     #expect(request.fields.first("user-agent") == "tollgate/9")
     #expect(String(decoding: request.body, as: UTF8.self).split(separator: "spanId").count == 3)
-    rig.upstream.calls[0].answer(200, [], "{}")
+    rig.upstream.calls[0].respond(200, [], ["{}"])
     #expect(rig.exporter.dropped == 0 && rig.outages.isEmpty)
   }
 
@@ -125,7 +94,7 @@ private let second: UInt64 = 1_000_000_000
     #expect(rig.paths == ["/v1/metrics"])
     let body = String(decoding: rig.upstream.calls[0].request.body, as: UTF8.self)
     #expect(body.contains(#""startTimeUnixNano":"1000","timeUnixNano":"60000001000","asInt":"1""#))
-    rig.upstream.calls[0].answer(200)
+    rig.upstream.calls[0].respond(200)
     rig.metrics = []
     rig.pass(to: 120 * second)
     #expect(rig.background.isEmpty && rig.scheduled.last == 180 * second)
@@ -147,16 +116,16 @@ private let second: UInt64 = 1_000_000_000
     rig.add()
     rig.pass(to: 5 * second)
     rig.write()
-    rig.upstream.calls[0].fail()
+    rig.upstream.calls[0].fail(mayHaveArrived: false)
     for _ in 0..<3 {
       rig.pass(to: rig.now + 40 * second)
       rig.write()
-      rig.upstream.calls.last { $0.request.url.hasSuffix("traces") }?.answer(503)
-      rig.upstream.calls.last { $0.request.url.hasSuffix("metrics") }?.answer(200)
+      rig.upstream.calls.last { $0.request.url.hasSuffix("traces") }?.respond(503)
+      rig.upstream.calls.last { $0.request.url.hasSuffix("metrics") }?.respond(200)
     }
     #expect(rig.outages == ["traces: connect_refused"])
     rig.pass(to: rig.now + 40 * second)
-    rig.upstream.calls.last { $0.request.url.hasSuffix("traces") }?.answer(200)
+    rig.upstream.calls.last { $0.request.url.hasSuffix("traces") }?.respond(200)
     #expect(rig.outages == ["traces: connect_refused", "traces: over"] && rig.exporter.dropped == 0)
   }
 
@@ -174,7 +143,7 @@ private let second: UInt64 = 1_000_000_000
     rig.add(3)
     rig.pass(to: 5 * second)
     rig.write()
-    rig.upstream.calls[0].answer(200, [], body)
+    rig.upstream.calls[0].respond(200, [], [body])
     #expect(rig.exporter.dropped == dropped && rig.outages.count == (dropped > 0 ? 1 : 0))
   }
 
@@ -203,7 +172,7 @@ private let second: UInt64 = 1_000_000_000
     rig.add()
     rig.pass(to: 5 * second)
     rig.write()
-    rig.upstream.calls[0].answer(429, [("retry-after", "17")])
+    rig.upstream.calls[0].respond(429, [("retry-after", "17")])
     #expect(rig.scheduled.last == 22 * second)
     rig.pass(to: 22 * second - 1)
     #expect(rig.upstream.calls.count == 1)
@@ -230,9 +199,9 @@ private let second: UInt64 = 1_000_000_000
     rig.write()
     #expect(rig.paths.sorted() == ["/v1/metrics", "/v1/traces"] && !isOver)
     rig.add()
-    rig.upstream.calls[0].answer(200)
+    rig.upstream.calls[0].respond(200)
     #expect(!isOver)
-    rig.upstream.calls[1].answer(503)
+    rig.upstream.calls[1].respond(503)
     #expect(isOver && rig.exporter.dropped >= 1)
     rig.pass(to: 600 * second)
     #expect(rig.upstream.calls.count == 2)

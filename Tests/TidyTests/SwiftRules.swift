@@ -38,6 +38,7 @@ enum SwiftRules {
     "FleetSimulator": platform.union(["AdmissionCore", "HTTPMessage", "EventLoop", "Foundation"]),
     "PolicyLab": ["AdmissionCore", "HeapModule"],
     "TollgateTesting": ["AdmissionCore", "PolicyLab"],
+    "HTTPDoubles": ["HTTPMessage"],
     "tollgate": platform.union([
       "AdmissionCore", "TextForms", "Pricing", "LedgerVocabulary", "PolicyFile", "EventLoop", "HTTPMessage",
       "HTTPEndpoint", "UpstreamHTTP", "BrokerEngine", "LedgerStore", "AdminConsole", "Courier", "Telemetry",
