@@ -224,8 +224,8 @@ backend provider
         process.h2_port = port2
         return process
 
-    def tollgate(self, provider, binary, log="off", policy=""):
-        """The broker with limits on every dimension, none of which the load reaches."""
+    def tollgate(self, provider, binary, log="off", policy="", more=""):
+        """The broker with limits on every dimension, none of which the load reaches, and `more` lines of policy."""
         port = free_port()
         # A folder of its own: an older binary does not open a newer one's ledger.
         path = pathlib.Path(tempfile.mkdtemp(dir=self.folder)) / "policy.yaml"
@@ -249,6 +249,7 @@ routes:
 priorities:
   high: {{queue: 20000}}
   normal: {{queue: 20000}}
+{more}
 """)
         process = self.start(
             "tollgate",
