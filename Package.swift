@@ -24,8 +24,15 @@ let swiftSettings: [SwiftSetting] =
   + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
   + [.unsafeFlags(["-Xfrontend", profiling], .when(platforms: [.linux], configuration: .release))]
 
+/// The core, and what runs it for thousands of simulated hours in tests: optimized in debug builds too, with all checks of a debug build
+/// (docs/decisions/2026-12-01-optimized-core-in-tests.md).
+let optimized: Set<String> = ["AdmissionCore", "PolicyLab", "TollgateTesting"]
+let optimizing: [SwiftSetting] = [.unsafeFlags(["-O", "-assert-config", "Debug"], .when(configuration: .debug))]
+
 func library(_ name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource]? = nil) -> Target {
-  .target(name: name, dependencies: dependencies, resources: resources, swiftSettings: swiftSettings)
+  .target(
+    name: name, dependencies: dependencies, resources: resources,
+    swiftSettings: swiftSettings + (optimized.contains(name) ? optimizing : []))
 }
 func tests(_ name: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
   .testTarget(name: name + "Tests", dependencies: dependencies, exclude: exclude, swiftSettings: swiftSettings)
