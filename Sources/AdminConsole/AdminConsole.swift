@@ -124,7 +124,9 @@ public final class AdminConsole: HTTPHandler {
 
   public func exchangeReady(_ exchange: any HTTPExchange) {
     let head = exchange.head
-    if head.isRead, AdminConsole.parts(head) == ["api", "v1", "events"], let feed {
+    if head.isRead, AdminConsole.parts(head) == ["api", "v1", "events"], AdminConsole.query(head.target).isEmpty,
+      let feed
+    {
       switch access(head) {
       case .refused(let reply): exchange.respond(status: reply.status, fields: reply.fields, body: reply.body)
       case .full, .reading: feed.open(exchange, tenant: nil)
@@ -187,33 +189,36 @@ public final class AdminConsole: HTTPHandler {
     if path == "/metrics" {
       guard isRead else { return send(.methodNotAllowed("GET")) }
       if let scope { return send(AdminConsole.ofAllTenants("the metrics", scope)) }
+      do throws(QueryMistake) { _ = try ConsoleQuery(head, known: []) } catch {
+        return send(.error(400, error.message))
+      }
       return metrics(head, send)
     }
-    guard parts.count >= 3, parts[0] == "api", parts[1] == "v1" else {
-      return send(.error(404, "there is no \(path) here"))
-    }
-    let rest = Array(parts[2...])
-    if isRead, read(head, rest, access, scope, send) { return }
-    if head.method == "POST", change(head, rest, body, send) { return }
-    send(AdminConsole.allowed(rest).map { .methodNotAllowed($0) } ?? .error(404, "there is no \(path) here"))
+    guard let route = ConsoleRoute.of(parts) else { return send(.error(404, "there is no \(path) here")) }
+    guard let parameters = route.parameters(head.method) else { return send(.methodNotAllowed(route.allowed)) }
+    do throws(QueryMistake) {
+      let query = try ConsoleQuery(head, known: parameters)
+      let rest = Array(parts[2...])
+      if isRead { read(query, rest, access, scope, send) } else { change(query, rest, body, send) }
+    } catch { send(.error(400, error.message)) }
   }
 
-  /// Answers a question. Returns false where there is no such document.
+  /// Answers a question of ``ConsoleRoute/all``.
   private func read(
-    _ head: RequestHead, _ parts: [String], _ access: Access, _ scope: String?, _ send: @escaping (Reply) -> Void
-  ) -> Bool {
+    _ query: ConsoleQuery, _ parts: [String], _ access: Access, _ scope: String?, _ send: @escaping (Reply) -> Void
+  ) {
     switch (parts[0], parts.count) {
     case ("status", 1): status(tenant: scope, send)
     case ("me", 1): send(AdminConsole.me(access, hasToken: broker.policy.admin.token != nil))
-    case ("requests", 1): requests(head, tenant: scope, send)
+    case ("requests", 1): requests(query, tenant: scope, send)
     case ("requests", 2): send(request(parts[1], tenant: scope))
-    case ("sessions", 1): sessions(head, tenant: scope, send)
+    case ("sessions", 1): sessions(query, tenant: scope, send)
     case ("budgets", 1): budgets(tenant: scope, send)
-    case ("usage", 1): usage(head, tenant: scope, send)
+    case ("usage", 1): usage(query, tenant: scope, send)
     case ("history", 1):
-      if let scope { send(AdminConsole.ofAllTenants("the history", scope)) } else { history(head, send) }
+      if let scope { send(AdminConsole.ofAllTenants("the history", scope)) } else { history(query, send) }
     case ("audit", 1):
-      if let scope { send(AdminConsole.ofAllTenants("the list of changes", scope)) } else { audit(head, send) }
+      if let scope { send(AdminConsole.ofAllTenants("the list of changes", scope)) } else { audit(query, send) }
     case ("ledger", 1):
       if let scope { send(AdminConsole.ofAllTenants("the ledger", scope)) } else { ledgerState(send) }
     case ("webhooks", 1):
@@ -221,44 +226,22 @@ public final class AdminConsole: HTTPHandler {
     case ("log-level", 1): send(AdminConsole.logLevel(actions.logLevel()))
     // Where there is no loop, there are no streams.
     case ("events", 1): send(.error(503, "there are no events"))
-    default: return false
+    default: send(.error(404, "there is no such document"))
     }
-    return true
   }
 
-  /// Carries out a command. Returns false where there is no such command.
+  /// Carries out a command of ``ConsoleRoute/all``.
   private func change(
-    _ head: RequestHead, _ parts: [String], _ body: [UInt8], _ send: @escaping (Reply) -> Void
-  ) -> Bool {
-    // Whoever adds a word means something else than what would be done.
-    if let name = AdminConsole.query(head.target).first?.name, parts[0] != "budgets", parts[0] != "log-level",
-      AdminConsole.allowed(parts) != nil
-    {
-      send(.error(400, "there is no parameter '\(name)' here: this takes none, and nothing was done"))
-      return true
-    }
+    _ query: ConsoleQuery, _ parts: [String], _ body: [UInt8], _ send: @escaping (Reply) -> Void
+  ) {
     switch (parts[0], parts.count) {
-    case ("budgets", 2) where parts[1] == "raise": raiseBudget(head, send)
+    case ("budgets", 2): raiseBudget(query, send)
     case ("reload", 1): actions.reload { send(AdminConsole.reloaded(mistakes: $0)) }
     case ("drain", 1): send(drain())
-    case ("log-level", 1): send(setLogLevel(head, body))
+    case ("log-level", 1): send(setLogLevel(query, body))
     case ("keys", 4): key(parts[1], parts[2], parts[3], send)
     case ("breakers", 3): breaker(parts[1], parts[2], send)
-    default: return false
-    }
-    return true
-  }
-
-  /// The method that a path allows; nil where there is no such path.
-  private static func allowed(_ parts: [String]) -> String? {
-    switch (parts[0], parts.count) {
-    case ("status", 1), ("me", 1), ("requests", 1), ("requests", 2), ("sessions", 1), ("budgets", 1), ("usage", 1),
-      ("history", 1), ("audit", 1), ("ledger", 1), ("webhooks", 1), ("events", 1):
-      "GET"
-    case ("log-level", 1): "GET, POST"
-    case ("reload", 1), ("drain", 1), ("keys", 4), ("breakers", 3): "POST"
-    case ("budgets", 2) where parts[1] == "raise": "POST"
-    default: nil
+    default: send(.error(404, "there is no such command"))
     }
   }
 

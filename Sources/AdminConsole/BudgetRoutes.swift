@@ -1,13 +1,12 @@
 // `/api/v1/budgets`: the state of each budget, and raises.
 import AdmissionCore
 import BrokerEngine
-import HTTPMessage
 import TextForms
 
 extension AdminConsole {
   /// Answers `GET /api/v1/budgets`, and carries out `POST /api/v1/budgets/raise?tenant=&usd=&until=[&budget=]`.
-  func raiseBudget(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
-    if let mistake = raisedBudget(head) { send(mistake) } else { budgets(tenant: nil, send) }
+  func raiseBudget(_ query: ConsoleQuery, _ send: @escaping (Reply) -> Void) {
+    if let mistake = raisedBudget(query) { send(mistake) } else { budgets(tenant: nil, send) }
   }
 
   /// - Parameter tenant: the only tenant whose budgets are shown; nil for all.
@@ -18,42 +17,31 @@ extension AdminConsole {
   }
 
   /// Returns nil where the budget is raised, else what is wrong with the question.
-  private func raisedBudget(_ head: RequestHead) -> Reply? {
-    var tenant: String?
-    var budget: String?
+  private func raisedBudget(_ query: ConsoleQuery) -> Reply? {
+    let (tenant, budget) = (query["tenant"], query["budget"])
     var amount: (unit: BudgetUnit, value: Money)?
     var until: WallInstant?
-    var seen: Set<String> = []
-    for (name, text) in AdminConsole.query(head.target) {
-      guard seen.insert(name).inserted else { return .error(400, ConsoleQuery.twice(name).message) }
-      let value = PercentEscapes.decoded(text[...])
-      switch name {
-      case "tenant": tenant = value
-      case "budget": budget = value
-      case "usd":
-        guard let money = BudgetRoutes.money(value) else {
-          return .error(
-            400, "usd: found '\(value)', allowed is more than 0 and at most 1000000000, with at most nine decimals")
-        }
-        amount = (.usd, money)
-      case "tokens", "requests":
-        guard let count = Int64(value), count > 0, count <= 1_000_000_000_000_000 else {
-          return .error(400, "\(name): found '\(value)', allowed is a whole number, 1 to 1000000000000000")
-        }
-        amount = (name == "tokens" ? .tokens : .requests, Money(nanodollars: count))
-      case "until":
-        guard let instant = BudgetRoutes.instant(value) else {
-          return .error(
-            400, "until: found '\(value)', allowed is a time such as 2026-11-22T00:00:00Z, or seconds since 1970")
-        }
-        until = instant
-      default:
+    if let value = query["usd"] {
+      guard let money = BudgetRoutes.money(value) else {
         return .error(
-          400, "there is no parameter '\(name)', allowed are tenant, budget, usd, tokens, requests and until")
+          400, "usd: found '\(value)', allowed is more than 0 and at most 1000000000, with at most nine decimals")
       }
+      amount = (.usd, money)
     }
-    guard seen.intersection(["usd", "tokens", "requests"]).count < 2 else {
-      return .error(400, "give one of usd, tokens and requests")
+    for unit in [BudgetUnit.tokens, .requests] {
+      guard let value = query[unit.rawValue] else { continue }
+      guard let count = Int64(value), count > 0, count <= 1_000_000_000_000_000 else {
+        return .error(400, "\(unit.rawValue): found '\(value)', allowed is a whole number, 1 to 1000000000000000")
+      }
+      guard amount == nil else { return .error(400, "give one of usd, tokens and requests") }
+      amount = (unit, Money(nanodollars: count))
+    }
+    if let value = query["until"] {
+      guard let instant = BudgetRoutes.instant(value) else {
+        return .error(
+          400, "until: found '\(value)', allowed is a time such as 2026-11-22T00:00:00Z, or seconds since 1970")
+      }
+      until = instant
     }
     guard let amount, let until else {
       return .error(400, "usd (or tokens, or requests) and until are missing: how much more, and until when")

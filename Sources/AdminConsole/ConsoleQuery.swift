@@ -7,7 +7,7 @@ struct QueryMistake: Error {
   var message: String
 }
 
-/// The parameters of one question, by name; each at most once.
+/// The parameters of one question or command, by name; each at most once.
 struct ConsoleQuery {
   private var given: [String: String] = [:]
 
@@ -15,18 +15,19 @@ struct ConsoleQuery {
   init(_ head: RequestHead, known: [String]) throws(QueryMistake) {
     for (name, value) in AdminConsole.query(head.target) {
       guard known.contains(name) else {
-        throw QueryMistake(message: "there is no parameter '\(name)', allowed are \(Self.list(known))")
+        let allowed =
+          known.isEmpty ? " here: this takes none" : ", allowed \(known.count == 1 ? "is" : "are") \(Self.list(known))"
+        throw QueryMistake(
+          message: "there is no parameter '\(name)'\(allowed)\(head.isRead ? "" : ", and nothing was done")")
       }
       guard let text = PercentEscapes.strictlyDecoded(value[...]) else {
         throw QueryMistake(message: "\(name): '\(value)' has a wrong escape, %2B stands for +")
       }
       // Which of two values is meant, only the asker knows.
-      guard given.updateValue(text, forKey: name) == nil else { throw Self.twice(name) }
+      guard given.updateValue(text, forKey: name) == nil else {
+        throw QueryMistake(message: "\(name): it is given more than once, allowed is once")
+      }
     }
-  }
-
-  static func twice(_ name: String) -> QueryMistake {
-    QueryMistake(message: "\(name): it is given more than once, allowed is once")
   }
 
   /// nil where it was not given.

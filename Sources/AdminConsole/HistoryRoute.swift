@@ -4,15 +4,13 @@
 // which another thread asks. How many wait and run is known for the last hour only.
 import AdmissionCore
 import BrokerEngine
-import HTTPMessage
 import LedgerStore
 import LedgerVocabulary
 import TextForms
 
 extension AdminConsole {
-  func history(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
+  func history(_ query: ConsoleQuery, _ send: @escaping (Reply) -> Void) {
     do {
-      let query = try ConsoleQuery(head, known: ["metric", "since", "until", "step"])
       let metrics = try HistoryPage.metrics(query["metric"])
       let now = WallInstant(nanoseconds: broker.wallNanoseconds(at: broker.now))
       // Only the times are read here: any metric will do.
@@ -59,10 +57,9 @@ extension AdminConsole {
     renderer.render({ .json(whole.json(metrics)) }, then: send)
   }
 
-  func audit(_ head: RequestHead, _ send: @escaping (Reply) -> Void) {
+  func audit(_ query: ConsoleQuery, _ send: @escaping (Reply) -> Void) {
     guard let desk = ledgerDesk else { return send(.error(503, "there is no ledger")) }
     do {
-      let query = try ConsoleQuery(head, known: ["since", "until", "limit"])
       let now = WallInstant(nanoseconds: broker.wallNanoseconds(at: broker.now))
       desk.audit(try AuditQuery(since: query["since"], until: query["until"], limit: query["limit"], now: now)) {
         result in
@@ -71,8 +68,6 @@ extension AdminConsole {
         case .failure(let error): send(.error(503, error.description))
         }
       }
-    } catch let mistake as QueryMistake {
-      send(.error(400, mistake.message))
     } catch { send(.error(400, "\(error)")) }
   }
 }

@@ -1,6 +1,5 @@
 // `POST /api/v1/log-level`: from which level on the log has messages, until the next change or start.
 import BrokerEngine
-import HTTPMessage
 import PolicyFile
 import TextForms
 
@@ -12,10 +11,9 @@ extension AdminConsole {
   }
 
   /// The level stands in the body, `{"level": "debug"}`, or in the query.
-  func setLogLevel(_ head: RequestHead, _ body: [UInt8]) -> Reply {
+  func setLogLevel(_ query: ConsoleQuery, _ body: [UInt8]) -> Reply {
     let words = LogThreshold.allCases.map { ($0.rawValue, $0) }
     do throws(QueryMistake) {
-      let query = try ConsoleQuery(head, known: ["level"])
       var level = try query.choice("level", words)
       if level == nil {
         let allowed = words.map(\.0).joined(separator: ", ")

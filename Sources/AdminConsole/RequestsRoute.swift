@@ -1,14 +1,11 @@
 // `GET /api/v1/requests` and `GET /api/v1/sessions`: who calls, waits and runs.
 import AdmissionCore
 import BrokerEngine
-import HTTPMessage
 import TextForms
 
 extension AdminConsole {
-  func requests(_ head: RequestHead, tenant: String?, _ send: @escaping (Reply) -> Void) {
+  func requests(_ query: ConsoleQuery, tenant: String?, _ send: @escaping (Reply) -> Void) {
     do throws(QueryMistake) {
-      let query = try ConsoleQuery(
-        head, known: ["state", "tenant", "session", "priority", "provider", "sort", "limit"])
       let states: [(word: String, value: RequestRecord.State)] = [
         ("queued", .queued), ("running", .running), ("recent", .ended),
       ]
@@ -42,9 +39,8 @@ extension AdminConsole {
     } catch { send(.error(400, error.message)) }
   }
 
-  func sessions(_ head: RequestHead, tenant: String?, _ send: @escaping (Reply) -> Void) {
+  func sessions(_ query: ConsoleQuery, tenant: String?, _ send: @escaping (Reply) -> Void) {
     do throws(QueryMistake) {
-      let query = try ConsoleQuery(head, known: ["tenant", "session", "search", "sort", "limit"])
       var page = SessionsPage(
         search: query["search"].map { $0.lowercased() } ?? "", session: query["session"],
         sort: try query.choice("sort", SessionsPage.Sort.allCases.map { ($0.rawValue, $0) }) ?? .waiting,

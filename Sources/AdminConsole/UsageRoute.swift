@@ -2,7 +2,6 @@
 // was recorded before the question, which another thread waits for, so the answer comes later than the call.
 import AdmissionCore
 import BrokerEngine
-import HTTPMessage
 import LedgerStore
 import TextForms
 
@@ -49,12 +48,8 @@ public struct LedgerDesk {
 
 extension AdminConsole {
   /// - Parameter tenant: the tenant of the token; nil where everything may be seen.
-  func usage(_ head: RequestHead, tenant: String?, _ send: @escaping (Reply) -> Void) {
+  func usage(_ given: ConsoleQuery, tenant: String?, _ send: @escaping (Reply) -> Void) {
     guard let desk = ledgerDesk else { return send(.error(503, "there is no ledger")) }
-    let given: ConsoleQuery
-    do throws(QueryMistake) {
-      given = try ConsoleQuery(head, known: ["by", "since", "until", "bucket", "format"])
-    } catch { return send(.error(400, error.message)) }
     let word = given["format"] ?? UsageFormat.json.rawValue
     guard let format = UsageFormat(rawValue: word) else {
       return send(.error(400, "format: found '\(word)', allowed are json and csv"))

@@ -51,6 +51,64 @@ import Testing
     broker.operator.replacePolicy(policy, secrets: KeySecrets())
   }
 
+  /// Every method of every route, with a name for each part that may be anything.
+  private static let routes = ConsoleRoute.all.flatMap { route in
+    route.methods.map { one in
+      (
+        method: one.method, path: "/api/v1/" + route.path.map { $0 == "*" ? "x" : $0 }.joined(separator: "/"),
+        parameters: one.parameters
+      )
+    }
+  }
+
+  @Test func aParameterThatARouteDoesNotKnowIsRefusedEverywhere() throws {
+    #expect(AdminConsoleTests.routes.count >= 19)
+    for (method, path, parameters) in AdminConsoleTests.routes + [
+      ("HEAD", "/api/v1/status", []), ("GET", "/metrics", []),
+    ] {
+      for word in ["frob=1", "frob", "=1", "%00=<b>", (parameters.first.map { $0 + "=1&" } ?? "") + "frob"] {
+        let reply = ask(method, "\(path)?\(word)")
+        let text = String(decoding: reply.body, as: UTF8.self)
+        #expect(reply.status == 400, "\(method) \(path)?\(word): \(text)")
+        #expect(text.contains("there is no parameter '"), "\(text)")
+        #expect(text.contains(", and nothing was done") == (method == "POST"), "\(text)")
+        if parameters.isEmpty { #expect(text.contains("' here: this takes none"), "\(text)") }
+        for name in parameters { #expect(text.contains(name), "\(text)") }
+      }
+      for name in parameters {
+        let twice = ask(method, "\(path)?\(name)=1&\(name)=1")
+        #expect(twice.status == 400, "\(method) \(path) \(name)")
+        #expect(String(decoding: twice.body, as: UTF8.self).contains("\(name): it is given more than once"))
+        let broken = ask(method, "\(path)?\(name)=%zz")
+        #expect(String(decoding: broken.body, as: UTF8.self).contains("wrong escape"), "\(method) \(path) \(name)")
+      }
+    }
+    #expect(!broker.operator.isDraining)
+  }
+
+  @Test func everyRouteOfTheTableLeadsSomewhereAndTellsItsMethods() {
+    for (method, path, parameters) in AdminConsoleTests.routes {
+      // What is asked for without a question mark, and with an empty question, is the same.
+      for target in [path, path + "?", path + "?&"] {
+        let reply = ask(method, target)
+        let text = String(decoding: reply.body, as: UTF8.self)
+        #expect(!text.contains("there is no parameter"), "\(method) \(target): \(text)")
+        #expect(!text.contains("there is no such"), "\(method) \(target): \(text)")
+        #expect(!text.contains("there is no \(path) here"), "\(method) \(target): \(text)")
+      }
+      for name in parameters {
+        let text = String(decoding: ask(method, "\(path)?\(name)=x").body, as: UTF8.self)
+        #expect(!text.contains("there is no parameter"), "\(method) \(path) \(name): \(text)")
+      }
+      let other = ask("PUT", path + "?frob=1")
+      #expect(other.status == 405, "\(path)")
+      #expect(other.fields.first { $0.name == "allow" }?.value.contains(method) == true, "\(path)")
+    }
+    for probe in ["/healthz?probe=1", "/readyz?probe=1", "/?wall=1", "/now.js?v=2"] {
+      #expect(ask("GET", probe).status == 200, "\(probe)")
+    }
+  }
+
   @Test func healthAndReadiness() {
     #expect(ask("GET", "/healthz").status == 200)
     #expect(ask("GET", "/readyz").status == 200)

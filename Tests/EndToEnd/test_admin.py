@@ -159,6 +159,14 @@ def test_a_command_with_a_word_too_many_does_nothing(start, http, simulator, pat
     assert http.get(broker.admin + "/api/v1/audit").json()["changes"] == before
 
 
+@pytest.mark.parametrize("path", ["status", "me", "budgets", "ledger", "webhooks", "events", "log-level", "requests", "sessions?limit=1", "usage", "audit",
+                                  "history?metric=calls", "/metrics"])
+def test_a_question_with_a_word_too_many_is_not_answered(broker, http, path):
+    target = path if path.startswith("/") else f"/api/v1/{path}"
+    refused = http.get(f"{broker.admin}{target}{'&' if '?' in path else '?'}tenants=acme")
+    assert refused.status_code == 400 and "there is no parameter 'tenants'" in refused.text, refused.text
+
+
 def test_one_request_and_its_waits(start, http):
     simulator = start.simulator(first_token="300ms", output_tokens="3-3")
     broker = start.broker(policy_for(simulator.url, limits={"concurrency": 1}))
