@@ -49,12 +49,9 @@ struct WatchOptions: ParsableArguments {
   /// On a terminal in the place of the last one, without a moment of emptiness; elsewhere below it.
   private static func draw(_ text: String, _ isScreen: Bool, isFirst: Bool) {
     guard isScreen else { return Terminal.answer(WatchOptions.ended(text)) }
-    var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-    let rows = TerminalDevice.size?.rows ?? 24
-    if lines.count > rows - 1 {
-      lines = Array(lines.prefix(max(1, rows - 2))) + ["and \(lines.count - max(1, rows - 2)) more lines"]
-    }
-    let body = lines.map { $0 + "\u{1B}[K\n" }.joined()
+    let size = TerminalDevice.size ?? (columns: 80, rows: 24)
+    let rows = WatchedPage.rows(text, columns: size.columns, rows: size.rows)
+    let body = rows.map { WatchedPage.drawn($0, columns: size.columns) }.joined()
     Terminal.answer((isFirst ? "\u{1B}[2J" : "") + "\u{1B}[H\(body)\u{1B}[J")
   }
 }

@@ -131,7 +131,35 @@ def test_tables_are_as_wide_as_the_terminal_at_most(listed, command, columns):
     # The row follows its heading at once: nothing was wrapped.
     assert lines[lines.index(heading) + 1].split()[0][:3] in ("ope", "bro", "def", "tot") or command == ["requests"]
     if command == ["requests"] and columns == 80:
-        assert "…" in lines[1]
+        # The id is whole, what can be left out is, and the rest is not cut.
+        assert len(lines[1].split()[0]) == 26 and "…" not in lines[1] and "WAITED" in heading.split() and "COST" not in heading.split()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_watching_shows_the_headline_on_a_small_terminal(listed, columns):
+    one = Terminal("status", "--watch", "--admin", listed.admin, columns=columns, rows=24)
+    try:
+        one.shows("PROVIDER")
+        wait_until(lambda: one.written().count(b"\x1b[H") >= 3, "three reports")
+        lines = one.lines()
+        # Nothing was scrolled away, and the last row that is drawn counts what has no room.
+        headline = run("status", "--admin", listed.admin).stdout.splitlines()[0]
+        assert lines[0] and headline.startswith(lines[0]), lines
+        last = [line for line in lines if line][-1]
+        assert lines[23] == "" and (re.fullmatch(r"and \d+ more lines", last) or columns == 120), lines
+        assert sum(line.startswith("tollgate ") for line in lines) == 1
+    finally:
+        one.close()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_budgets_keep_what_matters_on_a_narrow_terminal(listed, columns):
+    lines, _ = on_terminal("budgets", "--admin", listed.admin, columns=columns)
+    at = next(index for index, line in enumerate(lines) if line.startswith("BUDGET "))
+    assert {"BUDGET", "STATE", "LEFT", "LIMIT"} <= set(lines[at].split()) and "…" not in lines[at]
+    assert lines[at + 1].startswith("broker/month ") and "ok" in lines[at + 1].split() and "$500.00" in lines[at + 1].split()
+    assert "…" not in lines[at + 1]
+    assert any(line.startswith("on a wider terminal also: ") for line in lines) == (columns < 120)
 
 
 def test_watching_draws_in_its_place(listed):

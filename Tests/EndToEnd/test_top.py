@@ -110,6 +110,24 @@ def test_fills_the_screen(terminal, busy, columns, rows):
     given_back(one)
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_every_list_is_readable_at_every_width(terminal, busy, columns):
+    one = terminal("top", "--admin", busy.admin, columns=columns, rows=24)
+    one.shows("running", "waiting")
+    for key, title, headings in [
+            ("2", "Sessions", ["SESSION", "RUNNING", "WAITING"]), ("3", "Tenants", ["TENANT", "RUNNING", "WAITING", "SPENT"]),
+            ("4", "Budgets", ["BUDGET", "USED", "LIMIT"]), ("5", "Keys", ["KEY", "STATE", "LEFT", "REASON"]),
+            ("6", "Limits", ["LIMIT OF", "DIMENSION", "USED", "AVAILABLE"]), ("1", "Requests", ["STATE", "CLASS", "WAITED", "SESSION", "WAITS FOR"])]:
+        one.type(key)
+        one.shows(f"{key} {title}", *headings)
+        lines = one.lines()
+        names = next(line for line in lines if all(heading in line for heading in headings))
+        assert "…" not in names, lines
+        # All lists are named, if only by their numbers.
+        tabs = next(line for line in lines if f"{key} {title}" in line)
+        assert all(f"{number} " in tabs for number in range(1, 7)), tabs
+
+
 def test_only_what_changes_is_written(terminal, busy):
     one = opened(terminal, busy)
     one.shows("first", "third")

@@ -35,7 +35,8 @@ public enum BudgetText {
     var table = TextTable(
       ["BUDGET"] + (states ? ["STATE"] : []) + ["SPENT", "HELD", "LIMIT", "LEFT"]
         + (burns ? ["PER HOUR", "RUNS OUT"] : []),
-      right: states ? [2, 3, 4, 5, 6] : [1, 2, 3, 4, 5])
+      right: states ? [2, 3, 4, 5, 6] : [1, 2, 3, 4, 5], whole: states ? [1, 7] : [6],
+      spare: ["HELD", "PER HOUR", "SPENT", "RUNS OUT", "LIMIT"])
     for budget in budgets {
       table.row(
         [budget.id] + (states ? [budget.shownState] : [])
@@ -113,7 +114,13 @@ public enum BudgetText {
       ["BUDGET"] + (states ? ["STATE"] : []) + ["SPENT", "HELD", "LIMIT", "OF IT RAISED", "LEFT"]
       + (burns ? ["PER HOUR", "RUNS OUT"] : []) + ["BEYOND IT", "WAITING", "WINDOW ENDS"]
     let names = ["SPENT", "HELD", "LIMIT", "OF IT RAISED", "LEFT", "PER HOUR", "WAITING"]
-    var table = TextTable(headings, right: Set(headings.indices.filter { names.contains(headings[$0]) }))
+    var table = TextTable(
+      headings, right: Set(headings.indices.filter { names.contains(headings[$0]) }),
+      // The name alone can be cut.
+      whole: Set(headings.indices.dropFirst()),
+      spare: [
+        "OF IT RAISED", "HELD", "BEYOND IT", "PER HOUR", "WAITING", "WINDOW ENDS", "SPENT", "RUNS OUT", "LIMIT",
+      ])
     for budget in report.budgets {
       table.row(
         [budget.id] + (states ? [budget.shownState] : []) + [
@@ -122,7 +129,10 @@ public enum BudgetText {
         ] + (burns ? [budget.shownBurn ?? "-", runsOut(budget, page)] : [])
           + [budget.onExceed, "\(budget.waiting)", budget.windowEnds.map { page.clock.text($0) } ?? "never"])
     }
-    var lines = [table.text(width: page.width)] + advice(report.budgets)
+    var lines = [table.text(width: page.width)]
+    let leftOut = table.leftOut(width: page.width).map { $0.lowercased() }
+    if !leftOut.isEmpty { lines.append("on a wider terminal also: \(leftOut.joined(separator: ", "))") }
+    lines += advice(report.budgets)
     for raise in report.raises ?? [] {
       let whose = raise.budget ?? "\(raise.tenant ?? "broker")/*"
       lines.append(

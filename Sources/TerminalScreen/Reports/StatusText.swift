@@ -154,7 +154,8 @@ public enum StatusText {
 
   private static func providerTable(_ providers: [StatusReport.Provider]) -> TextTable {
     var table = TextTable(
-      ["PROVIDER", "PLACES", "HIGH", "NORMAL", "LOW", "OLDEST", "429/MIN", "BREAKER"], right: [2, 3, 4, 5, 6])
+      ["PROVIDER", "PLACES", "HIGH", "NORMAL", "LOW", "OLDEST", "429/MIN", "BREAKER"], right: [2, 3, 4, 5, 6],
+      spare: ["429/MIN", "OLDEST"])
     for provider in providers {
       table.row([
         provider.id, places(provider), "\(provider.queued.high)", "\(provider.queued.normal)", "\(provider.queued.low)",
@@ -219,7 +220,8 @@ public enum StatusText {
     let isFull = all.contains { $0.bucket.inUse != nil || $0.bucket.perMinute != nil }
     var table = TextTable(
       ["BUCKET", "DIMENSION", "AVAILABLE", "CAPACITY"] + (isFull ? ["PER MINUTE", "IN USE", "KEPT", "FULL AT"] : []),
-      right: [2, 3, 4, 5])
+      right: [2, 3, 4, 5], whole: [7],
+      spare: ["KEPT", "PER MINUTE", "IN USE", "FULL AT"])
     for (name, bucket) in all {
       var cells = [name, bucket.dimension, "\(bucket.available)", "\(bucket.capacity)"]
       if isFull {
@@ -240,7 +242,9 @@ public enum StatusText {
   // MARK: Keys and breakers
 
   static func keyTable(_ keys: [(provider: String, key: StatusReport.Key)], _ page: ReportPage) -> TextTable {
-    var table = TextTable(["KEY", "SECRET", "STATE", "UNTIL", "RUNNING", "EXPIRES", "REASON"], right: [4])
+    var table = TextTable(
+      ["KEY", "SECRET", "STATE", "UNTIL", "RUNNING", "EXPIRES", "REASON"], right: [4], whole: [2, 3, 5],
+      spare: ["SECRET", "EXPIRES", "RUNNING", "UNTIL"])
     for (provider, key) in keys {
       table.row([
         "\(provider)/\(key.id)", key.secret ?? "-", key.state, page.time(key.until),
@@ -277,7 +281,8 @@ public enum StatusText {
 
   /// The breakers of all providers, the pauses that providers have asked for, and what to do about them.
   public static func breakers(_ report: StatusReport, _ page: ReportPage) -> String {
-    var table = TextTable(["PROVIDER", "STATE", "UNTIL", "LEFT", "REASON"], right: [3])
+    var table = TextTable(
+      ["PROVIDER", "STATE", "UNTIL", "LEFT", "REASON"], right: [3], whole: [1, 2], spare: ["UNTIL"])
     for provider in report.allProviders {
       func row(_ name: String, _ breaker: StatusReport.Breaker) {
         table.row([name, breaker.state, page.time(breaker.until), page.left(breaker.until), breaker.reason ?? "-"])
@@ -298,7 +303,9 @@ public enum StatusText {
 
   private static func tenants(_ report: StatusReport, _ page: ReportPage) -> [String] {
     guard let all = report.tenants, all.count > 1 || report.providers == nil, !all.isEmpty else { return [] }
-    var table = TextTable(["TENANT", "RUNNING", "WAITING", "OLDEST", "WEIGHT", "SPENT"], right: [1, 2, 3, 4, 5])
+    var table = TextTable(
+      ["TENANT", "RUNNING", "WAITING", "OLDEST", "WEIGHT", "SPENT"], right: [1, 2, 3, 4, 5],
+      spare: ["WEIGHT", "OLDEST"])
     for tenant in all {
       table.row([
         tenant.id, tenant.concurrencyLimit.map { "\(tenant.inFlight) of \($0)" } ?? "\(tenant.inFlight)",
@@ -311,7 +318,9 @@ public enum StatusText {
 
   private static func learned(_ report: StatusReport, _ page: ReportPage) -> [String] {
     guard let all = report.learned, !all.isEmpty else { return [] }
-    var table = TextTable(["LEARNED", "FOR", "VALUE", "UNIT", "FROM", "SINCE"], right: [2])
+    var table = TextTable(
+      ["LEARNED", "FOR", "VALUE", "UNIT", "FROM", "SINCE"], right: [2], whole: [5],
+      spare: ["SINCE", "FROM"])
     for one in all.prefix(mostLearned) {
       let names = [one.provider, one.key, one.model].compactMap { $0 }
       let day = one.unit == "unix_ms" ? page.clock.text(min(max(0, one.value), 9_000_000_000_000) * 1_000_000) : nil
@@ -333,7 +342,8 @@ public enum RequestText {
     var table = TextTable(
       ["ID", "STATE", "CLASS", "TENANT", "SESSION", "MODEL", "PROVIDER", "WAITED", "TOTAL", "IN", "OUT", "COST"]
         + (waits ? ["WAITS ABOUT", "WAITS FOR"] : []),
-      right: [7, 8, 9, 10, 11, 12], whole: [0])
+      right: [7, 8, 9, 10, 11, 12], whole: [0, 1, 2],
+      spare: ["IN", "OUT", "COST", "MODEL", "PROVIDER", "TENANT", "TOTAL", "WAITS ABOUT", "SESSION"])
     for entry in entries {
       table.row(
         [

@@ -175,8 +175,7 @@ extension TopScreen {
       var budgets = TopList(.budgets, picture, states, page)
       budgets.arrange(filter: TopFilter(), order: "used", isReversed: false)
       if !budgets.rows.isEmpty {
-        var table = TextTable(budgets.headings, right: budgets.right)
-        for one in budgets.rows.prefix(4) { table.row(one.cells) }
+        let table = budgets.table(budgets.rows.prefix(4))
         row += 1 + screen.table(table.lines(width: screen.columns), row: row + 1) { budgets.rows[$0].style }
       }
     }
@@ -187,7 +186,9 @@ extension TopScreen {
     _ screen: inout ScreenBuffer, _ all: [StatusReport.Provider], from row: Int, room: Int, _ page: ReportPage
   ) -> Int {
     guard !all.isEmpty else { return 0 }
-    var table = TextTable(["PROVIDER", "PLACES", "WAITING", "LIMITS USED", "BREAKER", "KEYS"], right: [2])
+    var table = TextTable(
+      ["PROVIDER", "PLACES", "WAITING", "LIMITS USED", "BREAKER", "KEYS"], right: [2], whole: [4, 5],
+      spare: ["LIMITS USED", "KEYS"])
     // Those that are in trouble first, then the busiest.
     let ranked = all.enumerated().sorted { left, right in
       let (a, b) = (TopScreen.urgency(left.element), TopScreen.urgency(right.element))
@@ -233,9 +234,13 @@ extension TopScreen {
 
   private mutating func listing(_ screen: inout ScreenBuffer, from start: Int, _ page: ReportPage) {
     var column = 0
-    for one in TopTab.allCases {
-      let text = "\(one.rawValue + 1) \(one.title)"
-      guard column + text.count < screen.columns else { break }
+    let names = TopTab.allCases.map { "\($0.rawValue + 1) \($0.title)" }
+    // Where not all have room, the open one keeps its name, and the others' are cut.
+    let spaces = 2 * (names.count - 1)
+    let others = screen.columns - spaces - names[tab.rawValue].count
+    let fits = names.reduce(spaces) { $0 + $1.count } <= screen.columns
+    for (one, name) in zip(TopTab.allCases, names) {
+      let text = fits || one == tab ? name : CellText.cut(name, to: max(1, others / (names.count - 1)))
       column = screen.put(
         text, row: start, column: column, style: one == tab ? ScreenStyle(bold: true, reversed: true) : .quiet)
       column += 2
@@ -254,8 +259,7 @@ extension TopScreen {
       screen.put(about, row: row, column: 0)
     }
     row += 1
-    var table = TextTable(list.headings, right: list.right, whole: list.whole)
-    for one in list.rows { table.row(one.cells) }
+    let table = list.table(list.rows)
     let room = max(1, screen.rows - 1 - row - 1)
     pageRows = room
     guard let at = selection(in: list) else {

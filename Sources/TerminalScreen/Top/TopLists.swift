@@ -40,6 +40,8 @@ struct TopList {
   var right: Set<Int>
   /// Columns that are not cut.
   var whole: Set<Int>
+  /// Columns that are left out on a narrow terminal, the first one first.
+  var spare: [String]
   var rows: [TopRow]
 
   init(_ tab: TopTab, _ picture: TopPicture, _ states: TopStates, _ page: ReportPage) {
@@ -54,11 +56,21 @@ struct TopList {
     }
   }
 
-  private init(_ headings: [String], right: Set<Int>, whole: Set<Int> = [], rows: [TopRow]) {
+  private init(
+    _ headings: [String], right: Set<Int>, whole: Set<Int> = [], spare: [String] = [], rows: [TopRow]
+  ) {
     self.headings = headings
     self.right = right
     self.whole = whole
+    self.spare = spare
     self.rows = rows
+  }
+
+  /// With its heading and all its rows.
+  func table(_ rows: some Sequence<TopRow>) -> TextTable {
+    var table = TextTable(headings, right: right, whole: whole, spare: spare)
+    for one in rows { table.row(one.cells) }
+    return table
   }
 
   mutating func arrange(filter: TopFilter, order: String, isReversed: Bool) {
@@ -115,7 +127,8 @@ struct TopList {
     let wide = isWide ? ["TIME", "TOKENS", "COST"] : []
     return TopList(
       ["STATE", "CLASS", "WAITED"] + wide + ["TENANT", "SESSION", "MODEL", "PROVIDER", "WAITS FOR"],
-      right: isWide ? [2, 3, 4, 5] : [2], whole: [0, 1], rows: rows)
+      right: isWide ? [2, 3, 4, 5] : [2], whole: [0, 1],
+      spare: ["COST", "TOKENS", "TIME", "MODEL", "PROVIDER", "TENANT"], rows: rows)
   }
 
   private static func sessions(_ report: SessionReport?) -> TopList {
@@ -137,7 +150,7 @@ struct TopList {
     }
     return TopList(
       ["SESSION", "TENANT", "RUNNING", "WAITING", "OLDEST", "REQUESTS", "TOKENS", "COST", "AGENTS"],
-      right: [2, 3, 4, 5, 6, 7, 8], rows: rows)
+      right: [2, 3, 4, 5, 6, 7, 8], spare: ["REQUESTS", "AGENTS", "TENANT", "TOKENS", "COST", "OLDEST"], rows: rows)
   }
 
   private static func tenants(_ status: StatusReport?) -> TopList {
@@ -156,7 +169,8 @@ struct TopList {
         style: one.queued > 0 ? .warning : .plain)
     }
     return TopList(
-      ["TENANT", "RUNNING", "WAITING", "OLDEST", "WEIGHT", "SPENT"], right: [1, 2, 3, 4, 5], rows: rows)
+      ["TENANT", "RUNNING", "WAITING", "OLDEST", "WEIGHT", "SPENT"], right: [1, 2, 3, 4, 5],
+      spare: ["WEIGHT", "OLDEST"], rows: rows)
   }
 
   private static func budgets(_ status: StatusReport?, _ page: ReportPage) -> TopList {
@@ -178,7 +192,9 @@ struct TopList {
     let headings =
       ["BUDGET", "USED"] + (isWide ? ["STATE"] : [])
       + ["SPENT", "HELD", "LIMIT", "PER HOUR", "RUNS OUT", "WINDOW ENDS"]
-    return TopList(headings, right: isWide ? [1, 3, 4, 5, 6] : [1, 2, 3, 4, 5], rows: rows)
+    return TopList(
+      headings, right: isWide ? [1, 3, 4, 5, 6] : [1, 2, 3, 4, 5], whole: isWide ? [2, 7, 8] : [6, 7],
+      spare: ["HELD", "WINDOW ENDS", "PER HOUR", "SPENT", "RUNS OUT"], rows: rows)
   }
 
   private static func keys(_ status: StatusReport?, _ page: ReportPage) -> TopList {
@@ -195,7 +211,9 @@ struct TopList {
             style: key.state == "usable" ? .plain : key.state == "disabled" ? .bad : .warning))
       }
     }
-    return TopList(["KEY", "STATE", "UNTIL", "LEFT", "RUNNING", "REASON"], right: [3, 4], rows: rows)
+    return TopList(
+      ["KEY", "STATE", "UNTIL", "LEFT", "RUNNING", "REASON"], right: [3, 4], whole: [1, 2],
+      spare: ["UNTIL", "RUNNING"], rows: rows)
   }
 
   private static func limits(_ status: StatusReport?, _ page: ReportPage) -> TopList {
@@ -214,7 +232,8 @@ struct TopList {
       }
     }
     return TopList(
-      ["LIMIT OF", "DIMENSION", "USED", "AVAILABLE", "CAPACITY", "IN USE", "FULL AT"], right: [2, 3, 4, 5], rows: rows)
+      ["LIMIT OF", "DIMENSION", "USED", "AVAILABLE", "CAPACITY", "IN USE", "FULL AT"], right: [2, 3, 4, 5], whole: [6],
+      spare: ["IN USE", "FULL AT", "CAPACITY"], rows: rows)
   }
 
   /// How much of a bucket is taken, in hundredths.
