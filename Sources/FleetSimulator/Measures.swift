@@ -89,6 +89,12 @@ public struct FleetMeasures: Sendable {
   public var failures: Int { groups.reduce(0) { $0 + $1.failures } }
   public var unfinished: Int { groups.reduce(0) { $0 + $1.unfinished } }
 
+  /// True where calls ended and none of them had any answer.
+  public var neverConnected: Bool {
+    failures > 0 && order.isEmpty
+      && groups.allSatisfy { $0.completed == 0 && $0.errors.keys.allSatisfy { $0 == "connection" } }
+  }
+
   mutating func noteFirstByte(_ name: String) {
     if order.last?.name == name {
       order[order.count - 1].count += 1

@@ -63,7 +63,13 @@ struct FleetCommand: ParsableCommand {
     let probe = simulatorURL.map { SimulatorProbe(upstream: upstream, url: trimmed($0)) }
     let run = FleetRun(
       loop: loop, fleet: fleet, probe: probe, seconds: seconds, drain: drain ?? profile.drain)
-    let signals = try [SIGTERM, SIGINT].map { signal in try SignalWatch(loop, signal: signal) { run.interrupt() } }
+    var wasInterrupted = false
+    let signals = try [SIGTERM, SIGINT].map { signal in
+      try SignalWatch(loop, signal: signal) {
+        wasInterrupted = true
+        run.interrupt()
+      }
+    }
     var outcome: FleetOutcome?
     run.start {
       outcome = $0
@@ -78,6 +84,16 @@ struct FleetCommand: ParsableCommand {
     } else {
       var table = FleetTable(colours: false)
       Terminal.line(table.text(outcome.measures, counts: outcome.counts, title: profile.name))
+    }
+    if outcome.measures.neverConnected {
+      throw CommandRefusal(
+        "tollgate: nothing answers at \(baseURL): every call of the fleet failed without an answer. "
+          + "Is it the base URL of a running 'tollgate serve' or provider?")
+    }
+    if simulatorURL != nil, outcome.provider == nil, !wasInterrupted {
+      throw CommandRefusal(
+        "tollgate: no provider simulator answers at \(simulatorURL ?? ""): its counts are missing. "
+          + "It is what 'tollgate provider-simulator' prints when it starts")
     }
   }
 

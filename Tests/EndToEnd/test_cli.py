@@ -234,6 +234,48 @@ def test_status_command_without_broker():
     assert str(port) in done.stderr
 
 
+@pytest.mark.parametrize("arguments", [
+    ["status"], ["top"], ["requests"], ["explain", "01KB0000000000000000000000"], ["keys"], ["breakers"], ["budgets"], ["usage"], ["reload"], ["drain"],
+    ["budgets", "raise", "acme", "--usd", "1", "--until", "1h"], ["keys", "disable", "a/b"], ["breakers", "open", "a"]], ids=" ".join)
+def test_every_command_tells_that_no_broker_answers(arguments):
+    done = run(*arguments, "--admin", "127.0.0.1:9")
+    assert done.returncode == 1 and "no broker answers at http://127.0.0.1:9" in done.stderr and "--admin" in done.stderr
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]], ids=["text", "json"])
+def test_a_fleet_that_nobody_answers_fails_and_says_so(flags):
+    done = run("fleet", "--base-url", "http://127.0.0.1:9/v1", "--profile", "steer", "--seconds", "0.5", "--drain", "0.5", *flags)
+    assert done.returncode == 1 and done.stdout, done.stderr
+    assert "nothing answers at http://127.0.0.1:9/v1" in done.stderr and "tollgate serve" in done.stderr
+
+
+def test_a_fleet_without_its_simulator_fails_and_says_so(simulator):
+    done = run("fleet", "--base-url", simulator.url + "/v1", "--profile", "steer", "--seconds", "0.5", "--drain", "5", "--direct",
+               "--simulator-url", "http://127.0.0.1:9")
+    assert done.returncode == 1 and "no provider simulator answers at http://127.0.0.1:9" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, option, value", [
+    (["budgets", "raise", "acme", "--usd", "-1", "--until", "1h"], "--usd", "-1"),
+    (["budgets", "raise", "acme", "--tokens", "-1000", "--until", "1h"], "--tokens", "-1000"),
+    (["budgets", "raise", "acme", "--usd", "1", "--until", "-1h"], "--until", "-1h"),
+    (["usage", "--since", "-24h"], "--since", "-24h"), (["requests", "--limit", "-5"], "--limit", "-5"), (["status", "--every", "-.5"], "--every", "-.5"),
+    (["demo", "--seconds", "-3"], "--seconds", "-3")])
+def test_a_value_that_begins_with_a_minus_is_named(arguments, option, value):
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"Error: {option}: found '{value}', allowed are values that do not begin with '-'\n"), done.stderr
+
+
+@pytest.mark.parametrize("command, more", [
+    ("budgets", ["--frob"]), ("keys", ["--frob"]), ("breakers", ["--frob"]), ("usage", ["--frob"]), ("budgets", ["--usd", "1"])])
+def test_the_usage_line_is_as_one_asked(command, more):
+    done = run(command, *more)
+    assert done.returncode == 2 and f"Usage: tollgate {command} [" in done.stderr, done.stderr
+    # No flag is like it, so none is proposed.
+    assert "Did you mean" not in done.stderr
+
+
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_access_log_has_one_line_for_each_request(start, http, simulator, log_format):
     import json
