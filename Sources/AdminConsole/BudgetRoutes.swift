@@ -165,6 +165,9 @@ enum BudgetRoutes {
 
   /// Dollars are strings with nine decimals, whole numbers are numbers; the member's name has the unit.
   private static func amounts(_ json: inout JSONWriter, _ reading: BudgetReading) {
+    // What a call needed that was refused is of interest while such a call would be refused.
+    let isRefusing = reading.onExceed == .reject && (reading.state == .refusing || reading.state == .usedUp)
+    let need = isRefusing && reading.refusedNeed > .zero ? reading.refusedNeed.nanodollars : nil
     switch reading.unit {
     case .usd:
       json.member("limit_usd", billionths: reading.limit.nanodollars)
@@ -172,22 +175,21 @@ enum BudgetRoutes {
       json.member("spent_usd", billionths: reading.spent.nanodollars)
       json.member("held_usd", billionths: reading.held.nanodollars)
       json.member("remaining_usd", billionths: reading.remaining.nanodollars)
-      json.member(
-        "refused_need_usd", billionths: reading.refusedNeed > .zero ? reading.refusedNeed.nanodollars : nil)
+      json.member("refused_need_usd", billionths: need)
     case .tokens:
       json.member("limit_tokens", reading.limit.nanodollars)
       json.member("raised_tokens", reading.raised.nanodollars)
       json.member("spent_tokens", reading.spent.nanodollars)
       json.member("held_tokens", reading.held.nanodollars)
       json.member("remaining_tokens", reading.remaining.nanodollars)
-      json.member("refused_need_tokens", reading.refusedNeed > .zero ? reading.refusedNeed.nanodollars : nil)
+      json.member("refused_need_tokens", need)
     case .requests:
       json.member("limit_requests", reading.limit.nanodollars)
       json.member("raised_requests", reading.raised.nanodollars)
       json.member("spent_requests", reading.spent.nanodollars)
       json.member("held_requests", reading.held.nanodollars)
       json.member("remaining_requests", reading.remaining.nanodollars)
-      json.member("refused_need_requests", reading.refusedNeed > .zero ? reading.refusedNeed.nanodollars : nil)
+      json.member("refused_need_requests", need)
     }
   }
 

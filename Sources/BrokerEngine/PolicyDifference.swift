@@ -42,6 +42,7 @@ public struct PolicyDifference: Equatable {
     }
     for provider in policy.providers {
       let owner = "providers.\(provider.id)"
+      facts[owner + ".base_url"] = address(provider.baseURL)
       facts[owner + ".keys"] = provider.keys.map(\.id).joined(separator: " ")
       note(provider.limits, of: owner)
       for model in provider.modelLimits { note(model.limits, of: "\(owner).model_limits.\(model.models.pattern)") }
@@ -55,8 +56,22 @@ public struct PolicyDifference: Equatable {
       note(tenant.budgets, of: owner + ".")
     }
     note(policy.budgets, of: "")
-    if let otlp = policy.otlp { facts["otlp.sample"] = DecimalText.text(Int64(otlp.sample), places: 2) + "%" }
+    if let otlp = policy.otlp {
+      facts["otlp.endpoint"] = address(otlp.endpoint)
+      facts["otlp.headers"] = otlp.headers.isEmpty ? nil : otlp.headers.map(\.name).joined(separator: " ")
+      facts["otlp.sample"] = DecimalText.text(Int64(otlp.sample), places: 2) + "%"
+    }
+    if !policy.webhooks.isEmpty { facts["webhooks"] = policy.webhooks.map(\.shownURL).joined(separator: " ") }
     return facts
+  }
+
+  /// A URL without its user, in which a password can stand, and without its query.
+  private static func address(_ url: String) -> String {
+    guard let scheme = url.firstRange(of: "://") else { return "…" }
+    let rest = url[scheme.upperBound...].prefix { $0 != "?" && $0 != "#" }
+    let authority = rest.prefix { $0 != "/" }
+    let host = authority.lastIndex(of: "@").map { authority[authority.index(after: $0)...] } ?? authority
+    return String(url[..<scheme.upperBound] + host + rest[authority.endIndex...])
   }
 
   /// `50 USD`, `5000000 tokens`.

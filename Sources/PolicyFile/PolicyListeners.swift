@@ -328,7 +328,7 @@ func isCredential(_ text: String) -> Bool {
 }
 
 /// The name in `$NAME`; nil for any other text. Only capitals, as variables are named: anything else may be a secret.
-private func bareVariable(_ text: String) -> Substring? {
+func bareVariable(_ text: String) -> Substring? {
   guard text.first == "$", let first = text.utf8.dropFirst().first, !(0x30...0x39).contains(first) else { return nil }
   let name = text.dropFirst()
   return name.utf8.allSatisfy { (0x41...0x5A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F } ? name : nil

@@ -100,6 +100,13 @@ extension PolicyBuilder {
         reader.report(entry.value.position, path, "found a text that no field can have, allowed: \(allowed)")
         continue
       }
+      // As in `Bearer $TOKEN`: what was meant to be a secret would be sent as it stands.
+      if let variable = entry.value.written.split(separator: " ").lazy.compactMap({ bareVariable(String($0)) }).first {
+        reader.report(
+          entry.value.position, path,
+          "a variable without its braces (write \"${\(variable)}\"), allowed: \(allowed)")
+        continue
+      }
       added.append(AddedField(name: name, value: Secret(text), isSecret: text != entry.value.written))
     }
     return added

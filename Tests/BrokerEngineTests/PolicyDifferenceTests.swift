@@ -30,11 +30,31 @@ import Testing
     #expect(same.before == nil && same.after == nil)
   }
 
+  @Test func whereCallsAndWhatIsToldGoIsTold() {
+    var (old, new) = (Self.policy(50), Self.policy(50))
+    new.providers[0].baseURL = "https://user:hunter2@elsewhere.example:8443/v2"
+    old.otlp = TelemetrySettings(endpoint: "http://127.0.0.1:4318")
+    new.otlp = TelemetrySettings(endpoint: "https://collector.example/otlp")
+    new.otlp?.headers = [AddedField(name: "authorization", value: Secret("Bearer hunter2"), isSecret: true)]
+    new.webhooks = [Webhook(url: "https://hooks.example/services/hunter2/x?token=hunter2")]
+    let difference = PolicyDifference(from: old, to: new)
+    #expect(
+      difference.before
+        == "otlp.endpoint: http://127.0.0.1:4318, otlp.headers: none, providers.openai.base_url: https://example.org/v1, webhooks: none"
+    )
+    #expect(
+      difference.after
+        == "otlp.endpoint: https://collector.example/otlp, otlp.headers: authorization, "
+        + "providers.openai.base_url: https://elsewhere.example:8443/v2, webhooks: https://hooks.example/services/…")
+    let gone = PolicyDifference(from: new, to: Self.policy(50))
+    #expect(gone.after?.contains("otlp.endpoint: none") == true)
+  }
+
   @Test func manyDifferencesAreCountedAndNoSecretIsTold() {
     var many = Policy()
     many.tenants = (0..<40).map { Tenant(id: "t\($0)") }
     let difference = PolicyDifference(from: Self.policy(1), to: many)
-    #expect(difference.after?.hasSuffix(", and 67 more") == true)
+    #expect(difference.after?.hasSuffix(", and 68 more") == true)
     for text in [difference.before, difference.after] {
       #expect(text?.contains("secret") == false && text?.contains("hunter2") == false)
     }

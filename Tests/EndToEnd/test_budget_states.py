@@ -77,6 +77,8 @@ def test_a_budget_that_refuses_with_something_left_says_so(start, http, simulato
         words += ["--budget", name]
     assert run(*words, "--admin", broker.admin).returncode == 0
     assert states(http, broker)[name] in ("ok", "warned")
+    # Such a call would go through now.
+    assert budgets(http, broker)[name][f"refused_need_{unit}"] is None
     assert "refuses calls" not in headline(http, broker)
     assert [call(), call()] == [200, 429]
     assert states(http, broker)[name] == "refusing"
