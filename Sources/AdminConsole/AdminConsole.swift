@@ -88,6 +88,8 @@ public final class AdminConsole: HTTPHandler {
   public var courier: Courier?
   /// What the collector of `otlp:` did not take.
   public var otlpDropped: () -> Int = { 0 }
+  /// Who does not take what the broker tells.
+  public var troubles: () -> [OutwardTrouble] = { [] }
   /// The open event streams.
   private let feed: EventFeed?
   /// True where only this machine can reach the listener and no token is set: then `Host` must be one of this machine's
@@ -109,6 +111,7 @@ public final class AdminConsole: HTTPHandler {
     self.version = version
     self.renderer = renderer
     self.pieces = pieces
+    feed?.troubles = { [unowned self] in troubles() }
     feed?.rights = { [unowned self] head in
       switch access(head) {
       case .refused: .none
@@ -266,8 +269,10 @@ public final class AdminConsole: HTTPHandler {
     statusAskers[tenant, default: []].append(send)
     guard statusAskers[tenant]?.count == 1 else { return }
     pieces.look { [unowned self] snapshot in
-      let (askers, version) = (statusAskers.removeValue(forKey: tenant) ?? [], version)
-      renderer.render({ .json(StatusJSON.status(snapshot, version: version, tenant: tenant)) }) { reply in
+      let (askers, version, troubles) = (statusAskers.removeValue(forKey: tenant) ?? [], version, troubles())
+      renderer.render({
+        .json(StatusJSON.status(snapshot, version: version, tenant: tenant, troubles: troubles))
+      }) { reply in
         for send in askers { send(reply) }
       }
     }

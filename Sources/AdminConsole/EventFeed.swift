@@ -42,6 +42,8 @@ final class EventFeed {
   private let pieces: LoopPieces
   /// What the token in a head lets its bearer see by the policy in force.
   var rights: (RequestHead) -> Rights = { _ in .everything }
+  /// Who does not take what the broker tells.
+  var troubles: () -> [OutwardTrouble] = { [] }
   private var listeners: [ObjectIdentifier: Listener] = [:]
   /// Those who have not got their first snapshot.
   private var newcomers: [Listener] = []
@@ -114,9 +116,9 @@ final class EventFeed {
   /// Writes the snapshot once for all who may see the same.
   private func snapshot(_ snapshot: BrokerSnapshot, to ready: [Listener]) {
     for (tenant, some) in Dictionary(grouping: ready, by: \.tenant) {
-      let version = version
+      let (version, troubles) = (version, troubles())
       renderer.render({
-        Reply.json(StatusJSON.status(snapshot, version: version, tenant: tenant, isEvent: true))
+        Reply.json(StatusJSON.status(snapshot, version: version, tenant: tenant, troubles: troubles, isEvent: true))
       }) { [weak self] reply in
         guard let self, reply.status == 200 else { return }
         let isFirst = outgoing.isEmpty

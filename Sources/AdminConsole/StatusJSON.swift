@@ -9,9 +9,11 @@ import TextForms
 enum StatusJSON {
   /// - Parameters:
   ///   - tenant: shows only this tenant's data; nil shows everything.
+  ///   - troubles: who does not take what the broker tells.
   ///   - isEvent: puts it into the frame of a server-sent event.
   static func status(
-    _ snapshot: BrokerSnapshot, version: String, tenant: String? = nil, isEvent: Bool = false
+    _ snapshot: BrokerSnapshot, version: String, tenant: String? = nil, troubles: [OutwardTrouble] = [],
+    isEvent: Bool = false
   ) -> [UInt8] {
     let core = snapshot.core
     var json = JSONWriter(reserving: 8192 + 512 * (core.tenants.count + core.budgets.count))
@@ -21,7 +23,7 @@ enum StatusJSON {
       json.member("draining", snapshot.isDraining)
       json.member("started_at", time: snapshot.clock.wallNanoseconds(at: snapshot.startedAt))
       json.member("at", time: snapshot.clock.wall)
-      if tenant == nil { whole(&json, snapshot) }
+      if tenant == nil { whole(&json, snapshot, troubles) }
       json.key("tenants")
       json.array(core.tenants.filter { tenant == nil || $0.id.name == tenant }) { json, tenant in
         json.object { json in
@@ -44,7 +46,7 @@ enum StatusJSON {
   }
 
   /// What concerns all tenants.
-  private static func whole(_ json: inout JSONWriter, _ snapshot: BrokerSnapshot) {
+  private static func whole(_ json: inout JSONWriter, _ snapshot: BrokerSnapshot, _ troubles: [OutwardTrouble]) {
     let core = snapshot.core
     json.member("headline", Headline.text(snapshot))
     json.member("snapshot_us", snapshot.took / 1000)
@@ -73,7 +75,11 @@ enum StatusJSON {
       }
     }
     json.key("problems")
-    json.array(snapshot.refusedProviders) { problem(&$0, $1, snapshot.clock) }
+    var problems: [(inout JSONWriter) -> Void] = snapshot.refusedProviders.map { one in
+      { (json: inout JSONWriter) in problem(&json, one, snapshot.clock) }
+    }
+    problems += troubles.map { one in { (json: inout JSONWriter) in one.write(&json) } }
+    json.array(problems) { $1(&$0) }
     json.key("providers")
     let policies = Dictionary(snapshot.policy.providers.map { ($0.id, $0) }) { first, _ in first }
     json.array(core.providers) { provider(&$0, $1, policies[$1.id.name], snapshot) }

@@ -55,6 +55,8 @@ public final class Courier {
   private var hooks: [String: CourierHook] = [:]
   private var order: [String] = []
   public private(set) var queue: DeliveryQueue
+  /// The webhooks whose last message was not accepted: since when, in nanoseconds since 1970, and why.
+  private var failing: [String: (since: Int64, reason: String)] = [:]
   private var whenIdle: (() -> Void)?
   /// Called with a message that was given up.
   public var onFailure: (DeliveryRecord) -> Void = { _ in }
@@ -68,10 +70,16 @@ public final class Courier {
   /// The webhooks, in the policy's order.
   public var webhooks: [Webhook] { order.compactMap { hooks[$0]?.webhook } }
 
+  /// The same in the policy's order.
+  public var outages: [(url: String, since: Int64, reason: String)] {
+    order.compactMap { url in failing[url].map { (url, $0.since, $0.reason) } }
+  }
+
   /// Replaces the webhooks, and keeps what waits for those that stay.
   public func replaceHooks(_ new: [CourierHook]) {
     order = new.map(\.webhook.url)
     hooks = Dictionary(new.map { ($0.webhook.url, $0) }, uniquingKeysWith: { first, _ in first })
+    failing = failing.filter { hooks[$0.key] != nil }
     queue.replaceHooks(new.map { ($0.webhook.url, $0.webhook.events) })
     send()
   }
@@ -124,7 +132,8 @@ public final class Courier {
         provider: Courier.pool(of: delivery.url), method: "POST", url: delivery.url, fields: fields, body: body,
         timeouts: UpstreamTimeouts(
           connect: .seconds(5), firstByte: .seconds(10), idle: .seconds(5), total: .seconds(15))),
-      over: parts.upstream, reading: Courier.answerLimit
+      over: parts.upstream, reading: Courier.answerLimit,
+      wait: { [parts] in HTTPDate.wait($0, wall: parts.wall()) }
     ) { [unowned self] answer in
       switch answer {
       case .answered(let status, let retryAfter, _): ended(delivery, .status(status, retryAfter: retryAfter))
@@ -136,7 +145,17 @@ public final class Courier {
   /// The name of the connections to a webhook: no provider can have it.
   public static func pool(of url: String) -> String { "webhook \(url)" }
 
+  private func note(_ reason: String, of url: String) {
+    guard hooks[url] != nil else { return }
+    failing[url] = (failing[url]?.since ?? parts.wall(), reason)
+  }
+
   private func ended(_ delivery: WebhookDelivery, _ answer: DeliveryAnswer) {
+    switch answer {
+    case .status(let status, _) where (200..<300).contains(status): failing[delivery.url] = nil
+    case .status(let status, _): note("the receiver answered \(status)", of: delivery.url)
+    case .failed(let reason): note(reason, of: delivery.url)
+    }
     let failed = queue.totals.failed
     queue.ended(delivery, answer, now: parts.now(), share: Double(parts.draw() >> 11) / Double(1 << 53))
     if queue.totals.failed > failed,

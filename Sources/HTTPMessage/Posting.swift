@@ -14,29 +14,32 @@ public final class Posting: UpstreamEvents {
   }
 
   private let limit: Int
+  private let wait: (String) -> UInt64?
   private let done: (Answer) -> Void
   private var head: (status: Int, retryAfter: UInt64?)?
   private var body: [UInt8] = []
   private var call: (any UpstreamCall)?
 
-  private init(limit: Int, done: @escaping (Answer) -> Void) {
+  private init(limit: Int, wait: @escaping (String) -> UInt64?, done: @escaping (Answer) -> Void) {
     self.limit = limit
+    self.wait = wait
     self.done = done
   }
 
   /// - Parameters:
   ///   - limit: how many bytes of an answer are read.
+  ///   - wait: how long the text of `Retry-After` asks to wait, in nanoseconds.
   ///   - done: called once, in a later turn of the loop.
   public static func begin(
-    _ request: UpstreamRequest, over upstream: any Upstream, reading limit: Int, done: @escaping (Answer) -> Void
+    _ request: UpstreamRequest, over upstream: any Upstream, reading limit: Int,
+    wait: @escaping (String) -> UInt64?, done: @escaping (Answer) -> Void
   ) {
-    let posting = Posting(limit: limit, done: done)
+    let posting = Posting(limit: limit, wait: wait, done: done)
     posting.call = upstream.begin(request, events: posting)
   }
 
   public func upstreamResponded(_ head: ResponseHead) {
-    let seconds = head.fields.first("retry-after").flatMap { UInt64($0) }
-    self.head = (head.status, seconds.map { min($0, 86_400) * 1_000_000_000 })
+    self.head = (head.status, head.fields.first("retry-after").flatMap { wait($0) })
   }
 
   public func upstreamReceived(_ bytes: ArraySlice<UInt8>) {
@@ -53,7 +56,9 @@ public final class Posting: UpstreamEvents {
     call = nil
     if head != nil { return report() }
     guard case .failed(let failure) = ending else { return done(.failed("no answer")) }
-    done(.failed(failure.detail.isEmpty ? failure.kind.rawValue : "\(failure.kind.rawValue): \(failure.detail)"))
+    // The upstream speaks of providers, whoever is asked.
+    let detail = failure.detail.replacing("the provider", with: "the receiver")
+    done(.failed(detail.isEmpty ? failure.kind.rawValue : "\(failure.kind.rawValue): \(detail)"))
   }
 
   private func report() {

@@ -24,23 +24,7 @@ enum WireTimes {
   }
 
   /// Seconds since 1970 of an HTTP date in its preferred form: `Sun, 06 Nov 1994 08:49:37 GMT`.
-  static func httpDate(_ text: some Collection<UInt8>) -> Int64? {
-    let parts = trimmed(text).split(whereSeparator: { $0 == 0x20 })
-    guard parts.count == 6, parts[0].last == UInt8(ascii: ","), String(decoding: parts[5], as: UTF8.self) == "GMT",
-      let day = digits(parts[1]), let year = digits(parts[3]),
-      let month = months.firstIndex(of: String(decoding: parts[2], as: UTF8.self)),
-      let date = days(year: year, month: Int64(month) + 1, day: day)
-    else { return nil }
-    let clock = parts[4].split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
-    guard clock.count == 3, let hour = digits(clock[0]), let minute = digits(clock[1]), let second = digits(clock[2]),
-      hour < 24, minute < 60, second < 61
-    else { return nil }
-    return date * 86_400 + hour * 3600 + minute * 60 + second
-  }
-
-  private static let months = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-  ]
+  static func httpDate(_ text: some Collection<UInt8>) -> Int64? { HTTPDate.seconds(trimmed(text)) }
 
   /// A whole number of at most 16 digits.
   static func digits(_ text: some Collection<UInt8>) -> Int64? {

@@ -4,6 +4,7 @@
 // bounded append; a collector that hangs, is gone or answers nonsense costs one connection for each of the two kinds and a
 // bounded queue; of an answer at most 16 KiB are read. An outage is reported once when it begins and once when it ends.
 import HTTPMessage
+import TextForms
 
 /// The two kinds of documents, with the ends of their addresses.
 public enum TelemetrySignal: String, Sendable, CaseIterable {
@@ -91,8 +92,11 @@ public final class Exporter {
   private var nextReading: UInt64
   private var troubled: Set<TelemetrySignal> = []
   private var whenIdle: (() -> Void)?
-  /// Told when an outage begins, with the reason, and when it ends, without.
-  public var onOutage: (TelemetrySignal, String?) -> Void = { _, _ in }
+  /// Told when an outage begins, with the reason and whether what was sent is lost, and when it ends, without a reason. While
+  /// one kind of documents is not taken, the other kind is no news.
+  public var onOutage: (_ signal: TelemetrySignal, _ reason: String?, _ isLost: Bool) -> Void = { _, _, _ in }
+  /// Since when the collector does not take what it is told, in nanoseconds since 1970, and why; nil while it does.
+  public private(set) var outage: (since: Int64, reason: String)?
 
   /// Metrics count from now on.
   public init(_ parts: ExporterParts, limits: ExportLimits = ExportLimits()) {
@@ -212,7 +216,8 @@ public final class Exporter {
         body: body,
         timeouts: UpstreamTimeouts(
           connect: .seconds(5), firstByte: .seconds(10), idle: .seconds(5), total: .seconds(15))),
-      over: parts.upstream, reading: Exporter.answerLimit
+      over: parts.upstream, reading: Exporter.answerLimit,
+      wait: { [parts] in HTTPDate.wait($0, wall: parts.wall()) }
     ) { [weak self] in self?.ended(signal, $0) }
   }
 
@@ -224,15 +229,20 @@ public final class Exporter {
       case .failed(let reason): .failed(reason)
       }
     let (now, share) = (parts.now(), Double(parts.draw() >> 11) / Double(1 << 53))
+    let droppedBefore = dropped
     let trouble =
       switch signal {
       case .traces: traces.ended(result, now: now, share: share)
       case .metrics: metrics.ended(result, now: now, share: share)
       }
     if let trouble {
-      if troubled.insert(signal).inserted { onOutage(signal, trouble) }
-    } else if troubled.remove(signal) != nil {
-      onOutage(signal, nil)
+      troubled.insert(signal)
+      let isNew = outage == nil
+      outage = (outage?.since ?? parts.wall(), trouble)
+      if isNew { onOutage(signal, trouble, dropped > droppedBefore) }
+    } else if troubled.remove(signal) != nil, troubled.isEmpty {
+      outage = nil
+      onOutage(signal, nil, false)
     }
     work()
   }

@@ -131,6 +131,7 @@ final class BrokerProcess {
       version: tollgateVersion, loop: loop)
     console.courier = webhooks.courier
     console.otlpDropped = { telemetry.dropped }
+    console.troubles = { [telemetry.trouble, webhooks.trouble].compactMap { $0 } }
     console.ledgerDesk = LedgerDesk(
       ledger, loop: loop, now: { WallInstant(nanoseconds: SystemClock.wall()) })
     if policy.admin.listen != nil {

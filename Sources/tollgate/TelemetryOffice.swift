@@ -2,6 +2,7 @@
 // documents are written on the thread for documents.
 //
 // Promise: while the policy names no collector, a call costs nothing but the question whether there is one.
+import AdminConsole
 import BrokerEngine
 import EventLoop
 import Foundation
@@ -53,6 +54,16 @@ final class TelemetryOffice {
   /// Spans and points of metrics that no collector took since the start.
   var dropped: Int {
     droppedBefore + (running?.exporter.dropped ?? 0) + leaving.values.reduce(0) { $0 + $1.exporter.dropped }
+  }
+
+  /// The outage of the collector; nil while it takes what it is told.
+  var trouble: OutwardTrouble? {
+    guard let running, let outage = running.exporter.outage, let endpoint = broker.policy.otlp?.endpoint else {
+      return nil
+    }
+    return OutwardTrouble(
+      what: "collector_away", since: outage.since,
+      text: "the collector \(Webhook.shown(endpoint)) does not take what it is told: \(outage.reason)")
   }
 
   /// Takes up the collector of a policy. What waits goes to the new address; without one, it is told once more to the old
@@ -112,10 +123,12 @@ final class TelemetryOffice {
         },
         schedule: { timer.schedule(at: $0) }, source: source, metrics: { counted.meter.metrics(broker) }))
     address.target = exporter
-    exporter.onOutage = { [logger] signal, reason in
+    exporter.onOutage = { [logger] signal, reason, isLost in
       if let reason {
         logger.warning(
-          "the collector does not take what it is told; it is tried again, and what does not fit is dropped",
+          isLost
+            ? "the collector does not take what it is told, and it is dropped"
+            : "the collector does not take what it is told; it is tried again, and what does not fit is dropped",
           metadata: ["signal": "\(signal.rawValue)", "reason": "\(reason)"])
       } else {
         logger.info("the collector takes what it is told again", metadata: ["signal": "\(signal.rawValue)"])

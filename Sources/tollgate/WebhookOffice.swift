@@ -1,5 +1,6 @@
 // Connects the courier with the process: the broker's news become messages, a timer of the loop wakes it up, and secrets
 // are read with those of the keys.
+import AdminConsole
 import AdmissionCore
 import BrokerEngine
 import Courier
@@ -56,6 +57,16 @@ final class WebhookOffice {
       upstream.configure(provider: Courier.pool(of: webhook.url), ProviderTransport(maxIdleConnections: 1))
     }
     courier.replaceHooks(policy.webhooks.map { CourierHook($0, secret: secrets[$0.url]) })
+  }
+
+  /// The webhooks whose last message did not arrive; nil where all did.
+  var trouble: OutwardTrouble? {
+    guard let first = courier.outages.first else { return nil }
+    let others = courier.outages.count - 1
+    let more = others > 0 ? ", and \(others) more" : ""
+    return OutwardTrouble(
+      what: "webhook_away", since: courier.outages.map(\.since).min() ?? first.since,
+      text: "the webhook \(Webhook.shown(first.url))\(more) does not take messages: \(first.reason)")
   }
 
   private func hear(_ news: News) {

@@ -67,6 +67,37 @@ import Testing
     #expect(rig.courier.queue.isEmpty && rig.courier.queue.totals.delivered == 1)
   }
 
+  @Test func aDateAsksForTheTimeUntilThen() {
+    let rig = Rig()
+    rig.courier.replaceHooks([Self.hook("https://h/x")])
+    rig.courier.tell(Self.news)
+    // The clock says 11:06:40.
+    rig.upstream.calls[0].respond(503, [("retry-after", "Wed, 18 Nov 2026 11:08:10 GMT")])
+    #expect(rig.scheduled.last == 1_000 + 90_000_000_000)
+  }
+
+  @Test func aWebhookThatTakesNothingIsNamedUntilItDoes() {
+    let rig = Rig()
+    rig.courier.replaceHooks([Self.hook("https://h/x"), Self.hook("https://s/z")])
+    rig.courier.tell(Self.news)
+    #expect(rig.courier.outages.isEmpty)
+    rig.upstream.calls[1].respond(410)
+    rig.upstream.calls[0].events.upstreamEnded(
+      .failed(
+        UpstreamFailure(
+          kind: .firstByteTimedOut, detail: "the provider sent no response head in time", requestMayHaveArrived: true)))
+    #expect(rig.courier.outages.map(\.url) == ["https://h/x", "https://s/z"])
+    #expect(rig.courier.outages[0].reason == "first_byte_timed_out: the receiver sent no response head in time")
+    #expect(rig.courier.outages[1].reason == "the receiver answered 410")
+    #expect(rig.courier.outages[0].since == 1_795_000_000_500_000_000)
+    rig.now = rig.scheduled.last ?? 0
+    rig.courier.wake()
+    rig.upstream.calls[2].respond(200)
+    #expect(rig.courier.outages.map(\.url) == ["https://s/z"])
+    rig.courier.replaceHooks([Self.hook("https://h/x")])
+    #expect(rig.courier.outages.isEmpty)
+  }
+
   @Test func ofALongAnswerOnlyTheStatusCounts() {
     let rig = Rig()
     rig.courier.replaceHooks([Self.hook("https://h/x")])

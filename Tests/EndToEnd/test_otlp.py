@@ -295,12 +295,16 @@ def test_a_collector_that_is_away_and_comes_back(start, http):
     broker = start.broker(policy(provider, f"http://127.0.0.1:{port}"))
     assert call(broker).status == 200
     wait_until(lambda: "the collector does not take what it is told" in broker.logs(), "the outage in the log", timeout=20)
+    (problem,) = http.get(broker.admin + "/api/v1/status").json()["problems"]
+    assert problem["what"] == "collector_away" and problem["provider"] is None and problem["since"]
+    assert problem["text"].startswith(f"the collector http://127.0.0.1:{port} does not take what it is told: connect_refused")
     for _ in range(3):
         assert call(broker).status == 200
     back = Collector(port=port)
     wait_until(lambda: len(back.calls()) == 4, "all calls after all", timeout=40)
     wait_until(lambda: "the collector takes what it is told again" in broker.logs(), "the end of the outage")
     assert dropped(http, broker) == 0
+    assert http.get(broker.admin + "/api/v1/status").json()["problems"] == []
     stop(broker)
     # One line for each, however many tries there were.
     assert broker.logs().count("the collector does not take") == 1 and broker.logs().count("the collector takes") == 1

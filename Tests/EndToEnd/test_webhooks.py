@@ -6,7 +6,7 @@ import json
 import signal
 import threading
 
-from processes import policy_for, write_policy
+from processes import policy_for, run, write_policy
 from scripted import ScriptedProvider, reply
 from waiting import wait_until
 
@@ -175,4 +175,19 @@ def test_slack_gets_a_text(start, http):
     assert "openai/main" in json.loads(received[0].body)["text"]
     assert "x-tollgate-signature" not in {name.lower() for name, _ in received[0].fields}
     assert listed(http, broker)["webhooks"][0]["url"] == receiver.url + "/services/…"
+    receiver.close()
+
+
+def test_a_webhook_that_takes_nothing_is_a_problem_of_the_status(start, http):
+    receiver = Receiver(reply(500), reply(500))
+    broker = start.broker(policy(hook(receiver)))
+    assert http.get(broker.admin + "/api/v1/status").json()["problems"] == []
+    open_breaker(http, broker)
+
+    def problems():
+        return [(one["what"], one["provider"], one["text"]) for one in http.get(broker.admin + "/api/v1/status").json()["problems"]]
+    told = ("webhook_away", None, f"the webhook {receiver.url}/… does not take messages: the receiver answered 500")
+    wait_until(lambda: problems() == [told], "the problem")
+    assert told[2] in run("status", "--admin", broker.admin).stdout
+    wait_until(lambda: problems() == [], "its end", timeout=20)
     receiver.close()

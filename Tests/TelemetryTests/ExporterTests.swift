@@ -25,7 +25,9 @@ private let second: UInt64 = 1_000_000_000
           offLoop: { [unowned self] work, report in background.append { report(work()) } },
           schedule: { [unowned self] in scheduled.append($0) }, source: TelemetrySource(version: "9", instance: "i"),
           metrics: { [unowned self] in metrics }))
-      exporter.onOutage = { [unowned self] in outages.append("\($0.rawValue): \($1 ?? "over")") }
+      exporter.onOutage = { [unowned self] in
+        outages.append("\($0.rawValue): \($1 ?? "over")\($2 ? ", lost" : "")")
+      }
       return exporter
     }()
 
@@ -127,6 +129,44 @@ private let second: UInt64 = 1_000_000_000
     rig.pass(to: rig.now + 40 * second)
     rig.upstream.calls.last { $0.request.url.hasSuffix("traces") }?.respond(200)
     #expect(rig.outages == ["traces: connect_refused", "traces: over"] && rig.exporter.dropped == 0)
+    #expect(rig.exporter.outage == nil)
+  }
+
+  @Test func anOutageOfBothKindsIsOneAndSaysWhatIsLost() {
+    let rig = Rig()
+    rig.configure()
+    rig.add()
+    rig.pass(to: 60 * second)
+    rig.write()
+    for call in rig.upstream.calls { call.respond(400) }
+    #expect(rig.upstream.calls.count == 2)
+    #expect(rig.outages == ["traces: the collector answered 400, lost"])
+    #expect(rig.exporter.outage?.reason == "the collector answered 400" && rig.exporter.outage?.since == 60_000_001_000)
+    rig.add()
+    rig.pass(to: 130 * second)
+    rig.write()
+    rig.upstream.calls.last { $0.request.url.hasSuffix("traces") }?.respond(200)
+    #expect(rig.outages.count == 1 && rig.exporter.outage != nil)
+    rig.upstream.calls.last { $0.request.url.hasSuffix("metrics") }?.respond(200)
+    #expect(rig.outages.count == 2 && rig.outages[1] == "metrics: over" && rig.exporter.outage == nil)
+  }
+
+  @Test(arguments: [
+    ("40", 40), ("Thu, 01 Jan 1970 00:01:30 GMT", 84), ("Thu, 01 Jan 1970 00:00:01 GMT", 0), ("soon", 0),
+  ])
+  func aCollectorIsAskedAgainWhenItSaid(_ asked: String, _ seconds: UInt64) {
+    let rig = Rig()
+    rig.configure()
+    rig.add()
+    rig.pass(to: 5 * second)
+    rig.write()
+    rig.upstream.calls[0].respond(503, [("retry-after", asked)])
+    // Without a wish, half of the first pause.
+    let due = 5 * second + max(second / 2, seconds * second)
+    rig.pass(to: due - 1)
+    #expect(!rig.upstream.calls.dropFirst().contains { $0.request.url.hasSuffix("traces") })
+    rig.pass(to: due + second)
+    #expect(rig.upstream.calls.dropFirst().contains { $0.request.url.hasSuffix("traces") })
   }
 
   @Test(arguments: [
