@@ -288,6 +288,21 @@ def test_a_browser_that_stores_nothing_is_enough(browser, make_console):
         page.wait("document.documentElement.dataset.theme === 'dark'")
 
 
+@pytest.mark.parametrize("view", ["do", "who", "why"])
+def test_a_key_that_follows_the_token_at_once_is_for_the_page(browser, make_console, view):
+    console = make_console(World(), tokens={"look": "read"})
+    with browser.page(f"{console.url}/#/{view}") as page:
+        page.wait("document.getElementById('login').open")
+        # Nothing is told about a token that was not given yet.
+        assert "This token" not in page.js("document.body.innerText")
+        page.type("look")
+        page.press("Enter", "1")
+        page.wait("document.querySelectorAll('.provider').length === 3")
+        page.press("5")
+        page.has("reads everything and changes nothing", ".do")
+        assert page.js("document.getElementById('token').value") == ""
+
+
 def test_a_dialog_goes_with_its_view(browser, make_console):
     console = make_console(World())
     with browser.page(f"{console.url}/#/do") as page:

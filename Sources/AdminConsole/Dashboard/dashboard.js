@@ -158,6 +158,8 @@ at("login-form").addEventListener("submit", event => {
   event.preventDefault();
   setToken(at("token").value);
   at("token").value = "";
+  // What is hidden keeps the focus until the next frame, and takes the keys that are pressed before it.
+  at("token").blur();
   at("login").close();
   begin();
 });
@@ -227,7 +229,7 @@ at("help-button").addEventListener("click", () => at("help").showModal());
 at("skip").addEventListener("click", event => { event.preventDefault(); at("view").focus(); });
 document.addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  const isTyping = event.target.matches("input, select, textarea");
+  const isTyping = event.target.matches("input, select, textarea") && event.target.checkVisibility();
   if (event.key === "Escape") {
     if (isTyping) event.target.blur();
     else if (place().query.wall) adjust({ wall: null });

@@ -105,7 +105,7 @@ export const deedsView = {
     for (const button of kindButtons) put(button, { "aria-pressed": String(button.dataset.value === kind()) });
     put(aside, { hidden: me.tenant !== null });
     put(changing, { hidden: !me.canChange });
-    put(reader, { hidden: me.canChange });
+    put(reader, { hidden: me.canChange || !me.isKnown });
     say(reader, me.tenant ? `This token shows tenant ${cut(me.tenant, 60)} and changes nothing.` : "This token reads everything and changes nothing. Changes need the admin token.");
     if (!me.canChange) return;
     const text = wanted("q").toLowerCase();
