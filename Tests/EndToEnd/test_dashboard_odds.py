@@ -303,6 +303,68 @@ def test_a_key_that_follows_the_token_at_once_is_for_the_page(browser, make_cons
         assert page.js("document.getElementById('token').value") == ""
 
 
+# Answers of the console that are held until `release()`, those whose path has the text in `window.holds`; `window.held` counts them.
+HOLD = """(() => { const plain = window.fetch.bind(window), waiting = []; window.held = 0;
+  window.fetch = async (path, ...rest) => { const answer = plain(path, ...rest);
+    if (window.holds && path.includes(window.holds)) { answer.catch(() => {}); window.held += 1; await new Promise(go => waiting.push(go)); }
+    return answer; };
+  window.release = () => { window.holds = null; for (const go of waiting.splice(0)) go(); return new Promise(done => setTimeout(done, 100)); }; })();"""
+
+
+@pytest.mark.parametrize("view, path", [("why", "/requests"), ("who", "/usage"), ("who?by=sessions", "/sessions"), ("now", "/me"), ("now", "/events")])
+def test_a_refusal_of_an_older_token_asks_for_none(browser, make_console, view, path):
+    console = make_console(World(), tokens={"look": "read"})
+    # The browser may give up what nobody waits for any more: here its answer comes all the same.
+    late = HOLD.replace("const answer = plain(path, ...rest)", "const answer = plain(path, {...rest[0], signal: undefined})")
+    with browser.page(f"{console.url}/#/{view}", before=f"window.holds = '{path}';" + late) as page:
+        page.wait("window.held > 0")
+        if path in ("/me", "/events"):
+            page.js("import('/api.js').then(({ ask }) => ask('status').catch(() => {}))")
+        page.wait("document.getElementById('login').open")
+        page.type("look")
+        page.js("window.holds = null")
+        page.press("Enter")
+        page.wait("!document.getElementById('login').open && document.getElementById('feed-text').textContent === 'live'")
+        page.js("release()")
+        assert not page.js("document.getElementById('login').open")
+        # What was asked with the older token is asked again, at once.
+        page.press("4")
+        page.wait("document.querySelectorAll('.why tr.opens').length > 10")
+        page.has("read token", "footer")
+
+
+def test_nothing_of_an_older_token_stays(browser, make_console):
+    tokens = {"all": "admin"}
+    console = make_console(World(tenants=3), tokens=tokens)
+    with browser.page(f"{console.url}/#/then") as page:
+        page.wait("document.getElementById('login').open")
+        page.type("all")
+        page.press("Enter")
+        page.wait("document.querySelectorAll('.chart path.line').length > 10")
+        tokens.clear()
+        tokens["mine"] = "acme"
+        console.cut.set()
+        page.wait("document.getElementById('login').open")
+        console.cut.clear()
+        page.type("mine")
+        page.press("Enter")
+        page.has("this token may not read it", ".then")
+        assert page.js("[...document.querySelectorAll('.chart path.line')].filter(one => one.getAttribute('d')).length") == 0
+        assert "openai" not in page.js("document.documentElement.outerHTML") and "globex" not in page.js("document.documentElement.outerHTML")
+
+
+@pytest.mark.parametrize("path", ["/me", "/requests", "/events"])
+def test_an_answer_that_breaks_off_is_asked_for_again(browser, make_console, path):
+    console = make_console(World())
+    breaks = f"""(() => {{ const plain = window.fetch.bind(window); let left = 1; window.fetch = (url, ...rest) => url.includes('{path}') && left-- > 0
+      ? Promise.resolve(new Response(new ReadableStream({{start(control) {{ control.error(new TypeError('network error')); }}}}))) : plain(url, ...rest); }})();"""
+    with browser.page(f"{console.url}/#/why", before=breaks) as page:
+        page.wait("document.getElementById('feed-text').textContent === 'live' && document.querySelectorAll('.why tr.opens').length > 10")
+        page.press("5")
+        page.wait("[...document.querySelectorAll('.do .act')].some(one => one.checkVisibility())")
+        fine(page, console)
+
+
 def test_a_dialog_goes_with_its_view(browser, make_console):
     console = make_console(World())
     with browser.page(f"{console.url}/#/do") as page:

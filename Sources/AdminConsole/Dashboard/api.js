@@ -12,22 +12,31 @@ export class Refused extends Error {
 
 export const hasToken = () => token !== null;
 export function onTokenWanted(listener) { askForToken = listener; }
+/** True where the token is kept when the page is loaded again. */
 export function setToken(text) {
   token = text || null;
-  try { if (token) sessionStorage.setItem(stored, token); else sessionStorage.removeItem(stored); } catch { /* as above */ }
+  // What is under way was asked with the token of before.
+  for (const poll of polls) poll.again();
+  try {
+    if (token) sessionStorage.setItem(stored, token); else sessionStorage.removeItem(stored);
+    return true;
+  } catch { return false; }
 }
+/** A token is asked for where the present one is refused: what becomes of an older one is no matter any more. */
+function refused(sent) { if (sent === token) askForToken(); }
 
 /** What this page's token may do; the console says it (`/api/v1/me`), or else what it shows does. */
 export const me = { isKnown: false, canChange: false, tenant: null, token: "none" };
 export async function learnWho() {
+  const mine = token;
   try {
     const answer = await ask("me");
-    Object.assign(me, { isKnown: true, canChange: answer.can_change === true, tenant: answer.tenant ?? null, token: answer.token ?? "none" });
+    if (mine === token) Object.assign(me, { isKnown: true, canChange: answer.can_change === true, tenant: answer.tenant ?? null, token: answer.token ?? "none" });
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     if (error.status !== 404) return;
     const status = await ask("status").catch(() => null);
-    if (status) Object.assign(me, { isKnown: true, canChange: Array.isArray(status.providers), tenant: status.providers ? null : status.tenants?.[0]?.id ?? null, token: status.providers ? token ? "admin" : "none" : "tenant" });
+    if (status && mine === token) Object.assign(me, { isKnown: true, canChange: Array.isArray(status.providers), tenant: status.providers ? null : status.tenants?.[0]?.id ?? null, token: status.providers ? token ? "admin" : "none" : "tenant" });
   }
 }
 
@@ -35,26 +44,30 @@ const fields = () => token ? { authorization: `Bearer ${token}` } : {};
 
 /** The answer as JSON; throws `Refused` with the console's own words. */
 export async function ask(path, { method = "GET", body, signal } = {}) {
-  let answer;
+  const sent = token;
+  let answer, text;
   try {
     answer = await fetch(`/api/v1/${path}`, {
       method, signal, cache: "no-store", credentials: "omit",
       headers: body ? { ...fields(), "content-type": "application/json" } : fields(), body: body ? JSON.stringify(body) : undefined,
     });
+    text = await answer.text();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refused(0, "the broker does not answer");
   }
-  const text = await answer.text();
   let json = null;
   try { json = text ? JSON.parse(text) : null; } catch { /* not JSON: the status says enough */ }
-  if (answer.status === 401) askForToken();
+  if (answer.status === 401) refused(sent);
   if (!answer.ok) {
     const errors = Array.isArray(json?.errors) ? json.errors.join("\n") : null;
     throw new Refused(answer.status, errors ?? json?.error?.message ?? `the broker answered ${answer.status}`);
   }
   return json;
 }
+
+/** Those that ask now. */
+const polls = new Set();
 
 /** A question of a view: asked again each `pace` milliseconds while `isWanted()`, never twice at once; `draw(answer, error)`. */
 export class Poll {
@@ -77,7 +90,8 @@ export class Poll {
     clearTimeout(this.timer);
     this.flight?.abort();
     this.flight = null;
-    if (this.path !== null) this.turn();
+    if (this.path === null) polls.delete(this);
+    else { polls.add(this); this.turn(); }
   }
 
   async turn() {
@@ -127,12 +141,13 @@ export class Feed {
 
   async run() {
     const flight = this.flight = new AbortController();
+    const sent = token;
     this.silent = false;
     let reason = "the broker ended the stream";
     try {
       this.alive(flight);
       const answer = await fetch("/api/v1/events", { headers: fields(), cache: "no-store", credentials: "omit", signal: flight.signal });
-      if (answer.status === 401) { askForToken(); throw new Refused(401, "the console asks for a token"); }
+      if (answer.status === 401) { refused(sent); throw new Refused(401, "the console asks for a token"); }
       if (!answer.ok) throw new Refused(answer.status, `the broker answered ${answer.status}`);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";

@@ -115,7 +115,7 @@ function tidied(fresh) {
 }
 
 const offsets = [];
-let hasBeenLive = false, isLearning = false;
+let hasBeenLive = false, learning = 0, begun = 0;
 const feed = new Feed({
   snapshot(fresh) {
     status = tidied(fresh);
@@ -137,7 +137,7 @@ const feed = new Feed({
     link = state;
     drawLink();
     // What the token may do can have changed while nothing was heard, or was never told.
-    if (isBack && (hasBeenLive || !me.isKnown) && !isLearning) relearn();
+    if (isBack && (hasBeenLive || !me.isKnown) && !learning) relearn();
     hasBeenLive ||= state.live;
   },
 });
@@ -156,27 +156,29 @@ onTokenWanted(() => {
 });
 at("login-form").addEventListener("submit", event => {
   event.preventDefault();
-  setToken(at("token").value);
+  const isKept = setToken(at("token").value);
   at("token").value = "";
   // What is hidden keeps the focus until the next frame, and takes the keys that are pressed before it.
   at("token").blur();
   at("login").close();
+  // What the views hold was told to another token: nothing of it is to stay.
+  if (status && isKept) return location.reload();
   begin();
 });
 at("login").addEventListener("cancel", event => event.preventDefault());
 at("forget").addEventListener("click", () => { setToken(null); location.reload(); });
 
 async function relearn() {
-  isLearning = true;
-  try { await learnWho(); } finally { isLearning = false; }
+  learning += 1;
+  try { await learnWho(); } finally { learning -= 1; }
   shown.moved?.();
   draw();
 }
 
 async function begin() {
+  const mine = begun += 1;
   feed.stop();
-  await relearn();
-  feed.start();
+  try { await relearn(); } finally { if (mine === begun) feed.start(); }
 }
 
 // Theme and wall
