@@ -353,6 +353,56 @@ def test_nothing_of_an_older_token_stays(browser, make_console):
         assert "openai" not in page.js("document.documentElement.outerHTML") and "globex" not in page.js("document.documentElement.outerHTML")
 
 
+def test_a_list_is_shown_under_its_own_heading_only(browser, make_console):
+    console = make_console(World(queued=30))
+    with browser.page(f"{console.url}/#/why", before=HOLD) as page:
+        page.wait("document.querySelectorAll('.why tr.opens').length === 30")
+        page.js("window.holds = 'state=recent'")
+        page.click(".choice [data-value=recent]")
+        page.wait("window.held > 0")
+        # The ones that wait have not ended.
+        assert page.js("[...document.querySelectorAll('.why tr.opens, .reasons li')].filter(one => one.checkVisibility()).length") == 0
+        page.js("release()")
+        page.wait("[...document.querySelectorAll('.why tr.opens')].filter(one => one.checkVisibility()).length === 100")
+        page.js("window.holds = 'sort=slowest'")
+        page.click(".choice [data-value=slowest]")
+        page.wait("window.held > 1")
+        assert page.js("[...document.querySelectorAll('.why tr.opens')].filter(one => one.checkVisibility()).length") == 0
+        page.js("release()")
+        page.wait("[...document.querySelectorAll('.why tr.opens')].filter(one => one.checkVisibility()).length === 100")
+        fine(page, console)
+
+
+def test_changes_are_filtered_before_they_are_asked_for_again(browser, make_console):
+    world = World()
+    for number in range(20):
+        world._note("key", f"openai/k{number}", "disabled")
+        world.changes[0]["asked_by"] = None if number % 2 else "admin token"
+    console = make_console(world)
+    with browser.page(f"{console.url}/#/do", before=HOLD) as page:
+        page.wait("document.querySelectorAll('.audit li').length === 20")
+        page.js("window.holds = '/audit'")
+        page.click(".do .choice [data-value=hand]")
+        page.wait("document.querySelectorAll('.audit li').length === 10")
+        page.click(".do input.search")
+        page.type("k4")
+        page.wait("document.querySelectorAll('.audit li').length === 1")
+        page.js("release()")
+        fine(page, console)
+
+
+def test_a_story_goes_on_after_an_outage(browser, make_console):
+    console = make_console(World(queued=30))
+    breaks = "(() => { const plain = window.fetch.bind(window); window.fetch = (url, ...rest) => window.broken && /requests.01K/.test(url) ? Promise.reject(new TypeError('gone')) : plain(url, ...rest); })();"
+    with browser.page(f"{console.url}/#/why?id={console.world.requests[3]['id']}", before=breaks) as page:
+        page.wait("document.querySelector('.timeline li')")
+        page.js("window.broken = true")
+        page.has("the broker does not answer", "#story-body")
+        page.js("window.broken = false")
+        page.wait("document.querySelector('.timeline li')")
+        fine(page, console)
+
+
 @pytest.mark.parametrize("path", ["/me", "/requests", "/events"])
 def test_an_answer_that_breaks_off_is_asked_for_again(browser, make_console, path):
     console = make_console(World())

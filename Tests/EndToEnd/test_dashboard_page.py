@@ -6,6 +6,7 @@ import pytest
 
 from fakeconsole import FakeConsole
 from fakeworld import HOSTILE, World
+from waiting import wait_until
 
 VIEWS = ("now", "then", "who", "who?by=sessions", "who?by=budgets", "why", "why?state=recent", "do")
 
@@ -159,10 +160,47 @@ def test_a_large_fleet_keeps_its_elements_and_pages_its_rows(browser, consoles):
         page.wait("location.hash.includes('page=2') && document.querySelector('.who tbody tr').dataset.key === 'team-100'")
         goto(page, console, "why")
         page.wait("document.querySelectorAll('.why tbody tr').length === 100")
-        page.has("400 requests", ".why")
+        page.has("100 of 10,000 requests", ".why")
         page.has("filter to see others", ".reasons li:last-child")
-        assert page.text(".reasons li:last-child b") == "300"
+        assert page.text(".reasons li:last-child b") == "9,900"
         fine(page, console)
+
+
+def test_requests_are_asked_for_as_far_as_they_are_shown(browser, consoles):
+    console = consoles(providers=50, tenants=500, queued=10_000, trouble=True)
+    limits = lambda page: {url.split("limit=")[1] for url in page.asked if "/requests?" in url}  # noqa: E731
+    with browser.page(f"{console.url}/#/why", before=HURRY) as page:
+        ready(page, 6)
+        page.has("1\u2013100 of 10,000", ".pages")
+        assert limits(page) == {"101"}
+        page.click(".why .table:not([hidden]) .pages button:last-child")
+        page.has("101\u2013200 of 10,000", ".pages")
+        assert page.js("[...document.querySelectorAll('.why tbody tr')].filter(one => one.checkVisibility()).length") == 100
+        assert limits(page) == {"101", "201"}
+        # What is searched or sorted otherwise is the first thousand, at a slower pace.
+        page.press("/")
+        page.type("wonka")
+        page.wait("location.hash.includes('q=wonka')")
+        wait_until(lambda: limits(page) == {"101", "201", "1000"}, "the longer list to be asked for")
+        # Of ended ones nobody says how many there are.
+        page.js("location.hash = '#/why?state=recent'")
+        page.has("more than 100 requests", ".why")
+        page.has("1\u2013100 of more than 100", ".why .table:not([hidden]) .pages")
+        page.click(".why .table:not([hidden]) .pages button:last-child")
+        page.has("101\u2013200 of more than 200", ".why .table:not([hidden]) .pages")
+        fine(page, console)
+
+
+def test_a_list_in_which_nothing_happens_is_not_asked_for_again(browser, make_console):
+    with browser.page(f"{make_console(World(queued=0)).url}/#/why", before=HURRY) as page:
+        ready(page, 3)
+        page.has("Nobody waits here.", ".why")
+        asked = len([url for url in page.asked if "/requests?" in url])
+        ready(page, 25)
+        assert len([url for url in page.asked if "/requests?" in url]) <= asked + 1
+        # Who runs is asked for as long as anybody does.
+        page.js("location.hash = '#/why?state=running'")
+        wait_until(lambda: len([url for url in page.asked if "state=running" in url]) > 4, "the running ones to be asked for again")
 
 
 def test_rows_do_not_change_places_under_the_pointer(browser, consoles):

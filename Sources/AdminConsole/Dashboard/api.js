@@ -69,11 +69,10 @@ export async function ask(path, { method = "GET", body, signal } = {}) {
 /** Those that ask now. */
 const polls = new Set();
 
-/** A question of a view: asked again each `pace` milliseconds while `isWanted()`, never twice at once; `draw(answer, error)`. */
+/** A question of a view: asked again each `pace` milliseconds where `isDue()`, never twice at once; `draw(answer, error, path)`. */
 export class Poll {
-  constructor(pace, draw) {
-    this.pace = pace;
-    this.draw = draw;
+  constructor(pace, draw, isDue = () => true) {
+    Object.assign(this, { pace, draw, isDue });
     this.path = null;
     this.timer = 0;
   }
@@ -94,6 +93,10 @@ export class Poll {
     else { polls.add(this); this.turn(); }
   }
 
+  wait() {
+    this.timer = setTimeout(() => { if (this.isDue()) this.turn(); else this.wait(); }, document.hidden ? this.pace * 5 : this.pace);
+  }
+
   async turn() {
     const flight = this.flight = new AbortController();
     const path = this.path;
@@ -106,7 +109,7 @@ export class Poll {
       if (!(error instanceof Refused)) throw error;
       this.draw(null, error, path);
     } finally {
-      if (this.flight === flight) this.timer = setTimeout(() => this.turn(), document.hidden ? this.pace * 5 : this.pace);
+      if (this.flight === flight) this.wait();
     }
   }
 }

@@ -65,7 +65,7 @@ const auditRows = new Rows(audit, first => {
   const more = [first.before, first.after].every(part => part !== null && part !== undefined && !text.includes(part)) ? `${visible(first.before)} \u2192 ${visible(first.after)}` : "";
   return { element: make("li", {}, make("time", { datetime: first.at }, clock(first.at)), named("span", text, 200, { class: "what" }), make("span", { class: "quiet" }, more), named("span", asker, 40, { class: "by" })) };
 });
-let heard = [];
+let heard = [], listed = [];
 const auditNote = make("p", { class: "quiet note-line", role: "status", hidden: true });
 const poll = new Poll(3000, (answer, error) => {
   if (error?.status === 404 || error?.status === 503) { put(auditNote, { hidden: false }); say(auditNote, "this broker keeps no list of changes: those that were heard since this page was opened"); return drawAudit(heard); }
@@ -77,6 +77,7 @@ const poll = new Poll(3000, (answer, error) => {
   drawAudit(answer.changes ?? []);
 });
 function drawAudit(changes) {
+  listed = changes;
   const text = wanted("q").toLowerCase();
   const shown = changes.filter(one => kind() === "all" || one.asked_by).filter(one => !text || [one.text, one.name, one.subject, one.asked_by].some(part => String(part ?? "").toLowerCase().includes(text))).slice(0, 200);
   auditRows.draw(shown, one => `${one.at} ${one.subject} ${one.name} ${one.state}`);
@@ -95,7 +96,7 @@ export const deedsView = {
   element, title: "Do", search: () => search,
   enter() { shown = true; this.moved(); },
   leave() { shown = false; poll.want(null); },
-  moved() { if (document.activeElement !== search) put(search, { value: wanted("q") }); this.draw(status); if (poll.path && heard.length) poll.again(); },
+  moved() { if (document.activeElement !== search) put(search, { value: wanted("q") }); this.draw(status); drawAudit(listed); if (poll.path && heard.length) poll.again(); },
   heard(change) { heard = [change, ...heard].slice(0, 200); },
   draw(fresh) {
     status = fresh;

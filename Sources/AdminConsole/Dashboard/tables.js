@@ -18,12 +18,13 @@ export class Pages {
     this.element = make("p", { class: "pages", hidden: true }, this.back, this.range, this.forth);
   }
 
-  /** The items of the page that is asked for; `total` counts those too that were not sent. */
-  draw(items, total = items.length) {
-    const pages = Math.max(1, Math.ceil(items.length / this.size));
-    const page = Math.min(Math.max(1, this.paging?.get() ?? 1), pages), start = (page - 1) * this.size;
+  /** The items of the page that is asked for, or of the last one there is. `total` counts those too that were not sent (Infinity: nobody knows how many), `reach`
+   *  how many would be sent where their page is asked for. */
+  draw(items, total = items.length, reach = items.length) {
+    const sent = Math.max(1, Math.ceil(items.length / this.size)), pages = Math.max(sent, Math.ceil(Math.min(total, reach) / this.size));
+    const page = Math.min(Math.max(1, this.paging?.get() ?? 1), sent), start = (page - 1) * this.size, end = Math.min(start + this.size, items.length);
     put(this.element, { hidden: pages < 2 && total <= items.length });
-    say(this.range, `${count(Math.min(start + 1, items.length))}\u2013${count(Math.min(start + this.size, items.length))} of ${count(total)}${total > items.length ? `, the first ${count(items.length)} listed` : ""}`);
+    say(this.range, `${count(Math.min(start + 1, items.length))}\u2013${count(end)} of ${total === Infinity ? `more than ${count(end)}` : count(total)}${total > Math.max(reach, items.length) && total < Infinity ? `, the first ${count(Math.max(reach, items.length))} listed` : ""}`);
     put(this.back, { disabled: page <= 1 });
     put(this.forth, { disabled: page >= pages });
     return items.slice(start, start + this.size);
@@ -137,8 +138,8 @@ export class Table {
     return [...items].sort((left, right) => rank(left) - rank(right));
   }
 
-  draw(items, total = items.length) {
-    let shown = this.pages.draw(this.sorted(items), total);
+  draw(items, total = items.length, reach = items.length) {
+    let shown = this.pages.draw(this.sorted(items), total, reach);
     if (this.flatten) shown = shown.flatMap(this.flatten);
     this.rows.draw(shown, this.key);
     const first = this.open ? this.body.firstElementChild : null;

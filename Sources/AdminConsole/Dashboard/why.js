@@ -67,12 +67,12 @@ const reasonRows = new Rows(reasons, () => {
   return { element: make("li", {}, some, text, by), update: group => {
     say(some, count(group.count));
     name(text, group.text, 200);
-    say(by, `${classes.filter(id => group.by[id]).map(id => `${count(group.by[id])} ${id}`).join(", ")}; the longest for ${duration(group.longest)}`);
+    say(by, group.isOpen ? "" : `${classes.filter(id => group.by[id]).map(id => `${count(group.by[id])} ${id}`).join(", ")}; the longest for ${duration(group.longest)}`);
   } };
 });
 
-/** Waits with the same words apart from their numbers are one reason; the words are those of the oldest. */
-function drawReasons(rows, whole) {
+/** Waits with the same words apart from their numbers are one reason; the words are those of the oldest. `total` counts those too that were not sent. */
+function drawReasons(rows, total) {
   const groups = new Map();
   // The broker is asked about the first of a long list only.
   const untold = rows.some(row => row.waits_for?.text) ? "not told: the reasons of the first calls of a list are told; filter to see others" : "not told yet";
@@ -85,50 +85,93 @@ function drawReasons(rows, whole) {
     if (row.queued_ms > group.longest) { group.longest = row.queued_ms; group.text = text; }
     groups.set(key, group);
   }
+  if (total > rows.length && total < Infinity) {
+    const key = ` ${untold.replace(/[\d.,]+/g, "#")}`, group = groups.get(key) ?? { key, count: 0, by: {}, longest: -1, text: untold };
+    groups.set(key, { ...group, count: group.count + total - rows.length, isOpen: true });
+  }
   const sorted = [...groups.values()].sort((left, right) => right.count - left.count || (left.key < right.key ? -1 : 1));
   const found = [...sorted.filter(group => group.text !== untold).slice(0, 8), ...sorted.filter(group => group.text === untold)];
-  put(reasonsBox, { hidden: state() !== "queued" || rows.length === 0 || !whole });
+  put(reasonsBox, { hidden: state() !== "queued" || rows.length === 0 });
   reasonRows.draw(found, group => group.key);
 }
 
 // The list
 
-let status = {};
-let answer = null;
+let status = {}, heardAt = 0;
+/** What was answered, to which question (state and filters), and how many had been asked for. */
+let answer = null, answered = "", limit = 0;
 /** A broker that knows no filters gets plain questions; what it says is filtered here anyhow. */
 let isPlain = false;
-const poll = new Poll(1000, (fresh, error) => {
+const most = 1000;
+
+let known = "", askedAt = 0;
+/** False where an answer would be the one of before, as far as snapshots tell: nobody waits or runs, or none has ended. */
+function isDue() {
+  const now = performance.now(), isHeard = now - heardAt < 3000 && status.queued, isAlive = state() === "queued" || state() === "running";
+  const moves = isAlive && (answer?.requests?.length > 0 || (state() === "queued" ? waiting() : status.running) > 0);
+  const fresh = isAlive ? "" : JSON.stringify([status.running, status.queued, status.spent_usd, status.unpriced_calls, status.totals?.calls_last_minute]);
+  if (isHeard && !moves && fresh === known && now - askedAt < 10e3) return false;
+  known = fresh;
+  askedAt = now;
+  return true;
+}
+/** How many wait in the class that is shown, by the snapshot. */
+const waiting = () => classes.reduce((total, id) => total + (!wanted("priority") || wanted("priority") === id ? status.queued?.[id] ?? 0 : 0), 0);
+
+const poll = new Poll(1000, (fresh, error, path) => {
   if (error) {
     if (error.status === 400 && !isPlain && /parameter/.test(error.message)) { isPlain = true; return ask(); }
     return say(note, `no answer: ${visible(error.message)}`);
   }
   answer = fresh;
+  answered = questionOf(path);
+  limit = Number(read(path, "limit"));
+  // A long list is not asked for each second.
+  poll.pace = (fresh.requests ?? []).length > 300 ? 5000 : 1000;
   draw();
-});
+}, isDue);
+const read = (path, name) => new URLSearchParams(path.split("?")[1]).get(name);
+const questionOf = path => path.replace(/&limit=\d+/, "");
 
-function ask() {
-  const query = new URLSearchParams({ state: state() === "slowest" ? "recent" : state(), limit: "1000" });
+/** True where what is listed is the beginning of what the broker would list: then no more is asked for than is shown. */
+function isInOrder() {
+  const order = wanted("sort");
+  return !wanted("q") && (!order || order === "waited" && state() === "queued") && !(isPlain && filters.some(id => wanted(id)));
+}
+
+/** The question for what the address says. */
+function question() {
+  const query = new URLSearchParams({ state: state() === "slowest" ? "recent" : state() });
+  // One more than is shown tells that there are others.
+  query.set("limit", String(isInOrder() ? Math.min(most, table.pages.size * Math.max(1, Math.min(10, paging.get())) + 1) : most));
   if (!isPlain) {
     if (state() === "slowest") query.set("sort", "slowest");
     for (const id of filters) if (wanted(id)) query.set(id, wanted(id));
   }
-  poll.want(`requests?${query}`);
+  return `requests?${query}`;
 }
+const ask = () => poll.want(question());
 
 function draw() {
-  if (!answer) return;
-  const text = wanted("q").toLowerCase(), isWaiting = state() === "queued";
+  const isWaiting = state() === "queued", isOf = name => read(answered, name) === read(question(), name);
+  // Of another list nothing is shown, of another choice from this list what is of both.
+  const isAnswered = answer !== null && isOf("state") && isOf("sort"), isCurrent = isAnswered && answered === questionOf(question());
+  put(waitingTable.element, { hidden: !isWaiting || !isAnswered });
+  put(table.element, { hidden: isWaiting || !isAnswered });
+  if (!isCurrent) say(note, "");
+  if (!isAnswered) return put(reasonsBox, { hidden: true });
+  const text = wanted("q").toLowerCase();
   const is = row => filters.every(id => !wanted(id) || id === "provider" && row.state === "queued" || row[id] === wanted(id)) && (!text || [row.model, row.session, row.tenant, row.agent, row.id, row.path, row.outcome].some(one => String(one ?? "").toLowerCase().includes(text)));
   let rows = (answer.requests ?? []).filter(is);
   if (state() === "slowest" && !wanted("sort")) rows = [...rows].sort((left, right) => (right.total_ms ?? right.age_ms ?? 0) - (left.total_ms ?? left.age_ms ?? 0) || (left.id < right.id ? -1 : 1));
-  put(waitingTable.element, { hidden: !isWaiting });
-  put(table.element, { hidden: isWaiting });
-  const narrowed = text || filters.some(id => id !== "priority" && wanted(id));
-  const known = isWaiting && !narrowed ? wanted("priority") ? status.queued?.[wanted("priority")] : status.queued ? classes.reduce((total, id) => total + status.queued[id], 0) : undefined : undefined;
-  const total = rows.length >= 1000 && known > rows.length ? known : rows.length;
-  (isWaiting ? waitingTable : table).draw(rows, total);
-  drawReasons(rows, true);
-  say(note, total > rows.length ? `${count(rows.length)} of ${count(total)} requests; filter to see others` : plural(rows.length, "request"));
+  // What the snapshot counts, where that is what is listed; else only that there are more.
+  const isFull = answer.requests?.length >= limit, shown = limit < most ? Math.min(rows.length, limit - 1) : rows.length;
+  const counted = text || !status.queued ? NaN : isWaiting && !filters.some(id => id !== "priority" && wanted(id)) ? waiting() : state() === "running" && !filters.some(id => wanted(id)) ? status.running : NaN;
+  const total = !isFull ? rows.length : counted >= rows.length ? counted : text ? rows.length : Infinity;
+  (isWaiting ? waitingTable : table).draw(rows, total, isFull ? most : rows.length);
+  drawReasons(rows, total);
+  if (!isCurrent) return;
+  say(note, total === Infinity ? `more than ${count(shown)} requests` : total > rows.length ? `${count(shown)} of ${count(total)} requests` : plural(rows.length, "request"));
 }
 
 // The story
@@ -138,7 +181,9 @@ let shownId = "", opener = "";
 const storyPoll = new Poll(1000, (story, error) => {
   if (error) {
     body.replaceChildren(make("p", { class: "error" }, visible(error.message)));
-    return storyPoll.want(null);
+    // What the broker does not know it will not know later; one that does not answer may come back.
+    if (error.status >= 400 && error.status < 500) storyPoll.want(null);
+    return;
   }
   tell(body, story);
   if (story.state === "ended") storyPoll.want(null);
@@ -185,5 +230,8 @@ export const why = {
     draw();
     drawStory();
   },
-  draw(fresh) { status = fresh; },
+  draw(fresh) {
+    if (fresh !== status) heardAt = performance.now();
+    status = fresh;
+  },
 };
