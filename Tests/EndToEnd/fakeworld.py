@@ -125,7 +125,8 @@ class World:
     def budget(self, index, now):
         limit = 50.0 * (1 + index % 3)
         spent = limit * (0.97 if self.trouble and index == 0 else 0.2 + 0.6 * ((index * 37) % 100) / 100)
-        ends = (math.floor(now / 86400) + 1) * 86400
+        # Five hours to go, whatever the time of day is.
+        ends = self.began + 8 * 3600
         burn = limit / 12
         out = now + (limit - spent) / burn * 3600
         name = self.tenant_name(index)
