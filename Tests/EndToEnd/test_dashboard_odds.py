@@ -562,6 +562,114 @@ def test_a_breaker_has_its_own_heading_and_a_single_bucket_one_gauge(browser, ma
         fine(page, console)
 
 
+LONG = ("a high call would wait about 1.5 s; 120 normal calls wait, the oldest for 14 s for output tokens of anthropic, a new one about 21 s; 9,840 low calls wait, the oldest for 6 min for output "
+        "tokens of anthropic, a new one about 9 min; the breaker of claude-opus-* at anthropic is open (connection refused), next try in 36 s; openai gets no calls for gpt-6-sol for now (rate limited), "
+        "again in 18 s; 1,240 calls refused because no provider could take them in time in the last minute; and 4 more troubles")
+CUT_TEXT = "(() => { const one = document.getElementById('headline-text'); return one.scrollHeight > one.clientHeight + 2 || one.scrollWidth > one.clientWidth + 1; })()"
+
+
+class Wordy(World):
+    def __init__(self, headline):
+        super().__init__(trouble=True, queued=60)
+        self.headline = headline
+
+    def status(self, tenant=None):
+        return super().status(tenant) | {"headline": self.headline}
+
+
+@pytest.mark.parametrize("width", [400, 800, 1280])
+@pytest.mark.parametrize("headline", [LONG, LONG + "; " + LONG])
+def test_the_sentence_on_top_can_be_read_whole(browser, make_console, width, headline):
+    console = make_console(Wordy(headline))
+    with browser.page(f"{console.url}/", width=width) as page:
+        ready(page)
+        assert page.text("#headline-text") == headline
+        if page.js(CUT_TEXT):
+            assert page.js("document.querySelector('main').getBoundingClientRect().top") < 240
+            page.click("#headline-more")
+            page.wait(f"!{CUT_TEXT}")
+            assert page.text("#headline-more") == "less"
+            assert page.js("document.documentElement.scrollWidth") <= width
+            page.click("#headline-more")
+            page.wait(CUT_TEXT)
+        else:
+            assert width > 400 and page.js("getComputedStyle(document.getElementById('headline-more')).visibility") == "hidden"
+        console.world.headline = "nothing is failing"
+        page.wait("document.getElementById('headline-text').textContent === 'nothing is failing' && getComputedStyle(document.getElementById('headline-more')).visibility === 'hidden'")
+        assert page.js("document.getElementById('headline').offsetHeight") < 100
+        fine(page, console)
+
+
+@pytest.mark.parametrize("width", [400, 1024, 1280, 1920, 2560])
+@pytest.mark.parametrize("headline", [LONG, LONG + "; " + LONG])
+def test_on_the_wall_the_sentence_is_whole(browser, make_console, width, headline):
+    console = make_console(Wordy(headline))
+    with browser.page(f"{console.url}/#/now?wall=1", width=width) as page:
+        ready(page)
+        page.wait("document.querySelector('.provider')")
+        assert page.text("#headline-text") == headline and not page.js(CUT_TEXT)
+        box, main = page.js("['#headline', 'main'].map(one => document.querySelector(one).getBoundingClientRect()).map(box => [box.top, box.bottom])")
+        text = page.js("(box => [box.top, box.bottom])(document.getElementById('headline-text').getBoundingClientRect())")
+        assert box[0] <= text[0] and text[1] <= box[1] <= main[0]
+        if width >= 1280 and headline == LONG:
+            # As large as a wall needs it, and yet room for the rest.
+            assert box[1] - box[0] < 260 and page.js("parseFloat(getComputedStyle(document.getElementById('headline-text')).fontSize)") >= 18
+        fine(page, console)
+
+
+def test_tenants_keep_their_budgets_on_a_narrow_screen(browser, make_console):
+    console = make_console(World(trouble=True, queued=60))
+    with browser.page(f"{console.url}/#/who", width=400, height=900) as page:
+        ready(page)
+        shown = "[...document.querySelectorAll('.who .budget-cell')].filter(one => one.checkVisibility())"
+        assert page.js(f"{shown}.length") == 8
+        budgets = {one["tenant"]: one for one in console.world.status()["budgets"]}
+        for tenant, text in page.js(f"{shown}.map(one => [one.closest('tr').dataset.key, one.innerText])"):
+            assert f"of ${float(budgets[tenant]['limit_usd']):.2f}" in text, tenant
+            assert ("out in" if budgets[tenant]["runs_out_at"] else "new in") in text, tenant
+        assert page.js(CUT) == [] and page.js("document.documentElement.scrollWidth") <= 400
+        page.size(1280, 900)
+        assert page.js(f"{shown}.length") == 8
+        fine(page, console)
+
+
+# Money and words
+
+
+@pytest.mark.parametrize("spent, unpriced, told", [("0.000000000", 3, ("$0.00", "+ 3 unpriced")), ("1.250000000", 12_345, ("$1.25", "+ 12.3k unpriced")), ("0.000000000", 0, ("$0.00", "since start"))])
+def test_what_has_no_price_is_told_beside_the_amount(browser, make_console, spent, unpriced, told):
+    class Unpriced(World):
+        def status(self, tenant=None):
+            return super().status(tenant) | {"spent_usd": spent, "unpriced_calls": unpriced}
+
+    console = make_console(Unpriced())
+    with browser.page(f"{console.url}/") as page:
+        ready(page)
+        assert (page.text("[data-tile=spent]"), page.text("[data-tile=spent] + .quiet")) == told
+        assert page.text("[data-tile=cost]") == "$18.41"
+        assert "?" not in page.text(".tiles")
+
+
+def test_what_people_did_is_by_hand_everywhere(browser, make_console):
+    class Held(World):
+        def provider(self, index, now):
+            found = super().provider(index, now)
+            return found | {"breaker": {"state": ("open", "closed", "half_open")[index], "reason": ("operator", "operator_closed", "operator")[index], "until": None},
+                            "state": "cooling", "reason": "operator", "models": [one | {"state": "cooling", "reason": "operator", "breaker": {"state": "open", "reason": "operator", "until": None}} for one in found["models"]]}
+
+    console = make_console(Held())
+    console.world.disabled[("anthropic", "main")] = True
+    with browser.page(f"{console.url}/") as page:
+        ready(page)
+        for text in ("breaker of anthropic is open by hand", "key anthropic/main is disabled by hand"):
+            page.has(text, ".attention")
+        for view in VIEWS:
+            goto(page, console, view)
+            assert "operator" not in page.js("document.querySelector('main').innerText"), view
+        page.click("button[aria-label='enable key anthropic/main']")
+        page.has("It is disabled (by hand) now.", "#confirm")
+
+
 # Widths
 
 

@@ -1,6 +1,6 @@
 // The dashboard: follows the broker's events, keeps one view on screen, and answers keys. What a view shows is up to the view.
 
-import { at, make, put, say, name, remark, ticks, time } from "./elements.js";
+import { at, make, put, say, remark, ticks, time } from "./elements.js";
 import { visible, left, clock, cut } from "./words.js";
 import { Feed, learnWho, me, onTokenWanted, setToken, hasToken } from "./api.js";
 import { place, views, go, address, adjust, onMove } from "./place.js";
@@ -63,14 +63,42 @@ function draw() {
   });
 }
 
+// The sentence on top: cut after some lines, with a button that shows the rest; on the wall, where nobody presses anything, whole. Its room grows
+// with it and is given back only when other words come, so that nothing below moves with each number.
+
+const headline = at("headline"), headlineText = at("headline-text"), more = at("headline-more");
+let room = { shape: "", height: 0 };
+function drawHeadline(worst) {
+  const text = sentence(status), shape = `${text.replace(/[\d.,]+/g, "")} ${headlineText.clientWidth} ${document.body.className} ${isWhole}`;
+  put(headline, { class: `headline ${worst}${isWhole ? " whole" : ""}${text.length > 480 ? " longest" : text.length > 260 ? " long" : ""}` });
+  say(headlineText, cut(text, 2000));
+  put(headlineText, { title: cut(text, 2000) });
+  if (shape !== room.shape) {
+    headline.style.minHeight = "";
+    room = { shape, height: 0 };
+  }
+  const height = headline.offsetHeight;
+  if (height > room.height) {
+    room.height = height;
+    headline.style.minHeight = `${height}px`;
+  }
+  more.classList.toggle("is-needed", isWhole || headlineText.scrollHeight > headlineText.clientHeight + 2);
+}
+let isWhole = false;
+more.addEventListener("click", () => {
+  isWhole = !isWhole;
+  put(more, { "aria-expanded": String(isWhole) });
+  say(more, isWhole ? "less" : "more");
+  draw();
+});
+addEventListener("resize", () => draw());
+
 let said = "", saidAt = 0;
 function drawFrame() {
   const found = troubles(status);
   const worst = found[0]?.kind ?? "good";
   remark(at("headline-mark"), worst, found.length ? brief(found) : "fine");
-  name(at("headline-text"), sentence(status), 400);
-  put(at("headline-text"), { title: cut(sentence(status), 2000) });
-  put(at("headline"), { class: `headline ${worst}` });
+  drawHeadline(worst);
   const title = `${worst === "bad" ? "\u2716 " : ""}${shown.title} \u2013 Tollgate`;
   if (document.title !== title) document.title = title;
   put(dot, { hidden: found.length === 0, class: `nav-mark ${worst}`, "aria-label": brief(found) });

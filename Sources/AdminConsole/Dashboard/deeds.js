@@ -3,7 +3,7 @@
 
 import { ask, me, Refused } from "./api.js";
 import { at, make, put, say, named, time } from "./elements.js";
-import { plural, visible, count, amount, exact, words } from "./words.js";
+import { plural, visible, count, amount, exact, words, reasonOf } from "./words.js";
 
 let status = {};
 export const keepStatus = fresh => { status = fresh; };
@@ -59,7 +59,7 @@ function ofKey(id, key, verb) {
   const one = provider(id)?.keys?.find(other => other.id === key);
   const rest = (provider(id)?.keys ?? []).filter(other => other.id !== key), others = rest.filter(works).length, resting = rest.filter(rests).length;
   const waits = waiting(provider(id));
-  if (verb === "enable") return { title: `Enable key ${id}/${key}`, now: `It is ${words(one?.state)}${one?.reason ? ` (${words(one.reason)})` : ""} now.`, facts: ["It takes calls again at once.", "Pauses that the provider has asked for at this key end too.", waits ? `${plural(waits, "waiting call")} may go now.` : "No call waits for it now."],
+  if (verb === "enable") return { title: `Enable key ${id}/${key}`, now: `It is ${words(one?.state)}${one?.reason ? ` (${reasonOf(one.reason)})` : ""} now.`, facts: ["It takes calls again at once.", "Pauses that the provider has asked for at this key end too.", waits ? `${plural(waits, "waiting call")} may go now.` : "No call waits for it now."],
     button: "Enable the key", path: () => `keys/${part(id)}/${part(key)}/enable`, done: `key ${id}/${key}: enabled` };
   const running = one?.in_flight ?? 0;
   return { title: `Disable key ${id}/${key}`, now: `It is ${words(one?.state)} now.`,

@@ -2,7 +2,7 @@
 // models, keys and breaker, folded to one line each where there are many.
 
 import { make, put, say, named, name, tick, age, mark, remark, Rows, stateKind } from "./elements.js";
-import { classes, count, short, money, bytes, duration, dimension, words, reasonOf, sum, none, plural, visible } from "./words.js";
+import { classes, count, short, money, bytes, duration, dimension, words, reasonOf, isByHand, sum, none, plural, visible } from "./words.js";
 import { Places, Bucket, freeShare } from "./gauges.js";
 import { troubles, brief } from "./trouble.js";
 import { buttons } from "./deeds.js";
@@ -35,10 +35,9 @@ function totals(status) {
   tile("tokens", "tokens", short(now.tokens_last_minute), "last minute");
   tile("refused", "429s", count(now.throttled_last_minute), "last minute");
   const unpriced = status.unpriced_calls ?? 0;
-  // An amount that contains nothing is not zero, but unknown.
-  const isKnown = !unpriced || Number(status.spent_usd) > 0;
-  tile("cost", "cost", isKnown ? money(now.cost_last_hour_usd) : "?", "last hour");
-  tile("spent", "spent", isKnown ? money(status.spent_usd) : "?", unpriced ? `${short(unpriced)} without a price` : "since start");
+  tile("cost", "cost", money(now.cost_last_hour_usd), unpriced ? "last hour, priced" : "last hour");
+  // What has no price is in no amount.
+  tile("spent", "spent", money(status.spent_usd), unpriced ? `+ ${short(unpriced)} unpriced` : "since start");
 }
 
 // Trouble
@@ -241,8 +240,8 @@ function makeDetails() {
       const free = provider.free_until ? [{ key: "free", title: "free calls", state: "cooling", reason: "the provider asked for a pause", until: provider.free_until, note: "" }] : [];
       const itself = provider.state && provider.state !== "usable" ? [{ key: "calls", title: "calls", state: provider.state, reason: provider.reason, until: provider.until, note: "" }] : [];
       const shown = provider.breaker ?? { state: "closed" };
-      const isByHand = shown.reason === "operator" || shown.reason === "operator_closed";
-      breakerRows.draw([{ key: "breaker", title: id, state: shown.state, reason: shown.reason, until: shown.until, note: "", deed: { what: "breaker", provider: id, verbs: shown.state === "closed" ? (isByHand ? ["open", "auto"] : ["open"]) : isByHand ? ["close", "auto"] : ["close"] } }, ...itself, ...free], one => one.key);
+      const isHeld = isByHand(shown.reason);
+      breakerRows.draw([{ key: "breaker", title: id, state: shown.state, reason: shown.reason, until: shown.until, note: "", deed: { what: "breaker", provider: id, verbs: shown.state === "closed" ? (isHeld ? ["open", "auto"] : ["open"]) : isHeld ? ["close", "auto"] : ["close"] } }, ...itself, ...free], one => one.key);
     },
   };
 }

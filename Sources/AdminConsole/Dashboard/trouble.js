@@ -1,9 +1,9 @@
 // What is wrong now, the worst first: since when, whether and when it ends by itself, and what one can do. Read from a snapshot alone.
 
-import { words, plural, money, amount, count, time } from "./words.js";
+import { words, isByHand, plural, money, amount, count, time } from "./words.js";
 
 const soon = 14 * 86400e3;
-const because = reason => reason ? `: ${words(reason)}` : "";
+const because = reason => reason ? isByHand(reason) ? " by hand" : `: ${words(reason)}` : "";
 
 /** Each: {key, kind: "bad"|"warn", text, since, until, ends (the words before the countdown), stays (the words where it does not end by itself), deed}. */
 export function troubles(status, now = time.now()) {
@@ -51,8 +51,8 @@ function ofProvider(provider, add, now) {
     const name = `${id}/${key.id}`;
     if (key.state !== "usable") {
       const others = usable ? `; ${plural(usable, "other key")} of ${id} ${usable === 1 ? "works" : "work"}` : `; no key of ${id} works`;
-      const byHand = key.reason === "operator";
-      add(`key ${name}`, usable ? "warn" : "bad", `key ${name} is ${words(key.state)}${byHand ? " by hand" : because(key.reason)}${others}`,
+      const byHand = isByHand(key.reason);
+      add(`key ${name}`, usable ? "warn" : "bad", `key ${name} is ${words(key.state)}${because(key.reason)}${others}`,
         { until: key.until, ends: "usable again", stays: byHand ? "until somebody enables it" : key.state === "cooling" ? "one call tries whether it is over" : "until it is changed or enabled", deed: { what: "key", provider: id, key: key.id, verbs: ["enable"] }, provider: id });
     } else if (key.expires && Date.parse(key.expires) - now < soon) {
       add(`expires ${name}`, "warn", `key ${name} expires`, { until: key.expires, ends: "not used any more", provider: id });
@@ -62,8 +62,8 @@ function ofProvider(provider, add, now) {
 }
 
 function ofBreaker(name, breaker, key, provider, add, tail, verbs) {
-  const byHand = breaker.reason === "operator";
-  const text = breaker.state === "half_open" ? `breaker of ${name} is half open: a call tries whether it works again` : `breaker of ${name} is open${byHand ? " by hand" : because(breaker.reason)}${tail}`;
+  const byHand = isByHand(breaker.reason);
+  const text = breaker.state === "half_open" ? `breaker of ${name} is half open: a call tries whether it works again` : `breaker of ${name} is open${because(breaker.reason)}${tail}`;
   add(key, breaker.state === "half_open" ? "warn" : "bad", text, { since: breaker.since, until: breaker.until, ends: "next try", stays: byHand ? "until somebody closes it" : "until a try succeeds", deed: { what: "breaker", provider, verbs: byHand ? ["auto"] : verbs }, provider });
 }
 

@@ -40,11 +40,18 @@ function budgetCell() {
   } };
 }
 
+/** A tenant's name, and on narrow screens, where it has no column of its own, the budget under it. */
+function tenantCell() {
+  const text = make("span", { class: "name" }), budget = budgetCell();
+  budget.element.classList.add("narrow");
+  return { element: make("span", { class: "tenant-cell" }, text, budget.element), update: row => { name(text, row.id, 44); budget.update(row); } };
+}
+
 const tenants = new Table({
   caption: "Tenants", page: 100, key: row => row.id, empty: "No tenant matches.", paging, sorting: sorting("name"), label: row => `tenant ${cut(row.id, 80)}: show its sessions`,
   open: row => go("who", { by: "sessions", tenant: row.id }),
   columns: [
-    { id: "name", title: "tenant", sort: row => row.id, from: true, text: row => row.id, most: 44 },
+    { id: "name", title: "tenant", sort: row => row.id, cell: tenantCell },
     { id: "running", phone: "5.4rem", title: "running", number: true, width: "7.5rem", sort: row => number(row.in_flight), text: row => row.concurrency_limit ? `${count(row.in_flight)} of ${count(row.concurrency_limit)}` : count(row.in_flight) },
     { id: "waiting", phone: "4.6rem", title: "waiting", number: true, width: "5.2rem", sort: row => number(row.queued), text: row => count(row.queued) },
     { id: "oldest", spare: true, title: "oldest", number: true, wide: true, width: "6.5rem", sort: row => number(row.oldest_wait_ms), text: row => row.queued ? duration(row.oldest_wait_ms) : none },

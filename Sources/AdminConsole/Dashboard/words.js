@@ -121,7 +121,8 @@ export function words(name) {
   return plain.test(text) ? text : cut(text, 200);
 }
 /** Why a key or breaker is as it is: by an operator's hand, or in the broker's words. */
-export const reasonOf = reason => reason === "operator" ? "by hand" : words(reason);
+export const reasonOf = reason => isByHand(reason) ? "by hand" : words(reason);
+export const isByHand = reason => reason === "operator" || reason === "operator_closed";
 export const sum = object => Object.values(object ?? {}).reduce((total, value) => total + (known(value) ? Number(value) : 0), 0);
 
 /** `input_tokens` as `input tokens/min`. */
