@@ -110,6 +110,10 @@ class World:
                         "until": rfc(now + 18 - now % 18) if tight else None, "in_flight": running // 2, "concurrency_limit": 20, "buckets": []}],
             "breaker": breaker, "keys": keys, "throttled_last_minute": 14 if tight else 0, "calls_last_minute": running * 6}
 
+    def learned(self, index, what, value, unit, model=None, key=None):
+        return {"provider": self.provider_name(index), "what": what, "model": model, "key": key, "value": value, "unit": unit, "from": "refusals (429) without numbers",
+                "since": rfc(self.began + 600)}
+
     def _waiting_at(self, index):
         share = self.depth // self.providers + (1 if index < self.depth % self.providers else 0)
         high = share // 12 if self.trouble else 0
@@ -162,7 +166,7 @@ class World:
             "queued_bytes": self.depth * 40_000, "running": sum(one["in_flight"] for one in providers), "sessions_at_limit": 0, "spent_usd": money(41.237),
             "problems": [], "alerts": alerts, "classes": classes, "providers": providers, "tenants": tenants, "budgets": budgets,
             "totals": {"calls_last_minute": 431, "tokens_last_minute": 1_240_000, "cost_last_hour_usd": money(18.4123), "throttled_last_minute": 14 if self.trouble else 0},
-            "learned": [], "learned_left_out": 0, "memory": {"limit_bytes": 536870912, "held_bytes": 41_000_000}}
+            "learned": [self.learned(0, "concurrency", 12, "calls", model="claude-opus-*"), self.learned(0, "requests_per_minute", 500, "requests/min", key="spare")], "learned_left_out": 0, "memory": {"limit_bytes": 536870912, "held_bytes": 41_000_000}}
 
     # Requests
 

@@ -670,6 +670,50 @@ def test_what_people_did_is_by_hand_everywhere(browser, make_console):
         page.has("It is disabled (by hand) now.", "#confirm")
 
 
+class Taught(World):
+    """What providers have taught about single models and keys."""
+
+    def status(self, tenant=None):
+        found = super().status(tenant)
+        found["learned"] = [self.learned(0, "concurrency", 12, "calls", model="claude-opus-*"), self.learned(0, "requests_per_minute", 500, "requests/min", model="claude-opus-*"),
+                            self.learned(0, "concurrency", 3, "calls", model="<img src=x>"), self.learned(0, "output_high", 900, "tokens", model="only-usage"),
+                            self.learned(0, "tokens_per_minute", 90_000, "tokens/min", key="spare"), self.learned(0, "concurrency", 2, "calls", model="claude-haiku-5", key="spare"),
+                            # What the policy limits more than the provider does is not in force.
+                            self.learned(1, "concurrency", 25, "calls", model="gpt-6-sol*"), self.learned(2, "concurrency", 7, "calls")]
+        # As brokers tell it that count what runs of such a model.
+        found["providers"][2]["models"] = [{"models": "deep-1", "state": "usable", "reason": None, "until": None, "in_flight": 4, "concurrency_limit": 6, "policy_concurrency": 9, "learned_concurrency": 6, "buckets": []}]
+        return found
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_limits_learned_for_one_model_are_shown_where_they_hold(browser, make_console, width):
+    console = make_console(Taught())
+    with browser.page(f"{console.url}/", width=width, height=1000) as page:
+        ready(page)
+
+        def line(provider, title):
+            find = f"[...document.querySelectorAll({json.dumps(f'[data-provider={provider}] .lines > li')})].find(one => one.querySelector('b').textContent === {json.dumps(title)})"
+            return page.js(f"(one => one && [one.innerText, ...[...one.querySelectorAll('.places')].filter(each => each.checkVisibility()).flatMap(each => [each.querySelector('.gauge-value').textContent, "
+                           f"each.querySelector('.tick.learned').title, parseFloat(each.querySelector('.tick.learned').style.left), each.querySelector('.gauge-note').textContent])])({find})")
+
+        running = console.world.provider(0, time.time())["models"][0]["in_flight"]
+        text, value, mark, left, note = line("anthropic", "claude-opus-*")
+        assert re.fullmatch(r"\d+ of 12", value) and mark == "learned limit: 12" and 0 < left < 100 and note == "learned 12 of 20", (value, running)
+        assert "learned: 500 requests/min" in text
+        # One without an entry in the policy, of which nobody counts what runs: its limit as text.
+        assert line("anthropic", "<img src=x>")[0].split("\n")[-1] == "learned: 3 at a time"
+        assert line("anthropic", "only-usage") is None
+        text, = line("anthropic", "spare")
+        assert "learned: 90k tokens/min" in text and "claude-haiku-5 learned: 2 at a time" in text
+        text, = line("openai", "gpt-6-sol*")
+        assert "of 20 running" in text and "learned: 25 at a time" in text
+        assert line("openrouter", "deep-1")[1:] == ["4 of 6", "learned limit: 6", pytest.approx(66.67, abs=0.1), "learned 6 of 9"]
+        notes = page.js("[...document.querySelectorAll('.prow .places .gauge-note')].map(one => one.title)")
+        assert "learned for claude-opus-*: 12, <img src=x>: 3" in notes[0] and "learned for" not in notes[1] and "learned for deep-1: 6" in notes[2]
+        assert page.js("document.querySelectorAll('img').length") == 0 and page.js("document.documentElement.scrollWidth") <= width
+        fine(page, console)
+
+
 # Widths
 
 

@@ -33,31 +33,35 @@ const roomy = running => 10 * 2 ** Math.max(0, Math.ceil(Math.log2(Math.max(1, r
 /** Places in use by class, of the limit; the learned limit and what is kept for higher classes as marks. */
 export class Places extends Gauge {
   constructor(label = "running") {
-    super(label, [...classes, "over"], ["learned", "kept"]);
+    super(label, [...classes, "all", "over"], ["learned", "kept"]);
     this.element.classList.add("places");
   }
 
-  update(provider) {
+  /** `more` are notes that stand behind its own. */
+  update(provider, more = []) {
     const running = provider.in_flight ?? 0;
-    const by = provider.in_flight_by_priority ?? { high: 0, normal: 0, low: running };
+    // Of some it is not told which classes run.
+    const by = provider.in_flight_by_priority ?? null;
     const limit = provider.concurrency_limit ?? null;
     const policy = provider.policy_concurrency ?? limit;
     const learned = provider.learned_concurrency ?? null;
     const most = Math.max(policy ?? 0, limit ?? 0, limit === null ? roomy(running) : 0, running) || 1;
-    for (const name of classes) width(this.fills[name], (by[name] ?? 0) / most);
+    for (const name of classes) width(this.fills[name], (by?.[name] ?? 0) / most);
+    width(this.fills.all, by ? 0 : running / most);
     const kept = sum(provider.reserved_permits);
     this.mark("learned", learned === null ? null : learned / most, `learned limit: ${learned}`);
     this.mark("kept", kept && limit !== null ? Math.max(0, limit - kept) / most : null, `${kept} kept for higher classes`);
     say(this.value, limit === null ? `${count(running)}, no limit` : `${count(running)} of ${count(limit)}`);
     const notes = [];
-    if (learned !== null && policy !== null) notes.push(`learned ${count(learned)} of ${count(policy)}`);
+    if (learned !== null) notes.push(policy !== null && policy > learned ? `learned ${count(learned)} of ${count(policy)}` : `learned ${count(learned)}`);
     if (kept) notes.push(`${classes.filter(name => provider.reserved_permits[name]).map(name => `${count(provider.reserved_permits[name])} kept for ${name}`).join(", ")}`);
     if (provider.free_in_flight) notes.push(plural(provider.free_in_flight, "free call"));
+    notes.push(...more);
     say(this.note, notes.join(" · "));
     put(this.note, { title: notes.join(" · ") || null });
-    const byClass = classes.map(name => `${count(by[name] ?? 0)} ${name}`).join(", ");
-    put(this.track, { title: byClass });
-    this.tell(running, most, `${this.value.textContent}: ${byClass}${notes.length ? `; ${notes.join(", ")}` : ""}`);
+    const byClass = by ? classes.map(name => `${count(by[name] ?? 0)} ${name}`).join(", ") : "";
+    put(this.track, { title: byClass || null });
+    this.tell(running, most, `${this.value.textContent}${byClass && `: ${byClass}`}${notes.length ? `; ${notes.join(", ")}` : ""}`);
   }
 }
 

@@ -2,7 +2,7 @@
 // models, keys and breaker, folded to one line each where there are many.
 
 import { make, put, say, named, name, tick, age, mark, remark, Rows, stateKind } from "./elements.js";
-import { classes, count, short, money, bytes, duration, dimension, words, reasonOf, isByHand, sum, none, plural, visible } from "./words.js";
+import { classes, count, short, money, bytes, duration, dimension, words, reasonOf, isByHand, sum, none, plural, visible, cut } from "./words.js";
 import { Places, Bucket, freeShare } from "./gauges.js";
 import { troubles, brief } from "./trouble.js";
 import { buttons } from "./deeds.js";
@@ -151,7 +151,7 @@ function providerRow(first) {
       remark(state, kind, word);
       tick(until, end, future => future === "now" ? "now" : `${future}`);
       if (!end) say(until, "");
-      places.update(provider);
+      places.update(provider, learnedNotes(provider));
       for (const band of classes) { say(counts[band], count(provider.queued?.[band] ?? 0)); put(counts[band].parentNode, { class: `count ${band}${provider.queued?.[band] ? "" : " zero"}` }); }
       const longest = Math.max(...classes.map(band => provider.oldest_wait_ms?.[band] ?? -1));
       say(oldest, longest >= 0 ? `oldest ${duration(longest)}` : "");
@@ -214,6 +214,33 @@ function drawKeySum(box, provider) {
   box.replaceChildren(make("span", { class: "gauge-label" }, "keys"), ...parts.map(([state, some]) => mark(stateKind(state), String(some), { title: words(state), "aria-label": `${some} ${words(state)}` })));
 }
 
+// What was learned for single models and keys: the limits among it. A provider's own learned limit is one of its numbers.
+
+let learned = new Map();
+const isLimit = one => /^(concurrency|requests_at_once|\w+_per_minute)$/.test(one.what) && ((one.model ?? null) !== null || (one.key ?? null) !== null);
+function readLearned(rows) {
+  learned = new Map();
+  for (const one of rows ?? []) if (isLimit(one)) learned.set(one.provider, [...learned.get(one.provider) ?? [], one]);
+}
+const learnedText = one => one.what === "concurrency" ? `${count(one.value)} at a time` : one.what === "requests_at_once" ? `${count(one.value)} at once` : `${short(one.value)} ${words(one.what.replace(/_per_minute$/, ""))}/min`;
+
+/** A provider's models as it tells them, with their learned limits, then those of which only a limit was learned. */
+function modelsOf(provider) {
+  const rows = learned.get(provider.id) ?? [], ofModel = name => rows.filter(one => one.model === name && (one.key ?? null) === null);
+  const known = (provider.models ?? []).map(model => model.models);
+  const others = [...new Set(rows.filter(one => (one.key ?? null) === null && one.model).map(one => one.model))].filter(name => !known.includes(name)).map(name => ({ models: name, state: "usable" }));
+  return [...provider.models ?? [], ...others].map(model => {
+    const found = ofModel(model.models), policy = model.policy_concurrency ?? model.concurrency_limit ?? null;
+    const most = model.learned_concurrency ?? found.find(one => one.what === "concurrency")?.value ?? null;
+    const isLower = most !== null && (policy === null || most < policy || model.learned_concurrency === most);
+    return { ...model, learned: isLower ? most : null, policy, limits: found.filter(one => one.what !== "concurrency" || !isLower || model.in_flight === undefined) };
+  });
+}
+const learnedNotes = provider => {
+  const found = modelsOf(provider).filter(model => model.learned !== null);
+  return found.length ? [`learned for ${found.slice(0, 2).map(model => `${cut(model.models || "calls without a model", 24)}: ${count(model.learned)}`).join(", ")}${found.length > 2 ? ` and ${count(found.length - 2)} more` : ""}`] : [];
+};
+
 function makeDetails() {
   const buckets = make("div", { class: "gauges" });
   const bucketRows = new Rows(buckets, first => { const one = new Bucket(dimension(first.dimension)); return { element: one.element, update: bucket => one.update(bucket) }; });
@@ -233,10 +260,12 @@ function makeDetails() {
       put(keysBox, { hidden: !provider.keys?.length });
       bucketRows.draw(hasBuckets ? provider.buckets : [], bucket => bucket.dimension);
       keyRows.draw((provider.keys ?? []).map(key => ({ key: key.id, title: key.id, state: key.state, reason: key.reason, until: key.until, note: `${count(key.in_flight)}${key.concurrency_limit ? ` of ${count(key.concurrency_limit)}` : ""} running`,
-        buckets: key.buckets, rests: key.models, deed: { what: "key", provider: id, key: key.id, verbs: [key.state === "disabled" ? "enable" : "disable"] } })), one => one.key);
-      put(modelsBox, { hidden: !provider.models?.length });
-      modelRows.draw((provider.models ?? []).map(model => ({ key: model.models, title: model.models || "calls without a model", state: model.breaker && model.breaker.state !== "closed" ? model.breaker.state : model.state, reason: model.breaker?.reason ?? model.reason, until: model.breaker?.until ?? model.until,
-        note: model.in_flight === undefined ? "" : `${count(model.in_flight)}${model.concurrency_limit ? ` of ${count(model.concurrency_limit)}` : ""} running`, buckets: model.buckets })), one => one.key);
+        buckets: key.buckets, rests: key.models, learned: (learned.get(id) ?? []).filter(one => one.key === key.id), deed: { what: "key", provider: id, key: key.id, verbs: [key.state === "disabled" ? "enable" : "disable"] } })), one => one.key);
+      const models = modelsOf(provider);
+      put(modelsBox, { hidden: !models.length });
+      modelRows.draw(models.map(model => ({ key: model.models, title: model.models || "calls without a model", state: model.breaker && model.breaker.state !== "closed" ? model.breaker.state : model.state, reason: model.breaker?.reason ?? model.reason, until: model.breaker?.until ?? model.until,
+        note: model.in_flight === undefined || model.learned !== null ? "" : `${count(model.in_flight)}${model.concurrency_limit ? ` of ${count(model.concurrency_limit)}` : ""} running`, buckets: model.buckets, learned: model.limits,
+        places: model.learned === null || model.in_flight === undefined ? null : { in_flight: model.in_flight, policy_concurrency: model.policy, concurrency_limit: model.learned, learned_concurrency: model.learned } })), one => one.key);
       const free = provider.free_until ? [{ key: "free", title: "free calls", state: "cooling", reason: "the provider asked for a pause", until: provider.free_until, note: "" }] : [];
       const itself = provider.state && provider.state !== "usable" ? [{ key: "calls", title: "calls", state: provider.state, reason: provider.reason, until: provider.until, note: "" }] : [];
       const shown = provider.breaker ?? { state: "closed" };
@@ -249,15 +278,22 @@ function makeDetails() {
 /** A key, a model or a breaker: name, state, reason, countdown, how much runs, and what can be done. */
 function line(first) {
   const state = mark("good", ""), reason = make("span", { class: "quiet name" }), until = make("span", { class: "countdown" }), note = make("span", { class: "quiet note" }), acts = make("span", { class: "acts" });
+  const places = new Places();
+  put(places.element, { hidden: true });
   const box = make("div", { class: "gauges small" });
   const bucketRows = new Rows(box, bucket => { const one = new Bucket(dimension(bucket.dimension)); return { element: one.element, update: fresh => one.update(fresh) }; });
   let offered = "";
-  const row = make("li", {}, make("span", { class: "line" }, named("b", first.title, 32), state, note, acts), make("span", { class: "line second" }, reason, until), box);
+  const row = make("li", {}, make("span", { class: "line" }, named("b", first.title, 32), state, note, acts), make("span", { class: "line second" }, reason, until), places.element, box);
   return {
     element: row, update: one => {
       remark(state, stateKind(one.state), words(one.state));
       const rests = (one.rests ?? []).map(rest => `${rest.model || "calls without a model"} rests${rest.reason ? ` (${reasonOf(rest.reason)})` : ""}`);
-      name(reason, [one.reason ? reasonOf(one.reason) : "", ...rests].filter(Boolean).join("; "), 90);
+      const taught = new Map();
+      for (const limit of one.learned ?? []) { const of = limit.key ? limit.model ?? "" : ""; taught.set(of, [...taught.get(of) ?? [], limit]); }
+      const teachings = [...taught].map(([model, limits]) => `${model && `${model} `}learned: ${limits.map(learnedText).join(", ")}`);
+      name(reason, [one.reason ? reasonOf(one.reason) : "", ...rests, ...teachings].filter(Boolean).join("; "), 90);
+      put(places.element, { hidden: !one.places });
+      if (one.places) places.update(one.places);
       tick(until, one.until, future => future === "now" ? "now" : `in ${future}`);
       if (!one.until) say(until, "");
       say(note, one.note ?? "");
@@ -300,6 +336,7 @@ export const now = {
     totals(status);
     drawBands(status);
     size = status.providers.length;
+    readLearned(status.learned);
     const text = wanted("q").toLowerCase();
     if (document.activeElement !== filter) put(filter, { value: wanted("q") });
     put(onlyBad, { checked: wanted("bad") === "1" });
