@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fakeworld import HOSTILE, World, money
+from fakeworld import HOSTILE, World, by_class, money, rfc
 from test_dashboard_page import HURRY, VIEWS, consoles, fine, goto, make_console, ready  # noqa: F401  (fixtures too)
 from waiting import wait_until
 
@@ -659,6 +659,11 @@ def test_what_people_did_is_by_hand_everywhere(browser, make_console):
 
     console = make_console(Held())
     console.world.disabled[("anthropic", "main")] = True
+    console.world._note("key", "anthropic/main", "disabled")
+    console.world._note("key", "anthropic/spare", "disabled")
+    console.world.changes[0]["asked_by"] = None
+    history = console.world.history
+    console.world.history = lambda wanted: (lambda found: found | {"marks": [found["marks"][0] | {"what": "key", "text": "key openai/spare: disabled (operator)"}]})(history(wanted))
     with browser.page(f"{console.url}/") as page:
         ready(page)
         for text in ("breaker of anthropic is open by hand", "key anthropic/main is disabled by hand"):

@@ -1,6 +1,7 @@
 """The dashboard at sizes and in troubles that are made up (`fakeconsole`): readable, still, fluent, by keyboard, in both themes."""
 
 import json
+import re
 
 import pytest
 
@@ -163,6 +164,9 @@ def test_a_large_fleet_keeps_its_elements_and_pages_its_rows(browser, consoles):
         page.has("100 of 10,000 requests", ".why")
         page.has("filter to see others", ".reasons li:last-child")
         assert page.text(".reasons li:last-child b") == "9,900"
+        # Of those that are not listed it is told of which classes they are.
+        others = [int(some.replace(",", "")) for some in re.findall(r"([\d,]+) (?:high|normal|low)", page.text(".reasons li:last-child .quiet"))]
+        assert len(others) == 3 and sum(others) == 9900
         fine(page, console)
 
 

@@ -67,7 +67,7 @@ const reasonRows = new Rows(reasons, () => {
   return { element: make("li", {}, some, text, by), update: group => {
     say(some, count(group.count));
     name(text, group.text, 200);
-    say(by, group.isOpen ? "" : `${classes.filter(id => group.by[id]).map(id => `${count(group.by[id])} ${id}`).join(", ")}; the longest for ${duration(group.longest)}`);
+    say(by, `${classes.filter(id => group.by[id]).map(id => `${count(group.by[id])} ${id}`).join(", ")}${group.isOpen ? "" : `; the longest for ${duration(group.longest)}`}`);
   } };
 });
 
@@ -87,7 +87,8 @@ function drawReasons(rows, total) {
   }
   if (total > rows.length && total < Infinity) {
     const key = ` ${untold.replace(/[\d.,]+/g, "#")}`, group = groups.get(key) ?? { key, count: 0, by: {}, longest: -1, text: untold };
-    groups.set(key, { ...group, count: group.count + total - rows.length, isOpen: true });
+    const by = Object.fromEntries(classes.map(id => [id, (group.by[id] ?? 0) + Math.max(0, waiting(id) - rows.filter(row => row.priority === id).length)]));
+    groups.set(key, { ...group, by, count: group.count + total - rows.length, isOpen: true });
   }
   const sorted = [...groups.values()].sort((left, right) => right.count - left.count || (left.key < right.key ? -1 : 1));
   const found = [...sorted.filter(group => group.text !== untold).slice(0, 8), ...sorted.filter(group => group.text === untold)];
@@ -115,8 +116,8 @@ function isDue() {
   askedAt = now;
   return true;
 }
-/** How many wait in the class that is shown, by the snapshot. */
-const waiting = () => classes.reduce((total, id) => total + (!wanted("priority") || wanted("priority") === id ? status.queued?.[id] ?? 0 : 0), 0);
+/** How many wait of a class that is shown, or of all of those, by the snapshot. */
+const waiting = (only = null) => classes.reduce((total, id) => total + ((!only || only === id) && (!wanted("priority") || wanted("priority") === id) ? status.queued?.[id] ?? 0 : 0), 0);
 
 const poll = new Poll(1000, (fresh, error, path) => {
   if (error) {
