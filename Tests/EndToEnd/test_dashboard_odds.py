@@ -671,6 +671,9 @@ def test_what_people_did_is_by_hand_everywhere(browser, make_console):
         for view in VIEWS:
             goto(page, console, view)
             assert "operator" not in page.js("document.querySelector('main').innerText"), view
+            if view == "then":
+                page.has("key openai/spare: disabled (by hand)", ".events-list")
+        page.wait("document.querySelectorAll('.audit li').length === 2")
         page.click("button[aria-label='enable key anthropic/main']")
         page.has("It is disabled (by hand) now.", "#confirm")
 
@@ -686,7 +689,17 @@ class Taught(World):
                             # What the policy limits more than the provider does is not in force.
                             self.learned(1, "concurrency", 25, "calls", model="gpt-6-sol*"), self.learned(2, "concurrency", 7, "calls")]
         # As brokers tell it that count what runs of such a model.
-        found["providers"][2]["models"] = [{"models": "deep-1", "state": "usable", "reason": None, "until": None, "in_flight": 4, "concurrency_limit": 6, "policy_concurrency": 9, "learned_concurrency": 6, "buckets": []}]
+        found["providers"][2]["models"] = [{"models": "deep-1", "state": "usable", "reason": None, "until": None, "in_flight": 4, "listed": True, "concurrency_limit": 6, "policy_concurrency": 9, "learned_concurrency": 6,
+                                             "learned_from": "refusals (429) without numbers", "learned_since": rfc(self.began), "buckets": []},
+                                            {"models": "\u202enever", "state": "usable", "reason": None, "until": None, "in_flight": 1, "listed": False, "concurrency_limit": 2, "policy_concurrency": None,
+                                             "learned_concurrency": 2, "learned_from": None, "learned_since": None, "buckets": []},
+                                            {"models": "free-*", "state": "usable", "reason": None, "until": None, "in_flight": 1, "listed": True, "concurrency_limit": 5, "policy_concurrency": 5,
+                                             "learned_concurrency": None, "learned_from": None, "learned_since": None, "buckets": []}]
+        found["learned"].append(self.learned(2, "concurrency", 8, "calls", model="free-*"))
+        # Each key has its own limits, one a learned one; the provider has none.
+        found["providers"][2].update(concurrency_limit=None, policy_concurrency=None, learned_concurrency=None, reserved_permits=by_class(0, 0, 0))
+        for key, limit in zip(found["providers"][2]["keys"], (30, 4)):
+            key.update(concurrency_limit=limit, policy_concurrency=30, learned_concurrency=None if limit == 30 else limit)
         return found
 
 
@@ -712,9 +725,15 @@ def test_limits_learned_for_one_model_are_shown_where_they_hold(browser, make_co
         assert "learned: 90k tokens/min" in text and "claude-haiku-5 learned: 2 at a time" in text
         text, = line("openai", "gpt-6-sol*")
         assert "of 20 running" in text and "learned: 25 at a time" in text
-        assert line("openrouter", "deep-1")[1:] == ["4 of 6", "learned limit: 6", pytest.approx(66.67, abs=0.1), "learned 6 of 9"]
+        shown = line("openrouter", "deep-1")
+        assert shown[1:4] == ["4 of 6", "learned limit: 6", pytest.approx(66.67, abs=0.1)] and re.fullmatch(r"learned 6 of 9 · from refusals \(429\) without numbers · since [\d: -]+", shown[4])
+        assert line("openrouter", "\u27e8U+202E\u27e9never")[1:] == ["1 of 2", "learned limit: 2", 100, "learned 2"]
+        text, = line("openrouter", "free-*")
+        assert "1 of 5 running" in text
+        assert re.fullmatch(r"\d+ of 4", (shown := line("openrouter", "spare"))[1]) and shown[4] == "learned 4 of 30" and len(line("openrouter", "main")) == 1
+        assert re.fullmatch(r"\d+ of 34", page.text("[data-provider=openrouter] .prow .places .gauge-value"))
         notes = page.js("[...document.querySelectorAll('.prow .places .gauge-note')].map(one => one.title)")
-        assert "learned for claude-opus-*: 12, <img src=x>: 3" in notes[0] and "learned for" not in notes[1] and "learned for deep-1: 6" in notes[2]
+        assert "learned for claude-opus-*: 12, <img src=x>: 3" in notes[0] and "learned for" not in notes[1] and "by key" in notes[2] and "learned for deep-1: 6, \u27e8U+202E\u27e9never: 2 and 1 more" in notes[2]
         assert page.js("document.querySelectorAll('img').length") == 0 and page.js("document.documentElement.scrollWidth") <= width
         fine(page, console)
 

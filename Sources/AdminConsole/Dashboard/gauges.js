@@ -42,7 +42,9 @@ export class Places extends Gauge {
     const running = provider.in_flight ?? 0;
     // Of some it is not told which classes run.
     const by = provider.in_flight_by_priority ?? null;
-    const limit = provider.concurrency_limit ?? null;
+    // Where each key has its own limit, they are the provider's together.
+    const byKey = provider.keys?.length && provider.keys.every(key => isNumber(key.concurrency_limit)) ? sum(provider.keys.map(key => key.concurrency_limit)) : null;
+    const limit = provider.concurrency_limit ?? byKey;
     const policy = provider.policy_concurrency ?? limit;
     const learned = provider.learned_concurrency ?? null;
     const most = Math.max(policy ?? 0, limit ?? 0, limit === null ? roomy(running) : 0, running) || 1;
@@ -54,6 +56,7 @@ export class Places extends Gauge {
     say(this.value, limit === null ? `${count(running)}, no limit` : `${count(running)} of ${count(limit)}`);
     const notes = [];
     if (learned !== null) notes.push(policy !== null && policy > learned ? `learned ${count(learned)} of ${count(policy)}` : `learned ${count(learned)}`);
+    if (provider.concurrency_limit === null && byKey !== null) notes.push("by key");
     if (kept) notes.push(`${classes.filter(name => provider.reserved_permits[name]).map(name => `${count(provider.reserved_permits[name])} kept for ${name}`).join(", ")}`);
     if (provider.free_in_flight) notes.push(plural(provider.free_in_flight, "free call"));
     notes.push(...more);

@@ -2,7 +2,7 @@
 // models, keys and breaker, folded to one line each where there are many.
 
 import { make, put, say, named, name, tick, age, mark, remark, Rows, stateKind } from "./elements.js";
-import { classes, count, short, money, bytes, duration, dimension, words, reasonOf, isByHand, sum, none, plural, visible, cut } from "./words.js";
+import { classes, count, short, money, bytes, duration, dimension, words, reasonOf, isByHand, sum, none, plural, visible, cut, clock, isNumber } from "./words.js";
 import { Places, Bucket, freeShare } from "./gauges.js";
 import { troubles, brief } from "./trouble.js";
 import { buttons } from "./deeds.js";
@@ -231,15 +231,23 @@ function modelsOf(provider) {
   const others = [...new Set(rows.filter(one => (one.key ?? null) === null && one.model).map(one => one.model))].filter(name => !known.includes(name)).map(name => ({ models: name, state: "usable" }));
   return [...provider.models ?? [], ...others].map(model => {
     const found = ofModel(model.models), policy = model.policy_concurrency ?? model.concurrency_limit ?? null;
-    const most = model.learned_concurrency ?? found.find(one => one.what === "concurrency")?.value ?? null;
+    // A broker that does not tell which learned limits hold tells all that it has learned.
+    const most = model.learned_concurrency !== undefined ? model.learned_concurrency : found.find(one => one.what === "concurrency")?.value ?? null;
     const isLower = most !== null && (policy === null || most < policy || model.learned_concurrency === most);
     return { ...model, learned: isLower ? most : null, policy, limits: found.filter(one => one.what !== "concurrency" || !isLower || model.in_flight === undefined) };
   });
 }
 const learnedNotes = provider => {
-  const found = modelsOf(provider).filter(model => model.learned !== null);
-  return found.length ? [`learned for ${found.slice(0, 2).map(model => `${cut(model.models || "calls without a model", 24)}: ${count(model.learned)}`).join(", ")}${found.length > 2 ? ` and ${count(found.length - 2)} more` : ""}`] : [];
+  const models = modelsOf(provider).filter(model => model.learned !== null).map(model => `${cut(model.models || "calls without a model", 24)}: ${count(model.learned)}`);
+  const keys = (provider.keys ?? []).filter(key => isNumber(key.learned_concurrency)).map(key => `key ${cut(key.id, 24)}: ${count(key.learned_concurrency)}`);
+  const found = [...models, ...keys];
+  return found.length ? [`learned for ${found.slice(0, 2).join(", ")}${found.length > 2 ? ` and ${count(found.length - 2)} more` : ""}`] : [];
 };
+/** The places of a model or key whose limit is a learned one, and how it was learned; null where it is not, or nobody counts what runs. */
+function learnedPlaces(one, limit, policy) {
+  if (!isNumber(limit) || one.in_flight === undefined) return null;
+  return { in_flight: one.in_flight, policy_concurrency: policy ?? limit, concurrency_limit: limit, learned_concurrency: limit, how: [one.learned_from ? `from ${visible(one.learned_from)}` : "", one.learned_since ? `since ${clock(one.learned_since)}` : ""].filter(Boolean) };
+}
 
 function makeDetails() {
   const buckets = make("div", { class: "gauges" });
@@ -259,13 +267,14 @@ function makeDetails() {
       put(box, { class: hasBuckets ? "details" : "details alone" });
       put(keysBox, { hidden: !provider.keys?.length });
       bucketRows.draw(hasBuckets ? provider.buckets : [], bucket => bucket.dimension);
-      keyRows.draw((provider.keys ?? []).map(key => ({ key: key.id, title: key.id, state: key.state, reason: key.reason, until: key.until, note: `${count(key.in_flight)}${key.concurrency_limit ? ` of ${count(key.concurrency_limit)}` : ""} running`,
-        buckets: key.buckets, rests: key.models, learned: (learned.get(id) ?? []).filter(one => one.key === key.id), deed: { what: "key", provider: id, key: key.id, verbs: [key.state === "disabled" ? "enable" : "disable"] } })), one => one.key);
+      keyRows.draw((provider.keys ?? []).map(key => ({ key: key.id, title: key.id, state: key.state, reason: key.reason, until: key.until, note: isNumber(key.learned_concurrency) ? "" : `${count(key.in_flight)}${key.concurrency_limit ? ` of ${count(key.concurrency_limit)}` : ""} running`,
+        places: learnedPlaces(key, key.learned_concurrency, key.policy_concurrency),
+        buckets: key.buckets, rests: key.models, learned: (learned.get(id) ?? []).filter(one => one.key === key.id && !(one.what === "concurrency" && (one.model ?? null) === null && isNumber(key.learned_concurrency))), deed: { what: "key", provider: id, key: key.id, verbs: [key.state === "disabled" ? "enable" : "disable"] } })), one => one.key);
       const models = modelsOf(provider);
       put(modelsBox, { hidden: !models.length });
       modelRows.draw(models.map(model => ({ key: model.models, title: model.models || "calls without a model", state: model.breaker && model.breaker.state !== "closed" ? model.breaker.state : model.state, reason: model.breaker?.reason ?? model.reason, until: model.breaker?.until ?? model.until,
         note: model.in_flight === undefined || model.learned !== null ? "" : `${count(model.in_flight)}${model.concurrency_limit ? ` of ${count(model.concurrency_limit)}` : ""} running`, buckets: model.buckets, learned: model.limits,
-        places: model.learned === null || model.in_flight === undefined ? null : { in_flight: model.in_flight, policy_concurrency: model.policy, concurrency_limit: model.learned, learned_concurrency: model.learned } })), one => one.key);
+        places: learnedPlaces(model, model.learned, model.policy) })), one => one.key);
       const free = provider.free_until ? [{ key: "free", title: "free calls", state: "cooling", reason: "the provider asked for a pause", until: provider.free_until, note: "" }] : [];
       const itself = provider.state && provider.state !== "usable" ? [{ key: "calls", title: "calls", state: provider.state, reason: provider.reason, until: provider.until, note: "" }] : [];
       const shown = provider.breaker ?? { state: "closed" };
@@ -293,7 +302,7 @@ function line(first) {
       const teachings = [...taught].map(([model, limits]) => `${model && `${model} `}learned: ${limits.map(learnedText).join(", ")}`);
       name(reason, [one.reason ? reasonOf(one.reason) : "", ...rests, ...teachings].filter(Boolean).join("; "), 90);
       put(places.element, { hidden: !one.places });
-      if (one.places) places.update(one.places);
+      if (one.places) places.update(one.places, one.places.how);
       tick(until, one.until, future => future === "now" ? "now" : `in ${future}`);
       if (!one.until) say(until, "");
       say(note, one.note ?? "");
