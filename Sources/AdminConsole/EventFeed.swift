@@ -170,6 +170,11 @@ final class EventFeed {
     }
   }
 
+  /// `PROVIDER`, `PROVIDER/KEY`, `PROVIDER/MODEL` or `PROVIDER/KEY/MODEL`.
+  private static func name(_ provider: ProviderID, _ model: String?, _ key: KeyID?) -> String {
+    ([provider.name] + [key?.name, model].compactMap(\.self)).joined(separator: "/")
+  }
+
   private func tell(_ notice: Notice) {
     switch notice {
     case .waiting, .promoted, .requeued, .demoted: break
@@ -177,10 +182,12 @@ final class EventFeed {
       tell(subject: "budget", name: reading.id, state: "warned", reason: "\(reading.warnAtPercent) % of the limit")
     case .budgetExceeded(let reading):
       tell(subject: "budget", name: reading.id, state: "exceeded", reason: reading.onExceed.rawValue)
-    case .limitLearned(let provider, let dimension, let perMinute):
-      tell(subject: "limit", name: provider.name, state: "\(dimension.name) \(perMinute)", reason: "learned")
-    case .concurrencyChanged(let provider, let limit):
-      tell(subject: "concurrency", name: provider.name, state: "\(limit)", reason: "learned")
+    case .limitLearned(let provider, let model, let key, let dimension, let perMinute):
+      tell(
+        subject: "limit", name: Self.name(provider, model, key), state: "\(dimension.name) \(perMinute)",
+        reason: "learned")
+    case .concurrencyChanged(let provider, let model, let key, let limit):
+      tell(subject: "concurrency", name: Self.name(provider, model, key), state: "\(limit)", reason: "learned")
     case .breakerChanged(let provider, let model, let state, let reason):
       let name = model.map { "\(provider)/\($0)" } ?? provider.name
       tell(subject: "breaker", name: name, state: state.rawValue, reason: reason)
@@ -188,9 +195,9 @@ final class EventFeed {
     case .impossibleNumber(let provider, let source):
       tell(subject: "impossible_number", name: provider.name, state: "cut", reason: source.rawValue)
     case .paused(let provider, let model, let key, _, let reason):
-      let name = ([provider.name] + [key?.name, model].compactMap(\.self)).joined(separator: "/")
       tell(
-        subject: model == nil ? "provider" : "model", name: name, state: KeyCondition.cooling.rawValue,
+        subject: model == nil ? "provider" : "model", name: Self.name(provider, model, key),
+        state: KeyCondition.cooling.rawValue,
         reason: reason.rawValue)
     case .keyChanged(let provider, let key, let state, let reason):
       tell(subject: "key", name: "\(provider)/\(key)", state: state.rawValue, reason: reason.text)

@@ -60,7 +60,7 @@ enum LearnedJSON {
     }
   }
 
-  private static func text(_ source: LearnedValue.Source) -> String {
+  static func text(_ source: LearnedValue.Source) -> String {
     switch source {
     case .headers: "rate-limit headers"
     case .storedHeaders: "rate-limit headers before the start, stored"

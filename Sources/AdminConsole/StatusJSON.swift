@@ -191,7 +191,7 @@ enum StatusJSON {
       breaker(&json, provider.breaker, clock)
       json.key("keys")
       let keys = Dictionary(policy?.keys.map { ($0.id, $0) } ?? []) { first, _ in first }
-      json.array(provider.keys) { json, one in key(&json, one, provider.id.name, keys[one.id.name], snapshot) }
+      json.array(provider.keys) { json, one in key(&json, one, provider, keys[one.id.name], snapshot) }
       json.key("queued")
       bands(&json, provider.queuedByBand)
       json.key("oldest_wait_ms")
@@ -214,23 +214,35 @@ enum StatusJSON {
     }
   }
 
-  /// The policy's entries in their order, then resting models without an entry.
+  /// The policy's entries in their order, then models without an entry that rest or have a learned limit.
   private static func models(
     _ json: inout JSONWriter, _ provider: AdmissionSnapshot.Provider, _ clock: SnapshotClock
   ) {
     let listed = provider.models.map { (name: $0.pattern, rest: $0.rest, entry: Optional($0)) }
-    let resting = provider.resting.map {
-      (name: $0.model, rest: Optional($0), entry: AdmissionSnapshot.Model?.none)
-    }
-    json.array(listed + resting) { json, one in
+    let known = Set(listed.map(\.name) + provider.resting.map(\.model))
+    let others =
+      provider.resting.map {
+        (name: $0.model, rest: Optional($0), entry: AdmissionSnapshot.Model?.none)
+      }
+      + learnedLimits(provider) { $0.key == nil }.compactMap { limit in
+        limit.model.flatMap { known.contains($0) ? nil : (name: $0, rest: nil, entry: nil) }
+      }
+    json.array(listed + others) { json, one in
       json.object { json in
         json.member("models", one.name)
         json.member("state", (one.rest == nil ? KeyCondition.usable : .cooling).rawValue)
         json.member("until", time: clock.wallNanoseconds(one.rest?.until))
         json.member("reason", one.rest?.reason.rawValue)
-        guard let model = one.entry else { return }
+        json.member("listed", one.entry != nil)
+        let limit = learnedLimits(provider) { $0.key == nil && $0.model == one.name }.last
+        guard let model = one.entry else {
+          json.member("concurrency_limit", limit?.value)
+          return learned(&json, limit?.value, policy: nil, limit, clock)
+        }
         json.member("in_flight", model.inFlight)
         json.member("concurrency_limit", model.concurrencyLimit)
+        let most = model.isLearned ? model.concurrencyLimit.map(Int64.init) : nil
+        learned(&json, most, policy: model.policyConcurrency, limit, clock)
         json.key("buckets")
         buckets(&json, model.buckets, clock)
         if let own = model.breaker {
@@ -241,14 +253,32 @@ enum StatusJSON {
     }
   }
 
+  /// The provider's learned limits of concurrency that hold for one model or key.
+  private static func learnedLimits(
+    _ provider: AdmissionSnapshot.Provider, where isMeant: (AdmissionSnapshot.Learned) -> Bool
+  ) -> [AdmissionSnapshot.Learned] {
+    provider.learned.filter { $0.quantity == .concurrency && ($0.model != nil || $0.key != nil) && isMeant($0) }
+  }
+
+  /// - Parameter most: the learned limit where it is the one in force.
+  private static func learned(
+    _ json: inout JSONWriter, _ most: Int64?, policy: Int?, _ limit: AdmissionSnapshot.Learned?, _ clock: SnapshotClock
+  ) {
+    json.member("policy_concurrency", policy)
+    json.member("learned_concurrency", most)
+    json.member("learned_from", most == nil ? nil : limit.map { LearnedJSON.text(LearnedValue.Source($0.source)) })
+    json.member("learned_since", time: most == nil ? nil : clock.wallNanoseconds(limit?.since))
+  }
+
   private static func key(
-    _ json: inout JSONWriter, _ key: AdmissionSnapshot.Key, _ provider: String, _ rules: ProviderKey?,
+    _ json: inout JSONWriter, _ key: AdmissionSnapshot.Key, _ provider: AdmissionSnapshot.Provider,
+    _ rules: ProviderKey?,
     _ snapshot: BrokerSnapshot
   ) {
     let clock = snapshot.clock
     json.object { json in
       json.member("id", key.id.name)
-      json.member("secret", snapshot.secretMark(provider: provider, key: key.id.name))
+      json.member("secret", snapshot.secretMark(provider: provider.id.name, key: key.id.name))
       json.member("state", key.state.rawValue)
       let standing = rules.map { snapshot.standing($0) }
       if let standing, let reason = standing.reason {
@@ -265,6 +295,9 @@ enum StatusJSON {
       json.member("expires", time: rules?.expires?.nanoseconds)
       json.member("in_flight", key.inFlight)
       json.member("concurrency_limit", key.concurrencyLimit)
+      let most = key.isLearned ? key.concurrencyLimit.map(Int64.init) : nil
+      learned(
+        &json, most, policy: key.policyConcurrency, learnedLimits(provider) { $0.key == key.id }.last, clock)
       json.key("buckets")
       buckets(&json, key.buckets, clock)
       json.key("models")

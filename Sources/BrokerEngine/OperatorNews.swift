@@ -61,9 +61,10 @@ final class OperatorNews {
         reason: reason)
     case .keyChanged(let provider, let key, let state, let reason):
       writeDown(.key, name: "\(provider)/\(key)", from: .usable, to: .init(state), reason: reason.text)
-    case .limitLearned(let provider, let dimension, let perMinute):
-      writeDownLearned(provider, dimension.name + "_per_minute", Int64(perMinute))
-    case .concurrencyChanged(let provider, let limit): writeDownLearned(provider, "concurrency", Int64(limit))
+    case .limitLearned(let provider, let model, let key, let dimension, let perMinute):
+      writeDownLearned(provider, model, key, dimension.name + "_per_minute", Int64(perMinute))
+    case .concurrencyChanged(let provider, let model, let key, let limit):
+      writeDownLearned(provider, model, key, "concurrency", Int64(limit))
     case .ourBug(let kind): if counters.ourBug(kind) > 1 { return }
     case .impossibleNumber(let provider, let number):
       counters.impossible(number)
@@ -95,8 +96,10 @@ final class OperatorNews {
   }
 
   /// Writes down that a limit was learned, once a minute at most: while a provider refuses, it changes with each answer.
-  private func writeDownLearned(_ provider: ProviderID, _ what: String, _ value: Int64) {
-    let name = "\(provider.name)/\(what)"
+  private func writeDownLearned(
+    _ provider: ProviderID, _ model: String?, _ key: KeyID?, _ what: String, _ value: Int64
+  ) {
+    let name = ([provider.name] + [key?.name, model, what].compactMap(\.self)).joined(separator: "/")
     let now = time.now
     let known = learned[name]
     if let known, known.value == value || now &- known.at < Self.learnedPause { return }

@@ -293,12 +293,18 @@ final class BrokerProcess {
       logger.warning(
         "a provider gives numbers that cannot be true; they are cut, and its calls marked",
         metadata: ["provider": "\(provider)", "source": "\(source.rawValue)"])
-    case .limitLearned(let provider, let dimension, let limit):
-      logger.info(
-        "limit learned",
-        metadata: ["provider": "\(provider)", "dimension": "\(dimension.name)", "per_minute": "\(limit)"])
-    case .concurrencyChanged(let provider, let limit):
-      logger.info("concurrency changed", metadata: ["provider": "\(provider)", "limit": "\(limit)"])
+    case .limitLearned(let provider, let model, let key, let dimension, let limit):
+      var metadata: Logger.Metadata = [
+        "provider": "\(provider)", "dimension": "\(dimension.name)", "per_minute": "\(limit)",
+      ]
+      if let model { metadata["model"] = "\(model)" }
+      if let key { metadata["key"] = "\(key)" }
+      logger.info("limit learned", metadata: metadata)
+    case .concurrencyChanged(let provider, let model, let key, let limit):
+      var metadata: Logger.Metadata = ["provider": "\(provider)", "limit": "\(limit)"]
+      if let model { metadata["model"] = "\(model)" }
+      if let key { metadata["key"] = "\(key)" }
+      logger.info("concurrency changed", metadata: metadata)
     case .breakerChanged(let provider, let model, let state, let reason):
       var metadata: Logger.Metadata = ["provider": "\(provider)", "state": "\(state.rawValue)", "reason": "\(reason)"]
       if let model { metadata["model"] = "\(model)" }

@@ -237,6 +237,32 @@ import Testing
     #expect(bench.conclusions.isEmpty)
   }
 
+  /// Who reads that a limit was learned must know whose it is: here that of a model, of a model with an entry, of a key.
+  @Test func aLearnedLimitNamesItsModelOrKey() {
+    let limits = Limits(concurrency: 30)
+    let listed = ProviderPolicy(id: "p", modelLimits: [ModelLimits(models: "m*", limits: limits)])
+    let perKey = ProviderPolicy(id: "p", keys: [KeyPolicy(id: "k", limits: limits)], quota: .perKey)
+    for (policy, model, key) in [
+      (ProviderPolicy(id: "p"), "m", nil), (listed, "m*", nil), (perKey, nil, "k"),
+    ] as [(ProviderPolicy, String?, KeyID?)] {
+      var bench = Self.bench([policy])
+      let ids = (0..<20).map { _ in bench.submit() }
+      for id in ids[15...] { bench.settle(id, .throttled(retryAfter: nil), answer: true) }
+      let told = bench.notices.compactMap { notice -> String? in
+        guard case .concurrencyChanged(let provider, let model, let key, let limit) = notice else { return nil }
+        return "\(provider) \(model ?? "-") \(key?.name ?? "-") \(limit)"
+      }
+      #expect(told == ["p \(model ?? "-") \(key?.name ?? "-") 10"])
+      let provider = bench.core.snapshot(at: bench.now).providers[0]
+      #expect(provider.learned.map(\.model) == [model] && provider.learned.map(\.key) == [key])
+      let limits =
+        provider.models.map { ($0.concurrencyLimit, $0.policyConcurrency, $0.isLearned) }
+        + provider.keys.map { ($0.concurrencyLimit, $0.policyConcurrency, $0.isLearned) }
+      #expect(limits.count == (policy == ProviderPolicy(id: "p") ? 0 : 1))
+      #expect(limits.allSatisfy { $0 == (10, 30, true) }, "\(limits)")
+    }
+  }
+
   /// Permits that lag are the provider's neighbours of a refused call, though nobody runs any more.
   @Test func aRefusalBesideLaggingPermitsIsAboutCallsAtATime() {
     var bench = Self.bench([ProviderPolicy(id: "p", settleLag: .milliseconds(200))])

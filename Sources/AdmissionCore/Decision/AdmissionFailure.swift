@@ -127,7 +127,7 @@ extension Admission {
       let level = providers[index].capacity(of: holder).available(.tokens, at: now) ?? 0
       if changed {
         providers.applyLimits(of: index, dayEnd: day.end, at: now)
-        actions.append(.note(.limitLearned(providers[index].policy.id, .tokens, perMinute: pace)))
+        actions.append(.note(limitLearned(holder, index, .tokens, perMinute: pace)))
       }
       // The provider's bucket is empty, whatever it counts.
       providers[index].change(capacityOf: holder) { $0.set(.tokens, to: min(level, 0), at: now) }
@@ -137,8 +137,28 @@ extension Admission {
         $0.refused(running: running, isFirst: isNews, at: now)
       }
       providers.applyLimits(of: index, dayEnd: day.end, at: now)
-      if isNews, let limit { actions.append(.note(.concurrencyChanged(providers[index].policy.id, limit: limit))) }
+      if isNews, let limit {
+        let (model, key) = names(of: holder, index)
+        actions.append(
+          .note(.concurrencyChanged(providers[index].policy.id, model: model, key: key, limit: limit)))
+      }
     }
+  }
+
+  /// Which of the provider's models and keys a limit holds for; nil: all.
+  private func names(of holder: QuotaHolder, _ index: ProviderIndex) -> (model: String?, key: KeyID?) {
+    switch holder {
+    case .provider: (nil, nil)
+    case .key(let key): (nil, providers[index].keys[key].policy.id)
+    case .model(let model): (providers[index].models[model].pattern.pattern, nil)
+    }
+  }
+
+  private func limitLearned(
+    _ holder: QuotaHolder, _ index: ProviderIndex, _ dimension: Dimension, perMinute pace: Int64
+  ) -> Notice {
+    let (model, key) = names(of: holder, index)
+    return .limitLearned(providers[index].policy.id, model: model, key: key, dimension, perMinute: pace)
   }
 
   /// Returns true where a pace in requests explains the refusal.
@@ -156,7 +176,7 @@ extension Admission {
     let level = providers[index].capacity(of: holder).available(.requests, at: now) ?? 0
     if changed {
       providers.applyLimits(of: index, dayEnd: day.end, at: now)
-      actions.append(.note(.limitLearned(providers[index].policy.id, .requests, perMinute: pace)))
+      actions.append(.note(limitLearned(holder, index, .requests, perMinute: pace)))
     }
     providers[index].change(capacityOf: holder) { $0.set(.requests, to: min(level, 0), at: now) }
     return changed || isAboutRate
@@ -264,7 +284,7 @@ extension Admission {
       if let changed {
         providers.applyLimits(of: index, dayEnd: day.end, at: now)
         actions.append(
-          .note(.limitLearned(providers[index].policy.id, reading.dimension, perMinute: changed)))
+          .note(limitLearned(holder, index, reading.dimension, perMinute: changed)))
       }
       guard let remaining = reading.remaining, !isMixed(reading.dimension, holder, index) else {
         continue

@@ -87,7 +87,7 @@ extension Admission {
 }
 
 extension LearnedValue.Source {
-  init(_ source: AdmissionSnapshot.Learned.Source) {
+  public init(_ source: AdmissionSnapshot.Learned.Source) {
     switch source {
     case .headers: self = .headers
     case .stored: self = .storedHeaders

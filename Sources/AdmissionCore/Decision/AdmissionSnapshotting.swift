@@ -18,7 +18,8 @@ extension Admission {
             guard model.name == nil else { return nil }
             return AdmissionSnapshot.Model(
               pattern: model.pattern.pattern, inFlight: model.capacity.permits.running,
-              concurrencyLimit: model.capacity.permits.limit, buckets: buckets(of: model.capacity, at: now),
+              concurrencyLimit: model.capacity.permits.limit, policyConcurrency: model.limits.concurrency,
+              isLearned: model.capacity.permits.isLearned, buckets: buckets(of: model.capacity, at: now),
               breaker: model.breaker?.snapshot(at: now), rest: rest(provider, model, at: now))
           },
           breaker: provider.breaker.snapshot(at: now),
@@ -87,7 +88,9 @@ extension Admission {
     return AdmissionSnapshot.Key(
       id: key.policy.id, state: state, until: until, inFlight: key.capacity.permits.running, reason: reason,
       models: key.rests.snapshot(at: now) + slowed, concurrencyLimit: key.capacity.permits.limit,
-      buckets: buckets(of: key.capacity, at: now))
+      policyConcurrency: key.policy.limits.concurrency
+        ?? (provider.isPerKey ? provider.policy.limits.concurrency : nil),
+      isLearned: key.capacity.permits.isLearned, buckets: buckets(of: key.capacity, at: now))
   }
 
   /// Models without an entry in the policy that are blocked.

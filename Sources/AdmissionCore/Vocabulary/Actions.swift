@@ -221,8 +221,10 @@ public enum Notice: Sendable {
   case promoted(RequestID)
   /// The request goes back to the front of its lane.
   case requeued(RequestID, notBefore: Instant, because: Verdict)
-  case limitLearned(ProviderID, Dimension, perMinute: Int64)
-  case concurrencyChanged(ProviderID, limit: Int)
+  /// What a provider serves in a minute, for these models (nil: all models) with this key (nil: any key).
+  case limitLearned(ProviderID, model: String?, key: KeyID?, Dimension, perMinute: Int64)
+  /// How many calls a provider serves at once, for these models (nil: all models) with this key (nil: any key).
+  case concurrencyChanged(ProviderID, model: String?, key: KeyID?, limit: Int)
   /// `model` is the glob of a model limit with a breaker of its own; nil means the provider's breaker.
   case breakerChanged(ProviderID, model: String?, state: BreakerCondition, reason: String)
   case keyChanged(ProviderID, KeyID, state: KeyCondition, reason: KeyReason)

@@ -90,12 +90,19 @@ public struct AdmissionSnapshot: Sendable {
     public var models: [ModelRest]
     /// How many calls the key may run: its own limit, or the provider's where each key has that for itself.
     public var concurrencyLimit: Int?
+    /// The operator's; nil without one.
+    public var policyConcurrency: Int?
+    /// True where `concurrencyLimit` was learned.
+    public var isLearned: Bool
     public var buckets: [Bucket]
 
     public init(
       id: KeyID, state: KeyCondition, until: Instant? = nil, inFlight: Int, reason: KeyReason? = nil,
-      models: [ModelRest] = [], concurrencyLimit: Int? = nil, buckets: [Bucket] = []
+      models: [ModelRest] = [], concurrencyLimit: Int? = nil, policyConcurrency: Int? = nil, isLearned: Bool = false,
+      buckets: [Bucket] = []
     ) {
+      self.policyConcurrency = policyConcurrency
+      self.isLearned = isLearned
       self.concurrencyLimit = concurrencyLimit
       self.buckets = buckets
       self.models = models
@@ -121,6 +128,10 @@ public struct AdmissionSnapshot: Sendable {
     public var pattern: String
     public var inFlight: Int
     public var concurrencyLimit: Int?
+    /// The operator's; nil without one.
+    public var policyConcurrency: Int?
+    /// True where `concurrencyLimit` was learned.
+    public var isLearned: Bool
     public var buckets: [Bucket]
     /// nil where the models have no breaker of their own.
     public var breaker: Breaker?
@@ -128,9 +139,11 @@ public struct AdmissionSnapshot: Sendable {
     public var rest: ModelRest?
 
     public init(
-      pattern: String, inFlight: Int, concurrencyLimit: Int? = nil, buckets: [Bucket], breaker: Breaker? = nil,
-      rest: ModelRest? = nil
+      pattern: String, inFlight: Int, concurrencyLimit: Int? = nil, policyConcurrency: Int? = nil,
+      isLearned: Bool = false, buckets: [Bucket], breaker: Breaker? = nil, rest: ModelRest? = nil
     ) {
+      self.policyConcurrency = policyConcurrency
+      self.isLearned = isLearned
       self.rest = rest
       self.pattern = pattern
       self.inFlight = inFlight
