@@ -1,7 +1,7 @@
 // The sentence that says how things are: who waits, how long and for what, and what is failing. The same on the
 // dashboard, in the API and in the terminal.
 //
-// Promises: it is one line, made of facts alone; names of providers, budgets and keys come from the policy; it names at
+// Promises: it is one line, made of facts alone; what is wrong comes before who waits; names of providers, budgets and keys come from the policy; it names at
 // most `mostTroubles` troubles and says how many there are more.
 import AdmissionCore
 import TextForms
@@ -35,6 +35,8 @@ public struct Headline: Sendable, Equatable {
   var draining: Int?
   /// True where every new call is refused.
   var takesNoCalls = false
+  /// True where calls were refused or got no answer in the last minute: that they wait for nothing would say little.
+  var losesCalls = false
   /// In the order of the classes.
   var classes: [ClassWait]
   /// Each without a full stop, the most serious first.
@@ -45,14 +47,20 @@ public struct Headline: Sendable, Equatable {
     if let draining {
       parts.append("draining: no new calls are taken, \(draining) \(draining == 1 ? "call runs" : "calls run") on")
     }
-    for one in classes where one.queued > 0 || one.priority == .high && !takesNoCalls {
-      parts.append(Self.wait(of: one))
-    }
     parts += troubles.prefix(Self.mostTroubles)
     let more = troubles.count - Self.mostTroubles
     if more > 0 { parts.append("and \(more) more \(more == 1 ? "trouble" : "troubles")") }
-    if troubles.isEmpty { parts.append("nothing is failing") }
+    parts += classes.filter(isTold).map(Self.wait)
+    if troubles.isEmpty, draining == nil { parts.append("nothing is failing") }
     return parts.joined(separator: "; ")
+  }
+
+  /// Who waits is told, and how long a high call would wait, but for what the troubles make needless or untrue.
+  private func isTold(_ one: ClassWait) -> Bool {
+    if one.queued > 0 { return true }
+    guard one.priority == .high, !takesNoCalls else { return false }
+    guard let predicted = one.predicted else { return troubles.isEmpty }
+    return predicted > .zero || !losesCalls
   }
 
   private static func wait(of one: ClassWait) -> String {
@@ -139,8 +147,12 @@ extension Headline {
     draining = snapshot.isDraining ? snapshot.core.running : nil
     takesNoCalls = snapshot.isDraining || snapshot.ledgerObstacle != nil
     classes = snapshot.classes
+    losesCalls = Outcome.allCases.contains { snapshot.refusals[$0] != nil && Self.told($0) != nil }
     troubles = Self.troubles(of: snapshot)
   }
+
+  /// What people read where an operator did it.
+  private static func byHand(_ reason: String) -> String { reason == "operator" ? "by hand" : reason }
 
   /// What is wrong, the most serious first.
   private static func troubles(of snapshot: BrokerSnapshot) -> [String] {
@@ -161,7 +173,7 @@ extension Headline {
       switch breaker.state {
       case .closed: nil
       case .open:
-        "the breaker of \(name) is open (\(breaker.reason ?? "failures"))\(next(breaker.until, "next try"))"
+        "the breaker of \(name) is open (\(byHand(breaker.reason ?? "failures")))\(next(breaker.until, "next try"))"
       case .halfOpen: "the breaker of \(name) is half open: a call tries whether it works again"
       }
     }
@@ -185,7 +197,7 @@ extension Headline {
       for key in provider.keys where key.state == .disabled && !isRefused {
         let isOver = key.until.map { $0 <= now } ?? false
         all.append(
-          "key \(key.id.name) of \(provider.id.name) is not used (\(key.reason?.text ?? "disabled"))"
+          "key \(key.id.name) of \(provider.id.name) is not used (\(byHand(key.reason?.text ?? "disabled")))"
             + (isOver ? ", the next call tries it" : next(key.until, "tried again")))
       }
     }

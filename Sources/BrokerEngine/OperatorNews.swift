@@ -103,7 +103,12 @@ final class OperatorNews {
     let now = time.now
     let known = learned[name]
     if let known, known.value == value || now &- known.at < Self.learnedPause { return }
-    guard known != nil || learned.count < Self.mostLearned else { return }
+    if known == nil, learned.count >= Self.mostLearned {
+      // Clients choose the names of models: those written long ago make room, so that no name keeps others out.
+      guard let oldest = learned.min(by: { $0.value.at < $1.value.at }), now &- oldest.value.at >= Self.learnedPause
+      else { return }
+      learned[oldest.key] = nil
+    }
     learned[name] = (value, now)
     writeDown(
       .limit, name: name, state: .changed, reason: "learned", before: known.map { "\($0.value)" }, after: "\(value)")

@@ -241,7 +241,9 @@ import Testing
   @Test func aLearnedLimitNamesItsModelOrKey() {
     let limits = Limits(concurrency: 30)
     let listed = ProviderPolicy(id: "p", modelLimits: [ModelLimits(models: "m*", limits: limits)])
-    let perKey = ProviderPolicy(id: "p", keys: [KeyPolicy(id: "k", limits: limits)], quota: .perKey)
+    // Of the two numbers the lower one holds.
+    let keys = [KeyPolicy(id: "k", limits: Limits(concurrency: 50))]
+    let perKey = ProviderPolicy(id: "p", limits: limits, keys: keys, quota: .perKey)
     for (policy, model, key) in [
       (ProviderPolicy(id: "p"), "m", nil), (listed, "m*", nil), (perKey, nil, "k"),
     ] as [(ProviderPolicy, String?, KeyID?)] {

@@ -6,11 +6,14 @@ import Testing
 
 @Suite struct HeadlineTests {
   private func headline(
-    _ high: Headline.ClassWait? = nil, _ low: Headline.ClassWait? = nil, _ troubles: [String] = [], draining: Int? = nil
+    _ high: Headline.ClassWait? = nil, _ low: Headline.ClassWait? = nil, _ troubles: [String] = [],
+    draining: Int? = nil,
+    losesCalls: Bool = false
   ) -> String {
     let idle = Priority.allCases.map { Headline.ClassWait(priority: $0, queued: 0, predicted: .zero) }
     return Headline(
-      draining: draining, takesNoCalls: draining != nil, classes: [high ?? idle[0], idle[1], low ?? idle[2]],
+      draining: draining, takesNoCalls: draining != nil, losesCalls: losesCalls,
+      classes: [high ?? idle[0], idle[1], low ?? idle[2]],
       troubles: troubles
     ).text
   }
@@ -47,14 +50,24 @@ import Testing
   }
 
   @Test func troublesAreBounded() {
-    #expect(headline(nil, nil, ["a is wrong"]) == "high calls wait 0 ms; a is wrong")
-    #expect(headline(nil, nil, ["a", "b", "c", "d"]) == "high calls wait 0 ms; a; b; c; and 1 more trouble")
-    #expect(headline(nil, nil, Array(repeating: "a", count: 9)).hasSuffix("and 6 more troubles"))
+    #expect(headline(nil, nil, ["a is wrong"]) == "a is wrong; high calls wait 0 ms")
+    #expect(headline(nil, nil, ["a", "b", "c"]) == "a; b; c; high calls wait 0 ms")
+    #expect(headline(nil, nil, ["a", "b", "c", "d"]) == "a; b; c; and 1 more trouble; high calls wait 0 ms")
+    #expect(headline(nil, nil, Array(repeating: "a", count: 9)).contains("; and 6 more troubles; "))
+  }
+
+  /// That a call waits for nothing says little where it is refused then, and that nobody can tell, where it is told why.
+  @Test func whatTroublesMakeUntrueIsLeftOut() {
+    let low = Headline.ClassWait(priority: .low, queued: 1, blocker: .providerConcurrency("openai"))
+    #expect(headline(nil, low, ["a"], losesCalls: true) == "a; 1 low call waits, for a permit of openai")
+    let later = Headline.ClassWait(priority: .high, queued: 0, predicted: Span(nanoseconds: 3_000_000_000))
+    #expect(headline(later, nil, ["a"], losesCalls: true) == "a; a high call would wait about 3 s")
+    #expect(headline(Headline.ClassWait(priority: .high, queued: 0), nil, ["a"]) == "a")
   }
 
   @Test func aDrainComesFirst() {
-    #expect(headline(draining: 1) == "draining: no new calls are taken, 1 call runs on; nothing is failing")
-    #expect(headline(draining: 3) == "draining: no new calls are taken, 3 calls run on; nothing is failing")
+    #expect(headline(draining: 1) == "draining: no new calls are taken, 1 call runs on")
+    #expect(headline(draining: 3) == "draining: no new calls are taken, 3 calls run on")
   }
 
   @Test(arguments: [

@@ -51,6 +51,23 @@ import Testing
       ])
   }
 
+  /// Clients choose the names of models. Whatever they choose, what is learned of others is written.
+  @Test func namesOfModelsKeepNobodyOutOfTheBooks() {
+    let ledger = FakeLedger()
+    let rig = Rig(ledger: ledger)
+    let news = rig.broker.services.news
+    func learn(_ model: String?) { news.note(.concurrencyChanged("sim", model: model, key: nil, limit: 3)) }
+    for number in 0..<1000 { learn("m\(number)") }
+    #expect(changes(ledger).count == 1000 && changes(ledger).first?.name == "sim/m0/concurrency")
+    learn(nil)
+    #expect(changes(ledger).count == 1000)
+    rig.advance(.seconds(60))
+    learn(nil)
+    learn("new")
+    #expect(changes(ledger).count == 1002)
+    #expect(changes(ledger).suffix(2).map(\.name) == ["sim/concurrency", "sim/new/concurrency"])
+  }
+
   @Test func thoseWhoListenHearNoticesAndChanges() {
     let rig = Rig()
     let (first, second) = (Ear(), Ear())

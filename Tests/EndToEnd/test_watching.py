@@ -71,11 +71,10 @@ def test_one_look_says_who_waits_how_long_and_for_what(crowd, http):
 def test_what_is_failing_stands_in_the_headline(start, http, simulator):
     broker = start.broker(policy_for(simulator.url))
     assert http.post(f"{broker.admin}/api/v1/breakers/openai/open").status_code == 200
-    assert status(http, broker)["headline"] == "high calls wait 0 ms; the breaker of openai is open (operator)"
+    assert status(http, broker)["headline"] == "the breaker of openai is open (by hand); high calls wait 0 ms"
     assert http.post(f"{broker.admin}/api/v1/keys/anthropic/main/disable").status_code == 200
     assert status(http, broker)["headline"] == (
-        "nobody can tell how long a high call would wait; every key of anthropic is disabled by hand; "
-        "the breaker of openai is open (operator)")
+        "every key of anthropic is disabled by hand; the breaker of openai is open (by hand)")
 
 
 def test_sessions_and_their_agents_are_counted_where_their_calls_stand(crowd, http):
