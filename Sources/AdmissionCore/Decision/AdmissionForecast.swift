@@ -131,8 +131,8 @@ extension Admission {
     return rest(of: index, before: requestsAhead(of: index), at: now)
   }
 
-  /// How long a call of the class would wait that came now, from a new session beside those that wait; nil where nobody
-  /// can tell.
+  /// How long a call of the class would wait that came now, from a session like those that wait; nil where nobody can
+  /// tell.
   public func predictedWait(_ priority: Priority, at now: Instant) -> Span? {
     let band = Int(priority.rawValue)
     var busiest: ProviderIndex?
@@ -141,13 +141,8 @@ extension Admission {
       busiest = provider
     }
     if let busiest, let oldest = waiting.oldest(at: busiest, band: band) {
-      if let head = waiting.head(before: oldest),
-        let before = waiting.aheadOfNewcomer(
-          beside: head, cost: typicalCost(of: head), isRival: { isRival($0, of: head) })
-      {
-        return rest(as: waiting[head], before: before, isTypical: true, at: now)
-      }
-      return rest(of: oldest, before: 0, isTypical: true, at: now)
+      return waitOfNext(behind: oldest, at: busiest, band: band, at: now)
+        ?? rest(of: oldest, before: 0, isTypical: true, at: now)
     }
     // Nobody of the class waits: then it waits for those above it, or for a place.
     var longest: Double?
@@ -164,6 +159,30 @@ extension Admission {
     guard let longest else { return nil }
     return Self.span(longest)
   }
+
+  /// What a call of the class would wait that came now: the middle one of the whole waits of those that came last (what
+  /// they have waited, and what they will), and, counted twice, of the wait of a session that has just had its turn. The
+  /// first tell of the sessions that really call, of their tenants and of what they send at once; the second does not
+  /// depend on who happens to wait.
+  private func waitOfNext(behind oldest: RequestIndex, at provider: ProviderIndex, band: Int, at now: Instant) -> Span?
+  {
+    var waits: [Span] = []
+    if let head = waiting.head(before: oldest),
+      let before = waiting.aheadOfNext(beside: head, cost: typicalCost(of: head), isRival: { isRival($0, of: head) }),
+      let wait = rest(as: waiting[head], before: before, isTypical: true, at: now)
+    {
+      waits = [wait, wait]
+    }
+    for index in waiting.newest(Self.newest, at: provider, band: band) where !waiting[index].ticket.isFree {
+      let age = now - waiting[index].queuedSince
+      // One that came long ago says little of a call that comes now.
+      guard let rest = rest(of: index, before: requestsAhead(of: index), at: now), age <= rest else { continue }
+      waits.append(Span(nanoseconds: rest.nanoseconds.saturatingAdding(age.nanoseconds)))
+    }
+    return waits.isEmpty ? nil : waits.sorted()[waits.count / 2]
+  }
+  /// So many of those that came last are looked at.
+  private static let newest = 5
 
   /// True where no call is sent until somebody does something.
   private func isShut(_ provider: ProviderIndex, at now: Instant) -> Bool {

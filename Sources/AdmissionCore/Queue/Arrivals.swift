@@ -1,7 +1,7 @@
 // Waiting requests in the order in which their stays began, in one list for each owner: the provider and class for which
 // they wait, or their tenant. The first of a list has waited longest, which status and metrics tell of each.
 //
-// Promise: entering, leaving and the first of a list are O(1), and nothing is sorted: a stay begins when a request enters.
+// Promise: entering, leaving and the ends of a list are O(1), and nothing is sorted: a stay begins when a request enters.
 // Links are in a column beside the requests, as those of lanes are.
 
 /// A provider and a class: an owner of a list.
@@ -28,6 +28,17 @@ struct Arrivals<Owner: SlotElement>: Sendable {
 
   /// The request that has waited longest.
   func first(of owner: OwnerIndex) -> RequestIndex? { ends[owner].first }
+
+  /// The requests whose stays began last, the newest first, at most so many.
+  func last(_ most: Int, of owner: OwnerIndex) -> [RequestIndex] {
+    var found: [RequestIndex] = []
+    var next = ends[owner].last
+    while let request = next, found.count < most {
+      found.append(request)
+      next = links[request].previous
+    }
+    return found
+  }
 
   /// - Parameter request: in no list.
   mutating func enter(_ request: RequestIndex, of owner: OwnerIndex) {

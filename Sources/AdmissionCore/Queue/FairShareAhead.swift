@@ -25,10 +25,12 @@ extension FairShare {
       flow: flow, laneTag: lanes[lane].position.tag, laneStamp: lanes[lane].stamp, lane: lane, before: before)
   }
 
-  /// The place that a new session of the lane's tenant would have.
-  func placeOfNewcomer(beside lane: LaneIndex) -> Place? {
+  /// The place of a session of the lane's tenant that has just had a turn, and of which nothing else waits.
+  /// - Parameter cost: what its turn cost.
+  func placeAfterTurn(beside lane: LaneIndex, cost: Int64) -> Place? {
     guard let flow = lanes[lane].flow else { return nil }
-    return Place(flow: flow, laneTag: flows[flow].level.virtualTime, laneStamp: .max, lane: nil, before: 0)
+    let turn = max(1, FairCost.clamped(cost)) * FairCost.scale
+    return Place(flow: flow, laneTag: flows[flow].level.virtualTime + turn, laneStamp: .max, lane: nil, before: 0)
   }
 
   /// How many requests go before the place.

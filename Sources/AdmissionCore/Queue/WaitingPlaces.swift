@@ -27,11 +27,12 @@ extension WaitingRequests {
     }
   }
 
-  /// The same for the first request of a new session beside the head's.
-  func aheadOfNewcomer(beside head: RequestIndex, cost: Int64, isRival: (RouteIndex) -> Bool) -> Int? {
+  /// The same for a call beside the head's whose session has just had its turn, as it is with sessions that call again and
+  /// again.
+  func aheadOfNext(beside head: RequestIndex, cost: Int64, isRival: (RouteIndex) -> Bool) -> Int? {
     guard let lane = lanes.lane(of: head) else { return nil }
     let fair = fair[requests[head].band]
-    return fair.placeOfNewcomer(beside: lane).map {
+    return fair.placeAfterTurn(beside: lane, cost: cost).map {
       fair.ahead(of: $0, cost: cost, isRival: isRival) { lanes.count(in: $0) }
     }
   }

@@ -172,6 +172,11 @@ struct WaitingRequests: Sendable {
     atProviders.first(of: Slots<ProviderBand>.Index(provider, band: band))
   }
 
+  /// Those of them that came last, the newest first, at most so many.
+  func newest(_ most: Int, at provider: ProviderIndex, band: Int) -> [RequestIndex] {
+    atProviders.last(most, of: Slots<ProviderBand>.Index(provider, band: band))
+  }
+
   func oldest(of tenant: TenantIndex) -> RequestIndex? { ofTenants.first(of: tenant) }
 
   /// Takes over the first candidates of all waiting requests, where they may have changed.
