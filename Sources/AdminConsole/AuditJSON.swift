@@ -55,7 +55,9 @@ enum AuditJSON {
     case "limit": text = "limit of \(row.name): \(row.state)"
     default: text = "\(row.subject) \(row.name): \(row.state)"
     }
-    if row.amount == nil, !row.reason.isEmpty { text += " (\(row.reason))" }
+    // Who did it by hand stands at the end, where that is known.
+    let isTold = row.askedBy == nil || row.reason != "operator"
+    if row.amount == nil, !row.reason.isEmpty, isTold { text += " (\(Headline.byHand(row.reason)))" }
     switch (row.before, row.after) {
     case (let before?, let after?): text += ", \(before) → \(after)"
     case (nil, let after?): text += ", \(after)"

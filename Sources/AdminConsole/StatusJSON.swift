@@ -219,12 +219,14 @@ enum StatusJSON {
     _ json: inout JSONWriter, _ provider: AdmissionSnapshot.Provider, _ clock: SnapshotClock
   ) {
     let listed = provider.models.map { (name: $0.pattern, rest: $0.rest, entry: Optional($0)) }
+    let taught = provider.learned.filter { $0.quantity == .concurrency && $0.model != nil }
+    let limits = Dictionary(taught.map { ($0.model, $0) }) { _, last in last }
     let known = Set(listed.map(\.name) + provider.resting.map(\.model))
     let others =
       provider.resting.map {
         (name: $0.model, rest: Optional($0), entry: AdmissionSnapshot.Model?.none)
       }
-      + learnedLimits(provider) { $0.key == nil }.compactMap { limit in
+      + taught.compactMap { limit in
         limit.model.flatMap { known.contains($0) ? nil : (name: $0, rest: nil, entry: nil) }
       }
     json.array(listed + others) { json, one in
@@ -234,7 +236,7 @@ enum StatusJSON {
         json.member("until", time: clock.wallNanoseconds(one.rest?.until))
         json.member("reason", one.rest?.reason.rawValue)
         json.member("listed", one.entry != nil)
-        let limit = learnedLimits(provider) { $0.key == nil && $0.model == one.name }.last
+        let limit = limits[one.name]
         guard let model = one.entry else {
           json.member("concurrency_limit", limit?.value)
           return learned(&json, limit?.value, policy: nil, limit, clock)
@@ -253,13 +255,6 @@ enum StatusJSON {
     }
   }
 
-  /// The provider's learned limits of concurrency that hold for one model or key.
-  private static func learnedLimits(
-    _ provider: AdmissionSnapshot.Provider, where isMeant: (AdmissionSnapshot.Learned) -> Bool
-  ) -> [AdmissionSnapshot.Learned] {
-    provider.learned.filter { $0.quantity == .concurrency && ($0.model != nil || $0.key != nil) && isMeant($0) }
-  }
-
   /// - Parameter most: the learned limit where it is the one in force.
   private static func learned(
     _ json: inout JSONWriter, _ most: Int64?, policy: Int?, _ limit: AdmissionSnapshot.Learned?, _ clock: SnapshotClock
@@ -272,8 +267,7 @@ enum StatusJSON {
 
   private static func key(
     _ json: inout JSONWriter, _ key: AdmissionSnapshot.Key, _ provider: AdmissionSnapshot.Provider,
-    _ rules: ProviderKey?,
-    _ snapshot: BrokerSnapshot
+    _ rules: ProviderKey?, _ snapshot: BrokerSnapshot
   ) {
     let clock = snapshot.clock
     json.object { json in
@@ -296,8 +290,8 @@ enum StatusJSON {
       json.member("in_flight", key.inFlight)
       json.member("concurrency_limit", key.concurrencyLimit)
       let most = key.isLearned ? key.concurrencyLimit.map(Int64.init) : nil
-      learned(
-        &json, most, policy: key.policyConcurrency, learnedLimits(provider) { $0.key == key.id }.last, clock)
+      let limit = provider.learned.last { $0.quantity == .concurrency && $0.key == key.id }
+      learned(&json, most, policy: key.policyConcurrency, limit, clock)
       json.key("buckets")
       buckets(&json, key.buckets, clock)
       json.key("models")

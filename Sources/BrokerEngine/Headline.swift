@@ -1,8 +1,8 @@
 // The sentence that says how things are: who waits, how long and for what, and what is failing. The same on the
 // dashboard, in the API and in the terminal.
 //
-// Promises: it is one line, made of facts alone; what is wrong comes before who waits; names of providers, budgets and keys come from the policy; it names at
-// most `mostTroubles` troubles and says how many there are more.
+// Promises: it is one line, made of facts alone; what is wrong comes before who waits; names of providers, budgets and
+// keys come from the policy; it names at most `mostTroubles` troubles and says how many there are more.
 import AdmissionCore
 import TextForms
 
@@ -151,8 +151,8 @@ extension Headline {
     troubles = Self.troubles(of: snapshot)
   }
 
-  /// What people read where an operator did it.
-  private static func byHand(_ reason: String) -> String { reason == "operator" ? "by hand" : reason }
+  /// A reason as people read it: what an operator did was done by hand.
+  public static func byHand(_ reason: String) -> String { reason == "operator" ? "by hand" : reason }
 
   /// What is wrong, the most serious first.
   private static func troubles(of snapshot: BrokerSnapshot) -> [String] {

@@ -246,6 +246,14 @@ final class BrokerProcess {
       ])
   }
 
+  /// What a notice is about: a provider, and maybe one of its models or keys.
+  private static func metadata(_ provider: ProviderID, _ model: String?, _ key: KeyID?) -> Logger.Metadata {
+    var metadata: Logger.Metadata = ["provider": "\(provider)"]
+    if let model { metadata["model"] = "\(model)" }
+    if let key { metadata["key"] = "\(provider)/\(key)" }
+    return metadata
+  }
+
   private static func metadata(_ reading: BudgetReading) -> Logger.Metadata {
     [
       "budget": "\(reading.id)", "spent_\(reading.unit.rawValue)": "\(reading.text(reading.spent))",
@@ -294,27 +302,22 @@ final class BrokerProcess {
         "a provider gives numbers that cannot be true; they are cut, and its calls marked",
         metadata: ["provider": "\(provider)", "source": "\(source.rawValue)"])
     case .limitLearned(let provider, let model, let key, let dimension, let limit):
-      var metadata: Logger.Metadata = [
-        "provider": "\(provider)", "dimension": "\(dimension.name)", "per_minute": "\(limit)",
-      ]
-      if let model { metadata["model"] = "\(model)" }
-      if let key { metadata["key"] = "\(key)" }
+      var metadata = BrokerProcess.metadata(provider, model, key)
+      metadata["dimension"] = "\(dimension.name)"
+      metadata["per_minute"] = "\(limit)"
       logger.info("limit learned", metadata: metadata)
     case .concurrencyChanged(let provider, let model, let key, let limit):
-      var metadata: Logger.Metadata = ["provider": "\(provider)", "limit": "\(limit)"]
-      if let model { metadata["model"] = "\(model)" }
-      if let key { metadata["key"] = "\(key)" }
+      var metadata = BrokerProcess.metadata(provider, model, key)
+      metadata["limit"] = "\(limit)"
       logger.info("concurrency changed", metadata: metadata)
     case .breakerChanged(let provider, let model, let state, let reason):
       var metadata: Logger.Metadata = ["provider": "\(provider)", "state": "\(state.rawValue)", "reason": "\(reason)"]
       if let model { metadata["model"] = "\(model)" }
       logger.warning("breaker changed", metadata: metadata)
     case .paused(let provider, let model, let key, let span, let reason):
-      var metadata: Logger.Metadata = [
-        "provider": "\(provider)", "for_ms": "\(span.wholeMilliseconds)", "reason": "\(reason.rawValue)",
-      ]
-      if let model { metadata["model"] = "\(model)" }
-      if let key { metadata["key"] = "\(provider)/\(key)" }
+      var metadata = BrokerProcess.metadata(provider, model, key)
+      metadata["for_ms"] = "\(span.wholeMilliseconds)"
+      metadata["reason"] = "\(reason.rawValue)"
       logger.warning(
         model == nil ? "a provider asks for a pause" : "a provider asks for a pause for a model", metadata: metadata)
     case .keyChanged(let provider, let key, let state, let reason):

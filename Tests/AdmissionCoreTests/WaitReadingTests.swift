@@ -107,6 +107,40 @@ import TollgateTesting
     #expect(low >= .seconds(100) && low <= .seconds(320), "\(low)")
   }
 
+  /// Its calls go to a model whose places are all taken: the next one waits, however many places the provider has.
+  @Test func aClassThatNobodyWaitsInIsToldFromTheModelsItUses() throws {
+    let full = ModelLimits(models: "m*", limits: Limits(concurrency: 2))
+    var bench = Bench(
+      AdmissionPolicy(
+        providers: [ProviderPolicy(id: "p", limits: Limits(concurrency: 20), modelLimits: [full])],
+        bands: Bench.plainBands))
+    for _ in 0..<20 {
+      let call = bench.submit(.high)
+      bench.pass(.seconds(4))
+      bench.settle(call)
+    }
+    bench.submit(.high, session: "a")
+    #expect(bench.core.predictedWait(.high, at: bench.now) == .zero)
+    bench.submit(.high, session: "b")
+    let wait = try #require(bench.core.predictedWait(.high, at: bench.now))
+    #expect(wait >= .milliseconds(500) && wait <= .seconds(4), "\(wait)")
+    // Nothing of the class runs there.
+    #expect(bench.core.predictedWait(.low, at: bench.now) == .zero)
+  }
+
+  /// Another provider's breaker is open; no call of the class goes there.
+  @Test func aClassIsToldFromTheProvidersItUses() {
+    let breaker = BreakerPolicy(failures: 1, recovery: .seconds(60))
+    var bench = Bench(
+      AdmissionPolicy(
+        providers: [ProviderPolicy(id: "p", breaker: breaker), ProviderPolicy(id: "q")], bands: Bench.plainBands))
+    bench.settle(bench.submit(.high, to: ["p"]), .failed(retryAfter: nil))
+    bench.run(for: .seconds(1))
+    #expect(bench.core.predictedWait(.normal, at: bench.now).map { $0 > .seconds(30) } == true)
+    bench.submit(.normal, session: "s", to: ["q"])
+    #expect(bench.core.predictedWait(.normal, at: bench.now) == .zero)
+  }
+
   /// Their back-offs are over after half a second; then all of them wait for the breaker, not only the first one.
   @Test func afterItsBackoffACallIsToldWhatItWaitsForThen() {
     let breaker = BreakerPolicy(failures: 4, recovery: .seconds(60))

@@ -326,4 +326,4 @@ class World:
 
     def _note(self, subject, name, state):
         self.changes.insert(0, {"at": rfc(time.time()), "subject": subject, "name": name, "state": state, "reason": "operator", "asked_by": "admin token", "before": None,
-                                "after": None, "text": f"{subject} {name} {state} (operator), by admin token".replace("  ", " ")})
+                                "after": None, "text": f"{subject} {name} {state}, by admin token".replace("  ", " ")})

@@ -128,9 +128,9 @@ def test_what_people_did_is_by_hand_everywhere(browser, make_console):
     console.world.disabled[("anthropic", "main")] = True
     console.world._note("key", "anthropic/main", "disabled")
     console.world._note("key", "anthropic/spare", "disabled")
-    console.world.changes[0]["asked_by"] = None
+    console.world.changes[0] |= {"asked_by": None, "text": "key anthropic/spare: disabled (by hand)"}
     history = console.world.history
-    console.world.history = lambda wanted: (lambda found: found | {"marks": [found["marks"][0] | {"what": "key", "text": "key openai/spare: disabled (operator)"}]})(history(wanted))
+    console.world.history = lambda wanted: (lambda found: found | {"marks": [found["marks"][0] | {"what": "key", "text": "key openai/spare: disabled (by hand)"}]})(history(wanted))
     with browser.page(f"{console.url}/") as page:
         ready(page)
         for text in ("breaker of anthropic is open by hand", "key anthropic/main is disabled by hand"):

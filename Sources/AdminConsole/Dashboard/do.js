@@ -61,7 +61,7 @@ const auditNone = make("p", { class: "quiet none" }, "No changes yet.");
 const auditRows = new Rows(audit, first => {
   const asker = first.asked_by ? `by ${first.asked_by}` : "by itself";
   // The broker's sentence ends with who asked, which has its own column here.
-  const text = (first.text || [first.subject, first.name, first.state].filter(Boolean).map(words).join(" ")).replace(`, ${asker}`, "").replace(" (operator)", first.asked_by ? "" : " (by hand)");
+  const text = (first.text || [first.subject, first.name, first.state].filter(Boolean).map(words).join(" ")).replace(`, ${asker}`, "");
   const more = [first.before, first.after].every(part => part !== null && part !== undefined && !text.includes(part)) ? `${visible(first.before)} \u2192 ${visible(first.after)}` : "";
   return { element: make("li", {}, make("time", { datetime: first.at }, clock(first.at)), named("span", text, 200, { class: "what" }), make("span", { class: "quiet" }, more), named("span", asker, 40, { class: "by" })) };
 });

@@ -57,8 +57,7 @@ const poll = new Poll(15e3, (fresh, error) => {
   }
   say(note, `as of ${clock(time.now())}`);
   const told = (fresh.metrics ?? [fresh]).map(one => ({ ...one, series: (one.series ?? []).filter(line => Array.isArray(line.points)) }));
-  const marks = (fresh.marks ?? told[0]?.marks ?? []).map(mark => ({ ...mark, text: mark.text?.replace("(operator)", "(by hand)") }));
-  answer = { metrics: told, marks };
+  answer = { metrics: told, marks: fresh.marks ?? told[0]?.marks ?? [] };
   redraw();
 });
 

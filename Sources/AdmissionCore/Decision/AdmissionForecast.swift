@@ -144,20 +144,23 @@ extension Admission {
       return waitOfNext(behind: oldest, at: busiest, band: band, at: now)
         ?? rest(of: oldest, before: 0, isTypical: true, at: now)
     }
-    // Nobody of the class waits: then it waits for those above it, or for a place.
-    var longest: Double?
-    for provider in providers.inForce where !isShut(provider, at: now) {
-      let leg = Route.Leg(
-        provider: provider, model: nil, keys: providers[provider].keyOrder, hasNoKey: false, candidate: 0)
-      let above = queuedAbove(band, at: provider)
-      // Most calls may go to one provider only, so the one that is slowest counts.
-      let wait =
-        pause(of: leg, at: now)
-        + time(at: leg, band: band, model: .shared, need: nil, before: Double(above), at: now)
-      longest = max(longest ?? 0, wait)
-    }
-    guard let longest else { return nil }
-    return Self.span(longest)
+    // Nobody of the class waits: then it waits for those above it, or for a place. It goes where its class goes, and where
+    // none of that runs, anywhere. Most calls may go to one provider and model only, so what is slowest counts.
+    let open = providers.inForce.filter { !isShut($0, at: now) }
+    let used = open.filter { providers[$0].capacity.permits.running(in: band) > 0 }
+    let longest = (used.isEmpty ? open : used).flatMap { provider -> [Double] in
+      let above = Double(queuedAbove(band, at: provider))
+      let models = providers[provider].modelOrder.filter {
+        providers[provider].models[$0].capacity.permits.running(in: band) > 0
+      }
+      return ([nil] + models).map { model in
+        let leg = Route.Leg(
+          provider: provider, model: model, keys: providers[provider].keyOrder, hasNoKey: false, candidate: 0)
+        return pause(of: leg, at: now)
+          + time(at: leg, band: band, model: .shared, need: nil, before: above, at: now)
+      }
+    }.max()
+    return longest.flatMap { Self.span($0) }
   }
 
   /// What a call of the class would wait that came now: the middle one of the whole waits of those that came last (what
@@ -380,9 +383,11 @@ extension Admission {
 
   // MARK: What the limits allow
 
-  /// How long a call of the model lasts there, its lag included; 0 where that is not known.
+  /// How long a call of the model lasts there, its lag included; of a model that is not known, a call of any; 0 where none
+  /// has ended yet and none has run for long.
   private func lasts(at leg: Route.Leg, model: ModelNumber, _ now: Instant) -> Double {
-    let known = providers[leg.provider].durations.expected(model: model).nanoseconds
+    let own = providers[leg.provider].durations.expected(model: model)
+    let known = (own > .zero ? own : providers[leg.provider].durations.typical).nanoseconds
     let lag = Double(providers[leg.provider].policy.settleLag.nanoseconds)
     let age = leases.meanAge(at: leg.provider, now).nanoseconds
     // Where the running calls have run much longer than usual, they will go on for about as long as they have.

@@ -85,12 +85,10 @@ extension Admission {
       (state, until, reason) = (.cooling, slowed.compactMap(\.until).max(), .paused(last.reason))
     }
     if !key.policy.isInForce { (state, reason) = (.disabled, .notInForce) }
-    // As `applyLimits` has it.
-    let own = provider.isPerKey ? key.policy.limits.tightened(by: provider.policy.limits) : key.policy.limits
     return AdmissionSnapshot.Key(
       id: key.policy.id, state: state, until: until, inFlight: key.capacity.permits.running, reason: reason,
       models: key.rests.snapshot(at: now) + slowed, concurrencyLimit: key.capacity.permits.limit,
-      policyConcurrency: own.concurrency,
+      policyConcurrency: provider.policy.limits(of: key.policy).concurrency,
       isLearned: key.capacity.permits.isLearned, buckets: buckets(of: key.capacity, at: now))
   }
 

@@ -205,10 +205,9 @@ struct ProviderTable: Sendable {
       apply(&providers[index].models[model].capacity, limits, mayBeLearned: true, own: own)
     }
     for key in providers[index].keyOrder {
-      let own = providers[index].keys[key].policy.limits
-      let tightened = own.tightened(by: rules.limits)
-      let limits = isPerKey ? providers[index].keys[key].learner.effective(tightened) : own
-      apply(&providers[index].keys[key].capacity, limits, mayBeLearned: isPerKey, own: tightened)
+      let own = rules.limits(of: providers[index].keys[key].policy)
+      let limits = isPerKey ? providers[index].keys[key].learner.effective(own) : own
+      apply(&providers[index].keys[key].capacity, limits, mayBeLearned: isPerKey, own: own)
     }
   }
 

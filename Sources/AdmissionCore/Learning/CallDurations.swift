@@ -18,6 +18,12 @@ struct CallDurations: Sendable {
       averages[index] == 0 ? lasted : max(1, averages[index] + (lasted - averages[index]) / Self.weight)
   }
 
+  /// The middle of the models' average durations; zero where no call has succeeded yet.
+  var typical: Span {
+    let known = averages.filter { $0 > 0 }.sorted()
+    return known.isEmpty ? .zero : Span(nanoseconds: known[known.count / 2])
+  }
+
   /// The average duration; zero where no call of the model has succeeded yet.
   func expected(model: ModelNumber) -> Span {
     let index = model.position

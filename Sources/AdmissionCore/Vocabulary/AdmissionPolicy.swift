@@ -327,6 +327,11 @@ public struct Glob: Sendable, Hashable, ExpressibleByStringLiteral {
     return p == pattern.count
   }
 }
+extension ProviderPolicy {
+  /// The operator's limits for one of the keys: where each key has the provider's for itself, the smaller of both.
+  func limits(of key: KeyPolicy) -> Limits { quota == .perKey ? key.limits.tightened(by: limits) : key.limits }
+}
+
 extension Limits {
   /// The smaller of both in each dimension.
   func tightened(by other: Limits) -> Limits {
