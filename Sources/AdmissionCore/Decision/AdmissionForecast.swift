@@ -148,16 +148,19 @@ extension Admission {
     // none of that runs, anywhere. Most calls may go to one provider and model only, so what is slowest counts.
     let open = providers.inForce.filter { !isShut($0, at: now) }
     let used = open.filter { providers[$0].capacity.permits.running(in: band) > 0 }
+    let patience = Double(scheduler.policy(band).maxWait.nanoseconds)
     let longest = (used.isEmpty ? open : used).flatMap { provider -> [Double] in
       let above = Double(queuedAbove(band, at: provider))
       let models = providers[provider].modelOrder.filter {
         providers[provider].models[$0].capacity.permits.running(in: band) > 0
       }
-      return ([nil] + models).map { model in
+      return ([nil] + models).compactMap { model in
         let leg = Route.Leg(
           provider: provider, model: model, keys: providers[provider].keyOrder, hasNoKey: false, candidate: 0)
-        return pause(of: leg, at: now)
-          + time(at: leg, band: band, model: .shared, need: nil, before: above, at: now)
+        let pause = pause(of: leg, at: now)
+        // Who would have to wait longer than it may is refused at once, and waits for nothing.
+        guard pause <= patience else { return nil }
+        return pause + time(at: leg, band: band, model: .shared, need: nil, before: above, at: now)
       }
     }.max()
     return longest.flatMap { Self.span($0) }
@@ -187,10 +190,12 @@ extension Admission {
   /// So many of those that came last are looked at.
   private static let newest = 5
 
-  /// True where no call is sent until somebody does something.
+  /// True where no call waits: none is sent until somebody does something, or all are refused until then.
   private func isShut(_ provider: ProviderIndex, at now: Instant) -> Bool {
     let state = providers[provider]
-    if state.breaker.earliestRecovery(at: now) == .distantFuture { return true }
+    if let end = state.breaker.earliestRecovery(at: now) {
+      if end == .distantFuture || state.policy.breaker.whenOpen == .reject { return true }
+    }
     return !state.keyOrder.isEmpty
       && state.keyOrder.allSatisfy {
         state.keys[$0].health.isOut && state.keys[$0].health.unusableUntil(at: now) != nil
@@ -390,6 +395,8 @@ extension Admission {
     let known = (own > .zero ? own : providers[leg.provider].durations.typical).nanoseconds
     let lag = Double(providers[leg.provider].policy.settleLag.nanoseconds)
     let age = leases.meanAge(at: leg.provider, now).nanoseconds
+    // Those that still hang while the breaker is open will not be there when it has closed.
+    if known > 0, providers[leg.provider].breaker.condition(at: now) == .open { return Double(known) + lag }
     // Where the running calls have run much longer than usual, they will go on for about as long as they have.
     if known > 0 { return Double(age > 2 * known ? age : known) + lag }
     // Nothing is known yet: those that run are about half done.

@@ -231,11 +231,15 @@ struct ProviderState: SlotElement {
   /// - Parameter isBacklog: true where others of its band wait.
   @inline(__always) mutating func notePace(_ placement: Placement, band: Int, isBacklog: Bool, at now: Instant) {
     let cost = max(1, placement.estimate.cost)
-    if isBacklog { paces[band].grant(cost: cost, at: now) }
-    paces[3].grant(cost: cost, at: now)
+    // A single call that tries whether a pause is over comes after the pause, and says nothing of the pace without it.
+    let isTrial = breaker.state != .closed || gate.state != .passing
+    paces[band].grant(cost: cost, isTrial: isTrial, isBacklog: isBacklog, at: now)
+    paces[3].grant(cost: cost, isTrial: isTrial, at: now)
     guard let model = placement.model else { return }
-    if isBacklog { models[model].paces[band].grant(cost: cost, at: now) }
-    models[model].paces[3].grant(cost: cost, at: now)
+    let isTrialOfModel =
+      isTrial || models[model].gate.state != .passing || models[model].breaker.map { $0.state != .closed } == true
+    models[model].paces[band].grant(cost: cost, isTrial: isTrialOfModel, isBacklog: isBacklog, at: now)
+    models[model].paces[3].grant(cost: cost, isTrial: isTrialOfModel, at: now)
   }
 
   /// Nobody of the band waits there any more, or nobody at all (3).

@@ -20,7 +20,17 @@ struct GrantPace: Sendable {
   /// How many grants say something.
   static let least: Int32 = 4
 
-  @inline(__always) mutating func grant(cost: Int64 = 0, at now: Instant) {
+  /// - Parameters:
+  ///   - isTrial: true for a call that tries whether a pause is over: the time before it says nothing.
+  ///   - isBacklog: false where no others wait for the same: then it says nothing.
+  @inline(__always) mutating func grant(
+    cost: Int64 = 0, isTrial: Bool = false, isBacklog: Bool = true, at now: Instant
+  ) {
+    guard isBacklog else { return }
+    guard !isTrial else {
+      last = now
+      return
+    }
     sumOfCosts = sumOfCosts == 0 ? cost << 4 : sumOfCosts &+ cost &- (sumOfCosts >> 4)
     let passed = max(0, (now - last).nanoseconds)
     last = now
