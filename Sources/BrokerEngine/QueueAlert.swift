@@ -1,12 +1,14 @@
-// The alert about the queue's depth (`alerts:` in the policy).
+// The alert about the queue's depth (`alerts:` in the policy), and the rule by which an alert that compares a number with
+// limits rises and falls.
 //
-// Promises: it is raised at the first look at which as many requests wait as a threshold says, and lowered only after
-// `calm` looks in a row with fewer, so that a depth which varies around a threshold tells it once. Thresholds may change
-// at any time.
+// Promises: it is raised at the first look at which the number has reached a limit. It falls, or ends, only after `calm`
+// in which each look found the number below nine tenths of that limit, so that a number which varies around a limit tells
+// it once. Each limit is left by itself: where the number stays near the lower one, the alert does not end. Limits may
+// change at any time. Time comes from outside.
 import PolicyFile
 
 /// How serious an alert is.
-public enum AlertSeverity: String, Sendable, Comparable {
+public enum AlertSeverity: String, Sendable, Comparable, CaseIterable {
   case warning, critical
 
   public static func < (left: Self, right: Self) -> Bool { left == .warning && right == .critical }
@@ -22,40 +24,54 @@ public struct FiringAlert: Sendable, Equatable {
   public var text: String
 }
 
-struct QueueAlert {
-  /// Looks are a second apart.
-  static let calm = 10
+/// How serious a number is that is compared with two limits.
+struct AlertLevel {
+  /// Nanoseconds.
+  static let calm: UInt64 = 10_000_000_000
 
+  private(set) var severity: AlertSeverity?
+  /// When each limit was last reached, or nearly so; monotonic nanoseconds.
+  private var lastNear: [AlertSeverity: UInt64] = [:]
+
+  /// - Parameter limit: the number from which on it is so serious; at least 1.
+  /// - Returns: true where the severity has changed.
+  mutating func look(_ number: Int, at now: UInt64, limit: (AlertSeverity) -> Int) -> Bool {
+    let before = severity
+    var after: AlertSeverity?
+    for one in AlertSeverity.allCases {
+      let isReached = number >= limit(one)
+      if isReached || (isHeld(one) && Self.isNear(number, limit(one))) { lastNear[one] = now }
+      if isReached || (isHeld(one) && now &- (lastNear[one] ?? 0) < Self.calm) { after = one }
+    }
+    severity = after
+    return after != before
+  }
+
+  /// True where the number has reached this limit since the alert began.
+  private func isHeld(_ one: AlertSeverity) -> Bool { severity.map { one <= $0 } ?? false }
+
+  private static func isNear(_ number: Int, _ limit: Int) -> Bool {
+    number * 10 >= limit * 9
+  }
+}
+
+struct QueueAlert {
+  private var level = AlertLevel()
   private(set) var firing: FiringAlert?
-  private var calmLooks = 0
 
   /// - Returns: true where the alert was raised, lowered or ended.
   mutating func look(_ depth: Int, _ limits: QueueAlertLimits, at now: UInt64) -> Bool {
-    let severity: AlertSeverity? =
-      depth >= limits.critical ? .critical : depth >= limits.warning ? .warning : nil
-    let before = firing?.severity
-    if let severity, before.map({ $0 <= severity }) ?? true {
-      calmLooks = 0
-      let limit = severity == .critical ? limits.critical : limits.warning
-      let since = before == severity ? firing?.since ?? now : now
-      firing = FiringAlert(
-        name: "queue_depth", severity: severity, since: since,
-        text: "\(depth) requests wait, \(limit) or more are too many")
-      return before != severity
-    }
-    guard let before else { return false }
-    calmLooks += 1
-    let limit = before == .critical ? limits.critical : limits.warning
-    firing?.text = "\(depth) requests wait now, \(limit) or more were too many"
-    guard calmLooks >= Self.calm else { return false }
-    calmLooks = 0
-    guard let severity else {
+    let hasChanged = level.look(depth, at: now) { $0 == .critical ? limits.critical : limits.warning }
+    guard let severity = level.severity else {
       firing = nil
-      return true
+      return hasChanged
     }
+    let limit = severity == .critical ? limits.critical : limits.warning
     firing = FiringAlert(
-      name: "queue_depth", severity: severity, since: now,
-      text: "\(depth) requests wait, \(limits.warning) or more are too many")
-    return true
+      name: "queue_depth", severity: severity, since: hasChanged ? now : firing?.since ?? now,
+      text: depth >= limit
+        ? "\(depth) requests wait, \(limit) or more are too many"
+        : "\(depth) requests wait now, \(limit) or more were too many")
+    return hasChanged
   }
 }

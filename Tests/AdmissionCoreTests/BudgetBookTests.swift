@@ -273,6 +273,29 @@ import Testing
     #expect(book.marks(accounts[0], refused: true, needed: 8, at: now) == [.exceeded])
   }
 
+  /// Each piece that ends takes the sum below the mark for a while.
+  @Test func aRollingWindowNearItsWarningIsToldOnce() {
+    let window = BudgetWindow(rolling: 3600)
+    var (book, accounts) = book([rule(1000, window: window)])
+    var told: [Int64] = []
+    func spend(_ cost: Int64, in serial: Int64) {
+      book.begin([BudgetWindowState(window: window, serial: serial, end: .distantFuture)])
+      if !book.marks(accounts[0], refused: false, at: now).isEmpty { told.append(serial) }
+      book.post(accounts, held: 0, cost: cost, takenIn: 0)
+      if !book.marks(accounts[0], refused: false, at: now).isEmpty { told.append(serial) }
+    }
+    for number in 0..<16 as Range<Int64> { spend(50, in: 1000 + number * 3) }
+    #expect(told == [1045])
+    // Fifty leave with each of these pieces, and as much comes: 750, and 800 again.
+    for number in 0..<8 as Range<Int64> { spend(50, in: 1060 + number * 3) }
+    #expect(told == [1045])
+    // Once it was well below, it is told again.
+    spend(10, in: 1140)
+    #expect(book.reading(accounts[0], at: now)?.state == .ok)
+    spend(790, in: 1141)
+    #expect(told == [1045, 1141])
+  }
+
   /// Only `reject` refuses, and a limit of nothing is used up from the start.
   @Test func statesOfOtherRules() {
     for onExceed in [BudgetPolicy.OnExceed.low, .warn] {

@@ -70,8 +70,10 @@ extension BudgetBook {
       for piece in pieces[number] ?? [] where piece.counts(in: serial) {
         rolled.posted = min(rolled.posted + piece.posted, Self.mostSum)
       }
-      // Once the sum has fallen below a mark, the mark can be passed and reported again.
-      if rolled.posted < Self.share(account.limit, percent: Int64(account.warnAtPercent)) { rolled.hasWarned = false }
+      // Once the sum has fallen below a mark, the mark can be passed and reported again: the warning once it is well below
+      // it, for a sum that stays near it goes below it with each piece.
+      let warning = Self.share(account.limit, percent: Int64(account.warnAtPercent))
+      if rolled.posted < Self.share(warning, percent: 90) { rolled.hasWarned = false }
       if rolled.posted < account.limit, rolled.refusedNeed <= account.limit - rolled.posted {
         rolled.hasExceeded = false
       }
