@@ -60,6 +60,9 @@ public final class Courier {
   private var whenIdle: (() -> Void)?
   /// Called with a message that was given up.
   public var onFailure: (DeliveryRecord) -> Void = { _ in }
+  /// Called with a webhook whose last message was not accepted, and with the reason, where the one before it was; and
+  /// without a reason where that is over.
+  public var onOutage: (_ url: String, _ reason: String?) -> Void = { _, _ in }
 
   public init(_ parts: CourierParts, limits: DeliveryLimits = DeliveryLimits()) {
     self.parts = parts
@@ -147,12 +150,15 @@ public final class Courier {
 
   private func note(_ reason: String, of url: String) {
     guard hooks[url] != nil else { return }
-    failing[url] = (failing[url]?.since ?? parts.wall(), reason)
+    let since = failing[url]?.since
+    failing[url] = (since ?? parts.wall(), reason)
+    if since == nil { onOutage(url, reason) }
   }
 
   private func ended(_ delivery: WebhookDelivery, _ answer: DeliveryAnswer) {
     switch answer {
-    case .status(let status, _) where (200..<300).contains(status): failing[delivery.url] = nil
+    case .status(let status, _) where (200..<300).contains(status):
+      if failing.removeValue(forKey: delivery.url) != nil { onOutage(delivery.url, nil) }
     case .status(let status, _): note("the receiver answered \(status)", of: delivery.url)
     case .failed(let reason): note(reason, of: delivery.url)
     }

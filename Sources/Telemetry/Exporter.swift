@@ -2,7 +2,8 @@
 //
 // Promises: everything here runs on the loop's thread, but for the writing of documents; what a call leaves costs one
 // bounded append; a collector that hangs, is gone or answers nonsense costs one connection for each of the two kinds and a
-// bounded queue; of an answer at most 16 KiB are read. An outage is reported once when it begins and once when it ends.
+// bounded queue; of an answer at most 16 KiB are read. An outage is reported once when it begins, once when
+// something is lost by it, and once when it ends.
 import HTTPMessage
 import TextForms
 
@@ -91,9 +92,11 @@ public final class Exporter {
   private var countsSince: Int64
   private var nextReading: UInt64
   private var troubled: Set<TelemetrySignal> = []
+  /// True where it has been told of the outage that something is lost.
+  private var hasToldLoss = false
   private var whenIdle: (() -> Void)?
-  /// Told when an outage begins, with the reason and whether what was sent is lost, and when it ends, without a reason. While
-  /// one kind of documents is not taken, the other kind is no news.
+  /// Told when an outage begins, with the reason and whether what was sent is lost, when something is lost for the first time
+  /// in it, and when it ends, without a reason. While one kind of documents is not taken, the other kind is no news.
   public var onOutage: (_ signal: TelemetrySignal, _ reason: String?, _ isLost: Bool) -> Void = { _, _, _ in }
   /// Since when the collector does not take what it is told, in nanoseconds since 1970, and why; nil while it does.
   public private(set) var outage: (since: Int64, reason: String)?
@@ -239,7 +242,10 @@ public final class Exporter {
       troubled.insert(signal)
       let isNew = outage == nil
       outage = (outage?.since ?? parts.wall(), trouble)
-      if isNew { onOutage(signal, trouble, dropped > droppedBefore) }
+      let isLost = dropped > droppedBefore
+      let hadToldLoss = !isNew && hasToldLoss
+      hasToldLoss = hadToldLoss || isLost
+      if isNew || (isLost && !hadToldLoss) { onOutage(signal, trouble, isLost) }
     } else if troubled.remove(signal) != nil, troubled.isEmpty {
       outage = nil
       onOutage(signal, nil, false)

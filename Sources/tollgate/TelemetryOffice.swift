@@ -28,6 +28,7 @@ final class TelemetryOffice {
   /// Those that the policy names no more, until they have told what waited.
   private var leaving: [ObjectIdentifier: Running] = [:]
   private var droppedBefore = 0
+  private var lines = OutageLines()
 
   /// An exporter and its timers.
   private final class Running {
@@ -123,18 +124,22 @@ final class TelemetryOffice {
         },
         schedule: { timer.schedule(at: $0) }, source: source, metrics: { counted.meter.metrics(broker) }))
     address.target = exporter
-    exporter.onOutage = { [logger] signal, reason, isLost in
-      if let reason {
-        logger.warning(
-          isLost
-            ? "the collector does not take what it is told, and it is dropped"
-            : "the collector does not take what it is told; it is tried again, and what does not fit is dropped",
-          metadata: ["signal": "\(signal.rawValue)", "reason": "\(reason)"])
-      } else {
-        logger.info("the collector takes what it is told again", metadata: ["signal": "\(signal.rawValue)"])
-      }
-    }
+    exporter.onOutage = { [unowned self] in outageChanged($0, $1, isLost: $2) }
     return Running(exporter, timer)
+  }
+
+  private func outageChanged(_ signal: TelemetrySignal, _ reason: String?, isLost: Bool) {
+    let verdict = lines.change(at: loop.now)
+    guard verdict != .untold else { return }
+    var metadata: Logger.Metadata = ["signal": "\(signal.rawValue)"]
+    if verdict == .toldLast { metadata["unlogged"] = "\(OutageLines.lastNote)" }
+    guard let reason else { return logger.info("the collector takes what it is told again", metadata: metadata) }
+    metadata["reason"] = "\(reason)"
+    logger.warning(
+      isLost
+        ? "the collector does not take what it is told, and it is dropped"
+        : "the collector does not take what it is told; it is tried again, and what does not fit is dropped",
+      metadata: metadata)
   }
 
   private func ended(_ record: RequestRecord, _ exporter: Exporter) {

@@ -21,6 +21,8 @@ final class WebhookOffice {
   private let timer: LoopTimer
   private var interpreter = NewsInterpreter()
   private var endTimer: LoopTimer?
+  /// By the webhook's URL.
+  private var lines: [String: OutageLines] = [:]
 
   init(loop: EventLoop, upstream: CurlUpstream, broker: Operator, logger: Logger) {
     self.loop = loop
@@ -44,6 +46,7 @@ final class WebhookOffice {
           "subject": "\(record.news.subject)", "attempts": "\(record.attempts)", "reason": "\(record.error ?? "")",
         ])
     }
+    courier.onOutage = { [unowned self] in outageChanged($0, $1) }
     broker.listen { [weak self] news in self?.hear(news) }
   }
 
@@ -56,6 +59,8 @@ final class WebhookOffice {
       }
       upstream.configure(provider: Courier.pool(of: webhook.url), ProviderTransport(maxIdleConnections: 1))
     }
+    let urls = Set(policy.webhooks.map(\.url))
+    lines = lines.filter { urls.contains($0.key) }
     courier.replaceHooks(policy.webhooks.map { CourierHook($0, secret: secrets[$0.url]) })
   }
 
@@ -67,6 +72,16 @@ final class WebhookOffice {
     return OutwardTrouble(
       what: "webhook_away", since: courier.outages.map(\.since).min() ?? first.since,
       text: "the webhook \(Webhook.shown(first.url))\(more) does not take messages: \(first.reason)")
+  }
+
+  private func outageChanged(_ url: String, _ reason: String?) {
+    let verdict = lines[url, default: OutageLines()].change(at: loop.now)
+    guard verdict != .untold else { return }
+    var metadata: Logger.Metadata = ["webhook": "\(Webhook.shown(url))"]
+    if verdict == .toldLast { metadata["unlogged"] = "\(OutageLines.lastNote)" }
+    guard let reason else { return logger.info("the webhook takes messages again", metadata: metadata) }
+    metadata["reason"] = "\(reason)"
+    logger.warning("the webhook does not take messages", metadata: metadata)
   }
 
   private func hear(_ news: News) {

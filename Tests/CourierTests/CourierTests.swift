@@ -76,6 +76,27 @@ import Testing
     #expect(rig.scheduled.last == 1_000 + 90_000_000_000)
   }
 
+  @Test func eachChangeOfAWebhookIsToldOnce() {
+    let rig = Rig()
+    var told: [String] = []
+    rig.courier.onOutage = { told.append("\($0): \($1 ?? "over")") }
+    rig.courier.replaceHooks([Self.hook("https://h/x")])
+    func answer(_ status: Int) {
+      rig.courier.tell(Self.news)
+      rig.now = max(rig.now, rig.scheduled.last ?? 0)
+      rig.courier.wake()
+      rig.upstream.calls.last?.respond(status)
+    }
+    answer(200)
+    #expect(told.isEmpty)
+    answer(500)
+    #expect(told == ["https://h/x: the receiver answered 500"])
+    for _ in 0..<5 { answer(503) }
+    #expect(told.count == 1)
+    answer(204)
+    #expect(told == ["https://h/x: the receiver answered 500", "https://h/x: over"])
+  }
+
   @Test func aWebhookThatTakesNothingIsNamedUntilItDoes() {
     let rig = Rig()
     rig.courier.replaceHooks([Self.hook("https://h/x"), Self.hook("https://s/z")])

@@ -311,6 +311,35 @@ def test_a_collector_that_is_away_and_comes_back(start, http):
     back.close()
 
 
+def test_a_collector_that_refuses_only_later_is_a_line_of_the_log_for_each_change(start, http):
+    collector = Collector(reply(200), reply(503), reply(403, reason="No"), reply(403, reason="No"))
+    provider = start.provider(reply(body=ANSWER))
+    broker = start.broker(policy(provider, collector))
+    away, lost, back = "what it is told; it is tried again", "what it is told, and it is dropped", "the collector takes what it is told again"
+
+    def lines():
+        return tuple(broker.logs().count(text) for text in (away, lost, back))
+
+    assert call(broker).status == 200
+    wait_until(lambda: len(collector.received) == 1, "the first documents", timeout=20)
+    assert lines() == (0, 0, 0)
+    # It refuses for now, then for good: that what it is told is lost is said too.
+    assert call(broker).status == 200
+    wait_until(lambda: dropped(http, broker) >= 2, "a refused batch", timeout=30)
+    wait_until(lambda: lines() == (1, 1, 0), "both lines", timeout=20)
+    first = dropped(http, broker)
+    assert call(broker).status == 200
+    wait_until(lambda: dropped(http, broker) > first, "another", timeout=30)
+    assert lines() == (1, 1, 0)
+    (problem,) = http.get(broker.admin + "/api/v1/status").json()["problems"]
+    assert problem["what"] == "collector_away" and "403" in problem["text"]
+    assert call(broker).status == 200
+    wait_until(lambda: lines() == (1, 1, 1), "the end of the outage", timeout=30)
+    assert http.get(broker.admin + "/api/v1/status").json()["problems"] == []
+    stop(broker)
+    collector.close()
+
+
 def test_what_a_collector_answers(start, http):
     collector = Collector(
         reply(429, [("Retry-After", "1")], reason="Slow down"), reply(400, body=b"no" * 200_000, reason="Bad"),

@@ -191,3 +191,28 @@ def test_a_webhook_that_takes_nothing_is_a_problem_of_the_status(start, http):
     assert told[2] in run("status", "--admin", broker.admin).stdout
     wait_until(lambda: problems() == [], "its end", timeout=20)
     receiver.close()
+
+
+def test_a_webhook_that_refuses_later_is_a_line_of_the_log_for_each_change(start, http):
+    receiver = Receiver(reply(200), reply(500), reply(503), reply(200), reply(410))
+    broker = start.broker(policy(hook(receiver, events=["key"])))
+
+    def turn(verb, told, result="delivered"):
+        assert http.post(f"{broker.admin}/api/v1/keys/openai/main/{verb}").status_code == 200
+        wait_until(lambda: len(receiver.told) == told and results(http, broker)[0] == result, f"{verb} to be told", timeout=20)
+
+    away, back = "the webhook does not take messages", "the webhook takes messages again"
+    turn("disable", 1)
+    assert away not in broker.logs() and back not in broker.logs()
+    # Refused twice, then taken.
+    turn("enable", 4)
+    wait_until(lambda: back in broker.logs(), "the end in the log")
+    assert (broker.logs().count(away), broker.logs().count(back)) == (1, 1)
+    line = next(line for line in broker.logs().splitlines() if away in line)
+    assert "the receiver answered 500" in line and receiver.url in line and "query-secret" not in broker.logs()
+    # And once more, for good.
+    turn("disable", 5, "failed")
+    wait_until(lambda: broker.logs().count(away) == 2, "the second outage in the log")
+    assert [one["what"] for one in http.get(broker.admin + "/api/v1/status").json()["problems"] if one["what"].endswith("away")] == ["webhook_away"]
+    assert broker.logs().count(back) == 1
+    receiver.close()

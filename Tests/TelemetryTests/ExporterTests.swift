@@ -132,6 +132,34 @@ private let second: UInt64 = 1_000_000_000
     #expect(rig.exporter.outage == nil)
   }
 
+  @Test func aCollectorThatAcceptsAndRefusesLaterIsToldOnceForEachChange() {
+    let rig = Rig()
+    rig.configure()
+    func answer(_ status: Int?) {
+      rig.add()
+      rig.pass(to: rig.now + 40 * second)
+      rig.write()
+      let call = rig.upstream.calls.last { $0.request.url.hasSuffix("traces") }
+      if let status { call?.respond(status) } else { call?.fail(mayHaveArrived: false) }
+      rig.upstream.calls.last { $0.request.url.hasSuffix("metrics") }?.respond(200)
+    }
+    answer(200)
+    #expect(rig.outages.isEmpty)
+    answer(nil)
+    answer(503)
+    #expect(rig.outages == ["traces: connect_refused"])
+    // From now on what it is told is lost, which the first line did not say.
+    answer(403)
+    answer(403)
+    answer(nil)
+    answer(401)
+    #expect(rig.outages == ["traces: connect_refused", "traces: the collector answered 403, lost"])
+    answer(200)
+    #expect(rig.outages.count == 3 && rig.outages.last == "traces: over")
+    answer(503)
+    #expect(rig.outages.count == 4 && rig.outages.last == "traces: the collector answered 503")
+  }
+
   @Test func anOutageOfBothKindsIsOneAndSaysWhatIsLost() {
     let rig = Rig()
     rig.configure()
