@@ -28,6 +28,23 @@ enum LearnedJSON {
     json.member("learned_left_out", learned.leftOut)
   }
 
+  /// A limit in the row of what it holds for.
+  static func limit(
+    _ json: inout JSONWriter, _ limit: AdmissionSnapshot.Learned, of provider: ProviderID, _ clock: SnapshotClock
+  ) {
+    let value = LearnedValue(
+      provider: provider, model: limit.model, key: limit.key, what: LearnedValue.What(limit.quantity),
+      value: limit.value, source: LearnedValue.Source(limit.source), since: limit.since)
+    json.object { json in
+      json.member("what", name(value.what))
+      let (number, unit) = amount(value, clock)
+      json.member("value", number)
+      json.member("unit", unit)
+      json.member("from", text(value.source))
+      json.member("since", time: clock.wallNanoseconds(value.since))
+    }
+  }
+
   private static func name(_ what: LearnedValue.What) -> String {
     switch what {
     case .concurrency: "concurrency"

@@ -90,7 +90,8 @@ struct MetricFamily: Sendable {
   static let modelInFlight = gauge(
     "tollgate_model_inflight", ["provider", "model"], "Calls that run upstream, of models with their own limits.")
   static let modelConcurrencyLimit = gauge(
-    "tollgate_model_concurrency_limit", ["provider", "model"], "As tollgate_concurrency_limit, of these models.")
+    "tollgate_model_concurrency_limit", ["provider", "model"],
+    "As tollgate_concurrency_limit, of these models and of those for which one was learned.")
   static let modelBucketAvailable = gauge(
     "tollgate_model_bucket_available", ["provider", "model", "dimension"],
     "As tollgate_bucket_available, of models with their own limits.")

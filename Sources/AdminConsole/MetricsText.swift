@@ -37,6 +37,16 @@ struct MetricsSource: Sendable {
   var connections: [(port: String, count: Int)] = []
   var process = ProcessFigures()
   var version = ""
+  /// Of models without an entry in the policy.
+  var learnedLimits: [LearnedLimit] = []
+
+  /// A learned limit of concurrent calls.
+  struct LearnedLimit: Sendable, Equatable {
+    var provider: String
+    /// The model's name as metrics have it.
+    var model: String
+    var limit: Int64
+  }
 }
 
 enum MetricsText {
@@ -44,7 +54,7 @@ enum MetricsText {
     var page = MetricsPage(format, wallOffset: source.wallOffset)
     requests(&page, source)
     providers(&page, source.core)
-    models(&page, source.core)
+    models(&page, source)
     keys(&page, source.core)
     upstream(&page, source.counted)
     tenants(&page, source.core)
@@ -139,9 +149,9 @@ enum MetricsText {
     }
   }
 
-  private static func models(_ page: inout MetricsPage, _ core: AdmissionSnapshot) {
+  private static func models(_ page: inout MetricsPage, _ source: MetricsSource) {
     var models: [(labels: MetricsPage.Owner, model: AdmissionSnapshot.Model)] = []
-    for provider in core.providers {
+    for provider in source.core.providers {
       // The first of two entries with the same glob is the one that counts.
       var seen: Set<String> = []
       for model in provider.models where seen.insert(model.pattern).inserted {
@@ -158,6 +168,7 @@ enum MetricsText {
     for (labels, model) in models {
       if let limit = model.concurrencyLimit { page.sample(labels, limit) }
     }
+    for one in source.learnedLimits { page.sample([one.provider, one.model], Int(one.limit)) }
     let owners = models.map { ($0.labels, $0.model.buckets) }
     buckets(&page, .modelBucketAvailable, owners) { $0.available }
     buckets(&page, .modelBucketCapacity, owners) { $0.capacity }
@@ -367,6 +378,7 @@ extension AdminConsole {
         source.ledger.lag = desk.lag()
       }
       source.connections = connections()
+      source.learnedLimits = MetricsSource.learnedLimits(snapshot.core) { broker.label(ofModel: $0) }
       if let courier { source.webhooks = courier.queue.totals }
       source.otlpDropped = otlpDropped()
       let (gathered, processFigures) = (source, actions.processFigures)
@@ -398,6 +410,29 @@ extension MetricsSource {
     abandonedLeases = snapshot.abandonedLeases
     isDraining = snapshot.isDraining
     self.version = version
+  }
+
+  /// The learned limits of models without an entry in the policy, whose names come from clients: each under its label,
+  /// and the lowest of those that share one.
+  static func learnedLimits(_ core: AdmissionSnapshot, label: (String) -> String) -> [LearnedLimit] {
+    core.providers.flatMap { provider -> [LearnedLimit] in
+      let listed = Set(provider.models.map(\.pattern))
+      var limits: [LearnedLimit] = []
+      var places: [String: Int] = [:]
+      for one in provider.learned where one.quantity == .concurrency && one.key == nil {
+        guard let model = one.model, !listed.contains(model) else { continue }
+        let name = label(model)
+        // A glob of the policy may be called as the label is.
+        guard !listed.contains(name) else { continue }
+        if let place = places[name] {
+          limits[place].limit = min(limits[place].limit, one.value)
+        } else {
+          places[name] = limits.count
+          limits.append(LearnedLimit(provider: provider.id.name, model: name, limit: one.value))
+        }
+      }
+      return limits
+    }
   }
 
   /// When limits are reached at the present rate, by the budget's id.

@@ -214,20 +214,20 @@ enum StatusJSON {
     }
   }
 
-  /// The policy's entries in their order, then models without an entry that rest or have a learned limit.
-  private static func models(
+  /// The policy's entries in their order, then models without an entry that rest or of which a limit was learned.
+  static func models(
     _ json: inout JSONWriter, _ provider: AdmissionSnapshot.Provider, _ clock: SnapshotClock
   ) {
     let listed = provider.models.map { (name: $0.pattern, rest: $0.rest, entry: Optional($0)) }
-    let taught = provider.learned.filter { $0.quantity == .concurrency && $0.model != nil }
-    let limits = Dictionary(taught.map { ($0.model, $0) }) { _, last in last }
-    let known = Set(listed.map(\.name) + provider.resting.map(\.model))
+    let taught = provider.learned.filter { $0.model != nil && $0.key == nil }
+    let limits = Dictionary(grouping: taught) { $0.model ?? "" }
+    var known = Set(listed.map(\.name) + provider.resting.map(\.model))
     let others =
       provider.resting.map {
         (name: $0.model, rest: Optional($0), entry: AdmissionSnapshot.Model?.none)
       }
       + taught.compactMap { limit in
-        limit.model.flatMap { known.contains($0) ? nil : (name: $0, rest: nil, entry: nil) }
+        limit.model.flatMap { known.insert($0).inserted ? (name: $0, rest: nil, entry: nil) : nil }
       }
     json.array(listed + others) { json, one in
       json.object { json in
@@ -236,7 +236,10 @@ enum StatusJSON {
         json.member("until", time: clock.wallNanoseconds(one.rest?.until))
         json.member("reason", one.rest?.reason.rawValue)
         json.member("listed", one.entry != nil)
-        let limit = limits[one.name]
+        let limit = limits[one.name]?.last { $0.quantity == .concurrency }
+        let paces = limits[one.name]?.filter { $0.quantity != .concurrency } ?? []
+        json.key("learned_limits")
+        json.array(paces) { json, pace in LearnedJSON.limit(&json, pace, of: provider.id, clock) }
         guard let model = one.entry else {
           json.member("concurrency_limit", limit?.value)
           return learned(&json, limit?.value, policy: nil, limit, clock)

@@ -8,6 +8,8 @@ import time
 
 CLASSES = ("high", "normal", "low")
 MODELS = ("claude-opus-5", "claude-sonnet-5", "gpt-6-sol", "gpt-6-mini", "gemini-4-pro")
+# One that no policy names, and of which providers tell a pace.
+PACED = "fable-5-preview"
 NAMES = ("anthropic", "openai", "openrouter", "azure-east", "azure-west", "gemini", "mistral", "groq")
 TENANTS = ("acme", "globex", "initech", "umbrella", "hooli", "stark", "wayne", "wonka")
 # What a client may call its session or tenant: markup, a terminal's colours, text that runs backwards, and far too much of it.
@@ -72,12 +74,17 @@ class World:
                 "kept": {"high": int(capacity * kept), "normal": 0},
                 "full_at": rfc(time.time() + used / capacity * 60) if used else None}
 
-    def key(self, provider, name, in_flight, state="usable", reason=None, until=None):
+    def taught(self, most, policy):
+        """The fields of a model or key whose limit of calls is a learned one, or is none."""
+        return {"concurrency_limit": policy if most is None else most, "policy_concurrency": policy, "learned_concurrency": most,
+                "learned_from": None if most is None else "refusals (429) without numbers", "learned_since": None if most is None else rfc(self.began + 600)}
+
+    def key(self, provider, name, in_flight, state="usable", reason=None, until=None, learned=None):
         by_hand = self.disabled.get((provider, name))
         if by_hand:
             state, reason, until = "disabled", "operator", None
         return {"id": name, "secret": "•••" + name[-4:].rjust(4, "0"), "state": state, "reason": reason, "until": until, "valid_from": None, "expires": None,
-                "in_flight": in_flight, "concurrency_limit": 30, "buckets": [], "models": []}
+                "in_flight": in_flight, **self.taught(learned, 30), "buckets": [], "models": []}
 
     def provider(self, index, now):
         name, wave = self.provider_name(index), math.sin(now / 7 + index)
@@ -95,7 +102,7 @@ class World:
         if name in self.breakers:
             breaker = {"state": self.breakers[name], "reason": "operator", "until": None}
         keys = [self.key(name, "main", running - running // 3)]
-        keys.append(self.key(name, "spare", running // 3, *(("cooling", "rate limited", rfc(now + 25 - now % 25)) if tight else ())))
+        keys.append(self.key(name, "spare", running // 3, *(("cooling", "rate limited", rfc(now + 25 - now % 25)) if tight else ()), learned=24 if index % 3 == 0 else None))
         if sick:
             keys.append(self.key(name, "old", 0, "disabled", "refused"))
         return {
@@ -107,8 +114,21 @@ class World:
             "buckets": [self.bucket("requests", 1000, 0.7 + 0.2 * wave), self.bucket("input_tokens", 2_000_000, 0.5 + 0.3 * wave),
                         self.bucket("output_tokens", 400_000, 0.03 if tight else 0.4 + 0.2 * wave)],
             "models": [{"models": "claude-opus-*" if index % 2 == 0 else "gpt-6-sol*", "state": "cooling" if tight else "usable", "reason": "rate limited" if tight else None,
-                        "until": rfc(now + 18 - now % 18) if tight else None, "in_flight": running // 2, "concurrency_limit": 20, "buckets": []}],
+                        "until": rfc(now + 18 - now % 18) if tight else None, "listed": True, "in_flight": running // 2, **self.taught(18 if index % 3 == 0 else None, 20), "buckets": [],
+                        "learned_limits": []}] + self._unlisted(index),
             "breaker": breaker, "keys": keys, "throttled_last_minute": 14 if tight else 0, "calls_last_minute": running * 6}
+
+    def _unlisted(self, index):
+        """A model without an entry in the policy, of which a pace alone was learned."""
+        limits = [{name: one[name] for name in ("what", "value", "unit", "from", "since")} for one in self._learned(index) if one["model"] == PACED]
+        return [{"models": PACED, "state": "usable", "reason": None, "until": None, "listed": False, **self.taught(None, None), "learned_limits": limits}] if limits else []
+
+    def _learned(self, index):
+        if index % 3:
+            return []
+        model = "claude-opus-*" if index % 2 == 0 else "gpt-6-sol*"
+        return [self.learned(index, "concurrency", 18, "calls", model=model), self.learned(index, "concurrency", 24, "calls", key="spare"),
+                self.learned(index, "requests_per_minute", 500, "requests/min", key="spare"), self.learned(index, "tokens_per_minute", 90_000, "tokens/min", model=PACED)]
 
     def learned(self, index, what, value, unit, model=None, key=None):
         return {"provider": self.provider_name(index), "what": what, "model": model, "key": key, "value": value, "unit": unit, "from": "refusals (429) without numbers",
@@ -166,7 +186,7 @@ class World:
             "queued_bytes": self.depth * 40_000, "running": sum(one["in_flight"] for one in providers), "sessions_at_limit": 0, "spent_usd": money(41.237),
             "problems": [], "alerts": alerts, "classes": classes, "providers": providers, "tenants": tenants, "budgets": budgets,
             "totals": {"calls_last_minute": 431, "tokens_last_minute": 1_240_000, "cost_last_hour_usd": money(18.4123), "throttled_last_minute": 14 if self.trouble else 0},
-            "learned": [self.learned(0, "concurrency", 12, "calls", model="claude-opus-*"), self.learned(0, "requests_per_minute", 500, "requests/min", key="spare")], "learned_left_out": 0, "memory": {"limit_bytes": 536870912, "held_bytes": 41_000_000}}
+            "learned": [one for index in range(self.providers) for one in self._learned(index)], "learned_left_out": 0, "memory": {"limit_bytes": 536870912, "held_bytes": 41_000_000}}
 
     # Requests
 

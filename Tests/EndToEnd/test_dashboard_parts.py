@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fakeworld import World, by_class, rfc
+from fakeworld import PACED, World, by_class, rfc
 from test_dashboard_page import VIEWS, consoles, fine, goto, make_console, ready  # noqa: F401  (fixtures too)
 
 
@@ -180,6 +180,10 @@ def test_limits_learned_for_one_model_are_shown_where_they_hold(browser, make_co
             find = f"[...document.querySelectorAll({json.dumps(f'[data-provider={provider}] .lines > li')})].find(one => one.querySelector('b').textContent === {json.dumps(title)})"
             return page.js(f"(one => one && [one.innerText, ...[...one.querySelectorAll('.places')].filter(each => each.checkVisibility()).flatMap(each => [each.querySelector('.gauge-value').textContent, "
                            f"each.querySelector('.tick.learned').title, parseFloat(each.querySelector('.tick.learned').style.left), each.querySelector('.gauge-note').textContent])])({find})")
+        # As brokers tell it whose rows do not name learned limits.
+        for one in found["providers"][:2]:
+            one["keys"] = [{name: value for name, value in key.items() if not name.startswith(("learned", "policy"))} | {"concurrency_limit": 30} for key in one["keys"]]
+            one["models"] = [{name: value for name, value in model.items() if not name.startswith(("learned", "policy"))} | {"concurrency_limit": 20} for model in one["models"] if model["listed"]]
 
         running = console.world.provider(0, time.time())["models"][0]["in_flight"]
         text, value, mark, left, note = line("anthropic", "claude-opus-*")
@@ -230,6 +234,29 @@ def test_what_must_be_read_is_not_cut(browser, make_console, width):
     with browser.page(f"{console.url}/", width=width, height=1200, scale=2 if width == 640 else 1) as page:
         for view in (*VIEWS, "why?state=slowest", "why?state=running", "why?state=recent&id=" + world.requests[200]["id"]):
             goto(page, console, view)
+@pytest.mark.parametrize("width", [400, 1280])
+def test_learned_limits_stand_with_their_mark_where_they_hold(browser, make_console, width):
+    """As a broker tells them in the rows of its models and keys."""
+    console = make_console(World())
+    with browser.page(f"{console.url}/", width=width, height=1000) as page:
+        ready(page)
+        shown = page.js("""Object.fromEntries([...document.querySelectorAll('[data-provider=anthropic] .lines > li')].map(one => [one.querySelector('b').textContent,
+            [one.querySelector('.second').innerText, ...[...one.querySelectorAll('.places')].filter(each => each.checkVisibility()).flatMap(each =>
+                [each.querySelector('.gauge-value').textContent, each.querySelector('.tick.learned').title, each.querySelector('.tick.learned').checkVisibility(), each.querySelector('.gauge-note').textContent])]]))""")
+        how = r"from refusals \(429\) without numbers · since [\d: -]+"
+        for name, most, policy in (("claude-opus-*", 18, 20), ("spare", 24, 30)):
+            _, value, mark, is_seen, note = shown[name]
+            assert re.fullmatch(rf"\d+ of {most}", value) and mark == f"learned limit: {most}" and is_seen, name
+            assert re.fullmatch(rf"learned {most} of {policy} · {how}", note), note
+        assert shown["spare"][0].strip() == "learned: 500 requests/min"
+        # A key whose limit is the policy's, and a model of which a pace alone was learned: once, and without a gauge.
+        assert len(shown["main"]) == 1 and [one.strip() for one in shown[PACED]] == ["learned: 90k tokens/min"]
+        assert page.js("document.querySelectorAll('[data-provider=openai] .lines .places').length") > 0
+        assert page.js("[...document.querySelectorAll('[data-provider=openai] .lines .places')].every(one => !one.checkVisibility())")
+        assert page.js("document.documentElement.scrollWidth") <= width
+        fine(page, console)
+
+
             if "id=" in view:
                 page.wait("document.querySelector('.timeline li')")
             assert page.js(CUT) == [], view

@@ -97,7 +97,7 @@ extension LearnedValue.Source {
 }
 
 extension LearnedValue.What {
-  init(_ quantity: AdmissionSnapshot.Learned.Quantity) {
+  public init(_ quantity: AdmissionSnapshot.Learned.Quantity) {
     switch quantity {
     case .concurrency: self = .concurrency
     case .perMinute(let dimension): self = .perMinute(dimension)
