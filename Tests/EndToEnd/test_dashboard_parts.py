@@ -69,18 +69,43 @@ def test_the_sentence_on_top_can_be_read_whole(browser, make_console, width, hea
 
 @pytest.mark.parametrize("width", [400, 1024, 1280, 1920, 2560])
 @pytest.mark.parametrize("headline", [LONG, LONG + "; " + LONG])
-def test_on_the_wall_the_sentence_is_whole(browser, make_console, width, headline):
-    console = make_console(Wordy(headline))
+def test_on_the_wall_the_sentence_has_two_lines_and_unfolds(browser, make_console, width, headline):
+    console = make_console(Wordy("nothing is failing"))
+    lines = "(one => Math.round(one.clientHeight / parseFloat(getComputedStyle(one).lineHeight)))(document.getElementById('headline-text'))"
+    hidden = "getComputedStyle(document.getElementById('headline-more')).visibility === 'hidden'"
     with browser.page(f"{console.url}/#/now?wall=1", width=width) as page:
         ready(page)
         page.wait("document.querySelector('.provider')")
-        assert page.text("#headline-text") == headline and not page.js(CUT_TEXT)
-        box, main = page.js("['#headline', 'main'].map(one => document.querySelector(one).getBoundingClientRect()).map(box => [box.top, box.bottom])")
-        text = page.js("(box => [box.top, box.bottom])(document.getElementById('headline-text').getBoundingClientRect())")
-        assert box[0] <= text[0] and text[1] <= box[1] <= main[0]
-        if width >= 1280 and headline == LONG:
-            # As large as a wall needs it, and yet room for the rest.
-            assert box[1] - box[0] < 260 and page.js("parseFloat(getComputedStyle(document.getElementById('headline-text')).fontSize)") >= 18
+        top = "document.querySelector('main').getBoundingClientRect().top"
+        before = page.js(top)
+        assert page.js(lines) == 1 and page.js(hidden)
+        console.world.headline = headline
+        page.wait(f"document.getElementById('headline-text').textContent === {json.dumps(headline)}")
+        # Nothing below moves, and what is cut can be reached by the keyboard alone.
+        most = 4 if width == 400 else 2
+        assert page.js(lines) <= most and page.js(top) == pytest.approx(before, abs=1)
+        if width >= 1280:
+            # As large as a wall needs it.
+            assert page.js("parseFloat(getComputedStyle(document.getElementById('headline-text')).fontSize)") >= 18
+        if page.js(CUT_TEXT):
+            assert not page.js(hidden) and page.js(lines) == most
+            for _ in range(9):
+                page.press("Tab")
+                if page.js("document.activeElement.id") == "headline-more":
+                    break
+            assert page.js("document.activeElement.id") == "headline-more"
+            page.press("Enter")
+            page.wait(f"!{CUT_TEXT} && document.getElementById('headline-more').ariaExpanded === 'true'")
+            box, text, main = page.js("['#headline', '#headline-text', 'main'].map(one => document.querySelector(one).getBoundingClientRect()).map(box => [box.top, box.bottom])")
+            assert box[0] <= text[0] and text[1] <= box[1] <= main[0]
+            assert page.js("document.documentElement.scrollWidth") <= width
+            page.press("Enter")
+            page.wait(CUT_TEXT)
+        else:
+            assert width > 1280 and page.js(hidden)
+        console.world.headline = "nothing is failing"
+        page.wait(f"document.getElementById('headline-text').textContent === 'nothing is failing' && {hidden}")
+        assert page.js(top) == pytest.approx(before, abs=1)
         fine(page, console)
 
 
@@ -155,6 +180,10 @@ class Taught(World):
                             self.learned(0, "tokens_per_minute", 90_000, "tokens/min", key="spare"), self.learned(0, "concurrency", 2, "calls", model="claude-haiku-5", key="spare"),
                             # What the policy limits more than the provider does is not in force.
                             self.learned(1, "concurrency", 25, "calls", model="gpt-6-sol*"), self.learned(2, "concurrency", 7, "calls")]
+        # As brokers tell it whose rows do not name learned limits.
+        for one in found["providers"][:2]:
+            one["keys"] = [{name: value for name, value in key.items() if not name.startswith(("learned", "policy"))} | {"concurrency_limit": 30} for key in one["keys"]]
+            one["models"] = [{name: value for name, value in model.items() if not name.startswith(("learned", "policy"))} | {"concurrency_limit": 20} for model in one["models"] if model["listed"]]
         # As brokers tell it that count what runs of such a model.
         found["providers"][2]["models"] = [{"models": "deep-1", "state": "usable", "reason": None, "until": None, "in_flight": 4, "listed": True, "concurrency_limit": 6, "policy_concurrency": 9, "learned_concurrency": 6,
                                              "learned_from": "refusals (429) without numbers", "learned_since": rfc(self.began), "buckets": []},
@@ -180,10 +209,6 @@ def test_limits_learned_for_one_model_are_shown_where_they_hold(browser, make_co
             find = f"[...document.querySelectorAll({json.dumps(f'[data-provider={provider}] .lines > li')})].find(one => one.querySelector('b').textContent === {json.dumps(title)})"
             return page.js(f"(one => one && [one.innerText, ...[...one.querySelectorAll('.places')].filter(each => each.checkVisibility()).flatMap(each => [each.querySelector('.gauge-value').textContent, "
                            f"each.querySelector('.tick.learned').title, parseFloat(each.querySelector('.tick.learned').style.left), each.querySelector('.gauge-note').textContent])])({find})")
-        # As brokers tell it whose rows do not name learned limits.
-        for one in found["providers"][:2]:
-            one["keys"] = [{name: value for name, value in key.items() if not name.startswith(("learned", "policy"))} | {"concurrency_limit": 30} for key in one["keys"]]
-            one["models"] = [{name: value for name, value in model.items() if not name.startswith(("learned", "policy"))} | {"concurrency_limit": 20} for model in one["models"] if model["listed"]]
 
         running = console.world.provider(0, time.time())["models"][0]["in_flight"]
         text, value, mark, left, note = line("anthropic", "claude-opus-*")
@@ -206,6 +231,29 @@ def test_limits_learned_for_one_model_are_shown_where_they_hold(browser, make_co
         notes = page.js("[...document.querySelectorAll('.prow .places .gauge-note')].map(one => one.title)")
         assert "learned for claude-opus-*: 12, <img src=x>: 3" in notes[0] and "learned for" not in notes[1] and "by key" in notes[2] and "learned for deep-1: 6, \u27e8U+202E\u27e9never: 2 and 1 more" in notes[2]
         assert page.js("document.querySelectorAll('img').length") == 0 and page.js("document.documentElement.scrollWidth") <= width
+        fine(page, console)
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_learned_limits_stand_with_their_mark_where_they_hold(browser, make_console, width):
+    """As a broker tells them in the rows of its models and keys."""
+    console = make_console(World())
+    with browser.page(f"{console.url}/", width=width, height=1000) as page:
+        ready(page)
+        shown = page.js("""Object.fromEntries([...document.querySelectorAll('[data-provider=anthropic] .lines > li')].map(one => [one.querySelector('b').textContent,
+            [one.querySelector('.second').innerText, ...[...one.querySelectorAll('.places')].filter(each => each.checkVisibility()).flatMap(each =>
+                [each.querySelector('.gauge-value').textContent, each.querySelector('.tick.learned').title, each.querySelector('.tick.learned').checkVisibility(), each.querySelector('.gauge-note').textContent])]]))""")
+        how = r"from refusals \(429\) without numbers · since [\d: -]+"
+        for name, most, policy in (("claude-opus-*", 18, 20), ("spare", 24, 30)):
+            _, value, mark, is_seen, note = shown[name]
+            assert re.fullmatch(rf"\d+ of {most}", value) and mark == f"learned limit: {most}" and is_seen, name
+            assert re.fullmatch(rf"learned {most} of {policy} · {how}", note), note
+        assert shown["spare"][0].strip() == "learned: 500 requests/min"
+        # A key whose limit is the policy's, and a model of which a pace alone was learned: once, and without a gauge.
+        assert len(shown["main"]) == 1 and [one.strip() for one in shown[PACED]] == ["learned: 90k tokens/min"]
+        assert page.js("document.querySelectorAll('[data-provider=openai] .lines .places').length") > 0
+        assert page.js("[...document.querySelectorAll('[data-provider=openai] .lines .places')].every(one => !one.checkVisibility())")
+        assert page.js("document.documentElement.scrollWidth") <= width
         fine(page, console)
 
 
@@ -234,29 +282,6 @@ def test_what_must_be_read_is_not_cut(browser, make_console, width):
     with browser.page(f"{console.url}/", width=width, height=1200, scale=2 if width == 640 else 1) as page:
         for view in (*VIEWS, "why?state=slowest", "why?state=running", "why?state=recent&id=" + world.requests[200]["id"]):
             goto(page, console, view)
-@pytest.mark.parametrize("width", [400, 1280])
-def test_learned_limits_stand_with_their_mark_where_they_hold(browser, make_console, width):
-    """As a broker tells them in the rows of its models and keys."""
-    console = make_console(World())
-    with browser.page(f"{console.url}/", width=width, height=1000) as page:
-        ready(page)
-        shown = page.js("""Object.fromEntries([...document.querySelectorAll('[data-provider=anthropic] .lines > li')].map(one => [one.querySelector('b').textContent,
-            [one.querySelector('.second').innerText, ...[...one.querySelectorAll('.places')].filter(each => each.checkVisibility()).flatMap(each =>
-                [each.querySelector('.gauge-value').textContent, each.querySelector('.tick.learned').title, each.querySelector('.tick.learned').checkVisibility(), each.querySelector('.gauge-note').textContent])]]))""")
-        how = r"from refusals \(429\) without numbers · since [\d: -]+"
-        for name, most, policy in (("claude-opus-*", 18, 20), ("spare", 24, 30)):
-            _, value, mark, is_seen, note = shown[name]
-            assert re.fullmatch(rf"\d+ of {most}", value) and mark == f"learned limit: {most}" and is_seen, name
-            assert re.fullmatch(rf"learned {most} of {policy} · {how}", note), note
-        assert shown["spare"][0].strip() == "learned: 500 requests/min"
-        # A key whose limit is the policy's, and a model of which a pace alone was learned: once, and without a gauge.
-        assert len(shown["main"]) == 1 and [one.strip() for one in shown[PACED]] == ["learned: 90k tokens/min"]
-        assert page.js("document.querySelectorAll('[data-provider=openai] .lines .places').length") > 0
-        assert page.js("[...document.querySelectorAll('[data-provider=openai] .lines .places')].every(one => !one.checkVisibility())")
-        assert page.js("document.documentElement.scrollWidth") <= width
-        fine(page, console)
-
-
             if "id=" in view:
                 page.wait("document.querySelector('.timeline li')")
             assert page.js(CUT) == [], view

@@ -63,14 +63,14 @@ function draw() {
   });
 }
 
-// The sentence on top: cut after some lines, with a button that shows the rest; on the wall, where nobody presses anything, whole. Its room grows
-// with it and is given back only when other words come, so that nothing below moves with each number.
+// The sentence on top: cut after some lines, with a button that shows the rest. Its room grows with it and is given back only when other words come,
+// so that nothing below moves with each number.
 
 const headline = at("headline"), headlineText = at("headline-text"), more = at("headline-more");
 let room = { shape: "", height: 0 };
 function drawHeadline(worst) {
   const text = sentence(status), shape = `${text.replace(/[\d.,]+/g, "")} ${headlineText.clientWidth} ${document.body.className} ${isWhole}`;
-  put(headline, { class: `headline ${worst}${isWhole ? " whole" : ""}${text.length > 480 ? " longest" : text.length > 260 ? " long" : ""}` });
+  put(headline, { class: `headline ${worst}${isWhole ? " whole" : ""}${text.length > 260 ? " long" : ""}` });
   say(headlineText, cut(text, 2000));
   put(headlineText, { title: cut(text, 2000) });
   if (shape !== room.shape) {
