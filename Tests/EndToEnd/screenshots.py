@@ -55,11 +55,13 @@ def known(admin, path):
 
 
 class Photographer:
-    def __init__(self, browser, admin):
-        self.browser, self.admin = browser, admin
+    def __init__(self, browser, admin, only=None):
+        self.browser, self.admin, self.only = browser, admin, only
         FOLDER.mkdir(exist_ok=True)
 
     def take(self, name, view, ready, width=1280, height=800, scheme="light", act=None):
+        if self.only and name not in self.only:
+            return
         with self.browser.page(f"{self.admin}/#/{view}", width=width, height=height, scheme=scheme) as page:
             page.wait("Number(document.body.dataset.drawn ?? 0) >= 3", "the page to be drawn")
             page.wait(ready)
@@ -71,6 +73,7 @@ class Photographer:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", help="the names of the pictures to make, with commas between them (all of them)")
     parser.add_argument("--seconds", type=float, default=90, help="how long the fleets work before the first picture")
     asked = parser.parse_args()
     children, browser, ended = [], None, threading.Event()
@@ -85,7 +88,8 @@ def main():
             # A provider that gives less than the policy says, so that something is learned, and one that will fail.
             steady = kept(Simulator(concurrency="48", tokens_per_minute="900000", first_token="300ms", tokens_per_second="120", output_tokens="40-200", telling="nothing"))
             shaky = kept(Simulator(first_token="100ms"))
-            broker = kept(Broker(write_policy(folder, policy(steady, shaky, folder)), "--store", folder / "ledger.db", cwd=folder,
+            # By its name alone, for the page shows it as it was given, and a folder of this run is nobody's.
+            broker = kept(Broker(write_policy(folder, policy(steady, shaky, folder)).name, "--store", folder / "ledger.db", cwd=folder,
                                  env={"SIM_KEY": PROVIDER_KEY, "SIM_KEY_2": PROVIDER_KEY + "-2"}))
             length = str(asked.seconds + 120)
             for key, profile in zip(TENANTS.values(), ("demo", "demo", "demo")):
@@ -103,7 +107,7 @@ def main():
                                 headers={"authorization": f"Bearer {TENANTS['initech']}", "x-tollgate-timeout": "1"})
                 wait_until(lambda: time.monotonic() - began > asked.seconds, "the fleets to have worked", asked.seconds + 10)
             browser = Browser()
-            shots = Photographer(browser, broker.admin)
+            shots = Photographer(browser, broker.admin, asked.only and asked.only.split(","))
             waits = "document.querySelector('.band.low .big').textContent !== '0'"
             rows = "document.querySelectorAll('.view tbody tr').length > 2"
             shots.take("now", "now", "document.querySelector('.trouble')", height=860)
