@@ -1,5 +1,7 @@
 """How far a budget is used up, told alike by the status, the sentence on top, the commands, the metrics, the log and webhooks."""
 
+import shlex
+
 import pytest
 
 from processes import key_hash, policy_for, run
@@ -9,12 +11,18 @@ from waiting import wait_until
 
 # A call needs a cent, or 1,000 tokens: two fit, and something is left that is too little for a third.
 KINDS = {
-    "usd": ({"usd": 0.025, "per": "day"}, "usd/day", "budgets raise usd --usd 1 --until 1h"),
-    "tokens": ({"tokens": 2500, "per": "day"}, "tokens/day/tokens", "budgets raise tokens --tokens 1000 --until 1h"),
-    "rolling": ({"usd": 0.025, "per": "5h"}, "rolling/5h", "budgets raise rolling --usd 1 --until 1h"),
+    "usd": ({"usd": 0.025, "per": "day"}, "usd/day", ""),
+    "tokens": ({"tokens": 2500, "per": "day"}, "tokens/day/tokens", ""),
+    "rolling": ({"usd": 0.025, "per": "5h"}, "rolling/5h", ""),
     "sessions": ({"usd": 0.025, "per": "day", "scope": "session"}, "sessions/session/x y/day",
-                 "budgets raise sessions --usd 1 --until 1h --budget 'sessions/session/x y/day'"),
+                 " --budget 'sessions/session/x y/day'"),
 }
+
+
+def advised(shown, name):
+    """The command that is proposed for a budget that refuses."""
+    lines = [line.partition("; to let calls go on: tollgate ") for line in shown.splitlines()]
+    return next(command for text, _, command in lines if command and text.startswith(f"budget {name} "))
 
 
 def states(http, broker):
@@ -34,7 +42,7 @@ def told():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_budget_that_refuses_with_something_left_says_so(start, http, simulator, prices, told, kind):  # noqa: F811
-    rule, name, advice = KINDS[kind]
+    rule, name, named = KINDS[kind]
     broker = start.broker(policy_for(
         simulator.url, prices=prices, trust_tenant_header=True, webhooks=[hook(told, events=["budget"])],
         tenants=[{"id": kind, "budgets": [rule]}, {"id": "default"}]))
@@ -61,7 +69,8 @@ def test_a_budget_that_refuses_with_something_left_says_so(start, http, simulato
     assert f"budget {name} refuses calls: " in headline(http, broker).replace("'", "")
     for command in ("status", "budgets"):
         shown = run(command, "--admin", broker.admin, check=True).stdout
-        assert f"{row['text']}; to let calls go on: tollgate {advice}" in shown, shown
+        assert f"{row['text']}; to let calls go on: tollgate budgets raise {kind} --{unit} " in shown, shown
+        assert advised(shown, name).endswith(f" --until 1h{named}"), shown
         assert " refusing " in shown
     page = http.get(f"{broker.admin}/metrics").text
     line = f'tollgate_budget_refusing{{scope="{kind}",window="{rule["per"]}",unit="{unit}"}} 1'
@@ -83,6 +92,43 @@ def test_a_budget_that_refuses_with_something_left_says_so(start, http, simulato
     assert [call(), call()] == [200, 429]
     assert states(http, broker)[name] == "refusing"
     wait_until(lambda: news() == [(name, "exceeded")] * 2, "a second message")
+    command = advised(run("budgets", "--admin", broker.admin, check=True).stdout, name)
+    assert run(*shlex.split(command), "--admin", broker.admin).returncode == 0
+    assert call() == 200
+
+
+def test_the_command_that_is_proposed_raises_the_budget_that_refuses_and_no_other(start, http, simulator, prices):  # noqa: F811
+    broker = start.broker(policy_for(
+        simulator.url, prices=prices, trust_tenant_header=True, budgets=[{"usd": 0.105, "per": "day"}, {"usd": 900, "per": "month"}],
+        tenants=[{"id": "acme", "budgets": [{"usd": 0.025, "per": "day"}, {"usd": 0.045, "per": "5h"}, {"usd": 7, "per": "month"}]}, {"id": "default"}]))
+    raised = []
+    for _ in range(40):
+        if ask(http, broker, "acme").status_code == 200:
+            continue
+        before = budgets(http, broker)
+        refusing = [name for name, row in before.items() if row["state"] in ("refusing", "used_up")]
+        shown = run("status", "--admin", broker.admin, check=True).stdout
+        assert len(refusing) == 1, refusing
+        assert run(*shlex.split(advised(shown, refusing[0])), "--admin", broker.admin).returncode == 0
+        after = budgets(http, broker)
+        assert [name for name, row in after.items() if row["limit_usd"] != before[name]["limit_usd"]] == refusing
+        # Another one may refuse the next call.
+        assert after[refusing[0]]["state"] in ("ok", "warned")
+        raised += refusing
+    assert {"acme/day", "acme/5h", "broker/day"} <= set(raised), raised
+
+
+def test_the_dashboard_proposes_the_same_raise(start, http, browser, simulator, prices):  # noqa: F811
+    broker = start.broker(policy_for(simulator.url, prices=prices, budgets=[{"usd": 0.025, "per": "day"}]))
+    answers = [http.post(f"{broker.openai_url}/chat/completions", json={
+        "model": "sim-cent", "messages": [{"role": "user", "content": "toll " * 800}], "max_tokens": 5}).status_code for _ in range(3)]
+    assert answers == [200, 200, 429]
+    command = shlex.split(advised(run("budgets", "--admin", broker.admin, check=True).stdout, "broker/day"))
+    assert command[:4] == ["budgets", "raise", "--broker", "--usd"]
+    with browser.page(broker.admin + "/#/who?by=budgets") as page:
+        page.click(".budget button.act")
+        page.wait("document.getElementById('raise-more')")
+        assert float(page.js("document.getElementById('raise-more').value")) == float(command[4])
 
 
 def test_a_client_keys_budget_and_one_of_requests(start, http, simulator, prices):  # noqa: F811

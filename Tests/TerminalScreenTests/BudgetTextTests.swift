@@ -36,9 +36,9 @@ import Testing
     #expect(lines[1].hasPrefix("acme/day      refusing") && lines[2].hasPrefix("broker/month  used up "))
     #expect(
       Array(lines[5...]) == [
-        "budget acme/day refuses calls: little is left; to let calls go on: tollgate budgets raise acme --usd 1 --until 1h",
-        "budget broker/month is used up; to let calls go on: tollgate budgets raise --broker --usd 1 --until 1h",
-        "out; to let calls go on: tollgate budgets raise 'c d' --tokens 1000 --until 1h",
+        "budget acme/day refuses calls: little is left; to let calls go on: tollgate budgets raise acme --usd 0.1 --until 1h",
+        "budget broker/month is used up; to let calls go on: tollgate budgets raise --broker --usd 0.1 --until 1h",
+        "out; to let calls go on: tollgate budgets raise 'c d' --tokens 10 --until 1h",
       ])
   }
 
@@ -50,7 +50,7 @@ import Testing
     budget.tenant = name
     let line = try #require(BudgetText.advice([budget]).first)
     let word = name.replacing("'", with: #"'\''"#)
-    let shown = PrintableTextOracle.escaped("raise '\(word)' --usd 1 --until 1h --budget 'acme/session/\(word)/day'")
+    let shown = PrintableTextOracle.escaped("raise '\(word)' --usd 0.1 --until 1h --budget 'acme/session/\(word)/day'")
     #expect(line.hasSuffix(shown), "\(line)")
   }
 

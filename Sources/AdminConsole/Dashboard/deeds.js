@@ -79,11 +79,22 @@ function ofBroker(verb) {
     button: "Drain and end", isGrave: true, path: () => "drain", done: "broker: drains" };
 }
 
+const isRefusing = budget => budget.on_exceed === "reject" && ["refusing", "used_up"].includes(budget.state);
+
+/** By how much a budget that refuses calls is best raised: what is missing, and an hour's use up to the limit, or a tenth of it; as `tollgate budgets` proposes. */
+function advisedRaise(read, unit, limit, burn) {
+  const enough = Math.max(0, read("spent") + read("held") + read("refused_need") - limit) + (burn > 0 ? Math.min(burn, limit) : limit / 10);
+  const least = Math.max(unit === "usd" ? 0.01 : 1, enough || { usd: 1, tokens: 1000 }[unit] || 10), power = 10 ** Math.floor(Math.log10(least));
+  const round = [1, 2, 5, 10].map(step => Number((step * power).toPrecision(1))).find(amount => amount >= least * (1 - 1e-9));
+  return Math.min(round, unit === "usd" ? 1e9 : 1e15);
+}
+
 function ofBudget(id) {
   const budget = status.budgets?.find(one => one.id === id);
   const unit = budget?.unit ?? "usd", read = name => Number(budget?.[`${name}_${unit}`] ?? 0);
   const limit = read("limit"), burn = Number(budget?.[`burn_${unit}_per_hour`] ?? 0);
-  const more = make("input", { id: "raise-more", type: "number", min: unit === "usd" ? "0.01" : "1", step: unit === "usd" ? "0.01" : "1", required: true, value: unit === "usd" ? Math.max(1, Math.round(limit / 5)) : Math.max(1, Math.round(limit / 5)) });
+  const more = make("input", { id: "raise-more", type: "number", min: unit === "usd" ? "0.01" : "1", step: unit === "usd" ? "0.01" : "1", required: true,
+    value: budget && isRefusing(budget) ? advisedRaise(read, unit, limit, burn) : Math.max(1, Math.round(limit / 5)) });
   const span = make("select", { id: "raise-until" }, ...[[1, "1 hour"], [4, "4 hours"], [24, "24 hours"]].map(([hours, text]) => make("option", { value: hours }, `for ${text}`)));
   if (budget?.window_ends) span.prepend(make("option", { value: "window", selected: true }, "until the window ends"));
   const effect = make("li");

@@ -55,19 +55,23 @@ public enum BudgetText {
     let all = budgets.filter { $0.refuses && !$0.isOfName } + budgets.filter { $0.refuses && $0.isOfName }
     var lines = all.prefix(mostSentences).map { budget in
       PrintableText.escaped(
-        "\(budget.text ?? "budget \(budget.id) refuses calls"); to let calls go on: \(raise(budget))")
+        "\(budget.text ?? "budget \(budget.id) refuses calls"); to let calls go on: \(raise(budget, among: budgets))")
     }
     let more = all.count - mostSentences
     if more > 0 { lines.append("and \(more) more \(more == 1 ? "budget refuses" : "budgets refuse") calls") }
     return lines
   }
 
-  /// The command that raises it.
-  static func raise(_ budget: BudgetRow) -> String {
-    let amount = budget.unit == "usd" ? "--usd 1" : "--\(budget.unit) 1000"
+  /// The command that raises it, and it alone, by enough to let calls go on.
+  /// - Parameter all: the budgets beside it.
+  static func raise(_ budget: BudgetRow, among all: [BudgetRow]) -> String {
     let whose = budget.scope == "broker" ? "--broker" : budget.tenant.map(word) ?? "TENANT"
-    return "tollgate budgets raise \(whose) \(amount) --until 1h"
-      + (budget.isOfName ? " --budget \(word(budget.id))" : "")
+    // A raise that names none is one of all that the tenant, or the broker, has in this unit.
+    let isOneOfSome = all.contains { other in
+      other.id != budget.id && other.unit == budget.unit && other.scope == budget.scope && other.tenant == budget.tenant
+    }
+    return "tollgate budgets raise \(whose) --\(budget.unit) \(budget.advisedRaise) --until 1h"
+      + (budget.isOfName || isOneOfSome ? " --budget \(word(budget.id))" : "")
   }
 
   /// As a shell takes it for one word.

@@ -75,6 +75,11 @@ public struct StatusReport: Decodable, Sendable {
     public var expires: String?
     public var inFlight: Int
     public var concurrencyLimit: Int?
+    /// The learned limit, where it is the one in force.
+    public var learnedConcurrency: Int?
+    public var policyConcurrency: Int?
+    public var learnedFrom: String?
+    public var learnedSince: String?
     public var buckets: [Bucket]?
     public var models: [KeyModel]?
   }
@@ -86,6 +91,11 @@ public struct StatusReport: Decodable, Sendable {
     public var reason: String?
     public var inFlight: Int?
     public var concurrencyLimit: Int?
+    /// The learned limit, where it is the one in force.
+    public var learnedConcurrency: Int?
+    public var policyConcurrency: Int?
+    public var learnedFrom: String?
+    public var learnedSince: String?
     public var buckets: [Bucket]?
     public var breaker: Breaker?
     var name: String { models.isEmpty ? "calls without a model" : models }
@@ -125,7 +135,10 @@ public struct StatusReport: Decodable, Sendable {
     public var concurrencyLimit: Int?
     public var buckets: [Bucket]?
     public var listed: Bool?
+    /// Since the start; nil where that is not known.
     public var spentUsd: Amount?
+    /// Attempts whose price is not known: they are in no amount.
+    public var unpricedCalls: Int?
     public var oldestWaitMs: Int64?
   }
   /// A value that the broker has learned.
@@ -141,6 +154,8 @@ public struct StatusReport: Decodable, Sendable {
   }
   /// What an operator must do something about.
   public struct Problem: Decodable, Sendable {
+    /// `critical` or `warning`.
+    public var severity: String?
     public var text: String
   }
   /// What a waiting call waits for.
@@ -219,6 +234,8 @@ public struct BudgetRow: Decodable, Sendable {
   public var spent: String
   public var held: String
   public var remaining: String
+  /// What the call needed that was refused last; nil where such a call would go now.
+  public var refusedNeed: String?
   /// `ok`, `warned`, `refusing` or `used_up`.
   public var state: String?
   /// How far it is used up, in words; nil where its calls go on as usual.
@@ -266,7 +283,11 @@ public struct BudgetRow: Decodable, Sendable {
     self.text = try optional("text")
     waiting = try fields.decode(Int.self, forKey: Name(stringValue: "waiting"))
     windowEnds = try fields.decodeIfPresent(String.self, forKey: Name(stringValue: "windowEnds"))
-    burn = try fields.decodeIfPresent(Amount.self, forKey: Name(stringValue: "burn\(suffix)PerHour"))?.text
+    func optionalAmount(_ name: String) throws -> String? {
+      try fields.decodeIfPresent(Amount.self, forKey: Name(stringValue: name))?.text
+    }
+    refusedNeed = try optionalAmount("refusedNeed\(suffix)")
+    burn = try optionalAmount("burn\(suffix)PerHour")
     runsOutAt = try fields.decodeIfPresent(String.self, forKey: Name(stringValue: "runsOutAt"))
   }
 
