@@ -1,5 +1,6 @@
 // Who does not take what the broker tells: the collector of `otlp:`, and webhooks. Calls do not notice, so an operator is
 // told: by the status, and by a line of the log for each change.
+import BrokerEngine
 import TextForms
 
 /// One of the `problems` of the status that no provider has.
@@ -20,6 +21,7 @@ public struct OutwardTrouble: Sendable, Equatable {
   func write(_ json: inout JSONWriter) {
     json.object { json in
       json.member("what", what)
+      json.member("severity", AlertSeverity.warning.rawValue)
       json.member("provider", String?.none)
       json.key("keys")
       json.array([String]()) { $0.value($1) }

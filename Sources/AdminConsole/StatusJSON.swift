@@ -25,10 +25,14 @@ enum StatusJSON {
       json.member("at", time: snapshot.clock.wall)
       if tenant == nil { whole(&json, snapshot, troubles) }
       json.key("tenants")
+      let spending = snapshot.spendingByTenant()
       json.array(core.tenants.filter { tenant == nil || $0.id.name == tenant }) { json, tenant in
+        let spent = spending[tenant.id.name]
         json.object { json in
           json.member("id", tenant.id.name)
           json.member("listed", tenant.isListed)
+          json.member("spent_usd", billionths: spent?.cost.nanodollars)
+          json.member("unpriced_calls", spent?.unpriced)
           json.member("weight", tenant.weight)
           json.member("in_flight", tenant.inFlight)
           json.member("queued", tenant.queued)
@@ -129,6 +133,8 @@ enum StatusJSON {
   private static func problem(_ json: inout JSONWriter, _ refused: RefusedProvider, _ clock: SnapshotClock) {
     json.object { json in
       json.member("what", refused.keys.isEmpty ? "keys_disabled" : "keys_refused")
+      // The provider's calls fail or wait.
+      json.member("severity", AlertSeverity.critical.rawValue)
       json.member("provider", refused.provider)
       json.key("keys")
       json.array(refused.keys) { json, key in

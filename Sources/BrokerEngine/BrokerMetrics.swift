@@ -67,6 +67,8 @@ public struct BrokerMetrics: Sendable {
     public var output: Int64 = 0
     public var reasoning: Int64 = 0
     public var cost = Money.zero
+    /// Attempts whose price is not known.
+    public var unpriced = 0
   }
   public struct StatusLabels: Hashable, Sendable {
     public var provider: String
@@ -118,10 +120,11 @@ public struct BrokerMetrics: Sendable {
     waitExemplars[band][bucket] = Exemplar(request: request, value: time, at: now)
   }
 
-  mutating func count(_ usage: Usage, _ cost: Money, for labels: TokenLabels) {
+  /// - Parameter cost: nil where it is unknown.
+  mutating func count(_ usage: Usage, _ cost: Money?, for labels: TokenLabels) {
     let fresh = usage.inputTokens - usage.cacheReadTokens - usage.cacheWriteTokens
     tokens.count(labels, from: TokenCounts()) { $0.add(usage, fresh.value, cost) }
-    spent.add(cost)
+    if let cost { spent.add(cost) } else { unpriced += 1 }
   }
 
   /// Counts a call's estimated and its actual input tokens.
@@ -139,12 +142,12 @@ extension BrokerMetrics.EstimateSums {
 
 extension BrokerMetrics.TokenCounts {
   /// `input` counts tokens that were neither read from nor written to a cache, so that the types add up.
-  mutating func add(_ usage: Usage, _ fresh: Int64, _ cost: Money) {
+  mutating func add(_ usage: Usage, _ fresh: Int64, _ cost: Money?) {
     input = input.saturatingAdding(fresh)
     cacheRead = cacheRead.saturatingAdding(usage.cacheReadTokens.value)
     cacheWrite = cacheWrite.saturatingAdding(usage.cacheWriteTokens.value)
     output = output.saturatingAdding(usage.outputTokens.value)
     reasoning = reasoning.saturatingAdding(usage.reasoningTokens.value)
-    self.cost.add(cost)
+    if let cost { self.cost.add(cost) } else { unpriced += 1 }
   }
 }

@@ -68,8 +68,6 @@ final class Counters {
     _ usage: Usage, _ cost: Money?, of record: RequestRecord, reserved: TokenCount, counting: AdmissionTokens,
     isPriced: Bool
   ) {
-    if cost == nil { metrics.unpriced += 1 }
-    let cost = cost ?? .zero
     let provider = record.provider ?? "none"
     let model = labels.model(
       record.model, tenant: record.tenant, isPriced: isPriced, wasUsed: !usage.isEstimated)
@@ -78,7 +76,7 @@ final class Counters {
       usage, cost,
       for: LabelPolicy.bounded(
         BrokerMetrics.TokenLabels(provider: provider, model: model, tenant: tenant), among: metrics.tokens))
-    history.used(usage, cost, provider: provider, tenant: tenant)
+    history.used(usage, cost ?? .zero, provider: provider, tenant: tenant)
     if !usage.isEstimated, reserved > 0, usage.inputTokens > 0 {
       let counted = counting == .produced ? usage.inputTokens - usage.cacheReadTokens : usage.inputTokens
       metrics.count(

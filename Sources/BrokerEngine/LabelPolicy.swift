@@ -25,7 +25,7 @@ struct LabelPolicy {
   private var adoptedBy: [String: Int] = [:]
 
   init(policy: Policy, prices: PriceList) {
-    tenants = policy.tenants.isEmpty ? ["default"] : Set(policy.tenants.map(\.id).filter { $0 != "*" })
+    tenants = Self.tenants(of: policy)
     var globs = prices.entries.map(\.models)
     globs += policy.providers.flatMap { $0.modelLimits.map(\.models) }
     globs += policy.routes.flatMap(\.models)
@@ -35,6 +35,11 @@ struct LabelPolicy {
       listed.insert(glob.pattern)
     }
     self.listed = listed
+  }
+
+  /// The tenants that are labels.
+  static func tenants(of policy: Policy) -> Set<String> {
+    policy.tenants.isEmpty ? ["default"] : Set(policy.tenants.map(\.id).filter { $0 != "*" })
   }
 
   func tenant(_ name: String) -> String { tenants.contains(name) ? name : Self.other }

@@ -103,6 +103,42 @@ def test_story_is_told_in_the_order_in_which_it_happened(start, http):
     assert times == sorted(times)
 
 
+def test_what_is_wrong_stands_on_top_with_how_bad_it_is(start, http, simulator):
+    broker = start.broker(policy_for(simulator.url))
+    for key in ("openai/main", "anthropic/main"):
+        assert run("keys", "disable", key, "--admin", broker.admin).returncode == 0
+
+    problems = http.get(broker.admin + "/api/v1/status").json()["problems"]
+    assert [one["severity"] for one in problems] == ["critical", "critical"]
+    lines = run("status", "--admin", broker.admin).stdout.splitlines()
+    assert [line for line in lines if line.startswith(("critical: ", "warning: "))] == [f"critical: {one['text']}" for one in problems]
+
+
+def test_limits_of_keys_are_the_providers_places(start, simulator):
+    keys = [{"id": "main", "secret": "${SIM_KEY}"}, {"id": "two", "secret": "${SIM_KEY}"}]
+    broker = start.broker(policy_for(simulator.url, quota="per_key", limits={"concurrency": 20}, keys=keys))
+    status = run("status", "--admin", broker.admin).stdout
+    assert re.search(r"^openai +0 of 40 \(2 keys of 20\) ", status, re.M), status
+
+
+def test_nothing_spent_is_not_unknown(start, http, simulator, tmp_path):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text('version: x\nmodels:\n  "sim-cent": {input: 10000, output: 0}\n')
+    broker = start.broker(policy_for(simulator.url, prices=str(prices), trust_tenant_header=True,
+                                     tenants=[{"id": "acme"}, {"id": "idle"}, {"id": "free"}, {"id": "*"}]))
+    for who, model in (("acme", "sim-cent"), ("free", "no-price"), ("stranger", "sim-cent")):
+        assert ask(http, broker, model=model, **{"x-tollgate-tenant": who}).status_code == 200
+    rows = {row["id"]: (row["spent_usd"], row["unpriced_calls"]) for row in http.get(broker.admin + "/api/v1/status").json()["tenants"]}
+    cost = rows["acme"][0]
+    assert float(cost) > 0 and rows["acme"][1] == 0
+    assert rows["idle"] == ("0.000000000", 0) and rows["free"] == ("0.000000000", 1)
+    # Calls of tenants that the policy does not list are counted together.
+    assert rows["stranger"] == (None, None)
+    lines = {line.split()[0]: line for line in run("status", "--admin", broker.admin).stdout.splitlines() if line}
+    assert lines["idle"].endswith(" $0.00") and lines["free"].endswith(" $0.00 + 1 unpriced") and lines["stranger"].endswith(" -")
+    assert "$" in lines["acme"] and "unpriced" not in lines["acme"]
+
+
 def test_keys_and_breakers_give_their_reasons(start, http, simulator):
     broker = start.broker(policy_for(simulator.url))
     assert run("keys", "disable", "openai/main", "--admin", broker.admin).returncode == 0

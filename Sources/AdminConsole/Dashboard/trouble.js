@@ -11,7 +11,7 @@ export function troubles(status, now = time.now()) {
   const add = (key, kind, text, more = {}) => found.push({ key, kind, text, ...more });
   if (status.draining) add("draining", "bad", `the broker drains: it takes no new calls, ${plural(status.running ?? 0, "running call")} finish, then it ends`, { stays: "does not start again by itself" });
   if (status.ledger && status.ledger !== "ok") add("ledger", "bad", `the ledger cannot be written: ${status.ledger}`, { stays: "no new work is taken until it can" });
-  for (const problem of status.problems ?? []) add(`problem ${problem.provider} ${problem.what}`, "bad", problem.text, { since: problem.since, stays: "needs you" });
+  for (const problem of status.problems ?? []) add(`problem ${problem.provider} ${problem.what}`, problem.severity === "warning" ? "warn" : "bad", problem.text, { since: problem.since, stays: "needs you" });
   for (const provider of status.providers ?? []) ofProvider(provider, add, now);
   ofBudgets(status.budgets ?? [], add);
   const memory = status.memory;

@@ -33,12 +33,12 @@ public enum StatusText {
   static let mostLearned = 40
 
   public static func text(_ report: StatusReport, _ page: ReportPage) -> String {
-    var lines = summary(report, page) + warnings(report).map { page.styled($0.text, $0.style) }
+    var lines = summary(report, page) + troubles(report).map { page.styled($0.text, $0.style) }
     lines += classes(report, page)
     let providers = report.allProviders
     if report.providers != nil { lines += ["", providerTable(providers).text(width: page.width)] }
-    lines += advice(providers, page)
-    lines += bucketLines(buckets(of: providers), page)
+    lines += advice(providers, page).map(\.what)
+    lines += ownLimits(providers, page) + bucketLines(buckets(of: providers), page)
     let keys = providers.flatMap { provider in (provider.keys ?? []).map { (provider.id, $0) } }
     if !keys.isEmpty { lines += ["", keyTable(keys, page).text(width: page.width)] }
     lines += tenants(report, page)
@@ -102,21 +102,37 @@ public enum StatusText {
     return "and \(calls) \(calls == 1 ? "call" : "calls") without a price"
   }
 
-  /// What an operator must know before anything else.
-  static func warnings(_ report: StatusReport) -> [(text: String, style: ScreenStyle)] {
-    var lines: [(String, ScreenStyle)] = []
-    if let ledger = report.ledger, ledger != "ok" {
-      lines.append(("no new work is taken: the ledger cannot be written: \(ledger)", .bad))
+  /// What is wrong, with how bad it is.
+  struct Trouble {
+    var isCritical: Bool
+    var what: String
+    var text: String { (isCritical ? "critical: " : "warning: ") + what }
+    var style: ScreenStyle { isCritical ? .bad : .warning }
+
+    init(_ what: String, isCritical: Bool) {
+      self.what = PrintableText.escaped(what)
+      self.isCritical = isCritical
     }
-    lines += (report.problems ?? []).map { ($0.text, .bad) }
-    lines += (report.alerts ?? []).map { alert in
-      (
-        "alert \(alert.name): \(alert.text ?? alert.severity ?? "fires")",
-        alert.severity == "critical" ? .bad : .warning
-      )
-    }
-    return lines.map { (PrintableText.escaped($0.0), $0.1) }
   }
+
+  /// What an operator must know before anything else, the worst first.
+  static func troubles(_ report: StatusReport) -> [Trouble] {
+    var all: [Trouble] = []
+    let ledger = report.ledger.flatMap { $0 == "ok" ? nil : $0 }
+    if let ledger {
+      all.append(Trouble("no new work is taken: the ledger cannot be written: \(ledger)", isCritical: true))
+    }
+    all += (report.problems ?? []).map { Trouble($0.text, isCritical: $0.severity != "warning") }
+    // That the ledger cannot be written has been said.
+    for alert in report.alerts ?? [] where ledger == nil || alert.name != "ledger" {
+      all.append(
+        Trouble("alert \(alert.name): \(alert.text ?? "fires")", isCritical: alert.severity == "critical"))
+    }
+    return worstFirst(all)
+  }
+
+  /// In the order in which they come, and critical ones before all warnings.
+  static func worstFirst(_ all: [Trouble]) -> [Trouble] { all.filter(\.isCritical) + all.filter { !$0.isCritical } }
 
   // MARK: Classes and providers
 
@@ -139,19 +155,6 @@ public enum StatusText {
     report.classes.map { ["", classTable($0).text(width: page.width)] } ?? []
   }
 
-  /// `48 of 50, 2 kept for high`.
-  static func places(_ provider: StatusReport.Provider) -> String {
-    guard let limit = provider.concurrencyLimit else { return "\(provider.inFlight), no limit" }
-    var text = "\(provider.inFlight) of \(limit)"
-    if let learned = provider.learnedConcurrency {
-      text += provider.policyConcurrency.map { " (\(learned) learned, \($0) by the policy)" } ?? " (learned)"
-    }
-    if let kept = provider.reservedPermits?.text, !kept.isEmpty {
-      text += ", \(kept.replacing(" for ", with: " kept for "))"
-    }
-    return text
-  }
-
   private static func providerTable(_ providers: [StatusReport.Provider]) -> TextTable {
     var table = TextTable(
       ["PROVIDER", "PLACES", "HIGH", "NORMAL", "LOW", "OLDEST", "429/MIN", "BREAKER"], right: [2, 3, 4, 5, 6],
@@ -167,16 +170,17 @@ public enum StatusText {
   }
 
   /// A sentence for each breaker that is not closed, and each pause.
-  static func advice(_ providers: [StatusReport.Provider], _ page: ReportPage) -> [String] {
-    providers.flatMap { provider -> [String] in
-      var lines: [String] = []
+  static func advice(_ providers: [StatusReport.Provider], _ page: ReportPage) -> [Trouble] {
+    providers.flatMap { provider -> [Trouble] in
+      var lines: [Trouble] = []
       func breaker(_ breaker: StatusReport.Breaker, of name: String) {
         guard breaker.state != "closed" else { return }
         let reason = breaker.reason.map { ": \($0)" } ?? ""
         let next = breaker.until.flatMap { page.clock.left(until: $0) }.map { "; next try in \($0)" } ?? ""
         lines.append(
-          "breaker of \(name) \(breaker.state)\(page.since(breaker.since))\(page.until(breaker.until))\(reason)\(next); "
-            + "to try now: tollgate breakers auto \(provider.id)")
+          Trouble(
+            "breaker of \(name) \(breaker.state)\(page.since(breaker.since))\(page.until(breaker.until))\(reason)\(next); "
+              + "to try now: tollgate breakers auto \(provider.id)", isCritical: breaker.state == "open"))
       }
       breaker(provider.breaker, of: provider.id)
       for model in provider.models ?? [] {
@@ -185,17 +189,21 @@ public enum StatusText {
       for pause in ProviderPause.all(of: provider) {
         let left = pause.until.flatMap { page.clock.left(until: $0) }.map { "; \($0) left" } ?? ""
         lines.append(
-          "\(pause.what) rests\(page.until(pause.until)): \(pause.reason)\(left); "
-            + "to try now: tollgate breakers auto \(provider.id)")
+          Trouble(
+            "\(pause.what) rests\(page.until(pause.until)): \(pause.reason)\(left); "
+              + "to try now: tollgate breakers auto \(provider.id)", isCritical: false))
       }
       if provider.state == "disabled" {
         let left = provider.until.flatMap { page.clock.left(until: $0) }.map { "; the next try in \($0)" } ?? ""
-        lines.append("\(provider.id) gets no calls: it has no usable key\(left); 'tollgate keys' says why")
+        lines.append(
+          Trouble(
+            "\(provider.id) gets no calls: it has no usable key\(left); 'tollgate keys' says why", isCritical: true))
       }
       if let slow = provider.slowStart {
-        lines.append("\(slow.text); which: tollgate requests --state running --slowest")
+        lines.append(
+          Trouble("\(slow.text); which: tollgate requests --state running --slowest", isCritical: false))
       }
-      return lines.map { PrintableText.escaped($0) }
+      return lines
     }
   }
 
@@ -248,8 +256,7 @@ public enum StatusText {
     for (provider, key) in keys {
       table.row([
         "\(provider)/\(key.id)", key.secret ?? "-", key.state, page.time(key.until),
-        key.concurrencyLimit.map { "\(key.inFlight) of \($0)" } ?? "\(key.inFlight)",
-        key.expires.map { page.clock.text($0) } ?? "never", key.reason ?? "-",
+        running(key), key.expires.map { page.clock.text($0) } ?? "never", key.reason ?? "-",
       ])
     }
     return table
@@ -295,7 +302,7 @@ public enum StatusText {
         table.row([pause.what, "cooling", page.time(pause.until), page.left(pause.until), pause.reason])
       }
     }
-    let advice = advice(report.allProviders, page)
+    let advice = advice(report.allProviders, page).map(\.what)
     return ([table.text(width: page.width)] + (advice.isEmpty ? [] : [""] + advice)).joined(separator: "\n")
   }
 
@@ -310,7 +317,7 @@ public enum StatusText {
       table.row([
         tenant.id, tenant.concurrencyLimit.map { "\(tenant.inFlight) of \($0)" } ?? "\(tenant.inFlight)",
         "\(tenant.queued)", tenant.oldestWaitMs.map { SpanText.text(milliseconds: $0) } ?? "-", "\(tenant.weight)",
-        tenant.spentUsd.map { AmountText.dollars($0.text) } ?? "-",
+        tenant.spent(AmountText.dollars),
       ])
     }
     return ["", table.text(width: page.width)]
@@ -361,4 +368,14 @@ public enum RequestText {
   }
 
   static func dash(_ text: String) -> String { text.isEmpty ? "-" : text }
+}
+
+extension StatusReport.Tenant {
+  /// `$0.00` where it has spent nothing, `$1.20 + 3 unpriced`, `-` where nobody knows.
+  /// - Parameter dollars: how an amount is written.
+  func spent(_ dollars: (String) -> String) -> String {
+    guard let spentUsd else { return "-" }
+    let unpriced = unpricedCalls ?? 0
+    return dollars(spentUsd.text) + (unpriced > 0 ? " + \(unpriced) unpriced" : "")
+  }
 }

@@ -153,8 +153,8 @@ extension TopScreen {
       row += screen.line(counts, row: row, .plain)
       if row < end { row += screen.line(totals, row: row, .plain) }
     }
-    var warnings = StatusText.warnings(status)
-    warnings += StatusText.advice(status.allProviders, page).map { ($0, .warning) }
+    let warnings = StatusText.worstFirst(
+      StatusText.troubles(status) + StatusText.advice(status.allProviders, page))
     let most = isTall ? 5 : 2
     for (index, warning) in warnings.enumerated() where index < most && row < end {
       let more = index == most - 1 && warnings.count > most ? "(\(warnings.count - most) more) " : ""

@@ -159,7 +159,7 @@ struct TopList {
         id: one.id,
         cells: [
           one.id, one.concurrencyLimit.map { "\(one.inFlight) of \($0)" } ?? "\(one.inFlight)", "\(one.queued)",
-          milliseconds(one.oldestWaitMs), "\(one.weight)", one.spentUsd.map { AmountText.shortDollars($0.text) } ?? "-",
+          milliseconds(one.oldestWaitMs), "\(one.weight)", one.spent(AmountText.shortDollars),
         ],
         fields: [.tenant: one.id],
         numbers: [
@@ -183,7 +183,7 @@ struct TopList {
         id: one.id,
         cells: [one.id, used.map { "\($0)%" } ?? "-"] + state + [
           one.shown(one.spent), one.shown(one.held), one.shown(one.limit),
-          one.burn.map { one.unit == "usd" ? AmountText.shortDollars($0) : $0 } ?? "-", page.time(one.runsOutAt),
+          one.shownBurn ?? "-", page.time(one.runsOutAt),
           one.windowEnds.map { page.clock.text($0) } ?? "never",
         ],
         fields: [.tenant: String(one.id.prefix { $0 != "/" })], numbers: ["used": Int64(used ?? 0)],
@@ -201,9 +201,9 @@ struct TopList {
     var rows: [TopRow] = []
     for provider in status?.allProviders ?? [] {
       for key in provider.keys ?? [] {
-        let running = key.concurrencyLimit.map { "\(key.inFlight) of \($0)" } ?? "\(key.inFlight)"
         let cells: [String] = [
-          "\(provider.id)/\(key.id)", key.state, page.time(key.until), page.left(key.until), running, key.reason ?? "-",
+          "\(provider.id)/\(key.id)", key.state, page.time(key.until), page.left(key.until), StatusText.running(key),
+          key.reason ?? "-",
         ]
         rows.append(
           TopRow(
@@ -218,29 +218,47 @@ struct TopList {
 
   private static func limits(_ status: StatusReport?, _ page: ReportPage) -> TopList {
     var rows: [TopRow] = []
+    let taught = TaughtRates(status?.learned ?? [])
     for provider in status?.allProviders ?? [] {
-      for (name, bucket) in StatusText.buckets(of: [provider]) {
-        let used = percentUsed(bucket)
-        let cells: [String] = [
-          name, bucket.dimension, "\(used)%", AmountText.short(bucket.available), AmountText.short(bucket.capacity),
-          bucket.inUse.map { AmountText.short($0) } ?? "-", page.time(bucket.fullAt),
-        ]
+      func row(_ name: String, _ dimension: String, _ used: Int, _ cells: [String]) {
         rows.append(
           TopRow(
-            id: "\(name)\u{0}\(bucket.dimension)", cells: cells, fields: [.provider: provider.id],
+            id: "\(name)\u{0}\(dimension)", cells: [name, dimension, "\(used)%"] + cells,
+            fields: [.provider: provider.id],
             numbers: ["used": Int64(used)], style: used >= 95 ? .bad : used >= 80 ? .warning : .plain))
+      }
+      for limit in StatusText.limits(provider) {
+        let running = limit.running.map(Int64.init)
+        row(
+          limit.name, "concurrency", running.map { percent(Double($0) / Double(max(1, limit.limit))) } ?? 0,
+          [
+            running.map { AmountText.short(max(0, Int64(limit.limit) - $0)) } ?? "-",
+            AmountText.short(Int64(limit.limit)),
+            running.map { AmountText.short($0) } ?? "-", limit.by, "-",
+          ])
+      }
+      for (name, bucket) in StatusText.buckets(of: [provider]) {
+        row(
+          name, bucket.dimension, percentUsed(bucket),
+          [
+            AmountText.short(bucket.available), AmountText.short(bucket.capacity),
+            bucket.inUse.map { AmountText.short($0) } ?? "-", taught.contains(name, bucket) ? "learned" : "-",
+            page.time(bucket.fullAt),
+          ])
       }
     }
     return TopList(
-      ["LIMIT OF", "DIMENSION", "USED", "AVAILABLE", "CAPACITY", "IN USE", "FULL AT"], right: [2, 3, 4, 5], whole: [6],
-      spare: ["IN USE", "FULL AT", "CAPACITY"], rows: rows)
+      ["LIMIT OF", "DIMENSION", "USED", "AVAILABLE", "CAPACITY", "IN USE", "SET BY", "FULL AT"], right: [2, 3, 4, 5],
+      whole: [6, 7], spare: ["FULL AT", "IN USE", "CAPACITY", "SET BY"], rows: rows)
   }
 
   /// How much of a bucket is taken, in hundredths.
   static func percentUsed(_ bucket: StatusReport.Bucket) -> Int {
     guard bucket.capacity > 0 else { return 0 }
-    return Int(min(999, max(0, (1 - Double(bucket.available) / Double(bucket.capacity)) * 100)))
+    return percent(1 - Double(bucket.available) / Double(bucket.capacity))
   }
+
+  private static func percent(_ share: Double) -> Int { Int(min(999, max(0, share * 100))) }
 
   private static func sum(_ left: Int64, _ right: Int64) -> Int64 {
     let (sum, overflows) = left.addingReportingOverflow(right)
