@@ -184,11 +184,7 @@ struct ExplainCommand: ParsableCommand {
     var lines: [Line] = []
     waits(story, after: 0, &lines)
     if let promoted = story.promotedMs {
-      lines.append(
-        Line(
-          at: promoted,
-          text: "promoted: it had waited for its class' promote_after"
-            + (story.priority == "high" ? "" : ", and its class gets promoted_share while such calls come first")))
+      lines.append(Line(at: promoted, text: promotion(story, at: promoted)))
     }
     for (index, attempt) in story.tries.enumerated() {
       var text = "attempt \(attempt.number) at \(attempt.provider)"
@@ -228,6 +224,17 @@ struct ExplainCommand: ParsableCommand {
       lines.append(Line(at: now, text: text))
     }
     return lines
+  }
+
+  /// What it meant that the request had waited for so long (rule 1c). Nothing goes before others for its age.
+  private static func promotion(_ story: Story, at promoted: Int64) -> String {
+    let waited = max(0, promoted - (story.waits.first?.fromMs ?? 0))
+    let text = "promoted after \(WaitText.length(.milliseconds(waited))) in the queue, its class's promote_after: "
+    if story.priority == "high" { return text + "only a mark, since high has no share to raise (rule 1c)" }
+    let isWaiting = story.state == "queued"
+    return text + (isWaiting ? "since then " : story.tries.isEmpty ? "from then on, " : "from then until it went, ")
+      + "\(story.priority) \(isWaiting ? "gets" : "got") promoted_share instead of share while a call as old "
+      + "\(isWaiting ? "is" : "was") the first of its session (rule 1c, which jumps no line)"
   }
 
   /// What the request waited for after so many attempts.

@@ -134,6 +134,25 @@ def test_who_went_ahead_and_by_which_rule(full):
     assert re.search(r"^    1  normal, rule 1  its class goes first$", told, re.M), told
 
 
+def test_a_promotion_is_told_with_what_it_changed(full):
+    """Rule 1c: low gets its promoted share, for high it is a mark."""
+    one = full(priorities={"high": {"reserve": "0%", "promote_after": "20ms"}, "low": {"promote_after": "20ms"}})
+    one.send("runs")
+    one.send("old", "low")
+    one.send("steers", "high")
+    for session in ("old", "steers"):
+        wait_until(lambda: one.story(session)["promoted_ms"], f"the promotion of {session}")
+    told = {session: " ".join(one.explain(session).split()) for session in ("old", "steers")}
+    assert re.search(r"\+\d+ ms promoted after \d+ ms in the queue, its class's promote_after: since then low gets promoted_share instead of share "
+                     r"while a call as old is the first of its session \(rule 1c, which jumps no line\)", told["old"]), told["old"]
+    assert re.search(r"promoted after \d+ ms in the queue, its class's promote_after: only a mark, since high has no share to raise \(rule 1c\)",
+                     told["steers"]) and "gets promoted_share" not in told["steers"], told["steers"]
+    for _ in range(3):
+        one.answers.release()
+    wait_until(lambda: one.story("old")["state"] not in ("queued", "running"), "the end of the old call")
+    assert "from then until it went, low got promoted_share instead of share while a call as old was the first" in one.explain("old")
+
+
 def test_a_drought_of_tokens_is_told_with_its_numbers(start, http):
     provider = start.provider(lambda received, connection: reply(
         body=b'{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":5000,"completion_tokens":2}}'))
