@@ -20,16 +20,15 @@ extension AdminConsole {
     // Browsers say where a request comes from, even where they send no `Origin`. Changes may come only from the
     // console's own page and from callers that are no page, also with a token. Without a token, scripts of other sites
     // may not even read (`SiteRules`); links may lead here.
-    if !head.isRead, let site = head.fields.first("sec-fetch-site"),
-      !["same-origin", "none"].contains(site)
-    {
+    if !head.isRead, AdminConsole.isFromAnotherSite(head) {
       return .refused(.error(403, "changes asked for by pages of other sites are refused"))
     }
     let admin = broker.policy.admin
     if let token = admin.token {
-      let shown = head.fields.first("authorization").map { Array($0.utf8) } ?? []
+      let shown = head.fields.first("authorization").flatMap(AdminConsole.token)
       func isShown(_ token: Secret) -> Bool {
-        AdminConsole.isEqualInConstantTime(shown, Array("Bearer ".utf8) + Array(token.revealed.utf8))
+        guard let shown else { return false }
+        return AdminConsole.isEqualInConstantTime(shown, Array(token.revealed.utf8))
       }
       // Compare all tokens, whichever matches, so that timing reveals nothing.
       var found: Access?
@@ -51,6 +50,23 @@ extension AdminConsole {
   }
 
   private static let sites = SiteRules.adminPort
+
+  /// True where a browser says that a page of another site asks. `Sec-Fetch-Site` decides where it is there, since a proxy
+  /// before us may give another `Host` than the page's; browsers leave it out for pages without TLS, and send `Origin`.
+  private static func isFromAnotherSite(_ head: RequestHead) -> Bool {
+    if let site = head.fields.first("sec-fetch-site") { return !["same-origin", "none"].contains(site) }
+    guard let origin = head.fields.first("origin")?.lowercased() else { return false }
+    let authority = head.authority.lowercased()
+    return origin != "http://\(authority)" && origin != "https://\(authority)"
+  }
+
+  /// The token of a field `Authorization: Bearer TOKEN`; the scheme's letters may be of either case. nil for other schemes.
+  static func token(_ authorization: String) -> [UInt8]? {
+    let scheme = Array("bearer ".utf8)
+    let bytes = Array(authorization.utf8)
+    guard bytes.count > scheme.count, zip(bytes, scheme).allSatisfy({ $0 | 0x20 == $1 }) else { return nil }
+    return Array(bytes[scheme.count...].drop { $0 == UInt8(ascii: " ") })
+  }
 
   static func isEqualInConstantTime(_ left: [UInt8], _ right: [UInt8]) -> Bool {
     var difference = left.count ^ right.count

@@ -318,6 +318,7 @@ enum StatusJSON {
     json.object { json in
       json.member("state", breaker.state.rawValue)
       json.member("reason", breaker.reason)
+      json.member("since", time: clock.wallNanoseconds(breaker.since))
       json.member("until", time: clock.wallNanoseconds(breaker.until))
     }
   }

@@ -350,7 +350,9 @@ final class Attempt: UpstreamEvents {
           sentWith: rules.secrets, now: services.rules.now.secrets)
       }
       end(
-        Settlement(verdict: verdict, hasAnswer: true, toldToRetry: VerdictReader.shouldRetry(head.fields)),
+        Settlement(
+          verdict: verdict, hasAnswer: true, toldToRetry: VerdictReader.shouldRetry(head.fields),
+          failure: .status(head.status)),
         failure: nil)
     case .relaying(let relay):
       remains.delivery = relay.finish()
@@ -358,7 +360,9 @@ final class Attempt: UpstreamEvents {
       let status = relay.head.status
       if status >= 400 {
         end(
-          Settlement(verdict: verdict(relay.head, errorPrefix), answerBegan: true, hasAnswer: true), failure: nil)
+          Settlement(
+            verdict: verdict(relay.head, errorPrefix), answerBegan: true, hasAnswer: true, failure: .status(status)),
+          failure: nil)
       } else if let error = tap.inStreamError {
         end(
           Settlement(
@@ -393,11 +397,11 @@ final class Attempt: UpstreamEvents {
       end(
         Settlement(
           verdict: verdict(head, nil), hasAnswer: true, toldToRetry: VerdictReader.shouldRetry(head.fields),
-          cause: failure.event), failure: failure.kind.rawValue)
+          cause: failure.event, failure: .status(head.status)), failure: failure.kind.rawValue)
     case .awaitingHead:
       var settlement = Settlement(
         verdict: VerdictReader.verdict(failure: failure, answerBegan: false), wasSent: failure.requestMayHaveArrived,
-        cause: failure.event)
+        cause: failure.event, failure: failure.cause)
       if failure.isLateAnswer {
         // The provider has the request, and will charge for an answer that nobody reads.
         settlement.usage = usage()
@@ -407,7 +411,9 @@ final class Attempt: UpstreamEvents {
     case .relaying(let relay):
       breakOff(relay, saying: ErrorText.failedUpstream(failure, provider: grant.provider.name))
       end(
-        Settlement(verdict: .truncated, usage: usage(), answerBegan: true, hasAnswer: true, cause: failure.event),
+        Settlement(
+          verdict: .truncated, usage: usage(), answerBegan: true, hasAnswer: true, cause: failure.event,
+          failure: failure.cause),
         failure: failure.kind.rawValue)
     }
   }

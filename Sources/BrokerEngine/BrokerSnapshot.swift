@@ -101,13 +101,17 @@ public struct BrokerSnapshot: Sendable {
     let services = broker.services
     let now = services.time.now
     clock = SnapshotClock(now: now, wall: services.time.wall(at: now))
-    let core = services.dispatcher.snapshot()
+    var core = services.dispatcher.snapshot()
+    if broker.isDraining || services.clerk.obstacle != nil {
+      // Every new call is refused, so that none waits.
+      for index in core.classes.indices { core.classes[index].predictedWait = nil }
+    }
     self.core = core
     let instant = Instant(nanoseconds: Int64(truncatingIfNeeded: now))
     classes = core.classes.map { one in
       Headline.ClassWait(
         priority: one.priority, queued: one.queued, oldest: one.waitingSince.map { instant - $0 },
-        predicted: broker.isDraining || services.clerk.obstacle != nil ? nil : one.predictedWait,
+        predicted: one.predictedWait,
         blocker: one.oldest.flatMap { broker.blocker(of: $0) })
     }
     policy = services.rules.now.policy

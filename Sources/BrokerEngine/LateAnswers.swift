@@ -1,4 +1,5 @@
-// Which failures leave the provider working on the request.
+// What a failed transfer means: whether the provider works on the request, and what its breaker tells.
+import AdmissionCore
 import HTTPMessage
 
 extension UpstreamFailure {
@@ -7,6 +8,24 @@ extension UpstreamFailure {
     switch kind {
     case .firstByteTimedOut, .idleTimedOut, .totalTimedOut, .resetBeforeResponse: requestWasSent
     default: false
+    }
+  }
+
+  /// nil where it is no fault of the provider's.
+  var cause: FailureCause? {
+    switch kind {
+    case .resolveFailed: .nameNotResolved
+    case .connectRefused: .connectionRefused
+    case .connectTimedOut: .connectTimeout
+    case .tlsFailed: .tls
+    case .proxyFailed: .proxy
+    case .resetBeforeResponse: .connectionLost
+    case .truncated: .brokenOff
+    case .firstByteTimedOut: .firstByteTimeout
+    case .idleTimedOut: .idleTimeout
+    case .totalTimedOut: .totalTimeout
+    case .malformedResponse: .notHTTP
+    case .local: nil
     }
   }
 }

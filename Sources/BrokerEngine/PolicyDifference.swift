@@ -1,11 +1,12 @@
-// What a new policy changes, in words for the audit: limits, budgets, and who is there. No secret and no URL.
+// What a new policy changes, in words for the audit. No secret, and of a URL only where it leads.
 import AdmissionCore
 import PolicyFile
 import TextForms
 
 public struct PolicyDifference: Equatable {
-  /// How many differences are told one by one.
+  /// How many differences are told one by one, and how many characters of each.
   private static let most = 16
+  private static let longest = 200
 
   /// What was so before and is so now, such as `providers.openai.limits.concurrency: 50`; nil where nothing of it
   /// differs.
@@ -13,60 +14,34 @@ public struct PolicyDifference: Equatable {
   public var after: String?
 
   public init(from old: Policy, to new: Policy) {
-    let (old, new) = (PolicyDifference.facts(old), PolicyDifference.facts(new))
-    let names = Set(old.keys).union(new.keys).filter { old[$0] != new[$0] }.sorted()
+    let (old, new) = (PolicyFacts(old).byPath, PolicyFacts(new).byPath)
+    let names = Set(old.keys).union(new.keys).filter { path in
+      // Of a provider or tenant that comes or goes, what is at its default is not told.
+      guard let before = old[path], let after = new[path] else {
+        return (old[path] ?? new[path])?.isDefault == false
+      }
+      return before != after
+    }.sorted()
     guard !names.isEmpty else { return }
-    func text(_ facts: [String: String]) -> String {
-      let told = names.prefix(PolicyDifference.most).map { "\($0): \(facts[$0] ?? "none")" }.joined(separator: ", ")
+    func text(_ facts: [String: PolicyFact], beside others: [String: PolicyFact] = [:]) -> String {
+      let told = names.prefix(PolicyDifference.most).map { path in
+        guard let fact = facts[path] else { return "\(path): none" }
+        // Only what is not shown differs.
+        let isAnother = others[path]?.text == fact.text
+        return "\(path): \(PolicyDifference.cut(fact.text))\(isAnother ? ", another one" : "")"
+      }.joined(separator: ", ")
       return names.count > PolicyDifference.most ? told + ", and \(names.count - PolicyDifference.most) more" : told
     }
     before = text(old)
-    after = text(new)
+    after = text(new, beside: old)
   }
 
-  /// By the field's path in the policy file.
-  private static func facts(_ policy: Policy) -> [String: String] {
-    var facts: [String: String] = [:]
-    func note(_ limits: Limits, of owner: String) {
-      if let concurrency = limits.concurrency { facts[owner + ".limits.concurrency"] = String(concurrency) }
-      for rate in RateLimit.allCases {
-        if let limit = limits.limit(rate) { facts[owner + ".limits." + name(rate)] = String(limit) }
-      }
-    }
-    func note(_ budgets: [Budget], of owner: String) {
-      for (number, budget) in budgets.enumerated() {
-        facts["\(owner)budgets[\(number)]"] =
-          amount(budget.limit, budget.unit)
-          + " per \(budget.per == .rolling ? "\(budget.rolling) s" : "\(budget.per)")"
-      }
-    }
-    for provider in policy.providers {
-      let owner = "providers.\(provider.id)"
-      facts[owner + ".base_url"] = address(provider.baseURL)
-      facts[owner + ".keys"] = provider.keys.map(\.id).joined(separator: " ")
-      note(provider.limits, of: owner)
-      for model in provider.modelLimits { note(model.limits, of: "\(owner).model_limits.\(model.models.pattern)") }
-      for key in provider.keys { note(key.limits, of: "\(owner).keys.\(key.id)") }
-    }
-    for tenant in policy.tenants {
-      let owner = "tenants.\(tenant.id)"
-      facts[owner + ".keys"] = String(tenant.keys.count)
-      facts[owner + ".max_priority"] = tenant.maxPriority.name
-      note(tenant.limits, of: owner)
-      note(tenant.budgets, of: owner + ".")
-    }
-    note(policy.budgets, of: "")
-    if let otlp = policy.otlp {
-      facts["otlp.endpoint"] = address(otlp.endpoint)
-      facts["otlp.headers"] = otlp.headers.isEmpty ? nil : otlp.headers.map(\.name).joined(separator: " ")
-      facts["otlp.sample"] = DecimalText.text(Int64(otlp.sample), places: 2) + "%"
-    }
-    if !policy.webhooks.isEmpty { facts["webhooks"] = policy.webhooks.map(\.shownURL).joined(separator: " ") }
-    return facts
+  private static func cut(_ text: String) -> String {
+    text.count > longest ? text.prefix(longest) + "…" : text
   }
 
   /// A URL without its user, in which a password can stand, and without its query.
-  private static func address(_ url: String) -> String {
+  static func address(_ url: String) -> String {
     guard let scheme = url.firstRange(of: "://") else { return "…" }
     let rest = url[scheme.upperBound...].prefix { $0 != "?" && $0 != "#" }
     let authority = rest.prefix { $0 != "/" }
@@ -79,18 +54,6 @@ public struct PolicyDifference: Equatable {
     switch unit {
     case .usd: DecimalText.text(amount.nanodollars, places: 9) + " USD"
     case .tokens, .requests: "\(amount.nanodollars) \(unit.rawValue)"
-    }
-  }
-
-  private static func name(_ rate: RateLimit) -> String {
-    switch rate {
-    case .requestsPerMinute: "requests_per_minute"
-    case .inputTokensPerMinute: "input_tokens_per_minute"
-    case .outputTokensPerMinute: "output_tokens_per_minute"
-    case .tokensPerMinute: "tokens_per_minute"
-    case .requestsPerSecond: "requests_per_second"
-    case .requestsPerDay: "requests_per_day"
-    case .tokensPerDay: "tokens_per_day"
     }
   }
 }

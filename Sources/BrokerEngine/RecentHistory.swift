@@ -366,9 +366,12 @@ struct RecentHistory: Sendable {
     return slots
   }
 
-  /// What the last hour cost, or the time since the start.
+  /// What the last hour cost, or the time since the start; up to this moment.
   var costOfLastHour: Money {
-    Money(nanodollars: ring.reduce(0) { sum, slot in slot.costs.reduce(sum) { $0.saturatingAdding(Int64($1.amount)) } })
+    var earlier = before.costs
+    let present = Self.growth(of: sums.costs.values, since: &earlier)
+    let all = (ring.map(\.costs) + [present]).joined()
+    return Money(nanodollars: all.reduce(0) { $0.saturatingAdding(Int64($1.amount)) })
   }
 }
 

@@ -107,6 +107,8 @@ public final class RequestRecord {
   public private(set) var grantedAt: UInt64?
   /// When its last attempt ended after which another is to follow; nil where there was none.
   private var requeuedAt: UInt64?
+  /// True from the end of an attempt that is to be repeated to the next grant, or to the end.
+  private var waitsAgain = false
   public private(set) var firstByteAt: UInt64?
   public private(set) var endedAt: UInt64?
   /// The time in the queue, all waits together.
@@ -197,8 +199,10 @@ public final class RequestRecord {
       if end >= start { stays.append(start...end) }
       start = attempt.ended ?? .max
     }
+    // After an attempt that was its last it did not wait.
+    guard attempts.isEmpty || waitsAgain, state != .running else { return stays }
     let end = endedAt ?? now
-    if state != .running, end >= start, start != .max { stays.append(start...end) }
+    if end >= start, start != .max { stays.append(start...end) }
     return stays
   }
 
@@ -215,12 +219,14 @@ public final class RequestRecord {
   func requeued(at now: UInt64) {
     state = .queued
     requeuedAt = now
+    waitsAgain = true
   }
 
   // MARK: Its attempts
 
   func granted(_ grant: Grant, at now: UInt64) {
     grantedAt = now
+    waitsAgain = false
     endWait(at: now)
     state = .running
     expectation = Expectation(

@@ -22,7 +22,7 @@ struct BackgroundRollUp {
     mostRows = max(1, options.rollUpRows)
     rows = min(mostRows, 512)
     // What an earlier process left is counted soon after the start.
-    due = now + min(interval, 1_000_000_000)
+    due = now + min(interval, options.firstRollUp.wholeNanoseconds)
   }
 
   /// Notes that there are new rows.

@@ -34,6 +34,8 @@ public struct LedgerOptions: Sendable {
   public var closePatience: Duration = .seconds(3)
   /// How long new rows wait until the roll-ups count them.
   public var rollUpInterval: Duration = .seconds(10)
+  /// How long after its start the store counts what an earlier process left; no longer than `rollUpInterval`.
+  public var firstRollUp: Duration = .seconds(1)
   /// The most rows of a table that are counted in one transaction, and the processor time that it should take.
   public var rollUpRows = 4096
   public var rollUpTime: Duration = .milliseconds(5)

@@ -118,15 +118,39 @@ import Testing
 
   @Test func theOperatorsWordStandsUntilAutomatic() {
     var breaker = CircuitBreaker(policy: .database)
-    breaker.command(.open)
+    breaker.command(.open, at: now)
     #expect(breaker.blockedUntil(at: now) == .distantFuture)
     #expect(breaker.earliestRecovery(at: now) == .distantFuture)
     #expect(breaker.condition(at: now) == .open)
-    breaker.command(.closed)
+    breaker.command(.closed, at: now)
     _ = Self.fail(&breaker, times: 10, at: now)
     #expect(breaker.blockedUntil(at: now) == nil)
-    breaker.command(.none)
+    breaker.command(.none, at: now)
     _ = Self.fail(&breaker, times: 2, at: now)
     #expect(breaker.blockedUntil(at: now) != nil)
+  }
+
+  /// However many trials fail in between, people want to know since when the provider is away.
+  @Test func itIsOpenSinceItsFirstTripUntilItCloses() {
+    var breaker = CircuitBreaker(policy: BreakerPolicy(failures: 1, recovery: .seconds(1)))
+    #expect(breaker.snapshot(at: now).since == nil)
+    _ = Self.fail(&breaker, times: 1, at: now)
+    var later = now
+    for _ in 0..<3 {
+      later = later + .seconds(20)
+      let trial = breaker.pass(at: later).generation
+      #expect(breaker.snapshot(at: later).since == now)
+      _ = breaker.record(.failure, generation: trial, jitter: 0, reason: "", at: later)
+      #expect(breaker.snapshot(at: later).since == now)
+    }
+    let last = breaker.pass(at: later + .seconds(20)).generation
+    _ = breaker.record(.answering, generation: last, jitter: 0, reason: "", at: later + .seconds(20))
+    #expect(breaker.snapshot(at: later + .seconds(20)).since == nil)
+    _ = Self.fail(&breaker, times: 1, at: later + .seconds(30))
+    #expect(breaker.snapshot(at: later + .seconds(30)).since == later + .seconds(30))
+    breaker.command(.open, at: later + .seconds(40))
+    #expect(breaker.snapshot(at: later + .seconds(50)).since == later + .seconds(40))
+    breaker.command(.closed, at: later + .seconds(60))
+    #expect(breaker.snapshot(at: later + .seconds(60)).since == nil)
   }
 }

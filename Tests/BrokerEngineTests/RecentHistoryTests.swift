@@ -125,6 +125,22 @@ import Testing
     #expect(history.costOfLastHour == Money(nanodollars: 1_000_000_000 * Int64(RecentHistory.mostRows + 50)))
   }
 
+  @Test func theCostOfTheLastHourIsOfThisMoment() {
+    var history = RecentHistory(at: at(0))
+    #expect(history.costOfLastHour == .zero)
+    history.used(usage(input: 1, output: 1), Money(nanodollars: 7), provider: "a", tenant: "t")
+    #expect(history.costOfLastHour == Money(nanodollars: 7))
+    history.sample(queued: [0, 0, 0], running: [], at: at(5))
+    #expect(history.costOfLastHour == Money(nanodollars: 7))
+    history.used(usage(input: 1, output: 1), Money(nanodollars: 5), provider: "a", tenant: "t")
+    #expect(history.costOfLastHour == Money(nanodollars: 12))
+    history.sample(queued: [0, 0, 0], running: [], at: at(10))
+    history.sample(queued: [0, 0, 0], running: [], at: at(3_604))
+    #expect(history.costOfLastHour == Money(nanodollars: 12))
+    for slot in 722...1450 as ClosedRange<Int64> { history.sample(queued: [0, 0, 0], running: [], at: at(5 * slot)) }
+    #expect(history.costOfLastHour == .zero)
+  }
+
   @Test func sumsDoNotOverflow() {
     var history = RecentHistory(at: at(0))
     for _ in 0..<4 {

@@ -97,6 +97,17 @@ import Testing
     #expect(record.stays(at: 50) == [20...30, 40...50])
     record.granted(grant(2), at: 60)
     #expect(record.stays(at: 99) == [20...33, 40...60])
+    // Who is granted when it ends did not go ahead of it.
+    end(record, nil, at: 70)
+    record.concluded(.completed, at: 70)
+    #expect(record.stays(at: 99) == [20...33, 40...60])
+  }
+
+  @Test func whatNeverRanWaitedToItsEnd() {
+    let record = record()
+    record.submitted(at: 20)
+    record.concluded(.clientLeftQueued, at: 50)
+    #expect(record.stays(at: 99) == [20...50])
   }
 
   @Test func theFirstFirstByteCounts() {

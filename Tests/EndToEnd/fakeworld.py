@@ -96,11 +96,11 @@ class World:
         normal = min(normal, running - high)
         learned = limit - 8 if index % 3 == 0 else None
         waiting = self._waiting_at(index)
-        breaker = {"state": "closed", "reason": None, "until": None}
+        breaker = {"state": "closed", "reason": None, "since": None, "until": None}
         if sick:
-            breaker = {"state": "open", "reason": "connection refused", "until": rfc(self.began + (math.floor((now - self.began) / 40) + 1) * 40)}
+            breaker = {"state": "open", "reason": "connection refused", "since": rfc(self.began), "until": rfc(self.began + (math.floor((now - self.began) / 40) + 1) * 40)}
         if name in self.breakers:
-            breaker = {"state": self.breakers[name], "reason": "operator", "until": None}
+            breaker = {"state": self.breakers[name], "reason": "operator", "since": rfc(now) if self.breakers[name] == "open" else None, "until": None}
         keys = [self.key(name, "main", running - running // 3)]
         keys.append(self.key(name, "spare", running // 3, *(("cooling", "rate limited", rfc(now + 25 - now % 25)) if tight else ()), learned=24 if index % 3 == 0 else None))
         if sick:

@@ -116,6 +116,7 @@ def test_the_admin_port_refuses_other_sites_too(open_broker, http):
     drain = open_broker.admin + "/api/v1/keys/openai/none/disable"
     assert http.post(drain, headers={"sec-fetch-site": "cross-site"}).status_code == 403
     assert http.post(drain, headers={"host": "evil.example"}).status_code == 403
+    assert http.post(drain, headers={"origin": "https://evil.example"}).status_code == 403
     link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
     assert http.get(open_broker.admin + "/", headers=link).status_code == 200
 

@@ -21,8 +21,9 @@ def status(http, broker):
     return http.get(broker.admin + "/api/v1/status").json()
 
 
-def provider(http, broker, name="openai"):
-    return next(entry for entry in status(http, broker)["providers"] if entry["id"] == name)
+def provider(http, broker, name="openai", **headers):
+    answer = http.get(broker.admin + "/api/v1/status", headers=headers).json()
+    return next(entry for entry in answer["providers"] if entry["id"] == name)
 
 
 def in_background(http, broker, **fields):
@@ -235,8 +236,25 @@ def test_token(start, http, simulator):
     assert http.get(broker.admin + "/api/v1/status", headers={"authorization": "Bearer wrong"}).status_code == 401
     assert http.get(broker.admin + "/api/v1/status", headers={"authorization": "Bearer admin-secret"}).status_code == 200
     assert http.post(broker.admin + "/api/v1/drain").status_code == 401
+    # The name of the scheme may be written as one likes, the token may not.
+    for shown, status in (("bearer admin-secret", 200), ("BEARER  admin-secret", 200), ("bearer Admin-secret", 401), ("Bearer", 401),
+                          ("admin-secret", 401), ("Basic admin-secret", 401), ("Bearer:admin-secret", 401)):
+        assert http.get(broker.admin + "/api/v1/status", headers={"authorization": shown}).status_code == status, shown
     # A load balancer has no token.
     assert http.get(broker.admin + "/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("fields, status", [
+    ({"origin": "https://evil.example"}, 403), ({"origin": "null"}, 403), ({"sec-fetch-site": "cross-site"}, 403),
+    ({"sec-fetch-site": "same-site", "origin": "HOST"}, 403), ({"origin": "HOST"}, 200), ({"sec-fetch-site": "same-origin", "origin": "HOST"}, 200),
+    # A proxy with another name before us: the browser says that the page is ours.
+    ({"sec-fetch-site": "same-origin", "origin": "https://tollgate.example"}, 200), ({}, 200)])
+def test_pages_of_other_sites_change_nothing_with_a_token_either(start, http, simulator, fields, status):
+    broker = start.broker(policy_for(simulator.url, admin={"token": "admin-secret"}))
+    shown = {name: broker.admin if value == "HOST" else value for name, value in fields.items()}
+    answer = http.post(broker.admin + "/api/v1/breakers/openai/open", headers={"authorization": "Bearer admin-secret", **shown})
+    assert answer.status_code == status
+    assert provider(http, broker, authorization="Bearer admin-secret")["breaker"]["state"] == ("open" if status == 200 else "closed")
 
 
 @pytest.mark.parametrize("by", ["http", "signal"])
@@ -291,7 +309,11 @@ def test_drain(start, http, by):
     else:
         broker.signal(signal.SIGTERM)
     wait_until(lambda: http.get(broker.admin + "/readyz").status_code == 503, "not ready")
-    assert status(http, broker)["draining"] is True
+    told = status(http, broker)
+    assert told["draining"] is True
+    # No new call waits: neither place tells a wait.
+    assert [told["classes"][name]["predicted_wait_ms"] for name in ("high", "normal", "low")] == [None] * 3
+    assert "tollgate_predicted_wait_seconds{" not in http.get(broker.admin + "/metrics").text
     try:
         refused = exchange(address_of(broker.url), "POST", "/v1/chat/completions", [("Content-Type", "application/json")], chat())
         assert refused.status == 503

@@ -6,6 +6,7 @@ All sorts are providers of one broker; each has a provider behind it that fails 
 import asyncio
 import json
 import re
+import socket
 import threading
 import time
 from datetime import datetime, timezone
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from fleet import Client, chat, reach
-from processes import run
+from processes import policy_for, run
 from rawhttp import Connection, address_of, exchange, request_bytes
 from scripted import ScriptedProvider, reply
 from waiting import wait_until
@@ -81,6 +82,35 @@ def breaker(setting, http, name):
 
 def seconds_until(text):
     return (datetime.fromisoformat(text.replace("Z", "+00:00")) - datetime.now(timezone.utc)).total_seconds()
+
+
+def closed_port():
+    """A port that is bound but does not listen, so that it refuses and nobody else can get it."""
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    return holder
+
+
+@pytest.mark.parametrize("sort, reason", [("refused", "connection refused"), ("503", "status 503"), ("silent", "no answer in time"),
+                                          ("ends", "the connection ended before the answer"), ("no http", "the answer is not HTTP")])
+def test_an_open_breaker_says_since_when_and_what_went_wrong(start, http, sort, reason):
+    def behave(received, connection):
+        if sort == "503":
+            return reply(503, [], b"{}", "No")
+        if sort == "no http":
+            connection.socket.sendall(b"hello\r\n\r\n")
+        if sort == "silent":
+            connection.socket.recv(1)
+        raise ScriptedProvider.Hangup
+    with closed_port() as holder:
+        url = f"http://127.0.0.1:{holder.getsockname()[1]}" if sort == "refused" else start.provider(behave).url
+        broker = start.broker(policy_for(url, breaker={"failures": 1, "recovery": "1h"}, retry={"attempts": 1}, timeouts={"first_byte": "200ms"}))
+        assert exchange(address_of(broker.url), "POST", "/v1/chat/completions", JSON, chat()).status in (502, 503, 504)
+        told = http.get(broker.admin + "/api/v1/status").json()["providers"][0]["breaker"]
+        assert (told["state"], told["reason"]) == ("open", f"1 failure: {reason}")
+        assert -60 < seconds_until(told["since"]) <= 0.1
+        text = " ".join(run("breakers", "--admin", broker.admin).stdout.split())
+        assert re.search(rf"breaker of openai open since \d\d:\d\d:\d\d until \d\d:\d\d:\d\d: 1 failure: {reason}; next try in \d+ m \d+ s;", text), text
 
 
 @pytest.mark.parametrize("name, failures, recovery", [("api", 5, 30), ("external", 3, 60), ("database", 2, 10)])

@@ -109,7 +109,8 @@ def test_status_begins_with_the_sentence_of_the_api(listed, http):
 
 
 def test_states_have_reason_end_and_what_to_do(listed):
-    assert "breaker of anthropic open: operator; to try now: tollgate breakers auto anthropic" in shown(listed, "breakers")
+    assert re.search(r"^breaker of anthropic open since \d\d:\d\d:\d\d: operator; to try now: tollgate breakers auto anthropic$",
+                     shown(listed, "breakers"), re.M)
     assert "anthropic/main is disabled; to try now: tollgate keys enable anthropic/main" in shown(listed, "keys")
     assert re.search(r"^openai +0 of 50, 5 kept for high ", shown(listed, "status"), re.M)
 

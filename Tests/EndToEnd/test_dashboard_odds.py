@@ -26,7 +26,7 @@ def test_times_are_the_brokers_and_not_the_browsers(browser, make_console, hours
         ready(page)
         assert abs(page.js("Date.now()") / 1000 - time.time() - hours * 3600) < 60
         text = page.wait("document.querySelector('.trouble-times')?.textContent")
-        left = int(re.fullmatch(r"next try in (\d+) s", text)[1])
+        left = int(re.fullmatch(r"for \d+ (?:s|min|h).*next try in (\d+) s", text)[1])
         status = console.world.status()
         end = status["providers"][1]["breaker"]["until"]
         # What is shown was true a moment ago; a breaker's pause is 40 s here.

@@ -153,6 +153,31 @@ def test_a_promotion_is_told_with_what_it_changed(full):
     assert "from then until it went, low got promoted_share instead of share while a call as old was the first" in one.explain("old")
 
 
+def test_who_is_let_in_when_a_call_ends_did_not_go_ahead_of_it(full):
+    place = full()
+    first = place.send("first")
+    second = place.send("second")
+    third = place.send("third")
+    place.answers.release(4)
+    assert [call.answer("POST").status for call in (first, second, third)] == [200] * 3
+    assert place.story("first")["went_ahead"] == []
+    assert place.story("second")["went_ahead"] == []
+    assert [one["session"] for one in place.story("third")["went_ahead"]] == ["second"]
+
+
+def test_a_lone_call_that_is_tried_again_is_the_first_of_its_class(start, http):
+    provider = start.provider(lambda received, connection: reply(429, [("retry-after", "30")], b"{}", "No"))
+    broker = start.broker(policy_for(provider.url))
+    connection = Connection(address_of(broker.url))
+    connection.send(request_bytes("POST", "/v1/chat/completions", JSON, chat()))
+    def waiting():
+        entries = http.get(f"{broker.admin}/api/v1/requests?state=queued").json()["requests"]
+        return entries and entries[0]["attempts"] == 1 and entries[0]["waits_for"]
+    wait_until(waiting, "it waits for its second try")
+    (entry,) = http.get(f"{broker.admin}/api/v1/requests?state=queued").json()["requests"]
+    assert http.get(f"{broker.admin}/api/v1/requests/{entry['id']}").json()["position"] == {"lane": 1, "class": 1}
+
+
 def test_a_drought_of_tokens_is_told_with_its_numbers(start, http):
     provider = start.provider(lambda received, connection: reply(
         body=b'{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":5000,"completion_tokens":2}}'))

@@ -65,11 +65,13 @@ extension Admission {
     case .failed(let retryAfter, let isAway):
       record(
         isCounted(settlement, index) ? .neutral : .failure, lease,
-        reason: settlement.hasAnswer ? "error answer" : "no answer", at: now, into: &actions)
+        reason: settlement.failure?.text ?? (settlement.hasAnswer ? "error answer" : "no answer"), at: now,
+        into: &actions)
       if isAway, let retryAfter { shutWhileAway(lease, retryAfter, at: now, into: &actions) }
     case .truncated:
       record(
-        isCounted(settlement, index) ? .neutral : .failure, lease, reason: "stream broke", at: now, into: &actions)
+        isCounted(settlement, index) ? .neutral : .failure, lease, reason: settlement.failure?.text ?? "stream broke",
+        at: now, into: &actions)
     case .keyRefused, .quotaExhausted, .modelRefused:
       record(.neutral, lease, reason: "", at: now, into: &actions)
       refuse(lease, settlement.verdict, at: now, into: &actions)

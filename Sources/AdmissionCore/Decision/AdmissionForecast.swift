@@ -232,8 +232,9 @@ extension Admission {
   private func requestsAhead(of index: RequestIndex) -> Int {
     let request = waiting[index]
     if request.ticket.isFree { return 0 }
-    return waiting.ahead(of: index, cost: typicalCost(of: index)) { isRival($0, of: index) }
-      ?? waiting.countByBand[request.band]
+    // No more than wait in its class, of whom it is one.
+    let others = max(0, waiting.countByBand[request.band] - 1)
+    return min(others, waiting.ahead(of: index, cost: typicalCost(of: index)) { isRival($0, of: index) } ?? others)
   }
 
   private func rest(of index: RequestIndex, before: Int, isTypical: Bool = false, at now: Instant) -> Span? {

@@ -131,10 +131,10 @@ extension Admission {
     _ provider: ProviderID, _ override: CircuitBreaker.Override, at now: Instant, into actions: inout ActionList
   ) {
     guard let index = providers.index(of: provider) else { return }
-    providers[index].breaker.command(override)
+    providers[index].breaker.command(override, at: now)
     // The operator's order is about the whole provider, including the breakers of its models.
     for model in providers[index].models.indices {
-      providers[index].models[model].breaker?.command(override)
+      providers[index].models[model].breaker?.command(override, at: now)
     }
     if override != .open {
       providers.openGates(at: index)

@@ -29,6 +29,8 @@ struct CircuitBreaker: Sendable {
   private(set) var state = State.closed
   private(set) var override = Override.none
   private(set) var reason: String?
+  /// Since when no more than trials pass; nil while it is closed.
+  private(set) var openedAt: Instant?
   private var generation: UInt64 = 0
   private var failures = 0
   private var failed = CallMarks()
@@ -103,6 +105,7 @@ struct CircuitBreaker: Sendable {
       move(to: .closed)
       trips = 0
       self.reason = nil
+      openedAt = nil
       return true
     case (.halfOpen, .failure):
       trip(jitter: jitter, reason: "probe failed: \(reason)", at: now)
@@ -116,8 +119,9 @@ struct CircuitBreaker: Sendable {
   }
 
   /// The operator's command: open, closed, or back to automatic (closed and without history).
-  mutating func command(_ override: Override) {
+  mutating func command(_ override: Override, at now: Instant) {
     self.override = override
+    openedAt = override == .open ? now : nil
     move(to: .closed)
     trips = 0
     reason = override == .none ? nil : "operator"
@@ -128,6 +132,7 @@ struct CircuitBreaker: Sendable {
     let shortened = recovery - recovery / 10 * max(0, min(jitter, 1023)) / 1024
     trips += 1
     self.reason = reason
+    openedAt = openedAt ?? now
     move(to: .open(until: now + Span(nanoseconds: shortened)))
   }
 
@@ -150,7 +155,7 @@ struct CircuitBreaker: Sendable {
   }
 
   func snapshot(at now: Instant) -> AdmissionSnapshot.Breaker {
-    AdmissionSnapshot.Breaker(state: condition(at: now), reason: reason, until: until)
+    AdmissionSnapshot.Breaker(state: condition(at: now), reason: reason, since: openedAt, until: until)
   }
 
   var until: Instant? {

@@ -208,6 +208,31 @@ public enum Verdict: Sendable, Equatable {
   }
 }
 
+/// What went wrong with a call, as breakers tell it.
+public enum FailureCause: Sendable, Hashable {
+  case nameNotResolved, connectionRefused, connectTimeout, tls, proxy, connectionLost, firstByteTimeout, idleTimeout,
+    totalTimeout, notHTTP, brokenOff
+  /// An answer with this status.
+  case status(Int)
+
+  public var text: String {
+    switch self {
+    case .nameNotResolved: "its name does not resolve"
+    case .connectionRefused: "connection refused"
+    case .connectTimeout: "connecting took too long"
+    case .tls: "the TLS handshake failed"
+    case .proxy: "the proxy could not reach it"
+    case .connectionLost: "the connection ended before the answer"
+    case .firstByteTimeout: "no answer in time"
+    case .idleTimeout: "the answer fell silent"
+    case .totalTimeout: "the answer did not end in time"
+    case .notHTTP: "the answer is not HTTP"
+    case .brokenOff: "the answer broke off"
+    case .status(let status): "status \(status)"
+    }
+  }
+}
+
 /// How a lease ends.
 public struct Settlement: Sendable {
   public var verdict: Verdict
@@ -230,14 +255,17 @@ public struct Settlement: Sendable {
   /// The same number for all attempts that one event has broken, such as the end of a shared connection: together they
   /// count as one failure. nil where the event broke this attempt alone.
   public var cause: UInt64?
+  /// What went wrong, where the verdict is a failure and that is known.
+  public var failure: FailureCause?
   /// How long the provider took from the sending of the call to the head of a good answer; nil where none came.
   public var firstByte: Span?
 
   public init(
     verdict: Verdict, usage: Usage? = nil, cost: Money? = nil, wasSent: Bool = true, answerBegan: Bool = false,
     hasAnswer: Bool = false, mayGoAgain: Bool = true, toldToRetry: Bool? = nil, cause: UInt64? = nil,
-    firstByte: Span? = nil
+    failure: FailureCause? = nil, firstByte: Span? = nil
   ) {
+    self.failure = failure
     self.firstByte = firstByte
     self.mayGoAgain = mayGoAgain
     self.toldToRetry = toldToRetry

@@ -116,11 +116,15 @@ public struct AdmissionSnapshot: Sendable {
   public struct Breaker: Sendable {
     public var state: BreakerCondition
     public var reason: String?
+    /// Since when it has not been closed; nil while it is.
+    public var since: Instant?
+    /// When the next call tries; nil where none will by itself, or may now.
     public var until: Instant?
 
-    public init(state: BreakerCondition, reason: String? = nil, until: Instant? = nil) {
+    public init(state: BreakerCondition, reason: String? = nil, since: Instant? = nil, until: Instant? = nil) {
       self.state = state
       self.reason = reason
+      self.since = since
       self.until = until
     }
   }
