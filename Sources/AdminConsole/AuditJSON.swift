@@ -47,7 +47,7 @@ enum AuditJSON {
       text = "budget \(row.name): \(row.state)"
       if let amount = row.amount {
         let isDollars = row.reason.isEmpty
-        text += isDollars ? " by $\(Money(nanodollars: amount).text)" : " by \(amount) \(row.reason)"
+        text += isDollars ? " by \(DollarText.text(Money(nanodollars: amount).text))" : " by \(amount) \(row.reason)"
         if let until = row.until { text += " until \(Timestamp.text(until.nanoseconds))" }
       }
     case "policy": text = "policy \(row.name): \(row.state)"
@@ -57,7 +57,7 @@ enum AuditJSON {
     }
     // Who did it by hand stands at the end, where that is known.
     let isTold = row.askedBy == nil || row.reason != "operator"
-    if row.amount == nil, !row.reason.isEmpty, isTold { text += " (\(Headline.byHand(row.reason)))" }
+    if row.amount == nil, !row.reason.isEmpty, isTold { text += " (\(ByHand.text(row.reason)))" }
     switch (row.before, row.after) {
     case (let before?, let after?): text += ", \(before) → \(after)"
     case (nil, let after?): text += ", \(after)"

@@ -41,7 +41,7 @@ public enum AccessLog {
     field(" provider=", record.provider ?? "", &line)
     field(" key=", record.key ?? "", &line)
     if record.attemptCount > 0 { field(" attempts=", String(record.attemptCount), &line) }
-    field(" queue_ms=", String(record.queued.wholeMilliseconds), &line)
+    field(" queued_ms=", String(record.queued.wholeMilliseconds), &line)
     if let first = record.firstByteAt { field(" first_byte_ms=", milliseconds(record.arrivedAt, first), &line) }
     field(" total_ms=", milliseconds(record.arrivedAt, record.endedAt ?? record.arrivedAt), &line)
     field(" bytes_in=", String(record.bytesIn), &line)

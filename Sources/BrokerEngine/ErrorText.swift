@@ -1,6 +1,7 @@
 // The texts of our own errors: what happened, what stood in the way, what helps.
 import AdmissionCore
 import HTTPMessage
+import TextForms
 
 public enum ErrorText {
   /// - Parameter budgetEnds: when the window of the refusing budget ends, RFC 3339.
@@ -154,13 +155,7 @@ public enum ErrorText {
   }
 
   /// `$0.0123`: at least two decimals.
-  static func dollars(_ money: Money) -> String {
-    var text = Array(money.text.utf8)
-    while text.count > 4, text[text.count - 1] == UInt8(ascii: "0"), text[text.count - 3] != UInt8(ascii: ".") {
-      text.removeLast()
-    }
-    return "$" + String(decoding: text, as: UTF8.self)
-  }
+  static func dollars(_ money: Money) -> String { DollarText.text(money.text) }
 
   /// `1.2s`: the form that clients parse in OpenAI's messages.
   static func seconds(_ span: Span) -> String {

@@ -151,9 +151,6 @@ extension Headline {
     troubles = Self.troubles(of: snapshot)
   }
 
-  /// A reason as people read it: what an operator did was done by hand.
-  public static func byHand(_ reason: String) -> String { reason == "operator" ? "by hand" : reason }
-
   /// What is wrong, the most serious first.
   private static func troubles(of snapshot: BrokerSnapshot) -> [String] {
     var all: [String] = []
@@ -173,7 +170,7 @@ extension Headline {
       switch breaker.state {
       case .closed: nil
       case .open:
-        "the breaker of \(name) is open (\(byHand(breaker.reason ?? "failures")))\(next(breaker.until, "next try"))"
+        "the breaker of \(name) is open (\(ByHand.text(breaker.reason ?? "failures")))\(next(breaker.until, "next try"))"
       case .halfOpen: "the breaker of \(name) is half open: a call tries whether it works again"
       }
     }
@@ -197,7 +194,7 @@ extension Headline {
       for key in provider.keys where key.state == .disabled && !isRefused {
         let isOver = key.until.map { $0 <= now } ?? false
         all.append(
-          "key \(key.id.name) of \(provider.id.name) is not used (\(byHand(key.reason?.text ?? "disabled")))"
+          "key \(key.id.name) of \(provider.id.name) is not used (\(ByHand.text(key.reason?.text ?? "disabled")))"
             + (isOver ? ", the next call tries it" : next(key.until, "tried again")))
       }
     }

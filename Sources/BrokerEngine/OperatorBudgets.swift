@@ -53,7 +53,7 @@ extension Operator {
     let raised = zip(before, snapshot().budgets).filter { $0.id == $1.id && $0.limit != $1.limit }.prefix(8)
     func limits(_ readings: [BudgetReading]) -> String? {
       guard !readings.isEmpty else { return nil }
-      return readings.map { "\($0.id): \(PolicyDifference.amount($0.limit, $0.unit))" }.joined(separator: ", ")
+      return readings.map { "\($0.id): \(ErrorText.amount($0.limit, $0.unit))" }.joined(separator: ", ")
     }
     let owner = raise.tenant?.name ?? BudgetAccount.broker.label
     services.clerk.changed(

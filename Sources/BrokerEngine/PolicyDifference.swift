@@ -48,12 +48,4 @@ public struct PolicyDifference: Equatable {
     let host = authority.lastIndex(of: "@").map { authority[authority.index(after: $0)...] } ?? authority
     return String(url[..<scheme.upperBound] + host + rest[authority.endIndex...])
   }
-
-  /// `50 USD`, `5000000 tokens`.
-  static func amount(_ amount: Money, _ unit: BudgetUnit) -> String {
-    switch unit {
-    case .usd: DecimalText.text(amount.nanodollars, places: 9) + " USD"
-    case .tokens, .requests: "\(amount.nanodollars) \(unit.rawValue)"
-    }
-  }
 }

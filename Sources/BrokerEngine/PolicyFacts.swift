@@ -243,7 +243,7 @@ struct PolicyFacts {
 
   private mutating func note(_ budgets: [Budget], of owner: String) {
     for (number, budget) in budgets.enumerated() {
-      var text = PolicyDifference.amount(budget.limit, budget.unit)
+      var text = ErrorText.amount(budget.limit, budget.unit)
       text += " per \(budget.per == .rolling ? "\(budget.rolling) s" : "\(budget.per)")"
       let usual = Budget(limit: budget.limit, per: budget.per)
       if budget.scope != usual.scope, budget.scope != .broker { text += " of each \(budget.scope.rawValue)" }

@@ -67,11 +67,12 @@ struct QueueAlert {
       return hasChanged
     }
     let limit = severity == .critical ? limits.critical : limits.warning
+    let waiting = depth == 1 ? "1 request waits" : "\(depth) requests wait"
     firing = FiringAlert(
       name: "queue_depth", severity: severity, since: hasChanged ? now : firing?.since ?? now,
       text: depth >= limit
-        ? "\(depth) requests wait, \(limit) or more are too many"
-        : "\(depth) requests wait now, \(limit) or more were too many")
+        ? "\(waiting), \(limit) or more are too many"
+        : "\(waiting) now, \(limit) or more were too many")
     return hasChanged
   }
 }

@@ -91,16 +91,7 @@ public enum SpanText {
 public enum AmountText {
   /// `$20.50` of `20.500000000`, `$0.0123` of `0.012300000`: at least two decimals, and no needless zeros behind them. What is no
   /// number stays as it is.
-  public static func dollars(_ amount: String) -> String {
-    var text = amount
-    let decimals = text.firstIndex(of: ".").map { text.distance(from: $0, to: text.endIndex) - 1 }
-    if decimals == nil { text += "." }
-    text += String(repeating: "0", count: max(0, 2 - (decimals ?? 0)))
-    while text.hasSuffix("0"), let point = text.firstIndex(of: "."), text.distance(from: point, to: text.endIndex) > 3 {
-      text.removeLast()
-    }
-    return text.hasPrefix("-") ? "-$" + text.dropFirst() : "$" + text
-  }
+  public static func dollars(_ amount: String) -> String { DollarText.text(amount) }
 
   /// The same to the cent from ten cents on, else with two more decimals: for a table that changes each second.
   public static func shortDollars(_ amount: String) -> String {

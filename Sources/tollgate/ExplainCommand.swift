@@ -16,6 +16,7 @@ struct ExplainCommand: ParsableCommand {
       + "wait names its rule of dispatch; docs/internals/admission.md has them by number.")
 
   @Argument(help: ArgumentHelp("The request's id, or a session.", valueName: "id-or-session")) var subject: String
+  @Flag(help: "The answer of /api/v1/requests/ID as it is.") var json = false
   @OptionGroup var admin: AdminOptions
 
   struct Story: Decodable {
@@ -124,6 +125,9 @@ struct ExplainCommand: ParsableCommand {
   func run() throws {
     let client = AdminClient(options: admin)
     let id = RequestID(text: subject) == nil ? try newest(client) : subject
+    if json {
+      return Terminal.line(String(decoding: try client.call("GET", "/api/v1/requests/\(id)"), as: UTF8.self))
+    }
     let story = try client.get(Story.self, "/api/v1/requests/\(id)")
     Terminal.line(ExplainCommand.text(story))
   }
@@ -198,8 +202,8 @@ struct ExplainCommand: ParsableCommand {
         lines.append(
           Line(
             at: nil,
-            text: "  cost $\(cost) by \(attempt.costSource ?? "-")"
-              + (attempt.heldUsd.map { ", held $\($0)" } ?? "")))
+            text: "  cost \(AmountText.dollars(cost)) by \(attempt.costSource ?? "-")"
+              + (attempt.heldUsd.map { ", held \(AmountText.dollars($0))" } ?? "")))
       } else if attempt.costSource == "unknown" {
         lines.append(Line(at: nil, text: "  cost unknown: the model has no price"))
       }
@@ -246,6 +250,8 @@ struct ExplainCommand: ParsableCommand {
     }
   }
 
+  private static func dollars(_ amount: String?) -> String { amount.map { AmountText.dollars($0) } ?? "-" }
+
   /// Who went before it, tokens, cost and times.
   private static func sums(_ story: Story) -> [String] {
     var lines: [String] = []
@@ -286,11 +292,11 @@ struct ExplainCommand: ParsableCommand {
         "  expected: \(estimate.inputTokens) in" + (estimate.outputTokens.map { ", \($0) out" } ?? "")
           + (estimate.cachedInputTokens.map { $0 > 0 ? ", \($0) cached" : "" } ?? ""))
     }
-    if let cost = story.costUsd { lines.append("  cost: $\(cost)") }
+    if let cost = story.costUsd { lines.append("  cost: \(AmountText.dollars(cost))") }
     if let price = story.price {
       lines.append(
-        "  price: line '\(price.line)' of prices \(price.version): $\(price.inputUsdPerM ?? "-") in, $"
-          + "\(price.outputUsdPerM ?? "-") out per 1M tokens")
+        "  price: line '\(price.line)' of prices \(price.version): \(dollars(price.inputUsdPerM)) in, "
+          + "\(dollars(price.outputUsdPerM)) out per 1M tokens")
     }
     if let message = story.message { lines.append("  told the client: \(message)") }
     if let total = story.totalMs { lines.append("  \(total) ms in all") }

@@ -26,16 +26,18 @@ struct PricesCommand: ParsableCommand {
   @Option(help: "Prices file instead of the built-in list.") var file: String?
   @Option(help: "Policy whose prices to show.") var policy: String?
   @Flag(help: "The built-in list as a prices file.") var yaml = false
+  @Flag(help: "As JSON: the list, or the model's price.") var json = false
 
   func validate() throws {
     if file != nil, policy != nil { throw ValidationError("give --file or --policy, not both") }
-    if yaml, file != nil || policy != nil || model != nil { throw ValidationError("--yaml goes alone") }
+    if yaml, file != nil || policy != nil || model != nil || json { throw ValidationError("--yaml goes alone") }
   }
 
   func run() throws {
     if yaml { return Terminal.line(PriceList.builtInText) }
     let list = try list()
     guard let model else {
+      if json { return Terminal.line(PricesJSON.text(list, list.entries)) }
       var table = TextTable(["MODEL", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE", "1H"], right: [1, 2, 3, 4, 5])
       for entry in list.entries { table.row([entry.models.pattern] + PricesCommand.cells(entry.rates)) }
       Terminal.line(
@@ -50,9 +52,10 @@ struct PricesCommand: ParsableCommand {
         "the model '\(model)' has no price in the list of \(list.version). Name it in a prices file ('tollgate prices --yaml' "
           + "prints one to start from) and the file under 'prices:' in the policy.")
     }
+    if json { return Terminal.line(PricesJSON.text(list, [price], model: model)) }
     Terminal.line("\(model): '\(price.models.pattern)' of prices \(list.version), USD per 1M tokens\n")
     var table = TextTable(["TIER", "INPUT", "OUTPUT", "CACHE READ", "CACHE WRITE", "1H"], right: [1, 2, 3, 4, 5])
-    for tier in PriceTier.allCases where tier == .standard || PricesCommand.isNamed(tier, price) {
+    for tier in PriceTier.allCases where tier == .standard || price.names(tier) {
       table.row([tier.rawValue] + PricesCommand.cells(price.rates(tier: tier, inputTokens: 0)))
       if let above = price.above {
         table.row(
@@ -72,15 +75,6 @@ struct PricesCommand: ParsableCommand {
     return .builtIn
   }
 
-  private static func isNamed(_ tier: PriceTier, _ price: ModelPrice) -> Bool {
-    switch tier {
-    case .standard: true
-    case .batch: price.batch != nil
-    case .flex: price.flex != nil || price.batch != nil
-    case .priority: price.priority != nil
-    }
-  }
-
   private static func cells(_ rates: PriceRates) -> [String] {
     [rates.input, rates.output, rates.cacheRead, rates.cacheWrite, rates.cacheWrite1h].map { $0.map(dollars) ?? "-" }
   }
@@ -93,21 +87,28 @@ struct PricesCommand: ParsableCommand {
       ("image in", rates.imageInput), ("image out", rates.imageOutput),
     ]
     for (name, rate) in parts { if let rate { lines.append("\(name): \(dollars(rate))") } }
-    if price.perRequest > .zero { lines.append("each request: $\(price.perRequest.text)") }
-    if price.perAudioSecond > .zero { lines.append("each second of audio: $\(price.perAudioSecond.text)") }
+    if price.perRequest > .zero { lines.append("each request: \(AmountText.dollars(price.perRequest.text))") }
+    if price.perAudioSecond > .zero {
+      lines.append("each second of audio: \(AmountText.dollars(price.perAudioSecond.text))")
+    }
     for (name, factor) in price.factors.sorted(by: { $0.key < $1.key }) {
-      lines.append("\(name): × \(dollars(factor))")
+      lines.append("\(name): × \(decimal(factor))")
     }
     if let offPeak = price.offPeak {
-      func time(_ minute: Int) -> String { String(format: "%02d:%02d", minute / 60, minute % 60) }
       let windows = offPeak.windows.map { "\(time($0.from)) to \(time($0.until)) UTC" }.joined(separator: ", ")
-      lines.append("cheaper \(windows): × \(dollars(offPeak.factor))")
+      lines.append("cheaper \(windows): × \(decimal(offPeak.factor))")
     }
     if let from = price.validFrom { lines.append("from \(from)") }
     if let until = price.validUntil { lines.append("until \(until)") }
     return lines.isEmpty ? [] : [""] + lines
   }
 
+  /// Minutes since midnight: `08:30`.
+  static func time(_ minute: Int) -> String { String(format: "%02d:%02d", minute / 60, minute % 60) }
+
   /// Millionths as a decimal without trailing zeros: 2,500,000 is `2.5`.
-  static func dollars(_ millionths: Int64) -> String { DecimalText.text(millionths, places: 6) }
+  static func decimal(_ millionths: Int64) -> String { DecimalText.text(millionths, places: 6) }
+
+  /// Millionths of a dollar: 2,500,000 is `$2.50`.
+  static func dollars(_ millionths: Int64) -> String { AmountText.dollars(decimal(millionths)) }
 }

@@ -22,6 +22,10 @@ import Testing
     #expect(line.hasSuffix("\n"))
     #expect(line.contains(" priority=high tenant=default "))
     #expect(line.contains(" total_ms=8 "))
+    // The same name as in JSON and in the API.
+    #expect(line.contains(" queued_ms=0 ") && !line.contains("queue_ms"))
+    let json = String(decoding: AccessLog.line(record(), .json, at: 0), as: UTF8.self)
+    #expect(json.contains(#""queued_ms":0,"#))
   }
 
   @Test func clientsTextCannotForgeALine() {

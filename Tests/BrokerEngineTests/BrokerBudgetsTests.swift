@@ -81,8 +81,8 @@ import TextForms
     let changes = ledger.entries.compactMap { if case .changed(let change) = $0 { change } else { nil } }
     #expect(changes.map(\.name) == ["broker/*"])
     #expect(changes.first?.askedBy == "admin")
-    #expect(changes.map(\.before) == ["broker/total: 0.001 USD"])
-    #expect(changes.map(\.after) == ["broker/total: 0.01 USD"])
+    #expect(changes.map(\.before) == ["broker/total: $0.001"])
+    #expect(changes.map(\.after) == ["broker/total: $0.01"])
     #expect(changes.compactMap { HeldRaise($0) } == rig.broker.operator.budgetRaises)
     _ = ask(rig)
     ledger.commit()

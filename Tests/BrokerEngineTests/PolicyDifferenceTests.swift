@@ -25,7 +25,7 @@ import Testing
         == "budgets[0]: none, providers.openai.keys: main, providers.openai.limits.concurrency: 50")
     #expect(
       difference.after
-        == "budgets[0]: 2.5 USD per day, providers.openai.keys: main spare, providers.openai.limits.concurrency: none")
+        == "budgets[0]: $2.50 per day, providers.openai.keys: main spare, providers.openai.limits.concurrency: none")
     let same = PolicyDifference(from: Self.policy(50), to: Self.policy(50))
     #expect(same.before == nil && same.after == nil)
   }

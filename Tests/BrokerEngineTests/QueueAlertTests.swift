@@ -56,6 +56,20 @@ import Testing
     #expect(alert.firing?.text == "55 requests wait, 50 or more are too many")
   }
 
+  @Test func oneThatWaitsIsOne() {
+    var limits = QueueAlertLimits()
+    (limits.warning, limits.critical) = (1, 3)
+    var alert = QueueAlert()
+    _ = alert.look(1, limits, at: 0)
+    #expect(alert.firing?.text == "1 request waits, 1 or more are too many")
+    _ = alert.look(3, limits, at: 1)
+    #expect(alert.firing?.text == "3 requests wait, 3 or more are too many")
+    _ = alert.look(1, limits, at: 2)
+    #expect(alert.firing?.text == "1 request waits now, 3 or more were too many")
+    _ = alert.look(0, limits, at: 3)
+    #expect(alert.firing?.text == "0 requests wait now, 3 or more were too many")
+  }
+
   @Test func newThresholdsCountFromTheNextLook() {
     var alert = QueueAlert()
     _ = alert.look(60, limits, at: 0)

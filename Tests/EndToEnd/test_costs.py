@@ -120,13 +120,50 @@ def test_prices_are_shown(tmp_path):
 
     assert "claude-opus-5 " in show().stdout
     one = show("gpt-6-sol").stdout
-    assert "standard, over 272000 tokens      4      15" in one
+    assert "standard, over 272000 tokens  $4.00  $15.00" in one
     unknown = show("nobody-knows")
     assert unknown.returncode == 1 and "has no price" in unknown.stderr
     # The built-in list as a file is a good prices file.
     (tmp_path / "prices.yaml").write_text(show("--yaml").stdout)
     assert show("--file", str(tmp_path / "prices.yaml"), "gpt-6-sol").stdout == one
     assert show("--yaml", "gpt-6-sol").returncode == 2
+
+
+PRICED = """version: test-9
+models:
+  "gpt-*": {input: 2.5, output: 10, cache_read: 0.25, request: 0.01, batch: {input: 1}, above: {tokens: 1000, input: 5},
+            factors: {us: 1.1}, off_peak: {windows: ["16:30-00:30"], factor: 0.5}, valid_until: 2099-12-31}
+  "whisper": {audio_second: 0.0001}
+"""
+
+
+def test_prices_as_json(tmp_path):
+    file = tmp_path / "prices.yaml"
+    file.write_text(PRICED)
+    done = run("prices", "--json", "--file", file)
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    told = json.loads(done.stdout)
+    assert (told["version"], told["model"], [one["models"] for one in told["prices"]]) == ("test-9", None, ["gpt-*", "whisper"])
+    one, other = told["prices"]
+    rates = ["input_usd_per_m", "output_usd_per_m", "cache_read_usd_per_m", "cache_write_usd_per_m", "cache_write_1h_usd_per_m"]
+    assert [one[name] for name in rates] == ["2.500000000", "10.000000000", "0.250000000", None, None]
+    assert (one["request_usd"], one["audio_second_usd"], other["audio_second_usd"]) == ("0.010000000", "0.000000000", "0.000100000")
+    # Complete rates, as calls get them; flex costs what batch does.
+    assert sorted(one["tiers"]) == ["batch", "flex"] and one["tiers"]["batch"]["input_usd_per_m"] == "1.000000000"
+    assert one["tiers"]["batch"]["cache_read_usd_per_m"] == "0.100000000"
+    assert (one["above"]["tokens"], one["above"]["input_usd_per_m"], one["above"]["output_usd_per_m"]) == (1000, "5.000000000", "10.000000000")
+    assert one["factors"] == {"us": "1.1"} and one["valid_from"] is None and one["valid_until"] == "2099-12-31"
+    assert (one["off_peak"]["windows"], one["off_peak"]["factor"]) == ([{"from": "16:30", "until": "00:30"}], "0.5")
+    assert (other["tiers"], other["above"], other["factors"], other["off_peak"]) == ({}, None, {}, None)
+    # The same shape for one model.
+    single = json.loads(run("prices", "gpt-7", "--json", "--file", file).stdout)
+    assert (single["model"], single["prices"]) == ("gpt-7", [one])
+    unknown = run("prices", "nobody-knows", "--json", "--file", file)
+    assert (unknown.returncode, unknown.stdout) == (1, "") and "has no price" in unknown.stderr
+    assert "each request: $0.01\n" in run("prices", "gpt-7", "--file", file).stdout
+    # The built-in list too, and a policy's.
+    assert len(json.loads(run("prices", "--json").stdout)["prices"]) > 20
+    assert run("prices", "--json", "--yaml").returncode == 2
 
 
 def test_events_stream_snapshots_and_changes(priced):

@@ -215,7 +215,8 @@ def test_tokens_cache_and_price_are_told(start, http, full, tmp_path):
     assert story["estimate"]["output_tokens"] == 5
     told = place.explain(story["id"])
     assert "of the input 20 read from the provider's cache" in told
-    assert "price: line 'sim-*' of prices test-7: $10.000000000 in, $20.000000000 out per 1M tokens" in told
+    assert "price: line 'sim-*' of prices test-7: $10.00 in, $20.00 out per 1M tokens" in told
+    assert "  cost: $0.00016\n" in told and re.search(r"^ +cost \$0\.00016 by prices, held \$0\.00011$", told, re.M), told
 
 
 def test_a_tenants_token_learns_nothing_of_others(start, http):
@@ -270,6 +271,21 @@ def test_an_unknown_path_is_told_the_same_way_everywhere(start, http, simulator)
     explained = run("explain", answer.headers["x-tollgate-request-id"], "--admin", broker.admin).stdout
     assert f"told the client: {told}" in explained
     wait_until(lambda: told[:60] in broker.logs(), "the log says it too")
+
+
+def test_the_story_as_json_is_the_answer_of_the_api(start, http, simulator):
+    broker = start.broker(policy_for(simulator.url))
+    answer = http.post(broker.url + "/v1/chat/completions", json={"model": "gpt-test", "messages": []}, headers={"x-tollgate-session": "told"})
+    assert answer.status_code == 200
+    number = record_of(http, broker, answer)["id"]
+    for subject in (number, "told"):
+        done = run("explain", subject, "--json", "--admin", broker.admin)
+        assert (done.returncode, done.stderr) == (0, "")
+        told, api = json.loads(done.stdout), http.get(f"{broker.admin}/api/v1/requests/{number}").json()
+        # How long ago it came goes on.
+        assert told.pop("now_ms") <= api.pop("now_ms") and told == api
+    unknown = run("explain", "0" * 26, "--json", "--admin", broker.admin)
+    assert (unknown.returncode, unknown.stdout) == (1, "") and "not known" in unknown.stderr
 
 
 def test_a_session_that_nobody_knows_is_told_so(start, simulator):

@@ -213,6 +213,19 @@ def test_who_did_what_is_kept_and_shown(start, http, simulator):
     assert http.get(broker.admin + "/api/v1/audit", params={"limit": 0}).status_code == 400
 
 
+def test_the_audit_has_money_in_the_one_form(start, http, simulator):
+    """As everywhere for people; the numbers of a raise stand beside it."""
+    broker = start.broker(policy_for(simulator.url, tenants=[{"id": "acme", "budgets": [{"usd": 1, "per": "day"}]}, {"id": "default"}]))
+    assert http.post(f"{broker.admin}/api/v1/budgets/raise?tenant=acme&usd=50.5&until=3999999999").status_code == 200
+    row = wait_until(lambda: [one for one in http.get(broker.admin + "/api/v1/audit").json()["changes"] if one["subject"] == "budget"], "the raise")[0]
+    assert (row["before"], row["after"]) == ("acme/day: $1.00", "acme/day: $51.50")
+    text = "budget acme/*: raised by $50.50 until 2096-10-02T07:06:39.000Z, acme/day: $1.00 → acme/day: $51.50"
+    assert row["text"].startswith(text), row
+    marks = wait_until(lambda: [one for one in http.get(broker.admin + "/api/v1/history", params={"metric": "cost", "since": "5m"}).json()["marks"]
+                                if one["what"] == "budget"], "the mark")
+    assert marks[0]["text"].startswith(text)
+
+
 def test_the_level_of_the_log_changes_while_it_runs(start, http):
     provider = start.provider(reply(200, body=b'{"choices": []}'))
     broker = start.broker(policy_for(provider.url, log={"level": "warning"}))
