@@ -4,6 +4,8 @@ import TextForms
 /// A table whose columns line up.
 public struct TextTable: Sendable {
   private var rows: [[String]] = []
+  /// The column of each row that has a look, and its look.
+  private var looks: [(column: Int, style: ScreenStyle)?] = []
   private let headings: [String]
   /// Columns that hold numbers and stand to the right.
   private let right: Set<Int>
@@ -26,27 +28,46 @@ public struct TextTable: Sendable {
   }
 
   /// Names may come from clients: nothing of them steers the terminal.
-  public mutating func row(_ cells: [String]) { rows.append(cells.map { PrintableText.escaped($0) }) }
+  /// - Parameter look: how the cell with the row's state looks where there are colours.
+  public mutating func row(_ cells: [String], look: (column: String, style: ScreenStyle)? = nil) {
+    rows.append(cells.map { PrintableText.escaped($0) })
+    let column = look.flatMap { look in look.style == .plain ? nil : headings.firstIndex(of: look.column) }
+    looks.append(look.flatMap { look in column.map { ($0, look.style) } })
+  }
 
   public var isEmpty: Bool { rows.isEmpty }
 
   /// - Parameter width: the most cells of a line: the widest columns of text are cut; nil cuts nothing.
   public func text(width: Int? = nil) -> String { lines(width: width).joined(separator: "\n") }
 
+  /// For this reader: as wide as there is room, with the looks of states where there are colours.
+  public func text(_ page: ReportPage) -> String {
+    lines(width: page.width, page: page.hasColours ? page : nil).joined(separator: "\n")
+  }
+
   /// The heading and the rows, a line each, without spaces at the end.
-  public func lines(width: Int? = nil) -> [String] {
+  public func lines(width: Int? = nil) -> [String] { lines(width: width, page: nil) }
+
+  private func lines(width: Int?, page: ReportPage?) -> [String] {
     let all = [headings] + rows
     let natural = headings.indices.map { column in all.map { CellText.width($0[column]) }.max() ?? 0 }
     let shown = columns(natural, within: width)
     let widths = fitted(natural, shown, to: width)
-    return all.map { row in
-      var line = shown.map { column in
-        let text = width == nil ? row[column] : CellText.cut(row[column], to: widths[column])
+    return zip(all, [nil] + looks).map { row, look in
+      let texts = shown.map { width == nil ? row[$0] : CellText.cut(row[$0], to: widths[$0]) }
+      let cells = zip(shown, texts).map { column, text in
         let gap = String(repeating: " ", count: max(0, widths[column] - CellText.width(text)))
         return right.contains(column) ? gap + text : text + gap
-      }.joined(separator: "  ")
+      }
+      var line = cells.joined(separator: "  ")
       while line.last == " " { line.removeLast() }
-      return width.map { CellText.cut(line, to: $0) } ?? line
+      line = width.map { CellText.cut(line, to: $0) } ?? line
+      guard let page, let look, let place = shown.firstIndex(of: look.column) else { return line }
+      // States stand to the left of their cells. A line that was cut before the state's end has nothing to colour.
+      let before = cells[..<place].map { $0 + "  " }.joined()
+      let start = before + texts[place]
+      guard line.utf8.starts(with: start.utf8) else { return line }
+      return before + page.styled(texts[place], look.style) + String(Substring(line.utf8.dropFirst(start.utf8.count)))
     }
   }
 

@@ -97,6 +97,7 @@ final class EasyHandle {
     try set(CURLOPT_PATH_AS_IS, 1)
     try set(CURLOPT_TCP_KEEPALIVE, 1)
     if let caFile = pool.settings.caFile { try set(CURLOPT_CAINFO, text: caFile) }
+    if let path = pool.settings.socketPath { try set(CURLOPT_UNIX_SOCKET_PATH, text: path) }
     if let proxy = pool.proxy {
       try set(CURLOPT_PROXY, text: proxy)
       // Without a proxy there are no exceptions from it, so the environment need not be read.

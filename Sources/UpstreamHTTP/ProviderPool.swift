@@ -25,7 +25,7 @@ final class ProviderPool {
   init(_ settings: ProviderTransport, environmentNamesProxy: Bool) {
     self.settings = settings
     // Saves six look-ups in the environment per call where it names no proxy.
-    proxy = settings.proxy ?? (environmentNamesProxy ? nil : "")
+    proxy = settings.socketPath != nil ? "" : settings.proxy ?? (environmentNamesProxy ? nil : "")
   }
 
   /// True where we use connections ourselves that libcurl opens.

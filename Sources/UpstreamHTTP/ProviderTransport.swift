@@ -19,11 +19,15 @@ public struct ProviderTransport: Sendable, Equatable {
   public var proxy: String?
   /// The most bytes of all header lines of one answer; with more, the attempt fails as `malformedResponse`.
   public var maxHeaderBytes: Int
+  /// The path of a Unix socket, at most 107 bytes, to which all connections go: then the URLs' hosts and ports name no place, and there
+  /// is no proxy. `nil` for TCP.
+  public var socketPath: String?
 
   public init(
     caFile: String? = nil, httpVersion: Version = .http1_1, maxIdleConnections: Int = 100, proxy: String? = nil,
-    maxHeaderBytes: Int = 128 << 10
+    maxHeaderBytes: Int = 128 << 10, socketPath: String? = nil
   ) {
+    self.socketPath = socketPath
     self.caFile = caFile
     self.httpVersion = httpVersion
     self.maxIdleConnections = maxIdleConnections

@@ -10,34 +10,40 @@ import UpstreamHTTP
 /// The options by which every command finds its broker.
 struct AdminOptions: ParsableArguments {
   @Option(
-    help: ArgumentHelp("The broker's admin address. Default: TOLLGATE_ADMIN or 127.0.0.1:4142.", valueName: "addr"))
+    help: ArgumentHelp(
+      "The broker's admin address: HOST:PORT or unix:/PATH. Default: TOLLGATE_ADMIN or 127.0.0.1:4142.",
+      valueName: "addr"))
   var admin: String?
 
   @Option(help: ArgumentHelp("The admin token. Default: TOLLGATE_ADMIN_TOKEN.", valueName: "token"))
   var token: String?
 
   /// Where the broker is looked for.
-  func address() throws -> String {
-    let text = admin ?? ProcessInfo.processInfo.environment["TOLLGATE_ADMIN"] ?? "127.0.0.1:4142"
+  func address() throws -> BrokerAddress {
+    if let admin { return try BrokerAddress(admin, from: "--admin") }
+    let text = ProcessInfo.processInfo.environment["TOLLGATE_ADMIN"] ?? "127.0.0.1:4142"
     guard !text.isEmpty else {
       throw ValidationError(
         "TOLLGATE_ADMIN: the variable is set and empty; unset it, or set it to the broker's admin address, such as "
           + "127.0.0.1:4142")
     }
-    let full = text.hasPrefix("http://") || text.hasPrefix("https://") ? text : "http://\(text)"
-    return full.hasSuffix("/") ? String(full.dropLast()) : full
+    return try BrokerAddress(text, from: "TOLLGATE_ADMIN")
   }
   /// The same for messages.
-  var shownAddress: String { (try? address()) ?? "" }
+  var shownAddress: String { (try? address())?.shown ?? "" }
+  func shownAddress(of path: String) -> String { (try? address())?.shown(path) ?? path }
   var secret: String? {
     let text = token ?? ProcessInfo.processInfo.environment["TOLLGATE_ADMIN_TOKEN"] ?? ""
     return text.isEmpty ? nil : text
   }
 
   func validate() throws {
-    if admin?.isEmpty == true {
-      throw ValidationError("--admin: the address is empty; allowed are IP:PORT and URLs such as http://127.0.0.1:4142")
+    guard let admin else { return }
+    if admin.isEmpty {
+      throw ValidationError(
+        "--admin: the address is empty; allowed are HOST:PORT, unix:/PATH and URLs such as http://127.0.0.1:4142")
     }
+    _ = try BrokerAddress(admin, from: "--admin")
   }
 }
 
@@ -45,13 +51,10 @@ struct AdminClient {
   let options: AdminOptions
   private var secret: String? { options.secret }
 
-  /// The broker's base URL, without a slash at its end.
-  func base() throws -> String { try options.address() }
-
   /// An upstream for calls to the broker.
-  static func upstream(on loop: EventLoop) throws -> CurlUpstream {
+  func upstream(on loop: EventLoop) throws -> CurlUpstream {
     let upstream = try CurlUpstream(loop: loop)
-    upstream.configure(provider: "admin", ProviderTransport())
+    upstream.configure(provider: "admin", ProviderTransport(socketPath: try options.address().socketPath))
     return upstream
   }
 
@@ -65,7 +68,7 @@ struct AdminClient {
   ) throws -> any UpstreamCall {
     var fields = HeaderFields([(name: "accept", value: accept)])
     if let secret { fields.append(name: "authorization", value: "Bearer \(secret)") }
-    let url = try base() + path
+    let url = try options.address().base + path
     return upstream.begin(
       UpstreamRequest(provider: "admin", method: method, url: url, fields: fields, body: [], timeouts: timeouts),
       events: events)
@@ -76,7 +79,7 @@ struct AdminClient {
     if let failure = answer.failure {
       return CommandRefusal(
         """
-        tollgate: no broker answers at \(options.shownAddress) (\(failure.detail.isEmpty ? failure.kind.rawValue : failure.detail)).
+        tollgate: no broker answers at \(options.shownAddress) (\(reason(failure))).
         Is 'tollgate serve' running? Another address is given with --admin.
         """)
     }
@@ -90,10 +93,17 @@ struct AdminClient {
     return nil
   }
 
+  private func reason(_ failure: UpstreamFailure) -> String {
+    let address = try? options.address()
+    if let obstacle = address?.obstacle { return obstacle }
+    if address?.socketPath != nil, failure.kind == .connectRefused { return "nobody listens there any more" }
+    return failure.detail.isEmpty ? failure.kind.rawValue : failure.detail
+  }
+
   /// Makes one call, and waits for whatever the answer is.
   func ask(_ method: String, _ path: String) throws -> AdminAnswer {
     let loop = try EventLoop()
-    let upstream = try AdminClient.upstream(on: loop)
+    let upstream = try upstream(on: loop)
     let answer = AdminAnswer { _ in loop.stop() }
     let call = try begin(method, path, on: upstream, events: answer)
     loop.run()
@@ -118,7 +128,7 @@ struct AdminClient {
     let decoder = JSONDecoder()
     decoder.keyDecodingStrategy = .convertFromSnakeCase
     do { return try decoder.decode(type, from: answer) } catch is DecodingError {
-      throw CommandRefusal(AdminClient.unexpected("\(options.shownAddress)\(path)"))
+      throw CommandRefusal(AdminClient.unexpected(options.shownAddress(of: path)))
     }
   }
 

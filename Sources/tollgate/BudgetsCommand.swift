@@ -14,6 +14,7 @@ struct BudgetsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "List all budgets: what is spent, held by calls that run, and left.")
     @OptionGroup var admin: AdminOptions
+    @OptionGroup var watch: WatchOptions
     @Flag(help: "The answer of /api/v1/budgets as it is.") var json = false
     @Option(help: "Only this tenant's budgets.") var tenant: String?
     @Option(help: "Only the budgets of sessions of this name.") var session: String?
@@ -26,14 +27,13 @@ struct BudgetsCommand: ParsableCommand {
 
     func run() throws {
       let client = AdminClient(options: admin)
-      if json {
-        Terminal.line(String(decoding: try client.call("GET", "/api/v1/budgets"), as: UTF8.self))
-        return
+      try watch.show(drawn: !json) {
+        if json { return String(decoding: try client.call("GET", "/api/v1/budgets"), as: UTF8.self) }
+        let all = try client.get(BudgetReport.self, "/api/v1/budgets")
+        guard tenant != nil || session != nil else { return BudgetText.text(all, .current) }
+        let some = all.only(tenant: tenant, session: session)
+        return some.budgets.isEmpty ? "No budget of that name." : BudgetText.text(some, .current)
       }
-      let all = try client.get(BudgetReport.self, "/api/v1/budgets")
-      guard tenant != nil || session != nil else { return Terminal.line(BudgetText.text(all, .current)) }
-      let some = all.only(tenant: tenant, session: session)
-      Terminal.line(some.budgets.isEmpty ? "No budget of that name." : BudgetText.text(some, .current))
     }
   }
 

@@ -104,6 +104,7 @@ final class Demonstration {
       child.urls(onLinesWith: ["(data)", "(admin)"]) { [unowned self] result in
         guard let urls = value(of: result) else { return }
         show("Tollgate        OPENAI_BASE_URL=\(urls[0])/v1")
+        show("                ANTHROPIC_BASE_URL=\(urls[0])")
         show("Dashboard       \(urls[1])/")
         show("Terminal        tollgate top --admin \(urls[1])")
         show(

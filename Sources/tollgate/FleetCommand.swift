@@ -13,7 +13,8 @@ struct FleetCommand: ParsableCommand {
     discussion: "Profiles, and the provider simulator that each is meant for:\n"
       + FleetProfile.all.map { "  \($0.name): \($0.purpose) (\($0.provider))" }.joined(separator: "\n"))
 
-  @Option(help: "What an OpenAI SDK would be given, such as http://127.0.0.1:4141/v1.")
+  @Option(
+    help: "What an OpenAI SDK would be given, such as http://127.0.0.1:4141/v1; or unix:/PATH, where a broker listens.")
   var baseURL: String
   @Option(help: ArgumentHelp("The load: \(FleetProfile.all.map(\.name).joined(separator: ", ")).", valueName: "name"))
   var profile: String
@@ -43,24 +44,30 @@ struct FleetCommand: ParsableCommand {
     guard seconds > 0, seconds <= 86_400 else { throw ValidationError("--seconds must be above 0 and at most 86400") }
     guard budget > 0 else { throw ValidationError("--budget must be 1 or more") }
     guard retries >= 0 else { throw ValidationError("--retries must be 0 or more") }
-    guard baseURL.hasPrefix("http://") || baseURL.hasPrefix("https://") else {
-      throw ValidationError("--base-url must begin with http:// or https://")
+    guard ["http://", "https://", "unix:"].contains(where: baseURL.hasPrefix) else {
+      throw ValidationError("--base-url must begin with http://, https:// or unix:/")
     }
+    _ = try BrokerAddress(baseURL, from: "--base-url")
   }
 
   func run() throws {
     guard let profile = FleetProfile.named(profile) else { return }
     let loop = try EventLoop()
     let upstream = try CurlUpstream(loop: loop)
-    upstream.configure(provider: "fleet", ProviderTransport(maxIdleConnections: 200, proxy: ""))
-    var options = FleetOptions(baseURL: trimmed(baseURL))
+    let address = try BrokerAddress(baseURL, from: "--base-url")
+    upstream.configure(
+      provider: "fleet", ProviderTransport(maxIdleConnections: 200, proxy: "", socketPath: address.socketPath))
+    // The simulator is elsewhere.
+    let probing = address.socketPath == nil ? upstream : try CurlUpstream(loop: loop)
+    if probing !== upstream { probing.configure(provider: "fleet", ProviderTransport(proxy: "")) }
+    var options = FleetOptions(baseURL: address.socketPath == nil ? address.base : address.base + "/v1")
     options.retries = retries
     options.sendsHints = !direct
     options.seed = seed
     options.key = key
     options.paceFactor = profile.paceFactor(tokensPerMinute: budget)
     let fleet = Fleet(loop: loop, upstream: upstream, groups: profile.groups, options: options)
-    let probe = simulatorURL.map { SimulatorProbe(upstream: upstream, url: trimmed($0)) }
+    let probe = simulatorURL.map { SimulatorProbe(upstream: probing, url: trimmed($0)) }
     let run = FleetRun(
       loop: loop, fleet: fleet, probe: probe, seconds: seconds, drain: drain ?? profile.drain)
     var wasInterrupted = false
@@ -77,6 +84,7 @@ struct FleetCommand: ParsableCommand {
     }
     withExtendedLifetime(signals) { loop.run() }
     upstream.close()
+    probing.close()
     guard var outcome else { return }
     if json {
       Terminal.line(
@@ -87,7 +95,7 @@ struct FleetCommand: ParsableCommand {
     }
     if outcome.measures.neverConnected {
       throw CommandRefusal(
-        "tollgate: nothing answers at \(baseURL): every call of the fleet failed without an answer. "
+        "tollgate: nothing answers at \(address.shown)\(address.obstacle.map { " (\($0))" } ?? ""): every call of the fleet failed without an answer. "
           + "Is it the base URL of a running 'tollgate serve' or provider?")
     }
     if simulatorURL != nil, outcome.provider == nil, !wasInterrupted {

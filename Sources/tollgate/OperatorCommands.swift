@@ -13,12 +13,15 @@ struct KeysCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "List all keys by id; of a secret the last four characters are shown.")
     @OptionGroup var admin: AdminOptions
+    @OptionGroup var watch: WatchOptions
     @Flag(help: "As JSON: the providers' keys of /api/v1/status, each with its provider.") var json = false
 
     func run() throws {
       let client = AdminClient(options: admin)
-      if json { return Terminal.line(try StatusExtract.keys(of: client)) }
-      Terminal.line(StatusText.keys(try client.get(StatusReport.self, "/api/v1/status"), .current))
+      try watch.show(drawn: !json) {
+        if json { return try StatusExtract.keys(of: client) }
+        return StatusText.keys(try client.get(StatusReport.self, "/api/v1/status"), .current)
+      }
     }
   }
 
@@ -60,12 +63,15 @@ struct BreakersCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "List all breakers, and the providers and models that rest, with the time that is left.")
     @OptionGroup var admin: AdminOptions
+    @OptionGroup var watch: WatchOptions
     @Flag(help: "As JSON: the breakers and pauses of /api/v1/status, each with its provider.") var json = false
 
     func run() throws {
       let client = AdminClient(options: admin)
-      if json { return Terminal.line(try StatusExtract.breakers(of: client)) }
-      Terminal.line(StatusText.breakers(try client.get(StatusReport.self, "/api/v1/status"), .current))
+      try watch.show(drawn: !json) {
+        if json { return try StatusExtract.breakers(of: client) }
+        return StatusText.breakers(try client.get(StatusReport.self, "/api/v1/status"), .current)
+      }
     }
   }
 
@@ -162,7 +168,7 @@ private enum StatusExtract {
   private static func providers(_ client: AdminClient) throws -> [[String: Any]] {
     let answer = try client.call("GET", "/api/v1/status")
     guard let status = try? JSONSerialization.jsonObject(with: answer) as? [String: Any] else {
-      throw CommandRefusal(AdminClient.unexpected("\(client.options.shownAddress)/api/v1/status"))
+      throw CommandRefusal(AdminClient.unexpected(client.options.shownAddress(of: "/api/v1/status")))
     }
     return status["providers"] as? [[String: Any]] ?? []
   }

@@ -18,27 +18,34 @@ extension ReportPage {
 /// The options of reports that can be watched.
 struct WatchOptions: ParsableArguments {
   @Flag(help: "Show it again and again; Ctrl-C ends.") var watch = false
-  @Option(help: ArgumentHelp("Seconds between two looks with --watch, 1 to 3600.", valueName: "seconds"))
-  var every = 1
+  @Option(help: ArgumentHelp("Seconds between two looks with --watch, 1 to 3600. Default: 1.", valueName: "seconds"))
+  var every: Int?
 
   func validate() throws {
+    guard let every else { return }
     guard (1...3600).contains(every) else { throw ValidationError("--every: found \(every), allowed are 1 to 3600") }
+    guard watch else {
+      throw ValidationError("--every says how often --watch looks, and it is not watched: give --watch too")
+    }
   }
 
-  /// Prints what `report` makes, once or until the process ends. A first failure ends the command; later ones are shown, since a
-  /// broker may start again.
-  /// - Parameter drawn: false for output that machines read: each report is printed after the one before it.
+  /// Prints what `report` makes, once or until a signal ends the process, which is its usual end: with 0. A first failure ends the
+  /// command; later ones are shown, since a broker may start again.
+  /// - Parameter drawn: false for output that machines read: each report is printed after the one before it, and nothing else.
   func show(drawn: Bool = true, _ report: () throws -> String) throws {
+    if watch { EndingSignals.endQuietly() }
     let first = try report()
     guard watch else { return Terminal.answer(WatchOptions.ended(first)) }
     let isScreen = drawn && Terminal.isScreen
     try withoutActuallyEscaping(report) { report in
       WatchOptions.draw(first, isScreen, isFirst: true)
       if StandardStream.hasNoOutput { return }
-      try Repetition.run(every: .seconds(every)) {
-        let text: String
-        do { text = try report() } catch { text = "\(error)" }
-        WatchOptions.draw(text, isScreen, isFirst: false)
+      try Repetition.run(every: .seconds(every ?? 1)) {
+        do {
+          WatchOptions.draw(try report(), isScreen, isFirst: false)
+        } catch {
+          if drawn { WatchOptions.draw("\(error)", isScreen, isFirst: false) } else { Terminal.error("\(error)") }
+        }
       }
     }
   }

@@ -23,6 +23,7 @@ struct TopCommand: ParsableCommand {
   }
 
   func run() throws {
+    EndingSignals.endQuietly()
     let client = AdminClient(options: admin)
     if let device = TerminalDevice() {
       return try TopProgram(client: client, device: device, every: .seconds(every)).run()
@@ -73,7 +74,7 @@ private final class TopProgram {
 
   init(client: AdminClient, device: TerminalDevice, every: Duration) throws {
     loop = try EventLoop()
-    upstream = try AdminClient.upstream(on: loop)
+    upstream = try client.upstream(on: loop)
     self.client = client
     self.device = device
     self.every = every

@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 
+import httpx
 import pytest
 
 from processes import ROOT, policy_for, run, write_policy
@@ -299,6 +300,12 @@ def test_access_log_has_one_line_for_each_request(start, http, simulator, log_fo
 @pytest.mark.timeout(60)
 def test_demo_runs_without_key_and_network(start):
     demo = start.child("demo", "--seconds", "3")
+    # Both base URLs are served.
+    openai = demo.wait_for_line(r"OPENAI_BASE_URL=(http://127\.0\.0\.1:\d+)/v1$")[1]
+    assert demo.wait_for_line(r"ANTHROPIC_BASE_URL=(\S+)$")[1] == openai
+    said = httpx.post(openai + "/v1/messages", timeout=20, headers={"anthropic-version": "2023-06-01", "x-tollgate-priority": "high"},
+                      json={"model": "claude-test", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]})
+    assert said.status_code == 200 and said.json()["type"] == "message"
     assert demo.wait(50) == 0
     output = "\n".join(demo.stdout)
     assert "http://127.0.0.1:" in output

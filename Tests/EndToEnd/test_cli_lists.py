@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from processes import BINARY, environment, policy_for, run
+from rawhttp import Connection, address_of, request_bytes
 from screens import Terminal
 from waiting import wait_until
 
@@ -88,6 +89,12 @@ def test_wrong_usage(arguments, said):
     assert (done.returncode, done.stdout) == (2, "") and said in done.stderr
 
 
+@pytest.mark.parametrize("command", LISTS, ids=lambda command: command[0])
+def test_how_often_is_said_of_what_is_watched(command):
+    done = run(*command, "--every", "5")
+    assert (done.returncode, done.stdout) == (2, "") and "--every" in done.stderr and "give --watch too" in done.stderr
+
+
 def test_an_empty_variable_is_told():
     done = run("status", env={"TOLLGATE_ADMIN": ""})
     assert (done.returncode, done.stdout) == (2, "") and "TOLLGATE_ADMIN: the variable is set and empty" in done.stderr
@@ -109,7 +116,7 @@ def test_status_begins_with_the_sentence_of_the_api(listed, http):
 
 
 def test_states_have_reason_end_and_what_to_do(listed):
-    assert re.search(r"^breaker of anthropic open since \d\d:\d\d:\d\d: operator; to try now: tollgate breakers auto anthropic$",
+    assert re.search(r"^breaker of anthropic open since \d\d:\d\d:\d\d: by hand; to try now: tollgate breakers auto anthropic$",
                      shown(listed, "breakers"), re.M)
     assert "anthropic/main is disabled; to try now: tollgate keys enable anthropic/main" in shown(listed, "keys")
     assert re.search(r"^openai +0 of 50, 5 kept for high ", shown(listed, "status"), re.M)
@@ -173,10 +180,102 @@ def test_watching_draws_in_its_place(listed):
         one.close()
 
 
+@pytest.mark.parametrize("command", LISTS, ids=lambda command: command[0])
+def test_every_list_is_watched_one_document_a_line(start, listed, command):
+    child = start.child(*command, "--watch", "--json", "--every", "1", "--admin", listed.admin)
+    wait_until(lambda: len(child.stdout) >= 2, "two answers")
+    name = {"status": "providers", "usage": "rows"}.get(command[0], command[0])
+    assert all(name in json.loads(line) for line in child.stdout[:2])
+
+
+@pytest.mark.parametrize("command, heading", [("keys", "KEY"), ("breakers", "PROVIDER"), ("budgets", "BUDGET")])
+def test_lists_are_watched_in_their_place(listed, command, heading):
+    one = Terminal(command, "--watch", "--admin", listed.admin, rows=40)
+    try:
+        wait_until(lambda: one.written().count(b"\x1b[H") >= 2, "two looks")
+        assert one.written().count(b"\x1b[2J") == 1 and sum(line.startswith(heading + " ") for line in one.lines()) == 1
+    finally:
+        one.close()
+
+
+def test_a_broker_that_goes_leaves_the_documents_alone(start, simulator):
+    """What is no document is not among them."""
+    broker = start.broker(policy_for(simulator.url))
+    child = start.child("keys", "--watch", "--json", "--admin", broker.admin)
+    wait_until(lambda: child.stdout, "an answer")
+    broker.stop()
+    wait_until(lambda: any("no broker answers" in line for line in child.stderr), "that it has gone")
+    assert all("keys" in json.loads(line) for line in child.stdout)
+
+
 def test_watching_in_a_pipe_is_one_report_after_the_other(start, listed):
     child = start.child("requests", "--watch", "--json", "--admin", listed.admin)
     wait_until(lambda: len(child.stdout) >= 2, "two answers")
     assert all(len(json.loads(line)["requests"]) == 3 for line in child.stdout[:2])
+
+
+RED, YELLOW = b"\x1b[0;31m", b"\x1b[0;33m"
+
+
+@pytest.fixture(scope="module")
+def troubled(start_for_module, simulator):
+    """A disabled key, an open breaker, a budget that is used up, one that calls wait for, and a call that waits for its place."""
+    broker = start_for_module.broker(policy_for(
+        simulator.url, limits={"concurrency": 1}, priorities={"high": {"reserve": "0%"}},
+        budgets=[{"requests": 1, "per": "total", "on_exceed": "warn"}, {"requests": 90, "per": "5h"}, {"requests": 5000, "per": "total"}]))
+    assert httpx.post(broker.url + "/v1/chat/completions", json=CALL, timeout=20).status_code == 200
+    assert run("breakers", "open", "anthropic", "--admin", broker.admin).returncode == 0
+    assert run("keys", "disable", "anthropic/main", "--admin", broker.admin).returncode == 0
+    calls = [Connection(address_of(broker.url)) for _ in range(2)]
+    for call in calls:
+        call.send(request_bytes("POST", "/v1/chat/completions", [("content-type", "application/json"), ("x-sim-first-token-ms", "60000")],
+                                json.dumps(CALL).encode()))
+    wait_until(lambda: httpx.get(broker.admin + "/api/v1/status").json()["queued"]["normal"] == 1, "the one that waits")
+    yield broker
+    for call in calls:
+        call.close()
+
+
+@pytest.mark.parametrize("command, coloured", [
+    ("status", [RED + b"open", RED + b"disabled"]),
+    ("keys", [RED + b"disabled", RED + b"anthropic/main is disabled"]),
+    ("breakers", [RED + b"open", RED + b"breaker of anthropic open since "]),
+    ("budgets", [RED + b"used up"]),
+    ("requests", [YELLOW + b"queued"])])
+def test_states_have_colours_on_a_terminal_only(troubled, command, coloured):
+    lines, written = on_terminal(command, "--admin", troubled.admin, columns=120)
+    assert all(part in written for part in coloured), written
+    # What is as usual has none, and what follows a coloured word neither.
+    assert RED + b"usable" not in written and RED + b"closed" not in written and RED + b"ok" not in written
+    assert written.count(RED) + written.count(YELLOW) == written.count(b"\x1b[0m")
+    for plain in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert b"\x1b" not in on_terminal(command, "--admin", troubled.admin, columns=120, env=plain)[1]
+    assert "\x1b" not in shown(troubled, command)
+    # Colours take no room: it is the same text.
+    plain = on_terminal(command, "--admin", troubled.admin, columns=120, env={"NO_COLOR": "1"})[0]
+    assert [line[:40] for line in lines if line.startswith(("anthropic", "broker/"))] == [
+        line[:40] for line in plain if line.startswith(("anthropic", "broker/"))]
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+@pytest.mark.parametrize("command", ["keys", "breakers", "budgets", "requests"])
+def test_colours_end_where_a_line_is_cut(troubled, command, columns):
+    _, written = on_terminal(command, "--admin", troubled.admin, columns=columns)
+    assert b"\x1b[0" not in written.replace(RED, b"").replace(YELLOW, b"").replace(b"\x1b[0m", b"")
+    assert written.count(RED) + written.count(YELLOW) == written.count(b"\x1b[0m") > 0
+
+
+def test_windows_that_roll_have_no_end(troubled):
+    ends = {line.split()[0]: line.split()[-1] for line in shown(troubled, "budgets").splitlines() if line.startswith("broker/")}
+    assert ends["broker/5h/requests"] == "rolling" and ends["broker/total/requests"] == "never", ends
+
+
+def test_what_an_operator_did_is_by_hand(troubled, http):
+    for command in ("keys", "breakers", "status"):
+        text = shown(troubled, command)
+        assert "by hand" in text and "operator" not in text, text
+    assert json.loads(shown(troubled, "breakers", "--json"))["breakers"][1]["reason"] == "operator"
+    assert [one["reason"] for one in json.loads(shown(troubled, "keys", "--json"))["keys"]] == [None, "operator"]
 
 
 def test_colours_on_a_terminal_only(listed):

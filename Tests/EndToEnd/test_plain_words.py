@@ -147,10 +147,10 @@ def test_keys_and_breakers_give_their_reasons(start, http, simulator):
     assert {"id": "main", "state": "disabled", "until": None, "reason": "operator", "in_flight": 0}.items() <= openai["keys"][0].items()
     assert anthropic["keys"][0]["reason"] is None
     assert anthropic["breaker"] == {"state": "open", "reason": "operator", "until": None}
-    assert re.search(r"openai/main .* disabled .* operator$", run("keys", "--admin", broker.admin).stdout, re.M)
-    assert re.search(r"anthropic +open +- +- +operator$", run("breakers", "--admin", broker.admin).stdout, re.M)
+    assert re.search(r"openai/main .* disabled .* by hand$", run("keys", "--admin", broker.admin).stdout, re.M)
+    assert re.search(r"anthropic +open +- +- +by hand$", run("breakers", "--admin", broker.admin).stdout, re.M)
     status = run("status", "--admin", broker.admin).stdout
-    assert "breaker of anthropic open: operator; to try now: tollgate breakers auto anthropic" in status
+    assert "breaker of anthropic open: by hand; to try now: tollgate breakers auto anthropic" in status
 
 
 def test_open_breaker_says_why_and_until_when(start, http, simulator):

@@ -3,6 +3,7 @@ given twice, more listeners than there is room for, charts while the ledger cann
 
 import json
 import signal
+import socket
 import subprocess
 
 import httpx
@@ -30,10 +31,10 @@ def asked(start_for_module, simulator):
 # Each command, and whether it asks a broker.
 COMMANDS = [
     ["--help"], ["help", "keys"], ["--version"], ["check", "--help"], ["status"], ["status", "--json"], ["status", "--watch"], ["top"],
-    ["requests"], ["requests", "--watch"], ["requests", "--watch", "--json"], ["explain", "ID"], ["explain", "a"], ["keys"], ["keys", "--json"], ["breakers"],
+    ["requests"], ["requests", "--watch"], ["requests", "--watch", "--json"], ["explain", "ID"], ["explain", "a"], ["explain", "ID", "--json"], ["keys", "--watch"], ["breakers", "--watch", "--json"], ["budgets", "--watch"], ["keys"], ["keys", "--json"], ["breakers"],
     ["breakers", "--json"], ["breakers", "auto", "openai"], ["keys", "enable", "openai/main"], ["budgets"], ["budgets", "--json"],
     ["budgets", "raise", "--broker", "--usd", "1", "--until", "1h"], ["usage"], ["usage", "--json"], ["usage", "--watch", "--json"],
-    ["usage", "--format", "csv"], ["prices"], ["prices", "--yaml"], ["env", "openai"], ["reload"],
+    ["usage", "--format", "csv"], ["prices"], ["prices", "--yaml"], ["prices", "--json"], ["env", "openai"], ["reload"],
     ["fleet", "--help"], ["provider-simulator", "--help"], ["simulate", "--help"], ["demo", "--help"],
 ]
 
@@ -64,6 +65,42 @@ def test_usage_is_watched_line_by_line(asked):
     finally:
         watching.send_signal(signal.SIGTERM)
         watching.wait(10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+@pytest.mark.parametrize("command", [
+    ["top"], ["status", "--watch"], ["usage", "--watch"], ["usage", "--watch", "--json"], ["requests", "--watch", "--json"], ["keys", "--watch"],
+    ["breakers", "--watch"], ["budgets", "--watch", "--every", "3600"]], ids=" ".join)
+def test_a_signal_is_the_usual_end_of_what_is_watched(start, asked, command, number):
+    child = start.child(*command, "--admin", asked[0].admin)
+    wait_until(lambda: child.stdout, "a report")
+    child.signal(number)
+    assert child.wait(5) == 0 and child.stderr == []
+
+
+@pytest.mark.parametrize("command", [["top"], ["status", "--watch"]], ids=" ".join)
+def test_a_signal_ends_it_also_while_a_broker_says_nothing(start, command):
+    """A listener that takes no connection holds up the first look."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        child = start.child(*command, "--admin", "127.0.0.1:%d" % silent.getsockname()[1])
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(100).startswith(b"GET /api/v1/status")
+            child.signal(signal.SIGTERM)
+            assert child.wait(5) == 0 and child.stdout == child.stderr == []
+
+
+def test_what_was_told_to_ignore_a_signal_does(start, asked):
+    """As `nohup` does; the next look comes all the same."""
+    watching = subprocess.Popen(["nohup", BINARY, "keys", "--watch", "--json", "--admin", asked[0].admin], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment())
+    try:
+        assert watching.stdout.readline()
+        watching.send_signal(signal.SIGHUP)
+        assert watching.stdout.readline() and watching.stdout.readline()
+    finally:
+        watching.send_signal(signal.SIGTERM)
+        assert watching.wait(10) == 0
 
 
 @pytest.mark.parametrize("question", [

@@ -152,7 +152,7 @@ func decoded<Value: Decodable>(_ type: Value.Type, _ json: String) throws -> Val
         #""in_flight": 3, "concurrency_limit": 10, "reason": "operator", "expires": "2027-03-01T00:00:00.000Z", "buckets": [{"dimension": "tokens", "available": 5, "capacity": 9}]"#
     ).replacing(#""secret": "•••abcd", "state": "usable""#, with: #""secret": "•••abcd", "state": "disabled""#)
     let text = StatusText.keys(try decoded(StatusReport.self, json), page())
-    #expect(text.contains("openai/main  •••abcd  disabled  -      3 of 10  2027-03-01 01:00  operator"))
+    #expect(text.contains("openai/main  •••abcd  disabled  -      3 of 10  2027-03-01 01:00  by hand"))
     #expect(text.contains("openai/main  tokens             5         9"))
     #expect(text.hasSuffix("openai/main is disabled; to try now: tollgate keys enable openai/main"))
   }

@@ -19,14 +19,14 @@ public enum BudgetText {
     }
     let listed = budgets.filter { !$0.isOfName }
     let shown = Array(listed.prefix(mostListed)) + named.prefix(mostOfNames)
-    var lines = [shortTable(shown, page).text(width: page.width)]
+    var lines = [shortTable(shown, page).text(page)]
     let (more, others) = (max(0, named.count - mostOfNames), max(0, listed.count - mostListed))
     if others > 0 { lines.append("and \(others) more: tollgate budgets") }
     if more > 0 {
       lines.append(
         "and \(more) more of sessions and client keys: tollgate budgets, or tollgate budgets --session NAME for one")
     }
-    return lines + advice(budgets)
+    return lines + advice(budgets).map { page.styled($0, .bad) }
   }
 
   private static func shortTable(_ budgets: [BudgetRow], _ page: ReportPage) -> TextTable {
@@ -41,7 +41,8 @@ public enum BudgetText {
       table.row(
         [budget.id] + (states ? [budget.shownState] : [])
           + [budget.spent, budget.held, budget.limit, budget.remaining].map(budget.shown)
-          + (burns ? [budget.shownBurn ?? "-", runsOut(budget, page)] : []))
+          + (burns ? [budget.shownBurn ?? "-", runsOut(budget, page)] : []),
+        look: ("STATE", StateLook.budget(budget)))
     }
     return table
   }
@@ -131,12 +132,13 @@ public enum BudgetText {
           budget.shown(budget.spent), budget.shown(budget.held), budget.shown(budget.limit),
           AmountText.isZero(budget.raised) ? "-" : budget.shown(budget.raised), budget.shown(budget.remaining),
         ] + (burns ? [budget.shownBurn ?? "-", runsOut(budget, page)] : [])
-          + [budget.onExceed, "\(budget.waiting)", budget.windowEnds.map { page.clock.text($0) } ?? "never"])
+          + [budget.onExceed, "\(budget.waiting)", budget.shownEnd(page)],
+        look: ("STATE", StateLook.budget(budget)))
     }
-    var lines = [table.text(width: page.width)]
+    var lines = [table.text(page)]
     let leftOut = table.leftOut(width: page.width).map { $0.lowercased() }
     if !leftOut.isEmpty { lines.append("on a wider terminal also: \(leftOut.joined(separator: ", "))") }
-    lines += advice(report.budgets)
+    lines += advice(report.budgets).map { page.styled($0, .bad) }
     for raise in report.raises ?? [] {
       let whose = raise.budget ?? "\(raise.tenant ?? "broker")/*"
       lines.append(

@@ -227,6 +227,8 @@ public struct BudgetRow: Decodable, Sendable {
   public var tenant: String?
   /// Of the session or the client key.
   public var name: String?
+  /// A window's name, or the length of a rolling one: `5h`.
+  public var per: String?
   public var onExceed: String
   public var unit: String
   public var limit: String
@@ -264,6 +266,7 @@ public struct BudgetRow: Decodable, Sendable {
     scope = try optional("scope")
     tenant = try optional("tenant")
     name = try optional("name")
+    per = try optional("per")
     onExceed = try text("onExceed")
     let unit = try text("unit")
     self.unit = unit

@@ -36,11 +36,11 @@ public enum StatusText {
     var lines = summary(report, page) + troubles(report).map { page.styled($0.text, $0.style) }
     lines += classes(report, page)
     let providers = report.allProviders
-    if report.providers != nil { lines += ["", providerTable(providers).text(width: page.width)] }
-    lines += advice(providers, page).map(\.what)
+    if report.providers != nil { lines += ["", providerTable(providers).text(page)] }
+    lines += advice(providers, page).map { page.styled($0.what, $0.style) }
     lines += ownLimits(providers, page) + bucketLines(buckets(of: providers), page)
     let keys = providers.flatMap { provider in (provider.keys ?? []).map { (provider.id, $0) } }
-    if !keys.isEmpty { lines += ["", keyTable(keys, page).text(width: page.width)] }
+    if !keys.isEmpty { lines += ["", keyTable(keys, page).text(page)] }
     lines += tenants(report, page)
     if let budgets = report.budgets, !budgets.isEmpty { lines += [""] + BudgetText.short(budgets, page) }
     lines += learned(report, page)
@@ -160,11 +160,13 @@ public enum StatusText {
       ["PROVIDER", "PLACES", "HIGH", "NORMAL", "LOW", "OLDEST", "429/MIN", "BREAKER"], right: [2, 3, 4, 5, 6],
       spare: ["429/MIN", "OLDEST"])
     for provider in providers {
-      table.row([
-        provider.id, places(provider), "\(provider.queued.high)", "\(provider.queued.normal)", "\(provider.queued.low)",
-        provider.oldestWaitMs?.longest.map { SpanText.text(milliseconds: $0) } ?? "-",
-        provider.throttledLastMinute.map { "\($0)" } ?? "-", provider.breaker.state,
-      ])
+      table.row(
+        [
+          provider.id, places(provider), "\(provider.queued.high)", "\(provider.queued.normal)",
+          "\(provider.queued.low)",
+          provider.oldestWaitMs?.longest.map { SpanText.text(milliseconds: $0) } ?? "-",
+          provider.throttledLastMinute.map { "\($0)" } ?? "-", provider.breaker.state,
+        ], look: ("BREAKER", StateLook.breaker(provider.breaker.state)))
     }
     return table
   }
@@ -175,7 +177,7 @@ public enum StatusText {
       var lines: [Trouble] = []
       func breaker(_ breaker: StatusReport.Breaker, of name: String) {
         guard breaker.state != "closed" else { return }
-        let reason = breaker.reason.map { ": \($0)" } ?? ""
+        let reason = breaker.shownReason.map { ": \($0)" } ?? ""
         let next = breaker.until.flatMap { page.clock.left(until: $0) }.map { "; next try in \($0)" } ?? ""
         lines.append(
           Trouble(
@@ -254,10 +256,11 @@ public enum StatusText {
       ["KEY", "SECRET", "STATE", "UNTIL", "RUNNING", "EXPIRES", "REASON"], right: [4], whole: [2, 3, 5],
       spare: ["SECRET", "EXPIRES", "RUNNING", "UNTIL"])
     for (provider, key) in keys {
-      table.row([
-        "\(provider)/\(key.id)", key.secret ?? "-", key.state, page.time(key.until),
-        running(key), key.expires.map { page.clock.text($0) } ?? "never", key.reason ?? "-",
-      ])
+      table.row(
+        [
+          "\(provider)/\(key.id)", key.secret ?? "-", key.state, page.time(key.until),
+          running(key), key.expires.map { page.clock.text($0) } ?? "never", key.shownReason ?? "-",
+        ], look: ("STATE", StateLook.key(key.state)))
     }
     return table
   }
@@ -267,21 +270,24 @@ public enum StatusText {
     let providers = report.allProviders
     let keys = providers.flatMap { provider in (provider.keys ?? []).map { (provider.id, $0) } }
     guard !keys.isEmpty else { return "The providers have no keys." }
-    var lines = [keyTable(keys, page).text(width: page.width)]
+    var lines = [keyTable(keys, page).text(page)]
     lines += bucketLines(providers.flatMap { keyBuckets(of: $0) }, page)
     for (provider, key) in keys {
       for model in key.models ?? [] {
         let reason = model.reason.map { ": \($0)" } ?? ""
         lines.append(
-          PrintableText.escaped("\(provider)/\(key.id) rests for \(model.model)\(page.until(model.until))\(reason)"))
+          page.styled(
+            PrintableText.escaped("\(provider)/\(key.id) rests for \(model.model)\(page.until(model.until))\(reason)"),
+            .warning))
       }
       guard key.state != "usable", key.reason?.hasPrefix("expired") != true, key.reason?.hasPrefix("not valid") != true
       else { continue }
       let left = key.until.flatMap { page.clock.left(until: $0) }.map { ", \($0) left" } ?? ""
       lines.append(
-        PrintableText.escaped(
-          "\(provider)/\(key.id) is \(key.state)\(page.until(key.until))\(left); "
-            + "to try now: tollgate keys enable \(provider)/\(key.id)"))
+        page.styled(
+          PrintableText.escaped(
+            "\(provider)/\(key.id) is \(key.state)\(page.until(key.until))\(left); "
+              + "to try now: tollgate keys enable \(provider)/\(key.id)"), StateLook.key(key.state)))
     }
     return lines.joined(separator: "\n")
   }
@@ -292,18 +298,22 @@ public enum StatusText {
       ["PROVIDER", "STATE", "UNTIL", "LEFT", "REASON"], right: [3], whole: [1, 2], spare: ["UNTIL"])
     for provider in report.allProviders {
       func row(_ name: String, _ breaker: StatusReport.Breaker) {
-        table.row([name, breaker.state, page.time(breaker.until), page.left(breaker.until), breaker.reason ?? "-"])
+        table.row(
+          [name, breaker.state, page.time(breaker.until), page.left(breaker.until), breaker.shownReason ?? "-"],
+          look: ("STATE", StateLook.breaker(breaker.state)))
       }
       row(provider.id, provider.breaker)
       for model in provider.models ?? [] {
         if let own = model.breaker { row("\(provider.id): \(model.name)", own) }
       }
       for pause in ProviderPause.all(of: provider) {
-        table.row([pause.what, "cooling", page.time(pause.until), page.left(pause.until), pause.reason])
+        table.row(
+          [pause.what, "cooling", page.time(pause.until), page.left(pause.until), pause.reason],
+          look: ("STATE", StateLook.breaker("cooling")))
       }
     }
-    let advice = advice(report.allProviders, page).map(\.what)
-    return ([table.text(width: page.width)] + (advice.isEmpty ? [] : [""] + advice)).joined(separator: "\n")
+    let advice = advice(report.allProviders, page).map { page.styled($0.what, $0.style) }
+    return ([table.text(page)] + (advice.isEmpty ? [] : [""] + advice)).joined(separator: "\n")
   }
 
   // MARK: Tenants and what was learned
@@ -362,9 +372,10 @@ public enum RequestText {
           + (waits
             ? [
               entry.predictedWaitMs.map { SpanText.text(milliseconds: $0) } ?? "-", entry.shownReason,
-            ] : []))
+            ] : []),
+        look: ("STATE", StateLook.request(entry)))
     }
-    return table.text(width: page.width)
+    return table.text(page)
   }
 
   static func dash(_ text: String) -> String { text.isEmpty ? "-" : text }

@@ -121,8 +121,7 @@ struct TopList {
           "tokens": sum(entry.inputTokens, entry.outputTokens),
           "cost": nanos(entry.costUsd),
         ],
-        style: entry.isWaiting
-          ? .warning : entry.outcome == nil || entry.outcome == "completed" ? .plain : .bad)
+        style: StateLook.request(entry))
     }
     let wide = isWide ? ["TIME", "TOKENS", "COST"] : []
     return TopList(
@@ -184,10 +183,10 @@ struct TopList {
         cells: [one.id, used.map { "\($0)%" } ?? "-"] + state + [
           one.shown(one.spent), one.shown(one.held), one.shown(one.limit),
           one.shownBurn ?? "-", page.time(one.runsOutAt),
-          one.windowEnds.map { page.clock.text($0) } ?? "never",
+          one.shownEnd(page),
         ],
         fields: [.tenant: String(one.id.prefix { $0 != "/" })], numbers: ["used": Int64(used ?? 0)],
-        style: (used ?? 0) >= 100 || one.refuses ? .bad : (used ?? 0) >= 80 || one.runsOutAt != nil ? .warning : .plain)
+        style: StateLook.budget(one))
     }
     let headings =
       ["BUDGET", "USED"] + (isWide ? ["STATE"] : [])
@@ -203,12 +202,12 @@ struct TopList {
       for key in provider.keys ?? [] {
         let cells: [String] = [
           "\(provider.id)/\(key.id)", key.state, page.time(key.until), page.left(key.until), StatusText.running(key),
-          key.reason ?? "-",
+          key.shownReason ?? "-",
         ]
         rows.append(
           TopRow(
             id: cells[0], cells: cells, fields: [.provider: provider.id], numbers: ["running": Int64(key.inFlight)],
-            style: key.state == "usable" ? .plain : key.state == "disabled" ? .bad : .warning))
+            style: StateLook.key(key.state)))
       }
     }
     return TopList(
