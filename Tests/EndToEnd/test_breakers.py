@@ -223,7 +223,7 @@ def test_the_operators_word(setting, http):
     tollgate("open", "operated")
     state = breaker(setting, http, "operated")
     assert (state["state"], state["reason"], state["until"]) == ("open", "operator", None)
-    assert re.search(r"^operated +open .*operator", tollgate(), re.MULTILINE)
+    assert re.search(r"^operated +open .*by hand$", tollgate(), re.MULTILINE)
     refused = call(setting, "operated")
     assert (refused.status, refused.first("x-tollgate-outcome")) == (503, "rejected_no_capacity")
     assert provider.received == []

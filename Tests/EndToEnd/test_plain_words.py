@@ -146,11 +146,13 @@ def test_keys_and_breakers_give_their_reasons(start, http, simulator):
     openai, anthropic = http.get(broker.admin + "/api/v1/status").json()["providers"]
     assert {"id": "main", "state": "disabled", "until": None, "reason": "operator", "in_flight": 0}.items() <= openai["keys"][0].items()
     assert anthropic["keys"][0]["reason"] is None
-    assert anthropic["breaker"] == {"state": "open", "reason": "operator", "until": None}
+    since = anthropic["breaker"].pop("since")
+    assert re.match(r"20\d\d-.*Z$", since) and anthropic["breaker"] == {"state": "open", "reason": "operator", "until": None}
     assert re.search(r"openai/main .* disabled .* by hand$", run("keys", "--admin", broker.admin).stdout, re.M)
     assert re.search(r"anthropic +open +- +- +by hand$", run("breakers", "--admin", broker.admin).stdout, re.M)
-    status = run("status", "--admin", broker.admin).stdout
-    assert "breaker of anthropic open: by hand; to try now: tollgate breakers auto anthropic" in status
+    status = run("status", "--admin", broker.admin, env={"TZ": "UTC"}).stdout
+    since = datetime.datetime.fromisoformat(since).strftime("%H:%M")
+    assert re.search(rf"breaker of anthropic open since (\S+ )?{since}(:\d\d)?: by hand; to try now: tollgate breakers auto anthropic", status), status
 
 
 def test_open_breaker_says_why_and_until_when(start, http, simulator):
@@ -159,10 +161,10 @@ def test_open_breaker_says_why_and_until_when(start, http, simulator):
     assert ask(http, broker).status_code >= 500
     breaker = http.get(broker.admin + "/api/v1/status").json()["providers"][0]["breaker"]
     assert breaker["state"] == "open" and breaker["reason"].startswith("1 failure: ") and re.match(r"20\d\d-.*Z$", breaker["until"])
-    until = datetime.datetime.fromisoformat(breaker["until"]).strftime("%H:%M:%S")
+    since, until = (datetime.datetime.fromisoformat(breaker[name]).strftime("%H:%M:%S") for name in ("since", "until"))
     status = run("status", "--admin", broker.admin, env={"TZ": "UTC"}).stdout
     # Across midnight it has its date.
-    assert re.search(rf"breaker of openai open until (\S+ {until[:5]}|{until}): {re.escape(breaker['reason'])}; next try in (\d+ s|1 m); "
+    assert re.search(rf"breaker of openai open since (\S+ {since[:5]}|{since}) until (\S+ {until[:5]}|{until}): {re.escape(breaker['reason'])}; next try in (\d+ s|1 m); "
                      "to try now: tollgate breakers auto openai", status), status
 
 
