@@ -17,6 +17,12 @@ public enum WatchedPage {
     ]
   }
 
+  /// The text with lines that no terminal of that width breaks in the middle of a word.
+  public static func broken(_ text: String, columns: Int) -> String {
+    let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+    return lines.flatMap { wrapped($0, to: columns) }.joined(separator: "\n")
+  }
+
   /// The bytes that draw a row and clear what stood behind it. Nothing stands behind a row that fills the line, and
   /// clearing would take its last cell on many terminals.
   public static func drawn(_ row: String, columns: Int) -> String {

@@ -35,7 +35,10 @@ struct WatchOptions: ParsableArguments {
   func show(drawn: Bool = true, _ report: () throws -> String) throws {
     if watch { EndingSignals.endQuietly() }
     let first = try report()
-    guard watch else { return Terminal.answer(WatchOptions.ended(first)) }
+    guard watch else {
+      let columns = drawn ? TerminalDevice.size?.columns : nil
+      return Terminal.answer(WatchOptions.ended(columns.map { WatchedPage.broken(first, columns: $0) } ?? first))
+    }
     let isScreen = drawn && Terminal.isScreen
     try withoutActuallyEscaping(report) { report in
       WatchOptions.draw(first, isScreen, isFirst: true)

@@ -143,6 +143,16 @@ def test_tables_are_as_wide_as_the_terminal_at_most(listed, command, columns):
         assert len(lines[1].split()[0]) == 26 and "…" not in lines[1] and "WAITED" in heading.split() and "COST" not in heading.split()
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_sentences_are_broken_between_words(listed, columns):
+    lines, written = on_terminal("status", "--admin", listed.admin, columns=columns)
+    headline = run("status", "--admin", listed.admin).stdout.splitlines()[0]
+    shown_lines = re.sub(rb"\x1b\[[\d;]*m", b"", written).decode().replace("\r", "").splitlines()
+    count = next(number for number in range(1, 20) if len(" ".join(shown_lines[:number])) >= len(headline))
+    assert len(headline) > 80 and count > 1
+    assert " ".join(shown_lines[:count]) == headline and all(len(line) <= columns for line in shown_lines[:count])
+
+
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_watching_shows_the_headline_on_a_small_terminal(listed, columns):
     one = Terminal("status", "--watch", "--admin", listed.admin, columns=columns, rows=24)

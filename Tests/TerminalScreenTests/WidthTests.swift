@@ -39,6 +39,11 @@ import Testing
     #expect(WatchedPage.rows(text, columns: 14, rows: 24) == ["one two three", "four five six", "short"])
     #expect(WatchedPage.rows(text, columns: 27, rows: 24) == ["one two three four five six", "short"])
     #expect(WatchedPage.rows("\n", columns: 14, rows: 24) == ["", ""])
+    #expect(WatchedPage.broken(text, columns: 14) == "one two three\nfour five six\nshort")
+    #expect(WatchedPage.broken("a\n\nb\n", columns: 14) == "a\n\nb\n")
+    #expect(
+      WatchedPage.broken("\u{1B}[0;31mone two three four\u{1B}[0m", columns: 14)
+        == "\u{1B}[0;31mone two three\nfour\u{1B}[0m")
   }
 
   @Test(arguments: [60, 80, 120])
