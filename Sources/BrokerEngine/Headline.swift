@@ -94,6 +94,11 @@ public struct Headline: Sendable, Equatable {
     return minutes < 120 ? "\(minutes) min" : "\((minutes + 30) / 60) h"
   }
 
+  /// `, next try in 40 s`; nothing where it does not end by itself.
+  static func next(_ until: Instant?, _ what: String, at now: Instant) -> String {
+    until.map { $0 > now ? ", \(what) in \(duration($0 - now))" : ", \(what) now" } ?? ""
+  }
+
   /// What a call waits for, in a few words.
   public static func cause(_ blocker: Blocker) -> String {
     func units(_ dimension: Dimension) -> String {
@@ -163,9 +168,7 @@ extension Headline {
           ? "every key of \(refused.provider) is disabled by hand" : "\(refused.provider) refuses every key")
     }
     let now = Instant(nanoseconds: Int64(truncatingIfNeeded: snapshot.clock.now))
-    func next(_ until: Instant?, _ what: String) -> String {
-      until.map { ", \(what) in \(duration($0 - now))" } ?? ""
-    }
+    func next(_ until: Instant?, _ what: String) -> String { Self.next(until, what, at: now) }
     func state(_ breaker: AdmissionSnapshot.Breaker, of name: String) -> String? {
       switch breaker.state {
       case .closed: nil

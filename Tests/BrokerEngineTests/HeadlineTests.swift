@@ -65,6 +65,16 @@ import Testing
     #expect(headline(Headline.ClassWait(priority: .high, queued: 0), nil, ["a"]) == "a")
   }
 
+  /// An open breaker whose time is over waits for a call.
+  @Test func whatEndsByItselfIsToldWithItsTime() {
+    let now = Instant(nanoseconds: 5_000_000_000)
+    #expect(Headline.next(nil, "next try", at: now) == "")
+    #expect(Headline.next(now + .seconds(40), "next try", at: now) == ", next try in 40 s")
+    #expect(Headline.next(now + .milliseconds(1), "next try", at: now) == ", next try in 1 ms")
+    #expect(Headline.next(now, "next try", at: now) == ", next try now")
+    #expect(Headline.next(now + .seconds(-9), "again", at: now) == ", again now")
+  }
+
   @Test func aDrainComesFirst() {
     #expect(headline(draining: 1) == "draining: no new calls are taken, 1 call runs on")
     #expect(headline(draining: 3) == "draining: no new calls are taken, 3 calls run on")
