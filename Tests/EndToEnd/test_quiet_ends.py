@@ -67,11 +67,23 @@ def test_usage_is_watched_line_by_line(asked):
         watching.wait(10)
 
 
+@pytest.fixture
+def signals_end():
+    """Commands begin with the usual effect of signals, also where whoever runs the tests ignores some, as `nohup` and shells do with what they
+    run in the background: that is inherited."""
+    ignored = [number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 @pytest.mark.parametrize("command", [
     ["top"], ["status", "--watch"], ["usage", "--watch"], ["usage", "--watch", "--json"], ["requests", "--watch", "--json"], ["keys", "--watch"],
     ["breakers", "--watch"], ["budgets", "--watch", "--every", "3600"]], ids=" ".join)
-def test_a_signal_is_the_usual_end_of_what_is_watched(start, asked, command, number):
+def test_a_signal_is_the_usual_end_of_what_is_watched(start, asked, signals_end, command, number):
     child = start.child(*command, "--admin", asked[0].admin)
     wait_until(lambda: child.stdout, "a report")
     child.signal(number)
@@ -79,7 +91,7 @@ def test_a_signal_is_the_usual_end_of_what_is_watched(start, asked, command, num
 
 
 @pytest.mark.parametrize("command", [["top"], ["status", "--watch"]], ids=" ".join)
-def test_a_signal_ends_it_also_while_a_broker_says_nothing(start, command):
+def test_a_signal_ends_it_also_while_a_broker_says_nothing(start, signals_end, command):
     """A listener that takes no connection holds up the first look."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         child = start.child(*command, "--admin", "127.0.0.1:%d" % silent.getsockname()[1])
